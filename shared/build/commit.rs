@@ -1,6 +1,6 @@
 //! Sets `TIDINGS_COMMIT` at compile time to the commit that a program is built from. The value is the environment
 //! variable of that name if it is set (for sources without git history), else the output of git, else `unknown`. Cargo
-//! runs this again only after a commit, a checkout or a change of the variable.
+//! runs this script again only after a commit, a checkout or a change of the variable.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,4 +1,5 @@
-//! The operators' listener of a service: `/healthz` (alive), `/readyz` (would serve), `/metrics` (Prometheus text).
+//! The operators' listener of a service: `/healthz` (the process is alive), `/readyz` (the service can serve),
+//! `/metrics` (Prometheus text).
 
 use std::{future::Future, net::TcpListener, pin::Pin, sync::Arc, time::Duration};
 
@@ -6,7 +7,7 @@ use actix_web::{App, HttpResponse, HttpServer, dev::Server, web};
 
 /// What is missing for readiness, in words; empty when ready.
 pub type Missing = Vec<String>;
-/// How long a scrape waits for the readiness check. After that the scrape reports "not ready".
+/// How long a scrape waits for the readiness check. If the check takes longer, the scrape reports "not ready".
 const READINESS_TIMEOUT: Duration = Duration::from_millis(500);
 type ReadinessCheck = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Missing> + Send>> + Send + Sync>;
 
@@ -32,8 +33,9 @@ where
                 web::get().to(move || {
                     let (metrics, missing) = (metrics.clone(), ready_of_scrape());
                     async move {
-                        // The timeout keeps metrics available when a dependency does not answer. The check runs in its
-                        // own task, so that the timeout does not cancel work it has started, such as opening a session.
+                        // The timeout keeps metrics available when a dependency does not answer. The check runs in a
+                        // task of its own, so that the timeout does not cancel work that the check has started, such as
+                        // opening a Redis session.
                         let missing = tokio::time::timeout(READINESS_TIMEOUT, tokio::spawn(missing)).await;
                         let is_ready = matches!(missing, Ok(Ok(missing)) if missing.is_empty());
                         let text = metrics(is_ready);
@@ -57,7 +59,7 @@ where
                 }),
             )
     });
-    // A probe may reuse a pooled connection that was idle for longer than actix's default of 5 s.
+    // actix's default of 5 s is too short: a probe may reuse a pooled connection that was idle for longer.
     let server = server.client_request_timeout(Duration::from_secs(60));
     Ok(server.workers(1).disable_signals().shutdown_timeout(1).listen(listener)?.run())
 }

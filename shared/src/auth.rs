@@ -1,8 +1,8 @@
 //! Authentication: JSON Web Tokens (RFC 7519), verified with the configured keys and with keys fetched from a URL.
 //!
-//! `settings` checks the configuration. `token` parses a token, `keys` chooses the `key`s that may verify it, `claims`
-//! turns its claims into an identity. `source` keeps the keys of the URL fresh, and `fetch` downloads them. The
-//! algorithm comes from the key, never from the token (RFC 8725, 3.1).
+//! `settings` checks the configuration. `token` parses a token, `keys` chooses the `key`s that may verify it, and
+//! `claims` reads the identity from the claims. `source` keeps the keys of the URL fresh, and `fetch` downloads them.
+//! The algorithm comes from the key, never from the token (RFC 8725, 3.1).
 
 mod claims;
 mod fetch;
@@ -27,10 +27,10 @@ pub(crate) use key::MIN_SECRET_BYTES;
 pub use settings::{CheckedTokenSettings, TokenSettings};
 pub use verifier::{Unverified, Verifier};
 
-/// The scope that may choose room ids and act on any room.
+/// Tokens with this scope may choose room ids and act on any room.
 pub const ADMIN_SCOPE: &str = "tidings.admin";
 
-/// Why a token was refused: the `reason` of the wire.
+/// Why a token was refused; clients get it as `reason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
     Missing,
@@ -98,7 +98,7 @@ pub struct Identity {
     pub admin: bool,
 }
 
-/// Signs claims with HS256: for development tokens and tests.
+/// Signs claims with HS256 and returns the token; for development and tests.
 pub fn sign_hs256(
     secret: &SecretString,
     claims: &Map<String, Value>,

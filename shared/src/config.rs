@@ -26,7 +26,7 @@ use redis_args::RedisArgs;
 
 pub use unknown::SERVICE_VARIABLES;
 
-/// Redis, tokens, origins, limits.
+/// Settings of both services: Redis, tokens, origins, limits, listeners, logs, tracing.
 #[derive(Debug, Clone, Args)]
 pub struct CommonArgs {
     #[command(flatten)]
@@ -38,10 +38,10 @@ pub struct CommonArgs {
     /// required: see docs/TOKENS.md
     #[arg(long, env = "TIDINGS_JWT_SECRET", hide_env_values = true, value_name = "SECRET")]
     pub jwt_secret: Option<SecretString>,
-    /// Public keys that tokens are checked with: PEM, or the path of a file of it
+    /// Public keys that tokens are checked with: PEM, or the path of a PEM file
     #[arg(long, env = "TIDINGS_JWT_PUBLIC_KEY", value_name = "PEM_OR_PATH")]
     pub jwt_public_key: Option<String>,
-    /// JWK set, read at the start
+    /// File with a JWK set, read at the start
     #[arg(long, env = "TIDINGS_JWKS_FILE", value_name = "PATH")]
     pub jwks_file: Option<String>,
     /// Address of a JWK set, fetched again and again; needs an issuer or an audience
@@ -99,10 +99,10 @@ pub struct CommonArgs {
         value_name = "ORIGINS"
     )]
     pub allowed_origins: String,
-    /// Longest text of a message, in Unicode scalar values; the same on all nodes
+    /// Longest text of a message, in Unicode scalar values; must be the same on all nodes
     #[arg(long, env = "TIDINGS_MAX_MESSAGE_CHARS", default_value_t = 1000, value_name = "CHARACTERS")]
     pub max_message_chars: usize,
-    /// Records of one partition that may wait to be stored; above it senders get `overloaded`
+    /// Records of one partition that may wait to be stored; above this number senders get `overloaded`
     #[arg(long, env = "TIDINGS_MAX_BACKLOG_RECORDS", default_value_t = 10_000, value_name = "RECORDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_backlog_records: u64,
     /// Address of the operators' listener for health and metrics. Default: the public port + 10000
@@ -120,7 +120,7 @@ pub struct CommonArgs {
 }
 
 impl CommonArgs {
-    /// Checks what clap cannot.
+    /// Checks what clap cannot check.
     #[must_use]
     pub fn check(&self) -> Vec<Problem> {
         let mut problems = self.redis.check();
@@ -169,7 +169,7 @@ impl CommonArgs {
     }
 }
 
-/// The address of the operators' listener of a service with this public address.
+/// The address of the operators' listener: `given`, or by default the public address `listen` with a higher port.
 pub fn admin_address(listen: SocketAddr, given: Option<SocketAddr>) -> Result<SocketAddr, Problem> {
     let address = given.map_or_else(|| with_port_offset(listen, ADMIN_PORT_OFFSET), Ok);
     address.map_err(|why| Problem::new("admin-listen", why))

@@ -1,6 +1,6 @@
 //! The error codes of frames and HTTP, and the one error type that both services answer with.
 //!
-//! Every refusal of the system ends as a [`Refusal`]; its code decides the HTTP status in one place.
+//! Every refused command or request is answered with a [`Refusal`]. Its code determines the HTTP status.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ macro_rules! error_codes {
         }
 
         impl ErrorCode {
-            /// All of them, in order.
+            /// All codes, in the order of the enum.
             pub const ALL: [Self; [$($status),+].len()] = [$(Self::$code),+];
 
             /// The HTTP status that carries this code.
@@ -55,7 +55,7 @@ error_codes! {
 pub struct Refusal {
     pub code: ErrorCode,
     pub message: String,
-    /// Finer cause within a code, such as `expired` or `rejected`.
+    /// A finer cause than the code, such as `expired` or `rejected`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
     /// The field of the command that is wrong.
@@ -107,7 +107,7 @@ impl Refusal {
 }
 
 /// How long a client should wait before a retry when a dependency is unavailable or a backlog is full. Many leases and
-/// connections recover in this time, and it is short enough for a waiting person.
+/// connections recover in this time, and a waiting person accepts it.
 pub const RETRY_AFTER_MS: u64 = 1_000;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The names of a log's events.
+//! The names of the events of a room's log.
 
 macro_rules! log_events {
     ($($name:ident = $text:literal,)+) => {
@@ -21,5 +21,5 @@ log_events! {
     ROOM_UPDATED = "room:updated",
 }
 
-/// An event at a position without effect.
+/// The type that HTTP answers show at a position whose event is void.
 pub const VOID: &str = "void";

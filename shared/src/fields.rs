@@ -15,7 +15,7 @@ const MAX_DEPTH: i32 = 100;
 
 macro_rules! fields {
     ($($name:ident = $wire:literal),* $(,)?) => {
-        /// See the module. Frames and the bodies of the equivalent HTTP requests have the same names.
+        /// The fields of a frame, or of the body of the equivalent HTTP request: both use the same names.
         #[derive(Debug, Default, Deserialize)]
         pub struct Fields<'a> {
             $(#[serde(borrow, default, rename = $wire)]
@@ -55,7 +55,7 @@ fn given(field: Option<&RawValue>) -> Option<&str> {
     field.map(RawValue::get).filter(|json| *json != "null")
 }
 
-/// Parses an optional field; `form` describes it in the error.
+/// Parses an optional field; `null` counts as absent. `form` describes the expected form in the error.
 pub fn optional<T: DeserializeOwned>(
     field: Option<&RawValue>,
     name: &'static str,
@@ -90,7 +90,7 @@ pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
 }
 
 impl<'a> Fields<'a> {
-    /// The trace context of the command. A malformed one is ignored.
+    /// The trace context of the command. A malformed context is ignored.
     #[must_use]
     pub fn trace(&self) -> Option<TraceContext> {
         TraceContext::parse(serde_json::from_str(self.traceparent?.get()).ok()?)
@@ -143,7 +143,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Refuses a client's own JSON, which is passed on unchanged, if it is nested so deeply that parsers of receivers fail.
+/// Refuses JSON of a client that is nested more than 100 deep: receivers get it unchanged, and their parsers could
+/// fail.
 pub fn within_depth(json: &str, name: &'static str) -> Result<(), Refusal> {
     let (mut depth, mut quoted, mut escaped) = (0, false, false);
     for byte in json.bytes() {
@@ -162,8 +163,8 @@ pub fn within_depth(json: &str, name: &'static str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Refuses well-formed JSON, which is passed on unchanged, if some parsers of receivers reject it: half a surrogate
-/// pair, or a number that is too large.
+/// Refuses well-formed JSON that some parsers reject, because receivers get it unchanged: half a surrogate pair, or a
+/// number that is too large.
 pub fn readable(json: &str, name: &'static str) -> Result<(), Refusal> {
     match serde_json::from_str::<serde_json::Value>(json) {
         Ok(_) => Ok(()),
@@ -182,7 +183,7 @@ fn holds_nul(value: &serde_json::Value) -> bool {
     }
 }
 
-/// Checks the length of a list.
+/// Refuses a list of more than `max` entries.
 pub fn bounded<T>(list: Vec<T>, name: &'static str, max: usize) -> Result<Vec<T>, Refusal> {
     if list.len() > max {
         let message = format!("`{name}` has more than {max} entries");

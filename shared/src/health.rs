@@ -1,5 +1,5 @@
-//! The health check of a program, for images without a shell: the subcommand `health` requests `/readyz` (or
-//! `/healthz`) at the operators' port that the same settings name.
+//! The health check of a program, for images without a shell: the subcommand `health` requests `/readyz` or `/healthz`
+//! from the operators' listener, whose address it reads from the settings of the service.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -18,7 +18,7 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// Arguments of the health check.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct HealthProbe {
-    /// Ask whether it is alive, not whether it is ready
+    /// Ask whether the service is alive, not whether it is ready
     #[arg(long)]
     pub live: bool,
     /// How long the answer may take, milliseconds
@@ -27,10 +27,10 @@ pub struct HealthProbe {
 }
 
 impl HealthProbe {
-    /// The answer of the service at an operators' address, if it is healthy.
+    /// Asks the operators' listener at `admin`, and returns its answer if the service is healthy.
     ///
     /// # Errors
-    /// The status and the answer otherwise, or why there is no answer.
+    /// The status and the answer if the service is not healthy, or why there is no answer.
     pub async fn check(self, admin: SocketAddr) -> Result<String, String> {
         let path = if self.live { "/healthz" } else { "/readyz" };
         let url = format!("http://{}{path}", reachable(admin));

@@ -1,12 +1,12 @@
-//! The HTTP client of the services, for token keys, the internal listeners and health checks. Each user sets its own
-//! timeouts and the authorities that it trusts.
+//! The HTTP client of the services, for token keys, the internal listeners and health checks. Each caller sets its own
+//! timeouts and trusted authorities.
 
 use reqwest::{ClientBuilder, Error, Response, redirect::Policy};
 
-/// A client without proxies and redirects, because only the configured address is trusted. Without further settings it
-/// trusts no certificate.
+/// A client without proxies and redirects, because only the configured address is trusted. Without further settings the
+/// client trusts no certificate.
 pub(crate) fn builder() -> ClientBuilder {
-    // reqwest needs the provider even if all addresses use plain HTTP.
+    // reqwest needs a cryptography provider even if all addresses use plain HTTP.
     crate::tls::prepare();
     reqwest::Client::builder().no_proxy().redirect(Policy::none())
 }

@@ -1,4 +1,4 @@
-//! Identifiers and positions, parsed once at the edge. Inside the services no id is a bare string.
+//! Identifiers and positions. A service parses them once, when it reads a request.
 //!
 //! docs/PROTOCOL.md, "Forms", defines the accepted forms.
 
@@ -15,7 +15,7 @@ use crate::limits::{MAX_CLIENT_ID_CHARS, MAX_ROOM_ID_CHARS, MAX_SEQ, MAX_USER_ID
 pub struct IdError {
     /// The kind of identifier: `user id`, `room id`, `client id`.
     pub what: &'static str,
-    /// The rule for its form.
+    /// The rule that the text breaks.
     pub rule: &'static str,
 }
 
@@ -79,8 +79,8 @@ macro_rules! text_id {
 }
 
 text_id!(
-    /// A person or machine that may connect: 1 to 128 characters, no control characters, no white space, not `.` or
-    /// `..`.
+    /// The id of a person or machine that may connect: 1 to 128 characters, no control characters, no white space, not
+    /// `.` or `..`.
     UserId,
     "user id",
     "1 to 128 characters without control characters or white space, not `.` or `..`",
@@ -94,7 +94,8 @@ text_id!(
 );
 
 text_id!(
-    /// A room: 1 to 64 characters of `A-Z a-z 0-9 . _ - :`, not `.` or `..`; a UUIDv7 unless an admin chose it.
+    /// The id of a room: 1 to 64 characters of `A-Z a-z 0-9 . _ - :`, not `.` or `..`; a UUIDv7 unless an admin chose
+    /// it.
     RoomId,
     "room id",
     "1 to 64 characters of A-Z a-z 0-9 . _ - :, not `.` or `..`",

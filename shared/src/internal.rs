@@ -32,7 +32,8 @@ pub const CONNECT_USER: &str = "/internal/v1/connect-user";
 
 /// Largest number of rooms in one request.
 pub const MAX_ROOMS: usize = 1000;
-/// Largest number of users in one request: with the longest ids the body stays below the limit of the server.
+/// Largest number of users in one request. Even if all ids have the greatest length, the body stays below the limit of
+/// the server.
 pub const MAX_USERS: usize = 150;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -95,8 +96,8 @@ pub type MarksAnswer = StoredMarks;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RoomsRequest {
     pub user: UserId,
-    /// The epoch in which the answer is used. The answer then contains everything that a writer of an earlier epoch can
-    /// still commit.
+    /// The epoch in which the caller uses the answer. Persistence answers when no writer of an earlier epoch can commit
+    /// any more.
     #[serde(default)]
     pub epoch: u64,
 }
@@ -104,7 +105,7 @@ pub struct RoomsRequest {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RoomsAnswer {
     pub rooms: HashMap<RoomId, Membership>,
-    /// The 200 most recently active, newest first.
+    /// The 200 most recently active rooms, newest first.
     pub recent: Vec<RoomId>,
 }
 

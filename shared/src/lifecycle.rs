@@ -20,7 +20,7 @@ pub enum Ending {
     Signalled,
 }
 
-/// The two tokens and the tasks that must finish between them.
+/// The tokens of the two stages, and the tasks that must finish before `stopping`.
 #[derive(Debug, Clone, Default)]
 pub struct Lifecycle {
     pub draining: CancellationToken,
@@ -29,7 +29,8 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Waits for signals and runs through the stages; returns when the process may end.
+    /// Waits for signals, and cancels the tokens of the two stages in turn. Returns when the process may end. Draining
+    /// takes at most `drain`.
     pub async fn run(&self, drain: Duration) -> std::io::Result<Ending> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

@@ -5,8 +5,8 @@
 //!
 //! | key | type | what |
 //! | --- | --- | --- |
-//! | `{p}:room:<room>` | hash | head (`seq`, `epoch`), recent bases, marks, and the room's fields of a join's answer |
-//! | `{p}:room:<room>` | channel | records as they are appended; they are hints, because seq decides |
+//! | `{p}:room:<room>` | hash | head (`seq`, `epoch`), recent bases, membership marks, fields that a join returns |
+//! | `{p}:room:<room>` | channel | records as they are appended; only hints, because the seq decides |
 //! | `{p}:tail:<room>` | stream, id `<seq>-0` | the last records, for replay |
 //! | `{p}:marks:<room>` | hash | members' read and delivered marks, and receipts that wait to be published |
 //! | `{p}:sent` + `{p}:sent:<window>` | list + hashes | client ids that were accepted recently |
@@ -14,7 +14,7 @@
 //! | `{p}:erased:<user>` | string | exists while no event of this user may be appended |
 //! | `{p}:stored` | string and channel | watermark: epoch and ingest id of the last committed record |
 //! | `{p}:exceptions`, `{p}:exceptions:old` | hashes | records below the watermark that became void |
-//! | `leases` | channel | a replica of persistence has released partitions, and others may take them |
+//! | `leases` | channel | a replica of persistence has released partitions, so that others may take them |
 //!
 //! The head of each script (`log/*.lua`) describes its keys, arguments and answers.
 

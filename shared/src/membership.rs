@@ -1,6 +1,6 @@
 //! The membership cache in Redis: the rooms of a user with role and read position, so that a reconnect needs no SQL
-//! query. An entry is valid only in the epoch in which it was filled. A fill is refused if something changed since its
-//! read.
+//! query. An entry is valid only in the epoch in which it was filled. A fill is refused if memberships or read
+//! positions changed after the fill read them.
 //!
 //! | key | type | what |
 //! | --- | --- | --- |
@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Epoch, RoomId, Seq, UserId};
 
-/// A cache entry of a user who does not come back expires after this. The version must live far longer than any fill
-/// takes; after it has expired, the next request creates a new one.
+/// Expiry of cache entries and of versions. A version must live far longer than any fill takes. After a version has
+/// expired, the next request creates a new one.
 const CACHE_TTL_S: u64 = 3600;
 const VERSION_TTL_S: u64 = 7 * 86_400;
 /// The counter of moves only has to live longer than a fill takes.
@@ -65,7 +65,7 @@ fn account_version_key(user: &UserId) -> String {
     format!("account:{{{user}}}:v")
 }
 
-/// The counters that a fill of the cache is compared with.
+/// The counters of a user's cache before a fill. The fill is refused if one of them has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     version: u64,
@@ -86,14 +86,15 @@ pub async fn stamp(connection: &mut MultiplexedConnection, user: &UserId) -> Res
     Ok(Stamp { version: counters.0.unwrap_or(0), moves: counters.1.unwrap_or(0) })
 }
 
-/// The version of a user's memberships; other memberships never had this version. Read it before listing the rooms.
+/// The version of a user's memberships; different memberships never have the same version. Read the version before
+/// listing the rooms.
 pub async fn version(connection: &mut MultiplexedConnection, user: &UserId) -> Result<u64, RedisError> {
     let mut call = redis::cmd("EVAL");
     call.arg(VERSION).arg(1).arg(version_key(user)).arg(VERSION_TTL_S);
     call.query_async(connection).await
 }
 
-/// The versions that show changes of a user.
+/// The versions of a user's memberships and account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Versions {
     /// The version of the memberships.
@@ -101,7 +102,8 @@ pub struct Versions {
     pub account: u64,
 }
 
-/// The versions of the memberships and accounts of users, in order. Those of memberships are as in [`version`].
+/// The versions of the memberships and accounts of users, in order. Missing versions of memberships are created, as in
+/// [`version`].
 pub async fn versions(
     connection: &mut MultiplexedConnection,
     users: &[UserId],
@@ -138,7 +140,8 @@ pub async fn changed<'a>(
     if pipe.is_empty() { Ok(()) } else { pipe.query_async(connection).await }
 }
 
-/// Caches a user's memberships, unless they or a read position changed since `stamp` was read. Returns whether it did.
+/// Caches a user's memberships, unless they or a read position changed since `stamp` was read. Returns true if they
+/// were cached.
 pub async fn fill(
     connection: &mut MultiplexedConnection,
     user: &UserId,
@@ -226,7 +229,7 @@ pub async fn account(
     Ok(cached.filter(|cached| cached.epoch == epoch.0).map(|cached| cached.account))
 }
 
-/// The version of an account. Read it before the account that shall be cached.
+/// The version of a user's account. Read the version before the account that shall be cached.
 pub async fn account_version(
     connection: &mut MultiplexedConnection,
     user: &UserId,

@@ -1,5 +1,6 @@
 //! The forms of docs/PROTOCOL.md as schemas of the OpenAPI document: ids, names, texts and positions. They state the
-//! rules of the parsers, as far as JSON Schema can. Forms that have a type of their own are schemas of that type.
+//! rules of the parsers, as far as JSON Schema can. A form with a Rust type of its own is the schema of that type; the
+//! other forms get an empty type.
 
 use std::borrow::Cow;
 
@@ -20,14 +21,14 @@ use crate::role;
 const LINE_PATTERN: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 /// No control characters except tab and newline.
 const TEXT_PATTERN: &str = r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f]*$";
-/// Neither control characters nor white space (that of Unicode).
+/// Neither control characters nor Unicode white space.
 const WORD_PATTERN: &str =
     concat!(r"^[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a", r"\u2028\u2029\u202f\u205f\u3000]+$");
 const LABEL_PATTERN: &str = "^[a-z0-9_-]+$";
 
 macro_rules! new_types {
     ($($form:ident)+) => {$(
-        /// A form without a type of its own.
+        /// A form without a Rust type of its own.
         pub struct $form;
     )+};
 }
@@ -53,7 +54,7 @@ macro_rules! forms {
         }
     )+
 
-        /// All of them. utoipa does not collect the schemas that only parameters reference.
+        /// The name and the schema of each form. utoipa does not collect the schemas that only parameters reference.
         pub fn all() -> impl Iterator<Item = (String, RefOr<Schema>)> {
             [$(($name.to_owned(), <$form as PartialSchema>::schema())),+].into_iter()
         }
@@ -105,7 +106,7 @@ fn line(max_chars: usize) -> ObjectBuilder {
     string().pattern(Some(LINE_PATTERN)).max_length(Some(max_chars))
 }
 
-/// A position that every JSON reader keeps exactly.
+/// An integer up to the highest position, which every JSON parser keeps exactly.
 fn integer(minimum: i64) -> ObjectBuilder {
     unbounded(minimum)
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
@@ -117,7 +118,7 @@ fn unbounded(minimum: i64) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(number(minimum)))
 }
 
-/// Bounds of integers; all of ours fit into a float exactly.
+/// The bound of an integer schema.
 pub fn number(value: i64) -> Number {
     Number::Int(isize::try_from(value).unwrap_or(isize::MAX))
 }

@@ -66,7 +66,7 @@ impl OriginPattern {
     fn parse(entry: &str) -> Option<Self> {
         let entry = entry.strip_suffix('/').unwrap_or(entry).to_ascii_lowercase();
         let (scheme, rest) = entry.split_once("://")?;
-        // Browsers leave out the default port, so an entry with it could never match.
+        // Browsers leave out the default port, so it is removed from an entry that has it.
         let (host, default_port) = match scheme {
             "https" => (rest, ":443"),
             "http" => (rest, ":80"),

@@ -8,7 +8,7 @@ use redis::{RedisError, aio::MultiplexedConnection};
 
 use crate::ids::{RoomId, Seq, UserId};
 
-/// Prefix of these channels; no other channel has it.
+/// Prefix of the users' channels; no other channel has this prefix.
 pub const CHANNEL_PREFIX: &str = "user:";
 
 /// The name of a user's channel.
@@ -17,15 +17,16 @@ pub fn channel(user: &UserId) -> String {
     format!("{CHANNEL_PREFIX}{user}")
 }
 
-/// A notice for the connections of a user. On the channel: one line with the kind, then the JSON of the frame.
+/// A notice for the connections of a user. Its form on the channel is one line with the kind, then the JSON of the
+/// frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UserNotice {
     /// A finished frame for all connections.
     Frame(Bytes),
     /// A read mark of the user, as a finished frame. If `pushed`, receipts are pushed in this room, and connections
-    /// that are joined to it get the mark with those receipts.
+    /// that are joined to the room get the mark with those receipts.
     Read { room: RoomId, pushed: bool, frame: Bytes },
-    /// The user's membership of `room` changed at `seq`, as the frame says. The list of rooms has changed.
+    /// The user's membership of `room` changed at `seq`, as the frame says. So the user's list of rooms has changed.
     Membership { room: RoomId, seq: Seq, frame: Bytes },
     /// The account changed: read it again, and close the connections if the user is blocked or does not exist any more.
     Account,

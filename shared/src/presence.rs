@@ -3,7 +3,7 @@
 //! A gateway writes the states of its users under its *node lease* (`life` in the names of keys). A lease that is not
 //! renewed expires and is never renewed again; any gateway then removes the states under it. States with an end (the
 //! grace period of a closed connection, a poll, a `POST /presence`) expire by themselves. One script changes the
-//! published state of a user and publishes it, so only one of several gateways that see a change does so.
+//! published state of a user and publishes it, so only one of several gateways that notice a change publishes it.
 //!
 //! Users are distributed over 16 partitions (`u` = two digits), so that all keys of one script call are in one cluster
 //! slot.
@@ -45,9 +45,9 @@ use crate::protocol::Status;
 
 /// The channel of all changes.
 pub const CHANNEL: &str = "presence";
-/// Largest room whose members receive presence; in larger rooms it would cost more than it is worth.
+/// Most members of a room that receives presence; in larger rooms presence would cost too many frames.
 pub const SMALL_ROOM: usize = 100;
-/// Largest number of a user's rooms that receive a change.
+/// Most rooms of a user that receive a change.
 pub const ROOMS_LOOKED_AT: usize = 200;
 /// Interval between two renewals of a node lease; the lease is three times as long (`weigh.lua`).
 pub const RENEW_EVERY: Duration = Duration::from_secs(5);

@@ -6,7 +6,8 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 
 use crate::ids::UserId;
 
-/// The default burst, in seconds of the rate: a client that reconnects joins and marks many rooms at once.
+/// The default burst is what the rate allows in this many seconds, because a client that reconnects joins and marks
+/// many rooms at once.
 const DEFAULT_BURST_S: u32 = 4;
 
 /// The rate limit of one kind of command.
@@ -17,7 +18,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// A rate with the default burst, which is the number of [`DEFAULT_BURST_S`] seconds.
+    /// A rate with the default burst: what the rate allows in [`DEFAULT_BURST_S`] seconds.
     #[must_use]
     pub fn per_second(per_second: NonZeroU32) -> Self {
         Self {
@@ -39,7 +40,7 @@ impl UserRateLimiter {
         Self { limiter: RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst)), burst }
     }
 
-    /// Takes `many` permits of a user, at most the capacity of a bucket.
+    /// Takes `many` permits of a user; more than the burst counts as the burst.
     ///
     /// # Errors
     /// The milliseconds until there are enough permits.

@@ -1,8 +1,8 @@
-//! Collects read and delivered marks per room over the whole node, and moves them together, so that each room costs at
-//! most one record, and each of its members one frame of receipts, in 500 ms.
+//! Collects read and delivered marks per room over the whole node, and moves them together. So in 500 ms a room costs
+//! one record for up to 500 marks, and each of its members gets one frame of receipts of each kind.
 //!
 //! The first mark of a room is moved at once, those of the next 500 ms together. Marks in memory are lost if the
-//! process ends: a client must repeat a mark without an answer.
+//! process ends: a client must repeat a mark that got no answer.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -22,9 +22,9 @@ use crate::{
 
 /// How long marks of a room are collected; one record per receipt would be too expensive.
 const COLLECT_FOR: Duration = Duration::from_millis(500);
-/// Marks in one record, so that it stays a small part of a batch of persistence.
+/// Most marks in one record, so that a record stays a small part of a batch of persistence.
 const MARKS_PER_RECORD: usize = 500;
-/// Waiting marks of all rooms; further ones are refused as overloaded.
+/// Most marks of all rooms that may wait; further marks are refused as overloaded.
 const MAX_WAITING_MARKS: usize = 20_000;
 
 /// The position of the mark, once it is stored.
@@ -45,7 +45,7 @@ struct Rooms {
     waiting: usize,
 }
 
-/// See the module. Shared by all threads of a node.
+/// Collects and moves the marks of all rooms. All threads of a node share it.
 pub struct Receipts {
     log: Arc<Log>,
     rooms: Mutex<Rooms>,
@@ -61,7 +61,8 @@ impl Receipts {
     }
 
     fn rooms(&self) -> std::sync::MutexGuard<'_, Rooms> {
-        // The lock is held only for map operations, and none of them can panic half-way through a change.
+        // A poisoned lock is usable: it is held only for map operations, and none of them can panic half-way through a
+        // change.
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -91,7 +92,7 @@ impl Receipts {
         stored.await.unwrap_or_else(|_| Err(Refusal::unavailable("the service is stopping; repeat the mark")))
     }
 
-    /// Takes the collected marks of a room. `None`: there are none, and `stay` is false; then the room is forgotten.
+    /// Takes the collected marks of a room. If there are none and `stay` is false, forgets the room and returns `None`.
     fn take(&self, room: &RoomId, stay: bool) -> Option<Collected> {
         let mut rooms = self.rooms();
         let collected = rooms.collected.get_mut(room).map(mem::take).unwrap_or_default();
@@ -112,7 +113,7 @@ impl Receipts {
             waiting.push(mark.waiting);
         }
         let mut held = None;
-        // A call without marks publishes waiting receipts.
+        // Calls the log at least once: a call without marks publishes waiting receipts.
         for part in 0..marks.len().div_ceil(MARKS_PER_RECORD).max(1) {
             let rest = waiting.split_off(MARKS_PER_RECORD.min(waiting.len()));
             let waiting = mem::replace(&mut waiting, rest);
@@ -152,7 +153,7 @@ impl Receipts {
         if stored == Stored::Here {
             let read = marks.iter().enumerate().filter(|(_, mark)| !mark.delivered);
             let read = read.filter_map(|(index, mark)| Some((&mark.user, mark.seq, position(index)?)));
-            // A mark above the requested seq did not move.
+            // If the stored mark is above the requested seq, this request did not move it.
             let moved = read.filter(|(_, asked, seq)| seq <= asked).map(|(user, _, seq)| (user, seq));
             self.advance_cached(room, moved).await;
         }
@@ -179,7 +180,7 @@ impl Receipts {
     }
 }
 
-/// Moves the collected marks of a room every 500 ms, as long as there are any.
+/// Moves the collected marks of a room every 500 ms, until there are no marks and no waiting receipts.
 async fn run_room(receipts: Arc<Receipts>, room: RoomId) {
     let mut held = None;
     while let Some(collected) = receipts.take(&room, held.is_some()) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::error::{ErrorCode, RETRY_AFTER_MS, Refusal};
 use crate::ids::UserId;
 
-/// See the module.
+/// The slots of one kind of request.
 pub struct RequestSlots {
     total: usize,
     per_user: usize,
@@ -25,7 +25,7 @@ impl RequestSlots {
         Self { total, per_user, taken: Arc::default() }
     }
 
-    /// Takes a slot for a request; dropping the guard releases it. `what` names such requests in messages.
+    /// Takes a slot for a request; dropping the guard releases it. `what` names this kind of request in error messages.
     ///
     /// # Errors
     /// `rate_limited` if the user has the maximum per user; `overloaded` if all slots are taken.

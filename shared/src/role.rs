@@ -19,12 +19,13 @@ pub const GUEST: &str = "guest";
 /// Used instead of a role when a member leaves or is removed; no role may have this name.
 pub const REMOVED: &str = "removed";
 
-/// The rank of a role, and the lowest rank that the sender of an event must still have when it is appended.
+/// The rank of a role, and the lowest rank that the sender of an event must still have when the event is appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MinRole {
-    /// Marks are ignored, and erasure of the sender too: erasure itself appends the events by which they leave.
+    /// Ignores membership marks and the erasure of the sender, because the erasure itself appends the events by which
+    /// the user leaves.
     Always = -2,
-    /// Marks are ignored, for a sender whose scope allows acting in any room.
+    /// Ignores membership marks, for a sender whose scope allows acting in any room.
     Anyone = -1,
     Guest = 0,
     Member = 1,
@@ -32,8 +33,8 @@ pub enum MinRole {
     Owner = 3,
 }
 
-/// The named roles from the highest on: the only table of ranks. Lua, SQL and TypeScript get it from here. A custom role
-/// ranks as a member; its name only affects visibility.
+/// The named roles from the highest on: the only table of ranks. Lua, SQL and TypeScript are generated from it or
+/// compared with it. A custom role ranks as a member; its name only affects visibility.
 pub const RANKS: [(&str, MinRole); 4] =
     [(OWNER, MinRole::Owner), (ADMIN, MinRole::Admin), (MEMBER, MinRole::Member), (GUEST, MinRole::Guest)];
 
@@ -85,7 +86,7 @@ pub fn rank(role: &str) -> MinRole {
     RANKS.iter().find(|(name, _)| *name == role).map_or(MinRole::Member, |(_, rank)| *rank)
 }
 
-/// The ranks for scripts: `rank(role)`, the minimums that ignore marks, and `REMOVED`.
+/// Lua code for scripts: the function `rank(role)`, and the constants `ALWAYS`, `ANYONE` and `REMOVED`.
 #[must_use]
 pub fn lua() -> String {
     let named = RANKS.map(|(name, rank)| format!("{name} = {}", rank as i32)).join(", ");

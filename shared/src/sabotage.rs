@@ -8,7 +8,7 @@ pub const VARIABLE: &str = "TIDINGS_SABOTAGE";
 /// The faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sabotage {
-    /// A gateway delivers records again that are not above the position of the room.
+    /// A gateway delivers records at or below the position of the room again.
     Order,
     /// A gateway appends a repetition with another client id.
     Once,
@@ -16,11 +16,11 @@ pub enum Sabotage {
     Stored,
     /// The writer skips records and continues after them.
     Prefix,
-    /// A gateway passes over some records, and delivers the records after them.
+    /// A gateway skips some records, and delivers the records after them.
     Complete,
     /// Live delivery ignores the visibility of records.
     Private,
-    /// A cursor stays valid, whatever happened to its epoch.
+    /// A cursor of an earlier epoch always stays valid.
     Epoch,
     /// The outboxes of slow connections are unbounded.
     Bounded,

@@ -3,6 +3,6 @@
 
 /// Installs the provider. Each program that may open TLS connections calls this first.
 pub fn prepare() {
-    // It fails only if it was installed before, as in tests.
+    // This fails only if a provider was installed before, as in tests.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }

@@ -7,7 +7,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 static COMMIT: OnceLock<&'static str> = OnceLock::new();
 
-/// Sets the commit. Each program calls this as it starts, so that this crate is not rebuilt for each commit.
+/// Sets the commit. Each program calls this as it starts: if this crate contained the commit, each commit would rebuild
+/// it.
 pub fn built_from(commit: &'static str) {
     // A second call has the same value.
     let _ = COMMIT.set(commit);

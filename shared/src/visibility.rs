@@ -1,8 +1,8 @@
-//! Who may see an event, and the form of it in the header of a record.
+//! Who may see an event, and how the header of a record encodes this.
 
 use serde::{Deserialize, Serialize};
 
-/// Separates the items of the field; no identifier contains it.
+/// Separates the items of the header's field; no identifier contains this character.
 pub(crate) const LIST: char = '\u{1e}';
 
 /// The users and roles that may see an event, besides its sender. Empty: everyone in the room.

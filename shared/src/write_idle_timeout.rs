@@ -1,8 +1,7 @@
 //! A socket that fails when nothing was written to it for too long. actix limits the time only for the head of the
-//! first request on a connection: after one answer, a client could begin another head and hold the connection, with up
-//! to
-//! 128 KiB of head, for ever. This also closes connections of clients that send requests but never read the answers.
-//! Touches only its socket and the timer; it needs one sleep per connection.
+//! first request on a connection: after one answer, a client could send a part of another head, and hold the connection
+//! and up to 128 KiB for ever. This timeout also closes connections of clients that send requests but never read the
+//! answers. Touches only its socket and the timer; it needs one sleep per connection.
 
 use std::{
     io::{self, IoSlice},
@@ -16,7 +15,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// See the module.
+/// A socket with a limit for the time between two writes.
 pub struct WriteIdleTimeout<S> {
     socket: S,
     timeout: Duration,

@@ -38,11 +38,13 @@ impl Default for ClaimRules {
 }
 
 impl ClaimRules {
-    /// The identity in the claims of a token whose signature is verified. `now_s` is in seconds since the Unix epoch.
+    /// Reads the identity from the claims of a token whose signature is already verified. `now_s` is in seconds since
+    /// the Unix epoch.
     pub(super) fn identity(&self, claims: &Map<String, Value>, now_s: i64) -> Result<Identity, Reason> {
         let leeway_s = i64::try_from(self.leeway_s).unwrap_or(i64::MAX);
         let exp = claims.get("exp").and_then(seconds).ok_or(Reason::Claims)?;
-        // The token is accepted until then, so a connection that it opened stays open until then.
+        // The service accepts the token until `exp` plus the leeway, so a connection with this token also stays open
+        // until then.
         let expires_at_s = exp.saturating_add(leeway_s).min(LAST_RFC3339_SECOND);
         if now_s >= expires_at_s {
             return Err(Reason::Expired);
@@ -57,7 +59,7 @@ impl ClaimRules {
         }
         let user = match find(claims, &self.user) {
             Some(Value::String(text)) => UserId::parse(text),
-            // A fraction, or a number too large to be exact, could be read as the id of another user.
+            // Refuses fractions and inexact large numbers, because rounding could give the id of another user.
             Some(Value::Number(number)) if !number.is_f64() => UserId::parse(&number.to_string()),
             _ => return Err(Reason::Claims),
         };
@@ -94,8 +96,8 @@ fn seconds(value: &Value) -> Option<i64> {
     (seconds >= 0).then_some(seconds)
 }
 
-/// The claim with exactly this name, else the claim at the end of the dotted path. The exact name comes first because
-/// names such as `https://example.com/id` contain dots too.
+/// Finds the claim with exactly this name. If there is none, `name` is a dotted path to a claim inside objects. The
+/// exact name comes first, because names such as `https://example.com/id` contain dots too.
 fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     claims.get(name).or_else(|| {
         let (first, rest) = name.split_once('.')?;

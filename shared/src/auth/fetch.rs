@@ -10,10 +10,10 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::http_client::{self, cause};
 
-/// For the whole request, from connecting to the last byte.
+/// Limit for the whole request, from connecting to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// A set of 64 keys with their certificates has about 200 KiB.
+/// Largest body that is read. A set of 64 keys with their certificates has about 200 KiB.
 const MAX_BYTES: usize = 1024 * 1024;
 
 /// A downloaded JWK set, not parsed yet.
@@ -69,7 +69,8 @@ impl Client {
     }
 }
 
-/// The system's root certificates, which include those of a company; a system without any gets the public ones.
+/// The root certificates of the system, which may include those of a company. If the system has none, the built-in
+/// public ones.
 fn roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -80,7 +81,7 @@ fn roots() -> RootCertStore {
     roots
 }
 
-/// How long an answer may be kept (RFC 9111, 4.2); `None`: it does not say.
+/// How long an answer may be kept (RFC 9111, 4.2); `None`: the answer does not say.
 fn fresh_for(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let directives = text(header::CACHE_CONTROL)?.split(',').map(str::trim);

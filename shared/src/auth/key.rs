@@ -1,6 +1,6 @@
-//! One key that verifies signatures. Its type and curve determine the algorithms it supports; its own `alg`, or else
-//! the configured (`allowed`) algorithms, determine those it may use. Pure. A key that cannot verify any signature is
-//! refused here, at the start, and not with the first token.
+//! One key that verifies signatures. Its type and curve determine the algorithms that it supports. Of these, a key with
+//! `alg` may use only that algorithm, and a key without `alg` the configured ones (`allowed`). A key that cannot verify
+//! any signature is refused when it is read, not when the first token comes. Pure.
 
 use aws_lc_rs::{
     rsa::PublicEncryptingKey,
@@ -21,14 +21,14 @@ use super::token::Token;
 
 /// Shortest accepted secret. RFC 7518, 3.2 asks for 32 bytes; development secrets may be shorter.
 pub(crate) const MIN_SECRET_BYTES: usize = 16;
-/// RFC 7518, 3.3 requires 2048 bits; the library does not verify with more than 8192.
+/// Accepted sizes of RSA keys. RFC 7518, 3.3 requires 2048 bits; the library does not verify with more than 8192.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// Why a key cannot be used; a phrase that follows "the key".
 pub(super) type UnusableKey = &'static str;
 
 pub(super) struct Key {
-    /// `kid`: tokens that carry it are checked with this key.
+    /// The `kid` of the key. A token with the same `kid` is verified with this key.
     pub id: Option<Box<str>>,
     decoding: DecodingKey,
     algorithms: Vec<Algorithm>,
@@ -46,7 +46,7 @@ impl Key {
         Self::new(None, DecodingKey::from_secret(secret.as_bytes()), Kind::Secret, None, allowed)
     }
 
-    /// From a `SubjectPublicKeyInfo`.
+    /// Reads a public key in DER (`SubjectPublicKeyInfo`).
     pub fn of_der(der: &[u8], allowed: &[Algorithm]) -> Result<Self, UnusableKey> {
         let (decoding, kind) = if ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, der).is_ok() {
             (DecodingKey::from_ec_der(der), Kind::P256)
@@ -63,7 +63,7 @@ impl Key {
         Self::new(None, decoding, kind, None, allowed)
     }
 
-    /// From a member of a JWK set. A symmetric key is accepted only from a source that can be secret, such as a file.
+    /// Reads a key of a JWK set. A symmetric key is refused unless its source is secret, such as a file.
     pub fn of_jwk(jwk: &Value, source_is_secret: bool, allowed: &[Algorithm]) -> Result<Self, UnusableKey> {
         let jwk: Jwk = serde_json::from_value(jwk.clone()).map_err(|_| "is not a JWK")?;
         let for_signatures =
@@ -105,7 +105,7 @@ impl Key {
         self.algorithms.contains(&algorithm)
     }
 
-    /// Whether the signature is this key's. Call this only when the key accepts the token's algorithm.
+    /// Whether the token's signature is valid for this key. Call this only when the key accepts the token's algorithm.
     pub fn verifies(&self, token: &Token<'_>) -> bool {
         let signature = token.signature;
         crypto::verify(signature, token.signed.as_bytes(), &self.decoding, token.algorithm).unwrap_or(false)

@@ -1,8 +1,12 @@
 //! All keys that verify tokens, and the choice of those that may verify a given token. Pure.
 //!
-//! A token with a `kid` is verified with the keys that have this id; if no key has it, with the keys without an id. A
-//! token without a `kid` is verified with the keys without an id, and with a key that has an id if it is the only such
-//! key that accepts the token's algorithm. A key accepts only its own algorithms, whatever the token says.
+//! | token | keys that may verify it |
+//! | --- | --- |
+//! | its `kid` is the id of a key | the keys with this id |
+//! | no key has its `kid` as id | the keys without an id |
+//! | no `kid` | the keys without an id; and, if only one key with an id accepts the token's algorithm, this key |
+//!
+//! A key accepts only its own algorithms, whatever the token says.
 
 use std::sync::Arc;
 
@@ -12,9 +16,9 @@ use serde_json::Value;
 
 use super::{Reason, key::Key, token::Token};
 
-/// Keys taken from one JWK set; further ones are ignored.
+/// Most keys that are taken from one JWK set; further keys are ignored.
 const MAX_KEYS_PER_SET: usize = 64;
-/// Signature checks for one token; this bounds the cost of a refusal.
+/// Most signature checks for one token, which bounds the cost of refusing it.
 const MAX_KEYS_TRIED: usize = 16;
 
 /// The state of the keys of the URL.
@@ -22,7 +26,7 @@ const MAX_KEYS_TRIED: usize = 16;
 pub(super) enum Remote {
     /// No URL is configured.
     Unused,
-    /// They were never fetched, or are too old to be used.
+    /// The keys were never fetched, or are too old to be used.
     Missing,
     Loaded,
 }
@@ -45,12 +49,11 @@ impl KeySet {
         Self { configured, fetched, remote }
     }
 
-    /// The same configured keys with other keys of the URL.
+    /// A set with the same configured keys, and with these keys of the URL.
     pub fn with_fetched(&self, fetched: Vec<Key>, remote: Remote) -> Self {
         Self::new(self.configured.clone(), fetched, remote)
     }
 
-    /// Whether there is no key at all.
     pub fn is_empty(&self) -> bool {
         self.all().next().is_none()
     }
@@ -59,7 +62,7 @@ impl KeySet {
         self.configured.iter().chain(&self.fetched)
     }
 
-    /// Whether one of the keys that may verify a token has signed it.
+    /// Checks that one of the keys that may verify the token has signed it.
     pub fn check(&self, token: &Token<'_>) -> Result<(), Unmatched> {
         let accepting = || self.all().filter(|key| key.accepts(token.algorithm));
         let named = |key: &&Key| key.id.is_some() && key.id.as_deref() == token.id.as_deref();
@@ -72,8 +75,8 @@ impl KeySet {
         let only = with_id.next().filter(|_| token.id.is_none());
         let ambiguous = only.is_some() && with_id.next().is_some();
         let candidates = accepting().filter(|key| key.id.is_none()).chain(only.filter(|_| !ambiguous));
-        // A fetch can bring the key of an unknown id. For a token without an id it helps only if nothing was fetched
-        // yet.
+        // A fetch may bring a key with the token's id. For a token without an id, a fetch helps only while no keys of
+        // the URL are loaded.
         let fetch_may_help = match self.remote {
             Remote::Unused => false,
             Remote::Missing => true,
@@ -81,7 +84,7 @@ impl KeySet {
         };
         match verify(candidates, token) {
             Some(Ok(())) => Ok(()),
-            // The keys of the URL are never symmetric.
+            // Keys of the URL are never symmetric, so a fetch cannot help a token with HMAC.
             _ if fetch_may_help && token.algorithm.family() != AlgorithmFamily::Hmac => {
                 Err(Unmatched::FetchMayHelp)
             }
@@ -92,7 +95,7 @@ impl KeySet {
     }
 }
 
-/// Whether one of these keys has made the signature; `None`: there are no keys.
+/// Whether one of these keys has signed the token; `None`: there are no keys.
 fn verify<'a>(keys: impl Iterator<Item = &'a Key>, token: &Token<'_>) -> Option<Result<(), Reason>> {
     let mut keys = keys.take(MAX_KEYS_TRIED).peekable();
     keys.peek()?;

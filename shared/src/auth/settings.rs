@@ -1,5 +1,5 @@
-//! Turns the settings of tokens into keys, once, at the start. Reads the files that the settings name. Each problem is
-//! reported with the name of its setting and never contains a secret.
+//! Turns the settings of tokens into keys, once, when the service starts. Reads the files that the settings name. Each
+//! problem is reported with the name of its setting and never contains a secret.
 
 use jsonwebtoken::Algorithm;
 use secrecy::SecretString;
@@ -14,13 +14,13 @@ use super::{
 };
 
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
-/// The algorithms of keys that do not name their own, if the setting does not say otherwise.
+/// Replace an invalid setting of algorithms, so that the keys can be checked too.
 const DEFAULT_ALGORITHMS: [Algorithm; 5] =
     [Algorithm::HS256, Algorithm::RS256, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA];
-/// Public keys in one PEM text. They have no id, so each of them may be tried for a token.
+/// Most public keys in one PEM text. These keys have no id, so each of them may be tried for a token.
 const MAX_PEM_KEYS: usize = 15;
 
-/// The settings of tokens as they were given. Empty means unset.
+/// The settings of tokens as given, not checked yet; `None`: not set.
 pub struct TokenSettings<'a> {
     pub secret: Option<&'a SecretString>,
     /// PEM text, or the path of a PEM file.
@@ -28,7 +28,7 @@ pub struct TokenSettings<'a> {
     /// The path of a file with a JWK set.
     pub jwks_file: Option<&'a str>,
     pub jwks_url: Option<&'a str>,
-    /// For keys that do not name their own.
+    /// Names of algorithms, for keys that do not name their own.
     pub algorithms: &'a [String],
     pub rules: ClaimRules,
 }
@@ -48,7 +48,7 @@ impl CheckedTokenSettings {
         let mut problems = Vec::new();
         let algorithms = keys::algorithms(algorithms).unwrap_or_else(|cause| {
             problems.push(Problem::new("jwt-algorithms", cause));
-            // The defaults let the keys be checked too; they never verify a token, because the start fails.
+            // These algorithms never verify a token, because the service does not start.
             DEFAULT_ALGORITHMS.to_vec()
         });
         let sources = [
@@ -79,7 +79,8 @@ impl CheckedTokenSettings {
             problems.push(Problem::new("jwt-secret", why));
         }
         if jwks_url.is_some() && rules.issuers.is_empty() && rules.audiences.is_empty() {
-            // Identity providers sign the tokens of all their customers with the same keys.
+            // Identity providers sign the tokens of all their customers with the same keys, so a valid signature does
+            // not prove that a token is meant for this service.
             let why =
                 "needs --jwt-issuer or --jwt-audience, better both: its keys may also sign tokens of others";
             problems.push(Problem::new("jwks-url", why));
@@ -102,9 +103,9 @@ impl CheckedTokenSettings {
     }
 }
 
-/// The keys of a PEM text, or of a PEM file.
+/// Reads public keys; `value` is PEM text or the path of a PEM file.
 fn public_keys(value: &str, algorithms: &[Algorithm]) -> Result<Vec<Key>, String> {
-    // Environment files often cannot contain line ends, so `\n` is accepted for one.
+    // Environment files often cannot contain line ends, so the two characters `\n` count as a line end.
     let inline = value.contains("-----BEGIN").then(|| value.replace("\\n", "\n"));
     let pem = inline.map_or_else(|| read(value), Ok)?;
     let keys = public_keys_of_pem(&pem, algorithms).map_err(|unfit| format!("the key {unfit}"))?;

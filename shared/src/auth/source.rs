@@ -21,15 +21,15 @@ use super::{
 pub(super) struct Pace {
     /// Minimum interval between two fetches on demand: unverified tokens must not make us flood the URL.
     pub demand_interval: Duration,
-    /// How long a token waits for its key. It is shorter than clients wait for an answer.
+    /// How long a token waits for its key. This is shorter than the time that clients wait for an answer.
     pub wait_timeout: Duration,
     /// Lower and upper bound of the time until the next regular fetch; the answer's freshness decides in between.
     pub refresh: [Duration; 2],
     /// The time until the next regular fetch if the answer does not say how long it is fresh.
     pub default_refresh: Duration,
-    /// First and longest pause after a failed fetch; each failure doubles it.
+    /// First and longest pause after a failed fetch; each further failure doubles the pause.
     pub retry: [Duration; 2],
-    /// How long keys stay valid that cannot be fetched again. A withdrawn key must not stay valid for ever because the
+    /// How long the last keys stay valid while fetches fail. A withdrawn key must not stay valid for ever because the
     /// URL is unavailable, and a short outage of the provider must not lock out all users.
     pub max_age: Duration,
 }
@@ -43,7 +43,7 @@ pub(super) const PACE: Pace = Pace {
     max_age: Duration::from_secs(24 * 3600),
 };
 
-/// Tokens that may wait at once; further ones fail at once with "unavailable".
+/// Tokens that may wait at the same time; further ones are refused immediately with "unavailable".
 const MAX_WAITING: usize = 1024;
 
 pub(super) struct Loaded {
@@ -54,7 +54,7 @@ pub(super) struct Loaded {
 #[derive(Debug)]
 pub(super) struct KeysUnavailable;
 
-/// See the module. Dropping it ends the task.
+/// Fetches the keys of a URL in a task. Dropping the source ends the task.
 pub(super) struct Source {
     shared: Arc<Shared>,
     task: AbortHandle,
@@ -79,7 +79,8 @@ struct Status {
 }
 
 impl Source {
-    /// Starts fetching on the current runtime. `fetched` is called after each fetch with whether it succeeded.
+    /// Starts fetching on the current runtime. `fetched` is called after each fetch; its argument says whether the
+    /// fetch succeeded.
     pub fn start<F, L>(
         keys: Arc<ArcSwap<KeySet>>,
         pace: Pace,
@@ -99,7 +100,8 @@ impl Source {
         Self { shared, task }
     }
 
-    /// Waits for keys that were fetched after this call, or as recently as the minimum interval allows.
+    /// Waits for the fetch in progress, or starts a fetch and waits for it. If the last fetch on demand began less than
+    /// `demand_interval` ago, returns the result of the last fetch instead.
     pub async fn refresh(&self) -> Result<(), KeysUnavailable> {
         let Shared { status, demand, waiters, pace } = &*self.shared;
         let _permit = waiters.try_acquire().map_err(|_| KeysUnavailable)?;
@@ -163,7 +165,8 @@ where
                 pause
             }
         };
-        // This fetch answers everybody who has asked so far, so their notification must not start another one.
+        // This fetch answers all callers so far. Their stored notification is consumed, so that it does not start
+        // another fetch.
         pin!(shared.demand.notified()).enable();
         shared.status.send_modify(|status| {
             status.ended = status.begun;
@@ -185,7 +188,8 @@ async fn until_due(shared: &Shared, due: Instant) -> bool {
         tokio::select! {
             () = sleep_until(due) => return false,
             () = shared.demand.notified() => {
-            // A caller that asked just before the last fetch on demand began was answered by that fetch.
+            // Ignores a notification from just before the last fetch on demand began: that fetch has answered the
+            // caller.
             let last = shared.status.borrow().demanded_at;
             if last.is_none_or(|at| at.elapsed() >= shared.pace.demand_interval) {
                     return true;

@@ -45,7 +45,7 @@ impl<'a> Token<'a> {
             return Err(Reason::Malformed);
         }
         let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| Reason::Malformed)?;
-        // The JSON parser does not check the UTF-8 of values that it skips.
+        // Checks the UTF-8 of the whole header, because the JSON parser does not check values that it skips.
         let header = str::from_utf8(&header).map_err(|_| Reason::Malformed)?;
         let header: Header<'_> = serde_json::from_str(header).map_err(|_| Reason::Malformed)?;
         if header.crit.is_some() {

@@ -1,5 +1,5 @@
-//! Verifies tokens: at once with the known keys, or after a bounded wait for keys of the URL. One per service, shared
-//! by all threads; the usual path takes no lock and does not wait.
+//! Verifies tokens: at once with the known keys, or after a bounded wait for keys of the URL. All threads of a service
+//! share one verifier. With known keys, verifying takes no lock and does not wait.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::error::Refusal;
 
-/// See the module.
+/// Verifies tokens with the configured keys and the keys of the URL.
 pub struct Verifier {
     keys: Arc<ArcSwap<KeySet>>,
     rules: ClaimRules,
@@ -29,7 +29,7 @@ pub struct Verifier {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unverified {
     Refused(Reason),
-    /// Its key may be at the URL: call [`Verifier::verify_or_fetch`].
+    /// The token's key may be at the URL: call [`Verifier::verify_or_fetch`].
     KeysNeeded,
 }
 
@@ -56,8 +56,8 @@ impl Verifier {
         Self { keys: Arc::new(ArcSwap::from_pointee(keys)), rules, source: None }
     }
 
-    /// A verifier with these settings. With a URL it starts fetching on the current runtime, and `fetched` is called
-    /// after each fetch with whether it succeeded.
+    /// A verifier with these settings. If they name a URL, the verifier fetches its keys on the current runtime, and
+    /// calls `fetched` after each fetch; the argument says whether the fetch succeeded.
     #[must_use]
     pub fn start(settings: CheckedTokenSettings, fetched: impl Fn(bool) + Send + 'static) -> Self {
         let CheckedTokenSettings { keys, url, algorithms, rules } = settings;
@@ -114,7 +114,7 @@ impl Verifier {
         })
     }
 
-    /// For the readiness check: why no token can be verified at all, if so.
+    /// For the readiness check: a message if there are no keys, so that no token can be verified; else `None`.
     #[must_use]
     pub fn missing(&self) -> Option<&'static str> {
         self.keys.load().is_empty().then_some("no keys to verify tokens with")

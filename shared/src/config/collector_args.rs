@@ -18,11 +18,11 @@ pub struct CollectorArgs {
     /// with the name verified: see docs/TELEMETRY.md. Default: nothing is traced
     #[arg(long, env = "TIDINGS_OTLP_ENDPOINT", value_name = "URL")]
     pub otlp_endpoint: Option<String>,
-    /// Certificates (PEM) of the authorities that the collector's own may be signed by; with `https://` only. Default:
+    /// Certificates (PEM) of the authorities that may sign the collector's certificate; with `https://` only. Default:
     /// the authorities that browsers trust
     #[arg(long, env = "TIDINGS_OTLP_CA_FILE", value_name = "PATH")]
     pub otlp_ca_file: Option<PathBuf>,
-    /// Share of messages and requests that are traced, 0 to 1; those with a trace context follow its decision
+    /// Share of messages and requests that are traced, 0 to 1; those with a trace context follow the decision in it
     #[arg(long, env = "TIDINGS_TRACE_RATIO", default_value_t = 0.01, value_name = "SHARE", value_parser = ratio)]
     pub trace_ratio: f64,
 }

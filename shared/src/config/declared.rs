@@ -1,6 +1,6 @@
-//! Each setting is declared once, as a clap argument: flag, variable, default, unit (the value's name) and meaning (the
-//! help). A setting is an argument with a variable. A secret setting hides the value of its variable, and gets a second
-//! argument automatically, for a file that contains the value.
+//! A setting is a clap argument with an environment variable. The argument declares everything once: flag, variable,
+//! default, unit (the value's name) and meaning (the help). A secret is a setting that hides the value of its variable.
+//! It automatically gets a second argument, for a file that contains the value.
 
 use clap::{Arg, Command};
 

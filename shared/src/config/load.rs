@@ -1,4 +1,4 @@
-//! Reads the command line and the settings when a program starts. If a setting is wrong it prints all problems and ends
+//! Reads the command line and the settings when a program starts. If a setting is wrong, prints all problems and ends
 //! the program with exit code 2.
 
 use std::{collections::BTreeSet, ffi::OsString};
@@ -20,7 +20,7 @@ const EXIT_WRONG_SETTINGS: i32 = 2;
 pub enum Invocation<S, T> {
     /// Run the service. The warnings are for the log, which is not started yet.
     Serve { settings: Box<S>, warnings: Vec<String> },
-    /// Run one of its subcommands.
+    /// Run a subcommand.
     Task(Box<T>),
 }
 
@@ -87,9 +87,9 @@ fn task<T: Subcommand + Check>(command: Command, arguments: &[OsString], resolve
     task
 }
 
-/// Adds the variables to the problems, and leaves out problems of settings that are in `reported` already.
+/// Adds to each problem the variable of its setting. Leaves out settings that already have a problem in `reported`.
 fn with_variables(command: &Command, problems: Vec<Problem>, reported: &[Problem]) -> Vec<Problem> {
-    // A secret whose file cannot be read has no value that could be wrong too.
+    // If the file of a secret cannot be read, only this is reported, because the secret has no value to check.
     let is_file_of = |flag: &str, setting: &str| flag.strip_suffix("-file") == Some(setting);
     let is_reported = |problem: &Problem| {
         reported.iter().any(|it| it.setting == problem.setting || is_file_of(&it.setting, &problem.setting))

@@ -18,8 +18,8 @@ pub struct RedisArgs {
     /// Password for Redis, when the URL has none
     #[arg(long, env = "TIDINGS_REDIS_PASSWORD", hide_env_values = true, value_name = "SECRET")]
     pub redis_password: Option<SecretString>,
-    /// Certificates (PEM) of the authorities that Redis's own may be signed by; with `rediss://` only. Default: the
-    /// authorities that browsers trust
+    /// Certificates (PEM) of the authorities that may sign the certificate of Redis; with `rediss://` only. Default:
+    /// the authorities that browsers trust
     #[arg(long, env = "TIDINGS_REDIS_CA_FILE", value_name = "PATH")]
     pub redis_ca_file: Option<PathBuf>,
 }

@@ -1,5 +1,5 @@
-//! Takes the values of settings from flags, environment and files of secrets, and checks each by itself, so that all
-//! problems are reported at once. A flag takes precedence over its variable. An empty variable counts as not set.
+//! Takes the values of settings from flags, environment and files of secrets, and checks each value separately, so that
+//! all problems are reported at once. A flag takes precedence over its variable. An empty variable counts as not set.
 
 use std::{
     collections::BTreeMap,
@@ -22,28 +22,28 @@ use super::{
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
 const MAX_SHOWN_CHARS: usize = 80;
 
-/// Variables by name.
+/// Environment variables by name.
 pub type Environment = BTreeMap<OsString, OsString>;
 
 /// A command line with the values of its settings.
 pub struct Resolved {
     /// Names of the subcommands, from the outermost; empty: the program itself.
     pub path: Vec<String>,
-    /// All parsed arguments; only those that are not settings are used from here.
+    /// All parsed arguments. Only arguments that are not settings may be read from it; `values` has the settings.
     pub matches: ArgMatches,
     pub problems: Vec<Problem>,
     values: Vec<Value>,
 }
 
-/// The value of a setting; `None`: the default, or no value.
+/// A setting and its value; `None`: not given, so the default applies if there is one.
 struct Value {
-    /// Depth of the subcommand that declares it.
+    /// Depth of the subcommand that declares the setting.
     depth: usize,
     id: String,
     value: Option<OsString>,
 }
 
-/// Looks up all settings of the command line. `command` must have the arguments for files of secrets.
+/// Looks up the values of all settings of the command line. `command` must have the arguments for files of secrets.
 ///
 /// # Errors
 /// When the command line cannot be read, or help was asked for.
@@ -74,7 +74,8 @@ pub fn resolve(
             });
             let value = given.unwrap_or_else(|problem| {
                 problems.push(problem);
-                // An empty value stands in for it, so that the others can be checked; it is never used.
+                // An empty value replaces a wrong or missing required value, so that the other settings can be checked.
+                // The program ends before it uses the value.
                 setting.arg.is_required_set().then(OsString::new)
             });
             values.push(Value { depth, id: setting.id, value });
@@ -84,7 +85,7 @@ pub fn resolve(
 }
 
 impl Resolved {
-    /// The command with these values as defaults; it ignores the environment.
+    /// The command with these values as defaults; this command ignores the environment.
     #[must_use]
     pub fn given_to(&self, command: Command) -> Command {
         self.values.iter().fold(command, |command, value| {
@@ -108,7 +109,7 @@ fn plain(arg: Arg) -> Arg {
     arg.env(Resettable::Reset).required(false)
 }
 
-/// The command with settings that accept any value. The values are checked later, all together.
+/// The command with settings that accept any value. `check_value` checks the values later.
 fn lenient(command: Command) -> Command {
     let command = command.mut_args(|arg| {
         if Declared::of(&arg).is_none() {
@@ -155,7 +156,7 @@ fn secret(path: &OsStr) -> Result<OsString, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     let mut text = Vec::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
-    // The bound is on what is read, not on the reported length, because a pipe reports none.
+    // Limits the bytes that are read instead of checking the file's length, because a pipe reports no length.
     file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut text).map_err(unreadable)?;
     if text.len() as u64 > MAX_SECRET_BYTES {
         return Err(format!("is over {MAX_SECRET_BYTES} bytes"));

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::declared::{Declared, settings};
 
-/// Begins the last sentence of a help text if that describes the default in words.
+/// Begins the last sentence of a help text that describes its default in words.
 const DEFAULT_IN_WORDS: &str = ". Default: ";
 
 /// One setting.
@@ -72,7 +72,7 @@ fn row(setting: &Declared) -> Row {
     }
 }
 
-/// The unit by the name of the value, such as `PER_SECOND`, or the possible values if they are listed.
+/// The possible values if the argument lists them. If not, the unit, from the name of the value, such as `PER_SECOND`.
 fn unit(arg: &Arg) -> String {
     let values: Vec<String> =
         arg.get_possible_values().iter().map(|it| format!("`{}`", it.get_name())).collect();

@@ -1,5 +1,5 @@
-//! Warns of variables that look like settings but are not. Most are typing errors, which would otherwise have no effect
-//! and stay unnoticed.
+//! Warns of environment variables that look like settings but are not. Most of them are typing errors, which nobody
+//! would notice without a warning.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,8 @@ use super::resolve::Environment;
 
 /// Prefix of the variables of settings.
 const PREFIX: &str = "TIDINGS_";
-/// The variables of both services, because one file of variables may serve both. A test compares this list with them.
+/// The variables of both services. Each service knows all of them, because one file of variables may serve both. A test
+/// compares this list with the settings.
 pub const SERVICE_VARIABLES: &[&str] = &[
     "TIDINGS_ABUSE_PER_MINUTE",
     "TIDINGS_ADMIN_LISTEN",
@@ -69,7 +70,7 @@ const NOT_SETTINGS: &[&str] = &[crate::sabotage::VARIABLE, "TIDINGS_COMMIT"];
 /// Largest edit distance at which a known variable is suggested.
 const MAX_SUGGESTION_DISTANCE: usize = 3;
 
-/// A sentence for each variable that is not `known`.
+/// One warning for each variable that has the prefix of settings but is not known.
 #[must_use]
 pub fn unknown(environment: &Environment, known: &BTreeSet<String>) -> Vec<String> {
     let known = |name: &str| {
@@ -85,7 +86,8 @@ pub fn unknown(environment: &Environment, known: &BTreeSet<String>) -> Vec<Strin
         .collect()
 }
 
-/// Kubernetes describes services to each pod in variables that begin with the name of the service.
+/// Whether Kubernetes has set this variable: it describes services to each pod in variables that begin with their
+/// names, such as `TIDINGS_GATEWAY_SERVICE_HOST`.
 fn is_service_link(name: &str, value: &str) -> bool {
     name.ends_with("_SERVICE_HOST")
         || name.contains("_SERVICE_PORT")

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 /// One failure may be the request's own fault; this many in a row, with no success in between, mean an outage.
 const FAILURES_TO_OPEN: u32 = 3;
-/// How long the breaker stays open. It is shorter than clients wait before a retry (`retry_after_ms`), so that a client
-/// is not refused twice after the outage.
+/// How long the breaker stays open. This is shorter than the time that clients wait before a retry (`retry_after_ms`),
+/// so that the breaker refuses no client twice after the outage.
 const OPEN_FOR: Duration = Duration::from_millis(500);
-/// How long a trial request may take. It is longer than any request takes: after this, the caller was cancelled.
+/// After this time without a result of the trial request, the breaker lets another one through. No request takes
+/// longer, so the caller of the first one was cancelled.
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
@@ -22,8 +23,8 @@ struct State {
 }
 
 impl CircuitBreaker {
-    /// Whether to refuse a request at once. After each open period it lets one trial request through; the others are still
-    /// refused, because they would delay the commands behind them in their rooms.
+    /// Whether to refuse a request at once. After each open period the breaker lets one trial request through. It still
+    /// refuses the other requests, because they would delay the commands behind them in their rooms.
     pub fn refuses(&self, now: Instant) -> bool {
         let mut state = self.state();
         match state.open_until {
@@ -41,7 +42,7 @@ impl CircuitBreaker {
         *self.state() = State::default();
     }
 
-    /// Counts a request that all replicas of persistence failed.
+    /// Counts a request that failed on all replicas of persistence.
     pub fn failed(&self, now: Instant) {
         let mut state = self.state();
         state.failures = state.failures.saturating_add(1);
@@ -51,7 +52,7 @@ impl CircuitBreaker {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // No code that runs under the lock can panic half-way through a change.
+        // A poisoned lock is usable, because no code under it can panic half-way through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -24,22 +24,23 @@ use crate::{
     log::{Authority, AuthorityError, Known, OpenedEpoch, SeedOutcome, StoredMarks, Target},
 };
 
-/// For one request to one replica. A seed of 200 rooms takes longest.
+/// Limit for one request to one replica. A seed of 200 rooms takes longest.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Concurrent requests. During a storm of connects, requests wait here and not in PostgreSQL's pool; and each HTTP
-/// connection uses about 35 KB.
+/// Concurrent requests. The limit is low, so that during a storm of connects requests wait in the gateway and not for
+/// PostgreSQL's pool, and because each HTTP connection uses about 35 KB.
 const MAX_CONCURRENT_REQUESTS: usize = 8;
 /// How many idle connections are kept, and for how long.
 const MAX_IDLE_CONNECTIONS: usize = 2;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long a request may wait for a permit.
 const PERMIT_TIMEOUT: Duration = Duration::from_secs(4);
-/// The requests that use the circuit breaker: they fail only when PostgreSQL is unavailable. The others may also fail
-/// because they wait for records to be stored.
+/// The requests that use the circuit breaker: they fail only when PostgreSQL is unavailable. The other requests may
+/// also fail because they wait for records to be stored.
 const BREAKABLE: [&str; 6] = [LOOK_UP, MARKS, ROOMS, CONNECT_USER, ROLES, ACCOUNTS];
 
-/// Checks the URL of an internal listener: plain HTTP, because it is inside the private network.
+/// Checks the URL of an internal listener. It must be plain HTTP, because these listeners are inside the private
+/// network.
 ///
 /// # Errors
 /// What is wrong with the URL.
@@ -52,7 +53,7 @@ pub fn check_url(url: &str) -> Result<(), &'static str> {
     }
 }
 
-/// See the module.
+/// Sends requests to the internal listeners of persistence; any replica may answer.
 pub struct InternalClient {
     http: reqwest::Client,
     urls: Vec<String>,
@@ -113,7 +114,7 @@ impl InternalClient {
             .map_err(|_| unavailable(&"too many requests are waiting"))?
             .map_err(|e| unavailable(&e))?;
         let breakable = BREAKABLE.contains(&path);
-        // Checked only now, because the breaker may have opened while this request waited for its permit.
+        // The breaker is checked after the wait for a permit, because it may have opened during this wait.
         if breakable && self.breaker.refuses(Instant::now()) {
             return Err(unavailable(&"it did not answer a moment ago"));
         }
@@ -121,8 +122,8 @@ impl InternalClient {
         let mut last_error = AuthorityError::Unavailable("no persistence URL is configured".to_owned());
         let mut all_disconnected = !self.urls.is_empty();
         for attempt in 0..=self.urls.len() {
-            // There may be many replicas behind one address. If every connection broke, its replica may just have
-            // stopped, and one more attempt may reach another one.
+            // One address may lead to many replicas. If no attempt got an answer because of its connection, replicas
+            // may just have stopped, and one more attempt may reach another replica.
             if attempt == self.urls.len() && !all_disconnected {
                 break;
             }
@@ -148,7 +149,7 @@ impl InternalClient {
                     last_error = AuthorityError::OtherProcess;
                     all_disconnected = false;
                 }
-                // `OtherProcess` says more than a replica that does not answer, so it is kept.
+                // Keeps `OtherProcess`, because it tells more than that another replica did not answer.
                 Ok(Err(_)) if last_error == AuthorityError::OtherProcess => {}
                 Ok(Err(error)) => {
                     all_disconnected &= error.is_connect() || (error.is_request() && !error.is_timeout());
@@ -198,7 +199,7 @@ impl Authority for InternalClient {
         for users in users.chunks(MAX_USERS) {
             let request = MarksRequest { room: room.clone(), users: users.to_vec() };
             let answer: MarksAnswer = self.ask(MARKS, &request).await?;
-            // Each part was read at its own head; all parts are complete up to the lowest one.
+            // Each part was read at another head. All parts are complete up to the lowest of these heads.
             all.head = if all.marks.is_empty() { answer.head } else { all.head.min(answer.head) };
             all.marks.extend(answer.marks);
         }

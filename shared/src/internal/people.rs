@@ -38,7 +38,7 @@ pub struct AccountsAnswer {
 
 impl InternalClient {
     /// The stored roles of users in a room, in the same order; `None`: not a member. If the caller has read the room's
-    /// head before, the roles are as of a position at or above the base of the head's epoch.
+    /// head before, the roles include all changes up to the base of the head's epoch.
     pub async fn roles(
         &self,
         room: &RoomId,

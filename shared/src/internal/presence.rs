@@ -27,7 +27,7 @@ pub struct MembersAnswer {
     pub users: Option<Vec<UserId>>,
 }
 
-/// Asks which of the others share a room with the user.
+/// Asks which users of `others` share a room with `user`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AcquaintedRequest {
     pub user: UserId,
@@ -36,7 +36,8 @@ pub struct AcquaintedRequest {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AcquaintedAnswer {
-    /// The users who do, in no order; the user itself is among them if it was asked for.
+    /// The users of `others` who share a room with the user, in no order. Includes the user if `others` contains the
+    /// user.
     pub users: Vec<LastSeen>,
 }
 

@@ -21,12 +21,12 @@ impl Accepted {
 }
 
 impl Log {
-    /// Waits for the wanted stage, and returns the event with the stage it has reached. For a duplicate the outcome of
-    /// the first event is returned too, if it is known, even if the sender wants only `accepted`.
+    /// Waits for the wanted stage, and returns the event with the stage it has reached. A duplicate whose sender wants
+    /// only `accepted` waits up to 250 ms for the outcome of the first event, and returns it if it is known by then.
     ///
     /// # Errors
-    /// `bad_request` with reason `rejected` if it could not be stored, `unavailable` if it is not known in time whether
-    /// it is stored.
+    /// `bad_request` with reason `rejected` if the event could not be stored; `unavailable` if the service does not
+    /// know in time whether the event is stored.
     pub async fn wait_for_stage(
         &self,
         room: &RoomId,

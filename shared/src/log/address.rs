@@ -56,12 +56,13 @@ pub fn client_of(url: &str, password: Option<&str>, authorities: Option<&[u8]>) 
     }
 }
 
-/// First line of a certificate. Without this check, a file without certificates would fail only at the first
-/// connection.
+/// First line of a certificate in PEM. A file without this line is refused here, because the client would report it
+/// only at the first connection.
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 fn with_client_options(address: ConnectionInfo) -> ConnectionInfo {
-    // Skips CLIENT SETINFO: not every version has this command, and our user may not call it.
+    // Skips CLIENT SETINFO: not every version of Redis has this command, and the Redis users of the services may not
+    // call it.
     let settings = address.redis_settings().clone().set_skip_set_lib_name();
     address.set_redis_settings(settings).set_tcp_settings(TcpSettings::default().set_nodelay(true))
 }

@@ -1,20 +1,22 @@
--- Appends one event to a room's log. All or nothing: every check comes before the first write.
--- The first lines of the loaded text are `local EPOCH = '<epoch>'` and the ranks of roles (role.rs). A Redis process for
--- which this epoch was not opened does not have a script with this text, so it answers NOSCRIPT.
+-- Appends one event to a room's log. It writes all or nothing, because every check comes before the first write.
+-- The loaded text begins with `local EPOCH = '<epoch>'`, the ranks of roles (role.rs) and rfc3339.lua. A Redis process
+-- for which this epoch was not opened does not have a script with this text, so it answers NOSCRIPT.
 --
 -- room_key: also the channel   erased_key: exists while the sender is being erased, and for a while afterwards
--- sender: '' for the system's own records   client_id: '' = it is not remembered
--- looked_up: '1' = append even if Redis does not remember the client id; '0' = answer `lookup` then
+-- sender: '' for the system's own records   client_id: '' = none, nothing is remembered
+-- looked_up: '1' = append even if Redis does not remember the client id; '0' = answer `lookup` in that case
 -- max_backlog: limit of the ingest stream, records; 0 = none
--- min_role: lowest rank that a marked sender needs; ANYONE: marks are ignored; ALWAYS: erasure of the sender too
+-- min_role: lowest rank that the sender needs if the room has a membership mark of the sender; ANYONE: ignore marks;
+--   ALWAYS: ignore marks and the erasure of the sender
 -- allowed_in_archive: '1' = allowed in an archived room   header_rest: the record's header from the room on (record.rs)
--- message_id: or ''   member: user whose membership changes, or ''   new_role: their new role, or REMOVED
+-- message_id: '' if the event is no message   member: user whose membership changes, or ''
+-- new_role: the new role of `member`, or REMOVED
 -- members_upto: position up to which the caller knows the room's memberships, or '' = they do not matter; with the
 --   prefix 'u' only the membership of `member` matters
 -- drops_tail: '1' = drop the tail first, because it contains the message that this event deletes
 -- members_delta: change of the number of members
 -- deletes_upto: position up to which the caller knows the deleted messages, or '' = they do not matter
--- From FIRST_SET on: field, value: new values of the room's fields in a join's answer
+-- From FIRST_SET on: pairs of a field and its new value, for the room's fields that a join returns
 --
 -- Answers  {'ok', seq, at_ms, ingest id}
 --          {'known', seq, at_ms, ingest id, id, epoch}  the client id was accepted before
@@ -35,7 +37,7 @@ local TAIL_TRIM_BATCH = 32
 local WINDOW_S = 600
 -- Far longer than any backlog lasts: if a hash expired while its records wait, their seqs would be given out twice.
 local ROOM_TTL_S = 7 * 86400
--- How often the expiry of the room's hash and tail is renewed: this saves three commands in nearly all appends.
+-- Interval between two renewals of the expiry of a room's keys, so that nearly all appends save three EXPIRE commands.
 local TOUCH_S = 30
 -- Marks of changed memberships are kept until no cache and no gateway can have the state before the change.
 local MARK_KEPT_S = 2 * 3600
@@ -54,7 +56,8 @@ local function covers(watermark, id)
   return id_ms < ms or (id_ms == ms and id_n <= n)
 end
 
--- Drops marks that are stored and old. Runs when there are many fields, and again when there are twice as many.
+-- Drops old membership marks whose events are stored. Runs when the hash has many fields, and again when it has twice
+-- as many as the last run has left.
 local function forget_old_marks(checked_at)
   local fields = redis.call('HLEN', room_key)
   if fields < math.max(MARKS_BEFORE_CLEANUP, checked_at) then return end
@@ -82,7 +85,7 @@ local now_s = tonumber(clock[1])
 local now_ms = now_s * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local window = math.floor(now_s / WINDOW_S)
 local windows = redis.call('LRANGE', sent_key, 0, -1)
--- Keeps the windows in order when the clock was set back.
+-- If the clock was set back, the last window continues, so that the windows stay in order.
 if windows[1] then window = math.min(math.max(window, tonumber(windows[#windows])), window + 1) end
 
 local field
@@ -101,18 +104,20 @@ if client_id ~= '' then
   end
 end
 
--- Checked whatever the sender's role is: a request may have been admitted before the erasure began.
+-- The erasure counts whatever the role of the sender is: a request may have been admitted before the erasure began.
 if min_role > ALWAYS and sender ~= '' and redis.call('EXISTS', erased_key) == 1 then return {'revoked'} end
 local sender_role = sender_mark and min_role > ANYONE and string.match(sender_mark, '^%S+')
 if sender_role == REMOVED then return {'revoked'} end
--- This comes before the checks that refuse new events only: a repetition of a stored event gets the first answer.
+-- The look-up comes before the checks below, which are only for new events: a repetition of a stored event gets the
+-- answer of the first one.
 if client_id ~= '' and looked_up ~= '1' then return {'lookup'} end
 if sender_role and rank(sender_role) < min_role then return {'role'} end
 if archived == '1' and allowed_in_archive ~= '1' then return {'archived'} end
 if members_upto ~= '' then
   local changed, upto = tonumber(members_seq or 0), tonumber(string.match(members_upto, '%d+$'))
   if changed > upto and string.sub(members_upto, 1, 1) == 'u' then
-    -- A change of one user's membership: their own mark decides, unless marks were lost since.
+    -- For a change of one user's membership, only that user's mark counts. Marks up to `marks_since` may be lost, so a
+    -- caller who knows less is stale.
     local own = redis.call('HGET', room_key, 'mark:' .. member)
     changed = math.max(tonumber(marks_since) or changed, tonumber(string.match(own or '', ' (%d+) ')) or 0)
   end
@@ -127,13 +132,13 @@ seq = tonumber(seq) + 1
 local header = '1\31' .. EPOCH .. '\31' .. seq .. '\31' .. now_ms .. '\31' .. header_rest
 local record = header .. '\n' .. json_before_seq .. seq .. ',"at":"' .. rfc3339(now_ms) .. '"' .. json_after_at
 
--- The tail is written first, because it is the only write that can fail (an id not above the last). A lost tail costs a
--- read of PostgreSQL, never an event.
+-- The tail is written first, because only the first write can fail: when memory is full, or when the tail already has
+-- this id or a higher one. A lost tail costs a read of PostgreSQL, never an event.
 local id = string.format('%d-0', seq)
 local added = redis.pcall('XADD', tail_key, 'MAXLEN', TAIL_EVENTS, id, 'r', record)
 local failed = type(added) == 'table' and added.err
--- Only an id that is not above the last is handled here. Out of memory must end the script before it has written
--- anything, so nothing may be dropped before the first XADD.
+-- An id that is too low only means that the tail is replaced below. Full memory must end the script before it has
+-- written anything, so nothing may be dropped before this XADD.
 if failed and not string.find(failed, 'equal or smaller', 1, true) then return redis.error_reply(failed) end
 if failed or drops_tail == '1' then
   -- Deletes the whole key, because trimmed entries may stay in the memory of a stream.
@@ -143,8 +148,8 @@ end
 local tail_bytes, tail_events = #record, redis.call('XLEN', tail_key)
 if tail_events > 1 then tail_bytes = tail_bytes + (tonumber(tail_bytes_before) or 0) end
 if tail_bytes > TAIL_BYTES then
-  -- Trims to three quarters, so that few appends pay for it. `tail_bytes` still counts events that MAXLEN removed: the
-  -- sum is never too low, and the loop removes only events that exist.
+  -- Trims to three quarters of the limit, so that only few appends must trim. `tail_bytes` still counts events that
+  -- MAXLEN removed: the sum is never too low, and the loop removes only events that exist.
   local upto = TAIL_BYTES * 3 / 4
   while tail_bytes > upto and tail_events > 1 do
     local oldest = redis.call('XRANGE', tail_key, '-', '+', 'COUNT', math.min(TAIL_TRIM_BATCH, tail_events - 1))
@@ -173,7 +178,8 @@ end
 if ARGV[FIRST_SET] then redis.call('HSET', room_key, unpack(ARGV, FIRST_SET)) end
 if drops_tail == '1' then redis.call('HSET', room_key, 'deleted_seq', seq) end
 if member ~= '' then
-  -- The mark includes the position at which the membership began, if known, because read marks start again there.
+  -- The mark includes the position at which the membership began, if it is known: read marks of an earlier membership
+  -- do not count.
   local since = seq
   local own = redis.call('HGET', room_key, 'mark:' .. member) or ''
   if members_delta == '0' and new_role ~= REMOVED and string.match(own, '^%S+') ~= REMOVED then
@@ -190,7 +196,7 @@ if field then
   local begins = windows[#windows] ~= tostring(window)
   if begins then
     redis.call('RPUSH', sent_key, window)
-    -- A window is removed when a whole window has passed after it and all of its records are stored.
+    -- A window is removed when all of its records are stored and another whole window has passed.
     local watermark = redis.call('GET', stored_key)
     while windows[1] and tonumber(windows[1]) < window - 1 do
       local old = sent_key .. ':' .. windows[1]

@@ -17,7 +17,8 @@ use crate::{
     role::MinRole,
 };
 
-/// Up to which position the caller knows memberships of the room. A change above it makes the caller's decision stale.
+/// Up to which position the caller knows memberships of the room. A change above this position makes the caller's
+/// decision stale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KnownUpto {
     /// All memberships of the room.
@@ -41,7 +42,7 @@ pub struct Entry<'a> {
     pub room: &'a RoomId,
     /// `None`: a record of the system, such as `message:void`.
     pub sender: Option<&'a UserId>,
-    /// `None`: a repetition cannot be recognised.
+    /// `None`: the log cannot recognise a repetition.
     pub client_id: Option<ClientId>,
     pub kind: &'a str,
     /// Id of the message, for `message:new`.
@@ -54,12 +55,12 @@ pub struct Entry<'a> {
     /// The append is refused as [`AppendError::Stale`] if a message of the room was deleted above this position.
     pub deletes_upto: Option<Seq>,
     pub members_delta: i8,
-    /// New values of the room's fields in a join's answer: `name`, `archived` (`0` or `1`).
+    /// New values of the room's fields that a join returns: `name`, `archived` (`0` or `1`).
     pub sets: Vec<(&'static str, String)>,
     /// The tail is dropped first, because it contains the message that this event deletes.
     pub drops_tail: bool,
     pub traceparent: Option<&'a str>,
-    /// JSON object with the event's own fields; the script puts type, room, seq and at before them.
+    /// JSON object with the event's own fields; the script puts `type`, `room`, `seq` and `at` before them.
     pub body: String,
     pub min_role: MinRole,
     pub allowed_in_archive: bool,
@@ -100,7 +101,7 @@ impl<'a> Entry<'a> {
 
     fn remembered_id(&self) -> Cow<'_, str> {
         let client_id = self.client_id.as_ref().map_or("", ClientId::as_str);
-        // The prefix is unambiguous because no client id contains U+001E.
+        // Distinguishes the client ids of changes by a prefix: no client id contains U+001E.
         if self.is_change && !client_id.is_empty() {
             ["\u{1e}", client_id].concat().into()
         } else {
@@ -113,13 +114,13 @@ impl<'a> Entry<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     pub seq: Seq,
-    /// The epoch for a cursor with this `seq`, and of the stored watermark to wait for.
+    /// The epoch of a cursor with this `seq`, and of the stored watermark to wait for.
     pub epoch: Epoch,
     pub at_ms: i64,
-    /// Its id in the ingest stream; `None`: it is known to be stored.
+    /// The event's id in the ingest stream; `None`: there is no record to wait for, because it is stored.
     pub ingest: Option<IngestId>,
     pub id: String,
-    /// The client id was accepted before: all fields above are those of the first event.
+    /// The client id was accepted before: `seq`, `at_ms`, `ingest` and `id` are those of the first event.
     pub duplicate: bool,
 }
 
@@ -178,7 +179,7 @@ pub(super) enum Answer {
     Refused(AppendError),
 }
 
-/// Capacity for a usual command: its arguments, and their bytes without the body.
+/// Capacity for a usual command, to avoid reallocations: its arguments, and their bytes without the body.
 const COMMAND_ARGS: usize = 26;
 const COMMAND_BYTES: usize = 1024;
 
@@ -203,7 +204,6 @@ impl Entry<'_> {
         };
         let rest = self.body.strip_prefix('{').unwrap_or("}");
         let comma = if rest == "}" { "" } else { "," };
-        // The capacity avoids reallocations.
         let mut command = redis::Cmd::with_capacity(COMMAND_ARGS, COMMAND_BYTES + self.body.len());
         command.arg("EVALSHA").arg(&scripts.append.sha);
         arguments!(command, "append.lua", KEYS:
@@ -222,7 +222,7 @@ impl Entry<'_> {
             min_role = self.min_role as i32,
             allowed_in_archive = i32::from(self.allowed_in_archive),
             header_rest = header.encode(),
-            // Room ids and types contain no character that JSON escapes.
+            // Needs no escaping: room ids and types contain no character that JSON escapes.
             json_before_seq =
                 ["{\"type\":\"", self.kind, "\",\"room\":\"", self.room.as_str(), "\",\"seq\":"].concat(),
             json_after_at = [comma, rest].concat(),

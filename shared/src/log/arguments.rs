@@ -1,7 +1,7 @@
-//! Arguments of scripts by name. The head of a script names its arguments in their order; a call that names others, or in
-//! another order, does not compile.
+//! Passes arguments to scripts by name. Each script unpacks its arguments into named locals. A call that names other
+//! arguments, or another order, does not compile.
 
-/// Adds keys, after their number, or arguments to a command that calls a script.
+/// Adds to the call of a script either its keys, after their number, or its arguments.
 macro_rules! arguments {
     ($command:expr, $script:literal, KEYS: $first:ident = $value:expr $(, $name:ident = $next:expr)* $(,)?) => {
         $command.arg([stringify!($first) $(, stringify!($name))*].len());

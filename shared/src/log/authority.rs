@@ -1,4 +1,5 @@
-//! What the log needs from PostgreSQL. Gateways ask persistence over its internal listener; persistence answers itself.
+//! What the log needs from PostgreSQL. Gateways ask the internal listener of persistence; persistence itself asks its
+//! database.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenedEpoch {
     pub epoch: Epoch,
-    /// How long ago it was opened; a duration, so that clocks are not compared.
+    /// How long ago the epoch was opened; a duration, so that clocks of two machines are not compared.
     pub age: Duration,
 }
 
@@ -25,7 +26,7 @@ pub struct OpenedEpoch {
 pub enum SeedOutcome {
     Seeded,
     NoSuchRoom,
-    /// Its partition is locked by another transaction: ask again.
+    /// Another transaction has locked the room's partition: ask again.
     Later,
 }
 
@@ -35,7 +36,7 @@ pub enum SeedOutcome {
 pub enum Known {
     /// The message is stored at `seq`.
     Stored { seq: Seq, id: String, at_ms: i64 },
-    /// It was accepted once, but could not be stored.
+    /// The message was accepted once, but could not be stored.
     Rejected,
 }
 
@@ -44,17 +45,18 @@ pub enum Known {
 pub struct StoredMarks {
     /// The room's stored head.
     pub head: Seq,
-    /// Read and delivered marks, in the order of the users; `None`: not a member.
+    /// The read and the delivered mark of each user, in the order of the users; `None`: not a member.
     pub marks: Vec<Option<(Seq, Seq)>>,
 }
 
 /// Why the authority did not answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AuthorityError {
-    /// It is not reachable, or too slow: try again later.
+    /// The authority is not reachable, or too slow: try again later.
     #[error("persistence is unavailable: {0}")]
     Unavailable(String),
-    /// Persistence is connected to another Redis process than the caller. It is not known which of the two is in use.
+    /// Persistence is connected to another Redis process than the caller. It is not known which of the two processes is
+    /// in use.
     #[error("persistence reaches another Redis process")]
     OtherProcess,
     /// The requested epoch is not in use (any more): open the epoch again.

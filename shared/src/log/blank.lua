@@ -1,6 +1,6 @@
--- Appends a marks record without marks to a partition's stream, so that the record before it can be trimmed once both
--- are stored.
--- The first lines of the loaded text are as in append.lua.
+-- Appends a marks record without marks to a partition's stream. stored.lua keeps the last stored record of a stream, so
+-- it trims all earlier records once this one is stored.
+-- The loaded text begins with EPOCH, as in append.lua.
 --
 -- header_rest: the record's header from the room on
 --

@@ -1,5 +1,5 @@
-//! The interface of the log: append events and wait until they are stored. Seeding and look-ups happen inside. Reads,
-//! marks and live frames are in other files.
+//! The interface of the log: append events and wait until they are stored. Appends also seed rooms and look up client
+//! ids when the script asks for it. Reads, marks and live frames are in other files.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -24,9 +24,10 @@ use crate::{
 
 /// How often one command is tried, with seeding, look-up or a new session in between.
 pub(super) const MAX_ROUNDS: usize = 6;
-/// How often the session is checked, so that a dead connection is found before a sender uses it.
+/// Interval between two checks of the session, so that a dead connection is found before a sender uses it.
 const PING_EVERY: Duration = Duration::from_secs(2);
-/// A younger UUIDv7 client id cannot have been sent before the period for which Redis remembers client ids (10 min).
+/// A UUIDv7 client id is young up to this age. Redis remembers client ids for 10 min, so it remembers each young one
+/// that was sent before.
 const YOUNG_CLIENT_ID_MS: u64 = 5 * 60 * 1000;
 /// How far a client's clock may be ahead of ours for its UUIDv7 to count as young.
 const CLOCK_AHEAD_MS: u64 = 60 * 1000;
@@ -36,11 +37,11 @@ const MEMORY_COMPLETE_AFTER: Duration = Duration::from_secs(600);
 /// Limits of the log.
 #[derive(Debug, Clone, Copy)]
 pub struct LogLimits {
-    /// Records of one partition that may wait to be stored; above it appends are refused as overloaded.
+    /// Records of one partition that may wait to be stored; above this number appends are refused as overloaded.
     pub max_backlog_records: u64,
 }
 
-/// See the module. Shared by all threads of a node.
+/// The room log in Redis. All threads of a node share it.
 pub struct Log {
     pub(super) sessions: Arc<Sessions>,
     pub(super) authority: Arc<dyn Authority>,
@@ -101,7 +102,7 @@ impl Log {
     /// Appends an event. `Ok` proves that it is in the log. After `Unavailable` it may or may not be in the log;
     /// repeating the append with the same client id is safe.
     pub async fn append(&self, entry: &Entry<'_>) -> Result<Accepted, AppendError> {
-        // A record that is appended again keeps its trace.
+        // A record that is appended again, such as a dead letter, keeps its trace.
         let step =
             if entry.traceparent.is_none() { telemetry::part("append", SpanKind::Client) } else { None };
         let Some(step) = step else { return self.append_in_rounds(entry).await };

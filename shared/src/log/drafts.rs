@@ -1,4 +1,4 @@
-//! The entries that append checked messages and changes.
+//! Makes log entries from checked messages and changes.
 
 use super::append::Entry;
 use crate::{
@@ -50,9 +50,9 @@ impl Change {
             sender: Some(user),
             client_id: Some(self.client_id.clone()),
             visibility: target.audience(),
-            // A delete does not depend on other deletes, and must not wait until they are stored.
+            // A delete does not depend on other deletes, so it does not wait until they are stored.
             deletes_upto: (kind != ChangeKind::Delete).then_some(target.upto),
-            // After the first delete the tail does not contain the message any more.
+            // The first delete of the message has dropped it from the tail, so a further delete drops nothing.
             drops_tail: kind == ChangeKind::Delete && !target.deleted,
             min_role,
             ..Entry::new(room, kind.event(), self.body(user, target))

@@ -25,7 +25,7 @@ impl Partition {
         Self(u16::try_from(hash % u64::from(PARTITIONS)).expect("a remainder of 64 fits"))
     }
 
-    /// `{pp}:` and the rest. It avoids `format!`, because each command needs several keys.
+    /// Joins `{pp}:` and the parts of a key. Avoids `format!`, because each command needs several keys.
     fn key(self, rest: &[&str]) -> String {
         let mut key = String::with_capacity(5 + rest.iter().map(|part| part.len()).sum::<usize>());
         key.push('{');
@@ -40,7 +40,8 @@ impl Partition {
         (0..PARTITIONS).map(Self)
     }
 
-    /// Cached, because every append uses one, and every read those of all owned partitions.
+    /// The key of the ingest stream. Cached, because each append uses one, and each read of persistence uses those of
+    /// all its partitions.
     #[must_use]
     pub fn ingest(self) -> &'static str {
         static NAMES: LazyLock<Vec<String>> =

@@ -1,10 +1,10 @@
--- Publishes live-only records of one room if their senders are still allowed to: nothing of a removed sender is
+-- Publishes live-only records of one room if their senders are still allowed to: no record of a removed sender is
 -- published after the removal.
--- The first lines of the loaded text are as in append.lua.
+-- The loaded text begins with EPOCH and the ranks of roles, as in append.lua.
 --
 -- room_key: also the channel
--- ARGV: groups of five: sender, lowest rank a marked sender needs (see append.lua), the only recipient or '', rest of
---   the record's header from the room on, JSON
+-- ARGV: groups of five: sender, min_role as in append.lua, the only recipient or '', rest of the record's header from
+--   the room on, JSON
 --
 -- Answers  {'ok', outcome …}  one per group: 'ok', 'revoked', 'role', or 'gone' if the only recipient was removed
 --          {'archived'}  nothing was published

@@ -35,8 +35,8 @@ pub struct LiveEntry<'a> {
 type Outcome = Result<(), Refusal>;
 
 impl Log {
-    /// Publishes entries, those of one room in their order, and returns the outcome of each. Entries of a sender who
-    /// was removed, or whose role is too low now, are not published after the event of that change.
+    /// Publishes entries, and returns the outcome of each. The entries of one room keep their order. After an event
+    /// that removes a sender or makes the sender's role too low, no entry of this sender is published.
     pub async fn publish_live(&self, entries: &[LiveEntry<'_>]) -> Vec<Outcome> {
         let mut outcomes: Vec<Outcome> = vec![Err(room_unavailable()); entries.len()];
         let mut rooms: HashMap<&RoomId, Vec<usize>> = HashMap::new();
@@ -131,7 +131,8 @@ fn outcome_of(word: &str) -> Outcome {
     }
 }
 
-/// The refusal of an [`AppendError`], but without the advice to repeat the client id, because these frames have none.
+/// The refusal of an [`AppendError`], but without the advice to repeat the client id, because live-only frames have no
+/// client id.
 fn refused(error: AppendError) -> Outcome {
     match error {
         AppendError::Unavailable(cause) => {

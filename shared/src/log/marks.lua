@@ -1,13 +1,13 @@
 -- Moves read and delivered marks of a room's members forward. Appends the marks that move as one record without a seq,
 -- for persistence, and publishes receipts. A mark that does not move has no effect.
--- The first lines of the loaded text are as in append.lua, with rfc3339.lua.
+-- The loaded text begins as in append.lua.
 --
 -- room_key: also the channel   max_backlog: limit of the ingest stream, records; 0 = none
 -- marks_header, read_header, delivered_header: rest of the headers of the marks record, of receipt:read and of
 --   receipt:delivered, from the room on
--- stored_head: as of the look-up, or ''
--- From FIRST_MARK on: groups of five: kind ('read' or 'delivered'), user, seq, and the user's read and delivered marks by
---   the look-up: two seqs; '-' and '-' if the user is not a member; '' and '' if they were not looked up
+-- stored_head: the room's stored head at the look-up, or '' without a look-up
+-- From FIRST_MARK on: groups of five: kind ('read' or 'delivered'), user, seq, and the read and the delivered mark that
+--   the look-up found: two seqs; '-' and '-': not a member; '' and '': not looked up
 --
 -- Answers  {'ok', head, at_ms, ingest id, held_ms, seq …}  the present position of each mark, -1: not a member. The
 --          ingest id is that of the room's last record of marks, '' if there is none to wait for. held_ms above 0:
@@ -24,7 +24,8 @@ local max_backlog, marks_header, read_header, delivered_header, room, stored_hea
 local FIRST_MARK = 7
 
 local RECEIPTS_EVERY_MS = 500
--- In larger rooms receipts are not pushed to all members, because that is quadratic.
+-- In larger rooms receipts are not pushed to all members, because the number of frames grows with the square of the
+-- members.
 local MAX_PUSHED_MEMBERS = 100
 local MARKS_TTL_S = 3600
 local MAX_KEPT_MARKS = 10000
@@ -52,7 +53,7 @@ local marks_epoch, ingest, at, waiting_read, waiting_delivered = unpack(kept, 1,
 local same_epoch = marks_epoch == EPOCH
 if not same_epoch then kept, ingest, at, waiting_read, waiting_delivered = {} end
 
--- The present marks of each user.
+-- The present marks of each user; false: not a member.
 local people, new, unknown = {}, false, {}
 for n, mark in ipairs(asked) do
   local role, since = string.match(changes[n] or '', '^(%S+) %d+ %S+ (%d+)$')
@@ -90,7 +91,7 @@ for n, mark in ipairs(asked) do
   positions[n] = person and person[mark.kind] or -1
 end
 
--- User ids contain no other character that JSON escapes.
+-- Encodes a user id as a JSON string. User ids contain no other character that JSON escapes.
 local function json(user) return '"' .. string.gsub(user, '[\\"]', '\\%0') .. '"' end
 
 local waits = {read = waiting_read or '', delivered = waiting_delivered or ''}

@@ -1,4 +1,5 @@
-//! Moves read and delivered marks of a room's members: one call of `marks.lua`, and the look-ups that it asks for.
+//! Moves read and delivered marks of a room's members: one call of `marks.lua`, and the look-ups that the script asks
+//! for.
 
 use std::time::Duration;
 
@@ -33,7 +34,8 @@ pub struct Marked {
     pub head: Seq,
     /// The present position of each mark, in the given order; `None`: not a member.
     pub stands: Vec<Option<Seq>>,
-    /// Receipts wait for this time. Then call [`Log::mark`] for the room again, with any marks or none.
+    /// How long receipts still wait; `None`: no receipts wait. After this time call [`Log::mark`] for the room again,
+    /// with any marks or none.
     pub held: Option<Duration>,
 }
 
@@ -57,7 +59,7 @@ impl Log {
                     let found: StoredMarks = self.authority.marks(room, &users).await.map_err(unavailable)?;
                     head = Some(head.unwrap_or(found.head).min(found.head));
                     for (group, found) in groups.into_iter().zip(found.marks) {
-                        // The script uses the first of a user's marks for all of them.
+                        // Sets only the first mark of each user: the script uses its values for all marks of the user.
                         if let Some(stored) = stored.get_mut(group) {
                             *stored = Some(found);
                         }

@@ -18,10 +18,10 @@ use crate::ids::{Epoch, RoomId, Seq};
 /// How much of a room's data in Redis is still valid in the epoch of a seed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Survival {
-    /// Nothing: PostgreSQL is ahead of the hash, and a later change may have reverted what its marks say.
+    /// PostgreSQL is ahead of the hash, so a later change may contradict the marks in the hash.
     #[default]
     Nothing = 0,
-    /// Marks up to the seq to continue from, because they may not be stored yet.
+    /// Marks up to the seq to continue from: their events may not be stored yet.
     Marks = 1,
     /// The whole hash.
     Hash = 2,
@@ -33,16 +33,16 @@ pub enum Survival {
 pub struct StoredUpto {
     pub partition: Partition,
     pub watermark: IngestId,
-    /// The outcomes of records below it that were not stored as sent: `room ␟ seq`, outcome.
+    /// The records up to the watermark that were not stored as sent: pairs of `room ␟ seq` and outcome.
     pub exceptions: Vec<(String, String)>,
 }
 
 impl Log {
     /// Publishes the watermarks of partitions in one pipeline. For each partition: false if a later epoch has written
-    /// the watermark, so that nothing was changed.
+    /// the watermark; then nothing was changed.
     ///
     /// # Errors
-    /// For each partition, when Redis did not confirm it; the watermark may or may not be written.
+    /// For each partition that Redis did not confirm; its watermark may or may not be written.
     pub async fn publish_stored(
         &self,
         session: &Arc<Session>,
@@ -52,7 +52,7 @@ impl Log {
             return Vec::new();
         }
         let mut pipe = redis::Pipeline::with_capacity(watermarks.len());
-        // One refused partition must not affect the others.
+        // Errors are read for each partition below, because one refused partition must not affect the others.
         pipe.ignore_errors();
         for StoredUpto { partition, watermark, exceptions } in watermarks {
             let exceptions_key = partition.exceptions();

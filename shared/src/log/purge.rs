@@ -12,7 +12,7 @@ use super::{
 };
 use crate::ids::{RoomId, Seq, UserId};
 
-/// How long appends stay blocked; like marks, far longer than a request that was admitted before can last.
+/// How long appends stay blocked: far longer than any request that was admitted before the erasure.
 const ERASED_KEPT_S: u64 = 2 * 3600;
 
 impl Log {
@@ -69,8 +69,8 @@ impl Log {
         Ok(entries.first().and_then(|(id, _)| id.parse().ok()))
     }
 
-    /// Appends an empty record to the stream of a room's partition. When it is stored, the stream contains no earlier
-    /// record any more.
+    /// Appends an empty record to the stream of a room's partition. When this record is stored, the stream contains no
+    /// earlier record any more.
     pub async fn append_blank(&self, room: &RoomId) -> Result<Accepted, AppendError> {
         let session = self.session().await.map_err(unavailable)?;
         let header = Header { room: room.as_str(), kind: TYPE_MARKS, ..Header::default() }.encode();

@@ -13,9 +13,9 @@ impl Log {
     /// Reads a room's head, and with `after` the records of the tail after this position, in one pipeline.
     ///
     /// `not_before` is an epoch that the caller has seen in this room: a head of an older epoch is not used. `process`
-    /// is the process to which the caller is subscribed: the data of another process would not fit its hints. `users`
-    /// are the users whose marks are wanted. They are read together with the head, so that a removed user cannot
-    /// receive later records.
+    /// is the Redis process that sends the caller hints: data of another process would not fit these hints. `users` are
+    /// the users whose marks are wanted. They are read together with the head, so that a removed user cannot receive
+    /// later records.
     pub async fn read(
         &self,
         room: &RoomId,
@@ -27,8 +27,8 @@ impl Log {
         for _ in 0..MAX_ROUNDS {
             let session = self.sessions.get().await.map_err(unavailable)?;
             if process.is_some_and(|process| process != session.run_id) {
-                // One of the two connections leads to a process that is not in use any more. Only a new connection can
-                // show which one.
+                // The session and the caller's subscription use two Redis processes, and one of these is not in use any
+                // more. Only a new connection can show which one.
                 self.sessions.discard(&session);
                 return Err(AppendError::OtherProcess);
             }
@@ -59,7 +59,7 @@ impl Log {
                     return Ok(TailRead { head, records, marks });
                 }
                 Some((head, _)) if head.epoch >= session.epoch => {
-                    // By the head or by `not_before` the session's epoch is past: open a new session.
+                    // The head or `not_before` has a later epoch than the session: open a new session.
                     self.sessions.discard(&session);
                 }
                 _ => self.seed(&session, room).await?,

@@ -1,5 +1,6 @@
-//! The record, which the append script writes to ingest and tail and publishes. A header line with the fields that a
-//! gateway needs, so that it does not parse JSON; then the finished client JSON, which is sent unchanged.
+//! The record, which the append script writes to the ingest stream and to the tail, and publishes. It has one header
+//! line with the fields that a gateway needs, so that gateways parse no JSON. The finished JSON for clients follows,
+//! and is sent unchanged.
 //!
 //! ```text
 //! 1 ␟ epoch ␟ seq ␟ at_ms ␟ room ␟ type ␟ sender ␟ client_id ␟ id ␟ visibility ␟ membership ␟ traceparent \n {json}
@@ -108,7 +109,8 @@ pub struct Record {
     pub epoch: Epoch,
     pub seq: Seq,
     pub at_ms: i64,
-    /// The end of each text field. The first begins at `first`; one separator is between two fields.
+    /// Offset of the end of each text field. The first field begins at `first`, each further field one byte after the
+    /// end before it.
     ends: [u32; FIELDS],
     first: u32,
 }
@@ -155,7 +157,7 @@ impl Record {
         self.membership().split_once(LIST)
     }
 
-    /// It has no position in the log: typing, signals, receipts, marks.
+    /// Whether the record has no position in the log: typing, signals, receipts, marks.
     #[must_use]
     pub fn is_live_only(&self) -> bool {
         self.seq == Seq(0)
@@ -173,8 +175,9 @@ impl Record {
         &self.bytes
     }
 
-    /// Whether a reader may see this event. The sender counts for messages and voids only: a change has exactly the
-    /// audience of its message, so its author no longer sees it after losing the role that showed the message.
+    /// Whether a user with this role may see this event. A sender always sees own messages and voids. A change is
+    /// different: it has exactly the audience of its message, so an author who has lost the role that may see the
+    /// message does not see the change either.
     #[must_use]
     pub fn is_visible_to(&self, user: &str, role: &str) -> bool {
         let visibility = self.visibility();

@@ -1,4 +1,5 @@
-//! The texts of the writing scripts, bound to an epoch by their first line, and their SHA-1 names.
+//! The scripts that write the log. The first line of each text binds the script to an epoch, and the SHA-1 of the text
+//! is its name.
 
 use crate::{ids::Epoch, role};
 

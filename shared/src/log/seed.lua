@@ -1,11 +1,11 @@
--- Writes a room's head in the present epoch, if the hash is still what the seed has read.
--- The first lines of the loaded text are as in append.lua.
+-- Writes a room's head in the present epoch, if the hash has not changed since the caller read it.
+-- The loaded text begins with EPOCH, as in append.lua.
 --
--- known_epoch, known_seq: what the seed has read ('' and '' = there was no hash)
--- seq: to continue from   bases: `epoch:base,…`
+-- known_epoch, known_seq: what the caller has read ('' and '' = there was no hash)
+-- seq: head to continue from   bases: `epoch:base,…`
 -- survives: '3' the hash and the tail; '2' the hash; '1' marks up to `seq`; '0' nothing, because PostgreSQL is ahead of
 --   the hash
--- From FIRST_FIELD on: field, value: the room's fields of a join's answer (kind, name, members, archived)
+-- From FIRST_FIELD on: pairs of field and value: the room's fields that a join returns (kind, name, members, archived)
 --
 -- Answers  'ok', or 'changed': the caller must read again
 
@@ -21,8 +21,8 @@ survives = tonumber(survives)
 if survives < 2 then
   redis.call('HSET', room_key, 'epoch', EPOCH, 'seq', seq, 'bases', bases, 'members_seq', seq,
     'marks_since', seq, 'deleted_seq', seq, unpack(ARGV, FIRST_FIELD))
-  -- Marks above `seq` belong to an abandoned history and are removed. Marks up to it may not be stored yet and stay.
-  -- If PostgreSQL is ahead, a later change may have reverted what a mark says, so all marks are removed.
+  -- Marks above `seq` belong to an abandoned history and are removed. Marks up to `seq` stay, because their events may
+  -- not be stored yet. If PostgreSQL is ahead, a later change may contradict a mark, so all marks are removed.
   local hash = redis.call('HGETALL', room_key)
   for i = 1, #hash, 2 do
     local at = string.sub(hash[i], 1, 5) == 'mark:' and tonumber(string.match(hash[i + 1], ' (%d+) ') or nil)

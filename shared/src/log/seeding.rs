@@ -1,4 +1,4 @@
-//! Asks persistence to seed rooms, for many callers: one request at a time, and each room once per request.
+//! Asks persistence to seed rooms, for many callers. Only one request runs at a time, and it contains each room once.
 //!
 //! While one request runs, further rooms are collected for the next, so a storm of reconnects costs few requests.
 
@@ -10,7 +10,7 @@ use super::authority::{Authority, AuthorityError, SeedOutcome};
 use crate::ids::{Epoch, RoomId};
 
 const MAX_BATCH: usize = 200;
-/// Callers that may wait in the queue; further ones wait for space.
+/// Callers that may wait in the queue; further callers wait until there is space.
 const QUEUE_CAPACITY: usize = 4096;
 
 type Answer = Result<SeedOutcome, AuthorityError>;

@@ -1,7 +1,7 @@
 //! A session: one connection to one Redis process whose epoch is open and that has the scripts.
 //!
-//! Every write uses a session, so nobody writes to a process that persistence has not opened. Another process behind
-//! the same address (restarted, promoted) has another connection and therefore another session.
+//! Every write uses a session, so no write reaches a process for which persistence has not opened an epoch. Another
+//! process behind the same address (restarted, promoted) has another connection and therefore another session.
 
 use std::{
     sync::Arc,
@@ -19,10 +19,10 @@ use super::{
 };
 use crate::ids::Epoch;
 
-/// A command without an answer by then fails. Its effect is unknown; the retry of the client finds out.
+/// A command without an answer after this time fails. It may have taken effect; a client finds out by a retry.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// For one attempt to open a session, including the answer of the authority.
+/// Limit for one attempt to open a session, including the answer of the authority.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(6);
 /// Minimum interval between attempts to open a session, so that an outage does not cause a storm of attempts.
 const REOPEN_INTERVAL: Duration = Duration::from_millis(100);
@@ -40,12 +40,12 @@ pub enum SessionError {
     NoRunId,
     #[error("shutting down")]
     ShuttingDown,
-    /// An attempt of another caller has just failed.
+    /// The attempt took too long, or an attempt of another caller has just failed.
     #[error("{0}")]
     Away(String),
 }
 
-/// See the module. Cheap to share; used until a command fails on it.
+/// A connection to a Redis process with an open epoch. All callers share it until a command fails on it.
 #[derive(Debug)]
 pub struct Session {
     connection: MultiplexedConnection,
@@ -69,7 +69,7 @@ impl Session {
     }
 
     /// `last` is the previous session. If the authority is unavailable, a new connection to the same process continues
-    /// in its epoch, as if the connection had not been lost.
+    /// in the epoch of `last`, as if the connection had not been lost.
     async fn open(
         client: &Client,
         authority: &dyn Authority,

@@ -1,8 +1,9 @@
--- Announces that a partition's records are committed up to an ingest id: watermark, exceptions, trim and notice in one.
--- The first lines of the loaded text are as in append.lua.
+-- Announces that a partition's records are committed up to an ingest id: writes the watermark and the exceptions, trims
+-- the stream and publishes a notice.
+-- The loaded text begins with EPOCH, as in append.lua.
 --
 -- stored_key: also the channel   committed: ingest id up to which records are committed
--- After it: pairs: room \31 seq, and its outcome: `<first seq> <first id> <first at_ms>` or `rejected`
+-- After it: pairs of `room \31 seq` and its outcome: `<first seq> <first id> <first at_ms>` or `rejected`
 --
 -- Answers  'ok', or 'newer' if a later epoch has written the watermark: nothing was changed
 -- Notice   `<epoch> <watermark before> <watermark>`, then a line `room \31 seq \31 outcome` for each exception
@@ -27,14 +28,14 @@ if epoch == EPOCH then
   if new_ms < ms or (new_ms == ms and new_n < n) then new = at end
 end
 
--- XTRIM comes first, because Redis allows only this write when its memory is full; then the others may follow it.
--- The last stored record stays in the stream, because reading it again in a later epoch moves that epoch's watermark to
--- it.
+-- XTRIM comes first, because Redis allows it even when its memory is full. After this first write Redis allows the
+-- others too. The last stored record stays in the stream: a later epoch reads it again, which moves that epoch's
+-- watermark to it.
 redis.call('XTRIM', ingest_key, 'MINID', new)
 
 local notice = EPOCH .. ' ' .. before .. ' ' .. new
 if #ARGV > 1 then
-  -- Exceptions are kept for one to two rotations. Later, client ids are looked up in PostgreSQL instead.
+  -- Exceptions are kept for one to two times ROTATE_S. Later, client ids are looked up in PostgreSQL instead.
   local now_s = tonumber(redis.call('TIME')[1])
   local since = tonumber(redis.call('HGET', exceptions_key, 'since') or now_s)
   if now_s - since > ROTATE_S then

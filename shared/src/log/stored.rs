@@ -1,5 +1,6 @@
 //! Waiters for "stored". There is one watermark (epoch, ingest id) per partition, updated by notices and, while there
-//! are waiters, by reading Redis every second. Watermark and exceptions are always taken together.
+//! are waiters, by reading Redis every second. Watermark and exceptions are always taken together, so that no waiter
+//! misses its exception.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -18,9 +19,10 @@ use super::{
 };
 use crate::ids::{Epoch, RoomId, Seq};
 
-/// Without a result by then the answer is `unavailable`, and the sender may repeat the client id on any node.
+/// How long a sender waits. After this time the answer is `unavailable`, and the sender may repeat the client id on any
+/// node.
 pub const STORED_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often the watermark is read while there are waiters; this bounds the cost of a lost notice.
+/// How often the watermark is read while there are waiters; this bounds the delay after a lost notice.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 
 /// The result of a wait.
@@ -30,9 +32,9 @@ pub enum Stored {
     Here,
     /// A late duplicate: the first message of this client id is at `seq`.
     First { seq: Seq, id: String, at_ms: i64 },
-    /// It could not be stored.
+    /// The event could not be stored.
     Rejected,
-    /// Unknown; the sender may repeat the client id.
+    /// It is unknown whether the event is stored; the sender may repeat the client id.
     Unavailable,
 }
 
@@ -76,8 +78,8 @@ struct Progress {
 }
 
 impl Progress {
-    /// Takes a watermark, and answers the waiters at or below it for which `known` says that their exceptions, if any,
-    /// are in `exceptions`. The others keep waiting until their exceptions were read.
+    /// Takes a watermark, and answers waiters at or below it. `known` says for which of them `exceptions` is complete;
+    /// the other waiters wait until their exceptions were read.
     fn settle(
         &mut self,
         epoch: Epoch,
@@ -152,7 +154,7 @@ impl Watermarks {
     }
 
     fn progress(&self, partition: Partition) -> std::sync::MutexGuard<'_, Progress> {
-        // No code that runs under the lock can panic half-way through a change.
+        // A poisoned lock is usable, because no code under it can panic half-way through a change.
         self.partitions[usize::from(partition.0)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -178,14 +180,15 @@ impl Watermarks {
             progress.epoch == accepted.epoch && progress.watermark >= ingest
         };
         if already {
-            // Its notice came before this waiter, perhaps with an exception.
+            // The notice of this event came before the waiter was added, and may have contained an exception: read
+            // Redis.
             self.poll(&[partition]).await;
         }
         stored.await.unwrap_or(Stored::Unavailable)
     }
 
-    /// Takes a notice from the partition's channel. If it does not follow the known watermark, a notice with an
-    /// exception may have been lost; then Redis is read instead.
+    /// Takes a notice from the partition's channel. If the notice does not follow the known watermark, an earlier
+    /// notice with an exception may be lost; then Redis is read instead.
     pub fn notice(self: &Arc<Self>, partition: Partition, notice: &WatermarkNotice) {
         let follows = {
             let mut progress = self.progress(partition);
@@ -219,8 +222,8 @@ impl Watermarks {
         for partition in partitions {
             match self.poll_partition(&session, *partition).await {
                 Ok(Some(epoch)) if epoch > session.epoch => {
-                    // This process was opened again in the meantime: events that are appended in the old epoch are
-                    // never stored.
+                    // The process was opened again in a later epoch than the session's: events that are appended in the
+                    // old epoch are never stored.
                     self.sessions.discard(&session);
                     return;
                 }
@@ -236,8 +239,8 @@ impl Watermarks {
         }
     }
 
-    /// Reads a partition's watermark, and then which waiters' records up to it are exceptions (stored differently from
-    /// how they were sent). Answers these waiters. Returns the epoch of the watermark.
+    /// Reads a partition's watermark, and then the exceptions (records that were not stored as sent) among the awaited
+    /// records up to it. Answers the waiters of all these records. Returns the epoch of the watermark.
     async fn poll_partition(
         &self,
         session: &Session,
@@ -256,8 +259,8 @@ impl Watermarks {
         if asked.is_empty() {
             return Ok(Some(epoch));
         }
-        // Exceptions are written together with the watermark and read after it, so none at or below it is missing.
-        // No MULTI, because Redis refuses it when its memory is full.
+        // Exceptions are written together with the watermark and read after it, so no exception up to the watermark is
+        // missing. No MULTI, because Redis refuses it when its memory is full.
         let key = partition.exceptions();
         let mut pipe = redis::pipe();
         pipe.cmd("HMGET").arg(&key).arg(&asked).cmd("HMGET").arg(format!("{key}:old")).arg(&asked);

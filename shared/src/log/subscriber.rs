@@ -18,19 +18,20 @@ use super::session;
 
 const PING_EVERY: Duration = Duration::from_secs(2);
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
-/// Channels in one SUBSCRIBE, and requests that are taken from the queue at once.
+/// Most channels in one SUBSCRIBE, and most requests that are taken from the queue at once.
 const MAX_BATCH: usize = 1000;
 /// Requests that may wait in the queue; further ones are refused.
 const QUEUE_CAPACITY: usize = 65_536;
 
-/// An event of the connection. The sink is called from the connection's own task, so it must not block.
+/// An event of the connection. The connection's own task calls the sink, so the sink must not block.
 #[derive(Debug)]
 pub enum Event {
     Message {
         channel: String,
         payload: Bytes,
     },
-    /// Every wanted channel is confirmed on the process `run_id`. Messages before this may be lost.
+    /// Every wanted channel is confirmed on the process `run_id`. Messages that were published before this event may be
+    /// lost.
     Online {
         run_id: Arc<str>,
     },
@@ -59,8 +60,8 @@ impl Subscriber {
         Self { requests }
     }
 
-    /// Adds a wanted channel. The receiver resolves when the server has confirmed it, without a time limit. `None`: too
-    /// many requests are waiting, and nothing was changed.
+    /// Adds a wanted channel. The receiver resolves when Redis has confirmed the channel, without a time limit. `None`:
+    /// too many requests are waiting, and nothing was changed.
     #[must_use]
     pub fn subscribe(&self, channel: String) -> Option<oneshot::Receiver<()>> {
         let (confirmed, confirmation) = oneshot::channel();
@@ -75,7 +76,7 @@ impl Subscriber {
 
     /// Replaces the connection by a new one, because the address may lead to another process now.
     pub fn reconnect(&self) {
-        // If the queue is full, the connection is in use, and a later caller asks again.
+        // If the queue is full, the request is dropped: the connection is in use, and a later caller asks again.
         let _ = self.requests.try_send(Request::Reconnect);
     }
 }

@@ -10,7 +10,8 @@ use crate::ids::{Cursor, Epoch, Seq};
 pub struct Bases(pub Vec<(Epoch, Seq)>);
 
 impl Bases {
-    /// Number of epochs in a room's hash. Older epochs are merged, so that a gap may only start earlier.
+    /// Number of epochs in a room's hash. Older epochs are merged. For their cursors a gap may then start earlier than
+    /// necessary, but never later.
     pub const KEPT: usize = 16;
 
     /// Parses `epoch:base,…`; malformed items are ignored.
@@ -28,7 +29,7 @@ impl Bases {
         self.0.iter().map(|(epoch, base)| format!("{epoch}:{base}")).collect::<Vec<_>>().join(",")
     }
 
-    /// The lowest base of the epochs after `epoch`: positions of `epoch` above it are not valid any more.
+    /// The lowest base of the epochs after `epoch`: positions of `epoch` above this base are not valid any more.
     #[must_use]
     pub fn limit_of(&self, epoch: Epoch) -> Option<Seq> {
         self.0.iter().filter(|(later, _)| *later > epoch).map(|(_, base)| *base).min()
@@ -71,7 +72,7 @@ impl RoomHead {
         }
     }
 
-    /// Like [`RoomHead::gap_after`], for a position of the server.
+    /// Like [`RoomHead::gap_after`], for a parsed epoch.
     #[must_use]
     pub fn gap_after_position(&self, epoch: Epoch, seq: Seq) -> Option<Seq> {
         let limit = self.bases.limit_of(epoch).map_or(self.seq, |base| base.min(self.seq));
@@ -79,7 +80,7 @@ impl RoomHead {
     }
 }
 
-/// A membership that changed recently. The room's hash knows it before any cache.
+/// A membership mark: a recent change of a membership. The room's hash contains the change before any cache does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
     /// `None`: the user was removed.
@@ -101,7 +102,7 @@ impl Mark {
 #[derive(Debug, Clone)]
 pub struct TailRead {
     pub head: RoomHead,
-    /// In order of seq; they may begin later than after the position.
+    /// In order of seq. If the tail is too short, the first records after the position are missing.
     pub records: Vec<Record>,
     /// The marks of the requested users as of `head`, in order; `None`: no recent change.
     pub marks: Vec<Option<Mark>>,
@@ -130,7 +131,7 @@ pub(crate) fn mark_field(user: &str) -> String {
     format!("mark:{user}")
 }
 
-/// The head and the marks after it; `None`: there is no hash.
+/// Parses the head, and the marks in the fields after it; `None`: there is no hash.
 pub(super) fn head_of(fields: Vec<Option<String>>) -> Option<(RoomHead, Vec<Option<Mark>>)> {
     let mut fields = fields.into_iter();
     let mut next = || fields.next().flatten();

@@ -24,7 +24,8 @@ use crate::{
     visibility::Visibility,
 };
 
-/// How long a change waits until a concurrent delete in its room is stored, which may delete its message.
+/// How long a change waits until a concurrent delete in its room is stored, because this may be a delete of the same
+/// message.
 const DELETE_WAIT_TIMEOUT: Duration = Duration::from_secs(3);
 const DELETE_POLL_PAUSE: Duration = Duration::from_millis(50);
 
@@ -47,14 +48,15 @@ impl Log {
             let entry = |min_role| change.entry(room, actor.user, &target, min_role);
             return match change.check(actor, &target) {
                 Ok(min_role) => match self.append(&entry(min_role)).await {
-                    // A message was deleted in the meantime, perhaps this one. The look-up shows it when it is stored.
+                    // A message was deleted in the meantime, perhaps this one. A new look-up shows this as soon as the
+                    // delete is stored.
                     Err(AppendError::Stale(_)) if begun.elapsed() < DELETE_WAIT_TIMEOUT => {
                         tokio::time::sleep(DELETE_POLL_PAUSE).await;
                         continue;
                     }
                     appended => Ok(appended?),
                 },
-                // A repetition of a change that was made before the delete gets the answer of the first one.
+                // If this change was already made before the delete, its repetition gets the first answer.
                 Err(refusal) if target.deleted => self.known(&entry(MinRole::Anyone)).await?.ok_or(refusal),
                 Err(refusal) => Err(refusal),
             };

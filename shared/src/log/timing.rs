@@ -26,7 +26,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// All of them, in order.
+    /// All steps, in the order of the enum.
     pub const ALL: [Self; 9] = [
         Self::Append,
         Self::Read,

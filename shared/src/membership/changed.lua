@@ -2,7 +2,8 @@
 -- A version is the time in ms, or one more than the last version, so that no version is used twice, even after it
 -- expired.
 -- Answers the new version.
--- UNLINK comes first, because Redis allows only this write when its memory is full; then the others may follow it.
+-- UNLINK comes first, because Redis allows it even when its memory is full. After this first write Redis allows the
+-- others too.
 local cached_key, version_key = unpack(KEYS)
 local version_ttl_s = ARGV[1]
 redis.call('UNLINK', cached_key)

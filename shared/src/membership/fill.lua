@@ -1,5 +1,5 @@
 -- Fills a user's membership cache, unless memberships or read positions changed since they were read.
--- version, moves: read before the memberships   After ttl_s: room, value pairs
+-- version, moves: as read before the memberships   After ttl_s: pairs of room and `<role> <read seq>`
 -- Answers 1, or 0 if one of the counters has changed.
 local rooms_key, version_key, moves_key = unpack(KEYS)
 local version, moves, epoch, ttl_s = unpack(ARGV, 1, 4)

@@ -1,5 +1,5 @@
 -- Caches an account, unless it changed since it was read.
--- version: read before the account
+-- version: as read before the account
 -- Answers 1, or 0 if the version has changed.
 local account_key, version_key = unpack(KEYS)
 local version, json, ttl_s = unpack(ARGV)

@@ -1,5 +1,5 @@
--- The version of a cached value, as in changed.lua. An expired version is replaced by the present time, so that holders
--- of an earlier version see a difference.
+-- The version of a cached value, as in changed.lua. If the version has expired, the present time replaces it, so that
+-- holders of an earlier version see a difference.
 local version_key = KEYS[1]
 local version_ttl_s = ARGV[1]
 local version = redis.call('GET', version_key)

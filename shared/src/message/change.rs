@@ -44,7 +44,7 @@ pub enum ChangeKind {
 }
 
 impl ChangeKind {
-    /// The client's frame; also the value of the metric label `type`.
+    /// The type of the client's frame; also the value of the metric label `type`.
     #[must_use]
     pub fn frame(self) -> &'static str {
         match self {
@@ -71,7 +71,7 @@ impl ChangeKind {
 #[derive(Debug, Clone, Copy)]
 pub struct Actor<'a> {
     pub user: &'a UserId,
-    /// Empty for a user who is not a member and acts by scope.
+    /// The user's role in the room. Empty for a user who is not a member and acts by the admin scope.
     pub role: &'a str,
     /// The user's scope allows acting in any room.
     pub admin: bool,

@@ -1,4 +1,5 @@
-//! The own fields of the log's events: the append script puts type, room, seq and time before them.
+//! The fields that each type of event has for itself. The append script puts `type`, `room`, `seq` and `at` before
+//! them.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -18,7 +19,7 @@ pub struct Audience<'a> {
     pub roles: &'a [String],
 }
 
-/// Holds the present state of the message.
+/// A message. HTTP answers contain its present state, after edits and deletes.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MessageBody<'a> {
@@ -79,7 +80,7 @@ pub struct MemberBody<'a> {
     pub by: &'a UserId,
 }
 
-/// Omitted fields stay as they are.
+/// A change of a room. Omitted fields stay as they are.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RoomBody<'a> {

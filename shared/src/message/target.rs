@@ -7,7 +7,7 @@ use crate::{
     visibility::{Visibility, is_visible_to},
 };
 
-/// The properties of a message that decide about a change.
+/// The properties of a message that decide whether a change of it is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     pub id: String,
@@ -17,7 +17,7 @@ pub struct Target {
     /// The position of the log at which these properties were read.
     #[serde(default)]
     pub upto: Seq,
-    /// With attachments the text may be empty.
+    /// An edit may empty the text only if the message has attachments.
     #[serde(default)]
     pub has_attachments: bool,
 }

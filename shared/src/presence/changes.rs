@@ -1,5 +1,6 @@
-//! A change of presence: `1 <user> <o|a|-> <seen ms> <room> …` with the rooms whose members receive it. The published
-//! text begins with the id of the change in the stream of its partition. No id contains a space.
+//! A change of presence: the text `1 <user> <o|a|-> <seen ms> <room> …`. `1` is the version of this form, and the
+//! members of the rooms receive the change. The published text has the change's id in the stream of its partition
+//! before it. No id contains a space.
 
 use redis::{RedisError, aio::MultiplexedConnection};
 
@@ -12,7 +13,7 @@ const MAX_CHANGES_READ: usize = 1000;
 /// A published change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PresenceChange {
-    /// Its id in the stream of its partition.
+    /// The id of the change in the stream of its partition.
     pub id: IngestId,
     pub user: UserId,
     pub state: State,
@@ -44,7 +45,7 @@ impl PresenceChange {
         Some(Self { id: id.parse().ok()?, user, state: State { status, last_seen_ms }, text, rooms })
     }
 
-    /// The partition whose order includes this change.
+    /// The partition of the user. Only changes of one partition are ordered.
     #[must_use]
     pub fn partition(&self) -> PresencePartition {
         PresencePartition::of(&self.user)
@@ -55,14 +56,14 @@ impl PresenceChange {
         self.text[self.rooms..].split(' ').filter(|room| !room.is_empty())
     }
 
-    /// The form for other users.
+    /// The user's presence, as a frame shows it to other users.
     #[must_use]
     pub fn on_the_wire(&self) -> Presence {
         self.state.on_the_wire(self.user.clone())
     }
 }
 
-/// The changes after these ids, one id for each partition, if the stream still has them.
+/// Reads the changes after these ids, one id for each partition, as far as the streams still contain them.
 pub async fn changes_after(
     connection: &mut MultiplexedConnection,
     after: &[IngestId; PARTITIONS as usize],

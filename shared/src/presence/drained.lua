@@ -1,5 +1,5 @@
--- Removes the stored "last seen" times, unless they have changed.
--- ARGV: user, ms pairs
+-- Removes the "last seen" times that PostgreSQL has stored, unless they have changed since.
+-- ARGV: pairs of user and the stored time, ms
 local gone_key = KEYS[1]
 for i = 1, #ARGV, 2 do
   local user, ms = unpack(ARGV, i, i + 1)

@@ -1,5 +1,5 @@
 -- Sets a state with an end, for a user without a connection.
--- status: o, a, or '': the present state of this kind, else o   kept_ms: how long it holds
+-- status: o, a, or '' = keep the present state of this kind, or o if there is none   kept_ms: how long it is valid
 -- Answers 'told': the published state is up to date; 'tell': a change must be published.
 local user_key, due_key, leases_key = unpack(KEYS)
 local user, kind, status, kept_ms = unpack(ARGV)

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::ids::UserId;
 
-/// The number is low, because each node renews a lease in each partition.
+/// Number of partitions. It is low, because each node renews a lease in each partition.
 pub const PARTITIONS: u8 = 16;
 
 /// The id of a node lease. A node whose lease has expired begins a new one.
@@ -29,7 +29,8 @@ impl fmt::Display for NodeLease {
 pub struct PresencePartition(u8);
 
 impl PresencePartition {
-    /// FNV-1a 64 of the user id, modulo the number of partitions. It must be the same in all versions.
+    /// FNV-1a 64 of the user id, modulo the number of partitions. The result must be the same in all versions of the
+    /// services.
     #[must_use]
     pub fn of(user: &UserId) -> Self {
         let hash = user.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -38,7 +39,7 @@ impl PresencePartition {
         Self(u8::try_from(hash % u64::from(PARTITIONS)).expect("a remainder of 16 fits"))
     }
 
-    /// Its index, from 0.
+    /// The index of the partition, from 0.
     #[must_use]
     pub fn index(self) -> usize {
         usize::from(self.0)

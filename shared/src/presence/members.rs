@@ -27,7 +27,7 @@ pub async fn cached(
     epoch: Epoch,
 ) -> Result<Cached, RedisError> {
     let mut pipe = redis::pipe();
-    // The list is read first: a change in between can only make it count as out of date.
+    // The list is read first: a change between the two reads can only make the list count as out of date.
     pipe.cmd("GET").arg(keys::members(room));
     pipe.cmd("HGET").arg(keys::room(room)).arg("members_seq");
     let (kept, changed): (Option<String>, Option<u64>) = pipe.query_async(connection).await?;

@@ -16,7 +16,7 @@ pub async fn begin(connection: &mut MultiplexedConnection, lease: &NodeLease) ->
     run_lease(connection, lease, "begin").await
 }
 
-/// Renews a lease in all partitions, whatever the number of its users; false: it has expired.
+/// Renews a lease in all partitions; the cost does not depend on the number of users. False: the lease has expired.
 pub async fn renew(connection: &mut MultiplexedConnection, lease: &NodeLease) -> Result<bool, RedisError> {
     run_lease(connection, lease, "renew").await
 }
@@ -48,8 +48,8 @@ pub enum ExclusiveTask {
     StoreLastSeen,
 }
 
-/// Takes a turn for a time; `None`: another node has it. Returns Redis's time in ms.
-/// A turn only saves work: two nodes that do the same work at once do no harm.
+/// Reserves a task for a time, and returns Redis's time in ms; `None`: another node has reserved the task. The
+/// reservation only saves work: two nodes that do the same task at once do no harm.
 pub async fn claim_task(
     connection: &mut MultiplexedConnection,
     task: ExclusiveTask,
@@ -83,7 +83,7 @@ pub async fn expired_leases(
     Ok(PresencePartition::all().zip(named).collect())
 }
 
-/// As in `weigh.lua`.
+/// The grace period, as in `weigh.lua`.
 const GRACE_MS: u64 = 10_000;
 
 /// Some users with a state under an expired lease, for [`reap`](super::reap); none: the lease has no state any more.
@@ -114,7 +114,7 @@ pub async fn due_users(
     Ok(users.into_iter().flat_map(users_of).collect())
 }
 
-/// Postpones users who are due.
+/// Makes users who are due now due again after `pause`.
 pub async fn postpone(
     connection: &mut MultiplexedConnection,
     users: &[UserId],
@@ -150,7 +150,7 @@ pub async fn unstored_last_seen(
 /// Reports that these times are stored.
 ///
 /// # Errors
-/// When Redis does not answer; then they will be stored again.
+/// When Redis does not answer; then persistence stores the times again.
 pub async fn last_seen_stored(
     connection: &mut MultiplexedConnection,
     written: &[(UserId, i64)],

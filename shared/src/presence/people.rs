@@ -98,7 +98,7 @@ pub enum Hold {
     Http,
 }
 
-/// Sets states of users for a time. Without a status: the present state of this kind, else online.
+/// Sets states of users for a time. A user without a status keeps the present state of this kind, or becomes online.
 pub async fn hold(
     connection: &mut MultiplexedConnection,
     kind: Hold,
@@ -148,7 +148,7 @@ pub struct State {
 }
 
 impl State {
-    /// Takes into account when another source has seen the user last.
+    /// Sets `last_seen_ms` to `at_ms`, if that is later.
     #[must_use]
     pub fn or_seen(self, at_ms: Option<i64>) -> Self {
         Self { last_seen_ms: self.last_seen_ms.max(at_ms), ..self }

@@ -1,5 +1,5 @@
 -- The rooms of a user, from the membership cache.
--- Answers the rooms, including the field ''; 'many': there are more rooms; nil: not cached in this epoch.
+-- Answers the rooms, including the field ''; 'many': there are more than max_rooms; nil: not cached in this epoch.
 local rooms_key = KEYS[1]
 local epoch, max_rooms = unpack(ARGV)
 if redis.call('HGET', rooms_key, '') ~= epoch then return false end

@@ -1,4 +1,4 @@
-//! The rooms that receive a change: the small rooms of the user.
+//! Finds the rooms that receive a change of presence: the small rooms of the user.
 
 use redis::{RedisError, Value, aio::MultiplexedConnection};
 
@@ -12,7 +12,7 @@ use crate::{
     membership,
 };
 
-/// The rooms of a user by the membership cache.
+/// The rooms of a user according to the membership cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CachedRooms {
     Rooms(Vec<RoomId>),
@@ -47,8 +47,9 @@ fn read(answer: Value) -> CachedRooms {
     }
 }
 
-/// Keeps only the rooms with up to [`SMALL_ROOM`] members from which the user was not removed, whatever the cache says.
-/// A room without a hash in Redis is left out too, because nobody is connected to it.
+/// Keeps only the rooms with up to [`SMALL_ROOM`] members from which the user was not removed, even if the membership
+/// cache does not know the removal yet. A room without a hash in Redis is left out too, because nobody is connected to
+/// it.
 pub async fn retain_small_rooms(
     connection: &mut MultiplexedConnection,
     users: &mut [(UserId, Vec<RoomId>)],

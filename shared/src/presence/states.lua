@@ -1,6 +1,6 @@
--- The present states of users of one partition, whatever was published. Changes nothing.
+-- Returns the present states of users of one partition, published or not. Changes nothing.
 -- KEYS from FIRST_USER on: the hashes of the users of ARGV, in the same order
--- Answers two texts for each user: o, a or ''; and when the user was last seen, ms, or '' if it is not known here.
+-- Answers two texts for each user: o, a or ''; and when the user was last seen, ms, or '' if Redis does not know it.
 local leases_key, gone_key = unpack(KEYS, 1, 2)
 local FIRST_USER = 3
 local answer = {}

@@ -1,10 +1,10 @@
--- Comes before each presence script: combines the states of a user.
+-- This text comes before each presence script. It combines the states of a user.
 -- A user's hash:  `n:<lease>`  the state under a node lease: o online, a away
 --                 `x:<kind>`   a state with an end: `<o|a> <until ms> <since ms>`. Kinds `o` and `a` are the grace
 --                              period of closed connections; `http` and `poll` are users without a connection
 --                 `s`          the published state: o, a, or missing
 --                 `seen`       when the last expired state ended, ms
--- The leases of a partition: a sorted set of the times when they expire, ms; below 0: being reaped, cannot be renewed.
+-- The leases of a partition: a sorted set of the times when they expire, ms; negative: being reaped, not renewable.
 local LEASE_MS, GRACE_MS = 15000, 10000
 
 local time = redis.call('TIME')
@@ -45,7 +45,7 @@ local function weigh(user_key, leases_key)
   end
   w.best = w.held
   for _, t in ipairs(timed) do
-    -- A user who is back needs no grace period: the next state that the user sets must apply at once.
+    -- A user who has a connection again needs no grace period: the next state that the user sets must apply at once.
     local back = (t.name == 'o' or t.name == 'a') and w.held >= t.status
     if back or t.ends <= now then
       w.over[#w.over + 1] = t.field
@@ -58,8 +58,9 @@ local function weigh(user_key, leases_key)
   return w
 end
 
--- Removes expired fields, and notes when to check the user again: soon, in case nobody publishes a change.
--- Returns true if the published state differs from the present state.
+-- Removes expired fields, and sets when the user is checked again: when the next state expires, or after 2 s if a
+-- change must be published, in case no gateway publishes it. Returns true if the published state differs from the
+-- present state.
 local function settle(user, user_key, due_key, w)
   if #w.over > 0 then
     redis.call('HDEL', user_key, unpack(w.over))

@@ -161,7 +161,7 @@ fn change(kind: ChangeKind, fields: &Fields<'_>, max_chars: usize) -> Result<Com
 fn signal(fields: &Fields<'_>) -> Result<Command, Refusal> {
     let room = fields.room()?;
     let to = optional(fields.to, "to", "a user id")?;
-    // The text of `data` is kept unchanged. `null` counts as absent, as everywhere.
+    // The text of `data` is kept unchanged. `null` counts as absent, as in all fields.
     let data = fields.data.ok_or_else(|| Refusal::bad_field("data", "`data` is missing"))?;
     if data.get().len() > MAX_SIGNAL_BYTES {
         let message = format!("`data` is over {MAX_SIGNAL_BYTES} bytes");

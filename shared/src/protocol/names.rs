@@ -29,8 +29,8 @@ pub const CLIENT_FRAMES: [&str; 16] = [
 pub const ANSWERS: [&str; 9] =
     ["connected", "auth:ok", "room:joined", "room:left", "ack", "ok", "presence:list", "pong", "error"];
 
-/// The other frames of the server: positions, notices for all connections of a user, and live-only frames. The `typing`
-/// frames have the names of the client's frames.
+/// The other frames of the server: positions, notices for all connections of a user, and live-only frames. The server's
+/// `typing` and `signal` frames are not listed, because client frames have the same names.
 pub const OTHER_FRAMES: [&str; 10] = [
     "room:caught_up",
     "room:gap",

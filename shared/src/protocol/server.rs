@@ -1,4 +1,4 @@
-//! The frames that the server makes: answers and signals. The append script makes the log events.
+//! The frames that gateways make: answers, notices and live-only frames. The append script makes the log events.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -69,7 +69,7 @@ pub struct FailedRoom {
     pub code: crate::error::ErrorCode,
 }
 
-/// A server frame that is made for one connection.
+/// A frame of the server that is not a log event.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type")]
 pub enum ServerFrame<'a> {
@@ -195,7 +195,7 @@ pub struct Ack {
     #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::TimeForm))]
     pub at: String,
     pub stage: AckStage,
-    /// The client id was used before: all other fields are those of the first message.
+    /// The client id was used before: `seq`, `at` and `id` are those of the first message.
     pub duplicate: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<crate::openapi::MessageIdForm>))]

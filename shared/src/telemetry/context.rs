@@ -4,7 +4,7 @@ use std::fmt;
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
-/// Length of version 00; later versions can only be longer.
+/// Length of a `traceparent` of version 00; later versions can only be longer.
 const LENGTH: usize = 55;
 
 /// A span, by its trace id and span id.

@@ -1,6 +1,6 @@
-//! The exporter that sends spans to a collector by OTLP over gRPC. The cargo feature `otlp` builds it in; it is on by
-//! default. `./dev up` leaves it out, because nothing else needs its crates (decision 31). A program without
-//! it refuses to start when a collector is set.
+//! The exporter that sends spans to a collector by OTLP over gRPC. The cargo feature `otlp` adds it to a program, and
+//! is on by default. `./dev up` builds without the feature, because nothing else needs its crates (decision 31). A
+//! program without the exporter refuses to start when a collector is set.
 
 /// The collector and the sampling ratio.
 #[derive(Debug, Clone)]
@@ -8,7 +8,7 @@ pub struct TraceSettings<'a> {
     /// The address of an OTLP collector over gRPC, `http://…` or `https://…`.
     pub endpoint: &'a str,
     pub tls: bool,
-    /// PEM of the authorities that may sign its certificate; `None`: the authorities that browsers trust.
+    /// PEM of the authorities that may sign the collector's certificate; `None`: the authorities that browsers trust.
     pub authorities: Option<Vec<u8>>,
     /// Share of traced messages and requests among those without a trace context, 0 to 1.
     pub ratio: f64,
@@ -29,7 +29,7 @@ mod exporter {
 
     use super::TraceSettings;
 
-    /// If the collector takes longer, the spans count as lost.
+    /// Limit for one export. If the collector takes longer, the spans count as lost.
     const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
     pub fn exporter(settings: &TraceSettings<'_>) -> Result<SpanExporter, String> {
@@ -57,7 +57,7 @@ mod exporter {
 
     use super::TraceSettings;
 
-    /// No value of this type exists: it only stands for the type of the exporter.
+    /// Stands for the type of the exporter. No value of this type exists.
     #[derive(Debug)]
     pub enum NoExporter {}
 
@@ -76,6 +76,6 @@ pub(super) use exporter::exporter;
 
 /// Whether this program can send spans to a collector.
 pub const HAS_OTLP: bool = cfg!(feature = "otlp");
-/// Why it cannot.
+/// Why a program without the exporter refuses a collector.
 pub const OTLP_IS_MISSING: &str =
     "this program was built without the cargo feature `otlp`; use a release build";

@@ -10,7 +10,7 @@ use opentelemetry_sdk::trace::Span as Recorded;
 
 use super::TraceContext;
 
-/// See the module. Ends when it is dropped.
+/// A recorded span. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Span(Box<Recorded>);
 
@@ -30,12 +30,12 @@ impl Span {
         self.0.update_name(name);
     }
 
-    /// Sets an attribute: only numbers and our own words, never data of a user.
+    /// Sets an attribute. Its value must be a number or a fixed word of the services, never data of a user.
     pub fn note(&mut self, key: &'static str, value: impl Into<Value>) {
         self.0.set_attribute(KeyValue::new(key, value));
     }
 
-    /// Records the error code of the answer; `fault`: it is an error of the server.
+    /// Records the error code of the answer; `fault`: the cause is the server.
     pub fn refused(&mut self, code: &'static str, fault: bool) {
         self.note("tidings.result", code);
         if fault {

@@ -69,7 +69,7 @@ pub fn start(settings: &TraceSettings<'_>) -> Result<(), String> {
         KeyValue::new("service.version", VERSION),
         KeyValue::new("tidings.commit", commit()),
     ]);
-    // Sampling is decided before a span is created.
+    // `begin` decides about sampling before it creates a span, so every created span is recorded.
     let provider = SdkTracerProvider::builder()
         .with_sampler(Sampler::AlwaysOn)
         .with_resource(resource.build())
@@ -93,8 +93,8 @@ pub async fn stop() {
     }
 }
 
-/// Begins a trace, or continues the trace of a remote context. A remote context decides whether it is sampled, but only
-/// a limited number per second is followed. Without a context sampling is random.
+/// Begins a trace, or continues the trace of a remote context. A remote context decides whether its trace is sampled,
+/// but a process follows only a limited number of them per second. Without a context sampling is random.
 #[must_use]
 pub fn begin(name: &'static str, kind: SpanKind, remote: Option<TraceContext>) -> Option<Span> {
     let pipeline = PIPELINE.get()?;
@@ -108,7 +108,7 @@ pub fn begin(name: &'static str, kind: SpanKind, remote: Option<TraceContext>) -
     }
 }
 
-/// Begins a child of a span of another part of the system, now or at `start`.
+/// Begins a child of a span that another part of the system has begun. The child begins now or at `start`.
 #[must_use]
 pub fn follow(
     name: &'static str,
