@@ -13,7 +13,8 @@ pub struct LeavingMember {
     pub head: Seq,
     pub role: String,
     /// The member who becomes owner when this user goes: set when the user is the only owner, and not the only member.
-    /// The longest-standing admin, else custom role or member, else guest. Never a user who is being erased.
+    /// Prefers users who are not blocked, then the highest role, then the earliest to join. Never a user who is being
+    /// erased.
     pub successor: Option<UserId>,
 }
 
