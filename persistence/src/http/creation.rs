@@ -1,5 +1,5 @@
-//! Checks the body of a room creation. Pure: JSON and creator in, a checked [`NewRoom`] out. A room that passes can be
-//! written as it is.
+//! Checks the body of a room creation. Pure: JSON and creator in, a checked [`NewRoom`] out. A room that passes the
+//! checks can be written as it is.
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;

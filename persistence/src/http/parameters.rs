@@ -55,7 +55,7 @@ impl Parameters {
         self.text(name).map(|text| seq(name, text)).transpose()
     }
 
-    /// Entries of a page.
+    /// The number of entries of a page: the default if omitted, and at most `MAX_PAGE_ENTRIES`.
     pub fn limit(&self) -> Result<i64, Problem> {
         let Some(text) = self.text("limit") else { return Ok(DEFAULT_PAGE_ENTRIES) };
         match digits(text) {
