@@ -62,7 +62,7 @@ async fn insert(transaction: &DatabaseTransaction, ends: &[FinalRow<'_>]) -> Res
     if ends.is_empty() {
         return Ok(Vec::new());
     }
-    // In the same order wherever users are created, so that transactions cannot deadlock.
+    // Users are created in the same order everywhere, so that transactions cannot deadlock.
     let [_, users] = keys(ends);
     let sql = "INSERT INTO users (id) SELECT DISTINCT u COLLATE \"C\" FROM unnest($1::text[]) AS v (u) \
                ORDER BY 1 ON CONFLICT DO NOTHING";
@@ -84,7 +84,7 @@ async fn insert(transaction: &DatabaseTransaction, ends: &[FinalRow<'_>]) -> Res
 }
 
 /// Reopens the erasures of erased users who were added by a node that did not know of the erasure; the users then leave
-/// again. After the insert, whose foreign key waits for an erasure that is about to finish.
+/// again. Runs after the insert, because the insert's foreign key check waits for an erasure that is about to finish.
 async fn reopen_erasures(transaction: &DatabaseTransaction, added: &[FinalRow<'_>]) -> Result<(), DbErr> {
     let [_, users] = keys(added);
     let sql = "UPDATE users SET erased_at = NULL WHERE id IN (SELECT id FROM users \
