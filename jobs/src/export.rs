@@ -159,15 +159,15 @@ impl<W: Write> Export<W> {
             self.out.put(&ExportLine::Member { room: &room.id, user: &owner, role: OWNER })?;
         }
         // The room's line, if it was written, already contains the first page.
-        let mut named = with_room;
+        let mut page_written = with_room;
         while let Some(last) = members.last().map(|member| member.user_id.clone()).filter(|_| !direct) {
-            if !named {
+            if !page_written {
                 let mut others = members.iter().filter(|member| member.user_id != owner);
                 others.try_for_each(|ExportedMember { user_id: user, role }| {
                     self.out.put(&ExportLine::Member { room: &room.id, user, role })
                 })?;
             }
-            named = false;
+            page_written = false;
             members = sql::members(&self.db, &room.id, &last).await?;
         }
         Ok(true)

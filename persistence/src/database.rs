@@ -39,7 +39,7 @@ const READ_ONLY_CONNECTION_MAX_AGE: Duration = Duration::from_secs(5);
 const TEST_AFTER_IDLE: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
-/// How often a wait is logged.
+/// How often the wait for the tables is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The address of PostgreSQL, for the service and for jobs.
@@ -171,13 +171,13 @@ pub async fn wait_until_migrated(db: &DatabaseConnection) -> anyhow::Result<()> 
 /// How many connections of each pool are in use, with the pool's name.
 #[must_use]
 pub fn pool_usage(pools: &[(&'static str, DatabaseConnection)]) -> Vec<PoolUsage> {
-    let pool_usage = |(name, db): &(&'static str, DatabaseConnection)| {
+    let usage_of = |(name, db): &(&'static str, DatabaseConnection)| {
         let pool = db.get_postgres_connection_pool();
         let (all, idle) = (usize::try_from(pool.size()).unwrap_or(usize::MAX), pool.num_idle());
         let limit = pool.options().get_max_connections();
         PoolUsage { name, idle, used: all.saturating_sub(idle), limit }
     };
-    pools.iter().map(pool_usage).collect()
+    pools.iter().map(usage_of).collect()
 }
 
 /// Whether the database answers now.

@@ -36,7 +36,7 @@ use secret::Secret;
 
 /// The longest request: [`MAX_ROOMS`] room ids of 64 characters with their quotes, and the fields around them.
 const BODY_BYTES: usize = 96 * 1024;
-/// Gateways send a body at once, and wait for 4 s.
+/// Gateways send a body at once, and wait 4 s for the answer.
 const BODY_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(3500);
 const WORKERS: usize = 2;

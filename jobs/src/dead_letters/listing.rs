@@ -61,9 +61,8 @@ impl LetterLine {
 }
 
 fn escape_controls(text: &str) -> String {
-    let escape_controls =
-        |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };
-    text.chars().map(escape_controls).collect()
+    let escape = |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };
+    text.chars().map(escape).collect()
 }
 
 pub(super) async fn run(arguments: &ListArgs) -> anyhow::Result<()> {

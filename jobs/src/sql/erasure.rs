@@ -39,8 +39,8 @@ pub async fn postpone(db: &impl ConnectionTrait, user: &UserId, pause: Duration)
     db.execute_raw(statement(sql, values)).await.map(drop)
 }
 
-/// Users with an unfinished erasure without a lease. The longest waiting first, so that erasures that fail again and
-/// again do not starve others.
+/// Users whose erasure is not finished and has no valid lease. Those who wait longest come first, so that erasures that
+/// fail again and again do not starve others.
 pub async fn due(db: &impl ConnectionTrait, most: usize) -> Result<Vec<UserId>, DbErr> {
     let sql = "SELECT id FROM users WHERE erasing_at IS NOT NULL AND erased_at IS NULL \
                  AND (erasure_lease IS NULL OR erasure_lease < clock_timestamp()) \

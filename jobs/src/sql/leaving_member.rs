@@ -1,4 +1,4 @@
-//! The membership of an erased user in a room, and the next owner if they are its last one.
+//! The membership of an erased user in a room, and who becomes owner if the user is the last owner.
 
 use sea_orm::{ConnectionTrait, DbErr};
 use tidings_persistence::sql::{rank_of, seq, statement, user as user_of};

@@ -58,11 +58,11 @@ pub fn kind_of(record: &Record) -> Option<ChangeKind> {
 /// The target of a change; None if the record changes no message or cannot be parsed.
 pub fn target_of(record: &Record) -> Option<Seq> {
     #[derive(Deserialize)]
-    struct Aim {
+    struct TargetField {
         target: Seq,
     }
     kind_of(record)?;
-    serde_json::from_slice::<Aim>(record.json()).ok().map(|aim| aim.target)
+    serde_json::from_slice::<TargetField>(record.json()).ok().map(|field| field.target)
 }
 
 impl<'a> ChangeRow<'a> {

@@ -17,7 +17,7 @@ const MIN_BYTES: u64 = 1024;
 /// Compresses an answer of at least `MIN_BYTES` if the client accepts gzip.
 ///
 /// # Errors
-/// Those of the handler.
+/// The errors of the handler.
 pub async fn answer<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,

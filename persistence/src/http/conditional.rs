@@ -22,7 +22,7 @@ const TAG_BYTES: usize = 16;
 /// weak, because the same answer may be sent compressed.
 ///
 /// # Errors
-/// Those of the handler.
+/// The errors of the handler.
 pub async fn answer(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,

@@ -93,7 +93,7 @@ pub fn cost(new: &NewRoom) -> NonZeroU32 {
 /// Checks the name of a room; an empty one means no name.
 ///
 /// # Errors
-/// Those of [`check_line`].
+/// The errors of [`check_line`].
 pub fn check_name(name: &str) -> Result<(), Refusal> {
     check_line(name, "name", MAX_ROOM_NAME_CHARS)
 }

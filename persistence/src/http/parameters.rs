@@ -31,7 +31,7 @@ impl Parameters {
         given.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// All texts of a parameter that may be repeated; empty ones are ignored.
+    /// All texts of a parameter that may be repeated; empty texts are ignored.
     pub fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
         let given = self.0.iter().filter(move |(given, _)| given == name);
         given.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())

@@ -11,7 +11,7 @@ use super::room::{MyRoom, Room, mine, my_room, room_columns};
 use super::sql::{epoch_of, message_columns, reactions, visible};
 use crate::sql::statement;
 
-/// Public rooms, the same for every viewer.
+/// A page of public rooms, the same for every viewer.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PublicRooms {
     /// Without `role`.
@@ -21,7 +21,7 @@ pub struct PublicRooms {
     pub next: Option<String>,
 }
 
-/// Rooms of which I am a member.
+/// A page of the rooms of which the user is a member.
 #[derive(Debug)]
 pub struct MyRoomsPage {
     pub rooms: Vec<MyRoom>,

@@ -24,7 +24,7 @@ const MAX_SLICES: usize = 4096;
 /// Messages that one page reads, shown or not, and how many in one statement.
 const MAX_MESSAGES_READ: usize = 2000;
 const MESSAGES_PER_STATEMENT: usize = 200;
-/// Slices in one statement: few while they have many hits, more while they do not.
+/// Slices in one statement: few while there are many hits, more while hits are rare.
 const MIN_SLICES_PER_STATEMENT: usize = 4;
 const MAX_SLICES_PER_STATEMENT: usize = 64;
 /// Words in one statement.

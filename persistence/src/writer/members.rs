@@ -25,16 +25,16 @@ pub async fn apply(transaction: &DatabaseTransaction, plan: &Plan<'_>) -> Result
     let of = |keep: fn(&FinalMembership) -> bool| -> Vec<FinalRow<'_>> {
         ends.iter().copied().filter(|(_, end)| keep(end)).collect()
     };
-    let (went, added, stand) =
+    let (removed, added, remaining) =
         (of(|end| end.was_removed), of(|end| end.added_at_ms.is_some()), of(|end| end.role.is_some()));
     let mut count_changes: BTreeMap<RoomId, i32> = BTreeMap::new();
-    for room in delete(transaction, &went).await? {
+    for room in delete(transaction, &removed).await? {
         *count_changes.entry(room).or_default() -= 1;
     }
     for room in insert(transaction, &added).await? {
         *count_changes.entry(room).or_default() += 1;
     }
-    update_roles(transaction, &stand).await?;
+    update_roles(transaction, &remaining).await?;
     count_changes.retain(|_, by| *by != 0);
     count(transaction, &count_changes).await
 }

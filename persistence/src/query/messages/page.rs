@@ -73,7 +73,8 @@ pub struct MessagePage {
 /// long read takes one of the `slots`.
 ///
 /// # Errors
-/// `not_found` when the viewer may not see the room; `unavailable` after the hard deadline; those of a missing slot.
+/// `not_found` when the viewer may not see the room; `unavailable` after the hard deadline; `rate_limited` or
+/// `overloaded` when no slot is free.
 pub async fn page(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,

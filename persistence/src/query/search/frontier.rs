@@ -53,15 +53,15 @@ impl Frontier {
     /// Takes, in order, up to `most` hits that are newer than `horizon`. Slices that are not searched yet contain no
     /// newer hit than `horizon`. No horizon: all slices are searched.
     pub fn take_final(&mut self, horizon: Option<DateTime<Utc>>, most: usize) -> Vec<Hit> {
-        let mut take_final = Vec::new();
-        while take_final.len() < most
+        let mut hits = Vec::new();
+        while hits.len() < most
             && let Some(first) = self.waiting.first_entry()
             && horizon.is_none_or(|horizon| first.key().0.0 > horizon)
         {
             let (Reverse(at), room, Reverse(seq)) = first.remove_entry().0;
-            take_final.push(Hit { at, room, seq });
+            hits.push(Hit { at, room, seq });
         }
-        take_final
+        hits
     }
 }
 
