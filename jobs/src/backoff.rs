@@ -1,10 +1,10 @@
-//! The growing pauses between attempts, up to the last attempt.
+//! Pauses between attempts: each is twice the one before, and their number is limited.
 
 use std::time::Duration;
 
 use crate::error::JobError;
 
-/// See the module.
+/// The pauses that are left.
 pub struct Backoff {
     left: u32,
     next: Duration,
@@ -12,7 +12,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// With a wait before each of `retries` further attempts.
+    /// Allows `retries` retries, each after a pause. The first pause is `first`; no pause is over `longest`.
     pub fn new(retries: u32, [first, longest]: [Duration; 2]) -> Self {
         Self { left: retries, next: first, longest }
     }

@@ -37,7 +37,7 @@ impl ConnectionArgs {
         database::connect_job(&self.database.database_url).await
     }
 
-    /// Connects in the same way as the services.
+    /// Connects to PostgreSQL, and opens the room log in Redis.
     ///
     /// # Errors
     /// When an address cannot be read.
@@ -51,7 +51,8 @@ impl ConnectionArgs {
         Ok((db, log))
     }
 
-    /// Passes stored watermarks to waiters, while the subscriber lives.
+    /// Subscribes to the stored watermarks; requests in this process that wait for one need them. The subscription ends
+    /// when the subscriber is dropped.
     ///
     /// # Errors
     /// When the address cannot be read.

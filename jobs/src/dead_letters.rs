@@ -1,5 +1,5 @@
 //! `tidings-persistence dead-letter`: lists the records that could not be written, appends them anew, or drops them.
-//! A letter is deleted only when its contents are in the log or in another letter. Each command may be repeated.
+//! `replay` deletes a letter only when its contents are in the log or in another letter. Each command may be repeated.
 
 mod listing;
 mod replayable;
@@ -105,7 +105,7 @@ impl DeadLetterArgs {
 /// Runs one of the commands.
 ///
 /// # Errors
-/// Why it stopped early, or how many letters are still there.
+/// When the command stops early, or when letters were not replayed. The error says why, or how many.
 pub async fn run(arguments: DeadLetterArgs) -> anyhow::Result<()> {
     match arguments.command {
         LetterCommand::List(list) => listing::run(&list).await,

@@ -1,8 +1,8 @@
-//! Erasure of a user: the user is blocked and nothing more of theirs is appended, then they leave their rooms, then
-//! their texts are deleted from PostgreSQL and from Redis. See docs/decisions/0010-behind-the-log.md.
-//! An erasure always finishes, even when a process dies: its start is written down, and every replica looks for
-//! erasures that no replica works on. Each step may be repeated. Data that shows where to look is deleted last, so that
-//! a repetition finds everything.
+//! Erasure of a user. First the user is blocked and can append nothing more. Then they leave their rooms. Then their
+//! texts are deleted from PostgreSQL and from Redis. See docs/decisions/0010-behind-the-log.md.
+//! PostgreSQL records the start of an erasure, and every replica looks for erasures that no replica works on. So an
+//! erasure finishes even if a process dies. Each step may be repeated. Rows that show where the user's data is are
+//! deleted last, so that a repetition finds everything.
 
 mod leaving;
 
@@ -24,28 +24,28 @@ use tokio_util::sync::CancellationToken;
 use crate::error::JobError;
 use crate::sql::{erased_letters, erasure as sql, partitions};
 
-/// Lease of the replica that carries out an erasure; without renewal for this long it counts as dead.
+/// Lease of the replica that carries out an erasure. A replica that does not renew it for this long counts as dead.
 const ERASURE_LEASE: Duration = Duration::from_secs(15);
-/// Rooms that are left concurrently.
+/// Number of rooms that a user leaves concurrently.
 const CONCURRENT_ROOMS: usize = 8;
-/// Time between two looks for erasures without a worker.
+/// Interval of the search for erasures that no replica works on.
 const SCAN_INTERVAL: Duration = Duration::from_secs(5);
-/// Erasures that run concurrently, so that one that waits does not delay others.
+/// Number of erasures that run concurrently, so that an erasure that waits does not delay others.
 const CONCURRENT_ERASURES: usize = 10;
 /// How long erasures under way may continue when the replica stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause before a failed erasure is retried.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
-/// See the module.
+/// Carries out erasures.
 #[derive(Clone)]
 struct Erasures {
     db: DatabaseConnection,
     log: Arc<Log>,
 }
 
-/// Erases users, until `stop`: at once when `requested` is notified, and those that no other replica works on. Callers
-/// wait for their erasure, so those under way have some time to finish after `stop`; another replica continues the rest.
+/// Erases users until `stop`. Looks for pending erasures when `requested` is notified and at intervals. After `stop`,
+/// running erasures have some time to finish, because HTTP requests wait for them; another replica continues the rest.
 pub async fn run(db: DatabaseConnection, log: Arc<Log>, requested: Arc<Notify>, stop: CancellationToken) {
     let erasures = Erasures { db, log };
     let mut running = JoinSet::new();
@@ -53,7 +53,8 @@ pub async fn run(db: DatabaseConnection, log: Arc<Log>, requested: Arc<Notify>, 
         tokio::select! {
             () = stop.cancelled() => break,
             () = requested.notified(), if running.len() < CONCURRENT_ERASURES => {}
-            // A slot is free. After a failure the next scan comes in time: PostgreSQL may refuse writes and answer reads.
+            // A slot is free, so the next erasure may start. After a failure the loop waits for the next scan instead:
+            // PostgreSQL may answer reads but refuse writes.
             Some(erased) = running.join_next() => if !erased.unwrap_or(false) { continue },
             () = tokio::time::sleep(SCAN_INTERVAL) => {}
         }
@@ -70,7 +71,7 @@ pub async fn run(db: DatabaseConnection, log: Arc<Log>, requested: Arc<Notify>, 
 }
 
 impl Erasures {
-    /// Erases, unless another replica does. A failure is retried. Returns false after a failure.
+    /// Erases the user, unless another replica does. Returns false after a failure; a later scan retries the erasure.
     async fn try_to_erase(self, user: UserId) -> bool {
         let erased = self.erase(&user).await;
         if let Err(error) = &erased {
@@ -103,9 +104,9 @@ impl Erasures {
         self.erase_messages(user).await?;
         self.erase_changes(user).await?;
         self.erase_dead_letters(user).await?;
-        // Other users may have changed the user's messages meanwhile.
+        // Flushes again, because other users may have changed the user's messages meanwhile.
         self.flush_streams().await?;
-        // Last, because the last-seen times are written with a delay.
+        // Deleted late, because last-seen times are written with a delay.
         sql::presence(&self.db, user).await?;
         self.block_account(user).await?;
         // Another node may have added the user meanwhile, because it did not know of the erasure. A membership that is
@@ -134,13 +135,13 @@ impl Erasures {
 
     async fn leave_rooms(&self, user: &UserId) -> Result<(), JobError> {
         loop {
-            // From the start each time, because rooms that were left are no longer in the list.
+            // Reads from the start each time, because the list no longer contains the rooms that the user left.
             let page = export::memberships(&self.db, user, "").await?;
             if page.is_empty() {
                 return Ok(());
             }
             let rooms: Vec<RoomId> = page.iter().filter_map(|room| RoomId::parse(&room.room).ok()).collect();
-            // A tail may be the only place that holds a message of the user that could not be stored.
+            // Drops the tails, because a message that could not be stored may exist only there.
             self.log.drop_tails(&rooms).await?;
             let left = rooms.into_iter().map(|room| {
                 let (Self { db, log }, user) = (self.clone(), user.clone());
@@ -159,7 +160,8 @@ impl Erasures {
                     after = last;
                 }
             }
-            // Tombstones also show where to look, so the tails are dropped after the messages.
+            // Tombstones still show in which rooms the user wrote, so the tails can be dropped after the messages are
+            // erased.
             let rooms: Vec<RoomId> = written.iter().filter_map(|room| RoomId::parse(room).ok()).collect();
             self.log.drop_tails(&rooms).await?;
             after_room = last;
@@ -167,7 +169,7 @@ impl Erasures {
         Ok(())
     }
 
-    /// The tails are dropped first: after an undo, nothing shows in which rooms the user only edited or reacted.
+    /// Drops the tails first, because after an undo nothing shows in which rooms the user edited or reacted.
     async fn erase_changes(&self, user: &UserId) -> Result<(), JobError> {
         loop {
             let (changes, reacted) =
@@ -207,7 +209,7 @@ impl Erasures {
         try_join_all(blanks).await.map(drop)
     }
 
-    /// Renews the lease; returns when another replica has it, or when it cannot be renewed.
+    /// Renews the lease at intervals. Returns when the erasure is already finished, or when a renewal fails.
     async fn keep_lease(&self, user: &UserId) -> Result<(), JobError> {
         loop {
             tokio::time::sleep(ERASURE_LEASE / 3).await;

@@ -4,7 +4,7 @@ use sea_orm::DbErr;
 use tidings_persistence::writer::failure;
 use tidings_shared::log::AppendError;
 
-/// See the module.
+/// The text is shown to the operator.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct JobError(pub String);

@@ -33,7 +33,7 @@ pub struct ExportArgs {
     pub database: DatabaseArgs,
 }
 
-/// Where an export continues.
+/// The position after which an export continues.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExportPosition {
     pub room: RoomId,
@@ -114,7 +114,7 @@ impl<W: Write> Export<W> {
         }
     }
 
-    /// `from`: the last message that was written already; `Some(0)`: the room's line was.
+    /// `from` is the seq of the last message that an earlier export wrote. `Some(0)`: it wrote only the room's line.
     async fn room(&mut self, room: &ExportedRoom, from: Option<i64>) -> anyhow::Result<()> {
         if from.is_none_or(|seq| seq == 0) && !self.members(room, from.is_none()).await? {
             self.left_out += 1;
@@ -131,8 +131,9 @@ impl<W: Write> Export<W> {
         }
     }
 
-    /// Writes the room's line with the first page of its members, then the other members. Repeating members does no
-    /// harm. False: `import` could not create the room, and nothing was written.
+    /// Writes the room's line with the first page of its members, then the other members. Without `with_room` it writes
+    /// only member lines, some of which an earlier export may have written; import accepts repeated members. Returns
+    /// false if the room is left out because `import` could not create it.
     async fn members(&mut self, room: &ExportedRoom, with_room: bool) -> anyhow::Result<bool> {
         let owner = sql::owner(&self.db, room).await?;
         let mut members = sql::members(&self.db, &room.id, "").await?;
@@ -157,16 +158,16 @@ impl<W: Write> Export<W> {
             // First the owner that the room's line names, so that no other change can leave the room without an owner.
             self.out.put(&ExportLine::Member { room: &room.id, user: &owner, role: OWNER })?;
         }
-        // The room's line already contains the first page.
-        let mut named = with_room;
+        // The room's line, if it was written, already contains the first page.
+        let mut page_written = with_room;
         while let Some(last) = members.last().map(|member| member.user_id.clone()).filter(|_| !direct) {
-            if !named {
+            if !page_written {
                 let mut others = members.iter().filter(|member| member.user_id != owner);
                 others.try_for_each(|ExportedMember { user_id: user, role }| {
                     self.out.put(&ExportLine::Member { room: &room.id, user, role })
                 })?;
             }
-            named = false;
+            page_written = false;
             members = sql::members(&self.db, &room.id, &last).await?;
         }
         Ok(true)

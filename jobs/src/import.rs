@@ -1,6 +1,6 @@
-//! `tidings-persistence import`: imports rooms, members and messages of another system, as lines of JSON, through the
-//! log. So they are ordered, stored and delivered to online users like any others.
-//! Memory is bounded, each line is imported once however often it is repeated, and a refused line is reported with its
+//! `tidings-persistence import`: reads rooms, members and messages of another system as lines of JSON, and appends them
+//! to the log. So they are ordered, stored and delivered to online users like any others.
+//! Memory is bounded. Each line is imported once, even if the import is repeated. A refused line is reported with its
 //! number.
 
 mod checkpoint;
@@ -25,13 +25,13 @@ use importer::{ImportOutcome, Importer};
 use line::{ImportLine, ImportMessage, SkippedMessage};
 use reply_targets::MAX_REPLY_TARGETS;
 
-/// Messages that are imported at a time.
+/// Number of messages in one batch.
 const MAX_BATCH_MESSAGES: usize = 500;
-/// Fewer messages are imported at a time when their lines are long.
+/// A batch also ends when its lines reach this size.
 const MAX_BATCH_BYTES: u64 = 4 * 1024 * 1024;
 /// Longest line: the same as the longest body of a room creation.
 const MAX_LINE_BYTES: u64 = 256 * 1024;
-/// Interval of the progress line when there is no terminal for a progress bar.
+/// Interval between updates of the progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Arguments of `import`.
@@ -113,7 +113,8 @@ struct ImportJob {
     begun: Instant,
     printed_at: Instant,
     totals: ImportTotals,
-    /// The last messages before the checkpoint, until they are looked up; later messages may reply to them.
+    /// The last messages before the checkpoint, until their seqs are looked up, because later messages may reply to
+    /// them.
     skipped: VecDeque<SkippedMessage>,
 }
 
@@ -145,7 +146,7 @@ impl ImportJob {
             match line {
                 Ok(ImportLine::Message(message)) => batch.push((number, *message)),
                 Ok(line) => {
-                    // The line may refer to messages before it.
+                    // Keeps the order of the lines: the messages before this line come first.
                     self.import_batch(path, &mut batch).await?;
                     self.import_line(path, number, line).await?;
                 }
@@ -162,7 +163,7 @@ impl ImportJob {
         self.checkpoint.reached(path, number)
     }
 
-    /// Remembers a message that an earlier run imported, because later ones may reply to it.
+    /// Remembers a message that an earlier run imported, because later messages may reply to it.
     fn remember_skipped(&mut self, text: &[u8]) {
         let skipped = std::str::from_utf8(text).ok().and_then(SkippedMessage::parse);
         self.skipped.extend(skipped);
@@ -198,7 +199,7 @@ impl ImportJob {
         if messages.is_empty() {
             return Ok(());
         }
-        // Done only now, because a run that skips every line needs no look-up.
+        // Looked up only now, because a run that skips every line needs no look-up.
         self.importer.recall(std::mem::take(&mut self.skipped).make_contiguous()).await?;
         let outcomes = self.importer.messages(&messages).await?;
         for (number, outcome) in numbers.into_iter().zip(outcomes) {
@@ -212,7 +213,7 @@ impl ImportJob {
         Ok(())
     }
 
-    /// Keeps to the average rate.
+    /// Sleeps while the average rate is above the limit.
     async fn keep_rate(&self) {
         if self.arguments.rate > 0 {
             let due = Duration::from_secs_f64(self.totals.messages as f64 / self.arguments.rate as f64);
@@ -251,8 +252,8 @@ impl ImportJob {
     }
 }
 
-/// The next line without its line end, and its length including it; None at the end. Keeps only the beginning of a line
-/// that is too long.
+/// Reads the next line into `line`, without its line break. Returns its length with the line break; None at the end of
+/// the file. Keeps only the beginning of a line over `MAX_LINE_BYTES`.
 async fn next_line(
     reader: &mut (impl AsyncBufRead + Unpin),
     line: &mut Vec<u8>,

@@ -1,5 +1,5 @@
-//! Work that runs beside the service or behind it: import, export, retention, dead letters, and the erasure of users;
-//! and the subcommands of the program `tidings-persistence`. Only `sql` contains SQL.
+//! The jobs: import, export, retention, dead letters, and the erasure of users. Also the subcommands of the program
+//! `tidings-persistence`. Only `sql` contains SQL.
 
 pub mod connection;
 pub mod dead_letters;

@@ -1,6 +1,6 @@
-//! `tidings-persistence retain`: moves contents older than a bound to the archive or drops them, room by room, in small
-//! transactions, while the services run. The progress is stored per room: a stopped run continues where it was, and the
-//! next run looks only at contents that have become old since.
+//! `tidings-persistence retain`: moves contents of old messages to the archive or drops them, room by room, in small
+//! transactions, while the services run. The progress is stored per room: a stopped run continues where it stopped, and
+//! the next run looks only at contents that have become old since.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use crate::sql::retention::{self, RetentionAction};
 const MAX_BATCH_MESSAGES: u64 = 1000;
 /// Interval of the progress line.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
-/// How often a statement is tried while the database is away, with growing pauses.
+/// How often a statement is tried while the database is unavailable, with growing pauses.
 const MAX_ATTEMPTS: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LOG_UNAVAILABLE: &str = "the room log is unavailable";
@@ -67,7 +67,7 @@ fn age(text: &str) -> Result<TimeDelta, String> {
     age.filter(|age| Utc::now().checked_sub_signed(*age).is_some()).ok_or_else(rule)
 }
 
-/// Runs to the end.
+/// Runs until no contents older than the bound are left.
 ///
 /// # Errors
 /// Why it stopped early.
@@ -125,7 +125,8 @@ impl RetentionJob {
     async fn room(&mut self, room: &RoomId) -> anyhow::Result<()> {
         let action = if self.arguments.drop { RetentionAction::Drop } else { RetentionAction::Archive };
         let most = i64::try_from(self.arguments.batch).unwrap_or(1000);
-        // Before anything is taken, because afterwards a later run cannot know that this room's tail is old.
+        // Runs before contents are removed. After the removal, a later run would not know that Redis still holds old
+        // records of this room.
         self.drop_old_redis_records(room).await?;
         let (mut upto, mut last_edit) = (Seq(0), None);
         loop {
@@ -158,7 +159,8 @@ impl RetentionJob {
         Ok(())
     }
 
-    /// Old messages may have been edited since the tail was dropped.
+    /// Drops the tail again if it starts at or before `upto`, because old messages may have been edited since the first
+    /// drop.
     async fn drop_tail_with_late_edits(&self, room: &RoomId, upto: Seq) -> anyhow::Result<()> {
         if self.log.first_tail_seq(room).await.context(LOG_UNAVAILABLE)?.is_some_and(|first| first <= upto) {
             self.log.drop_tails(std::slice::from_ref(room)).await.context(LOG_UNAVAILABLE)?;
@@ -194,7 +196,7 @@ impl RetentionJob {
     }
 }
 
-/// Retries work that fails because the database is away.
+/// Retries work that fails because the database is unavailable.
 async fn with_retry<T, F: Future<Output = Result<T, DbErr>>>(work: impl Fn() -> F) -> Result<T, JobError> {
     let mut pause = FIRST_PAUSE;
     for _ in 1..MAX_ATTEMPTS {

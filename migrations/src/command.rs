@@ -1,4 +1,5 @@
-//! `migrate up|down|status|fresh`, for this program and for persistence's. Prints one line per migration.
+//! `migrate up|down|status|fresh`, for the program of this crate and for `tidings-persistence`. Prints one line per
+//! migration.
 
 use anyhow::{Context, ensure};
 use clap::{ArgGroup, Args, Subcommand};
@@ -8,7 +9,8 @@ use tidings_shared::config::problem::{Check, Problem};
 
 use crate::{address, schema::Schema};
 
-/// Checked here because clap cannot require an option that may stand before or after a subcommand.
+/// Why a missing address is refused. Checked in code, because clap cannot require an option that may stand before or
+/// after a subcommand.
 const MISSING: &str = "must be given, directly or by a file (DATABASE_URL_FILE)";
 
 /// Which command to run on which database.
@@ -93,7 +95,7 @@ pub async fn run(arguments: &MigrateArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Asks the server, because the address may leave the name out.
+/// Asks the server for the name of its database, because the address may omit the name.
 async fn database_name(url: &str) -> anyhow::Result<String> {
     let mut options = ConnectOptions::new(url);
     options.min_connections(1).max_connections(1).sqlx_logging(false);

@@ -1,5 +1,5 @@
-//! Tables for work behind the log: the search index, the archive of message contents that retention removed, and the
-//! progress of user erasures. They are changed behind the writer, never in its transactions.
+//! Tables for background work: the search index, the archive of message contents that retention removed, and the
+//! progress of user erasures. Background tasks write these tables; the transactions of the writer do not.
 
 use async_trait::async_trait;
 use sea_orm_migration::prelude::*;
@@ -8,8 +8,8 @@ use sea_orm_migration::prelude::*;
 pub struct Migration;
 
 /// A *slice* is up to 512 consecutive seqs of a room. Each word in `message_search.tsv` starts with the key of its
-/// slice. A search asks slice by slice, newest first, and reads only the index entries of those slices. The index has
-/// no pending list (`fastupdate`) here, because every search would read it; `m0007` adds one.
+/// slice. A search reads slice by slice, newest first, and only the index entries of those slices. The index has no
+/// pending list (`fastupdate`) here, because every search would read that list; `m0007` adds it.
 ///
 /// `search_progress` and `retention_progress` hold up to which seq a room is done. Every transaction that changes the
 /// search index of a room first locks the room's row in `search_progress`.

@@ -10,8 +10,9 @@ pub struct Migration;
 /// `message_versions.version` is the seq of the event that made the version; for the original it is the seq of the
 /// message. `metadata` is NULL where an edit did not change the metadata.
 ///
-/// Triggers keep `reaction_counts`, so that it is right however `reactions` is written. Without it, a page of messages
-/// would read one row for each of ten thousand reactions. `reactions_in_order` finds the first reactions of each emoji.
+/// Triggers update `reaction_counts`, so that the counts are right whichever statement writes `reactions`. Without the
+/// counts, a page with ten thousand reactions would read a row for each of them. `reactions_in_order` finds the first
+/// reactions of each emoji.
 ///
 /// The functions may exist already, because `fresh` drops only tables.
 ///

@@ -9,7 +9,7 @@ use sea_orm_migration::sea_orm::{ConnectOptions, Database, DatabaseConnection, D
 
 use crate::Migrator;
 
-/// Key of the advisory lock: "tidings" in ASCII. Any constant does, as long as it never changes.
+/// Key of the advisory lock: "tidings" in ASCII. Any constant works, but it must never change.
 const LOCK: i64 = 0x0074_6964_696e_6773;
 
 /// Lets only the owner write the list of applied migrations. Default privileges give the services' role write access to
@@ -49,9 +49,9 @@ impl Schema {
         Ok(Self { db })
     }
 
-    /// Applies the pending migrations and returns their names; empty when none was pending. A schema that has all
-    /// migrations of this version and some of a later version is left as it is, because a version is rolled back
-    /// without its schema. Afterwards only the owner may write the list of applied migrations.
+    /// Applies the pending migrations and returns their names; empty when none was pending. Leaves a schema as it is
+    /// that has all migrations of this version and some of a later one, because a rollback to an earlier version keeps
+    /// the schema. Afterwards only the owner may write the list of applied migrations.
     ///
     /// # Errors
     /// When a migration fails. The migrations before it stay applied; the failed one changes nothing.

@@ -1,5 +1,5 @@
-//! Accounts from tokens: one rule updates the row in PostgreSQL, then the cache.
-//! Every change is cached, whichever way the user came. An unreachable cache never fails a request.
+//! Accounts from tokens: updates the row in PostgreSQL, then the cache. The same rule applies to HTTP callers and to
+//! users of gateways. An unreachable cache never fails a request.
 
 use std::sync::Arc;
 
@@ -32,7 +32,8 @@ pub async fn admit(
     caching: Caching,
     unknown_users: UnknownUserPolicy,
 ) -> Result<Option<Account>, DbErr> {
-    // Read before the account: a later change of the account then invalidates the value that is cached here.
+    // The version is read before the account, so that a later change of the account invalidates the value that is
+    // cached here.
     let cache = match caching {
         Caching::Always => version(log, user).await,
         Caching::WhenWritten => None,

@@ -1,7 +1,7 @@
 //! Builds the service from its settings and runs it until it ends.
-//! The order of the end: public HTTP stops first, because its senders wait until their messages are stored. Then
-//! ingestion writes the records that it has read and releases its leases. The listeners for gateways and operators stop
-//! last.
+//! The shutdown order: public HTTP stops first, because its callers wait until ingestion has stored their messages.
+//! Then ingestion writes the records that it has read and releases its leases. The listeners for gateways and operators
+//! stop last.
 
 mod observe;
 
@@ -44,21 +44,21 @@ use crate::internal;
 use crate::last_seen;
 use crate::metrics::Metrics;
 
-/// Deadline for requests under way when the service drains. A longer one, such as the wait for `stored`, would delay a
-/// restart while the database is away.
+/// Deadline for requests under way when the service drains. A longer one, such as the time limit of the wait for
+/// `stored`, would delay a restart while the database is unavailable.
 const HTTP_SHUTDOWN_S: u64 = 10;
 /// How long a connection may take to be shut down.
 const HTTP_DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long the end waits for cache notices that are still being retried.
+/// How long the shutdown waits for cache notices that are still being retried.
 const NOTICE_RETRY_DEADLINE: Duration = Duration::from_secs(3);
 /// Deadline for the whole drain, after the unready period. Must fit into the time that a supervisor gives, usually 30
-/// s.
+/// seconds.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(25);
 /// Connections that may wait to be accepted.
 const ACCEPT_BACKLOG: u32 = 1024;
 
-/// Runs the service until it is told to end. `erase` carries out the erasures of users: at once when it is notified, and
-/// those that another replica left, until its token is cancelled.
+/// Runs the service until it is told to end. `erase` is the task that erases users: at once when its `Notify` is
+/// notified, and also those whose erasure another replica did not finish. It ends when its token is cancelled.
 ///
 /// # Errors
 /// When it cannot start; the error names the setting at fault.
@@ -86,8 +86,8 @@ where
     let log = Log::start(redis.clone(), authority.clone(), limits);
     authority.attach_log(&log);
 
-    // Bound before any waiting, so that a port that is in use is reported at once. Until a server listens, connections
-    // are refused at once and clients try another node.
+    // Binds the ports before any waiting, so that a port that is in use is reported at once. Until a server listens,
+    // connections are refused at once and clients try another node.
     let public = bind(config.listen, "--listen")?;
     let gateways = bind(config.internal_listen().map_err(Error::msg)?, "--internal-listen")?;
     let operators = bind(config.admin_listen().map_err(Error::msg)?, "--admin-listen")?;
@@ -102,7 +102,8 @@ where
     let operators_end = operators.handle();
     let operators = tokio::spawn(operators);
 
-    // Stands for the work until the work is tracked: without it, a drain in between would end too early.
+    // Counts as a running task until the real tasks are tracked. Without it, a drain during the start would end too
+    // early.
     let starting = lifecycle.tasks.token();
     let unready = Duration::from_millis(config.common.unready_ms);
     let end = tokio::spawn({
@@ -153,7 +154,7 @@ where
         lifecycle.tasks.spawn(working);
         drop(starting);
         if end.await?? != Ending::Drained {
-            // Returns at once, because a listener would wait for its last answers.
+            // The drain was cut short. Returns at once, because stopping a listener would wait for its last answers.
             return Ok(());
         }
         gateways.await??;
@@ -164,8 +165,8 @@ where
     Ok(())
 }
 
-/// Cancelled `unready` after the drain begins. Until then the service answers as usual, so that load balancers see that
-/// it is not ready before it refuses requests.
+/// Returns a token that is cancelled `unready` after the drain begins. Until then the service answers requests as
+/// usual, so that load balancers see that it is not ready before it refuses requests.
 fn closing(draining: CancellationToken, unready: Duration) -> CancellationToken {
     let (closing, begun) = (CancellationToken::new(), draining);
     let closed = closing.clone();
@@ -219,7 +220,8 @@ fn serve_public(
     metrics: Metrics,
     draining: CancellationToken,
 ) -> anyhow::Result<Server> {
-    // Not actix's own `HttpServer`, because it does not limit how long a later request head may take (see `WriteIdleTimeout`).
+    // Does not use actix's `HttpServer`, because that does not limit how long the head of a later request on a
+    // connection may take (see `WriteIdleTimeout`).
     let builder = Server::build().disable_signals().shutdown_timeout(HTTP_SHUTDOWN_S);
     let stopping = builder.graceful_shutdown_signal();
     let server = builder.listen("public", listener, move || {
@@ -239,7 +241,7 @@ fn serve_public(
             .client_disconnect_timeout(HTTP_DISCONNECT_TIMEOUT)
             .finish(map_config(app, |_| AppConfig::default()));
         fn_service(|socket: TcpStream| async move {
-            // A closed socket reports its error when it is read.
+            // The error is ignored: a closed socket reports it again when it is read.
             let _ = socket.set_nodelay(true);
             let peer = socket.peer_addr().ok();
             Ok((WriteIdleTimeout::new(socket, http::STALLED_CONNECTION_TIMEOUT), Protocol::Http1, peer))
@@ -289,13 +291,13 @@ fn serve_operators(
     Ok(admin::serve(listener, move |ready| metrics.export(&database::pool_usage(&pools), ready), ready)?)
 }
 
-/// Passes the stored watermarks of all partitions to waiters in this process, while the subscriber lives. A missed
-/// notice costs a second, because watermarks are also read while a request waits.
+/// Passes the stored watermarks of all partitions to waiters in this process, until the subscriber is dropped. A missed
+/// notice delays a waiter by at most a second, because waiting requests also read the watermark every second.
 pub fn subscribe_watermarks(redis: &Client, log: &Arc<Log>) -> Subscriber {
     subscribe_notices(redis, log, &Arc::default())
 }
 
-/// Also wakes the lease task when another replica has released partitions.
+/// Passes stored watermarks to waiters, and wakes the lease task when another replica has released partitions.
 fn subscribe_notices(redis: &Client, log: &Arc<Log>, wake_lease: &Arc<Notify>) -> Subscriber {
     let (watermarks, wake_lease) = (log.watermarks().clone(), wake_lease.clone());
     let subscriber = Subscriber::start(redis.clone(), move |event| {
@@ -309,7 +311,7 @@ fn subscribe_notices(redis: &Client, log: &Arc<Log>, wake_lease: &Arc<Notify>) -
         }
     });
     for channel in Partition::all().map(Partition::stored).chain([keys::LEASES.to_owned()]) {
-        // Nothing waits for the confirmations.
+        // The confirmation is not needed.
         let _ = subscriber.subscribe(channel);
     }
     subscriber
@@ -317,7 +319,7 @@ fn subscribe_notices(redis: &Client, log: &Arc<Log>, wake_lease: &Arc<Notify>) -
 
 fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // As a listener sets it. Otherwise connections of the previous process would keep the port in use.
+    // Without this option, connections of the previous process would keep the port in use.
     socket.set_reuseaddr(true)?;
     socket.bind(address).with_context(|| format!("{setting} {address}"))?;
     Ok(socket)

@@ -29,17 +29,17 @@ use crate::writer::{epochs, failure, voids};
 const CONCURRENT_SEEDS: usize = 4;
 /// Deadline of a seed request: gateways wait for 4 s. Rooms that were not reached by then are answered with `Later`.
 const SEED_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a change waits until its message is stored; gateways wait for 4 s.
+/// How long a change waits until its target message is stored; gateways wait for 4 s.
 const TARGET_TIMEOUT: Duration = Duration::from_secs(3);
 const TARGET_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a room is read again when its hash changes during the seed.
 const MAX_SEED_ATTEMPTS: usize = 5;
 
-/// See the module.
+/// Implements [`Authority`] with PostgreSQL.
 pub struct PostgresAuthority {
     db: DatabaseConnection,
     redis: Client,
-    /// Set later, because the log asks the authority, and the authority seeds through the log.
+    /// Set after construction, because the log and the authority refer to each other.
     log: OnceLock<Weak<Log>>,
 }
 
@@ -102,7 +102,7 @@ impl PostgresAuthority {
             for (room, survived) in wanted {
                 match decided.remove(&room) {
                     None => outcomes.push((room, SeedOutcome::NoSuchRoom)),
-                    // The base is decided now. The partition's owner still has to write the records up to it.
+                    // The base is decided now, but the partition's owner must first write the records up to it.
                     Some((_, plan)) if plan.must_wait => outcomes.push((room, SeedOutcome::Later)),
                     Some((head, plan)) => writes.push(async move {
                         let hash = survived.hash;
@@ -126,7 +126,7 @@ impl PostgresAuthority {
         Err(unavailable("a room's hash kept changing during the seed; retry"))
     }
 
-    /// Reads the hash and the end of the tail of rooms of one partition, in one request.
+    /// Reads the hash of each room and the last record of its tail, in one request. All rooms are of one partition.
     async fn read_surviving(
         &self,
         log: &Log,
@@ -161,7 +161,7 @@ impl PostgresAuthority {
 #[async_trait]
 impl Authority for PostgresAuthority {
     async fn open_epoch(&self, run_id: &str) -> Result<OpenedEpoch, AuthorityError> {
-        // Called while the log opens a session, so this uses its own connection, never the log's.
+        // The log calls this while it opens a session, so this uses its own connection, never the log's.
         let reached = connect_to_process(&self.redis, AsyncConnectionConfig::new()).await;
         let (_connection, reached) = reached.map_err(unavailable)?;
         if reached != run_id {
@@ -223,7 +223,8 @@ impl Authority for PostgresAuthority {
     }
 }
 
-/// One outcome per room. A failed partition delays only its own rooms, unless all partitions failed.
+/// Returns one outcome per room; the rooms of a failed partition get `Later`. Fails if no partition was seeded, or if
+/// the epoch is past.
 fn outcomes(
     rooms: &[RoomId],
     seeded: Vec<Result<Vec<(RoomId, SeedOutcome)>, AuthorityError>>,

@@ -62,7 +62,7 @@ impl Entry {
 #[derive(Debug, Clone, Default)]
 pub struct StoredRoom {
     pub head: Seq,
-    /// Bases of (at least) all epochs later than any record of the batch.
+    /// The bases of at least all epochs that are later than the epoch of any record of the room in the batch.
     pub bases: Bases,
 }
 
@@ -88,9 +88,9 @@ pub struct Marks {
 #[derive(Debug, Clone)]
 pub struct Reject<'a> {
     pub entry: &'a Entry,
-    /// Its position, when it names a room of its partition and a seq.
+    /// The position of the record, if it names a room of its partition and a seq.
     pub at: Option<(RoomId, Seq)>,
-    /// Quotes nothing from the record, because it goes to the operators' log.
+    /// Quotes nothing from the record, because the reason goes to the operators' log.
     pub reason: Cow<'static, str>,
 }
 
@@ -107,7 +107,7 @@ pub struct Hole {
 #[derive(Debug, Default)]
 pub struct Plan<'a> {
     pub messages: Vec<MessageRow<'a>>,
-    /// All events except messages, and the voids of rejected records.
+    /// All events except messages. Also the voids of rejected records.
     pub events: Vec<EventRow>,
     /// The events that change a message, in the order of their rooms' logs.
     pub changes: Vec<ChangeRow<'a>>,
@@ -120,12 +120,12 @@ pub struct Plan<'a> {
     /// Records at or below the head, which were stored before.
     pub already_stored: Vec<(&'a Entry, &'a Record, RoomId)>,
     pub rejects: Vec<Reject<'a>>,
-    /// Records left out because their epoch ended below them.
+    /// Number of records left out because their seq is above the base of a later epoch.
     pub passed_over: usize,
 }
 
 impl Plan<'_> {
-    /// Sets when the last message of each room came, without the messages at the indices `void`.
+    /// Sets the time of each room's last message. Ignores the messages at the indices `void`.
     pub fn set_last_message_times(&mut self, void: &[usize]) {
         for advance in self.heads.values_mut() {
             advance.last_message_at_ms = None;
@@ -139,8 +139,8 @@ impl Plan<'_> {
     }
 }
 
-/// Decides the batch. `rooms` holds every existing room of the batch. With `poison`, every record that has a position
-/// in a log is rejected for that reason.
+/// Decides the batch. `rooms` holds every existing room of the batch. With `poison`, every record that would be written
+/// is rejected for that reason.
 ///
 /// # Errors
 /// The first [`Hole`]; then nothing of that partition may be written.
@@ -213,7 +213,7 @@ pub fn classify<'a>(
     Ok(plan)
 }
 
-/// Adds the row of a record that follows the head: its own, or that of a void.
+/// Adds the row of a record that follows the head: the row of the event, or of a void if the record is rejected.
 fn add_row<'a>(
     plan: &mut Plan<'a>,
     entry: &'a Entry,

@@ -22,8 +22,8 @@ pub const COMMIT: &str = env!("TIDINGS_COMMIT");
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TIDINGS_COMMIT"), ")");
 /// Offset of the internal port from the public port.
 const INTERNAL_OFFSET: u16 = 20_000;
-/// A lease must be far longer than a batch and a renewal; but the partitions of a dead owner must not stay unwritten
-/// for minutes.
+/// A lease must last far longer than a batch and a renewal. It must not last for minutes, because the partitions of a
+/// dead owner are not written until its lease ends.
 const LEASE_MS_RANGE: std::ops::RangeInclusive<u64> = 1_000..=MAX_LEASE_MS;
 
 /// Writes the room log into PostgreSQL and serves history over HTTP; without a command it serves
@@ -91,13 +91,13 @@ impl Check for Config {
 
 impl Config {
     /// # Errors
-    /// When there is no such port.
+    /// When no address is given and the default port is not valid.
     pub fn admin_listen(&self) -> Result<SocketAddr, Problem> {
         admin_address(self.listen, self.common.admin_listen)
     }
 
     /// # Errors
-    /// When there is no such port.
+    /// When no address is given and the default port is not valid.
     pub fn internal_listen(&self) -> Result<SocketAddr, Problem> {
         let address = self.internal_listen.map_or_else(|| with_port_offset(self.listen, INTERNAL_OFFSET), Ok);
         address.map_err(|why| Problem::new("internal-listen", why))

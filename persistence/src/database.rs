@@ -1,6 +1,6 @@
 //! Connections to PostgreSQL. There are four pools, for HTTP, for the writer, for background work and for gateways'
-//! requests, so that none of them delays another. Every statement has a time limit. A transaction that stays idle also
-//! has one, because the locks of a paused replica would keep its partitions from others.
+//! requests, so that none of them delays another. Every statement has a time limit. An idle transaction also has one,
+//! because the locks of a paused replica would keep its partitions from other replicas.
 
 use std::time::{Duration, Instant};
 
@@ -17,11 +17,12 @@ use crate::metrics::PoolUsage;
 use crate::sql::accepts_writes;
 use crate::writer::{failure, leases};
 
-/// For the writer, leases, voids and the release of leases; one more because a cut-off connection may not be back yet.
+/// For batches, leases, voids and the release of leases. One is spare, because a broken connection may still occupy its
+/// slot.
 const WRITER_CONNECTIONS: u32 = 6;
 /// For background work: the search index and last-seen times.
 const BACKGROUND_CONNECTIONS: u32 = 2;
-/// For the seeds of two requests at once, with look-ups, memberships and accounts between them.
+/// For the seeds of two simultaneous requests, and for look-ups, memberships and accounts.
 const AUTHORITY_CONNECTIONS: u32 = 10;
 /// For the work of a job and the seeds that it may need.
 const JOB_CONNECTIONS: u32 = 4;
@@ -38,10 +39,10 @@ const READ_ONLY_CONNECTION_MAX_AGE: Duration = Duration::from_secs(5);
 const TEST_AFTER_IDLE: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
-/// How often a wait is logged.
+/// How often the wait for the tables is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Where PostgreSQL is; used by the service and by jobs.
+/// The address of PostgreSQL, for the service and for jobs.
 #[derive(Debug, Clone, Args)]
 pub struct DatabaseArgs {
     /// PostgreSQL, `postgres://USER[:PASSWORD]@HOST[:PORT]/DATABASE[?sslmode=verify-full&sslrootcert=PATH]`: see
@@ -66,7 +67,7 @@ pub enum PoolPurpose {
         connections: u32,
     },
     Writer,
-    /// Work behind the writer: search index, erasures, presence.
+    /// Background work: the search index and last-seen times.
     Background,
     /// For requests of gateways: epochs, seeds, look-ups, memberships and accounts.
     Authority,
@@ -126,24 +127,24 @@ async fn open(
             options.after_release(|connection, known| Box::pin(is_reusable(connection, known.age)))
         })
         .map_sqlx_postgres_opts(move |options| {
-            // All statements are short: compiling one takes longer than running it.
+            // Turns off JIT: all statements are short, and compiling one takes longer than running it.
             let idle_timeout = ("idle_in_transaction_session_timeout", idle_in_transaction_ms.as_str());
             options.options([idle_timeout, ("jit", "off")])
         });
     Database::connect(options).await.context("--database-url cannot be read")
 }
 
-/// Returns a connection to the pool only when it answers. Its last owner may have given it up because the server's host
+/// Returns a connection to the pool only when it answers. Its last user may have given it up because the server's host
 /// is silent; without a limit here, its slot in the pool would be lost until the kernel closes the connection. A
-/// read-only connection is kept only briefly, because the address may lead to another server by now that accepts
+/// read-only connection is kept only briefly, because the address may by now lead to another server, which accepts
 /// writes.
 async fn is_reusable(connection: &mut PgConnection, age: Duration) -> Result<bool, SqlxError> {
     let answer = tokio::time::timeout(PING_TIMEOUT, accepts_writes(connection)).await;
     answer.unwrap_or(Err(SqlxError::PoolTimedOut)).map(|writes| writes || age < READ_ONLY_CONNECTION_MAX_AGE)
 }
 
-/// Waits until the tables exist, however long the database is away or migrations run. Checks that the database has the
-/// number of partitions that this program expects.
+/// Waits until the tables exist, even if the database is unavailable for long or migrations still run. Checks that the
+/// database has the number of partitions that this program expects.
 ///
 /// # Errors
 /// When the number differs.
@@ -170,13 +171,13 @@ pub async fn wait_until_migrated(db: &DatabaseConnection) -> anyhow::Result<()> 
 /// How many connections of each pool are in use, with the pool's name.
 #[must_use]
 pub fn pool_usage(pools: &[(&'static str, DatabaseConnection)]) -> Vec<PoolUsage> {
-    let pool_usage = |(name, db): &(&'static str, DatabaseConnection)| {
+    let usage_of = |(name, db): &(&'static str, DatabaseConnection)| {
         let pool = db.get_postgres_connection_pool();
         let (all, idle) = (usize::try_from(pool.size()).unwrap_or(usize::MAX), pool.num_idle());
         let limit = pool.options().get_max_connections();
         PoolUsage { name, idle, used: all.saturating_sub(idle), limit }
     };
-    pools.iter().map(pool_usage).collect()
+    pools.iter().map(usage_of).collect()
 }
 
 /// Whether the database answers now.

@@ -1,5 +1,5 @@
-//! The public HTTP side of persistence (docs/PROTOCOL.md, "HTTP"): one file per resource; each handler goes straight
-//! from parsing to query or command to answer.
+//! The public HTTP side of persistence (docs/PROTOCOL.md, "HTTP"). There is one file per resource. Each handler parses
+//! the request, runs a query or a command, and answers.
 //! Contains no SQL and no Redis commands. Every refusal is a problem document.
 
 mod allowance;
@@ -45,8 +45,8 @@ use tidings_shared::error::{ErrorCode, Refusal};
 use problem::Problem;
 pub use state::{Limits, State};
 
-/// Deadline of the head of the first request. It runs from the opening of a connection. It is long because clients keep
-/// unused connections in their pools, and these must not be closed under them.
+/// Deadline of the head of the first request, counted from the opening of the connection. It is long because clients
+/// keep unused connections in their pools, and expect them to stay open.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an idle connection is kept.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -55,7 +55,7 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 pub const STALLED_CONNECTION_TIMEOUT: Duration = Duration::from_secs(140);
 /// How long a browser may remember what CORS allows, in seconds.
 const CORS_MAX_AGE_S: usize = 3600;
-/// Pages may send the trace that a request belongs to.
+/// CORS allows pages to send this header, which names the trace of the request.
 const TRACEPARENT: header::HeaderName = header::HeaderName::from_static("traceparent");
 
 /// Configures everything under `/v1` for an application with this state.
@@ -132,7 +132,7 @@ pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig
     }
 }
 
-/// `GET` and `HEAD`: the server omits the body of an answer to `HEAD` by itself.
+/// A route for `GET` and `HEAD`. The server omits the body of an answer to `HEAD` by itself.
 fn get() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
@@ -153,7 +153,7 @@ async fn not_found(request: HttpRequest) -> Result<web::Bytes, Problem> {
     Err(Refusal::new(ErrorCode::NotFound, format!("there is nothing at {}", request.path())).into())
 }
 
-/// The pages whose scripts may call, by origin.
+/// Allows calls from scripts of pages with the configured origins.
 fn cors(state: &State) -> Cors {
     let origins = state.origins.clone();
     Cors::default()

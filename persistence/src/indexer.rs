@@ -1,6 +1,6 @@
-//! Keeps the search index up to date with the stored log, behind the writer: room by room, in batches, each replica for
-//! the rooms that it wrote. Two replicas may work on one room, but each range of its log is indexed by one of them.
-//! Every changed room is indexed eventually, even when a replica dies: all rooms are scanned at the start, when
+//! Keeps the search index up to date with the stored log. Runs in the background, in batches of rooms; each replica
+//! indexes the rooms that it wrote. Two replicas may work on one room, but each range of its log is indexed only once.
+//! Every changed room is indexed eventually, even if a replica dies: all rooms are scanned at the start, when
 //! partitions come from another replica, and periodically.
 
 mod changed_rooms;
@@ -20,12 +20,12 @@ use crate::writer::{failure, limit::within, search};
 /// Log positions and rooms in one transaction.
 const POSITIONS_PER_TRANSACTION: i64 = 1000;
 const ROOMS_PER_TRANSACTION: usize = 1000;
-/// Records that arrive meanwhile are indexed in the same statement: one for many messages costs little more than for
-/// one.
+/// The indexer waits this long before a turn, so that one statement indexes many messages. Such a statement costs
+/// little more than one for a single message.
 const GATHER_DELAY: Duration = Duration::from_millis(250);
-/// Between two turns while rooms are left.
+/// Pause between two turns while rooms are left.
 const TURN_PAUSE: Duration = Duration::from_millis(20);
-/// After this, all rooms get their turn, however many changes arrive.
+/// A turn starts no further transaction after this time, so that the scan of all rooms also gets its turn.
 const TURN_DURATION: Duration = Duration::from_millis(250);
 /// Deadline of one transaction.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ const SCAN_PAUSE: Duration = Duration::from_millis(50);
 const SCAN_MAX_WAITING_ROOMS: usize = 2000;
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 
-/// See the module.
+/// Updates the search index.
 pub struct Indexer {
     db: DatabaseConnection,
     changed_rooms: Arc<ChangedRooms>,
@@ -72,7 +72,7 @@ impl Indexer {
                 Scan::Done(_) => IDLE_WAIT,
             };
             self.changed_rooms.wait_for_rooms(timeout).await;
-            // Rooms from a scan changed long ago, so waiting gathers nothing.
+            // Waits for more records only if the last turn left no room and new changes wait.
             let gathers = !left && self.changed_rooms.len() > 0;
             tokio::time::sleep(if gathers { GATHER_DELAY } else { TURN_PAUSE }).await;
             let done = async {
@@ -121,7 +121,7 @@ impl Indexer {
         self.metrics.search_rooms_waiting.set(i64::try_from(rooms).unwrap_or(i64::MAX));
     }
 
-    /// Indexes these rooms; rooms that are not at their heads afterwards wait again. Returns how many.
+    /// Indexes these rooms. Marks those again that are not indexed up to their heads, and returns their number.
     async fn index(&self, rooms: &[RoomId], since: Instant) -> Result<usize, DbErr> {
         let mut behind = 0;
         let mut left = vec![rooms];

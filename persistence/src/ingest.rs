@@ -1,5 +1,5 @@
-//! From the ingest streams into PostgreSQL: leases, reading, batches, voids.
-//! The way of a record: `reader` → bounded channel → `writing` → `writer::batch` → the watermark in Redis.
+//! Writes the ingest streams into PostgreSQL: leases, reading, batches, voids.
+//! The path of a record: `reader` → bounded channel → `writing` → `writer::batch` → the watermark in Redis.
 //! A record is committed in the order of its stream, exactly once, and reported as stored only after the commit.
 
 mod announcing;
@@ -36,19 +36,19 @@ pub struct Ingest {
     log: Arc<Log>,
     redis: Client,
     metrics: Metrics,
-    /// Name of this replica in the rows it owns; a new one at each start.
+    /// Name of this replica in the rows it owns; a new name at each start.
     replica: String,
     lease: Duration,
     owned: Mutex<OwnedPartitions>,
     /// Rooms that were written, for the indexer.
     pub changed_rooms: Arc<ChangedRooms>,
-    /// Other replicas have released partitions.
+    /// Notified when other replicas have released partitions.
     pub wake_lease: Arc<Notify>,
-    /// Reading positions may have changed.
+    /// Notified when reading positions may have changed.
     wake_reader: Notify,
-    /// A partition may need settling.
+    /// Notified when a partition may need settling.
     wake_settler: Notify,
-    /// There may be a void to announce.
+    /// Notified when there may be a void to announce.
     wake_announcer: Notify,
 }
 
@@ -117,7 +117,7 @@ impl Ingest {
     }
 }
 
-/// The failure without the server's answer: the streams hold messages, and a parser quotes its input.
+/// Describes the failure without the server's answer, because the answer may quote messages from the streams.
 fn without_data(error: &RedisError) -> String {
     if error.is_io_error() {
         return error.to_string();

@@ -36,7 +36,7 @@ use secret::Secret;
 
 /// The longest request: [`MAX_ROOMS`] room ids of 64 characters with their quotes, and the fields around them.
 const BODY_BYTES: usize = 96 * 1024;
-/// Gateways send a body at once, and wait for 4 s.
+/// Gateways send a body at once, and wait 4 s for the answer.
 const BODY_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(3500);
 const WORKERS: usize = 2;
@@ -63,14 +63,14 @@ impl InternalState {
         Self { db, log, authority, unknown_users, secret: Secret::new(secret) }
     }
 
-    /// Reads a request that contains the secret.
+    /// Checks the shared secret, then reads the request.
     async fn read<T: DeserializeOwned>(&self, request: &HttpRequest, body: Payload) -> Result<T, Problem> {
         let given = request.headers().get(SECRET_HEADER).map_or(&b""[..], |value| value.as_bytes());
         if !self.secret.matches(given) {
             return Err(Problem::new(ErrorCode::Unauthorized, "the shared secret is missing or wrong"));
         }
         let body = body::bytes(body, BODY_BYTES, BODY_TIMEOUT).await?;
-        // The parser's message quotes its input, and gateways log refusals.
+        // The parser's message is dropped, because it quotes its input and gateways log refusals.
         serde_json::from_slice(&body)
             .map_err(|_| Problem::new(ErrorCode::BadRequest, "the body is not a valid request"))
     }

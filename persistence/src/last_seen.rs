@@ -20,7 +20,8 @@ const USERS_PER_STATEMENT: usize = 200;
 /// Statements per turn; the rest waits for the next turn.
 const STATEMENTS_PER_TURN: usize = 10;
 
-/// Stores the last-seen times of users who went offline, until `stop`. One replica at a time; two do no harm.
+/// Stores the last-seen times of users who went offline, until `stop`. Usually one replica does so at a time; two do no
+/// harm.
 pub async fn run(db: DatabaseConnection, log: Arc<Log>, metrics: Metrics, stop: CancellationToken) {
     loop {
         tokio::select! {

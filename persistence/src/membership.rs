@@ -1,5 +1,5 @@
 //! Changes of memberships through the room's log. Reads the stored state, decides, appends on condition that the state
-//! is unchanged, and waits until the event is stored. When another change overtakes it, decides again.
+//! is unchanged, and waits until the event is stored. If another change came first, decides again.
 //! A room never loses its last owner, and no user is added or removed twice; this needs no lock.
 
 mod appending;
@@ -27,7 +27,7 @@ pub use appending::{check_against_log, entry, wait_stored};
 use deciding::{Decision, decide, is_hidden};
 pub use deciding::{MembershipLimits, MembershipRequest, Requester, RoleChange};
 
-/// A decision that is overtaken again and again is given up after this many attempts, or after this time.
+/// A request is given up after this many decisions that came too late because of other changes, or after this time.
 const MAX_ATTEMPTS: usize = 10;
 pub const DECISION_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -40,7 +40,7 @@ pub struct MembershipOutcome {
     pub seq: Seq,
 }
 
-/// See the module.
+/// Carries out membership requests.
 pub struct Memberships {
     pub db: DatabaseConnection,
     pub log: Arc<Log>,
@@ -65,7 +65,8 @@ impl Memberships {
         for _ in 0..MAX_ATTEMPTS {
             let most_rooms = i64::from(self.bounds.rooms_per_user);
             let snapshot = membership_context(&self.db, room, requester.user, user, most_rooms).await?;
-            // Filtered after the same query, so that the time of the answer does not reveal whether the room exists.
+            // Hides the room only after the query, so that the time of the answer does not reveal whether the room
+            // exists.
             let snapshot = snapshot.filter(|snapshot| !is_hidden(snapshot, requester, user, request));
             let snapshot = snapshot.ok_or_else(|| Refusal::not_found("room"))?;
             let head = Seq(u64::try_from(snapshot.head_seq).unwrap_or_default());
@@ -105,7 +106,7 @@ impl Memberships {
         Err(Refusal::unavailable("the room's members change too fast; retry").into())
     }
 
-    /// Invalidates the cached memberships. If it fails, the ingest owner does it when the change is committed.
+    /// Invalidates the cached memberships. If this fails, ingestion invalidates them when the change is committed.
     async fn invalidate_cache(&self, user: &UserId) {
         let Some(session) = self.log.current_session() else { return };
         if let Err(error) = membership::changed(&mut session.connection(), [user]).await {

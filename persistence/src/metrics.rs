@@ -1,7 +1,7 @@
 //! All metrics of the persistence service, in one list.
 
 tidings_shared::metrics! {
-    /// See the module.
+    /// The metrics of this process.
     pub struct Metrics {
         batch_records: Histogram(1.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1000.0) = "tidings_persistence_batch_records", "Records of a committed batch";
         write_seconds: Histogram(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0) = "tidings_persistence_write_seconds", "Time to commit a batch, seconds";
@@ -41,7 +41,7 @@ pub struct PoolUsage {
     pub name: &'static str,
     pub idle: usize,
     pub used: usize,
-    /// Most connections that it may have.
+    /// Maximum number of connections.
     pub limit: u32,
 }
 

@@ -4,7 +4,7 @@ use sea_orm::DbErr;
 use tidings_shared::error::Refusal;
 use tidings_shared::log::AppendError;
 
-/// See the module.
+/// Refused by a rule, or failed in the database.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     #[error(transparent)]

@@ -7,7 +7,7 @@ use tidings_shared::log::Record;
 use super::{ListArgs, PAGE_SIZE};
 use crate::sql::dead_letters::{self, DeadLetter};
 
-/// A letter in the output. Fields that the record does not tell (any more) are null.
+/// A letter in the output. Fields that cannot be read from the record are null.
 #[derive(Debug, Serialize)]
 struct LetterLine {
     id: i64,
@@ -18,7 +18,7 @@ struct LetterLine {
     sender: Option<String>,
     client_id: Option<String>,
     reason: String,
-    /// The JSON of the record; the whole record if it cannot be read.
+    /// The JSON of the record, or the whole record if it cannot be parsed. None unless requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<String>,
 }
@@ -41,7 +41,7 @@ impl LetterLine {
         }
     }
 
-    /// Fields with tabs between them. Control characters are escaped, so that the text cannot control a terminal.
+    /// The fields, separated by tabs. Control characters are escaped, so that the text cannot control a terminal.
     fn plain(&self) -> String {
         let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         let seq = self.seq.map_or_else(|| "-".to_owned(), |seq| seq.to_string());
@@ -61,9 +61,8 @@ impl LetterLine {
 }
 
 fn escape_controls(text: &str) -> String {
-    let escape_controls =
-        |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };
-    text.chars().map(escape_controls).collect()
+    let escape = |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };
+    text.chars().map(escape).collect()
 }
 
 pub(super) async fn run(arguments: &ListArgs) -> anyhow::Result<()> {

@@ -17,12 +17,12 @@ use crate::sql::dead_letters::DeadLetter;
 #[derive(Debug)]
 pub struct ReplayableEvent {
     pub room: RoomId,
-    /// Where it was in the log.
+    /// The seq of the original event.
     pub seq: Seq,
     pub sender: UserId,
-    /// The same at each replay, and never the client id of the original.
+    /// Every replay of the letter uses this client id. It is never the client id of the original.
     pub client_id: ClientId,
-    /// Empty: none.
+    /// Empty if the original was not traced.
     pub traceparent: String,
     pub action: ReplayableAction,
 }
@@ -43,7 +43,7 @@ impl ReplayableEvent {
     /// Reads a letter.
     ///
     /// # Errors
-    /// Why it cannot be appended again; the text quotes nothing from the record.
+    /// Why the letter cannot be appended again; the text quotes nothing from the record.
     pub fn read(letter: &DeadLetter) -> Result<Self, &'static str> {
         let record = Record::parse(letter.record.clone())
             .map_err(|_| "the letter holds no record that can be read")?;
@@ -92,7 +92,7 @@ fn draft(room: &RoomId, record: &Record, client_id: ClientId) -> Result<Draft, &
         metadata: row.metadata.map(raw).transpose()?,
         visibility: row.visibility,
         ack: AckStage::Stored,
-        // An earlier run may have appended it.
+        // An earlier run may have appended this message.
         first_attempt: false,
     })
 }

@@ -21,12 +21,12 @@ use crate::sql::import::erased;
 /// Temporary failures are retried for half a minute.
 const APPEND_ATTEMPTS: u32 = 15;
 const RETRY_BACKOFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(4)];
-/// How long a replay waits for later events to be stored.
+/// How long a replayed change waits until the room's log is stored.
 const STORED_TIMEOUT: Duration = Duration::from_secs(30);
-/// Each attempt waits for half a minute.
+/// How often an event is appended if it does not become stored. Each attempt waits for half a minute.
 const STORE_ATTEMPTS: u32 = 2;
 
-/// See the module.
+/// Replays letters one by one.
 pub(super) struct Replayer {
     pub db: DatabaseConnection,
     pub log: Arc<Log>,
@@ -37,11 +37,11 @@ pub(super) struct Replayer {
 /// What happened to a letter.
 #[derive(Debug)]
 pub(super) enum ReplayOutcome {
-    /// The event is stored there, perhaps by an earlier run; the letter is deleted.
+    /// The event is stored in `room` at `seq`, perhaps by an earlier run. The letter is deleted.
     Stored { room: RoomId, seq: Seq },
-    /// PostgreSQL refused the event again; the letter is deleted, and this one replaces it.
+    /// PostgreSQL refused the event again and keeps it as this new letter. The old letter is deleted.
     RefusedAgain(DeadLetter),
-    /// Nothing was done, for this reason.
+    /// The letter stays, for this reason.
     NotReplayed(String),
 }
 
@@ -56,10 +56,10 @@ enum Superseded {
 enum ReplayError {
     /// Retrying does not help.
     Permanent(String),
-    /// It was in the log, and could not be written.
+    /// The event was appended, but PostgreSQL refused it again.
     RejectedAgain,
     Temporary(String),
-    /// The whole run ends.
+    /// Ends the whole run.
     Fatal(JobError),
 }
 
@@ -89,8 +89,8 @@ impl Replayer {
     /// Replays one letter.
     ///
     /// # Errors
-    /// When Redis or PostgreSQL is away, or nothing is being stored. The letter is still there; a repetition does no
-    /// harm.
+    /// When Redis or PostgreSQL is unavailable, or when events are not being stored. The letter stays, and the replay
+    /// may be repeated.
     pub(super) async fn replay(&self, letter: &DeadLetter) -> Result<ReplayOutcome, JobError> {
         let event = match ReplayableEvent::read(letter) {
             Ok(event) => event,
@@ -138,8 +138,8 @@ impl Replayer {
         Ok(role.unwrap_or_default())
     }
 
-    /// Whether a later event changed the message again. Waits until the whole log of the room is stored, and looks
-    /// there. A change that is appended at this moment may still be overwritten by the replay.
+    /// Finds a later event that changed the same part of the message. First waits until the whole log of the room is
+    /// stored. The replay may still overwrite a change that is appended after this wait.
     async fn find_superseding(
         &self,
         event: &ReplayableEvent,

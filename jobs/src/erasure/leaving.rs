@@ -1,6 +1,6 @@
-//! An erased user leaves their rooms through the logs, so that every member learns of it in order, and so that nothing
-//! of theirs can be appended after it. The user also leaves direct and archived rooms. If the user is the last owner of a
-//! room, another member becomes owner first.
+//! An erased user leaves their rooms through the log. So every member learns of it in order, and the user can append
+//! nothing afterwards. The user also leaves direct and archived rooms. If the user is the last owner of a room, another
+//! member becomes owner first.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ use tokio::time::Instant;
 use crate::error::JobError;
 use crate::sql::leaving_member::leaving_member;
 
-/// How often a leave is decided anew when other changes overtake it.
+/// How often a leave is decided again when another change is appended first.
 const MAX_ATTEMPTS: usize = 20;
-/// How long a leave waits until the overtaking change is stored.
+/// How long a leave waits until that other change is stored.
 const STORED_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Leaves one room; returns when that is stored. Everything appended to the room before is then stored too.
+/// Leaves one room. Returns when the removal is stored; everything appended to the room before is then stored too.
 pub(super) async fn leave(
     db: &DatabaseConnection,
     log: &Log,
@@ -35,7 +35,7 @@ pub(super) async fn leave(
             Some(successor) => (MEMBER_CHANGED, successor, OWNER),
             None => (MEMBER_REMOVED, user, REMOVED),
         };
-        // For an owner, the decision depends on the other owners and on who could become one.
+        // If the user is an owner, the decision depends on the other owners and on who could become owner.
         let depends_on_owners = member.role == OWNER;
         let change = RoleChange { role: becomes.to_owned(), min_role: MinRole::Always, depends_on_owners };
         let entry = Entry {
@@ -46,7 +46,7 @@ pub(super) async fn leave(
         match log.append(&entry).await {
             Ok(accepted) => {
                 let session = log.session().await.map_err(|error| JobError(error.to_string()))?;
-                // The ingest owner sends it again when it is committed.
+                // If this notice fails, it is sent again when the change is committed.
                 let _ = membership::changed(&mut session.connection(), [whose]).await;
                 match log.wait_stored(room, &accepted).await {
                     Stored::Here if kind == MEMBER_REMOVED => return Ok(()),

@@ -1,6 +1,7 @@
-//! From rows to lines that `import` reads. Original ids and times that an earlier import kept are exported as originals
-//! again. Metadata that somebody else wrote under the same key stays as it is, unless the message has the client id
-//! that an import would give to it. Pure.
+//! Turns rows into lines that `import` reads. If an earlier import kept the original time of a room or message in its
+//! metadata, the line has that time, and its metadata omit what the import added. Other metadata under the same key
+//! stay: a message counts as imported only if its client id is the one that an import derives from the original id.
+//! Pure.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use tidings_persistence::query::json::wire_time;
 use crate::import::{self, line::IMPORTED};
 use crate::sql::export::{ExportedMember, ExportedMessage, ExportedRoom, ExportedUser};
 
-/// One line.
+/// A line of the export.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum ExportLine<'a> {
@@ -72,14 +73,14 @@ pub enum Metadata<'a> {
     WithoutImported(BTreeMap<String, &'a RawValue>),
 }
 
-/// What an import keeps of a room's original.
+/// What an import keeps of the original room, in the room's metadata.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ImportedRoom {
     at: String,
 }
 
-/// What an import keeps of a message's original.
+/// What an import keeps of the original message, in the message's metadata.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ImportedMessage {
@@ -90,14 +91,14 @@ struct ImportedMessage {
 }
 
 impl ImportedMessage {
-    /// Whether an import made the message with this client id from that original.
+    /// Whether an import gives `client_id` to the message with this original id.
     fn was_made_by_import(&self, client_id: &str) -> bool {
         client_id == import::line::client_id(&self.id)
     }
 }
 
 impl<'a> ExportLine<'a> {
-    /// `owner` becomes the creator, so that an import makes that user owner again.
+    /// The line names `owner` as the creator, so that an import makes that user owner again.
     pub fn of_room(room: &'a ExportedRoom, owner: &'a str, members: &'a [ExportedMember]) -> Self {
         let direct = room.kind == "direct";
         let others = members.iter().filter(|member| member.user_id != owner);
@@ -125,8 +126,8 @@ impl<'a> ExportLine<'a> {
         let (users, roles) = (message.visible_users.as_deref(), message.visible_roles.as_deref());
         let mut audience = Audience { users: users.unwrap_or_default(), roles: roles.unwrap_or_default() };
         if audience.users.is_empty() && audience.roles.is_empty() {
-            // All users that the message was for are erased. An empty list would be refused, and no list would show the
-            // message to everyone.
+            // All users that the message was for are erased, so the line names the sender. An import refuses an empty
+            // list, and without a list everyone would see the message.
             audience.users = std::slice::from_ref(&message.sender);
         }
         Self::Message {
@@ -144,8 +145,8 @@ impl<'a> ExportLine<'a> {
     }
 }
 
-/// Metadata without the part that an import added, and the original time from that part. `original_time` returns that
-/// time if an import wrote the part.
+/// Returns the metadata without the part that an import added, and the original time from that part. `original_time`
+/// returns None if no import wrote the part.
 fn without_imported<T: DeserializeOwned>(
     metadata: Option<&RawValue>,
     original_time: impl FnOnce(T) -> Option<Option<String>>,

@@ -1,4 +1,4 @@
-//! The progress of an import, in a small file. It only saves work: an import is right without it.
+//! The progress of an import, in a small file. It only saves work: an import without it has the same result.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-/// Finished lines, by the name of their file as given.
+/// The number of finished lines of each file, by the name of the file as given.
 #[derive(Debug, Default)]
 pub struct Checkpoint {
     path: Option<PathBuf>,
@@ -14,10 +14,10 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads the file; a missing file is empty. Without a path nothing is kept.
+    /// Reads the checkpoint file; a missing file means no progress. Without a path, no progress is saved.
     ///
     /// # Errors
-    /// When it cannot be read, or is not a checkpoint.
+    /// When the file cannot be read, or is not a checkpoint.
     pub fn open(path: Option<PathBuf>) -> anyhow::Result<Self> {
         let Some(path) = path else { return Ok(Self::default()) };
         let done = match std::fs::read(&path) {
@@ -35,7 +35,7 @@ impl Checkpoint {
         self.done.get(&file.to_string_lossy().into_owned()).copied().unwrap_or(0)
     }
 
-    /// Records that the first `lines` of this file are stored. Atomic: the new file is renamed into place.
+    /// Saves that the first `lines` lines of this file are done. Atomic: the new checkpoint is renamed into place.
     ///
     /// # Errors
     /// When it cannot be written.

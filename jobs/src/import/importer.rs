@@ -1,5 +1,5 @@
-//! From lines to the log: writes users and rooms into the database, appends members and messages to the log, and waits
-//! until each is stored. Messages of one room go in order, rooms concurrently.
+//! Imports lines: writes users and rooms into the database, appends members and messages to the log, and waits until
+//! each is stored. Messages of one room are appended in order, different rooms concurrently.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,7 +28,7 @@ use crate::sql::import as sql;
 const CONCURRENT_ROOMS: usize = 32;
 /// Temporary failures are retried for about ten minutes.
 const MAX_ATTEMPTS: u32 = 65;
-/// Each attempt waits for half a minute.
+/// How often a message is appended if it does not become stored. Each attempt waits for half a minute.
 const STORE_ATTEMPTS: u32 = 20;
 const RETRY_BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
 /// Messages that are looked up in one statement.
@@ -38,9 +38,9 @@ const LOOK_UPS_PER_STATEMENT: usize = 500;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImportOutcome {
     Done,
-    /// It existed already.
+    /// What the line describes existed already.
     Known,
-    /// It cannot be imported, for this reason.
+    /// The line cannot be imported, for this reason.
     Refused(String),
 }
 
@@ -160,7 +160,7 @@ impl Importer {
         Ok(())
     }
 
-    /// Imports messages; one outcome each, in order.
+    /// Imports messages. Returns one outcome for each, in the same order.
     pub async fn messages(&self, messages: &[ImportMessage]) -> Result<Vec<ImportOutcome>, JobError> {
         let erased = sql::erased(&self.db, messages.iter().map(|message| &message.sender)).await?;
         let senders = messages.iter().map(|message| &message.sender);
@@ -213,7 +213,8 @@ impl Importer {
         Ok(outcomes)
     }
 
-    /// `looked_up`: the client id was just looked up in PostgreSQL, and Redis itself reports the ids that it remembers.
+    /// `looked_up`: PostgreSQL was just asked and does not have the client id. The append then needs no look-up,
+    /// because Redis itself finds the client ids that it remembers.
     async fn append(
         &self,
         message: &ImportMessage,
@@ -245,7 +246,7 @@ impl Importer {
                 }
                 Err(error) => backoff.wait(error.to_string()).await?,
             }
-            // The append may have succeeded, and the message may be stored by now.
+            // The failed append may have succeeded after all, and the message may be stored by now.
             first_attempt = false;
         }
     }

@@ -1,5 +1,5 @@
 //! A line of an import: one JSON object for a user, a room, a member or a message. Pure: text in, checked parts out.
-//! A line that passes can be appended as it is, and a repeated line gets the same client id.
+//! A line that passes the checks can be appended as it is. A repeated line gets the same client id.
 
 mod skipped;
 
@@ -19,7 +19,7 @@ pub use skipped::SkippedMessage;
 /// Key in the metadata under which the original id and time are kept.
 pub const IMPORTED: &str = "imported";
 /// The client id of an imported message is `import:` and its original id. If that has more than 64 characters or is not
-/// printable, it is `import-sha1:` and the SHA-1 of the original id.
+/// printable ASCII, it is `import-sha1:` and the SHA-1 of the original id.
 const CLIENT_ID_PREFIX: &str = "import:";
 const HASH_PREFIX: &str = "import-sha1:";
 
@@ -31,7 +31,7 @@ pub enum ImportLine {
         name: Option<String>,
         picture: Option<String>,
     },
-    /// `named`: the line contained an id. A room without an id is identified by its members, which needs a direct room.
+    /// `named`: the line contained an id. Only a direct room may omit the id, because its members identify it.
     Room {
         room: Box<NewRoom>,
         named: bool,
@@ -51,7 +51,7 @@ pub struct ImportMessage {
     pub sender: UserId,
     /// Its id in the other system.
     pub id: String,
-    /// The id of the message that it replies to.
+    /// The original id of the message that this message replies to.
     pub reply_to: Option<String>,
     pub client_id: String,
     fields: String,
@@ -197,13 +197,13 @@ fn message(line: MessageLine<'_>) -> Result<ImportMessage, String> {
 }
 
 impl ImportMessage {
-    /// The message as it is appended; `reply_to` is the seq of the message that it replies to.
+    /// The message as it is appended; `reply_to` is the seq of the message that this message replies to.
     ///
     /// # Errors
     /// A sentence that says what is wrong.
     pub fn draft(&self, reply_to: Option<Seq>, max_message_chars: usize) -> Result<Draft, String> {
         let reply_to = reply_to.map_or_else(String::new, |seq| format!(",\"reply_to\":{seq}"));
-        // Every earlier attempt was looked up by then: neither PostgreSQL nor Redis knows the client id.
+        // `attempt: 1`: the importer looks up the client id before it appends the message.
         let text = format!("{{{},\"attempt\":1{reply_to}}}", self.fields);
         let fields = Fields::parse(&text).map_err(|refusal| refusal.message)?;
         Draft::from_fields(&fields, max_message_chars).map_err(|refusal| refusal.message)

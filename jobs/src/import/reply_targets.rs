@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tidings_shared::ids::{RoomId, Seq};
 
-/// Messages that one of the two generations holds.
+/// Maximum number of messages in each of the two generations.
 pub const MAX_REPLY_TARGETS: usize = 50_000;
 
 /// Seqs by room and original id, in two generations: the current one and the one before.

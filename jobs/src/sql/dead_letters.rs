@@ -11,9 +11,9 @@ use tidings_shared::ids::{ClientId, RoomId, Seq, UserId};
 #[derive(Debug, Clone)]
 pub struct DeadLetter {
     pub id: i64,
-    /// When it was put aside.
+    /// When the record was put aside.
     pub at: DateTime<Utc>,
-    /// The room and seq of its void; None: the record named none.
+    /// The room and seq of the record's void; None if the record names no room.
     pub room: Option<String>,
     pub seq: Option<i64>,
     pub reason: String,
@@ -21,11 +21,11 @@ pub struct DeadLetter {
     pub record: Bytes,
 }
 
-/// A change that is to be replayed. A later change of the same kinds on the same message prevents it.
+/// A change that is to be replayed. A later change of the same kinds on the same message prevents the replay.
 #[derive(Debug, Clone, Copy)]
 pub struct ReplayedChange<'a> {
     pub room: &'a RoomId,
-    /// Where it was in the log.
+    /// The seq of the original change.
     pub at: Seq,
     pub target: Seq,
     /// Types of events that change the same part of the message.
@@ -41,7 +41,7 @@ pub async fn newest(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
     row.map_or(Ok(0), |row| row.try_get_by("last_id"))
 }
 
-/// Up to `most` letters above `after`, up to `upto`, by id; of one room or of all.
+/// Up to `most` letters with ids above `after` and not above `upto`, in order of id; of one room or of all.
 pub async fn page(
     db: &impl ConnectionTrait,
     room: Option<&RoomId>,

@@ -12,7 +12,8 @@ use tidings_shared::ids::{RoomId, UserId};
 /// Rows of one transaction.
 const ROWS_PER_TRANSACTION: i64 = 1000;
 
-/// Takes or renews the lease of an erasure; false when another replica has it, or nothing is left to do.
+/// Takes the lease of an erasure, or renews it if the caller holds it. False: nothing is left to do, or another replica
+/// has the lease that was to be taken.
 pub async fn lease(
     db: &impl ConnectionTrait,
     user: &UserId,
@@ -38,8 +39,8 @@ pub async fn postpone(db: &impl ConnectionTrait, user: &UserId, pause: Duration)
     db.execute_raw(statement(sql, values)).await.map(drop)
 }
 
-/// Users with an unfinished erasure without a lease. The longest waiting first, so that erasures that fail again and
-/// again do not starve others.
+/// Users whose erasure is not finished and has no valid lease. Those who wait longest come first, so that erasures that
+/// fail again and again do not starve others.
 pub async fn due(db: &impl ConnectionTrait, most: usize) -> Result<Vec<UserId>, DbErr> {
     let sql = "SELECT id FROM users WHERE erasing_at IS NOT NULL AND erased_at IS NULL \
                  AND (erasure_lease IS NULL OR erasure_lease < clock_timestamp()) \
@@ -51,8 +52,8 @@ pub async fn due(db: &impl ConnectionTrait, most: usize) -> Result<Vec<UserId>, 
 /// Finishes the erasure, unless the user is in a room again; returns whether it is finished.
 pub async fn finish(db: &DatabaseConnection, user: &UserId) -> Result<bool, DbErr> {
     let transaction = db.begin().await?;
-    // Foreign keys wait for this lock, and it waits for them: the next statement sees every membership that was being
-    // written, and a later one finds the finished erasure.
+    // Writes of new memberships check a foreign key to this row, so they and this lock wait for each other. The next
+    // statement therefore sees every membership that was being written, and a later write sees the finished erasure.
     let lock = "SELECT FROM users WHERE id = $1 FOR UPDATE";
     transaction.execute_raw(statement(lock, [user.as_str().into()])).await?;
     let sql = "UPDATE users SET erased_at = now(), erasure_lease = NULL WHERE id = $1 AND erasing_at IS NOT NULL \
@@ -62,7 +63,8 @@ pub async fn finish(db: &DatabaseConnection, user: &UserId) -> Result<bool, DbEr
     Ok(finished.rows_affected() == 1)
 }
 
-/// Makes tombstones of the user's next messages in a room after `after`, by client id; returns the last client id.
+/// Turns the user's next messages in a room into tombstones, in order of client id, from the first above `after`.
+/// Returns the last client id; None at the end.
 ///
 /// # Errors
 /// When the database cannot be written; then nothing was written.
@@ -92,7 +94,7 @@ pub async fn messages(
     Ok(last)
 }
 
-/// The messages first, in the order in which the writer locks them.
+/// Locks the messages first, in the same order as the writer, so that the two cannot deadlock.
 const TOMBSTONES: [&str; 6] = [
     "WITH locked AS MATERIALIZED (SELECT m.seq FROM messages m WHERE m.room_id = $1 AND m.seq = ANY ($2) \
        ORDER BY m.seq FOR NO KEY UPDATE) \
@@ -137,7 +139,7 @@ impl Changes {
     /// Turns the changes into voids, and restores the earlier text of edited messages of other users.
     ///
     /// # Errors
-    /// When the database cannot be written; then the last room was not changed.
+    /// When the database cannot be written. Each room is changed completely or not at all.
     pub async fn undo(self, db: &DatabaseConnection) -> Result<(), DbErr> {
         for (room, (seqs, mut edited)) in self.0 {
             edited.sort_unstable();

@@ -70,8 +70,8 @@ pub async fn room(db: &impl ConnectionTrait, room: &str) -> Result<Option<Export
     ExportedRoom::find_by_statement(statement(sql, [room.into()])).one(db).await
 }
 
-/// The user to name as a room's creator. An import makes the creator owner, so this must be a present owner: the
-/// creator if they are one, else another owner; without any owner an admin, else any member. None: no member is left.
+/// The user to name as a room's creator. An import makes the creator owner, so this is a current owner, if possible the
+/// original creator. A room without an owner yields a member with the highest role. None: no member is left.
 pub async fn owner(db: &impl ConnectionTrait, room: &ExportedRoom) -> Result<Option<String>, DbErr> {
     let sql = format!(
         "SELECT m.user_id FROM members m JOIN users u ON u.id = m.user_id AND u.erasing_at IS NULL \

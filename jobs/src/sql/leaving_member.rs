@@ -1,4 +1,4 @@
-//! The membership of an erased user in a room, and the next owner if they are its last one.
+//! The membership of an erased user in a room, and who becomes owner if the user is the last owner.
 
 use sea_orm::{ConnectionTrait, DbErr};
 use tidings_persistence::sql::{rank_of, seq, statement, user as user_of};
@@ -13,7 +13,8 @@ pub struct LeavingMember {
     pub head: Seq,
     pub role: String,
     /// The member who becomes owner when this user goes: set when the user is the only owner, and not the only member.
-    /// The longest-standing admin, else custom role or member, else guest. Never a user who is being erased.
+    /// Prefers users who are not blocked, then the highest role, then the earliest to join. Never a user who is being
+    /// erased.
     pub successor: Option<UserId>,
 }
 

@@ -24,7 +24,7 @@ pub enum RetentionAction {
 pub struct RetentionBatch {
     /// Messages processed.
     pub messages: usize,
-    /// All contents up to here are removed.
+    /// All contents up to this seq are removed.
     pub upto: Seq,
     /// The last edit whose text was removed with its message.
     pub last_edit: Option<Seq>,
@@ -32,7 +32,8 @@ pub struct RetentionBatch {
     pub more: bool,
 }
 
-/// Rooms after `after` with contents older than `bound`, by id, and where to continue; None at the end.
+/// Rooms after `after` with contents older than `bound`, in order of id, and the id after which to continue. None at
+/// the end.
 pub async fn rooms_due(
     db: &impl ConnectionTrait,
     bound: DateTime<Utc>,
@@ -95,8 +96,8 @@ pub async fn take(
     Ok(RetentionBatch { messages, upto: seq(upto), last_edit: last_edit.map(seq), more })
 }
 
-/// The next messages older than the bound, locked: the seq before them, their last seq, and how many. Ends before the
-/// first newer message.
+/// Locks the next messages that are older than the bound, up to the first newer message. Returns the seq before them,
+/// their last seq, and their number; None if there are none.
 async fn range(
     transaction: &DatabaseTransaction,
     room: &RoomId,
@@ -120,7 +121,7 @@ async fn range(
     Ok(range)
 }
 
-/// Of a deleted message only its earlier versions are left to archive.
+/// A deleted message is archived only if it has earlier versions.
 const ARCHIVE: &str = "\
     INSERT INTO messages_archive (room_id, seq, sender_id, content, attachments, metadata, at, edited_at, versions) \
     SELECT m.room_id, m.seq, m.sender_id, m.content, m.attachments, m.metadata, m.at, m.edited_at, v.versions \
@@ -130,7 +131,7 @@ const ARCHIVE: &str = "\
     WHERE m.room_id = $1 AND m.seq > $2 AND m.seq <= $3 AND (NOT m.deleted OR v.versions IS NOT NULL) \
     ON CONFLICT (room_id, seq) DO NOTHING";
 
-/// Edits contain texts too. Their seqs become voids, because the content that they changed is gone.
+/// Edits contain texts too, so they become voids.
 const VOID_EDITS: &str = "\
     WITH edits AS (UPDATE events e SET type = 'void', void_type = e.type, body = '{}' \
       WHERE e.room_id = $1 AND e.type = 'message:edited' AND e.target > $2 AND e.target <= $3 RETURNING e.seq) \

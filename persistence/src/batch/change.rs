@@ -27,7 +27,7 @@ pub struct ChangeRow<'a> {
 /// The change of the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action<'a> {
-    /// Without metadata the message keeps its own.
+    /// If `metadata` is None, the message keeps its metadata.
     Edit {
         content: Cow<'a, str>,
         metadata: Option<&'a str>,
@@ -49,20 +49,20 @@ struct Body<'a> {
     emoji: Option<Cow<'a, str>>,
 }
 
-/// The change that an event type stands for.
+/// The kind of change; None if the event type changes no message.
 pub fn kind_of(record: &Record) -> Option<ChangeKind> {
     use ChangeKind::{AddReaction, Delete, Edit, RemoveReaction};
     [Edit, Delete, AddReaction, RemoveReaction].into_iter().find(|kind| kind.event() == record.kind())
 }
 
-/// The target of a change, if the record can still be read.
+/// The target of a change; None if the record changes no message or cannot be parsed.
 pub fn target_of(record: &Record) -> Option<Seq> {
     #[derive(Deserialize)]
-    struct Aim {
+    struct TargetField {
         target: Seq,
     }
     kind_of(record)?;
-    serde_json::from_slice::<Aim>(record.json()).ok().map(|aim| aim.target)
+    serde_json::from_slice::<TargetField>(record.json()).ok().map(|field| field.target)
 }
 
 impl<'a> ChangeRow<'a> {

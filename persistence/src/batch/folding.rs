@@ -25,21 +25,21 @@ pub struct MessageState {
     pub deleted: bool,
     /// The current number of reactions with each emoji.
     pub emoji: BTreeMap<String, i64>,
-    /// The (emoji, user) pairs of the changes that exist.
+    /// The (emoji, user) pairs that the changes name and that exist.
     pub existing: BTreeSet<(String, String)>,
 }
 
 /// What is written for one message.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct MessageOutcome {
-    /// The seq of the last event that changed it.
+    /// The seq of the last event that changed the message.
     pub last_seq: Seq,
     /// In order; the last one is the new content.
     pub versions: Vec<EditedVersion>,
     pub deleted: bool,
     /// (emoji, user), and when it was added.
     pub added: BTreeMap<(String, String), AddedReaction>,
-    /// Stored pairs that are removed, also if they were added again.
+    /// Stored pairs that are removed, even if they are added again.
     pub removed: BTreeSet<(String, String)>,
 }
 
@@ -50,7 +50,7 @@ pub struct AddedReaction {
     pub at_ms: i64,
 }
 
-/// The text of a message from an edit on.
+/// The text of a message after an edit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EditedVersion {
     pub seq: Seq,
@@ -69,8 +69,8 @@ pub struct Folded {
     pub refused: Vec<usize>,
 }
 
-/// Folds changes, given in the order of their rooms' logs. A change has no effect if its target is not a message, is
-/// not the message that it names, or is deleted.
+/// Folds changes, given in the order of their rooms' logs. A change has no effect if its target is not a message, has
+/// another id than the change names, or is deleted.
 #[must_use]
 pub fn fold(changes: &[ChangeRow<'_>], mut states: HashMap<MessageKey, MessageState>) -> Folded {
     let mut folded = Folded::default();
@@ -124,7 +124,7 @@ fn apply(state: &mut MessageState, outcome: &mut MessageOutcome, change: &Change
         Action::Delete => {
             state.deleted = true;
             outcome.deleted = true;
-            // All reactions are removed with the message.
+            // The delete removes all reactions of the message, so none is listed.
             outcome.added.clear();
             outcome.removed.clear();
         }

@@ -41,7 +41,7 @@ pub enum MembershipKind {
 pub struct FinalMembership {
     /// The user was removed at least once, so their earlier marks are void.
     pub was_removed: bool,
-    /// None: no member.
+    /// The role; None if the user is not a member.
     pub role: Option<String>,
     /// When the user was added, ms since 1970, if this batch added them and they stayed.
     pub added_at_ms: Option<i64>,
@@ -85,7 +85,7 @@ impl MemberChanges {
         Ok(())
     }
 
-    /// Notes a change, whether it was stored before or not.
+    /// Notes a change, also one that was stored before. Drops the earlier marks of a user who was added or removed.
     fn note(&mut self, change: MembershipChange, marks: &mut BTreeMap<(RoomId, String), Marks>) {
         if !matches!(change.kind, MembershipKind::Changed { .. }) {
             marks.remove(&(change.room.clone(), change.user.as_str().to_owned()));

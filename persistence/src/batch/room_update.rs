@@ -14,12 +14,12 @@ pub use tidings_shared::events::ROOM_UPDATED;
 /// The combined effect of the updates of a room in one batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RoomUpdate {
-    /// Empty: removes the name.
+    /// The new name; an empty one removes the name.
     pub name: Option<String>,
     /// JSON text of an object.
     pub metadata: Option<String>,
     pub archived: Option<bool>,
-    /// When the last of them was appended, ms since 1970.
+    /// When the last update was appended, ms since 1970.
     pub at_ms: i64,
 }
 

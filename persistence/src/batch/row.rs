@@ -85,7 +85,7 @@ fn sender_only() -> Visibility {
 /// Why a seq has no effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VoidReason {
-    /// The message with this client id is at this seq.
+    /// The seq of the first message with the same client id.
     Duplicate(Seq),
     Rejected,
 }
@@ -153,8 +153,8 @@ impl EventRow {
         })
     }
 
-    /// The row of a seq without effect: a late duplicate of `first`, else rejected. The void of a change keeps the
-    /// target of the change.
+    /// The row of a seq without effect: a late duplicate of the message at `first`, or a rejected record if `first` is
+    /// None. The void of a change keeps the target of the change.
     pub fn void(room: &RoomId, record: &Record, first: Option<Seq>) -> Self {
         Self {
             room: room.clone(),

@@ -37,11 +37,11 @@ impl CommandKind {
     }
 }
 
-/// See the module.
+/// The rate limiters, indexed by [`CommandKind`].
 pub struct Allowance([UserRateLimiter; CommandKind::ALL.len()]);
 
 impl Allowance {
-    /// Starts the cleaning task on the current runtime.
+    /// Creates the limiters. Starts a task on the current runtime that drops full buckets.
     #[must_use]
     pub fn start(rate: impl Fn(CommandKind) -> Rate) -> Arc<Self> {
         let allowance = Arc::new(Self(CommandKind::ALL.map(|kind| UserRateLimiter::new(rate(kind)))));

@@ -1,5 +1,5 @@
-//! Request bodies: read as text, up to a size and within a deadline. Never holds more than the limit. A caller who was
-//! blocked while sending the body changes nothing any more.
+//! Request bodies: read as text, up to a size and within a deadline. Never holds more than the limit. A caller who is
+//! blocked while a slow body arrives is refused.
 
 use std::time::Duration;
 

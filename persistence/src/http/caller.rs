@@ -17,7 +17,7 @@ use super::state::State;
 use crate::account::{self, Caching};
 use crate::query::{Viewer, users};
 
-/// The user of a request; the database has a row of them by now.
+/// The user of a request. PostgreSQL already has the user's row.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub user: UserId,

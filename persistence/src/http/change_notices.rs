@@ -11,10 +11,10 @@ use tidings_shared::protocol::server::ServerFrame;
 
 use crate::account;
 
-/// Users per request: a thousand first members must not block the connection that all commands share.
+/// Users in one Redis request: a thousand first members must not block the connection that all commands share.
 const USERS_PER_REQUEST: usize = 200;
 
-/// See the module.
+/// A change that Redis and users must learn of.
 #[derive(Clone, Debug)]
 pub enum ChangeNotice {
     /// The memberships of these users changed, or may have.

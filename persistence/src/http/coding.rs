@@ -14,10 +14,10 @@ use actix_web::middleware::Next;
 /// Shorter answers fit into one packet and stay uncompressed.
 const MIN_BYTES: u64 = 1024;
 
-/// Compresses an answer where it is worth it.
+/// Compresses an answer of at least `MIN_BYTES` if the client accepts gzip.
 ///
 /// # Errors
-/// Those of the handler.
+/// The errors of the handler.
 pub async fn answer<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
@@ -28,7 +28,7 @@ pub async fn answer<B: MessageBody + 'static>(
         let is_small = matches!(body.size(), BodySize::Sized(bytes) if bytes < MIN_BYTES);
         Encoder::response(if is_small { ContentEncoding::Identity } else { wanted }, head, body)
     });
-    // The encoder has already added it to a compressed answer.
+    // Only uncompressed answers lack `Vary`: the encoder adds it to compressed ones.
     if !response.headers().contains_key(CONTENT_ENCODING) {
         response.headers_mut().append(VARY, HeaderValue::from_static("accept-encoding"));
     }

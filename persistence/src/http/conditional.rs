@@ -1,6 +1,6 @@
-//! Conditional answers (RFC 9110, 13): a client that has the same answer already gets `304`. Clients often ask for
+//! Conditional answers (RFC 9110, 13): a client that already has the same answer gets `304`. Clients often ask for
 //! lists of rooms and pages of history that have not changed.
-//! Holds no more in memory than the handler did: streamed answers pass unchanged.
+//! Needs no more memory than the handler: streamed answers pass unchanged.
 
 use actix_web::{
     Error, HttpResponse,
@@ -22,7 +22,7 @@ const TAG_BYTES: usize = 16;
 /// weak, because the same answer may be sent compressed.
 ///
 /// # Errors
-/// Those of the handler.
+/// The errors of the handler.
 pub async fn answer(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -39,7 +39,7 @@ pub async fn answer(
     let (mut response, body) = response.into_parts();
     let body = match body.try_into_bytes() {
         Ok(body) => body,
-        // Not in memory as a whole, so it gets no tag.
+        // The body is not in memory as a whole, so it gets no tag.
         Err(body) => return Ok(ServiceResponse::new(request, response.set_body(body))),
     };
     let tag = EntityTag::new_weak(tag_of(&body));
@@ -70,7 +70,7 @@ fn is_known(known: &IfNoneMatch, tag: &EntityTag) -> bool {
     }
 }
 
-/// 128 bits of SHA-256, for which processors have instructions.
+/// The first 128 bits of the SHA-256, as hex digits. Processors have instructions for SHA-256.
 fn tag_of(body: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digest = digest(&SHA256, body);

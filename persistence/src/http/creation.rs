@@ -1,5 +1,5 @@
-//! Checks the body of a room creation. Pure: JSON and creator in, a checked [`NewRoom`] out. A room that passes can be
-//! written as it is.
+//! Checks the body of a room creation. Pure: JSON and creator in, a checked [`NewRoom`] out. A room that passes the
+//! checks can be written as it is.
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
@@ -93,7 +93,7 @@ pub fn cost(new: &NewRoom) -> NonZeroU32 {
 /// Checks the name of a room; an empty one means no name.
 ///
 /// # Errors
-/// Those of [`check_line`].
+/// The errors of [`check_line`].
 pub fn check_name(name: &str) -> Result<(), Refusal> {
     check_line(name, "name", MAX_ROOM_NAME_CHARS)
 }

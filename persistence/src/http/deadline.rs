@@ -1,5 +1,5 @@
-//! Every request is answered within a deadline, also when PostgreSQL's host is silent. In that case its own statement
-//! limits do not end the requests, and they would accumulate without bound.
+//! Every request is answered within a deadline, even when PostgreSQL's host is silent. In that case PostgreSQL's limits
+//! do not end the statements, and requests would accumulate without bound.
 
 use std::time::Duration;
 

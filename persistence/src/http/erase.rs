@@ -14,13 +14,13 @@ use super::state::State;
 use crate::writer::erase::{self, ErasureStatus};
 use crate::writer::users::UnknownUserPolicy;
 
-/// How long an answer waits. A longer erasure continues; the client asks again to wait for it.
+/// How long a request waits for the erasure. A longer erasure continues, and the client may ask again.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// How often a waiter checks whether the erasure is done.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Erases me: I am blocked at once, leave all rooms, and then everything that I wrote is deleted, and my name and
-/// picture too. Positions, ids and client ids stay. Answered when it is done; asking again waits again.
+/// Erases me: I am blocked at once and leave all rooms. Then everything that I wrote is deleted, with my name and
+/// picture. Positions, ids and client ids stay. Answered when the erasure is done; a repeated request waits again.
 #[utoipa::path(
     delete, path = "/v1/me", operation_id = "eraseMe", tag = "me",
     responses(
@@ -36,19 +36,20 @@ pub async fn erase_me(state: web::Data<State>, request: HttpRequest) -> Result<H
         ErasureStatus::Unknown if state.unknown_users == UnknownUserPolicy::Required => {
             return Err(Refusal::from(Reason::UnknownUser).into());
         }
-        // Nothing of the user is kept.
+        // PostgreSQL holds no data of the user.
         ErasureStatus::Unknown | ErasureStatus::Erased => return Ok(HttpResponse::NoContent().finish()),
         ErasureStatus::Present { blocked: true } => {
             return Err(Problem::new(ErrorCode::Forbidden, "this user is blocked"));
         }
         ErasureStatus::Present { blocked: false } => {
             erase::begin(&state.db, &user).await?;
-            // Continues when the client does not wait. If it fails, or this node ends, another replica continues it.
+            // The erasure continues if the client disconnects. If it fails, or this node ends, another replica
+            // continues it.
             state.erasure_requested.notify_one();
         }
         ErasureStatus::UnderWay => {}
     }
-    // A request without a permit to wait gets the same answer: the erasure continues.
+    // A request without a permit to wait is answered at once; the erasure continues.
     if let Ok(_permit) = state.waiting.take(&user, "waits for an erasure")
         && wait_until_erased(&state, &user).await?
     {
@@ -57,7 +58,7 @@ pub async fn erase_me(state: web::Data<State>, request: HttpRequest) -> Result<H
     Err(Refusal::unavailable("the erasure is under way, and not done yet; ask again").into())
 }
 
-/// Waits until an erasure is done, by any replica; false when the time is over before.
+/// Waits until any replica has finished the erasure. False: it was not finished within `ANSWER_WAIT`.
 async fn wait_until_erased(state: &State, user: &UserId) -> Result<bool, Problem> {
     let deadline = Instant::now() + ANSWER_WAIT;
     while erase::status(&state.db, user).await? != ErasureStatus::Erased {

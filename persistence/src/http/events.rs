@@ -51,7 +51,7 @@ pub async fn page(
     if let Some(upto) = range.upto {
         let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
         if access.head_seq < upto {
-            // A position of a past epoch may never be stored, so this check comes before the wait.
+            // Checks the epoch before the wait, because a position of a past epoch may never be stored.
             read().await?;
             upto::wait_until_stored(&state, &caller, &room, upto).await?;
         }

@@ -1,6 +1,6 @@
-//! `/me/export`: everything that is kept of the caller, as lines of JSON.
+//! `/me/export`: all data that is stored about the caller, as lines of JSON.
 //! Holds at most a few pages in memory. A complete export ends with a line of type `end`; after any failure the answer
-//! is cut off without it.
+//! is cut off without that line.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -194,7 +194,7 @@ impl Export {
         Ok(())
     }
 
-    /// Waits until the previous page was taken.
+    /// Sends the collected lines as a page. Waits until the previous page was taken.
     async fn send_page(&mut self) -> Result<(), ExportError> {
         let page = Bytes::from(std::mem::take(&mut self.page));
         let sent = tokio::time::timeout(CLIENT_READ_TIMEOUT, self.pages.send(page)).await;

@@ -49,12 +49,12 @@ pub async fn list(
 pub struct MembershipAnswer {
     user: String,
     role: String,
-    /// The seq of the event; if nothing changed, the last stored position that was read.
+    /// The seq of the event that changed the membership; if nothing changed, the last stored position that was read.
     #[schema(value_type = Seq)]
     seq: u64,
 }
 
-/// Adds a user to a room or changes their role; adding oneself joins a public room. Answered when it is stored.
+/// Adds a user to a room or changes their role; adding oneself joins a public room. Answered when the change is stored.
 ///
 /// A user who joins a public room becomes `member`. Admins manage everyone except owners, owners manage everyone.
 #[utoipa::path(
@@ -91,7 +91,7 @@ pub struct RemovedAnswer {
     seq: u64,
 }
 
-/// Removes a user from a room; removing oneself leaves the room. Answered when it is stored.
+/// Removes a user from a room; removing oneself leaves the room. Answered when the removal is stored.
 #[utoipa::path(
     delete, path = "/v1/rooms/{room}/members/{user}", operation_id = "removeMember", tag = "rooms",
     params(("room" = RoomId, Path), ("user" = UserId, Path)),

@@ -73,7 +73,7 @@ pub async fn one(
     if let Some(message) = history::one(&state.db, caller.viewer(), &room, seq).await? {
         return Ok(web::Json(message));
     }
-    // Only viewers of the room learn whether the room or the message is missing.
+    // A caller who may not see the room must not learn whether the message exists.
     access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
     Err(Problem::no_such_message())
 }

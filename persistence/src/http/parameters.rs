@@ -31,7 +31,7 @@ impl Parameters {
         given.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// All texts of a parameter that may be repeated; empty ones are ignored.
+    /// All texts of a parameter that may be repeated; empty texts are ignored.
     pub fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
         let given = self.0.iter().filter(move |(given, _)| given == name);
         given.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
@@ -55,7 +55,7 @@ impl Parameters {
         self.text(name).map(|text| seq(name, text)).transpose()
     }
 
-    /// Entries of a page.
+    /// The number of entries of a page: the default if omitted, and at most `MAX_PAGE_ENTRIES`.
     pub fn limit(&self) -> Result<i64, Problem> {
         let Some(text) = self.text("limit") else { return Ok(DEFAULT_PAGE_ENTRIES) };
         match digits(text) {

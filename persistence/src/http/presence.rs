@@ -64,7 +64,7 @@ pub async fn list(
     Ok(web::Json(PresenceList { users }))
 }
 
-/// Sets the caller's presence; it holds for 60 s, in addition to that of their connections.
+/// Sets the caller's presence for 60 s, in addition to the presence of their connections.
 #[utoipa::path(
     post, path = "/v1/presence", operation_id = "setPresence", tag = "presence",
     request_body = PresenceSetForm,

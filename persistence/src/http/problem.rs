@@ -51,7 +51,7 @@ pub struct ProblemDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     field: Option<&'a str>,
-    /// When trying again makes sense.
+    /// After how many milliseconds a retry makes sense.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     retry_after_ms: Option<u64>,
@@ -76,7 +76,7 @@ impl Problem {
         Refusal::not_found("room").into()
     }
 
-    /// For actions that need a membership, by an admin who is not a member.
+    /// Refuses read and delivered marks of an admin who is not a member of the room.
     pub fn not_a_member() -> Self {
         Self::new(ErrorCode::Forbidden, "only members of the room have marks in it")
     }
@@ -138,7 +138,7 @@ impl From<DbErr> for Problem {
 }
 
 /// Whether the database was unable to answer or write, instead of refusing the statement. Includes a lack of resources
-/// (class 53), and interventions by an operator or a time limit (57).
+/// (SQLSTATE class 53), and interventions by an operator or a time limit (class 57).
 fn is_unavailable(error: &DbErr) -> bool {
     let state = failure::sqlstate(error).unwrap_or_default();
     failure::is_connection_error(error) || state.starts_with("53") || state.starts_with("57")

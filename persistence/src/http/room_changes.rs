@@ -25,7 +25,7 @@ use crate::batch::ROOM_UPDATED;
 use crate::membership::{DECISION_TIMEOUT, check_against_log, wait_stored};
 use crate::query::room::{Role, Room, plain_room};
 
-/// Changes a room. Answered when it is stored.
+/// Changes a room. Answered when the change is stored.
 #[utoipa::path(
     patch, path = "/v1/rooms/{room}", operation_id = "changeRoom", tag = "rooms",
     params(("room" = RoomId, Path)), request_body = RoomChangeBody,
@@ -75,8 +75,8 @@ async fn apply(state: &State, caller: &Caller, id: &RoomId, change: &RoomChange)
         || async { plain_room(&state.db, caller.viewer(), id).await?.ok_or_else(Problem::no_such_room) };
     let mut room = read().await?;
     let mut checked = change.check(&room, caller.admin);
-    // The caller may already have seen a change that is not stored yet. So an answer without an append must know
-    // everything that the log has accepted.
+    // The caller may already have seen a change that is not stored yet. So a request that would append nothing is
+    // checked again with everything that the log has accepted.
     if !matches!(checked, Ok(Some(_))) {
         let head = Seq(u64::try_from(room.head.seq).unwrap_or_default());
         if !check_against_log(&state.db, &state.log, id, head, Instant::now() + DECISION_TIMEOUT).await? {
@@ -127,8 +127,8 @@ impl RoomChange {
         })
     }
 
-    /// Checks whether a caller who sees this state may change the room. Returns the minimum role that the caller must
-    /// still have when the change is appended. None: nothing would change.
+    /// Checks whether the caller may change the room, as `room` shows it to them. Returns the minimum role that the
+    /// caller must still have when the change is appended. None: nothing would change.
     fn check(&self, room: &Room, admin: bool) -> Result<Option<MinRole>, Refusal> {
         let role = match &room.role {
             Role::Included(Some(role)) => role.as_str(),

@@ -72,7 +72,7 @@ pub async fn create(
             return Err(Refusal::new(ErrorCode::NotFound, message).with_field("members").into());
         }
         Err(error) => {
-            // The COMMIT may have succeeded without an answer.
+            // The COMMIT may have succeeded although its answer was lost.
             state.notify(ChangeNotice::Memberships(members)).await;
             return Err(error.into());
         }
@@ -83,8 +83,8 @@ pub async fn create(
     answer(&state, &caller, &new.id, HttpResponse::Created()).await
 }
 
-/// Answers with the existing direct room. While its log is empty, its creator may have died before sending the notices,
-/// so they are sent again.
+/// Answers with the existing direct room. If its log is still empty, the node that created the room may have died
+/// before it sent the notices, so they are sent again.
 async fn answer_existing(state: &State, caller: &Caller, id: RoomId) -> Result<HttpResponse, Problem> {
     let room = room::plain_room(&state.db, caller.viewer(), &id).await?.ok_or_else(Problem::no_such_room)?;
     if room.head.seq == 0 {

@@ -24,12 +24,14 @@ use super::problem::Problem;
 use crate::membership::{MembershipLimits, Memberships};
 use crate::writer::users::UnknownUserPolicy;
 
-/// Requests that may wait for others' records to be stored, in total and per user. Each of them reads one row from time
-/// to time.
+/// How many requests may wait at the same time until records are stored or an erasure is done: in total, and per user.
+/// A waiting request reads one row from time to time.
 const WAIT_PERMITS: (usize, usize) = (256, 16);
-/// Pages of history that may search past many messages that are private to others.
+/// How many requests for history may search past many private messages of others at the same time: in total, and per
+/// user.
 const WALK_PERMITS: (usize, usize) = (8, 2);
-/// Exports: each reads as fast as its client.
+/// How many exports may run at the same time: in total, and per user. An export lasts as long as its client takes to
+/// read it.
 const EXPORT_PERMITS: (usize, usize) = (4, 1);
 /// How often a failed notice to the cache is sent again, and the pause between attempts.
 const NOTICE_RETRIES: u32 = 60;
@@ -141,8 +143,8 @@ impl State {
         version.await.unwrap_or_else(|| UNKNOWN_VERSION.to_owned())
     }
 
-    /// Sends a notice before its change. It removes older cached values even if this process dies between the change
-    /// and the second notice, and it proves that Redis is reachable.
+    /// Sends a notice before its change. The notice removes older cached values even if this process dies between the
+    /// change and the second notice, and it proves that Redis is reachable.
     pub(super) async fn notify_before(&self, notice: &ChangeNotice) -> Result<(), Problem> {
         if notice.send(&self.db, &self.log).await {
             return Ok(());

@@ -57,7 +57,7 @@ pub async fn put(
     let notice = ChangeNotice::Account(user.clone());
     state.notify_before(&notice).await?;
     let put = users::put(&state.db, &user, &change).await;
-    // Also after a failure, because the COMMIT may have succeeded without an answer.
+    // Sent even after a failure, because the COMMIT may have succeeded although its answer was lost.
     state.notify(notice).await;
     let account = put?.ok_or_else(|| {
         Refusal::new(ErrorCode::Conflict, "this user was erased; an erasure cannot be undone")

@@ -1,6 +1,6 @@
 //! `/rooms/{room}/receipts`, `/rooms/{room}/read` and `/rooms/{room}/delivered`: how far members have read and
 //! received.
-//! Marks take the same way as those of the gateway: gathered, appended, published.
+//! Marks are handled as in the gateway: gathered, appended, published.
 
 use actix_web::web;
 use serde::{Deserialize, Serialize};
@@ -48,8 +48,8 @@ pub struct Mark {
     seq: i64,
 }
 
-/// Marks everything up to `seq` as read. A seq above the head is clamped to it, and the mark never moves back. Answered
-/// when it is stored, with the position of the mark.
+/// Marks everything up to `seq` as read. A seq above the head counts as the head, and the mark never moves back.
+/// Answered when the mark is stored, with its position.
 #[utoipa::path(
     post, path = "/v1/rooms/{room}/read", operation_id = "markRead", tag = "rooms",
     params(("room" = RoomId, Path)), request_body = Mark,

@@ -20,7 +20,7 @@ struct Waiting {
     scan_requested: bool,
 }
 
-/// See the module.
+/// A queue of changed rooms, each at most once.
 #[derive(Debug, Default)]
 pub struct ChangedRooms {
     waiting: Mutex<Waiting>,
@@ -48,7 +48,8 @@ impl ChangedRooms {
         self.more.notify_one();
     }
 
-    /// Requests a scan of all rooms, because rooms may have changed without a note, e.g. those of a replica that ended.
+    /// Requests a scan of all rooms, because rooms may have changed that were not marked here, e.g. those of a replica
+    /// that ended.
     pub fn request_scan(&self) {
         self.waiting().scan_requested = true;
         self.more.notify_one();

@@ -1,5 +1,5 @@
-//! Announces committed membership changes: to the cache first, then to the users on their channels. Before the
-//! watermark, so that after a crash in between the records are read and announced again.
+//! Announces committed membership changes: to the cache first, then to the users on their channels. Runs before the
+//! watermark moves, so that after a crash in between the records are read and announced again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

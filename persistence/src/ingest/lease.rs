@@ -1,6 +1,6 @@
 //! Keeps this replica's share of the partitions: renews leases, takes free ones, releases the surplus and notifies
-//! other replicas of it. Changes the owned partitions and the lease columns. A batch in flight learns of a lost lease
-//! only by its guard.
+//! other replicas. Changes the owned partitions and the lease columns. A batch in flight detects a lost lease only when
+//! its own transaction checks the row of the partition.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,7 +30,7 @@ pub(super) async fn keep(ingest: Arc<Ingest>, done: CancellationToken) {
             _ = tick.tick() => {}
             () = ingest.wake_lease.notified() => {}
         }
-        // If the answer to a take is lost, the next renewal finds the lease.
+        // If the answer to `acquire` is lost, the next renewal finds the lease.
         if let Err(error) = within(ingest.lease, renew_and_balance(&ingest)).await {
             tracing::warn!(cause = failure::without_data(&error), "leases could not be renewed");
         }
@@ -42,7 +42,7 @@ async fn renew_and_balance(ingest: &Ingest) -> Result<(), DbErr> {
     let live = leases::register(&ingest.db, &ingest.replica, ingest.lease).await?;
     let renewed = leases::renew(&ingest.db, &ingest.replica, ingest.lease).await?;
     let share = fair_share(live);
-    // Under one lock, so that partitions that the renewal found lost do not count for the surplus.
+    // Holds one lock for both changes, so that lost partitions do not count towards the surplus.
     let (lost, surplus, held) = {
         let mut owned = ingest.owned();
         let lost = owned.apply_renewal(&renewed, Instant::now());

@@ -1,7 +1,7 @@
-//! The partitions that this replica owns, and how far each is read and committed. Pure: a table under one short lock.
+//! The partitions that this replica owns, and how far each is read and committed. Pure.
 //!
 //! A partition is *unsettled* until its reading position is decided: after its lease was taken, after a watermark could
-//! not be written, in a new epoch. Settling starts a new *pass*; records that an earlier pass read are void.
+//! not be written, in a new epoch. Settling starts a new *pass*; records that an earlier pass read are discarded.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ struct OwnedPartition {
     state: State,
 }
 
-/// See the module.
+/// The table of owned partitions.
 #[derive(Debug, Default)]
 pub struct OwnedPartitions {
     held: BTreeMap<Partition, OwnedPartition>,
@@ -55,7 +55,7 @@ impl OwnedPartitions {
         self.held.keys().copied().collect()
     }
 
-    /// Gives up the partitions above a share; returns them.
+    /// Gives up the partitions that exceed `share`, and returns them.
     pub fn release_above(&mut self, share: usize) -> Vec<Partition> {
         let surplus: Vec<Partition> = self.held.keys().skip(share).copied().collect();
         surplus.iter().for_each(|partition| self.remove(*partition));
@@ -72,9 +72,9 @@ impl OwnedPartitions {
         self.held.is_empty()
     }
 
-    /// Applies the result of a renewal. Leases that are missing in `rows` are lost. Unknown leases (the answer to
-    /// taking or releasing them was lost) are gained. A partition that another replica moved to a later epoch becomes
-    /// unsettled. Returns how many were lost.
+    /// Applies the result of a renewal. Leases that are missing in `rows` are lost. Leases that only `rows` has are
+    /// added: the answer to their acquisition or release was lost. A partition that another replica moved to a later
+    /// epoch becomes unsettled. Returns how many were lost.
     pub fn apply_renewal(&mut self, rows: &[(Lease, Epoch)], now: Instant) -> usize {
         let before = self.held.len();
         self.held.retain(|partition, holding| {
@@ -133,7 +133,7 @@ impl OwnedPartitions {
         self.held.values().filter_map(at).min()
     }
 
-    /// The partition's row is now at `committed` in `epoch`; reading starts there.
+    /// Marks the partition as settled: its row is at `committed` in `epoch`, and reading starts there.
     pub fn mark_settled(&mut self, lease: Lease, epoch: Epoch, committed: IngestId) {
         self.passes += 1;
         let pass = self.passes;
@@ -164,7 +164,7 @@ impl OwnedPartitions {
         self.held.iter().map(position).collect()
     }
 
-    /// Moves the reading position; false when the pass is over, and the records are void.
+    /// Moves the reading position. False: the pass is over, and the records must be discarded.
     pub fn advance_read(&mut self, partition: Partition, in_pass: u64, upto: IngestId) -> bool {
         match self.held.get_mut(&partition).map(|holding| &mut holding.state) {
             Some(State::Settled { pass, read, .. }) if *pass == in_pass => {
@@ -175,8 +175,8 @@ impl OwnedPartitions {
         }
     }
 
-    /// The claim of a batch that this pass read from `after` on. `None` when the pass is over. Also `None` when records
-    /// between `after` and the committed position are missing: then the pass ends here, before a batch skips them.
+    /// The claim of a batch that this pass read from `after` on. None when the pass is over. Also None when the
+    /// committed position is not `after`: records in between are missing, so the pass ends before a batch skips them.
     pub fn claim(
         &mut self,
         partition: Partition,
@@ -201,7 +201,7 @@ impl OwnedPartitions {
         }
     }
 
-    /// A batch was committed up to `upto`.
+    /// Notes that a batch was committed up to `upto`.
     pub fn advance_committed(&mut self, partition: Partition, in_pass: u64, upto: IngestId) {
         if let Some(State::Settled { pass, committed, .. }) =
             self.held.get_mut(&partition).map(|holding| &mut holding.state)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidings_shared::log::keys::Partition;
 
-/// Failures in a row, by partition: each pause is twice the previous one.
+/// Counts failures in a row for each partition. Each pause is twice the previous one, up to `longest`.
 #[derive(Debug)]
 pub(super) struct PartitionBackoff {
     first: Duration,

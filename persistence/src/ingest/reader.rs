@@ -1,5 +1,6 @@
-//! Reads the ingest streams of the settled partitions, on its own connection to the process of the session: records of
-//! another process must never be taken for this one's. Uses no consumer group, because the positions are in PostgreSQL.
+//! Reads the ingest streams of the settled partitions, on its own connection. The connection must lead to the Redis
+//! process of the session, because records of another process must never be taken for records of this one. Uses no
+//! consumer group, because the positions are in PostgreSQL.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::batch::Entry;
 
-/// Records in one batch, and in one read, at most.
+/// Maximum number of records in one batch and in one read.
 pub(super) const BATCH_RECORDS: usize = 1000;
 /// How long a read blocks before it looks for changed positions. Far below the response timeout of the connection.
 const BLOCK_MS: u64 = 100;
@@ -36,7 +37,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct PartitionRead {
     pub partition: Partition,
     pub pass: u64,
-    /// The position from which it was read: nothing lies between it and the first entry.
+    /// The position after which the stream was read. No record lies between it and the first entry.
     pub after: IngestId,
     pub entries: Vec<Entry>,
 }
@@ -45,7 +46,8 @@ pub(super) struct PartitionRead {
 #[derive(Debug)]
 pub(super) struct Chunk {
     pub reads: Vec<PartitionRead>,
-    /// The reader waits until the writer drops this permit. None: more records may wait, so the reader does not wait.
+    /// The reader waits until the writer drops this permit. None if more records may wait in Redis: then the reader
+    /// reads on at once.
     pub reader_permit: Option<OwnedSemaphorePermit>,
     _bytes_permit: OwnedSemaphorePermit,
 }
@@ -69,7 +71,7 @@ pub(super) async fn read(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop:
     let mut reader_permit = None;
     let mut read_ahead = false;
     while !stop.is_cancelled() {
-        // Records gather in Redis while a batch is written, because reading them one by one would cost more than
+        // Waits while a batch is written, so that records gather in Redis: reading them one by one would cost more than
         // writing them.
         if reader_permit.is_none() && !read_ahead {
             reader_permit =
@@ -111,7 +113,7 @@ pub(super) async fn read(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop:
             chunks.send(Chunk { reads, reader_permit, _bytes_permit: room }).await.ok()
         };
         tokio::select! {
-            // The next owner reads records again that cannot be handed on.
+            // Records that cannot be handed to the writer are read again by the next owner.
             () = stop.cancelled() => return,
             sent = sent => if sent.is_none() { return },
         }
@@ -169,7 +171,7 @@ async fn read_once(
     let more = full_streams(&reads, many);
     let left = records(largest).saturating_sub(reads.iter().map(|read| read.entries.len()).sum());
     if !more.is_empty() && left >= more.len() {
-        // Streams that filled their share have a busy room; the other streams are empty behind their share.
+        // Reads more from the streams that filled their share. The other streams have no further records.
         for read in xread(connection, &more, left / more.len(), false).await? {
             match reads.iter_mut().find(|first| first.partition == read.partition) {
                 Some(first) => first.entries.extend(read.entries),
@@ -180,7 +182,7 @@ async fn read_once(
     Ok(Some(reads))
 }
 
-/// Reads behind these positions; blocks only while there is no record at all.
+/// Reads the records after these positions. With `block`, waits up to `BLOCK_MS` for a record if there is none.
 async fn xread(
     connection: &mut MultiplexedConnection,
     positions: &[Position],
@@ -218,7 +220,7 @@ fn full_streams(reads: &[PartitionRead], limit: usize) -> Vec<Position> {
     full.map(position).collect()
 }
 
-/// By key: the entries, each an id and its fields.
+/// The entries of each stream, by key. An entry is an id and its fields.
 type Streams = Vec<(String, Vec<(String, Vec<Bytes>)>)>;
 
 async fn connect(ingest: &Ingest, session: Arc<Session>) -> Result<StreamConnection, String> {

@@ -1,5 +1,6 @@
-//! Decides from where an owned partition is read: behind the watermark that Redis holds for the session's epoch, else
-//! from the start of the stream. Reading again is idempotent and yields the exceptions again.
+//! Decides where the reading of an owned partition starts: after the watermark that Redis holds for the session's
+//! epoch, or at the start of the stream if there is none. Reading records again is harmless: it changes nothing in
+//! PostgreSQL, and reports the same voids again.
 
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,7 @@ async fn try_settle(ingest: &Ingest, due: &[Lease]) -> Result<(), String> {
         }
     }
     if settling.rows.iter().any(|(_, epoch)| *epoch > session.epoch) {
-        // Other replicas use a process that was opened after this one.
+        // Other replicas use a Redis process with a later epoch.
         ingest.log.discard(&session);
         return Err("the session's epoch is past".to_owned());
     }
@@ -60,7 +61,7 @@ async fn try_settle(ingest: &Ingest, due: &[Lease]) -> Result<(), String> {
     Ok(())
 }
 
-/// The watermarks that this process holds for its session's epoch, 0-0 where it has none.
+/// The watermarks that Redis holds for the session's epoch; 0-0 where it has none.
 async fn watermarks(
     ingest: &Ingest,
     session: &std::sync::Arc<Session>,

@@ -1,5 +1,5 @@
-//! Announces voids to their rooms: for every void row of an owned partition without a stored `message:void`, it appends
-//! one, and repeats that until one is stored.
+//! Announces voids to their rooms: appends a `message:void` for every void row of an owned partition, and repeats this
+//! until one is stored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,8 +40,8 @@ pub(super) async fn announce(ingest: Arc<Ingest>, done: CancellationToken) {
         {
             Ok(voids) => {
                 for void in &voids {
-                    // The others get their turn later; without the break each of them would wait for an unresponsive
-                    // Redis.
+                    // After an error the other voids wait for the next turn: each of them would have to wait for an
+                    // unresponsive Redis.
                     if done.is_cancelled() || append(&ingest, void).await.is_err() {
                         break;
                     }
@@ -52,7 +52,7 @@ pub(super) async fn announce(ingest: Arc<Ingest>, done: CancellationToken) {
     }
 }
 
-/// An error that other voids would meet as well.
+/// Appends the `message:void`. Returns only an error that the other voids would meet too.
 async fn append(ingest: &Ingest, void: &UnannouncedVoid) -> Result<(), AppendError> {
     let Ok(body) = serde_json::to_string(&VoidBody {
         target: void.target,

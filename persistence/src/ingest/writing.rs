@@ -1,7 +1,8 @@
 //! Writes the records that were read, batch by batch, and writes the stored watermark to Redis.
-//! A batch that fails because the database is away is retried for ever; its guard checks whether the lease still holds.
-//! A batch whose data is refused is halved until the poison record is alone; that record becomes a void and a dead
-//! letter. A stuck batch is halved too, but no record is given up: its partition pauses.
+//! A batch that fails because the database is unavailable is retried for ever; each attempt checks whether the lease
+//! still holds. A batch whose data is refused is halved until the poison record is alone; that record becomes a void
+//! and a dead letter. A batch that keeps failing for the same cause is *stuck*: it is halved too, but no record is
+//! given up, and the partition of a stuck record pauses.
 
 mod gathered;
 mod spans;
@@ -34,13 +35,13 @@ use spans::record_spans;
 /// Minimum time between the starts of two batches, so that records gather under load. It does not apply when records
 /// are already read, and a record after a quiet period is written at once.
 const MIN_BATCH_INTERVAL: Duration = Duration::from_millis(5);
-/// After a batch of more records, others gather for half of the time that it took, because a transaction for many
-/// records costs little more than one for a few.
+/// After a batch of more records, the reader pauses for half of the time that the batch took, so that records gather: a
+/// transaction for many records costs little more than one for a few.
 const SMALL_BATCH_RECORDS: usize = 16;
 const MAX_GATHER: Duration = Duration::from_millis(25);
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
-/// After this many identical failures in a row the batch counts as stuck, instead of the database as away.
+/// After this many identical failures in a row the batch counts as stuck. Before, the database counts as unavailable.
 const STUCK_AFTER: u32 = 3;
 /// Pause of a partition that would get a hole, before it is settled again.
 const HOLE_PAUSE: Duration = Duration::from_secs(1);
@@ -52,9 +53,9 @@ const STUCK_BACKOFF: [Duration; 2] = [Duration::from_secs(1), Duration::from_sec
 /// The part of a batch that is still to be written.
 struct Piece {
     batch: Batch,
-    /// Why its record is to be put aside.
+    /// Why its only record is to be put aside.
     poison: Option<String>,
-    /// The failure of the larger piece that was stuck.
+    /// The failure of the stuck piece of which this piece is a half.
     stuck: Option<String>,
 }
 
@@ -159,7 +160,8 @@ impl Writer<'_> {
         }
     }
 
-    /// Neither the record nor a void can be written: an operator must look. The partition pauses, others continue.
+    /// Pauses the partitions of a record that can be written neither as it is nor as a void. An operator must look.
+    /// Other partitions continue.
     fn pause_partitions(&mut self, batch: &Batch, cause: &str) {
         for (partition, part) in &batch.0 {
             let (number, after, pause) = (partition.0, part.after, self.stuck_backoff.next_pause(*partition));
@@ -168,7 +170,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Writes the claimed part of the piece, however long the database is away.
+    /// Writes the partitions of the piece that can be claimed. Retries as long as the database is unavailable.
     async fn write_piece(&mut self, piece: &mut Piece) -> Result<(), PieceFailure> {
         let Self { ingest, stop, .. } = *self;
         let mut backoff = MIN_BACKOFF;
@@ -183,7 +185,8 @@ impl Writer<'_> {
             }
             let entries = piece.batch.entries();
             let (begun, begun_at) = (Instant::now(), SystemTime::now());
-            // After a timeout the batch may still be committed; the guard of the next attempt finds out.
+            // After a timeout the batch may still be committed. The next attempt then finds another position in the
+            // partition's row.
             let writing = write_batch(&ingest.db, &claims, &entries, piece.poison.as_deref());
             match within(limit::ANSWER_DEADLINE, writing).await {
                 Ok(written) => {
@@ -244,7 +247,7 @@ impl Writer<'_> {
     }
 
     /// Announces membership changes, then writes each partition's watermark to Redis. A partition whose watermark was
-    /// not accepted is settled again: the records above its watermark are read again, and yield their exceptions and
+    /// not accepted is settled again: the records above its watermark are read again, and report their voids and
     /// membership changes again.
     async fn publish_stored(&mut self, claims: &[BatchClaim], written: Written) {
         let ingest = self.ingest;

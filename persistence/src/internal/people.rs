@@ -27,8 +27,8 @@ const MAX_SEED_ATTEMPTS: usize = 3;
 
 pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> Result<RoomsAnswer, Problem> {
     let RoomsRequest { user, epoch } = request;
-    // Reads the stamp first: any later change then invalidates this fill. Does not wait for a session, because the
-    // answer does not need the cache.
+    // Reads the stamp before the memberships, so that any later change invalidates this fill of the cache. Does not
+    // wait for a session, because the answer does not need the cache.
     let cache = match state.log.current_session() {
         Some(session) => {
             let mut connection = session.connection();
@@ -40,7 +40,7 @@ pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> 
         }
         None => None,
     };
-    // Readers of the cache use the memberships in the epoch of the fill.
+    // Readers of the cache use these memberships in the session's epoch.
     let epoch = cache.as_ref().map_or(epoch, |(session, _)| epoch.max(session.epoch.0));
     let (rooms, recent) = memberships_in(&state, Epoch(epoch), &user).await?;
     if let Some((session, stamp)) = cache {
@@ -76,8 +76,8 @@ pub(super) async fn connect_user(
     Ok(account::admit(&state.db, &state.log, user, claims, Caching::Always, unknown_users).await?)
 }
 
-/// A user's memberships, for use in `epoch`. While a partition is of an earlier epoch, its writer may still commit a
-/// removal; seeding a room there waits for that writer or fences it off.
+/// A user's memberships, for use in `epoch`. While a partition is still in an earlier epoch, a writer of that epoch may
+/// commit a removal. Seeding a room of the partition waits for that writer or fences it off.
 async fn memberships_in(
     state: &InternalState,
     epoch: Epoch,

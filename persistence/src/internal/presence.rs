@@ -20,7 +20,7 @@ pub(super) async fn members(
     request: MembersRequest,
 ) -> Result<MembersAnswer, Problem> {
     let members = presence::members(&state.db, &request.room).await?;
-    // A missing room has no members to notify. Not a refusal, because gateways would take that for a failed database.
+    // A missing room has no members to notify. A refusal would be wrong: gateways would take it for a failed database.
     Ok(members.unwrap_or(MembersAnswer { head: Seq(0), users: None }))
 }
 

@@ -1,4 +1,4 @@
-//! Appends a decision to the log, and waits until it, or what the decision did not see, is stored.
+//! Turns a decision into a log entry. Waits until that entry, or a change that the decision did not see, is stored.
 
 use sea_orm::ConnectionTrait;
 use tidings_shared::{
@@ -65,12 +65,12 @@ pub async fn wait_stored(log: &Log, room: &RoomId, accepted: &Accepted) -> Resul
     }
 }
 
-/// Checks an answer that appends nothing against the log, as the log itself checks an append: whether the state read at
-/// `head` includes everything accepted. If not, waits until that is stored and returns false. The caller then reads
-/// again, and need not check a second time.
+/// For an answer that appends nothing: checks whether the state read at `head` includes everything that the log has
+/// accepted. If not, waits until everything is stored and returns false; the caller then reads again, and need not
+/// check a second time. An append needs no such check, because the log itself checks it.
 ///
 /// # Errors
-/// `unavailable` when Redis is away, or when it is not stored before the deadline.
+/// `unavailable` when Redis is unavailable, or when the events are not stored before the deadline.
 pub async fn check_against_log(
     db: &impl ConnectionTrait,
     log: &Log,

@@ -23,13 +23,13 @@ pub struct Requester<'a> {
 /// The requested change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MembershipRequest {
-    /// Be a member with this role. None: `member`, or the present role of a member.
+    /// The user is to be a member with this role. None: a new user becomes `member`; a member keeps their role.
     Put(Option<String>),
-    /// Be no member.
+    /// The user is not to be a member.
     Remove,
 }
 
-/// Limits.
+/// Limits of memberships.
 #[derive(Clone, Copy, Debug)]
 pub struct MembershipLimits {
     pub members_per_room: u32,
@@ -61,7 +61,7 @@ impl Decision {
 pub struct RoleChange {
     /// The new role, or `removed`.
     pub role: String,
-    /// Minimum role that the requester must still have when it is appended.
+    /// Minimum role that the requester must still have when the change is appended.
     pub min_role: MinRole,
     /// Whether the decision depends on the other owners, not only on the user's own membership.
     pub depends_on_owners: bool,
@@ -156,7 +156,8 @@ pub fn decide(
     }
 }
 
-/// The role that the request leads to; None: no member. A user who joins a public room is always `member`.
+/// The role that the request leads to; None if the user is no member then. A user who joins a public room is always
+/// `member`.
 fn role_after<'a>(
     snapshot: &'a MembershipContext,
     request: &'a MembershipRequest,

@@ -52,8 +52,8 @@ pub async fn stored_head(db: &impl ConnectionTrait, room: &RoomId) -> Result<Opt
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(160);
 
-/// Whether the room is stored up to `seq` before the deadline. Holds no connection while it waits. A missing room has
-/// nothing to wait for.
+/// Whether the room is stored up to `seq` before the deadline. Holds no connection while it waits. True for a missing
+/// room, because nothing of it will be stored.
 pub async fn wait_until_stored(
     db: &impl ConnectionTrait,
     room: &RoomId,

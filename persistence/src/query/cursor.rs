@@ -48,7 +48,7 @@ pub struct SearchCursor {
 }
 
 impl SearchCursor {
-    /// Everything newer than this time was searched.
+    /// A cursor after all messages that are newer than `at`.
     #[must_use]
     pub fn before(at: DateTime<Utc>) -> Self {
         Self { at, room: String::new(), seq: 0 }

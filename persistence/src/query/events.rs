@@ -22,7 +22,7 @@ pub struct EventPage {
     /// Log event frames as over the WebSocket, messages with their present content.
     #[schema(value_type = Vec<EventForm>)]
     pub events: Vec<Raw>,
-    /// All events up to here that the viewer may see are in this page or before it.
+    /// All events up to this position that the viewer may see are in this page or in earlier ones.
     pub next: Head,
     pub head: Head,
     /// Whether the log continues after `next`.
@@ -53,8 +53,9 @@ pub enum Events {
 
 /// `$4` after, `$5` limit, `$6` epoch of the cursor or NULL. Seqs are dense, so a page is a range of the key; the
 /// LIMITs remove no rows, they only tell the planner how many to expect. An event with a target is also visible to the
-/// target's sender, but not to the user who made it: they may have lost the role that showed them the message. A void
-/// is visible to its sender. `event_blank`: the event edits a message that is deleted now.
+/// target's sender. It is not visible to its own actor for that reason alone: the actor may have lost the role that
+/// showed them the message. A void is visible to its sender. `event_blank`: the event edits a message that is deleted
+/// now.
 const EVENTS: &str = concat!(
     "WITH ",
     me!(),
@@ -135,7 +136,7 @@ struct Bases {
 }
 
 impl Bases {
-    /// The position above which `epoch` is not valid, if `seq` lies above it.
+    /// The last position at which `epoch` is valid, if `seq` is above that position.
     fn past(&self, epoch: Option<i64>, seq: i64) -> Option<i64> {
         match epoch {
             Some(epoch) if self.newest.is_some_and(|newest| epoch <= newest) => {

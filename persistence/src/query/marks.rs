@@ -1,4 +1,4 @@
-//! The marks of users in a room, for the node that moves them.
+//! The marks of users in a room, for the node that appends new ones.
 //! Reads `rooms` and `members`.
 
 use sea_orm::{ConnectionTrait, DbErr};
@@ -10,7 +10,7 @@ use tidings_shared::{
 use crate::sql::statement;
 
 /// The read and delivered marks of users and the room's stored head, in one statement, so that they belong to the same
-/// snapshot. A missing room has no members.
+/// snapshot. All marks in a missing room are None.
 pub async fn of(db: &impl ConnectionTrait, room: &RoomId, users: &[UserId]) -> Result<StoredMarks, DbErr> {
     let sql = "SELECT r.head_seq, mb.read_seq, mb.delivered_seq \
                FROM rooms r CROSS JOIN unnest($2::text[]) WITH ORDINALITY AS v (member, n) \

@@ -66,7 +66,7 @@ pub struct Receipt {
     pub delivered_at: Option<DateTime<Utc>>,
 }
 
-/// Most receipts in an answer; in larger rooms those of the members who read last.
+/// Maximum number of receipts in an answer. In larger rooms, the answer has those of the members who read last.
 const MAX_RECEIPTS: i64 = 1000;
 
 /// The watermarks of the members, up to [`MAX_RECEIPTS`] of them, by user id.

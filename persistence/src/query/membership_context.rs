@@ -1,5 +1,5 @@
-//! The state on which a membership change is decided: the room, the requester, the affected user. One statement, one
-//! snapshot.
+//! The state on which a membership change is decided: the room, the requester, the affected user. Read in one
+//! statement, so that it is one snapshot.
 //! Reads `rooms`, `members` and `users`.
 
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};

@@ -19,8 +19,8 @@ pub struct UserMemberships {
     pub rooms: HashMap<RoomId, Membership>,
     /// The most recently active rooms, newest first.
     pub recent: Vec<RoomId>,
-    /// One room of each partition that is of an earlier epoch than the requested one: a writer of that epoch may still
-    /// commit changes that are missing here.
+    /// One room of each partition that is in an earlier epoch than the requested one: a writer of the earlier epoch may
+    /// still commit changes that are missing here.
     pub behind: Vec<RoomId>,
 }
 

@@ -81,9 +81,9 @@ pub struct Reaction {
 }
 
 impl Message {
-    /// The message in a row of an outer join; None when that side is empty. The row has the columns of
-    /// `message_columns!` in their order, and `m_reactions` at any place. Reads by position from the first column on,
-    /// because a page has a thousand columns and a look-up by name costs more than reading one.
+    /// Reads the message of a row of an outer join; None when the row has no message. The row has the columns of
+    /// `message_columns!` in their order, and `m_reactions` at any place. Columns are read by position: a page has
+    /// thousands of values, and a look-up by name costs more than the reading itself.
     pub(super) fn of(row: &QueryResult, room: &str) -> Result<Option<Self>, DbErr> {
         let row = row.try_as_pg_row().ok_or_else(|| DbErr::Custom("not a row of PostgreSQL".to_owned()))?;
         let ordinal = |name| row.try_column(name).map(Column::ordinal).map_err(unreadable);

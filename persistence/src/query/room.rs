@@ -94,8 +94,8 @@ pub struct MyRoom {
     /// The last message that I may see; null when it is more than 2,000 positions behind the room's last message.
     #[schema(required)]
     pub last_message: Option<Message>,
-    /// Others' messages above `read_seq` that I may see and that are not deleted, up to 100, among the first 2,000
-    /// positions from the first message above it.
+    /// Others' messages above `read_seq` that I may see and that are not deleted. Counts up to 100, among the first
+    /// 2,000 positions from the first message above `read_seq`.
     pub unread: i64,
     /// Whether there may be more than `unread` says.
     pub unread_capped: bool,
@@ -111,7 +111,8 @@ pub enum RoomAnswer {
     Plain(Room),
 }
 
-// Not derived: that would mean "exactly one of them", and every value of the first schema matches the second too.
+// Not derived: a derived schema would mean "exactly one of them", but every value of the first schema matches the
+// second too.
 impl PartialSchema for RoomAnswer {
     fn schema() -> RefOr<Schema> {
         let either = AnyOfBuilder::new().item(Ref::from_schema_name(MyRoom::name()));
@@ -144,9 +145,9 @@ macro_rules! room_columns {
 }
 
 /// For rooms `r` with membership columns `role` and `read_seq`: the last visible message `m` of each, its sender `u`,
-/// and the count `n.unread` of user `$2`, at most one above the cap; `n.capped` when there may be more. Each looks at
-/// no more than 2000 positions of the log, however many messages `$2` may not see. A range of seq limits them, because
-/// with a LIMIT the planner may sort all of a large room first.
+/// and the count `n.unread` of user `$2`, at most one above the cap; `n.capped` when there may be more. Each look-up
+/// spans no more than 2000 positions of the log, however many messages `$2` may not see. A range of seqs limits it,
+/// because with a LIMIT the planner may sort all of a large room first.
 macro_rules! mine {
     () => {
         concat!(

@@ -11,7 +11,7 @@ use super::room::{MyRoom, Room, mine, my_room, room_columns};
 use super::sql::{epoch_of, message_columns, reactions, visible};
 use crate::sql::statement;
 
-/// Public rooms, the same for every viewer.
+/// A page of public rooms, the same for every viewer.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PublicRooms {
     /// Without `role`.
@@ -21,14 +21,15 @@ pub struct PublicRooms {
     pub next: Option<String>,
 }
 
-/// Rooms of which I am a member.
+/// A page of the rooms of which the user is a member.
 #[derive(Debug)]
 pub struct MyRoomsPage {
     pub rooms: Vec<MyRoom>,
     pub next: Option<String>,
 }
 
-/// `$1` activity and `$2`/`$3` id of the cursor, after which the page begins. Both NULL: from the start.
+/// `$1` and `$3`: activity and room id of the cursor, after which the page begins; NULL: from the start. `$2`: the
+/// user. `$4`: the limit.
 const MY_ROOMS: &str = concat!(
     "SELECT ",
     room_columns!(),
@@ -58,7 +59,7 @@ pub async fn my_rooms(
     Ok(MyRoomsPage { rooms: rows.iter().map(my_room).collect::<Result<_, _>>()?, next })
 }
 
-/// Public rooms whose names one page with a query reads, because names are not indexed.
+/// How many public rooms a page of a name search reads. Limited, because names are not indexed.
 const NAMES_PER_PAGE: i64 = 5_000;
 
 /// `$1` and `$3` as above, `$2` the pattern or NULL, `$5` how many rooms to read. Rooms with the cursor's time and
@@ -90,7 +91,7 @@ pub async fn public_rooms(
     let read_limit = if query.is_some() { NAMES_PER_PAGE } else { limit + 1 };
     let values = [at, query.map(pattern).into(), room, limit.into(), read_limit.into()];
     let mut rows = db.query_all_raw(statement(PUBLIC_ROOMS, values)).await?;
-    // Without a match there is one row, which holds where the read ended.
+    // If no name matches, the only row holds the position at which the read ended.
     let end = match rows.first() {
         Some(row) if row.try_get::<i64>("", "looked")? == read_limit => {
             let (updated_at, room) = (row.try_get("", "last_at")?, row.try_get("", "last_id")?);

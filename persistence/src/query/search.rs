@@ -1,5 +1,5 @@
-//! Full-text search, newest first. The index is asked slice by slice, and each hit is read from the messages
-//! themselves. So no result is deleted, changed or private to others, even if the index is out of date.
+//! Full-text search, newest first. Searches the index slice by slice, and reads each hit from the messages themselves.
+//! So no result is deleted, outdated or private to others, even if the index is out of date.
 //! The work is bounded: a page ends early, with a `next`, instead of searching too much.
 
 mod frontier;
@@ -24,7 +24,7 @@ const MAX_SLICES: usize = 4096;
 /// Messages that one page reads, shown or not, and how many in one statement.
 const MAX_MESSAGES_READ: usize = 2000;
 const MESSAGES_PER_STATEMENT: usize = 200;
-/// Slices in one statement: few while they have many hits, more while they do not.
+/// Slices in one statement: few while there are many hits, more while hits are rare.
 const MIN_SLICES_PER_STATEMENT: usize = 4;
 const MAX_SLICES_PER_STATEMENT: usize = 64;
 /// Words in one statement.
@@ -38,7 +38,7 @@ const SLICES_PER_LIST: i64 = 512;
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SearchResult {
     pub message: Message,
-    /// The part of its text with the hit, in pieces of plain text.
+    /// The part of the message's text with the hit, in pieces of plain text.
     pub snippet: Vec<Piece>,
 }
 
@@ -55,9 +55,9 @@ pub struct SearchPage {
 #[derive(Clone, Copy, Debug)]
 pub struct SearchRequest<'a> {
     pub query: &'a Query,
-    /// None: all rooms of which the viewer is a member. Otherwise a room that the caller has checked for the viewer.
+    /// A room that the caller has checked for the viewer. None: all rooms of which the viewer is a member.
     pub room: Option<&'a RoomId>,
-    /// Continues after it.
+    /// The page continues after this cursor.
     pub cursor: Option<&'a SearchCursor>,
     pub limit: usize,
 }
@@ -106,7 +106,8 @@ pub async fn search(
             return Ok(page(results, next));
         }
         let Some(horizon) = horizon else { return Ok(page(results, None)) };
-        // The previous page searched slices that reach beyond the cursor too, so only older slices are progress.
+        // The previous page also searched the slices that reach beyond the cursor. A page may end early only after
+        // older slices, so that each page makes progress.
         let moved = request.cursor.is_none_or(|cursor| horizon < cursor.at);
         if moved && search.slices_searched >= MAX_SLICES {
             return Ok(page(results, Some(SearchCursor::before(horizon).pack())));
@@ -124,7 +125,7 @@ struct Search<'a> {
     viewer: Viewer<'a>,
     request: SearchRequest<'a>,
     frontier: Frontier,
-    /// Slices that are not searched yet, by their last messages.
+    /// Slices that are not searched yet, in descending order of their last messages.
     slices: Vec<Slice>,
     /// The last slice that was listed.
     listed: Option<Slice>,
@@ -134,8 +135,7 @@ struct Search<'a> {
     read: usize,
 }
 
-/// `$1` user or room, `$2` the time from which on messages are searched, `$3` and `$4` where the list continues, `$5`
-/// how many.
+/// `$1` user or room, `$2` the newest time to search, `$3` and `$4` where the list continues, `$5` how many.
 const MY_SLICES: &str = "\
     SELECT s.key, s.last_at FROM members mb JOIN search_slices s ON s.room_id = mb.room_id \
     WHERE mb.user_id = $1 AND s.first_at <= $2 AND (s.last_at, s.key) < ($3, $4) \

@@ -61,7 +61,7 @@ macro_rules! message_columns {
     };
 }
 
-/// The reactions to message `m` as user `$2` sees them: JSON text, the emoji that was given first in front, or NULL.
+/// The reactions to message `m` as user `$2` sees them: JSON text in the order of the first use of each emoji, or NULL.
 /// Reads only the rows that it shows, however many users gave the same emoji. A scalar subquery checks for one's own
 /// reaction, because an EXISTS may be planned as a hash of all reactions that `$2` ever gave.
 macro_rules! reactions {

@@ -24,11 +24,11 @@ pub struct Version {
     pub content: String,
     #[serde(serialize_with = "time")]
     pub at: DateTime<Utc>,
-    /// The user who sent or edited it.
+    /// The user who wrote this version.
     pub by: String,
 }
 
-/// A message that was never changed has no rows of versions; its present text is the only version.
+/// A message that was never changed has no rows of versions; its present text is its only version.
 const VERSIONS: &str = concat!(
     "WITH ",
     me!(),

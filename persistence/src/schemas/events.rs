@@ -43,7 +43,7 @@ impl ToSchema for EventForm {
     }
 }
 
-/// `message:new` as `MessageNewEvent`.
+/// The schema name of an event type: `MessageNewEvent` for `message:new`.
 fn name(kind: &str) -> String {
     let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
     kind.split(':').map(capital).chain(["Event".to_owned()]).collect()
@@ -71,7 +71,7 @@ fn all() -> Vec<(&'static str, Object)> {
     ]
 }
 
-/// An event with these fields of `Body` required, and without those of `without`.
+/// The schema of an event: the fields of `Body` except those in `without`. Those in `required` are required.
 fn event<Body: PartialSchema>(
     kind: &'static str,
     about: &str,
@@ -85,7 +85,7 @@ fn event<Body: PartialSchema>(
     frame(kind, body)
 }
 
-/// A body with the fields that all events have.
+/// The schema of an event with this body and the fields that all events have.
 fn frame(kind: &'static str, body: Object) -> (&'static str, Object) {
     let this_kind = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([kind]));
     let mut frame = ObjectBuilder::new()

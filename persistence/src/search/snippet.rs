@@ -61,7 +61,7 @@ fn window(text: &str, first_hit: usize) -> Range<usize> {
     };
     let end = match end {
         end if end == text.len() => end,
-        // Not so far back that the hit itself is lost.
+        // Never ends before the first hit.
         end => text
             .get(first_hit..end)
             .and_then(|part| part.rfind(char::is_whitespace))
@@ -70,7 +70,7 @@ fn window(text: &str, first_hit: usize) -> Range<usize> {
     start..end
 }
 
-/// Joins neighbours of the same kind, and skips empty ones.
+/// Collects pieces: joins neighbours of the same kind, and skips empty ones.
 #[derive(Default)]
 struct Pieces(Vec<Piece>);
 

@@ -16,9 +16,9 @@ const MAX_TERMS: usize = 20;
 pub struct Word {
     /// The form that is compared: letters, digits and their marks only.
     pub folded: String,
-    /// Its bytes in the text.
+    /// The word's bytes in the text.
     pub range: Range<usize>,
-    /// It follows the previous word with nothing in between.
+    /// Whether nothing stands between the previous word and this one.
     pub is_adjacent: bool,
 }
 
@@ -78,7 +78,7 @@ fn fold_into(folded: &mut String, c: char) {
     // Combining Diacritical Marks: accents that people omit when they search.
     let kept = std::iter::once(c).nfkd().filter(|d| !('\u{300}'..='\u{36f}').contains(d));
     for d in kept.flat_map(char::to_lowercase).filter(|d| d.is_alphanumeric() || is_combining_mark(*d)) {
-        // Lower-casing a capital sigma cannot know whether the word ends there.
+        // Both lower-case forms of sigma become one: lower-casing Σ does not know whether the word ends there.
         folded.push(if d == 'ς' { 'σ' } else { d });
     }
 }
@@ -145,7 +145,7 @@ fn slice<'a>(folded: &'a str, word: &Range<u32>) -> &'a str {
 pub struct Query {
     /// Each term is one word, or adjacent letters of a script without spaces.
     terms: Vec<Vec<String>>,
-    /// The last word may be incomplete.
+    /// Whether the last word may be incomplete.
     open: bool,
 }
 
@@ -212,7 +212,7 @@ impl Query {
     }
 }
 
-/// The range of the term if it begins with the first of these words.
+/// The range of the term, if these words begin with it.
 fn occurs(term: &[String], open: bool, words: &[Word]) -> Option<Range<usize>> {
     let found = words.get(..term.len())?;
     for (place, (wanted, word)) in term.iter().zip(found).enumerate() {

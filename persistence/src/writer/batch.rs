@@ -1,5 +1,5 @@
-//! One batch as one transaction: guard, rooms, rows, heads. All of it is committed, including the progress, or nothing
-//! is.
+//! Writes one batch in one transaction: guard, rooms, rows, heads. Either all of it is committed, including the new
+//! positions in the streams, or nothing.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -68,9 +68,10 @@ pub async fn write(
     Ok(written)
 }
 
-/// Locks the rows in the order of partitions, and moves those that are as expected. The reads run in a later statement,
-/// and the conditions are on the updated row itself: a row that changed while this statement waited for its lock is not
-/// moved. A row that became as expected during the wait is not found either; it is settled again.
+/// Locks the rows of the partitions in order, and advances those that are as expected. The conditions are on the
+/// updated row itself, so a row that changed while this statement waited for its lock is not advanced. A row that
+/// became as expected during the wait is not advanced either; its partition is settled again. The reads of a batch run
+/// in later statements.
 const GUARD: &str = "\
     WITH locked AS MATERIALIZED (SELECT partition FROM partitions WHERE partition = ANY ($1) \
       ORDER BY partition FOR UPDATE) \
@@ -128,7 +129,8 @@ async fn load_rooms(
     Ok(rooms)
 }
 
-/// Turns messages that were not inserted into voids: duplicates of the messages in `firsts`, others rejected.
+/// Turns messages that were not inserted into voids: duplicates of the stored message with the same client id, or
+/// rejected if there is none.
 async fn void_duplicates(
     transaction: &DatabaseTransaction,
     plan: &mut Plan<'_>,

@@ -56,7 +56,7 @@ fn columns<T>(rows: &[T], of: impl Fn(&T) -> &MessageKey) -> [Value; 2] {
     [column(rows, |row| of(row).0.as_str().to_owned()), column(rows, |row| bigint(of(row).1.0))]
 }
 
-/// Reads and locks the target messages, so that other writers of these messages go before or after this batch.
+/// Reads and locks the target messages, so that other writers of these messages commit before or after this batch.
 async fn states(
     transaction: &DatabaseTransaction,
     changes: &[ChangeRow<'_>],

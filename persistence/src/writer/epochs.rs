@@ -1,4 +1,4 @@
-//! Epochs: one number for each Redis process that comes into use, and another one when it comes back into use.
+//! Epochs: one number for each Redis process that comes into use, and a new number when a process comes back into use.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub async fn newest(db: &impl ConnectionTrait) -> Result<Option<Epoch>, DbErr> {
     row.map(|row| epoch(&row, "epoch")).transpose()
 }
 
-/// The epoch of this process: the newest one if it was opened for this process, else a new one.
+/// The epoch of the Redis process `run_id`: the newest one if it was opened for this process, else a new one.
 ///
 /// # Errors
 /// When the database cannot be written; then no epoch was opened.

@@ -73,7 +73,7 @@ pub fn without_data(error: &DbErr) -> String {
             error.to_string()
         }
         (DbErr::ConnectionAcquire(_), _) => error.to_string(),
-        // Our own text: ids and numbers.
+        // A text of this program, which contains only ids and numbers.
         (DbErr::Custom(text), _) => text.clone(),
         _ => "the answer of PostgreSQL cannot be read".to_owned(),
     }

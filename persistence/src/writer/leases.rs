@@ -9,11 +9,11 @@ use tidings_shared::{ids::Epoch, log::keys::Partition};
 use crate::batch::Lease;
 use crate::sql::{bigint, epoch, partition, smallint, statement};
 
-/// A replica without a renewal for this many leases is deleted.
+/// A replica that did not renew its row for this many lease times is deleted.
 const FORGOTTEN_AFTER_LEASES: i64 = 10;
 
-/// Longest lease. A lease that ends later was written by a clock that was ahead, and counts as expired; otherwise the
-/// partitions of a replica that died meanwhile would have no writer until then.
+/// Longest lease. A lease that ends later was written by a clock that was ahead, and counts as expired. If it counted
+/// as valid, the partitions of a replica that died meanwhile would have no writer until then.
 pub const MAX_LEASE_MS: u64 = 60_000;
 
 /// The number of partition rows, which is the installation's number of partitions.
@@ -22,7 +22,7 @@ pub async fn partitions(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
     row.map_or(Ok(0), |row| row.try_get_by("count"))
 }
 
-/// Registers this replica as alive; returns how many are.
+/// Registers this replica as alive; returns how many replicas are alive.
 pub async fn register(db: &impl ConnectionTrait, replica: &str, lease: Duration) -> Result<usize, DbErr> {
     let ms = milliseconds(lease);
     let sql = "INSERT INTO replicas (id, expires_at) VALUES ($1, clock_timestamp() + $2 * interval '1 millisecond') \

@@ -10,7 +10,7 @@ pub const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
 /// Gives up after `limit`. The work is cancelled, and may be committed or not.
 ///
 /// # Errors
-/// Those of the work; [`DbErr::Custom`] after the limit.
+/// The errors of the work; [`DbErr::Custom`] after the limit.
 pub async fn within<T, E: From<DbErr>>(
     limit: Duration,
     work: impl Future<Output = Result<T, E>>,

@@ -25,16 +25,16 @@ pub async fn apply(transaction: &DatabaseTransaction, plan: &Plan<'_>) -> Result
     let of = |keep: fn(&FinalMembership) -> bool| -> Vec<FinalRow<'_>> {
         ends.iter().copied().filter(|(_, end)| keep(end)).collect()
     };
-    let (went, added, stand) =
+    let (removed, added, remaining) =
         (of(|end| end.was_removed), of(|end| end.added_at_ms.is_some()), of(|end| end.role.is_some()));
     let mut count_changes: BTreeMap<RoomId, i32> = BTreeMap::new();
-    for room in delete(transaction, &went).await? {
+    for room in delete(transaction, &removed).await? {
         *count_changes.entry(room).or_default() -= 1;
     }
     for room in insert(transaction, &added).await? {
         *count_changes.entry(room).or_default() += 1;
     }
-    update_roles(transaction, &stand).await?;
+    update_roles(transaction, &remaining).await?;
     count_changes.retain(|_, by| *by != 0);
     count(transaction, &count_changes).await
 }
@@ -62,7 +62,7 @@ async fn insert(transaction: &DatabaseTransaction, ends: &[FinalRow<'_>]) -> Res
     if ends.is_empty() {
         return Ok(Vec::new());
     }
-    // In the same order wherever users are created, so that transactions cannot deadlock.
+    // Users are created in the same order everywhere, so that transactions cannot deadlock.
     let [_, users] = keys(ends);
     let sql = "INSERT INTO users (id) SELECT DISTINCT u COLLATE \"C\" FROM unnest($1::text[]) AS v (u) \
                ORDER BY 1 ON CONFLICT DO NOTHING";
@@ -84,7 +84,7 @@ async fn insert(transaction: &DatabaseTransaction, ends: &[FinalRow<'_>]) -> Res
 }
 
 /// Reopens the erasures of erased users who were added by a node that did not know of the erasure; the users then leave
-/// again. After the insert, whose foreign key waits for an erasure that is about to finish.
+/// again. Runs after the insert, because the insert's foreign key check waits for an erasure that is about to finish.
 async fn reopen_erasures(transaction: &DatabaseTransaction, added: &[FinalRow<'_>]) -> Result<(), DbErr> {
     let [_, users] = keys(added);
     let sql = "UPDATE users SET erased_at = NULL WHERE id IN (SELECT id FROM users \

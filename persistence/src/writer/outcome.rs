@@ -12,7 +12,7 @@ use tidings_shared::{
 use super::failure;
 use crate::batch::{Hole, MembershipChange};
 
-/// A record below the watermark that is not stored as its sender sent it.
+/// A record that is not stored as its sender sent it: it became a void.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exception {
     pub partition: Partition,
@@ -60,7 +60,7 @@ pub enum WriteError {
     /// Another failure: a limit was hit, or stored data is not as expected. One record among many may be the cause.
     #[error("{}", failure::without_data(.0))]
     Stuck(DbErr),
-    /// The database is away: a retry may work.
+    /// The database is unavailable: a retry may work.
     #[error("{}", failure::without_data(.0))]
     Transient(DbErr),
 }

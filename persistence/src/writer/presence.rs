@@ -9,7 +9,7 @@ use crate::sql::statement;
 pub async fn store_last_seen(db: &impl ConnectionTrait, seen: &[(UserId, i64)]) -> Result<(), DbErr> {
     let (users, at_ms): (Vec<String>, Vec<i64>) =
         seen.iter().map(|(user, at_ms)| (user.as_str().to_owned(), *at_ms)).unzip();
-    // In the same order everywhere, so that two replicas cannot deadlock.
+    // Rows are written in the same order everywhere, so that two replicas cannot deadlock.
     let sql = "INSERT INTO presence (user_id, status, last_seen) \
                SELECT s.id, 'offline', to_timestamp(s.at_ms / 1000.0) \
                FROM unnest($1::text[], $2::bigint[]) AS s (id, at_ms) \

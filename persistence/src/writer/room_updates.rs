@@ -1,4 +1,4 @@
-//! Writes `room:updated` events into `rooms`. A rename is activity in the room, like a message.
+//! Writes `room:updated` events into `rooms`. An update counts as activity in the room, like a message.
 
 use std::collections::BTreeMap;
 

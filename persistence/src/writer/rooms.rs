@@ -66,7 +66,7 @@ pub async fn create(
     }
     let row = room::ActiveModel {
         id: Set(new.id.as_str().to_owned()),
-        // Far below the sign bit.
+        // Partition numbers are far below the sign bit.
         partition: Set(Partition::of(&new.id).0.cast_signed()),
         kind: Set(new.kind.as_str().to_owned()),
         name: Set(new.name.clone()),
@@ -76,8 +76,8 @@ pub async fn create(
         member_count: Set(new.members.len().try_into().unwrap_or(i32::MAX)),
         ..Default::default()
     };
-    // Waits for a concurrent creation of the same room, and then sees it. Names no constraint, because either the id or
-    // the pair may be taken.
+    // The insert waits for a concurrent creation of the same room. It names no constraint, because either the id or the
+    // pair may be taken.
     let inserted = room::Entity::insert(row)
         .on_conflict(OnConflict::new().do_nothing().to_owned())
         .exec_without_returning(&transaction)

@@ -1,5 +1,6 @@
-//! The tables of a batch, one statement each: arrays as parameters, UNNEST. Empty text stands for NULL where the column
-//! is nullable. Lists of users and roles are joined with U+001E, which no id and no role can contain.
+//! Writes the rows of a batch, one statement per table, with arrays as parameters and UNNEST. Empty text stands for
+//! NULL where the column is nullable. Lists of users and roles are joined with U+001E, which no id and no role can
+//! contain.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -102,7 +103,7 @@ impl fmt::Display for FirstMessage {
     }
 }
 
-/// The stored messages with the client ids of those at `indices`, by index.
+/// For each of `indices`, the stored message with the same client id, if there is one.
 pub async fn first_messages(
     transaction: &DatabaseTransaction,
     messages: &[MessageRow<'_>],
@@ -216,7 +217,7 @@ pub async fn move_marks(
     transaction.execute_raw(statement(sql, values)).await.map(drop)
 }
 
-/// Moves heads, each only if it is still where it was read.
+/// Moves heads. Fails if a head is no longer where it was read.
 pub async fn advance_heads(
     transaction: &DatabaseTransaction,
     heads: &BTreeMap<RoomId, HeadAdvance>,

@@ -1,6 +1,5 @@
-//! The search index, behind the writer. Every transaction that changes the index of a room locks the room's row in
-//! `search_progress` first and reads the messages afterwards, so that it never adds content again that was erased
-//! meanwhile.
+//! Writes the search index. Every transaction that changes the index of a room first locks the room's row in
+//! `search_progress`, and reads the messages afterwards. So no content is indexed again that was erased meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,7 +62,7 @@ pub async fn index(db: &DatabaseConnection, rooms: &[RoomId], most: i64) -> Resu
     Ok(indexed)
 }
 
-/// Indexes messages of a room that changed without an event. The caller has locked the room.
+/// Indexes messages again whose content changed without an event. The caller has locked the room.
 pub async fn refresh(transaction: &DatabaseTransaction, room: &str, seqs: &[i64]) -> Result<(), DbErr> {
     let sql = "SELECT room_id, seq, at, CASE WHEN deleted THEN '' ELSE content END AS content FROM messages \
                WHERE room_id = $1 AND seq = ANY ($2)";
@@ -88,7 +87,7 @@ async fn put(
     write(transaction, &kept, &keys).await
 }
 
-/// In the given order of the rooms: rooms that are still behind come last the next time.
+/// Shares `most` positions among the rooms, in the given order. Adds rooms that do not reach their heads to `indexed`.
 async fn parts(
     db: &DatabaseConnection,
     rooms: &[RoomId],
@@ -104,7 +103,8 @@ async fn parts(
     let (mut parts, mut left) = (Vec::new(), most);
     let mut waiting = i64::try_from(rows.len()).unwrap_or(i64::MAX);
     for row in &rows {
-        // However much one room has, the rooms after it get their share, and also what it leaves over.
+        // A room with many positions leaves the later rooms their shares. A room with few also leaves them the rest of
+        // its own.
         let share = (left / waiting.max(1)).max(1);
         waiting -= 1;
         let (since, head): (i64, i64) = (row.try_get_by("indexed_seq")?, row.try_get_by("head_seq")?);
@@ -121,7 +121,8 @@ async fn parts(
     Ok(parts)
 }
 
-/// Locks the rooms, in order, and moves their progress; rooms that another replica moved meanwhile are left to it.
+/// Locks the rooms, in order, and moves their progress. Returns the ranges of the moved rooms. Another replica that
+/// moved a room meanwhile indexes that room.
 async fn advance(
     transaction: &DatabaseTransaction,
     parts: Vec<IndexRange>,
@@ -171,7 +172,7 @@ async fn changed(
     read(&transaction.query_all_raw(statement(CHANGED, values)).await?)
 }
 
-/// Rows of room, seq, time and text.
+/// Reads rows of room, seq, time and text.
 fn read(rows: &[QueryResult]) -> Result<BTreeMap<MessageKey, IndexedMessage>, DbErr> {
     let mut changed = BTreeMap::new();
     for row in rows {
@@ -232,7 +233,7 @@ async fn write(
     let mut texts = Vec::with_capacity(messages.len());
     let mut last: Option<(&String, i64, &str)> = None;
     for ((room, seq), message) in messages {
-        // In the order of rooms and seqs, so the slice is mostly that of the previous message.
+        // Messages come in the order of rooms and seqs, so the slice is mostly that of the previous message.
         let slice = slice_of(*seq);
         if last.is_none_or(|(of, at, _)| of != room || at != slice) {
             let key = keys
@@ -285,7 +286,7 @@ pub async fn lock(transaction: &DatabaseTransaction, room: &str) -> Result<(), D
     Ok(())
 }
 
-/// A page of all rooms: the id of the last one, and those that are not indexed up to their heads.
+/// A page of all rooms: the id of the last one, and the rooms that are not indexed up to their heads. None at the end.
 pub async fn rooms_behind(
     db: &impl ConnectionTrait,
     after: &str,

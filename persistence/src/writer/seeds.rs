@@ -14,7 +14,7 @@ use tidings_shared::{
 use crate::sql::{bigint, epoch as epoch_of, room as room_of, seq as seq_of, smallint, statement};
 use plan::{SeedPlan, SurvivingState, plan};
 
-/// A batch that holds the lock for longer has its own problem; the requester of the seed retries.
+/// A seed waits no longer for a batch that holds the lock; the requester of the seed retries.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1s'";
 
 /// A room to be seeded and its state in Redis.
@@ -50,7 +50,7 @@ pub async fn decide(
     Ok(Some(decided))
 }
 
-/// Locks the partition's row and moves it to the epoch; false when it is of a later one.
+/// Locks the partition's row and moves it to the epoch. False: the row is already in a later epoch.
 async fn lock_partition(
     transaction: &DatabaseTransaction,
     epoch: Epoch,
@@ -74,8 +74,7 @@ async fn lock_partition(
     Ok(true)
 }
 
-/// Reads after the lock, in a separate statement, so that it sees what a writer committed while the lock was waited
-/// for.
+/// Reads after the lock, in a separate statement. So it sees what a writer committed during the wait for the lock.
 async fn read(
     transaction: &DatabaseTransaction,
     epoch: Epoch,

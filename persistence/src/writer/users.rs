@@ -26,7 +26,7 @@ pub enum UnknownUserPolicy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admitted {
     pub account: Account,
-    /// The token contained a new name or picture, and it was written.
+    /// The user was created or changed.
     pub written: bool,
 }
 
@@ -122,13 +122,13 @@ pub async fn put(
     }
 }
 
-/// PostgreSQL's text cannot hold NUL.
+/// Removes NUL, because PostgreSQL's text cannot hold it.
 fn storable(text: &str) -> String {
     text.replace('\0', "")
 }
 
-/// Creates the unknown ones of these users, without a name. If the policy requires known users none is created: `false`
-/// when one of them is unknown.
+/// Creates those of these users who are unknown, without names. If the policy requires known users, creates nobody, and
+/// returns false when a user is unknown.
 pub async fn ensure<'a>(
     db: &impl ConnectionTrait,
     users: impl IntoIterator<Item = &'a UserId>,

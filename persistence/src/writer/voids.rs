@@ -17,9 +17,9 @@ pub struct UnannouncedVoid {
     pub client_id: Option<String>,
     /// `duplicate` or `rejected`.
     pub reason: String,
-    /// The seq of the message with this client id.
+    /// The seq of the first message with this client id.
     pub of: Option<Seq>,
-    /// The message that it would have changed.
+    /// The message that the voided record would have changed.
     pub message: Option<Seq>,
     /// The audience of the voided record, in addition to `by`.
     pub visibility: Visibility,

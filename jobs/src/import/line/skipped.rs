@@ -1,4 +1,5 @@
-//! A line that an earlier run imported: the parts of a message that find it again, for replies to it.
+//! A message line that an earlier run imported. Only the parts that identify the message are kept, because later
+//! messages may reply to it.
 
 use serde::Deserialize;
 use tidings_shared::ids::{RoomId, UserId};
@@ -16,7 +17,7 @@ pub struct SkippedMessage {
 }
 
 impl SkippedMessage {
-    /// Reads the line of a message without its content; None when it is another line.
+    /// Reads a message line without its content. Returns None for any other line.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let Kind { r#type: "message" } = serde_json::from_str(text).ok()? else { return None };

@@ -1,5 +1,5 @@
-//! Adds the answers that any handler may give: refusals as problem documents, `304`, and their headers. They follow
-//! from the method, the path, and whether the operation takes a token, a body or parameters.
+//! Adds the answers that any handler may give: refusals as problem documents, `304`, and their headers. Which answers
+//! an operation can give follows from its method, its path, and whether it takes a token, a body or parameters.
 //! A status is documented exactly where it can occur.
 
 use utoipa::Modify;
@@ -10,7 +10,7 @@ use utoipa::openapi::{Content, ContentBuilder, OpenApi, Ref, RefOr, ResponseBuil
 
 use crate::http::problem::PROBLEM_JSON;
 
-/// See the module.
+/// Completes the documented answers of every operation.
 pub struct Answers;
 
 impl Modify for Answers {
@@ -71,7 +71,7 @@ fn complete(path: &str, method: HttpMethod, operation: &mut Operation) {
     }
 }
 
-/// utoipa describes an optional body as nullable; no body may be `null`.
+/// Removes `null` from an optional body: utoipa describes such a body as nullable, but no handler accepts `null`.
 fn never_null(content: &mut RefOr<Content>) {
     let RefOr::T(content) = content else { return };
     if let Some(RefOr::T(Schema::OneOf(either))) = &content.schema {

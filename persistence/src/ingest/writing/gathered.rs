@@ -1,5 +1,5 @@
-//! A batch gathered from reads: each partition's records and the position from which they were read.
-//! Pure. The records of a part follow that position and each other without a gap.
+//! A batch gathered from reads: each partition's records, and the position after which they were read.
+//! Pure. The first record of a part follows that position, and no part has a gap.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +12,9 @@ use crate::ingest::reader::{Chunk, PartitionRead};
 /// One partition's share of a batch.
 #[derive(Debug)]
 pub(super) struct Part {
-    /// The pass that read it.
+    /// The pass that read the entries.
     pub pass: u64,
-    /// Nothing lies between this position and the first entry.
+    /// No record lies between this position and the first entry.
     pub after: IngestId,
     /// Never empty.
     pub entries: Vec<Entry>,
@@ -41,7 +41,7 @@ impl Batch {
         let PartitionRead { partition, pass, after, entries } = read;
         match self.0.get_mut(&partition) {
             Some(part) if part.pass == pass && part.upto() == after => part.entries.extend(entries),
-            // Records of an earlier pass are void. A gap within a pass is found when this part is compared with the
+            // Discards records of an earlier pass. A gap within a pass is found when this part is compared with the
             // committed position.
             _ => {
                 self.0.insert(partition, Part { pass, after, entries });
@@ -57,7 +57,8 @@ impl Batch {
         self.0.values().flat_map(|part| &part.entries).cloned().collect()
     }
 
-    /// Two halves. Each partition's records stay in order across them, and the second half of a part follows the first.
+    /// Splits the batch into two halves. Each partition's records stay in order across them, and the second half of a
+    /// part follows the first.
     pub fn halve(self) -> (Self, Self) {
         let mut left = self.records() / 2;
         let (mut first, mut second) = (Self::default(), Self::default());

@@ -7,8 +7,8 @@ use tidings_shared::telemetry::{self, SpanKind, TraceContext, log_in_trace};
 
 use crate::batch::Entry;
 
-/// Creates the spans of the traced records of a batch: when it began, when its COMMIT began, and when that was
-/// answered.
+/// Creates the spans of the traced records of a batch. `begun`: when the batch began. `committing`: when its COMMIT
+/// began. `committed`: when the COMMIT was answered.
 pub(super) fn record_spans(
     entries: &[Entry],
     begun: SystemTime,

@@ -75,7 +75,7 @@ pub(super) fn message(message: &Message) -> Result<Raw, DbErr> {
     })
 }
 
-/// Fields that every event frame starts with, even if the stored body repeats them.
+/// Fields that every event frame starts with. If the stored body has such a field too, that one is left out.
 const COMMON_FIELDS: [&str; 4] = ["type", "room", "seq", "at"];
 
 pub(super) fn event(kind: &str, body: &str, room: &str, seq: i64, at: &DateTime<Utc>) -> Result<Raw, DbErr> {

@@ -68,11 +68,13 @@ pub struct MessagePage {
     pub has_after: bool,
 }
 
-/// Reads a page, past any number of messages that are private to others. Returns a page that has a next page before
-/// both of its ends are known; keeps looking for one until the hard deadline. A long read takes one of the `slots`.
+/// Reads a page, past any number of messages that are private to others. After the soft deadline it returns the
+/// messages found, if the client can continue from there; without such a message it searches until the hard deadline. A
+/// long read takes one of the `slots`.
 ///
 /// # Errors
-/// `not_found` when the viewer may not see the room; `unavailable` after the hard deadline; those of a missing slot.
+/// `not_found` when the viewer may not see the room; `unavailable` after the hard deadline; `rate_limited` or
+/// `overloaded` when no slot is free.
 pub async fn page(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,
@@ -170,7 +172,7 @@ impl Side {
 struct Walk {
     older: Side,
     newer: Side,
-    /// The head at the first step; later changes are above it.
+    /// The head at the first step; later messages are above it.
     head: Option<Head>,
 }
 
@@ -189,7 +191,7 @@ impl Walk {
     ) -> Result<bool, DbErr> {
         let (older_missing, newer_missing) = (self.older.missing(), self.newer.missing());
         let older_from = self.older.next.unwrap_or_default();
-        // From the second step on it begins at a message, which must be included.
+        // From the second step on, `next` is a message that the step must include. The bound in SQL is exclusive.
         let newer_from = self.newer.next.map_or(i64::MAX, |seq| seq - i64::from(self.head.is_some()));
         let values = [
             room.as_str().into(),
@@ -231,7 +233,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Whether the page, and what lies on both of its ends, is known.
+    /// Whether the page is complete, and it is known for both ends whether there are more messages.
     fn is_settled(&self) -> bool {
         self.older.missing() < 0 && self.newer.missing() < 0
     }
@@ -243,7 +245,8 @@ impl Walk {
         found(&self.older) || found(&self.newer) || !(is_open(&self.older) || is_open(&self.newer))
     }
 
-    /// The messages found; a side that is not settled is reported to have more. None before the first step.
+    /// The page of the messages found. A side that was not searched to its end is reported to have more. None before
+    /// the first step.
     fn into_page(mut self) -> Option<MessagePage> {
         let head = self.head?;
         let (has_before, has_after) = (self.older.truncate_to_wanted(), self.newer.truncate_to_wanted());

@@ -30,9 +30,9 @@ fn order(at: DateTime<Utc>, room: &str, seq: i64) -> Order {
     (Reverse(at), room.to_owned(), Reverse(seq))
 }
 
-/// See the module.
+/// The hits that were found and not returned yet.
 pub struct Frontier {
-    /// Hits up to here are on earlier pages.
+    /// Hits up to this position are on earlier pages.
     after: Option<Order>,
     waiting: BTreeMap<Order, ()>,
 }
@@ -50,18 +50,18 @@ impl Frontier {
         }
     }
 
-    /// Takes up to `most` hits in order that are newer than any hit that may still come. Those are at most as new as
-    /// `horizon`; without a horizon none can come.
+    /// Takes, in order, up to `most` hits that are newer than `horizon`. Slices that are not searched yet contain no
+    /// newer hit than `horizon`. No horizon: all slices are searched.
     pub fn take_final(&mut self, horizon: Option<DateTime<Utc>>, most: usize) -> Vec<Hit> {
-        let mut take_final = Vec::new();
-        while take_final.len() < most
+        let mut hits = Vec::new();
+        while hits.len() < most
             && let Some(first) = self.waiting.first_entry()
             && horizon.is_none_or(|horizon| first.key().0.0 > horizon)
         {
             let (Reverse(at), room, Reverse(seq)) = first.remove_entry().0;
-            take_final.push(Hit { at, room, seq });
+            hits.push(Hit { at, room, seq });
         }
-        take_final
+        hits
     }
 }
 

@@ -61,11 +61,11 @@ pub(super) async fn read(
     Ok(())
 }
 
-/// Reactions deleted per batch together with their messages, so that a delete never blocks the log: 20 µs each. The
-/// remaining rows are invisible, because they are not counted.
+/// How many reactions of deleted messages one batch deletes. Each takes 20 µs, and a batch must not block the log. Rows
+/// beyond this limit stay, but are invisible because they are not counted.
 const MAX_REMOVED_PER_BATCH: i64 = 20_000;
 
-/// Deletes reactions: all reactions of deleted messages, and removed ones.
+/// Deletes all reactions of deleted messages, and single reactions that users removed.
 pub(super) async fn remove(
     transaction: &DatabaseTransaction,
     changed: &[ChangedMessage<'_>],

@@ -26,8 +26,8 @@ pub struct SeedPlan {
     /// The bases of all epochs of the room, including this one.
     pub bases: Bases,
     pub survived: Survival,
-    /// Only the records up to the head survived, not the room's state there. Until all of them are stored, nothing can
-    /// tell whether the room is archived or which members were removed.
+    /// Redis counted records up to the head that are not stored yet, but its state of the room cannot be used. Until
+    /// they are stored, nothing can tell whether the room is archived or which members were removed.
     pub must_wait: bool,
 }
 
@@ -47,7 +47,7 @@ pub fn plan(epoch: Epoch, survived: &SurvivingState, stored_head: Seq, bases: &B
     }
     let whole = survived.hash.is_some() && hash_seq == counted && counted == seq;
     // The marks may stay if the trusted part of the hash reaches the base and PostgreSQL has stored nothing above the
-    // base. Otherwise a change that the hash does not know may have reverted a mark.
+    // base. In any other case a change that the hash does not know may have reverted a mark.
     let marked = survived.hash.is_some() && counted >= base && base == seq;
     let survived = match survived.tail_last == Some(seq) {
         true if whole => Survival::HashAndTail,
