@@ -12,7 +12,7 @@ export interface JumpTarget {
   readonly seq: number;
 }
 
-/** Jumps to a message: loads the messages in between, scrolls it to the middle and highlights it. */
+/** Jumps to a message: loads the messages in between, scrolls the message to the middle and highlights it. */
 export function useJump(
   room: string,
   ready: boolean,
