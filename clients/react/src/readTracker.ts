@@ -103,7 +103,7 @@ export class ReadTracker {
 function isSeen(entry: IntersectionObserverEntry): boolean {
   if (!entry.isIntersecting) return false;
   if (entry.intersectionRatio >= 0.5) return true;
-  // Half of a message may be taller than the screen and can then never be visible, so half a screen of it suffices.
+  // Half of a very tall message does not fit on the screen, so half a screen of it suffices.
   const screen = entry.rootBounds?.height ?? 0;
   return screen > 0 && entry.intersectionRect.height >= screen / 2;
 }

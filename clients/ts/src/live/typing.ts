@@ -38,7 +38,7 @@ export class TypingFeature implements Feature, Typing {
     if (event.type === "member:removed") this.#stop(event.user);
   }
 
-  /** The typing state of others is unknown while disconnected. */
+  /** Shows nobody as typing while disconnected, because the client then misses `typing:stop`. */
   down(): void {
     for (const user of [...this.#userTimers.keys()]) this.#stop(user);
     this.#idleTimer.clear();

@@ -311,8 +311,8 @@ export class Connection implements TransportHost {
   }
 
   #closed(attempt: Attempt, code: number, reason: string, serverError?: TidingsError): void {
-    const end = interpretClose(code, reason, serverError);
-    if (this.#current === attempt) this.#linkLost(end);
+    const reaction = interpretClose(code, reason, serverError);
+    if (this.#current === attempt) this.#linkLost(reaction);
     if (this.#attempt !== attempt) return;
     this.#attempt = undefined;
     attempt.timer.clear();
@@ -333,22 +333,22 @@ export class Connection implements TransportHost {
       return;
     }
     this.#failures++;
-    this.#handleClose(end);
+    this.#handleClose(reaction);
   }
 
-  #linkLost(end: CloseReaction): void {
+  #linkLost(reaction: CloseReaction): void {
     const now = this.#env.timers.now();
     const drainTimeLeft = this.#drainedAt === undefined ? undefined : Math.max(0, this.#drainedAt - now);
     // If the server closes each connection soon after it has accepted it, the pauses keep growing.
     const stable = now - this.#connectedAt >= STABLE_MS;
     this.#failures = stable ? 1 : this.#failures + 1;
     // After a short connection even a refused token leads to a pause before the next attempt.
-    if (end.action === "token" && !stable) end = { ...end, action: "retry" };
+    if (reaction.action === "token" && !stable) reaction = { ...reaction, action: "retry" };
     this.#dropLink();
-    this.#error = end.error;
+    this.#error = reaction.error;
     // The attempt under way continues as the next attempt, unless the old link was closed for good.
-    if (this.#phase === "moving" && end.action !== "stop") this.#transition("lost");
-    else this.#handleClose(end, drainTimeLeft);
+    if (this.#phase === "moving" && reaction.action !== "stop") this.#transition("lost");
+    else this.#handleClose(reaction, drainTimeLeft);
     this.#listener.down();
   }
 

@@ -78,8 +78,8 @@ export class Summary {
     if (!value || seq <= value.readSeq) return;
     const remaining = this.#unreadSeqs.filter((other) => other > seq);
     const last = Math.max(value.lastMessage?.seq ?? 0, this.#unreadSeqs.at(-1) ?? 0);
-    const sure = seq >= last || this.#unread === 0 || remaining.length < this.#unreadSeqs.length;
-    if (sure) {
+    const countKnown = seq >= last || this.#unread === 0 || remaining.length < this.#unreadSeqs.length;
+    if (countKnown) {
       this.#unread = 0;
       this.#capped = false;
     } else this.stale = true;

@@ -41,7 +41,7 @@ export function useJump(
     };
   }, [target, ready, handle, onFar, toast]);
 
-  // Now the message is among the rows, and the list can scroll to it.
+  // After this render the found message is among the rows, so the list can scroll to it.
   useEffect(() => {
     if (found === undefined) return;
     setFound(undefined);

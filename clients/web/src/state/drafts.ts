@@ -2,7 +2,7 @@ import { tryStorage } from "./tryStorage.ts";
 
 /**
  * The unsent text of each room, kept across reloads. Only `publish` notifies
- * subscribers, so that typing does not render them.
+ * subscribers, so that typing renders nothing.
  */
 export interface Drafts {
   readonly get: (room: string) => string;
