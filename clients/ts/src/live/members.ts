@@ -25,7 +25,7 @@ export class MembersFeature implements Feature, Members {
   readonly #nameTimer: Timer;
   #loading: Promise<readonly Member[]> | undefined;
   #recent: MemberEvent[] = [];
-  /** Members that were added by an event and not read yet. */
+  /** Members that an event added and whose names have not been read yet. */
   readonly #newMembers = new Set<string>();
   readonly get = this.#store.get;
   readonly subscribe = this.#store.subscribe;

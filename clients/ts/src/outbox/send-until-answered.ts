@@ -52,8 +52,8 @@ export async function sendUntilAnswered(
     } catch (thrown) {
       const error = asError(thrown);
       if (error.code === "disconnected" || error.code === "closed") {
-        // The connection ended before the answer. For the outbox, the only caller with `accepted`, a
-        // new connection resets the count.
+        // The connection ended before the answer. For the outbox, the only caller with `accepted`, this
+        // resets the count of failures.
         if (observer.accepted) failures = 0;
         continue;
       }

@@ -210,7 +210,7 @@ export class Listing {
     if (this.summary.stale) this.#rereadUnread();
   }
 
-  /** Reads the summary again. If a read is running, it repeats, because its answer may be too old. */
+  /** Reads the summary again. A running read repeats, because its answer may be too old. */
   #rereadUnread(): void {
     this.#stale = true;
     void this.refresh(0);

@@ -34,8 +34,8 @@ export interface LogHost {
   apply(event: LogEvent): void;
   load(page: Page): void;
   /**
-   * Drops messages and events above `seq`. Reads earlier messages again, as of `upto`,
-   * if an event above `seq` changed them.
+   * Drops messages and events above `seq`. Reads each earlier message that such an event changed
+   * again, with all events up to `upto`.
    */
   dropAbove(seq: number, upto: number): void;
   /** Reads the list entry again until its head is at least `upto`. */

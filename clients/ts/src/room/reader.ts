@@ -5,7 +5,10 @@ import type { MessageObject } from "../protocol/objects.js";
 import type { RoomImpl } from "./room.js";
 import type { Page } from "./timeline.js";
 
-/** A running read of one message, as of `upto` at least. It ends when the generation of the timeline changes. */
+/**
+ * A running read of one message. Its answer must include all events up to `upto`. It ends when
+ * the generation of the timeline changes.
+ */
 interface Reread {
   readonly generation: number;
   upto: number;
@@ -32,7 +35,7 @@ export class MessageReader {
     return this.#older;
   }
 
-  /** Reads one message again, as of `upto` at least. */
+  /** Reads one message again. The answer must include all events up to `upto`. */
   reread(seq: number, upto: number): void {
     const { generation } = this.#room.timeline;
     const running = this.#rereading.get(seq);

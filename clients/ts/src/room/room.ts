@@ -217,7 +217,10 @@ export class RoomImpl implements Room, LogHost {
     if (before.summary !== summary) this.host.refresh();
   }
 
-  /** Reads the message at `seq` again, as of `upto` at least, because events cannot bring it up to date. */
+  /**
+   * Reads the message at `seq` again, because events cannot bring it up to date. The answer
+   * must include all events up to `upto`.
+   */
   reread(seq: number, upto: number): void {
     this.#reader.reread(seq, upto);
   }

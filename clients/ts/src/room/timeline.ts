@@ -22,7 +22,10 @@ export interface Page {
 export interface TimelineHost {
   readonly id: string;
   readonly core: Core;
-  /** Reads the message at `seq` again, as of `upto` at least, because events cannot bring it up to date. */
+  /**
+   * Reads the message at `seq` again, because events cannot bring it up to date. The answer
+   * must include all events up to `upto`.
+   */
   reread(seq: number, upto: number): void;
 }
 
@@ -128,7 +131,8 @@ export class Timeline {
   }
 
   /**
-   * Drops the messages above `seq`. Reads earlier messages again, as of `upto`, if an event above `seq` changed them.
+   * Drops the messages above `seq`. Reads each earlier message that an event above `seq` changed
+   * again, with all events up to `upto`.
    */
   dropAbove(seq: number, upto: number): void {
     this.#items = this.#items.filter((message) => (message.seq ?? 0) <= seq);
