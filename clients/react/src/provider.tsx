@@ -39,12 +39,12 @@ function OwnClient({ options, children }: { options: ClientOptions; children: Re
   const closeTimer = useRef<ReturnType<typeof setTimeout>>(undefined);
 
   useEffect(() => {
-    // React runs effects again when it shows a hidden tree again: the same client then reconnects.
+    // React runs this effect again when it shows a hidden tree again. The same client then reconnects.
     clearTimeout(closeTimer.current);
     // Nobody awaits this promise: `connection` and `onError` report the error that stops the client for good.
     client.connect().catch(() => {});
     return () => {
-      // Closing waits for the next turn, because StrictMode and hot reloading stop an effect and restart it at once.
+      // The client closes in a later task, because StrictMode and hot reloading stop an effect and restart it at once.
       closeTimer.current = setTimeout(() => client.close(), 0);
     };
   }, [client]);

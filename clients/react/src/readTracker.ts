@@ -1,4 +1,4 @@
-/** How long, in ms, messages must stay visible before they are marked as read: a fast scroll only passes them. */
+/** How long, in ms, messages must stay visible before they are marked as read, so that a fast scroll marks nothing. */
 const MARK_DELAY_MS = 200;
 
 type ElementRef = (element: Element | null) => void;
@@ -15,10 +15,10 @@ export class ReadTracker {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private lastMarked = 0;
 
-  /** @param mark is called with the highest seq that was seen, and only when it is higher than before. */
+  /** @param mark called with the highest visible seq, when it is higher than at the last call */
   constructor(private readonly mark: (seq: number) => void) {}
 
-  /** Starts to observe the elements, also those that were attached before. */
+  /** Starts observing the elements, including those that were attached before. */
   start(): void {
     if (typeof IntersectionObserver === "undefined") return;
     this.observer = new IntersectionObserver((entries) => this.update(entries), {
@@ -28,7 +28,7 @@ export class ReadTracker {
     document.addEventListener("visibilitychange", this.scheduleMark);
   }
 
-  /** Stops to observe the elements. */
+  /** Stops observing the elements. */
   stop(): void {
     if (this.observer === undefined) return;
     clearTimeout(this.timer);
@@ -39,7 +39,10 @@ export class ReadTracker {
     document.removeEventListener("visibilitychange", this.scheduleMark);
   }
 
-  /** The ref callback of a seq. It is the same function each time, so that React does not detach and attach it anew. */
+  /**
+   * The ref callback of a seq. It is the same function each time, so that React does not
+   * detach the element and attach it again.
+   */
   ref(seq: number): ElementRef {
     const known = this.refBySeq.get(seq);
     if (known !== undefined) return known;
@@ -83,7 +86,7 @@ export class ReadTracker {
 
   private markVisible(): void {
     this.timer = undefined;
-    // A message that was scrolled away meanwhile was not read, and neither was one in a hidden page.
+    // Does not count messages that left the view meanwhile, or that are in a hidden page.
     const seq = this.highestVisible();
     if (document.visibilityState !== "visible" || seq <= this.lastMarked) return;
     this.lastMarked = seq;
@@ -100,7 +103,7 @@ export class ReadTracker {
 function isSeen(entry: IntersectionObserverEntry): boolean {
   if (!entry.isIntersecting) return false;
   if (entry.intersectionRatio >= 0.5) return true;
-  // Half of a message that is longer than the screen is never visible.
+  // Half of a very tall message does not fit on the screen, so half a screen of it suffices.
   const screen = entry.rootBounds?.height ?? 0;
   return screen > 0 && entry.intersectionRect.height >= screen / 2;
 }

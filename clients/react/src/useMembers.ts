@@ -36,7 +36,7 @@ export function useMembers(roomId: string): MembersResult {
     // Ignores the result of a room that this component does not show any more.
     if (latest.current === list) setFailed(failure);
   }, [list]);
-  // The list is also empty after another user has signed in.
+  // The list is undefined before the first load, and again after another user has signed in.
   const missing = items === undefined;
   useEffect(() => {
     if (connected && missing) void reload();

@@ -23,10 +23,13 @@ export interface MessagesResult {
   readonly phase: RoomState["phase"];
   /** The error of the last load, or the reason why the room `failed`. */
   readonly error: TidingsError | undefined;
-  /** Loads older messages. Resolves to false when there are none or when loading failed; never rejects. */
+  /**
+   * Loads older messages. Resolves to whether the room has still older messages, and to false
+   * when loading failed. Never rejects.
+   */
   readonly loadOlder: (count?: number) => Promise<boolean>;
   /**
-   * Sends a message. It is in `items` at once, with the status `sending`.
+   * Sends a message. The message is in `items` at once, with the status `sending`.
    *
    * @throws TidingsError `outbox_full` when too many messages wait to be sent.
    */
@@ -79,7 +82,10 @@ function commandsOf({ outbox }: TidingsClient, room: Room): Commands {
 
 const mountedLists = new WeakMap<Room, number>();
 
-/** Opens the room. When the last list of the room unmounts, it trims the messages, unless the app keeps it open. */
+/**
+ * Opens the room. When the last hook of the room unmounts, drops the older
+ * messages, unless the app keeps the room open.
+ */
 function openRoom(room: Room): () => void {
   mountedLists.set(room, (mountedLists.get(room) ?? 0) + 1);
   const release = room.open();

@@ -3,7 +3,7 @@ import { useMemo } from "react";
 import { useTidings } from "./context.js";
 import { useStore } from "./useStore.js";
 
-/** The messages of all rooms that wait to be sent. */
+/** The messages in the outbox: those of all rooms that are not stored yet or have failed. */
 export interface OutboxResult {
   /** Oldest first. */
   readonly items: readonly OutboxEntry[];

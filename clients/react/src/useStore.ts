@@ -12,7 +12,9 @@ export function useStore<T>(store: Store<T>, ...server: [value?: T]): T {
   return useSyncExternalStore(store.subscribe, store.get, atServer);
 }
 
-/** A part of a store. `select` must return an existing object, because the hook renders when the result changes. */
+/**
+ * A part of a store's value. `select` must not create a new object, because the hook renders when the result changes.
+ */
 export function useSelected<T, P>(store: Store<T>, select: (value: T) => P, server: P): P {
   return useSyncExternalStore(
     store.subscribe,

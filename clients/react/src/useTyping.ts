@@ -8,15 +8,18 @@ import { useStore } from "./useStore.js";
 export interface TypingResult {
   /** The other users who are typing now. */
   readonly typing: readonly TypingUser[];
-  /** Call it on each change of the input. It informs the other users at most once a second. */
+  /** Call this on each change of the input. It informs the other users at most once a second. */
   readonly typed: () => void;
-  /** Reports that the user stopped. Call it when the input becomes empty. A pause of 2 s, a send and unmounting do it too. */
+  /**
+   * Reports that the user stopped typing. Call this when the input becomes empty. A pause of 2 s, a send
+   * and unmounting have the same effect.
+   */
   readonly stop: () => void;
 }
 
 const EMPTY: readonly TypingUser[] = [];
 
-/** Typing in a room. The client receives the typing of others while the room is open or joined. */
+/** The typing state of a room. The client learns who types while the room is joined. */
 export function useTyping(roomId: string): TypingResult {
   const room = useRoomObject(roomId);
   const shared = typing(room);
@@ -35,7 +38,7 @@ export function useTyping(roomId: string): TypingResult {
     }),
     [shared],
   );
-  // Stops only the typing of this input: the user may still type in another input of the same room.
+  // Reports a stop only if this input started the typing: the user may still type in another input of the same room.
   useEffect(
     () => () => {
       if (isTyping.current) commands.stop();

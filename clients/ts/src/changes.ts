@@ -1,4 +1,4 @@
-/** Changes of existing messages. Each one is repeated until it is stored or refused. */
+/** Changes of existing messages. The kit sends each change again until it is stored or refused. */
 import { ChangesFeature } from "./change/changes.js";
 import type { RoomImpl } from "./room/room.js";
 import type { Room } from "./types.js";
@@ -20,12 +20,16 @@ export async function deleteMessage(room: Room, seq: number): Promise<void> {
   await changes(room).send({ type: "message:delete" }, seq);
 }
 
-/** Adds a reaction. The kit shows it at once and removes it when it is refused. Rejects with TidingsError. */
+/**
+ * Adds a reaction. The kit shows it at once, and removes it again if the server refuses it. Rejects with TidingsError.
+ */
 export function react(room: Room, seq: number, emoji: string): Promise<void> {
   return changes(room).react(seq, emoji, true);
 }
 
-/** Removes a reaction, in the same way. */
+/**
+ * Removes a reaction. The kit hides it at once, and shows it again if the server refuses. Rejects with TidingsError.
+ */
 export function unreact(room: Room, seq: number, emoji: string): Promise<void> {
   return changes(room).react(seq, emoji, false);
 }

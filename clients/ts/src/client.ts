@@ -84,7 +84,7 @@ export class TidingsClient {
     const { connection, outbox } = this.#core;
     outbox.start();
     const connected = connection.connect();
-    // Rooms that are already open show now that they are loading.
+    // Updates the phase of rooms that are already open, so that they show `loading`.
     if (!connection.up) this.#rooms.down();
     return connected;
   }
@@ -99,13 +99,19 @@ export class TidingsClient {
     this.#core.connection.retryNow();
   }
 
-  /** Disconnects, removes timers and listeners, and releases unsent messages to other tabs, until `connect()`. */
+  /**
+   * Disconnects until `connect()`. Also removes the timers and the listeners on the page, and
+   * releases unsent messages to other tabs.
+   */
   close(): void {
     this.disconnect();
     this.#core.outbox.stop();
   }
 
-  /** Returns the room with this id. Whether the room exists shows once it is opened. */
+  /**
+   * Returns the room with this id, without asking the server. A room that does not exist gets
+   * the phase `removed` when it is opened.
+   */
   room(id: string): Room {
     return this.#rooms.room(id);
   }
@@ -150,7 +156,7 @@ export class TidingsClient {
       this.features.emit("frame", frame);
       this.#rooms.frame(frame);
     } catch (thrown) {
-      // Malformed input of a server must not break the connection.
+      // Malformed input from a server must not break the connection.
       this.#core.env.report(asError(thrown, "protocol"));
     }
   }

@@ -11,7 +11,7 @@ export interface CloseReaction {
 const PROTOCOL_ERROR = ["stop", "protocol"] as const;
 const TEMPORARY = ["retry", "unavailable"] as const;
 const REACTIONS: { readonly [code: number]: readonly [CloseReaction["action"], ErrorCode] } = {
-  // The same connection would fail in the same way.
+  // Another connection would fail in the same way.
   1002: PROTOCOL_ERROR,
   1003: PROTOCOL_ERROR,
   1007: PROTOCOL_ERROR,
@@ -24,10 +24,10 @@ const REACTIONS: { readonly [code: number]: readonly [CloseReaction["action"], E
   4410: ["poll", "unavailable"],
   4429: ["retry", "rate_limited"],
 };
-/** The shortest delay after a close for abuse, in milliseconds. */
+/** The shortest delay after close code 4429 (limits were exceeded too often), in milliseconds. */
 const MIN_ABUSE_DELAY_MS = 30_000;
 
-/** Interprets the end of a connection. `serverError` is the error that the server sent before. */
+/** Interprets the end of a connection. `serverError` is the error that the server sent directly before, if any. */
 export function interpretClose(
   closeCode: number,
   message: string,

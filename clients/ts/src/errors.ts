@@ -1,7 +1,7 @@
 import { omitNullish } from "./omit-nullish.js";
 import type { WireCode } from "./protocol/objects.js";
 
-/** The error codes of the wire, and those of the kit. */
+/** The error codes that the server sends, and those that only the kit uses. */
 export type ErrorCode =
   | WireCode
   | "timeout"
@@ -19,7 +19,7 @@ export interface ErrorDetails {
   readonly closeCode?: number | undefined;
   readonly status?: number | undefined;
   readonly room?: string | undefined;
-  /** The position above which everything must be read again, when the epoch is over. */
+  /** If the epoch of a request is past: the seq above which everything must be read again. */
   readonly after?: number | undefined;
   readonly cause?: unknown;
 }
@@ -37,7 +37,7 @@ export class TidingsError extends Error {
   /** The status of the HTTP answer. */
   declare readonly status?: number;
   declare readonly room?: string;
-  /** The position above which everything must be read again, when the epoch is over. */
+  /** If the epoch of a request is past: the seq above which everything must be read again. */
   declare readonly after?: number;
 
   constructor(code: ErrorCode, message?: string, details?: ErrorDetails) {
@@ -69,12 +69,12 @@ export function asError(thrown: unknown, code: ErrorCode = "network"): TidingsEr
 }
 
 /**
- * Whether a retry would fail again. `unauthorized` and `protocol` may pass: a token is renewed, a portal's
- * page goes away.
+ * Whether a retry would fail again. `unauthorized` and `protocol` are not permanent: the token is renewed, and
+ * the page of a captive portal goes away.
  */
 export const isPermanent = ({ code }: TidingsError): boolean =>
   /^(not_found|forbidden|bad_request|conflict|too_large|closed)$/.test(code);
 
-/** The error of an accepted message that could not be written. */
+/** The error of an accepted message that storage rejected. */
 export const rejectedError = (room: string): TidingsError =>
   new TidingsError("bad_request", "", { reason: "rejected", room });

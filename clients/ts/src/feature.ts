@@ -1,10 +1,7 @@
 import type { TidingsError } from "./errors.js";
 import type { LogEvent, ServerFrame } from "./protocol/frames.js";
 
-/**
- * An optional feature of a client or a room. It is created at its first use and receives the events from then
- * on.
- */
+/** An optional feature of a client or a room. It is created at its first use; from then on its hooks are called. */
 export interface Feature {
   /** The client is connected, for the first time or again. */
   up?(): void;
@@ -14,17 +11,17 @@ export interface Feature {
   event?(event: LogEvent): void;
   /** The room was joined, or a new epoch began. */
   joined?(): void;
-  /** Some events may never be delivered. */
+  /** Some events were skipped and will not be delivered to `event`. */
   missed?(): void;
   /** The cursor of the log has reached this position. */
   cursorMoved?(seq: number): void;
   /** The current user sent a message. */
   messageSent?(): void;
-  /** The connection or the room is gone. `ended`: the kit will not reconnect by itself. */
+  /** The connection or the room is gone. `ended` is the reason if the kit will not reconnect by itself. */
   down?(ended?: TidingsError): void;
-  /** The last opener has released the room. */
+  /** The room was closed some seconds after its last opener released it. */
   closed?(): void;
-  /** Another user is connected now; all state of the earlier user must go. */
+  /** Another user is connected now, so the feature must drop all state of the earlier user. */
   userChanged?(): void;
 }
 

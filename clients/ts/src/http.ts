@@ -38,7 +38,7 @@ export function publicRooms(
   return client.http("GET", `/rooms${query(options)}`);
 }
 
-/** Makes the current user a member of a public room. Rejects with TidingsError. */
+/** Adds the current user to a public room. Rejects with TidingsError. */
 export async function joinRoom(client: TidingsClient, room: string): Promise<void> {
   await client.http("PUT", memberPath(room, myself(client)));
 }
@@ -48,7 +48,7 @@ export async function leaveRoom(client: TidingsClient, room: string): Promise<vo
   await removeMember(client, room, myself(client));
 }
 
-/** Changes the given fields; a `name` of "" removes the name. Rejects with TidingsError. */
+/** Changes the given fields of a room; a `name` of "" removes the name. Rejects with TidingsError. */
 export async function updateRoom(
   client: TidingsClient,
   room: string,
@@ -57,7 +57,7 @@ export async function updateRoom(
   await client.http("PATCH", roomPath(room), change);
 }
 
-/** Adds a user to a room, or changes the role. Rejects with TidingsError. */
+/** Adds a user to a room, or changes the role of a member. Rejects with TidingsError. */
 export async function setMember(
   client: TidingsClient,
   room: string,
@@ -72,7 +72,7 @@ export async function removeMember(client: TidingsClient, room: string, user: st
   await client.http("DELETE", memberPath(room, user));
 }
 
-/** Reads messages around a position, without keeping them. Rejects with TidingsError. */
+/** Reads the messages around a position. The room's list of messages does not change. Rejects with TidingsError. */
 export async function messagesAround(
   client: TidingsClient,
   room: string,

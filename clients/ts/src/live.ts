@@ -17,12 +17,12 @@ export function typing(room: Room): Typing {
   return (room as RoomImpl).features.of(TypingFeature);
 }
 
-/** The receipts of each member of a room. Known while the room is open. */
+/** The receipts of each member of a room. Empty while the room is closed. */
 export function receipts(room: Room): Store<ReadonlyMap<string, Receipt>> {
   return (room as RoomImpl).features.of(ReceiptsFeature);
 }
 
-/** The members of a room. Undefined until they are loaded, then kept current. */
+/** The members of a room. The value is undefined until `load()` has read them; then events keep it current. */
 export function members(room: Room): Members {
   return (room as RoomImpl).features.of(MembersFeature);
 }

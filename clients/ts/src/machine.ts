@@ -1,8 +1,8 @@
 import type { ConnectionState } from "./types.js";
 
 /**
- * The phases of the connection. `waiting` is the pause before an attempt. `moving` is an attempt that
- * replaces a link that still works: a draining node, or polls.
+ * The phases of the connection. `waiting` is the pause before an attempt. `moving` is an attempt to replace a link that
+ * still works: a link to a draining node, or polls.
  */
 export type ConnectionPhase =
   | "idle"

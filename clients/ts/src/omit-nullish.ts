@@ -1,4 +1,4 @@
-/** The type of an object after its optional fields that are undefined were removed. */
+/** The type that `omitNullish` returns: fields that may be undefined become optional. */
 type OmitNullish<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] } & {
   [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined>;
 };

@@ -7,16 +7,16 @@ export type Endpoint = string | (() => string | Promise<string>);
 export interface Timers {
   /** Milliseconds since 1970. */
   now(): number;
-  /** Runs a function once after that many milliseconds. Returns a handle for `clearTimeout`. */
+  /** Runs a function once after `ms` milliseconds. Returns a handle for `clearTimeout`. */
   setTimeout(run: () => void, ms: number): unknown;
   /** Cancels a timer. Ignores `undefined` and timers that have run. */
   clearTimeout(handle: unknown): void;
 }
 
-/** The events of a lifecycle. `hide` is the last moment before the page may be gone. */
+/** The events of a lifecycle. `hide` is the last event before the browser may discard the page. */
 export type LifecycleEvent = "visible" | "hidden" | "online" | "offline" | "hide";
 
-/** Whether the app is visible and has a network. On React Native: made of AppState and NetInfo. */
+/** Tells whether the app is visible and has a network. On React Native, make it from AppState and NetInfo. */
 export interface Lifecycle {
   /** Whether the device reports a network. */
   online(): boolean;
@@ -48,9 +48,9 @@ export interface StorageAdapter {
   setItem(key: string, value: string): unknown;
   /** Deletes a key. A returned promise is awaited. */
   removeItem(key: string): unknown;
-  /** Returns all keys. Without it the kit cannot find the entries of earlier sessions. */
+  /** Returns all keys. Without this function the kit cannot find the entries of earlier sessions. */
   keys?(): readonly string[] | Promise<readonly string[]>;
-  /** The name of the same function in AsyncStorage. */
+  /** The name of `keys` in AsyncStorage. The kit uses either function. */
   getAllKeys?(): readonly string[] | Promise<readonly string[]>;
   /** Reports keys that other tabs changed; null when the key is not known. */
   subscribe?(listener: (key: string | null) => void): () => void;

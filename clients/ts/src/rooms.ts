@@ -18,7 +18,7 @@ const PAGE_SIZE = 200;
 /** Rooms that one connection may join. */
 const MAX_JOINED_ROOMS = 1_000;
 
-/** All known rooms: those of the list, and those that the app asked for. */
+/** All known rooms: those of the user's list, and those that the app has requested with `room()`. */
 export class Rooms implements RoomList {
   readonly #core: Core;
   readonly #rooms = new Map<string, RoomImpl>();
@@ -31,7 +31,7 @@ export class Rooms implements RoomList {
   #reloadQueued = false;
   /** The generation whose rooms are being joined. */
   #joining: number | undefined;
-  /** Resolves when every join of several rooms has been answered. */
+  /** Resolves when all joins that name several rooms have been answered. */
   joins: Promise<void> = Promise.resolve();
   #generation = 0;
   #userGeneration = 0;
@@ -85,7 +85,7 @@ export class Rooms implements RoomList {
     else void this.#loadUntilDone(this.#generation);
   }
 
-  /** The connection is gone or replaced. `ended`: the kit will not reconnect by itself. */
+  /** The connection is gone or replaced. `ended` is the reason if the kit will not reconnect by itself. */
   down(ended?: TidingsError): void {
     this.#generation++;
     for (const room of this.#rooms.values()) room.down(ended);
@@ -143,7 +143,7 @@ export class Rooms implements RoomList {
     else room.frame(frame);
   }
 
-  /** A join of several rooms refused this one, or could not join it now. */
+  /** The answer to a join of several rooms says that room `id` was refused or cannot be joined now. */
   #failed(id: string, code: string): void {
     const room = this.#rooms.get(id);
     if (!room) return;
@@ -170,7 +170,10 @@ export class Rooms implements RoomList {
     });
   }
 
-  /** Reads the list until it succeeds. Meanwhile the kit joins the rooms that the gateway knows. */
+  /**
+   * Reads the list, with retries. While the list cannot be read, the kit joins
+   * `mine`: the rooms that the gateway knows.
+   */
   async #loadUntilDone(generation: number): Promise<void> {
     const { env } = this.#core;
     let tried = this.#loaded;
@@ -188,7 +191,7 @@ export class Rooms implements RoomList {
 
   async #reload(): Promise<void> {
     const seen = await this.#page(undefined);
-    // The user may have left a room that the complete list no longer contains, without an event.
+    // The user may have left a known room that the complete list does not contain, and the event may have been missed.
     if (this.#nextCursor === null) {
       for (const room of this.#rooms.values()) {
         if (!seen.has(room.id) && room.listing.summary.value && !room.error) void room.listing.refresh(0);
@@ -211,7 +214,7 @@ export class Rooms implements RoomList {
       for (const object of filterShape<MyRoomObject>(assertShape(page, "rooms:a").rooms, SHAPES.room)) {
         const room = this.room(object.room);
         seen.add(object.room);
-        // A room that was read by itself, or whose log is followed, may be newer than the list.
+        // A room that was read separately, or whose log is followed, may be newer than the list.
         if (room.log.cursor === undefined || room.log.cursor.seq <= object.head.seq) {
           if (!room.listing.applyRoom(object, removals)) continue;
         } else void room.listing.refresh(room.log.cursor.seq);
@@ -231,7 +234,7 @@ export class Rooms implements RoomList {
     return seen;
   }
 
-  /** Joins the rooms of the list that are not joined, many with one frame. */
+  /** Joins the rooms of the list that are not joined, up to `PAGE_SIZE` with one frame. */
   #join(): void {
     const generation = this.#generation;
     if (this.#joining === generation) return;

@@ -12,7 +12,7 @@ export function notify<A extends unknown[]>(listeners: Set<(...args: A) => void>
     try {
       listener(...args);
     } catch (thrown) {
-      // The app's own error surfaces as an uncaught error, as in an event listener of the DOM.
+      // The error of a listener becomes an uncaught error, as for an event listener of the DOM.
       queueMicrotask(() => {
         throw thrown;
       });
@@ -20,7 +20,7 @@ export function notify<A extends unknown[]>(listeners: Set<(...args: A) => void>
   }
 }
 
-/** Adds a listener and returns a function that removes it. A function that is added twice is called twice. */
+/** Adds a listener and returns a function that removes it. A listener that is added twice is called twice. */
 export function listen<A extends unknown[]>(
   listeners: Set<(...args: A) => void>,
   listener: (...args: A) => void,

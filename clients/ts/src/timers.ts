@@ -9,7 +9,7 @@ export const systemTimers: Timers = {
   clearTimeout: (handle) => globalThis.clearTimeout(handle as number),
 };
 
-/** A single timer. Setting it again replaces the earlier time. */
+/** A single timer. A new `set` replaces the earlier one. */
 export class Timer {
   readonly #timers: Timers;
   #handle: unknown;
@@ -23,7 +23,7 @@ export class Timer {
     return this.#handle !== undefined;
   }
 
-  /** Runs the function after that many milliseconds, and cancels the earlier setting. */
+  /** Runs the function after `ms` milliseconds, and cancels the earlier `set`. */
   set(ms: number, run: () => void): void {
     this.clear();
     this.#handle = this.#timers.setTimeout(() => {
@@ -44,7 +44,7 @@ export interface Pause {
   readonly end: () => void;
 }
 
-/** Waits that many milliseconds, or until `end` is called. */
+/** Waits `ms` milliseconds, or until `end` is called. */
 export function pause(timers: Timers, ms: number): Pause {
   const timer = new Timer(timers);
   let end = () => {};
@@ -58,7 +58,7 @@ export function pause(timers: Timers, ms: number): Pause {
   return { done, end };
 }
 
-/** Runs work for at most that many milliseconds, then rejects with TidingsError `timeout`. */
+/** Waits for work at most `ms` milliseconds, then rejects with TidingsError `timeout`. */
 export async function withTimeout<T>(timers: Timers, ms: number, work: () => T | Promise<T>): Promise<T> {
   const timer = new Timer(timers);
   try {
@@ -80,7 +80,7 @@ interface RetryEnv {
 /**
  * Repeats work with growing pauses until it succeeds. Resolves with undefined once `alive` returns false.
  * @param failed called for each failure that is not permanent
- * @throws TidingsError of a permanent refusal
+ * @throws TidingsError of a permanent refusal or of a past epoch
  */
 export async function retryUntilDone<T>(
   env: RetryEnv,

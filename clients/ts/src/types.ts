@@ -25,13 +25,13 @@ export interface ClientOptions {
   readonly httpUrl?: Endpoint | undefined;
   /** Called before each connection, and when the server refuses the old token or the token is about to expire. */
   readonly token: () => string | Promise<string>;
-  /** Separates the outboxes in one storage (`default`): give the user id where several people share a device. */
+  /** The name of this outbox in the storage (`default`). Give the user id if several people share a device. */
   readonly account?: string | undefined;
   /** Where the outbox is kept, made by `@tidings/client/storage`. The default is memory. */
   readonly storage?: OutboxStorage | undefined;
   /** The default is `auto`: a WebSocket, or polls where a WebSocket is impossible. */
   readonly transport?: "auto" | "websocket" | "poll" | undefined;
-  /** Provides the polls. The default loads them by `import()` when needed; give `@tidings/client/polls` instead. */
+  /** Returns the module `@tidings/client/polls`. The default loads it with `import()` when it is needed. */
   readonly polls?: (() => Polls | Promise<Polls>) | undefined;
   /** The default is `globalThis.WebSocket`; where there is none, `auto` uses polls. */
   readonly WebSocket?: WebSocketConstructor | undefined;
@@ -39,9 +39,9 @@ export interface ClientOptions {
   readonly fetch?: typeof fetch | undefined;
   /** The default is the timers of the platform. */
   readonly timers?: Timers | undefined;
-  /** Draws the random part of pauses: from 0 up to, but without, 1. The default is `Math.random`. */
+  /** Returns a random number for the length of pauses: at least 0 and below 1. The default is `Math.random`. */
   readonly random?: (() => number) | undefined;
-  /** The default is `browserLifecycle()` where there is a document, else `alwaysActive`. */
+  /** The default is `browserLifecycle()`. */
   readonly lifecycle?: Lifecycle | undefined;
   /** How many messages may wait at one time (500). */
   readonly outboxLimit?: number | undefined;
@@ -129,7 +129,7 @@ export interface Message {
   readonly error?: TidingsError;
 }
 
-/** The rows held of a room, ascending by seq. Messages that are being sent come last. */
+/** The loaded rows of a room, ascending by seq. Messages that are being sent come last. */
 export interface MessageList {
   readonly items: readonly Message[];
   readonly hasOlder: boolean;
@@ -205,13 +205,16 @@ export interface Room {
    * function.
    */
   open(): () => void;
-  /** Reads the messages before the first one. False when there are none. The window stays larger until `trim()`. */
+  /**
+   * Reads messages before the first one. Resolves to whether the room has still older messages. The window stays larger
+   * until `trim()`. Rejects with TidingsError.
+   */
   loadOlder(count?: number): Promise<boolean>;
   /** Reduces the window to the newest messages. */
   trim(): void;
   /** Shows the message at once and sends it until the server has it. Throws TidingsError `outbox_full`. */
   send(content: string, options?: SendOptions): Message;
-  /** Marks all messages up to here as read. The mark never moves back; the kit sends it until the server has it. */
+  /** Marks all messages up to `seq` as read. The mark never moves back; the kit sends it until the server has it. */
   markRead(seq: number): void;
 }
 
@@ -225,7 +228,7 @@ export interface TypingUser {
 export interface Typing extends Store<readonly TypingUser[]> {
   /** Call this at each key press. */
   readonly typed: () => void;
-  /** Tells the others that the user stopped. A send does so by itself. */
+  /** Tells the others that the user stopped typing. Sending a message does this too. */
   readonly stop: () => void;
 }
 
@@ -241,10 +244,10 @@ export interface OutboxEntry {
   readonly room: string;
   readonly content: string;
   readonly options: SendOptions;
-  /** When the user wrote it, in milliseconds since 1970. */
+  /** When the user wrote the message, in milliseconds since 1970. */
   readonly at: number;
   readonly status: "sending" | "sent" | "failed";
-  /** Its position in the log, once the server has accepted it. */
+  /** The position of the message in the log, once the server has accepted it. */
   readonly seq?: number;
   readonly id?: string;
   readonly error?: TidingsError;
@@ -270,7 +273,7 @@ export interface PresenceState {
 export interface Presence {
   /** The presence of a user; undefined until the kit has received it. */
   of(user: string): Store<PresenceState | undefined>;
-  /** Asks for the presence of these users, now and after each reconnect. Returns a function that ends this. */
+  /** Requests the presence of these users, now and after each reconnect. Returns a function that ends the watch. */
   watch(users: readonly string[]): () => void;
   /** Sets the presence of the current user on this connection; the kit repeats it after a reconnect. */
   set(status: "online" | "away"): void;

@@ -68,7 +68,7 @@ export class ChangesFeature implements Feature {
     this.#setOverlay(key, overlay);
     try {
       const ack = await this.send({ type: added ? "reaction:add" : "reaction:remove", emoji }, seq);
-      // The answer may arrive before the event; until then the overlay stays.
+      // The answer may arrive before the event. The overlay then stays until the event arrives.
       const arrived = !ack || !log.joined || (log.cursor?.seq ?? 0) >= ack.seq;
       this.#setOverlay(key, arrived ? undefined : { ...overlay, until: ack.seq });
     } catch (thrown) {
@@ -89,7 +89,7 @@ export class ChangesFeature implements Feature {
     for (const key of [...this.#overlay.keys()]) this.#setOverlay(key, undefined);
   }
 
-  /** A void decides a change: it is stored elsewhere, or it was rejected. */
+  /** A void settles a change: it is a duplicate of a stored change, or it was rejected. */
   event(event: LogEvent): void {
     if (event.type !== "message:void") return;
     const settle = this.#waiting.get(event.client_id);

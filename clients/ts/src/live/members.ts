@@ -9,10 +9,13 @@ import { Timer } from "../timers.js";
 import type { Members } from "../types.js";
 
 const PAGE_SIZE = 200;
-/** Events carry no names of new members. New members of this time are read together, in milliseconds. */
+/**
+ * Events do not contain the names of new members, so the list is read again after this time, in milliseconds. One read
+ * serves all members that were added meanwhile.
+ */
 const NAMES_DELAY_MS = 1_000;
 const MAX_DELAY_MS = 30_000;
-/** Recent events that are kept and applied again to a list that storage returned late. */
+/** How many recent events are kept. They are applied again to a list that storage returned without them. */
 const MAX_RECENT_EVENTS = 200;
 
 /** The members of a room: read on demand, then kept current by events. */
@@ -22,7 +25,7 @@ export class MembersFeature implements Feature, Members {
   readonly #nameTimer: Timer;
   #loading: Promise<readonly Member[]> | undefined;
   #recent: MemberEvent[] = [];
-  /** Members that were added by an event and not read yet. */
+  /** Members that an event added and whose names have not been read yet. */
   readonly #newMembers = new Set<string>();
   readonly get = this.#store.get;
   readonly subscribe = this.#store.subscribe;
@@ -59,7 +62,7 @@ export class MembersFeature implements Feature, Members {
     if (!this.#nameTimer.pending) this.#readNamesIn(NAMES_DELAY_MS);
   }
 
-  /** Continues to read the new members after a rejoin. */
+  /** After a new join, continues to read the new members. */
   joined(): void {
     if (this.#newMembers.size) this.#readNamesIn(NAMES_DELAY_MS);
   }
@@ -76,7 +79,7 @@ export class MembersFeature implements Feature, Members {
     this.#store.set(undefined);
   }
 
-  /** Reads the list again until it contains all new members. */
+  /** Reads the list again after `ms` milliseconds, and with growing pauses until it contains all new members. */
   #readNamesIn(ms: number): void {
     this.#nameTimer.set(ms, () => {
       const { core } = this.#room;

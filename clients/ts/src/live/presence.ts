@@ -7,9 +7,11 @@ import { type Cell, cell } from "../store.js";
 import { retryUntilDone, Timer } from "../timers.js";
 import type { Presence, PresenceState, Store } from "../types.js";
 
-/** Users per request. */
+/** The most users in one request. */
 const MAX_USERS_PER_REQUEST = 100;
-/** The first and the longest pause before new members are asked for, in milliseconds. Each pause doubles. */
+/**
+ * The first and the longest pause before the presence of new members is requested, in milliseconds. Each pause doubles.
+ */
 const FIRST_DELAY_MS = 1_000;
 const MAX_DELAY_MS = 60_000;
 
@@ -56,7 +58,10 @@ export class PresenceFeature implements Feature, Presence {
     this.#core.connection.send({ type: "presence:set", status });
   }
 
-  /** The client is connected. Changes during the disconnection were missed, so known users are asked for again. */
+  /**
+   * The client is connected. It requests the presence of known users again, because
+   * it missed changes while disconnected.
+   */
   up(): void {
     const known = [...this.#users].filter(([, state]) => state.get() && state.get()?.status !== "offline");
     this.#queued = new Set([...this.#watched.keys(), ...known.map(([user]) => user)]);
@@ -100,9 +105,8 @@ export class PresenceFeature implements Feature, Presence {
   }
 
   /**
-   * Asks for the presence of new members, with growing pauses. Until a membership is stored, the server
-   * answers for its user as for a user without a common room, so the question repeats until the answer
-   * differs.
+   * Requests the presence of new members, with growing pauses. Until a membership is stored, the server reports its
+   * user as offline, as it does for a user without a common room. The kit repeats the request until the answer differs.
    */
   #askNewMembersIn(ms: number): void {
     this.#newMemberTimer.set(ms, () => {
@@ -128,7 +132,7 @@ export class PresenceFeature implements Feature, Presence {
     const { connection, env } = this.#core;
     if (this.#asking) return;
     this.#asking = true;
-    // Users that are watched in the same moment are asked for together.
+    // Waits for one microtask, so that users that are watched at the same moment share one request.
     await Promise.resolve();
     while (this.#queued.size && connection.up) {
       const users = [...this.#queued].slice(0, MAX_USERS_PER_REQUEST);

@@ -22,7 +22,7 @@ export class ReceiptsFeature implements Feature, Store<ReadonlyMap<string, Recei
     if (room.log.joined) this.joined();
   }
 
-  /** Reads all receipts. Their order relative to pushed receipts is not known, so the higher mark wins. */
+  /** Reads all receipts. The answer may be older than receipts that arrived as frames, so the higher mark wins. */
   joined(): void {
     const room = this.#room;
     const generation = this.#generation;

@@ -7,8 +7,8 @@ import { Timer } from "../timers.js";
 import type { Typing, TypingUser } from "../types.js";
 
 /**
- * How often the start is sent again while the user types, and after how long without a key it ends, in
- * milliseconds.
+ * How often `typing:start` is sent again while the user types, and how long after the last key
+ * `typing:stop` is sent, in milliseconds.
  */
 const REPEAT_MS = 1_000;
 const IDLE_MS = 2_000;
@@ -38,7 +38,7 @@ export class TypingFeature implements Feature, Typing {
     if (event.type === "member:removed") this.#stop(event.user);
   }
 
-  /** The typing state of others is unknown while disconnected. */
+  /** Shows nobody as typing while disconnected, because the client then misses `typing:stop`. */
   down(): void {
     for (const user of [...this.#userTimers.keys()]) this.#stop(user);
     this.#idleTimer.clear();
@@ -64,7 +64,7 @@ export class TypingFeature implements Feature, Typing {
     this.#room.core.connection.send({ type: "typing:stop", room: this.#room.id });
   };
 
-  /** A user types; the entry expires after `expires` milliseconds. */
+  /** Shows a user as typing for `expires` milliseconds, or until the user stops. */
   #start(user: { readonly id: string; readonly name?: string | null }, expires: number): void {
     const { id, name } = user;
     const { me, env } = this.#room.core;
@@ -76,7 +76,7 @@ export class TypingFeature implements Feature, Typing {
     this.#store.set([...this.#store.get(), omitNullish({ id, name: name || undefined })]);
   }
 
-  /** A user does not type any more. */
+  /** Shows a user as not typing. */
   #stop(user: string): void {
     this.#userTimers.get(user)?.clear();
     if (this.#userTimers.delete(user)) this.#store.set(this.#store.get().filter(({ id }) => id !== user));

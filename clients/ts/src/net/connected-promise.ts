@@ -14,7 +14,7 @@ export class ConnectedPromise {
     return this.#promise;
   }
 
-  /** Resolves when connected; rejects with `error` when the kit gave up. */
+  /** Resolves the promise, or rejects it with `error` when the kit has given up. */
   settle(error?: TidingsError): void {
     this.#promise = undefined;
     this.#settle(error);

@@ -7,8 +7,8 @@ export interface ConnectionListener {
   up(welcome: ConnectedFrame): void;
   frame(frame: ServerFrame): void;
   /**
-   * The client is disconnected, also when a new link replaces the old one at once. `ended`: the kit will not
-   * reconnect.
+   * The client is disconnected. Also called when a new link replaces the old one at once. `ended` is the
+   * reason if the kit will not reconnect.
    */
   down(ended?: TidingsError): void;
 }

@@ -19,23 +19,23 @@ import type { Tokens } from "./tokens.js";
 import type { Transport, TransportHost } from "./transport.js";
 import { WebSocketLink } from "./websocket.js";
 
-/** The time limit from the first byte to the welcome, in milliseconds. */
+/** The time limit from the start of an attempt to its `connected` frame, in milliseconds. */
 const WELCOME_TIMEOUT_MS = 7_000;
-/** A connection that lasted this long, in milliseconds, resets the growth of the pauses. */
+/** After a connection that lasted this long, in milliseconds, the pauses between attempts start small again. */
 const STABLE_MS = 1_000;
 
-/** An attempt to open a link, and then the link. */
+/** An attempt to open a link. It holds the link once the link exists. */
 interface Attempt {
   kind?: Link["kind"];
-  /** The origin of the gateway; not set for polls. */
+  /** The origin of the gateway; empty for polls. */
   origin?: string;
   link?: Link;
   readonly timer: Timer;
 }
 
 /**
- * Keeps a link to a server open as long as the app wants one. The file is long because all steps of the state
- * machine are in it.
+ * Keeps a link to a server open from `connect()` to `disconnect()` or a fatal error. The file is long because all
+ * steps of the state machine are in it.
  */
 export class Connection implements TransportHost {
   readonly status = cell<Status>({
@@ -70,7 +70,10 @@ export class Connection implements TransportHost {
   #drainedAt: number | undefined;
   #error: TidingsError | undefined;
   #retryAt = 0;
-  /** The delay that the server asked for, and its end. The delay bounds the wait when the clock is set back. */
+  /**
+   * The delay that the server asked for, and its end. The wait is never longer than the
+   * delay, even if the clock is set back.
+   */
   #serverDelay = 0;
   #notBefore = 0;
 
@@ -84,19 +87,19 @@ export class Connection implements TransportHost {
     this.#renewal = new TokenRenewal(env, tokens, (token) => this.request({ type: "auth", token }));
   }
 
-  /** The transport is decided, so the current pause ends. */
+  /** Ends the current pause, because the transport of the next attempt is now known. */
   decided(): void {
     if (this.#phase === "waiting") this.#retry();
   }
 
-  /** The node asks the client to wait that many milliseconds before the next attempt. */
+  /** The node asks the client to wait `ms` milliseconds before the next attempt. */
   retryAfter(ms: number): void {
     this.#serverDelay = Math.max(this.#serverDelay, ms);
     this.#notBefore = Math.max(this.#notBefore, this.#env.timers.now() + ms);
     if (this.#phase === "waiting") this.#wait();
   }
 
-  /** A WebSocket may work now. */
+  /** Tries to replace polls by a WebSocket, which may work now. */
   upgrade(): void {
     if (this.#phase === "connected" && this.kind === "poll") this.#move();
   }
@@ -131,7 +134,7 @@ export class Connection implements TransportHost {
     return promise;
   }
 
-  /** Resolves at the next connection, also when the kit gives up several times before. */
+  /** Resolves once the client is connected. Never rejects: when the kit gives up, waits for the next `connect()`. */
   async whenUp(): Promise<void> {
     while (!this.up) await this.#connected.promise.catch(() => {});
   }
@@ -169,7 +172,7 @@ export class Connection implements TransportHost {
     }
   }
 
-  /** Returns false when a listener has already made a later transition; then the caller must stop. */
+  /** Makes a transition. Returns false when a listener has already made a later one; then the caller must stop. */
   #transition(event: ConnectionEvent): boolean {
     this.#phase = nextPhase(this.#phase, event);
     const step = ++this.#transitions;
@@ -308,21 +311,21 @@ export class Connection implements TransportHost {
   }
 
   #closed(attempt: Attempt, code: number, reason: string, serverError?: TidingsError): void {
-    const end = interpretClose(code, reason, serverError);
-    if (this.#current === attempt) this.#linkLost(end);
+    const reaction = interpretClose(code, reason, serverError);
+    if (this.#current === attempt) this.#linkLost(reaction);
     if (this.#attempt !== attempt) return;
     this.#attempt = undefined;
     attempt.timer.clear();
     attempt.link?.close();
     const { kind, origin = "" } = attempt;
     if (this.#auto && kind && (this.#transport || code === 1006)) {
-      // When the module cannot be loaded, the next failure tries again.
+      // If the module of the polls cannot be loaded, the next failed attempt loads it again.
       this.#polls().then(
         () => this.#transport?.failed(kind, code, origin),
         () => {},
       );
     }
-    // A failed attempt does no harm while the old link works.
+    // The old link still works, so only a draining node needs another attempt.
     if (this.#phase === "moving") {
       if (this.#transition("failed") && this.#drainedAt !== undefined) {
         this.#timer.set(backoff(++this.#failures, this.#env.random), () => this.#move());
@@ -330,26 +333,29 @@ export class Connection implements TransportHost {
       return;
     }
     this.#failures++;
-    this.#handleClose(end);
+    this.#handleClose(reaction);
   }
 
-  #linkLost(end: CloseReaction): void {
+  #linkLost(reaction: CloseReaction): void {
     const now = this.#env.timers.now();
     const drainTimeLeft = this.#drainedAt === undefined ? undefined : Math.max(0, this.#drainedAt - now);
-    // The pauses keep growing when the server accepts the connection only to close it again.
+    // If the server closes each connection soon after it has accepted it, the pauses keep growing.
     const stable = now - this.#connectedAt >= STABLE_MS;
     this.#failures = stable ? 1 : this.#failures + 1;
-    // A new token is used at once only if the old one worked for a while.
-    if (end.action === "token" && !stable) end = { ...end, action: "retry" };
+    // After a short connection even a refused token leads to a pause before the next attempt.
+    if (reaction.action === "token" && !stable) reaction = { ...reaction, action: "retry" };
     this.#dropLink();
-    this.#error = end.error;
+    this.#error = reaction.error;
     // The attempt under way continues as the next attempt, unless the old link was closed for good.
-    if (this.#phase === "moving" && end.action !== "stop") this.#transition("lost");
-    else this.#handleClose(end, drainTimeLeft);
+    if (this.#phase === "moving" && reaction.action !== "stop") this.#transition("lost");
+    else this.#handleClose(reaction, drainTimeLeft);
     this.#listener.down();
   }
 
-  /** Reconnects, or stops, as the close demands. `exactDelay`: the delay that the node gave, without jitter. */
+  /**
+   * Plans the next attempt, or stops. `exactDelay` is the rest of the delay that a draining node
+   * gave; it replaces the random pause.
+   */
   #handleClose({ action, error }: CloseReaction, exactDelay?: number): void {
     const { timers, random } = this.#env;
     this.#error = error;

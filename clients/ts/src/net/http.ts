@@ -7,7 +7,10 @@ import type { Tokens } from "./tokens.js";
 
 /** The time limit of a request, in milliseconds; the slowest answer of the server takes 8 s. */
 const TIMEOUT_MS = 12_000;
-/** Attempts of a request that may be repeated, and the longest pause that the kit waits, in milliseconds. */
+/**
+ * How often a repeatable request is tried, and the longest pause between tries, in milliseconds. The request fails
+ * if the server asks for a longer pause.
+ */
 const MAX_TRIES = 4;
 const MAX_PAUSE_MS = 10_000;
 
@@ -60,7 +63,7 @@ export async function callHttp<T>(
     try {
       read = text ? JSON.parse(text) : undefined;
     } catch (thrown) {
-      // The body is a proxy's page. For a refusal the status suffices.
+      // The body is not JSON, for example the page of a proxy. For an error the status suffices.
       if (ok) throw asError(thrown, "protocol");
     }
     if (ok) return read as T;
@@ -83,7 +86,7 @@ export async function callHttp<T>(
   }
 }
 
-/** The HTTP interface. It repeats every method but POST when the network or the server fails. */
+/** Sends requests to the HTTP interface. If the network or the server fails, it repeats every method but POST. */
 export class Http {
   readonly #env: Env;
   readonly #tokens: Tokens;
@@ -126,7 +129,7 @@ export class Http {
           refused = token;
           continue;
         }
-        // An earlier attempt whose answer was lost has deleted it.
+        // An earlier try has deleted the object, but its answer was lost.
         if (method === "DELETE" && tries > 1 && code === "not_found") return undefined as T;
         const wait = backoff(tries, env.random, retryAfterMs);
         const temporary =
@@ -138,7 +141,10 @@ export class Http {
   }
 }
 
-/** Makes a query string with its question mark from the given values; "" when there are none. */
+/**
+ * Makes a query string with its question mark from the values that are not undefined
+ * or "". Returns "" when there are none.
+ */
 export function query(parts: { [name: string]: string | number | undefined }): string {
   const given = Object.entries(parts).filter(([, value]) => value !== undefined && value !== "");
   const text = given.map(([name, value]) => `${name}=${encodeURIComponent(value as string)}`).join("&");

@@ -11,9 +11,9 @@ export interface Link {
 
 /** Receives the frames and the end of a link. */
 export interface LinkHost {
-  /** A frame was received; `undefined` when it was not readable. */
+  /** A frame was received; `undefined` for an invalid frame. */
   frame(frame: ServerFrame | undefined): void;
-  /** The link is closed. `serverError`: the error that the server sent before. */
+  /** The link is closed. `serverError` is the error that the server sent directly before, if any. */
   closed(code: number, reason: string, serverError?: TidingsError): void;
   /** An answer of a poll reports whether a WebSocket may work. */
   hint(worthTrying: boolean): void;

@@ -23,31 +23,31 @@ interface PollAnswer {
 
 type Cursors = ReadonlyMap<string, Cursor | null>;
 
-/** How long a poll for events and a poll for answers may wait at the server, in milliseconds. */
+/** How long the server may hold a poll for events and a poll with commands, in milliseconds. */
 const EVENT_POLL_MS = 20_000;
 const COMMAND_POLL_MS = 5_000;
 /** Additional time for the network, in milliseconds. */
 const NETWORK_GRACE_MS = 5_000;
-/** Commands per poll, and their bytes. The server accepts 256 KiB for the whole request. */
+/** The most commands in one poll, and their most bytes. The server accepts 256 KiB for the whole request. */
 const MAX_COMMANDS = 100;
 const MAX_COMMAND_BYTES = 200 * 1_024;
-/** Concurrent polls with commands. The server allows 32 polls per user. */
+/** The most concurrent polls with commands. The server allows 32 polls per user. */
 const MAX_COMMAND_POLLS = 4;
 /** The required fields of an answer. */
 const ANSWER_SHAPE = "events:a cursors:o answers:a failed:a rooms_version user server_time limits:o";
-/** The close codes that correspond to refused polls. */
+/** The WebSocket close code for each HTTP status of a refused poll. */
 const CLOSE_CODES: { readonly [status: number]: number } = { 400: 1007, 401: 4401, 403: 4403, 413: 1009 };
 
 /**
- * Commands of one lane go in consecutive polls. Each send has its own lane, because the outbox keeps their
- * order.
+ * The lane of a command. While a poll with commands of a lane runs, later commands of the lane wait, so that their
+ * order stays. Each `message:send` has its own lane, because the outbox keeps the order of messages.
  */
 const lane = (frame: ClientFrame): string =>
   frame.type === "message:send" ? frame.client_id : ((frame as { room?: string }).room ?? "");
 
 /**
- * A link that polls. One poll waits for events; commands go in separate polls, so that they need not wait for
- * it. The cursors advance only with a complete answer, so that a lost answer loses no events.
+ * A link that polls. One poll waits for events; commands go in separate polls, so that they do not wait for events. The
+ * cursors advance only with a complete answer, so that a lost answer loses no events.
  */
 export class PollLink implements Link {
   readonly kind = "poll";
@@ -75,7 +75,7 @@ export class PollLink implements Link {
 
   send(frame: ClientFrame): void {
     if (frame.type === "room:join" || frame.type === "room:leave") {
-      // `mine` needs the list of rooms, which a poll does not have, so it joins no room.
+      // A poll must name its rooms, so a join of `mine` joins no room.
       const named = frame.room ? [frame.room] : (frame.rooms ?? []);
       const rooms = typeof named === "string" ? [] : named;
       const join = frame.type === "room:join";
@@ -93,7 +93,7 @@ export class PollLink implements Link {
         if (join)
           this.#deliver({ type: "room:joined", ref, rooms: rooms.map((room) => ({ room })), failed: [] });
         else this.#deliver({ type: "room:left", ref, rooms });
-        // The next poll names the new rooms and returns as soon as they have caught up.
+        // The running poll does not name the new rooms. The next poll does, and returns at once.
         this.#answerAtOnce = true;
         this.#eventPoll?.abort();
       });
@@ -120,7 +120,7 @@ export class PollLink implements Link {
       const timeout = this.#answerAtOnce ? 0 : EVENT_POLL_MS;
       this.#answerAtOnce = false;
       const controller = new AbortController();
-      // The first poll is not aborted by joins, because its answer is the welcome.
+      // Joins do not abort the first poll, because its answer becomes the `connected` frame.
       if (rooms_version !== undefined) this.#eventPoll = controller;
       const body = { cursors: Object.fromEntries(requestCursors), rooms_version };
       const answer = await this.#post(controller, timeout, body);
@@ -136,7 +136,8 @@ export class PollLink implements Link {
   }
 
   #applyAnswer({ failed, events, cursors, websocket }: PollAnswer, requestCursors: Cursors): void {
-    // A room that was rejoined meanwhile continues from the cursor of the new join.
+    // False for a room that was joined again or left during the poll. This answer must
+    // not move the cursor of the new join.
     const same = (room: string) => this.#cursors.get(room) === requestCursors.get(room);
     const left = new Set<string>();
     const leave = (room: string) => {
@@ -148,9 +149,10 @@ export class PollLink implements Link {
     if (refused.length) this.#deliver({ type: "room:joined", rooms: [], failed: refused });
     for (const event of events) {
       const frame = asFrame(event);
-      // Events of a room that was joined again during this poll come with that replay. Now they would be out of order.
+      // Skips events of a room that was joined again during this poll. The replay after
+      // the new join brings them in order.
       if (frame && isEvent(frame) && !same(frame.room)) continue;
-      // The log fills the gap and rejoins with its own cursor.
+      // Polls omit the room until its log has filled the gap and joined again with its own cursor.
       if (frame?.type === "room:gap") leave(frame.room);
       this.#deliver(event);
     }
@@ -171,7 +173,7 @@ export class PollLink implements Link {
     this.#queue = this.#queue.filter((frame) => {
       if (full || this.#busyLanes.has(lane(frame))) return true;
       bytes += jsonBytes(frame);
-      // Once a command does not fit, later ones wait too, so that the order stays.
+      // Once a command does not fit, all later commands wait too, so that the order stays.
       full = commands.length > 0 && (commands.length >= this.#maxCommands || bytes > MAX_COMMAND_BYTES);
       if (!full) commands.push(frame);
       return full;
@@ -182,7 +184,7 @@ export class PollLink implements Link {
     this.#sending++;
     const refused = (status: number | undefined) => {
       if (status !== 413 && status !== 429) return false;
-      // A proxy may accept less than the server does.
+      // The limit may be that of a proxy, so the next polls carry at most half as many commands.
       if (status === 413) this.#maxCommands = Math.max(1, commands.length >> 1);
       if (status === 429 || commands.length > 1) this.#queue.unshift(...commands);
       else this.#deliver({ type: "error", ref: commands[0]?.ref, code: "too_large" });
@@ -197,8 +199,8 @@ export class PollLink implements Link {
   }
 
   /**
-   * Sends one poll. Returns undefined when the poll was aborted or rate limited, or when `handled` accepted the
-   * refusal; any other refusal closes the link.
+   * Sends one poll. Returns undefined if the poll was aborted or has failed. A failure closes the link, unless
+   * `handled` returns true for its status.
    */
   async #post(
     controller: AbortController,
@@ -214,7 +216,7 @@ export class PollLink implements Link {
       const error = asError(thrown);
       const { code, status, retryAfterMs, message } = error;
       if (this.#closed || code === "closed") return undefined;
-      // Too many polls delay only this poll; the joined rooms stay.
+      // A rate limit delays only this poll; the link stays open and keeps its rooms.
       if (status === 429) await pause(this.#env.timers, retryAfterMs ?? 1_000).done;
       if (!handled(status)) {
         this.close();
@@ -227,8 +229,8 @@ export class PollLink implements Link {
   }
 
   /**
-   * Polls get no warning before a token expires. A poll that is refused for it is repeated once with a new
-   * token.
+   * The server does not warn polls before a token expires. A poll whose token is
+   * refused is repeated once with a new token.
    */
   async #call(signal: AbortSignal, timeout_ms: number, body: object, refused?: string): Promise<PollAnswer> {
     const env = this.#env;
@@ -242,10 +244,10 @@ export class PollLink implements Link {
         signal,
       });
     } catch (thrown) {
-      // A token that is refused before the welcome is replaced by the connection.
+      // Until the first answer, the connection itself retries with a new token.
       const again = this.#roomsVersion !== undefined && refused === undefined && !this.#closed;
       if (!again || asError(thrown).status !== 401) throw thrown;
-      // The new token may belong to another user. An empty poll finds out before anything is sent or delivered.
+      // The new token may belong to another user. An empty poll checks this before anything is sent or delivered.
       const { user } = assertShape(await this.#call(signal, 0, {}, token), ANSWER_SHAPE);
       if (user !== this.#user) throw thrown;
       return this.#call(signal, timeout_ms, body, token);

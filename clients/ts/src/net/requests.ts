@@ -16,7 +16,10 @@ export class Requests {
     this.#timers = timers;
   }
 
-  /** Creates a ref, sends with it, and waits for the answer. Rejects with the error of `send`. */
+  /**
+   * Calls `send` with a new ref and waits for the answer. Rejects with TidingsError: the error of `send` or of the
+   * server, `timeout` after 5 s, or `disconnected`.
+   */
   async send(send: (ref: string) => void): Promise<ServerFrame> {
     const ref = (++this.#count).toString(36);
     const answered = () =>

@@ -3,18 +3,18 @@ import { Timer } from "../timers.js";
 import type { Tokens } from "./tokens.js";
 
 /**
- * How long before its expiry a token is renewed, in milliseconds. A short-lived token is renewed at half of
- * its time.
+ * How long before its expiry a token is renewed, in milliseconds. A token that expires sooner than twice this time is
+ * renewed after half of the remaining time.
  */
 const RENEW_BEFORE_MS = 30_000;
-/** The pause after a failed renewal. */
+/** The pause after a failed renewal, in milliseconds. */
 const RETRY_MS = 10_000;
-/** The longest possible timer. A later expiry is renewed after this time. */
+/** The longest time that a timer supports, in milliseconds. A token that expires later is renewed after this time. */
 const MAX_TIMER_MS = 0x7fffffff;
 
 /**
- * Renews the token before the connection expires. It compares only times of the server, because clocks may
- * differ.
+ * Renews the token before the connection expires. It corrects the time of the device by the time of the
+ * server, because the two clocks may differ.
  */
 export class TokenRenewal {
   readonly #env: Env;
@@ -30,7 +30,10 @@ export class TokenRenewal {
     this.#timer = new Timer(env.timers);
   }
 
-  /** The connection expires at `expiresAt`. `serverTime` is given at the beginning of the connection. */
+  /**
+   * Plans the renewal for a connection that expires at `expiresAt`. `serverTime` is given
+   * only at the start of the connection.
+   */
   start(expiresAt: string, serverTime?: string): void {
     const now = this.#env.timers.now();
     if (serverTime) this.#skew = Date.parse(serverTime) - now;
@@ -48,8 +51,8 @@ export class TokenRenewal {
   }
 
   async #renew(): Promise<void> {
-    // Plans the retry first; the answer to a successful renewal sets the next time. Until then the old token
-    // is valid.
+    // Plans a retry in case this renewal fails. After a success, the `auth:ok` answer calls
+    // `start`, which replaces that plan.
     this.#renewIn(RETRY_MS);
     try {
       const token = await this.#tokens.renew();

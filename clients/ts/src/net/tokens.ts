@@ -9,7 +9,9 @@ export class Tokens {
     this.#fetchToken = fetchToken;
   }
 
-  /** Returns the current token, or a new one when there is none or when it is the `refused` one. */
+  /**
+   * Returns the current token. Asks for a new one when there is none or when the server has `refused` the current one.
+   */
   async get(refused?: string): Promise<string> {
     return this.#current === undefined || this.#current === refused ? this.renew() : this.#current;
   }

@@ -5,7 +5,7 @@ import { callHttp } from "./http.js";
 /** Failed handshakes in a row before the kit switches to polls, and failed polls before it switches back. */
 const MAX_FAILED_HANDSHAKES = 3;
 const MAX_FAILED_POLLS = 3;
-/** Pauses before attempts to return to a WebSocket, in milliseconds. Each pause doubles. */
+/** The first and the longest pause before an attempt to return to a WebSocket, in milliseconds. Each pause doubles. */
 const UPGRADE_MS = 5_000;
 const MAX_UPGRADE_MS = 300_000;
 const PROBE_TIMEOUT_MS = 5_000;
@@ -14,15 +14,17 @@ const PROBE_TIMEOUT_MS = 5_000;
 export interface TransportHost {
   /** Whether the next attempt uses polls. */
   polling: boolean;
-  /** The transport is decided, so the current pause ends. */
+  /** Ends the current pause, because the transport of the next attempt is now known. */
   decided(): void;
-  /** The node asks the client to wait that many milliseconds before the next attempt. */
+  /** The node asks the client to wait `ms` milliseconds before the next attempt. */
   retryAfter(ms: number): void;
-  /** A WebSocket may work now. */
+  /** Tries to replace polls by a WebSocket, which may work now. */
   upgrade(): void;
 }
 
-/** Chooses between WebSocket and polls where the app leaves it open. It is loaded together with the polls. */
+/**
+ * Chooses between WebSocket and polls when the app's `transport` is `auto`. The kit loads it together with the polls.
+ */
 export class Transport {
   readonly #env: Env;
   readonly #host: TransportHost;
@@ -44,7 +46,7 @@ export class Transport {
     if (!this.#host.polling) this.#pause = UPGRADE_MS;
   }
 
-  /** An attempt failed before the welcome. `origin` is the gateway of the attempt. */
+  /** An attempt failed before the `connected` frame. `origin` is the gateway of the attempt. */
   failed(kind: "websocket" | "poll", code: number, origin: string): void {
     if (kind === "poll") {
       if (++this.#failedPolls % MAX_FAILED_POLLS === 0) this.#host.polling = false;
@@ -68,7 +70,7 @@ export class Transport {
     this.#failedHandshakes = this.#failedPolls = 0;
   }
 
-  /** Browsers hide the reason of a failed handshake, so the kit asks the gateway. */
+  /** Browsers hide the reason of a failed handshake, so the kit asks the gateway over HTTP. */
   async #probeGateway(origin: string): Promise<void> {
     const generation = this.#generation;
     try {
@@ -77,10 +79,11 @@ export class Transport {
         `${origin}/v1/transport`,
         { ms: PROBE_TIMEOUT_MS },
       );
-      // The answer belongs to an earlier attempt.
+      // Ignores the answer if a link was opened or the client was stopped meanwhile.
       if (generation !== this.#generation) return;
       if (answer.retry_after_ms) this.#host.retryAfter(answer.retry_after_ms);
-      // A handshake counts as blocked only when the gateway is reachable over HTTP.
+      // The gateway is reachable over HTTP, so the failed handshake counts. Polls start after three of them, or at once
+      // if the gateway says that WebSockets do not work.
       if (
         this.#host.polling ||
         (answer.websocket !== false && ++this.#failedHandshakes < MAX_FAILED_HANDSHAKES)
@@ -89,7 +92,7 @@ export class Transport {
       this.#host.polling = true;
       this.#host.decided();
     } catch {
-      // The network is down, which says nothing about WebSockets.
+      // The gateway is not reachable, which says nothing about WebSockets.
     }
   }
 }

@@ -21,14 +21,14 @@ export class WebSocketLink implements Link {
       serverError = frame?.type === "error" && !frame.ref ? errorFrom(frame, frame.code) : undefined;
       host.frame(frame);
     };
-    // `ws` throws without a handler. The close has all details.
+    // The package `ws` throws when there is no handler. The close event has all details.
     socket.onerror = () => {};
     socket.onclose = ({ code, reason }: { code?: number; reason?: string }) =>
       host.closed(code ?? 1006, reason ?? "", serverError);
   }
 
   send(frame: ClientFrame): void {
-    // A closing socket accepts no frames; its close follows.
+    // A closing socket accepts no frames; its close event follows.
     if (this.#socket.readyState === 1) this.#socket.send(JSON.stringify(frame));
   }
 

@@ -6,8 +6,8 @@ export interface EntryStore {
   /** Whether another tab may have sent an entry. */
   maybeSent(clientId: string): boolean;
   /**
-   * Reports the last user of this storage, adopts entries that other tabs left, and keeps looking for more
-   * until `stop`.
+   * Reports the last user of this storage and adopts entries that other tabs left. Looks
+   * for more such entries until `stop`.
    */
   start(onLastUser: (user: string | undefined) => void): void;
   /** Releases all entries, so that other tabs can adopt them. */
@@ -18,7 +18,7 @@ export interface EntryStore {
   remove(clientId: string): void;
   /** Releases an entry without deleting it, because it belongs to another user. */
   release(entry: Entry): void;
-  /** Stores the id of the user who writes here. */
+  /** Stores the id of the current user. The next `start` reports it as the last user. */
   saveUser(user: string): void;
 }
 

@@ -10,21 +10,21 @@ export interface Acceptance {
   readonly at: number;
 }
 
-/** A message in the outbox, as the kit works with it. The storage keeps its fields under these names. */
+/** A message in the outbox, in the kit's internal form. Stored entries have the same field names. */
 export interface Entry {
   readonly clientId: string;
   readonly room: string;
   readonly content: string;
   readonly options: SendOptions;
-  /** When the user wrote it, in milliseconds since 1970. */
+  /** When the user wrote the message, in milliseconds since 1970. */
   readonly at: number;
   /** The id of the author; undefined until it is known. */
   user?: string | undefined;
-  /** How often it may have been sent. */
+  /** How often the message may have been sent. */
   tries: number;
   place?: Acceptance | undefined;
   error?: TidingsError | undefined;
-  /** Cached public object and cached row of the room; cleared by each change. */
+  /** The cached public object and the cached row of the room. Each change of the entry clears both. */
   view?: OutboxEntry | undefined;
   row?: Message | undefined;
 }

@@ -10,7 +10,9 @@ import { type Entry, sendFrame, toOutboxEntry } from "./entry.js";
 import type { EntryStore } from "./entry-store.js";
 import { sendUntilAnswered } from "./send-until-answered.js";
 
-/** On a new connection, accepted messages wait this long for a possible new epoch, in milliseconds. */
+/**
+ * After a connect, accepted messages are not sent again for this time, in milliseconds, because a new epoch may begin.
+ */
 const EPOCH_WAIT_MS = 1_500;
 
 /** Receives the changes of the outbox. */
@@ -37,7 +39,7 @@ export class OutboxImpl implements Outbox {
   readonly #env: Env;
   readonly #connection: Connection;
   readonly #uuid: () => string;
-  /** Undefined when the outbox lives only in memory. */
+  /** Undefined when the outbox is only in memory. */
   readonly #entryStore: EntryStore | undefined;
   readonly #tasks = new Map<Entry, Task>();
   readonly #list = derived<readonly OutboxEntry[]>(() => this.#entries.map(toOutboxEntry));
@@ -59,12 +61,12 @@ export class OutboxImpl implements Outbox {
     this.#entryStore = env.storage?.open(env, uuid(), (entry) => this.#adopt(entry));
   }
 
-  /** Adopts the entries that were left earlier. */
+  /** Adopts the user's entries that earlier clients or other tabs left. */
   start(): void {
     this.#otherUsersEntries = this.#otherUsersEntries.filter((entry) => !this.#adopt(entry));
     this.#entryStore?.start((user) => {
       this.#lastUser ??= user;
-      // Entries without an author belong to that user, unless another user connects.
+      // Entries without an author are stored for the last user, until the current user is known.
       for (const entry of this.#entries) if (entry.user === undefined) void this.#persist(entry);
     });
   }
@@ -76,7 +78,7 @@ export class OutboxImpl implements Outbox {
     this.#entryStore?.stop();
   }
 
-  /** The user id is known now. */
+  /** The client is connected as `user`. */
   up(user: string): void {
     if (this.#user !== user) {
       this.#user = this.#lastUser = user;
@@ -86,7 +88,7 @@ export class OutboxImpl implements Outbox {
           entry.user = user;
           void this.#persist(entry);
         } else if (entry.user !== user) {
-          // Entries of another user stay in the storage until that user returns.
+          // Entries of another user wait in the storage, or in memory, until that user returns.
           if (this.#entryStore) this.#entryStore.release(entry);
           else this.#otherUsersEntries.push(entry);
           this.#drop(entry);
@@ -94,7 +96,8 @@ export class OutboxImpl implements Outbox {
       }
       this.start();
     }
-    // A server with a new epoch announces it soon; then accepted messages are sent again, in order.
+    // The server soon announces a new epoch if there is one. Accepted messages wait for this, so
+    // that they are sent again in order.
     for (const entry of this.#entries) if (entry.place) this.#stopTask(entry);
     this.#epochTimer.set(EPOCH_WAIT_MS, () => this.#startTasks());
     this.#startTasks();
@@ -120,7 +123,7 @@ export class OutboxImpl implements Outbox {
     return entry;
   }
 
-  /** The entries of a room that wait or have failed, in order. */
+  /** All entries of a room, in the order in which they were added. */
   of(room: string): Entry[] {
     return this.#entries.filter((entry) => entry.room === room);
   }
@@ -160,7 +163,7 @@ export class OutboxImpl implements Outbox {
     if (entry) this.#delete(entry);
   }
 
-  /** An answer arrived, possibly after its request timed out. */
+  /** Handles an `ack`, which may arrive after its request timed out. */
   acked(ack: AckFrame): void {
     const entry = this.#entryOf(ack);
     if (!entry) return;
@@ -168,7 +171,7 @@ export class OutboxImpl implements Outbox {
     if (ack.stage === "stored") this.#delete(entry);
   }
 
-  /** A void decides the fate of an accepted message: stored elsewhere, or rejected. */
+  /** A void settles an accepted message: it is a duplicate of a stored message, or it was rejected. */
   voided(event: MessageVoid): void {
     const entry = this.#entryOf(event);
     if (!entry) return;
@@ -176,12 +179,16 @@ export class OutboxImpl implements Outbox {
     else if (event.reason === "rejected") this.#fail(entry, rejectedError(entry.room));
   }
 
-  /** A new epoch began. Accepted messages above `after` may be lost unless they are stored. */
+  /**
+   * Sends accepted messages above `after` again, because a new epoch began and
+   * messages that are not stored may be lost.
+   */
   resend(room: string, after: number): void {
     for (const entry of this.of(room)) {
       if (!entry.place || entry.place.seq <= after || entry.error) continue;
       entry.place = undefined;
-      // Stops the task, so that the entries are sent in order and not each at its own retry.
+      // A running task would send its entry at its own next retry. After the stop,
+      // `#startTasks` sends the entries in order.
       this.#stopTask(entry);
       this.#changed(entry);
     }
@@ -191,7 +198,7 @@ export class OutboxImpl implements Outbox {
     return this.#entries.find((entry) => entry.clientId === clientId);
   }
 
-  /** The entry that an event or an answer belongs to. */
+  /** The entry of the message that an event or an answer names. */
   #entryOf({ room, client_id }: MessageRef): Entry | undefined {
     return this.of(room).find((entry) => entry.clientId === client_id);
   }
@@ -204,8 +211,8 @@ export class OutboxImpl implements Outbox {
   }
 
   /**
-   * Starts the entries that may be sent: per room the first that is not accepted, and all that only wait for
-   * `stored`.
+   * Starts the entries that may be sent: in each room the first entry that is not accepted,
+   * and all accepted entries before it.
    */
   #startTasks(): void {
     if (this.#user === undefined) return;
@@ -243,8 +250,8 @@ export class OutboxImpl implements Outbox {
     } catch (thrown) {
       const error = asError(thrown);
       if (alive()) {
-        // An accepted entry cannot fail: the refusal concerns the repeated send, unless it says that the
-        // write was rejected.
+        // An accepted entry is in the log, so a refusal of its repeated send does not matter. Only `rejected`
+        // means that it could not be stored.
         if (entry.place && error.reason !== "rejected") this.#delete(entry);
         else this.#fail(entry, error);
       }

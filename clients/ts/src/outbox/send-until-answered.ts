@@ -4,10 +4,13 @@ import type { ClientFrame, ServerFrame } from "../protocol/frames.js";
 import { type Pause, pause } from "../timers.js";
 import type { Timers } from "../types.js";
 
-/** Pauses before an unanswered command is sent again, in milliseconds. After the last one it fails. */
+/**
+ * The pauses before a command that timed out or got `internal` is sent again, in
+ * milliseconds. The next failure is final.
+ */
 const RETRY_PAUSES_MS = [1_000, 2_000, 4_000];
 const MAX_PAUSE_MS = 30_000;
-/** The pause after a temporary refusal without a delay. */
+/** The pause after a temporary refusal without a delay, in milliseconds. */
 const DEFAULT_PAUSE_MS = 1_000;
 
 /** What a repeated command needs. */
@@ -16,13 +19,13 @@ export interface RepeatContext {
   readonly env: { readonly timers: Timers };
 }
 
-/** The observer of a repeated command. */
+/** The hooks of a repeated command. */
 export interface RepeatObserver {
   /** Returns false once nobody waits for the answer. */
   alive?(): boolean;
-  /** Returns true once the command is known to be accepted; then it cannot fail. */
+  /** Returns true once the command is known to be accepted. A missing answer then never makes it fail. */
   accepted?(): boolean;
-  /** A pause begins; it may be ended early. */
+  /** A pause begins; `pause.end()` ends it early. */
   paused?(pause: Pause): void;
 }
 
@@ -49,7 +52,8 @@ export async function sendUntilAnswered(
     } catch (thrown) {
       const error = asError(thrown);
       if (error.code === "disconnected" || error.code === "closed") {
-        // The connection ended before the answer. Failures of the outbox count only within one connection.
+        // The connection ended before the answer. For the outbox, the only caller with `accepted`, this
+        // resets the count of failures.
         if (observer.accepted) failures = 0;
         continue;
       }

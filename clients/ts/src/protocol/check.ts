@@ -72,7 +72,7 @@ export const SHAPES = {
   page: "messages:a head:c",
 } as const;
 
-/** Whether a value has the fields of a form. */
+/** Whether a value is an object with the required fields of a shape. */
 export function hasShape(value: unknown, shape: string): boolean {
   if (typeof value !== "object" || !value) return false;
   return [...shape.matchAll(/(\w+)(\??):?(\w?)/g)].every(([, name = "", optional, kind = ""]) => {
@@ -81,13 +81,13 @@ export function hasShape(value: unknown, shape: string): boolean {
   });
 }
 
-/** Returns the value if it has the form. Throws TidingsError `protocol` otherwise. */
+/** Returns the value if it has the shape. Throws TidingsError `protocol` for any other value. */
 export function assertShape<T>(value: T, shape: string): T {
   if (!hasShape(value, shape)) throw new TidingsError("protocol");
   return value;
 }
 
-/** Returns the elements of a list that have the form; an empty list for any other value. */
+/** Returns the elements of a list that have the shape. Returns an empty list when `list` is no list. */
 export function filterShape<T>(list: unknown, shape: string): T[] {
   return Array.isArray(list) ? (list.filter((value) => hasShape(value, shape)) as T[]) : [];
 }
@@ -104,7 +104,7 @@ export function asFrame(value: unknown): ServerFrame | undefined {
 export const isEvent = (frame: ServerFrame): frame is LogEvent =>
   !!FRAME_SHAPES[frame.type]?.startsWith(POSITIONED) && frame.type !== "ack";
 
-/** Parses the text of a frame. */
+/** Parses the text of a frame. Returns undefined when it is no valid frame. */
 export function parseFrame(text: unknown): ServerFrame | undefined {
   try {
     return asFrame(JSON.parse(String(text)));

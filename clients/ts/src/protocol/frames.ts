@@ -10,7 +10,7 @@ import type {
   WireCode,
 } from "./objects.js";
 
-/** A room in the answer to a join. `online` is present only when the room was joined alone. */
+/** A room in the answer to a join. `online` is present only when the join named this room alone. */
 export interface JoinedRoom {
   readonly room: string;
   readonly kind: string;
@@ -100,7 +100,7 @@ export interface AckFrame {
   readonly client_id: string;
 }
 
-/** A refusal. */
+/** A refusal. With a `ref` it is the answer to that command. */
 export interface ErrorFrame {
   readonly type: "error";
   readonly ref?: string;
@@ -137,7 +137,7 @@ export type ChangeEvent = Targeted &
     | { readonly type: "reaction:added" | "reaction:removed"; readonly emoji: string }
   );
 
-/** The event at `target` does not count. */
+/** The event at `target` is void: a duplicate or rejected. Clients must drop it. */
 export interface MessageVoid extends Positioned {
   readonly type: "message:void";
   readonly target: number;
@@ -163,7 +163,7 @@ export interface RoomUpdated extends Positioned {
   readonly by: string;
 }
 
-/** The position of a void, read over HTTP. */
+/** Stands for a void event in an answer of `GET /rooms/{room}/events`. */
 export interface VoidEvent extends Positioned {
   readonly type: "void";
 }

@@ -1,6 +1,6 @@
-/** The objects inside frames and HTTP answers, with the names of the wire. */
+/** The objects inside frames and HTTP answers, with the field names of the protocol. */
 
-/** A position in the log of a room: the `seq` within one `epoch` of the server's memory. */
+/** A position in the log of a room. `epoch` stands for one lifetime of the data in Redis; treat it as opaque. */
 export interface Cursor {
   readonly epoch: string;
   readonly seq: number;
@@ -125,7 +125,7 @@ export interface SearchPage {
   readonly next: string | null;
 }
 
-/** The error codes of the wire. */
+/** The error codes that the server sends. */
 export type WireCode =
   | "bad_request"
   | "unauthorized"

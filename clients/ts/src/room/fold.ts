@@ -1,16 +1,16 @@
 import type { ChangeEvent, LogEvent } from "../protocol/frames.js";
 import type { Message, Reaction } from "../types.js";
 
-/** How many users of a reaction are named. */
+/** The most users that a reaction names; its `count` includes all users. */
 const MAX_NAMED_USERS = 20;
 
-/** Whether an event changes a message. */
+/** Whether an event changes an existing message. */
 export const isChange = (event: LogEvent): event is ChangeEvent =>
   /^(message:(edit|delet)ed|reaction:.+)$/.test(event.type);
 
 /**
- * Applies a change to a message. Returns the same object when nothing changes, and undefined when the held
- * message does not suffice and must be read again.
+ * Applies a change to a message. Returns the same object when nothing changes, and undefined when `message` lacks the
+ * data for the change. The caller must then read the message again.
  */
 export function fold(message: Message, event: ChangeEvent, me: string | undefined): Message | undefined {
   const lastSeq = event.seq;
@@ -48,7 +48,10 @@ export function fold(message: Message, event: ChangeEvent, me: string | undefine
   }
 }
 
-/** Adds or removes a reaction. Returns undefined when the held reactions do not suffice. */
+/**
+ * Adds or removes the reaction of the user `by`. Returns undefined when `reactions`
+ * does not tell whether `by` has reacted.
+ */
 export function applyReaction(
   reactions: readonly Reaction[],
   emoji: string,
@@ -60,7 +63,7 @@ export function applyReaction(
   const mine = by === me;
   if (!old) return added ? [...reactions, { emoji, count: 1, mine, users: [by] }] : reactions;
   const named = old.users.includes(by);
-  // `mine` is always known; of the other users only the first 20 are.
+  // The server always reports whether the current user has reacted, but it names only the first 20 users.
   if (!named && !mine && old.count > old.users.length) return undefined;
   const exists = named || (mine && old.mine);
   if (exists === added) return reactions;

@@ -8,34 +8,37 @@ import type { RoomImpl } from "./room.js";
 import { Summary } from "./summary.js";
 import { Watermark } from "./watermark.js";
 
-/** Several moves of a mark within this time are sent as one, in milliseconds. */
+/** Moves of the read mark, or of the delivered mark, within these times are sent as one, in milliseconds. */
 const READ_DELAY_MS = 250;
 const DELIVERED_DELAY_MS = 600;
 const MAX_SPREAD_MS = 5_000;
 /**
- * Attempts to read a summary that is recent enough, and the first pause between them, in milliseconds. It
- * doubles.
+ * How often a summary is read until it is recent enough, and the first pause between the
+ * reads, in milliseconds. Each pause doubles.
  */
 const MAX_TRIES = 8;
 const PAUSE_MS = 500;
 
-/** Whether an error means that the user is not a member, in contrast to a passing failure. */
+/** Whether an error code means that the user is not a member of the room. */
 export const isRemoval = ({ code }: { readonly code: string }) =>
   code === "not_found" || code === "forbidden";
 
-/** The list entry of a room and the user's own marks. Events keep them current; where they cannot, HTTP is read. */
+/**
+ * The list entry of a room and the user's own marks. Events keep both current. When events do not
+ * suffice, the kit reads the room over HTTP.
+ */
 export class Listing {
-  /** Counts the removals of all rooms, to detect answers that were requested before a removal. */
+  /** Counts the removals of the user from any room. An answer that was requested before a removal is out of date. */
   static removals = 0;
   summary!: Summary;
   readonly #room: RoomImpl;
   readonly #read: Watermark;
   readonly #delivered: Watermark;
   #removedAt = 0;
-  /** The members of the direct room are being read, or have been read. */
+  /** Whether the members of the direct room are being read or have been read. */
   #findingPeer = false;
   #refreshing: number | undefined;
-  /** The running read may return an answer that is too old. */
+  /** Whether the running read may return an answer that is too old. */
   #stale = false;
   /** Changes when another user connects; answers of an earlier generation are dropped. */
   #userGeneration = 0;
@@ -80,18 +83,18 @@ export class Listing {
     this.#delivered.reset();
   }
 
-  /** Marks all messages up to here as read. */
+  /** Marks all messages up to `seq` as read. */
   markRead(seq: number): void {
     this.#read.move(seq);
     this.#readTo(seq);
   }
 
-  /** A message was delivered to this device. */
+  /** Moves the delivered mark, because this device has received the message at `seq`. */
   delivered(seq: number): void {
     this.#delivered.move(seq);
   }
 
-  /** The server has the mark of the user here, whichever device moved it. */
+  /** Applies a mark of the current user that the server has stored. Another device may have moved it. */
   applyMark(type: string, seq: number): void {
     if (type === "receipt:read") {
       this.#read.confirm(seq);
@@ -107,7 +110,7 @@ export class Listing {
   }
 
   /**
-   * Applies a room that was read over HTTP. Returns false when the answer is out of date.
+   * Applies a room that was read over HTTP. Returns false for an answer that was requested before the user was removed.
    * @param removalsBefore the value of `removals` before the request
    */
   applyRoom(object: MyRoomObject, removalsBefore: number): boolean {
@@ -119,10 +122,11 @@ export class Listing {
     }
     room.error = undefined;
     const complete = this.summary.read(object);
-    // The unread count is wrong while the answer does not contain the read mark that the server has confirmed.
+    // An answer with an older read mark than the server has confirmed has a wrong unread count.
     if (!complete || (this.summary.stale && object.read_seq < this.#read.stored)) this.#rereadUnread();
     this.#read.confirm(object.read_seq);
-    // Earlier messages are delivered now. The random delay spreads the marks of many rooms.
+    // The answer contains the last message, so the message is now delivered. The random delay prevents
+    // a burst of marks from many rooms.
     const { unread, lastMessage } = this.summary.value ?? {};
     if (unread && lastMessage)
       this.#delivered.move(lastMessage.seq ?? 0, room.core.env.random() * MAX_SPREAD_MS);
@@ -132,7 +136,7 @@ export class Listing {
     return true;
   }
 
-  /** Reads the summary again, until it includes this position. */
+  /** Reads the summary again until its head is at least `upto`, at most `MAX_TRIES` times. */
   async refresh(upto: number): Promise<void> {
     const room = this.#room;
     const running = this.#refreshing;
@@ -165,7 +169,7 @@ export class Listing {
     }
   }
 
-  /** Determines the other user of a direct room. The caller updates the public state. */
+  /** Finds the other user of a direct room. The caller must then call `room.update()`. */
   findPeer(): void {
     const room = this.#room;
     const { summary } = this;
@@ -175,7 +179,7 @@ export class Listing {
     const last = lastMessage?.sender;
     if (last && last.id !== me) summary.peer(omitNullish({ user: last.id, name: last.name }));
     else if (!this.#findingPeer && (room.opened || !peer)) {
-      // Only the list of members names the other user.
+      // The last message is not from the other user, so only the list of members names that user.
       this.#findingPeer = true;
       room.detach(async () => {
         let other: Member | undefined;
@@ -201,12 +205,12 @@ export class Listing {
     this.#room.update();
   }
 
-  /** The server has the read mark: an unknown unread count can be read now. */
+  /** The server has confirmed the read mark, so an unknown unread count can be read now. */
   #readConfirmed(): void {
     if (this.summary.stale) this.#rereadUnread();
   }
 
-  /** Reads the summary again, also when a read is under way. */
+  /** Reads the summary again. A running read repeats, because its answer may be too old. */
   #rereadUnread(): void {
     this.#stale = true;
     void this.refresh(0);

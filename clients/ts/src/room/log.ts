@@ -8,20 +8,22 @@ import type { Cursor } from "../protocol/objects.js";
 import { pause, retryUntilDone } from "../timers.js";
 import type { Page, Timeline } from "./timeline.js";
 
-/** The largest gap that is filled event by event; after a larger one the room is loaded again. */
+/**
+ * The largest gap, in events, that is filled with the missing events. After a larger gap
+ * the newest messages are loaded again.
+ */
 const MAX_FILL_EVENTS = 200;
-/** Messages of the newest page, unless the window is smaller. */
+/** The number of messages in the newest page, unless the window is smaller. */
 const PAGE_SIZE = 50;
 
 /**
- * What the log does with frames (events and `room:caught_up`). `open`: it applies them. `filling`: it keeps
- * them until a gap is filled. `closed`: a page is read, and a join will follow it. `joining`: a join was sent.
- * `closed` and `joining` drop frames: before the answer to the join, a frame would move the cursor over
- * events that the page does not contain.
+ * What the log does with events and `room:caught_up`. `open`: it applies them. `filling`: it keeps them until the gap
+ * is filled. `closed` (the newest page is being read) and `joining` (the join after that page was sent): it drops them,
+ * because before the answer to the join a frame would move the cursor past events that the page does not contain.
  */
 type Intake = "open" | "filling" | "closed" | "joining";
 
-/** The room of a log. */
+/** What a log needs of its room. */
 export interface LogHost {
   readonly id: string;
   readonly timeline: Timeline;
@@ -31,14 +33,17 @@ export interface LogHost {
   read<T>(path: string): Promise<T>;
   apply(event: LogEvent): void;
   load(page: Page): void;
-  /** Drops the state above a position; it is read again from storage, up to `upto`. */
+  /**
+   * Drops messages and events above `seq`. Reads each earlier message that such an event changed
+   * again, with all events up to `upto`.
+   */
   dropAbove(seq: number, upto: number): void;
-  /** Reads the list entry again, up to this position at least. */
+  /** Reads the list entry again until its head is at least `upto`. */
   refresh(upto: number): void;
   /** A new epoch began: events above `after` may be lost. */
   epochChanged(after: number): void;
   joined(info: Partial<JoinedRoom>): void;
-  /** Resolves when every join of several rooms has been answered. */
+  /** Resolves when all joins that name several rooms have been answered. */
   readonly host: { readonly joins: Promise<void> };
   /** The phase may have changed. */
   update(): void;
@@ -56,16 +61,16 @@ export class Log {
   joined = false;
   readonly #core: Core;
   readonly #host: LogHost;
-  /** The epoch in the answer to a join. The cursor takes it with the next event. */
+  /** The epoch in the answer to the last join. The next event moves the cursor into this epoch. */
   #joinedEpoch: string | undefined;
   #intake: Intake = "open";
   /** The frames that arrived during the gap fill. */
   #buffer: (LogEvent | CaughtUp)[] = [];
-  /** The held messages must be loaded again. */
+  /** Whether the messages must be loaded again. */
   #stale = false;
   /** The position that the next load must reach. */
   #requiredSeq = 0;
-  /** The number of the current load, fill or join; an older one stops. */
+  /** The number of the current load, gap fill or join. A job with an older number stops. */
   #job = 0;
 
   constructor(core: Core, host: LogHost) {
@@ -73,14 +78,14 @@ export class Log {
     this.#host = host;
   }
 
-  /** Drops the position after an addition or a removal of the user. */
+  /** Stops following and replaces the cursor, because the user was added or removed, or another user connected. */
   reset(cursor?: Cursor): void {
     this.down();
     this.cursor = cursor;
     this.#stale = true;
   }
 
-  /** The connection is gone. */
+  /** Stops following the log, for example because the connection is gone. */
   down(): void {
     this.#job++;
     this.joined = false;
@@ -90,28 +95,28 @@ export class Log {
     this.#setPhase("off");
   }
 
-  /** Joins the room, after a load where one is necessary. */
+  /** Joins the room. If the messages are missing or out of date, loads the newest ones first. */
   follow(): void {
     if (this.phase === "loading") return;
     if (this.#host.opened && this.#mustLoad()) void this.#load();
     else void this.#join(++this.#job);
   }
 
-  /** A join of several rooms that includes this one was sent. */
+  /** A join of several rooms, including this room, is being sent. */
   joinPending(): void {
     this.#setPhase("catching-up");
   }
 
-  /** The room is joined; the missed events follow. */
+  /** Handles the answer to a join. The server sends the missed events after it. */
   onJoined(info: Partial<JoinedRoom>): void {
     this.joined = true;
-    // This answer may belong to an older join while a page is read; then the intake stays closed.
+    // While a page is read, this answer belongs to an older join, so the intake stays closed.
     if (this.#intake === "joining") this.#intake = "open";
     this.#joinedEpoch = info.head?.epoch;
     this.#host.joined(info);
   }
 
-  /** Handles an event, or the end of the missed events. */
+  /** Handles an event, or `room:caught_up`, which ends the missed events. */
   onFrame(frame: LogEvent | CaughtUp): void {
     if (this.#intake === "closed" || this.#intake === "joining") return;
     const caughtUp = frame.type === "room:caught_up";
@@ -139,7 +144,7 @@ export class Log {
       // The room holds no messages, so the gap is skipped and only the list entry is read again.
       this.cursor = head;
       this.#requiredSeq = 0;
-      // A running job must not continue.
+      // Stops a running load, gap fill or join.
       this.#job++;
       this.#intake = "open";
       this.#host.refresh(head.seq);
@@ -207,7 +212,9 @@ export class Log {
     this.#host.failed(error);
   }
 
-  /** Reads a page until it succeeds. Returns undefined when a newer job has started. */
+  /**
+   * Reads a page, with retries. Returns undefined when a newer job has started or when the read has failed for good.
+   */
   async #read<T>(
     job: number,
     path: () => string,
@@ -230,7 +237,7 @@ export class Log {
       const error = asError(thrown);
       if (error.after === undefined) this.#fail(error);
       else {
-        // The epoch is over: everything above `after` must be read again.
+        // The epoch of the request is past, so everything above `after` must be read again.
         const seq = Math.min(this.cursor?.seq ?? 0, error.after);
         if (this.cursor) this.cursor = { epoch: this.cursor.epoch, seq };
         this.#host.dropAbove(seq, seq);
@@ -246,13 +253,14 @@ export class Log {
 
   async #load(): Promise<void> {
     const job = ++this.#job;
-    // A log that is followed stays followed; only the messages must be read.
+    // If the room is joined and its cursor is valid, the log keeps applying events while the page is read.
     const followed = this.cursor !== undefined && this.joined && !this.#stale && this.#intake === "open";
     if (!followed) this.#intake = "closed";
     this.#setPhase("loading");
     this.#host.timeline.beginRead();
     const limit = Math.min(PAGE_SIZE, this.#core.env.windowSize);
-    // After a lost epoch storage never reaches the position; the answer to the next join shows it.
+    // The server waits until storage reaches `upto`. After a lost epoch storage never reaches it, so a log that is not
+    // followed stops waiting after `unavailable`. Its next join reports the lost epoch.
     let wait = true;
     const upto = () => (wait && Math.max(this.#requiredSeq, this.cursor?.seq ?? 0)) || undefined;
     const page = await this.#read<Page>(
@@ -270,7 +278,8 @@ export class Log {
       const cursor = this.cursor;
       if (!cursor || !followed) this.cursor = page.head;
       if (!followed) this.#host.refresh(page.head.seq);
-      // Accepted messages above the page may be lost, and with the lower cursor no gap will report it.
+      // Accepted messages above `page.head` may be lost. The next join uses this lower cursor,
+      // so no gap will report the loss.
       if (cursor && page.head.seq < cursor.seq) this.#host.epochChanged(page.head.seq);
     }
     this.#host.timeline.endRead();
@@ -299,7 +308,7 @@ export class Log {
       const seq = Math.max(this.cursor?.seq ?? 0, page.next.seq);
       this.cursor = { epoch: head.epoch, seq };
       if (seq >= head.seq) break;
-      // Storage lags behind: the same request is repeated, and the server waits for storage.
+      // Storage does not have all missing events yet. After a page without progress the next request waits longer.
       idle = seq > at ? 0 : idle + 1;
       if (idle) await pause(this.#core.env.timers, 500 * idle).done;
       if (job !== this.#job) return;
@@ -309,7 +318,7 @@ export class Log {
     // A listener of the phase may have disconnected the client.
     if (job !== this.#job) return;
     this.#intake = "open";
-    // A frame may begin a load, which drops the rest.
+    // A frame may start a load. The log then drops the remaining frames.
     for (const frame of this.#buffer) this.onFrame(frame);
     if (job === this.#job && this.#core.connection.kind === "poll") void this.#join(job);
   }

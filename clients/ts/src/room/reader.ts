@@ -5,7 +5,10 @@ import type { MessageObject } from "../protocol/objects.js";
 import type { RoomImpl } from "./room.js";
 import type { Page } from "./timeline.js";
 
-/** A message that is being read again, as of `upto` at least. The read ends when the generation changes. */
+/**
+ * A running read of one message. Its answer must include all events up to `upto`. It ends when
+ * the generation of the timeline changes.
+ */
 interface Reread {
   readonly generation: number;
   upto: number;
@@ -21,7 +24,10 @@ export class MessageReader {
     this.#room = room;
   }
 
-  /** Inserts the page before the first message. False when there is nothing older. Rejects with TidingsError. */
+  /**
+   * Reads the page before the first message and inserts it. Resolves to whether the room has still older
+   * messages. Rejects with TidingsError.
+   */
   loadOlder(count: number): Promise<boolean> {
     this.#older ??= this.#loadOlder(count).finally(() => {
       this.#older = undefined;
@@ -29,7 +35,7 @@ export class MessageReader {
     return this.#older;
   }
 
-  /** Reads one message again, as of this position at least. */
+  /** Reads one message again. The answer must include all events up to `upto`. */
   reread(seq: number, upto: number): void {
     const { generation } = this.#room.timeline;
     const running = this.#rereading.get(seq);
@@ -69,8 +75,8 @@ export class MessageReader {
         const page = await this.#room.retryRead<Page>(
           () => timeline.generation === wanted.generation,
           SHAPES.page,
-          // Reads a page because a page has a head and a single message has none. After a lost epoch the log
-          // may be below `upto`, and storage never reaches it.
+          // Reads a page, because only a page has a head, which tells how recent the answer is. After a lost epoch
+          // storage may never reach `upto`, so the cursor of the log limits it.
           () =>
             `/messages${query({ before: seq + 1, limit: 1, upto: Math.min(upto, log.cursor?.seq ?? upto) })}`,
         );

@@ -12,18 +12,18 @@ import { Log, type LogHost } from "./log.js";
 import { MessageReader } from "./reader.js";
 import { type Page, Timeline } from "./timeline.js";
 
-/** A room that is opened again within this time, in milliseconds, was never closed. */
+/** How long a room stays open after its last opener has released it, in milliseconds. */
 const LINGER_MS = 3_000;
 
-/** The owner of the rooms. */
+/** What a room needs of the list of rooms. */
 export interface RoomHost {
   /** The summary of a room has changed. */
   refresh(): void;
-  /** Resolves when every join of several rooms has been answered. */
+  /** Resolves when all joins that name several rooms have been answered. */
   joins: Promise<void>;
 }
 
-/** One room of the list, opened or not. */
+/** One room, opened or not. */
 export class RoomImpl implements Room, LogHost {
   readonly id: string;
   readonly core: Core;
@@ -63,7 +63,10 @@ export class RoomImpl implements Room, LogHost {
     return this.core.http.send("GET", `/rooms/${encodeURIComponent(this.id)}${path}`);
   }
 
-  /** Reads until it succeeds. Waits for a connection and for a slot of the request limiter. */
+  /**
+   * Reads with retries; each try waits for a connection and for a slot of the request limiter. Returns undefined once
+   * `alive` returns false. Rejects with a permanent refusal.
+   */
   retryRead<T>(alive: () => boolean, shape: string, path: () => string): Promise<T | undefined> {
     const { env, connection, limit } = this.core;
     return retryUntilDone(env, alive, async () => {
@@ -85,7 +88,7 @@ export class RoomImpl implements Room, LogHost {
     this.#lingerTimer.clear();
     if (this.error && this.error.code !== "not_found") {
       this.error = undefined;
-      // After an error the log is not followed, even if the room was still held.
+      // The error has stopped the log, so it must be followed again even if the room was still open.
       fresh = true;
     }
     if (fresh && this.core.connection.up && !this.error) this.log.follow();
@@ -116,20 +119,20 @@ export class RoomImpl implements Room, LogHost {
     this.listing.markRead(seq);
   }
 
-  /** The client is connected, so pending marks are sent. */
+  /** The client is connected: clears an error that is not a removal, and sends pending marks. */
   up(): void {
     if (this.error && !isRemoval(this.error)) this.error = undefined;
     this.listing.up();
   }
 
-  /** The connection is gone or replaced. `ended`: the kit will not reconnect by itself. */
+  /** The connection is gone or replaced. `ended` is the reason if the kit will not reconnect by itself. */
   down(ended?: TidingsError): void {
     this.features.emit("down", ended);
     this.listing.down();
     this.log.down();
   }
 
-  /** Another user is connected now; all state of the earlier user must go. */
+  /** Drops all state of the earlier user, because another user is connected now. */
   userChanged(): void {
     this.down(new TidingsError("closed"));
     this.log.reset();
@@ -179,7 +182,7 @@ export class RoomImpl implements Room, LogHost {
     this.log.follow();
   }
 
-  /** The user was removed from the room as of this position. */
+  /** The event at `seq` removed the user from the room. */
   removed(seq: number): void {
     if (seq <= this.#addedAt) return;
     this.log.reset();
@@ -214,7 +217,10 @@ export class RoomImpl implements Room, LogHost {
     if (before.summary !== summary) this.host.refresh();
   }
 
-  /** Events cannot bring this message up to date, so it is read again. */
+  /**
+   * Reads the message at `seq` again, because events cannot bring it up to date. The answer
+   * must include all events up to `upto`.
+   */
   reread(seq: number, upto: number): void {
     this.#reader.reread(seq, upto);
   }
@@ -257,7 +263,7 @@ export class RoomImpl implements Room, LogHost {
         if (event.user === me) this.removed(event.seq);
         break;
       case "member:changed":
-        // Another role may see other messages of the past.
+        // The new role may allow other earlier messages, so the room is loaded again.
         if (event.user === me) {
           this.log.reload();
           if (!this.opened) void listing.refresh(event.seq);

@@ -4,22 +4,25 @@ import type { RoomSummary } from "../types.js";
 import { fold, isChange } from "./fold.js";
 import { toMessage } from "./message.js";
 
-/** Recent events that are kept and applied again to an answer of HTTP that is older. */
+/** How many recent events are kept. They are applied again to an HTTP answer that is older. */
 const MAX_RECENT_EVENTS = 100;
 /** The highest unread count. */
 const MAX_UNREAD = 100;
 
-/** A room of the list: the last answer of HTTP with later events applied. */
+/** The list entry of a room: the last HTTP answer with later events applied. */
 export class Summary {
   value: RoomSummary | undefined;
   #seq = 0;
   #recent: LogEvent[] = [];
-  /** Seqs of the messages of others since the last read. */
+  /** The seqs of unread messages of others that came as events after the last HTTP answer. */
   #unreadSeqs: number[] = [];
-  /** The unread count of the last read, and whether the true number may be higher. */
+  /** The unread count of the last HTTP answer, and whether the true number may be higher. */
   #unread = 0;
   #capped = false;
-  /** The unread count is unknown, because the mark moved into messages that this object does not hold. */
+  /**
+   * Whether the unread count is unknown: the read mark moved past some of the `#unread`
+   * messages, whose seqs are not known.
+   */
   stale = false;
   readonly #me: () => string | undefined;
 
@@ -27,7 +30,10 @@ export class Summary {
     this.#me = me;
   }
 
-  /** Applies an answer of HTTP. Returns false when later events are missing and the room must be read again. */
+  /**
+   * Applies an HTTP answer. Returns false when the kept events do not reach back to the answer,
+   * so that the room must be read again.
+   */
   read(object: MyRoomObject): boolean {
     const { head } = object;
     const complete = this.#recent.length < MAX_RECENT_EVENTS || (this.#recent[0]?.seq ?? 0) <= head.seq + 1;
@@ -46,7 +52,7 @@ export class Summary {
     return complete;
   }
 
-  /** Fills in a room that has not been read yet. */
+  /** Sets the known fields of a room that has not been read yet. */
   hint(object: Partial<MyRoomObject>): void {
     this.value ??= toSummary(object, undefined);
   }
@@ -66,14 +72,14 @@ export class Summary {
     this.#recent = this.#recent.filter((event) => event.seq <= seq);
   }
 
-  /** Marks all messages up to `seq` as read. Sets `stale` when the number of the remaining ones is unknown. */
+  /** Marks all messages up to `seq` as read. Sets `stale` when the number of messages that remain unread is unknown. */
   readTo(seq: number): void {
     const value = this.value;
     if (!value || seq <= value.readSeq) return;
     const remaining = this.#unreadSeqs.filter((other) => other > seq);
     const last = Math.max(value.lastMessage?.seq ?? 0, this.#unreadSeqs.at(-1) ?? 0);
-    const sure = seq >= last || this.#unread === 0 || remaining.length < this.#unreadSeqs.length;
-    if (sure) {
+    const countKnown = seq >= last || this.#unread === 0 || remaining.length < this.#unreadSeqs.length;
+    if (countKnown) {
       this.#unread = 0;
       this.#capped = false;
     } else this.stale = true;
@@ -102,7 +108,7 @@ export class Summary {
       case "message:new": {
         const lastMessage = toMessage(event, me);
         if (!lastMessage.mine && event.seq > value.readSeq) this.#unreadSeqs.push(event.seq);
-        // Bounded, because the count stops at the limit.
+        // The count stops at `MAX_UNREAD`, so more seqs are not needed.
         if (this.#unreadSeqs.length > 2 * MAX_UNREAD) this.#unreadSeqs.shift();
         this.value = { ...value, lastMessage, updatedAt, ...this.#count() };
         return;

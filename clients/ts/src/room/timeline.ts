@@ -22,25 +22,28 @@ export interface Page {
 export interface TimelineHost {
   readonly id: string;
   readonly core: Core;
-  /** Events cannot bring this message up to date; read it again. */
+  /**
+   * Reads the message at `seq` again, because events cannot bring it up to date. The answer
+   * must include all events up to `upto`.
+   */
   reread(seq: number, upto: number): void;
 }
 
 /** The rows of one room: messages read over HTTP with later events applied, and messages of the outbox. */
 export class Timeline {
   readonly store = derived<MessageList>(() => this.#rows());
-  /** Adds unconfirmed changes to a row. */
+  /** Adds changes that the server has not confirmed yet to a row. */
   decorate: (row: Message) => Message = (row) => row;
   hasOlder = false;
   loaded = false;
-  /** Changes when all messages are dropped; answers to earlier requests are then ignored. */
+  /** Changes when all messages are dropped or replaced; answers to earlier requests are then ignored. */
   generation = 0;
   readonly #host: TimelineHost;
   #items: readonly Message[] = [];
   #publicRows = new WeakMap<Message, Message>();
   #loadingOlder = false;
   #error: TidingsError | undefined;
-  /** Events that arrive during a read, because the answer may or may not contain them. */
+  /** Events that arrive during a read. They are applied again to the answer, which may not contain them. */
   #eventsDuringRead: LogEvent[] = [];
   #reads = 0;
   #unbounded = false;
@@ -127,7 +130,10 @@ export class Timeline {
     this.store.refresh();
   }
 
-  /** Drops the messages above a position. Messages that were changed above it are read again, as of `upto`. */
+  /**
+   * Drops the messages above `seq`. Reads each earlier message that an event above `seq` changed
+   * again, with all events up to `upto`.
+   */
   dropAbove(seq: number, upto: number): void {
     this.#items = this.#items.filter((message) => (message.seq ?? 0) <= seq);
     this.#eventsDuringRead = this.#eventsDuringRead.filter((event) => event.seq <= seq);
@@ -157,7 +163,7 @@ export class Timeline {
     this.store.refresh();
   }
 
-  /** The unconfirmed changes of rows have changed. */
+  /** Makes all public rows again, because `decorate` gives other results now. */
   redecorate(): void {
     this.#publicRows = new WeakMap();
     this.store.refresh();
@@ -183,7 +189,7 @@ export class Timeline {
       const held = this.#items.find(
         (other) => other.seq === event.seq || (other.key === message.key && other.id !== undefined),
       );
-      // A message at another position with the same client id is a duplicate, and its void follows.
+      // A second message with the same client id is a duplicate. The server voids it with a later event.
       if (held && held.seq !== event.seq) return;
       if (!held) this.#insert(message);
       else if (held.lastSeq <= event.seq) this.#replaceRow(held, message);
@@ -221,7 +227,7 @@ export class Timeline {
 
   #trimToWindow(): void {
     const { windowSize } = this.#host.core.env;
-    // Keeps the rows that a running read of older messages will join.
+    // Does not trim during a read of older messages, because their page must end directly before the first row.
     if (this.#unbounded || this.#loadingOlder || this.#items.length <= windowSize) return;
     this.#items = this.#items.slice(-windowSize);
     this.hasOlder = true;
@@ -242,7 +248,7 @@ export class Timeline {
       return this.#publicRow(message, message.mine && unstored.has(message.clientId));
     });
     for (const entry of waiting) {
-      // Without a loaded page the position of an accepted message among the rows is unknown, so it comes last.
+      // A message of the outbox that is not among the loaded rows comes last, even if it is accepted.
       if (!held.has(entry.clientId)) rows.push(this.pending(entry));
     }
     return omitNullish({
@@ -253,7 +259,7 @@ export class Timeline {
     });
   }
 
-  /** The public row: with unconfirmed changes, and with the right `stored`. */
+  /** The row that the app gets: with unconfirmed changes, and not `stored` while the outbox holds the message. */
   #publicRow(message: Message, unstored: boolean): Message {
     let row = this.#publicRows.get(message);
     if (!row || row.stored === unstored) {

@@ -47,7 +47,7 @@ export class Watermark {
     this.#schedule(ms);
   }
 
-  /** The server has the mark here, whichever device moved it. */
+  /** The server has stored the mark at `seq`. This device or another one may have moved it. */
   confirm(seq: number): void {
     this.stored = Math.max(this.stored, seq);
     this.#wanted = Math.max(this.#wanted, seq);
@@ -88,7 +88,8 @@ export class Watermark {
       this.#onConfirmed();
     } catch (thrown) {
       const error = asError(thrown);
-      // For example, the user is no longer a member: a retry would be refused again.
+      // A permanent refusal, for example of a removed member, would come again. The mark counts
+      // as stored, so no retry follows.
       if (isPermanent(error) && generation === this.#generation) this.stored = seq;
       wait = error.retryAfterMs ?? DEFAULT_RETRY_MS;
     } finally {

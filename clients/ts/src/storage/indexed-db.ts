@@ -2,7 +2,9 @@ import { type AdapterStorage, customStorage } from "./custom.js";
 
 const STORE = "entries";
 
-/** A database of the page, shared by its tabs. It holds more than localStorage and does not block rendering. */
+/**
+ * An IndexedDB database, shared by the tabs of a site. It holds more than localStorage and does not block rendering.
+ */
 export function indexedDbStorage(name = "tidings"): AdapterStorage {
   let opened: Promise<IDBDatabase> | undefined;
   const settled = <T>(request: IDBRequest<T>) =>
@@ -31,7 +33,7 @@ export function indexedDbStorage(name = "tidings"): AdapterStorage {
       opened ??= open();
       return (await opened).transaction(STORE, mode).objectStore(STORE);
     } catch (error) {
-      // Opens again at the next call, because the obstacle may pass, for example the end of private browsing.
+      // The next call opens the database again, because the failure may be temporary.
       forgetDatabase();
       throw error;
     }

@@ -14,7 +14,7 @@ export function serialize(entry: Entry, owner: string): string {
   return JSON.stringify({ ...fields, error: storedError, v: 1, owner });
 }
 
-/** Decodes an entry. Returns undefined when it is damaged. */
+/** Decodes an entry. Returns undefined when the text is damaged. */
 export function deserialize(text: string): { entry: Entry; owner: string } | undefined {
   try {
     const stored: Entry & { owner: string } = JSON.parse(text);

@@ -7,14 +7,13 @@ import type { StorageAdapter } from "../types.js";
 import { deserialize, serialize } from "./serialization.js";
 
 /**
- * How often a tab renews its lease, and after how long without a renewal others consider it dead, in
- * milliseconds.
+ * How often a tab renews its lease, and after how long without a renewal other tabs consider it dead, in milliseconds.
  */
 const LEASE_RENEW_MS = 5_000;
 const LEASE_MS = 20_000;
 /**
- * A new client in the same page may scan the storage before the old one has released its entries, so it
- * scans again after this time.
+ * A new client in the same page may scan the storage before the old client has released its entries. The new client
+ * therefore scans again after this time, in milliseconds.
  */
 const SECOND_SCAN_MS = 2_000;
 /** The kit waits at most this long for the storage, in milliseconds. */
@@ -31,11 +30,11 @@ export class TabEntryStore implements EntryStore {
   readonly #adopt: (entry: Entry) => boolean;
   readonly #tab: string;
   readonly #prefix: string;
-  /** The pending write of each entry of this tab. */
+  /** The last write of each entry that this tab owns. */
   readonly #writes = new Map<string, Promise<unknown>>();
   readonly #leaseTimer: Timer;
   readonly #scanTimer: Timer;
-  /** The number of lapses when each entry was first written; undefined for adopted entries. */
+  /** The number of lapses of the lease when each entry was first written; undefined for adopted entries. */
   readonly #lapsesAtWrite = new Map<string, number | undefined>();
   #leaseRenewedAt = 0;
   #lapses = 0;
@@ -53,7 +52,9 @@ export class TabEntryStore implements EntryStore {
     this.#scanTimer = new Timer(env.timers);
   }
 
-  /** After a lapse of the lease another tab may have sent the entry. */
+  /**
+   * Whether another tab may have sent the entry: it was adopted, or the lease may have lapsed since its first write.
+   */
   maybeSent(clientId: string): boolean {
     return this.#lapsesAtWrite.get(clientId) !== this.#countLapses();
   }
@@ -68,7 +69,7 @@ export class TabEntryStore implements EntryStore {
     const { lifecycle } = this.#env;
     this.#stopped = false;
     const user = await this.#try((storage) => storage.getItem(`${this.#prefix}user`));
-    // The client was stopped meanwhile; other tabs adopt the entries.
+    // The client was stopped meanwhile, so it must not adopt entries.
     if (this.#stopped) return;
     onLastUser(user ?? undefined);
     this.#unsubscribe ??= [
@@ -159,7 +160,7 @@ export class TabEntryStore implements EntryStore {
     if (this.#leaseTimer.pending || this.#stopped) return;
     const renew = () => {
       const now = this.#env.timers.now();
-      // A late timer means that the tab was suspended.
+      // A late timer means that the tab was suspended, so its lease may have lapsed.
       if (now - this.#leaseRenewedAt > LEASE_MS / 2) this.#lapses++;
       this.#leaseRenewedAt = now;
       void this.#try((storage) => storage.setItem(`${this.#prefix}tab/${this.#tab}`, `${now}`));
@@ -175,7 +176,7 @@ export class TabEntryStore implements EntryStore {
     void this.#try((storage) => storage.removeItem(`${this.#prefix}tab/${this.#tab}`));
   }
 
-  /** Plans a scan in that many milliseconds, unless an earlier one is planned. */
+  /** Plans a scan in `ms` milliseconds, unless an earlier scan is planned. */
   #planScan(ms: number): void {
     const { timers, random } = this.#env;
     const at = timers.now() + ms;
@@ -192,7 +193,7 @@ export class TabEntryStore implements EntryStore {
     const lease = (tab: string) => `${this.#prefix}tab/${tab}`;
     const leaseIsValid = async (key: string) => {
       const renewedAt = Number(await this.#try((storage) => storage.getItem(key)));
-      // A time in the future comes from a clock that was set back, so the lease does not count.
+      // A time far in the future comes from a clock that was set back, so the lease is not valid.
       return Math.abs(timers.now() - renewedAt) < LEASE_MS;
     };
     for (const key of [...keys].sort()) {
@@ -209,7 +210,7 @@ export class TabEntryStore implements EntryStore {
         await this.#try((storage) => storage.removeItem(key));
       } else if (
         !(await leaseIsValid(lease(stored.owner))) &&
-        // The owner may have changed or deleted the entry before it died.
+        // Reads again, because the owner may have changed or deleted the entry after the first read.
         (await read()) === text &&
         this.#unsubscribe &&
         !this.#writes.has(stored.entry.clientId)

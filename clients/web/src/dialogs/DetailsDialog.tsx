@@ -15,7 +15,7 @@ interface DetailsProps {
   readonly onClose: () => void;
 }
 
-/** Shows when a message was sent, who received it, and, to those with permission, its earlier versions. */
+/** Shows when a message was sent and who received it. Admins and owners also see its earlier versions. */
 export function DetailsDialog({ room, message, onClose }: DetailsProps) {
   const receipts = useReceipts(room);
   const members = useMembers(room).items;
@@ -76,7 +76,7 @@ function Versions({ room, seq, now }: { room: string; seq: number | undefined; n
     let current = true;
     if (seq !== undefined) {
       messageVersions(client, room, seq).then(
-        // The last version may be the current text.
+        // The last version may be the current text, which is not an earlier version.
         (all) => current && setVersions(all.at(-1)?.content === now ? all.slice(0, -1) : all),
         () => current && setVersions([]),
       );

@@ -39,7 +39,7 @@ function disconnectText(error: TidingsError | undefined): ConnectionStatus {
   return stopped(`Disconnected: ${errorText(error)}`);
 }
 
-/** Whether the connection is down, so that the page should not say "loading". */
+/** Whether the connection is down. The page then says so instead of "loading". */
 export function isDown(connection: Connection): boolean {
   return connection.state !== "connected" && (connection.state !== "connecting" || connection.attempt > 1);
 }

@@ -47,7 +47,7 @@ export const EMOJIS: readonly (readonly [emoji: string, name: string])[] = [
 /** The number of emojis in a row of the picker. */
 export const EMOJI_COLUMNS = 6;
 
-/** The index that an arrow key moves to in the picker; undefined for other keys. */
+/** The index in the picker that an arrow key, Home or End moves to; undefined for other keys. */
 export function moveInGrid(
   key: string,
   at: number,

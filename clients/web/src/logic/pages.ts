@@ -9,14 +9,16 @@ export interface Page<T> {
 /** Fetches a page. The first page has no cursor. */
 export type FetchPage<T> = (cursor: string | undefined) => Promise<Page<T>>;
 
-/** All pages so far, as one. The pages of the previous query stay until the first page of the next query arrives. */
+/**
+ * All pages so far, joined to one page. The pages of the previous query stay until the
+ * first page of the next query arrives.
+ */
 export interface PagedState<T> {
   readonly page: Page<T> | undefined;
   readonly busy: boolean;
   readonly error: string | undefined;
 }
 
-/** Updates the state. */
 type Update<T> = (change: (before: PagedState<T>) => PagedState<T>) => void;
 
 /** Fetches page after page. After `cancel`, it ignores late answers, because another query has replaced this one. */

@@ -24,7 +24,8 @@ export function newestByRoom(entries: readonly OutboxEntry[]): ReadonlyMap<strin
 /** Whether an outbox entry is newer than the last known message of the room. */
 export function isNewer(entry: OutboxEntry | undefined, last: Message | undefined): entry is OutboxEntry {
   if (entry === undefined || last === undefined) return entry !== undefined;
-  // A failed message keeps its time. A message that is being sent will be the newest one, whatever the clock says.
+  // A failed message keeps its time. A message that is being sent will be the newest one,
+  // even if the device's clock is wrong.
   if (entry.status === "failed") return entry.at > last.at;
   return entry.seq === undefined || entry.seq > (last.seq ?? 0);
 }

@@ -1,11 +1,12 @@
 import type { Message } from "@tidings/client";
 import { dayOf } from "./time.ts";
 
-/** Messages of one user form a run when the time between two of them is shorter than this, in ms. */
+/** Consecutive messages of one user form a run when the time between them is shorter than this, in ms. */
 const RUN_GAP_MS = 5 * 60_000;
 
 /**
- * A row of the message list. Keys of messages contain a space and all other keys do not, so they never collide.
+ * A row of the message list. Keys of messages contain a space and all other keys do not, so a
+ * message key never equals another key.
  */
 export type Row =
   | { readonly type: "start"; readonly key: "start" }
@@ -16,7 +17,7 @@ export type Row =
       readonly type: "message";
       readonly key: string;
       readonly message: Message;
-      /** Whether it is the first, or the last, of a run of messages of one user. */
+      /** Whether the message is the first, or the last, of a run of messages of one user. */
       readonly first: boolean;
       readonly last: boolean;
     };
@@ -24,7 +25,9 @@ export type Row =
 /** The other inputs for the rows, besides the messages. */
 export interface RowOptions {
   readonly hasOlder: boolean;
-  /** The last seq that was read when the room was opened. The divider is above the next message of another user. */
+  /**
+   * The last seq that was read when the room was opened. The unread divider is above the next message of another user.
+   */
   readonly readUpTo: number | undefined;
 }
 
@@ -54,7 +57,7 @@ export function buildRows(messages: readonly Message[], { hasOlder, readUpTo }: 
   return withUniqueDays(rows);
 }
 
-/** The index of the first unread message of another user, which the divider is above; undefined without one. */
+/** The index of the first unread message of another user; undefined without one. The divider is above this message. */
 export function firstUnread(messages: readonly Message[], readUpTo: number | undefined): number | undefined {
   if (readUpTo === undefined) return undefined;
   const index = messages.findIndex(

@@ -3,7 +3,10 @@ import type { Member, Message, Receipt } from "@tidings/client";
 /** The delivery state of the user's own message. */
 export type Tick = "none" | "sending" | "sent" | "delivered" | "read" | "failed";
 
-/** The tick of a message. Messages of others have none. It is `delivered` or `read` as soon as one other user has it. */
+/**
+ * The tick of a message; messages of others have none. One other user who got or read the
+ * message suffices for `delivered` or `read`.
+ */
 export function tickOf(message: Message, receipts: ReadonlyMap<string, Receipt>, audience?: Audience): Tick {
   if (!message.mine || message.deleted) return "none";
   if (message.status !== "sent") return message.status;

@@ -7,14 +7,14 @@ export function roomTitle(room: RoomSummary | undefined): string {
   if (room.kind === "direct") {
     const { peer, lastMessage } = room;
     if (peer === undefined) return "Direct message";
-    // The name may be known only from a message.
+    // The name of the other user may be known only from a message.
     const sender = lastMessage?.sender.id === peer.user ? lastMessage.sender.name : undefined;
     return displayName(peer.user, peer.name ?? sender);
   }
   return room.name || "Unnamed room";
 }
 
-/** The number of unread messages in all rooms. `capped` means that it is only a lower bound. */
+/** The number of unread messages in all rooms. `capped` means that `count` is only a lower bound. */
 export function totalUnread(rooms: readonly RoomSummary[]): { count: number; capped: boolean } {
   let count = 0;
   let capped = false;

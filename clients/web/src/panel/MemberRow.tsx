@@ -26,7 +26,7 @@ const ROLE_LABELS: Readonly<Record<string, string>> = {
 };
 const roleLabel = (role: string) => ROLE_LABELS[role] ?? role;
 
-/** One member: name, presence and role, with controls for those who may change them. */
+/** One member: name, presence and role. Users who may manage the member see controls. */
 export function MemberRow({ member, me, summary, presence, onRole, onRemove }: MemberRowProps) {
   const now = useNow(60_000);
   const { busy, run } = useAction(useToast());

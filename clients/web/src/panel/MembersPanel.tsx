@@ -22,7 +22,7 @@ const PAGE_SIZE = 200;
 
 type Confirmation = { what: "leave" } | { what: "remove"; user: string; name: string };
 
-/** The members of a room with their roles: to add, change and remove members, and to leave. */
+/** The panel with the members of a room: shows, adds, changes and removes members, and leaves the room. */
 export function MembersPanel({ room }: { room: string }) {
   const client = useTidings();
   const { items, error, reload } = useMembers(room);
@@ -106,7 +106,7 @@ export function MembersPanel({ room }: { room: string }) {
   );
 }
 
-/** Explains why the last owner cannot leave or take another role. */
+/** Replaces the error `conflict` by a text that explains why the last owner cannot leave or take another role. */
 function explainConflict(change: Promise<void>, text: string): Promise<void> {
   return change.catch((error: { code?: string }) => {
     throw error.code === "conflict" ? new Error(text) : error;

@@ -19,7 +19,9 @@ interface SearchResultsProps {
   readonly heading?: string;
 }
 
-/** The messages that contain the words, each with the text around its first hit. A click opens it in its room. */
+/**
+ * The messages that contain the words, each with the text around its first hit. A click opens the message in its room.
+ */
 export function SearchResults({ query, room, heading }: SearchResultsProps) {
   const client = useTidings();
   const { goToMessage, user } = useApp();

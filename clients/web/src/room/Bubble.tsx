@@ -37,7 +37,7 @@ export const Bubble = memo(function Bubble({ message, tick, showName }: BubblePr
         ) : (
           <Text text={message.content} />
         )}
-        {/* Reserves space for the time in the last line, so that it never covers the text. */}
+        {/* Reserves space for the time in the last line, so that the time never covers the text. */}
         <span
           className="bubble-meta-room"
           data-text={`${edited ? "edited " : ""}${time}${ticked ? " \u2003" : ""}`}

@@ -21,11 +21,11 @@ interface ComposerProps {
   readonly summary: RoomSummary | undefined;
   readonly mode: ComposerMode | undefined;
   readonly onModeEnd: () => void;
-  /** Edits the user's last message, after the arrow up in an empty input. */
+  /** Called when the user presses the up arrow in an empty input, to edit the user's last message. */
   readonly onEditLast: () => void;
 }
 
-/** The input for messages. It holds the typed text itself, so that typing renders nothing else. */
+/** The input for messages. It keeps the typed text in its own state, so that typing renders no other component. */
 export function Composer({ room, summary, mode, onModeEnd, onEditLast }: ComposerProps) {
   const client = useTidings();
   const { drafts, user } = useApp();
@@ -60,7 +60,7 @@ export function Composer({ room, summary, mode, onModeEnd, onEditLast }: Compose
     const element = input.current;
     if (!element) return;
     const line = element.parentElement as HTMLElement;
-    // Keeps the height of the parent while the text is measured, so that nothing around it moves.
+    // Keeps the height of the parent while the text is measured, so that nothing around the input moves.
     line.style.minHeight = `${line.offsetHeight}px`;
     element.style.height = "auto";
     element.style.height = `${element.scrollHeight}px`;
@@ -102,7 +102,7 @@ export function Composer({ room, summary, mode, onModeEnd, onEditLast }: Compose
   };
 
   const onKeyDown = (event: KeyboardEvent) => {
-    // Enter does not send while it confirms a word of an input method.
+    // While an input method composes a word, Enter confirms the word and must not send the message.
     if (event.nativeEvent.isComposing) return;
     if (event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();

@@ -12,7 +12,7 @@ interface EmojiPickerProps {
   readonly onClose: () => void;
 }
 
-/** A picker with a small set of emojis. The arrow keys move in it. */
+/** A picker with a small set of emojis. The arrow keys move between them. */
 export function EmojiPicker({
   anchor,
   returnTo = anchor,

@@ -19,7 +19,7 @@ interface MessagePaneProps {
   readonly room: string;
   /** The message to jump to. */
   readonly target: JumpTarget | undefined;
-  /** Shows a message that is too far back to load. */
+  /** Called for a jump to a message that is too far back to load. */
   readonly onFar: (seq: number) => void;
 }
 
@@ -46,7 +46,8 @@ export function MessagePane({ room, target, onFar }: MessagePaneProps) {
     if (target) jump(target.seq);
   }, [target, jump]);
 
-  // A user who sends a message wants to see it, and has seen the messages above.
+  // After a send the list scrolls to the new message. The unread divider goes, because
+  // the user has seen the messages above.
   const newest = items.at(-1);
   const lastOwn = useRef(newest?.key);
   useEffect(() => {
@@ -58,7 +59,7 @@ export function MessagePane({ room, target, onFar }: MessagePaneProps) {
     }
   }, [newest, clear]);
 
-  // Counts the unread messages. They are below, because the read mark is updated when messages become visible.
+  // Counts the unread messages. All are below the view, because visible messages are marked as read.
   const read = summary?.readSeq ?? 0;
   let below = 0;
   for (let at = items.length - 1; at >= 0 && (items[at]?.seq ?? Infinity) > read; at -= 1) {
@@ -99,7 +100,8 @@ export function MessagePane({ room, target, onFar }: MessagePaneProps) {
     }
   };
 
-  // Without a connection the page says so, and still shows the messages that wait to be sent.
+  // The skeleton is only for a connection that works. Without one, the pane shows a notice,
+  // or the messages that wait to be sent.
   if (waiting && !down && error === undefined) return <MessageSkeleton />;
   if (items.length === 0 && (phase === "offline" || (waiting && down))) {
     return (

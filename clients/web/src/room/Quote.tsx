@@ -3,7 +3,7 @@ import { colourOf } from "../logic/names.ts";
 import { previewText } from "../logic/preview.ts";
 import { useActions } from "./actions.ts";
 
-/** The message that another one replies to: its sender and its text on one line. A click jumps to it. */
+/** The message that a reply quotes: its sender, and its text on one line. A click jumps to the quoted message. */
 export function Quote({ seq }: { seq: number }) {
   const { quotes, jumpTo, nameOf } = useActions();
   const found = useSyncExternalStore(quotes.subscribe, () => quotes.get(seq));

@@ -64,7 +64,7 @@ export function RoomView({ room, panel, target }: RoomViewProps) {
 
   useEffect(() => client.on("event", quotes.applyEvent), [client, quotes]);
 
-  // Before the room was live, the client may have missed events.
+  // The client may have missed events before the room became live, so loaded quotes may be out of date.
   useEffect(() => {
     if (phase === "live") quotes.clear();
   }, [phase, quotes]);

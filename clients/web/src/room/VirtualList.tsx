@@ -23,10 +23,10 @@ interface VirtualListProps {
   readonly keys: readonly string[];
   /** Renders the row at an index as one element with `data-key` and without margins. */
   readonly children: (index: number) => ReactNode;
-  /** The row that is at the top at first. By default the list starts at its end. */
+  /** The row that is at the top when the list first appears. By default the list starts at its end. */
   readonly startKey?: string | undefined;
   readonly canAnchor: (key: string, index: number) => boolean;
-  /** Called, possibly often, when little more than a screen is left above. */
+  /** Called, possibly often, when little more than one screen of rows is left above the view. */
   readonly onNearStart: () => void;
   readonly onAtEnd: (atEnd: boolean) => void;
   readonly handle: Ref<ListHandle>;
@@ -36,8 +36,8 @@ interface VirtualListProps {
 }
 
 /**
- * A list that renders only the rows near the view. It measures their heights before the browser paints. A list with
- * other content must have another React key.
+ * A list that renders only the rows near the view. It measures the heights of these rows before the browser paints. A
+ * list with other content must have another React key.
  */
 export function VirtualList(props: VirtualListProps) {
   const { keys, children, startKey, canAnchor, onNearStart, onAtEnd, handle, label, busy, onKeyDown } = props;

@@ -1,6 +1,6 @@
 import { type Range, ScrollPosition } from "./scrollPosition.ts";
 
-/** The callbacks of a list: little is left above, and whether the list is at its end. */
+/** The callbacks of a list: when few rows are left above the view, and when the list reaches or leaves its end. */
 export interface ListCallbacks {
   readonly onNearStart: () => void;
   readonly onAtEnd: (atEnd: boolean) => void;
@@ -26,7 +26,7 @@ export class ListDom {
   private appliedScrollTop = 0;
   private notifiedAtEnd: boolean | undefined;
 
-  /** @param startKey the row that is at the top at first; by default the list starts at its end */
+  /** @param startKey the row that is at the top when the list first appears; by default the list starts at its end */
   constructor(
     keys: readonly string[],
     canAnchor: (key: string, index: number) => boolean,
@@ -66,7 +66,10 @@ export class ListDom {
     return !covered;
   }
 
-  /** Scrolls to a row, or to the end without one. Discards a pending scroll. The caller must render afterwards. */
+  /**
+   * Scrolls to the row `key`, or to the end when `key` is undefined. Discards a scroll whose event has not arrived
+   * yet. The caller must render afterwards.
+   */
   scrollTo(key: string | undefined): void {
     if (this.elements) this.appliedScrollTop = this.elements.scroller.scrollTop;
     if (key === undefined) this.position.scrollToEnd();
@@ -113,7 +116,7 @@ export class ListDom {
     };
   }
 
-  /** Applies a scroll whose event has not arrived yet, before anything else moves. */
+  /** Applies a scroll whose event has not arrived yet. Call it before rows are changed or moved. */
   private applyPendingScroll(): void {
     if (!this.elements) return;
     const { scroller } = this.elements;

@@ -8,7 +8,7 @@ export type Quoted = Message | "missing" | undefined;
 /** The quoted messages of a room in their current state. */
 export interface Quotes {
   readonly get: (seq: number) => Quoted;
-  /** Loads a message, unless it was requested already. */
+  /** Loads a message, unless the message was requested already. */
   readonly load: (seq: number) => void;
   readonly subscribe: (listener: () => void) => () => void;
   /** Updates a loaded message with an event. */

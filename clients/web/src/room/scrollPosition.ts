@@ -2,7 +2,10 @@ import { type Anchor, RowOffsets } from "../logic/offsets.ts";
 
 /** The list counts as being at the end within this distance, in px. */
 const END_TOLERANCE = 12;
-/** How much is rendered above and below the view, in px, and the least that may be left before more is rendered. */
+/**
+ * Rows are rendered this far above and below the view, in px. More rows are
+ * rendered when less than the minimum is left.
+ */
 const RENDER_MARGIN = 900;
 const MIN_MARGIN = 250;
 /** The assumed height of a row that was never rendered, in px. */
@@ -82,7 +85,7 @@ export class ScrollPosition {
     else this.anchor = this.offsets.anchorAt(scrollTop, this.height, this.canAnchor) ?? "end";
   }
 
-  /** Anchors to the end when the list is there. Call it once all visible rows are measured. */
+  /** Anchors to the end when the list is scrolled to its end. Call it once all visible rows are measured. */
   settleAtEnd(): void {
     if (this.scrollTop >= this.offsets.total - this.height - END_TOLERANCE) this.anchor = "end";
   }
@@ -99,7 +102,7 @@ export class ScrollPosition {
     this.anchor = { key, offset: -Math.round(free / 2) };
   }
 
-  /** Scrolls a row to the top of the view, with some px above it. */
+  /** Scrolls a row to the top of the view, with `above` px of free space above it. */
   startAt(key: string, above: number): void {
     if (this.offsets.indexOf(key) !== undefined) this.anchor = { key, offset: -above };
   }
@@ -109,7 +112,7 @@ export class ScrollPosition {
     return this.offsets.range(this.scrollTop, this.height || 900, RENDER_MARGIN);
   }
 
-  /** Whether the rendered rows are enough for now. */
+  /** Whether the rendered rows reach at least `MIN_MARGIN` beyond the view. */
   covers(range: Range): boolean {
     const needed = this.offsets.range(this.scrollTop, this.height || 900, MIN_MARGIN);
     return range.start <= needed.start && range.end >= Math.min(needed.end, this.offsets.keys.length);

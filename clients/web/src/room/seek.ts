@@ -1,6 +1,9 @@
 import type { Message, Room } from "@tidings/client";
 
-/** The largest distance, in seqs, that is loaded to jump to a message. A message further away is shown in a dialog. */
+/**
+ * The largest distance, in seqs, over which messages are loaded for a jump. A
+ * message further away is shown in a dialog.
+ */
 const MAX_DISTANCE = 2000;
 const PAGE_SIZE = 200;
 

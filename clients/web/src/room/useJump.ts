@@ -12,7 +12,7 @@ export interface JumpTarget {
   readonly seq: number;
 }
 
-/** Jumps to a message: loads the messages in between, scrolls it to the middle and highlights it. */
+/** Jumps to a message: loads the messages in between, scrolls the message to the middle and highlights it. */
 export function useJump(
   room: string,
   ready: boolean,
@@ -41,7 +41,7 @@ export function useJump(
     };
   }, [target, ready, handle, onFar, toast]);
 
-  // Now the message is among the rows, and the list can scroll to it.
+  // After this render the found message is among the rows, so the list can scroll to it.
   useEffect(() => {
     if (found === undefined) return;
     setFound(undefined);

@@ -71,7 +71,10 @@ function runAction(
   }
 }
 
-/** The row that the first arrow key moves to: up goes to the last visible row, down to the first one. */
+/**
+ * The row that an arrow key moves to when no row has the focus: the last visible row
+ * for up, the first visible row for down.
+ */
 function firstTarget(
   box: HTMLElement,
   rendered: readonly HTMLElement[],

@@ -15,7 +15,7 @@ interface RoomItemProps {
   readonly room: RoomSummary;
   readonly current: boolean;
   readonly draft: string | undefined;
-  /** The user's newest message in the outbox. */
+  /** The user's newest message in the outbox for this room. */
   readonly waiting: OutboxEntry | undefined;
 }
 
@@ -28,7 +28,7 @@ export const RoomItem = memo(function RoomItem({ room, current, draft, waiting }
   const typingLine = typingText(typing.map((user) => displayName(user.id, user.name)));
   const own = isNewer(waiting, last) ? waiting : undefined;
   const at = own?.at ?? last?.at ?? room.updatedAt;
-  // Navigates by itself, so that the browser's history stays short. With a modifier key the browser follows the link.
+  // Navigates with `go`, which keeps the browser's history short. With a modifier key the browser follows the link.
   const open = (event: MouseEvent) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
     event.preventDefault();

@@ -1,6 +1,9 @@
 import { tryStorage } from "./tryStorage.ts";
 
-/** The unsent text of each room, kept across reloads. Only `publish` notifies subscribers: typing renders nothing. */
+/**
+ * The unsent text of each room, kept across reloads. Only `publish` notifies
+ * subscribers, so that typing renders nothing.
+ */
 export interface Drafts {
   readonly get: (room: string) => string;
   /** Saves a text, or removes the draft when the text is empty. */
@@ -19,7 +22,7 @@ type DraftStorage = Pick<Storage, "getItem" | "setItem" | "removeItem" | "key" |
  * storage rejects stays in memory while the page is open.
  */
 export function createDrafts(user: string, storage: DraftStorage): Drafts {
-  // The space ends the user id, because a user id never contains one.
+  // The space ends the user id. A user id contains no space, so no user's prefix matches the keys of another user.
   const prefix = `tidings.draft.${user} `;
   const inMemory = new Map<string, string>();
   const stored = (room: string) => tryStorage(() => storage.getItem(prefix + room)) ?? "";

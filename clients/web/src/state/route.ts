@@ -42,7 +42,7 @@ function subscribe(listener: () => void): () => void {
   };
 }
 
-/** Navigates to a route. Goes back when it is the previous one, so that the history does not grow. */
+/** Navigates to a route. If the route is that of the previous page, goes back, so that the history does not grow. */
 export function navigateTo(route: Route): void {
   const hash = routeHash(route);
   const from = window.location.hash || "#/";

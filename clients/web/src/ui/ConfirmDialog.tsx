@@ -7,12 +7,12 @@ interface ConfirmProps {
   readonly title: string;
   readonly text: string;
   readonly action: string;
-  /** The dialog closes when this succeeds, and shows the error when it fails. */
+  /** The action. The dialog closes when the action succeeds, and shows the error when it fails. */
   readonly onConfirm: () => Promise<void> | void;
   readonly onClose: () => void;
 }
 
-/** Asks for confirmation before an action that cannot be undone. */
+/** Asks for confirmation before an action that the user could regret. */
 export function ConfirmDialog({ title, text, action, onConfirm, onClose }: ConfirmProps) {
   const { busy, error, run } = useAction();
   const confirm = () =>

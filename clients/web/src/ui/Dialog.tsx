@@ -30,7 +30,7 @@ export function Dialog({ title, onClose, children, footer, wide = false }: Dialo
     };
   }, []);
 
-  // Without this, Tab would move the focus to the browser's own controls.
+  // Keeps Tab inside the dialog. By default Tab moves the focus to the browser's own controls.
   const onKeyDown = (event: KeyboardEvent) => {
     // The page behind the dialog must not handle the same Escape.
     event.stopPropagation();

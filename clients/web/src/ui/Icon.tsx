@@ -62,7 +62,7 @@ export const TickIcon = memo(function TickIcon({
   return <Outline size={16} grid={16} stroke={1.5} path={path} />;
 });
 
-/** A path on a grid of this many px, drawn as an outline. */
+/** A path on a grid of `grid` px, drawn as an outline. */
 function Outline(props: { size: number; grid: number; stroke: number; path: string }) {
   const { size, grid, stroke, path } = props;
   return (

@@ -9,7 +9,7 @@ interface SearchFieldProps extends Omit<InputHTMLAttributes<HTMLInputElement>, "
   readonly ref?: Ref<HTMLInputElement>;
 }
 
-/** A field for search words. Its children are at the end of the field. */
+/** A field for search words. `children` are at the end of the field. */
 export function SearchField({ label, onChange, first, children, ...rest }: SearchFieldProps) {
   return (
     <div className="search-field">

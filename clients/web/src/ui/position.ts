@@ -1,4 +1,4 @@
-/** The distance to the edges of the window, in px. The distance to the anchor is half of it. */
+/** The distance to the edges of the window, in px. The distance to the anchor is half of this. */
 const MARGIN = 8;
 
 /** A rectangle in the window, as `getBoundingClientRect` returns it. */

@@ -4,8 +4,8 @@ import { createPager, type FetchPage, type PagedState } from "../logic/pages.ts"
 const EMPTY = { page: undefined, busy: false, error: undefined };
 
 /**
- * Fetches pages with `fetchPage` after a delay; without it, fetches nothing. Another function starts another query, so
- * the function must be memoised.
+ * Fetches pages with `fetchPage` after a delay; without `fetchPage`, fetches nothing. Another function starts another
+ * query, so the function must be memoised.
  */
 export function usePages<T>(
   fetchPage: FetchPage<T> | undefined,
