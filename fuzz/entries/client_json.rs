@@ -60,7 +60,7 @@ fn check_draft(draft: &Draft) {
     assert!(draft.metadata.as_ref().is_none_or(|metadata| metadata.get().len() <= MAX_METADATA_BYTES));
     let aimed_at = &draft.visibility;
     assert!(aimed_at.users.len() <= MAX_VISIBLE_TO && aimed_at.roles.len() <= MAX_VISIBLE_TO);
-    let body = draft.body("id", &Sender { id: "fuzz", name: None, picture: None });
+    let body = draft.body("id", Sender { id: "fuzz", name: None, picture: None });
     let body: Value = serde_json::from_str(&body).expect("what goes into the log is JSON");
     assert_eq!(body["content"].as_str(), Some(draft.content.as_str()));
     assert!(body["id"] == "id" && body["sender"]["id"] == "fuzz", "nobody speaks for another: {body}");

@@ -15,11 +15,13 @@ use crate::{
         MAX_ATTACHMENT_NAME_CHARS, MAX_ATTACHMENT_URL_CHARS, MAX_ATTACHMENTS, MAX_METADATA_BYTES,
         MAX_VISIBLE_TO,
     },
+    role::{MinRole, Permission},
     visibility::Visibility,
 };
 pub use target::Target;
 
-use events::{Audience, MessageBody};
+use change::Actor;
+use events::{Audience, MessageBody, StoredFields};
 
 /// What a sender waits for: the event is appended in Redis, or committed in PostgreSQL.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,23 +120,64 @@ impl Draft {
 
     /// The event's own fields as JSON, in the wire form.
     #[must_use]
-    pub fn body(&self, id: &str, sender: &Sender<'_>) -> String {
+    pub fn body(&self, id: &str, sender: Sender<'_>) -> String {
+        const SERIALISES: &str = "strings, numbers and checked JSON always serialise";
         let visible_to = (!self.visibility.is_everyone())
             .then_some(Audience { users: &self.visibility.users, roles: &self.visibility.roles });
+        let attachments = (!self.attachments.is_empty())
+            .then(|| serde_json::value::to_raw_value(&self.attachments).expect(SERIALISES));
         let body = MessageBody {
             id,
-            client_id: &self.client_id,
+            client_id: self.client_id.as_str(),
             sender,
             kind: &self.kind,
             content: &self.content,
             reply_to: self.reply_to,
-            attachments: &self.attachments,
+            attachments: attachments.as_deref(),
             metadata: self.metadata.as_deref(),
             visible_to,
             edited_at: None,
             deleted: None,
         };
-        serde_json::to_string(&body).expect("strings, numbers and checked JSON always serialise")
+        serde_json::to_string(&body).expect(SERIALISES)
+    }
+
+    /// The lowest role that the sender must still have when the message is appended.
+    ///
+    /// # Errors
+    /// `forbidden` when the actor's role does not allow this message.
+    pub fn permit(&self, actor: &Actor<'_>) -> Result<MinRole, Refusal> {
+        actor.permit(Permission::Send)
+    }
+
+    /// A stored message to be sent once more under another client id.
+    ///
+    /// # Errors
+    /// What of the stored message does not pass the checks of a send.
+    pub fn from_stored(
+        stored: StoredFields<'_>,
+        client_id: ClientId,
+        visibility: Visibility,
+    ) -> Result<Self, &'static str> {
+        check_text(&stored.content, "content", usize::MAX)
+            .map_err(|_| "its text holds a control character")?;
+        let attachments: Option<Vec<Attachment>> = stored
+            .attachments
+            .map(|json| serde_json::from_str(json.get()))
+            .transpose()
+            .map_err(|_| "the attachments of the message have an unexpected form")?;
+        Ok(Self {
+            client_id,
+            kind: stored.kind.into_owned(),
+            content: stored.content.into_owned(),
+            reply_to: stored.reply_to,
+            attachments: attachments.unwrap_or_default(),
+            metadata: stored.metadata.map(ToOwned::to_owned),
+            visibility,
+            ack: AckStage::Stored,
+            // An earlier run may have appended this message.
+            first_attempt: false,
+        })
     }
 }
 
@@ -205,7 +248,7 @@ mod tests {
                 .unwrap();
         assert_eq!(draft.content, "<b>hi</b>\n\t\"🙂\" \u{2028}");
         assert_eq!(draft.ack, AckStage::Stored);
-        let body = draft.body("i", &Sender { id: "alice", name: None, picture: None });
+        let body = draft.body("i", Sender { id: "alice", name: None, picture: None });
         assert!(body.contains(r#""metadata":{"b":1,"a":[2]}"#), "{body}");
         let read: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!(read["content"], "<b>hi</b>\n\t\"🙂\" \u{2028}");

@@ -6,8 +6,9 @@ use tidings_shared::{
     auth::Identity,
     error::{ErrorCode, Refusal},
     ids::{Epoch, RoomId},
-    log::{AppendError, RoomHead},
-    role::{self, MinRole, Permission},
+    log::RoomHead,
+    message::change::Actor,
+    role::{MinRole, Permission},
 };
 
 use crate::{client::Client, limits::Limit, worker::Worker};
@@ -72,11 +73,5 @@ pub(super) async fn min_role(
     room: &RoomId,
 ) -> Result<MinRole, Refusal> {
     let role = role_in(worker, client, identity, room).await?;
-    if identity.admin {
-        return Ok(MinRole::Anyone);
-    }
-    if !role::allows(&role, Permission::Send) {
-        return Err(AppendError::RoleTooLow.into());
-    }
-    Ok(Permission::Send.min_role())
+    Actor { user: &identity.user, role: &role, admin: identity.admin }.permit(Permission::Send)
 }

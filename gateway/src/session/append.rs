@@ -6,10 +6,9 @@ use tidings_shared::{
     auth::Identity,
     error::Refusal,
     ids::RoomId,
-    log::{Accepted, AppendError},
+    log::Accepted,
     message::{AckStage, change::Actor},
     protocol::server::Ack,
-    role::{self, MinRole, Permission},
     telemetry::{SpanKind, in_trace},
 };
 
@@ -39,21 +38,14 @@ impl AppendCommand {
         room: &RoomId,
     ) -> Result<Accepted, Refusal> {
         let role = access::role_in(worker, client, identity, room).await?;
+        let actor = Actor { user: &identity.user, role: &role, admin: identity.admin };
         let draft = match self {
             Self::Send(draft) => draft,
-            Self::Change(change) => {
-                let actor = Actor { user: &identity.user, role: &role, admin: identity.admin };
-                return worker.node.bus.log.change(room, &actor, change).await;
-            }
+            Self::Change(change) => return worker.node.bus.log.change(room, &actor, change).await,
         };
-        if !identity.admin && !role::allows(&role, Permission::Send) {
-            return Err(AppendError::RoleTooLow.into());
-        }
+        let min_role = draft.permit(&actor)?;
         let (name, picture) = (identity.name.as_deref(), identity.picture.as_deref());
-        let mut entry = draft.entry(room, &identity.user, name, picture);
-        if identity.admin {
-            entry.min_role = MinRole::Anyone;
-        }
+        let mut entry = draft.entry(room, &identity.user, name, picture, min_role);
         Ok(worker.node.bus.append(&mut entry).await?)
     }
 }

@@ -9,7 +9,7 @@ use tidings_persistence::batch::{
 use tidings_shared::ids::{ClientId, RoomId, Seq, UserId};
 use tidings_shared::log::{Record, record::TYPE_MARKS};
 use tidings_shared::message::change::{Action as ChangeAction, Change};
-use tidings_shared::message::{AckStage, Attachment, Draft, check_text};
+use tidings_shared::message::{AckStage, Draft, check_text};
 
 use crate::sql::dead_letters::DeadLetter;
 
@@ -66,35 +66,15 @@ impl ReplayableEvent {
         let sender = UserId::parse(record.sender()).map_err(|_| "nobody sent it")?;
         let client_id = client_id(letter.id);
         let action = if record.kind() == MESSAGE_NEW {
-            ReplayableAction::Message(Box::new(draft(&room, &record, client_id.clone())?))
+            let row = MessageRow::of(&room, &record)?;
+            let draft = Draft::from_stored(row.fields, client_id.clone(), row.visibility)?;
+            ReplayableAction::Message(Box::new(draft))
         } else {
             ReplayableAction::Change(change(&room, &record, client_id.clone())?)
         };
         let (seq, traceparent) = (record.seq, record.traceparent().to_owned());
         Ok(Self { room, seq, sender, client_id, traceparent, action })
     }
-}
-
-fn draft(room: &RoomId, record: &Record, client_id: ClientId) -> Result<Draft, &'static str> {
-    let row = MessageRow::of(room, record)?;
-    check_text(&row.content, "content", usize::MAX).map_err(|_| "its text holds a control character")?;
-    let attachments: Option<Vec<Attachment>> = row
-        .attachments
-        .map(serde_json::from_str)
-        .transpose()
-        .map_err(|_| "the attachments of the message have an unexpected form")?;
-    Ok(Draft {
-        client_id,
-        kind: row.kind.into_owned(),
-        content: row.content.into_owned(),
-        reply_to: row.reply_to.and_then(|seq| u64::try_from(seq).ok()).map(Seq),
-        attachments: attachments.unwrap_or_default(),
-        metadata: row.metadata.map(raw).transpose()?,
-        visibility: row.visibility,
-        ack: AckStage::Stored,
-        // An earlier run may have appended this message.
-        first_attempt: false,
-    })
 }
 
 fn change(room: &RoomId, record: &Record, client_id: ClientId) -> Result<Change, &'static str> {
@@ -160,7 +140,7 @@ mod tests {
         assert_eq!((sent.client_id.as_str(), sent.traceparent.as_str()), ("replay:31", "00-ab"));
         let ReplayableAction::Message(draft) = sent.action else { panic!() };
         assert_eq!(draft.visibility, visibility);
-        let body = draft.body("j", &Sender { id: "alice", name: None, picture: None });
+        let body = draft.body("j", Sender { id: "alice", name: None, picture: None });
         assert_eq!(
             body,
             r#"{"id":"j","client_id":"replay:31","sender":{"id":"alice"},"kind":"note","content":"Zoë\n","reply_to":3,"attachments":[{"name":"a","url":"https://a","media_type":"x/y","size":1}],"metadata":{"b": 1.0,"a":2},"visible_to":{"users":["bob"],"roles":["tutor"]}}"#

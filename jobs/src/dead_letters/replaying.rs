@@ -9,7 +9,7 @@ use tidings_shared::ids::{RoomId, Seq};
 use tidings_shared::log::{Accepted, AppendError, Entry, Log, stored::Stored};
 use tidings_shared::message::Draft;
 use tidings_shared::message::change::{Action, Actor, Change, ChangeKind};
-use tidings_shared::role::{self, MinRole, Permission};
+use tidings_shared::role::{self, Permission};
 use tokio::time::Instant;
 
 use super::replayable::{ReplayableAction, ReplayableEvent};
@@ -214,7 +214,7 @@ impl Replayer {
         let mut backoff = Backoff::new(APPEND_ATTEMPTS - 1, RETRY_BACKOFF);
         loop {
             let appended = match &event.action {
-                ReplayableAction::Message(draft) => self.append(event, draft).await,
+                ReplayableAction::Message(draft) => self.append(event, role, draft).await,
                 ReplayableAction::Change(change) => self.change(event, role, change).await,
             };
             let Err(ReplayError::Temporary(cause)) = appended else { return appended };
@@ -223,12 +223,19 @@ impl Replayer {
         }
     }
 
-    async fn append(&self, event: &ReplayableEvent, draft: &Draft) -> Result<Accepted, ReplayError> {
+    async fn append(
+        &self,
+        event: &ReplayableEvent,
+        role: &str,
+        draft: &Draft,
+    ) -> Result<Accepted, ReplayError> {
         let profile = export::profile(&self.db, &event.sender).await?;
         let (name, picture) = profile.map_or((None, None), |profile| (profile.name, profile.picture));
-        let entry = draft.entry(&event.room, &event.sender, name.as_deref(), picture.as_deref());
-        let min_role = if self.any_sender { MinRole::Anyone } else { MinRole::Member };
-        let entry = Entry { min_role, traceparent: traceparent(event), ..entry };
+        let actor = Actor { user: &event.sender, role, admin: self.any_sender };
+        let min_role = draft.permit(&actor).map_err(|refusal| ReplayError::Permanent(refusal.message))?;
+        let (name, picture) = (name.as_deref(), picture.as_deref());
+        let entry = draft.entry(&event.room, &event.sender, name, picture, min_role);
+        let entry = Entry { traceparent: traceparent(event), ..entry };
         Ok(self.log.append(&entry).await?)
     }
 

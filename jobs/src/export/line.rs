@@ -36,15 +36,9 @@ pub enum ExportLine<'a> {
     },
     Message {
         room: &'a str,
-        id: i64,
-        sender: &'a str,
         at: String,
-        kind: &'a str,
-        content: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        reply_to: Option<i64>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        attachments: Option<&'a RawValue>,
+        #[serde(flatten)]
+        message: &'a ExportedMessage,
         #[serde(skip_serializing_if = "Option::is_none")]
         metadata: Option<Metadata<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,13 +126,8 @@ impl<'a> ExportLine<'a> {
         }
         Self::Message {
             room,
-            id: message.seq,
-            sender: &message.sender,
             at: at.unwrap_or_else(|| wire_time(&message.at)),
-            kind: &message.kind,
-            content: &message.content,
-            reply_to: message.reply_to,
-            attachments: message.attachments.as_deref(),
+            message,
             metadata,
             visible_to: (users.is_some() || roles.is_some()).then_some(audience),
         }

@@ -229,10 +229,9 @@ impl Importer {
         let mut first_attempt = looked_up;
         loop {
             let entry = Entry {
-                min_role: MinRole::Anyone,
                 allowed_in_archive: true,
                 first_attempt,
-                ..draft.entry(&message.room, &message.sender, None, None)
+                ..draft.entry(&message.room, &message.sender, None, None, MinRole::Anyone)
             };
             match self.log.append(&entry).await {
                 Ok(accepted) => return Ok(Ok(accepted)),

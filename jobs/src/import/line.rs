@@ -4,7 +4,7 @@
 mod skipped;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use sha1::{Digest, Sha1};
 use tidings_persistence::http::creation;
 use tidings_persistence::writer::rooms::{self, NewRoom};
@@ -54,7 +54,10 @@ pub struct ImportMessage {
     /// The original id of the message that this message replies to.
     pub reply_to: Option<String>,
     pub client_id: String,
-    fields: String,
+    /// JSON text: its metadata with the original id and time.
+    metadata: String,
+    /// The line. Its other fields are those of a send.
+    line: String,
 }
 
 #[derive(Deserialize)]
@@ -84,22 +87,12 @@ struct MemberLine {
 }
 
 #[derive(Deserialize)]
-struct MessageLine<'a> {
+struct MessageLine {
     room: RoomId,
     sender: UserId,
     id: OriginalId,
     at: Option<String>,
     reply_to: Option<OriginalId>,
-    #[serde(borrow)]
-    content: Option<&'a RawValue>,
-    #[serde(borrow)]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow)]
-    attachments: Option<&'a RawValue>,
-    #[serde(borrow)]
-    metadata: Option<&'a RawValue>,
-    #[serde(borrow)]
-    visible_to: Option<&'a RawValue>,
 }
 
 /// An id of the other system: text or a number.
@@ -143,7 +136,7 @@ impl ImportLine {
                 Ok(Self::Member { room, user, role })
             }
             "message" => {
-                let message = message(read(text)?)?;
+                let message = message(read(text)?, text)?;
                 // Checked here, so that an error is reported with its line number.
                 message.draft(None, max_message_chars)?;
                 Ok(Self::Message(Box::new(message)))
@@ -167,7 +160,7 @@ fn room(line: RoomLine, text: &str) -> Result<ImportLine, String> {
     Ok(ImportLine::Room { room: Box::new(room), named })
 }
 
-fn message(line: MessageLine<'_>) -> Result<ImportMessage, String> {
+fn message(line: MessageLine, text: &str) -> Result<ImportMessage, String> {
     let (id, reply_to) = (line.id.text(), line.reply_to.map(OriginalId::text));
     if id.is_empty() {
         return Err("id is empty".to_owned());
@@ -180,20 +173,21 @@ fn message(line: MessageLine<'_>) -> Result<ImportMessage, String> {
     if let Some(reply_to) = &reply_to {
         imported["reply_to"] = reply_to.as_str().into();
     }
-    let metadata = with_imported(line.metadata.map(RawValue::get), &imported.to_string())?;
-    let mut fields =
-        format!("\"client_id\":{},\"metadata\":{metadata}", serde_json::Value::from(client_id.as_str()));
-    for (name, value) in [
-        ("content", line.content),
-        ("kind", line.kind),
-        ("attachments", line.attachments),
-        ("visible_to", line.visible_to),
-    ] {
-        if let Some(value) = value {
-            fields.push_str(&format!(",\"{name}\":{}", value.get()));
-        }
-    }
-    Ok(ImportMessage { room: line.room, sender: line.sender, id, reply_to, client_id, fields })
+    let given = fields(text)?.metadata;
+    let metadata = with_imported(given.map(RawValue::get), &imported.to_string())?;
+    Ok(ImportMessage {
+        room: line.room,
+        sender: line.sender,
+        id,
+        reply_to,
+        client_id,
+        metadata,
+        line: text.to_owned(),
+    })
+}
+
+fn fields(text: &str) -> Result<Fields<'_>, String> {
+    Fields::parse(text).map_err(|refusal| refusal.message)
 }
 
 impl ImportMessage {
@@ -202,10 +196,20 @@ impl ImportMessage {
     /// # Errors
     /// A sentence that says what is wrong.
     pub fn draft(&self, reply_to: Option<Seq>, max_message_chars: usize) -> Result<Draft, String> {
-        let reply_to = reply_to.map_or_else(String::new, |seq| format!(",\"reply_to\":{seq}"));
+        let json = |value: serde_json::Value| to_raw_value(&value).map_err(|error| error.to_string());
+        let (client_id, reply_to) =
+            (json(self.client_id.as_str().into())?, json(reply_to.map(|seq| seq.0).into())?);
+        let metadata: &RawValue = serde_json::from_str(&self.metadata).map_err(|error| error.to_string())?;
         // `attempt: 1`: the importer looks up the client id before it appends the message.
-        let text = format!("{{{},\"attempt\":1{reply_to}}}", self.fields);
-        let fields = Fields::parse(&text).map_err(|refusal| refusal.message)?;
+        let attempt = json(1.into())?;
+        let fields = Fields {
+            client_id: Some(&client_id),
+            reply_to: Some(&reply_to),
+            metadata: Some(metadata),
+            attempt: Some(&attempt),
+            ack: None,
+            ..fields(&self.line)?
+        };
         Draft::from_fields(&fields, max_message_chars).map_err(|refusal| refusal.message)
     }
 }

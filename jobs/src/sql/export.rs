@@ -35,18 +35,27 @@ pub struct ExportedMember {
     pub role: String,
 }
 
-#[derive(Debug, FromQueryResult)]
+/// A message; its line adds what is skipped here.
+#[derive(Debug, FromQueryResult, Serialize)]
 pub struct ExportedMessage {
+    #[serde(rename = "id")]
     pub seq: i64,
     pub sender: String,
     pub kind: String,
     pub content: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub attachments: Option<Raw>,
+    #[serde(skip)]
     pub metadata: Option<Raw>,
+    #[serde(skip)]
     pub visible_users: Option<Vec<String>>,
+    #[serde(skip)]
     pub visible_roles: Option<Vec<String>>,
+    #[serde(skip)]
     pub at: DateTime<Utc>,
+    #[serde(skip)]
     pub client_id: String,
 }
 

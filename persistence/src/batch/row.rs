@@ -1,13 +1,11 @@
 //! A record as the row it becomes: a message, another event, or a void.
 //! Pure. Refuses, with the reason, a record that lacks a needed part. A reason never quotes the record.
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use tidings_shared::{
     ids::{RoomId, Seq},
     log::{Record, record::Visibility},
+    message::events::StoredFields,
     role::REMOVED,
 };
 use uuid::Uuid;
@@ -22,26 +20,8 @@ pub struct MessageRow<'a> {
     pub room: RoomId,
     pub record: &'a Record,
     pub id: Uuid,
-    pub kind: Cow<'a, str>,
-    pub content: Cow<'a, str>,
-    pub reply_to: Option<i64>,
-    /// JSON text, byte for byte.
-    pub attachments: Option<&'a str>,
-    pub metadata: Option<&'a str>,
+    pub fields: StoredFields<'a>,
     pub visibility: Visibility,
-}
-
-#[derive(Deserialize)]
-struct MessageBody<'a> {
-    #[serde(borrow)]
-    kind: Cow<'a, str>,
-    #[serde(borrow)]
-    content: Cow<'a, str>,
-    reply_to: Option<i64>,
-    #[serde(borrow)]
-    attachments: Option<&'a RawValue>,
-    #[serde(borrow)]
-    metadata: Option<&'a RawValue>,
 }
 
 impl<'a> MessageRow<'a> {
@@ -50,19 +30,9 @@ impl<'a> MessageRow<'a> {
             return Err("a message without sender or client id");
         }
         let id = Uuid::parse_str(record.id()).map_err(|_| "a message whose id is not a UUID")?;
-        let body: MessageBody<'a> = serde_json::from_slice(record.json())
+        let fields = serde_json::from_slice(record.json())
             .map_err(|_| "a message whose body has an unexpected form")?;
-        Ok(Self {
-            room: room.clone(),
-            record,
-            id,
-            kind: body.kind,
-            content: body.content,
-            reply_to: body.reply_to,
-            attachments: body.attachments.map(RawValue::get),
-            metadata: body.metadata.map(RawValue::get),
-            visibility: visibility(record)?,
-        })
+        Ok(Self { room: room.clone(), record, id, fields, visibility: visibility(record)? })
     }
 }
 

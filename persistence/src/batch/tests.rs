@@ -1,6 +1,7 @@
 //! Classification of batches: by example, and against every history of epochs that a room can have.
 
 use proptest::prelude::*;
+use serde_json::value::RawValue;
 use tidings_shared::ids::Epoch;
 
 use super::*;
@@ -80,8 +81,13 @@ fn records_that_follow_the_head_move_it() {
     let plan = classify(&entries, &stored(4, ""), None).unwrap();
     assert_eq!(plan.heads[&room()], advance(4, 6, 1002));
     let message = &plan.messages[0];
-    assert_eq!((message.kind.as_ref(), message.content.as_ref(), message.reply_to), ("text", "hi", Some(7)));
-    assert_eq!((message.attachments, message.metadata), (None, Some(r#"{"b": 1, "a":2}"#)));
+    let fields = &message.fields;
+    assert_eq!(
+        (fields.kind.as_ref(), fields.content.as_ref(), fields.reply_to),
+        ("text", "hi", Some(Seq(7)))
+    );
+    assert!(fields.attachments.is_none());
+    assert_eq!(fields.metadata.map(RawValue::get), Some(r#"{"b": 1, "a":2}"#));
     assert_eq!(message.visibility.users, ["bob"]);
 }
 

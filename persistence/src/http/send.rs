@@ -2,12 +2,10 @@
 
 use crate::schemas::SendForm;
 use actix_web::{HttpResponse, web};
-use tidings_shared::error::ErrorCode;
 use tidings_shared::fields::Fields;
 use tidings_shared::ids::RoomId;
-use tidings_shared::message::{AckStage, Draft};
+use tidings_shared::message::{AckStage, Draft, change::Actor};
 use tidings_shared::protocol::server::Ack;
-use tidings_shared::role::{self, MinRole, Permission};
 use tidings_shared::telemetry::{self, SpanKind};
 
 use super::allowance::CommandKind;
@@ -43,13 +41,9 @@ pub async fn send(
     state.allowance.take(CommandKind::Commands, caller.viewer())?;
     let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
     let role = access.role.as_deref().unwrap_or_default();
-    if !caller.admin && !role::allows(role, Permission::Send) {
-        return Err(Problem::new(ErrorCode::Forbidden, "guests of this room may read but not send"));
-    }
-    let mut entry = draft.entry(&room, &caller.user, caller.name.as_deref(), caller.picture.as_deref());
-    if caller.admin {
-        entry.min_role = MinRole::Anyone;
-    }
+    let min_role = draft.permit(&Actor { user: &caller.user, role, admin: caller.admin })?;
+    let (name, picture) = (caller.name.as_deref(), caller.picture.as_deref());
+    let entry = draft.entry(&room, &caller.user, name, picture, min_role);
     let accepted = state.log.append(&entry).await?;
     let waits = telemetry::part("stored answer", SpanKind::Internal);
     let (accepted, stage) = state.log.wait_for_stage(&room, draft.ack, accepted).await?;

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::access::Viewer;
 use super::json::{Head, Raw};
 use super::messages::Message;
-use super::sql::{epoch_of, me, message_columns, visible};
+use super::sql::{epoch_of, me, message_columns, message_row, row_without_message, visible};
 use crate::schemas::EventForm;
 use crate::sql::statement;
 
@@ -60,16 +60,14 @@ const EVENTS: &str = concat!(
     "WITH ",
     me!(),
     ", m AS (",
-    "(SELECT NULL::text AS event_type, NULL::text AS event_body, NULL::boolean AS event_blank, m.room_id, m.seq, m.id, m.client_id, ",
-    "m.sender_id, m.kind, m.content, m.reply_to, m.attachments, m.metadata, m.visible_users, m.visible_roles, ",
-    "m.at, m.edited_at, m.deleted, m.last_seq ",
-    "FROM messages m WHERE m.room_id = $1 AND m.seq > $4 AND m.seq <= $4 + $5 AND EXISTS (SELECT FROM me) AND ",
+    "(SELECT NULL::text AS event_type, NULL::text AS event_body, NULL::boolean AS event_blank, ",
+    message_row!(),
+    " FROM messages m WHERE m.room_id = $1 AND m.seq > $4 AND m.seq <= $4 + $5 AND EXISTS (SELECT FROM me) AND ",
     visible!("m", "m.sender_id", "(SELECT role FROM me)"),
     " ORDER BY m.seq LIMIT $5) UNION ALL (SELECT e.type, e.body::text, ",
     "e.type = 'message:edited' AND COALESCE((SELECT t.deleted FROM messages t WHERE t.room_id = $1 AND t.seq = e.target), false), ",
-    "e.room_id, e.seq, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, ",
-    "NULL, NULL, e.at, NULL, NULL, NULL ",
-    "FROM events e WHERE e.room_id = $1 AND e.seq > $4 AND e.seq <= $4 + $5 AND EXISTS (SELECT FROM me) AND (",
+    row_without_message!(),
+    " FROM events e WHERE e.room_id = $1 AND e.seq > $4 AND e.seq <= $4 + $5 AND EXISTS (SELECT FROM me) AND (",
     visible!(
         "e",
         "CASE WHEN e.type IN ('message:void', 'void') THEN e.actor_id END",

@@ -61,6 +61,21 @@ macro_rules! message_columns {
     };
 }
 
+/// The columns of `messages m` that [`message_columns!`] reads, and `room_id`.
+macro_rules! message_row {
+    () => {
+        "m.room_id, m.seq, m.id, m.client_id, m.sender_id, m.kind, m.content, m.reply_to, m.attachments, m.metadata, \
+         m.visible_users, m.visible_roles, m.at, m.edited_at, m.deleted, m.last_seq"
+    };
+}
+
+/// An event `e` without a message, in the columns of [`message_row!`].
+macro_rules! row_without_message {
+    () => {
+        "e.room_id, e.seq, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, e.at, NULL, NULL, NULL"
+    };
+}
+
 /// The reactions to message `m` as user `$2` sees them: JSON text in the order of the first use of each emoji, or NULL.
 /// Reads only the rows that it shows, however many users gave the same emoji. A scalar subquery checks for one's own
 /// reaction, because an EXISTS may be planned as a hash of all reactions that `$2` ever gave.
@@ -77,4 +92,4 @@ macro_rules! reactions {
     };
 }
 
-pub(super) use {epoch_of, me, message_columns, reactions, visible};
+pub(super) use {epoch_of, me, message_columns, message_row, reactions, row_without_message, visible};

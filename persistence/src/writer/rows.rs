@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
+use serde_json::value::RawValue;
 use tidings_shared::{
     ids::{RoomId, Seq},
     log::Record,
@@ -32,7 +33,7 @@ pub async fn insert_messages(
     if messages.is_empty() {
         return Ok(Vec::new());
     }
-    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    let text = |json: Option<&RawValue>| json.map_or("", RawValue::get).to_owned();
     let sql = "INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, reply_to, attachments, \
                  metadata, visible_users, visible_roles, at, last_seq) \
                SELECT room, seq, id, sender, client, kind, content, NULLIF(reply_to, 0), NULLIF(attachments, '')::json, \
@@ -49,11 +50,11 @@ pub async fn insert_messages(
         column(messages, |message| message.id),
         column(messages, |message| message.record.sender().to_owned()),
         column(messages, |message| message.record.client_id().to_owned()),
-        column(messages, |message| message.kind.clone().into_owned()),
-        column(messages, |message| message.content.clone().into_owned()),
-        column(messages, |message| message.reply_to.unwrap_or(0)),
-        column(messages, |message| text(message.attachments)),
-        column(messages, |message| text(message.metadata)),
+        column(messages, |message| message.fields.kind.clone().into_owned()),
+        column(messages, |message| message.fields.content.clone().into_owned()),
+        column(messages, |message| message.fields.reply_to.map_or(0, |seq| bigint(seq.0))),
+        column(messages, |message| text(message.fields.attachments)),
+        column(messages, |message| text(message.fields.metadata)),
         column(messages, |message| message.visibility.users.join(LIST)),
         column(messages, |message| message.visibility.roles.join(LIST)),
         column(messages, |message| time(message.record.at_ms)),

@@ -12,7 +12,8 @@ use crate::{
 };
 
 impl Draft {
-    /// The entry that appends this message, under a new message id (UUIDv7).
+    /// The entry that appends this message, under a new message id (UUIDv7); `min_role` is the result of
+    /// [`Draft::permit`].
     #[must_use]
     pub fn entry<'a>(
         &self,
@@ -20,6 +21,7 @@ impl Draft {
         user: &'a UserId,
         name: Option<&str>,
         picture: Option<&str>,
+        min_role: MinRole,
     ) -> Entry<'a> {
         let id = uuid::Uuid::now_v7().to_string();
         Entry {
@@ -27,10 +29,10 @@ impl Draft {
             client_id: Some(self.client_id.clone()),
             id: Some(id.clone()),
             visibility: self.visibility.clone(),
-            min_role: MinRole::Member,
+            min_role,
             first_attempt: self.first_attempt,
             is_change: false,
-            ..Entry::new(room, MESSAGE_NEW, self.body(&id, &Sender { id: user.as_str(), name, picture }))
+            ..Entry::new(room, MESSAGE_NEW, self.body(&id, Sender { id: user.as_str(), name, picture }))
         }
     }
 }

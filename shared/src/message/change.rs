@@ -78,7 +78,11 @@ pub struct Actor<'a> {
 }
 
 impl Actor<'_> {
-    fn may(&self, permission: Permission) -> Result<MinRole, Refusal> {
+    /// The lowest role that the actor must still have when their event is appended.
+    ///
+    /// # Errors
+    /// `forbidden` when the actor's role does not have this permission.
+    pub fn permit(&self, permission: Permission) -> Result<MinRole, Refusal> {
         if self.admin {
             return Ok(MinRole::Anyone);
         }
@@ -138,7 +142,7 @@ impl Change {
 
     /// Refuses an actor who may not change any message, before anything is looked up.
     pub fn permit(&self, actor: &Actor<'_>) -> Result<(), Refusal> {
-        actor.may(Permission::ChangeOwn).map(drop)
+        actor.permit(Permission::ChangeOwn).map(drop)
     }
 
     /// Decides whether the actor may make this change of this message.
@@ -150,7 +154,7 @@ impl Change {
             return Err(Refusal::not_found("message"));
         }
         let own = target.sender == actor.user.as_str();
-        let min_role = actor.may(match self.action {
+        let min_role = actor.permit(match self.action {
             Action::AddReaction { .. } | Action::RemoveReaction { .. } => Permission::Send,
             Action::Edit { .. } | Action::Delete if own => Permission::ChangeOwn,
             Action::Edit { .. } | Action::Delete => Permission::ChangeAny,

@@ -1,14 +1,20 @@
 //! The fields that each type of event has for itself. The append script puts `type`, `room`, `seq` and `at` before
 //! them.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Attachment, Sender};
-use crate::ids::{ClientId, Seq, UserId};
+use super::Sender;
+use crate::ids::{Seq, UserId};
 #[cfg(feature = "openapi")]
-use crate::openapi::{
-    EmojiForm, LabelForm, MessageIdForm, MessageSeqForm, MetadataForm, RoleForm, TimeForm, VoidReasonForm,
+use crate::{
+    ids::ClientId,
+    message::Attachment,
+    openapi::{
+        EmojiForm, LabelForm, MessageIdForm, MessageSeqForm, MetadataForm, RoleForm, TimeForm, VoidReasonForm,
+    },
 };
 
 /// The audience of a private message, in addition to its sender.
@@ -25,16 +31,18 @@ pub struct Audience<'a> {
 pub struct MessageBody<'a> {
     #[cfg_attr(feature = "openapi", schema(value_type = MessageIdForm))]
     pub id: &'a str,
-    pub client_id: &'a ClientId,
-    pub sender: &'a Sender<'a>,
+    #[cfg_attr(feature = "openapi", schema(value_type = ClientId))]
+    pub client_id: &'a str,
+    pub sender: Sender<'a>,
     #[cfg_attr(feature = "openapi", schema(value_type = LabelForm))]
     pub kind: &'a str,
     pub content: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<MessageSeqForm>))]
     pub reply_to: Option<Seq>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    pub attachments: &'a [Attachment],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<Vec<Attachment>>))]
+    pub attachments: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<MetadataForm>))]
     pub metadata: Option<&'a RawValue>,
@@ -47,6 +55,20 @@ pub struct MessageBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub deleted: Option<bool>,
+}
+
+/// The fields of a [`MessageBody`] that are stored from the body. The header of the record has the others.
+#[derive(Debug, Deserialize)]
+pub struct StoredFields<'a> {
+    #[serde(borrow)]
+    pub kind: Cow<'a, str>,
+    #[serde(borrow)]
+    pub content: Cow<'a, str>,
+    pub reply_to: Option<Seq>,
+    #[serde(borrow)]
+    pub attachments: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub metadata: Option<&'a RawValue>,
 }
 
 /// A change of a message. Each type of change has only some of the optional fields.

@@ -1,12 +1,11 @@
 /** The frames of the protocol, in both directions. */
 import type {
-  Attachment,
   Cursor,
   Limits,
   MessageObject,
   PresenceObject,
   PresenceStatus,
-  VisibleTo,
+  SendFields,
   WireCode,
 } from "./objects.js";
 
@@ -48,18 +47,6 @@ export type ClientFrame = { readonly ref?: string } & (
   | { readonly type: "presence:get"; readonly users: readonly string[] }
   | { readonly type: "ping" }
 );
-
-/** The optional fields of a send. */
-export interface SendFields {
-  readonly content?: string;
-  readonly kind?: string;
-  readonly reply_to?: number;
-  readonly visible_to?: VisibleTo;
-  readonly attachments?: readonly Attachment[];
-  readonly metadata?: object;
-  readonly attempt?: number;
-  readonly ack?: "stored" | "accepted";
-}
 
 /** The fields that every change of a message has. */
 export interface ChangeFields {

@@ -1,4 +1,4 @@
-/** The objects inside frames and HTTP answers, with the field names of the protocol. */
+/** The objects inside frames, requests and HTTP answers, with the field names of the protocol. */
 
 /** A position in the log of a room. `epoch` stands for one lifetime of the data in Redis; treat it as opaque. */
 export interface Cursor {
@@ -73,6 +73,18 @@ export interface MessageObject {
   readonly deleted?: boolean | null;
   readonly last_seq: number;
   readonly reactions?: ReactionObject[] | null;
+}
+
+/** The optional fields of a send. */
+export interface SendFields {
+  readonly content?: string;
+  readonly kind?: string;
+  readonly reply_to?: number;
+  readonly visible_to?: VisibleTo;
+  readonly attachments?: readonly Attachment[];
+  readonly metadata?: object;
+  readonly attempt?: number;
+  readonly ack?: "stored" | "accepted";
 }
 
 /** A room in an HTTP answer. `members` is a number; `role` is null when the user is not a member. */

@@ -9,69 +9,39 @@ use sea_orm::DbErr;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tidings_shared::events::{MESSAGE_NEW, VOID};
-use uuid::Uuid;
+use tidings_shared::ids::Seq;
+use tidings_shared::message::Sender;
+use tidings_shared::message::events::{Audience, MessageBody};
 
-use crate::query::json::{Raw, optional_time, time};
-use crate::query::messages::{Message, VisibleTo};
+use crate::query::json::{Raw, time, wire_time};
+use crate::query::messages::Message;
 
 /// `message:new` as it would be published, with the present state of the message.
-#[derive(Serialize)]
-struct MessageFrame<'a> {
-    r#type: &'static str,
-    room: &'a str,
-    seq: i64,
-    #[serde(serialize_with = "time")]
-    at: DateTime<Utc>,
-    id: Uuid,
-    client_id: &'a str,
-    sender: SenderFields<'a>,
-    kind: &'a str,
-    content: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reply_to: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    attachments: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    visible_to: Option<&'a VisibleTo>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_time")]
-    edited_at: Option<DateTime<Utc>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    deleted: Option<bool>,
-}
-
-#[derive(Serialize)]
-struct SenderFields<'a> {
-    id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    picture: Option<&'a str>,
-}
-
 pub(super) fn message(message: &Message) -> Result<Raw, DbErr> {
     let sender = &message.sender;
-    written(&MessageFrame {
+    let (id, edited_at) = (message.id.to_string(), message.edited_at.as_ref().map(wire_time));
+    let body = MessageBody {
+        id: &id,
+        client_id: &message.client_id,
+        sender: Sender { id: &sender.id, name: sender.name.as_deref(), picture: sender.picture.as_deref() },
+        kind: &message.kind,
+        content: &message.content,
+        reply_to: message.reply_to.map(|seq| Seq(seq.unsigned_abs())),
+        attachments: message.attachments.as_deref(),
+        metadata: message.metadata.as_deref(),
+        visible_to: message
+            .visible_to
+            .as_ref()
+            .map(|visible| Audience { users: &visible.users, roles: &visible.roles }),
+        edited_at: edited_at.as_deref(),
+        deleted: message.deleted.then_some(true),
+    };
+    written(&EventFrame {
         r#type: MESSAGE_NEW,
         room: &message.room,
         seq: message.seq,
         at: message.at,
-        id: message.id,
-        client_id: &message.client_id,
-        sender: SenderFields {
-            id: &sender.id,
-            name: sender.name.as_deref(),
-            picture: sender.picture.as_deref(),
-        },
-        kind: &message.kind,
-        content: &message.content,
-        reply_to: message.reply_to,
-        attachments: message.attachments.as_deref(),
-        metadata: message.metadata.as_deref(),
-        visible_to: message.visible_to.as_ref(),
-        edited_at: message.edited_at,
-        deleted: message.deleted.then_some(true),
+        own: body,
     })
 }
 
@@ -84,7 +54,8 @@ pub(super) fn event(kind: &str, body: &str, room: &str, seq: i64, at: &DateTime<
     } else {
         serde_json::from_str(body).map_err(|error| unreadable(&error))?
     };
-    let own = fields.into_iter().filter(|(name, _)| !COMMON_FIELDS.contains(&name.as_ref())).collect();
+    let own: BTreeMap<_, _> =
+        fields.into_iter().filter(|(name, _)| !COMMON_FIELDS.contains(&name.as_ref())).collect();
     written(&EventFrame { r#type: kind, room, seq, at: *at, own })
 }
 
@@ -99,14 +70,14 @@ pub(super) fn without_content(edit: &str) -> Result<String, DbErr> {
 }
 
 #[derive(Serialize)]
-struct EventFrame<'a> {
+struct EventFrame<'a, Own: Serialize> {
     r#type: &'a str,
     room: &'a str,
     seq: i64,
     #[serde(serialize_with = "time")]
     at: DateTime<Utc>,
     #[serde(flatten)]
-    own: BTreeMap<Cow<'a, str>, &'a RawValue>,
+    own: Own,
 }
 
 fn written(frame: &impl Serialize) -> Result<Raw, DbErr> {
