@@ -24,7 +24,7 @@ use tidings_shared::{
     ids::{Epoch, RoomId, Seq, UserId},
     internal::InternalClient,
     log::{
-        Accepted, AppendError, Entry, Log, LogLimits, Record, Step, TailRead,
+        Accepted, AppendError, Entry, Flights, Log, LogLimits, Record, Step, TailRead,
         keys::{self, Partition},
         record::TYPE_MARKS,
         stored::WatermarkNotice,
@@ -142,7 +142,7 @@ impl Bus {
                         watermarks.notice(partition, &notice);
                     }
                 }
-                None => tampering::publish(payload, |payload| sink.publish(&channel, payload)),
+                None => sink.publish(&channel, payload),
             },
             Event::Online { run_id } => sink.online(run_id),
             Event::Offline => sink.went_offline(),
@@ -166,6 +166,18 @@ impl Bus {
         let mut accepted = self.log.append(entry).await;
         accepted.iter_mut().for_each(tampering::accepted);
         accepted
+    }
+
+    /// Appends messages of one room in their order, as [`Log::append_messages`].
+    pub async fn append_messages(
+        &self,
+        flights: &Arc<Flights>,
+        entries: &mut [Entry<'_>],
+    ) -> Vec<Result<Accepted, AppendError>> {
+        entries.iter_mut().for_each(tampering::entry);
+        let mut answers = self.log.append_messages(flights, entries).await;
+        answers.iter_mut().flatten().for_each(tampering::accepted);
+        answers
     }
 
     /// Subscribes a worker to a room's channel. Returns when Redis has confirmed the subscription.
@@ -249,8 +261,19 @@ impl Shared {
             return self.handle_presence_message(&payload);
         }
         let Some(room) = keys::room_of_channel(channel) else { return };
+        match Record::split(payload) {
+            Ok(records) => {
+                for record in records {
+                    tampering::publish(record, |record| self.publish_record(room, record));
+                }
+            }
+            Err(error) => tracing::error!(%error, "a published payload cannot be parsed"),
+        }
+    }
+
+    fn publish_record(&self, room: &str, record: bytes::Bytes) {
         self.metrics.hints.inc();
-        match Record::parse(payload) {
+        match Record::parse(record) {
             Ok(record) if record.kind() == TYPE_MARKS => {}
             Ok(record) => {
                 if !record.is_live_only() {

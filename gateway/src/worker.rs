@@ -19,6 +19,7 @@ use std::{
 use tidings_shared::{
     auth::Verifier,
     ids::{RoomId, UserId},
+    log::Flights,
     protocol::server::Limits,
     receipts::Receipts,
 };
@@ -87,6 +88,7 @@ pub struct Worker {
     presence_rounds: Cell<u32>,
     /// Limits how many refills read at the same time, so that a reconnect does not overload Redis.
     refills: Semaphore,
+    pub flights: Arc<Flights>,
 }
 
 /// Maximum of refills of a worker that read at the same time.
@@ -110,6 +112,7 @@ impl Worker {
     /// Starts the worker's tasks on the current thread.
     #[must_use]
     pub fn start(index: usize, node: Arc<Node>, inbox: Inbox) -> Rc<Self> {
+        let flights = node.bus.log.new_flights();
         let worker = Rc::new(Self {
             index,
             node,
@@ -118,6 +121,7 @@ impl Worker {
             snapshots: presence::Snapshots::default(),
             presence_rounds: Cell::new(0),
             refills: Semaphore::new(REFILLS_AT_ONCE),
+            flights,
         });
         tokio::task::spawn_local(follow(worker.clone(), inbox));
         tokio::task::spawn_local(refill::sweep(worker.clone()));

@@ -11,13 +11,14 @@ use rustc_hash::FxHashMap;
 use tidings_shared::{
     error::Refusal,
     ids::{Cursor, RoomId, Seq},
+    message::Draft,
     protocol::server::JoinedRoom,
 };
 use tokio::sync::Semaphore;
 
 use super::{Client, GroupMemberships};
 use crate::{
-    command::RoomCommand,
+    command::{AppendCommand, RoomCommand},
     hub::{Generation, Position, Subscription},
     request_context::RequestContext,
 };
@@ -102,6 +103,35 @@ impl Client {
         }
         lanes.waiting.insert(room.clone(), VecDeque::new());
         Some(job)
+    }
+
+    /// A message, and the messages that wait right behind it in the room's lane: they are appended together. A traced
+    /// message is alone, because its call has a span of its own.
+    pub(crate) fn sends_from(
+        &self,
+        room: &RoomId,
+        request: RequestContext,
+        draft: Box<Draft>,
+    ) -> Vec<(RequestContext, Box<Draft>)> {
+        let alone = request.trace().is_some();
+        let mut sends = vec![(request, draft)];
+        let mut lanes = self.lanes.borrow_mut();
+        let Lanes { waiting, jobs, .. } = &mut *lanes;
+        let Some(lane) = waiting.get_mut(room).filter(|_| !alone) else { return sends };
+        let is_send = |job: &Job| {
+            matches!(job, Job::Command(request, RoomCommand::Append(AppendCommand::Send(_)))
+                if request.trace().is_none())
+        };
+        while lane.front().is_some_and(is_send) {
+            let Some(Job::Command(request, RoomCommand::Append(AppendCommand::Send(draft)))) =
+                lane.pop_front()
+            else {
+                break;
+            };
+            *jobs -= 1;
+            sends.push((request, draft));
+        }
+        sends
     }
 
     /// Ends a room's job, and takes the next one of its lane.

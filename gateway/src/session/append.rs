@@ -1,4 +1,4 @@
-//! Appends a message, or a change of a message, to the room's log, and answers the command once.
+//! Appends messages, and changes of messages, to the room's log, and answers each once.
 
 use std::{rc::Rc, time::Instant};
 
@@ -6,14 +6,22 @@ use tidings_shared::{
     auth::Identity,
     error::Refusal,
     ids::RoomId,
-    log::Accepted,
-    message::{AckStage, change::Actor},
+    log::{Accepted, Entry},
+    message::{
+        AckStage, Draft,
+        change::{Actor, Change},
+    },
     protocol::server::Ack,
     telemetry::{SpanKind, in_trace},
 };
 
 use super::access;
-use crate::{client::Client, command::AppendCommand, request_context::RequestContext, worker::Worker};
+use crate::{
+    client::{Client, SlotGuard},
+    command::AppendCommand,
+    request_context::RequestContext,
+    worker::Worker,
+};
 
 impl AppendCommand {
     fn stage(&self) -> AckStage {
@@ -29,66 +37,118 @@ impl AppendCommand {
             Self::Change(change) => change.ack(room, accepted, stage),
         }
     }
+}
 
-    async fn run(
-        &self,
-        worker: &Worker,
-        client: &Client,
-        identity: &Identity,
-        room: &RoomId,
-    ) -> Result<Accepted, Refusal> {
-        let role = access::role_in(worker, client, identity, room).await?;
-        let actor = Actor { user: &identity.user, role: &role, admin: identity.admin };
-        let draft = match self {
-            Self::Send(draft) => draft,
-            Self::Change(change) => return worker.node.bus.log.change(room, &actor, change).await,
-        };
-        let min_role = draft.permit(&actor)?;
-        let (name, picture) = (identity.name.as_deref(), identity.picture.as_deref());
-        let mut entry = draft.entry(room, &identity.user, name, picture, min_role);
-        Ok(worker.node.bus.append(&mut entry).await?)
+/// A command that is being appended.
+struct Pending {
+    request: RequestContext,
+    command: AppendCommand,
+    slot: SlotGuard,
+    started: Instant,
+}
+
+/// Appends messages in their order with as few calls as possible. Then the lane continues.
+pub(super) async fn send(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    room: &RoomId,
+    sends: Vec<(RequestContext, Box<Draft>)>,
+) {
+    let Some(identity) = client.identity() else { return };
+    worker.node.typing.message_sent(room, &identity.user);
+    let role = access::role_in(worker, client, &identity, room).await;
+    let (mut pending, mut entries) = (Vec::with_capacity(sends.len()), Vec::with_capacity(sends.len()));
+    for (request, draft) in sends {
+        let entry = role.as_ref().map_err(Clone::clone).and_then(|role| {
+            let actor = Actor { user: &identity.user, role, admin: identity.admin };
+            entry(&draft, room, &identity, &actor)
+        });
+        let Some(next) = begin(worker, client, room, request, AppendCommand::Send(draft)) else { continue };
+        match entry {
+            Ok(entry) => {
+                pending.push(next);
+                entries.push(entry);
+            }
+            Err(refusal) => worker.refuse(client, &next.request, Some(room), &refusal),
+        }
+    }
+    let trace = pending.first().and_then(|first| first.request.trace());
+    let answers = match (trace, entries.as_mut_slice()) {
+        // Boxed so that the untraced future stays small.
+        (Some(trace), [entry]) => vec![in_trace(trace, Box::pin(worker.node.bus.append(entry))).await],
+        _ => worker.node.bus.append_messages(&worker.flights, &mut entries).await,
+    };
+    for (pending, answer) in pending.into_iter().zip(answers) {
+        finish(worker, client, room, pending, answer.map_err(Into::into));
     }
 }
 
-/// Runs the command, in its trace if it is traced. The lane continues when this returns.
-pub(super) async fn start(
+fn entry<'a>(
+    draft: &Draft,
+    room: &'a RoomId,
+    identity: &'a Identity,
+    actor: &Actor<'_>,
+) -> Result<Entry<'a>, Refusal> {
+    let min_role = draft.permit(actor)?;
+    let (name, picture) = (identity.name.as_deref(), identity.picture.as_deref());
+    Ok(draft.entry(room, &identity.user, name, picture, min_role))
+}
+
+/// Appends a change of a message. Then the lane continues.
+pub(super) async fn change(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
     room: &RoomId,
     request: RequestContext,
-    command: AppendCommand,
+    change: Box<Change>,
 ) {
-    match request.trace() {
-        None => append(worker, client, room, request, command).await,
-        // Boxed so that the untraced future stays small.
-        Some(trace) => in_trace(trace, Box::pin(append(worker, client, room, request, command))).await,
-    }
+    let Some(identity) = client.identity() else { return };
+    let trace = request.trace();
+    let Some(pending) = begin(worker, client, room, request, AppendCommand::Change(change)) else { return };
+    let AppendCommand::Change(change) = &pending.command else { return };
+    let append = async {
+        let role = access::role_in(worker, client, &identity, room).await?;
+        let actor = Actor { user: &identity.user, role: &role, admin: identity.admin };
+        worker.node.bus.log.change(room, &actor, change).await
+    };
+    let answer = match trace {
+        None => append.await,
+        Some(trace) => in_trace(trace, Box::pin(append)).await,
+    };
+    finish(worker, client, room, pending, answer);
 }
 
-/// Appends the event. The answer is sent at the stage that the client asked for.
-async fn append(
-    worker: &Rc<Worker>,
+/// Takes a slot for the answer of a command; `None`: it was refused.
+fn begin(
+    worker: &Worker,
     client: &Rc<Client>,
     room: &RoomId,
     mut request: RequestContext,
     command: AppendCommand,
-) {
-    let Some(identity) = client.identity() else { return };
-    let started = Instant::now();
-    let slot = match client.take_answer_slot() {
-        Ok(slot) => slot,
+) -> Option<Pending> {
+    match client.take_answer_slot() {
+        Ok(slot) => Some(Pending { request, command, slot, started: Instant::now() }),
         Err(refusal) => {
             // This send is counted as `too_many` only: without `is_send`, the code of the refusal is not counted.
             if std::mem::take(&mut request.is_send) {
                 worker.node.counters.too_many();
             }
-            return worker.refuse(client, &request, Some(room), &refusal);
+            worker.refuse(client, &request, Some(room), &refusal);
+            None
         }
-    };
-    if matches!(command, AppendCommand::Send(_)) {
-        worker.node.typing.message_sent(room, &identity.user);
     }
-    let accepted = match command.run(worker, client, &identity, room).await {
+}
+
+/// Answers at the stage that the client asked for.
+fn finish(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    room: &RoomId,
+    pending: Pending,
+    answer: Result<Accepted, Refusal>,
+) {
+    let Pending { request, command, slot, started } = pending;
+    let accepted = match answer {
         Ok(accepted) => accepted,
         Err(refusal) => return worker.refuse(client, &request, Some(room), &refusal),
     };

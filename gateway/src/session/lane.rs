@@ -7,7 +7,7 @@ use tidings_shared::{error::Refusal, ids::RoomId};
 use super::{append, join_room, mark, signal, typing};
 use crate::{
     client::{Client, Job, SlotGuard},
-    command::RoomCommand,
+    command::{AppendCommand, RoomCommand},
     request_context::RequestContext,
     worker::Worker,
 };
@@ -37,7 +37,13 @@ async fn perform(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, job: J
         Job::Command(request, command) => (request, command),
     };
     match command {
-        RoomCommand::Append(command) => append::start(worker, client, room, request, command).await,
+        RoomCommand::Append(AppendCommand::Send(draft)) => {
+            let sends = client.sends_from(room, request, draft);
+            append::send(worker, client, room, sends).await;
+        }
+        RoomCommand::Append(AppendCommand::Change(change)) => {
+            append::change(worker, client, room, request, change).await;
+        }
         RoomCommand::Mark { seq, delivered } => {
             let outcome = mark::mark(worker, client, room, seq, delivered).await;
             answer_later(worker, client, room, request, outcome);

@@ -1,6 +1,6 @@
 -- Appends one event to a room's log. It writes all or nothing, because every check comes before the first write.
--- The loaded text begins with `local EPOCH = '<epoch>'`, the ranks of roles (role.rs) and rfc3339.lua. A Redis process
--- for which this epoch was not opened does not have a script with this text, so it answers NOSCRIPT.
+-- The loaded text begins with `local EPOCH = '<epoch>'`, the ranks of roles (role.rs), rfc3339.lua and tail.lua.
+-- A Redis process for which this epoch was not opened does not have a script with this text, so it answers NOSCRIPT.
 --
 -- room_key: also the channel   erased_key: exists while the sender is being erased, and for a while afterwards
 -- sender: '' for the system's own records   client_id: '' = none, nothing is remembered
@@ -31,14 +31,7 @@ local sender, client_id, looked_up, max_backlog, min_role, allowed_in_archive, h
   json_after_at, message_id, member, new_role, members_upto, drops_tail, members_delta, deletes_upto = unpack(ARGV, 1, 16)
 local FIRST_SET = 17
 
-local TAIL_EVENTS, TAIL_BYTES, TAIL_IDLE_S = 256, 65536, 600
--- Oldest events that are read in one call when a tail is too large.
-local TAIL_TRIM_BATCH = 32
 local WINDOW_S = 600
--- Far longer than any backlog lasts: if a hash expired while its records wait, their seqs would be given out twice.
-local ROOM_TTL_S = 7 * 86400
--- Interval between two renewals of the expiry of a room's keys, so that nearly all appends save three EXPIRE commands.
-local TOUCH_S = 30
 -- Marks of changed memberships are kept until no cache and no gateway can have the state before the change.
 local MARK_KEPT_S = 2 * 3600
 local MARKS_BEFORE_CLEANUP = 2048
@@ -132,49 +125,11 @@ seq = tonumber(seq) + 1
 local header = '1\31' .. EPOCH .. '\31' .. seq .. '\31' .. now_ms .. '\31' .. header_rest
 local record = header .. '\n' .. json_before_seq .. seq .. ',"at":"' .. rfc3339(now_ms) .. '"' .. json_after_at
 
--- The tail is written first, because only the first write can fail: when memory is full, or when the tail already has
--- this id or a higher one. A lost tail costs a read of PostgreSQL, never an event.
-local id = string.format('%d-0', seq)
-local added = redis.pcall('XADD', tail_key, 'MAXLEN', TAIL_EVENTS, id, 'r', record)
-local failed = type(added) == 'table' and added.err
--- An id that is too low only means that the tail is replaced below. Full memory must end the script before it has
--- written anything, so nothing may be dropped before this XADD.
-if failed and not string.find(failed, 'equal or smaller', 1, true) then return redis.error_reply(failed) end
-if failed or drops_tail == '1' then
-  -- Deletes the whole key, because trimmed entries may stay in the memory of a stream.
-  redis.call('DEL', tail_key)
-  redis.call('XADD', tail_key, id, 'r', record)
-end
-local tail_bytes, tail_events = #record, redis.call('XLEN', tail_key)
-if tail_events > 1 then tail_bytes = tail_bytes + (tonumber(tail_bytes_before) or 0) end
-if tail_bytes > TAIL_BYTES then
-  -- Trims to three quarters of the limit, so that only few appends must trim. `tail_bytes` still counts events that
-  -- MAXLEN removed: the sum is never too low, and the loop removes only events that exist.
-  local upto = TAIL_BYTES * 3 / 4
-  while tail_bytes > upto and tail_events > 1 do
-    local oldest = redis.call('XRANGE', tail_key, '-', '+', 'COUNT', math.min(TAIL_TRIM_BATCH, tail_events - 1))
-    local gone = 0
-    while gone < #oldest and tail_bytes > upto do
-      gone = gone + 1
-      tail_bytes = tail_bytes - #oldest[gone][2][2]
-    end
-    tail_events = tail_events - gone
-    redis.call('XTRIM', tail_key, 'MAXLEN', tail_events)
-  end
-  if tail_events == 1 then tail_bytes = #record end
-end
-touched_at = tonumber(touched_at) or 0
-local touched = now_s >= touched_at and now_s < touched_at + TOUCH_S
--- A new tail has no time to live yet.
-if not touched or tail_events == 1 then redis.call('EXPIRE', tail_key, TAIL_IDLE_S) end
+local tail_bytes, renews = add_to_tail(tail_key, seq, {record}, tail_bytes_before, touched_at, now_s, drops_tail == '1')
+if not tail_bytes then return redis.error_reply(renews) end
 
 local ingest = redis.call('XADD', ingest_key, '*', 'r', record)
-if touched then
-  redis.call('HSET', room_key, 'seq', seq, 'tail_bytes', tail_bytes)
-else
-  redis.call('HSET', room_key, 'seq', seq, 'tail_bytes', tail_bytes, 'touched_at', now_s)
-  redis.call('EXPIRE', room_key, ROOM_TTL_S)
-end
+write_head(room_key, seq, tail_bytes, renews and now_s)
 if ARGV[FIRST_SET] then redis.call('HSET', room_key, unpack(ARGV, FIRST_SET)) end
 if drops_tail == '1' then redis.call('HSET', room_key, 'deleted_seq', seq) end
 if member ~= '' then
@@ -195,6 +150,9 @@ if field then
   local key = sent_key .. ':' .. window
   local begins = windows[#windows] ~= tostring(window)
   if begins then
+    -- append_many.lua reads these two fields instead of the list.
+    redis.call('HSET', key, 'earlier', table.concat(windows, ' '))
+    if windows[1] then redis.call('HSET', sent_key .. ':' .. windows[#windows], 'later', window) end
     redis.call('RPUSH', sent_key, window)
     -- A window is removed when all of its records are stored and another whole window has passed.
     local watermark = redis.call('GET', stored_key)
@@ -209,7 +167,7 @@ if field then
   end
   redis.call('HSET', key, field, seq .. ' ' .. EPOCH .. ' ' .. now_ms .. ' ' .. ingest .. ' ' .. message_id, 'last', ingest)
   -- The expiry removes the last windows of a partition without further events.
-  if begins or not touched then redis.call('EXPIRE', key, ROOM_TTL_S) end
+  if begins then redis.call('EXPIRE', key, ROOM_TTL_S) end
 end
 
 redis.call('PUBLISH', room_key, record)

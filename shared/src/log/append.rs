@@ -184,26 +184,41 @@ const COMMAND_ARGS: usize = 26;
 const COMMAND_BYTES: usize = 1024;
 
 impl Entry<'_> {
-    pub(super) fn command(&self, scripts: &Scripts, looked_up: bool, max_backlog: u64) -> redis::Cmd {
-        let partition = Partition::of(self.room);
-        let sender = self.sender.map_or("", UserId::as_str);
-        let client_id = self.client_id.as_ref().map_or("", ClientId::as_str);
-        let id = self.id.as_deref().unwrap_or("");
+    pub(super) fn header_rest(&self) -> String {
         let visibility = self.visibility.encode();
         let membership =
             self.membership.map_or_else(String::new, |(user, role)| format!("{user}\u{1e}{role}"));
         let header = Header {
             room: self.room.as_str(),
             kind: self.kind,
-            sender,
-            client_id,
-            id,
+            sender: self.sender.map_or("", UserId::as_str),
+            client_id: self.client_id.as_ref().map_or("", ClientId::as_str),
+            id: self.id.as_deref().unwrap_or(""),
             visibility: &visibility,
             membership: &membership,
             traceparent: self.traceparent.unwrap_or(""),
         };
+        header.encode()
+    }
+
+    /// The JSON of an event up to its seq.
+    pub(super) fn json_before_seq(kind: &str, room: &RoomId) -> String {
+        // Room ids and types contain no character that JSON escapes.
+        ["{\"type\":\"", kind, "\",\"room\":\"", room.as_str(), "\",\"seq\":"].concat()
+    }
+
+    /// The JSON of the event after its time.
+    pub(super) fn json_after_at(&self) -> String {
         let rest = self.body.strip_prefix('{').unwrap_or("}");
         let comma = if rest == "}" { "" } else { "," };
+        [comma, rest].concat()
+    }
+
+    pub(super) fn command(&self, scripts: &Scripts, looked_up: bool, max_backlog: u64) -> redis::Cmd {
+        let partition = Partition::of(self.room);
+        let sender = self.sender.map_or("", UserId::as_str);
+        let id = self.id.as_deref().unwrap_or("");
+        // The capacity avoids reallocations.
         let mut command = redis::Cmd::with_capacity(COMMAND_ARGS, COMMAND_BYTES + self.body.len());
         command.arg("EVALSHA").arg(&scripts.append.sha);
         arguments!(command, "append.lua", KEYS:
@@ -221,11 +236,9 @@ impl Entry<'_> {
             max_backlog = if self.exempt_from_backlog { 0 } else { max_backlog },
             min_role = self.min_role as i32,
             allowed_in_archive = i32::from(self.allowed_in_archive),
-            header_rest = header.encode(),
-            // Needs no escaping: room ids and types contain no character that JSON escapes.
-            json_before_seq =
-                ["{\"type\":\"", self.kind, "\",\"room\":\"", self.room.as_str(), "\",\"seq\":"].concat(),
-            json_after_at = [comma, rest].concat(),
+            header_rest = self.header_rest(),
+            json_before_seq = Self::json_before_seq(self.kind, self.room),
+            json_after_at = self.json_after_at(),
             message_id = id,
             member = self.membership.map_or("", |(user, _)| user.as_str()),
             new_role = self.membership.map_or("", |(_, role)| role),
@@ -277,10 +290,10 @@ fn text(value: &Value) -> Result<String, String> {
     String::from_redis_value_ref(value).map_err(|error| error.to_string())
 }
 
-fn number<T: FromRedisValue>(value: &Value) -> Result<T, String> {
+pub(super) fn number<T: FromRedisValue>(value: &Value) -> Result<T, String> {
     T::from_redis_value_ref(value).map_err(|error| error.to_string())
 }
 
-fn ingest_id(value: &Value) -> Result<IngestId, String> {
+pub(super) fn ingest_id(value: &Value) -> Result<IngestId, String> {
     text(value)?.parse().map_err(|error: super::record::RecordError| error.to_string())
 }

@@ -1,20 +1,20 @@
 //! The interface of the log: append events and wait until they are stored. Appends also seed rooms and look up client
 //! ids when the script asks for it. Reads, marks and live frames are in other files.
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use redis::{Client, RedisError, Value};
 
 use super::{
     append::{Accepted, Answer, AppendError, Entry},
+    append_many::{Landed, UsualMessage},
     authority::{Authority, AuthorityError, Known, SeedOutcome},
+    calls::{Calls, unavailable},
+    flights::Flights,
     seeding::Seeding,
-    session::{self, Session, SessionError, Sessions},
+    session::{Session, SessionError, Sessions},
     stored::{Stored, Watermarks},
-    timing::{Step, Timings},
+    timing::Step,
 };
 use crate::{
     clock::unix_ms,
@@ -43,12 +43,13 @@ pub struct LogLimits {
 
 /// The room log in Redis. All threads of a node share it.
 pub struct Log {
+    calls: Arc<Calls>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) authority: Arc<dyn Authority>,
     seeding: Seeding,
     watermarks: Arc<Watermarks>,
     pub(super) limits: LogLimits,
-    pub(super) timings: OnceLock<Timings>,
+    flights: Arc<Flights>,
 }
 
 impl Log {
@@ -57,8 +58,9 @@ impl Log {
         let sessions = Arc::new(Sessions::new(client, authority.clone()));
         let seeding = Seeding::start(authority.clone());
         let watermarks = Watermarks::start(sessions.clone());
-        let log =
-            Arc::new(Self { sessions, authority, seeding, watermarks, limits, timings: OnceLock::new() });
+        let calls = Arc::new(Calls::new(sessions.clone()));
+        let flights = Flights::new(calls.clone(), limits.max_backlog_records);
+        let log = Arc::new(Self { calls, sessions, authority, seeding, watermarks, limits, flights });
         let weak = Arc::downgrade(&log);
         tokio::spawn(async move {
             loop {
@@ -94,9 +96,7 @@ impl Log {
 
     /// Stops using a session if the error means that its connection or its process is unusable.
     pub fn failed(&self, session: &Arc<Session>, error: &RedisError) {
-        if session::ends_session(error) {
-            self.sessions.discard(session);
-        }
+        self.calls.failed(session, error);
     }
 
     /// Appends an event. `Ok` proves that it is in the log. After `Unavailable` it may or may not be in the log;
@@ -105,11 +105,67 @@ impl Log {
         // A record that is appended again, such as a dead letter, keeps its trace.
         let step =
             if entry.traceparent.is_none() { telemetry::part("append", SpanKind::Client) } else { None };
-        let Some(step) = step else { return self.append_in_rounds(entry).await };
+        let Some(step) = step else { return self.append_one(entry).await };
         // Boxed so that the untraced future stays small.
         let traceparent = step.context().to_string();
         let entry = Box::new(Entry { traceparent: Some(&traceparent), ..entry.clone() });
-        Box::pin(self.append_in_rounds(&entry)).await
+        Box::pin(self.append_one(&entry)).await
+    }
+
+    async fn append_one(&self, entry: &Entry<'_>) -> Result<Accepted, AppendError> {
+        let mut answers = self.append_messages(&self.flights, std::slice::from_ref(entry)).await;
+        answers.pop().unwrap_or_else(|| Err(head_keeps_changing()))
+    }
+
+    /// Appends messages of one room in their order, on flights that this thread's other messages share. The answers are
+    /// those of [`Log::append`], one for each message.
+    pub async fn append_messages(
+        &self,
+        flights: &Arc<Flights>,
+        entries: &[Entry<'_>],
+    ) -> Vec<Result<Accepted, AppendError>> {
+        let mut answers = Vec::with_capacity(entries.len());
+        while let Some(next) = entries.get(answers.len()) {
+            let session = match self.sessions.get().await {
+                Ok(session) => session,
+                Err(error) => {
+                    answers.push(Err(unavailable(error)));
+                    continue;
+                }
+            };
+            // A message with a look-up before it ends the group, so that no later one overtakes it.
+            let usual: Vec<UsualMessage> = entries[answers.len()..]
+                .iter()
+                .map_while(|entry| self.needs_no_look_up(entry, &session).then(|| UsualMessage::of(entry))?)
+                .collect();
+            let count = usual.len();
+            let landed = match count {
+                0 => Ok(Vec::new()),
+                _ => flights.append(session.epoch, next.room, usual).await,
+            };
+            match landed {
+                Err(error) => answers.extend((0..count).map(|_| Err(error.clone()))),
+                Ok(landed) => {
+                    for landed in landed {
+                        let Landed::At { seq, at_ms, ingest } = landed else { break };
+                        let id = entries[answers.len()].id.clone().unwrap_or_default();
+                        let (epoch, ingest) = (session.epoch, Some(ingest));
+                        answers.push(Ok(Accepted { seq, epoch, at_ms, ingest, id, duplicate: false }));
+                    }
+                    // The next message is not usual.
+                    if let Some(entry) = entries.get(answers.len()) {
+                        answers.push(self.append_in_rounds(entry).await);
+                    }
+                }
+            }
+        }
+        answers
+    }
+
+    /// Flights for the messages of one thread.
+    #[must_use]
+    pub fn new_flights(&self) -> Arc<Flights> {
+        Flights::new(self.calls.clone(), self.limits.max_backlog_records)
     }
 
     async fn append_in_rounds(&self, entry: &Entry<'_>) -> Result<Accepted, AppendError> {
@@ -167,16 +223,11 @@ impl Log {
         session: &Arc<Session>,
         command: redis::Cmd,
     ) -> Result<Value, AppendError> {
-        command.query_async(&mut session.connection()).await.map_err(|error| self.give_up(session, &error))
+        self.calls.call(session, command).await
     }
 
     pub(super) fn give_up(&self, session: &Arc<Session>, error: &RedisError) -> AppendError {
-        self.failed(session, error);
-        if error.code() == Some("OOM") {
-            AppendError::Overloaded
-        } else {
-            AppendError::Unavailable(error.to_string())
-        }
+        self.calls.give_up(session, error)
     }
 
     fn needs_no_look_up(&self, entry: &Entry<'_>, session: &Session) -> bool {
@@ -190,17 +241,13 @@ impl Log {
 
     /// Calls `observer` after each round trip from now on. Only the first call of this function has an effect.
     pub fn observe_timings(&self, observer: impl Fn(Step, Duration) + Send + Sync + 'static) {
-        let _ = self.timings.set(Box::new(observer));
+        self.calls.observe_timings(Box::new(observer));
     }
 
     /// Waits for a round trip, and reports its duration, whether it succeeds or fails. Without an observer it costs
     /// nothing.
     pub async fn timed<T>(&self, step: Step, trip: impl Future<Output = T>) -> T {
-        let Some(observer) = self.timings.get() else { return trip.await };
-        let begun = Instant::now();
-        let answer = trip.await;
-        observer(step, begun.elapsed());
-        answer
+        self.calls.timed(step, trip).await
     }
 
     async fn check(&self) {
@@ -211,10 +258,6 @@ impl Log {
             self.failed(&session, &error);
         }
     }
-}
-
-pub(super) fn unavailable(error: impl std::fmt::Display) -> AppendError {
-    AppendError::Unavailable(error.to_string())
 }
 
 pub(super) fn head_keeps_changing() -> AppendError {

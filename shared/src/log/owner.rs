@@ -7,7 +7,8 @@ use redis::RedisError;
 use super::{
     append::AppendError,
     arguments::arguments,
-    commands::{Log, unavailable},
+    calls::unavailable,
+    commands::Log,
     keys::{self, Partition},
     record::IngestId,
     session::Session,

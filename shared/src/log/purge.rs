@@ -6,7 +6,8 @@ use redis::Value;
 
 use super::{
     append::{Accepted, AppendError},
-    commands::{Log, unavailable},
+    calls::unavailable,
+    commands::Log,
     keys::{self, Partition},
     record::{Header, IngestId, TYPE_MARKS},
 };

@@ -2,7 +2,8 @@
 
 use super::{
     append::AppendError,
-    commands::{Log, MAX_ROUNDS, head_keeps_changing, unavailable},
+    calls::unavailable,
+    commands::{Log, MAX_ROUNDS, head_keeps_changing},
     keys,
     tail::{self, TailRead},
     timing::Step,

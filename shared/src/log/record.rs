@@ -116,6 +116,26 @@ pub struct Record {
 }
 
 impl Record {
+    /// The records of a published payload. Several are preceded by a line with their lengths in bytes:
+    /// `2 ␟ length ␟ length … \n record record …`
+    ///
+    /// # Errors
+    /// Which part is malformed; then none of them can be used.
+    pub fn split(payload: Bytes) -> Result<Vec<Bytes>, RecordError> {
+        if !payload.starts_with(b"2\x1f") {
+            return Ok(vec![payload]);
+        }
+        let line_end = payload.iter().position(|b| *b == b'\n').ok_or(RecordError("no line of lengths"))?;
+        let line = std::str::from_utf8(&payload[2..line_end]).map_err(|_| RecordError("lengths"))?;
+        let mut at = line_end + 1;
+        let mut record = |length: &str| {
+            let end = at.checked_add(length.parse().ok()?).filter(|end| *end <= payload.len())?;
+            Some(payload.slice(std::mem::replace(&mut at, end)..end))
+        };
+        let records: Option<Vec<Bytes>> = line.split(UNIT).map(&mut record).collect();
+        records.filter(|_| at == payload.len()).ok_or(RecordError("lengths"))
+    }
+
     /// Parses the header, but not the JSON.
     pub fn parse(bytes: Bytes) -> Result<Self, RecordError> {
         let line_end = bytes.iter().position(|b| *b == b'\n').ok_or(RecordError("no header line"))?;
@@ -238,6 +258,18 @@ mod tests {
             assert!(!sees(kind, "alice", "guest"), "{kind}: alice lost the role that showed her the message");
         }
         assert!(sees("message:new", "alice", "guest") && sees("message:void", "alice", "guest"));
+    }
+
+    #[test]
+    fn payload_of_several_records_is_split() {
+        let one = record(&Header::default());
+        assert_eq!(Record::split(one.clone()).unwrap(), std::slice::from_ref(&one));
+        let both = Bytes::from(["2\x1f3\x1f2\nabcde".as_bytes()].concat());
+        assert_eq!(Record::split(both.clone()).unwrap(), ["abc", "de"]);
+        for end in 2..both.len() {
+            assert!(Record::split(both.slice(..end)).is_err(), "{end}");
+        }
+        assert!(Record::split(Bytes::from_static(b"2\x1f18446744073709551615\nab")).is_err());
     }
 
     #[test]

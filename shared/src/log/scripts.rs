@@ -5,6 +5,8 @@ use crate::{ids::Epoch, role};
 
 /// The function that formats times, for scripts that publish frames.
 const RFC3339: &str = include_str!("rfc3339.lua");
+/// The functions that write a room's tail and head, for scripts that append events.
+const TAIL: &str = include_str!("tail.lua");
 
 /// One script as it is loaded into a process for one epoch.
 #[derive(Debug, Clone)]
@@ -27,6 +29,7 @@ impl Script {
 #[derive(Debug, Clone)]
 pub struct Scripts {
     pub append: Script,
+    pub append_many: Script,
     pub marks: Script,
     pub live: Script,
     pub stored: Script,
@@ -38,7 +41,8 @@ impl Scripts {
     pub fn of(epoch: Epoch) -> Self {
         let roles = role::lua();
         Self {
-            append: Script::bound(&[&roles, RFC3339, include_str!("append.lua")], epoch),
+            append: Script::bound(&[&roles, RFC3339, TAIL, include_str!("append.lua")], epoch),
+            append_many: Script::bound(&[&roles, RFC3339, TAIL, include_str!("append_many.lua")], epoch),
             marks: Script::bound(&[&roles, RFC3339, include_str!("marks.lua")], epoch),
             live: Script::bound(&[&roles, include_str!("live.lua")], epoch),
             stored: Script::bound(&[include_str!("stored.lua")], epoch),
@@ -47,7 +51,7 @@ impl Scripts {
         }
     }
 
-    pub fn each(&self) -> [&Script; 6] {
-        [&self.append, &self.marks, &self.live, &self.stored, &self.seed, &self.blank]
+    pub fn each(&self) -> [&Script; 7] {
+        [&self.append, &self.append_many, &self.marks, &self.live, &self.stored, &self.seed, &self.blank]
     }
 }

@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 use super::{
     append::{Accepted, Answer, AppendError, Entry},
-    commands::{Log, MAX_ROUNDS, head_keeps_changing, unavailable},
+    calls::unavailable,
+    commands::{Log, MAX_ROUNDS, head_keeps_changing},
     keys,
     record::Record,
     tail,

@@ -1,0 +1,214 @@
+//! One call that appends messages of several rooms of a partition (`append_many.lua`): its arguments and answers.
+
+use std::collections::HashMap;
+
+use redis::Value;
+
+use super::{
+    append::{Entry, ingest_id, number},
+    keys::{self, Partition},
+    record::IngestId,
+    scripts::Scripts,
+};
+use crate::{
+    clock::{rfc3339, unix_ms},
+    events::MESSAGE_NEW,
+    ids::{ClientId, RoomId, Seq, UserId},
+};
+
+/// A message in the usual case: nothing but the sender's right to send and the client id is to be checked.
+#[derive(Debug)]
+pub(super) struct UsualMessage {
+    sender: UserId,
+    /// `room ␟ sender ␟ client id`, as in `append.lua`.
+    sent_field: String,
+    min_role: i32,
+    header_rest: String,
+    json_after_at: String,
+    message_id: String,
+}
+
+impl UsualMessage {
+    /// `None`: the entry is no message, or asks for more than `append_many.lua` checks.
+    pub fn of(entry: &Entry<'_>) -> Option<Self> {
+        let (Some(sender), Some(client_id)) = (entry.sender, &entry.client_id) else { return None };
+        let is_usual = entry.kind == MESSAGE_NEW
+            && !entry.is_change
+            && !entry.drops_tail
+            && !entry.allowed_in_archive
+            && !entry.exempt_from_backlog
+            && entry.membership.is_none()
+            && entry.members_upto.is_none()
+            && entry.deletes_upto.is_none()
+            && entry.members_delta == 0
+            && entry.sets.is_empty();
+        is_usual.then(|| Self {
+            sender: sender.clone(),
+            sent_field: sent_field(entry.room, sender, client_id),
+            min_role: entry.min_role as i32,
+            header_rest: entry.header_rest(),
+            json_after_at: entry.json_after_at(),
+            message_id: entry.id.clone().unwrap_or_default(),
+        })
+    }
+
+    /// About the bytes of its arguments.
+    pub fn bytes(&self) -> usize {
+        self.sent_field.len() + self.header_rest.len() + self.json_after_at.len()
+    }
+}
+
+fn sent_field(room: &RoomId, sender: &UserId, client_id: &ClientId) -> String {
+    [room.as_str(), "\u{1f}", sender.as_str(), "\u{1f}", client_id.as_str()].concat()
+}
+
+/// Whether a message was appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Landed {
+    At {
+        seq: Seq,
+        at_ms: i64,
+        ingest: IngestId,
+    },
+    /// It was not appended, nor were later messages of the same room in the same call.
+    NotUsual,
+}
+
+/// The messages of one room in a call, in the order in which they are appended.
+pub(super) type RoomMessages<'a> = (&'a RoomId, Vec<&'a UsualMessage>);
+
+/// The call for rooms of one partition. It appends each room's messages in their order.
+pub(super) fn command(
+    scripts: &Scripts,
+    partition: Partition,
+    rooms: &[RoomMessages<'_>],
+    max_backlog: u64,
+) -> redis::Cmd {
+    let messages = || rooms.iter().flat_map(|(_, messages)| messages);
+    let mut senders: Vec<&UserId> = messages().map(|message| &message.sender).collect();
+    senders.sort_unstable();
+    senders.dedup();
+    let arguments = 9 + 4 * rooms.len() + senders.len() + 6 * messages().count();
+    let mut command = redis::Cmd::with_capacity(arguments, 64 * arguments);
+    command.arg("EVALSHA").arg(&scripts.append_many.sha).arg(2 + 2 * rooms.len() + senders.len());
+    command.arg(partition.ingest()).arg(partition.sent());
+    for (room, _) in rooms {
+        command.arg(keys::room(room)).arg(keys::tail(room));
+    }
+    for sender in senders {
+        command.arg(partition.erased(sender.as_str()));
+    }
+    // The fraction and the zone follow in the script.
+    let now_ms = unix_ms();
+    let text = rfc3339(now_ms);
+    command.arg(now_ms / 1000).arg(&text[..SECOND_CHARS]).arg(max_backlog).arg(rooms.len());
+    for (room, messages) in rooms {
+        command.arg(messages.len()).arg(Entry::json_before_seq(MESSAGE_NEW, room));
+        for message in messages {
+            command
+                .arg(&message.sent_field)
+                .arg(["mark:", message.sender.as_str()].concat())
+                .arg(message.min_role)
+                .arg(&message.header_rest)
+                .arg(&message.json_after_at)
+                .arg(&message.message_id);
+        }
+    }
+    command
+}
+
+/// `2026-01-31T23:59:59`
+const SECOND_CHARS: usize = 19;
+
+/// The answer for `messages` messages in the order of the call.
+pub(super) fn read_answer(value: &Value, messages: usize) -> Result<Vec<Landed>, String> {
+    let malformed = || format!("unexpected answer of append_many.lua: {value:?}");
+    let Value::Array(parts) = value else { return Err(malformed()) };
+    let (at_ms, positions) = parts.split_first().ok_or_else(malformed)?;
+    if positions.is_empty() {
+        return Ok(vec![Landed::NotUsual; messages]);
+    }
+    if positions.len() != 2 * messages {
+        return Err(malformed());
+    }
+    let at_ms = number(at_ms)?;
+    let landed = |position: &[Value]| {
+        let [seq, ingest] = position else { return Err(malformed()) };
+        Ok(match number(seq)? {
+            0 => Landed::NotUsual,
+            seq => Landed::At { seq: Seq(seq), at_ms, ingest: ingest_id(ingest)? },
+        })
+    };
+    positions.chunks(2).map(landed).collect()
+}
+
+/// Puts groups of messages, each of one room, together by room. Returns for each room its messages, and for each group
+/// the place of its first message in the order of the call.
+pub(super) fn by_room<'a>(
+    groups: impl Iterator<Item = (&'a RoomId, &'a [UsualMessage])> + Clone,
+) -> (Vec<RoomMessages<'a>>, Vec<usize>) {
+    let mut rooms: Vec<RoomMessages<'a>> = Vec::new();
+    let mut index: HashMap<&RoomId, usize> = HashMap::new();
+    let mut places = Vec::new();
+    for (room, messages) in groups {
+        let at = *index.entry(room).or_insert_with(|| {
+            rooms.push((room, Vec::new()));
+            rooms.len() - 1
+        });
+        places.push((at, rooms[at].1.len()));
+        rooms[at].1.extend(messages);
+    }
+    let firsts: Vec<usize> = rooms
+        .iter()
+        .scan(0, |next, (_, messages)| {
+            let first = *next;
+            *next += messages.len();
+            Some(first)
+        })
+        .collect();
+    let places = places.into_iter().map(|(room, place)| firsts[room] + place).collect();
+    (rooms, places)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(client_id: &str, room: &RoomId) -> UsualMessage {
+        let alice = UserId::parse("alice").unwrap();
+        let entry = Entry {
+            sender: Some(&alice),
+            client_id: ClientId::parse(client_id).ok(),
+            is_change: false,
+            ..Entry::new(room, MESSAGE_NEW, "{}".into())
+        };
+        UsualMessage::of(&entry).unwrap()
+    }
+
+    #[test]
+    fn groups_of_one_room_keep_their_order() {
+        let (a, b) = (RoomId::parse("a").unwrap(), RoomId::parse("b").unwrap());
+        let groups = [
+            (&a, vec![message("1", &a), message("2", &a)]),
+            (&b, vec![message("3", &b)]),
+            (&a, vec![message("4", &a)]),
+        ];
+        let (rooms, places) = by_room(groups.iter().map(|(room, messages)| (*room, messages.as_slice())));
+        let order: Vec<&str> = rooms
+            .iter()
+            .flat_map(|(_, messages)| messages)
+            .map(|message| message.sent_field.rsplit('\u{1f}').next().unwrap())
+            .collect();
+        assert_eq!((order, places), (vec!["1", "2", "4", "3"], vec![0, 3, 2]));
+    }
+
+    #[test]
+    fn answer_names_each_message_or_none() {
+        let ok = |text: &str| Value::BulkString(text.into());
+        let answer = Value::Array(vec![Value::Int(5), Value::Int(7), ok("5-1"), Value::Int(0), ok("")]);
+        let at = Landed::At { seq: Seq(7), at_ms: 5, ingest: IngestId { ms: 5, n: 1 } };
+        assert_eq!(read_answer(&answer, 2), Ok(vec![at, Landed::NotUsual]));
+        assert_eq!(read_answer(&Value::Array(vec![Value::Int(5)]), 2), Ok(vec![Landed::NotUsual; 2]));
+        assert!(read_answer(&answer, 3).is_err() && read_answer(&Value::Nil, 1).is_err());
+    }
+}

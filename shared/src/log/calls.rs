@@ -1,0 +1,62 @@
+//! Round trips to Redis on the current session, and what their failures mean.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
+
+use redis::{RedisError, Value};
+
+use super::{
+    append::AppendError,
+    session::{self, Session, Sessions},
+    timing::{Step, Timings},
+};
+
+/// The sessions, and the round trips on them.
+pub(super) struct Calls {
+    pub sessions: Arc<Sessions>,
+    timings: OnceLock<Timings>,
+}
+
+impl Calls {
+    pub fn new(sessions: Arc<Sessions>) -> Self {
+        Self { sessions, timings: OnceLock::new() }
+    }
+
+    /// Calls `observer` after each round trip from now on. Only the first call of this function has an effect.
+    pub fn observe_timings(&self, observer: Timings) {
+        let _ = self.timings.set(observer);
+    }
+
+    pub async fn call(&self, session: &Arc<Session>, command: redis::Cmd) -> Result<Value, AppendError> {
+        command.query_async(&mut session.connection()).await.map_err(|error| self.give_up(session, &error))
+    }
+
+    pub fn give_up(&self, session: &Arc<Session>, error: &RedisError) -> AppendError {
+        self.failed(session, error);
+        if error.code() == Some("OOM") {
+            AppendError::Overloaded
+        } else {
+            AppendError::Unavailable(error.to_string())
+        }
+    }
+
+    pub fn failed(&self, session: &Arc<Session>, error: &RedisError) {
+        if session::ends_session(error) {
+            self.sessions.discard(session);
+        }
+    }
+
+    pub async fn timed<T>(&self, step: Step, trip: impl Future<Output = T>) -> T {
+        let Some(observer) = self.timings.get() else { return trip.await };
+        let begun = Instant::now();
+        let answer = trip.await;
+        observer(step, begun.elapsed());
+        answer
+    }
+}
+
+pub(super) fn unavailable(error: impl std::fmt::Display) -> AppendError {
+    AppendError::Unavailable(error.to_string())
+}
