@@ -2,6 +2,7 @@
 //! find rooms whose last hint was lost. All sessions of the thread share the worker. Only these sessions and tasks use
 //! its hub.
 
+mod answers;
 mod late_delivery;
 mod presence;
 mod refill;
@@ -34,6 +35,8 @@ use crate::{
     presence::Presence,
     transport::Frame,
 };
+use answers::StoredAnswers;
+pub(crate) use answers::Unanswered;
 pub use late_delivery::LateDeliveryDedup;
 pub use typing::{Typing, TypingState};
 use users::UserClients;
@@ -89,6 +92,7 @@ pub struct Worker {
     /// Limits how many refills read at the same time, so that a reconnect does not overload Redis.
     refills: Semaphore,
     pub flights: Arc<Flights>,
+    pub stored_answers: StoredAnswers,
 }
 
 /// Maximum of refills of a worker that read at the same time.
@@ -122,9 +126,11 @@ impl Worker {
             presence_rounds: Cell::new(0),
             refills: Semaphore::new(REFILLS_AT_ONCE),
             flights,
+            stored_answers: StoredAnswers::default(),
         });
         tokio::task::spawn_local(follow(worker.clone(), inbox));
         tokio::task::spawn_local(refill::sweep(worker.clone()));
+        tokio::task::spawn_local(answers::follow(worker.clone()));
         tokio::task::spawn_local(presence::follow(worker.clone()));
         worker
     }

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
@@ -149,8 +149,19 @@ impl Postgres {
     }
 
     async fn up(&self) -> Result<()> {
-        self.daemon().start()?;
-        self.daemon().until_ready(READY_PATIENCE, || answers(self.port)).await
+        let deadline = Instant::now() + READY_PATIENCE;
+        loop {
+            self.daemon().start()?;
+            match self.daemon().until_ready(READY_PATIENCE, || answers(self.port)).await {
+                // On a busy machine, processes of a server that was killed may end after its successor has started.
+                Err(error)
+                    if error.to_string().contains("shared memory block") && Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Creates a fresh, empty database.

@@ -1,4 +1,4 @@
-//! Appends messages, and changes of messages, to the room's log, and answers each once.
+//! Appends messages, and changes of messages, to the room's log.
 
 use std::{rc::Rc, time::Instant};
 
@@ -11,43 +11,18 @@ use tidings_shared::{
         AckStage, Draft,
         change::{Actor, Change},
     },
-    protocol::server::Ack,
-    telemetry::{SpanKind, in_trace},
+    telemetry::in_trace,
 };
 
 use super::access;
 use crate::{
-    client::{Client, SlotGuard},
+    client::Client,
     command::AppendCommand,
     request_context::RequestContext,
-    worker::Worker,
+    worker::{Unanswered, Worker},
 };
 
-impl AppendCommand {
-    fn stage(&self) -> AckStage {
-        match self {
-            Self::Send(draft) => draft.ack,
-            Self::Change(change) => change.ack,
-        }
-    }
-
-    fn answer(&self, room: &RoomId, accepted: &Accepted, stage: AckStage) -> Ack {
-        match self {
-            Self::Send(draft) => draft.ack(room, accepted, stage),
-            Self::Change(change) => change.ack(room, accepted, stage),
-        }
-    }
-}
-
-/// A command that is being appended.
-struct Pending {
-    request: RequestContext,
-    command: AppendCommand,
-    slot: SlotGuard,
-    started: Instant,
-}
-
-/// Appends messages in their order with as few calls as possible. Then the lane continues.
+/// Appends messages in their order with as few calls as possible. The lane continues when this returns.
 pub(super) async fn send(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
@@ -75,11 +50,11 @@ pub(super) async fn send(
     let trace = pending.first().and_then(|first| first.request.trace());
     let answers = match (trace, entries.as_mut_slice()) {
         // Boxed so that the untraced future stays small.
-        (Some(trace), [entry]) => vec![in_trace(trace, Box::pin(worker.node.bus.append(entry))).await],
+        (Some(trace), [entry]) => vec![in_trace(trace, Box::pin(noted(worker.node.bus.append(entry)))).await],
         _ => worker.node.bus.append_messages(&worker.flights, &mut entries).await,
     };
     for (pending, answer) in pending.into_iter().zip(answers) {
-        finish(worker, client, room, pending, answer.map_err(Into::into));
+        finish(worker, pending, answer.map_err(Into::into));
     }
 }
 
@@ -94,7 +69,7 @@ fn entry<'a>(
     Ok(draft.entry(room, &identity.user, name, picture, min_role))
 }
 
-/// Appends a change of a message. Then the lane continues.
+/// Appends a change of a message. The lane continues when this returns.
 pub(super) async fn change(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
@@ -113,79 +88,65 @@ pub(super) async fn change(
     };
     let answer = match trace {
         None => append.await,
-        Some(trace) => in_trace(trace, Box::pin(append)).await,
+        // Boxed so that the untraced future stays small.
+        Some(trace) => in_trace(trace, Box::pin(noted(append))).await,
     };
-    finish(worker, client, room, pending, answer);
+    finish(worker, pending, answer);
 }
 
-/// Takes a slot for the answer of a command; `None`: it was refused.
+/// Writes into the log of a traced append that the event was appended.
+async fn noted<E>(append: impl Future<Output = Result<Accepted, E>>) -> Result<Accepted, E> {
+    let answer = append.await;
+    if let Ok(accepted) = &answer {
+        tracing::debug!(seq = accepted.seq.0, duplicate = accepted.duplicate, "the event is in the log");
+    }
+    answer
+}
+
+/// Takes a slot for the answer of a command. `None`: there was none, and the command was refused.
 fn begin(
     worker: &Worker,
     client: &Rc<Client>,
     room: &RoomId,
     mut request: RequestContext,
     command: AppendCommand,
-) -> Option<Pending> {
+) -> Option<Unanswered> {
+    let (client, room) = (client.clone(), room.clone());
     match client.take_answer_slot() {
-        Ok(slot) => Some(Pending { request, command, slot, started: Instant::now() }),
+        Ok(slot) => Some(Unanswered { client, room, request, command, slot, started: Instant::now() }),
         Err(refusal) => {
-            // This send is counted as `too_many` only: without `is_send`, the code of the refusal is not counted.
+            // Counted as too many, not by the code of the refusal.
             if std::mem::take(&mut request.is_send) {
                 worker.node.counters.too_many();
             }
-            worker.refuse(client, &request, Some(room), &refusal);
+            worker.refuse(&client, &request, Some(&room), &refusal);
             None
         }
     }
 }
 
 /// Answers at the stage that the client asked for.
-fn finish(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    room: &RoomId,
-    pending: Pending,
-    answer: Result<Accepted, Refusal>,
-) {
-    let Pending { request, command, slot, started } = pending;
+fn finish(worker: &Rc<Worker>, pending: Unanswered, answer: Result<Accepted, Refusal>) {
     let accepted = match answer {
         Ok(accepted) => accepted,
-        Err(refusal) => return worker.refuse(client, &request, Some(room), &refusal),
+        Err(refusal) => {
+            return worker.refuse(&pending.client, &pending.request, Some(&pending.room), &refusal);
+        }
     };
-    worker.node.metrics.append_seconds.observe(started.elapsed().as_secs_f64());
-    if request.trace().is_some() {
-        tracing::debug!(seq = accepted.seq.0, duplicate = accepted.duplicate, "it stands in the log");
+    worker.node.metrics.append_seconds.observe(pending.started.elapsed().as_secs_f64());
+    let stage = pending.stage();
+    if accepted.answers(stage) {
+        return pending.acknowledge(worker, &accepted, AckStage::Accepted);
     }
-    if accepted.answers(command.stage()) {
-        return acknowledge(worker, client, &request, room, &command, &accepted, AckStage::Accepted);
+    if stage == AckStage::Stored {
+        return worker.stored_answers.add(worker, pending, accepted);
     }
-    let (worker, client, room) = (worker.clone(), client.clone(), room.clone());
-    let wait_span = request.child_span("stored answer", SpanKind::Internal);
+    // A duplicate whose sender wants only `accepted` waits a moment for the outcome of the first event.
+    let worker = worker.clone();
     tokio::task::spawn_local(async move {
-        let (_slot, _wait_span) = (slot, wait_span);
-        match worker.node.bus.log.wait_for_stage(&room, command.stage(), accepted).await {
-            Ok((accepted, stage)) => {
-                if !accepted.duplicate {
-                    worker.node.metrics.stored_seconds.observe(started.elapsed().as_secs_f64());
-                }
-                acknowledge(&worker, &client, &request, &room, &command, &accepted, stage);
-            }
-            Err(refusal) => worker.refuse(&client, &request, Some(&room), &refusal),
+        match worker.node.bus.log.wait_for_stage(&pending.room, stage, accepted).await {
+            Ok((accepted, stage)) => pending.acknowledge(&worker, &accepted, stage),
+            Err(refusal) => worker.refuse(&pending.client, &pending.request, Some(&pending.room), &refusal),
         }
     });
-}
-
-fn acknowledge(
-    worker: &Worker,
-    client: &Client,
-    request: &RequestContext,
-    room: &RoomId,
-    command: &AppendCommand,
-    accepted: &Accepted,
-    stage: AckStage,
-) {
-    if matches!(command, AppendCommand::Send(_)) {
-        worker.node.counters.send_accepted(accepted.duplicate);
-    }
-    client.reply(&command.answer(room, accepted, stage).frame(request.reference()));
 }

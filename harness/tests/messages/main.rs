@@ -20,6 +20,7 @@ mod gateway_frames;
 mod gateway_input;
 mod log;
 mod log_decided;
+mod log_many;
 mod poll;
 mod poll_ends;
 mod poll_limits;

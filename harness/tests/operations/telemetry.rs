@@ -139,7 +139,7 @@ async fn sampled_message_is_one_trace_through_two_gateways() -> Result<()> {
 
     // Only the log lines about the sampled message name a span.
     for (node, words) in
-        [(stack.gateway(0), "it stands in the log"), (stack.persistence(0), "a batch is committed")]
+        [(stack.gateway(0), "the event is in the log"), (stack.persistence(0), "a batch is committed")]
     {
         let log = node.log()?;
         let lines: Vec<Value> = log

@@ -127,6 +127,10 @@ impl LogFixture {
         }
     }
 
+    pub fn partition(&self) -> Partition {
+        Partition::of(&self.room)
+    }
+
     pub async fn append(&self, client_id: &str) -> Result<Accepted, AppendError> {
         self.log.append(&self.entry(client_id)).await
     }

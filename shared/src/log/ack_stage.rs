@@ -18,6 +18,22 @@ impl Accepted {
     pub fn answers(&self, wanted: AckStage) -> bool {
         wanted == AckStage::Accepted && !self.duplicate && self.ingest.is_some()
     }
+
+    /// The event as it is stored: of a late duplicate, the first event of its client id.
+    ///
+    /// # Errors
+    /// `bad_request` with reason `rejected` if the event could not be stored; `unavailable` if it is not known to be
+    /// stored.
+    pub fn settled(self, stored: Stored) -> Result<Self, Refusal> {
+        match stored {
+            Stored::Here => Ok(self),
+            Stored::First { seq, id, at_ms } => Ok(Self { seq, id, at_ms, duplicate: true, ..self }),
+            Stored::Rejected => Err(AppendError::Rejected.into()),
+            Stored::Unavailable => Err(Refusal::unavailable(
+                "accepted, but not known to be stored; repeat with the same client_id",
+            )),
+        }
+    }
 }
 
 impl Log {
@@ -31,7 +47,7 @@ impl Log {
         &self,
         room: &RoomId,
         wanted: AckStage,
-        mut accepted: Accepted,
+        accepted: Accepted,
     ) -> Result<(Accepted, AckStage), Refusal> {
         if accepted.answers(wanted) {
             return Ok((accepted, AckStage::Accepted));
@@ -44,18 +60,9 @@ impl Log {
                 tokio::time::timeout(DUPLICATE_OUTCOME_TIMEOUT, self.wait_stored(room, &accepted)).await;
             known.unwrap_or(Stored::Unavailable)
         };
-        match stored {
-            Stored::Here => {}
-            Stored::First { seq, id, at_ms } => {
-                accepted = Accepted { seq, id, at_ms, duplicate: true, ..accepted };
-            }
-            Stored::Rejected => return Err(AppendError::Rejected.into()),
-            Stored::Unavailable if !waits => return Ok((accepted, AckStage::Accepted)),
-            Stored::Unavailable => {
-                let message = "accepted, but not known to be stored; repeat with the same client_id";
-                return Err(Refusal::unavailable(message));
-            }
+        if !waits && stored == Stored::Unavailable {
+            return Ok((accepted, AckStage::Accepted));
         }
-        Ok((accepted, AckStage::Stored))
+        Ok((accepted.settled(stored)?, AckStage::Stored))
     }
 }

@@ -2,10 +2,13 @@
 //! are waiters, by reading Redis every second. Watermark and exceptions are always taken together, so that no waiter
 //! misses its exception.
 
+mod progress;
+mod results;
+
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use redis::RedisError;
@@ -17,26 +20,14 @@ use super::{
     record::IngestId,
     session::{Session, Sessions, ends_session},
 };
-use crate::ids::{Epoch, RoomId, Seq};
+use crate::ids::{Epoch, RoomId};
+pub use progress::STORED_TIMEOUT;
+use progress::{Progress, Waiter};
+use results::ResultReceiver;
+pub use results::{Stored, StoredQueue};
 
-/// How long a sender waits. After this time the answer is `unavailable`, and the sender may repeat the client id on any
-/// node.
-pub const STORED_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the watermark is read while there are waiters; this bounds the delay after a lost notice.
 const POLL_EVERY: Duration = Duration::from_secs(1);
-
-/// The result of a wait.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stored {
-    /// Committed at the position at which it was accepted.
-    Here,
-    /// A late duplicate: the first message of this client id is at `seq`.
-    First { seq: Seq, id: String, at_ms: i64 },
-    /// The event could not be stored.
-    Rejected,
-    /// It is unknown whether the event is stored; the sender may repeat the client id.
-    Unavailable,
-}
 
 /// A notice that a watermark has moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,75 +52,6 @@ impl WatermarkNotice {
             |line: &str| line.rsplit_once('\u{1f}').map(|(at, outcome)| (at.to_owned(), outcome.to_owned()));
         Some(Self { epoch, before, watermark, exceptions: lines.filter_map(exception).collect() })
     }
-}
-
-struct Waiter {
-    epoch: Epoch,
-    /// Room and seq, separated by U+001F: the key of this record in `WatermarkNotice::exceptions`.
-    at: String,
-    outcome: oneshot::Sender<Stored>,
-}
-
-#[derive(Default)]
-struct Progress {
-    epoch: Epoch,
-    watermark: IngestId,
-    waiting: BTreeMap<IngestId, Vec<Waiter>>,
-}
-
-impl Progress {
-    /// Takes a watermark, and answers waiters at or below it. `known` says for which of them `exceptions` is complete;
-    /// the other waiters wait until their exceptions were read.
-    fn settle(
-        &mut self,
-        epoch: Epoch,
-        watermark: IngestId,
-        exceptions: &HashMap<String, String>,
-        known: impl Fn(IngestId, &Waiter) -> bool,
-    ) {
-        if (epoch, watermark) > (self.epoch, self.watermark) {
-            self.epoch = epoch;
-            self.watermark = watermark;
-        }
-        for (id, waiters) in self.waiting.range_mut(..=watermark) {
-            for waiter in waiters.extract_if(.., |waiter| waiter.epoch == epoch && known(*id, waiter)) {
-                let outcome =
-                    exceptions.get(&waiter.at).map_or(Stored::Here, |outcome| read_outcome(outcome));
-                // The waiter may have timed out.
-                let _ = waiter.outcome.send(outcome);
-            }
-        }
-        // Waiters of an earlier epoch would never be answered, because ingest ids of two epochs cannot be compared.
-        let present = self.epoch;
-        for waiters in self.waiting.values_mut() {
-            for waiter in waiters.extract_if(.., |waiter| waiter.epoch < present) {
-                let _ = waiter.outcome.send(Stored::Unavailable);
-            }
-        }
-        self.forget_cancelled();
-    }
-
-    fn forget_cancelled(&mut self) {
-        self.waiting.retain(|_, waiters| {
-            waiters.retain(|waiter| !waiter.outcome.is_closed());
-            !waiters.is_empty()
-        });
-    }
-}
-
-fn read_outcome(text: &str) -> Stored {
-    if text == "rejected" {
-        return Stored::Rejected;
-    }
-    let mut words = text.split(' ');
-    let mut first = || {
-        Some(Stored::First {
-            seq: Seq(words.next()?.parse().ok()?),
-            id: words.next()?.to_owned(),
-            at_ms: words.next()?.parse().ok()?,
-        })
-    };
-    first().unwrap_or(Stored::Unavailable)
 }
 
 /// The waiters of all partitions. Each partition has a lock, which is held only for map operations.
@@ -167,24 +89,45 @@ impl Watermarks {
 
     async fn wait_unbounded(self: &Arc<Self>, room: &RoomId, accepted: &Accepted) -> Stored {
         let Some(ingest) = accepted.ingest else { return Stored::Here };
-        let partition = Partition::of(room);
-        let (outcome, stored) = oneshot::channel();
-        let already = {
-            let mut progress = self.progress(partition);
-            if progress.epoch > accepted.epoch {
-                return Stored::Unavailable;
-            }
-            let waiter =
-                Waiter { epoch: accepted.epoch, at: format!("{room}\u{1f}{}", accepted.seq), outcome };
-            progress.waiting.entry(ingest).or_default().push(waiter);
-            progress.epoch == accepted.epoch && progress.watermark >= ingest
-        };
-        if already {
-            // The notice of this event came before the waiter was added, and may have contained an exception: read
-            // Redis.
-            self.poll(&[partition]).await;
+        let (task, stored) = oneshot::channel();
+        if self.add(room, accepted, ingest, ResultReceiver::Task(task)) {
+            self.poll(&[Partition::of(room)]).await;
         }
         stored.await.unwrap_or(Stored::Unavailable)
+    }
+
+    /// Puts the result of the wait into a queue, after [`STORED_TIMEOUT`] and a second at the latest.
+    pub fn enqueue(
+        self: &Arc<Self>,
+        room: &RoomId,
+        accepted: &Accepted,
+        queue: &Arc<StoredQueue>,
+        ticket: u64,
+    ) {
+        let receiver = ResultReceiver::Queue(queue.clone(), ticket);
+        let Some(ingest) = accepted.ingest else { return receiver.send(Stored::Here) };
+        if self.add(room, accepted, ingest, receiver) {
+            let (watermarks, partition) = (self.clone(), Partition::of(room));
+            tokio::spawn(async move { watermarks.poll(&[partition]).await });
+        }
+    }
+
+    /// Adds a waiter. Returns true if its notice came before it, perhaps with an exception, so that Redis must be read.
+    fn add(&self, room: &RoomId, accepted: &Accepted, ingest: IngestId, receiver: ResultReceiver) -> bool {
+        let mut progress = self.progress(Partition::of(room));
+        if progress.epoch > accepted.epoch {
+            receiver.send(Stored::Unavailable);
+            return false;
+        }
+        let at = format!("{room}\u{1f}{}", accepted.seq);
+        let until = Instant::now() + STORED_TIMEOUT;
+        progress.waiting.entry(ingest).or_default().push(Waiter {
+            epoch: accepted.epoch,
+            at,
+            until,
+            receiver,
+        });
+        progress.epoch == accepted.epoch && progress.watermark >= ingest
     }
 
     /// Takes a notice from the partition's channel. If the notice does not follow the known watermark, an earlier
@@ -208,8 +151,9 @@ impl Watermarks {
     }
 
     async fn poll_awaited_partitions(&self) {
+        let now = Instant::now();
         for partition in Partition::all() {
-            self.progress(partition).forget_cancelled();
+            self.progress(partition).end_old_waits(now);
         }
         let waited: Vec<_> = Partition::all().filter(|p| !self.progress(*p).waiting.is_empty()).collect();
         if !waited.is_empty() {
@@ -280,47 +224,4 @@ impl Watermarks {
 pub fn read_watermark(value: &str) -> Option<(Epoch, IngestId)> {
     let (epoch, id) = value.split_once(' ')?;
     Some((Epoch(epoch.parse().ok()?), id.parse().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn waiter(progress: &mut Progress, id: u64, seq: u64) -> oneshot::Receiver<Stored> {
-        let (outcome, stored) = oneshot::channel();
-        let waiter = Waiter { epoch: Epoch(1), at: format!("r\u{1f}{seq}"), outcome };
-        progress.waiting.entry(IngestId { ms: id, n: 0 }).or_default().push(waiter);
-        stored
-    }
-
-    fn at(ms: u64) -> IngestId {
-        IngestId { ms, n: 0 }
-    }
-
-    fn rejected(seq: u64) -> HashMap<String, String> {
-        HashMap::from([(format!("r\u{1f}{seq}"), "rejected".to_owned())])
-    }
-
-    #[test]
-    fn waiter_after_its_notice_is_not_answered_by_the_next_notice() {
-        let mut progress = Progress::default();
-        progress.settle(Epoch(1), at(5), &rejected(3), |_, _| true);
-        let mut late = waiter(&mut progress, 4, 3);
-        let mut next = waiter(&mut progress, 7, 9);
-        progress.settle(Epoch(1), at(8), &HashMap::new(), |id, _| id > at(5));
-        assert_eq!(next.try_recv(), Ok(Stored::Here));
-        assert!(late.try_recv().is_err(), "it is not known yet whether it is an exception");
-        // A read that includes its exception answers it, although the watermark of this read is lower.
-        progress.settle(Epoch(1), at(6), &rejected(3), |_, waiter| waiter.at.ends_with("\u{1f}3"));
-        assert_eq!(late.try_recv(), Ok(Stored::Rejected));
-        assert_eq!(progress.watermark, at(8), "the watermark never moves back");
-    }
-
-    #[test]
-    fn later_epoch_ends_waits_of_the_previous_one() {
-        let mut progress = Progress::default();
-        let mut waiting = waiter(&mut progress, 4, 3);
-        progress.settle(Epoch(2), at(1), &HashMap::new(), |_, _| true);
-        assert_eq!(waiting.try_recv(), Ok(Stored::Unavailable));
-    }
 }

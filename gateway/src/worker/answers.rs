@@ -1,0 +1,117 @@
+//! The answers of appended commands: at once, or when the event is stored.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Instant,
+};
+
+use rustc_hash::FxHashMap;
+use tidings_shared::{
+    ids::RoomId,
+    log::{
+        Accepted,
+        stored::{Stored, StoredQueue},
+    },
+    message::AckStage,
+    protocol::server::Ack,
+    telemetry::{Span, SpanKind},
+};
+
+use super::Worker;
+use crate::{
+    client::{Client, SlotGuard},
+    command::AppendCommand,
+    request_context::RequestContext,
+};
+
+/// A command that is not answered yet.
+pub(crate) struct Unanswered {
+    pub client: Rc<Client>,
+    pub room: RoomId,
+    pub request: RequestContext,
+    pub command: AppendCommand,
+    #[allow(dead_code, reason = "it is released when the command is answered")]
+    pub slot: SlotGuard,
+    pub started: Instant,
+}
+
+impl Unanswered {
+    pub fn stage(&self) -> AckStage {
+        match &self.command {
+            AppendCommand::Send(draft) => draft.ack,
+            AppendCommand::Change(change) => change.ack,
+        }
+    }
+
+    fn ack(&self, accepted: &Accepted, stage: AckStage) -> Ack {
+        match &self.command {
+            AppendCommand::Send(draft) => draft.ack(&self.room, accepted, stage),
+            AppendCommand::Change(change) => change.ack(&self.room, accepted, stage),
+        }
+    }
+
+    /// Sends the answer.
+    pub fn acknowledge(self, worker: &Worker, accepted: &Accepted, stage: AckStage) {
+        if matches!(self.command, AppendCommand::Send(_)) {
+            worker.node.counters.send_accepted(accepted.duplicate);
+        }
+        self.client.reply(&self.ack(accepted, stage).frame(self.request.reference()));
+    }
+}
+
+/// The commands of a worker that are answered when their events are stored. No task waits for a single one.
+#[derive(Default)]
+pub struct StoredAnswers {
+    queue: Arc<StoredQueue>,
+    last_ticket: Cell<u64>,
+    waiting: RefCell<FxHashMap<u64, Waiting>>,
+}
+
+struct Waiting {
+    unanswered: Unanswered,
+    accepted: Accepted,
+    /// Of the wait, if the command is traced.
+    span: Option<Span>,
+}
+
+impl StoredAnswers {
+    pub(crate) fn add(&self, worker: &Worker, unanswered: Unanswered, accepted: Accepted) {
+        let ticket = self.last_ticket.get() + 1;
+        self.last_ticket.set(ticket);
+        let span = unanswered.request.child_span("stored answer", SpanKind::Internal);
+        worker.node.bus.log.watermarks().enqueue(&unanswered.room, &accepted, &self.queue, ticket);
+        self.waiting.borrow_mut().insert(ticket, Waiting { unanswered, accepted, span });
+    }
+}
+
+/// Answers commands whose events are stored, or are not known to be stored in time.
+pub(super) async fn follow(worker: Rc<Worker>) {
+    let answers = &worker.stored_answers;
+    loop {
+        for (ticket, stored) in answers.queue.take().await {
+            let waiting = answers.waiting.borrow_mut().remove(&ticket);
+            if let Some(Waiting { unanswered, accepted, span }) = waiting {
+                drop(span);
+                answer(&worker, unanswered, accepted, stored);
+            }
+        }
+    }
+}
+
+fn answer(worker: &Worker, unanswered: Unanswered, accepted: Accepted, stored: Stored) {
+    match accepted.settled(stored) {
+        Ok(accepted) => {
+            if !accepted.duplicate {
+                let waited = unanswered.started.elapsed().as_secs_f64();
+                worker.node.metrics.stored_seconds.observe(waited);
+            }
+            unanswered.acknowledge(worker, &accepted, AckStage::Stored);
+        }
+        Err(refusal) => {
+            let Unanswered { client, room, request, .. } = &unanswered;
+            worker.refuse(client, request, Some(room), &refusal);
+        }
+    }
+}

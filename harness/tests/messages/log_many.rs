@@ -1,0 +1,177 @@
+//! Many messages in one call of `append_many.lua`, on a real Redis: each is answered as if it was appended alone.
+
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use tidings_shared::{
+    ids::{Epoch, RoomId, Seq, UserId},
+    log::{Accepted, AppendError, Entry, Known, Record, keys},
+};
+
+use crate::log_world::LogFixture;
+
+/// Appends messages of one room together; then the answers as `seq`, `duplicate`, or the error.
+async fn append_all(fixture: &LogFixture, entries: &[Entry<'_>]) -> Vec<Result<(u64, bool), AppendError>> {
+    let answers = fixture.log.append_messages(&fixture.log.new_flights(), entries).await;
+    let short = |answer: Result<Accepted, AppendError>| answer.map(|at| (at.seq.0, at.duplicate));
+    answers.into_iter().map(short).collect()
+}
+
+fn first<'a>(fixture: &'a LogFixture, client_id: &str) -> Entry<'a> {
+    Entry { first_attempt: true, ..fixture.entry(client_id) }
+}
+
+async fn calls(fixture: &LogFixture) -> Result<u64> {
+    let stats: String = fixture.command(redis::cmd("INFO").arg("commandstats")).await?;
+    let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+    Ok(line.and_then(|line| line.split(',').next()).map_or(Ok(0), str::parse)?)
+}
+
+#[tokio::test]
+async fn waiting_messages_are_appended_by_one_call() -> Result<()> {
+    let fixture = LogFixture::new(1000).await?;
+    // Seeds the room and begins the window of client ids.
+    fixture.append("0").await?;
+    let before = calls(&fixture).await?;
+    let names: Vec<String> = (1..=40).map(|n| n.to_string()).collect();
+    let entries: Vec<Entry<'_>> = names.iter().map(|name| first(&fixture, name)).collect();
+    let answers = append_all(&fixture, &entries).await;
+    ensure!(answers == (2..=41).map(|seq| Ok((seq, false))).collect::<Vec<_>>(), "{answers:?}");
+    ensure!(calls(&fixture).await? - before == 1, "one call for all of them");
+    let read = fixture.log.read(&fixture.room, Some(Seq(1)), Epoch(0), None, &[]).await?;
+    let records = read.records_after(Seq(1)).expect("the tail has no hole");
+    let ids: Vec<&str> = records.iter().map(Record::client_id).collect();
+    ensure!(ids == names, "{ids:?}");
+    ensure!(records.iter().all(|record| record.at_ms == records[0].at_ms));
+    let at = tidings_shared::protocol::server::rfc3339(records[0].at_ms);
+    let expected = format!(r#"{{"type":"message:new","room":"r","seq":2,"at":"{at}","client_id":"1"}}"#);
+    ensure!(records[0].json() == expected.as_bytes(), "{}", String::from_utf8_lossy(records[0].json()));
+    let backlog: usize = fixture.command(redis::cmd("XLEN").arg(fixture.partition().ingest())).await?;
+    ensure!(backlog == 41, "{backlog} records wait to be stored");
+    Ok(())
+}
+
+#[tokio::test]
+async fn repeated_message_of_a_group_gets_its_first_answer() -> Result<()> {
+    let fixture = LogFixture::new(1000).await?;
+    fixture.append("a").await?;
+    let repeated = ["b", "a", "b", "c"].map(|name| first(&fixture, name));
+    let answers = append_all(&fixture, &repeated).await;
+    ensure!(answers == [Ok((2, false)), Ok((1, true)), Ok((2, true)), Ok((3, false))], "{answers:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn client_id_of_the_previous_window_is_known() -> Result<()> {
+    let fixture = LogFixture::new(1000).await?;
+    fixture.append("a").await?;
+    // As if all of this had happened one window earlier.
+    let key = fixture.partition().sent();
+    let windows: Vec<u64> = fixture.command(redis::cmd("LRANGE").arg(&key).arg(0).arg(-1)).await?;
+    let earlier = windows[0] - 1;
+    fixture
+        .command::<()>(
+            redis::cmd("RENAME").arg(format!("{key}:{}", windows[0])).arg(format!("{key}:{earlier}")),
+        )
+        .await?;
+    fixture.command::<()>(redis::cmd("LSET").arg(&key).arg(0).arg(earlier)).await?;
+    // The first append begins the window, the second is decided by the script for many.
+    let answers = append_all(&fixture, &["b", "a", "c"].map(|name| first(&fixture, name))).await;
+    ensure!(answers == [Ok((2, false)), Ok((1, true)), Ok((3, false))], "{answers:?}");
+    let answers = append_all(&fixture, &["d", "a"].map(|name| first(&fixture, name))).await;
+    ensure!(answers == [Ok((4, false)), Ok((1, true))], "{answers:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_message_of_a_group_overtakes_a_look_up() -> Result<()> {
+    let fixture = LogFixture::new(1000).await?;
+    fixture.append("0").await?;
+    let known = Known::Stored { seq: Seq(1), id: "old".into(), at_ms: 7 };
+    fixture.authority.known.lock().unwrap().insert("known".into(), known);
+    let mut entries = ["a", "unknown", "b", "known", "c"].map(|name| first(&fixture, name));
+    (entries[1].first_attempt, entries[3].first_attempt) = (false, false);
+    let answers = append_all(&fixture, &entries).await;
+    let expected = [Ok((2, false)), Ok((3, false)), Ok((4, false)), Ok((1, true)), Ok((5, false))];
+    ensure!(answers == expected, "{answers:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn refusals_of_a_group_are_those_of_single_messages() -> Result<()> {
+    let fixture = LogFixture::new(1000).await?;
+    fixture.append("0").await?;
+    let bob = UserId::parse("bob")?;
+    let by_bob = |client_id| Entry { sender: Some(&bob), ..first(&fixture, client_id) };
+    fixture.log.append(&Entry { membership: Some((&bob, "guest")), ..fixture.entry("demote") }).await?;
+    let answers = append_all(&fixture, &[first(&fixture, "a"), by_bob("b"), first(&fixture, "c")]).await;
+    ensure!(answers == [Ok((3, false)), Err(AppendError::RoleTooLow), Ok((4, false))], "{answers:?}");
+    fixture.log.append(&Entry { membership: Some((&bob, "removed")), ..fixture.entry("remove") }).await?;
+    let answers = append_all(&fixture, &[by_bob("d"), first(&fixture, "e")]).await;
+    ensure!(answers == [Err(AppendError::Revoked), Ok((6, false))], "{answers:?}");
+    fixture.log.block_appends(&bob).await?;
+    let answers = append_all(&fixture, &[first(&fixture, "f"), by_bob("g")]).await;
+    ensure!(answers == [Ok((7, false)), Err(AppendError::Revoked)], "{answers:?}");
+    fixture.command::<()>(redis::cmd("HSET").arg(keys::room(&fixture.room)).arg("archived").arg("1")).await?;
+    let answers = append_all(&fixture, &[first(&fixture, "h"), first(&fixture, "a")]).await;
+    ensure!(answers == [Err(AppendError::Archived), Ok((3, true))], "{answers:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn group_that_exceeds_the_backlog_is_accepted_up_to_it() -> Result<()> {
+    let fixture = LogFixture::new(3).await?;
+    fixture.append("0").await?;
+    let answers = append_all(&fixture, &["a", "b", "c", "d"].map(|name| first(&fixture, name))).await;
+    let full = || Err(AppendError::Overloaded);
+    ensure!(answers == [Ok((2, false)), Ok((3, false)), full(), full()], "{answers:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn rooms_of_a_partition_share_flights_without_mixing() -> Result<()> {
+    let fixture = LogFixture::new(100_000).await?;
+    let same = |room: &RoomId| keys::Partition::of(room) == fixture.partition();
+    let rooms: Vec<RoomId> =
+        (0..).filter_map(|n| RoomId::parse(&format!("r{n}")).ok()).filter(same).take(4).collect();
+    let flights = fixture.log.new_flights();
+    let mut senders = Vec::new();
+    for room in rooms.iter().chain(&rooms) {
+        let (log, flights, room) = (fixture.log.clone(), Arc::clone(&flights), room.clone());
+        let (alice, sender) = (fixture.alice.clone(), senders.len());
+        senders.push(tokio::spawn(async move {
+            let mut seqs = Vec::new();
+            for round in 0..30 {
+                let names: Vec<String> = (0..4).map(|n| format!("{sender}-{round}-{n}")).collect();
+                let entry = |name: &String| Entry {
+                    sender: Some(&alice),
+                    client_id: tidings_shared::ids::ClientId::parse(name).ok(),
+                    first_attempt: true,
+                    is_change: false,
+                    ..Entry::new(&room, "message:new", format!(r#"{{"client_id":"{name}"}}"#))
+                };
+                let entries: Vec<Entry<'_>> = names.iter().map(entry).collect();
+                for (answer, name) in log.append_messages(&flights, &entries).await.into_iter().zip(names) {
+                    seqs.push((answer.expect("nothing refuses it").seq.0, name));
+                }
+            }
+            (room, seqs)
+        }));
+    }
+    let mut by_room = std::collections::BTreeMap::<RoomId, Vec<(u64, String)>>::new();
+    for sender in senders {
+        let (room, seqs) = sender.await?;
+        ensure!(seqs.is_sorted(), "a sender's messages of {room} are out of order");
+        by_room.entry(room).or_default().extend(seqs);
+    }
+    for (room, mut seqs) in by_room {
+        seqs.sort();
+        let read = fixture.log.read(&room, Some(Seq(0)), Epoch(0), None, &[]).await?;
+        ensure!(seqs.iter().map(|(seq, _)| *seq).eq(1..=240), "{room} is not dense");
+        for record in &read.records {
+            let (_, name) = &seqs[usize::try_from(record.seq.0)? - 1];
+            ensure!(record.client_id() == name && record.room() == room.as_str(), "{record:?}");
+        }
+    }
+    Ok(())
+}
