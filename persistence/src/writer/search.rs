@@ -136,7 +136,8 @@ async fn advance(
     transaction: &DatabaseTransaction,
     parts: Vec<IndexRange>,
 ) -> Result<Vec<IndexRange>, DbErr> {
-    let new: Vec<String> = parts.iter().filter(|part| part.since == 0).map(|part| part.room.clone()).collect();
+    let new: Vec<String> =
+        parts.iter().filter(|part| part.since == 0).map(|part| part.room.clone()).collect();
     if !new.is_empty() {
         let sql = "INSERT INTO search_progress (room_id, indexed_seq) \
                    SELECT v.room, 0 FROM unnest($1::text[]) AS v (room) ORDER BY v.room ON CONFLICT DO NOTHING";
