@@ -20,7 +20,7 @@ GRANT USAGE, CREATE ON SCHEMA public TO tidings_owner;
 GRANT USAGE ON SCHEMA public TO tidings_service;
 
 -- Rows only: no tables are made, changed, emptied or dropped by who serves. Keys are made by identity columns and
--- counts by triggers, which need no right of their own.
+-- counts and the list of public rooms by triggers, which need no right of their own.
 ALTER DEFAULT PRIVILEGES FOR ROLE tidings_owner IN SCHEMA public
   GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO tidings_service;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO tidings_service;

@@ -11,6 +11,7 @@ pub mod m0004_search_retention_erasure;
 pub mod m0005_changes_of_messages;
 pub mod m0006_owners;
 pub mod m0007_words_in_bulk;
+pub mod m0008_updates_in_place;
 pub mod schema;
 
 use async_trait::async_trait;
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_changes_of_messages::Migration),
             Box::new(m0006_owners::Migration),
             Box::new(m0007_words_in_bulk::Migration),
+            Box::new(m0008_updates_in_place::Migration),
         ]
     }
 }

@@ -1,6 +1,8 @@
 //! Each appended record is stored once and unchanged. A record that cannot be stored becomes a void, which is
 //! announced.
 
+use std::time::Instant;
+
 use crate::room_log::{RoomLog, hold_messages, metric};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -118,6 +120,25 @@ async fn late_duplicate_becomes_an_announced_void() -> Result<()> {
     ensure!(row == [["alice", "once", "duplicate", "1", "t"]], "{row:?}");
     ensure!(room.texts(&stack).await? == ["once"]);
     ensure!(stack.database().value(&active).await? == first_active, "a void is no activity");
+    Ok(())
+}
+
+#[tokio::test]
+async fn repeated_old_client_ids_fail_one_batch_a_second() -> Result<()> {
+    let stack = stack().await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
+    let first = room.append("once").await?;
+    ensure!(room.stored(&first).await == Stored::Here);
+    let there = Stored::First { seq: first.seq, id: first.id.clone(), at_ms: first.at_ms };
+    let begun = Instant::now();
+    for _ in 0..10 {
+        room.forget_client_ids().await?;
+        let again = room.append("once").await?;
+        ensure!(room.stored(&again).await == there);
+    }
+    let failed = metric(&stack, 0, r#"tidings_persistence_retries_total{cause="taken"}"#).await?;
+    let seconds = begun.elapsed().as_secs_f64();
+    ensure!(failed >= 1.0 && failed <= 1.0 + seconds, "{failed} batches failed in {seconds} s");
     Ok(())
 }
 

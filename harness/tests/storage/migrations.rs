@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use tidings_harness::node;
 use tidings_harness::postgres::{Database, Postgres};
 
-const MIGRATIONS: usize = 7;
+const MIGRATIONS: usize = 8;
 const TABLES: &[&str] = &[
     "dead_letters",
     "epochs_opened",
@@ -18,6 +18,7 @@ const TABLES: &[&str] = &[
     "messages_archive",
     "partitions",
     "presence",
+    "public_rooms",
     "reaction_counts",
     "reactions",
     "replicas",
@@ -87,6 +88,56 @@ async fn schema_is_applied_reverted_and_applied_again() -> Result<()> {
 
     migrations(&database, &["up"]).await?;
     assert_eq!(schema(&database).await?, first);
+    Ok(())
+}
+
+#[tokio::test]
+async fn public_rooms_are_listed_by_activity_after_an_upgrade() -> Result<()> {
+    let database = Postgres::shared().await?.database().await?;
+    migrations(&database, &["up"]).await?;
+    migrations(&database, &["down", "--steps", &(MIGRATIONS - 7).to_string()]).await?;
+    let room = |id: &str, kind: &str, day: u32| {
+        format!(
+            "INSERT INTO rooms (id, partition, kind, created_by, updated_at) VALUES ('{id}', 0, '{kind}', 'alice', '2026-01-0{day}Z')"
+        )
+    };
+    database.query("INSERT INTO users (id) VALUES ('alice')").await?;
+    database.query(&[room("old", "public", 1), room("hidden", "private", 2)].join(";")).await?;
+    migrations(&database, &["up"]).await?;
+    let listed = "SELECT room_id FROM public_rooms ORDER BY updated_at DESC, room_id";
+    assert_eq!(database.query(listed).await?, [["old"]]);
+    database.query(&[room("new", "public", 3), room("other", "private", 4)].join(";")).await?;
+    assert_eq!(database.query(listed).await?, [["new"], ["old"]]);
+    database.query("UPDATE rooms SET updated_at = '2026-01-05Z'; UPDATE rooms SET name = 'x'").await?;
+    let moved = "SELECT count(*) FROM public_rooms WHERE updated_at = '2026-01-05Z'";
+    assert_eq!(database.value(moved).await?, "2");
+    Ok(())
+}
+
+#[tokio::test]
+async fn heads_and_progress_of_rooms_are_updated_in_place() -> Result<()> {
+    let database = Postgres::shared().await?.database().await?;
+    migrations(&database, &["up"]).await?;
+    database
+        .query(
+            "INSERT INTO users (id) VALUES ('alice'); \
+             INSERT INTO rooms (id, partition, kind, created_by) VALUES ('r', 0, 'private', 'alice'); \
+             INSERT INTO search_progress VALUES ('r', 0); \
+             INSERT INTO search_slices (room_id, slice, first_at, last_at) VALUES ('r', 0, now(), now())",
+        )
+        .await?;
+    for (table, update) in [
+        ("rooms", "head_seq = head_seq + 1, updated_at = clock_timestamp()"),
+        ("search_progress", "indexed_seq = indexed_seq + 1"),
+        ("search_slices", "last_at = clock_timestamp()"),
+        ("partitions", "last_id = '1-1'"),
+    ] {
+        let in_place = format!(
+            "UPDATE {table} SET {update}; SELECT pg_stat_get_xact_tuples_updated('{table}'::regclass) = \
+               pg_stat_get_xact_tuples_hot_updated('{table}'::regclass)"
+        );
+        assert_eq!(database.query(&in_place).await?, [["t"]], "{table}");
+    }
     Ok(())
 }
 
@@ -207,7 +258,6 @@ async fn constraints_refuse_duplicate_rows() -> Result<()> {
     };
     for refused in [
         message(1, 2, "d"),
-        message(2, 1, "d"),
         message(2, 2, "c"),
         room("other", "direct", "alice-bob"),
         room("r", "direct", "alice-carol"),

@@ -4,7 +4,9 @@
 //! and a dead letter. A batch that keeps failing for the same cause is *stuck*: it is halved too, but no record is
 //! given up, and the partition of a stuck record pauses.
 
+mod committed_heads;
 mod gathered;
+mod pace;
 mod spans;
 
 use std::collections::BTreeMap;
@@ -29,16 +31,11 @@ use crate::writer::{
     limit::{self, within},
     outcome::{Exception, WriteError, Written},
 };
+use committed_heads::CommittedHeads;
 use gathered::Batch;
+use pace::Pace;
 use spans::record_spans;
 
-/// Minimum time between the starts of two batches, so that records gather under load. It does not apply when records
-/// are already read, and a record after a quiet period is written at once.
-const MIN_BATCH_INTERVAL: Duration = Duration::from_millis(5);
-/// After a batch of more records, the reader pauses for half of the time that the batch took, so that records gather: a
-/// transaction for many records costs little more than one for a few.
-const SMALL_BATCH_RECORDS: usize = 16;
-const MAX_GATHER: Duration = Duration::from_millis(25);
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 /// After this many identical failures in a row the batch counts as stuck. Before, the database counts as unavailable.
@@ -47,6 +44,9 @@ const STUCK_AFTER: u32 = 3;
 const HOLE_PAUSE: Duration = Duration::from_secs(1);
 /// Pauses of a partition whose watermark was refused.
 const WATERMARK_REFUSED_BACKOFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+/// How long client ids are checked after one was taken, so that a sender who repeats old ones cannot make every batch
+/// fail once.
+const CHECK_CLIENT_IDS_FOR: Duration = Duration::from_secs(1);
 /// Pauses of a partition whose next record alone is stuck.
 const STUCK_BACKOFF: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 
@@ -73,7 +73,10 @@ pub(super) async fn write(ingest: Arc<Ingest>, mut chunks: mpsc::Receiver<Chunk>
         stop: &stop,
         watermark_backoff: PartitionBackoff::new(WATERMARK_REFUSED_BACKOFF[0], WATERMARK_REFUSED_BACKOFF[1]),
         stuck_backoff: PartitionBackoff::new(STUCK_BACKOFF[0], STUCK_BACKOFF[1]),
+        heads: CommittedHeads::default(),
+        check_client_ids_until: Instant::now(),
     };
+    let mut pace = Pace::new(Instant::now());
     let mut waiting: Option<Chunk> = None;
     loop {
         if !stop.is_cancelled() {
@@ -107,19 +110,14 @@ pub(super) async fn write(ingest: Arc<Ingest>, mut chunks: mpsc::Receiver<Chunk>
             reader_permit = batch.add(chunk).or(reader_permit);
         }
         writer.write_all(batch).await;
+        pace.count(records, begun);
         // Records that are read already do not wait for more to gather.
         if waiting.is_none() && chunks.is_empty() {
-            let _ =
-                stop.run_until_cancelled(tokio::time::sleep(gather_pause(records, begun.elapsed()))).await;
+            let pause = pace.gather_pause(records, begun.elapsed());
+            let _ = stop.run_until_cancelled(tokio::time::sleep(pause)).await;
         }
         drop(reader_permit);
     }
-}
-
-/// How long the reader pauses after a batch.
-fn gather_pause(records: usize, took: Duration) -> Duration {
-    let gather = if records > SMALL_BATCH_RECORDS { (took / 2).min(MAX_GATHER) } else { Duration::ZERO };
-    MIN_BATCH_INTERVAL.saturating_sub(took).max(gather)
 }
 
 struct Writer<'a> {
@@ -127,6 +125,8 @@ struct Writer<'a> {
     stop: &'a CancellationToken,
     watermark_backoff: PartitionBackoff,
     stuck_backoff: PartitionBackoff,
+    heads: CommittedHeads,
+    check_client_ids_until: Instant,
 }
 
 impl Writer<'_> {
@@ -187,9 +187,18 @@ impl Writer<'_> {
             let (begun, begun_at) = (Instant::now(), SystemTime::now());
             // After a timeout the batch may still be committed. The next attempt then finds another position in the
             // partition's row.
-            let writing = write_batch(&ingest.db, &claims, &entries, piece.poison.as_deref());
-            match within(limit::ANSWER_DEADLINE, writing).await {
-                Ok(written) => {
+            let heads = self.heads.of(&piece.batch, &claims);
+            let checked = begun < self.check_client_ids_until;
+            let writing =
+                write_batch(&ingest.db, &claims, &entries, &heads, piece.poison.as_deref(), checked);
+            let written = within(limit::ANSWER_DEADLINE, writing).await;
+            if written.is_err() {
+                // Whatever failed, the next attempt reads.
+                self.heads.clear();
+            }
+            match written {
+                Ok(mut written) => {
+                    self.heads.committed(&piece.batch, std::mem::take(&mut written.heads));
                     ingest.metrics.write_seconds.observe(begun.elapsed().as_secs_f64());
                     count(ingest, entries.len(), &written);
                     let records = entries.iter().filter_map(|entry| entry.record.as_ref().ok());
@@ -204,6 +213,11 @@ impl Writer<'_> {
                     // After the watermark, because senders wait for it and nothing waits for the spans.
                     record_spans(&entries, begun_at, committing_at, committed_at);
                     return Ok(());
+                }
+                Err(WriteError::Taken) => {
+                    ingest.metrics.retries.with_label_values(&["taken"]).inc();
+                    self.check_client_ids_until = Instant::now() + CHECK_CLIENT_IDS_FOR;
+                    continue;
                 }
                 Err(WriteError::Lost(partitions)) => {
                     ingest.metrics.retries.with_label_values(&["lost"]).inc();
@@ -322,20 +336,5 @@ fn count(ingest: &Ingest, records: usize, written: &Written) {
     for at_ms in &written.placed_at_ms {
         let at = Duration::from_millis(u64::try_from(*at_ms).unwrap_or_default());
         metrics.stored_seconds.observe(now.saturating_sub(at).as_secs_f64());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn records_gather_only_after_a_large_batch() {
-        let ms = Duration::from_millis;
-        assert_eq!((gather_pause(1, ms(2)), gather_pause(1, ms(40))), (ms(3), ms(0)));
-        assert_eq!(
-            (gather_pause(100, ms(2)), gather_pause(100, ms(20)), gather_pause(100, ms(900))),
-            (ms(3), ms(10), ms(25))
-        );
     }
 }

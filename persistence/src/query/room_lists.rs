@@ -66,12 +66,13 @@ const NAMES_PER_PAGE: i64 = 5_000;
 /// older rooms are two ranges of one index.
 const PUBLIC_ROOMS: &str = concat!(
     "WITH looked AS MATERIALIZED (SELECT * FROM (\
-      (SELECT r.id, r.name, r.updated_at FROM rooms r WHERE r.kind = 'public' AND r.updated_at = $1::timestamptz \
-        AND r.id > $3 ORDER BY r.id LIMIT $5) UNION ALL \
-      (SELECT r.id, r.name, r.updated_at FROM rooms r WHERE r.kind = 'public' \
-        AND r.updated_at < COALESCE($1::timestamptz, 'infinity') ORDER BY r.updated_at DESC, r.id LIMIT $5)) l \
+      (SELECT p.room_id AS id, p.updated_at FROM public_rooms p WHERE p.updated_at = $1::timestamptz \
+        AND p.room_id > $3 ORDER BY p.room_id LIMIT $5) UNION ALL \
+      (SELECT p.room_id, p.updated_at FROM public_rooms p WHERE p.updated_at < COALESCE($1::timestamptz, 'infinity') \
+        ORDER BY p.updated_at DESC, p.room_id LIMIT $5)) l \
       ORDER BY updated_at DESC, id LIMIT $5), \
-     page AS (SELECT l.id, l.updated_at FROM looked l WHERE $2::text IS NULL OR l.name ILIKE $2 \
+     page AS (SELECT l.id, l.updated_at FROM looked l \
+      WHERE $2::text IS NULL OR (SELECT r.name FROM rooms r WHERE r.id = l.id) ILIKE $2 \
       ORDER BY l.updated_at DESC, l.id LIMIT $4 + 1), \
      last AS (SELECT l.updated_at, l.id FROM looked l ORDER BY l.updated_at, l.id DESC LIMIT 1) \
      SELECT (SELECT count(*) FROM looked) AS looked, last.updated_at AS last_at, last.id AS last_id, ",

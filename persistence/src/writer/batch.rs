@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
 use tidings_shared::{
-    ids::{Epoch, RoomId},
+    ids::{Epoch, RoomId, Seq},
     log::{Bases, keys::Partition},
     sabotage::{self, Sabotage},
 };
@@ -19,7 +19,9 @@ use super::{
 use crate::batch::{BatchClaim, Entry, EventRow, Plan, StoredRoom, classify};
 use crate::sql::{bigint, partition, room as room_of, seq as seq_of, smallint, statement};
 
-/// Writes a batch. With `poison` each of its records becomes a void and a dead letter for that reason.
+/// Writes a batch. `heads` are those that the caller knows; the others are read. With `poison` each of its records
+/// becomes a void and a dead letter for that reason. Unless `client_ids_checked`, a client id that is taken fails the
+/// batch, because that is rare and the check costs a third of the insert.
 ///
 /// # Errors
 /// [`WriteError`]; nothing was written, unless the answer to the COMMIT itself was lost. In that case the guard of the
@@ -28,18 +30,23 @@ pub async fn write(
     db: &DatabaseConnection,
     claims: &[BatchClaim],
     entries: &[Entry],
+    heads: &HashMap<RoomId, Seq>,
     poison: Option<&str>,
+    client_ids_checked: bool,
 ) -> Result<Written, WriteError> {
     let transaction = db.begin().await?;
     guard(&transaction, claims).await?;
-    let rooms = load_rooms(&transaction, entries).await?;
+    let rooms = load_rooms(&transaction, entries, heads).await?;
     let mut plan = classify(entries, &rooms, poison).map_err(WriteError::Hole)?;
     if sabotage::is_active(Sabotage::Prefix) {
         plan.messages.retain(|message| !message.record.seq.0.is_multiple_of(50));
     }
     let mut written = Written { passed_over: plan.passed_over, ..Written::default() };
 
-    let duplicates = rows::insert_messages(&transaction, &plan.messages).await?;
+    let duplicates = match client_ids_checked {
+        true => rows::insert_new_messages(&transaction, &plan.messages).await?,
+        false => rows::insert_messages(&transaction, &plan.messages).await.map(|()| Vec::new())?,
+    };
     written.messages = plan.messages.len() - duplicates.len();
     written.placed_at_ms = plan.messages.iter().map(|message| message.record.at_ms).collect();
     void_duplicates(&transaction, &mut plan, &duplicates, &mut written).await?;
@@ -63,6 +70,7 @@ pub async fn write(
     }
     written.dead_letters = plan.rejects.len();
     written.voids = plan.events.iter().filter(|event| event.void.is_some()).count();
+    written.heads = plan.heads;
     written.committing_at = Some(SystemTime::now());
     transaction.commit().await?;
     Ok(written)
@@ -104,12 +112,21 @@ async fn guard(transaction: &DatabaseTransaction, claims: &[BatchClaim]) -> Resu
     if lost.is_empty() { Ok(()) } else { Err(WriteError::Lost(lost)) }
 }
 
-/// Reads the stored state of the rooms of a batch, after the lock, so that seeds and earlier owners have finished.
+/// Reads the stored state of the rooms of a batch, except of those in `heads`. After the lock, so that seeds and earlier
+/// owners have finished.
 async fn load_rooms(
     transaction: &DatabaseTransaction,
     entries: &[Entry],
+    heads: &HashMap<RoomId, Seq>,
 ) -> Result<HashMap<RoomId, StoredRoom>, DbErr> {
-    let mut ids: Vec<String> = entries.iter().filter_map(Entry::room).map(String::from).collect();
+    let known =
+        |(room, head): (&RoomId, &Seq)| (room.clone(), StoredRoom { head: *head, ..StoredRoom::default() });
+    let mut rooms: HashMap<RoomId, StoredRoom> = heads.iter().map(known).collect();
+    let unknown = entries.iter().filter_map(Entry::room).filter(|room| !heads.contains_key(room));
+    let mut ids: Vec<String> = unknown.map(String::from).collect();
+    if ids.is_empty() {
+        return Ok(rooms);
+    }
     ids.sort_unstable();
     ids.dedup();
     let epochs = entries.iter().filter_map(|entry| entry.record.as_ref().ok()).map(|record| record.epoch);
@@ -118,7 +135,6 @@ async fn load_rooms(
                  FROM room_epochs e WHERE e.room_id = r.id AND e.epoch > $2), '') AS bases \
                FROM rooms r WHERE r.id = ANY ($1)";
     let rows = transaction.query_all_raw(statement(sql, [ids.into(), bigint(earliest.0).into()])).await?;
-    let mut rooms = HashMap::with_capacity(rows.len());
     for row in &rows {
         let bases: String = row.try_get_by("bases")?;
         rooms.insert(

@@ -16,6 +16,12 @@ pub fn is_data_error(error: &DbErr) -> bool {
     })
 }
 
+/// Whether a row with the same key exists already.
+#[must_use]
+pub fn is_unique_violation(error: &DbErr) -> bool {
+    sqlstate(error).is_some_and(|state| state == "23505")
+}
+
 /// SQLSTATEs of a server that is stopping, not started yet, out of connections, or that ended an idle connection; class
 /// 08 belongs to them too.
 const UNAVAILABLE_STATES: [&str; 6] = ["57P01", "57P02", "57P03", "57P05", "53300", "25P03"];

@@ -1,5 +1,6 @@
 //! What a batch led to: the result of its COMMIT, or why nothing was written.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use sea_orm::DbErr;
@@ -10,7 +11,7 @@ use tidings_shared::{
 };
 
 use super::failure;
-use crate::batch::{Hole, MembershipChange};
+use crate::batch::{HeadAdvance, Hole, MembershipChange};
 
 /// A record that is not stored as its sender sent it: it became a void.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct Written {
     pub passed_over: usize,
     /// When the messages were appended to the log, ms since 1970.
     pub placed_at_ms: Vec<i64>,
+    /// How far heads moved.
+    pub heads: BTreeMap<RoomId, HeadAdvance>,
     /// When the COMMIT began.
     pub committing_at: Option<SystemTime>,
     /// Changed memberships, including those of records that were stored before.
@@ -54,6 +57,9 @@ pub enum WriteError {
     Lost(Vec<Partition>),
     #[error("{} would get a hole: its head is {}, and the next record is {}", .0.room, .0.head, .0.found)]
     Hole(Hole),
+    /// A client id (or a position) of the batch is taken. The client ids must be checked.
+    #[error("a client id is taken")]
+    Taken,
     /// A record of the batch is refused, and will be refused again.
     #[error("{}", failure::without_data(.0))]
     Data(DbErr),

@@ -12,6 +12,7 @@ use tidings_shared::{
     log::Record,
 };
 
+use super::{failure, outcome::WriteError};
 use crate::batch::{BatchClaim, Entry, EventRow, HeadAdvance, Marks, MessageRow, Reject, VoidReason};
 use crate::sql::{bigint, room as room_of, seq as seq_of, smallint, statement, time};
 
@@ -25,26 +26,51 @@ where
     rows.iter().map(of).collect::<Vec<V>>().into()
 }
 
-/// Inserts messages; returns the indices of those that were not inserted, because their client id (or id) is taken.
+const INSERT_MESSAGES: &str = "\
+    INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, reply_to, attachments, metadata, \
+      visible_users, visible_roles, at, last_seq) \
+    SELECT room, seq, id, sender, client, kind, content, NULLIF(reply_to, 0), NULLIF(attachments, '')::json, \
+      NULLIF(metadata, '')::json, string_to_array(NULLIF(users, ''), chr(30)), \
+      string_to_array(NULLIF(roles, ''), chr(30)), at, seq \
+    FROM unnest($1::text[], $2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], \
+      $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[]) WITH ORDINALITY AS v \
+      (room, seq, id, sender, client, kind, content, reply_to, attachments, metadata, users, roles, at, place)";
+
+/// Inserts messages. Fails with [`WriteError::Taken`] when a client id or a position is taken.
 pub async fn insert_messages(
+    transaction: &DatabaseTransaction,
+    messages: &[MessageRow<'_>],
+) -> Result<(), WriteError> {
+    if messages.is_empty() {
+        return Ok(());
+    }
+    let inserted = transaction.execute_raw(statement(INSERT_MESSAGES, message_columns(messages))).await;
+    match inserted {
+        Err(error) if failure::is_unique_violation(&error) => Err(WriteError::Taken),
+        inserted => Ok(inserted.map(drop)?),
+    }
+}
+
+/// Inserts the messages whose client ids are new; returns the indices of the others. Of two with the same client id the
+/// first is inserted.
+pub async fn insert_new_messages(
     transaction: &DatabaseTransaction,
     messages: &[MessageRow<'_>],
 ) -> Result<Vec<usize>, DbErr> {
     if messages.is_empty() {
         return Ok(Vec::new());
     }
+    let sql = format!("{INSERT_MESSAGES} ORDER BY place ON CONFLICT DO NOTHING");
+    let inserted = transaction.execute_raw(statement(&sql, message_columns(messages))).await?;
+    if inserted.rows_affected() == messages.len() as u64 {
+        return Ok(Vec::new());
+    }
+    missing_messages(transaction, messages).await
+}
+
+fn message_columns(messages: &[MessageRow<'_>]) -> [Value; 13] {
     let text = |json: Option<&RawValue>| json.map_or("", RawValue::get).to_owned();
-    let sql = "INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, reply_to, attachments, \
-                 metadata, visible_users, visible_roles, at, last_seq) \
-               SELECT room, seq, id, sender, client, kind, content, NULLIF(reply_to, 0), NULLIF(attachments, '')::json, \
-                 NULLIF(metadata, '')::json, string_to_array(NULLIF(users, ''), chr(30)), \
-                 string_to_array(NULLIF(roles, ''), chr(30)), at, seq \
-               FROM unnest($1::text[], $2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], \
-                 $8::bigint[], $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[]) WITH ORDINALITY \
-                 AS v (room, seq, id, sender, client, kind, content, reply_to, attachments, metadata, users, roles, \
-                   at, place) \
-               ORDER BY place ON CONFLICT DO NOTHING";
-    let values = [
+    [
         column(messages, |message| message.room.as_str().to_owned()),
         column(messages, |message| bigint(message.record.seq.0)),
         column(messages, |message| message.id),
@@ -58,12 +84,7 @@ pub async fn insert_messages(
         column(messages, |message| message.visibility.users.join(LIST)),
         column(messages, |message| message.visibility.roles.join(LIST)),
         column(messages, |message| time(message.record.at_ms)),
-    ];
-    let inserted = transaction.execute_raw(statement(sql, values)).await?;
-    if inserted.rows_affected() == messages.len() as u64 {
-        return Ok(Vec::new());
-    }
-    missing_messages(transaction, messages).await
+    ]
 }
 
 /// The indices of messages that are not stored at their seqs. No other transaction writes those seqs meanwhile.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, TransactionTrait,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, TransactionTrait, Value,
 };
 use tidings_shared::ids::RoomId;
 
@@ -121,30 +121,41 @@ async fn parts(
     Ok(parts)
 }
 
+/// The array is joined before the locks are taken, by the key of the table. PostgreSQL does not know how many rows an
+/// array has: joined afterwards, it would be compared with every locked row.
+const ADVANCE: &str = "\
+    WITH locked AS MATERIALIZED (SELECT p.room_id, v.since, v.upto \
+      FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS v (room, since, upto) \
+      JOIN search_progress p ON p.room_id = v.room ORDER BY p.room_id FOR UPDATE OF p) \
+    UPDATE search_progress p SET indexed_seq = locked.upto FROM locked \
+    WHERE p.room_id = locked.room_id AND p.indexed_seq = locked.since RETURNING p.room_id";
+
 /// Locks the rooms, in order, and moves their progress. Returns the ranges of the moved rooms. Another replica that
 /// moved a room meanwhile indexes that room.
 async fn advance(
     transaction: &DatabaseTransaction,
     parts: Vec<IndexRange>,
 ) -> Result<Vec<IndexRange>, DbErr> {
-    let ids: Vec<String> = parts.iter().map(|part| part.room.clone()).collect();
-    let sql = "INSERT INTO search_progress (room_id, indexed_seq) \
-               SELECT v.room, 0 FROM unnest($1::text[]) AS v (room) ORDER BY v.room ON CONFLICT DO NOTHING";
-    transaction.execute_raw(statement(sql, [ids.clone().into()])).await?;
-    let column = |of: fn(&IndexRange) -> i64| -> Vec<i64> { parts.iter().map(of).collect() };
-    let sql = "WITH locked AS MATERIALIZED (SELECT p.room_id FROM search_progress p \
-                 WHERE p.room_id = ANY ($1) ORDER BY p.room_id FOR UPDATE) \
-               UPDATE search_progress p SET indexed_seq = v.upto \
-               FROM locked JOIN unnest($1::text[], $2::bigint[], $3::bigint[]) AS v (room, since, upto) \
-                 ON v.room = locked.room_id \
-               WHERE p.room_id = locked.room_id AND p.indexed_seq = v.since RETURNING p.room_id";
-    let values = [ids.into(), column(|part| part.since).into(), column(|part| part.upto).into()];
-    let moved = transaction.query_all_raw(statement(sql, values)).await?;
+    let new: Vec<String> =
+        parts.iter().filter(|part| part.since == 0).map(|part| part.room.clone()).collect();
+    if !new.is_empty() {
+        let sql = "INSERT INTO search_progress (room_id, indexed_seq) \
+                   SELECT v.room, 0 FROM unnest($1::text[]) AS v (room) ORDER BY v.room ON CONFLICT DO NOTHING";
+        transaction.execute_raw(statement(sql, [new.into()])).await?;
+    }
+    let moved = transaction.query_all_raw(statement(ADVANCE, columns(&parts))).await?;
     let mut ours = BTreeSet::new();
     for row in &moved {
         ours.insert(row.try_get_by::<String, _>("room_id")?);
     }
     Ok(parts.into_iter().filter(|part| ours.contains(&part.room)).collect())
+}
+
+/// Rooms, `since` and `upto` of ranges.
+fn columns(parts: &[IndexRange]) -> [Value; 3] {
+    let column = |of: fn(&IndexRange) -> i64| -> Vec<i64> { parts.iter().map(of).collect() };
+    let ids: Vec<String> = parts.iter().map(|part| part.room.clone()).collect();
+    [ids.into(), column(|part| part.since).into(), column(|part| part.upto).into()]
 }
 
 /// New messages, and the targets of edits and deletes. The LIMITs remove no rows: they keep the planner from reading
@@ -166,10 +177,7 @@ async fn changed(
     transaction: &DatabaseTransaction,
     parts: &[IndexRange],
 ) -> Result<BTreeMap<MessageKey, IndexedMessage>, DbErr> {
-    let ids: Vec<String> = parts.iter().map(|part| part.room.clone()).collect();
-    let column = |of: fn(&IndexRange) -> i64| -> Vec<i64> { parts.iter().map(of).collect() };
-    let values = [ids.into(), column(|part| part.since).into(), column(|part| part.upto).into()];
-    read(&transaction.query_all_raw(statement(CHANGED, values)).await?)
+    read(&transaction.query_all_raw(statement(CHANGED, columns(parts))).await?)
 }
 
 /// Reads rows of room, seq, time and text.

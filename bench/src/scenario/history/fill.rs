@@ -93,7 +93,7 @@ INSERT INTO members (room_id, user_id, role, read_seq)
 INSERT INTO room_epochs SELECT id, 1, 0 FROM rooms;
 INSERT INTO search_progress SELECT id, head_seq FROM rooms;
 TRUNCATE messages;
-ALTER TABLE messages DROP CONSTRAINT messages_pkey, DROP CONSTRAINT messages_id_key,
+ALTER TABLE messages DROP CONSTRAINT messages_pkey,
   DROP CONSTRAINT messages_room_id_sender_id_client_id_key;
 INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, at, last_seq)
   SELECT room, seq, {id}, 'user' || (CASE WHEN room = '{LARGE}' THEN n * 31 % 1000 ELSE (r * 7 + n * 31 % 10) % 1000 END),
@@ -106,7 +106,6 @@ INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, at,
     CASE WHEN n % 2 = 0 THEN n / 2 + 1 ELSE n / 2 / {small_rooms} + 1 END AS seq) place
   WHERE n % 2 = 0 OR n / 2 < {in_small} * {small_rooms};
 ALTER TABLE messages ADD PRIMARY KEY (room_id, seq);
-ALTER TABLE messages ADD UNIQUE (id);
 ALTER TABLE messages ADD UNIQUE (room_id, sender_id, client_id);
 COMMIT"
     )

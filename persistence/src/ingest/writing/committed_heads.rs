@@ -1,0 +1,132 @@
+//! Heads of rooms as this owner committed them, so that the next batch need not read them back. Pure.
+//!
+//! A head moves only in a transaction that also moves its partition's `last_id`, under the fencing token. A *pass* begins
+//! when the position of a partition is settled, and each of its batches requires the token, the epoch and the `last_id`
+//! that the batch before left. So within a pass nobody else moves a head. Bases matter only for records of an earlier
+//! epoch than the row's, because the seed that writes a base of a later epoch moves the row to that epoch.
+//!
+//! So a head is used only when it was committed in the same pass, when the room's next record follows it, and when all
+//! records of the room are of the claimed epoch. All other heads are read. If a head were wrong nevertheless, nothing
+//! would be written: the batch moves it only from the value that it was thought to have.
+
+use std::collections::{BTreeMap, HashMap};
+
+use tidings_shared::ids::{RoomId, Seq};
+use tidings_shared::log::{Record, keys::Partition};
+
+use super::gathered::{Batch, Part};
+use crate::batch::{BatchClaim, HeadAdvance};
+
+/// Heads that are kept: some 15 MB.
+const MAX_HEADS: usize = 100_000;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct CommittedHeads(HashMap<RoomId, (u64, Seq)>);
+
+impl CommittedHeads {
+    /// The heads that a batch may use. `claims` are those of its parts, in order.
+    pub fn of(&self, batch: &Batch, claims: &[BatchClaim]) -> HashMap<RoomId, Seq> {
+        // `None`: the head must be read.
+        let mut heads: HashMap<RoomId, Option<Seq>> = HashMap::new();
+        for (part, claim) in batch.0.values().zip(claims) {
+            for entry in &part.entries {
+                let (Some(room), Ok(record)) = (entry.room(), &entry.record) else { continue };
+                let is_present = record.epoch == claim.expected.epoch;
+                // Marks have no seq, so no record follows the head before the first event.
+                if is_present && (record.seq.0 == 0 || heads.contains_key(&room)) {
+                    continue;
+                }
+                let head = self.before(part, &room, record).filter(|_| is_present);
+                heads.insert(room, head);
+            }
+        }
+        heads.into_iter().filter_map(|(room, head)| Some((room, head?))).collect()
+    }
+
+    /// The head of a room, if it was committed in the pass of this part and the record follows it.
+    fn before(&self, part: &Part, room: &RoomId, record: &Record) -> Option<Seq> {
+        let (pass, head) = self.0.get(room)?;
+        (*pass == part.pass && record.seq == head.next()).then_some(*head)
+    }
+
+    /// A batch was committed.
+    pub fn committed(&mut self, batch: &Batch, heads: BTreeMap<RoomId, HeadAdvance>) {
+        if self.0.len() + heads.len() > MAX_HEADS {
+            self.0.clear();
+        }
+        for (room, advance) in heads {
+            if let Some(part) = batch.0.get(&Partition::of(&room)) {
+                self.0.insert(room, (part.pass, advance.to));
+            }
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tidings_shared::ids::Epoch;
+    use tidings_shared::log::IngestId;
+
+    use super::*;
+    use crate::batch::{Entry, Lease, PartitionClaim};
+
+    fn room() -> RoomId {
+        RoomId::parse("r").unwrap()
+    }
+
+    /// A batch of one pass with records of room `r`, each an epoch and a seq, and its claim in epoch 2.
+    fn batch(pass: u64, records: &[(u64, u64)]) -> (Batch, [BatchClaim; 1]) {
+        let partition = Partition::of(&room());
+        let entry = |(epoch, seq): &(u64, u64)| {
+            let text = format!("1\u{1f}{epoch}\u{1f}{seq}\u{1f}1000\u{1f}r{}\n{{}}", "\u{1f}".repeat(7));
+            let entry = Entry::parse(partition, IngestId { ms: *seq, n: 0 }, Bytes::from(text));
+            assert!(entry.record.is_ok(), "{:?}", entry.record);
+            entry
+        };
+        let part = Part { pass, after: IngestId::default(), entries: records.iter().map(entry).collect() };
+        let lease = Lease { partition, token: 1 };
+        let expected = PartitionClaim { lease, epoch: Epoch(2), committed: IngestId::default() };
+        let claim = BatchClaim { expected, upto: part.upto() };
+        (Batch(BTreeMap::from([(partition, part)])), [claim])
+    }
+
+    /// The head of room `r` that a batch may use, after a batch of pass 1 moved it to 5.
+    fn usable(pass: u64, records: &[(u64, u64)]) -> Option<u64> {
+        let mut heads = CommittedHeads::default();
+        let advance = HeadAdvance { from: Seq(3), to: Seq(5), last_message_at_ms: None };
+        heads.committed(&batch(1, &[(2, 4), (2, 5)]).0, BTreeMap::from([(room(), advance)]));
+        let (batch, claims) = batch(pass, records);
+        heads.of(&batch, &claims).get(&room()).map(|head| head.0)
+    }
+
+    #[test]
+    fn head_is_used_when_the_next_record_follows_it() {
+        assert_eq!(usable(1, &[(2, 6), (2, 7)]), Some(5));
+        assert_eq!(usable(1, &[(2, 0), (2, 6)]), Some(5), "marks have no seq");
+    }
+
+    #[test]
+    fn head_of_another_pass_is_read() {
+        assert_eq!(usable(2, &[(2, 6)]), None);
+    }
+
+    #[test]
+    fn head_is_read_when_no_record_follows_it() {
+        assert_eq!(usable(1, &[(2, 7)]), None, "a hole");
+        assert_eq!(usable(1, &[(2, 5), (2, 6)]), None, "stored before");
+        assert_eq!(usable(1, &[(2, 0)]), None, "only marks");
+    }
+
+    #[test]
+    fn head_is_read_when_a_record_is_of_an_earlier_epoch() {
+        assert_eq!(usable(1, &[(1, 6), (2, 7)]), None);
+        assert_eq!(usable(1, &[(2, 6), (1, 7)]), None);
+        assert_eq!(usable(1, &[(2, 6), (1, 0)]), None, "marks are limited by bases");
+    }
+}

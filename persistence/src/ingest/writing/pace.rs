@@ -1,0 +1,86 @@
+//! How long the reader pauses after a batch, so that records gather: a transaction for many records costs little more
+//! than one for a few. Pure.
+
+use std::time::{Duration, Instant};
+
+/// Minimum time between the starts of two batches. It does not apply when records are already read, and a record after a
+/// quiet period is written at once.
+const MIN_BATCH_INTERVAL: Duration = Duration::from_millis(5);
+/// The same while more records than this arrive in a second. A sender who waits for each answer is slower.
+const BUSY_BATCH_INTERVAL: Duration = Duration::from_millis(20);
+const BUSY_RECORDS_PER_SECOND: f64 = 200.0;
+/// The rate is an average over some of these.
+const RATE_WINDOW: Duration = Duration::from_millis(250);
+/// After a batch of more records, the reader pauses for half of the time that the batch took.
+const SMALL_BATCH_RECORDS: usize = 16;
+const MAX_GATHER: Duration = Duration::from_millis(25);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Pace {
+    records_per_second: f64,
+    counted_at: Instant,
+}
+
+impl Pace {
+    pub fn new(now: Instant) -> Self {
+        Self { records_per_second: 0.0, counted_at: now }
+    }
+
+    /// Counts the records of a batch that began now.
+    pub fn count(&mut self, records: usize, now: Instant) {
+        let passed = now.saturating_duration_since(self.counted_at).max(Duration::from_micros(1));
+        self.counted_at = now;
+        // The longer ago the last batch was, the less its rate counts.
+        let kept = (-passed.as_secs_f64() / RATE_WINDOW.as_secs_f64()).exp();
+        let rate = records as f64 / passed.as_secs_f64();
+        self.records_per_second = self.records_per_second * kept + rate * (1.0 - kept);
+    }
+
+    /// The pause after a batch.
+    pub fn gather_pause(&self, records: usize, took: Duration) -> Duration {
+        let busy = self.records_per_second > BUSY_RECORDS_PER_SECOND;
+        let interval = if busy { BUSY_BATCH_INTERVAL } else { MIN_BATCH_INTERVAL };
+        let gather = if records > SMALL_BATCH_RECORDS { (took / 2).min(MAX_GATHER) } else { Duration::ZERO };
+        interval.saturating_sub(took).max(gather)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// The pace after `batches` of `records` each, one every `interval`.
+    fn pace(batches: u32, records: usize, interval: Duration) -> Pace {
+        let begun = Instant::now();
+        let mut pace = Pace::new(begun);
+        (1..=batches).for_each(|n| pace.count(records, begun + interval * n));
+        pace
+    }
+
+    #[test]
+    fn records_gather_after_a_large_batch() {
+        let pace = pace(1, 1, ms(1000));
+        assert_eq!((pace.gather_pause(1, ms(2)), pace.gather_pause(1, ms(40))), (ms(3), ms(0)));
+        assert_eq!(
+            (pace.gather_pause(100, ms(2)), pace.gather_pause(100, ms(20)), pace.gather_pause(100, ms(900))),
+            (ms(3), ms(10), ms(25))
+        );
+    }
+
+    #[test]
+    fn records_gather_longer_only_while_many_arrive() {
+        assert_eq!(pace(200, 5, ms(5)).gather_pause(5, ms(2)), ms(18), "1,000 a second");
+        assert_eq!(pace(50, 20, ms(20)).gather_pause(20, ms(2)), ms(18));
+        assert_eq!(pace(200, 1, ms(8)).gather_pause(1, ms(2)), ms(3), "one sender who waits for each answer");
+        assert_eq!(pace(1, 50, ms(5000)).gather_pause(1, ms(2)), ms(3), "a burst after a quiet period");
+        assert_eq!(pace(3, 2, ms(5)).gather_pause(2, ms(2)), ms(3), "a few at once");
+        let mut later = pace(200, 5, ms(5));
+        later.count(1, later.counted_at + ms(1000));
+        assert_eq!(later.gather_pause(1, ms(2)), ms(3), "the load has ended");
+    }
+}
