@@ -8,8 +8,9 @@ pub struct Migration;
 
 /// PostgreSQL updates a row in place (HOT) only when no index holds a changed column. Each message changes
 /// `rooms.updated_at`, which `rooms_public` held, so each message added an entry to all three indexes of `rooms`. Now
-/// `public_rooms` lists the public rooms by activity. A trigger keeps it, so it is right however `rooms` is written, also
-/// by the previous version. The pages of tables that are updated often keep space for further versions of their rows.
+/// `public_rooms` lists the public rooms by activity. A trigger keeps it, so it is right however `rooms` is written,
+/// also by the previous version. The pages of tables that are updated often keep space for further versions of their
+/// rows.
 ///
 /// `rooms` is locked first, by DROP INDEX, because taking a stronger lock later could deadlock with a batch. The
 /// function may exist already, because `fresh` drops only tables.

@@ -1,6 +1,6 @@
 //! Query plans of HTTP reads and of the search index over a million messages in a thousand rooms: PostgreSQL uses keys,
-//! never scans a whole table, never sorts more than a page and never compares two lists row by row. The plans are those of the service's own statements as the server logs them,
-//! with unchanged planner settings.
+//! never scans a whole table, never sorts more than a page and never compares two lists row by row. The plans are those
+//! of the service's own statements as the server logs them, with unchanged planner settings.
 
 use std::time::Duration;
 

@@ -112,8 +112,8 @@ async fn guard(transaction: &DatabaseTransaction, claims: &[BatchClaim]) -> Resu
     if lost.is_empty() { Ok(()) } else { Err(WriteError::Lost(lost)) }
 }
 
-/// Reads the stored state of the rooms of a batch, except of those in `heads`. After the lock, so that seeds and earlier
-/// owners have finished.
+/// Reads the stored state of the rooms of a batch, except of those in `heads`. After the lock, so that seeds and
+/// earlier owners have finished.
 async fn load_rooms(
     transaction: &DatabaseTransaction,
     entries: &[Entry],

@@ -1,9 +1,9 @@
 //! Heads of rooms as this owner committed them, so that the next batch need not read them back. Pure.
 //!
-//! A head moves only in a transaction that also moves its partition's `last_id`, under the fencing token. A *pass* begins
-//! when the position of a partition is settled, and each of its batches requires the token, the epoch and the `last_id`
-//! that the batch before left. So within a pass nobody else moves a head. Bases matter only for records of an earlier
-//! epoch than the row's, because the seed that writes a base of a later epoch moves the row to that epoch.
+//! A head moves only in a transaction that also moves its partition's `last_id`, under the fencing token. A *pass*
+//! begins when the position of a partition is settled, and each of its batches requires the token, the epoch and the
+//! `last_id` that the batch before left. So within a pass nobody else moves a head. Bases matter only for records of an
+//! earlier epoch than the row's, because the seed that writes a base of a later epoch moves the row to that epoch.
 //!
 //! So a head is used only when it was committed in the same pass, when the room's next record follows it, and when all
 //! records of the room are of the claimed epoch. All other heads are read. If a head were wrong nevertheless, nothing

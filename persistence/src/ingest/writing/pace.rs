@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Minimum time between the starts of two batches. It does not apply when records are already read, and a record after a
-/// quiet period is written at once.
+/// Minimum time between the starts of two batches. It does not apply when records are already read, and a record after
+/// a quiet period is written at once.
 const MIN_BATCH_INTERVAL: Duration = Duration::from_millis(5);
 /// The same while more records than this arrive in a second. A sender who waits for each answer is slower.
 const BUSY_BATCH_INTERVAL: Duration = Duration::from_millis(20);
