@@ -24,7 +24,7 @@ use tidings_shared::{
     ids::{Epoch, RoomId, Seq, UserId},
     internal::InternalClient,
     log::{
-        Accepted, AppendError, Entry, Flights, Log, LogLimits, Record, Step, TailRead,
+        Accepted, AppendBatcher, AppendError, Entry, Log, LogLimits, Record, Step, TailRead,
         keys::{self, Partition},
         record::TYPE_MARKS,
         stored::WatermarkNotice,
@@ -171,13 +171,16 @@ impl Bus {
     /// Appends messages of one room in their order, as [`Log::append_messages`].
     pub async fn append_messages(
         &self,
-        flights: &Arc<Flights>,
+        batcher: &Arc<AppendBatcher>,
         entries: &mut [Entry<'_>],
-    ) -> Vec<Result<Accepted, AppendError>> {
+        mut answered: impl FnMut(Result<Accepted, AppendError>),
+    ) {
         entries.iter_mut().for_each(tampering::entry);
-        let mut answers = self.log.append_messages(flights, entries).await;
-        answers.iter_mut().flatten().for_each(tampering::accepted);
-        answers
+        let answered = |mut answer: Result<Accepted, AppendError>| {
+            answer.iter_mut().for_each(tampering::accepted);
+            answered(answer);
+        };
+        self.log.append_messages(batcher, entries, answered).await;
     }
 
     /// Subscribes a worker to a room's channel. Returns when Redis has confirmed the subscription.

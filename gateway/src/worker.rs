@@ -20,7 +20,7 @@ use std::{
 use tidings_shared::{
     auth::Verifier,
     ids::{RoomId, UserId},
-    log::Flights,
+    log::AppendBatcher,
     protocol::server::Limits,
     receipts::Receipts,
 };
@@ -91,7 +91,7 @@ pub struct Worker {
     presence_rounds: Cell<u32>,
     /// Limits how many refills read at the same time, so that a reconnect does not overload Redis.
     refills: Semaphore,
-    pub flights: Arc<Flights>,
+    pub batcher: Arc<AppendBatcher>,
     pub stored_answers: StoredAnswers,
 }
 
@@ -116,7 +116,7 @@ impl Worker {
     /// Starts the worker's tasks on the current thread.
     #[must_use]
     pub fn start(index: usize, node: Arc<Node>, inbox: Inbox) -> Rc<Self> {
-        let flights = node.bus.log.new_flights();
+        let batcher = node.bus.log.new_batcher();
         let worker = Rc::new(Self {
             index,
             node,
@@ -125,12 +125,12 @@ impl Worker {
             snapshots: presence::Snapshots::default(),
             presence_rounds: Cell::new(0),
             refills: Semaphore::new(REFILLS_AT_ONCE),
-            flights,
+            batcher,
             stored_answers: StoredAnswers::default(),
         });
         tokio::task::spawn_local(follow(worker.clone(), inbox));
         tokio::task::spawn_local(refill::sweep(worker.clone()));
-        tokio::task::spawn_local(answers::follow(worker.clone()));
+        tokio::task::spawn_local(answers::answer_stored(worker.clone()));
         tokio::task::spawn_local(presence::follow(worker.clone()));
         worker
     }

@@ -118,6 +118,14 @@ impl Draft {
         })
     }
 
+    /// Approximate size in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let attached = self.attachments.iter().map(|attachment| attachment.name.len() + attachment.url.len());
+        let metadata = self.metadata.as_ref().map_or(0, |json| json.get().len());
+        self.content.len() + metadata + attached.sum::<usize>()
+    }
+
     /// The event's own fields as JSON, in the wire form.
     #[must_use]
     pub fn body(&self, id: &str, sender: Sender<'_>) -> String {

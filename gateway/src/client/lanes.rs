@@ -25,6 +25,9 @@ use crate::{
 
 /// Maximum of waiting and running jobs of one connection. At the maximum, reading stops until half of them are done.
 const MAX_JOBS: usize = 64;
+/// Once messages have this many bytes, no further one is appended together with them, because each is copied for the
+/// call.
+const MAX_SENDS_BYTES: usize = 64 * 1024;
 
 pub(crate) enum Job {
     Join { after: Option<Cursor>, group: Rc<JoinGroup>, index: usize },
@@ -116,28 +119,28 @@ impl Client {
         let alone = request.trace().is_some();
         let mut sends = vec![(request, draft)];
         let mut lanes = self.lanes.borrow_mut();
-        let Lanes { waiting, jobs, .. } = &mut *lanes;
-        let Some(lane) = waiting.get_mut(room).filter(|_| !alone) else { return sends };
+        let Some(lane) = lanes.waiting.get_mut(room).filter(|_| !alone) else { return sends };
+        let mut bytes = sends[0].1.bytes();
         let is_send = |job: &Job| {
             matches!(job, Job::Command(request, RoomCommand::Append(AppendCommand::Send(_)))
                 if request.trace().is_none())
         };
-        while lane.front().is_some_and(is_send) {
+        while bytes < MAX_SENDS_BYTES && lane.front().is_some_and(is_send) {
             let Some(Job::Command(request, RoomCommand::Append(AppendCommand::Send(draft)))) =
                 lane.pop_front()
             else {
                 break;
             };
-            *jobs -= 1;
+            bytes += draft.bytes();
             sends.push((request, draft));
         }
         sends
     }
 
-    /// Ends a room's job, and takes the next one of its lane.
-    pub(crate) fn finish_job(&self, room: &RoomId) -> Option<Job> {
+    /// Ends a number of jobs of a room, and takes the next one of its lane.
+    pub(crate) fn finish_jobs(&self, room: &RoomId, done: usize) -> Option<Job> {
         let mut lanes = self.lanes.borrow_mut();
-        lanes.jobs -= 1;
+        lanes.jobs -= done;
         if lanes.full && lanes.jobs <= MAX_JOBS / 2 {
             lanes.full = false;
             self.release_reading();

@@ -1,17 +1,17 @@
 //! Appends messages, and changes of messages, to the room's log.
 
-use std::{rc::Rc, time::Instant};
+use std::{collections::VecDeque, rc::Rc, time::Instant};
 
 use tidings_shared::{
     auth::Identity,
     error::Refusal,
     ids::RoomId,
-    log::{Accepted, Entry},
+    log::{Accepted, AppendError, Entry},
     message::{
         AckStage, Draft,
         change::{Actor, Change},
     },
-    telemetry::in_trace,
+    telemetry::{SpanKind, in_trace},
 };
 
 use super::access;
@@ -30,31 +30,37 @@ pub(super) async fn send(
     sends: Vec<(RequestContext, Box<Draft>)>,
 ) {
     let Some(identity) = client.identity() else { return };
+    let started = Instant::now();
     worker.node.typing.message_sent(room, &identity.user);
     let role = access::role_in(worker, client, &identity, room).await;
-    let (mut pending, mut entries) = (Vec::with_capacity(sends.len()), Vec::with_capacity(sends.len()));
+    let (mut pending, mut entries) = (VecDeque::with_capacity(sends.len()), Vec::with_capacity(sends.len()));
     for (request, draft) in sends {
         let entry = role.as_ref().map_err(Clone::clone).and_then(|role| {
             let actor = Actor { user: &identity.user, role, admin: identity.admin };
             entry(&draft, room, &identity, &actor)
         });
-        let Some(next) = begin(worker, client, room, request, AppendCommand::Send(draft)) else { continue };
+        let command = AppendCommand::Send(draft);
+        let Some(next) = begin(worker, client, room, request, command, started) else { continue };
         match entry {
             Ok(entry) => {
-                pending.push(next);
+                pending.push_back(next);
                 entries.push(entry);
             }
             Err(refusal) => worker.refuse(client, &next.request, Some(room), &refusal),
         }
     }
-    let trace = pending.first().and_then(|first| first.request.trace());
-    let answers = match (trace, entries.as_mut_slice()) {
-        // Boxed so that the untraced future stays small.
-        (Some(trace), [entry]) => vec![in_trace(trace, Box::pin(noted(worker.node.bus.append(entry)))).await],
-        _ => worker.node.bus.append_messages(&worker.flights, &mut entries).await,
+    let trace = pending.front().and_then(|first| first.request.trace());
+    let mut answered = |answer: Result<Accepted, AppendError>| {
+        if let Some(next) = pending.pop_front() {
+            finish(worker, next, answer.map_err(Into::into));
+        }
     };
-    for (pending, answer) in pending.into_iter().zip(answers) {
-        finish(worker, pending, answer.map_err(Into::into));
+    match (trace, entries.as_mut_slice()) {
+        // Boxed so that the untraced future stays small.
+        (Some(trace), [entry]) => {
+            answered(in_trace(trace, Box::pin(noted(worker.node.bus.append(entry)))).await);
+        }
+        _ => worker.node.bus.append_messages(&worker.batcher, &mut entries, answered).await,
     }
 }
 
@@ -78,8 +84,9 @@ pub(super) async fn change(
     change: Box<Change>,
 ) {
     let Some(identity) = client.identity() else { return };
-    let trace = request.trace();
-    let Some(pending) = begin(worker, client, room, request, AppendCommand::Change(change)) else { return };
+    let (trace, started) = (request.trace(), Instant::now());
+    let command = AppendCommand::Change(change);
+    let Some(pending) = begin(worker, client, room, request, command, started) else { return };
     let AppendCommand::Change(change) = &pending.command else { return };
     let append = async {
         let role = access::role_in(worker, client, &identity, room).await?;
@@ -94,7 +101,7 @@ pub(super) async fn change(
     finish(worker, pending, answer);
 }
 
-/// Writes into the log of a traced append that the event was appended.
+/// Adds a debug line to the trace when the event was appended.
 async fn noted<E>(append: impl Future<Output = Result<Accepted, E>>) -> Result<Accepted, E> {
     let answer = append.await;
     if let Ok(accepted) = &answer {
@@ -103,19 +110,20 @@ async fn noted<E>(append: impl Future<Output = Result<Accepted, E>>) -> Result<A
     answer
 }
 
-/// Takes a slot for the answer of a command. `None`: there was none, and the command was refused.
+/// Takes a slot for the answer of a command. `None`: no slot was free, and the command was refused.
 fn begin(
     worker: &Worker,
     client: &Rc<Client>,
     room: &RoomId,
     mut request: RequestContext,
     command: AppendCommand,
+    started: Instant,
 ) -> Option<Unanswered> {
     let (client, room) = (client.clone(), room.clone());
     match client.take_answer_slot() {
-        Ok(slot) => Some(Unanswered { client, room, request, command, slot, started: Instant::now() }),
+        Ok(slot) => Some(Unanswered { client, room, request, command, slot, started }),
         Err(refusal) => {
-            // Counted as too many, not by the code of the refusal.
+            // Counted by `too_many`. Clearing `is_send` keeps `refuse` from counting it again by its code.
             if std::mem::take(&mut request.is_send) {
                 worker.node.counters.too_many();
             }
@@ -142,8 +150,10 @@ fn finish(worker: &Rc<Worker>, pending: Unanswered, answer: Result<Accepted, Ref
         return worker.stored_answers.add(worker, pending, accepted);
     }
     // A duplicate whose sender wants only `accepted` waits a moment for the outcome of the first event.
-    let worker = worker.clone();
+    let (worker, wait_span) =
+        (worker.clone(), pending.request.child_span("stored answer", SpanKind::Internal));
     tokio::task::spawn_local(async move {
+        let _wait_span = wait_span;
         match worker.node.bus.log.wait_for_stage(&pending.room, stage, accepted).await {
             Ok((accepted, stage)) => pending.acknowledge(&worker, &accepted, stage),
             Err(refusal) => worker.refuse(&pending.client, &pending.request, Some(&pending.room), &refusal),

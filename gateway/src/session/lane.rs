@@ -22,24 +22,31 @@ pub(super) fn enqueue(worker: &Rc<Worker>, client: &Rc<Client>, room: RoomId, jo
 async fn run(worker: Rc<Worker>, client: Rc<Client>, room: RoomId, first: Job) {
     let mut next = Some(first);
     while let Some(job) = next {
-        perform(&worker, &client, &room, job).await;
-        next = client.finish_job(&room);
+        let done = perform(&worker, &client, &room, job).await;
+        next = client.finish_jobs(&room, done);
         client.close_if_overdue();
     }
 }
 
-async fn perform(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, job: Job) {
+/// Returns the number of jobs that were done.
+async fn perform(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, job: Job) -> usize {
     let (request, command) = match job {
         Job::Join { after, group, index } => {
-            return join_room::join(worker, client, room, after, &group, index).await;
+            join_room::join(worker, client, room, after, &group, index).await;
+            return 1;
         }
-        Job::Leave { group } => return join_room::leave(worker, client, room, &group),
+        Job::Leave { group } => {
+            join_room::leave(worker, client, room, &group);
+            return 1;
+        }
         Job::Command(request, command) => (request, command),
     };
     match command {
         RoomCommand::Append(AppendCommand::Send(draft)) => {
             let sends = client.sends_from(room, request, draft);
+            let done = sends.len();
             append::send(worker, client, room, sends).await;
+            return done;
         }
         RoomCommand::Append(AppendCommand::Change(change)) => {
             append::change(worker, client, room, request, change).await;
@@ -57,6 +64,7 @@ async fn perform(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, job: J
             answer(worker, client, room, &request, outcome);
         }
     }
+    1
 }
 
 /// Answers a command when its outcome is known, in a separate task, so that later jobs of the lane do not wait for the

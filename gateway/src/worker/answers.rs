@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::Arc,
     time::Instant,
@@ -61,7 +62,7 @@ impl Unanswered {
     }
 }
 
-/// The commands of a worker that are answered when their events are stored. No task waits for a single one.
+/// Commands that are answered when their events are stored. One task per worker answers all of them.
 #[derive(Default)]
 pub struct StoredAnswers {
     queue: Arc<StoredQueue>,
@@ -72,7 +73,7 @@ pub struct StoredAnswers {
 struct Waiting {
     unanswered: Unanswered,
     accepted: Accepted,
-    /// Of the wait, if the command is traced.
+    /// The span of the wait. `None`: the command is not traced.
     span: Option<Span>,
 }
 
@@ -86,15 +87,19 @@ impl StoredAnswers {
     }
 }
 
-/// Answers commands whose events are stored, or are not known to be stored in time.
-pub(super) async fn follow(worker: Rc<Worker>) {
+/// Answers each command when the result of its wait arrives: stored, rejected or unavailable.
+pub(super) async fn answer_stored(worker: Rc<Worker>) {
     let answers = &worker.stored_answers;
     loop {
         for (ticket, stored) in answers.queue.take().await {
             let waiting = answers.waiting.borrow_mut().remove(&ticket);
             if let Some(Waiting { unanswered, accepted, span }) = waiting {
                 drop(span);
-                answer(&worker, unanswered, accepted, stored);
+                // A panic must not end the answers of all others.
+                let answering = AssertUnwindSafe(|| answer(&worker, unanswered, accepted, stored));
+                if catch_unwind(answering).is_err() {
+                    tracing::error!("an answer panicked");
+                }
             }
         }
     }

@@ -12,9 +12,12 @@ use crate::log_world::LogFixture;
 
 /// Appends messages of one room together; then the answers as `seq`, `duplicate`, or the error.
 async fn append_all(fixture: &LogFixture, entries: &[Entry<'_>]) -> Vec<Result<(u64, bool), AppendError>> {
-    let answers = fixture.log.append_messages(&fixture.log.new_flights(), entries).await;
-    let short = |answer: Result<Accepted, AppendError>| answer.map(|at| (at.seq.0, at.duplicate));
-    answers.into_iter().map(short).collect()
+    let mut answers = Vec::new();
+    let answered = |answer: Result<Accepted, AppendError>| {
+        answers.push(answer.map(|at| (at.seq.0, at.duplicate)));
+    };
+    fixture.log.append_messages(&fixture.log.new_batcher(), entries, answered).await;
+    answers
 }
 
 fn first<'a>(fixture: &'a LogFixture, client_id: &str) -> Entry<'a> {
@@ -84,6 +87,42 @@ async fn client_id_of_the_previous_window_is_known() -> Result<()> {
 }
 
 #[tokio::test]
+async fn window_that_is_not_the_newest_is_left_to_single_appends() -> Result<()> {
+    let fixture = LogFixture::new(1000).await?;
+    fixture.append("a").await?;
+    let key = fixture.partition().sent();
+    let windows: Vec<u64> = fixture.command(redis::cmd("LRANGE").arg(&key).arg(0).arg(-1)).await?;
+    let window = format!("{key}:{}", windows[0]);
+    let last: String = fixture.command(redis::cmd("HGET").arg(&window).arg("last")).await?;
+    append_all(&fixture, &["b", "c"].map(|name| first(&fixture, name))).await;
+    let moved: String = fixture.command(redis::cmd("HGET").arg(&window).arg("last")).await?;
+    ensure!(moved > last, "the window must outlive its last record: {last}, then {moved}");
+    // As if the clock had been set back from the next window, which knows the client id.
+    let later = windows[0] + 1;
+    fixture.command::<()>(redis::cmd("RPUSH").arg(&key).arg(later)).await?;
+    fixture.command::<()>(redis::cmd("HSET").arg(&window).arg("later").arg(later)).await?;
+    let entry: String = fixture.command(redis::cmd("HGET").arg(&window).arg("r\u{1f}alice\u{1f}c")).await?;
+    let remembered = format!("{key}:{later}");
+    fixture.command::<()>(redis::cmd("HSET").arg(&remembered).arg("r\u{1f}alice\u{1f}x").arg(entry)).await?;
+    let answers = append_all(&fixture, &["x", "d"].map(|name| first(&fixture, name))).await;
+    ensure!(answers == [Ok((3, true)), Ok((4, false))], "{answers:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn refused_messages_of_a_group_cost_one_call_each() -> Result<()> {
+    let fixture = LogFixture::new(1).await?;
+    fixture.append("0").await?;
+    let before = calls(&fixture).await?;
+    let names: Vec<String> = (1..=40).map(|n| n.to_string()).collect();
+    let entries: Vec<Entry<'_>> = names.iter().map(|name| first(&fixture, name)).collect();
+    let answers = append_all(&fixture, &entries).await;
+    ensure!(answers == vec![Err(AppendError::Overloaded); 40], "{answers:?}");
+    ensure!(calls(&fixture).await? - before == 41, "one for all of them, then one for each");
+    Ok(())
+}
+
+#[tokio::test]
 async fn no_message_of_a_group_overtakes_a_look_up() -> Result<()> {
     let fixture = LogFixture::new(1000).await?;
     fixture.append("0").await?;
@@ -129,15 +168,15 @@ async fn group_that_exceeds_the_backlog_is_accepted_up_to_it() -> Result<()> {
 }
 
 #[tokio::test]
-async fn rooms_of_a_partition_share_flights_without_mixing() -> Result<()> {
+async fn rooms_of_a_partition_share_calls_without_mixing() -> Result<()> {
     let fixture = LogFixture::new(100_000).await?;
     let same = |room: &RoomId| keys::Partition::of(room) == fixture.partition();
     let rooms: Vec<RoomId> =
         (0..).filter_map(|n| RoomId::parse(&format!("r{n}")).ok()).filter(same).take(4).collect();
-    let flights = fixture.log.new_flights();
+    let batcher = fixture.log.new_batcher();
     let mut senders = Vec::new();
     for room in rooms.iter().chain(&rooms) {
-        let (log, flights, room) = (fixture.log.clone(), Arc::clone(&flights), room.clone());
+        let (log, batcher, room) = (fixture.log.clone(), Arc::clone(&batcher), room.clone());
         let (alice, sender) = (fixture.alice.clone(), senders.len());
         senders.push(tokio::spawn(async move {
             let mut seqs = Vec::new();
@@ -151,7 +190,9 @@ async fn rooms_of_a_partition_share_flights_without_mixing() -> Result<()> {
                     ..Entry::new(&room, "message:new", format!(r#"{{"client_id":"{name}"}}"#))
                 };
                 let entries: Vec<Entry<'_>> = names.iter().map(entry).collect();
-                for (answer, name) in log.append_messages(&flights, &entries).await.into_iter().zip(names) {
+                let mut answers = Vec::new();
+                log.append_messages(&batcher, &entries, |answer| answers.push(answer)).await;
+                for (answer, name) in answers.into_iter().zip(names) {
                     seqs.push((answer.expect("nothing refuses it").seq.0, name));
                 }
             }

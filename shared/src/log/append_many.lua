@@ -1,16 +1,17 @@
 -- Appends messages of rooms of one partition in the usual case: the room is seeded and open, the senders may send, and
--- no client id is known. A message that needs anything else is not appended, nor are those after it in its room:
--- append.lua decides about them. All or nothing: every check comes before the first write.
+-- no client id is known. If a message needs more, neither it nor the later ones of its room are appended. Four conditions
+-- stop the whole call: the window of client ids has not begun, it is not the newest, a sender is being erased, or the
+-- backlog has no space. append.lua decides about all messages that are left. Every check comes before the first write.
 -- The first lines of the loaded text are as in append.lua.
 --
 -- After ingest_key and sent_key: the room's key and the tail's key of each room, then the `erased` key of each sender
--- second, second_text: a second since the Unix epoch, and this second in RFC 3339 without fraction and zone; the time
---   that is expected, so that the text need not be computed here   max_backlog: as in append.lua   rooms: their number
+-- second, second_text: the second that the caller expects, as Unix time and as RFC 3339 text without fraction and zone;
+--   saves computing the text   max_backlog: as in append.lua   rooms: their number
 -- From FIRST_ROOM on, for each room: the number of its messages, the JSON of a message up to its seq, and for each
 --   message: sent_field (room \31 sender \31 client id), mark_field (of the sender's mark), min_role, header_rest,
 --   json_after_at, message_id
 --
--- Answers  at_ms, and for each message that was appended or not, in order: seq and ingest id, or 0 and ''.
+-- Answers  at_ms, then for each message in order: seq and ingest id, or 0 and '' if it was not appended.
 --          Only at_ms: none was appended.
 -- Notice   The records of a room in one payload (`Record::split`)
 
@@ -37,7 +38,12 @@ for _ = 1, rooms do
   end
 end
 
--- The window is the newest one, and the earlier ones are known.
+if redis.call('EXISTS', unpack(KEYS, FIRST_KEY + 2 * rooms)) > 0 then return {now_ms} end
+max_backlog = tonumber(max_backlog)
+if max_backlog > 0 and redis.call('XLEN', ingest_key) + #fields > max_backlog then return {now_ms} end
+
+-- Continues only if the current window has a hash (`earlier`: the windows before it) and no newer window has begun
+-- (`later`). append.lua writes both fields.
 local window_key = sent_key .. ':' .. math.floor(now_s / WINDOW_S)
 local known = redis.call('HMGET', window_key, 'earlier', 'later', unpack(fields))
 if not known[1] or known[2] then return {now_ms} end
@@ -47,9 +53,6 @@ for earlier in string.gmatch(known[1], '%d+') do
   known = redis.call('HMGET', sent_key .. ':' .. earlier, unpack(fields))
   for i = 1, #fields do unknown[i] = unknown[i] and not known[i] end
 end
-if redis.call('EXISTS', unpack(KEYS, FIRST_KEY + 2 * rooms)) > 0 then return {now_ms} end
-max_backlog = tonumber(max_backlog)
-if max_backlog > 0 and redis.call('XLEN', ingest_key) + #fields > max_backlog then return {now_ms} end
 
 -- Decides how many messages of each room are appended.
 local heads, taken = {}, {}

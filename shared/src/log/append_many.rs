@@ -16,9 +16,10 @@ use crate::{
     ids::{ClientId, RoomId, Seq, UserId},
 };
 
-/// A message in the usual case: nothing but the sender's right to send and the client id is to be checked.
+/// A message that `append_many.lua` can decide. It needs only these checks: epoch, archive, role, erasure, client id and
+/// backlog.
 #[derive(Debug)]
-pub(super) struct UsualMessage {
+pub(super) struct FastMessage {
     sender: UserId,
     /// `room ␟ sender ␟ client id`, as in `append.lua`.
     sent_field: String,
@@ -28,11 +29,11 @@ pub(super) struct UsualMessage {
     message_id: String,
 }
 
-impl UsualMessage {
+impl FastMessage {
     /// `None`: the entry is no message, or asks for more than `append_many.lua` checks.
     pub fn of(entry: &Entry<'_>) -> Option<Self> {
         let (Some(sender), Some(client_id)) = (entry.sender, &entry.client_id) else { return None };
-        let is_usual = entry.kind == MESSAGE_NEW
+        let is_fast = entry.kind == MESSAGE_NEW
             && !entry.is_change
             && !entry.drops_tail
             && !entry.allowed_in_archive
@@ -42,7 +43,7 @@ impl UsualMessage {
             && entry.deletes_upto.is_none()
             && entry.members_delta == 0
             && entry.sets.is_empty();
-        is_usual.then(|| Self {
+        is_fast.then(|| Self {
             sender: sender.clone(),
             sent_field: sent_field(entry.room, sender, client_id),
             min_role: entry.min_role as i32,
@@ -52,7 +53,7 @@ impl UsualMessage {
         })
     }
 
-    /// About the bytes of its arguments.
+    /// Approximate size of its arguments in bytes.
     pub fn bytes(&self) -> usize {
         self.sent_field.len() + self.header_rest.len() + self.json_after_at.len()
     }
@@ -64,18 +65,18 @@ fn sent_field(room: &RoomId, sender: &UserId, client_id: &ClientId) -> String {
 
 /// Whether a message was appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Landed {
-    At {
+pub(super) enum BatchOutcome {
+    Appended {
         seq: Seq,
         at_ms: i64,
         ingest: IngestId,
     },
-    /// It was not appended, nor were later messages of the same room in the same call.
-    NotUsual,
+    /// It was not appended, nor were later messages of the same room in the same call: `append.lua` decides.
+    Undecided,
 }
 
 /// The messages of one room in a call, in the order in which they are appended.
-pub(super) type RoomMessages<'a> = (&'a RoomId, Vec<&'a UsualMessage>);
+pub(super) type RoomMessages<'a> = (&'a RoomId, Vec<&'a FastMessage>);
 
 /// The call for rooms of one partition. It appends each room's messages in their order.
 pub(super) fn command(
@@ -120,32 +121,32 @@ pub(super) fn command(
 /// `2026-01-31T23:59:59`
 const SECOND_CHARS: usize = 19;
 
-/// The answer for `messages` messages in the order of the call.
-pub(super) fn read_answer(value: &Value, messages: usize) -> Result<Vec<Landed>, String> {
+/// Parses the answer to a call with this number of messages.
+pub(super) fn read_answer(value: &Value, messages: usize) -> Result<Vec<BatchOutcome>, String> {
     let malformed = || format!("unexpected answer of append_many.lua: {value:?}");
     let Value::Array(parts) = value else { return Err(malformed()) };
     let (at_ms, positions) = parts.split_first().ok_or_else(malformed)?;
     if positions.is_empty() {
-        return Ok(vec![Landed::NotUsual; messages]);
+        return Ok(vec![BatchOutcome::Undecided; messages]);
     }
     if positions.len() != 2 * messages {
         return Err(malformed());
     }
     let at_ms = number(at_ms)?;
-    let landed = |position: &[Value]| {
+    let outcome = |position: &[Value]| {
         let [seq, ingest] = position else { return Err(malformed()) };
         Ok(match number(seq)? {
-            0 => Landed::NotUsual,
-            seq => Landed::At { seq: Seq(seq), at_ms, ingest: ingest_id(ingest)? },
+            0 => BatchOutcome::Undecided,
+            seq => BatchOutcome::Appended { seq: Seq(seq), at_ms, ingest: ingest_id(ingest)? },
         })
     };
-    positions.chunks(2).map(landed).collect()
+    positions.chunks(2).map(outcome).collect()
 }
 
-/// Puts groups of messages, each of one room, together by room. Returns for each room its messages, and for each group
-/// the place of its first message in the order of the call.
+/// Groups messages by room. Each input group belongs to one room. Also returns, for each input group, the index of its
+/// first message in the order of the call.
 pub(super) fn by_room<'a>(
-    groups: impl Iterator<Item = (&'a RoomId, &'a [UsualMessage])> + Clone,
+    groups: impl Iterator<Item = (&'a RoomId, &'a [FastMessage])> + Clone,
 ) -> (Vec<RoomMessages<'a>>, Vec<usize>) {
     let mut rooms: Vec<RoomMessages<'a>> = Vec::new();
     let mut index: HashMap<&RoomId, usize> = HashMap::new();
@@ -174,7 +175,7 @@ pub(super) fn by_room<'a>(
 mod tests {
     use super::*;
 
-    fn message(client_id: &str, room: &RoomId) -> UsualMessage {
+    fn message(client_id: &str, room: &RoomId) -> FastMessage {
         let alice = UserId::parse("alice").unwrap();
         let entry = Entry {
             sender: Some(&alice),
@@ -182,7 +183,7 @@ mod tests {
             is_change: false,
             ..Entry::new(room, MESSAGE_NEW, "{}".into())
         };
-        UsualMessage::of(&entry).unwrap()
+        FastMessage::of(&entry).unwrap()
     }
 
     #[test]
@@ -206,9 +207,9 @@ mod tests {
     fn answer_names_each_message_or_none() {
         let ok = |text: &str| Value::BulkString(text.into());
         let answer = Value::Array(vec![Value::Int(5), Value::Int(7), ok("5-1"), Value::Int(0), ok("")]);
-        let at = Landed::At { seq: Seq(7), at_ms: 5, ingest: IngestId { ms: 5, n: 1 } };
-        assert_eq!(read_answer(&answer, 2), Ok(vec![at, Landed::NotUsual]));
-        assert_eq!(read_answer(&Value::Array(vec![Value::Int(5)]), 2), Ok(vec![Landed::NotUsual; 2]));
+        let at = BatchOutcome::Appended { seq: Seq(7), at_ms: 5, ingest: IngestId { ms: 5, n: 1 } };
+        assert_eq!(read_answer(&answer, 2), Ok(vec![at, BatchOutcome::Undecided]));
+        assert_eq!(read_answer(&Value::Array(vec![Value::Int(5)]), 2), Ok(vec![BatchOutcome::Undecided; 2]));
         assert!(read_answer(&answer, 3).is_err() && read_answer(&Value::Nil, 1).is_err());
     }
 }

@@ -7,10 +7,10 @@ use redis::{Client, RedisError, Value};
 
 use super::{
     append::{Accepted, Answer, AppendError, Entry},
-    append_many::{Landed, UsualMessage},
+    append_many::{BatchOutcome, FastMessage},
     authority::{Authority, AuthorityError, Known, SeedOutcome},
+    batcher::{AppendBatcher, MAX_BYTES, MAX_MESSAGES},
     calls::{Calls, unavailable},
-    flights::Flights,
     seeding::Seeding,
     session::{Session, SessionError, Sessions},
     stored::{Stored, Watermarks},
@@ -49,7 +49,7 @@ pub struct Log {
     seeding: Seeding,
     watermarks: Arc<Watermarks>,
     pub(super) limits: LogLimits,
-    flights: Arc<Flights>,
+    batcher: Arc<AppendBatcher>,
 }
 
 impl Log {
@@ -59,8 +59,8 @@ impl Log {
         let seeding = Seeding::start(authority.clone());
         let watermarks = Watermarks::start(sessions.clone());
         let calls = Arc::new(Calls::new(sessions.clone()));
-        let flights = Flights::new(calls.clone(), limits.max_backlog_records);
-        let log = Arc::new(Self { calls, sessions, authority, seeding, watermarks, limits, flights });
+        let batcher = AppendBatcher::new(calls.clone(), limits.max_backlog_records);
+        let log = Arc::new(Self { calls, sessions, authority, seeding, watermarks, limits, batcher });
         let weak = Arc::downgrade(&log);
         tokio::spawn(async move {
             loop {
@@ -113,59 +113,73 @@ impl Log {
     }
 
     async fn append_one(&self, entry: &Entry<'_>) -> Result<Accepted, AppendError> {
-        let mut answers = self.append_messages(&self.flights, std::slice::from_ref(entry)).await;
-        answers.pop().unwrap_or_else(|| Err(head_keeps_changing()))
+        let mut only = Err(head_keeps_changing());
+        self.append_messages(&self.batcher, std::slice::from_ref(entry), |answer| only = answer).await;
+        only
     }
 
-    /// Appends messages of one room in their order, on flights that this thread's other messages share. The answers are
-    /// those of [`Log::append`], one for each message.
+    /// Appends messages of one room in their order, in calls that this thread's other messages share. `answered` gets
+    /// the answer of [`Log::append`] for each message, in order, as soon as it is known.
     pub async fn append_messages(
         &self,
-        flights: &Arc<Flights>,
+        batcher: &Arc<AppendBatcher>,
         entries: &[Entry<'_>],
-    ) -> Vec<Result<Accepted, AppendError>> {
-        let mut answers = Vec::with_capacity(entries.len());
-        while let Some(next) = entries.get(answers.len()) {
+        mut answered: impl FnMut(Result<Accepted, AppendError>),
+    ) {
+        let mut rest = entries;
+        // After a message that was not appended the next ones are tried one by one. Otherwise each of many that are refused
+        // would send all after it once more.
+        let mut one_by_one = false;
+        while let Some(first) = rest.first() {
             let session = match self.sessions.get().await {
                 Ok(session) => session,
                 Err(error) => {
-                    answers.push(Err(unavailable(error)));
+                    answered(Err(unavailable(error)));
+                    rest = &rest[1..];
                     continue;
                 }
             };
             // A message with a look-up before it ends the group, so that no later one overtakes it.
-            let usual: Vec<UsualMessage> = entries[answers.len()..]
+            let fast: Vec<FastMessage> = rest
                 .iter()
-                .map_while(|entry| self.needs_no_look_up(entry, &session).then(|| UsualMessage::of(entry))?)
+                .take_while(|_| !one_by_one)
+                .map_while(|entry| self.needs_no_look_up(entry, &session).then(|| FastMessage::of(entry))?)
+                .take(fitting(rest))
                 .collect();
-            let count = usual.len();
-            let landed = match count {
+            let count = fast.len();
+            let outcomes = match count {
                 0 => Ok(Vec::new()),
-                _ => flights.append(session.epoch, next.room, usual).await,
+                _ => batcher.append(session.epoch, first.room, fast).await,
             };
-            match landed {
-                Err(error) => answers.extend((0..count).map(|_| Err(error.clone()))),
-                Ok(landed) => {
-                    for landed in landed {
-                        let Landed::At { seq, at_ms, ingest } = landed else { break };
-                        let id = entries[answers.len()].id.clone().unwrap_or_default();
-                        let (epoch, ingest) = (session.epoch, Some(ingest));
-                        answers.push(Ok(Accepted { seq, epoch, at_ms, ingest, id, duplicate: false }));
-                    }
-                    // The next message is not usual.
-                    if let Some(entry) = entries.get(answers.len()) {
-                        answers.push(self.append_in_rounds(entry).await);
-                    }
+            let outcomes = match outcomes {
+                Ok(outcomes) => outcomes,
+                Err(error) => {
+                    (0..count).for_each(|_| answered(Err(error.clone())));
+                    rest = &rest[count..];
+                    continue;
                 }
+            };
+            let mut appended = 0;
+            for (outcome, entry) in outcomes.into_iter().zip(rest) {
+                let BatchOutcome::Appended { seq, at_ms, ingest } = outcome else { break };
+                let (epoch, id) = (session.epoch, entry.id.clone().unwrap_or_default());
+                answered(Ok(Accepted { seq, epoch, at_ms, ingest: Some(ingest), id, duplicate: false }));
+                appended += 1;
+            }
+            rest = &rest[appended..];
+            if count == 0 || appended < count {
+                let [next, others @ ..] = rest else { return };
+                let answer = self.append_in_rounds(next).await;
+                one_by_one = !answer.as_ref().is_ok_and(|accepted| !accepted.duplicate);
+                answered(answer);
+                rest = others;
             }
         }
-        answers
     }
 
-    /// Flights for the messages of one thread.
     #[must_use]
-    pub fn new_flights(&self) -> Arc<Flights> {
-        Flights::new(self.calls.clone(), self.limits.max_backlog_records)
+    pub fn new_batcher(&self) -> Arc<AppendBatcher> {
+        AppendBatcher::new(self.calls.clone(), self.limits.max_backlog_records)
     }
 
     async fn append_in_rounds(&self, entry: &Entry<'_>) -> Result<Accepted, AppendError> {
@@ -258,6 +272,16 @@ impl Log {
             self.failed(&session, &error);
         }
     }
+}
+
+/// How many messages, at least one, are appended by one call.
+fn fitting(entries: &[Entry<'_>]) -> usize {
+    let mut bytes = 0;
+    let fits = |entry: &&Entry<'_>| {
+        bytes += entry.body.len();
+        bytes <= MAX_BYTES
+    };
+    entries.iter().take(MAX_MESSAGES).take_while(fits).count().max(1)
 }
 
 pub(super) fn head_keeps_changing() -> AppendError {

@@ -23,7 +23,7 @@ use super::{
 use crate::ids::{Epoch, RoomId};
 pub use progress::STORED_TIMEOUT;
 use progress::{Progress, Waiter};
-use results::ResultReceiver;
+use results::ResultSender;
 pub use results::{Stored, StoredQueue};
 
 /// How often the watermark is read while there are waiters; this bounds the delay after a lost notice.
@@ -72,6 +72,16 @@ impl Watermarks {
                 watermarks.poll_awaited_partitions().await;
             }
         });
+        let weak = Arc::downgrade(&watermarks);
+        // A loop of its own, because a poll may wait for Redis.
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(POLL_EVERY).await;
+                let Some(watermarks) = weak.upgrade() else { return };
+                let now = Instant::now();
+                Partition::all().for_each(|partition| watermarks.progress(partition).end_old_waits(now));
+            }
+        });
         watermarks
     }
 
@@ -90,7 +100,7 @@ impl Watermarks {
     async fn wait_unbounded(self: &Arc<Self>, room: &RoomId, accepted: &Accepted) -> Stored {
         let Some(ingest) = accepted.ingest else { return Stored::Here };
         let (task, stored) = oneshot::channel();
-        if self.add(room, accepted, ingest, ResultReceiver::Task(task)) {
+        if self.add(room, accepted, ingest, ResultSender::Task(task)) {
             self.poll(&[Partition::of(room)]).await;
         }
         stored.await.unwrap_or(Stored::Unavailable)
@@ -104,7 +114,7 @@ impl Watermarks {
         queue: &Arc<StoredQueue>,
         ticket: u64,
     ) {
-        let receiver = ResultReceiver::Queue(queue.clone(), ticket);
+        let receiver = ResultSender::Queue(queue.clone(), ticket);
         let Some(ingest) = accepted.ingest else { return receiver.send(Stored::Here) };
         if self.add(room, accepted, ingest, receiver) {
             let (watermarks, partition) = (self.clone(), Partition::of(room));
@@ -113,7 +123,7 @@ impl Watermarks {
     }
 
     /// Adds a waiter. Returns true if its notice came before it, perhaps with an exception, so that Redis must be read.
-    fn add(&self, room: &RoomId, accepted: &Accepted, ingest: IngestId, receiver: ResultReceiver) -> bool {
+    fn add(&self, room: &RoomId, accepted: &Accepted, ingest: IngestId, receiver: ResultSender) -> bool {
         let mut progress = self.progress(Partition::of(room));
         if progress.epoch > accepted.epoch {
             receiver.send(Stored::Unavailable);
@@ -151,10 +161,6 @@ impl Watermarks {
     }
 
     async fn poll_awaited_partitions(&self) {
-        let now = Instant::now();
-        for partition in Partition::all() {
-            self.progress(partition).end_old_waits(now);
-        }
         let waited: Vec<_> = Partition::all().filter(|p| !self.progress(*p).waiting.is_empty()).collect();
         if !waited.is_empty() {
             self.poll(&waited).await;

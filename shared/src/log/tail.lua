@@ -1,3 +1,5 @@
+-- Included in append.lua and append_many.lua.
+
 local TAIL_EVENTS, TAIL_BYTES, TAIL_IDLE_S = 256, 65536, 600
 -- Oldest events that are read in one call when a tail is too large.
 local TAIL_TRIM_BATCH = 32
@@ -9,8 +11,8 @@ local TOUCH_S = 30
 -- Adds records with the seqs from `first_seq` on to a room's tail. `tail_bytes` and `touched_at` are fields of the room's
 -- hash. Returns the new `tail_bytes`, and whether the expiry of the hash is to be renewed; or nil and the message of an
 -- error, and has written nothing then.
--- Call it before all other writes, because only the first write can fail: when memory is full, or when the tail already
--- has this id or a higher one. A lost tail costs a read of PostgreSQL, never an event.
+-- It must be the script's first write: when memory is full, Redis refuses only that one. So the call for a later room of
+-- the same script cannot fail. A lost tail costs a read of PostgreSQL, never an event.
 local function add_to_tail(tail_key, first_seq, records, tail_bytes, touched_at, now_s, drops_tail)
   local id = string.format('%d-0', first_seq)
   local added = redis.pcall('XADD', tail_key, 'MAXLEN', TAIL_EVENTS, id, 'r', records[1])

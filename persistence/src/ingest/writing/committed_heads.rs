@@ -17,10 +17,10 @@ use tidings_shared::log::{Record, keys::Partition};
 use super::gathered::{Batch, Part};
 use crate::batch::{BatchClaim, HeadAdvance};
 
-/// Heads that are kept: some 15 MB.
+/// Maximum of heads that are kept, about 15 MB. Above it all are dropped.
 const MAX_HEADS: usize = 100_000;
 
-/// See the module.
+/// The heads that the batches of this owner committed, with the pass of each.
 #[derive(Debug, Default)]
 pub(super) struct CommittedHeads(HashMap<RoomId, (u64, Seq)>);
 
@@ -33,7 +33,7 @@ impl CommittedHeads {
             for entry in &part.entries {
                 let (Some(room), Ok(record)) = (entry.room(), &entry.record) else { continue };
                 let is_present = record.epoch == claim.expected.epoch;
-                // Marks have no seq, so no record follows the head before the first event.
+                // Skips marks, because they have no seq. Only the room's first event must follow the head.
                 if is_present && (record.seq.0 == 0 || heads.contains_key(&room)) {
                     continue;
                 }

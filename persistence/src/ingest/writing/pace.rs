@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 /// Minimum time between the starts of two batches. It does not apply when records are already read, and a record after
 /// a quiet period is written at once.
 const MIN_BATCH_INTERVAL: Duration = Duration::from_millis(5);
-/// The same while more records than this arrive in a second. A sender who waits for each answer is slower.
+/// Minimum time while more than `BUSY_RECORDS_PER_SECOND` arrive. One sender who waits for each answer stays below that.
 const BUSY_BATCH_INTERVAL: Duration = Duration::from_millis(20);
 const BUSY_RECORDS_PER_SECOND: f64 = 200.0;
-/// The rate is an average over some of these.
+/// Time constant of the moving average of the rate.
 const RATE_WINDOW: Duration = Duration::from_millis(250);
-/// After a batch of more records, the reader pauses for half of the time that the batch took.
+/// After a batch of more records than this, the reader pauses for half of the time that the batch took, at most
+/// [`MAX_GATHER`].
 const SMALL_BATCH_RECORDS: usize = 16;
 const MAX_GATHER: Duration = Duration::from_millis(25);
 
-/// See the module.
+/// The rate of records, which decides the pause.
 #[derive(Debug)]
 pub(super) struct Pace {
     records_per_second: f64,

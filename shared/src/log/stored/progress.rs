@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::results::{ResultReceiver, Stored};
+use super::results::{ResultSender, Stored};
 use crate::{ids::Epoch, log::record::IngestId};
 
 /// How long a sender waits. After this time the answer is `unavailable`, and the sender may repeat the client id on any
@@ -17,7 +17,7 @@ pub(super) struct Waiter {
     pub at: String,
     /// When the wait has lasted for [`STORED_TIMEOUT`].
     pub until: Instant,
-    pub receiver: ResultReceiver,
+    pub receiver: ResultSender,
 }
 
 #[derive(Default)]
@@ -65,7 +65,7 @@ impl Progress {
         self.end_waits(|waiter| waiter.epoch < epoch);
     }
 
-    /// Ends the waits that nobody waits for, or that have lasted too long.
+    /// Ends waits whose caller has gone or whose timeout has passed.
     pub fn end_old_waits(&mut self, now: Instant) {
         self.end_waits(|waiter| waiter.until <= now || waiter.receiver.is_cancelled());
     }
@@ -92,7 +92,7 @@ mod tests {
     fn waiter(progress: &mut Progress, id: u64, seq: u64) -> oneshot::Receiver<Stored> {
         let (task, stored) = oneshot::channel();
         let at = format!("r\u{1f}{seq}");
-        let receiver = ResultReceiver::Task(task);
+        let receiver = ResultSender::Task(task);
         let waiter = Waiter { epoch: Epoch(1), at, until: Instant::now() + STORED_TIMEOUT, receiver };
         progress.waiting.entry(IngestId { ms: id, n: 0 }).or_default().push(waiter);
         stored
@@ -135,7 +135,7 @@ mod tests {
     async fn queue_holds_results_by_ticket() {
         let (mut progress, queue) = (Progress::default(), Arc::<StoredQueue>::default());
         for (ticket, id) in [(7, 1), (8, 2), (9, 3)] {
-            let receiver = ResultReceiver::Queue(queue.clone(), ticket);
+            let receiver = ResultSender::Queue(queue.clone(), ticket);
             let (at, until) = (format!("r\u{1f}{id}"), Instant::now() + STORED_TIMEOUT);
             let waiter = Waiter { epoch: Epoch(1), at, until, receiver };
             progress.waiting.entry(IngestId { ms: id, n: 0 }).or_default().push(waiter);

@@ -1,4 +1,5 @@
-//! The results of waits for "stored", and where they go: to one waiting task each, or all of a thread into one queue.
+//! Results of waits for "stored". Each result goes to the task that waits for it, or into a queue for all waits of one
+//! thread.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -37,8 +38,8 @@ impl Stored {
     }
 }
 
-/// The results of one thread's waits, by the ticket that the thread gave to each. A watermark that answers many waits
-/// wakes the thread once.
+/// Results of the waits of one thread. The thread chose a ticket for each wait. A watermark that answers many waits wakes
+/// the thread once.
 #[derive(Debug, Default)]
 pub struct StoredQueue {
     results: Mutex<Vec<(u64, Stored)>>,
@@ -68,14 +69,14 @@ impl StoredQueue {
     }
 }
 
-/// The receiver of one result.
+/// Where one result is sent.
 #[derive(Debug)]
-pub(super) enum ResultReceiver {
+pub(super) enum ResultSender {
     Task(oneshot::Sender<Stored>),
     Queue(Arc<StoredQueue>, u64),
 }
 
-impl ResultReceiver {
+impl ResultSender {
     pub fn send(self, stored: Stored) {
         match self {
             Self::Task(task) => {

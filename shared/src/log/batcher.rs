@@ -1,81 +1,99 @@
-//! Collects messages for one partition while a call for it is under way, and appends them with the next call: one
-//! *flight* per partition at a time. Under load a call carries many messages; at rest a message flies alone, at once.
+//! Group commit for messages: while a call for a partition is under way, further messages wait, and the next call appends
+//! them together. A message that finds no call under way is appended at once. Each worker has a batcher of its own.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
     append::AppendError,
-    append_many::{self, Landed, UsualMessage},
+    append_many::{self, BatchOutcome, FastMessage},
     calls::{Calls, unavailable},
     keys::{PARTITIONS, Partition},
     timing::Step,
 };
 use crate::ids::{Epoch, RoomId};
 
-/// Limits of one call. A larger group flies alone.
-const MAX_MESSAGES: usize = 64;
-const MAX_BYTES: usize = 256 * 1024;
+/// Limits of one call.
+pub(super) const MAX_MESSAGES: usize = 64;
+pub(super) const MAX_BYTES: usize = 256 * 1024;
+/// How long a message waits for its call, as long as a call waits for Redis.
+const MAX_WAIT: Duration = Duration::from_secs(3);
 /// Bytes of messages that may wait for a partition's next calls.
 const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 
 /// Messages of one room and one caller, which are appended in their order.
 struct Group {
-    /// The epoch of which the caller knows that no look-up of the client ids is needed.
+    /// The epoch in which the caller decided that the client ids need no look-up.
     epoch: Epoch,
     room: RoomId,
-    messages: Vec<UsualMessage>,
-    /// Of the arguments of `messages`.
+    messages: Vec<FastMessage>,
+    /// Size of the arguments of `messages`.
     bytes: usize,
-    landed: oneshot::Sender<Result<Vec<Landed>, AppendError>>,
+    since: Instant,
+    outcomes: oneshot::Sender<Result<Vec<BatchOutcome>, AppendError>>,
 }
 
 #[derive(Default)]
 struct Waiting {
     groups: Vec<Group>,
     bytes: usize,
-    flying: bool,
+    /// Whether a task makes calls for the partition.
+    running: bool,
 }
 
-/// See the module.
-pub struct Flights {
+/// The waiting messages of all partitions.
+pub struct AppendBatcher {
     calls: Arc<Calls>,
     max_backlog: u64,
+    /// Where calls are made: not on the thread of a caller, which may end before those of the others.
+    runtime: Handle,
     partitions: Vec<Mutex<Waiting>>,
 }
 
-impl Flights {
+impl AppendBatcher {
     pub(super) fn new(calls: Arc<Calls>, max_backlog: u64) -> Arc<Self> {
         let partitions = (0..PARTITIONS).map(|_| Mutex::default()).collect();
-        Arc::new(Self { calls, max_backlog, partitions })
+        Arc::new(Self { calls, max_backlog, runtime: Handle::current(), partitions })
     }
 
     /// Appends messages of one room. The answer has one entry for each.
     ///
     /// # Errors
-    /// [`AppendError::Unavailable`]: either all of them are in the log or none. [`AppendError::Overloaded`]: none.
+    /// [`AppendError::Unavailable`]: it is unknown which messages are in the log; those that are come first in
+    /// `messages`. [`AppendError::Overloaded`]: none is in the log.
     pub(super) async fn append(
         self: &Arc<Self>,
         epoch: Epoch,
         room: &RoomId,
-        messages: Vec<UsualMessage>,
-    ) -> Result<Vec<Landed>, AppendError> {
+        messages: Vec<FastMessage>,
+    ) -> Result<Vec<BatchOutcome>, AppendError> {
         let partition = Partition::of(room);
-        let (landed, answer) = oneshot::channel();
-        let bytes = messages.iter().map(UsualMessage::bytes).sum();
+        let (outcomes, answer) = oneshot::channel();
+        let bytes = messages.iter().map(FastMessage::bytes).sum();
         let starts = {
             let mut waiting = self.waiting(partition);
             if waiting.bytes + bytes > MAX_WAITING_BYTES {
                 return Err(AppendError::Overloaded);
             }
             waiting.bytes += bytes;
-            waiting.groups.push(Group { epoch, room: room.clone(), messages, bytes, landed });
-            !std::mem::replace(&mut waiting.flying, true)
+            waiting.groups.push(Group {
+                epoch,
+                room: room.clone(),
+                messages,
+                bytes,
+                since: Instant::now(),
+                outcomes,
+            });
+            !std::mem::replace(&mut waiting.running, true)
         };
         if starts {
             // A task of its own, because a caller that is cancelled must not stop the messages of others.
-            tokio::spawn(self.clone().fly(partition));
+            let guard = RunGuard { batcher: self.clone(), partition, ended: false };
+            self.runtime.spawn(run(guard));
         }
         answer.await.unwrap_or_else(|_| Err(AppendError::Unavailable("shutting down".to_owned())))
     }
@@ -85,21 +103,18 @@ impl Flights {
         self.partitions[usize::from(partition.0)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Flies until no messages wait.
-    async fn fly(self: Arc<Self>, partition: Partition) {
-        let grounded = Grounded { flights: &self, partition };
-        while let Some(groups) = self.next_groups(partition) {
-            self.append_groups(partition, groups).await;
-        }
-        // `next_groups` has noted that nobody flies.
-        std::mem::forget(grounded);
-    }
-
-    /// The groups of the next call. `None`: none wait, and the next caller starts the next flight.
+    /// The groups of the next call. `None`: none wait, and the next caller starts another task.
     fn next_groups(&self, partition: Partition) -> Option<Vec<Group>> {
         let mut waiting = self.waiting(partition);
+        let now = Instant::now();
+        let late = waiting.groups.iter().take_while(|group| now - group.since > MAX_WAIT).count();
+        if late > 0 {
+            let late: Vec<Group> = waiting.groups.drain(..late).collect();
+            waiting.bytes -= late.iter().map(|group| group.bytes).sum::<usize>();
+            refuse(late, &AppendError::Unavailable("Redis is slow".to_owned()));
+        }
         if waiting.groups.is_empty() {
-            waiting.flying = false;
+            waiting.running = false;
             return None;
         }
         let count = fitting(&waiting.groups);
@@ -114,11 +129,11 @@ impl Flights {
             Ok(session) => session,
             Err(error) => return refuse(groups, &unavailable(error)),
         };
-        // In another epoch Redis may not know client ids that need no look-up in the one of the group.
+        // The caller of such a group decided in another epoch that no look-up is needed. That may be wrong in this one.
         let (groups, past): (Vec<Group>, Vec<Group>) =
             groups.into_iter().partition(|group| group.epoch == session.epoch);
         for group in past {
-            let _ = group.landed.send(Ok(vec![Landed::NotUsual; group.messages.len()]));
+            let _ = group.outcomes.send(Ok(vec![BatchOutcome::Undecided; group.messages.len()]));
         }
         if groups.is_empty() {
             return;
@@ -128,37 +143,49 @@ impl Flights {
         let messages = rooms.iter().map(|(_, messages)| messages.len()).sum();
         let command = append_many::command(&session.scripts, partition, &rooms, self.max_backlog);
         let answer = self.calls.timed(Step::Append, self.calls.call(&session, command)).await;
-        let landed = answer
+        let outcomes = answer
             .and_then(|value| append_many::read_answer(&value, messages).map_err(AppendError::Unavailable));
-        match landed {
+        match outcomes {
             Err(error) => refuse(groups, &error),
-            Ok(landed) => {
+            Ok(outcomes) => {
                 for (group, place) in groups.into_iter().zip(places) {
-                    let own = landed[place..place + group.messages.len()].to_vec();
-                    let _ = group.landed.send(Ok(own));
+                    let own = outcomes[place..place + group.messages.len()].to_vec();
+                    let _ = group.outcomes.send(Ok(own));
                 }
             }
         }
     }
 }
 
-/// Dropped when the task of a flight is stopped, with its thread: those who wait learn it, and the next caller starts
-/// another flight.
-struct Grounded<'a> {
-    flights: &'a Flights,
-    partition: Partition,
+/// Makes calls until no messages wait.
+async fn run(mut guard: RunGuard) {
+    while let Some(groups) = guard.batcher.next_groups(guard.partition) {
+        guard.batcher.append_groups(guard.partition, groups).await;
+    }
+    // `next_groups` has cleared `running`, and another task may run already.
+    guard.ended = true;
 }
 
-impl Drop for Grounded<'_> {
+/// When the task ends early, by a panic or with its runtime, the waiting callers get an error, and the next caller starts
+/// another task.
+struct RunGuard {
+    batcher: Arc<AppendBatcher>,
+    partition: Partition,
+    ended: bool,
+}
+
+impl Drop for RunGuard {
     fn drop(&mut self) {
-        *self.flights.waiting(self.partition) = Waiting::default();
+        if !self.ended {
+            *self.batcher.waiting(self.partition) = Waiting::default();
+        }
     }
 }
 
 fn refuse(groups: Vec<Group>, error: &AppendError) {
     for group in groups {
         // The caller may be gone.
-        let _ = group.landed.send(Err(error.clone()));
+        let _ = group.outcomes.send(Err(error.clone()));
     }
 }
 
