@@ -61,6 +61,8 @@ async fn repeated_message_of_a_group_gets_its_first_answer() -> Result<()> {
     let repeated = ["b", "a", "b", "c"].map(|name| first(&fixture, name));
     let answers = append_all(&fixture, &repeated).await;
     ensure!(answers == [Ok((2, false)), Ok((1, true)), Ok((2, true)), Ok((3, false))], "{answers:?}");
+    let answers = append_all(&fixture, &["d", "d", "e"].map(|name| first(&fixture, name))).await;
+    ensure!(answers == [Ok((4, false)), Ok((4, true)), Ok((5, false))], "twice in one call: {answers:?}");
     Ok(())
 }
 
@@ -148,11 +150,15 @@ async fn refusals_of_a_group_are_those_of_single_messages() -> Result<()> {
     fixture.log.append(&Entry { membership: Some((&bob, "removed")), ..fixture.entry("remove") }).await?;
     let answers = append_all(&fixture, &[by_bob("d"), first(&fixture, "e")]).await;
     ensure!(answers == [Err(AppendError::Revoked), Ok((6, false))], "{answers:?}");
-    fixture.log.block_appends(&bob).await?;
-    let answers = append_all(&fixture, &[first(&fixture, "f"), by_bob("g")]).await;
-    ensure!(answers == [Ok((7, false)), Err(AppendError::Revoked)], "{answers:?}");
+    // Only the block stops carol, because no membership mark does.
+    let carol = UserId::parse("carol")?;
+    let by_carol = |client_id| Entry { sender: Some(&carol), ..first(&fixture, client_id) };
+    fixture.log.block_appends(&carol).await?;
+    let answers = append_all(&fixture, &[first(&fixture, "f"), by_carol("g"), by_carol("h")]).await;
+    let revoked = || Err(AppendError::Revoked);
+    ensure!(answers == [Ok((7, false)), revoked(), revoked()], "{answers:?}");
     fixture.command::<()>(redis::cmd("HSET").arg(keys::room(&fixture.room)).arg("archived").arg("1")).await?;
-    let answers = append_all(&fixture, &[first(&fixture, "h"), first(&fixture, "a")]).await;
+    let answers = append_all(&fixture, &[first(&fixture, "i"), first(&fixture, "a")]).await;
     ensure!(answers == [Err(AppendError::Archived), Ok((3, true))], "{answers:?}");
     Ok(())
 }
