@@ -13,7 +13,7 @@ use crate::writer::failure;
 use crate::writer::limit::{ANSWER_DEADLINE, within};
 use crate::writer::presence::store_last_seen;
 
-/// How often last-seen times are stored. The replicas share this interval: in each one, only one replica stores them.
+/// How often last-seen times are stored. One replica claims each interval and stores the times for all replicas.
 const TURN_INTERVAL: Duration = Duration::from_secs(2);
 /// Users that one statement stores at most for each of the 16 presence partitions.
 const USERS_PER_STATEMENT: usize = 200;

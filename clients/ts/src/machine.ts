@@ -40,7 +40,7 @@ export const TRANSITIONS: {
   retrying: ATTEMPT,
   connected: { ...CAN_END, drain: "draining", move: "moving", lost: "waiting" },
   draining: { ...CAN_END, move: "moving", lost: "waiting" },
-  // If the old link fails now, the attempt under way continues as the next attempt.
+  // If the old link is lost now, the attempt under way becomes the reconnect attempt (`retrying`).
   moving: { ...ATTEMPT, failed: "connected", drain: "moving", lost: "retrying" },
   stopped: { ...CAN_DISCONNECT, connect: "connecting" },
 };

@@ -55,7 +55,8 @@ pub struct SearchPage {
 #[derive(Clone, Copy, Debug)]
 pub struct SearchRequest<'a> {
     pub query: &'a Query,
-    /// A room that the caller has checked for the viewer. None: all rooms of which the viewer is a member.
+    /// The room to search; the caller has checked that the viewer may see it. None: all rooms of which the viewer is a
+    /// member.
     pub room: Option<&'a RoomId>,
     /// The page continues after this cursor.
     pub cursor: Option<&'a SearchCursor>,

@@ -31,7 +31,7 @@ export interface RowOptions {
   readonly readUpTo: number | undefined;
 }
 
-/** Whether a key belongs to a message. */
+/** Whether a row key belongs to a message: the keys of other rows contain no space. */
 export const isMessageKey = (key: string): boolean => key.includes(" ");
 
 /** Builds the rows of a room: separators of days, the divider of unread messages, and messages in runs. */
@@ -79,7 +79,10 @@ function isSameRun(a: Message, b: Message): boolean {
   );
 }
 
-/** Makes the keys of days unique. A day can occur twice, because the clocks of senders differ. */
+/**
+ * Makes the keys of days unique. A day can occur twice, because a pending message has the time of this device, and a stored
+ * one the time of the server.
+ */
 function withUniqueDays(rows: Row[]): Row[] {
   const seen = new Set<string>();
   return rows.map((row) => {

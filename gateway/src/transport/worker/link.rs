@@ -60,7 +60,7 @@ pub(in crate::transport) struct Link {
     close_by: Cell<u32>,
     /// Reading is paused until this tick because of too many frames; `NEVER`: not paused.
     hold_until: Cell<u32>,
-    /// The tick of the valid wheel entry; other entries are obsolete.
+    /// The tick of the latest timer wheel entry of this connection; `on_timer` ignores entries for other ticks.
     timer_at: Cell<u32>,
     pub drain_notice: Cell<DrainNotice>,
     pub close_code: Cell<u16>,
