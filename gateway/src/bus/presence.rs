@@ -108,7 +108,7 @@ redis_commands! {
     lock_task = presence::claim_task(task: ExclusiveTask, turn: Duration) -> Option<u64>;
     /// Expired leases of each partition, at most `most` per partition.
     expired_node_leases = presence::expired_leases(now_ms: u64, most: usize) -> Vec<(PresencePartition, Vec<NodeLease>)>;
-    /// Users who are still present under an expired lease, at most `most`.
+    /// Returns at most `most` users who are still present under an expired lease.
     claim_presence = presence::claim(partition: PresencePartition, lease: &NodeLease, most: usize) -> Vec<UserId>;
     /// Removes the presence of users under an expired lease.
     remove_presence = presence::reap(lease: &NodeLease, users: &[UserId]) -> Vec<PutOutcome>;

@@ -129,8 +129,8 @@ impl LeaseTask {
         Ok(())
     }
 
-    /// The current lease, renewed if that is due. Starts another lease if there is none for this epoch, or if it has
-    /// expired.
+    /// Renews the current lease if its renewal is due, and returns the lease. Starts another lease if this epoch has no
+    /// lease, or if the lease has expired.
     async fn current_lease(&mut self) -> Result<NodeLease, LookupError> {
         let epoch = self.bus.log.session().await?.epoch;
         if let Some(lease) = &mut self.active

@@ -21,8 +21,8 @@ use crate::{
     worker::Worker,
 };
 
-/// Rooms of one join that are joined at the same time. This also limits the work that goes on after the connection has
-/// closed.
+/// Rooms of one join that are joined at the same time. A join does not stop when its connection closes, so this also
+/// limits the work that is left then.
 const ROOMS_AT_ONCE: usize = 32;
 
 /// Starts a join: one job per room.

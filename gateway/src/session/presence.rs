@@ -91,8 +91,8 @@ pub(super) async fn get(
     }
 }
 
-/// The users of a small, joined room who are online or away, including the connection's user. `None`: the room is not
-/// small, or presence cannot be read now. The snapshot must not be older than a presence change that the connection got
+/// Returns who is online or away in a small room that the connection has joined, including its own user. `None`: the room
+/// is not small, or presence cannot be read now. The snapshot must not be older than a presence change that the connection got
 /// before the answer. So the caller must not await anything between the snapshot and the answer.
 pub(super) async fn snapshot(
     worker: &Rc<Worker>,

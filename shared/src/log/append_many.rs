@@ -1,7 +1,5 @@
 //! One call that appends messages of several rooms of a partition (`append_many.lua`): its arguments and answers.
 
-use std::collections::HashMap;
-
 use redis::Value;
 
 use super::{
@@ -149,10 +147,11 @@ pub(super) fn by_room<'a>(
     groups: impl Iterator<Item = (&'a RoomId, &'a [FastMessage])> + Clone,
 ) -> (Vec<RoomMessages<'a>>, Vec<usize>) {
     let mut rooms: Vec<RoomMessages<'a>> = Vec::new();
-    let mut index: HashMap<&RoomId, usize> = HashMap::new();
     let mut places = Vec::new();
     for (room, messages) in groups {
-        let at = *index.entry(room).or_insert_with(|| {
+        // A call has at most 64 messages, so a search costs less than a map.
+        let known = rooms.iter().position(|(known, _)| *known == room);
+        let at = known.unwrap_or_else(|| {
             rooms.push((room, Vec::new()));
             rooms.len() - 1
         });

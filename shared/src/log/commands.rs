@@ -43,8 +43,7 @@ pub struct LogLimits {
 
 /// The room log in Redis. All threads of a node share it.
 pub struct Log {
-    calls: Arc<Calls>,
-    pub(super) sessions: Arc<Sessions>,
+    pub(super) calls: Arc<Calls>,
     pub(super) authority: Arc<dyn Authority>,
     seeding: Seeding,
     watermarks: Arc<Watermarks>,
@@ -60,7 +59,7 @@ impl Log {
         let watermarks = Watermarks::start(sessions.clone());
         let calls = Arc::new(Calls::new(sessions.clone()));
         let batcher = AppendBatcher::new(calls.clone(), limits.max_backlog_records);
-        let log = Arc::new(Self { calls, sessions, authority, seeding, watermarks, limits, batcher });
+        let log = Arc::new(Self { calls, authority, seeding, watermarks, limits, batcher });
         let weak = Arc::downgrade(&log);
         tokio::spawn(async move {
             loop {
@@ -80,18 +79,18 @@ impl Log {
 
     /// The current session; opens one if there is none.
     pub async fn session(&self) -> Result<Arc<Session>, SessionError> {
-        self.sessions.get().await
+        self.calls.sessions.get().await
     }
 
     /// The current session, if there is one.
     #[must_use]
     pub fn current_session(&self) -> Option<Arc<Session>> {
-        self.sessions.current()
+        self.calls.sessions.current()
     }
 
     /// Stops using a session that failed, or whose epoch is past.
     pub fn discard(&self, session: &Arc<Session>) {
-        self.sessions.discard(session);
+        self.calls.sessions.discard(session);
     }
 
     /// Stops using a session if the error means that its connection or its process is unusable.
@@ -131,7 +130,7 @@ impl Log {
         // would send all after it once more.
         let mut one_by_one = false;
         while let Some(first) = rest.first() {
-            let session = match self.sessions.get().await {
+            let session = match self.calls.sessions.get().await {
                 Ok(session) => session,
                 Err(error) => {
                     answered(Err(unavailable(error)));
@@ -177,6 +176,7 @@ impl Log {
         }
     }
 
+    /// A batcher for the messages of one thread. Its calls are made on the current runtime.
     #[must_use]
     pub fn new_batcher(&self) -> Arc<AppendBatcher> {
         AppendBatcher::new(self.calls.clone(), self.limits.max_backlog_records)
@@ -185,7 +185,7 @@ impl Log {
     async fn append_in_rounds(&self, entry: &Entry<'_>) -> Result<Accepted, AppendError> {
         let mut looked_up = false;
         for _ in 0..MAX_ROUNDS {
-            let session = self.sessions.get().await.map_err(unavailable)?;
+            let session = self.calls.sessions.get().await.map_err(unavailable)?;
             let skip_look_up = looked_up || self.needs_no_look_up(entry, &session);
             let command = entry.command(&session.scripts, skip_look_up, self.limits.max_backlog_records);
             let value = self.timed(Step::Append, self.call(&session, command)).await?;
@@ -225,7 +225,7 @@ impl Log {
                 Err(AppendError::Unavailable("the room's partition is busy".to_owned()))
             }
             Err(AuthorityError::PastEpoch) => {
-                self.sessions.discard(session);
+                self.calls.sessions.discard(session);
                 Ok(())
             }
             Err(error) => Err(unavailable(error)),
@@ -265,7 +265,7 @@ impl Log {
     }
 
     async fn check(&self) {
-        let Ok(session) = self.sessions.get().await else { return };
+        let Ok(session) = self.calls.sessions.get().await else { return };
         let answer: Result<Value, _> =
             self.timed(Step::Ping, redis::cmd("PING").query_async(&mut session.connection())).await;
         if let Err(error) = answer {

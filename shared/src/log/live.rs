@@ -48,7 +48,7 @@ impl Log {
             if rooms.is_empty() {
                 break;
             }
-            let session = match self.sessions.get().await {
+            let session = match self.calls.sessions.get().await {
                 Ok(session) => session,
                 Err(error) => {
                     tracing::debug!(%error, "live frames are lost");

@@ -47,7 +47,7 @@ impl Log {
         let mut stored: Vec<Option<Found>> = vec![None; marks.len()];
         let mut head = None;
         for _ in 0..MAX_ROUNDS {
-            let session = self.sessions.get().await.map_err(unavailable)?;
+            let session = self.calls.sessions.get().await.map_err(unavailable)?;
             let command = self.mark_command(&session, room, marks, &stored, head);
             let answer = self.timed(Step::Mark, self.call(&session, command)).await?;
             match read_answer(&session, &answer).map_err(AppendError::Unavailable)? {

@@ -26,11 +26,11 @@ impl Log {
         users: &[&str],
     ) -> Result<TailRead, AppendError> {
         for _ in 0..MAX_ROUNDS {
-            let session = self.sessions.get().await.map_err(unavailable)?;
+            let session = self.calls.sessions.get().await.map_err(unavailable)?;
             if process.is_some_and(|process| process != session.run_id) {
                 // The session and the caller's subscription use two Redis processes, and one of these is not in use any
                 // more. Only a new connection can show which one.
-                self.sessions.discard(&session);
+                self.calls.sessions.discard(&session);
                 return Err(AppendError::OtherProcess);
             }
             // No MULTI, because Redis refuses it when its memory is full. Records above the head, which was read
@@ -61,7 +61,7 @@ impl Log {
                 }
                 Some((head, _)) if head.epoch >= session.epoch => {
                     // The head or `not_before` has a later epoch than the session: open a new session.
-                    self.sessions.discard(&session);
+                    self.calls.sessions.discard(&session);
                 }
                 _ => self.seed(&session, room).await?,
             }
@@ -71,7 +71,7 @@ impl Log {
 
     /// The heads of rooms in Redis; `None`: there is no hash of the session's epoch.
     pub async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Option<(Epoch, Seq)>>, AppendError> {
-        let session = self.sessions.get().await.map_err(unavailable)?;
+        let session = self.calls.sessions.get().await.map_err(unavailable)?;
         let mut pipe = redis::pipe();
         for room in rooms {
             pipe.cmd("HMGET").arg(keys::room(room)).arg("epoch").arg("seq");

@@ -70,7 +70,7 @@ impl Log {
             return Ok(None);
         }
         for _ in 0..MAX_ROUNDS {
-            let session = self.sessions.get().await.map_err(unavailable)?;
+            let session = self.calls.sessions.get().await.map_err(unavailable)?;
             // With `looked_up` false, the script never appends an unknown client id: it answers `lookup` first.
             let value = self.call(&session, entry.command(&session.scripts, false, 0)).await?;
             match entry.read_answer(session.epoch, value).map_err(AppendError::Unavailable)? {
@@ -92,7 +92,7 @@ impl Log {
         if seq > head.seq {
             return Ok(None);
         }
-        let session = self.sessions.get().await.map_err(unavailable)?;
+        let session = self.calls.sessions.get().await.map_err(unavailable)?;
         if session.epoch != head.epoch {
             // Before the room is seeded in the new epoch, its tail may belong to an abandoned history.
             return Err(AppendError::Unavailable("a new epoch has begun".to_owned()));

@@ -143,7 +143,7 @@ export class Http {
 
 /**
  * Makes a query string with its question mark from the values that are not undefined
- * or "". Returns "" when there are none.
+ * or "". Returns "" when no value is left.
  */
 export function query(parts: { [name: string]: string | number | undefined }): string {
   const given = Object.entries(parts).filter(([, value]) => value !== undefined && value !== "");

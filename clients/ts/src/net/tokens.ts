@@ -10,7 +10,7 @@ export class Tokens {
   }
 
   /**
-   * Returns the current token. Asks for a new one when there is none or when the server has `refused` the current one.
+   * Returns the current token. Asks for a new token at first, and when the server has `refused` the current one.
    */
   async get(refused?: string): Promise<string> {
     return this.#current === undefined || this.#current === refused ? this.renew() : this.#current;

@@ -63,8 +63,8 @@ export class RowOffsets {
 
   /**
    * The anchor for a scroll position: the first visible row that can be an anchor and has a measured height, because
-   * the position of other rows is only an estimate. If there is none, the first visible row that can be an anchor; if
-   * there is none either, the first visible row.
+   * the position of other rows is only an estimate. Without such a row, takes the first visible row that can be an
+   * anchor. Without that row too, takes the first visible row.
    */
   anchorAt(
     scrollTop: number,
