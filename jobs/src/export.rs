@@ -47,10 +47,8 @@ fn position(text: &str) -> Result<ExportPosition, String> {
     Ok(ExportPosition { room: RoomId::parse(room).map_err(|error| error.to_string())?, seq })
 }
 
-/// Writes the whole export.
-///
-/// # Errors
-/// Why it stopped early. The lines that were written are usable, and an export can continue after them.
+/// Writes the whole export. After an error the lines that were written are usable, and an export can continue after
+/// them.
 pub async fn run(arguments: ExportArgs) -> anyhow::Result<()> {
     let db = connect_job(&arguments.database.database_url).await?;
     let out = LineWriter { out: std::io::stdout().lock(), waiting: Vec::new(), written: 0 };

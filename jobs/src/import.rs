@@ -68,9 +68,6 @@ struct ImportTotals {
 }
 
 /// Runs to the end of all files.
-///
-/// # Errors
-/// Why it stopped early.
 pub async fn run(arguments: ImportArgs) -> anyhow::Result<()> {
     let mut bytes = 0;
     for file in &arguments.files {

@@ -68,9 +68,6 @@ fn age(text: &str) -> Result<TimeDelta, String> {
 }
 
 /// Runs until no contents older than the bound are left.
-///
-/// # Errors
-/// Why it stopped early.
 pub async fn run(arguments: RetainArgs) -> anyhow::Result<()> {
     let (db, log) = arguments.connection.connect().await?;
     let bound = Utc::now().checked_sub_signed(arguments.older_than).ok_or_else(|| anyhow!("--older-than"))?;

@@ -58,10 +58,8 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(25);
 const ACCEPT_BACKLOG: u32 = 1024;
 
 /// Runs the service until it is told to end. `erase` is the task that erases users: at once when its `Notify` is
-/// notified, and also those whose erasure another replica did not finish. It ends when its token is cancelled.
-///
-/// # Errors
-/// When it cannot start; the error names the setting at fault.
+/// notified, and also those whose erasure another replica did not finish. It ends when its token is cancelled. An error
+/// of the start names the setting at fault.
 pub async fn run<E>(
     config: Config,
     erase: impl FnOnce(DatabaseConnection, Arc<Log>, Arc<Notify>, CancellationToken) -> E,

@@ -140,10 +140,7 @@ impl Plan<'_> {
 }
 
 /// Decides the batch. `rooms` holds every existing room of the batch. With `poison`, every record that would be written
-/// is rejected for that reason.
-///
-/// # Errors
-/// The first [`Hole`]; then nothing of that partition may be written.
+/// is rejected for that reason. Returns the first [`Hole`] as an error; then nothing of that partition may be written.
 pub fn classify<'a>(
     entries: &'a [Entry],
     rooms: &HashMap<RoomId, StoredRoom>,

@@ -90,14 +90,10 @@ impl Check for Config {
 }
 
 impl Config {
-    /// # Errors
-    /// When no address is given and the default port is not valid.
     pub fn admin_listen(&self) -> Result<SocketAddr, Problem> {
         admin_address(self.listen, self.common.admin_listen)
     }
 
-    /// # Errors
-    /// When no address is given and the default port is not valid.
     pub fn internal_listen(&self) -> Result<SocketAddr, Problem> {
         let address = self.internal_listen.map_or_else(|| with_port_offset(self.listen, INTERNAL_OFFSET), Ok);
         address.map_err(|why| Problem::new("internal-listen", why))

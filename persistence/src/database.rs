@@ -74,9 +74,6 @@ pub enum PoolPurpose {
 }
 
 /// Prepares a pool without connecting.
-///
-/// # Errors
-/// When the URL cannot be read.
 pub async fn connect(
     url: &SecretString,
     lease_ms: u64,
@@ -96,9 +93,6 @@ pub async fn connect(
 }
 
 /// Prepares a pool for a job that runs beside the services.
-///
-/// # Errors
-/// When the URL cannot be read.
 pub async fn connect_job(url: &SecretString) -> anyhow::Result<DatabaseConnection> {
     let times = [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, JOB_STATEMENT_TIMEOUT];
     open(url, "tidings-persistence job", JOB_CONNECTIONS, times, JOB_IDLE_IN_TRANSACTION_MS).await
@@ -145,9 +139,6 @@ async fn is_reusable(connection: &mut PgConnection, age: Duration) -> Result<boo
 
 /// Waits until the tables exist, even if the database is unavailable for long or migrations still run. Checks that the
 /// database has the number of partitions that this program expects.
-///
-/// # Errors
-/// When the number differs.
 pub async fn wait_until_migrated(db: &DatabaseConnection) -> anyhow::Result<()> {
     let mut logged_at: Option<Instant> = None;
     loop {

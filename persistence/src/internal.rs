@@ -93,9 +93,6 @@ where
 }
 
 /// Builds the listener's server on an address that is already bound; the caller runs it.
-///
-/// # Errors
-/// When listening on the socket fails.
 pub fn serve(listener: TcpListener, state: Data<InternalState>) -> std::io::Result<Server> {
     let server = HttpServer::new(move || {
         App::new()

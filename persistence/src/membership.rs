@@ -49,10 +49,8 @@ pub struct Memberships {
 }
 
 impl Memberships {
-    /// Changes the membership of `user` on behalf of `requester`; answers when the change is stored.
-    ///
-    /// # Errors
-    /// [`RequestError`]; after `unavailable` the change may have been made or not.
+    /// Changes the membership of `user` on behalf of `requester`; answers when the change is stored. After
+    /// `unavailable` the change may have been made or not.
     pub async fn change(
         &self,
         requester: Requester<'_>,

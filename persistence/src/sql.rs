@@ -20,9 +20,6 @@ pub fn rank_of(column: &str) -> String {
 }
 
 /// Whether the server behind a connection accepts writes: it is not a replica, and not read-only.
-///
-/// # Errors
-/// When the server does not answer.
 pub async fn accepts_writes(connection: &mut PgConnection) -> Result<bool, SqlxError> {
     let read_only: String = sqlx::query_scalar("SHOW transaction_read_only").fetch_one(connection).await?;
     Ok(read_only == "off")

@@ -40,10 +40,7 @@ fn client_id(letter: i64) -> ClientId {
 }
 
 impl ReplayableEvent {
-    /// Reads a letter.
-    ///
-    /// # Errors
-    /// Why the letter cannot be appended again; the text quotes nothing from the record.
+    /// Reads a letter. The error says why the letter cannot be appended again, and quotes nothing from the record.
     pub fn read(letter: &DeadLetter) -> Result<Self, &'static str> {
         let record = Record::parse(letter.record.clone())
             .map_err(|_| "the letter holds no record that can be read")?;

@@ -86,11 +86,7 @@ impl From<AppendError> for ReplayError {
 }
 
 impl Replayer {
-    /// Replays one letter.
-    ///
-    /// # Errors
-    /// When Redis or PostgreSQL is unavailable, or when events are not being stored. The letter stays, and the replay
-    /// may be repeated.
+    /// Replays one letter. After an error the letter stays, and the replay may be repeated.
     pub(super) async fn replay(&self, letter: &DeadLetter) -> Result<ReplayOutcome, JobError> {
         let event = match ReplayableEvent::read(letter) {
             Ok(event) => event,

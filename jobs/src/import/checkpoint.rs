@@ -15,9 +15,6 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Reads the checkpoint file; a missing file means no progress. Without a path, no progress is saved.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or is not a checkpoint.
     pub fn open(path: Option<PathBuf>) -> anyhow::Result<Self> {
         let Some(path) = path else { return Ok(Self::default()) };
         let done = match std::fs::read(&path) {
@@ -36,9 +33,6 @@ impl Checkpoint {
     }
 
     /// Saves that the first `lines` lines of this file are done. Atomic: the new checkpoint is renamed into place.
-    ///
-    /// # Errors
-    /// When it cannot be written.
     pub fn reached(&mut self, file: &Path, lines: u64) -> anyhow::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
         self.done.insert(file.to_string_lossy().into_owned(), lines);

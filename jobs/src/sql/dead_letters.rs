@@ -80,9 +80,6 @@ pub async fn remove(db: &impl ConnectionTrait, id: i64) -> Result<bool, DbErr> {
 }
 
 /// Deletes all letters up to `upto`, of one room or of all; returns how many.
-///
-/// # Errors
-/// When the database cannot be written; then none was deleted.
 pub async fn remove_all(db: &impl ConnectionTrait, room: Option<&RoomId>, upto: i64) -> Result<u64, DbErr> {
     let sql = "DELETE FROM dead_letters WHERE id <= $1 AND ($2::text IS NULL OR room_id = $2)";
     let room = room.map(|room| room.as_str().to_owned());

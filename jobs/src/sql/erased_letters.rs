@@ -41,9 +41,6 @@ pub async fn find(
 
 impl DeadLetters {
     /// Deletes the letters.
-    ///
-    /// # Errors
-    /// When the database cannot be written; then none was deleted.
     pub async fn delete(self, db: &impl ConnectionTrait) -> Result<(), DbErr> {
         if self.ids.is_empty() {
             return Ok(());

@@ -28,10 +28,7 @@ pub async fn lease(
     Ok(taken.rows_affected() == 1)
 }
 
-/// Releases a failed erasure; it is due again after `pause`.
-///
-/// # Errors
-/// When the database cannot be written; then the lease expires by itself.
+/// Releases a failed erasure; it is due again after `pause`. If this fails, the lease expires by itself.
 pub async fn postpone(db: &impl ConnectionTrait, user: &UserId, pause: Duration) -> Result<(), DbErr> {
     let sql = "UPDATE users SET erasure_lease = clock_timestamp() + $2 * interval '1 millisecond' \
                WHERE id = $1 AND erased_at IS NULL";
@@ -65,9 +62,6 @@ pub async fn finish(db: &DatabaseConnection, user: &UserId) -> Result<bool, DbEr
 
 /// Turns the user's next messages in a room into tombstones, in order of client id, from the first above `after`.
 /// Returns the last client id; None at the end.
-///
-/// # Errors
-/// When the database cannot be written; then nothing was written.
 pub async fn messages(
     db: &DatabaseConnection,
     user: &UserId,
@@ -136,10 +130,8 @@ impl Changes {
         self.0.keys().cloned().collect()
     }
 
-    /// Turns the changes into voids, and restores the earlier text of edited messages of other users.
-    ///
-    /// # Errors
-    /// When the database cannot be written. Each room is changed completely or not at all.
+    /// Turns the changes into voids, and restores the earlier text of edited messages of other users. Each room is
+    /// changed completely or not at all.
     pub async fn undo(self, db: &DatabaseConnection) -> Result<(), DbErr> {
         for (room, (seqs, mut edited)) in self.0 {
             edited.sort_unstable();
@@ -192,9 +184,6 @@ pub async fn reacted(db: &impl ConnectionTrait, user: &UserId) -> Result<Vec<Roo
 }
 
 /// Deletes the user's next reactions.
-///
-/// # Errors
-/// When the database cannot be written; then nothing was written.
 pub async fn reactions(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
     let sql = "DELETE FROM reactions r USING (SELECT room_id, seq, emoji FROM reactions \
                  WHERE user_id = $1 ORDER BY room_id, seq, emoji LIMIT $2) g \

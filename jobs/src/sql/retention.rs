@@ -60,9 +60,6 @@ pub async fn rooms_due(
 }
 
 /// Removes the contents of up to `most` further messages of a room.
-///
-/// # Errors
-/// When the database cannot be written; then nothing was written.
 pub async fn take(
     db: &DatabaseConnection,
     room: &RoomId,

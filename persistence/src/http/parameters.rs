@@ -13,8 +13,6 @@ use crate::query::cursor::{self, ActivityCursor, SearchCursor};
 pub struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    /// # Errors
-    /// When the query string is malformed.
     pub fn of(request: &HttpRequest) -> Result<Self, Problem> {
         Self::parse(request.query_string())
     }
@@ -88,9 +86,6 @@ fn bad_cursor() -> Problem {
 }
 
 /// A position, from a parameter or a path segment.
-///
-/// # Errors
-/// When it is not a number.
 pub fn seq(name: &str, text: &str) -> Result<i64, Problem> {
     digits(text).ok_or_else(|| Problem::bad_field(name, format!("{name} must be a position: 0, 1, 2 …")))
 }
@@ -105,17 +100,11 @@ fn digits(text: &str) -> Option<i64> {
 }
 
 /// The room of a path.
-///
-/// # Errors
-/// When it is not a valid room id.
 pub fn room(text: &str) -> Result<RoomId, Problem> {
     RoomId::parse(text).map_err(|error| Problem::bad_field("room", error.to_string()))
 }
 
 /// The user of a path.
-///
-/// # Errors
-/// When it is not a valid user id.
 pub fn user(text: &str) -> Result<UserId, Problem> {
     UserId::parse(text).map_err(|error| Problem::bad_field("user", error.to_string()))
 }

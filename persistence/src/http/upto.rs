@@ -15,11 +15,8 @@ use crate::query;
 /// How long a reader waits.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Returns once the room's stored head is at least `upto`.
-///
-/// # Errors
-/// `unavailable` after five seconds; `rate_limited` when the caller has too many waiting requests, `overloaded` when
-/// all callers together do.
+/// Returns once the room's stored head is at least `upto`. Refuses with `unavailable` after five seconds,
+/// `rate_limited` when the caller has too many waiting requests, and `overloaded` when all callers together do.
 pub async fn wait_until_stored(
     state: &State,
     caller: &Caller,

@@ -47,10 +47,8 @@ pub fn entry<'a>(
     }
 }
 
-/// Waits until an event is stored.
-///
-/// # Errors
-/// `unavailable` when the result is not known in time; `bad_request`, `rejected` when it could not be written.
+/// Waits until an event is stored. Refuses with `unavailable` when the result is not known in time, and with
+/// `bad_request`, `rejected` when the event could not be written.
 pub async fn wait_stored(log: &Log, room: &RoomId, accepted: &Accepted) -> Result<(), Refusal> {
     match log.wait_stored(room, accepted).await {
         Stored::Here => Ok(()),
@@ -67,10 +65,8 @@ pub async fn wait_stored(log: &Log, room: &RoomId, accepted: &Accepted) -> Resul
 
 /// For an answer that appends nothing: checks whether the state read at `head` includes everything that the log has
 /// accepted. If not, waits until everything is stored and returns false; the caller then reads again, and need not
-/// check a second time. An append needs no such check, because the log itself checks it.
-///
-/// # Errors
-/// `unavailable` when Redis is unavailable, or when the events are not stored before the deadline.
+/// check a second time. An append needs no such check, because the log itself checks it. Refuses with `unavailable`
+/// when Redis is unavailable, or when the events are not stored before the deadline.
 pub async fn check_against_log(
     db: &impl ConnectionTrait,
     log: &Log,

@@ -89,10 +89,7 @@ fn joins(
     requester.user == user && comes_in && snapshot.kind == "public"
 }
 
-/// Decides the request.
-///
-/// # Errors
-/// `not_found`, `forbidden`, `conflict`, `too_large`.
+/// Decides the request. Refuses with `not_found`, `forbidden`, `conflict` or `too_large`.
 pub fn decide(
     snapshot: &MembershipContext,
     requester: Requester<'_>,

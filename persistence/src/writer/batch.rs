@@ -21,11 +21,8 @@ use crate::sql::{bigint, partition, room as room_of, seq as seq_of, smallint, st
 
 /// Writes a batch. `heads` are those that the caller knows; the others are read. With `poison` each of its records
 /// becomes a void and a dead letter for that reason. Unless `client_ids_checked`, a client id that is taken fails the
-/// batch, because that is rare and the check costs a third of the insert.
-///
-/// # Errors
-/// [`WriteError`]; nothing was written, unless the answer to the COMMIT itself was lost. In that case the guard of the
-/// retry finds that the row has moved.
+/// batch, because that is rare and the check costs a third of the insert. After an error nothing was written, unless
+/// the answer to the COMMIT itself was lost. In that case the guard of the retry finds that the row has moved.
 pub async fn write(
     db: &DatabaseConnection,
     claims: &[BatchClaim],

@@ -19,9 +19,6 @@ pub async fn newest(db: &impl ConnectionTrait) -> Result<Option<Epoch>, DbErr> {
 }
 
 /// The epoch of the Redis process `run_id`: the newest one if it was opened for this process, else a new one.
-///
-/// # Errors
-/// When the database cannot be written; then no epoch was opened.
 pub async fn open(db: &DatabaseConnection, run_id: &str) -> Result<OpenedEpoch, DbErr> {
     let transaction = db.begin().await?;
     transaction.execute_raw(statement("SELECT pg_advisory_xact_lock($1)", [LOCK.into()])).await?;

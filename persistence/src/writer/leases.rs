@@ -76,10 +76,8 @@ pub async fn acquire(
     rows.iter().map(read_lease).collect()
 }
 
-/// Releases leases. The row's lock waits for a batch that is being committed.
-///
-/// # Errors
-/// When the database cannot be written; then the leases expire by themselves.
+/// Releases leases. The row's lock waits for a batch that is being committed. If this fails, the leases expire by
+/// themselves.
 pub async fn release(
     db: &impl ConnectionTrait,
     replica: &str,
@@ -93,10 +91,7 @@ pub async fn release(
     db.execute_raw(statement(sql, [replica.into(), numbers.into()])).await.map(drop)
 }
 
-/// Releases all leases and removes this replica.
-///
-/// # Errors
-/// When the database cannot be written; then everything expires by itself.
+/// Releases all leases and removes this replica. If this fails, everything expires by itself.
 pub async fn unregister(db: &impl ConnectionTrait, replica: &str) -> Result<(), DbErr> {
     release(db, replica, &Partition::all().collect::<Vec<_>>()).await?;
     db.execute_raw(statement("DELETE FROM replicas WHERE id = $1", [replica.into()])).await.map(drop)

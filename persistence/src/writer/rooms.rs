@@ -43,9 +43,6 @@ pub async fn find_direct_room(db: &impl ConnectionTrait, new: &NewRoom) -> Resul
 }
 
 /// Creates a room with its members.
-///
-/// # Errors
-/// When the database cannot be written; then nothing was written.
 pub async fn create(
     db: &DatabaseConnection,
     new: &NewRoom,

@@ -41,9 +41,6 @@ struct IndexedMessage {
 type MessageKey = (String, i64);
 
 /// Indexes these rooms towards their stored heads, at most `most` log positions in total.
-///
-/// # Errors
-/// When the database cannot be read or written; then nothing was written.
 pub async fn index(db: &DatabaseConnection, rooms: &[RoomId], most: i64) -> Result<Indexed, DbErr> {
     let mut indexed = Indexed::default();
     let parts = parts(db, rooms, most, &mut indexed).await?;
