@@ -118,7 +118,7 @@ pub struct Plan<'a> {
     pub marks: BTreeMap<(RoomId, String), Marks>,
     pub heads: BTreeMap<RoomId, HeadAdvance>,
     /// Records at or below the head, which were stored before.
-    pub already_stored: Vec<(&'a Entry, &'a Record, RoomId)>,
+    pub already_stored: Vec<(&'a Record, RoomId)>,
     pub rejects: Vec<Reject<'a>>,
     /// Number of records left out because their seq is above the base of a later epoch.
     pub passed_over: usize,
@@ -187,7 +187,7 @@ pub fn classify<'a>(
         let head = plan.heads.get(&room).map_or(stored.head, |advance| advance.to);
         if record.seq <= head {
             plan.members.note_stored(entry.partition, &room, record, &mut plan.marks);
-            plan.already_stored.push((entry, record, room));
+            plan.already_stored.push((record, room));
             continue;
         }
         if record.seq != head.next() {

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 use clap::Parser;
 use tidings_shared::config::{
@@ -110,11 +109,6 @@ impl Config {
             marks: Rate::per_second(self.marks_per_second),
             presence: Rate::per_second(self.presence_per_second),
         }
-    }
-
-    #[must_use]
-    pub fn lease(&self) -> Duration {
-        Duration::from_millis(self.lease_ms)
     }
 }
 

@@ -13,7 +13,7 @@ use tidings_migrations::address;
 use tidings_shared::config::problem::Problem;
 use tidings_shared::log::keys::PARTITIONS;
 
-use crate::metrics::PoolUsage;
+use crate::metrics::Metrics;
 use crate::sql::accepts_writes;
 use crate::writer::{failure, leases};
 
@@ -159,16 +159,16 @@ pub async fn wait_until_migrated(db: &DatabaseConnection) -> anyhow::Result<()> 
     }
 }
 
-/// How many connections of each pool are in use, with the pool's name.
-#[must_use]
-pub fn pool_usage(pools: &[(&'static str, DatabaseConnection)]) -> Vec<PoolUsage> {
-    let usage_of = |(name, db): &(&'static str, DatabaseConnection)| {
+/// Reports how many connections of each pool are idle and used, and how many it may have, by the pool's name.
+pub fn report_usage(pools: &[(&'static str, DatabaseConnection)], metrics: &Metrics) {
+    for (name, db) in pools {
         let pool = db.get_postgres_connection_pool();
-        let (all, idle) = (usize::try_from(pool.size()).unwrap_or(usize::MAX), pool.num_idle());
-        let limit = pool.options().get_max_connections();
-        PoolUsage { name, idle, used: all.saturating_sub(idle), limit }
-    };
-    pools.iter().map(usage_of).collect()
+        let idle = i64::try_from(pool.num_idle()).unwrap_or(i64::MAX);
+        let used = i64::from(pool.size()).saturating_sub(idle).max(0);
+        metrics.pool_connections.with_label_values(&[*name, "idle"]).set(idle);
+        metrics.pool_connections.with_label_values(&[*name, "used"]).set(used);
+        metrics.pool_limit.with_label_values(&[*name]).set(pool.options().get_max_connections().into());
+    }
 }
 
 /// Whether the database answers now.

@@ -266,7 +266,8 @@ impl Writer<'_> {
     async fn publish_stored(&mut self, claims: &[BatchClaim], written: Written) {
         let ingest = self.ingest;
         let mut by_partition: BTreeMap<Partition, Vec<(String, String)>> = BTreeMap::new();
-        for Exception { partition, room, seq, outcome } in written.exceptions {
+        for Exception { room, seq, outcome } in written.exceptions {
+            let partition = Partition::of(&room);
             by_partition.entry(partition).or_default().push((format!("{room}\u{1f}{seq}"), outcome));
             ingest.wake_announcer.notify_one();
         }
@@ -333,7 +334,7 @@ fn count(ingest: &Ingest, records: usize, written: &Written) {
     metrics.passed_over.inc_by(written.passed_over as u64);
     // Compares the clocks of Redis and of this machine.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    for at_ms in &written.placed_at_ms {
+    for at_ms in &written.appended_at_ms {
         let at = Duration::from_millis(u64::try_from(*at_ms).unwrap_or_default());
         metrics.stored_seconds.observe(now.saturating_sub(at).as_secs_f64());
     }
