@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::JobError;
-use crate::sql::{erased_letters, erasure as sql, partitions};
+use crate::sql::{erased_letters, erasure as sql};
 
 /// Lease of the replica that carries out an erasure. A replica that does not renew it for this long counts as dead.
 const ERASURE_LEASE: Duration = Duration::from_secs(15);
@@ -198,7 +198,7 @@ impl Erasures {
     /// Waits until everything appended so far is stored and is gone from the streams. A stream keeps its last stored
     /// record, which may be the user's, until another record follows; so a blank record is appended.
     async fn flush_streams(&self) -> Result<(), JobError> {
-        let rooms = partitions::one_room_of_each(&self.db).await?;
+        let rooms = sql::one_room_of_each_partition(&self.db).await?;
         let blanks = rooms.into_iter().map(async |room| {
             let blank = self.log.append_blank(&room).await?;
             match self.log.wait_stored(&room, &blank).await {

@@ -52,8 +52,11 @@ pub fn room(row: &QueryResult, column: &str) -> Result<RoomId, DbErr> {
 }
 
 pub fn user(row: &QueryResult, column: &str) -> Result<UserId, DbErr> {
-    let id: String = row.try_get_by(column)?;
-    UserId::parse(&id).map_err(|error| DbErr::Custom(format!("{id}: {error}")))
+    parse_user(&row.try_get_by::<String, _>(column)?)
+}
+
+pub fn parse_user(id: &str) -> Result<UserId, DbErr> {
+    UserId::parse(id).map_err(|error| DbErr::Custom(format!("{id}: {error}")))
 }
 
 pub fn partition(row: &QueryResult, column: &str) -> Result<Partition, DbErr> {

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tidings_persistence::query::json::wire_time;
+use tidings_shared::message::events::Audience;
 
 use crate::import::{self, line::IMPORTED};
 use crate::sql::export::{ExportedMember, ExportedMessage, ExportedRoom, ExportedUser};
@@ -52,12 +53,6 @@ pub struct RoomLineMember<'a> {
     user: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'a str>,
-}
-
-#[derive(Debug, Serialize)]
-pub struct Audience<'a> {
-    users: &'a [String],
-    roles: &'a [String],
 }
 
 #[derive(Debug, Serialize)]

@@ -196,3 +196,11 @@ pub async fn presence(db: &impl ConnectionTrait, user: &UserId) -> Result<(), Db
     let sql = "DELETE FROM presence WHERE user_id = $1";
     db.execute_raw(statement(sql, [user.as_str().into()])).await.map(drop)
 }
+
+/// One room of each partition that has any.
+pub async fn one_room_of_each_partition(db: &impl ConnectionTrait) -> Result<Vec<RoomId>, DbErr> {
+    let sql = "SELECT r.id FROM partitions p CROSS JOIN LATERAL \
+                 (SELECT id FROM rooms WHERE partition = p.partition LIMIT 1) r";
+    let rows = db.query_all_raw(statement(sql, [])).await?;
+    rows.iter().map(|row| room_of(row, "id")).collect()
+}

@@ -94,13 +94,8 @@ impl Problem {
     }
 
     pub fn wrong_method(allow: &'static str) -> Self {
-        let refusal = Refusal::new(ErrorCode::BadRequest, format!("this resource supports {allow}"));
-        Self {
-            status: StatusCode::METHOD_NOT_ALLOWED,
-            refusal: Box::new(refusal),
-            after: None,
-            allow: Some(allow),
-        }
+        let problem = Self::new(ErrorCode::BadRequest, format!("this resource supports {allow}"));
+        Self { status: StatusCode::METHOD_NOT_ALLOWED, allow: Some(allow), ..problem }
     }
 }
 

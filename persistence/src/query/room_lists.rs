@@ -7,7 +7,7 @@ use tidings_shared::ids::UserId;
 use utoipa::ToSchema;
 
 use super::cursor::ActivityCursor;
-use super::room::{MyRoom, Room, mine, my_room, room_columns};
+use super::room::{MyRoom, Room, my_room, room_columns, select_my_rooms};
 use super::sql::{epoch_of, message_columns, reactions, visible};
 use crate::sql::statement;
 
@@ -31,17 +31,12 @@ pub struct MyRoomsPage {
 /// `$1` and `$3`: activity and room id of the cursor, after which the page begins; NULL: from the start. `$2`: the
 /// user. `$4`: the limit.
 const MY_ROOMS: &str = concat!(
-    "SELECT ",
-    room_columns!(),
-    ", r.role AS r_role, r.read_seq AS r_read_seq, n.unread AS r_unread, n.capped AS r_capped, ",
-    message_columns!(),
-    ", ",
-    reactions!(),
-    " FROM (SELECT r.*, mb.role, mb.read_seq FROM members mb JOIN rooms r ON r.id = mb.room_id \
-      WHERE mb.user_id = $2 AND ($1::timestamptz IS NULL OR r.updated_at < $1 \
-        OR (r.updated_at = $1 AND r.id > $3)) \
-      ORDER BY r.updated_at DESC, r.id LIMIT $4 + 1) r ",
-    mine!(),
+    select_my_rooms!(
+        "SELECT r.*, mb.role, mb.read_seq FROM members mb JOIN rooms r ON r.id = mb.room_id \
+          WHERE mb.user_id = $2 AND ($1::timestamptz IS NULL OR r.updated_at < $1 \
+            OR (r.updated_at = $1 AND r.id > $3)) \
+          ORDER BY r.updated_at DESC, r.id LIMIT $4 + 1"
+    ),
     " ORDER BY r.updated_at DESC, r.id"
 );
 

@@ -14,6 +14,7 @@ use super::access::Viewer;
 use super::cursor::{LATEST, SearchCursor};
 use super::messages::Message;
 use super::sql::{message_columns, reactions, visible};
+use crate::search::slice_prefix;
 use crate::search::snippet::{Piece, snippet};
 use crate::search::words::Query;
 use crate::sql::statement;
@@ -189,9 +190,8 @@ impl Search<'_> {
     async fn search_slices(&mut self, db: &impl ConnectionTrait) -> Result<(), DbErr> {
         let most = (MAX_WORDS_PER_STATEMENT / self.request.query.words()).clamp(1, self.slices_per_statement);
         let slices: Vec<Slice> = self.slices.drain(..most.min(self.slices.len())).collect();
-        let slice_query =
-            slices.iter().map(|slice| self.request.query.slice_query(&format!("{:x}", slice.key)));
-        let question = slice_query.collect::<Vec<_>>().join(" | ");
+        let query = |slice: &Slice| self.request.query.slice_query(&slice_prefix(slice.key));
+        let question = slices.iter().map(query).collect::<Vec<_>>().join(" | ");
         let rows = db.query_all_raw(statement(HITS, [question.into()])).await?;
         for row in &rows {
             let (room, seq, at) = (row.try_get_by("room_id")?, row.try_get_by("seq")?, row.try_get_by("at")?);

@@ -176,13 +176,13 @@ impl Query {
         self.terms.iter().map(Vec::len).sum()
     }
 
-    /// The query for one slice, in PostgreSQL's syntax. Words contain no quote and no backslash.
+    /// The query for the slice with this prefix, in PostgreSQL's syntax. Words contain no quote and no backslash.
     #[must_use]
-    pub fn slice_query(&self, slice_key: &str) -> String {
+    pub fn slice_query(&self, prefix: &str) -> String {
         let last = self.words() - 1;
         let words = self.terms.iter().flatten().enumerate().map(|(place, word)| {
             let open = if self.open && place == last { ":*" } else { "" };
-            format!("'{slice_key}:{word}'{open}")
+            format!("'{prefix}:{word}'{open}")
         });
         format!("({})", words.collect::<Vec<_>>().join(" & "))
     }

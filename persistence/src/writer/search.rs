@@ -9,7 +9,7 @@ use sea_orm::{
 };
 use tidings_shared::ids::RoomId;
 
-use crate::search::{slice_of, words::DistinctWords};
+use crate::search::{slice_of, slice_prefix, words::DistinctWords};
 use crate::sql::{room as room_of, statement};
 
 /// Words of a message beyond this size are not indexed: a tsvector has less than a megabyte.
@@ -218,16 +218,10 @@ async fn keys(
         let values = [rooms.into(), slices.into(), first.into(), last.into()];
         for row in &transaction.query_all_raw(statement(sql, values)).await? {
             let slice = (row.try_get_by("room_id")?, row.try_get_by("slice")?);
-            keys.insert(slice, slice_key(row.try_get_by("key")?));
+            keys.insert(slice, slice_prefix(row.try_get_by("key")?));
         }
     }
     Ok(keys)
-}
-
-/// The key of a slice, as the prefix of its words.
-#[must_use]
-pub fn slice_key(key: i64) -> String {
-    format!("{key:x}")
 }
 
 async fn write(
