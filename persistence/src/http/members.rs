@@ -17,7 +17,6 @@ use super::parameters::{self, Parameters};
 use super::problem::Problem;
 use super::state::State;
 use crate::membership::{MembershipRequest, Requester};
-use crate::query::access;
 use crate::query::members::{Members, members};
 
 /// The members of a room, by user id.
@@ -39,7 +38,7 @@ pub async fn list(
     let room = parameters::room(&path)?;
     let parameters = Parameters::of(&request)?;
     let (after, limit) = (parameters.id_cursor()?, parameters.limit()?);
-    access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
+    state.access(caller.viewer(), &room).await?;
     Ok(web::Json(members(&state.db, &room, after.as_deref(), limit).await?))
 }
 

@@ -9,7 +9,6 @@ use super::caller::Caller;
 use super::parameters::{self, Parameters};
 use super::problem::Problem;
 use super::state::State;
-use crate::query::access;
 use crate::query::search::{self, SearchPage, SearchRequest};
 use crate::search::words::Query;
 
@@ -43,7 +42,7 @@ pub async fn find(
     let room = parameters.text("room").map(parameters::room).transpose()?;
     let (cursor, limit) = (parameters.search_cursor()?, parameters.limit()?);
     if let Some(room) = &room {
-        access(&state.db, caller.viewer(), room).await?.ok_or_else(Problem::no_such_room)?;
+        state.access(caller.viewer(), room).await?;
     }
     let Some(query) = Query::parse(text) else {
         return Ok(web::Json(SearchPage { results: Vec::new(), next: None }));

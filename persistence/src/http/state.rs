@@ -8,7 +8,7 @@ use std::time::Duration;
 use sea_orm::DatabaseConnection;
 use tidings_shared::auth::Verifier;
 use tidings_shared::error::Refusal;
-use tidings_shared::ids::UserId;
+use tidings_shared::ids::{RoomId, UserId};
 use tidings_shared::log::Log;
 use tidings_shared::membership;
 use tidings_shared::origin::AllowedOrigins;
@@ -22,6 +22,7 @@ use super::allowance::{Allowance, CommandKind};
 use super::change_notices::ChangeNotice;
 use super::problem::Problem;
 use crate::membership::{MembershipLimits, Memberships};
+use crate::query::{self, Access, Viewer};
 use crate::writer::users::UnknownUserPolicy;
 
 /// How many requests may wait at the same time until records are stored or an erasure is done: in total, and per user.
@@ -123,6 +124,11 @@ impl State {
             exporting,
             erasure_requested,
         }
+    }
+
+    /// The viewer's access to a room; refuses a room that does not exist or that they may not see.
+    pub(super) async fn access(&self, viewer: Viewer<'_>, room: &RoomId) -> Result<Access, Problem> {
+        query::access(&self.db, viewer, room).await?.ok_or_else(Problem::no_such_room)
     }
 
     /// The version of a user's list of rooms. Must be read before the list: a change in between then shows as another

@@ -15,7 +15,6 @@ use super::caller::Caller;
 use super::parameters;
 use super::problem::Problem;
 use super::state::State;
-use crate::query::access;
 use crate::query::members::{self, Receipt};
 
 /// The watermarks of a room's members.
@@ -36,7 +35,7 @@ pub async fn receipts(
     path: web::Path<String>,
 ) -> Result<web::Json<Receipts>, Problem> {
     let room = parameters::room(&path)?;
-    access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
+    state.access(caller.viewer(), &room).await?;
     Ok(web::Json(Receipts { receipts: members::receipts(&state.db, &room).await? }))
 }
 
@@ -96,7 +95,7 @@ async fn mark(
     let body = Body::read(state, caller, payload, COMMAND_BYTES).await?;
     let requested = Fields::parse(body.text())?.seq()?;
     state.allowance.take(CommandKind::Marks, caller.viewer())?;
-    let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
+    let access = state.access(caller.viewer(), &room).await?;
     if access.role.is_none() {
         // An admin who is not a member has no watermark.
         return Err(Problem::not_a_member());
