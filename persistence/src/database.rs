@@ -79,17 +79,16 @@ pub async fn connect(
     lease_ms: u64,
     purpose: PoolPurpose,
 ) -> anyhow::Result<DatabaseConnection> {
-    let (name, connections) = match purpose {
-        PoolPurpose::Http { connections } => ("tidings-persistence http", connections),
-        PoolPurpose::Writer => ("tidings-persistence writer", WRITER_CONNECTIONS),
-        PoolPurpose::Background => ("tidings-persistence behind", BACKGROUND_CONNECTIONS),
-        PoolPurpose::Authority => ("tidings-persistence authority", AUTHORITY_CONNECTIONS),
+    let usual = [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT];
+    let (name, connections, timeouts) = match purpose {
+        PoolPurpose::Http { connections } => ("tidings-persistence http", connections, usual),
+        PoolPurpose::Writer => ("tidings-persistence writer", WRITER_CONNECTIONS, usual),
+        PoolPurpose::Background => ("tidings-persistence behind", BACKGROUND_CONNECTIONS, usual),
+        PoolPurpose::Authority => {
+            ("tidings-persistence authority", AUTHORITY_CONNECTIONS, [AUTHORITY_TIMEOUT; 3])
+        }
     };
-    let [connect, acquire, statement] = match purpose {
-        PoolPurpose::Authority => [AUTHORITY_TIMEOUT; 3],
-        _ => [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT],
-    };
-    open(url, name, connections, [connect, acquire, statement], lease_ms).await
+    open(url, name, connections, timeouts, lease_ms).await
 }
 
 /// Prepares a pool for a job that runs beside the services.

@@ -27,7 +27,6 @@ mod rooms;
 mod search;
 mod send;
 mod state;
-mod upto;
 mod users;
 mod versions;
 mod watermarks;

@@ -37,11 +37,12 @@ pub(super) async fn leave(
         };
         // If the user is an owner, the decision depends on the other owners and on who could become owner.
         let depends_on_owners = member.role == OWNER;
-        let change = RoleChange { role: becomes.to_owned(), min_role: MinRole::Always, depends_on_owners };
+        let change =
+            RoleChange { kind, role: becomes.to_owned(), min_role: MinRole::Always, depends_on_owners };
         let entry = Entry {
             allowed_in_archive: true,
             exempt_from_backlog: true,
-            ..entry(room, user, whose, kind, &change, member.head)
+            ..entry(room, user, whose, &change, member.head)
         };
         match log.append(&entry).await {
             Ok(accepted) => {

@@ -8,7 +8,6 @@ use super::caller::Caller;
 use super::parameters::{self, Parameters};
 use super::problem::Problem;
 use super::state::State;
-use super::upto;
 use crate::query::events::{EventPage, EventRange, Events, events};
 
 /// The events after a position, ascending, as over the WebSocket. `limit` counts positions of the log, so a page may
@@ -52,7 +51,7 @@ pub async fn page(
         if access.head_seq < upto {
             // Checks the epoch before the wait, because a position of a past epoch may never be stored.
             read().await?;
-            upto::wait_until_stored(&state, &caller, &room, upto).await?;
+            state.wait_until_stored(&caller.user, &room, upto).await?;
         }
     }
     Ok(web::Json(read().await?))

@@ -8,7 +8,6 @@ use super::caller::Caller;
 use super::parameters::{self, Parameters};
 use super::problem::Problem;
 use super::state::State;
-use super::upto;
 use crate::query::messages::{self as history, Message, MessagePage, Window};
 
 /// A page of history, ascending. Without a bound: the last messages.
@@ -39,7 +38,7 @@ pub async fn page(
     if let Some(upto) = parameters.seq("upto")? {
         let access = state.access(caller.viewer(), &room).await?;
         if access.head_seq < upto {
-            upto::wait_until_stored(&state, &caller, &room, upto).await?;
+            state.wait_until_stored(&caller.user, &room, upto).await?;
         }
     }
     Ok(web::Json(history::page(&state.db, caller.viewer(), &room, window, &state.walking).await?))

@@ -9,6 +9,7 @@ use super::caller::Caller;
 use super::parameters::{self, Parameters};
 use super::problem::Problem;
 use super::state::State;
+use crate::query::cursor::SearchCursor;
 use crate::query::search::{self, SearchPage, SearchRequest};
 use crate::search::words::Query;
 
@@ -40,7 +41,7 @@ pub async fn find(
         return Err(Problem::bad_field("q", format!("q must be up to {MAX_QUERY_CHARS} characters")));
     }
     let room = parameters.text("room").map(parameters::room).transpose()?;
-    let (cursor, limit) = (parameters.search_cursor()?, parameters.limit()?);
+    let (cursor, limit) = (parameters.cursor(SearchCursor::unpack)?, parameters.limit()?);
     if let Some(room) = &room {
         state.access(caller.viewer(), room).await?;
     }

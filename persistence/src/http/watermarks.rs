@@ -4,6 +4,7 @@
 
 use actix_web::web;
 use serde::{Deserialize, Serialize};
+use tidings_shared::error::ErrorCode;
 use tidings_shared::fields::Fields;
 use tidings_shared::ids::{RoomId, Seq};
 use tidings_shared::limits::MAX_SEQ;
@@ -98,7 +99,7 @@ async fn mark(
     let access = state.access(caller.viewer(), &room).await?;
     if access.role.is_none() {
         // An admin who is not a member has no watermark.
-        return Err(Problem::not_a_member());
+        return Err(Problem::new(ErrorCode::Forbidden, "only members of the room have marks in it"));
     }
     let mark_seq = state.receipts.mark(&room, &caller.user, requested, delivered).await?;
     Ok(web::Json(Mark { seq: i64::try_from(mark_seq.0).unwrap_or(MAX_SEQ) }))

@@ -10,6 +10,7 @@ use tidings_shared::{
     role::{self, MEMBER, MinRole, OWNER, Permission},
 };
 
+use crate::batch::{MEMBER_ADDED, MEMBER_CHANGED, MEMBER_REMOVED};
 use crate::query::membership_context::MembershipContext;
 
 /// The user who makes a request.
@@ -43,22 +44,14 @@ pub enum Decision {
     Nothing {
         role: String,
     },
-    Add(RoleChange),
-    Change(RoleChange),
-    Remove(RoleChange),
-}
-
-impl Decision {
-    /// Whether an event is to be appended.
-    #[must_use]
-    pub fn is_appended(&self) -> bool {
-        !matches!(self, Self::Nothing { .. })
-    }
+    Append(RoleChange),
 }
 
 /// A change to append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleChange {
+    /// The type of the event: `member:added`, `member:changed` or `member:removed`.
+    pub kind: &'static str,
     /// The new role, or `removed`.
     pub role: String,
     /// Minimum role that the requester must still have when the change is appended.
@@ -141,16 +134,16 @@ pub fn decide(
             "a room must have an owner; make another member owner first",
         ));
     }
-    let change = |role: &str| RoleChange { role: role.to_owned(), min_role, depends_on_owners };
-    match (before, after) {
-        (None, None) => Err(Refusal::not_found("member")),
+    let (kind, role) = match (before, after) {
+        (None, None) => return Err(Refusal::not_found("member")),
         (None, Some(role)) => {
             check_room(snapshot, bounds)?;
-            Ok(Decision::Add(change(role)))
+            (MEMBER_ADDED, role)
         }
-        (Some(_), Some(role)) => Ok(Decision::Change(change(role))),
-        (Some(_), None) => Ok(Decision::Remove(change(role::REMOVED))),
-    }
+        (Some(_), Some(role)) => (MEMBER_CHANGED, role),
+        (Some(_), None) => (MEMBER_REMOVED, role::REMOVED),
+    };
+    Ok(Decision::Append(RoleChange { kind, role: role.to_owned(), min_role, depends_on_owners }))
 }
 
 /// The role that the request leads to; None if the user is no member then. A user who joins a public room is always

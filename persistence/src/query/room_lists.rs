@@ -21,13 +21,6 @@ pub struct PublicRooms {
     pub next: Option<String>,
 }
 
-/// A page of the rooms of which the user is a member.
-#[derive(Debug)]
-pub struct MyRoomsPage {
-    pub rooms: Vec<MyRoom>,
-    pub next: Option<String>,
-}
-
 /// `$1` and `$3`: activity and room id of the cursor, after which the page begins; NULL: from the start. `$2`: the
 /// user. `$4`: the limit.
 const MY_ROOMS: &str = concat!(
@@ -40,18 +33,18 @@ const MY_ROOMS: &str = concat!(
     " ORDER BY r.updated_at DESC, r.id"
 );
 
-/// A page of the user's rooms.
+/// A page of the rooms of which the user is a member, and where the next page begins.
 pub async fn my_rooms(
     db: &impl ConnectionTrait,
     user: &UserId,
     cursor: Option<&ActivityCursor>,
     limit: i64,
-) -> Result<MyRoomsPage, DbErr> {
+) -> Result<(Vec<MyRoom>, Option<String>), DbErr> {
     let [at, room] = parts(cursor);
     let values = [at, user.as_str().into(), room, limit.into()];
     let mut rows = db.query_all_raw(statement(MY_ROOMS, values)).await?;
     let next = next(&mut rows, limit)?;
-    Ok(MyRoomsPage { rooms: rows.iter().map(my_room).collect::<Result<_, _>>()?, next })
+    Ok((rows.iter().map(my_room).collect::<Result<_, _>>()?, next))
 }
 
 /// How many public rooms a page of a name search reads. Limited, because names are not indexed.

@@ -32,12 +32,8 @@ pub async fn register(db: &impl ConnectionTrait, replica: &str, lease: Duration)
                OR expires_at > clock_timestamp() + $2 * interval '1 millisecond'";
     let values = [(ms * FORGOTTEN_AFTER_LEASES).into(), bigint(MAX_LEASE_MS).into()];
     db.execute_raw(statement(sql, values)).await?;
-    let row = db
-        .query_one_raw(statement(
-            "SELECT count(*) AS count FROM replicas WHERE expires_at > clock_timestamp()",
-            [],
-        ))
-        .await?;
+    let sql = "SELECT count(*) AS count FROM replicas WHERE expires_at > clock_timestamp()";
+    let row = db.query_one_raw(statement(sql, [])).await?;
     let live: i64 = row.map_or(Ok(1), |row| row.try_get_by("count"))?;
     Ok(usize::try_from(live).unwrap_or(1).max(1))
 }

@@ -52,7 +52,7 @@ pub async fn index(db: &DatabaseConnection, rooms: &[RoomId], most: i64) -> Resu
     let parts = advance(&transaction, parts).await?;
     let lost = requested.iter().filter(|room| parts.iter().all(|part| part.room != **room));
     indexed.behind.extend(lost.filter_map(|room| RoomId::parse(room).ok()));
-    let changed = changed(&transaction, &parts).await?;
+    let changed = read(&transaction.query_all_raw(statement(CHANGED, columns(&parts))).await?)?;
     indexed.messages = changed.len();
     put(&transaction, &changed).await?;
     transaction.commit().await?;
@@ -72,9 +72,13 @@ async fn put(
     transaction: &DatabaseTransaction,
     changed: &BTreeMap<MessageKey, IndexedMessage>,
 ) -> Result<(), DbErr> {
-    let gone = changed.iter().filter(|(_, message)| message.words.is_empty());
-    let gone: Vec<&MessageKey> = gone.map(|(place, _)| place).collect();
-    forget(transaction, &gone).await?;
+    let without_words = changed.iter().filter(|(_, message)| message.words.is_empty());
+    let (rooms, seqs): (Vec<String>, Vec<i64>) = without_words.map(|(key, _)| key.clone()).unzip();
+    if !rooms.is_empty() {
+        let sql = "DELETE FROM message_search s USING unnest($1::text[], $2::bigint[]) AS v (room, seq) \
+                   WHERE s.room_id = v.room AND s.seq = v.seq";
+        transaction.execute_raw(statement(sql, [rooms.into(), seqs.into()])).await?;
+    }
     let kept: BTreeMap<&MessageKey, &IndexedMessage> =
         changed.iter().filter(|(_, message)| !message.words.is_empty()).collect();
     if kept.is_empty() {
@@ -170,13 +174,6 @@ const CHANGED: &str = "\
     CROSS JOIN LATERAL (SELECT n.room_id, n.seq, n.at, CASE WHEN n.deleted THEN '' ELSE n.content END AS content \
       FROM messages n WHERE n.room_id = v.room AND n.seq = e.target LIMIT 1) m";
 
-async fn changed(
-    transaction: &DatabaseTransaction,
-    parts: &[IndexRange],
-) -> Result<BTreeMap<MessageKey, IndexedMessage>, DbErr> {
-    read(&transaction.query_all_raw(statement(CHANGED, columns(parts))).await?)
-}
-
 /// Reads rows of room, seq, time and text.
 fn read(rows: &[QueryResult]) -> Result<BTreeMap<MessageKey, IndexedMessage>, DbErr> {
     let mut changed = BTreeMap::new();
@@ -261,17 +258,6 @@ async fn write(
                ON CONFLICT (room_id, seq) DO UPDATE SET tsv = EXCLUDED.tsv";
     let values = [rooms.into(), seqs.into(), times.into(), texts.into()];
     transaction.execute_raw(statement(sql, values)).await.map(drop)
-}
-
-async fn forget(transaction: &DatabaseTransaction, keys_to_forget: &[&MessageKey]) -> Result<(), DbErr> {
-    if keys_to_forget.is_empty() {
-        return Ok(());
-    }
-    let rooms: Vec<String> = keys_to_forget.iter().map(|(room, _)| room.clone()).collect();
-    let seqs: Vec<i64> = keys_to_forget.iter().map(|(_, seq)| *seq).collect();
-    let sql = "DELETE FROM message_search s USING unnest($1::text[], $2::bigint[]) AS v (room, seq) \
-               WHERE s.room_id = v.room AND s.seq = v.seq";
-    transaction.execute_raw(statement(sql, [rooms.into(), seqs.into()])).await.map(drop)
 }
 
 /// Blocks the indexer for a room until the transaction ends.
