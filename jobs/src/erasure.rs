@@ -107,7 +107,7 @@ impl Erasures {
         // Flushes again, because other users may have changed the user's messages meanwhile.
         self.flush_streams().await?;
         // Deleted late, because last-seen times are written with a delay.
-        sql::presence(&self.db, user).await?;
+        sql::delete_last_seen(&self.db, user).await?;
         self.block_account(user).await?;
         // Another node may have added the user meanwhile, because it did not know of the erasure. A membership that is
         // stored later starts the erasure again.
@@ -156,7 +156,7 @@ impl Erasures {
         while let Some((last, written)) = export::rooms_with_messages(&self.db, user, &after_room).await? {
             for room in &written {
                 let mut after = String::new();
-                while let Some(last) = sql::messages(&self.db, user, room, &after).await? {
+                while let Some(last) = sql::erase_messages(&self.db, user, room, &after).await? {
                     after = last;
                 }
             }
@@ -173,7 +173,7 @@ impl Erasures {
     async fn erase_changes(&self, user: &UserId) -> Result<(), JobError> {
         loop {
             let (changes, reacted) =
-                (sql::changes(&self.db, user).await?, sql::reacted(&self.db, user).await?);
+                (sql::changes(&self.db, user).await?, sql::rooms_with_reactions(&self.db, user).await?);
             let mut rooms = changes.rooms();
             rooms.extend(reacted);
             if rooms.is_empty() {
@@ -181,7 +181,7 @@ impl Erasures {
             }
             self.log.drop_tails(&rooms).await?;
             changes.undo(&self.db).await?;
-            sql::reactions(&self.db, user).await?;
+            sql::delete_reactions(&self.db, user).await?;
         }
     }
 

@@ -127,7 +127,8 @@ impl RetentionJob {
         self.drop_old_redis_records(room).await?;
         let (mut upto, mut last_edit) = (Seq(0), None);
         loop {
-            let batch = with_retry(|| retention::take(&self.db, room, self.bound, action, most)).await?;
+            let batch =
+                with_retry(|| retention::remove_contents(&self.db, room, self.bound, action, most)).await?;
             self.messages += batch.messages;
             upto = upto.max(batch.upto);
             last_edit = last_edit.max(batch.last_edit);

@@ -121,7 +121,7 @@ pub struct Plan<'a> {
     pub already_stored: Vec<(&'a Record, RoomId)>,
     pub rejects: Vec<Reject<'a>>,
     /// Number of records left out because their seq is above the base of a later epoch.
-    pub passed_over: usize,
+    pub left_out: usize,
 }
 
 impl Plan<'_> {
@@ -181,7 +181,7 @@ pub fn classify<'a>(
             continue;
         }
         if limit.is_some_and(|limit| record.seq > limit) {
-            plan.passed_over += 1;
+            plan.left_out += 1;
             continue;
         }
         let head = plan.heads.get(&room).map_or(stored.head, |advance| advance.to);

@@ -62,7 +62,7 @@ pub async fn finish(db: &DatabaseConnection, user: &UserId) -> Result<bool, DbEr
 
 /// Turns the user's next messages in a room into tombstones, in order of client id, from the first above `after`.
 /// Returns the last client id; None at the end.
-pub async fn messages(
+pub async fn erase_messages(
     db: &DatabaseConnection,
     user: &UserId,
     room: &str,
@@ -176,7 +176,7 @@ const RESTORE_LATEST: &str = "\
     WHERE m.room_id = $1 AND m.seq = e.seq AND NOT m.deleted";
 
 /// The rooms of the user's next reactions; empty at the end.
-pub async fn reacted(db: &impl ConnectionTrait, user: &UserId) -> Result<Vec<RoomId>, DbErr> {
+pub async fn rooms_with_reactions(db: &impl ConnectionTrait, user: &UserId) -> Result<Vec<RoomId>, DbErr> {
     let sql = "SELECT DISTINCT x.room_id FROM (SELECT room_id FROM reactions \
                  WHERE user_id = $1 ORDER BY room_id, seq, emoji LIMIT $2) x";
     let rows = db.query_all_raw(statement(sql, [user.as_str().into(), ROWS_PER_TRANSACTION.into()])).await?;
@@ -184,7 +184,7 @@ pub async fn reacted(db: &impl ConnectionTrait, user: &UserId) -> Result<Vec<Roo
 }
 
 /// Deletes the user's next reactions.
-pub async fn reactions(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
+pub async fn delete_reactions(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
     let sql = "DELETE FROM reactions r USING (SELECT room_id, seq, emoji FROM reactions \
                  WHERE user_id = $1 ORDER BY room_id, seq, emoji LIMIT $2) g \
                WHERE r.room_id = g.room_id AND r.seq = g.seq AND r.emoji = g.emoji AND r.user_id = $1";
@@ -192,7 +192,7 @@ pub async fn reactions(db: &impl ConnectionTrait, user: &UserId) -> Result<(), D
 }
 
 /// Deletes the user's last-seen time.
-pub async fn presence(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
+pub async fn delete_last_seen(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
     let sql = "DELETE FROM presence WHERE user_id = $1";
     db.execute_raw(statement(sql, [user.as_str().into()])).await.map(drop)
 }

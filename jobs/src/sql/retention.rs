@@ -60,7 +60,7 @@ pub async fn rooms_due(
 }
 
 /// Removes the contents of up to `most` further messages of a room.
-pub async fn take(
+pub async fn remove_contents(
     db: &DatabaseConnection,
     room: &RoomId,
     bound: DateTime<Utc>,

@@ -20,7 +20,8 @@ use crate::query::members::{self, Receipt};
 
 /// The watermarks of a room's members.
 #[derive(Serialize, ToSchema)]
-pub struct Receipts {
+#[schema(as = Receipts)]
+pub struct ReceiptList {
     receipts: Vec<Receipt>,
 }
 
@@ -28,16 +29,16 @@ pub struct Receipts {
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/receipts", operation_id = "listReceipts", tag = "rooms",
     params(("room" = RoomId, Path)),
-    responses((status = 200, description = "The members, at most the 1,000 who read last", body = Receipts))
+    responses((status = 200, description = "The members, at most the 1,000 who read last", body = ReceiptList))
 )]
 pub async fn receipts(
     state: web::Data<State>,
     caller: Caller,
     path: web::Path<String>,
-) -> Result<web::Json<Receipts>, Problem> {
+) -> Result<web::Json<ReceiptList>, Problem> {
     let room = parameters::room(&path)?;
     state.access(caller.viewer(), &room).await?;
-    Ok(web::Json(Receipts { receipts: members::receipts(&state.db, &room).await? }))
+    Ok(web::Json(ReceiptList { receipts: members::receipts(&state.db, &room).await? }))
 }
 
 /// A watermark.

@@ -191,8 +191,8 @@ impl Search<'_> {
         let most = (MAX_WORDS_PER_STATEMENT / self.request.query.words()).clamp(1, self.slices_per_statement);
         let slices: Vec<Slice> = self.slices.drain(..most.min(self.slices.len())).collect();
         let query = |slice: &Slice| self.request.query.slice_query(&slice_prefix(slice.key));
-        let question = slices.iter().map(query).collect::<Vec<_>>().join(" | ");
-        let rows = db.query_all_raw(statement(HITS, [question.into()])).await?;
+        let tsquery = slices.iter().map(query).collect::<Vec<_>>().join(" | ");
+        let rows = db.query_all_raw(statement(HITS, [tsquery.into()])).await?;
         for row in &rows {
             let (room, seq, at) = (row.try_get_by("room_id")?, row.try_get_by("seq")?, row.try_get_by("at")?);
             self.frontier.add(Hit { at, room, seq });

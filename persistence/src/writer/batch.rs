@@ -38,7 +38,7 @@ pub async fn write(
     if sabotage::is_active(Sabotage::Prefix) {
         plan.messages.retain(|message| !message.record.seq.0.is_multiple_of(50));
     }
-    let mut written = Written { passed_over: plan.passed_over, ..Written::default() };
+    let mut written = Written { left_out: plan.left_out, ..Written::default() };
 
     let duplicates = match client_ids_checked {
         true => rows::insert_new_messages(&transaction, &plan.messages).await?,

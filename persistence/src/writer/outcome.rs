@@ -30,7 +30,7 @@ pub struct Written {
     pub events: usize,
     pub voids: usize,
     pub dead_letters: usize,
-    pub passed_over: usize,
+    pub left_out: usize,
     /// When the messages were appended to the log, ms since 1970.
     pub appended_at_ms: Vec<i64>,
     /// How far heads moved.
