@@ -167,11 +167,11 @@ pub fn classify<'a>(
         };
         let limit = stored.bases.limit_of(record.epoch);
         if record.kind() == TYPE_MARKS {
-            let taken = match poison {
+            let merged = match poison {
                 Some(poison) => Err(Cow::Owned(poison.to_owned())),
-                None => take_marks(&mut plan.marks, &room, record, limit).map_err(Cow::Borrowed),
+                None => merge_marks(&mut plan.marks, &room, record, limit).map_err(Cow::Borrowed),
             };
-            if let Err(reason) = taken {
+            if let Err(reason) = merged {
                 plan.rejects.push(Reject { entry, at: None, reason });
             }
             continue;
@@ -186,7 +186,7 @@ pub fn classify<'a>(
         }
         let head = plan.heads.get(&room).map_or(stored.head, |advance| advance.to);
         if record.seq <= head {
-            plan.members.note_stored(entry.partition, &room, record, &mut plan.marks);
+            plan.members.merge_stored(entry.partition, &room, record, &mut plan.marks);
             plan.already_stored.push((record, room));
             continue;
         }
@@ -225,8 +225,8 @@ fn add_row<'a>(
         }
         None => EventRow::of(room, record)
             .and_then(|event| {
-                plan.members.take(entry.partition, room, record, &mut plan.marks)?;
-                room_update::take(&mut plan.updates, room, record)?;
+                plan.members.merge(entry.partition, room, record, &mut plan.marks)?;
+                room_update::merge(&mut plan.updates, room, record)?;
                 plan.changes.extend(ChangeRow::of(room, record, plan.events.len())?);
                 if event.kind == row::MESSAGE_VOID
                     && let Some(target) = event.target
@@ -244,7 +244,7 @@ fn add_row<'a>(
     }
 }
 
-fn take_marks(
+fn merge_marks(
     all: &mut BTreeMap<(RoomId, String), Marks>,
     room: &RoomId,
     record: &Record,

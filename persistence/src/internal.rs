@@ -151,9 +151,9 @@ async fn not_found() -> Result<Bytes, Problem> {
     Err(Problem::new(ErrorCode::NotFound, "there is nothing here"))
 }
 
-fn check_count(count: usize, most: usize, what: &str) -> Result<(), Problem> {
-    if count > most {
-        return Err(Problem::new(ErrorCode::TooLarge, format!("more than {most} {what}")));
+fn check_count(count: usize, limit: usize, what: &str) -> Result<(), Problem> {
+    if count > limit {
+        return Err(Problem::new(ErrorCode::TooLarge, format!("more than {limit} {what}")));
     }
     Ok(())
 }

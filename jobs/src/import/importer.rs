@@ -94,8 +94,8 @@ impl Importer {
     pub async fn room(&self, room: &NewRoom, named: bool) -> Result<ImportOutcome, JobError> {
         let members = room.members.iter().map(|(user, _)| user);
         if let Some(outcome) = self.refuse_erased(members.chain([&room.creator])).await? {
-            let there = named && query::stored_head(&self.db, &room.id).await?.is_some();
-            return Ok(if there { ImportOutcome::Exists } else { outcome });
+            let exists = named && query::stored_head(&self.db, &room.id).await?.is_some();
+            return Ok(if exists { ImportOutcome::Exists } else { outcome });
         }
         let outcome = match create(&self.db, room, UnknownUserPolicy::Create).await? {
             CreationOutcome::New => ImportOutcome::Done,

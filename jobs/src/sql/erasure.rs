@@ -38,11 +38,11 @@ pub async fn postpone(db: &impl ConnectionTrait, user: &UserId, pause: Duration)
 
 /// Users whose erasure is not finished and has no valid lease. Those who wait longest come first, so that erasures that
 /// fail again and again do not starve others.
-pub async fn due(db: &impl ConnectionTrait, most: usize) -> Result<Vec<UserId>, DbErr> {
+pub async fn due(db: &impl ConnectionTrait, limit: usize) -> Result<Vec<UserId>, DbErr> {
     let sql = "SELECT id FROM users WHERE erasing_at IS NOT NULL AND erased_at IS NULL \
                  AND (erasure_lease IS NULL OR erasure_lease < clock_timestamp()) \
                ORDER BY erasure_lease NULLS FIRST, id LIMIT $1";
-    let rows = db.query_all_raw(statement(sql, [bigint(most as u64).into()])).await?;
+    let rows = db.query_all_raw(statement(sql, [bigint(limit as u64).into()])).await?;
     rows.iter().map(|row| user_of(row, "id")).collect()
 }
 

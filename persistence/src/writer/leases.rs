@@ -52,12 +52,12 @@ pub async fn renew(
     rows.iter().map(|row| Ok((read_lease(row)?, epoch(row, "epoch")?))).collect()
 }
 
-/// Takes up to `most` partitions that are free or whose lease has expired.
+/// Takes up to `limit` partitions that are free or whose lease has expired.
 pub async fn acquire(
     db: &impl ConnectionTrait,
     replica: &str,
     lease: Duration,
-    most: usize,
+    limit: usize,
 ) -> Result<Vec<Lease>, DbErr> {
     let sql = "WITH free AS (SELECT partition FROM partitions \
                  WHERE owner IS NULL OR lease_until IS NULL OR lease_until < clock_timestamp() \
@@ -66,8 +66,12 @@ pub async fn acquire(
                UPDATE partitions p SET owner = $1, token = p.token + 1, \
                  lease_until = clock_timestamp() + $2 * interval '1 millisecond' \
                FROM free WHERE p.partition = free.partition RETURNING p.partition, p.token";
-    let values =
-        [replica.into(), milliseconds(lease).into(), bigint(most as u64).into(), bigint(MAX_LEASE_MS).into()];
+    let values = [
+        replica.into(),
+        milliseconds(lease).into(),
+        bigint(limit as u64).into(),
+        bigint(MAX_LEASE_MS).into(),
+    ];
     let rows = db.query_all_raw(statement(sql, values)).await?;
     rows.iter().map(read_lease).collect()
 }

@@ -103,14 +103,14 @@ async fn missing_messages(
         column(messages, |message| message.id),
     ];
     let rows = transaction.query_all_raw(statement(sql, values)).await?;
-    let mut there = std::collections::HashSet::with_capacity(rows.len());
+    let mut stored = std::collections::HashSet::with_capacity(rows.len());
     for row in &rows {
-        there.insert((room_of(row, "room_id")?, seq_of(row, "seq")?));
+        stored.insert((room_of(row, "room_id")?, seq_of(row, "seq")?));
     }
     let missing = messages
         .iter()
         .enumerate()
-        .filter(|(_, message)| !there.contains(&(message.room.clone(), message.record.seq)));
+        .filter(|(_, message)| !stored.contains(&(message.room.clone(), message.record.seq)));
     Ok(missing.map(|(index, _)| index).collect())
 }
 
@@ -146,8 +146,8 @@ pub async fn first_messages(
     let rows = transaction.query_all_raw(statement(sql, values)).await?;
     let mut firsts = HashMap::with_capacity(rows.len());
     for row in &rows {
-        let place: i64 = row.try_get_by("place")?;
-        let index = usize::try_from(place - 1).ok().and_then(|place| indices.get(place));
+        let position: i64 = row.try_get_by("place")?;
+        let index = usize::try_from(position - 1).ok().and_then(|position| indices.get(position));
         let first = FirstMessage {
             seq: seq_of(row, "seq")?,
             id: row.try_get_by("id")?,

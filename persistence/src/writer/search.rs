@@ -40,10 +40,10 @@ struct IndexedMessage {
 /// Key of a message: room and seq.
 type MessageKey = (String, i64);
 
-/// Indexes these rooms towards their stored heads, at most `most` log positions in total.
-pub async fn index(db: &DatabaseConnection, rooms: &[RoomId], most: i64) -> Result<Indexed, DbErr> {
+/// Indexes these rooms towards their stored heads, at most `limit` log positions in total.
+pub async fn index(db: &DatabaseConnection, rooms: &[RoomId], limit: i64) -> Result<Indexed, DbErr> {
     let mut indexed = Indexed::default();
-    let ranges = ranges_to_index(db, rooms, most, &mut indexed).await?;
+    let ranges = ranges_to_index(db, rooms, limit, &mut indexed).await?;
     if ranges.is_empty() {
         return Ok(indexed);
     }
@@ -88,11 +88,11 @@ async fn index_messages(
     write_words(transaction, &kept, &keys).await
 }
 
-/// Shares `most` positions among the rooms, in the given order. Adds rooms that do not reach their heads to `indexed`.
+/// Shares `limit` positions among the rooms, in the given order. Adds rooms that do not reach their heads to `indexed`.
 async fn ranges_to_index(
     db: &DatabaseConnection,
     rooms: &[RoomId],
-    most: i64,
+    limit: i64,
     indexed: &mut Indexed,
 ) -> Result<Vec<IndexRange>, DbErr> {
     let ids: Vec<String> = rooms.iter().map(|room| room.as_str().to_owned()).collect();
@@ -101,7 +101,7 @@ async fn ranges_to_index(
                LEFT JOIN search_progress p ON p.room_id = r.id \
                WHERE r.head_seq > COALESCE(p.indexed_seq, 0) ORDER BY v.place";
     let rows = db.query_all_raw(statement(sql, [ids.into()])).await?;
-    let (mut ranges, mut left) = (Vec::new(), most);
+    let (mut ranges, mut left) = (Vec::new(), limit);
     let mut waiting = i64::try_from(rows.len()).unwrap_or(i64::MAX);
     for row in &rows {
         // A room with many positions leaves the later rooms their shares. A room with few also leaves them the rest of
@@ -275,11 +275,11 @@ pub async fn lock(transaction: &DatabaseTransaction, room: &str) -> Result<(), D
 pub async fn rooms_behind(
     db: &impl ConnectionTrait,
     after: &str,
-    most: i64,
+    limit: i64,
 ) -> Result<Option<(String, Vec<String>)>, DbErr> {
     let sql = "SELECT r.id, r.head_seq > COALESCE(p.indexed_seq, 0) AS behind FROM rooms r \
                LEFT JOIN search_progress p ON p.room_id = r.id WHERE r.id > $1 ORDER BY r.id LIMIT $2";
-    let rows = db.query_all_raw(statement(sql, [after.into(), most.into()])).await?;
+    let rows = db.query_all_raw(statement(sql, [after.into(), limit.into()])).await?;
     let (mut last, mut behind) = (None, Vec::new());
     for row in &rows {
         let id: String = row.try_get_by("id")?;
