@@ -79,13 +79,6 @@ struct ImportedMessage {
     _reply_to: Option<String>,
 }
 
-impl ImportedMessage {
-    /// Whether an import gives `client_id` to the message with this original id.
-    fn was_made_by_import(&self, client_id: &str) -> bool {
-        client_id == import::line::client_id(&self.id)
-    }
-}
-
 impl<'a> ExportLine<'a> {
     /// The line names `owner` as the creator, so that an import makes that user owner again.
     pub fn of_room(room: &'a ExportedRoom, owner: &'a str, members: &'a [ExportedMember]) -> Self {
@@ -109,7 +102,7 @@ impl<'a> ExportLine<'a> {
 
     pub fn of_message(room: &'a str, message: &'a ExportedMessage) -> Self {
         let imported = |imported: ImportedMessage| {
-            imported.was_made_by_import(&message.client_id).then_some(imported.at)
+            (message.client_id == import::line::client_id(&imported.id)).then_some(imported.at)
         };
         let (metadata, at) = without_imported(message.metadata.as_deref(), imported);
         let (users, roles) = (message.visible_users.as_deref(), message.visible_roles.as_deref());

@@ -106,7 +106,8 @@ pub fn decide(
     let (before, after) =
         (snapshot.user.as_deref(), role_after(snapshot, request, joins && !requester.admin));
     let leaves = own && after.is_none() && before.is_some();
-    let needed = needed(before, after);
+    let owners_change = before == Some(OWNER) || after == Some(OWNER);
+    let needed = if owners_change { Permission::ManageOwners } else { Permission::ManageMembers };
     let min_role = match before {
         _ if requester.admin || joins => MinRole::Anyone,
         Some(_) if leaves => MinRole::Guest,
@@ -158,15 +159,6 @@ fn role_after<'a>(
         MembershipRequest::Put(_) if as_member => Some(MEMBER),
         MembershipRequest::Put(Some(role)) => Some(role),
         MembershipRequest::Put(None) => Some(snapshot.user.as_deref().unwrap_or(MEMBER)),
-    }
-}
-
-/// The permission that a change from one role to another needs.
-fn needed(before: Option<&str>, after: Option<&str>) -> Permission {
-    if before == Some(OWNER) || after == Some(OWNER) {
-        Permission::ManageOwners
-    } else {
-        Permission::ManageMembers
     }
 }
 
