@@ -30,17 +30,11 @@ impl ConnectionArgs {
     }
 
     /// Connects to the database only.
-    ///
-    /// # Errors
-    /// When its address cannot be read.
     pub async fn database(&self) -> anyhow::Result<DatabaseConnection> {
         database::connect_job(&self.database.database_url).await
     }
 
     /// Connects to PostgreSQL, and opens the room log in Redis.
-    ///
-    /// # Errors
-    /// When an address cannot be read.
     pub async fn connect(&self) -> anyhow::Result<(DatabaseConnection, Arc<Log>)> {
         let db = self.database().await?;
         let redis = self.redis.client().map_err(anyhow::Error::msg)?;
@@ -53,9 +47,6 @@ impl ConnectionArgs {
 
     /// Subscribes to the stored watermarks; requests in this process that wait for one need them. The subscription ends
     /// when the subscriber is dropped.
-    ///
-    /// # Errors
-    /// When the address cannot be read.
     pub fn subscribe_watermarks(&self, log: &Arc<Log>) -> anyhow::Result<Subscriber> {
         let redis = self.redis.client().map_err(anyhow::Error::msg)?;
         Ok(app::subscribe_watermarks(&redis, log))

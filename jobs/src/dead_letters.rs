@@ -102,10 +102,7 @@ impl DeadLetterArgs {
     }
 }
 
-/// Runs one of the commands.
-///
-/// # Errors
-/// When the command stops early, or when letters were not replayed. The error says why, or how many.
+/// Runs one of the commands. The error says why the command stopped early, or how many letters were not replayed.
 pub async fn run(arguments: DeadLetterArgs) -> anyhow::Result<()> {
     match arguments.command {
         LetterCommand::List(list) => listing::run(&list).await,

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::JobError;
-use crate::sql::{erased_letters, erasure as sql, partitions};
+use crate::sql::{erased_letters, erasure as sql};
 
 /// Lease of the replica that carries out an erasure. A replica that does not renew it for this long counts as dead.
 const ERASURE_LEASE: Duration = Duration::from_secs(15);
@@ -107,7 +107,7 @@ impl Erasures {
         // Flushes again, because other users may have changed the user's messages meanwhile.
         self.flush_streams().await?;
         // Deleted late, because last-seen times are written with a delay.
-        sql::presence(&self.db, user).await?;
+        sql::delete_last_seen(&self.db, user).await?;
         self.block_account(user).await?;
         // Another node may have added the user meanwhile, because it did not know of the erasure. A membership that is
         // stored later starts the erasure again.
@@ -156,7 +156,7 @@ impl Erasures {
         while let Some((last, written)) = export::rooms_with_messages(&self.db, user, &after_room).await? {
             for room in &written {
                 let mut after = String::new();
-                while let Some(last) = sql::messages(&self.db, user, room, &after).await? {
+                while let Some(last) = sql::erase_messages(&self.db, user, room, &after).await? {
                     after = last;
                 }
             }
@@ -173,7 +173,7 @@ impl Erasures {
     async fn erase_changes(&self, user: &UserId) -> Result<(), JobError> {
         loop {
             let (changes, reacted) =
-                (sql::changes(&self.db, user).await?, sql::reacted(&self.db, user).await?);
+                (sql::changes(&self.db, user).await?, sql::rooms_with_reactions(&self.db, user).await?);
             let mut rooms = changes.rooms();
             rooms.extend(reacted);
             if rooms.is_empty() {
@@ -181,7 +181,7 @@ impl Erasures {
             }
             self.log.drop_tails(&rooms).await?;
             changes.undo(&self.db).await?;
-            sql::reactions(&self.db, user).await?;
+            sql::delete_reactions(&self.db, user).await?;
         }
     }
 
@@ -198,7 +198,7 @@ impl Erasures {
     /// Waits until everything appended so far is stored and is gone from the streams. A stream keeps its last stored
     /// record, which may be the user's, until another record follows; so a blank record is appended.
     async fn flush_streams(&self) -> Result<(), JobError> {
-        let rooms = partitions::one_room_of_each(&self.db).await?;
+        let rooms = sql::one_room_of_each_partition(&self.db).await?;
         let blanks = rooms.into_iter().map(async |room| {
             let blank = self.log.append_blank(&room).await?;
             match self.log.wait_stored(&room, &blank).await {

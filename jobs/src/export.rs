@@ -47,13 +47,11 @@ fn position(text: &str) -> Result<ExportPosition, String> {
     Ok(ExportPosition { room: RoomId::parse(room).map_err(|error| error.to_string())?, seq })
 }
 
-/// Writes the whole export.
-///
-/// # Errors
-/// Why it stopped early. The lines that were written are usable, and an export can continue after them.
+/// Writes the whole export. After an error the lines that were written are usable, and an export can continue after
+/// them.
 pub async fn run(arguments: ExportArgs) -> anyhow::Result<()> {
     let db = connect_job(&arguments.database.database_url).await?;
-    let out = LineWriter { out: std::io::stdout().lock(), waiting: Vec::new(), written: 0 };
+    let out = LineWriter { out: std::io::stdout().lock(), buffer: Vec::new(), written: 0 };
     let mut export = Export { db, out, left_out: 0 };
     match export.export_all(&arguments).await {
         // The reader closed the pipe.
@@ -110,7 +108,7 @@ impl<W: Write> Export<W> {
             let users = sql::users(&self.db, &last).await?;
             let Some(user) = users.last() else { return Ok(()) };
             last.clone_from(&user.id);
-            users.iter().try_for_each(|user| self.out.put(&ExportLine::User(user)))?;
+            users.iter().try_for_each(|user| self.out.write_line(&ExportLine::User(user)))?;
         }
     }
 
@@ -127,7 +125,7 @@ impl<W: Write> Export<W> {
             last = message.seq;
             messages
                 .iter()
-                .try_for_each(|message| self.out.put(&ExportLine::of_message(&room.id, message)))?;
+                .try_for_each(|message| self.out.write_line(&ExportLine::of_message(&room.id, message)))?;
         }
     }
 
@@ -153,10 +151,10 @@ impl<W: Write> Export<W> {
             return Ok(false);
         }
         if with_room {
-            self.out.put(&ExportLine::of_room(room, &owner, &members))?;
+            self.out.write_line(&ExportLine::of_room(room, &owner, &members))?;
         } else {
             // First the owner that the room's line names, so that no other change can leave the room without an owner.
-            self.out.put(&ExportLine::Member { room: &room.id, user: &owner, role: OWNER })?;
+            self.out.write_line(&ExportLine::Member { room: &room.id, user: &owner, role: OWNER })?;
         }
         // The room's line, if it was written, already contains the first page.
         let mut page_written = with_room;
@@ -164,7 +162,7 @@ impl<W: Write> Export<W> {
             if !page_written {
                 let mut others = members.iter().filter(|member| member.user_id != owner);
                 others.try_for_each(|ExportedMember { user_id: user, role }| {
-                    self.out.put(&ExportLine::Member { room: &room.id, user, role })
+                    self.out.write_line(&ExportLine::Member { room: &room.id, user, role })
                 })?;
             }
             page_written = false;
@@ -177,25 +175,25 @@ impl<W: Write> Export<W> {
 /// A buffer that writes only whole lines.
 struct LineWriter<W> {
     out: W,
-    waiting: Vec<u8>,
+    buffer: Vec<u8>,
     written: u64,
 }
 
 impl<W: Write> LineWriter<W> {
-    fn put(&mut self, line: &impl Serialize) -> anyhow::Result<()> {
-        let start = self.waiting.len();
-        serde_json::to_writer(&mut self.waiting, line)?;
+    fn write_line(&mut self, line: &impl Serialize) -> anyhow::Result<()> {
+        let start = self.buffer.len();
+        serde_json::to_writer(&mut self.buffer, line)?;
         // JSON that is passed through may contain line breaks between its parts; inside strings they are escaped.
-        let breaks = self.waiting.iter_mut().skip(start).filter(|byte| matches!(byte, b'\n' | b'\r'));
+        let breaks = self.buffer.iter_mut().skip(start).filter(|byte| matches!(byte, b'\n' | b'\r'));
         breaks.for_each(|byte| *byte = b' ');
-        self.waiting.push(b'\n');
+        self.buffer.push(b'\n');
         self.written += 1;
-        if self.waiting.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> anyhow::Result<()> {
-        self.out.write_all(&self.waiting)?;
-        self.waiting.clear();
+        self.out.write_all(&self.buffer)?;
+        self.buffer.clear();
         Ok(self.out.flush()?)
     }
 }
@@ -220,10 +218,10 @@ mod tests {
 
     #[test]
     fn each_write_is_of_whole_lines() {
-        let mut lines = LineWriter { out: Writes(Vec::new()), waiting: Vec::new(), written: 0 };
+        let mut lines = LineWriter { out: Writes(Vec::new()), buffer: Vec::new(), written: 0 };
         let raw = |text: String| serde_json::value::RawValue::from_string(text).unwrap();
         for number in 0..5000 {
-            lines.put(&raw(format!("{{\n\"n\":\r\n{number}, \"t\":\"a\\nb\"}}"))).unwrap();
+            lines.write_line(&raw(format!("{{\n\"n\":\r\n{number}, \"t\":\"a\\nb\"}}"))).unwrap();
         }
         lines.flush().unwrap();
         let writes = &lines.out.0;

@@ -63,14 +63,11 @@ struct ImportTotals {
     users: u64,
     rooms: u64,
     members: u64,
-    known: u64,
+    existing: u64,
     refused: u64,
 }
 
 /// Runs to the end of all files.
-///
-/// # Errors
-/// Why it stopped early.
 pub async fn run(arguments: ImportArgs) -> anyhow::Result<()> {
     let mut bytes = 0;
     for file in &arguments.files {
@@ -155,12 +152,12 @@ impl ImportJob {
             if batch.len() >= MAX_BATCH_MESSAGES || bytes >= MAX_BATCH_BYTES {
                 bytes = 0;
                 self.import_batch(path, &mut batch).await?;
-                self.checkpoint.reached(path, number)?;
+                self.checkpoint.save(path, number)?;
             }
             self.show_progress();
         }
         self.import_batch(path, &mut batch).await?;
-        self.checkpoint.reached(path, number)
+        self.checkpoint.save(path, number)
     }
 
     /// Remembers a message that an earlier run imported, because later messages may reply to it.
@@ -188,7 +185,7 @@ impl ImportJob {
         };
         match outcome {
             ImportOutcome::Done => *sum += 1,
-            ImportOutcome::Known => self.totals.known += 1,
+            ImportOutcome::Exists => self.totals.existing += 1,
             ImportOutcome::Refused(reason) => self.refuse(path, number, &reason)?,
         }
         Ok(())
@@ -200,12 +197,12 @@ impl ImportJob {
             return Ok(());
         }
         // Looked up only now, because a run that skips every line needs no look-up.
-        self.importer.recall(std::mem::take(&mut self.skipped).make_contiguous()).await?;
+        self.importer.look_up_skipped(std::mem::take(&mut self.skipped).make_contiguous()).await?;
         let outcomes = self.importer.messages(&messages).await?;
         for (number, outcome) in numbers.into_iter().zip(outcomes) {
             match outcome {
                 ImportOutcome::Done => self.totals.messages += 1,
-                ImportOutcome::Known => self.totals.known += 1,
+                ImportOutcome::Exists => self.totals.existing += 1,
                 ImportOutcome::Refused(reason) => self.refuse(path, number, &reason)?,
             }
         }
@@ -244,10 +241,10 @@ impl ImportJob {
     }
 
     fn summary(&self) -> String {
-        let ImportTotals { messages, users, rooms, members, known, refused } = &self.totals;
+        let ImportTotals { messages, users, rooms, members, existing, refused } = &self.totals;
         format!(
             "{messages} messages, {rooms} rooms, {members} members, {users} users imported; \
-             {known} were there already; {refused} lines refused"
+             {existing} were there already; {refused} lines refused"
         )
     }
 }

@@ -68,9 +68,6 @@ fn age(text: &str) -> Result<TimeDelta, String> {
 }
 
 /// Runs until no contents older than the bound are left.
-///
-/// # Errors
-/// Why it stopped early.
 pub async fn run(arguments: RetainArgs) -> anyhow::Result<()> {
     let (db, log) = arguments.connection.connect().await?;
     let bound = Utc::now().checked_sub_signed(arguments.older_than).ok_or_else(|| anyhow!("--older-than"))?;
@@ -124,13 +121,14 @@ struct RetentionJob {
 impl RetentionJob {
     async fn room(&mut self, room: &RoomId) -> anyhow::Result<()> {
         let action = if self.arguments.drop { RetentionAction::Drop } else { RetentionAction::Archive };
-        let most = i64::try_from(self.arguments.batch).unwrap_or(1000);
+        let limit = i64::try_from(self.arguments.batch).unwrap_or(1000);
         // Runs before contents are removed. After the removal, a later run would not know that Redis still holds old
         // records of this room.
         self.drop_old_redis_records(room).await?;
         let (mut upto, mut last_edit) = (Seq(0), None);
         loop {
-            let batch = with_retry(|| retention::take(&self.db, room, self.bound, action, most)).await?;
+            let batch =
+                with_retry(|| retention::remove_contents(&self.db, room, self.bound, action, limit)).await?;
             self.messages += batch.messages;
             upto = upto.max(batch.upto);
             last_edit = last_edit.max(batch.last_edit);
@@ -169,12 +167,12 @@ impl RetentionJob {
     }
 
     async fn drop_archived(&mut self) -> anyhow::Result<u64> {
-        let (most, mut all) = (usize::try_from(self.arguments.batch).unwrap_or(1000), 0);
+        let (limit, mut all) = (usize::try_from(self.arguments.batch).unwrap_or(1000), 0);
         loop {
             let only = self.arguments.room.as_ref();
-            let dropped = with_retry(|| retention::drop_archived(&self.db, self.bound, only, most)).await?;
+            let dropped = with_retry(|| retention::drop_archived(&self.db, self.bound, only, limit)).await?;
             all += dropped;
-            if dropped < most as u64 {
+            if dropped < limit as u64 {
                 return Ok(all);
             }
             self.pause_between_batches().await;

@@ -6,5 +6,4 @@ pub mod erasure;
 pub mod export;
 pub mod import;
 pub mod leaving_member;
-pub mod partitions;
 pub mod retention;

@@ -63,10 +63,7 @@ impl Check for Task {
     }
 }
 
-/// Runs a task.
-///
-/// # Errors
-/// Why it did not finish. Finished work stays.
+/// Runs a task. Finished work stays after an error.
 pub async fn run(task: Task) -> anyhow::Result<ExitCode> {
     match task {
         Task::Migrate(arguments) => migrate::run(&arguments).await?,

@@ -8,10 +8,8 @@ use sqlx::postgres::PgConnectOptions;
 /// The URL parameters that name the file of root certificates.
 const ROOT: [&str; 2] = ["sslrootcert", "ssl-root-cert"];
 
-/// Checks an address. Also checks that the certificate file that it names can be read.
-///
-/// # Errors
-/// What is wrong with the address. The text quotes only the name of the certificate file, never a secret.
+/// Checks an address. Also checks that the certificate file that it names can be read. The error says what is wrong,
+/// and quotes only the name of the certificate file, never a secret.
 pub fn check(url: &str) -> Result<(), String> {
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
         return Err("must begin with postgres://".to_owned());

@@ -73,9 +73,6 @@ impl Check for MigrateArgs {
 }
 
 /// Runs the command.
-///
-/// # Errors
-/// When the server cannot be reached or refuses the command.
 pub async fn run(arguments: &MigrateArgs) -> anyhow::Result<()> {
     if let Some(confirmed) = arguments.command.confirmed_database() {
         let name = database_name(arguments.url()).await?;

@@ -17,21 +17,52 @@ pub mod schema;
 use async_trait::async_trait;
 use sea_orm_migration::prelude::*;
 
+/// A migration that consists of SQL texts. SQL instead of the builder, because the builder cannot express
+/// `COLLATE "C"`, triggers and storage parameters.
+struct SqlMigration {
+    name: &'static str,
+    up: &'static str,
+    down: &'static str,
+}
+
+impl MigrationName for SqlMigration {
+    fn name(&self) -> &str {
+        self.name
+    }
+}
+
+#[async_trait]
+impl MigrationTrait for SqlMigration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.get_connection().execute_unprepared(self.up).await.map(drop)
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.get_connection().execute_unprepared(self.down).await.map(drop)
+    }
+}
+
+/// Lists the migrations of these modules, under the names of the modules.
+macro_rules! migrations {
+    ($($module:ident)+) => {
+        vec![$(Box::new(SqlMigration { name: stringify!($module), up: $module::UP, down: $module::DOWN })),+]
+    };
+}
+
 /// All migrations in the order in which they are applied.
 pub struct Migrator;
 
-#[async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![
-            Box::new(m0001_users_rooms_members::Migration),
-            Box::new(m0002_messages_events::Migration),
-            Box::new(m0003_partitions_epochs::Migration),
-            Box::new(m0004_search_retention_erasure::Migration),
-            Box::new(m0005_changes_of_messages::Migration),
-            Box::new(m0006_owners::Migration),
-            Box::new(m0007_words_in_bulk::Migration),
-            Box::new(m0008_updates_in_place::Migration),
+        migrations![
+            m0001_users_rooms_members
+            m0002_messages_events
+            m0003_partitions_epochs
+            m0004_search_retention_erasure
+            m0005_changes_of_messages
+            m0006_owners
+            m0007_words_in_bulk
+            m0008_updates_in_place
         ]
     }
 }

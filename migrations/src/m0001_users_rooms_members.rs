@@ -1,16 +1,9 @@
-//! Users, rooms and members.
-//! Raw SQL, because the builder cannot express `COLLATE "C"`. Ids are compared byte by byte, so that the database and
-//! the services agree on their order in every locale.
-
-use async_trait::async_trait;
-use sea_orm_migration::prelude::*;
-
-#[derive(DeriveMigrationName)]
-pub struct Migration;
+//! Users, rooms and members. `COLLATE "C"` compares ids byte by byte, so that the database and the services agree on
+//! their order in every locale.
 
 /// `direct_key` is the two user ids of a direct room, sorted and joined with U+001F. Its UNIQUE constraint allows one
 /// direct room per pair. `head_seq` moves only contiguously.
-const UP: &str = r#"
+pub const UP: &str = r#"
 CREATE TABLE users (
     id          text COLLATE "C" PRIMARY KEY,
     name        text,
@@ -50,19 +43,8 @@ CREATE TABLE members (
 CREATE INDEX members_user ON members (user_id);
 "#;
 
-const DOWN: &str = "
+pub const DOWN: &str = "
 DROP TABLE members;
 DROP TABLE rooms;
 DROP TABLE users;
 ";
-
-#[async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.get_connection().execute_unprepared(UP).await.map(drop)
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.get_connection().execute_unprepared(DOWN).await.map(drop)
-    }
-}

@@ -2,18 +2,12 @@
 //! Each seq of a room is in exactly one of `messages` and `events`; the raw log is their merge.
 //! No foreign key to `rooms`, because the writer inserts thousands of rows at a time and a room is never deleted.
 
-use async_trait::async_trait;
-use sea_orm_migration::prelude::*;
-
-#[derive(DeriveMigrationName)]
-pub struct Migration;
-
 /// When `visible_users` and `visible_roles` are both NULL, everyone in the room may see the row. `last_seq` is the seq
 /// of the event that last changed the message (at first its own). `events.body` is the client JSON of the event.
 /// `void_told` is false on a void row until its `message:void` is stored; a partial index finds these few rows. Another
 /// index finds the rejected client ids. JSON columns have the type `json`, not `jsonb`, because clients get the JSON
 /// back byte for byte.
-const UP: &str = r#"
+pub const UP: &str = r#"
 CREATE TABLE messages (
     room_id       text COLLATE "C" NOT NULL,
     seq           bigint NOT NULL,
@@ -96,7 +90,7 @@ CREATE TABLE dead_letters (
 );
 "#;
 
-const DOWN: &str = "
+pub const DOWN: &str = "
 DROP TABLE dead_letters;
 DROP TABLE presence;
 DROP TABLE reactions;
@@ -104,14 +98,3 @@ DROP TABLE message_versions;
 DROP TABLE events;
 DROP TABLE messages;
 ";
-
-#[async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.get_connection().execute_unprepared(UP).await.map(drop)
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.get_connection().execute_unprepared(DOWN).await.map(drop)
-    }
-}

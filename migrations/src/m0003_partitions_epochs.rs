@@ -2,18 +2,10 @@
 //! The number of rows in `partitions` IS the number of partitions of this installation. The services check it at start,
 //! because another number would hash rooms to other partitions.
 
-use async_trait::async_trait;
-use sea_orm_migration::prelude::*;
-
-#[derive(DeriveMigrationName)]
-pub struct Migration;
-
-/// Partitions of an installation. Must never change once a room exists.
-pub const PARTITIONS: i16 = 64;
-
-/// Every batch updates `partitions`, so its pages keep room for HOT updates.
+/// Every batch updates `partitions`, so its pages keep room for HOT updates. The number of partitions (here 64) must
+/// never change once a room exists.
 /// `epochs_opened.epoch` is what clients see as the (decimal) epoch.
-const UP: &str = r#"
+pub const UP: &str = r#"
 CREATE TABLE partitions (
     partition   smallint PRIMARY KEY,
     owner       text COLLATE "C",
@@ -22,6 +14,7 @@ CREATE TABLE partitions (
     epoch       bigint NOT NULL DEFAULT 0,
     last_id     text COLLATE "C" NOT NULL DEFAULT '0-0'
 ) WITH (fillfactor = 20);
+INSERT INTO partitions (partition) SELECT generate_series(0, 63)::smallint;
 
 CREATE TABLE replicas (
     id         text COLLATE "C" PRIMARY KEY,
@@ -42,27 +35,9 @@ CREATE TABLE room_epochs (
 );
 "#;
 
-const DOWN: &str = "
+pub const DOWN: &str = "
 DROP TABLE room_epochs;
 DROP TABLE epochs_opened;
 DROP TABLE replicas;
 DROP TABLE partitions;
 ";
-
-#[async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let db = manager.get_connection();
-        db.execute_unprepared(UP).await?;
-        db.execute_unprepared(&format!(
-            "INSERT INTO partitions (partition) SELECT generate_series(0, {})::smallint",
-            PARTITIONS - 1
-        ))
-        .await
-        .map(drop)
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.get_connection().execute_unprepared(DOWN).await.map(drop)
-    }
-}

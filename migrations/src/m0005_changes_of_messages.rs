@@ -1,12 +1,6 @@
 //! Tables for changes of messages: which event made which version, how often each emoji was given, and the type of a
 //! voided record.
 
-use async_trait::async_trait;
-use sea_orm_migration::prelude::*;
-
-#[derive(DeriveMigrationName)]
-pub struct Migration;
-
 /// `message_versions.version` is the seq of the event that made the version; for the original it is the seq of the
 /// message. `metadata` is NULL where an edit did not change the metadata.
 ///
@@ -18,7 +12,7 @@ pub struct Migration;
 ///
 /// `events.void_type` is the type of the record that a void replaces. NULL on older rows means a message. Client ids of
 /// messages are looked up for ever; client ids of other events are in another name space.
-const UP: &str = r#"
+pub const UP: &str = r#"
 ALTER TABLE message_versions ALTER COLUMN version TYPE bigint;
 
 ALTER TABLE events ADD COLUMN void_type text;
@@ -61,7 +55,7 @@ CREATE TRIGGER reactions_taken AFTER DELETE ON reactions
     REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_taken_reactions();
 "#;
 
-const DOWN: &str = "
+pub const DOWN: &str = "
 DROP TRIGGER reactions_taken ON reactions;
 DROP TRIGGER reactions_given ON reactions;
 DROP FUNCTION count_taken_reactions();
@@ -71,14 +65,3 @@ DROP INDEX reactions_in_order;
 ALTER TABLE events DROP COLUMN void_type;
 ALTER TABLE message_versions ALTER COLUMN version TYPE integer;
 ";
-
-#[async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.get_connection().execute_unprepared(UP).await.map(drop)
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.get_connection().execute_unprepared(DOWN).await.map(drop)
-    }
-}

@@ -1,11 +1,5 @@
 //! Makes a stored message cheaper: heads of rooms move in place, and no index is kept that nobody reads.
 
-use async_trait::async_trait;
-use sea_orm_migration::prelude::*;
-
-#[derive(DeriveMigrationName)]
-pub struct Migration;
-
 /// PostgreSQL updates a row in place (HOT) only when no index holds a changed column. Each message changes
 /// `rooms.updated_at`, which `rooms_public` held, so each message added an entry to all three indexes of `rooms`. Now
 /// `public_rooms` lists the public rooms by activity. A trigger keeps it, so it is right however `rooms` is written,
@@ -16,7 +10,7 @@ pub struct Migration;
 /// function may exist already, because `fresh` drops only tables.
 ///
 /// Nothing looks up messages by id.
-const UP: &str = r#"
+pub const UP: &str = r#"
 DROP INDEX rooms_public;
 ALTER TABLE rooms SET (fillfactor = 70);
 ALTER TABLE search_progress SET (fillfactor = 70);
@@ -42,7 +36,7 @@ INSERT INTO public_rooms (room_id, updated_at) SELECT id, updated_at FROM rooms 
 ALTER TABLE messages DROP CONSTRAINT messages_id_key;
 "#;
 
-const DOWN: &str = "
+pub const DOWN: &str = "
 ALTER TABLE messages ADD CONSTRAINT messages_id_key UNIQUE (id);
 DROP TRIGGER public_room_active ON rooms;
 DROP FUNCTION list_public_room();
@@ -52,14 +46,3 @@ ALTER TABLE search_progress RESET (fillfactor);
 ALTER TABLE rooms RESET (fillfactor);
 CREATE INDEX rooms_public ON rooms (kind, updated_at DESC, id) WHERE kind = 'public';
 ";
-
-#[async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.get_connection().execute_unprepared(UP).await.map(drop)
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.get_connection().execute_unprepared(DOWN).await.map(drop)
-    }
-}

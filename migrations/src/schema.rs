@@ -35,9 +35,6 @@ pub struct Schema {
 
 impl Schema {
     /// Connects and waits for the lock.
-    ///
-    /// # Errors
-    /// When the server cannot be reached or refuses the login.
     pub async fn open(database_url: &str) -> anyhow::Result<Self> {
         let mut options = ConnectOptions::new(database_url);
         // Exactly one connection: an advisory lock belongs to the connection that took it.
@@ -51,10 +48,8 @@ impl Schema {
 
     /// Applies the pending migrations and returns their names; empty when none was pending. Leaves a schema as it is
     /// that has all migrations of this version and some of a later one, because a rollback to an earlier version keeps
-    /// the schema. Afterwards only the owner may write the list of applied migrations.
-    ///
-    /// # Errors
-    /// When a migration fails. The migrations before it stay applied; the failed one changes nothing.
+    /// the schema. Afterwards only the owner may write the list of applied migrations. A migration that fails changes
+    /// nothing; the migrations before it stay applied.
     pub async fn up(&self) -> anyhow::Result<Vec<String>> {
         let applied = self.applied().await?;
         if applied.iter().any(|name| !is_known(name)) {
@@ -72,10 +67,8 @@ impl Schema {
         Ok(pending)
     }
 
-    /// Reverts the last `steps` migrations (all when `None`) with their data; returns their names.
-    ///
-    /// # Errors
-    /// When a migration cannot be reverted, or when the database has one that only a later version can revert.
+    /// Reverts the last `steps` migrations (all when `None`) with their data; returns their names. Fails when the
+    /// database has a migration that only a later version can revert.
     pub async fn down(&self, steps: Option<u32>) -> anyhow::Result<Vec<String>> {
         let later: Vec<String> = self.applied().await?.into_iter().filter(|name| !is_known(name)).collect();
         ensure!(later.is_empty(), "only the version that added these migrations can revert them: {later:?}");
@@ -87,9 +80,6 @@ impl Schema {
     }
 
     /// Each migration and whether it is applied, migrations of later versions last. Changes nothing.
-    ///
-    /// # Errors
-    /// When the database does not answer.
     pub async fn status(&self) -> anyhow::Result<Vec<(String, bool)>> {
         let applied = self.applied().await?;
         let own: Vec<_> = known().map(|name| (name.clone(), applied.contains(&name))).collect();
@@ -111,9 +101,6 @@ impl Schema {
     }
 
     /// Drops every table of the schema, whoever owns it, and applies all migrations.
-    ///
-    /// # Errors
-    /// When dropping or applying fails.
     pub async fn fresh(&self) -> anyhow::Result<Vec<String>> {
         Migrator::fresh(&self.db).await.context("cannot start anew")?;
         self.guard().await?;

@@ -58,10 +58,8 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(25);
 const ACCEPT_BACKLOG: u32 = 1024;
 
 /// Runs the service until it is told to end. `erase` is the task that erases users: at once when its `Notify` is
-/// notified, and also those whose erasure another replica did not finish. It ends when its token is cancelled.
-///
-/// # Errors
-/// When it cannot start; the error names the setting at fault.
+/// notified, and also those whose erasure another replica did not finish. It ends when its token is cancelled. An error
+/// of the start names the setting at fault.
 pub async fn run<E>(
     config: Config,
     erase: impl FnOnce(DatabaseConnection, Arc<Log>, Arc<Notify>, CancellationToken) -> E,
@@ -70,7 +68,8 @@ where
     E: Future<Output = ()> + Send + 'static,
 {
     let lifecycle = Lifecycle::default();
-    let replica = replica(&config);
+    // A new name at each start, so that a replica never takes a lease of its previous process for its own.
+    let replica = format!("{}/{}", config.listen, uuid::Uuid::now_v7());
     config.common.collector.start_traces("tidings-persistence", &replica).map_err(Error::msg)?;
     let metrics = Metrics::new();
     let connect = |purpose| database::connect(&config.database.database_url, config.lease_ms, purpose);
@@ -115,8 +114,13 @@ where
         () = lifecycle.draining.cancelled() => false,
     };
     if migrated {
-        let secret = config.common.internal_secret.clone();
-        let state = internal::InternalState::new(authority_db, log.clone(), authority, config.users, secret);
+        let state = internal::InternalState {
+            db: authority_db,
+            log: log.clone(),
+            authority,
+            unknown_users: config.users,
+            secret: config.common.internal_secret.clone(),
+        };
         let gateways = internal::serve(gateways.listen(ACCEPT_BACKLOG)?.into_std()?, Data::new(state))?;
         let gateways_end = gateways.handle();
         let gateways = tokio::spawn(gateways);
@@ -138,10 +142,12 @@ where
         let store_last_seen =
             last_seen::run(background_db.clone(), log.clone(), metrics.clone(), closing.clone());
         lifecycle.tasks.spawn(store_last_seen);
-        let ingest = Ingest::new(writer_db, log.clone(), redis.clone(), metrics, replica, config.lease());
+        let lease = Duration::from_millis(config.lease_ms);
+        let ingest = Ingest::new(writer_db, log.clone(), redis.clone(), metrics, replica, lease);
         let _subscriber = subscribe_notices(&redis, &log, &ingest.wake_lease);
         lifecycle.tasks.spawn(erase(http_db.clone(), log, erasure_requested, closing.clone()));
-        let indexer = Indexer::new(background_db, ingest.changed_rooms.clone(), indexer_metrics);
+        let changed_rooms = ingest.changed_rooms.clone();
+        let indexer = Indexer { db: background_db, changed_rooms, metrics: indexer_metrics };
         lifecycle.tasks.spawn(indexer.run(closing.clone()));
         let working = run_until_drained(
             lifecycle.draining.clone(),
@@ -288,7 +294,11 @@ fn serve_operators(
             missing
         }
     };
-    Ok(admin::serve(listener, move |ready| metrics.export(&database::pool_usage(&pools), ready), ready)?)
+    let export = move |ready| {
+        database::report_usage(&pools, &metrics);
+        metrics.export(ready)
+    };
+    Ok(admin::serve(listener, export, ready)?)
 }
 
 /// Passes the stored watermarks of all partitions to waiters in this process, until the subscriber is dropped. A missed
@@ -323,9 +333,4 @@ fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpSocket> {
     socket.set_reuseaddr(true)?;
     socket.bind(address).with_context(|| format!("{setting} {address}"))?;
     Ok(socket)
-}
-
-/// A new name at each start, so that a replica never takes a lease of its previous process for its own.
-fn replica(config: &Config) -> String {
-    format!("{}/{}", config.listen, uuid::Uuid::now_v7())
 }

@@ -21,7 +21,8 @@ use tidings_shared::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use crate::query::{marks, targets};
+use crate::query::marks;
+use crate::query::targets::{self, TargetLookup};
 use crate::writer::seeds::{self, plan::SurvivingState};
 use crate::writer::{epochs, failure, voids};
 
@@ -212,12 +213,12 @@ impl Authority for PostgresAuthority {
         let deadline = Instant::now() + TARGET_TIMEOUT;
         loop {
             match targets::target(&self.db, room, seq).await.map_err(database_error)? {
-                targets::Found::Message(target) => return Ok(Some(target)),
-                targets::Found::Nothing => return Ok(None),
-                targets::Found::NotStored if Instant::now() < deadline => {
+                TargetLookup::Message(target) => return Ok(Some(target)),
+                TargetLookup::Nothing => return Ok(None),
+                TargetLookup::NotStored if Instant::now() < deadline => {
                     tokio::time::sleep(TARGET_POLL_INTERVAL).await
                 }
-                targets::Found::NotStored => return Err(unavailable("the message is not stored yet")),
+                TargetLookup::NotStored => return Err(unavailable("the message is not stored yet")),
             }
         }
     }

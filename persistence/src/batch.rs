@@ -118,10 +118,10 @@ pub struct Plan<'a> {
     pub marks: BTreeMap<(RoomId, String), Marks>,
     pub heads: BTreeMap<RoomId, HeadAdvance>,
     /// Records at or below the head, which were stored before.
-    pub already_stored: Vec<(&'a Entry, &'a Record, RoomId)>,
+    pub already_stored: Vec<(&'a Record, RoomId)>,
     pub rejects: Vec<Reject<'a>>,
     /// Number of records left out because their seq is above the base of a later epoch.
-    pub passed_over: usize,
+    pub left_out: usize,
 }
 
 impl Plan<'_> {
@@ -140,10 +140,7 @@ impl Plan<'_> {
 }
 
 /// Decides the batch. `rooms` holds every existing room of the batch. With `poison`, every record that would be written
-/// is rejected for that reason.
-///
-/// # Errors
-/// The first [`Hole`]; then nothing of that partition may be written.
+/// is rejected for that reason. Returns the first [`Hole`] as an error; then nothing of that partition may be written.
 pub fn classify<'a>(
     entries: &'a [Entry],
     rooms: &HashMap<RoomId, StoredRoom>,
@@ -170,11 +167,11 @@ pub fn classify<'a>(
         };
         let limit = stored.bases.limit_of(record.epoch);
         if record.kind() == TYPE_MARKS {
-            let taken = match poison {
+            let merged = match poison {
                 Some(poison) => Err(Cow::Owned(poison.to_owned())),
-                None => take_marks(&mut plan.marks, &room, record, limit).map_err(Cow::Borrowed),
+                None => merge_marks(&mut plan.marks, &room, record, limit).map_err(Cow::Borrowed),
             };
-            if let Err(reason) = taken {
+            if let Err(reason) = merged {
                 plan.rejects.push(Reject { entry, at: None, reason });
             }
             continue;
@@ -184,13 +181,13 @@ pub fn classify<'a>(
             continue;
         }
         if limit.is_some_and(|limit| record.seq > limit) {
-            plan.passed_over += 1;
+            plan.left_out += 1;
             continue;
         }
         let head = plan.heads.get(&room).map_or(stored.head, |advance| advance.to);
         if record.seq <= head {
-            plan.members.note_stored(entry.partition, &room, record, &mut plan.marks);
-            plan.already_stored.push((entry, record, room));
+            plan.members.merge_stored(entry.partition, &room, record, &mut plan.marks);
+            plan.already_stored.push((record, room));
             continue;
         }
         if record.seq != head.next() {
@@ -228,8 +225,8 @@ fn add_row<'a>(
         }
         None => EventRow::of(room, record)
             .and_then(|event| {
-                plan.members.take(entry.partition, room, record, &mut plan.marks)?;
-                room_update::take(&mut plan.updates, room, record)?;
+                plan.members.merge(entry.partition, room, record, &mut plan.marks)?;
+                room_update::merge(&mut plan.updates, room, record)?;
                 plan.changes.extend(ChangeRow::of(room, record, plan.events.len())?);
                 if event.kind == row::MESSAGE_VOID
                     && let Some(target) = event.target
@@ -247,7 +244,7 @@ fn add_row<'a>(
     }
 }
 
-fn take_marks(
+fn merge_marks(
     all: &mut BTreeMap<(RoomId, String), Marks>,
     room: &RoomId,
     record: &Record,

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 use clap::Parser;
 use tidings_shared::config::{
@@ -90,14 +89,10 @@ impl Check for Config {
 }
 
 impl Config {
-    /// # Errors
-    /// When no address is given and the default port is not valid.
     pub fn admin_listen(&self) -> Result<SocketAddr, Problem> {
         admin_address(self.listen, self.common.admin_listen)
     }
 
-    /// # Errors
-    /// When no address is given and the default port is not valid.
     pub fn internal_listen(&self) -> Result<SocketAddr, Problem> {
         let address = self.internal_listen.map_or_else(|| with_port_offset(self.listen, INTERNAL_OFFSET), Ok);
         address.map_err(|why| Problem::new("internal-listen", why))
@@ -114,11 +109,6 @@ impl Config {
             marks: Rate::per_second(self.marks_per_second),
             presence: Rate::per_second(self.presence_per_second),
         }
-    }
-
-    #[must_use]
-    pub fn lease(&self) -> Duration {
-        Duration::from_millis(self.lease_ms)
     }
 }
 

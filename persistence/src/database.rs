@@ -13,7 +13,7 @@ use tidings_migrations::address;
 use tidings_shared::config::problem::Problem;
 use tidings_shared::log::keys::PARTITIONS;
 
-use crate::metrics::PoolUsage;
+use crate::metrics::Metrics;
 use crate::sql::accepts_writes;
 use crate::writer::{failure, leases};
 
@@ -74,31 +74,24 @@ pub enum PoolPurpose {
 }
 
 /// Prepares a pool without connecting.
-///
-/// # Errors
-/// When the URL cannot be read.
 pub async fn connect(
     url: &SecretString,
     lease_ms: u64,
     purpose: PoolPurpose,
 ) -> anyhow::Result<DatabaseConnection> {
-    let (name, connections) = match purpose {
-        PoolPurpose::Http { connections } => ("tidings-persistence http", connections),
-        PoolPurpose::Writer => ("tidings-persistence writer", WRITER_CONNECTIONS),
-        PoolPurpose::Background => ("tidings-persistence behind", BACKGROUND_CONNECTIONS),
-        PoolPurpose::Authority => ("tidings-persistence authority", AUTHORITY_CONNECTIONS),
+    let usual = [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT];
+    let (name, connections, timeouts) = match purpose {
+        PoolPurpose::Http { connections } => ("tidings-persistence http", connections, usual),
+        PoolPurpose::Writer => ("tidings-persistence writer", WRITER_CONNECTIONS, usual),
+        PoolPurpose::Background => ("tidings-persistence behind", BACKGROUND_CONNECTIONS, usual),
+        PoolPurpose::Authority => {
+            ("tidings-persistence authority", AUTHORITY_CONNECTIONS, [AUTHORITY_TIMEOUT; 3])
+        }
     };
-    let [connect, acquire, statement] = match purpose {
-        PoolPurpose::Authority => [AUTHORITY_TIMEOUT; 3],
-        _ => [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT],
-    };
-    open(url, name, connections, [connect, acquire, statement], lease_ms).await
+    open(url, name, connections, timeouts, lease_ms).await
 }
 
 /// Prepares a pool for a job that runs beside the services.
-///
-/// # Errors
-/// When the URL cannot be read.
 pub async fn connect_job(url: &SecretString) -> anyhow::Result<DatabaseConnection> {
     let times = [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, JOB_STATEMENT_TIMEOUT];
     open(url, "tidings-persistence job", JOB_CONNECTIONS, times, JOB_IDLE_IN_TRANSACTION_MS).await
@@ -145,9 +138,6 @@ async fn is_reusable(connection: &mut PgConnection, age: Duration) -> Result<boo
 
 /// Waits until the tables exist, even if the database is unavailable for long or migrations still run. Checks that the
 /// database has the number of partitions that this program expects.
-///
-/// # Errors
-/// When the number differs.
 pub async fn wait_until_migrated(db: &DatabaseConnection) -> anyhow::Result<()> {
     let mut logged_at: Option<Instant> = None;
     loop {
@@ -168,16 +158,16 @@ pub async fn wait_until_migrated(db: &DatabaseConnection) -> anyhow::Result<()> 
     }
 }
 
-/// How many connections of each pool are in use, with the pool's name.
-#[must_use]
-pub fn pool_usage(pools: &[(&'static str, DatabaseConnection)]) -> Vec<PoolUsage> {
-    let usage_of = |(name, db): &(&'static str, DatabaseConnection)| {
+/// Reports how many connections of each pool are idle and used, and how many it may have, by the pool's name.
+pub fn report_usage(pools: &[(&'static str, DatabaseConnection)], metrics: &Metrics) {
+    for (name, db) in pools {
         let pool = db.get_postgres_connection_pool();
-        let (all, idle) = (usize::try_from(pool.size()).unwrap_or(usize::MAX), pool.num_idle());
-        let limit = pool.options().get_max_connections();
-        PoolUsage { name, idle, used: all.saturating_sub(idle), limit }
-    };
-    pools.iter().map(usage_of).collect()
+        let idle = i64::try_from(pool.num_idle()).unwrap_or(i64::MAX);
+        let used = i64::from(pool.size()).saturating_sub(idle).max(0);
+        metrics.pool_connections.with_label_values(&[*name, "idle"]).set(idle);
+        metrics.pool_connections.with_label_values(&[*name, "used"]).set(used);
+        metrics.pool_limit.with_label_values(&[*name]).set(pool.options().get_max_connections().into());
+    }
 }
 
 /// Whether the database answers now.

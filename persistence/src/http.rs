@@ -22,13 +22,11 @@ mod members;
 mod messages;
 mod my_rooms;
 mod presence;
-mod reactions;
 mod room_changes;
 mod rooms;
 mod search;
 mod send;
 mod state;
-mod upto;
 mod users;
 mod versions;
 mod watermarks;
@@ -100,7 +98,7 @@ pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig
             .service(resource(
                 "/rooms/{room}/messages/{seq}/reactions/{emoji}",
                 "PUT, DELETE",
-                [web::put().to(reactions::add), web::delete().to(reactions::remove)],
+                [web::put().to(changes::add_reaction), web::delete().to(changes::remove_reaction)],
             ))
             .service(resource(
                 "/rooms/{room}/messages/{seq}/versions",

@@ -40,9 +40,9 @@ const IDLE_WAIT: Duration = Duration::from_secs(1);
 
 /// Updates the search index.
 pub struct Indexer {
-    db: DatabaseConnection,
-    changed_rooms: Arc<ChangedRooms>,
-    metrics: Metrics,
+    pub db: DatabaseConnection,
+    pub changed_rooms: Arc<ChangedRooms>,
+    pub metrics: Metrics,
 }
 
 /// The state of the scan of all rooms.
@@ -52,11 +52,6 @@ enum Scan {
 }
 
 impl Indexer {
-    #[must_use]
-    pub fn new(db: DatabaseConnection, changed_rooms: Arc<ChangedRooms>, metrics: Metrics) -> Self {
-        Self { db, changed_rooms, metrics }
-    }
-
     /// Works until `stop`. Another replica finds the rooms that are left.
     pub async fn run(self, stop: CancellationToken) {
         let _ = stop.run_until_cancelled(self.index_forever()).await;

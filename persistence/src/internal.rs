@@ -3,7 +3,6 @@
 
 mod people;
 mod presence;
-mod secret;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -14,8 +13,9 @@ use actix_web::{
     dev::Server,
     web::{Bytes, Data, Json, Payload, PayloadConfig, post, scope, to},
 };
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use sea_orm::DatabaseConnection;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
 use tidings_shared::{
     error::{ErrorCode, Refusal},
@@ -32,7 +32,6 @@ use tidings_shared::{
 
 use crate::http::{KEEP_ALIVE, REQUEST_TIMEOUT, body, problem::Problem};
 use crate::writer::users::UnknownUserPolicy;
-use secret::Secret;
 
 /// The longest request: [`MAX_ROOMS`] room ids of 64 characters with their quotes, and the fields around them.
 const BODY_BYTES: usize = 96 * 1024;
@@ -47,26 +46,16 @@ pub struct InternalState {
     pub db: DatabaseConnection,
     pub log: Arc<Log>,
     pub authority: Arc<dyn Authority>,
-    unknown_users: UnknownUserPolicy,
-    secret: Secret,
+    pub unknown_users: UnknownUserPolicy,
+    /// The secret that the services share.
+    pub secret: SecretString,
 }
 
 impl InternalState {
-    #[must_use]
-    pub fn new(
-        db: DatabaseConnection,
-        log: Arc<Log>,
-        authority: Arc<dyn Authority>,
-        unknown_users: UnknownUserPolicy,
-        secret: SecretString,
-    ) -> Self {
-        Self { db, log, authority, unknown_users, secret: Secret::new(secret) }
-    }
-
     /// Checks the shared secret, then reads the request.
     async fn read<T: DeserializeOwned>(&self, request: &HttpRequest, body: Payload) -> Result<T, Problem> {
         let given = request.headers().get(SECRET_HEADER).map_or(&b""[..], |value| value.as_bytes());
-        if !self.secret.matches(given) {
+        if !is_secret(&self.secret, given) {
             return Err(Problem::new(ErrorCode::Unauthorized, "the shared secret is missing or wrong"));
         }
         let body = body::bytes(body, BODY_BYTES, BODY_TIMEOUT).await?;
@@ -74,6 +63,11 @@ impl InternalState {
         serde_json::from_slice(&body)
             .map_err(|_| Problem::new(ErrorCode::BadRequest, "the body is not a valid request"))
     }
+}
+
+/// Compares in constant time.
+fn is_secret(secret: &SecretString, given: &[u8]) -> bool {
+    verify_slices_are_equal(secret.expose_secret().as_bytes(), given).is_ok()
 }
 
 /// A route that reads a request, hands it to `answer`, and answers before the gateway gives up.
@@ -93,9 +87,6 @@ where
 }
 
 /// Builds the listener's server on an address that is already bound; the caller runs it.
-///
-/// # Errors
-/// When listening on the socket fails.
 pub fn serve(listener: TcpListener, state: Data<InternalState>) -> std::io::Result<Server> {
     let server = HttpServer::new(move || {
         App::new()
@@ -160,9 +151,9 @@ async fn not_found() -> Result<Bytes, Problem> {
     Err(Problem::new(ErrorCode::NotFound, "there is nothing here"))
 }
 
-fn check_count(count: usize, most: usize, what: &str) -> Result<(), Problem> {
-    if count > most {
-        return Err(Problem::new(ErrorCode::TooLarge, format!("more than {most} {what}")));
+fn check_count(count: usize, limit: usize, what: &str) -> Result<(), Problem> {
+    if count > limit {
+        return Err(Problem::new(ErrorCode::TooLarge, format!("more than {limit} {what}")));
     }
     Ok(())
 }
@@ -177,5 +168,21 @@ fn authority_problem(error: AuthorityError) -> Problem {
             Problem::new(ErrorCode::Conflict, "persistence reaches another Redis process")
         }
         AuthorityError::PastEpoch => Problem::new(ErrorCode::Conflict, "the epoch is past"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_exact_secret_is_accepted() {
+        let secret = SecretString::from("0123456789abcdef");
+        assert!(is_secret(&secret, b"0123456789abcdef"));
+        for wrong in
+            [&b""[..], b"0123456789abcde", b"0123456789abcdeX", b"0123456789abcdef0", b"X123456789abcdef"]
+        {
+            assert!(!is_secret(&secret, wrong));
+        }
     }
 }

@@ -50,16 +50,16 @@ async fn store_turn(db: &DatabaseConnection, log: &Log, metrics: &Metrics) -> Re
         return Ok(());
     }
     for _ in 0..STATEMENTS_PER_TURN {
-        let gone =
+        let last_seen =
             presence::unstored_last_seen(&mut connection, USERS_PER_STATEMENT).await.map_err(failed)?;
-        if gone.is_empty() {
+        if last_seen.is_empty() {
             return Ok(());
         }
-        within(ANSWER_DEADLINE, store_last_seen(db, &gone))
+        within(ANSWER_DEADLINE, store_last_seen(db, &last_seen))
             .await
             .map_err(|error| failure::without_data(&error))?;
-        metrics.last_seen.inc_by(gone.len() as u64);
-        presence::last_seen_stored(&mut connection, &gone).await.map_err(failed)?;
+        metrics.last_seen.inc_by(last_seen.len() as u64);
+        presence::last_seen_stored(&mut connection, &last_seen).await.map_err(failed)?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! The persistence service: writes the room log into PostgreSQL and serves history over HTTP.
-//! Only `ingest` reads streams; only `writer`, `query`, `entity` and `sql` contain SQL.
+//! Only `ingest` reads streams; only `writer`, `query` and `sql` contain SQL.
 
 pub mod account;
 pub mod app;
@@ -7,7 +7,6 @@ pub mod authority;
 pub mod batch;
 pub mod config;
 pub mod database;
-pub mod entity;
 pub mod http;
 pub mod indexer;
 pub mod ingest;

@@ -17,7 +17,7 @@ use tidings_shared::{
 };
 use tokio::time::Instant;
 
-use crate::batch::{MEMBER_ADDED, MEMBER_CHANGED, MEMBER_REMOVED};
+use crate::batch::MEMBER_ADDED;
 use crate::query::membership_context::membership_context;
 use crate::query::wait_until_stored;
 use crate::request_error::RequestError;
@@ -49,10 +49,8 @@ pub struct Memberships {
 }
 
 impl Memberships {
-    /// Changes the membership of `user` on behalf of `requester`; answers when the change is stored.
-    ///
-    /// # Errors
-    /// [`RequestError`]; after `unavailable` the change may have been made or not.
+    /// Changes the membership of `user` on behalf of `requester`; answers when the change is stored. After
+    /// `unavailable` the change may have been made or not.
     pub async fn change(
         &self,
         requester: Requester<'_>,
@@ -73,22 +71,20 @@ impl Memberships {
             let decided = decide(&snapshot, requester, user, request, self.bounds);
             // The requester may have seen events that are accepted but not stored yet. An append is checked against
             // them by the log; any other answer is checked here.
-            if !checked_against_log && !matches!(&decided, Ok(decision) if decision.is_appended()) {
+            if !checked_against_log && !matches!(decided, Ok(Decision::Append(_))) {
                 checked_against_log = true;
                 if !check_against_log(&self.db, &self.log, room, head, deadline).await? {
                     continue;
                 }
             }
-            let (kind, change) = match decided? {
+            let change = match decided? {
                 Decision::Nothing { role } => return Ok(MembershipOutcome { role, seq: head }),
-                Decision::Add(change) => (MEMBER_ADDED, change),
-                Decision::Change(change) => (MEMBER_CHANGED, change),
-                Decision::Remove(change) => (MEMBER_REMOVED, change),
+                Decision::Append(change) => change,
             };
-            if kind == MEMBER_ADDED && !users::ensure(&self.db, [user], self.unknown_users).await? {
+            if change.kind == MEMBER_ADDED && !users::ensure(&self.db, [user], self.unknown_users).await? {
                 return Err(Refusal::not_found("user").into());
             }
-            let entry = entry(room, requester.user, user, kind, &change, head);
+            let entry = entry(room, requester.user, user, &change, head);
             match self.log.append(&entry).await {
                 Ok(accepted) => {
                     self.invalidate_cache(user).await;

@@ -35,28 +35,11 @@ tidings_shared::metrics! {
     }
 }
 
-/// The connections of one pool to PostgreSQL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PoolUsage {
-    pub name: &'static str,
-    pub idle: usize,
-    pub used: usize,
-    /// Maximum number of connections.
-    pub limit: u32,
-}
-
 impl Metrics {
-    /// The Prometheus text, including the pools' connections.
+    /// The Prometheus text.
     #[must_use]
-    pub fn export(&self, pools: &[PoolUsage], ready: bool) -> String {
+    pub fn export(&self, ready: bool) -> String {
         self.ready.set(i64::from(ready));
-        for pool in pools {
-            for (state, connections) in [("idle", pool.idle), ("used", pool.used)] {
-                let gauge = self.pool_connections.with_label_values(&[pool.name, state]);
-                gauge.set(i64::try_from(connections).unwrap_or(i64::MAX));
-            }
-            self.pool_limit.with_label_values(&[pool.name]).set(pool.limit.into());
-        }
         tidings_shared::metrics::set_build_and_lost_spans(&self.build, &self.spans_lost);
         self.text()
     }

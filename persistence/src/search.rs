@@ -12,3 +12,9 @@ pub const SLICE_SEQS: i64 = 512;
 pub fn slice_of(seq: i64) -> i64 {
     seq / SLICE_SEQS
 }
+
+/// The key of a slice, as the prefix of its words in the index.
+#[must_use]
+pub fn slice_prefix(key: i64) -> String {
+    format!("{key:x}")
+}

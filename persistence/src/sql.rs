@@ -20,9 +20,6 @@ pub fn rank_of(column: &str) -> String {
 }
 
 /// Whether the server behind a connection accepts writes: it is not a replica, and not read-only.
-///
-/// # Errors
-/// When the server does not answer.
 pub async fn accepts_writes(connection: &mut PgConnection) -> Result<bool, SqlxError> {
     let read_only: String = sqlx::query_scalar("SHOW transaction_read_only").fetch_one(connection).await?;
     Ok(read_only == "off")
@@ -55,8 +52,11 @@ pub fn room(row: &QueryResult, column: &str) -> Result<RoomId, DbErr> {
 }
 
 pub fn user(row: &QueryResult, column: &str) -> Result<UserId, DbErr> {
-    let id: String = row.try_get_by(column)?;
-    UserId::parse(&id).map_err(|error| DbErr::Custom(format!("{id}: {error}")))
+    parse_user(&row.try_get_by::<String, _>(column)?)
+}
+
+pub fn parse_user(id: &str) -> Result<UserId, DbErr> {
+    UserId::parse(id).map_err(|error| DbErr::Custom(format!("{id}: {error}")))
 }
 
 pub fn partition(row: &QueryResult, column: &str) -> Result<Partition, DbErr> {

@@ -1,5 +1,6 @@
 //! All SQL that writes: the log and its bookkeeping (batches, leases, epochs, seeds, voids), rooms and users.
-//! Related changes commit together. Nothing is written for a partition unless its row, under its lock, is as expected.
+//! Related changes commit together: after an error none of them is written, unless only the answer to the COMMIT was
+//! lost. Nothing is written for a partition unless its row, under its lock, is as expected.
 
 pub mod batch;
 pub mod epochs;

@@ -74,12 +74,7 @@ fn only_designated_modules_use_redis_streams_and_sql() {
         (
             "persistence/src/",
             SQL,
-            &[
-                "persistence/src/writer/",
-                "persistence/src/query/",
-                "persistence/src/entity/",
-                "persistence/src/sql.rs",
-            ],
+            &["persistence/src/writer/", "persistence/src/query/", "persistence/src/sql.rs"],
         ),
         ("jobs/src/", SQL, &["jobs/src/sql/"]),
     ];

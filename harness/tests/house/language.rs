@@ -11,7 +11,6 @@ const MAX_TEST_NAME_LENGTH: usize = 70;
 /// A test name that begins with one of these is a sentence instead of `subject_condition_result`.
 const BANNED_BEGINNINGS: [&str; 9] =
     ["what_", "who_", "whoever_", "whatever_", "where_", "when_", "while_", "so_", "only_whoever"];
-const SEA_ORM_NAMES: [&str; 3] = ["Migration", "Model", "Relation"];
 const PRODUCT_SOURCES: [&str; 6] =
     ["gateway/src/", "jobs/src/", "persistence/src/", "shared/src/", "clients/ts/src/", "clients/react/src/"];
 /// Phrases that do not mean what their words mean. The last word also matches with an ending: `stranger` finds
@@ -44,9 +43,8 @@ fn public_type(line: &str) -> Option<&str> {
     let rest = if rest.starts_with('(') { rest.split_once(')')?.1 } else { rest };
     let (kind, rest) = rest.strip_prefix(' ')?.split_once(' ')?;
     let name = rest.split(|letter: char| !(letter.is_alphanumeric() || letter == '_')).next()?;
-    // A macro's type has its name from the call, and the names of SeaORM are in a module of their own for each table.
-    let is_named_here = !name.is_empty() && !SEA_ORM_NAMES.contains(&name);
-    (is_named_here && ["struct", "enum", "trait", "type"].contains(&kind)).then_some(name)
+    // A macro's type has its name from the call.
+    (!name.is_empty() && ["struct", "enum", "trait", "type"].contains(&kind)).then_some(name)
 }
 
 #[test]

@@ -75,14 +75,14 @@ pub(super) async fn run(arguments: &ListArgs) -> anyhow::Result<()> {
     loop {
         let room = arguments.room.as_ref();
         // Reads one letter more than it prints, to know whether there are more.
-        let most = left.min(PAGE_SIZE) + 1;
-        let page = dead_letters::page(&db, room, after, i64::MAX, most).await?;
+        let limit = left.min(PAGE_SIZE) + 1;
+        let page = dead_letters::page(&db, room, after, i64::MAX, limit).await?;
         for letter in page.iter().take(usize::try_from(left.min(PAGE_SIZE)).unwrap_or(usize::MAX)) {
             let line = LetterLine::of(letter, arguments.show);
             println!("{}", if arguments.json { serde_json::to_string(&line)? } else { line.plain() });
             (after, left) = (letter.id, left - 1);
         }
-        if (page.len() as u64) < most {
+        if (page.len() as u64) < limit {
             return Ok(());
         }
         if left == 0 {

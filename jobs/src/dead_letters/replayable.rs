@@ -40,10 +40,7 @@ fn client_id(letter: i64) -> ClientId {
 }
 
 impl ReplayableEvent {
-    /// Reads a letter.
-    ///
-    /// # Errors
-    /// Why the letter cannot be appended again; the text quotes nothing from the record.
+    /// Reads a letter. The error says why the letter cannot be appended again, and quotes nothing from the record.
     pub fn read(letter: &DeadLetter) -> Result<Self, &'static str> {
         let record = Record::parse(letter.record.clone())
             .map_err(|_| "the letter holds no record that can be read")?;
@@ -82,17 +79,15 @@ fn change(room: &RoomId, record: &Record, client_id: ClientId) -> Result<Change,
     let action = match row.action {
         Action::Edit { content, metadata } => {
             check_text(&content, "content", usize::MAX).map_err(|_| "its text holds a control character")?;
-            ChangeAction::Edit { content: content.into_owned(), metadata: metadata.map(raw).transpose()? }
+            let metadata = metadata.map(|json| RawValue::from_string(json.to_owned())).transpose();
+            let metadata = metadata.map_err(|_| "its metadata has an unexpected form")?;
+            ChangeAction::Edit { content: content.into_owned(), metadata }
         }
         Action::Delete => ChangeAction::Delete,
         Action::AddReaction(emoji) => ChangeAction::AddReaction { emoji: emoji.into_owned() },
         Action::RemoveReaction(emoji) => ChangeAction::RemoveReaction { emoji: emoji.into_owned() },
     };
     Ok(Change { target: row.target, id: Some(row.target_id), client_id, ack: AckStage::Stored, action })
-}
-
-fn raw(json: &str) -> Result<Box<RawValue>, &'static str> {
-    RawValue::from_string(json.to_owned()).map_err(|_| "its metadata has an unexpected form")
 }
 
 #[cfg(test)]

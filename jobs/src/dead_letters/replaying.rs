@@ -45,13 +45,6 @@ pub(super) enum ReplayOutcome {
     NotReplayed(String),
 }
 
-/// The event that changed a message after a letter was put aside.
-enum Superseded {
-    /// The event of this letter, from an earlier replay.
-    ByThisLetter(Seq),
-    By(Seq),
-}
-
 /// Why an event was not appended or stored.
 enum ReplayError {
     /// Retrying does not help.
@@ -86,11 +79,7 @@ impl From<AppendError> for ReplayError {
 }
 
 impl Replayer {
-    /// Replays one letter.
-    ///
-    /// # Errors
-    /// When Redis or PostgreSQL is unavailable, or when events are not being stored. The letter stays, and the replay
-    /// may be repeated.
+    /// Replays one letter. After an error the letter stays, and the replay may be repeated.
     pub(super) async fn replay(&self, letter: &DeadLetter) -> Result<ReplayOutcome, JobError> {
         let event = match ReplayableEvent::read(letter) {
             Ok(event) => event,
@@ -138,13 +127,14 @@ impl Replayer {
         Ok(role.unwrap_or_default())
     }
 
-    /// Finds a later event that changed the same part of the message. First waits until the whole log of the room is
-    /// stored. The replay may still overwrite a change that is appended after this wait.
-    async fn find_superseding(
+    /// The seq of this change if an earlier replay of the letter stored it. Fails if another event changed the same
+    /// part of the message later. First waits until the whole log of the room is stored. The replay may still overwrite
+    /// a change that is appended after this wait.
+    async fn find_replayed(
         &self,
         event: &ReplayableEvent,
         change: &Change,
-    ) -> Result<Option<Superseded>, ReplayError> {
+    ) -> Result<Option<Seq>, ReplayError> {
         self.wait_until_log_stored(&event.room).await?;
         let kinds = match change.kind() {
             ChangeKind::Edit | ChangeKind::Delete => [ChangeKind::Edit, ChangeKind::Delete],
@@ -165,13 +155,15 @@ impl Replayer {
             kinds: &kinds.map(ChangeKind::event),
             reaction,
         };
-        let found = dead_letters::superseding_change(&self.db, &change).await?;
-        Ok(found.map(|(seq, by, actor)| {
-            match by == event.client_id.as_str() && actor == event.sender.as_str() {
-                true => Superseded::ByThisLetter(seq),
-                false => Superseded::By(seq),
+        match dead_letters::superseding_change(&self.db, &change).await? {
+            Some((seq, by, actor)) if by == event.client_id.as_str() && actor == event.sender.as_str() => {
+                Ok(Some(seq))
             }
-        }))
+            Some((seq, ..)) => {
+                Err(ReplayError::Permanent(format!("the message was changed once more since, at {seq}")))
+            }
+            None => Ok(None),
+        }
     }
 
     /// Waits until everything in the room's log is stored.
@@ -189,15 +181,10 @@ impl Replayer {
     async fn store(&self, event: &ReplayableEvent) -> Result<Seq, ReplayError> {
         let role = self.sender_role(event).await?;
         for _ in 0..STORE_ATTEMPTS {
-            if let ReplayableAction::Change(change) = &event.action {
-                match self.find_superseding(event, change).await? {
-                    Some(Superseded::ByThisLetter(seq)) => return Ok(seq),
-                    Some(Superseded::By(seq)) => {
-                        let reason = format!("the message was changed once more since, at {seq}");
-                        return Err(ReplayError::Permanent(reason));
-                    }
-                    None => {}
-                }
+            if let ReplayableAction::Change(change) = &event.action
+                && let Some(seq) = self.find_replayed(event, change).await?
+            {
+                return Ok(seq);
             }
             let accepted = self.append_with_retry(event, &role).await?;
             match self.log.wait_stored(&event.room, &accepted).await {

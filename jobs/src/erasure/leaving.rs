@@ -1,6 +1,6 @@
 //! An erased user leaves their rooms through the log. So every member learns of it in order, and the user can append
 //! nothing afterwards. The user also leaves direct and archived rooms. If the user is the last owner of a room, another
-//! member becomes owner first.
+//! member role owner first.
 
 use std::time::Duration;
 
@@ -31,23 +31,23 @@ pub(super) async fn leave(
 ) -> Result<(), JobError> {
     for _ in 0..MAX_ATTEMPTS {
         let Some(member) = leaving_member(db, room, user).await? else { return Ok(()) };
-        let (kind, whose, becomes) = match &member.successor {
+        let (kind, affected, role) = match &member.successor {
             Some(successor) => (MEMBER_CHANGED, successor, OWNER),
             None => (MEMBER_REMOVED, user, REMOVED),
         };
         // If the user is an owner, the decision depends on the other owners and on who could become owner.
         let depends_on_owners = member.role == OWNER;
-        let change = RoleChange { role: becomes.to_owned(), min_role: MinRole::Always, depends_on_owners };
+        let change = RoleChange { kind, role: role.to_owned(), min_role: MinRole::Always, depends_on_owners };
         let entry = Entry {
             allowed_in_archive: true,
             exempt_from_backlog: true,
-            ..entry(room, user, whose, kind, &change, member.head)
+            ..entry(room, user, affected, &change, member.head)
         };
         match log.append(&entry).await {
             Ok(accepted) => {
                 let session = log.session().await.map_err(|error| JobError(error.to_string()))?;
                 // If this notice fails, it is sent again when the change is committed.
-                let _ = membership::changed(&mut session.connection(), [whose]).await;
+                let _ = membership::changed(&mut session.connection(), [affected]).await;
                 match log.wait_stored(room, &accepted).await {
                     Stored::Here if kind == MEMBER_REMOVED => return Ok(()),
                     Stored::Here => {}

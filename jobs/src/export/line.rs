@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tidings_persistence::query::json::wire_time;
+use tidings_shared::message::events::Audience;
 
 use crate::import::{self, line::IMPORTED};
 use crate::sql::export::{ExportedMember, ExportedMessage, ExportedRoom, ExportedUser};
@@ -55,12 +56,6 @@ pub struct RoomLineMember<'a> {
 }
 
 #[derive(Debug, Serialize)]
-pub struct Audience<'a> {
-    users: &'a [String],
-    roles: &'a [String],
-}
-
-#[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Metadata<'a> {
     Unchanged(&'a RawValue),
@@ -82,13 +77,6 @@ struct ImportedMessage {
     at: Option<String>,
     #[serde(rename = "reply_to")]
     _reply_to: Option<String>,
-}
-
-impl ImportedMessage {
-    /// Whether an import gives `client_id` to the message with this original id.
-    fn was_made_by_import(&self, client_id: &str) -> bool {
-        client_id == import::line::client_id(&self.id)
-    }
 }
 
 impl<'a> ExportLine<'a> {
@@ -114,7 +102,7 @@ impl<'a> ExportLine<'a> {
 
     pub fn of_message(room: &'a str, message: &'a ExportedMessage) -> Self {
         let imported = |imported: ImportedMessage| {
-            imported.was_made_by_import(&message.client_id).then_some(imported.at)
+            (message.client_id == import::line::client_id(&imported.id)).then_some(imported.at)
         };
         let (metadata, at) = without_imported(message.metadata.as_deref(), imported);
         let (users, roles) = (message.visible_users.as_deref(), message.visible_roles.as_deref());

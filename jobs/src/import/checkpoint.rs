@@ -15,9 +15,6 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Reads the checkpoint file; a missing file means no progress. Without a path, no progress is saved.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or is not a checkpoint.
     pub fn open(path: Option<PathBuf>) -> anyhow::Result<Self> {
         let Some(path) = path else { return Ok(Self::default()) };
         let done = match std::fs::read(&path) {
@@ -36,10 +33,7 @@ impl Checkpoint {
     }
 
     /// Saves that the first `lines` lines of this file are done. Atomic: the new checkpoint is renamed into place.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn reached(&mut self, file: &Path, lines: u64) -> anyhow::Result<()> {
+    pub fn save(&mut self, file: &Path, lines: u64) -> anyhow::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
         self.done.insert(file.to_string_lossy().into_owned(), lines);
         let draft = path.with_extension("new");
@@ -59,7 +53,7 @@ mod tests {
         let file = Path::new("a.jsonl");
         let mut checkpoint = Checkpoint::open(Some(path.clone())).unwrap();
         assert_eq!(checkpoint.lines(file), 0);
-        checkpoint.reached(file, 500).unwrap();
+        checkpoint.save(file, 500).unwrap();
         assert_eq!(Checkpoint::open(Some(path.clone())).unwrap().lines(file), 500);
         std::fs::write(&path, "nonsense").unwrap();
         assert!(Checkpoint::open(Some(path.clone())).is_err());

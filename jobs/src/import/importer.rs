@@ -39,7 +39,7 @@ const LOOK_UPS_PER_STATEMENT: usize = 500;
 pub enum ImportOutcome {
     Done,
     /// What the line describes existed already.
-    Known,
+    Exists,
     /// The line cannot be imported, for this reason.
     Refused(String),
 }
@@ -86,7 +86,7 @@ impl Importer {
         Ok(if admitted.is_some_and(|admitted| admitted.written) {
             ImportOutcome::Done
         } else {
-            ImportOutcome::Known
+            ImportOutcome::Exists
         })
     }
 
@@ -94,13 +94,13 @@ impl Importer {
     pub async fn room(&self, room: &NewRoom, named: bool) -> Result<ImportOutcome, JobError> {
         let members = room.members.iter().map(|(user, _)| user);
         if let Some(outcome) = self.refuse_erased(members.chain([&room.creator])).await? {
-            let there = named && query::stored_head(&self.db, &room.id).await?.is_some();
-            return Ok(if there { ImportOutcome::Known } else { outcome });
+            let exists = named && query::stored_head(&self.db, &room.id).await?.is_some();
+            return Ok(if exists { ImportOutcome::Exists } else { outcome });
         }
         let outcome = match create(&self.db, room, UnknownUserPolicy::Create).await? {
             CreationOutcome::New => ImportOutcome::Done,
-            CreationOutcome::IdTaken => ImportOutcome::Known,
-            CreationOutcome::Exists(id) if !named || id == room.id => ImportOutcome::Known,
+            CreationOutcome::IdTaken => ImportOutcome::Exists,
+            CreationOutcome::Exists(id) if !named || id == room.id => ImportOutcome::Exists,
             CreationOutcome::Exists(id) => {
                 ImportOutcome::Refused(format!("the two users already have the direct room {id}"))
             }
@@ -147,13 +147,13 @@ impl Importer {
     }
 
     /// Looks up the seqs of messages that earlier runs imported.
-    pub async fn recall(&self, skipped: &[SkippedMessage]) -> Result<(), JobError> {
+    pub async fn look_up_skipped(&self, skipped: &[SkippedMessage]) -> Result<(), JobError> {
         for skipped in skipped.chunks(LOOK_UPS_PER_STATEMENT) {
             let keys = skipped.iter().map(|skipped| (&skipped.room, &skipped.sender, &*skipped.client_id));
             let keys: Vec<_> = keys.collect();
             for (skipped, seq) in skipped.iter().zip(sql::stored(&self.db, &keys).await?) {
                 if let Some(seq) = seq {
-                    self.reply_targets().put(&skipped.room, &skipped.id, seq);
+                    self.reply_targets().insert(&skipped.room, &skipped.id, seq);
                 }
             }
         }
@@ -169,7 +169,7 @@ impl Importer {
         let keys = messages.iter().map(|message| (&message.room, &message.sender, &*message.client_id));
         let keys: Vec<_> = keys.collect();
         let stored = sql::stored(&self.db, &keys).await?;
-        let mut outcomes = vec![ImportOutcome::Known; messages.len()];
+        let mut outcomes = vec![ImportOutcome::Exists; messages.len()];
         let mut rooms: BTreeMap<&RoomId, Vec<usize>> = BTreeMap::new();
         for (index, (message, stored)) in messages.iter().zip(stored).enumerate() {
             match stored {
@@ -178,7 +178,7 @@ impl Importer {
                 None => rooms.entry(&message.room).or_default().push(index),
             }
         }
-        let imported = rooms.into_values().map(|indices| self.in_one_room(messages, indices));
+        let imported = rooms.into_values().map(|indices| self.import_into_room(messages, indices));
         let imported: Vec<_> = stream::iter(imported).buffer_unordered(CONCURRENT_ROOMS).collect().await;
         for imported in imported {
             for (index, outcome) in imported? {
@@ -189,7 +189,7 @@ impl Importer {
     }
 
     /// Appends messages of one room in order, then waits until all of them are stored.
-    async fn in_one_room(
+    async fn import_into_room(
         &self,
         messages: &[ImportMessage],
         indices: Vec<usize>,
@@ -258,11 +258,11 @@ impl Importer {
         let mut accepted = accepted.clone();
         for _ in 0..STORE_ATTEMPTS {
             match self.log.wait_stored(&message.room, &accepted).await {
-                Stored::Here if accepted.duplicate => return Ok(ImportOutcome::Known),
+                Stored::Here if accepted.duplicate => return Ok(ImportOutcome::Exists),
                 Stored::Here => return Ok(ImportOutcome::Done),
                 Stored::First { seq, .. } => {
                     self.remember(message, seq);
-                    return Ok(ImportOutcome::Known);
+                    return Ok(ImportOutcome::Exists);
                 }
                 Stored::Rejected => return Ok(ImportOutcome::Refused("it could not be written".to_owned())),
                 Stored::Unavailable => match self.append(message, false).await? {
@@ -275,7 +275,7 @@ impl Importer {
     }
 
     fn remember(&self, message: &ImportMessage, seq: Seq) {
-        self.reply_targets().put(&message.room, &message.id, seq);
+        self.reply_targets().insert(&message.room, &message.id, seq);
     }
 
     fn reply_targets(&self) -> std::sync::MutexGuard<'_, ReplyTargets> {

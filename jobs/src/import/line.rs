@@ -113,10 +113,7 @@ impl OriginalId {
 }
 
 impl ImportLine {
-    /// Reads one line.
-    ///
-    /// # Errors
-    /// A sentence that says what is wrong.
+    /// Reads one line. The error is a sentence that says what is wrong.
     pub fn parse(text: &str, max_message_chars: usize) -> Result<Self, String> {
         fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
             serde_json::from_str(text).map_err(|error| error.to_string())
@@ -192,9 +189,6 @@ fn fields(text: &str) -> Result<Fields<'_>, String> {
 
 impl ImportMessage {
     /// The message as it is appended; `reply_to` is the seq of the message that this message replies to.
-    ///
-    /// # Errors
-    /// A sentence that says what is wrong.
     pub fn draft(&self, reply_to: Option<Seq>, max_message_chars: usize) -> Result<Draft, String> {
         let json = |value: serde_json::Value| to_raw_value(&value).map_err(|error| error.to_string());
         let (client_id, reply_to) =

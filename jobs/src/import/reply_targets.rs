@@ -12,7 +12,7 @@ pub const MAX_REPLY_TARGETS: usize = 50_000;
 pub struct ReplyTargets([HashMap<(RoomId, String), Seq>; 2]);
 
 impl ReplyTargets {
-    pub fn put(&mut self, room: &RoomId, id: &str, seq: Seq) {
+    pub fn insert(&mut self, room: &RoomId, id: &str, seq: Seq) {
         if self.0[0].len() >= MAX_REPLY_TARGETS {
             self.0[1] = std::mem::take(&mut self.0[0]);
         }
@@ -34,7 +34,7 @@ mod tests {
     fn only_the_latest_targets_are_remembered() {
         let (mut targets, room) = (ReplyTargets::default(), RoomId::parse("r").unwrap());
         for n in 0..3 * MAX_REPLY_TARGETS as u64 {
-            targets.put(&room, &n.to_string(), Seq(n + 1));
+            targets.insert(&room, &n.to_string(), Seq(n + 1));
         }
         assert!(targets.0.iter().map(HashMap::len).sum::<usize>() <= 2 * MAX_REPLY_TARGETS);
         assert_eq!(

@@ -41,18 +41,18 @@ pub async fn newest(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
     row.map_or(Ok(0), |row| row.try_get_by("last_id"))
 }
 
-/// Up to `most` letters with ids above `after` and not above `upto`, in order of id; of one room or of all.
+/// Up to `limit` letters with ids above `after` and not above `upto`, in order of id; of one room or of all.
 pub async fn page(
     db: &impl ConnectionTrait,
     room: Option<&RoomId>,
     after: i64,
     upto: i64,
-    most: u64,
+    limit: u64,
 ) -> Result<Vec<DeadLetter>, DbErr> {
     let sql = "SELECT id, at, room_id, seq, reason, record FROM dead_letters \
                WHERE id > $1 AND id <= $2 AND ($3::text IS NULL OR room_id = $3) ORDER BY id LIMIT $4";
     let room = room.map(|room| room.as_str().to_owned());
-    let values = [after.into(), upto.into(), room.into(), bigint(most).into()];
+    let values = [after.into(), upto.into(), room.into(), bigint(limit).into()];
     db.query_all_raw(statement(sql, values)).await?.iter().map(read).collect()
 }
 
@@ -80,9 +80,6 @@ pub async fn remove(db: &impl ConnectionTrait, id: i64) -> Result<bool, DbErr> {
 }
 
 /// Deletes all letters up to `upto`, of one room or of all; returns how many.
-///
-/// # Errors
-/// When the database cannot be written; then none was deleted.
 pub async fn remove_all(db: &impl ConnectionTrait, room: Option<&RoomId>, upto: i64) -> Result<u64, DbErr> {
     let sql = "DELETE FROM dead_letters WHERE id <= $1 AND ($2::text IS NULL OR room_id = $2)";
     let room = room.map(|room| room.as_str().to_owned());

@@ -10,7 +10,7 @@ const PAGE_SIZE: i64 = 100;
 
 /// Dead letters of a user.
 #[derive(Debug, Default)]
-pub struct DeadLetters {
+pub struct LettersOfUser {
     /// The last letter that was read.
     pub last: i64,
     ids: Vec<i64>,
@@ -23,10 +23,10 @@ pub async fn find(
     db: &impl ConnectionTrait,
     user: &UserId,
     after: i64,
-) -> Result<Option<DeadLetters>, DbErr> {
+) -> Result<Option<LettersOfUser>, DbErr> {
     let sql = "SELECT id, record, room_id FROM dead_letters WHERE id > $1 ORDER BY id LIMIT $2";
     let rows = db.query_all_raw(statement(sql, [after.into(), PAGE_SIZE.into()])).await?;
-    let mut found = DeadLetters::default();
+    let mut found = LettersOfUser::default();
     for row in &rows {
         found.last = row.try_get_by("id")?;
         let record: Vec<u8> = row.try_get_by("record")?;
@@ -39,11 +39,8 @@ pub async fn find(
     Ok((!rows.is_empty()).then_some(found))
 }
 
-impl DeadLetters {
+impl LettersOfUser {
     /// Deletes the letters.
-    ///
-    /// # Errors
-    /// When the database cannot be written; then none was deleted.
     pub async fn delete(self, db: &impl ConnectionTrait) -> Result<(), DbErr> {
         if self.ids.is_empty() {
             return Ok(());

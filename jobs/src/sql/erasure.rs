@@ -28,10 +28,7 @@ pub async fn lease(
     Ok(taken.rows_affected() == 1)
 }
 
-/// Releases a failed erasure; it is due again after `pause`.
-///
-/// # Errors
-/// When the database cannot be written; then the lease expires by itself.
+/// Releases a failed erasure; it is due again after `pause`. If this fails, the lease expires by itself.
 pub async fn postpone(db: &impl ConnectionTrait, user: &UserId, pause: Duration) -> Result<(), DbErr> {
     let sql = "UPDATE users SET erasure_lease = clock_timestamp() + $2 * interval '1 millisecond' \
                WHERE id = $1 AND erased_at IS NULL";
@@ -41,11 +38,11 @@ pub async fn postpone(db: &impl ConnectionTrait, user: &UserId, pause: Duration)
 
 /// Users whose erasure is not finished and has no valid lease. Those who wait longest come first, so that erasures that
 /// fail again and again do not starve others.
-pub async fn due(db: &impl ConnectionTrait, most: usize) -> Result<Vec<UserId>, DbErr> {
+pub async fn due(db: &impl ConnectionTrait, limit: usize) -> Result<Vec<UserId>, DbErr> {
     let sql = "SELECT id FROM users WHERE erasing_at IS NOT NULL AND erased_at IS NULL \
                  AND (erasure_lease IS NULL OR erasure_lease < clock_timestamp()) \
                ORDER BY erasure_lease NULLS FIRST, id LIMIT $1";
-    let rows = db.query_all_raw(statement(sql, [bigint(most as u64).into()])).await?;
+    let rows = db.query_all_raw(statement(sql, [bigint(limit as u64).into()])).await?;
     rows.iter().map(|row| user_of(row, "id")).collect()
 }
 
@@ -65,10 +62,7 @@ pub async fn finish(db: &DatabaseConnection, user: &UserId) -> Result<bool, DbEr
 
 /// Turns the user's next messages in a room into tombstones, in order of client id, from the first above `after`.
 /// Returns the last client id; None at the end.
-///
-/// # Errors
-/// When the database cannot be written; then nothing was written.
-pub async fn messages(
+pub async fn erase_messages(
     db: &DatabaseConnection,
     user: &UserId,
     room: &str,
@@ -136,10 +130,8 @@ impl Changes {
         self.0.keys().cloned().collect()
     }
 
-    /// Turns the changes into voids, and restores the earlier text of edited messages of other users.
-    ///
-    /// # Errors
-    /// When the database cannot be written. Each room is changed completely or not at all.
+    /// Turns the changes into voids, and restores the earlier text of edited messages of other users. Each room is
+    /// changed completely or not at all.
     pub async fn undo(self, db: &DatabaseConnection) -> Result<(), DbErr> {
         for (room, (seqs, mut edited)) in self.0 {
             edited.sort_unstable();
@@ -184,7 +176,7 @@ const RESTORE_LATEST: &str = "\
     WHERE m.room_id = $1 AND m.seq = e.seq AND NOT m.deleted";
 
 /// The rooms of the user's next reactions; empty at the end.
-pub async fn reacted(db: &impl ConnectionTrait, user: &UserId) -> Result<Vec<RoomId>, DbErr> {
+pub async fn rooms_with_reactions(db: &impl ConnectionTrait, user: &UserId) -> Result<Vec<RoomId>, DbErr> {
     let sql = "SELECT DISTINCT x.room_id FROM (SELECT room_id FROM reactions \
                  WHERE user_id = $1 ORDER BY room_id, seq, emoji LIMIT $2) x";
     let rows = db.query_all_raw(statement(sql, [user.as_str().into(), ROWS_PER_TRANSACTION.into()])).await?;
@@ -192,10 +184,7 @@ pub async fn reacted(db: &impl ConnectionTrait, user: &UserId) -> Result<Vec<Roo
 }
 
 /// Deletes the user's next reactions.
-///
-/// # Errors
-/// When the database cannot be written; then nothing was written.
-pub async fn reactions(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
+pub async fn delete_reactions(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
     let sql = "DELETE FROM reactions r USING (SELECT room_id, seq, emoji FROM reactions \
                  WHERE user_id = $1 ORDER BY room_id, seq, emoji LIMIT $2) g \
                WHERE r.room_id = g.room_id AND r.seq = g.seq AND r.emoji = g.emoji AND r.user_id = $1";
@@ -203,7 +192,15 @@ pub async fn reactions(db: &impl ConnectionTrait, user: &UserId) -> Result<(), D
 }
 
 /// Deletes the user's last-seen time.
-pub async fn presence(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
+pub async fn delete_last_seen(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
     let sql = "DELETE FROM presence WHERE user_id = $1";
     db.execute_raw(statement(sql, [user.as_str().into()])).await.map(drop)
+}
+
+/// One room of each partition that has any.
+pub async fn one_room_of_each_partition(db: &impl ConnectionTrait) -> Result<Vec<RoomId>, DbErr> {
+    let sql = "SELECT r.id FROM partitions p CROSS JOIN LATERAL \
+                 (SELECT id FROM rooms WHERE partition = p.partition LIMIT 1) r";
+    let rows = db.query_all_raw(statement(sql, [])).await?;
+    rows.iter().map(|row| room_of(row, "id")).collect()
 }

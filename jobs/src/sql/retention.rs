@@ -59,20 +59,17 @@ pub async fn rooms_due(
     Ok(last.map(|last| (last, rooms_due)))
 }
 
-/// Removes the contents of up to `most` further messages of a room.
-///
-/// # Errors
-/// When the database cannot be written; then nothing was written.
-pub async fn take(
+/// Removes the contents of up to `limit` further messages of a room.
+pub async fn remove_contents(
     db: &DatabaseConnection,
     room: &RoomId,
     bound: DateTime<Utc>,
     action: RetentionAction,
-    most: i64,
+    limit: i64,
 ) -> Result<RetentionBatch, DbErr> {
     let transaction = db.begin().await?;
     search::lock(&transaction, room.as_str()).await?;
-    let Some((since, upto, messages)) = range(&transaction, room, bound, most).await? else {
+    let Some((since, upto, messages)) = range(&transaction, room, bound, limit).await? else {
         transaction.rollback().await?;
         return Ok(RetentionBatch::default());
     };
@@ -92,7 +89,7 @@ pub async fn take(
     transaction.execute_raw(statement(sql, [room.as_str().into(), upto.into()])).await?;
     transaction.commit().await?;
     let seq = |seq: i64| Seq(u64::try_from(seq).unwrap_or_default());
-    let more = messages as i64 == most;
+    let more = messages as i64 == limit;
     Ok(RetentionBatch { messages, upto: seq(upto), last_edit: last_edit.map(seq), more })
 }
 
@@ -102,14 +99,14 @@ async fn range(
     transaction: &DatabaseTransaction,
     room: &RoomId,
     bound: DateTime<Utc>,
-    most: i64,
+    limit: i64,
 ) -> Result<Option<(i64, i64, usize)>, DbErr> {
     let sql = "SELECT COALESCE((SELECT upto_seq FROM retention_progress WHERE room_id = $1), 0) AS upto_seq, m.seq, \
                  m.at < $2 AS expired \
                FROM messages m WHERE m.room_id = $1 \
                  AND m.seq > COALESCE((SELECT upto_seq FROM retention_progress WHERE room_id = $1), 0) \
                ORDER BY m.seq LIMIT $3 FOR NO KEY UPDATE OF m";
-    let values = [room.as_str().into(), bound.into(), most.into()];
+    let values = [room.as_str().into(), bound.into(), limit.into()];
     let rows = transaction.query_all_raw(statement(sql, values)).await?;
     let mut range = None;
     for (row, passed) in rows.iter().zip(1..) {
@@ -145,17 +142,17 @@ const EMPTY: [&str; 4] = [
      WHERE room_id = $1 AND seq > $2 AND seq <= $3 AND NOT (deleted AND content = '' AND attachments IS NULL AND metadata IS NULL)",
 ];
 
-/// Drops up to `most` contents older than the bound from the archive; returns how many.
+/// Drops up to `limit` contents older than the bound from the archive; returns how many.
 pub async fn drop_archived(
     db: &impl ConnectionTrait,
     bound: DateTime<Utc>,
     only: Option<&RoomId>,
-    most: usize,
+    limit: usize,
 ) -> Result<u64, DbErr> {
     let sql = "DELETE FROM messages_archive a USING (SELECT room_id, seq FROM messages_archive \
                  WHERE at < $1 AND ($2::text IS NULL OR room_id = $2) ORDER BY at LIMIT $3) old \
                WHERE a.room_id = old.room_id AND a.seq = old.seq";
-    let values = [bound.into(), only.map(RoomId::as_str).into(), bigint(most as u64).into()];
+    let values = [bound.into(), only.map(RoomId::as_str).into(), bigint(limit as u64).into()];
     let dropped = db.execute_raw(statement(sql, values)).await?;
     Ok(dropped.rows_affected())
 }

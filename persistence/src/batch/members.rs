@@ -57,8 +57,8 @@ pub struct MemberChanges {
 }
 
 impl MemberChanges {
-    /// Takes a record that follows the stored head. When it adds or removes a member, their earlier marks are dropped.
-    pub fn take(
+    /// Merges a record that follows the stored head. When it adds or removes a member, their earlier marks are dropped.
+    pub fn merge(
         &mut self,
         partition: Partition,
         room: &RoomId,
@@ -81,20 +81,20 @@ impl MemberChanges {
                 *state = FinalMembership { was_removed: true, ..FinalMembership::default() }
             }
         }
-        self.note(change, marks);
+        self.add(change, marks);
         Ok(())
     }
 
-    /// Notes a change, also one that was stored before. Drops the earlier marks of a user who was added or removed.
-    fn note(&mut self, change: MembershipChange, marks: &mut BTreeMap<(RoomId, String), Marks>) {
+    /// Adds a change, also one that was stored before. Drops the earlier marks of a user who was added or removed.
+    fn add(&mut self, change: MembershipChange, marks: &mut BTreeMap<(RoomId, String), Marks>) {
         if !matches!(change.kind, MembershipKind::Changed { .. }) {
             marks.remove(&(change.room.clone(), change.user.as_str().to_owned()));
         }
         self.all.push(change);
     }
 
-    /// Notes a record that is stored already.
-    pub fn note_stored(
+    /// Merges a record that was stored before.
+    pub fn merge_stored(
         &mut self,
         partition: Partition,
         room: &RoomId,
@@ -103,7 +103,7 @@ impl MemberChanges {
     ) {
         // A malformed record was rejected when it first came.
         if let Ok(Some(change)) = MembershipChange::of(partition, room, record) {
-            self.note(change, marks);
+            self.add(change, marks);
         }
     }
 }

@@ -32,8 +32,8 @@ struct Body<'a> {
     archived: Option<bool>,
 }
 
-/// Takes a record that follows the stored head; other event types are ignored.
-pub fn take(
+/// Merges a record that follows the stored head; other event types are ignored.
+pub fn merge(
     updates: &mut BTreeMap<RoomId, RoomUpdate>,
     room: &RoomId,
     record: &Record,
@@ -58,20 +58,20 @@ mod tests {
 
     use super::*;
 
-    fn take_all(bodies: &[&str]) -> Result<RoomUpdate, &'static str> {
+    fn merge_all(bodies: &[&str]) -> Result<RoomUpdate, &'static str> {
         let room = RoomId::parse("r").unwrap();
         let mut updates = BTreeMap::new();
         for (seq, body) in (1..).zip(bodies) {
             let header = Header { room: "r", kind: ROOM_UPDATED, ..Header::default() }.encode();
             let raw = format!("1\u{1f}1\u{1f}{seq}\u{1f}{seq}00\u{1f}{header}\n{body}");
-            take(&mut updates, &room, &Record::parse(Bytes::from(raw)).unwrap())?;
+            merge(&mut updates, &room, &Record::parse(Bytes::from(raw)).unwrap())?;
         }
         Ok(updates.remove(&room).unwrap())
     }
 
     #[test]
     fn last_update_of_each_field_wins() {
-        let update = take_all(&[
+        let update = merge_all(&[
             r#"{"name":"a","metadata":{"b": 1},"by":"alice"}"#,
             r#"{"name":"","archived":true}"#,
             r#"{"archived":false,"metadata":{"c":2.0}}"#,
@@ -83,6 +83,6 @@ mod tests {
             at_ms: 300,
         };
         assert_eq!(update, Ok(expected));
-        assert!(take_all(&[r#"{"name":7}"#]).is_err() && take_all(&["[]x"]).is_err());
+        assert!(merge_all(&[r#"{"name":7}"#]).is_err() && merge_all(&["[]x"]).is_err());
     }
 }

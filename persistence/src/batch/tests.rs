@@ -100,10 +100,10 @@ fn stored_record_is_not_written_again() {
 }
 
 #[test]
-fn records_above_a_later_base_are_passed_over() {
+fn records_above_a_later_base_are_left_out() {
     let entries = entries([Sample::message(1, 5), Sample::message(1, 6), Sample::message(3, 6)]);
     let plan = classify(&entries, &stored(4, "2:9,3:5"), None).unwrap();
-    assert_eq!(plan.passed_over, 1);
+    assert_eq!(plan.left_out, 1);
     let clients: Vec<&str> = plan.messages.iter().map(|message| message.record.client_id()).collect();
     assert_eq!(clients, ["1.5", "3.6"]);
 }

@@ -56,18 +56,14 @@ impl Allowance {
         allowance
     }
 
-    /// Takes one token from the user's bucket for this kind of command. Admins are not limited.
-    ///
-    /// # Errors
-    /// `rate_limited`, with the time until a token is available.
+    /// Takes one token from the user's bucket for this kind of command. Admins are not limited. Refuses with
+    /// `rate_limited` and the time until a token is available.
     pub fn take(&self, kind: CommandKind, caller: Viewer<'_>) -> Result<(), Refusal> {
         self.take_many(kind, caller, NonZeroU32::MIN)
     }
 
-    /// Takes `cost` tokens, at most the whole burst.
-    ///
-    /// # Errors
-    /// `rate_limited`, with the time until enough tokens are available.
+    /// Takes `cost` tokens, at most the whole burst. Refuses with `rate_limited` and the time until enough tokens are
+    /// available.
     pub fn take_many(&self, kind: CommandKind, caller: Viewer<'_>, cost: NonZeroU32) -> Result<(), Refusal> {
         if caller.admin {
             return Ok(());

@@ -24,11 +24,8 @@ const RECHECK_AFTER: Duration = Duration::from_millis(500);
 pub struct Body(Bytes);
 
 impl Body {
-    /// Reads the body of a command. Checks the caller again when the body came slowly.
-    ///
-    /// # Errors
-    /// `too_large` above `limit_bytes`; `bad_request` when it is not UTF-8, or when the client stops early; and the
-    /// errors of a caller who may not use the service.
+    /// Reads the body of a command. Checks the caller again when the body came slowly. Refuses with `too_large` above
+    /// `limit_bytes`, `bad_request` when the body is not UTF-8 or the client stops early, and like [`Caller::recheck`].
     pub async fn read(
         state: &State,
         caller: &Caller,
@@ -51,10 +48,8 @@ impl Body {
     }
 }
 
-/// Reads a body of at most `limit_bytes` within this time.
-///
-/// # Errors
-/// `too_large`; `bad_request` when the body is incomplete.
+/// Reads a body of at most `limit_bytes` within this time. Refuses with `too_large`, or `bad_request` when the body is
+/// incomplete.
 pub async fn bytes(payload: web::Payload, limit_bytes: usize, within: Duration) -> Result<Bytes, Problem> {
     match timeout(within, payload.to_bytes_limited(limit_bytes)).await {
         Ok(Ok(Ok(bytes))) => Ok(bytes),

@@ -31,9 +31,8 @@ pub struct Caller {
 
 impl Caller {
     /// Checks the token and the account again, for a caller that took long between the first check and the change.
-    ///
-    /// # Errors
-    /// `unauthorized` when the token has expired meanwhile; `forbidden` when the user was blocked or erased.
+    /// Refuses with `unauthorized` when the token has expired meanwhile, and `forbidden` when the user was blocked or
+    /// erased.
     pub(super) async fn recheck(&self, state: &State) -> Result<(), Problem> {
         if chrono::Utc::now().timestamp() >= self.expires_at_s {
             return Err(Refusal::from(Reason::Expired).into());

@@ -1,4 +1,5 @@
-//! Changes of a message over HTTP, with the same result as over WebSocket: `PATCH` and `DELETE` of the message.
+//! Changes of a message over HTTP, with the same result as over WebSocket: `PATCH` and `DELETE` of the message, and my
+//! reactions to it.
 
 use crate::schemas::{ChangeForm, EditForm};
 use actix_web::web;
@@ -6,7 +7,7 @@ use serde_json::value::RawValue;
 use tidings_shared::fields::Fields;
 use tidings_shared::ids::RoomId;
 use tidings_shared::message::change::{Actor, Change, ChangeKind};
-use tidings_shared::openapi::MessageSeqForm;
+use tidings_shared::openapi::{EmojiForm, MessageSeqForm};
 use tidings_shared::protocol::server::Ack;
 use tidings_shared::telemetry::{self, SpanKind};
 
@@ -16,7 +17,6 @@ use super::caller::Caller;
 use super::parameters;
 use super::problem::Problem;
 use super::state::State;
-use crate::query::access;
 
 /// Edits one's own message; admins may edit any message.
 #[utoipa::path(
@@ -59,8 +59,58 @@ pub async fn delete(
     change(&state, &caller, ChangeKind::Delete, &room, &seq, None, payload).await
 }
 
+/// Adds my reaction; an existing one stays.
+#[utoipa::path(
+    put, path = "/v1/rooms/{room}/messages/{seq}/reactions/{emoji}", operation_id = "addReaction",
+    tag = "messages",
+    params(
+        ("room" = RoomId, Path), ("seq" = MessageSeqForm, Path),
+        ("emoji" = EmojiForm, Path, description = "Percent-encoded"),
+    ),
+    request_body = Option<ChangeForm>,
+    responses(
+        (status = 200, description = "Added; `seq` is that of the event", body = Ack),
+        (status = 409, description = "Deleted, another message, or an archived room"),
+        (status = 429, description = "Too many commands"),
+    )
+)]
+pub async fn add_reaction(
+    state: web::Data<State>,
+    caller: Caller,
+    path: web::Path<(String, String, String)>,
+    payload: web::Payload,
+) -> Result<web::Json<Ack>, Problem> {
+    let (room, seq, emoji) = path.into_inner();
+    change(&state, &caller, ChangeKind::AddReaction, &room, &seq, Some(&emoji), payload).await
+}
+
+/// Removes my reaction; without one nothing changes.
+#[utoipa::path(
+    delete, path = "/v1/rooms/{room}/messages/{seq}/reactions/{emoji}", operation_id = "removeReaction",
+    tag = "messages",
+    params(
+        ("room" = RoomId, Path), ("seq" = MessageSeqForm, Path),
+        ("emoji" = EmojiForm, Path, description = "Percent-encoded"),
+    ),
+    request_body = Option<ChangeForm>,
+    responses(
+        (status = 200, description = "Removed; `seq` is that of the event", body = Ack),
+        (status = 409, description = "Deleted, another message, or an archived room"),
+        (status = 429, description = "Too many commands"),
+    )
+)]
+pub async fn remove_reaction(
+    state: web::Data<State>,
+    caller: Caller,
+    path: web::Path<(String, String, String)>,
+    payload: web::Payload,
+) -> Result<web::Json<Ack>, Problem> {
+    let (room, seq, emoji) = path.into_inner();
+    change(&state, &caller, ChangeKind::RemoveReaction, &room, &seq, Some(&emoji), payload).await
+}
+
 /// Changes the message at `seq`. The path takes precedence over the body.
-pub(super) async fn change(
+async fn change(
     state: &State,
     caller: &Caller,
     kind: ChangeKind,
@@ -77,7 +127,7 @@ pub(super) async fn change(
     fields.emoji = emoji.as_deref();
     let change = Change::from_fields(kind, &fields, state.limits.max_message_chars)?;
     state.allowance.take(CommandKind::Commands, caller.viewer())?;
-    let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
+    let access = state.access(caller.viewer(), &room).await?;
     let role = access.role.as_deref().unwrap_or_default();
     let actor = Actor { user: &caller.user, role, admin: caller.admin };
     let accepted = state.log.change(&room, &actor, &change).await?;

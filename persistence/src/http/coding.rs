@@ -15,9 +15,6 @@ use actix_web::middleware::Next;
 const MIN_BYTES: u64 = 1024;
 
 /// Compresses an answer of at least `MIN_BYTES` if the client accepts gzip.
-///
-/// # Errors
-/// The errors of the handler.
 pub async fn answer<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,

@@ -20,9 +20,6 @@ const TAG_BYTES: usize = 16;
 
 /// Adds an entity tag to a `200` answer to `GET` or `HEAD`, and answers `304` if the client has that tag. The tag is
 /// weak, because the same answer may be sent compressed.
-///
-/// # Errors
-/// The errors of the handler.
 pub async fn answer(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,

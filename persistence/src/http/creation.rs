@@ -49,10 +49,8 @@ pub struct NewMember {
     role: Option<String>,
 }
 
-/// Checks the body of a creation. `fresh` becomes the room's id unless an admin gives one.
-///
-/// # Errors
-/// `bad_request`, `too_large` or `forbidden`, with the field's name.
+/// Checks the body of a creation. `fresh` becomes the room's id unless an admin gives one. Refuses with `bad_request`,
+/// `too_large` or `forbidden`, and the field's name.
 pub fn read(text: &str, creator: &UserId, admin: bool, fresh: RoomId) -> Result<NewRoom, Refusal> {
     let body: NewRoomBody<'_> = object(text)?;
     let given: Option<RoomId> = optional(body.id, "id", "1 to 64 characters of A-Z a-z 0-9 . _ - :")?;
@@ -91,17 +89,11 @@ pub fn cost(new: &NewRoom) -> NonZeroU32 {
 }
 
 /// Checks the name of a room; an empty one means no name.
-///
-/// # Errors
-/// The errors of [`check_line`].
 pub fn check_name(name: &str) -> Result<(), Refusal> {
     check_line(name, "name", MAX_ROOM_NAME_CHARS)
 }
 
-/// Checks a text of one line.
-///
-/// # Errors
-/// `bad_request` or `too_large` with the field's name.
+/// Checks a text of one line. Refuses with `bad_request` or `too_large`, and the field's name.
 pub fn check_line(text: &str, field: &'static str, max_chars: usize) -> Result<(), Refusal> {
     check_text(text, field, max_chars)?;
     if text.chars().any(char::is_control) {

@@ -1,8 +1,6 @@
 //! Every request is answered within a deadline, even when PostgreSQL's host is silent. In that case PostgreSQL's limits
 //! do not end the statements, and requests would accumulate without bound.
 
-use std::time::Duration;
-
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
@@ -11,10 +9,7 @@ use tidings_shared::error::Refusal;
 use tidings_shared::log::stored::STORED_TIMEOUT;
 
 use super::problem::Problem;
-use crate::writer::limit;
-
-/// Deadline of a request that reads: longer than the limits of the pool and of a statement.
-const READ_DEADLINE: Duration = limit::ANSWER_DEADLINE;
+use crate::writer::limit::ANSWER_DEADLINE;
 
 /// Answers `unavailable` when the handler misses the deadline; the handler is cancelled, as when a client hangs up.
 /// Wraps a resource, so that the answer still passes through the middleware of its scope.
@@ -23,7 +18,8 @@ pub async fn with_deadline<B: MessageBody>(
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     // A request that changes something may have a slow body, and waits until the change is stored.
-    let within = if request.method().is_safe() { READ_DEADLINE } else { READ_DEADLINE * 2 + STORED_TIMEOUT };
+    let is_safe = request.method().is_safe();
+    let within = if is_safe { ANSWER_DEADLINE } else { ANSWER_DEADLINE * 2 + STORED_TIMEOUT };
     let original_request = request.request().clone();
     match tokio::time::timeout(within, next.call(request)).await {
         Ok(answer) => answer.map(ServiceResponse::map_into_left_body),

@@ -8,8 +8,6 @@ use super::caller::Caller;
 use super::parameters::{self, Parameters};
 use super::problem::Problem;
 use super::state::State;
-use super::upto;
-use crate::query::access;
 use crate::query::events::{EventPage, EventRange, Events, events};
 
 /// The events after a position, ascending, as over the WebSocket. `limit` counts positions of the log, so a page may
@@ -49,11 +47,11 @@ pub async fn page(
         Some(Events::Page(page)) => Ok(page),
     };
     if let Some(upto) = range.upto {
-        let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
+        let access = state.access(caller.viewer(), &room).await?;
         if access.head_seq < upto {
             // Checks the epoch before the wait, because a position of a past epoch may never be stored.
             read().await?;
-            upto::wait_until_stored(&state, &caller, &room, upto).await?;
+            state.wait_until_stored(&caller.user, &room, upto).await?;
         }
     }
     Ok(web::Json(read().await?))

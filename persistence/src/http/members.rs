@@ -17,7 +17,7 @@ use super::parameters::{self, Parameters};
 use super::problem::Problem;
 use super::state::State;
 use crate::membership::{MembershipRequest, Requester};
-use crate::query::access;
+use crate::query::cursor::unpack_id;
 use crate::query::members::{Members, members};
 
 /// The members of a room, by user id.
@@ -38,8 +38,8 @@ pub async fn list(
 ) -> Result<web::Json<Members>, Problem> {
     let room = parameters::room(&path)?;
     let parameters = Parameters::of(&request)?;
-    let (after, limit) = (parameters.id_cursor()?, parameters.limit()?);
-    access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
+    let (after, limit) = (parameters.cursor(unpack_id)?, parameters.limit()?);
+    state.access(caller.viewer(), &room).await?;
     Ok(web::Json(members(&state.db, &room, after.as_deref(), limit).await?))
 }
 

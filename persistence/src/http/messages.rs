@@ -8,8 +8,6 @@ use super::caller::Caller;
 use super::parameters::{self, Parameters};
 use super::problem::Problem;
 use super::state::State;
-use super::upto;
-use crate::query::access;
 use crate::query::messages::{self as history, Message, MessagePage, Window};
 
 /// A page of history, ascending. Without a bound: the last messages.
@@ -38,9 +36,9 @@ pub async fn page(
     let parameters = Parameters::of(&request)?;
     let window = window(&parameters)?;
     if let Some(upto) = parameters.seq("upto")? {
-        let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
+        let access = state.access(caller.viewer(), &room).await?;
         if access.head_seq < upto {
-            upto::wait_until_stored(&state, &caller, &room, upto).await?;
+            state.wait_until_stored(&caller.user, &room, upto).await?;
         }
     }
     Ok(web::Json(history::page(&state.db, caller.viewer(), &room, window, &state.walking).await?))
@@ -74,6 +72,6 @@ pub async fn one(
         return Ok(web::Json(message));
     }
     // A caller who may not see the room must not learn whether the message exists.
-    access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
+    state.access(caller.viewer(), &room).await?;
     Err(Problem::no_such_message())
 }

@@ -9,6 +9,7 @@ use super::caller::Caller;
 use super::parameters::Parameters;
 use super::problem::Problem;
 use super::state::State;
+use crate::query::cursor::ActivityCursor;
 use crate::query::room::MyRoom;
 use crate::query::room_lists::my_rooms;
 
@@ -38,8 +39,8 @@ pub async fn list(
     request: HttpRequest,
 ) -> Result<web::Json<MyRooms>, Problem> {
     let parameters = Parameters::of(&request)?;
-    let (cursor, limit) = (parameters.activity_cursor()?, parameters.limit()?);
+    let (cursor, limit) = (parameters.cursor(ActivityCursor::unpack)?, parameters.limit()?);
     let rooms_version = state.rooms_version(&caller.user).await;
-    let page = my_rooms(&state.db, &caller.user, cursor.as_ref(), limit).await?;
-    Ok(web::Json(MyRooms { rooms: page.rooms, next: page.next, rooms_version }))
+    let (rooms, next) = my_rooms(&state.db, &caller.user, cursor.as_ref(), limit).await?;
+    Ok(web::Json(MyRooms { rooms, next, rooms_version }))
 }

@@ -15,8 +15,8 @@ use utoipa::{Modify, OpenApi, PartialSchema, ToSchema};
 use super::problem::ProblemDocument;
 use super::state::Limits;
 use super::{
-    changes, erase, events, export, members, messages, my_rooms, presence, reactions, room_changes, rooms,
-    search, send, users, versions, watermarks,
+    changes, erase, events, export, members, messages, my_rooms, presence, room_changes, rooms, search, send,
+    users, versions, watermarks,
 };
 use crate::query::messages::Reaction;
 
@@ -26,9 +26,9 @@ use crate::query::messages::Reaction;
     paths(
         rooms::create, rooms::list, rooms::one, room_changes::change, room_changes::archive, my_rooms::list,
         members::list, members::put, members::remove, messages::page, messages::one, send::send, changes::edit,
-        changes::delete, reactions::add, reactions::remove, versions::list, events::page, watermarks::receipts,
-        watermarks::read, watermarks::delivered, search::find, presence::list, presence::set, users::put,
-        export::export_me, erase::erase_me, document,
+        changes::delete, changes::add_reaction, changes::remove_reaction, versions::list, events::page,
+        watermarks::receipts, watermarks::read, watermarks::delivered, search::find, presence::list, presence::set,
+        users::put, export::export_me, erase::erase_me, document,
     ),
     components(schemas(ProblemDocument, Reaction, Attachment)),
     security(("bearer" = [])),

@@ -7,14 +7,11 @@ use tidings_shared::ids::{RoomId, UserId};
 use tidings_shared::limits::{DEFAULT_PAGE_ENTRIES, MAX_PAGE_ENTRIES, MAX_ROOM_NAME_CHARS, MAX_SEQ};
 
 use super::problem::Problem;
-use crate::query::cursor::{self, ActivityCursor, SearchCursor};
 
 /// The parameters of a query string.
 pub struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    /// # Errors
-    /// When the query string is malformed.
     pub fn of(request: &HttpRequest) -> Result<Self, Problem> {
         Self::parse(request.query_string())
     }
@@ -67,30 +64,14 @@ impl Parameters {
         }
     }
 
-    /// Where a list ordered by last activity continues.
-    pub fn activity_cursor(&self) -> Result<Option<ActivityCursor>, Problem> {
-        self.text("cursor").map(|text| ActivityCursor::unpack(text).ok_or_else(bad_cursor)).transpose()
+    /// Where a list continues. `unpack` reads the cursors of this list only.
+    pub fn cursor<T>(&self, unpack: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Problem> {
+        let refuse = || Problem::bad_field("cursor", "cursor must be a `next` of the same list");
+        self.text("cursor").map(|text| unpack(text).ok_or_else(refuse)).transpose()
     }
-
-    /// Where a search continues.
-    pub fn search_cursor(&self) -> Result<Option<SearchCursor>, Problem> {
-        self.text("cursor").map(|text| SearchCursor::unpack(text).ok_or_else(bad_cursor)).transpose()
-    }
-
-    /// Where a list ordered by id continues.
-    pub fn id_cursor(&self) -> Result<Option<String>, Problem> {
-        self.text("cursor").map(|text| cursor::unpack_id(text).ok_or_else(bad_cursor)).transpose()
-    }
-}
-
-fn bad_cursor() -> Problem {
-    Problem::bad_field("cursor", "cursor must be a `next` of the same list")
 }
 
 /// A position, from a parameter or a path segment.
-///
-/// # Errors
-/// When it is not a number.
 pub fn seq(name: &str, text: &str) -> Result<i64, Problem> {
     digits(text).ok_or_else(|| Problem::bad_field(name, format!("{name} must be a position: 0, 1, 2 …")))
 }
@@ -105,17 +86,11 @@ fn digits(text: &str) -> Option<i64> {
 }
 
 /// The room of a path.
-///
-/// # Errors
-/// When it is not a valid room id.
 pub fn room(text: &str) -> Result<RoomId, Problem> {
     RoomId::parse(text).map_err(|error| Problem::bad_field("room", error.to_string()))
 }
 
 /// The user of a path.
-///
-/// # Errors
-/// When it is not a valid user id.
 pub fn user(text: &str) -> Result<UserId, Problem> {
     UserId::parse(text).map_err(|error| Problem::bad_field("user", error.to_string()))
 }
@@ -125,6 +100,7 @@ mod tests {
     use actix_web::ResponseError;
 
     use super::*;
+    use crate::query::cursor::{ActivityCursor, pack_id, unpack_id};
 
     fn parameters(query: &str) -> Parameters {
         Parameters::parse(query).unwrap()
@@ -165,9 +141,9 @@ mod tests {
 
     #[test]
     fn cursor_of_another_list_is_refused() {
-        let members = format!("cursor={}", cursor::pack_id("alice"));
-        assert!(parameters(&members).activity_cursor().is_err());
-        assert_eq!(parameters(&members).id_cursor().unwrap().as_deref(), Some("alice"));
-        assert!(parameters("cursor=%00").id_cursor().is_err());
+        let members = format!("cursor={}", pack_id("alice"));
+        assert!(parameters(&members).cursor(ActivityCursor::unpack).is_err());
+        assert_eq!(parameters(&members).cursor(unpack_id).unwrap().as_deref(), Some("alice"));
+        assert!(parameters("cursor=%00").cursor(unpack_id).is_err());
     }
 }

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use super::allowance::CommandKind;
 use super::body::{Body, COMMAND_BYTES};
 use super::caller::Caller;
-use super::parameters::Parameters;
+use super::parameters::{self, Parameters};
 use super::problem::Problem;
 use super::state::State;
 use crate::query::presence as query;
@@ -54,7 +54,7 @@ pub async fn list(
     let mut users = Vec::with_capacity(given.len());
     let mut named = HashSet::with_capacity(given.len());
     for id in given {
-        let user = UserId::parse(id).map_err(|error| Problem::bad_field("user", error.to_string()))?;
+        let user = parameters::user(id)?;
         if named.insert(user.clone()) {
             users.push(user);
         }

@@ -76,11 +76,6 @@ impl Problem {
         Refusal::not_found("room").into()
     }
 
-    /// Refuses read and delivered marks of an admin who is not a member of the room.
-    pub fn not_a_member() -> Self {
-        Self::new(ErrorCode::Forbidden, "only members of the room have marks in it")
-    }
-
     pub fn no_such_message() -> Self {
         Refusal::not_found("message").into()
     }
@@ -94,13 +89,8 @@ impl Problem {
     }
 
     pub fn wrong_method(allow: &'static str) -> Self {
-        let refusal = Refusal::new(ErrorCode::BadRequest, format!("this resource supports {allow}"));
-        Self {
-            status: StatusCode::METHOD_NOT_ALLOWED,
-            refusal: Box::new(refusal),
-            after: None,
-            allow: Some(allow),
-        }
+        let problem = Self::new(ErrorCode::BadRequest, format!("this resource supports {allow}"));
+        Self { status: StatusCode::METHOD_NOT_ALLOWED, allow: Some(allow), ..problem }
     }
 }
 

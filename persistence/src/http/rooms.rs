@@ -14,9 +14,9 @@ use super::creation;
 use super::parameters::{self, Parameters};
 use super::problem::Problem;
 use super::state::State;
+use crate::query::cursor::ActivityCursor;
 use crate::query::members::{Member, members};
-use crate::query::room;
-use crate::query::room::{Room, RoomAnswer};
+use crate::query::room::{self, Room, RoomAnswer};
 use crate::query::room_lists::{PublicRooms, public_rooms};
 use crate::writer::rooms::{
     CreationOutcome, RoomKind, anyone_has_many_rooms, create as create_room, find_direct_room,
@@ -123,7 +123,7 @@ pub async fn list(
 ) -> Result<web::Json<PublicRooms>, Problem> {
     let parameters = Parameters::of(&request)?;
     let query = parameters.name_part("query")?;
-    let (cursor, limit) = (parameters.activity_cursor()?, parameters.limit()?);
+    let (cursor, limit) = (parameters.cursor(ActivityCursor::unpack)?, parameters.limit()?);
     Ok(web::Json(public_rooms(&state.db, query, cursor.as_ref(), limit).await?))
 }
 

@@ -9,7 +9,7 @@ use super::caller::Caller;
 use super::parameters::{self, Parameters};
 use super::problem::Problem;
 use super::state::State;
-use crate::query::access;
+use crate::query::cursor::SearchCursor;
 use crate::query::search::{self, SearchPage, SearchRequest};
 use crate::search::words::Query;
 
@@ -41,9 +41,9 @@ pub async fn find(
         return Err(Problem::bad_field("q", format!("q must be up to {MAX_QUERY_CHARS} characters")));
     }
     let room = parameters.text("room").map(parameters::room).transpose()?;
-    let (cursor, limit) = (parameters.search_cursor()?, parameters.limit()?);
+    let (cursor, limit) = (parameters.cursor(SearchCursor::unpack)?, parameters.limit()?);
     if let Some(room) = &room {
-        access(&state.db, caller.viewer(), room).await?.ok_or_else(Problem::no_such_room)?;
+        state.access(caller.viewer(), room).await?;
     }
     let Some(query) = Query::parse(text) else {
         return Ok(web::Json(SearchPage { results: Vec::new(), next: None }));

@@ -14,7 +14,6 @@ use super::caller::Caller;
 use super::parameters;
 use super::problem::Problem;
 use super::state::State;
-use crate::query::access;
 
 /// Sends a message.
 #[utoipa::path(
@@ -39,7 +38,7 @@ pub async fn send(
     let body = Body::read(&state, &caller, payload, COMMAND_BYTES).await?;
     let draft = Draft::from_fields(&Fields::parse(body.text())?, state.limits.max_message_chars)?;
     state.allowance.take(CommandKind::Commands, caller.viewer())?;
-    let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
+    let access = state.access(caller.viewer(), &room).await?;
     let role = access.role.as_deref().unwrap_or_default();
     let min_role = draft.permit(&Actor { user: &caller.user, role, admin: caller.admin })?;
     let (name, picture) = (caller.name.as_deref(), caller.picture.as_deref());

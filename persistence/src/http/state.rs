@@ -8,7 +8,7 @@ use std::time::Duration;
 use sea_orm::DatabaseConnection;
 use tidings_shared::auth::Verifier;
 use tidings_shared::error::Refusal;
-use tidings_shared::ids::UserId;
+use tidings_shared::ids::{RoomId, Seq, UserId};
 use tidings_shared::log::Log;
 use tidings_shared::membership;
 use tidings_shared::origin::AllowedOrigins;
@@ -16,17 +16,21 @@ use tidings_shared::rate::Rate;
 use tidings_shared::receipts::Receipts;
 use tidings_shared::request_slots::RequestSlots;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::allowance::{Allowance, CommandKind};
 use super::change_notices::ChangeNotice;
 use super::problem::Problem;
 use crate::membership::{MembershipLimits, Memberships};
+use crate::query::{self, Access, Viewer};
 use crate::writer::users::UnknownUserPolicy;
 
 /// How many requests may wait at the same time until records are stored or an erasure is done: in total, and per user.
 /// A waiting request reads one row from time to time.
 const WAIT_PERMITS: (usize, usize) = (256, 16);
+/// How long a reader waits until a position is stored.
+const UPTO_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many requests for history may search past many private messages of others at the same time: in total, and per
 /// user.
 const WALK_PERMITS: (usize, usize) = (8, 2);
@@ -123,6 +127,28 @@ impl State {
             exporting,
             erasure_requested,
         }
+    }
+
+    /// The viewer's access to a room; refuses a room that does not exist or that they may not see.
+    pub(super) async fn access(&self, viewer: Viewer<'_>, room: &RoomId) -> Result<Access, Problem> {
+        query::access(&self.db, viewer, room).await?.ok_or_else(Problem::no_such_room)
+    }
+
+    /// Returns once the room's stored head is at least `upto`, for readers who know that this position was accepted.
+    /// Holds no database connection while it waits. Refuses with `unavailable` after five seconds, `rate_limited` when
+    /// the user has too many waiting requests, and `overloaded` when all users together do.
+    pub(super) async fn wait_until_stored(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+        upto: i64,
+    ) -> Result<(), Problem> {
+        let _permit = self.waiting.take(user, "waits for the log to be stored")?;
+        let seq = Seq(u64::try_from(upto).unwrap_or_default());
+        if query::wait_until_stored(&self.db, room, seq, Instant::now() + UPTO_TIMEOUT).await? {
+            return Ok(());
+        }
+        Err(Refusal::unavailable(format!("seq {upto} of the room is not stored yet; retry")).into())
     }
 
     /// The version of a user's list of rooms. Must be read before the list: a change in between then shows as another

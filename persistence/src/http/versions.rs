@@ -10,7 +10,6 @@ use super::caller::Caller;
 use super::parameters;
 use super::problem::Problem;
 use super::state::State;
-use crate::query::access;
 use crate::query::versions::{self, Versions};
 
 /// The earlier texts of a message, oldest first, also of a deleted one. For admins and owners, and the scope
@@ -27,7 +26,7 @@ pub async fn list(
 ) -> Result<web::Json<Versions>, Problem> {
     let (room, seq) = path.into_inner();
     let (room, seq) = (parameters::room(&room)?, parameters::seq("seq", &seq)?);
-    let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
+    let access = state.access(caller.viewer(), &room).await?;
     let role = access.role.as_deref().unwrap_or_default();
     if !caller.admin && !role::allows(role, Permission::ChangeAny) {
         return Err(Problem::new(ErrorCode::Forbidden, "only admins of the room see earlier versions"));

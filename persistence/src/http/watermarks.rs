@@ -4,6 +4,7 @@
 
 use actix_web::web;
 use serde::{Deserialize, Serialize};
+use tidings_shared::error::ErrorCode;
 use tidings_shared::fields::Fields;
 use tidings_shared::ids::{RoomId, Seq};
 use tidings_shared::limits::MAX_SEQ;
@@ -15,12 +16,12 @@ use super::caller::Caller;
 use super::parameters;
 use super::problem::Problem;
 use super::state::State;
-use crate::query::access;
 use crate::query::members::{self, Receipt};
 
 /// The watermarks of a room's members.
 #[derive(Serialize, ToSchema)]
-pub struct Receipts {
+#[schema(as = Receipts)]
+pub struct ReceiptList {
     receipts: Vec<Receipt>,
 }
 
@@ -28,16 +29,16 @@ pub struct Receipts {
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/receipts", operation_id = "listReceipts", tag = "rooms",
     params(("room" = RoomId, Path)),
-    responses((status = 200, description = "The members, at most the 1,000 who read last", body = Receipts))
+    responses((status = 200, description = "The members, at most the 1,000 who read last", body = ReceiptList))
 )]
 pub async fn receipts(
     state: web::Data<State>,
     caller: Caller,
     path: web::Path<String>,
-) -> Result<web::Json<Receipts>, Problem> {
+) -> Result<web::Json<ReceiptList>, Problem> {
     let room = parameters::room(&path)?;
-    access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
-    Ok(web::Json(Receipts { receipts: members::receipts(&state.db, &room).await? }))
+    state.access(caller.viewer(), &room).await?;
+    Ok(web::Json(ReceiptList { receipts: members::receipts(&state.db, &room).await? }))
 }
 
 /// A watermark.
@@ -96,10 +97,10 @@ async fn mark(
     let body = Body::read(state, caller, payload, COMMAND_BYTES).await?;
     let requested = Fields::parse(body.text())?.seq()?;
     state.allowance.take(CommandKind::Marks, caller.viewer())?;
-    let access = access(&state.db, caller.viewer(), &room).await?.ok_or_else(Problem::no_such_room)?;
+    let access = state.access(caller.viewer(), &room).await?;
     if access.role.is_none() {
         // An admin who is not a member has no watermark.
-        return Err(Problem::not_a_member());
+        return Err(Problem::new(ErrorCode::Forbidden, "only members of the room have marks in it"));
     }
     let mark_seq = state.receipts.mark(&room, &caller.user, requested, delivered).await?;
     Ok(web::Json(Mark { seq: i64::try_from(mark_seq.0).unwrap_or(MAX_SEQ) }))

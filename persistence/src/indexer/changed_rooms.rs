@@ -55,12 +55,12 @@ impl ChangedRooms {
         self.more.notify_one();
     }
 
-    /// Up to `most` rooms, the longest waiting first, and since when the first has waited.
-    pub(super) fn take(&self, most: usize) -> (Vec<RoomId>, Option<Instant>) {
+    /// Up to `limit` rooms, the longest waiting first, and since when the first has waited.
+    pub(super) fn take(&self, limit: usize) -> (Vec<RoomId>, Option<Instant>) {
         let mut waiting = self.waiting();
         let since = waiting.rooms.front().map(|(_, since)| *since);
-        let most = most.min(waiting.rooms.len());
-        let rooms: Vec<RoomId> = waiting.rooms.drain(..most).map(|(room, _)| room).collect();
+        let limit = limit.min(waiting.rooms.len());
+        let rooms: Vec<RoomId> = waiting.rooms.drain(..limit).map(|(room, _)| room).collect();
         for room in &rooms {
             waiting.known.remove(room);
         }
@@ -101,8 +101,8 @@ impl ChangedRooms {
 mod tests {
     use super::*;
 
-    fn taken(changed: &ChangedRooms, most: usize) -> Vec<String> {
-        changed.take(most).0.iter().map(RoomId::to_string).collect()
+    fn taken(changed: &ChangedRooms, limit: usize) -> Vec<String> {
+        changed.take(limit).0.iter().map(RoomId::to_string).collect()
     }
 
     #[test]

@@ -198,12 +198,12 @@ async fn xread(
     for position in positions {
         command.arg(position.partition.ingest());
     }
-    let mut place = String::with_capacity(40);
+    let mut after = String::with_capacity(40);
     for position in positions {
-        place.clear();
+        after.clear();
         // Writing to a string cannot fail.
-        let _ = write!(place, "{}", position.after);
-        command.arg(&place);
+        let _ = write!(after, "{}", position.after);
+        command.arg(&after);
     }
     let answer: Result<Option<Streams>, _> = command.query_async(connection).await;
     let streams = answer.map_err(|error| without_data(&error))?;

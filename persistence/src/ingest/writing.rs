@@ -4,9 +4,9 @@
 //! and a dead letter. A batch that keeps failing for the same cause is *stuck*: it is halved too, but no record is
 //! given up, and the partition of a stuck record pauses.
 
+mod batch_pacer;
 mod committed_heads;
 mod gathered;
-mod pace;
 mod spans;
 
 use std::collections::BTreeMap;
@@ -31,9 +31,9 @@ use crate::writer::{
     limit::{self, within},
     outcome::{Exception, WriteError, Written},
 };
+use batch_pacer::BatchPacer;
 use committed_heads::CommittedHeads;
 use gathered::Batch;
-use pace::Pace;
 use spans::record_spans;
 
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
@@ -76,7 +76,7 @@ pub(super) async fn write(ingest: Arc<Ingest>, mut chunks: mpsc::Receiver<Chunk>
         heads: CommittedHeads::default(),
         check_client_ids_until: Instant::now(),
     };
-    let mut pace = Pace::new(Instant::now());
+    let mut pacer = BatchPacer::new(Instant::now());
     let mut waiting: Option<Chunk> = None;
     loop {
         if !stop.is_cancelled() {
@@ -110,10 +110,10 @@ pub(super) async fn write(ingest: Arc<Ingest>, mut chunks: mpsc::Receiver<Chunk>
             reader_permit = batch.add(chunk).or(reader_permit);
         }
         writer.write_all(batch).await;
-        pace.count(records, begun);
+        pacer.count(records, begun);
         // Records that are read already do not wait for more to gather.
         if waiting.is_none() && chunks.is_empty() {
-            let pause = pace.gather_pause(records, begun.elapsed());
+            let pause = pacer.gather_pause(records, begun.elapsed());
             let _ = stop.run_until_cancelled(tokio::time::sleep(pause)).await;
         }
         drop(reader_permit);
@@ -266,7 +266,8 @@ impl Writer<'_> {
     async fn publish_stored(&mut self, claims: &[BatchClaim], written: Written) {
         let ingest = self.ingest;
         let mut by_partition: BTreeMap<Partition, Vec<(String, String)>> = BTreeMap::new();
-        for Exception { partition, room, seq, outcome } in written.exceptions {
+        for Exception { room, seq, outcome } in written.exceptions {
+            let partition = Partition::of(&room);
             by_partition.entry(partition).or_default().push((format!("{room}\u{1f}{seq}"), outcome));
             ingest.wake_announcer.notify_one();
         }
@@ -330,10 +331,10 @@ fn count(ingest: &Ingest, records: usize, written: &Written) {
     metrics.events.inc_by(written.events as u64);
     metrics.voids.inc_by(written.voids as u64);
     metrics.dead_letters.inc_by(written.dead_letters as u64);
-    metrics.passed_over.inc_by(written.passed_over as u64);
+    metrics.passed_over.inc_by(written.left_out as u64);
     // Compares the clocks of Redis and of this machine.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    for at_ms in &written.placed_at_ms {
+    for at_ms in &written.appended_at_ms {
         let at = Duration::from_millis(u64::try_from(*at_ms).unwrap_or_default());
         metrics.stored_seconds.observe(now.saturating_sub(at).as_secs_f64());
     }

@@ -20,7 +20,6 @@ pub fn entry<'a>(
     room: &'a RoomId,
     by: &'a UserId,
     user: &'a UserId,
-    kind: &'static str,
     change: &'a RoleChange,
     head: Seq,
 ) -> Entry<'a> {
@@ -35,7 +34,7 @@ pub fn entry<'a>(
         } else {
             KnownUpto::User(head)
         }),
-        members_delta: match kind {
+        members_delta: match change.kind {
             MEMBER_ADDED => 1,
             MEMBER_REMOVED => -1,
             _ => 0,
@@ -43,14 +42,12 @@ pub fn entry<'a>(
         min_role: change.min_role,
         // A removal must succeed however long the backlog is.
         exempt_from_backlog: removed,
-        ..Entry::new(room, kind, body)
+        ..Entry::new(room, change.kind, body)
     }
 }
 
-/// Waits until an event is stored.
-///
-/// # Errors
-/// `unavailable` when the result is not known in time; `bad_request`, `rejected` when it could not be written.
+/// Waits until an event is stored. Refuses with `unavailable` when the result is not known in time, and with
+/// `bad_request`, `rejected` when the event could not be written.
 pub async fn wait_stored(log: &Log, room: &RoomId, accepted: &Accepted) -> Result<(), Refusal> {
     match log.wait_stored(room, accepted).await {
         Stored::Here => Ok(()),
@@ -67,10 +64,8 @@ pub async fn wait_stored(log: &Log, room: &RoomId, accepted: &Accepted) -> Resul
 
 /// For an answer that appends nothing: checks whether the state read at `head` includes everything that the log has
 /// accepted. If not, waits until everything is stored and returns false; the caller then reads again, and need not
-/// check a second time. An append needs no such check, because the log itself checks it.
-///
-/// # Errors
-/// `unavailable` when Redis is unavailable, or when the events are not stored before the deadline.
+/// check a second time. An append needs no such check, because the log itself checks it. Refuses with `unavailable`
+/// when Redis is unavailable, or when the events are not stored before the deadline.
 pub async fn check_against_log(
     db: &impl ConnectionTrait,
     log: &Log,
@@ -95,24 +90,24 @@ mod tests {
     use super::*;
     use crate::batch::MEMBER_CHANGED;
 
-    fn change(role: &str, depends_on_owners: bool) -> RoleChange {
-        RoleChange { role: role.to_owned(), min_role: MinRole::Admin, depends_on_owners }
+    fn change(kind: &'static str, role: &str, depends_on_owners: bool) -> RoleChange {
+        RoleChange { kind, role: role.to_owned(), min_role: MinRole::Admin, depends_on_owners }
     }
 
     #[test]
     fn membership_entries_match_the_wire_format() {
         let room = RoomId::parse("r").unwrap();
         let [alice, bob] = ["alice", "bob"].map(|user| UserId::parse(user).unwrap());
-        let added = change("vip", false);
-        let added = entry(&room, &alice, &bob, MEMBER_ADDED, &added, Seq(7));
+        let added = change(MEMBER_ADDED, "vip", false);
+        let added = entry(&room, &alice, &bob, &added, Seq(7));
         assert_eq!(added.body, r#"{"user":"bob","role":"vip","by":"alice"}"#);
         assert_eq!((added.members_delta, added.members_upto), (1, Some(KnownUpto::User(Seq(7)))));
         assert!(!added.exempt_from_backlog && !added.allowed_in_archive);
-        let changed = change("member", true);
-        let changed = entry(&room, &alice, &bob, MEMBER_CHANGED, &changed, Seq(7));
+        let changed = change(MEMBER_CHANGED, "member", true);
+        let changed = entry(&room, &alice, &bob, &changed, Seq(7));
         assert_eq!((changed.members_delta, changed.members_upto), (0, Some(KnownUpto::Room(Seq(7)))));
-        let removed = change("removed", false);
-        let removed = entry(&room, &bob, &bob, MEMBER_REMOVED, &removed, Seq(7));
+        let removed = change(MEMBER_REMOVED, "removed", false);
+        let removed = entry(&room, &bob, &bob, &removed, Seq(7));
         assert_eq!(removed.body, r#"{"user":"bob","by":"bob"}"#);
         assert_eq!(removed.membership.map(|(_, role)| role), Some("removed"));
         assert!(removed.exempt_from_backlog && removed.members_delta == -1);

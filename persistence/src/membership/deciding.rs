@@ -10,6 +10,7 @@ use tidings_shared::{
     role::{self, MEMBER, MinRole, OWNER, Permission},
 };
 
+use crate::batch::{MEMBER_ADDED, MEMBER_CHANGED, MEMBER_REMOVED};
 use crate::query::membership_context::MembershipContext;
 
 /// The user who makes a request.
@@ -43,22 +44,14 @@ pub enum Decision {
     Nothing {
         role: String,
     },
-    Add(RoleChange),
-    Change(RoleChange),
-    Remove(RoleChange),
-}
-
-impl Decision {
-    /// Whether an event is to be appended.
-    #[must_use]
-    pub fn is_appended(&self) -> bool {
-        !matches!(self, Self::Nothing { .. })
-    }
+    Append(RoleChange),
 }
 
 /// A change to append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleChange {
+    /// The type of the event: `member:added`, `member:changed` or `member:removed`.
+    pub kind: &'static str,
     /// The new role, or `removed`.
     pub role: String,
     /// Minimum role that the requester must still have when the change is appended.
@@ -89,10 +82,7 @@ fn joins(
     requester.user == user && comes_in && snapshot.kind == "public"
 }
 
-/// Decides the request.
-///
-/// # Errors
-/// `not_found`, `forbidden`, `conflict`, `too_large`.
+/// Decides the request. Refuses with `not_found`, `forbidden`, `conflict` or `too_large`.
 pub fn decide(
     snapshot: &MembershipContext,
     requester: Requester<'_>,
@@ -116,7 +106,8 @@ pub fn decide(
     let (before, after) =
         (snapshot.user.as_deref(), role_after(snapshot, request, joins && !requester.admin));
     let leaves = own && after.is_none() && before.is_some();
-    let needed = needed(before, after);
+    let owners_change = before == Some(OWNER) || after == Some(OWNER);
+    let needed = if owners_change { Permission::ManageOwners } else { Permission::ManageMembers };
     let min_role = match before {
         _ if requester.admin || joins => MinRole::Anyone,
         Some(_) if leaves => MinRole::Guest,
@@ -144,16 +135,16 @@ pub fn decide(
             "a room must have an owner; make another member owner first",
         ));
     }
-    let change = |role: &str| RoleChange { role: role.to_owned(), min_role, depends_on_owners };
-    match (before, after) {
-        (None, None) => Err(Refusal::not_found("member")),
+    let (kind, role) = match (before, after) {
+        (None, None) => return Err(Refusal::not_found("member")),
         (None, Some(role)) => {
             check_room(snapshot, bounds)?;
-            Ok(Decision::Add(change(role)))
+            (MEMBER_ADDED, role)
         }
-        (Some(_), Some(role)) => Ok(Decision::Change(change(role))),
-        (Some(_), None) => Ok(Decision::Remove(change(role::REMOVED))),
-    }
+        (Some(_), Some(role)) => (MEMBER_CHANGED, role),
+        (Some(_), None) => (MEMBER_REMOVED, role::REMOVED),
+    };
+    Ok(Decision::Append(RoleChange { kind, role: role.to_owned(), min_role, depends_on_owners }))
 }
 
 /// The role that the request leads to; None if the user is no member then. A user who joins a public room is always
@@ -168,15 +159,6 @@ fn role_after<'a>(
         MembershipRequest::Put(_) if as_member => Some(MEMBER),
         MembershipRequest::Put(Some(role)) => Some(role),
         MembershipRequest::Put(None) => Some(snapshot.user.as_deref().unwrap_or(MEMBER)),
-    }
-}
-
-/// The permission that a change from one role to another needs.
-fn needed(before: Option<&str>, after: Option<&str>) -> Permission {
-    if before == Some(OWNER) || after == Some(OWNER) {
-        Permission::ManageOwners
-    } else {
-        Permission::ManageMembers
     }
 }
 

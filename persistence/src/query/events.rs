@@ -89,7 +89,7 @@ pub async fn events(
     room: &RoomId,
     range: EventRange<'_>,
 ) -> Result<Option<Events>, DbErr> {
-    let epoch = range.epoch.map(known_form);
+    let epoch = range.epoch.map(parse_epoch);
     let cursor_epoch: Value = epoch.flatten().into();
     let values = [
         room.as_str().into(),
@@ -102,9 +102,10 @@ pub async fn events(
     let rows = db.query_all_raw(statement(EVENTS, values)).await?;
     let Some(first) = rows.first() else { return Ok(None) };
     let (head, epoch_now): (i64, i64) = (first.try_get("", "head_seq")?, first.try_get("", "epoch")?);
-    let bases = Bases { newest: first.try_get("", "newest")?, lowest: first.try_get("", "good_up_to")? };
+    let later =
+        LaterEpochs { newest: first.try_get("", "newest")?, lowest: first.try_get("", "good_up_to")? };
     if let Some(epoch) = epoch
-        && let Some(after) = bases.past(epoch, range.after.max(range.upto.unwrap_or(0)))
+        && let Some(after) = later.invalid_above(epoch, range.after.max(range.upto.unwrap_or(0)))
     {
         return Ok(Some(Events::EpochPast { after }));
     }
@@ -122,20 +123,20 @@ pub async fn events(
 }
 
 /// The number of an epoch; None for a text that is not a valid epoch.
-fn known_form(text: &str) -> Option<i64> {
+fn parse_epoch(text: &str) -> Option<i64> {
     Epoch::parse(text).and_then(|epoch| i64::try_from(epoch.0).ok())
 }
 
 /// The stored facts about epochs later than the requested one.
-struct Bases {
+struct LaterEpochs {
     newest: Option<i64>,
     /// The lowest base of the room in any later epoch.
     lowest: Option<i64>,
 }
 
-impl Bases {
+impl LaterEpochs {
     /// The last position at which `epoch` is valid, if `seq` is above that position.
-    fn past(&self, epoch: Option<i64>, seq: i64) -> Option<i64> {
+    fn invalid_above(&self, epoch: Option<i64>, seq: i64) -> Option<i64> {
         match epoch {
             Some(epoch) if self.newest.is_some_and(|newest| epoch <= newest) => {
                 self.lowest.filter(|base| seq > *base)
@@ -162,25 +163,25 @@ mod tests {
 
     #[test]
     fn unopened_epoch_is_never_valid() {
-        let bases = Bases { newest: Some(4), lowest: None };
-        assert_eq!(bases.past(None, 0), Some(0));
-        assert_eq!(bases.past(Some(5), 3), Some(0));
-        assert_eq!(bases.past(Some(4), 3), None);
-        assert_eq!(Bases { newest: None, lowest: None }.past(Some(1), 0), Some(0));
+        let later = LaterEpochs { newest: Some(4), lowest: None };
+        assert_eq!(later.invalid_above(None, 0), Some(0));
+        assert_eq!(later.invalid_above(Some(5), 3), Some(0));
+        assert_eq!(later.invalid_above(Some(4), 3), None);
+        assert_eq!(LaterEpochs { newest: None, lowest: None }.invalid_above(Some(1), 0), Some(0));
     }
 
     #[test]
     fn epoch_is_valid_up_to_lowest_later_base() {
-        let bases = Bases { newest: Some(4), lowest: Some(10) };
-        assert_eq!(bases.past(Some(3), 10), None);
-        assert_eq!(bases.past(Some(3), 11), Some(10));
+        let later = LaterEpochs { newest: Some(4), lowest: Some(10) };
+        assert_eq!(later.invalid_above(Some(3), 10), None);
+        assert_eq!(later.invalid_above(Some(3), 11), Some(10));
     }
 
     #[test]
     fn only_a_canonical_decimal_is_an_epoch() {
-        assert_eq!(known_form("7"), Some(7));
+        assert_eq!(parse_epoch("7"), Some(7));
         for bad in ["", "07", "x", "-1", "18446744073709551615"] {
-            assert_eq!(known_form(bad), None, "{bad:?}");
+            assert_eq!(parse_epoch(bad), None, "{bad:?}");
         }
     }
 }

@@ -15,10 +15,7 @@ use tidings_shared::protocol::server::rfc3339;
 pub struct Raw(Box<RawValue>);
 
 impl Raw {
-    /// Wraps JSON text of a column, which is passed on as it is.
-    ///
-    /// # Errors
-    /// When it is not JSON, which the column's type prevents.
+    /// Wraps JSON text of a column, which is passed on as it is. The type of the column prevents other text.
     pub fn new(text: String) -> Result<Self, DbErr> {
         let raw = RawValue::from_string(text).map(Self);
         raw.map_err(|error| DbErr::Custom(format!("stored JSON cannot be read: {error}")))

@@ -4,11 +4,11 @@
 use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::{ConnectionTrait, DbErr};
-use tidings_shared::ids::{Epoch, RoomId, Seq, UserId};
+use tidings_shared::ids::{Epoch, RoomId, UserId};
 use tidings_shared::log::keys::Partition;
 use tidings_shared::membership::Membership;
 
-use crate::sql::statement;
+use crate::sql::{epoch as epoch_of, room as room_of, seq as seq_of, statement};
 
 /// Recently active rooms in the answer: as many as `"mine"` joins.
 const RECENT_ROOMS: usize = 200;
@@ -34,18 +34,15 @@ pub async fn of(db: &impl ConnectionTrait, user: &UserId, epoch: Epoch) -> Resul
         UserMemberships { rooms: HashMap::with_capacity(rows.len()), ..UserMemberships::default() };
     let mut behind = BTreeSet::new();
     for row in &rows {
-        let id: String = row.try_get_by("room_id")?;
-        let room = RoomId::parse(&id).map_err(|error| DbErr::Custom(format!("{id}: {error}")))?;
-        let read_seq: i64 = row.try_get_by("read_seq")?;
-        let read_seq = Seq(u64::try_from(read_seq).unwrap_or(0));
-        let partition_epoch: i64 = row.try_get_by("epoch")?;
-        if u64::try_from(partition_epoch).unwrap_or(0) < epoch.0 && behind.insert(Partition::of(&room)) {
+        let room = room_of(row, "room_id")?;
+        if epoch_of(row, "epoch")? < epoch && behind.insert(Partition::of(&room)) {
             read.behind.push(room.clone());
         }
         if read.recent.len() < RECENT_ROOMS {
             read.recent.push(room.clone());
         }
-        read.rooms.insert(room, Membership { role: row.try_get_by("role")?, read_seq });
+        let membership = Membership { role: row.try_get_by("role")?, read_seq: seq_of(row, "read_seq")? };
+        read.rooms.insert(room, membership);
     }
     Ok(read)
 }

@@ -3,24 +3,23 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
-use tidings_shared::ids::{RoomId, Seq, UserId};
+use tidings_shared::ids::{RoomId, UserId};
 use tidings_shared::internal::presence::{LastSeen, MembersAnswer};
 use tidings_shared::presence::{ROOMS_LOOKED_AT, SMALL_ROOM};
 
-use crate::sql::statement;
+use crate::sql::{parse_user, room as room_of, seq as seq_of, statement, user as user_of};
 
 /// The members of a room with its stored head, as one snapshot; without a list when the room is too large. None: the
 /// room does not exist.
 pub async fn members(db: &impl ConnectionTrait, room: &RoomId) -> Result<Option<MembersAnswer>, DbErr> {
     let sql = "SELECT r.head_seq, ARRAY(SELECT mb.user_id FROM members mb WHERE mb.room_id = r.id \
                ORDER BY mb.user_id LIMIT $2) AS users FROM rooms r WHERE r.id = $1";
-    let most = i64::try_from(SMALL_ROOM + 1).unwrap_or(i64::MAX);
-    let row = db.query_one_raw(statement(sql, [room.as_str().into(), most.into()])).await?;
+    let limit = i64::try_from(SMALL_ROOM + 1).unwrap_or(i64::MAX);
+    let row = db.query_one_raw(statement(sql, [room.as_str().into(), limit.into()])).await?;
     let Some(row) = row else { return Ok(None) };
-    let head: i64 = row.try_get_by("head_seq")?;
     let users: Vec<String> = row.try_get_by("users")?;
-    let users = (users.len() <= SMALL_ROOM).then(|| users.iter().map(|id| user(id)).collect());
-    Ok(Some(MembersAnswer { head: Seq(u64::try_from(head).unwrap_or(0)), users: users.transpose()? }))
+    let users = (users.len() <= SMALL_ROOM).then(|| users.iter().map(|id| parse_user(id)).collect());
+    Ok(Some(MembersAnswer { head: seq_of(&row, "head_seq")?, users: users.transpose()? }))
 }
 
 /// Those of `others` who share a room with the user; the user too, if `others` contains them.
@@ -41,23 +40,14 @@ pub async fn acquainted(
 
 fn last_seen(row: &QueryResult) -> Result<LastSeen, DbErr> {
     let at: Option<DateTime<Utc>> = row.try_get_by("last_seen")?;
-    let id: String = row.try_get_by("id")?;
-    Ok(LastSeen { user: user(&id)?, at_ms: at.map(|at| at.timestamp_millis()) })
+    Ok(LastSeen { user: user_of(row, "id")?, at_ms: at.map(|at| at.timestamp_millis()) })
 }
 
 /// The small rooms of a user: the most recently active ones, up to the limit.
 pub async fn small_rooms(db: &impl ConnectionTrait, me: &UserId) -> Result<Vec<RoomId>, DbErr> {
     let sql = "SELECT r.id FROM members mb JOIN rooms r ON r.id = mb.room_id \
                WHERE mb.user_id = $1 AND r.member_count <= $2 ORDER BY r.updated_at DESC, r.id LIMIT $3";
-    let [members, most] = [SMALL_ROOM, ROOMS_LOOKED_AT].map(|number| i64::try_from(number).unwrap_or(0));
-    let rows = db.query_all_raw(statement(sql, [me.as_str().into(), members.into(), most.into()])).await?;
-    let room = |row: &QueryResult| {
-        let id: String = row.try_get_by("id")?;
-        RoomId::parse(&id).map_err(|error| DbErr::Custom(format!("{id}: {error}")))
-    };
-    rows.iter().map(room).collect()
-}
-
-fn user(id: &str) -> Result<UserId, DbErr> {
-    UserId::parse(id).map_err(|error| DbErr::Custom(format!("{id}: {error}")))
+    let [members, limit] = [SMALL_ROOM, ROOMS_LOOKED_AT].map(|number| i64::try_from(number).unwrap_or(0));
+    let rows = db.query_all_raw(statement(sql, [me.as_str().into(), members.into(), limit.into()])).await?;
+    rows.iter().map(|row| room_of(row, "id")).collect()
 }

@@ -144,14 +144,23 @@ macro_rules! room_columns {
     };
 }
 
-/// For rooms `r` with membership columns `role` and `read_seq`: the last visible message `m` of each, its sender `u`,
-/// and the count `n.unread` of user `$2`, at most one above the cap; `n.capped` when there may be more. Each look-up
-/// spans no more than 2000 positions of the log, however many messages `$2` may not see. A range of seqs limits it,
-/// because with a LIMIT the planner may sort all of a large room first.
-macro_rules! mine {
-    () => {
+/// The rooms `$rooms` (a SELECT from `rooms` with the membership columns `role` and `read_seq`) as [`my_room`] reads them:
+/// with the last visible message `m` of each, its sender `u`, and the count `n.unread` of user `$2`, at most one above
+/// the cap; `n.capped` when there may be more. Each look-up spans no more than 2000 positions of the log, however many
+/// messages `$2` may not see. A range of seqs limits it, because with a LIMIT the planner may sort all of a large room
+/// first.
+macro_rules! select_my_rooms {
+    ($rooms:literal) => {
         concat!(
-            "LEFT JOIN LATERAL (SELECT l.* FROM messages l WHERE l.room_id = r.id \
+            "SELECT ",
+            room_columns!(),
+            ", r.role AS r_role, r.read_seq AS r_read_seq, n.unread AS r_unread, n.capped AS r_capped, ",
+            message_columns!(),
+            ", ",
+            reactions!(),
+            " FROM (",
+            $rooms,
+            ") r LEFT JOIN LATERAL (SELECT l.* FROM messages l WHERE l.room_id = r.id \
                AND l.seq > (SELECT max(w.seq) FROM messages w WHERE w.room_id = r.id) - 2000 AND ",
             visible!("l", "l.sender_id", "r.role"),
             " ORDER BY l.seq DESC LIMIT 1) m ON true \
@@ -169,9 +178,9 @@ macro_rules! mine {
     };
 }
 
-pub(super) use {mine, room_columns};
+pub(super) use {room_columns, select_my_rooms};
 
-/// Reads a room with the membership columns of [`mine!`] from a row.
+/// Reads a room and the viewer's state in it from a row of [`select_my_rooms!`].
 pub(super) fn my_room(row: &QueryResult) -> Result<MyRoom, DbErr> {
     let role = Role::Included(row.try_get("", "r_role")?);
     let room = Room { role, ..Room::from_query_result(row, "r_")? };
@@ -186,17 +195,10 @@ pub(super) fn my_room(row: &QueryResult) -> Result<MyRoom, DbErr> {
     })
 }
 
-const ROOM: &str = concat!(
-    "SELECT ",
-    room_columns!(),
-    ", r.role AS r_role, r.read_seq AS r_read_seq, n.unread AS r_unread, n.capped AS r_capped, ",
-    message_columns!(),
-    ", ",
-    reactions!(),
-    " FROM (SELECT r.*, mb.role, mb.read_seq FROM rooms r \
+const ROOM: &str = select_my_rooms!(
+    "SELECT r.*, mb.role, mb.read_seq FROM rooms r \
       LEFT JOIN members mb ON mb.room_id = r.id AND mb.user_id = $2 \
-      WHERE r.id = $1 AND (mb.user_id IS NOT NULL OR $3)) r ",
-    mine!()
+      WHERE r.id = $1 AND (mb.user_id IS NOT NULL OR $3)"
 );
 
 /// One room; None when the viewer may not see it.

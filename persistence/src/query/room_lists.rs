@@ -7,7 +7,7 @@ use tidings_shared::ids::UserId;
 use utoipa::ToSchema;
 
 use super::cursor::ActivityCursor;
-use super::room::{MyRoom, Room, mine, my_room, room_columns};
+use super::room::{MyRoom, Room, my_room, room_columns, select_my_rooms};
 use super::sql::{epoch_of, message_columns, reactions, visible};
 use crate::sql::statement;
 
@@ -21,42 +21,30 @@ pub struct PublicRooms {
     pub next: Option<String>,
 }
 
-/// A page of the rooms of which the user is a member.
-#[derive(Debug)]
-pub struct MyRoomsPage {
-    pub rooms: Vec<MyRoom>,
-    pub next: Option<String>,
-}
-
 /// `$1` and `$3`: activity and room id of the cursor, after which the page begins; NULL: from the start. `$2`: the
 /// user. `$4`: the limit.
 const MY_ROOMS: &str = concat!(
-    "SELECT ",
-    room_columns!(),
-    ", r.role AS r_role, r.read_seq AS r_read_seq, n.unread AS r_unread, n.capped AS r_capped, ",
-    message_columns!(),
-    ", ",
-    reactions!(),
-    " FROM (SELECT r.*, mb.role, mb.read_seq FROM members mb JOIN rooms r ON r.id = mb.room_id \
-      WHERE mb.user_id = $2 AND ($1::timestamptz IS NULL OR r.updated_at < $1 \
-        OR (r.updated_at = $1 AND r.id > $3)) \
-      ORDER BY r.updated_at DESC, r.id LIMIT $4 + 1) r ",
-    mine!(),
+    select_my_rooms!(
+        "SELECT r.*, mb.role, mb.read_seq FROM members mb JOIN rooms r ON r.id = mb.room_id \
+          WHERE mb.user_id = $2 AND ($1::timestamptz IS NULL OR r.updated_at < $1 \
+            OR (r.updated_at = $1 AND r.id > $3)) \
+          ORDER BY r.updated_at DESC, r.id LIMIT $4 + 1"
+    ),
     " ORDER BY r.updated_at DESC, r.id"
 );
 
-/// A page of the user's rooms.
+/// A page of the rooms of which the user is a member, and where the next page begins.
 pub async fn my_rooms(
     db: &impl ConnectionTrait,
     user: &UserId,
     cursor: Option<&ActivityCursor>,
     limit: i64,
-) -> Result<MyRoomsPage, DbErr> {
+) -> Result<(Vec<MyRoom>, Option<String>), DbErr> {
     let [at, room] = parts(cursor);
     let values = [at, user.as_str().into(), room, limit.into()];
     let mut rows = db.query_all_raw(statement(MY_ROOMS, values)).await?;
     let next = next(&mut rows, limit)?;
-    Ok(MyRoomsPage { rooms: rows.iter().map(my_room).collect::<Result<_, _>>()?, next })
+    Ok((rows.iter().map(my_room).collect::<Result<_, _>>()?, next))
 }
 
 /// How many public rooms a page of a name search reads. Limited, because names are not indexed.

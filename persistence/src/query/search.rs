@@ -14,6 +14,7 @@ use super::access::Viewer;
 use super::cursor::{LATEST, SearchCursor};
 use super::messages::Message;
 use super::sql::{message_columns, reactions, visible};
+use crate::search::slice_prefix;
 use crate::search::snippet::{Piece, snippet};
 use crate::search::words::Query;
 use crate::sql::statement;
@@ -171,11 +172,11 @@ impl Search<'_> {
         }
         let from = self.request.cursor.map_or(LATEST, |cursor| cursor.at);
         let (at, key) = self.listed.map_or((LATEST, i64::MAX), |slice| (slice.last_at, slice.key));
-        let (sql, whose) = match self.request.room {
+        let (sql, scope) = match self.request.room {
             Some(room) => (SLICES_OF_ROOM, room.as_str()),
             None => (MY_SLICES, self.viewer.user.as_str()),
         };
-        let values = [whose.into(), from.into(), at.into(), key.into(), SLICES_PER_LIST.into()];
+        let values = [scope.into(), from.into(), at.into(), key.into(), SLICES_PER_LIST.into()];
         let rows = db.query_all_raw(statement(sql, values)).await?;
         for row in &rows {
             self.slices.push(Slice { key: row.try_get_by("key")?, last_at: row.try_get_by("last_at")? });
@@ -187,12 +188,12 @@ impl Search<'_> {
 
     /// Queries the index for the next slices.
     async fn search_slices(&mut self, db: &impl ConnectionTrait) -> Result<(), DbErr> {
-        let most = (MAX_WORDS_PER_STATEMENT / self.request.query.words()).clamp(1, self.slices_per_statement);
-        let slices: Vec<Slice> = self.slices.drain(..most.min(self.slices.len())).collect();
-        let slice_query =
-            slices.iter().map(|slice| self.request.query.slice_query(&format!("{:x}", slice.key)));
-        let question = slice_query.collect::<Vec<_>>().join(" | ");
-        let rows = db.query_all_raw(statement(HITS, [question.into()])).await?;
+        let limit =
+            (MAX_WORDS_PER_STATEMENT / self.request.query.words()).clamp(1, self.slices_per_statement);
+        let slices: Vec<Slice> = self.slices.drain(..limit.min(self.slices.len())).collect();
+        let query = |slice: &Slice| self.request.query.slice_query(&slice_prefix(slice.key));
+        let tsquery = slices.iter().map(query).collect::<Vec<_>>().join(" | ");
+        let rows = db.query_all_raw(statement(HITS, [tsquery.into()])).await?;
         for row in &rows {
             let (room, seq, at) = (row.try_get_by("room_id")?, row.try_get_by("seq")?, row.try_get_by("at")?);
             self.frontier.add(Hit { at, room, seq });
@@ -224,8 +225,8 @@ impl Search<'_> {
     }
 
     fn result(&self, row: &QueryResult, hits: &[Hit]) -> Result<Option<(Hit, SearchResult)>, DbErr> {
-        let place: i64 = row.try_get("", "place")?;
-        let hit = usize::try_from(place - 1).ok().and_then(|place| hits.get(place));
+        let position: i64 = row.try_get("", "place")?;
+        let hit = usize::try_from(position - 1).ok().and_then(|index| hits.get(index));
         let room: String = row.try_get("", "m_room")?;
         let (Some(hit), Some(message)) = (hit, Message::of(row, &room)?) else { return Ok(None) };
         let Some(ranges) = self.request.query.hits(&message.content) else { return Ok(None) };

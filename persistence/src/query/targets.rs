@@ -10,7 +10,7 @@ use crate::sql::statement;
 
 /// What a position of a room's log holds.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum TargetLookup {
     Message(Target),
     /// Another event, or no such room.
     Nothing,
@@ -19,19 +19,19 @@ pub enum Found {
 }
 
 /// Reads the position in one statement, so that head and message belong to the same snapshot.
-pub async fn target(db: &impl ConnectionTrait, room: &RoomId, seq: Seq) -> Result<Found, DbErr> {
-    let place = i64::try_from(seq.0).unwrap_or(i64::MAX);
+pub async fn target(db: &impl ConnectionTrait, room: &RoomId, seq: Seq) -> Result<TargetLookup, DbErr> {
+    let position = i64::try_from(seq.0).unwrap_or(i64::MAX);
     let sql = "SELECT r.head_seq, m.id, m.sender_id, m.visible_users, m.visible_roles, m.deleted, \
                  m.attachments IS NOT NULL AS has_attachments \
                FROM rooms r LEFT JOIN messages m ON m.room_id = r.id AND m.seq = $2 WHERE r.id = $1";
-    let row = db.query_one_raw(statement(sql, [room.as_str().into(), place.into()])).await?;
-    let Some(row) = row else { return Ok(Found::Nothing) };
+    let row = db.query_one_raw(statement(sql, [room.as_str().into(), position.into()])).await?;
+    let Some(row) = row else { return Ok(TargetLookup::Nothing) };
     let head: i64 = row.try_get_by("head_seq")?;
-    if head < place {
-        return Ok(Found::NotStored);
+    if head < position {
+        return Ok(TargetLookup::NotStored);
     }
-    let Some(id) = row.try_get_by::<Option<uuid::Uuid>, _>("id")? else { return Ok(Found::Nothing) };
-    Ok(Found::Message(Target {
+    let Some(id) = row.try_get_by::<Option<uuid::Uuid>, _>("id")? else { return Ok(TargetLookup::Nothing) };
+    Ok(TargetLookup::Message(Target {
         id: id.to_string(),
         sender: row.try_get_by("sender_id")?,
         visibility: Visibility {

@@ -2,27 +2,32 @@
 
 use std::collections::HashMap;
 
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use tidings_shared::ids::UserId;
 use tidings_shared::membership::Account;
 
-use crate::entity::user::{Column, Entity, Model};
+use crate::sql::statement;
 
-impl From<Model> for Account {
-    fn from(row: Model) -> Self {
-        Self { name: row.name, picture: row.picture, blocked: row.blocked }
-    }
+/// Reads an account from the columns of its row.
+pub fn read_account(row: &QueryResult) -> Result<Account, DbErr> {
+    let (name, picture) = (row.try_get_by("name")?, row.try_get_by("picture")?);
+    Ok(Account { name, picture, blocked: row.try_get_by("blocked")? })
 }
 
 /// The account of a user; None when the user is unknown.
 pub async fn account_of(db: &impl ConnectionTrait, user: &UserId) -> Result<Option<Account>, DbErr> {
-    Ok(Entity::find_by_id(user.as_str()).one(db).await?.map(Account::from))
+    let sql = "SELECT name, picture, blocked FROM users WHERE id = $1";
+    let row = db.query_one_raw(statement(sql, [user.as_str().into()])).await?;
+    row.as_ref().map(read_account).transpose()
 }
 
 /// Accounts as they are now, in the order of the users; `None`: unknown.
 pub async fn accounts(db: &impl ConnectionTrait, users: &[UserId]) -> Result<Vec<Option<Account>>, DbErr> {
-    let ids = users.iter().map(UserId::as_str);
-    let rows = Entity::find().filter(Column::Id.is_in(ids)).all(db).await?;
-    let known: HashMap<String, Account> = rows.into_iter().map(|row| (row.id.clone(), row.into())).collect();
+    let ids: Vec<String> = users.iter().map(UserId::to_string).collect();
+    let sql = "SELECT id, name, picture, blocked FROM users WHERE id = ANY ($1)";
+    let mut known: HashMap<String, Account> = HashMap::with_capacity(users.len());
+    for row in &db.query_all_raw(statement(sql, [ids.into()])).await? {
+        known.insert(row.try_get_by("id")?, read_account(row)?);
+    }
     Ok(users.iter().map(|user| known.get(user.as_str()).cloned()).collect())
 }

@@ -120,10 +120,10 @@ impl DistinctWords {
 
     fn push(&mut self, word: &str) {
         // A message has less than 4 GB.
-        let place = |folded: &String| u32::try_from(folded.len()).unwrap_or(u32::MAX);
-        let start = place(&self.folded);
+        let end_of = |folded: &String| u32::try_from(folded.len()).unwrap_or(u32::MAX);
+        let start = end_of(&self.folded);
         self.folded.push_str(word);
-        self.words.push(start..place(&self.folded));
+        self.words.push(start..end_of(&self.folded));
     }
 
     #[must_use]
@@ -176,13 +176,13 @@ impl Query {
         self.terms.iter().map(Vec::len).sum()
     }
 
-    /// The query for one slice, in PostgreSQL's syntax. Words contain no quote and no backslash.
+    /// The query for the slice with this prefix, in PostgreSQL's syntax. Words contain no quote and no backslash.
     #[must_use]
-    pub fn slice_query(&self, slice_key: &str) -> String {
+    pub fn slice_query(&self, prefix: &str) -> String {
         let last = self.words() - 1;
-        let words = self.terms.iter().flatten().enumerate().map(|(place, word)| {
-            let open = if self.open && place == last { ":*" } else { "" };
-            format!("'{slice_key}:{word}'{open}")
+        let words = self.terms.iter().flatten().enumerate().map(|(index, word)| {
+            let open = if self.open && index == last { ":*" } else { "" };
+            format!("'{prefix}:{word}'{open}")
         });
         format!("({})", words.collect::<Vec<_>>().join(" & "))
     }
@@ -192,8 +192,8 @@ impl Query {
     pub fn hits(&self, text: &str) -> Option<Vec<Range<usize>>> {
         let words = words(text);
         let mut hits = Vec::new();
-        for (place, term) in self.terms.iter().enumerate() {
-            let open = self.open && place + 1 == self.terms.len();
+        for (index, term) in self.terms.iter().enumerate() {
+            let open = self.open && index + 1 == self.terms.len();
             let before = hits.len();
             hits.extend((0..words.len()).filter_map(|from| occurs(term, open, words.get(from..)?)));
             if hits.len() == before {
@@ -215,13 +215,13 @@ impl Query {
 /// The range of the term, if these words begin with it.
 fn occurs(term: &[String], open: bool, words: &[Word]) -> Option<Range<usize>> {
     let found = words.get(..term.len())?;
-    for (place, (wanted, word)) in term.iter().zip(found).enumerate() {
-        let same = if open && place + 1 == term.len() {
+    for (index, (wanted, word)) in term.iter().zip(found).enumerate() {
+        let same = if open && index + 1 == term.len() {
             word.folded.starts_with(wanted.as_str())
         } else {
             word.folded == *wanted
         };
-        if !same || place > 0 && !word.is_adjacent {
+        if !same || index > 0 && !word.is_adjacent {
             return None;
         }
     }

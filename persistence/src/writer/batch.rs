@@ -21,11 +21,8 @@ use crate::sql::{bigint, partition, room as room_of, seq as seq_of, smallint, st
 
 /// Writes a batch. `heads` are those that the caller knows; the others are read. With `poison` each of its records
 /// becomes a void and a dead letter for that reason. Unless `client_ids_checked`, a client id that is taken fails the
-/// batch, because that is rare and the check costs a third of the insert.
-///
-/// # Errors
-/// [`WriteError`]; nothing was written, unless the answer to the COMMIT itself was lost. In that case the guard of the
-/// retry finds that the row has moved.
+/// batch, because that is rare and the check costs a third of the insert. After an error nothing was written, unless
+/// the answer to the COMMIT itself was lost. In that case the guard of the retry finds that the row has moved.
 pub async fn write(
     db: &DatabaseConnection,
     claims: &[BatchClaim],
@@ -41,14 +38,14 @@ pub async fn write(
     if sabotage::is_active(Sabotage::Prefix) {
         plan.messages.retain(|message| !message.record.seq.0.is_multiple_of(50));
     }
-    let mut written = Written { passed_over: plan.passed_over, ..Written::default() };
+    let mut written = Written { left_out: plan.left_out, ..Written::default() };
 
     let duplicates = match client_ids_checked {
         true => rows::insert_new_messages(&transaction, &plan.messages).await?,
         false => rows::insert_messages(&transaction, &plan.messages).await.map(|()| Vec::new())?,
     };
     written.messages = plan.messages.len() - duplicates.len();
-    written.placed_at_ms = plan.messages.iter().map(|message| message.record.at_ms).collect();
+    written.appended_at_ms = plan.messages.iter().map(|message| message.record.at_ms).collect();
     void_duplicates(&transaction, &mut plan, &duplicates, &mut written).await?;
     changes::apply(&transaction, &mut plan, &mut written).await?;
     rows::insert_events(&transaction, &plan.events).await?;
@@ -59,13 +56,14 @@ pub async fn write(
     room_updates::apply(&transaction, &plan.updates).await?;
     rows::advance_heads(&transaction, &plan.heads).await?;
     rows::store_dead_letters(&transaction, claims, &plan.rejects).await?;
-    report_stored_voids(&transaction, &plan, &mut written).await?;
+    // Their senders are notified again.
+    written.exceptions.extend(rows::stored_voids(&transaction, &plan.already_stored).await?);
     written.memberships = members::to_announce(&transaction, &mut plan, &written).await?;
 
     for reject in &plan.rejects {
         if let Some((room, seq)) = &reject.at {
-            let (room, seq, partition) = (room.clone(), *seq, reject.entry.partition);
-            written.exceptions.push(Exception { partition, room, seq, outcome: "rejected".to_owned() });
+            let (room, seq) = (room.clone(), *seq);
+            written.exceptions.push(Exception { room, seq, outcome: "rejected".to_owned() });
         }
     }
     written.dead_letters = plan.rejects.len();
@@ -163,28 +161,8 @@ async fn void_duplicates(
         let (room, record) = (message.room.clone(), message.record);
         let first = firsts.get(index);
         plan.events.push(EventRow::void(&room, record, first.map(|first| first.seq)));
-        let (partition, seq) = (Partition::of(&room), record.seq);
         let outcome = first.map_or_else(|| "rejected".to_owned(), ToString::to_string);
-        written.exceptions.push(Exception { partition, room, seq, outcome });
-    }
-    Ok(())
-}
-
-/// Reports voids among the records that were stored before, so that their senders are notified again.
-async fn report_stored_voids(
-    transaction: &DatabaseTransaction,
-    plan: &Plan<'_>,
-    written: &mut Written,
-) -> Result<(), DbErr> {
-    if plan.already_stored.is_empty() {
-        return Ok(());
-    }
-    let voids = rows::voids_among(transaction, &plan.already_stored).await?;
-    for (entry, record, room) in &plan.already_stored {
-        if let Some(outcome) = voids.get(&(room.clone(), record.seq)) {
-            let (room, seq, partition) = (room.clone(), record.seq, entry.partition);
-            written.exceptions.push(Exception { partition, room, seq, outcome: outcome.clone() });
-        }
+        written.exceptions.push(Exception { room, seq: record.seq, outcome });
     }
     Ok(())
 }

@@ -6,7 +6,6 @@ mod reactions;
 use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
-use tidings_shared::log::keys::Partition;
 
 use super::{
     outcome::{Exception, Written},
@@ -37,8 +36,7 @@ pub async fn apply(
     for change in folded.refused.iter().map(|index| &plan.changes[*index]) {
         plan.events[change.event] = EventRow::void(&change.room, change.record, None);
         let (room, seq) = (change.room.clone(), change.record.seq);
-        let partition = Partition::of(&room);
-        written.exceptions.push(Exception { partition, room, seq, outcome: "rejected".to_owned() });
+        written.exceptions.push(Exception { room, seq, outcome: "rejected".to_owned() });
     }
     let changed: Vec<ChangedMessage<'_>> = folded.outcomes.iter().collect();
     if changed.is_empty() {

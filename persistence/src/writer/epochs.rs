@@ -12,16 +12,12 @@ const LOCK: i64 = 0x6570_6f63_6873;
 
 /// The newest epoch, if any was opened.
 pub async fn newest(db: &impl ConnectionTrait) -> Result<Option<Epoch>, DbErr> {
-    let row = db
-        .query_one_raw(statement("SELECT epoch FROM epochs_opened ORDER BY epoch DESC LIMIT 1", []))
-        .await?;
+    let sql = "SELECT epoch FROM epochs_opened ORDER BY epoch DESC LIMIT 1";
+    let row = db.query_one_raw(statement(sql, [])).await?;
     row.map(|row| epoch(&row, "epoch")).transpose()
 }
 
 /// The epoch of the Redis process `run_id`: the newest one if it was opened for this process, else a new one.
-///
-/// # Errors
-/// When the database cannot be written; then no epoch was opened.
 pub async fn open(db: &DatabaseConnection, run_id: &str) -> Result<OpenedEpoch, DbErr> {
     let transaction = db.begin().await?;
     transaction.execute_raw(statement("SELECT pg_advisory_xact_lock($1)", [LOCK.into()])).await?;
@@ -40,11 +36,8 @@ pub async fn open(db: &DatabaseConnection, run_id: &str) -> Result<OpenedEpoch, 
         }
     }
     let sql = "INSERT INTO epochs_opened (run_id, opened_at) VALUES ($1, clock_timestamp()) RETURNING epoch";
-    let values = [run_id.into()];
-    let row = transaction
-        .query_one_raw(statement(sql, values))
-        .await?
-        .ok_or_else(|| DbErr::Custom("an INSERT returned no row".to_owned()))?;
+    let row = transaction.query_one_raw(statement(sql, [run_id.into()])).await?;
+    let row = row.ok_or_else(|| DbErr::Custom("an INSERT returned no row".to_owned()))?;
     let opened = OpenedEpoch { epoch: epoch(&row, "epoch")?, age: Duration::ZERO };
     transaction.commit().await?;
     tracing::info!(epoch = %opened.epoch, run_id, "epoch opened");

@@ -30,9 +30,6 @@ pub async fn status(db: &impl ConnectionTrait, user: &UserId) -> Result<ErasureS
 }
 
 /// Removes name and picture, blocks the user, and records that the rest must be erased too.
-///
-/// # Errors
-/// When the database cannot be written; then nothing was written.
 pub async fn begin(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
     let sql = "UPDATE users SET blocked = true, name = NULL, picture = NULL, updated_at = now(), \
                erasing_at = COALESCE(erasing_at, now()) WHERE id = $1 AND erased_at IS NULL";

@@ -32,12 +32,8 @@ pub async fn register(db: &impl ConnectionTrait, replica: &str, lease: Duration)
                OR expires_at > clock_timestamp() + $2 * interval '1 millisecond'";
     let values = [(ms * FORGOTTEN_AFTER_LEASES).into(), bigint(MAX_LEASE_MS).into()];
     db.execute_raw(statement(sql, values)).await?;
-    let row = db
-        .query_one_raw(statement(
-            "SELECT count(*) AS count FROM replicas WHERE expires_at > clock_timestamp()",
-            [],
-        ))
-        .await?;
+    let sql = "SELECT count(*) AS count FROM replicas WHERE expires_at > clock_timestamp()";
+    let row = db.query_one_raw(statement(sql, [])).await?;
     let live: i64 = row.map_or(Ok(1), |row| row.try_get_by("count"))?;
     Ok(usize::try_from(live).unwrap_or(1).max(1))
 }
@@ -56,12 +52,12 @@ pub async fn renew(
     rows.iter().map(|row| Ok((read_lease(row)?, epoch(row, "epoch")?))).collect()
 }
 
-/// Takes up to `most` partitions that are free or whose lease has expired.
+/// Takes up to `limit` partitions that are free or whose lease has expired.
 pub async fn acquire(
     db: &impl ConnectionTrait,
     replica: &str,
     lease: Duration,
-    most: usize,
+    limit: usize,
 ) -> Result<Vec<Lease>, DbErr> {
     let sql = "WITH free AS (SELECT partition FROM partitions \
                  WHERE owner IS NULL OR lease_until IS NULL OR lease_until < clock_timestamp() \
@@ -70,16 +66,18 @@ pub async fn acquire(
                UPDATE partitions p SET owner = $1, token = p.token + 1, \
                  lease_until = clock_timestamp() + $2 * interval '1 millisecond' \
                FROM free WHERE p.partition = free.partition RETURNING p.partition, p.token";
-    let values =
-        [replica.into(), milliseconds(lease).into(), bigint(most as u64).into(), bigint(MAX_LEASE_MS).into()];
+    let values = [
+        replica.into(),
+        milliseconds(lease).into(),
+        bigint(limit as u64).into(),
+        bigint(MAX_LEASE_MS).into(),
+    ];
     let rows = db.query_all_raw(statement(sql, values)).await?;
     rows.iter().map(read_lease).collect()
 }
 
-/// Releases leases. The row's lock waits for a batch that is being committed.
-///
-/// # Errors
-/// When the database cannot be written; then the leases expire by themselves.
+/// Releases leases. The row's lock waits for a batch that is being committed. If this fails, the leases expire by
+/// themselves.
 pub async fn release(
     db: &impl ConnectionTrait,
     replica: &str,
@@ -93,10 +91,7 @@ pub async fn release(
     db.execute_raw(statement(sql, [replica.into(), numbers.into()])).await.map(drop)
 }
 
-/// Releases all leases and removes this replica.
-///
-/// # Errors
-/// When the database cannot be written; then everything expires by itself.
+/// Releases all leases and removes this replica. If this fails, everything expires by itself.
 pub async fn unregister(db: &impl ConnectionTrait, replica: &str) -> Result<(), DbErr> {
     release(db, replica, &Partition::all().collect::<Vec<_>>()).await?;
     db.execute_raw(statement("DELETE FROM replicas WHERE id = $1", [replica.into()])).await.map(drop)

@@ -7,10 +7,7 @@ use sea_orm::DbErr;
 /// Deadline of one answer to the writer; the statement limit of the server is shorter.
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
 
-/// Gives up after `limit`. The work is cancelled, and may be committed or not.
-///
-/// # Errors
-/// The errors of the work; [`DbErr::Custom`] after the limit.
+/// Gives up after `limit` with [`DbErr::Custom`]. The work is cancelled, and may be committed or not.
 pub async fn within<T, E: From<DbErr>>(
     limit: Duration,
     work: impl Future<Output = Result<T, E>>,

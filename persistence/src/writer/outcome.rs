@@ -16,7 +16,6 @@ use crate::batch::{HeadAdvance, Hole, MembershipChange};
 /// A record that is not stored as its sender sent it: it became a void.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exception {
-    pub partition: Partition,
     pub room: RoomId,
     pub seq: Seq,
     /// `<first seq> <first id> <first at_ms>`, or `rejected`.
@@ -31,9 +30,9 @@ pub struct Written {
     pub events: usize,
     pub voids: usize,
     pub dead_letters: usize,
-    pub passed_over: usize,
+    pub left_out: usize,
     /// When the messages were appended to the log, ms since 1970.
-    pub placed_at_ms: Vec<i64>,
+    pub appended_at_ms: Vec<i64>,
     /// How far heads moved.
     pub heads: BTreeMap<RoomId, HeadAdvance>,
     /// When the COMMIT began.

@@ -2,16 +2,13 @@
 //! Writes `rooms`, `members`, `users`. There is one direct room per pair, and an id is used once, even under concurrent
 //! requests. A creation is not an event: the head of a new room is 0.
 
-use sea_orm::ActiveValue::Set;
-use sea_orm::sea_query::OnConflict;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, TransactionTrait};
 use tidings_shared::ids::{RoomId, UserId};
 use tidings_shared::log::keys::Partition;
 
 use super::users::{self, UnknownUserPolicy};
-use crate::entity::{member, room};
 pub use crate::query::room::RoomKind;
-use crate::sql::{room as room_of, statement};
+use crate::sql::{room as room_of, smallint, statement};
 
 /// A room to be created.
 #[derive(Debug)]
@@ -46,9 +43,6 @@ pub async fn find_direct_room(db: &impl ConnectionTrait, new: &NewRoom) -> Resul
 }
 
 /// Creates a room with its members.
-///
-/// # Errors
-/// When the database cannot be written; then nothing was written.
 pub async fn create(
     db: &DatabaseConnection,
     new: &NewRoom,
@@ -64,25 +58,21 @@ pub async fn create(
         transaction.rollback().await?;
         return Ok(CreationOutcome::UnknownMember);
     }
-    let row = room::ActiveModel {
-        id: Set(new.id.as_str().to_owned()),
-        // Partition numbers are far below the sign bit.
-        partition: Set(Partition::of(&new.id).0.cast_signed()),
-        kind: Set(new.kind.as_str().to_owned()),
-        name: Set(new.name.clone()),
-        created_by: Set(new.creator.as_str().to_owned()),
-        metadata: Set(new.metadata.clone()),
-        direct_key: Set(direct_key.clone()),
-        member_count: Set(new.members.len().try_into().unwrap_or(i32::MAX)),
-        ..Default::default()
-    };
     // The insert waits for a concurrent creation of the same room. It names no constraint, because either the id or the
     // pair may be taken.
-    let inserted = room::Entity::insert(row)
-        .on_conflict(OnConflict::new().do_nothing().to_owned())
-        .exec_without_returning(&transaction)
-        .await?;
-    if inserted == 0 {
+    let sql = "INSERT INTO rooms (id, partition, kind, name, created_by, metadata, direct_key, member_count) \
+               VALUES ($1, $2, $3, $4, $5, $6::json, $7, $8) ON CONFLICT DO NOTHING";
+    let values = [
+        new.id.as_str().into(),
+        smallint(Partition::of(&new.id)).into(),
+        new.kind.as_str().into(),
+        new.name.clone().into(),
+        new.creator.as_str().into(),
+        new.metadata.as_str().into(),
+        direct_key.clone().into(),
+        i32::try_from(new.members.len()).unwrap_or(i32::MAX).into(),
+    ];
+    if transaction.execute_raw(statement(sql, values)).await?.rows_affected() == 0 {
         transaction.rollback().await?;
         let other = match &direct_key {
             Some(key) => direct_room(db, key).await?,
@@ -94,13 +84,12 @@ pub async fn create(
         transaction.rollback().await?;
         return Ok(CreationOutcome::UnknownMember);
     }
-    let members = new.members.iter().map(|(user, role)| member::ActiveModel {
-        room_id: Set(new.id.as_str().to_owned()),
-        user_id: Set(user.as_str().to_owned()),
-        role: Set(role.clone()),
-        ..Default::default()
-    });
-    member::Entity::insert_many(members).exec_without_returning(&transaction).await?;
+    let members = new.members.iter().map(|(user, role)| (user.to_string(), role.clone()));
+    let (users, roles): (Vec<String>, Vec<String>) = members.unzip();
+    let sql = "INSERT INTO members (room_id, user_id, role) \
+               SELECT $1, v.member, v.role FROM unnest($2::text[], $3::text[]) AS v (member, role)";
+    let values = [new.id.as_str().into(), users.into(), roles.into()];
+    transaction.execute_raw(statement(sql, values)).await?;
     transaction.commit().await?;
     Ok(CreationOutcome::New)
 }

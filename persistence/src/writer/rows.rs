@@ -5,15 +5,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult, Value};
 use serde_json::value::RawValue;
 use tidings_shared::{
     ids::{RoomId, Seq},
     log::Record,
 };
 
-use super::{failure, outcome::WriteError};
-use crate::batch::{BatchClaim, Entry, EventRow, HeadAdvance, Marks, MessageRow, Reject, VoidReason};
+use super::{
+    failure,
+    outcome::{Exception, WriteError},
+};
+use crate::batch::{BatchClaim, EventRow, HeadAdvance, Marks, MessageRow, Reject, VoidReason};
 use crate::sql::{bigint, room as room_of, seq as seq_of, smallint, statement, time};
 
 const LIST: &str = "\u{1e}";
@@ -100,14 +103,14 @@ async fn missing_messages(
         column(messages, |message| message.id),
     ];
     let rows = transaction.query_all_raw(statement(sql, values)).await?;
-    let mut there = std::collections::HashSet::with_capacity(rows.len());
+    let mut stored = std::collections::HashSet::with_capacity(rows.len());
     for row in &rows {
-        there.insert((room_of(row, "room_id")?, seq_of(row, "seq")?));
+        stored.insert((room_of(row, "room_id")?, seq_of(row, "seq")?));
     }
     let missing = messages
         .iter()
         .enumerate()
-        .filter(|(_, message)| !there.contains(&(message.room.clone(), message.record.seq)));
+        .filter(|(_, message)| !stored.contains(&(message.room.clone(), message.record.seq)));
     Ok(missing.map(|(index, _)| index).collect())
 }
 
@@ -143,8 +146,8 @@ pub async fn first_messages(
     let rows = transaction.query_all_raw(statement(sql, values)).await?;
     let mut firsts = HashMap::with_capacity(rows.len());
     for row in &rows {
-        let place: i64 = row.try_get_by("place")?;
-        let index = usize::try_from(place - 1).ok().and_then(|place| indices.get(place));
+        let position: i64 = row.try_get_by("place")?;
+        let index = usize::try_from(position - 1).ok().and_then(|position| indices.get(position));
         let first = FirstMessage {
             seq: seq_of(row, "seq")?,
             id: row.try_get_by("id")?,
@@ -301,32 +304,34 @@ pub async fn store_dead_letters(
     Ok(())
 }
 
-/// The outcomes of records whose seq holds a void with the same client id.
-pub async fn voids_among(
+/// The voids among records that were stored before: those whose seq holds a void with the same client id.
+pub async fn stored_voids(
     transaction: &DatabaseTransaction,
-    stored_records: &[(&Entry, &Record, RoomId)],
-) -> Result<HashMap<(RoomId, Seq), String>, DbErr> {
+    records: &[(&Record, RoomId)],
+) -> Result<Vec<Exception>, DbErr> {
+    if records.is_empty() {
+        return Ok(Vec::new());
+    }
     let sql = "SELECT e.room_id, e.seq, m.seq AS first_seq, m.id, (extract(epoch FROM m.at) * 1000)::bigint AS at_ms \
                FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[]) AS v (room, seq, sender, client) \
                JOIN events e ON e.room_id = v.room AND e.seq = v.seq AND e.type = 'void' AND e.void_reason IS NOT NULL \
                  AND COALESCE(e.actor_id, '') = v.sender AND COALESCE(e.client_id, '') = v.client \
                LEFT JOIN messages m ON e.void_reason = 'duplicate' AND m.room_id = e.room_id AND m.seq = e.void_of";
     let values = [
-        column(stored_records, |(_, _, room)| room.as_str().to_owned()),
-        column(stored_records, |(_, record, _)| bigint(record.seq.0)),
-        column(stored_records, |(_, record, _)| record.sender().to_owned()),
-        column(stored_records, |(_, record, _)| record.client_id().to_owned()),
+        column(records, |(_, room)| room.as_str().to_owned()),
+        column(records, |(record, _)| bigint(record.seq.0)),
+        column(records, |(record, _)| record.sender().to_owned()),
+        column(records, |(record, _)| record.client_id().to_owned()),
     ];
     let rows = transaction.query_all_raw(statement(sql, values)).await?;
-    let mut outcomes = HashMap::with_capacity(rows.len());
-    for row in &rows {
+    let void = |row: &QueryResult| {
         let first_id: Option<uuid::Uuid> = row.try_get_by("id")?;
         let outcome = match first_id {
             Some(id) => FirstMessage { seq: seq_of(row, "first_seq")?, id, at_ms: row.try_get_by("at_ms")? }
                 .to_string(),
             None => "rejected".to_owned(),
         };
-        outcomes.insert((room_of(row, "room_id")?, seq_of(row, "seq")?), outcome);
-    }
-    Ok(outcomes)
+        Ok(Exception { room: room_of(row, "room_id")?, seq: seq_of(row, "seq")?, outcome })
+    };
+    rows.iter().map(void).collect()
 }

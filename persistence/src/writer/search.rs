@@ -9,7 +9,7 @@ use sea_orm::{
 };
 use tidings_shared::ids::RoomId;
 
-use crate::search::{slice_of, words::DistinctWords};
+use crate::search::{slice_of, slice_prefix, words::DistinctWords};
 use crate::sql::{room as room_of, statement};
 
 /// Words of a message beyond this size are not indexed: a tsvector has less than a megabyte.
@@ -40,24 +40,21 @@ struct IndexedMessage {
 /// Key of a message: room and seq.
 type MessageKey = (String, i64);
 
-/// Indexes these rooms towards their stored heads, at most `most` log positions in total.
-///
-/// # Errors
-/// When the database cannot be read or written; then nothing was written.
-pub async fn index(db: &DatabaseConnection, rooms: &[RoomId], most: i64) -> Result<Indexed, DbErr> {
+/// Indexes these rooms towards their stored heads, at most `limit` log positions in total.
+pub async fn index(db: &DatabaseConnection, rooms: &[RoomId], limit: i64) -> Result<Indexed, DbErr> {
     let mut indexed = Indexed::default();
-    let parts = parts(db, rooms, most, &mut indexed).await?;
-    if parts.is_empty() {
+    let ranges = ranges_to_index(db, rooms, limit, &mut indexed).await?;
+    if ranges.is_empty() {
         return Ok(indexed);
     }
     let transaction = db.begin().await?;
-    let requested: Vec<String> = parts.iter().map(|part| part.room.clone()).collect();
-    let parts = advance(&transaction, parts).await?;
-    let lost = requested.iter().filter(|room| parts.iter().all(|part| part.room != **room));
+    let requested: Vec<String> = ranges.iter().map(|range| range.room.clone()).collect();
+    let ranges = advance(&transaction, ranges).await?;
+    let lost = requested.iter().filter(|room| ranges.iter().all(|range| range.room != **room));
     indexed.behind.extend(lost.filter_map(|room| RoomId::parse(room).ok()));
-    let changed = changed(&transaction, &parts).await?;
+    let changed = read(&transaction.query_all_raw(statement(CHANGED, columns(&ranges))).await?)?;
     indexed.messages = changed.len();
-    put(&transaction, &changed).await?;
+    index_messages(&transaction, &changed).await?;
     transaction.commit().await?;
     Ok(indexed)
 }
@@ -67,31 +64,35 @@ pub async fn refresh(transaction: &DatabaseTransaction, room: &str, seqs: &[i64]
     let sql = "SELECT room_id, seq, at, CASE WHEN deleted THEN '' ELSE content END AS content FROM messages \
                WHERE room_id = $1 AND seq = ANY ($2)";
     let rows = transaction.query_all_raw(statement(sql, [room.into(), seqs.to_vec().into()])).await?;
-    put(transaction, &read(&rows)?).await
+    index_messages(transaction, &read(&rows)?).await
 }
 
 /// Writes the present state of messages into the index, and removes those without words.
-async fn put(
+async fn index_messages(
     transaction: &DatabaseTransaction,
     changed: &BTreeMap<MessageKey, IndexedMessage>,
 ) -> Result<(), DbErr> {
-    let gone = changed.iter().filter(|(_, message)| message.words.is_empty());
-    let gone: Vec<&MessageKey> = gone.map(|(place, _)| place).collect();
-    forget(transaction, &gone).await?;
+    let without_words = changed.iter().filter(|(_, message)| message.words.is_empty());
+    let (rooms, seqs): (Vec<String>, Vec<i64>) = without_words.map(|(key, _)| key.clone()).unzip();
+    if !rooms.is_empty() {
+        let sql = "DELETE FROM message_search s USING unnest($1::text[], $2::bigint[]) AS v (room, seq) \
+                   WHERE s.room_id = v.room AND s.seq = v.seq";
+        transaction.execute_raw(statement(sql, [rooms.into(), seqs.into()])).await?;
+    }
     let kept: BTreeMap<&MessageKey, &IndexedMessage> =
         changed.iter().filter(|(_, message)| !message.words.is_empty()).collect();
     if kept.is_empty() {
         return Ok(());
     }
-    let keys = keys(transaction, &kept).await?;
-    write(transaction, &kept, &keys).await
+    let keys = slice_keys(transaction, &kept).await?;
+    write_words(transaction, &kept, &keys).await
 }
 
-/// Shares `most` positions among the rooms, in the given order. Adds rooms that do not reach their heads to `indexed`.
-async fn parts(
+/// Shares `limit` positions among the rooms, in the given order. Adds rooms that do not reach their heads to `indexed`.
+async fn ranges_to_index(
     db: &DatabaseConnection,
     rooms: &[RoomId],
-    most: i64,
+    limit: i64,
     indexed: &mut Indexed,
 ) -> Result<Vec<IndexRange>, DbErr> {
     let ids: Vec<String> = rooms.iter().map(|room| room.as_str().to_owned()).collect();
@@ -100,7 +101,7 @@ async fn parts(
                LEFT JOIN search_progress p ON p.room_id = r.id \
                WHERE r.head_seq > COALESCE(p.indexed_seq, 0) ORDER BY v.place";
     let rows = db.query_all_raw(statement(sql, [ids.into()])).await?;
-    let (mut parts, mut left) = (Vec::new(), most);
+    let (mut ranges, mut left) = (Vec::new(), limit);
     let mut waiting = i64::try_from(rows.len()).unwrap_or(i64::MAX);
     for row in &rows {
         // A room with many positions leaves the later rooms their shares. A room with few also leaves them the rest of
@@ -115,10 +116,10 @@ async fn parts(
         }
         if upto > since {
             left -= upto - since;
-            parts.push(IndexRange { room: room.into(), since, upto });
+            ranges.push(IndexRange { room: room.into(), since, upto });
         }
     }
-    Ok(parts)
+    Ok(ranges)
 }
 
 /// The array is joined before the locks are taken, by the key of the table. PostgreSQL does not know how many rows an
@@ -134,28 +135,28 @@ const ADVANCE: &str = "\
 /// moved a room meanwhile indexes that room.
 async fn advance(
     transaction: &DatabaseTransaction,
-    parts: Vec<IndexRange>,
+    ranges: Vec<IndexRange>,
 ) -> Result<Vec<IndexRange>, DbErr> {
     let new: Vec<String> =
-        parts.iter().filter(|part| part.since == 0).map(|part| part.room.clone()).collect();
+        ranges.iter().filter(|range| range.since == 0).map(|range| range.room.clone()).collect();
     if !new.is_empty() {
         let sql = "INSERT INTO search_progress (room_id, indexed_seq) \
                    SELECT v.room, 0 FROM unnest($1::text[]) AS v (room) ORDER BY v.room ON CONFLICT DO NOTHING";
         transaction.execute_raw(statement(sql, [new.into()])).await?;
     }
-    let moved = transaction.query_all_raw(statement(ADVANCE, columns(&parts))).await?;
+    let moved = transaction.query_all_raw(statement(ADVANCE, columns(&ranges))).await?;
     let mut ours = BTreeSet::new();
     for row in &moved {
         ours.insert(row.try_get_by::<String, _>("room_id")?);
     }
-    Ok(parts.into_iter().filter(|part| ours.contains(&part.room)).collect())
+    Ok(ranges.into_iter().filter(|range| ours.contains(&range.room)).collect())
 }
 
 /// Rooms, `since` and `upto` of ranges.
-fn columns(parts: &[IndexRange]) -> [Value; 3] {
-    let column = |of: fn(&IndexRange) -> i64| -> Vec<i64> { parts.iter().map(of).collect() };
-    let ids: Vec<String> = parts.iter().map(|part| part.room.clone()).collect();
-    [ids.into(), column(|part| part.since).into(), column(|part| part.upto).into()]
+fn columns(ranges: &[IndexRange]) -> [Value; 3] {
+    let column = |of: fn(&IndexRange) -> i64| -> Vec<i64> { ranges.iter().map(of).collect() };
+    let ids: Vec<String> = ranges.iter().map(|range| range.room.clone()).collect();
+    [ids.into(), column(|range| range.since).into(), column(|range| range.upto).into()]
 }
 
 /// New messages, and the targets of edits and deletes. The LIMITs remove no rows: they keep the planner from reading
@@ -173,13 +174,6 @@ const CHANGED: &str = "\
     CROSS JOIN LATERAL (SELECT n.room_id, n.seq, n.at, CASE WHEN n.deleted THEN '' ELSE n.content END AS content \
       FROM messages n WHERE n.room_id = v.room AND n.seq = e.target LIMIT 1) m";
 
-async fn changed(
-    transaction: &DatabaseTransaction,
-    parts: &[IndexRange],
-) -> Result<BTreeMap<MessageKey, IndexedMessage>, DbErr> {
-    read(&transaction.query_all_raw(statement(CHANGED, columns(parts))).await?)
-}
-
 /// Reads rows of room, seq, time and text.
 fn read(rows: &[QueryResult]) -> Result<BTreeMap<MessageKey, IndexedMessage>, DbErr> {
     let mut changed = BTreeMap::new();
@@ -192,7 +186,7 @@ fn read(rows: &[QueryResult]) -> Result<BTreeMap<MessageKey, IndexedMessage>, Db
 }
 
 /// The keys of the slices of these messages; extends each slice's time range to include them.
-async fn keys(
+async fn slice_keys(
     transaction: &DatabaseTransaction,
     messages: &BTreeMap<&MessageKey, &IndexedMessage>,
 ) -> Result<BTreeMap<MessageKey, String>, DbErr> {
@@ -221,19 +215,13 @@ async fn keys(
         let values = [rooms.into(), slices.into(), first.into(), last.into()];
         for row in &transaction.query_all_raw(statement(sql, values)).await? {
             let slice = (row.try_get_by("room_id")?, row.try_get_by("slice")?);
-            keys.insert(slice, slice_key(row.try_get_by("key")?));
+            keys.insert(slice, slice_prefix(row.try_get_by("key")?));
         }
     }
     Ok(keys)
 }
 
-/// The key of a slice, as the prefix of its words.
-#[must_use]
-pub fn slice_key(key: i64) -> String {
-    format!("{key:x}")
-}
-
-async fn write(
+async fn write_words(
     transaction: &DatabaseTransaction,
     messages: &BTreeMap<&MessageKey, &IndexedMessage>,
     keys: &BTreeMap<MessageKey, String>,
@@ -272,17 +260,6 @@ async fn write(
     transaction.execute_raw(statement(sql, values)).await.map(drop)
 }
 
-async fn forget(transaction: &DatabaseTransaction, keys_to_forget: &[&MessageKey]) -> Result<(), DbErr> {
-    if keys_to_forget.is_empty() {
-        return Ok(());
-    }
-    let rooms: Vec<String> = keys_to_forget.iter().map(|(room, _)| room.clone()).collect();
-    let seqs: Vec<i64> = keys_to_forget.iter().map(|(_, seq)| *seq).collect();
-    let sql = "DELETE FROM message_search s USING unnest($1::text[], $2::bigint[]) AS v (room, seq) \
-               WHERE s.room_id = v.room AND s.seq = v.seq";
-    transaction.execute_raw(statement(sql, [rooms.into(), seqs.into()])).await.map(drop)
-}
-
 /// Blocks the indexer for a room until the transaction ends.
 pub async fn lock(transaction: &DatabaseTransaction, room: &str) -> Result<(), DbErr> {
     for sql in [
@@ -298,11 +275,11 @@ pub async fn lock(transaction: &DatabaseTransaction, room: &str) -> Result<(), D
 pub async fn rooms_behind(
     db: &impl ConnectionTrait,
     after: &str,
-    most: i64,
+    limit: i64,
 ) -> Result<Option<(String, Vec<String>)>, DbErr> {
     let sql = "SELECT r.id, r.head_seq > COALESCE(p.indexed_seq, 0) AS behind FROM rooms r \
                LEFT JOIN search_progress p ON p.room_id = r.id WHERE r.id > $1 ORDER BY r.id LIMIT $2";
-    let rows = db.query_all_raw(statement(sql, [after.into(), most.into()])).await?;
+    let rows = db.query_all_raw(statement(sql, [after.into(), limit.into()])).await?;
     let (mut last, mut behind) = (None, Vec::new());
     for row in &rows {
         let id: String = row.try_get_by("id")?;

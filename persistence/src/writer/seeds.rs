@@ -23,9 +23,6 @@ pub type RoomToSeed = (RoomId, SurvivingState);
 pub type SeedDecisions = HashMap<RoomId, (RoomHead, SeedPlan)>;
 
 /// Decides the seeds of rooms of one partition and writes their bases. `None`: the epoch is past.
-///
-/// # Errors
-/// When the database cannot be written; then nothing was written.
 pub async fn decide(
     db: &DatabaseConnection,
     epoch: Epoch,

@@ -37,9 +37,6 @@ impl Settling {
     }
 
     /// Sets the positions and commits.
-    ///
-    /// # Errors
-    /// When the database cannot be written; then nothing was written.
     pub async fn finish(self, epoch: Epoch, positions: &[(Partition, IngestId)]) -> Result<(), DbErr> {
         let numbers: Vec<i16> = positions.iter().map(|(partition, _)| smallint(*partition)).collect();
         let ids: Vec<String> = positions.iter().map(|(_, id)| id.to_string()).collect();

@@ -1,16 +1,13 @@
 //! Users: created by their first token or when they are named, unless the policy requires known users.
 //! Writes `users` only.
 
-use sea_orm::sea_query::{Alias, Expr, ExprTrait, Func, OnConflict};
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, PaginatorTrait,
-    QueryFilter, TryInsertResult,
-};
+use std::collections::BTreeSet;
+
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use tidings_shared::ids::UserId;
 use tidings_shared::membership::Account;
 
-use crate::entity::user::{ActiveModel, Column, Entity};
-use crate::query::users::account_of;
+use crate::query::users::{account_of, read_account};
 use crate::sql::statement;
 
 /// How users become known.
@@ -24,7 +21,7 @@ pub enum UnknownUserPolicy {
 
 /// The result of admitting a user with a verified token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Admitted {
+pub struct AdmissionOutcome {
     pub account: Account,
     /// The user was created or changed.
     pub written: bool,
@@ -39,42 +36,31 @@ pub async fn admit(
     name: Option<&str>,
     picture: Option<&str>,
     unknown_users: UnknownUserPolicy,
-) -> Result<Option<Admitted>, DbErr> {
+) -> Result<Option<AdmissionOutcome>, DbErr> {
     let (name, picture) = (name.map(storable), picture.map(storable));
-    let adds_nothing = |given: &Option<String>, known: &Option<String>| given.is_none() || given == known;
-    let known = Entity::find_by_id(user.as_str()).one(db).await?;
-    if known.is_none() && unknown_users == UnknownUserPolicy::Required {
+    let sql = "SELECT name, picture, blocked, erasing_at IS NOT NULL AS erasing FROM users WHERE id = $1";
+    if let Some(row) = db.query_one_raw(statement(sql, [user.as_str().into()])).await? {
+        let account = read_account(&row)?;
+        let adds_nothing = |given: &Option<String>, known: &Option<String>| given.is_none() || given == known;
+        let is_unchanged = adds_nothing(&name, &account.name) && adds_nothing(&picture, &account.picture);
+        if is_unchanged || row.try_get_by("erasing")? {
+            return Ok(Some(AdmissionOutcome { account, written: false }));
+        }
+    } else if unknown_users == UnknownUserPolicy::Required {
         return Ok(None);
     }
-    let known = known.filter(|known| {
-        let is_unchanged = adds_nothing(&name, &known.name) && adds_nothing(&picture, &known.picture);
-        is_unchanged || known.erasing_at.is_some()
-    });
-    if let Some(known) = known {
-        return Ok(Some(Admitted { account: known.into(), written: false }));
-    }
-    let given_or_known = |column: Column| {
-        Func::coalesce([Expr::col((Alias::new("excluded"), column)), Expr::col((Entity, column))])
-    };
-    let row = ActiveModel {
-        id: Set(user.as_str().to_owned()),
-        name: Set(name),
-        picture: Set(picture),
-        ..Default::default()
-    };
-    let take_over = OnConflict::column(Column::Id)
-        .value(Column::Name, given_or_known(Column::Name))
-        .value(Column::Picture, given_or_known(Column::Picture))
-        .value(Column::UpdatedAt, Expr::current_timestamp())
-        .action_and_where(Expr::col((Entity, Column::ErasingAt)).is_null())
-        .to_owned();
-    match Entity::insert(row).on_conflict(take_over).exec_with_returning(db).await {
-        Ok(row) => Ok(Some(Admitted { account: row.into(), written: true })),
+    let sql = "INSERT INTO users AS u (id, name, picture) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE \
+               SET name = COALESCE(excluded.name, u.name), picture = COALESCE(excluded.picture, u.picture), \
+                 updated_at = CURRENT_TIMESTAMP \
+               WHERE u.erasing_at IS NULL RETURNING name, picture, blocked";
+    let values = [user.as_str().into(), name.into(), picture.into()];
+    match db.query_one_raw(statement(sql, values)).await? {
+        Some(row) => Ok(Some(AdmissionOutcome { account: read_account(&row)?, written: true })),
         // The user's erasure has begun meanwhile.
-        Err(DbErr::RecordNotFound(_)) => {
-            Ok(account_of(db, user).await?.map(|account| Admitted { account, written: false }))
+        None => {
+            let account = account_of(db, user).await?;
+            Ok(account.map(|account| AdmissionOutcome { account, written: false }))
         }
-        Err(error) => Err(error),
     }
 }
 
@@ -88,38 +74,20 @@ pub struct AccountChange {
 
 /// Creates a user, or changes their account; returns the account as it is now. `None`: the user is erased or being
 /// erased, which cannot be undone.
-///
-/// # Errors
-/// When the database cannot be written; then nothing was written.
 pub async fn put(
     db: &impl ConnectionTrait,
     user: &UserId,
     change: &AccountChange,
 ) -> Result<Option<Account>, DbErr> {
-    let text = |given: &Option<String>| given.clone().filter(|text| !text.is_empty());
-    let row = ActiveModel {
-        id: Set(user.as_str().to_owned()),
-        name: Set(text(&change.name)),
-        picture: Set(text(&change.picture)),
-        blocked: Set(change.blocked.unwrap_or(false)),
-        ..Default::default()
-    };
-    let given = [
-        (Column::Name, change.name.is_some()),
-        (Column::Picture, change.picture.is_some()),
-        (Column::Blocked, change.blocked.is_some()),
-    ];
-    let given = given.into_iter().filter_map(|(column, given)| given.then_some(column));
-    let change = OnConflict::column(Column::Id)
-        .update_columns(given)
-        .value(Column::UpdatedAt, Expr::current_timestamp())
-        .action_and_where(Expr::col((Entity, Column::ErasingAt)).is_null())
-        .to_owned();
-    match Entity::insert(row).on_conflict(change).exec_with_returning(db).await {
-        Ok(row) => Ok(Some(row.into())),
-        Err(DbErr::RecordNotFound(_)) => Ok(None),
-        Err(error) => Err(error),
-    }
+    let sql = "INSERT INTO users AS u (id, name, picture, blocked) \
+               VALUES ($1, NULLIF($2, ''), NULLIF($3, ''), COALESCE($4, false)) ON CONFLICT (id) DO UPDATE \
+               SET name = CASE WHEN $2 IS NULL THEN u.name ELSE excluded.name END, \
+                 picture = CASE WHEN $3 IS NULL THEN u.picture ELSE excluded.picture END, \
+                 blocked = COALESCE($4, u.blocked), updated_at = CURRENT_TIMESTAMP \
+               WHERE u.erasing_at IS NULL RETURNING name, picture, blocked";
+    let (name, picture) = (change.name.clone(), change.picture.clone());
+    let values = [user.as_str().into(), name.into(), picture.into(), change.blocked.into()];
+    db.query_one_raw(statement(sql, values)).await?.as_ref().map(read_account).transpose()
 }
 
 /// Removes NUL, because PostgreSQL's text cannot hold it.
@@ -134,19 +102,17 @@ pub async fn ensure<'a>(
     users: impl IntoIterator<Item = &'a UserId>,
     unknown_users: UnknownUserPolicy,
 ) -> Result<bool, DbErr> {
-    let mut ids: Vec<&str> = users.into_iter().map(UserId::as_str).collect();
     // Always in the same order, so that concurrent creations cannot deadlock.
-    ids.sort_unstable();
-    ids.dedup();
+    let ids: BTreeSet<&str> = users.into_iter().map(UserId::as_str).collect();
+    let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
     if unknown_users == UnknownUserPolicy::Required {
-        let wanted = ids.len();
-        let known = Entity::find().filter(Column::Id.is_in(ids)).count(db).await?;
-        return Ok(usize::try_from(known).is_ok_and(|known| known == wanted));
+        let sql = "SELECT count(*) = cardinality($1::text[]) AS all_known FROM users WHERE id = ANY ($1)";
+        let row = db.query_one_raw(statement(sql, [ids.into()])).await?;
+        return row.map_or(Ok(false), |row| row.try_get_by("all_known"));
     }
-    let rows = ids.into_iter().map(|id| ActiveModel { id: Set(id.to_owned()), ..Default::default() });
-    match Entity::insert_many(rows).on_conflict_do_nothing().exec_without_returning(db).await? {
-        TryInsertResult::Empty | TryInsertResult::Conflicted | TryInsertResult::Inserted(_) => Ok(true),
-    }
+    let sql = "INSERT INTO users (id) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING";
+    db.execute_raw(statement(sql, [ids.into()])).await?;
+    Ok(true)
 }
 
 /// Whether one of these users is erased or being erased. No erasure of them can begin before the transaction ends.

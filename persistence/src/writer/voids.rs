@@ -25,19 +25,19 @@ pub struct UnannouncedVoid {
     pub visibility: Visibility,
 }
 
-/// Up to `most` unannounced voids of these partitions.
+/// Up to `limit` unannounced voids of these partitions.
 pub async fn unannounced_voids(
     db: &impl ConnectionTrait,
     partitions: &[Partition],
-    most: u64,
+    limit: u64,
 ) -> Result<Vec<UnannouncedVoid>, DbErr> {
     let numbers: Vec<i16> = partitions.iter().map(|partition| smallint(*partition)).collect();
-    let most = crate::sql::bigint(most);
+    let limit = crate::sql::bigint(limit);
     let sql = "SELECT e.room_id, e.seq, e.actor_id, e.client_id, COALESCE(e.void_reason, 'rejected') AS reason, \
                  e.void_of, e.visible_users, e.visible_roles, e.target \
                FROM events e JOIN rooms r ON r.id = e.room_id \
                WHERE e.void_told = false AND r.partition = ANY ($1) ORDER BY e.room_id, e.seq LIMIT $2";
-    let rows = db.query_all_raw(statement(sql, [numbers.into(), most.into()])).await?;
+    let rows = db.query_all_raw(statement(sql, [numbers.into(), limit.into()])).await?;
     rows.iter()
         .map(|row| {
             let of: Option<i64> = row.try_get_by("void_of")?;

@@ -31,9 +31,11 @@ fn word(snapshot: &MembershipContext, admin: bool, of: &str, request: &Membershi
     match decide(snapshot, Requester { user: &alice, admin }, &of, request, LARGE_LIMITS) {
         Err(refusal) => refusal.code.as_str().to_owned(),
         Ok(Decision::Nothing { .. }) => "nothing".to_owned(),
-        Ok(Decision::Add(change)) => format!("+{}", change.role),
-        Ok(Decision::Change(change)) => format!("={}", change.role),
-        Ok(Decision::Remove(change)) => change.role,
+        Ok(Decision::Append(change)) => match change.kind {
+            MEMBER_ADDED => format!("+{}", change.role),
+            MEMBER_CHANGED => format!("={}", change.role),
+            _ => change.role,
+        },
     }
 }
 
@@ -182,9 +184,7 @@ fn only_changes_of_owners_depend_on_all_memberships() {
             .unwrap()
         {
             Decision::Nothing { .. } => None,
-            Decision::Add(change) | Decision::Change(change) | Decision::Remove(change) => {
-                Some((change.depends_on_owners, change.min_role))
-            }
+            Decision::Append(change) => Some((change.depends_on_owners, change.min_role)),
         }
     };
     assert_eq!(depends("owner", &MembershipRequest::Remove), Some((true, MinRole::Owner)));

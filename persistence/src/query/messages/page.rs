@@ -70,11 +70,8 @@ pub struct MessagePage {
 
 /// Reads a page, past any number of messages that are private to others. After the soft deadline it returns the
 /// messages found, if the client can continue from there; without such a message it searches until the hard deadline. A
-/// long read takes one of the `slots`.
-///
-/// # Errors
-/// `not_found` when the viewer may not see the room; `unavailable` after the hard deadline; `rate_limited` or
-/// `overloaded` when no slot is free.
+/// long read takes one of the `slots`. Refuses with `not_found` when the viewer may not see the room, `unavailable`
+/// after the hard deadline, and `rate_limited` or `overloaded` when no slot is free.
 pub async fn page(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,

@@ -50,11 +50,11 @@ impl Frontier {
         }
     }
 
-    /// Takes, in order, up to `most` hits that are newer than `horizon`. Slices that are not searched yet contain no
+    /// Takes, in order, up to `limit` hits that are newer than `horizon`. Slices that are not searched yet contain no
     /// newer hit than `horizon`. No horizon: all slices are searched.
-    pub fn take_final(&mut self, horizon: Option<DateTime<Utc>>, most: usize) -> Vec<Hit> {
+    pub fn take_final(&mut self, horizon: Option<DateTime<Utc>>, limit: usize) -> Vec<Hit> {
         let mut hits = Vec::new();
-        while hits.len() < most
+        while hits.len() < limit
             && let Some(first) = self.waiting.first_entry()
             && horizon.is_none_or(|horizon| first.key().0.0 > horizon)
         {
@@ -106,8 +106,8 @@ mod tests {
             frontier.take_final(None, 9)
         };
         assert_eq!(add(Frontier::new(None)), all);
-        for (place, last) in all.iter().enumerate() {
-            assert_eq!(add(Frontier::new(Some(last.cursor()))), all[place + 1..]);
+        for (index, last) in all.iter().enumerate() {
+            assert_eq!(add(Frontier::new(Some(last.cursor()))), all[index + 1..]);
         }
         assert_eq!(
             add(Frontier::new(Some(SearchCursor::before(at(9))))),

@@ -18,12 +18,12 @@ const MAX_GATHER: Duration = Duration::from_millis(25);
 
 /// The rate of records, which decides the pause.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct BatchPacer {
     records_per_second: f64,
     counted_at: Instant,
 }
 
-impl Pace {
+impl BatchPacer {
     pub fn new(now: Instant) -> Self {
         Self { records_per_second: 0.0, counted_at: now }
     }
@@ -55,32 +55,40 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// The pace after `batches` of `records` each, one every `interval`.
-    fn pace(batches: u32, records: usize, interval: Duration) -> Pace {
+    /// The pacer after `batches` of `records` each, one every `interval`.
+    fn pacer(batches: u32, records: usize, interval: Duration) -> BatchPacer {
         let begun = Instant::now();
-        let mut pace = Pace::new(begun);
-        (1..=batches).for_each(|n| pace.count(records, begun + interval * n));
-        pace
+        let mut pacer = BatchPacer::new(begun);
+        (1..=batches).for_each(|n| pacer.count(records, begun + interval * n));
+        pacer
     }
 
     #[test]
     fn records_gather_after_a_large_batch() {
-        let pace = pace(1, 1, ms(1000));
-        assert_eq!((pace.gather_pause(1, ms(2)), pace.gather_pause(1, ms(40))), (ms(3), ms(0)));
+        let pacer = pacer(1, 1, ms(1000));
+        assert_eq!((pacer.gather_pause(1, ms(2)), pacer.gather_pause(1, ms(40))), (ms(3), ms(0)));
         assert_eq!(
-            (pace.gather_pause(100, ms(2)), pace.gather_pause(100, ms(20)), pace.gather_pause(100, ms(900))),
+            (
+                pacer.gather_pause(100, ms(2)),
+                pacer.gather_pause(100, ms(20)),
+                pacer.gather_pause(100, ms(900))
+            ),
             (ms(3), ms(10), ms(25))
         );
     }
 
     #[test]
     fn records_gather_longer_only_while_many_arrive() {
-        assert_eq!(pace(200, 5, ms(5)).gather_pause(5, ms(2)), ms(18), "1,000 a second");
-        assert_eq!(pace(50, 20, ms(20)).gather_pause(20, ms(2)), ms(18));
-        assert_eq!(pace(200, 1, ms(8)).gather_pause(1, ms(2)), ms(3), "one sender who waits for each answer");
-        assert_eq!(pace(1, 50, ms(5000)).gather_pause(1, ms(2)), ms(3), "a burst after a quiet period");
-        assert_eq!(pace(3, 2, ms(5)).gather_pause(2, ms(2)), ms(3), "a few at once");
-        let mut later = pace(200, 5, ms(5));
+        assert_eq!(pacer(200, 5, ms(5)).gather_pause(5, ms(2)), ms(18), "1,000 a second");
+        assert_eq!(pacer(50, 20, ms(20)).gather_pause(20, ms(2)), ms(18));
+        assert_eq!(
+            pacer(200, 1, ms(8)).gather_pause(1, ms(2)),
+            ms(3),
+            "one sender who waits for each answer"
+        );
+        assert_eq!(pacer(1, 50, ms(5000)).gather_pause(1, ms(2)), ms(3), "a burst after a quiet period");
+        assert_eq!(pacer(3, 2, ms(5)).gather_pause(2, ms(2)), ms(3), "a few at once");
+        let mut later = pacer(200, 5, ms(5));
         later.count(1, later.counted_at + ms(1000));
         assert_eq!(later.gather_pause(1, ms(2)), ms(3), "the load has ended");
     }
