@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::BufMut as _;
 use rustc_hash::FxHashMap;
 use tidings_shared::{
     auth::Identity,
@@ -102,7 +103,7 @@ impl Client {
     /// Sends a frame made for this connection, serialised right behind its WebSocket header.
     pub(crate) fn reply(&self, frame: &ServerFrame<'_>) {
         let frame = Frame::text_with(EXPECTED_REPLY_BYTES, |buffer| {
-            serde_json::to_writer(buffer, frame).expect("strings and numbers always serialise");
+            serde_json::to_writer(buffer.writer(), frame).expect("strings and numbers always serialise");
         });
         self.connection.send(frame);
     }

@@ -51,7 +51,7 @@ proptest! {
                 FrameOut::Text(text) => (Frame::text(&text), Seen::Text(text)),
                 FrameOut::Once(text) => (Frame::text_once(&text), Seen::Text(text)),
                 FrameOut::With(text, guess) => {
-                    (Frame::text_with(guess, |buffer| buffer.put(text.as_bytes())), Seen::Text(text))
+                    (Frame::text_with(guess, |buffer| buffer.extend_from_slice(text.as_bytes())), Seen::Text(text))
                 }
                 FrameOut::Binary(bytes) => (Frame::binary(&bytes), Seen::Binary(bytes)),
                 FrameOut::Ping(payload) => (Frame::ping(&payload), Seen::Ping(payload)),

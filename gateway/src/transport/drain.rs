@@ -102,7 +102,8 @@ pub(crate) async fn drain(worker: Rc<TransportWorker>, plan: Arc<Drain>) {
     let mut leaving: Vec<(Duration, Rc<Link>)> = Vec::with_capacity(links.len());
     for (number, link) in links.into_iter().enumerate() {
         let delay = plan.delay(rank(&counts, worker.number, number), all);
-        link.notify_draining(delay.saturating_sub(plan.started.elapsed()));
+        let leave_after_ms = delay.saturating_sub(plan.started.elapsed()).as_millis();
+        link.set_drain_notice(DrainNotice::LeaveAfter(u32::try_from(leave_after_ms).unwrap_or(u32::MAX)));
         leaving.push((delay, link));
         if number % NOTIFIED_PER_TURN == NOTIFIED_PER_TURN - 1 {
             yield_now().await;
@@ -110,7 +111,7 @@ pub(crate) async fn drain(worker: Rc<TransportWorker>, plan: Arc<Drain>) {
     }
     for (delay, link) in leaving {
         sleep_until(plan.started + delay + plan.grace).await;
-        link.request_close();
+        link.set_drain_notice(DrainNotice::RequestClose);
     }
 }
 

@@ -9,10 +9,6 @@ use std::{
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-mod buffer;
-
-pub use buffer::FrameBuffer;
-
 use super::deflate::{Deflater, SHARED_MIN_BYTES, UNSHARED_MIN_BYTES};
 
 /// Close codes that the transport itself uses.
@@ -87,16 +83,14 @@ impl Frame {
         Frame::copied(TEXT, payload.as_ref())
     }
 
-    /// A text frame for one receiver, whose payload `write` appends directly behind the header, without a second
-    /// copy. `expected_bytes` is a guess of the payload's length; a wrong guess only costs an allocation.
-    pub fn text_with(expected_bytes: usize, write: impl FnOnce(&mut FrameBuffer)) -> Frame {
+    /// A text frame for one receiver. `append` must only append to the buffer: it adds the payload directly behind the
+    /// header, without a second copy. `expected_bytes` is a guess of the payload's length; a wrong guess only costs an
+    /// allocation.
+    pub fn text_with(expected_bytes: usize, append: impl FnOnce(&mut BytesMut)) -> Frame {
         let mut buffer = BytesMut::with_capacity(LONGEST_HEADER_BYTES + expected_bytes);
         buffer.put_bytes(0, LONGEST_HEADER_BYTES);
-        let mut buffer = FrameBuffer(buffer);
-        write(&mut buffer);
-        let payload_bytes = buffer.len();
-        let mut buffer = buffer.0;
-        let (header, header_bytes) = header(FIN | TEXT, payload_bytes);
+        append(&mut buffer);
+        let (header, header_bytes) = header(FIN | TEXT, buffer.len() - LONGEST_HEADER_BYTES);
         let start = LONGEST_HEADER_BYTES - header_bytes;
         buffer.advance(start);
         buffer[..header_bytes].copy_from_slice(&header[..header_bytes]);
@@ -110,12 +104,10 @@ impl Frame {
         Frame { immediate: true, ..self.clone() }
     }
 
-    /// Whether the frame is written at once: see [`immediate`](Self::immediate).
     pub(crate) fn is_immediate(&self) -> bool {
         self.immediate
     }
 
-    /// A binary frame.
     pub fn binary(payload: impl AsRef<[u8]>) -> Frame {
         Frame::copied(BINARY, payload.as_ref())
     }
@@ -163,12 +155,7 @@ impl Frame {
 
     /// The uncompressed payload, without the header.
     pub fn payload(&self) -> &[u8] {
-        let header_bytes = match self.bytes.get(1) {
-            Some(127) => LONGEST_HEADER_BYTES,
-            Some(126) => 4,
-            _ => 2,
-        };
-        &self.bytes[header_bytes..]
+        &self.bytes[self.header_bytes()..]
     }
 
     pub(crate) fn into_bytes(self) -> Bytes {
@@ -186,7 +173,7 @@ impl Frame {
     pub(crate) fn compressed(&self, deflater: &mut Deflater, count: impl FnOnce()) -> Option<Bytes> {
         let make = || {
             count();
-            let deflated = deflater.deflate(&self.bytes[self.header_bytes()..])?;
+            let deflated = deflater.deflate(self.payload())?;
             Some(encoded(self.bytes[0] | COMPRESSED, deflated))
         };
         match &self.compressed_copy {
@@ -267,7 +254,7 @@ mod tests {
             let payload = vec![b'x'; length];
             for guess in [0, length] {
                 assert_eq!(
-                    Frame::text_with(guess, |buffer| buffer.put(&payload)).into_bytes(),
+                    Frame::text_with(guess, |buffer| buffer.extend_from_slice(&payload)).into_bytes(),
                     Frame::text(&payload).into_bytes(),
                     "payload of {length} bytes"
                 );
@@ -326,7 +313,9 @@ mod tests {
         assert!(Frame::text([b'x'; SHARED_MIN_BYTES - 1]).compressed_copy.is_none());
         assert!(Frame::text([b'x'; SHARED_MIN_BYTES]).compressed_copy.is_some());
         assert!(
-            Frame::text_with(0, |buffer| buffer.put(&[b'x'; SHARED_MIN_BYTES])).compressed_copy.is_none()
+            Frame::text_with(0, |buffer| buffer.extend_from_slice(&[b'x'; SHARED_MIN_BYTES]))
+                .compressed_copy
+                .is_none()
         );
     }
 }

@@ -39,7 +39,6 @@ use tokio::{
 use super::{
     Acceptor, Connection, Counters, Refusal, TransportConfig,
     drain::Drain,
-    extension::Window,
     handshake::{self, Handshake, HandshakeOptions},
     orders::{Order, follow_orders},
     task::ConnectionTask,
@@ -71,12 +70,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// The address on which the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The counters of the server.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
@@ -107,11 +104,6 @@ impl Server {
             self.orders.send_replace(Order::Abort);
         }
         self.handle.stop(true).await;
-        self.finished().await
-    }
-
-    /// Waits until the server ends by itself, which happens only when it fails.
-    pub async fn finished(self) -> io::Result<()> {
         self.running.await.map_err(io::Error::other)?
     }
 }
@@ -219,12 +211,6 @@ struct UpgradeHandler<A> {
     options: HandshakeOptions,
 }
 
-struct AcceptedUpgrade<T> {
-    ticket: T,
-    answer: Bytes,
-    window: Option<Window>,
-}
-
 impl<A: Acceptor> UpgradeHandler<A> {
     async fn handle(&self, request: Request, framed: Framed<WriteIdleTimeout<TcpStream>, h1::Codec>) {
         let parts = framed.into_parts();
@@ -233,19 +219,30 @@ impl<A: Acceptor> UpgradeHandler<A> {
         drop((parts.read_buf, parts.write_buf));
         let socket = parts.io.into_inner();
         match self.accept(request).await {
-            Ok(accepted) => self.open(socket, read, unsent, accepted),
+            Ok((ticket, handshake)) => {
+                let link = self.worker.open();
+                link.window.set(handshake.window);
+                if !unsent.is_empty() {
+                    link.queue(unsent);
+                }
+                link.queue(handshake.answer);
+                // The task exists before the session: if `open` panics, dropping the task cleans up.
+                let mut task = ConnectionTask::new(socket, Rc::clone(&link), read);
+                task.attach(self.acceptor.open(ticket, Connection(link)));
+                spawn_local(task);
+            }
             Err(refusal) => refuse(socket, unsent, &refusal).await,
         }
     }
 
-    async fn accept(&self, request: Request) -> Result<AcceptedUpgrade<A::Ticket>, Refusal> {
-        let Handshake { request, answer, window } = handshake::check(request, &self.options)?;
+    async fn accept(&self, request: Request) -> Result<(A::Ticket, Handshake), Refusal> {
+        let (request, handshake) = handshake::check(request, &self.options)?;
         // Checked before the wait, because a request that must be refused should not cost an authentication.
         self.refuse_unless_open()?;
         let ticket = self.acceptor.accept(request).await?;
         // Checked again after the wait, because the worker may have become full or begun to stop.
         self.refuse_unless_open()?;
-        Ok(AcceptedUpgrade { ticket, answer, window })
+        Ok((ticket, handshake))
     }
 
     /// Refuses while the worker stops or is full.
@@ -259,20 +256,6 @@ impl<A: Acceptor> UpgradeHandler<A> {
             return Err(refusal("overloaded", "this node has too many connections; retry later"));
         }
         Ok(())
-    }
-
-    fn open(&self, socket: TcpStream, read: Vec<u8>, unsent: Bytes, accepted: AcceptedUpgrade<A::Ticket>) {
-        let AcceptedUpgrade { ticket, answer, window } = accepted;
-        let link = self.worker.open();
-        link.window.set(window);
-        if !unsent.is_empty() {
-            link.queue(unsent);
-        }
-        link.queue(answer);
-        // The task exists before the session: if `open` panics, dropping the task cleans up.
-        let mut task = ConnectionTask::new(socket, Rc::clone(&link), read);
-        task.attach(self.acceptor.open(ticket, Connection(link)));
-        spawn_local(task);
     }
 }
 

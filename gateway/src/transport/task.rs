@@ -46,7 +46,7 @@ pub(super) struct ConnectionTask<S: Session> {
 
 impl<S: Session> ConnectionTask<S> {
     pub(super) fn new(socket: TcpStream, link: Rc<Link>, unread: Vec<u8>) -> Self {
-        link.set_socket(Some(socket));
+        link.socket.set(Some(socket));
         ConnectionTask {
             link,
             decoder: Decoder::default(),
@@ -313,7 +313,7 @@ impl<S: Session> Drop for ConnectionTask<S> {
         if result.is_err() {
             tracing::error!(connection = link.id, "a session panicked while it was closed");
         }
-        link.set_socket(None);
+        link.socket.set(None);
     }
 }
 

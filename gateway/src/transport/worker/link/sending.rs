@@ -7,7 +7,7 @@ use super::{Link, Phase};
 use crate::transport::frame::Frame;
 
 impl Link {
-    pub(in crate::transport) fn send(&self, frame: Frame) {
+    pub fn send(&self, frame: Frame) {
         if self.phase.get() == Phase::Open && !self.send_compressed(&frame) {
             self.queue_within_limit(frame.into_bytes());
         }
@@ -25,7 +25,7 @@ impl Link {
         written
     }
 
-    pub(in crate::transport) fn send_shared(&self, frame: &Frame) {
+    pub fn send_shared(&self, frame: &Frame) {
         if self.phase.get() == Phase::Open && !self.send_compressed(frame) {
             self.write_or_queue(frame, frame.bytes());
         }
