@@ -200,8 +200,7 @@ fn transport_answer(gate: &Gate) -> HttpResponse {
 }
 
 async fn no_such_path() -> HttpResponse {
-    let refusal = Refusal::new(ErrorCode::NotFound, "this path does not exist");
-    HttpResponse::NotFound().content_type(problem::CONTENT_TYPE).body(problem::document(&refusal))
+    problem::response(&Refusal::new(ErrorCode::NotFound, "this path does not exist"))
 }
 
 async fn remove_full_buckets(node: Arc<Node>) {

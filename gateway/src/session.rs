@@ -111,9 +111,7 @@ impl ChatSession {
             Effect::Close(code, reason) => client.close(code, reason),
         }
     }
-}
 
-impl ChatSession {
     /// Carries out a parsed frame, or a command of a poll.
     fn on_parsed(&mut self, mut parsed: protocol::Parsed) {
         let node = &self.worker.node;
@@ -126,7 +124,7 @@ impl ChatSession {
         }
         let env = Environment {
             verifier: &node.verifier,
-            allow: &|limit, user, cost| node.allow_many(limit, user, cost),
+            allow: &|limit, user, cost| node.allow(limit, user, cost),
             now_ms: unix_ms(),
         };
         let effects = command::apply(&mut self.client.state.borrow_mut(), &env, parsed, request);
@@ -204,7 +202,8 @@ async fn authenticate(
     }
 }
 
-struct Admitted {
+/// A user who may connect, with what was read to decide it.
+pub struct Admitted {
     identity: Identity,
     rooms_version: String,
     /// The versions of memberships (the source of `rooms_version`) and of the account.
@@ -222,8 +221,7 @@ async fn admit(worker: &Rc<Worker>, identity: Identity) -> Result<Admitted, Refu
     let versions = bus.versions(&identity.user).await?;
     let account = bus.connect_user(&identity).await?.ok_or(Reason::UnknownUser)?;
     if account.blocked {
-        let code = ErrorCode::Forbidden;
-        return Err(Refusal::new(code, "this user is blocked"));
+        return Err(Refusal::new(ErrorCode::Forbidden, "this user is blocked"));
     }
     let rooms_version = membership::wire_version(versions.0, versions.1.rooms);
     let identity = Identity { name: account.name, picture: account.picture, ..identity };

@@ -19,6 +19,7 @@ use std::{
 
 use tidings_shared::{
     auth::Verifier,
+    error::Refusal,
     ids::{RoomId, UserId},
     log::AppendBatcher,
     protocol::server::Limits,
@@ -65,18 +66,12 @@ pub struct Node {
 }
 
 impl Node {
-    /// Takes one token from a user's bucket. If there is none, returns the milliseconds to wait.
-    pub fn allow(&self, limit: Limit, user: &UserId) -> Result<(), u64> {
-        self.allow_many(limit, user, NonZeroU32::MIN)
-    }
-
-    /// Takes `cost` tokens from a user's bucket. If there are too few, returns the milliseconds to wait.
-    pub fn allow_many(&self, limit: Limit, user: &UserId, cost: NonZeroU32) -> Result<(), u64> {
-        let allowed = self.rate_limits.take(limit, user, cost);
-        if allowed.is_err() {
+    /// Takes `cost` tokens from a user's bucket, or refuses the command if there are too few.
+    pub fn allow(&self, limit: Limit, user: &UserId, cost: NonZeroU32) -> Result<(), Refusal> {
+        self.rate_limits.take(limit, user, cost).map_err(|retry_after_ms| {
             self.metrics.limited.with_label_values(&[limit.name()]).inc();
-        }
-        allowed
+            limit.refusal(retry_after_ms)
+        })
     }
 }
 
@@ -173,9 +168,7 @@ impl Worker {
             tokio::task::spawn_local(refill::refill(self.clone(), room.clone()));
         }
     }
-}
 
-impl Worker {
     fn dispatch(self: &Rc<Self>, record: &PublishedRecord, frame: &Frame) {
         let (outcome, ended) = self.hub.borrow_mut().dispatch(record, frame);
         self.release(&ended);

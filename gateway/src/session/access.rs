@@ -1,6 +1,6 @@
 //! The role of a user in a room, and the refusals that commands for a room have in common.
 
-use std::rc::Rc;
+use std::{num::NonZeroU32, rc::Rc};
 
 use tidings_shared::{
     auth::Identity,
@@ -47,9 +47,7 @@ pub(super) async fn recently_added_role(
     room: &RoomId,
 ) -> Result<String, Refusal> {
     // A check of a room that does not exist costs a read in PostgreSQL, so it counts against the send limit.
-    if let Err(retry_after_ms) = worker.node.allow(Limit::Messages, &identity.user) {
-        return Err(Limit::Messages.refusal(retry_after_ms));
-    }
+    worker.node.allow(Limit::Messages, &identity.user, NonZeroU32::MIN)?;
     let mut read = worker.node.bus.log.read(room, None, Epoch(0), None, &[identity.user.as_str()]).await?;
     match read.marks.pop().flatten().and_then(|mark| mark.role) {
         Some(role) => Ok(role),

@@ -67,8 +67,7 @@ pub(super) fn start(
 async fn my_rooms(worker: &Worker, user: &UserId) -> Result<(Vec<RoomId>, bool), Refusal> {
     let (rooms, more) = worker.node.bus.my_rooms(user).await?;
     if let Some(cost) = NonZeroU32::new(rooms_cost(rooms.len())) {
-        let allowed = worker.node.allow_many(Limit::Joins, user, cost);
-        allowed.map_err(|retry_after_ms| Limit::Joins.refusal(retry_after_ms))?;
+        worker.node.allow(Limit::Joins, user, cost)?;
     }
     Ok((rooms, more))
 }

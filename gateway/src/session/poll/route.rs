@@ -45,7 +45,7 @@ pub fn configure(acceptor: &Rc<ChatAcceptor>, config: &mut web::ServiceConfig) {
             let result = answer.as_ref().err().map_or("answered", |refusal| refusal.code.as_str());
             acceptor.worker.node.metrics.polls.with_label_values(&[result]).inc();
             answer.map_or_else(
-                |refusal| refusal_response(&refusal),
+                |refusal| problem::response(&refusal),
                 |body| {
                     let mut response = HttpResponse::Ok();
                     // An answer is valid for this poll only.
@@ -79,12 +79,7 @@ async fn answer(
     request: &HttpRequest,
     body: web::Payload,
 ) -> Result<Vec<u8>, Refusal> {
-    acceptor.gate.refuse_if_draining()?;
-    let mut origins = request.headers().get_all(header::ORIGIN);
-    let origin = origins.next().map(|origin| origin.to_str().unwrap_or("unreadable"));
-    if !acceptor.gate.origins.allows(origin) || origins.next().is_some() {
-        return Err(Refusal::new(ErrorCode::Forbidden, "this origin is not allowed to poll"));
-    }
+    acceptor.gate.check(request.headers(), "this origin is not allowed to poll")?;
     let authorization = request.headers().get(header::AUTHORIZATION).ok_or(Reason::Missing)?;
     let token = super::super::accept::bearer(authorization.to_str().map_err(|_| Reason::Malformed)?)?;
     let identity = acceptor.worker.node.verifier.verify_or_fetch(token).await?;
@@ -111,12 +106,4 @@ async fn answer(
     let request = request?;
     let admitted = admit(&acceptor.worker, identity).await?;
     poll(&acceptor.worker, admitted, request, trace, until, gate).await
-}
-
-fn refusal_response(refusal: &Refusal) -> HttpResponse {
-    let mut response = HttpResponse::build(problem::status(refusal));
-    if let Some(header) = problem::repeat_header(refusal) {
-        response.insert_header(header);
-    }
-    response.content_type(problem::CONTENT_TYPE).body(problem::document(refusal))
 }
