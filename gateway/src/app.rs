@@ -4,7 +4,7 @@ use std::{
     future::ready,
     net::{SocketAddr, TcpListener},
     num::NonZeroUsize,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -30,6 +30,7 @@ use crate::{
     config::GatewayConfig,
     drain::{self, ShutdownTimes},
     limits::RateLimits,
+    lock::lock,
     metrics::{CachedCounters, Metrics},
     presence::Presence,
     problem,
@@ -168,7 +169,7 @@ fn serve(
     let inboxes: Arc<Mutex<Vec<_>>> = Arc::new(Mutex::new(inboxes.into_iter().map(Some).collect()));
     let (worker_node, worker_gate) = (node.clone(), gate.clone());
     let acceptor = move |index: usize| {
-        let mut inboxes = inboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inboxes = lock(&inboxes);
         let inbox = inboxes.get_mut(index).and_then(Option::take);
         // A worker that actix restarts after a panic has no inbox, so its connections would receive nothing.
         let inbox = inbox.unwrap_or_else(|| {

@@ -15,7 +15,7 @@ mod user_channel;
 mod users;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -43,6 +43,7 @@ pub use user_channel::PendingRegistration;
 pub use users::{LookupError, MembershipSnapshot};
 
 use crate::{
+    lock::lock,
     metrics::{Metrics, redis_timings},
     transport::Frame,
 };
@@ -80,30 +81,21 @@ struct Shared {
 }
 
 impl Shared {
-    fn interest(&self) -> std::sync::MutexGuard<'_, Interest> {
-        // A poisoned lock stays usable, because no code under the lock can panic half-way through a change.
-        self.interest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn connections(&self) -> std::sync::MutexGuard<'_, ConnectionRegistry> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Redis has confirmed all wanted channels. Earlier messages may have been missed.
     fn online(&self, run_id: Arc<str>) {
-        let lost_at = self.offline.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let lost_at = lock(&self.offline).take();
         self.presence_feed.connected(&run_id);
         self.process.send_replace(Some(run_id));
         self.metrics.resubscribed.inc();
-        self.interest().refill_all(lost_at.is_some_and(|lost_at| lost_at.elapsed() > MARKS_TRUSTED_FOR));
+        lock(&self.interest).refill_all(lost_at.is_some_and(|lost_at| lost_at.elapsed() > MARKS_TRUSTED_FOR));
         self.recheck.check_all();
     }
 
     fn went_offline(&self) {
-        self.offline.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
+        lock(&self.offline).get_or_insert_with(Instant::now);
         // Must be set before channels are subscribed again, because the first channels bring hints before the others
         // are confirmed.
-        self.interest().mark_disconnected();
+        lock(&self.interest).mark_disconnected();
         self.presence_feed.disconnected();
         self.process.send_replace(None);
     }
@@ -186,7 +178,7 @@ impl Bus {
     /// Subscribes a worker to a room's channel. Returns when Redis has confirmed the subscription.
     pub async fn subscribe(&self, worker: usize, room: &RoomId) -> Result<(), AppendError> {
         let confirmed = {
-            let mut interest = self.shared.interest();
+            let mut interest = lock(&self.shared.interest);
             let confirmed = self.subscriber.subscribe(keys::room(room)).ok_or(AppendError::Overloaded)?;
             interest.add(worker, room);
             confirmed
@@ -203,7 +195,7 @@ impl Bus {
 
     /// Unsubscribes a worker from a room's channel.
     pub fn unsubscribe(&self, worker: usize, room: &RoomId) {
-        let mut interest = self.shared.interest();
+        let mut interest = lock(&self.shared.interest);
         // The request is made under the lock, so that it cannot overtake another worker's request for the same channel.
         if interest.remove(worker, room) && !self.subscriber.unsubscribe(keys::room(room)) {
             tracing::warn!("a room's channel stays subscribed because too many requests are waiting");
@@ -285,7 +277,7 @@ impl Shared {
                 // The frame is encoded once for all connections of the node.
                 let frame = Frame::text(record.json());
                 let record = Arc::new(PublishedRecord::new(record, self.metrics.deliver_seconds.clone()));
-                let dropped = self.interest().publish(room, &Hint::Record { record, frame });
+                let dropped = lock(&self.interest).publish(room, &Hint::Record { record, frame });
                 self.metrics.hints_dropped.inc_by(dropped);
             }
             Err(error) => tracing::error!(%error, "a published record cannot be parsed"),

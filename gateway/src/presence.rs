@@ -10,7 +10,7 @@ mod registry;
 mod sweep;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -18,7 +18,7 @@ use tidings_shared::{ids::UserId, protocol::Status};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::{bus::Bus, metrics::Metrics};
+use crate::{bus::Bus, lock::lock, metrics::Metrics};
 use registry::PresenceRegistry;
 
 /// Capacity of the queue of users whose presence is to be published. The sweep finds users who did not fit.
@@ -81,15 +81,10 @@ impl Presence {
     }
 
     fn change(&self, change: impl FnOnce(&mut PresenceRegistry, u32) -> bool) {
-        let wake = change(&mut self.registry(), self.now());
+        let wake = change(&mut lock(&self.registry), self.now());
         if wake {
             self.wake.notify_one();
         }
-    }
-
-    fn registry(&self) -> std::sync::MutexGuard<'_, PresenceRegistry> {
-        // A poisoned lock stays usable, because no code under the lock can panic half-way through a change.
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "the registry takes a clock that wraps around")]

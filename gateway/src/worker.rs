@@ -17,6 +17,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use rustc_hash::FxHashMap;
 use tidings_shared::{
     auth::Verifier,
     error::Refusal,
@@ -81,7 +82,7 @@ pub struct Worker {
     pub node: Arc<Node>,
     pub hub: RefCell<Hub<Client>>,
     users: RefCell<UserClients>,
-    snapshots: presence::Snapshots,
+    snapshots: RefCell<FxHashMap<RoomId, presence::Snapshot>>,
     /// The number of presence changes that were sent to this worker's connections.
     presence_rounds: Cell<u32>,
     /// Limits how many refills read at the same time, so that a reconnect does not overload Redis.
@@ -117,7 +118,7 @@ impl Worker {
             node,
             hub: RefCell::default(),
             users: RefCell::default(),
-            snapshots: presence::Snapshots::default(),
+            snapshots: RefCell::default(),
             presence_rounds: Cell::new(0),
             refills: Semaphore::new(REFILLS_AT_ONCE),
             batcher,

@@ -27,7 +27,6 @@ pub struct WorkerQueue {
 }
 
 impl WorkerQueue {
-    #[must_use]
     pub fn new(hints: mpsc::Sender<Hint>) -> Self {
         let (refill, marks_expired, disconnected, wake) =
             (Arc::default(), Arc::default(), Arc::default(), Arc::default());
@@ -35,7 +34,6 @@ impl WorkerQueue {
     }
 
     /// Whether hints may be missing for which the worker has not begun a refill. One of these hints may be a removal.
-    #[must_use]
     pub fn may_have_missed(&self) -> bool {
         // `disconnected` must be loaded first, because `refill` is set before `disconnected` is cleared.
         self.disconnected.load(Ordering::Acquire) || self.refill.load(Ordering::Acquire)
@@ -78,18 +76,12 @@ impl Interest {
 
     /// Sends a hint to every worker that wants the room. Returns the number of full queues.
     pub fn publish(&self, room: &str, hint: &Hint) -> u64 {
-        let Some(mut workers) = self.rooms.get(room).copied() else { return 0 };
+        let workers = self.rooms.get(room).copied().unwrap_or_default();
         let mut dropped = 0;
-        while workers != 0 {
-            let worker = workers.trailing_zeros() as usize;
-            workers &= workers - 1;
-            if let Some(queue) = self.queues.get(worker)
-                && queue.hints.try_send(hint.clone()).is_err()
-            {
-                queue.request_refill();
-                dropped += 1;
-            }
-        }
+        self.send(workers, hint, |queue| {
+            queue.request_refill();
+            dropped += 1;
+        });
         dropped
     }
 
@@ -101,15 +93,23 @@ impl Interest {
     }
 
     /// Sends a hint to some workers. Returns false if a queue was full.
-    pub fn send_to_workers(&self, mut workers: u64, hint: &Hint) -> bool {
+    pub fn send_to_workers(&self, workers: u64, hint: &Hint) -> bool {
         let mut all_sent = true;
+        self.send(workers, hint, |_| all_sent = false);
+        all_sent
+    }
+
+    /// Sends a hint to the workers whose bits are set. Calls `full` for each queue that is full.
+    fn send(&self, mut workers: u64, hint: &Hint, mut full: impl FnMut(&WorkerQueue)) {
         while workers != 0 {
             let worker = workers.trailing_zeros() as usize;
             workers &= workers - 1;
-            all_sent &=
-                self.queues.get(worker).is_none_or(|queue| queue.hints.try_send(hint.clone()).is_ok());
+            if let Some(queue) = self.queues.get(worker)
+                && queue.hints.try_send(hint.clone()).is_err()
+            {
+                full(queue);
+            }
         }
-        all_sent
     }
 
     /// Hints may be missing from now on, until [`Interest::refill_all`].

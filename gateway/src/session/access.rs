@@ -28,7 +28,8 @@ pub(super) async fn role_in(
 ) -> Result<Rc<str>, Refusal> {
     let epoch = worker.node.bus.log.current_session().map(|session| session.epoch);
     let joined = client.joined(room).zip(epoch);
-    if let Some(role) = joined.and_then(|(joined, epoch)| worker.hub.borrow().role(room, joined, epoch)) {
+    if let Some(role) = joined.and_then(|(joined, epoch)| worker.hub.borrow().room(room).role(joined, epoch))
+    {
         return Ok(role);
     }
     match worker.node.bus.membership(&identity.user, room).await? {

@@ -184,19 +184,19 @@ async fn read_head(
     subscription: Subscription,
     user: &UserId,
 ) -> Result<(TailRead, Generation), AppendError> {
-    let confirmed = worker.hub.borrow().is_confirmed(room);
+    let confirmed = worker.hub.borrow().room(room).confirmed;
     if !confirmed {
         worker.node.bus.subscribe(worker.index, room).await?;
         let mut hub = worker.hub.borrow_mut();
         // If the subscription has ended meanwhile, the hub may hold the room again for another subscription, before the
         // channel is confirmed again.
-        if hub.has(room, subscription) {
+        if hub.room(room).has(subscription) {
             hub.confirm(room);
         }
     }
     let (newest, generation) = {
         let hub = worker.hub.borrow();
-        (hub.newest(room).epoch, hub.generation())
+        (hub.room(room).newest().epoch, hub.generation())
     };
     Ok((worker.node.bus.read(room, None, newest, std::slice::from_ref(user)).await?, generation))
 }

@@ -157,7 +157,10 @@ fn run_command(poll: &mut Poll, index: usize, text: &str, trace: Option<TraceCon
 /// subscriptions may have reached the room's position.
 fn live_position(worker: &Worker, client: &Client, room: &RoomId) -> Option<crate::hub::Position> {
     let hub = worker.hub.borrow();
-    client.joined(room).filter(|joined| hub.is_live(room, *joined)).and_then(|_| hub.live_position(room))
+    client
+        .joined(room)
+        .filter(|joined| hub.room(room).is_live(*joined))
+        .and_then(|_| hub.room(room).live_position())
 }
 
 fn until_expiry(identity: &Identity) -> Duration {

@@ -56,7 +56,7 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
     let mut source = "memory";
     // Valid for the next read only, because roles become outdated soon.
     let mut roles = None;
-    if !worker.hub.borrow().has(room, *subscription) {
+    if !worker.hub.borrow().room(room).has(*subscription) {
         return;
     }
     if let Some(after) = replay.gap {
@@ -65,7 +65,7 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
         source = "history";
     }
     loop {
-        if client.connection.is_closed() || !worker.hub.borrow().has(room, *subscription) {
+        if client.connection.is_closed() || !worker.hub.borrow().room(room).has(*subscription) {
             return;
         }
         let live =
@@ -78,7 +78,7 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
             worker.node.metrics.replays.with_label_values(&[source]).inc();
             return;
         }
-        let newest = worker.hub.borrow().newest(room);
+        let newest = worker.hub.borrow().room(room).newest();
         let read_generation = worker.hub.borrow().generation();
         if newest.epoch < reached.epoch {
             // Redis reported a new epoch before any hint did: the live subscriptions must move to that epoch first.
@@ -161,7 +161,7 @@ async fn send_records(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay,
             client.connection.notify_drained();
             client.drained.notified().await;
         }
-        let sent = worker.hub.borrow().replay(&replay.room, replay.subscription, record);
+        let sent = worker.hub.borrow().room(&replay.room).replay(replay.subscription, record);
         if !sent {
             return false;
         }

@@ -5,10 +5,12 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
+
+use crate::lock::lock;
 
 /// The counters of all workers of a server. Share it with the exporter of metrics.
 #[derive(Debug, Default)]
@@ -37,7 +39,7 @@ macro_rules! counters {
         impl Totals {
             fn add(&mut self, worker: &WorkerCounters) {
                 $(self.$name += worker.$name.get();)*
-                for (code, count) in locked(&worker.closes).iter() {
+                for (code, count) in lock(&worker.closes).iter() {
                     *self.closes.entry(*code).or_default() += count;
                 }
             }
@@ -84,18 +86,18 @@ impl Counters {
     /// Adds up the counters of all workers.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        locked(&self.workers).iter().for_each(|worker| totals.add(worker));
+        lock(&self.workers).iter().for_each(|worker| totals.add(worker));
         totals
     }
 
     /// WebSockets that are open now; cheaper than [`totals`](Self::totals).
     pub fn connections(&self) -> u64 {
-        locked(&self.workers).iter().map(|worker| worker.connections.get()).sum()
+        lock(&self.workers).iter().map(|worker| worker.connections.get()).sum()
     }
 
     pub(crate) fn add_worker(&self) -> Arc<WorkerCounters> {
         let worker = Arc::<WorkerCounters>::default();
-        locked(&self.workers).push(Arc::clone(&worker));
+        lock(&self.workers).push(Arc::clone(&worker));
         worker
     }
 }
@@ -104,7 +106,7 @@ impl WorkerCounters {
     pub(crate) fn count_close(&self, code: u16) {
         // The peer chooses its code. Without this mapping, peers could create any number of time series.
         let code = if matches!(code, 1000..=1015 | 4400..=4499) { code } else { 0 };
-        *locked(&self.closes).entry(code).or_default() += 1;
+        *lock(&self.closes).entry(code).or_default() += 1;
     }
 }
 
@@ -124,9 +126,4 @@ impl SingleWriterCounter {
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
-}
-
-/// Counters stay usable after a thread panicked while it held the lock.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,12 +1,12 @@
 //! Counts each late delivery by a refill once per node, like a delivery in time, although each worker with
 //! subscriptions in the room reads the same late messages.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use rustc_hash::FxHashMap;
 use tidings_shared::ids::RoomId;
 
-use crate::hub::Position;
+use crate::{hub::Position, lock::lock};
 
 /// At this many rooms the map is cleared; then some messages may be counted twice.
 const MAX_ROOMS: usize = 10_000;
@@ -18,7 +18,7 @@ pub struct LateDeliveryDedup(Mutex<FxHashMap<RoomId, Position>>);
 impl LateDeliveryDedup {
     /// Marks a message as counted. Returns true if it was not counted before.
     pub fn is_first(&self, room: &RoomId, position: Position) -> bool {
-        let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rooms = lock(&self.0);
         if rooms.get(room).is_some_and(|counted| *counted >= position) {
             return false;
         }

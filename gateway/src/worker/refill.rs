@@ -31,16 +31,13 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
     let mut roles: Option<Roles> = None;
     loop {
         let permit = worker.refills.acquire().await;
-        // The live subscriptions may have ended while the task waited for a permit.
-        if worker.hub.borrow().live_position(&room).is_none() {
-            worker.hub.borrow_mut().abandon_refill(&room);
-            return;
-        }
         let (position, newest, generation, users) = {
             let hub = worker.hub.borrow();
-            let position = hub.live_position(&room).unwrap_or_default();
-            (position, hub.newest(&room), hub.generation(), hub.users(&room))
+            let room = hub.room(&room);
+            (room.live_position(), room.newest(), hub.generation(), room.users_with_role())
         };
+        // The live subscriptions may have ended during the pause, or while the task waited for a permit.
+        let Some(position) = position else { return worker.hub.borrow_mut().abandon_refill(&room) };
         let read = worker.node.bus.read(&room, Some(position.seq), newest.epoch, &users).await;
         drop(permit);
         match read {
@@ -50,7 +47,7 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
                 }
                 let read_roles = roles.take();
                 let read = RoomRead { tail: &tail, users: &users, roles: read_roles.as_ref() };
-                let had_live = worker.hub.borrow().live_position(&room).is_some();
+                let had_live = worker.hub.borrow().room(&room).live_position().is_some();
                 let (outcome, ended) = worker.hub.borrow_mut().refill(&room, read, generation);
                 worker.release(&ended);
                 match outcome {
@@ -64,12 +61,9 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
                             }
                         }
                         let source = if outcome == RefillOutcome::FromTail { "tail" } else { "history" };
-                        return count_refill(&worker, source);
+                        return worker.node.metrics.refills.with_label_values(&[source]).inc();
                     }
-                    RefillOutcome::Retry => {
-                        tokio::time::sleep(RETRY_AFTER).await;
-                        continue;
-                    }
+                    RefillOutcome::Retry => {}
                     RefillOutcome::RolesUnknown => {
                         match worker.node.bus.roles(&room, tail.head.epoch, &users).await {
                             Ok(stored) => {
@@ -96,15 +90,7 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
             }
         }
         tokio::time::sleep(RETRY_AFTER).await;
-        if worker.hub.borrow().live_position(&room).is_none() {
-            worker.hub.borrow_mut().abandon_refill(&room);
-            return;
-        }
     }
-}
-
-fn count_refill(worker: &Worker, source: &str) {
-    worker.node.metrics.refills.with_label_values(&[source]).inc();
 }
 
 /// Compares the positions of live rooms with the heads in Redis, some rooms per second, in turn. Each head is compared
@@ -116,7 +102,7 @@ pub(super) async fn sweep(worker: Rc<Worker>) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
         for (room, head) in read.drain(..) {
-            let sent = worker.hub.borrow().live_position(&room);
+            let sent = worker.hub.borrow().room(&room).live_position();
             if sent.is_some_and(|sent| sent < head) {
                 worker.request_refill(&room);
             }

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -19,7 +19,7 @@ use tidings_shared::{
 };
 use tokio::sync::{Notify, oneshot};
 
-use crate::metrics::Metrics;
+use crate::{lock::lock, metrics::Metrics};
 
 /// How long changes are collected before they are published.
 const COLLECT_FOR: Duration = Duration::from_millis(100);
@@ -68,11 +68,6 @@ impl Typing {
         typing
     }
 
-    fn pending_changes(&self) -> std::sync::MutexGuard<'_, Pending> {
-        // The lock is held for map operations only; none of them can panic half-way through a change.
-        self.pending_changes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Queues a change for publication. It replaces an unpublished change of the same user in the same room. The
     /// returned receiver resolves when the change was published.
     pub fn submit(
@@ -82,7 +77,7 @@ impl Typing {
         state: TypingState,
     ) -> Result<oneshot::Receiver<Answer>, Refusal> {
         let (answer, sent) = oneshot::channel();
-        let mut pending_changes = self.pending_changes();
+        let mut pending_changes = lock(&self.pending_changes);
         if pending_changes.waiting >= MAX_WAITING {
             return Err(Refusal::overloaded("too many users type on this node; repeat this later"));
         }
@@ -100,7 +95,7 @@ impl Typing {
     }
 
     fn take(&self) -> FxHashMap<(RoomId, UserId), PendingTyping> {
-        let mut pending_changes = self.pending_changes();
+        let mut pending_changes = lock(&self.pending_changes);
         self.busy.store(false, Ordering::Relaxed);
         std::mem::take(&mut *pending_changes).by_user
     }
@@ -113,7 +108,7 @@ impl Typing {
         if !self.busy.load(Ordering::Relaxed) {
             return;
         }
-        let mut pending_changes = self.pending_changes();
+        let mut pending_changes = lock(&self.pending_changes);
         if let Some(pending) = pending_changes.by_user.remove(&(room.clone(), user.clone())) {
             pending_changes.waiting -= pending.waiting.len();
             drop(pending_changes);
@@ -168,7 +163,7 @@ mod tests {
         let _first = typing.submit(&room, &ann, state(true)).unwrap();
         let _second = typing.submit(&room, &ann, state(false)).unwrap();
         let _other = typing.submit(&room, &bob, state(true)).unwrap();
-        let changes = std::mem::take(&mut *typing.pending_changes());
+        let changes = std::mem::take(&mut *lock(&typing.pending_changes));
         assert_eq!((changes.by_user.len(), changes.waiting), (2, 3));
         let pending = &changes.by_user[&(room.clone(), ann.clone())];
         assert!(!pending.state.started && pending.waiting.len() == 2);
@@ -189,7 +184,7 @@ mod tests {
         assert!(receiver.try_recv().is_err());
         typing.message_sent(&room, &ann);
         assert_eq!(receiver.try_recv(), Ok(Ok(())));
-        let pending_changes = typing.pending_changes();
+        let pending_changes = lock(&typing.pending_changes);
         assert!(pending_changes.by_user.is_empty() && pending_changes.waiting == 0);
     }
 

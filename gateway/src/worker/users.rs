@@ -104,12 +104,12 @@ impl Worker {
     }
 
     fn is_live(&self, client: &Client, room: &RoomId) -> bool {
-        client.joined(room).is_some_and(|joined| self.hub.borrow().is_live(room, joined))
+        client.joined(room).is_some_and(|joined| self.hub.borrow().room(room).is_live(joined))
     }
 
     /// A membership changed at `seq`: refills the room of a connection that has not reached this seq.
     fn refill_if_behind(self: &Rc<Self>, client: &Client, room: &RoomId, seq: Seq) {
-        let position = self.hub.borrow().live_position(room);
+        let position = self.hub.borrow().room(room).live_position();
         if client.joined(room).is_some() && position.is_some_and(|position| position.seq < seq) {
             self.request_refill(room);
         }

@@ -3,7 +3,7 @@
 //! as of the head.
 
 use tidings_shared::{
-    ids::{Cursor, RoomId, UserId},
+    ids::{Cursor, RoomId, Seq, UserId},
     log::TailRead,
     protocol::server::ServerFrame,
 };
@@ -29,7 +29,7 @@ enum RoleVerdict<'a> {
     Unchanged,
     Role(&'a str),
     /// The user was removed, by the change at this seq if it is known.
-    Removed(Option<tidings_shared::ids::Seq>),
+    Removed(Option<Seq>),
     /// The user's mark was not read.
     MarkNotRead,
     /// The role must be read from persistence first.
@@ -58,7 +58,12 @@ impl<'a> RoomRead<'a> {
 }
 
 impl<P: Peer> Room<P> {
-    pub fn refill(&mut self, id: &RoomId, read: RoomRead<'_>, names: &mut RoleNames) -> RefillOutcome {
+    pub(in crate::hub) fn refill(
+        &mut self,
+        id: &RoomId,
+        read: RoomRead<'_>,
+        names: &mut RoleNames,
+    ) -> RefillOutcome {
         let tail = read.tail;
         let head = Position::of(&tail.head);
         let Some(position) = self.live_position() else {
