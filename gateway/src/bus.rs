@@ -3,7 +3,6 @@
 //! only by their [`ConnectionKey`].
 
 mod connections;
-mod hint;
 mod interest;
 mod presence;
 mod presence_feed;
@@ -13,6 +12,7 @@ mod single_flight;
 mod tampering;
 mod user_channel;
 mod users;
+mod worker_message;
 
 use std::{
     sync::{Arc, Mutex},
@@ -35,12 +35,12 @@ use tidings_shared::{
 use tokio::sync::watch;
 
 pub use connections::ConnectionKey;
-pub use hint::{Hint, UserEvent};
 pub use interest::{MAX_WORKERS, WorkerQueue};
 pub use presence_feed::PresenceUpdate;
 pub use published::{PublishedRecord, observe_delivery};
 pub use user_channel::PendingRegistration;
 pub use users::{LookupError, MembershipSnapshot};
+pub use worker_message::{UserEvent, WorkerMessage};
 
 use crate::{
     lock::lock,
@@ -277,7 +277,7 @@ impl Shared {
                 // The frame is encoded once for all connections of the node.
                 let frame = Frame::text(record.json());
                 let record = Arc::new(PublishedRecord::new(record, self.metrics.deliver_seconds.clone()));
-                let dropped = lock(&self.interest).publish(room, &Hint::Record { record, frame });
+                let dropped = lock(&self.interest).publish(room, &WorkerMessage::Record { record, frame });
                 self.metrics.hints_dropped.inc_by(dropped);
             }
             Err(error) => tracing::error!(%error, "a published record cannot be parsed"),

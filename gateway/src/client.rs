@@ -33,7 +33,7 @@ pub(crate) use drain::CLOSE_REASON_STOPPING;
 use drain::DrainState;
 use lanes::Lanes;
 pub(crate) use lanes::{Job, JoinGroup, LeaveGroup, Replay};
-pub(crate) use memberships::GroupMemberships;
+pub(crate) use memberships::JoinMemberships;
 pub(crate) use transport::{ClientTransport, PollBuffer};
 
 /// Most answers fit in this size; a longer answer costs another allocation.
@@ -156,10 +156,9 @@ impl Client {
     }
 
     pub(crate) fn watch_expiry_of(&self, identity: &Identity, now_ms: i64) {
-        let left_ms = identity.expires_at_s.saturating_mul(1000).saturating_sub(now_ms);
-        let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0));
         // Checked again at least once a day, because the timer wheel's range is limited.
-        self.connection.set_deadline(Some(left.min(Duration::from_secs(86_400))));
+        let deadline = until_expiry(identity, now_ms).min(Duration::from_secs(86_400));
+        self.connection.set_deadline(Some(deadline));
     }
 
     /// Stops reading until `release_reading` was called as often as this.
@@ -260,6 +259,12 @@ impl Client {
     pub(crate) fn leave_all(&self) -> FxHashMap<RoomId, Subscription> {
         std::mem::take(&mut self.rooms.borrow_mut())
     }
+}
+
+/// The time until a token expires.
+pub(crate) fn until_expiry(identity: &Identity, now_ms: i64) -> Duration {
+    let left_ms = identity.expires_at_s.saturating_mul(1000).saturating_sub(now_ms);
+    Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))
 }
 
 pub(crate) struct SlotGuard {

@@ -52,18 +52,8 @@ impl Presence {
         presence
     }
 
-    /// A connection of this user was opened.
-    pub fn opened(&self, user: &UserId, status: Status) {
-        self.change(|registry, now| registry.opened(user, status, now));
-    }
-
-    /// A connection of this user with this status was closed.
-    pub fn closed(&self, user: &UserId, status: Status) {
-        self.change(|registry, now| registry.closed(user, status, now));
-    }
-
-    /// A connection of this user changed its status.
-    pub fn status_changed(&self, user: &UserId, from: Status, to: Status) {
+    /// A connection of this user was opened (`from` is `None`), was closed (`to` is `None`) or changed its status.
+    pub fn status_changed(&self, user: &UserId, from: Option<Status>, to: Option<Status>) {
         self.change(|registry, now| registry.status_changed(user, from, to, now));
     }
 

@@ -11,12 +11,10 @@ mod append;
 mod join;
 mod join_room;
 mod lane;
-mod mark;
+mod live;
 pub mod poll;
 mod presence;
 mod replay;
-mod signal;
-mod typing;
 
 use std::{rc::Rc, time::Duration};
 

@@ -29,7 +29,7 @@ use tidings_shared::{
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
-    bus::{Bus, Hint, PublishedRecord, WorkerQueue},
+    bus::{Bus, PublishedRecord, WorkerMessage, WorkerQueue},
     client::Client,
     hub::{Dispatch, Ended, Hub},
     limits::{Limit, RateLimits},
@@ -43,10 +43,10 @@ pub use late_delivery::LateDeliveryDedup;
 pub use typing::{Typing, TypingState};
 use users::UserClients;
 
-/// Capacity of a worker's queue of hints. Above it hints are dropped, and all rooms of the worker are refilled.
-const HINT_QUEUE_CAPACITY: usize = 16_384;
-/// Hints that are handled before other tasks of the thread run.
-const HINTS_PER_TURN: usize = 128;
+/// Capacity of a worker's queue. Above it messages are dropped, and all rooms of the worker are refilled.
+const QUEUE_CAPACITY: usize = 16_384;
+/// Messages of the queue that are handled before other tasks of the thread run.
+const MESSAGES_PER_TURN: usize = 128;
 
 /// Settings and components that all workers of a node share.
 pub struct Node {
@@ -95,17 +95,16 @@ pub struct Worker {
 const REFILLS_AT_ONCE: usize = 64;
 
 /// The two ends of a worker's queue: for the bus and for the worker.
-#[must_use]
 pub fn queue() -> (WorkerQueue, Inbox) {
-    let (hints, receiver) = mpsc::channel(HINT_QUEUE_CAPACITY);
-    let queue = WorkerQueue::new(hints);
-    (queue.clone(), Inbox { queue, hints: receiver })
+    let (sender, receiver) = mpsc::channel(QUEUE_CAPACITY);
+    let queue = WorkerQueue::new(sender);
+    (queue.clone(), Inbox { queue, receiver })
 }
 
 /// A worker's end of its queue.
 pub struct Inbox {
     queue: WorkerQueue,
-    hints: mpsc::Receiver<Hint>,
+    receiver: mpsc::Receiver<WorkerMessage>,
 }
 
 impl Worker {
@@ -186,22 +185,25 @@ impl Worker {
 }
 
 async fn follow(worker: Rc<Worker>, mut inbox: Inbox) {
-    let mut hints = Vec::with_capacity(HINTS_PER_TURN);
+    let mut messages = Vec::with_capacity(MESSAGES_PER_TURN);
     loop {
         tokio::select! {
-            count = inbox.hints.recv_many(&mut hints, HINTS_PER_TURN) => if count == 0 { return },
+            count = inbox.receiver.recv_many(&mut messages, MESSAGES_PER_TURN) => if count == 0 { return },
             () = inbox.queue.wake.notified() => {}
         }
-        // The frame of a single hint is written at once. The frames of several hints are queued in the outboxes and
+        // The frame of a single record is written at once. The frames of several records are queued in the outboxes and
         // written together.
-        let immediate = hints.len() == 1;
-        for hint in hints.drain(..) {
-            match hint {
+        let immediate = messages.len() == 1;
+        for message in messages.drain(..) {
+            match message {
                 // A live-only record cannot reveal a missed removal of one of its receivers, so it is dropped.
-                Hint::Record { record, .. } if record.is_live_only() && inbox.queue.may_have_missed() => {}
-                Hint::Record { record, frame } if immediate => worker.dispatch(&record, &frame.immediate()),
-                Hint::Record { record, frame } => worker.dispatch(&record, &frame),
-                Hint::User { user, event } => worker.send_event(&user, &event),
+                WorkerMessage::Record { record, .. }
+                    if record.is_live_only() && inbox.queue.may_have_missed() => {}
+                WorkerMessage::Record { record, frame } if immediate => {
+                    worker.dispatch(&record, &frame.immediate())
+                }
+                WorkerMessage::Record { record, frame } => worker.dispatch(&record, &frame),
+                WorkerMessage::User { user, event } => worker.send_event(&user, &event),
             }
         }
         if inbox.queue.refill.swap(false, Ordering::AcqRel) {

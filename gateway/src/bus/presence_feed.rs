@@ -38,7 +38,6 @@ pub struct PresenceUpdate {
 
 impl PresenceUpdate {
     /// Whether a worker has a subscription in one of the rooms.
-    #[must_use]
     pub fn is_for_worker(&self, worker: usize) -> bool {
         self.workers & (1 << worker) != 0
     }
@@ -107,11 +106,6 @@ impl PresenceFeed {
 }
 
 impl Progress {
-    /// The positions and the connection count with which a read begins.
-    fn begin_read(&self) -> (Positions, u32) {
-        (self.last, self.connection_changes)
-    }
-
     /// Returns whether a published change must be sent now. If the feed is behind, stores the position of the change
     /// instead.
     fn accept(&mut self, change: &PresenceChange) -> bool {
@@ -138,12 +132,8 @@ impl Progress {
             .iter()
             .zip(&self.last)
             .any(|(newest_published, last)| newest_published > last);
-        self.behind = more || self.connection_changed_since(connection_changes);
+        self.behind = more || !self.connected || self.connection_changes != connection_changes;
         !self.behind
-    }
-
-    fn connection_changed_since(&self, connection_changes: u32) -> bool {
-        !self.connected || self.connection_changes != connection_changes
     }
 }
 
@@ -179,7 +169,10 @@ impl Bus {
 
     async fn catch_up(&self) -> Result<(), LookupError> {
         for _ in 0..CATCH_UP_ATTEMPTS {
-            let (after, connection_changes) = lock(&self.shared.presence_feed.progress).begin_read();
+            let (after, connection_changes) = {
+                let progress = lock(&self.shared.presence_feed.progress);
+                (progress.last, progress.connection_changes)
+            };
             let session = self.log.session().await?;
             let missed = self
                 .log
@@ -281,7 +274,7 @@ mod tests {
         presence_feed.connected(&"one".into());
         presence_feed.disconnected();
         presence_feed.connected(&"one".into());
-        let (_, connection_changes) = lock(&presence_feed.progress).begin_read();
+        let connection_changes = lock(&presence_feed.progress).connection_changes;
         presence_feed.disconnected();
         assert!(!lock(&presence_feed.progress).finish_read(connection_changes), "the connection is down");
         presence_feed.connected(&"one".into());

@@ -17,7 +17,7 @@ use tidings_shared::{
 };
 use tokio::sync::Notify;
 
-use super::{Bus, LookupError, hint::UserEvent};
+use super::{Bus, LookupError, worker_message::UserEvent};
 use crate::{lock::lock, transport::Frame};
 
 const USERS_PER_CHECK: usize = 500;

@@ -20,7 +20,7 @@ use tidings_shared::{
 use super::{
     Bus, LookupError, Shared,
     connections::ConnectionKey,
-    hint::{Hint, UserEvent},
+    worker_message::{UserEvent, WorkerMessage},
 };
 use crate::{lock::lock, transport::Frame};
 
@@ -175,8 +175,8 @@ impl Shared {
 
     /// Sends an event to the workers whose bits are set. Returns false if a queue was full.
     pub(super) fn send_to_workers(&self, user: &UserId, workers: u64, event: &Arc<UserEvent>) -> bool {
-        let hint = Hint::User { user: user.clone(), event: event.clone() };
-        let all_sent = lock(&self.interest).send_to_workers(workers, &hint);
+        let message = WorkerMessage::User { user: user.clone(), event: event.clone() };
+        let all_sent = lock(&self.interest).send_to_workers(workers, &message);
         if !all_sent {
             self.metrics.notices.with_label_values(&["dropped"]).inc();
         }

@@ -16,7 +16,7 @@ use tidings_shared::{
 };
 use tokio::sync::Semaphore;
 
-use super::{Client, GroupMemberships};
+use super::{Client, JoinMemberships};
 use crate::{
     command::{AppendCommand, RoomCommand},
     hub::{Generation, Position, Subscription},
@@ -44,7 +44,7 @@ pub(crate) struct JoinGroup {
     /// Whether the connection receives presence changes of these rooms.
     pub presence: bool,
     pub more: Option<bool>,
-    pub memberships: GroupMemberships,
+    pub memberships: JoinMemberships,
     pub permits: Semaphore,
     pub remaining: Cell<usize>,
     pub joined: RefCell<Vec<(usize, JoinedRoom, Replay)>>,

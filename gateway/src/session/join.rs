@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::{join_room, lane::enqueue};
 use crate::{
-    client::{Client, GroupMemberships, Job, JoinGroup, LeaveGroup},
+    client::{Client, Job, JoinGroup, JoinMemberships, LeaveGroup},
     limits::{Limit, rooms_cost},
     request_context::RequestContext,
     worker::Worker,
@@ -88,7 +88,7 @@ fn start_group(
         single,
         presence,
         more,
-        memberships: GroupMemberships::new(idle_rooms.collect()),
+        memberships: JoinMemberships::new(idle_rooms.collect()),
         permits: Semaphore::new(ROOMS_AT_ONCE),
         remaining: Cell::new(rooms.len()),
         joined: RefCell::default(),

@@ -13,7 +13,7 @@ use tidings_shared::{
 use super::{access, presence, replay};
 use crate::{
     bus::MembershipSnapshot,
-    client::{Client, GroupMemberships, JoinGroup, LeaveGroup, Replay},
+    client::{Client, JoinGroup, JoinMemberships, LeaveGroup, Replay},
     hub::{Generation, Position, Subscription},
     worker::Worker,
 };
@@ -90,7 +90,7 @@ async fn join_room(
     client: &Rc<Client>,
     room: &RoomId,
     after: Option<&Cursor>,
-    memberships: &GroupMemberships,
+    memberships: &JoinMemberships,
 ) -> Result<(JoinedRoom, Replay), Refusal> {
     let connection_closed = || Refusal::unavailable("the connection is gone");
     // Checked before each step: a connection or poll that has ended needs no more work.

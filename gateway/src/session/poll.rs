@@ -9,7 +9,6 @@ mod route;
 use std::{rc::Rc, time::Duration};
 
 use tidings_shared::{
-    auth::Identity,
     clock::unix_ms,
     error::Refusal,
     ids::RoomId,
@@ -20,7 +19,7 @@ use tokio::time::Instant;
 
 use super::{Admitted, ChatSession, Gate, join, presence};
 use crate::{
-    client::{Client, ClientTransport, PollBuffer},
+    client::{Client, ClientTransport, PollBuffer, until_expiry},
     request_context::RequestContext,
     transport::Session,
     worker::Worker,
@@ -62,7 +61,7 @@ async fn poll(
     until: Instant,
     gate: &Gate,
 ) -> Result<Vec<u8>, Refusal> {
-    let expiry = Instant::now() + until_expiry(&admitted.identity);
+    let expiry = Instant::now() + until_expiry(&admitted.identity, unix_ms());
     let deadline = until.min(expiry);
     let unsettled_deadline = (Instant::now() + SETTLE_TIMEOUT).min(expiry).max(deadline);
     let buffer = PollBuffer::new(request.cursors.len());
@@ -161,9 +160,4 @@ fn live_position(worker: &Worker, client: &Client, room: &RoomId) -> Option<crat
         .joined(room)
         .filter(|joined| hub.room(room).is_live(*joined))
         .and_then(|_| hub.room(room).live_position())
-}
-
-fn until_expiry(identity: &Identity) -> Duration {
-    let left_ms = identity.expires_at_s.saturating_mul(1000).saturating_sub(unix_ms());
-    Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))
 }

@@ -33,21 +33,17 @@ pub(super) fn opened(worker: &Worker, client: &Client) {
         worker.node.presence.polled(&identity.user, None);
     } else if client.reported_presence.get() == ReportedPresence::None {
         client.reported_presence.set(ReportedPresence::Status(Status::Online));
-        worker.node.presence.opened(&identity.user, Status::Online);
+        worker.node.presence.status_changed(&identity.user, None, Some(Status::Online));
     }
 }
 
 pub(super) fn closed(worker: &Worker, client: &Client) {
+    let before = client.reported_presence.replace(ReportedPresence::Closed);
+    let Some(identity) = client.identity() else { return };
     if client.is_poll() {
-        if let Some(identity) = client.identity() {
-            worker.node.presence.polled(&identity.user, None);
-        }
-        return;
-    }
-    if let ReportedPresence::Status(status) = client.reported_presence.replace(ReportedPresence::Closed)
-        && let Some(identity) = client.identity()
-    {
-        worker.node.presence.closed(&identity.user, status);
+        worker.node.presence.polled(&identity.user, None);
+    } else if let ReportedPresence::Status(status) = before {
+        worker.node.presence.status_changed(&identity.user, Some(status), None);
     }
 }
 
@@ -59,7 +55,7 @@ pub(super) fn set(worker: &Worker, client: &Client, request: &RequestContext, st
     } else if let ReportedPresence::Status(before) = client.reported_presence.get() {
         client.reported_presence.set(ReportedPresence::Status(status));
         if before != status {
-            worker.node.presence.status_changed(&identity.user, before, status);
+            worker.node.presence.status_changed(&identity.user, Some(before), Some(status));
         }
     }
     client.reply_ok(request);
