@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     bus::{Bus, MAX_WORKERS},
     config::GatewayConfig,
-    drain::{self, ShutdownTimes},
+    drain,
     limits::RateLimits,
     lock::lock,
     metrics::{CachedCounters, Metrics},
@@ -126,16 +126,14 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     tokio::spawn(admin);
     tracing::info!(%listen, %admin_listen, workers, "gateway started");
 
-    let end = ShutdownTimes {
-        unready: Duration::from_millis(config.common.unready_ms),
-        drain: Duration::from_millis(config.drain_ms),
-    };
+    let unready = Duration::from_millis(config.common.unready_ms);
+    let drain_time = Duration::from_millis(config.drain_ms);
     let draining = lifecycle.draining.clone();
     lifecycle.tasks.spawn(async move {
         draining.cancelled().await;
-        drain::drain(end, &gate, server, &node.presence).await;
+        drain::drain(unready, drain_time, &gate, server, &node.presence).await;
     });
-    lifecycle.run(end.unready + end.drain + SHUTDOWN_EXTRA_TIME).await?;
+    lifecycle.run(unready + drain_time + SHUTDOWN_EXTRA_TIME).await?;
     admin_handle.stop(false).await;
     telemetry::stop_traces().await;
     Ok(())

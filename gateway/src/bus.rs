@@ -99,6 +99,42 @@ impl Shared {
         self.presence_feed.disconnected();
         self.process.send_replace(None);
     }
+
+    fn publish(&self, channel: &str, payload: bytes::Bytes) {
+        if let Some(user) = channel.strip_prefix(CHANNEL_PREFIX) {
+            return self.notify(user, &payload);
+        }
+        if channel == tidings_shared::presence::CHANNEL {
+            return self.handle_presence_message(&payload);
+        }
+        let Some(room) = keys::room_of_channel(channel) else { return };
+        match Record::split(payload) {
+            Ok(records) => {
+                for record in records {
+                    tampering::publish(record, |record| self.publish_record(room, record));
+                }
+            }
+            Err(error) => tracing::error!(%error, "a published payload cannot be parsed"),
+        }
+    }
+
+    fn publish_record(&self, room: &str, record: bytes::Bytes) {
+        self.metrics.hints.inc();
+        match Record::parse(record) {
+            Ok(record) if record.kind() == TYPE_MARKS => {}
+            Ok(record) => {
+                if !record.is_live_only() {
+                    self.metrics.pubsub_seconds.observe(published::age(&record).as_secs_f64());
+                }
+                // The frame is encoded once for all connections of the node.
+                let frame = Frame::text(record.json());
+                let record = Arc::new(PublishedRecord::new(record, self.metrics.deliver_seconds.clone()));
+                let dropped = lock(&self.interest).publish(room, &WorkerMessage::Record { record, frame });
+                self.metrics.hints_dropped.inc_by(dropped);
+            }
+            Err(error) => tracing::error!(%error, "a published record cannot be parsed"),
+        }
+    }
 }
 
 impl Bus {
@@ -113,11 +149,9 @@ impl Bus {
     ) -> Arc<Self> {
         let log = Log::start(client.clone(), persistence.clone(), limits);
         log.observe_timings(redis_timings(&metrics));
-        let interest = Mutex::new(Interest::new(queues));
-        let connections = Mutex::new(ConnectionRegistry::new(connections_per_user));
         let shared = Arc::new(Shared {
-            interest,
-            connections,
+            interest: Mutex::new(Interest::new(queues)),
+            connections: Mutex::new(ConnectionRegistry::new(connections_per_user)),
             presence: presence::PresenceQueries::default(),
             presence_feed: presence_feed::PresenceFeed::default(),
             recheck: Recheck::default(),
@@ -244,43 +278,5 @@ impl Bus {
             missing.push(error.to_string());
         }
         missing
-    }
-}
-
-impl Shared {
-    fn publish(&self, channel: &str, payload: bytes::Bytes) {
-        if let Some(user) = channel.strip_prefix(CHANNEL_PREFIX) {
-            return self.notify(user, &payload);
-        }
-        if channel == tidings_shared::presence::CHANNEL {
-            return self.handle_presence_message(&payload);
-        }
-        let Some(room) = keys::room_of_channel(channel) else { return };
-        match Record::split(payload) {
-            Ok(records) => {
-                for record in records {
-                    tampering::publish(record, |record| self.publish_record(room, record));
-                }
-            }
-            Err(error) => tracing::error!(%error, "a published payload cannot be parsed"),
-        }
-    }
-
-    fn publish_record(&self, room: &str, record: bytes::Bytes) {
-        self.metrics.hints.inc();
-        match Record::parse(record) {
-            Ok(record) if record.kind() == TYPE_MARKS => {}
-            Ok(record) => {
-                if !record.is_live_only() {
-                    self.metrics.pubsub_seconds.observe(published::age(&record).as_secs_f64());
-                }
-                // The frame is encoded once for all connections of the node.
-                let frame = Frame::text(record.json());
-                let record = Arc::new(PublishedRecord::new(record, self.metrics.deliver_seconds.clone()));
-                let dropped = lock(&self.interest).publish(room, &WorkerMessage::Record { record, frame });
-                self.metrics.hints_dropped.inc_by(dropped);
-            }
-            Err(error) => tracing::error!(%error, "a published record cannot be parsed"),
-        }
     }
 }

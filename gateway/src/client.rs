@@ -65,7 +65,7 @@ pub struct Client {
     /// Notified when the outbox is low again, or the connection has closed.
     pub(crate) drained: Notify,
     /// Number of reasons not to read from the connection now.
-    holds: Cell<u8>,
+    pauses: Cell<u8>,
     /// Number of rooms whose join is in progress.
     joining: Cell<u16>,
     /// Number of joins that are not answered yet.
@@ -89,7 +89,7 @@ impl Client {
             lanes: RefCell::default(),
             replays: RefCell::default(),
             drained: Notify::new(),
-            holds: Cell::new(0),
+            pauses: Cell::new(0),
             joining: Cell::new(0),
             open_joins: Cell::new(0),
             unanswered: Cell::new(0),
@@ -161,15 +161,15 @@ impl Client {
         self.connection.set_deadline(Some(deadline));
     }
 
-    /// Stops reading until `release_reading` was called as often as this.
-    pub(crate) fn hold_reading(&self) {
-        self.holds.set(self.holds.get() + 1);
+    /// Stops reading until `resume_reading` was called as often as this.
+    pub(crate) fn pause_reading(&self) {
+        self.pauses.set(self.pauses.get() + 1);
         self.connection.pause_reading();
     }
 
-    pub(crate) fn release_reading(&self) {
-        self.holds.set(self.holds.get() - 1);
-        if self.holds.get() == 0 && self.drain_state.get() != DrainState::Overdue {
+    pub(crate) fn resume_reading(&self) {
+        self.pauses.set(self.pauses.get() - 1);
+        if self.pauses.get() == 0 && self.drain_state.get() != DrainState::Overdue {
             self.connection.resume_reading();
         }
     }
@@ -177,7 +177,7 @@ impl Client {
     /// Whether all commands are answered.
     pub(crate) fn is_answered(&self) -> bool {
         let counts =
-            [self.joining.get(), self.open_joins.get(), self.unanswered.get(), self.holds.get().into()];
+            [self.joining.get(), self.open_joins.get(), self.unanswered.get(), self.pauses.get().into()];
         counts == [0; 4] && self.lanes.borrow().are_idle()
     }
 

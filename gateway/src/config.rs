@@ -101,7 +101,7 @@ pub struct GatewayConfig {
 impl Check for GatewayConfig {
     fn check(&self) -> Vec<Problem> {
         let mut problems = self.common.check();
-        problems.extend(self.admin_listen().err());
+        problems.extend(admin_address(self.listen, self.common.admin_listen).err());
         for url in &self.persistence_url {
             problems.extend(internal::check_url(url).err().map(|why| Problem::new("persistence-url", why)));
         }
@@ -110,12 +110,6 @@ impl Check for GatewayConfig {
 }
 
 impl GatewayConfig {
-    /// # Errors
-    /// When the default admin port is not a valid port.
-    pub fn admin_listen(&self) -> Result<SocketAddr, Problem> {
-        admin_address(self.listen, self.common.admin_listen)
-    }
-
     /// The limit on the frames of a connection. It is never below another limit: commands that a user may send must
     /// pass.
     pub fn frame_rate(&self) -> FrameRate {

@@ -1,5 +1,5 @@
-//! Locks a mutex. A poisoned lock stays usable, because no code that holds a lock of this crate can panic half-way through
-//! a change.
+//! Locks a mutex. A poisoned lock stays usable, because no code that holds a lock of this crate can panic half-way
+//! through a change.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

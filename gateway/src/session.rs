@@ -66,7 +66,7 @@ impl ChatSession {
             }
             Effect::LimitExceeded => worker.count_exceeded_limit(client),
             Effect::FetchKey { request, token } => {
-                client.hold_reading();
+                client.pause_reading();
                 if client.identity().is_none() {
                     client.connection.set_deadline(None);
                 }
@@ -76,18 +76,18 @@ impl ChatSession {
                     let effects =
                         command::finish_auth(&mut session.client.state.borrow_mut(), request, verdict);
                     effects.into_iter().for_each(|effect| session.perform(effect));
-                    session.client.release_reading();
+                    session.client.resume_reading();
                     session.client.close_if_overdue();
                 });
             }
             Effect::Authenticate { request, identity } => {
-                client.hold_reading();
+                client.pause_reading();
                 // The server reads the account now, so a delay is not the client's fault.
                 client.connection.set_deadline(None);
                 let (worker, client) = (worker.clone(), client.clone());
                 tokio::task::spawn_local(async move {
                     authenticate(&worker, &client, &request, identity).await;
-                    client.release_reading();
+                    client.resume_reading();
                     client.close_if_overdue();
                 });
             }

@@ -6,7 +6,7 @@
 //! reads, calls the session, writes) → `decoder` (bytes to messages) → `inflate`, if the message is compressed. The way
 //! back: `Connection::send` → `link` → `deflate`, if it was negotiated → `outbox` → `task`. `worker` holds what the
 //! connections of a thread share: the read buffer, the compressor, the timer wheel, the connections themselves.
-//! `orders` carries out what the server orders; `drain` spreads the end of all connections over a time.
+//! `drain` spreads the end of all connections over a time.
 
 mod bucket;
 mod config;
@@ -20,7 +20,6 @@ mod frame;
 mod handshake;
 mod header;
 mod inflate;
-mod orders;
 mod outbox;
 #[doc(hidden)]
 pub mod probe;

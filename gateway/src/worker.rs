@@ -34,6 +34,7 @@ use crate::{
     hub::{Dispatch, Ended, Hub},
     limits::{Limit, RateLimits},
     metrics::{CachedCounters, Metrics},
+    one_or_many::OneOrMany,
     presence::Presence,
     transport::Frame,
 };
@@ -41,7 +42,6 @@ use answers::StoredAnswers;
 pub(crate) use answers::Unanswered;
 pub use late_delivery::LateDeliveryDedup;
 pub use typing::{Typing, TypingState};
-use users::UserClients;
 
 /// Capacity of a worker's queue. Above it messages are dropped, and all rooms of the worker are refilled.
 const QUEUE_CAPACITY: usize = 16_384;
@@ -81,7 +81,8 @@ pub struct Worker {
     pub index: usize,
     pub node: Arc<Node>,
     pub hub: RefCell<Hub<Client>>,
-    users: RefCell<UserClients>,
+    /// The connections of each user.
+    users: RefCell<FxHashMap<UserId, OneOrMany<Rc<Client>>>>,
     snapshots: RefCell<FxHashMap<RoomId, presence::Snapshot>>,
     /// The number of presence changes that were sent to this worker's connections.
     presence_rounds: Cell<u32>,

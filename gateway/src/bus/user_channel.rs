@@ -68,11 +68,10 @@ impl Bus {
     pub async fn begin_registration(self: &Arc<Self>, user: &UserId) -> Result<PendingRegistration, Refusal> {
         let confirmation = {
             let mut connections = lock(&self.shared.connections);
-            let confirmation = match connections.is_confirmed(user) {
-                true => None,
-                false => {
-                    Some(self.subscriber.subscribe(people::channel(user)).ok_or_else(too_many_requests)?)
-                }
+            let confirmation = if connections.is_confirmed(user) {
+                None
+            } else {
+                Some(self.subscriber.subscribe(people::channel(user)).ok_or_else(too_many_requests)?)
             };
             let generation = connections.begin(user);
             self.shared.metrics.user_channels.set(i64::try_from(connections.len()).unwrap_or(i64::MAX));

@@ -58,7 +58,7 @@ pub(crate) struct LeaveGroup {
 }
 
 /// A joined room that is not live yet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Replay {
     pub room: RoomId,
     pub subscription: Subscription,
@@ -98,7 +98,7 @@ impl Client {
         lanes.jobs += 1;
         if lanes.jobs >= MAX_JOBS && !lanes.full {
             lanes.full = true;
-            self.hold_reading();
+            self.pause_reading();
         }
         if let Some(lane) = lanes.waiting.get_mut(room) {
             lane.push_back(job);
@@ -143,7 +143,7 @@ impl Client {
         lanes.jobs -= done;
         if lanes.full && lanes.jobs <= MAX_JOBS / 2 {
             lanes.full = false;
-            self.release_reading();
+            self.resume_reading();
         }
         let next = lanes.waiting.get_mut(room).and_then(VecDeque::pop_front);
         if next.is_none() {

@@ -44,7 +44,7 @@ pub(super) fn start(
         JoinTarget::Mine { mut after } => {
             let (worker, client) = (worker.clone(), client.clone());
             // The rooms must be known before a later frame can refer to them.
-            client.hold_reading();
+            client.pause_reading();
             tokio::task::spawn_local(async move {
                 if let Some(identity) = client.identity() {
                     match my_rooms(&worker, &identity.user).await {
@@ -56,7 +56,7 @@ pub(super) fn start(
                         Err(refusal) => worker.refuse(&client, &request, None, &refusal),
                     }
                 }
-                client.release_reading();
+                client.resume_reading();
                 client.close_if_overdue();
             });
         }

@@ -110,15 +110,15 @@ async fn join_room(
         check_open()?;
     }
     let (shared_id, subscription) = worker.subscribe(room, client.clone());
-    let role_read = match read_role(worker, room, subscription, &identity.user, snapshot).await {
-        Ok(role_read) if !client.connection.is_closed() => role_read,
+    let read = read_role(worker, room, subscription, &identity.user, snapshot).await;
+    let (head, role, read_seq, generation) = match read {
+        Ok(read) if !client.connection.is_closed() => read,
         other => {
             // An earlier subscription of this connection to the room stays.
             worker.unsubscribe(room, subscription);
             return Err(other.err().unwrap_or_else(connection_closed));
         }
     };
-    let RoleRead { head, role, read_seq, generation } = role_read;
     let reached = Position::of(&head);
     worker.hub.borrow_mut().set_initial_role(room, subscription, &role, (reached, generation));
     if let Some(before) = client.join(shared_id.clone(), subscription) {
@@ -141,15 +141,7 @@ async fn join_room(
     Ok((joined, replay))
 }
 
-/// The result of reading a room for a join: the head, and the role as of the head.
-struct RoleRead {
-    head: RoomHead,
-    role: String,
-    read_seq: Seq,
-    generation: Generation,
-}
-
-/// Determines a member's role as of the head. The mark that is read with the head is newer than any cache. Without a
+/// Reads the head of a room, and determines the member's role and read mark as of the head. The mark that is read with the head is newer than any cache. Without a
 /// mark the role is that of the snapshot, which must be of the head's epoch.
 async fn read_role(
     worker: &Rc<Worker>,
@@ -157,7 +149,7 @@ async fn read_role(
     subscription: Subscription,
     user: &UserId,
     mut snapshot: MembershipSnapshot,
-) -> Result<RoleRead, Refusal> {
+) -> Result<(RoomHead, String, Seq, Generation), Refusal> {
     for _ in 0..MAX_EPOCH_RETRIES {
         let (mut read, generation) = read_head(worker, room, subscription, user).await?;
         let head = read.head;
@@ -172,7 +164,7 @@ async fn read_role(
         let role = role.ok_or_else(|| access::refuse_non_member(&head))?;
         // A user who was added just now has read nothing.
         let read_seq = snapshot.membership.map_or(Seq(0), |membership| membership.read_seq);
-        return Ok(RoleRead { head, role, read_seq, generation });
+        return Ok((head, role, read_seq, generation));
     }
     Err(Refusal::unavailable("the room is moving to another epoch; retry"))
 }

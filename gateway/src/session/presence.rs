@@ -99,18 +99,12 @@ pub(super) async fn snapshot(
     if usize::try_from(members).is_ok_and(|members| members > SMALL_ROOM) {
         return None;
     }
-    let read = tokio::time::timeout(SNAPSHOT_TIMEOUT, read(worker, client, room)).await;
-    match read {
-        Ok(Ok(online)) => online,
-        Ok(Err(error)) => {
-            count_failure(worker, &error);
-            None
-        }
-        Err(_) => {
-            count_failure(worker, &"no answer in time");
-            None
-        }
+    match tokio::time::timeout(SNAPSHOT_TIMEOUT, read(worker, client, room)).await {
+        Ok(Ok(online)) => return online,
+        Ok(Err(error)) => count_failure(worker, &error),
+        Err(_) => count_failure(worker, &"no answer in time"),
     }
+    None
 }
 
 async fn read(

@@ -33,7 +33,7 @@ pub(super) fn enqueue(worker: &Rc<Worker>, client: &Rc<Client>, replays: Vec<Rep
 async fn run(worker: Rc<Worker>, client: Rc<Client>) {
     loop {
         // The running replay stays at the front: a non-empty queue means that the task runs.
-        let Some(replay) = front(&client) else { return };
+        let Some(replay) = client.replays.borrow().front().cloned() else { return };
         replay_room(&worker, &client, &replay).await;
         let mut waiting = client.replays.borrow_mut();
         waiting.pop_front();
@@ -42,12 +42,6 @@ async fn run(worker: Rc<Worker>, client: Rc<Client>) {
             return;
         }
     }
-}
-
-fn front(client: &Client) -> Option<Replay> {
-    let waiting = client.replays.borrow();
-    let next = waiting.front()?;
-    Some(Replay { room: next.room.clone(), ..*next })
 }
 
 async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) {

@@ -151,22 +151,21 @@ pub(crate) fn check(
     let mut answer = String::with_capacity(320);
     answer.push_str("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n");
     let _ = write!(answer, "sec-websocket-accept: {}\r\n", accept_key(key));
+    // Subprotocol names are case sensitive, unlike the tokens of `Connection`.
     if let Some(subprotocol) = &options.subprotocol
-        && offers(headers, subprotocol)
+        && entries(headers, &header::SEC_WEBSOCKET_PROTOCOL).any(|entry| entry == subprotocol)
     {
         let _ = write!(answer, "sec-websocket-protocol: {subprotocol}\r\n");
     }
-    let agreement = if options.deflate { extension::agree(extensions(headers)) } else { None };
+    let extensions =
+        headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).filter_map(|value| value.to_str().ok());
+    let agreement = if options.deflate { extension::agree(extensions) } else { None };
     if let Some(agreement) = agreement {
         let _ = write!(answer, "sec-websocket-extensions: {}\r\n", agreement.answer());
     }
     answer.push_str("\r\n");
     let handshake = Handshake { answer: Bytes::from(answer), window: agreement.map(Agreement::window) };
     Ok((HandshakeRequest(request), handshake))
-}
-
-fn extensions(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).filter_map(|value| value.to_str().ok())
 }
 
 /// The comma separated entries of all headers of one name.
@@ -180,11 +179,6 @@ fn entries<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item 
 
 fn names(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     entries(headers, name).any(|entry| entry.eq_ignore_ascii_case(token))
-}
-
-/// Subprotocol names are case sensitive, unlike the tokens of `Connection`.
-fn offers(headers: &HeaderMap, subprotocol: &str) -> bool {
-    entries(headers, &header::SEC_WEBSOCKET_PROTOCOL).any(|entry| entry == subprotocol)
 }
 
 /// The value of a header that must not be repeated.

@@ -1,5 +1,5 @@
-//! Listening, HTTP, and the hand-over of sockets at the upgrade. Connects `actix_server` with workers and connection
-//! tasks. Bytes that were read behind the handshake are passed on with the socket, so that no early frame is lost.
+//! Listening, HTTP, the hand-over of sockets at the upgrade, and the orders to drain, close or drop all connections.
+//! Connects `actix_server` with workers and connection tasks. Bytes that were read behind the handshake are passed on with the socket, so that no early frame is lost.
 
 use std::{
     io,
@@ -38,11 +38,10 @@ use tokio::{
 
 use super::{
     Acceptor, Connection, Counters, Refusal, TransportConfig,
-    drain::Drain,
+    drain::{Drain, drain},
     handshake::{self, Handshake, HandshakeOptions},
-    orders::{Order, follow_orders},
     task::ConnectionTask,
-    worker::{TransportWorker, run_timers},
+    worker::{Phase, TransportWorker, run_timers},
 };
 
 /// How long a refused peer may take to read the answer.
@@ -105,6 +104,47 @@ impl Server {
         }
         self.handle.stop(true).await;
         self.running.await.map_err(io::Error::other)?
+    }
+}
+
+/// An order of the server to its workers.
+#[derive(Debug, Clone, Default)]
+enum Order {
+    #[default]
+    Serve,
+    /// Tell every connection when to leave, and open no more.
+    Drain(Arc<Drain>),
+    /// Close every connection with this code and reason, and open no more.
+    Close(u16, String),
+    /// Drop all remaining connections.
+    Abort,
+}
+
+/// Carries out the orders of the server on one worker.
+async fn follow_orders(worker: Rc<TransportWorker>, mut orders: watch::Receiver<Order>) {
+    loop {
+        let order = orders.borrow_and_update().clone();
+        match order {
+            Order::Serve => {}
+            Order::Drain(plan) => {
+                worker.stop();
+                spawn_local(drain(Rc::clone(&worker), plan));
+            }
+            Order::Close(code, reason) => {
+                if worker.stop() {
+                    let open = worker.links().iter().filter(|link| link.phase.get() == Phase::Open).count();
+                    worker.counters.drain_cut.add(open);
+                }
+                worker.links().iter().for_each(|link| link.close(code, &reason));
+            }
+            Order::Abort => {
+                worker.stop();
+                worker.links().iter().for_each(|link| link.abort());
+            }
+        }
+        if orders.changed().await.is_err() {
+            return;
+        }
     }
 }
 

@@ -104,7 +104,7 @@ impl<S: Session> ConnectionTask<S> {
     /// Whether reading is paused, by the session or because of too many frames. A closing connection reads on,
     /// because the peer's close frame may be next.
     fn is_paused(&self) -> bool {
-        (self.link.paused.get() || self.link.is_held()) && self.link.phase.get() == Phase::Open
+        (self.link.paused.get() || self.link.is_rate_limited()) && self.link.phase.get() == Phase::Open
     }
 
     /// Decodes a chunk and handles its events. Returns how much was used; less than all only if reading is paused.
@@ -139,7 +139,7 @@ impl<S: Session> ConnectionTask<S> {
                 _ => {}
             }
             match link.phase.get() {
-                Phase::Open if link.paused.get() || link.is_held() => ControlFlow::Break(()),
+                Phase::Open if link.paused.get() || link.is_rate_limited() => ControlFlow::Break(()),
                 Phase::Ended | Phase::Discarding => ControlFlow::Break(()),
                 Phase::Open | Phase::Closing => ControlFlow::Continue(()),
             }
@@ -258,9 +258,9 @@ fn count_frame(link: &Link, frames: &mut TokenBucket) {
     let Some(limits) = link.worker.limits.frames.filter(|_| link.phase.get() == Phase::Open) else { return };
     match frames.take(&limits, link.worker.now()) {
         FrameVerdict::Continue => {}
-        FrameVerdict::Hold(until) => {
+        FrameVerdict::PauseUntil(until) => {
             link.worker.counters.frame_rate_holds.add(1);
-            link.hold_until(until);
+            link.pause_until(until);
         }
         FrameVerdict::Abused => {
             link.worker.counters.frame_rate_closes.add(1);

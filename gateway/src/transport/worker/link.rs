@@ -59,7 +59,7 @@ pub struct Link {
     deadline_at: Cell<u32>,
     close_by: Cell<u32>,
     /// Reading is paused until this tick because of too many frames; `NEVER`: not paused.
-    hold_until: Cell<u32>,
+    paused_until: Cell<u32>,
     /// The tick of the latest timer wheel entry of this connection; `on_timer` ignores entries for other ticks.
     timer_at: Cell<u32>,
     pub drain_notice: Cell<DrainNotice>,
@@ -87,7 +87,7 @@ impl Link {
             ping_at: Cell::new(now.saturating_add(first_ping)),
             deadline_at: Cell::new(NEVER),
             close_by: Cell::new(NEVER),
-            hold_until: Cell::new(NEVER),
+            paused_until: Cell::new(NEVER),
             timer_at: Cell::new(NEVER),
             drain_notice: Cell::new(DrainNotice::None),
             close_code: Cell::new(close_code::ABNORMAL),
@@ -180,14 +180,14 @@ impl Link {
         }
     }
 
-    pub fn hold_until(&self, tick: u32) {
-        self.hold_until.set(tick);
+    pub fn pause_until(&self, tick: u32) {
+        self.paused_until.set(tick);
         self.schedule();
     }
 
     /// Whether reading is paused because of too many frames.
-    pub fn is_held(&self) -> bool {
-        self.hold_until.get() != NEVER
+    pub fn is_rate_limited(&self) -> bool {
+        self.paused_until.get() != NEVER
     }
 
     pub fn abort(&self) {
@@ -216,7 +216,7 @@ impl Link {
     pub fn schedule(&self) {
         let next = if self.phase.get() == Phase::Open {
             let silent_at = self.last_received.get().saturating_add(2 * self.worker.limits.heartbeat_ticks);
-            self.ping_at.get().min(silent_at).min(self.deadline_at.get()).min(self.hold_until.get())
+            self.ping_at.get().min(silent_at).min(self.deadline_at.get()).min(self.paused_until.get())
         } else {
             self.close_by.get()
         };
@@ -251,14 +251,14 @@ impl Link {
             self.deadline_due.set(true);
             self.wake();
         }
-        if self.paused.get() || self.is_held() {
+        if self.paused.get() || self.is_rate_limited() {
             self.last_received.set(now);
         } else if now >= self.last_received.get().saturating_add(2 * heartbeat) {
             self.close(close_code::SILENT, "no data received for two heartbeats");
             return;
         }
-        if self.hold_until.get() <= now {
-            self.hold_until.set(NEVER);
+        if self.paused_until.get() <= now {
+            self.paused_until.set(NEVER);
             self.wake();
         }
         if now >= self.ping_at.get() {
