@@ -227,7 +227,6 @@ impl Bus {
         }
     }
 
-    /// Unsubscribes a worker from a room's channel.
     pub fn unsubscribe(&self, worker: usize, room: &RoomId) {
         let mut interest = lock(&self.shared.interest);
         // The request is made under the lock, so that it cannot overtake another worker's request for the same channel.

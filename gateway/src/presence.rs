@@ -5,7 +5,6 @@
 //! again.
 
 mod lease;
-mod publish;
 mod registry;
 mod sweep;
 
@@ -46,7 +45,7 @@ impl Presence {
             ended: CancellationToken::new(),
         });
         let (to_publish, publish_queue) = mpsc::channel(PUBLISH_QUEUE_CAPACITY);
-        tokio::spawn(publish::run(bus.clone(), metrics.clone(), publish_queue));
+        tokio::spawn(sweep::publish_queued(bus.clone(), metrics.clone(), publish_queue));
         tokio::spawn(sweep::sweep(bus.clone(), metrics.clone()));
         tokio::spawn(lease::run(presence.clone(), bus.clone(), metrics.clone(), to_publish));
         presence

@@ -3,10 +3,8 @@
 //! its hub.
 
 mod answers;
-mod late_delivery;
 mod presence;
 mod refill;
-mod refusals;
 mod typing;
 mod users;
 
@@ -20,10 +18,14 @@ use std::{
 use rustc_hash::FxHashMap;
 use tidings_shared::{
     auth::Verifier,
-    error::Refusal,
+    clock::unix_ms,
+    error::{ErrorCode, Refusal},
     ids::{RoomId, UserId},
     log::AppendBatcher,
-    protocol::server::Limits,
+    protocol::{
+        CloseCode,
+        server::{Limits, ServerFrame},
+    },
     receipts::Receipts,
 };
 use tokio::sync::{Semaphore, mpsc};
@@ -31,16 +33,17 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::{
     bus::{Bus, PublishedRecord, WorkerMessage, WorkerQueue},
     client::Client,
-    hub::{Dispatch, Ended, Hub},
+    hub::{Dispatch, Ended, Hub, Subscription},
     limits::{Limit, RateLimits},
     metrics::{CachedCounters, Metrics},
     one_or_many::OneOrMany,
     presence::Presence,
+    request_context::RequestContext,
     transport::Frame,
 };
 use answers::StoredAnswers;
 pub(crate) use answers::Unanswered;
-pub use late_delivery::LateDeliveryDedup;
+pub use refill::LateDeliveryDedup;
 pub use typing::{Typing, TypingState};
 
 /// Capacity of a worker's queue. Above it messages are dropped, and all rooms of the worker are refilled.
@@ -110,7 +113,6 @@ pub struct Inbox {
 
 impl Worker {
     /// Starts the worker's tasks on the current thread.
-    #[must_use]
     pub fn start(index: usize, node: Arc<Node>, inbox: Inbox) -> Rc<Self> {
         let batcher = node.bus.log.new_batcher();
         let worker = Rc::new(Self {
@@ -132,7 +134,7 @@ impl Worker {
     }
 
     /// Adds a replaying subscription. Also returns the hub's copy of the room id, so that connections share this copy.
-    pub fn subscribe(&self, room: &RoomId, client: Rc<Client>) -> (RoomId, crate::hub::Subscription) {
+    pub fn subscribe(&self, room: &RoomId, client: Rc<Client>) -> (RoomId, Subscription) {
         let mut hub = self.hub.borrow_mut();
         let rooms = hub.room_count();
         let subscribed = hub.subscribe(room, client);
@@ -143,7 +145,7 @@ impl Worker {
     }
 
     /// Removes a subscription. If it was the room's last, also unsubscribes the room's channel.
-    pub fn unsubscribe(&self, room: &RoomId, subscription: crate::hub::Subscription) {
+    pub fn unsubscribe(&self, room: &RoomId, subscription: Subscription) {
         let last = self.hub.borrow_mut().unsubscribe(room, subscription);
         if last {
             self.node.bus.unsubscribe(self.index, room);
@@ -167,6 +169,34 @@ impl Worker {
         let begun = self.hub.borrow_mut().begin_refill(room);
         if begun {
             tokio::task::spawn_local(refill::refill(self.clone(), room.clone()));
+        }
+    }
+
+    pub fn refuse(
+        &self,
+        client: &Client,
+        request: &RequestContext,
+        room: Option<&RoomId>,
+        refusal: &Refusal,
+    ) {
+        self.node.counters.error(refusal.code);
+        if client.identity().is_none() {
+            self.node.metrics.auths.with_label_values(&[refusal.code.as_str()]).inc();
+        }
+        request.record_refusal(refusal);
+        if request.is_send {
+            self.node.counters.send_refused(refusal.code);
+        }
+        client.reply(&ServerFrame::Error { reference: request.reference(), room, refusal });
+        if refusal.code == ErrorCode::RateLimited {
+            self.count_exceeded_limit(client);
+        }
+    }
+
+    /// Counts that a connection exceeded a limit, and closes a connection that does so too often.
+    pub fn count_exceeded_limit(&self, client: &Client) {
+        if client.exceeds_abuse_limit(unix_ms(), self.node.abuse_per_minute) {
+            client.close(CloseCode::Abuse, "rate limits were exceeded too often");
         }
     }
 

@@ -136,7 +136,6 @@ impl ConnectionRegistry {
         entry.generation
     }
 
-    /// The number of notices for a user so far.
     pub fn notice_count(&self, user: &UserId) -> u16 {
         self.users.get(user).map_or(0, |entry| entry.notice_count)
     }

@@ -2,7 +2,6 @@
 //! when there is something to return. No state is kept between polls, so any node can answer any poll.
 
 mod answer;
-mod pace;
 mod request;
 mod route;
 

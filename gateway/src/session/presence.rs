@@ -87,9 +87,9 @@ pub(super) async fn get(
     }
 }
 
-/// Returns who is online or away in a small room that the connection has joined, including its own user. `None`: the room
-/// is not small, or presence cannot be read now. The snapshot must not be older than a presence change that the connection got
-/// before the answer. So the caller must not await anything between the snapshot and the answer.
+/// Returns who is online or away in a small room that the connection has joined, including its own user. `None`: the
+/// room is not small, or presence cannot be read now. The snapshot must not be older than a presence change that the
+/// connection got before the answer. So the caller must not await anything between the snapshot and the answer.
 pub(super) async fn snapshot(
     worker: &Rc<Worker>,
     client: &Client,

@@ -59,12 +59,12 @@ pub(crate) const CONTROL_PAYLOAD_BYTES: usize = 125;
 /// One encoded server frame. Cheap to clone; send the same frame to any number of connections.
 #[derive(Clone)]
 pub struct Frame {
-    bytes: Bytes,
+    pub(crate) bytes: Bytes,
     /// Holds the compressed copy after it was made. `None`: short frames and frames for one receiver have no shared
     /// copy.
     compressed_copy: Option<Arc<CompressedCopy>>,
     /// Whether the frame is written at once: see [`Frame::immediate`].
-    immediate: bool,
+    pub(crate) immediate: bool,
 }
 
 /// The inner `None`: the compressed message is not shorter.
@@ -102,10 +102,6 @@ impl Frame {
     #[must_use]
     pub fn immediate(&self) -> Frame {
         Frame { immediate: true, ..self.clone() }
-    }
-
-    pub(crate) fn is_immediate(&self) -> bool {
-        self.immediate
     }
 
     pub fn binary(payload: impl AsRef<[u8]>) -> Frame {
@@ -149,10 +145,6 @@ impl Frame {
         self.bytes.len() - self.header_bytes()
     }
 
-    pub(crate) fn bytes(&self) -> &Bytes {
-        &self.bytes
-    }
-
     /// The uncompressed payload, without the header.
     pub fn payload(&self) -> &[u8] {
         &self.bytes[self.header_bytes()..]
@@ -194,14 +186,6 @@ impl Frame {
         Frame { bytes: encoded(FIN | opcode, payload), compressed_copy: None, immediate: false }
     }
 }
-
-impl PartialEq for Frame {
-    fn eq(&self, other: &Frame) -> bool {
-        self.bytes == other.bytes
-    }
-}
-
-impl Eq for Frame {}
 
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,5 +1,6 @@
 //! Listening, HTTP, the hand-over of sockets at the upgrade, and the orders to drain, close or drop all connections.
-//! Connects `actix_server` with workers and connection tasks. Bytes that were read behind the handshake are passed on with the socket, so that no early frame is lost.
+//! Connects `actix_server` with workers and connection tasks. Bytes that were read behind the handshake are passed on
+//! with the socket, so that no early frame is lost.
 
 use std::{
     io,
@@ -268,7 +269,7 @@ impl<A: Acceptor> UpgradeHandler<A> {
                 link.queue(handshake.answer);
                 // The task exists before the session: if `open` panics, dropping the task cleans up.
                 let mut task = ConnectionTask::new(socket, Rc::clone(&link), read);
-                task.attach(self.acceptor.open(ticket, Connection(link)));
+                task.session = Some(self.acceptor.open(ticket, Connection(link)));
                 spawn_local(task);
             }
             Err(refusal) => refuse(socket, unsent, &refusal).await,

@@ -21,9 +21,10 @@ use tokio::{
 use super::{
     Session,
     bucket::{FrameVerdict, TokenBucket},
-    decoder::{Decoder, Event, Rules, TOO_BIG_INFLATED},
+    decoder::{Decoder, Event, Rules},
     drain,
     frame::{Frame, close_code},
+    inflate::TOO_BIG_INFLATED,
     worker::{Link, Phase},
 };
 
@@ -38,8 +39,8 @@ pub(super) struct ConnectionTask<S: Session> {
     /// Bytes that were read but not decoded yet: bytes behind the handshake, or the rest after a pause.
     unread: Vec<u8>,
     frames: TokenBucket,
-    /// `None` before `attach`, and after `on_closed` was called.
-    session: Option<S>,
+    /// `None` until the server sets it before the first poll, and after `on_closed` was called.
+    pub session: Option<S>,
     peer_ended: bool,
     write_closed: bool,
 }
@@ -56,11 +57,6 @@ impl<S: Session> ConnectionTask<S> {
             peer_ended: false,
             write_closed: false,
         }
-    }
-
-    /// Sets the session. Must be called before the first poll.
-    pub(super) fn attach(&mut self, session: S) {
-        self.session = Some(session);
     }
 
     /// Reads once and handles the bytes. Ready if there may be more to read at once.

@@ -24,7 +24,6 @@ pub struct SnapshotWatch {
 }
 
 impl SnapshotWatch {
-    /// The number of changes so far.
     pub fn changes(&self) -> u64 {
         self.worker.snapshots.borrow().get(&self.room).map_or(0, |snapshot| snapshot.changes)
     }

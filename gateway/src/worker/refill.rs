@@ -3,9 +3,11 @@
 
 use std::{
     rc::Rc,
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
+use rustc_hash::FxHashMap;
 use tidings_shared::{
     ids::RoomId,
     log::{AppendError, Record},
@@ -15,6 +17,7 @@ use super::Worker;
 use crate::{
     bus::{MARKS_TRUSTED_FOR, observe_delivery},
     hub::{Position, RefillOutcome, Roles, RoomRead},
+    lock::lock,
 };
 
 /// Delay before another attempt to read a room that cannot be read, or whose read is not up to a known position.
@@ -22,6 +25,30 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Heads that the sweep compares per interval: 500 rooms a second cost Redis less than 1 ms of CPU.
 const ROOMS_PER_INTERVAL: usize = 500;
+
+/// At this many rooms the map of late deliveries is cleared; then some messages may be counted twice.
+const MAX_LATE_ROOMS: usize = 10_000;
+
+/// The position up to which late messages of each room were counted. Each late delivery by a refill is counted once per
+/// node, like a delivery in time, although each worker with subscriptions in the room reads the same late messages.
+/// Refills are rare, so a lock is cheap enough.
+#[derive(Debug, Default)]
+pub struct LateDeliveryDedup(Mutex<FxHashMap<RoomId, Position>>);
+
+impl LateDeliveryDedup {
+    /// Marks a message as counted. Returns true if it was not counted before.
+    pub fn is_first(&self, room: &RoomId, position: Position) -> bool {
+        let mut rooms = lock(&self.0);
+        if rooms.get(room).is_some_and(|counted| *counted >= position) {
+            return false;
+        }
+        if rooms.len() >= MAX_LATE_ROOMS {
+            rooms.clear();
+        }
+        rooms.insert(room.clone(), position);
+        true
+    }
+}
 
 /// Reads a room until its live subscriptions are at its head, or no subscription is live.
 pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
@@ -120,5 +147,21 @@ pub(super) async fn sweep(worker: Rc<Worker>) {
             Some((room, Position { epoch, seq }))
         };
         read.extend(rooms.into_iter().zip(heads).filter_map(position));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_shared::ids::{Epoch, Seq};
+
+    use super::*;
+
+    #[test]
+    fn late_message_is_counted_by_one_worker() {
+        let (dedup, room) = (LateDeliveryDedup::default(), RoomId::fresh());
+        let at = |seq| Position { epoch: Epoch(1), seq: Seq(seq) };
+        assert!(dedup.is_first(&room, at(1)) && dedup.is_first(&room, at(2)));
+        assert!(!dedup.is_first(&room, at(1)) && !dedup.is_first(&room, at(2)));
+        assert!(dedup.is_first(&room, at(3)) && dedup.is_first(&RoomId::fresh(), at(1)));
     }
 }

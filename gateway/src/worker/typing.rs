@@ -94,12 +94,6 @@ impl Typing {
         Ok(sent)
     }
 
-    fn take(&self) -> FxHashMap<(RoomId, UserId), PendingTyping> {
-        let mut pending_changes = lock(&self.pending_changes);
-        self.busy.store(false, Ordering::Relaxed);
-        std::mem::take(&mut *pending_changes).by_user
-    }
-
     /// Drops an unpublished change of a message's sender: the message ends typing, and the change would arrive after
     /// it.
     pub fn message_sent(&self, room: &RoomId, user: &UserId) {
@@ -121,7 +115,11 @@ async fn send(typing: Arc<Typing>, log: Arc<Log>, metrics: Metrics) {
     loop {
         typing.wake.notified().await;
         tokio::time::sleep(COLLECT_FOR).await;
-        let changes = typing.take();
+        let changes = {
+            let mut pending_changes = lock(&typing.pending_changes);
+            typing.busy.store(false, Ordering::Relaxed);
+            std::mem::take(&mut *pending_changes).by_user
+        };
         let entries: Vec<LiveEntry<'_>> =
             changes.iter().map(|((room, user), pending)| entry(room, user, &pending.state)).collect();
         let outcomes = log.publish_live(&entries).await;

@@ -27,13 +27,13 @@ impl Link {
 
     pub fn send_shared(&self, frame: &Frame) {
         if self.phase.get() == Phase::Open && !self.send_compressed(frame) {
-            self.write_or_queue(frame, frame.bytes());
+            self.write_or_queue(frame, &frame.bytes);
         }
     }
 
     /// Queues a frame, or the rest of it after an immediate write.
     fn write_or_queue(&self, frame: &Frame, bytes: &Bytes) {
-        let written = if frame.is_immediate() { self.write_immediately(bytes) } else { 0 };
+        let written = if frame.immediate { self.write_immediately(bytes) } else { 0 };
         if written == 0 {
             self.queue_within_limit(bytes.clone());
             return;
