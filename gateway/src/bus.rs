@@ -235,10 +235,8 @@ impl Bus {
         }
     }
 
-    /// Reads a room, with the marks of some users, from the Redis process that this node is subscribed to.
-    ///
-    /// # Errors
-    /// Those of [`Log::read`], and [`AppendError::Unavailable`] while the pub/sub connection is down.
+    /// Reads a room, with the marks of some users, from the Redis process that this node is subscribed to. Fails as
+    /// [`Log::read`], and with [`AppendError::Unavailable`] while the pub/sub connection is down.
     pub async fn read(
         &self,
         room: &RoomId,

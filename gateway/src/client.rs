@@ -151,14 +151,10 @@ impl Client {
     /// Sets the session's deadline to the expiry of its token.
     pub(crate) fn watch_expiry(&self, now_ms: i64) {
         if let State::Ready(identity) = &*self.state.borrow() {
-            self.watch_expiry_of(identity, now_ms);
+            // Checked again at least once a day, because the timer wheel's range is limited.
+            let deadline = until_expiry(identity, now_ms).min(Duration::from_secs(86_400));
+            self.connection.set_deadline(Some(deadline));
         }
-    }
-
-    pub(crate) fn watch_expiry_of(&self, identity: &Identity, now_ms: i64) {
-        // Checked again at least once a day, because the timer wheel's range is limited.
-        let deadline = until_expiry(identity, now_ms).min(Duration::from_secs(86_400));
-        self.connection.set_deadline(Some(deadline));
     }
 
     /// Stops reading until `resume_reading` was called as often as this.
@@ -178,7 +174,7 @@ impl Client {
     pub(crate) fn is_answered(&self) -> bool {
         let counts =
             [self.joining.get(), self.open_joins.get(), self.unanswered.get(), self.pauses.get().into()];
-        counts == [0; 4] && self.lanes.borrow().are_idle()
+        counts == [0; 4] && self.lanes.borrow().jobs == 0
     }
 
     /// Takes a slot for a room that is about to be joined; `None`: all slots are taken.

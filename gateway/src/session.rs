@@ -148,7 +148,7 @@ impl Session for ChatSession {
         let (code, reason) = match &*self.client.state.borrow() {
             State::Ready(identity) if identity.expires_at_s.saturating_mul(1000) > unix_ms() => {
                 // The token is still valid: it expires later than the longest deadline of a day, or it was renewed.
-                self.client.watch_expiry_of(identity, unix_ms());
+                self.client.watch_expiry(unix_ms());
                 return;
             }
             State::Ready(_) => (CloseCode::Unauthorized, "the token has expired"),

@@ -22,10 +22,7 @@ impl<K, V> Default for SingleFlight<K, V> {
 
 impl<K: Clone + Eq + Hash, V: Clone> SingleFlight<K, V> {
     /// Returns the value of a key. One load per key runs at a time. All callers that arrived before a load began share
-    /// its result, so the value is never older than the call.
-    ///
-    /// # Errors
-    /// As `load`. An error is not shared.
+    /// its result, so the value is never older than the call. An error is not shared.
     pub async fn load<E>(&self, key: &K, load: impl Future<Output = Result<V, E>>) -> Result<V, E> {
         let arrived = Instant::now();
         let entry = lock(&self.0).entry(key.clone()).or_default().clone();

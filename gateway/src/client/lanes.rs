@@ -74,16 +74,9 @@ pub(crate) struct Replay {
 pub(super) struct Lanes {
     waiting: FxHashMap<RoomId, VecDeque<Job>>,
     /// Number of waiting and running jobs.
-    jobs: usize,
+    pub jobs: usize,
     /// Whether reading is paused because of too many jobs.
     full: bool,
-}
-
-impl Lanes {
-    /// Whether no job waits or runs.
-    pub fn are_idle(&self) -> bool {
-        self.jobs == 0
-    }
 }
 
 impl Client {

@@ -193,28 +193,34 @@ impl<P: Peer> Room<P> {
         names: &mut RoleNames,
     ) {
         let (user, role) = change;
-        let mut ended = 0;
-        self.subscribers.retain(|slot, subscriber| {
+        self.retain(room, |subscriber| {
             let affected = subscriber.live == live
                 && subscriber.role_as_of < at
                 && subscriber.peer.user().as_str() == user;
-            if !affected {
-                return true;
-            }
-            if role == REMOVED {
-                subscriber.peer.ended(room, Subscription::new(slot, subscriber.stamp));
-                ended += 1;
+            if affected && role == REMOVED {
                 return false;
             }
-            subscriber.role = names.intern(role);
-            if !live {
+            if affected {
+                subscriber.role = names.intern(role);
                 // A live subscription needs no new position of its own, because the room's position advances.
-                subscriber.role_as_of = at;
+                subscriber.role_as_of = if live { subscriber.role_as_of } else { at };
             }
             true
         });
-        self.ended += ended;
-        self.live -= if live { ended } else { 0 };
+    }
+
+    /// Ends the subscriptions for which `keep` returns false, because their users were removed.
+    fn retain(&mut self, room: &str, mut keep: impl FnMut(&mut Subscriber<P>) -> bool) {
+        let (live, ended) = (&mut self.live, &mut self.ended);
+        self.subscribers.retain(|slot, subscriber| {
+            let kept = keep(subscriber);
+            if !kept {
+                subscriber.peer.ended(room, Subscription::new(slot, subscriber.stamp));
+                *live -= usize::from(subscriber.live);
+                *ended += 1;
+            }
+            kept
+        });
     }
 
     fn receives_live(&self, subscriber: &Subscriber<P>) -> bool {

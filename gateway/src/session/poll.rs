@@ -9,7 +9,7 @@ use std::{rc::Rc, time::Duration};
 
 use tidings_shared::{
     clock::unix_ms,
-    error::Refusal,
+    error::{ErrorCode, Refusal},
     ids::RoomId,
     protocol::{CloseCode, Command, JoinTarget, Parsed, client, server::rfc3339},
     telemetry::TraceContext,
@@ -48,10 +48,7 @@ impl Drop for Poll {
 }
 
 /// Runs one poll. If there is nothing to return, the poll is answered at `until`. Commands without a trace of their own
-/// use `trace`.
-///
-/// # Errors
-/// `forbidden` when the user was blocked meanwhile.
+/// use `trace`. Refused as `forbidden` if the user was blocked meanwhile.
 async fn poll(
     worker: &Rc<Worker>,
     admitted: Admitted,
@@ -116,8 +113,7 @@ async fn poll(
     match buffer.closed() {
         None => answer.advance_cursors(|room| live_position(worker, &client, room)),
         Some(code) if code == CloseCode::Forbidden.code() => {
-            let code = tidings_shared::error::ErrorCode::Forbidden;
-            return Err(Refusal::new(code, "this user is blocked or deleted"));
+            return Err(Refusal::new(ErrorCode::Forbidden, "this user is blocked or deleted"));
         }
         // Frames above the size limit were dropped, so the cursors must stay before them.
         Some(_) => {}
@@ -136,7 +132,7 @@ fn run_command(poll: &mut Poll, index: usize, text: &str, trace: Option<TraceCon
     let limits = &poll.session.worker.node.limits;
     let mut parsed = if text.len() > limits.max_frame_bytes {
         let message = format!("a command can have at most {} bytes", limits.max_frame_bytes);
-        let refusal = Refusal::new(tidings_shared::error::ErrorCode::TooLarge, message);
+        let refusal = Refusal::new(ErrorCode::TooLarge, message);
         Parsed { reference: None, room: None, trace: None, frame: Err(refusal) }
     } else {
         client::parse(text, limits.max_message_chars)

@@ -143,19 +143,15 @@ mod tests {
         let limits = limits(100, 200);
         let mut abuser = TokenBucket::default();
         for tick in 100..160 {
-            assert!(
-                matches!(flood(&mut abuser, &limits, tick).1, FrameVerdict::PauseUntil(_)),
-                "tick {tick}"
-            );
+            let (_, verdict) = flood(&mut abuser, &limits, tick);
+            assert!(matches!(verdict, FrameVerdict::PauseUntil(_)), "tick {tick}");
         }
         assert_eq!(flood(&mut abuser, &limits, 160).1, FrameVerdict::Abused);
 
         let mut bursts = TokenBucket::default();
         for tick in (100..1_000).step_by(6) {
-            assert!(
-                matches!(flood(&mut bursts, &limits, tick).1, FrameVerdict::PauseUntil(_)),
-                "tick {tick}"
-            );
+            let (_, verdict) = flood(&mut bursts, &limits, tick);
+            assert!(matches!(verdict, FrameVerdict::PauseUntil(_)), "tick {tick}");
         }
 
         // A little below the limit after a burst: the bucket is never full and never empty again.

@@ -66,7 +66,7 @@ pub fn decode(rules: Rules, bytes: &[u8], pieces: &[usize], pause: bool) -> Verd
     verdict
 }
 
-fn owned(event: Event<'_>) -> DecodedEvent {
+pub(crate) fn owned(event: Event<'_>) -> DecodedEvent {
     match event {
         Event::Part => DecodedEvent::Part,
         Event::Text(text) => DecodedEvent::Text(text.to_owned()),

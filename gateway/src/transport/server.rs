@@ -94,10 +94,8 @@ impl Server {
     }
 
     /// Closes every WebSocket with `code` and `reason` after its queued frames, refuses new ones with 503, waits up
-    /// to `wait` for all to close, drops the rest, then stops listening.
-    ///
-    /// # Errors
-    /// The error that ended listening, if listening had failed before.
+    /// to `wait` for all to close, drops the rest, then stops listening. Returns the error that ended listening, if
+    /// listening had failed before.
     pub async fn stop(self, code: u16, reason: &str, wait: Duration) -> io::Result<()> {
         self.orders.send_replace(Order::Close(code, reason.to_owned()));
         if timeout(wait, self.all_closed()).await.is_err() {
