@@ -75,10 +75,8 @@ pub trait Acceptor: 'static {
     type Ticket: 'static;
 
     /// Checks the request before the upgrade is answered. The handshake itself is known to be valid. Drop the request
-    /// before waiting: its head has several KB, and a reconnect storm brings many.
-    ///
-    /// # Errors
-    /// The [`Refusal`] is sent as the HTTP answer, and the connection is closed.
+    /// before waiting: its head has several KB, and a reconnect storm brings many. A [`Refusal`] is sent as the HTTP
+    /// answer, and the connection is closed.
     fn accept(&self, request: HandshakeRequest) -> impl Future<Output = Result<Self::Ticket, Refusal>>;
 
     /// Creates the session of an accepted peer. Frames sent here follow the handshake's answer.

@@ -137,12 +137,12 @@ impl LeaseTask {
         if let Some(lease) = &mut self.active
             && lease.epoch == epoch
         {
-            let asked = Instant::now();
-            if asked.duration_since(lease.renewed) < presence::RENEW_EVERY {
+            let now = Instant::now();
+            if now.duration_since(lease.renewed) < presence::RENEW_EVERY {
                 return Ok(lease.node_lease.clone());
             }
             if self.bus.renew_node_lease(&lease.node_lease).await? {
-                lease.renewed = asked;
+                lease.renewed = now;
                 return Ok(lease.node_lease.clone());
             }
         }

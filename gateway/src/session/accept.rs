@@ -133,7 +133,7 @@ pub(super) fn bearer(value: &str) -> Result<&str, Reason> {
     if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(Reason::Malformed) }
 }
 
-/// Reads the token of a handshake from the header, or from the query if the header is missing. `None`: both are missing.
+/// The token of a handshake: from the header, or without a header from the query. `None`: the handshake has none.
 fn token_of(request: &HandshakeRequest) -> Result<Option<String>, Reason> {
     if let Some(value) = request.headers().get(header::AUTHORIZATION) {
         return bearer(value.to_str().map_err(|_| Reason::Malformed)?).map(|token| Some(token.to_owned()));

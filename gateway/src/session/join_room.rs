@@ -141,8 +141,8 @@ async fn join_room(
     Ok((joined, replay))
 }
 
-/// Reads the head of a room, and determines the member's role and read mark as of the head. The mark that is read with the head is newer than any cache. Without a
-/// mark the role is that of the snapshot, which must be of the head's epoch.
+/// Reads the head of a room, and determines the member's role and read mark as of the head. The mark that is read with
+/// the head is newer than any cache. Without a mark the role is that of the snapshot, which must be of the head's epoch.
 async fn read_role(
     worker: &Rc<Worker>,
     room: &RoomId,

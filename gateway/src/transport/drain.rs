@@ -78,13 +78,13 @@ impl Drain {
 /// that all workers are equally busy. Ranks are unique.
 fn rank(counts: &[usize], worker: usize, number: usize) -> usize {
     let own = counts.get(worker).copied().unwrap_or_default().max(1) as u128;
-    // A connection's place is the middle of its share of the range from 0 to 1: (2 × number + 1) / (2 × count).
-    let place = 2 * number as u128 + 1;
+    // A connection's position is the middle of its share of the range from 0 to 1: (2 × number + 1) / (2 × count).
+    let position = 2 * number as u128 + 1;
     let before = |(other, count): (usize, &usize)| {
-        let scaled = place * *count as u128;
+        let scaled = position * *count as u128;
         let before = match scaled.checked_sub(own) {
             None => 0,
-            // At equal places the earlier worker comes first.
+            // At equal positions the earlier worker comes first.
             Some(above) if other < worker => above / (2 * own) + 1,
             Some(above) => above.div_ceil(2 * own),
         };

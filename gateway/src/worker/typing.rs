@@ -61,7 +61,6 @@ pub struct Typing {
 
 impl Typing {
     /// Starts the task that publishes the changes.
-    #[must_use]
     pub fn start(log: Arc<Log>, metrics: Metrics) -> Arc<Self> {
         let typing = Arc::new(Self::default());
         tokio::spawn(send(typing.clone(), log, metrics));

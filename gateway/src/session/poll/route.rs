@@ -115,9 +115,9 @@ async fn answer(
     poll(&acceptor.worker, admitted, request, trace, until, gate).await
 }
 
-/// Takes the cost of a poll from its user's bucket, and waits for the tokens if they arrive before the deadline. Refused
-/// as `rate_limited` if they do not, and as `unavailable` when the node stops. The poll joins its rooms only after this
-/// wait, so it misses nothing: events of the time of the wait are part of its answer.
+/// Takes the cost of a poll from its user's bucket, and waits for the tokens if they arrive before the deadline.
+/// Refused as `rate_limited` if they do not, and as `unavailable` when the node stops. The poll joins its rooms only
+/// after this wait, so it misses nothing: events of the time of the wait are part of its answer.
 async fn pace(node: &Node, user: &UserId, rooms: usize, until: Instant, gate: &Gate) -> Result<(), Refusal> {
     let until = until.min(Instant::now() + MAX_PACING_DELAY);
     let cost = NonZeroU32::MIN.saturating_add(rooms_cost(rooms));

@@ -51,7 +51,7 @@ impl Link {
     /// Sends a frame compressed, if that was negotiated and is worth it. Returns false if the frame was not sent.
     fn send_compressed(&self, frame: &Frame) -> bool {
         let Some(window) = self.window.get() else { return false };
-        if !frame.is_worth_compressing() || !window.holds(frame.payload_bytes()) {
+        if !frame.is_worth_compressing() || !window.covers(frame.payload_bytes()) {
             return false;
         }
         let Some(compressed) = self.worker.compressed(frame) else { return false };
