@@ -2,7 +2,7 @@
 //! and wherever the reader pauses, the same is understood, no message is over the bound, and no more is held for what
 //! is not whole than what has arrived.
 
-use tidings_gateway::transport::probe::{Seen, Terms, Verdict, decode};
+use tidings_gateway::transport::probe::{DecodedEvent, Rules, Verdict, decode};
 
 const MAX_MESSAGE_BYTES: usize = 1_000;
 /// A vector doubles as it grows, a control frame has up to 125 bytes, and incompressible DEFLATE is a little longer.
@@ -11,25 +11,25 @@ const MAX_HELD_BYTES: usize = 2 * (MAX_MESSAGE_BYTES + 71) + 256;
 pub fn run(data: &[u8]) {
     let Some((&told, bytes)) = data.split_first() else { return };
     let (accept_binary, deflate) = (told & 1 != 0, told & 2 != 0);
-    let terms = Terms { max_message_bytes: MAX_MESSAGE_BYTES, accept_binary, deflate };
-    let whole = decode(terms, bytes, &[], false);
-    for seen in &whole.seen {
-        match seen {
-            Seen::Text(text) => assert!(text.len() <= MAX_MESSAGE_BYTES),
-            Seen::Binary(bytes) => assert!(accept_binary && bytes.len() <= MAX_MESSAGE_BYTES),
-            Seen::Ping(payload) => assert!(payload.len() <= 125),
-            Seen::Close(code) => assert!(code.is_none_or(|code| (1000..5000).contains(&code))),
-            Seen::Part | Seen::Pong => {}
+    let rules = Rules { max_message_bytes: MAX_MESSAGE_BYTES, accept_binary, deflate };
+    let whole = decode(rules, bytes, &[], false);
+    for event in &whole.events {
+        match event {
+            DecodedEvent::Text(text) => assert!(text.len() <= MAX_MESSAGE_BYTES),
+            DecodedEvent::Binary(bytes) => assert!(accept_binary && bytes.len() <= MAX_MESSAGE_BYTES),
+            DecodedEvent::Ping(payload) => assert!(payload.len() <= 125),
+            DecodedEvent::Close(code) => assert!(code.is_none_or(|code| (1000..5000).contains(&code))),
+            DecodedEvent::Part | DecodedEvent::Pong => {}
         }
     }
     let steps = usize::from(told >> 2);
     for (pieces, pause) in [(vec![1], false), (vec![steps, 3], false), (vec![steps], true), (vec![0], true)] {
-        let split = decode(terms, bytes, &pieces, pause);
+        let split = decode(rules, bytes, &pieces, pause);
         assert_same(&whole, &split);
         assert!(split.held_bytes <= MAX_HELD_BYTES.min(2 * bytes.len() + 256), "{}", split.held_bytes);
     }
 }
 
 fn assert_same(one: &Verdict, other: &Verdict) {
-    assert_eq!((&one.seen, one.violation), (&other.seen, other.violation));
+    assert_eq!((&one.events, one.violation), (&other.events, other.violation));
 }

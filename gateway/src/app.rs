@@ -4,7 +4,7 @@ use std::{
     future::ready,
     net::{SocketAddr, TcpListener},
     num::NonZeroUsize,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -28,8 +28,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     bus::{Bus, MAX_WORKERS},
     config::GatewayConfig,
-    drain::{self, ShutdownTimes},
+    drain,
     limits::RateLimits,
+    lock::lock,
     metrics::{CachedCounters, Metrics},
     presence::Presence,
     problem,
@@ -125,16 +126,14 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     tokio::spawn(admin);
     tracing::info!(%listen, %admin_listen, workers, "gateway started");
 
-    let end = ShutdownTimes {
-        unready: Duration::from_millis(config.common.unready_ms),
-        drain: Duration::from_millis(config.drain_ms),
-    };
+    let unready = Duration::from_millis(config.common.unready_ms);
+    let drain_time = Duration::from_millis(config.drain_ms);
     let draining = lifecycle.draining.clone();
     lifecycle.tasks.spawn(async move {
         draining.cancelled().await;
-        drain::drain(end, &gate, server, &node.presence).await;
+        drain::drain(unready, drain_time, &gate, server, &node.presence).await;
     });
-    lifecycle.run(end.unready + end.drain + SHUTDOWN_EXTRA_TIME).await?;
+    lifecycle.run(unready + drain_time + SHUTDOWN_EXTRA_TIME).await?;
     admin_handle.stop(false).await;
     telemetry::stop_traces().await;
     Ok(())
@@ -168,7 +167,7 @@ fn serve(
     let inboxes: Arc<Mutex<Vec<_>>> = Arc::new(Mutex::new(inboxes.into_iter().map(Some).collect()));
     let (worker_node, worker_gate) = (node.clone(), gate.clone());
     let acceptor = move |index: usize| {
-        let mut inboxes = inboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inboxes = lock(&inboxes);
         let inbox = inboxes.get_mut(index).and_then(Option::take);
         // A worker that actix restarts after a panic has no inbox, so its connections would receive nothing.
         let inbox = inbox.unwrap_or_else(|| {
@@ -200,8 +199,7 @@ fn transport_answer(gate: &Gate) -> HttpResponse {
 }
 
 async fn no_such_path() -> HttpResponse {
-    let refusal = Refusal::new(ErrorCode::NotFound, "this path does not exist");
-    HttpResponse::NotFound().content_type(problem::CONTENT_TYPE).body(problem::document(&refusal))
+    problem::response(&Refusal::new(ErrorCode::NotFound, "this path does not exist"))
 }
 
 async fn remove_full_buckets(node: Arc<Node>) {

@@ -3,7 +3,6 @@
 //! only by their [`ConnectionKey`].
 
 mod connections;
-mod hint;
 mod interest;
 mod presence;
 mod presence_feed;
@@ -13,9 +12,10 @@ mod single_flight;
 mod tampering;
 mod user_channel;
 mod users;
+mod worker_message;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -35,14 +35,15 @@ use tidings_shared::{
 use tokio::sync::watch;
 
 pub use connections::ConnectionKey;
-pub use hint::{Hint, UserEvent};
 pub use interest::{MAX_WORKERS, WorkerQueue};
 pub use presence_feed::PresenceUpdate;
 pub use published::{PublishedRecord, observe_delivery};
 pub use user_channel::PendingRegistration;
 pub use users::{LookupError, MembershipSnapshot};
+pub use worker_message::{UserEvent, WorkerMessage};
 
 use crate::{
+    lock::lock,
     metrics::{Metrics, redis_timings},
     transport::Frame,
 };
@@ -80,32 +81,59 @@ struct Shared {
 }
 
 impl Shared {
-    fn interest(&self) -> std::sync::MutexGuard<'_, Interest> {
-        // A poisoned lock stays usable, because no code under the lock can panic half-way through a change.
-        self.interest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn connections(&self) -> std::sync::MutexGuard<'_, ConnectionRegistry> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Redis has confirmed all wanted channels. Earlier messages may have been missed.
     fn online(&self, run_id: Arc<str>) {
-        let lost_at = self.offline.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let lost_at = lock(&self.offline).take();
         self.presence_feed.connected(&run_id);
         self.process.send_replace(Some(run_id));
         self.metrics.resubscribed.inc();
-        self.interest().refill_all(lost_at.is_some_and(|lost_at| lost_at.elapsed() > MARKS_TRUSTED_FOR));
+        lock(&self.interest).refill_all(lost_at.is_some_and(|lost_at| lost_at.elapsed() > MARKS_TRUSTED_FOR));
         self.recheck.check_all();
     }
 
     fn went_offline(&self) {
-        self.offline.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
+        lock(&self.offline).get_or_insert_with(Instant::now);
         // Must be set before channels are subscribed again, because the first channels bring hints before the others
         // are confirmed.
-        self.interest().mark_disconnected();
+        lock(&self.interest).mark_disconnected();
         self.presence_feed.disconnected();
         self.process.send_replace(None);
+    }
+
+    fn publish(&self, channel: &str, payload: bytes::Bytes) {
+        if let Some(user) = channel.strip_prefix(CHANNEL_PREFIX) {
+            return self.notify(user, &payload);
+        }
+        if channel == tidings_shared::presence::CHANNEL {
+            return self.handle_presence_message(&payload);
+        }
+        let Some(room) = keys::room_of_channel(channel) else { return };
+        match Record::split(payload) {
+            Ok(records) => {
+                for record in records {
+                    tampering::publish(record, |record| self.publish_record(room, record));
+                }
+            }
+            Err(error) => tracing::error!(%error, "a published payload cannot be parsed"),
+        }
+    }
+
+    fn publish_record(&self, room: &str, record: bytes::Bytes) {
+        self.metrics.hints.inc();
+        match Record::parse(record) {
+            Ok(record) if record.kind() == TYPE_MARKS => {}
+            Ok(record) => {
+                if !record.is_live_only() {
+                    self.metrics.pubsub_seconds.observe(published::age(&record).as_secs_f64());
+                }
+                // The frame is encoded once for all connections of the node.
+                let frame = Frame::text(record.json());
+                let record = Arc::new(PublishedRecord::new(record, self.metrics.deliver_seconds.clone()));
+                let dropped = lock(&self.interest).publish(room, &WorkerMessage::Record { record, frame });
+                self.metrics.hints_dropped.inc_by(dropped);
+            }
+            Err(error) => tracing::error!(%error, "a published record cannot be parsed"),
+        }
     }
 }
 
@@ -121,11 +149,9 @@ impl Bus {
     ) -> Arc<Self> {
         let log = Log::start(client.clone(), persistence.clone(), limits);
         log.observe_timings(redis_timings(&metrics));
-        let interest = Mutex::new(Interest::new(queues));
-        let connections = Mutex::new(ConnectionRegistry::new(connections_per_user));
         let shared = Arc::new(Shared {
-            interest,
-            connections,
+            interest: Mutex::new(Interest::new(queues)),
+            connections: Mutex::new(ConnectionRegistry::new(connections_per_user)),
             presence: presence::PresenceQueries::default(),
             presence_feed: presence_feed::PresenceFeed::default(),
             recheck: Recheck::default(),
@@ -186,7 +212,7 @@ impl Bus {
     /// Subscribes a worker to a room's channel. Returns when Redis has confirmed the subscription.
     pub async fn subscribe(&self, worker: usize, room: &RoomId) -> Result<(), AppendError> {
         let confirmed = {
-            let mut interest = self.shared.interest();
+            let mut interest = lock(&self.shared.interest);
             let confirmed = self.subscriber.subscribe(keys::room(room)).ok_or(AppendError::Overloaded)?;
             interest.add(worker, room);
             confirmed
@@ -201,19 +227,16 @@ impl Bus {
         }
     }
 
-    /// Unsubscribes a worker from a room's channel.
     pub fn unsubscribe(&self, worker: usize, room: &RoomId) {
-        let mut interest = self.shared.interest();
+        let mut interest = lock(&self.shared.interest);
         // The request is made under the lock, so that it cannot overtake another worker's request for the same channel.
         if interest.remove(worker, room) && !self.subscriber.unsubscribe(keys::room(room)) {
             tracing::warn!("a room's channel stays subscribed because too many requests are waiting");
         }
     }
 
-    /// Reads a room, with the marks of some users, from the Redis process that this node is subscribed to.
-    ///
-    /// # Errors
-    /// Those of [`Log::read`], and [`AppendError::Unavailable`] while the pub/sub connection is down.
+    /// Reads a room, with the marks of some users, from the Redis process that this node is subscribed to. Fails as
+    /// [`Log::read`], and with [`AppendError::Unavailable`] while the pub/sub connection is down.
     pub async fn read(
         &self,
         room: &RoomId,
@@ -252,43 +275,5 @@ impl Bus {
             missing.push(error.to_string());
         }
         missing
-    }
-}
-
-impl Shared {
-    fn publish(&self, channel: &str, payload: bytes::Bytes) {
-        if let Some(user) = channel.strip_prefix(CHANNEL_PREFIX) {
-            return self.notify(user, &payload);
-        }
-        if channel == tidings_shared::presence::CHANNEL {
-            return self.handle_presence_message(&payload);
-        }
-        let Some(room) = keys::room_of_channel(channel) else { return };
-        match Record::split(payload) {
-            Ok(records) => {
-                for record in records {
-                    tampering::publish(record, |record| self.publish_record(room, record));
-                }
-            }
-            Err(error) => tracing::error!(%error, "a published payload cannot be parsed"),
-        }
-    }
-
-    fn publish_record(&self, room: &str, record: bytes::Bytes) {
-        self.metrics.hints.inc();
-        match Record::parse(record) {
-            Ok(record) if record.kind() == TYPE_MARKS => {}
-            Ok(record) => {
-                if !record.is_live_only() {
-                    self.metrics.pubsub_seconds.observe(published::age(&record).as_secs_f64());
-                }
-                // The frame is encoded once for all connections of the node.
-                let frame = Frame::text(record.json());
-                let record = Arc::new(PublishedRecord::new(record, self.metrics.deliver_seconds.clone()));
-                let dropped = self.interest().publish(room, &Hint::Record { record, frame });
-                self.metrics.hints_dropped.inc_by(dropped);
-            }
-            Err(error) => tracing::error!(%error, "a published record cannot be parsed"),
-        }
     }
 }

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::BufMut as _;
 use rustc_hash::FxHashMap;
 use tidings_shared::{
     auth::Identity,
@@ -32,7 +33,7 @@ pub(crate) use drain::CLOSE_REASON_STOPPING;
 use drain::DrainState;
 use lanes::Lanes;
 pub(crate) use lanes::{Job, JoinGroup, LeaveGroup, Replay};
-pub(crate) use memberships::GroupMemberships;
+pub(crate) use memberships::JoinMemberships;
 pub(crate) use transport::{ClientTransport, PollBuffer};
 
 /// Most answers fit in this size; a longer answer costs another allocation.
@@ -64,7 +65,7 @@ pub struct Client {
     /// Notified when the outbox is low again, or the connection has closed.
     pub(crate) drained: Notify,
     /// Number of reasons not to read from the connection now.
-    holds: Cell<u8>,
+    pauses: Cell<u8>,
     /// Number of rooms whose join is in progress.
     joining: Cell<u16>,
     /// Number of joins that are not answered yet.
@@ -88,7 +89,7 @@ impl Client {
             lanes: RefCell::default(),
             replays: RefCell::default(),
             drained: Notify::new(),
-            holds: Cell::new(0),
+            pauses: Cell::new(0),
             joining: Cell::new(0),
             open_joins: Cell::new(0),
             unanswered: Cell::new(0),
@@ -102,7 +103,7 @@ impl Client {
     /// Sends a frame made for this connection, serialised right behind its WebSocket header.
     pub(crate) fn reply(&self, frame: &ServerFrame<'_>) {
         let frame = Frame::text_with(EXPECTED_REPLY_BYTES, |buffer| {
-            serde_json::to_writer(buffer, frame).expect("strings and numbers always serialise");
+            serde_json::to_writer(buffer.writer(), frame).expect("strings and numbers always serialise");
         });
         self.connection.send(frame);
     }
@@ -150,26 +151,21 @@ impl Client {
     /// Sets the session's deadline to the expiry of its token.
     pub(crate) fn watch_expiry(&self, now_ms: i64) {
         if let State::Ready(identity) = &*self.state.borrow() {
-            self.watch_expiry_of(identity, now_ms);
+            // Checked again at least once a day, because the timer wheel's range is limited.
+            let deadline = until_expiry(identity, now_ms).min(Duration::from_secs(86_400));
+            self.connection.set_deadline(Some(deadline));
         }
     }
 
-    pub(crate) fn watch_expiry_of(&self, identity: &Identity, now_ms: i64) {
-        let left_ms = identity.expires_at_s.saturating_mul(1000).saturating_sub(now_ms);
-        let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0));
-        // Checked again at least once a day, because the timer wheel's range is limited.
-        self.connection.set_deadline(Some(left.min(Duration::from_secs(86_400))));
-    }
-
-    /// Stops reading until `release_reading` was called as often as this.
-    pub(crate) fn hold_reading(&self) {
-        self.holds.set(self.holds.get() + 1);
+    /// Stops reading until `resume_reading` was called as often as this.
+    pub(crate) fn pause_reading(&self) {
+        self.pauses.set(self.pauses.get() + 1);
         self.connection.pause_reading();
     }
 
-    pub(crate) fn release_reading(&self) {
-        self.holds.set(self.holds.get() - 1);
-        if self.holds.get() == 0 && self.drain_state.get() != DrainState::Overdue {
+    pub(crate) fn resume_reading(&self) {
+        self.pauses.set(self.pauses.get() - 1);
+        if self.pauses.get() == 0 && self.drain_state.get() != DrainState::Overdue {
             self.connection.resume_reading();
         }
     }
@@ -177,8 +173,8 @@ impl Client {
     /// Whether all commands are answered.
     pub(crate) fn is_answered(&self) -> bool {
         let counts =
-            [self.joining.get(), self.open_joins.get(), self.unanswered.get(), self.holds.get().into()];
-        counts == [0; 4] && self.lanes.borrow().are_idle()
+            [self.joining.get(), self.open_joins.get(), self.unanswered.get(), self.pauses.get().into()];
+        counts == [0; 4] && self.lanes.borrow().jobs == 0
     }
 
     /// Takes a slot for a room that is about to be joined; `None`: all slots are taken.
@@ -259,6 +255,12 @@ impl Client {
     pub(crate) fn leave_all(&self) -> FxHashMap<RoomId, Subscription> {
         std::mem::take(&mut self.rooms.borrow_mut())
     }
+}
+
+/// The time until a token expires.
+pub(crate) fn until_expiry(identity: &Identity, now_ms: i64) -> Duration {
+    let left_ms = identity.expires_at_s.saturating_mul(1000).saturating_sub(now_ms);
+    Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))
 }
 
 pub(crate) struct SlotGuard {

@@ -2,7 +2,6 @@
 //! module `session` carries out the effects.
 
 mod auth;
-mod ping;
 
 use std::{num::NonZeroU32, rc::Rc};
 
@@ -12,13 +11,17 @@ use tidings_shared::{
     error::Refusal,
     ids::{RoomId, Seq, UserId},
     message::{Draft, change::Change},
-    protocol::{CloseCode, Command, JoinTarget, Parsed, Status, server::ServerFrame},
+    protocol::{
+        CloseCode, Command, JoinTarget, Parsed, Status,
+        server::{ServerFrame, rfc3339},
+    },
 };
 
 use crate::{
     limits::{Limit, rooms_cost},
     request_context::RequestContext,
 };
+pub use auth::finish_auth;
 
 /// The state of a connection that commands depend on.
 #[derive(Debug, Default)]
@@ -34,8 +37,8 @@ pub enum State {
 /// The environment of a command.
 pub struct Environment<'a> {
     pub verifier: &'a Verifier,
-    /// Takes a number of tokens from the user's bucket. If there are too few, returns the milliseconds to wait.
-    pub allow: &'a dyn Fn(Limit, &UserId, NonZeroU32) -> Result<(), u64>,
+    /// Takes a number of tokens from the user's bucket, or refuses the command if there are too few.
+    pub allow: &'a dyn Fn(Limit, &UserId, NonZeroU32) -> Result<(), Refusal>,
     /// Milliseconds since the Unix epoch.
     pub now_ms: i64,
 }
@@ -46,48 +49,26 @@ pub enum Effect {
     /// Sends an encoded frame to this connection.
     Reply(Vec<u8>),
     /// Sends an error to this connection.
-    Refuse {
-        request: RequestContext,
-        room: Option<RoomId>,
-        refusal: Refusal,
-    },
+    Refuse { request: RequestContext, room: Option<RoomId>, refusal: Refusal },
     /// Counts an exceeded limit of a command that is answered all the same.
     LimitExceeded,
     /// Fetches the key of a token, then calls [`finish_auth`]. No frame is read meanwhile.
-    FetchKey {
-        request: RequestContext,
-        token: String,
-    },
+    FetchKey { request: RequestContext, token: String },
     /// Reads the account, then answers `connected`.
-    Authenticate {
-        request: RequestContext,
-        identity: Identity,
-    },
+    Authenticate { request: RequestContext, identity: Identity },
     /// The token was renewed, so the connection now expires with the new token.
     TokenRenewed,
-    Join {
-        request: RequestContext,
-        target: JoinTarget,
-        presence: bool,
-    },
-    Leave {
-        request: RequestContext,
-        rooms: Vec<RoomId>,
-    },
-    PresenceSet {
-        request: RequestContext,
-        status: Status,
-    },
-    PresenceGet {
-        request: RequestContext,
-        users: Vec<UserId>,
-    },
+    /// Joins rooms. `presence`: the connection receives their presence changes.
+    Join { request: RequestContext, target: JoinTarget, presence: bool },
+    /// Leaves rooms.
+    Leave { request: RequestContext, rooms: Vec<RoomId> },
+    /// Sets the user's presence.
+    PresenceSet { request: RequestContext, status: Status },
+    /// Reads the presence of users.
+    PresenceGet { request: RequestContext, users: Vec<UserId> },
     /// Runs a command after all earlier commands of this connection for the same room.
-    InRoom {
-        request: RequestContext,
-        room: RoomId,
-        command: RoomCommand,
-    },
+    InRoom { request: RequestContext, room: RoomId, command: RoomCommand },
+    /// Closes this connection.
     Close(CloseCode, &'static str),
 }
 
@@ -108,10 +89,6 @@ pub enum AppendCommand {
 }
 
 impl Effect {
-    fn reply(frame: &ServerFrame<'_>) -> Vec<Self> {
-        vec![Self::Reply(frame.to_json())]
-    }
-
     fn refuse(request: RequestContext, room: Option<RoomId>, refusal: impl Into<Refusal>) -> Self {
         Self::Refuse { request, room, refusal: refusal.into() }
     }
@@ -155,9 +132,20 @@ pub fn apply(
         Command::Leave { rooms } => return vec![Effect::Leave { request, rooms }],
         Command::PresenceSet { status } => return vec![Effect::PresenceSet { request, status }],
         Command::PresenceGet { users } => return vec![Effect::PresenceGet { request, users }],
-        Command::Ping => return ping::apply(state, env, &request),
+        Command::Ping => return ping(state, env, &request),
     };
     vec![Effect::InRoom { request, room, command }]
+}
+
+/// `ping` is always answered. A ping above the rate limit also counts as an exceeded limit.
+fn ping(state: &State, env: &Environment<'_>, request: &RequestContext) -> Vec<Effect> {
+    let server_time = rfc3339(env.now_ms);
+    let pong = ServerFrame::Pong { reference: request.reference(), server_time: &server_time };
+    let mut effects = vec![Effect::Reply(pong.to_json())];
+    if check_rate(env, state, Limit::Commands, NonZeroU32::MIN).is_err() {
+        effects.push(Effect::LimitExceeded);
+    }
+    effects
 }
 
 /// The limit that is checked before the command is applied; `None`: the command is never refused for its rate.
@@ -187,20 +175,9 @@ fn cost_of(command: &Command) -> NonZeroU32 {
 /// `auth`.
 fn check_rate(env: &Environment<'_>, state: &State, limit: Limit, cost: NonZeroU32) -> Result<(), Refusal> {
     match state {
-        State::Ready(identity) => {
-            (env.allow)(limit, &identity.user, cost).map_err(|retry_after_ms| limit.refusal(retry_after_ms))
-        }
+        State::Ready(identity) => (env.allow)(limit, &identity.user, cost),
         State::AwaitingAuth | State::Authenticating => Ok(()),
     }
-}
-
-/// Continues an `auth` command after [`Effect::FetchKey`]. `verdict` is the result of verifying the token.
-pub fn finish_auth(
-    state: &mut State,
-    request: RequestContext,
-    verdict: Result<Identity, Refusal>,
-) -> Vec<Effect> {
-    auth::finish(state, request, verdict)
 }
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ pub struct GatewayConfig {
 impl Check for GatewayConfig {
     fn check(&self) -> Vec<Problem> {
         let mut problems = self.common.check();
-        problems.extend(self.admin_listen().err());
+        problems.extend(admin_address(self.listen, self.common.admin_listen).err());
         for url in &self.persistence_url {
             problems.extend(internal::check_url(url).err().map(|why| Problem::new("persistence-url", why)));
         }
@@ -110,15 +110,8 @@ impl Check for GatewayConfig {
 }
 
 impl GatewayConfig {
-    /// # Errors
-    /// When the default admin port is not a valid port.
-    pub fn admin_listen(&self) -> Result<SocketAddr, Problem> {
-        admin_address(self.listen, self.common.admin_listen)
-    }
-
     /// The limit on the frames of a connection. It is never below another limit: commands that a user may send must
     /// pass.
-    #[must_use]
     pub fn frame_rate(&self) -> FrameRate {
         let mut rate = FrameRate {
             per_second: self.frames_per_second,
@@ -126,8 +119,8 @@ impl GatewayConfig {
             ..FrameRate::default()
         };
         // Polls are no frames.
-        let frames = Limit::ALL.into_iter().filter(|limit| *limit != Limit::Polls);
-        for limit in frames.map(|limit| self.rate(limit)) {
+        let frames = Limit::ALL.into_iter().filter(|(limit, _)| *limit != Limit::Polls);
+        for limit in frames.map(|(limit, _)| self.rate(limit)) {
             rate.per_second = rate.per_second.max(limit.per_second);
             rate.burst = rate.burst.max(limit.burst);
         }
@@ -135,7 +128,6 @@ impl GatewayConfig {
     }
 
     /// The rate limit for this kind of command.
-    #[must_use]
     pub fn rate(&self, limit: Limit) -> Rate {
         match limit {
             Limit::Messages => Rate { per_second: self.messages_per_second, burst: self.messages_burst },

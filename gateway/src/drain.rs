@@ -12,21 +12,13 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(6);
 /// How long polls may still wait for the answers to their commands after the drain has ended.
 const POLL_END_DELAY: Duration = Duration::from_secs(3);
 
-/// Durations of the stages of the shutdown.
-#[derive(Debug, Clone, Copy)]
-pub struct ShutdownTimes {
-    /// How long the node reports that it is not ready, while it serves as before.
-    pub unready: Duration,
-    /// The time over which the open connections leave one after the other, while the node refuses new ones.
-    pub drain: Duration,
-}
-
-/// Carries out the shutdown. To be called when the node already reports that it is not ready.
-pub async fn drain(times: ShutdownTimes, gate: &Gate, server: Server, presence: &Presence) {
-    tokio::time::sleep(times.unready).await;
+/// Carries out the shutdown. To be called when the node already reports that it is not ready: it does so for the time
+/// `unready`, while it serves as before. Then the open connections leave one after the other over the time `drain`.
+pub async fn drain(unready: Duration, drain: Duration, gate: &Gate, server: Server, presence: &Presence) {
+    tokio::time::sleep(unready).await;
     gate.draining.cancel();
     let counters = server.counters().clone();
-    server.drain(times.drain).await;
+    server.drain(drain).await;
     let polls_must_end = gate.polls_must_end.clone();
     tokio::spawn(async move {
         tokio::time::sleep(POLL_END_DELAY).await;

@@ -12,13 +12,11 @@
 //! uses the current role. A subscription goes live, and a room is refilled, only with the *marks* of changed
 //! memberships as of the head that was read. So a missed hint cannot change who may see a record.
 
-mod live;
 mod outcome;
 mod role;
 mod room;
 #[cfg(test)]
 mod tests;
-mod watching;
 
 use std::rc::Rc;
 
@@ -32,8 +30,7 @@ use crate::transport::Frame;
 pub use outcome::{Dispatch, Ended, RefillOutcome, RoleRefresh};
 use role::RoleNames;
 pub use role::Roles;
-use room::Room;
-pub use room::{RoomRead, Subscription};
+pub use room::{Room, RoomRead, Subscription};
 
 /// A position in a room's log, ordered by epoch first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,13 +44,11 @@ impl Position {
     /// record.
     const UNREAD: Self = Self { epoch: Epoch(u64::MAX), seq: Seq(u64::MAX) };
 
-    #[must_use]
     pub fn of(head: &RoomHead) -> Self {
         Self { epoch: head.epoch, seq: head.seq }
     }
 
     /// The position of a record.
-    #[must_use]
     pub fn of_record(record: &Record) -> Self {
         Self { epoch: record.epoch, seq: record.seq }
     }
@@ -83,6 +78,8 @@ pub struct MarkRead<'a> {
 /// The rooms of one worker.
 pub struct Hub<P> {
     rooms: FxHashMap<RoomId, Room<P>>,
+    /// Stands for every room without a subscription.
+    no_room: Room<P>,
     /// Stamps are unique in the whole hub, because a room that is left and joined again must not repeat a stamp.
     next_stamp: u64,
     /// Increased whenever hints of any room may have been missed. A read that began in an earlier generation is
@@ -99,6 +96,7 @@ impl<P: Peer> Default for Hub<P> {
     fn default() -> Self {
         Self {
             rooms: FxHashMap::default(),
+            no_room: Room::default(),
             next_stamp: 0,
             generation: Generation::default(),
             names: RoleNames::default(),
@@ -107,6 +105,11 @@ impl<P: Peer> Default for Hub<P> {
 }
 
 impl<P: Peer> Hub<P> {
+    /// A room; an empty room if it has no subscription.
+    pub fn room(&self, room: &RoomId) -> &Room<P> {
+        self.rooms.get(room).unwrap_or(&self.no_room)
+    }
+
     /// Adds a replaying subscription, which gets no record before [`Hub::set_initial_role`]. The room's channel is
     /// wanted from now on. All subscriptions of a room share the returned id, so that connections hold no copies.
     pub fn subscribe(&mut self, room: &RoomId, peer: Rc<P>) -> (RoomId, Subscription) {
@@ -153,10 +156,8 @@ impl<P: Peer> Hub<P> {
         let Some(state) = self.rooms.get_mut(room) else { return Ended::default() };
         let subscriptions = std::mem::take(&mut state.ended);
         let is_empty = state.is_empty();
-        Ended {
-            subscriptions,
-            room: if is_empty { self.rooms.remove_entry(room).map(|(id, _)| id) } else { None },
-        }
+        let room = if is_empty { self.rooms.remove_entry(room).map(|(id, _)| id) } else { None };
+        Ended { subscriptions, room }
     }
 
     /// All reads that began before this call are outdated, because hints of any room may have been missed.
@@ -165,7 +166,6 @@ impl<P: Peer> Hub<P> {
     }
 
     /// The present generation. To be taken before a room is read, and passed with the read.
-    #[must_use]
     pub fn generation(&self) -> Generation {
         self.generation
     }
@@ -225,12 +225,6 @@ impl<P: Peer> Hub<P> {
         self.rooms.values_mut().for_each(Room::expire_marks);
     }
 
-    /// The users whose marks a refill of the room must read, sorted.
-    #[must_use]
-    pub fn users(&self, room: &RoomId) -> Vec<UserId> {
-        self.rooms.get(room).map(Room::users).unwrap_or_default()
-    }
-
     /// Brings live subscriptions up to the head of a read of the room. May end subscriptions.
     pub fn refill(
         &mut self,
@@ -248,18 +242,7 @@ impl<P: Peer> Hub<P> {
         (outcome, self.collect_ended(id.as_str()))
     }
 
-    /// The newest known position in a room's log.
-    #[must_use]
-    pub fn newest(&self, room: &RoomId) -> Position {
-        self.rooms.get(room).map(Room::newest).unwrap_or_default()
-    }
-
-    /// Whether Redis has confirmed the room's channel.
-    #[must_use]
-    pub fn is_confirmed(&self, room: &RoomId) -> bool {
-        self.rooms.get(room).is_some_and(|room| room.confirmed)
-    }
-
+    /// Redis has confirmed the room's channel.
     pub fn confirm(&mut self, room: &RoomId) {
         if let Some(room) = self.rooms.get_mut(room) {
             room.confirmed = true;
@@ -280,46 +263,25 @@ impl<P: Peer> Hub<P> {
             && self.rooms.get_mut(room).is_some_and(|room| room.go_live(subscription, reached))
     }
 
-    /// Sends one record to a replaying subscription, if its user may see the record. Returns false if the subscription
-    /// has ended.
-    pub fn replay(&self, room: &RoomId, subscription: Subscription, record: &Record) -> bool {
-        self.rooms.get(room).is_some_and(|room| room.replay(subscription, record))
-    }
-
-    /// The role of a subscription. `None`: the subscription has ended, its role is of another epoch, or the room is
-    /// being refilled, so that the role may have changed.
-    #[must_use]
-    pub fn role(&self, room: &RoomId, subscription: Subscription, epoch: Epoch) -> Option<Rc<str>> {
-        self.rooms.get(room).and_then(|room| room.role(subscription, epoch))
-    }
-
-    /// Whether a subscription gets live-only records: it must be live, and no removal may have been missed.
-    #[must_use]
-    pub fn is_live(&self, room: &RoomId, subscription: Subscription) -> bool {
-        self.rooms.get(room).is_some_and(|room| room.is_live(subscription))
-    }
-
-    /// Whether a subscription exists.
-    #[must_use]
-    pub fn has(&self, room: &RoomId, subscription: Subscription) -> bool {
-        self.rooms.get(room).is_some_and(|room| room.has(subscription))
-    }
-
     /// The number of rooms with a subscription.
-    #[must_use]
     pub fn room_count(&self) -> usize {
         self.rooms.len()
-    }
-
-    /// The position up to which the live subscriptions of a room were sent all records; `None`: no subscription is
-    /// live.
-    #[must_use]
-    pub fn live_position(&self, room: &RoomId) -> Option<Position> {
-        self.rooms.get(room).and_then(Room::live_position)
     }
 
     /// All rooms with a live subscription.
     pub fn live_rooms(&self) -> impl Iterator<Item = &RoomId> {
         self.rooms.iter().filter(|(_, room)| room.live_position().is_some()).map(|(id, _)| id)
+    }
+
+    /// Makes a subscription receive presence changes from now on.
+    pub fn watch_presence(&mut self, room: &RoomId, subscription: Subscription) {
+        if let Some(room) = self.rooms.get_mut(room) {
+            room.watch_presence(subscription);
+        }
+    }
+
+    /// The peers that receive presence changes in this room. A connection may occur more than once.
+    pub fn presence_watchers(&self, room: &str) -> impl Iterator<Item = &Rc<P>> {
+        self.rooms.get(room).into_iter().flat_map(|room| room.presence_watchers())
     }
 }

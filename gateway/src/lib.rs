@@ -10,6 +10,7 @@ pub mod config;
 pub mod drain;
 pub mod hub;
 pub mod limits;
+mod lock;
 pub mod metrics;
 mod one_or_many;
 pub mod presence;

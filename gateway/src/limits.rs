@@ -30,34 +30,24 @@ pub enum Limit {
 }
 
 impl Limit {
-    pub const ALL: [Self; 8] = [
-        Self::Messages,
-        Self::Typing,
-        Self::Signals,
-        Self::Marks,
-        Self::Presence,
-        Self::Joins,
-        Self::Polls,
-        Self::Commands,
+    /// The limits in the order of the variants, each with the value of the metric label `limit`, which is also the word
+    /// in the error message.
+    pub const ALL: [(Self, &str); 8] = [
+        (Self::Messages, "messages"),
+        (Self::Typing, "typing"),
+        (Self::Signals, "signals"),
+        (Self::Marks, "marks"),
+        (Self::Presence, "presence"),
+        (Self::Joins, "joins"),
+        (Self::Polls, "polls"),
+        (Self::Commands, "commands"),
     ];
 
-    /// The value of the metric label `limit`, and the word in the error message.
-    #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Messages => "messages",
-            Self::Typing => "typing",
-            Self::Signals => "signals",
-            Self::Marks => "marks",
-            Self::Presence => "presence",
-            Self::Joins => "joins",
-            Self::Polls => "polls",
-            Self::Commands => "commands",
-        }
+        Self::ALL[self as usize].1
     }
 
     /// The refusal of a command that exceeds this limit.
-    #[must_use]
     pub fn refusal(self, retry_after_ms: u64) -> Refusal {
         let message = format!("over the limit for {}; repeat this one later", self.name());
         Refusal { retry_after_ms: Some(retry_after_ms), ..Refusal::new(ErrorCode::RateLimited, message) }
@@ -68,7 +58,6 @@ impl Limit {
 const ROOMS_PER_COST_UNIT: usize = 50;
 
 /// The cost of the rooms of a poll or a join, in addition to the command itself: each room is subscribed to and read.
-#[must_use]
 pub fn rooms_cost(rooms: usize) -> u32 {
     u32::try_from(rooms / ROOMS_PER_COST_UNIT).unwrap_or(u32::MAX)
 }
@@ -77,9 +66,8 @@ pub fn rooms_cost(rooms: usize) -> u32 {
 pub struct RateLimits([UserRateLimiter; Limit::ALL.len()]);
 
 impl RateLimits {
-    #[must_use]
     pub fn new(rate: impl Fn(Limit) -> Rate) -> Self {
-        Self(Limit::ALL.map(|limit| UserRateLimiter::new(rate(limit))))
+        Self(Limit::ALL.map(|(limit, _)| UserRateLimiter::new(rate(limit))))
     }
 
     /// As [`UserRateLimiter::take`].
@@ -126,7 +114,8 @@ mod tests {
         let one = NonZeroU32::MIN;
         let rate_limits = RateLimits::new(|_| Rate { per_second: one, burst: one });
         let user = |id: &str| UserId::parse(id).unwrap();
-        for limit in Limit::ALL {
+        for (index, (limit, _)) in Limit::ALL.into_iter().enumerate() {
+            assert_eq!(limit as usize, index, "{limit:?}");
             assert_eq!(rate_limits.take(limit, &user("alice"), one), Ok(()), "{limit:?}");
             assert!(rate_limits.take(limit, &user("alice"), one).is_err_and(|ms| (1..=1000).contains(&ms)));
             assert_eq!(rate_limits.take(limit, &user("bob"), one), Ok(()), "{limit:?}");

@@ -67,7 +67,6 @@ tidings_shared::metrics! {
 impl Metrics {
     /// The Prometheus text, with the transport's counters. Must not be called from two threads at once: each counter is
     /// raised by its difference to the transport's total, and two calls would add the difference twice.
-    #[must_use]
     pub fn export(&self, counters: &Counters, ready: bool) -> String {
         self.ready.set(i64::from(ready));
         let totals = counters.totals();

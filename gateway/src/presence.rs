@@ -5,12 +5,11 @@
 //! again.
 
 mod lease;
-mod publish;
 mod registry;
 mod sweep;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -18,7 +17,7 @@ use tidings_shared::{ids::UserId, protocol::Status};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::{bus::Bus, metrics::Metrics};
+use crate::{bus::Bus, lock::lock, metrics::Metrics};
 use registry::PresenceRegistry;
 
 /// Capacity of the queue of users whose presence is to be published. The sweep finds users who did not fit.
@@ -46,24 +45,14 @@ impl Presence {
             ended: CancellationToken::new(),
         });
         let (to_publish, publish_queue) = mpsc::channel(PUBLISH_QUEUE_CAPACITY);
-        tokio::spawn(publish::run(bus.clone(), metrics.clone(), publish_queue));
+        tokio::spawn(sweep::publish_queued(bus.clone(), metrics.clone(), publish_queue));
         tokio::spawn(sweep::sweep(bus.clone(), metrics.clone()));
         tokio::spawn(lease::run(presence.clone(), bus.clone(), metrics.clone(), to_publish));
         presence
     }
 
-    /// A connection of this user was opened.
-    pub fn opened(&self, user: &UserId, status: Status) {
-        self.change(|registry, now| registry.opened(user, status, now));
-    }
-
-    /// A connection of this user with this status was closed.
-    pub fn closed(&self, user: &UserId, status: Status) {
-        self.change(|registry, now| registry.closed(user, status, now));
-    }
-
-    /// A connection of this user changed its status.
-    pub fn status_changed(&self, user: &UserId, from: Status, to: Status) {
+    /// A connection of this user was opened (`from` is `None`), was closed (`to` is `None`) or changed its status.
+    pub fn status_changed(&self, user: &UserId, from: Option<Status>, to: Option<Status>) {
         self.change(|registry, now| registry.status_changed(user, from, to, now));
     }
 
@@ -81,15 +70,10 @@ impl Presence {
     }
 
     fn change(&self, change: impl FnOnce(&mut PresenceRegistry, u32) -> bool) {
-        let wake = change(&mut self.registry(), self.now());
+        let wake = change(&mut lock(&self.registry), self.now());
         if wake {
             self.wake.notify_one();
         }
-    }
-
-    fn registry(&self) -> std::sync::MutexGuard<'_, PresenceRegistry> {
-        // A poisoned lock stays usable, because no code under the lock can panic half-way through a change.
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "the registry takes a clock that wraps around")]

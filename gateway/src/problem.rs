@@ -4,19 +4,18 @@ use actix_http::{
     StatusCode,
     header::{self, HeaderName, HeaderValue},
 };
+use actix_web::HttpResponse;
 use serde::Serialize;
 use tidings_shared::error::{ErrorCode, RETRY_AFTER_MS, Refusal};
 
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
 /// The HTTP status of a refused request.
-#[must_use]
 pub fn status(refusal: &Refusal) -> StatusCode {
     StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// The header that tells how to repeat a refused request, if a repetition makes sense.
-#[must_use]
 pub fn repeat_header(refusal: &Refusal) -> Option<(HeaderName, HeaderValue)> {
     match refusal.code {
         ErrorCode::Unauthorized => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
@@ -28,14 +27,21 @@ pub fn repeat_header(refusal: &Refusal) -> Option<(HeaderName, HeaderValue)> {
     }
 }
 
+/// The answer to a refused request.
+pub fn response(refusal: &Refusal) -> HttpResponse {
+    let mut response = HttpResponse::build(status(refusal));
+    if let Some(header) = repeat_header(refusal) {
+        response.insert_header(header);
+    }
+    response.content_type(CONTENT_TYPE).body(document(refusal))
+}
+
 /// The body of a refused request.
-#[must_use]
 pub fn document(refusal: &Refusal) -> Vec<u8> {
     document_with(refusal, status(refusal))
 }
 
 /// As [`document`], with this status instead of the status of the error code.
-#[must_use]
 pub fn document_with(refusal: &Refusal, status: StatusCode) -> Vec<u8> {
     #[derive(Serialize)]
     struct Problem<'a> {

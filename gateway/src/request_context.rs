@@ -21,7 +21,6 @@ pub struct RequestContext {
 
 impl RequestContext {
     /// The context of a command that was read just now. `latency` receives the time to its answer.
-    #[must_use]
     pub fn new(reference: Option<String>, is_send: bool, latency: Histogram) -> Self {
         let mut context = Self::unobserved(reference);
         (context.is_send, context.latency) = (is_send, Some(latency));
@@ -39,7 +38,6 @@ impl RequestContext {
     }
 
     /// The context of the command's span, if the command is traced.
-    #[must_use]
     pub fn trace(&self) -> Option<TraceContext> {
         self.span.as_ref().map(|span| span.borrow().context())
     }
@@ -60,13 +58,11 @@ impl RequestContext {
     }
 
     /// The `ref` of the answer.
-    #[must_use]
     pub fn reference(&self) -> Option<&str> {
         self.reference.as_deref()
     }
 
     /// A context without metrics and without a trace.
-    #[must_use]
     pub fn unobserved(reference: Option<String>) -> Self {
         Self { reference, is_send: false, received_at: Instant::now(), latency: None, span: None }
     }

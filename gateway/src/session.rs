@@ -11,12 +11,10 @@ mod append;
 mod join;
 mod join_room;
 mod lane;
-mod mark;
+mod live;
 pub mod poll;
 mod presence;
 mod replay;
-mod signal;
-mod typing;
 
 use std::{rc::Rc, time::Duration};
 
@@ -68,7 +66,7 @@ impl ChatSession {
             }
             Effect::LimitExceeded => worker.count_exceeded_limit(client),
             Effect::FetchKey { request, token } => {
-                client.hold_reading();
+                client.pause_reading();
                 if client.identity().is_none() {
                     client.connection.set_deadline(None);
                 }
@@ -78,18 +76,18 @@ impl ChatSession {
                     let effects =
                         command::finish_auth(&mut session.client.state.borrow_mut(), request, verdict);
                     effects.into_iter().for_each(|effect| session.perform(effect));
-                    session.client.release_reading();
+                    session.client.resume_reading();
                     session.client.close_if_overdue();
                 });
             }
             Effect::Authenticate { request, identity } => {
-                client.hold_reading();
+                client.pause_reading();
                 // The server reads the account now, so a delay is not the client's fault.
                 client.connection.set_deadline(None);
                 let (worker, client) = (worker.clone(), client.clone());
                 tokio::task::spawn_local(async move {
                     authenticate(&worker, &client, &request, identity).await;
-                    client.release_reading();
+                    client.resume_reading();
                     client.close_if_overdue();
                 });
             }
@@ -111,9 +109,7 @@ impl ChatSession {
             Effect::Close(code, reason) => client.close(code, reason),
         }
     }
-}
 
-impl ChatSession {
     /// Carries out a parsed frame, or a command of a poll.
     fn on_parsed(&mut self, mut parsed: protocol::Parsed) {
         let node = &self.worker.node;
@@ -126,7 +122,7 @@ impl ChatSession {
         }
         let env = Environment {
             verifier: &node.verifier,
-            allow: &|limit, user, cost| node.allow_many(limit, user, cost),
+            allow: &|limit, user, cost| node.allow(limit, user, cost),
             now_ms: unix_ms(),
         };
         let effects = command::apply(&mut self.client.state.borrow_mut(), &env, parsed, request);
@@ -152,7 +148,7 @@ impl Session for ChatSession {
         let (code, reason) = match &*self.client.state.borrow() {
             State::Ready(identity) if identity.expires_at_s.saturating_mul(1000) > unix_ms() => {
                 // The token is still valid: it expires later than the longest deadline of a day, or it was renewed.
-                self.client.watch_expiry_of(identity, unix_ms());
+                self.client.watch_expiry(unix_ms());
                 return;
             }
             State::Ready(_) => (CloseCode::Unauthorized, "the token has expired"),
@@ -204,7 +200,8 @@ async fn authenticate(
     }
 }
 
-struct Admitted {
+/// A user who may connect, with what was read to decide it.
+pub struct Admitted {
     identity: Identity,
     rooms_version: String,
     /// The versions of memberships (the source of `rooms_version`) and of the account.
@@ -222,8 +219,7 @@ async fn admit(worker: &Rc<Worker>, identity: Identity) -> Result<Admitted, Refu
     let versions = bus.versions(&identity.user).await?;
     let account = bus.connect_user(&identity).await?.ok_or(Reason::UnknownUser)?;
     if account.blocked {
-        let code = ErrorCode::Forbidden;
-        return Err(Refusal::new(code, "this user is blocked"));
+        return Err(Refusal::new(ErrorCode::Forbidden, "this user is blocked"));
     }
     let rooms_version = membership::wire_version(versions.0, versions.1.rooms);
     let identity = Identity { name: account.name, picture: account.picture, ..identity };

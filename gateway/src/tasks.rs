@@ -47,10 +47,7 @@ impl Check for Task {
     }
 }
 
-/// Runs a subcommand.
-///
-/// # Errors
-/// When the subcommand fails, or the gateway is not healthy.
+/// Runs a subcommand. Fails if the subcommand fails, or if the gateway is not healthy.
 pub async fn run(task: &Task) -> anyhow::Result<ExitCode> {
     match task {
         Task::Health(health) => {

@@ -6,7 +6,7 @@
 //! reads, calls the session, writes) → `decoder` (bytes to messages) → `inflate`, if the message is compressed. The way
 //! back: `Connection::send` → `link` → `deflate`, if it was negotiated → `outbox` → `task`. `worker` holds what the
 //! connections of a thread share: the read buffer, the compressor, the timer wheel, the connections themselves.
-//! `orders` carries out what the server orders; `drain` spreads the end of all connections over a time.
+//! `drain` spreads the end of all connections over a time.
 
 mod bucket;
 mod config;
@@ -20,7 +20,6 @@ mod frame;
 mod handshake;
 mod header;
 mod inflate;
-mod orders;
 mod outbox;
 #[doc(hidden)]
 pub mod probe;
@@ -35,7 +34,7 @@ pub use bucket::FrameRate;
 pub use config::TransportConfig;
 pub use connection::Connection;
 pub use counters::{Counters, Totals};
-pub use frame::{Frame, FrameBuffer, close_code};
+pub use frame::{Frame, close_code};
 pub use handshake::{HandshakeRequest, Refusal};
 pub use server::{Server, serve};
 
@@ -76,10 +75,8 @@ pub trait Acceptor: 'static {
     type Ticket: 'static;
 
     /// Checks the request before the upgrade is answered. The handshake itself is known to be valid. Drop the request
-    /// before waiting: its head has several KB, and a reconnect storm brings many.
-    ///
-    /// # Errors
-    /// The [`Refusal`] is sent as the HTTP answer, and the connection is closed.
+    /// before waiting: its head has several KB, and a reconnect storm brings many. A [`Refusal`] is sent as the HTTP
+    /// answer, and the connection is closed.
     fn accept(&self, request: HandshakeRequest) -> impl Future<Output = Result<Self::Ticket, Refusal>>;
 
     /// Creates the session of an accepted peer. Frames sent here follow the handshake's answer.

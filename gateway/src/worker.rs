@@ -3,10 +3,8 @@
 //! its hub.
 
 mod answers;
-mod late_delivery;
 mod presence;
 mod refill;
-mod refusals;
 mod typing;
 mod users;
 
@@ -17,34 +15,41 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use rustc_hash::FxHashMap;
 use tidings_shared::{
     auth::Verifier,
+    clock::unix_ms,
+    error::{ErrorCode, Refusal},
     ids::{RoomId, UserId},
     log::AppendBatcher,
-    protocol::server::Limits,
+    protocol::{
+        CloseCode,
+        server::{Limits, ServerFrame},
+    },
     receipts::Receipts,
 };
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
-    bus::{Bus, Hint, PublishedRecord, WorkerQueue},
+    bus::{Bus, PublishedRecord, WorkerMessage, WorkerQueue},
     client::Client,
-    hub::{Dispatch, Ended, Hub},
+    hub::{Dispatch, Ended, Hub, Subscription},
     limits::{Limit, RateLimits},
     metrics::{CachedCounters, Metrics},
+    one_or_many::OneOrMany,
     presence::Presence,
+    request_context::RequestContext,
     transport::Frame,
 };
 use answers::StoredAnswers;
 pub(crate) use answers::Unanswered;
-pub use late_delivery::LateDeliveryDedup;
+pub use refill::LateDeliveryDedup;
 pub use typing::{Typing, TypingState};
-use users::UserClients;
 
-/// Capacity of a worker's queue of hints. Above it hints are dropped, and all rooms of the worker are refilled.
-const HINT_QUEUE_CAPACITY: usize = 16_384;
-/// Hints that are handled before other tasks of the thread run.
-const HINTS_PER_TURN: usize = 128;
+/// Capacity of a worker's queue. Above it messages are dropped, and all rooms of the worker are refilled.
+const QUEUE_CAPACITY: usize = 16_384;
+/// Messages of the queue that are handled before other tasks of the thread run.
+const MESSAGES_PER_TURN: usize = 128;
 
 /// Settings and components that all workers of a node share.
 pub struct Node {
@@ -65,18 +70,12 @@ pub struct Node {
 }
 
 impl Node {
-    /// Takes one token from a user's bucket. If there is none, returns the milliseconds to wait.
-    pub fn allow(&self, limit: Limit, user: &UserId) -> Result<(), u64> {
-        self.allow_many(limit, user, NonZeroU32::MIN)
-    }
-
-    /// Takes `cost` tokens from a user's bucket. If there are too few, returns the milliseconds to wait.
-    pub fn allow_many(&self, limit: Limit, user: &UserId, cost: NonZeroU32) -> Result<(), u64> {
-        let allowed = self.rate_limits.take(limit, user, cost);
-        if allowed.is_err() {
+    /// Takes `cost` tokens from a user's bucket, or refuses the command if there are too few.
+    pub fn allow(&self, limit: Limit, user: &UserId, cost: NonZeroU32) -> Result<(), Refusal> {
+        self.rate_limits.take(limit, user, cost).map_err(|retry_after_ms| {
             self.metrics.limited.with_label_values(&[limit.name()]).inc();
-        }
-        allowed
+            limit.refusal(retry_after_ms)
+        })
     }
 }
 
@@ -85,8 +84,9 @@ pub struct Worker {
     pub index: usize,
     pub node: Arc<Node>,
     pub hub: RefCell<Hub<Client>>,
-    users: RefCell<UserClients>,
-    snapshots: presence::Snapshots,
+    /// The connections of each user.
+    users: RefCell<FxHashMap<UserId, OneOrMany<Rc<Client>>>>,
+    snapshots: RefCell<FxHashMap<RoomId, presence::Snapshot>>,
     /// The number of presence changes that were sent to this worker's connections.
     presence_rounds: Cell<u32>,
     /// Limits how many refills read at the same time, so that a reconnect does not overload Redis.
@@ -99,22 +99,20 @@ pub struct Worker {
 const REFILLS_AT_ONCE: usize = 64;
 
 /// The two ends of a worker's queue: for the bus and for the worker.
-#[must_use]
 pub fn queue() -> (WorkerQueue, Inbox) {
-    let (hints, receiver) = mpsc::channel(HINT_QUEUE_CAPACITY);
-    let queue = WorkerQueue::new(hints);
-    (queue.clone(), Inbox { queue, hints: receiver })
+    let (sender, receiver) = mpsc::channel(QUEUE_CAPACITY);
+    let queue = WorkerQueue::new(sender);
+    (queue.clone(), Inbox { queue, receiver })
 }
 
 /// A worker's end of its queue.
 pub struct Inbox {
     queue: WorkerQueue,
-    hints: mpsc::Receiver<Hint>,
+    receiver: mpsc::Receiver<WorkerMessage>,
 }
 
 impl Worker {
     /// Starts the worker's tasks on the current thread.
-    #[must_use]
     pub fn start(index: usize, node: Arc<Node>, inbox: Inbox) -> Rc<Self> {
         let batcher = node.bus.log.new_batcher();
         let worker = Rc::new(Self {
@@ -122,7 +120,7 @@ impl Worker {
             node,
             hub: RefCell::default(),
             users: RefCell::default(),
-            snapshots: presence::Snapshots::default(),
+            snapshots: RefCell::default(),
             presence_rounds: Cell::new(0),
             refills: Semaphore::new(REFILLS_AT_ONCE),
             batcher,
@@ -136,7 +134,7 @@ impl Worker {
     }
 
     /// Adds a replaying subscription. Also returns the hub's copy of the room id, so that connections share this copy.
-    pub fn subscribe(&self, room: &RoomId, client: Rc<Client>) -> (RoomId, crate::hub::Subscription) {
+    pub fn subscribe(&self, room: &RoomId, client: Rc<Client>) -> (RoomId, Subscription) {
         let mut hub = self.hub.borrow_mut();
         let rooms = hub.room_count();
         let subscribed = hub.subscribe(room, client);
@@ -147,7 +145,7 @@ impl Worker {
     }
 
     /// Removes a subscription. If it was the room's last, also unsubscribes the room's channel.
-    pub fn unsubscribe(&self, room: &RoomId, subscription: crate::hub::Subscription) {
+    pub fn unsubscribe(&self, room: &RoomId, subscription: Subscription) {
         let last = self.hub.borrow_mut().unsubscribe(room, subscription);
         if last {
             self.node.bus.unsubscribe(self.index, room);
@@ -173,9 +171,35 @@ impl Worker {
             tokio::task::spawn_local(refill::refill(self.clone(), room.clone()));
         }
     }
-}
 
-impl Worker {
+    pub fn refuse(
+        &self,
+        client: &Client,
+        request: &RequestContext,
+        room: Option<&RoomId>,
+        refusal: &Refusal,
+    ) {
+        self.node.counters.error(refusal.code);
+        if client.identity().is_none() {
+            self.node.metrics.auths.with_label_values(&[refusal.code.as_str()]).inc();
+        }
+        request.record_refusal(refusal);
+        if request.is_send {
+            self.node.counters.send_refused(refusal.code);
+        }
+        client.reply(&ServerFrame::Error { reference: request.reference(), room, refusal });
+        if refusal.code == ErrorCode::RateLimited {
+            self.count_exceeded_limit(client);
+        }
+    }
+
+    /// Counts that a connection exceeded a limit, and closes a connection that does so too often.
+    pub fn count_exceeded_limit(&self, client: &Client) {
+        if client.exceeds_abuse_limit(unix_ms(), self.node.abuse_per_minute) {
+            client.close(CloseCode::Abuse, "rate limits were exceeded too often");
+        }
+    }
+
     fn dispatch(self: &Rc<Self>, record: &PublishedRecord, frame: &Frame) {
         let (outcome, ended) = self.hub.borrow_mut().dispatch(record, frame);
         self.release(&ended);
@@ -192,22 +216,25 @@ impl Worker {
 }
 
 async fn follow(worker: Rc<Worker>, mut inbox: Inbox) {
-    let mut hints = Vec::with_capacity(HINTS_PER_TURN);
+    let mut messages = Vec::with_capacity(MESSAGES_PER_TURN);
     loop {
         tokio::select! {
-            count = inbox.hints.recv_many(&mut hints, HINTS_PER_TURN) => if count == 0 { return },
+            count = inbox.receiver.recv_many(&mut messages, MESSAGES_PER_TURN) => if count == 0 { return },
             () = inbox.queue.wake.notified() => {}
         }
-        // The frame of a single hint is written at once. The frames of several hints are queued in the outboxes and
+        // The frame of a single record is written at once. The frames of several records are queued in the outboxes and
         // written together.
-        let immediate = hints.len() == 1;
-        for hint in hints.drain(..) {
-            match hint {
+        let immediate = messages.len() == 1;
+        for message in messages.drain(..) {
+            match message {
                 // A live-only record cannot reveal a missed removal of one of its receivers, so it is dropped.
-                Hint::Record { record, .. } if record.is_live_only() && inbox.queue.may_have_missed() => {}
-                Hint::Record { record, frame } if immediate => worker.dispatch(&record, &frame.immediate()),
-                Hint::Record { record, frame } => worker.dispatch(&record, &frame),
-                Hint::User { user, event } => worker.send_event(&user, &event),
+                WorkerMessage::Record { record, .. }
+                    if record.is_live_only() && inbox.queue.may_have_missed() => {}
+                WorkerMessage::Record { record, frame } if immediate => {
+                    worker.dispatch(&record, &frame.immediate())
+                }
+                WorkerMessage::Record { record, frame } => worker.dispatch(&record, &frame),
+                WorkerMessage::User { user, event } => worker.send_event(&user, &event),
             }
         }
         if inbox.queue.refill.swap(false, Ordering::AcqRel) {

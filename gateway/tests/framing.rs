@@ -14,15 +14,15 @@ use reference::{frames, read, written};
 use strategies::{FrameOut, MAX, any_bytes, any_frames_out, any_messages, any_mutations, any_pieces};
 use tidings_gateway::transport::{
     Frame,
-    probe::{self, Seen, Terms, decode},
+    probe::{self, DecodedEvent, Rules, decode},
 };
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-const TERMS: Terms = Terms { max_message_bytes: MAX, accept_binary: true, deflate: false };
+const RULES: Rules = Rules { max_message_bytes: MAX, accept_binary: true, deflate: false };
 
 /// The messages, without the events of fragments that do not end one.
-fn messages(seen: Vec<Seen>) -> Vec<Seen> {
-    seen.into_iter().filter(|seen| *seen != Seen::Part).collect()
+fn messages(events: Vec<DecodedEvent>) -> Vec<DecodedEvent> {
+    events.into_iter().filter(|event| *event != DecodedEvent::Part).collect()
 }
 
 proptest! {
@@ -35,9 +35,9 @@ proptest! {
         pause in any::<bool>(),
     ) {
         let (bytes, expected) = written(&messages_out);
-        let verdict = decode(TERMS, &bytes, &pieces, pause);
+        let verdict = decode(RULES, &bytes, &pieces, pause);
         prop_assert_eq!(verdict.violation, None);
-        prop_assert_eq!(messages(verdict.seen), expected);
+        prop_assert_eq!(messages(verdict.events), expected);
     }
 
     #[test]
@@ -48,24 +48,25 @@ proptest! {
         let (mut bytes, mut expected) = (Vec::new(), Vec::new());
         for frame in frames_out {
             let (frame, meant) = match frame {
-                FrameOut::Text(text) => (Frame::text(&text), Seen::Text(text)),
-                FrameOut::Once(text) => (Frame::text_once(&text), Seen::Text(text)),
+                FrameOut::Text(text) => (Frame::text(&text), DecodedEvent::Text(text)),
+                FrameOut::Once(text) => (Frame::text_once(&text), DecodedEvent::Text(text)),
                 FrameOut::With(text, guess) => {
-                    (Frame::text_with(guess, |buffer| buffer.put(text.as_bytes())), Seen::Text(text))
+                    let frame = Frame::text_with(guess, |buffer| buffer.extend_from_slice(text.as_bytes()));
+                    (frame, DecodedEvent::Text(text))
                 }
-                FrameOut::Binary(bytes) => (Frame::binary(&bytes), Seen::Binary(bytes)),
-                FrameOut::Ping(payload) => (Frame::ping(&payload), Seen::Ping(payload)),
-                FrameOut::Pong(payload) => (probe::pong(&payload), Seen::Pong),
+                FrameOut::Binary(bytes) => (Frame::binary(&bytes), DecodedEvent::Binary(bytes)),
+                FrameOut::Ping(payload) => (Frame::ping(&payload), DecodedEvent::Ping(payload)),
+                FrameOut::Pong(payload) => (probe::pong(&payload), DecodedEvent::Pong),
             };
             prop_assert_eq!(frame.len(), probe::wire(frame.clone()).len());
             bytes.extend_from_slice(&probe::wire(frame));
             expected.push(meant);
         }
         bytes.extend_from_slice(&probe::wire(Frame::close(4413, "too slow")));
-        expected.push(Seen::Close(Some(4413)));
-        let (seen, refused) = read(&bytes, &pieces, Role::Client, 1 << 20);
+        expected.push(DecodedEvent::Close(Some(4413)));
+        let (events, refused) = read(&bytes, &pieces, Role::Client, 1 << 20);
         prop_assert_eq!(refused, None);
-        prop_assert_eq!(seen, expected);
+        prop_assert_eq!(events, expected);
     }
 
     // Tungstenite accepts more than the transport (lengths that are not in their shortest form, close codes), never
@@ -83,29 +84,29 @@ proptest! {
                 bytes[at] = value;
             }
         }
-        let transport = decode(TERMS, &bytes, &pieces, false);
+        let transport = decode(RULES, &bytes, &pieces, false);
         let (reference, refused) = read(&bytes, &pieces, Role::Server, MAX);
         // Tungstenite reads nothing after a close frame, and the transport need not.
-        let mut transport_seen = messages(transport.seen);
-        if let Some(close) = transport_seen.iter().position(|seen| matches!(seen, Seen::Close(_))) {
-            transport_seen.truncate(close + 1);
-            prop_assert_eq!(reference, transport_seen);
+        let mut transport_events = messages(transport.events);
+        if let Some(close) = transport_events.iter().position(|event| matches!(event, DecodedEvent::Close(_))) {
+            transport_events.truncate(close + 1);
+            prop_assert_eq!(reference, transport_events);
         } else {
-            prop_assert!(reference.starts_with(&transport_seen), "{:?} and {:?}", reference, transport_seen);
+            prop_assert!(reference.starts_with(&transport_events), "{:?} and {:?}", reference, transport_events);
             prop_assert!(transport.violation.is_some() || refused.is_none(), "tungstenite refuses what the transport accepted: {:?}", refused);
-            prop_assert!(transport.violation.is_some() || reference == transport_seen);
+            prop_assert!(transport.violation.is_some() || reference == transport_events);
         }
     }
 
     #[test]
     fn random_bytes_are_decoded_alike_by_tungstenite(bytes in any_bytes(), pieces in any_pieces()) {
-        let transport = decode(TERMS, &bytes, &pieces, false);
+        let transport = decode(RULES, &bytes, &pieces, false);
         let (reference, _) = read(&bytes, &pieces, Role::Server, MAX);
-        let mut transport_seen = messages(transport.seen);
-        if let Some(close) = transport_seen.iter().position(|seen| matches!(seen, Seen::Close(_))) {
-            transport_seen.truncate(close + 1);
+        let mut transport_events = messages(transport.events);
+        if let Some(close) = transport_events.iter().position(|event| matches!(event, DecodedEvent::Close(_))) {
+            transport_events.truncate(close + 1);
         }
-        prop_assert!(reference.starts_with(&transport_seen), "{:?} and {:?}", reference, transport_seen);
+        prop_assert!(reference.starts_with(&transport_events), "{:?} and {:?}", reference, transport_events);
     }
 
     // Frames by tungstenite, compression by the transport: tungstenite has none.
@@ -121,10 +122,10 @@ proptest! {
             let text = text.repeat(times);
             let Some(payload) = probe::deflate(text.as_bytes()) else { continue };
             bytes.extend(frames(&payload, &cuts, &masks, true));
-            expected.push(Seen::Text(text));
+            expected.push(DecodedEvent::Text(text));
         }
-        let verdict = decode(Terms { deflate: true, ..TERMS }, &bytes, &pieces, false);
+        let verdict = decode(Rules { deflate: true, ..RULES }, &bytes, &pieces, false);
         prop_assert_eq!(verdict.violation, None);
-        prop_assert_eq!(messages(verdict.seen), expected);
+        prop_assert_eq!(messages(verdict.events), expected);
     }
 }

@@ -25,7 +25,6 @@ impl ConnectionKey {
     /// The ids of polls have their highest bit set.
     const POLL_ID: u64 = 1 << 63;
 
-    #[must_use]
     pub fn new(worker: usize, id: u64) -> Self {
         let poll = if id & Self::POLL_ID == 0 { 0 } else { Self::POLL };
         Self((worker as u64) << Self::WORKER_SHIFT | poll | (id & (Self::POLL - 1)))
@@ -65,15 +64,6 @@ struct UserEntry {
 impl UserEntry {
     fn is_empty(&self) -> bool {
         self.pending == 0 && self.keys.is_empty()
-    }
-
-    fn keep_equal_versions(&mut self, epoch: Epoch, of: Epoch, versions: Versions) {
-        let same_epoch = epoch == of;
-        let keep_if_equal = |current: u32, version: u64| {
-            if same_epoch && current == low(version) { current } else { UNKNOWN_VERSION }
-        };
-        self.rooms = keep_if_equal(self.rooms, versions.rooms);
-        self.account = keep_if_equal(self.account, versions.account);
     }
 }
 
@@ -146,7 +136,6 @@ impl ConnectionRegistry {
         entry.generation
     }
 
-    /// The number of notices for a user so far.
     pub fn notice_count(&self, user: &UserId) -> u16 {
         self.users.get(user).map_or(0, |entry| entry.notice_count)
     }
@@ -180,12 +169,14 @@ impl ConnectionRegistry {
         self.enter_epoch(epoch);
         let Some(entry) = self.users.get_mut(user) else { return Registered::default() };
         entry.pending = entry.pending.saturating_sub(1);
-        if entry.keys.is_empty() && epoch == self.epoch {
-            (entry.rooms, entry.account) = (low(versions.rooms), low(versions.account));
-        } else {
-            // The user's other connections may know older versions. Only versions that all of them know are kept.
-            entry.keep_equal_versions(self.epoch, epoch, versions);
-        }
+        let (same_epoch, first) = (epoch == self.epoch, entry.keys.is_empty());
+        // The user's other connections may know older versions. Only versions that all of them know are kept.
+        let known_by_all = |current: u32, version: u64| {
+            let known = first || current == low(version);
+            if same_epoch && known { low(version) } else { UNKNOWN_VERSION }
+        };
+        entry.rooms = known_by_all(entry.rooms, versions.rooms);
+        entry.account = known_by_all(entry.account, versions.account);
         entry.keys.add(key);
         let counted = || entry.keys.as_slice().iter().filter(|key| !key.is_poll());
         let surplus = if counted().count() > self.per_user { counted().next().copied() } else { None };
@@ -232,7 +223,8 @@ impl ConnectionRegistry {
 
     /// One bit for each worker with a connection of the user.
     pub fn workers(&self, user: &UserId) -> u64 {
-        self.users.get(user).map_or(0, workers)
+        let keys = self.users.get(user).into_iter().flat_map(|entry| entry.keys.as_slice());
+        keys.fold(0, |workers, key| workers | 1 << key.worker())
     }
 
     /// The user's list of rooms has changed, or an event about the list was not delivered: its version is unknown from
@@ -290,10 +282,6 @@ impl ConnectionRegistry {
         let same_epoch = epoch == self.epoch;
         self.users.get_mut(user).filter(|entry| same_epoch && entry.notice_count == notice_count)
     }
-}
-
-fn workers(entry: &UserEntry) -> u64 {
-    entry.keys.as_slice().iter().fold(0, |workers, key| workers | 1 << key.worker())
 }
 
 #[cfg(test)]

@@ -9,13 +9,13 @@ use rustc_hash::FxHashMap;
 use tidings_shared::ids::RoomId;
 use tokio::sync::mpsc;
 
-use super::hint::Hint;
+use super::worker_message::WorkerMessage;
 
-/// The bus's end of a worker's queue of hints. When the queue is full, hints are dropped and `refill` is set: then the
-/// worker refills its rooms from the room logs.
+/// The bus's end of a worker's queue. When the queue is full, messages are dropped and `refill` is set: then the worker
+/// refills its rooms from the room logs.
 #[derive(Debug, Clone)]
 pub struct WorkerQueue {
-    pub hints: mpsc::Sender<Hint>,
+    pub sender: mpsc::Sender<WorkerMessage>,
     /// Set when all rooms of the worker must be refilled.
     pub refill: Arc<AtomicBool>,
     /// Set after an interruption of pub/sub during which marks of changed memberships may have expired.
@@ -27,15 +27,13 @@ pub struct WorkerQueue {
 }
 
 impl WorkerQueue {
-    #[must_use]
-    pub fn new(hints: mpsc::Sender<Hint>) -> Self {
+    pub fn new(sender: mpsc::Sender<WorkerMessage>) -> Self {
         let (refill, marks_expired, disconnected, wake) =
             (Arc::default(), Arc::default(), Arc::default(), Arc::default());
-        Self { hints, refill, marks_expired, disconnected, wake }
+        Self { sender, refill, marks_expired, disconnected, wake }
     }
 
     /// Whether hints may be missing for which the worker has not begun a refill. One of these hints may be a removal.
-    #[must_use]
     pub fn may_have_missed(&self) -> bool {
         // `disconnected` must be loaded first, because `refill` is set before `disconnected` is cleared.
         self.disconnected.load(Ordering::Acquire) || self.refill.load(Ordering::Acquire)
@@ -76,20 +74,14 @@ impl Interest {
         true
     }
 
-    /// Sends a hint to every worker that wants the room. Returns the number of full queues.
-    pub fn publish(&self, room: &str, hint: &Hint) -> u64 {
-        let Some(mut workers) = self.rooms.get(room).copied() else { return 0 };
+    /// Sends a message to every worker that wants the room. Returns the number of full queues.
+    pub fn publish(&self, room: &str, message: &WorkerMessage) -> u64 {
+        let workers = self.rooms.get(room).copied().unwrap_or_default();
         let mut dropped = 0;
-        while workers != 0 {
-            let worker = workers.trailing_zeros() as usize;
-            workers &= workers - 1;
-            if let Some(queue) = self.queues.get(worker)
-                && queue.hints.try_send(hint.clone()).is_err()
-            {
-                queue.request_refill();
-                dropped += 1;
-            }
-        }
+        self.send(workers, message, |queue| {
+            queue.request_refill();
+            dropped += 1;
+        });
         dropped
     }
 
@@ -100,16 +92,24 @@ impl Interest {
             .fold(0, |workers_wanting, workers| workers_wanting | workers)
     }
 
-    /// Sends a hint to some workers. Returns false if a queue was full.
-    pub fn send_to_workers(&self, mut workers: u64, hint: &Hint) -> bool {
+    /// Sends a message to some workers. Returns false if a queue was full.
+    pub fn send_to_workers(&self, workers: u64, message: &WorkerMessage) -> bool {
         let mut all_sent = true;
+        self.send(workers, message, |_| all_sent = false);
+        all_sent
+    }
+
+    /// Sends a message to the workers whose bits are set. Calls `full` for each queue that is full.
+    fn send(&self, mut workers: u64, message: &WorkerMessage, mut full: impl FnMut(&WorkerQueue)) {
         while workers != 0 {
             let worker = workers.trailing_zeros() as usize;
             workers &= workers - 1;
-            all_sent &=
-                self.queues.get(worker).is_none_or(|queue| queue.hints.try_send(hint.clone()).is_ok());
+            if let Some(queue) = self.queues.get(worker)
+                && queue.sender.try_send(message.clone()).is_err()
+            {
+                full(queue);
+            }
         }
-        all_sent
     }
 
     /// Hints may be missing from now on, until [`Interest::refill_all`].
@@ -136,36 +136,39 @@ mod tests {
     use super::*;
     use crate::{bus::PublishedRecord, metrics::Metrics, transport::Frame};
 
-    fn hint() -> Hint {
+    fn message() -> WorkerMessage {
         let line = b"1\x1f1\x1f1\x1f0\x1fr\x1fk\x1f\x1f\x1f\x1f\x1f\x1f\n{}";
         let record = Record::parse(Bytes::from_static(line)).unwrap();
         let frame = Frame::text(record.json());
-        Hint::Record { frame, record: Arc::new(PublishedRecord::new(record, Metrics::new().deliver_seconds)) }
+        WorkerMessage::Record {
+            frame,
+            record: Arc::new(PublishedRecord::new(record, Metrics::new().deliver_seconds)),
+        }
     }
 
     #[test]
     fn full_queue_requests_refill_of_its_worker_only() {
         let queue = |size| {
-            let (hints, receiver) = mpsc::channel(size);
-            (WorkerQueue::new(hints), receiver)
+            let (sender, receiver) = mpsc::channel(size);
+            (WorkerQueue::new(sender), receiver)
         };
         let ((small, _small), (large, _large)) = (queue(1), queue(8));
         let mut interest = Interest::new(vec![small.clone(), large.clone()]);
         let room = RoomId::parse("r").unwrap();
         interest.add(0, &room);
         interest.add(1, &room);
-        assert_eq!(interest.publish("r", &hint()), 0);
-        assert_eq!(interest.publish("r", &hint()), 1);
+        assert_eq!(interest.publish("r", &message()), 0);
+        assert_eq!(interest.publish("r", &message()), 1);
         assert!(small.refill.load(Ordering::Acquire));
         assert!(!large.refill.load(Ordering::Acquire));
         assert!(!interest.remove(0, &room));
         assert!(interest.remove(1, &room));
-        assert_eq!(interest.publish("r", &hint()), 0);
+        assert_eq!(interest.publish("r", &message()), 0);
     }
     #[test]
     fn hints_may_be_missing_from_disconnect_until_refill() {
-        let (hints, _receiver) = mpsc::channel(1);
-        let queue = WorkerQueue::new(hints);
+        let (sender, _receiver) = mpsc::channel(1);
+        let queue = WorkerQueue::new(sender);
         let interest = Interest::new(vec![queue.clone()]);
         assert!(!queue.may_have_missed());
         interest.mark_disconnected();

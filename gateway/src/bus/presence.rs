@@ -1,7 +1,7 @@
 //! Presence in Redis, as this node writes and reads it, and the queries to persistence that presence needs.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -17,6 +17,7 @@ use tidings_shared::{
 };
 
 use super::{Bus, LookupError, single_flight::SingleFlight};
+use crate::lock::lock;
 
 /// Maximum of concurrent queries to persistence for the rooms of users. Joins need persistence too, and presence must
 /// not delay them.
@@ -31,21 +32,11 @@ const MEMBERS_ATTEMPTS: usize = 4;
 const MEMBERS_RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// Queries to persistence for presence, with a circuit breaker.
+#[derive(Default)]
 pub(super) struct PresenceQueries {
     members: SingleFlight<RoomId, MembersAnswer>,
-    started: Instant,
-    /// End of the circuit breaker's open phase, in milliseconds after `started`.
-    circuit_open_until_ms: AtomicU64,
-}
-
-impl Default for PresenceQueries {
-    fn default() -> Self {
-        Self {
-            members: SingleFlight::default(),
-            started: Instant::now(),
-            circuit_open_until_ms: AtomicU64::new(0),
-        }
-    }
+    /// End of the circuit breaker's open phase.
+    circuit_open_until: Mutex<Option<Instant>>,
 }
 
 impl PresenceQueries {
@@ -54,16 +45,14 @@ impl PresenceQueries {
         &self,
         query: impl Future<Output = Result<T, AuthorityError>>,
     ) -> Result<T, AuthorityError> {
-        let now_ms = || u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if now_ms() < self.circuit_open_until_ms.load(Ordering::Relaxed) {
+        if lock(&self.circuit_open_until).is_some_and(|until| Instant::now() < until) {
             return Err(AuthorityError::Unavailable(
                 "persistence failed a moment ago and is not asked again yet".to_owned(),
             ));
         }
         let answer = query.await;
         if answer.is_err() {
-            let open_ms = u64::try_from(CIRCUIT_OPEN_FOR.as_millis()).unwrap_or(u64::MAX);
-            self.circuit_open_until_ms.store(now_ms().saturating_add(open_ms), Ordering::Relaxed);
+            *lock(&self.circuit_open_until) = Some(Instant::now() + CIRCUIT_OPEN_FOR);
         }
         answer
     }

@@ -2,7 +2,7 @@
 //! pub/sub connection was down are read from a stream, which Redis keeps for a minute, and sent before later changes.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 
@@ -14,7 +14,7 @@ use tidings_shared::{
 use tokio::sync::{Notify, broadcast};
 
 use super::{Bus, LookupError, Shared};
-use crate::transport::Frame;
+use crate::{lock::lock, transport::Frame};
 
 /// Capacity of a worker's queue of presence changes. A worker that is further behind misses the oldest changes.
 const UPDATE_QUEUE_CAPACITY: usize = 4096;
@@ -38,7 +38,6 @@ pub struct PresenceUpdate {
 
 impl PresenceUpdate {
     /// Whether a worker has a subscription in one of the rooms.
-    #[must_use]
     pub fn is_for_worker(&self, worker: usize) -> bool {
         self.workers & (1 << worker) != 0
     }
@@ -81,21 +80,16 @@ impl Default for PresenceFeed {
 }
 
 impl PresenceFeed {
-    fn progress(&self) -> std::sync::MutexGuard<'_, Progress> {
-        // A poisoned lock stays usable, because no code under the lock can panic half-way through a change.
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The pub/sub connection was lost.
     pub fn disconnected(&self) {
-        let mut progress = self.progress();
+        let mut progress = lock(&self.progress);
         (progress.behind, progress.connected) = (true, false);
         progress.connection_changes = progress.connection_changes.wrapping_add(1);
     }
 
     /// The pub/sub connection is up again, on this process.
     pub fn connected(&self, process: &Arc<str>) {
-        let mut progress = self.progress();
+        let mut progress = lock(&self.progress);
         progress.connected = true;
         progress.connection_changes = progress.connection_changes.wrapping_add(1);
         if progress.process.as_ref() != Some(process) {
@@ -112,11 +106,6 @@ impl PresenceFeed {
 }
 
 impl Progress {
-    /// The positions and the connection count with which a read begins.
-    fn begin_read(&self) -> (Positions, u32) {
-        (self.last, self.connection_changes)
-    }
-
     /// Returns whether a published change must be sent now. If the feed is behind, stores the position of the change
     /// instead.
     fn accept(&mut self, change: &PresenceChange) -> bool {
@@ -143,12 +132,8 @@ impl Progress {
             .iter()
             .zip(&self.last)
             .any(|(newest_published, last)| newest_published > last);
-        self.behind = more || self.connection_changed_since(connection_changes);
+        self.behind = more || !self.connected || self.connection_changes != connection_changes;
         !self.behind
-    }
-
-    fn connection_changed_since(&self, connection_changes: u32) -> bool {
-        !self.connected || self.connection_changes != connection_changes
     }
 }
 
@@ -159,14 +144,14 @@ impl Shared {
             tracing::error!("a published presence change cannot be parsed");
             return;
         };
-        if self.presence_feed.progress().accept(&change) {
+        if lock(&self.presence_feed.progress).accept(&change) {
             self.send_update(change);
         }
     }
 
     fn send_update(&self, change: PresenceChange) {
         self.metrics.presence_received.inc();
-        let workers = self.interest().workers_wanting(change.rooms());
+        let workers = lock(&self.interest).workers_wanting(change.rooms());
         if workers != 0 {
             let frame = Frame::text(ServerFrame::Presence(&change.on_the_wire()).to_json());
             // Fails only if there is no worker.
@@ -184,7 +169,10 @@ impl Bus {
 
     async fn catch_up(&self) -> Result<(), LookupError> {
         for _ in 0..CATCH_UP_ATTEMPTS {
-            let (after, connection_changes) = self.shared.presence_feed.progress().begin_read();
+            let (after, connection_changes) = {
+                let progress = lock(&self.shared.presence_feed.progress);
+                (progress.last, progress.connection_changes)
+            };
             let session = self.log.session().await?;
             let missed = self
                 .log
@@ -192,12 +180,12 @@ impl Bus {
                 .await;
             let missed = missed.inspect_err(|error| self.log.failed(&session, error))?;
             for change in missed {
-                let is_new = self.shared.presence_feed.progress().advance(&change);
+                let is_new = lock(&self.shared.presence_feed.progress).advance(&change);
                 if is_new {
                     self.shared.send_update(change);
                 }
             }
-            if self.shared.presence_feed.progress().finish_read(connection_changes) {
+            if lock(&self.shared.presence_feed.progress).finish_read(connection_changes) {
                 return Ok(());
             }
             tokio::time::sleep(CATCH_UP_PAUSE).await;
@@ -206,7 +194,7 @@ impl Bus {
             "presence changes published during the interruption are no longer in Redis and are lost"
         );
         // If the connection is down now, the changes that it misses are read after the reconnect.
-        let mut progress = self.shared.presence_feed.progress();
+        let mut progress = lock(&self.shared.presence_feed.progress);
         progress.behind = !progress.connected;
         Ok(())
     }
@@ -239,38 +227,46 @@ mod tests {
     }
 
     fn finish_read(presence_feed: &PresenceFeed) -> bool {
-        let connection_changes = presence_feed.progress().connection_changes;
-        presence_feed.progress().finish_read(connection_changes)
+        let connection_changes = lock(&presence_feed.progress).connection_changes;
+        lock(&presence_feed.progress).finish_read(connection_changes)
     }
 
     #[test]
     fn missed_changes_come_before_published_ones_and_only_once() {
         let presence_feed = PresenceFeed::default();
         presence_feed.connected(&"process".into());
-        assert!(presence_feed.progress().accept(&change(1)), "the node missed nothing at the start");
+        assert!(lock(&presence_feed.progress).accept(&change(1)), "the node missed nothing at the start");
         presence_feed.disconnected();
-        assert!(!presence_feed.progress().accept(&change(3)), "the change is read from the stream later");
+        assert!(
+            !lock(&presence_feed.progress).accept(&change(3)),
+            "the change is read from the stream later"
+        );
         presence_feed.connected(&"process".into());
-        assert!(!presence_feed.progress().accept(&change(4)));
-        assert!([1, 2, 3].map(|ms| presence_feed.progress().advance(&change(ms))) == [false, true, true]);
+        assert!(!lock(&presence_feed.progress).accept(&change(4)));
+        assert!(
+            [1, 2, 3].map(|ms| lock(&presence_feed.progress).advance(&change(ms))) == [false, true, true]
+        );
         assert!(!finish_read(&presence_feed), "change 4 was not read");
-        assert!(presence_feed.progress().advance(&change(4)));
+        assert!(lock(&presence_feed.progress).advance(&change(4)));
         assert!(finish_read(&presence_feed));
-        assert!(!presence_feed.progress().accept(&change(4)) && presence_feed.progress().accept(&change(5)));
+        assert!(
+            !lock(&presence_feed.progress).accept(&change(4))
+                && lock(&presence_feed.progress).accept(&change(5))
+        );
     }
 
     #[test]
     fn new_redis_process_is_read_from_its_beginning() {
         let presence_feed = PresenceFeed::default();
         presence_feed.connected(&"one".into());
-        assert!(presence_feed.progress().accept(&change(9)));
+        assert!(lock(&presence_feed.progress).accept(&change(9)));
         presence_feed.disconnected();
         presence_feed.connected(&"other".into());
         assert!(
-            !presence_feed.progress().accept(&change(5)),
+            !lock(&presence_feed.progress).accept(&change(5)),
             "earlier changes of the process are read first"
         );
-        assert!(presence_feed.progress().advance(&change(5)) && finish_read(&presence_feed));
+        assert!(lock(&presence_feed.progress).advance(&change(5)) && finish_read(&presence_feed));
     }
     #[test]
     fn read_across_reconnect_does_not_end_catch_up() {
@@ -278,18 +274,18 @@ mod tests {
         presence_feed.connected(&"one".into());
         presence_feed.disconnected();
         presence_feed.connected(&"one".into());
-        let (_, connection_changes) = presence_feed.progress().begin_read();
+        let connection_changes = lock(&presence_feed.progress).connection_changes;
         presence_feed.disconnected();
-        assert!(!presence_feed.progress().finish_read(connection_changes), "the connection is down");
+        assert!(!lock(&presence_feed.progress).finish_read(connection_changes), "the connection is down");
         presence_feed.connected(&"one".into());
         assert!(
-            !presence_feed.progress().finish_read(connection_changes),
+            !lock(&presence_feed.progress).finish_read(connection_changes),
             "changes during the interruption were not read"
         );
         assert!(
-            !presence_feed.progress().accept(&change(7)),
+            !lock(&presence_feed.progress).accept(&change(7)),
             "sending a published change would hide the missed ones"
         );
-        assert!(presence_feed.progress().advance(&change(7)) && finish_read(&presence_feed));
+        assert!(lock(&presence_feed.progress).advance(&change(7)) && finish_read(&presence_feed));
     }
 }

@@ -4,7 +4,7 @@
 
 use std::{
     mem,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 
@@ -17,8 +17,8 @@ use tidings_shared::{
 };
 use tokio::sync::Notify;
 
-use super::{Bus, LookupError, hint::UserEvent};
-use crate::transport::Frame;
+use super::{Bus, LookupError, worker_message::UserEvent};
+use crate::{lock::lock, transport::Frame};
 
 const USERS_PER_CHECK: usize = 500;
 /// Delay before a failed check is repeated. A blocked user must be disconnected within 5 s.
@@ -38,24 +38,19 @@ struct Due {
 }
 
 impl Recheck {
-    fn due(&self) -> std::sync::MutexGuard<'_, Due> {
-        // A poisoned lock stays usable, because no code under the lock can panic half-way through a change.
-        self.due.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub fn check_user(&self, user: &UserId) {
-        self.due().users.insert(user.clone());
+        lock(&self.due).users.insert(user.clone());
         self.wake.notify_one();
     }
 
     /// Schedules another check of a user, after a pause. To be called only during a check: when the check ends, its
     /// task looks for these users.
     fn check_later(&self, user: &UserId) {
-        self.due().users.insert(user.clone());
+        lock(&self.due).users.insert(user.clone());
     }
 
     pub fn check_all(&self) {
-        self.due().all = true;
+        lock(&self.due).all = true;
         self.wake.notify_one();
     }
 }
@@ -73,9 +68,9 @@ pub(super) async fn run(bus: Weak<Bus>) {
     loop {
         shared.recheck.wake.notified().await;
         let Some(bus) = bus.upgrade() else { return };
-        let due = mem::take(&mut *shared.recheck.due());
+        let due = mem::take(&mut *lock(&shared.recheck.due));
         let mut users: Vec<UserId> = if due.all {
-            shared.connections().users().cloned().collect()
+            lock(&shared.connections).users().cloned().collect()
         } else {
             due.users.into_iter().collect()
         };
@@ -87,7 +82,7 @@ pub(super) async fn run(bus: Weak<Bus>) {
                 Err(error) => {
                     users.extend(batch);
                     tracing::debug!(%error, users = users.len(), "users cannot be checked now; retrying");
-                    shared.recheck.due().users.extend(users);
+                    lock(&shared.recheck.due).users.extend(users);
                     break;
                 }
             }
@@ -97,11 +92,11 @@ pub(super) async fn run(bus: Weak<Bus>) {
             let users: Vec<UserId> = outdated.iter().map(|outdated| outdated.user.clone()).collect();
             if let Err(error) = bus.send_accounts(epoch, outdated).await {
                 tracing::debug!(%error, users = users.len(), "accounts cannot be read now; retrying");
-                shared.recheck.due().users.extend(users);
+                lock(&shared.recheck.due).users.extend(users);
             }
         }
         drop(bus);
-        if !shared.recheck.due().users.is_empty() {
+        if !lock(&shared.recheck.due).users.is_empty() {
             tokio::time::sleep(RETRY_AFTER).await;
             shared.recheck.wake.notify_one();
         }
@@ -113,7 +108,7 @@ impl Bus {
     async fn check(&self, users: &[UserId]) -> Result<(Epoch, Vec<OutdatedUser>), LookupError> {
         let session = self.log.session().await?;
         let before: Vec<u16> = {
-            let mut connections = self.shared.connections();
+            let mut connections = lock(&self.shared.connections);
             users.iter().map(|user| connections.begin_check(user)).collect()
         };
         let versions = self
@@ -121,7 +116,7 @@ impl Bus {
             .await?;
         let (mut rooms, mut accounts) = (Vec::new(), Vec::new());
         {
-            let connections = self.shared.connections();
+            let connections = lock(&self.shared.connections);
             for ((user, notice_count), versions) in users.iter().zip(before).zip(versions) {
                 let diff = connections.diff(user, session.epoch, versions);
                 let outdated = || OutdatedUser { user: user.clone(), notice_count, versions };
@@ -144,7 +139,7 @@ impl Bus {
         let version = membership::wire_version(epoch, versions.rooms);
         let frame = Frame::text(ServerFrame::RoomsChanged { rooms_version: &version }.to_json());
         if self.send_event(user, UserEvent::RoomsChanged(frame)) {
-            self.shared.connections().mark_rooms_sent(user, *notice_count, epoch, versions.rooms);
+            lock(&self.shared.connections).mark_rooms_sent(user, *notice_count, epoch, versions.rooms);
         }
     }
 
@@ -161,7 +156,12 @@ impl Bus {
                 Some(Account { blocked: true, .. }) | None => UserEvent::Blocked,
             };
             if self.send_event(&user, event) {
-                self.shared.connections().mark_account_sent(&user, notice_count, epoch, versions.account);
+                lock(&self.shared.connections).mark_account_sent(
+                    &user,
+                    notice_count,
+                    epoch,
+                    versions.account,
+                );
             }
         }
         Ok(())
@@ -169,7 +169,7 @@ impl Bus {
 
     /// Sends an event to a user's connections. If a queue is full, returns false, and the user is checked again.
     fn send_event(&self, user: &UserId, event: UserEvent) -> bool {
-        let workers = self.shared.connections().workers(user);
+        let workers = lock(&self.shared.connections).workers(user);
         let all_sent = self.shared.send_to_workers(user, workers, &Arc::new(event));
         if !all_sent {
             self.shared.recheck.check_later(user);

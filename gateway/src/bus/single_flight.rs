@@ -3,9 +3,11 @@
 use std::{
     collections::HashMap,
     hash::Hash,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Instant,
 };
+
+use crate::lock::lock;
 
 type Entry<V> = Arc<tokio::sync::Mutex<Option<(Instant, V)>>>;
 
@@ -20,13 +22,10 @@ impl<K, V> Default for SingleFlight<K, V> {
 
 impl<K: Clone + Eq + Hash, V: Clone> SingleFlight<K, V> {
     /// Returns the value of a key. One load per key runs at a time. All callers that arrived before a load began share
-    /// its result, so the value is never older than the call.
-    ///
-    /// # Errors
-    /// As `load`. An error is not shared.
+    /// its result, so the value is never older than the call. An error is not shared.
     pub async fn load<E>(&self, key: &K, load: impl Future<Output = Result<V, E>>) -> Result<V, E> {
         let arrived = Instant::now();
-        let entry = self.all().entry(key.clone()).or_default().clone();
+        let entry = lock(&self.0).entry(key.clone()).or_default().clone();
         // Removes an unused entry, also when this future is dropped before it completes.
         let _cleanup = RemoveUnused { loads: self, key };
         let mut latest = entry.lock_owned().await;
@@ -40,11 +39,6 @@ impl<K: Clone + Eq + Hash, V: Clone> SingleFlight<K, V> {
             }
         }
     }
-
-    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<K, Entry<V>>> {
-        // A poisoned lock stays usable, because no code under the lock can panic half-way through a change.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 struct RemoveUnused<'a, K: Clone + Eq + Hash, V: Clone> {
@@ -54,7 +48,7 @@ struct RemoveUnused<'a, K: Clone + Eq + Hash, V: Clone> {
 
 impl<K: Clone + Eq + Hash, V: Clone> Drop for RemoveUnused<'_, K, V> {
     fn drop(&mut self) {
-        let mut loads = self.loads.all();
+        let mut loads = lock(&self.loads.0);
         // A count of 1 means that only the map holds the entry: this caller's handle was dropped with its lock, just
         // before.
         if loads.get(self.key).is_some_and(|entry| Arc::strong_count(entry) == 1) {
@@ -82,7 +76,7 @@ mod tests {
         assert_eq!(answers, (Ok(1), Ok(2), Ok(2)));
         assert_eq!(loads.load(&1, load()).await, Ok(3));
         let failed = loads.load(&2, async { Err::<u32, _>("away") }).await;
-        assert_eq!((failed, loads.all().len()), (Err("away"), 0));
+        assert_eq!((failed, lock(&loads.0).len()), (Err("away"), 0));
     }
     #[tokio::test]
     async fn call_during_second_load_waits_for_it() {
@@ -99,6 +93,6 @@ mod tests {
             loads.load(&1, load()).await
         };
         let _ = tokio::join!(loads.load(&1, load()), loads.load(&1, load()), late);
-        assert_eq!((max_running.get(), loads.all().len()), (1, 0));
+        assert_eq!((max_running.get(), lock(&loads.0).len()), (1, 0));
     }
 }

@@ -20,9 +20,9 @@ use tidings_shared::{
 use super::{
     Bus, LookupError, Shared,
     connections::ConnectionKey,
-    hint::{Hint, UserEvent},
+    worker_message::{UserEvent, WorkerMessage},
 };
-use crate::transport::Frame;
+use crate::{lock::lock, transport::Frame};
 
 /// How long a connection that is being admitted waits for its user's channel.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(1);
@@ -49,11 +49,11 @@ impl PendingRegistration {
     pub fn register(mut self, key: ConnectionKey, versions: (Epoch, Versions)) {
         self.registered = true;
         let shared = &self.bus.shared;
-        let registered = shared.connections().register(&self.user, key, self.notice_count, versions);
+        let registered = lock(&shared.connections).register(&self.user, key, self.notice_count, versions);
         if let Some(surplus) = registered.surplus {
             let event = Arc::new(UserEvent::Surplus(surplus));
             if !shared.send_to_workers(&self.user, 1 << surplus.worker(), &event) {
-                shared.connections().restore_oldest(&self.user, surplus);
+                lock(&shared.connections).restore_oldest(&self.user, surplus);
             }
         }
         if registered.missed_notice {
@@ -67,12 +67,11 @@ impl Bus {
     /// confirmation for at most a second.
     pub async fn begin_registration(self: &Arc<Self>, user: &UserId) -> Result<PendingRegistration, Refusal> {
         let confirmation = {
-            let mut connections = self.shared.connections();
-            let confirmation = match connections.is_confirmed(user) {
-                true => None,
-                false => {
-                    Some(self.subscriber.subscribe(people::channel(user)).ok_or_else(too_many_requests)?)
-                }
+            let mut connections = lock(&self.shared.connections);
+            let confirmation = if connections.is_confirmed(user) {
+                None
+            } else {
+                Some(self.subscriber.subscribe(people::channel(user)).ok_or_else(too_many_requests)?)
             };
             let generation = connections.begin(user);
             self.shared.metrics.user_channels.set(i64::try_from(connections.len()).unwrap_or(i64::MAX));
@@ -84,20 +83,20 @@ impl Bus {
             match tokio::time::timeout(CONFIRM_TIMEOUT, &mut confirmed).await {
                 Ok(confirmed) => {
                     confirmed.map_err(|_| too_many_requests())?;
-                    self.shared.connections().confirm(user, generation);
+                    lock(&self.shared.connections).confirm(user, generation);
                 }
                 Err(_) => {
                     let (shared, user) = (self.shared.clone(), user.clone());
                     tokio::spawn(async move {
                         if confirmed.await.is_ok() {
-                            shared.connections().confirm(&user, generation);
+                            lock(&shared.connections).confirm(&user, generation);
                             shared.recheck.check_user(&user);
                         }
                     });
                 }
             }
         }
-        pending.notice_count = self.shared.connections().notice_count(user);
+        pending.notice_count = lock(&self.shared.connections).notice_count(user);
         Ok(pending)
     }
 
@@ -111,7 +110,7 @@ impl Bus {
         remove: impl FnOnce(&mut super::connections::ConnectionRegistry) -> bool,
         user: &UserId,
     ) {
-        let mut connections = self.shared.connections();
+        let mut connections = lock(&self.shared.connections);
         // The request is made under the lock, so that it cannot overtake another connection's request for the same
         // channel.
         if remove(&mut connections) && !self.subscriber.unsubscribe(people::channel(user)) {
@@ -149,7 +148,7 @@ impl Shared {
         };
         self.metrics.notices.with_label_values(&[kind]).inc();
         let (user, workers) = {
-            let mut connections = self.connections();
+            let mut connections = lock(&self.connections);
             let connected =
                 if kind == "read" { connections.find(user) } else { connections.count_notice(user) };
             // The user's last connection may have ended while the notice was on its way.
@@ -165,7 +164,7 @@ impl Shared {
         match event {
             Some(event) => {
                 if !self.send_to_workers(&user, workers, &Arc::new(event)) && kind != "read" {
-                    self.connections().invalidate_rooms(&user);
+                    lock(&self.connections).invalidate_rooms(&user);
                     self.recheck.check_user(&user);
                 }
             }
@@ -175,8 +174,8 @@ impl Shared {
 
     /// Sends an event to the workers whose bits are set. Returns false if a queue was full.
     pub(super) fn send_to_workers(&self, user: &UserId, workers: u64, event: &Arc<UserEvent>) -> bool {
-        let hint = Hint::User { user: user.clone(), event: event.clone() };
-        let all_sent = self.interest().send_to_workers(workers, &hint);
+        let message = WorkerMessage::User { user: user.clone(), event: event.clone() };
+        let all_sent = lock(&self.interest).send_to_workers(workers, &message);
         if !all_sent {
             self.metrics.notices.with_label_values(&["dropped"]).inc();
         }

@@ -69,19 +69,14 @@ impl Bus {
         Ok(self.persistence.connect_user(&ConnectUserRequest { user: user.clone(), name, picture }).await?)
     }
 
-    /// A user's membership in a room; `None`: not a member.
-    pub async fn membership(&self, user: &UserId, room: &RoomId) -> Result<Option<Membership>, LookupError> {
-        Ok(self.membership_snapshot(user, room).await?.membership)
-    }
-
-    /// As [`Bus::membership`], with the epoch for which it is valid.
+    /// A user's membership in a room.
     pub async fn membership_snapshot(
         &self,
         user: &UserId,
         room: &RoomId,
     ) -> Result<MembershipSnapshot, LookupError> {
-        let mut membership_snapshots = self.membership_snapshots(user, std::slice::from_ref(room)).await?;
-        Ok(membership_snapshots.pop().expect("there is one snapshot per room"))
+        let mut snapshots = self.membership_snapshots(user, std::slice::from_ref(room)).await?;
+        Ok(snapshots.pop().expect("there is one snapshot per room"))
     }
 
     /// A user's memberships in some rooms, in the order of the rooms.

@@ -16,7 +16,7 @@ use tidings_shared::{
 };
 use tokio::sync::Semaphore;
 
-use super::{Client, GroupMemberships};
+use super::{Client, JoinMemberships};
 use crate::{
     command::{AppendCommand, RoomCommand},
     hub::{Generation, Position, Subscription},
@@ -44,7 +44,7 @@ pub(crate) struct JoinGroup {
     /// Whether the connection receives presence changes of these rooms.
     pub presence: bool,
     pub more: Option<bool>,
-    pub memberships: GroupMemberships,
+    pub memberships: JoinMemberships,
     pub permits: Semaphore,
     pub remaining: Cell<usize>,
     pub joined: RefCell<Vec<(usize, JoinedRoom, Replay)>>,
@@ -58,7 +58,7 @@ pub(crate) struct LeaveGroup {
 }
 
 /// A joined room that is not live yet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Replay {
     pub room: RoomId,
     pub subscription: Subscription,
@@ -74,16 +74,9 @@ pub(crate) struct Replay {
 pub(super) struct Lanes {
     waiting: FxHashMap<RoomId, VecDeque<Job>>,
     /// Number of waiting and running jobs.
-    jobs: usize,
+    pub jobs: usize,
     /// Whether reading is paused because of too many jobs.
     full: bool,
-}
-
-impl Lanes {
-    /// Whether no job waits or runs.
-    pub fn are_idle(&self) -> bool {
-        self.jobs == 0
-    }
 }
 
 impl Client {
@@ -98,7 +91,7 @@ impl Client {
         lanes.jobs += 1;
         if lanes.jobs >= MAX_JOBS && !lanes.full {
             lanes.full = true;
-            self.hold_reading();
+            self.pause_reading();
         }
         if let Some(lane) = lanes.waiting.get_mut(room) {
             lane.push_back(job);
@@ -143,7 +136,7 @@ impl Client {
         lanes.jobs -= done;
         if lanes.full && lanes.jobs <= MAX_JOBS / 2 {
             lanes.full = false;
-            self.release_reading();
+            self.resume_reading();
         }
         let next = lanes.waiting.get_mut(room).and_then(VecDeque::pop_front);
         if next.is_none() {

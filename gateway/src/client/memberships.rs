@@ -10,13 +10,13 @@ use tokio::sync::OnceCell;
 
 use crate::bus::{Bus, MembershipSnapshot};
 
-pub(crate) struct GroupMemberships {
+pub(crate) struct JoinMemberships {
     /// The rooms to read; taken by the first reader.
     rooms: Cell<Vec<RoomId>>,
     read: OnceCell<Result<HashMap<RoomId, MembershipSnapshot>, Refusal>>,
 }
 
-impl GroupMemberships {
+impl JoinMemberships {
     /// `rooms` are the rooms of the join whose lanes are idle; they are read together. In another room the membership
     /// must be read after the earlier commands of its lane, so it is read separately.
     pub fn new(rooms: Vec<RoomId>) -> Self {

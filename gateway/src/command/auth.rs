@@ -24,14 +24,15 @@ pub(super) fn apply(
         return vec![Effect::refuse(request, None, Reason::Missing)];
     }
     match env.verifier.verify(&token) {
-        Ok(identity) => finish(state, request, Ok(identity)),
-        Err(Unverified::Refused(reason)) => finish(state, request, Err(reason.into())),
+        Ok(identity) => finish_auth(state, request, Ok(identity)),
+        Err(Unverified::Refused(reason)) => finish_auth(state, request, Err(reason.into())),
         Err(Unverified::KeysNeeded) => vec![Effect::FetchKey { request, token }],
     }
 }
 
-/// The effects of a token after its verification.
-pub(super) fn finish(
+/// The effects of a token after its verification, also for an `auth` command that [`Effect::FetchKey`] interrupted.
+/// `verdict` is the result of the verification.
+pub fn finish_auth(
     state: &mut State,
     request: RequestContext,
     verdict: Result<Identity, Refusal>,
@@ -75,7 +76,7 @@ pub(super) fn unreadable(
 ) -> Vec<Effect> {
     match refusal.field.as_deref() {
         // Only `auth` has this field, so the frame is an `auth`.
-        Some("token") => finish(state, request, Err(Reason::Missing.into())),
+        Some("token") => finish_auth(state, request, Err(Reason::Missing.into())),
         // A frame that is no object, or that has an invalid `ref`, gets its own error.
         None | Some("ref") => vec![Effect::refuse(request, room, refusal)],
         Some(_) => vec![Effect::refuse(request, room, Reason::Missing)],
@@ -131,13 +132,13 @@ mod tests {
     #[test]
     fn uncheckable_token_closes_only_unauthenticated_connection() {
         let unavailable = || Err(Refusal::unavailable("later"));
-        let effects = finish(&mut State::AwaitingAuth, RequestContext::unobserved(None), unavailable());
+        let effects = finish_auth(&mut State::AwaitingAuth, RequestContext::unobserved(None), unavailable());
         assert!(
             matches!(&effects[..], [Effect::Refuse { refusal, .. }, Effect::Close(CloseCode::Overloaded, _)]
             if refusal.code == ErrorCode::Unavailable)
         );
         let mut state = ready();
-        let effects = finish(&mut state, RequestContext::unobserved(None), unavailable());
+        let effects = finish_auth(&mut state, RequestContext::unobserved(None), unavailable());
         assert!(
             matches!(&effects[..], [Effect::Refuse { refusal, .. }] if refusal.code == ErrorCode::Unavailable)
         );

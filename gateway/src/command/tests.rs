@@ -16,7 +16,9 @@ fn token(user: &str, exp: i64) -> String {
 
 fn run(state: &mut State, allow: Result<(), u64>, frame: &Value) -> Vec<Effect> {
     let verifier = Verifier::hs256(&secret(), 0);
-    let allow = move |_: Limit, _: &UserId, _: NonZeroU32| allow;
+    let allow = move |limit: Limit, _: &UserId, _: NonZeroU32| {
+        allow.map_err(|retry_after_ms| limit.refusal(retry_after_ms))
+    };
     let env = Environment { verifier: &verifier, allow: &allow, now_ms: 0 };
     apply_text(state, &env, &frame.to_string())
 }

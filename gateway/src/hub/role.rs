@@ -24,16 +24,11 @@ impl Roles {
 }
 
 /// Role names, shared by all subscriptions of a worker, so that subscriptions hold no copies.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct RoleNames {
     names: FxHashSet<Rc<str>>,
-    cleanup_size: usize,
-}
-
-impl Default for RoleNames {
-    fn default() -> Self {
-        Self { names: FxHashSet::default(), cleanup_size: FIRST_CLEANUP_SIZE }
-    }
+    /// The number of names that the last cleanup has left.
+    used: usize,
 }
 
 impl RoleNames {
@@ -41,9 +36,9 @@ impl RoleNames {
         if let Some(name) = self.names.get(role) {
             return name.clone();
         }
-        if self.names.len() >= self.cleanup_size {
+        if self.names.len() >= FIRST_CLEANUP_SIZE.max(2 * self.used) {
             self.names.retain(|name| Rc::strong_count(name) > 1);
-            self.cleanup_size = FIRST_CLEANUP_SIZE.max(2 * self.names.len());
+            self.used = self.names.len();
         }
         let name: Rc<str> = role.into();
         self.names.insert(name.clone());

@@ -1,7 +1,7 @@
 //! One room on one worker: its subscriptions, their roles, and the effects of records.
 
+mod live;
 mod refill;
-mod watching;
 
 use std::rc::Rc;
 
@@ -38,7 +38,8 @@ struct Subscriber<P> {
     watches_presence: bool,
 }
 
-pub(super) struct Room<P> {
+/// One room and its subscriptions.
+pub struct Room<P> {
     subscribers: Slab<Subscriber<P>>,
     live: usize,
     /// The position up to which all live subscriptions were sent everything; valid while a subscription is live.
@@ -92,14 +93,18 @@ impl<P: Peer> Room<P> {
         self.subscribers.is_empty()
     }
 
+    /// Whether a subscription exists.
     pub fn has(&self, subscription: Subscription) -> bool {
         self.get(subscription).is_some()
     }
 
+    /// Whether a subscription gets live-only records: it must be live, and no removal may have been missed.
     pub fn is_live(&self, subscription: Subscription) -> bool {
         self.get(subscription).is_some_and(|subscriber| self.receives_live(subscriber))
     }
 
+    /// The role of a subscription. `None`: the subscription has ended, its role is of another epoch, or the room is
+    /// being refilled, so that the role may have changed.
     pub fn role(&self, subscription: Subscription, epoch: Epoch) -> Option<Rc<str>> {
         let subscriber = self.get(subscription)?;
         let behind = subscriber.live && self.refilling;
@@ -107,16 +112,18 @@ impl<P: Peer> Room<P> {
         (of_epoch && !behind).then(|| subscriber.role.clone())
     }
 
+    /// The newest known position in the room's log.
     pub fn newest(&self) -> Position {
         self.position.unwrap_or_default().max(self.newest_seen)
     }
 
+    /// The position up to which the live subscriptions were sent all records; `None`: no subscription is live.
     pub fn live_position(&self) -> Option<Position> {
         self.position.filter(|_| self.live > 0)
     }
 
-    /// The users whose subscriptions have a role, sorted and without duplicates.
-    pub fn users(&self) -> Vec<UserId> {
+    /// The users whose subscriptions have a role, sorted and without duplicates. A refill must read their marks.
+    pub fn users_with_role(&self) -> Vec<UserId> {
         let with_role =
             self.subscribers.iter().filter(|(_, subscriber)| subscriber.role_as_of != Position::UNREAD);
         let mut users: Vec<UserId> =
@@ -137,7 +144,7 @@ impl<P: Peer> Room<P> {
         subscriber.filter(|subscriber| subscriber.stamp == subscription.stamp)
     }
 
-    pub fn dispatch(&mut self, record: &Record, frame: &Frame, names: &mut RoleNames) -> Dispatch {
+    pub(super) fn dispatch(&mut self, record: &Record, frame: &Frame, names: &mut RoleNames) -> Dispatch {
         let at = Position::of_record(record);
         self.newest_seen = self.newest_seen.max(at);
         let change = record.member_change();
@@ -186,34 +193,34 @@ impl<P: Peer> Room<P> {
         names: &mut RoleNames,
     ) {
         let (user, role) = change;
-        let mut ended = 0;
-        self.subscribers.retain(|slot, subscriber| {
+        self.retain(room, |subscriber| {
             let affected = subscriber.live == live
                 && subscriber.role_as_of < at
                 && subscriber.peer.user().as_str() == user;
-            if !affected {
-                return true;
-            }
-            if role == REMOVED {
-                subscriber.peer.ended(room, Subscription::new(slot, subscriber.stamp));
-                ended += 1;
+            if affected && role == REMOVED {
                 return false;
             }
-            subscriber.role = names.intern(role);
-            if !live {
+            if affected {
+                subscriber.role = names.intern(role);
                 // A live subscription needs no new position of its own, because the room's position advances.
-                subscriber.role_as_of = at;
+                subscriber.role_as_of = if live { subscriber.role_as_of } else { at };
             }
             true
         });
-        self.ended += ended;
-        self.live -= if live { ended } else { 0 };
     }
 
-    /// The live peers with their roles, without subscriptions that may have missed their removal.
-    pub fn live_peers(&self) -> impl Iterator<Item = (&P, &str)> {
-        let live = self.subscribers.iter().filter(|(_, subscriber)| self.receives_live(subscriber));
-        live.map(|(_, subscriber)| (&*subscriber.peer, &*subscriber.role))
+    /// Ends the subscriptions for which `keep` returns false, because their users were removed.
+    fn retain(&mut self, room: &str, mut keep: impl FnMut(&mut Subscriber<P>) -> bool) {
+        let (live, ended) = (&mut self.live, &mut self.ended);
+        self.subscribers.retain(|slot, subscriber| {
+            let kept = keep(subscriber);
+            if !kept {
+                subscriber.peer.ended(room, Subscription::new(slot, subscriber.stamp));
+                *live -= usize::from(subscriber.live);
+                *ended += 1;
+            }
+            kept
+        });
     }
 
     fn receives_live(&self, subscriber: &Subscriber<P>) -> bool {
@@ -249,7 +256,7 @@ impl<P: Peer> Room<P> {
         true
     }
 
-    pub fn refresh_role(
+    pub(super) fn refresh_role(
         &mut self,
         room: &RoomId,
         subscription: Subscription,
@@ -307,6 +314,8 @@ impl<P: Peer> Room<P> {
         true
     }
 
+    /// Sends one record to a replaying subscription, if its user may see the record. Returns false if the subscription
+    /// has ended.
     pub fn replay(&self, subscription: Subscription, record: &Record) -> bool {
         let Some(subscriber) = self.get(subscription) else { return false };
         if record.is_visible_to(subscriber.peer.user().as_str(), &subscriber.role) {

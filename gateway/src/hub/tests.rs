@@ -109,7 +109,12 @@ fn go_live(hub: &mut Hub<Listener>, subscription: Subscription, reached: Positio
     let generation = hub.generation();
     let stored = Roles {
         epoch: reached.epoch,
-        of: hub.users(&room()).into_iter().map(|user| (user, Some("member".into()))).collect(),
+        of: hub
+            .room(&room())
+            .users_with_role()
+            .into_iter()
+            .map(|user| (user, Some("member".into())))
+            .collect(),
     };
     refresh_role(hub, subscription, (reached, None), Some(&stored));
     hub.go_live(&room(), subscription, reached, generation)
@@ -117,7 +122,7 @@ fn go_live(hub: &mut Hub<Listener>, subscription: Subscription, reached: Positio
 
 /// A refill that finds no marks, while persistence knows all users as members.
 fn refill(hub: &mut Hub<Listener>, tail: &TailRead) -> RefillOutcome {
-    let (generation, users) = (hub.generation(), hub.users(&room()));
+    let (generation, users) = (hub.generation(), hub.room(&room()).users_with_role());
     let tail = TailRead { marks: vec![None; users.len()], ..tail.clone() };
     let of = users.iter().map(|user| (user.clone(), Some("member".into()))).collect();
     let stored = Roles { epoch: tail.head.epoch, of };
@@ -141,7 +146,7 @@ fn replaying_subscription_goes_live_only_at_room_position() {
     let (bob, b) = listener(&mut hub, "bob");
     assert_eq!(hint(&mut hub, 1, 6), Dispatch::Delivered);
     assert!(!go_live(&mut hub, b, at(1, 5)), "record 6 was not sent to bob");
-    assert!(hub.replay(&room(), b, &record(1, 6, "")));
+    assert!(hub.room(&room()).replay(b, &record(1, 6, "")));
     assert!(go_live(&mut hub, b, at(1, 6)));
     assert_eq!(hint(&mut hub, 1, 7), Dispatch::Delivered);
     assert_eq!(*alice.got.borrow(), [json(1, 6), json(1, 7)]);
@@ -241,7 +246,7 @@ fn private_record_reaches_only_its_recipients() {
     assert_eq!(*alice.got.borrow(), [json(1, 1), json(1, 2)]);
     assert_eq!(*eve.got.borrow(), [json(1, 2)]);
     let (replayed, r) = listener(&mut hub, "mallory");
-    hub.replay(&room(), r, &private);
+    hub.room(&room()).replay(r, &private);
     assert!(replayed.got.borrow().is_empty());
 }
 
@@ -253,7 +258,7 @@ fn ended_subscription_stays_ended_when_room_returns() {
     let (bob, new) = listener(&mut hub, "bob");
     assert_ne!(old, new);
     assert!(!go_live(&mut hub, old, at(1, 50)));
-    assert!(!hub.replay(&room(), old, &record(1, 6, "")));
+    assert!(!hub.room(&room()).replay(old, &record(1, 6, "")));
     assert!(go_live(&mut hub, new, at(1, 5)));
     assert!(bob.got.borrow().is_empty());
 }
@@ -277,7 +282,7 @@ fn last_unsubscribe_removes_room() {
     let (_, a) = listener(&mut hub, "alice");
     let (_, b) = listener(&mut hub, "bob");
     assert!(!hub.unsubscribe(&room(), a));
-    assert!(!hub.has(&room(), a));
+    assert!(!hub.room(&room()).has(a));
     assert!(!hub.unsubscribe(&room(), a), "a second call changes nothing");
     assert!(hub.unsubscribe(&room(), b));
     assert_eq!(hub.room_count(), 0);

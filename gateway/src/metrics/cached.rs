@@ -22,13 +22,13 @@ pub struct CachedCounters {
     errors: [IntCounter; CODES],
     accepted: IntCounter,
     duplicate: IntCounter,
-    too_many: IntCounter,
+    /// Messages that were refused because their connection has too many unanswered commands: no fault of the server.
+    pub too_many: IntCounter,
     refused: [IntCounter; CODES],
 }
 
 impl CachedCounters {
     /// Resolves the labels of these metrics.
-    #[must_use]
     pub fn new(metrics: &Metrics) -> Self {
         let codes = |vec: &tidings_shared::prometheus::IntCounterVec| {
             ErrorCode::ALL.map(|code| vec.with_label_values(&[code.as_str()]))
@@ -62,12 +62,6 @@ impl CachedCounters {
     /// Counts a message that was appended to the log.
     pub fn send_accepted(&self, duplicate: bool) {
         if duplicate { self.duplicate.inc() } else { self.accepted.inc() }
-    }
-
-    /// Counts a message that was refused because its connection has too many unanswered commands: no fault of the
-    /// server.
-    pub fn too_many(&self) {
-        self.too_many.inc();
     }
 
     /// Counts a message that was refused.

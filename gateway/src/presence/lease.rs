@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use super::Presence;
 use crate::{
     bus::{Bus, LookupError},
+    lock::lock,
     metrics::Metrics,
 };
 
@@ -81,20 +82,20 @@ pub(super) async fn run(
 
 impl LeaseTask {
     async fn write_changes(&mut self, ending: bool) -> Result<(), LookupError> {
-        let mut polls = self.presence.registry().take_polls();
+        let mut polls = lock(&self.presence.registry).take_polls();
         while !polls.is_empty() {
             let batch = polls.split_off(polls.len().saturating_sub(USERS_PER_WRITE));
             match self.bus.hold_presence(Hold::Poll, presence::POLL_HOLD, &batch).await {
                 Ok(outcomes) => self.queue_for_publishing(batch.iter().map(|(user, _)| user), &outcomes),
                 Err(error) => {
                     polls.extend(batch);
-                    self.presence.registry().requeue_polls(polls);
+                    lock(&self.presence.registry).requeue_polls(polls);
                     return Err(error);
                 }
             }
         }
         loop {
-            let users = self.presence.registry().len();
+            let users = lock(&self.presence.registry).len();
             self.metrics.presence_users.set(i64::try_from(users).unwrap_or(i64::MAX));
             if users == 0 && self.unconfirmed.is_empty() {
                 // A lease without users need not be renewed.
@@ -106,7 +107,7 @@ impl LeaseTask {
                 // At the shutdown no change waits for its minimum interval.
                 let now =
                     if ending { now.wrapping_add(super::registry::MIN_CHANGE_INTERVAL_MS) } else { now };
-                self.unconfirmed = self.presence.registry().take_changes(USERS_PER_WRITE, now);
+                self.unconfirmed = lock(&self.presence.registry).take_changes(USERS_PER_WRITE, now);
             }
             if self.unconfirmed.is_empty() {
                 break;
@@ -136,12 +137,12 @@ impl LeaseTask {
         if let Some(lease) = &mut self.active
             && lease.epoch == epoch
         {
-            let asked = Instant::now();
-            if asked.duration_since(lease.renewed) < presence::RENEW_EVERY {
+            let now = Instant::now();
+            if now.duration_since(lease.renewed) < presence::RENEW_EVERY {
                 return Ok(lease.node_lease.clone());
             }
             if self.bus.renew_node_lease(&lease.node_lease).await? {
-                lease.renewed = asked;
+                lease.renewed = now;
                 return Ok(lease.node_lease.clone());
             }
         }
@@ -162,7 +163,7 @@ impl LeaseTask {
             }
             // Changes of users who left need not be written, because these users are removed with the old lease.
             self.unconfirmed.clear();
-            self.presence.registry().reset_written();
+            lock(&self.presence.registry).reset_written();
         }
     }
 

@@ -56,33 +56,45 @@ pub(super) struct PresenceRegistry {
 }
 
 impl PresenceRegistry {
-    /// A connection was opened. Returns true if a change can be written now.
-    pub fn opened(&mut self, user: &UserId, status: Status, now: u32) -> bool {
-        let user_state = self.users.entry(user.clone()).or_insert_with(|| LocalUser {
+    /// A connection was opened (`from` is `None`), was closed (`to` is `None`) or changed its status. Returns true if a
+    /// change can be written now.
+    pub fn status_changed(
+        &mut self,
+        user: &UserId,
+        from: Option<Status>,
+        to: Option<Status>,
+        now: u32,
+    ) -> bool {
+        if from.is_none() {
             // The first change of a new user need not wait.
-            written_at: now.wrapping_sub(MIN_CHANGE_INTERVAL_MS),
-            ..LocalUser::default()
-        });
-        *user_state.count(status) += 1;
-        self.changed(user, None, now)
-    }
-
-    /// A connection was closed.
-    pub fn closed(&mut self, user: &UserId, status: Status, now: u32) -> bool {
+            let written_at = now.wrapping_sub(MIN_CHANGE_INTERVAL_MS);
+            let new_user = || LocalUser { written_at, ..LocalUser::default() };
+            self.users.entry(user.clone()).or_insert_with(new_user);
+        }
         let Some(user_state) = self.users.get_mut(user) else { return false };
-        let before = user_state.state();
-        let count = user_state.count(status);
-        *count = count.saturating_sub(1);
-        self.changed(user, before, now)
-    }
-
-    /// A connection changed its status.
-    pub fn status_changed(&mut self, user: &UserId, from: Status, to: Status, now: u32) -> bool {
-        let Some(user_state) = self.users.get_mut(user) else { return false };
-        let count = user_state.count(from);
-        *count = count.saturating_sub(1);
-        *user_state.count(to) += 1;
-        self.changed(user, None, now)
+        // Only a connection that closes leaves the earlier status as a grace.
+        let before = if to.is_none() { user_state.state() } else { None };
+        if let Some(from) = from {
+            let count = user_state.count(from);
+            *count = count.saturating_sub(1);
+        }
+        if let Some(to) = to {
+            *user_state.count(to) += 1;
+        }
+        let state = user_state.state();
+        if rank(state) < rank(before) {
+            user_state.closed = higher(user_state.closed, before);
+        }
+        if rank(state) >= rank(user_state.closed) {
+            user_state.closed = None;
+        }
+        if mem::replace(&mut user_state.queued, true) {
+            return false;
+        }
+        let may_be_written = now.wrapping_sub(user_state.written_at) >= MIN_CHANGE_INTERVAL_MS;
+        let queue = if may_be_written { &mut self.due } else { &mut self.waiting };
+        queue.push(user.clone());
+        may_be_written
     }
 
     /// A user polls, with this status if the poll sets one. Returns true, because a poll is always written.
@@ -99,28 +111,6 @@ impl PresenceRegistry {
             // A status that was set meanwhile stays, because it is newer.
             *polled = polled.or(status);
         }
-    }
-
-    /// Queues a user's change. `before`: the user's status before a connection closed; `None` if no connection closed.
-    fn changed(&mut self, user: &UserId, before: Option<Status>, now: u32) -> bool {
-        let Some(user_state) = self.users.get_mut(user) else { return false };
-        let state = user_state.state();
-        if rank(state) < rank(before) {
-            user_state.closed = higher(user_state.closed, before);
-        }
-        if rank(state) >= rank(user_state.closed) {
-            user_state.closed = None;
-        }
-        if mem::replace(&mut user_state.queued, true) {
-            return false;
-        }
-        let may_be_written = now.wrapping_sub(user_state.written_at) >= MIN_CHANGE_INTERVAL_MS;
-        if may_be_written {
-            self.due.push(user.clone())
-        } else {
-            self.waiting.push(user.clone())
-        }
-        may_be_written
     }
 
     /// Takes the changes to write now, of up to `max_users` users, including users who have waited long enough.
@@ -193,15 +183,15 @@ mod tests {
     #[test]
     fn only_change_of_combined_status_is_written() {
         let (mut registry, a) = (PresenceRegistry::default(), user("a"));
-        assert!(registry.opened(&a, Online, 0));
+        assert!(registry.status_changed(&a, None, Some(Online), 0));
         assert_eq!(changes(&mut registry, 0), [(Some(Online), None)]);
-        registry.opened(&a, Away, 1000);
-        registry.opened(&a, Online, 1000);
-        registry.closed(&a, Online, 1000);
+        registry.status_changed(&a, None, Some(Away), 1000);
+        registry.status_changed(&a, None, Some(Online), 1000);
+        registry.status_changed(&a, Some(Online), None, 1000);
         assert_eq!(changes(&mut registry, 2000), []);
-        registry.closed(&a, Online, 3000);
+        registry.status_changed(&a, Some(Online), None, 3000);
         assert_eq!(changes(&mut registry, 3000), [(Some(Away), Some(Online))]);
-        registry.closed(&a, Away, 5000);
+        registry.status_changed(&a, Some(Away), None, 5000);
         assert_eq!(changes(&mut registry, 5000), [(None, Some(Away))]);
         assert_eq!(registry.len(), 0);
     }
@@ -209,30 +199,30 @@ mod tests {
     #[test]
     fn closing_leaves_grace_but_setting_away_does_not() {
         let (mut registry, a) = (PresenceRegistry::default(), user("a"));
-        registry.opened(&a, Online, 0);
+        registry.status_changed(&a, None, Some(Online), 0);
         changes(&mut registry, 0);
-        registry.status_changed(&a, Online, Away, 2000);
-        registry.closed(&a, Away, 2000);
+        registry.status_changed(&a, Some(Online), Some(Away), 2000);
+        registry.status_changed(&a, Some(Away), None, 2000);
         // The status was away before the connection closed, so the grace keeps away.
         assert_eq!(changes(&mut registry, 2000), [(None, Some(Away))]);
-        registry.opened(&a, Online, 2100);
-        registry.closed(&a, Online, 2100);
-        registry.opened(&a, Online, 2100);
+        registry.status_changed(&a, None, Some(Online), 2100);
+        registry.status_changed(&a, Some(Online), None, 2100);
+        registry.status_changed(&a, None, Some(Online), 2100);
         assert_eq!(changes(&mut registry, 3100), [(Some(Online), None)], "the user is online again");
     }
 
     #[test]
     fn flapping_user_is_written_once_a_second_or_not_at_all() {
         let (mut registry, a) = (PresenceRegistry::default(), user("a"));
-        registry.opened(&a, Online, 0);
+        registry.status_changed(&a, None, Some(Online), 0);
         assert_eq!(changes(&mut registry, 0), [(Some(Online), None)]);
-        assert!(!registry.status_changed(&a, Online, Away, 10), "the change must wait");
+        assert!(!registry.status_changed(&a, Some(Online), Some(Away), 10), "the change must wait");
         assert_eq!(changes(&mut registry, 999), []);
-        registry.status_changed(&a, Away, Online, 999);
-        registry.status_changed(&a, Online, Away, 999);
+        registry.status_changed(&a, Some(Away), Some(Online), 999);
+        registry.status_changed(&a, Some(Online), Some(Away), 999);
         assert_eq!(changes(&mut registry, 1000), [(Some(Away), None)]);
-        registry.status_changed(&a, Away, Online, 1100);
-        registry.status_changed(&a, Online, Away, 1200);
+        registry.status_changed(&a, Some(Away), Some(Online), 1100);
+        registry.status_changed(&a, Some(Online), Some(Away), 1200);
         assert_eq!(changes(&mut registry, 2200), []);
     }
 
@@ -240,7 +230,7 @@ mod tests {
     fn after_reset_all_users_are_written_again_in_batches() {
         let mut registry = PresenceRegistry::default();
         for n in 0..25 {
-            registry.opened(&user(&n.to_string()), Online, u32::MAX);
+            registry.status_changed(&user(&n.to_string()), None, Some(Online), u32::MAX);
         }
         assert_eq!(registry.take_changes(100, u32::MAX).len(), 25);
         registry.reset_written();

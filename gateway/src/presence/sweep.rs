@@ -1,12 +1,15 @@
 //! The sweep finds expired leases of other nodes, and users whose presence expired or was not published. Any node may
-//! sweep, usually one at a time. Redis scripts decide what changes, so two sweeps at the same time do no harm.
+//! sweep, usually one at a time. Redis scripts decide what changes, so two sweeps at the same time do no harm. Changes
+//! of this node's own users are published at once, from a queue.
 
 use std::{sync::Arc, time::Duration};
 
-use tidings_shared::presence::{ExclusiveTask, NodeLease, PresencePartition, PutOutcome};
-use tokio::time::Instant;
+use tidings_shared::{
+    ids::UserId,
+    presence::{ExclusiveTask, NodeLease, PresencePartition, PutOutcome},
+};
+use tokio::{sync::mpsc, time::Instant};
 
-use super::publish::publish;
 use crate::{
     bus::{Bus, LookupError},
     metrics::Metrics,
@@ -16,6 +19,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const LOCK_FOR: Duration = Duration::from_millis(900);
 /// Maximum duration of a sweep. The next one continues.
 const MAX_SWEEP_DURATION: Duration = Duration::from_secs(5);
+/// Users published in one command: with 200 rooms each, the command reads the sizes of 12,800 rooms.
 const USERS_PER_COMMAND: usize = 64;
 const LEASES_PER_SWEEP: usize = 16;
 
@@ -68,6 +72,34 @@ async fn remove_expired(
             .map(|(user, _)| user)
             .collect();
         publish(bus, metrics, &changed).await?;
+    }
+    Ok(())
+}
+
+/// Publishes queued users: finds the small rooms of each user, and calls a Redis script that publishes to these rooms
+/// what has changed.
+pub(super) async fn publish_queued(bus: Arc<Bus>, metrics: Metrics, mut queue: mpsc::Receiver<UserId>) {
+    let mut users = Vec::with_capacity(USERS_PER_COMMAND);
+    while queue.recv_many(&mut users, USERS_PER_COMMAND).await > 0 {
+        if let Err(error) = publish(&bus, &metrics, &users).await {
+            // The users are due in Redis, so the sweep finds them.
+            tracing::debug!(%error, "presence cannot be published now");
+        }
+        users.clear();
+    }
+}
+
+/// Publishes the current presence of these users, if it differs from what was published last.
+async fn publish(bus: &Bus, metrics: &Metrics, users: &[UserId]) -> Result<(), LookupError> {
+    for users in users.chunks(USERS_PER_COMMAND) {
+        let published = async {
+            let users = bus.rooms_to_notify(users).await?;
+            bus.publish_presence(&users).await
+        };
+        let published = published.await.inspect_err(|_| {
+            metrics.presence_failures.with_label_values(&["tell"]).inc();
+        })?;
+        metrics.presence_published.inc_by(published.iter().filter(|published| **published).count() as u64);
     }
     Ok(())
 }

@@ -3,7 +3,10 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use actix_http::{StatusCode, header};
+use actix_http::{
+    StatusCode,
+    header::{self, HeaderMap},
+};
 use tidings_shared::{
     auth::Reason,
     error::{ErrorCode, Refusal as Problem},
@@ -36,6 +39,17 @@ pub struct Gate {
 }
 
 impl Gate {
+    /// Refuses a handshake or poll that comes from another origin, or that arrives when the node drains.
+    pub(super) fn check(&self, headers: &HeaderMap, refused_origin: &'static str) -> Result<(), Problem> {
+        self.refuse_if_draining()?;
+        let mut origins = headers.get_all(header::ORIGIN);
+        let origin = origins.next().map(|origin| origin.to_str().unwrap_or("unreadable"));
+        if !self.origins.allows(origin) || origins.next().is_some() {
+            return Err(Problem::new(ErrorCode::Forbidden, refused_origin));
+        }
+        Ok(())
+    }
+
     /// Refuses all new connections and polls once the node drains.
     pub(super) fn refuse_if_draining(&self) -> Result<(), Problem> {
         if self.draining.is_cancelled() {
@@ -54,7 +68,7 @@ pub struct ChatAcceptor {
 impl Acceptor for ChatAcceptor {
     type Session = ChatSession;
     /// `None`: the token follows in the first frame.
-    type Ticket = Option<Box<Ticket>>;
+    type Ticket = Option<Box<Admitted>>;
 
     async fn accept(&self, request: HandshakeRequest) -> Result<Self::Ticket, Refusal> {
         let token = self.token(&request);
@@ -82,14 +96,11 @@ impl Acceptor for ChatAcceptor {
     fn open(&self, ticket: Self::Ticket, connection: Connection) -> ChatSession {
         let session = ChatSession::open(self.worker.clone(), connection);
         if let Some(ticket) = ticket {
-            send_connected(&self.worker, &session.client, &RequestContext::unobserved(None), ticket.0);
+            send_connected(&self.worker, &session.client, &RequestContext::unobserved(None), *ticket);
         }
         session
     }
 }
-
-/// A user who was authenticated by a token in the handshake.
-pub struct Ticket(Admitted);
 
 impl ChatAcceptor {
     /// Makes the checks of a handshake that need no token, and returns the token. `None`: the handshake has none.
@@ -101,25 +112,18 @@ impl ChatAcceptor {
                 r#"{"fallback":"poll"}"#,
             ));
         }
-        self.gate.refuse_if_draining().map_err(|refusal| problem(&refusal))?;
-        let mut origins = request.headers().get_all(header::ORIGIN);
-        let origin = origins.next().map(|origin| origin.to_str().unwrap_or("unreadable"));
-        if !self.gate.origins.allows(origin) || origins.next().is_some() {
-            return Err(problem(&Problem::new(
-                ErrorCode::Forbidden,
-                "this origin is not allowed to connect",
-            )));
-        }
+        let checked = self.gate.check(request.headers(), "this origin is not allowed to connect");
+        checked.map_err(|refusal| problem(&refusal))?;
         token_of(request).map_err(|reason| problem(&reason.into()))
     }
 
     /// Authenticates and admits a user by a token.
-    async fn admit_by_token(&self, token: &str) -> Result<Box<Ticket>, Refusal> {
+    async fn admit_by_token(&self, token: &str) -> Result<Box<Admitted>, Refusal> {
         let admitted = async {
             let identity = self.worker.node.verifier.verify_or_fetch(token).await?;
             admit(&self.worker, identity).await
         };
-        Ok(Box::new(Ticket(admitted.await.map_err(|refusal: Problem| problem(&refusal))?)))
+        admitted.await.map(Box::new).map_err(|refusal: Problem| problem(&refusal))
     }
 }
 
@@ -129,7 +133,7 @@ pub(super) fn bearer(value: &str) -> Result<&str, Reason> {
     if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(Reason::Malformed) }
 }
 
-/// Reads the token of a handshake from the header, or from the query if the header is missing. `None`: both are missing.
+/// The token of a handshake: from the header, or without a header from the query. `None`: the handshake has none.
 fn token_of(request: &HandshakeRequest) -> Result<Option<String>, Reason> {
     if let Some(value) = request.headers().get(header::AUTHORIZATION) {
         return bearer(value.to_str().map_err(|_| Reason::Malformed)?).map(|token| Some(token.to_owned()));

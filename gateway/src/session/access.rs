@@ -1,6 +1,6 @@
 //! The role of a user in a room, and the refusals that commands for a room have in common.
 
-use std::rc::Rc;
+use std::{num::NonZeroU32, rc::Rc};
 
 use tidings_shared::{
     auth::Identity,
@@ -28,10 +28,11 @@ pub(super) async fn role_in(
 ) -> Result<Rc<str>, Refusal> {
     let epoch = worker.node.bus.log.current_session().map(|session| session.epoch);
     let joined = client.joined(room).zip(epoch);
-    if let Some(role) = joined.and_then(|(joined, epoch)| worker.hub.borrow().role(room, joined, epoch)) {
+    if let Some(role) = joined.and_then(|(joined, epoch)| worker.hub.borrow().room(room).role(joined, epoch))
+    {
         return Ok(role);
     }
-    match worker.node.bus.membership(&identity.user, room).await? {
+    match worker.node.bus.membership_snapshot(&identity.user, room).await?.membership {
         Some(membership) => Ok(membership.role.into()),
         // An admin acts in any existing room; the log checks that the room exists.
         None if identity.admin => Ok("".into()),
@@ -47,9 +48,7 @@ pub(super) async fn recently_added_role(
     room: &RoomId,
 ) -> Result<String, Refusal> {
     // A check of a room that does not exist costs a read in PostgreSQL, so it counts against the send limit.
-    if let Err(retry_after_ms) = worker.node.allow(Limit::Messages, &identity.user) {
-        return Err(Limit::Messages.refusal(retry_after_ms));
-    }
+    worker.node.allow(Limit::Messages, &identity.user, NonZeroU32::MIN)?;
     let mut read = worker.node.bus.log.read(room, None, Epoch(0), None, &[identity.user.as_str()]).await?;
     match read.marks.pop().flatten().and_then(|mark| mark.role) {
         Some(role) => Ok(role),

@@ -125,7 +125,7 @@ fn begin(
         Err(refusal) => {
             // Counted by `too_many`. Clearing `is_send` keeps `refuse` from counting it again by its code.
             if std::mem::take(&mut request.is_send) {
-                worker.node.counters.too_many();
+                worker.node.counters.too_many.inc();
             }
             worker.refuse(&client, &request, Some(&room), &refusal);
             None

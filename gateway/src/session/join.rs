@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::{join_room, lane::enqueue};
 use crate::{
-    client::{Client, GroupMemberships, Job, JoinGroup, LeaveGroup},
+    client::{Client, Job, JoinGroup, JoinMemberships, LeaveGroup},
     limits::{Limit, rooms_cost},
     request_context::RequestContext,
     worker::Worker,
@@ -44,7 +44,7 @@ pub(super) fn start(
         JoinTarget::Mine { mut after } => {
             let (worker, client) = (worker.clone(), client.clone());
             // The rooms must be known before a later frame can refer to them.
-            client.hold_reading();
+            client.pause_reading();
             tokio::task::spawn_local(async move {
                 if let Some(identity) = client.identity() {
                     match my_rooms(&worker, &identity.user).await {
@@ -56,7 +56,7 @@ pub(super) fn start(
                         Err(refusal) => worker.refuse(&client, &request, None, &refusal),
                     }
                 }
-                client.release_reading();
+                client.resume_reading();
                 client.close_if_overdue();
             });
         }
@@ -67,8 +67,7 @@ pub(super) fn start(
 async fn my_rooms(worker: &Worker, user: &UserId) -> Result<(Vec<RoomId>, bool), Refusal> {
     let (rooms, more) = worker.node.bus.my_rooms(user).await?;
     if let Some(cost) = NonZeroU32::new(rooms_cost(rooms.len())) {
-        let allowed = worker.node.allow_many(Limit::Joins, user, cost);
-        allowed.map_err(|retry_after_ms| Limit::Joins.refusal(retry_after_ms))?;
+        worker.node.allow(Limit::Joins, user, cost)?;
     }
     Ok((rooms, more))
 }
@@ -89,7 +88,7 @@ fn start_group(
         single,
         presence,
         more,
-        memberships: GroupMemberships::new(idle_rooms.collect()),
+        memberships: JoinMemberships::new(idle_rooms.collect()),
         permits: Semaphore::new(ROOMS_AT_ONCE),
         remaining: Cell::new(rooms.len()),
         joined: RefCell::default(),

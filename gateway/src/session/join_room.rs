@@ -13,7 +13,7 @@ use tidings_shared::{
 use super::{access, presence, replay};
 use crate::{
     bus::MembershipSnapshot,
-    client::{Client, GroupMemberships, JoinGroup, LeaveGroup, Replay},
+    client::{Client, JoinGroup, JoinMemberships, LeaveGroup, Replay},
     hub::{Generation, Position, Subscription},
     worker::Worker,
 };
@@ -90,7 +90,7 @@ async fn join_room(
     client: &Rc<Client>,
     room: &RoomId,
     after: Option<&Cursor>,
-    memberships: &GroupMemberships,
+    memberships: &JoinMemberships,
 ) -> Result<(JoinedRoom, Replay), Refusal> {
     let connection_closed = || Refusal::unavailable("the connection is gone");
     // Checked before each step: a connection or poll that has ended needs no more work.
@@ -110,15 +110,15 @@ async fn join_room(
         check_open()?;
     }
     let (shared_id, subscription) = worker.subscribe(room, client.clone());
-    let role_read = match read_role(worker, room, subscription, &identity.user, snapshot).await {
-        Ok(role_read) if !client.connection.is_closed() => role_read,
+    let read = read_role(worker, room, subscription, &identity.user, snapshot).await;
+    let (head, role, read_seq, generation) = match read {
+        Ok(read) if !client.connection.is_closed() => read,
         other => {
             // An earlier subscription of this connection to the room stays.
             worker.unsubscribe(room, subscription);
             return Err(other.err().unwrap_or_else(connection_closed));
         }
     };
-    let RoleRead { head, role, read_seq, generation } = role_read;
     let reached = Position::of(&head);
     worker.hub.borrow_mut().set_initial_role(room, subscription, &role, (reached, generation));
     if let Some(before) = client.join(shared_id.clone(), subscription) {
@@ -141,23 +141,15 @@ async fn join_room(
     Ok((joined, replay))
 }
 
-/// The result of reading a room for a join: the head, and the role as of the head.
-struct RoleRead {
-    head: RoomHead,
-    role: String,
-    read_seq: Seq,
-    generation: Generation,
-}
-
-/// Determines a member's role as of the head. The mark that is read with the head is newer than any cache. Without a
-/// mark the role is that of the snapshot, which must be of the head's epoch.
+/// Reads the head of a room, and determines the member's role and read mark as of the head. The mark that is read with
+/// the head is newer than any cache. Without a mark the role is that of the snapshot, which must be of the head's epoch.
 async fn read_role(
     worker: &Rc<Worker>,
     room: &RoomId,
     subscription: Subscription,
     user: &UserId,
     mut snapshot: MembershipSnapshot,
-) -> Result<RoleRead, Refusal> {
+) -> Result<(RoomHead, String, Seq, Generation), Refusal> {
     for _ in 0..MAX_EPOCH_RETRIES {
         let (mut read, generation) = read_head(worker, room, subscription, user).await?;
         let head = read.head;
@@ -172,7 +164,7 @@ async fn read_role(
         let role = role.ok_or_else(|| access::refuse_non_member(&head))?;
         // A user who was added just now has read nothing.
         let read_seq = snapshot.membership.map_or(Seq(0), |membership| membership.read_seq);
-        return Ok(RoleRead { head, role, read_seq, generation });
+        return Ok((head, role, read_seq, generation));
     }
     Err(Refusal::unavailable("the room is moving to another epoch; retry"))
 }
@@ -184,19 +176,19 @@ async fn read_head(
     subscription: Subscription,
     user: &UserId,
 ) -> Result<(TailRead, Generation), AppendError> {
-    let confirmed = worker.hub.borrow().is_confirmed(room);
+    let confirmed = worker.hub.borrow().room(room).confirmed;
     if !confirmed {
         worker.node.bus.subscribe(worker.index, room).await?;
         let mut hub = worker.hub.borrow_mut();
         // If the subscription has ended meanwhile, the hub may hold the room again for another subscription, before the
         // channel is confirmed again.
-        if hub.has(room, subscription) {
+        if hub.room(room).has(subscription) {
             hub.confirm(room);
         }
     }
     let (newest, generation) = {
         let hub = worker.hub.borrow();
-        (hub.newest(room).epoch, hub.generation())
+        (hub.room(room).newest().epoch, hub.generation())
     };
     Ok((worker.node.bus.read(room, None, newest, std::slice::from_ref(user)).await?, generation))
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use tidings_shared::{error::Refusal, ids::RoomId};
 
-use super::{append, join_room, mark, signal, typing};
+use super::{append, join_room, live};
 use crate::{
     client::{Client, Job, SlotGuard},
     command::{AppendCommand, RoomCommand},
@@ -52,15 +52,15 @@ async fn perform(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, job: J
             append::change(worker, client, room, request, change).await;
         }
         RoomCommand::Mark { seq, delivered } => {
-            let outcome = mark::mark(worker, client, room, seq, delivered).await;
+            let outcome = live::mark(worker, client, room, seq, delivered).await;
             answer_later(worker, client, room, request, outcome);
         }
         RoomCommand::Typing { started } => {
-            let outcome = typing::typing(worker, client, room, started).await;
+            let outcome = live::typing(worker, client, room, started).await;
             answer_later(worker, client, room, request, outcome);
         }
         RoomCommand::Signal { to, data } => {
-            let outcome = signal::signal(worker, client, room, to, &data).await;
+            let outcome = live::signal(worker, client, room, to, &data).await;
             answer(worker, client, room, &request, outcome);
         }
     }

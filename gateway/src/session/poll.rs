@@ -2,16 +2,14 @@
 //! when there is something to return. No state is kept between polls, so any node can answer any poll.
 
 mod answer;
-mod pace;
 mod request;
 mod route;
 
 use std::{rc::Rc, time::Duration};
 
 use tidings_shared::{
-    auth::Identity,
     clock::unix_ms,
-    error::Refusal,
+    error::{ErrorCode, Refusal},
     ids::RoomId,
     protocol::{CloseCode, Command, JoinTarget, Parsed, client, server::rfc3339},
     telemetry::TraceContext,
@@ -20,7 +18,7 @@ use tokio::time::Instant;
 
 use super::{Admitted, ChatSession, Gate, join, presence};
 use crate::{
-    client::{Client, ClientTransport, PollBuffer},
+    client::{Client, ClientTransport, PollBuffer, until_expiry},
     request_context::RequestContext,
     transport::Session,
     worker::Worker,
@@ -50,10 +48,7 @@ impl Drop for Poll {
 }
 
 /// Runs one poll. If there is nothing to return, the poll is answered at `until`. Commands without a trace of their own
-/// use `trace`.
-///
-/// # Errors
-/// `forbidden` when the user was blocked meanwhile.
+/// use `trace`. Refused as `forbidden` if the user was blocked meanwhile.
 async fn poll(
     worker: &Rc<Worker>,
     admitted: Admitted,
@@ -62,7 +57,7 @@ async fn poll(
     until: Instant,
     gate: &Gate,
 ) -> Result<Vec<u8>, Refusal> {
-    let expiry = Instant::now() + until_expiry(&admitted.identity);
+    let expiry = Instant::now() + until_expiry(&admitted.identity, unix_ms());
     let deadline = until.min(expiry);
     let unsettled_deadline = (Instant::now() + SETTLE_TIMEOUT).min(expiry).max(deadline);
     let buffer = PollBuffer::new(request.cursors.len());
@@ -118,8 +113,7 @@ async fn poll(
     match buffer.closed() {
         None => answer.advance_cursors(|room| live_position(worker, &client, room)),
         Some(code) if code == CloseCode::Forbidden.code() => {
-            let code = tidings_shared::error::ErrorCode::Forbidden;
-            return Err(Refusal::new(code, "this user is blocked or deleted"));
+            return Err(Refusal::new(ErrorCode::Forbidden, "this user is blocked or deleted"));
         }
         // Frames above the size limit were dropped, so the cursors must stay before them.
         Some(_) => {}
@@ -138,7 +132,7 @@ fn run_command(poll: &mut Poll, index: usize, text: &str, trace: Option<TraceCon
     let limits = &poll.session.worker.node.limits;
     let mut parsed = if text.len() > limits.max_frame_bytes {
         let message = format!("a command can have at most {} bytes", limits.max_frame_bytes);
-        let refusal = Refusal::new(tidings_shared::error::ErrorCode::TooLarge, message);
+        let refusal = Refusal::new(ErrorCode::TooLarge, message);
         Parsed { reference: None, room: None, trace: None, frame: Err(refusal) }
     } else {
         client::parse(text, limits.max_message_chars)
@@ -157,10 +151,8 @@ fn run_command(poll: &mut Poll, index: usize, text: &str, trace: Option<TraceCon
 /// subscriptions may have reached the room's position.
 fn live_position(worker: &Worker, client: &Client, room: &RoomId) -> Option<crate::hub::Position> {
     let hub = worker.hub.borrow();
-    client.joined(room).filter(|joined| hub.is_live(room, *joined)).and_then(|_| hub.live_position(room))
-}
-
-fn until_expiry(identity: &Identity) -> Duration {
-    let left_ms = identity.expires_at_s.saturating_mul(1000).saturating_sub(unix_ms());
-    Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))
+    client
+        .joined(room)
+        .filter(|joined| hub.room(room).is_live(*joined))
+        .and_then(|_| hub.room(room).live_position())
 }

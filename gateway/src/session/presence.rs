@@ -33,21 +33,17 @@ pub(super) fn opened(worker: &Worker, client: &Client) {
         worker.node.presence.polled(&identity.user, None);
     } else if client.reported_presence.get() == ReportedPresence::None {
         client.reported_presence.set(ReportedPresence::Status(Status::Online));
-        worker.node.presence.opened(&identity.user, Status::Online);
+        worker.node.presence.status_changed(&identity.user, None, Some(Status::Online));
     }
 }
 
 pub(super) fn closed(worker: &Worker, client: &Client) {
+    let before = client.reported_presence.replace(ReportedPresence::Closed);
+    let Some(identity) = client.identity() else { return };
     if client.is_poll() {
-        if let Some(identity) = client.identity() {
-            worker.node.presence.polled(&identity.user, None);
-        }
-        return;
-    }
-    if let ReportedPresence::Status(status) = client.reported_presence.replace(ReportedPresence::Closed)
-        && let Some(identity) = client.identity()
-    {
-        worker.node.presence.closed(&identity.user, status);
+        worker.node.presence.polled(&identity.user, None);
+    } else if let ReportedPresence::Status(status) = before {
+        worker.node.presence.status_changed(&identity.user, Some(status), None);
     }
 }
 
@@ -59,7 +55,7 @@ pub(super) fn set(worker: &Worker, client: &Client, request: &RequestContext, st
     } else if let ReportedPresence::Status(before) = client.reported_presence.get() {
         client.reported_presence.set(ReportedPresence::Status(status));
         if before != status {
-            worker.node.presence.status_changed(&identity.user, before, status);
+            worker.node.presence.status_changed(&identity.user, Some(before), Some(status));
         }
     }
     client.reply_ok(request);
@@ -91,9 +87,9 @@ pub(super) async fn get(
     }
 }
 
-/// Returns who is online or away in a small room that the connection has joined, including its own user. `None`: the room
-/// is not small, or presence cannot be read now. The snapshot must not be older than a presence change that the connection got
-/// before the answer. So the caller must not await anything between the snapshot and the answer.
+/// Returns who is online or away in a small room that the connection has joined, including its own user. `None`: the
+/// room is not small, or presence cannot be read now. The snapshot must not be older than a presence change that the
+/// connection got before the answer. So the caller must not await anything between the snapshot and the answer.
 pub(super) async fn snapshot(
     worker: &Rc<Worker>,
     client: &Client,
@@ -103,18 +99,12 @@ pub(super) async fn snapshot(
     if usize::try_from(members).is_ok_and(|members| members > SMALL_ROOM) {
         return None;
     }
-    let read = tokio::time::timeout(SNAPSHOT_TIMEOUT, read(worker, client, room)).await;
-    match read {
-        Ok(Ok(online)) => online,
-        Ok(Err(error)) => {
-            count_failure(worker, &error);
-            None
-        }
-        Err(_) => {
-            count_failure(worker, &"no answer in time");
-            None
-        }
+    match tokio::time::timeout(SNAPSHOT_TIMEOUT, read(worker, client, room)).await {
+        Ok(Ok(online)) => return online,
+        Ok(Err(error)) => count_failure(worker, &error),
+        Err(_) => count_failure(worker, &"no answer in time"),
     }
+    None
 }
 
 async fn read(

@@ -33,7 +33,7 @@ pub(super) fn enqueue(worker: &Rc<Worker>, client: &Rc<Client>, replays: Vec<Rep
 async fn run(worker: Rc<Worker>, client: Rc<Client>) {
     loop {
         // The running replay stays at the front: a non-empty queue means that the task runs.
-        let Some(replay) = front(&client) else { return };
+        let Some(replay) = client.replays.borrow().front().cloned() else { return };
         replay_room(&worker, &client, &replay).await;
         let mut waiting = client.replays.borrow_mut();
         waiting.pop_front();
@@ -44,19 +44,13 @@ async fn run(worker: Rc<Worker>, client: Rc<Client>) {
     }
 }
 
-fn front(client: &Client) -> Option<Replay> {
-    let waiting = client.replays.borrow();
-    let next = waiting.front()?;
-    Some(Replay { room: next.room.clone(), ..*next })
-}
-
 async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) {
     let Replay { room, subscription, .. } = replay;
     let (mut reached, mut head, mut generation) = (replay.position, replay.head, replay.generation);
     let mut source = "memory";
     // Valid for the next read only, because roles become outdated soon.
     let mut roles = None;
-    if !worker.hub.borrow().has(room, *subscription) {
+    if !worker.hub.borrow().room(room).has(*subscription) {
         return;
     }
     if let Some(after) = replay.gap {
@@ -65,7 +59,7 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
         source = "history";
     }
     loop {
-        if client.connection.is_closed() || !worker.hub.borrow().has(room, *subscription) {
+        if client.connection.is_closed() || !worker.hub.borrow().room(room).has(*subscription) {
             return;
         }
         let live =
@@ -78,7 +72,7 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
             worker.node.metrics.replays.with_label_values(&[source]).inc();
             return;
         }
-        let newest = worker.hub.borrow().newest(room);
+        let newest = worker.hub.borrow().room(room).newest();
         let read_generation = worker.hub.borrow().generation();
         if newest.epoch < reached.epoch {
             // Redis reported a new epoch before any hint did: the live subscriptions must move to that epoch first.
@@ -161,7 +155,7 @@ async fn send_records(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay,
             client.connection.notify_drained();
             client.drained.notified().await;
         }
-        let sent = worker.hub.borrow().replay(&replay.room, replay.subscription, record);
+        let sent = worker.hub.borrow().room(&replay.room).replay(replay.subscription, record);
         if !sent {
             return false;
         }

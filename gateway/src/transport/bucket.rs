@@ -63,7 +63,7 @@ pub(crate) enum FrameVerdict {
     /// Continue reading.
     Continue,
     /// Pause reading until this tick.
-    Hold(u32),
+    PauseUntil(u32),
     /// The peer stayed above the limit for too long.
     Abused,
 }
@@ -73,9 +73,9 @@ pub(crate) struct TokenBucket {
     /// The time at which the bucket will be full. For an empty bucket, this is `burst_ns` from now.
     full_at_ns: u64,
     /// The tick at which the peer began to exceed the limit repeatedly.
-    held_since: u32,
+    limited_since: u32,
     /// The end of the last pause; 0: the peer never exceeded the limit.
-    held_until: u32,
+    paused_until: u32,
 }
 
 impl TokenBucket {
@@ -86,15 +86,15 @@ impl TokenBucket {
         if next_ns <= now_ns {
             return FrameVerdict::Continue;
         }
-        if self.held_until == 0 || now > self.held_until.saturating_add(limits.calm_ticks) {
-            self.held_since = now;
+        if self.paused_until == 0 || now > self.paused_until.saturating_add(limits.calm_ticks) {
+            self.limited_since = now;
         }
         let until = u32::try_from(next_ns.div_ceil(limits.tick_ns)).unwrap_or(u32::MAX);
-        self.held_until = until;
-        if now - self.held_since >= limits.grace_ticks {
+        self.paused_until = until;
+        if now - self.limited_since >= limits.grace_ticks {
             FrameVerdict::Abused
         } else {
-            FrameVerdict::Hold(until)
+            FrameVerdict::PauseUntil(until)
         }
     }
 }
@@ -124,18 +124,18 @@ mod tests {
     #[test]
     fn burst_passes_and_then_the_rate_applies() {
         let (limits, mut bucket) = (limits(100, 200), TokenBucket::default());
-        assert_eq!(flood(&mut bucket, &limits, 7), (200, FrameVerdict::Hold(8)));
-        assert_eq!(flood(&mut bucket, &limits, 8), (50, FrameVerdict::Hold(9)));
-        assert_eq!(flood(&mut bucket, &limits, 10), (100, FrameVerdict::Hold(11)));
+        assert_eq!(flood(&mut bucket, &limits, 7), (200, FrameVerdict::PauseUntil(8)));
+        assert_eq!(flood(&mut bucket, &limits, 8), (50, FrameVerdict::PauseUntil(9)));
+        assert_eq!(flood(&mut bucket, &limits, 10), (100, FrameVerdict::PauseUntil(11)));
         assert_eq!(flood(&mut bucket, &limits, 1_000).0, 200, "at most the burst is saved up");
     }
 
     #[test]
     fn slow_rate_holds_over_many_ticks() {
         let (limits, mut bucket) = (limits(1, 1), TokenBucket::default());
-        assert_eq!(bucket.take(&limits, 5), FrameVerdict::Hold(7));
-        assert_eq!(bucket.take(&limits, 7), FrameVerdict::Hold(9));
-        assert_eq!(bucket.take(&limits, 99), FrameVerdict::Hold(101));
+        assert_eq!(bucket.take(&limits, 5), FrameVerdict::PauseUntil(7));
+        assert_eq!(bucket.take(&limits, 7), FrameVerdict::PauseUntil(9));
+        assert_eq!(bucket.take(&limits, 99), FrameVerdict::PauseUntil(101));
     }
 
     #[test]
@@ -143,13 +143,15 @@ mod tests {
         let limits = limits(100, 200);
         let mut abuser = TokenBucket::default();
         for tick in 100..160 {
-            assert!(matches!(flood(&mut abuser, &limits, tick).1, FrameVerdict::Hold(_)), "tick {tick}");
+            let (_, verdict) = flood(&mut abuser, &limits, tick);
+            assert!(matches!(verdict, FrameVerdict::PauseUntil(_)), "tick {tick}");
         }
         assert_eq!(flood(&mut abuser, &limits, 160).1, FrameVerdict::Abused);
 
         let mut bursts = TokenBucket::default();
         for tick in (100..1_000).step_by(6) {
-            assert!(matches!(flood(&mut bursts, &limits, tick).1, FrameVerdict::Hold(_)), "tick {tick}");
+            let (_, verdict) = flood(&mut bursts, &limits, tick);
+            assert!(matches!(verdict, FrameVerdict::PauseUntil(_)), "tick {tick}");
         }
 
         // A little below the limit after a burst: the bucket is never full and never empty again.

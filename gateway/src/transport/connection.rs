@@ -1,7 +1,7 @@
 //! The handle to an open WebSocket, for sessions and their tasks. The handle uses only the link, so it may be used from
 //! anywhere on the worker's thread, also within another connection's session.
 
-use std::{fmt, rc::Rc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
 use super::{
     frame::Frame,
@@ -42,7 +42,6 @@ impl Connection {
         self.0.paused.set(true);
     }
 
-    /// Resumes reading.
     pub fn resume_reading(&self) {
         if self.0.paused.replace(false) {
             self.0.last_received.set(self.0.worker.now());
@@ -72,11 +71,5 @@ impl Connection {
     /// Unique among all connections of this worker, also earlier ones.
     pub fn id(&self) -> u64 {
         self.0.id
-    }
-}
-
-impl fmt::Debug for Connection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("id", &self.0.id).field("phase", &self.0.phase.get()).finish()
     }
 }

@@ -14,7 +14,6 @@ use super::{
     inflate::Inflater,
 };
 use message::OpenMessage;
-pub(crate) use message::TOO_BIG_INFLATED;
 
 /// What the decoder accepts.
 #[derive(Debug, Clone, Copy)]
@@ -103,7 +102,9 @@ impl Decoder {
     /// The bytes held for incomplete frames and messages.
     pub(crate) fn held_bytes(&self) -> usize {
         self.pending.as_ref().map_or(0, |pending| {
-            pending.control.capacity() + pending.message.as_ref().map_or(0, OpenMessage::held_bytes)
+            // The allocated size: a little more than what arrived.
+            pending.control.capacity()
+                + pending.message.as_ref().map_or(0, |message| message.payload.capacity())
         })
     }
 
@@ -189,8 +190,8 @@ impl Decoder {
             }
             _ => {}
         }
-        let so_far = message.map_or(0, OpenMessage::payload_bytes);
-        let compressed = message.map_or(header.compressed, OpenMessage::is_compressed);
+        let so_far = message.map_or(0, |message| message.payload.len());
+        let compressed = message.map_or(header.compressed, |message| message.header.compressed);
         if header.payload_bytes > rules.max_payload_bytes(compressed).saturating_sub(so_far) {
             return Err(Violation { code: close_code::TOO_BIG, reason: "message too big" });
         }

@@ -78,13 +78,13 @@ impl Drain {
 /// that all workers are equally busy. Ranks are unique.
 fn rank(counts: &[usize], worker: usize, number: usize) -> usize {
     let own = counts.get(worker).copied().unwrap_or_default().max(1) as u128;
-    // A connection's place is the middle of its share of the range from 0 to 1: (2 × number + 1) / (2 × count).
-    let place = 2 * number as u128 + 1;
+    // A connection's position is the middle of its share of the range from 0 to 1: (2 × number + 1) / (2 × count).
+    let position = 2 * number as u128 + 1;
     let before = |(other, count): (usize, &usize)| {
-        let scaled = place * *count as u128;
+        let scaled = position * *count as u128;
         let before = match scaled.checked_sub(own) {
             None => 0,
-            // At equal places the earlier worker comes first.
+            // At equal positions the earlier worker comes first.
             Some(above) if other < worker => above / (2 * own) + 1,
             Some(above) => above.div_ceil(2 * own),
         };
@@ -102,7 +102,8 @@ pub(crate) async fn drain(worker: Rc<TransportWorker>, plan: Arc<Drain>) {
     let mut leaving: Vec<(Duration, Rc<Link>)> = Vec::with_capacity(links.len());
     for (number, link) in links.into_iter().enumerate() {
         let delay = plan.delay(rank(&counts, worker.number, number), all);
-        link.notify_draining(delay.saturating_sub(plan.started.elapsed()));
+        let leave_after_ms = delay.saturating_sub(plan.started.elapsed()).as_millis();
+        link.set_drain_notice(DrainNotice::LeaveAfter(u32::try_from(leave_after_ms).unwrap_or(u32::MAX)));
         leaving.push((delay, link));
         if number % NOTIFIED_PER_TURN == NOTIFIED_PER_TURN - 1 {
             yield_now().await;
@@ -110,7 +111,7 @@ pub(crate) async fn drain(worker: Rc<TransportWorker>, plan: Arc<Drain>) {
     }
     for (delay, link) in leaving {
         sleep_until(plan.started + delay + plan.grace).await;
-        link.request_close();
+        link.set_drain_notice(DrainNotice::RequestClose);
     }
 }
 

@@ -16,7 +16,7 @@ impl Window {
 
     /// Whether the peer can inflate a message of this length that was compressed with the largest window. Within a
     /// message, no reference is further back than the message is long.
-    pub(crate) fn holds(self, payload_bytes: usize) -> bool {
+    pub(crate) fn covers(self, payload_bytes: usize) -> bool {
         self == Window::LARGEST || payload_bytes <= 1 << self.0.get()
     }
 
@@ -150,11 +150,11 @@ mod tests {
             ] {
                 let agreed = agree([offer.as_str()].into_iter()).unwrap();
                 assert_eq!(agreed.answer(), format!("{BOTH}; server_max_window_bits={bits}"));
-                assert!(agreed.window().holds(1 << bits));
-                assert_eq!(agreed.window().holds((1 << bits) + 1), bits == 15, "{bits}");
+                assert!(agreed.window().covers(1 << bits));
+                assert_eq!(agreed.window().covers((1 << bits) + 1), bits == 15, "{bits}");
             }
         }
-        assert!(agree(["permessage-deflate"].into_iter()).unwrap().window().holds(1_000_000));
+        assert!(agree(["permessage-deflate"].into_iter()).unwrap().window().covers(1_000_000));
     }
 
     #[test]

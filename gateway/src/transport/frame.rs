@@ -9,10 +9,6 @@ use std::{
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-mod buffer;
-
-pub use buffer::FrameBuffer;
-
 use super::deflate::{Deflater, SHARED_MIN_BYTES, UNSHARED_MIN_BYTES};
 
 /// Close codes that the transport itself uses.
@@ -63,12 +59,12 @@ pub(crate) const CONTROL_PAYLOAD_BYTES: usize = 125;
 /// One encoded server frame. Cheap to clone; send the same frame to any number of connections.
 #[derive(Clone)]
 pub struct Frame {
-    bytes: Bytes,
+    pub(crate) bytes: Bytes,
     /// Holds the compressed copy after it was made. `None`: short frames and frames for one receiver have no shared
     /// copy.
     compressed_copy: Option<Arc<CompressedCopy>>,
     /// Whether the frame is written at once: see [`Frame::immediate`].
-    immediate: bool,
+    pub(crate) immediate: bool,
 }
 
 /// The inner `None`: the compressed message is not shorter.
@@ -87,16 +83,14 @@ impl Frame {
         Frame::copied(TEXT, payload.as_ref())
     }
 
-    /// A text frame for one receiver, whose payload `write` appends directly behind the header, without a second
-    /// copy. `expected_bytes` is a guess of the payload's length; a wrong guess only costs an allocation.
-    pub fn text_with(expected_bytes: usize, write: impl FnOnce(&mut FrameBuffer)) -> Frame {
+    /// A text frame for one receiver. `append` must only append to the buffer: it adds the payload directly behind the
+    /// header, without a second copy. `expected_bytes` is a guess of the payload's length; a wrong guess only costs an
+    /// allocation.
+    pub fn text_with(expected_bytes: usize, append: impl FnOnce(&mut BytesMut)) -> Frame {
         let mut buffer = BytesMut::with_capacity(LONGEST_HEADER_BYTES + expected_bytes);
         buffer.put_bytes(0, LONGEST_HEADER_BYTES);
-        let mut buffer = FrameBuffer(buffer);
-        write(&mut buffer);
-        let payload_bytes = buffer.len();
-        let mut buffer = buffer.0;
-        let (header, header_bytes) = header(FIN | TEXT, payload_bytes);
+        append(&mut buffer);
+        let (header, header_bytes) = header(FIN | TEXT, buffer.len() - LONGEST_HEADER_BYTES);
         let start = LONGEST_HEADER_BYTES - header_bytes;
         buffer.advance(start);
         buffer[..header_bytes].copy_from_slice(&header[..header_bytes]);
@@ -110,12 +104,6 @@ impl Frame {
         Frame { immediate: true, ..self.clone() }
     }
 
-    /// Whether the frame is written at once: see [`immediate`](Self::immediate).
-    pub(crate) fn is_immediate(&self) -> bool {
-        self.immediate
-    }
-
-    /// A binary frame.
     pub fn binary(payload: impl AsRef<[u8]>) -> Frame {
         Frame::copied(BINARY, payload.as_ref())
     }
@@ -157,18 +145,9 @@ impl Frame {
         self.bytes.len() - self.header_bytes()
     }
 
-    pub(crate) fn bytes(&self) -> &Bytes {
-        &self.bytes
-    }
-
     /// The uncompressed payload, without the header.
     pub fn payload(&self) -> &[u8] {
-        let header_bytes = match self.bytes.get(1) {
-            Some(127) => LONGEST_HEADER_BYTES,
-            Some(126) => 4,
-            _ => 2,
-        };
-        &self.bytes[header_bytes..]
+        &self.bytes[self.header_bytes()..]
     }
 
     pub(crate) fn into_bytes(self) -> Bytes {
@@ -186,7 +165,7 @@ impl Frame {
     pub(crate) fn compressed(&self, deflater: &mut Deflater, count: impl FnOnce()) -> Option<Bytes> {
         let make = || {
             count();
-            let deflated = deflater.deflate(&self.bytes[self.header_bytes()..])?;
+            let deflated = deflater.deflate(self.payload())?;
             Some(encoded(self.bytes[0] | COMPRESSED, deflated))
         };
         match &self.compressed_copy {
@@ -207,14 +186,6 @@ impl Frame {
         Frame { bytes: encoded(FIN | opcode, payload), compressed_copy: None, immediate: false }
     }
 }
-
-impl PartialEq for Frame {
-    fn eq(&self, other: &Frame) -> bool {
-        self.bytes == other.bytes
-    }
-}
-
-impl Eq for Frame {}
 
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -267,7 +238,7 @@ mod tests {
             let payload = vec![b'x'; length];
             for guess in [0, length] {
                 assert_eq!(
-                    Frame::text_with(guess, |buffer| buffer.put(&payload)).into_bytes(),
+                    Frame::text_with(guess, |buffer| buffer.extend_from_slice(&payload)).into_bytes(),
                     Frame::text(&payload).into_bytes(),
                     "payload of {length} bytes"
                 );
@@ -326,7 +297,9 @@ mod tests {
         assert!(Frame::text([b'x'; SHARED_MIN_BYTES - 1]).compressed_copy.is_none());
         assert!(Frame::text([b'x'; SHARED_MIN_BYTES]).compressed_copy.is_some());
         assert!(
-            Frame::text_with(0, |buffer| buffer.put(&[b'x'; SHARED_MIN_BYTES])).compressed_copy.is_none()
+            Frame::text_with(0, |buffer| buffer.extend_from_slice(&[b'x'; SHARED_MIN_BYTES]))
+                .compressed_copy
+                .is_none()
         );
     }
 }

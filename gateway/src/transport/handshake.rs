@@ -1,7 +1,7 @@
 //! The HTTP part of an upgrade (RFC 6455, 4.2): checks the handshake and builds the answer. Pure: request heads in,
 //! bytes to write out.
 
-use std::{fmt::Write as _, net::SocketAddr};
+use std::fmt::Write as _;
 
 use actix_http::{
     HttpMessage as _, Method, Request, StatusCode, Version,
@@ -20,29 +20,13 @@ const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 pub struct HandshakeRequest(Request);
 
 impl HandshakeRequest {
-    /// Path of the request, as sent.
-    pub fn path(&self) -> &str {
-        self.0.path()
-    }
-
     /// The query of the request, as sent.
     pub fn query(&self) -> Option<&str> {
         self.0.uri().query()
     }
 
-    /// All headers.
     pub fn headers(&self) -> &HeaderMap {
         self.0.headers()
-    }
-
-    /// The first header of this name (in lower case), if it is visible ASCII.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.0.headers().get(name)?.to_str().ok()
-    }
-
-    /// The address of the peer.
-    pub fn peer(&self) -> Option<SocketAddr> {
-        self.0.peer_addr()
     }
 }
 
@@ -57,21 +41,24 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal with a body.
     pub fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Refusal {
         Refusal { status, headers: Vec::new(), content_type, body: body.into() }
     }
 
-    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Refusal {
         self.headers.push((name, value));
         self
     }
 
-    /// A refusal with a problem document (RFC 9457). `detail` must need no escaping in JSON.
+    /// A refusal with a problem document (RFC 9457). `code` and `detail` must need no escaping in JSON.
     pub(crate) fn problem(status: StatusCode, code: &str, detail: &str) -> Refusal {
-        Refusal::new(status, PROBLEM_JSON, problem_document(status, code, detail))
+        let document = format!(
+            r#"{{"type":"about:blank","title":"{}","status":{},"detail":"{detail}","code":"{code}"}}"#,
+            status.canonical_reason().unwrap_or("Refused"),
+            status.as_u16()
+        );
+        Refusal::new(status, "application/problem+json", document)
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -95,17 +82,6 @@ impl Refusal {
     }
 }
 
-pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
-
-/// A problem document; `code` and `detail` must need no escaping in JSON.
-pub(crate) fn problem_document(status: StatusCode, code: &str, detail: &str) -> String {
-    format!(
-        r#"{{"type":"about:blank","title":"{}","status":{},"detail":"{detail}","code":"{code}"}}"#,
-        status.canonical_reason().unwrap_or("Refused"),
-        status.as_u16()
-    )
-}
-
 /// The answer to a request that asks for an unknown WebSocket version, or for no WebSocket.
 pub(crate) fn upgrade_required() -> Refusal {
     Refusal::problem(
@@ -127,13 +103,15 @@ pub(crate) struct HandshakeOptions {
 }
 
 pub(crate) struct Handshake {
-    pub request: HandshakeRequest,
     /// The 101 answer, which is sent after the handshake is accepted.
     pub answer: Bytes,
     pub window: Option<Window>,
 }
 
-pub(crate) fn check(request: Request, options: &HandshakeOptions) -> Result<Handshake, Refusal> {
+pub(crate) fn check(
+    request: Request,
+    options: &HandshakeOptions,
+) -> Result<(HandshakeRequest, Handshake), Refusal> {
     let bad = |detail| Refusal::problem(StatusCode::BAD_REQUEST, "bad_request", detail);
     if options.path.as_deref().is_some_and(|path| path != request.path()) {
         return Err(Refusal::problem(
@@ -173,25 +151,21 @@ pub(crate) fn check(request: Request, options: &HandshakeOptions) -> Result<Hand
     let mut answer = String::with_capacity(320);
     answer.push_str("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n");
     let _ = write!(answer, "sec-websocket-accept: {}\r\n", accept_key(key));
+    // Subprotocol names are case sensitive, unlike the tokens of `Connection`.
     if let Some(subprotocol) = &options.subprotocol
-        && offers(headers, subprotocol)
+        && entries(headers, &header::SEC_WEBSOCKET_PROTOCOL).any(|entry| entry == subprotocol)
     {
         let _ = write!(answer, "sec-websocket-protocol: {subprotocol}\r\n");
     }
-    let agreement = if options.deflate { extension::agree(extensions(headers)) } else { None };
+    let extensions =
+        headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).filter_map(|value| value.to_str().ok());
+    let agreement = if options.deflate { extension::agree(extensions) } else { None };
     if let Some(agreement) = agreement {
         let _ = write!(answer, "sec-websocket-extensions: {}\r\n", agreement.answer());
     }
     answer.push_str("\r\n");
-    Ok(Handshake {
-        request: HandshakeRequest(request),
-        answer: Bytes::from(answer),
-        window: agreement.map(Agreement::window),
-    })
-}
-
-fn extensions(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).filter_map(|value| value.to_str().ok())
+    let handshake = Handshake { answer: Bytes::from(answer), window: agreement.map(Agreement::window) };
+    Ok((HandshakeRequest(request), handshake))
 }
 
 /// The comma separated entries of all headers of one name.
@@ -205,11 +179,6 @@ fn entries<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item 
 
 fn names(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     entries(headers, name).any(|entry| entry.eq_ignore_ascii_case(token))
-}
-
-/// Subprotocol names are case sensitive, unlike the tokens of `Connection`.
-fn offers(headers: &HeaderMap, subprotocol: &str) -> bool {
-    entries(headers, &header::SEC_WEBSOCKET_PROTOCOL).any(|entry| entry == subprotocol)
 }
 
 /// The value of a header that must not be repeated.

@@ -4,7 +4,7 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::deflate::TAIL;
+use super::{deflate::TAIL, frame::close_code, header::Violation};
 
 /// An empty final DEFLATE block, fed after each message. The stream ends with this block only if the message ended at a
 /// block boundary. If the stream does not end, the message is incomplete.
@@ -14,14 +14,14 @@ const INITIAL_BUFFER_BYTES: usize = 4 * 1024;
 /// Maximum size of the buffer that is kept between messages, in bytes: a whole message of the protocol.
 const MAX_KEPT_BYTES: usize = 64 * 1024 + 1;
 
-/// Why a message cannot be inflated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum InflateError {
-    /// The message exceeds the limit.
-    TooBig,
-    /// The data is no valid DEFLATE stream, is incomplete, or refers to an earlier message.
-    Broken,
-}
+/// Distinct from the violation of a message that is too big on the wire, because it is counted separately: it suggests
+/// an attack.
+pub(crate) const TOO_BIG_INFLATED: Violation =
+    Violation { code: close_code::TOO_BIG, reason: "message too big once inflated" };
+/// The data is no valid DEFLATE stream, is incomplete, or refers to an earlier message. Code 1007, as for invalid text:
+/// the payload is not what its frame says. The RFC defines no code for an invalid DEFLATE stream.
+const INVALID_DEFLATE: Violation =
+    Violation { code: close_code::INVALID_TEXT, reason: "not a whole DEFLATE stream of its own" };
 
 #[derive(Default)]
 pub(crate) struct Inflater {
@@ -32,7 +32,7 @@ pub(crate) struct Inflater {
 
 impl Inflater {
     /// Inflates the payload of a message to at most `max_bytes`.
-    pub(crate) fn inflate(&mut self, payload: &[u8], max_bytes: usize) -> Result<&[u8], InflateError> {
+    pub(crate) fn inflate(&mut self, payload: &[u8], max_bytes: usize) -> Result<&[u8], Violation> {
         let engine = self.engine.get_or_insert_with(|| Decompress::new(false));
         if self.buffer.len() > MAX_KEPT_BYTES {
             self.buffer = Vec::new();
@@ -57,7 +57,7 @@ struct MessageRun<'a> {
 }
 
 impl MessageRun<'_> {
-    fn message(&mut self, payload: &[u8]) -> Result<(), InflateError> {
+    fn message(&mut self, payload: &[u8]) -> Result<(), Violation> {
         self.engine.reset(false);
         let mut rest = payload;
         // A peer may end a DEFLATE stream within a message (RFC 7692, 7.2.3.4): then another stream begins.
@@ -69,17 +69,17 @@ impl MessageRun<'_> {
             }
         }
         if let (used, true) = self.feed(&TAIL)? {
-            return if used == TAIL.len() { Ok(()) } else { Err(InflateError::Broken) };
+            return if used == TAIL.len() { Ok(()) } else { Err(INVALID_DEFLATE) };
         }
         match self.feed(&LAST_BLOCK)? {
             (used, true) if used == LAST_BLOCK.len() => Ok(()),
-            _ => Err(InflateError::Broken),
+            _ => Err(INVALID_DEFLATE),
         }
     }
 
     /// Inflates all of `input`, or up to the end of a stream. Returns how much was used, and whether the stream
     /// ended.
-    fn feed(&mut self, input: &[u8]) -> Result<(usize, bool), InflateError> {
+    fn feed(&mut self, input: &[u8]) -> Result<(usize, bool), Violation> {
         let mut used = 0;
         loop {
             if self.filled == self.buffer.len() {
@@ -88,18 +88,18 @@ impl MessageRun<'_> {
             let (before_in, before_out) = (self.engine.total_in(), self.engine.total_out());
             let buffer = &mut self.buffer[self.filled..];
             let status = self.engine.decompress(&input[used..], buffer, FlushDecompress::Sync);
-            let status = status.map_err(|_| InflateError::Broken)?;
+            let status = status.map_err(|_| INVALID_DEFLATE)?;
             used += as_count(self.engine.total_in() - before_in);
             self.filled += as_count(self.engine.total_out() - before_out);
             if self.filled > self.max_bytes {
-                return Err(InflateError::TooBig);
+                return Err(TOO_BIG_INFLATED);
             }
             if status == Status::StreamEnd {
                 return Ok((used, true));
             }
             // Free space at the end shows that the input gives no more output.
             if self.filled < self.buffer.len() {
-                return if used == input.len() { Ok((used, false)) } else { Err(InflateError::Broken) };
+                return if used == input.len() { Ok((used, false)) } else { Err(INVALID_DEFLATE) };
             }
         }
     }
@@ -128,11 +128,11 @@ mod tests {
 
     const MAX: usize = 64 * 1024;
 
-    fn inflate(payload: &[u8]) -> Result<String, InflateError> {
+    fn inflate(payload: &[u8]) -> Result<String, Violation> {
         Inflater::default().inflate(payload, MAX).map(|text| String::from_utf8_lossy(text).into_owned())
     }
 
-    fn hello() -> Result<String, InflateError> {
+    fn hello() -> Result<String, Violation> {
         Ok("Hello".to_owned())
     }
 
@@ -158,22 +158,22 @@ mod tests {
         let mut inflater = Inflater::default();
         assert!(inflater.inflate(&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], MAX).is_ok());
         // 7.2.3.2: the second "Hello" of a peer that keeps its context.
-        assert_eq!(inflater.inflate(&[0xf2, 0x00, 0x11, 0x00, 0x00], MAX), Err(InflateError::Broken));
+        assert_eq!(inflater.inflate(&[0xf2, 0x00, 0x11, 0x00, 0x00], MAX), Err(INVALID_DEFLATE));
     }
 
     #[test]
     fn incomplete_or_invalid_stream_is_refused() {
         let whole = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
         for end in 0..whole.len() - 1 {
-            assert_eq!(inflate(&whole[..end]), Err(InflateError::Broken), "cut at {end}");
+            assert_eq!(inflate(&whole[..end]), Err(INVALID_DEFLATE), "cut at {end}");
         }
         for payload in
             [&b"{\"type\":\"ping\"}"[..], &[0xFF; 9], &[0x06], &[0x00, 0x09, 0x00, 0xf6, 0xff, 0x48]]
         {
-            assert_eq!(inflate(payload), Err(InflateError::Broken), "{payload:?}");
+            assert_eq!(inflate(payload), Err(INVALID_DEFLATE), "{payload:?}");
         }
         let behind_the_end = [&whole[..], &[0xFF, 0xFF]].concat();
-        assert_eq!(inflate(&behind_the_end), Err(InflateError::Broken));
+        assert_eq!(inflate(&behind_the_end), Err(INVALID_DEFLATE));
     }
 
     #[test]
@@ -185,11 +185,11 @@ mod tests {
         };
         let mut inflater = Inflater::default();
         assert_eq!(inflater.inflate(&deflated(MAX), MAX).map(<[u8]>::len), Ok(MAX));
-        assert_eq!(inflater.inflate(&deflated(MAX + 1), MAX), Err(InflateError::TooBig));
+        assert_eq!(inflater.inflate(&deflated(MAX + 1), MAX), Err(TOO_BIG_INFLATED));
         let bomb = deflated(64 * 1024 * 1024);
         assert!(bomb.len() < MAX + 1, "a message that may be received: {}", bomb.len());
         for mut inflater in [inflater, Inflater::default()] {
-            assert_eq!(inflater.inflate(&bomb, MAX), Err(InflateError::TooBig));
+            assert_eq!(inflater.inflate(&bomb, MAX), Err(TOO_BIG_INFLATED));
             assert!(inflater.buffer.capacity() <= MAX + 1, "held {}", inflater.buffer.capacity());
             assert_eq!(inflater.inflate(&[0x00], MAX), Ok(&b""[..]), "the next message is inflated");
         }

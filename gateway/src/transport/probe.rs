@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
-pub use super::decoder::Rules as Terms;
+pub use super::decoder::Rules;
 use super::{
     decoder::{Decoder, Event},
     deflate::Deflater,
@@ -16,7 +16,7 @@ use super::{
 
 /// The event of one complete frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
+pub enum DecodedEvent {
     Part,
     Text(String),
     Binary(Vec<u8>),
@@ -28,7 +28,7 @@ pub enum Seen {
 /// The result of decoding a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    pub seen: Vec<Seen>,
+    pub events: Vec<DecodedEvent>,
     pub violation: Option<u16>,
     /// The maximum of bytes held for incomplete frames and messages.
     pub held_bytes: usize,
@@ -37,10 +37,9 @@ pub struct Verdict {
 /// Decodes client frames that arrive in pieces of these lengths, repeated; without lengths, or for a length of 0, all
 /// the rest arrives at once. With `pause`, decoding stops after each frame and continues with the rest, like for a
 /// session that pauses reading.
-#[must_use]
-pub fn decode(terms: Terms, bytes: &[u8], pieces: &[usize], pause: bool) -> Verdict {
+pub fn decode(rules: Rules, bytes: &[u8], pieces: &[usize], pause: bool) -> Verdict {
     let (mut decoder, mut inflater) = (Decoder::default(), Inflater::default());
-    let mut verdict = Verdict { seen: Vec::new(), violation: None, held_bytes: 0 };
+    let mut verdict = Verdict { events: Vec::new(), violation: None, held_bytes: 0 };
     let (mut rest, mut pieces) = (bytes, pieces.iter().cycle());
     while !rest.is_empty() {
         let length = pieces.next().filter(|length| **length > 0).map_or(rest.len(), |length| *length);
@@ -49,9 +48,9 @@ pub fn decode(terms: Terms, bytes: &[u8], pieces: &[usize], pause: bool) -> Verd
         let mut chunk = piece.to_vec();
         let mut begun = 0;
         while begun < chunk.len() {
-            let seen = &mut verdict.seen;
-            let decoded = decoder.decode(terms, &mut inflater, &|| true, &mut chunk[begun..], |event| {
-                seen.push(owned(event));
+            let events = &mut verdict.events;
+            let decoded = decoder.decode(rules, &mut inflater, &|| true, &mut chunk[begun..], |event| {
+                events.push(owned(event));
                 if pause { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
             match decoded {
@@ -67,48 +66,44 @@ pub fn decode(terms: Terms, bytes: &[u8], pieces: &[usize], pause: bool) -> Verd
     verdict
 }
 
-fn owned(event: Event<'_>) -> Seen {
+pub(crate) fn owned(event: Event<'_>) -> DecodedEvent {
     match event {
-        Event::Part => Seen::Part,
-        Event::Text(text) => Seen::Text(text.to_owned()),
-        Event::Binary(bytes) => Seen::Binary(bytes.to_vec()),
-        Event::Ping(payload) => Seen::Ping(payload.to_vec()),
-        Event::Pong => Seen::Pong,
-        Event::Close(code) => Seen::Close(code),
+        Event::Part => DecodedEvent::Part,
+        Event::Text(text) => DecodedEvent::Text(text.to_owned()),
+        Event::Binary(bytes) => DecodedEvent::Binary(bytes.to_vec()),
+        Event::Ping(payload) => DecodedEvent::Ping(payload.to_vec()),
+        Event::Pong => DecodedEvent::Pong,
+        Event::Close(code) => DecodedEvent::Close(code),
     }
 }
 
 /// One inflater for several messages, as on a worker's thread.
 #[derive(Default)]
-pub struct Inflating(Inflater);
+pub struct MessageInflater(Inflater);
 
-impl Inflating {
+impl MessageInflater {
     /// Inflates the payload of a compressed message; `None`: it was refused.
     pub fn inflate(&mut self, payload: &[u8], max_bytes: usize) -> Option<Vec<u8>> {
         self.0.inflate(payload, max_bytes).ok().map(<[u8]>::to_vec)
     }
 
     /// The bytes that are kept for the next message.
-    #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.0.held_bytes()
     }
 }
 
 /// The payload of a compressed message; `None`: it is not shorter.
-#[must_use]
 pub fn deflate(payload: &[u8]) -> Option<Vec<u8>> {
     Deflater::default().deflate(payload).map(<[u8]>::to_vec)
 }
 
 /// The bytes of a server frame on the wire.
-#[must_use]
 pub fn wire(frame: Frame) -> Bytes {
     frame.into_bytes()
 }
 
 /// The frame that answers a ping.
-#[must_use]
 pub fn pong(payload: &[u8]) -> Frame {
     Frame::pong(payload)
 }

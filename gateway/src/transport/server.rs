@@ -1,5 +1,6 @@
-//! Listening, HTTP, and the hand-over of sockets at the upgrade. Connects `actix_server` with workers and connection
-//! tasks. Bytes that were read behind the handshake are passed on with the socket, so that no early frame is lost.
+//! Listening, HTTP, the hand-over of sockets at the upgrade, and the orders to drain, close or drop all connections.
+//! Connects `actix_server` with workers and connection tasks. Bytes that were read behind the handshake are passed on
+//! with the socket, so that no early frame is lost.
 
 use std::{
     io,
@@ -38,12 +39,10 @@ use tokio::{
 
 use super::{
     Acceptor, Connection, Counters, Refusal, TransportConfig,
-    drain::Drain,
-    extension::Window,
+    drain::{Drain, drain},
     handshake::{self, Handshake, HandshakeOptions},
-    orders::{Order, follow_orders},
     task::ConnectionTask,
-    worker::{TransportWorker, run_timers},
+    worker::{Phase, TransportWorker, run_timers},
 };
 
 /// How long a refused peer may take to read the answer.
@@ -71,12 +70,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// The address on which the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The counters of the server.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
@@ -97,22 +94,56 @@ impl Server {
     }
 
     /// Closes every WebSocket with `code` and `reason` after its queued frames, refuses new ones with 503, waits up
-    /// to `wait` for all to close, drops the rest, then stops listening.
-    ///
-    /// # Errors
-    /// The error that ended listening, if listening had failed before.
+    /// to `wait` for all to close, drops the rest, then stops listening. Returns the error that ended listening, if
+    /// listening had failed before.
     pub async fn stop(self, code: u16, reason: &str, wait: Duration) -> io::Result<()> {
         self.orders.send_replace(Order::Close(code, reason.to_owned()));
         if timeout(wait, self.all_closed()).await.is_err() {
             self.orders.send_replace(Order::Abort);
         }
         self.handle.stop(true).await;
-        self.finished().await
-    }
-
-    /// Waits until the server ends by itself, which happens only when it fails.
-    pub async fn finished(self) -> io::Result<()> {
         self.running.await.map_err(io::Error::other)?
+    }
+}
+
+/// An order of the server to its workers.
+#[derive(Debug, Clone, Default)]
+enum Order {
+    #[default]
+    Serve,
+    /// Tell every connection when to leave, and open no more.
+    Drain(Arc<Drain>),
+    /// Close every connection with this code and reason, and open no more.
+    Close(u16, String),
+    /// Drop all remaining connections.
+    Abort,
+}
+
+/// Carries out the orders of the server on one worker.
+async fn follow_orders(worker: Rc<TransportWorker>, mut orders: watch::Receiver<Order>) {
+    loop {
+        let order = orders.borrow_and_update().clone();
+        match order {
+            Order::Serve => {}
+            Order::Drain(plan) => {
+                worker.stop();
+                spawn_local(drain(Rc::clone(&worker), plan));
+            }
+            Order::Close(code, reason) => {
+                if worker.stop() {
+                    let open = worker.links().iter().filter(|link| link.phase.get() == Phase::Open).count();
+                    worker.counters.drain_cut.add(open);
+                }
+                worker.links().iter().for_each(|link| link.close(code, &reason));
+            }
+            Order::Abort => {
+                worker.stop();
+                worker.links().iter().for_each(|link| link.abort());
+            }
+        }
+        if orders.changed().await.is_err() {
+            return;
+        }
     }
 }
 
@@ -219,12 +250,6 @@ struct UpgradeHandler<A> {
     options: HandshakeOptions,
 }
 
-struct AcceptedUpgrade<T> {
-    ticket: T,
-    answer: Bytes,
-    window: Option<Window>,
-}
-
 impl<A: Acceptor> UpgradeHandler<A> {
     async fn handle(&self, request: Request, framed: Framed<WriteIdleTimeout<TcpStream>, h1::Codec>) {
         let parts = framed.into_parts();
@@ -233,19 +258,30 @@ impl<A: Acceptor> UpgradeHandler<A> {
         drop((parts.read_buf, parts.write_buf));
         let socket = parts.io.into_inner();
         match self.accept(request).await {
-            Ok(accepted) => self.open(socket, read, unsent, accepted),
+            Ok((ticket, handshake)) => {
+                let link = self.worker.open();
+                link.window.set(handshake.window);
+                if !unsent.is_empty() {
+                    link.queue(unsent);
+                }
+                link.queue(handshake.answer);
+                // The task exists before the session: if `open` panics, dropping the task cleans up.
+                let mut task = ConnectionTask::new(socket, Rc::clone(&link), read);
+                task.session = Some(self.acceptor.open(ticket, Connection(link)));
+                spawn_local(task);
+            }
             Err(refusal) => refuse(socket, unsent, &refusal).await,
         }
     }
 
-    async fn accept(&self, request: Request) -> Result<AcceptedUpgrade<A::Ticket>, Refusal> {
-        let Handshake { request, answer, window } = handshake::check(request, &self.options)?;
+    async fn accept(&self, request: Request) -> Result<(A::Ticket, Handshake), Refusal> {
+        let (request, handshake) = handshake::check(request, &self.options)?;
         // Checked before the wait, because a request that must be refused should not cost an authentication.
         self.refuse_unless_open()?;
         let ticket = self.acceptor.accept(request).await?;
         // Checked again after the wait, because the worker may have become full or begun to stop.
         self.refuse_unless_open()?;
-        Ok(AcceptedUpgrade { ticket, answer, window })
+        Ok((ticket, handshake))
     }
 
     /// Refuses while the worker stops or is full.
@@ -259,20 +295,6 @@ impl<A: Acceptor> UpgradeHandler<A> {
             return Err(refusal("overloaded", "this node has too many connections; retry later"));
         }
         Ok(())
-    }
-
-    fn open(&self, socket: TcpStream, read: Vec<u8>, unsent: Bytes, accepted: AcceptedUpgrade<A::Ticket>) {
-        let AcceptedUpgrade { ticket, answer, window } = accepted;
-        let link = self.worker.open();
-        link.window.set(window);
-        if !unsent.is_empty() {
-            link.queue(unsent);
-        }
-        link.queue(answer);
-        // The task exists before the session: if `open` panics, dropping the task cleans up.
-        let mut task = ConnectionTask::new(socket, Rc::clone(&link), read);
-        task.attach(self.acceptor.open(ticket, Connection(link)));
-        spawn_local(task);
     }
 }
 

@@ -21,9 +21,10 @@ use tokio::{
 use super::{
     Session,
     bucket::{FrameVerdict, TokenBucket},
-    decoder::{Decoder, Event, Rules, TOO_BIG_INFLATED},
+    decoder::{Decoder, Event, Rules},
     drain,
     frame::{Frame, close_code},
+    inflate::TOO_BIG_INFLATED,
     worker::{Link, Phase},
 };
 
@@ -38,15 +39,15 @@ pub(super) struct ConnectionTask<S: Session> {
     /// Bytes that were read but not decoded yet: bytes behind the handshake, or the rest after a pause.
     unread: Vec<u8>,
     frames: TokenBucket,
-    /// `None` before `attach`, and after `on_closed` was called.
-    session: Option<S>,
+    /// `None` until the server sets it before the first poll, and after `on_closed` was called.
+    pub session: Option<S>,
     peer_ended: bool,
     write_closed: bool,
 }
 
 impl<S: Session> ConnectionTask<S> {
     pub(super) fn new(socket: TcpStream, link: Rc<Link>, unread: Vec<u8>) -> Self {
-        link.set_socket(Some(socket));
+        link.socket.set(Some(socket));
         ConnectionTask {
             link,
             decoder: Decoder::default(),
@@ -56,11 +57,6 @@ impl<S: Session> ConnectionTask<S> {
             peer_ended: false,
             write_closed: false,
         }
-    }
-
-    /// Sets the session. Must be called before the first poll.
-    pub(super) fn attach(&mut self, session: S) {
-        self.session = Some(session);
     }
 
     /// Reads once and handles the bytes. Ready if there may be more to read at once.
@@ -104,7 +100,7 @@ impl<S: Session> ConnectionTask<S> {
     /// Whether reading is paused, by the session or because of too many frames. A closing connection reads on,
     /// because the peer's close frame may be next.
     fn is_paused(&self) -> bool {
-        (self.link.paused.get() || self.link.is_held()) && self.link.phase.get() == Phase::Open
+        (self.link.paused.get() || self.link.is_rate_limited()) && self.link.phase.get() == Phase::Open
     }
 
     /// Decodes a chunk and handles its events. Returns how much was used; less than all only if reading is paused.
@@ -139,7 +135,7 @@ impl<S: Session> ConnectionTask<S> {
                 _ => {}
             }
             match link.phase.get() {
-                Phase::Open if link.paused.get() || link.is_held() => ControlFlow::Break(()),
+                Phase::Open if link.paused.get() || link.is_rate_limited() => ControlFlow::Break(()),
                 Phase::Ended | Phase::Discarding => ControlFlow::Break(()),
                 Phase::Open | Phase::Closing => ControlFlow::Continue(()),
             }
@@ -258,9 +254,9 @@ fn count_frame(link: &Link, frames: &mut TokenBucket) {
     let Some(limits) = link.worker.limits.frames.filter(|_| link.phase.get() == Phase::Open) else { return };
     match frames.take(&limits, link.worker.now()) {
         FrameVerdict::Continue => {}
-        FrameVerdict::Hold(until) => {
+        FrameVerdict::PauseUntil(until) => {
             link.worker.counters.frame_rate_holds.add(1);
-            link.hold_until(until);
+            link.pause_until(until);
         }
         FrameVerdict::Abused => {
             link.worker.counters.frame_rate_closes.add(1);
@@ -313,7 +309,7 @@ impl<S: Session> Drop for ConnectionTask<S> {
         if result.is_err() {
             tracing::error!(connection = link.id, "a session panicked while it was closed");
         }
-        link.set_socket(None);
+        link.socket.set(None);
     }
 }
 

@@ -1,35 +1,20 @@
 //! Passes presence changes to the connections of one worker, and detects changes that arrive while a snapshot is
 //! read.
 
-use std::{cell::RefCell, rc::Rc};
+use std::rc::Rc;
 
-use rustc_hash::FxHashMap;
 use tidings_shared::ids::RoomId;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::Worker;
 use crate::bus::PresenceUpdate;
 
+/// The presence of a room that is being read for at least one snapshot.
 #[derive(Default)]
-pub(super) struct Snapshots(RefCell<FxHashMap<RoomId, Snapshot>>);
-
-#[derive(Default)]
-struct Snapshot {
+pub(super) struct Snapshot {
     readers: usize,
+    /// The number of presence changes that have arrived in the room since the first reader began.
     changes: u64,
-}
-
-impl Snapshots {
-    fn count_change(&self, room: &str) {
-        let mut snapshots = self.0.borrow_mut();
-        if let Some(snapshot) = snapshots.get_mut(room) {
-            snapshot.changes += 1;
-        }
-    }
-
-    fn is_reading(&self) -> bool {
-        !self.0.borrow().is_empty()
-    }
 }
 
 /// While this value exists, the presence changes that arrive in the room are counted.
@@ -39,16 +24,14 @@ pub struct SnapshotWatch {
 }
 
 impl SnapshotWatch {
-    /// The number of changes so far.
-    #[must_use]
     pub fn changes(&self) -> u64 {
-        self.worker.snapshots.0.borrow().get(&self.room).map_or(0, |snapshot| snapshot.changes)
+        self.worker.snapshots.borrow().get(&self.room).map_or(0, |snapshot| snapshot.changes)
     }
 }
 
 impl Drop for SnapshotWatch {
     fn drop(&mut self) {
-        let mut snapshots = self.worker.snapshots.0.borrow_mut();
+        let mut snapshots = self.worker.snapshots.borrow_mut();
         if let Some(snapshot) = snapshots.get_mut(&self.room) {
             snapshot.readers -= 1;
             if snapshot.readers == 0 {
@@ -62,7 +45,7 @@ impl Worker {
     /// Starts to count the presence changes of a room. The count ends when the returned watch is dropped.
     #[must_use]
     pub fn watch_snapshot(self: &Rc<Self>, room: &RoomId) -> SnapshotWatch {
-        self.snapshots.0.borrow_mut().entry(room.clone()).or_default().readers += 1;
+        self.snapshots.borrow_mut().entry(room.clone()).or_default().readers += 1;
         SnapshotWatch { worker: self.clone(), room: room.clone() }
     }
 
@@ -70,11 +53,10 @@ impl Worker {
     fn send_presence(&self, update: &PresenceUpdate) {
         let round = self.presence_rounds.get().wrapping_add(1);
         self.presence_rounds.set(round);
-        let snapshots = self.snapshots.is_reading();
         let hub = self.hub.borrow();
         for room in update.rooms() {
-            if snapshots {
-                self.snapshots.count_change(room);
+            if let Some(snapshot) = self.snapshots.borrow_mut().get_mut(room) {
+                snapshot.changes += 1;
             }
             for client in hub.presence_watchers(room) {
                 client.send_presence(round, &update.frame);

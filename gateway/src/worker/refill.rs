@@ -3,9 +3,11 @@
 
 use std::{
     rc::Rc,
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
+use rustc_hash::FxHashMap;
 use tidings_shared::{
     ids::RoomId,
     log::{AppendError, Record},
@@ -15,6 +17,7 @@ use super::Worker;
 use crate::{
     bus::{MARKS_TRUSTED_FOR, observe_delivery},
     hub::{Position, RefillOutcome, Roles, RoomRead},
+    lock::lock,
 };
 
 /// Delay before another attempt to read a room that cannot be read, or whose read is not up to a known position.
@@ -22,6 +25,30 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Heads that the sweep compares per interval: 500 rooms a second cost Redis less than 1 ms of CPU.
 const ROOMS_PER_INTERVAL: usize = 500;
+
+/// At this many rooms the map of late deliveries is cleared; then some messages may be counted twice.
+const MAX_LATE_ROOMS: usize = 10_000;
+
+/// The position up to which late messages of each room were counted. Each late delivery by a refill is counted once per
+/// node, like a delivery in time, although each worker with subscriptions in the room reads the same late messages.
+/// Refills are rare, so a lock is cheap enough.
+#[derive(Debug, Default)]
+pub struct LateDeliveryDedup(Mutex<FxHashMap<RoomId, Position>>);
+
+impl LateDeliveryDedup {
+    /// Marks a message as counted. Returns true if it was not counted before.
+    pub fn is_first(&self, room: &RoomId, position: Position) -> bool {
+        let mut rooms = lock(&self.0);
+        if rooms.get(room).is_some_and(|counted| *counted >= position) {
+            return false;
+        }
+        if rooms.len() >= MAX_LATE_ROOMS {
+            rooms.clear();
+        }
+        rooms.insert(room.clone(), position);
+        true
+    }
+}
 
 /// Reads a room until its live subscriptions are at its head, or no subscription is live.
 pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
@@ -31,16 +58,13 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
     let mut roles: Option<Roles> = None;
     loop {
         let permit = worker.refills.acquire().await;
-        // The live subscriptions may have ended while the task waited for a permit.
-        if worker.hub.borrow().live_position(&room).is_none() {
-            worker.hub.borrow_mut().abandon_refill(&room);
-            return;
-        }
         let (position, newest, generation, users) = {
             let hub = worker.hub.borrow();
-            let position = hub.live_position(&room).unwrap_or_default();
-            (position, hub.newest(&room), hub.generation(), hub.users(&room))
+            let room = hub.room(&room);
+            (room.live_position(), room.newest(), hub.generation(), room.users_with_role())
         };
+        // The live subscriptions may have ended during the pause, or while the task waited for a permit.
+        let Some(position) = position else { return worker.hub.borrow_mut().abandon_refill(&room) };
         let read = worker.node.bus.read(&room, Some(position.seq), newest.epoch, &users).await;
         drop(permit);
         match read {
@@ -50,7 +74,7 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
                 }
                 let read_roles = roles.take();
                 let read = RoomRead { tail: &tail, users: &users, roles: read_roles.as_ref() };
-                let had_live = worker.hub.borrow().live_position(&room).is_some();
+                let had_live = worker.hub.borrow().room(&room).live_position().is_some();
                 let (outcome, ended) = worker.hub.borrow_mut().refill(&room, read, generation);
                 worker.release(&ended);
                 match outcome {
@@ -64,12 +88,9 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
                             }
                         }
                         let source = if outcome == RefillOutcome::FromTail { "tail" } else { "history" };
-                        return count_refill(&worker, source);
+                        return worker.node.metrics.refills.with_label_values(&[source]).inc();
                     }
-                    RefillOutcome::Retry => {
-                        tokio::time::sleep(RETRY_AFTER).await;
-                        continue;
-                    }
+                    RefillOutcome::Retry => {}
                     RefillOutcome::RolesUnknown => {
                         match worker.node.bus.roles(&room, tail.head.epoch, &users).await {
                             Ok(stored) => {
@@ -96,15 +117,7 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
             }
         }
         tokio::time::sleep(RETRY_AFTER).await;
-        if worker.hub.borrow().live_position(&room).is_none() {
-            worker.hub.borrow_mut().abandon_refill(&room);
-            return;
-        }
     }
-}
-
-fn count_refill(worker: &Worker, source: &str) {
-    worker.node.metrics.refills.with_label_values(&[source]).inc();
 }
 
 /// Compares the positions of live rooms with the heads in Redis, some rooms per second, in turn. Each head is compared
@@ -116,7 +129,7 @@ pub(super) async fn sweep(worker: Rc<Worker>) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
         for (room, head) in read.drain(..) {
-            let sent = worker.hub.borrow().live_position(&room);
+            let sent = worker.hub.borrow().room(&room).live_position();
             if sent.is_some_and(|sent| sent < head) {
                 worker.request_refill(&room);
             }
@@ -134,5 +147,21 @@ pub(super) async fn sweep(worker: Rc<Worker>) {
             Some((room, Position { epoch, seq }))
         };
         read.extend(rooms.into_iter().zip(heads).filter_map(position));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_shared::ids::{Epoch, Seq};
+
+    use super::*;
+
+    #[test]
+    fn late_message_is_counted_by_one_worker() {
+        let (dedup, room) = (LateDeliveryDedup::default(), RoomId::fresh());
+        let at = |seq| Position { epoch: Epoch(1), seq: Seq(seq) };
+        assert!(dedup.is_first(&room, at(1)) && dedup.is_first(&room, at(2)));
+        assert!(!dedup.is_first(&room, at(1)) && !dedup.is_first(&room, at(2)));
+        assert!(dedup.is_first(&room, at(3)) && dedup.is_first(&RoomId::fresh(), at(1)));
     }
 }

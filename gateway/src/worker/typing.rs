@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -19,7 +19,7 @@ use tidings_shared::{
 };
 use tokio::sync::{Notify, oneshot};
 
-use crate::metrics::Metrics;
+use crate::{lock::lock, metrics::Metrics};
 
 /// How long changes are collected before they are published.
 const COLLECT_FOR: Duration = Duration::from_millis(100);
@@ -61,16 +61,10 @@ pub struct Typing {
 
 impl Typing {
     /// Starts the task that publishes the changes.
-    #[must_use]
     pub fn start(log: Arc<Log>, metrics: Metrics) -> Arc<Self> {
         let typing = Arc::new(Self::default());
         tokio::spawn(send(typing.clone(), log, metrics));
         typing
-    }
-
-    fn pending_changes(&self) -> std::sync::MutexGuard<'_, Pending> {
-        // The lock is held for map operations only; none of them can panic half-way through a change.
-        self.pending_changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Queues a change for publication. It replaces an unpublished change of the same user in the same room. The
@@ -82,7 +76,7 @@ impl Typing {
         state: TypingState,
     ) -> Result<oneshot::Receiver<Answer>, Refusal> {
         let (answer, sent) = oneshot::channel();
-        let mut pending_changes = self.pending_changes();
+        let mut pending_changes = lock(&self.pending_changes);
         if pending_changes.waiting >= MAX_WAITING {
             return Err(Refusal::overloaded("too many users type on this node; repeat this later"));
         }
@@ -99,12 +93,6 @@ impl Typing {
         Ok(sent)
     }
 
-    fn take(&self) -> FxHashMap<(RoomId, UserId), PendingTyping> {
-        let mut pending_changes = self.pending_changes();
-        self.busy.store(false, Ordering::Relaxed);
-        std::mem::take(&mut *pending_changes).by_user
-    }
-
     /// Drops an unpublished change of a message's sender: the message ends typing, and the change would arrive after
     /// it.
     pub fn message_sent(&self, room: &RoomId, user: &UserId) {
@@ -113,7 +101,7 @@ impl Typing {
         if !self.busy.load(Ordering::Relaxed) {
             return;
         }
-        let mut pending_changes = self.pending_changes();
+        let mut pending_changes = lock(&self.pending_changes);
         if let Some(pending) = pending_changes.by_user.remove(&(room.clone(), user.clone())) {
             pending_changes.waiting -= pending.waiting.len();
             drop(pending_changes);
@@ -126,7 +114,11 @@ async fn send(typing: Arc<Typing>, log: Arc<Log>, metrics: Metrics) {
     loop {
         typing.wake.notified().await;
         tokio::time::sleep(COLLECT_FOR).await;
-        let changes = typing.take();
+        let changes = {
+            let mut pending_changes = lock(&typing.pending_changes);
+            typing.busy.store(false, Ordering::Relaxed);
+            std::mem::take(&mut *pending_changes).by_user
+        };
         let entries: Vec<LiveEntry<'_>> =
             changes.iter().map(|((room, user), pending)| entry(room, user, &pending.state)).collect();
         let outcomes = log.publish_live(&entries).await;
@@ -168,7 +160,7 @@ mod tests {
         let _first = typing.submit(&room, &ann, state(true)).unwrap();
         let _second = typing.submit(&room, &ann, state(false)).unwrap();
         let _other = typing.submit(&room, &bob, state(true)).unwrap();
-        let changes = std::mem::take(&mut *typing.pending_changes());
+        let changes = std::mem::take(&mut *lock(&typing.pending_changes));
         assert_eq!((changes.by_user.len(), changes.waiting), (2, 3));
         let pending = &changes.by_user[&(room.clone(), ann.clone())];
         assert!(!pending.state.started && pending.waiting.len() == 2);
@@ -189,7 +181,7 @@ mod tests {
         assert!(receiver.try_recv().is_err());
         typing.message_sent(&room, &ann);
         assert_eq!(receiver.try_recv(), Ok(Ok(())));
-        let pending_changes = typing.pending_changes();
+        let pending_changes = lock(&typing.pending_changes);
         assert!(pending_changes.by_user.is_empty() && pending_changes.waiting == 0);
     }
 

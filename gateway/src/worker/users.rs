@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use rustc_hash::FxHashMap;
 use tidings_shared::{
     error::{ErrorCode, Refusal},
     ids::{Epoch, RoomId, Seq, UserId},
@@ -14,29 +13,8 @@ use super::Worker;
 use crate::{
     bus::{ConnectionKey, PendingRegistration, UserEvent},
     client::Client,
-    one_or_many::OneOrMany,
     request_context::RequestContext,
 };
-
-#[derive(Default)]
-pub(super) struct UserClients(FxHashMap<UserId, OneOrMany<Rc<Client>>>);
-
-impl UserClients {
-    /// Removes a connection. Returns false if it was not registered.
-    fn remove(&mut self, user: &UserId, client: &Client) -> bool {
-        let Some(clients) = self.0.get_mut(user) else { return false };
-        let removed = clients.remove(|other| std::ptr::eq(&**other, client));
-        if clients.is_empty() {
-            self.0.remove(user);
-        }
-        removed
-    }
-
-    /// The user's connections, cloned, because an event may close one of them.
-    fn of(&self, user: &UserId) -> Vec<Rc<Client>> {
-        self.0.get(user).map_or_else(Vec::new, |clients| clients.as_slice().to_vec())
-    }
-}
 
 impl Worker {
     /// Registers a connection under its user, with the versions that the connection knows. [`Worker::unregister`]
@@ -51,23 +29,33 @@ impl Worker {
         if !client.connection.is_closed()
             && let Some(user) = client.known_user()
         {
-            self.users.borrow_mut().0.entry(user.clone()).or_default().add(client.clone());
+            self.users.borrow_mut().entry(user.clone()).or_default().add(client.clone());
             registration.register(ConnectionKey::new(self.index, client.connection.id()), versions);
         }
     }
 
     /// Unregisters a connection, if it was registered.
     pub fn unregister(&self, client: &Client) {
-        if let Some(user) = client.known_user()
-            && self.users.borrow_mut().remove(user, client)
-        {
+        let Some(user) = client.known_user() else { return };
+        let removed = {
+            let mut users = self.users.borrow_mut();
+            let Some(clients) = users.get_mut(user) else { return };
+            let removed = clients.remove(|other| std::ptr::eq(&**other, client));
+            if clients.is_empty() {
+                users.remove(user);
+            }
+            removed
+        };
+        if removed {
             self.node.bus.unregister(user, ConnectionKey::new(self.index, client.connection.id()));
         }
     }
 
     /// Sends an event to a user's connections on this worker.
     pub(super) fn send_event(self: &Rc<Self>, user: &UserId, event: &UserEvent) {
-        let clients = self.users.borrow().of(user);
+        // Cloned, because an event may close one of the connections.
+        let clients =
+            self.users.borrow().get(user).map_or_else(Vec::new, |clients| clients.as_slice().to_vec());
         for client in &clients {
             match event {
                 UserEvent::Frame(frame) => client.connection.send(frame.clone()),
@@ -104,12 +92,12 @@ impl Worker {
     }
 
     fn is_live(&self, client: &Client, room: &RoomId) -> bool {
-        client.joined(room).is_some_and(|joined| self.hub.borrow().is_live(room, joined))
+        client.joined(room).is_some_and(|joined| self.hub.borrow().room(room).is_live(joined))
     }
 
     /// A membership changed at `seq`: refills the room of a connection that has not reached this seq.
     fn refill_if_behind(self: &Rc<Self>, client: &Client, room: &RoomId, seq: Seq) {
-        let position = self.hub.borrow().live_position(room);
+        let position = self.hub.borrow().room(room).live_position();
         if client.joined(room).is_some() && position.is_some_and(|position| position.seq < seq) {
             self.request_refill(room);
         }

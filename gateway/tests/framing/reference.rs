@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 
 use proptest::sample::Index;
-use tidings_gateway::transport::probe::Seen;
+use tidings_gateway::transport::probe::DecodedEvent;
 use tokio_tungstenite::tungstenite::{
     Error, Message, WebSocket,
     protocol::{
@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::{
 use crate::strategies::{Kind, MessageOut};
 
 /// The bytes of these messages, and the events that they mean.
-pub fn written(messages: &[MessageOut]) -> (Vec<u8>, Vec<Seen>) {
+pub fn written(messages: &[MessageOut]) -> (Vec<u8>, Vec<DecodedEvent>) {
     let (mut bytes, mut meant) = (Vec::new(), Vec::new());
     for message in messages {
         let mask = message.masks[0];
@@ -26,24 +26,24 @@ pub fn written(messages: &[MessageOut]) -> (Vec<u8>, Vec<Seen>) {
         match &message.kind {
             Kind::Text(text) => {
                 data(message, Data::Text, text.as_bytes(), &mut bytes, &mut meant);
-                meant.push(Seen::Text(text.clone()));
+                meant.push(DecodedEvent::Text(text.clone()));
             }
             Kind::Binary(payload) => {
                 data(message, Data::Binary, payload, &mut bytes, &mut meant);
-                meant.push(Seen::Binary(payload.clone()));
+                meant.push(DecodedEvent::Binary(payload.clone()));
             }
             Kind::Ping(payload) => {
                 bytes.extend(control(Control::Ping, payload));
-                meant.push(Seen::Ping(payload.clone()));
+                meant.push(DecodedEvent::Ping(payload.clone()));
             }
             Kind::Pong(payload) => {
                 bytes.extend(control(Control::Pong, payload));
-                meant.push(Seen::Pong);
+                meant.push(DecodedEvent::Pong);
             }
             Kind::Close(code, reason) => {
                 let payload = [&code.to_be_bytes()[..], reason.as_bytes()].concat();
                 bytes.extend(control(Control::Close, &payload));
-                meant.push(Seen::Close(Some(*code)));
+                meant.push(DecodedEvent::Close(Some(*code)));
             }
         }
     }
@@ -51,14 +51,20 @@ pub fn written(messages: &[MessageOut]) -> (Vec<u8>, Vec<Seen>) {
 }
 
 /// A message in fragments, optionally with a ping between them.
-fn data(message: &MessageOut, opcode: Data, payload: &[u8], bytes: &mut Vec<u8>, meant: &mut Vec<Seen>) {
+fn data(
+    message: &MessageOut,
+    opcode: Data,
+    payload: &[u8],
+    bytes: &mut Vec<u8>,
+    meant: &mut Vec<DecodedEvent>,
+) {
     let fragments = fragments(payload, &message.cuts);
     for (number, fragment) in fragments.iter().enumerate() {
         let opcode = OpCode::Data(if number == 0 { opcode } else { Data::Continue });
         let mask = message.masks[number % message.masks.len()];
         if number > 0 && message.ping_between {
             bytes.extend(frame(OpCode::Control(Control::Ping), true, false, mask, b"between"));
-            meant.push(Seen::Ping(b"between".to_vec()));
+            meant.push(DecodedEvent::Ping(b"between".to_vec()));
         }
         bytes.extend(frame(opcode, number + 1 == fragments.len(), false, mask, fragment));
     }
@@ -98,19 +104,24 @@ fn frame(opcode: OpCode, is_final: bool, rsv1: bool, mask: [u8; 4], payload: &[u
 }
 
 /// What tungstenite reads from these bytes, up to a close frame or an error, with its error text.
-pub fn read(bytes: &[u8], pieces: &[usize], role: Role, max_bytes: usize) -> (Vec<Seen>, Option<String>) {
+pub fn read(
+    bytes: &[u8],
+    pieces: &[usize],
+    role: Role,
+    max_bytes: usize,
+) -> (Vec<DecodedEvent>, Option<String>) {
     let config = WebSocketConfig::default().max_message_size(Some(max_bytes)).max_frame_size(Some(max_bytes));
     let stream = Arriving { rest: bytes, pieces: pieces.iter().cycle() };
     let mut socket = WebSocket::from_raw_socket(stream, role, Some(config));
     let mut seen = Vec::new();
     loop {
         match socket.read() {
-            Ok(Message::Text(text)) => seen.push(Seen::Text(text.as_str().to_owned())),
-            Ok(Message::Binary(bytes)) => seen.push(Seen::Binary(bytes.to_vec())),
-            Ok(Message::Ping(payload)) => seen.push(Seen::Ping(payload.to_vec())),
-            Ok(Message::Pong(_)) => seen.push(Seen::Pong),
+            Ok(Message::Text(text)) => seen.push(DecodedEvent::Text(text.as_str().to_owned())),
+            Ok(Message::Binary(bytes)) => seen.push(DecodedEvent::Binary(bytes.to_vec())),
+            Ok(Message::Ping(payload)) => seen.push(DecodedEvent::Ping(payload.to_vec())),
+            Ok(Message::Pong(_)) => seen.push(DecodedEvent::Pong),
             Ok(Message::Close(close)) => {
-                seen.push(Seen::Close(close.map(|close| close.code.into())));
+                seen.push(DecodedEvent::Close(close.map(|close| close.code.into())));
                 return (seen, None);
             }
             Ok(Message::Frame(_)) => unreachable!("reading returns no raw frames"),

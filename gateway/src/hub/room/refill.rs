@@ -3,12 +3,12 @@
 //! as of the head.
 
 use tidings_shared::{
-    ids::{Cursor, RoomId, UserId},
+    ids::{Cursor, RoomId, Seq, UserId},
     log::TailRead,
     protocol::server::ServerFrame,
 };
 
-use super::{Room, Subscriber, Subscription};
+use super::{Room, Subscriber};
 use crate::{
     hub::{Peer, Position, RefillOutcome, role::RoleNames, role::Roles},
     transport::Frame,
@@ -29,7 +29,7 @@ enum RoleVerdict<'a> {
     Unchanged,
     Role(&'a str),
     /// The user was removed, by the change at this seq if it is known.
-    Removed(Option<tidings_shared::ids::Seq>),
+    Removed(Option<Seq>),
     /// The user's mark was not read.
     MarkNotRead,
     /// The role must be read from persistence first.
@@ -58,7 +58,12 @@ impl<'a> RoomRead<'a> {
 }
 
 impl<P: Peer> Room<P> {
-    pub fn refill(&mut self, id: &RoomId, read: RoomRead<'_>, names: &mut RoleNames) -> RefillOutcome {
+    pub(in crate::hub) fn refill(
+        &mut self,
+        id: &RoomId,
+        read: RoomRead<'_>,
+        names: &mut RoleNames,
+    ) -> RefillOutcome {
         let tail = read.tail;
         let head = Position::of(&tail.head);
         let Some(position) = self.live_position() else {
@@ -94,8 +99,7 @@ impl<P: Peer> Room<P> {
         }
         // From here on the refill must not return early, because it changes subscriptions.
         let mut outcome = RefillOutcome::FromTail;
-        let mut ended = EndedCount::default();
-        self.subscribers.retain(|slot, subscriber| {
+        self.retain(id.as_str(), |subscriber| {
             if !subscriber.live {
                 return true;
             }
@@ -104,7 +108,7 @@ impl<P: Peer> Room<P> {
             if let RoleVerdict::Removed(at) = role_verdict
                 && (gap.is_some() || at.is_none_or(|at| at <= sent))
             {
-                return ended.end(id, slot, subscriber);
+                return false;
             }
             if let Some(after) = gap {
                 if let RoleVerdict::Role(role) = role_verdict {
@@ -123,7 +127,6 @@ impl<P: Peer> Room<P> {
             }
             true
         });
-        ended.apply_to(self);
         for record in records.unwrap_or_default() {
             self.deliver(record, &Frame::text(record.json()));
             if let Some(change) = record.member_change() {
@@ -140,10 +143,9 @@ impl<P: Peer> Room<P> {
     /// Sets every subscription's role as of the head that was read, and ends the subscriptions of removed users.
     fn update_roles(&mut self, id: &RoomId, read: RoomRead<'_>, names: &mut RoleNames) {
         let head = Position::of(&read.tail.head);
-        let mut ended = EndedCount::default();
-        self.subscribers.retain(|slot, subscriber| {
+        self.retain(id.as_str(), |subscriber| {
             match read.role_verdict(subscriber) {
-                RoleVerdict::Removed(_) => return ended.end(id, slot, subscriber),
+                RoleVerdict::Removed(_) => return false,
                 RoleVerdict::Role(role) => subscriber.role = names.intern(role),
                 RoleVerdict::Unchanged => {}
                 // A live subscription got its role from the records. A replaying one reads its role itself.
@@ -156,27 +158,5 @@ impl<P: Peer> Room<P> {
             (subscriber.role_as_of, subscriber.marks_expired) = (subscriber.role_as_of.max(head), false);
             true
         });
-        ended.apply_to(self);
-    }
-}
-
-/// Counts the subscriptions that end in one pass.
-#[derive(Default)]
-struct EndedCount {
-    live: usize,
-    all: usize,
-}
-
-impl EndedCount {
-    fn end<P: Peer>(&mut self, room: &RoomId, slot: usize, subscriber: &Subscriber<P>) -> bool {
-        subscriber.peer.ended(room.as_str(), Subscription::new(slot, subscriber.stamp));
-        self.live += usize::from(subscriber.live);
-        self.all += 1;
-        false
-    }
-
-    fn apply_to<P>(self, room: &mut Room<P>) {
-        room.live -= self.live;
-        room.ended += self.all;
     }
 }

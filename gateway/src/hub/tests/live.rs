@@ -13,10 +13,10 @@ fn live_only(sender: &str, visibility: &str) -> Record {
 fn reached(hub: &mut Hub<Listener>, peers: &[&Listener], sender: &str, visibility: &str) -> Vec<bool> {
     let record = live_only(sender, visibility);
     peers.iter().for_each(|peer| peer.got.borrow_mut().clear());
-    let before = (hub.live_position(&room()), hub.newest(&room()));
+    let before = (hub.room(&room()).live_position(), hub.room(&room()).newest());
     assert_eq!(hub.dispatch(&record, &Frame::text(record.json())).0, Dispatch::Delivered);
     assert_eq!(
-        (hub.live_position(&room()), hub.newest(&room())),
+        (hub.room(&room()).live_position(), hub.room(&room()).newest()),
         before,
         "a live-only record must not move the room"
     );

@@ -48,7 +48,7 @@ fn removed_user_gets_the_removal_and_nothing_after_it() {
     assert_eq!(*alice.got.borrow(), [json(1, 6), json(1, 7)]);
     assert_eq!(*bob.got.borrow(), [json(1, 6)]);
     assert_eq!(bob.ended.get(), 1);
-    assert!(!hub.has(&room(), b));
+    assert!(!hub.room(&room()).has(b));
     assert_eq!((ended.subscriptions, ended.room), (1, None));
     let (_, ended) = dispatch_change(&mut hub, &change(8, "bob", REMOVED));
     assert_eq!(ended.subscriptions, 0, "each end is reported once");
@@ -61,7 +61,7 @@ fn removal_ends_all_subscriptions_and_frees_channel() {
     let (replaying, r) = listener(&mut hub, "bob");
     let (_, ended) = dispatch_change(&mut hub, &change(6, "bob", REMOVED));
     assert_eq!((first.ended.get(), replaying.ended.get()), (1, 1));
-    assert!(!hub.replay(&room(), r, &record(1, 4, "")), "an ended subscription gets no record");
+    assert!(!hub.room(&room()).replay(r, &record(1, 4, "")), "an ended subscription gets no record");
     assert_eq!((ended.subscriptions, ended.room), (2, Some(room())));
     assert_eq!(hub.room_count(), 0);
 }
@@ -193,7 +193,7 @@ fn join_ignores_hints_until_read_and_goes_live_after_them() {
     let mut hub = Hub::default();
     let (bob, b) = joining(&mut hub, "bob");
     dispatch(&mut hub, &change(6, "bob", REMOVED));
-    assert!(hub.has(&room(), b), "bob may have been added again; only the read shows it");
+    assert!(hub.room(&room()).has(b), "bob may have been added again; only the read shows it");
     // The join read the room before the removal.
     set_initial_role(&mut hub, b, at(1, 5));
     let generation = hub.generation();
@@ -228,8 +228,8 @@ fn replay_uses_current_role_and_goes_live_at_its_position() {
     set_initial_role(&mut hub, b, at(1, 5));
     // Not delivered to live subscriptions: record 6 is missing.
     assert_eq!(dispatch(&mut hub, &change(7, "bob", "guest")), Dispatch::Refill);
-    assert!(hub.replay(&room(), b, &record(1, 4, "r=member")));
-    assert!(hub.replay(&room(), b, &record(1, 5, "r=guest")));
+    assert!(hub.room(&room()).replay(b, &record(1, 4, "r=member")));
+    assert!(hub.room(&room()).replay(b, &record(1, 5, "r=guest")));
     assert_eq!(*bob.got.borrow(), [json(1, 5)]);
     let generation = hub.generation();
     assert!(
@@ -248,7 +248,7 @@ fn replay_into_new_epoch_asks_for_role() {
     assert_eq!(refresh_role(&mut hub, b, (at(2, 6), None), None), RoleRefresh::RoleUnknown);
     let stored = Roles { epoch: Epoch(2), of: [(user("bob"), Some("guest".into()))].into_iter().collect() };
     assert_eq!(refresh_role(&mut hub, b, (at(2, 6), None), Some(&stored)), RoleRefresh::UpToDate);
-    hub.replay(&room(), b, &record(2, 6, "r=member"));
+    hub.room(&room()).replay(b, &record(2, 6, "r=member"));
     assert!(bob.got.borrow().is_empty());
 }
 
@@ -256,7 +256,8 @@ fn replay_into_new_epoch_asks_for_role() {
 fn role_is_unknown_while_room_is_behind() {
     let mut hub = Hub::default();
     let (_, b) = live(&mut hub, "bob", 5);
-    let role = |hub: &Hub<Listener>, epoch| hub.role(&room(), b, Epoch(epoch)).map(|role| role.to_string());
+    let role =
+        |hub: &Hub<Listener>, epoch| hub.room(&room()).role(b, Epoch(epoch)).map(|role| role.to_string());
     assert_eq!(role(&hub, 1).as_deref(), Some("member"));
     assert_eq!(role(&hub, 2), None, "the roles are of another epoch");
     hint(&mut hub, 1, 9);

@@ -175,7 +175,7 @@ impl Model {
                 }
             },
             Step::Replaying { reached, head, generation, read, roles } => {
-                if !hub.has(&room(), device.subscription) {
+                if !hub.room(&room()).has(device.subscription) {
                     device.step = Step::Gone;
                     return;
                 }
@@ -188,13 +188,13 @@ impl Model {
                     return;
                 }
                 let Some((began, tail)) = read.take() else {
-                    begun = hub.newest(&room()).epoch < reached.epoch && hub.begin_refill(&room());
+                    begun = hub.room(&room()).newest().epoch < reached.epoch && hub.begin_refill(&room());
                     *read = Some((hub.generation(), world.read(&users)));
                     self.want_refill_if(begun);
                     return;
                 };
                 let now = Position::of(&tail.head);
-                if now.epoch < hub.newest(&room()).epoch.max(reached.epoch) {
+                if now.epoch < hub.room(&room()).newest().epoch.max(reached.epoch) {
                     return;
                 }
                 let mark_read = MarkRead { head: now, mark: tail.marks[0].as_ref(), generation: began };
@@ -209,7 +209,7 @@ impl Model {
                             (!diverged).then(|| tail.records_after(reached.seq)).flatten().unwrap_or_default()
                         {
                             let before = device.peer.got.borrow().len();
-                            assert!(hub.replay(&room(), device.subscription, record));
+                            assert!(hub.room(&room()).replay(device.subscription, record));
                             let event = world.logs[&now.epoch.0][record.seq.0 as usize - 1];
                             let sent = device.peer.got.borrow().len() - before;
                             assert!(sent == 1 || event.role.is_some(), "{record:?} was not replayed");
@@ -229,7 +229,7 @@ impl Model {
         self.refilling = match std::mem::replace(&mut self.refilling, Refilling::No) {
             Refilling::No => Refilling::No,
             Refilling::Wanted(roles) => {
-                let (users, generation) = (self.hub.users(&room()), self.hub.generation());
+                let (users, generation) = (self.hub.room(&room()).users_with_role(), self.hub.generation());
                 Refilling::Read { tail: self.world.read(&users), users, generation, roles }
             }
             Refilling::Read { users, tail, generation, roles } => {
@@ -249,7 +249,7 @@ impl Model {
     /// Checks the frames that were sent live against the log.
     fn check_frames(&mut self) {
         for device in &mut self.devices {
-            if !self.hub.has(&room(), device.subscription) {
+            if !self.hub.room(&room()).has(device.subscription) {
                 device.step = Step::Gone;
             }
             let frames = device.peer.got.borrow();
@@ -295,7 +295,7 @@ impl Model {
                 });
             match device.step {
                 Step::Live => {
-                    let current = self.hub.role(&room(), device.subscription, Epoch(self.world.epoch));
+                    let current = self.hub.room(&room()).role(device.subscription, Epoch(self.world.epoch));
                     assert_eq!(current.as_deref(), role, "{}", USERS[device.user]);
                     check_live(log, device, head + 1);
                 }

@@ -24,6 +24,7 @@ pub(super) fn reference(index: usize) -> String {
     format!("{index:0>REFERENCE_CHARS$}")
 }
 
+#[derive(Default)]
 pub(super) struct AnswerBuilder {
     events: Vec<Box<RawValue>>,
     answers: Vec<CommandAnswer>,
@@ -84,16 +85,8 @@ impl AnswerBuilder {
             read.reference.filter(|reference| reference.get().starts_with('"'))
         };
         let answers: Vec<_> = request.commands.iter().map(|command| (reference(command), None)).collect();
-        Self {
-            events: Vec::new(),
-            unanswered: answers.len(),
-            answers,
-            cursors: request.cursors.iter().cloned().collect(),
-            epochs: HashMap::new(),
-            failed: Vec::new(),
-            joined: false,
-            replaying: FxHashSet::default(),
-        }
+        let cursors = request.cursors.iter().cloned().collect();
+        Self { unanswered: answers.len(), answers, cursors, ..Self::default() }
     }
 
     /// Takes the frames that were sent to the poll so far. Returns true if some of them are not part of the answer, so

@@ -38,8 +38,7 @@ struct Body<'a> {
 }
 
 impl PollRequest {
-    /// # Errors
-    /// `bad_request` or `too_large` with the field's name.
+    /// Refuses a body as `bad_request` or `too_large`, with the field's name.
     pub fn parse(body: &[u8]) -> Result<Self, Refusal> {
         let bad = |message: String| Refusal::new(ErrorCode::BadRequest, message);
         let text = std::str::from_utf8(body).map_err(|_| bad("the body is not UTF-8".to_owned()))?;

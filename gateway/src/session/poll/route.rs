@@ -1,6 +1,7 @@
-//! The HTTP route of the long poll: authorization, limits, and the HTTP answer.
+//! The HTTP route of the long poll: authorization, limits, and the HTTP answer. A poll that exceeds its user's rate
+//! limit waits for its turn until its timeout ends.
 
-use std::{rc::Rc, time::Duration};
+use std::{num::NonZeroU32, rc::Rc, time::Duration};
 
 use actix_cors::Cors;
 use actix_web::{
@@ -11,18 +12,22 @@ use actix_web::{
 use tidings_shared::{
     auth::Reason,
     error::{ErrorCode, Refusal},
+    ids::UserId,
     request_slots::RequestSlots,
     telemetry::TraceContext,
 };
 use tokio::time::Instant;
 
 use super::{
-    super::{ChatAcceptor, admit},
-    pace::pace,
+    super::{ChatAcceptor, Gate, admit},
     poll,
     request::PollRequest,
 };
-use crate::problem;
+use crate::{
+    limits::{Limit, rooms_cost},
+    problem,
+    worker::Node,
+};
 
 /// Maximum size of a body: a thousand cursors, or some of the longest commands.
 const MAX_BODY_BYTES: usize = 256 * 1024;
@@ -31,6 +36,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum of running polls of one worker, and of one user on this worker. A user may have one poll on each device.
 const MAX_POLLS: usize = 10_000;
 const MAX_POLLS_OF_USER: usize = 32;
+/// Maximum time for which a poll waits for its turn: it leaves enough of the longest timeout to read the rooms.
+const MAX_PACING_DELAY: Duration = Duration::from_secs(25);
 const CORS_MAX_AGE_S: usize = 3600;
 const TRACEPARENT: header::HeaderName = header::HeaderName::from_static("traceparent");
 
@@ -45,7 +52,7 @@ pub fn configure(acceptor: &Rc<ChatAcceptor>, config: &mut web::ServiceConfig) {
             let result = answer.as_ref().err().map_or("answered", |refusal| refusal.code.as_str());
             acceptor.worker.node.metrics.polls.with_label_values(&[result]).inc();
             answer.map_or_else(
-                |refusal| refusal_response(&refusal),
+                |refusal| problem::response(&refusal),
                 |body| {
                     let mut response = HttpResponse::Ok();
                     // An answer is valid for this poll only.
@@ -79,12 +86,7 @@ async fn answer(
     request: &HttpRequest,
     body: web::Payload,
 ) -> Result<Vec<u8>, Refusal> {
-    acceptor.gate.refuse_if_draining()?;
-    let mut origins = request.headers().get_all(header::ORIGIN);
-    let origin = origins.next().map(|origin| origin.to_str().unwrap_or("unreadable"));
-    if !acceptor.gate.origins.allows(origin) || origins.next().is_some() {
-        return Err(Refusal::new(ErrorCode::Forbidden, "this origin is not allowed to poll"));
-    }
+    acceptor.gate.check(request.headers(), "this origin is not allowed to poll")?;
     let authorization = request.headers().get(header::AUTHORIZATION).ok_or(Reason::Missing)?;
     let token = super::super::accept::bearer(authorization.to_str().map_err(|_| Reason::Malformed)?)?;
     let identity = acceptor.worker.node.verifier.verify_or_fetch(token).await?;
@@ -113,10 +115,22 @@ async fn answer(
     poll(&acceptor.worker, admitted, request, trace, until, gate).await
 }
 
-fn refusal_response(refusal: &Refusal) -> HttpResponse {
-    let mut response = HttpResponse::build(problem::status(refusal));
-    if let Some(header) = problem::repeat_header(refusal) {
-        response.insert_header(header);
+/// Takes the cost of a poll from its user's bucket, and waits for the tokens if they arrive before the deadline.
+/// Refused as `rate_limited` if they do not, and as `unavailable` when the node stops. The poll joins its rooms only
+/// after this wait, so it misses nothing: events of the time of the wait are part of its answer.
+async fn pace(node: &Node, user: &UserId, rooms: usize, until: Instant, gate: &Gate) -> Result<(), Refusal> {
+    let until = until.min(Instant::now() + MAX_PACING_DELAY);
+    let cost = NonZeroU32::MIN.saturating_add(rooms_cost(rooms));
+    while let Err(retry_after_ms) = node.rate_limits.take(Limit::Polls, user, cost) {
+        let allowed_at = Instant::now().checked_add(Duration::from_millis(retry_after_ms));
+        let Some(allowed_at) = allowed_at.filter(|allowed_at| *allowed_at <= until) else {
+            node.metrics.limited.with_label_values(&[Limit::Polls.name()]).inc();
+            return Err(Limit::Polls.refusal(retry_after_ms));
+        };
+        tokio::select! {
+            () = tokio::time::sleep_until(allowed_at) => {}
+            () = gate.draining.cancelled() => gate.refuse_if_draining()?,
+        }
     }
-    response.content_type(problem::CONTENT_TYPE).body(problem::document(refusal))
+    Ok(())
 }

@@ -3,22 +3,14 @@
 
 use std::str;
 
-use super::{super::inflate::InflateError, Event, Header, Inflater, Opcode, Rules, Violation, close_code};
+use super::{Event, Header, Inflater, Opcode, Rules, Violation, close_code};
 
 pub(super) const NOT_UTF_8: Violation =
     Violation { code: close_code::INVALID_TEXT, reason: "text is not UTF-8" };
-/// Distinct from the violation of a message that is too big on the wire, because it is counted separately: it suggests
-/// an attack.
-pub(crate) const TOO_BIG_INFLATED: Violation =
-    Violation { code: close_code::TOO_BIG, reason: "message too big once inflated" };
-/// Code 1007, as for invalid text: the payload is not what its frame says. The RFC defines no code for an invalid
-/// DEFLATE stream.
-const INVALID_DEFLATE: Violation =
-    Violation { code: close_code::INVALID_TEXT, reason: "not a whole DEFLATE stream of its own" };
 
 pub(super) struct OpenMessage {
-    header: Header,
-    payload: Vec<u8>,
+    pub header: Header,
+    pub payload: Vec<u8>,
     /// The length of the text's payload that is valid UTF-8.
     valid_bytes: usize,
 }
@@ -26,19 +18,6 @@ pub(super) struct OpenMessage {
 impl OpenMessage {
     pub(super) fn new(header: Header) -> OpenMessage {
         OpenMessage { header, payload: Vec::new(), valid_bytes: 0 }
-    }
-
-    pub(super) fn payload_bytes(&self) -> usize {
-        self.payload.len()
-    }
-
-    /// The allocated size: a little more than what arrived.
-    pub(super) fn held_bytes(&self) -> usize {
-        self.payload.capacity()
-    }
-
-    pub(super) fn is_compressed(&self) -> bool {
-        self.header.compressed
     }
 
     /// Appends a piece. Fails as soon as the text cannot become valid UTF-8.
@@ -76,10 +55,7 @@ pub(super) fn event<'a>(
         if !wanted() {
             return Ok(Event::Part);
         }
-        inflater.inflate(payload, rules.max_message_bytes).map_err(|error| match error {
-            InflateError::TooBig => TOO_BIG_INFLATED,
-            InflateError::Broken => INVALID_DEFLATE,
-        })?
+        inflater.inflate(payload, rules.max_message_bytes)?
     } else {
         payload
     };

@@ -5,17 +5,9 @@ use std::ops::ControlFlow;
 use proptest::prelude::*;
 
 use super::*;
+use crate::transport::probe::{DecodedEvent, owned};
 
 const RULES: Rules = Rules { max_message_bytes: 1_000, accept_binary: true, deflate: true };
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Seen {
-    Text(String),
-    Binary(Vec<u8>),
-    Ping(Vec<u8>),
-    Pong,
-    Close(Option<u16>),
-}
 
 /// A masked client frame; `first` is its first byte.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -38,7 +30,11 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Decodes `bytes` in pieces of the given lengths, repeated; 0 stands for all the rest.
-fn decode_in(rules: Rules, bytes: &[u8], pieces: &[usize]) -> (Vec<Seen>, Option<Violation>, Decoder) {
+fn decode_in(
+    rules: Rules,
+    bytes: &[u8],
+    pieces: &[usize],
+) -> (Vec<DecodedEvent>, Option<Violation>, Decoder) {
     let (mut decoder, mut inflater) = (Decoder::default(), Inflater::default());
     let mut seen = Vec::new();
     let mut rest = bytes;
@@ -51,14 +47,7 @@ fn decode_in(rules: Rules, bytes: &[u8], pieces: &[usize]) -> (Vec<Seen>, Option
         let (piece, tail) = rest.split_at(length);
         rest = tail;
         let decoded = decoder.decode(rules, &mut inflater, &|| true, &mut piece.to_vec(), |event| {
-            seen.push(match event {
-                Event::Part => return ControlFlow::Continue(()),
-                Event::Text(text) => Seen::Text(text.to_owned()),
-                Event::Binary(bytes) => Seen::Binary(bytes.to_vec()),
-                Event::Ping(payload) => Seen::Ping(payload.to_vec()),
-                Event::Pong => Seen::Pong,
-                Event::Close(code) => Seen::Close(code),
-            });
+            seen.extend((event != Event::Part).then(|| owned(event)));
             ControlFlow::Continue(())
         });
         match decoded {
@@ -70,15 +59,15 @@ fn decode_in(rules: Rules, bytes: &[u8], pieces: &[usize]) -> (Vec<Seen>, Option
 }
 
 /// Decodes the bytes whole and byte by byte. Both must give the same result.
-fn decode(rules: Rules, bytes: &[u8]) -> (Vec<Seen>, Option<u16>) {
+fn decode(rules: Rules, bytes: &[u8]) -> (Vec<DecodedEvent>, Option<u16>) {
     let (whole, verdict, _) = decode_in(rules, bytes, &[0]);
     let (single, single_verdict, _) = decode_in(rules, bytes, &[1]);
     assert_eq!((&whole, verdict), (&single, single_verdict));
     (whole, verdict.map(|violation| violation.code))
 }
 
-fn text(text: &str) -> Seen {
-    Seen::Text(text.to_owned())
+fn text(text: &str) -> DecodedEvent {
+    DecodedEvent::Text(text.to_owned())
 }
 
 #[test]
@@ -100,8 +89,12 @@ fn fragments_form_one_message_around_control_frames() {
         frame(0x80, b"two"),
         frame(0x82, &[0xFF]),
     ];
-    let expected =
-        vec![Seen::Ping(b"alive?".to_vec()), Seen::Pong, text("one two"), Seen::Binary(vec![0xFF])];
+    let expected = vec![
+        DecodedEvent::Ping(b"alive?".to_vec()),
+        DecodedEvent::Pong,
+        text("one two"),
+        DecodedEvent::Binary(vec![0xFF]),
+    ];
     assert_eq!(decode(RULES, &bytes.concat()), (expected, None));
 }
 
@@ -153,10 +146,10 @@ fn unaccepted_binary_is_refused_at_its_header() {
 
 #[test]
 fn close_frame_is_checked_by_code_and_reason() {
-    assert_eq!(decode(RULES, &frame(0x88, b"")), (vec![Seen::Close(None)], None));
+    assert_eq!(decode(RULES, &frame(0x88, b"")), (vec![DecodedEvent::Close(None)], None));
     for code in [1000, 1001, 1002, 1003, 1007, 1011, 3000, 3999, 4000, 4999u16] {
         let payload = [&code.to_be_bytes()[..], "späße".as_bytes()].concat();
-        assert_eq!(decode(RULES, &frame(0x88, &payload)), (vec![Seen::Close(Some(code))], None));
+        assert_eq!(decode(RULES, &frame(0x88, &payload)), (vec![DecodedEvent::Close(Some(code))], None));
     }
     for code in [0, 999, 1004, 1005, 1006, 1012, 1015, 1016, 1100, 2000, 2999, 5000, 65_535u16] {
         assert_eq!(decode(RULES, &frame(0x88, &code.to_be_bytes())), (vec![], Some(1002)), "{code}");
@@ -216,11 +209,11 @@ fn compressed_messages_and_fragments_are_inflated() {
     .concat();
     let seen = vec![
         text(&words),
-        Seen::Ping(b"?".to_vec()),
+        DecodedEvent::Ping(b"?".to_vec()),
         text(&words),
         text("plain"),
         text(""),
-        Seen::Binary(vec![0xFF; 30]),
+        DecodedEvent::Binary(vec![0xFF; 30]),
     ];
     assert_eq!(decode(RULES, &bytes), (seen, None));
 }

@@ -24,7 +24,7 @@ use crate::transport::{
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::transport) enum Phase {
+pub enum Phase {
     Open,
     /// The server's close frame is queued or sent; the peer's is awaited.
     Closing,
@@ -36,7 +36,7 @@ pub(in crate::transport) enum Phase {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::transport) enum DrainNotice {
+pub enum DrainNotice {
     None,
     /// The peer should leave after this many milliseconds.
     LeaveAfter(u32),
@@ -46,10 +46,10 @@ pub(in crate::transport) enum DrainNotice {
 
 const NEVER: u32 = u32::MAX;
 
-pub(in crate::transport) struct Link {
+pub struct Link {
     pub worker: Rc<TransportWorker>,
     /// `None` while the socket is in use, and after the task has ended, even if handles remain.
-    socket: Cell<Option<TcpStream>>,
+    pub socket: Cell<Option<TcpStream>>,
     pub outbox: RefCell<Outbox>,
     pub waker: RefCell<Option<Waker>>,
     pub id: u64,
@@ -59,7 +59,7 @@ pub(in crate::transport) struct Link {
     deadline_at: Cell<u32>,
     close_by: Cell<u32>,
     /// Reading is paused until this tick because of too many frames; `NEVER`: not paused.
-    hold_until: Cell<u32>,
+    paused_until: Cell<u32>,
     /// The tick of the latest timer wheel entry of this connection; `on_timer` ignores entries for other ticks.
     timer_at: Cell<u32>,
     pub drain_notice: Cell<DrainNotice>,
@@ -75,13 +75,7 @@ pub(in crate::transport) struct Link {
 }
 
 impl Link {
-    pub(in crate::transport) fn new(
-        worker: Rc<TransportWorker>,
-        key: u32,
-        id: u64,
-        now: u32,
-        first_ping: u32,
-    ) -> Link {
+    pub fn new(worker: Rc<TransportWorker>, key: u32, id: u64, now: u32, first_ping: u32) -> Link {
         Link {
             worker,
             socket: Cell::new(None),
@@ -93,7 +87,7 @@ impl Link {
             ping_at: Cell::new(now.saturating_add(first_ping)),
             deadline_at: Cell::new(NEVER),
             close_by: Cell::new(NEVER),
-            hold_until: Cell::new(NEVER),
+            paused_until: Cell::new(NEVER),
             timer_at: Cell::new(NEVER),
             drain_notice: Cell::new(DrainNotice::None),
             close_code: Cell::new(close_code::ABNORMAL),
@@ -107,15 +101,8 @@ impl Link {
         }
     }
 
-    pub(in crate::transport) fn set_socket(&self, socket: Option<TcpStream>) {
-        self.socket.set(socket);
-    }
-
     /// Calls `act` with the socket. Fails if the socket was removed.
-    pub(in crate::transport) fn with_socket<R>(
-        &self,
-        act: impl FnOnce(&mut TcpStream) -> R,
-    ) -> io::Result<R> {
+    pub fn with_socket<R>(&self, act: impl FnOnce(&mut TcpStream) -> R) -> io::Result<R> {
         let mut socket = self.socket.take().ok_or(io::ErrorKind::NotConnected)?;
         let result = act(&mut socket);
         self.socket.set(Some(socket));
@@ -127,11 +114,11 @@ impl Link {
         clippy::cast_possible_truncation,
         reason = "the low half of the id distinguishes connections with the same key"
     )]
-    pub(in crate::transport) fn generation(&self) -> u32 {
+    pub fn generation(&self) -> u32 {
         self.id as u32
     }
 
-    pub(in crate::transport) fn wake(&self) {
+    pub fn wake(&self) {
         if !self.awake.replace(true)
             && let Some(waker) = &*self.waker.borrow()
         {
@@ -140,14 +127,14 @@ impl Link {
     }
 
     /// Queues bytes regardless of the limit: for the handshake's answer and control frames.
-    pub(in crate::transport) fn queue(&self, bytes: Bytes) {
+    pub fn queue(&self, bytes: Bytes) {
         self.worker.counters.outbox_bytes.add(bytes.len());
         self.outbox.borrow_mut().push(bytes);
         self.wake();
     }
 
     /// Queues a ping or pong. A peer that sends many pings and does not read is closed as too slow.
-    pub(in crate::transport) fn queue_control(&self, frame: Frame) {
+    pub fn queue_control(&self, frame: Frame) {
         if self.phase.get() != Phase::Open {
             return;
         }
@@ -168,12 +155,12 @@ impl Link {
         self.close(close_code::TOO_SLOW, "too slow");
     }
 
-    pub(in crate::transport) fn close(&self, code: u16, reason: &str) {
+    pub fn close(&self, code: u16, reason: &str) {
         self.begin_close(Phase::Closing, code, reason);
     }
 
     /// Leaves the open phase: queues the close frame and starts the close timeout.
-    pub(in crate::transport) fn begin_close(&self, phase: Phase, code: u16, reason: &str) {
+    pub fn begin_close(&self, phase: Phase, code: u16, reason: &str) {
         if self.phase.get() != Phase::Open {
             return;
         }
@@ -185,48 +172,37 @@ impl Link {
         self.wake();
     }
 
-    /// Tells the session that the server drains.
-    pub(in crate::transport) fn notify_draining(&self, leave_after: Duration) {
-        self.set_drain_notice(DrainNotice::LeaveAfter(
-            u32::try_from(leave_after.as_millis()).unwrap_or(u32::MAX),
-        ));
-    }
-
-    /// Tells the session that its peer did not leave in time.
-    pub(in crate::transport) fn request_close(&self) {
-        self.set_drain_notice(DrainNotice::RequestClose);
-    }
-
-    fn set_drain_notice(&self, drain_notice: DrainNotice) {
+    /// Leaves a notice for the session, which the task passes on.
+    pub fn set_drain_notice(&self, drain_notice: DrainNotice) {
         if self.phase.get() == Phase::Open {
             self.drain_notice.set(drain_notice);
             self.wake();
         }
     }
 
-    pub(in crate::transport) fn hold_until(&self, tick: u32) {
-        self.hold_until.set(tick);
+    pub fn pause_until(&self, tick: u32) {
+        self.paused_until.set(tick);
         self.schedule();
     }
 
     /// Whether reading is paused because of too many frames.
-    pub(in crate::transport) fn is_held(&self) -> bool {
-        self.hold_until.get() != NEVER
+    pub fn is_rate_limited(&self) -> bool {
+        self.paused_until.get() != NEVER
     }
 
-    pub(in crate::transport) fn abort(&self) {
+    pub fn abort(&self) {
         self.aborted.set(true);
         self.wake();
     }
 
     /// Empties the outbox of a closed connection, whose handles may still exist.
-    pub(in crate::transport) fn drop_outbox(&self) {
+    pub fn drop_outbox(&self) {
         let mut outbox = self.outbox.borrow_mut();
         self.worker.counters.outbox_bytes.subtract(outbox.bytes());
         outbox.clear();
     }
 
-    pub(in crate::transport) fn set_deadline(&self, after: Option<Duration>) {
+    pub fn set_deadline(&self, after: Option<Duration>) {
         self.deadline_due.set(false);
         self.deadline_at.set(match after {
             // The current tick is partly over: with one more tick, the call is never early.
@@ -237,10 +213,10 @@ impl Link {
     }
 
     /// Adds the earliest timer to the wheel, unless an earlier entry exists.
-    pub(in crate::transport) fn schedule(&self) {
+    pub fn schedule(&self) {
         let next = if self.phase.get() == Phase::Open {
             let silent_at = self.last_received.get().saturating_add(2 * self.worker.limits.heartbeat_ticks);
-            self.ping_at.get().min(silent_at).min(self.deadline_at.get()).min(self.hold_until.get())
+            self.ping_at.get().min(silent_at).min(self.deadline_at.get()).min(self.paused_until.get())
         } else {
             self.close_by.get()
         };
@@ -253,7 +229,7 @@ impl Link {
 
     /// Runs the timers of this connection that are due. Ignores an entry of the timer wheel that a later `schedule` has
     /// replaced.
-    pub(in crate::transport) fn on_timer(&self, due: u32) {
+    pub fn on_timer(&self, due: u32) {
         if due != self.timer_at.get() {
             return;
         }
@@ -275,14 +251,14 @@ impl Link {
             self.deadline_due.set(true);
             self.wake();
         }
-        if self.paused.get() || self.is_held() {
+        if self.paused.get() || self.is_rate_limited() {
             self.last_received.set(now);
         } else if now >= self.last_received.get().saturating_add(2 * heartbeat) {
             self.close(close_code::SILENT, "no data received for two heartbeats");
             return;
         }
-        if self.hold_until.get() <= now {
-            self.hold_until.set(NEVER);
+        if self.paused_until.get() <= now {
+            self.paused_until.set(NEVER);
             self.wake();
         }
         if now >= self.ping_at.get() {

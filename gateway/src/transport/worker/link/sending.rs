@@ -7,7 +7,7 @@ use super::{Link, Phase};
 use crate::transport::frame::Frame;
 
 impl Link {
-    pub(in crate::transport) fn send(&self, frame: Frame) {
+    pub fn send(&self, frame: Frame) {
         if self.phase.get() == Phase::Open && !self.send_compressed(&frame) {
             self.queue_within_limit(frame.into_bytes());
         }
@@ -25,15 +25,15 @@ impl Link {
         written
     }
 
-    pub(in crate::transport) fn send_shared(&self, frame: &Frame) {
+    pub fn send_shared(&self, frame: &Frame) {
         if self.phase.get() == Phase::Open && !self.send_compressed(frame) {
-            self.write_or_queue(frame, frame.bytes());
+            self.write_or_queue(frame, &frame.bytes);
         }
     }
 
     /// Queues a frame, or the rest of it after an immediate write.
     fn write_or_queue(&self, frame: &Frame, bytes: &Bytes) {
-        let written = if frame.is_immediate() { self.write_immediately(bytes) } else { 0 };
+        let written = if frame.immediate { self.write_immediately(bytes) } else { 0 };
         if written == 0 {
             self.queue_within_limit(bytes.clone());
             return;
@@ -51,7 +51,7 @@ impl Link {
     /// Sends a frame compressed, if that was negotiated and is worth it. Returns false if the frame was not sent.
     fn send_compressed(&self, frame: &Frame) -> bool {
         let Some(window) = self.window.get() else { return false };
-        if !frame.is_worth_compressing() || !window.holds(frame.payload_bytes()) {
+        if !frame.is_worth_compressing() || !window.covers(frame.payload_bytes()) {
             return false;
         }
         let Some(compressed) = self.worker.compressed(frame) else { return false };

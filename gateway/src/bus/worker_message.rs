@@ -9,7 +9,7 @@ use crate::transport::Frame;
 
 /// A message for a worker, shared by all receivers.
 #[derive(Debug, Clone)]
-pub enum Hint {
+pub enum WorkerMessage {
     /// A published record and its frame.
     Record { record: Arc<PublishedRecord>, frame: Frame },
     /// An event for the connections of a user.
