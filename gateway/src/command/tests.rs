@@ -129,7 +129,7 @@ fn each_command_uses_its_own_limit_and_reports_the_wait() {
         let allow = |limit: Limit, user: &UserId, cost: NonZeroU32| {
             assert_eq!(cost, NonZeroU32::MIN, "{frame}");
             taken.borrow_mut().push((limit, user.as_str().to_owned()));
-            Err(70)
+            Err(limit.refusal(70))
         };
         let env = Environment { verifier: &verifier, allow: &allow, now_ms: 0 };
         let effects = apply_text(&mut ready("a"), &env, &frame.to_string());
