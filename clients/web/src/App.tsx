@@ -71,7 +71,7 @@ function SignedIn({ session, onSignOut }: SignedInProps) {
     };
     return (
       <main className="login">
-        <div className="login-card">
+        <div className="login-card column">
           <h1>Cannot connect</h1>
           <p role="alert">{error}</p>
           <Button look="primary" icon="retry" onClick={retry}>

@@ -58,13 +58,13 @@ export function BrowseDialog({ onClose }: { onClose: () => void }) {
       {page && page.items.length === 0 && !page.next && (
         <p className="hint">{filter ? "No public rooms found." : "There are no public rooms yet."}</p>
       )}
-      <ul className="browse">
+      <ul className="browse column">
         {page?.items.map((room) => {
           const member = ownRooms.some((one) => one.id === room.room);
           return (
-            <li key={room.room}>
+            <li key={room.room} className="line">
               <Avatar id={room.room} name={room.name ?? ""} icon="hash" />
-              <span className="browse-text">
+              <span className="two-lines">
                 <strong>{room.name || "Unnamed room"}</strong>
                 <span>{plural(room.members, "member")}</span>
               </span>

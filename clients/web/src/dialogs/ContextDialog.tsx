@@ -36,7 +36,7 @@ export function ContextDialog({ room, seq, onClose }: ContextProps) {
     <Dialog title="Earlier in this room" onClose={onClose} wide>
       {error && <p role="alert">{error}</p>}
       {!messages && !error && <p className="hint">Loading…</p>}
-      <ol className="context">
+      <ol className="context column">
         {messages?.map((message) => (
           <li
             key={message.key}

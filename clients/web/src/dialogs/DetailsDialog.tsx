@@ -59,7 +59,7 @@ function People({ title, users, nameOf, empty }: PeopleProps) {
       {users.length === 0 && <p className="hint">{empty}</p>}
       <ul className="people">
         {users.map((user) => (
-          <li key={user}>
+          <li key={user} className="line">
             <Avatar id={user} name={nameOf(user)} size="small" />
             {nameOf(user)}
           </li>

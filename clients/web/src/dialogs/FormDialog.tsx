@@ -34,7 +34,7 @@ export function FormDialog({ title, action, busy, error, onSubmit, onClose, chil
         </>
       }
     >
-      <form id={form} className="form" onSubmit={submit} noValidate>
+      <form id={form} className="form column" onSubmit={submit} noValidate>
         {children}
         <FormError text={error} />
       </form>

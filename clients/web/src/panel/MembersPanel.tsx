@@ -116,10 +116,10 @@ function explainConflict(change: Promise<void>, text: string): Promise<void> {
 function MemberSkeleton() {
   return (
     <div role="status" aria-label="Loading members">
-      {["w6", "w4", "w7"].map((width) => (
-        <div key={width} className="member">
+      {["60%", "40%", "70%"].map((width) => (
+        <div key={width} className="member line">
           <span className="avatar avatar-medium skeleton" />
-          <span className={`skeleton skeleton-text ${width}`} />
+          <span className="skeleton skeleton-text" style={{ width }} />
         </div>
       ))}
     </div>

@@ -38,7 +38,7 @@ export function EmojiPicker({
         <button
           key={emoji}
           type="button"
-          className="emoji-choice"
+          className="emoji-choice hoverable"
           aria-label={name}
           title={name}
           tabIndex={index === 0 ? 0 : -1}

@@ -47,7 +47,7 @@ export function PrivatePicker({ room, me, chosen, onChoose, onClose }: PrivatePi
       <ul className="pick-list">
         {others.map((member) => (
           <li key={member.user}>
-            <label className="pick-item">
+            <label className="pick-item hoverable line">
               <input type="checkbox" checked={picked.has(member.user)} onChange={() => toggle(member.user)} />
               <Avatar id={member.user} name={displayName(member.user, member.name)} size="small" />
               <span>{displayName(member.user, member.name)}</span>

@@ -1,5 +1,6 @@
 import { memo } from "react";
-import { colourOf, initials } from "../logic/names.ts";
+import { initials } from "../logic/names.ts";
+import { coloursOf } from "./colours.ts";
 import { Icon, type IconName } from "./Icon.tsx";
 
 /** The presence that the dot shows. */
@@ -21,7 +22,7 @@ export const Avatar = memo(function Avatar({ id, name, size = "medium", status, 
   return (
     <span
       className={`avatar avatar-${size}`}
-      data-colour={colourOf(id)}
+      style={coloursOf(id)}
       data-room={icon ? "" : undefined}
       aria-hidden="true"
     >

@@ -59,8 +59,8 @@ export function Dialog({ title, onClose, children, footer, wide = false }: Dialo
         if (event.target === element.current) onClose();
       }}
     >
-      <div className="dialog-inside">
-        <header className="dialog-header">
+      <div className="dialog-inside column">
+        <header className="dialog-header line">
           <h2 id={titleId}>{title}</h2>
           <IconButton icon="close" label="Close" onClick={onClose} />
         </header>

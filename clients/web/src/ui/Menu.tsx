@@ -48,7 +48,7 @@ export function Menu({ anchor, returnTo = anchor, align = "start", label, items,
             key={item.label}
             type="button"
             {...roleOf(item)}
-            className={item.danger ? "menu-item menu-danger" : "menu-item"}
+            className={`menu-item hoverable line ${item.danger ? "menu-danger" : ""}`}
             tabIndex={-1}
             onClick={() => {
               onClose();

@@ -12,7 +12,7 @@ interface SearchFieldProps extends Omit<InputHTMLAttributes<HTMLInputElement>, "
 /** A field for search words. `children` are at the end of the field. */
 export function SearchField({ label, onChange, first, children, ...rest }: SearchFieldProps) {
   return (
-    <div className="search-field">
+    <div className="search-field line">
       <Icon name="search" size={18} />
       <input
         {...rest}
