@@ -32,13 +32,10 @@ export function PrivatePicker({ room, me, chosen, onChoose, onClose }: PrivatePi
     <Dialog
       title="Send privately"
       onClose={onClose}
-      footer={
-        <>
-          <Button onClick={onClose}>Cancel</Button>
-          <Button look="primary" onClick={choose}>
-            {picked.size === 0 ? "Send to everyone" : "Done"}
-          </Button>
-        </>
+      confirm={
+        <Button look="primary" onClick={choose}>
+          {picked.size === 0 ? "Send to everyone" : "Done"}
+        </Button>
       }
     >
       <p className="hint">Only you and the members you choose here will see your next messages.</p>

@@ -1,13 +1,13 @@
 import { type Range, ScrollPosition } from "./scrollPosition.ts";
 
 /** The callbacks of a list: when few rows are left above the view, and when the list reaches or leaves its end. */
-export interface ListCallbacks {
+interface ListCallbacks {
   readonly onNearStart: () => void;
   readonly onAtEnd: (atEnd: boolean) => void;
 }
 
 /** The elements of a list: the scroller, the spacer with the height of all rows, the holder of the rendered rows. */
-export interface ListElements {
+interface ListElements {
   readonly scroller: HTMLElement;
   readonly spacer: HTMLElement;
   readonly holder: HTMLElement;

@@ -1,10 +1,8 @@
+import type { PresenceStatus } from "@tidings/client";
 import { memo } from "react";
 import { initials } from "../logic/names.ts";
 import { coloursOf } from "./colours.ts";
 import { Icon, type IconName } from "./Icon.tsx";
-
-/** The presence that the dot shows. */
-export type Status = "online" | "away" | "offline";
 
 interface AvatarProps {
   /** The id of a user or a room, which selects the colour. */
@@ -12,7 +10,7 @@ interface AvatarProps {
   readonly name: string;
   readonly size?: "small" | "medium";
   /** Shown as a dot. A text beside the avatar must say the same. */
-  readonly status?: Status | undefined;
+  readonly status?: PresenceStatus | undefined;
   /** Shown instead of initials. */
   readonly icon?: IconName;
 }

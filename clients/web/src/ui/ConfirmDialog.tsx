@@ -24,16 +24,12 @@ export function ConfirmDialog({ title, text, action, onConfirm, onClose }: Confi
     <Dialog
       title={title}
       onClose={onClose}
-      footer={
-        <>
-          <Button onClick={onClose} data-autofocus="">
-            Cancel
-          </Button>
-          <Button look="danger" busy={busy} onClick={confirm}>
-            {action}
-          </Button>
-        </>
+      confirm={
+        <Button look="danger" busy={busy} onClick={confirm}>
+          {action}
+        </Button>
       }
+      focusCancel
     >
       <p>{text}</p>
       <FormError text={error} />
