@@ -42,6 +42,7 @@ export class Rooms implements RoomList {
     this.#core = core;
   }
 
+  /** The summary of a room has changed. */
   refresh(): void {
     this.#list.refresh();
   }
@@ -110,6 +111,7 @@ export class Rooms implements RoomList {
     this.#rooms.get(id)?.timeline.store.refresh();
   }
 
+  /** The server accepted a message and gave it a position. Its event may or may not follow. */
   accepted(entry: Entry): void {
     this.#rooms.get(entry.room)?.timeline.accepted(entry);
   }
@@ -205,7 +207,7 @@ export class Rooms implements RoomList {
     const userGeneration = this.#userGeneration;
     const { removals } = Listing;
     try {
-      const page = await this.#core.http.send<{
+      const page = await this.#core.http<{
         rooms: unknown;
         next?: string | null;
         rooms_version?: string;

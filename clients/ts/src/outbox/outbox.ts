@@ -1,27 +1,20 @@
 import type { Env } from "../env.js";
 import { asError, rejectedError, TidingsError } from "../errors.js";
-import type { Connection } from "../net/connection.js";
+import type { ServerConnection } from "../net/connection.js";
 import { toJson } from "../net/frame-size.js";
 import type { AckFrame, MessageNew, MessageVoid } from "../protocol/frames.js";
+import type { Rooms } from "../rooms.js";
+import type { TabEntryStore } from "../storage/tab-entry-store.js";
 import { derived } from "../store.js";
 import { type Pause, Timer } from "../timers.js";
 import type { Outbox, OutboxEntry, SendOptions } from "../types.js";
 import { type Entry, sendFrame, toOutboxEntry } from "./entry.js";
-import type { EntryStore } from "./entry-store.js";
 import { sendUntilAnswered } from "./send-until-answered.js";
 
 /**
  * After a connect, accepted messages are not sent again for this time, in milliseconds, because a new epoch may begin.
  */
 const EPOCH_WAIT_MS = 1_500;
-
-/** Receives the changes of the outbox. */
-export interface OutboxHost {
-  /** The messages of this room in the outbox have changed. */
-  outboxChanged(room: string): void;
-  /** The server accepted a message and gave it a position. Its event may or may not follow. */
-  accepted(entry: Entry): void;
-}
 
 /** The fields that identify a message on the wire. */
 interface MessageRef {
@@ -37,10 +30,10 @@ interface Task {
 /** Sends messages: each exactly once, those of a room in order, across reconnects and reloads. */
 export class OutboxImpl implements Outbox {
   readonly #env: Env;
-  readonly #connection: Connection;
+  readonly #connection: ServerConnection;
   readonly #uuid: () => string;
   /** Undefined when the outbox is only in memory. */
-  readonly #entryStore: EntryStore | undefined;
+  readonly #entryStore: TabEntryStore | undefined;
   readonly #tasks = new Map<Entry, Task>();
   readonly #list = derived<readonly OutboxEntry[]>(() => this.#entries.map(toOutboxEntry));
   readonly #epochTimer: Timer;
@@ -49,11 +42,12 @@ export class OutboxImpl implements Outbox {
   #otherUsersEntries: Entry[] = [];
   #user: string | undefined;
   #lastUser: string | undefined;
-  host: OutboxHost | undefined;
+  /** Receives the changes of the outbox. */
+  rooms: Rooms | undefined;
   readonly get = this.#list.get;
   readonly subscribe = this.#list.subscribe;
 
-  constructor(env: Env, connection: Connection, uuid: () => string) {
+  constructor(env: Env, connection: ServerConnection, uuid: () => string) {
     this.#env = env;
     this.#connection = connection;
     this.#uuid = uuid;
@@ -64,7 +58,7 @@ export class OutboxImpl implements Outbox {
   /** Adopts the user's entries that earlier clients or other tabs left. */
   start(): void {
     this.#otherUsersEntries = this.#otherUsersEntries.filter((entry) => !this.#adopt(entry));
-    this.#entryStore?.start((user) => {
+    void this.#entryStore?.start((user) => {
       this.#lastUser ??= user;
       // Entries without an author are stored for the last user, until the current user is known.
       for (const entry of this.#entries) if (entry.user === undefined) void this.#persist(entry);
@@ -266,7 +260,7 @@ export class OutboxImpl implements Outbox {
     entry.place = { seq: at.seq, id: at.id ?? "", at: Date.parse(at.at) || entry.at };
     entry.error = undefined;
     this.#changed(entry);
-    this.host?.accepted(entry);
+    this.rooms?.accepted(entry);
   }
 
   #fail(entry: Entry, error: TidingsError): void {
@@ -310,7 +304,7 @@ export class OutboxImpl implements Outbox {
   /** Refreshes the stores and starts entries that may be sent now. */
   #notifyHost(entry: Entry): void {
     this.#list.refresh();
-    this.host?.outboxChanged(entry.room);
+    this.rooms?.outboxChanged(entry.room);
     this.#startTasks();
   }
 }
