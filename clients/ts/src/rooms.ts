@@ -37,14 +37,11 @@ export class Rooms implements RoomList {
   #userGeneration = 0;
   readonly get = this.#list.get;
   readonly subscribe = this.#list.subscribe;
+  /** The summary of a room has changed. */
+  readonly refresh = this.#list.refresh;
 
   constructor(core: Core) {
     this.#core = core;
-  }
-
-  /** The summary of a room has changed. */
-  refresh(): void {
-    this.#list.refresh();
   }
 
   room(id: string): RoomImpl {
@@ -185,7 +182,7 @@ export class Rooms implements RoomList {
       () => generation === this.#generation,
       this.reload,
       () => {
-        if (!tried) void this.#joinMine();
+        if (!tried) void this.#requestJoin("mine", cursors(this.#rooms.values())).catch(env.report);
         tried = true;
       },
     ).catch((error) => env.report(error));
@@ -278,10 +275,6 @@ export class Rooms implements RoomList {
       // Stops when nothing was joined or refused, because the same join would repeat without end.
       if (wanted.every((room) => !room.log.joined && !room.error)) return;
     }
-  }
-
-  async #joinMine(): Promise<void> {
-    await this.#requestJoin("mine", cursors(this.#rooms.values())).catch(this.#core.env.report);
   }
 }
 

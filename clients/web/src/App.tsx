@@ -31,12 +31,7 @@ export function App() {
   return <SignedIn key={session.user} session={session} onSignOut={signOut} />;
 }
 
-interface SignedInProps {
-  readonly session: Session;
-  readonly onSignOut: () => void;
-}
-
-function SignedIn({ session, onSignOut }: SignedInProps) {
+function SignedIn({ session, onSignOut }: { session: Session; onSignOut: () => void }) {
   const [config, setConfig] = useState<DemoConfig>();
   const [error, setError] = useState<string>();
   const [attempt, setAttempt] = useState(0);

@@ -92,7 +92,7 @@ export class OutboxImpl implements Outbox {
     }
     // The server soon announces a new epoch if there is one. Accepted messages wait for this, so
     // that they are sent again in order.
-    for (const entry of this.#entries) if (entry.place) this.#stopTask(entry);
+    for (const entry of this.#entries) if (entry.acceptance) this.#stopTask(entry);
     this.#epochTimer.set(EPOCH_WAIT_MS, () => this.#startTasks());
     this.#startTasks();
   }
@@ -142,7 +142,7 @@ export class OutboxImpl implements Outbox {
 
   readonly discard = (clientId: string): void => {
     const entry = this.#find(clientId);
-    if (entry && !entry.place) this.#delete(entry);
+    if (entry && !entry.acceptance) this.#delete(entry);
   };
 
   /** The user's own message came as an event, so the server has accepted it. */
@@ -179,8 +179,8 @@ export class OutboxImpl implements Outbox {
    */
   resend(room: string, after: number): void {
     for (const entry of this.of(room)) {
-      if (!entry.place || entry.place.seq <= after || entry.error) continue;
-      entry.place = undefined;
+      if (!entry.acceptance || entry.acceptance.seq <= after || entry.error) continue;
+      entry.acceptance = undefined;
       // A running task would send its entry at its own next retry. After the stop,
       // `#startTasks` sends the entries in order.
       this.#stopTask(entry);
@@ -213,8 +213,8 @@ export class OutboxImpl implements Outbox {
     const blocked = new Set<string>();
     for (const entry of this.#entries) {
       if (entry.error || blocked.has(entry.room)) continue;
-      if (!entry.place || this.#epochTimer.pending) blocked.add(entry.room);
-      if (entry.place && this.#epochTimer.pending) continue;
+      if (!entry.acceptance || this.#epochTimer.pending) blocked.add(entry.room);
+      if (entry.acceptance && this.#epochTimer.pending) continue;
       if (!this.#tasks.has(entry)) void this.#sendTask(entry);
     }
   }
@@ -234,7 +234,7 @@ export class OutboxImpl implements Outbox {
         },
         {
           alive,
-          accepted: () => entry.place !== undefined,
+          accepted: () => entry.acceptance !== undefined,
           paused: (pause) => {
             task.pause = pause;
             if (task.ended) pause.end();
@@ -246,7 +246,7 @@ export class OutboxImpl implements Outbox {
       if (alive()) {
         // An accepted entry is in the log, so a refusal of its repeated send does not matter. Only `rejected`
         // means that it could not be stored.
-        if (entry.place && error.reason !== "rejected") this.#delete(entry);
+        if (entry.acceptance && error.reason !== "rejected") this.#delete(entry);
         else this.#fail(entry, error);
       }
     } finally {
@@ -255,9 +255,9 @@ export class OutboxImpl implements Outbox {
     }
   }
 
-  #accept(entry: Entry, at: { seq: number; id?: string; at: string }): void {
-    if (entry.place && entry.place.seq === at.seq && !entry.error) return;
-    entry.place = { seq: at.seq, id: at.id ?? "", at: Date.parse(at.at) || entry.at };
+  #accept(entry: Entry, { seq, id, at }: { seq: number; id?: string; at: string }): void {
+    if (entry.acceptance?.seq === seq && !entry.error) return;
+    entry.acceptance = { seq, id: id ?? "", at: Date.parse(at) || entry.at };
     entry.error = undefined;
     this.#changed(entry);
     this.rooms?.accepted(entry);
@@ -265,7 +265,7 @@ export class OutboxImpl implements Outbox {
 
   #fail(entry: Entry, error: TidingsError): void {
     this.#stopTask(entry);
-    entry.place = undefined;
+    entry.acceptance = undefined;
     entry.error = error;
     this.#changed(entry);
   }

@@ -144,10 +144,10 @@ export class Timeline {
 
   /** The server accepted a message of this client; its event may or may not follow. */
   accepted(entry: Entry): void {
-    const { place } = entry;
-    if (!this.loaded || !place || this.find(place.seq)) return;
+    const { acceptance } = entry;
+    if (!this.loaded || !acceptance || this.find(acceptance.seq)) return;
     const first = this.firstSeq;
-    if (this.hasOlder && first !== undefined && place.seq < first) return;
+    if (this.hasOlder && first !== undefined && acceptance.seq < first) return;
     this.#insert({ ...this.pending(entry), stored: true });
     this.store.refresh();
   }

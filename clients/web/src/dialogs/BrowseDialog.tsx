@@ -51,7 +51,7 @@ export function BrowseDialog({ onClose }: { onClose: () => void }) {
         placeholder="Find by name"
         value={query}
         onChange={setQuery}
-        first
+        data-autofocus=""
       />
       <FormError text={refused ?? error} />
       {!page && !error && <p className="hint">Loading…</p>}

@@ -6,14 +6,8 @@ import { exactTime } from "../logic/time.ts";
 import { Dialog } from "../ui/Dialog.tsx";
 import { usePages } from "../ui/usePages.ts";
 
-interface ContextProps {
-  readonly room: string;
-  readonly seq: number;
-  readonly onClose: () => void;
-}
-
 /** Shows an old message with the messages around it, without loading everything in between. */
-export function ContextDialog({ room, seq, onClose }: ContextProps) {
+export function ContextDialog({ room, seq, onClose }: { room: string; seq: number; onClose: () => void }) {
   const client = useTidings();
   const targetItem = useRef<HTMLLIElement>(null);
   const fetchPage = useCallback(

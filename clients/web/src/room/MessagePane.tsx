@@ -105,7 +105,7 @@ export function MessagePane({ room, target, onFar }: MessagePaneProps) {
   if (waiting && !down && error === undefined) return <MessageSkeleton />;
   if (items.length === 0 && (phase === "offline" || (waiting && down))) {
     return (
-      <div className="pane-notice column">
+      <div className="pane-notice centred column">
         <Icon name="offline" size={28} />
         <p>The messages of this room will appear when you are connected.</p>
       </div>

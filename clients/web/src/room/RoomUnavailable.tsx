@@ -1,16 +1,12 @@
-import type { RoomState, RoomSummary, TidingsError } from "@tidings/client";
+import type { RoomSummary } from "@tidings/client";
+import type { RoomResult } from "@tidings/react";
 import { errorText } from "../logic/connection.ts";
 import { useApp } from "../state/app.ts";
 import { Button, IconButton } from "../ui/Button.tsx";
 import { Icon } from "../ui/Icon.tsx";
 
-interface RoomUnavailableProps {
-  readonly phase: RoomState["phase"];
-  readonly error: TidingsError | undefined;
-}
-
 /** Shown instead of a room that the user is not a member of, or that could not be opened. */
-export function RoomUnavailable({ phase, error }: RoomUnavailableProps) {
+export function RoomUnavailable({ phase, error }: Pick<RoomResult, "phase" | "error">) {
   const { go } = useApp();
   const removed = phase === "removed" || error?.code === "not_found" || error?.code === "forbidden";
   return (
@@ -18,7 +14,7 @@ export function RoomUnavailable({ phase, error }: RoomUnavailableProps) {
       <header className="room-header bar line">
         <IconButton icon="back" label="Back to rooms" className="only-narrow" onClick={() => go({})} />
       </header>
-      <div className="pane-notice column">
+      <div className="pane-notice centred column">
         <Icon name={removed ? "exit" : "warning"} size={28} />
         <h1>{removed ? "You are not in this room" : "This room could not be opened"}</h1>
         <p>{removed ? "You left it, you were removed, or it does not exist." : errorText(error)}</p>

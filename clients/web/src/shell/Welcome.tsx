@@ -13,7 +13,7 @@ export function Welcome() {
   const { busy, error, run } = useAction();
   const join = () => run(async () => go({ room: await joinOrCreateLobby(client) }));
   return (
-    <main className="welcome column">
+    <main className="welcome centred column">
       <img src="/icon.svg" alt="" width="64" height="64" />
       <h1>Hello, {name}</h1>
       <p>
@@ -31,7 +31,7 @@ export function Welcome() {
 /** Shown beside the list while no room is open. */
 export function NoRoomOpen() {
   return (
-    <main className="welcome column only-wide">
+    <main className="welcome centred column only-wide">
       <span className="welcome-sign">
         <Icon name="chat" size={32} />
       </span>

@@ -3,7 +3,8 @@ import { Dialog } from "./Dialog.tsx";
 import { FormError } from "./FormError.tsx";
 import { useAction } from "./useAction.ts";
 
-interface ConfirmProps {
+/** The question of a confirmation, and its action. */
+export interface ConfirmProps {
   readonly title: string;
   readonly text: string;
   readonly action: string;
