@@ -69,7 +69,7 @@ function SignedIn({ session, onSignOut }: { session: Session; onSignOut: () => v
         <div className="login-card column">
           <h1>Cannot connect</h1>
           <p role="alert">{error}</p>
-          <Button look="primary" icon="retry" onClick={retry}>
+          <Button variant="primary" icon="retry" onClick={retry}>
             Try again
           </Button>
         </div>

@@ -69,7 +69,7 @@ export function BrowseDialog({ onClose }: { onClose: () => void }) {
                 <span>{plural(room.members, "member")}</span>
               </span>
               <Button
-                look={member ? "plain" : "primary"}
+                variant={member ? "plain" : "primary"}
                 busy={busy && joining === room.room}
                 aria-label={`${member ? "Open" : "Join"} ${room.name ?? "room"}`}
                 onClick={() => void open(room.room, member)}
@@ -81,7 +81,7 @@ export function BrowseDialog({ onClose }: { onClose: () => void }) {
         })}
       </ul>
       {page?.next && (
-        <Button look="quiet" onClick={more}>
+        <Button variant="quiet" onClick={more}>
           Show more
         </Button>
       )}

@@ -26,7 +26,7 @@ export function FormDialog({ title, action, busy, error, onSubmit, onClose, chil
       title={title}
       onClose={onClose}
       confirm={
-        <Button look="primary" type="submit" form={form} busy={busy}>
+        <Button variant="primary" type="submit" form={form} busy={busy}>
           {action}
         </Button>
       }

@@ -63,7 +63,7 @@ export function LoginScreen({ onSignIn }: { onSignIn: (session: Session) => void
         <p id="name-error" className="form-error" role="alert">
           {error}
         </p>
-        <Button look="primary" type="submit" busy={busy}>
+        <Button variant="primary" type="submit" busy={busy}>
           Continue
         </Button>
       </form>

@@ -82,13 +82,13 @@ export function MembersPanel({ room }: { room: string }) {
         ))}
       </ul>
       {shown.length > limit && (
-        <Button look="quiet" onClick={() => setLimit(limit + PAGE_SIZE)}>
+        <Button variant="quiet" onClick={() => setLimit(limit + PAGE_SIZE)}>
           Show more members
         </Button>
       )}
       {group && !group.archived && (
         <div className="panel-foot">
-          <Button look="danger" icon="exit" onClick={askLeave}>
+          <Button variant="danger" icon="exit" onClick={askLeave}>
             Leave room
           </Button>
         </div>

@@ -82,7 +82,7 @@ export function SearchResults({ query, room, heading }: SearchResultsProps) {
         })}
       </ul>
       {page?.next && (
-        <Button look="quiet" busy={busy} onClick={more}>
+        <Button variant="quiet" busy={busy} onClick={more}>
           Show more
         </Button>
       )}

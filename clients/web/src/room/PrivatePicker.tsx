@@ -33,7 +33,7 @@ export function PrivatePicker({ room, me, chosen, onChoose, onClose }: PrivatePi
       title="Send privately"
       onClose={onClose}
       confirm={
-        <Button look="primary" onClick={choose}>
+        <Button variant="primary" onClick={choose}>
           {picked.size === 0 ? "Send to everyone" : "Done"}
         </Button>
       }

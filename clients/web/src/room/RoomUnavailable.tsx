@@ -18,7 +18,7 @@ export function RoomUnavailable({ phase, error }: Pick<RoomResult, "phase" | "er
         <Icon name={removed ? "exit" : "warning"} size={28} />
         <h1>{removed ? "You are not in this room" : "This room could not be opened"}</h1>
         <p>{removed ? "You left it, you were removed, or it does not exist." : errorText(error)}</p>
-        <Button look="primary" onClick={() => go({})}>
+        <Button variant="primary" onClick={() => go({})}>
           Back to your rooms
         </Button>
       </div>

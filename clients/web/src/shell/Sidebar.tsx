@@ -125,7 +125,7 @@ const RoomList = memo(function RoomList({ current, query, onBrowse, onNew }: Roo
         ))}
       </ul>
       {filter === "" && hasMore && (
-        <Button look="quiet" onClick={() => void more()}>
+        <Button variant="quiet" onClick={() => void more()}>
           Show more rooms
         </Button>
       )}

@@ -20,7 +20,7 @@ export function Welcome() {
         The Lobby is open to everyone. Say hello there, or use the plus button above the list to create your
         own room.
       </p>
-      <Button look="primary" icon="chat" busy={busy} onClick={join}>
+      <Button variant="primary" icon="chat" busy={busy} onClick={join}>
         Join the Lobby
       </Button>
       <FormError text={error} />

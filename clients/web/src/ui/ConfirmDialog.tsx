@@ -26,7 +26,7 @@ export function ConfirmDialog({ title, text, action, onConfirm, onClose }: Confi
       title={title}
       onClose={onClose}
       confirm={
-        <Button look="danger" busy={busy} onClick={confirm}>
+        <Button variant="danger" busy={busy} onClick={confirm}>
           {action}
         </Button>
       }
