@@ -3,19 +3,8 @@
 // whole file. The name of such a package says which platform it is for, and only that platform fetches it.
 import { readFileSync, writeFileSync } from "node:fs";
 
-const OS = [
-  "aix",
-  "android",
-  "darwin",
-  "freebsd",
-  "linux",
-  "netbsd",
-  "openbsd",
-  "openharmony",
-  "sunos",
-  "win32",
-];
-const CPU = ["arm", "arm64", "ia32", "loong64", "mips64el", "ppc64", "riscv64", "s390x", "wasm32", "x64"];
+const OS = /^(aix|android|darwin|freebsd|linux|netbsd|openbsd|openharmony|sunos|win32)$/;
+const CPU = /^(arm|arm64|ia32|loong64|mips64el|ppc64|riscv64|s390x|wasm32|x64)$/;
 const LIBC = { musl: "musl", musleabihf: "musl", gnu: "glibc", gnueabihf: "glibc" };
 
 const file = new URL("../package-lock.json", import.meta.url);
@@ -25,8 +14,8 @@ const added = {};
 /** The lock entry of a package for one platform, derived from its name; undefined when the name has no platform. */
 function platform(name, version, { dev }) {
   const words = name.split("/").at(-1).split(/[-.]/);
-  const [os] = words.filter((word) => OS.includes(word));
-  const [cpu] = words.filter((word) => CPU.includes(word));
+  const os = words.find((word) => OS.test(word));
+  const cpu = words.find((word) => CPU.test(word));
   const [libc] = words.flatMap((word) => LIBC[word] ?? []);
   if (os === undefined && cpu === undefined) return undefined;
   return {

@@ -3,24 +3,15 @@ import { makeEnv } from "./env.js";
 import { asError } from "./errors.js";
 import { Features } from "./feature.js";
 import { limiter } from "./limiter.js";
-import { Connection } from "./net/connection.js";
-import { Http, type HttpOptions } from "./net/http.js";
-import { Tokens } from "./net/tokens.js";
+import { ServerConnection } from "./net/connection.js";
+import { createHttp, type HttpOptions } from "./net/http.js";
+import { createTokens } from "./net/tokens.js";
 import { omitNullish } from "./omit-nullish.js";
 import { OutboxImpl } from "./outbox/outbox.js";
 import type { ClientFrame, ConnectedFrame, ServerFrame } from "./protocol/frames.js";
 import { Rooms } from "./rooms.js";
 import { type Cell, cell, listen, notify } from "./store.js";
-import type {
-  ClientEvents,
-  ClientOptions,
-  Me,
-  Outbox,
-  Room,
-  RoomList,
-  Connection as Shown,
-  Store,
-} from "./types.js";
+import type { ClientEvents, ClientOptions, Connection, Me, Outbox, Room, RoomList, Store } from "./types.js";
 import { uuidMaker } from "./uuid.js";
 
 /** How many requests about single rooms may run at one time. */
@@ -29,7 +20,7 @@ const MAX_CONCURRENT_REQUESTS = 4;
 /** The connection of one user to Tidings, with its rooms and outbox. It does nothing until `connect()`. */
 export class TidingsClient {
   /** The state of the connection. */
-  readonly connection: Store<Shown>;
+  readonly connection: Store<Connection>;
   /** The current user; undefined before the first connection. */
   readonly me: Store<Me | undefined> = cell<Me | undefined>(undefined);
   readonly rooms: RoomList;
@@ -48,13 +39,13 @@ export class TidingsClient {
     const emit: Core["emit"] = (event, value) => notify(this.#listeners[event], value);
     const env = makeEnv(options, (thrown) => emit("error", asError(thrown)));
     const uuid = uuidMaker(() => env.timers.now());
-    const tokens = new Tokens(env.token);
-    const connection = new Connection(env, tokens, {
+    const tokens = createTokens(env.token);
+    const connection = new ServerConnection(env, tokens, {
       up: (welcome) => this.#up(welcome),
       frame: (frame) => this.#frame(frame),
       down: (ended) => {
         this.#rooms.down(ended);
-        this.features.emit("down", ended);
+        this.features.callHook("down", ended);
       },
     });
     const outbox = new OutboxImpl(env, connection, uuid);
@@ -63,12 +54,12 @@ export class TidingsClient {
       connection,
       outbox,
       uuid,
-      http: new Http(env, tokens),
+      http: createHttp(env, tokens),
       me: this.me.get,
       limit: limiter(MAX_CONCURRENT_REQUESTS),
       emit,
     };
-    this.#rooms = outbox.host = new Rooms(this.#core);
+    this.#rooms = outbox.rooms = new Rooms(this.#core);
     this.features = new Features(this.#core);
     if (options.onError) this.on("error", options.onError);
     this.connection = connection.status;
@@ -126,7 +117,7 @@ export class TidingsClient {
 
   /** Sends any HTTP request, `path` below /v1. Rejects with TidingsError. */
   http<T>(method: string, path: string, body?: unknown, options?: HttpOptions): Promise<T> {
-    return this.#core.http.send<T>(method, path, body, options);
+    return this.#core.http<T>(method, path, body, options);
   }
 
   /** Adds a listener. Returns a function that removes it. */
@@ -138,7 +129,7 @@ export class TidingsClient {
     const before = this.me.get();
     if (before && before.id !== welcome.user) {
       this.#rooms.userChanged();
-      this.features.emit("userChanged");
+      this.features.callHook("userChanged");
     }
     const { user: id, name, limits } = welcome;
     (this.me as Cell<Me | undefined>).set(omitNullish({ id, name: name || undefined, limits }));
@@ -146,14 +137,14 @@ export class TidingsClient {
     if (!this.#core.connection.up) return;
     this.#rooms.up(welcome.rooms_version);
     this.#core.outbox.up(welcome.user);
-    this.features.emit("up");
+    this.features.callHook("up");
   }
 
   #frame(frame: ServerFrame): void {
     this.#core.emit("frame", frame);
     try {
       if (frame.type === "ack") this.#core.outbox.acked(frame);
-      this.features.emit("frame", frame);
+      this.features.callHook("frame", frame);
       this.#rooms.frame(frame);
     } catch (thrown) {
       // Malformed input from a server must not break the connection.

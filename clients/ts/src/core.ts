@@ -1,5 +1,5 @@
 import type { Env } from "./env.js";
-import type { Connection } from "./net/connection.js";
+import type { ServerConnection } from "./net/connection.js";
 import type { Http } from "./net/http.js";
 import type { OutboxImpl } from "./outbox/outbox.js";
 import type { ClientEvents, Me } from "./types.js";
@@ -7,7 +7,7 @@ import type { ClientEvents, Me } from "./types.js";
 /** The objects that the modules of a client share. */
 export interface Core {
   readonly env: Env;
-  readonly connection: Connection;
+  readonly connection: ServerConnection;
   readonly http: Http;
   readonly outbox: OutboxImpl;
   /** The current user; undefined before the first connection. */

@@ -45,7 +45,7 @@ export class Features<H> {
   }
 
   /** Calls the hook of all features. */
-  emit<K extends keyof Feature>(hook: K, ...args: Parameters<NonNullable<Feature[K]>>): void {
+  callHook<K extends keyof Feature>(hook: K, ...args: Parameters<NonNullable<Feature[K]>>): void {
     type Hooks = { readonly [K in keyof Feature]?: (...args: unknown[]) => void };
     for (const feature of this.#features.values()) (feature as Hooks)[hook]?.(...args);
   }

@@ -1,18 +1,21 @@
 import type { ConnectionState } from "./types.js";
 
 /**
- * The phases of the connection. `waiting` is the pause before an attempt. `moving` is an attempt to replace a link that
- * still works: a link to a draining node, or polls.
+ * The public state of each phase of the connection. `waiting` is the pause before an attempt. `moving` is an attempt to
+ * replace a link that still works: a link to a draining node, or polls.
  */
-export type ConnectionPhase =
-  | "idle"
-  | "connecting"
-  | "waiting"
-  | "retrying"
-  | "connected"
-  | "draining"
-  | "moving"
-  | "stopped";
+export const PUBLIC_STATES = {
+  idle: "disconnected",
+  connecting: "connecting",
+  waiting: "reconnecting",
+  retrying: "reconnecting",
+  connected: "connected",
+  draining: "connected",
+  moving: "connected",
+  stopped: "disconnected",
+} as const satisfies { readonly [phase: string]: ConnectionState };
+
+export type ConnectionPhase = keyof typeof PUBLIC_STATES;
 
 /** The events of the connection. After `fatal` only the app can connect again. */
 export type ConnectionEvent =
@@ -43,18 +46,6 @@ export const TRANSITIONS: {
   // If the old link is lost now, the attempt under way becomes the reconnect attempt (`retrying`).
   moving: { ...ATTEMPT, failed: "connected", drain: "moving", lost: "retrying" },
   stopped: { ...CAN_DISCONNECT, connect: "connecting" },
-};
-
-/** The public state of each phase. */
-export const PUBLIC_STATES: { readonly [P in ConnectionPhase]: ConnectionState } = {
-  idle: "disconnected",
-  connecting: "connecting",
-  waiting: "reconnecting",
-  retrying: "reconnecting",
-  connected: "connected",
-  draining: "connected",
-  moving: "connected",
-  stopped: "disconnected",
 };
 
 /** Returns the next phase. Throws when the transition is not allowed. */

@@ -37,13 +37,11 @@ export class Rooms implements RoomList {
   #userGeneration = 0;
   readonly get = this.#list.get;
   readonly subscribe = this.#list.subscribe;
+  /** The summary of a room has changed. */
+  readonly refresh = this.#list.refresh;
 
   constructor(core: Core) {
     this.#core = core;
-  }
-
-  refresh(): void {
-    this.#list.refresh();
   }
 
   room(id: string): RoomImpl {
@@ -110,6 +108,7 @@ export class Rooms implements RoomList {
     this.#rooms.get(id)?.timeline.store.refresh();
   }
 
+  /** The server accepted a message and gave it a position. Its event may or may not follow. */
   accepted(entry: Entry): void {
     this.#rooms.get(entry.room)?.timeline.accepted(entry);
   }
@@ -183,7 +182,7 @@ export class Rooms implements RoomList {
       () => generation === this.#generation,
       this.reload,
       () => {
-        if (!tried) void this.#joinMine();
+        if (!tried) void this.#requestJoin("mine", cursors(this.#rooms.values())).catch(env.report);
         tried = true;
       },
     ).catch((error) => env.report(error));
@@ -205,7 +204,7 @@ export class Rooms implements RoomList {
     const userGeneration = this.#userGeneration;
     const { removals } = Listing;
     try {
-      const page = await this.#core.http.send<{
+      const page = await this.#core.http<{
         rooms: unknown;
         next?: string | null;
         rooms_version?: string;
@@ -276,10 +275,6 @@ export class Rooms implements RoomList {
       // Stops when nothing was joined or refused, because the same join would repeat without end.
       if (wanted.every((room) => !room.log.joined && !room.error)) return;
     }
-  }
-
-  async #joinMine(): Promise<void> {
-    await this.#requestJoin("mine", cursors(this.#rooms.values())).catch(this.#core.env.report);
   }
 }
 

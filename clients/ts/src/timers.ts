@@ -1,4 +1,5 @@
 import { backoff } from "./backoff.js";
+import type { Env } from "./env.js";
 import { asError, isPermanent, TidingsError } from "./errors.js";
 import type { Timers } from "./types.js";
 
@@ -71,19 +72,13 @@ export async function withTimeout<T>(timers: Timers, ms: number, work: () => T |
   }
 }
 
-/** What a retry needs. */
-interface RetryEnv {
-  readonly timers: Timers;
-  readonly random: () => number;
-}
-
 /**
  * Repeats work with growing pauses until it succeeds. Resolves with undefined once `alive` returns false.
  * @param failed called for each failure that is not permanent
  * @throws TidingsError of a permanent refusal or of a past epoch
  */
 export async function retryUntilDone<T>(
-  env: RetryEnv,
+  env: Pick<Env, "timers" | "random">,
   alive: () => boolean,
   work: () => Promise<T>,
   failed?: (error: TidingsError) => void,

@@ -1,11 +1,13 @@
 /** The public types of the kit. */
+import type { Env } from "./env.js";
 import type { TidingsError } from "./errors.js";
 import type { PollLink } from "./net/poll.js";
 import type { Transport } from "./net/transport.js";
-import type { OpenEntryStore } from "./outbox/entry-store.js";
+import type { Entry } from "./outbox/entry.js";
 import type { Endpoint, Lifecycle, Timers, WebSocketConstructor } from "./platform.js";
 import type { LogEvent, ServerFrame } from "./protocol/frames.js";
 import type { Attachment, Limits, Member, PresenceStatus, RoomKind, VisibleTo } from "./protocol/objects.js";
+import type { TabEntryStore } from "./storage/tab-entry-store.js";
 
 export type * from "./platform.js";
 
@@ -62,7 +64,7 @@ export interface Polls {
 /** A storage for the outbox, made by a function of `@tidings/client/storage`. */
 export interface OutboxStorage {
   /** @internal */
-  readonly open: OpenEntryStore;
+  readonly open: (env: Env, tab: string, adopt: (entry: Entry) => boolean) => TabEntryStore;
 }
 
 /** `reconnecting` includes the pauses between attempts. */

@@ -31,12 +31,7 @@ export function App() {
   return <SignedIn key={session.user} session={session} onSignOut={signOut} />;
 }
 
-interface SignedInProps {
-  readonly session: Session;
-  readonly onSignOut: () => void;
-}
-
-function SignedIn({ session, onSignOut }: SignedInProps) {
+function SignedIn({ session, onSignOut }: { session: Session; onSignOut: () => void }) {
   const [config, setConfig] = useState<DemoConfig>();
   const [error, setError] = useState<string>();
   const [attempt, setAttempt] = useState(0);
@@ -71,10 +66,10 @@ function SignedIn({ session, onSignOut }: SignedInProps) {
     };
     return (
       <main className="login">
-        <div className="login-card">
+        <div className="login-card column">
           <h1>Cannot connect</h1>
           <p role="alert">{error}</p>
-          <Button look="primary" icon="retry" onClick={retry}>
+          <Button variant="primary" icon="retry" onClick={retry}>
             Try again
           </Button>
         </div>

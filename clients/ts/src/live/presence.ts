@@ -23,7 +23,7 @@ export class PresenceFeature implements Feature, Presence {
   #queued = new Set<string>();
   readonly #newMembers = new Set<string>();
   readonly #newMemberTimer: Timer;
-  #asking = false;
+  #requesting = false;
   #own: "online" | "away" | undefined;
 
   constructor(core: Core) {
@@ -40,7 +40,7 @@ export class PresenceFeature implements Feature, Presence {
       this.#watched.set(user, (this.#watched.get(user) ?? 0) + 1);
       this.#queued.add(user);
     }
-    void this.#ask();
+    void this.#requestQueued();
     let released = false;
     return () => {
       if (released) return;
@@ -65,7 +65,7 @@ export class PresenceFeature implements Feature, Presence {
   up(): void {
     const known = [...this.#users].filter(([, state]) => state.get() && state.get()?.status !== "offline");
     this.#queued = new Set([...this.#watched.keys(), ...known.map(([user]) => user)]);
-    void this.#ask();
+    void this.#requestQueued();
     if (this.#own) this.set(this.#own);
   }
 
@@ -73,7 +73,7 @@ export class PresenceFeature implements Feature, Presence {
     if (frame.type === "presence") this.#apply([frame]);
     if (frame.type === "member:added") {
       this.#newMembers.add(frame.user);
-      this.#askNewMembersIn(FIRST_DELAY_MS);
+      this.#requestNewMembersIn(FIRST_DELAY_MS);
     }
     if (frame.type !== "room:joined") return;
     for (const { online } of filterShape<JoinedRoom>(frame.rooms, SHAPES.joined)) {
@@ -108,14 +108,14 @@ export class PresenceFeature implements Feature, Presence {
    * Requests the presence of new members, with growing pauses. Until a membership is stored, the server reports its
    * user as offline, as it does for a user without a common room. The kit repeats the request until the answer differs.
    */
-  #askNewMembersIn(ms: number): void {
+  #requestNewMembersIn(ms: number): void {
     this.#newMemberTimer.set(ms, () => {
       for (const user of this.#newMembers) {
         if (this.#watched.has(user)) this.#queued.add(user);
         else this.#newMembers.delete(user);
       }
-      if (this.#newMembers.size && ms < MAX_DELAY_MS) this.#askNewMembersIn(2 * ms);
-      void this.#ask();
+      if (this.#newMembers.size && ms < MAX_DELAY_MS) this.#requestNewMembersIn(2 * ms);
+      void this.#requestQueued();
     });
   }
 
@@ -128,10 +128,10 @@ export class PresenceFeature implements Feature, Presence {
     return state;
   }
 
-  async #ask(): Promise<void> {
+  async #requestQueued(): Promise<void> {
     const { connection, env } = this.#core;
-    if (this.#asking) return;
-    this.#asking = true;
+    if (this.#requesting) return;
+    this.#requesting = true;
     // Waits for one microtask, so that users that are watched at the same moment share one request.
     await Promise.resolve();
     while (this.#queued.size && connection.up) {
@@ -148,6 +148,6 @@ export class PresenceFeature implements Feature, Presence {
         env.report(thrown);
       }
     }
-    this.#asking = false;
+    this.#requesting = false;
   }
 }

@@ -7,22 +7,33 @@ import { omitNullish } from "../omit-nullish.js";
 import type { ClientFrame, ConnectedFrame, ServerFrame } from "../protocol/frames.js";
 import { cell, setIfChanged } from "../store.js";
 import { Timer } from "../timers.js";
-import type { Polls, Connection as Status, WebSocketConstructor } from "../types.js";
+import type { Connection, Polls, WebSocketConstructor } from "../types.js";
 import { ConnectedPromise } from "./connected-promise.js";
-import type { ConnectionListener } from "./connection-listener.js";
 import { checkFrameSize } from "./frame-size.js";
-import { Heartbeat } from "./heartbeat.js";
+import { createHeartbeat } from "./heartbeat.js";
 import type { Link, LinkHost } from "./link.js";
-import { Requests } from "./requests.js";
-import { TokenRenewal } from "./token-renewal.js";
+import { createRequests } from "./requests.js";
+import { createTokenRenewal } from "./token-renewal.js";
 import type { Tokens } from "./tokens.js";
-import type { Transport, TransportHost } from "./transport.js";
+import type { Transport } from "./transport.js";
 import { WebSocketLink } from "./websocket.js";
 
 /** The time limit from the start of an attempt to its `connected` frame, in milliseconds. */
 const WELCOME_TIMEOUT_MS = 7_000;
 /** After a connection that lasted this long, in milliseconds, the pauses between attempts start small again. */
 const STABLE_MS = 1_000;
+
+/** Receives the frames and the changes of the connection. */
+interface ConnectionListener {
+  /** The client is connected. All state of an earlier connection is invalid. */
+  up(welcome: ConnectedFrame): void;
+  frame(frame: ServerFrame): void;
+  /**
+   * The client is disconnected. Also called when a new link replaces the old one at once. `ended` is the
+   * reason if the kit will not reconnect.
+   */
+  down(ended?: TidingsError): void;
+}
 
 /** An attempt to open a link. It holds the link once the link exists. */
 interface Attempt {
@@ -37,8 +48,8 @@ interface Attempt {
  * Keeps a link to a server open from `connect()` to `disconnect()` or a fatal error. The file is long because all
  * steps of the state machine are in it.
  */
-export class Connection implements TransportHost {
-  readonly status = cell<Status>({
+export class ServerConnection {
+  readonly status = cell<Connection>({
     state: "disconnected",
     attempt: 0,
     draining: false,
@@ -47,11 +58,11 @@ export class Connection implements TransportHost {
   readonly #env: Env;
   readonly #tokens: Tokens;
   readonly #listener: ConnectionListener;
-  readonly #requests: Requests;
+  readonly #requests: ReturnType<typeof createRequests>;
   /** Whether the kit chooses between WebSocket and polls. */
   readonly #auto: boolean;
   #transport: Transport | undefined;
-  readonly #renewal: TokenRenewal;
+  readonly #renewal: ReturnType<typeof createTokenRenewal>;
   readonly #timer: Timer;
   readonly #connected = new ConnectedPromise();
   /** Whether the next attempt uses polls. */
@@ -63,7 +74,7 @@ export class Connection implements TransportHost {
   #maxFrameBytes = Number.POSITIVE_INFINITY;
   #current: Attempt | undefined;
   #attempt: Attempt | undefined;
-  #heartbeat: Heartbeat | undefined;
+  #heartbeat: ReturnType<typeof createHeartbeat> | undefined;
   #failures = 0;
   #connectedAt = 0;
   #tokenRefused = false;
@@ -81,10 +92,10 @@ export class Connection implements TransportHost {
     this.#env = env;
     this.#tokens = tokens;
     this.#listener = listener;
-    this.#requests = new Requests(env.timers);
+    this.#requests = createRequests(env.timers);
     this.#timer = new Timer(env.timers);
     this.#auto = env.transport === "auto" && env.WebSocket !== undefined;
-    this.#renewal = new TokenRenewal(env, tokens, (token) => this.request({ type: "auth", token }));
+    this.#renewal = createTokenRenewal(env, tokens, (token) => this.request({ type: "auth", token }));
   }
 
   /** Ends the current pause, because the transport of the next attempt is now known. */
@@ -271,7 +282,7 @@ export class Connection implements TransportHost {
     this.#tokenRefused = false;
     this.#maxFrameBytes = limits.max_frame_bytes || Number.POSITIVE_INFINITY;
     if (heartbeat_ms > 0) {
-      this.#heartbeat = new Heartbeat(
+      this.#heartbeat = createHeartbeat(
         timers,
         heartbeat_ms,
         () => this.send({ type: "ping" }),

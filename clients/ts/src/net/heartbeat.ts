@@ -5,58 +5,43 @@ import type { Timers } from "../types.js";
 const PONG_TIMEOUT_MS = 5_000;
 const CHECK_MS = 5_000;
 
-/** Detects a dead link. A jump of the clock means that the device slept; then a ping goes out at once. */
-export class Heartbeat {
-  readonly #timers: Timers;
-  readonly #maxSilence: number;
-  readonly #ping: () => void;
-  readonly #onDead: () => void;
-  readonly #checkTimer: Timer;
-  readonly #pongTimer: Timer;
-  #lastFrameAt: number;
-
-  /**
-   * @param maxSilence milliseconds without a frame before a ping
-   * @param onDead called when a ping was not answered in time
-   */
-  constructor(timers: Timers, maxSilence: number, ping: () => void, onDead: () => void) {
-    this.#timers = timers;
-    this.#maxSilence = maxSilence;
-    this.#ping = ping;
-    this.#onDead = onDead;
-    this.#checkTimer = new Timer(timers);
-    this.#pongTimer = new Timer(timers);
-    this.#lastFrameAt = timers.now();
-    this.#scheduleCheck();
-  }
-
-  /** A frame was received. */
-  received(): void {
-    this.#lastFrameAt = this.#timers.now();
-    this.#pongTimer.clear();
-  }
-
+/**
+ * Detects a dead link. A jump of the clock means that the device slept; then a ping goes out at once.
+ * @param maxSilence milliseconds without a frame before a ping
+ * @param onDead called when a ping was not answered in time
+ */
+export function createHeartbeat(timers: Timers, maxSilence: number, ping: () => void, onDead: () => void) {
+  const checkTimer = new Timer(timers);
+  const pongTimer = new Timer(timers);
+  let lastFrameAt = timers.now();
   /** Sends a ping, unless one is already unanswered. */
-  probe(): void {
-    if (this.#pongTimer.pending) return;
-    this.#pongTimer.set(PONG_TIMEOUT_MS, this.#onDead);
-    this.#ping();
-  }
-
-  stop(): void {
-    this.#checkTimer.clear();
-    this.#pongTimer.clear();
-  }
-
-  #scheduleCheck(): void {
-    const before = this.#timers.now();
-    const due = this.#lastFrameAt + this.#maxSilence - before;
+  const probe = (): void => {
+    if (pongTimer.pending) return;
+    pongTimer.set(PONG_TIMEOUT_MS, onDead);
+    ping();
+  };
+  const scheduleCheck = (): void => {
+    const before = timers.now();
+    const due = lastFrameAt + maxSilence - before;
     const wait = due > 0 ? Math.min(CHECK_MS, due) : CHECK_MS;
-    this.#checkTimer.set(wait, () => {
-      const now = this.#timers.now();
+    checkTimer.set(wait, () => {
+      const now = timers.now();
       const jumped = Math.abs(now - before - wait) > PONG_TIMEOUT_MS;
-      if (jumped || now - this.#lastFrameAt >= this.#maxSilence) this.probe();
-      this.#scheduleCheck();
+      if (jumped || now - lastFrameAt >= maxSilence) probe();
+      scheduleCheck();
     });
-  }
+  };
+  scheduleCheck();
+  return {
+    probe,
+    /** A frame was received. */
+    received(): void {
+      lastFrameAt = timers.now();
+      pongTimer.clear();
+    },
+    stop(): void {
+      checkTimer.clear();
+      pongTimer.clear();
+    },
+  };
 }

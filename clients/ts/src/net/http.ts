@@ -86,35 +86,17 @@ export async function callHttp<T>(
   }
 }
 
+/** Sends a request; `path` is below /v1. Rejects with TidingsError, at once when `signal` aborts it. */
+export type Http = <T>(method: string, path: string, body?: unknown, options?: HttpOptions) => Promise<T>;
+
 /** Sends requests to the HTTP interface. If the network or the server fails, it repeats every method but POST. */
-export class Http {
-  readonly #env: Env;
-  readonly #tokens: Tokens;
-
-  constructor(env: Env, tokens: Tokens) {
-    this.#env = env;
-    this.#tokens = tokens;
-  }
-
-  /** Sends a request; `path` is below /v1. Rejects with TidingsError, at once when `signal` aborts it. */
-  send<T>(method: string, path: string, body?: unknown, { signal }: HttpOptions = {}): Promise<T> {
-    const work = this.#send<T>(method, path, body, signal);
-    if (!signal) return work;
-    return new Promise((resolve, reject) => {
-      const end = () => reject(new TidingsError("closed"));
-      if (signal.aborted) end();
-      signal.addEventListener("abort", end);
-      work.then(resolve, reject).finally(() => signal.removeEventListener("abort", end));
-    });
-  }
-
-  async #send<T>(method: string, path: string, body: unknown, signal?: AbortSignal): Promise<T> {
-    const env = this.#env;
+export function createHttp(env: Env, tokens: Tokens): Http {
+  const send = async <T>(method: string, path: string, body: unknown, signal?: AbortSignal): Promise<T> => {
     let refused: string | undefined;
     for (let tries = 1; ; tries++) {
       let token: string | undefined;
       try {
-        token = await this.#tokens.get(refused);
+        token = await tokens.get(refused);
         return await callHttp<T>(env, `${await env.origin()}/v1${path}`, {
           method,
           token,
@@ -138,7 +120,17 @@ export class Http {
         await pause(env.timers, wait).done;
       }
     }
-  }
+  };
+  return <T>(method: string, path: string, body?: unknown, { signal }: HttpOptions = {}): Promise<T> => {
+    const work = send<T>(method, path, body, signal);
+    if (!signal) return work;
+    return new Promise((resolve, reject) => {
+      const end = () => reject(new TidingsError("closed"));
+      if (signal.aborted) end();
+      signal.addEventListener("abort", end);
+      work.then(resolve, reject).finally(() => signal.removeEventListener("abort", end));
+    });
+  };
 }
 
 /**

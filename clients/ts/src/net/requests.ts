@@ -4,46 +4,38 @@ import { withTimeout } from "../timers.js";
 import type { Timers } from "../types.js";
 
 /** The time limit of an answer, in milliseconds. */
-export const ANSWER_TIMEOUT_MS = 5_000;
+const ANSWER_TIMEOUT_MS = 5_000;
 
 /** Matches answers with their requests. */
-export class Requests {
-  readonly #timers: Timers;
-  readonly #waiting = new Map<string, (answer: ServerFrame | TidingsError) => void>();
-  #count = 0;
-
-  constructor(timers: Timers) {
-    this.#timers = timers;
-  }
-
-  /**
-   * Calls `send` with a new ref and waits for the answer. Rejects with TidingsError: the error of `send` or of the
-   * server, `timeout` after 5 s, or `disconnected`.
-   */
-  async send(send: (ref: string) => void): Promise<ServerFrame> {
-    const ref = (++this.#count).toString(36);
-    const answered = () =>
-      new Promise<ServerFrame>((resolve, reject) => {
-        this.#waiting.set(ref, (answer) =>
-          answer instanceof TidingsError ? reject(answer) : resolve(answer),
-        );
-        send(ref);
-      });
-    try {
-      return await withTimeout(this.#timers, ANSWER_TIMEOUT_MS, answered);
-    } finally {
-      this.#waiting.delete(ref);
-    }
-  }
-
-  /** Handles an answer. Ignores late and unknown answers. */
-  answer(frame: ServerFrame): void {
-    const { ref } = frame as { ref?: string };
-    if (ref) this.#waiting.get(ref)?.(frame.type === "error" ? errorFrom(frame, frame.code) : frame);
-  }
-
-  /** The connection is gone, so all requests fail. */
-  close(): void {
-    for (const settle of [...this.#waiting.values()]) settle(new TidingsError("disconnected"));
-  }
+export function createRequests(timers: Timers) {
+  const waiting = new Map<string, (answer: ServerFrame | TidingsError) => void>();
+  let count = 0;
+  return {
+    /**
+     * Calls `send` with a new ref and waits for the answer. Rejects with TidingsError: the error of `send` or of the
+     * server, `timeout` after 5 s, or `disconnected`.
+     */
+    async send(send: (ref: string) => void): Promise<ServerFrame> {
+      const ref = (++count).toString(36);
+      const answered = () =>
+        new Promise<ServerFrame>((resolve, reject) => {
+          waiting.set(ref, (answer) => (answer instanceof TidingsError ? reject(answer) : resolve(answer)));
+          send(ref);
+        });
+      try {
+        return await withTimeout(timers, ANSWER_TIMEOUT_MS, answered);
+      } finally {
+        waiting.delete(ref);
+      }
+    },
+    /** Handles an answer. Ignores late and unknown answers. */
+    answer(frame: ServerFrame): void {
+      const { ref } = frame as { ref?: string };
+      if (ref) waiting.get(ref)?.(frame.type === "error" ? errorFrom(frame, frame.code) : frame);
+    },
+    /** The connection is gone, so all requests fail. */
+    close(): void {
+      for (const settle of [...waiting.values()]) settle(new TidingsError("disconnected"));
+    },
+  };
 }

@@ -1,31 +1,26 @@
-/** The current token. Concurrent callers share one request to the app. */
-export class Tokens {
+/** Holds the current token. Concurrent callers share one request to the app. */
+export function createTokens(fetchToken: () => Promise<string>) {
   /** The current token; undefined before the first request. */
-  #current: string | undefined;
-  readonly #fetchToken: () => Promise<string>;
-  #pending: Promise<string> | undefined;
-
-  constructor(fetchToken: () => Promise<string>) {
-    this.#fetchToken = fetchToken;
-  }
-
-  /**
-   * Returns the current token. Asks for a new token at first, and when the server has `refused` the current one.
-   */
-  async get(refused?: string): Promise<string> {
-    return this.#current === undefined || this.#current === refused ? this.renew() : this.#current;
-  }
-
+  let current: string | undefined;
+  let pending: Promise<string> | undefined;
   /** Asks the app for a token. Rejects with the error of the app. */
-  renew(): Promise<string> {
-    this.#pending ??= this.#fetchToken()
+  const renew = (): Promise<string> => {
+    pending ??= fetchToken()
       .then((token) => {
-        this.#current = token;
+        current = token;
         return token;
       })
       .finally(() => {
-        this.#pending = undefined;
+        pending = undefined;
       });
-    return this.#pending;
-  }
+    return pending;
+  };
+  return {
+    renew,
+    /** Returns the current token. Asks for a new token at first, and when the server has `refused` the current one. */
+    get: async (refused?: string): Promise<string> =>
+      current === undefined || current === refused ? renew() : current,
+  };
 }
+
+export type Tokens = ReturnType<typeof createTokens>;

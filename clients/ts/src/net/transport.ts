@@ -1,5 +1,6 @@
 import type { Env } from "../env.js";
 import { Timer } from "../timers.js";
+import type { ServerConnection } from "./connection.js";
 import { callHttp } from "./http.js";
 
 /** Failed handshakes in a row before the kit switches to polls, and failed polls before it switches back. */
@@ -10,47 +11,35 @@ const UPGRADE_MS = 5_000;
 const MAX_UPGRADE_MS = 300_000;
 const PROBE_TIMEOUT_MS = 5_000;
 
-/** Receives the decisions about the transport. */
-export interface TransportHost {
-  /** Whether the next attempt uses polls. */
-  polling: boolean;
-  /** Ends the current pause, because the transport of the next attempt is now known. */
-  decided(): void;
-  /** The node asks the client to wait `ms` milliseconds before the next attempt. */
-  retryAfter(ms: number): void;
-  /** Tries to replace polls by a WebSocket, which may work now. */
-  upgrade(): void;
-}
-
 /**
  * Chooses between WebSocket and polls when the app's `transport` is `auto`. The kit loads it together with the polls.
  */
 export class Transport {
   readonly #env: Env;
-  readonly #host: TransportHost;
+  readonly #connection: ServerConnection;
   readonly #upgradeTimer: Timer;
   #failedHandshakes = 0;
   #failedPolls = 0;
   #pause = UPGRADE_MS;
   #generation = 0;
 
-  constructor(env: Env, host: TransportHost) {
+  constructor(env: Env, connection: ServerConnection) {
     this.#env = env;
-    this.#host = host;
+    this.#connection = connection;
     this.#upgradeTimer = new Timer(env.timers);
   }
 
   /** A link is open. */
   opened(): void {
     this.stop();
-    if (!this.#host.polling) this.#pause = UPGRADE_MS;
+    if (!this.#connection.polling) this.#pause = UPGRADE_MS;
   }
 
   /** An attempt failed before the `connected` frame. `origin` is the gateway of the attempt. */
   failed(kind: "websocket" | "poll", code: number, origin: string): void {
     if (kind === "poll") {
-      if (++this.#failedPolls % MAX_FAILED_POLLS === 0) this.#host.polling = false;
-    } else if (this.#host.polling) this.#pause = Math.min(this.#pause * 2, MAX_UPGRADE_MS);
+      if (++this.#failedPolls % MAX_FAILED_POLLS === 0) this.#connection.polling = false;
+    } else if (this.#connection.polling) this.#pause = Math.min(this.#pause * 2, MAX_UPGRADE_MS);
     else if (code === 1006) void this.#probeGateway(origin);
     // Another close code proves that the server was reached, so WebSockets work.
     else this.#failedHandshakes = 0;
@@ -60,7 +49,7 @@ export class Transport {
   hint(worthTrying: boolean): void {
     if (!worthTrying) this.#upgradeTimer.clear();
     else if (!this.#upgradeTimer.pending) {
-      this.#upgradeTimer.set(this.#pause * (0.5 + this.#env.random() / 2), () => this.#host.upgrade());
+      this.#upgradeTimer.set(this.#pause * (0.5 + this.#env.random() / 2), () => this.#connection.upgrade());
     }
   }
 
@@ -81,16 +70,16 @@ export class Transport {
       );
       // Ignores the answer if a link was opened or the client was stopped meanwhile.
       if (generation !== this.#generation) return;
-      if (answer.retry_after_ms) this.#host.retryAfter(answer.retry_after_ms);
+      if (answer.retry_after_ms) this.#connection.retryAfter(answer.retry_after_ms);
       // The gateway is reachable over HTTP, so the failed handshake counts. Polls start after three of them, or at once
       // if the gateway says that WebSockets do not work.
       if (
-        this.#host.polling ||
+        this.#connection.polling ||
         (answer.websocket !== false && ++this.#failedHandshakes < MAX_FAILED_HANDSHAKES)
       )
         return;
-      this.#host.polling = true;
-      this.#host.decided();
+      this.#connection.polling = true;
+      this.#connection.decided();
     } catch {
       // The gateway is not reachable, which says nothing about WebSockets.
     }

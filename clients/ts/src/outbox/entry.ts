@@ -10,7 +10,7 @@ export interface Acceptance {
   readonly at: number;
 }
 
-/** A message in the outbox, in the kit's internal form. Stored entries have the same field names. */
+/** A message in the outbox, in the kit's internal form. */
 export interface Entry {
   readonly clientId: string;
   readonly room: string;
@@ -22,7 +22,7 @@ export interface Entry {
   user?: string | undefined;
   /** How often the message may have been sent. */
   tries: number;
-  place?: Acceptance | undefined;
+  acceptance?: Acceptance | undefined;
   error?: TidingsError | undefined;
   /** The cached public object and the cached row of the room. Each change of the entry clears both. */
   view?: OutboxEntry | undefined;
@@ -31,9 +31,9 @@ export interface Entry {
 
 /** The public object of an entry, the same object until the entry changes. */
 export function toOutboxEntry(entry: Entry): OutboxEntry {
-  const { clientId, room, content, options, at, place, error } = entry;
-  const status = error ? "failed" : place ? "sent" : "sending";
-  const { seq, id } = place ?? {};
+  const { clientId, room, content, options, at, acceptance, error } = entry;
+  const status = error ? "failed" : acceptance ? "sent" : "sending";
+  const { seq, id } = acceptance ?? {};
   entry.view ??= omitNullish({
     clientId,
     room,

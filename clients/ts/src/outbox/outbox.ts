@@ -1,27 +1,20 @@
 import type { Env } from "../env.js";
 import { asError, rejectedError, TidingsError } from "../errors.js";
-import type { Connection } from "../net/connection.js";
+import type { ServerConnection } from "../net/connection.js";
 import { toJson } from "../net/frame-size.js";
 import type { AckFrame, MessageNew, MessageVoid } from "../protocol/frames.js";
+import type { Rooms } from "../rooms.js";
+import type { TabEntryStore } from "../storage/tab-entry-store.js";
 import { derived } from "../store.js";
 import { type Pause, Timer } from "../timers.js";
 import type { Outbox, OutboxEntry, SendOptions } from "../types.js";
 import { type Entry, sendFrame, toOutboxEntry } from "./entry.js";
-import type { EntryStore } from "./entry-store.js";
 import { sendUntilAnswered } from "./send-until-answered.js";
 
 /**
  * After a connect, accepted messages are not sent again for this time, in milliseconds, because a new epoch may begin.
  */
 const EPOCH_WAIT_MS = 1_500;
-
-/** Receives the changes of the outbox. */
-export interface OutboxHost {
-  /** The messages of this room in the outbox have changed. */
-  outboxChanged(room: string): void;
-  /** The server accepted a message and gave it a position. Its event may or may not follow. */
-  accepted(entry: Entry): void;
-}
 
 /** The fields that identify a message on the wire. */
 interface MessageRef {
@@ -37,10 +30,10 @@ interface Task {
 /** Sends messages: each exactly once, those of a room in order, across reconnects and reloads. */
 export class OutboxImpl implements Outbox {
   readonly #env: Env;
-  readonly #connection: Connection;
+  readonly #connection: ServerConnection;
   readonly #uuid: () => string;
   /** Undefined when the outbox is only in memory. */
-  readonly #entryStore: EntryStore | undefined;
+  readonly #entryStore: TabEntryStore | undefined;
   readonly #tasks = new Map<Entry, Task>();
   readonly #list = derived<readonly OutboxEntry[]>(() => this.#entries.map(toOutboxEntry));
   readonly #epochTimer: Timer;
@@ -49,11 +42,12 @@ export class OutboxImpl implements Outbox {
   #otherUsersEntries: Entry[] = [];
   #user: string | undefined;
   #lastUser: string | undefined;
-  host: OutboxHost | undefined;
+  /** Receives the changes of the outbox. */
+  rooms: Rooms | undefined;
   readonly get = this.#list.get;
   readonly subscribe = this.#list.subscribe;
 
-  constructor(env: Env, connection: Connection, uuid: () => string) {
+  constructor(env: Env, connection: ServerConnection, uuid: () => string) {
     this.#env = env;
     this.#connection = connection;
     this.#uuid = uuid;
@@ -64,7 +58,7 @@ export class OutboxImpl implements Outbox {
   /** Adopts the user's entries that earlier clients or other tabs left. */
   start(): void {
     this.#otherUsersEntries = this.#otherUsersEntries.filter((entry) => !this.#adopt(entry));
-    this.#entryStore?.start((user) => {
+    void this.#entryStore?.start((user) => {
       this.#lastUser ??= user;
       // Entries without an author are stored for the last user, until the current user is known.
       for (const entry of this.#entries) if (entry.user === undefined) void this.#persist(entry);
@@ -98,7 +92,7 @@ export class OutboxImpl implements Outbox {
     }
     // The server soon announces a new epoch if there is one. Accepted messages wait for this, so
     // that they are sent again in order.
-    for (const entry of this.#entries) if (entry.place) this.#stopTask(entry);
+    for (const entry of this.#entries) if (entry.acceptance) this.#stopTask(entry);
     this.#epochTimer.set(EPOCH_WAIT_MS, () => this.#startTasks());
     this.#startTasks();
   }
@@ -148,7 +142,7 @@ export class OutboxImpl implements Outbox {
 
   readonly discard = (clientId: string): void => {
     const entry = this.#find(clientId);
-    if (entry && !entry.place) this.#delete(entry);
+    if (entry && !entry.acceptance) this.#delete(entry);
   };
 
   /** The user's own message came as an event, so the server has accepted it. */
@@ -185,8 +179,8 @@ export class OutboxImpl implements Outbox {
    */
   resend(room: string, after: number): void {
     for (const entry of this.of(room)) {
-      if (!entry.place || entry.place.seq <= after || entry.error) continue;
-      entry.place = undefined;
+      if (!entry.acceptance || entry.acceptance.seq <= after || entry.error) continue;
+      entry.acceptance = undefined;
       // A running task would send its entry at its own next retry. After the stop,
       // `#startTasks` sends the entries in order.
       this.#stopTask(entry);
@@ -219,8 +213,8 @@ export class OutboxImpl implements Outbox {
     const blocked = new Set<string>();
     for (const entry of this.#entries) {
       if (entry.error || blocked.has(entry.room)) continue;
-      if (!entry.place || this.#epochTimer.pending) blocked.add(entry.room);
-      if (entry.place && this.#epochTimer.pending) continue;
+      if (!entry.acceptance || this.#epochTimer.pending) blocked.add(entry.room);
+      if (entry.acceptance && this.#epochTimer.pending) continue;
       if (!this.#tasks.has(entry)) void this.#sendTask(entry);
     }
   }
@@ -240,7 +234,7 @@ export class OutboxImpl implements Outbox {
         },
         {
           alive,
-          accepted: () => entry.place !== undefined,
+          accepted: () => entry.acceptance !== undefined,
           paused: (pause) => {
             task.pause = pause;
             if (task.ended) pause.end();
@@ -252,7 +246,7 @@ export class OutboxImpl implements Outbox {
       if (alive()) {
         // An accepted entry is in the log, so a refusal of its repeated send does not matter. Only `rejected`
         // means that it could not be stored.
-        if (entry.place && error.reason !== "rejected") this.#delete(entry);
+        if (entry.acceptance && error.reason !== "rejected") this.#delete(entry);
         else this.#fail(entry, error);
       }
     } finally {
@@ -261,17 +255,17 @@ export class OutboxImpl implements Outbox {
     }
   }
 
-  #accept(entry: Entry, at: { seq: number; id?: string; at: string }): void {
-    if (entry.place && entry.place.seq === at.seq && !entry.error) return;
-    entry.place = { seq: at.seq, id: at.id ?? "", at: Date.parse(at.at) || entry.at };
+  #accept(entry: Entry, { seq, id, at }: { seq: number; id?: string; at: string }): void {
+    if (entry.acceptance?.seq === seq && !entry.error) return;
+    entry.acceptance = { seq, id: id ?? "", at: Date.parse(at) || entry.at };
     entry.error = undefined;
     this.#changed(entry);
-    this.host?.accepted(entry);
+    this.rooms?.accepted(entry);
   }
 
   #fail(entry: Entry, error: TidingsError): void {
     this.#stopTask(entry);
-    entry.place = undefined;
+    entry.acceptance = undefined;
     entry.error = error;
     this.#changed(entry);
   }
@@ -310,7 +304,7 @@ export class OutboxImpl implements Outbox {
   /** Refreshes the stores and starts entries that may be sent now. */
   #notifyHost(entry: Entry): void {
     this.#list.refresh();
-    this.host?.outboxChanged(entry.room);
+    this.rooms?.outboxChanged(entry.room);
     this.#startTasks();
   }
 }

@@ -1,8 +1,7 @@
+import type { Core } from "../core.js";
 import { asError, type TidingsError } from "../errors.js";
-import type { Connection } from "../net/connection.js";
 import type { ClientFrame, ServerFrame } from "../protocol/frames.js";
 import { type Pause, pause } from "../timers.js";
-import type { Timers } from "../types.js";
 
 /**
  * The pauses before a command that timed out or got `internal` is sent again, in
@@ -13,14 +12,8 @@ const MAX_PAUSE_MS = 30_000;
 /** The pause after a temporary refusal without a delay, in milliseconds. */
 const DEFAULT_PAUSE_MS = 1_000;
 
-/** What a repeated command needs. */
-export interface RepeatContext {
-  readonly connection: Connection;
-  readonly env: { readonly timers: Timers };
-}
-
 /** The hooks of a repeated command. */
-export interface RepeatObserver {
+interface RepeatObserver {
   /** Returns false once nobody waits for the answer. */
   alive?(): boolean;
   /** Returns true once the command is known to be accepted. A missing answer then never makes it fail. */
@@ -38,17 +31,17 @@ const isTemporary = ({ code }: TidingsError) => /^(unavailable|overloaded|rate_l
  * Resolves with undefined when nobody waits any more.
  */
 export async function sendUntilAnswered(
-  context: RepeatContext,
+  { connection, env }: Pick<Core, "connection" | "env">,
   make: () => ClientFrame,
   observer: RepeatObserver = {},
 ): Promise<ServerFrame | undefined> {
   let failures = 0;
   for (;;) {
-    await context.connection.whenUp();
+    await connection.whenUp();
     if (observer.alive?.() === false) return undefined;
     let wait: number;
     try {
-      return await context.connection.request(make());
+      return await connection.request(make());
     } catch (thrown) {
       const error = asError(thrown);
       if (error.code === "disconnected" || error.code === "closed") {
@@ -63,7 +56,7 @@ export async function sendUntilAnswered(
         if (failures > RETRY_PAUSES_MS.length && !observer.accepted?.()) throw error;
       } else throw error;
     }
-    const waiting = pause(context.env.timers, wait);
+    const waiting = pause(env.timers, wait);
     observer.paused?.(waiting);
     await waiting.done;
   }

@@ -6,7 +6,7 @@ import type { Member, MyRoomObject } from "../protocol/objects.js";
 import { pause } from "../timers.js";
 import type { RoomImpl } from "./room.js";
 import { Summary } from "./summary.js";
-import { Watermark } from "./watermark.js";
+import { createWatermark, type Watermark } from "./watermark.js";
 
 /** Moves of the read mark, or of the delivered mark, within these times are sent as one, in milliseconds. */
 const READ_DELAY_MS = 250;
@@ -46,8 +46,8 @@ export class Listing {
   constructor(room: RoomImpl) {
     const { core, id } = room;
     this.#room = room;
-    this.#read = new Watermark(core, "message:read", id, READ_DELAY_MS, () => this.#readConfirmed());
-    this.#delivered = new Watermark(core, "message:delivered", id, DELIVERED_DELAY_MS, () => {});
+    this.#read = createWatermark(core, "message:read", id, READ_DELAY_MS, () => this.#readConfirmed());
+    this.#delivered = createWatermark(core, "message:delivered", id, DELIVERED_DELAY_MS, () => {});
     this.reset();
   }
 
@@ -123,7 +123,7 @@ export class Listing {
     room.error = undefined;
     const complete = this.summary.read(object);
     // An answer with an older read mark than the server has confirmed has a wrong unread count.
-    if (!complete || (this.summary.stale && object.read_seq < this.#read.stored)) this.#rereadUnread();
+    if (!complete || (this.summary.stale && object.read_seq < this.#read.stored())) this.#rereadUnread();
     this.#read.confirm(object.read_seq);
     // The answer contains the last message, so the message is now delivered. The random delay prevents
     // a burst of marks from many rooms.

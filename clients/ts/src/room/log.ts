@@ -6,7 +6,8 @@ import { asFrame, assertShape, SHAPES } from "../protocol/check.js";
 import type { JoinedRoom, LogEvent, ServerFrame } from "../protocol/frames.js";
 import type { Cursor } from "../protocol/objects.js";
 import { pause, retryUntilDone } from "../timers.js";
-import type { Page, Timeline } from "./timeline.js";
+import type { RoomImpl } from "./room.js";
+import type { Page } from "./timeline.js";
 
 /**
  * The largest gap, in events, that is filled with the missing events. After a larger gap
@@ -23,34 +24,6 @@ const PAGE_SIZE = 50;
  */
 type Intake = "open" | "filling" | "closed" | "joining";
 
-/** What a log needs of its room. */
-export interface LogHost {
-  readonly id: string;
-  readonly timeline: Timeline;
-  /** Whether the room holds messages, and not only its list entry. */
-  readonly opened: boolean;
-  /** Reads from the HTTP resource of the room. */
-  read<T>(path: string): Promise<T>;
-  apply(event: LogEvent): void;
-  load(page: Page): void;
-  /**
-   * Drops messages and events above `seq`. Reads each earlier message that such an event changed
-   * again, with all events up to `upto`.
-   */
-  dropAbove(seq: number, upto: number): void;
-  /** Reads the list entry again until its head is at least `upto`. */
-  refresh(upto: number): void;
-  /** A new epoch began: events above `after` may be lost. */
-  epochChanged(after: number): void;
-  joined(info: Partial<JoinedRoom>): void;
-  /** Resolves when all joins that name several rooms have been answered. */
-  readonly host: { readonly joins: Promise<void> };
-  /** The phase may have changed. */
-  update(): void;
-  /** The log cannot be followed. */
-  failed(error: TidingsError): void;
-}
-
 type CaughtUp = Extract<ServerFrame, { type: "room:caught_up" }>;
 
 /** Follows the log of one room: cursor, joins, loads and gap fills, as docs/PROTOCOL.md describes. */
@@ -60,7 +33,7 @@ export class Log {
   cursor: Cursor | undefined;
   joined = false;
   readonly #core: Core;
-  readonly #host: LogHost;
+  readonly #room: RoomImpl;
   /** The epoch in the answer to the last join. The next event moves the cursor into this epoch. */
   #joinedEpoch: string | undefined;
   #intake: Intake = "open";
@@ -73,9 +46,9 @@ export class Log {
   /** The number of the current load, gap fill or join. A job with an older number stops. */
   #job = 0;
 
-  constructor(core: Core, host: LogHost) {
-    this.#core = core;
-    this.#host = host;
+  constructor(room: RoomImpl) {
+    this.#core = room.core;
+    this.#room = room;
   }
 
   /** Stops following and replaces the cursor, because the user was added or removed, or another user connected. */
@@ -98,7 +71,7 @@ export class Log {
   /** Joins the room. If the messages are missing or out of date, loads the newest ones first. */
   follow(): void {
     if (this.phase === "loading") return;
-    if (this.#host.opened && this.#mustLoad()) void this.#load();
+    if (this.#room.opened && this.#mustLoad()) void this.#load();
     else void this.#join(++this.#job);
   }
 
@@ -113,7 +86,7 @@ export class Log {
     // While a page is read, this answer belongs to an older join, so the intake stays closed.
     if (this.#intake === "joining") this.#intake = "open";
     this.#joinedEpoch = info.head?.epoch;
-    this.#host.joined(info);
+    this.#room.joined(info);
   }
 
   /** Handles an event, or `room:caught_up`, which ends the missed events. */
@@ -138,16 +111,16 @@ export class Log {
     this.#joinedEpoch = undefined;
     this.#requiredSeq = Math.max(this.#requiredSeq, head.seq);
     this.cursor = { epoch: head.epoch, seq: from };
-    this.#host.dropAbove(from, head.seq);
+    this.#room.dropAbove(from, head.seq);
     const epochChanged = before !== undefined && before.epoch !== head.epoch;
-    if (!this.#host.opened) {
+    if (!this.#room.opened) {
       // The room holds no messages, so the gap is skipped and only the list entry is read again.
       this.cursor = head;
       this.#requiredSeq = 0;
       // Stops a running load, gap fill or join.
       this.#job++;
       this.#intake = "open";
-      this.#host.refresh(head.seq);
+      this.#room.refresh(head.seq);
       if (this.#core.connection.kind === "poll") void this.#join(++this.#job);
       else this.#setPhase("live");
     } else if (this.#mustLoad() || head.seq - from > MAX_FILL_EVENTS) {
@@ -155,32 +128,32 @@ export class Log {
       void this.#load();
     } else void this.#fill(head);
     if (epochChanged) {
-      this.#host.epochChanged(after);
-      if (this.#host.opened) this.#host.refresh(head.seq);
+      this.#room.epochChanged(after);
+      if (this.#room.opened) this.#room.refresh(head.seq);
     }
   }
 
   /** Loads the room again, for example after a change of the user's own role. */
   reload(): void {
     this.#stale = true;
-    if (this.#host.opened && this.#core.connection.up) void this.#load();
+    if (this.#room.opened && this.#core.connection.up) void this.#load();
   }
 
   #mustLoad(): boolean {
-    return this.#stale || !this.#host.timeline.loaded;
+    return this.#stale || !this.#room.timeline.loaded;
   }
 
   #setPhase(phase: Log["phase"]): void {
     this.phase = phase;
     if (phase === "live") this.error = undefined;
-    this.#host.update();
+    this.#room.update();
   }
 
   #apply(event: LogEvent): void {
     const cursor = this.cursor;
     if (!cursor || event.seq <= cursor.seq) return;
     this.cursor = { epoch: cursor.epoch, seq: event.seq };
-    this.#host.apply(event);
+    this.#room.apply(event);
   }
 
   async #join(job: number): Promise<void> {
@@ -192,11 +165,11 @@ export class Log {
         env,
         () => up && job === this.#job,
         async () => {
-          if (this.#intake !== "open") await this.#host.host.joins;
+          if (this.#intake !== "open") await this.#room.rooms.joins;
           if (job !== this.#job) return undefined;
           if (this.#intake !== "open") this.#intake = "joining";
           return connection.request(
-            omitNullish({ type: "room:join", room: this.#host.id, after: this.cursor } as const),
+            omitNullish({ type: "room:join", room: this.#room.id, after: this.cursor } as const),
           );
         },
       );
@@ -209,7 +182,7 @@ export class Log {
     this.#job++;
     this.joined = false;
     this.#setPhase("off");
-    this.#host.failed(error);
+    this.#room.failed(error);
   }
 
   /**
@@ -226,11 +199,11 @@ export class Log {
       return await retryUntilDone(
         env,
         () => job === this.#job,
-        async () => assertShape(await this.#host.read<T>(path()), shape),
+        async () => assertShape(await this.#room.read<T>(path()), shape),
         (error) => {
           this.error = error;
           failed?.(error);
-          this.#host.update();
+          this.#room.update();
         },
       );
     } catch (thrown) {
@@ -240,10 +213,10 @@ export class Log {
         // The epoch of the request is past, so everything above `after` must be read again.
         const seq = Math.min(this.cursor?.seq ?? 0, error.after);
         if (this.cursor) this.cursor = { epoch: this.cursor.epoch, seq };
-        this.#host.dropAbove(seq, seq);
+        this.#room.dropAbove(seq, seq);
         this.reload();
-        if (!this.#host.opened) {
-          this.#host.refresh(0);
+        if (!this.#room.opened) {
+          this.#room.refresh(0);
           void this.#join(++this.#job);
         }
       }
@@ -257,7 +230,7 @@ export class Log {
     const followed = this.cursor !== undefined && this.joined && !this.#stale && this.#intake === "open";
     if (!followed) this.#intake = "closed";
     this.#setPhase("loading");
-    this.#host.timeline.beginRead();
+    this.#room.timeline.beginRead();
     const limit = Math.min(PAGE_SIZE, this.#core.env.windowSize);
     // The server waits until storage reaches `upto`. After a lost epoch storage never reaches it, so a log that is not
     // followed stops waiting after `unavailable`. Its next join reports the lost epoch.
@@ -274,15 +247,15 @@ export class Log {
     if (page && job === this.#job) {
       this.#stale = false;
       this.#requiredSeq = 0;
-      this.#host.load(page);
+      if (this.#room.opened) this.#room.timeline.load(page);
       const cursor = this.cursor;
       if (!cursor || !followed) this.cursor = page.head;
-      if (!followed) this.#host.refresh(page.head.seq);
+      if (!followed) this.#room.refresh(page.head.seq);
       // Accepted messages above `page.head` may be lost. The next join uses this lower cursor,
       // so no gap will report the loss.
-      if (cursor && page.head.seq < cursor.seq) this.#host.epochChanged(page.head.seq);
+      if (cursor && page.head.seq < cursor.seq) this.#room.epochChanged(page.head.seq);
     }
-    this.#host.timeline.endRead();
+    this.#room.timeline.endRead();
     if (!page || job !== this.#job) return;
     void this.#join(job);
   }

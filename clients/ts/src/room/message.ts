@@ -43,11 +43,11 @@ export function toMessage(source: WireMessage, me: string | undefined): Message 
 
 /** The row of a message in the outbox. */
 export function pendingMessage(entry: Entry, me: { id: string; name?: string } | undefined): Message {
-  const { clientId, room, content, options, place, error } = entry;
+  const { clientId, room, content, options, acceptance, error } = entry;
   const id = me?.id ?? entry.user ?? "";
   return omitNullish({
     key: keyOf(clientId),
-    ...place,
+    ...acceptance,
     clientId,
     room,
     sender: omitNullish({ id, name: me?.name }),
@@ -57,9 +57,9 @@ export function pendingMessage(entry: Entry, me: { id: string; name?: string } |
     deleted: false,
     attachments: [],
     ...options,
-    at: place?.at ?? entry.at,
+    at: acceptance?.at ?? entry.at,
     reactions: [],
-    lastSeq: place?.seq ?? 0,
+    lastSeq: acceptance?.seq ?? 0,
     status: toOutboxEntry(entry).status,
     stored: false,
     error,

@@ -35,7 +35,10 @@ export class MessageReader {
     return this.#older;
   }
 
-  /** Reads one message again. The answer must include all events up to `upto`. */
+  /**
+   * Reads the message at `seq` again, because events cannot bring it up to date. The answer must include all events up
+   * to `upto`.
+   */
   reread(seq: number, upto: number): void {
     const { generation } = this.#room.timeline;
     const running = this.#rereading.get(seq);

@@ -4,27 +4,20 @@ import { Features } from "../feature.js";
 import { omitNullish } from "../omit-nullish.js";
 import { assertShape, filterShape, SHAPES } from "../protocol/check.js";
 import type { JoinedRoom, LogEvent, ServerFrame } from "../protocol/frames.js";
+import type { Rooms } from "../rooms.js";
 import { cell, setIfChanged } from "../store.js";
 import { retryUntilDone, Timer } from "../timers.js";
 import type { Message, Room, RoomState, SendOptions } from "../types.js";
 import { isRemoval, Listing } from "./listing.js";
-import { Log, type LogHost } from "./log.js";
+import { Log } from "./log.js";
 import { MessageReader } from "./reader.js";
-import { type Page, Timeline } from "./timeline.js";
+import { Timeline } from "./timeline.js";
 
 /** How long a room stays open after its last opener has released it, in milliseconds. */
 const LINGER_MS = 3_000;
 
-/** What a room needs of the list of rooms. */
-export interface RoomHost {
-  /** The summary of a room has changed. */
-  refresh(): void;
-  /** Resolves when all joins that name several rooms have been answered. */
-  joins: Promise<void>;
-}
-
 /** One room, opened or not. */
-export class RoomImpl implements Room, LogHost {
+export class RoomImpl implements Room {
   readonly id: string;
   readonly core: Core;
   readonly state = cell<RoomState>({ phase: "closed" });
@@ -35,20 +28,21 @@ export class RoomImpl implements Room, LogHost {
   readonly features = new Features<RoomImpl>(this);
   /** Why the room is not accessible or cannot be followed. */
   error: TidingsError | undefined;
-  readonly host: RoomHost;
-  readonly #reader: MessageReader;
+  /** The list that contains this room. */
+  readonly rooms: Rooms;
+  readonly reader: MessageReader;
   readonly #lingerTimer: Timer;
   #openers = 0;
   #addedAt = 0;
 
-  constructor(core: Core, id: string, host: RoomHost) {
+  constructor(core: Core, id: string, rooms: Rooms) {
     this.id = id;
     this.core = core;
-    this.host = host;
+    this.rooms = rooms;
     this.#lingerTimer = new Timer(core.env.timers);
     this.timeline = new Timeline(this);
-    this.#reader = new MessageReader(this);
-    this.log = new Log(core, this);
+    this.reader = new MessageReader(this);
+    this.log = new Log(this);
     this.listing = new Listing(this);
     this.messages = this.timeline.store;
   }
@@ -60,7 +54,7 @@ export class RoomImpl implements Room, LogHost {
 
   /** Reads from the HTTP resource of this room. */
   read<T>(path: string): Promise<T> {
-    return this.core.http.send("GET", `/rooms/${encodeURIComponent(this.id)}${path}`);
+    return this.core.http("GET", `/rooms/${encodeURIComponent(this.id)}${path}`);
   }
 
   /**
@@ -103,7 +97,7 @@ export class RoomImpl implements Room, LogHost {
   }
 
   loadOlder(count = 50): Promise<boolean> {
-    return this.#reader.loadOlder(count);
+    return this.reader.loadOlder(count);
   }
 
   trim(): void {
@@ -111,7 +105,7 @@ export class RoomImpl implements Room, LogHost {
   }
 
   send(content: string, options: SendOptions = {}): Message {
-    this.features.emit("messageSent");
+    this.features.callHook("messageSent");
     return this.timeline.pending(this.core.outbox.add(this.id, content, options));
   }
 
@@ -127,7 +121,7 @@ export class RoomImpl implements Room, LogHost {
 
   /** The connection is gone or replaced. `ended` is the reason if the kit will not reconnect by itself. */
   down(ended?: TidingsError): void {
-    this.features.emit("down", ended);
+    this.features.callHook("down", ended);
     this.listing.down();
     this.log.down();
   }
@@ -137,7 +131,7 @@ export class RoomImpl implements Room, LogHost {
     this.down(new TidingsError("closed"));
     this.log.reset();
     this.timeline.clear();
-    this.features.emit("userChanged");
+    this.features.callHook("userChanged");
     this.listing.userChanged();
     this.#addedAt = 0;
     this.error = undefined;
@@ -159,7 +153,7 @@ export class RoomImpl implements Room, LogHost {
           if (user === this.core.me()?.id) this.listing.applyMark(frame.type, seq);
         }
     }
-    this.features.emit("frame", frame);
+    this.features.callHook("frame", frame);
   }
 
   /** The user was added to the room. */
@@ -193,15 +187,15 @@ export class RoomImpl implements Room, LogHost {
   failed(error: TidingsError): void {
     this.error = error;
     if (isRemoval(error)) this.listing.removed();
-    this.features.emit("down");
+    this.features.callHook("down");
     this.update();
-    this.host.refresh();
+    this.rooms.refresh();
   }
 
   /** Updates the public state. */
   update(): void {
     const { connection } = this.core;
-    this.features.emit("cursorMoved", this.log.cursor?.seq ?? 0);
+    this.features.callHook("cursorMoved", this.log.cursor?.seq ?? 0);
     const error = this.error ?? this.log.error;
     const summary = this.listing.summary.value;
     const before = this.state.get();
@@ -214,34 +208,28 @@ export class RoomImpl implements Room, LogHost {
     } else if (this.log.phase === "off") phase = loaded ? "catching-up" : "loading";
     else phase = this.log.phase;
     setIfChanged(this.state, omitNullish({ phase, error, summary }));
-    if (before.summary !== summary) this.host.refresh();
+    if (before.summary !== summary) this.rooms.refresh();
   }
 
   /**
-   * Reads the message at `seq` again, because events cannot bring it up to date. The answer
-   * must include all events up to `upto`.
+   * Drops messages and events above `seq`. Reads each earlier message that such an event changed
+   * again, with all events up to `upto`.
    */
-  reread(seq: number, upto: number): void {
-    this.#reader.reread(seq, upto);
-  }
-
-  load(page: Page): void {
-    if (this.opened) this.timeline.load(page);
-  }
-
   dropAbove(seq: number, upto: number): void {
     this.timeline.dropAbove(seq, upto);
     this.listing.summary.dropAbove(seq);
   }
 
+  /** Events were skipped, so the list entry is read again until its head is at least `upto`. */
   refresh(upto: number): void {
     void this.listing.refresh(upto);
-    this.features.emit("missed");
+    this.features.callHook("missed");
   }
 
+  /** A new epoch began: events above `after` may be lost. */
   epochChanged(after: number): void {
     this.core.outbox.resend(this.id, after);
-    this.features.emit("joined");
+    this.features.callHook("joined");
   }
 
   apply(event: LogEvent): void {
@@ -269,21 +257,22 @@ export class RoomImpl implements Room, LogHost {
           if (!this.opened) void listing.refresh(event.seq);
         }
     }
-    this.features.emit("event", event);
+    this.features.callHook("event", event);
     this.update();
     core.emit("event", event);
   }
 
+  /** Applies the answer to a join. */
   joined(info: Partial<JoinedRoom>): void {
     this.listing.joined(info);
-    this.features.emit("joined");
+    this.features.callHook("joined");
     if (this.opened) this.listing.findPeer();
     this.update();
   }
 
   #close(): void {
     this.timeline.clear();
-    this.features.emit("closed");
+    this.features.callHook("closed");
     this.update();
   }
 }

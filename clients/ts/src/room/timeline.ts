@@ -1,4 +1,3 @@
-import type { Core } from "../core.js";
 import type { TidingsError } from "../errors.js";
 import { omitNullish } from "../omit-nullish.js";
 import type { Entry } from "../outbox/entry.js";
@@ -9,6 +8,7 @@ import { derived } from "../store.js";
 import type { Message, MessageList } from "../types.js";
 import { fold, isChange } from "./fold.js";
 import { pendingMessage, toMessage } from "./message.js";
+import type { RoomImpl } from "./room.js";
 
 /** A page of messages in an HTTP answer. */
 export interface Page {
@@ -16,17 +16,6 @@ export interface Page {
   readonly head: Cursor;
   readonly has_before: boolean;
   readonly has_after: boolean;
-}
-
-/** What the timeline needs of its room. */
-export interface TimelineHost {
-  readonly id: string;
-  readonly core: Core;
-  /**
-   * Reads the message at `seq` again, because events cannot bring it up to date. The answer
-   * must include all events up to `upto`.
-   */
-  reread(seq: number, upto: number): void;
 }
 
 /** The rows of one room: messages read over HTTP with later events applied, and messages of the outbox. */
@@ -38,7 +27,7 @@ export class Timeline {
   loaded = false;
   /** Changes when all messages are dropped or replaced; answers to earlier requests are then ignored. */
   generation = 0;
-  readonly #host: TimelineHost;
+  readonly #room: RoomImpl;
   #items: readonly Message[] = [];
   #publicRows = new WeakMap<Message, Message>();
   #loadingOlder = false;
@@ -48,8 +37,8 @@ export class Timeline {
   #reads = 0;
   #unbounded = false;
 
-  constructor(host: TimelineHost) {
-    this.#host = host;
+  constructor(room: RoomImpl) {
+    this.#room = room;
   }
 
   /** The seq of the first message. */
@@ -138,7 +127,7 @@ export class Timeline {
     this.#items = this.#items.filter((message) => (message.seq ?? 0) <= seq);
     this.#eventsDuringRead = this.#eventsDuringRead.filter((event) => event.seq <= seq);
     for (const message of this.#items) {
-      if (message.lastSeq > seq && message.seq !== undefined) this.#host.reread(message.seq, upto);
+      if (message.lastSeq > seq && message.seq !== undefined) this.#room.reader.reread(message.seq, upto);
     }
     this.store.refresh();
   }
@@ -155,10 +144,10 @@ export class Timeline {
 
   /** The server accepted a message of this client; its event may or may not follow. */
   accepted(entry: Entry): void {
-    const { place } = entry;
-    if (!this.loaded || !place || this.find(place.seq)) return;
+    const { acceptance } = entry;
+    if (!this.loaded || !acceptance || this.find(acceptance.seq)) return;
     const first = this.firstSeq;
-    if (this.hasOlder && first !== undefined && place.seq < first) return;
+    if (this.hasOlder && first !== undefined && acceptance.seq < first) return;
     this.#insert({ ...this.pending(entry), stored: true });
     this.store.refresh();
   }
@@ -171,13 +160,13 @@ export class Timeline {
 
   /** The id of the current user. */
   get #me(): string | undefined {
-    return this.#host.core.me()?.id;
+    return this.#room.core.me()?.id;
   }
 
   #toRows(list: unknown): Message[] {
     return filterShape<MessageObject>(list, SHAPES.message).map((object) => {
       const message = toMessage(object, this.#me);
-      if (message.mine) this.#host.core.outbox.stored(object);
+      if (message.mine) this.#room.core.outbox.stored(object);
       return message;
     });
   }
@@ -198,7 +187,7 @@ export class Timeline {
       const first = this.firstSeq ?? 0;
       for (const seq of [event.message, event.of]) {
         if (seq != null && seq >= first && (seq === event.message || !this.find(seq))) {
-          this.#host.reread(seq, event.seq);
+          this.#room.reader.reread(seq, event.seq);
         }
       }
     }
@@ -208,7 +197,7 @@ export class Timeline {
     const held = this.find(event.target);
     if (!held) return;
     const folded = fold(held, event, this.#me);
-    if (!folded) this.#host.reread(event.target, event.seq);
+    if (!folded) this.#room.reader.reread(event.target, event.seq);
     else if (folded !== held) this.#replaceRow(held, folded);
   }
 
@@ -226,7 +215,7 @@ export class Timeline {
   }
 
   #trimToWindow(): void {
-    const { windowSize } = this.#host.core.env;
+    const { windowSize } = this.#room.core.env;
     // Does not trim during a read of older messages, because their page must end directly before the first row.
     if (this.#unbounded || this.#loadingOlder || this.#items.length <= windowSize) return;
     this.#items = this.#items.slice(-windowSize);
@@ -235,12 +224,12 @@ export class Timeline {
 
   /** The row of a message in the outbox. */
   pending(entry: Entry): Message {
-    entry.row ??= pendingMessage(entry, this.#host.core.me());
+    entry.row ??= pendingMessage(entry, this.#room.core.me());
     return entry.row;
   }
 
   #rows(): MessageList {
-    const waiting = this.#host.core.outbox.of(this.#host.id);
+    const waiting = this.#room.core.outbox.of(this.#room.id);
     const unstored = new Set(waiting.map((entry) => entry.clientId));
     const held = new Set<string>();
     const rows = this.#items.map((message) => {

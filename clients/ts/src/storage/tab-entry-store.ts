@@ -1,7 +1,6 @@
 import type { Env } from "../env.js";
 import { TidingsError } from "../errors.js";
 import type { Entry } from "../outbox/entry.js";
-import type { EntryStore } from "../outbox/entry-store.js";
 import { pause, Timer } from "../timers.js";
 import type { StorageAdapter } from "../types.js";
 import { deserialize, serialize } from "./serialization.js";
@@ -24,7 +23,7 @@ const MAX_WRITE_WAIT_MS = 2_000;
  * which renews a lease every few seconds. Another tab adopts the entries of a dead tab. If the dead tab wakes
  * up, both send the same client id, which the server treats as one message.
  */
-export class TabEntryStore implements EntryStore {
+export class TabEntryStore {
   readonly #storage: StorageAdapter;
   readonly #env: Env;
   readonly #adopt: (entry: Entry) => boolean;
@@ -42,6 +41,7 @@ export class TabEntryStore implements EntryStore {
   #stopped = false;
   #unsubscribe: (() => void)[] | undefined;
 
+  /** @param adopt takes an entry that another tab left; it returns false to refuse the entry */
   constructor(storage: StorageAdapter, env: Env, tab: string, adopt: (entry: Entry) => boolean) {
     this.#storage = storage;
     this.#env = env;
@@ -65,6 +65,10 @@ export class TabEntryStore implements EntryStore {
     return this.#lapses;
   }
 
+  /**
+   * Reports the last user of this storage and adopts entries that other tabs left. Looks for more such entries until
+   * `stop`.
+   */
   async start(onLastUser: (user: string | undefined) => void): Promise<void> {
     const { lifecycle } = this.#env;
     this.#stopped = false;
@@ -83,6 +87,7 @@ export class TabEntryStore implements EntryStore {
     await this.#scan(SECOND_SCAN_MS);
   }
 
+  /** Releases all entries, so that other tabs can adopt them. */
   stop(): void {
     for (const unsubscribe of this.#unsubscribe ?? []) unsubscribe();
     this.#unsubscribe = undefined;
@@ -91,6 +96,7 @@ export class TabEntryStore implements EntryStore {
     this.#endLease();
   }
 
+  /** Writes an entry. Resolves also when the write failed, because sending continues from memory. */
   async save(entry: Entry): Promise<void> {
     const { clientId } = entry;
     const text = serialize(entry, this.#tab);
@@ -111,6 +117,7 @@ export class TabEntryStore implements EntryStore {
     this.#disown(clientId);
   }
 
+  /** Releases an entry without deleting it, because it belongs to another user. */
   release({ clientId }: Entry): void {
     this.#disown(clientId);
   }
@@ -121,6 +128,7 @@ export class TabEntryStore implements EntryStore {
     if (!this.#writes.size) this.#endLease();
   }
 
+  /** Stores the id of the current user. The next `start` reports it as the last user. */
   saveUser(user: string): void {
     void this.#try((storage) => storage.setItem(`${this.#prefix}user`, user));
   }

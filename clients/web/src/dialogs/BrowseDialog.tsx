@@ -51,25 +51,25 @@ export function BrowseDialog({ onClose }: { onClose: () => void }) {
         placeholder="Find by name"
         value={query}
         onChange={setQuery}
-        first
+        data-autofocus=""
       />
       <FormError text={refused ?? error} />
       {!page && !error && <p className="hint">Loading…</p>}
       {page && page.items.length === 0 && !page.next && (
         <p className="hint">{filter ? "No public rooms found." : "There are no public rooms yet."}</p>
       )}
-      <ul className="browse">
+      <ul className="browse column">
         {page?.items.map((room) => {
           const member = ownRooms.some((one) => one.id === room.room);
           return (
-            <li key={room.room}>
+            <li key={room.room} className="line">
               <Avatar id={room.room} name={room.name ?? ""} icon="hash" />
-              <span className="browse-text">
+              <span className="two-lines">
                 <strong>{room.name || "Unnamed room"}</strong>
                 <span>{plural(room.members, "member")}</span>
               </span>
               <Button
-                look={member ? "plain" : "primary"}
+                variant={member ? "plain" : "primary"}
                 busy={busy && joining === room.room}
                 aria-label={`${member ? "Open" : "Join"} ${room.name ?? "room"}`}
                 onClick={() => void open(room.room, member)}
@@ -81,7 +81,7 @@ export function BrowseDialog({ onClose }: { onClose: () => void }) {
         })}
       </ul>
       {page?.next && (
-        <Button look="quiet" onClick={more}>
+        <Button variant="quiet" onClick={more}>
           Show more
         </Button>
       )}

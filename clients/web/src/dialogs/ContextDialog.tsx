@@ -1,43 +1,29 @@
-import type { Message } from "@tidings/client";
 import { messagesAround } from "@tidings/client/http";
 import { useTidings } from "@tidings/react";
-import { useEffect, useRef, useState } from "react";
-import { errorText } from "../logic/connection.ts";
+import { useCallback, useEffect, useRef } from "react";
 import { senderName } from "../logic/names.ts";
 import { exactTime } from "../logic/time.ts";
 import { Dialog } from "../ui/Dialog.tsx";
-
-interface ContextProps {
-  readonly room: string;
-  readonly seq: number;
-  readonly onClose: () => void;
-}
+import { usePages } from "../ui/usePages.ts";
 
 /** Shows an old message with the messages around it, without loading everything in between. */
-export function ContextDialog({ room, seq, onClose }: ContextProps) {
+export function ContextDialog({ room, seq, onClose }: { room: string; seq: number; onClose: () => void }) {
   const client = useTidings();
-  const [messages, setMessages] = useState<readonly Message[]>();
-  const [error, setError] = useState<string>();
   const targetItem = useRef<HTMLLIElement>(null);
+  const fetchPage = useCallback(
+    async () => ({ items: await messagesAround(client, room, seq, 21), next: null }),
+    [client, room, seq],
+  );
+  const { page, error } = usePages(fetchPage, 0);
   useEffect(() => {
-    let current = true;
-    messagesAround(client, room, seq, 21).then(
-      (found) => current && setMessages(found),
-      (failure: unknown) => current && setError(errorText(failure)),
-    );
-    return () => {
-      current = false;
-    };
-  }, [client, room, seq]);
-  useEffect(() => {
-    if (messages) targetItem.current?.scrollIntoView({ block: "center" });
-  }, [messages]);
+    if (page) targetItem.current?.scrollIntoView({ block: "center" });
+  }, [page]);
   return (
     <Dialog title="Earlier in this room" onClose={onClose} wide>
       {error && <p role="alert">{error}</p>}
-      {!messages && !error && <p className="hint">Loading…</p>}
-      <ol className="context">
-        {messages?.map((message) => (
+      {!page && !error && <p className="hint">Loading…</p>}
+      <ol className="context column">
+        {page?.items.map((message) => (
           <li
             key={message.key}
             ref={message.seq === seq ? targetItem : null}

@@ -1,13 +1,14 @@
 import type { Message } from "@tidings/client";
 import { messageVersions } from "@tidings/client/http";
 import { useMembers, useReceipts, useRoom, useTidings } from "@tidings/react";
-import { useEffect, useState } from "react";
+import { useCallback } from "react";
 import { displayName, senderName } from "../logic/names.ts";
 import { audienceOf, recipientsOf } from "../logic/ticks.ts";
 import { exactTime } from "../logic/time.ts";
 import { mayManage } from "../room/permissions.ts";
 import { Avatar } from "../ui/Avatar.tsx";
 import { Dialog } from "../ui/Dialog.tsx";
+import { usePages } from "../ui/usePages.ts";
 
 interface DetailsProps {
   readonly room: string;
@@ -38,7 +39,7 @@ export function DetailsDialog({ room, message, onClose }: DetailsProps) {
       </dl>
       <People title="Read by" users={read} nameOf={nameOf} empty="Nobody yet" />
       {delivered.length > 0 && <People title="Delivered to" users={delivered} nameOf={nameOf} empty="" />}
-      {message.editedAt !== undefined && mayManage(summary) && (
+      {message.seq !== undefined && message.editedAt !== undefined && mayManage(summary) && (
         <Versions room={room} seq={message.seq} now={message.content} />
       )}
     </Dialog>
@@ -59,7 +60,7 @@ function People({ title, users, nameOf, empty }: PeopleProps) {
       {users.length === 0 && <p className="hint">{empty}</p>}
       <ul className="people">
         {users.map((user) => (
-          <li key={user}>
+          <li key={user} className="line">
             <Avatar id={user} name={nameOf(user)} size="small" />
             {nameOf(user)}
           </li>
@@ -69,28 +70,20 @@ function People({ title, users, nameOf, empty }: PeopleProps) {
   );
 }
 
-function Versions({ room, seq, now }: { room: string; seq: number | undefined; now: string }) {
+function Versions({ room, seq, now }: { room: string; seq: number; now: string }) {
   const client = useTidings();
-  const [versions, setVersions] = useState<readonly { content: string; at: string }[]>();
-  useEffect(() => {
-    let current = true;
-    if (seq !== undefined) {
-      messageVersions(client, room, seq).then(
-        // The last version may be the current text, which is not an earlier version.
-        (all) => current && setVersions(all.at(-1)?.content === now ? all.slice(0, -1) : all),
-        () => current && setVersions([]),
-      );
-    }
-    return () => {
-      current = false;
-    };
+  const fetchPage = useCallback(async () => {
+    const all = await messageVersions(client, room, seq);
+    // The last version may be the current text, which is not an earlier version.
+    return { items: all.at(-1)?.content === now ? all.slice(0, -1) : all, next: null };
   }, [client, room, seq, now]);
+  const { page, error } = usePages(fetchPage, 0);
   return (
     <section className="details-part">
       <h3>Earlier versions</h3>
-      {versions === undefined && <p className="hint">Loading…</p>}
+      {!page && !error && <p className="hint">Loading…</p>}
       <ol className="versions">
-        {versions?.map((version) => (
+        {page?.items.map((version) => (
           <li key={version.at}>
             <time dateTime={version.at}>{exactTime(Date.parse(version.at))}</time>
             <p>{version.content}</p>

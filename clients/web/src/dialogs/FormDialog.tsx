@@ -25,16 +25,13 @@ export function FormDialog({ title, action, busy, error, onSubmit, onClose, chil
     <Dialog
       title={title}
       onClose={onClose}
-      footer={
-        <>
-          <Button onClick={onClose}>Cancel</Button>
-          <Button look="primary" type="submit" form={form} busy={busy}>
-            {action}
-          </Button>
-        </>
+      confirm={
+        <Button variant="primary" type="submit" form={form} busy={busy}>
+          {action}
+        </Button>
       }
     >
-      <form id={form} className="form" onSubmit={submit} noValidate>
+      <form id={form} className="form column" onSubmit={submit} noValidate>
         {children}
         <FormError text={error} />
       </form>

@@ -42,16 +42,16 @@ export function NewRoomDialog({ onClose }: { onClose: () => void }) {
       />
       <fieldset className="choice">
         <legend>Who can join</legend>
-        <label>
+        <label className="line">
           <input type="radio" name="kind" checked={kind === "private"} onChange={() => setKind("private")} />
-          <span>
+          <span className="column">
             <strong>Private</strong>
             <small>Only people who are added</small>
           </span>
         </label>
-        <label>
+        <label className="line">
           <input type="radio" name="kind" checked={kind === "public"} onChange={() => setKind("public")} />
-          <span>
+          <span className="column">
             <strong>Public</strong>
             <small>Anyone can find and join it</small>
           </span>

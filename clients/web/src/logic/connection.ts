@@ -3,7 +3,7 @@ import type { Connection, TidingsError } from "@tidings/client";
 const OFFLINE_TEXT = "You are offline. Your messages will be sent when you are back online.";
 
 /** The text of the page about its connection. */
-export interface ConnectionStatus {
+interface ConnectionStatus {
   /** The banner is hidden for `good`. */
   readonly tone: "good" | "busy" | "warning" | "stopped";
   readonly text: string;

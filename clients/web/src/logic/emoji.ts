@@ -44,25 +44,14 @@ export const EMOJIS: readonly (readonly [emoji: string, name: string])[] = [
   ["❗", "exclamation"],
 ];
 
-/** The number of emojis in a row of the picker. */
-export const EMOJI_COLUMNS = 6;
+/** How far each arrow key moves in the picker, which has six emojis in a row. */
+const STEPS: Record<string, number> = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -6, ArrowDown: 6 };
 
 /** The index in the picker that an arrow key, Home or End moves to; undefined for other keys. */
-export function moveInGrid(
-  key: string,
-  at: number,
-  count: number,
-  columns = EMOJI_COLUMNS,
-): number | undefined {
-  const steps: Record<string, number> = {
-    ArrowLeft: -1,
-    ArrowRight: 1,
-    ArrowUp: -columns,
-    ArrowDown: columns,
-  };
+export function moveInGrid(key: string, at: number, count: number): number | undefined {
   if (key === "Home") return 0;
   if (key === "End") return count - 1;
-  const step = steps[key];
+  const step = STEPS[key];
   if (step === undefined) return undefined;
   const to = at + step;
   return to < 0 || to >= count ? at : to;

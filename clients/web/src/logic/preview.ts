@@ -31,7 +31,7 @@ export function isNewer(entry: OutboxEntry | undefined, last: Message | undefine
 }
 
 /** A part of a text, or a link in it. */
-export interface TextPart {
+interface TextPart {
   readonly text: string;
   readonly href?: string;
 }

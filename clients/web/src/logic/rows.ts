@@ -23,7 +23,7 @@ export type Row =
     };
 
 /** The other inputs for the rows, besides the messages. */
-export interface RowOptions {
+interface RowOptions {
   readonly hasOlder: boolean;
   /**
    * The last seq that was read when the room was opened. The unread divider is above the next message of another user.
@@ -58,7 +58,7 @@ export function buildRows(messages: readonly Message[], { hasOlder, readUpTo }: 
 }
 
 /** The index of the first unread message of another user; undefined without one. The divider is above this message. */
-export function firstUnread(messages: readonly Message[], readUpTo: number | undefined): number | undefined {
+function firstUnread(messages: readonly Message[], readUpTo: number | undefined): number | undefined {
   if (readUpTo === undefined) return undefined;
   const index = messages.findIndex(
     (one) => countsAsUnread(one) && one.seq !== undefined && one.seq > readUpTo,

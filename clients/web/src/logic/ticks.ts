@@ -16,7 +16,7 @@ export function tickOf(message: Message, receipts: ReadonlyMap<string, Receipt>,
 }
 
 /** Whether a user may see a message. */
-export type Audience = (user: string) => boolean;
+type Audience = (user: string) => boolean;
 
 /** The users who may see a private message; undefined for a message that all may see. */
 export function audienceOf(message: Message, members: readonly Member[] | undefined): Audience | undefined {

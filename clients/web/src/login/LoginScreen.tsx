@@ -32,7 +32,7 @@ export function LoginScreen({ onSignIn }: { onSignIn: (session: Session) => void
 
   return (
     <main className="login">
-      <form className="login-card" onSubmit={submit} noValidate>
+      <form className="login-card column" onSubmit={submit} noValidate>
         <img src="/icon.svg" alt="" width="56" height="56" />
         <h1>Welcome to Tidings</h1>
         <p className="hint">
@@ -40,7 +40,7 @@ export function LoginScreen({ onSignIn }: { onSignIn: (session: Session) => void
           the same account.
         </p>
         <label htmlFor="name">Your name</label>
-        <div className="login-name">
+        <div className="login-name line">
           {clean ? (
             <Avatar id={userIdOf(clean)} name={clean} />
           ) : (
@@ -63,7 +63,7 @@ export function LoginScreen({ onSignIn }: { onSignIn: (session: Session) => void
         <p id="name-error" className="form-error" role="alert">
           {error}
         </p>
-        <Button look="primary" type="submit" busy={busy}>
+        <Button variant="primary" type="submit" busy={busy}>
           Continue
         </Button>
       </form>

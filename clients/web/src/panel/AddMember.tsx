@@ -35,7 +35,7 @@ export function AddMember({ room }: { room: string }) {
         placeholder="Add people by name"
         onChange={(event) => setNames(event.target.value)}
       />
-      <Button look="primary" type="submit" icon="personAdd" busy={busy} disabled={names.trim() === ""}>
+      <Button variant="primary" type="submit" icon="personAdd" busy={busy} disabled={names.trim() === ""}>
         Add
       </Button>
     </form>

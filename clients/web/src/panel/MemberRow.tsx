@@ -38,9 +38,9 @@ export function MemberRow({ member, me, summary, presence, onRole, onRemove }: M
       ? lastSeen(presence.lastSeen, now)
       : presence && STATUS_LABELS[presence.status];
   return (
-    <li className="member">
+    <li className="member line">
       <Avatar id={member.user} name={name} status={presence?.status} />
-      <span className="member-text">
+      <span className="two-lines">
         <strong>
           {name}
           {me && <span className="member-you"> (you)</span>}
@@ -65,7 +65,13 @@ export function MemberRow({ member, me, summary, presence, onRole, onRemove }: M
         summary?.kind !== "direct" && <span className="role-name">{roleLabel(member.role)}</span>
       )}
       {choices.length > 0 && !me && (
-        <IconButton icon="close" label={`Remove ${name}`} size={18} onClick={() => onRemove(name)} />
+        <IconButton
+          icon="close"
+          label={`Remove ${name}`}
+          className="small"
+          size={18}
+          onClick={() => onRemove(name)}
+        />
       )}
     </li>
   );

@@ -6,7 +6,7 @@ import { roomTitle } from "../logic/title.ts";
 import { mayManage } from "../room/permissions.ts";
 import { useApp } from "../state/app.ts";
 import { Button } from "../ui/Button.tsx";
-import { ConfirmDialog } from "../ui/ConfirmDialog.tsx";
+import { ConfirmDialog, type ConfirmProps } from "../ui/ConfirmDialog.tsx";
 import { LoadError } from "../ui/LoadError.tsx";
 import { useToast } from "../ui/Toasts.tsx";
 import { AddMember } from "./AddMember.tsx";
@@ -20,8 +20,6 @@ const MAX_WATCHED_MEMBERS = 100;
 /** The number of members that "Show more" adds. */
 const PAGE_SIZE = 200;
 
-type Confirmation = { what: "leave" } | { what: "remove"; user: string; name: string };
-
 /** The panel with the members of a room: shows, adds, changes and removes members, and leaves the room. */
 export function MembersPanel({ room }: { room: string }) {
   const client = useTidings();
@@ -29,17 +27,32 @@ export function MembersPanel({ room }: { room: string }) {
   const { summary } = useRoom(room);
   const { go, user } = useApp();
   const toast = useToast();
-  const [confirmation, setConfirmation] = useState<Confirmation>();
+  const [confirmation, setConfirmation] = useState<Omit<ConfirmProps, "onClose">>();
   const [limit, setLimit] = useState(PAGE_SIZE);
   const presence = usePresence((items ?? []).slice(0, MAX_WATCHED_MEMBERS).map((member) => member.user));
-  const manages = mayManage(summary) && summary?.kind !== "direct" && !summary?.archived;
+  const group = summary?.kind === "direct" ? undefined : summary;
   const shown = sortMembers(items ?? [], (id) => presence.get(id)?.status);
+  const askLeave = () =>
+    setConfirmation({
+      title: `Leave ${roomTitle(summary)}?`,
+      text:
+        summary?.kind === "public"
+          ? "You can join again at any time."
+          : "You will not see this room any more until someone adds you again.",
+      action: "Leave",
+      onConfirm: async () => {
+        await explainConflict(
+          leaveRoom(client, room),
+          "You are the last owner. Make another member an owner first.",
+        );
+        toast(`You left ${roomTitle(summary)}`);
+        go({});
+      },
+    });
   return (
     <Panel title="Members" onClose={() => go({ room })}>
-      {summary && mayManage(summary) && summary.kind !== "direct" && (
-        <RoomSettings room={room} summary={summary} />
-      )}
-      {manages && <AddMember room={room} />}
+      {group && mayManage(group) && <RoomSettings room={room} summary={group} />}
+      {group && mayManage(group) && !group.archived && <AddMember room={room} />}
       {error && <LoadError text="The members could not be loaded." error={error} onRetry={reload} />}
       {items === undefined && !error && <MemberSkeleton />}
       {items && <h3 className="side-heading">{plural(items.length, "member")}</h3>}
@@ -57,51 +70,30 @@ export function MembersPanel({ room }: { room: string }) {
                 "A room needs an owner. Make another member an owner first.",
               )
             }
-            onRemove={(name) => setConfirmation({ what: "remove", user: member.user, name })}
+            onRemove={(name) =>
+              setConfirmation({
+                title: `Remove ${name}?`,
+                text: "They will not see this room any more until someone adds them again.",
+                action: "Remove",
+                onConfirm: () => removeMember(client, room, member.user),
+              })
+            }
           />
         ))}
       </ul>
       {shown.length > limit && (
-        <Button look="quiet" onClick={() => setLimit(limit + PAGE_SIZE)}>
+        <Button variant="quiet" onClick={() => setLimit(limit + PAGE_SIZE)}>
           Show more members
         </Button>
       )}
-      {summary && summary.kind !== "direct" && !summary.archived && (
+      {group && !group.archived && (
         <div className="panel-foot">
-          <Button look="danger" icon="exit" onClick={() => setConfirmation({ what: "leave" })}>
+          <Button variant="danger" icon="exit" onClick={askLeave}>
             Leave room
           </Button>
         </div>
       )}
-      {confirmation?.what === "leave" && (
-        <ConfirmDialog
-          title={`Leave ${roomTitle(summary)}?`}
-          text={
-            summary?.kind === "public"
-              ? "You can join again at any time."
-              : "You will not see this room any more until someone adds you again."
-          }
-          action="Leave"
-          onConfirm={async () => {
-            await explainConflict(
-              leaveRoom(client, room),
-              "You are the last owner. Make another member an owner first.",
-            );
-            toast(`You left ${roomTitle(summary)}`);
-            go({});
-          }}
-          onClose={() => setConfirmation(undefined)}
-        />
-      )}
-      {confirmation?.what === "remove" && (
-        <ConfirmDialog
-          title={`Remove ${confirmation.name}?`}
-          text="They will not see this room any more until someone adds them again."
-          action="Remove"
-          onConfirm={() => removeMember(client, room, confirmation.user)}
-          onClose={() => setConfirmation(undefined)}
-        />
-      )}
+      {confirmation && <ConfirmDialog {...confirmation} onClose={() => setConfirmation(undefined)} />}
     </Panel>
   );
 }
@@ -116,10 +108,10 @@ function explainConflict(change: Promise<void>, text: string): Promise<void> {
 function MemberSkeleton() {
   return (
     <div role="status" aria-label="Loading members">
-      {["w6", "w4", "w7"].map((width) => (
-        <div key={width} className="member">
+      {["60%", "40%", "70%"].map((width) => (
+        <div key={width} className="member line">
           <span className="avatar avatar-medium skeleton" />
-          <span className={`skeleton skeleton-text ${width}`} />
+          <span className="skeleton skeleton-text" style={{ width }} />
         </div>
       ))}
     </div>

@@ -13,8 +13,8 @@ export function Panel({ title, onClose, children }: PanelProps) {
     if (event.key === "Escape" && !event.defaultPrevented) onClose();
   };
   return (
-    <aside className="panel" aria-label={title} onKeyDown={onKeyDown}>
-      <header className="panel-header">
+    <aside className="panel column" aria-label={title} onKeyDown={onKeyDown}>
+      <header className="panel-header bar line">
         <IconButton icon="back" label="Back to the room" className="only-narrow" onClick={onClose} />
         <h2>{title}</h2>
         <IconButton

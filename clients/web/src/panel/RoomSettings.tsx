@@ -2,9 +2,9 @@ import type { RoomSummary } from "@tidings/client";
 import { updateRoom } from "@tidings/client/http";
 import { useTidings } from "@tidings/react";
 import { type FormEvent, useEffect, useId, useState } from "react";
-import { errorText } from "../logic/connection.ts";
 import { Button } from "../ui/Button.tsx";
 import { useToast } from "../ui/Toasts.tsx";
+import { useAction } from "../ui/useAction.ts";
 
 /** The settings of a room for its admins and owners: its name, and whether it is archived. */
 export function RoomSettings({ room, summary }: { room: string; summary: RoomSummary }) {
@@ -12,20 +12,17 @@ export function RoomSettings({ room, summary }: { room: string; summary: RoomSum
   const toast = useToast();
   const id = useId();
   const [name, setName] = useState(summary.name ?? "");
-  const [busy, setBusy] = useState<"name" | "archived">();
+  const [updating, setUpdating] = useState<"name" | "archived">();
+  const { busy, run } = useAction(toast);
   // Another user may rename the room meanwhile.
   useEffect(() => setName(summary.name ?? ""), [summary.name]);
   const changed = name.trim() !== (summary.name ?? "") && name.trim() !== "";
-  const update = async (change: { name?: string; archived?: boolean }, done: string) => {
-    setBusy(change.name === undefined ? "archived" : "name");
-    try {
+  const update = (change: { name?: string; archived?: boolean }, done: string) => {
+    setUpdating(change.name === undefined ? "archived" : "name");
+    return run(async () => {
       await updateRoom(client, room, change);
       toast(done);
-    } catch (error) {
-      toast(errorText(error));
-    } finally {
-      setBusy(undefined);
-    }
+    });
   };
   const rename = (event: FormEvent) => {
     event.preventDefault();
@@ -46,15 +43,15 @@ export function RoomSettings({ room, summary }: { room: string; summary: RoomSum
             autoComplete="off"
             onChange={(event) => setName(event.target.value)}
           />
-          <Button type="submit" busy={busy === "name"} disabled={!changed || busy !== undefined}>
+          <Button type="submit" busy={busy && updating === "name"} disabled={!changed || busy}>
             Rename
           </Button>
         </form>
       )}
       <Button
         icon="archive"
-        busy={busy === "archived"}
-        disabled={busy !== undefined}
+        busy={busy && updating === "archived"}
+        disabled={busy}
         onClick={() =>
           void update(
             { archived: !summary.archived },

@@ -55,12 +55,18 @@ export function SearchResults({ query, room, heading }: SearchResultsProps) {
           const at = Date.parse(message.at);
           return (
             <li key={message.id}>
-              <button type="button" className="result" onClick={() => goToMessage(message.room, message.seq)}>
+              <button
+                type="button"
+                className="result hoverable"
+                onClick={() => goToMessage(message.room, message.seq)}
+              >
                 <Avatar id={message.sender.id} name={name} size="small" />
                 <span className="result-body">
                   <span className="result-head">
-                    <strong>{message.sender.id === user ? "You" : name}</strong>
-                    {room === undefined && <span className="result-room">in {roomTitle(summary)}</span>}
+                    <strong className="ellipsis">{message.sender.id === user ? "You" : name}</strong>
+                    {room === undefined && (
+                      <span className="result-room ellipsis">in {roomTitle(summary)}</span>
+                    )}
                     <time dateTime={message.at}>{listTime(at, now)}</time>
                   </span>
                   <span className="result-text">
@@ -76,7 +82,7 @@ export function SearchResults({ query, room, heading }: SearchResultsProps) {
         })}
       </ul>
       {page?.next && (
-        <Button look="quiet" busy={busy} onClick={more}>
+        <Button variant="quiet" busy={busy} onClick={more}>
           Show more
         </Button>
       )}

@@ -1,14 +1,18 @@
 import type { Message } from "@tidings/client";
 import { useMembers } from "@tidings/react";
 import { memo } from "react";
-import { colourOf, senderName } from "../logic/names.ts";
+import { senderName } from "../logic/names.ts";
 import { isEmojiOnly, linkify } from "../logic/preview.ts";
 import { privateLabel } from "../logic/private.ts";
 import { TICK_LABELS, type Tick } from "../logic/ticks.ts";
 import { exactTime, timeOfDay } from "../logic/time.ts";
+import { coloursOf } from "../ui/colours.ts";
 import { Icon, TickIcon } from "../ui/Icon.tsx";
 import { useActions } from "./actions.ts";
 import { Quote } from "./Quote.tsx";
+
+/** The properties of a link in a message. */
+const NEW_TAB = { target: "_blank", rel: "noopener noreferrer nofollow", tabIndex: -1 };
 
 interface BubbleProps {
   readonly message: Message;
@@ -25,7 +29,7 @@ export const Bubble = memo(function Bubble({ message, tick, showName }: BubblePr
   return (
     <div className="bubble" data-large={large || undefined} data-private={message.visibleTo ? "" : undefined}>
       {showName && (
-        <div className="bubble-name" data-colour={colourOf(message.sender.id)}>
+        <div className="bubble-name" style={coloursOf(message.sender.id)}>
           {senderName(message)}
         </div>
       )}
@@ -44,7 +48,7 @@ export const Bubble = memo(function Bubble({ message, tick, showName }: BubblePr
         />
       </div>
       {!message.deleted && message.attachments.length > 0 && <Attachments message={message} />}
-      <div className="bubble-meta">
+      <div className="bubble-meta line">
         {edited && <span>edited</span>}
         <time dateTime={new Date(message.at).toISOString()} title={exactTime(message.at)}>
           {time}
@@ -69,7 +73,7 @@ function Text({ text }: { text: string }) {
   return linkify(text).map((part, index) =>
     part.href ? (
       // biome-ignore lint/suspicious/noArrayIndexKey: the parts of one text never change their order
-      <a key={index} href={part.href} target="_blank" rel="noopener noreferrer nofollow" tabIndex={-1}>
+      <a key={index} href={part.href} {...NEW_TAB}>
         {part.text}
       </a>
     ) : (
@@ -82,7 +86,7 @@ function PrivateLine({ message }: { message: Message }) {
   const { nameOf } = useActions();
   const known = useMembers(message.room).items !== undefined;
   return (
-    <div className="private-line">
+    <div className="private-line line">
       <Icon name="lock" size={14} />
       <span>{privateLabel(message, known, nameOf)}</span>
     </div>
@@ -91,10 +95,10 @@ function PrivateLine({ message }: { message: Message }) {
 
 function Attachments({ message }: { message: Message }) {
   return (
-    <ul className="attachments">
+    <ul className="attachments column">
       {message.attachments.map((file) => (
         <li key={file.url}>
-          <a href={file.url} target="_blank" rel="noopener noreferrer nofollow" tabIndex={-1}>
+          <a href={file.url} className="line" {...NEW_TAB}>
             <Icon name="file" size={18} />
             <span>{file.name}</span>
           </a>

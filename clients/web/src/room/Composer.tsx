@@ -178,7 +178,7 @@ export function Composer({ room, summary, mode, onModeEnd, onEditLast }: Compose
         )}
         <button
           type="button"
-          className="send-button"
+          className="icon-button send-button"
           aria-label={mode?.kind === "edit" ? "Save" : "Send"}
           title={mode?.kind === "edit" ? "Save" : "Send"}
           disabled={!sendable}

@@ -20,9 +20,9 @@ interface ModeBarProps {
 export function ModeBar({ mode, name, onCancel }: ModeBarProps) {
   const editing = mode.kind === "edit";
   return (
-    <div className="composer-bar">
+    <div className="composer-bar line">
       <Icon name={editing ? "edit" : "reply"} size={18} />
-      <div className="composer-bar-text">
+      <div className="composer-bar-text two-lines">
         <strong>{editing ? "Edit message" : `Reply to ${name}`}</strong>
         <span>{previewText(mode.message)}</span>
       </div>
@@ -39,9 +39,9 @@ export function ModeBar({ mode, name, onCancel }: ModeBarProps) {
 /** Shows above the input who will see the message. */
 export function PrivateBar({ names, onCancel }: { names: readonly string[]; onCancel: () => void }) {
   return (
-    <div className="composer-bar composer-private">
+    <div className="composer-bar composer-private line">
       <Icon name="lock" size={18} />
-      <div className="composer-bar-text">
+      <div className="composer-bar-text two-lines">
         <strong>Private message</strong>
         <span>Only {listNames(names, 5)} will see it</span>
       </div>

@@ -105,7 +105,7 @@ export function MessagePane({ room, target, onFar }: MessagePaneProps) {
   if (waiting && !down && error === undefined) return <MessageSkeleton />;
   if (items.length === 0 && (phase === "offline" || (waiting && down))) {
     return (
-      <div className="pane-notice">
+      <div className="pane-notice centred column">
         <Icon name="offline" size={28} />
         <p>The messages of this room will appear when you are connected.</p>
       </div>
@@ -131,14 +131,14 @@ export function MessagePane({ room, target, onFar }: MessagePaneProps) {
         }}
       </VirtualList>
       {jumping && (
-        <div className="pane-jumping" role="status">
+        <div className="pane-jumping line" role="status">
           <span className="spinner" /> Looking for the message…
         </div>
       )}
       {!atEnd && (
         <button
           type="button"
-          className="to-newest"
+          className="icon-button to-newest"
           aria-label={below > 0 ? `Jump to newest, ${below} new` : "Jump to newest"}
           onClick={() => list.current?.scrollToEnd()}
         >

@@ -64,7 +64,7 @@ export const MessageRow = memo(function MessageRow(props: MessageRowProps) {
       {group && !mine && (
         <div className="row-avatar">{last && <Avatar id={message.sender.id} name={name} size="small" />}</div>
       )}
-      <div className="row-body">
+      <div className="row-body column">
         <div className="row-line">
           <Bubble message={message} tick={tick} showName={group && !mine && first} />
           {toolsVisible && status === "sent" && !message.deleted && (
@@ -86,6 +86,7 @@ function Toolbar({ message, writable }: { message: Message; writable: boolean })
     <IconButton
       icon={icon}
       label={label}
+      className="small"
       size={18}
       tabIndex={-1}
       aria-haspopup={icon === "more" ? "menu" : undefined}
@@ -104,7 +105,7 @@ function Toolbar({ message, writable }: { message: Message; writable: boolean })
 function Failed({ message }: { message: Message }) {
   const { retry, discard } = useActions();
   return (
-    <fieldset className="row-failed" aria-label="Message not sent">
+    <fieldset className="row-failed line" aria-label="Message not sent">
       <Icon name="warning" size={16} />
       <span>{sendErrorText(message.error)}</span>
       <button type="button" className="link-button" onClick={() => retry(message)}>

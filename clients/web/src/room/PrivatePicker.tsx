@@ -32,13 +32,10 @@ export function PrivatePicker({ room, me, chosen, onChoose, onClose }: PrivatePi
     <Dialog
       title="Send privately"
       onClose={onClose}
-      footer={
-        <>
-          <Button onClick={onClose}>Cancel</Button>
-          <Button look="primary" onClick={choose}>
-            {picked.size === 0 ? "Send to everyone" : "Done"}
-          </Button>
-        </>
+      confirm={
+        <Button variant="primary" onClick={choose}>
+          {picked.size === 0 ? "Send to everyone" : "Done"}
+        </Button>
       }
     >
       <p className="hint">Only you and the members you choose here will see your next messages.</p>
@@ -47,7 +44,7 @@ export function PrivatePicker({ room, me, chosen, onChoose, onClose }: PrivatePi
       <ul className="pick-list">
         {others.map((member) => (
           <li key={member.user}>
-            <label className="pick-item">
+            <label className="pick-item hoverable line">
               <input type="checkbox" checked={picked.has(member.user)} onChange={() => toggle(member.user)} />
               <Avatar id={member.user} name={displayName(member.user, member.name)} size="small" />
               <span>{displayName(member.user, member.name)}</span>

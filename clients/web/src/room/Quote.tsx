@@ -1,6 +1,6 @@
 import { useEffect, useSyncExternalStore } from "react";
-import { colourOf } from "../logic/names.ts";
 import { previewText } from "../logic/preview.ts";
+import { coloursOf } from "../ui/colours.ts";
 import { useActions } from "./actions.ts";
 
 /** The message that a reply quotes: its sender, and its text on one line. A click jumps to the quoted message. */
@@ -13,20 +13,20 @@ export function Quote({ seq }: { seq: number }) {
   }, [waiting, seq, quotes]);
 
   if (found === "missing") {
-    return <span className="quote quote-missing">The original message is not available</span>;
+    return <span className="quote quote-missing column">The original message is not available</span>;
   }
   const name = found && (found.mine ? "You" : (found.sender.name ?? nameOf(found.sender.id)));
   return (
     <button
       type="button"
-      className="quote"
-      data-colour={found ? colourOf(found.sender.id) : undefined}
+      className="quote column"
+      style={found && coloursOf(found.sender.id)}
       tabIndex={-1}
       onClick={() => jumpTo(seq)}
     >
       <span className="visually-hidden">In reply to</span>
-      <span className="quote-name">{name ?? "\u00a0"}</span>
-      <span className="quote-text">{found ? previewText(found) : "\u00a0"}</span>
+      <span className="quote-name ellipsis">{name ?? "\u00a0"}</span>
+      <span className="quote-text ellipsis">{found ? previewText(found) : "\u00a0"}</span>
     </button>
   );
 }

@@ -21,11 +21,17 @@ export function RoomHeader({ room, summary, panel }: RoomHeaderProps) {
   const { go } = useApp();
   const toggle = (which: Panel) => go(panel === which ? { room } : { room, panel: which });
   return (
-    <header className="room-header">
+    <header className="room-header bar line">
       <IconButton icon="back" label="Back to rooms" className="only-narrow" onClick={() => go({})} />
       {summary ? <RoomAvatar room={summary} /> : <span className="avatar avatar-medium skeleton" />}
-      <div className="room-header-text">
-        <h1>{summary ? roomTitle(summary) : <span className="skeleton skeleton-text w4" />}</h1>
+      <div className="room-header-text two-lines">
+        <h1>
+          {summary ? (
+            roomTitle(summary)
+          ) : (
+            <span className="skeleton skeleton-text" style={{ width: "40%" }} />
+          )}
+        </h1>
         <p>
           {summary ? summary.kind === "direct" ? <PeerLine room={summary} /> : groupLine(summary) : "\u00a0"}
         </p>

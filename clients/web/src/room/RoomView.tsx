@@ -121,7 +121,7 @@ export function RoomView({ room, panel, target }: RoomViewProps) {
   const message = overlay && "message" in overlay ? overlay.message : undefined;
   return (
     <ActionsProvider value={actions}>
-      <main className="room">
+      <main className="room column">
         <RoomHeader room={room} summary={summary} panel={panel} />
         <MessagePane room={room} target={jump} onFar={onFar} />
         <TypingLine room={room} />

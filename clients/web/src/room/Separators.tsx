@@ -14,7 +14,7 @@ export function DayRow({ rowKey, at }: { rowKey: string; at: number }) {
 /** The divider above the unread messages. */
 export function UnreadRow() {
   return (
-    <div className="row-unread" data-key="unread">
+    <div className="row-unread line" data-key="unread">
       <span>New messages</span>
     </div>
   );
@@ -65,13 +65,14 @@ export function StartRow({ title, direct, waiting }: StartRowProps) {
 
 /** A placeholder while the messages are loading. */
 export function MessageSkeleton() {
-  const widths = ["w6", "w9", "w4", "w7", "w5", "w8", "w3"];
+  const widths = ["60%", "90%", "40%", "70%", "50%", "80%", "30%"];
   return (
-    <div className="message-skeleton" role="status" aria-label="Loading messages">
+    <div className="message-skeleton column" role="status" aria-label="Loading messages">
       {widths.map((width, index) => (
         <div
           key={width}
-          className={`skeleton skeleton-bubble ${width}`}
+          className="skeleton skeleton-bubble"
+          style={{ width }}
           data-mine={index % 3 === 1 || undefined}
         />
       ))}

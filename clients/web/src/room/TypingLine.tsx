@@ -6,7 +6,7 @@ export function TypingLine({ room }: { room: string }) {
   const { typing } = useTyping(room);
   const line = typingText(typing.map((user) => displayName(user.id, user.name)));
   return (
-    <div className="typing-line">
+    <div className="typing-line line">
       {line && (
         <>
           <span className="typing-dots" aria-hidden="true">

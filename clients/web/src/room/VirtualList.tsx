@@ -79,7 +79,7 @@ export function VirtualList(props: VirtualListProps) {
   return (
     <div
       ref={scroller}
-      className="message-scroller"
+      className="message-scroller column"
       data-testid="message-list"
       role="feed"
       aria-label={label}

@@ -1,13 +1,7 @@
 import { type Range, ScrollPosition } from "./scrollPosition.ts";
 
-/** The callbacks of a list: when few rows are left above the view, and when the list reaches or leaves its end. */
-export interface ListCallbacks {
-  readonly onNearStart: () => void;
-  readonly onAtEnd: (atEnd: boolean) => void;
-}
-
 /** The elements of a list: the scroller, the spacer with the height of all rows, the holder of the rendered rows. */
-export interface ListElements {
+interface ListElements {
   readonly scroller: HTMLElement;
   readonly spacer: HTMLElement;
   readonly holder: HTMLElement;
@@ -19,7 +13,8 @@ const NEAR_START_PX = 400;
 /** Applies a scroll position to the page: measures and moves rows, handles scroll events. Does not depend on React. */
 export class ListDom {
   readonly position: ScrollPosition;
-  callbacks: ListCallbacks | undefined;
+  /** Called when few rows are left above the view, and when the list reaches or leaves its end. */
+  callbacks: { onNearStart: () => void; onAtEnd: (atEnd: boolean) => void } | undefined;
   /** The rows that are rendered in the page. */
   renderedRange: Range = { start: 0, end: 0 };
   private elements: ListElements | undefined;

@@ -4,7 +4,7 @@ import type { MessageActions } from "./actions.ts";
 import { mayChange, mayWrite } from "./permissions.ts";
 
 /** The callbacks of the menu, besides the actions. */
-export interface MenuCallbacks {
+interface MenuCallbacks {
   readonly openDetails: () => void;
   readonly openPicker: () => void;
   readonly copied: () => void;

@@ -3,7 +3,7 @@ import type { ClientEvents, Message, Room } from "@tidings/client";
 type LogEvent = ClientEvents["event"];
 
 /** A quoted message: undefined until it is loaded, `missing` when the user cannot see it. */
-export type Quoted = Message | "missing" | undefined;
+type Quoted = Message | "missing" | undefined;
 
 /** The quoted messages of a room in their current state. */
 export interface Quotes {

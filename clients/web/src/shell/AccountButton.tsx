@@ -32,14 +32,14 @@ export function AccountButton() {
     <>
       <button
         type="button"
-        className="account"
+        className="account hoverable line"
         aria-haspopup="menu"
         aria-expanded={menu !== undefined}
         title="Your menu"
         onClick={(event) => setMenu(event.currentTarget)}
       >
         <Avatar id={user} name={name} status={shown} />
-        <span className="account-text">
+        <span className="two-lines">
           <strong>{name}</strong>
           <span>{line}</span>
         </span>

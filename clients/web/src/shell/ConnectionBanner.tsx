@@ -39,7 +39,7 @@ export function ConnectionBanner() {
       </span>
       {shown && (
         <div
-          className="banner"
+          className="banner line"
           data-testid="connection-banner"
           data-tone={status.tone}
           data-state={connection.state}

@@ -38,16 +38,16 @@ export const RoomItem = memo(function RoomItem({ room, current, draft, waiting }
     <li>
       <a
         href={routeHash({ room: room.id })}
-        className="room-item"
+        className="room-item hoverable line"
         data-testid="room-item"
         data-room={room.id}
         onClick={open}
         aria-current={current ? "page" : undefined}
       >
         <RoomAvatar room={room} />
-        <span className="room-item-body">
-          <span className="room-item-line">
-            <span className="room-item-name">{roomTitle(room)}</span>
+        <span className="room-item-body column">
+          <span className="room-item-line line">
+            <span className="room-item-name ellipsis">{roomTitle(room)}</span>
             {room.archived && (
               <>
                 <Icon name="archive" size={14} />
@@ -58,8 +58,8 @@ export const RoomItem = memo(function RoomItem({ room, current, draft, waiting }
               {listTime(at, now)}
             </time>
           </span>
-          <span className="room-item-line">
-            <span className="room-item-last" data-typing={typingLine !== "" || undefined}>
+          <span className="room-item-line line">
+            <span className="room-item-last ellipsis" data-typing={typingLine !== "" || undefined}>
               {typingLine !== "" ? (
                 `${typingLine}…`
               ) : (

@@ -13,13 +13,8 @@ import { PageTitle } from "./PageTitle.tsx";
 import { Sidebar } from "./Sidebar.tsx";
 import { NoRoomOpen, Welcome } from "./Welcome.tsx";
 
-interface ShellProps {
-  readonly session: Session;
-  readonly onSignOut: () => void;
-}
-
 /** The signed-in page: the list of rooms, the open room, and a panel beside it. Phones show one of them at a time. */
-export function Shell({ session, onSignOut }: ShellProps) {
+export function Shell({ session, onSignOut }: { session: Session; onSignOut: () => void }) {
   const route = useRoute();
   const client = useTidings();
   const { items, loaded } = useRooms();

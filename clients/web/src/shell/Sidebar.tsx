@@ -26,8 +26,8 @@ export const Sidebar = memo(function Sidebar({ current }: { current: string | un
   const deferredQuery = useDeferredValue(query.trim());
   const close = () => setOpen(undefined);
   return (
-    <nav className="sidebar" aria-label="Rooms">
-      <header className="sidebar-header">
+    <nav className="sidebar column" aria-label="Rooms">
+      <header className="sidebar-header line">
         <AccountButton />
         <IconButton
           icon="plus"
@@ -44,7 +44,13 @@ export const Sidebar = memo(function Sidebar({ current }: { current: string | un
         onKeyDown={(event) => event.key === "Escape" && setQuery("")}
       >
         {query !== "" && (
-          <IconButton icon="close" label="Clear search" size={16} onClick={() => setQuery("")} />
+          <IconButton
+            icon="close"
+            label="Clear search"
+            className="small"
+            size={16}
+            onClick={() => setQuery("")}
+          />
         )}
       </SearchField>
       <RoomList
@@ -101,13 +107,13 @@ const RoomList = memo(function RoomList({ current, query, onBrowse, onNew }: Roo
     <div className="sidebar-scroll" onKeyDown={onKeyDown}>
       {!loaded && error === undefined && !down && <RoomSkeleton />}
       {!loaded && error === undefined && down && (
-        <div className="side-notice">
+        <div className="side-notice column">
           <p>Your rooms will appear when you are connected.</p>
         </div>
       )}
       {error && <LoadError text="Your rooms could not be loaded." error={error} onRetry={reload} />}
       {filter !== "" && shown.length > 0 && <h2 className="side-heading">Rooms</h2>}
-      <ul className="room-list" data-testid="room-list" aria-label="Your rooms">
+      <ul className="room-list column" data-testid="room-list" aria-label="Your rooms">
         {shown.map((room) => (
           <RoomItem
             key={room.id}
@@ -119,13 +125,13 @@ const RoomList = memo(function RoomList({ current, query, onBrowse, onNew }: Roo
         ))}
       </ul>
       {filter === "" && hasMore && (
-        <Button look="quiet" onClick={() => void more()}>
+        <Button variant="quiet" onClick={() => void more()}>
           Show more rooms
         </Button>
       )}
       {filter !== "" && <SearchResults query={query} heading="Messages" />}
       {loaded && items.length === 0 && filter === "" && (
-        <div className="side-notice">
+        <div className="side-notice column">
           <p>You are not in any room yet.</p>
           <Button icon="compass" onClick={onBrowse}>
             Browse public rooms
@@ -142,12 +148,12 @@ const RoomList = memo(function RoomList({ current, query, onBrowse, onNew }: Roo
 function RoomSkeleton() {
   return (
     <div role="status" aria-label="Loading rooms">
-      {["w6", "w4", "w7", "w5"].map((width) => (
-        <div key={width} className="room-item">
+      {["60%", "40%", "70%", "50%"].map((width) => (
+        <div key={width} className="room-item line">
           <span className="avatar avatar-medium skeleton" />
-          <span className="room-item-body">
-            <span className={`skeleton skeleton-text ${width}`} />
-            <span className="skeleton skeleton-text w9" />
+          <span className="room-item-body column">
+            <span className="skeleton skeleton-text" style={{ width }} />
+            <span className="skeleton skeleton-text" style={{ width: "90%" }} />
           </span>
         </div>
       ))}

@@ -13,14 +13,14 @@ export function Welcome() {
   const { busy, error, run } = useAction();
   const join = () => run(async () => go({ room: await joinOrCreateLobby(client) }));
   return (
-    <main className="welcome">
+    <main className="welcome centred column">
       <img src="/icon.svg" alt="" width="64" height="64" />
       <h1>Hello, {name}</h1>
       <p>
         The Lobby is open to everyone. Say hello there, or use the plus button above the list to create your
         own room.
       </p>
-      <Button look="primary" icon="chat" busy={busy} onClick={join}>
+      <Button variant="primary" icon="chat" busy={busy} onClick={join}>
         Join the Lobby
       </Button>
       <FormError text={error} />
@@ -31,7 +31,7 @@ export function Welcome() {
 /** Shown beside the list while no room is open. */
 export function NoRoomOpen() {
   return (
-    <main className="welcome only-wide">
+    <main className="welcome centred column only-wide">
       <span className="welcome-sign">
         <Icon name="chat" size={32} />
       </span>

@@ -4,22 +4,17 @@ export interface DemoConfig {
   readonly persistence: readonly string[];
 }
 
-/** An error of the demo's server, with a message for the user. */
-export class ServerError extends Error {}
-
 async function request<T>(path: string, init?: RequestInit): Promise<T> {
   let answer: Response;
   try {
     answer = await fetch(path, init);
   } catch {
-    throw new ServerError("The server could not be reached.");
+    throw new Error("The server could not be reached.");
   }
   const body: unknown = await answer.json().catch(() => undefined);
   if (answer.ok) return body as T;
   const detail = (body as { detail?: unknown } | undefined)?.detail;
-  throw new ServerError(
-    typeof detail === "string" ? detail : `The server returned the error ${answer.status}.`,
-  );
+  throw new Error(typeof detail === "string" ? detail : `The server returned the error ${answer.status}.`);
 }
 
 /** Fetches the addresses of the chat servers. */
@@ -46,7 +41,7 @@ export function originPicker(
   return () => {
     const picked = pinned ?? origins[at];
     at = (at + 1) % origins.length;
-    if (picked === undefined) throw new ServerError("The server did not name a gateway.");
+    if (picked === undefined) throw new Error("The server did not name a gateway.");
     return picked;
   };
 }

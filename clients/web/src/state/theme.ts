@@ -2,7 +2,7 @@ import { useCallback, useState } from "react";
 import { tryStorage } from "./tryStorage.ts";
 
 /** The theme of the page: that of the system, or a fixed one. */
-export type Theme = "system" | "light" | "dark";
+type Theme = "system" | "light" | "dark";
 
 const KEY = "tidings.theme";
 

@@ -1,9 +1,8 @@
+import type { PresenceStatus } from "@tidings/client";
 import { memo } from "react";
-import { colourOf, initials } from "../logic/names.ts";
+import { initials } from "../logic/names.ts";
+import { coloursOf } from "./colours.ts";
 import { Icon, type IconName } from "./Icon.tsx";
-
-/** The presence that the dot shows. */
-export type Status = "online" | "away" | "offline";
 
 interface AvatarProps {
   /** The id of a user or a room, which selects the colour. */
@@ -11,7 +10,7 @@ interface AvatarProps {
   readonly name: string;
   readonly size?: "small" | "medium";
   /** Shown as a dot. A text beside the avatar must say the same. */
-  readonly status?: Status | undefined;
+  readonly status?: PresenceStatus | undefined;
   /** Shown instead of initials. */
   readonly icon?: IconName;
 }
@@ -21,7 +20,7 @@ export const Avatar = memo(function Avatar({ id, name, size = "medium", status, 
   return (
     <span
       className={`avatar avatar-${size}`}
-      data-colour={colourOf(id)}
+      style={coloursOf(id)}
       data-room={icon ? "" : undefined}
       aria-hidden="true"
     >

@@ -2,7 +2,7 @@ import type { ButtonHTMLAttributes, ReactNode, Ref } from "react";
 import { Icon, type IconName } from "./Icon.tsx";
 
 interface ButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
-  readonly look?: "primary" | "plain" | "quiet" | "danger";
+  readonly variant?: "primary" | "plain" | "quiet" | "danger";
   readonly icon?: IconName;
   /** Shows that the action is running, and disables the button. */
   readonly busy?: boolean;
@@ -11,7 +11,7 @@ interface ButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
 
 /** A button with a text. */
 export function Button({
-  look = "plain",
+  variant = "plain",
   icon,
   busy = false,
   children,
@@ -22,7 +22,7 @@ export function Button({
     <button
       {...rest}
       type={type}
-      className={`button button-${look}`}
+      className={`button button-${variant}`}
       disabled={rest.disabled || busy}
       aria-busy={busy || undefined}
     >

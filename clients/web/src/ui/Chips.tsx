@@ -6,7 +6,7 @@ export function Chips({ people }: { people: readonly { id: string; name: string 
   return (
     <ul className="chips" aria-label="Chosen people">
       {people.map((person) => (
-        <li key={person.id}>
+        <li key={person.id} className="line">
           <Avatar id={person.id} name={person.name} size="small" />
           {person.name}
         </li>

@@ -3,7 +3,8 @@ import { Dialog } from "./Dialog.tsx";
 import { FormError } from "./FormError.tsx";
 import { useAction } from "./useAction.ts";
 
-interface ConfirmProps {
+/** The question of a confirmation, and its action. */
+export interface ConfirmProps {
   readonly title: string;
   readonly text: string;
   readonly action: string;
@@ -24,16 +25,12 @@ export function ConfirmDialog({ title, text, action, onConfirm, onClose }: Confi
     <Dialog
       title={title}
       onClose={onClose}
-      footer={
-        <>
-          <Button onClick={onClose} data-autofocus="">
-            Cancel
-          </Button>
-          <Button look="danger" busy={busy} onClick={confirm}>
-            {action}
-          </Button>
-        </>
+      confirm={
+        <Button variant="danger" busy={busy} onClick={confirm}>
+          {action}
+        </Button>
       }
+      focusCancel
     >
       <p>{text}</p>
       <FormError text={error} />

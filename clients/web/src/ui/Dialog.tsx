@@ -1,12 +1,14 @@
 import { type KeyboardEvent, type ReactNode, useEffect, useId, useRef } from "react";
-import { IconButton } from "./Button.tsx";
+import { Button, IconButton } from "./Button.tsx";
 
 interface DialogProps {
   readonly title: string;
   readonly onClose: () => void;
   readonly children: ReactNode;
-  /** The buttons at the bottom. */
-  readonly footer?: ReactNode;
+  /** The button at the bottom that takes the action. "Cancel" is beside it. */
+  readonly confirm?: ReactNode;
+  /** Whether "Cancel" has the focus when the dialog opens. */
+  readonly focusCancel?: boolean;
   readonly wide?: boolean;
 }
 
@@ -14,7 +16,7 @@ const FOCUSABLE =
   "a[href], button:not(:disabled), input:not(:disabled), select:not(:disabled), textarea:not(:disabled), [tabindex='0']";
 
 /** A modal dialog. The page behind it is inert, Escape closes it, and then the focus returns to where it was. */
-export function Dialog({ title, onClose, children, footer, wide = false }: DialogProps) {
+export function Dialog({ title, onClose, children, confirm, focusCancel, wide = false }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
   const titleId = useId();
 
@@ -59,16 +61,23 @@ export function Dialog({ title, onClose, children, footer, wide = false }: Dialo
         if (event.target === element.current) onClose();
       }}
     >
-      <div className="dialog-inside">
-        <header className="dialog-header">
+      <div className="dialog-inside column">
+        <header className="dialog-header line">
           <h2 id={titleId}>{title}</h2>
           <IconButton icon="close" label="Close" onClick={onClose} />
         </header>
         {/* A dialog without buttons may scroll, so it must be reachable by keyboard. */}
-        <div className="dialog-body" tabIndex={footer ? undefined : 0}>
+        <div className="dialog-body" tabIndex={confirm ? undefined : 0}>
           {children}
         </div>
-        {footer && <footer className="dialog-footer">{footer}</footer>}
+        {confirm && (
+          <footer className="dialog-footer">
+            <Button onClick={onClose} data-autofocus={focusCancel ? "" : undefined}>
+              Cancel
+            </Button>
+            {confirm}
+          </footer>
+        )}
       </div>
     </dialog>
   );

@@ -11,7 +11,7 @@ interface LoadErrorProps {
 /** Shown when a list could not be loaded, with a button to try again. */
 export function LoadError({ text, error, onRetry }: LoadErrorProps) {
   return (
-    <div className="side-notice" role="alert">
+    <div className="side-notice column" role="alert">
       <p>
         {text} {errorText(error)}
       </p>

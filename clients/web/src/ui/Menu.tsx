@@ -1,7 +1,7 @@
 import type { KeyboardEvent } from "react";
 import { Icon, type IconName } from "./Icon.tsx";
 import { moveFocus } from "./moveFocus.ts";
-import { Popover } from "./Popover.tsx";
+import { closePopover, Popover, type PopoverProps } from "./Popover.tsx";
 
 /** An item of a menu. */
 export interface MenuItem {
@@ -15,30 +15,16 @@ export interface MenuItem {
   readonly onSelect: () => void;
 }
 
-interface MenuProps {
-  readonly anchor: HTMLElement;
-  readonly returnTo?: HTMLElement | undefined;
-  readonly align?: "start" | "end";
-  readonly label: string;
+interface MenuProps extends PopoverProps {
   readonly items: readonly (MenuItem | "line")[];
-  readonly onClose: () => void;
 }
 
 /** A menu: arrow keys, Home, End and first letters move, Enter and Space choose, Escape closes. */
-export function Menu({ anchor, returnTo = anchor, align = "start", label, items, onClose }: MenuProps) {
+export function Menu({ items, ...popover }: MenuProps) {
   const onKeyDown = (event: KeyboardEvent<HTMLDivElement>) =>
     moveFocus(event, "[role^=menuitem]", (at, all) => move(event.key, at, all));
   return (
-    <Popover
-      anchor={anchor}
-      returnTo={returnTo}
-      align={align}
-      label={label}
-      role="menu"
-      className="menu"
-      onClose={onClose}
-      onKeyDown={onKeyDown}
-    >
+    <Popover {...popover} role="menu" className="menu" onKeyDown={onKeyDown}>
       {items.map((item, index) =>
         item === "line" ? (
           // biome-ignore lint/suspicious/noArrayIndexKey: separators have no other key, and their order never changes
@@ -48,11 +34,10 @@ export function Menu({ anchor, returnTo = anchor, align = "start", label, items,
             key={item.label}
             type="button"
             {...roleOf(item)}
-            className={item.danger ? "menu-item menu-danger" : "menu-item"}
+            className={`menu-item hoverable line ${item.danger ? "menu-danger" : ""}`}
             tabIndex={-1}
             onClick={() => {
-              onClose();
-              returnTo.focus({ preventScroll: true });
+              closePopover(popover);
               item.onSelect();
             }}
           >

@@ -2,32 +2,33 @@ import { type KeyboardEvent, type ReactNode, useEffect, useLayoutEffect, useRef 
 import { createPortal } from "react-dom";
 import { positionBox } from "./position.ts";
 
-interface PopoverProps {
+/** The properties of every box above the page. */
+export interface PopoverProps {
   /** The element that the box is placed beside. */
   readonly anchor: HTMLElement;
   /** The element that gets the focus when the box closes; the anchor by default. */
   readonly returnTo?: HTMLElement | undefined;
   readonly align?: "start" | "end";
-  readonly onClose: () => void;
-  readonly children: ReactNode;
-  readonly className?: string;
-  readonly role: "menu" | "dialog";
   readonly label: string;
-  readonly onKeyDown?: (event: KeyboardEvent<HTMLDivElement>) => void;
+  readonly onClose: () => void;
+}
+
+interface PopoverContent {
+  readonly children: ReactNode;
+  readonly className: string;
+  readonly role: "menu" | "dialog";
+  readonly onKeyDown: (event: KeyboardEvent<HTMLDivElement>) => void;
+}
+
+/** Closes the box and returns the focus. */
+export function closePopover({ anchor, returnTo = anchor, onClose }: PopoverProps): void {
+  onClose();
+  returnTo.focus({ preventScroll: true });
 }
 
 /** A floating box above the page. Escape, Tab, a click elsewhere and a resize of the window close it. */
-export function Popover({
-  anchor,
-  returnTo = anchor,
-  align = "start",
-  onClose,
-  children,
-  className = "",
-  role,
-  label,
-  onKeyDown,
-}: PopoverProps) {
+export function Popover(props: PopoverProps & PopoverContent) {
+  const { anchor, align = "start", onClose, children, className, role, label, onKeyDown } = props;
   const box = useRef<HTMLDivElement>(null);
   const close = useRef(onClose);
   useEffect(() => {
@@ -65,11 +66,10 @@ export function Popover({
     if (event.key === "Escape" || event.key === "Tab") {
       event.preventDefault();
       event.stopPropagation();
-      onClose();
-      returnTo.focus({ preventScroll: true });
+      closePopover(props);
       return;
     }
-    onKeyDown?.(event);
+    onKeyDown(event);
   };
 
   return createPortal(

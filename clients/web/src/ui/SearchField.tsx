@@ -4,20 +4,17 @@ import { Icon } from "./Icon.tsx";
 interface SearchFieldProps extends Omit<InputHTMLAttributes<HTMLInputElement>, "onChange"> {
   readonly label: string;
   readonly onChange: (value: string) => void;
-  /** Whether a dialog focuses this field when it opens. */
-  readonly first?: boolean;
   readonly ref?: Ref<HTMLInputElement>;
 }
 
 /** A field for search words. `children` are at the end of the field. */
-export function SearchField({ label, onChange, first, children, ...rest }: SearchFieldProps) {
+export function SearchField({ label, onChange, children, ...rest }: SearchFieldProps) {
   return (
-    <div className="search-field">
+    <div className="search-field line">
       <Icon name="search" size={18} />
       <input
         {...rest}
         type="search"
-        data-autofocus={first ? "" : undefined}
         aria-label={label}
         onChange={(event) => onChange(event.target.value)}
       />

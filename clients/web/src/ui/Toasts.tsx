@@ -28,11 +28,17 @@ export function Toasts({ children }: { children: ReactNode }) {
   );
   const list = useMemo(
     () => (
-      <div className="toasts" role="status">
+      <div className="toasts column" role="status">
         {toasts.map((toast) => (
-          <div key={toast.id} className="toast">
+          <div key={toast.id} className="toast line">
             <span>{toast.text}</span>
-            <IconButton icon="close" label="Close notice" size={16} onClick={() => drop(toast.id)} />
+            <IconButton
+              icon="close"
+              label="Close notice"
+              className="small"
+              size={16}
+              onClick={() => drop(toast.id)}
+            />
           </div>
         ))}
       </div>

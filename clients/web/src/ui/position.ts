@@ -1,20 +1,12 @@
 /** The distance to the edges of the window, in px. The distance to the anchor is half of this. */
 const MARGIN = 8;
 
-/** A rectangle in the window, as `getBoundingClientRect` returns it. */
-export interface Box {
-  readonly left: number;
-  readonly top: number;
-  readonly right: number;
-  readonly bottom: number;
-}
-
 /**
  * The position of a floating box: below its anchor, or above it when there is more space, and always inside the window.
  * `align` is the side on which box and anchor are aligned.
  */
 export function positionBox(
-  anchor: Box,
+  anchor: Pick<DOMRect, "left" | "top" | "right" | "bottom">,
   box: { width: number; height: number },
   view: { width: number; height: number },
   align: "start" | "end",
