@@ -48,41 +48,34 @@ pub enum Reason {
 impl Reason {
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Malformed => "malformed",
-            Self::Algorithm => "algorithm",
-            Self::Signature => "signature",
-            Self::UnknownKey => "unknown_key",
-            Self::Expired => "expired",
-            Self::NotYetValid => "not_yet_valid",
-            Self::Claims => "claims",
-            Self::UnknownUser => "unknown_user",
-            Self::UserChanged => "user_changed",
-        }
+        self.name_and_message().0
     }
 
-    fn message(self) -> &'static str {
+    fn name_and_message(self) -> (&'static str, &'static str) {
         match self {
-            Self::Missing => "a bearer token is required",
-            Self::Malformed => "the token is not a well-formed JWT",
-            Self::Algorithm => "the key of the token does not allow the token's algorithm",
-            Self::Signature => "the token's signature does not verify",
-            Self::UnknownKey => "no key of this service matches the token",
-            Self::Expired => "the token has expired; get a new one",
-            Self::NotYetValid => "the token is not valid yet",
-            Self::Claims => {
-                "a required claim of the token is missing or invalid, or its issuer or audience is wrong"
+            Self::Missing => ("missing", "a bearer token is required"),
+            Self::Malformed => ("malformed", "the token is not a well-formed JWT"),
+            Self::Algorithm => ("algorithm", "the key of the token does not allow the token's algorithm"),
+            Self::Signature => ("signature", "the token's signature does not verify"),
+            Self::UnknownKey => ("unknown_key", "no key of this service matches the token"),
+            Self::Expired => ("expired", "the token has expired; get a new one"),
+            Self::NotYetValid => ("not_yet_valid", "the token is not valid yet"),
+            Self::Claims => (
+                "claims",
+                "a required claim of the token is missing or invalid, or its issuer or audience is wrong",
+            ),
+            Self::UnknownUser => ("unknown_user", "the token's user does not exist; create the user first"),
+            Self::UserChanged => {
+                ("user_changed", "the token belongs to another user; open a new connection for that user")
             }
-            Self::UnknownUser => "the token's user does not exist; create the user first",
-            Self::UserChanged => "the token belongs to another user; open a new connection for that user",
         }
     }
 }
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
-        Refusal::new(ErrorCode::Unauthorized, reason.message()).with_reason(reason.as_str())
+        let (name, message) = reason.name_and_message();
+        Refusal::new(ErrorCode::Unauthorized, message).with_reason(name)
     }
 }
 

@@ -78,6 +78,11 @@ impl Refusal {
     }
 
     #[must_use]
+    pub fn too_large(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), ..Self::new(ErrorCode::TooLarge, message) }
+    }
+
+    #[must_use]
     pub fn not_found(what: &str) -> Self {
         Self::new(ErrorCode::NotFound, format!("no such {what}, or you may not see it"))
     }

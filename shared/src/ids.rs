@@ -22,15 +22,9 @@ pub struct IdError {
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $valid:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String")]
         pub struct $name(Arc<str>);
-
-        impl Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.0)
-            }
-        }
 
         impl $name {
             /// Parses a text that has the accepted form.
@@ -138,7 +132,7 @@ impl ClientId {
 
 /// A position in a room's log: 1, 2, 3 … without gaps, one per durable event. 0 is the head of a new room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "u64", into = "u64")]
+#[serde(try_from = "u64")]
 pub struct Seq(pub u64);
 
 impl TryFrom<u64> for Seq {
@@ -150,12 +144,6 @@ impl TryFrom<u64> for Seq {
         } else {
             Err(IdError { what: "seq", rule: "an integer below 2^53" })
         }
-    }
-}
-
-impl From<Seq> for u64 {
-    fn from(seq: Seq) -> u64 {
-        seq.0
     }
 }
 

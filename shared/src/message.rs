@@ -192,8 +192,7 @@ impl Draft {
 /// Refuses text over the limit (in Unicode scalar values) and forbidden control characters.
 pub fn check_text(text: &str, field: &'static str, max_chars: usize) -> Result<(), Refusal> {
     if text.len() > max_chars && text.chars().count() > max_chars {
-        let message = format!("`{field}` is over {max_chars} characters");
-        return Err(Refusal::new(ErrorCode::TooLarge, message).with_field(field));
+        return Err(Refusal::too_large(field, format!("`{field}` is over {max_chars} characters")));
     }
     let forbidden = |c: char| c.is_control() && c != '\n' && c != '\t';
     if text.chars().any(forbidden) {
@@ -212,10 +211,8 @@ fn check_attachment(attachment: &Attachment) -> Result<(), Refusal> {
     }
     // Users click on this URL, so it must not run a script.
     if !(attachment.url.starts_with("https://") || attachment.url.starts_with("http://")) {
-        return Err(Refusal::bad_field(
-            "attachments",
-            "`url` of an attachment must begin with https:// or http://",
-        ));
+        let message = "`url` of an attachment must begin with https:// or http://";
+        return Err(Refusal::bad_field("attachments", message));
     }
     Ok(())
 }
@@ -233,10 +230,8 @@ fn visibility_of(fields: &Fields<'_>) -> Result<Visibility, Refusal> {
     }
     // Empty lists could mean "nobody" or "everybody". A wrong guess would be a leak.
     if users.is_empty() && roles.is_empty() {
-        return Err(Refusal::bad_field(
-            "visible_to",
-            "`visible_to` names nobody; leave it out to reach everyone",
-        ));
+        let message = "`visible_to` names nobody; leave it out to reach everyone";
+        return Err(Refusal::bad_field("visible_to", message));
     }
     Ok(Visibility { users: users.iter().map(UserId::to_string).collect(), roles })
 }

@@ -1,6 +1,6 @@
 //! The browser origins that may use the services, over WebSocket and over HTTP (CORS).
 
-use std::fmt;
+use thiserror::Error;
 
 /// The configured allow-list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,21 +23,14 @@ pub enum OriginPattern {
 }
 
 /// An entry that is not an origin.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "{0} is not an origin: expected scheme://host[:port] with http or https, scheme://*.host[:port], or *"
+)]
 pub struct InvalidOrigin(String);
-
-impl fmt::Display for InvalidOrigin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rule = "expected scheme://host[:port] with http or https, scheme://*.host[:port], or *";
-        write!(f, "{} is not an origin: {rule}", self.0)
-    }
-}
 
 impl AllowedOrigins {
     /// Parses the comma-separated list of the setting; empty means [`AllowedOrigins::Development`].
-    ///
-    /// # Errors
-    /// When an entry cannot be the origin of a page.
     pub fn parse(setting: &str) -> Result<Self, InvalidOrigin> {
         let mut listed = Vec::new();
         let entries = setting.split(',').map(str::trim).filter(|entry| !entry.is_empty());

@@ -2,10 +2,7 @@
 
 use clap::{Command, Subcommand};
 
-use crate::config::{
-    problem::{Check, Problem},
-    table,
-};
+use crate::config::{problem::Check, table};
 
 /// Subcommands that both services have.
 #[derive(Debug, Clone, Subcommand)]
@@ -40,11 +37,7 @@ impl Describe {
     }
 }
 
-impl Check for Describe {
-    fn check(&self) -> Vec<Problem> {
-        Vec::new()
-    }
-}
+impl Check for Describe {}
 
 /// Prints a text. A reader that closes the pipe early, such as `head`, is not an error.
 pub fn print(text: &str) -> std::io::Result<()> {

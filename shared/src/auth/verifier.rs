@@ -69,9 +69,9 @@ impl Verifier {
                 let (client, algorithms) = (client.clone(), algorithms.clone());
                 async move {
                     let with_host = |cause: &str| format!("{}: {cause}", client.host());
-                    let fetched = client.get().await.map_err(|cause| with_host(&cause))?;
-                    let keys = keys::of_jwks(&fetched.body, false, &algorithms);
-                    Ok(Loaded { keys: keys.map_err(with_host)?, fresh_for: fetched.fresh_for })
+                    let (text, fresh_for) = client.get().await.map_err(|cause| with_host(&cause))?;
+                    let keys = keys::of_jwks(&text, false, &algorithms).map_err(with_host)?;
+                    Ok(Loaded { keys, fresh_for })
                 }
             };
             Source::start(keys.clone(), PACE, load, fetched)

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, ffi::OsString};
 
-use clap::{Arg, ArgAction, Command, Parser, Subcommand};
+use clap::{Arg, ArgAction, Command, FromArgMatches, Parser, Subcommand};
 
 use super::{
     declared::{settings, with_files},
@@ -46,7 +46,7 @@ pub fn parse_invocation<S: Parser + Check, T: Subcommand + Check>() -> Invocatio
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let mut resolved = resolve(&command, &arguments, &environment).unwrap_or_else(|error| error.exit());
     if !resolved.path.is_empty() {
-        return Invocation::Task(Box::new(task(command, &arguments, &resolved)));
+        return Invocation::Task(Box::new(task(&command, &arguments, &resolved)));
     }
     let checked = resolved.given_to(command.clone()).try_get_matches_from([&name]);
     let settings =
@@ -70,20 +70,15 @@ pub fn parse_task<T: Parser + Check>() -> T {
     let (command, environment): (_, Environment) = (with_files(T::command()), std::env::vars_os().collect());
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let resolved = resolve(&command, &arguments, &environment).unwrap_or_else(|error| error.exit());
-    let (name, checked) = (command.get_name().to_owned(), resolved.given_to(command.clone()));
-    exit_on(&name, &resolved.problems);
-    let matches = checked.try_get_matches_from(&arguments);
-    let task = matches.and_then(|matches| T::from_arg_matches(&matches)).unwrap_or_else(|error| error.exit());
-    exit_on(&name, &with_variables(&command, task.check(), &[]));
-    task
+    task(&command, &arguments, &resolved)
 }
 
-fn task<T: Subcommand + Check>(command: Command, arguments: &[OsString], resolved: &Resolved) -> T {
-    let name = command.get_name().to_owned();
-    exit_on(&name, &resolved.problems);
+fn task<T: FromArgMatches + Check>(command: &Command, arguments: &[OsString], resolved: &Resolved) -> T {
+    let name = command.get_name();
+    exit_on(name, &resolved.problems);
     let matches = resolved.given_to(command.clone()).try_get_matches_from(arguments);
     let task = matches.and_then(|matches| T::from_arg_matches(&matches)).unwrap_or_else(|error| error.exit());
-    exit_on(&name, &with_variables(&command, task.check(), &[]));
+    exit_on(name, &with_variables(command, task.check(), &[]));
     task
 }
 

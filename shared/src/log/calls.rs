@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use redis::{RedisError, Value};
+use redis::{FromRedisValue, RedisError, Value};
 
 use super::{
     append::AppendError,
@@ -31,6 +31,14 @@ impl Calls {
 
     pub async fn call(&self, session: &Arc<Session>, command: redis::Cmd) -> Result<Value, AppendError> {
         command.query_async(&mut session.connection()).await.map_err(|error| self.give_up(session, &error))
+    }
+
+    pub async fn pipeline<T: FromRedisValue>(
+        &self,
+        session: &Arc<Session>,
+        pipe: &redis::Pipeline,
+    ) -> Result<T, AppendError> {
+        pipe.query_async(&mut session.connection()).await.map_err(|error| self.give_up(session, &error))
     }
 
     pub fn give_up(&self, session: &Arc<Session>, error: &RedisError) -> AppendError {

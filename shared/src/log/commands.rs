@@ -188,7 +188,7 @@ impl Log {
             let session = self.calls.sessions.get().await.map_err(unavailable)?;
             let skip_look_up = looked_up || self.needs_no_look_up(entry, &session);
             let command = entry.command(&session.scripts, skip_look_up, self.limits.max_backlog_records);
-            let value = self.timed(Step::Append, self.call(&session, command)).await?;
+            let value = self.timed(Step::Append, self.calls.call(&session, command)).await?;
             match entry.read_answer(session.epoch, value).map_err(AppendError::Unavailable)? {
                 Answer::Done(accepted) => return Ok(accepted),
                 Answer::Refused(error) => return Err(error),
@@ -230,18 +230,6 @@ impl Log {
             }
             Err(error) => Err(unavailable(error)),
         }
-    }
-
-    pub(super) async fn call(
-        &self,
-        session: &Arc<Session>,
-        command: redis::Cmd,
-    ) -> Result<Value, AppendError> {
-        self.calls.call(session, command).await
-    }
-
-    pub(super) fn give_up(&self, session: &Arc<Session>, error: &RedisError) -> AppendError {
-        self.calls.give_up(session, error)
     }
 
     fn needs_no_look_up(&self, entry: &Entry<'_>, session: &Session) -> bool {

@@ -15,14 +15,10 @@ pub const LEASES: &str = "leases";
 pub struct Partition(pub u16);
 
 impl Partition {
-    /// FNV-1a 64 (Fowler, Noll, Vo; RFC 9923) of the room id, modulo [`PARTITIONS`]. This must never change, because
-    /// stored data depends on it.
+    /// FNV-1a of the room id, modulo [`PARTITIONS`]. This must never change, because stored data depends on it.
     #[must_use]
     pub fn of(room: &RoomId) -> Self {
-        let hash = room.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-        Self(u16::try_from(hash % u64::from(PARTITIONS)).expect("a remainder of 64 fits"))
+        Self(u16::try_from(fnv1a(room.as_str()) % u64::from(PARTITIONS)).expect("a remainder of 64 fits"))
     }
 
     /// Joins `{pp}:` and the parts of a key. Avoids `format!`, because each command needs several keys.
@@ -77,6 +73,13 @@ impl Partition {
         let digits = channel.strip_prefix('{')?.strip_suffix("}:stored")?;
         digits.parse().ok().filter(|p| *p < PARTITIONS).map(Self)
     }
+}
+
+/// FNV-1a 64 (Fowler, Noll, Vo; RFC 9923).
+pub(crate) fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 /// Key of the room's hash and name of its channel.

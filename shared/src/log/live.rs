@@ -59,12 +59,10 @@ impl Log {
             for (room, indices) in &rooms {
                 pipe.add_command(command(&session, room, indices.iter().map(|index| &entries[*index])));
             }
-            let answers: Result<Vec<Vec<Value>>, _> =
-                self.timed(Step::Live, pipe.query_async(&mut session.connection())).await;
-            let answers = match answers {
+            let answers = self.timed(Step::Live, self.calls.pipeline(&session, &pipe)).await;
+            let answers: Vec<Vec<Value>> = match answers {
                 Ok(answers) => answers,
                 Err(error) => {
-                    let error = self.give_up(&session, &error);
                     tracing::debug!(%error, "live frames are lost");
                     break;
                 }

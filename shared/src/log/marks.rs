@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use redis::{FromRedisValue, Value};
+use redis::Value;
 
 use super::{
-    append::{Accepted, AppendError},
+    append::{Accepted, AppendError, parse},
     arguments::arguments,
     authority::StoredMarks,
     calls::unavailable,
@@ -49,7 +49,7 @@ impl Log {
         for _ in 0..MAX_ROUNDS {
             let session = self.calls.sessions.get().await.map_err(unavailable)?;
             let command = self.mark_command(&session, room, marks, &stored, head);
-            let answer = self.timed(Step::Mark, self.call(&session, command)).await?;
+            let answer = self.timed(Step::Mark, self.calls.call(&session, command)).await?;
             match read_answer(&session, &answer).map_err(AppendError::Unavailable)? {
                 Answer::Done(marked) => return Ok(marked),
                 Answer::Seed => self.seed(&session, room).await?,
@@ -122,38 +122,34 @@ enum Answer {
 fn read_answer(session: &Session, value: &Value) -> Result<Answer, String> {
     let malformed = || format!("unexpected answer of the marks script: {value:?}");
     let Value::Array(parts) = value else { return Err(malformed()) };
-    let status: String = parts.first().map(read).transpose()?.ok_or_else(malformed)?;
+    let status: String = parts.first().map(parse).transpose()?.ok_or_else(malformed)?;
     Ok(match (status.as_str(), parts.as_slice()) {
         ("ok", [_, head, at_ms, ingest, held_ms, stands @ ..]) => {
-            let ingest: String = read(ingest)?;
+            let ingest: String = parse(ingest)?;
             let ingest =
                 if ingest.is_empty() { None } else { Some(ingest.parse().map_err(|_| malformed())?) };
-            let held_ms: u64 = read(held_ms)?;
-            let stand = |value| Ok(u64::try_from(read::<i64>(value)?).ok().map(Seq));
+            let held_ms: u64 = parse(held_ms)?;
+            let stand = |value| Ok(u64::try_from(parse::<i64>(value)?).ok().map(Seq));
             Answer::Done(Marked {
                 accepted: Accepted {
                     seq: Seq(0),
                     epoch: session.epoch,
-                    at_ms: read(at_ms)?,
+                    at_ms: parse(at_ms)?,
                     ingest,
                     id: String::new(),
                     duplicate: false,
                 },
-                head: Seq(read(head)?),
+                head: Seq(parse(head)?),
                 stands: stands.iter().map(stand).collect::<Result<_, String>>()?,
                 held: (held_ms > 0).then(|| Duration::from_millis(held_ms)),
             })
         }
         ("lookup", [_, groups @ ..]) => {
-            let group = |value| Ok(read::<usize>(value)?.saturating_sub(1));
+            let group = |value| Ok(parse::<usize>(value)?.saturating_sub(1));
             Answer::LookUp(groups.iter().map(group).collect::<Result<_, String>>()?)
         }
         ("seed", _) => Answer::Seed,
         ("full", _) => Answer::Full,
         _ => return Err(malformed()),
     })
-}
-
-fn read<T: FromRedisValue>(value: &Value) -> Result<T, String> {
-    T::from_redis_value_ref(value).map_err(|error| error.to_string())
 }

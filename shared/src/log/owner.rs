@@ -75,7 +75,7 @@ impl Log {
             Ok(answers) if answers.len() == watermarks.len() => {
                 let read = |answer: Result<String, RedisError>| match answer {
                     Ok(answer) => Ok(answer == "ok"),
-                    Err(error) => Err(self.give_up(session, &error)),
+                    Err(error) => Err(self.calls.give_up(session, &error)),
                 };
                 answers.into_iter().map(read).collect()
             }
@@ -83,7 +83,7 @@ impl Log {
                 .iter()
                 .map(|_| Err(unavailable("Redis sent the wrong number of answers")))
                 .collect(),
-            Err(error) => watermarks.iter().map(|_| Err(self.give_up(session, &error))).collect(),
+            Err(error) => watermarks.iter().map(|_| Err(self.calls.give_up(session, &error))).collect(),
         }
     }
 
@@ -109,7 +109,7 @@ impl Log {
         );
         command.arg("kind").arg(&head.kind).arg("name").arg(head.name.as_deref().unwrap_or(""));
         command.arg("members").arg(head.members).arg("archived").arg(i32::from(head.archived));
-        let answer = self.call(session, command).await?;
+        let answer = self.calls.call(session, command).await?;
         let answer: String = redis::from_redis_value(answer).map_err(unavailable)?;
         Ok(answer == "ok")
     }

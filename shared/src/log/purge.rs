@@ -28,8 +28,7 @@ impl Log {
             let key = partition.erased(user.as_str());
             pipe.cmd("SET").arg(key).arg(1).arg("EX").arg(ERASED_KEPT_S).ignore();
         }
-        let blocked: Result<(), _> = pipe.query_async(&mut session.connection()).await;
-        blocked.map_err(|error| self.give_up(&session, &error))
+        self.calls.pipeline(&session, &pipe).await
     }
 
     /// Drops the tails of rooms.
@@ -45,29 +44,34 @@ impl Log {
         for room in rooms {
             pipe.cmd("UNLINK").arg(keys::tail(room)).ignore();
         }
-        let dropped: Result<(), _> = pipe.query_async(&mut session.connection()).await;
-        dropped.map_err(|error| self.give_up(&session, &error))
+        self.calls.pipeline(&session, &pipe).await
     }
 
     /// The first seq in a room's tail; `None`: there is no tail.
     pub async fn first_tail_seq(&self, room: &RoomId) -> Result<Option<Seq>, AppendError> {
-        let session = self.session().await.map_err(unavailable)?;
-        let mut command = redis::cmd("XRANGE");
-        command.arg(keys::tail(room)).arg("-").arg("+").arg("COUNT").arg(1);
-        let answer = self.call(&session, command).await?;
-        let entries: Vec<(String, Value)> = redis::from_redis_value(answer).map_err(unavailable)?;
-        let first = entries.first().and_then(|(id, _)| id.split_once('-')?.0.parse().ok());
-        Ok(first.map(Seq))
+        let first = self.entry_id("XRANGE", &keys::tail(room), ["-", "+"]).await?;
+        Ok(first.and_then(|id| id.split_once('-')?.0.parse().ok()).map(Seq))
     }
 
     /// The id of the last record in a partition's stream; `None`: the stream is empty.
     pub async fn last_record(&self, partition: Partition) -> Result<Option<IngestId>, AppendError> {
+        let last = self.entry_id("XREVRANGE", partition.ingest(), ["+", "-"]).await?;
+        Ok(last.and_then(|id| id.parse().ok()))
+    }
+
+    /// The id of the first entry in a range of a stream.
+    async fn entry_id(
+        &self,
+        command: &str,
+        key: &str,
+        range: [&str; 2],
+    ) -> Result<Option<String>, AppendError> {
         let session = self.session().await.map_err(unavailable)?;
-        let mut command = redis::cmd("XREVRANGE");
-        command.arg(partition.ingest()).arg("+").arg("-").arg("COUNT").arg(1);
-        let answer = self.call(&session, command).await?;
+        let mut command = redis::cmd(command);
+        command.arg(key).arg(&range).arg("COUNT").arg(1);
+        let answer = self.calls.call(&session, command).await?;
         let entries: Vec<(String, Value)> = redis::from_redis_value(answer).map_err(unavailable)?;
-        Ok(entries.first().and_then(|(id, _)| id.parse().ok()))
+        Ok(entries.into_iter().next().map(|(id, _)| id))
     }
 
     /// Appends an empty record to the stream of a room's partition. When this record is stored, the stream contains no
@@ -77,7 +81,7 @@ impl Log {
         let header = Header { room: room.as_str(), kind: TYPE_MARKS, ..Header::default() }.encode();
         let mut command = redis::cmd("EVALSHA");
         command.arg(&session.scripts.blank.sha).arg(1).arg(Partition::of(room).ingest()).arg(header);
-        let answer = self.call(&session, command).await?;
+        let answer = self.calls.call(&session, command).await?;
         let (at_ms, ingest): (i64, String) = redis::from_redis_value(answer).map_err(unavailable)?;
         let ingest = Some(ingest.parse().map_err(unavailable)?);
         let epoch = session.epoch;

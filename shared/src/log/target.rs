@@ -72,7 +72,7 @@ impl Log {
         for _ in 0..MAX_ROUNDS {
             let session = self.calls.sessions.get().await.map_err(unavailable)?;
             // With `looked_up` false, the script never appends an unknown client id: it answers `lookup` first.
-            let value = self.call(&session, entry.command(&session.scripts, false, 0)).await?;
+            let value = self.calls.call(&session, entry.command(&session.scripts, false, 0)).await?;
             match entry.read_answer(session.epoch, value).map_err(AppendError::Unavailable)? {
                 Answer::Done(accepted) => return Ok(Some(accepted)),
                 Answer::LookUp | Answer::Refused(_) => return Ok(None),
@@ -100,7 +100,7 @@ impl Log {
         let mut command = redis::cmd("XRANGE");
         command.arg(keys::tail(room)).arg(format!("{seq}-0")).arg(format!("{seq}-0"));
         let entries: Result<tail::TailEntries, _> = command.query_async(&mut session.connection()).await;
-        let entries = entries.map_err(|error| self.give_up(&session, &error))?;
+        let entries = entries.map_err(|error| self.calls.give_up(&session, &error))?;
         match tail::records_of(entries).first() {
             // `upto` is the head that was read before: a later delete is above it, and makes the append stale.
             Some(record) if record.kind() == MESSAGE_NEW => Ok(Some(of_record(record, head.seq))),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::ids::UserId;
+use crate::{ids::UserId, log::keys::fnv1a};
 
 /// Number of partitions. It is low, because each node renews a lease in each partition.
 pub const PARTITIONS: u8 = 16;
@@ -29,13 +29,11 @@ impl fmt::Display for NodeLease {
 pub struct PresencePartition(u8);
 
 impl PresencePartition {
-    /// FNV-1a 64 of the user id, modulo the number of partitions. The result must be the same in all versions of the
+    /// FNV-1a of the user id, modulo the number of partitions. The result must be the same in all versions of the
     /// services.
     #[must_use]
     pub fn of(user: &UserId) -> Self {
-        let hash = user.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let hash = fnv1a(user.as_str());
         Self(u8::try_from(hash % u64::from(PARTITIONS)).expect("a remainder of 16 fits"))
     }
 
