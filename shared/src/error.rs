@@ -4,49 +4,42 @@
 
 use serde::{Deserialize, Serialize};
 
-macro_rules! error_codes {
-    ($($code:ident = $name:literal, $status:literal;)+) => {
-        /// The codes of docs/PROTOCOL.md, "Errors".
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum ErrorCode {
-            $($code,)+
-        }
+use crate::named_enum::named_enum;
 
-        impl ErrorCode {
-            /// All codes, in the order of the enum.
-            pub const ALL: [Self; [$($status),+].len()] = [$(Self::$code),+];
-
-            /// The HTTP status that carries this code.
-            #[must_use]
-            pub fn status(self) -> u16 {
-                match self {
-                    $(Self::$code => $status,)+
-                }
-            }
-
-            /// The wire form, also the value of the metric label `code`.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$code => $name,)+
-                }
-            }
-        }
-    };
+named_enum! {
+    /// The codes of docs/PROTOCOL.md, "Errors". The names are the wire form, and the values of the metric label `code`.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum ErrorCode {
+        BadRequest = "bad_request",
+        Unauthorized = "unauthorized",
+        Forbidden = "forbidden",
+        NotFound = "not_found",
+        Conflict = "conflict",
+        TooLarge = "too_large",
+        RateLimited = "rate_limited",
+        Internal = "internal",
+        Overloaded = "overloaded",
+        Unavailable = "unavailable",
+    }
 }
 
-error_codes! {
-    BadRequest = "bad_request", 400;
-    Unauthorized = "unauthorized", 401;
-    Forbidden = "forbidden", 403;
-    NotFound = "not_found", 404;
-    Conflict = "conflict", 409;
-    TooLarge = "too_large", 413;
-    RateLimited = "rate_limited", 429;
-    Internal = "internal", 500;
-    Overloaded = "overloaded", 503;
-    Unavailable = "unavailable", 503;
+impl ErrorCode {
+    /// The HTTP status that carries this code.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::BadRequest => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden => 403,
+            Self::NotFound => 404,
+            Self::Conflict => 409,
+            Self::TooLarge => 413,
+            Self::RateLimited => 429,
+            Self::Internal => 500,
+            Self::Overloaded | Self::Unavailable => 503,
+        }
+    }
 }
 
 /// The answer to a refused command or request. `message` says what failed and what to do.

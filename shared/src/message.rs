@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    error::{ErrorCode, Refusal},
+    error::Refusal,
     fields::{Fields, VisibleTo, bounded, optional, required},
     ids::{ClientId, Seq, UserId, is_label},
     limits::{
@@ -239,6 +239,7 @@ fn visibility_of(fields: &Fields<'_>) -> Result<Visibility, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorCode;
 
     fn draft(json: &str) -> Result<Draft, Refusal> {
         Draft::from_fields(&Fields::parse(json).unwrap(), 1000)

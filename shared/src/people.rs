@@ -4,7 +4,7 @@
 //! Pub/sub messages can be lost: a node that may have missed a notice compares the version of the user's rooms.
 
 use bytes::Bytes;
-use redis::{RedisError, aio::MultiplexedConnection};
+use redis::{RedisResult, aio::MultiplexedConnection as Connection};
 
 use crate::ids::{RoomId, Seq, UserId};
 
@@ -66,9 +66,9 @@ impl UserNotice {
 
 /// Publishes notices to users.
 pub async fn publish<'a>(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     notices: impl IntoIterator<Item = (&'a UserId, &'a UserNotice)>,
-) -> Result<(), RedisError> {
+) -> RedisResult<()> {
     let mut pipe = redis::pipe();
     for (user, notice) in notices {
         pipe.cmd("PUBLISH").arg(channel(user)).arg(notice.encode()).ignore();

@@ -56,22 +56,6 @@ pub const POLL_HOLD: Duration = Duration::from_secs(30);
 /// How long the state of a `POST /presence` is valid.
 pub const HTTP_HOLD: Duration = Duration::from_secs(60);
 
-/// The higher of two states of the same user; `None` is offline.
-#[must_use]
-pub fn higher(one: Option<Status>, other: Option<Status>) -> Option<Status> {
-    if rank(one) >= rank(other) { one } else { other }
-}
-
-/// The order of states: offline, away, online.
-#[must_use]
-pub fn rank(status: Option<Status>) -> u8 {
-    match status {
-        None => 0,
-        Some(Status::Away) => 1,
-        Some(Status::Online) => 2,
-    }
-}
-
 /// The letter of a status in Redis.
 fn letter(status: Option<Status>) -> &'static str {
     match status {

@@ -25,7 +25,7 @@ impl Describe {
     #[must_use]
     pub fn text(&self, mut command: Command) -> String {
         match self {
-            Self::Settings { json: true } => format!("{:#}\n", table::objects(&table::rows(&command))),
+            Self::Settings { json: true } => format!("{:#}\n", serde_json::json!(table::rows(&command))),
             Self::Settings { json: false } => table::markdown(&table::rows(&command)),
             Self::Completions { shell } => {
                 let name = command.get_name().to_owned();

@@ -106,26 +106,20 @@ impl Receipts {
 
     /// Moves marks, and spawns a task that waits until they are stored. Returns how long receipts wait.
     async fn move_marks(self: &Arc<Self>, room: &RoomId, collected: Collected) -> Option<Duration> {
-        let (mut marks, mut waiting) =
-            (Vec::with_capacity(collected.len()), Vec::with_capacity(collected.len()));
-        for ((user, delivered), mark) in collected {
-            marks.push(ReadMark { user, seq: mark.seq, delivered });
-            waiting.push(mark.waiting);
-        }
+        let mark = |((user, delivered), Mark { seq, waiting })| (ReadMark { user, seq, delivered }, waiting);
+        let mut rest: Vec<_> = collected.into_iter().map(mark).collect();
         let mut held = None;
         // Calls the log at least once: a call without marks publishes waiting receipts.
-        for part in 0..marks.len().div_ceil(MARKS_PER_RECORD).max(1) {
-            let rest = waiting.split_off(MARKS_PER_RECORD.min(waiting.len()));
-            let waiting = mem::replace(&mut waiting, rest);
-            let part = &marks[(part * MARKS_PER_RECORD).min(marks.len())..];
-            let part = &part[..part.len().min(MARKS_PER_RECORD)];
-            match self.log.mark(room, part).await {
+        loop {
+            let next = rest.drain(..MARKS_PER_RECORD.min(rest.len()));
+            let (marks, waiting): (Vec<ReadMark>, Vec<_>) = next.unzip();
+            match self.log.mark(room, &marks).await {
                 Ok(marked) => {
                     held = marked.held;
-                    if !part.is_empty() {
-                        let (receipts, room, part) = (self.clone(), room.clone(), part.to_vec());
+                    if !marks.is_empty() {
+                        let (receipts, room) = (self.clone(), room.clone());
                         tokio::spawn(async move {
-                            receipts.answer_when_stored(&room, &part, marked, waiting).await
+                            receipts.answer_when_stored(&room, &marks, marked, waiting).await
                         });
                     }
                 }
@@ -137,8 +131,10 @@ impl Receipts {
                         .for_each(|waiting| drop(waiting.send(Err(refusal.clone()))));
                 }
             }
+            if rest.is_empty() {
+                return held;
+            }
         }
-        held
     }
 
     async fn answer_when_stored(

@@ -6,11 +6,7 @@
 use std::mem;
 
 use rustc_hash::FxHashMap;
-use tidings_shared::{
-    ids::UserId,
-    presence::{Put, higher, rank},
-    protocol::Status,
-};
+use tidings_shared::{ids::UserId, presence::Put, protocol::Status};
 
 /// Minimum interval between two writes of one user: fast changes are combined.
 pub(super) const MIN_CHANGE_INTERVAL_MS: u32 = 1000;
@@ -105,10 +101,10 @@ impl PresenceRegistry {
     fn changed(&mut self, user: &UserId, before: Option<Status>, now: u32) -> bool {
         let Some(user_state) = self.users.get_mut(user) else { return false };
         let state = user_state.state();
-        if rank(state) < rank(before) {
-            user_state.closed = higher(user_state.closed, before);
+        if state < before {
+            user_state.closed = user_state.closed.max(before);
         }
-        if rank(state) >= rank(user_state.closed) {
+        if state >= user_state.closed {
             user_state.closed = None;
         }
         if mem::replace(&mut user_state.queued, true) {

@@ -6,7 +6,7 @@ use std::{rc::Rc, time::Duration};
 use tidings_shared::{
     error::Refusal,
     ids::{RoomId, UserId},
-    presence::{self, SMALL_ROOM},
+    presence::SMALL_ROOM,
     protocol::{
         Status,
         server::{Online, ServerFrame},
@@ -142,7 +142,7 @@ async fn read(
     let online = users.into_iter().zip(states).filter_map(|(user, state)| {
         // The user's own presence may not be in Redis yet.
         let is_me = identity.as_ref().is_some_and(|identity| identity.user == user);
-        let status = if is_me { presence::higher(state.status, own) } else { state.status };
+        let status = if is_me { state.status.max(own) } else { state.status };
         status.map(|status| Online { user, status })
     });
     Ok(Some(online.collect()))

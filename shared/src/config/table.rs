@@ -1,7 +1,7 @@
 //! The declared settings of a program as a Markdown table for documents, or as JSON for programs.
 
 use clap::{Arg, Command};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::declared::{Declared, settings};
 
@@ -9,7 +9,7 @@ use super::declared::{Declared, settings};
 const DEFAULT_IN_WORDS: &str = ". Default: ";
 
 /// One setting.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Row {
     pub flag: String,
     pub variable: String,
@@ -37,16 +37,6 @@ pub fn markdown(rows: &[Row]) -> String {
         table.push_str(&format!("| `{flag}` | `{variable}` | {default} | {unit} | {meaning} |\n"));
     }
     table
-}
-
-/// The settings as JSON objects.
-#[must_use]
-pub fn objects(rows: &[Row]) -> Value {
-    let object = |row: &Row| {
-        json!({"flag": row.flag, "variable": row.variable, "default": row.default, "unit": row.unit,
-            "meaning": row.meaning, "secret": row.secret, "required": row.required})
-    };
-    rows.iter().map(object).collect()
 }
 
 fn row(setting: &Declared) -> Row {

@@ -44,17 +44,6 @@ pub enum ChangeKind {
 }
 
 impl ChangeKind {
-    /// The type of the client's frame; also the value of the metric label `type`.
-    #[must_use]
-    pub fn frame(self) -> &'static str {
-        match self {
-            Self::Edit => "message:edit",
-            Self::Delete => "message:delete",
-            Self::AddReaction => "reaction:add",
-            Self::RemoveReaction => "reaction:remove",
-        }
-    }
-
     /// The type of the event.
     #[must_use]
     pub fn event(self) -> &'static str {

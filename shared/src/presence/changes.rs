@@ -2,7 +2,7 @@
 //! members of the rooms receive the change. The published text has the change's id in the stream of its partition
 //! before it. No id contains a space.
 
-use redis::{RedisError, aio::MultiplexedConnection};
+use redis::{RedisResult, aio::MultiplexedConnection as Connection};
 
 use super::{PARTITIONS, PresencePartition, State, of_letter};
 use crate::{ids::UserId, log::IngestId, protocol::server::Presence};
@@ -65,9 +65,9 @@ impl PresenceChange {
 
 /// Reads the changes after these ids, one id for each partition, as far as the streams still contain them.
 pub async fn changes_after(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     after: &[IngestId; PARTITIONS as usize],
-) -> Result<Vec<PresenceChange>, RedisError> {
+) -> RedisResult<Vec<PresenceChange>> {
     let mut pipe = redis::pipe();
     for (partition, after) in PresencePartition::all().zip(after) {
         pipe.cmd("XRANGE").arg(partition.told()).arg(format!("({after}")).arg("+");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{RedisError, aio::MultiplexedConnection};
+use redis::{RedisResult, aio::MultiplexedConnection as Connection};
 
 use super::{
     CHANNEL, NodeLease, PresencePartition, keys, letter, of_letter,
@@ -45,29 +45,29 @@ pub enum PutOutcome {
 /// # Errors
 /// When Redis does not answer; the call may be repeated.
 pub async fn put(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     lease: &NodeLease,
     puts: &[Put],
-) -> Result<Vec<PutOutcome>, RedisError> {
+) -> RedisResult<Vec<PutOutcome>> {
     put_or_reap(connection, lease, puts, false).await
 }
 
 /// Removes the states of these users under an expired node lease.
 pub async fn reap(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     lease: &NodeLease,
     users: &[UserId],
-) -> Result<Vec<PutOutcome>, RedisError> {
+) -> RedisResult<Vec<PutOutcome>> {
     let nothing = |user: &UserId| Put { user: user.clone(), status: None, grace: None };
     put_or_reap(connection, lease, &users.iter().map(nothing).collect::<Vec<_>>(), true).await
 }
 
 async fn put_or_reap(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     lease: &NodeLease,
     puts: &[Put],
     reap: bool,
-) -> Result<Vec<PutOutcome>, RedisError> {
+) -> RedisResult<Vec<PutOutcome>> {
     let mut pipe = redis::pipe();
     for Put { user, status, grace } in puts {
         let partition = PresencePartition::of(user);
@@ -78,10 +78,7 @@ async fn put_or_reap(
     outcomes(connection, &pipe).await
 }
 
-async fn outcomes(
-    connection: &mut MultiplexedConnection,
-    pipe: &redis::Pipeline,
-) -> Result<Vec<PutOutcome>, RedisError> {
+async fn outcomes(connection: &mut Connection, pipe: &redis::Pipeline) -> RedisResult<Vec<PutOutcome>> {
     let answers: Vec<String> = scripts::run(connection, pipe).await?;
     let outcome = |answer: String| match answer.as_str() {
         "tell" => PutOutcome::MustPublish,
@@ -100,11 +97,11 @@ pub enum Hold {
 
 /// Sets states of users for a time. A user without a status keeps the present state of this kind, or becomes online.
 pub async fn hold(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     kind: Hold,
     time: Duration,
     holds: &[(UserId, Option<Status>)],
-) -> Result<Vec<PutOutcome>, RedisError> {
+) -> RedisResult<Vec<PutOutcome>> {
     let kind = match kind {
         Hold::Poll => "poll",
         Hold::Http => "http",
@@ -121,10 +118,7 @@ pub async fn hold(
 
 /// Publishes the present states of users to the members of these rooms, if they differ from the published states. True
 /// for each user whose state this call has published.
-pub async fn publish(
-    connection: &mut MultiplexedConnection,
-    users: &[(UserId, Vec<RoomId>)],
-) -> Result<Vec<bool>, RedisError> {
+pub async fn publish(connection: &mut Connection, users: &[(UserId, Vec<RoomId>)]) -> RedisResult<Vec<bool>> {
     let mut pipe = redis::pipe();
     for (user, rooms) in users {
         let partition = PresencePartition::of(user);
@@ -168,10 +162,7 @@ impl State {
 }
 
 /// The present states of users, in the same order.
-pub async fn states(
-    connection: &mut MultiplexedConnection,
-    users: &[UserId],
-) -> Result<Vec<State>, RedisError> {
+pub async fn states(connection: &mut Connection, users: &[UserId]) -> RedisResult<Vec<State>> {
     let mut indices: Vec<usize> = (0..users.len()).collect();
     indices.sort_by_key(|index| PresencePartition::of(&users[*index]));
     let mut pipe = redis::pipe();

@@ -1,6 +1,6 @@
 //! Finds the rooms that receive a change of presence: the small rooms of the user.
 
-use redis::{RedisError, Value, aio::MultiplexedConnection};
+use redis::{RedisResult, Value, aio::MultiplexedConnection as Connection};
 
 use super::{
     ROOMS_LOOKED_AT, SMALL_ROOM,
@@ -23,10 +23,10 @@ pub enum CachedRooms {
 
 /// The rooms of users, from the membership cache.
 pub async fn cached_rooms(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     users: &[UserId],
     epoch: Epoch,
-) -> Result<Vec<CachedRooms>, RedisError> {
+) -> RedisResult<Vec<CachedRooms>> {
     let mut pipe = redis::pipe();
     for user in users {
         scripts::call(&mut pipe, &ROOMS, &[membership::rooms_key(user)]).arg(epoch.0).arg(ROOMS_LOOKED_AT);
@@ -51,9 +51,9 @@ fn read(answer: Value) -> CachedRooms {
 /// cache does not know the removal yet. A room without a hash in Redis is left out too, because nobody is connected to
 /// it.
 pub async fn retain_small_rooms(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     users: &mut [(UserId, Vec<RoomId>)],
-) -> Result<(), RedisError> {
+) -> RedisResult<()> {
     let mut pipe = redis::pipe();
     for (user, rooms) in users.iter() {
         for room in rooms {

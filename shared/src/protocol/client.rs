@@ -87,17 +87,14 @@ pub enum Command {
     Ping,
 }
 
-/// The status that a user sets on one connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The status that a user sets on one connection. `Option<Status>` is ordered as presence: offline (`None`), away, online.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = OwnStatus))]
 pub enum Status {
-    Online,
-    Away,
+    Online = 2,
+    Away = 1,
 }
-
-/// The name of a command's frame; also the value of the metric label `type`.
-pub type ClientFrame = &'static str;
 
 /// Parses one text frame. It never fails: [`Parsed::frame`] contains the error.
 #[must_use]

@@ -1,7 +1,7 @@
 //! All names of frames, so that tests can compare documents with the code. A frame that is not listed here does not
 //! exist in this version.
 
-use super::client::{ClientFrame, Command};
+use super::client::Command;
 pub use crate::events::{LOG_EVENTS, VOID};
 use crate::message::change::ChangeKind;
 
@@ -45,8 +45,9 @@ pub const OTHER_FRAMES: [&str; 10] = [
 ];
 
 impl Command {
+    /// The name of its frame; also the value of the metric label `type`.
     #[must_use]
-    pub fn frame(&self) -> ClientFrame {
+    pub fn frame(&self) -> &'static str {
         CLIENT_FRAMES[self.index()]
     }
 
