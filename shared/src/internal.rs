@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{ClientId, RoomId, Seq, UserId},
-    log::{Known, SeedOutcome, StoredMarks, Target},
+    log::{KnownClientId, SeedOutcome, StoredMarks, Target},
     membership::{Account, Membership},
 };
 
@@ -68,7 +68,7 @@ pub struct LookUpRequest {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct LookUpAnswer {
-    pub known: Option<Known>,
+    pub known: Option<KnownClientId>,
 }
 
 /// Asks for the message that a change targets.

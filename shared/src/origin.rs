@@ -80,7 +80,7 @@ impl OriginPattern {
                 let origin = origin.to_ascii_lowercase();
                 let host = origin.strip_prefix(scheme.as_str()).and_then(|rest| rest.strip_prefix("://"));
                 let below = host.and_then(|host| host.strip_suffix(suffix.as_str()));
-                below.is_some_and(|below| !below.is_empty() && below.split('.').all(is_label))
+                below.is_some_and(|below| !below.is_empty() && below.split('.').all(is_host_label))
             }
         }
     }
@@ -95,12 +95,12 @@ fn is_host(text: &str) -> bool {
     let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let host = match bracketed {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => host.split('.').all(is_label),
+        None => host.split('.').all(is_host_label),
     };
     host && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
-fn is_label(label: &str) -> bool {
+fn is_host_label(label: &str) -> bool {
     !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
 }
 

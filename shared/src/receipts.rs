@@ -108,14 +108,14 @@ impl Receipts {
     async fn move_marks(self: &Arc<Self>, room: &RoomId, collected: Collected) -> Option<Duration> {
         let mark = |((user, delivered), Mark { seq, waiting })| (ReadMark { user, seq, delivered }, waiting);
         let mut rest: Vec<_> = collected.into_iter().map(mark).collect();
-        let mut held = None;
+        let mut receipts_due_in = None;
         // Calls the log at least once: a call without marks publishes waiting receipts.
         loop {
             let next = rest.drain(..MARKS_PER_RECORD.min(rest.len()));
             let (marks, waiting): (Vec<ReadMark>, Vec<_>) = next.unzip();
             match self.log.mark(room, &marks).await {
                 Ok(marked) => {
-                    held = marked.held;
+                    receipts_due_in = marked.receipts_due_in;
                     if !marks.is_empty() {
                         let (receipts, room) = (self.clone(), room.clone());
                         tokio::spawn(async move {
@@ -132,7 +132,7 @@ impl Receipts {
                 }
             }
             if rest.is_empty() {
-                return held;
+                return receipts_due_in;
             }
         }
     }
@@ -145,7 +145,7 @@ impl Receipts {
         waiting: Vec<Vec<oneshot::Sender<Answer>>>,
     ) {
         let stored = self.log.wait_stored(room, &marked.accepted).await;
-        let position = |index: usize| marked.stands.get(index).copied().flatten();
+        let position = |index: usize| marked.positions.get(index).copied().flatten();
         if stored == Stored::Here {
             let read = marks.iter().enumerate().filter(|(_, mark)| !mark.delivered);
             let read = read.filter_map(|(index, mark)| Some((&mark.user, mark.seq, position(index)?)));
@@ -178,10 +178,10 @@ impl Receipts {
 
 /// Moves the collected marks of a room every 500 ms, until there are no marks and no waiting receipts.
 async fn run_room(receipts: Arc<Receipts>, room: RoomId) {
-    let mut held = None;
-    while let Some(collected) = receipts.take(&room, held.is_some()) {
+    let mut receipts_due_in = None;
+    while let Some(collected) = receipts.take(&room, receipts_due_in.is_some()) {
         let next = Instant::now() + COLLECT_FOR;
-        held = receipts.move_marks(&room, collected).await;
-        tokio::time::sleep_until(next.max(Instant::now() + held.unwrap_or_default())).await;
+        receipts_due_in = receipts.move_marks(&room, collected).await;
+        tokio::time::sleep_until(next.max(Instant::now() + receipts_due_in.unwrap_or_default())).await;
     }
 }

@@ -6,7 +6,7 @@ use std::{rc::Rc, time::Duration};
 use tidings_shared::{
     error::Refusal,
     ids::{RoomId, UserId},
-    presence::SMALL_ROOM,
+    presence::MAX_SMALL_ROOM_MEMBERS,
     protocol::{
         Status,
         server::{Online, ServerFrame},
@@ -100,7 +100,7 @@ pub(super) async fn snapshot(
     room: &RoomId,
     members: u64,
 ) -> Option<Vec<Online>> {
-    if usize::try_from(members).is_ok_and(|members| members > SMALL_ROOM) {
+    if usize::try_from(members).is_ok_and(|members| members > MAX_SMALL_ROOM_MEMBERS) {
         return None;
     }
     let read = tokio::time::timeout(SNAPSHOT_TIMEOUT, read(worker, client, room)).await;

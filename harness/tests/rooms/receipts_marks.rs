@@ -80,7 +80,7 @@ impl MarksSetup {
 
     /// The positions of marks after one call.
     async fn positions(&self, marks: &[(&str, &str, u64)]) -> Result<Vec<Option<u64>>> {
-        Ok(self.mark(marks).await?.stands.into_iter().map(|seq| seq.map(|seq| seq.0)).collect())
+        Ok(self.mark(marks).await?.positions.into_iter().map(|seq| seq.map(|seq| seq.0)).collect())
     }
 
     /// All publications about marks up to now. Held receipts are published first.
@@ -185,8 +185,12 @@ async fn marks_known_only_to_database_count() -> Result<()> {
 #[tokio::test]
 async fn room_receipts_are_half_second_apart_with_latest_marks() -> Result<()> {
     let setup = MarksSetup::new(9).await?;
-    ensure!(setup.mark(&[("read", "alice", 1)]).await?.held.is_none(), "the first receipt must not be held");
-    let held = setup.mark(&[("read", "bob", 1), ("delivered", "bob", 1)]).await?.held.context("held")?;
+    ensure!(
+        setup.mark(&[("read", "alice", 1)]).await?.receipts_due_in.is_none(),
+        "the first receipt must not be held"
+    );
+    let held =
+        setup.mark(&[("read", "bob", 1), ("delivered", "bob", 1)]).await?.receipts_due_in.context("held")?;
     ensure!(held <= Duration::from_millis(500), "{held:?}");
     setup.mark(&[("read", "bob", 2)]).await?;
     setup.mark(&[("read", "alice", 2), ("read", "bob", 3)]).await?;

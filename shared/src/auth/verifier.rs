@@ -11,9 +11,9 @@ use super::{
     Identity, Reason,
     claims::ClaimRules,
     key::Key,
-    keys::{self, KeySet, Remote, Unmatched},
+    keys::{self, KeySet, Unmatched, UrlKeys},
     settings::CheckedTokenSettings,
-    source::{Loaded, PACE, Source},
+    source::{FETCH_SCHEDULE, Loaded, Source},
     token::Token,
 };
 use crate::error::Refusal;
@@ -49,7 +49,7 @@ impl Verifier {
         let rules = ClaimRules { leeway_s, ..ClaimRules::default() };
         let key =
             Key::of_secret(secret, &[Algorithm::HS256]).expect("a secret of at least 16 bytes is a key");
-        Self::of_keys(KeySet::new(Arc::new([key]), Vec::new(), Remote::Unused), rules)
+        Self::of_keys(KeySet::new(Arc::new([key]), Vec::new(), UrlKeys::Unused), rules)
     }
 
     pub(super) fn of_keys(keys: KeySet, rules: ClaimRules) -> Self {
@@ -61,7 +61,7 @@ impl Verifier {
     #[must_use]
     pub fn start(settings: CheckedTokenSettings, fetched: impl Fn(bool) + Send + 'static) -> Self {
         let CheckedTokenSettings { keys, url, algorithms, rules } = settings;
-        let remote = if url.is_some() { Remote::Missing } else { Remote::Unused };
+        let remote = if url.is_some() { UrlKeys::Missing } else { UrlKeys::Unused };
         let keys = Arc::new(ArcSwap::from_pointee(KeySet::new(keys.into(), Vec::new(), remote)));
         let source = url.map(|client| {
             let (client, algorithms) = (Arc::new(client), Arc::new(algorithms));
@@ -74,7 +74,7 @@ impl Verifier {
                     Ok(Loaded { keys, fresh_for })
                 }
             };
-            Source::start(keys.clone(), PACE, load, fetched)
+            Source::start(keys.clone(), FETCH_SCHEDULE, load, fetched)
         });
         Self { keys, rules, source }
     }

@@ -24,7 +24,7 @@ impl Accepted {
     /// # Errors
     /// `bad_request` with reason `rejected` if the event could not be stored; `unavailable` if it is not known to be
     /// stored.
-    pub fn settled(self, stored: Stored) -> Result<Self, Refusal> {
+    pub fn as_stored(self, stored: Stored) -> Result<Self, Refusal> {
         match stored {
             Stored::Here => Ok(self),
             Stored::First { seq, id, at_ms } => Ok(Self { seq, id, at_ms, duplicate: true, ..self }),
@@ -63,6 +63,6 @@ impl Log {
         if !waits && stored == Stored::Unavailable {
             return Ok((accepted, AckStage::Accepted));
         }
-        Ok((accepted.settled(stored)?, AckStage::Stored))
+        Ok((accepted.as_stored(stored)?, AckStage::Stored))
     }
 }

@@ -39,7 +39,7 @@ pub fn client_of(url: &str, password: Option<&str>, authorities: Option<&[u8]>) 
     match authorities {
         None => Client::open(address).map_err(|_| invalid_url(URL)),
         Some(_) if !secured => invalid_authorities("is given, but the URL does not begin with rediss://"),
-        Some(pem) if !pem.windows(BEGIN.len()).any(|part| part == BEGIN) => {
+        Some(pem) if !pem.windows(CERTIFICATE_BEGIN.len()).any(|part| part == CERTIFICATE_BEGIN) => {
             invalid_authorities("contains no certificate in PEM")
         }
         Some(pem) => {
@@ -52,7 +52,7 @@ pub fn client_of(url: &str, password: Option<&str>, authorities: Option<&[u8]>) 
 
 /// First line of a certificate in PEM. A file without this line is refused here, because the client would report it
 /// only at the first connection.
-const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+const CERTIFICATE_BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 fn with_client_options(address: ConnectionInfo) -> ConnectionInfo {
     // Skips CLIENT SETINFO: not every version of Redis has this command, and the Redis users of the services may not
@@ -78,9 +78,9 @@ mod tests {
         }
         assert_eq!(problem("rediss://x#insecure", None, None).setting, "redis-url");
         assert_eq!(problem("redis://:a@x", Some("b"), None).setting, "redis-password");
-        assert_eq!(problem("redis://x", None, Some(BEGIN)).setting, "redis-ca-file");
+        assert_eq!(problem("redis://x", None, Some(CERTIFICATE_BEGIN)).setting, "redis-ca-file");
         assert_eq!(problem("rediss://x", None, Some(b"hello")).setting, "redis-ca-file");
-        assert_eq!(problem("rediss://x", None, Some(BEGIN)).setting, "redis-ca-file");
+        assert_eq!(problem("rediss://x", None, Some(CERTIFICATE_BEGIN)).setting, "redis-ca-file");
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub enum SeedOutcome {
 /// A client id that PostgreSQL knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Known {
+pub enum KnownClientId {
     /// The message is stored at `seq`.
     Stored { seq: Seq, id: String, at_ms: i64 },
     /// The message was accepted once, but could not be stored.
@@ -61,7 +61,7 @@ pub enum AuthorityError {
     OtherProcess,
     /// The requested epoch is not in use (any more): open the epoch again.
     #[error("the epoch is past")]
-    PastEpoch,
+    EpochEnded,
 }
 
 /// The decisions about the log that only PostgreSQL can make.
@@ -79,7 +79,7 @@ pub trait Authority: Send + Sync + 'static {
         room: &RoomId,
         sender: &UserId,
         client_id: &ClientId,
-    ) -> Result<Option<Known>, AuthorityError>;
+    ) -> Result<Option<KnownClientId>, AuthorityError>;
 
     /// The read and delivered marks of users in a room.
     async fn marks(&self, room: &RoomId, users: &[UserId]) -> Result<StoredMarks, AuthorityError>;

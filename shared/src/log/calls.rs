@@ -10,7 +10,7 @@ use redis::{FromRedisValue, RedisError, Value};
 use super::{
     append::AppendError,
     session::{self, Session, Sessions},
-    timing::{Step, Timings},
+    timing::{RoundTrip, Timings},
 };
 
 /// The sessions, and the round trips on them.
@@ -56,11 +56,11 @@ impl Calls {
         }
     }
 
-    pub async fn timed<T>(&self, step: Step, trip: impl Future<Output = T>) -> T {
+    pub async fn timed<T>(&self, purpose: RoundTrip, trip: impl Future<Output = T>) -> T {
         let Some(observer) = self.timings.get() else { return trip.await };
         let begun = Instant::now();
         let answer = trip.await;
-        observer(step, begun.elapsed());
+        observer(purpose, begun.elapsed());
         answer
     }
 }

@@ -10,11 +10,11 @@ use super::{
     arguments::arguments,
     authority::StoredMarks,
     calls::unavailable,
-    commands::{Log, MAX_ROUNDS, head_keeps_changing},
+    commands::{Log, MAX_ATTEMPTS, head_keeps_changing},
     keys::{self, Partition},
     record::{Header, TYPE_MARKS},
     session::Session,
-    timing::Step,
+    timing::RoundTrip,
 };
 use crate::ids::{RoomId, Seq, UserId};
 
@@ -34,10 +34,10 @@ pub struct Marked {
     /// The room's head; marks above it were reduced to it.
     pub head: Seq,
     /// The present position of each mark, in the given order; `None`: not a member.
-    pub stands: Vec<Option<Seq>>,
+    pub positions: Vec<Option<Seq>>,
     /// How long receipts still wait; `None`: no receipts wait. After this time call [`Log::mark`] for the room again,
     /// with any marks or none.
-    pub held: Option<Duration>,
+    pub receipts_due_in: Option<Duration>,
 }
 
 impl Log {
@@ -46,10 +46,10 @@ impl Log {
     pub async fn mark(&self, room: &RoomId, marks: &[ReadMark]) -> Result<Marked, AppendError> {
         let mut stored: Vec<Option<Found>> = vec![None; marks.len()];
         let mut head = None;
-        for _ in 0..MAX_ROUNDS {
+        for _ in 0..MAX_ATTEMPTS {
             let session = self.calls.sessions.get().await.map_err(unavailable)?;
             let command = self.mark_command(&session, room, marks, &stored, head);
-            let answer = self.timed(Step::Mark, self.calls.call(&session, command)).await?;
+            let answer = self.timed(RoundTrip::Mark, self.calls.call(&session, command)).await?;
             match read_answer(&session, &answer).map_err(AppendError::Unavailable)? {
                 Answer::Done(marked) => return Ok(marked),
                 Answer::Seed => self.seed(&session, room).await?,
@@ -124,12 +124,12 @@ fn read_answer(session: &Session, value: &Value) -> Result<Answer, String> {
     let Value::Array(parts) = value else { return Err(malformed()) };
     let status: String = parts.first().map(parse).transpose()?.ok_or_else(malformed)?;
     Ok(match (status.as_str(), parts.as_slice()) {
-        ("ok", [_, head, at_ms, ingest, held_ms, stands @ ..]) => {
+        ("ok", [_, head, at_ms, ingest, due_in_ms, positions @ ..]) => {
             let ingest: String = parse(ingest)?;
             let ingest =
                 if ingest.is_empty() { None } else { Some(ingest.parse().map_err(|_| malformed())?) };
-            let held_ms: u64 = parse(held_ms)?;
-            let stand = |value| Ok(u64::try_from(parse::<i64>(value)?).ok().map(Seq));
+            let due_in_ms: u64 = parse(due_in_ms)?;
+            let position = |value| Ok(u64::try_from(parse::<i64>(value)?).ok().map(Seq));
             Answer::Done(Marked {
                 accepted: Accepted {
                     seq: Seq(0),
@@ -140,8 +140,8 @@ fn read_answer(session: &Session, value: &Value) -> Result<Answer, String> {
                     duplicate: false,
                 },
                 head: Seq(parse(head)?),
-                stands: stands.iter().map(stand).collect::<Result<_, String>>()?,
-                held: (held_ms > 0).then(|| Duration::from_millis(held_ms)),
+                positions: positions.iter().map(position).collect::<Result<_, String>>()?,
+                receipts_due_in: (due_in_ms > 0).then(|| Duration::from_millis(due_in_ms)),
             })
         }
         ("lookup", [_, groups @ ..]) => {

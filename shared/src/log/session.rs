@@ -42,7 +42,7 @@ pub enum SessionError {
     ShuttingDown,
     /// The attempt took too long, or an attempt of another caller has just failed.
     #[error("{0}")]
-    Away(String),
+    AttemptFailed(String),
 }
 
 /// A connection to a Redis process with an open epoch. All callers share it until a command fails on it.
@@ -148,13 +148,14 @@ impl Sessions {
         if let Some((at, error)) = &opening.failed
             && (*at >= asked || at.elapsed() < REOPEN_INTERVAL)
         {
-            return Err(SessionError::Away(error.clone()));
+            return Err(SessionError::AttemptFailed(error.clone()));
         }
         let (client, authority, last) = (self.client.clone(), self.authority.clone(), opening.last.clone());
         let attempt = async move { Session::open(&client, authority.as_ref(), last).await };
         let attempt = self.runtime.spawn(tokio::time::timeout(OPEN_TIMEOUT, attempt)).await;
         let opened = attempt.map_err(|_| SessionError::ShuttingDown)?;
-        match opened.unwrap_or_else(|_| Err(SessionError::Away("opening took too long".to_owned()))) {
+        match opened.unwrap_or_else(|_| Err(SessionError::AttemptFailed("opening took too long".to_owned())))
+        {
             Ok(session) => {
                 let session = Arc::new(session);
                 tracing::info!(epoch = %session.epoch, run_id = %session.run_id, "Redis session opened");

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{
     append::{Accepted, Answer, AppendError, Entry},
     calls::unavailable,
-    commands::{Log, MAX_ROUNDS, head_keeps_changing},
+    commands::{Log, MAX_ATTEMPTS, head_keeps_changing},
     keys,
     record::Record,
     tail,
@@ -69,7 +69,7 @@ impl Log {
         if entry.client_id.is_none() {
             return Ok(None);
         }
-        for _ in 0..MAX_ROUNDS {
+        for _ in 0..MAX_ATTEMPTS {
             let session = self.calls.sessions.get().await.map_err(unavailable)?;
             // With `looked_up` false, the script never appends an unknown client id: it answers `lookup` first.
             let value = self.calls.call(&session, entry.command(&session.scripts, false, 0)).await?;

@@ -70,7 +70,7 @@ pub async fn changes_after(
 ) -> RedisResult<Vec<PresenceChange>> {
     let mut pipe = redis::pipe();
     for (partition, after) in PresencePartition::all().zip(after) {
-        pipe.cmd("XRANGE").arg(partition.told()).arg(format!("({after}")).arg("+");
+        pipe.cmd("XRANGE").arg(partition.changes()).arg(format!("({after}")).arg("+");
         pipe.arg("COUNT").arg(MAX_CHANGES_READ);
     }
     let entries: Vec<Vec<(String, Vec<String>)>> = pipe.query_async(connection).await?;

@@ -55,7 +55,7 @@ impl PresencePartition {
         self.key("due")
     }
 
-    pub(super) fn lives(self) -> String {
+    pub(super) fn leases(self) -> String {
         self.key("lives")
     }
 
@@ -63,11 +63,11 @@ impl PresencePartition {
         self.key(&format!("life:{lease}"))
     }
 
-    pub(super) fn told(self) -> String {
+    pub(super) fn changes(self) -> String {
         self.key("told")
     }
 
-    pub(super) fn gone(self) -> String {
+    pub(super) fn last_seen(self) -> String {
         self.key("gone")
     }
 }

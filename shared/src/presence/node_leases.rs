@@ -29,7 +29,7 @@ pub async fn end(connection: &mut Connection, lease: &NodeLease) -> RedisResult<
 async fn run_lease(connection: &mut Connection, lease: &NodeLease, what: &str) -> RedisResult<bool> {
     let mut pipe = redis::pipe();
     for partition in PresencePartition::all() {
-        scripts::call(&mut pipe, &LEASE, &[partition.lives()]).arg(&lease.0).arg(what);
+        scripts::call(&mut pipe, &LEASE, &[partition.leases()]).arg(&lease.0).arg(what);
     }
     let alive: Vec<bool> = scripts::run(connection, &pipe).await?;
     Ok(alive.into_iter().all(|alive| alive))
@@ -72,7 +72,7 @@ pub async fn expired_leases(
     let over = now_ms.saturating_sub(GRACE_MS);
     let mut pipe = redis::pipe();
     for partition in PresencePartition::all() {
-        pipe.cmd("ZRANGEBYSCORE").arg(partition.lives()).arg("-inf").arg(over).arg("LIMIT").arg(0).arg(most);
+        pipe.cmd("ZRANGEBYSCORE").arg(partition.leases()).arg("-inf").arg(over).arg("LIMIT").arg(0).arg(most);
     }
     let lives: Vec<Vec<String>> = pipe.query_async(connection).await?;
     let named = lives.into_iter().map(|lives| lives.into_iter().map(NodeLease).collect());
@@ -90,7 +90,7 @@ pub async fn claim(
     most: usize,
 ) -> RedisResult<Vec<UserId>> {
     let mut pipe = redis::pipe();
-    let keys = [partition.lives(), partition.users_of(lease)];
+    let keys = [partition.leases(), partition.users_of(lease)];
     scripts::call(&mut pipe, &CLAIM, &keys).arg(&lease.0).arg(most);
     let (users,): (Vec<String>,) = scripts::run(connection, &pipe).await?;
     Ok(users_of(users))
@@ -125,7 +125,7 @@ pub async fn postpone(connection: &mut Connection, users: &[UserId], pause: Dura
 pub async fn unstored_last_seen(connection: &mut Connection, most: usize) -> RedisResult<Vec<(UserId, i64)>> {
     let mut pipe = redis::pipe();
     for partition in PresencePartition::all() {
-        pipe.cmd("HRANDFIELD").arg(partition.gone()).arg(most).arg("WITHVALUES");
+        pipe.cmd("HRANDFIELD").arg(partition.last_seen()).arg(most).arg("WITHVALUES");
     }
     let gone: Vec<Vec<String>> = pipe.query_async(connection).await?;
     let pair = |pair: &[String]| Some((UserId::parse(&pair[0]).ok()?, pair[1].parse().ok()?));
@@ -142,7 +142,7 @@ pub async fn last_seen_stored(connection: &mut Connection, written: &[(UserId, i
         let mut of_partition =
             written.iter().filter(|(user, _)| PresencePartition::of(user) == partition).peekable();
         if of_partition.peek().is_some() {
-            scripts::call(&mut pipe, &DRAINED, &[partition.gone()]);
+            scripts::call(&mut pipe, &DRAINED, &[partition.last_seen()]);
             for (user, at_ms) in of_partition {
                 pipe.arg(user.as_str()).arg(at_ms);
             }

@@ -21,7 +21,7 @@ const MAX_GONE: usize = 20_000;
 
 /// The new state of a user on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Put {
+pub struct StateChange {
     pub user: UserId,
     /// `None`: the user has no connection on this node any more.
     pub status: Option<Status>,
@@ -31,7 +31,7 @@ pub struct Put {
 
 /// The result of writing a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PutOutcome {
+pub enum WriteOutcome {
     /// The published state is up to date.
     UpToDate,
     /// A change must be published: see [`publish`].
@@ -47,9 +47,9 @@ pub enum PutOutcome {
 pub async fn put(
     connection: &mut Connection,
     lease: &NodeLease,
-    puts: &[Put],
-) -> RedisResult<Vec<PutOutcome>> {
-    put_or_reap(connection, lease, puts, false).await
+    changes: &[StateChange],
+) -> RedisResult<Vec<WriteOutcome>> {
+    put_or_reap(connection, lease, changes, false).await
 }
 
 /// Removes the states of these users under an expired node lease.
@@ -57,40 +57,40 @@ pub async fn reap(
     connection: &mut Connection,
     lease: &NodeLease,
     users: &[UserId],
-) -> RedisResult<Vec<PutOutcome>> {
-    let nothing = |user: &UserId| Put { user: user.clone(), status: None, grace: None };
+) -> RedisResult<Vec<WriteOutcome>> {
+    let nothing = |user: &UserId| StateChange { user: user.clone(), status: None, grace: None };
     put_or_reap(connection, lease, &users.iter().map(nothing).collect::<Vec<_>>(), true).await
 }
 
 async fn put_or_reap(
     connection: &mut Connection,
     lease: &NodeLease,
-    puts: &[Put],
+    changes: &[StateChange],
     reap: bool,
-) -> RedisResult<Vec<PutOutcome>> {
+) -> RedisResult<Vec<WriteOutcome>> {
     let mut pipe = redis::pipe();
-    for Put { user, status, grace } in puts {
+    for StateChange { user, status, grace } in changes {
         let partition = PresencePartition::of(user);
-        let keys = [keys::user(user), partition.due(), partition.lives(), partition.users_of(lease)];
+        let keys = [keys::user(user), partition.due(), partition.leases(), partition.users_of(lease)];
         scripts::call(&mut pipe, &PUT, &keys).arg(user.as_str()).arg(lease.to_string());
         pipe.arg(letter(*status)).arg(letter(*grace)).arg(i32::from(reap));
     }
     outcomes(connection, &pipe).await
 }
 
-async fn outcomes(connection: &mut Connection, pipe: &redis::Pipeline) -> RedisResult<Vec<PutOutcome>> {
+async fn outcomes(connection: &mut Connection, pipe: &redis::Pipeline) -> RedisResult<Vec<WriteOutcome>> {
     let answers: Vec<String> = scripts::run(connection, pipe).await?;
     let outcome = |answer: String| match answer.as_str() {
-        "tell" => PutOutcome::MustPublish,
-        "over" => PutOutcome::LeaseExpired,
-        _ => PutOutcome::UpToDate,
+        "tell" => WriteOutcome::MustPublish,
+        "over" => WriteOutcome::LeaseExpired,
+        _ => WriteOutcome::UpToDate,
     };
     Ok(answers.into_iter().map(outcome).collect())
 }
 
 /// Why a user without a connection has a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hold {
+pub enum HoldKind {
     Poll,
     Http,
 }
@@ -98,19 +98,19 @@ pub enum Hold {
 /// Sets states of users for a time. A user without a status keeps the present state of this kind, or becomes online.
 pub async fn hold(
     connection: &mut Connection,
-    kind: Hold,
+    kind: HoldKind,
     time: Duration,
     holds: &[(UserId, Option<Status>)],
-) -> RedisResult<Vec<PutOutcome>> {
+) -> RedisResult<Vec<WriteOutcome>> {
     let kind = match kind {
-        Hold::Poll => "poll",
-        Hold::Http => "http",
+        HoldKind::Poll => "poll",
+        HoldKind::Http => "http",
     };
     let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let mut pipe = redis::pipe();
     for (user, status) in holds {
         let partition = PresencePartition::of(user);
-        let keys = [keys::user(user), partition.due(), partition.lives()];
+        let keys = [keys::user(user), partition.due(), partition.leases()];
         scripts::call(&mut pipe, &HOLD, &keys).arg(user.as_str()).arg(kind).arg(letter(*status)).arg(ms);
     }
     outcomes(connection, &pipe).await
@@ -122,7 +122,8 @@ pub async fn publish(connection: &mut Connection, users: &[(UserId, Vec<RoomId>)
     let mut pipe = redis::pipe();
     for (user, rooms) in users {
         let partition = PresencePartition::of(user);
-        let keys = [keys::user(user), partition.due(), partition.lives(), partition.gone(), partition.told()];
+        let keys =
+            [keys::user(user), partition.due(), partition.leases(), partition.last_seen(), partition.changes()];
         scripts::call(&mut pipe, &TELL, &keys).arg(user.as_str()).arg(CHANNEL).arg(MAX_GONE);
         for room in rooms {
             pipe.arg(room.as_str());
@@ -170,7 +171,7 @@ pub async fn states(connection: &mut Connection, users: &[UserId]) -> RedisResul
         .chunk_by(|one, other| PresencePartition::of(&users[*one]) == PresencePartition::of(&users[*other]))
     {
         let partition = PresencePartition::of(&users[indices[0]]);
-        let mut keys = vec![partition.lives(), partition.gone()];
+        let mut keys = vec![partition.leases(), partition.last_seen()];
         keys.extend(indices.iter().map(|index| keys::user(&users[*index])));
         scripts::call(&mut pipe, &STATES, &keys);
         for index in indices {

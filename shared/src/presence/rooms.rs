@@ -3,7 +3,7 @@
 use redis::{RedisResult, Value, aio::MultiplexedConnection as Connection};
 
 use super::{
-    ROOMS_LOOKED_AT, SMALL_ROOM,
+    MAX_NOTIFIED_ROOMS, MAX_SMALL_ROOM_MEMBERS,
     scripts::{self, ROOMS},
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CachedRooms {
     Rooms(Vec<RoomId>),
-    /// More than [`ROOMS_LOOKED_AT`].
+    /// More than [`MAX_NOTIFIED_ROOMS`].
     Many,
     NotCached,
 }
@@ -29,7 +29,7 @@ pub async fn cached_rooms(
 ) -> RedisResult<Vec<CachedRooms>> {
     let mut pipe = redis::pipe();
     for user in users {
-        scripts::call(&mut pipe, &ROOMS, &[membership::rooms_key(user)]).arg(epoch.0).arg(ROOMS_LOOKED_AT);
+        scripts::call(&mut pipe, &ROOMS, &[membership::rooms_key(user)]).arg(epoch.0).arg(MAX_NOTIFIED_ROOMS);
     }
     let answers: Vec<Value> = scripts::run(connection, &pipe).await?;
     Ok(answers.into_iter().map(read).collect())
@@ -47,7 +47,7 @@ fn read(answer: Value) -> CachedRooms {
     }
 }
 
-/// Keeps only the rooms with up to [`SMALL_ROOM`] members from which the user was not removed, even if the membership
+/// Keeps only the rooms with up to [`MAX_SMALL_ROOM_MEMBERS`] members from which the user was not removed, even if the membership
 /// cache does not know the removal yet. A room without a hash in Redis is left out too, because nobody is connected to
 /// it.
 pub async fn retain_small_rooms(
@@ -73,7 +73,7 @@ pub async fn retain_small_rooms(
 
 fn receives(members: Option<usize>, mark: Option<&str>) -> bool {
     let removed = mark.and_then(Mark::parse).is_some_and(|mark| mark.role.is_none());
-    members.is_some_and(|members| members <= SMALL_ROOM) && !removed
+    members.is_some_and(|members| members <= MAX_SMALL_ROOM_MEMBERS) && !removed
 }
 
 #[cfg(test)]

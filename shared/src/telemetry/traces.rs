@@ -99,7 +99,7 @@ pub async fn stop() {
 pub fn begin(name: &'static str, kind: SpanKind, remote: Option<TraceContext>) -> Option<Span> {
     let pipeline = PIPELINE.get()?;
     match remote {
-        Some(remote) if remote.sampled && REMOTE_TRACES.check().is_ok() => follow(name, kind, remote, None),
+        Some(remote) if remote.sampled && REMOTE_TRACES.check().is_ok() => child_of(name, kind, remote, None),
         Some(_) => None,
         None if pipeline.always || fastrand::u64(..) < pipeline.threshold => {
             Some(pipeline.span(name, kind, None, None))
@@ -110,7 +110,7 @@ pub fn begin(name: &'static str, kind: SpanKind, remote: Option<TraceContext>) -
 
 /// Begins a child of a span that another part of the system has begun. The child begins now or at `start`.
 #[must_use]
-pub fn follow(
+pub fn child_of(
     name: &'static str,
     kind: SpanKind,
     parent: TraceContext,
@@ -122,15 +122,15 @@ pub fn follow(
 
 /// Begins a child of the current task's span.
 #[must_use]
-pub fn part(name: &'static str, kind: SpanKind) -> Option<Span> {
-    follow(name, kind, current()?, None)
+pub fn child(name: &'static str, kind: SpanKind) -> Option<Span> {
+    child_of(name, kind, current()?, None)
 }
 
 impl Span {
     /// Starts a child span.
     #[must_use]
-    pub fn part(&self, name: &'static str, kind: SpanKind) -> Option<Span> {
-        follow(name, kind, self.context(), None)
+    pub fn child(&self, name: &'static str, kind: SpanKind) -> Option<Span> {
+        child_of(name, kind, self.context(), None)
     }
 }
 
