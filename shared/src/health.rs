@@ -27,10 +27,8 @@ pub struct HealthProbe {
 }
 
 impl HealthProbe {
-    /// Asks the operators' listener at `admin`, and returns its answer if the service is healthy.
-    ///
-    /// # Errors
-    /// The status and the answer if the service is not healthy, or why there is no answer.
+    /// Asks the operators' listener at `admin`, and returns its answer if the service is healthy. The error contains the
+    /// status and the answer, or why there is no answer.
     pub async fn check(self, admin: SocketAddr) -> Result<String, String> {
         let path = if self.live { "/healthz" } else { "/readyz" };
         let url = format!("http://{}{path}", reachable(admin));

@@ -151,17 +151,12 @@ impl Draft {
     }
 
     /// The lowest role that the sender must still have when the message is appended.
-    ///
-    /// # Errors
-    /// `forbidden` when the actor's role does not allow this message.
     pub fn permit(&self, actor: &Actor<'_>) -> Result<MinRole, Refusal> {
         actor.permit(Permission::Send)
     }
 
-    /// A stored message to be sent once more under another client id.
-    ///
-    /// # Errors
-    /// What of the stored message does not pass the checks of a send.
+    /// A stored message to be sent once more under another client id. The error says which part of the stored message
+    /// does not pass the checks of a send.
     pub fn from_stored(
         stored: StoredFields<'_>,
         client_id: ClientId,

@@ -66,10 +66,8 @@ impl Receipts {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves a member's read or delivered mark forward, never back. Returns its position when it is stored.
-    ///
-    /// # Errors
-    /// `not_found` if the user is not a member any more; refusals of the log.
+    /// Moves a member's read or delivered mark forward, never back. Returns its position when it is stored. Refuses with
+    /// `not_found` if the user is not a member any more.
     pub async fn mark(self: &Arc<Self>, room: &RoomId, user: &UserId, seq: Seq, delivered: bool) -> Answer {
         let (answer, stored) = oneshot::channel();
         {

@@ -26,9 +26,6 @@ impl RequestSlots {
     }
 
     /// Takes a slot for a request; dropping the guard releases it. `what` names this kind of request in error messages.
-    ///
-    /// # Errors
-    /// `rate_limited` if the user has the maximum per user; `overloaded` if all slots are taken.
     pub fn take(&self, user: &UserId, what: &str) -> Result<SlotGuard, Refusal> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if taken.by_user.get(user).is_some_and(|own| *own >= self.per_user) {

@@ -40,10 +40,7 @@ impl From<Reason> for Unverified {
 }
 
 impl Verifier {
-    /// A verifier for tokens that are signed with one secret.
-    ///
-    /// # Panics
-    /// When the secret has fewer than 16 bytes.
+    /// A verifier for tokens that are signed with one secret. Panics if the secret has fewer than 16 bytes.
     #[must_use]
     pub fn hs256(secret: &SecretString, leeway_s: u64) -> Self {
         let rules = ClaimRules { leeway_s, ..ClaimRules::default() };
@@ -80,9 +77,6 @@ impl Verifier {
     }
 
     /// Checks form, key, algorithm, signature, times and claims of a token with the known keys.
-    ///
-    /// # Errors
-    /// The first [`Reason`] against the token, or [`Unverified::KeysNeeded`].
     pub fn verify(&self, token: &str) -> Result<Identity, Unverified> {
         let token = Token::read(token)?;
         match self.keys.load().check(&token) {
@@ -92,10 +86,8 @@ impl Verifier {
         }
     }
 
-    /// Like [`Verifier::verify`], but fetches the keys of the URL if needed: waits up to 5 s.
-    ///
-    /// # Errors
-    /// `unauthorized` with the [`Reason`], or `unavailable` while the keys cannot be fetched.
+    /// Like [`Verifier::verify`], but fetches the keys of the URL if needed: waits up to 5 s. Refuses the token as
+    /// `unavailable` while the keys cannot be fetched.
     pub async fn verify_or_fetch(&self, token: &str) -> Result<Identity, Refusal> {
         match self.verify(token) {
             Err(Unverified::KeysNeeded) => {}

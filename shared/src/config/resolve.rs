@@ -43,10 +43,8 @@ struct Value {
     value: Option<OsString>,
 }
 
-/// Looks up the values of all settings of the command line. `command` must have the arguments for files of secrets.
-///
-/// # Errors
-/// When the command line cannot be read, or help was asked for.
+/// Looks up the values of all settings of the command line. `command` must have the arguments for files of secrets. A
+/// request for help is an error.
 pub fn resolve(
     command: &Command,
     arguments: &[OsString],

@@ -40,10 +40,7 @@ const PERMIT_TIMEOUT: Duration = Duration::from_secs(4);
 const PATHS_WITH_BREAKER: [&str; 6] = [LOOK_UP, MARKS, ROOMS, CONNECT_USER, ROLES, ACCOUNTS];
 
 /// Checks the URL of an internal listener. It must be plain HTTP, because these listeners are inside the private
-/// network.
-///
-/// # Errors
-/// What is wrong with the URL.
+/// network. The error says what is wrong with the URL.
 pub fn check_url(url: &str) -> Result<(), &'static str> {
     match reqwest::Url::parse(url) {
         Ok(url) if url.scheme() != "http" => Err("must begin with http://"),
@@ -67,8 +64,6 @@ pub struct InternalClient {
 }
 
 impl InternalClient {
-    /// # Errors
-    /// When the HTTP client cannot be built.
     pub fn new(urls: &[String], secret: SecretString) -> Result<Self, reqwest::Error> {
         let http = http_client::builder()
             .timeout(REQUEST_TIMEOUT)

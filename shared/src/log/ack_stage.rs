@@ -20,10 +20,6 @@ impl Accepted {
     }
 
     /// The event as it is stored: of a late duplicate, the first event of its client id.
-    ///
-    /// # Errors
-    /// `bad_request` with reason `rejected` if the event could not be stored; `unavailable` if it is not known to be
-    /// stored.
     pub fn as_stored(self, stored: Stored) -> Result<Self, Refusal> {
         match stored {
             Stored::Here => Ok(self),
@@ -39,9 +35,7 @@ impl Accepted {
 impl Log {
     /// Waits for the wanted stage, and returns the event with the stage it has reached. A duplicate whose sender wants
     /// only `accepted` waits up to 250 ms for the outcome of the first event, and returns it if it is known by then.
-    ///
-    /// # Errors
-    /// `bad_request` with reason `rejected` if the event could not be stored; `unavailable` if the service does not
+    /// Refuses with reason `rejected` if the event could not be stored, and with `unavailable` if the service does not
     /// know in time whether the event is stored.
     pub async fn wait_for_stage(
         &self,

@@ -40,10 +40,7 @@ pub struct StoredUpto {
 
 impl Log {
     /// Publishes the watermarks of partitions in one pipeline. For each partition: false if a later epoch has written
-    /// the watermark; then nothing was changed.
-    ///
-    /// # Errors
-    /// For each partition that Redis did not confirm; its watermark may or may not be written.
+    /// the watermark; then nothing was changed. An error: the watermark may or may not be written.
     pub async fn publish_stored(
         &self,
         session: &Arc<Session>,

@@ -17,10 +17,8 @@ use crate::ids::{RoomId, Seq, UserId};
 const ERASED_KEPT_S: u64 = 2 * 3600;
 
 impl Log {
-    /// Blocks all appends of this user in all rooms from now on, except the events by which the user leaves.
-    ///
-    /// # Errors
-    /// [`AppendError::Unavailable`]; appends may be blocked or not.
+    /// Blocks all appends of this user in all rooms from now on, except the events by which the user leaves. After an
+    /// error appends may be blocked or not.
     pub async fn block_appends(&self, user: &UserId) -> Result<(), AppendError> {
         let session = self.session().await.map_err(unavailable)?;
         let mut pipe = redis::pipe();
@@ -31,10 +29,7 @@ impl Log {
         self.calls.pipeline(&session, &pipe).await
     }
 
-    /// Drops the tails of rooms.
-    ///
-    /// # Errors
-    /// [`AppendError::Unavailable`]; the tails may be dropped or not.
+    /// Drops the tails of rooms. After an error they may be dropped or not.
     pub async fn drop_tails(&self, rooms: &[RoomId]) -> Result<(), AppendError> {
         if rooms.is_empty() {
             return Ok(());
@@ -49,27 +44,24 @@ impl Log {
 
     /// The first seq in a room's tail; `None`: there is no tail.
     pub async fn first_tail_seq(&self, room: &RoomId) -> Result<Option<Seq>, AppendError> {
-        let first = self.entry_id("XRANGE", &keys::tail(room), ["-", "+"]).await?;
+        let mut range = redis::cmd("XRANGE");
+        range.arg(keys::tail(room)).arg("-").arg("+");
+        let first = self.first_entry_id(range).await?;
         Ok(first.and_then(|id| id.split_once('-')?.0.parse().ok()).map(Seq))
     }
 
     /// The id of the last record in a partition's stream; `None`: the stream is empty.
     pub async fn last_record(&self, partition: Partition) -> Result<Option<IngestId>, AppendError> {
-        let last = self.entry_id("XREVRANGE", partition.ingest(), ["+", "-"]).await?;
+        let mut range = redis::cmd("XREVRANGE");
+        range.arg(partition.ingest()).arg("+").arg("-");
+        let last = self.first_entry_id(range).await?;
         Ok(last.and_then(|id| id.parse().ok()))
     }
 
-    /// The id of the first entry in a range of a stream.
-    async fn entry_id(
-        &self,
-        command: &str,
-        key: &str,
-        range: [&str; 2],
-    ) -> Result<Option<String>, AppendError> {
+    async fn first_entry_id(&self, mut range: redis::Cmd) -> Result<Option<String>, AppendError> {
         let session = self.session().await.map_err(unavailable)?;
-        let mut command = redis::cmd(command);
-        command.arg(key).arg(&range).arg("COUNT").arg(1);
-        let answer = self.calls.call(&session, command).await?;
+        range.arg("COUNT").arg(1);
+        let answer = self.calls.call(&session, range).await?;
         let entries: Vec<(String, Value)> = redis::from_redis_value(answer).map_err(unavailable)?;
         Ok(entries.into_iter().next().map(|(id, _)| id))
     }

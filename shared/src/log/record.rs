@@ -117,10 +117,7 @@ pub struct Record {
 
 impl Record {
     /// The records of a published payload. Several are preceded by a line with their lengths in bytes:
-    /// `2 ␟ length ␟ length … \n record record …`
-    ///
-    /// # Errors
-    /// Which part is malformed; then none of them can be used.
+    /// `2 ␟ length ␟ length … \n record record …`. If a part is malformed, none of them can be used.
     pub fn split(payload: Bytes) -> Result<Vec<Bytes>, RecordError> {
         if !payload.starts_with(b"2\x1f") {
             return Ok(vec![payload]);

@@ -95,9 +95,6 @@ impl Session {
 }
 
 /// Connects to the process behind the address, and reads its `run_id` on the same connection.
-///
-/// # Errors
-/// [`SessionError`] if Redis is not reachable or does not send its `run_id`.
 pub async fn connect(
     client: &Client,
     config: AsyncConnectionConfig,

@@ -31,10 +31,7 @@ const DELETE_WAIT_TIMEOUT: Duration = Duration::from_secs(3);
 const DELETE_POLL_PAUSE: Duration = Duration::from_millis(50);
 
 impl Log {
-    /// Appends a change of a message if the actor is allowed to make it.
-    ///
-    /// # Errors
-    /// A refusal of [`Change::check`] or of the log.
+    /// Appends a change of a message if [`Change::check`] allows it.
     pub async fn change(
         &self,
         room: &RoomId,
@@ -83,10 +80,7 @@ impl Log {
     }
 
     /// The message at a position of a room's log; `None`: there is no message. A message in the tail is not deleted,
-    /// because a delete drops the tail.
-    ///
-    /// # Errors
-    /// [`AppendError::NoSuchRoom`], or [`AppendError::Unavailable`], also if the position is not stored yet.
+    /// because a delete drops the tail. [`AppendError::Unavailable`] also if the position is not stored yet.
     pub async fn target(&self, room: &RoomId, seq: Seq) -> Result<Option<Target>, AppendError> {
         let head = self.read(room, None, Epoch(0), None, &[]).await?.head;
         if seq > head.seq {

@@ -67,10 +67,8 @@ pub struct Actor<'a> {
 }
 
 impl Actor<'_> {
-    /// The lowest role that the actor must still have when their event is appended.
-    ///
-    /// # Errors
-    /// `forbidden` when the actor's role does not have this permission.
+    /// The lowest role that the actor must still have when their event is appended. Refuses a role without this
+    /// permission.
     pub fn permit(&self, permission: Permission) -> Result<MinRole, Refusal> {
         if self.admin {
             return Ok(MinRole::Anyone);
@@ -134,10 +132,8 @@ impl Change {
         actor.permit(Permission::ChangeOwn).map(drop)
     }
 
-    /// Decides whether the actor may make this change of this message.
-    ///
-    /// # Errors
-    /// `not_found` for a message that the actor may not see, `forbidden`, `conflict`, `bad_request`.
+    /// Decides whether the actor may make this change of this message. Returns the lowest role that the actor must still
+    /// have when the change is appended.
     pub fn check(&self, actor: &Actor<'_>, target: &Target) -> Result<MinRole, Refusal> {
         if !target.is_visible_to(actor.user.as_str(), actor.role) {
             return Err(Refusal::not_found("message"));

@@ -132,10 +132,7 @@ pub async fn unstored_last_seen(connection: &mut Connection, most: usize) -> Red
     Ok(gone.iter().flat_map(|fields| fields.chunks_exact(2).filter_map(pair)).collect())
 }
 
-/// Reports that these times are stored.
-///
-/// # Errors
-/// When Redis does not answer; then persistence stores the times again.
+/// Reports that these times are stored. After an error persistence stores them again.
 pub async fn last_seen_stored(connection: &mut Connection, written: &[(UserId, i64)]) -> RedisResult<()> {
     let mut pipe = redis::pipe();
     for partition in PresencePartition::all() {

@@ -40,10 +40,7 @@ pub enum WriteOutcome {
     LeaseExpired,
 }
 
-/// Writes states of users under a node lease.
-///
-/// # Errors
-/// When Redis does not answer; the call may be repeated.
+/// Writes states of users under a node lease. After an error the call may be repeated.
 pub async fn put(
     connection: &mut Connection,
     lease: &NodeLease,
@@ -122,8 +119,13 @@ pub async fn publish(connection: &mut Connection, users: &[(UserId, Vec<RoomId>)
     let mut pipe = redis::pipe();
     for (user, rooms) in users {
         let partition = PresencePartition::of(user);
-        let keys =
-            [keys::user(user), partition.due(), partition.leases(), partition.last_seen(), partition.changes()];
+        let keys = [
+            keys::user(user),
+            partition.due(),
+            partition.leases(),
+            partition.last_seen(),
+            partition.changes(),
+        ];
         scripts::call(&mut pipe, &TELL, &keys).arg(user.as_str()).arg(CHANNEL).arg(MAX_GONE);
         for room in rooms {
             pipe.arg(room.as_str());

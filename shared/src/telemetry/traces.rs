@@ -49,9 +49,6 @@ struct Pipeline {
 }
 
 /// Starts the pipeline, once per process. Call this on the runtime that shall drive the connection to the collector.
-///
-/// # Errors
-/// When the endpoint is not an address, or traces were started before.
 pub fn start(settings: &TraceSettings<'_>) -> Result<(), String> {
     let exporter = otlp::exporter(settings)?;
     let config = BatchConfigBuilder::default()
