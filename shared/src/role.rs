@@ -1,14 +1,5 @@
-//! Roles and their permissions in a room. Gateway and persistence both use this table.
-//!
-//! | permission | guest | member, custom | admin | owner |
-//! | --- | --- | --- | --- | --- |
-//! | [`Permission::Read`] | yes | yes | yes | yes |
-//! | [`Permission::Send`] | | yes | yes | yes |
-//! | [`Permission::ChangeOwn`] | | yes | yes | yes |
-//! | [`Permission::ChangeAny`] | | | yes | yes |
-//! | [`Permission::ChangeRoom`] | | | yes | yes |
-//! | [`Permission::ManageMembers`] | | | yes | yes |
-//! | [`Permission::ManageOwners`] | | | | yes |
+//! Roles and their permissions in a room. Gateway and persistence both use these ranks and permissions; the table of
+//! roles is in docs/PROTOCOL.md, "Members and roles".
 
 use crate::ids::is_label;
 

@@ -1,12 +1,12 @@
 //! Reads the command line and the settings when a program starts. If a setting is wrong, prints all problems and ends
 //! the program with exit code 2.
 
-use std::{collections::BTreeSet, ffi::OsString};
+use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, Command, FromArgMatches, Parser, Subcommand};
 
 use super::{
-    declared::{settings, with_files},
+    declared::{Declared, settings, with_files},
     problem::{Check, Problem},
     resolve::{Environment, Resolved, resolve},
     unknown::unknown,
@@ -53,7 +53,7 @@ pub fn parse_invocation<S: Parser + Check, T: Subcommand + Check>() -> Invocatio
         checked.and_then(|matches| S::from_arg_matches(&matches)).unwrap_or_else(|error| error.exit());
     resolved.problems.extend(with_variables(&command, settings.check(), &resolved.problems));
     exit_on(&name, &resolved.problems);
-    let warnings = unknown(&environment, &variables(&command));
+    let warnings = unknown(&environment, all_settings(&command).iter().map(|it| it.variable.as_str()));
     if resolved.matches.get_flag(CHECK_CONFIG) {
         for warning in warnings {
             eprintln!("{name}: warning: {warning}");
@@ -89,21 +89,17 @@ fn with_variables(command: &Command, problems: Vec<Problem>, reported: &[Problem
     let is_reported = |problem: &Problem| {
         reported.iter().any(|it| it.setting == problem.setting || is_file_of(&it.setting, &problem.setting))
     };
+    let declared = all_settings(command);
     let variable = |problem: &Problem| {
-        find_in_tree(command, &|command| settings(command).find(|it| it.flag == problem.setting))
-            .map(|it| it.variable)
+        declared.iter().find(|it| it.flag == problem.setting).map(|it| it.variable.clone())
     };
     let problems = problems.into_iter().filter(|problem| !is_reported(problem));
     problems.map(|problem| Problem { variable: variable(&problem), ..problem }).collect()
 }
 
-fn find_in_tree<F>(command: &Command, find: &dyn Fn(&Command) -> Option<F>) -> Option<F> {
-    find(command).or_else(|| command.get_subcommands().find_map(|below| find_in_tree(below, find)))
-}
-
-fn variables(command: &Command) -> BTreeSet<String> {
-    let below = command.get_subcommands().flat_map(variables);
-    settings(command).map(|setting| setting.variable).chain(below).collect()
+/// The settings of a command and of its subcommands.
+fn all_settings(command: &Command) -> Vec<Declared> {
+    settings(command).chain(command.get_subcommands().flat_map(all_settings)).collect()
 }
 
 fn exit_on(name: &str, problems: &[Problem]) {

@@ -40,9 +40,8 @@ const MAX_SUGGESTION_DISTANCE: usize = 3;
 
 /// One warning for each variable that has the prefix of settings but is not known.
 #[must_use]
-pub fn unknown(environment: &Environment, known: &BTreeSet<String>) -> Vec<String> {
-    let known: BTreeSet<&str> =
-        known.iter().map(String::as_str).chain(ONE_SERVICE_VARIABLES.iter().copied()).collect();
+pub fn unknown<'a>(environment: &Environment, known: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let known: BTreeSet<&str> = known.chain(ONE_SERVICE_VARIABLES.iter().copied()).collect();
     let is_known = |name: &str| known.contains(name) || NOT_SETTINGS.contains(&name);
     let names = environment.iter().filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
     names
@@ -85,8 +84,7 @@ mod tests {
         .into_iter()
         .map(|(name, value)| (name.into(), value.into()))
         .collect();
-        let known = BTreeSet::from(["TIDINGS_LISTEN".to_owned()]);
-        let told = unknown(&environment, &known);
+        let told = unknown(&environment, ["TIDINGS_LISTEN"].into_iter());
         assert_eq!(
             told,
             [

@@ -172,9 +172,8 @@ impl Authority for InternalClient {
     }
 
     async fn seed(&self, epoch: Epoch, rooms: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError> {
-        let answer: SeedAnswer =
-            self.ask(SEED, &SeedRequest { epoch: epoch.0, rooms: rooms.to_vec() }).await?;
-        answer.outcomes.ok_or(AuthorityError::EpochEnded)
+        let request = SeedRequest { epoch: epoch.0, rooms: rooms.to_vec() };
+        self.ask::<SeedAnswer>(SEED, &request).await?.outcomes.ok_or(AuthorityError::EpochEnded)
     }
 
     async fn look_up(
@@ -185,8 +184,7 @@ impl Authority for InternalClient {
     ) -> Result<Option<KnownClientId>, AuthorityError> {
         let request =
             LookUpRequest { room: room.clone(), sender: sender.clone(), client_id: client_id.clone() };
-        let answer: LookUpAnswer = self.ask(LOOK_UP, &request).await?;
-        Ok(answer.known)
+        Ok(self.ask::<LookUpAnswer>(LOOK_UP, &request).await?.known)
     }
 
     async fn marks(&self, room: &RoomId, users: &[UserId]) -> Result<StoredMarks, AuthorityError> {
@@ -202,7 +200,7 @@ impl Authority for InternalClient {
     }
 
     async fn target(&self, room: &RoomId, seq: Seq) -> Result<Option<Target>, AuthorityError> {
-        let answer: TargetAnswer = self.ask(TARGET, &TargetRequest { room: room.clone(), seq }).await?;
-        Ok(answer.target)
+        let request = TargetRequest { room: room.clone(), seq };
+        Ok(self.ask::<TargetAnswer>(TARGET, &request).await?.target)
     }
 }

@@ -16,17 +16,12 @@ use super::{
 /// The sessions, and the round trips on them.
 pub(super) struct Calls {
     pub sessions: Arc<Sessions>,
-    timings: OnceLock<Timings>,
+    pub timings: OnceLock<Timings>,
 }
 
 impl Calls {
     pub fn new(sessions: Arc<Sessions>) -> Self {
         Self { sessions, timings: OnceLock::new() }
-    }
-
-    /// Calls `observer` after each round trip from now on. Only the first call of this function has an effect.
-    pub fn observe_timings(&self, observer: Timings) {
-        let _ = self.timings.set(observer);
     }
 
     pub async fn call(&self, session: &Arc<Session>, command: redis::Cmd) -> Result<Value, AppendError> {

@@ -88,7 +88,7 @@ impl Log {
         self.calls.sessions.current()
     }
 
-    /// Stops using a session that failed, or whose epoch is past.
+    /// Stops using a session that failed, or whose epoch has ended.
     pub fn discard(&self, session: &Arc<Session>) {
         self.calls.sessions.discard(session);
     }
@@ -243,7 +243,7 @@ impl Log {
 
     /// Calls `observer` after each round trip from now on. Only the first call of this function has an effect.
     pub fn observe_timings(&self, observer: impl Fn(RoundTrip, Duration) + Send + Sync + 'static) {
-        self.calls.observe_timings(Box::new(observer));
+        let _ = self.calls.timings.set(Box::new(observer));
     }
 
     /// Waits for a round trip, and reports its duration, whether it succeeds or fails. Without an observer it costs

@@ -167,12 +167,11 @@ impl Sessions {
         }
     }
 
-    /// The current session, if there is one.
     pub fn current(&self) -> Option<Arc<Session>> {
         self.current.load_full()
     }
 
-    /// Stops using a session that failed, or whose epoch is past.
+    /// Stops using a session that failed, or whose epoch has ended.
     pub fn discard(&self, session: &Arc<Session>) {
         let previous = self.current.compare_and_swap(session, None);
         if previous.as_ref().is_some_and(|previous| Arc::ptr_eq(previous, session)) {
