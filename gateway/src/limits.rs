@@ -57,7 +57,6 @@ impl Limit {
     }
 
     /// The refusal of a command that exceeds this limit.
-    #[must_use]
     pub fn refusal(self, retry_after_ms: u64) -> Refusal {
         let message = format!("over the limit for {}; repeat this one later", self.name());
         Refusal { retry_after_ms: Some(retry_after_ms), ..Refusal::new(ErrorCode::RateLimited, message) }

@@ -26,7 +26,6 @@ named_enum! {
 
 impl ErrorCode {
     /// The HTTP status that carries this code.
-    #[must_use]
     pub fn status(self) -> u16 {
         match self {
             Self::BadRequest => 400,
@@ -43,6 +42,7 @@ impl ErrorCode {
 }
 
 /// The answer to a refused command or request. `message` says what failed and what to do.
+#[must_use]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{}: {message}", .code.as_str())]
 pub struct Refusal {
@@ -60,44 +60,36 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), reason: None, field: None, retry_after_ms: None }
     }
 
-    #[must_use]
     pub fn bad_field(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: Some(field.into()), ..Self::new(ErrorCode::BadRequest, message) }
     }
 
-    #[must_use]
     pub fn too_large(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: Some(field.into()), ..Self::new(ErrorCode::TooLarge, message) }
     }
 
-    #[must_use]
     pub fn not_found(what: &str) -> Self {
         Self::new(ErrorCode::NotFound, format!("no such {what}, or you may not see it"))
     }
 
     /// A dependency is unavailable; the client may repeat the same command.
-    #[must_use]
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self { retry_after_ms: Some(RETRY_AFTER_MS), ..Self::new(ErrorCode::Unavailable, message) }
     }
 
-    #[must_use]
     pub fn overloaded(message: impl Into<String>) -> Self {
         Self { retry_after_ms: Some(RETRY_AFTER_MS), ..Self::new(ErrorCode::Overloaded, message) }
     }
 
-    #[must_use]
     pub fn with_reason(mut self, reason: impl Into<String>) -> Self {
         self.reason = Some(reason.into());
         self
     }
 
-    #[must_use]
     pub fn with_field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
         self

@@ -88,7 +88,6 @@ pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
 
 impl<'a> Fields<'a> {
     /// The trace context of the command. A malformed context is ignored.
-    #[must_use]
     pub fn trace(&self) -> Option<TraceContext> {
         TraceContext::parse(serde_json::from_str(self.traceparent?.get()).ok()?)
     }

@@ -33,7 +33,6 @@ macro_rules! text_id {
                 if valid(text) { Ok(Self(text.into())) } else { Err(IdError { what: $what, rule: $rule }) }
             }
 
-            #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -111,7 +110,6 @@ text_id!(
 
 impl RoomId {
     /// A new room id: a UUIDv7 (RFC 9562), so that ids sort by creation.
-    #[must_use]
     pub fn fresh() -> Self {
         Self(uuid::Uuid::now_v7().to_string().into())
     }
@@ -119,7 +117,6 @@ impl RoomId {
 
 impl ClientId {
     /// When this id was created, in milliseconds since the Unix epoch, if it is a UUIDv7 (RFC 9562, 5.7).
-    #[must_use]
     pub fn uuid_v7_at_ms(&self) -> Option<u64> {
         let id = uuid::Uuid::try_parse(&self.0).ok()?;
         if id.get_version_num() != 7 {
@@ -148,7 +145,6 @@ impl TryFrom<u64> for Seq {
 }
 
 impl Seq {
-    #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
@@ -166,7 +162,6 @@ pub struct Epoch(pub u64);
 
 impl Epoch {
     /// Parses the wire form; `None`: this server never wrote such an epoch.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let canonical =
             !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
@@ -195,14 +190,12 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    #[must_use]
     pub fn new(epoch: Epoch, seq: Seq) -> Self {
         Self { epoch: epoch.to_string(), seq }
     }
 }
 
 /// Whether the text has the form of message kinds and role names: 1 to 32 of `a-z 0-9 _ -`.
-#[must_use]
 pub fn is_label(text: &str) -> bool {
     (1..=crate::limits::MAX_LABEL_CHARS).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')

@@ -73,7 +73,6 @@ pub struct Stamp {
 }
 
 /// The wire form of `rooms_version`: epoch and version.
-#[must_use]
 pub fn wire_version(epoch: Epoch, version: u64) -> String {
     format!("{epoch}.{version}")
 }

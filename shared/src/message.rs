@@ -119,7 +119,6 @@ impl Draft {
     }
 
     /// Approximate size in bytes.
-    #[must_use]
     pub fn bytes(&self) -> usize {
         let attached = self.attachments.iter().map(|attachment| attachment.name.len() + attachment.url.len());
         let metadata = self.metadata.as_ref().map_or(0, |json| json.get().len());
@@ -127,7 +126,6 @@ impl Draft {
     }
 
     /// The event's own fields as JSON, in the wire form.
-    #[must_use]
     pub fn body(&self, id: &str, sender: Sender<'_>) -> String {
         const SERIALISES: &str = "strings, numbers and checked JSON always serialise";
         let visible_to = (!self.visibility.is_everyone())

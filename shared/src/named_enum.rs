@@ -20,7 +20,6 @@ macro_rules! named_enum {
             /// All variants, in the order of the enum.
             pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
 
-            #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name),+

@@ -12,7 +12,6 @@ use crate::ids::{RoomId, Seq, UserId};
 pub const CHANNEL_PREFIX: &str = "user:";
 
 /// The name of a user's channel.
-#[must_use]
 pub fn channel(user: &UserId) -> String {
     format!("{CHANNEL_PREFIX}{user}")
 }
@@ -33,7 +32,6 @@ pub enum UserNotice {
 }
 
 impl UserNotice {
-    #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let (head, frame) = match self {
             Self::Frame(frame) => ("frame".to_owned(), frame.as_ref()),
@@ -47,7 +45,6 @@ impl UserNotice {
     }
 
     /// Parses a payload; `None`: malformed.
-    #[must_use]
     pub fn parse(payload: &Bytes) -> Option<Self> {
         let end = payload.iter().position(|byte| *byte == b'\n')?;
         let frame = payload.slice(end + 1..);

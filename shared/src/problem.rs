@@ -3,6 +3,7 @@
 use std::fmt;
 
 /// One problem. `setting` is the flag without dashes; `load` adds the variable.
+#[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub setting: String,
@@ -12,7 +13,6 @@ pub struct Problem {
 
 impl Problem {
     /// A problem of the setting with this flag, such as `lease-ms`.
-    #[must_use]
     pub fn new(setting: &str, why: impl fmt::Display) -> Self {
         Self { setting: setting.to_owned(), variable: None, why: why.to_string() }
     }

@@ -22,7 +22,6 @@ pub enum Describe {
 
 impl Describe {
     /// The requested text, for a program with this command.
-    #[must_use]
     pub fn text(&self, mut command: Command) -> String {
         match self {
             Self::Settings { json: true } => format!("{:#}\n", serde_json::json!(table::rows(&command))),

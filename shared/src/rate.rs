@@ -19,7 +19,6 @@ pub struct Rate {
 
 impl Rate {
     /// A rate with the default burst: what the rate allows in [`DEFAULT_BURST_S`] seconds.
-    #[must_use]
     pub fn per_second(per_second: NonZeroU32) -> Self {
         Self {
             per_second,
@@ -35,7 +34,6 @@ pub struct UserRateLimiter {
 }
 
 impl UserRateLimiter {
-    #[must_use]
     pub fn new(Rate { per_second, burst }: Rate) -> Self {
         Self { limiter: RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst)), burst }
     }

@@ -20,7 +20,6 @@ struct Taken {
 }
 
 impl RequestSlots {
-    #[must_use]
     pub fn new(total: usize, per_user: usize) -> Self {
         Self { total, per_user, taken: Arc::default() }
     }

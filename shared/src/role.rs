@@ -50,7 +50,6 @@ pub enum Permission {
 
 impl Permission {
     /// The lowest role that has this permission.
-    #[must_use]
     pub fn min_role(self) -> MinRole {
         match self {
             Self::Read => MinRole::Guest,
@@ -62,13 +61,11 @@ impl Permission {
 }
 
 /// The rank of a role.
-#[must_use]
 pub fn rank(role: &str) -> MinRole {
     RANKS.iter().find(|(name, _)| *name == role).map_or(MinRole::Member, |(_, rank)| *rank)
 }
 
 /// Lua code for scripts: the function `rank(role)`, and the constants `ALWAYS`, `ANYONE` and `REMOVED`.
-#[must_use]
 pub fn lua() -> String {
     let named = RANKS.map(|(name, rank)| format!("{name} = {}", rank as i32)).join(", ");
     let (always, anyone, custom) = (MinRole::Always as i32, MinRole::Anyone as i32, MinRole::Member as i32);
@@ -79,7 +76,6 @@ pub fn lua() -> String {
 }
 
 /// The rule for the names of roles, in words.
-#[must_use]
 pub fn rule() -> String {
     let named = RANKS.map(|(name, _)| format!("`{name}`")).join(", ");
     format!("{named} or a name of 1 to 32 of a-z 0-9 _ - other than `{REMOVED}`")
@@ -92,7 +88,6 @@ pub fn allows(role: &str, permission: Permission) -> bool {
 }
 
 /// Whether a member may have this role: 1 to 32 of `a-z 0-9 _ -`, and not [`REMOVED`].
-#[must_use]
 pub fn is_valid(role: &str) -> bool {
     is_label(role) && role != REMOVED
 }

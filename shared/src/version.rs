@@ -15,7 +15,6 @@ pub fn built_from(commit: &'static str) {
 }
 
 /// The commit of this build, or `unknown` if the program did not set it.
-#[must_use]
 pub fn commit() -> &'static str {
     COMMIT.get().copied().unwrap_or("unknown")
 }

@@ -41,7 +41,6 @@ impl From<Reason> for Unverified {
 
 impl Verifier {
     /// A verifier for tokens that are signed with one secret. Panics if the secret has fewer than 16 bytes.
-    #[must_use]
     pub fn hs256(secret: &SecretString, leeway_s: u64) -> Self {
         let rules = ClaimRules { leeway_s, ..ClaimRules::default() };
         let key =
@@ -107,7 +106,6 @@ impl Verifier {
     }
 
     /// For the readiness check: a message if there are no keys, so that no token can be verified; else `None`.
-    #[must_use]
     pub fn missing(&self) -> Option<&'static str> {
         self.keys.load().is_empty().then_some("no keys to verify tokens with")
     }

@@ -47,7 +47,6 @@ impl CollectorArgs {
     }
 
     /// The address of the collector; `None`: spans are not exported.
-    #[must_use]
     pub fn collector(&self) -> Option<&str> {
         self.otlp_endpoint.as_deref().filter(|address| !address.is_empty())
     }

@@ -17,7 +17,6 @@ pub struct Declared {
 
 impl Declared {
     /// `None`: the argument has no variable, so it is not a setting.
-    #[must_use]
     pub fn of(arg: &Arg) -> Option<Self> {
         let variable = arg.get_env()?.to_str()?.to_owned();
         Some(Self {
@@ -30,18 +29,15 @@ impl Declared {
     }
 
     /// The id of the argument that names the file of this secret.
-    #[must_use]
     pub fn file_id(&self) -> String {
         format!("{}_file", self.id)
     }
 
     /// The flag of the file, without dashes.
-    #[must_use]
     pub fn file_flag(&self) -> String {
         format!("{}-file", self.flag)
     }
 
-    #[must_use]
     pub fn file_variable(&self) -> String {
         format!("{}_FILE", self.variable)
     }

@@ -25,7 +25,6 @@ pub enum Invocation<S, T> {
 }
 
 /// The command of a service: its settings and its subcommands.
-#[must_use]
 pub fn command<S: Parser, T: Subcommand>() -> Command {
     let check = Arg::new(CHECK_CONFIG)
         .long(CHECK_CONFIG)

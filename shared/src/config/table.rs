@@ -23,13 +23,11 @@ pub struct Row {
 }
 
 /// All settings of a command, without those of its subcommands.
-#[must_use]
 pub fn rows(command: &Command) -> Vec<Row> {
     settings(command).map(|setting| row(&setting)).collect()
 }
 
 /// The settings as a Markdown table.
-#[must_use]
 pub fn markdown(rows: &[Row]) -> String {
     let mut table =
         "| flag | variable | default | unit | meaning |\n| --- | --- | --- | --- | --- |\n".to_owned();

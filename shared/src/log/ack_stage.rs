@@ -14,7 +14,6 @@ const DUPLICATE_OUTCOME_TIMEOUT: Duration = Duration::from_millis(250);
 
 impl Accepted {
     /// Whether a sender who wants this stage can be answered at once.
-    #[must_use]
     pub fn answers(&self, wanted: AckStage) -> bool {
         wanted == AckStage::Accepted && !self.duplicate && self.ingest.is_some()
     }

@@ -74,7 +74,6 @@ pub struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     /// An event of the system, which only a full backlog or an archived room refuses.
-    #[must_use]
     pub fn new(room: &'a RoomId, kind: &'a str, body: String) -> Self {
         Self {
             room,

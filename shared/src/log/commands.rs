@@ -72,7 +72,6 @@ impl Log {
     }
 
     /// The waiters for "stored". The owner of the pub/sub connection passes the watermark notices to them.
-    #[must_use]
     pub fn watermarks(&self) -> &Arc<Watermarks> {
         &self.watermarks
     }
@@ -83,7 +82,6 @@ impl Log {
     }
 
     /// The current session, if there is one.
-    #[must_use]
     pub fn current_session(&self) -> Option<Arc<Session>> {
         self.calls.sessions.current()
     }

@@ -16,7 +16,6 @@ pub struct Partition(pub u16);
 
 impl Partition {
     /// FNV-1a of the room id, modulo [`PARTITIONS`]. This must never change, because stored data depends on it.
-    #[must_use]
     pub fn of(room: &RoomId) -> Self {
         Self(u16::try_from(fnv1a(room.as_str()) % u64::from(PARTITIONS)).expect("a remainder of 64 fits"))
     }
@@ -38,7 +37,6 @@ impl Partition {
 
     /// The key of the ingest stream. Cached, because each append uses one, and each read of persistence uses those of
     /// all its partitions.
-    #[must_use]
     pub fn ingest(self) -> &'static str {
         static NAMES: LazyLock<Vec<String>> =
             LazyLock::new(|| Partition::all().map(|partition| partition.key(&["ingest"])).collect());
@@ -46,29 +44,24 @@ impl Partition {
     }
 
     /// Key of the watermark, and name of the channel of its notices.
-    #[must_use]
     pub fn stored(self) -> String {
         self.key(&["stored"])
     }
 
-    #[must_use]
     pub fn sent(self) -> String {
         self.key(&["sent"])
     }
 
-    #[must_use]
     pub fn exceptions(self) -> String {
         self.key(&["exceptions"])
     }
 
     /// Key that exists while no event of this user may be appended.
-    #[must_use]
     pub fn erased(self, user: &str) -> String {
         self.key(&["erased:", user])
     }
 
     /// The partition of a "stored" channel.
-    #[must_use]
     pub fn of_stored_channel(channel: &str) -> Option<Self> {
         let digits = channel.strip_prefix('{')?.strip_suffix("}:stored")?;
         digits.parse().ok().filter(|p| *p < PARTITIONS).map(Self)
@@ -83,31 +76,26 @@ pub(crate) fn fnv1a(text: &str) -> u64 {
 }
 
 /// Key of the room's hash and name of its channel.
-#[must_use]
 pub fn room(room: &RoomId) -> String {
     Partition::of(room).key(&["room:", room.as_str()])
 }
 
 /// Key of the room's tail.
-#[must_use]
 pub fn tail(room: &RoomId) -> String {
     Partition::of(room).key(&["tail:", room.as_str()])
 }
 
 /// Key of the read and delivered marks of the room's members.
-#[must_use]
 pub fn marks(room: &RoomId) -> String {
     Partition::of(room).key(&["marks:", room.as_str()])
 }
 
 /// Key of the member list of a small room.
-#[must_use]
 pub fn members(room: &RoomId) -> String {
     Partition::of(room).key(&["members:", room.as_str()])
 }
 
 /// The room of a channel.
-#[must_use]
 pub fn room_of_channel(channel: &str) -> Option<&str> {
     channel.strip_prefix('{')?.split_once("}:room:").map(|(_, room)| room)
 }

@@ -62,7 +62,6 @@ macro_rules! header_fields {
         }
 
         impl Header<'_> {
-            #[must_use]
             pub fn encode(&self) -> String {
                 let mut separator = [0; 4];
                 [$(self.$name),+].join(&*UNIT.encode_utf8(&mut separator))
@@ -80,7 +79,6 @@ macro_rules! header_fields {
 
         impl Record {
             $($(#[$doc])*
-            #[must_use]
             pub fn $name(&self) -> &str {
                 self.field(Field::$name)
             })+
@@ -169,25 +167,21 @@ impl Record {
     }
 
     /// The user whose membership this event changes, and the new role or [`crate::role::REMOVED`].
-    #[must_use]
     pub fn member_change(&self) -> Option<(&str, &str)> {
         self.membership().split_once(LIST)
     }
 
     /// Whether the record has no position in the log: typing, signals, receipts, marks.
-    #[must_use]
     pub fn is_live_only(&self) -> bool {
         self.seq == Seq(0)
     }
 
     /// The finished client JSON.
-    #[must_use]
     pub fn json(&self) -> &[u8] {
         &self.bytes[self.ends[FIELDS - 1] as usize + 1..]
     }
 
     /// The bytes of the record in Redis, for the dead letters.
-    #[must_use]
     pub fn raw(&self) -> &Bytes {
         &self.bytes
     }

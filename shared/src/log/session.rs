@@ -57,13 +57,11 @@ pub struct Session {
 
 impl Session {
     /// A handle of the shared connection; the commands of all handles are pipelined.
-    #[must_use]
     pub fn connection(&self) -> MultiplexedConnection {
         self.connection.clone()
     }
 
     /// Time since the epoch was opened.
-    #[must_use]
     pub fn epoch_age(&self) -> Duration {
         self.epoch_opened.elapsed()
     }

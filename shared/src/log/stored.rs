@@ -41,7 +41,6 @@ pub struct WatermarkNotice {
 
 impl WatermarkNotice {
     /// Parses the payload that `stored.lua` publishes; `None`: malformed.
-    #[must_use]
     pub fn parse(payload: &str) -> Option<Self> {
         let mut lines = payload.split('\n');
         let mut words = lines.next()?.split(' ');
@@ -226,7 +225,6 @@ impl Watermarks {
 }
 
 /// Parses the value of a "stored" key: `<epoch> <ingest id>`.
-#[must_use]
 pub fn read_watermark(value: &str) -> Option<(Epoch, IngestId)> {
     let (epoch, id) = value.split_once(' ')?;
     Some((Epoch(epoch.parse().ok()?), id.parse().ok()?))

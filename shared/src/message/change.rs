@@ -45,7 +45,6 @@ pub enum ChangeKind {
 
 impl ChangeKind {
     /// The type of the event.
-    #[must_use]
     pub fn event(self) -> &'static str {
         match self {
             Self::Edit => MESSAGE_EDITED,
@@ -117,7 +116,6 @@ impl Change {
         Ok(Self { target, id, client_id, ack, action })
     }
 
-    #[must_use]
     pub fn kind(&self) -> ChangeKind {
         match self.action {
             Action::Edit { .. } => ChangeKind::Edit,

@@ -24,7 +24,6 @@ pub struct PresenceChange {
 
 impl PresenceChange {
     /// Parses a published payload; `None`: malformed.
-    #[must_use]
     pub fn parse(payload: &[u8]) -> Option<Self> {
         let (id, text) = std::str::from_utf8(payload).ok()?.split_once(' ')?;
         Self::of_entry(id, text.to_owned())
@@ -46,7 +45,6 @@ impl PresenceChange {
     }
 
     /// The partition of the user. Only changes of one partition are ordered.
-    #[must_use]
     pub fn partition(&self) -> PresencePartition {
         PresencePartition::of(&self.user)
     }
@@ -57,7 +55,6 @@ impl PresenceChange {
     }
 
     /// The user's presence, as a frame shows it to other users.
-    #[must_use]
     pub fn on_the_wire(&self) -> Presence {
         self.state.on_the_wire(self.user.clone())
     }

@@ -12,7 +12,6 @@ pub const PARTITIONS: u8 = 16;
 pub struct NodeLease(pub(super) String);
 
 impl NodeLease {
-    #[must_use]
     pub fn fresh() -> Self {
         Self(uuid::Uuid::now_v7().simple().to_string())
     }
@@ -31,14 +30,12 @@ pub struct PresencePartition(u8);
 impl PresencePartition {
     /// FNV-1a of the user id, modulo the number of partitions. The result must be the same in all versions of the
     /// services.
-    #[must_use]
     pub fn of(user: &UserId) -> Self {
         let hash = fnv1a(user.as_str());
         Self(u8::try_from(hash % u64::from(PARTITIONS)).expect("a remainder of 16 fits"))
     }
 
     /// The index of the partition, from 0.
-    #[must_use]
     pub fn index(self) -> usize {
         usize::from(self.0)
     }

@@ -152,7 +152,6 @@ impl State {
     }
 
     /// Converts the state into the frame's type. Only offline users have a `last_seen`.
-    #[must_use]
     pub fn on_the_wire(self, user: UserId) -> Presence {
         let status = match self.status {
             Some(Status::Online) => "online",

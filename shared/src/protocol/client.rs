@@ -97,7 +97,6 @@ pub enum Status {
 }
 
 /// Parses one text frame. It never fails: [`Parsed::frame`] contains the error.
-#[must_use]
 pub fn parse(text: &str, max_message_chars: usize) -> Parsed {
     match Fields::parse(text).and_then(|fields| Ok((reference(&fields)?, fields))) {
         Ok((reference, fields)) => {

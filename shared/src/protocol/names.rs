@@ -46,13 +46,11 @@ pub const OTHER_FRAMES: [&str; 10] = [
 
 impl Command {
     /// The name of its frame; also the value of the metric label `type`.
-    #[must_use]
     pub fn frame(&self) -> &'static str {
         CLIENT_FRAMES[self.index()]
     }
 
     /// The index of its frame in [`CLIENT_FRAMES`].
-    #[must_use]
     pub fn index(&self) -> usize {
         match self {
             Self::Auth { .. } => 0,
