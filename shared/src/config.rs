@@ -145,7 +145,6 @@ impl CommonArgs {
         })
     }
 
-    /// The origins whose pages may connect.
     pub fn origins(&self) -> Result<AllowedOrigins, Problem> {
         let origins = self.allowed_origins.as_deref().unwrap_or_default();
         AllowedOrigins::parse(origins).map_err(|error| Problem::new("allowed-origins", error))

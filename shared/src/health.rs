@@ -12,7 +12,6 @@ use reqwest::StatusCode;
 
 use crate::http_client::{self, cause};
 
-/// Longest answer that is read.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// Arguments of the health check.

@@ -30,7 +30,6 @@ const CHANGED: &str = include_str!("membership/changed.lua");
 const VERSION: &str = include_str!("membership/version.lua");
 static REMEMBER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("membership/remember.lua")));
 
-/// A user's membership in one room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
     pub role: String,
@@ -96,7 +95,6 @@ pub async fn version(connection: &mut Connection, user: &UserId) -> RedisResult<
 /// The versions of a user's memberships and account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Versions {
-    /// The version of the memberships.
     pub rooms: u64,
     pub account: u64,
 }

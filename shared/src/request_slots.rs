@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::error::{ErrorCode, RETRY_AFTER_MS, Refusal};
 use crate::ids::UserId;
 
-/// The slots of one kind of request.
 pub struct RequestSlots {
     total: usize,
     per_user: usize,

@@ -2,7 +2,6 @@
 
 use std::sync::OnceLock;
 
-/// Version of all programs.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 static COMMIT: OnceLock<&'static str> = OnceLock::new();

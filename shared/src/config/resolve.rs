@@ -22,7 +22,6 @@ use super::{
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
 const MAX_SHOWN_CHARS: usize = 80;
 
-/// Environment variables by name.
 pub type Environment = BTreeMap<OsString, OsString>;
 
 /// A command line with the values of its settings.

@@ -8,7 +8,6 @@ use super::declared::{Declared, settings};
 /// Begins the last sentence of a help text that describes its default in words.
 const DEFAULT_IN_WORDS: &str = ". Default: ";
 
-/// One setting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Row {
     pub flag: String,
@@ -27,7 +26,6 @@ pub fn rows(command: &Command) -> Vec<Row> {
     settings(command).map(|setting| row(&setting)).collect()
 }
 
-/// The settings as a Markdown table.
 pub fn markdown(rows: &[Row]) -> String {
     let mut table =
         "| flag | variable | default | unit | meaning |\n| --- | --- | --- | --- | --- |\n".to_owned();

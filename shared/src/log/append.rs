@@ -36,7 +36,6 @@ impl KnownUpto {
     }
 }
 
-/// An event to append.
 #[derive(Debug, Clone)]
 pub struct Entry<'a> {
     pub room: &'a RoomId,

@@ -20,7 +20,6 @@ pub struct OpenedEpoch {
     pub age: Duration,
 }
 
-/// The result of seeding a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SeedOutcome {
@@ -49,7 +48,6 @@ pub struct StoredMarks {
     pub marks: Vec<Option<(Seq, Seq)>>,
 }
 
-/// Why the authority did not answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AuthorityError {
     /// The authority is not reachable, or too slow: try again later.

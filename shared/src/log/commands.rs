@@ -34,7 +34,6 @@ const CLOCK_AHEAD_MS: u64 = 60 * 1000;
 /// A Redis process that is in use for longer than this remembers all young client ids.
 const MEMORY_COMPLETE_AFTER: Duration = Duration::from_secs(600);
 
-/// Limits of the log.
 #[derive(Debug, Clone, Copy)]
 pub struct LogLimits {
     /// Records of one partition that may wait to be stored; above this number appends are refused as overloaded.

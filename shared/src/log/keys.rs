@@ -61,7 +61,6 @@ impl Partition {
         self.key(&["erased:", user])
     }
 
-    /// The partition of a "stored" channel.
     pub fn of_stored_channel(channel: &str) -> Option<Self> {
         let digits = channel.strip_prefix('{')?.strip_suffix("}:stored")?;
         digits.parse().ok().filter(|p| *p < PARTITIONS).map(Self)
@@ -80,7 +79,6 @@ pub fn room(room: &RoomId) -> String {
     Partition::of(room).key(&["room:", room.as_str()])
 }
 
-/// Key of the room's tail.
 pub fn tail(room: &RoomId) -> String {
     Partition::of(room).key(&["tail:", room.as_str()])
 }
@@ -95,7 +93,6 @@ pub fn members(room: &RoomId) -> String {
     Partition::of(room).key(&["members:", room.as_str()])
 }
 
-/// The room of a channel.
 pub fn room_of_channel(channel: &str) -> Option<&str> {
     channel.strip_prefix('{')?.split_once("}:room:").map(|(_, room)| room)
 }

@@ -29,7 +29,6 @@ const REOPEN_INTERVAL: Duration = Duration::from_millis(100);
 /// Commands that may wait in the queue of the connection; further callers wait for space.
 const PIPELINE_CAPACITY: usize = 4096;
 
-/// Why there is no session.
 #[derive(Debug, Error)]
 pub enum SessionError {
     #[error("Redis: {0}")]

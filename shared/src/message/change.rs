@@ -17,7 +17,6 @@ use crate::{
     role::{self, MinRole, Permission},
 };
 
-/// The operation on the message.
 #[derive(Debug, Clone)]
 pub enum Action {
     /// Without `metadata` the message keeps its metadata.
@@ -44,7 +43,6 @@ pub enum ChangeKind {
 }
 
 impl ChangeKind {
-    /// The type of the event.
     pub fn event(self) -> &'static str {
         match self {
             Self::Edit => MESSAGE_EDITED,

@@ -20,7 +20,6 @@ pub struct Cached {
     pub changed: Seq,
 }
 
-/// Reads the cached members of a room.
 pub async fn cached(connection: &mut Connection, room: &RoomId, epoch: Epoch) -> RedisResult<Cached> {
     let mut pipe = redis::pipe();
     // The list is read first: a change between the two reads can only make the list count as out of date.

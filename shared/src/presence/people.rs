@@ -29,7 +29,6 @@ pub struct StateChange {
     pub grace: Option<Status>,
 }
 
-/// The result of writing a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteOutcome {
     /// The published state is up to date.
@@ -135,7 +134,6 @@ pub async fn publish(connection: &mut Connection, users: &[(UserId, Vec<RoomId>)
     Ok(answers.into_iter().map(|answer| answer == "published").collect())
 }
 
-/// The state of a user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct State {
     /// `None`: offline.

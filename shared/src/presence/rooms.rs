@@ -21,7 +21,6 @@ pub enum CachedRooms {
     NotCached,
 }
 
-/// The rooms of users, from the membership cache.
 pub async fn cached_rooms(
     connection: &mut Connection,
     users: &[UserId],

@@ -26,7 +26,6 @@ pub struct Parsed {
     pub reference: Option<String>,
     /// The room of the frame, for the `room` of an error.
     pub room: Option<RoomId>,
-    /// The trace context of the frame.
     pub trace: Option<TraceContext>,
     pub frame: Result<Command, Refusal>,
 }
@@ -39,7 +38,6 @@ pub enum JoinTarget {
     Mine { after: HashMap<RoomId, Cursor> },
 }
 
-/// A client's command.
 #[derive(Debug)]
 pub enum Command {
     Auth {
@@ -87,7 +85,8 @@ pub enum Command {
     Ping,
 }
 
-/// The status that a user sets on one connection. `Option<Status>` is ordered as presence: offline (`None`), away, online.
+/// The status that a user sets on one connection.
+// The discriminants give `Option<Status>` the order of presence: offline (`None`), away, online.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = OwnStatus))]

@@ -5,7 +5,6 @@ use super::client::Command;
 pub use crate::events::{LOG_EVENTS, VOID};
 use crate::message::change::ChangeKind;
 
-/// The frames of clients.
 pub const CLIENT_FRAMES: [&str; 16] = [
     "auth",
     "room:join",

@@ -35,7 +35,6 @@ pub struct JoinedRoom {
     pub online: Option<Vec<Online>>,
 }
 
-/// A member who is not offline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Online {
     pub user: UserId,

@@ -4,7 +4,7 @@
 
 use std::{
     num::NonZeroU32,
-    sync::{LazyLock, OnceLock},
+    sync::{LazyLock, OnceLock, atomic::AtomicBool},
     time::{Duration, SystemTime},
 };
 
@@ -57,9 +57,8 @@ pub fn start(settings: &TraceSettings<'_>) -> Result<(), String> {
         .with_max_export_batch_size(MAX_BATCH)
         .with_scheduled_delay(EXPORT_EVERY)
         .build();
-    let processor =
-        BatchSpanProcessor::builder(OutageLogger::new(exporter)).with_batch_config(config).build();
-    let processor = BoundedProcessor(processor);
+    let exporter = OutageLogger { exporter, failing: AtomicBool::new(false) };
+    let processor = BatchSpanProcessor::builder(exporter).with_batch_config(config).build();
     let resource = Resource::builder_empty().with_attributes([
         KeyValue::new("service.name", settings.service),
         KeyValue::new("service.instance.id", settings.instance.to_owned()),
@@ -70,7 +69,7 @@ pub fn start(settings: &TraceSettings<'_>) -> Result<(), String> {
     let provider = SdkTracerProvider::builder()
         .with_sampler(Sampler::AlwaysOn)
         .with_resource(resource.build())
-        .with_span_processor(processor)
+        .with_span_processor(BoundedProcessor(processor))
         .build();
     let tracer = provider.tracer(settings.service);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of all numbers")]
