@@ -53,7 +53,7 @@ pub struct SeedRequest {
     pub rooms: Vec<RoomId>,
 }
 
-/// `outcomes` has one entry per room, in order; `None`: the requested epoch is past.
+/// `outcomes` has one entry per room, in order; `None`: the requested epoch has ended.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SeedAnswer {
     pub outcomes: Option<Vec<SeedOutcome>>,

@@ -31,15 +31,9 @@ pub struct Resolved {
     /// All parsed arguments. Only arguments that are not settings may be read from it; `values` has the settings.
     pub matches: ArgMatches,
     pub problems: Vec<Problem>,
-    values: Vec<Value>,
-}
-
-/// A setting and its value; `None`: not given, so the default applies if there is one.
-struct Value {
-    /// Depth of the subcommand that declares the setting.
-    depth: usize,
-    id: String,
-    value: Option<OsString>,
+    /// For each setting: the depth of the subcommand that declares it, its id, and its value; `None`: not given, so the
+    /// default applies if there is one.
+    values: Vec<(usize, String, Option<OsString>)>,
 }
 
 /// Looks up the values of all settings of the command line. `command` must have the arguments for files of secrets. A
@@ -75,7 +69,7 @@ pub fn resolve(
                 // The program ends before it uses the value.
                 setting.arg.is_required_set().then(OsString::new)
             });
-            values.push(Value { depth, id: setting.id, value });
+            values.push((depth, setting.id, value));
         }
     }
     Ok(Resolved { path, matches, problems, values })
@@ -85,8 +79,8 @@ impl Resolved {
     /// The command with these values as defaults; this command ignores the environment.
     #[must_use]
     pub fn given_to(&self, command: Command) -> Command {
-        self.values.iter().fold(command, |command, value| {
-            give(command, &self.path[..value.depth], &value.id, value.value.clone())
+        self.values.iter().fold(command, |command, (depth, id, value)| {
+            give(command, &self.path[..*depth], id, value.clone())
         })
     }
 }

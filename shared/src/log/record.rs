@@ -68,7 +68,7 @@ macro_rules! header_fields {
             }
         }
 
-        /// The place of each text field in the header.
+        /// The index of each text field in the header.
         #[allow(non_camel_case_types, reason = "the names of the fields")]
         enum Field {
             $($name),+

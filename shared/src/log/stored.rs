@@ -72,7 +72,7 @@ impl Watermarks {
             }
         });
         let weak = Arc::downgrade(&watermarks);
-        // A loop of its own, because a poll may wait for Redis.
+        // Old waits end in a task of their own, because a poll may wait for Redis.
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(POLL_EVERY).await;
