@@ -49,6 +49,16 @@ pub enum Permission {
 }
 
 impl Permission {
+    pub const ALL: [Self; 7] = [
+        Self::Read,
+        Self::Send,
+        Self::ChangeOwn,
+        Self::ChangeAny,
+        Self::ChangeRoom,
+        Self::ManageMembers,
+        Self::ManageOwners,
+    ];
+
     /// The lowest role that has this permission.
     pub fn min_role(self) -> MinRole {
         match self {
@@ -97,8 +107,6 @@ mod tests {
     use super::*;
     use Permission::{ChangeAny, ChangeOwn, ChangeRoom, ManageMembers, ManageOwners, Read, Send};
 
-    const ALL: [Permission; 7] = [Read, Send, ChangeOwn, ChangeAny, ChangeRoom, ManageMembers, ManageOwners];
-
     #[test]
     fn roles_have_the_permissions_of_the_table() {
         let table: [(&str, &[Permission]); 5] = [
@@ -109,7 +117,7 @@ mod tests {
             (OWNER, &[Read, Send, ChangeOwn, ChangeAny, ChangeRoom, ManageMembers, ManageOwners]),
         ];
         for (role, allowed) in table {
-            for permission in ALL {
+            for permission in Permission::ALL {
                 assert_eq!(allows(role, permission), allowed.contains(&permission), "{role} {permission:?}");
             }
         }
