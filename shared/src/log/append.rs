@@ -36,6 +36,7 @@ impl KnownUpto {
     }
 }
 
+/// An event to append.
 #[derive(Debug, Clone)]
 pub struct Entry<'a> {
     pub room: &'a RoomId,

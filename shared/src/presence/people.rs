@@ -134,6 +134,7 @@ pub async fn publish(connection: &mut Connection, users: &[(UserId, Vec<RoomId>)
     Ok(answers.into_iter().map(|answer| answer == "published").collect())
 }
 
+/// The presence of a user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct State {
     /// `None`: offline.

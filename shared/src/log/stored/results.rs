@@ -7,6 +7,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::ids::Seq;
 
+/// The result of a wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stored {
     /// Committed at the position at which it was accepted.
