@@ -24,7 +24,7 @@ use tidings_shared::{
     ids::{Epoch, RoomId, Seq, UserId},
     internal::InternalClient,
     log::{
-        Accepted, AppendBatcher, AppendError, Entry, Log, LogLimits, Record, Step, TailRead,
+        Accepted, AppendBatcher, AppendError, Entry, Log, LogLimits, Record, RoundTrip, TailRead,
         keys::{self, Partition},
         record::TYPE_MARKS,
         stored::WatermarkNotice,
@@ -217,7 +217,8 @@ impl Bus {
             interest.add(worker, room);
             confirmed
         };
-        let confirmed = self.log.timed(Step::Subscribe, tokio::time::timeout(RECONNECT_TIMEOUT, confirmed));
+        let confirmed =
+            self.log.timed(RoundTrip::Subscribe, tokio::time::timeout(RECONNECT_TIMEOUT, confirmed));
         match confirmed.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(AppendError::Unavailable("shutting down".to_owned())),

@@ -45,7 +45,7 @@ impl RequestContext {
     /// Begins a child span, if the command is traced.
     #[must_use]
     pub fn child_span(&self, name: &'static str, kind: SpanKind) -> Option<Span> {
-        self.span.as_ref()?.borrow().part(name, kind)
+        self.span.as_ref()?.borrow().child(name, kind)
     }
 
     /// Records in the span that the command is refused.

@@ -14,8 +14,8 @@ use sea_orm::{DatabaseConnection, DbErr};
 use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     log::{
-        Authority, AuthorityError, Known, Log, OpenedEpoch, SeedOutcome, Session, StoredMarks, Target,
-        connect_to_process,
+        Authority, AuthorityError, KnownClientId, Log, OpenedEpoch, SeedOutcome, Session, StoredMarks,
+        Target, connect_to_process,
         keys::{self, Partition},
     },
 };
@@ -67,7 +67,7 @@ impl PostgresAuthority {
             let session = log.session().await.map_err(unavailable)?;
             match session.epoch.cmp(&epoch) {
                 std::cmp::Ordering::Equal => return Ok(session),
-                std::cmp::Ordering::Greater => return Err(AuthorityError::PastEpoch),
+                std::cmp::Ordering::Greater => return Err(AuthorityError::EpochEnded),
                 std::cmp::Ordering::Less => log.discard(&session),
             }
         }
@@ -89,7 +89,7 @@ impl PostgresAuthority {
             for (room, survived) in left.into_iter().zip(survived) {
                 match survived.hash {
                     Some((epoch, _)) if epoch == session.epoch => outcomes.push((room, SeedOutcome::Seeded)),
-                    Some((epoch, _)) if epoch > session.epoch => return Err(AuthorityError::PastEpoch),
+                    Some((epoch, _)) if epoch > session.epoch => return Err(AuthorityError::EpochEnded),
                     _ => wanted.push((room, survived)),
                 }
             }
@@ -98,7 +98,7 @@ impl PostgresAuthority {
             }
             let decided =
                 seeds::decide(&self.db, session.epoch, partition, &wanted).await.map_err(database_error)?;
-            let Some(mut decided) = decided else { return Err(AuthorityError::PastEpoch) };
+            let Some(mut decided) = decided else { return Err(AuthorityError::EpochEnded) };
             let mut writes = Vec::new();
             for (room, survived) in wanted {
                 match decided.remove(&room) {
@@ -174,7 +174,7 @@ impl Authority for PostgresAuthority {
     async fn seed(&self, epoch: Epoch, rooms: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError> {
         let deadline = Instant::now() + SEED_TIMEOUT;
         if epochs::newest(&self.db).await.map_err(database_error)? != Some(epoch) {
-            return Err(AuthorityError::PastEpoch);
+            return Err(AuthorityError::EpochEnded);
         }
         let log = self.log()?;
         let session = self.session(&log, epoch).await?;
@@ -201,7 +201,7 @@ impl Authority for PostgresAuthority {
         room: &RoomId,
         sender: &UserId,
         client_id: &ClientId,
-    ) -> Result<Option<Known>, AuthorityError> {
+    ) -> Result<Option<KnownClientId>, AuthorityError> {
         voids::look_up(&self.db, room, sender, client_id).await.map_err(database_error)
     }
 
@@ -235,7 +235,7 @@ fn outcomes(
     for seeded in seeded {
         match seeded {
             Ok(seeded) => outcomes.extend(seeded),
-            Err(AuthorityError::PastEpoch) => return Err(AuthorityError::PastEpoch),
+            Err(AuthorityError::EpochEnded) => return Err(AuthorityError::EpochEnded),
             Err(error) => {
                 tracing::debug!(%error, "the rooms of a partition cannot be seeded now");
                 failed = Some(error);
@@ -275,7 +275,7 @@ mod tests {
             Err(unavailable("busy")),
             "the gateway may ask another replica"
         );
-        let past = outcomes(&rooms, vec![seeded(), Err(AuthorityError::PastEpoch)]);
-        assert_eq!(past, Err(AuthorityError::PastEpoch));
+        let past = outcomes(&rooms, vec![seeded(), Err(AuthorityError::EpochEnded)]);
+        assert_eq!(past, Err(AuthorityError::EpochEnded));
     }
 }

@@ -126,7 +126,7 @@ async fn seed(state: Data<InternalState>, request: SeedRequest) -> Result<SeedAn
     check_count(request.rooms.len(), MAX_ROOMS, "rooms")?;
     match state.authority.seed(Epoch(request.epoch), &request.rooms).await {
         Ok(outcomes) => Ok(SeedAnswer { outcomes: Some(outcomes) }),
-        Err(AuthorityError::PastEpoch) => Ok(SeedAnswer { outcomes: None }),
+        Err(AuthorityError::EpochEnded) => Ok(SeedAnswer { outcomes: None }),
         Err(error) => Err(authority_problem(error)),
     }
 }
@@ -167,7 +167,7 @@ fn authority_problem(error: AuthorityError) -> Problem {
         AuthorityError::OtherProcess => {
             Problem::new(ErrorCode::Conflict, "persistence reaches another Redis process")
         }
-        AuthorityError::PastEpoch => Problem::new(ErrorCode::Conflict, "the epoch is past"),
+        AuthorityError::EpochEnded => Problem::new(ErrorCode::Conflict, "the epoch is past"),
     }
 }
 

@@ -16,7 +16,8 @@ use tidings_persistence::writer::users::UnknownUserPolicy;
 use tidings_shared::auth::{Verifier, sign_hs256};
 use tidings_shared::ids::{ClientId, Epoch, RoomId, Seq, UserId};
 use tidings_shared::log::{
-    Authority, AuthorityError, Known, Log, LogLimits, OpenedEpoch, SeedOutcome, StoredMarks, Target, client,
+    Authority, AuthorityError, KnownClientId, Log, LogLimits, OpenedEpoch, SeedOutcome, StoredMarks, Target,
+    client,
 };
 use tidings_shared::origin::AllowedOrigins;
 use tidings_shared::rate::Rate;
@@ -27,17 +28,22 @@ struct UnreachableAuthority;
 #[async_trait]
 impl Authority for UnreachableAuthority {
     async fn open_epoch(&self, _: &str) -> Result<OpenedEpoch, AuthorityError> {
-        Err(AuthorityError::PastEpoch)
+        Err(AuthorityError::EpochEnded)
     }
     async fn seed(&self, _: Epoch, _: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError> {
-        Err(AuthorityError::PastEpoch)
+        Err(AuthorityError::EpochEnded)
     }
-    async fn look_up(&self, _: &RoomId, _: &UserId, _: &ClientId) -> Result<Option<Known>, AuthorityError> {
-        Err(AuthorityError::PastEpoch)
+    async fn look_up(
+        &self,
+        _: &RoomId,
+        _: &UserId,
+        _: &ClientId,
+    ) -> Result<Option<KnownClientId>, AuthorityError> {
+        Err(AuthorityError::EpochEnded)
     }
 
     async fn marks(&self, _: &RoomId, _: &[UserId]) -> Result<StoredMarks, AuthorityError> {
-        Err(AuthorityError::PastEpoch)
+        Err(AuthorityError::EpochEnded)
     }
 
     async fn target(&self, _: &RoomId, _: Seq) -> Result<Option<Target>, AuthorityError> {

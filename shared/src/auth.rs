@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 use crate::{
     error::{ErrorCode, Refusal},
     ids::UserId,
+    named_enum::named_enum,
 };
 
 pub use claims::ClaimRules;
@@ -30,59 +31,39 @@ pub use verifier::{Unverified, Verifier};
 /// Tokens with this scope may choose room ids and act on any room.
 pub const ADMIN_SCOPE: &str = "tidings.admin";
 
-/// Why a token was refused; clients get it as `reason`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
-    Missing,
-    Malformed,
-    Algorithm,
-    Signature,
-    UnknownKey,
-    Expired,
-    NotYetValid,
-    Claims,
-    UnknownUser,
-    UserChanged,
-}
-
-impl Reason {
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Malformed => "malformed",
-            Self::Algorithm => "algorithm",
-            Self::Signature => "signature",
-            Self::UnknownKey => "unknown_key",
-            Self::Expired => "expired",
-            Self::NotYetValid => "not_yet_valid",
-            Self::Claims => "claims",
-            Self::UnknownUser => "unknown_user",
-            Self::UserChanged => "user_changed",
-        }
-    }
-
-    fn message(self) -> &'static str {
-        match self {
-            Self::Missing => "a bearer token is required",
-            Self::Malformed => "the token is not a well-formed JWT",
-            Self::Algorithm => "the key of the token does not allow the token's algorithm",
-            Self::Signature => "the token's signature does not verify",
-            Self::UnknownKey => "no key of this service matches the token",
-            Self::Expired => "the token has expired; get a new one",
-            Self::NotYetValid => "the token is not valid yet",
-            Self::Claims => {
-                "a required claim of the token is missing or invalid, or its issuer or audience is wrong"
-            }
-            Self::UnknownUser => "the token's user does not exist; create the user first",
-            Self::UserChanged => "the token belongs to another user; open a new connection for that user",
-        }
+named_enum! {
+    /// Why a token was refused; clients get the name as `reason`.
+    pub enum Reason {
+        Missing = "missing",
+        Malformed = "malformed",
+        Algorithm = "algorithm",
+        Signature = "signature",
+        UnknownKey = "unknown_key",
+        Expired = "expired",
+        NotYetValid = "not_yet_valid",
+        Claims = "claims",
+        UnknownUser = "unknown_user",
+        UserChanged = "user_changed",
     }
 }
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
-        Refusal::new(ErrorCode::Unauthorized, reason.message()).with_reason(reason.as_str())
+        let message = match reason {
+            Reason::Missing => "a bearer token is required",
+            Reason::Malformed => "the token is not a well-formed JWT",
+            Reason::Algorithm => "the key of the token does not allow the token's algorithm",
+            Reason::Signature => "the token's signature does not verify",
+            Reason::UnknownKey => "no key of this service matches the token",
+            Reason::Expired => "the token has expired; get a new one",
+            Reason::NotYetValid => "the token is not valid yet",
+            Reason::Claims => {
+                "a required claim of the token is missing or invalid, or its issuer or audience is wrong"
+            }
+            Reason::UnknownUser => "the token's user does not exist; create the user first",
+            Reason::UserChanged => "the token belongs to another user; open a new connection for that user",
+        };
+        Refusal::new(ErrorCode::Unauthorized, message).with_reason(reason.as_str())
     }
 }
 

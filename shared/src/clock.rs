@@ -1,13 +1,11 @@
 //! The wall clock, and the form of times on the wire.
 
 /// Milliseconds since the Unix epoch.
-#[must_use]
 pub fn unix_ms() -> i64 {
     chrono::Utc::now().timestamp_millis()
 }
 
 /// RFC 3339 in UTC with milliseconds, like all times on the wire.
-#[must_use]
 pub fn rfc3339(at_ms: i64) -> String {
     use chrono::{Datelike, Timelike};
     let at = chrono::DateTime::from_timestamp_millis(at_ms).unwrap_or_default();

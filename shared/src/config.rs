@@ -24,7 +24,7 @@ use collector_args::CollectorArgs;
 use problem::Problem;
 use redis_args::RedisArgs;
 
-pub use unknown::SERVICE_VARIABLES;
+pub use unknown::ONE_SERVICE_VARIABLES;
 
 /// Settings of both services: Redis, tokens, origins, limits, listeners, logs, tracing.
 #[derive(Debug, Clone, Args)]
@@ -56,23 +56,11 @@ pub struct CommonArgs {
     )]
     pub jwt_algorithms: String,
     /// Issuers whose tokens are accepted, comma separated. Default: not checked
-    #[arg(
-        long,
-        env = "TIDINGS_JWT_ISSUER",
-        default_value = "",
-        hide_default_value = true,
-        value_name = "NAMES"
-    )]
-    pub jwt_issuer: String,
+    #[arg(long, env = "TIDINGS_JWT_ISSUER", value_name = "NAMES")]
+    pub jwt_issuer: Option<String>,
     /// Audiences whose tokens are accepted, comma separated. Default: not checked
-    #[arg(
-        long,
-        env = "TIDINGS_JWT_AUDIENCE",
-        default_value = "",
-        hide_default_value = true,
-        value_name = "NAMES"
-    )]
-    pub jwt_audience: String,
+    #[arg(long, env = "TIDINGS_JWT_AUDIENCE", value_name = "NAMES")]
+    pub jwt_audience: Option<String>,
     /// How far a token's times may be off; up to 600
     #[arg(long, env = "TIDINGS_JWT_LEEWAY_S", default_value_t = 0, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=600))]
     pub jwt_leeway_s: u64,
@@ -91,14 +79,8 @@ pub struct CommonArgs {
     /// Origins whose pages may connect, comma separated, `https://*.example.com` for all hosts below; `*` for any.
     /// Requests without `Origin` do not come from a page and are always let through. Default: pages of this machine
     /// only
-    #[arg(
-        long,
-        env = "TIDINGS_ALLOWED_ORIGINS",
-        default_value = "",
-        hide_default_value = true,
-        value_name = "ORIGINS"
-    )]
-    pub allowed_origins: String,
+    #[arg(long, env = "TIDINGS_ALLOWED_ORIGINS", value_name = "ORIGINS")]
+    pub allowed_origins: Option<String>,
     /// Longest text of a message, in Unicode scalar values; must be the same on all nodes
     #[arg(long, env = "TIDINGS_MAX_MESSAGE_CHARS", default_value_t = 1000, value_name = "CHARACTERS")]
     pub max_message_chars: usize,
@@ -152,8 +134,8 @@ impl CommonArgs {
             jwks_url: self.jwks_url.as_deref().filter(|url| !url.is_empty()),
             algorithms: &list(&self.jwt_algorithms),
             rules: ClaimRules {
-                issuers: list(&self.jwt_issuer),
-                audiences: list(&self.jwt_audience),
+                issuers: list(self.jwt_issuer.as_deref().unwrap_or_default()),
+                audiences: list(self.jwt_audience.as_deref().unwrap_or_default()),
                 leeway_s: self.jwt_leeway_s,
                 user: self.jwt_user_claim.clone(),
                 name: self.jwt_name_claim.clone(),
@@ -163,9 +145,9 @@ impl CommonArgs {
         })
     }
 
-    /// The origins whose pages may connect.
     pub fn origins(&self) -> Result<AllowedOrigins, Problem> {
-        AllowedOrigins::parse(&self.allowed_origins).map_err(|error| Problem::new("allowed-origins", error))
+        let origins = self.allowed_origins.as_deref().unwrap_or_default();
+        AllowedOrigins::parse(origins).map_err(|error| Problem::new("allowed-origins", error))
     }
 }
 

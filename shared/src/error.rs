@@ -4,52 +4,45 @@
 
 use serde::{Deserialize, Serialize};
 
-macro_rules! error_codes {
-    ($($code:ident = $name:literal, $status:literal;)+) => {
-        /// The codes of docs/PROTOCOL.md, "Errors".
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum ErrorCode {
-            $($code,)+
-        }
+use crate::named_enum::named_enum;
 
-        impl ErrorCode {
-            /// All codes, in the order of the enum.
-            pub const ALL: [Self; [$($status),+].len()] = [$(Self::$code),+];
-
-            /// The HTTP status that carries this code.
-            #[must_use]
-            pub fn status(self) -> u16 {
-                match self {
-                    $(Self::$code => $status,)+
-                }
-            }
-
-            /// The wire form, also the value of the metric label `code`.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$code => $name,)+
-                }
-            }
-        }
-    };
+named_enum! {
+    /// The codes of docs/PROTOCOL.md, "Errors". The names are the wire form, and the values of the metric label `code`.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum ErrorCode {
+        BadRequest = "bad_request",
+        Unauthorized = "unauthorized",
+        Forbidden = "forbidden",
+        NotFound = "not_found",
+        Conflict = "conflict",
+        TooLarge = "too_large",
+        RateLimited = "rate_limited",
+        Internal = "internal",
+        Overloaded = "overloaded",
+        Unavailable = "unavailable",
+    }
 }
 
-error_codes! {
-    BadRequest = "bad_request", 400;
-    Unauthorized = "unauthorized", 401;
-    Forbidden = "forbidden", 403;
-    NotFound = "not_found", 404;
-    Conflict = "conflict", 409;
-    TooLarge = "too_large", 413;
-    RateLimited = "rate_limited", 429;
-    Internal = "internal", 500;
-    Overloaded = "overloaded", 503;
-    Unavailable = "unavailable", 503;
+impl ErrorCode {
+    /// The HTTP status that carries this code.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::BadRequest => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden => 403,
+            Self::NotFound => 404,
+            Self::Conflict => 409,
+            Self::TooLarge => 413,
+            Self::RateLimited => 429,
+            Self::Internal => 500,
+            Self::Overloaded | Self::Unavailable => 503,
+        }
+    }
 }
 
 /// The answer to a refused command or request. `message` says what failed and what to do.
+#[must_use]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{}: {message}", .code.as_str())]
 pub struct Refusal {
@@ -67,39 +60,36 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), reason: None, field: None, retry_after_ms: None }
     }
 
-    #[must_use]
     pub fn bad_field(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: Some(field.into()), ..Self::new(ErrorCode::BadRequest, message) }
     }
 
-    #[must_use]
+    pub fn too_large(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), ..Self::new(ErrorCode::TooLarge, message) }
+    }
+
     pub fn not_found(what: &str) -> Self {
         Self::new(ErrorCode::NotFound, format!("no such {what}, or you may not see it"))
     }
 
     /// A dependency is unavailable; the client may repeat the same command.
-    #[must_use]
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self { retry_after_ms: Some(RETRY_AFTER_MS), ..Self::new(ErrorCode::Unavailable, message) }
     }
 
-    #[must_use]
     pub fn overloaded(message: impl Into<String>) -> Self {
         Self { retry_after_ms: Some(RETRY_AFTER_MS), ..Self::new(ErrorCode::Overloaded, message) }
     }
 
-    #[must_use]
     pub fn with_reason(mut self, reason: impl Into<String>) -> Self {
         self.reason = Some(reason.into());
         self
     }
 
-    #[must_use]
     pub fn with_field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
         self

@@ -76,10 +76,7 @@ pub fn required<T: DeserializeOwned>(
     optional(field, name, form)?.ok_or_else(|| Refusal::bad_field(name, format!("`{name}` is missing")))
 }
 
-/// Parses the fields of a JSON object.
-///
-/// # Errors
-/// `bad_request` when the text is not one JSON object, or names a known field twice.
+/// Parses the fields of a JSON object. Refuses a text that is not one JSON object, or names a known field twice.
 pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
     // serde would also accept an array for a struct, but the protocol requires an object.
     if !text.trim_start().starts_with('{') {
@@ -91,33 +88,23 @@ pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
 
 impl<'a> Fields<'a> {
     /// The trace context of the command. A malformed context is ignored.
-    #[must_use]
     pub fn trace(&self) -> Option<TraceContext> {
         TraceContext::parse(serde_json::from_str(self.traceparent?.get()).ok()?)
     }
 
-    /// Parses a JSON object.
-    ///
-    /// # Errors
-    /// `bad_request` when the text is not one JSON object, or names a known field twice.
+    /// Parses a JSON object. See [`object`].
     pub fn parse(text: &'a str) -> Result<Self, Refusal> {
         object(text)
     }
 
-    /// # Errors
-    /// `bad_request` with the field's name.
     pub fn room(&self) -> Result<RoomId, Refusal> {
         required(self.room, "room", "a room id")
     }
 
-    /// # Errors
-    /// `bad_request` with the field's name.
     pub fn client_id(&self) -> Result<Option<ClientId>, Refusal> {
         optional(self.client_id, "client_id", "1 to 64 printable ASCII characters")
     }
 
-    /// # Errors
-    /// `bad_request` with the field's name.
     pub fn seq(&self) -> Result<Seq, Refusal> {
         required(self.seq, "seq", "a position (integer from 0 on)")
     }
@@ -130,13 +117,11 @@ impl<'a> Fields<'a> {
     ) -> Result<Option<Box<RawValue>>, Refusal> {
         let Some(json) = given(field) else { return Ok(None) };
         if json.len() > max_bytes {
-            let message = format!("`{name}` is over {max_bytes} bytes");
-            return Err(Refusal::new(ErrorCode::TooLarge, message).with_field(name));
+            return Err(Refusal::too_large(name, format!("`{name}` is over {max_bytes} bytes")));
         }
         within_depth(json, name)?;
-        let object: serde_json::Map<String, serde_json::Value> = required(field, name, "an object")?;
         // PostgreSQL stores the text unchanged, but cannot return a NUL inside of it.
-        if object.iter().any(|(key, value)| key.contains('\0') || holds_nul(value)) {
+        if holds_nul(&serde_json::Value::Object(required(field, name, "an object")?)) {
             return Err(Refusal::bad_field(name, format!("`{name}` must not contain U+0000")));
         }
         Ok(field.map(ToOwned::to_owned))
@@ -166,10 +151,8 @@ pub fn within_depth(json: &str, name: &'static str) -> Result<(), Refusal> {
 /// Refuses well-formed JSON that some parsers reject, because receivers get it unchanged: half a surrogate pair, or a
 /// number that is too large.
 pub fn readable(json: &str, name: &'static str) -> Result<(), Refusal> {
-    match serde_json::from_str::<serde_json::Value>(json) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(Refusal::bad_field(name, format!("`{name}` contains JSON that some parsers reject"))),
-    }
+    let refusal = |_| Refusal::bad_field(name, format!("`{name}` contains JSON that some parsers reject"));
+    serde_json::from_str::<serde_json::Value>(json).map(drop).map_err(refusal)
 }
 
 fn holds_nul(value: &serde_json::Value) -> bool {
@@ -186,8 +169,7 @@ fn holds_nul(value: &serde_json::Value) -> bool {
 /// Refuses a list of more than `max` entries.
 pub fn bounded<T>(list: Vec<T>, name: &'static str, max: usize) -> Result<Vec<T>, Refusal> {
     if list.len() > max {
-        let message = format!("`{name}` has more than {max} entries");
-        return Err(Refusal::new(ErrorCode::TooLarge, message).with_field(name));
+        return Err(Refusal::too_large(name, format!("`{name}` has more than {max} entries")));
     }
     Ok(list)
 }

@@ -12,7 +12,6 @@ use reqwest::StatusCode;
 
 use crate::http_client::{self, cause};
 
-/// Longest answer that is read.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// Arguments of the health check.
@@ -27,10 +26,8 @@ pub struct HealthProbe {
 }
 
 impl HealthProbe {
-    /// Asks the operators' listener at `admin`, and returns its answer if the service is healthy.
-    ///
-    /// # Errors
-    /// The status and the answer if the service is not healthy, or why there is no answer.
+    /// Asks the operators' listener at `admin`, and returns its answer if the service is healthy. The error contains the
+    /// status and the answer, or why there is no answer.
     pub async fn check(self, admin: SocketAddr) -> Result<String, String> {
         let path = if self.live { "/healthz" } else { "/readyz" };
         let url = format!("http://{}{path}", reachable(admin));

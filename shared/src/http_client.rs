@@ -11,10 +11,7 @@ pub(crate) fn builder() -> ClientBuilder {
     reqwest::Client::builder().no_proxy().redirect(Policy::none())
 }
 
-/// Reads the body of an answer.
-///
-/// # Errors
-/// When it has more than `max_bytes`, or ends early.
+/// Reads the body of an answer, of at most `max_bytes`.
 pub(crate) async fn body(mut answer: Response, max_bytes: usize) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(cause)? {

@@ -22,15 +22,9 @@ pub struct IdError {
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $valid:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String")]
         pub struct $name(Arc<str>);
-
-        impl Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.0)
-            }
-        }
 
         impl $name {
             /// Parses a text that has the accepted form.
@@ -39,7 +33,6 @@ macro_rules! text_id {
                 if valid(text) { Ok(Self(text.into())) } else { Err(IdError { what: $what, rule: $rule }) }
             }
 
-            #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -61,12 +54,6 @@ macro_rules! text_id {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
-            }
-        }
-
-        impl AsRef<str> for $name {
-            fn as_ref(&self) -> &str {
-                &self.0
             }
         }
 
@@ -117,7 +104,6 @@ text_id!(
 
 impl RoomId {
     /// A new room id: a UUIDv7 (RFC 9562), so that ids sort by creation.
-    #[must_use]
     pub fn fresh() -> Self {
         Self(uuid::Uuid::now_v7().to_string().into())
     }
@@ -125,7 +111,6 @@ impl RoomId {
 
 impl ClientId {
     /// When this id was created, in milliseconds since the Unix epoch, if it is a UUIDv7 (RFC 9562, 5.7).
-    #[must_use]
     pub fn uuid_v7_at_ms(&self) -> Option<u64> {
         let id = uuid::Uuid::try_parse(&self.0).ok()?;
         if id.get_version_num() != 7 {
@@ -138,7 +123,7 @@ impl ClientId {
 
 /// A position in a room's log: 1, 2, 3 … without gaps, one per durable event. 0 is the head of a new room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "u64", into = "u64")]
+#[serde(try_from = "u64")]
 pub struct Seq(pub u64);
 
 impl TryFrom<u64> for Seq {
@@ -153,14 +138,7 @@ impl TryFrom<u64> for Seq {
     }
 }
 
-impl From<Seq> for u64 {
-    fn from(seq: Seq) -> u64 {
-        seq.0
-    }
-}
-
 impl Seq {
-    #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
@@ -178,7 +156,6 @@ pub struct Epoch(pub u64);
 
 impl Epoch {
     /// Parses the wire form; `None`: this server never wrote such an epoch.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let canonical =
             !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
@@ -207,14 +184,12 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    #[must_use]
     pub fn new(epoch: Epoch, seq: Seq) -> Self {
         Self { epoch: epoch.to_string(), seq }
     }
 }
 
 /// Whether the text has the form of message kinds and role names: 1 to 32 of `a-z 0-9 _ -`.
-#[must_use]
 pub fn is_label(text: &str) -> bool {
     (1..=crate::limits::MAX_LABEL_CHARS).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{ClientId, RoomId, Seq, UserId},
-    log::{Known, SeedOutcome, StoredMarks, Target},
+    log::{KnownClientId, SeedOutcome, StoredMarks, Target},
     membership::{Account, Membership},
 };
 
@@ -53,7 +53,7 @@ pub struct SeedRequest {
     pub rooms: Vec<RoomId>,
 }
 
-/// `outcomes` has one entry per room, in order; `None`: the requested epoch is past.
+/// `outcomes` has one entry per room, in order; `None`: the requested epoch has ended.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SeedAnswer {
     pub outcomes: Option<Vec<SeedOutcome>>,
@@ -68,7 +68,7 @@ pub struct LookUpRequest {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct LookUpAnswer {
-    pub known: Option<Known>,
+    pub known: Option<KnownClientId>,
 }
 
 /// Asks for the message that a change targets.

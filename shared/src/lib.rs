@@ -20,6 +20,7 @@ pub mod log;
 pub mod membership;
 pub mod message;
 pub mod metrics;
+mod named_enum;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 pub mod origin;

@@ -12,7 +12,7 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use redis::{RedisError, Script, aio::MultiplexedConnection};
+use redis::{RedisResult, Script, aio::MultiplexedConnection as Connection};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Epoch, RoomId, Seq, UserId};
@@ -30,7 +30,6 @@ const CHANGED: &str = include_str!("membership/changed.lua");
 const VERSION: &str = include_str!("membership/version.lua");
 static REMEMBER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("membership/remember.lua")));
 
-/// A user's membership in one room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
     pub role: String,
@@ -73,13 +72,12 @@ pub struct Stamp {
 }
 
 /// The wire form of `rooms_version`: epoch and version.
-#[must_use]
 pub fn wire_version(epoch: Epoch, version: u64) -> String {
     format!("{epoch}.{version}")
 }
 
 /// The counters of a user's cache. Read them before the memberships with which the cache is filled.
-pub async fn stamp(connection: &mut MultiplexedConnection, user: &UserId) -> Result<Stamp, RedisError> {
+pub async fn stamp(connection: &mut Connection, user: &UserId) -> RedisResult<Stamp> {
     let keys = (version_key(user), moves_key(user));
     let counters: (Option<u64>, Option<u64>) =
         redis::cmd("MGET").arg(keys.0).arg(keys.1).query_async(connection).await?;
@@ -88,7 +86,7 @@ pub async fn stamp(connection: &mut MultiplexedConnection, user: &UserId) -> Res
 
 /// The version of a user's memberships; different memberships never have the same version. Read the version before
 /// listing the rooms.
-pub async fn version(connection: &mut MultiplexedConnection, user: &UserId) -> Result<u64, RedisError> {
+pub async fn version(connection: &mut Connection, user: &UserId) -> RedisResult<u64> {
     let mut call = redis::cmd("EVAL");
     call.arg(VERSION).arg(1).arg(version_key(user)).arg(VERSION_TTL_S);
     call.query_async(connection).await
@@ -97,17 +95,13 @@ pub async fn version(connection: &mut MultiplexedConnection, user: &UserId) -> R
 /// The versions of a user's memberships and account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Versions {
-    /// The version of the memberships.
     pub rooms: u64,
     pub account: u64,
 }
 
 /// The versions of the memberships and accounts of users, in order. Missing versions of memberships are created, as in
 /// [`version`].
-pub async fn versions(
-    connection: &mut MultiplexedConnection,
-    users: &[UserId],
-) -> Result<Vec<Versions>, RedisError> {
+pub async fn versions(connection: &mut Connection, users: &[UserId]) -> RedisResult<Vec<Versions>> {
     let mut pipe = redis::pipe();
     for user in users {
         pipe.cmd("MGET").arg(version_key(user)).arg(account_version_key(user));
@@ -129,9 +123,9 @@ pub async fn versions(
 
 /// Drops the cached memberships of users after a change, and invalidates fills in progress.
 pub async fn changed<'a>(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     users: impl IntoIterator<Item = &'a UserId>,
-) -> Result<(), RedisError> {
+) -> RedisResult<()> {
     let mut pipe = redis::pipe();
     for user in users {
         pipe.cmd("EVAL").arg(CHANGED).arg(2).arg(rooms_key(user)).arg(version_key(user));
@@ -143,12 +137,12 @@ pub async fn changed<'a>(
 /// Caches a user's memberships, unless they or a read position changed since `stamp` was read. Returns true if they
 /// were cached.
 pub async fn fill(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     user: &UserId,
     epoch: Epoch,
     stamp: Stamp,
     rooms: &HashMap<RoomId, Membership>,
-) -> Result<bool, RedisError> {
+) -> RedisResult<bool> {
     let mut call = FILL.key(rooms_key(user));
     call.key(version_key(user)).key(moves_key(user)).arg(stamp.version).arg(stamp.moves);
     call.arg(epoch.0).arg(CACHE_TTL_S);
@@ -160,10 +154,10 @@ pub async fn fill(
 
 /// All cached memberships of a user; `None`: not cached in this epoch.
 pub async fn all(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     user: &UserId,
     epoch: Epoch,
-) -> Result<Option<HashMap<RoomId, Membership>>, RedisError> {
+) -> RedisResult<Option<HashMap<RoomId, Membership>>> {
     let mut fields: HashMap<String, String> =
         redis::cmd("HGETALL").arg(rooms_key(user)).query_async(connection).await?;
     if fields.remove("").as_deref() != Some(epoch.to_string().as_str()) {
@@ -175,11 +169,11 @@ pub async fn all(
 
 /// The cached memberships of a user in some rooms; `None`: not cached in this epoch; an inner `None`: not a member.
 pub async fn of(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     user: &UserId,
     epoch: Epoch,
     rooms: &[RoomId],
-) -> Result<Option<Vec<Option<Membership>>>, RedisError> {
+) -> RedisResult<Option<Vec<Option<Membership>>>> {
     let mut command = redis::cmd("HMGET");
     command.arg(rooms_key(user)).arg("");
     for room in rooms {
@@ -194,10 +188,10 @@ pub async fn of(
 
 /// Moves cached read positions in a room forward; never back, and only if the user's cache is filled.
 pub async fn advance_read<'a>(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     room: &RoomId,
     read: impl IntoIterator<Item = (&'a UserId, Seq)>,
-) -> Result<(), RedisError> {
+) -> RedisResult<()> {
     let mut pipe = redis::pipe();
     for (user, seq) in read {
         pipe.cmd("EVAL").arg(ADVANCE).arg(2).arg(rooms_key(user)).arg(moves_key(user));
@@ -220,30 +214,24 @@ struct CachedAccount {
 
 /// The cached account of a user; `None`: not cached in this epoch.
 pub async fn account(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     user: &UserId,
     epoch: Epoch,
-) -> Result<Option<Account>, RedisError> {
+) -> RedisResult<Option<Account>> {
     let cached: Option<String> = redis::cmd("GET").arg(account_key(user)).query_async(connection).await?;
     let cached = cached.and_then(|json| serde_json::from_str::<CachedAccount>(&json).ok());
     Ok(cached.filter(|cached| cached.epoch == epoch.0).map(|cached| cached.account))
 }
 
 /// The version of a user's account. Read the version before the account that shall be cached.
-pub async fn account_version(
-    connection: &mut MultiplexedConnection,
-    user: &UserId,
-) -> Result<u64, RedisError> {
+pub async fn account_version(connection: &mut Connection, user: &UserId) -> RedisResult<u64> {
     let counter: Option<u64> =
         redis::cmd("GET").arg(account_version_key(user)).query_async(connection).await?;
     Ok(counter.unwrap_or(0))
 }
 
 /// Drops a cached account after a change, and invalidates fills in progress; returns the new version.
-pub async fn account_changed(
-    connection: &mut MultiplexedConnection,
-    user: &UserId,
-) -> Result<u64, RedisError> {
+pub async fn account_changed(connection: &mut Connection, user: &UserId) -> RedisResult<u64> {
     let mut call = redis::cmd("EVAL");
     call.arg(CHANGED).arg(2).arg(account_key(user)).arg(account_version_key(user)).arg(VERSION_TTL_S);
     call.query_async(connection).await
@@ -251,12 +239,12 @@ pub async fn account_changed(
 
 /// Caches an account, unless the account changed after `version` was read. Returns true if it was cached.
 pub async fn remember_account(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     user: &UserId,
     epoch: Epoch,
     version: u64,
     account: &Account,
-) -> Result<bool, RedisError> {
+) -> RedisResult<bool> {
     let cached = CachedAccount { epoch: epoch.0, account: account.clone() };
     let json = serde_json::to_string(&cached).unwrap_or_default();
     let mut call = REMEMBER.key(account_key(user));

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    error::{ErrorCode, Refusal},
+    error::Refusal,
     fields::{Fields, VisibleTo, bounded, optional, required},
     ids::{ClientId, Seq, UserId, is_label},
     limits::{
@@ -119,7 +119,6 @@ impl Draft {
     }
 
     /// Approximate size in bytes.
-    #[must_use]
     pub fn bytes(&self) -> usize {
         let attached = self.attachments.iter().map(|attachment| attachment.name.len() + attachment.url.len());
         let metadata = self.metadata.as_ref().map_or(0, |json| json.get().len());
@@ -127,7 +126,6 @@ impl Draft {
     }
 
     /// The event's own fields as JSON, in the wire form.
-    #[must_use]
     pub fn body(&self, id: &str, sender: Sender<'_>) -> String {
         const SERIALISES: &str = "strings, numbers and checked JSON always serialise";
         let visible_to = (!self.visibility.is_everyone())
@@ -151,17 +149,12 @@ impl Draft {
     }
 
     /// The lowest role that the sender must still have when the message is appended.
-    ///
-    /// # Errors
-    /// `forbidden` when the actor's role does not allow this message.
     pub fn permit(&self, actor: &Actor<'_>) -> Result<MinRole, Refusal> {
         actor.permit(Permission::Send)
     }
 
-    /// A stored message to be sent once more under another client id.
-    ///
-    /// # Errors
-    /// What of the stored message does not pass the checks of a send.
+    /// A stored message to be sent once more under another client id. The error says which part of the stored message
+    /// does not pass the checks of a send.
     pub fn from_stored(
         stored: StoredFields<'_>,
         client_id: ClientId,
@@ -192,8 +185,7 @@ impl Draft {
 /// Refuses text over the limit (in Unicode scalar values) and forbidden control characters.
 pub fn check_text(text: &str, field: &'static str, max_chars: usize) -> Result<(), Refusal> {
     if text.len() > max_chars && text.chars().count() > max_chars {
-        let message = format!("`{field}` is over {max_chars} characters");
-        return Err(Refusal::new(ErrorCode::TooLarge, message).with_field(field));
+        return Err(Refusal::too_large(field, format!("`{field}` is over {max_chars} characters")));
     }
     let forbidden = |c: char| c.is_control() && c != '\n' && c != '\t';
     if text.chars().any(forbidden) {
@@ -212,10 +204,8 @@ fn check_attachment(attachment: &Attachment) -> Result<(), Refusal> {
     }
     // Users click on this URL, so it must not run a script.
     if !(attachment.url.starts_with("https://") || attachment.url.starts_with("http://")) {
-        return Err(Refusal::bad_field(
-            "attachments",
-            "`url` of an attachment must begin with https:// or http://",
-        ));
+        let message = "`url` of an attachment must begin with https:// or http://";
+        return Err(Refusal::bad_field("attachments", message));
     }
     Ok(())
 }
@@ -233,10 +223,8 @@ fn visibility_of(fields: &Fields<'_>) -> Result<Visibility, Refusal> {
     }
     // Empty lists could mean "nobody" or "everybody". A wrong guess would be a leak.
     if users.is_empty() && roles.is_empty() {
-        return Err(Refusal::bad_field(
-            "visible_to",
-            "`visible_to` names nobody; leave it out to reach everyone",
-        ));
+        let message = "`visible_to` names nobody; leave it out to reach everyone";
+        return Err(Refusal::bad_field("visible_to", message));
     }
     Ok(Visibility { users: users.iter().map(UserId::to_string).collect(), roles })
 }
@@ -244,6 +232,7 @@ fn visibility_of(fields: &Fields<'_>) -> Result<Visibility, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorCode;
 
     fn draft(json: &str) -> Result<Draft, Refusal> {
         Draft::from_fields(&Fields::parse(json).unwrap(), 1000)

@@ -39,7 +39,6 @@ macro_rules! metrics {
 
         impl $name {
             /// Registers all metrics, and those of the process, in a new registry.
-            #[must_use]
             pub fn new() -> Self {
                 let registry = $crate::prometheus::Registry::new();
                 let process = $crate::prometheus::process_collector::ProcessCollector::for_self();
@@ -52,7 +51,6 @@ macro_rules! metrics {
             }
 
             /// The metrics in the Prometheus text format.
-            #[must_use]
             pub fn text(&self) -> String {
                 use $crate::prometheus::Encoder;
                 let mut text = Vec::new();

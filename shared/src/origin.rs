@@ -1,6 +1,6 @@
 //! The browser origins that may use the services, over WebSocket and over HTTP (CORS).
 
-use std::fmt;
+use thiserror::Error;
 
 /// The configured allow-list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,21 +23,14 @@ pub enum OriginPattern {
 }
 
 /// An entry that is not an origin.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "{0} is not an origin: expected scheme://host[:port] with http or https, scheme://*.host[:port], or *"
+)]
 pub struct InvalidOrigin(String);
-
-impl fmt::Display for InvalidOrigin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rule = "expected scheme://host[:port] with http or https, scheme://*.host[:port], or *";
-        write!(f, "{} is not an origin: {rule}", self.0)
-    }
-}
 
 impl AllowedOrigins {
     /// Parses the comma-separated list of the setting; empty means [`AllowedOrigins::Development`].
-    ///
-    /// # Errors
-    /// When an entry cannot be the origin of a page.
     pub fn parse(setting: &str) -> Result<Self, InvalidOrigin> {
         let mut listed = Vec::new();
         let entries = setting.split(',').map(str::trim).filter(|entry| !entry.is_empty());
@@ -87,7 +80,7 @@ impl OriginPattern {
                 let origin = origin.to_ascii_lowercase();
                 let host = origin.strip_prefix(scheme.as_str()).and_then(|rest| rest.strip_prefix("://"));
                 let below = host.and_then(|host| host.strip_suffix(suffix.as_str()));
-                below.is_some_and(|below| !below.is_empty() && below.split('.').all(is_label))
+                below.is_some_and(|below| !below.is_empty() && below.split('.').all(is_host_label))
             }
         }
     }
@@ -102,12 +95,12 @@ fn is_host(text: &str) -> bool {
     let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let host = match bracketed {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => host.split('.').all(is_label),
+        None => host.split('.').all(is_host_label),
     };
     host && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
-fn is_label(label: &str) -> bool {
+fn is_host_label(label: &str) -> bool {
     !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
 }
 

@@ -4,7 +4,7 @@
 //! Pub/sub messages can be lost: a node that may have missed a notice compares the version of the user's rooms.
 
 use bytes::Bytes;
-use redis::{RedisError, aio::MultiplexedConnection};
+use redis::{RedisResult, aio::MultiplexedConnection as Connection};
 
 use crate::ids::{RoomId, Seq, UserId};
 
@@ -12,7 +12,6 @@ use crate::ids::{RoomId, Seq, UserId};
 pub const CHANNEL_PREFIX: &str = "user:";
 
 /// The name of a user's channel.
-#[must_use]
 pub fn channel(user: &UserId) -> String {
     format!("{CHANNEL_PREFIX}{user}")
 }
@@ -33,7 +32,6 @@ pub enum UserNotice {
 }
 
 impl UserNotice {
-    #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let (head, frame) = match self {
             Self::Frame(frame) => ("frame".to_owned(), frame.as_ref()),
@@ -47,7 +45,6 @@ impl UserNotice {
     }
 
     /// Parses a payload; `None`: malformed.
-    #[must_use]
     pub fn parse(payload: &Bytes) -> Option<Self> {
         let end = payload.iter().position(|byte| *byte == b'\n')?;
         let frame = payload.slice(end + 1..);
@@ -66,9 +63,9 @@ impl UserNotice {
 
 /// Publishes notices to users.
 pub async fn publish<'a>(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     notices: impl IntoIterator<Item = (&'a UserId, &'a UserNotice)>,
-) -> Result<(), RedisError> {
+) -> RedisResult<()> {
     let mut pipe = redis::pipe();
     for (user, notice) in notices {
         pipe.cmd("PUBLISH").arg(channel(user)).arg(notice.encode()).ignore();

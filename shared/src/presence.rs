@@ -38,7 +38,7 @@ pub use node_leases::{
     ExclusiveTask, begin, claim, claim_task, due_users, end, expired_leases, last_seen_stored, postpone,
     renew, unstored_last_seen,
 };
-pub use people::{Hold, Put, PutOutcome, State, hold, publish, put, reap, states};
+pub use people::{HoldKind, State, StateChange, WriteOutcome, hold, publish, put, reap, states};
 pub use rooms::{CachedRooms, cached_rooms, retain_small_rooms};
 
 use crate::protocol::Status;
@@ -46,31 +46,15 @@ use crate::protocol::Status;
 /// The channel of all changes.
 pub const CHANNEL: &str = "presence";
 /// Most members of a room that receives presence; in larger rooms presence would cost too many frames.
-pub const SMALL_ROOM: usize = 100;
+pub const MAX_SMALL_ROOM_MEMBERS: usize = 100;
 /// Most rooms of a user that receive a change.
-pub const ROOMS_LOOKED_AT: usize = 200;
+pub const MAX_NOTIFIED_ROOMS: usize = 200;
 /// Interval between two renewals of a node lease; the lease is three times as long (`weigh.lua`).
 pub const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// How long a user who polls stays online after the last answer.
 pub const POLL_HOLD: Duration = Duration::from_secs(30);
 /// How long the state of a `POST /presence` is valid.
 pub const HTTP_HOLD: Duration = Duration::from_secs(60);
-
-/// The higher of two states of the same user; `None` is offline.
-#[must_use]
-pub fn higher(one: Option<Status>, other: Option<Status>) -> Option<Status> {
-    if rank(one) >= rank(other) { one } else { other }
-}
-
-/// The order of states: offline, away, online.
-#[must_use]
-pub fn rank(status: Option<Status>) -> u8 {
-    match status {
-        None => 0,
-        Some(Status::Away) => 1,
-        Some(Status::Online) => 2,
-    }
-}
 
 /// The letter of a status in Redis.
 fn letter(status: Option<Status>) -> &'static str {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 /// One problem. `setting` is the flag without dashes; `load` adds the variable.
+#[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub setting: String,
@@ -12,7 +13,6 @@ pub struct Problem {
 
 impl Problem {
     /// A problem of the setting with this flag, such as `lease-ms`.
-    #[must_use]
     pub fn new(setting: &str, why: impl fmt::Display) -> Self {
         Self { setting: setting.to_owned(), variable: None, why: why.to_string() }
     }
@@ -31,7 +31,9 @@ impl fmt::Display for Problem {
 /// Checks of settings that parsed well: alone, in combination, or with the files that they name.
 pub trait Check {
     /// All problems. May read files, but opens no connection.
-    fn check(&self) -> Vec<Problem>;
+    fn check(&self) -> Vec<Problem> {
+        Vec::new()
+    }
 }
 
 /// All problems in one line.

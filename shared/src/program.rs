@@ -2,10 +2,7 @@
 
 use clap::{Command, Subcommand};
 
-use crate::config::{
-    problem::{Check, Problem},
-    table,
-};
+use crate::config::{problem::Check, table};
 
 /// Subcommands that both services have.
 #[derive(Debug, Clone, Subcommand)]
@@ -25,10 +22,9 @@ pub enum Describe {
 
 impl Describe {
     /// The requested text, for a program with this command.
-    #[must_use]
     pub fn text(&self, mut command: Command) -> String {
         match self {
-            Self::Settings { json: true } => format!("{:#}\n", table::objects(&table::rows(&command))),
+            Self::Settings { json: true } => format!("{:#}\n", serde_json::json!(table::rows(&command))),
             Self::Settings { json: false } => table::markdown(&table::rows(&command)),
             Self::Completions { shell } => {
                 let name = command.get_name().to_owned();
@@ -40,11 +36,7 @@ impl Describe {
     }
 }
 
-impl Check for Describe {
-    fn check(&self) -> Vec<Problem> {
-        Vec::new()
-    }
-}
+impl Check for Describe {}
 
 /// Prints a text. A reader that closes the pipe early, such as `head`, is not an error.
 pub fn print(text: &str) -> std::io::Result<()> {

@@ -19,7 +19,6 @@ pub struct Rate {
 
 impl Rate {
     /// A rate with the default burst: what the rate allows in [`DEFAULT_BURST_S`] seconds.
-    #[must_use]
     pub fn per_second(per_second: NonZeroU32) -> Self {
         Self {
             per_second,
@@ -35,15 +34,12 @@ pub struct UserRateLimiter {
 }
 
 impl UserRateLimiter {
-    #[must_use]
     pub fn new(Rate { per_second, burst }: Rate) -> Self {
         Self { limiter: RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst)), burst }
     }
 
-    /// Takes `many` permits of a user; more than the burst counts as the burst.
-    ///
-    /// # Errors
-    /// The milliseconds until there are enough permits.
+    /// Takes `many` permits of a user; more than the burst counts as the burst. The error is the number of milliseconds
+    /// until there are enough permits.
     pub fn take(&self, user: &UserId, many: NonZeroU32) -> Result<(), u64> {
         // `many` is reduced to the capacity, so the outer error cannot occur.
         let Ok(Err(not_until)) = self.limiter.check_key_n(user, many.min(self.burst)) else { return Ok(()) };

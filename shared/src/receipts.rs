@@ -66,10 +66,8 @@ impl Receipts {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves a member's read or delivered mark forward, never back. Returns its position when it is stored.
-    ///
-    /// # Errors
-    /// `not_found` if the user is not a member any more; refusals of the log.
+    /// Moves a member's read or delivered mark forward, never back. Returns its position when it is stored. Refuses with
+    /// `not_found` if the user is not a member any more.
     pub async fn mark(self: &Arc<Self>, room: &RoomId, user: &UserId, seq: Seq, delivered: bool) -> Answer {
         let (answer, stored) = oneshot::channel();
         {
@@ -106,26 +104,20 @@ impl Receipts {
 
     /// Moves marks, and spawns a task that waits until they are stored. Returns how long receipts wait.
     async fn move_marks(self: &Arc<Self>, room: &RoomId, collected: Collected) -> Option<Duration> {
-        let (mut marks, mut waiting) =
-            (Vec::with_capacity(collected.len()), Vec::with_capacity(collected.len()));
-        for ((user, delivered), mark) in collected {
-            marks.push(ReadMark { user, seq: mark.seq, delivered });
-            waiting.push(mark.waiting);
-        }
-        let mut held = None;
+        let mark = |((user, delivered), Mark { seq, waiting })| (ReadMark { user, seq, delivered }, waiting);
+        let mut rest: Vec<_> = collected.into_iter().map(mark).collect();
+        let mut receipts_due_in = None;
         // Calls the log at least once: a call without marks publishes waiting receipts.
-        for part in 0..marks.len().div_ceil(MARKS_PER_RECORD).max(1) {
-            let rest = waiting.split_off(MARKS_PER_RECORD.min(waiting.len()));
-            let waiting = mem::replace(&mut waiting, rest);
-            let part = &marks[(part * MARKS_PER_RECORD).min(marks.len())..];
-            let part = &part[..part.len().min(MARKS_PER_RECORD)];
-            match self.log.mark(room, part).await {
+        loop {
+            let next = rest.drain(..MARKS_PER_RECORD.min(rest.len()));
+            let (marks, waiting): (Vec<ReadMark>, Vec<_>) = next.unzip();
+            match self.log.mark(room, &marks).await {
                 Ok(marked) => {
-                    held = marked.held;
-                    if !part.is_empty() {
-                        let (receipts, room, part) = (self.clone(), room.clone(), part.to_vec());
+                    receipts_due_in = marked.receipts_due_in;
+                    if !marks.is_empty() {
+                        let (receipts, room) = (self.clone(), room.clone());
                         tokio::spawn(async move {
-                            receipts.answer_when_stored(&room, &part, marked, waiting).await
+                            receipts.answer_when_stored(&room, &marks, marked, waiting).await
                         });
                     }
                 }
@@ -137,8 +129,10 @@ impl Receipts {
                         .for_each(|waiting| drop(waiting.send(Err(refusal.clone()))));
                 }
             }
+            if rest.is_empty() {
+                return receipts_due_in;
+            }
         }
-        held
     }
 
     async fn answer_when_stored(
@@ -149,7 +143,7 @@ impl Receipts {
         waiting: Vec<Vec<oneshot::Sender<Answer>>>,
     ) {
         let stored = self.log.wait_stored(room, &marked.accepted).await;
-        let position = |index: usize| marked.stands.get(index).copied().flatten();
+        let position = |index: usize| marked.positions.get(index).copied().flatten();
         if stored == Stored::Here {
             let read = marks.iter().enumerate().filter(|(_, mark)| !mark.delivered);
             let read = read.filter_map(|(index, mark)| Some((&mark.user, mark.seq, position(index)?)));
@@ -182,10 +176,10 @@ impl Receipts {
 
 /// Moves the collected marks of a room every 500 ms, until there are no marks and no waiting receipts.
 async fn run_room(receipts: Arc<Receipts>, room: RoomId) {
-    let mut held = None;
-    while let Some(collected) = receipts.take(&room, held.is_some()) {
+    let mut receipts_due_in = None;
+    while let Some(collected) = receipts.take(&room, receipts_due_in.is_some()) {
         let next = Instant::now() + COLLECT_FOR;
-        held = receipts.move_marks(&room, collected).await;
-        tokio::time::sleep_until(next.max(Instant::now() + held.unwrap_or_default())).await;
+        receipts_due_in = receipts.move_marks(&room, collected).await;
+        tokio::time::sleep_until(next.max(Instant::now() + receipts_due_in.unwrap_or_default())).await;
     }
 }

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::error::{ErrorCode, RETRY_AFTER_MS, Refusal};
 use crate::ids::UserId;
 
-/// The slots of one kind of request.
 pub struct RequestSlots {
     total: usize,
     per_user: usize,
@@ -20,15 +19,11 @@ struct Taken {
 }
 
 impl RequestSlots {
-    #[must_use]
     pub fn new(total: usize, per_user: usize) -> Self {
         Self { total, per_user, taken: Arc::default() }
     }
 
     /// Takes a slot for a request; dropping the guard releases it. `what` names this kind of request in error messages.
-    ///
-    /// # Errors
-    /// `rate_limited` if the user has the maximum per user; `overloaded` if all slots are taken.
     pub fn take(&self, user: &UserId, what: &str) -> Result<SlotGuard, Refusal> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if taken.by_user.get(user).is_some_and(|own| *own >= self.per_user) {

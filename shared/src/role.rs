@@ -1,14 +1,5 @@
-//! Roles and their permissions in a room. Gateway and persistence both use this table.
-//!
-//! | permission | guest | member, custom | admin | owner |
-//! | --- | --- | --- | --- | --- |
-//! | [`Permission::Read`] | yes | yes | yes | yes |
-//! | [`Permission::Send`] | | yes | yes | yes |
-//! | [`Permission::ChangeOwn`] | | yes | yes | yes |
-//! | [`Permission::ChangeAny`] | | | yes | yes |
-//! | [`Permission::ChangeRoom`] | | | yes | yes |
-//! | [`Permission::ManageMembers`] | | | yes | yes |
-//! | [`Permission::ManageOwners`] | | | | yes |
+//! Roles and their permissions in a room. Gateway and persistence both use these ranks and permissions; the table of
+//! roles is in docs/PROTOCOL.md, "Members and roles".
 
 use crate::ids::is_label;
 
@@ -69,7 +60,6 @@ impl Permission {
     ];
 
     /// The lowest role that has this permission.
-    #[must_use]
     pub fn min_role(self) -> MinRole {
         match self {
             Self::Read => MinRole::Guest,
@@ -81,13 +71,11 @@ impl Permission {
 }
 
 /// The rank of a role.
-#[must_use]
 pub fn rank(role: &str) -> MinRole {
     RANKS.iter().find(|(name, _)| *name == role).map_or(MinRole::Member, |(_, rank)| *rank)
 }
 
 /// Lua code for scripts: the function `rank(role)`, and the constants `ALWAYS`, `ANYONE` and `REMOVED`.
-#[must_use]
 pub fn lua() -> String {
     let named = RANKS.map(|(name, rank)| format!("{name} = {}", rank as i32)).join(", ");
     let (always, anyone, custom) = (MinRole::Always as i32, MinRole::Anyone as i32, MinRole::Member as i32);
@@ -98,7 +86,6 @@ pub fn lua() -> String {
 }
 
 /// The rule for the names of roles, in words.
-#[must_use]
 pub fn rule() -> String {
     let named = RANKS.map(|(name, _)| format!("`{name}`")).join(", ");
     format!("{named} or a name of 1 to 32 of a-z 0-9 _ - other than `{REMOVED}`")
@@ -111,7 +98,6 @@ pub fn allows(role: &str, permission: Permission) -> bool {
 }
 
 /// Whether a member may have this role: 1 to 32 of `a-z 0-9 _ -`, and not [`REMOVED`].
-#[must_use]
 pub fn is_valid(role: &str) -> bool {
     is_label(role) && role != REMOVED
 }

@@ -2,42 +2,31 @@
 //! exists only in builds with the feature `sabotage`, which the system tests use, and never in release builds, even
 //! with the feature. In other builds [`is_active`] is always `false` and costs nothing.
 
+use crate::named_enum::named_enum;
+
 /// The environment variable whose value chooses the fault.
 pub const VARIABLE: &str = "TIDINGS_SABOTAGE";
 
-/// The faults.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sabotage {
-    /// A gateway delivers records at or below the position of the room again.
-    Order,
-    /// A gateway appends a repetition with another client id.
-    Once,
-    /// The answer to a sender is `stored` as soon as the record is in Redis.
-    Stored,
-    /// The writer skips records and continues after them.
-    Prefix,
-    /// A gateway skips some records, and delivers the records after them.
-    Complete,
-    /// Live delivery ignores the visibility of records.
-    Private,
-    /// A cursor of an earlier epoch always stays valid.
-    Epoch,
-    /// The outboxes of slow connections are unbounded.
-    Bounded,
-}
-
-impl Sabotage {
-    /// All faults with their names in the variable.
-    pub const ALL: [(&'static str, Self); 8] = [
-        ("order", Self::Order),
-        ("once", Self::Once),
-        ("stored", Self::Stored),
-        ("prefix", Self::Prefix),
-        ("complete", Self::Complete),
-        ("private", Self::Private),
-        ("epoch", Self::Epoch),
-        ("bounded", Self::Bounded),
-    ];
+named_enum! {
+    /// The faults, with their names in the variable.
+    pub enum Sabotage {
+        /// A gateway delivers records at or below the position of the room again.
+        Order = "order",
+        /// A gateway appends a repetition with another client id.
+        Once = "once",
+        /// The answer to a sender is `stored` as soon as the record is in Redis.
+        Stored = "stored",
+        /// The writer skips records and continues after them.
+        Prefix = "prefix",
+        /// A gateway skips some records, and delivers the records after them.
+        Complete = "complete",
+        /// Live delivery ignores the visibility of records.
+        Private = "private",
+        /// A cursor of an earlier epoch always stays valid.
+        Epoch = "epoch",
+        /// The outboxes of slow connections are unbounded.
+        Bounded = "bounded",
+    }
 }
 
 /// Whether this fault is chosen.
@@ -46,7 +35,7 @@ impl Sabotage {
 pub fn is_active(sabotage: Sabotage) -> bool {
     static CHOSEN: std::sync::LazyLock<Option<Sabotage>> = std::sync::LazyLock::new(|| {
         let name = std::env::var(VARIABLE).ok()?;
-        let chosen = Sabotage::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, chosen)| chosen);
+        let chosen = Sabotage::ALL.into_iter().find(|fault| fault.as_str() == name);
         tracing::error!(
             name,
             known = chosen.is_some(),

@@ -18,7 +18,7 @@ pub use opentelemetry::trace::SpanKind;
 pub use otlp::{HAS_OTLP, OTLP_IS_MISSING, TraceSettings};
 pub use span::Span;
 pub use span_queue::spans_lost;
-pub use traces::{begin, follow, part, start as start_traces, stop as stop_traces};
+pub use traces::{begin, child, child_of, start as start_traces, stop as stop_traces};
 
 /// Starts logging with a filter such as `info` or `tidings_gateway=debug,info`.
 pub fn start(filter: &str) -> Result<(), String> {

@@ -2,7 +2,6 @@
 
 use std::sync::OnceLock;
 
-/// Version of all programs.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 static COMMIT: OnceLock<&'static str> = OnceLock::new();
@@ -15,7 +14,6 @@ pub fn built_from(commit: &'static str) {
 }
 
 /// The commit of this build, or `unknown` if the program did not set it.
-#[must_use]
 pub fn commit() -> &'static str {
     COMMIT.get().copied().unwrap_or("unknown")
 }

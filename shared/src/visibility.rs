@@ -13,13 +13,11 @@ pub struct Visibility {
 }
 
 impl Visibility {
-    #[must_use]
     pub fn is_everyone(&self) -> bool {
         self.users.is_empty() && self.roles.is_empty()
     }
 
     /// The field of the header: items `u=<user>` and `r=<role>`.
-    #[must_use]
     pub fn encode(&self) -> String {
         if self.is_everyone() {
             return String::new();
@@ -29,7 +27,6 @@ impl Visibility {
         users.chain(roles).collect::<Vec<_>>().join(&LIST.to_string())
     }
 
-    #[must_use]
     pub fn decode(field: &str) -> Self {
         let mut visibility = Self::default();
         for item in field.split(LIST) {

@@ -34,7 +34,6 @@ impl<S> WriteIdleTimeout<S> {
     }
 
     /// The socket without the timeout.
-    #[must_use]
     pub fn into_inner(self) -> S {
         self.socket
     }

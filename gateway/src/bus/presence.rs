@@ -9,9 +9,10 @@ use futures_util::{StreamExt, stream};
 use tidings_shared::{
     ids::{RoomId, UserId},
     internal::presence::MembersAnswer,
-    log::{AuthorityError, Step},
+    log::{AuthorityError, RoundTrip},
     presence::{
-        self, CachedRooms, ExclusiveTask, Hold, NodeLease, PresencePartition, Put, PutOutcome, State,
+        self, CachedRooms, ExclusiveTask, HoldKind, NodeLease, PresencePartition, State, StateChange,
+        WriteOutcome,
     },
     protocol::{Status, server::Presence},
 };
@@ -72,7 +73,7 @@ macro_rules! redis_commands {
             $($(#[$doc])* pub async fn $name(&self, $($arg: $kind),*) -> Result<$answer, LookupError> {
                 let session = self.log.session().await?;
                 let command = async { presence::$command(&mut session.connection(), $($arg),*).await };
-                self.timed_query(Step::Presence, &session, command).await
+                self.timed_query(RoundTrip::Presence, &session, command).await
             })*
         }
     };
@@ -86,9 +87,9 @@ redis_commands! {
     /// Ends a lease.
     end_node_lease = presence::end(lease: &NodeLease) -> ();
     /// Writes the presence of users under a lease.
-    put_presence = presence::put(lease: &NodeLease, puts: &[Put]) -> Vec<PutOutcome>;
+    put_presence = presence::put(lease: &NodeLease, changes: &[StateChange]) -> Vec<WriteOutcome>;
     /// Writes that users are present for a time, without a lease.
-    hold_presence = presence::hold(kind: Hold, time: Duration, holds: &[(UserId, Option<Status>)]) -> Vec<PutOutcome>;
+    hold_presence = presence::hold(kind: HoldKind, time: Duration, holds: &[(UserId, Option<Status>)]) -> Vec<WriteOutcome>;
     /// Publishes the presence of users to the members of these rooms. Returns true for the users whose change this
     /// call published.
     publish_presence = presence::publish(users: &[(UserId, Vec<RoomId>)]) -> Vec<bool>;
@@ -100,7 +101,7 @@ redis_commands! {
     /// Returns at most `most` users who are still present under an expired lease.
     claim_presence = presence::claim(partition: PresencePartition, lease: &NodeLease, most: usize) -> Vec<UserId>;
     /// Removes the presence of users under an expired lease.
-    remove_presence = presence::reap(lease: &NodeLease, users: &[UserId]) -> Vec<PutOutcome>;
+    remove_presence = presence::reap(lease: &NodeLease, users: &[UserId]) -> Vec<WriteOutcome>;
     /// Users whose presence expired or must be published, at most `most` of each partition.
     due_presence = presence::due_users(now_ms: u64, most: usize) -> Vec<UserId>;
     /// The current presence of users, in the same order.
@@ -114,7 +115,7 @@ impl Bus {
         let session = self.log.session().await?;
         let mut redis = session.connection();
         let cached = presence::cached_rooms(&mut redis, users, session.epoch);
-        let cached = self.timed_query(Step::Presence, &session, cached).await?;
+        let cached = self.timed_query(RoundTrip::Presence, &session, cached).await?;
         let lookups: Vec<_> =
             users.iter().zip(cached).map(|(user, cached)| self.rooms_of(user, cached)).collect();
         let rooms: Vec<_> = stream::iter(lookups).buffered(MAX_CONCURRENT_ROOM_QUERIES).collect().await;
@@ -129,10 +130,10 @@ impl Bus {
             // These users are postponed, because they would stay at the front of the queue and keep the users behind
             // them waiting.
             let postponed = presence::postpone(&mut redis, &unknown, CIRCUIT_OPEN_FOR);
-            self.timed_query(Step::Presence, &session, postponed).await?;
+            self.timed_query(RoundTrip::Presence, &session, postponed).await?;
         }
         let retained = presence::retain_small_rooms(&mut redis, &mut rooms_by_user);
-        self.timed_query(Step::Presence, &session, retained).await?;
+        self.timed_query(RoundTrip::Presence, &session, retained).await?;
         Ok(rooms_by_user)
     }
 
@@ -168,7 +169,7 @@ impl Bus {
             }
             let read_cache =
                 async { presence::members::cached(&mut session.connection(), room, session.epoch).await };
-            let cached = self.timed_query(Step::Presence, &session, read_cache).await?;
+            let cached = self.timed_query(RoundTrip::Presence, &session, read_cache).await?;
             if cached.users.is_some() {
                 return Ok(cached.users);
             }
@@ -181,7 +182,7 @@ impl Bus {
                 let stored = async {
                     presence::members::keep(&mut session.connection(), room, epoch, head, &users).await
                 };
-                self.timed_query(Step::Presence, &session, stored).await?;
+                self.timed_query(RoundTrip::Presence, &session, stored).await?;
                 return Ok(Some(users));
             }
             // The list lacks a membership change that is not stored yet, so it is read again.

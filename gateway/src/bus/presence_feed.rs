@@ -7,7 +7,7 @@ use std::{
 };
 
 use tidings_shared::{
-    log::{IngestId, Step},
+    log::{IngestId, RoundTrip},
     presence::{self, PARTITIONS, PresenceChange},
     protocol::server::ServerFrame,
 };
@@ -176,7 +176,7 @@ impl Bus {
             let session = self.log.session().await?;
             let missed = self
                 .log
-                .timed(Step::Presence, presence::changes_after(&mut session.connection(), &after))
+                .timed(RoundTrip::Presence, presence::changes_after(&mut session.connection(), &after))
                 .await;
             let missed = missed.inspect_err(|error| self.log.failed(&session, error))?;
             for change in missed {

@@ -53,7 +53,7 @@ impl Drop for PublishedRecord {
         if *self.delivered.get_mut() {
             observe_delivery(&self.seconds, &self.record);
             if let Some((trace, received)) = self.received {
-                drop(telemetry::follow("deliver", SpanKind::Consumer, trace, Some(received)));
+                drop(telemetry::child_of("deliver", SpanKind::Consumer, trace, Some(received)));
             }
         }
     }

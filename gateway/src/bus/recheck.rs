@@ -11,7 +11,7 @@ use std::{
 use rustc_hash::FxHashSet;
 use tidings_shared::{
     ids::{Epoch, UserId},
-    log::Step,
+    log::RoundTrip,
     membership::{self, Account, Versions},
     protocol::server::ServerFrame,
 };
@@ -112,7 +112,7 @@ impl Bus {
             users.iter().map(|user| connections.begin_check(user)).collect()
         };
         let versions = self
-            .timed_query(Step::People, &session, membership::versions(&mut session.connection(), users))
+            .timed_query(RoundTrip::People, &session, membership::versions(&mut session.connection(), users))
             .await?;
         let (mut rooms, mut accounts) = (Vec::new(), Vec::new());
         {

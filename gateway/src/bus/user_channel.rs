@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tidings_shared::{
     error::Refusal,
     ids::{Epoch, UserId},
-    log::Step,
+    log::RoundTrip,
     membership::Versions,
     people::{self, UserNotice},
 };
@@ -124,7 +124,7 @@ impl Bus {
         let session = self.log.session().await?;
         let users = std::slice::from_ref(user);
         let query = async { tidings_shared::membership::versions(&mut session.connection(), users).await };
-        let versions = self.timed_query(Step::People, &session, query).await?;
+        let versions = self.timed_query(RoundTrip::People, &session, query).await?;
         Ok((session.epoch, versions.first().copied().unwrap_or_default()))
     }
 }

@@ -9,7 +9,7 @@ use tidings_shared::{
     error::Refusal,
     ids::{Epoch, RoomId, UserId},
     internal::{ConnectUserRequest, RoomsAnswer},
-    log::{Authority as _, AuthorityError, Session, SessionError, Step},
+    log::{Authority as _, AuthorityError, RoundTrip, Session, SessionError},
     membership::{self, Account, Membership},
 };
 
@@ -58,7 +58,7 @@ impl Bus {
         let user = &identity.user;
         let mut redis = session.connection();
         let cached = membership::account(&mut redis, user, session.epoch);
-        let cached = self.timed_query(Step::People, &session, cached).await?;
+        let cached = self.timed_query(RoundTrip::People, &session, cached).await?;
         if let Some(account) = cached
             && (identity.name.is_none() || identity.name == account.name)
             && (identity.picture.is_none() || identity.picture == account.picture)
@@ -89,7 +89,7 @@ impl Bus {
         let epoch = session.epoch;
         let mut redis = session.connection();
         let cached = membership::of(&mut redis, user, epoch, rooms);
-        let cached = self.timed_query(Step::People, &session, cached).await?;
+        let cached = self.timed_query(RoundTrip::People, &session, cached).await?;
         let memberships = match cached {
             Some(memberships) => memberships,
             None => {
@@ -112,7 +112,7 @@ impl Bus {
         let session = self.log.session().await?;
         let mut redis = session.connection();
         let cached = membership::all(&mut redis, user, session.epoch);
-        let cached = self.timed_query(Step::People, &session, cached).await?;
+        let cached = self.timed_query(RoundTrip::People, &session, cached).await?;
         match cached {
             Some(rooms) if rooms.len() <= MAX_UNORDERED_ROOMS => Ok((rooms.into_keys().collect(), false)),
             _ => {
@@ -128,7 +128,7 @@ impl Bus {
         let rooms = std::slice::from_ref(room);
         let mut redis = session.connection();
         let cached = membership::of(&mut redis, user, session.epoch, rooms);
-        let cached = self.timed_query(Step::People, &session, cached).await?;
+        let cached = self.timed_query(RoundTrip::People, &session, cached).await?;
         if let Some(memberships) = cached {
             return Ok(memberships.iter().any(Option::is_some));
         }
@@ -152,11 +152,11 @@ impl Bus {
     /// Runs a Redis command on a session and records its time. An error may end the session.
     pub(super) async fn timed_query<T>(
         &self,
-        step: Step,
+        purpose: RoundTrip,
         session: &Arc<Session>,
         query: impl Future<Output = Result<T, RedisError>>,
     ) -> Result<T, LookupError> {
-        self.log.timed(step, query).await.map_err(|error| {
+        self.log.timed(purpose, query).await.map_err(|error| {
             self.log.failed(session, &error);
             error.into()
         })

@@ -2,7 +2,7 @@
 
 use tidings_shared::{
     error::ErrorCode,
-    log::Step,
+    log::RoundTrip,
     prometheus::{Histogram, IntCounter},
     protocol::{Command, names::CLIENT_FRAMES},
 };
@@ -12,7 +12,7 @@ use super::Metrics;
 const INVALID: &str = "invalid";
 const TYPES: usize = CLIENT_FRAMES.len() + 1;
 const CODES: usize = ErrorCode::ALL.len();
-const STEPS: usize = Step::ALL.len();
+const ROUND_TRIPS: usize = RoundTrip::ALL.len();
 
 /// Counters of the hot paths, one for each label value.
 #[derive(Clone)]
@@ -78,11 +78,11 @@ fn inc(counters: &[IntCounter; CODES], code: ErrorCode) {
 }
 
 /// Returns a callback that records the time of round trips to Redis.
-pub fn redis_timings(metrics: &Metrics) -> impl Fn(Step, std::time::Duration) + Send + Sync + 'static {
-    let steps: [Histogram; STEPS] =
-        Step::ALL.map(|step| metrics.redis_seconds.with_label_values(&[step.name()]));
-    move |step, took| {
-        if let Some(seconds) = steps.get(step as usize) {
+pub fn redis_timings(metrics: &Metrics) -> impl Fn(RoundTrip, std::time::Duration) + Send + Sync + 'static {
+    let trips: [Histogram; ROUND_TRIPS] =
+        RoundTrip::ALL.map(|trip| metrics.redis_seconds.with_label_values(&[trip.as_str()]));
+    move |trip, took| {
+        if let Some(seconds) = trips.get(trip as usize) {
             seconds.observe(took.as_secs_f64());
         }
     }
@@ -114,10 +114,10 @@ mod tests {
             assert_eq!(metrics.command_seconds.with_label_values(&[label]).get_sample_count(), 1);
         }
         let record = redis_timings(&metrics);
-        for (index, step) in Step::ALL.into_iter().enumerate() {
-            assert_eq!(step as usize, index);
-            record(step, std::time::Duration::from_millis(1));
-            assert_eq!(metrics.redis_seconds.with_label_values(&[step.name()]).get_sample_count(), 1);
+        for (index, trip) in RoundTrip::ALL.into_iter().enumerate() {
+            assert_eq!(trip as usize, index);
+            record(trip, std::time::Duration::from_millis(1));
+            assert_eq!(metrics.redis_seconds.with_label_values(&[trip.as_str()]).get_sample_count(), 1);
         }
     }
 }

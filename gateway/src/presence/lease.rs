@@ -9,7 +9,7 @@ use std::{
 
 use tidings_shared::{
     ids::{Epoch, UserId},
-    presence::{self, Hold, NodeLease, Put, PutOutcome},
+    presence::{self, HoldKind, NodeLease, StateChange, WriteOutcome},
 };
 use tokio::sync::mpsc;
 
@@ -43,7 +43,7 @@ struct LeaseTask {
     /// Earlier leases. They are ended when the current lease holds all users.
     earlier: Vec<NodeLease>,
     /// Changes that were taken from the registry and are not confirmed as written.
-    unconfirmed: Vec<Put>,
+    unconfirmed: Vec<StateChange>,
 }
 
 pub(super) async fn run(
@@ -85,7 +85,7 @@ impl LeaseTask {
         let mut polls = lock(&self.presence.registry).take_polls();
         while !polls.is_empty() {
             let batch = polls.split_off(polls.len().saturating_sub(USERS_PER_WRITE));
-            match self.bus.hold_presence(Hold::Poll, presence::POLL_HOLD, &batch).await {
+            match self.bus.hold_presence(HoldKind::Poll, presence::POLL_HOLD, &batch).await {
                 Ok(outcomes) => self.queue_for_publishing(batch.iter().map(|(user, _)| user), &outcomes),
                 Err(error) => {
                     polls.extend(batch);
@@ -113,11 +113,11 @@ impl LeaseTask {
                 break;
             }
             let outcomes = self.bus.put_presence(&node_lease, &self.unconfirmed).await?;
-            let puts = mem::take(&mut self.unconfirmed);
-            if outcomes.contains(&PutOutcome::LeaseExpired) {
+            let changes = mem::take(&mut self.unconfirmed);
+            if outcomes.contains(&WriteOutcome::LeaseExpired) {
                 self.drop_lease();
             } else {
-                self.queue_for_publishing(puts.iter().map(|put| &put.user), &outcomes);
+                self.queue_for_publishing(changes.iter().map(|change| &change.user), &outcomes);
             }
         }
         if ending && let Some(lease) = self.active.take() {
@@ -167,9 +167,9 @@ impl LeaseTask {
         }
     }
 
-    fn queue_for_publishing<'a>(&self, users: impl Iterator<Item = &'a UserId>, outcomes: &[PutOutcome]) {
+    fn queue_for_publishing<'a>(&self, users: impl Iterator<Item = &'a UserId>, outcomes: &[WriteOutcome]) {
         for (user, outcome) in users.zip(outcomes) {
-            if *outcome == PutOutcome::MustPublish {
+            if *outcome == WriteOutcome::MustPublish {
                 // If the queue is full, the sweep publishes the user soon.
                 let _ = self.to_publish.try_send(user.clone());
             }

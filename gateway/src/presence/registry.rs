@@ -6,11 +6,7 @@
 use std::mem;
 
 use rustc_hash::FxHashMap;
-use tidings_shared::{
-    ids::UserId,
-    presence::{Put, higher, rank},
-    protocol::Status,
-};
+use tidings_shared::{ids::UserId, presence::StateChange, protocol::Status};
 
 /// Minimum interval between two writes of one user: fast changes are combined.
 pub(super) const MIN_CHANGE_INTERVAL_MS: u32 = 1000;
@@ -82,10 +78,10 @@ impl PresenceRegistry {
             *user_state.count(to) += 1;
         }
         let state = user_state.state();
-        if rank(state) < rank(before) {
-            user_state.closed = higher(user_state.closed, before);
+        if state < before {
+            user_state.closed = user_state.closed.max(before);
         }
-        if rank(state) >= rank(user_state.closed) {
+        if state >= user_state.closed {
             user_state.closed = None;
         }
         if mem::replace(&mut user_state.queued, true) {
@@ -114,14 +110,14 @@ impl PresenceRegistry {
     }
 
     /// Takes the changes to write now, of up to `max_users` users, including users who have waited long enough.
-    pub fn take_changes(&mut self, max_users: usize, now: u32) -> Vec<Put> {
+    pub fn take_changes(&mut self, max_users: usize, now: u32) -> Vec<StateChange> {
         let users = &self.users;
         let may_be_written = |user: &mut UserId| {
             users.get(user).is_none_or(|state| now.wrapping_sub(state.written_at) >= MIN_CHANGE_INTERVAL_MS)
         };
         self.due.extend(self.waiting.extract_if(.., may_be_written));
-        let mut puts = Vec::new();
-        while puts.len() < max_users {
+        let mut changes = Vec::new();
+        while changes.len() < max_users {
             let Some(user) = self.due.pop() else { break };
             let Some(user_state) = self.users.get_mut(&user) else { continue };
             user_state.queued = false;
@@ -130,7 +126,7 @@ impl PresenceRegistry {
             user_state.written = status;
             if !unchanged {
                 user_state.written_at = now;
-                puts.push(Put { user: user.clone(), status, grace });
+                changes.push(StateChange { user: user.clone(), status, grace });
             }
             if status.is_none() {
                 self.users.remove(&user);
@@ -142,7 +138,7 @@ impl PresenceRegistry {
             self.waiting.shrink_to(max_users);
             self.users.shrink_to(self.users.len() * 2);
         }
-        puts
+        changes
     }
 
     /// Takes the users who polled since the last call.

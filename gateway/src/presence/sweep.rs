@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use tidings_shared::{
     ids::UserId,
-    presence::{ExclusiveTask, NodeLease, PresencePartition, PutOutcome},
+    presence::{ExclusiveTask, NodeLease, PresencePartition, WriteOutcome},
 };
 use tokio::{sync::mpsc, time::Instant};
 
@@ -68,7 +68,7 @@ async fn remove_expired(
         metrics.presence_reaped.inc_by(users.len() as u64);
         let outcomes = users.into_iter().zip(outcomes);
         let changed: Vec<_> = outcomes
-            .filter(|(_, outcome)| *outcome == PutOutcome::MustPublish)
+            .filter(|(_, outcome)| *outcome == WriteOutcome::MustPublish)
             .map(|(user, _)| user)
             .collect();
         publish(bus, metrics, &changed).await?;

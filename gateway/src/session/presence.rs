@@ -6,7 +6,7 @@ use std::{rc::Rc, time::Duration};
 use tidings_shared::{
     error::Refusal,
     ids::{RoomId, UserId},
-    presence::{self, SMALL_ROOM},
+    presence::MAX_SMALL_ROOM_MEMBERS,
     protocol::{
         Status,
         server::{Online, ServerFrame},
@@ -96,7 +96,7 @@ pub(super) async fn snapshot(
     room: &RoomId,
     members: u64,
 ) -> Option<Vec<Online>> {
-    if usize::try_from(members).is_ok_and(|members| members > SMALL_ROOM) {
+    if usize::try_from(members).is_ok_and(|members| members > MAX_SMALL_ROOM_MEMBERS) {
         return None;
     }
     match tokio::time::timeout(SNAPSHOT_TIMEOUT, read(worker, client, room)).await {
@@ -132,7 +132,7 @@ async fn read(
     let online = users.into_iter().zip(states).filter_map(|(user, state)| {
         // The user's own presence may not be in Redis yet.
         let is_me = identity.as_ref().is_some_and(|identity| identity.user == user);
-        let status = if is_me { presence::higher(state.status, own) } else { state.status };
+        let status = if is_me { state.status.max(own) } else { state.status };
         status.map(|status| Online { user, status })
     });
     Ok(Some(online.collect()))

@@ -106,7 +106,7 @@ pub(super) async fn answer_stored(worker: Rc<Worker>) {
 }
 
 fn answer(worker: &Worker, unanswered: Unanswered, accepted: Accepted, stored: Stored) {
-    match accepted.settled(stored) {
+    match accepted.as_stored(stored) {
         Ok(accepted) => {
             if !accepted.duplicate {
                 let waited = unanswered.started.elapsed().as_secs_f64();

@@ -11,7 +11,7 @@ use tidings_harness::{Stack, http, token::Token};
 use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     internal::{ConnectUserRequest, InternalClient, SECRET_HEADER},
-    log::{Authority, AuthorityError, Known, SeedOutcome},
+    log::{Authority, AuthorityError, KnownClientId, SeedOutcome},
     membership::{self, Account},
 };
 use tokio::{
@@ -106,7 +106,7 @@ async fn seed_requires_current_epoch_and_existing_room() -> Result<()> {
     ensure!(client.seed(epoch, &rooms).await? == outcomes, "a second seed changes nothing");
     ensure!(stack.database().value("SELECT count(*) FROM room_epochs").await? == "150");
     for other in [Epoch(epoch.0 + 1), Epoch(0)] {
-        ensure!(client.seed(other, &rooms[..2]).await == Err(AuthorityError::PastEpoch), "{other}");
+        ensure!(client.seed(other, &rooms[..2]).await == Err(AuthorityError::EpochEnded), "{other}");
     }
     let head = room.log.read(&rooms[1], None, Epoch(0), None, &[]).await?.head;
     ensure!((head.seq, head.kind.as_str(), head.members) == (Seq(0), "private", 1), "{head:?}");
@@ -260,7 +260,7 @@ async fn rejected_client_id_lookup_uses_its_index() -> Result<()> {
     let begun = Instant::now();
     // PostgreSQL updates its statistics with a delay.
     while stack.database().value(scans).await? == "0" {
-        ensure!(look_up("c2000").await? == Some(Known::Rejected));
+        ensure!(look_up("c2000").await? == Some(KnownClientId::Rejected));
         ensure!(begun.elapsed() < Duration::from_secs(20), "the index is not used");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use tidings_shared::{
     ids::{Epoch, RoomId, Seq, UserId},
     log::{
-        Accepted, AppendError, Entry, Known, ReadMark, RoomHead, Survival,
+        Accepted, AppendError, Entry, KnownClientId, ReadMark, RoomHead, Survival,
         keys::{self, Partition},
         record::IngestId,
         stored::Stored,
@@ -43,9 +43,9 @@ async fn unknown_client_id_is_looked_up_unless_first_attempt() -> Result<()> {
     let young = uuid::Uuid::now_v7().to_string();
     fixture.append(&young).await?;
     ensure!(*fixture.authority.look_ups.lock().unwrap() == 2);
-    let known = Known::Stored { seq: Seq(1), id: "old".into(), at_ms: 7 };
+    let known = KnownClientId::Stored { seq: Seq(1), id: "old".into(), at_ms: 7 };
     fixture.authority.known.lock().unwrap().insert("known".into(), known);
-    fixture.authority.known.lock().unwrap().insert("bad".into(), Known::Rejected);
+    fixture.authority.known.lock().unwrap().insert("bad".into(), KnownClientId::Rejected);
     let found = fixture.append("known").await?;
     ensure!(
         (found.seq, found.id.as_str(), found.at_ms, found.ingest) == (Seq(1), "old", 7, None)

@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 use tidings_shared::{
     error::ErrorCode,
     ids::{ClientId, Epoch, Seq, UserId},
-    log::{AppendError, Entry, Known, ReadMark, Target, record::Visibility},
+    log::{AppendError, Entry, KnownClientId, ReadMark, Target, record::Visibility},
     message::{
         AckStage,
         change::{Action, Actor, Change},
@@ -23,7 +23,7 @@ async fn repeated_stored_event_gets_first_answer_in_archived_room() -> Result<()
     fixture.append("a").await?;
     let archive = Entry { sets: vec![("archived", "1".to_owned())], ..fixture.entry("archive") };
     fixture.log.append(&archive).await?;
-    let known = Known::Stored { seq: Seq(1), id: "old".into(), at_ms: 7 };
+    let known = KnownClientId::Stored { seq: Seq(1), id: "old".into(), at_ms: 7 };
     fixture.authority.known.lock().unwrap().insert("forgotten".into(), known);
     let found = fixture.append("forgotten").await?;
     ensure!(found.duplicate && found.seq == Seq(1), "{found:?}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use tidings_shared::{
     ids::{Epoch, RoomId, Seq, UserId},
-    log::{Accepted, AppendError, Entry, Known, Record, keys},
+    log::{Accepted, AppendError, Entry, KnownClientId, Record, keys},
 };
 
 use crate::log_world::LogFixture;
@@ -128,7 +128,7 @@ async fn refused_messages_of_a_group_cost_one_call_each() -> Result<()> {
 async fn no_message_of_a_group_overtakes_a_look_up() -> Result<()> {
     let fixture = LogFixture::new(1000).await?;
     fixture.append("0").await?;
-    let known = Known::Stored { seq: Seq(1), id: "old".into(), at_ms: 7 };
+    let known = KnownClientId::Stored { seq: Seq(1), id: "old".into(), at_ms: 7 };
     fixture.authority.known.lock().unwrap().insert("known".into(), known);
     let mut entries = ["a", "unknown", "b", "known", "c"].map(|name| first(&fixture, name));
     (entries[1].first_attempt, entries[3].first_attempt) = (false, false);

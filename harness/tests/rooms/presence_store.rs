@@ -8,7 +8,7 @@ use redis::{AsyncCommands, aio::MultiplexedConnection};
 use tidings_harness::redis::Redis;
 use tidings_shared::{
     ids::{RoomId, UserId},
-    presence::{self, Hold, NodeLease, PresencePartition, Put, PutOutcome, State},
+    presence::{self, HoldKind, NodeLease, PresencePartition, State, StateChange, WriteOutcome},
     protocol::Status,
 };
 
@@ -46,8 +46,8 @@ impl Store {
         lease: &NodeLease,
         status: Option<Status>,
         grace: Option<Status>,
-    ) -> Result<PutOutcome> {
-        let put = Put { user: self.user.clone(), status, grace };
+    ) -> Result<WriteOutcome> {
+        let put = StateChange { user: self.user.clone(), status, grace };
         Ok(presence::put(&mut self.connection, lease, &[put]).await?.remove(0))
     }
 
@@ -93,15 +93,15 @@ async fn expired_node_lease_accepts_nothing_and_cannot_be_renewed() -> Result<()
     let lease = store.new_lease().await?;
     assert_eq!(
         store.put(&NodeLease::fresh(), ONLINE, None).await?,
-        PutOutcome::LeaseExpired,
+        WriteOutcome::LeaseExpired,
         "a lease that never began"
     );
-    assert_eq!(store.put(&lease, ONLINE, None).await?, PutOutcome::MustPublish);
+    assert_eq!(store.put(&lease, ONLINE, None).await?, WriteOutcome::MustPublish);
     assert!(presence::renew(&mut store.connection, &lease).await?);
     store.expire_lease(&lease).await?;
     assert_eq!(store.status().await?, None, "an expired lease must not count, even before it is reaped");
     assert!(!presence::renew(&mut store.connection, &lease).await?);
-    assert_eq!(store.put(&lease, ONLINE, None).await?, PutOutcome::LeaseExpired);
+    assert_eq!(store.put(&lease, ONLINE, None).await?, WriteOutcome::LeaseExpired);
     assert!(!presence::begin(&mut store.connection, &lease).await?, "an expired lease must not begin again");
     Ok(())
 }
@@ -137,10 +137,10 @@ async fn reaping_node_lease_removes_only_its_entries() -> Result<()> {
     assert_eq!(store.status().await?, AWAY);
     let (partition, user) = (PresencePartition::of(&store.user), [store.user.clone()]);
     // Reaping a live lease changes nothing.
-    assert_eq!(presence::reap(&mut store.connection, &other, &user).await?, [PutOutcome::UpToDate]);
+    assert_eq!(presence::reap(&mut store.connection, &other, &user).await?, [WriteOutcome::UpToDate]);
     assert_eq!(store.status().await?, AWAY);
     assert_eq!(presence::claim(&mut store.connection, partition, &old, 10).await?, user);
-    assert_eq!(presence::reap(&mut store.connection, &old, &user).await?, [PutOutcome::MustPublish]);
+    assert_eq!(presence::reap(&mut store.connection, &old, &user).await?, [WriteOutcome::MustPublish]);
     assert_eq!(presence::claim(&mut store.connection, partition, &old, 10).await?, []);
     assert!(store.publish().await?);
     assert_eq!(store.status().await?, AWAY);
@@ -164,7 +164,7 @@ async fn concurrent_publishers_publish_change_once() -> Result<()> {
         published += usize::from(one.await??[0]);
     }
     assert_eq!(published, 1);
-    assert_eq!(store.put(&lease, ONLINE, None).await?, PutOutcome::UpToDate, "the status did not change");
+    assert_eq!(store.put(&lease, ONLINE, None).await?, WriteOutcome::UpToDate, "the status did not change");
     let kept: usize = { store.connection.xlen(store.key("told")).await? };
     assert_eq!(kept, 1, "the change must be kept for nodes that missed it");
     Ok(())
@@ -176,15 +176,19 @@ async fn closed_connection_counts_for_grace_unless_user_returns() -> Result<()> 
     let (here, there) = (store.new_lease().await?, store.new_lease().await?);
     store.put(&here, ONLINE, None).await?;
     store.publish().await?;
-    assert_eq!(store.put(&here, None, ONLINE).await?, PutOutcome::UpToDate, "the grace must keep the status");
+    assert_eq!(
+        store.put(&here, None, ONLINE).await?,
+        WriteOutcome::UpToDate,
+        "the grace must keep the status"
+    );
     assert_eq!(store.status().await?, ONLINE);
     // After a reconnect to another node a status set there counts at once.
-    assert_eq!(store.put(&there, ONLINE, None).await?, PutOutcome::UpToDate);
-    assert_eq!(store.put(&there, AWAY, None).await?, PutOutcome::MustPublish);
+    assert_eq!(store.put(&there, ONLINE, None).await?, WriteOutcome::UpToDate);
+    assert_eq!(store.put(&there, AWAY, None).await?, WriteOutcome::MustPublish);
     assert!(store.publish().await?);
     assert_eq!(store.status().await?, AWAY);
 
-    assert_eq!(store.put(&there, None, AWAY).await?, PutOutcome::UpToDate);
+    assert_eq!(store.put(&there, None, AWAY).await?, WriteOutcome::UpToDate);
     store.expire_hold("a").await?;
     assert_eq!(store.status().await?, None);
     assert!(store.publish().await?);
@@ -205,20 +209,20 @@ async fn timed_hold_keeps_status_until_it_expires() -> Result<()> {
     let hold = async |store: &mut Store, status| {
         let holds = [(store.user.clone(), status)];
         let time = Duration::from_secs(30);
-        presence::hold(&mut store.connection, Hold::Poll, time, &holds)
+        presence::hold(&mut store.connection, HoldKind::Poll, time, &holds)
             .await
             .map(|mut outcomes| outcomes.remove(0))
     };
-    assert_eq!(hold(&mut store, None).await?, PutOutcome::MustPublish);
+    assert_eq!(hold(&mut store, None).await?, WriteOutcome::MustPublish);
     store.publish().await?;
     assert_eq!(store.status().await?, ONLINE);
-    assert_eq!(hold(&mut store, AWAY).await?, PutOutcome::MustPublish);
+    assert_eq!(hold(&mut store, AWAY).await?, WriteOutcome::MustPublish);
     store.publish().await?;
-    assert_eq!(hold(&mut store, None).await?, PutOutcome::UpToDate);
+    assert_eq!(hold(&mut store, None).await?, WriteOutcome::UpToDate);
     assert_eq!(store.status().await?, AWAY, "a hold without a status must keep the status");
     store.expire_hold("poll").await?;
     assert_eq!(store.status().await?, None);
-    assert_eq!(hold(&mut store, None).await?, PutOutcome::MustPublish);
+    assert_eq!(hold(&mut store, None).await?, WriteOutcome::MustPublish);
     assert_eq!(store.status().await?, ONLINE, "an expired hold must not keep its status");
     Ok(())
 }

@@ -80,7 +80,7 @@ impl MarksSetup {
 
     /// The positions of marks after one call.
     async fn positions(&self, marks: &[(&str, &str, u64)]) -> Result<Vec<Option<u64>>> {
-        Ok(self.mark(marks).await?.stands.into_iter().map(|seq| seq.map(|seq| seq.0)).collect())
+        Ok(self.mark(marks).await?.positions.into_iter().map(|seq| seq.map(|seq| seq.0)).collect())
     }
 
     /// All publications about marks up to now. Held receipts are published first.
@@ -185,8 +185,12 @@ async fn marks_known_only_to_database_count() -> Result<()> {
 #[tokio::test]
 async fn room_receipts_are_half_second_apart_with_latest_marks() -> Result<()> {
     let setup = MarksSetup::new(9).await?;
-    ensure!(setup.mark(&[("read", "alice", 1)]).await?.held.is_none(), "the first receipt must not be held");
-    let held = setup.mark(&[("read", "bob", 1), ("delivered", "bob", 1)]).await?.held.context("held")?;
+    ensure!(
+        setup.mark(&[("read", "alice", 1)]).await?.receipts_due_in.is_none(),
+        "the first receipt must not be held"
+    );
+    let held =
+        setup.mark(&[("read", "bob", 1), ("delivered", "bob", 1)]).await?.receipts_due_in.context("held")?;
     ensure!(held <= Duration::from_millis(500), "{held:?}");
     setup.mark(&[("read", "bob", 2)]).await?;
     setup.mark(&[("read", "alice", 2), ("read", "bob", 3)]).await?;
@@ -250,7 +254,7 @@ async fn read_in_large_room_is_published_to_own_channel_only() -> Result<()> {
 async fn removed_member_has_no_mark_and_returns_with_fresh_one() -> Result<()> {
     let setup = MarksSetup::new(5).await?;
     setup.mark(&[("read", "bob", 3)]).await?;
-    ensure!(setup.mark(&[("read", "bob", 4)]).await?.held.is_some());
+    ensure!(setup.mark(&[("read", "bob", 4)]).await?.receipts_due_in.is_some());
     // A held receipt is not published after the removal.
     setup.change_membership("member:removed", "removed").await?;
     let published = setup.published().await?;
@@ -330,7 +334,7 @@ async fn user_id_with_json_characters_is_published_unchanged() -> Result<()> {
     });
     subscriber.subscribe(keys::room(&room_id)).context("the queue is full")?.await?;
     let marked = room.log.mark(&room_id, &[mark]).await?;
-    ensure!(accepted.seq == Seq(1) && marked.stands == [Some(Seq(1))]);
+    ensure!(accepted.seq == Seq(1) && marked.positions == [Some(Seq(1))]);
     let payload = tokio::time::timeout(room_log::PATIENCE, published.recv()).await?.context("published")?;
     let frame: Value = serde_json::from_slice(Record::parse(payload)?.json())?;
     ensure!(frame["marks"][0]["user"] == odd, "{frame}");

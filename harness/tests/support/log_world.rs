@@ -14,8 +14,8 @@ use tidings_harness::redis::Redis;
 use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     log::{
-        Accepted, AppendError, Authority, AuthorityError, Bases, Entry, Known, Log, LogLimits, OpenedEpoch,
-        RoomHead, SeedOutcome, Session, StoredMarks, StoredUpto, Survival, Target,
+        Accepted, AppendError, Authority, AuthorityError, Bases, Entry, KnownClientId, Log, LogLimits,
+        OpenedEpoch, RoomHead, SeedOutcome, Session, StoredMarks, StoredUpto, Survival, Target,
         keys::{self, Partition},
         record::IngestId,
     },
@@ -27,7 +27,7 @@ use tidings_shared::{
 pub struct ScriptedAuthority {
     log: OnceLock<Weak<Log>>,
     pub run_ids: Mutex<Vec<String>>,
-    pub known: Mutex<HashMap<String, Known>>,
+    pub known: Mutex<HashMap<String, KnownClientId>>,
     pub look_ups: Mutex<usize>,
     /// The answer to each look-up of a change's target.
     pub target: Mutex<Option<Target>>,
@@ -84,7 +84,7 @@ impl Authority for ScriptedAuthority {
         _: &RoomId,
         _: &UserId,
         client_id: &ClientId,
-    ) -> Result<Option<Known>, AuthorityError> {
+    ) -> Result<Option<KnownClientId>, AuthorityError> {
         *self.look_ups.lock().unwrap() += 1;
         Ok(self.known.lock().unwrap().get(client_id.as_str()).cloned())
     }

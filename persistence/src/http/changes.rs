@@ -131,7 +131,7 @@ async fn change(
     let role = access.role.as_deref().unwrap_or_default();
     let actor = Actor { user: &caller.user, role, admin: caller.admin };
     let accepted = state.log.change(&room, &actor, &change).await?;
-    let waits = telemetry::part("stored answer", SpanKind::Internal);
+    let waits = telemetry::child("stored answer", SpanKind::Internal);
     let (accepted, stage) = state.log.wait_for_stage(&room, change.ack, accepted).await?;
     drop(waits);
     Ok(web::Json(change.ack(&room, &accepted, stage)))

@@ -9,7 +9,7 @@ use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::fields::{self, Fields};
 use tidings_shared::ids::UserId;
 use tidings_shared::limits::MAX_PRESENCE_USERS;
-use tidings_shared::presence::{self, Hold, PutOutcome};
+use tidings_shared::presence::{self, HoldKind, WriteOutcome};
 use tidings_shared::protocol::Status;
 use tidings_shared::protocol::server::Presence;
 use utoipa::ToSchema;
@@ -113,8 +113,8 @@ async fn hold(state: &State, me: &UserId, status: Status) -> Result<(), Problem>
     };
     let mut connection = session.connection();
     let hold = [(me.clone(), Some(status))];
-    let outcomes = presence::hold(&mut connection, Hold::Http, presence::HTTP_HOLD, &hold).await;
-    if outcomes.map_err(failed)?.contains(&PutOutcome::MustPublish) {
+    let outcomes = presence::hold(&mut connection, HoldKind::Http, presence::HTTP_HOLD, &hold).await;
+    if outcomes.map_err(failed)?.contains(&WriteOutcome::MustPublish) {
         match query::small_rooms(&state.db, me).await {
             Ok(rooms) => {
                 let mut users = [(me.clone(), rooms)];

@@ -44,7 +44,7 @@ pub async fn send(
     let (name, picture) = (caller.name.as_deref(), caller.picture.as_deref());
     let entry = draft.entry(&room, &caller.user, name, picture, min_role);
     let accepted = state.log.append(&entry).await?;
-    let waits = telemetry::part("stored answer", SpanKind::Internal);
+    let waits = telemetry::child("stored answer", SpanKind::Internal);
     let (accepted, stage) = state.log.wait_for_stage(&room, draft.ack, accepted).await?;
     drop(waits);
     let ack = draft.ack(&room, &accepted, stage);

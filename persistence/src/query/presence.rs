@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use tidings_shared::ids::{RoomId, UserId};
 use tidings_shared::internal::presence::{LastSeen, MembersAnswer};
-use tidings_shared::presence::{ROOMS_LOOKED_AT, SMALL_ROOM};
+use tidings_shared::presence::{MAX_NOTIFIED_ROOMS, MAX_SMALL_ROOM_MEMBERS};
 
 use crate::sql::{parse_user, room as room_of, seq as seq_of, statement, user as user_of};
 
@@ -14,11 +14,12 @@ use crate::sql::{parse_user, room as room_of, seq as seq_of, statement, user as 
 pub async fn members(db: &impl ConnectionTrait, room: &RoomId) -> Result<Option<MembersAnswer>, DbErr> {
     let sql = "SELECT r.head_seq, ARRAY(SELECT mb.user_id FROM members mb WHERE mb.room_id = r.id \
                ORDER BY mb.user_id LIMIT $2) AS users FROM rooms r WHERE r.id = $1";
-    let limit = i64::try_from(SMALL_ROOM + 1).unwrap_or(i64::MAX);
+    let limit = i64::try_from(MAX_SMALL_ROOM_MEMBERS + 1).unwrap_or(i64::MAX);
     let row = db.query_one_raw(statement(sql, [room.as_str().into(), limit.into()])).await?;
     let Some(row) = row else { return Ok(None) };
     let users: Vec<String> = row.try_get_by("users")?;
-    let users = (users.len() <= SMALL_ROOM).then(|| users.iter().map(|id| parse_user(id)).collect());
+    let users =
+        (users.len() <= MAX_SMALL_ROOM_MEMBERS).then(|| users.iter().map(|id| parse_user(id)).collect());
     Ok(Some(MembersAnswer { head: seq_of(&row, "head_seq")?, users: users.transpose()? }))
 }
 
@@ -47,7 +48,8 @@ fn last_seen(row: &QueryResult) -> Result<LastSeen, DbErr> {
 pub async fn small_rooms(db: &impl ConnectionTrait, me: &UserId) -> Result<Vec<RoomId>, DbErr> {
     let sql = "SELECT r.id FROM members mb JOIN rooms r ON r.id = mb.room_id \
                WHERE mb.user_id = $1 AND r.member_count <= $2 ORDER BY r.updated_at DESC, r.id LIMIT $3";
-    let [members, limit] = [SMALL_ROOM, ROOMS_LOOKED_AT].map(|number| i64::try_from(number).unwrap_or(0));
+    let [members, limit] =
+        [MAX_SMALL_ROOM_MEMBERS, MAX_NOTIFIED_ROOMS].map(|number| i64::try_from(number).unwrap_or(0));
     let rows = db.query_all_raw(statement(sql, [me.as_str().into(), members.into(), limit.into()])).await?;
     rows.iter().map(|row| room_of(row, "id")).collect()
 }

@@ -3,7 +3,7 @@
 use sea_orm::{ConnectionTrait, DbErr};
 use tidings_shared::{
     ids::{ClientId, RoomId, Seq, UserId},
-    log::{Known, keys::Partition, record::Visibility},
+    log::{KnownClientId, keys::Partition, record::Visibility},
 };
 
 use crate::sql::{room, seq, smallint, statement};
@@ -65,14 +65,14 @@ pub async fn look_up(
     room: &RoomId,
     sender: &UserId,
     client_id: &ClientId,
-) -> Result<Option<Known>, DbErr> {
+) -> Result<Option<KnownClientId>, DbErr> {
     let key = || [room.as_str().into(), sender.as_str().into(), client_id.as_str().into()];
     let sql = "SELECT seq, id, (extract(epoch FROM at) * 1000)::bigint AS at_ms FROM messages \
                WHERE room_id = $1 AND sender_id = $2 AND client_id = $3";
     let message = db.query_one_raw(statement(sql, key())).await?;
     if let Some(row) = message {
         let id: uuid::Uuid = row.try_get_by("id")?;
-        return Ok(Some(Known::Stored {
+        return Ok(Some(KnownClientId::Stored {
             seq: seq(&row, "seq")?,
             id: id.to_string(),
             at_ms: row.try_get_by("at_ms")?,
@@ -81,5 +81,5 @@ pub async fn look_up(
     let sql = "SELECT seq FROM events WHERE room_id = $1 AND actor_id = $2 AND client_id = $3 \
                AND void_reason = 'rejected' AND COALESCE(void_type, 'message:new') = 'message:new' LIMIT 1";
     let rejected = db.query_one_raw(statement(sql, key())).await?;
-    Ok(rejected.map(|_| Known::Rejected))
+    Ok(rejected.map(|_| KnownClientId::Rejected))
 }

@@ -16,13 +16,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Largest body that is read. A set of 64 keys with their certificates has about 200 KiB.
 const MAX_BYTES: usize = 1024 * 1024;
 
-/// A downloaded JWK set, not parsed yet.
-pub(super) struct Fetched {
-    pub body: Vec<u8>,
-    /// Remaining freshness by `Cache-Control` and `Age`; `None`: the answer does not say.
-    pub fresh_for: Option<Duration>,
-}
-
 pub(super) struct Client {
     http: reqwest::Client,
     url: Url,
@@ -57,7 +50,9 @@ impl Client {
         self.url.host_str().unwrap_or_default()
     }
 
-    pub async fn get(&self) -> Result<Fetched, String> {
+    /// Downloads the JWK set. Returns its unparsed text, and how long the answer is fresh by `Cache-Control` and `Age`;
+    /// `None`: the answer does not say.
+    pub async fn get(&self) -> Result<(Vec<u8>, Option<Duration>), String> {
         let request = self.http.get(self.url.clone()).header(header::ACCEPT, "application/json");
         let answer = request.send().await.map_err(cause)?;
         if answer.status() != StatusCode::OK {
@@ -65,7 +60,7 @@ impl Client {
             return Err(format!("answered {}", answer.status().as_u16()));
         }
         let fresh_for = fresh_for(answer.headers());
-        Ok(Fetched { body: http_client::body(answer, MAX_BYTES).await?, fresh_for })
+        Ok((http_client::body(answer, MAX_BYTES).await?, fresh_for))
     }
 }
 

@@ -72,11 +72,8 @@ impl Key {
         if !for_signatures {
             return Err("is not meant for signatures");
         }
-        let own = jwk
-            .common
-            .key_algorithm
-            .map(|own| Algorithm::try_from(own).map_err(|_| "names an algorithm that is not supported"));
-        let own = own.transpose()?;
+        let own = jwk.common.key_algorithm.map(Algorithm::try_from).transpose();
+        let own = own.map_err(|_| "names an algorithm that is not supported")?;
         let decoding = DecodingKey::from_jwk(&jwk).map_err(|_| "is of a type that is not supported")?;
         let kind = kind_of(&jwk, &decoding)?;
         if kind == Kind::Secret && !source_is_secret {

@@ -23,7 +23,7 @@ const MAX_KEYS_TRIED: usize = 16;
 
 /// The state of the keys of the URL.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Remote {
+pub(super) enum UrlKeys {
     /// No URL is configured.
     Unused,
     /// The keys were never fetched, or are too old to be used.
@@ -34,7 +34,7 @@ pub(super) enum Remote {
 pub(super) struct KeySet {
     configured: Arc<[Key]>,
     fetched: Vec<Key>,
-    pub remote: Remote,
+    pub remote: UrlKeys,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -45,12 +45,12 @@ pub(super) enum Unmatched {
 }
 
 impl KeySet {
-    pub fn new(configured: Arc<[Key]>, fetched: Vec<Key>, remote: Remote) -> Self {
+    pub fn new(configured: Arc<[Key]>, fetched: Vec<Key>, remote: UrlKeys) -> Self {
         Self { configured, fetched, remote }
     }
 
     /// A set with the same configured keys, and with these keys of the URL.
-    pub fn with_fetched(&self, fetched: Vec<Key>, remote: Remote) -> Self {
+    pub fn with_fetched(&self, fetched: Vec<Key>, remote: UrlKeys) -> Self {
         Self::new(self.configured.clone(), fetched, remote)
     }
 
@@ -78,9 +78,9 @@ impl KeySet {
         // A fetch may bring a key with the token's id. For a token without an id, a fetch helps only while no keys of
         // the URL are loaded.
         let fetch_may_help = match self.remote {
-            Remote::Unused => false,
-            Remote::Missing => true,
-            Remote::Loaded => token.id.is_some(),
+            UrlKeys::Unused => false,
+            UrlKeys::Missing => true,
+            UrlKeys::Loaded => token.id.is_some(),
         };
         match verify(candidates, token) {
             Some(Ok(())) => Ok(()),

@@ -53,10 +53,8 @@ impl CheckedTokenSettings {
         });
         let sources = [
             secret.map(|secret| {
-                (
-                    "jwt-secret",
-                    Key::of_secret(secret, &algorithms).map(|key| vec![key]).map_err(|it| it.to_string()),
-                )
+                let key = Key::of_secret(secret, &algorithms);
+                ("jwt-secret", key.map(|key| vec![key]).map_err(str::to_owned))
             }),
             public_key.map(|value| ("jwt-public-key", public_keys(value, &algorithms))),
             jwks_file.map(|path| ("jwks-file", key_set(path, &algorithms))),

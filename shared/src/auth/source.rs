@@ -13,12 +13,12 @@ use tokio::{
 
 use super::{
     key::Key,
-    keys::{KeySet, Remote},
+    keys::{KeySet, UrlKeys},
 };
 
 /// When keys are fetched.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
+pub(super) struct FetchSchedule {
     /// Minimum interval between two fetches on demand: unverified tokens must not make us flood the URL.
     pub demand_interval: Duration,
     /// How long a token waits for its key. This is shorter than the time that clients wait for an answer.
@@ -34,7 +34,7 @@ pub(super) struct Pace {
     pub max_age: Duration,
 }
 
-pub(super) const PACE: Pace = Pace {
+pub(super) const FETCH_SCHEDULE: FetchSchedule = FetchSchedule {
     demand_interval: Duration::from_secs(10),
     wait_timeout: Duration::from_secs(5),
     refresh: [Duration::from_secs(60), Duration::from_secs(3600)],
@@ -64,7 +64,7 @@ struct Shared {
     status: watch::Sender<Status>,
     demand: Notify,
     waiters: Semaphore,
-    pace: Pace,
+    schedule: FetchSchedule,
 }
 
 #[derive(Clone, Copy)]
@@ -83,7 +83,7 @@ impl Source {
     /// fetch succeeded.
     pub fn start<F, L>(
         keys: Arc<ArcSwap<KeySet>>,
-        pace: Pace,
+        schedule: FetchSchedule,
         load: F,
         fetched: impl Fn(bool) + Send + 'static,
     ) -> Self
@@ -94,8 +94,12 @@ impl Source {
         // The first fetch counts as begun already, so that early callers wait for it.
         let status = Status { begun: 1, ended: 0, good: false, demanded_at: None };
         let (status, _) = watch::channel(status);
-        let shared =
-            Arc::new(Shared { status, demand: Notify::new(), waiters: Semaphore::new(MAX_WAITING), pace });
+        let shared = Arc::new(Shared {
+            status,
+            demand: Notify::new(),
+            waiters: Semaphore::new(MAX_WAITING),
+            schedule,
+        });
         let task = tokio::spawn(run(shared.clone(), keys, load, fetched)).abort_handle();
         Self { shared, task }
     }
@@ -103,19 +107,19 @@ impl Source {
     /// Waits for the fetch in progress, or starts a fetch and waits for it. If the last fetch on demand began less than
     /// `demand_interval` ago, returns the result of the last fetch instead.
     pub async fn refresh(&self) -> Result<(), KeysUnavailable> {
-        let Shared { status, demand, waiters, pace } = &*self.shared;
+        let Shared { status, demand, waiters, schedule } = &*self.shared;
         let _permit = waiters.try_acquire().map_err(|_| KeysUnavailable)?;
         let mut watched = status.subscribe();
         let now = *watched.borrow();
         let awaited = if now.begun > now.ended {
             now.begun
-        } else if now.demanded_at.is_some_and(|at| at.elapsed() < pace.demand_interval) {
+        } else if now.demanded_at.is_some_and(|at| at.elapsed() < schedule.demand_interval) {
             return if now.good { Ok(()) } else { Err(KeysUnavailable) };
         } else {
             demand.notify_one();
             now.begun + 1
         };
-        let ended = timeout(pace.wait_timeout, watched.wait_for(|status| status.ended >= awaited)).await;
+        let ended = timeout(schedule.wait_timeout, watched.wait_for(|status| status.ended >= awaited)).await;
         match ended {
             Ok(Ok(status)) if status.good => Ok(()),
             _ => Err(KeysUnavailable),
@@ -134,8 +138,8 @@ where
     F: Fn() -> L,
     L: Future<Output = Result<Loaded, String>>,
 {
-    let pace = shared.pace;
-    let [first_retry, last_retry] = pace.retry;
+    let schedule = shared.schedule;
+    let [first_retry, last_retry] = schedule.retry;
     let mut retry = first_retry;
     let mut last_good = None;
     loop {
@@ -146,19 +150,19 @@ where
         let pause = match loaded {
             Ok(Loaded { keys: new, fresh_for }) => {
                 tracing::debug!(keys = new.len(), "keys fetched");
-                keys.store(Arc::new(keys.load().with_fetched(new, Remote::Loaded)));
+                keys.store(Arc::new(keys.load().with_fetched(new, UrlKeys::Loaded)));
                 (last_good, retry) = (Some(began), first_retry);
-                let [least, most] = pace.refresh;
-                fresh_for.unwrap_or(pace.default_refresh).clamp(least, most)
+                let [least, most] = schedule.refresh;
+                fresh_for.unwrap_or(schedule.default_refresh).clamp(least, most)
             }
             Err(cause) => {
-                let kept = keys.load().remote == Remote::Loaded;
+                let kept = keys.load().remote == UrlKeys::Loaded;
                 tracing::warn!(cause, kept, "fetching the keys that verify tokens failed");
-                if kept && last_good.is_none_or(|at: Instant| at.elapsed() >= pace.max_age) {
+                if kept && last_good.is_none_or(|at: Instant| at.elapsed() >= schedule.max_age) {
                     tracing::error!(
                         "the fetched keys that verify tokens are too old; they are no longer used"
                     );
-                    keys.store(Arc::new(keys.load().with_fetched(Vec::new(), Remote::Missing)));
+                    keys.store(Arc::new(keys.load().with_fetched(Vec::new(), UrlKeys::Missing)));
                 }
                 let pause = retry;
                 retry = (retry * 2).min(last_retry);
@@ -191,7 +195,7 @@ async fn until_due(shared: &Shared, due: Instant) -> bool {
             // Ignores a notification from just before the last fetch on demand began: that fetch has answered the
             // caller.
             let last = shared.status.borrow().demanded_at;
-            if last.is_none_or(|at| at.elapsed() >= shared.pace.demand_interval) {
+            if last.is_none_or(|at| at.elapsed() >= shared.schedule.demand_interval) {
                     return true;
                 }
             }

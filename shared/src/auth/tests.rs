@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     key::public_keys_of_pem,
-    keys::{KeySet, Remote, of_jwks},
+    keys::{KeySet, UrlKeys, of_jwks},
     *,
 };
 
@@ -54,7 +54,7 @@ fn configured(vectors: &Value, key: &str, algorithms: &[String]) -> Verifier {
 /// A verifier whose keys were fetched: the JWK set of the vectors.
 fn fetched(vectors: &Value) -> Verifier {
     let keys = of_jwks(vectors["jwks"].to_string().as_bytes(), false, &[Algorithm::RS256]).unwrap();
-    Verifier::of_keys(KeySet::new(Arc::new([]), keys, Remote::Loaded), rules(vectors))
+    Verifier::of_keys(KeySet::new(Arc::new([]), keys, UrlKeys::Loaded), rules(vectors))
 }
 
 /// The final result for a token; no fetch can bring further keys.
@@ -226,9 +226,9 @@ fn key_id_selects_keys_and_decides_about_a_fetch() {
             Err(Unverified::KeysNeeded) => "fetch",
         }
     };
-    let missing = || KeySet::new(Arc::new([secret()]), Vec::new(), Remote::Missing);
-    let loaded = |ids: &[&str]| KeySet::new(Arc::new([secret()]), jwks(ids), Remote::Loaded);
-    let unused = || KeySet::new(Arc::new([secret()]), Vec::new(), Remote::Unused);
+    let missing = || KeySet::new(Arc::new([secret()]), Vec::new(), UrlKeys::Missing);
+    let loaded = |ids: &[&str]| KeySet::new(Arc::new([secret()]), jwks(ids), UrlKeys::Loaded);
+    let unused = || KeySet::new(Arc::new([secret()]), Vec::new(), UrlKeys::Unused);
     let by_id = named("RS256 by its id");
     let without = named("RS256 without an id");
     let cut = |token: &str| format!("{}AAAA", &token[..token.len() - 4]);

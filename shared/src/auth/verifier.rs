@@ -11,9 +11,9 @@ use super::{
     Identity, Reason,
     claims::ClaimRules,
     key::Key,
-    keys::{self, KeySet, Remote, Unmatched},
+    keys::{self, KeySet, Unmatched, UrlKeys},
     settings::CheckedTokenSettings,
-    source::{Loaded, PACE, Source},
+    source::{FETCH_SCHEDULE, Loaded, Source},
     token::Token,
 };
 use crate::error::Refusal;
@@ -40,16 +40,12 @@ impl From<Reason> for Unverified {
 }
 
 impl Verifier {
-    /// A verifier for tokens that are signed with one secret.
-    ///
-    /// # Panics
-    /// When the secret has fewer than 16 bytes.
-    #[must_use]
+    /// A verifier for tokens that are signed with one secret. Panics if the secret has fewer than 16 bytes.
     pub fn hs256(secret: &SecretString, leeway_s: u64) -> Self {
         let rules = ClaimRules { leeway_s, ..ClaimRules::default() };
         let key =
             Key::of_secret(secret, &[Algorithm::HS256]).expect("a secret of at least 16 bytes is a key");
-        Self::of_keys(KeySet::new(Arc::new([key]), Vec::new(), Remote::Unused), rules)
+        Self::of_keys(KeySet::new(Arc::new([key]), Vec::new(), UrlKeys::Unused), rules)
     }
 
     pub(super) fn of_keys(keys: KeySet, rules: ClaimRules) -> Self {
@@ -61,7 +57,7 @@ impl Verifier {
     #[must_use]
     pub fn start(settings: CheckedTokenSettings, fetched: impl Fn(bool) + Send + 'static) -> Self {
         let CheckedTokenSettings { keys, url, algorithms, rules } = settings;
-        let remote = if url.is_some() { Remote::Missing } else { Remote::Unused };
+        let remote = if url.is_some() { UrlKeys::Missing } else { UrlKeys::Unused };
         let keys = Arc::new(ArcSwap::from_pointee(KeySet::new(keys.into(), Vec::new(), remote)));
         let source = url.map(|client| {
             let (client, algorithms) = (Arc::new(client), Arc::new(algorithms));
@@ -69,20 +65,17 @@ impl Verifier {
                 let (client, algorithms) = (client.clone(), algorithms.clone());
                 async move {
                     let with_host = |cause: &str| format!("{}: {cause}", client.host());
-                    let fetched = client.get().await.map_err(|cause| with_host(&cause))?;
-                    let keys = keys::of_jwks(&fetched.body, false, &algorithms);
-                    Ok(Loaded { keys: keys.map_err(with_host)?, fresh_for: fetched.fresh_for })
+                    let (text, fresh_for) = client.get().await.map_err(|cause| with_host(&cause))?;
+                    let keys = keys::of_jwks(&text, false, &algorithms).map_err(with_host)?;
+                    Ok(Loaded { keys, fresh_for })
                 }
             };
-            Source::start(keys.clone(), PACE, load, fetched)
+            Source::start(keys.clone(), FETCH_SCHEDULE, load, fetched)
         });
         Self { keys, rules, source }
     }
 
     /// Checks form, key, algorithm, signature, times and claims of a token with the known keys.
-    ///
-    /// # Errors
-    /// The first [`Reason`] against the token, or [`Unverified::KeysNeeded`].
     pub fn verify(&self, token: &str) -> Result<Identity, Unverified> {
         let token = Token::read(token)?;
         match self.keys.load().check(&token) {
@@ -92,10 +85,8 @@ impl Verifier {
         }
     }
 
-    /// Like [`Verifier::verify`], but fetches the keys of the URL if needed: waits up to 5 s.
-    ///
-    /// # Errors
-    /// `unauthorized` with the [`Reason`], or `unavailable` while the keys cannot be fetched.
+    /// Like [`Verifier::verify`], but fetches the keys of the URL if needed: waits up to 5 s. Refuses the token as
+    /// `unavailable` while the keys cannot be fetched.
     pub async fn verify_or_fetch(&self, token: &str) -> Result<Identity, Refusal> {
         match self.verify(token) {
             Err(Unverified::KeysNeeded) => {}
@@ -115,7 +106,6 @@ impl Verifier {
     }
 
     /// For the readiness check: a message if there are no keys, so that no token can be verified; else `None`.
-    #[must_use]
     pub fn missing(&self) -> Option<&'static str> {
         self.keys.load().is_empty().then_some("no keys to verify tokens with")
     }

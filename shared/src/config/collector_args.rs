@@ -47,7 +47,6 @@ impl CollectorArgs {
     }
 
     /// The address of the collector; `None`: spans are not exported.
-    #[must_use]
     pub fn collector(&self) -> Option<&str> {
         self.otlp_endpoint.as_deref().filter(|address| !address.is_empty())
     }
@@ -73,23 +72,22 @@ impl CollectorArgs {
     }
 
     fn authorities(&self) -> Result<Option<Vec<u8>>, Problem> {
-        let problem = |why: String| Problem::new("otlp-ca-file", why);
+        let problem = |why: &str| Problem::new("otlp-ca-file", why);
         let Some(path) = &self.otlp_ca_file else { return Ok(None) };
         if !self.is_tls() {
-            return Err(problem("is given, but the endpoint does not begin with https://".to_owned()));
+            return Err(problem("is given, but the endpoint does not begin with https://"));
         }
         let pem = std::fs::read(path)
-            .map_err(|error| problem(format!("the file {} cannot be read: {error}", path.display())))?;
+            .map_err(|error| problem(&format!("the file {} cannot be read: {error}", path.display())))?;
         let mut store = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&pem) {
             let certificate =
-                certificate.map_err(|_| problem("contains a certificate that cannot be read".to_owned()))?;
-            store
-                .add(certificate)
-                .map_err(|_| problem("contains a certificate that is not one of an authority".to_owned()))?;
+                certificate.map_err(|_| problem("contains a certificate that cannot be read"))?;
+            let added = store.add(certificate);
+            added.map_err(|_| problem("contains a certificate that is not one of an authority"))?;
         }
         if store.is_empty() {
-            return Err(problem("contains no certificate in PEM".to_owned()));
+            return Err(problem("contains no certificate in PEM"));
         }
         Ok(Some(pem))
     }

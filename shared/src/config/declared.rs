@@ -4,11 +4,6 @@
 
 use clap::{Arg, Command};
 
-/// Suffixes of the flag, the variable and the id of the argument for a secret's file.
-const FILE_FLAG: &str = "-file";
-const FILE_VARIABLE: &str = "_FILE";
-const FILE_ID: &str = "_file";
-
 /// A setting as it is declared.
 #[derive(Debug, Clone)]
 pub struct Declared {
@@ -22,7 +17,6 @@ pub struct Declared {
 
 impl Declared {
     /// `None`: the argument has no variable, so it is not a setting.
-    #[must_use]
     pub fn of(arg: &Arg) -> Option<Self> {
         let variable = arg.get_env()?.to_str()?.to_owned();
         Some(Self {
@@ -35,20 +29,17 @@ impl Declared {
     }
 
     /// The id of the argument that names the file of this secret.
-    #[must_use]
     pub fn file_id(&self) -> String {
-        format!("{}{FILE_ID}", self.id)
+        format!("{}_file", self.id)
     }
 
     /// The flag of the file, without dashes.
-    #[must_use]
     pub fn file_flag(&self) -> String {
-        format!("{}{FILE_FLAG}", self.flag)
+        format!("{}-file", self.flag)
     }
 
-    #[must_use]
     pub fn file_variable(&self) -> String {
-        format!("{}{FILE_VARIABLE}", self.variable)
+        format!("{}_FILE", self.variable)
     }
 
     fn file(&self) -> Arg {

@@ -1,12 +1,12 @@
 //! Reads the command line and the settings when a program starts. If a setting is wrong, prints all problems and ends
 //! the program with exit code 2.
 
-use std::{collections::BTreeSet, ffi::OsString};
+use std::ffi::OsString;
 
-use clap::{Arg, ArgAction, Command, Parser, Subcommand};
+use clap::{Arg, ArgAction, Command, FromArgMatches, Parser, Subcommand};
 
 use super::{
-    declared::{settings, with_files},
+    declared::{Declared, settings, with_files},
     problem::{Check, Problem},
     resolve::{Environment, Resolved, resolve},
     unknown::unknown,
@@ -25,7 +25,6 @@ pub enum Invocation<S, T> {
 }
 
 /// The command of a service: its settings and its subcommands.
-#[must_use]
 pub fn command<S: Parser, T: Subcommand>() -> Command {
     let check = Arg::new(CHECK_CONFIG)
         .long(CHECK_CONFIG)
@@ -46,14 +45,14 @@ pub fn parse_invocation<S: Parser + Check, T: Subcommand + Check>() -> Invocatio
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let mut resolved = resolve(&command, &arguments, &environment).unwrap_or_else(|error| error.exit());
     if !resolved.path.is_empty() {
-        return Invocation::Task(Box::new(task(command, &arguments, &resolved)));
+        return Invocation::Task(Box::new(task(&command, &arguments, &resolved)));
     }
     let checked = resolved.given_to(command.clone()).try_get_matches_from([&name]);
     let settings =
         checked.and_then(|matches| S::from_arg_matches(&matches)).unwrap_or_else(|error| error.exit());
     resolved.problems.extend(with_variables(&command, settings.check(), &resolved.problems));
     exit_on(&name, &resolved.problems);
-    let warnings = unknown(&environment, &variables(&command));
+    let warnings = unknown(&environment, all_settings(&command).iter().map(|it| it.variable.as_str()));
     if resolved.matches.get_flag(CHECK_CONFIG) {
         for warning in warnings {
             eprintln!("{name}: warning: {warning}");
@@ -70,20 +69,15 @@ pub fn parse_task<T: Parser + Check>() -> T {
     let (command, environment): (_, Environment) = (with_files(T::command()), std::env::vars_os().collect());
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let resolved = resolve(&command, &arguments, &environment).unwrap_or_else(|error| error.exit());
-    let (name, checked) = (command.get_name().to_owned(), resolved.given_to(command.clone()));
-    exit_on(&name, &resolved.problems);
-    let matches = checked.try_get_matches_from(&arguments);
-    let task = matches.and_then(|matches| T::from_arg_matches(&matches)).unwrap_or_else(|error| error.exit());
-    exit_on(&name, &with_variables(&command, task.check(), &[]));
-    task
+    task(&command, &arguments, &resolved)
 }
 
-fn task<T: Subcommand + Check>(command: Command, arguments: &[OsString], resolved: &Resolved) -> T {
-    let name = command.get_name().to_owned();
-    exit_on(&name, &resolved.problems);
+fn task<T: FromArgMatches + Check>(command: &Command, arguments: &[OsString], resolved: &Resolved) -> T {
+    let name = command.get_name();
+    exit_on(name, &resolved.problems);
     let matches = resolved.given_to(command.clone()).try_get_matches_from(arguments);
     let task = matches.and_then(|matches| T::from_arg_matches(&matches)).unwrap_or_else(|error| error.exit());
-    exit_on(&name, &with_variables(&command, task.check(), &[]));
+    exit_on(name, &with_variables(command, task.check(), &[]));
     task
 }
 
@@ -94,21 +88,17 @@ fn with_variables(command: &Command, problems: Vec<Problem>, reported: &[Problem
     let is_reported = |problem: &Problem| {
         reported.iter().any(|it| it.setting == problem.setting || is_file_of(&it.setting, &problem.setting))
     };
+    let declared = all_settings(command);
     let variable = |problem: &Problem| {
-        find_in_tree(command, &|command| settings(command).find(|it| it.flag == problem.setting))
-            .map(|it| it.variable)
+        declared.iter().find(|it| it.flag == problem.setting).map(|it| it.variable.clone())
     };
     let problems = problems.into_iter().filter(|problem| !is_reported(problem));
     problems.map(|problem| Problem { variable: variable(&problem), ..problem }).collect()
 }
 
-fn find_in_tree<F>(command: &Command, find: &dyn Fn(&Command) -> Option<F>) -> Option<F> {
-    find(command).or_else(|| command.get_subcommands().find_map(|below| find_in_tree(below, find)))
-}
-
-fn variables(command: &Command) -> BTreeSet<String> {
-    let below = command.get_subcommands().flat_map(variables);
-    settings(command).map(|setting| setting.variable).chain(below).collect()
+/// The settings of a command and of its subcommands.
+fn all_settings(command: &Command) -> Vec<Declared> {
+    settings(command).chain(command.get_subcommands().flat_map(all_settings)).collect()
 }
 
 fn exit_on(name: &str, problems: &[Problem]) {

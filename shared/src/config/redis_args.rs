@@ -31,19 +31,12 @@ impl RedisArgs {
         self.client().err().into_iter().collect()
     }
 
-    /// Creates the client; it does not connect yet.
-    ///
-    /// # Errors
-    /// The problem and its setting, without secrets.
+    /// Creates the client; it does not connect yet. A problem never contains a secret.
     pub fn client(&self) -> Result<Client, Problem> {
         let url = self.redis_url.expose_secret();
         let password = self.redis_password.as_ref().map(ExposeSecret::expose_secret);
         let ca = self.redis_ca_file.as_deref().map(read).transpose()?;
-        address::client_of(url, password, ca.as_deref()).map_err(|unfit| match unfit {
-            address::Unfit::Url(why) => Problem::new("redis-url", why),
-            address::Unfit::Password(why) => Problem::new("redis-password", why),
-            address::Unfit::Authorities(why) => Problem::new("redis-ca-file", why),
-        })
+        address::client_of(url, password, ca.as_deref())
     }
 }
 

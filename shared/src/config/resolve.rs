@@ -22,7 +22,6 @@ use super::{
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
 const MAX_SHOWN_CHARS: usize = 80;
 
-/// Environment variables by name.
 pub type Environment = BTreeMap<OsString, OsString>;
 
 /// A command line with the values of its settings.
@@ -32,21 +31,13 @@ pub struct Resolved {
     /// All parsed arguments. Only arguments that are not settings may be read from it; `values` has the settings.
     pub matches: ArgMatches,
     pub problems: Vec<Problem>,
-    values: Vec<Value>,
+    /// For each setting: the depth of the subcommand that declares it, its id, and its value; `None`: not given, so the
+    /// default applies if there is one.
+    values: Vec<(usize, String, Option<OsString>)>,
 }
 
-/// A setting and its value; `None`: not given, so the default applies if there is one.
-struct Value {
-    /// Depth of the subcommand that declares the setting.
-    depth: usize,
-    id: String,
-    value: Option<OsString>,
-}
-
-/// Looks up the values of all settings of the command line. `command` must have the arguments for files of secrets.
-///
-/// # Errors
-/// When the command line cannot be read, or help was asked for.
+/// Looks up the values of all settings of the command line. `command` must have the arguments for files of secrets. A
+/// request for help is an error.
 pub fn resolve(
     command: &Command,
     arguments: &[OsString],
@@ -78,7 +69,7 @@ pub fn resolve(
                 // The program ends before it uses the value.
                 setting.arg.is_required_set().then(OsString::new)
             });
-            values.push(Value { depth, id: setting.id, value });
+            values.push((depth, setting.id, value));
         }
     }
     Ok(Resolved { path, matches, problems, values })
@@ -88,8 +79,8 @@ impl Resolved {
     /// The command with these values as defaults; this command ignores the environment.
     #[must_use]
     pub fn given_to(&self, command: Command) -> Command {
-        self.values.iter().fold(command, |command, value| {
-            give(command, &self.path[..value.depth], &value.id, value.value.clone())
+        self.values.iter().fold(command, |command, (depth, id, value)| {
+            give(command, &self.path[..*depth], id, value.clone())
         })
     }
 }

@@ -1,15 +1,14 @@
 //! The declared settings of a program as a Markdown table for documents, or as JSON for programs.
 
 use clap::{Arg, Command};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::declared::{Declared, settings};
 
 /// Begins the last sentence of a help text that describes its default in words.
 const DEFAULT_IN_WORDS: &str = ". Default: ";
 
-/// One setting.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Row {
     pub flag: String,
     pub variable: String,
@@ -23,13 +22,10 @@ pub struct Row {
 }
 
 /// All settings of a command, without those of its subcommands.
-#[must_use]
 pub fn rows(command: &Command) -> Vec<Row> {
     settings(command).map(|setting| row(&setting)).collect()
 }
 
-/// The settings as a Markdown table.
-#[must_use]
 pub fn markdown(rows: &[Row]) -> String {
     let mut table =
         "| flag | variable | default | unit | meaning |\n| --- | --- | --- | --- | --- |\n".to_owned();
@@ -37,16 +33,6 @@ pub fn markdown(rows: &[Row]) -> String {
         table.push_str(&format!("| `{flag}` | `{variable}` | {default} | {unit} | {meaning} |\n"));
     }
     table
-}
-
-/// The settings as JSON objects.
-#[must_use]
-pub fn objects(rows: &[Row]) -> Value {
-    let object = |row: &Row| {
-        json!({"flag": row.flag, "variable": row.variable, "default": row.default, "unit": row.unit,
-            "meaning": row.meaning, "secret": row.secret, "required": row.required})
-    };
-    rows.iter().map(object).collect()
 }
 
 fn row(setting: &Declared) -> Row {

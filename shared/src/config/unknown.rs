@@ -7,12 +7,10 @@ use super::resolve::Environment;
 
 /// Prefix of the variables of settings.
 const PREFIX: &str = "TIDINGS_";
-/// The variables of both services. Each service knows all of them, because one file of variables may serve both. A test
-/// compares this list with the settings.
-pub const SERVICE_VARIABLES: &[&str] = &[
+/// The variables that only one of the services has. Both know all of them, because one file of variables may serve both
+/// services. A test compares this list with the settings.
+pub const ONE_SERVICE_VARIABLES: &[&str] = &[
     "TIDINGS_ABUSE_PER_MINUTE",
-    "TIDINGS_ADMIN_LISTEN",
-    "TIDINGS_ALLOWED_ORIGINS",
     "TIDINGS_COMMANDS_PER_SECOND",
     "TIDINGS_CONNECTIONS_PER_USER",
     "TIDINGS_DATABASE_CONNECTIONS",
@@ -22,45 +20,15 @@ pub const SERVICE_VARIABLES: &[&str] = &[
     "TIDINGS_FRAMES_PER_SECOND",
     "TIDINGS_HEARTBEAT_MS",
     "TIDINGS_INTERNAL_LISTEN",
-    "TIDINGS_INTERNAL_SECRET",
-    "TIDINGS_INTERNAL_SECRET_FILE",
     "TIDINGS_JOINS_PER_SECOND",
-    "TIDINGS_JWKS_FILE",
-    "TIDINGS_JWKS_URL",
-    "TIDINGS_JWT_ALGORITHMS",
-    "TIDINGS_JWT_AUDIENCE",
-    "TIDINGS_JWT_ISSUER",
-    "TIDINGS_JWT_LEEWAY_S",
-    "TIDINGS_JWT_NAME_CLAIM",
-    "TIDINGS_JWT_PICTURE_CLAIM",
-    "TIDINGS_JWT_PUBLIC_KEY",
-    "TIDINGS_JWT_SCOPE_CLAIM",
-    "TIDINGS_JWT_SECRET",
-    "TIDINGS_JWT_SECRET_FILE",
-    "TIDINGS_JWT_USER_CLAIM",
     "TIDINGS_LEASE_MS",
-    "TIDINGS_LISTEN",
-    "TIDINGS_LOG",
-    "TIDINGS_MARKS_PER_SECOND",
-    "TIDINGS_MAX_BACKLOG_RECORDS",
     "TIDINGS_MAX_MEMBERS_PER_ROOM",
-    "TIDINGS_MAX_MESSAGE_CHARS",
     "TIDINGS_MAX_ROOMS_PER_USER",
-    "TIDINGS_MESSAGES_BURST",
-    "TIDINGS_MESSAGES_PER_SECOND",
     "TIDINGS_NODE",
-    "TIDINGS_OTLP_CA_FILE",
-    "TIDINGS_OTLP_ENDPOINT",
     "TIDINGS_PERSISTENCE_URLS",
     "TIDINGS_POLLS_PER_SECOND",
-    "TIDINGS_PRESENCE_PER_SECOND",
-    "TIDINGS_REDIS_CA_FILE",
-    "TIDINGS_REDIS_PASSWORD",
-    "TIDINGS_REDIS_PASSWORD_FILE",
     "TIDINGS_SIGNALS_PER_SECOND",
-    "TIDINGS_TRACE_RATIO",
     "TIDINGS_TYPING_PER_SECOND",
-    "TIDINGS_UNREADY_MS",
     "TIDINGS_USERS",
     "TIDINGS_WEBSOCKET",
     "TIDINGS_WORKERS",
@@ -72,14 +40,13 @@ const MAX_SUGGESTION_DISTANCE: usize = 3;
 
 /// One warning for each variable that has the prefix of settings but is not known.
 #[must_use]
-pub fn unknown(environment: &Environment, known: &BTreeSet<String>) -> Vec<String> {
-    let known = |name: &str| {
-        known.contains(name) || SERVICE_VARIABLES.contains(&name) || NOT_SETTINGS.contains(&name)
-    };
+pub fn unknown<'a>(environment: &Environment, known: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let known: BTreeSet<&str> = known.chain(ONE_SERVICE_VARIABLES.iter().copied()).collect();
+    let is_known = |name: &str| known.contains(name) || NOT_SETTINGS.contains(&name);
     let names = environment.iter().filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
     names
-        .filter(|(name, value)| name.starts_with(PREFIX) && !known(name) && !is_service_link(name, value))
-        .map(|(name, _)| match nearest(name) {
+        .filter(|(name, value)| name.starts_with(PREFIX) && !is_known(name) && !is_service_link(name, value))
+        .map(|(name, _)| match nearest(name, &known) {
             Some(meant) => format!("the variable {name} is not a setting; did you mean {meant}?"),
             None => format!("the variable {name} is not a setting"),
         })
@@ -94,8 +61,8 @@ fn is_service_link(name: &str, value: &str) -> bool {
         || name.contains("_PORT") && (value.contains("://") || name.contains("_TCP") || name.contains("_UDP"))
 }
 
-fn nearest(name: &str) -> Option<&'static str> {
-    let near = SERVICE_VARIABLES.iter().map(|known| (strsim::levenshtein(name, known), *known));
+fn nearest<'a>(name: &str, known: &BTreeSet<&'a str>) -> Option<&'a str> {
+    let near = known.iter().map(|known| (strsim::levenshtein(name, known), *known));
     near.filter(|(distance, _)| *distance <= MAX_SUGGESTION_DISTANCE).min().map(|(_, known)| known)
 }
 
@@ -117,8 +84,7 @@ mod tests {
         .into_iter()
         .map(|(name, value)| (name.into(), value.into()))
         .collect();
-        let known = BTreeSet::from(["TIDINGS_LISTEN".to_owned()]);
-        let told = unknown(&environment, &known);
+        let told = unknown(&environment, ["TIDINGS_LISTEN"].into_iter());
         assert_eq!(
             told,
             [

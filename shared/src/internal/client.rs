@@ -21,7 +21,7 @@ use super::{
 use crate::{
     http_client,
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
-    log::{Authority, AuthorityError, Known, OpenedEpoch, SeedOutcome, StoredMarks, Target},
+    log::{Authority, AuthorityError, KnownClientId, OpenedEpoch, SeedOutcome, StoredMarks, Target},
 };
 
 /// Limit for one request to one replica. A seed of 200 rooms takes longest.
@@ -37,13 +37,10 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 const PERMIT_TIMEOUT: Duration = Duration::from_secs(4);
 /// The requests that use the circuit breaker: they fail only when PostgreSQL is unavailable. The other requests may
 /// also fail because they wait for records to be stored.
-const BREAKABLE: [&str; 6] = [LOOK_UP, MARKS, ROOMS, CONNECT_USER, ROLES, ACCOUNTS];
+const PATHS_WITH_BREAKER: [&str; 6] = [LOOK_UP, MARKS, ROOMS, CONNECT_USER, ROLES, ACCOUNTS];
 
 /// Checks the URL of an internal listener. It must be plain HTTP, because these listeners are inside the private
-/// network.
-///
-/// # Errors
-/// What is wrong with the URL.
+/// network. The error says what is wrong with the URL.
 pub fn check_url(url: &str) -> Result<(), &'static str> {
     match reqwest::Url::parse(url) {
         Ok(url) if url.scheme() != "http" => Err("must begin with http://"),
@@ -67,8 +64,6 @@ pub struct InternalClient {
 }
 
 impl InternalClient {
-    /// # Errors
-    /// When the HTTP client cannot be built.
     pub fn new(urls: &[String], secret: SecretString) -> Result<Self, reqwest::Error> {
         let http = http_client::builder()
             .timeout(REQUEST_TIMEOUT)
@@ -113,9 +108,9 @@ impl InternalClient {
         let _permit = permit
             .map_err(|_| unavailable(&"too many requests are waiting"))?
             .map_err(|e| unavailable(&e))?;
-        let breakable = BREAKABLE.contains(&path);
+        let uses_breaker = PATHS_WITH_BREAKER.contains(&path);
         // The breaker is checked after the wait for a permit, because it may have opened during this wait.
-        if breakable && self.breaker.refuses(Instant::now()) {
+        if uses_breaker && self.breaker.refuses(Instant::now()) {
             return Err(unavailable(&"it did not answer a moment ago"));
         }
         let first = self.preferred.load(Ordering::Relaxed);
@@ -140,7 +135,7 @@ impl InternalClient {
             match answer.await {
                 Ok(Ok(answer)) => {
                     self.preferred.store(replica, Ordering::Relaxed);
-                    if breakable {
+                    if uses_breaker {
                         self.breaker.succeeded();
                     }
                     return Ok(answer);
@@ -161,7 +156,7 @@ impl InternalClient {
                 }
             }
         }
-        if breakable {
+        if uses_breaker {
             self.breaker.failed(Instant::now());
         }
         Err(last_error)
@@ -177,9 +172,8 @@ impl Authority for InternalClient {
     }
 
     async fn seed(&self, epoch: Epoch, rooms: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError> {
-        let answer: SeedAnswer =
-            self.ask(SEED, &SeedRequest { epoch: epoch.0, rooms: rooms.to_vec() }).await?;
-        answer.outcomes.ok_or(AuthorityError::PastEpoch)
+        let request = SeedRequest { epoch: epoch.0, rooms: rooms.to_vec() };
+        self.ask::<SeedAnswer>(SEED, &request).await?.outcomes.ok_or(AuthorityError::EpochEnded)
     }
 
     async fn look_up(
@@ -187,11 +181,10 @@ impl Authority for InternalClient {
         room: &RoomId,
         sender: &UserId,
         client_id: &ClientId,
-    ) -> Result<Option<Known>, AuthorityError> {
+    ) -> Result<Option<KnownClientId>, AuthorityError> {
         let request =
             LookUpRequest { room: room.clone(), sender: sender.clone(), client_id: client_id.clone() };
-        let answer: LookUpAnswer = self.ask(LOOK_UP, &request).await?;
-        Ok(answer.known)
+        Ok(self.ask::<LookUpAnswer>(LOOK_UP, &request).await?.known)
     }
 
     async fn marks(&self, room: &RoomId, users: &[UserId]) -> Result<StoredMarks, AuthorityError> {
@@ -207,7 +200,7 @@ impl Authority for InternalClient {
     }
 
     async fn target(&self, room: &RoomId, seq: Seq) -> Result<Option<Target>, AuthorityError> {
-        let answer: TargetAnswer = self.ask(TARGET, &TargetRequest { room: room.clone(), seq }).await?;
-        Ok(answer.target)
+        let request = TargetRequest { room: room.clone(), seq };
+        Ok(self.ask::<TargetAnswer>(TARGET, &request).await?.target)
     }
 }

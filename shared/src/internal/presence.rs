@@ -70,13 +70,11 @@ impl InternalClient {
         others: &[UserId],
     ) -> Result<Vec<LastSeen>, AuthorityError> {
         let request = AcquaintedRequest { user: user.clone(), others: others.to_vec() };
-        let answer: AcquaintedAnswer = self.ask(ACQUAINTED, &request).await?;
-        Ok(answer.users)
+        Ok(self.ask::<AcquaintedAnswer>(ACQUAINTED, &request).await?.users)
     }
 
     pub async fn small_rooms(&self, user: &UserId) -> Result<Vec<RoomId>, AuthorityError> {
-        let answer: SmallRoomsAnswer =
-            self.ask(SMALL_ROOMS, &SmallRoomsRequest { user: user.clone() }).await?;
-        Ok(answer.rooms)
+        let request = SmallRoomsRequest { user: user.clone() };
+        Ok(self.ask::<SmallRoomsAnswer>(SMALL_ROOMS, &request).await?.rooms)
     }
 }

@@ -14,17 +14,12 @@ const DUPLICATE_OUTCOME_TIMEOUT: Duration = Duration::from_millis(250);
 
 impl Accepted {
     /// Whether a sender who wants this stage can be answered at once.
-    #[must_use]
     pub fn answers(&self, wanted: AckStage) -> bool {
         wanted == AckStage::Accepted && !self.duplicate && self.ingest.is_some()
     }
 
     /// The event as it is stored: of a late duplicate, the first event of its client id.
-    ///
-    /// # Errors
-    /// `bad_request` with reason `rejected` if the event could not be stored; `unavailable` if it is not known to be
-    /// stored.
-    pub fn settled(self, stored: Stored) -> Result<Self, Refusal> {
+    pub fn as_stored(self, stored: Stored) -> Result<Self, Refusal> {
         match stored {
             Stored::Here => Ok(self),
             Stored::First { seq, id, at_ms } => Ok(Self { seq, id, at_ms, duplicate: true, ..self }),
@@ -39,9 +34,7 @@ impl Accepted {
 impl Log {
     /// Waits for the wanted stage, and returns the event with the stage it has reached. A duplicate whose sender wants
     /// only `accepted` waits up to 250 ms for the outcome of the first event, and returns it if it is known by then.
-    ///
-    /// # Errors
-    /// `bad_request` with reason `rejected` if the event could not be stored; `unavailable` if the service does not
+    /// Refuses with reason `rejected` if the event could not be stored, and with `unavailable` if the service does not
     /// know in time whether the event is stored.
     pub async fn wait_for_stage(
         &self,
@@ -63,6 +56,6 @@ impl Log {
         if !waits && stored == Stored::Unavailable {
             return Ok((accepted, AckStage::Accepted));
         }
-        Ok((accepted.settled(stored)?, AckStage::Stored))
+        Ok((accepted.as_stored(stored)?, AckStage::Stored))
     }
 }

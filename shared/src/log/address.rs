@@ -7,29 +7,23 @@ use redis::{
 
 pub use redis::Client;
 
-/// Which part of the settings is invalid, and why. Never contains a secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unfit {
-    Url(&'static str),
-    Password(&'static str),
-    Authorities(&'static str),
-}
+use crate::problem::Problem;
 
 /// Creates a client for an address.
 pub fn client(url: &str) -> Result<Client, RedisError> {
     Client::open(with_client_options(url.into_connection_info()?))
 }
 
-/// Like [`client`], with a password that is not in the URL, and with authorities (PEM) instead of the public ones.
-///
-/// # Errors
-/// Which setting is invalid, and why.
-pub fn client_of(url: &str, password: Option<&str>, authorities: Option<&[u8]>) -> Result<Client, Unfit> {
+/// Like [`client`], with a password that is not in the URL, and with authorities (PEM) instead of the public ones. A
+/// problem never contains a secret.
+pub fn client_of(url: &str, password: Option<&str>, authorities: Option<&[u8]>) -> Result<Client, Problem> {
     const URL: &str = "is not a URL that Redis clients take: redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]";
-    let mut address = url.into_connection_info().map_err(|_| Unfit::Url(URL))?;
+    let invalid_url = |why| Problem::new("redis-url", why);
+    let invalid_authorities = |why| Err(Problem::new("redis-ca-file", why));
+    let mut address = url.into_connection_info().map_err(|_| invalid_url(URL))?;
     let secured = match address.addr() {
         ConnectionAddr::TcpTls { insecure: true, .. } => {
-            return Err(Unfit::Url("ends with #insecure: TLS does not protect if the name is not verified"));
+            return Err(invalid_url("ends with #insecure: TLS does not protect if the name is not verified"));
         }
         ConnectionAddr::TcpTls { .. } => true,
         _ => false,
@@ -37,28 +31,28 @@ pub fn client_of(url: &str, password: Option<&str>, authorities: Option<&[u8]>) 
     if let Some(password) = password {
         let settings = address.redis_settings().clone();
         if settings.password().is_some() {
-            return Err(Unfit::Password("is given, but the URL contains one too"));
+            return Err(Problem::new("redis-password", "is given, but the URL contains one too"));
         }
         address = address.set_redis_settings(settings.set_password(password));
     }
     let address = with_client_options(address);
     match authorities {
-        None => Client::open(address).map_err(|_| Unfit::Url(URL)),
-        Some(_) if !secured => Err(Unfit::Authorities("is given, but the URL does not begin with rediss://")),
-        Some(pem) if !pem.windows(BEGIN.len()).any(|part| part == BEGIN) => {
-            Err(Unfit::Authorities("contains no certificate in PEM"))
+        None => Client::open(address).map_err(|_| invalid_url(URL)),
+        Some(_) if !secured => invalid_authorities("is given, but the URL does not begin with rediss://"),
+        Some(pem) if !pem.windows(CERTIFICATE_BEGIN.len()).any(|part| part == CERTIFICATE_BEGIN) => {
+            invalid_authorities("contains no certificate in PEM")
         }
         Some(pem) => {
             let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.to_vec()) };
             Client::build_with_tls(address, certificates)
-                .map_err(|_| Unfit::Authorities("contains a certificate that cannot be read"))
+                .or_else(|_| invalid_authorities("contains a certificate that cannot be read"))
         }
     }
 }
 
 /// First line of a certificate in PEM. A file without this line is refused here, because the client would report it
 /// only at the first connection.
-const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+const CERTIFICATE_BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 fn with_client_options(address: ConnectionInfo) -> ConnectionInfo {
     // Skips CLIENT SETINFO: not every version of Redis has this command, and the Redis users of the services may not
@@ -71,21 +65,22 @@ fn with_client_options(address: ConnectionInfo) -> ConnectionInfo {
 mod tests {
     use super::*;
 
-    fn unfit(url: &str, password: Option<&str>, authorities: Option<&[u8]>) -> Unfit {
+    fn problem(url: &str, password: Option<&str>, authorities: Option<&[u8]>) -> Problem {
         client_of(url, password, authorities).unwrap_err()
     }
 
     #[test]
     fn invalid_settings_are_reported_without_the_password() {
         for url in ["nonsense", "http://:hunter2@x", "redis://:hunter2@x:port", "redis://:hunter2@x/db"] {
-            let Unfit::Url(why) = unfit(url, None, None) else { panic!("{url}") };
-            assert!(!why.contains("hunter2"));
+            let problem = problem(url, None, None);
+            assert_eq!(problem.setting, "redis-url", "{url}");
+            assert!(!problem.why.contains("hunter2"));
         }
-        assert!(matches!(unfit("rediss://x#insecure", None, None), Unfit::Url(_)));
-        assert!(matches!(unfit("redis://:a@x", Some("b"), None), Unfit::Password(_)));
-        assert!(matches!(unfit("redis://x", None, Some(BEGIN)), Unfit::Authorities(_)));
-        assert!(matches!(unfit("rediss://x", None, Some(b"hello")), Unfit::Authorities(_)));
-        assert!(matches!(unfit("rediss://x", None, Some(BEGIN)), Unfit::Authorities(_)));
+        assert_eq!(problem("rediss://x#insecure", None, None).setting, "redis-url");
+        assert_eq!(problem("redis://:a@x", Some("b"), None).setting, "redis-password");
+        assert_eq!(problem("redis://x", None, Some(CERTIFICATE_BEGIN)).setting, "redis-ca-file");
+        assert_eq!(problem("rediss://x", None, Some(b"hello")).setting, "redis-ca-file");
+        assert_eq!(problem("rediss://x", None, Some(CERTIFICATE_BEGIN)).setting, "redis-ca-file");
     }
 
     #[test]

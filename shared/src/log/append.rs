@@ -74,7 +74,6 @@ pub struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     /// An event of the system, which only a full backlog or an archived room refuses.
-    #[must_use]
     pub fn new(room: &'a RoomId, kind: &'a str, body: String) -> Self {
         Self {
             room,
@@ -185,20 +184,19 @@ const COMMAND_BYTES: usize = 1024;
 
 impl Entry<'_> {
     pub(super) fn header_rest(&self) -> String {
-        let visibility = self.visibility.encode();
         let membership =
             self.membership.map_or_else(String::new, |(user, role)| format!("{user}\u{1e}{role}"));
-        let header = Header {
+        Header {
             room: self.room.as_str(),
             kind: self.kind,
             sender: self.sender.map_or("", UserId::as_str),
             client_id: self.client_id.as_ref().map_or("", ClientId::as_str),
             id: self.id.as_deref().unwrap_or(""),
-            visibility: &visibility,
+            visibility: &self.visibility.encode(),
             membership: &membership,
             traceparent: self.traceparent.unwrap_or(""),
-        };
-        header.encode()
+        }
+        .encode()
     }
 
     /// The JSON of an event up to its seq.
@@ -217,8 +215,6 @@ impl Entry<'_> {
     pub(super) fn command(&self, scripts: &Scripts, looked_up: bool, max_backlog: u64) -> redis::Cmd {
         let partition = Partition::of(self.room);
         let sender = self.sender.map_or("", UserId::as_str);
-        let id = self.id.as_deref().unwrap_or("");
-        // The capacity avoids reallocations.
         let mut command = redis::Cmd::with_capacity(COMMAND_ARGS, COMMAND_BYTES + self.body.len());
         command.arg("EVALSHA").arg(&scripts.append.sha);
         arguments!(command, "append.lua", KEYS:
@@ -239,7 +235,7 @@ impl Entry<'_> {
             header_rest = self.header_rest(),
             json_before_seq = Self::json_before_seq(self.kind, self.room),
             json_after_at = self.json_after_at(),
-            message_id = id,
+            message_id = self.id.as_deref().unwrap_or(""),
             member = self.membership.map_or("", |(user, _)| user.as_str()),
             new_role = self.membership.map_or("", |(_, role)| role),
             members_upto = self.members_upto.map_or_else(String::new, KnownUpto::encode),
@@ -256,27 +252,27 @@ impl Entry<'_> {
     pub(super) fn read_answer(&self, epoch: Epoch, value: Value) -> Result<Answer, String> {
         let malformed = |value: &Value| format!("unexpected answer of the append script: {value:?}");
         let Value::Array(parts) = &value else { return Err(malformed(&value)) };
-        let status: String = parts.first().map(text).transpose()?.ok_or_else(|| malformed(&value))?;
+        let status: String = parts.first().map(parse).transpose()?.ok_or_else(|| malformed(&value))?;
         Ok(match (status.as_str(), parts.as_slice()) {
             ("ok", [_, seq, at_ms, ingest]) => Answer::Done(Accepted {
-                seq: Seq(number(seq)?),
+                seq: Seq(parse(seq)?),
                 epoch,
-                at_ms: number(at_ms)?,
+                at_ms: parse(at_ms)?,
                 ingest: Some(ingest_id(ingest)?),
                 id: self.id.clone().unwrap_or_default(),
                 duplicate: false,
             }),
             ("known", [_, seq, at_ms, ingest, id, _epoch]) => Answer::Done(Accepted {
-                seq: Seq(number(seq)?),
+                seq: Seq(parse(seq)?),
                 epoch,
-                at_ms: number(at_ms)?,
+                at_ms: parse(at_ms)?,
                 ingest: Some(ingest_id(ingest)?),
-                id: text(id)?,
+                id: parse(id)?,
                 duplicate: true,
             }),
             ("seed", _) => Answer::Seed,
             ("lookup", _) => Answer::LookUp,
-            ("stale", [_, seq]) => Answer::Refused(AppendError::Stale(Seq(number(seq)?))),
+            ("stale", [_, seq]) => Answer::Refused(AppendError::Stale(Seq(parse(seq)?))),
             ("revoked", _) => Answer::Refused(AppendError::Revoked),
             ("role", _) => Answer::Refused(AppendError::RoleTooLow),
             ("archived", _) => Answer::Refused(AppendError::Archived),
@@ -286,14 +282,10 @@ impl Entry<'_> {
     }
 }
 
-fn text(value: &Value) -> Result<String, String> {
-    String::from_redis_value_ref(value).map_err(|error| error.to_string())
-}
-
-pub(super) fn number<T: FromRedisValue>(value: &Value) -> Result<T, String> {
+pub(super) fn parse<T: FromRedisValue>(value: &Value) -> Result<T, String> {
     T::from_redis_value_ref(value).map_err(|error| error.to_string())
 }
 
 pub(super) fn ingest_id(value: &Value) -> Result<IngestId, String> {
-    text(value)?.parse().map_err(|error: super::record::RecordError| error.to_string())
+    parse::<String>(value)?.parse().map_err(|error: super::record::RecordError| error.to_string())
 }

@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::{
-    append::{Entry, ingest_id, number},
+    append::{Entry, ingest_id, parse},
     keys::{self, Partition},
     record::IngestId,
     scripts::Scripts,
@@ -130,10 +130,10 @@ pub(super) fn read_answer(value: &Value, messages: usize) -> Result<Vec<BatchOut
     if positions.len() != 2 * messages {
         return Err(malformed());
     }
-    let at_ms = number(at_ms)?;
+    let at_ms = parse(at_ms)?;
     let outcome = |position: &[Value]| {
         let [seq, ingest] = position else { return Err(malformed()) };
-        Ok(match number(seq)? {
+        Ok(match parse(seq)? {
             0 => BatchOutcome::Undecided,
             seq => BatchOutcome::Appended { seq: Seq(seq), at_ms, ingest: ingest_id(ingest)? },
         })

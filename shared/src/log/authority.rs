@@ -20,7 +20,6 @@ pub struct OpenedEpoch {
     pub age: Duration,
 }
 
-/// The result of seeding a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SeedOutcome {
@@ -33,7 +32,7 @@ pub enum SeedOutcome {
 /// A client id that PostgreSQL knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Known {
+pub enum KnownClientId {
     /// The message is stored at `seq`.
     Stored { seq: Seq, id: String, at_ms: i64 },
     /// The message was accepted once, but could not be stored.
@@ -49,7 +48,6 @@ pub struct StoredMarks {
     pub marks: Vec<Option<(Seq, Seq)>>,
 }
 
-/// Why the authority did not answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AuthorityError {
     /// The authority is not reachable, or too slow: try again later.
@@ -61,7 +59,7 @@ pub enum AuthorityError {
     OtherProcess,
     /// The requested epoch is not in use (any more): open the epoch again.
     #[error("the epoch is past")]
-    PastEpoch,
+    EpochEnded,
 }
 
 /// The decisions about the log that only PostgreSQL can make.
@@ -79,7 +77,7 @@ pub trait Authority: Send + Sync + 'static {
         room: &RoomId,
         sender: &UserId,
         client_id: &ClientId,
-    ) -> Result<Option<Known>, AuthorityError>;
+    ) -> Result<Option<KnownClientId>, AuthorityError>;
 
     /// The read and delivered marks of users in a room.
     async fn marks(&self, room: &RoomId, users: &[UserId]) -> Result<StoredMarks, AuthorityError>;

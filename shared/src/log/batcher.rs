@@ -13,7 +13,7 @@ use super::{
     append_many::{self, BatchOutcome, FastMessage},
     calls::{Calls, unavailable},
     keys::{PARTITIONS, Partition},
-    timing::Step,
+    timing::RoundTrip,
 };
 use crate::ids::{Epoch, RoomId};
 
@@ -142,7 +142,7 @@ impl AppendBatcher {
             append_many::by_room(groups.iter().map(|group| (&group.room, group.messages.as_slice())));
         let messages = rooms.iter().map(|(_, messages)| messages.len()).sum();
         let command = append_many::command(&session.scripts, partition, &rooms, self.max_backlog);
-        let answer = self.calls.timed(Step::Append, self.calls.call(&session, command)).await;
+        let answer = self.calls.timed(RoundTrip::Append, self.calls.call(&session, command)).await;
         let outcomes = answer
             .and_then(|value| append_many::read_answer(&value, messages).map_err(AppendError::Unavailable));
         match outcomes {

@@ -5,18 +5,18 @@ use std::{
     time::Instant,
 };
 
-use redis::{RedisError, Value};
+use redis::{FromRedisValue, RedisError, Value};
 
 use super::{
     append::AppendError,
     session::{self, Session, Sessions},
-    timing::{Step, Timings},
+    timing::{RoundTrip, Timings},
 };
 
 /// The sessions, and the round trips on them.
 pub(super) struct Calls {
     pub sessions: Arc<Sessions>,
-    timings: OnceLock<Timings>,
+    pub timings: OnceLock<Timings>,
 }
 
 impl Calls {
@@ -24,13 +24,16 @@ impl Calls {
         Self { sessions, timings: OnceLock::new() }
     }
 
-    /// Calls `observer` after each round trip from now on. Only the first call of this function has an effect.
-    pub fn observe_timings(&self, observer: Timings) {
-        let _ = self.timings.set(observer);
-    }
-
     pub async fn call(&self, session: &Arc<Session>, command: redis::Cmd) -> Result<Value, AppendError> {
         command.query_async(&mut session.connection()).await.map_err(|error| self.give_up(session, &error))
+    }
+
+    pub async fn pipeline<T: FromRedisValue>(
+        &self,
+        session: &Arc<Session>,
+        pipe: &redis::Pipeline,
+    ) -> Result<T, AppendError> {
+        pipe.query_async(&mut session.connection()).await.map_err(|error| self.give_up(session, &error))
     }
 
     pub fn give_up(&self, session: &Arc<Session>, error: &RedisError) -> AppendError {
@@ -48,11 +51,11 @@ impl Calls {
         }
     }
 
-    pub async fn timed<T>(&self, step: Step, trip: impl Future<Output = T>) -> T {
+    pub async fn timed<T>(&self, purpose: RoundTrip, trip: impl Future<Output = T>) -> T {
         let Some(observer) = self.timings.get() else { return trip.await };
         let begun = Instant::now();
         let answer = trip.await;
-        observer(step, begun.elapsed());
+        observer(purpose, begun.elapsed());
         answer
     }
 }

@@ -8,13 +8,13 @@ use redis::{Client, RedisError, Value};
 use super::{
     append::{Accepted, Answer, AppendError, Entry},
     append_many::{BatchOutcome, FastMessage},
-    authority::{Authority, AuthorityError, Known, SeedOutcome},
+    authority::{Authority, AuthorityError, KnownClientId, SeedOutcome},
     batcher::{AppendBatcher, MAX_BYTES, MAX_MESSAGES},
     calls::{Calls, unavailable},
     seeding::Seeding,
     session::{Session, SessionError, Sessions},
     stored::{Stored, Watermarks},
-    timing::Step,
+    timing::RoundTrip,
 };
 use crate::{
     clock::unix_ms,
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How often one command is tried, with seeding, look-up or a new session in between.
-pub(super) const MAX_ROUNDS: usize = 6;
+pub(super) const MAX_ATTEMPTS: usize = 6;
 /// Interval between two checks of the session, so that a dead connection is found before a sender uses it.
 const PING_EVERY: Duration = Duration::from_secs(2);
 /// A UUIDv7 client id is young up to this age. Redis remembers client ids for 10 min, so it remembers each young one
@@ -34,7 +34,6 @@ const CLOCK_AHEAD_MS: u64 = 60 * 1000;
 /// A Redis process that is in use for longer than this remembers all young client ids.
 const MEMORY_COMPLETE_AFTER: Duration = Duration::from_secs(600);
 
-/// Limits of the log.
 #[derive(Debug, Clone, Copy)]
 pub struct LogLimits {
     /// Records of one partition that may wait to be stored; above this number appends are refused as overloaded.
@@ -72,7 +71,6 @@ impl Log {
     }
 
     /// The waiters for "stored". The owner of the pub/sub connection passes the watermark notices to them.
-    #[must_use]
     pub fn watermarks(&self) -> &Arc<Watermarks> {
         &self.watermarks
     }
@@ -83,12 +81,11 @@ impl Log {
     }
 
     /// The current session, if there is one.
-    #[must_use]
     pub fn current_session(&self) -> Option<Arc<Session>> {
         self.calls.sessions.current()
     }
 
-    /// Stops using a session that failed, or whose epoch is past.
+    /// Stops using a session that failed, or whose epoch has ended.
     pub fn discard(&self, session: &Arc<Session>) {
         self.calls.sessions.discard(session);
     }
@@ -103,7 +100,7 @@ impl Log {
     pub async fn append(&self, entry: &Entry<'_>) -> Result<Accepted, AppendError> {
         // A record that is appended again, such as a dead letter, keeps its trace.
         let step =
-            if entry.traceparent.is_none() { telemetry::part("append", SpanKind::Client) } else { None };
+            if entry.traceparent.is_none() { telemetry::child("append", SpanKind::Client) } else { None };
         let Some(step) = step else { return self.append_one(entry).await };
         // Boxed so that the untraced future stays small.
         let traceparent = step.context().to_string();
@@ -168,7 +165,7 @@ impl Log {
             rest = &rest[appended..];
             if count == 0 || appended < count {
                 let [next, others @ ..] = rest else { return };
-                let answer = self.append_in_rounds(next).await;
+                let answer = self.append_with_retries(next).await;
                 one_by_one = !answer.as_ref().is_ok_and(|accepted| !accepted.duplicate);
                 answered(answer);
                 rest = others;
@@ -182,13 +179,13 @@ impl Log {
         AppendBatcher::new(self.calls.clone(), self.limits.max_backlog_records)
     }
 
-    async fn append_in_rounds(&self, entry: &Entry<'_>) -> Result<Accepted, AppendError> {
+    async fn append_with_retries(&self, entry: &Entry<'_>) -> Result<Accepted, AppendError> {
         let mut looked_up = false;
-        for _ in 0..MAX_ROUNDS {
+        for _ in 0..MAX_ATTEMPTS {
             let session = self.calls.sessions.get().await.map_err(unavailable)?;
             let skip_look_up = looked_up || self.needs_no_look_up(entry, &session);
             let command = entry.command(&session.scripts, skip_look_up, self.limits.max_backlog_records);
-            let value = self.timed(Step::Append, self.call(&session, command)).await?;
+            let value = self.timed(RoundTrip::Append, self.calls.call(&session, command)).await?;
             match entry.read_answer(session.epoch, value).map_err(AppendError::Unavailable)? {
                 Answer::Done(accepted) => return Ok(accepted),
                 Answer::Refused(error) => return Err(error),
@@ -197,11 +194,11 @@ impl Log {
                     if let (Some(sender), Some(client_id)) = (entry.sender, &entry.client_id) {
                         let known = self.authority.look_up(entry.room, sender, client_id).await;
                         match known.map_err(unavailable)? {
-                            Some(Known::Stored { seq, id, at_ms }) => {
+                            Some(KnownClientId::Stored { seq, id, at_ms }) => {
                                 let epoch = session.epoch;
                                 return Ok(Accepted { seq, epoch, at_ms, ingest: None, id, duplicate: true });
                             }
-                            Some(Known::Rejected) => return Err(AppendError::Rejected),
+                            Some(KnownClientId::Rejected) => return Err(AppendError::Rejected),
                             None => {}
                         }
                     }
@@ -224,24 +221,12 @@ impl Log {
             Ok(SeedOutcome::Later) => {
                 Err(AppendError::Unavailable("the room's partition is busy".to_owned()))
             }
-            Err(AuthorityError::PastEpoch) => {
+            Err(AuthorityError::EpochEnded) => {
                 self.calls.sessions.discard(session);
                 Ok(())
             }
             Err(error) => Err(unavailable(error)),
         }
-    }
-
-    pub(super) async fn call(
-        &self,
-        session: &Arc<Session>,
-        command: redis::Cmd,
-    ) -> Result<Value, AppendError> {
-        self.calls.call(session, command).await
-    }
-
-    pub(super) fn give_up(&self, session: &Arc<Session>, error: &RedisError) -> AppendError {
-        self.calls.give_up(session, error)
     }
 
     fn needs_no_look_up(&self, entry: &Entry<'_>, session: &Session) -> bool {
@@ -254,20 +239,20 @@ impl Log {
     }
 
     /// Calls `observer` after each round trip from now on. Only the first call of this function has an effect.
-    pub fn observe_timings(&self, observer: impl Fn(Step, Duration) + Send + Sync + 'static) {
-        self.calls.observe_timings(Box::new(observer));
+    pub fn observe_timings(&self, observer: impl Fn(RoundTrip, Duration) + Send + Sync + 'static) {
+        let _ = self.calls.timings.set(Box::new(observer));
     }
 
     /// Waits for a round trip, and reports its duration, whether it succeeds or fails. Without an observer it costs
     /// nothing.
-    pub async fn timed<T>(&self, step: Step, trip: impl Future<Output = T>) -> T {
-        self.calls.timed(step, trip).await
+    pub async fn timed<T>(&self, purpose: RoundTrip, trip: impl Future<Output = T>) -> T {
+        self.calls.timed(purpose, trip).await
     }
 
     async fn check(&self) {
         let Ok(session) = self.calls.sessions.get().await else { return };
         let answer: Result<Value, _> =
-            self.timed(Step::Ping, redis::cmd("PING").query_async(&mut session.connection())).await;
+            self.timed(RoundTrip::Ping, redis::cmd("PING").query_async(&mut session.connection())).await;
         if let Err(error) = answer {
             self.failed(&session, &error);
         }

@@ -14,7 +14,6 @@ use crate::{
 impl Draft {
     /// The entry that appends this message, under a new message id (UUIDv7); `min_role` is the result of
     /// [`Draft::permit`].
-    #[must_use]
     pub fn entry<'a>(
         &self,
         room: &'a RoomId,
@@ -39,7 +38,6 @@ impl Draft {
 
 impl Change {
     /// The entry that appends this change; `min_role` is the result of [`Change::check`].
-    #[must_use]
     pub fn entry<'a>(
         &self,
         room: &'a RoomId,

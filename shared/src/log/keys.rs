@@ -15,14 +15,9 @@ pub const LEASES: &str = "leases";
 pub struct Partition(pub u16);
 
 impl Partition {
-    /// FNV-1a 64 (Fowler, Noll, Vo; RFC 9923) of the room id, modulo [`PARTITIONS`]. This must never change, because
-    /// stored data depends on it.
-    #[must_use]
+    /// FNV-1a of the room id, modulo [`PARTITIONS`]. This must never change, because stored data depends on it.
     pub fn of(room: &RoomId) -> Self {
-        let hash = room.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-        Self(u16::try_from(hash % u64::from(PARTITIONS)).expect("a remainder of 64 fits"))
+        Self(u16::try_from(fnv1a(room.as_str()) % u64::from(PARTITIONS)).expect("a remainder of 64 fits"))
     }
 
     /// Joins `{pp}:` and the parts of a key. Avoids `format!`, because each command needs several keys.
@@ -42,7 +37,6 @@ impl Partition {
 
     /// The key of the ingest stream. Cached, because each append uses one, and each read of persistence uses those of
     /// all its partitions.
-    #[must_use]
     pub fn ingest(self) -> &'static str {
         static NAMES: LazyLock<Vec<String>> =
             LazyLock::new(|| Partition::all().map(|partition| partition.key(&["ingest"])).collect());
@@ -50,61 +44,55 @@ impl Partition {
     }
 
     /// Key of the watermark, and name of the channel of its notices.
-    #[must_use]
     pub fn stored(self) -> String {
         self.key(&["stored"])
     }
 
-    #[must_use]
     pub fn sent(self) -> String {
         self.key(&["sent"])
     }
 
-    #[must_use]
     pub fn exceptions(self) -> String {
         self.key(&["exceptions"])
     }
 
     /// Key that exists while no event of this user may be appended.
-    #[must_use]
     pub fn erased(self, user: &str) -> String {
         self.key(&["erased:", user])
     }
 
-    /// The partition of a "stored" channel.
-    #[must_use]
     pub fn of_stored_channel(channel: &str) -> Option<Self> {
         let digits = channel.strip_prefix('{')?.strip_suffix("}:stored")?;
         digits.parse().ok().filter(|p| *p < PARTITIONS).map(Self)
     }
 }
 
+/// FNV-1a 64 (Fowler, Noll, Vo; RFC 9923).
+pub(crate) fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
 /// Key of the room's hash and name of its channel.
-#[must_use]
 pub fn room(room: &RoomId) -> String {
     Partition::of(room).key(&["room:", room.as_str()])
 }
 
-/// Key of the room's tail.
-#[must_use]
 pub fn tail(room: &RoomId) -> String {
     Partition::of(room).key(&["tail:", room.as_str()])
 }
 
 /// Key of the read and delivered marks of the room's members.
-#[must_use]
 pub fn marks(room: &RoomId) -> String {
     Partition::of(room).key(&["marks:", room.as_str()])
 }
 
 /// Key of the member list of a small room.
-#[must_use]
 pub fn members(room: &RoomId) -> String {
     Partition::of(room).key(&["members:", room.as_str()])
 }
 
-/// The room of a channel.
-#[must_use]
 pub fn room_of_channel(channel: &str) -> Option<&str> {
     channel.strip_prefix('{')?.split_once("}:room:").map(|(_, room)| room)
 }

@@ -7,11 +7,11 @@ use redis::Value;
 use super::{
     append::AppendError,
     arguments::arguments,
-    commands::{Log, MAX_ROUNDS},
+    commands::{Log, MAX_ATTEMPTS},
     keys,
     record::{Header, Visibility},
     session::Session,
-    timing::Step,
+    timing::RoundTrip,
 };
 use crate::{
     error::Refusal,
@@ -44,7 +44,7 @@ impl Log {
             rooms.entry(entry.room).or_default().push(index);
         }
         let mut rooms: Vec<(&RoomId, Vec<usize>)> = rooms.into_iter().collect();
-        for _ in 0..MAX_ROUNDS {
+        for _ in 0..MAX_ATTEMPTS {
             if rooms.is_empty() {
                 break;
             }
@@ -59,12 +59,10 @@ impl Log {
             for (room, indices) in &rooms {
                 pipe.add_command(command(&session, room, indices.iter().map(|index| &entries[*index])));
             }
-            let answers: Result<Vec<Vec<Value>>, _> =
-                self.timed(Step::Live, pipe.query_async(&mut session.connection())).await;
-            let answers = match answers {
+            let answers = self.timed(RoundTrip::Live, self.calls.pipeline(&session, &pipe)).await;
+            let answers: Vec<Vec<Value>> = match answers {
                 Ok(answers) => answers,
                 Err(error) => {
-                    let error = self.give_up(&session, &error);
                     tracing::debug!(%error, "live frames are lost");
                     break;
                 }

@@ -9,8 +9,8 @@
 -- From FIRST_MARK on: groups of five: kind ('read' or 'delivered'), user, seq, and the read and the delivered mark that
 --   the look-up found: two seqs; '-' and '-': not a member; '' and '': not looked up
 --
--- Answers  {'ok', head, at_ms, ingest id, held_ms, seq …}  the present position of each mark, -1: not a member. The
---          ingest id is that of the room's last record of marks, '' if there is none to wait for. held_ms above 0:
+-- Answers  {'ok', head, at_ms, ingest id, due_in_ms, seq …}  the present position of each mark, -1: not a member. The
+--          ingest id is that of the room's last record of marks, '' if there is none to wait for. due_in_ms above 0:
 --          receipts wait; call again after that time to publish them
 --          {'lookup', n …}  look up the users of these groups (from 1), then call again
 --          {'seed'} {'full'} as in append.lua
@@ -136,12 +136,12 @@ local function publish(kind, header)
   end
 end
 
-local held_ms, published = 0, false
+local due_in_ms, published = 0, false
 at = tonumber(at or 0)
 if waits.read ~= '' or waits.delivered ~= '' then
   -- `at <= now_ms`: a clock that was set back must not delay receipts.
   if at <= now_ms and now_ms < at + RECEIPTS_EVERY_MS then
-    held_ms = at + RECEIPTS_EVERY_MS - now_ms
+    due_in_ms = at + RECEIPTS_EVERY_MS - now_ms
   else
     publish('read', read_header)
     publish('delivered', delivered_header)
@@ -161,4 +161,4 @@ if #moved > 0 or new or published then
   redis.call('HSET', marks_key, unpack(sets))
   redis.call('EXPIRE', marks_key, MARKS_TTL_S)
 end
-return {'ok', head, now_ms, ingest or '', held_ms, unpack(positions)}
+return {'ok', head, now_ms, ingest or '', due_in_ms, unpack(positions)}

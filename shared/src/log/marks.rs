@@ -3,18 +3,18 @@
 
 use std::time::Duration;
 
-use redis::{FromRedisValue, Value};
+use redis::Value;
 
 use super::{
-    append::{Accepted, AppendError},
+    append::{Accepted, AppendError, parse},
     arguments::arguments,
     authority::StoredMarks,
     calls::unavailable,
-    commands::{Log, MAX_ROUNDS, head_keeps_changing},
+    commands::{Log, MAX_ATTEMPTS, head_keeps_changing},
     keys::{self, Partition},
     record::{Header, TYPE_MARKS},
     session::Session,
-    timing::Step,
+    timing::RoundTrip,
 };
 use crate::ids::{RoomId, Seq, UserId};
 
@@ -34,10 +34,10 @@ pub struct Marked {
     /// The room's head; marks above it were reduced to it.
     pub head: Seq,
     /// The present position of each mark, in the given order; `None`: not a member.
-    pub stands: Vec<Option<Seq>>,
+    pub positions: Vec<Option<Seq>>,
     /// How long receipts still wait; `None`: no receipts wait. After this time call [`Log::mark`] for the room again,
     /// with any marks or none.
-    pub held: Option<Duration>,
+    pub receipts_due_in: Option<Duration>,
 }
 
 impl Log {
@@ -46,10 +46,10 @@ impl Log {
     pub async fn mark(&self, room: &RoomId, marks: &[ReadMark]) -> Result<Marked, AppendError> {
         let mut stored: Vec<Option<Found>> = vec![None; marks.len()];
         let mut head = None;
-        for _ in 0..MAX_ROUNDS {
+        for _ in 0..MAX_ATTEMPTS {
             let session = self.calls.sessions.get().await.map_err(unavailable)?;
             let command = self.mark_command(&session, room, marks, &stored, head);
-            let answer = self.timed(Step::Mark, self.call(&session, command)).await?;
+            let answer = self.timed(RoundTrip::Mark, self.calls.call(&session, command)).await?;
             match read_answer(&session, &answer).map_err(AppendError::Unavailable)? {
                 Answer::Done(marked) => return Ok(marked),
                 Answer::Seed => self.seed(&session, room).await?,
@@ -122,38 +122,34 @@ enum Answer {
 fn read_answer(session: &Session, value: &Value) -> Result<Answer, String> {
     let malformed = || format!("unexpected answer of the marks script: {value:?}");
     let Value::Array(parts) = value else { return Err(malformed()) };
-    let status: String = parts.first().map(read).transpose()?.ok_or_else(malformed)?;
+    let status: String = parts.first().map(parse).transpose()?.ok_or_else(malformed)?;
     Ok(match (status.as_str(), parts.as_slice()) {
-        ("ok", [_, head, at_ms, ingest, held_ms, stands @ ..]) => {
-            let ingest: String = read(ingest)?;
+        ("ok", [_, head, at_ms, ingest, due_in_ms, positions @ ..]) => {
+            let ingest: String = parse(ingest)?;
             let ingest =
                 if ingest.is_empty() { None } else { Some(ingest.parse().map_err(|_| malformed())?) };
-            let held_ms: u64 = read(held_ms)?;
-            let stand = |value| Ok(u64::try_from(read::<i64>(value)?).ok().map(Seq));
+            let due_in_ms: u64 = parse(due_in_ms)?;
+            let position = |value| Ok(u64::try_from(parse::<i64>(value)?).ok().map(Seq));
             Answer::Done(Marked {
                 accepted: Accepted {
                     seq: Seq(0),
                     epoch: session.epoch,
-                    at_ms: read(at_ms)?,
+                    at_ms: parse(at_ms)?,
                     ingest,
                     id: String::new(),
                     duplicate: false,
                 },
-                head: Seq(read(head)?),
-                stands: stands.iter().map(stand).collect::<Result<_, String>>()?,
-                held: (held_ms > 0).then(|| Duration::from_millis(held_ms)),
+                head: Seq(parse(head)?),
+                positions: positions.iter().map(position).collect::<Result<_, String>>()?,
+                receipts_due_in: (due_in_ms > 0).then(|| Duration::from_millis(due_in_ms)),
             })
         }
         ("lookup", [_, groups @ ..]) => {
-            let group = |value| Ok(read::<usize>(value)?.saturating_sub(1));
+            let group = |value| Ok(parse::<usize>(value)?.saturating_sub(1));
             Answer::LookUp(groups.iter().map(group).collect::<Result<_, String>>()?)
         }
         ("seed", _) => Answer::Seed,
         ("full", _) => Answer::Full,
         _ => return Err(malformed()),
     })
-}
-
-fn read<T: FromRedisValue>(value: &Value) -> Result<T, String> {
-    T::from_redis_value_ref(value).map_err(|error| error.to_string())
 }

@@ -40,10 +40,7 @@ pub struct StoredUpto {
 
 impl Log {
     /// Publishes the watermarks of partitions in one pipeline. For each partition: false if a later epoch has written
-    /// the watermark; then nothing was changed.
-    ///
-    /// # Errors
-    /// For each partition that Redis did not confirm; its watermark may or may not be written.
+    /// the watermark; then nothing was changed. An error: the watermark may or may not be written.
     pub async fn publish_stored(
         &self,
         session: &Arc<Session>,
@@ -75,7 +72,7 @@ impl Log {
             Ok(answers) if answers.len() == watermarks.len() => {
                 let read = |answer: Result<String, RedisError>| match answer {
                     Ok(answer) => Ok(answer == "ok"),
-                    Err(error) => Err(self.give_up(session, &error)),
+                    Err(error) => Err(self.calls.give_up(session, &error)),
                 };
                 answers.into_iter().map(read).collect()
             }
@@ -83,7 +80,7 @@ impl Log {
                 .iter()
                 .map(|_| Err(unavailable("Redis sent the wrong number of answers")))
                 .collect(),
-            Err(error) => watermarks.iter().map(|_| Err(self.give_up(session, &error))).collect(),
+            Err(error) => watermarks.iter().map(|_| Err(self.calls.give_up(session, &error))).collect(),
         }
     }
 
@@ -109,7 +106,7 @@ impl Log {
         );
         command.arg("kind").arg(&head.kind).arg("name").arg(head.name.as_deref().unwrap_or(""));
         command.arg("members").arg(head.members).arg("archived").arg(i32::from(head.archived));
-        let answer = self.call(session, command).await?;
+        let answer = self.calls.call(session, command).await?;
         let answer: String = redis::from_redis_value(answer).map_err(unavailable)?;
         Ok(answer == "ok")
     }

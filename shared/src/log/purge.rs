@@ -17,10 +17,8 @@ use crate::ids::{RoomId, Seq, UserId};
 const ERASED_KEPT_S: u64 = 2 * 3600;
 
 impl Log {
-    /// Blocks all appends of this user in all rooms from now on, except the events by which the user leaves.
-    ///
-    /// # Errors
-    /// [`AppendError::Unavailable`]; appends may be blocked or not.
+    /// Blocks all appends of this user in all rooms from now on, except the events by which the user leaves. After an
+    /// error appends may be blocked or not.
     pub async fn block_appends(&self, user: &UserId) -> Result<(), AppendError> {
         let session = self.session().await.map_err(unavailable)?;
         let mut pipe = redis::pipe();
@@ -28,14 +26,10 @@ impl Log {
             let key = partition.erased(user.as_str());
             pipe.cmd("SET").arg(key).arg(1).arg("EX").arg(ERASED_KEPT_S).ignore();
         }
-        let blocked: Result<(), _> = pipe.query_async(&mut session.connection()).await;
-        blocked.map_err(|error| self.give_up(&session, &error))
+        self.calls.pipeline(&session, &pipe).await
     }
 
-    /// Drops the tails of rooms.
-    ///
-    /// # Errors
-    /// [`AppendError::Unavailable`]; the tails may be dropped or not.
+    /// Drops the tails of rooms. After an error they may be dropped or not.
     pub async fn drop_tails(&self, rooms: &[RoomId]) -> Result<(), AppendError> {
         if rooms.is_empty() {
             return Ok(());
@@ -45,29 +39,31 @@ impl Log {
         for room in rooms {
             pipe.cmd("UNLINK").arg(keys::tail(room)).ignore();
         }
-        let dropped: Result<(), _> = pipe.query_async(&mut session.connection()).await;
-        dropped.map_err(|error| self.give_up(&session, &error))
+        self.calls.pipeline(&session, &pipe).await
     }
 
     /// The first seq in a room's tail; `None`: there is no tail.
     pub async fn first_tail_seq(&self, room: &RoomId) -> Result<Option<Seq>, AppendError> {
-        let session = self.session().await.map_err(unavailable)?;
-        let mut command = redis::cmd("XRANGE");
-        command.arg(keys::tail(room)).arg("-").arg("+").arg("COUNT").arg(1);
-        let answer = self.call(&session, command).await?;
-        let entries: Vec<(String, Value)> = redis::from_redis_value(answer).map_err(unavailable)?;
-        let first = entries.first().and_then(|(id, _)| id.split_once('-')?.0.parse().ok());
-        Ok(first.map(Seq))
+        let mut range = redis::cmd("XRANGE");
+        range.arg(keys::tail(room)).arg("-").arg("+");
+        let first = self.first_entry_id(range).await?;
+        Ok(first.and_then(|id| id.split_once('-')?.0.parse().ok()).map(Seq))
     }
 
     /// The id of the last record in a partition's stream; `None`: the stream is empty.
     pub async fn last_record(&self, partition: Partition) -> Result<Option<IngestId>, AppendError> {
+        let mut range = redis::cmd("XREVRANGE");
+        range.arg(partition.ingest()).arg("+").arg("-");
+        let last = self.first_entry_id(range).await?;
+        Ok(last.and_then(|id| id.parse().ok()))
+    }
+
+    async fn first_entry_id(&self, mut range: redis::Cmd) -> Result<Option<String>, AppendError> {
         let session = self.session().await.map_err(unavailable)?;
-        let mut command = redis::cmd("XREVRANGE");
-        command.arg(partition.ingest()).arg("+").arg("-").arg("COUNT").arg(1);
-        let answer = self.call(&session, command).await?;
+        range.arg("COUNT").arg(1);
+        let answer = self.calls.call(&session, range).await?;
         let entries: Vec<(String, Value)> = redis::from_redis_value(answer).map_err(unavailable)?;
-        Ok(entries.first().and_then(|(id, _)| id.parse().ok()))
+        Ok(entries.into_iter().next().map(|(id, _)| id))
     }
 
     /// Appends an empty record to the stream of a room's partition. When this record is stored, the stream contains no
@@ -77,7 +73,7 @@ impl Log {
         let header = Header { room: room.as_str(), kind: TYPE_MARKS, ..Header::default() }.encode();
         let mut command = redis::cmd("EVALSHA");
         command.arg(&session.scripts.blank.sha).arg(1).arg(Partition::of(room).ingest()).arg(header);
-        let answer = self.call(&session, command).await?;
+        let answer = self.calls.call(&session, command).await?;
         let (at_ms, ingest): (i64, String) = redis::from_redis_value(answer).map_err(unavailable)?;
         let ingest = Some(ingest.parse().map_err(unavailable)?);
         let epoch = session.epoch;

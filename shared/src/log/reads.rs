@@ -3,10 +3,10 @@
 use super::{
     append::AppendError,
     calls::unavailable,
-    commands::{Log, MAX_ROUNDS, head_keeps_changing},
+    commands::{Log, MAX_ATTEMPTS, head_keeps_changing},
     keys,
     tail::{self, TailRead},
-    timing::Step,
+    timing::RoundTrip,
 };
 use crate::ids::{Epoch, RoomId, Seq};
 
@@ -25,7 +25,7 @@ impl Log {
         process: Option<&str>,
         users: &[&str],
     ) -> Result<TailRead, AppendError> {
-        for _ in 0..MAX_ROUNDS {
+        for _ in 0..MAX_ATTEMPTS {
             let session = self.calls.sessions.get().await.map_err(unavailable)?;
             if process.is_some_and(|process| process != session.run_id) {
                 // The session and the caller's subscription use two Redis processes, and one of these is not in use any
@@ -43,16 +43,13 @@ impl Log {
             if let Some(after) = after {
                 pipe.cmd("XRANGE").arg(keys::tail(room)).arg(format!("{}-0", after.next())).arg("+");
             }
-            let mut connection = session.connection();
-            let answers = match after {
-                Some(_) => self.timed(Step::Read, pipe.query_async(&mut connection)).await,
-                None => self
-                    .timed(Step::Read, pipe.query_async(&mut connection))
-                    .await
-                    .map(|(fields,)| (fields, tail::TailEntries::new())),
+            let (fields, entries): (Vec<Option<String>>, tail::TailEntries) = match after {
+                Some(_) => self.timed(RoundTrip::Read, self.calls.pipeline(&session, &pipe)).await?,
+                None => {
+                    let (fields,) = self.timed(RoundTrip::Read, self.calls.pipeline(&session, &pipe)).await?;
+                    (fields, tail::TailEntries::new())
+                }
             };
-            let (fields, entries): (Vec<Option<String>>, tail::TailEntries) =
-                answers.map_err(|error| self.give_up(&session, &error))?;
             match tail::head_of(fields) {
                 Some((head, marks)) if head.epoch == session.epoch && head.epoch >= not_before => {
                     let mut records = tail::records_of(entries);
@@ -76,14 +73,10 @@ impl Log {
         for room in rooms {
             pipe.cmd("HMGET").arg(keys::room(room)).arg("epoch").arg("seq");
         }
-        let heads: Result<Vec<(Option<u64>, Option<u64>)>, _> =
-            self.timed(Step::Heads, pipe.query_async(&mut session.connection())).await;
-        let heads = heads.map_err(|error| self.give_up(&session, &error))?;
+        let heads: Vec<(Option<u64>, Option<u64>)> =
+            self.timed(RoundTrip::Heads, self.calls.pipeline(&session, &pipe)).await?;
         let head = |(epoch, seq): (Option<u64>, Option<u64>)| Some((Epoch(epoch?), Seq(seq?)));
-        Ok(heads
-            .into_iter()
-            .map(head)
-            .map(|head| head.filter(|(epoch, _)| *epoch == session.epoch))
-            .collect())
+        let is_current = |(epoch, _): &(Epoch, Seq)| *epoch == session.epoch;
+        Ok(heads.into_iter().map(|read| head(read).filter(is_current)).collect())
     }
 }

@@ -62,14 +62,13 @@ macro_rules! header_fields {
         }
 
         impl Header<'_> {
-            #[must_use]
             pub fn encode(&self) -> String {
                 let mut separator = [0; 4];
                 [$(self.$name),+].join(&*UNIT.encode_utf8(&mut separator))
             }
         }
 
-        /// The place of each text field in the header.
+        /// The index of each text field in the header.
         #[allow(non_camel_case_types, reason = "the names of the fields")]
         enum Field {
             $($name),+
@@ -80,7 +79,6 @@ macro_rules! header_fields {
 
         impl Record {
             $($(#[$doc])*
-            #[must_use]
             pub fn $name(&self) -> &str {
                 self.field(Field::$name)
             })+
@@ -117,10 +115,7 @@ pub struct Record {
 
 impl Record {
     /// The records of a published payload. Several are preceded by a line with their lengths in bytes:
-    /// `2 ␟ length ␟ length … \n record record …`
-    ///
-    /// # Errors
-    /// Which part is malformed; then none of them can be used.
+    /// `2 ␟ length ␟ length … \n record record …`. If a part is malformed, none of them can be used.
     pub fn split(payload: Bytes) -> Result<Vec<Bytes>, RecordError> {
         if !payload.starts_with(b"2\x1f") {
             return Ok(vec![payload]);
@@ -172,25 +167,21 @@ impl Record {
     }
 
     /// The user whose membership this event changes, and the new role or [`crate::role::REMOVED`].
-    #[must_use]
     pub fn member_change(&self) -> Option<(&str, &str)> {
         self.membership().split_once(LIST)
     }
 
     /// Whether the record has no position in the log: typing, signals, receipts, marks.
-    #[must_use]
     pub fn is_live_only(&self) -> bool {
         self.seq == Seq(0)
     }
 
     /// The finished client JSON.
-    #[must_use]
     pub fn json(&self) -> &[u8] {
         &self.bytes[self.ends[FIELDS - 1] as usize + 1..]
     }
 
     /// The bytes of the record in Redis, for the dead letters.
-    #[must_use]
     pub fn raw(&self) -> &Bytes {
         &self.bytes
     }

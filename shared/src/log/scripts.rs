@@ -25,7 +25,6 @@ impl Script {
     }
 }
 
-/// All scripts of one epoch.
 #[derive(Debug, Clone)]
 pub struct Scripts {
     pub append: Script,

@@ -15,7 +15,7 @@ const QUEUE_CAPACITY: usize = 4096;
 
 type Answer = Result<SeedOutcome, AuthorityError>;
 
-struct Wanted {
+struct QueuedSeed {
     epoch: Epoch,
     room: RoomId,
     answer: oneshot::Sender<Answer>,
@@ -23,7 +23,7 @@ struct Wanted {
 
 #[derive(Debug, Clone)]
 pub(super) struct Seeding {
-    queue: mpsc::Sender<Wanted>,
+    queue: mpsc::Sender<QueuedSeed>,
 }
 
 impl Seeding {
@@ -36,16 +36,16 @@ impl Seeding {
     pub async fn seed(&self, epoch: Epoch, room: RoomId) -> Answer {
         let (answer, outcome) = oneshot::channel();
         let gone = || AuthorityError::Unavailable("shutting down".to_owned());
-        self.queue.send(Wanted { epoch, room, answer }).await.map_err(|_| gone())?;
+        self.queue.send(QueuedSeed { epoch, room, answer }).await.map_err(|_| gone())?;
         outcome.await.map_err(|_| gone())?
     }
 }
 
-async fn serve(authority: Arc<dyn Authority>, mut wanted: mpsc::Receiver<Wanted>) {
+async fn serve(authority: Arc<dyn Authority>, mut wanted: mpsc::Receiver<QueuedSeed>) {
     let mut batch = Vec::new();
     while wanted.recv_many(&mut batch, MAX_BATCH).await > 0 {
         let mut by_epoch: HashMap<Epoch, HashMap<RoomId, Vec<oneshot::Sender<Answer>>>> = HashMap::new();
-        for Wanted { epoch, room, answer } in batch.drain(..) {
+        for QueuedSeed { epoch, room, answer } in batch.drain(..) {
             by_epoch.entry(epoch).or_default().entry(room).or_default().push(answer);
         }
         for (epoch, callers) in by_epoch {

@@ -29,7 +29,6 @@ const REOPEN_INTERVAL: Duration = Duration::from_millis(100);
 /// Commands that may wait in the queue of the connection; further callers wait for space.
 const PIPELINE_CAPACITY: usize = 4096;
 
-/// Why there is no session.
 #[derive(Debug, Error)]
 pub enum SessionError {
     #[error("Redis: {0}")]
@@ -42,7 +41,7 @@ pub enum SessionError {
     ShuttingDown,
     /// The attempt took too long, or an attempt of another caller has just failed.
     #[error("{0}")]
-    Away(String),
+    AttemptFailed(String),
 }
 
 /// A connection to a Redis process with an open epoch. All callers share it until a command fails on it.
@@ -57,13 +56,11 @@ pub struct Session {
 
 impl Session {
     /// A handle of the shared connection; the commands of all handles are pipelined.
-    #[must_use]
     pub fn connection(&self) -> MultiplexedConnection {
         self.connection.clone()
     }
 
     /// Time since the epoch was opened.
-    #[must_use]
     pub fn epoch_age(&self) -> Duration {
         self.epoch_opened.elapsed()
     }
@@ -95,9 +92,6 @@ impl Session {
 }
 
 /// Connects to the process behind the address, and reads its `run_id` on the same connection.
-///
-/// # Errors
-/// [`SessionError`] if Redis is not reachable or does not send its `run_id`.
 pub async fn connect(
     client: &Client,
     config: AsyncConnectionConfig,
@@ -148,13 +142,14 @@ impl Sessions {
         if let Some((at, error)) = &opening.failed
             && (*at >= asked || at.elapsed() < REOPEN_INTERVAL)
         {
-            return Err(SessionError::Away(error.clone()));
+            return Err(SessionError::AttemptFailed(error.clone()));
         }
         let (client, authority, last) = (self.client.clone(), self.authority.clone(), opening.last.clone());
         let attempt = async move { Session::open(&client, authority.as_ref(), last).await };
         let attempt = self.runtime.spawn(tokio::time::timeout(OPEN_TIMEOUT, attempt)).await;
         let opened = attempt.map_err(|_| SessionError::ShuttingDown)?;
-        match opened.unwrap_or_else(|_| Err(SessionError::Away("opening took too long".to_owned()))) {
+        match opened.unwrap_or_else(|_| Err(SessionError::AttemptFailed("opening took too long".to_owned())))
+        {
             Ok(session) => {
                 let session = Arc::new(session);
                 tracing::info!(epoch = %session.epoch, run_id = %session.run_id, "Redis session opened");
@@ -169,12 +164,11 @@ impl Sessions {
         }
     }
 
-    /// The current session, if there is one.
     pub fn current(&self) -> Option<Arc<Session>> {
         self.current.load_full()
     }
 
-    /// Stops using a session that failed, or whose epoch is past.
+    /// Stops using a session that failed, or whose epoch has ended.
     pub fn discard(&self, session: &Arc<Session>) {
         let previous = self.current.compare_and_swap(session, None);
         if previous.as_ref().is_some_and(|previous| Arc::ptr_eq(previous, session)) {

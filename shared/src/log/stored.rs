@@ -41,7 +41,6 @@ pub struct WatermarkNotice {
 
 impl WatermarkNotice {
     /// Parses the payload that `stored.lua` publishes; `None`: malformed.
-    #[must_use]
     pub fn parse(payload: &str) -> Option<Self> {
         let mut lines = payload.split('\n');
         let mut words = lines.next()?.split(' ');
@@ -73,7 +72,7 @@ impl Watermarks {
             }
         });
         let weak = Arc::downgrade(&watermarks);
-        // A loop of its own, because a poll may wait for Redis.
+        // Old waits end in a task of their own, because a poll may wait for Redis.
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(POLL_EVERY).await;
@@ -226,7 +225,6 @@ impl Watermarks {
 }
 
 /// Parses the value of a "stored" key: `<epoch> <ingest id>`.
-#[must_use]
 pub fn read_watermark(value: &str) -> Option<(Epoch, IngestId)> {
     let (epoch, id) = value.split_once(' ')?;
     Some((Epoch(epoch.parse().ok()?), id.parse().ok()?))

@@ -2,11 +2,7 @@
 //! every reconnect, and checks the connection by PING every 2 s. It reports when all wanted channels are confirmed, and
 //! on which Redis process.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use redis::{
@@ -56,7 +52,9 @@ impl Subscriber {
     /// Starts the task; `sink` gets all events.
     pub fn start(client: Client, sink: impl Fn(Event) + Send + Sync + 'static) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE_CAPACITY);
-        tokio::spawn(Connection { client, sink: Arc::new(sink), wanted: HashSet::new() }.serve(queue));
+        let connection =
+            Connection { client, sink: Arc::new(sink), wanted: HashSet::new(), unconfirmed: Vec::new() };
+        tokio::spawn(connection.serve(queue));
         Self { requests }
     }
 
@@ -85,20 +83,19 @@ struct Connection {
     client: Client,
     sink: Sink,
     wanted: HashSet<String>,
+    /// Receivers of confirmations that Redis has not sent yet.
+    unconfirmed: Vec<oneshot::Sender<()>>,
 }
 
 impl Connection {
     async fn serve(mut self, mut requests: mpsc::Receiver<Request>) {
-        let mut unconfirmed = Vec::new();
         loop {
             let lost = Arc::new(Notify::new());
             match self.connect(&lost).await {
                 Ok((mut connection, run_id)) => {
-                    for confirmed in unconfirmed.drain(..) {
-                        let _: Result<(), ()> = oneshot::Sender::send(confirmed, ());
-                    }
+                    self.confirm();
                     (self.sink)(Event::Online { run_id });
-                    let ended = self.follow(&mut connection, &lost, &mut requests, &mut unconfirmed).await;
+                    let ended = self.follow(&mut connection, &lost, &mut requests).await;
                     (self.sink)(Event::Offline);
                     if ended {
                         return;
@@ -113,18 +110,7 @@ impl Connection {
                 tokio::select! {
                     () = &mut pause => break,
                     request = requests.recv() => match request {
-                        Some(Request::Subscribe(channel, confirmed)) => {
-                            self.wanted.insert(channel);
-                            // Cancelled waiters are removed, so that this list stays bounded.
-                            if unconfirmed.len() >= QUEUE_CAPACITY {
-                                unconfirmed.retain(|confirmed: &oneshot::Sender<()>| !confirmed.is_closed());
-                            }
-                            unconfirmed.push(confirmed);
-                        }
-                        Some(Request::Unsubscribe(channel)) => {
-                            self.wanted.remove(&channel);
-                        }
-                        Some(Request::Reconnect) => {}
+                        Some(request) => drop(self.update_wanted(request)),
                         None => return,
                     },
                 }
@@ -166,7 +152,6 @@ impl Connection {
         connection: &mut MultiplexedConnection,
         lost: &Notify,
         requests: &mut mpsc::Receiver<Request>,
-        unconfirmed: &mut Vec<oneshot::Sender<()>>,
     ) -> bool {
         let mut ping = tokio::time::interval(PING_EVERY);
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -180,7 +165,7 @@ impl Connection {
                         return true;
                     }
                     let reconnect = batch.iter().any(|request| matches!(request, Request::Reconnect));
-                    let applied = self.apply(connection, &mut batch, unconfirmed).await;
+                    let applied = self.apply(connection, &mut batch).await;
                     if reconnect {
                         return false;
                     }
@@ -194,42 +179,51 @@ impl Connection {
         }
     }
 
+    /// Changes the set of wanted channels, and returns the channel of the request.
+    fn update_wanted(&mut self, request: Request) -> Option<String> {
+        match request {
+            Request::Subscribe(channel, confirmed) => {
+                self.wanted.insert(channel.clone());
+                // Cancelled waiters are removed, so that this list stays bounded.
+                if self.unconfirmed.len() >= QUEUE_CAPACITY {
+                    self.unconfirmed.retain(|confirmed| !confirmed.is_closed());
+                }
+                self.unconfirmed.push(confirmed);
+                Some(channel)
+            }
+            Request::Unsubscribe(channel) => {
+                self.wanted.remove(&channel);
+                Some(channel)
+            }
+            Request::Reconnect => None,
+        }
+    }
+
     /// Applies a batch of requests; the last request for each channel decides.
     async fn apply(
         &mut self,
         connection: &mut MultiplexedConnection,
         batch: &mut Vec<Request>,
-        unconfirmed: &mut Vec<oneshot::Sender<()>>,
     ) -> Result<(), redis::RedisError> {
-        let mut touched: HashMap<String, bool> = HashMap::new();
-        let first_unconfirmed = unconfirmed.len();
-        for request in batch.drain(..) {
-            match request {
-                Request::Subscribe(channel, confirmed) => {
-                    self.wanted.insert(channel.clone());
-                    touched.insert(channel, true);
-                    unconfirmed.push(confirmed);
-                }
-                Request::Unsubscribe(channel) => {
-                    self.wanted.remove(&channel);
-                    touched.insert(channel, false);
-                }
-                Request::Reconnect => {}
-            }
-        }
-        let named =
-            |wanted: bool| touched.iter().filter(move |(_, w)| **w == wanted).map(|(channel, _)| channel);
-        let (off, on): (Vec<_>, Vec<_>) = (named(false).collect(), named(true).collect());
+        let changed: HashSet<String> =
+            batch.drain(..).filter_map(|request| self.update_wanted(request)).collect();
+        let (on, off): (Vec<&String>, Vec<&String>) =
+            changed.iter().partition(|channel| self.wanted.contains(*channel));
         if !off.is_empty() {
             connection.unsubscribe(off).await?;
         }
         if !on.is_empty() {
             connection.subscribe(on).await?;
         }
-        for confirmed in unconfirmed.drain(first_unconfirmed..) {
+        self.confirm();
+        Ok(())
+    }
+
+    fn confirm(&mut self) {
+        for confirmed in self.unconfirmed.drain(..) {
+            // The caller may be gone.
             let _ = confirmed.send(());
         }
-        Ok(())
     }
 }
 

@@ -15,7 +15,6 @@ impl Bases {
     pub const KEPT: usize = 16;
 
     /// Parses `epoch:base,…`; malformed items are ignored.
-    #[must_use]
     pub fn decode(text: &str) -> Self {
         let pair = |pair: &str| {
             let (epoch, base) = pair.split_once(':')?;
@@ -24,13 +23,11 @@ impl Bases {
         Self(text.split(',').filter_map(pair).collect())
     }
 
-    #[must_use]
     pub fn encode(&self) -> String {
         self.0.iter().map(|(epoch, base)| format!("{epoch}:{base}")).collect::<Vec<_>>().join(",")
     }
 
     /// The lowest base of the epochs after `epoch`: positions of `epoch` above this base are not valid any more.
-    #[must_use]
     pub fn limit_of(&self, epoch: Epoch) -> Option<Seq> {
         self.0.iter().filter(|(later, _)| *later > epoch).map(|(_, base)| *base).min()
     }
@@ -64,7 +61,6 @@ pub struct RoomHead {
 
 impl RoomHead {
     /// The position after which the history of a cursor differs from the room's history; `None`: the cursor is valid.
-    #[must_use]
     pub fn gap_after(&self, cursor: &Cursor) -> Option<Seq> {
         match Epoch::parse(&cursor.epoch) {
             Some(epoch) if epoch <= self.epoch => self.gap_after_position(epoch, cursor.seq),
@@ -73,7 +69,6 @@ impl RoomHead {
     }
 
     /// Like [`RoomHead::gap_after`], for a parsed epoch.
-    #[must_use]
     pub fn gap_after_position(&self, epoch: Epoch, seq: Seq) -> Option<Seq> {
         let limit = self.bases.limit_of(epoch).map_or(self.seq, |base| base.min(self.seq));
         (seq > limit).then_some(limit)
@@ -90,7 +85,6 @@ pub struct Mark {
 
 impl Mark {
     /// Parses `<role> <seq> <ingest id> <seq at which the membership began>`.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(' ');
         let role = parts.next().filter(|role| *role != crate::role::REMOVED).map(ToOwned::to_owned);
@@ -110,7 +104,6 @@ pub struct TailRead {
 
 impl TailRead {
     /// The records after `after` up to the head, if there is no gap; `None`: the tail begins later.
-    #[must_use]
     pub fn records_after(&self, after: Seq) -> Option<&[Record]> {
         if after >= self.head.seq {
             return Some(&[]);

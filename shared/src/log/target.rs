@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{
     append::{Accepted, Answer, AppendError, Entry},
     calls::unavailable,
-    commands::{Log, MAX_ROUNDS, head_keeps_changing},
+    commands::{Log, MAX_ATTEMPTS, head_keeps_changing},
     keys,
     record::Record,
     tail,
@@ -31,10 +31,7 @@ const DELETE_WAIT_TIMEOUT: Duration = Duration::from_secs(3);
 const DELETE_POLL_PAUSE: Duration = Duration::from_millis(50);
 
 impl Log {
-    /// Appends a change of a message if the actor is allowed to make it.
-    ///
-    /// # Errors
-    /// A refusal of [`Change::check`] or of the log.
+    /// Appends a change of a message if [`Change::check`] allows it.
     pub async fn change(
         &self,
         room: &RoomId,
@@ -69,10 +66,10 @@ impl Log {
         if entry.client_id.is_none() {
             return Ok(None);
         }
-        for _ in 0..MAX_ROUNDS {
+        for _ in 0..MAX_ATTEMPTS {
             let session = self.calls.sessions.get().await.map_err(unavailable)?;
             // With `looked_up` false, the script never appends an unknown client id: it answers `lookup` first.
-            let value = self.call(&session, entry.command(&session.scripts, false, 0)).await?;
+            let value = self.calls.call(&session, entry.command(&session.scripts, false, 0)).await?;
             match entry.read_answer(session.epoch, value).map_err(AppendError::Unavailable)? {
                 Answer::Done(accepted) => return Ok(Some(accepted)),
                 Answer::LookUp | Answer::Refused(_) => return Ok(None),
@@ -83,10 +80,7 @@ impl Log {
     }
 
     /// The message at a position of a room's log; `None`: there is no message. A message in the tail is not deleted,
-    /// because a delete drops the tail.
-    ///
-    /// # Errors
-    /// [`AppendError::NoSuchRoom`], or [`AppendError::Unavailable`], also if the position is not stored yet.
+    /// because a delete drops the tail. [`AppendError::Unavailable`] also if the position is not stored yet.
     pub async fn target(&self, room: &RoomId, seq: Seq) -> Result<Option<Target>, AppendError> {
         let head = self.read(room, None, Epoch(0), None, &[]).await?.head;
         if seq > head.seq {
@@ -100,7 +94,7 @@ impl Log {
         let mut command = redis::cmd("XRANGE");
         command.arg(keys::tail(room)).arg(format!("{seq}-0")).arg(format!("{seq}-0"));
         let entries: Result<tail::TailEntries, _> = command.query_async(&mut session.connection()).await;
-        let entries = entries.map_err(|error| self.give_up(&session, &error))?;
+        let entries = entries.map_err(|error| self.calls.give_up(&session, &error))?;
         match tail::records_of(entries).first() {
             // `upto` is the head that was read before: a later delete is above it, and makes the append stale.
             Some(record) if record.kind() == MESSAGE_NEW => Ok(Some(of_record(record, head.seq))),

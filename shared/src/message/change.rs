@@ -17,7 +17,6 @@ use crate::{
     role::{self, MinRole, Permission},
 };
 
-/// The operation on the message.
 #[derive(Debug, Clone)]
 pub enum Action {
     /// Without `metadata` the message keeps its metadata.
@@ -44,19 +43,6 @@ pub enum ChangeKind {
 }
 
 impl ChangeKind {
-    /// The type of the client's frame; also the value of the metric label `type`.
-    #[must_use]
-    pub fn frame(self) -> &'static str {
-        match self {
-            Self::Edit => "message:edit",
-            Self::Delete => "message:delete",
-            Self::AddReaction => "reaction:add",
-            Self::RemoveReaction => "reaction:remove",
-        }
-    }
-
-    /// The type of the event.
-    #[must_use]
     pub fn event(self) -> &'static str {
         match self {
             Self::Edit => MESSAGE_EDITED,
@@ -78,10 +64,8 @@ pub struct Actor<'a> {
 }
 
 impl Actor<'_> {
-    /// The lowest role that the actor must still have when their event is appended.
-    ///
-    /// # Errors
-    /// `forbidden` when the actor's role does not have this permission.
+    /// The lowest role that the actor must still have when their event is appended. Refuses a role without this
+    /// permission.
     pub fn permit(&self, permission: Permission) -> Result<MinRole, Refusal> {
         if self.admin {
             return Ok(MinRole::Anyone);
@@ -130,7 +114,6 @@ impl Change {
         Ok(Self { target, id, client_id, ack, action })
     }
 
-    #[must_use]
     pub fn kind(&self) -> ChangeKind {
         match self.action {
             Action::Edit { .. } => ChangeKind::Edit,
@@ -145,10 +128,8 @@ impl Change {
         actor.permit(Permission::ChangeOwn).map(drop)
     }
 
-    /// Decides whether the actor may make this change of this message.
-    ///
-    /// # Errors
-    /// `not_found` for a message that the actor may not see, `forbidden`, `conflict`, `bad_request`.
+    /// Decides whether the actor may make this change of this message. Returns the lowest role that the actor must still
+    /// have when the change is appended.
     pub fn check(&self, actor: &Actor<'_>, target: &Target) -> Result<MinRole, Refusal> {
         if !target.is_visible_to(actor.user.as_str(), actor.role) {
             return Err(Refusal::not_found("message"));

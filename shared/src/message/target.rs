@@ -29,7 +29,6 @@ impl Target {
     }
 
     /// The audience of a change of this message: exactly the audience of the message, no matter who makes the change.
-    #[must_use]
     pub fn audience(&self) -> Visibility {
         let mut audience = self.visibility.clone();
         if !audience.is_everyone() && !audience.users.contains(&self.sender) {

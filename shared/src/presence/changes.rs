@@ -2,7 +2,7 @@
 //! members of the rooms receive the change. The published text has the change's id in the stream of its partition
 //! before it. No id contains a space.
 
-use redis::{RedisError, aio::MultiplexedConnection};
+use redis::{RedisResult, aio::MultiplexedConnection as Connection};
 
 use super::{PARTITIONS, PresencePartition, State, of_letter};
 use crate::{ids::UserId, log::IngestId, protocol::server::Presence};
@@ -24,7 +24,6 @@ pub struct PresenceChange {
 
 impl PresenceChange {
     /// Parses a published payload; `None`: malformed.
-    #[must_use]
     pub fn parse(payload: &[u8]) -> Option<Self> {
         let (id, text) = std::str::from_utf8(payload).ok()?.split_once(' ')?;
         Self::of_entry(id, text.to_owned())
@@ -46,7 +45,6 @@ impl PresenceChange {
     }
 
     /// The partition of the user. Only changes of one partition are ordered.
-    #[must_use]
     pub fn partition(&self) -> PresencePartition {
         PresencePartition::of(&self.user)
     }
@@ -57,7 +55,6 @@ impl PresenceChange {
     }
 
     /// The user's presence, as a frame shows it to other users.
-    #[must_use]
     pub fn on_the_wire(&self) -> Presence {
         self.state.on_the_wire(self.user.clone())
     }
@@ -65,12 +62,12 @@ impl PresenceChange {
 
 /// Reads the changes after these ids, one id for each partition, as far as the streams still contain them.
 pub async fn changes_after(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     after: &[IngestId; PARTITIONS as usize],
-) -> Result<Vec<PresenceChange>, RedisError> {
+) -> RedisResult<Vec<PresenceChange>> {
     let mut pipe = redis::pipe();
     for (partition, after) in PresencePartition::all().zip(after) {
-        pipe.cmd("XRANGE").arg(partition.told()).arg(format!("({after}")).arg("+");
+        pipe.cmd("XRANGE").arg(partition.changes()).arg(format!("({after}")).arg("+");
         pipe.arg("COUNT").arg(MAX_CHANGES_READ);
     }
     let entries: Vec<Vec<(String, Vec<String>)>> = pipe.query_async(connection).await?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::ids::UserId;
+use crate::{ids::UserId, log::keys::fnv1a};
 
 /// Number of partitions. It is low, because each node renews a lease in each partition.
 pub const PARTITIONS: u8 = 16;
@@ -12,7 +12,6 @@ pub const PARTITIONS: u8 = 16;
 pub struct NodeLease(pub(super) String);
 
 impl NodeLease {
-    #[must_use]
     pub fn fresh() -> Self {
         Self(uuid::Uuid::now_v7().simple().to_string())
     }
@@ -29,18 +28,14 @@ impl fmt::Display for NodeLease {
 pub struct PresencePartition(u8);
 
 impl PresencePartition {
-    /// FNV-1a 64 of the user id, modulo the number of partitions. The result must be the same in all versions of the
+    /// FNV-1a of the user id, modulo the number of partitions. The result must be the same in all versions of the
     /// services.
-    #[must_use]
     pub fn of(user: &UserId) -> Self {
-        let hash = user.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let hash = fnv1a(user.as_str());
         Self(u8::try_from(hash % u64::from(PARTITIONS)).expect("a remainder of 16 fits"))
     }
 
     /// The index of the partition, from 0.
-    #[must_use]
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
@@ -57,7 +52,7 @@ impl PresencePartition {
         self.key("due")
     }
 
-    pub(super) fn lives(self) -> String {
+    pub(super) fn leases(self) -> String {
         self.key("lives")
     }
 
@@ -65,11 +60,11 @@ impl PresencePartition {
         self.key(&format!("life:{lease}"))
     }
 
-    pub(super) fn told(self) -> String {
+    pub(super) fn changes(self) -> String {
         self.key("told")
     }
 
-    pub(super) fn gone(self) -> String {
+    pub(super) fn last_seen(self) -> String {
         self.key("gone")
     }
 }

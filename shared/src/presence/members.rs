@@ -1,7 +1,7 @@
 //! The members of a small room, cached in Redis so that a storm of joins needs no SQL queries:
 //! `<epoch> <stored head> <user> …`. The list is valid until a membership changes after that head.
 
-use redis::{RedisError, aio::MultiplexedConnection};
+use redis::{RedisResult, aio::MultiplexedConnection as Connection};
 
 use crate::{
     ids::{Epoch, RoomId, Seq, UserId},
@@ -20,12 +20,7 @@ pub struct Cached {
     pub changed: Seq,
 }
 
-/// Reads the cached members of a room.
-pub async fn cached(
-    connection: &mut MultiplexedConnection,
-    room: &RoomId,
-    epoch: Epoch,
-) -> Result<Cached, RedisError> {
+pub async fn cached(connection: &mut Connection, room: &RoomId, epoch: Epoch) -> RedisResult<Cached> {
     let mut pipe = redis::pipe();
     // The list is read first: a change between the two reads can only make the list count as out of date.
     pipe.cmd("GET").arg(keys::members(room));
@@ -48,12 +43,12 @@ fn read(kept: &str, epoch: Epoch, changed: Seq) -> Option<Vec<UserId>> {
 
 /// Caches the members of a room as of a stored head.
 pub async fn keep(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     room: &RoomId,
     epoch: Epoch,
     head: Seq,
     users: &[UserId],
-) -> Result<(), RedisError> {
+) -> RedisResult<()> {
     let mut kept = format!("{epoch} {head}");
     for user in users {
         kept.push(' ');

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use redis::{RedisError, aio::MultiplexedConnection};
+use redis::{RedisResult, aio::MultiplexedConnection as Connection};
 
 use super::{
     keys::{NodeLease, PresencePartition},
@@ -12,28 +12,24 @@ use super::{
 use crate::ids::UserId;
 
 /// Begins a lease in all partitions.
-pub async fn begin(connection: &mut MultiplexedConnection, lease: &NodeLease) -> Result<bool, RedisError> {
+pub async fn begin(connection: &mut Connection, lease: &NodeLease) -> RedisResult<bool> {
     run_lease(connection, lease, "begin").await
 }
 
 /// Renews a lease in all partitions; the cost does not depend on the number of users. False: the lease has expired.
-pub async fn renew(connection: &mut MultiplexedConnection, lease: &NodeLease) -> Result<bool, RedisError> {
+pub async fn renew(connection: &mut Connection, lease: &NodeLease) -> RedisResult<bool> {
     run_lease(connection, lease, "renew").await
 }
 
 /// Ends a lease that is not needed any more: the states under it stay valid for the grace period.
-pub async fn end(connection: &mut MultiplexedConnection, lease: &NodeLease) -> Result<(), RedisError> {
+pub async fn end(connection: &mut Connection, lease: &NodeLease) -> RedisResult<()> {
     run_lease(connection, lease, "end").await.map(drop)
 }
 
-async fn run_lease(
-    connection: &mut MultiplexedConnection,
-    lease: &NodeLease,
-    what: &str,
-) -> Result<bool, RedisError> {
+async fn run_lease(connection: &mut Connection, lease: &NodeLease, what: &str) -> RedisResult<bool> {
     let mut pipe = redis::pipe();
     for partition in PresencePartition::all() {
-        scripts::call(&mut pipe, &LEASE, &[partition.lives()]).arg(&lease.0).arg(what);
+        scripts::call(&mut pipe, &LEASE, &[partition.leases()]).arg(&lease.0).arg(what);
     }
     let alive: Vec<bool> = scripts::run(connection, &pipe).await?;
     Ok(alive.into_iter().all(|alive| alive))
@@ -51,10 +47,10 @@ pub enum ExclusiveTask {
 /// Reserves a task for a time, and returns Redis's time in ms; `None`: another node has reserved the task. The
 /// reservation only saves work: two nodes that do the same task at once do no harm.
 pub async fn claim_task(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     task: ExclusiveTask,
     time: Duration,
-) -> Result<Option<u64>, RedisError> {
+) -> RedisResult<Option<u64>> {
     let key = match task {
         ExclusiveTask::Sweep => "presence:sweeper",
         ExclusiveTask::StoreLastSeen => "presence:writer",
@@ -69,14 +65,14 @@ pub async fn claim_task(
 
 /// Leases that have expired at `now_ms`, including the grace period: up to `most` of each partition.
 pub async fn expired_leases(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     now_ms: u64,
     most: usize,
-) -> Result<Vec<(PresencePartition, Vec<NodeLease>)>, RedisError> {
+) -> RedisResult<Vec<(PresencePartition, Vec<NodeLease>)>> {
     let over = now_ms.saturating_sub(GRACE_MS);
     let mut pipe = redis::pipe();
     for partition in PresencePartition::all() {
-        pipe.cmd("ZRANGEBYSCORE").arg(partition.lives()).arg("-inf").arg(over).arg("LIMIT").arg(0).arg(most);
+        pipe.cmd("ZRANGEBYSCORE").arg(partition.leases()).arg("-inf").arg(over).arg("LIMIT").arg(0).arg(most);
     }
     let lives: Vec<Vec<String>> = pipe.query_async(connection).await?;
     let named = lives.into_iter().map(|lives| lives.into_iter().map(NodeLease).collect());
@@ -88,24 +84,20 @@ const GRACE_MS: u64 = 10_000;
 
 /// Some users with a state under an expired lease, for [`reap`](super::reap); none: the lease has no state any more.
 pub async fn claim(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     partition: PresencePartition,
     lease: &NodeLease,
     most: usize,
-) -> Result<Vec<UserId>, RedisError> {
+) -> RedisResult<Vec<UserId>> {
     let mut pipe = redis::pipe();
-    let keys = [partition.lives(), partition.users_of(lease)];
+    let keys = [partition.leases(), partition.users_of(lease)];
     scripts::call(&mut pipe, &CLAIM, &keys).arg(&lease.0).arg(most);
     let (users,): (Vec<String>,) = scripts::run(connection, &pipe).await?;
     Ok(users_of(users))
 }
 
 /// Users with an expired state, or with a change that is not published yet: up to `most` of each partition.
-pub async fn due_users(
-    connection: &mut MultiplexedConnection,
-    now_ms: u64,
-    most: usize,
-) -> Result<Vec<UserId>, RedisError> {
+pub async fn due_users(connection: &mut Connection, now_ms: u64, most: usize) -> RedisResult<Vec<UserId>> {
     let mut pipe = redis::pipe();
     for partition in PresencePartition::all() {
         pipe.cmd("ZRANGEBYSCORE").arg(partition.due()).arg("-inf").arg(now_ms).arg("LIMIT").arg(0).arg(most);
@@ -115,11 +107,7 @@ pub async fn due_users(
 }
 
 /// Makes users who are due now due again after `pause`.
-pub async fn postpone(
-    connection: &mut MultiplexedConnection,
-    users: &[UserId],
-    pause: Duration,
-) -> Result<(), RedisError> {
+pub async fn postpone(connection: &mut Connection, users: &[UserId], pause: Duration) -> RedisResult<()> {
     let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(connection).await?;
     let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
     let at_ms = (seconds * 1000 + micros / 1000).saturating_add(pause_ms);
@@ -134,33 +122,24 @@ pub async fn postpone(
 
 /// Users who went offline, with the time (ms) when they were last seen, if it is not stored yet: up to `most` of each
 /// partition.
-pub async fn unstored_last_seen(
-    connection: &mut MultiplexedConnection,
-    most: usize,
-) -> Result<Vec<(UserId, i64)>, RedisError> {
+pub async fn unstored_last_seen(connection: &mut Connection, most: usize) -> RedisResult<Vec<(UserId, i64)>> {
     let mut pipe = redis::pipe();
     for partition in PresencePartition::all() {
-        pipe.cmd("HRANDFIELD").arg(partition.gone()).arg(most).arg("WITHVALUES");
+        pipe.cmd("HRANDFIELD").arg(partition.last_seen()).arg(most).arg("WITHVALUES");
     }
     let gone: Vec<Vec<String>> = pipe.query_async(connection).await?;
     let pair = |pair: &[String]| Some((UserId::parse(&pair[0]).ok()?, pair[1].parse().ok()?));
     Ok(gone.iter().flat_map(|fields| fields.chunks_exact(2).filter_map(pair)).collect())
 }
 
-/// Reports that these times are stored.
-///
-/// # Errors
-/// When Redis does not answer; then persistence stores the times again.
-pub async fn last_seen_stored(
-    connection: &mut MultiplexedConnection,
-    written: &[(UserId, i64)],
-) -> Result<(), RedisError> {
+/// Reports that these times are stored. After an error persistence stores them again.
+pub async fn last_seen_stored(connection: &mut Connection, written: &[(UserId, i64)]) -> RedisResult<()> {
     let mut pipe = redis::pipe();
     for partition in PresencePartition::all() {
         let mut of_partition =
             written.iter().filter(|(user, _)| PresencePartition::of(user) == partition).peekable();
         if of_partition.peek().is_some() {
-            scripts::call(&mut pipe, &DRAINED, &[partition.gone()]);
+            scripts::call(&mut pipe, &DRAINED, &[partition.last_seen()]);
             for (user, at_ms) in of_partition {
                 pipe.arg(user.as_str()).arg(at_ms);
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{RedisError, aio::MultiplexedConnection};
+use redis::{RedisResult, aio::MultiplexedConnection as Connection};
 
 use super::{
     CHANNEL, NodeLease, PresencePartition, keys, letter, of_letter,
@@ -21,7 +21,7 @@ const MAX_GONE: usize = 20_000;
 
 /// The new state of a user on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Put {
+pub struct StateChange {
     pub user: UserId,
     /// `None`: the user has no connection on this node any more.
     pub status: Option<Status>,
@@ -29,9 +29,8 @@ pub struct Put {
     pub grace: Option<Status>,
 }
 
-/// The result of writing a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PutOutcome {
+pub enum WriteOutcome {
     /// The published state is up to date.
     UpToDate,
     /// A change must be published: see [`publish`].
@@ -40,80 +39,74 @@ pub enum PutOutcome {
     LeaseExpired,
 }
 
-/// Writes states of users under a node lease.
-///
-/// # Errors
-/// When Redis does not answer; the call may be repeated.
+/// Writes states of users under a node lease. After an error the call may be repeated.
 pub async fn put(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     lease: &NodeLease,
-    puts: &[Put],
-) -> Result<Vec<PutOutcome>, RedisError> {
-    put_or_reap(connection, lease, puts, false).await
+    changes: &[StateChange],
+) -> RedisResult<Vec<WriteOutcome>> {
+    put_or_reap(connection, lease, changes, false).await
 }
 
 /// Removes the states of these users under an expired node lease.
 pub async fn reap(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     lease: &NodeLease,
     users: &[UserId],
-) -> Result<Vec<PutOutcome>, RedisError> {
-    let nothing = |user: &UserId| Put { user: user.clone(), status: None, grace: None };
+) -> RedisResult<Vec<WriteOutcome>> {
+    let nothing = |user: &UserId| StateChange { user: user.clone(), status: None, grace: None };
     put_or_reap(connection, lease, &users.iter().map(nothing).collect::<Vec<_>>(), true).await
 }
 
 async fn put_or_reap(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     lease: &NodeLease,
-    puts: &[Put],
+    changes: &[StateChange],
     reap: bool,
-) -> Result<Vec<PutOutcome>, RedisError> {
+) -> RedisResult<Vec<WriteOutcome>> {
     let mut pipe = redis::pipe();
-    for Put { user, status, grace } in puts {
+    for StateChange { user, status, grace } in changes {
         let partition = PresencePartition::of(user);
-        let keys = [keys::user(user), partition.due(), partition.lives(), partition.users_of(lease)];
+        let keys = [keys::user(user), partition.due(), partition.leases(), partition.users_of(lease)];
         scripts::call(&mut pipe, &PUT, &keys).arg(user.as_str()).arg(lease.to_string());
         pipe.arg(letter(*status)).arg(letter(*grace)).arg(i32::from(reap));
     }
     outcomes(connection, &pipe).await
 }
 
-async fn outcomes(
-    connection: &mut MultiplexedConnection,
-    pipe: &redis::Pipeline,
-) -> Result<Vec<PutOutcome>, RedisError> {
+async fn outcomes(connection: &mut Connection, pipe: &redis::Pipeline) -> RedisResult<Vec<WriteOutcome>> {
     let answers: Vec<String> = scripts::run(connection, pipe).await?;
     let outcome = |answer: String| match answer.as_str() {
-        "tell" => PutOutcome::MustPublish,
-        "over" => PutOutcome::LeaseExpired,
-        _ => PutOutcome::UpToDate,
+        "tell" => WriteOutcome::MustPublish,
+        "over" => WriteOutcome::LeaseExpired,
+        _ => WriteOutcome::UpToDate,
     };
     Ok(answers.into_iter().map(outcome).collect())
 }
 
 /// Why a user without a connection has a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hold {
+pub enum HoldKind {
     Poll,
     Http,
 }
 
 /// Sets states of users for a time. A user without a status keeps the present state of this kind, or becomes online.
 pub async fn hold(
-    connection: &mut MultiplexedConnection,
-    kind: Hold,
+    connection: &mut Connection,
+    kind: HoldKind,
     time: Duration,
     holds: &[(UserId, Option<Status>)],
-) -> Result<Vec<PutOutcome>, RedisError> {
+) -> RedisResult<Vec<WriteOutcome>> {
     let kind = match kind {
-        Hold::Poll => "poll",
-        Hold::Http => "http",
+        HoldKind::Poll => "poll",
+        HoldKind::Http => "http",
     };
     let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let mut pipe = redis::pipe();
     for (user, status) in holds {
         let partition = PresencePartition::of(user);
-        let keys = [keys::user(user), partition.due(), partition.lives()];
+        let keys = [keys::user(user), partition.due(), partition.leases()];
         scripts::call(&mut pipe, &HOLD, &keys).arg(user.as_str()).arg(kind).arg(letter(*status)).arg(ms);
     }
     outcomes(connection, &pipe).await
@@ -121,14 +114,17 @@ pub async fn hold(
 
 /// Publishes the present states of users to the members of these rooms, if they differ from the published states. True
 /// for each user whose state this call has published.
-pub async fn publish(
-    connection: &mut MultiplexedConnection,
-    users: &[(UserId, Vec<RoomId>)],
-) -> Result<Vec<bool>, RedisError> {
+pub async fn publish(connection: &mut Connection, users: &[(UserId, Vec<RoomId>)]) -> RedisResult<Vec<bool>> {
     let mut pipe = redis::pipe();
     for (user, rooms) in users {
         let partition = PresencePartition::of(user);
-        let keys = [keys::user(user), partition.due(), partition.lives(), partition.gone(), partition.told()];
+        let keys = [
+            keys::user(user),
+            partition.due(),
+            partition.leases(),
+            partition.last_seen(),
+            partition.changes(),
+        ];
         scripts::call(&mut pipe, &TELL, &keys).arg(user.as_str()).arg(CHANNEL).arg(MAX_GONE);
         for room in rooms {
             pipe.arg(room.as_str());
@@ -138,7 +134,7 @@ pub async fn publish(
     Ok(answers.into_iter().map(|answer| answer == "published").collect())
 }
 
-/// The state of a user.
+/// The presence of a user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct State {
     /// `None`: offline.
@@ -155,7 +151,6 @@ impl State {
     }
 
     /// Converts the state into the frame's type. Only offline users have a `last_seen`.
-    #[must_use]
     pub fn on_the_wire(self, user: UserId) -> Presence {
         let status = match self.status {
             Some(Status::Online) => "online",
@@ -168,10 +163,7 @@ impl State {
 }
 
 /// The present states of users, in the same order.
-pub async fn states(
-    connection: &mut MultiplexedConnection,
-    users: &[UserId],
-) -> Result<Vec<State>, RedisError> {
+pub async fn states(connection: &mut Connection, users: &[UserId]) -> RedisResult<Vec<State>> {
     let mut indices: Vec<usize> = (0..users.len()).collect();
     indices.sort_by_key(|index| PresencePartition::of(&users[*index]));
     let mut pipe = redis::pipe();
@@ -179,7 +171,7 @@ pub async fn states(
         .chunk_by(|one, other| PresencePartition::of(&users[*one]) == PresencePartition::of(&users[*other]))
     {
         let partition = PresencePartition::of(&users[indices[0]]);
-        let mut keys = vec![partition.lives(), partition.gone()];
+        let mut keys = vec![partition.leases(), partition.last_seen()];
         keys.extend(indices.iter().map(|index| keys::user(&users[*index])));
         scripts::call(&mut pipe, &STATES, &keys);
         for index in indices {

@@ -1,9 +1,9 @@
 //! Finds the rooms that receive a change of presence: the small rooms of the user.
 
-use redis::{RedisError, Value, aio::MultiplexedConnection};
+use redis::{RedisResult, Value, aio::MultiplexedConnection as Connection};
 
 use super::{
-    ROOMS_LOOKED_AT, SMALL_ROOM,
+    MAX_NOTIFIED_ROOMS, MAX_SMALL_ROOM_MEMBERS,
     scripts::{self, ROOMS},
 };
 use crate::{
@@ -16,20 +16,19 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CachedRooms {
     Rooms(Vec<RoomId>),
-    /// More than [`ROOMS_LOOKED_AT`].
+    /// More than [`MAX_NOTIFIED_ROOMS`].
     Many,
     NotCached,
 }
 
-/// The rooms of users, from the membership cache.
 pub async fn cached_rooms(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     users: &[UserId],
     epoch: Epoch,
-) -> Result<Vec<CachedRooms>, RedisError> {
+) -> RedisResult<Vec<CachedRooms>> {
     let mut pipe = redis::pipe();
     for user in users {
-        scripts::call(&mut pipe, &ROOMS, &[membership::rooms_key(user)]).arg(epoch.0).arg(ROOMS_LOOKED_AT);
+        scripts::call(&mut pipe, &ROOMS, &[membership::rooms_key(user)]).arg(epoch.0).arg(MAX_NOTIFIED_ROOMS);
     }
     let answers: Vec<Value> = scripts::run(connection, &pipe).await?;
     Ok(answers.into_iter().map(read).collect())
@@ -47,13 +46,13 @@ fn read(answer: Value) -> CachedRooms {
     }
 }
 
-/// Keeps only the rooms with up to [`SMALL_ROOM`] members from which the user was not removed, even if the membership
+/// Keeps only the rooms with up to [`MAX_SMALL_ROOM_MEMBERS`] members from which the user was not removed, even if the membership
 /// cache does not know the removal yet. A room without a hash in Redis is left out too, because nobody is connected to
 /// it.
 pub async fn retain_small_rooms(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     users: &mut [(UserId, Vec<RoomId>)],
-) -> Result<(), RedisError> {
+) -> RedisResult<()> {
     let mut pipe = redis::pipe();
     for (user, rooms) in users.iter() {
         for room in rooms {
@@ -73,7 +72,7 @@ pub async fn retain_small_rooms(
 
 fn receives(members: Option<usize>, mark: Option<&str>) -> bool {
     let removed = mark.and_then(Mark::parse).is_some_and(|mark| mark.role.is_none());
-    members.is_some_and(|members| members <= SMALL_ROOM) && !removed
+    members.is_some_and(|members| members <= MAX_SMALL_ROOM_MEMBERS) && !removed
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use redis::{FromRedisValue, Pipeline, RedisError, Script, aio::MultiplexedConnection};
+use redis::{FromRedisValue, Pipeline, RedisResult, Script, aio::MultiplexedConnection as Connection};
 
 /// Each script begins with `weigh.lua`, which contains the shared functions.
 macro_rules! scripts {
@@ -33,10 +33,7 @@ pub(super) fn call<'p>(pipe: &'p mut Pipeline, script: &Script, keys: &[String])
 }
 
 /// Runs the calls. If the process does not have the scripts, loads them and repeats the calls, which are idempotent.
-pub(super) async fn run<T: FromRedisValue>(
-    connection: &mut MultiplexedConnection,
-    pipe: &Pipeline,
-) -> Result<T, RedisError> {
+pub(super) async fn run<T: FromRedisValue>(connection: &mut Connection, pipe: &Pipeline) -> RedisResult<T> {
     match pipe.query_async(connection).await {
         Err(error) if error.code() == Some("NOSCRIPT") => {
             for script in all() {

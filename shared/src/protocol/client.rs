@@ -26,7 +26,6 @@ pub struct Parsed {
     pub reference: Option<String>,
     /// The room of the frame, for the `room` of an error.
     pub room: Option<RoomId>,
-    /// The trace context of the frame.
     pub trace: Option<TraceContext>,
     pub frame: Result<Command, Refusal>,
 }
@@ -39,7 +38,6 @@ pub enum JoinTarget {
     Mine { after: HashMap<RoomId, Cursor> },
 }
 
-/// A client's command.
 #[derive(Debug)]
 pub enum Command {
     Auth {
@@ -88,34 +86,32 @@ pub enum Command {
 }
 
 /// The status that a user sets on one connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+// The discriminants give `Option<Status>` the order of presence: offline (`None`), away, online.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = OwnStatus))]
 pub enum Status {
-    Online,
-    Away,
+    Online = 2,
+    Away = 1,
 }
 
-/// The name of a command's frame; also the value of the metric label `type`.
-pub type ClientFrame = &'static str;
-
 /// Parses one text frame. It never fails: [`Parsed::frame`] contains the error.
-#[must_use]
 pub fn parse(text: &str, max_message_chars: usize) -> Parsed {
-    let fields = match Fields::parse(text) {
-        Ok(fields) => fields,
-        Err(refusal) => return Parsed { reference: None, room: None, trace: None, frame: Err(refusal) },
-    };
-    let reference = match optional::<String>(fields.reference, "ref", "a string of up to 64 characters") {
-        Ok(Some(reference)) if reference.chars().count() > MAX_REF_CHARS => {
-            let refusal = Refusal::bad_field("ref", "`ref` must be a string of up to 64 characters");
-            return Parsed { reference: None, room: None, trace: None, frame: Err(refusal) };
+    match Fields::parse(text).and_then(|fields| Ok((reference(&fields)?, fields))) {
+        Ok((reference, fields)) => {
+            let (room, trace) = (fields.room().ok(), fields.trace());
+            Parsed { reference, room, trace, frame: command(&fields, max_message_chars) }
         }
-        Ok(reference) => reference,
-        Err(refusal) => return Parsed { reference: None, room: None, trace: None, frame: Err(refusal) },
-    };
-    let (room, trace) = (fields.room().ok(), fields.trace());
-    Parsed { reference, room, trace, frame: command(&fields, max_message_chars) }
+        Err(refusal) => Parsed { reference: None, room: None, trace: None, frame: Err(refusal) },
+    }
+}
+
+fn reference(fields: &Fields<'_>) -> Result<Option<String>, Refusal> {
+    let reference: Option<String> = optional(fields.reference, "ref", "a string of up to 64 characters")?;
+    if reference.as_ref().is_some_and(|reference| reference.chars().count() > MAX_REF_CHARS) {
+        return Err(Refusal::bad_field("ref", "`ref` must be a string of up to 64 characters"));
+    }
+    Ok(reference)
 }
 
 fn command(fields: &Fields<'_>, max_message_chars: usize) -> Result<Command, Refusal> {
@@ -164,8 +160,7 @@ fn signal(fields: &Fields<'_>) -> Result<Command, Refusal> {
     // The text of `data` is kept unchanged. `null` counts as absent, as in all fields.
     let data = fields.data.ok_or_else(|| Refusal::bad_field("data", "`data` is missing"))?;
     if data.get().len() > MAX_SIGNAL_BYTES {
-        let message = format!("`data` is over {MAX_SIGNAL_BYTES} bytes");
-        return Err(Refusal::new(ErrorCode::TooLarge, message).with_field("data"));
+        return Err(Refusal::too_large("data", format!("`data` is over {MAX_SIGNAL_BYTES} bytes")));
     }
     fields::within_depth(data.get(), "data")?;
     fields::readable(data.get(), "data")?;

@@ -22,7 +22,6 @@ pub enum CloseCode {
 }
 
 impl CloseCode {
-    #[must_use]
     pub fn code(self) -> u16 {
         self as u16
     }

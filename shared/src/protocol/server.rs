@@ -35,7 +35,6 @@ pub struct JoinedRoom {
     pub online: Option<Vec<Online>>,
 }
 
-/// A member who is not offline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Online {
     pub user: UserId,
@@ -177,7 +176,6 @@ pub enum ServerFrame<'a> {
 }
 
 impl ServerFrame<'_> {
-    #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("strings and numbers always serialise")
     }
@@ -208,7 +206,6 @@ pub struct Ack {
 impl Ack {
     /// The ack as a frame. `ServerFrame::Ack` repeats its fields, because `serde(flatten)` would cost three times as
     /// much.
-    #[must_use]
     pub fn frame<'a>(&'a self, reference: Option<&'a str>) -> ServerFrame<'a> {
         ServerFrame::Ack {
             reference,
@@ -226,7 +223,6 @@ impl Ack {
 
 impl Draft {
     /// The ack for the sender.
-    #[must_use]
     pub fn ack(&self, room: &RoomId, accepted: &Accepted, stage: AckStage) -> Ack {
         Ack { id: Some(accepted.id.clone()), ..ack(&self.client_id, room, accepted, stage) }
     }
@@ -234,7 +230,6 @@ impl Draft {
 
 impl Change {
     /// The ack for the sender.
-    #[must_use]
     pub fn ack(&self, room: &RoomId, accepted: &Accepted, stage: AckStage) -> Ack {
         ack(&self.client_id, room, accepted, stage)
     }

@@ -18,7 +18,6 @@ pub struct TraceContext {
 
 impl TraceContext {
     /// Parses a `traceparent`; `None`: malformed. A malformed context is ignored and never an error for the peer.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
         let later = bytes.len() > LENGTH && bytes[LENGTH] == b'-' && !text.starts_with("00-");

@@ -15,14 +15,8 @@ use super::span_queue;
 
 #[derive(Debug)]
 pub(super) struct OutageLogger<E> {
-    exporter: E,
-    failing: AtomicBool,
-}
-
-impl<E> OutageLogger<E> {
-    pub fn new(exporter: E) -> Self {
-        Self { exporter, failing: AtomicBool::new(false) }
-    }
+    pub exporter: E,
+    pub failing: AtomicBool,
 }
 
 impl<E: SpanExporter> SpanExporter for OutageLogger<E> {

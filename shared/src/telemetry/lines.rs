@@ -25,7 +25,6 @@ pub fn log_in_trace(context: TraceContext, log: impl FnOnce()) {
 }
 
 /// The span of the current task.
-#[must_use]
 pub fn current() -> Option<TraceContext> {
     CURRENT.try_with(|trace| *trace).ok()
 }

@@ -57,7 +57,7 @@ mod exporter {
 
     use super::TraceSettings;
 
-    /// Stands for the type of the exporter. No value of this type exists.
+    /// Replaces the type of the exporter. No value of this type exists.
     #[derive(Debug)]
     pub enum NoExporter {}
 

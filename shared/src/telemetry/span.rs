@@ -20,7 +20,6 @@ impl Span {
     }
 
     /// The context that makes this span the parent of another.
-    #[must_use]
     pub fn context(&self) -> TraceContext {
         TraceContext::of(self.0.span_context())
     }

@@ -20,7 +20,6 @@ static LOST_FULL: AtomicU64 = AtomicU64::new(0);
 static LOST_BY_COLLECTOR: AtomicU64 = AtomicU64::new(0);
 
 /// Spans lost since the start, by cause: the queue was full (`full`), or the collector did not accept them (`away`).
-#[must_use]
 pub fn spans_lost() -> [(&'static str, u64); 2] {
     [("full", LOST_FULL.load(Ordering::Relaxed)), ("away", LOST_BY_COLLECTOR.load(Ordering::Relaxed))]
 }

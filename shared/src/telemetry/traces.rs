@@ -4,7 +4,7 @@
 
 use std::{
     num::NonZeroU32,
-    sync::{LazyLock, OnceLock},
+    sync::{LazyLock, OnceLock, atomic::AtomicBool},
     time::{Duration, SystemTime},
 };
 
@@ -49,9 +49,6 @@ struct Pipeline {
 }
 
 /// Starts the pipeline, once per process. Call this on the runtime that shall drive the connection to the collector.
-///
-/// # Errors
-/// When the endpoint is not an address, or traces were started before.
 pub fn start(settings: &TraceSettings<'_>) -> Result<(), String> {
     let exporter = otlp::exporter(settings)?;
     let config = BatchConfigBuilder::default()
@@ -60,9 +57,8 @@ pub fn start(settings: &TraceSettings<'_>) -> Result<(), String> {
         .with_max_export_batch_size(MAX_BATCH)
         .with_scheduled_delay(EXPORT_EVERY)
         .build();
-    let processor =
-        BatchSpanProcessor::builder(OutageLogger::new(exporter)).with_batch_config(config).build();
-    let processor = BoundedProcessor(processor);
+    let exporter = OutageLogger { exporter, failing: AtomicBool::new(false) };
+    let processor = BatchSpanProcessor::builder(exporter).with_batch_config(config).build();
     let resource = Resource::builder_empty().with_attributes([
         KeyValue::new("service.name", settings.service),
         KeyValue::new("service.instance.id", settings.instance.to_owned()),
@@ -73,7 +69,7 @@ pub fn start(settings: &TraceSettings<'_>) -> Result<(), String> {
     let provider = SdkTracerProvider::builder()
         .with_sampler(Sampler::AlwaysOn)
         .with_resource(resource.build())
-        .with_span_processor(processor)
+        .with_span_processor(BoundedProcessor(processor))
         .build();
     let tracer = provider.tracer(settings.service);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of all numbers")]
@@ -99,7 +95,7 @@ pub async fn stop() {
 pub fn begin(name: &'static str, kind: SpanKind, remote: Option<TraceContext>) -> Option<Span> {
     let pipeline = PIPELINE.get()?;
     match remote {
-        Some(remote) if remote.sampled && REMOTE_TRACES.check().is_ok() => follow(name, kind, remote, None),
+        Some(remote) if remote.sampled && REMOTE_TRACES.check().is_ok() => child_of(name, kind, remote, None),
         Some(_) => None,
         None if pipeline.always || fastrand::u64(..) < pipeline.threshold => {
             Some(pipeline.span(name, kind, None, None))
@@ -110,7 +106,7 @@ pub fn begin(name: &'static str, kind: SpanKind, remote: Option<TraceContext>) -
 
 /// Begins a child of a span that another part of the system has begun. The child begins now or at `start`.
 #[must_use]
-pub fn follow(
+pub fn child_of(
     name: &'static str,
     kind: SpanKind,
     parent: TraceContext,
@@ -122,15 +118,15 @@ pub fn follow(
 
 /// Begins a child of the current task's span.
 #[must_use]
-pub fn part(name: &'static str, kind: SpanKind) -> Option<Span> {
-    follow(name, kind, current()?, None)
+pub fn child(name: &'static str, kind: SpanKind) -> Option<Span> {
+    child_of(name, kind, current()?, None)
 }
 
 impl Span {
     /// Starts a child span.
     #[must_use]
-    pub fn part(&self, name: &'static str, kind: SpanKind) -> Option<Span> {
-        follow(name, kind, self.context(), None)
+    pub fn child(&self, name: &'static str, kind: SpanKind) -> Option<Span> {
+        child_of(name, kind, self.context(), None)
     }
 }
 

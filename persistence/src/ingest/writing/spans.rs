@@ -21,12 +21,12 @@ pub(super) fn record_spans(
         if text.is_empty() { None } else { TraceContext::parse(text) }
     });
     for context in contexts {
-        let Some(mut write) = telemetry::follow("batch write", SpanKind::Consumer, context, Some(begun))
+        let Some(mut write) = telemetry::child_of("batch write", SpanKind::Consumer, context, Some(begun))
         else {
             continue;
         };
         write.note("tidings.batch.records", i64::try_from(entries.len()).unwrap_or(i64::MAX));
-        let commit = telemetry::follow("commit", SpanKind::Client, write.context(), committing);
+        let commit = telemetry::child_of("commit", SpanKind::Client, write.context(), committing);
         if let Some(commit) = commit {
             commit.end_at(committed);
         }

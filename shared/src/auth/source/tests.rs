@@ -31,7 +31,7 @@ fn key() -> Key {
 
 impl Scene {
     fn start(behaviour: Behaviour) -> Self {
-        let keys = Arc::new(ArcSwap::from_pointee(KeySet::new(Arc::new([]), Vec::new(), Remote::Missing)));
+        let keys = Arc::new(ArcSwap::from_pointee(KeySet::new(Arc::new([]), Vec::new(), UrlKeys::Missing)));
         let (fetches, behaviour) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(behaviour)));
         let load = {
             let (fetches, behaviour) = (fetches.clone(), behaviour.clone());
@@ -50,7 +50,7 @@ impl Scene {
                 }
             }
         };
-        Self { source: Source::start(keys.clone(), PACE, load, |_| {}), keys, fetches, behaviour }
+        Self { source: Source::start(keys.clone(), FETCH_SCHEDULE, load, |_| {}), keys, fetches, behaviour }
     }
 
     fn fetches(&self) -> usize {
@@ -61,7 +61,7 @@ impl Scene {
         *self.behaviour.lock().unwrap() = behaviour;
     }
 
-    fn remote(&self) -> Remote {
+    fn remote(&self) -> UrlKeys {
         self.keys.load().remote
     }
 }
@@ -76,7 +76,7 @@ async fn first_tokens_wait_for_the_first_fetch_only() {
     let (one, two) = tokio::join!(scene.source.refresh(), scene.source.refresh());
     assert!(one.is_ok() && two.is_ok());
     pass(1).await;
-    assert_eq!((scene.fetches(), scene.remote()), (1, Remote::Loaded));
+    assert_eq!((scene.fetches(), scene.remote()), (1, UrlKeys::Loaded));
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,7 +130,7 @@ async fn url_down_backs_off_and_fails_tokens_at_once() {
     pass(1000).await;
     // The pauses are 1, 2, 4, 8, 16, 32 s, then 60 s each.
     assert_eq!(scene.fetches(), 1 + 6 + 15);
-    assert_eq!(scene.remote(), Remote::Missing);
+    assert_eq!(scene.remote(), UrlKeys::Missing);
     let asked = Instant::now();
     assert!(scene.source.refresh().await.is_err());
     assert_eq!(scene.fetches(), 23, "a token asks for a fetch at once");
@@ -139,7 +139,7 @@ async fn url_down_backs_off_and_fails_tokens_at_once() {
     scene.set(GOOD);
     pass(61).await;
     assert!(scene.source.refresh().await.is_ok());
-    assert_eq!(scene.remote(), Remote::Loaded);
+    assert_eq!(scene.remote(), UrlKeys::Loaded);
 }
 
 #[tokio::test(start_paused = true)]
@@ -149,7 +149,7 @@ async fn slow_fetch_fails_token_after_five_seconds_and_goes_on() {
     assert!(scene.source.refresh().await.is_err());
     assert_eq!(asked.elapsed(), Duration::from_secs(5));
     pass(4).await;
-    assert_eq!((scene.fetches(), scene.remote()), (1, Remote::Loaded));
+    assert_eq!((scene.fetches(), scene.remote()), (1, UrlKeys::Loaded));
     scene.set(GOOD);
     assert!(scene.source.refresh().await.is_ok());
 }
@@ -160,13 +160,13 @@ async fn url_down_for_a_day_drops_the_last_good_keys() {
     pass(1).await;
     scene.set(Behaviour::Down);
     pass(24 * 3600 - 60).await;
-    assert_eq!(scene.remote(), Remote::Loaded);
+    assert_eq!(scene.remote(), UrlKeys::Loaded);
     pass(180).await;
-    assert_eq!(scene.remote(), Remote::Missing);
+    assert_eq!(scene.remote(), UrlKeys::Missing);
     assert!(scene.keys.load().is_empty());
     scene.set(GOOD);
     pass(61).await;
-    assert_eq!(scene.remote(), Remote::Loaded);
+    assert_eq!(scene.remote(), UrlKeys::Loaded);
 }
 
 #[tokio::test(start_paused = true)]
@@ -194,7 +194,7 @@ async fn demand_at_a_regular_fetch_starts_no_second_fetch() {
     // The runtime chooses at random which of the two events it sees first.
     for _ in 0..60 {
         let scene = Scene::start(Behaviour::Slow(slow));
-        tokio::time::sleep(slow + PACE.default_refresh).await;
+        tokio::time::sleep(slow + FETCH_SCHEDULE.default_refresh).await;
         assert!(scene.source.refresh().await.is_ok());
         pass(60).await;
         assert_eq!(scene.fetches(), 2);
@@ -205,7 +205,7 @@ async fn demand_at_a_regular_fetch_starts_no_second_fetch() {
 async fn demand_during_a_long_fetch_starts_no_second_fetch() {
     let scene = Scene::start(GOOD);
     pass(1).await;
-    scene.set(Behaviour::Slow(PACE.demand_interval));
+    scene.set(Behaviour::Slow(FETCH_SCHEDULE.demand_interval));
     assert!(scene.source.refresh().await.is_err(), "it takes longer than a token waits");
     // Like a demand from another thread, between the demand that caused this fetch and its beginning.
     scene.source.shared.demand.notify_one();

@@ -39,7 +39,9 @@ impl Progress {
     ) {
         if (epoch, watermark) > (self.epoch, self.watermark) {
             if epoch > self.epoch {
-                self.end_waits_before(epoch);
+                // Waiters of an earlier epoch would never be answered, because ingest ids of two epochs cannot be
+                // compared.
+                self.end_waits(|waiter| waiter.epoch < epoch);
             }
             self.epoch = epoch;
             self.watermark = watermark;
@@ -58,11 +60,6 @@ impl Progress {
         for id in answered {
             self.waiting.remove(&id);
         }
-    }
-
-    /// Waiters of an earlier epoch would never be answered, because ingest ids of two epochs cannot be compared.
-    fn end_waits_before(&mut self, epoch: Epoch) {
-        self.end_waits(|waiter| waiter.epoch < epoch);
     }
 
     /// Ends waits whose caller has gone or whose timeout has passed.

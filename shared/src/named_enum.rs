@@ -1,0 +1,32 @@
+//! Declares an enum whose variants have names, such as wire names or values of a metric label, in one table. The
+//! variants can be used as indices from 0.
+
+/// ```ignore
+/// named_enum! {
+///     /// A direction.
+///     pub enum Direction { In = "in", Out = "out" }
+/// }
+/// ```
+macro_rules! named_enum {
+    (
+        $(#[$meta:meta])*
+        pub enum $enum:ident { $($(#[$doc:meta])* $variant:ident = $name:literal),+ $(,)? }
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $enum { $($(#[$doc])* $variant),+ }
+
+        impl $enum {
+            /// All variants, in the order of the enum.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
+
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name),+
+                }
+            }
+        }
+    };
+}
+
+pub(crate) use named_enum;
