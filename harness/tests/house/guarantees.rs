@@ -149,7 +149,7 @@ fn the_guarantees_have_every_invariant_rule_and_switch() {
     let history = read("harness/src/history.rs");
     let rules = history.split("pub enum Rule {").nth(1).and_then(|rest| rest.split('}').next()).unwrap();
     let rules = rules.lines().filter_map(|line| line.trim().strip_suffix(','));
-    let switches = Sabotage::ALL.into_iter().map(Sabotage::as_str);
+    let switches = Sabotage::ALL.iter().map(|switch| switch.as_str());
     let missing: Vec<String> =
         rules.chain(switches).filter(|name| !row(name)).map(ToOwned::to_owned).collect();
     assert_none("rows are missing", &missing);

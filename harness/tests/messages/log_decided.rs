@@ -112,7 +112,7 @@ async fn role_change_keeps_read_mark() -> Result<()> {
         fixture.append(&n.to_string()).await?;
     }
     let mark = |seq| [ReadMark { user: bob.clone(), seq: Seq(seq), delivered: false }];
-    let position = async |seq| anyhow::Ok(fixture.log.mark(&fixture.room, &mark(seq)).await?.stands[0]);
+    let position = async |seq| anyhow::Ok(fixture.log.mark(&fixture.room, &mark(seq)).await?.positions[0]);
     let change = async |role, members_delta| {
         let change = Entry { membership: Some((&bob, role)), members_delta, ..fixture.entry(role) };
         fixture.log.append(&change).await
