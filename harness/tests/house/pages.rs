@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tidings_shared::auth::Reason;
 use tidings_shared::error::ErrorCode;
 use tidings_shared::protocol::names::{ANSWERS, CLIENT_FRAMES, LOG_EVENTS, OTHER_FRAMES, VOID};
 use tidings_shared::role::RANKS;
@@ -53,8 +54,7 @@ fn the_protocol_page_names_every_frame_code_reason_and_route() {
         let (_, rest) = text.split_once(from).unwrap_or_else(|| panic!("{path} has no {from:?}"));
         rest.split_once(to).unwrap().0.to_owned()
     };
-    let strings = |text: &str| text.split('"').skip(1).step_by(2).map(ToOwned::to_owned).collect::<Vec<_>>();
-    let mut names = strings(&between("shared/src/auth.rs", "pub fn as_str", "\n    }"));
+    let mut names: Vec<String> = Reason::ALL.map(|reason| reason.as_str().to_owned()).into();
     names.extend(ErrorCode::ALL.map(|code| code.as_str().to_owned()));
     names.extend(RANKS.map(|(role, _)| role.to_owned()));
     let frames = CLIENT_FRAMES.iter().chain(&ANSWERS).chain(&LOG_EVENTS).chain(&OTHER_FRAMES);

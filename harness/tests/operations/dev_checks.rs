@@ -97,7 +97,9 @@ case " $FAILING " in *" deny$of-$word "*) exit 1 ;; esac
         std::fs::create_dir_all(&pins).unwrap();
         std::fs::write(pins.join("requirements.txt"), "").unwrap();
         let built = folder.path().join("target/debug");
-        std::fs::create_dir_all(&built).unwrap();
+        for dependencies in [".fingerprint", "build", "deps"] {
+            std::fs::create_dir_all(built.join(dependencies)).unwrap();
+        }
         let version = std::fs::read_to_string(folder.path().join("dev")).unwrap();
         let version = version.split("nextest_version=").nth(1).and_then(|rest| rest.lines().next()).unwrap();
         let nextest = folder.path().join(format!("target/tools/cargo-nextest-{version}/bin"));

@@ -12,12 +12,7 @@ export function SearchField({ label, onChange, children, ...rest }: SearchFieldP
   return (
     <div className="search-field line">
       <Icon name="search" size={18} />
-      <input
-        {...rest}
-        type="search"
-        aria-label={label}
-        onChange={(event) => onChange(event.target.value)}
-      />
+      <input {...rest} type="search" aria-label={label} onChange={(event) => onChange(event.target.value)} />
       {children}
     </div>
   );
