@@ -8,7 +8,7 @@ export const root = fileURLToPath(new URL("..", import.meta.url));
 export const artefacts = join(root, "artefacts");
 
 /** The folders of the packages that are published. */
-export const published = ["ts", "react"];
+export const publishedFolders = ["ts", "react"];
 
 /**
  * Packs the package in a folder. Returns the path of the tarball and the files in it.

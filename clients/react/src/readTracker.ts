@@ -72,7 +72,7 @@ export class ReadTracker {
 
   private update(entries: readonly IntersectionObserverEntry[]): void {
     for (const entry of entries) {
-      if (isSeen(entry)) this.visible.add(entry.target);
+      if (isVisible(entry)) this.visible.add(entry.target);
       else this.visible.delete(entry.target);
     }
     this.scheduleMark();
@@ -100,7 +100,7 @@ export class ReadTracker {
   }
 }
 
-function isSeen(entry: IntersectionObserverEntry): boolean {
+function isVisible(entry: IntersectionObserverEntry): boolean {
   if (!entry.isIntersecting) return false;
   if (entry.intersectionRatio >= 0.5) return true;
   // Half of a very tall message does not fit on the screen, so half a screen of it suffices.

@@ -10,7 +10,7 @@ import { omitNullish } from "./omit-nullish.js";
 import { OutboxImpl } from "./outbox/outbox.js";
 import type { ClientFrame, ConnectedFrame, ServerFrame } from "./protocol/frames.js";
 import { Rooms } from "./rooms.js";
-import { type Cell, cell, listen, notify } from "./store.js";
+import { addListener, type Cell, cell, notify } from "./store.js";
 import type { ClientEvents, ClientOptions, Connection, Me, Outbox, Room, RoomList, Store } from "./types.js";
 import { uuidMaker } from "./uuid.js";
 
@@ -122,7 +122,7 @@ export class TidingsClient {
 
   /** Adds a listener. Returns a function that removes it. */
   on<E extends keyof ClientEvents>(event: E, listener: (value: ClientEvents[E]) => void): () => void {
-    return listen(this.#listeners[event], listener);
+    return addListener(this.#listeners[event], listener);
   }
 
   #up(welcome: ConnectedFrame): void {
@@ -145,7 +145,7 @@ export class TidingsClient {
     try {
       if (frame.type === "ack") this.#core.outbox.acked(frame);
       this.features.callHook("frame", frame);
-      this.#rooms.frame(frame);
+      this.#rooms.handleFrame(frame);
     } catch (thrown) {
       // Malformed input from a server must not break the connection.
       this.#core.env.report(asError(thrown, "protocol"));

@@ -1,7 +1,7 @@
 /** Rooms, members and messages over HTTP. */
 import type { TidingsClient } from "./client.js";
 import { TidingsError } from "./errors.js";
-import { query } from "./net/http.js";
+import { queryString } from "./net/http.js";
 import { filterShape, SHAPES } from "./protocol/check.js";
 import type { MessageObject, RoomObject, SearchPage } from "./protocol/objects.js";
 import { toMessage } from "./room/message.js";
@@ -22,7 +22,7 @@ export function search(
   q: string,
   options: { room?: string; cursor?: string; limit?: number } = {},
 ): Promise<SearchPage> {
-  return client.http("GET", `/search${query({ q, ...options })}`);
+  return client.http("GET", `/search${queryString({ q, ...options })}`);
 }
 
 /** Creates a room. Returns an existing direct room unchanged. Rejects with TidingsError. */
@@ -35,7 +35,7 @@ export function publicRooms(
   client: TidingsClient,
   options: { query?: string; cursor?: string; limit?: number } = {},
 ): Promise<{ rooms: RoomObject[]; next: string | null }> {
-  return client.http("GET", `/rooms${query(options)}`);
+  return client.http("GET", `/rooms${queryString(options)}`);
 }
 
 /** Adds the current user to a public room. Rejects with TidingsError. */
@@ -81,7 +81,7 @@ export async function messagesAround(
 ): Promise<Message[]> {
   const page = await client.http<{ messages?: unknown }>(
     "GET",
-    `${roomPath(room)}/messages${query({ around: seq, limit })}`,
+    `${roomPath(room)}/messages${queryString({ around: seq, limit })}`,
   );
   const me = client.me.get()?.id;
   return filterShape<MessageObject>(page?.messages, SHAPES.message).map((object) => toMessage(object, me));

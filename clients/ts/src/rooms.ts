@@ -1,7 +1,7 @@
-import { backoff } from "./backoff.js";
+import { backoffMs } from "./backoff.js";
 import type { Core } from "./core.js";
 import { asError, TidingsError } from "./errors.js";
-import { query } from "./net/http.js";
+import { queryString } from "./net/http.js";
 import { omitNullish } from "./omit-nullish.js";
 import type { Entry } from "./outbox/entry.js";
 import { assertShape, filterShape, isEvent, SHAPES } from "./protocol/check.js";
@@ -113,7 +113,7 @@ export class Rooms implements RoomList {
     this.#rooms.get(entry.room)?.timeline.accepted(entry);
   }
 
-  frame(frame: ServerFrame): void {
+  handleFrame(frame: ServerFrame): void {
     switch (frame.type) {
       case "room:joined":
         for (const info of filterShape<JoinedRoom>(frame.rooms, SHAPES.joined))
@@ -139,7 +139,7 @@ export class Rooms implements RoomList {
     const room = typeof name === "string" ? this.#rooms.get(name) : undefined;
     if (!room || frame.type === "error") return;
     if (isEvent(frame)) room.log.onFrame(frame);
-    else room.frame(frame);
+    else room.handleFrame(frame);
   }
 
   /** The answer to a join of several rooms says that room `id` was refused or cannot be joined now. */
@@ -150,7 +150,7 @@ export class Rooms implements RoomList {
     if (isRemoval({ code })) room.removed(Number.POSITIVE_INFINITY);
     else {
       const generation = this.#generation;
-      void pause(this.#core.env.timers, backoff(3, this.#core.env.random, 1_000)).done.then(() => {
+      void pause(this.#core.env.timers, backoffMs(3, this.#core.env.random, 1_000)).done.then(() => {
         if (generation === this.#generation && !room.error) room.log.follow();
       });
     }
@@ -208,7 +208,7 @@ export class Rooms implements RoomList {
         rooms: unknown;
         next?: string | null;
         rooms_version?: string;
-      }>("GET", `/me/rooms${query({ limit: PAGE_SIZE, cursor })}`);
+      }>("GET", `/me/rooms${queryString({ limit: PAGE_SIZE, cursor })}`);
       if (userGeneration !== this.#userGeneration) throw new TidingsError("disconnected");
       for (const object of filterShape<MyRoomObject>(assertShape(page, "rooms:a").rooms, SHAPES.room)) {
         const room = this.room(object.room);

@@ -21,7 +21,7 @@ export function notify<A extends unknown[]>(listeners: Set<(...args: A) => void>
 }
 
 /** Adds a listener and returns a function that removes it. A listener that is added twice is called twice. */
-export function listen<A extends unknown[]>(
+export function addListener<A extends unknown[]>(
   listeners: Set<(...args: A) => void>,
   listener: (...args: A) => void,
 ): () => void {
@@ -41,7 +41,7 @@ export function cell<T>(initial: T): Cell<T> {
       value = next;
       notify(listeners);
     },
-    subscribe: (listener) => listen(listeners, listener),
+    subscribe: (listener) => addListener(listeners, listener),
   };
 }
 

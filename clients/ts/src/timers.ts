@@ -1,4 +1,4 @@
-import { backoff } from "./backoff.js";
+import { backoffMs } from "./backoff.js";
 import type { Env } from "./env.js";
 import { asError, isPermanent, TidingsError } from "./errors.js";
 import type { Timers } from "./types.js";
@@ -92,7 +92,7 @@ export async function retryUntilDone<T>(
       if (!alive()) break;
       if (isPermanent(error) || error.after !== undefined) throw error;
       failed?.(error);
-      await pause(env.timers, backoff(attempt, env.random, error.retryAfterMs)).done;
+      await pause(env.timers, backoffMs(attempt, env.random, error.retryAfterMs)).done;
     }
   }
   return undefined;

@@ -10,7 +10,7 @@ const MAX_BODY_BYTES = 4096;
  * @param {readonly string[]} gateways http or https origins
  * @param {readonly string[]} persistence origins
  */
-export function policy(gateways, persistence) {
+export function contentSecurityPolicy(gateways, persistence) {
   const sockets = gateways.map((origin) => origin.replace(/^http/, "ws"));
   const connect = ["'self'", ...new Set([...gateways, ...sockets, ...persistence])].join(" ");
   return [
@@ -84,7 +84,7 @@ async function readJson(request) {
  */
 export function createApp({ root, secret, gateways, persistence, now = Date.now }) {
   const page = {
-    "Content-Security-Policy": policy(gateways, persistence),
+    "Content-Security-Policy": contentSecurityPolicy(gateways, persistence),
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",

@@ -1,5 +1,5 @@
 import type { Feature } from "../feature.js";
-import { query } from "../net/http.js";
+import { queryString } from "../net/http.js";
 import { filterShape, SHAPES } from "../protocol/check.js";
 import type { LogEvent, MemberEvent } from "../protocol/frames.js";
 import type { Member } from "../protocol/objects.js";
@@ -99,7 +99,7 @@ export class MembersFeature implements Feature, Members {
     let cursor: string | undefined;
     do {
       const page = await this.#room.read<{ members: unknown; next?: string | null }>(
-        `/members${query({ limit: PAGE_SIZE, cursor })}`,
+        `/members${queryString({ limit: PAGE_SIZE, cursor })}`,
       );
       list = [...list, ...filterShape<Member>(page?.members, SHAPES.member)];
       cursor = page?.next ?? undefined;

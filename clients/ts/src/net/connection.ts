@@ -1,4 +1,4 @@
-import { backoff } from "../backoff.js";
+import { backoffMs } from "../backoff.js";
 import { type CloseReaction, interpretClose } from "../close-codes.js";
 import type { Env } from "../env.js";
 import { asError, TidingsError } from "../errors.js";
@@ -99,7 +99,7 @@ export class ServerConnection {
   }
 
   /** Ends the current pause, because the transport of the next attempt is now known. */
-  decided(): void {
+  endPause(): void {
     if (this.#phase === "waiting") this.#retry();
   }
 
@@ -339,7 +339,7 @@ export class ServerConnection {
     // The old link still works, so only a draining node needs another attempt.
     if (this.#phase === "moving") {
       if (this.#transition("failed") && this.#drainedAt !== undefined) {
-        this.#timer.set(backoff(++this.#failures, this.#env.random), () => this.#move());
+        this.#timer.set(backoffMs(++this.#failures, this.#env.random), () => this.#move());
       }
       return;
     }
@@ -379,7 +379,7 @@ export class ServerConnection {
     if (action === "poll") this.polling = true;
     this.#tokenRefused = action === "token";
     this.#serverDelay = Math.max(exactDelay ?? 0, error.retryAfterMs ?? 0);
-    const pause = action === "retry" && exactDelay === undefined ? backoff(this.#failures, random) : 0;
+    const pause = action === "retry" && exactDelay === undefined ? backoffMs(this.#failures, random) : 0;
     this.#notBefore = timers.now() + this.#serverDelay;
     this.#retryAt = this.#notBefore + pause;
     if (this.#transition("lost")) this.#wait();

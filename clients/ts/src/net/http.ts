@@ -1,4 +1,4 @@
-import { backoff } from "../backoff.js";
+import { backoffMs } from "../backoff.js";
 import type { Env } from "../env.js";
 import { asError, type ErrorCode, errorFrom, TidingsError } from "../errors.js";
 import { omitNullish } from "../omit-nullish.js";
@@ -113,7 +113,7 @@ export function createHttp(env: Env, tokens: Tokens): Http {
         }
         // An earlier try has deleted the object, but its answer was lost.
         if (method === "DELETE" && tries > 1 && code === "not_found") return undefined as T;
-        const wait = backoff(tries, env.random, retryAfterMs);
+        const wait = backoffMs(tries, env.random, retryAfterMs);
         const temporary =
           /^(network|timeout|unavailable|overloaded)$/.test(code) || (status === 429 && retryAfterMs);
         if (method === "POST" || !temporary || tries >= MAX_TRIES || wait > MAX_PAUSE_MS) throw error;
@@ -137,7 +137,7 @@ export function createHttp(env: Env, tokens: Tokens): Http {
  * Makes a query string with its question mark from the values that are not undefined
  * or "". Returns "" when no value is left.
  */
-export function query(parts: { [name: string]: string | number | undefined }): string {
+export function queryString(parts: { [name: string]: string | number | undefined }): string {
   const given = Object.entries(parts).filter(([, value]) => value !== undefined && value !== "");
   const text = given.map(([name, value]) => `${name}=${encodeURIComponent(value as string)}`).join("&");
   return text && `?${text}`;

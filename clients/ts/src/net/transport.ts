@@ -79,7 +79,7 @@ export class Transport {
       )
         return;
       this.#connection.polling = true;
-      this.#connection.decided();
+      this.#connection.endPause();
     } catch {
       // The gateway is not reachable, which says nothing about WebSockets.
     }

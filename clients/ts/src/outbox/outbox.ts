@@ -118,7 +118,7 @@ export class OutboxImpl implements Outbox {
   }
 
   /** All entries of a room, in the order in which they were added. */
-  of(room: string): Entry[] {
+  entriesOf(room: string): Entry[] {
     return this.#entries.filter((entry) => entry.room === room);
   }
 
@@ -178,7 +178,7 @@ export class OutboxImpl implements Outbox {
    * messages that are not stored may be lost.
    */
   resend(room: string, after: number): void {
-    for (const entry of this.of(room)) {
+    for (const entry of this.entriesOf(room)) {
       if (!entry.acceptance || entry.acceptance.seq <= after || entry.error) continue;
       entry.acceptance = undefined;
       // A running task would send its entry at its own next retry. After the stop,
@@ -194,7 +194,7 @@ export class OutboxImpl implements Outbox {
 
   /** The entry of the message that an event or an answer names. */
   #entryOf({ room, client_id }: MessageRef): Entry | undefined {
-    return this.of(room).find((entry) => entry.clientId === client_id);
+    return this.entriesOf(room).find((entry) => entry.clientId === client_id);
   }
 
   #adopt(entry: Entry): boolean {
@@ -228,7 +228,7 @@ export class OutboxImpl implements Outbox {
       await sendUntilAnswered(
         { env: this.#env, connection: this.#connection },
         () => {
-          if (this.#entryStore?.maybeSent(entry.clientId)) entry.tries ||= 1;
+          if (this.#entryStore?.mayHaveBeenSent(entry.clientId)) entry.tries ||= 1;
           entry.tries++;
           return sendFrame(entry);
         },

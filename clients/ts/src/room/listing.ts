@@ -105,7 +105,7 @@ export class Listing {
 
   /** Applies the answer to a join. */
   joined({ room, kind, name, role, members, read_seq }: Partial<JoinedRoom>): void {
-    if (kind) this.summary.hint({ room, kind, name, role, members } as Partial<MyRoomObject>);
+    if (kind) this.summary.setKnownFields({ room, kind, name, role, members } as Partial<MyRoomObject>);
     if (read_seq !== undefined) this.applyMark("receipt:read", read_seq);
   }
 
@@ -121,7 +121,7 @@ export class Listing {
       this.#resetSummary();
     }
     room.error = undefined;
-    const complete = this.summary.read(object);
+    const complete = this.summary.applyAnswer(object);
     // An answer with an older read mark than the server has confirmed has a wrong unread count.
     if (!complete || (this.summary.stale && object.read_seq < this.#read.stored())) this.#rereadUnread();
     this.#read.confirm(object.read_seq);
@@ -177,7 +177,7 @@ export class Listing {
     if (kind !== "direct" || peer?.name) return;
     const me = room.core.me()?.id;
     const last = lastMessage?.sender;
-    if (last && last.id !== me) summary.peer(omitNullish({ user: last.id, name: last.name }));
+    if (last && last.id !== me) summary.setPeer(omitNullish({ user: last.id, name: last.name }));
     else if (!this.#findingPeer && (room.opened || !peer)) {
       // The last message is not from the other user, so only the list of members names that user.
       this.#findingPeer = true;
@@ -189,7 +189,7 @@ export class Listing {
         } finally {
           this.#findingPeer = !!other;
         }
-        if (other) summary.peer(omitNullish({ user: other.user, name: other.name ?? undefined }));
+        if (other) summary.setPeer(omitNullish({ user: other.user, name: other.name ?? undefined }));
         room.update();
       });
     }

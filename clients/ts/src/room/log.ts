@@ -1,6 +1,6 @@
 import type { Core } from "../core.js";
 import { asError, type TidingsError } from "../errors.js";
-import { query } from "../net/http.js";
+import { queryString } from "../net/http.js";
 import { omitNullish } from "../omit-nullish.js";
 import { asFrame, assertShape, SHAPES } from "../protocol/check.js";
 import type { JoinedRoom, LogEvent, ServerFrame } from "../protocol/frames.js";
@@ -238,7 +238,7 @@ export class Log {
     const upto = () => (wait && Math.max(this.#requiredSeq, this.cursor?.seq ?? 0)) || undefined;
     const page = await this.#read<Page>(
       job,
-      () => `/messages${query({ limit, upto: upto() })}`,
+      () => `/messages${queryString({ limit, upto: upto() })}`,
       SHAPES.page,
       ({ code }) => {
         if (code === "unavailable") wait = followed;
@@ -269,7 +269,8 @@ export class Log {
       const at = this.cursor?.seq ?? 0;
       const page = await this.#read<{ events: unknown[]; next: Cursor; more: boolean }>(
         job,
-        () => `/events${query({ after: at, epoch: head.epoch, upto: head.seq, limit: MAX_FILL_EVENTS })}`,
+        () =>
+          `/events${queryString({ after: at, epoch: head.epoch, upto: head.seq, limit: MAX_FILL_EVENTS })}`,
         "events:a next:c",
       );
       if (!page) return;

@@ -106,7 +106,7 @@ export class RoomImpl implements Room {
 
   send(content: string, options: SendOptions = {}): Message {
     this.features.callHook("messageSent");
-    return this.timeline.pending(this.core.outbox.add(this.id, content, options));
+    return this.timeline.pendingRow(this.core.outbox.add(this.id, content, options));
   }
 
   markRead(seq: number): void {
@@ -139,7 +139,7 @@ export class RoomImpl implements Room {
   }
 
   /** Handles a frame that names this room and is not a log event. */
-  frame(frame: ServerFrame): void {
+  handleFrame(frame: ServerFrame): void {
     switch (frame.type) {
       case "room:caught_up":
         this.log.onFrame(frame);

@@ -34,7 +34,7 @@ export class Summary {
    * Applies an HTTP answer. Returns false when the kept events do not reach back to the answer,
    * so that the room must be read again.
    */
-  read(object: MyRoomObject): boolean {
+  applyAnswer(object: MyRoomObject): boolean {
     const { head } = object;
     const complete = this.#recent.length < MAX_RECENT_EVENTS || (this.#recent[0]?.seq ?? 0) <= head.seq + 1;
     const before = this.value;
@@ -53,11 +53,11 @@ export class Summary {
   }
 
   /** Sets the known fields of a room that has not been read yet. */
-  hint(object: Partial<MyRoomObject>): void {
+  setKnownFields(object: Partial<MyRoomObject>): void {
     this.value ??= toSummary(object, undefined);
   }
 
-  peer(peer: { user: string; name?: string }): void {
+  setPeer(peer: { user: string; name?: string }): void {
     if (this.value) this.value = { ...this.value, peer };
   }
 

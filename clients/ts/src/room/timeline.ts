@@ -81,7 +81,7 @@ export class Timeline {
   }
 
   /** Sets whether older messages are being read, and the error of the last attempt. */
-  setOlder(loading: boolean, error?: TidingsError): void {
+  setOlderState(loading: boolean, error?: TidingsError): void {
     this.#loadingOlder = loading;
     this.#error = error;
     this.store.refresh();
@@ -148,7 +148,7 @@ export class Timeline {
     if (!this.loaded || !acceptance || this.find(acceptance.seq)) return;
     const first = this.firstSeq;
     if (this.hasOlder && first !== undefined && acceptance.seq < first) return;
-    this.#insert({ ...this.pending(entry), stored: true });
+    this.#insert({ ...this.pendingRow(entry), stored: true });
     this.store.refresh();
   }
 
@@ -223,13 +223,13 @@ export class Timeline {
   }
 
   /** The row of a message in the outbox. */
-  pending(entry: Entry): Message {
+  pendingRow(entry: Entry): Message {
     entry.row ??= pendingMessage(entry, this.#room.core.me());
     return entry.row;
   }
 
   #rows(): MessageList {
-    const waiting = this.#room.core.outbox.of(this.#room.id);
+    const waiting = this.#room.core.outbox.entriesOf(this.#room.id);
     const unstored = new Set(waiting.map((entry) => entry.clientId));
     const held = new Set<string>();
     const rows = this.#items.map((message) => {
@@ -238,7 +238,7 @@ export class Timeline {
     });
     for (const entry of waiting) {
       // A message of the outbox that is not among the loaded rows comes last, even if it is accepted.
-      if (!held.has(entry.clientId)) rows.push(this.pending(entry));
+      if (!held.has(entry.clientId)) rows.push(this.pendingRow(entry));
     }
     return omitNullish({
       items: rows,

@@ -55,7 +55,7 @@ export class TabEntryStore {
   /**
    * Whether another tab may have sent the entry: it was adopted, or the lease may have lapsed since its first write.
    */
-  maybeSent(clientId: string): boolean {
+  mayHaveBeenSent(clientId: string): boolean {
     return this.#lapsesAtWrite.get(clientId) !== this.#countLapses();
   }
 

@@ -28,7 +28,7 @@ export function initials(name: string): string {
 }
 
 /** The number of a user's avatar colour. It is the same on every device. */
-export function colourOf(id: string): number {
+export function colourNumberOf(id: string): number {
   let sum = 7;
   for (const character of id) sum = (Math.imul(sum, 31) + (character.codePointAt(0) ?? 0)) >>> 0;
   return sum % AVATAR_COLOURS;

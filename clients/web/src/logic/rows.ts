@@ -1,5 +1,5 @@
 import type { Message } from "@tidings/client";
-import { dayOf } from "./time.ts";
+import { dayStart } from "./time.ts";
 
 /** Consecutive messages of one user form a run when the time between them is shorter than this, in ms. */
 const RUN_GAP_MS = 5 * 60_000;
@@ -41,7 +41,7 @@ export function buildRows(messages: readonly Message[], { hasOlder, readUpTo }: 
   let day = Number.NaN;
   let before: Message | undefined;
   for (const [index, message] of messages.entries()) {
-    const today = dayOf(message.at);
+    const today = dayStart(message.at);
     const newDay = today !== day;
     if (newDay) rows.push({ type: "day", key: `day-${today}`, at: today });
     day = today;
@@ -50,7 +50,7 @@ export function buildRows(messages: readonly Message[], { hasOlder, readUpTo }: 
     const first = newDay || hasDivider || before === undefined || !isSameRun(before, message);
     const next = messages[index + 1];
     const last =
-      next === undefined || index + 1 === unread || dayOf(next.at) !== today || !isSameRun(message, next);
+      next === undefined || index + 1 === unread || dayStart(next.at) !== today || !isSameRun(message, next);
     rows.push({ type: "message", key: message.key, message, first, last });
     before = message;
   }

@@ -11,13 +11,13 @@ const shortDate = new Intl.DateTimeFormat(undefined, { day: "2-digit", month: "2
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "long", timeStyle: "medium" });
 
 /** The start of the local day of a moment, in ms. */
-export function dayOf(at: number): number {
+export function dayStart(at: number): number {
   return new Date(at).setHours(0, 0, 0, 0);
 }
 
 /** The number of days between two moments, by the calendar. It is also correct across daylight saving changes. */
 export function daysBetween(earlier: number, later: number): number {
-  return Math.round((dayOf(later) - dayOf(earlier)) / DAY_MS);
+  return Math.round((dayStart(later) - dayStart(earlier)) / DAY_MS);
 }
 
 /** The time of day, such as "14:05". */

@@ -32,9 +32,9 @@ export function MessagePane({ room, target, onFar }: MessagePaneProps) {
   const { observe } = useRead(room);
   const actions = useActions();
   const list = useRef<ListHandle>(null);
-  const { readUpTo, known, clear } = useReadUpTo(room, summary);
+  const { readUpTo, loaded, clear } = useReadUpTo(room, summary);
   const down = isDown(useConnection());
-  const waiting = phase === "closed" || phase === "loading" || !known;
+  const waiting = phase === "closed" || phase === "loading" || !loaded;
   const { jump, jumping, flash } = useJump(room, !waiting, list, onFar);
   const [atEnd, setAtEnd] = useState(true);
 
@@ -94,7 +94,7 @@ export function MessagePane({ room, target, onFar }: MessagePaneProps) {
             group={!direct}
             writable={writable}
             flash={flash === row.key}
-            observe={known ? observe(row.message.seq) : undefined}
+            observe={loaded ? observe(row.message.seq) : undefined}
           />
         );
     }

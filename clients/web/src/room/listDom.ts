@@ -96,7 +96,7 @@ export class ListDom {
       if (scroller.clientWidth !== width) {
         this.applyPendingScroll();
         width = scroller.clientWidth;
-        this.position.forgetHeights();
+        this.position.discardHeights();
       }
       if (this.layout()) render();
       this.notify();

@@ -22,5 +22,5 @@ export function useReadUpTo(room: string, summary: RoomSummary | undefined) {
     return () => document.removeEventListener("visibilitychange", onHidden);
   }, [client, room]);
   const clear = useCallback(() => setStart({ seq: undefined }), []);
-  return { readUpTo: start?.seq, known: start !== undefined, clear };
+  return { readUpTo: start?.seq, loaded: start !== undefined, clear };
 }

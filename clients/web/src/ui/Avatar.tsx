@@ -1,7 +1,7 @@
 import type { PresenceStatus } from "@tidings/client";
 import { memo } from "react";
 import { initials } from "../logic/names.ts";
-import { coloursOf } from "./colours.ts";
+import { colourStyle } from "./colours.ts";
 import { Icon, type IconName } from "./Icon.tsx";
 
 interface AvatarProps {
@@ -20,7 +20,7 @@ export const Avatar = memo(function Avatar({ id, name, size = "medium", status, 
   return (
     <span
       className={`avatar avatar-${size}`}
-      style={coloursOf(id)}
+      style={colourStyle(id)}
       data-room={icon ? "" : undefined}
       aria-hidden="true"
     >
