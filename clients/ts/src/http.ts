@@ -16,7 +16,7 @@ function myself(client: TidingsClient): string {
   return me.id;
 }
 
-/** Finds messages, newest first. Rejects with TidingsError. */
+/** Finds messages that contain all words of `q`, newest first. Rejects with TidingsError. */
 export function search(
   client: TidingsClient,
   q: string,
@@ -25,12 +25,12 @@ export function search(
   return client.http("GET", `/search${queryString({ q, ...options })}`);
 }
 
-/** Creates a room. Returns an existing direct room unchanged. Rejects with TidingsError. */
+/** Creates a room. If the direct room of two users exists already, returns it unchanged. Rejects with TidingsError. */
 export function createRoom(client: TidingsClient, room: NewRoom): Promise<RoomObject> {
   return client.http("POST", "/rooms", room);
 }
 
-/** Public rooms, newest activity first. Rejects with TidingsError. */
+/** Lists public rooms, newest activity first. Rejects with TidingsError. */
 export function publicRooms(
   client: TidingsClient,
   options: { query?: string; cursor?: string; limit?: number } = {},
@@ -43,7 +43,7 @@ export async function joinRoom(client: TidingsClient, room: string): Promise<voi
   await client.http("PUT", memberPath(room, myself(client)));
 }
 
-/** Leaves a room. Rejects with TidingsError. */
+/** Removes the current user from a room. Rejects with TidingsError. */
 export async function leaveRoom(client: TidingsClient, room: string): Promise<void> {
   await removeMember(client, room, myself(client));
 }
@@ -72,7 +72,7 @@ export async function removeMember(client: TidingsClient, room: string, user: st
   await client.http("DELETE", memberPath(room, user));
 }
 
-/** Reads the messages around a position. The room's list of messages does not change. Rejects with TidingsError. */
+/** Reads up to `limit` messages around `seq`. The room does not show or keep them. Rejects with TidingsError. */
 export async function messagesAround(
   client: TidingsClient,
   room: string,
@@ -87,7 +87,7 @@ export async function messagesAround(
   return filterShape<MessageObject>(page?.messages, SHAPES.message).map((object) => toMessage(object, me));
 }
 
-/** Reads the earlier versions of a message, oldest first; for admins and owners. Rejects with TidingsError. */
+/** Reads the earlier versions of a message, oldest first, for admins and owners. Rejects with TidingsError. */
 export async function messageVersions(
   client: TidingsClient,
   room: string,
