@@ -63,7 +63,7 @@ export async function callHttp<T>(
     try {
       read = text ? JSON.parse(text) : undefined;
     } catch (thrown) {
-      // The body is not JSON, for example the page of a proxy. For an error the status suffices.
+      // The body is not JSON, for example the page of a proxy. For a failed request the status suffices.
       if (ok) throw asError(thrown, "protocol");
     }
     if (ok) return read as T;
@@ -89,7 +89,7 @@ export async function callHttp<T>(
 /** Sends a request; `path` is below /v1. Rejects with TidingsError, at once when `signal` aborts it. */
 export type Http = <T>(method: string, path: string, body?: unknown, options?: HttpOptions) => Promise<T>;
 
-/** Sends requests to the HTTP interface. If the network or the server fails, it repeats every method but POST. */
+/** Makes the function that sends HTTP requests. After a network or server failure it repeats all methods but POST. */
 export function createHttp(env: Env, tokens: Tokens): Http {
   const send = async <T>(method: string, path: string, body: unknown, signal?: AbortSignal): Promise<T> => {
     let refused: string | undefined;
@@ -111,7 +111,7 @@ export function createHttp(env: Env, tokens: Tokens): Http {
           refused = token;
           continue;
         }
-        // An earlier try has deleted the object, but its answer was lost.
+        // An earlier try deleted the object and its answer was lost, so `not_found` means success.
         if (method === "DELETE" && tries > 1 && code === "not_found") return undefined as T;
         const wait = backoffMs(tries, env.random, retryAfterMs);
         const temporary =
@@ -134,8 +134,7 @@ export function createHttp(env: Env, tokens: Tokens): Http {
 }
 
 /**
- * Makes a query string with its question mark from the values that are not undefined
- * or "". Returns "" when no value is left.
+ * Makes a query string such as `?limit=50`, without values that are undefined or "". Returns "" if no value remains.
  */
 export function queryString(parts: { [name: string]: string | number | undefined }): string {
   const given = Object.entries(parts).filter(([, value]) => value !== undefined && value !== "");
