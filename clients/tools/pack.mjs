@@ -1,4 +1,4 @@
-// Packs the published packages into artefacts/, as `npm publish` would. Checks of the packages use these tarballs.
+// Packs the published packages into artefacts/, as `npm publish` would. `check-packages.mjs` checks these tarballs.
 import { execFileSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";

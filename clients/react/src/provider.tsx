@@ -14,7 +14,7 @@ export type TidingsProviderProps = { readonly children?: ReactNode } & (
   | { readonly options: ClientOptions; readonly client?: never }
 );
 
-/** Gives the client to all hooks inside it. It works in StrictMode. Rendered on a server, it does not connect. */
+/** Provides the client to all hooks inside this component. Works in StrictMode, and does not connect on a server. */
 export function TidingsProvider(props: TidingsProviderProps): ReactNode {
   if (props.client !== undefined) {
     return <TidingsContext.Provider value={props.client}>{props.children}</TidingsContext.Provider>;
@@ -41,7 +41,7 @@ function OwnClient({ options, children }: { options: ClientOptions; children: Re
   useEffect(() => {
     // React runs this effect again when it shows a hidden tree again. The same client then reconnects.
     clearTimeout(closeTimer.current);
-    // Nobody awaits this promise: `connection` and `onError` report the error that stops the client for good.
+    // The rejection is ignored, because `connection` and `onError` report every error that stops the client.
     client.connect().catch(() => {});
     return () => {
       // The client closes in a later task, because StrictMode and hot reloading stop an effect and restart it at once.

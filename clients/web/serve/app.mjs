@@ -6,7 +6,7 @@ import { signToken } from "./token.mjs";
 const MAX_BODY_BYTES = 4096;
 
 /**
- * The content security policy of the page. It permits the page's own files and connections to the chat only.
+ * Makes the content security policy of the page. Only the page's own files and connections to the chat are permitted.
  * @param {readonly string[]} gateways http or https origins
  * @param {readonly string[]} persistence origins
  */
@@ -79,7 +79,7 @@ async function readJson(request) {
 }
 
 /**
- * Creates the demo's server. It serves the built page and its configuration, and gives a token for any name.
+ * Creates the demo's server, which serves the built page and its configuration, and gives a token for any name.
  * @param {{root: string, secret: string, gateways: string[], persistence: string[], now?: () => number}} options
  */
 export function createApp({ root, secret, gateways, persistence, now = Date.now }) {

@@ -6,15 +6,15 @@ import type { RoomImpl } from "./room.js";
 import type { Page } from "./timeline.js";
 
 /**
- * A running read of one message. Its answer must include all events up to `upto`. It ends when
- * the generation of the timeline changes.
+ * A running read of one message, whose answer must include all events up to `upto`. The read ends when the generation
+ * of the timeline changes.
  */
 interface Reread {
   readonly generation: number;
   upto: number;
 }
 
-/** Reads messages over HTTP, except the newest page, which the log reads. */
+/** Reads older messages and single messages over HTTP. The newest page is read by `Log`. */
 export class MessageReader {
   readonly #room: RoomImpl;
   readonly #rereading = new Map<number, Reread>();
@@ -78,8 +78,8 @@ export class MessageReader {
         const page = await this.#room.retryRead<Page>(
           () => timeline.generation === wanted.generation,
           SHAPES.page,
-          // Reads a page, because only a page has a head, which tells how recent the answer is. After a lost epoch
-          // storage may never reach `upto`, so the cursor of the log limits it.
+          // Reads a page, because only a page has a head, which shows how recent the answer is. If Redis has lost
+          // events, PostgreSQL may never reach `upto`, so the cursor of the log limits it.
           () =>
             `/messages${queryString({ before: seq + 1, limit: 1, upto: Math.min(upto, log.cursor?.seq ?? upto) })}`,
         );

@@ -4,9 +4,9 @@ import type { RoomSummary } from "../types.js";
 import { fold, isChange } from "./fold.js";
 import { toMessage } from "./message.js";
 
-/** How many recent events are kept. They are applied again to an HTTP answer that is older. */
+/** The number of recent events that are kept. The kit applies them to HTTP answers that are older. */
 const MAX_RECENT_EVENTS = 100;
-/** The highest unread count. */
+/** The highest unread count that the kit reports. */
 const MAX_UNREAD = 100;
 
 /** The list entry of a room: the last HTTP answer with later events applied. */
@@ -31,8 +31,8 @@ export class Summary {
   }
 
   /**
-   * Applies an HTTP answer. Returns false when the kept events do not reach back to the answer,
-   * so that the room must be read again.
+   * Applies an HTTP answer. Returns false if events between the answer and the oldest kept event are missing, so that
+   * the room must be read again.
    */
   applyAnswer(object: MyRoomObject): boolean {
     const { head } = object;
@@ -67,7 +67,7 @@ export class Summary {
     if (event.seq > this.#seq) this.#fold(event);
   }
 
-  /** A new epoch began: events above this position may not exist any more. */
+  /** Drops kept events above `seq`, because a new epoch began and the log may not contain them. */
   dropAbove(seq: number): void {
     this.#recent = this.#recent.filter((event) => event.seq <= seq);
   }
@@ -138,7 +138,7 @@ export class Summary {
   }
 }
 
-/** Makes the list entry from the known fields. */
+/** Makes the list entry from the known fields of a room. */
 function toSummary(
   object: Partial<MyRoomObject>,
   me: string | undefined,

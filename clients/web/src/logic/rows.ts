@@ -4,10 +4,7 @@ import { dayStart } from "./time.ts";
 /** Consecutive messages of one user form a run when the time between them is shorter than this, in ms. */
 const RUN_GAP_MS = 5 * 60_000;
 
-/**
- * A row of the message list. Keys of messages contain a space and all other keys do not, so a
- * message key never equals another key.
- */
+/** A row of the message list. Only the keys of messages contain a space, so a message key never equals another key. */
 export type Row =
   | { readonly type: "start"; readonly key: "start" }
   | { readonly type: "older"; readonly key: "older" }
@@ -57,7 +54,7 @@ export function buildRows(messages: readonly Message[], { hasOlder, readUpTo }: 
   return withUniqueDays(rows);
 }
 
-/** The index of the first unread message of another user; undefined without one. The divider is above this message. */
+/** The index of the first unread message of another user, above which the divider is; undefined if there is none. */
 function firstUnread(messages: readonly Message[], readUpTo: number | undefined): number | undefined {
   if (readUpTo === undefined) return undefined;
   const index = messages.findIndex(
@@ -80,8 +77,8 @@ function isSameRun(a: Message, b: Message): boolean {
 }
 
 /**
- * Makes the keys of days unique. A day can occur twice, because a pending message has the time of this device, and a stored
- * one the time of the server.
+ * Makes the keys of days unique. A day can occur twice, because a pending message has the time of this device, and a
+ * stored message the time of the server.
  */
 function withUniqueDays(rows: Row[]): Row[] {
   const seen = new Set<string>();

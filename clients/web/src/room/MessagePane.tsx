@@ -46,8 +46,8 @@ export function MessagePane({ room, target, onFar }: MessagePaneProps) {
     if (target) jump(target.seq);
   }, [target, jump]);
 
-  // After a send the list scrolls to the new message. The unread divider goes, because
-  // the user has seen the messages above.
+  // After a send the list scrolls to the new message, and the unread divider is removed, because the user has seen the
+  // messages above.
   const newest = items.at(-1);
   const lastOwn = useRef(newest?.key);
   useEffect(() => {
@@ -59,7 +59,7 @@ export function MessagePane({ room, target, onFar }: MessagePaneProps) {
     }
   }, [newest, clear]);
 
-  // Counts the unread messages. All are below the view, because visible messages are marked as read.
+  // Counts the unread messages, which are all below the view, because visible messages are marked as read.
   const read = summary?.readSeq ?? 0;
   let below = 0;
   for (let at = items.length - 1; at >= 0 && (items[at]?.seq ?? Infinity) > read; at -= 1) {
@@ -100,8 +100,8 @@ export function MessagePane({ room, target, onFar }: MessagePaneProps) {
     }
   };
 
-  // The skeleton is only for a connection that works. Without one, the pane shows a notice,
-  // or the messages that wait to be sent.
+  // The skeleton is shown only while the connection works. Otherwise the pane shows a notice, or the messages that wait
+  // to be sent.
   if (waiting && !down && error === undefined) return <MessageSkeleton />;
   if (items.length === 0 && (phase === "offline" || (waiting && down))) {
     return (

@@ -1,7 +1,7 @@
 import type { Message, RoomSummary } from "@tidings/client";
 import { MIN_ROLES, ROLES } from "../logic/roles.ts";
 
-/** The rank of a role: 0 is the highest. */
+/** Returns the rank of a role: 0 is the highest. Unknown roles rank as `member`. */
 export function roleRank(role: string): number {
   return ROLES.indexOf(ROLES.includes(role) ? role : "member");
 }

@@ -1,10 +1,10 @@
 import { type Anchor, RowOffsets } from "../logic/offsets.ts";
 
-/** The list counts as being at the end within this distance, in px. */
+/** Within this distance of its end, in px, the list counts as scrolled to the end. */
 const END_TOLERANCE_PX = 12;
 /**
- * Rows are rendered this far above and below the view, in px. More rows are
- * rendered when less than the minimum is left.
+ * How far above and below the view rows are rendered, in px. More rows are rendered when less than `MIN_MARGIN_PX` is
+ * left.
  */
 const RENDER_MARGIN_PX = 900;
 const MIN_MARGIN_PX = 250;
@@ -40,7 +40,7 @@ export class ScrollPosition {
     return this.anchor === "end";
   }
 
-  /** The scroll offset of the element, in px. */
+  /** The scroll offset that the element must have, in px. */
   get scrollTop(): number {
     const max = Math.max(0, this.offsets.total - this.height);
     if (this.anchor === "end") return max;
@@ -73,7 +73,7 @@ export class ScrollPosition {
     return true;
   }
 
-  /** Forgets all heights, because the width of the list has changed. */
+  /** Discards the measured heights, because the width of the list has changed. */
   discardHeights(): void {
     this.heights.clear();
     this.offsets.recompute();
@@ -107,7 +107,7 @@ export class ScrollPosition {
     if (this.offsets.indexOf(key) !== undefined) this.anchor = { key, offset: -above };
   }
 
-  /** The rows to render now. */
+  /** Returns the rows to render at the present scroll position. */
   range(): Range {
     return this.offsets.range(this.scrollTop, this.height || 900, RENDER_MARGIN_PX);
   }

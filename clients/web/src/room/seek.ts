@@ -10,7 +10,7 @@ const PAGE_SIZE = 200;
 /**
  * Loads older messages until the list contains the message with this seq.
  *
- * @param isWanted whether to go on; called before each page
+ * @param isWanted whether to continue; called before each page
  * @returns the message; `far` when it is too far away, `missing` when the user can see no message there, `failed` when
  *   older messages could not be loaded
  */

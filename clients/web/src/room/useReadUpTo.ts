@@ -3,9 +3,9 @@ import { useTidings } from "@tidings/react";
 import { useCallback, useEffect, useState } from "react";
 
 /**
- * The position of the divider of unread messages: the seq up to which messages were read when the room
- * was opened, or when the page was last hidden. `readUpTo` is undefined without a divider. `known` is
- * false until the room's summary is loaded.
+ * The position of the divider of unread messages: the seq up to which messages were read when the room was opened, or
+ * when the page was last hidden. `readUpTo` is undefined without a divider. `loaded` is false until the room's summary
+ * is loaded.
  */
 export function useReadUpTo(room: string, summary: RoomSummary | undefined) {
   const client = useTidings();

@@ -9,13 +9,13 @@ interface AvatarProps {
   readonly id: string;
   readonly name: string;
   readonly size?: "small" | "medium";
-  /** Shown as a dot. A text beside the avatar must say the same. */
+  /** The presence, shown as a dot. Screen readers ignore the avatar, so a text beside the dot must say the same. */
   readonly status?: PresenceStatus | undefined;
-  /** Shown instead of initials. */
+  /** The icon that is shown instead of initials. */
   readonly icon?: IconName;
 }
 
-/** Initials on a colour that is always the same for one id. It is decoration, because the name is shown beside it. */
+/** Initials on a colour that is always the same for one id. Decoration only: the name is shown beside the avatar. */
 export const Avatar = memo(function Avatar({ id, name, size = "medium", status, icon }: AvatarProps) {
   return (
     <span

@@ -1,9 +1,9 @@
-/** The distance to the edges of the window, in px. The distance to the anchor is half of this. */
+/** The smallest distance to the edges of the window, in px. The distance to the anchor is half of `MARGIN_PX`. */
 const MARGIN_PX = 8;
 
 /**
- * The position of a floating box: below its anchor, or above it when there is more space, and always inside the window.
- * `align` is the side on which box and anchor are aligned.
+ * Returns the position of a floating box: below its anchor, or above when only there is enough space, and always inside
+ * the window. `align` is the side on which box and anchor are aligned.
  */
 export function positionBox(
   anchor: Pick<DOMRect, "left" | "top" | "right" | "bottom">,
