@@ -3,7 +3,7 @@ import { type ReactNode, type RefObject, useEffect, useRef, useState } from "rea
 import { TidingsContext } from "./context.js";
 
 /**
- * Either `client` or `options`.
+ * The properties of the provider: either `client` or `options`.
  *
  * - `client`: the application creates, connects and closes the client; the provider only passes it down.
  * - `options`: the provider creates the client, connects it when it mounts, and closes it when it unmounts. It reads

@@ -133,7 +133,7 @@ export class TidingsClient {
     }
     const { user: id, name, limits } = welcome;
     (this.me as Cell<Me | undefined>).set(omitNullish({ id, name: name || undefined, limits }));
-    // A listener may have disconnected the client.
+    // Stops here if a listener of `me` has disconnected the client.
     if (!this.#core.connection.up) return;
     this.#rooms.up(welcome.rooms_version);
     this.#core.outbox.up(welcome.user);

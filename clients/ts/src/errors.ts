@@ -19,7 +19,7 @@ export interface ErrorDetails {
   readonly closeCode?: number | undefined;
   readonly status?: number | undefined;
   readonly room?: string | undefined;
-  /** If the epoch (a lifetime of the server's Redis data) has ended: read everything above this seq again. */
+  /** The epoch (a lifetime of the server's Redis data) has ended: read everything above this seq again. */
   readonly after?: number | undefined;
   readonly cause?: unknown;
 }
@@ -37,7 +37,7 @@ export class TidingsError extends Error {
   /** The status of the HTTP answer. */
   declare readonly status?: number;
   declare readonly room?: string;
-  /** If the epoch (a lifetime of the server's Redis data) has ended: read everything above this seq again. */
+  /** The epoch (a lifetime of the server's Redis data) has ended: read everything above this seq again. */
   declare readonly after?: number;
 
   constructor(code: ErrorCode, message?: string, details?: ErrorDetails) {

@@ -33,7 +33,7 @@ const CAN_DISCONNECT = { disconnect: "idle" } as const;
 const CAN_END = { ...CAN_DISCONNECT, fatal: "stopped" } as const;
 const ATTEMPT = { ...CAN_END, opened: "connected", lost: "waiting" } as const;
 
-/** All allowed transitions. Any other transition is a bug of the kit. */
+/** The allowed transitions of each phase. Any other transition is a bug of the kit. */
 export const TRANSITIONS: {
   readonly [P in ConnectionPhase]: { readonly [H in ConnectionEvent]?: ConnectionPhase };
 } = {

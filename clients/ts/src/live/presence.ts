@@ -7,7 +7,7 @@ import { type Cell, cell } from "../store.js";
 import { retryUntilDone, Timer } from "../timers.js";
 import type { Presence, PresenceState, Store } from "../types.js";
 
-/** The most users in one request. */
+/** The most users in one `presence:get` request. */
 const MAX_USERS_PER_REQUEST = 100;
 /**
  * The first and the longest pause before the presence of new members is requested, in milliseconds. Each pause doubles.
@@ -15,7 +15,7 @@ const MAX_USERS_PER_REQUEST = 100;
 const FIRST_DELAY_MS = 1_000;
 const MAX_DELAY_MS = 60_000;
 
-/** The presence of all users for whom the server has sent it. */
+/** The presence of each user, once the server has sent it. */
 export class PresenceFeature implements Feature, Presence {
   readonly #core: Core;
   readonly #users = new Map<string, Cell<PresenceState | undefined>>();
@@ -81,7 +81,7 @@ export class PresenceFeature implements Feature, Presence {
     }
   }
 
-  /** Stops asking for the presence of new members while the client is disconnected. */
+  /** Stops the requests for new members, because the client is disconnected. */
   down(): void {
     this.#newMemberTimer.clear();
     this.#newMembers.clear();
@@ -106,7 +106,7 @@ export class PresenceFeature implements Feature, Presence {
 
   /**
    * Requests the presence of new members, with growing pauses. Until PostgreSQL has stored a new membership, the server
-   * reports the user as offline without `last_seen`, so the kit requests it until the answer differs.
+   * reports the user as offline without `last_seen`, so the kit repeats the request until the answer differs.
    */
   #requestNewMembersIn(ms: number): void {
     this.#newMemberTimer.set(ms, () => {

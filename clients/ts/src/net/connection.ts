@@ -20,10 +20,10 @@ import { WebSocketLink } from "./websocket.js";
 
 /** The time limit from the start of an attempt to its `connected` frame, in milliseconds. */
 const WELCOME_TIMEOUT_MS = 7_000;
-/** After a connection of at least this length, in milliseconds, the pauses between attempts start small again. */
+/** After a connection of at least this length, in milliseconds, the pauses between attempts are short again. */
 const STABLE_MS = 1_000;
 
-/** Receives the frames, and learns when the connection opens and ends. */
+/** Receives the frames, and is called when the connection opens and ends. */
 interface ConnectionListener {
   /** Called when the client has connected. All state of an earlier connection is then invalid. */
   up(welcome: ConnectedFrame): void;
@@ -271,7 +271,7 @@ export class ServerConnection {
     if (this.up) {
       this.#dropLink();
       this.#listener.down();
-      // A listener may have disconnected the client.
+      // Stops here if a listener has disconnected the client.
       if (this.#attempt !== attempt) return;
     }
     attempt.timer.clear();

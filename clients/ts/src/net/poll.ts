@@ -33,7 +33,7 @@ const MAX_COMMANDS = 100;
 const MAX_COMMAND_BYTES = 200 * 1_024;
 /** The most concurrent polls with commands. The server allows 32 polls per user. */
 const MAX_COMMAND_POLLS = 4;
-/** The required fields of an answer. */
+/** The shape (the required fields) of the answer to a poll. */
 const ANSWER_SHAPE = "events:a cursors:o answers:a failed:a rooms_version user server_time limits:o";
 /** The WebSocket close code for each HTTP status of a refused poll. */
 const CLOSE_CODES: { readonly [status: number]: number } = { 400: 1007, 401: 4401, 403: 4403, 413: 1009 };

@@ -12,7 +12,7 @@ import { type Entry, sendFrame, toOutboxEntry } from "./entry.js";
 import { sendUntilAnswered } from "./send-until-answered.js";
 
 /**
- * After a connect accepted messages wait this time, in milliseconds, because the server may report a new epoch first.
+ * After a connect accepted messages wait this time, in milliseconds: the server may first report a loss of Redis data.
  */
 const EPOCH_WAIT_MS = 1_500;
 
@@ -32,7 +32,7 @@ export class OutboxImpl implements Outbox {
   readonly #env: Env;
   readonly #connection: ServerConnection;
   readonly #uuid: () => string;
-  /** Undefined when the outbox is only in memory. */
+  /** The stored entries; undefined when the outbox is only in memory. */
   readonly #entryStore: TabEntryStore | undefined;
   readonly #tasks = new Map<Entry, Task>();
   readonly #list = derived<readonly OutboxEntry[]>(() => this.#entries.map(toOutboxEntry));

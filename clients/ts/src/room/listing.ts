@@ -122,7 +122,7 @@ export class Listing {
     }
     room.error = undefined;
     const complete = this.summary.applyAnswer(object);
-    // If the server has confirmed a higher read mark than the answer contains, its unread count is wrong.
+    // If the server has confirmed a higher read mark than the answer contains, the answer's unread count is wrong.
     if (!complete || (this.summary.stale && object.read_seq < this.#read.stored())) this.#rereadUnread();
     this.#read.confirm(object.read_seq);
     // The answer contains the last message, so the message is now delivered. The random delay prevents

@@ -104,6 +104,7 @@ export class Log {
     }
   }
 
+  /** Handles `room:gap`: the server does not send the events above `after`, so HTTP must supply them up to `head`. */
   onGap(after: number, head: Cursor): void {
     const before = this.cursor;
     const from = Math.min(before?.seq ?? after, after);

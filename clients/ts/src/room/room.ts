@@ -13,7 +13,7 @@ import { Log } from "./log.js";
 import { MessageReader } from "./reader.js";
 import { Timeline } from "./timeline.js";
 
-/** How long a room stays open after its last opener has released it, in milliseconds. */
+/** How long a room stays open after the app has released it for the last time, in milliseconds. */
 const LINGER_MS = 3_000;
 
 /** One room, whether the app has opened it or not. */

@@ -4,7 +4,7 @@ export interface Anchor {
   readonly offset: number;
 }
 
-/** The rows of a list with their measured or estimated heights and offsets. Rows that change need a new object. */
+/** The rows of a list with their measured or estimated heights and offsets. Changed rows need a new `RowOffsets`. */
 export class RowOffsets {
   private readonly tops: Float64Array;
   private readonly index = new Map<string, number>();

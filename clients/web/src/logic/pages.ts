@@ -21,7 +21,9 @@ export interface PagedState<T> {
 
 type Update<T> = (change: (before: PagedState<T>) => PagedState<T>) => void;
 
-/** Makes a function that fetches the next page. After `cancel` late answers of a replaced query are ignored. */
+/**
+ * Makes a pager: `more` fetches the next page. After `cancel` late answers are ignored, because the query was replaced.
+ */
 export function createPager<T>(
   fetchPage: FetchPage<T>,
   update: Update<T>,

@@ -15,10 +15,10 @@ export function tickOf(message: Message, receipts: ReadonlyMap<string, Receipt>,
   return read.length > 0 ? "read" : delivered.length > 0 ? "delivered" : "sent";
 }
 
-/** Returns whether a user may see a message. */
+/** Whether a user may see a message. */
 type Audience = (user: string) => boolean;
 
-/** Returns a check of who may see a private message; undefined for a message that all may see. */
+/** Returns a function that tests whether a user may see a private message; undefined for other messages. */
 export function audienceOf(message: Message, members: readonly Member[] | undefined): Audience | undefined {
   const { visibleTo } = message;
   if (visibleTo === undefined) return undefined;

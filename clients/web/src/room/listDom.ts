@@ -13,7 +13,7 @@ const NEAR_START_PX = 400;
 /** Applies a scroll position to the page: measures and moves rows, and handles scroll events. */
 export class ListDom {
   readonly position: ScrollPosition;
-  /** The callbacks for few rows above the view, and for a list that reaches or leaves its end. */
+  /** Called when few rows are left above the view, and when the list reaches or leaves its end. */
   callbacks: { onNearStart: () => void; onAtEnd: (atEnd: boolean) => void } | undefined;
   /** The rows that are rendered in the page. */
   renderedRange: Range = { start: 0, end: 0 };
