@@ -4,7 +4,7 @@ import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { pack, published, root } from "./pack.mjs";
+import { pack, publishedFolders, root } from "./pack.mjs";
 import { sizeOf } from "./size.mjs";
 
 const wanted = ["package.json", "README.md", "LICENSE", "dist/index.js", "dist/index.d.ts"];
@@ -21,7 +21,7 @@ async function run(name, ...args) {
 
 const runs = [];
 const limits = JSON.parse(readFileSync(new URL("size.json", import.meta.url), "utf8"));
-for (const folder of published) {
+for (const folder of publishedFolders) {
   const { tarball, files } = pack(folder);
   for (const file of wanted) {
     if (!files.includes(file)) problems.push(`${folder}: ${file} is not in the package`);

@@ -10,7 +10,7 @@ npm_in_clients() {
   npm --prefix "$clients" "$@"
 }
 
-# Installs the packages of the lock file, unless they are installed already. The lock prevents two installs at once.
+# Installs the packages of the lock file, unless they are installed already. `flock` prevents two installs at once.
 install_clients() {
   local stamp=$clients/node_modules/.tidings-lock lock
   lock=$(sha256sum <"$clients/package-lock.json")
@@ -24,8 +24,8 @@ install_clients() {
   )
 }
 
-# Succeeds when the builds of kit, hooks and demo are newer than all their sources. The times of folders show deleted
-# files.
+# Succeeds when the builds of kit, hooks and demo are newer than all their sources. Folders count as sources, because a
+# folder changes when a file in it is deleted.
 clients_are_built() {
   local stamp=$clients/node_modules/.tidings-built file
   for file in "$stamp" "$clients"/{ts,react}/dist/index.js "$clients/web/dist/index.html"; do
@@ -39,13 +39,13 @@ clients_are_built() {
 # Builds kit, hooks and demo, in this order, because each needs the one before.
 build_clients() {
   ! clients_are_built || return 0
-  # Removes outputs of source files that do not exist any more.
+  # Removes outputs of source files that were deleted.
   rm -rf "$clients"/{ts,react,web}/dist
   npm_in_clients run build && touch "$clients/node_modules/.tidings-built"
 }
 
-# Sets $demo to the program of the demo's server. If the demo is not available, sets it to nothing and says why. Builds
-# the demo only when the argument is `yes`.
+# Sets $demo to the program of the demo's server. If the demo is not available, empties $demo and prints the reason.
+# Builds the demo only when the argument is `yes`.
 find_demo() {
   local log=$TIDINGS_DEV_DIR/logs/clients.log
   demo=
@@ -67,7 +67,7 @@ find_demo() {
   fi
 }
 
-# Builds the TypeScript kit for `play`.
+# Builds the TypeScript packages for `play` and `e2e`.
 build_kit() {
   use_npm || fail "Node.js 20.19 or later with npm is missing and cannot be installed"
   { install_clients && build_clients; } >&2 || fail "the build of the TypeScript kit failed"
@@ -121,7 +121,7 @@ vitest_clients() {
     --outputFile.json="$figures" "$@"
 }
 
-# Prints the numbers of passed and failed tests in such a file, or `0 0` when the file does not exist.
+# Prints the numbers of passed and failed tests in a result file of Vitest, or `0 0` when the file does not exist.
 vitest_figures() {
   node -e 'const f = JSON.parse(require("fs").readFileSync(process.argv[1], "utf8"));
     console.log(f.numPassedTests, f.numFailedTests)' "$1" 2>/dev/null || echo 0 0

@@ -1,6 +1,6 @@
-// Completes package-lock.json: `node tools/complete-lock.mjs`, after an `npm install` that changed it.
-// When a registry lacks packages for other platforms, npm omits them from the lock file, and `npm ci` then refuses the
-// whole file. The name of such a package says which platform it is for, and only that platform fetches it.
+// Completes package-lock.json: `node tools/complete-lock.mjs`, after an `npm install` that changed it. If a registry
+// lacks packages for other platforms, npm omits them from the lock file, and `npm ci` then refuses the file. This
+// program adds entries for such packages, whose names contain the platform.
 import { readFileSync, writeFileSync } from "node:fs";
 
 const OS = /^(aix|android|darwin|freebsd|linux|netbsd|openbsd|openharmony|sunos|win32)$/;
@@ -11,7 +11,7 @@ const file = new URL("../package-lock.json", import.meta.url);
 const lock = JSON.parse(readFileSync(file, "utf8"));
 const added = {};
 
-/** The lock entry of a package for one platform, derived from its name; undefined when the name has no platform. */
+/** Makes a package's lock entry for one platform from its name; undefined when the name has no platform. */
 function platform(name, version, { dev }) {
   const words = name.split("/").at(-1).split(/[-.]/);
   const os = words.find((word) => OS.test(word));

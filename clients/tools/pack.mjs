@@ -1,4 +1,4 @@
-// Packs the published packages into artefacts/, as `npm publish` would. Checks of the packages use these tarballs.
+// Packs the published packages into artefacts/, as `npm publish` would. `check-packages.mjs` checks these tarballs.
 import { execFileSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ export const root = fileURLToPath(new URL("..", import.meta.url));
 export const artefacts = join(root, "artefacts");
 
 /** The folders of the packages that are published. */
-export const published = ["ts", "react"];
+export const publishedFolders = ["ts", "react"];
 
 /**
  * Packs the package in a folder. Returns the path of the tarball and the files in it.

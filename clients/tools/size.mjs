@@ -5,7 +5,7 @@ import { gzipSync } from "node:zlib";
 import { rolldown } from "rolldown";
 import { root } from "./pack.mjs";
 
-/** The size of a page that imports these files, without chunks that it loads later. */
+/** Returns the size in bytes of a page that imports these files, without chunks that the page loads later. */
 async function pageSize(...files) {
   const bundle = await rolldown({
     input: "page",
@@ -33,7 +33,7 @@ async function pageSize(...files) {
 }
 
 /**
- * The size of the main entry, or how much another entry adds to the main entry.
+ * Returns the size of the main entry, or how much another entry adds to the main entry, in bytes.
  * @param {string} folder
  * @param {string} entry `.` or `./name`
  * @returns {Promise<number>}

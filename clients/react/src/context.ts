@@ -1,11 +1,11 @@
 import type { Room, TidingsClient } from "@tidings/client";
 import { createContext, useContext } from "react";
 
-/** Passes the client down to the hooks. */
+/** Provides the client to the hooks. */
 export const TidingsContext = createContext<TidingsClient | undefined>(undefined);
 
 /**
- * The client of the nearest {@link TidingsProvider}. Use it for functions without a hook, such as `search`,
+ * Returns the client of the nearest {@link TidingsProvider}, for functions that have no hook, such as `search`,
  * `createRoom` and `retryNow`.
  *
  * @throws Error when the component is not inside a provider.
@@ -17,7 +17,7 @@ export function useTidings(): TidingsClient {
   return client;
 }
 
-/** A room of the nearest client. The same id always gives the same object. */
+/** Returns a room of the nearest client. The same id always gives the same object. */
 export function useRoomObject(id: string): Room {
   return useTidings().room(id);
 }

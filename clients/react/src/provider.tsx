@@ -3,7 +3,7 @@ import { type ReactNode, type RefObject, useEffect, useRef, useState } from "rea
 import { TidingsContext } from "./context.js";
 
 /**
- * Either `client` or `options`.
+ * The properties of the provider: either `client` or `options`.
  *
  * - `client`: the application creates, connects and closes the client; the provider only passes it down.
  * - `options`: the provider creates the client, connects it when it mounts, and closes it when it unmounts. It reads
@@ -14,7 +14,7 @@ export type TidingsProviderProps = { readonly children?: ReactNode } & (
   | { readonly options: ClientOptions; readonly client?: never }
 );
 
-/** Gives the client to all hooks inside it. It works in StrictMode. Rendered on a server, it does not connect. */
+/** Provides the client to all hooks inside this component. Works in StrictMode, and does not connect on a server. */
 export function TidingsProvider(props: TidingsProviderProps): ReactNode {
   if (props.client !== undefined) {
     return <TidingsContext.Provider value={props.client}>{props.children}</TidingsContext.Provider>;
@@ -41,7 +41,7 @@ function OwnClient({ options, children }: { options: ClientOptions; children: Re
   useEffect(() => {
     // React runs this effect again when it shows a hidden tree again. The same client then reconnects.
     clearTimeout(closeTimer.current);
-    // Nobody awaits this promise: `connection` and `onError` report the error that stops the client for good.
+    // The rejection is ignored, because `connection` and `onError` report every error that stops the client.
     client.connect().catch(() => {});
     return () => {
       // The client closes in a later task, because StrictMode and hot reloading stop an effect and restart it at once.

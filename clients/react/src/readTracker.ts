@@ -4,8 +4,8 @@ const MARK_DELAY_MS = 200;
 type ElementRef = (element: Element | null) => void;
 
 /**
- * Finds the highest seq whose element is visible: at least half of the element, or half a screen of it, in a page that
- * is itself visible. Does not depend on React.
+ * Finds the highest seq whose element is visible. At least half of the element, or half a screen of it, must be in the
+ * view, and the page itself must be visible.
  */
 export class ReadTracker {
   private readonly refBySeq = new Map<number, ElementRef>();
@@ -40,8 +40,8 @@ export class ReadTracker {
   }
 
   /**
-   * The ref callback of a seq. It is the same function each time, so that React does not
-   * detach the element and attach it again.
+   * Returns the ref callback of a seq. It is the same function each time, so that React does not detach the element and
+   * attach it again.
    */
   ref(seq: number): ElementRef {
     const known = this.refBySeq.get(seq);
@@ -72,7 +72,7 @@ export class ReadTracker {
 
   private update(entries: readonly IntersectionObserverEntry[]): void {
     for (const entry of entries) {
-      if (isSeen(entry)) this.visible.add(entry.target);
+      if (isVisible(entry)) this.visible.add(entry.target);
       else this.visible.delete(entry.target);
     }
     this.scheduleMark();
@@ -86,7 +86,7 @@ export class ReadTracker {
 
   private markVisible(): void {
     this.timer = undefined;
-    // Does not count messages that left the view meanwhile, or that are in a hidden page.
+    // Ignores messages that left the view meanwhile, or that are in a hidden page.
     const seq = this.highestVisible();
     if (document.visibilityState !== "visible" || seq <= this.lastMarked) return;
     this.lastMarked = seq;
@@ -100,7 +100,7 @@ export class ReadTracker {
   }
 }
 
-function isSeen(entry: IntersectionObserverEntry): boolean {
+function isVisible(entry: IntersectionObserverEntry): boolean {
   if (!entry.isIntersecting) return false;
   if (entry.intersectionRatio >= 0.5) return true;
   // Half of a very tall message does not fit on the screen, so half a screen of it suffices.

@@ -7,7 +7,7 @@ import { useStore } from "./useStore.js";
 
 /** The members of a room. */
 export interface MembersResult {
-  /** Undefined until loaded. */
+  /** The members; undefined until they are loaded. */
   readonly items: readonly Member[] | undefined;
   /** The error of the last load; the hook loads again after a reconnect. */
   readonly error: TidingsError | undefined;
@@ -33,7 +33,7 @@ export function useMembers(roomId: string): MembersResult {
     } catch (thrown) {
       failure = { list, error: thrown as TidingsError };
     }
-    // Ignores the result of a room that this component does not show any more.
+    // Ignores the result if this component shows another room meanwhile.
     if (latest.current === list) setFailed(failure);
   }, [list]);
   // The list is undefined before the first load, and again after another user has signed in.

@@ -13,13 +13,13 @@ import { useSelected, useStore } from "./useStore.js";
 
 /** The messages of a room, and functions to work with them. */
 export interface MessagesResult {
-  /** In ascending order; the user's own unsent messages are last. Use `key` as React's key: it never changes. */
+  /** In ascending order, with the user's unsent messages last. Use `key` as React's key, because it never changes. */
   readonly items: readonly Message[];
   /** Whether the room has messages older than the first of `items`. */
   readonly hasOlder: boolean;
   /** Whether older messages are being loaded. */
   readonly loadingOlder: boolean;
-  /** The state of the room: `live` when nothing is missing. */
+  /** The phase of the room. In `live` no message is missing. */
   readonly phase: RoomState["phase"];
   /** The error of the last load, or the reason why the room `failed`. */
   readonly error: TidingsError | undefined;
@@ -34,7 +34,7 @@ export interface MessagesResult {
    * @throws TidingsError `outbox_full` when too many messages wait to be sent.
    */
   readonly send: (content: string, options?: SendOptions) => Message;
-  /** Sends a `failed` message again: with the same client id, or with a new one if the server `rejected` it. */
+  /** Sends a `failed` message again, with a new client id if the server `rejected` the message. */
   readonly retry: (clientId: string) => void;
   /** Removes a `failed` message. */
   readonly discard: (clientId: string) => void;
@@ -65,7 +65,7 @@ const errorOf = (state: RoomState) => state.error;
 type Commands = Pick<MessagesResult, "loadOlder" | "send" | "retry" | "discard">;
 const commandsByRoom = new WeakMap<Room, Commands>();
 
-/** The same room always gets the same functions, so that effects and memoised children can depend on them. */
+/** Returns always the same functions for a room, so that effects and memoised children can depend on them. */
 function commandsOf({ outbox }: TidingsClient, room: Room): Commands {
   let known = commandsByRoom.get(room);
   if (known === undefined) {
@@ -83,8 +83,8 @@ function commandsOf({ outbox }: TidingsClient, room: Room): Commands {
 const mountedLists = new WeakMap<Room, number>();
 
 /**
- * Opens the room. When the last hook of the room unmounts, drops the older
- * messages, unless the app keeps the room open.
+ * Opens the room. When the last hook of the room unmounts, drops the older messages, unless the app keeps the room
+ * open.
  */
 function openRoom(room: Room): () => void {
   mountedLists.set(room, (mountedLists.get(room) ?? 0) + 1);

@@ -5,9 +5,9 @@ import { useStore } from "./useStore.js";
 
 /** The messages in the outbox: those of all rooms that are not stored yet or have failed. */
 export interface OutboxResult {
-  /** Oldest first. */
+  /** The messages, oldest first. */
   readonly items: readonly OutboxEntry[];
-  /** Sends a failed message again: with the same client id, or with a new one if the server `rejected` it. */
+  /** Sends a failed message again, with a new client id if the server `rejected` the message. */
   readonly retry: (clientId: string) => void;
   /** Sends all failed messages again. */
   readonly retryAll: () => void;

@@ -10,11 +10,11 @@ export interface ReadResult {
    * no seq and gets no ref. Elements may be added, removed and reused, as in a virtual list.
    */
   readonly observe: (seq: number | undefined) => ((element: Element | null) => void) | undefined;
-  /** Marks messages as read up to a seq. For lists that know what is visible, such as those of React Native. */
+  /** Marks messages up to a seq as read, for lists that report visible rows, such as those of React Native. */
   readonly seen: (seq: number) => void;
 }
 
-/** Marks messages as read when they become visible. It sends only the highest seq, a few times a second at most. */
+/** Marks messages as read when they become visible. Only the highest seq is sent, a few times a second at most. */
 export function useRead(roomId: string): ReadResult {
   const room = useRoomObject(roomId);
   const tracker = useMemo(() => new ReadTracker((seq) => room.markRead(seq)), [room]);

@@ -6,8 +6,8 @@ import { useStore } from "./useStore.js";
 const EMPTY: ReadonlyMap<string, Receipt> = new Map();
 
 /**
- * The receipts by user id: up to which seq each member has read, and up to which seq messages were delivered to them.
- * They are known only while the room is open.
+ * The receipts by user id: up to which seq each member has read, and up to which seq messages were delivered to the
+ * member. The map is empty while the room is closed.
  */
 export function useReceipts(roomId: string): ReadonlyMap<string, Receipt> {
   return useStore(receipts(useRoomObject(roomId)), EMPTY);

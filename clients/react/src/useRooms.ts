@@ -5,7 +5,7 @@ import { useStore } from "./useStore.js";
 
 /** The user's rooms, the one with the newest activity first. */
 export interface RoomsResult {
-  /** The object of a room stays the same until that room changes, so that rows can be memoised. */
+  /** The rooms. The object of a room stays the same until that room changes, so that rows can be memoised. */
   readonly items: readonly RoomSummary[];
   /** False until the first page is loaded. Until then an empty list does not mean that the user has no rooms. */
   readonly loaded: boolean;

@@ -2,8 +2,8 @@ import type { Store } from "@tidings/client";
 import { useSyncExternalStore } from "react";
 
 /**
- * The current value of any store of the client: `useStore(client.me)`. Renders only when the value changes, and all
- * components of one render see the same value.
+ * The current value of any store of the client, for example of `client.me`. Renders only when the value changes, and
+ * all components of one render see the same value.
  *
  * @param server the value for rendering on a server and for hydration; the current value by default.
  */
@@ -12,9 +12,7 @@ export function useStore<T>(store: Store<T>, ...server: [value?: T]): T {
   return useSyncExternalStore(store.subscribe, store.get, atServer);
 }
 
-/**
- * A part of a store's value. `select` must not create a new object, because the hook renders when the result changes.
- */
+/** Returns the part of a store's value that `select` picks. `select` must return the same object for the same value. */
 export function useSelected<T, P>(store: Store<T>, select: (value: T) => P, server: P): P {
   return useSyncExternalStore(
     store.subscribe,

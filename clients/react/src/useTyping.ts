@@ -8,7 +8,7 @@ import { useStore } from "./useStore.js";
 export interface TypingResult {
   /** The other users who are typing now. */
   readonly typing: readonly TypingUser[];
-  /** Call this on each change of the input. It informs the other users at most once a second. */
+  /** Reports that the user types. Call this on each change of the input; at most one report a second is sent. */
   readonly typed: () => void;
   /**
    * Reports that the user stopped typing. Call this when the input becomes empty. A pause of 2 s, a send
@@ -19,7 +19,7 @@ export interface TypingResult {
 
 const EMPTY: readonly TypingUser[] = [];
 
-/** The typing state of a room. The client learns who types while the room is joined. */
+/** The typing state of a room. The other users who type are known only while the room is joined. */
 export function useTyping(roomId: string): TypingResult {
   const room = useRoomObject(roomId);
   const shared = typing(room);
@@ -38,7 +38,7 @@ export function useTyping(roomId: string): TypingResult {
     }),
     [shared],
   );
-  // Reports a stop only if this input started the typing: the user may still type in another input of the same room.
+  // Reports a stop only if this input has started the typing: the user may still type in another input of the room.
   useEffect(
     () => () => {
       if (isTyping.current) commands.stop();

@@ -1,14 +1,14 @@
-/** The cap of the first pause, in milliseconds. The cap doubles with each failure, up to the highest cap. */
+/** The upper limit of the first random pause, in milliseconds. Each failure doubles the limit, up to `MAX_CAP_MS`. */
 const FIRST_CAP_MS = 1_000;
 const MAX_CAP_MS = 30_000;
 
 /**
- * The pause before the next attempt, in milliseconds: `atLeast` plus a random time up to the cap. The random time keeps
- * clients that were disconnected together from returning together.
+ * Returns the pause before the next attempt, in milliseconds: `minMs` plus a random time. The random time keeps clients
+ * that were disconnected together from reconnecting together.
  * @param failures failed attempts in a row, from 1 on
- * @param atLeast the delay that the server asked for, in milliseconds
+ * @param minMs the delay that the server asked for, in milliseconds
  */
-export function backoff(failures: number, random: () => number, atLeast = 0): number {
+export function backoffMs(failures: number, random: () => number, minMs = 0): number {
   const cap = Math.min(FIRST_CAP_MS * 2 ** Math.max(failures - 1, 0), MAX_CAP_MS);
-  return atLeast + Math.floor(random() * cap);
+  return minMs + Math.floor(random() * cap);
 }

@@ -10,14 +10,14 @@ import { omitNullish } from "./omit-nullish.js";
 import { OutboxImpl } from "./outbox/outbox.js";
 import type { ClientFrame, ConnectedFrame, ServerFrame } from "./protocol/frames.js";
 import { Rooms } from "./rooms.js";
-import { type Cell, cell, listen, notify } from "./store.js";
+import { addListener, type Cell, cell, notify } from "./store.js";
 import type { ClientEvents, ClientOptions, Connection, Me, Outbox, Room, RoomList, Store } from "./types.js";
 import { uuidMaker } from "./uuid.js";
 
-/** How many requests about single rooms may run at one time. */
+/** The most HTTP requests about single rooms that run at one time. */
 const MAX_CONCURRENT_REQUESTS = 4;
 
-/** The connection of one user to Tidings, with its rooms and outbox. It does nothing until `connect()`. */
+/** The client of one user, with its connection, rooms and outbox. Only `connect()` opens the connection. */
 export class TidingsClient {
   /** The state of the connection. */
   readonly connection: Store<Connection>;
@@ -68,31 +68,31 @@ export class TidingsClient {
   }
 
   /**
-   * Connects and stays connected. Resolves at the first connection; rejects with TidingsError when the kit
-   * gives up.
+   * Connects, and reconnects when the connection is lost. Resolves once the client is connected. Rejects with
+   * TidingsError when the kit stops trying.
    */
   connect(): Promise<void> {
     const { connection, outbox } = this.#core;
     outbox.start();
     const connected = connection.connect();
-    // Updates the phase of rooms that are already open, so that they show `loading`.
+    // Rooms that are already open must show `loading` while the client connects.
     if (!connection.up) this.#rooms.down();
     return connected;
   }
 
-  /** Disconnects until `connect()`. Unsent messages keep waiting. */
+  /** Disconnects until `connect()` is called again. Unsent messages stay in the outbox. */
   disconnect(): void {
     this.#core.connection.disconnect();
   }
 
-  /** Ends the current pause before a retry. A delay that the server asked for still applies. */
+  /** Ends the pause before the next attempt to connect. A delay that the server asked for still applies. */
   retryNow(): void {
     this.#core.connection.retryNow();
   }
 
   /**
-   * Disconnects until `connect()`. Also removes the timers and the listeners on the page, and
-   * releases unsent messages to other tabs.
+   * Disconnects until `connect()` is called again, removes the timers and the listeners on the page, and releases
+   * unsent messages to other tabs.
    */
   close(): void {
     this.disconnect();
@@ -100,29 +100,29 @@ export class TidingsClient {
   }
 
   /**
-   * Returns the room with this id, without asking the server. A room that does not exist gets
-   * the phase `removed` when it is opened.
+   * Returns the room with this id, without a request to the server. A room that does not exist gets the phase `removed`
+   * when it is opened.
    */
   room(id: string): Room {
     return this.#rooms.room(id);
   }
 
   /**
-   * Sends any command. Rejects with TidingsError: the error of the server, `timeout` after 5 s, or
-   * `disconnected`.
+   * Sends any frame and returns the answer. Rejects with TidingsError: the error of the server, `disconnected`, or
+   * `timeout` after 5 s.
    */
   request(frame: { type: string; [field: string]: unknown }): Promise<ServerFrame> {
     return this.#core.connection.request(frame as ClientFrame);
   }
 
-  /** Sends any HTTP request, `path` below /v1. Rejects with TidingsError. */
+  /** Sends any HTTP request. `path` is the part after `/v1`, such as `/me/rooms`. Rejects with TidingsError. */
   http<T>(method: string, path: string, body?: unknown, options?: HttpOptions): Promise<T> {
     return this.#core.http<T>(method, path, body, options);
   }
 
   /** Adds a listener. Returns a function that removes it. */
   on<E extends keyof ClientEvents>(event: E, listener: (value: ClientEvents[E]) => void): () => void {
-    return listen(this.#listeners[event], listener);
+    return addListener(this.#listeners[event], listener);
   }
 
   #up(welcome: ConnectedFrame): void {
@@ -133,7 +133,7 @@ export class TidingsClient {
     }
     const { user: id, name, limits } = welcome;
     (this.me as Cell<Me | undefined>).set(omitNullish({ id, name: name || undefined, limits }));
-    // A listener may have disconnected the client.
+    // Stops here if a listener of `me` has disconnected the client.
     if (!this.#core.connection.up) return;
     this.#rooms.up(welcome.rooms_version);
     this.#core.outbox.up(welcome.user);
@@ -145,7 +145,7 @@ export class TidingsClient {
     try {
       if (frame.type === "ack") this.#core.outbox.acked(frame);
       this.features.callHook("frame", frame);
-      this.#rooms.frame(frame);
+      this.#rooms.handleFrame(frame);
     } catch (thrown) {
       // Malformed input from a server must not break the connection.
       this.#core.env.report(asError(thrown, "protocol"));

@@ -2,16 +2,16 @@ import { type ErrorCode, TidingsError } from "./errors.js";
 
 /** How the client reacts to the end of a connection. */
 export interface CloseReaction {
-  /** `token`: retry with a new token; `poll`: retry with polls; `stop`: do not retry. */
+  /** `token`: retry with a new token; `poll`: retry with polls instead of a WebSocket; `stop`: do not retry. */
   readonly action: "retry" | "token" | "poll" | "stop";
   readonly error: TidingsError;
 }
 
-/** The reaction to each close code of docs/PROTOCOL.md. For all other codes: back off and reconnect. */
 const PROTOCOL_ERROR = ["stop", "protocol"] as const;
 const TEMPORARY = ["retry", "unavailable"] as const;
+/** The reactions to close codes. After any other code the client retries, with growing pauses. */
 const REACTIONS: { readonly [code: number]: readonly [CloseReaction["action"], ErrorCode] } = {
-  // Another connection would fail in the same way.
+  // The client stops, because another connection would fail in the same way.
   1002: PROTOCOL_ERROR,
   1003: PROTOCOL_ERROR,
   1007: PROTOCOL_ERROR,
@@ -24,10 +24,10 @@ const REACTIONS: { readonly [code: number]: readonly [CloseReaction["action"], E
   4410: ["poll", "unavailable"],
   4429: ["retry", "rate_limited"],
 };
-/** The shortest delay after close code 4429 (limits were exceeded too often), in milliseconds. */
+/** The shortest pause after close code 4429 (the client exceeded limits too often), in milliseconds. */
 const MIN_ABUSE_DELAY_MS = 30_000;
 
-/** Interprets the end of a connection. `serverError` is the error that the server sent directly before, if any. */
+/** Returns the reaction to a close. `serverError` is the error that the server sent directly before, if any. */
 export function interpretClose(
   closeCode: number,
   message: string,

@@ -13,7 +13,7 @@ export interface Core {
   /** The current user; undefined before the first connection. */
   readonly me: () => Me | undefined;
   readonly uuid: () => string;
-  /** Limits how many requests about single rooms run at one time. */
+  /** Runs `work` when fewer than `MAX_CONCURRENT_REQUESTS` requests about single rooms are running. */
   readonly limit: <T>(work: () => Promise<T>) => Promise<T>;
   readonly emit: <E extends keyof ClientEvents>(event: E, value: ClientEvents[E]) => void;
 }

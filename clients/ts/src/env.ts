@@ -10,7 +10,7 @@ import type {
   WebSocketConstructor,
 } from "./types.js";
 
-/** The options with all defaults. Globals are read here, never when the kit is imported. */
+/** The options with all defaults. Globals such as `fetch` are read here, never when the kit is imported. */
 export interface Env {
   readonly transport: "auto" | "websocket" | "poll";
   readonly token: () => Promise<string>;
@@ -35,7 +35,7 @@ export interface Env {
 /** The time limit for the app to return a token or an origin, in milliseconds. */
 const APP_TIMEOUT_MS = 15_000;
 
-/** Fills in the defaults. */
+/** Adds the defaults to the options. `report` receives the errors of work that no caller awaits. */
 export function makeEnv(options: ClientOptions, report: (thrown: unknown) => void): Env {
   const { url, httpUrl = url, token, timers = systemTimers } = options;
   const resolve = async (endpoint: Endpoint): Promise<string> =>

@@ -19,12 +19,12 @@ export interface ErrorDetails {
   readonly closeCode?: number | undefined;
   readonly status?: number | undefined;
   readonly room?: string | undefined;
-  /** If the epoch of a request is past: the seq above which everything must be read again. */
+  /** The epoch (a lifetime of the server's Redis data) has ended: read everything above this seq again. */
   readonly after?: number | undefined;
   readonly cause?: unknown;
 }
 
-/** The only error that the kit throws, rejects with or reports. `message` is for people. */
+/** The only error that the kit throws, rejects with or reports. Programs use `code`; `message` is for people. */
 export class TidingsError extends Error {
   override readonly name = "TidingsError";
   readonly code: ErrorCode;
@@ -37,7 +37,7 @@ export class TidingsError extends Error {
   /** The status of the HTTP answer. */
   declare readonly status?: number;
   declare readonly room?: string;
-  /** If the epoch of a request is past: the seq above which everything must be read again. */
+  /** The epoch (a lifetime of the server's Redis data) has ended: read everything above this seq again. */
   declare readonly after?: number;
 
   constructor(code: ErrorCode, message?: string, details?: ErrorDetails) {
@@ -47,7 +47,7 @@ export class TidingsError extends Error {
   }
 }
 
-/** Makes an error from the fields of an `error` frame, a problem document or a stored entry. */
+/** Makes an error from the fields of an `error` frame, of a problem document of HTTP, or of a stored outbox entry. */
 export function errorFrom(body: unknown, fallback: ErrorCode, extra?: ErrorDetails): TidingsError {
   const fields = (body ?? {}) as { [field: string]: string | undefined };
   const { reason, field, room } = fields;
@@ -69,12 +69,12 @@ export function asError(thrown: unknown, code: ErrorCode = "network"): TidingsEr
 }
 
 /**
- * Whether a retry would fail again. `unauthorized` and `protocol` are not permanent: the token is renewed, and
- * the page of a captive portal goes away.
+ * Whether a retry would fail again. `unauthorized` is not permanent, because the kit renews the token. `protocol` is
+ * not permanent, because the answer may come from the login page of a public network.
  */
 export const isPermanent = ({ code }: TidingsError): boolean =>
   /^(not_found|forbidden|bad_request|conflict|too_large|closed)$/.test(code);
 
-/** The error of an accepted message that storage rejected. */
+/** Makes the error for a message that the server accepted at first and could not store afterwards. */
 export const rejectedError = (room: string): TidingsError =>
   new TidingsError("bad_request", "", { reason: "rejected", room });

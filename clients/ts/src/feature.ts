@@ -1,31 +1,31 @@
 import type { TidingsError } from "./errors.js";
 import type { LogEvent, ServerFrame } from "./protocol/frames.js";
 
-/** An optional feature of a client or a room. It is created at its first use; from then on its hooks are called. */
+/** An optional feature of a client or a room, created at its first use. From then on its hooks are called. */
 export interface Feature {
-  /** The client is connected, for the first time or again. */
+  /** Called when the client has connected or reconnected. */
   up?(): void;
-  /** For a client: any frame. For a room: frames that name the room and are not log events. */
+  /** Called with every frame. A feature of a room gets only frames that name the room and are not log events. */
   frame?(frame: ServerFrame): void;
-  /** A log event, after the timeline has applied it. */
+  /** Called with each event of the room's log, after the messages of the room were updated. */
   event?(event: LogEvent): void;
-  /** The room was joined, or a new epoch began. */
+  /** Called when the room was joined, or when a new epoch (lifetime of the server's Redis data) began. */
   joined?(): void;
-  /** Some events were skipped and will not be delivered to `event`. */
+  /** Called when the room has skipped events, which are never passed to `event`. */
   missed?(): void;
-  /** The cursor of the log has reached this position. */
+  /** Called with the seq up to which the room has received the events of its log. */
   cursorMoved?(seq: number): void;
-  /** The current user sent a message. */
+  /** Called when the current user sends a message. */
   messageSent?(): void;
-  /** The connection or the room is gone. `ended` is the reason if the kit will not reconnect by itself. */
+  /** Called when the connection or the room was lost. `ended` is set if the kit will not reconnect by itself. */
   down?(ended?: TidingsError): void;
-  /** The room was closed some seconds after its last opener released it. */
+  /** Called when the room closes, which is a few seconds after the app has released it. */
   closed?(): void;
-  /** Another user is connected now, so the feature must drop all state of the earlier user. */
+  /** Called when another user has connected. The feature must drop all state of the earlier user. */
   userChanged?(): void;
 }
 
-/** The features of one client or room. */
+/** The features that one client or one room uses. */
 export class Features<H> {
   readonly #host: H;
   readonly #features = new Map<unknown, Feature>();
@@ -44,7 +44,7 @@ export class Features<H> {
     return feature as P;
   }
 
-  /** Calls the hook of all features. */
+  /** Calls one hook of all features that have this hook. */
   callHook<K extends keyof Feature>(hook: K, ...args: Parameters<NonNullable<Feature[K]>>): void {
     type Hooks = { readonly [K in keyof Feature]?: (...args: unknown[]) => void };
     for (const feature of this.#features.values()) (feature as Hooks)[hook]?.(...args);

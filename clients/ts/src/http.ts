@@ -1,7 +1,7 @@
 /** Rooms, members and messages over HTTP. */
 import type { TidingsClient } from "./client.js";
 import { TidingsError } from "./errors.js";
-import { query } from "./net/http.js";
+import { queryString } from "./net/http.js";
 import { filterShape, SHAPES } from "./protocol/check.js";
 import type { MessageObject, RoomObject, SearchPage } from "./protocol/objects.js";
 import { toMessage } from "./room/message.js";
@@ -16,26 +16,26 @@ function myself(client: TidingsClient): string {
   return me.id;
 }
 
-/** Finds messages, newest first. Rejects with TidingsError. */
+/** Finds messages that contain all words of `q`, newest first. Rejects with TidingsError. */
 export function search(
   client: TidingsClient,
   q: string,
   options: { room?: string; cursor?: string; limit?: number } = {},
 ): Promise<SearchPage> {
-  return client.http("GET", `/search${query({ q, ...options })}`);
+  return client.http("GET", `/search${queryString({ q, ...options })}`);
 }
 
-/** Creates a room. Returns an existing direct room unchanged. Rejects with TidingsError. */
+/** Creates a room. If the direct room of two users exists already, returns it unchanged. Rejects with TidingsError. */
 export function createRoom(client: TidingsClient, room: NewRoom): Promise<RoomObject> {
   return client.http("POST", "/rooms", room);
 }
 
-/** Public rooms, newest activity first. Rejects with TidingsError. */
+/** Lists public rooms, newest activity first. Rejects with TidingsError. */
 export function publicRooms(
   client: TidingsClient,
   options: { query?: string; cursor?: string; limit?: number } = {},
 ): Promise<{ rooms: RoomObject[]; next: string | null }> {
-  return client.http("GET", `/rooms${query(options)}`);
+  return client.http("GET", `/rooms${queryString(options)}`);
 }
 
 /** Adds the current user to a public room. Rejects with TidingsError. */
@@ -43,7 +43,7 @@ export async function joinRoom(client: TidingsClient, room: string): Promise<voi
   await client.http("PUT", memberPath(room, myself(client)));
 }
 
-/** Leaves a room. Rejects with TidingsError. */
+/** Removes the current user from a room. Rejects with TidingsError. */
 export async function leaveRoom(client: TidingsClient, room: string): Promise<void> {
   await removeMember(client, room, myself(client));
 }
@@ -72,7 +72,7 @@ export async function removeMember(client: TidingsClient, room: string, user: st
   await client.http("DELETE", memberPath(room, user));
 }
 
-/** Reads the messages around a position. The room's list of messages does not change. Rejects with TidingsError. */
+/** Reads up to `limit` messages around `seq`. The room does not show or keep them. Rejects with TidingsError. */
 export async function messagesAround(
   client: TidingsClient,
   room: string,
@@ -81,13 +81,13 @@ export async function messagesAround(
 ): Promise<Message[]> {
   const page = await client.http<{ messages?: unknown }>(
     "GET",
-    `${roomPath(room)}/messages${query({ around: seq, limit })}`,
+    `${roomPath(room)}/messages${queryString({ around: seq, limit })}`,
   );
   const me = client.me.get()?.id;
   return filterShape<MessageObject>(page?.messages, SHAPES.message).map((object) => toMessage(object, me));
 }
 
-/** Reads the earlier versions of a message, oldest first; for admins and owners. Rejects with TidingsError. */
+/** Reads the earlier versions of a message, oldest first, for admins and owners. Rejects with TidingsError. */
 export async function messageVersions(
   client: TidingsClient,
   room: string,

@@ -1,9 +1,9 @@
 import type { Lifecycle } from "./types.js";
 
-/** For platforms without a lifecycle: always visible, always with a network. */
+/** The lifecycle of an app that is always visible and always has a network. */
 export const alwaysActive: Lifecycle = { online: () => true, subscribe: () => () => {} };
 
-/** The lifecycle of a page, or `alwaysActive` where there is no document. */
+/** Returns the lifecycle of the browser's page, or `alwaysActive` where there is no document. */
 export function browserLifecycle(): Lifecycle {
   const page = globalThis as {
     document?: Document;
@@ -20,7 +20,7 @@ export function browserLifecycle(): Lifecycle {
       const handler = ({ type }: Event) => {
         if (type === "pagehide") listener("hide");
         else if (type === "online" || type === "offline") listener(type);
-        // A page restored from the back/forward cache sends `pageshow`; its visibility decides.
+        // The browser sends `pageshow` when it restores a page from its cache. The page may then be visible or hidden.
         else listener(document.visibilityState === "hidden" ? "hidden" : "visible");
       };
       for (const type of types) page.addEventListener?.(type, handler, true);

@@ -1,4 +1,4 @@
-/** Runs at most `limit` tasks at one time; the others wait for their turn. */
+/** Makes a function that runs at most `limit` tasks at one time. Further tasks wait in the order of the calls. */
 export function limiter(limit: number): <T>(work: () => Promise<T>) => Promise<T> {
   let running = 0;
   const waiting: (() => void)[] = [];
@@ -8,7 +8,7 @@ export function limiter(limit: number): <T>(work: () => Promise<T>) => Promise<T
     try {
       return await work();
     } finally {
-      // The finished task passes its slot to the next one.
+      // The next waiting task takes the slot of the finished task.
       const next = waiting.shift();
       if (next) next();
       else running--;

@@ -7,27 +7,30 @@ import { TypingFeature } from "./live/typing.js";
 import type { RoomImpl } from "./room/room.js";
 import type { Members, Presence, Receipt, Room, Store, Typing } from "./types.js";
 
-/** The presence of users. Returns the same object for the same client. */
+/** Returns the presence of users: `online`, `away` or `offline`. The same client always gives the same object. */
 export function presence(client: TidingsClient): Presence {
   return client.features.of(PresenceFeature);
 }
 
-/** The users who type in a room, and the typing state of the current user. Works while the room is joined. */
+/** The users who type in a room, and functions to report typing. The users are known while the room is joined. */
 export function typing(room: Room): Typing {
   return (room as RoomImpl).features.of(TypingFeature);
 }
 
-/** The receipts of each member of a room. Empty while the room is closed. */
+/** The read and delivered marks of each member, by user id. The map is empty while the room is closed. */
 export function receipts(room: Room): Store<ReadonlyMap<string, Receipt>> {
   return (room as RoomImpl).features.of(ReceiptsFeature);
 }
 
-/** The members of a room. The value is undefined until `load()` has read them; then events keep it current. */
+/** The members of a room: undefined until `load()` has read them, and then kept current by events. */
 export function members(room: Room): Members {
   return (room as RoomImpl).features.of(MembersFeature);
 }
 
-/** Calls the listener for each signal of other users. Returns a function that removes the listener. */
+/**
+ * Calls the listener for each signal (app data that is not stored) of others. The returned function removes the
+ * listener.
+ */
 export function onSignal(
   client: TidingsClient,
   listener: (signal: { readonly room: string; readonly from: string; readonly data: unknown }) => void,
@@ -38,7 +41,7 @@ export function onSignal(
 }
 
 /**
- * Sends a signal to the connected members of a room, or only to the connections of `to`. Rejects with
+ * Sends a signal to the connected members of a room, or only to the connections of the user `to`. Rejects with
  * TidingsError.
  */
 export async function signal(room: Room, data: unknown, to?: string): Promise<void> {

@@ -1,8 +1,8 @@
 import type { ConnectionState } from "./types.js";
 
 /**
- * The public state of each phase of the connection. `waiting` is the pause before an attempt. `moving` is an attempt to
- * replace a link that still works: a link to a draining node, or polls.
+ * The public state for each phase of the connection. `waiting` is the pause before an attempt. In `moving` the current
+ * link still works while an attempt opens another link, because the node is stopping or the link uses polls.
  */
 export const PUBLIC_STATES = {
   idle: "disconnected",
@@ -17,7 +17,7 @@ export const PUBLIC_STATES = {
 
 export type ConnectionPhase = keyof typeof PUBLIC_STATES;
 
-/** The events of the connection. After `fatal` only the app can connect again. */
+/** The events that change the phase of the connection. After `fatal` only the app can connect again. */
 export type ConnectionEvent =
   | "connect"
   | "opened"
@@ -33,7 +33,7 @@ const CAN_DISCONNECT = { disconnect: "idle" } as const;
 const CAN_END = { ...CAN_DISCONNECT, fatal: "stopped" } as const;
 const ATTEMPT = { ...CAN_END, opened: "connected", lost: "waiting" } as const;
 
-/** All allowed transitions. Any other transition is a bug of the kit. */
+/** The allowed transitions of each phase. Any other transition is a bug of the kit. */
 export const TRANSITIONS: {
   readonly [P in ConnectionPhase]: { readonly [H in ConnectionEvent]?: ConnectionPhase };
 } = {
@@ -43,7 +43,7 @@ export const TRANSITIONS: {
   retrying: ATTEMPT,
   connected: { ...CAN_END, drain: "draining", move: "moving", lost: "waiting" },
   draining: { ...CAN_END, move: "moving", lost: "waiting" },
-  // If the old link is lost now, the attempt under way becomes the reconnect attempt (`retrying`).
+  // If the old link is lost meanwhile, the running attempt becomes the reconnect attempt (`retrying`).
   moving: { ...ATTEMPT, failed: "connected", drain: "moving", lost: "retrying" },
   stopped: { ...CAN_DISCONNECT, connect: "connecting" },
 };

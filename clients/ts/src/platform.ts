@@ -1,11 +1,11 @@
-/** The interfaces of the platform that the kit uses and that an app may replace. */
+/** The interfaces through which the kit uses the platform. An app may implement them itself. */
 
 /** An origin such as `https://chat.example.com`, or a function that returns one and is called before each use. */
 export type Endpoint = string | (() => string | Promise<string>);
 
 /** The clock and the timers that the kit uses. */
 export interface Timers {
-  /** Milliseconds since 1970. */
+  /** Returns the milliseconds since 1970. */
   now(): number;
   /** Runs a function once after `ms` milliseconds. Returns a handle for `clearTimeout`. */
   setTimeout(run: () => void, ms: number): unknown;
@@ -16,7 +16,7 @@ export interface Timers {
 /** The events of a lifecycle. `hide` is the last event before the browser may discard the page. */
 export type LifecycleEvent = "visible" | "hidden" | "online" | "offline" | "hide";
 
-/** Tells whether the app is visible and has a network. On React Native, make it from AppState and NetInfo. */
+/** Reports whether the app is visible and has a network. On React Native, implement it with AppState and NetInfo. */
 export interface Lifecycle {
   /** Whether the device reports a network. */
   online(): boolean;
@@ -24,7 +24,7 @@ export interface Lifecycle {
   subscribe(listener: (event: LifecycleEvent) => void): () => void;
 }
 
-/** The part of the browser's WebSocket that the kit uses; the class of `ws` has it too. */
+/** The part of the browser's WebSocket that the kit uses. The WebSocket of the package `ws` has it too. */
 export interface WebSocketLike {
   readonly readyState: number;
   onopen: ((event: never) => void) | null;
@@ -40,7 +40,7 @@ export interface WebSocketLike {
 /** A class that creates WebSockets. */
 export type WebSocketConstructor = new (url: string, protocols?: string | string[]) => WebSocketLike;
 
-/** A storage for the outbox. Each function may throw or reject; sending then continues from memory. */
+/** A key-value storage for the outbox. When a function throws or rejects, the kit keeps sending from memory. */
 export interface StorageAdapter {
   /** Returns the value of a key, or null. */
   getItem(key: string): string | null | Promise<string | null>;
@@ -48,10 +48,13 @@ export interface StorageAdapter {
   setItem(key: string, value: string): unknown;
   /** Deletes a key. A returned promise is awaited. */
   removeItem(key: string): unknown;
-  /** Returns all keys. Without this function the kit cannot find the entries of earlier sessions. */
+  /** Returns all keys. Without this function the kit cannot find unsent messages of pages that were closed. */
   keys?(): readonly string[] | Promise<readonly string[]>;
-  /** The name of `keys` in AsyncStorage. The kit uses either function. */
+  /** The same as `keys`, with the name that AsyncStorage uses. The kit calls the function that exists. */
   getAllKeys?(): readonly string[] | Promise<readonly string[]>;
-  /** Reports keys that other tabs changed; null when the key is not known. */
+  /**
+   * Calls the listener with each key that another tab has changed, or with null if the key is unknown. Returns a
+   * function that removes the listener.
+   */
   subscribe?(listener: (key: string | null) => void): () => void;
 }

@@ -1,7 +1,7 @@
-import { backoff } from "./backoff.js";
+import { backoffMs } from "./backoff.js";
 import type { Core } from "./core.js";
 import { asError, TidingsError } from "./errors.js";
-import { query } from "./net/http.js";
+import { queryString } from "./net/http.js";
 import { omitNullish } from "./omit-nullish.js";
 import type { Entry } from "./outbox/entry.js";
 import { assertShape, filterShape, isEvent, SHAPES } from "./protocol/check.js";
@@ -13,12 +13,12 @@ import { derived } from "./store.js";
 import { pause, retryUntilDone } from "./timers.js";
 import type { RoomList, RoomListState } from "./types.js";
 
-/** Rooms per page of the list, and per join. */
+/** The most rooms in one page of the list, and in one join. */
 const PAGE_SIZE = 200;
-/** Rooms that one connection may join. */
+/** The most rooms that one connection may join. */
 const MAX_JOINED_ROOMS = 1_000;
 
-/** All known rooms: those of the user's list, and those that the app has requested with `room()`. */
+/** All rooms that the client knows: those in the user's list, and those for which the app has called `room()`. */
 export class Rooms implements RoomList {
   readonly #core: Core;
   readonly #rooms = new Map<string, RoomImpl>();
@@ -29,7 +29,7 @@ export class Rooms implements RoomList {
   #error: TidingsError | undefined;
   #reloading: Promise<void> | undefined;
   #reloadQueued = false;
-  /** The generation whose rooms are being joined. */
+  /** The connection (a value of `#generation`) whose rooms are being joined, if any. */
   #joining: number | undefined;
   /** Resolves when all joins that name several rooms have been answered. */
   joins: Promise<void> = Promise.resolve();
@@ -37,7 +37,7 @@ export class Rooms implements RoomList {
   #userGeneration = 0;
   readonly get = this.#list.get;
   readonly subscribe = this.#list.subscribe;
-  /** The summary of a room has changed. */
+  /** Must be called when the list entry of a room has changed. */
   readonly refresh = this.#list.refresh;
 
   constructor(core: Core) {
@@ -71,9 +71,9 @@ export class Rooms implements RoomList {
     this.#join();
   };
 
-  /** The client is connected, for the first time or again. */
+  /** Joins all rooms after a connect. Reads the list again unless its `version` is still the same. */
   up(version: string): void {
-    // State of an earlier connection is invalid, also when a new connection replaced it directly.
+    // Stops all work that an earlier connection started.
     this.down();
     for (const room of this.#rooms.values()) {
       room.up();
@@ -83,13 +83,13 @@ export class Rooms implements RoomList {
     else void this.#loadUntilDone(this.#generation);
   }
 
-  /** The connection is gone or replaced. `ended` is the reason if the kit will not reconnect by itself. */
+  /** Stops the work of a lost connection. `ended` is set if the kit will not reconnect by itself. */
   down(ended?: TidingsError): void {
     this.#generation++;
     for (const room of this.#rooms.values()) room.down(ended);
   }
 
-  /** Another user is connected now. */
+  /** Drops the list and the state of the earlier user, because another user has connected. */
   userChanged(): void {
     for (const [id, room] of this.#rooms) {
       room.userChanged();
@@ -103,17 +103,17 @@ export class Rooms implements RoomList {
     this.#list.refresh();
   }
 
-  /** The outbox has changed for this room. */
+  /** Updates the rows of a room after a change of its messages in the outbox. */
   outboxChanged(id: string): void {
     this.#rooms.get(id)?.timeline.store.refresh();
   }
 
-  /** The server accepted a message and gave it a position. Its event may or may not follow. */
+  /** Shows a message at the position that the server gave it, before the event of the message arrives. */
   accepted(entry: Entry): void {
     this.#rooms.get(entry.room)?.timeline.accepted(entry);
   }
 
-  frame(frame: ServerFrame): void {
+  handleFrame(frame: ServerFrame): void {
     switch (frame.type) {
       case "room:joined":
         for (const info of filterShape<JoinedRoom>(frame.rooms, SHAPES.joined))
@@ -139,10 +139,10 @@ export class Rooms implements RoomList {
     const room = typeof name === "string" ? this.#rooms.get(name) : undefined;
     if (!room || frame.type === "error") return;
     if (isEvent(frame)) room.log.onFrame(frame);
-    else room.frame(frame);
+    else room.handleFrame(frame);
   }
 
-  /** The answer to a join of several rooms says that room `id` was refused or cannot be joined now. */
+  /** Handles a room that could not be joined: removes it, or joins it again after a pause. */
   #failed(id: string, code: string): void {
     const room = this.#rooms.get(id);
     if (!room) return;
@@ -150,7 +150,7 @@ export class Rooms implements RoomList {
     if (isRemoval({ code })) room.removed(Number.POSITIVE_INFINITY);
     else {
       const generation = this.#generation;
-      void pause(this.#core.env.timers, backoff(3, this.#core.env.random, 1_000)).done.then(() => {
+      void pause(this.#core.env.timers, backoffMs(3, this.#core.env.random, 1_000)).done.then(() => {
         if (generation === this.#generation && !room.error) room.log.follow();
       });
     }
@@ -170,8 +170,8 @@ export class Rooms implements RoomList {
   }
 
   /**
-   * Reads the list, with retries. While the list cannot be read, the kit joins
-   * `mine`: the rooms that the gateway knows.
+   * Reads the list, with retries. After the first failure the kit joins `mine` (the rooms that the gateway knows for
+   * the user), so that messages arrive without the list.
    */
   async #loadUntilDone(generation: number): Promise<void> {
     const { env } = this.#core;
@@ -190,7 +190,7 @@ export class Rooms implements RoomList {
 
   async #reload(): Promise<void> {
     const seen = await this.#page(undefined);
-    // The user may have left a known room that the complete list does not contain, and the event may have been missed.
+    // The user may have left a known room that is missing in the complete list, so the kit reads this room again.
     if (this.#nextCursor === null) {
       for (const room of this.#rooms.values()) {
         if (!seen.has(room.id) && room.listing.summary.value && !room.error) void room.listing.refresh(0);
@@ -208,12 +208,12 @@ export class Rooms implements RoomList {
         rooms: unknown;
         next?: string | null;
         rooms_version?: string;
-      }>("GET", `/me/rooms${query({ limit: PAGE_SIZE, cursor })}`);
+      }>("GET", `/me/rooms${queryString({ limit: PAGE_SIZE, cursor })}`);
       if (userGeneration !== this.#userGeneration) throw new TidingsError("disconnected");
       for (const object of filterShape<MyRoomObject>(assertShape(page, "rooms:a").rooms, SHAPES.room)) {
         const room = this.room(object.room);
         seen.add(object.room);
-        // A room that was read separately, or whose log is followed, may be newer than the list.
+        // The room may be newer than the list, because it was read separately or because its log is followed.
         if (room.log.cursor === undefined || room.log.cursor.seq <= object.head.seq) {
           if (!room.listing.applyRoom(object, removals)) continue;
         } else void room.listing.refresh(room.log.cursor.seq);
@@ -233,7 +233,7 @@ export class Rooms implements RoomList {
     return seen;
   }
 
-  /** Joins the rooms of the list that are not joined, up to `PAGE_SIZE` with one frame. */
+  /** Joins the rooms of the list that are not joined yet, with up to `PAGE_SIZE` rooms in one frame. */
   #join(): void {
     const generation = this.#generation;
     if (this.#joining === generation) return;
@@ -272,7 +272,7 @@ export class Rooms implements RoomList {
       } catch (thrown) {
         return env.report(thrown);
       }
-      // Stops when nothing was joined or refused, because the same join would repeat without end.
+      // If no room was joined or refused, the next join would be the same, and the loop would never end.
       if (wanted.every((room) => !room.log.joined && !room.error)) return;
     }
   }
@@ -280,7 +280,7 @@ export class Rooms implements RoomList {
 
 type Cursors = { [room: string]: Cursor };
 
-/** The cursor from which each of these rooms continues. */
+/** Returns the cursors of these rooms, which are the positions (epoch and seq) from which a join continues. */
 function cursors(rooms: Iterable<RoomImpl>): Cursors {
   const after: Cursors = {};
   for (const { id, log } of rooms) if (log.cursor) after[id] = log.cursor;

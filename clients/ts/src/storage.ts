@@ -1,4 +1,4 @@
-/** Storages that keep the outbox beyond the life of the page. */
+/** Storages for the outbox. All except `memoryStorage` keep unsent messages when the page is closed. */
 export { type AsyncStorageLike, asyncStorage } from "./storage/async.js";
 export { type AdapterStorage, customStorage } from "./storage/custom.js";
 export { indexedDbStorage } from "./storage/indexed-db.js";

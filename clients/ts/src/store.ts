@@ -1,6 +1,6 @@
 import type { Store } from "./types.js";
 
-/** A store that its owner can set. */
+/** A store with a function that sets its value. */
 export interface Cell<T> extends Store<T> {
   set(value: T): void;
 }
@@ -21,7 +21,7 @@ export function notify<A extends unknown[]>(listeners: Set<(...args: A) => void>
 }
 
 /** Adds a listener and returns a function that removes it. A listener that is added twice is called twice. */
-export function listen<A extends unknown[]>(
+export function addListener<A extends unknown[]>(
   listeners: Set<(...args: A) => void>,
   listener: (...args: A) => void,
 ): () => void {
@@ -30,7 +30,7 @@ export function listen<A extends unknown[]>(
   return () => void listeners.delete(own);
 }
 
-/** Makes a store. Setting the same value calls no listener. */
+/** Makes a store with a first value. Setting the value that it already has calls no listener. */
 export function cell<T>(initial: T): Cell<T> {
   let value = initial;
   const listeners = new Set<() => void>();
@@ -41,11 +41,11 @@ export function cell<T>(initial: T): Cell<T> {
       value = next;
       notify(listeners);
     },
-    subscribe: (listener) => listen(listeners, listener),
+    subscribe: (listener) => addListener(listeners, listener),
   };
 }
 
-/** Sets an object, unless its fields equal those of the current one. */
+/** Sets the value of a store, unless all fields of `next` equal those of the current value. */
 export function setIfChanged<T extends object>(store: Cell<T>, next: T): void {
   const before = store.get();
   const keys = Object.keys({ ...before, ...next }) as (keyof T)[];
@@ -53,8 +53,8 @@ export function setIfChanged<T extends object>(store: Cell<T>, next: T): void {
 }
 
 /**
- * A store whose value is computed when it is read. `refresh` marks the value as out of date and calls the
- * listeners.
+ * Makes a store that computes its value with `make` when the value is read. `refresh` discards the computed value and
+ * calls the listeners.
  */
 export function derived<T>(make: () => T): Store<T> & { refresh(): void } {
   let value: T | undefined;

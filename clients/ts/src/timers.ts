@@ -1,16 +1,16 @@
-import { backoff } from "./backoff.js";
+import { backoffMs } from "./backoff.js";
 import type { Env } from "./env.js";
 import { asError, isPermanent, TidingsError } from "./errors.js";
 import type { Timers } from "./types.js";
 
-/** The timers of the platform. */
+/** The clock and the timers of the platform. */
 export const systemTimers: Timers = {
   now: () => Date.now(),
   setTimeout: (run, ms) => globalThis.setTimeout(run, Math.min(ms, 0x7fffffff)),
   clearTimeout: (handle) => globalThis.clearTimeout(handle as number),
 };
 
-/** A single timer. A new `set` replaces the earlier one. */
+/** A timer that holds at most one function. A new `set` cancels the earlier one. */
 export class Timer {
   readonly #timers: Timers;
   #handle: unknown;
@@ -19,12 +19,12 @@ export class Timer {
     this.#timers = timers;
   }
 
-  /** Whether the timer is set. */
+  /** Whether a function waits to run. */
   get pending(): boolean {
     return this.#handle !== undefined;
   }
 
-  /** Runs the function after `ms` milliseconds, and cancels the earlier `set`. */
+  /** Runs the function after `ms` milliseconds, unless `clear` or another `set` cancels it. */
   set(ms: number, run: () => void): void {
     this.clear();
     this.#handle = this.#timers.setTimeout(() => {
@@ -59,7 +59,7 @@ export function pause(timers: Timers, ms: number): Pause {
   return { done, end };
 }
 
-/** Waits for work at most `ms` milliseconds, then rejects with TidingsError `timeout`. */
+/** Runs work. Rejects with TidingsError `timeout` if the work takes more than `ms` milliseconds. */
 export async function withTimeout<T>(timers: Timers, ms: number, work: () => T | Promise<T>): Promise<T> {
   const timer = new Timer(timers);
   try {
@@ -75,7 +75,7 @@ export async function withTimeout<T>(timers: Timers, ms: number, work: () => T |
 /**
  * Repeats work with growing pauses until it succeeds. Resolves with undefined once `alive` returns false.
  * @param failed called for each failure that is not permanent
- * @throws TidingsError of a permanent refusal or of a past epoch
+ * @throws TidingsError when the refusal is permanent, or when the epoch of the request has ended (`error.after`)
  */
 export async function retryUntilDone<T>(
   env: Pick<Env, "timers" | "random">,
@@ -92,7 +92,7 @@ export async function retryUntilDone<T>(
       if (!alive()) break;
       if (isPermanent(error) || error.after !== undefined) throw error;
       failed?.(error);
-      await pause(env.timers, backoff(attempt, env.random, error.retryAfterMs)).done;
+      await pause(env.timers, backoffMs(attempt, env.random, error.retryAfterMs)).done;
     }
   }
   return undefined;

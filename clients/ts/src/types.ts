@@ -11,7 +11,7 @@ import type { TabEntryStore } from "./storage/tab-entry-store.js";
 
 export type * from "./platform.js";
 
-/** A value that can be watched, made for React's useSyncExternalStore. Its functions need no `this`. */
+/** A value that reports its changes, made for React's useSyncExternalStore. Its functions need no `this`. */
 export interface Store<T> {
   /** Returns the value: the same object until it changes. */
   readonly get: () => T;
@@ -21,33 +21,33 @@ export interface Store<T> {
 
 /** The options of a client. */
 export interface ClientOptions {
-  /** The origin of the server, http or https. The kit derives the origin of the WebSocket from it. */
+  /** The origin of the server, http or https, which also gives the origin of the WebSocket. */
   readonly url: Endpoint;
-  /** The origin of the HTTP interface, where it differs from `url`. */
+  /** The origin of the HTTP interface. The default is `url`. */
   readonly httpUrl?: Endpoint | undefined;
-  /** Called before each connection, and when the server refuses the old token or the token is about to expire. */
+  /** Returns a token, before each connection and when a token was refused or is about to expire. */
   readonly token: () => string | Promise<string>;
-  /** The name of this outbox in the storage (`default`). Give the user id if several people share a device. */
+  /** The name of the outbox in the storage, by default `default`. Use the user id if people share a device. */
   readonly account?: string | undefined;
-  /** Where the outbox is kept, made by `@tidings/client/storage`. The default is memory. */
+  /** The storage of the outbox, made by `@tidings/client/storage`. By default the outbox is only in memory. */
   readonly storage?: OutboxStorage | undefined;
-  /** The default is `auto`: a WebSocket, or polls where a WebSocket is impossible. */
+  /** The transport. The default `auto` uses a WebSocket, or polls where a WebSocket is impossible. */
   readonly transport?: "auto" | "websocket" | "poll" | undefined;
-  /** Returns the module `@tidings/client/polls`. The default loads it with `import()` when it is needed. */
+  /** Returns the module `@tidings/client/polls`. By default the kit loads it with `import()` when polls are needed. */
   readonly polls?: (() => Polls | Promise<Polls>) | undefined;
-  /** The default is `globalThis.WebSocket`; where there is none, `auto` uses polls. */
+  /** The class that makes WebSockets. The default is `globalThis.WebSocket`; where there is none, `auto` uses polls. */
   readonly WebSocket?: WebSocketConstructor | undefined;
-  /** The default is `globalThis.fetch`. */
+  /** The function that sends HTTP requests. The default is `globalThis.fetch`. */
   readonly fetch?: typeof fetch | undefined;
-  /** The default is the timers of the platform. */
+  /** The clock and the timers. The default is those of the platform. */
   readonly timers?: Timers | undefined;
   /** Returns a random number for the length of pauses: at least 0 and below 1. The default is `Math.random`. */
   readonly random?: (() => number) | undefined;
-  /** The default is `browserLifecycle()`. */
+  /** Reports whether the app is visible and has a network. The default is `browserLifecycle()`. */
   readonly lifecycle?: Lifecycle | undefined;
-  /** How many messages may wait at one time (500). */
+  /** The most messages that the outbox may hold. The default is 500. */
   readonly outboxLimit?: number | undefined;
-  /** How many messages each opened room holds (100). */
+  /** The number of newest messages that an open room keeps. The default is 100. */
   readonly windowSize?: number | undefined;
   /** Receives the errors of work that no caller awaits. */
   readonly onError?: ((error: TidingsError) => void) | undefined;
@@ -67,7 +67,7 @@ export interface OutboxStorage {
   readonly open: (env: Env, tab: string, adopt: (entry: Entry) => boolean) => TabEntryStore;
 }
 
-/** `reconnecting` includes the pauses between attempts. */
+/** The state of a connection. `reconnecting` includes the pauses between attempts. */
 export type ConnectionState = "connecting" | "connected" | "reconnecting" | "disconnected";
 
 /** The state of the connection to the server. */
@@ -76,17 +76,17 @@ export interface Connection {
   readonly transport?: "websocket" | "poll";
   /** Failed attempts since the last connection; 0 while connected. */
   readonly attempt: number;
-  /** When the next attempt starts, in milliseconds since 1970; only while the kit waits for it. */
+  /** When the next attempt starts, in milliseconds since 1970. It is set only during the pause before this attempt. */
   readonly retryAt?: number;
   /** Why the client is not connected. */
   readonly error?: TidingsError;
-  /** The node is about to stop; the kit moves to another node by itself. */
+  /** Whether the server's node is about to stop. The kit then moves to another node by itself. */
   readonly draining: boolean;
-  /** The device reports that it has no network. */
+  /** Whether the device reports that it has no network. */
   readonly offline: boolean;
 }
 
-/** The user of this connection. */
+/** The current user, with the limits of the server. */
 export interface Me {
   readonly id: string;
   readonly name?: string;
@@ -101,11 +101,11 @@ export interface Reaction {
   readonly users: readonly string[];
 }
 
-/** One row of a room. A row is never changed; another object replaces it. */
+/** One message of a room. The object never changes; after a change another object replaces it. */
 export interface Message {
-  /** Stays the same for the life of the row, also when a message that is being sent gets its seq. */
+  /** Identifies the message, and stays the same when the server accepts the message and gives it a seq. */
   readonly key: string;
-  /** The position in the log; undefined until the server accepts the message. */
+  /** The position in the log of the room; undefined until the server accepts the message. */
   readonly seq: number | undefined;
   readonly id?: string;
   readonly clientId: string;
@@ -126,12 +126,12 @@ export interface Message {
   /** The seq of the event that changed the message last. */
   readonly lastSeq: number;
   readonly status: "sending" | "sent" | "failed";
-  /** The server has committed the message. Always true for the messages of others. */
+  /** Whether the server has stored the message durably. Always true for the messages of others. */
   readonly stored: boolean;
   readonly error?: TidingsError;
 }
 
-/** The loaded rows of a room, ascending by seq. Messages that are being sent come last. */
+/** The loaded messages of a room, ascending by seq. Messages that are being sent come last. */
 export interface MessageList {
   readonly items: readonly Message[];
   readonly hasOlder: boolean;
@@ -139,7 +139,7 @@ export interface MessageList {
   readonly error?: TidingsError;
 }
 
-/** The optional fields of a message that is sent. */
+/** The optional fields of a new message. */
 export interface SendOptions {
   readonly kind?: string | undefined;
   readonly replyTo?: number | undefined;
@@ -158,17 +158,17 @@ export interface RoomSummary {
   readonly archived: boolean;
   readonly metadata: object | null;
   readonly unread: number;
-  /** The true number may be higher than `unread`. */
+  /** Whether the true number may be higher than `unread`. */
   readonly unreadCapped: boolean;
   readonly readSeq: number;
   readonly lastMessage?: Message;
   /** When the room was last active, in milliseconds since 1970. */
   readonly updatedAt: number;
-  /** The other user of a direct room, once the kit knows it. */
+  /** The other user of a direct room; undefined until the kit knows that user. */
   readonly peer?: { readonly user: string; readonly name?: string };
 }
 
-/** The state of an opened room. In `offline` the shown messages may be out of date. */
+/** The state of a room. `live` means that no message is missing; in `offline` the messages may be out of date. */
 export interface RoomState {
   readonly phase: "closed" | "loading" | "catching-up" | "live" | "offline" | "removed" | "failed";
   readonly error?: TidingsError;
@@ -185,9 +185,9 @@ export interface RoomListState {
 
 /** A store of the rooms of the user. */
 export interface RoomList extends Store<RoomListState> {
-  /** Reads the list again. */
+  /** Reads the list again from its start. */
   readonly reload: () => Promise<void>;
-  /** Reads the next page. */
+  /** Reads the next page of the list, if there is one. */
   readonly more: () => Promise<void>;
 }
 
@@ -203,20 +203,20 @@ export interface Room {
   readonly state: Store<RoomState>;
   readonly messages: Store<MessageList>;
   /**
-   * Loads the newest messages, joins, and keeps the room current until every opener has called the returned
-   * function.
+   * Loads the newest messages, joins the room, and keeps it current. Returns a function that releases the room. The
+   * room closes after all callers of `open` have released it.
    */
   open(): () => void;
   /**
-   * Reads messages before the first one. Resolves to whether the room has still older messages. The window stays larger
-   * until `trim()`. Rejects with TidingsError.
+   * Reads up to `count` messages before the first loaded one. Resolves to whether the room has still older messages.
+   * The room keeps all of them until `trim()`. Rejects with TidingsError.
    */
   loadOlder(count?: number): Promise<boolean>;
-  /** Reduces the window to the newest messages. */
+  /** Drops the older messages, so that the room again keeps only its newest ones. */
   trim(): void;
-  /** Shows the message at once and sends it until the server has it. Throws TidingsError `outbox_full`. */
+  /** Shows the message at once and sends it until it is stored. Throws TidingsError `outbox_full`. */
   send(content: string, options?: SendOptions): Message;
-  /** Marks all messages up to `seq` as read. The mark never moves back; the kit sends it until the server has it. */
+  /** Marks all messages up to `seq` as read, and repeats the command until the server has the mark. */
   markRead(seq: number): void;
 }
 
@@ -228,13 +228,13 @@ export interface TypingUser {
 
 /** The other users who are typing, and the typing state of the current user. */
 export interface Typing extends Store<readonly TypingUser[]> {
-  /** Call this at each key press. */
+  /** Reports that the user is typing; to be called at each key press. */
   readonly typed: () => void;
-  /** Tells the others that the user stopped typing. Sending a message does this too. */
+  /** Reports that the user stopped typing. Sending a message has the same effect. */
   readonly stop: () => void;
 }
 
-/** The members of a room: undefined until they are loaded, then kept current. */
+/** The members of a room. The value is undefined until they are loaded, and is then kept current. */
 export interface Members extends Store<readonly Member[] | undefined> {
   /** Reads all members. Rejects with TidingsError. */
   readonly load: () => Promise<readonly Member[]>;
@@ -249,7 +249,7 @@ export interface OutboxEntry {
   /** When the user wrote the message, in milliseconds since 1970. */
   readonly at: number;
   readonly status: "sending" | "sent" | "failed";
-  /** The position of the message in the log, once the server has accepted it. */
+  /** The position of the message in the room's log, once the server has accepted it. */
   readonly seq?: number;
   readonly id?: string;
   readonly error?: TidingsError;
@@ -257,9 +257,9 @@ export interface OutboxEntry {
 
 /** Messages that wait to be sent or to be stored, and messages that failed. */
 export interface Outbox extends Store<readonly OutboxEntry[]> {
-  /** Tries a failed message again. */
+  /** Sends a failed message again. */
   readonly retry: (clientId: string) => void;
-  /** Tries all failed messages again. */
+  /** Sends all failed messages again. */
   readonly retryAll: () => void;
   /** Removes a message that waits or has failed. A message that is being sent may still arrive. */
   readonly discard: (clientId: string) => void;
@@ -275,7 +275,7 @@ export interface PresenceState {
 export interface Presence {
   /** The presence of a user; undefined until the kit has received it. */
   of(user: string): Store<PresenceState | undefined>;
-  /** Requests the presence of these users, now and after each reconnect. Returns a function that ends the watch. */
+  /** Requests the presence of these users, now and after each reconnect. The returned function ends these requests. */
   watch(users: readonly string[]): () => void;
   /** Sets the presence of the current user on this connection; the kit repeats it after a reconnect. */
   set(status: "online" | "away"): void;
@@ -284,7 +284,7 @@ export interface Presence {
 /** The events of `TidingsClient.on`. */
 export interface ClientEvents {
   error: TidingsError;
-  /** Each log event once, in order within its room. */
+  /** Each event of a room's log, once and in the order of the log. */
   event: LogEvent;
   /** Each frame as it was received. */
   frame: ServerFrame;

@@ -13,7 +13,7 @@ export function uuidMaker(now: () => number): () => string {
       last = time;
       counter = random(10);
     } else if (++counter > 0xfff) {
-      // The counter is full, so the id takes the next millisecond.
+      // The counter is full, so the id uses the next millisecond.
       last++;
       counter = 0;
     }

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { backoff } from "../src/backoff.js";
+import { backoffMs } from "../src/backoff.js";
 import {
   type ConnectionEvent,
   type ConnectionPhase,
@@ -59,7 +59,7 @@ test("pauses are random from zero up to the cap, added to the server's delay", (
       fc.nat(100_000),
       (n, r, told) => {
         const cap = CAPS[Math.min(n, CAPS.length) - 1] as number;
-        const wait = backoff(n, () => r, told);
+        const wait = backoffMs(n, () => r, told);
         expect(wait).toBeGreaterThanOrEqual(told);
         expect(wait).toBeLessThan(told + cap);
         expect(wait - told).toBe(Math.floor(r * cap));

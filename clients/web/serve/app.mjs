@@ -6,11 +6,11 @@ import { signToken } from "./token.mjs";
 const MAX_BODY_BYTES = 4096;
 
 /**
- * The content security policy of the page. It permits the page's own files and connections to the chat only.
+ * Makes the content security policy of the page. Only the page's own files and connections to the chat are permitted.
  * @param {readonly string[]} gateways http or https origins
  * @param {readonly string[]} persistence origins
  */
-export function policy(gateways, persistence) {
+export function contentSecurityPolicy(gateways, persistence) {
   const sockets = gateways.map((origin) => origin.replace(/^http/, "ws"));
   const connect = ["'self'", ...new Set([...gateways, ...sockets, ...persistence])].join(" ");
   return [
@@ -79,12 +79,12 @@ async function readJson(request) {
 }
 
 /**
- * Creates the demo's server. It serves the built page and its configuration, and gives a token for any name.
+ * Creates the demo's server, which serves the built page and its configuration, and gives a token for any name.
  * @param {{root: string, secret: string, gateways: string[], persistence: string[], now?: () => number}} options
  */
 export function createApp({ root, secret, gateways, persistence, now = Date.now }) {
   const page = {
-    "Content-Security-Policy": policy(gateways, persistence),
+    "Content-Security-Policy": contentSecurityPolicy(gateways, persistence),
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",

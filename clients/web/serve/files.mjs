@@ -32,7 +32,7 @@ export function resolveInside(root, pathname) {
 }
 
 /**
- * Answers with a file of the built page. Paths without an extension get the page itself.
+ * Answers with a file of the built demo. Paths without an extension get `index.html`.
  * @param {import("node:http").IncomingMessage} request
  * @param {import("node:http").ServerResponse} response
  * @param {{root: string, pathname: string, page: Record<string, string>}} options `page`: the headers of the page
@@ -46,7 +46,7 @@ export async function sendFile(request, response, { root, pathname, page }) {
   const found = await stat(file).catch(() => undefined);
   if (!found?.isFile()) return false;
   const type = TYPES.get(extname(file)) ?? "application/octet-stream";
-  // The name of an asset contains a hash of its content.
+  // The name of an asset contains a hash of its content, so browsers may keep the asset.
   const hashed = pathname.startsWith("/assets/");
   response.writeHead(200, {
     "Content-Type": type,

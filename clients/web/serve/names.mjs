@@ -14,8 +14,8 @@ export function cleanName(name) {
 }
 
 /**
- * The user id for a name: lower-case letters, digits and dashes. The same name always gives the same id. Accents are
- * removed. When other letters cannot be converted, a short hash makes the ids of different names different.
+ * Makes the user id for a name: lower-case letters, digits and dashes. The same name always gives the same id. Accents
+ * are removed. If other letters are left, a short hash makes the ids of different names different.
  * @param {string} name
  * @returns {string}
  */
@@ -28,7 +28,7 @@ export function userIdOf(name) {
 }
 
 /**
- * The FNV-1a hash of the UTF-16 code units, as eight hexadecimal digits.
+ * Returns the FNV-1a hash of the UTF-16 code units, as eight hexadecimal digits.
  * @param {string} text
  */
 function hash(text) {

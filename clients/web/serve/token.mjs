@@ -7,8 +7,8 @@ export const TOKEN_TTL_SECONDS = 3600;
 const encodePart = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
 
 /**
- * A JSON Web Token signed with HS256. The demo has no passwords and accepts every name, so its server listens on this
- * machine only.
+ * Makes a JSON Web Token signed with HS256. The demo has no passwords and accepts every name, so its server listens on
+ * this machine only.
  * @param {string} secret
  * @param {{sub: string, name: string}} user
  * @param {number} nowMs

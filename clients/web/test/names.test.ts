@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import {
   AVATAR_COLOURS,
   cleanName,
-  colourOf,
+  colourNumberOf,
   displayName,
   initials,
   listNames,
@@ -50,8 +50,8 @@ describe("names", () => {
   });
 
   it("have a stable colour, and all colours are used", () => {
-    expect(colourOf("ada")).toBe(colourOf("ada"));
-    const used = new Set(Array.from({ length: 200 }, (_, index) => colourOf(`user-${index}`)));
+    expect(colourNumberOf("ada")).toBe(colourNumberOf("ada"));
+    const used = new Set(Array.from({ length: 200 }, (_, index) => colourNumberOf(`user-${index}`)));
     expect([...used].sort((a, b) => a - b)).toEqual(
       Array.from({ length: AVATAR_COLOURS }, (_, index) => index),
     );

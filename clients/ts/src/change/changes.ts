@@ -6,13 +6,13 @@ import { applyReaction } from "../room/fold.js";
 import type { RoomImpl } from "../room/room.js";
 import type { Message } from "../types.js";
 
-/** A change without its client id and its position. */
+/** A command that changes a message, without the fields `room`, `seq`, `id` and `client_id`. */
 type ChangeCommand =
   | { type: "message:edit"; content: string; metadata?: object }
   | { type: "message:delete" }
   | { type: "reaction:add" | "reaction:remove"; emoji: string };
 
-/** A reaction that is shown before its event. `until` is the seq of the event, once it is known. */
+/** A reaction that is shown before its event arrives. `until` is the seq of the event, set by the answer. */
 interface Overlay {
   readonly seq: number;
   readonly emoji: string;
@@ -20,11 +20,11 @@ interface Overlay {
   readonly until?: number;
 }
 
-/** Sends changes of messages: each under one client id, across reconnects, until it is stored or refused. */
+/** Sends changes of messages. Each change keeps its client id and is repeated until it is stored or refused. */
 export class ChangesFeature implements Feature {
   readonly #room: RoomImpl;
   readonly #waiting = new Map<string, (error?: TidingsError) => void>();
-  /** The last pending change of each message; the next change waits for it. */
+  /** The last pending change of each message, by seq. The next change of the message waits for this one. */
   readonly #lastChange = new Map<number, Promise<unknown>>();
   readonly #overlay = new Map<object, Overlay>();
 
@@ -77,7 +77,7 @@ export class ChangesFeature implements Feature {
     }
   }
 
-  /** When the kit will not reconnect, pending changes fail. */
+  /** Fails all pending changes if the kit will not reconnect. */
   down(ended?: TidingsError): void {
     if (!ended) return;
     const error = new TidingsError("closed", ended.message, { cause: ended });
@@ -89,7 +89,7 @@ export class ChangesFeature implements Feature {
     for (const key of [...this.#overlay.keys()]) this.#setOverlay(key, undefined);
   }
 
-  /** A void settles a change: it is a duplicate of a stored change, or it was rejected. */
+  /** Handles `message:void`, which ends a change: it was a duplicate of a stored change, or it was rejected. */
   event(event: LogEvent): void {
     if (event.type !== "message:void") return;
     const settle = this.#waiting.get(event.client_id);
@@ -97,7 +97,7 @@ export class ChangesFeature implements Feature {
     else settle?.();
   }
 
-  /** The cursor has reached this position: overlays of events up to it are removed. */
+  /** Removes the overlays of events up to `seq`, because the messages now contain these events. */
   cursorMoved(seq: number): void {
     for (const [key, { until }] of this.#overlay)
       if (until !== undefined && until <= seq) this.#setOverlay(key, undefined);
@@ -109,7 +109,7 @@ export class ChangesFeature implements Feature {
     this.#room.timeline.redecorate();
   }
 
-  /** Returns the row with the unconfirmed reactions. */
+  /** Returns the message with the reactions that the server has not confirmed yet. */
   #decorate(row: Message): Message {
     const me = this.#room.core.me()?.id;
     for (const { seq, emoji, added } of this.#overlay.values()) {

@@ -1,5 +1,5 @@
 import type { Feature } from "../feature.js";
-import { query } from "../net/http.js";
+import { queryString } from "../net/http.js";
 import { filterShape, SHAPES } from "../protocol/check.js";
 import type { LogEvent, MemberEvent } from "../protocol/frames.js";
 import type { Member } from "../protocol/objects.js";
@@ -15,7 +15,7 @@ const PAGE_SIZE = 200;
  */
 const NAMES_DELAY_MS = 1_000;
 const MAX_DELAY_MS = 30_000;
-/** How many recent events are kept. They are applied again to a list that storage returned without them. */
+/** The number of recent events that are kept. The kit applies them to each list that it reads. */
 const MAX_RECENT_EVENTS = 200;
 
 /** The members of a room: read on demand, then kept current by events. */
@@ -44,7 +44,7 @@ export class MembersFeature implements Feature, Members {
     return loading;
   };
 
-  /** Events were missed, so a loaded list is read again. */
+  /** Reads a loaded list again, because events were missed. */
   missed(): void {
     this.#recent = [];
     if (this.get()) this.#room.detach(this.load);
@@ -62,7 +62,7 @@ export class MembersFeature implements Feature, Members {
     if (!this.#nameTimer.pending) this.#readNamesIn(NAMES_DELAY_MS);
   }
 
-  /** After a new join, continues to read the new members. */
+  /** Reads the missing names after a join, because a disconnect cancelled the timer. */
   joined(): void {
     if (this.#newMembers.size) this.#readNamesIn(NAMES_DELAY_MS);
   }
@@ -71,7 +71,7 @@ export class MembersFeature implements Feature, Members {
     this.#nameTimer.clear();
   }
 
-  /** Another user is connected now. */
+  /** Drops the members, because another user has connected. */
   userChanged(): void {
     this.#newMembers.clear();
     this.#loading = undefined;
@@ -79,7 +79,7 @@ export class MembersFeature implements Feature, Members {
     this.#store.set(undefined);
   }
 
-  /** Reads the list again after `ms` milliseconds, and with growing pauses until it contains all new members. */
+  /** Reads the list again after `ms` milliseconds, then with doubled pauses until it contains all new members. */
   #readNamesIn(ms: number): void {
     this.#nameTimer.set(ms, () => {
       const { core } = this.#room;
@@ -99,13 +99,13 @@ export class MembersFeature implements Feature, Members {
     let cursor: string | undefined;
     do {
       const page = await this.#room.read<{ members: unknown; next?: string | null }>(
-        `/members${query({ limit: PAGE_SIZE, cursor })}`,
+        `/members${queryString({ limit: PAGE_SIZE, cursor })}`,
       );
       list = [...list, ...filterShape<Member>(page?.members, SHAPES.member)];
       cursor = page?.next ?? undefined;
     } while (cursor);
     for (const { user } of list) this.#newMembers.delete(user);
-    // Storage may lag behind the events. Applying an event twice changes nothing.
+    // The list from PostgreSQL may lack recent events. Applying an event twice changes nothing.
     for (const event of this.#recent) list = applyMemberEvent(list, event);
     this.#store.set(list);
     return list;

@@ -7,7 +7,7 @@ import { type Cell, cell } from "../store.js";
 import { retryUntilDone, Timer } from "../timers.js";
 import type { Presence, PresenceState, Store } from "../types.js";
 
-/** The most users in one request. */
+/** The most users in one `presence:get` request. */
 const MAX_USERS_PER_REQUEST = 100;
 /**
  * The first and the longest pause before the presence of new members is requested, in milliseconds. Each pause doubles.
@@ -15,7 +15,7 @@ const MAX_USERS_PER_REQUEST = 100;
 const FIRST_DELAY_MS = 1_000;
 const MAX_DELAY_MS = 60_000;
 
-/** The presence of users, as far as the server has sent it. */
+/** The presence of each user, once the server has sent it. */
 export class PresenceFeature implements Feature, Presence {
   readonly #core: Core;
   readonly #users = new Map<string, Cell<PresenceState | undefined>>();
@@ -59,8 +59,8 @@ export class PresenceFeature implements Feature, Presence {
   }
 
   /**
-   * The client is connected. It requests the presence of known users again, because
-   * it missed changes while disconnected.
+   * Requests the presence of watched users and of users who were not offline, because changes were missed while the
+   * client was disconnected.
    */
   up(): void {
     const known = [...this.#users].filter(([, state]) => state.get() && state.get()?.status !== "offline");
@@ -81,19 +81,19 @@ export class PresenceFeature implements Feature, Presence {
     }
   }
 
-  /** The client is disconnected. */
+  /** Stops the requests for new members, because the client is disconnected. */
   down(): void {
     this.#newMemberTimer.clear();
     this.#newMembers.clear();
   }
 
-  /** Another user is connected now. */
+  /** Drops the presence of all users, because another user has connected. */
   userChanged(): void {
     this.#own = undefined;
     for (const state of this.#users.values()) state.set(undefined);
   }
 
-  /** Applies the presence of some users. */
+  /** Stores the presence of the users in `list`. */
   #apply(list: unknown): void {
     for (const { user, status, last_seen } of filterShape<PresenceObject>(list, "user status last_seen?")) {
       const state = this.#cell(user);
@@ -105,8 +105,8 @@ export class PresenceFeature implements Feature, Presence {
   }
 
   /**
-   * Requests the presence of new members, with growing pauses. Until a membership is stored, the server reports its
-   * user as offline, as it does for a user without a common room. The kit repeats the request until the answer differs.
+   * Requests the presence of new members, with growing pauses. Until PostgreSQL has stored a new membership, the server
+   * reports the user as offline without `last_seen`, so the kit repeats the request until the answer differs.
    */
   #requestNewMembersIn(ms: number): void {
     this.#newMemberTimer.set(ms, () => {

@@ -8,11 +8,11 @@ import type { Receipt, Store } from "../types.js";
 
 const NONE: Receipt = { readSeq: 0, deliveredSeq: 0 };
 
-/** The marks of each member, while the room is open. Marks never move back. */
+/** The read and delivered marks of each member, while the room is open. Marks never move back. */
 export class ReceiptsFeature implements Feature, Store<ReadonlyMap<string, Receipt>> {
   readonly #store = cell<ReadonlyMap<string, Receipt>>(new Map());
   readonly #room: RoomImpl;
-  /** Changes when another user connects; answers of an earlier generation are dropped. */
+  /** Changes when another user connects. The kit ignores answers that were requested before this. */
   #generation = 0;
   readonly get = this.#store.get;
   readonly subscribe = this.#store.subscribe;
@@ -22,7 +22,7 @@ export class ReceiptsFeature implements Feature, Store<ReadonlyMap<string, Recei
     if (room.log.joined) this.joined();
   }
 
-  /** Reads all receipts. The answer may be older than receipts that arrived as frames, so the higher mark wins. */
+  /** Reads all receipts. A frame may have brought a newer mark than the answer, so the higher mark is kept. */
   joined(): void {
     const room = this.#room;
     const generation = this.#generation;
@@ -47,7 +47,7 @@ export class ReceiptsFeature implements Feature, Store<ReadonlyMap<string, Recei
     this.#advance(marks.map(({ user, seq }) => [user, { ...NONE, [kind]: seq }]));
   }
 
-  /** The marks of a removed member are deleted, because a new membership starts without marks. */
+  /** Deletes the marks of a removed member, because a new membership starts without marks. */
   event(event: LogEvent): void {
     if (event.type !== "member:removed" || !this.get().has(event.user)) return;
     const map = new Map(this.get());

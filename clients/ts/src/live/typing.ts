@@ -13,7 +13,7 @@ import type { Typing, TypingUser } from "../types.js";
 const REPEAT_MS = 1_000;
 const IDLE_MS = 2_000;
 
-/** The typing users of a room, and the typing state of the current user. */
+/** The users who are typing in a room, and the typing state of the current user. */
 export class TypingFeature implements Feature, Typing {
   readonly #store = cell<readonly TypingUser[]>([]);
   readonly #room: RoomImpl;
@@ -56,7 +56,7 @@ export class TypingFeature implements Feature, Typing {
 
   readonly stop = (): void => this.messageSent();
 
-  /** The user stopped typing or sent a message. */
+  /** Sends `typing:stop`, because the user stopped typing or sent a message. */
   readonly messageSent = (): void => {
     this.#idleTimer.clear();
     if (this.#started === undefined) return;

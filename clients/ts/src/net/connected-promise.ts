@@ -1,6 +1,6 @@
 import type { TidingsError } from "../errors.js";
 
-/** The promise of the next connection, shared by all waiters. After it is settled a new promise replaces it. */
+/** A promise for the next connection, which all callers share. After it is settled, later callers get a new one. */
 export class ConnectedPromise {
   #promise: Promise<void> | undefined;
   #settle: (error?: TidingsError) => void = () => {};
@@ -9,7 +9,7 @@ export class ConnectedPromise {
     this.#promise ??= new Promise<void>((resolve, reject) => {
       this.#settle = (error) => (error ? reject(error) : resolve());
     });
-    // Prevents an unhandled rejection when nobody waits.
+    // Prevents an unhandled rejection when no caller handles it.
     this.#promise.catch(() => {});
     return this.#promise;
   }

@@ -1,4 +1,4 @@
-import { backoff } from "../backoff.js";
+import { backoffMs } from "../backoff.js";
 import { type CloseReaction, interpretClose } from "../close-codes.js";
 import type { Env } from "../env.js";
 import { asError, TidingsError } from "../errors.js";
@@ -20,22 +20,22 @@ import { WebSocketLink } from "./websocket.js";
 
 /** The time limit from the start of an attempt to its `connected` frame, in milliseconds. */
 const WELCOME_TIMEOUT_MS = 7_000;
-/** After a connection that lasted this long, in milliseconds, the pauses between attempts start small again. */
+/** After a connection of at least this length, in milliseconds, the pauses between attempts are short again. */
 const STABLE_MS = 1_000;
 
-/** Receives the frames and the changes of the connection. */
+/** Receives the frames, and is called when the connection opens and ends. */
 interface ConnectionListener {
-  /** The client is connected. All state of an earlier connection is invalid. */
+  /** Called when the client has connected. All state of an earlier connection is then invalid. */
   up(welcome: ConnectedFrame): void;
   frame(frame: ServerFrame): void;
   /**
-   * The client is disconnected. Also called when a new link replaces the old one at once. `ended` is the
-   * reason if the kit will not reconnect.
+   * Called when the link was lost, or when a new link replaces it. `ended` is set if the kit will not reconnect by
+   * itself.
    */
   down(ended?: TidingsError): void;
 }
 
-/** An attempt to open a link. It holds the link once the link exists. */
+/** An attempt to open a link (a WebSocket or polls). It holds the link once the link exists. */
 interface Attempt {
   kind?: Link["kind"];
   /** The origin of the gateway; empty for polls. */
@@ -82,8 +82,8 @@ export class ServerConnection {
   #error: TidingsError | undefined;
   #retryAt = 0;
   /**
-   * The delay that the server asked for, and its end. The wait is never longer than the
-   * delay, even if the clock is set back.
+   * The delay that the server asked for, in milliseconds, and the time when it ends. Both are kept, so that the wait is
+   * never longer than the delay, even if the clock of the device is set back.
    */
   #serverDelay = 0;
   #notBefore = 0;
@@ -98,19 +98,19 @@ export class ServerConnection {
     this.#renewal = createTokenRenewal(env, tokens, (token) => this.request({ type: "auth", token }));
   }
 
-  /** Ends the current pause, because the transport of the next attempt is now known. */
-  decided(): void {
+  /** Starts the next attempt without a further pause, because the kit has decided to use polls. */
+  endPause(): void {
     if (this.#phase === "waiting") this.#retry();
   }
 
-  /** The node asks the client to wait `ms` milliseconds before the next attempt. */
+  /** Delays the next attempt by at least `ms` milliseconds, because the node asked for this. */
   retryAfter(ms: number): void {
     this.#serverDelay = Math.max(this.#serverDelay, ms);
     this.#notBefore = Math.max(this.#notBefore, this.#env.timers.now() + ms);
     if (this.#phase === "waiting") this.#wait();
   }
 
-  /** Tries to replace polls by a WebSocket, which may work now. */
+  /** Tries to open a WebSocket in place of polls. The polls continue until the WebSocket is open. */
   upgrade(): void {
     if (this.#phase === "connected" && this.kind === "poll") this.#move();
   }
@@ -154,7 +154,7 @@ export class ServerConnection {
     this.#stop("disconnect", new TidingsError("closed"));
   }
 
-  /** Ends the current pause. When connected, probes the link instead. */
+  /** Ends the pause before the next attempt. While connected, sends a ping to test the link. */
   retryNow(): void {
     if (this.#phase === "waiting") {
       // A delay that the server asked for still applies.
@@ -183,7 +183,7 @@ export class ServerConnection {
     }
   }
 
-  /** Makes a transition. Returns false when a listener has already made a later one; then the caller must stop. */
+  /** Changes the phase. Returns false if a listener has changed the phase again; the caller must then stop. */
   #transition(event: ConnectionEvent): boolean {
     this.#phase = nextPhase(this.#phase, event);
     const step = ++this.#transitions;
@@ -271,7 +271,7 @@ export class ServerConnection {
     if (this.up) {
       this.#dropLink();
       this.#listener.down();
-      // A listener may have disconnected the client.
+      // Stops here if a listener has disconnected the client.
       if (this.#attempt !== attempt) return;
     }
     attempt.timer.clear();
@@ -296,7 +296,7 @@ export class ServerConnection {
     this.#transition("opened");
   }
 
-  /** Closes the current link. */
+  /** Closes the current link and fails its pending requests. */
   #dropLink(): void {
     const link = this.#current?.link;
     this.#current = undefined;
@@ -336,10 +336,10 @@ export class ServerConnection {
         () => {},
       );
     }
-    // The old link still works, so only a draining node needs another attempt.
+    // The old link still works, so another attempt is needed only if its node is stopping.
     if (this.#phase === "moving") {
       if (this.#transition("failed") && this.#drainedAt !== undefined) {
-        this.#timer.set(backoff(++this.#failures, this.#env.random), () => this.#move());
+        this.#timer.set(backoffMs(++this.#failures, this.#env.random), () => this.#move());
       }
       return;
     }
@@ -350,22 +350,22 @@ export class ServerConnection {
   #linkLost(reaction: CloseReaction): void {
     const now = this.#env.timers.now();
     const drainTimeLeft = this.#drainedAt === undefined ? undefined : Math.max(0, this.#drainedAt - now);
-    // If the server closes each connection soon after it has accepted it, the pauses keep growing.
+    // If connections keep ending soon after they opened, the pauses must keep growing.
     const stable = now - this.#connectedAt >= STABLE_MS;
     this.#failures = stable ? 1 : this.#failures + 1;
-    // After a short connection even a refused token leads to a pause before the next attempt.
+    // A refused token is replaced without a pause. After a short connection a pause is made, to prevent a fast loop.
     if (reaction.action === "token" && !stable) reaction = { ...reaction, action: "retry" };
     this.#dropLink();
     this.#error = reaction.error;
-    // The attempt under way continues as the next attempt, unless the old link was closed for good.
+    // A running attempt continues as the reconnect attempt, unless the close forbids to reconnect.
     if (this.#phase === "moving" && reaction.action !== "stop") this.#transition("lost");
     else this.#handleClose(reaction, drainTimeLeft);
     this.#listener.down();
   }
 
   /**
-   * Plans the next attempt, or stops. `exactDelay` is the rest of the delay that a draining node
-   * gave; it replaces the random pause.
+   * Plans the next attempt, or stops for good. `exactDelay` is the remaining time, in milliseconds, of the delay that a
+   * stopping node asked for. It replaces the random pause.
    */
   #handleClose({ action, error }: CloseReaction, exactDelay?: number): void {
     const { timers, random } = this.#env;
@@ -379,7 +379,7 @@ export class ServerConnection {
     if (action === "poll") this.polling = true;
     this.#tokenRefused = action === "token";
     this.#serverDelay = Math.max(exactDelay ?? 0, error.retryAfterMs ?? 0);
-    const pause = action === "retry" && exactDelay === undefined ? backoff(this.#failures, random) : 0;
+    const pause = action === "retry" && exactDelay === undefined ? backoffMs(this.#failures, random) : 0;
     this.#notBefore = timers.now() + this.#serverDelay;
     this.#retryAt = this.#notBefore + pause;
     if (this.#transition("lost")) this.#wait();

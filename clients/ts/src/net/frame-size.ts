@@ -1,6 +1,6 @@
 import { asError, TidingsError } from "../errors.js";
 
-/** Encodes a value as JSON. Throws TidingsError `bad_request` when that is impossible. */
+/** Encodes a value as JSON. Throws TidingsError `bad_request` when JSON cannot represent it. */
 export function toJson(value: unknown): string {
   try {
     return JSON.stringify(value);

@@ -6,7 +6,7 @@ const PONG_TIMEOUT_MS = 5_000;
 const CHECK_MS = 5_000;
 
 /**
- * Detects a dead link. A jump of the clock means that the device slept; then a ping goes out at once.
+ * Sends pings to detect a dead link. A ping is sent at once when the clock jumps, because the device has slept.
  * @param maxSilence milliseconds without a frame before a ping
  * @param onDead called when a ping was not answered in time
  */
@@ -14,7 +14,7 @@ export function createHeartbeat(timers: Timers, maxSilence: number, ping: () => 
   const checkTimer = new Timer(timers);
   const pongTimer = new Timer(timers);
   let lastFrameAt = timers.now();
-  /** Sends a ping, unless one is already unanswered. */
+  /** Sends a ping, unless an earlier ping is still unanswered. */
   const probe = (): void => {
     if (pongTimer.pending) return;
     pongTimer.set(PONG_TIMEOUT_MS, onDead);
@@ -34,7 +34,7 @@ export function createHeartbeat(timers: Timers, maxSilence: number, ping: () => 
   scheduleCheck();
   return {
     probe,
-    /** A frame was received. */
+    /** Must be called for each received frame, because any frame proves that the link works. */
     received(): void {
       lastFrameAt = timers.now();
       pongTimer.clear();

@@ -1,4 +1,4 @@
-import { backoff } from "../backoff.js";
+import { backoffMs } from "../backoff.js";
 import type { Env } from "../env.js";
 import { asError, type ErrorCode, errorFrom, TidingsError } from "../errors.js";
 import { omitNullish } from "../omit-nullish.js";
@@ -63,7 +63,7 @@ export async function callHttp<T>(
     try {
       read = text ? JSON.parse(text) : undefined;
     } catch (thrown) {
-      // The body is not JSON, for example the page of a proxy. For an error the status suffices.
+      // The body is not JSON, for example the page of a proxy. For a failed request the status suffices.
       if (ok) throw asError(thrown, "protocol");
     }
     if (ok) return read as T;
@@ -89,7 +89,7 @@ export async function callHttp<T>(
 /** Sends a request; `path` is below /v1. Rejects with TidingsError, at once when `signal` aborts it. */
 export type Http = <T>(method: string, path: string, body?: unknown, options?: HttpOptions) => Promise<T>;
 
-/** Sends requests to the HTTP interface. If the network or the server fails, it repeats every method but POST. */
+/** Makes the function that sends HTTP requests. After a network or server failure it repeats all methods but POST. */
 export function createHttp(env: Env, tokens: Tokens): Http {
   const send = async <T>(method: string, path: string, body: unknown, signal?: AbortSignal): Promise<T> => {
     let refused: string | undefined;
@@ -111,9 +111,9 @@ export function createHttp(env: Env, tokens: Tokens): Http {
           refused = token;
           continue;
         }
-        // An earlier try has deleted the object, but its answer was lost.
+        // An earlier try deleted the object and its answer was lost, so `not_found` means success.
         if (method === "DELETE" && tries > 1 && code === "not_found") return undefined as T;
-        const wait = backoff(tries, env.random, retryAfterMs);
+        const wait = backoffMs(tries, env.random, retryAfterMs);
         const temporary =
           /^(network|timeout|unavailable|overloaded)$/.test(code) || (status === 429 && retryAfterMs);
         if (method === "POST" || !temporary || tries >= MAX_TRIES || wait > MAX_PAUSE_MS) throw error;
@@ -134,10 +134,9 @@ export function createHttp(env: Env, tokens: Tokens): Http {
 }
 
 /**
- * Makes a query string with its question mark from the values that are not undefined
- * or "". Returns "" when no value is left.
+ * Makes a query string such as `?limit=50`, without values that are undefined or "". Returns "" if no value remains.
  */
-export function query(parts: { [name: string]: string | number | undefined }): string {
+export function queryString(parts: { [name: string]: string | number | undefined }): string {
   const given = Object.entries(parts).filter(([, value]) => value !== undefined && value !== "");
   const text = given.map(([name, value]) => `${name}=${encodeURIComponent(value as string)}`).join("&");
   return text && `?${text}`;

@@ -1,7 +1,7 @@
 import type { TidingsError } from "../errors.js";
 import type { ClientFrame, ServerFrame } from "../protocol/frames.js";
 
-/** Carries frames to a server and back: a WebSocket, or polls that behave like one. */
+/** A connection that carries frames to a server and back: a WebSocket, or polls that behave like one. */
 export interface Link {
   readonly kind: "websocket" | "poll";
   send(frame: ClientFrame): void;
@@ -11,10 +11,10 @@ export interface Link {
 
 /** Receives the frames and the end of a link. */
 export interface LinkHost {
-  /** A frame was received; `undefined` for an invalid frame. */
+  /** Called with each received frame, or with `undefined` for an invalid frame. */
   frame(frame: ServerFrame | undefined): void;
-  /** The link is closed. `serverError` is the error that the server sent directly before, if any. */
+  /** Called when the link has closed. `serverError` is the error that the server sent directly before, if any. */
   closed(code: number, reason: string, serverError?: TidingsError): void;
-  /** An answer of a poll reports whether a WebSocket may work. */
+  /** Called when the answer to a poll reports whether a WebSocket may work. */
   hint(worthTrying: boolean): void;
 }

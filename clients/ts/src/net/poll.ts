@@ -23,30 +23,30 @@ interface PollAnswer {
 
 type Cursors = ReadonlyMap<string, Cursor | null>;
 
-/** How long the server may hold a poll for events and a poll with commands, in milliseconds. */
+/** How long the server may wait before it answers a poll for events and a poll with commands, in milliseconds. */
 const EVENT_POLL_MS = 20_000;
 const COMMAND_POLL_MS = 5_000;
-/** Additional time for the network, in milliseconds. */
+/** The time for the network that is added to the time limit of a poll, in milliseconds. */
 const NETWORK_GRACE_MS = 5_000;
-/** The most commands in one poll, and their most bytes. The server accepts 256 KiB for the whole request. */
+/** The most commands in one poll, and the most bytes of these commands. The server accepts 256 KiB per request. */
 const MAX_COMMANDS = 100;
 const MAX_COMMAND_BYTES = 200 * 1_024;
 /** The most concurrent polls with commands. The server allows 32 polls per user. */
 const MAX_COMMAND_POLLS = 4;
-/** The required fields of an answer. */
+/** The shape (the required fields) of the answer to a poll. */
 const ANSWER_SHAPE = "events:a cursors:o answers:a failed:a rooms_version user server_time limits:o";
 /** The WebSocket close code for each HTTP status of a refused poll. */
 const CLOSE_CODES: { readonly [status: number]: number } = { 400: 1007, 401: 4401, 403: 4403, 413: 1009 };
 
 /**
- * The lane of a command. While a poll with commands of a lane runs, later commands of the lane wait, so that their
- * order stays. Each `message:send` has its own lane, because the outbox keeps the order of messages.
+ * Returns the lane of a command. Commands of one lane never run in two polls at the same time, so that their order
+ * stays. Each `message:send` has its own lane, because the outbox keeps the order of messages.
  */
 const lane = (frame: ClientFrame): string =>
   frame.type === "message:send" ? frame.client_id : ((frame as { room?: string }).room ?? "");
 
 /**
- * A link that polls. One poll waits for events; commands go in separate polls, so that they do not wait for events. The
+ * A link that polls. One poll waits for events. Commands go in separate polls, so that they do not wait for events. The
  * cursors advance only with a complete answer, so that a lost answer loses no events.
  */
 export class PollLink implements Link {
@@ -93,7 +93,7 @@ export class PollLink implements Link {
         if (join)
           this.#deliver({ type: "room:joined", ref, rooms: rooms.map((room) => ({ room })), failed: [] });
         else this.#deliver({ type: "room:left", ref, rooms });
-        // The running poll does not name the new rooms. The next poll does, and returns at once.
+        // The running poll lacks the changed rooms. The next poll contains them, and the server answers it at once.
         this.#answerAtOnce = true;
         this.#eventPoll?.abort();
       });
@@ -136,8 +136,7 @@ export class PollLink implements Link {
   }
 
   #applyAnswer({ failed, events, cursors, websocket }: PollAnswer, requestCursors: Cursors): void {
-    // False for a room that was joined again or left during the poll. This answer must
-    // not move the cursor of the new join.
+    // False for a room that was joined again or left during the poll. The answer must not move the cursor of this room.
     const same = (room: string) => this.#cursors.get(room) === requestCursors.get(room);
     const left = new Set<string>();
     const leave = (room: string) => {
@@ -152,7 +151,7 @@ export class PollLink implements Link {
       // Skips events of a room that was joined again during this poll. The replay after
       // the new join brings them in order.
       if (frame && isEvent(frame) && !same(frame.room)) continue;
-      // Polls omit the room until its log has filled the gap and joined again with its own cursor.
+      // Polls omit a room with a gap until the room has read the missing events and joins again.
       if (frame?.type === "room:gap") leave(frame.room);
       this.#deliver(event);
     }
@@ -173,7 +172,7 @@ export class PollLink implements Link {
     this.#queue = this.#queue.filter((frame) => {
       if (full || this.#busyLanes.has(lane(frame))) return true;
       bytes += jsonBytes(frame);
-      // Once a command does not fit, all later commands wait too, so that the order stays.
+      // Once a command does not fit, all later commands wait too, so that they keep their order.
       full = commands.length > 0 && (commands.length >= this.#maxCommands || bytes > MAX_COMMAND_BYTES);
       if (!full) commands.push(frame);
       return full;
@@ -184,7 +183,7 @@ export class PollLink implements Link {
     this.#sending++;
     const refused = (status: number | undefined) => {
       if (status !== 413 && status !== 429) return false;
-      // The limit may be that of a proxy, so the next polls carry at most half as many commands.
+      // A proxy may accept less than the server, so the next polls carry at most half as many commands.
       if (status === 413) this.#maxCommands = Math.max(1, commands.length >> 1);
       if (status === 429 || commands.length > 1) this.#queue.unshift(...commands);
       else this.#deliver({ type: "error", ref: commands[0]?.ref, code: "too_large" });
@@ -200,7 +199,7 @@ export class PollLink implements Link {
 
   /**
    * Sends one poll. Returns undefined if the poll was aborted or has failed. A failure closes the link, unless
-   * `handled` returns true for its status.
+   * `handled` returns true for the HTTP status.
    */
   async #post(
     controller: AbortController,
@@ -216,7 +215,7 @@ export class PollLink implements Link {
       const error = asError(thrown);
       const { code, status, retryAfterMs, message } = error;
       if (this.#closed || code === "closed") return undefined;
-      // A rate limit delays only this poll; the link stays open and keeps its rooms.
+      // After a rate limit only this poll waits. The link stays open and keeps its rooms.
       if (status === 429) await pause(this.#env.timers, retryAfterMs ?? 1_000).done;
       if (!handled(status)) {
         this.close();
@@ -229,8 +228,8 @@ export class PollLink implements Link {
   }
 
   /**
-   * The server does not warn polls before a token expires. A poll whose token is
-   * refused is repeated once with a new token.
+   * Calls the server, and repeats a poll once with a new token if its token is refused. Unlike a WebSocket, a poll gets
+   * no warning before its token expires.
    */
   async #call(signal: AbortSignal, timeout_ms: number, body: object, refused?: string): Promise<PollAnswer> {
     const env = this.#env;
@@ -244,10 +243,10 @@ export class PollLink implements Link {
         signal,
       });
     } catch (thrown) {
-      // Until the first answer, the connection itself retries with a new token.
+      // Before the first answer `ServerConnection` retries with a new token.
       const again = this.#roomsVersion !== undefined && refused === undefined && !this.#closed;
       if (!again || asError(thrown).status !== 401) throw thrown;
-      // The new token may belong to another user. An empty poll checks this before anything is sent or delivered.
+      // The new token may belong to another user. An empty poll checks its user before anything is sent or delivered.
       const { user } = assertShape(await this.#call(signal, 0, {}, token), ANSWER_SHAPE);
       if (user !== this.#user) throw thrown;
       return this.#call(signal, timeout_ms, body, token);

@@ -3,7 +3,7 @@ import type { ServerFrame } from "../protocol/frames.js";
 import { withTimeout } from "../timers.js";
 import type { Timers } from "../types.js";
 
-/** The time limit of an answer, in milliseconds. */
+/** The longest time that a request waits for its answer, in milliseconds. */
 const ANSWER_TIMEOUT_MS = 5_000;
 
 /** Matches answers with their requests. */
@@ -28,12 +28,12 @@ export function createRequests(timers: Timers) {
         waiting.delete(ref);
       }
     },
-    /** Handles an answer. Ignores late and unknown answers. */
+    /** Passes an answer to the request with the same ref. Ignores the frame if no request waits for it. */
     answer(frame: ServerFrame): void {
       const { ref } = frame as { ref?: string };
       if (ref) waiting.get(ref)?.(frame.type === "error" ? errorFrom(frame, frame.code) : frame);
     },
-    /** The connection is gone, so all requests fail. */
+    /** Fails all waiting requests, because the connection has ended. */
     close(): void {
       for (const settle of [...waiting.values()]) settle(new TidingsError("disconnected"));
     },

@@ -13,15 +13,15 @@ const RETRY_MS = 10_000;
 const MAX_TIMER_MS = 0x7fffffff;
 
 /**
- * Renews the token before the connection expires. It corrects the time of the device by the time of the
- * server, because the two clocks may differ.
+ * Renews the token before the connection expires. Times are measured with the clock of the server, because the clock of
+ * the device may differ.
  */
 export function createTokenRenewal(env: Env, tokens: Tokens, auth: (token: string) => Promise<unknown>) {
   const timer = new Timer(env.timers);
   let skew = 0;
   const renew = async (): Promise<void> => {
-    // Plans a retry in case this renewal fails. After a success, the `auth:ok` answer calls
-    // `start`, which replaces that plan.
+    // Plans a retry in case this renewal fails. After a success the `auth:ok` frame calls `start`, which replaces the
+    // planned retry.
     timer.set(RETRY_MS, () => void renew());
     try {
       const token = await tokens.renew();
@@ -32,8 +32,8 @@ export function createTokenRenewal(env: Env, tokens: Tokens, auth: (token: strin
   };
   return {
     /**
-     * Plans the renewal for a connection that expires at `expiresAt`. `serverTime` is given
-     * only at the start of the connection.
+     * Plans the renewal for a connection that expires at `expiresAt`. `serverTime` is the clock of the server, which is
+     * known only at the start of a connection.
      */
     start(expiresAt: string, serverTime?: string): void {
       const now = env.timers.now();

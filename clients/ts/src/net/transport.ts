@@ -29,23 +29,23 @@ export class Transport {
     this.#upgradeTimer = new Timer(env.timers);
   }
 
-  /** A link is open. */
+  /** Resets the counters and timers, because a link has opened. */
   opened(): void {
     this.stop();
     if (!this.#connection.polling) this.#pause = UPGRADE_MS;
   }
 
-  /** An attempt failed before the `connected` frame. `origin` is the gateway of the attempt. */
+  /** Counts an attempt at the gateway `origin` that failed before `connected`. May change the next transport. */
   failed(kind: "websocket" | "poll", code: number, origin: string): void {
     if (kind === "poll") {
       if (++this.#failedPolls % MAX_FAILED_POLLS === 0) this.#connection.polling = false;
     } else if (this.#connection.polling) this.#pause = Math.min(this.#pause * 2, MAX_UPGRADE_MS);
     else if (code === 1006) void this.#probeGateway(origin);
-    // Another close code proves that the server was reached, so WebSockets work.
+    // Any other close code comes from the server, so WebSockets work.
     else this.#failedHandshakes = 0;
   }
 
-  /** An answer of a poll reported whether a WebSocket may work. */
+  /** Plans an attempt to open a WebSocket when the answer to a poll says that it may work, or cancels the plan. */
   hint(worthTrying: boolean): void {
     if (!worthTrying) this.#upgradeTimer.clear();
     else if (!this.#upgradeTimer.pending) {
@@ -59,7 +59,7 @@ export class Transport {
     this.#failedHandshakes = this.#failedPolls = 0;
   }
 
-  /** Browsers hide the reason of a failed handshake, so the kit asks the gateway over HTTP. */
+  /** Finds out over HTTP whether the gateway is reachable, because browsers hide the reason of a failed handshake. */
   async #probeGateway(origin: string): Promise<void> {
     const generation = this.#generation;
     try {
@@ -71,17 +71,17 @@ export class Transport {
       // Ignores the answer if a link was opened or the client was stopped meanwhile.
       if (generation !== this.#generation) return;
       if (answer.retry_after_ms) this.#connection.retryAfter(answer.retry_after_ms);
-      // The gateway is reachable over HTTP, so the failed handshake counts. Polls start after three of them, or at once
-      // if the gateway says that WebSockets do not work.
+      // The gateway is reachable over HTTP, so the failed handshake counts. Polls start after `MAX_FAILED_HANDSHAKES`,
+      // or at once if the gateway says that WebSockets do not work.
       if (
         this.#connection.polling ||
         (answer.websocket !== false && ++this.#failedHandshakes < MAX_FAILED_HANDSHAKES)
       )
         return;
       this.#connection.polling = true;
-      this.#connection.decided();
+      this.#connection.endPause();
     } catch {
-      // The gateway is not reachable, which says nothing about WebSockets.
+      // The gateway is not reachable, so the failed handshake does not show that WebSockets are blocked.
     }
   }
 }

@@ -21,7 +21,7 @@ export class WebSocketLink implements Link {
       serverError = frame?.type === "error" && !frame.ref ? errorFrom(frame, frame.code) : undefined;
       host.frame(frame);
     };
-    // The package `ws` throws when there is no handler. The close event has all details.
+    // Without a handler the package `ws` throws the error. The close event has all details.
     socket.onerror = () => {};
     socket.onclose = ({ code, reason }: { code?: number; reason?: string }) =>
       host.closed(code ?? 1006, reason ?? "", serverError);

@@ -24,12 +24,12 @@ export interface Entry {
   tries: number;
   acceptance?: Acceptance | undefined;
   error?: TidingsError | undefined;
-  /** The cached public object and the cached row of the room. Each change of the entry clears both. */
+  /** The cached `OutboxEntry` and the cached row in the room's messages. Each change of the entry clears both. */
   view?: OutboxEntry | undefined;
   row?: Message | undefined;
 }
 
-/** The public object of an entry, the same object until the entry changes. */
+/** Returns the object that the app gets for an entry. It stays the same object until the entry changes. */
 export function toOutboxEntry(entry: Entry): OutboxEntry {
   const { clientId, room, content, options, at, acceptance, error } = entry;
   const status = error ? "failed" : acceptance ? "sent" : "sending";
@@ -48,7 +48,7 @@ export function toOutboxEntry(entry: Entry): OutboxEntry {
   return entry.view;
 }
 
-/** The frame of an entry. `attempt` 1 promises that the message was never sent before. */
+/** Makes the frame that sends an entry. `attempt` 1 promises that the message was never sent before. */
 export function sendFrame({ room, clientId, content, options, tries }: Entry): ClientFrame {
   const { kind, replyTo, visibleTo, attachments, metadata } = options;
   return omitNullish({

@@ -12,7 +12,7 @@ import { type Entry, sendFrame, toOutboxEntry } from "./entry.js";
 import { sendUntilAnswered } from "./send-until-answered.js";
 
 /**
- * After a connect, accepted messages are not sent again for this time, in milliseconds, because a new epoch may begin.
+ * After a connect accepted messages wait this time, in milliseconds: the server may first report a loss of Redis data.
  */
 const EPOCH_WAIT_MS = 1_500;
 
@@ -27,12 +27,12 @@ interface Task {
   pause?: Pause;
 }
 
-/** Sends messages: each exactly once, those of a room in order, across reconnects and reloads. */
+/** Sends messages: each message exactly once, the messages of a room in order, also after reconnects and reloads. */
 export class OutboxImpl implements Outbox {
   readonly #env: Env;
   readonly #connection: ServerConnection;
   readonly #uuid: () => string;
-  /** Undefined when the outbox is only in memory. */
+  /** The stored entries; undefined when the outbox is only in memory. */
   readonly #entryStore: TabEntryStore | undefined;
   readonly #tasks = new Map<Entry, Task>();
   readonly #list = derived<readonly OutboxEntry[]>(() => this.#entries.map(toOutboxEntry));
@@ -42,7 +42,7 @@ export class OutboxImpl implements Outbox {
   #otherUsersEntries: Entry[] = [];
   #user: string | undefined;
   #lastUser: string | undefined;
-  /** Receives the changes of the outbox. */
+  /** The rooms, whose rows are updated after each change. Set after the construction. */
   rooms: Rooms | undefined;
   readonly get = this.#list.get;
   readonly subscribe = this.#list.subscribe;
@@ -55,24 +55,24 @@ export class OutboxImpl implements Outbox {
     this.#entryStore = env.storage?.open(env, uuid(), (entry) => this.#adopt(entry));
   }
 
-  /** Adopts the user's entries that earlier clients or other tabs left. */
+  /** Adopts the user's entries that closed pages or other tabs left. */
   start(): void {
     this.#otherUsersEntries = this.#otherUsersEntries.filter((entry) => !this.#adopt(entry));
     void this.#entryStore?.start((user) => {
       this.#lastUser ??= user;
-      // Entries without an author are stored for the last user, until the current user is known.
+      // Before the first connect the user is unknown, and entries are stored for the last user of the storage.
       for (const entry of this.#entries) if (entry.user === undefined) void this.#persist(entry);
     });
   }
 
-  /** Releases the entries to other tabs. */
+  /** Stops sending and releases the entries to other tabs. */
   stop(): void {
     for (const entry of this.#entries) this.#stopTask(entry);
     this.#epochTimer.clear();
     this.#entryStore?.stop();
   }
 
-  /** The client is connected as `user`. */
+  /** Sends the entries of `user`, as whom the client has connected. */
   up(user: string): void {
     if (this.#user !== user) {
       this.#user = this.#lastUser = user;
@@ -90,14 +90,14 @@ export class OutboxImpl implements Outbox {
       }
       this.start();
     }
-    // The server soon announces a new epoch if there is one. Accepted messages wait for this, so
+    // If Redis has lost data, the server soon announces a new epoch. Accepted messages wait for this announcement, so
     // that they are sent again in order.
     for (const entry of this.#entries) if (entry.acceptance) this.#stopTask(entry);
     this.#epochTimer.set(EPOCH_WAIT_MS, () => this.#startTasks());
     this.#startTasks();
   }
 
-  /** Adds a message. Throws TidingsError `outbox_full`, or `bad_request` when it cannot be encoded as JSON. */
+  /** Adds a message. Throws TidingsError `outbox_full`, or `bad_request` when JSON cannot represent the options. */
   add(room: string, content: string, options: SendOptions): Entry {
     if (this.#entries.length >= this.#env.outboxLimit) {
       throw new TidingsError("outbox_full", "", { room });
@@ -118,7 +118,7 @@ export class OutboxImpl implements Outbox {
   }
 
   /** All entries of a room, in the order in which they were added. */
-  of(room: string): Entry[] {
+  entriesOf(room: string): Entry[] {
     return this.#entries.filter((entry) => entry.room === room);
   }
 
@@ -126,7 +126,7 @@ export class OutboxImpl implements Outbox {
     const entry = this.#find(clientId);
     if (!entry?.error) return;
     if (entry.error.reason === "rejected") {
-      // A new client id, because the rejected message keeps the old one for ever.
+      // The retry needs a new client id, because the server keeps the old one for the rejected message.
       this.discard(clientId);
       this.add(entry.room, entry.content, entry.options);
       return;
@@ -145,13 +145,13 @@ export class OutboxImpl implements Outbox {
     if (entry && !entry.acceptance) this.#delete(entry);
   };
 
-  /** The user's own message came as an event, so the server has accepted it. */
+  /** Handles the event of the user's own message, which proves that the server has accepted it. */
   received(event: MessageNew): void {
     const entry = this.#entryOf(event);
     if (entry) this.#accept(entry, event);
   }
 
-  /** The user's own message was read over HTTP, so it is stored. */
+  /** Removes a message that was read over HTTP, which proves that the message is stored. */
   stored(message: MessageRef): void {
     const entry = this.#entryOf(message);
     if (entry) this.#delete(entry);
@@ -165,7 +165,7 @@ export class OutboxImpl implements Outbox {
     if (ack.stage === "stored") this.#delete(entry);
   }
 
-  /** A void settles an accepted message: it is a duplicate of a stored message, or it was rejected. */
+  /** Handles `message:void` for an accepted message: a duplicate of a stored message, or a rejected message. */
   voided(event: MessageVoid): void {
     const entry = this.#entryOf(event);
     if (!entry) return;
@@ -174,15 +174,15 @@ export class OutboxImpl implements Outbox {
   }
 
   /**
-   * Sends accepted messages above `after` again, because a new epoch began and
-   * messages that are not stored may be lost.
+   * Sends accepted messages above `after` again, because a new epoch (lifetime of the Redis data) began and messages
+   * that PostgreSQL has not stored may be lost.
    */
   resend(room: string, after: number): void {
-    for (const entry of this.of(room)) {
+    for (const entry of this.entriesOf(room)) {
       if (!entry.acceptance || entry.acceptance.seq <= after || entry.error) continue;
       entry.acceptance = undefined;
-      // A running task would send its entry at its own next retry. After the stop,
-      // `#startTasks` sends the entries in order.
+      // A running task would send its entry out of order, at its own next retry. After the stop, `#startTasks` sends
+      // the entries in order.
       this.#stopTask(entry);
       this.#changed(entry);
     }
@@ -192,9 +192,9 @@ export class OutboxImpl implements Outbox {
     return this.#entries.find((entry) => entry.clientId === clientId);
   }
 
-  /** The entry of the message that an event or an answer names. */
+  /** Finds the entry of the message that an event or an answer names. */
   #entryOf({ room, client_id }: MessageRef): Entry | undefined {
-    return this.of(room).find((entry) => entry.clientId === client_id);
+    return this.entriesOf(room).find((entry) => entry.clientId === client_id);
   }
 
   #adopt(entry: Entry): boolean {
@@ -228,7 +228,7 @@ export class OutboxImpl implements Outbox {
       await sendUntilAnswered(
         { env: this.#env, connection: this.#connection },
         () => {
-          if (this.#entryStore?.maybeSent(entry.clientId)) entry.tries ||= 1;
+          if (this.#entryStore?.mayHaveBeenSent(entry.clientId)) entry.tries ||= 1;
           entry.tries++;
           return sendFrame(entry);
         },
@@ -244,7 +244,7 @@ export class OutboxImpl implements Outbox {
     } catch (thrown) {
       const error = asError(thrown);
       if (alive()) {
-        // An accepted entry is in the log, so a refusal of its repeated send does not matter. Only `rejected`
+        // An accepted entry is in the log, so it stays valid when a repeated send of it is refused. Only `rejected`
         // means that it could not be stored.
         if (entry.acceptance && error.reason !== "rejected") this.#delete(entry);
         else this.#fail(entry, error);
@@ -296,7 +296,7 @@ export class OutboxImpl implements Outbox {
     this.#notifyHost(entry);
   }
 
-  /** Persists an entry. Until the user is known, the entry is attributed to the last user. */
+  /** Persists an entry. Before the first connect the entry is stored for the last user of the storage. */
   async #persist(entry: Entry): Promise<void> {
     await this.#entryStore?.save({ ...entry, user: entry.user ?? this.#lastUser });
   }

@@ -4,21 +4,21 @@ import type { ClientFrame, ServerFrame } from "../protocol/frames.js";
 import { type Pause, pause } from "../timers.js";
 
 /**
- * The pauses before a command that timed out or got `internal` is sent again, in
- * milliseconds. The next failure is final.
+ * The pauses, in milliseconds, before a command that timed out or got `internal` is sent again. The next failure is
+ * final, unless the command is known to be accepted.
  */
 const RETRY_PAUSES_MS = [1_000, 2_000, 4_000];
 const MAX_PAUSE_MS = 30_000;
-/** The pause after a temporary refusal without a delay, in milliseconds. */
+/** The pause after a temporary refusal that names no delay, in milliseconds. */
 const DEFAULT_PAUSE_MS = 1_000;
 
-/** The hooks of a repeated command. */
+/** The callbacks of `sendUntilAnswered`. */
 interface RepeatObserver {
-  /** Returns false once nobody waits for the answer. */
+  /** Returns false once the caller does not need the answer. */
   alive?(): boolean;
-  /** Returns true once the command is known to be accepted. A missing answer then never makes it fail. */
+  /** Returns true once the command is known to be accepted. From then on missing answers never make it fail. */
   accepted?(): boolean;
-  /** A pause begins; `pause.end()` ends it early. */
+  /** Called when a pause begins; `pause.end()` ends the pause early. */
   paused?(pause: Pause): void;
 }
 
@@ -26,9 +26,9 @@ interface RepeatObserver {
 const isTemporary = ({ code }: TidingsError) => /^(unavailable|overloaded|rate_limited)$/.test(code);
 
 /**
- * Sends a command until it is answered, across reconnects. A timeout or `internal` is retried three times;
- * temporary refusals are retried without limit. Rejects with the permanent refusal, or with the last failure.
- * Resolves with undefined when nobody waits any more.
+ * Sends a command until it is answered, across reconnects. A timeout or `internal` is retried three times; temporary
+ * refusals are retried without limit. Rejects with the permanent refusal, or with the last failure. Resolves with
+ * undefined once `alive` returns false.
  */
 export async function sendUntilAnswered(
   { connection, env }: Pick<Core, "connection" | "env">,
@@ -45,8 +45,8 @@ export async function sendUntilAnswered(
     } catch (thrown) {
       const error = asError(thrown);
       if (error.code === "disconnected" || error.code === "closed") {
-        // The connection ended before the answer. For the outbox, the only caller with `accepted`, this
-        // resets the count of failures.
+        // The connection ended before the answer. For the outbox (the only caller with `accepted`) the count of
+        // failures then starts again.
         if (observer.accepted) failures = 0;
         continue;
       }

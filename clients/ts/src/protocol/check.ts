@@ -1,7 +1,7 @@
 import { TidingsError } from "../errors.js";
 import type { LogEvent, ServerFrame } from "./frames.js";
 
-/** The kinds of fields: string, number, boolean, array, object, cursor, and object with an id. */
+/** The check for each kind of field: string, number, boolean, array, object, cursor, user (object with an id). */
 const FIELD_KINDS: { readonly [name: string]: (value: unknown) => boolean } = {
   s: (value) => typeof value === "string",
   n: (value) => Number.isFinite(value),
@@ -13,8 +13,8 @@ const FIELD_KINDS: { readonly [name: string]: (value: unknown) => boolean } = {
 };
 
 /**
- * The required fields of each frame: a name with its kind, which defaults to string. A field with `?` may be
- * absent or null.
+ * Parts of shapes. A shape lists the fields of an object as `name` or `name:kind`. The kind is a letter of
+ * `FIELD_KINDS`, by default `s`. A field with `?` may be absent or null.
  */
 const POSITIONED = "room seq:n at ";
 const CHANGE = `${POSITIONED}target:n target_id by `;
@@ -24,7 +24,7 @@ const PRESENCE = "user status last_seen?";
 const TYPING = "room user:u expires_ms?:n";
 const MARKS = "room marks:a";
 const FRAME_SHAPES: { readonly [type: string]: string } = {
-  // Without a prototype, so that only the types below are found.
+  // Without a prototype a type such as `constructor` is not found.
   __proto__: null as never,
   connected: "user name? server_time heartbeat_ms:n expires_at? rooms_version limits:o",
   "room:joined": "rooms:a failed:a",
@@ -59,7 +59,7 @@ const FRAME_SHAPES: { readonly [type: string]: string } = {
   draining: "reconnect_after_ms:n",
 };
 
-/** The required fields of HTTP answers and of array elements. */
+/** The shapes of HTTP answers and of the elements of arrays. */
 export const SHAPES = {
   message: `${MESSAGE}last_seq:n reactions?:a`,
   room: "room kind name? members:n head:c updated_at read_seq?:n",
@@ -72,7 +72,7 @@ export const SHAPES = {
   page: "messages:a head:c",
 } as const;
 
-/** Whether a value is an object with the required fields of a shape. */
+/** Whether a value is an object whose fields match a shape. */
 export function hasShape(value: unknown, shape: string): boolean {
   if (typeof value !== "object" || !value) return false;
   return [...shape.matchAll(/(\w+)(\??):?(\w?)/g)].every(([, name = "", optional, kind = ""]) => {
@@ -92,11 +92,11 @@ export function filterShape<T>(list: unknown, shape: string): T[] {
   return Array.isArray(list) ? (list.filter((value) => hasShape(value, shape)) as T[]) : [];
 }
 
-/** Returns a valid frame; undefined when a required field is missing. */
+/** Returns the value as a frame, or undefined when a required field is missing. */
 export function asFrame(value: unknown): ServerFrame | undefined {
   if (!hasShape(value, "type")) return undefined;
   const frame = value as ServerFrame;
-  // Unknown types are frames too: listeners receive them, and the kit ignores them.
+  // A frame of an unknown type is valid, because the listeners of the app may use it.
   return hasShape(frame, FRAME_SHAPES[frame.type] ?? "") ? frame : undefined;
 }
 
@@ -104,7 +104,7 @@ export function asFrame(value: unknown): ServerFrame | undefined {
 export const isEvent = (frame: ServerFrame): frame is LogEvent =>
   !!FRAME_SHAPES[frame.type]?.startsWith(POSITIONED) && frame.type !== "ack";
 
-/** Parses the text of a frame. Returns undefined when it is no valid frame. */
+/** Parses the text of a frame. Returns undefined when the text is not a valid frame. */
 export function parseFrame(text: unknown): ServerFrame | undefined {
   try {
     return asFrame(JSON.parse(String(text)));

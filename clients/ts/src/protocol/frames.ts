@@ -57,7 +57,7 @@ export interface ChangeFields {
   readonly ack?: "stored" | "accepted";
 }
 
-/** The first answer on a connection. `expires_at` is absent while polling. */
+/** The first frame on a connection. `expires_at` is absent in the answer to a poll. */
 export interface ConnectedFrame {
   readonly type: "connected";
   readonly ref?: string;
@@ -87,7 +87,7 @@ export interface AckFrame {
   readonly client_id: string;
 }
 
-/** A refusal. With a `ref` it is the answer to that command. */
+/** A refusal, which answers the command with the same `ref`, or no command if `ref` is absent. */
 export interface ErrorFrame {
   readonly type: "error";
   readonly ref?: string;
@@ -116,7 +116,7 @@ interface Targeted extends Positioned {
   readonly by: string;
 }
 
-/** A change of the message at `target`. */
+/** An event that changes the message whose seq is `target`. */
 export type ChangeEvent = Targeted &
   (
     | { readonly type: "message:edited"; readonly content: string; readonly metadata?: object | null }
@@ -124,7 +124,7 @@ export type ChangeEvent = Targeted &
     | { readonly type: "reaction:added" | "reaction:removed"; readonly emoji: string }
   );
 
-/** The event at `target` is void: a duplicate or rejected. Clients must drop it. */
+/** An event that makes the event with the seq `target` void: a late duplicate, or rejected. Clients drop that event. */
 export interface MessageVoid extends Positioned {
   readonly type: "message:void";
   readonly target: number;
@@ -135,13 +135,13 @@ export interface MessageVoid extends Positioned {
   readonly message?: number | null;
 }
 
-/** A member was added, changed or removed. */
+/** An event that adds or removes a member, or changes the role of a member. */
 export type MemberEvent = Positioned & { readonly user: string; readonly by: string } & (
     | { readonly type: "member:added" | "member:changed"; readonly role: string }
     | { readonly type: "member:removed" }
   );
 
-/** The name, the metadata or the archived state of the room changed. */
+/** An event that changes the name, the metadata or the archived state of the room. */
 export interface RoomUpdated extends Positioned {
   readonly type: "room:updated";
   readonly name?: string | null;
@@ -150,7 +150,7 @@ export interface RoomUpdated extends Positioned {
   readonly by: string;
 }
 
-/** Stands for a void event in an answer of `GET /rooms/{room}/events`. */
+/** Replaces a void event in an answer of `GET /rooms/{room}/events`. */
 export interface VoidEvent extends Positioned {
   readonly type: "void";
 }

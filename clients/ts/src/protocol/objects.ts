@@ -1,6 +1,6 @@
 /** The objects inside frames, requests and HTTP answers, with the field names of the protocol. */
 
-/** A position in the log of a room. `epoch` stands for one lifetime of the data in Redis; treat it as opaque. */
+/** A position in the log of a room. `epoch` is an opaque id of one lifetime of the server's data in Redis. */
 export interface Cursor {
   readonly epoch: string;
   readonly seq: number;
@@ -30,7 +30,7 @@ export interface VisibleTo {
 /** `direct`: between two users; `private`: by invitation; `public`: anybody may join. */
 export type RoomKind = "direct" | "private" | "public";
 
-/** The presence of a user. */
+/** Whether a user is online, away or offline. */
 export type PresenceStatus = "online" | "away" | "offline";
 
 /** The presence of one user; `last_seen` is RFC 3339, null unless the user is offline. */
@@ -40,7 +40,7 @@ export interface PresenceObject {
   readonly last_seen: string | null;
 }
 
-/** The limits of the server on this connection. */
+/** The limits that the server sets for this connection. */
 export interface Limits {
   readonly max_message_chars: number;
   readonly max_frame_bytes: number;
@@ -75,7 +75,7 @@ export interface MessageObject {
   readonly reactions?: ReactionObject[] | null;
 }
 
-/** The optional fields of a send. */
+/** The fields of a `message:send` frame besides the room and the client id. */
 export interface SendFields {
   readonly content?: string;
   readonly kind?: string;
@@ -119,7 +119,7 @@ export interface Member {
   readonly joined_at?: string;
 }
 
-/** The marks of one member. */
+/** The read and delivered marks of one member. */
 export interface ReceiptObject {
   readonly user: string;
   readonly read_seq: number;

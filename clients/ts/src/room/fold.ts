@@ -16,7 +16,7 @@ export function fold(message: Message, event: ChangeEvent, me: string | undefine
   const lastSeq = event.seq;
   if (lastSeq <= message.lastSeq || event.target_id !== message.id) return message;
   if (message.deleted) {
-    // A message that HTTP returned as deleted lacks the seq of its deletion; this event supplies it.
+    // HTTP returns a deleted message without the seq of its deletion; this event supplies the seq.
     return event.type === "message:deleted" && message.lastSeq === message.seq
       ? { ...message, lastSeq }
       : message;
@@ -49,8 +49,8 @@ export function fold(message: Message, event: ChangeEvent, me: string | undefine
 }
 
 /**
- * Adds or removes the reaction of the user `by`. Returns undefined when `reactions`
- * does not tell whether `by` has reacted.
+ * Adds or removes the reaction of the user `by`. Returns undefined if `reactions` does not show whether `by` has
+ * reacted, because it names only the first users.
  */
 export function applyReaction(
   reactions: readonly Reaction[],

@@ -8,13 +8,13 @@ import type { RoomImpl } from "./room.js";
 import { Summary } from "./summary.js";
 import { createWatermark, type Watermark } from "./watermark.js";
 
-/** Moves of the read mark, or of the delivered mark, within these times are sent as one, in milliseconds. */
+/** How long moves of the read mark, and of the delivered mark, are gathered into one command, in milliseconds. */
 const READ_DELAY_MS = 250;
 const DELIVERED_DELAY_MS = 600;
 const MAX_SPREAD_MS = 5_000;
 /**
- * How often a summary is read until it is recent enough, and the first pause between the
- * reads, in milliseconds. Each pause doubles.
+ * The most reads of a room until its summary is recent enough, and the first pause between these reads, in
+ * milliseconds. Each pause doubles.
  */
 const MAX_TRIES = 8;
 const PAUSE_MS = 500;
@@ -24,8 +24,8 @@ export const isRemoval = ({ code }: { readonly code: string }) =>
   code === "not_found" || code === "forbidden";
 
 /**
- * The list entry of a room and the user's own marks. Events keep both current. When events do not
- * suffice, the kit reads the room over HTTP.
+ * The list entry of a room and the user's own marks, which events keep current. When events do not suffice, the kit
+ * reads the room over HTTP.
  */
 export class Listing {
   /** Counts the removals of the user from any room. An answer that was requested before a removal is out of date. */
@@ -40,7 +40,7 @@ export class Listing {
   #refreshing: number | undefined;
   /** Whether the running read may return an answer that is too old. */
   #stale = false;
-  /** Changes when another user connects; answers of an earlier generation are dropped. */
+  /** Changes when another user connects. The kit ignores answers that were requested before this. */
   #userGeneration = 0;
 
   constructor(room: RoomImpl) {
@@ -58,14 +58,14 @@ export class Listing {
     this.#resetSummary();
   }
 
-  /** Another user is connected now. */
+  /** Drops the state of the earlier user, because another user has connected. */
   userChanged(): void {
     this.#userGeneration++;
     this.#refreshing = undefined;
     this.reset();
   }
 
-  /** The client is connected, so pending marks are sent. */
+  /** Sends pending marks, because the client has connected. */
   up(): void {
     this.#read.up();
     this.#delivered.up();
@@ -76,7 +76,7 @@ export class Listing {
     this.#delivered.stop();
   }
 
-  /** The user is no longer a member. */
+  /** Drops the marks, because the user was removed from the room. */
   removed(): void {
     this.#removedAt = ++Listing.removals;
     this.#read.reset();
@@ -94,7 +94,7 @@ export class Listing {
     this.#delivered.move(seq);
   }
 
-  /** Applies a mark of the current user that the server has stored. Another device may have moved it. */
+  /** Applies a mark of the current user that the server has stored, perhaps for another device of the user. */
   applyMark(type: string, seq: number): void {
     if (type === "receipt:read") {
       this.#read.confirm(seq);
@@ -105,7 +105,7 @@ export class Listing {
 
   /** Applies the answer to a join. */
   joined({ room, kind, name, role, members, read_seq }: Partial<JoinedRoom>): void {
-    if (kind) this.summary.hint({ room, kind, name, role, members } as Partial<MyRoomObject>);
+    if (kind) this.summary.setKnownFields({ room, kind, name, role, members } as Partial<MyRoomObject>);
     if (read_seq !== undefined) this.applyMark("receipt:read", read_seq);
   }
 
@@ -121,8 +121,8 @@ export class Listing {
       this.#resetSummary();
     }
     room.error = undefined;
-    const complete = this.summary.read(object);
-    // An answer with an older read mark than the server has confirmed has a wrong unread count.
+    const complete = this.summary.applyAnswer(object);
+    // If the server has confirmed a higher read mark than the answer contains, the answer's unread count is wrong.
     if (!complete || (this.summary.stale && object.read_seq < this.#read.stored())) this.#rereadUnread();
     this.#read.confirm(object.read_seq);
     // The answer contains the last message, so the message is now delivered. The random delay prevents
@@ -136,7 +136,7 @@ export class Listing {
     return true;
   }
 
-  /** Reads the summary again until its head is at least `upto`, at most `MAX_TRIES` times. */
+  /** Reads the room again until its head (last seq) is at least `upto`, at most `MAX_TRIES` times. */
   async refresh(upto: number): Promise<void> {
     const room = this.#room;
     const running = this.#refreshing;
@@ -177,9 +177,9 @@ export class Listing {
     if (kind !== "direct" || peer?.name) return;
     const me = room.core.me()?.id;
     const last = lastMessage?.sender;
-    if (last && last.id !== me) summary.peer(omitNullish({ user: last.id, name: last.name }));
+    if (last && last.id !== me) summary.setPeer(omitNullish({ user: last.id, name: last.name }));
     else if (!this.#findingPeer && (room.opened || !peer)) {
-      // The last message is not from the other user, so only the list of members names that user.
+      // The last message is not from the other user, so only the list of members names the other user.
       this.#findingPeer = true;
       room.detach(async () => {
         let other: Member | undefined;
@@ -189,7 +189,7 @@ export class Listing {
         } finally {
           this.#findingPeer = !!other;
         }
-        if (other) summary.peer(omitNullish({ user: other.user, name: other.name ?? undefined }));
+        if (other) summary.setPeer(omitNullish({ user: other.user, name: other.name ?? undefined }));
         room.update();
       });
     }
@@ -205,7 +205,7 @@ export class Listing {
     this.#room.update();
   }
 
-  /** The server has confirmed the read mark, so an unknown unread count can be read now. */
+  /** Reads an unknown unread count again, because the server has confirmed the read mark. */
   #readConfirmed(): void {
     if (this.summary.stale) this.#rereadUnread();
   }

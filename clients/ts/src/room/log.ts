@@ -1,6 +1,6 @@
 import type { Core } from "../core.js";
 import { asError, type TidingsError } from "../errors.js";
-import { query } from "../net/http.js";
+import { queryString } from "../net/http.js";
 import { omitNullish } from "../omit-nullish.js";
 import { asFrame, assertShape, SHAPES } from "../protocol/check.js";
 import type { JoinedRoom, LogEvent, ServerFrame } from "../protocol/frames.js";
@@ -10,23 +10,22 @@ import type { RoomImpl } from "./room.js";
 import type { Page } from "./timeline.js";
 
 /**
- * The largest gap, in events, that is filled with the missing events. After a larger gap
- * the newest messages are loaded again.
+ * The most missing events that the log reads after a gap. After a larger gap the newest messages are loaded instead.
  */
 const MAX_FILL_EVENTS = 200;
 /** The number of messages in the newest page, unless the window is smaller. */
 const PAGE_SIZE = 50;
 
 /**
- * What the log does with events and `room:caught_up`. `open`: it applies them. `filling`: it keeps them until the gap
- * is filled. `closed` (the newest page is being read) and `joining` (the join after that page was sent): it drops them,
- * because before the answer to the join a frame would move the cursor past events that the page does not contain.
+ * How the log treats events and `room:caught_up`. `open`: it applies them. `filling`: it keeps them until the missing
+ * events of a gap are read. `closed` (the newest page is being read) and `joining` (the join after that page was sent):
+ * it drops them, because they would move the cursor past events that the page does not contain.
  */
 type Intake = "open" | "filling" | "closed" | "joining";
 
 type CaughtUp = Extract<ServerFrame, { type: "room:caught_up" }>;
 
-/** Follows the log of one room: cursor, joins, loads and gap fills, as docs/PROTOCOL.md describes. */
+/** Follows the log of one room: joins, loads, fills gaps and moves the cursor, as docs/PROTOCOL.md describes. */
 export class Log {
   phase: "off" | "loading" | "catching-up" | "live" = "off";
   error: TidingsError | undefined;
@@ -39,9 +38,9 @@ export class Log {
   #intake: Intake = "open";
   /** The frames that arrived during the gap fill. */
   #buffer: (LogEvent | CaughtUp)[] = [];
-  /** Whether the messages must be loaded again. */
+  /** Whether the loaded messages are out of date and must be loaded again. */
   #stale = false;
-  /** The position that the next load must reach. */
+  /** The seq up to which the next load must contain all events. */
   #requiredSeq = 0;
   /** The number of the current load, gap fill or join. A job with an older number stops. */
   #job = 0;
@@ -75,21 +74,21 @@ export class Log {
     else void this.#join(++this.#job);
   }
 
-  /** A join of several rooms, including this room, is being sent. */
+  /** Sets the phase `catching-up` while a join of several rooms, including this room, is being sent. */
   joinPending(): void {
     this.#setPhase("catching-up");
   }
 
-  /** Handles the answer to a join. The server sends the missed events after it. */
+  /** Handles the answer to a join. After the answer the server sends the missed events. */
   onJoined(info: Partial<JoinedRoom>): void {
     this.joined = true;
-    // While a page is read, this answer belongs to an older join, so the intake stays closed.
+    // While a page is read (`closed`), the answer belongs to an older join, so the intake stays closed.
     if (this.#intake === "joining") this.#intake = "open";
     this.#joinedEpoch = info.head?.epoch;
     this.#room.joined(info);
   }
 
-  /** Handles an event, or `room:caught_up`, which ends the missed events. */
+  /** Handles an event, or `room:caught_up`, which means that no event up to its seq is missing. */
   onFrame(frame: LogEvent | CaughtUp): void {
     if (this.#intake === "closed" || this.#intake === "joining") return;
     const caughtUp = frame.type === "room:caught_up";
@@ -105,6 +104,7 @@ export class Log {
     }
   }
 
+  /** Handles `room:gap`: the server does not send the events above `after`, so HTTP must supply them up to `head`. */
   onGap(after: number, head: Cursor): void {
     const before = this.cursor;
     const from = Math.min(before?.seq ?? after, after);
@@ -114,7 +114,7 @@ export class Log {
     this.#room.dropAbove(from, head.seq);
     const epochChanged = before !== undefined && before.epoch !== head.epoch;
     if (!this.#room.opened) {
-      // The room holds no messages, so the gap is skipped and only the list entry is read again.
+      // The app has not opened the room, so the log skips the gap and only the list entry is read again.
       this.cursor = head;
       this.#requiredSeq = 0;
       // Stops a running load, gap fill or join.
@@ -210,7 +210,7 @@ export class Log {
       const error = asError(thrown);
       if (error.after === undefined) this.#fail(error);
       else {
-        // The epoch of the request is past, so everything above `after` must be read again.
+        // The epoch of the request has ended, so everything above `error.after` must be read again.
         const seq = Math.min(this.cursor?.seq ?? 0, error.after);
         if (this.cursor) this.cursor = { epoch: this.cursor.epoch, seq };
         this.#room.dropAbove(seq, seq);
@@ -232,13 +232,13 @@ export class Log {
     this.#setPhase("loading");
     this.#room.timeline.beginRead();
     const limit = Math.min(PAGE_SIZE, this.#core.env.windowSize);
-    // The server waits until storage reaches `upto`. After a lost epoch storage never reaches it, so a log that is not
-    // followed stops waiting after `unavailable`. Its next join reports the lost epoch.
+    // The server answers once PostgreSQL has all events up to `upto`, which never happens if Redis has lost events. So
+    // a log that is not followed reads without `upto` after `unavailable`. Its next join reports the new epoch.
     let wait = true;
     const upto = () => (wait && Math.max(this.#requiredSeq, this.cursor?.seq ?? 0)) || undefined;
     const page = await this.#read<Page>(
       job,
-      () => `/messages${query({ limit, upto: upto() })}`,
+      () => `/messages${queryString({ limit, upto: upto() })}`,
       SHAPES.page,
       ({ code }) => {
         if (code === "unavailable") wait = followed;
@@ -251,8 +251,8 @@ export class Log {
       const cursor = this.cursor;
       if (!cursor || !followed) this.cursor = page.head;
       if (!followed) this.#room.refresh(page.head.seq);
-      // Accepted messages above `page.head` may be lost. The next join uses this lower cursor,
-      // so no gap will report the loss.
+      // The page ends below the cursor, so accepted messages above `page.head` may be lost. The next join uses the
+      // lower cursor, so no `room:gap` will report this loss.
       if (cursor && page.head.seq < cursor.seq) this.#room.epochChanged(page.head.seq);
     }
     this.#room.timeline.endRead();
@@ -269,7 +269,8 @@ export class Log {
       const at = this.cursor?.seq ?? 0;
       const page = await this.#read<{ events: unknown[]; next: Cursor; more: boolean }>(
         job,
-        () => `/events${query({ after: at, epoch: head.epoch, upto: head.seq, limit: MAX_FILL_EVENTS })}`,
+        () =>
+          `/events${queryString({ after: at, epoch: head.epoch, upto: head.seq, limit: MAX_FILL_EVENTS })}`,
         "events:a next:c",
       );
       if (!page) return;
@@ -281,7 +282,7 @@ export class Log {
       const seq = Math.max(this.cursor?.seq ?? 0, page.next.seq);
       this.cursor = { epoch: head.epoch, seq };
       if (seq >= head.seq) break;
-      // Storage does not have all missing events yet. After a page without progress the next request waits longer.
+      // Without progress the next request waits longer, because PostgreSQL lacks some of the missing events.
       idle = seq > at ? 0 : idle + 1;
       if (idle) await pause(this.#core.env.timers, 500 * idle).done;
       if (job !== this.#job) return;

@@ -6,7 +6,7 @@ import type { MessageObject, ReactionObject } from "../protocol/objects.js";
 import type { Message } from "../types.js";
 
 /**
- * The key of a row: the sender and the client id. The sender is empty for the user's own messages, so that
+ * Makes the key of a row from the sender and the client id. The sender is empty for the user's own messages, so that
  * the key is the same before the user id is known. User ids contain no space.
  */
 const keyOf = (clientId: string, sender = ""): string => `${sender} ${clientId}`;
@@ -41,7 +41,7 @@ export function toMessage(source: WireMessage, me: string | undefined): Message 
   });
 }
 
-/** The row of a message in the outbox. */
+/** Makes the row of a message in the outbox. `me` is the current user. */
 export function pendingMessage(entry: Entry, me: { id: string; name?: string } | undefined): Message {
   const { clientId, room, content, options, acceptance, error } = entry;
   const id = me?.id ?? entry.user ?? "";

@@ -1,20 +1,20 @@
 import { asError, type TidingsError } from "../errors.js";
-import { query } from "../net/http.js";
+import { queryString } from "../net/http.js";
 import { assertShape, filterShape, SHAPES } from "../protocol/check.js";
 import type { MessageObject } from "../protocol/objects.js";
 import type { RoomImpl } from "./room.js";
 import type { Page } from "./timeline.js";
 
 /**
- * A running read of one message. Its answer must include all events up to `upto`. It ends when
- * the generation of the timeline changes.
+ * A running read of one message, whose answer must include all events up to `upto`. The read ends when the generation
+ * of the timeline changes.
  */
 interface Reread {
   readonly generation: number;
   upto: number;
 }
 
-/** Reads messages over HTTP, except the newest page, which the log reads. */
+/** Reads older messages and single messages over HTTP. The newest page is read by `Log`. */
 export class MessageReader {
   readonly #room: RoomImpl;
   readonly #rereading = new Map<number, Reread>();
@@ -52,10 +52,10 @@ export class MessageReader {
     if (!timeline.hasOlder || before === undefined) return false;
     const { generation } = timeline;
     timeline.beginRead();
-    timeline.setOlder(true);
+    timeline.setOlderState(true);
     let error: TidingsError | undefined;
     try {
-      const path = `/messages${query({ before, limit: count, upto: log.cursor?.seq })}`;
+      const path = `/messages${queryString({ before, limit: count, upto: log.cursor?.seq })}`;
       const page = assertShape(await this.#room.read<Page>(path), SHAPES.page);
       if (timeline.generation === generation) timeline.prepend(page);
       return timeline.hasOlder;
@@ -64,7 +64,7 @@ export class MessageReader {
       throw error;
     } finally {
       timeline.endRead();
-      timeline.setOlder(false, error);
+      timeline.setOlderState(false, error);
     }
   }
 
@@ -78,10 +78,10 @@ export class MessageReader {
         const page = await this.#room.retryRead<Page>(
           () => timeline.generation === wanted.generation,
           SHAPES.page,
-          // Reads a page, because only a page has a head, which tells how recent the answer is. After a lost epoch
-          // storage may never reach `upto`, so the cursor of the log limits it.
+          // Reads a page, because only a page has a head, which shows how recent the answer is. If Redis has lost
+          // events, PostgreSQL may never reach `upto`, so the cursor of the log limits it.
           () =>
-            `/messages${query({ before: seq + 1, limit: 1, upto: Math.min(upto, log.cursor?.seq ?? upto) })}`,
+            `/messages${queryString({ before: seq + 1, limit: 1, upto: Math.min(upto, log.cursor?.seq ?? upto) })}`,
         );
         if (!page) return;
         const [found] = filterShape<MessageObject>(page.messages, SHAPES.message);

@@ -13,10 +13,10 @@ import { Log } from "./log.js";
 import { MessageReader } from "./reader.js";
 import { Timeline } from "./timeline.js";
 
-/** How long a room stays open after its last opener has released it, in milliseconds. */
+/** How long a room stays open after the app has released it for the last time, in milliseconds. */
 const LINGER_MS = 3_000;
 
-/** One room, opened or not. */
+/** One room, whether the app has opened it or not. */
 export class RoomImpl implements Room {
   readonly id: string;
   readonly core: Core;
@@ -26,7 +26,7 @@ export class RoomImpl implements Room {
   readonly listing: Listing;
   readonly messages;
   readonly features = new Features<RoomImpl>(this);
-  /** Why the room is not accessible or cannot be followed. */
+  /** The reason why the room is not accessible or cannot be followed, if any. */
   error: TidingsError | undefined;
   /** The list that contains this room. */
   readonly rooms: Rooms;
@@ -47,12 +47,12 @@ export class RoomImpl implements Room {
     this.messages = this.timeline.store;
   }
 
-  /** Whether the room is open, or was open a moment ago. */
+  /** Whether the app has opened the room, or released it less than `LINGER_MS` ago. */
   get opened(): boolean {
     return this.#openers > 0 || this.#lingerTimer.pending;
   }
 
-  /** Reads from the HTTP resource of this room. */
+  /** Reads `path` below the HTTP resource of this room. */
   read<T>(path: string): Promise<T> {
     return this.core.http("GET", `/rooms/${encodeURIComponent(this.id)}${path}`);
   }
@@ -82,7 +82,7 @@ export class RoomImpl implements Room {
     this.#lingerTimer.clear();
     if (this.error && this.error.code !== "not_found") {
       this.error = undefined;
-      // The error has stopped the log, so it must be followed again even if the room was still open.
+      // The error has stopped the log, so the log must be followed again even if the room was still open.
       fresh = true;
     }
     if (fresh && this.core.connection.up && !this.error) this.log.follow();
@@ -106,20 +106,20 @@ export class RoomImpl implements Room {
 
   send(content: string, options: SendOptions = {}): Message {
     this.features.callHook("messageSent");
-    return this.timeline.pending(this.core.outbox.add(this.id, content, options));
+    return this.timeline.pendingRow(this.core.outbox.add(this.id, content, options));
   }
 
   markRead(seq: number): void {
     this.listing.markRead(seq);
   }
 
-  /** The client is connected: clears an error that is not a removal, and sends pending marks. */
+  /** Clears an error that is not a removal, and sends pending marks, because the client has connected. */
   up(): void {
     if (this.error && !isRemoval(this.error)) this.error = undefined;
     this.listing.up();
   }
 
-  /** The connection is gone or replaced. `ended` is the reason if the kit will not reconnect by itself. */
+  /** Stops the work of a lost connection. `ended` is set if the kit will not reconnect by itself. */
   down(ended?: TidingsError): void {
     this.features.callHook("down", ended);
     this.listing.down();
@@ -139,7 +139,7 @@ export class RoomImpl implements Room {
   }
 
   /** Handles a frame that names this room and is not a log event. */
-  frame(frame: ServerFrame): void {
+  handleFrame(frame: ServerFrame): void {
     switch (frame.type) {
       case "room:caught_up":
         this.log.onFrame(frame);
@@ -156,7 +156,7 @@ export class RoomImpl implements Room {
     this.features.callHook("frame", frame);
   }
 
-  /** The user was added to the room. */
+  /** Handles `room:added`: the user was added to the room by the event at `from`. */
   added({ from, kind, name, role }: Extract<ServerFrame, { type: "room:added" }>): void {
     const { cursor, joined } = this.log;
     this.#addedAt = Math.max(this.#addedAt, from.seq);
@@ -176,14 +176,14 @@ export class RoomImpl implements Room {
     this.log.follow();
   }
 
-  /** The event at `seq` removed the user from the room. */
+  /** Handles the removal of the user from the room by the event at `seq`. */
   removed(seq: number): void {
     if (seq <= this.#addedAt) return;
     this.log.reset();
     this.failed(new TidingsError("not_found", "", { room: this.id }));
   }
 
-  /** The room cannot be followed, or the user is not a member. */
+  /** Stops the room with an error: it cannot be followed, or the user is not a member. */
   failed(error: TidingsError): void {
     this.error = error;
     if (isRemoval(error)) this.listing.removed();
@@ -192,7 +192,7 @@ export class RoomImpl implements Room {
     this.rooms.refresh();
   }
 
-  /** Updates the public state. */
+  /** Computes the public state again, and reports it if it has changed. */
   update(): void {
     const { connection } = this.core;
     this.features.callHook("cursorMoved", this.log.cursor?.seq ?? 0);
@@ -220,13 +220,13 @@ export class RoomImpl implements Room {
     this.listing.summary.dropAbove(seq);
   }
 
-  /** Events were skipped, so the list entry is read again until its head is at least `upto`. */
+  /** Reads the list entry again until its head is at least `upto`, because events were skipped. */
   refresh(upto: number): void {
     void this.listing.refresh(upto);
     this.features.callHook("missed");
   }
 
-  /** A new epoch began: events above `after` may be lost. */
+  /** Handles a new epoch (lifetime of the server's Redis data), in which events above `after` may be lost. */
   epochChanged(after: number): void {
     this.core.outbox.resend(this.id, after);
     this.features.callHook("joined");
@@ -251,7 +251,7 @@ export class RoomImpl implements Room {
         if (event.user === me) this.removed(event.seq);
         break;
       case "member:changed":
-        // The new role may allow other earlier messages, so the room is loaded again.
+        // With the new role the user may see other earlier messages, so the room is loaded again.
         if (event.user === me) {
           this.log.reload();
           if (!this.opened) void listing.refresh(event.seq);

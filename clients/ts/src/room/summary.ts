@@ -4,9 +4,9 @@ import type { RoomSummary } from "../types.js";
 import { fold, isChange } from "./fold.js";
 import { toMessage } from "./message.js";
 
-/** How many recent events are kept. They are applied again to an HTTP answer that is older. */
+/** The number of recent events that are kept. The kit applies them to HTTP answers that are older. */
 const MAX_RECENT_EVENTS = 100;
-/** The highest unread count. */
+/** The highest unread count that the kit reports. */
 const MAX_UNREAD = 100;
 
 /** The list entry of a room: the last HTTP answer with later events applied. */
@@ -31,10 +31,10 @@ export class Summary {
   }
 
   /**
-   * Applies an HTTP answer. Returns false when the kept events do not reach back to the answer,
-   * so that the room must be read again.
+   * Applies an HTTP answer. Returns false if events between the answer and the oldest kept event are missing, so that
+   * the room must be read again.
    */
-  read(object: MyRoomObject): boolean {
+  applyAnswer(object: MyRoomObject): boolean {
     const { head } = object;
     const complete = this.#recent.length < MAX_RECENT_EVENTS || (this.#recent[0]?.seq ?? 0) <= head.seq + 1;
     const before = this.value;
@@ -53,11 +53,11 @@ export class Summary {
   }
 
   /** Sets the known fields of a room that has not been read yet. */
-  hint(object: Partial<MyRoomObject>): void {
+  setKnownFields(object: Partial<MyRoomObject>): void {
     this.value ??= toSummary(object, undefined);
   }
 
-  peer(peer: { user: string; name?: string }): void {
+  setPeer(peer: { user: string; name?: string }): void {
     if (this.value) this.value = { ...this.value, peer };
   }
 
@@ -67,7 +67,7 @@ export class Summary {
     if (event.seq > this.#seq) this.#fold(event);
   }
 
-  /** A new epoch began: events above this position may not exist any more. */
+  /** Drops kept events above `seq`, because a new epoch began and the log may not contain them. */
   dropAbove(seq: number): void {
     this.#recent = this.#recent.filter((event) => event.seq <= seq);
   }
@@ -138,7 +138,7 @@ export class Summary {
   }
 }
 
-/** Makes the list entry from the known fields. */
+/** Makes the list entry from the known fields of a room. */
 function toSummary(
   object: Partial<MyRoomObject>,
   me: string | undefined,

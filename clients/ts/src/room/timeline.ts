@@ -25,7 +25,7 @@ export class Timeline {
   decorate: (row: Message) => Message = (row) => row;
   hasOlder = false;
   loaded = false;
-  /** Changes when all messages are dropped or replaced; answers to earlier requests are then ignored. */
+  /** Changes when all messages are dropped or replaced. The kit then ignores answers to earlier requests. */
   generation = 0;
   readonly #room: RoomImpl;
   #items: readonly Message[] = [];
@@ -50,7 +50,7 @@ export class Timeline {
     return this.#items.find((message) => message.seq === seq);
   }
 
-  /** A read starts: events are kept until `endRead`. */
+  /** Must be called before a read over HTTP. Events are kept until `endRead`. */
   beginRead(): void {
     this.#reads++;
   }
@@ -59,7 +59,7 @@ export class Timeline {
     if (--this.#reads === 0) this.#eventsDuringRead = [];
   }
 
-  /** Drops all messages. Rows of the outbox stay. */
+  /** Drops all messages of the log. Messages of the outbox stay. */
   clear(): void {
     this.generation++;
     this.#items = [];
@@ -81,7 +81,7 @@ export class Timeline {
   }
 
   /** Sets whether older messages are being read, and the error of the last attempt. */
-  setOlder(loading: boolean, error?: TidingsError): void {
+  setOlderState(loading: boolean, error?: TidingsError): void {
     this.#loadingOlder = loading;
     this.#error = error;
     this.store.refresh();
@@ -100,7 +100,7 @@ export class Timeline {
     this.store.refresh();
   }
 
-  /** Replaces one message by its stored version; `undefined` removes it. */
+  /** Replaces the message at `seq`; `undefined` removes it. `head` is the last seq that the HTTP answer includes. */
   replace(seq: number, found: MessageObject | undefined, head: number): void {
     this.#remove(seq);
     const first = this.firstSeq;
@@ -132,7 +132,7 @@ export class Timeline {
     this.store.refresh();
   }
 
-  /** Applies an event. */
+  /** Applies an event of the log to the rows. */
   apply(event: LogEvent): void {
     if (this.#reads > 0) this.#eventsDuringRead.push(event);
     if (!this.loaded) return;
@@ -142,17 +142,17 @@ export class Timeline {
     if (this.#items !== before) this.store.refresh();
   }
 
-  /** The server accepted a message of this client; its event may or may not follow. */
+  /** Inserts a message that the server has accepted, because its event may not follow. */
   accepted(entry: Entry): void {
     const { acceptance } = entry;
     if (!this.loaded || !acceptance || this.find(acceptance.seq)) return;
     const first = this.firstSeq;
     if (this.hasOlder && first !== undefined && acceptance.seq < first) return;
-    this.#insert({ ...this.pending(entry), stored: true });
+    this.#insert({ ...this.pendingRow(entry), stored: true });
     this.store.refresh();
   }
 
-  /** Makes all public rows again, because `decorate` gives other results now. */
+  /** Discards the rows that the app gets, because the results of `decorate` have changed. */
   redecorate(): void {
     this.#publicRows = new WeakMap();
     this.store.refresh();
@@ -222,14 +222,14 @@ export class Timeline {
     this.hasOlder = true;
   }
 
-  /** The row of a message in the outbox. */
-  pending(entry: Entry): Message {
+  /** Returns the row of a message in the outbox. */
+  pendingRow(entry: Entry): Message {
     entry.row ??= pendingMessage(entry, this.#room.core.me());
     return entry.row;
   }
 
   #rows(): MessageList {
-    const waiting = this.#room.core.outbox.of(this.#room.id);
+    const waiting = this.#room.core.outbox.entriesOf(this.#room.id);
     const unstored = new Set(waiting.map((entry) => entry.clientId));
     const held = new Set<string>();
     const rows = this.#items.map((message) => {
@@ -238,7 +238,7 @@ export class Timeline {
     });
     for (const entry of waiting) {
       // A message of the outbox that is not among the loaded rows comes last, even if it is accepted.
-      if (!held.has(entry.clientId)) rows.push(this.pending(entry));
+      if (!held.has(entry.clientId)) rows.push(this.pendingRow(entry));
     }
     return omitNullish({
       items: rows,
@@ -248,7 +248,7 @@ export class Timeline {
     });
   }
 
-  /** The row that the app gets: with unconfirmed changes, and not `stored` while the outbox holds the message. */
+  /** Returns the row that the app gets, with unconfirmed changes. `unstored`: the outbox holds the message. */
   #publicRow(message: Message, unstored: boolean): Message {
     let row = this.#publicRows.get(message);
     if (!row || row.stored === unstored) {

@@ -5,8 +5,8 @@ import { Timer } from "../timers.js";
 const DEFAULT_RETRY_MS = 2_000;
 
 /**
- * A read or delivered mark of the current user. It only moves forward; the kit sends it until the server has
- * it.
+ * Makes a read or delivered mark of the current user. The mark only moves forward, and the kit sends the mark until the
+ * server has it.
  * @param delay milliseconds in which several moves are sent as one
  * @param onConfirmed called when the server has the mark
  */
@@ -26,7 +26,7 @@ export function createWatermark(
     if (timer.pending || sending || wanted <= stored) return;
     timer.set(ms, () => void send());
   };
-  /** The server has stored the mark at `seq`. This device or another one may have moved it. */
+  /** Records that the server has stored the mark at `seq`, perhaps for another device of the user. */
   const confirm = (seq: number): void => {
     stored = Math.max(stored, seq);
     wanted = Math.max(wanted, seq);
@@ -44,8 +44,8 @@ export function createWatermark(
       onConfirmed();
     } catch (thrown) {
       const error = asError(thrown);
-      // A permanent refusal, for example of a removed member, would come again. The mark counts
-      // as stored, so no retry follows.
+      // A permanent refusal, for example of a removed member, would come again. The mark then counts as stored, so that
+      // no retry follows.
       if (isPermanent(error) && before === generation) stored = seq;
       wait = error.retryAfterMs ?? DEFAULT_RETRY_MS;
     } finally {
@@ -56,19 +56,19 @@ export function createWatermark(
     }
   };
   return {
-    /** The mark that the server is known to have. */
+    /** Returns the highest seq that the server has confirmed or permanently refused. */
     stored: (): number => stored,
     confirm,
-    /** Moves the mark forward; it is sent within `ms` milliseconds. */
+    /** Moves the mark forward. The new mark is sent within `ms` milliseconds. */
     move(seq: number, ms = delay): void {
       if (!(seq > wanted)) return;
       wanted = seq;
       schedule(ms);
     },
-    /** The client is connected again. */
+    /** Sends a pending mark after a reconnect. */
     up: (): void => schedule(0),
     stop: (): void => timer.clear(),
-    /** Starts again for another user or another membership. */
+    /** Resets the mark for another user or another membership. */
     reset(): void {
       timer.clear();
       generation++;

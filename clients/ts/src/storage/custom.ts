@@ -1,7 +1,7 @@
 import type { OutboxStorage, StorageAdapter } from "../types.js";
 import { TabEntryStore } from "./tab-entry-store.js";
 
-/** An adapter that can be given as the option `storage`. */
+/** A storage adapter that an app can give as the option `storage`. */
 export type AdapterStorage = StorageAdapter & OutboxStorage;
 
 /** Makes a storage from an object with `getItem`, `setItem` and `removeItem`. Several tabs may share it. */

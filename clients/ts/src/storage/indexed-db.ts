@@ -2,9 +2,7 @@ import { type AdapterStorage, customStorage } from "./custom.js";
 
 const STORE = "entries";
 
-/**
- * An IndexedDB database, shared by the tabs of a site. It holds more than localStorage and does not block rendering.
- */
+/** Makes a storage in IndexedDB, shared by the tabs of a site. Unlike localStorage it does not block rendering. */
 export function indexedDbStorage(name = "tidings"): AdapterStorage {
   let opened: Promise<IDBDatabase> | undefined;
   const settled = <T>(request: IDBRequest<T>) =>
@@ -21,7 +19,7 @@ export function indexedDbStorage(name = "tidings"): AdapterStorage {
     const database = await settled(request);
     // The browser may close the database, for example when it clears its data.
     database.onclose = forgetDatabase;
-    // Another tab that deletes or upgrades the database waits until all connections are closed.
+    // Another tab can delete or upgrade the database only after this connection is closed.
     database.onversionchange = () => {
       forgetDatabase();
       database.close();

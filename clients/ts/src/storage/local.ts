@@ -1,6 +1,6 @@
 import { type AdapterStorage, customStorage } from "./custom.js";
 
-/** The localStorage of a site, shared by its tabs. Each call throws when the browser refuses access. */
+/** Makes a storage in localStorage, shared by the tabs of a site. Calls throw when the browser refuses access. */
 export function localStorageAdapter(): AdapterStorage {
   const storage = () => globalThis.localStorage;
   return customStorage({

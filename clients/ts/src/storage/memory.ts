@@ -1,6 +1,6 @@
 import { type AdapterStorage, customStorage } from "./custom.js";
 
-/** Keeps the entries in memory only. */
+/** Makes a storage in memory, which is lost when the page is closed. */
 export function memoryStorage(): AdapterStorage {
   const entries = new Map<string, string>();
   return customStorage({

@@ -5,9 +5,7 @@ import { pause, Timer } from "../timers.js";
 import type { StorageAdapter } from "../types.js";
 import { deserialize, serialize } from "./serialization.js";
 
-/**
- * How often a tab renews its lease, and after how long without a renewal other tabs consider it dead, in milliseconds.
- */
+/** How often a tab renews its lease (a key that shows that the tab is open), and how long a lease is valid, in ms. */
 const LEASE_RENEW_MS = 5_000;
 const LEASE_MS = 20_000;
 /**
@@ -15,13 +13,13 @@ const LEASE_MS = 20_000;
  * therefore scans again after this time, in milliseconds.
  */
 const SECOND_SCAN_MS = 2_000;
-/** The kit waits at most this long for the storage, in milliseconds. */
+/** The longest time that the kit waits for a write to the storage, in milliseconds. */
 const MAX_WRITE_WAIT_MS = 2_000;
 
 /**
- * Keeps entries in a storage that several tabs share. Each entry has its own key and belongs to one tab,
- * which renews a lease every few seconds. Another tab adopts the entries of a dead tab. If the dead tab wakes
- * up, both send the same client id, which the server treats as one message.
+ * Keeps entries in a storage that several tabs share. Each entry has its own key and belongs to one tab, which renews a
+ * lease every few seconds. Another tab adopts the entries when the lease has expired. If the first tab was only
+ * suspended, both tabs send the same client id, which the server treats as one message.
  */
 export class TabEntryStore {
   readonly #storage: StorageAdapter;
@@ -33,7 +31,7 @@ export class TabEntryStore {
   readonly #writes = new Map<string, Promise<unknown>>();
   readonly #leaseTimer: Timer;
   readonly #scanTimer: Timer;
-  /** The number of lapses of the lease when each entry was first written; undefined for adopted entries. */
+  /** The value of `#lapses` when each entry was first written, by client id; undefined for adopted entries. */
   readonly #lapsesAtWrite = new Map<string, number | undefined>();
   #leaseRenewedAt = 0;
   #lapses = 0;
@@ -53,21 +51,21 @@ export class TabEntryStore {
   }
 
   /**
-   * Whether another tab may have sent the entry: it was adopted, or the lease may have lapsed since its first write.
+   * Whether another tab may have sent the entry: it was adopted, or the lease may have expired since its first write.
    */
-  maybeSent(clientId: string): boolean {
+  mayHaveBeenSent(clientId: string): boolean {
     return this.#lapsesAtWrite.get(clientId) !== this.#countLapses();
   }
 
-  /** Counts how often the lease of this tab may have lapsed. */
+  /** Returns how often the lease of this tab may have expired so far. */
   #countLapses(): number {
     if (this.#env.timers.now() - this.#leaseRenewedAt > LEASE_MS / 2) this.#lapses++;
     return this.#lapses;
   }
 
   /**
-   * Reports the last user of this storage and adopts entries that other tabs left. Looks for more such entries until
-   * `stop`.
+   * Reports the last user of this storage and adopts entries that other tabs left. Repeats the search for such entries
+   * until `stop`.
    */
   async start(onLastUser: (user: string | undefined) => void): Promise<void> {
     const { lifecycle } = this.#env;
@@ -150,7 +148,7 @@ export class TabEntryStore {
     this.#env.report(new TidingsError("internal", "the storage of the outbox failed", { cause }));
   }
 
-  /** Listens to the writes of other tabs. */
+  /** Plans a scan whenever another tab writes to the storage. The returned function ends this. */
   #subscribe(): () => void {
     try {
       const onChange = (key: string | null) => {
@@ -168,7 +166,7 @@ export class TabEntryStore {
     if (this.#leaseTimer.pending || this.#stopped) return;
     const renew = () => {
       const now = this.#env.timers.now();
-      // A late timer means that the tab was suspended, so its lease may have lapsed.
+      // A late timer means that the tab was suspended, so its lease may have expired.
       if (now - this.#leaseRenewedAt > LEASE_MS / 2) this.#lapses++;
       this.#leaseRenewedAt = now;
       void this.#try((storage) => storage.setItem(`${this.#prefix}tab/${this.#tab}`, `${now}`));
@@ -193,7 +191,7 @@ export class TabEntryStore {
     this.#scanTimer.set(ms, () => void this.#scan(LEASE_MS + random() * LEASE_RENEW_MS));
   }
 
-  /** Adopts the entries of dead tabs, and scans again after `next` milliseconds. */
+  /** Adopts the entries of tabs whose lease has expired, and plans the next scan in `next` milliseconds. */
   async #scan(next: number): Promise<void> {
     const { timers, report } = this.#env;
     const keys = (await this.#try((storage) => (storage.keys ?? storage.getAllKeys)?.call(storage))) ?? [];
@@ -223,7 +221,7 @@ export class TabEntryStore {
         this.#unsubscribe &&
         !this.#writes.has(stored.entry.clientId)
       ) {
-        // The author is unknown, so the current user must retry the message explicitly.
+        // The author of the entry is unknown, so the current user must retry the message explicitly.
         if (stored.entry.user === undefined)
           stored.entry.error ??= new TidingsError("unauthorized", "the author is unknown; retry to send it");
         this.#lapsesAtWrite.set(stored.entry.clientId, undefined);

@@ -2,16 +2,16 @@ import type { Connection, TidingsError } from "@tidings/client";
 
 const OFFLINE_TEXT = "You are offline. Your messages will be sent when you are back online.";
 
-/** The text of the page about its connection. */
+/** The text and the button with which the page reports a state of the connection. */
 interface ConnectionStatus {
   /** The banner is hidden for `good`. */
   readonly tone: "good" | "busy" | "warning" | "stopped";
   readonly text: string;
-  /** A button that can solve the problem. */
+  /** The button that can solve the problem, if any. */
   readonly action?: "try" | "connect" | "sign-in";
 }
 
-/** Describes the connection. `now`, in ms, is for the countdown. */
+/** Describes the connection for the user. `now`, in ms since 1970, is for the countdown to the next attempt. */
 export function connectionStatus(connection: Connection, now: number): ConnectionStatus {
   const { state, transport, error } = connection;
   if (state === "connected") {
@@ -39,7 +39,7 @@ function disconnectText(error: TidingsError | undefined): ConnectionStatus {
   return stopped(`Disconnected: ${errorText(error)}`);
 }
 
-/** Whether the connection is down. The page then says so instead of "loading". */
+/** Whether the connection is down, so that the page shows a notice instead of "loading". */
 export function isDown(connection: Connection): boolean {
   return connection.state !== "connected" && (connection.state !== "connecting" || connection.attempt > 1);
 }

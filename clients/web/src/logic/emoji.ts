@@ -47,7 +47,7 @@ export const EMOJIS: readonly (readonly [emoji: string, name: string])[] = [
 /** How far each arrow key moves in the picker, which has six emojis in a row. */
 const STEPS: Record<string, number> = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -6, ArrowDown: 6 };
 
-/** The index in the picker that an arrow key, Home or End moves to; undefined for other keys. */
+/** Returns the index in the picker that an arrow key, Home or End moves to; undefined for other keys. */
 export function moveInGrid(key: string, at: number, count: number): number | undefined {
   if (key === "Home") return 0;
   if (key === "End") return count - 1;

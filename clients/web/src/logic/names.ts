@@ -5,7 +5,7 @@ export { cleanName, NAME_LIMIT, userIdOf } from "../../serve/names.mjs";
 /** The number of avatar colours in the style sheet. */
 export const AVATAR_COLOURS = 10;
 
-/** The name to show for a user. Without a name it is made from the id: `ada-lovelace` becomes "Ada Lovelace". */
+/** Returns the name to show for a user. A missing name is made from the id: `ada-lovelace` becomes "Ada Lovelace". */
 export function displayName(id: string, name?: string | null): string {
   if (name) return name;
   const words = id.split(/[-_.]+/).filter(Boolean);
@@ -16,7 +16,7 @@ export function displayName(id: string, name?: string | null): string {
 export const senderName = ({ sender }: { sender: { id: string; name?: string | null } }): string =>
   displayName(sender.id, sender.name);
 
-/** A number with a noun: "1 member", "2 members". */
+/** Returns a number with a noun: "1 member", "2 members". */
 export const plural = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
 /** The one or two initials of a name. */
@@ -27,8 +27,8 @@ export function initials(name: string): string {
   return picked.toLocaleUpperCase();
 }
 
-/** The number of a user's avatar colour. It is the same on every device. */
-export function colourOf(id: string): number {
+/** Returns the number of a user's avatar colour, below `AVATAR_COLOURS`. The number is the same on every device. */
+export function colourNumberOf(id: string): number {
   let sum = 7;
   for (const character of id) sum = (Math.imul(sum, 31) + (character.codePointAt(0) ?? 0)) >>> 0;
   return sum % AVATAR_COLOURS;
@@ -42,7 +42,7 @@ export function listNames(names: readonly string[], maxNames = 3): string {
   return `${names.slice(0, maxNames - 1).join(", ")} and ${others} others`;
 }
 
-/** The text about typing users; empty when nobody is typing. */
+/** Returns the text about typing users; empty when nobody is typing. */
 export function typingText(names: readonly string[]): string {
   if (names.length === 0) return "";
   if (names.length > 3) return "Several people are typing";
@@ -51,7 +51,7 @@ export function typingText(names: readonly string[]): string {
 
 /**
  * Finds the users in a typed text: names or ids separated by commas, semicolons or lines. Returns each user once,
- * without the user `me`.
+ * except the user `me`.
  * @returns the ids, with the names as typed
  */
 export function parsePeople(text: string, me?: string): { user: string; name: string }[] {

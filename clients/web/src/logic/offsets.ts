@@ -1,10 +1,10 @@
-/** A row that keeps its place on the screen. `offset` is how far, in px, the top of the view is below the row's top. */
+/** A row whose position on the screen is kept. `offset` is the px from the top of the row to the top of the view. */
 export interface Anchor {
   readonly key: string;
   readonly offset: number;
 }
 
-/** The rows of a list with their measured or estimated heights and their offsets. Create a new one when rows change. */
+/** The rows of a list with their measured or estimated heights and offsets. Changed rows need a new `RowOffsets`. */
 export class RowOffsets {
   private readonly tops: Float64Array;
   private readonly index = new Map<string, number>();
@@ -49,7 +49,7 @@ export class RowOffsets {
     return this.index.get(key);
   }
 
-  /** The index of the row at a position, or of the nearest row for a position outside the list. */
+  /** The index of the row at a position in px, or of the nearest row for a position outside the list. */
   indexAt(position: number): number {
     let low = 0;
     let high = this.keys.length - 1;
@@ -62,9 +62,9 @@ export class RowOffsets {
   }
 
   /**
-   * The anchor for a scroll position: the first visible row that can be an anchor and has a measured height, because
-   * the position of other rows is only an estimate. Without such a row, takes the first visible row that can be an
-   * anchor. Without that row too, takes the first visible row.
+   * Returns the anchor for a scroll position: the first visible row that can be an anchor and has a measured height,
+   * because other positions are only estimates. Otherwise returns the first visible row that can be an anchor, or the
+   * first visible row.
    */
   anchorAt(
     scrollTop: number,
@@ -85,13 +85,13 @@ export class RowOffsets {
     return key === undefined ? undefined : { key, offset: scrollTop - this.top(best ?? first) };
   }
 
-  /** The scroll position that keeps an anchor in its place, or undefined when its row does not exist. */
+  /** The scroll position that keeps an anchor in its place, or undefined when the anchor's row is missing. */
   scrollTopOf(anchor: Anchor): number | undefined {
     const index = this.index.get(anchor.key);
     return index === undefined ? undefined : this.top(index) + anchor.offset;
   }
 
-  /** The indices of the rows to render: from `start` to `end`, without `end`. */
+  /** The rows within `margin` px of the view: the indices from `start` to `end`, without `end`. */
   range(scrollTop: number, height: number, margin: number): { start: number; end: number } {
     if (this.keys.length === 0) return { start: 0, end: 0 };
     return { start: this.indexAt(scrollTop - margin), end: this.indexAt(scrollTop + height + margin) + 1 };

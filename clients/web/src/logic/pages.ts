@@ -10,8 +10,8 @@ export interface Page<T> {
 export type FetchPage<T> = (cursor: string | undefined) => Promise<Page<T>>;
 
 /**
- * All pages so far, joined to one page. The pages of the previous query stay until the
- * first page of the next query arrives.
+ * All pages that were fetched so far, joined to one page. The pages of the previous query stay until the first page of
+ * the next query arrives.
  */
 export interface PagedState<T> {
   readonly page: Page<T> | undefined;
@@ -21,7 +21,9 @@ export interface PagedState<T> {
 
 type Update<T> = (change: (before: PagedState<T>) => PagedState<T>) => void;
 
-/** Fetches page after page. After `cancel`, it ignores late answers, because another query has replaced this one. */
+/**
+ * Makes a pager: `more` fetches the next page. After `cancel` late answers are ignored, because the query was replaced.
+ */
 export function createPager<T>(
   fetchPage: FetchPage<T>,
   update: Update<T>,

@@ -9,7 +9,7 @@ export function previewText(message: Pick<Message, "content" | "deleted" | "atta
   return message.attachments[0]?.name ?? "Message";
 }
 
-/** The last message in the list of rooms: "You: …", and in groups "Ada: …". */
+/** Makes the text of a last message in the list of rooms: "You: …", and in rooms that are not direct "Ada: …". */
 export function lastMessageText(message: Message, kind: string): string {
   const line = previewText(message);
   if (message.mine) return `You: ${line}`;
@@ -24,13 +24,13 @@ export function newestByRoom(entries: readonly OutboxEntry[]): ReadonlyMap<strin
 /** Whether an outbox entry is newer than the last known message of the room. */
 export function isNewer(entry: OutboxEntry | undefined, last: Message | undefined): entry is OutboxEntry {
   if (entry === undefined || last === undefined) return entry !== undefined;
-  // A failed message keeps its time. A message that is being sent will be the newest one,
-  // even if the device's clock is wrong.
+  // A failed message keeps its time. A message that is being sent will be the newest one, even if the clock of the
+  // device is wrong.
   if (entry.status === "failed") return entry.at > last.at;
   return entry.seq === undefined || entry.seq > (last.seq ?? 0);
 }
 
-/** A part of a text, or a link in it. */
+/** A part of a text. A part with `href` is a link. */
 interface TextPart {
   readonly text: string;
   readonly href?: string;
@@ -38,7 +38,7 @@ interface TextPart {
 
 const LINK = /\bhttps?:\/\/[^\s<>"]+/g;
 
-/** Splits a text at its links. Punctuation at the end of a link does not belong to it. */
+/** Splits a text at its links. Punctuation at the end of a link becomes text. */
 export function linkify(text: string): TextPart[] {
   const parts: TextPart[] = [];
   let from = 0;
@@ -59,7 +59,7 @@ function trimLink(link: string): string {
   return end;
 }
 
-/** Whether a message has only a few emojis. They are shown large. */
+/** Whether a text consists of one to three emojis, which are then shown large. */
 export function isEmojiOnly(text: string): boolean {
   const bare = text.replace(/\s/g, "");
   if (bare === "" || bare.length > 24 || /[\p{L}\p{N}]/u.test(bare)) return false;

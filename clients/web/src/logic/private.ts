@@ -2,8 +2,8 @@ import type { Message } from "@tidings/client";
 import { listNames } from "./names.ts";
 
 /**
- * The label of a private message, with its recipients. It is only "Private" until the names are loaded, because names
- * made from ids would change a moment later.
+ * Makes the label of a private message, with its recipients. The label is only "Private" until the names are loaded,
+ * because names made from ids would change a moment later.
  */
 export function privateLabel(
   message: Message,

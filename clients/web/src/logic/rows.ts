@@ -1,13 +1,10 @@
 import type { Message } from "@tidings/client";
-import { dayOf } from "./time.ts";
+import { dayStart } from "./time.ts";
 
 /** Consecutive messages of one user form a run when the time between them is shorter than this, in ms. */
 const RUN_GAP_MS = 5 * 60_000;
 
-/**
- * A row of the message list. Keys of messages contain a space and all other keys do not, so a
- * message key never equals another key.
- */
+/** A row of the message list. Only the keys of messages contain a space, so a message key never equals another key. */
 export type Row =
   | { readonly type: "start"; readonly key: "start" }
   | { readonly type: "older"; readonly key: "older" }
@@ -41,7 +38,7 @@ export function buildRows(messages: readonly Message[], { hasOlder, readUpTo }: 
   let day = Number.NaN;
   let before: Message | undefined;
   for (const [index, message] of messages.entries()) {
-    const today = dayOf(message.at);
+    const today = dayStart(message.at);
     const newDay = today !== day;
     if (newDay) rows.push({ type: "day", key: `day-${today}`, at: today });
     day = today;
@@ -50,14 +47,14 @@ export function buildRows(messages: readonly Message[], { hasOlder, readUpTo }: 
     const first = newDay || hasDivider || before === undefined || !isSameRun(before, message);
     const next = messages[index + 1];
     const last =
-      next === undefined || index + 1 === unread || dayOf(next.at) !== today || !isSameRun(message, next);
+      next === undefined || index + 1 === unread || dayStart(next.at) !== today || !isSameRun(message, next);
     rows.push({ type: "message", key: message.key, message, first, last });
     before = message;
   }
   return withUniqueDays(rows);
 }
 
-/** The index of the first unread message of another user; undefined without one. The divider is above this message. */
+/** The index of the first unread message of another user, above which the divider is; undefined if there is none. */
 function firstUnread(messages: readonly Message[], readUpTo: number | undefined): number | undefined {
   if (readUpTo === undefined) return undefined;
   const index = messages.findIndex(
@@ -80,8 +77,8 @@ function isSameRun(a: Message, b: Message): boolean {
 }
 
 /**
- * Makes the keys of days unique. A day can occur twice, because a pending message has the time of this device, and a stored
- * one the time of the server.
+ * Makes the keys of days unique. A day can occur twice, because a pending message has the time of this device, and a
+ * stored message the time of the server.
  */
 function withUniqueDays(rows: Row[]): Row[] {
   const seen = new Set<string>();

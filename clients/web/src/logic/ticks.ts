@@ -4,8 +4,8 @@ import type { Member, Message, Receipt } from "@tidings/client";
 export type Tick = "none" | "sending" | "sent" | "delivered" | "read" | "failed";
 
 /**
- * The tick of a message; messages of others have none. One other user who got or read the
- * message suffices for `delivered` or `read`.
+ * Returns the tick of a message; messages of others get `none`. For `delivered` or `read` it suffices that one other
+ * user got or read the message.
  */
 export function tickOf(message: Message, receipts: ReadonlyMap<string, Receipt>, audience?: Audience): Tick {
   if (!message.mine || message.deleted) return "none";
@@ -18,7 +18,7 @@ export function tickOf(message: Message, receipts: ReadonlyMap<string, Receipt>,
 /** Whether a user may see a message. */
 type Audience = (user: string) => boolean;
 
-/** The users who may see a private message; undefined for a message that all may see. */
+/** Returns a function that tests whether a user may see a private message; undefined for other messages. */
 export function audienceOf(message: Message, members: readonly Member[] | undefined): Audience | undefined {
   const { visibleTo } = message;
   if (visibleTo === undefined) return undefined;
@@ -37,7 +37,7 @@ export const TICK_LABELS: Readonly<Record<Tick, string>> = {
   failed: "Not sent",
 };
 
-/** The ids of users who have read a message, and of those to whom it was only delivered. */
+/** Returns the ids of users who have read a message, and of those to whom it was only delivered. */
 export function recipientsOf(message: Message, receipts: ReadonlyMap<string, Receipt>, audience?: Audience) {
   const read: string[] = [];
   const delivered: string[] = [];

@@ -10,14 +10,14 @@ const fullDay = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "lon
 const shortDate = new Intl.DateTimeFormat(undefined, { day: "2-digit", month: "2-digit", year: "2-digit" });
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "long", timeStyle: "medium" });
 
-/** The start of the local day of a moment, in ms. */
-export function dayOf(at: number): number {
+/** The start of the local day that contains the moment `at`. Both are in ms since 1970. */
+export function dayStart(at: number): number {
   return new Date(at).setHours(0, 0, 0, 0);
 }
 
-/** The number of days between two moments, by the calendar. It is also correct across daylight saving changes. */
+/** The number of calendar days between two moments, also across a change of daylight saving time. */
 export function daysBetween(earlier: number, later: number): number {
-  return Math.round((dayOf(later) - dayOf(earlier)) / DAY_MS);
+  return Math.round((dayStart(later) - dayStart(earlier)) / DAY_MS);
 }
 
 /** The time of day, such as "14:05". */
@@ -26,7 +26,7 @@ export const timeOfDay = (at: number): string => clock.format(at);
 /** The date and the time with seconds, for tooltips. */
 export const exactTime = (at: number): string => exact.format(at);
 
-/** The label of a day separator: Today, Yesterday, a weekday of the last week, or a date. */
+/** Makes the label of a day separator: Today, Yesterday, a weekday of the last week, or a date. */
 export function dayLabel(at: number, now: number): string {
   const ago = daysBetween(at, now);
   if (ago === 0) return "Today";
@@ -37,7 +37,7 @@ export function dayLabel(at: number, now: number): string {
     : fullDay.format(at);
 }
 
-/** The short time in a list: the time of day for today, then Yesterday, a weekday, or a date. */
+/** Makes the short time in a list: the time of day for today, then Yesterday, a weekday, or a date. */
 export function listTime(at: number, now: number): string {
   const ago = daysBetween(at, now);
   if (ago <= 0) return timeOfDay(at);
@@ -45,7 +45,7 @@ export function listTime(at: number, now: number): string {
   return ago < 7 ? shortWeekday.format(at) : shortDate.format(at);
 }
 
-/** A text such as "last seen 5 minutes ago". Both times are in ms. */
+/** Makes a text such as "last seen 5 minutes ago". Both times are in ms. */
 export function lastSeen(at: number, now: number): string {
   const minutes = Math.floor((now - at) / 60_000);
   if (minutes < 1) return "last seen just now";

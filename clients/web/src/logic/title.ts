@@ -14,7 +14,7 @@ export function roomTitle(room: RoomSummary | undefined): string {
   return room.name || "Unnamed room";
 }
 
-/** The number of unread messages in all rooms. `capped` means that `count` is only a lower bound. */
+/** Counts the unread messages in all rooms. `capped` means that `count` is only a lower bound. */
 export function totalUnread(rooms: readonly RoomSummary[]): { count: number; capped: boolean } {
   let count = 0;
   let capped = false;
@@ -25,7 +25,7 @@ export function totalUnread(rooms: readonly RoomSummary[]): { count: number; cap
   return { count, capped };
 }
 
-/** The text of a badge: "7", "99+". */
+/** Makes the text of a badge with a number: "7", or "99+" for more than 99 or a capped count. */
 export function badgeText(count: number, capped = false): string {
   return count > 99 || (capped && count > 0) ? `${Math.min(count, 99)}+` : String(count);
 }

@@ -1,6 +1,6 @@
 import type { Member, PresenceStatus } from "@tidings/client";
 import { displayName } from "../logic/names.ts";
-import { rank } from "../room/permissions.ts";
+import { roleRank } from "../room/permissions.ts";
 
 /** Sorts members: first those who are online or away, then by role and name. */
 export function sortMembers(
@@ -11,7 +11,7 @@ export function sortMembers(
   return [...members].sort(
     (a, b) =>
       offlineRank(a.user) - offlineRank(b.user) ||
-      rank(a.role) - rank(b.role) ||
+      roleRank(a.role) - roleRank(b.role) ||
       displayName(a.user, a.name).localeCompare(displayName(b.user, b.name)),
   );
 }

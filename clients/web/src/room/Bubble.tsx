@@ -6,7 +6,7 @@ import { isEmojiOnly, linkify } from "../logic/preview.ts";
 import { privateLabel } from "../logic/private.ts";
 import { TICK_LABELS, type Tick } from "../logic/ticks.ts";
 import { exactTime, timeOfDay } from "../logic/time.ts";
-import { coloursOf } from "../ui/colours.ts";
+import { colourStyle } from "../ui/colours.ts";
 import { Icon, TickIcon } from "../ui/Icon.tsx";
 import { useActions } from "./actions.ts";
 import { Quote } from "./Quote.tsx";
@@ -29,7 +29,7 @@ export const Bubble = memo(function Bubble({ message, tick, showName }: BubblePr
   return (
     <div className="bubble" data-large={large || undefined} data-private={message.visibleTo ? "" : undefined}>
       {showName && (
-        <div className="bubble-name" style={coloursOf(message.sender.id)}>
+        <div className="bubble-name" style={colourStyle(message.sender.id)}>
           {senderName(message)}
         </div>
       )}

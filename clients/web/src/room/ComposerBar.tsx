@@ -4,7 +4,7 @@ import { previewText } from "../logic/preview.ts";
 import { IconButton } from "../ui/Button.tsx";
 import { Icon } from "../ui/Icon.tsx";
 
-/** The purpose of the next send: a reply to a message, or an edit of one. */
+/** The purpose of the next send: a reply to `message`, or an edit of `message`. */
 export interface ComposerMode {
   readonly kind: "reply" | "edit";
   readonly message: Message;

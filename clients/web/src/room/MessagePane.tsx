@@ -32,9 +32,9 @@ export function MessagePane({ room, target, onFar }: MessagePaneProps) {
   const { observe } = useRead(room);
   const actions = useActions();
   const list = useRef<ListHandle>(null);
-  const { readUpTo, known, clear } = useReadUpTo(room, summary);
+  const { readUpTo, loaded, clear } = useReadUpTo(room, summary);
   const down = isDown(useConnection());
-  const waiting = phase === "closed" || phase === "loading" || !known;
+  const waiting = phase === "closed" || phase === "loading" || !loaded;
   const { jump, jumping, flash } = useJump(room, !waiting, list, onFar);
   const [atEnd, setAtEnd] = useState(true);
 
@@ -46,8 +46,8 @@ export function MessagePane({ room, target, onFar }: MessagePaneProps) {
     if (target) jump(target.seq);
   }, [target, jump]);
 
-  // After a send the list scrolls to the new message. The unread divider goes, because
-  // the user has seen the messages above.
+  // After a send the list scrolls to the new message, and the unread divider is removed, because the user has seen the
+  // messages above.
   const newest = items.at(-1);
   const lastOwn = useRef(newest?.key);
   useEffect(() => {
@@ -59,7 +59,7 @@ export function MessagePane({ room, target, onFar }: MessagePaneProps) {
     }
   }, [newest, clear]);
 
-  // Counts the unread messages. All are below the view, because visible messages are marked as read.
+  // Counts the unread messages, which are all below the view, because visible messages are marked as read.
   const read = summary?.readSeq ?? 0;
   let below = 0;
   for (let at = items.length - 1; at >= 0 && (items[at]?.seq ?? Infinity) > read; at -= 1) {
@@ -94,14 +94,14 @@ export function MessagePane({ room, target, onFar }: MessagePaneProps) {
             group={!direct}
             writable={writable}
             flash={flash === row.key}
-            observe={known ? observe(row.message.seq) : undefined}
+            observe={loaded ? observe(row.message.seq) : undefined}
           />
         );
     }
   };
 
-  // The skeleton is only for a connection that works. Without one, the pane shows a notice,
-  // or the messages that wait to be sent.
+  // The skeleton is shown only while the connection works. Otherwise the pane shows a notice, or the messages that wait
+  // to be sent.
   if (waiting && !down && error === undefined) return <MessageSkeleton />;
   if (items.length === 0 && (phase === "offline" || (waiting && down))) {
     return (

@@ -1,6 +1,6 @@
 import { useEffect, useSyncExternalStore } from "react";
 import { previewText } from "../logic/preview.ts";
-import { coloursOf } from "../ui/colours.ts";
+import { colourStyle } from "../ui/colours.ts";
 import { useActions } from "./actions.ts";
 
 /** The message that a reply quotes: its sender, and its text on one line. A click jumps to the quoted message. */
@@ -20,7 +20,7 @@ export function Quote({ seq }: { seq: number }) {
     <button
       type="button"
       className="quote column"
-      style={found && coloursOf(found.sender.id)}
+      style={found && colourStyle(found.sender.id)}
       tabIndex={-1}
       onClick={() => jumpTo(seq)}
     >

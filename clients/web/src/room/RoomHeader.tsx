@@ -16,7 +16,7 @@ interface RoomHeaderProps {
   readonly panel: Panel | undefined;
 }
 
-/** The header of a room: its name, a line about it, and the buttons for search and members. */
+/** The header of a room: its name, a line of details, and the buttons for search and members. */
 export function RoomHeader({ room, summary, panel }: RoomHeaderProps) {
   const { go } = useApp();
   const toggle = (which: Panel) => go(panel === which ? { room } : { room, panel: which });

@@ -5,7 +5,7 @@ import { useApp } from "../state/app.ts";
 import { Button, IconButton } from "../ui/Button.tsx";
 import { Icon } from "../ui/Icon.tsx";
 
-/** Shown instead of a room that the user is not a member of, or that could not be opened. */
+/** The page in place of a room that the user is not a member of, or that could not be opened. */
 export function RoomUnavailable({ phase, error }: Pick<RoomResult, "phase" | "error">) {
   const { go } = useApp();
   const removed = phase === "removed" || error?.code === "not_found" || error?.code === "forbidden";
@@ -26,7 +26,7 @@ export function RoomUnavailable({ phase, error }: Pick<RoomResult, "phase" | "er
   );
 }
 
-/** Shown instead of the input when the user may only read. */
+/** The notice in place of the input when the user may only read. */
 export function RoomNotice({ summary }: { summary: RoomSummary }) {
   return (
     <p className="room-notice line">

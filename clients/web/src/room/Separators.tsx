@@ -38,7 +38,7 @@ export function OlderRow({ failed, onRetry }: { failed: boolean; onRetry: () => 
 interface StartRowProps {
   readonly title: string;
   readonly direct: boolean;
-  /** Whether the messages could not be loaded yet. */
+  /** Whether the messages are not loaded yet. */
   readonly waiting: boolean;
 }
 

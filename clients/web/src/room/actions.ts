@@ -14,7 +14,7 @@ export interface MessageActions {
   readonly jumpTo: (seq: number) => void;
   readonly retry: (message: Message) => void;
   readonly discard: (message: Message) => void;
-  /** The quoted messages. */
+  /** The messages that replies quote. */
   readonly quotes: Quotes;
   /** The name of a user, or a name made from the id when the room does not know the user. */
   readonly nameOf: (user: string) => string;
@@ -22,10 +22,10 @@ export interface MessageActions {
 
 const ActionsContext = createContext<MessageActions | undefined>(undefined);
 
-/** Passes the actions down to the rows. */
+/** Provides the actions to the rows. */
 export const ActionsProvider = ActionsContext.Provider;
 
-/** The actions of the room that is shown. */
+/** Returns the actions of the room that is shown. */
 export function useActions(): MessageActions {
   const actions = useContext(ActionsContext);
   if (actions === undefined) throw new Error("useActions must be used inside a room");

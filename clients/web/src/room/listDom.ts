@@ -7,10 +7,10 @@ interface ListElements {
   readonly holder: HTMLElement;
 }
 
-/** The list is near its start when less than one screen and this many px are above the view. */
+/** The list is near its start when less than one screen plus this many px is above the view. */
 const NEAR_START_PX = 400;
 
-/** Applies a scroll position to the page: measures and moves rows, handles scroll events. Does not depend on React. */
+/** Applies a scroll position to the page: measures and moves rows, and handles scroll events. */
 export class ListDom {
   readonly position: ScrollPosition;
   /** Called when few rows are left above the view, and when the list reaches or leaves its end. */
@@ -71,7 +71,7 @@ export class ListDom {
     else this.position.scrollToRow(key);
   }
 
-  /** Calls the callbacks when necessary. */
+  /** Calls the callbacks if the list is near its start, or has reached or left its end. */
   notify(): void {
     const { position } = this;
     if (this.notifiedAtEnd !== position.atEnd) {
@@ -81,7 +81,7 @@ export class ListDom {
     if (position.scrollTop < position.height + NEAR_START_PX) this.callbacks?.onNearStart();
   }
 
-  /** Attaches to the elements and returns a function that detaches. `render` must render the rows synchronously. */
+  /** Attaches to the elements. Returns a function that detaches. `render` must render the rows synchronously. */
   attach(elements: ListElements, render: () => void): () => void {
     this.elements = elements;
     const { scroller, holder } = elements;
@@ -96,7 +96,7 @@ export class ListDom {
       if (scroller.clientWidth !== width) {
         this.applyPendingScroll();
         width = scroller.clientWidth;
-        this.position.forgetHeights();
+        this.position.discardHeights();
       }
       if (this.layout()) render();
       this.notify();

@@ -3,7 +3,7 @@ import type { MenuItem } from "../ui/Menu.tsx";
 import type { MessageActions } from "./actions.ts";
 import { mayChange, mayWrite } from "./permissions.ts";
 
-/** The callbacks of the menu, besides the actions. */
+/** The actions of the menu that `MessageActions` does not contain. */
 interface MenuCallbacks {
   readonly openDetails: () => void;
   readonly openPicker: () => void;

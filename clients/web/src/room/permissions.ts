@@ -1,13 +1,13 @@
 import type { Message, RoomSummary } from "@tidings/client";
 import { MIN_ROLES, ROLES } from "../logic/roles.ts";
 
-/** The rank of a role: 0 is the highest. */
-export function rank(role: string): number {
+/** Returns the rank of a role: 0 is the highest. Unknown roles rank as `member`. */
+export function roleRank(role: string): number {
   return ROLES.indexOf(ROLES.includes(role) ? role : "member");
 }
 
 function allows(room: RoomSummary | undefined, permission: keyof typeof MIN_ROLES): boolean {
-  return room?.role !== undefined && rank(room.role) <= rank(MIN_ROLES[permission]);
+  return room?.role !== undefined && roleRank(room.role) <= roleRank(MIN_ROLES[permission]);
 }
 
 /** Whether the user may write and react in a room. */

@@ -24,7 +24,7 @@ export function createQuotes(
 ): Quotes {
   const loaded = new Map<number, Message | "missing">();
   const requested = new Set<number>();
-  /** The last change of each message. Storage may return an older state of the message than this event. */
+  /** The last change of each message, by seq. HTTP may return a message in its state before this change. */
   const changes = new Map<number, LogEvent>();
   const listeners = new Set<() => void>();
   const notify = () => {
@@ -72,7 +72,7 @@ export function createQuotes(
   };
 }
 
-/** The message after a change, or undefined when the change removed it. */
+/** Returns the message after a change, or undefined when the change removed the message. */
 function applyChange(message: Message, event: LogEvent | undefined): Message | undefined {
   if (!event || event.seq <= message.lastSeq) return message;
   if (event.type === "message:void") return undefined;

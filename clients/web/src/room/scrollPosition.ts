@@ -1,15 +1,15 @@
 import { type Anchor, RowOffsets } from "../logic/offsets.ts";
 
-/** The list counts as being at the end within this distance, in px. */
-const END_TOLERANCE = 12;
+/** Within this distance of its end, in px, the list counts as scrolled to the end. */
+const END_TOLERANCE_PX = 12;
 /**
- * Rows are rendered this far above and below the view, in px. More rows are
- * rendered when less than the minimum is left.
+ * How far above and below the view rows are rendered, in px. More rows are rendered when less than `MIN_MARGIN_PX` is
+ * left.
  */
-const RENDER_MARGIN = 900;
-const MIN_MARGIN = 250;
+const RENDER_MARGIN_PX = 900;
+const MIN_MARGIN_PX = 250;
 /** The assumed height of a row that was never rendered, in px. */
-const ESTIMATED_HEIGHT = 56;
+const ESTIMATED_HEIGHT_PX = 56;
 
 /** The rendered rows: from `start` to `end`, without `end`. */
 export interface Range {
@@ -33,14 +33,14 @@ export class ScrollPosition {
     keys: readonly string[],
     private readonly canAnchor: (key: string, index: number) => boolean,
   ) {
-    this.offsets = new RowOffsets(keys, this.heights, ESTIMATED_HEIGHT);
+    this.offsets = new RowOffsets(keys, this.heights, ESTIMATED_HEIGHT_PX);
   }
 
   get atEnd(): boolean {
     return this.anchor === "end";
   }
 
-  /** The scroll offset of the element, in px. */
+  /** The scroll offset that the element must have, in px. */
   get scrollTop(): number {
     const max = Math.max(0, this.offsets.total - this.height);
     if (this.anchor === "end") return max;
@@ -50,7 +50,7 @@ export class ScrollPosition {
   /** Sets the rows. When the anchor row is gone, the next row that still exists becomes the anchor. */
   setKeys(keys: readonly string[]): void {
     if (keys === this.offsets.keys) return;
-    const next = new RowOffsets(keys, this.heights, ESTIMATED_HEIGHT);
+    const next = new RowOffsets(keys, this.heights, ESTIMATED_HEIGHT_PX);
     if (this.anchor !== "end" && next.indexOf(this.anchor.key) === undefined) {
       const from = this.offsets.indexOf(this.anchor.key) ?? 0;
       const scrollTop = this.scrollTop;
@@ -73,21 +73,21 @@ export class ScrollPosition {
     return true;
   }
 
-  /** Forgets all heights, because the width of the list has changed. */
-  forgetHeights(): void {
+  /** Discards the measured heights, because the width of the list has changed. */
+  discardHeights(): void {
     this.heights.clear();
     this.offsets.recompute();
   }
 
   /** Updates the anchor after a scroll. */
   scrolledTo(scrollTop: number): void {
-    if (scrollTop >= this.offsets.total - this.height - END_TOLERANCE) this.anchor = "end";
+    if (scrollTop >= this.offsets.total - this.height - END_TOLERANCE_PX) this.anchor = "end";
     else this.anchor = this.offsets.anchorAt(scrollTop, this.height, this.canAnchor) ?? "end";
   }
 
   /** Anchors to the end when the list is scrolled to its end. Call it once all visible rows are measured. */
   settleAtEnd(): void {
-    if (this.scrollTop >= this.offsets.total - this.height - END_TOLERANCE) this.anchor = "end";
+    if (this.scrollTop >= this.offsets.total - this.height - END_TOLERANCE_PX) this.anchor = "end";
   }
 
   scrollToEnd(): void {
@@ -107,14 +107,14 @@ export class ScrollPosition {
     if (this.offsets.indexOf(key) !== undefined) this.anchor = { key, offset: -above };
   }
 
-  /** The rows to render now. */
+  /** Returns the rows to render at the present scroll position. */
   range(): Range {
-    return this.offsets.range(this.scrollTop, this.height || 900, RENDER_MARGIN);
+    return this.offsets.range(this.scrollTop, this.height || 900, RENDER_MARGIN_PX);
   }
 
-  /** Whether the rendered rows reach at least `MIN_MARGIN` beyond the view. */
+  /** Whether the rendered rows reach at least `MIN_MARGIN_PX` beyond the view. */
   covers(range: Range): boolean {
-    const needed = this.offsets.range(this.scrollTop, this.height || 900, MIN_MARGIN);
+    const needed = this.offsets.range(this.scrollTop, this.height || 900, MIN_MARGIN_PX);
     return range.start <= needed.start && range.end >= Math.min(needed.end, this.offsets.keys.length);
   }
 }

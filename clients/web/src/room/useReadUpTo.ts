@@ -3,9 +3,9 @@ import { useTidings } from "@tidings/react";
 import { useCallback, useEffect, useState } from "react";
 
 /**
- * The position of the divider of unread messages: the seq up to which messages were read when the room
- * was opened, or when the page was last hidden. `readUpTo` is undefined without a divider. `known` is
- * false until the room's summary is loaded.
+ * The position of the divider of unread messages: the seq up to which messages were read when the room was opened, or
+ * when the page was last hidden. `readUpTo` is undefined without a divider. `loaded` is false until the room's summary
+ * is loaded.
  */
 export function useReadUpTo(room: string, summary: RoomSummary | undefined) {
   const client = useTidings();
@@ -22,5 +22,5 @@ export function useReadUpTo(room: string, summary: RoomSummary | undefined) {
     return () => document.removeEventListener("visibilitychange", onHidden);
   }, [client, room]);
   const clear = useCallback(() => setStart({ seq: undefined }), []);
-  return { readUpTo: start?.seq, known: start !== undefined, clear };
+  return { readUpTo: start?.seq, loaded: start !== undefined, clear };
 }

@@ -28,7 +28,7 @@ export const RoomItem = memo(function RoomItem({ room, current, draft, waiting }
   const typingLine = typingText(typing.map((user) => displayName(user.id, user.name)));
   const own = isNewer(waiting, last) ? waiting : undefined;
   const at = own?.at ?? last?.at ?? room.updatedAt;
-  // Navigates with `go`, which keeps the browser's history short. With a modifier key the browser follows the link.
+  // Navigates with `go`, which keeps the browser's history short. With a modifier key the browser handles the click.
   const open = (event: MouseEvent) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
     event.preventDefault();

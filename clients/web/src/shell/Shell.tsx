@@ -28,7 +28,7 @@ export function Shell({ session, onSignOut }: { session: Session; onSignOut: () 
       go: navigateTo,
       goToMessage: (room, seq) => {
         setTarget({ room, jump: { seq } });
-        // On a wide screen the search panel stays open beside the room. On a narrow one it closes to show the message.
+        // On a narrow screen the search panel closes to show the message. On a wide screen it stays beside the room.
         const narrow = window.matchMedia("(max-width: 1099px)").matches;
         const beside = window.location.hash.endsWith("/search") && !narrow;
         navigateTo(beside ? { room, panel: "search" } : { room });

@@ -28,7 +28,7 @@ export function Welcome() {
   );
 }
 
-/** Shown beside the list while no room is open. */
+/** The text beside the list while no room is open. */
 export function NoRoomOpen() {
   return (
     <main className="welcome centred column only-wide">

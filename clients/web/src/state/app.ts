@@ -15,10 +15,10 @@ export interface App {
 
 const AppContext = createContext<App | undefined>(undefined);
 
-/** Provides the shared values. */
+/** Provides the values of `App` to the page. */
 export const AppProvider = AppContext.Provider;
 
-/** The shared values. */
+/** Returns the values of `App`, inside the signed-in page. */
 export function useApp(): App {
   const app = useContext(AppContext);
   if (app === undefined) throw new Error("useApp must be used inside the signed-in page");

@@ -1,8 +1,8 @@
 import { tryStorage } from "./tryStorage.ts";
 
 /**
- * The unsent text of each room, kept across reloads. Only `publish` notifies
- * subscribers, so that typing renders nothing.
+ * The unsent text of each room, kept across reloads. Only `publish` notifies subscribers, so that typing does not
+ * render the list of rooms.
  */
 export interface Drafts {
   readonly get: (room: string) => string;
@@ -14,7 +14,7 @@ export interface Drafts {
   readonly subscribe: (listener: () => void) => () => void;
 }
 
-/** The browser's storage, or a replacement. */
+/** The part of the browser's storage that drafts use, so that tests can replace it. */
 type DraftStorage = Pick<Storage, "getItem" | "setItem" | "removeItem" | "key" | "length">;
 
 /**
@@ -22,7 +22,7 @@ type DraftStorage = Pick<Storage, "getItem" | "setItem" | "removeItem" | "key" |
  * storage rejects stays in memory while the page is open.
  */
 export function createDrafts(user: string, storage: DraftStorage): Drafts {
-  // The space ends the user id. A user id contains no space, so no user's prefix matches the keys of another user.
+  // The space ends the user id. User ids contain no space, so no prefix matches the keys of another user.
   const prefix = `tidings.draft.${user} `;
   const inMemory = new Map<string, string>();
   const stored = (room: string) => tryStorage(() => storage.getItem(prefix + room)) ?? "";

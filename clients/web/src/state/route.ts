@@ -3,7 +3,7 @@ import { useSyncExternalStore } from "react";
 /** The panel beside a room. */
 export type Panel = "members" | "search";
 
-/** The open room and panel. They are part of the address, so that the browser's back button works. */
+/** The open room and panel, which are part of the address, so that the browser's back button works. */
 export interface Route {
   readonly room?: string | undefined;
   readonly panel?: Panel | undefined;
@@ -42,7 +42,7 @@ function subscribe(listener: () => void): () => void {
   };
 }
 
-/** Navigates to a route. If the route is that of the previous page, goes back, so that the history does not grow. */
+/** Navigates to a route. Goes back if the previous page had this route, so that the history does not grow. */
 export function navigateTo(route: Route): void {
   const hash = routeHash(route);
   const from = window.location.hash || "#/";

@@ -1,4 +1,4 @@
-/** The addresses of the chat servers, from the demo's server. */
+/** The addresses of the chat servers, as the demo's own server reports them. */
 export interface DemoConfig {
   readonly gateways: readonly string[];
   readonly persistence: readonly string[];
@@ -20,15 +20,15 @@ async function request<T>(path: string, init?: RequestInit): Promise<T> {
 /** Fetches the addresses of the chat servers. */
 export const fetchConfig = (): Promise<DemoConfig> => request<DemoConfig>("/dev/config");
 
-/** Fetches a token for a name. */
+/** Fetches a token for a name from the demo's server. */
 export function fetchToken(name: string): Promise<{ token: string; user: string; name: string }> {
   const headers = { "Content-Type": "application/json" };
   return request("/dev/token", { method: "POST", headers, body: JSON.stringify({ name }) });
 }
 
 /**
- * Picks the server for each connection attempt: first a random one, then the next one each time, so that an unreachable
- * server costs one attempt. `?gateway=0` in the page's address selects one server.
+ * Makes a function that picks the server for each connection attempt: first a random one, then the next one each time,
+ * so that an unreachable server costs one attempt. `?gateway=0` in the page's address selects one server.
  */
 export function originPicker(
   origins: readonly string[],

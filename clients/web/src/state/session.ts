@@ -1,17 +1,17 @@
 import { cleanName, userIdOf } from "../logic/names.ts";
 import { tryStorage } from "./tryStorage.ts";
 
-/** The user of this tab. */
+/** The user who is signed in in this tab. */
 export interface Session {
   readonly user: string;
   readonly name: string;
 }
 
 const KEY = "tidings.session";
-/** The value after a sign-out, so that the tab does not sign in again by itself. */
+/** The stored value after a sign-out, so that the tab does not sign in again by itself. */
 const SIGNED_OUT = "-";
 
-/** The browser's storage, or a replacement. */
+/** The part of the browser's storage that sessions use, so that tests can replace it. */
 type SessionStorage = Pick<Storage, "getItem" | "setItem" | "removeItem">;
 
 /**

@@ -29,7 +29,7 @@ function createClock(everyMs: number) {
 
 const clocks = new Map<number, ReturnType<typeof createClock>>();
 
-/** The current time in ms, updated at an interval. */
+/** Returns the current time in ms since 1970, updated every `everyMs` ms. */
 export function useNow(everyMs: number): number {
   let clock = clocks.get(everyMs);
   if (clock === undefined) {

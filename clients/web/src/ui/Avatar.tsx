@@ -1,7 +1,7 @@
 import type { PresenceStatus } from "@tidings/client";
 import { memo } from "react";
 import { initials } from "../logic/names.ts";
-import { coloursOf } from "./colours.ts";
+import { colourStyle } from "./colours.ts";
 import { Icon, type IconName } from "./Icon.tsx";
 
 interface AvatarProps {
@@ -9,18 +9,18 @@ interface AvatarProps {
   readonly id: string;
   readonly name: string;
   readonly size?: "small" | "medium";
-  /** Shown as a dot. A text beside the avatar must say the same. */
+  /** The presence, shown as a dot. Screen readers ignore the avatar, so a text beside the dot must say the same. */
   readonly status?: PresenceStatus | undefined;
-  /** Shown instead of initials. */
+  /** The icon that is shown instead of initials. */
   readonly icon?: IconName;
 }
 
-/** Initials on a colour that is always the same for one id. It is decoration, because the name is shown beside it. */
+/** Initials on a colour that is always the same for one id. Decoration only: the name is shown beside the avatar. */
 export const Avatar = memo(function Avatar({ id, name, size = "medium", status, icon }: AvatarProps) {
   return (
     <span
       className={`avatar avatar-${size}`}
-      style={coloursOf(id)}
+      style={colourStyle(id)}
       data-room={icon ? "" : undefined}
       aria-hidden="true"
     >

@@ -3,7 +3,7 @@ import { Dialog } from "./Dialog.tsx";
 import { FormError } from "./FormError.tsx";
 import { useAction } from "./useAction.ts";
 
-/** The question of a confirmation, and its action. */
+/** The texts and the action of a `ConfirmDialog`. */
 export interface ConfirmProps {
   readonly title: string;
   readonly text: string;

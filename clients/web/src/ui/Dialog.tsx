@@ -15,7 +15,7 @@ interface DialogProps {
 const FOCUSABLE =
   "a[href], button:not(:disabled), input:not(:disabled), select:not(:disabled), textarea:not(:disabled), [tabindex='0']";
 
-/** A modal dialog. The page behind it is inert, Escape closes it, and then the focus returns to where it was. */
+/** A modal dialog over an inert page. Escape closes the dialog and returns the focus to where it was. */
 export function Dialog({ title, onClose, children, confirm, focusCancel, wide = false }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
   const titleId = useId();

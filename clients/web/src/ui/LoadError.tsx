@@ -2,13 +2,13 @@ import { errorText } from "../logic/connection.ts";
 import { Button } from "./Button.tsx";
 
 interface LoadErrorProps {
-  /** What could not be loaded. */
+  /** A sentence that says what could not be loaded. */
   readonly text: string;
   readonly error: unknown;
   readonly onRetry: () => Promise<void>;
 }
 
-/** Shown when a list could not be loaded, with a button to try again. */
+/** A notice that a list could not be loaded, with a button to try again. */
 export function LoadError({ text, error, onRetry }: LoadErrorProps) {
   return (
     <div className="side-notice column" role="alert">

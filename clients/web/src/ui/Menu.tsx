@@ -52,7 +52,7 @@ export function Menu({ items, ...popover }: MenuProps) {
   );
 }
 
-/** A radio item also says whether it is selected. */
+/** Returns the ARIA role of an item; a radio item also gets its state. */
 function roleOf({ checked }: MenuItem) {
   return checked === undefined ? { role: "menuitem" } : { role: "menuitemradio", "aria-checked": checked };
 }

@@ -20,7 +20,7 @@ interface PopoverContent {
   readonly onKeyDown: (event: KeyboardEvent<HTMLDivElement>) => void;
 }
 
-/** Closes the box and returns the focus. */
+/** Closes the box and moves the focus to `returnTo`. */
 export function closePopover({ anchor, returnTo = anchor, onClose }: PopoverProps): void {
   onClose();
   returnTo.focus({ preventScroll: true });

@@ -7,7 +7,7 @@ interface SearchFieldProps extends Omit<InputHTMLAttributes<HTMLInputElement>, "
   readonly ref?: Ref<HTMLInputElement>;
 }
 
-/** A field for search words. `children` are at the end of the field. */
+/** A field for search words, with `children` at its end. */
 export function SearchField({ label, onChange, children, ...rest }: SearchFieldProps) {
   return (
     <div className="search-field line">

@@ -10,10 +10,10 @@ const TOAST_DURATION_MS = 6000;
 const ToastContext = createContext<(text: string) => void>(() => {});
 let nextId = 0;
 
-/** A function that shows a short notice at the bottom of the page. */
+/** Returns a function that shows a short notice at the bottom of the page. */
 export const useToast = (): ((text: string) => void) => useContext(ToastContext);
 
-/** Shows notices. Screen readers announce them politely. They disappear after a while, or when the user closes them. */
+/** Shows notices, which screen readers announce politely, until the user closes them or some time has passed. */
 export function Toasts({ children }: { children: ReactNode }) {
   const [toasts, setToasts] = useState<readonly Toast[]>([]);
   const drop = useCallback((id: number) => setToasts((all) => all.filter((one) => one.id !== id)), []);

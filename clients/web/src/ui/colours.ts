@@ -1,8 +1,8 @@
 import type { CSSProperties } from "react";
-import { colourOf } from "../logic/names.ts";
+import { colourNumberOf } from "../logic/names.ts";
 
-/** The colours of a user or a room from the style sheet: `--avatar` behind initials, and `--hue` for a name. */
-export function coloursOf(id: string): CSSProperties {
-  const number = colourOf(id);
+/** Returns the colours of a user or a room as CSS variables: `--avatar` behind initials, and `--hue` for a name. */
+export function colourStyle(id: string): CSSProperties {
+  const number = colourNumberOf(id);
   return { "--avatar": `var(--avatar-${number})`, "--hue": `var(--hue-${number})` } as CSSProperties;
 }

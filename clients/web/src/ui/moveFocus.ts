@@ -1,8 +1,8 @@
 import type { KeyboardEvent } from "react";
 
 /**
- * Moves the focus among the elements that match a selector. `target` gets the index of the focused element (-1 if none
- * of them has the focus) and returns the index to move to. If it returns undefined, the key has its usual effect.
+ * Moves the focus among the elements that match a selector. `target` gets the index of the focused element (-1 for
+ * none) and returns the index to move to. If `target` returns undefined, the key has its usual effect.
  */
 export function moveFocus(
   event: KeyboardEvent<HTMLElement>,

@@ -2,8 +2,8 @@ import { useState } from "react";
 import { errorText } from "../logic/connection.ts";
 
 /**
- * Runs an action of the user. `busy` is true while it runs; `error` holds its failure until the next run, unless
- * `onError` takes the failure.
+ * Runs actions of the user. `busy` is true while an action runs. `error` holds the text of a failure until the next
+ * run, unless `onError` receives the text.
  */
 export function useAction(onError?: (text: string) => void) {
   const [busy, setBusy] = useState(false);

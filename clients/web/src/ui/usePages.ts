@@ -4,7 +4,7 @@ import { createPager, type FetchPage, type PagedState } from "../logic/pages.ts"
 const EMPTY = { page: undefined, busy: false, error: undefined };
 
 /**
- * Fetches pages with `fetchPage` after a delay; without `fetchPage`, fetches nothing. Another function starts another
+ * Fetches pages with `fetchPage` after a delay; without `fetchPage`, fetches nothing. Each new function starts a new
  * query, so the function must be memoised.
  */
 export function usePages<T>(
