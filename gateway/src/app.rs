@@ -1,4 +1,4 @@
-//! Builds a running gateway from its settings, and shuts it down.
+//! Builds a gateway from its settings, runs it, and shuts it down.
 
 use std::{
     future::ready,
@@ -40,15 +40,15 @@ use crate::{
 };
 
 const WEBSOCKET_PATH: &str = "/v1/ws";
-/// Maximum size of a client's message, with all its fragments.
+/// Maximum size of a WebSocket message from a client, as the sum of its fragments.
 const MAX_FRAME_BYTES: usize = 64 * 1024;
-/// Time that the shutdown may take after the drain time: to close the remaining connections, polls and HTTP requests,
-/// and to end presence.
+/// After the drain time, the shutdown may take this long to close the remaining connections, polls and HTTP requests,
+/// and to remove the presence of this node's users.
 const SHUTDOWN_EXTRA_TIME: Duration = Duration::from_secs(15);
-/// How often rate limit buckets that are full again are removed.
+/// Interval at which full rate limit buckets are removed. A full bucket limits nothing.
 const REMOVE_FULL_BUCKETS_EVERY: Duration = Duration::from_secs(30);
 
-/// Runs a gateway until its lifecycle ends.
+/// Runs a gateway until `lifecycle` ends.
 pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let listener = bind(config.listen)?;
     let listen = listener.local_addr()?;
@@ -169,7 +169,8 @@ fn serve(
     let acceptor = move |index: usize| {
         let mut inboxes = lock(&inboxes);
         let inbox = inboxes.get_mut(index).and_then(Option::take);
-        // A worker that actix restarts after a panic has no inbox, so its connections would receive nothing.
+        // Each inbox is taken only once. A worker that actix restarts after a panic finds no inbox, so its connections
+        // would receive nothing.
         let inbox = inbox.unwrap_or_else(|| {
             tracing::error!(
                 index,
@@ -189,7 +190,7 @@ fn serve(
     Ok(transport::serve(transport_config, acceptor, routes)?)
 }
 
-/// Tells a browser whether WebSockets are served, because a browser cannot see why a handshake failed.
+/// Answers whether this node serves WebSockets, because a browser cannot see why a handshake failed.
 fn transport_answer(gate: &Gate) -> HttpResponse {
     let mut answer = serde_json::json!({ "websocket": gate.websocket });
     if gate.draining.is_cancelled() {

@@ -1,4 +1,4 @@
-//! The gateway's settings, by flag, environment and files.
+//! The gateway's settings, from flags, environment variables and files.
 
 use std::{net::SocketAddr, num::NonZeroU32};
 
@@ -14,7 +14,7 @@ use tidings_shared::{
 
 use crate::{limits::Limit, transport::FrameRate};
 
-/// The version with the commit that it was built from.
+/// The version of the program, with the commit of its source in parentheses.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TIDINGS_COMMIT"), ")");
 
 /// Stateless node that holds WebSockets and appends to the room logs.
@@ -110,15 +110,15 @@ impl Check for GatewayConfig {
 }
 
 impl GatewayConfig {
-    /// The limit on the frames of a connection. It is never below another limit: commands that a user may send must
-    /// pass.
+    /// The limit on the frames of one connection. It is never below another limit, so that the connection can send
+    /// every command that the other limits allow.
     pub fn frame_rate(&self) -> FrameRate {
         let mut rate = FrameRate {
             per_second: self.frames_per_second,
             burst: self.frames_burst,
             ..FrameRate::default()
         };
-        // Polls are no frames.
+        // Polls are HTTP requests, not frames of a connection.
         let frames = Limit::ALL.into_iter().filter(|(limit, _)| *limit != Limit::Polls);
         for limit in frames.map(|(limit, _)| self.rate(limit)) {
             rate.per_second = rate.per_second.max(limit.per_second);
@@ -127,7 +127,7 @@ impl GatewayConfig {
         rate
     }
 
-    /// The rate limit for this kind of command.
+    /// The rate limit of one kind of command.
     pub fn rate(&self, limit: Limit) -> Rate {
         match limit {
             Limit::Messages => Rate { per_second: self.messages_per_second, burst: self.messages_burst },

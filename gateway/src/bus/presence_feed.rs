@@ -1,5 +1,6 @@
 //! Passes presence changes from Redis to the workers, in order for each user. Changes that were published while the
-//! pub/sub connection was down are read from a stream, which Redis keeps for a minute, and sent before later changes.
+//! pub/sub connection was down are read from a stream, which Redis keeps for a minute, and are sent before later
+//! changes.
 
 use std::{
     sync::{Arc, Mutex, Weak},
@@ -16,28 +17,28 @@ use tokio::sync::{Notify, broadcast};
 use super::{Bus, LookupError, Shared};
 use crate::{lock::lock, transport::Frame};
 
-/// Capacity of a worker's queue of presence changes. A worker that is further behind misses the oldest changes.
+/// Capacity of a worker's queue of presence changes. A worker that falls behind by more changes misses the oldest.
 const UPDATE_QUEUE_CAPACITY: usize = 4096;
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// Maximum of reads to catch up, and the pause between two reads. Redis stores every change that it publishes, so one
-/// or two reads find all missed changes, unless Redis is another process now.
+/// Maximum number of reads of the stream to catch up, and the pause between two reads. Redis stores every change that
+/// it publishes, so one or two reads find all missed changes, unless another Redis process has replaced the stream.
 const CATCH_UP_ATTEMPTS: usize = 100;
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(20);
 
 type Positions = [IngestId; PARTITIONS as usize];
 
-/// A presence change, framed once for all receivers.
+/// A presence change with its frame, which is encoded once for all receivers.
 #[derive(Debug)]
 pub struct PresenceUpdate {
     change: PresenceChange,
     pub frame: Frame,
-    /// One bit per worker with a subscription in one of the rooms.
+    /// One bit per worker with a subscription in one of the change's rooms.
     workers: u64,
 }
 
 impl PresenceUpdate {
-    /// Whether a worker has a subscription in one of the rooms.
+    /// Whether a worker has a subscription in one of the change's rooms.
     pub fn is_for_worker(&self, worker: usize) -> bool {
         self.workers & (1 << worker) != 0
     }
@@ -48,7 +49,7 @@ impl PresenceUpdate {
     }
 }
 
-/// Sends presence changes to the workers, and keeps the position reached in each partition.
+/// Sends presence changes to the workers, and stores the stream position of the last sent change of each partition.
 pub(super) struct PresenceFeed {
     updates: broadcast::Sender<Arc<PresenceUpdate>>,
     progress: Mutex<Progress>,
@@ -57,18 +58,18 @@ pub(super) struct PresenceFeed {
 
 #[derive(Default)]
 struct Progress {
-    /// The position of the last sent change of each partition.
+    /// The stream position of the last sent change of each partition.
     last: Positions,
-    /// Whether the pub/sub connection is up, and how often it went up or down. If it did so during a read, the read may
-    /// miss changes that were published while the connection was down.
+    /// Whether the pub/sub connection is up.
     connected: bool,
     connection_changes: u32,
-    /// Whether changes may have been missed. While this is true, published changes are not sent but read from the
-    /// stream.
+    /// Whether changes may have been missed. While `behind` is true, published changes are not sent, because they are
+    /// read from the stream.
     behind: bool,
-    /// The position of the newest published change of each partition that was not sent because the feed was behind.
+    /// The stream position of the newest published change of each partition that was not sent because `behind` was
+    /// true.
     newest_published: Positions,
-    /// The Redis process of these positions. Another process counts its own positions.
+    /// The `run_id` of the Redis process that assigned these positions. Each process assigns its own positions.
     process: Option<Arc<str>>,
 }
 
@@ -80,14 +81,15 @@ impl Default for PresenceFeed {
 }
 
 impl PresenceFeed {
-    /// The pub/sub connection was lost.
+    /// Records that the pub/sub connection was lost.
     pub fn disconnected(&self) {
         let mut progress = lock(&self.progress);
         (progress.behind, progress.connected) = (true, false);
         progress.connection_changes = progress.connection_changes.wrapping_add(1);
     }
 
-    /// The pub/sub connection is up again, on this process.
+    /// Records that the pub/sub connection to this Redis process is up, and wakes [`run`] if changes may have been
+    /// missed.
     pub fn connected(&self, process: &Arc<str>) {
         let mut progress = lock(&self.progress);
         progress.connected = true;
@@ -106,7 +108,7 @@ impl PresenceFeed {
 }
 
 impl Progress {
-    /// Returns whether a published change must be sent now. If the feed is behind, stores the position of the change
+    /// Returns whether a published change must be sent at once. If `behind` is true, stores the position of the change
     /// instead.
     fn accept(&mut self, change: &PresenceChange) -> bool {
         if self.behind {
@@ -116,7 +118,7 @@ impl Progress {
         !self.behind && self.advance(change)
     }
 
-    /// Moves the partition's position over a change. Returns false if the change was sent before.
+    /// Moves the position of the change's partition to the change. Returns false if the change was sent before.
     fn advance(&mut self, change: &PresenceChange) -> bool {
         let last = &mut self.last[change.partition().index()];
         let is_new = change.id > *last;
@@ -124,8 +126,8 @@ impl Progress {
         is_new
     }
 
-    /// Ends a read that began with this connection count. Returns false if changes were published or missed since then,
-    /// so that another read is needed.
+    /// Ends a read that began when `connection_changes` had this value. Returns false if another read is needed,
+    /// because changes were published or may have been missed since the read began.
     fn finish_read(&mut self, connection_changes: u32) -> bool {
         let more = self
             .newest_published
@@ -154,14 +156,14 @@ impl Shared {
         let workers = lock(&self.interest).workers_wanting(change.rooms());
         if workers != 0 {
             let frame = Frame::text(ServerFrame::Presence(&change.on_the_wire()).to_json());
-            // Fails only if there is no worker.
+            // Sending fails only if no worker is subscribed.
             let _ = self.presence_feed.updates.send(Arc::new(PresenceUpdate { change, frame, workers }));
         }
     }
 }
 
 impl Bus {
-    /// Subscribes to presence changes from now on.
+    /// Returns a receiver of all presence changes that are sent after this call.
     #[must_use]
     pub fn subscribe_presence(&self) -> broadcast::Receiver<Arc<PresenceUpdate>> {
         self.shared.presence_feed.updates.subscribe()
@@ -193,14 +195,14 @@ impl Bus {
         tracing::warn!(
             "presence changes published during the interruption are no longer in Redis and are lost"
         );
-        // If the connection is down now, the changes that it misses are read after the reconnect.
+        // If the connection is down, changes that are published meanwhile are read after the reconnect.
         let mut progress = lock(&self.shared.presence_feed.progress);
         progress.behind = !progress.connected;
         Ok(())
     }
 }
 
-/// Reads the missed changes each time that changes may have been missed, as long as the bus exists.
+/// Reads missed changes each time that the pub/sub connection is up again. Ends when the bus is dropped.
 pub(super) async fn run(bus: Weak<Bus>) {
     loop {
         let Some(shared) = bus.upgrade().map(|bus| bus.shared.clone()) else { return };

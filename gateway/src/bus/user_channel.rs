@@ -1,10 +1,11 @@
-//! Events for all connections of a user on this node, with or without joined rooms. The node is subscribed to a user's
+//! Passes the notices on a user's channel to all connections of the user on this node. The node is subscribed to the
 //! channel while the user has a connection to the node.
 //!
-//! A connection begins its registration before its memberships and account are read. It waits until the channel is
-//! confirmed, so that later changes arrive as notices. After a second without confirmation the connection is admitted
-//! anyway, and the user is checked again (see `recheck`) when the channel is confirmed. A user is also checked again
-//! when a notice was not delivered. So no lasting change is missed; live-only frames may be lost.
+//! The registration of a connection begins before its memberships and account are read. The registration waits until
+//! Redis has confirmed the channel, so that later changes arrive as notices. After a second without confirmation the
+//! connection is admitted anyway, and the user is checked again (see `recheck`) when Redis confirms the channel. A user
+//! is also checked again when a notice could not be delivered. So no lasting change is missed; live-only frames may be
+//! lost.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::{lock::lock, transport::Frame};
 
-/// How long a connection that is being admitted waits for its user's channel.
+/// How long the registration of a connection waits until Redis has confirmed the user's channel.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The registration of a connection that is being admitted. Dropping this value cancels the registration.
@@ -44,8 +45,8 @@ impl Drop for PendingRegistration {
 }
 
 impl PendingRegistration {
-    /// Registers the connection with the versions that it knows. The versions must be read after the registration
-    /// began.
+    /// Registers the connection with the `versions` of memberships and account that it has read. The versions must be
+    /// read after [`Bus::begin_registration`].
     pub fn register(mut self, key: ConnectionKey, versions: (Epoch, Versions)) {
         self.registered = true;
         let shared = &self.bus.shared;
@@ -63,8 +64,8 @@ impl PendingRegistration {
 }
 
 impl Bus {
-    /// Begins the registration of a connection: the node subscribes to the user's channel, and waits for the
-    /// confirmation for at most a second.
+    /// Begins the registration of a connection: the node subscribes to the user's channel, and waits at most a second
+    /// for the confirmation.
     pub async fn begin_registration(self: &Arc<Self>, user: &UserId) -> Result<PendingRegistration, Refusal> {
         let confirmation = {
             let mut connections = lock(&self.shared.connections);
@@ -119,7 +120,8 @@ impl Bus {
         self.shared.metrics.user_channels.set(i64::try_from(connections.len()).unwrap_or(i64::MAX));
     }
 
-    /// Reads the versions of a user's memberships and account. To be called after [`Bus::begin_registration`].
+    /// Reads the versions of a user's memberships and account, and their epoch. Must be called after
+    /// [`Bus::begin_registration`].
     pub async fn versions(&self, user: &UserId) -> Result<(Epoch, Versions), LookupError> {
         let session = self.log.session().await?;
         let users = std::slice::from_ref(user);
@@ -130,7 +132,7 @@ impl Bus {
 }
 
 impl Shared {
-    /// Handles a notice from a user's channel.
+    /// Handles a notice that arrived on a user's channel.
     pub(super) fn notify(&self, user: &str, payload: &Bytes) {
         let Some(notice) = UserNotice::parse(payload) else {
             tracing::error!("a published notice for a user cannot be parsed");
@@ -151,7 +153,7 @@ impl Shared {
             let mut connections = lock(&self.connections);
             let connected =
                 if kind == "read" { connections.find(user) } else { connections.count_notice(user) };
-            // The user's last connection may have ended while the notice was on its way.
+            // `None` means that the user's last connection ended before the notice arrived.
             let Some(user) = connected else { return };
             match kind {
                 "membership" => connections.invalidate_rooms(&user),
@@ -172,7 +174,7 @@ impl Shared {
         }
     }
 
-    /// Sends an event to the workers whose bits are set. Returns false if a queue was full.
+    /// Sends an event to the workers whose bits are set in `workers`. Returns false if a queue was full.
     pub(super) fn send_to_workers(&self, user: &UserId, workers: u64, event: &Arc<UserEvent>) -> bool {
         let message = WorkerMessage::User { user: user.clone(), event: event.clone() };
         let all_sent = lock(&self.interest).send_to_workers(workers, &message);

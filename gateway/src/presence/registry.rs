@@ -1,14 +1,15 @@
 //! The users connected to this node, and the changes that must still be written to Redis.
 //!
-//! Pure; the caller passes the time. A user has one state for all connections. Only changes of this state are
-//! written, at most one per second and user. Changes that cancel each other out are not written.
+//! The registry is pure: the caller passes the time. All connections of a user are combined into one status. Only
+//! changes of this status are written, at most once per second for each user. Changes that cancel each other out are
+//! not written.
 
 use std::mem;
 
 use rustc_hash::FxHashMap;
 use tidings_shared::{ids::UserId, presence::StateChange, protocol::Status};
 
-/// Minimum interval between two writes of one user: fast changes are combined.
+/// Minimum interval between two writes of one user. Changes within this interval are combined into one write.
 pub(super) const MIN_CHANGE_INTERVAL_MS: u32 = 1000;
 
 #[derive(Default)]
@@ -16,8 +17,8 @@ struct LocalUser {
     online: u32,
     away: u32,
     written: Option<Status>,
-    /// The highest status that the user has lost since the last write because a connection closed, and has not
-    /// regained.
+    /// The highest status that the user lost since the last write because a connection closed; `None` if the user has
+    /// regained it.
     closed: Option<Status>,
     queued: bool,
     written_at: u32,
@@ -47,13 +48,13 @@ pub(super) struct PresenceRegistry {
     users: FxHashMap<UserId, LocalUser>,
     due: Vec<UserId>,
     waiting: Vec<UserId>,
-    /// Users who poll, with the status that they set.
+    /// Users who polled since the last write, with the status that their polls set.
     polls: FxHashMap<UserId, Option<Status>>,
 }
 
 impl PresenceRegistry {
-    /// A connection was opened (`from` is `None`), was closed (`to` is `None`) or changed its status. Returns true if a
-    /// change can be written now.
+    /// Records that a connection was opened (`from` is `None`), was closed (`to` is `None`) or changed its status.
+    /// Returns true if a change can be written at once.
     pub fn status_changed(
         &mut self,
         user: &UserId,
@@ -68,7 +69,7 @@ impl PresenceRegistry {
             self.users.entry(user.clone()).or_insert_with(new_user);
         }
         let Some(user_state) = self.users.get_mut(user) else { return false };
-        // Only a connection that closes leaves the earlier status as a grace.
+        // The earlier status is kept for a grace period only if a connection closes.
         let before = if to.is_none() { user_state.state() } else { None };
         if let Some(from) = from {
             let count = user_state.count(from);
@@ -93,23 +94,23 @@ impl PresenceRegistry {
         may_be_written
     }
 
-    /// A user polls, with this status if the poll sets one. Returns true, because a poll is always written.
+    /// Records a poll of a user, and the status if the poll sets one. Returns true, because a poll is always written.
     pub fn polled(&mut self, user: &UserId, status: Option<Status>) -> bool {
         let polled = self.polls.entry(user.clone()).or_default();
         *polled = status.or(*polled);
         true
     }
 
-    /// Puts back polls that could not be written.
+    /// Puts back polls that could not be written to Redis.
     pub fn requeue_polls(&mut self, polls: Vec<(UserId, Option<Status>)>) {
         for (user, status) in polls {
             let polled = self.polls.entry(user).or_default();
-            // A status that was set meanwhile stays, because it is newer.
+            // A status that a later poll has set meanwhile is newer, so it stays.
             *polled = polled.or(status);
         }
     }
 
-    /// Takes the changes to write now, of up to `max_users` users, including users who have waited long enough.
+    /// Takes the changes to write, of up to `max_users` users, including users whose minimum interval has passed.
     pub fn take_changes(&mut self, max_users: usize, now: u32) -> Vec<StateChange> {
         let users = &self.users;
         let may_be_written = |user: &mut UserId| {
@@ -141,12 +142,12 @@ impl PresenceRegistry {
         changes
     }
 
-    /// Takes the users who polled since the last call.
+    /// Takes the users who polled since the last call, and the status that their polls set.
     pub fn take_polls(&mut self) -> Vec<(UserId, Option<Status>)> {
         mem::take(&mut self.polls).into_iter().collect()
     }
 
-    /// Redis has lost all users: all must be written again.
+    /// Queues all users to be written again, because Redis has lost their presence.
     pub fn reset_written(&mut self) {
         for (user, user_state) in &mut self.users {
             user_state.written = None;
@@ -171,7 +172,7 @@ mod tests {
         UserId::parse(id).unwrap()
     }
 
-    /// Takes the changes as (status, grace). Only user `a` is connected.
+    /// Takes the changes as pairs of status and grace. Only user `a` is connected.
     fn changes(registry: &mut PresenceRegistry, now: u32) -> Vec<(Option<Status>, Option<Status>)> {
         registry.take_changes(10, now).into_iter().map(|put| (put.status, put.grace)).collect()
     }
@@ -199,7 +200,7 @@ mod tests {
         changes(&mut registry, 0);
         registry.status_changed(&a, Some(Online), Some(Away), 2000);
         registry.status_changed(&a, Some(Away), None, 2000);
-        // The status was away before the connection closed, so the grace keeps away.
+        // The status was away before the connection closed, so the user stays away during the grace period.
         assert_eq!(changes(&mut registry, 2000), [(None, Some(Away))]);
         registry.status_changed(&a, None, Some(Online), 2100);
         registry.status_changed(&a, Some(Online), None, 2100);
