@@ -29,7 +29,7 @@ pub enum State {
     /// The connection has no user yet, so only `auth` is accepted.
     #[default]
     AwaitingAuth,
-    /// The token is valid and the account is being read. No frame is read in this state.
+    /// The token is valid and the account is being read. The connection reads no frame in this state.
     Authenticating,
     Ready(Rc<Identity>),
 }
@@ -81,7 +81,7 @@ pub enum RoomCommand {
     Signal { to: Option<UserId>, data: Box<RawValue> },
 }
 
-/// A command that appends an event to the room's log, and that gets one answer.
+/// A command that appends an event to the room's log and gets one answer.
 #[derive(Debug)]
 pub enum AppendCommand {
     Send(Box<Draft>),

@@ -110,7 +110,7 @@ impl Check for GatewayConfig {
 }
 
 impl GatewayConfig {
-    /// The limit on the frames of one connection. It is never below another limit, so that the connection can send
+    /// The limit on the frames of one connection, which is never below another limit, so that the connection can send
     /// every command that the other limits allow.
     pub fn frame_rate(&self) -> FrameRate {
         let mut rate = FrameRate {

@@ -46,9 +46,9 @@ pub(crate) use answers::Unanswered;
 pub use refill::LateDeliveryDedup;
 pub use typing::{Typing, TypingState};
 
-/// Capacity of a worker's queue. Above it messages are dropped, and all rooms of the worker are refilled.
+/// Capacity of a worker's queue. When the queue is full, records are dropped, and all rooms of the worker are refilled.
 const QUEUE_CAPACITY: usize = 16_384;
-/// Messages of the queue that are handled before other tasks of the thread run.
+/// Maximum number of queued messages that are handled before other tasks of the thread run.
 const MESSAGES_PER_TURN: usize = 128;
 
 /// Settings and components that all workers of a node share.
@@ -56,7 +56,7 @@ pub struct Node {
     pub bus: Arc<Bus>,
     pub verifier: Verifier,
     pub rate_limits: RateLimits,
-    /// A connection that exceeds limits more often than this is closed.
+    /// A connection that exceeds rate limits more often than this in a minute is closed.
     pub abuse_per_minute: u32,
     pub receipts: Arc<Receipts>,
     pub typing: Arc<Typing>,
@@ -84,7 +84,7 @@ pub struct Worker {
     pub index: usize,
     pub node: Arc<Node>,
     pub hub: RefCell<Hub<Client>>,
-    /// The connections of each user.
+    /// The connections of each user on this worker.
     users: RefCell<FxHashMap<UserId, OneOrMany<Rc<Client>>>>,
     snapshots: RefCell<FxHashMap<RoomId, presence::Snapshot>>,
     /// The number of presence changes that were sent to this worker's connections.
@@ -95,10 +95,10 @@ pub struct Worker {
     pub stored_answers: StoredAnswers,
 }
 
-/// Maximum of refills of a worker that read at the same time.
+/// Maximum number of refills of a worker that read at the same time.
 const REFILLS_AT_ONCE: usize = 64;
 
-/// The two ends of a worker's queue: for the bus and for the worker.
+/// Creates a worker's queue, and returns the bus's end and the worker's end.
 pub fn queue() -> (WorkerQueue, Inbox) {
     let (sender, receiver) = mpsc::channel(QUEUE_CAPACITY);
     let queue = WorkerQueue::new(sender);
@@ -144,7 +144,7 @@ impl Worker {
         subscribed
     }
 
-    /// Removes a subscription. If it was the room's last, also unsubscribes the room's channel.
+    /// Removes a subscription. If the room has no other subscription, also unsubscribes the room's channel.
     pub fn unsubscribe(&self, room: &RoomId, subscription: Subscription) {
         let last = self.hub.borrow_mut().unsubscribe(room, subscription);
         if last {
@@ -153,7 +153,8 @@ impl Worker {
         }
     }
 
-    /// Counts the subscriptions that a hub method has ended, and unsubscribes the room's channel if none is left.
+    /// Counts the subscriptions that a hub method has ended. If the room has no other subscription, unsubscribes its
+    /// channel.
     pub fn release(&self, ended: &Ended) {
         if ended.subscriptions > 0 {
             self.node.metrics.revoked.inc_by(ended.subscriptions as u64);
@@ -164,7 +165,7 @@ impl Worker {
         }
     }
 
-    /// Refills a room from Redis, unless no subscription is live or a refill runs.
+    /// Refills a room from Redis, if a subscription is live and no refill is running.
     pub fn request_refill(self: &Rc<Self>, room: &RoomId) {
         let begun = self.hub.borrow_mut().begin_refill(room);
         if begun {
@@ -193,7 +194,7 @@ impl Worker {
         }
     }
 
-    /// Counts that a connection exceeded a limit, and closes a connection that does so too often.
+    /// Counts that a connection exceeded a rate limit. Closes the connection if it has done so too often.
     pub fn count_exceeded_limit(&self, client: &Client) {
         if client.exceeds_abuse_limit(unix_ms(), self.node.abuse_per_minute) {
             client.close(CloseCode::Abuse, "rate limits were exceeded too often");

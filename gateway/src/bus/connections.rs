@@ -22,7 +22,7 @@ impl ConnectionKey {
     /// Marks the key of a long poll. A poll receives the user's events, but does not count towards the maximum number
     /// of connections.
     const POLL: u64 = 1 << 57;
-    /// The ids of polls have their highest bit set.
+    /// The bit that is set in the ids of polls and clear in the ids of other connections.
     const POLL_ID: u64 = 1 << 63;
 
     pub fn new(worker: usize, id: u64) -> Self {
@@ -40,8 +40,7 @@ impl ConnectionKey {
     }
 }
 
-/// Replaces a version if the user's connections may have missed a change. It differs from every version that Redis
-/// returns, so the next check sends the change.
+/// Replaces a version if the user's connections may have missed a change, so that the next check finds a difference.
 const UNKNOWN_VERSION: u32 = u32::MAX;
 
 #[derive(Debug, Default)]
@@ -49,11 +48,12 @@ struct UserEntry {
     keys: OneOrMany<ConnectionKey>,
     /// The low half of the version of the memberships that all connections have, in [`ConnectionRegistry::epoch`].
     rooms: u32,
+    /// The low half of the version of the account that all connections have, in the same epoch.
     account: u32,
     /// Number of connections that are being admitted.
     pending: u16,
-    /// Number of notices. It shows whether a notice arrived while a connection was being admitted, because notices do
-    /// not reach such a connection.
+    /// Number of notices, which may wrap around. If the number changes while a connection is being admitted, the
+    /// connection has missed a notice.
     notice_count: u16,
     /// Whether Redis has confirmed the user's channel.
     confirmed: bool,

@@ -45,7 +45,7 @@ impl WorkerQueue {
     }
 }
 
-/// Maximum number of workers of a node, because an entry of [`Interest`] has 64 bits, one per worker.
+/// Maximum number of workers of a node, because a room's entry in `Interest` has 64 bits, one per worker.
 pub const MAX_WORKERS: usize = 64;
 
 pub(super) struct Interest {

@@ -93,18 +93,18 @@ redis_commands! {
     /// Publishes the presence of each user to the members of the rooms that are listed with the user. Returns true for
     /// each user whose change this call published.
     publish_presence = presence::publish(users: &[(UserId, Vec<RoomId>)]) -> Vec<bool>;
-    /// Takes the lock of an exclusive task for a time, and returns Redis's clock in milliseconds. Returns `None` if
+    /// Takes the lock of an exclusive task for the time `lock_for`. Returns Redis's clock in milliseconds, or `None` if
     /// another node has the lock.
-    lock_task = presence::claim_task(task: ExclusiveTask, turn: Duration) -> Option<u64>;
-    /// Expired leases of each partition, at most `most` per partition.
+    lock_task = presence::claim_task(task: ExclusiveTask, lock_for: Duration) -> Option<u64>;
+    /// Returns the expired node leases of each presence partition, at most `most` per partition.
     expired_node_leases = presence::expired_leases(now_ms: u64, most: usize) -> Vec<(PresencePartition, Vec<NodeLease>)>;
-    /// Returns at most `most` users who are still present under an expired lease.
+    /// Returns at most `most` users who are still present under an expired node lease.
     claim_presence = presence::claim(partition: PresencePartition, lease: &NodeLease, most: usize) -> Vec<UserId>;
-    /// Removes the presence of users under an expired lease.
+    /// Removes the presence of users under an expired node lease. Returns one outcome per user.
     remove_presence = presence::reap(lease: &NodeLease, users: &[UserId]) -> Vec<WriteOutcome>;
-    /// Users whose presence expired or must be published, at most `most` of each partition.
+    /// Returns users whose presence expired or must be published, at most `most` of each presence partition.
     due_presence = presence::due_users(now_ms: u64, most: usize) -> Vec<UserId>;
-    /// The current presence of users, in the same order.
+    /// Returns the current presence of users, in the same order.
     presence_of = presence::states(users: &[UserId]) -> Vec<State>;
 }
 

@@ -62,6 +62,8 @@ struct Progress {
     last: Positions,
     /// Whether the pub/sub connection is up.
     connected: bool,
+    /// How often the pub/sub connection went up or down. A read of the stream during which this number changes may miss
+    /// changes.
     connection_changes: u32,
     /// Whether changes may have been missed. While `behind` is true, published changes are not sent, because they are
     /// read from the stream.

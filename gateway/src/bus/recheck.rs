@@ -1,7 +1,6 @@
 //! Checks users who may have missed a notice: all users after a reconnect of pub/sub, and one user after a notice about
 //! the account or a notice that was not delivered. A check reads the versions of memberships and accounts of many users
-//! from Redis in one command. If they differ from the versions that a user's connections have, the change is sent to
-//! them.
+//! from Redis in one command. A user's connections are sent what differs from the versions that they have.
 
 use std::{
     mem,
@@ -22,7 +21,7 @@ use super::{Bus, LookupError, worker_message::UserEvent};
 use crate::{lock::lock, transport::Frame};
 
 const USERS_PER_CHECK: usize = 500;
-/// Delay before a failed check is repeated. It is short because a blocked user must be disconnected within 5 s.
+/// Delay before a failed check is repeated, short because a blocked user must be disconnected within 5 s.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// The users to check. Their number is at most the number of connected users, plus users who have just disconnected.

@@ -34,15 +34,15 @@ impl From<LookupError> for Refusal {
     }
 }
 
-/// Maximum number of rooms of a user for which `"mine"` means all rooms in the cache. For a user with more rooms
-/// `"mine"` means the most recently active ones, and only PostgreSQL has that order.
+/// A join of `"mine"` joins at most this number of rooms. If the cache has more rooms of a user, PostgreSQL selects the
+/// most recently active rooms, because the cache has no order.
 const MAX_UNORDERED_ROOMS: usize = 200;
 
 /// The loads of memberships in progress, by user and epoch.
 pub(super) type MembershipLoads = SingleFlight<(UserId, Epoch), Arc<RoomsAnswer>>;
 
-/// A user's membership in a room. It includes all changes up to the base of `epoch`. Every change that it does not
-/// include has a membership mark in Redis.
+/// A user's membership in a room, which includes all changes up to the base of `epoch`. Redis has a membership mark for
+/// every later change that the snapshot does not include.
 #[derive(Debug, Clone)]
 pub struct MembershipSnapshot {
     pub epoch: Epoch,

@@ -1,4 +1,4 @@
-//! Counters of the hot paths with resolved labels: counting is an atomic add, without a lock or a label lookup.
+//! Counters of the hot paths with resolved labels. Counting is an atomic add, without a lock or a label lookup.
 
 use tidings_shared::{
     error::ErrorCode,
@@ -22,13 +22,13 @@ pub struct CachedCounters {
     errors: [IntCounter; CODES],
     accepted: IntCounter,
     duplicate: IntCounter,
-    /// Messages that were refused because their connection has too many unanswered commands: no fault of the server.
+    /// Messages that were refused because their connection has too many unanswered commands, which is no server fault.
     pub too_many: IntCounter,
     refused: [IntCounter; CODES],
 }
 
 impl CachedCounters {
-    /// Resolves the labels of these metrics.
+    /// Resolves the labels of `metrics`, and keeps one counter for each label value.
     pub fn new(metrics: &Metrics) -> Self {
         let codes = |vec: &tidings_shared::prometheus::IntCounterVec| {
             ErrorCode::ALL.map(|code| vec.with_label_values(&[code.as_str()]))
@@ -47,7 +47,7 @@ impl CachedCounters {
         }
     }
 
-    /// Counts a frame. The returned histogram is for the time from the frame to its answer.
+    /// Counts a frame. Returns the histogram for the time from the frame to its answer.
     pub fn frame(&self, command: Option<&Command>) -> Histogram {
         let (frames, seconds) = &self.types[command.map_or(TYPES - 1, Command::index)];
         frames.inc();

@@ -130,7 +130,7 @@ impl LeaseTask {
         Ok(())
     }
 
-    /// Renews the current lease if its renewal is due, and returns it. Starts another lease if the current lease has
+    /// Renews the current lease if its renewal is due, and returns the lease. Starts another lease if the current lease has
     /// expired or belongs to another epoch.
     async fn current_lease(&mut self) -> Result<NodeLease, LookupError> {
         let epoch = self.bus.log.session().await?.epoch;

@@ -1,5 +1,5 @@
-//! Joins and leaves one room, as a job of its lane. A join reads the membership, subscribes and reads the head of each
-//! room. Then the join is answered, and the rooms are replayed.
+//! Joins and leaves one room, as a job of the room's lane. A join reads the membership, subscribes to the channel and
+//! reads the head of each room. Then the join is answered, and the rooms are replayed.
 
 use std::rc::Rc;
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 const MAX_ROOMS: usize = 1000;
-/// Maximum of attempts to join a room. Another attempt is made if the room's epoch changed.
+/// Maximum number of reads of a room's head in one join. The head is read again if the room's epoch has changed.
 const MAX_EPOCH_RETRIES: usize = 4;
 
 /// Joins one room of a group. After the last room the group is answered.
@@ -61,8 +61,8 @@ pub(super) fn finish(worker: &Rc<Worker>, client: &Rc<Client>, group: &JoinGroup
         failed.push((room.room.clone(), Refusal::not_found("room")));
     }
     client.end_join();
-    // Rooms that were left or joined again meanwhile are left out, because they belong to the answers of those later
-    // commands.
+    // The answer omits rooms that were left or joined again meanwhile, because the answers to those later commands
+    // include these rooms.
     joined.retain(|(_, room, replay)| client.joined(&room.room) == Some(replay.subscription));
     let request = &group.request;
     if let ([(room, refusal)], true) = (&failed[..], group.single) {
@@ -93,7 +93,7 @@ async fn join_room(
     memberships: &JoinMemberships,
 ) -> Result<(JoinedRoom, Replay), Refusal> {
     let connection_closed = || Refusal::unavailable("the connection is gone");
-    // Checked before each step: a connection or poll that has ended needs no more work.
+    // Called before each step, because a connection or poll that has closed needs no further work.
     let check_open = || if client.connection.is_closed() { Err(connection_closed()) } else { Ok(()) };
     check_open()?;
     let identity = client.identity().ok_or_else(connection_closed)?;
@@ -141,8 +141,9 @@ async fn join_room(
     Ok((joined, replay))
 }
 
-/// Reads the head of a room, and determines the member's role and read mark as of the head. The mark that is read with
-/// the head is newer than any cache. Without a mark the role is that of the snapshot, which must be of the head's epoch.
+/// Reads the head of a room, and determines the member's role and read mark as of the head. The membership mark that is
+/// read with the head is newer than any cache. Without a mark the role is that of the snapshot, which must be of the
+/// head's epoch.
 async fn read_role(
     worker: &Rc<Worker>,
     room: &RoomId,
@@ -162,14 +163,14 @@ async fn read_role(
             }
         };
         let role = role.ok_or_else(|| access::refuse_non_member(&head))?;
-        // A user who was added just now has read nothing.
+        // A user who is not a member in the snapshot was just added, and has read nothing.
         let read_seq = snapshot.membership.map_or(Seq(0), |membership| membership.read_seq);
         return Ok((head, role, read_seq, generation));
     }
     Err(Refusal::unavailable("the room is moving to another epoch; retry"))
 }
 
-/// Reads the head of a room, after its channel is confirmed.
+/// Reads the head of a room and the membership mark of a user, after Redis has confirmed the room's channel.
 async fn read_head(
     worker: &Rc<Worker>,
     room: &RoomId,
@@ -180,8 +181,8 @@ async fn read_head(
     if !confirmed {
         worker.node.bus.subscribe(worker.index, room).await?;
         let mut hub = worker.hub.borrow_mut();
-        // If the subscription has ended meanwhile, the hub may hold the room again for another subscription, before the
-        // channel is confirmed again.
+        // If the subscription has ended meanwhile, the room may have another subscription, whose channel is not
+        // confirmed yet.
         if hub.room(room).has(subscription) {
             hub.confirm(room);
         }

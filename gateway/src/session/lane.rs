@@ -28,7 +28,7 @@ async fn run(worker: Rc<Worker>, client: Rc<Client>, room: RoomId, first: Job) {
     }
 }
 
-/// Returns the number of jobs that were done.
+/// Runs one job. A message is appended together with the messages behind it. Returns the number of jobs that were done.
 async fn perform(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, job: Job) -> usize {
     let (request, command) = match job {
         Job::Join { after, group, index } => {

@@ -1,5 +1,5 @@
-//! Presence on a connection: opening and closing it, `presence:set`, `presence:get`, and the snapshot of a joined
-//! room. Presence never delays other commands of the connection.
+//! Presence on a connection: reports that the connection has opened or closed, handles `presence:set` and
+//! `presence:get`, and reads the snapshot of a joined room. Presence never delays other commands of the connection.
 
 use std::{rc::Rc, time::Duration};
 
@@ -22,11 +22,11 @@ use crate::{
 
 /// Timeout of a snapshot. If the snapshot takes longer, the join is answered without presence.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Maximum of reads of a snapshot. It is read again if a change arrived during the read.
+/// Maximum number of reads of a snapshot. A snapshot is read again if a presence change arrived during the read.
 const SNAPSHOT_ATTEMPTS: usize = 3;
 
-/// Reports an admitted user as online, unless the connection has closed already. A poll makes the user present for some
-/// time.
+/// Reports an admitted user as online, unless the connection has already closed. A poll makes its user present for 30
+/// s.
 pub(super) fn opened(worker: &Worker, client: &Client) {
     let Some(identity) = client.identity() else { return };
     if client.is_poll() {
@@ -47,7 +47,7 @@ pub(super) fn closed(worker: &Worker, client: &Client) {
     }
 }
 
-/// `presence:set`: answered at once, published later.
+/// Handles `presence:set`, which is answered at once and published later.
 pub(super) fn set(worker: &Worker, client: &Client, request: &RequestContext, status: Status) {
     let Some(identity) = client.identity() else { return };
     if client.is_poll() {
@@ -61,7 +61,7 @@ pub(super) fn set(worker: &Worker, client: &Client, request: &RequestContext, st
     client.reply_ok(request);
 }
 
-/// `presence:get`: returns nothing about users who share no room with the asking user.
+/// Handles `presence:get`, which reveals nothing about users who share no room with the asking user.
 pub(super) async fn get(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
@@ -87,9 +87,10 @@ pub(super) async fn get(
     }
 }
 
-/// Returns who is online or away in a small room that the connection has joined, including its own user. `None`: the
-/// room is not small, or presence cannot be read now. The snapshot must not be older than a presence change that the
-/// connection got before the answer. So the caller must not await anything between the snapshot and the answer.
+/// Returns the users who are online or away in a small room that the connection has joined, including its own user;
+/// `None` if the room is not small or presence cannot be read. The snapshot must not be older than a presence change
+/// that the connection got before the answer. So the caller must not await anything between the snapshot and the
+/// answer.
 pub(super) async fn snapshot(
     worker: &Rc<Worker>,
     client: &Client,

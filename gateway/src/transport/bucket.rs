@@ -1,6 +1,6 @@
-//! Limits the frames of a peer: a bucket of tokens, one per frame, control frames and fragments included. Pure: the
-//! caller passes the time as a tick count. A peer that exceeds the limit for a moment is only read more slowly; a
-//! peer that stays above the limit is closed.
+//! Limits the frames of a peer by a token bucket. Each frame takes one token, also control frames and fragments. The
+//! bucket is pure: the caller passes the time as a tick count. A peer that exceeds the limit for a moment is only read
+//! more slowly. A peer that stays above the limit is closed.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -32,7 +32,7 @@ impl Default for FrameRate {
 }
 
 impl FrameRate {
-    /// The limit in ticks of this length.
+    /// Converts the limit to ticks of the length `tick`.
     pub(crate) fn in_ticks(self, tick: Duration) -> FrameLimits {
         let frame_ns = 1_000_000_000 / u64::from(self.per_second.get());
         FrameLimits {
@@ -57,7 +57,7 @@ pub(crate) struct FrameLimits {
     calm_ticks: u32,
 }
 
-/// What to do after a frame.
+/// The decision after a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FrameVerdict {
     /// Continue reading.
@@ -74,7 +74,7 @@ pub(crate) struct TokenBucket {
     full_at_ns: u64,
     /// The tick at which the peer began to exceed the limit repeatedly.
     limited_since: u32,
-    /// The end of the last pause; 0: the peer never exceeded the limit.
+    /// The tick at which the last pause ends; 0 if the peer never exceeded the limit.
     paused_until: u32,
 }
 

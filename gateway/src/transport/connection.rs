@@ -13,14 +13,14 @@ use super::{
 pub struct Connection(pub(super) Rc<Link>);
 
 impl Connection {
-    /// Queues a frame and wakes the connection. Above `outbox_bytes` the queue is dropped and the connection is
-    /// closed with 4413. After a close, does nothing.
+    /// Queues a frame and wakes the connection. If more than `outbox_bytes` would be queued, the queue is dropped and
+    /// the connection is closed with 4413. After a close, does nothing.
     pub fn send(&self, frame: Frame) {
         self.0.send(frame);
     }
 
-    /// As [`send`](Self::send), for a frame that other connections also get. A frame marked as immediate is written
-    /// to the socket at once if nothing is queued; the rest that the socket does not accept is queued.
+    /// Sends a frame that other connections also get. A frame marked as immediate is written to the socket at once if
+    /// nothing is queued. The part that the socket does not accept is queued.
     pub fn send_shared(&self, frame: &Frame) {
         self.0.send_shared(frame);
     }
@@ -68,7 +68,7 @@ impl Connection {
         self.0.phase.get() != Phase::Open
     }
 
-    /// Unique among all connections of this worker, also earlier ones.
+    /// The id of the connection, which is unique among all earlier and later connections of this worker.
     pub fn id(&self) -> u64 {
         self.0.id
     }

@@ -1,5 +1,5 @@
-//! Negotiates compression in the handshake (RFC 7692, 7.1): the peer's offers in, the answer out. Pure. It accepts
-//! the first offer that can be fulfilled, and no malformed one. Neither side keeps a context between messages. So one
+//! Negotiates compression in the handshake (RFC 7692, 7.1). Pure: from the peer's offers to the answer. The first valid
+//! offer is accepted, and malformed offers are declined. Neither side keeps a context between messages. So one
 //! compressed frame serves all receivers, and an idle connection needs no compressor.
 
 use std::num::NonZeroU8;
@@ -32,7 +32,7 @@ impl Window {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Agreement {
-    /// The peer's window, if it named one: then the answer must name it too.
+    /// The peer's window, which the answer must then also name; `None` if the peer named no window.
     named: Option<Window>,
 }
 
@@ -57,8 +57,8 @@ pub(crate) fn agree<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Agreem
     headers.flat_map(|header| split(header, ',')).find_map(|offer| agreement(offer.trim()))
 }
 
-/// Evaluates one offer. `None`: it is declined, because it is for another extension, or has a parameter that is
-/// unknown, repeated or invalid.
+/// Evaluates one offer. Returns `None` if the offer is for another extension, or has a parameter that is unknown,
+/// repeated or invalid.
 fn agreement(offer: &str) -> Option<Agreement> {
     let mut parts = split(offer, ';').map(str::trim);
     if parts.next() != Some(PERMESSAGE_DEFLATE) {
@@ -107,7 +107,7 @@ fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A value without its quotes. No known value needs an escape, so a value with a backslash stays unknown.
+/// Removes the quotes of a value. No valid value needs an escape, so a value with a backslash is later refused.
 fn unquoted(value: &str) -> Option<&str> {
     match value.strip_prefix('"') {
         Some(rest) => rest.strip_suffix('"'),

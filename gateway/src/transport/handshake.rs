@@ -30,7 +30,7 @@ impl HandshakeRequest {
     }
 }
 
-/// The HTTP answer to a refused handshake. The connection is closed after it.
+/// The HTTP answer to a refused handshake. The connection is closed after this answer.
 #[derive(Debug, Clone)]
 pub struct Refusal {
     pub status: StatusCode,
@@ -95,7 +95,7 @@ pub(crate) fn upgrade_required() -> Refusal {
 
 #[derive(Debug, Clone)]
 pub(crate) struct HandshakeOptions {
-    /// The path of the WebSocket; `None`: every path.
+    /// The path of the WebSocket; `None` accepts every path.
     pub path: Option<String>,
     pub subprotocol: Option<String>,
     /// Whether permessage-deflate is negotiated.

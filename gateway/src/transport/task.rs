@@ -29,7 +29,7 @@ use super::{
 };
 
 const READS_PER_POLL: usize = 4;
-/// How often one poll writes and lets the session queue more frames, before other tasks run.
+/// How often one poll of the task writes and lets the session queue more frames, before other tasks run.
 const REFILLS_PER_POLL: usize = 4;
 const SLICES_PER_WRITE: usize = 64;
 
@@ -59,7 +59,7 @@ impl<S: Session> ConnectionTask<S> {
         }
     }
 
-    /// Reads once and handles the bytes. Ready if there may be more to read at once.
+    /// Reads once and handles the bytes. Returns `Ready` if more bytes may be available at once.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.unread.is_empty() && !self.is_paused() {
             let mut unread = mem::take(&mut self.unread);
@@ -103,7 +103,8 @@ impl<S: Session> ConnectionTask<S> {
         (self.link.paused.get() || self.link.is_rate_limited()) && self.link.phase.get() == Phase::Open
     }
 
-    /// Decodes a chunk and handles its events. Returns how much was used; less than all only if reading is paused.
+    /// Decodes a chunk and handles its events. Returns the number of used bytes, which is less than all if reading was
+    /// paused or the connection has ended.
     fn handle_chunk(&mut self, chunk: &mut [u8]) -> usize {
         if matches!(self.link.phase.get(), Phase::Ended | Phase::Discarding) {
             return chunk.len();
@@ -113,7 +114,7 @@ impl<S: Session> ConnectionTask<S> {
         let frames = &mut self.frames;
         let counters = &link.worker.counters;
         let rules = Rules { deflate: link.window.get().is_some(), ..link.worker.limits.rules };
-        // Checked at each message: the message before it may have closed the connection.
+        // The phase is checked at each message, because an earlier message may have closed the connection.
         let wanted = || link.phase.get() == Phase::Open;
         let act = |event: Event<'_>| {
             count_frame(link, frames);
@@ -179,7 +180,7 @@ impl<S: Session> ConnectionTask<S> {
         Ok(())
     }
 
-    /// Writes, and lets the session refill an outbox that is low.
+    /// Writes the queued frames, and lets the session queue more frames while the outbox is low.
     fn write_and_refill(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         for _ in 0..REFILLS_PER_POLL {
             self.write(cx)?;
@@ -260,7 +261,7 @@ fn count_frame(link: &Link, frames: &mut TokenBucket) {
         }
         FrameVerdict::Abused => {
             link.worker.counters.frame_rate_closes.add(1);
-            // The peer sends too much, so its input is not decoded any more.
+            // The peer sends too much, so its further input is not decoded.
             link.begin_close(Phase::Discarding, close_code::ABUSE, "too many frames");
         }
     }
@@ -334,8 +335,8 @@ mod tests {
 
     #[test]
     fn task_stays_within_its_size_class() {
-        // Tokio adds about 100 bytes and aligns to 128: the task uses two such lines, and the next size would be
-        // three.
+        // Tokio adds about 100 bytes and aligns to 128 bytes. The task uses two such blocks, and a larger task would
+        // use three.
         assert!(size_of::<ConnectionTask<Pair>>() <= 128, "{}", size_of::<ConnectionTask<Pair>>());
     }
 }

@@ -9,11 +9,11 @@ use tokio::sync::broadcast::error::RecvError;
 use super::Worker;
 use crate::bus::PresenceUpdate;
 
-/// The presence of a room that is being read for at least one snapshot.
+/// Counts the presence changes of a room while at least one snapshot of the room is being read.
 #[derive(Default)]
 pub(super) struct Snapshot {
     readers: usize,
-    /// The number of presence changes that have arrived in the room since the first reader began.
+    /// The number of presence changes that have arrived in the room since the first of these reads began.
     changes: u64,
 }
 
@@ -49,7 +49,7 @@ impl Worker {
         SnapshotWatch { worker: self.clone(), room: room.clone() }
     }
 
-    /// Sends a change once to each connection that receives presence changes in one of the rooms.
+    /// Sends a change once to each connection that receives presence changes in one of the change's rooms.
     fn send_presence(&self, update: &PresenceUpdate) {
         let round = self.presence_rounds.get().wrapping_add(1);
         self.presence_rounds.set(round);
