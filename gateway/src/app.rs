@@ -169,8 +169,7 @@ fn serve(
     let acceptor = move |index: usize| {
         let mut inboxes = lock(&inboxes);
         let inbox = inboxes.get_mut(index).and_then(Option::take);
-        // Each inbox is taken only once. A worker that actix restarts after a panic finds no inbox, so its connections
-        // would receive nothing.
+        // A worker that actix restarts after a panic finds no inbox, so its connections would receive nothing.
         let inbox = inbox.unwrap_or_else(|| {
             tracing::error!(
                 index,

@@ -236,9 +236,8 @@ impl Bus {
         }
     }
 
-    /// Reads the head of a room, its records after `after` and the membership marks of `users`, from the Redis process
-    /// to which this node is subscribed. Fails like [`Log::read`], and with [`AppendError::Unavailable`] while the
-    /// pub/sub connection is down.
+    /// Reads a room's head, its records after `after` and the membership marks of `users`, from the subscribed Redis
+    /// process. Fails like [`Log::read`], and with [`AppendError::Unavailable`] while the pub/sub connection is down.
     pub async fn read(
         &self,
         room: &RoomId,
@@ -260,9 +259,8 @@ impl Bus {
         let mut read = self.log.read(room, after, not_before, Some(&process), &users).await;
         read.iter_mut().for_each(|read| tampering::read(read, after));
         if matches!(read, Err(AppendError::OtherProcess)) {
-            // Commands and pub/sub are connected to different Redis processes, so one of the two connections is
-            // outdated. The log has already dropped the connection for commands, and this call renews the connection
-            // for pub/sub.
+            // Commands and pub/sub are connected to different Redis processes, so one connection is outdated. The log
+            // has already dropped the connection for commands, and this call renews the connection for pub/sub.
             self.subscriber.reconnect();
         }
         read

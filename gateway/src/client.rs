@@ -100,8 +100,7 @@ impl Client {
         }
     }
 
-    /// Sends a frame to this connection only. The frame is serialised directly behind its WebSocket header, without a
-    /// copy.
+    /// Sends a frame to this connection only. The frame is serialised directly behind its WebSocket header.
     pub(crate) fn reply(&self, frame: &ServerFrame<'_>) {
         let frame = Frame::text_with(EXPECTED_REPLY_BYTES, |buffer| {
             serde_json::to_writer(buffer.writer(), frame).expect("strings and numbers always serialise");
@@ -152,8 +151,7 @@ impl Client {
     /// Sets the session's deadline to the expiry of its token.
     pub(crate) fn watch_expiry(&self, now_ms: i64) {
         if let State::Ready(identity) = &*self.state.borrow() {
-            // The deadline is at most a day ahead, because the timer wheel's range is limited. The session then sets
-            // another one.
+            // The deadline is at most a day ahead, because the timer wheel's range is limited.
             let deadline = until_expiry(identity, now_ms).min(Duration::from_secs(86_400));
             self.connection.set_deadline(Some(deadline));
         }

@@ -1,12 +1,10 @@
-//! The hub of one worker: the subscriptions of each room, the position up to which the room's records were sent, and
-//! the delivery of records.
+//! The hub of one worker: the subscriptions of each room, the room's position, and the delivery of records.
 //!
 //! The hub is pure: it queues frames at peers and does no I/O. Each worker thread owns one hub. A pub/sub message is
 //! only a hint: a record that does not follow the last sent record is not sent, and the room is refilled from Redis.
 //!
 //! A subscription is *replaying* until all records up to the room's position were sent to it. A replaying subscription
-//! gets no live record. Afterwards the subscription is *live*: it gets each record when the room's position moves to
-//! the record.
+//! gets no live record. Then the subscription is *live*: it gets each record when the room's position moves to it.
 //!
 //! A subscription has a role, and ends when its user is removed from the room. Live delivery uses the role at each
 //! record's position: a record that changes a membership is sent first, and then the role changes or the subscription
@@ -41,8 +39,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// A value above every position. A subscription whose role was not read yet has this value as its role's position,
-    /// so that it gets no record.
+    /// A value above every position. A role that was not read yet is as of this position, so no record follows it.
     const UNREAD: Self = Self { epoch: Epoch(u64::MAX), seq: Seq(u64::MAX) };
 
     pub fn of(head: &RoomHead) -> Self {
@@ -84,8 +81,7 @@ pub struct Hub<P> {
     /// The stamp of the latest subscription. Stamps are unique in the whole hub, because a room that is left and joined
     /// again must not repeat a stamp.
     last_stamp: u64,
-    /// Increased whenever hints of any room may have been missed. A read that began in an earlier generation is
-    /// outdated.
+    /// Changes whenever hints of any room may have been missed. Reads of an earlier generation are outdated.
     generation: Generation,
     names: RoleNames,
 }
@@ -152,8 +148,7 @@ impl<P: Peer> Hub<P> {
         (refreshed, self.collect_ended(room.as_str()))
     }
 
-    /// Returns how many subscriptions of a room have ended since the last call, and removes the room if no subscription
-    /// is left.
+    /// Returns how many subscriptions of a room have ended since the last call. Removes a room without subscriptions.
     fn collect_ended(&mut self, room: &str) -> Ended {
         let Some(state) = self.rooms.get_mut(room) else { return Ended::default() };
         let subscriptions = std::mem::take(&mut state.ended);
@@ -172,8 +167,7 @@ impl<P: Peer> Hub<P> {
         self.generation
     }
 
-    /// Removes a subscription. Returns true if the room has no other subscription, so that its channel must be
-    /// unsubscribed.
+    /// Removes a subscription. Returns true if it was the last one, so that the room's channel must be unsubscribed.
     pub fn unsubscribe(&mut self, room: &RoomId, subscription: Subscription) -> bool {
         let Some(state) = self.rooms.get_mut(room) else { return false };
         state.unsubscribe(subscription);
@@ -215,8 +209,7 @@ impl<P: Peer> Hub<P> {
         }
     }
 
-    /// Records that membership marks of the room may have expired before they were read, so that roles without a mark
-    /// are read from persistence.
+    /// Records that marks of the room may have expired unread, so that persistence must give the roles without a mark.
     pub fn expire_marks(&mut self, room: &RoomId) {
         if let Some(room) = self.rooms.get_mut(room) {
             room.expire_marks();
@@ -253,8 +246,7 @@ impl<P: Peer> Hub<P> {
     }
 
     /// Makes a replaying subscription live if `reached` is at or above the room's position, and if its role is as of
-    /// `reached`. Returns false if the room has or may have newer records, or is in another epoch. Then the replay must
-    /// continue.
+    /// `reached`. Returns false if the replay must continue, because the room may have newer records or another epoch.
     pub fn go_live(
         &mut self,
         room: &RoomId,

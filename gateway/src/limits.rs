@@ -81,8 +81,7 @@ impl RateLimits {
     }
 }
 
-/// Counts how often one connection exceeded a limit within a minute. A minute begins with the first excess after the
-/// previous minute has ended.
+/// Counts how often one connection exceeded a limit within a minute, which begins with the first excess.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AbuseCounter {
     /// Seconds since the Unix epoch, in 4 bytes to save memory, because every connection has a counter.

@@ -19,8 +19,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> anyhow::Result<ExitCode> {
     tls::prepare();
     version::built_from(env!("TIDINGS_COMMIT"));
-    // The transport's own threads serve the client connections. This thread serves Redis, persistence and the admin
-    // port.
+    // The transport's threads serve the client connections. This thread serves Redis, persistence and the admin port.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (config, warnings) = match parse_invocation::<GatewayConfig, Task>() {
         Invocation::Serve { settings, warnings } => (*settings, warnings),

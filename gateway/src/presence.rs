@@ -1,8 +1,7 @@
 //! Presence of the users of this node. Workers report changes of their connections. Tasks write these changes to Redis,
 //! publish them, and remove the presence of nodes whose lease has expired.
 //!
-//! No connection waits for these tasks. While Redis is down, presence is not updated. Afterwards the node writes all
-//! its users again.
+//! No connection waits for these tasks. After Redis was down, the node writes all its users again.
 
 mod lease;
 mod registry;
@@ -51,14 +50,12 @@ impl Presence {
         presence
     }
 
-    /// Reports that a connection of this user was opened (`from` is `None`), was closed (`to` is `None`) or changed its
-    /// status.
+    /// Reports that a connection was opened (`from` is `None`), was closed (`to` is `None`) or changed its status.
     pub fn status_changed(&self, user: &UserId, from: Option<Status>, to: Option<Status>) {
         self.change(|registry, now| registry.status_changed(user, from, to, now));
     }
 
-    /// Reports a poll of this user, who is then present for 30 s. If `status` is `None`, the user's earlier status
-    /// stays.
+    /// Reports a poll of this user, who is then present for 30 s. Without a `status`, the earlier status stays.
     pub fn polled(&self, user: &UserId, status: Option<Status>) {
         self.change(|registry, _| registry.polled(user, status));
     }

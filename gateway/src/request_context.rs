@@ -20,8 +20,7 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
-    /// Creates the context of a command that was just read. When the context is dropped, `latency` gets the time since
-    /// the read.
+    /// Creates the context of a command that was just read. `latency` gets the time until the context is dropped.
     pub fn new(reference: Option<String>, is_send: bool, latency: Histogram) -> Self {
         let mut context = Self::unobserved(reference);
         (context.is_send, context.latency) = (is_send, Some(latency));

@@ -175,8 +175,8 @@ impl Session for ChatSession {
     }
 }
 
-/// Reads the account of the user of a valid token, then answers `connected`. Closes the connection if the user is
-/// refused.
+/// Reads the account of the user of a valid token, then answers `connected`, or closes the connection of a refused
+/// user.
 async fn authenticate(
     worker: &Rc<Worker>,
     client: &Rc<Client>,

@@ -44,20 +44,18 @@ pub trait Session: 'static {
     /// Handles a complete text message, which is valid UTF-8 and at most `max_message_bytes` long.
     fn on_text(&mut self, text: &str);
 
-    /// Handles a complete binary message. Called only if `accept_binary` is set; otherwise the transport closes the
-    /// connection with 1003.
+    /// Handles a complete binary message. Called only if `accept_binary` is set; otherwise the peer is closed with
+    /// 1003.
     fn on_binary(&mut self, bytes: &[u8]);
 
     /// Called when the outbox has fewer than `low_water_bytes`, after it had more or after a call of
     /// [`Connection::notify_drained`].
     fn on_drained(&mut self);
 
-    /// Called when the deadline set by [`Connection::set_deadline`] has passed: never early, and late by at most a
-    /// tick.
+    /// Called when the deadline of [`Connection::set_deadline`] has passed: never early, and late by at most a tick.
     fn on_deadline(&mut self);
 
-    /// Called at most once, when the server drains. The session must tell the peer to leave after the time
-    /// `leave_after`.
+    /// Called at most once, when the server drains. The session must tell the peer to leave after `leave_after`.
     fn on_draining(&mut self, leave_after: Duration);
 
     /// Called when the peer did not leave in time. The session must close the connection when all its commands are

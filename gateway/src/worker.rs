@@ -1,6 +1,5 @@
 //! The chat state of one worker thread: its hub, and the tasks that pass hints to the hub, refill rooms with holes, and
-//! find rooms whose last hint was lost. All sessions of the thread share the worker. Only these sessions and tasks use
-//! its hub.
+//! find rooms whose last hint was lost. All sessions of the thread share the worker. No other thread uses the hub.
 
 mod answers;
 mod presence;
@@ -153,8 +152,7 @@ impl Worker {
         }
     }
 
-    /// Counts the subscriptions that a hub method has ended. If the room has no other subscription, unsubscribes its
-    /// channel.
+    /// Counts the subscriptions that the hub has ended. Unsubscribes the channel of a room without subscriptions.
     pub fn release(&self, ended: &Ended) {
         if ended.subscriptions > 0 {
             self.node.metrics.revoked.inc_by(ended.subscriptions as u64);
@@ -223,8 +221,7 @@ async fn follow(worker: Rc<Worker>, mut inbox: Inbox) {
             count = inbox.receiver.recv_many(&mut messages, MESSAGES_PER_TURN) => if count == 0 { return },
             () = inbox.queue.wake.notified() => {}
         }
-        // The frame of a single record is written at once. The frames of several records are queued in the outboxes and
-        // written together.
+        // The frame of a single record is written at once. Several records are queued and written together.
         let immediate = messages.len() == 1;
         for message in messages.drain(..) {
             match message {

@@ -12,15 +12,14 @@ use tidings_shared::{
 
 use crate::one_or_many::OneOrMany;
 
-/// Identifies a connection of this node by its worker and its id on the worker. Both are packed into one word to save
-/// memory, because there is one key per connection.
+/// Identifies a connection of this node by its worker and its id on the worker, packed into one word to save memory,
+/// because there is one key per connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionKey(u64);
 
 impl ConnectionKey {
     const WORKER_SHIFT: u32 = 58;
-    /// Marks the key of a long poll. A poll receives the user's events, but does not count towards the maximum number
-    /// of connections.
+    /// Marks the key of a long poll, which does not count towards the maximum number of connections.
     const POLL: u64 = 1 << 57;
     /// The bit that is set in the ids of polls and clear in the ids of other connections.
     const POLL_ID: u64 = 1 << 63;
@@ -140,8 +139,8 @@ impl ConnectionRegistry {
         self.users.get(user).map_or(0, |entry| entry.notice_count)
     }
 
-    /// Begins a check of a user, and returns the user's notice count. Connections that are being admitted do not get
-    /// the result of the check, so the check counts as a notice: the user is checked again when such a connection
+    /// Begins a check of a user, and returns the notice count. Connections that are being admitted do not get the
+    /// result of the check, so the check counts as a notice, and the user is checked again when such a connection
     /// registers.
     pub fn begin_check(&mut self, user: &UserId) -> u16 {
         self.users.get_mut(user).map_or(0, |entry| {
@@ -159,8 +158,7 @@ impl ConnectionRegistry {
         self.remove_if_empty(user)
     }
 
-    /// Registers a connection with `versions`, which were read in `epoch` when the user's notice count was
-    /// `notice_count`.
+    /// Registers a connection with `versions`, which were read in `epoch` after `notice_count` notices.
     pub fn register(
         &mut self,
         user: &UserId,
@@ -229,8 +227,7 @@ impl ConnectionRegistry {
         keys.fold(0, |workers, key| workers | 1 << key.worker())
     }
 
-    /// Marks the version of the user's memberships as unknown, because a membership has changed or an event about it
-    /// was not delivered.
+    /// Marks the version of the user's memberships as unknown, so that the next check finds a difference.
     pub fn invalidate_rooms(&mut self, user: &UserId) {
         if let Some(entry) = self.users.get_mut(user) {
             entry.rooms = UNKNOWN_VERSION;
@@ -271,8 +268,7 @@ impl ConnectionRegistry {
 
     fn enter_epoch(&mut self, epoch: Epoch) {
         if epoch > self.epoch {
-            // The versions of all entries belong to an earlier epoch, so they cannot be compared with versions of this
-            // epoch.
+            // The versions of all entries belong to an earlier epoch, so they cannot be compared with new versions.
             self.epoch = epoch;
             self.users
                 .values_mut()

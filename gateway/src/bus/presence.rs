@@ -93,8 +93,8 @@ redis_commands! {
     /// Publishes the presence of each user to the members of the rooms that are listed with the user. Returns true for
     /// each user whose change this call published.
     publish_presence = presence::publish(users: &[(UserId, Vec<RoomId>)]) -> Vec<bool>;
-    /// Takes the lock of an exclusive task for the time `lock_for`. Returns Redis's clock in milliseconds, or `None` if
-    /// another node has the lock.
+    /// Takes the lock of a task for the time `lock_for`. Returns Redis's clock in ms; `None` if another node has the
+    /// lock.
     lock_task = presence::claim_task(task: ExclusiveTask, lock_for: Duration) -> Option<u64>;
     /// Returns the expired node leases of each presence partition, at most `most` per partition.
     expired_node_leases = presence::expired_leases(now_ms: u64, most: usize) -> Vec<(PresencePartition, Vec<NodeLease>)>;
@@ -141,8 +141,7 @@ impl Bus {
             CachedRooms::Rooms(rooms) => Some(rooms),
             CachedRooms::Many => self.query_rooms(with_timeout(self.persistence.small_rooms(user))).await,
             CachedRooms::NotCached => {
-                // `load_rooms` has no timeout here, because a timeout would also cancel the load for joins that share
-                // it.
+                // This load has no timeout, because a timeout would also cancel the load for joins that share it.
                 let loaded = self.query_rooms(self.load_rooms(user)).await;
                 loaded.map(|answer| answer.recent.clone())
             }

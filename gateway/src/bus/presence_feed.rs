@@ -1,6 +1,6 @@
 //! Passes presence changes from Redis to the workers, in order for each user. Changes that were published while the
-//! pub/sub connection was down are read from a stream, which Redis keeps for a minute, and are sent before later
-//! changes.
+//! pub/sub connection was down are read from a stream and sent before later changes. Redis keeps the stream for a
+//! minute.
 
 use std::{
     sync::{Arc, Mutex, Weak},
@@ -62,14 +62,11 @@ struct Progress {
     last: Positions,
     /// Whether the pub/sub connection is up.
     connected: bool,
-    /// How often the pub/sub connection went up or down. A read of the stream during which this number changes may miss
-    /// changes.
+    /// How often the pub/sub connection went up or down. A read during which the number changes may miss changes.
     connection_changes: u32,
-    /// Whether changes may have been missed. While `behind` is true, published changes are not sent, because they are
-    /// read from the stream.
+    /// Whether changes may have been missed. While true, published changes are not sent but read from the stream.
     behind: bool,
-    /// The stream position of the newest published change of each partition that was not sent because `behind` was
-    /// true.
+    /// Per partition, the stream position of the newest published change that was not sent because of `behind`.
     newest_published: Positions,
     /// The `run_id` of the Redis process that assigned these positions. Each process assigns its own positions.
     process: Option<Arc<str>>,
@@ -90,8 +87,7 @@ impl PresenceFeed {
         progress.connection_changes = progress.connection_changes.wrapping_add(1);
     }
 
-    /// Records that the pub/sub connection to this Redis process is up, and wakes [`run`] if changes may have been
-    /// missed.
+    /// Records that the pub/sub connection to this Redis process is up. Wakes [`run`] if changes may be missing.
     pub fn connected(&self, process: &Arc<str>) {
         let mut progress = lock(&self.progress);
         progress.connected = true;
@@ -110,8 +106,7 @@ impl PresenceFeed {
 }
 
 impl Progress {
-    /// Returns whether a published change must be sent at once. If `behind` is true, stores the position of the change
-    /// instead.
+    /// Returns whether a published change must be sent at once. While `behind` is true, only stores its position.
     fn accept(&mut self, change: &PresenceChange) -> bool {
         if self.behind {
             let newest_published = &mut self.newest_published[change.partition().index()];

@@ -24,7 +24,7 @@ const USERS_PER_CHECK: usize = 500;
 /// Delay before a failed check is repeated, short because a blocked user must be disconnected within 5 s.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// The users to check. Their number is at most the number of connected users, plus users who have just disconnected.
+/// The users to check: connected users, and some users who have just disconnected.
 #[derive(Debug, Default)]
 pub(super) struct Recheck {
     due: Mutex<Due>,
@@ -87,8 +87,7 @@ pub(super) async fn run(bus: Weak<Bus>) {
                 }
             }
         }
-        // Accounts are sent last, because they are read from persistence and `rooms:changed` must not wait for
-        // persistence.
+        // Accounts are read last, because `rooms:changed` must not wait for persistence.
         for (epoch, outdated) in accounts {
             let users: Vec<UserId> = outdated.iter().map(|outdated| outdated.user.clone()).collect();
             if let Err(error) = bus.send_accounts(epoch, outdated).await {

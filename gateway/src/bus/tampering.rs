@@ -1,6 +1,5 @@
 //! Fault injection for tests (`tidings_shared::sabotage`). Each fault breaks one guarantee by changing data between
-//! this node and Redis, outside the code that keeps the guarantee. Without an active fault, these functions change
-//! nothing.
+//! this node and Redis, outside the code that keeps the guarantee. Without a fault, these functions change nothing.
 
 use bytes::Bytes;
 use tidings_shared::{
@@ -37,8 +36,7 @@ pub(super) fn publish(payload: Bytes, publish: impl Fn(Bytes)) {
     publish(payload);
 }
 
-/// Returns a copy of a record with changed header fields; `None` if the record is live-only, or if its seq is not a
-/// multiple of `every`.
+/// Returns a copy of a record with changed header fields; `None` if its seq is 0 or not a multiple of `every`.
 fn altered(payload: &[u8], every: u64, changes: &[(usize, &str)]) -> Option<Bytes> {
     let (header, json) = str::from_utf8(payload).ok()?.split_once('\n')?;
     let mut fields: Vec<&str> = header.split('\u{1f}').collect();

@@ -4,7 +4,7 @@
 //! The registration of a connection begins before its memberships and account are read. The registration waits until
 //! Redis has confirmed the channel, so that later changes arrive as notices. After a second without confirmation the
 //! connection is admitted anyway, and the user is checked again (see `recheck`) when Redis confirms the channel. A user
-//! is also checked again when a notice could not be delivered. So no lasting change is missed; live-only frames may be
+//! is also checked again when a notice could not be delivered. So no lasting change is missed. Live-only frames may be
 //! lost.
 
 use std::{sync::Arc, time::Duration};
@@ -64,8 +64,7 @@ impl PendingRegistration {
 }
 
 impl Bus {
-    /// Begins the registration of a connection: the node subscribes to the user's channel, and waits at most a second
-    /// for the confirmation.
+    /// Begins the registration of a connection: subscribes to the user's channel, and waits for the confirmation.
     pub async fn begin_registration(self: &Arc<Self>, user: &UserId) -> Result<PendingRegistration, Refusal> {
         let confirmation = {
             let mut connections = lock(&self.shared.connections);
@@ -112,16 +111,14 @@ impl Bus {
         user: &UserId,
     ) {
         let mut connections = lock(&self.shared.connections);
-        // The request is made under the lock, so that it cannot overtake another connection's request for the same
-        // channel.
+        // The request is made under the lock, so that it cannot overtake a request of another connection.
         if remove(&mut connections) && !self.subscriber.unsubscribe(people::channel(user)) {
             tracing::warn!("a user's channel stays subscribed because too many requests are waiting");
         }
         self.shared.metrics.user_channels.set(i64::try_from(connections.len()).unwrap_or(i64::MAX));
     }
 
-    /// Reads the versions of a user's memberships and account, and their epoch. Must be called after
-    /// [`Bus::begin_registration`].
+    /// Reads the versions of a user's memberships and account, after [`Bus::begin_registration`] was called.
     pub async fn versions(&self, user: &UserId) -> Result<(Epoch, Versions), LookupError> {
         let session = self.log.session().await?;
         let users = std::slice::from_ref(user);

@@ -123,8 +123,7 @@ impl Bus {
         }
     }
 
-    /// Whether a user is a member of a room. The answer of persistence is not cached, because clients may name any
-    /// user.
+    /// Whether a user is a member of a room. Does not fill the cache, because a client may name any user.
     pub async fn is_member(&self, user: &UserId, room: &RoomId) -> Result<bool, LookupError> {
         let session = self.log.session().await?;
         let rooms = std::slice::from_ref(room);
@@ -151,8 +150,7 @@ impl Bus {
         self.loads.load(&(user.clone(), epoch), load).await
     }
 
-    /// Runs a Redis command on a session and records its duration. Reports an error to the log, which may end the
-    /// session.
+    /// Runs a Redis command on a session and records its duration. A failed command may end the session.
     pub(super) async fn timed_query<T>(
         &self,
         purpose: RoundTrip,

@@ -7,7 +7,7 @@ use tidings_shared::ids::{RoomId, Seq, UserId};
 use super::{connections::ConnectionKey, published::PublishedRecord};
 use crate::transport::Frame;
 
-/// A message from the bus to workers. Its clones share their content.
+/// A message from the bus to workers. All clones of a message share its content.
 #[derive(Debug, Clone)]
 pub enum WorkerMessage {
     /// A published record and its frame.

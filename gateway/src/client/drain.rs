@@ -22,8 +22,7 @@ pub(super) enum DrainState {
 }
 
 impl Client {
-    /// Tells the client to leave after the time `leave_after`, because the node drains. An unauthenticated client is
-    /// told after `connected`.
+    /// Tells the client to leave after the time `leave_after`; an unauthenticated client later, after `connected`.
     pub(crate) fn drain(&self, leave_after: Duration) {
         self.drain_state.set(DrainState::LeaveAt(Instant::now() + leave_after));
         if self.known_user().is_some() {
@@ -42,16 +41,14 @@ impl Client {
         self.reply(&ServerFrame::Draining { reconnect_after_ms });
     }
 
-    /// Stops reading from a connection that did not leave in time, and closes the connection when all its commands are
-    /// answered.
+    /// Stops reading from a connection that did not leave in time, and closes it when its commands are answered.
     pub(crate) fn close_when_answered(&self) {
         self.drain_state.set(DrainState::Overdue);
         self.connection.pause_reading();
         self.close_if_overdue();
     }
 
-    /// Closes a connection that did not leave in time, if all its commands are answered. Must be called after each
-    /// answer.
+    /// Closes an overdue connection if all its commands are answered. Must be called after each answer.
     pub(crate) fn close_if_overdue(&self) {
         if self.drain_state.get() == DrainState::Overdue && self.is_answered() {
             self.close(CloseCode::ServiceRestart, CLOSE_REASON_STOPPING);

@@ -25,8 +25,7 @@ use crate::{
 
 /// Maximum number of waiting and running jobs of one connection. At the maximum, reading pauses until half are done.
 const MAX_JOBS: usize = 64;
-/// Messages of one lane are appended in one call until together they have this many bytes, because the call copies each
-/// message.
+/// Messages of a lane join one append call until together they have this many bytes, which the call copies.
 const MAX_SENDS_BYTES: usize = 64 * 1024;
 
 pub(crate) enum Job {
@@ -38,8 +37,7 @@ pub(crate) enum Job {
 /// One `room:join` command, which is answered once, when each of its rooms was joined or refused.
 pub(crate) struct JoinGroup {
     pub request: RequestContext,
-    /// Whether the client named one room instead of a list. If the join of a single room fails, the answer is `error`
-    /// and not `room:joined`.
+    /// Whether the client named one room and not a list. Then a failed join is answered with `error`.
     pub single: bool,
     /// Whether the connection receives presence changes of the rooms' members.
     pub presence: bool,

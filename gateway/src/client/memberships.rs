@@ -17,16 +17,15 @@ pub(crate) struct JoinMemberships {
 }
 
 impl JoinMemberships {
-    /// `rooms` are the rooms of the join whose lanes are idle. Their memberships are read together. In any other room
-    /// the membership must be read after the earlier commands of the room's lane, so it is read separately.
+    /// `rooms` are the rooms of the join whose lanes are idle, and are read together. In any other room the membership
+    /// is read separately, after the earlier commands of the room's lane.
     pub fn new(rooms: Vec<RoomId>) -> Self {
         Self { rooms: Cell::new(rooms), read: OnceCell::new() }
     }
 
     /// The user's membership in a room of the join, read after the join began.
     pub async fn get(&self, bus: &Bus, user: &UserId, room: &RoomId) -> Result<MembershipSnapshot, Refusal> {
-        // A failed read is not repeated, because its repetitions would make the rooms of a join fail one after the
-        // other.
+        // A failed read is not repeated, because the rooms of a join would then fail one after the other.
         let read = self.read.get_or_init(async || {
             let rooms = self.rooms.take();
             if rooms.is_empty() {

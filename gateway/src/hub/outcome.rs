@@ -22,13 +22,12 @@ pub enum Dispatch {
 pub enum RefillOutcome {
     /// The tail held all missing records, and the live subscriptions were sent these records.
     FromTail,
-    /// The tail did not hold all missing records, or a subscription was above the epoch's base. So at least one
-    /// subscription was sent `room:gap`.
+    /// At least one subscription was sent `room:gap`, because the tail did not hold all missing records or the
+    /// subscription was above the epoch's base.
     Gap,
     /// The read is stale, or lacks the mark of a live subscriber, so the room must be read again.
     Retry,
-    /// The marks do not give every role in this epoch. The caller must read the roles from persistence, then the room
-    /// again.
+    /// The marks do not give every role. The caller must read the roles from persistence, then the room again.
     RolesUnknown,
 }
 
@@ -39,13 +38,11 @@ pub enum RoleRefresh {
     UpToDate,
     /// The subscription has ended.
     Ended,
-    /// The mark does not give the role in this epoch. The caller must read the role from persistence, then the room
-    /// again.
+    /// The mark does not give the role. The caller must read the role from persistence, then the room again.
     RoleUnknown,
 }
 
-/// The subscriptions of one room that a call has ended because of removals. The caller counts them and unsubscribes
-/// the room's channel.
+/// The subscriptions of a room that a call has ended because of removals, for the caller to count.
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Ended {

@@ -17,8 +17,7 @@ pub struct Roles {
 }
 
 impl Roles {
-    /// The stored role of a user for a head in `epoch`. The outer `None` means that persistence was not asked for this
-    /// user.
+    /// The stored role of a user for a head in `epoch`. The outer `None` means that persistence was not asked.
     pub(super) fn get(&self, epoch: Epoch, user: &UserId) -> Option<Option<&str>> {
         if self.epoch == epoch { self.of.get(user).map(Option::as_deref) } else { None }
     }

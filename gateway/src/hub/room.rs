@@ -28,13 +28,12 @@ struct Subscriber<P> {
     peer: Rc<P>,
     role: Rc<str>,
     stamp: u64,
-    /// The position as of which `role` is valid; [`Position::UNREAD`] until the join has read the role. A live
-    /// subscription was also sent all visible records up to this position, or `room:gap`. This position may be above
-    /// the room's position.
+    /// The position as of which `role` is valid; [`Position::UNREAD`] until the join has read the role. All visible
+    /// records up to this position, or `room:gap`, were sent to a live subscription, even if the room's position is
+    /// lower.
     role_as_of: Position,
     live: bool,
-    /// Whether the mark of a later membership change may have expired, so that a role without a mark must be read from
-    /// persistence.
+    /// Whether a later membership mark may have expired, so that persistence must give a role without a mark.
     marks_expired: bool,
     watches_presence: bool,
 }
@@ -43,8 +42,7 @@ struct Subscriber<P> {
 pub struct Room<P> {
     subscribers: Slab<Subscriber<P>>,
     live: usize,
-    /// The position up to which all live subscriptions were sent the room's records; valid while a subscription is
-    /// live.
+    /// The position up to which all live subscriptions were sent the records; valid while a subscription is live.
     position: Option<Position>,
     newest_seen: Position,
     refilling: bool,
@@ -124,8 +122,7 @@ impl<P: Peer> Room<P> {
         self.position.filter(|_| self.live > 0)
     }
 
-    /// The users whose subscriptions have a role, sorted and without duplicates. A refill must read the marks of these
-    /// users.
+    /// The users whose subscriptions have a role, sorted and unique. A refill must read the marks of these users.
     pub fn users_with_role(&self) -> Vec<UserId> {
         let with_role =
             self.subscribers.iter().filter(|(_, subscriber)| subscriber.role_as_of != Position::UNREAD);
@@ -152,8 +149,7 @@ impl<P: Peer> Room<P> {
         self.newest_seen = self.newest_seen.max(at);
         let change = record.member_change();
         if let Some(change) = change {
-            // A replaying subscription takes the new role at once, even while live subscriptions miss earlier
-            // records.
+            // A replaying subscription takes the new role at once, even while records are missing.
             self.apply_change(record.room(), at, change, false, names);
         }
         let Some(position) = self.live_position() else { return Dispatch::NobodyLive };
@@ -296,8 +292,7 @@ impl<P: Peer> Room<P> {
     }
 
     pub fn go_live(&mut self, subscription: Subscription, reached: Position) -> bool {
-        // If the role is as of a later position, the replay must reach that position first, because the role is not
-        // valid for earlier records.
+        // A role as of a later position is not valid for earlier records, so the replay must reach that position.
         if self.get(subscription).is_none_or(|subscriber| subscriber.role_as_of != reached) {
             return false;
         }
@@ -317,8 +312,7 @@ impl<P: Peer> Room<P> {
         true
     }
 
-    /// Sends one record to a replaying subscription, if its user may see the record. Returns false if the subscription
-    /// has ended.
+    /// Sends a record to a replaying subscription, if its user may see it. Returns false if the subscription has ended.
     pub fn replay(&self, subscription: Subscription, record: &Record) -> bool {
         let Some(subscriber) = self.get(subscription) else { return false };
         if record.is_visible_to(subscriber.peer.user().as_str(), &subscriber.role) {
@@ -329,8 +323,7 @@ impl<P: Peer> Room<P> {
 }
 
 impl Subscription {
-    /// Stored in place of a subscription that has ended. No subscription equals this value, because stamps begin with
-    /// 1.
+    /// Stored in place of a subscription that has ended. Stamps begin with 1, so no subscription equals this value.
     pub const ENDED: Self = Self { slot: u32::MAX, stamp: 0 };
 
     fn new(slot: usize, stamp: u64) -> Self {

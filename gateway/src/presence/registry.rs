@@ -1,8 +1,7 @@
 //! The users connected to this node, and the changes that must still be written to Redis.
 //!
-//! The registry is pure: the caller passes the time. All connections of a user are combined into one status. Only
-//! changes of this status are written, at most once per second for each user. Changes that cancel each other out are
-//! not written.
+//! The registry is pure: the caller passes the time. All connections of a user are combined into one status. Changes of
+//! this status are written at most once per second for each user. Changes that cancel each other out are not written.
 
 use std::mem;
 
@@ -17,8 +16,7 @@ struct LocalUser {
     online: u32,
     away: u32,
     written: Option<Status>,
-    /// The highest status that the user lost since the last write because a connection closed; `None` if the user has
-    /// regained it.
+    /// The highest status that closed connections have taken from the user since the last write; `None` once regained.
     closed: Option<Status>,
     queued: bool,
     written_at: u32,
@@ -41,8 +39,7 @@ impl LocalUser {
     }
 }
 
-/// The users connected to this node, and their unwritten changes. Times are milliseconds of the caller's clock, which
-/// may wrap around.
+/// The users connected to this node, and their unwritten changes. All times are milliseconds and may wrap around.
 #[derive(Default)]
 pub(super) struct PresenceRegistry {
     users: FxHashMap<UserId, LocalUser>,

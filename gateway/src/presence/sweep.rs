@@ -88,8 +88,7 @@ pub(super) async fn publish_queued(bus: Arc<Bus>, metrics: Metrics, mut queue: m
     }
 }
 
-/// Publishes the current presence of users to the members of their small rooms, if it differs from the presence that
-/// was published last.
+/// Publishes the presence of users to the members of their small rooms, if it differs from the published presence.
 async fn publish(bus: &Bus, metrics: &Metrics, users: &[UserId]) -> Result<(), LookupError> {
     for users in users.chunks(USERS_PER_COMMAND) {
         let published = async {

@@ -29,19 +29,16 @@ pub struct Gate {
     pub origins: AllowedOrigins,
     /// Whether this node serves WebSockets. If not, a handshake is refused and the client is told to poll.
     pub websocket: bool,
-    /// Cancelled when the shutdown of the node begins. The node serves as before, but plain HTTP connections close
-    /// after their next answer.
+    /// Cancelled when the shutdown of the node begins. Plain HTTP connections then close after their next answer.
     pub shutting_down: CancellationToken,
-    /// Cancelled when the node drains. New connections and polls are refused, and polls end when their commands are
-    /// answered.
+    /// Cancelled when the node drains. New connections and polls are refused; running polls end when they are answered.
     pub draining: CancellationToken,
     /// Cancelled when all polls must end at once, with the answers that they have so far.
     pub polls_must_end: CancellationToken,
 }
 
 impl Gate {
-    /// Refuses a handshake or poll that comes from an origin that is not allowed, or that arrives while the node
-    /// drains.
+    /// Refuses a handshake or poll from an origin that is not allowed, or while the node drains.
     pub(super) fn check(&self, headers: &HeaderMap, refused_origin: &'static str) -> Result<(), Problem> {
         self.refuse_if_draining()?;
         let mut origins = headers.get_all(header::ORIGIN);
@@ -145,8 +142,7 @@ fn token_of(request: &HandshakeRequest) -> Result<Option<String>, Reason> {
     Ok(query.split('&').find_map(|pair| pair.strip_prefix("token=")).map(ToOwned::to_owned))
 }
 
-/// The trace of a handshake: from the header, or without a header from the query, because web pages cannot set the
-/// header.
+/// The trace of a handshake: from the header, or from the query, because web pages cannot set the header.
 fn trace_of(request: &HandshakeRequest) -> Option<TraceContext> {
     let header = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
     let query = request.query().unwrap_or_default();

@@ -41,8 +41,7 @@ pub(super) async fn role_in(
 }
 
 /// Returns the role of a user who was just added to the room, so that the caches do not hold the membership yet.
-/// Refuses any other user with `forbidden` for a public room, and with `not_found` for a private room, so that its
-/// existence is not revealed.
+/// Refuses other users: with `forbidden` for a public room, and with `not_found` for a private room, to keep it secret.
 pub(super) async fn recently_added_role(
     worker: &Worker,
     identity: &Identity,
@@ -64,8 +63,7 @@ pub(super) fn refuse_non_member(head: &RoomHead) -> Refusal {
     Refusal::not_found("room")
 }
 
-/// The minimum role that the user must still have when the record is published. Refuses a user without permission
-/// now.
+/// The minimum role that the user must still have at the publication. Refuses a user without permission.
 pub(super) async fn min_role(
     worker: &Worker,
     client: &Client,

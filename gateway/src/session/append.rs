@@ -123,8 +123,7 @@ fn begin(
     match client.take_answer_slot() {
         Ok(slot) => Some(Unanswered { client, room, request, command, slot, started }),
         Err(refusal) => {
-            // `too_many` counts this refusal. Clearing `is_send` keeps `refuse` from counting the refusal again by its
-            // code.
+            // `too_many` counts this refusal. Clearing `is_send` keeps `refuse` from counting it again by its code.
             if std::mem::take(&mut request.is_send) {
                 worker.node.counters.too_many.inc();
             }

@@ -31,8 +31,7 @@ pub(super) async fn join(
     group: &Rc<JoinGroup>,
     index: usize,
 ) {
-    // The semaphore is never closed. A job with a permit is the first in its room's lane, so it waits for no other job,
-    // and no deadlock is possible.
+    // The semaphore is never closed. A job with a permit is the first in its lane, so no deadlock is possible.
     let _permit = group.permits.acquire().await;
     match join_room(worker, client, room, after.as_ref(), &group.memberships).await {
         Ok((mut joined, replay)) => {
@@ -61,8 +60,7 @@ pub(super) fn finish(worker: &Rc<Worker>, client: &Rc<Client>, group: &JoinGroup
         failed.push((room.room.clone(), Refusal::not_found("room")));
     }
     client.end_join();
-    // The answer omits rooms that were left or joined again meanwhile, because the answers to those later commands
-    // include these rooms.
+    // The answer omits rooms that later commands have left or joined again, because the later answers include them.
     joined.retain(|(_, room, replay)| client.joined(&room.room) == Some(replay.subscription));
     let request = &group.request;
     if let ([(room, refusal)], true) = (&failed[..], group.single) {
@@ -142,8 +140,7 @@ async fn join_room(
 }
 
 /// Reads the head of a room, and determines the member's role and read mark as of the head. The membership mark that is
-/// read with the head is newer than any cache. Without a mark the role is that of the snapshot, which must be of the
-/// head's epoch.
+/// read with the head is newer than any cache. Without a mark, the snapshot must be of the head's epoch.
 async fn read_role(
     worker: &Rc<Worker>,
     room: &RoomId,
@@ -181,8 +178,7 @@ async fn read_head(
     if !confirmed {
         worker.node.bus.subscribe(worker.index, room).await?;
         let mut hub = worker.hub.borrow_mut();
-        // If the subscription has ended meanwhile, the room may have another subscription, whose channel is not
-        // confirmed yet.
+        // If this subscription has ended, the room may have another one, whose channel is not confirmed yet.
         if hub.room(room).has(subscription) {
             hub.confirm(room);
         }

@@ -67,8 +67,7 @@ async fn perform(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, job: J
     1
 }
 
-/// Answers a command when its outcome is known, in a separate task, so that later jobs of the lane do not wait for the
-/// outcome.
+/// Answers a command when its outcome is known, in a separate task, so that the lane's next jobs need not wait.
 fn answer_later(
     worker: &Rc<Worker>,
     client: &Rc<Client>,

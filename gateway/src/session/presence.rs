@@ -25,8 +25,7 @@ const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum number of reads of a snapshot. A snapshot is read again if a presence change arrived during the read.
 const SNAPSHOT_ATTEMPTS: usize = 3;
 
-/// Reports an admitted user as online, unless the connection has already closed. A poll makes its user present for 30
-/// s.
+/// Reports an admitted user as online, unless the connection has closed. A poll's user is present for 30 s.
 pub(super) fn opened(worker: &Worker, client: &Client) {
     let Some(identity) = client.identity() else { return };
     if client.is_poll() {
@@ -88,8 +87,8 @@ pub(super) async fn get(
 }
 
 /// Returns the users who are online or away in a small room that the connection has joined, including its own user;
-/// `None` if the room is not small or presence cannot be read. The snapshot must not be older than a presence change
-/// that the connection got before the answer. So the caller must not await anything between the snapshot and the
+/// `None` if the room is not small or presence cannot be read. The caller must not await anything between the snapshot
+/// and the answer, because the snapshot must not be older than a presence change that the connection got before the
 /// answer.
 pub(super) async fn snapshot(
     worker: &Rc<Worker>,

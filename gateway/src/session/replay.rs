@@ -75,8 +75,7 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
         let newest = worker.hub.borrow().room(room).newest();
         let read_generation = worker.hub.borrow().generation();
         if newest.epoch < reached.epoch {
-            // The replay has read a newer epoch than any hint brought, so the live subscriptions must move to that
-            // epoch first.
+            // The replay has read a newer epoch than any hint, so the live subscriptions must move to that epoch first.
             worker.request_refill(room);
         }
         let not_before = newest.epoch.max(reached.epoch);
@@ -114,8 +113,7 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
             // The read found nothing new, but the subscription could not go live: the hub or Redis is behind.
             tokio::time::sleep(RETRY_AFTER).await;
         }
-        // The head and the generation are updated only after a successful read, because a failed read shows no missed
-        // records.
+        // The head and the generation are updated only now, because a failed read shows no missed records.
         (head, generation) = (Position::of(&read.head), read_generation);
         let diverged = read.head.gap_after_position(reached.epoch, reached.seq);
         match (diverged, read.records_after(reached.seq)) {

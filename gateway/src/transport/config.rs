@@ -15,8 +15,7 @@ use super::{
 pub struct TransportConfig {
     /// The listener, which is already bound, so that port 0 works.
     pub listener: TcpListener,
-    /// Maximum number of connections that the kernel holds until they are accepted. Default: 4096, for a reconnect
-    /// storm.
+    /// Maximum number of connections that the kernel holds until they are accepted. Default: 4096.
     pub backlog: i32,
     /// Number of threads, each with its own connections. Default: the number of cores.
     pub workers: usize,
@@ -26,10 +25,9 @@ pub struct TransportConfig {
     pub websocket_path: Option<String>,
     /// Subprotocol that the answer names if the peer offers it. Default: `tidings.v1`.
     pub subprotocol: Option<String>,
-    /// Maximum size of a message with all its fragments, in bytes. A larger message is closed with 1009. Default: 64
-    /// KiB.
+    /// Maximum size of a message with all its fragments, in bytes. Above it, the close code is 1009. Default: 64 KiB.
     pub max_message_bytes: usize,
-    /// Whether binary messages are accepted. If false, which is the default, a binary message is closed with 1003.
+    /// Whether binary messages are accepted. If not, which is the default, the close code for such a message is 1003.
     pub accept_binary: bool,
     /// Whether permessage-deflate is negotiated when a peer offers it. Default: true.
     pub deflate: bool,
@@ -43,11 +41,9 @@ pub struct TransportConfig {
     /// Time between pings. A connection without any received bytes for two intervals is closed with 4408. Default: 25
     /// s, because common proxies cut idle connections after 30 to 60 s.
     pub heartbeat: Duration,
-    /// Maximum time that a closing connection takes to flush its frames and to get the peer's close frame. Default: 5
-    /// s.
+    /// Maximum time for a closing connection to write its frames and get the peer's close frame. Default: 5 s.
     pub close_timeout: Duration,
-    /// When this token is cancelled, plain HTTP connections close after their next answer, so that clients go to
-    /// another node.
+    /// When cancelled, plain HTTP connections close after their next answer, and clients go to another node.
     pub shutting_down: CancellationToken,
     /// The counters of the server. The exporter of metrics keeps a clone of this `Arc`.
     pub counters: Arc<Counters>,

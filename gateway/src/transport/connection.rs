@@ -30,14 +30,12 @@ impl Connection {
         self.0.outbox.borrow().bytes()
     }
 
-    /// Sends the queued frames, then a close frame. `on_closed` of the session gets `code`. Only the first close
-    /// counts.
+    /// Sends the queued frames, then a close frame. `on_closed` gets `code`. Only the first close counts.
     pub fn close(&self, code: u16, reason: &str) {
         self.0.close(code, reason);
     }
 
-    /// Stops reading: TCP slows the peer down, and messages that were read already wait. A paused connection is not
-    /// closed for silence.
+    /// Stops reading, so that TCP slows the peer down. A paused connection is not closed for silence.
     pub fn pause_reading(&self) {
         self.0.paused.set(true);
     }
@@ -57,8 +55,7 @@ impl Connection {
         self.0.wake();
     }
 
-    /// Requests one call of the session's `on_deadline` after this time. Replaces an earlier deadline; `None` cancels
-    /// it.
+    /// Requests one call of the session's `on_deadline` after this time, in place of any earlier request.
     pub fn set_deadline(&self, after: Option<Duration>) {
         self.0.set_deadline(after);
     }

@@ -70,8 +70,7 @@ struct OpenFrame {
 impl Decoder {
     /// Decodes `chunk`, which is unmasked in place, and calls `each` for every frame, until the chunk is used up or
     /// `each` breaks. Returns how many bytes were used. While `wanted` returns false, compressed messages are skipped
-    /// without inflating them, because inflating costs far more than skipping. The frames behind a skipped message are
-    /// still decoded.
+    /// without inflating them, because inflating costs far more than skipping.
     pub(crate) fn decode(
         &mut self,
         rules: Rules,

@@ -93,8 +93,7 @@ fn rank(counts: &[usize], worker: usize, number: usize) -> usize {
     counts.iter().enumerate().map(before).sum()
 }
 
-/// Tells each connection of a worker when to leave. Asks the sessions of connections that are still open later to
-/// close.
+/// Tells each connection of a worker when to leave, and later asks the sessions of open connections to close.
 pub(crate) async fn drain(worker: Rc<TransportWorker>, plan: Arc<Drain>) {
     let links = worker.links();
     let counts = plan.exchange_counts(worker.number, links.len()).await;

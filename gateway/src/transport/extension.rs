@@ -51,14 +51,12 @@ impl Agreement {
     }
 }
 
-/// Accepts the first offer that can be fulfilled. `headers` are the values of all `Sec-WebSocket-Extensions`, in
-/// order.
+/// Accepts the first valid offer. `headers` are the values of all `Sec-WebSocket-Extensions`, in order.
 pub(crate) fn agree<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Agreement> {
     headers.flat_map(|header| split(header, ',')).find_map(|offer| agreement(offer.trim()))
 }
 
-/// Evaluates one offer. Returns `None` if the offer is for another extension, or has a parameter that is unknown,
-/// repeated or invalid.
+/// Evaluates one offer; `None` if it is for another extension, or has an unknown, repeated or invalid parameter.
 fn agreement(offer: &str) -> Option<Agreement> {
     let mut parts = split(offer, ';').map(str::trim);
     if parts.next() != Some(PERMESSAGE_DEFLATE) {
@@ -76,8 +74,7 @@ fn agreement(offer: &str) -> Option<Agreement> {
                 "server_no_context_takeover" | "client_no_context_takeover" | "client_max_window_bits",
                 None,
             ) => {}
-            // The client limits the window of its own compressor. The server inflates with the largest window, which
-            // fits every client.
+            // Limits the window of the client's compressor. The server's inflate window fits every client.
             ("client_max_window_bits", Some(bits)) => drop(Window::parse(bits)?),
             ("server_max_window_bits", Some(bits)) => named = Some(Window::parse(bits)?),
             _ => return None,

@@ -60,8 +60,7 @@ pub(crate) const CONTROL_PAYLOAD_BYTES: usize = 125;
 #[derive(Clone)]
 pub struct Frame {
     pub(crate) bytes: Bytes,
-    /// The compressed copy, which is made when it is first needed. `None` for short frames and frames for one receiver,
-    /// which have no shared copy.
+    /// The compressed copy, made when first needed; `None` for short frames and frames for one receiver.
     compressed_copy: Option<Arc<CompressedCopy>>,
     /// Whether the frame is written at once: see [`Frame::immediate`].
     pub(crate) immediate: bool,
@@ -118,8 +117,7 @@ impl Frame {
         Frame::copied(PONG, &payload[..payload.len().min(CONTROL_PAYLOAD_BYTES)])
     }
 
-    /// A close frame. `reason` is cut at a character to fit 123 bytes. 1005 and 1006 mean that there is no code, so the
-    /// frame has no payload.
+    /// A close frame. `reason` is cut at a character to fit 123 bytes. For 1005 and 1006 the frame has no payload.
     pub fn close(code: u16, reason: &str) -> Frame {
         if matches!(code, close_code::NO_CODE | close_code::ABNORMAL) {
             return Frame::copied(CLOSE, &[]);
@@ -160,8 +158,7 @@ impl Frame {
     }
 
     /// The same message as a compressed frame; `None` if the compressed frame is not shorter. The first caller makes
-    /// the compressed copy and calls `count`. A caller on another thread waits meanwhile, which takes less time than to
-    /// compress again.
+    /// the compressed copy and calls `count`. A caller on another thread waits, which is faster than to compress again.
     pub(crate) fn compressed(&self, deflater: &mut Deflater, count: impl FnOnce()) -> Option<Bytes> {
         let make = || {
             count();

@@ -14,8 +14,7 @@ const INITIAL_BUFFER_BYTES: usize = 4 * 1024;
 /// Maximum size of the buffer that is kept between messages, in bytes: a whole message of the protocol.
 const MAX_KEPT_BYTES: usize = 64 * 1024 + 1;
 
-/// The violation of a message that is too big after inflating. This violation is counted separately from a message that
-/// is too big on the wire, because it suggests an attack.
+/// The violation of a message that is too big after inflating, which is counted separately as a sign of an attack.
 pub(crate) const TOO_BIG_INFLATED: Violation =
     Violation { code: close_code::TOO_BIG, reason: "message too big once inflated" };
 /// The data is no valid DEFLATE stream, is incomplete, or refers to an earlier message. Code 1007, as for invalid text:
@@ -77,8 +76,7 @@ impl MessageRun<'_> {
         }
     }
 
-    /// Inflates all of `input`, or up to the end of a stream. Returns how much was used, and whether the stream
-    /// ended.
+    /// Inflates `input`, or up to the end of a stream. Returns how much was used, and whether the stream ended.
     fn feed(&mut self, input: &[u8]) -> Result<(usize, bool), Violation> {
         let mut used = 0;
         loop {
@@ -104,7 +102,7 @@ impl MessageRun<'_> {
         }
     }
 
-    /// Grows the buffer to at most one byte more than `max_bytes`. This byte shows that the message exceeds the limit.
+    /// Grows the buffer to at most `max_bytes` and one more byte, which shows that the message exceeds the limit.
     fn grow(&mut self) {
         let buffer_bytes = (2 * self.buffer.len()).max(INITIAL_BUFFER_BYTES).min(self.max_bytes + 1);
         self.buffer.reserve_exact(buffer_bytes - self.buffer.len());
@@ -112,7 +110,7 @@ impl MessageRun<'_> {
     }
 }
 
-/// The difference of two byte counters. It fits in a `usize`, because it is at most the length of a slice.
+/// The difference of two byte counters, which fits in a `usize` because it is at most the length of a slice.
 fn as_count(difference: u64) -> usize {
     usize::try_from(difference).unwrap_or(usize::MAX)
 }

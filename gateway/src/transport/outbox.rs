@@ -1,6 +1,5 @@
-//! The frames that one connection still has to write, in order. Pure: the task does the writing. Memory is held only
-//! while frames are queued. The rest of a begun frame is never dropped, so that the peer finds the start of the next
-//! frame.
+//! The frames that one connection still has to write, in order. Pure: the task does the writing. An empty outbox holds
+//! no memory. The rest of a begun frame is never dropped, so that the peer finds the start of the next frame.
 
 use std::{collections::VecDeque, io::IoSlice};
 

@@ -47,7 +47,7 @@ use super::{
 
 /// Maximum time for which a refused peer may take to read the answer.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
-/// The `Retry-After` of a stopping node, in seconds. It is short, because another node accepts the client at once.
+/// The `Retry-After` of a stopping node: one second, because another node accepts the client at once.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 /// How long plain HTTP requests may take to end after the WebSockets are closed, in seconds.
 const HTTP_STOP_SECONDS: u64 = 5;
@@ -210,8 +210,7 @@ where
                     async move { stopping.notified().await }
                 })
                 .client_disconnect_timeout(HTTP_DISCONNECT_TIMEOUT)
-                // A client that closes its side does not wait for an answer: a long poll ends when its caller
-                // disconnects.
+                // A client that closes its side waits for no answer, so a long poll ends when its caller disconnects.
                 .h1_allow_half_closed(false)
                 .upgrade(fn_service(move |(request, framed)| {
                     let upgrade_handler = Rc::clone(&upgrade_handler);

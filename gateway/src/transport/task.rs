@@ -1,6 +1,5 @@
 //! The future of one connection: reads, calls the session, writes, closes. Only this task and [`Link`], which writes
-//! immediate frames, touch an upgraded socket. The task is kept small, because there is one per connection, and most
-//! connections are idle.
+//! immediate frames, touch an upgraded socket. The task is kept small, because most of the many connections are idle.
 
 use std::{
     future::Future,
@@ -36,7 +35,7 @@ const SLICES_PER_WRITE: usize = 64;
 pub(super) struct ConnectionTask<S: Session> {
     link: Rc<Link>,
     decoder: Decoder,
-    /// Bytes that were read but not decoded yet: bytes behind the handshake, or the rest after a pause.
+    /// Bytes that were read but not decoded yet, because they followed the handshake or reading was paused.
     unread: Vec<u8>,
     frames: TokenBucket,
     /// `None` until the server sets it before the first poll, and after `on_closed` was called.
@@ -335,8 +334,7 @@ mod tests {
 
     #[test]
     fn task_stays_within_its_size_class() {
-        // Tokio adds about 100 bytes and aligns to 128 bytes. The task uses two such blocks, and a larger task would
-        // use three.
+        // Tokio adds about 100 bytes and aligns to 128 bytes, so a larger task would use three blocks, not two.
         assert!(size_of::<ConnectionTask<Pair>>() <= 128, "{}", size_of::<ConnectionTask<Pair>>());
     }
 }

@@ -1,6 +1,5 @@
 //! State shared by the connections of one worker thread: the connections, timer wheel, read buffer, compressor, limits
-//! and counters. This module may use the connections' links, never their sockets or sessions. One task per worker turns
-//! the wheel.
+//! and counters. This module may use the connections' links, never their sockets or sessions.
 
 use std::{
     cell::{Cell, RefCell},

@@ -1,5 +1,4 @@
-//! Passes presence changes to the connections of one worker, and detects changes that arrive while a snapshot is
-//! read.
+//! Passes presence changes to the connections of one worker, and detects changes during the read of a snapshot.
 
 use std::rc::Rc;
 

@@ -79,8 +79,7 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
                 worker.release(&ended);
                 match outcome {
                     RefillOutcome::FromTail | RefillOutcome::Gap => {
-                        // Records that a gap skips also count as late, because no subscription got these records in
-                        // time.
+                        // Records that a gap skips also count as late, because no subscription got them in time.
                         let is_late = |record: &&Record| Position::of_record(record) > position;
                         let late = tail.records.iter().filter(|_| had_live).filter(is_late);
                         for record in late {

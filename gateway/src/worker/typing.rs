@@ -1,6 +1,5 @@
 //! Typing, combined over the whole node: changes within 100 ms are published together. Of the changes of one user in
-//! one room, only the last is published. Receivers let typing expire by themselves, so the node stores no published
-//! typing.
+//! one room, only the last is published. Receivers let typing expire, so the node stores no published typing.
 
 use std::{
     sync::{
@@ -94,11 +93,10 @@ impl Typing {
         Ok(sent)
     }
 
-    /// Drops the unpublished change of a user who has sent a message. The message ends typing, and the change would
-    /// arrive after the message.
+    /// Drops the unpublished change of a user who has sent a message, because the message ends typing.
     pub fn message_sent(&self, room: &RoomId, user: &UserId) {
-        // This load always sees a change of the same connection. It may miss a change of another connection, which
-        // might as well have come after the message.
+        // This load always sees a change of the same connection. A change of another connection may be missed, because
+        // its order relative to the message is undefined.
         if !self.busy.load(Ordering::Relaxed) {
             return;
         }

@@ -17,8 +17,7 @@ use crate::{
 };
 
 impl Worker {
-    /// Registers a connection under its user, with the versions of memberships and account that were read for the
-    /// connection.
+    /// Registers a connection under its user, with the versions of memberships and account that were read.
     pub fn register(
         &self,
         client: &Rc<Client>,

@@ -1,6 +1,5 @@
 //! Brings a room's live subscriptions up to the head of a read of the room. Each live subscription is sent the missing
-//! records that its role at the record's position may see, or `room:gap`. Then the roles of all subscriptions of the
-//! room are updated to the head.
+//! records that its role at the record's position may see, or `room:gap`. Then all roles are updated to the head.
 
 use tidings_shared::{
     ids::{Cursor, RoomId, Seq, UserId},
@@ -86,8 +85,7 @@ impl<P: Peer> Room<P> {
         for (_, subscriber) in self.subscribers.iter().filter(|(_, subscriber)| subscriber.live) {
             match read.role_verdict(subscriber) {
                 RoleVerdict::RoleNotRead => return RefillOutcome::RolesUnknown,
-                // The mark is needed in these three cases only. In all others the records include all changes of the
-                // role.
+                // In all other cases the mark is not needed, because the records include all changes of the role.
                 RoleVerdict::MarkNotRead
                     if subscriber.marks_expired
                         || subscriber.role_as_of.epoch != head.epoch
@@ -121,8 +119,8 @@ impl<P: Peer> Room<P> {
                 (subscriber.role_as_of, subscriber.marks_expired) = (Position::of(&tail.head), false);
                 outcome = RefillOutcome::Gap;
             } else if position.epoch != head.epoch {
-                // `room:caught_up` must be sent before the first record of the new epoch, because it moves the client's
-                // cursor to that epoch.
+                // `room:caught_up` comes before the first record of the new epoch, because it moves the client's
+                // cursor.
                 let caught_up = ServerFrame::CaughtUp { room: id, epoch: head.epoch, seq: sent };
                 subscriber.peer.send(Frame::text(caught_up.to_json()));
             }
@@ -149,8 +147,7 @@ impl<P: Peer> Room<P> {
                 RoleVerdict::Removed(_) => return false,
                 RoleVerdict::Role(role) => subscriber.role = names.intern(role),
                 RoleVerdict::Unchanged => {}
-                // A live subscription got its role from the records. The replay of a replaying subscription reads its
-                // role.
+                // A live subscription got its role from the records. A replaying subscription's role is read later.
                 RoleVerdict::MarkNotRead | RoleVerdict::RoleNotRead => {
                     if !subscriber.live {
                         return true;

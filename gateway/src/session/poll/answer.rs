@@ -15,11 +15,11 @@ use tidings_shared::{
 use super::request::PollRequest;
 use crate::{client::PollBuffer, hub::Position};
 
-/// The `ref` of the poll's own join. It differs from every `ref` of a client, because it is longer.
+/// The `ref` of the poll's own join, which differs from every `ref` of a client by its length.
 pub(super) const JOIN: &str = "join__________________________________________________________________";
 const REFERENCE_CHARS: usize = 70;
 
-/// The `ref` of the command at an index. It differs from every `ref` of a client, because it is longer.
+/// The `ref` of the command at an index, which differs from every `ref` of a client by its length.
 pub(super) fn reference(index: usize) -> String {
     format!("{index:0>REFERENCE_CHARS$}")
 }
@@ -89,8 +89,8 @@ impl AnswerBuilder {
         Self { unanswered: answers.len(), answers, cursors, ..Self::default() }
     }
 
-    /// Takes the frames that were sent to the poll so far. Returns true if a frame is not part of the answer, so that
-    /// the buffer has space again.
+    /// Takes the frames that were sent to the poll. Returns true if the buffer has space again, because a frame was
+    /// dropped.
     pub fn collect(&mut self, buffer: &PollBuffer) -> bool {
         let mut excluded = 0;
         for frame in buffer.take() {
@@ -140,8 +140,7 @@ impl AnswerBuilder {
                 }
                 self.add_event(text);
             }
-            // `room:removed` comes from the user's channel, not from the room's log, so its seq must not move the
-            // cursor.
+            // The seq of `room:removed` comes from the user's channel, so it must not move the room's cursor.
             (None, "room:removed", _) => self.add_event(text),
             (None, _, room) => {
                 if let (Some(room), Some(seq)) = (room, seq)

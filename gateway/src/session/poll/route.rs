@@ -36,8 +36,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum number of running polls on one worker, and of one user on one worker. A user may poll on several devices.
 const MAX_POLLS: usize = 10_000;
 const MAX_POLLS_OF_USER: usize = 32;
-/// Maximum time for which a poll waits for tokens. The longest timeout of a poll is 5 s longer, enough to read its
-/// rooms.
+/// Maximum time for which a poll waits for tokens: 5 s less than the longest timeout, so that the rooms can be read.
 const MAX_PACING_DELAY: Duration = Duration::from_secs(25);
 const CORS_MAX_AGE_S: usize = 3600;
 const TRACEPARENT: header::HeaderName = header::HeaderName::from_static("traceparent");

@@ -1,6 +1,6 @@
 //! State shared by a connection's handle, its task and the timer wheel: outbox, phase, and timers. A link queues
-//! frames, sets flags and wakes the task, and writes an immediate frame to an idle socket. It never calls a session.
-//! There is one link per connection, and most connections are idle, so the size of each field matters.
+//! frames, sets flags and wakes the task, and writes an immediate frame to an idle socket. A link never calls a
+//! session. There is one link per connection, and most connections are idle, so the size of each field matters.
 
 use std::{
     cell::{Cell, RefCell},
@@ -227,8 +227,7 @@ impl Link {
         }
     }
 
-    /// Runs the timers of this connection that are due. Ignores an entry of the timer wheel that a later `schedule` has
-    /// replaced.
+    /// Runs the due timers of this connection. Ignores an entry of the wheel that a later `schedule` has replaced.
     pub fn on_timer(&self, due: u32) {
         if due != self.timer_at.get() {
             return;
@@ -274,8 +273,7 @@ mod tests {
 
     #[test]
     fn link_stays_within_its_size_class() {
-        // With the two counters of its `Rc`, a link fits in 224 bytes, a size class of the allocator. The next class is
-        // 256.
+        // With the two counters of its `Rc`, a link fits in 224 bytes, a size class of the allocator.
         assert!(size_of::<Link>() <= 208, "{}", size_of::<Link>());
     }
 }

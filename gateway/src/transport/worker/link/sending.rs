@@ -48,8 +48,7 @@ impl Link {
         }
     }
 
-    /// Sends a frame compressed, if compression was negotiated and saves enough. Returns false if the frame was not
-    /// sent.
+    /// Sends a frame compressed, if that was negotiated and saves enough. Returns false if nothing was sent.
     fn send_compressed(&self, frame: &Frame) -> bool {
         let Some(window) = self.window.get() else { return false };
         if !frame.is_worth_compressing() || !window.covers(frame.payload_bytes()) {
