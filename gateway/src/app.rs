@@ -60,7 +60,7 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     let name = config.node.clone().unwrap_or_else(|| listen.to_string());
     config.common.collector.start_traces("tidings-gateway", &name).map_err(anyhow::Error::msg)?;
     let metrics = Metrics::new();
-    let (queues, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| worker::queue()).unzip();
+    let (queues, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| worker::new_queue()).unzip();
     let persistence =
         Arc::new(InternalClient::new(&config.persistence_url, config.common.internal_secret.clone())?);
     let client = config.common.redis.client().map_err(anyhow::Error::msg)?;
@@ -113,7 +113,7 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
         move || {
             let (node, draining) = (ready_node.clone(), draining.clone());
             async move {
-                let mut missing = node.bus.missing().await;
+                let mut missing = node.bus.unready_reasons().await;
                 missing.extend(node.verifier.missing().map(str::to_owned));
                 if draining.is_cancelled() {
                     missing.push("draining".to_owned());

@@ -82,21 +82,21 @@ struct Shared {
 impl Shared {
     /// Handles the event that Redis has confirmed all wanted channels. Earlier messages may have been missed, so all
     /// rooms are refilled and all users are checked.
-    fn online(&self, run_id: Arc<str>) {
+    fn handle_online(&self, run_id: Arc<str>) {
         let lost_at = lock(&self.offline).take();
-        self.presence_feed.connected(&run_id);
+        self.presence_feed.mark_connected(&run_id);
         self.process.send_replace(Some(run_id));
         self.metrics.resubscribed.inc();
         lock(&self.interest).refill_all(lost_at.is_some_and(|lost_at| lost_at.elapsed() > MARKS_TRUSTED_FOR));
         self.recheck.check_all();
     }
 
-    fn went_offline(&self) {
+    fn handle_offline(&self) {
         lock(&self.offline).get_or_insert_with(Instant::now);
         // The flag must be set before the channels are subscribed again, because hints of the first channels arrive
         // before the last channels are confirmed.
         lock(&self.interest).mark_disconnected();
-        self.presence_feed.disconnected();
+        self.presence_feed.mark_disconnected();
         self.process.send_replace(None);
     }
 
@@ -170,8 +170,8 @@ impl Bus {
                 }
                 None => sink.publish(&channel, payload),
             },
-            Event::Online { run_id } => sink.online(run_id),
-            Event::Offline => sink.went_offline(),
+            Event::Online { run_id } => sink.handle_online(run_id),
+            Event::Offline => sink.handle_offline(),
         });
         drop(subscriber.subscribe(tidings_shared::presence::CHANNEL.to_owned()));
         for partition in Partition::all() {
@@ -267,7 +267,7 @@ impl Bus {
     }
 
     /// Describes in words why the node cannot serve; empty if the node can serve.
-    pub async fn missing(&self) -> Vec<String> {
+    pub async fn unready_reasons(&self) -> Vec<String> {
         let mut missing = Vec::new();
         if self.shared.process.borrow().is_none() {
             missing.push("pub/sub connection".to_owned());

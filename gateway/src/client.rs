@@ -214,7 +214,7 @@ impl Client {
     }
 
     /// The connection's subscription in a room; `None` if the connection has not joined the room.
-    pub(crate) fn joined(&self, room: &RoomId) -> Option<Subscription> {
+    pub(crate) fn subscription(&self, room: &RoomId) -> Option<Subscription> {
         self.rooms.borrow().get(room).copied().filter(|subscription| *subscription != Subscription::ENDED)
     }
 
@@ -296,7 +296,7 @@ impl Peer for Client {
         self.connection.send_shared(frame);
     }
 
-    fn ended(&self, room: &str, subscription: Subscription) {
+    fn on_subscription_ended(&self, room: &str, subscription: Subscription) {
         let mut rooms = self.rooms.borrow_mut();
         match rooms.get_mut(room) {
             Some(held) if *held == subscription && self.open_joins.get() > 0 => *held = Subscription::ENDED,

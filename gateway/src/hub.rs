@@ -62,7 +62,7 @@ pub trait Peer {
     }
     /// Reports that a subscription of this peer has ended, because its user was removed from the room. This method must
     /// not call the hub, which is borrowed during the call.
-    fn ended(&self, room: &str, subscription: Subscription);
+    fn on_subscription_ended(&self, room: &str, subscription: Subscription);
 }
 
 /// A read of a room for one subscription: the head, the user's mark, and the hub's generation before the read.
@@ -239,7 +239,7 @@ impl<P: Peer> Hub<P> {
     }
 
     /// Records that Redis has confirmed the room's channel.
-    pub fn confirm(&mut self, room: &RoomId) {
+    pub fn mark_channel_confirmed(&mut self, room: &RoomId) {
         if let Some(room) = self.rooms.get_mut(room) {
             room.confirmed = true;
         }

@@ -71,7 +71,7 @@ impl RateLimits {
     }
 
     /// Takes `count` tokens from a user's bucket. Fails with the milliseconds after which the tokens are available.
-    pub fn take(&self, limit: Limit, user: &UserId, count: NonZeroU32) -> Result<(), u64> {
+    pub fn take_tokens(&self, limit: Limit, user: &UserId, count: NonZeroU32) -> Result<(), u64> {
         self.0[limit as usize].take(user, count)
     }
 
@@ -115,9 +115,11 @@ mod tests {
         let user = |id: &str| UserId::parse(id).unwrap();
         for (index, (limit, _)) in Limit::ALL.into_iter().enumerate() {
             assert_eq!(limit as usize, index, "{limit:?}");
-            assert_eq!(rate_limits.take(limit, &user("alice"), one), Ok(()), "{limit:?}");
-            assert!(rate_limits.take(limit, &user("alice"), one).is_err_and(|ms| (1..=1000).contains(&ms)));
-            assert_eq!(rate_limits.take(limit, &user("bob"), one), Ok(()), "{limit:?}");
+            assert_eq!(rate_limits.take_tokens(limit, &user("alice"), one), Ok(()), "{limit:?}");
+            assert!(
+                rate_limits.take_tokens(limit, &user("alice"), one).is_err_and(|ms| (1..=1000).contains(&ms))
+            );
+            assert_eq!(rate_limits.take_tokens(limit, &user("bob"), one), Ok(()), "{limit:?}");
         }
     }
 
@@ -126,8 +128,8 @@ mod tests {
         let count = |count: u32| NonZeroU32::new(count).unwrap();
         let rate_limits = RateLimits::new(|_| Rate { per_second: count(1), burst: count(4) });
         let alice = UserId::parse("alice").unwrap();
-        assert_eq!(rate_limits.take(Limit::Polls, &alice, count(100)), Ok(()));
-        let wait = rate_limits.take(Limit::Polls, &alice, count(3)).unwrap_err();
+        assert_eq!(rate_limits.take_tokens(Limit::Polls, &alice, count(100)), Ok(()));
+        let wait = rate_limits.take_tokens(Limit::Polls, &alice, count(3)).unwrap_err();
         assert!((2_001..=3_000).contains(&wait), "{wait}");
     }
 

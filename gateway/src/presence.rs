@@ -51,13 +51,13 @@ impl Presence {
     }
 
     /// Reports that a connection was opened (`from` is `None`), was closed (`to` is `None`) or changed its status.
-    pub fn status_changed(&self, user: &UserId, from: Option<Status>, to: Option<Status>) {
-        self.change(|registry, now| registry.status_changed(user, from, to, now));
+    pub fn report_status_change(&self, user: &UserId, from: Option<Status>, to: Option<Status>) {
+        self.change(|registry, now| registry.record_status_change(user, from, to, now));
     }
 
     /// Reports a poll of this user, who is then present for 30 s. Without a `status`, the earlier status stays.
-    pub fn polled(&self, user: &UserId, status: Option<Status>) {
-        self.change(|registry, _| registry.polled(user, status));
+    pub fn report_poll(&self, user: &UserId, status: Option<Status>) {
+        self.change(|registry, _| registry.record_poll(user, status));
     }
 
     /// Writes the remaining changes, ends this node's lease and stops the lease task. Waits for at most 2 s.

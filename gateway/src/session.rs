@@ -115,7 +115,8 @@ impl ChatSession {
         let node = &self.worker.node;
         let command = parsed.frame.as_ref().ok();
         let is_send = matches!(command, Some(protocol::Command::Send { .. }));
-        let mut request = RequestContext::new(parsed.reference.take(), is_send, node.counters.frame(command));
+        let mut request =
+            RequestContext::new(parsed.reference.take(), is_send, node.counters.count_frame(command));
         // Only commands that append to the log are traced, because only their path leads through all services.
         if let Some(command @ (protocol::Command::Send { .. } | protocol::Command::Change { .. })) = command {
             request = request.traced(command.frame(), parsed.trace);
@@ -171,7 +172,7 @@ impl Session for ChatSession {
             self.worker.unsubscribe(&room, subscription);
         }
         self.worker.unregister(&self.client);
-        presence::closed(&self.worker, &self.client);
+        presence::report_closed(&self.worker, &self.client);
     }
 }
 
@@ -245,6 +246,6 @@ fn send_connected(worker: &Rc<Worker>, client: &Rc<Client>, request: &RequestCon
     client.set_identity(identity);
     client.watch_expiry(unix_ms());
     worker.register(client, registration, versions);
-    presence::opened(worker, client);
+    presence::report_opened(worker, client);
     client.send_draining();
 }

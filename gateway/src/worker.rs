@@ -71,7 +71,7 @@ pub struct Node {
 impl Node {
     /// Takes `cost` tokens from a user's bucket, or refuses the command if there are too few.
     pub fn allow(&self, limit: Limit, user: &UserId, cost: NonZeroU32) -> Result<(), Refusal> {
-        self.rate_limits.take(limit, user, cost).map_err(|retry_after_ms| {
+        self.rate_limits.take_tokens(limit, user, cost).map_err(|retry_after_ms| {
             self.metrics.limited.with_label_values(&[limit.name()]).inc();
             limit.refusal(retry_after_ms)
         })
@@ -98,7 +98,7 @@ pub struct Worker {
 const REFILLS_AT_ONCE: usize = 64;
 
 /// Creates a worker's queue, and returns the bus's end and the worker's end.
-pub fn queue() -> (WorkerQueue, Inbox) {
+pub fn new_queue() -> (WorkerQueue, Inbox) {
     let (sender, receiver) = mpsc::channel(QUEUE_CAPACITY);
     let queue = WorkerQueue::new(sender);
     (queue.clone(), Inbox { queue, receiver })
@@ -178,13 +178,13 @@ impl Worker {
         room: Option<&RoomId>,
         refusal: &Refusal,
     ) {
-        self.node.counters.error(refusal.code);
+        self.node.counters.count_error(refusal.code);
         if client.identity().is_none() {
             self.node.metrics.auths.with_label_values(&[refusal.code.as_str()]).inc();
         }
         request.record_refusal(refusal);
         if request.is_send {
-            self.node.counters.send_refused(refusal.code);
+            self.node.counters.count_refused_send(refusal.code);
         }
         client.reply(&ServerFrame::Error { reference: request.reference(), room, refusal });
         if refusal.code == ErrorCode::RateLimited {

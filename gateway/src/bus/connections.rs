@@ -109,20 +109,20 @@ impl ConnectionRegistry {
         self.users.len()
     }
 
-    pub fn is_confirmed(&self, user: &UserId) -> bool {
+    pub fn is_channel_confirmed(&self, user: &UserId) -> bool {
         self.users.get(user).is_some_and(|entry| entry.confirmed)
     }
 
     /// Records that Redis has confirmed the user's channel, if the user's entry still has this generation.
-    pub fn confirm(&mut self, user: &UserId, generation: u16) {
+    pub fn confirm_channel(&mut self, user: &UserId, generation: u16) {
         if let Some(entry) = self.users.get_mut(user) {
             entry.confirmed |= entry.generation == generation;
         }
     }
 
     /// Begins the registration of a connection, and adds an entry for the user if there is none. Returns the generation
-    /// of the user's entry, for [`ConnectionRegistry::confirm`].
-    pub fn begin(&mut self, user: &UserId) -> u16 {
+    /// of the user's entry, for [`ConnectionRegistry::confirm_channel`].
+    pub fn begin_registration(&mut self, user: &UserId) -> u16 {
         let generation = self.generation.wrapping_add(1);
         let entry = self
             .users
@@ -152,7 +152,7 @@ impl ConnectionRegistry {
     }
 
     /// Cancels the registration of a connection. Returns true if the user's channel must be unsubscribed.
-    pub fn cancel(&mut self, user: &UserId) -> bool {
+    pub fn cancel_registration(&mut self, user: &UserId) -> bool {
         let Some(entry) = self.users.get_mut(user) else { return false };
         entry.pending = entry.pending.saturating_sub(1);
         self.remove_if_empty(user)
@@ -213,11 +213,11 @@ impl ConnectionRegistry {
     pub fn count_notice(&mut self, user: &str) -> Option<UserId> {
         let entry = self.users.get_mut(user)?;
         entry.notice_count = entry.notice_count.wrapping_add(1);
-        self.find(user)
+        self.find_user(user)
     }
 
     /// The user with this id; `None` if the user is not connected to this node.
-    pub fn find(&self, user: &str) -> Option<UserId> {
+    pub fn find_user(&self, user: &str) -> Option<UserId> {
         self.users.get_key_value(user).map(|(user, _)| user.clone())
     }
 

@@ -81,14 +81,14 @@ impl Default for PresenceFeed {
 
 impl PresenceFeed {
     /// Records that the pub/sub connection was lost.
-    pub fn disconnected(&self) {
+    pub fn mark_disconnected(&self) {
         let mut progress = lock(&self.progress);
         (progress.behind, progress.connected) = (true, false);
         progress.connection_changes = progress.connection_changes.wrapping_add(1);
     }
 
     /// Records that the pub/sub connection to this Redis process is up. Wakes [`run`] if changes may be missing.
-    pub fn connected(&self, process: &Arc<str>) {
+    pub fn mark_connected(&self, process: &Arc<str>) {
         let mut progress = lock(&self.progress);
         progress.connected = true;
         progress.connection_changes = progress.connection_changes.wrapping_add(1);
@@ -233,14 +233,14 @@ mod tests {
     #[test]
     fn missed_changes_come_before_published_ones_and_only_once() {
         let presence_feed = PresenceFeed::default();
-        presence_feed.connected(&"process".into());
+        presence_feed.mark_connected(&"process".into());
         assert!(lock(&presence_feed.progress).accept(&change(1)), "the node missed nothing at the start");
-        presence_feed.disconnected();
+        presence_feed.mark_disconnected();
         assert!(
             !lock(&presence_feed.progress).accept(&change(3)),
             "the change is read from the stream later"
         );
-        presence_feed.connected(&"process".into());
+        presence_feed.mark_connected(&"process".into());
         assert!(!lock(&presence_feed.progress).accept(&change(4)));
         assert!(
             [1, 2, 3].map(|ms| lock(&presence_feed.progress).advance(&change(ms))) == [false, true, true]
@@ -257,10 +257,10 @@ mod tests {
     #[test]
     fn new_redis_process_is_read_from_its_beginning() {
         let presence_feed = PresenceFeed::default();
-        presence_feed.connected(&"one".into());
+        presence_feed.mark_connected(&"one".into());
         assert!(lock(&presence_feed.progress).accept(&change(9)));
-        presence_feed.disconnected();
-        presence_feed.connected(&"other".into());
+        presence_feed.mark_disconnected();
+        presence_feed.mark_connected(&"other".into());
         assert!(
             !lock(&presence_feed.progress).accept(&change(5)),
             "earlier changes of the process are read first"
@@ -270,13 +270,13 @@ mod tests {
     #[test]
     fn read_across_reconnect_does_not_end_catch_up() {
         let presence_feed = PresenceFeed::default();
-        presence_feed.connected(&"one".into());
-        presence_feed.disconnected();
-        presence_feed.connected(&"one".into());
+        presence_feed.mark_connected(&"one".into());
+        presence_feed.mark_disconnected();
+        presence_feed.mark_connected(&"one".into());
         let connection_changes = lock(&presence_feed.progress).connection_changes;
-        presence_feed.disconnected();
+        presence_feed.mark_disconnected();
         assert!(!lock(&presence_feed.progress).finish_read(connection_changes), "the connection is down");
-        presence_feed.connected(&"one".into());
+        presence_feed.mark_connected(&"one".into());
         assert!(
             !lock(&presence_feed.progress).finish_read(connection_changes),
             "changes during the interruption were not read"

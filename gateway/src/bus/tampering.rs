@@ -13,13 +13,13 @@ const SEQ: usize = 2;
 const SENDER: usize = 6;
 const VISIBILITY: usize = 9;
 /// Some faults change only the records whose seq is a multiple of this number.
-const SOME: u64 = 50;
+const ALTER_EVERY: u64 = 50;
 
 /// Passes a published record to `publish`. With an active fault, some records are changed or passed twice.
 pub(super) fn publish(payload: Bytes, publish: impl Fn(Bytes)) {
     if is_active(Sabotage::Complete) {
         // Nobody may see the changed record, but the hub's position moves over the record, so receivers miss an event.
-        let hidden = altered(&payload, SOME, &[(SENDER, ""), (VISIBILITY, "u=")]);
+        let hidden = altered(&payload, ALTER_EVERY, &[(SENDER, ""), (VISIBILITY, "u=")]);
         return publish(hidden.unwrap_or(payload));
     }
     if is_active(Sabotage::Private) {
@@ -29,7 +29,7 @@ pub(super) fn publish(payload: Bytes, publish: impl Fn(Bytes)) {
     if is_active(Sabotage::Order) {
         // A record with seq 0 is live-only. The hub delivers live-only records without a comparison of positions, so
         // receivers get the event twice.
-        let again = altered(&payload, SOME, &[(SEQ, "0")]);
+        let again = altered(&payload, ALTER_EVERY, &[(SEQ, "0")]);
         publish(payload);
         return again.into_iter().for_each(publish);
     }

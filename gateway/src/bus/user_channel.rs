@@ -39,7 +39,8 @@ pub struct PendingRegistration {
 impl Drop for PendingRegistration {
     fn drop(&mut self) {
         if !self.registered {
-            self.bus.unsubscribe_if_unused(|connections| connections.cancel(&self.user), &self.user);
+            self.bus
+                .unsubscribe_if_unused(|connections| connections.cancel_registration(&self.user), &self.user);
         }
     }
 }
@@ -68,12 +69,12 @@ impl Bus {
     pub async fn begin_registration(self: &Arc<Self>, user: &UserId) -> Result<PendingRegistration, Refusal> {
         let confirmation = {
             let mut connections = lock(&self.shared.connections);
-            let confirmation = if connections.is_confirmed(user) {
+            let confirmation = if connections.is_channel_confirmed(user) {
                 None
             } else {
                 Some(self.subscriber.subscribe(people::channel(user)).ok_or_else(too_many_requests)?)
             };
-            let generation = connections.begin(user);
+            let generation = connections.begin_registration(user);
             self.shared.metrics.user_channels.set(i64::try_from(connections.len()).unwrap_or(i64::MAX));
             confirmation.map(|confirmation| (confirmation, generation))
         };
@@ -83,13 +84,13 @@ impl Bus {
             match tokio::time::timeout(CONFIRM_TIMEOUT, &mut confirmed).await {
                 Ok(confirmed) => {
                     confirmed.map_err(|_| too_many_requests())?;
-                    lock(&self.shared.connections).confirm(user, generation);
+                    lock(&self.shared.connections).confirm_channel(user, generation);
                 }
                 Err(_) => {
                     let (shared, user) = (self.shared.clone(), user.clone());
                     tokio::spawn(async move {
                         if confirmed.await.is_ok() {
-                            lock(&shared.connections).confirm(&user, generation);
+                            lock(&shared.connections).confirm_channel(&user, generation);
                             shared.recheck.check_user(&user);
                         }
                     });
@@ -149,7 +150,7 @@ impl Shared {
         let (user, workers) = {
             let mut connections = lock(&self.connections);
             let connected =
-                if kind == "read" { connections.find(user) } else { connections.count_notice(user) };
+                if kind == "read" { connections.find_user(user) } else { connections.count_notice(user) };
             // `None` means that the user's last connection ended before the notice arrived.
             let Some(user) = connected else { return };
             match kind {

@@ -105,7 +105,7 @@ impl Bus {
     pub async fn roles(&self, room: &RoomId, epoch: Epoch, users: &[UserId]) -> Result<Roles, LookupError> {
         let roles = self.persistence.roles(room, users).await?;
         let roles = roles.into_iter().map(|role| role.map(String::into_boxed_str));
-        Ok(Roles { epoch, of: users.iter().cloned().zip(roles).collect() })
+        Ok(Roles { epoch, by_user: users.iter().cloned().zip(roles).collect() })
     }
 
     /// A user's most recently active rooms, at most 200, and whether the user has more rooms.

@@ -101,7 +101,7 @@ impl Client {
 
     /// Returns a message together with the messages that wait directly behind it in the room's lane, to be appended in
     /// one call. A traced message is returned alone, because its append call has its own span.
-    pub(crate) fn sends_from(
+    pub(crate) fn take_sends_from(
         &self,
         room: &RoomId,
         request: RequestContext,

@@ -71,7 +71,7 @@ impl PollBuffer {
     }
 
     /// Takes the frames that were added since the last call.
-    pub fn take(&self) -> Vec<Frame> {
+    pub fn take_frames(&self) -> Vec<Frame> {
         mem::take(&mut self.frames.borrow_mut())
     }
 
@@ -80,12 +80,12 @@ impl PollBuffer {
     }
 
     /// Subtracts the bytes of taken frames that are not part of the answer.
-    pub fn subtract(&self, bytes: usize) {
+    pub fn subtract_bytes(&self, bytes: usize) {
         self.bytes.set(self.bytes.get().saturating_sub(bytes));
     }
 
     /// The code with which a WebSocket would have been closed; `None` while the poll is open.
-    pub fn closed(&self) -> Option<u16> {
+    pub fn close_code(&self) -> Option<u16> {
         self.closed.get()
     }
 }
@@ -123,7 +123,7 @@ impl ClientTransport {
     pub fn is_closed(&self) -> bool {
         match self {
             Self::Socket(connection) => connection.is_closed(),
-            Self::Poll(buffer) => buffer.closed().is_some(),
+            Self::Poll(buffer) => buffer.close_code().is_some(),
         }
     }
 

@@ -13,13 +13,13 @@ const FIRST_CLEANUP_SIZE: usize = 64;
 #[derive(Debug, Clone, Default)]
 pub struct Roles {
     pub epoch: Epoch,
-    pub of: FxHashMap<UserId, Option<Box<str>>>,
+    pub by_user: FxHashMap<UserId, Option<Box<str>>>,
 }
 
 impl Roles {
     /// The stored role of a user for a head in `epoch`. The outer `None` means that persistence was not asked.
     pub(super) fn get(&self, epoch: Epoch, user: &UserId) -> Option<Option<&str>> {
-        if self.epoch == epoch { self.of.get(user).map(Option::as_deref) } else { None }
+        if self.epoch == epoch { self.by_user.get(user).map(Option::as_deref) } else { None }
     }
 }
 

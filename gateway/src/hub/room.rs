@@ -214,7 +214,7 @@ impl<P: Peer> Room<P> {
         self.subscribers.retain(|slot, subscriber| {
             let kept = keep(subscriber);
             if !kept {
-                subscriber.peer.ended(room, Subscription::new(slot, subscriber.stamp));
+                subscriber.peer.on_subscription_ended(room, Subscription::new(slot, subscriber.stamp));
                 *live -= usize::from(subscriber.live);
                 *ended += 1;
             }
@@ -285,7 +285,7 @@ impl<P: Peer> Room<P> {
             subscriber.marks_expired &= !current;
             return RoleRefresh::UpToDate;
         }
-        subscriber.peer.ended(room.as_str(), subscription);
+        subscriber.peer.on_subscription_ended(room.as_str(), subscription);
         self.unsubscribe(subscription);
         self.ended += 1;
         RoleRefresh::Ended

@@ -32,7 +32,7 @@ impl Peer for Listener {
         let header = if bytes[1] < 126 { 2 } else { 4 };
         self.got.borrow_mut().push(String::from_utf8_lossy(&bytes[header..]).into_owned());
     }
-    fn ended(&self, room: &str, _subscription: Subscription) {
+    fn on_subscription_ended(&self, room: &str, _subscription: Subscription) {
         assert_eq!(room, "r");
         self.ended.set(self.ended.get() + 1);
     }
@@ -109,7 +109,7 @@ fn go_live(hub: &mut Hub<Listener>, subscription: Subscription, reached: Positio
     let generation = hub.generation();
     let stored = Roles {
         epoch: reached.epoch,
-        of: hub
+        by_user: hub
             .room(&room())
             .users_with_role()
             .into_iter()
@@ -125,7 +125,7 @@ fn refill(hub: &mut Hub<Listener>, tail: &TailRead) -> RefillOutcome {
     let (generation, users) = (hub.generation(), hub.room(&room()).users_with_role());
     let tail = TailRead { marks: vec![None; users.len()], ..tail.clone() };
     let of = users.iter().map(|user| (user.clone(), Some("member".into()))).collect();
-    let stored = Roles { epoch: tail.head.epoch, of };
+    let stored = Roles { epoch: tail.head.epoch, by_user: of };
     hub.refill(&room(), RoomRead { tail: &tail, users: &users, roles: Some(&stored) }, generation).0
 }
 

@@ -48,24 +48,24 @@ impl CachedCounters {
     }
 
     /// Counts a frame. Returns the histogram for the time from the frame to its answer.
-    pub fn frame(&self, command: Option<&Command>) -> Histogram {
+    pub fn count_frame(&self, command: Option<&Command>) -> Histogram {
         let (frames, seconds) = &self.types[command.map_or(TYPES - 1, Command::index)];
         frames.inc();
         seconds.clone()
     }
 
     /// Counts an error that is sent to a client.
-    pub fn error(&self, code: ErrorCode) {
+    pub fn count_error(&self, code: ErrorCode) {
         inc(&self.errors, code);
     }
 
     /// Counts a message that was appended to the log.
-    pub fn send_accepted(&self, duplicate: bool) {
+    pub fn count_accepted_send(&self, duplicate: bool) {
         if duplicate { self.duplicate.inc() } else { self.accepted.inc() }
     }
 
     /// Counts a message that was refused.
-    pub fn send_refused(&self, code: ErrorCode) {
+    pub fn count_refused_send(&self, code: ErrorCode) {
         inc(&self.refused, code);
     }
 }
@@ -98,17 +98,17 @@ mod tests {
         let counters = CachedCounters::new(&metrics);
         for (index, code) in ErrorCode::ALL.into_iter().enumerate() {
             assert_eq!(code as usize, index);
-            counters.send_refused(code);
-            counters.error(code);
+            counters.count_refused_send(code);
+            counters.count_error(code);
             assert_eq!(metrics.sends.with_label_values(&[code.as_str()]).get(), 1);
             assert_eq!(metrics.errors.with_label_values(&[code.as_str()]).get(), 1);
         }
-        counters.send_accepted(true);
-        counters.send_accepted(false);
+        counters.count_accepted_send(true);
+        counters.count_accepted_send(false);
         assert_eq!(metrics.sends.with_label_values(&["duplicate"]).get(), 1);
         assert_eq!(metrics.sends.with_label_values(&["accepted"]).get(), 1);
-        counters.frame(Some(&Command::Ping)).observe(0.1);
-        counters.frame(None).observe(0.1);
+        counters.count_frame(Some(&Command::Ping)).observe(0.1);
+        counters.count_frame(None).observe(0.1);
         for label in ["ping", "invalid"] {
             assert_eq!(metrics.frames.with_label_values(&[label]).get(), 1);
             assert_eq!(metrics.command_seconds.with_label_values(&[label]).get_sample_count(), 1);

@@ -52,7 +52,7 @@ pub(super) struct PresenceRegistry {
 impl PresenceRegistry {
     /// Records that a connection was opened (`from` is `None`), was closed (`to` is `None`) or changed its status.
     /// Returns true if a change can be written at once.
-    pub fn status_changed(
+    pub fn record_status_change(
         &mut self,
         user: &UserId,
         from: Option<Status>,
@@ -92,7 +92,7 @@ impl PresenceRegistry {
     }
 
     /// Records a poll of a user, and the status if the poll sets one. Returns true, because a poll is always written.
-    pub fn polled(&mut self, user: &UserId, status: Option<Status>) -> bool {
+    pub fn record_poll(&mut self, user: &UserId, status: Option<Status>) -> bool {
         let polled = self.polls.entry(user.clone()).or_default();
         *polled = status.or(*polled);
         true
@@ -177,15 +177,15 @@ mod tests {
     #[test]
     fn only_change_of_combined_status_is_written() {
         let (mut registry, a) = (PresenceRegistry::default(), user("a"));
-        assert!(registry.status_changed(&a, None, Some(Online), 0));
+        assert!(registry.record_status_change(&a, None, Some(Online), 0));
         assert_eq!(changes(&mut registry, 0), [(Some(Online), None)]);
-        registry.status_changed(&a, None, Some(Away), 1000);
-        registry.status_changed(&a, None, Some(Online), 1000);
-        registry.status_changed(&a, Some(Online), None, 1000);
+        registry.record_status_change(&a, None, Some(Away), 1000);
+        registry.record_status_change(&a, None, Some(Online), 1000);
+        registry.record_status_change(&a, Some(Online), None, 1000);
         assert_eq!(changes(&mut registry, 2000), []);
-        registry.status_changed(&a, Some(Online), None, 3000);
+        registry.record_status_change(&a, Some(Online), None, 3000);
         assert_eq!(changes(&mut registry, 3000), [(Some(Away), Some(Online))]);
-        registry.status_changed(&a, Some(Away), None, 5000);
+        registry.record_status_change(&a, Some(Away), None, 5000);
         assert_eq!(changes(&mut registry, 5000), [(None, Some(Away))]);
         assert_eq!(registry.len(), 0);
     }
@@ -193,30 +193,30 @@ mod tests {
     #[test]
     fn closing_leaves_grace_but_setting_away_does_not() {
         let (mut registry, a) = (PresenceRegistry::default(), user("a"));
-        registry.status_changed(&a, None, Some(Online), 0);
+        registry.record_status_change(&a, None, Some(Online), 0);
         changes(&mut registry, 0);
-        registry.status_changed(&a, Some(Online), Some(Away), 2000);
-        registry.status_changed(&a, Some(Away), None, 2000);
+        registry.record_status_change(&a, Some(Online), Some(Away), 2000);
+        registry.record_status_change(&a, Some(Away), None, 2000);
         // The status was away before the connection closed, so the user stays away during the grace period.
         assert_eq!(changes(&mut registry, 2000), [(None, Some(Away))]);
-        registry.status_changed(&a, None, Some(Online), 2100);
-        registry.status_changed(&a, Some(Online), None, 2100);
-        registry.status_changed(&a, None, Some(Online), 2100);
+        registry.record_status_change(&a, None, Some(Online), 2100);
+        registry.record_status_change(&a, Some(Online), None, 2100);
+        registry.record_status_change(&a, None, Some(Online), 2100);
         assert_eq!(changes(&mut registry, 3100), [(Some(Online), None)], "the user is online again");
     }
 
     #[test]
     fn flapping_user_is_written_once_a_second_or_not_at_all() {
         let (mut registry, a) = (PresenceRegistry::default(), user("a"));
-        registry.status_changed(&a, None, Some(Online), 0);
+        registry.record_status_change(&a, None, Some(Online), 0);
         assert_eq!(changes(&mut registry, 0), [(Some(Online), None)]);
-        assert!(!registry.status_changed(&a, Some(Online), Some(Away), 10), "the change must wait");
+        assert!(!registry.record_status_change(&a, Some(Online), Some(Away), 10), "the change must wait");
         assert_eq!(changes(&mut registry, 999), []);
-        registry.status_changed(&a, Some(Away), Some(Online), 999);
-        registry.status_changed(&a, Some(Online), Some(Away), 999);
+        registry.record_status_change(&a, Some(Away), Some(Online), 999);
+        registry.record_status_change(&a, Some(Online), Some(Away), 999);
         assert_eq!(changes(&mut registry, 1000), [(Some(Away), None)]);
-        registry.status_changed(&a, Some(Away), Some(Online), 1100);
-        registry.status_changed(&a, Some(Online), Some(Away), 1200);
+        registry.record_status_change(&a, Some(Away), Some(Online), 1100);
+        registry.record_status_change(&a, Some(Online), Some(Away), 1200);
         assert_eq!(changes(&mut registry, 2200), []);
     }
 
@@ -224,7 +224,7 @@ mod tests {
     fn after_reset_all_users_are_written_again_in_batches() {
         let mut registry = PresenceRegistry::default();
         for n in 0..25 {
-            registry.status_changed(&user(&n.to_string()), None, Some(Online), u32::MAX);
+            registry.record_status_change(&user(&n.to_string()), None, Some(Online), u32::MAX);
         }
         assert_eq!(registry.take_changes(100, u32::MAX).len(), 25);
         registry.reset_written();
@@ -236,13 +236,13 @@ mod tests {
     #[test]
     fn status_of_polling_user_stays_until_changed() {
         let (mut registry, a) = (PresenceRegistry::default(), user("a"));
-        registry.polled(&a, Some(Away));
-        registry.polled(&a, None);
+        registry.record_poll(&a, Some(Away));
+        registry.record_poll(&a, None);
         assert_eq!(registry.take_polls(), [(a.clone(), Some(Away))]);
-        registry.polled(&a, None);
+        registry.record_poll(&a, None);
         let failed = registry.take_polls();
         assert_eq!(failed, [(a.clone(), None)]);
-        registry.polled(&a, Some(Online));
+        registry.record_poll(&a, Some(Online));
         registry.requeue_polls(vec![(a.clone(), Some(Away))]);
         assert_eq!(registry.take_polls(), [(a, Some(Online))]);
     }

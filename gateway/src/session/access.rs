@@ -27,7 +27,7 @@ pub(super) async fn role_in(
     room: &RoomId,
 ) -> Result<Rc<str>, Refusal> {
     let epoch = worker.node.bus.log.current_session().map(|session| session.epoch);
-    let joined = client.joined(room).zip(epoch);
+    let joined = client.subscription(room).zip(epoch);
     if let Some(role) = joined.and_then(|(joined, epoch)| worker.hub.borrow().room(room).role(joined, epoch))
     {
         return Ok(role);

@@ -31,7 +31,7 @@ pub(super) async fn send(
 ) {
     let Some(identity) = client.identity() else { return };
     let started = Instant::now();
-    worker.node.typing.message_sent(room, &identity.user);
+    worker.node.typing.cancel_unpublished(room, &identity.user);
     let role = access::role_in(worker, client, &identity, room).await;
     let (mut pending, mut entries) = (VecDeque::with_capacity(sends.len()), Vec::with_capacity(sends.len()));
     for (request, draft) in sends {
@@ -58,7 +58,7 @@ pub(super) async fn send(
     match (trace, entries.as_mut_slice()) {
         // The traced future is boxed, so that the untraced future stays small.
         (Some(trace), [entry]) => {
-            answered(in_trace(trace, Box::pin(noted(worker.node.bus.append(entry)))).await);
+            answered(in_trace(trace, Box::pin(log_appended(worker.node.bus.append(entry)))).await);
         }
         _ => worker.node.bus.append_messages(&worker.batcher, &mut entries, answered).await,
     }
@@ -96,13 +96,13 @@ pub(super) async fn change(
     let answer = match trace {
         None => append.await,
         // The traced future is boxed, so that the untraced future stays small.
-        Some(trace) => in_trace(trace, Box::pin(noted(append))).await,
+        Some(trace) => in_trace(trace, Box::pin(log_appended(append))).await,
     };
     finish(worker, pending, answer);
 }
 
 /// Logs a debug line within the trace when the event was appended.
-async fn noted<E>(append: impl Future<Output = Result<Accepted, E>>) -> Result<Accepted, E> {
+async fn log_appended<E>(append: impl Future<Output = Result<Accepted, E>>) -> Result<Accepted, E> {
     let answer = append.await;
     if let Ok(accepted) = &answer {
         tracing::debug!(seq = accepted.seq.0, duplicate = accepted.duplicate, "the event is in the log");

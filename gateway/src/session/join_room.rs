@@ -61,7 +61,7 @@ pub(super) fn finish(worker: &Rc<Worker>, client: &Rc<Client>, group: &JoinGroup
     }
     client.end_join();
     // The answer omits rooms that later commands have left or joined again, because the later answers include them.
-    joined.retain(|(_, room, replay)| client.joined(&room.room) == Some(replay.subscription));
+    joined.retain(|(_, room, replay)| client.subscription(&room.room) == Some(replay.subscription));
     let request = &group.request;
     if let ([(room, refusal)], true) = (&failed[..], group.single) {
         return worker.refuse(client, request, Some(room), refusal);
@@ -71,7 +71,7 @@ pub(super) fn finish(worker: &Rc<Worker>, client: &Rc<Client>, group: &JoinGroup
     let failed: Vec<_> =
         failed.into_iter().map(|(room, refusal)| FailedRoom { room, code: refusal.code }).collect();
     for room in &failed {
-        worker.node.counters.error(room.code);
+        worker.node.counters.count_error(room.code);
     }
     let answer = ServerFrame::RoomJoined {
         reference: request.reference(),
@@ -95,7 +95,7 @@ async fn join_room(
     let check_open = || if client.connection.is_closed() { Err(connection_closed()) } else { Ok(()) };
     check_open()?;
     let identity = client.identity().ok_or_else(connection_closed)?;
-    let already_joined = usize::from(client.joined(room).is_some());
+    let already_joined = usize::from(client.subscription(room).is_some());
     let Some(_slot) = client.take_room_slot(MAX_ROOMS + already_joined) else {
         let message = format!("a connection can join at most {MAX_ROOMS} rooms");
         return Err(Refusal::new(ErrorCode::TooLarge, message));
@@ -180,7 +180,7 @@ async fn read_head(
         let mut hub = worker.hub.borrow_mut();
         // If this subscription has ended, the room may have another one, whose channel is not confirmed yet.
         if hub.room(room).has(subscription) {
-            hub.confirm(room);
+            hub.mark_channel_confirmed(room);
         }
     }
     let (newest, generation) = {

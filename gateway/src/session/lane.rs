@@ -43,7 +43,7 @@ async fn perform(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, job: J
     };
     match command {
         RoomCommand::Append(AppendCommand::Send(draft)) => {
-            let sends = client.sends_from(room, request, draft);
+            let sends = client.take_sends_from(room, request, draft);
             let done = sends.len();
             append::send(worker, client, room, sends).await;
             return done;

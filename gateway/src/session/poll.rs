@@ -64,13 +64,13 @@ async fn poll(
     let client = Rc::new(Client::new(ClientTransport::Poll(buffer.clone())));
     let user = admitted.identity.user.clone();
     client.set_identity(admitted.identity);
-    presence::opened(worker, &client);
+    presence::report_opened(worker, &client);
     let mut poll = Poll { session: ChatSession { worker: worker.clone(), client: client.clone() } };
     worker.register(&client, admitted.registration, admitted.versions);
 
     let mut answer = AnswerBuilder::new(&request);
     if request.rooms_version.as_ref().is_some_and(|version| *version != admitted.rooms_version) {
-        answer.rooms_changed(&admitted.rooms_version);
+        answer.add_rooms_changed(&admitted.rooms_version);
     }
     let target = JoinTarget::Many {
         rooms: request.cursors.iter().map(|(room, _)| room.clone()).collect(),
@@ -89,14 +89,17 @@ async fn poll(
         if answer.collect(&buffer) {
             client.drained.notify_one();
         }
-        answer.retain_replaying(|room| client.joined(room).is_some());
+        answer.retain_replaying(|room| client.subscription(room).is_some());
         let may_return = answer.is_caught_up() || buffer.bytes() >= SOFT_ANSWER_BYTES;
         let settled = may_return && answer.is_answered();
         let until = if settled { deadline } else { unsettled_deadline };
         // A draining node answers as soon as no command is in progress.
         let draining = gate.draining.is_cancelled();
         let done = (draining && answer.is_answered()) || (settled && answer.has_content());
-        if done || buffer.closed().is_some() || gate.polls_must_end.is_cancelled() || Instant::now() >= until
+        if done
+            || buffer.close_code().is_some()
+            || gate.polls_must_end.is_cancelled()
+            || Instant::now() >= until
         {
             break;
         }
@@ -110,7 +113,7 @@ async fn poll(
     }
     // Nothing may be awaited from here on, so that the answer holds everything that the hub counts as sent.
     answer.collect(&buffer);
-    match buffer.closed() {
+    match buffer.close_code() {
         None => answer.advance_cursors(|room| live_position(worker, &client, room)),
         Some(code) if code == CloseCode::Forbidden.code() => {
             return Err(Refusal::new(ErrorCode::Forbidden, "this user is blocked or deleted"));
@@ -152,7 +155,7 @@ fn run_command(poll: &mut Poll, index: usize, text: &str, trace: Option<TraceCon
 fn live_position(worker: &Worker, client: &Client, room: &RoomId) -> Option<crate::hub::Position> {
     let hub = worker.hub.borrow();
     client
-        .joined(room)
+        .subscription(room)
         .filter(|joined| hub.room(room).is_live(*joined))
         .and_then(|_| hub.room(room).live_position())
 }

@@ -26,23 +26,23 @@ const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(1);
 const SNAPSHOT_ATTEMPTS: usize = 3;
 
 /// Reports an admitted user as online, unless the connection has closed. A poll's user is present for 30 s.
-pub(super) fn opened(worker: &Worker, client: &Client) {
+pub(super) fn report_opened(worker: &Worker, client: &Client) {
     let Some(identity) = client.identity() else { return };
     if client.is_poll() {
-        worker.node.presence.polled(&identity.user, None);
+        worker.node.presence.report_poll(&identity.user, None);
     } else if client.reported_presence.get() == ReportedPresence::None {
         client.reported_presence.set(ReportedPresence::Status(Status::Online));
-        worker.node.presence.status_changed(&identity.user, None, Some(Status::Online));
+        worker.node.presence.report_status_change(&identity.user, None, Some(Status::Online));
     }
 }
 
-pub(super) fn closed(worker: &Worker, client: &Client) {
+pub(super) fn report_closed(worker: &Worker, client: &Client) {
     let before = client.reported_presence.replace(ReportedPresence::Closed);
     let Some(identity) = client.identity() else { return };
     if client.is_poll() {
-        worker.node.presence.polled(&identity.user, None);
+        worker.node.presence.report_poll(&identity.user, None);
     } else if let ReportedPresence::Status(status) = before {
-        worker.node.presence.status_changed(&identity.user, Some(status), None);
+        worker.node.presence.report_status_change(&identity.user, Some(status), None);
     }
 }
 
@@ -50,11 +50,11 @@ pub(super) fn closed(worker: &Worker, client: &Client) {
 pub(super) fn set(worker: &Worker, client: &Client, request: &RequestContext, status: Status) {
     let Some(identity) = client.identity() else { return };
     if client.is_poll() {
-        worker.node.presence.polled(&identity.user, Some(status));
+        worker.node.presence.report_poll(&identity.user, Some(status));
     } else if let ReportedPresence::Status(before) = client.reported_presence.get() {
         client.reported_presence.set(ReportedPresence::Status(status));
         if before != status {
-            worker.node.presence.status_changed(&identity.user, Some(before), Some(status));
+            worker.node.presence.report_status_change(&identity.user, Some(before), Some(status));
         }
     }
     client.reply_ok(request);
@@ -117,9 +117,9 @@ async fn read(
     let watch = worker.watch_snapshot(room);
     let mut states = None;
     for _ in 0..SNAPSHOT_ATTEMPTS {
-        let before = watch.changes();
+        let before = watch.change_count();
         let read = worker.node.bus.presence_of(&users).await?;
-        if watch.changes() == before {
+        if watch.change_count() == before {
             states = Some(read);
             break;
         }

@@ -79,7 +79,7 @@ pub(crate) struct TokenBucket {
 }
 
 impl TokenBucket {
-    pub(crate) fn take(&mut self, limits: &FrameLimits, now: u32) -> FrameVerdict {
+    pub(crate) fn take_token(&mut self, limits: &FrameLimits, now: u32) -> FrameVerdict {
         let now_ns = u64::from(now).saturating_mul(limits.tick_ns);
         self.full_at_ns = self.full_at_ns.max(now_ns).saturating_add(limits.frame_ns);
         let next_ns = self.full_at_ns.saturating_add(limits.frame_ns).saturating_sub(limits.burst_ns);
@@ -114,7 +114,7 @@ mod tests {
         let mut frames = 0;
         loop {
             frames += 1;
-            match bucket.take(limits, now) {
+            match bucket.take_token(limits, now) {
                 FrameVerdict::Continue => {}
                 end => return (frames, end),
             }
@@ -133,9 +133,9 @@ mod tests {
     #[test]
     fn slow_rate_holds_over_many_ticks() {
         let (limits, mut bucket) = (limits(1, 1), TokenBucket::default());
-        assert_eq!(bucket.take(&limits, 5), FrameVerdict::PauseUntil(7));
-        assert_eq!(bucket.take(&limits, 7), FrameVerdict::PauseUntil(9));
-        assert_eq!(bucket.take(&limits, 99), FrameVerdict::PauseUntil(101));
+        assert_eq!(bucket.take_token(&limits, 5), FrameVerdict::PauseUntil(7));
+        assert_eq!(bucket.take_token(&limits, 7), FrameVerdict::PauseUntil(9));
+        assert_eq!(bucket.take_token(&limits, 99), FrameVerdict::PauseUntil(101));
     }
 
     #[test]
@@ -159,7 +159,7 @@ mod tests {
         flood(&mut steady, &limits, 100);
         for tick in 101..1_000 {
             for _ in 0..49 {
-                assert_eq!(steady.take(&limits, tick), FrameVerdict::Continue, "tick {tick}");
+                assert_eq!(steady.take_token(&limits, tick), FrameVerdict::Continue, "tick {tick}");
             }
         }
     }
@@ -168,7 +168,7 @@ mod tests {
     fn huge_limits_hold_no_peer() {
         let (limits, mut bucket) = (limits(u32::MAX, u32::MAX), TokenBucket::default());
         for _ in 0..10_000 {
-            assert_eq!(bucket.take(&limits, 1), FrameVerdict::Continue);
+            assert_eq!(bucket.take_token(&limits, 1), FrameVerdict::Continue);
         }
     }
 }

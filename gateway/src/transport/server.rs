@@ -290,7 +290,7 @@ impl<A: Acceptor> UpgradeHandler<A> {
             return Err(refusal("unavailable", "this node is stopping; connect again")
                 .header(header::RETRY_AFTER, RETRY_AFTER));
         }
-        if !self.worker.has_room() {
+        if !self.worker.has_capacity() {
             return Err(refusal("overloaded", "this node has too many connections; retry later"));
         }
         Ok(())

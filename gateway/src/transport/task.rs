@@ -252,7 +252,7 @@ impl<S: Session> ConnectionTask<S> {
 /// that stays above the limit is closed.
 fn count_frame(link: &Link, frames: &mut TokenBucket) {
     let Some(limits) = link.worker.limits.frames.filter(|_| link.phase.get() == Phase::Open) else { return };
-    match frames.take(&limits, link.worker.now()) {
+    match frames.take_token(&limits, link.worker.now()) {
         FrameVerdict::Continue => {}
         FrameVerdict::PauseUntil(until) => {
             link.worker.counters.frame_rate_holds.add(1);

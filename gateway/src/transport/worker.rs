@@ -74,7 +74,7 @@ impl TransportWorker {
         self.stopping.get()
     }
 
-    pub(crate) fn has_room(&self) -> bool {
+    pub(crate) fn has_capacity(&self) -> bool {
         self.connections.borrow().len() < self.limits.max_connections
     }
 

@@ -56,7 +56,7 @@ impl Unanswered {
     /// Answers the command with `ack`.
     pub fn acknowledge(self, worker: &Worker, accepted: &Accepted, stage: AckStage) {
         if matches!(self.command, AppendCommand::Send(_)) {
-            worker.node.counters.send_accepted(accepted.duplicate);
+            worker.node.counters.count_accepted_send(accepted.duplicate);
         }
         self.client.reply(&self.ack(accepted, stage).frame(self.request.reference()));
     }

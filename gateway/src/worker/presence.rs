@@ -23,7 +23,7 @@ pub struct SnapshotWatch {
 }
 
 impl SnapshotWatch {
-    pub fn changes(&self) -> u64 {
+    pub fn change_count(&self) -> u64 {
         self.worker.snapshots.borrow().get(&self.room).map_or(0, |snapshot| snapshot.changes)
     }
 }

@@ -37,7 +37,7 @@ pub struct LateDeliveryDedup(Mutex<FxHashMap<RoomId, Position>>);
 
 impl LateDeliveryDedup {
     /// Marks a message as counted. Returns true if it was not counted before.
-    pub fn is_first(&self, room: &RoomId, position: Position) -> bool {
+    pub fn mark_counted(&self, room: &RoomId, position: Position) -> bool {
         let mut rooms = lock(&self.0);
         if rooms.get(room).is_some_and(|counted| *counted >= position) {
             return false;
@@ -83,7 +83,7 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
                         let is_late = |record: &&Record| Position::of_record(record) > position;
                         let late = tail.records.iter().filter(|_| had_live).filter(is_late);
                         for record in late {
-                            if worker.node.late_deliveries.is_first(&room, Position::of_record(record)) {
+                            if worker.node.late_deliveries.mark_counted(&room, Position::of_record(record)) {
                                 observe_delivery(&worker.node.metrics.deliver_seconds, record);
                             }
                         }
@@ -160,8 +160,8 @@ mod tests {
     fn late_message_is_counted_by_one_worker() {
         let (dedup, room) = (LateDeliveryDedup::default(), RoomId::fresh());
         let at = |seq| Position { epoch: Epoch(1), seq: Seq(seq) };
-        assert!(dedup.is_first(&room, at(1)) && dedup.is_first(&room, at(2)));
-        assert!(!dedup.is_first(&room, at(1)) && !dedup.is_first(&room, at(2)));
-        assert!(dedup.is_first(&room, at(3)) && dedup.is_first(&RoomId::fresh(), at(1)));
+        assert!(dedup.mark_counted(&room, at(1)) && dedup.mark_counted(&room, at(2)));
+        assert!(!dedup.mark_counted(&room, at(1)) && !dedup.mark_counted(&room, at(2)));
+        assert!(dedup.mark_counted(&room, at(3)) && dedup.mark_counted(&RoomId::fresh(), at(1)));
     }
 }

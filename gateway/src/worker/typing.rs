@@ -94,7 +94,7 @@ impl Typing {
     }
 
     /// Drops the unpublished change of a user who has sent a message, because the message ends typing.
-    pub fn message_sent(&self, room: &RoomId, user: &UserId) {
+    pub fn cancel_unpublished(&self, room: &RoomId, user: &UserId) {
         // This load always sees a change of the same connection. A change of another connection may be missed, because
         // its order relative to the message is undefined.
         if !self.busy.load(Ordering::Relaxed) {
@@ -176,9 +176,9 @@ mod tests {
         let typing = Typing::default();
         let (room, ann) = (RoomId::parse("r").unwrap(), UserId::parse("ann").unwrap());
         let mut receiver = typing.submit(&room, &ann, state(true)).unwrap();
-        typing.message_sent(&room, &UserId::parse("bob").unwrap());
+        typing.cancel_unpublished(&room, &UserId::parse("bob").unwrap());
         assert!(receiver.try_recv().is_err());
-        typing.message_sent(&room, &ann);
+        typing.cancel_unpublished(&room, &ann);
         assert_eq!(receiver.try_recv(), Ok(Ok(())));
         let pending_changes = lock(&typing.pending_changes);
         assert!(pending_changes.by_user.is_empty() && pending_changes.waiting == 0);

@@ -91,13 +91,13 @@ impl Worker {
     }
 
     fn is_live(&self, client: &Client, room: &RoomId) -> bool {
-        client.joined(room).is_some_and(|joined| self.hub.borrow().room(room).is_live(joined))
+        client.subscription(room).is_some_and(|joined| self.hub.borrow().room(room).is_live(joined))
     }
 
     /// Refills a joined room if its live position is below `seq`, the seq of a membership change.
     fn refill_if_behind(self: &Rc<Self>, client: &Client, room: &RoomId, seq: Seq) {
         let position = self.hub.borrow().room(room).live_position();
-        if client.joined(room).is_some() && position.is_some_and(|position| position.seq < seq) {
+        if client.subscription(room).is_some() && position.is_some_and(|position| position.seq < seq) {
             self.request_refill(room);
         }
     }

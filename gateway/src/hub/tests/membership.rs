@@ -141,13 +141,13 @@ fn new_epoch_sends_nothing_before_stored_roles_are_known() {
     let of = |roles: [Option<&str>; 3]| {
         users.iter().cloned().zip(roles.map(|role| role.map(Into::into))).collect()
     };
-    let past = Roles { epoch: Epoch(1), of: of([Some("member"); 3]) };
+    let past = Roles { epoch: Epoch(1), by_user: of([Some("member"); 3]) };
     assert_eq!(
         refill_with(&mut hub, &tail, &users, Some(&past)),
         RefillOutcome::RolesUnknown,
         "the roles are of another epoch"
     );
-    let stored = Roles { epoch: Epoch(2), of: of([Some("admin"), None, None]) };
+    let stored = Roles { epoch: Epoch(2), by_user: of([Some("admin"), None, None]) };
     assert_eq!(refill_with(&mut hub, &tail, &users, Some(&stored)), RefillOutcome::FromTail);
     dispatch(&mut hub, &record(2, 7, "r=admin"));
     dispatch(&mut hub, &record(2, 8, "r=guest"));
@@ -166,7 +166,7 @@ fn expired_marks_make_refill_ask_for_stored_roles() {
     hub.begin_refill(&room());
     let tail = tail_of(1, vec![record(1, 6, "")], "1:0", vec![None]);
     assert_eq!(refill_with(&mut hub, &tail, &[user("bob")], None), RefillOutcome::RolesUnknown);
-    let stored = Roles { epoch: Epoch(1), of: [(user("bob"), None)].into_iter().collect() };
+    let stored = Roles { epoch: Epoch(1), by_user: [(user("bob"), None)].into_iter().collect() };
     refill_with(&mut hub, &tail, &[user("bob")], Some(&stored));
     assert!(bob.got.borrow().is_empty() && bob.ended.get() == 1);
 }
@@ -246,7 +246,8 @@ fn replay_into_new_epoch_asks_for_role() {
     let (bob, b) = joining(&mut hub, "bob");
     set_initial_role(&mut hub, b, at(1, 5));
     assert_eq!(refresh_role(&mut hub, b, (at(2, 6), None), None), RoleRefresh::RoleUnknown);
-    let stored = Roles { epoch: Epoch(2), of: [(user("bob"), Some("guest".into()))].into_iter().collect() };
+    let stored =
+        Roles { epoch: Epoch(2), by_user: [(user("bob"), Some("guest".into()))].into_iter().collect() };
     assert_eq!(refresh_role(&mut hub, b, (at(2, 6), None), Some(&stored)), RoleRefresh::UpToDate);
     hub.room(&room()).replay(b, &record(2, 6, "r=member"));
     assert!(bob.got.borrow().is_empty());

@@ -93,13 +93,13 @@ impl AnswerBuilder {
     /// dropped.
     pub fn collect(&mut self, buffer: &PollBuffer) -> bool {
         let mut excluded = 0;
-        for frame in buffer.take() {
+        for frame in buffer.take_frames() {
             let Ok(text) = std::str::from_utf8(frame.payload()) else { continue };
             if !self.add_frame(text) {
                 excluded += frame.len();
             }
         }
-        buffer.subtract(excluded);
+        buffer.subtract_bytes(excluded);
         excluded > 0
     }
 
@@ -177,7 +177,7 @@ impl AnswerBuilder {
     }
 
     /// Adds the event `rooms:changed`, because the client has an older version of the list of rooms.
-    pub fn rooms_changed(&mut self, rooms_version: &str) {
+    pub fn add_rooms_changed(&mut self, rooms_version: &str) {
         let frame = ServerFrame::RoomsChanged { rooms_version }.to_json();
         self.add_event(&String::from_utf8_lossy(&frame));
     }

@@ -121,7 +121,7 @@ async fn answer(
 async fn pace(node: &Node, user: &UserId, rooms: usize, until: Instant, gate: &Gate) -> Result<(), Refusal> {
     let until = until.min(Instant::now() + MAX_PACING_DELAY);
     let cost = NonZeroU32::MIN.saturating_add(rooms_cost(rooms));
-    while let Err(retry_after_ms) = node.rate_limits.take(Limit::Polls, user, cost) {
+    while let Err(retry_after_ms) = node.rate_limits.take_tokens(Limit::Polls, user, cost) {
         let allowed_at = Instant::now().checked_add(Duration::from_millis(retry_after_ms));
         let Some(allowed_at) = allowed_at.filter(|allowed_at| *allowed_at <= until) else {
             node.metrics.limited.with_label_values(&[Limit::Polls.name()]).inc();

@@ -112,7 +112,10 @@ impl World {
             let user = USERS.iter().position(|name| *name == user.as_str()).unwrap();
             role_at(self.log(), user, self.stored).map(Into::into)
         };
-        Roles { epoch: Epoch(self.epoch), of: users.iter().map(|user| (user.clone(), role(user))).collect() }
+        Roles {
+            epoch: Epoch(self.epoch),
+            by_user: users.iter().map(|user| (user.clone(), role(user))).collect(),
+        }
     }
 
     /// Whether the user has, at some position from `since` on, a role that may see the event.
