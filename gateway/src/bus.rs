@@ -236,8 +236,8 @@ impl Bus {
         }
     }
 
-    /// Reads a room's head, its records after `after` and the membership marks of `users`, from the subscribed Redis
-    /// process. Fails like [`Log::read`], and with [`AppendError::Unavailable`] while the pub/sub connection is down.
+    /// Reads a room's head, its records after `after` and the marks of `users`, from the Redis process to which this
+    /// node is subscribed. Fails like [`Log::read`], and as [`AppendError::Unavailable`] while pub/sub is down.
     pub async fn read(
         &self,
         room: &RoomId,

@@ -172,7 +172,8 @@ fn cost_of(command: &Command) -> NonZeroU32 {
     NonZeroU32::MIN.saturating_add(rooms_cost(rooms))
 }
 
-/// Takes `cost` tokens from the user's bucket. A connection without a user has no bucket, but little time.
+/// Takes `cost` tokens from the user's bucket. A connection without a user has no bucket, because it is soon closed if
+/// it does not authenticate.
 fn check_rate(env: &Environment<'_>, state: &State, limit: Limit, cost: NonZeroU32) -> Result<(), Refusal> {
     match state {
         State::Ready(identity) => (env.allow)(limit, &identity.user, cost),

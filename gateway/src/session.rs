@@ -176,8 +176,7 @@ impl Session for ChatSession {
     }
 }
 
-/// Reads the account of the user of a valid token, then answers `connected`, or closes the connection of a refused
-/// user.
+/// Reads the account of a valid token's user, then answers `connected`. Closes the connection of a refused user.
 async fn authenticate(
     worker: &Rc<Worker>,
     client: &Rc<Client>,

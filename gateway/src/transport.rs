@@ -44,8 +44,7 @@ pub trait Session: 'static {
     /// Handles a complete text message, which is valid UTF-8 and at most `max_message_bytes` long.
     fn on_text(&mut self, text: &str);
 
-    /// Handles a complete binary message. Called only if `accept_binary` is set; otherwise the peer is closed with
-    /// 1003.
+    /// Handles a complete binary message. Not called unless `accept_binary` is set; the close code is then 1003.
     fn on_binary(&mut self, bytes: &[u8]);
 
     /// Called when the outbox has fewer than `low_water_bytes`, after it had more or after a call of

@@ -93,8 +93,7 @@ redis_commands! {
     /// Publishes the presence of each user to the members of the rooms that are listed with the user. Returns true for
     /// each user whose change this call published.
     publish_presence = presence::publish(users: &[(UserId, Vec<RoomId>)]) -> Vec<bool>;
-    /// Takes the lock of a task for the time `lock_for`. Returns Redis's clock in ms; `None` if another node has the
-    /// lock.
+    /// Takes the lock of a task for the time `lock_for`. Returns Redis's clock; `None` if another node has the lock.
     lock_task = presence::claim_task(task: ExclusiveTask, lock_for: Duration) -> Option<u64>;
     /// Returns the expired node leases of each presence partition, at most `most` per partition.
     expired_node_leases = presence::expired_leases(now_ms: u64, most: usize) -> Vec<(PresencePartition, Vec<NodeLease>)>;

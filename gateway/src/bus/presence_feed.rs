@@ -1,6 +1,5 @@
 //! Passes presence changes from Redis to the workers, in order for each user. Changes that were published while the
-//! pub/sub connection was down are read from a stream and sent before later changes. Redis keeps the stream for a
-//! minute.
+//! pub/sub connection was down are read from a stream, which Redis keeps for a minute, before later changes are sent.
 
 use std::{
     sync::{Arc, Mutex, Weak},
@@ -106,7 +105,8 @@ impl PresenceFeed {
 }
 
 impl Progress {
-    /// Returns whether a published change must be sent at once. While `behind` is true, only stores its position.
+    /// Returns whether a published change must be sent at once. If `behind` is true, it is not, and its position is
+    /// stored.
     fn accept(&mut self, change: &PresenceChange) -> bool {
         if self.behind {
             let newest_published = &mut self.newest_published[change.partition().index()];

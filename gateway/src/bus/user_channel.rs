@@ -4,8 +4,7 @@
 //! The registration of a connection begins before its memberships and account are read. The registration waits until
 //! Redis has confirmed the channel, so that later changes arrive as notices. After a second without confirmation the
 //! connection is admitted anyway, and the user is checked again (see `recheck`) when Redis confirms the channel. A user
-//! is also checked again when a notice could not be delivered. So no lasting change is missed. Live-only frames may be
-//! lost.
+//! is also checked again after an undelivered notice. So no lasting change is missed, but live-only frames may be lost.
 
 use std::{sync::Arc, time::Duration};
 

@@ -22,7 +22,7 @@ pub(super) enum DrainState {
 }
 
 impl Client {
-    /// Tells the client to leave after the time `leave_after`; an unauthenticated client later, after `connected`.
+    /// Tells the client to leave after the time `leave_after`. An unauthenticated client is told after `connected`.
     pub(crate) fn drain(&self, leave_after: Duration) {
         self.drain_state.set(DrainState::LeaveAt(Instant::now() + leave_after));
         if self.known_user().is_some() {

@@ -25,7 +25,7 @@ use crate::{
 
 /// Maximum number of waiting and running jobs of one connection. At the maximum, reading pauses until half are done.
 const MAX_JOBS: usize = 64;
-/// Messages of a lane join one append call until together they have this many bytes, which the call copies.
+/// Messages are added to one append call until they have this many bytes together, because the call copies them.
 const MAX_SENDS_BYTES: usize = 64 * 1024;
 
 pub(crate) enum Job {
@@ -37,7 +37,7 @@ pub(crate) enum Job {
 /// One `room:join` command, which is answered once, when each of its rooms was joined or refused.
 pub(crate) struct JoinGroup {
     pub request: RequestContext,
-    /// Whether the client named one room and not a list. Then a failed join is answered with `error`.
+    /// Whether the client named one room and not a list. If the join of a single room fails, `error` is the answer.
     pub single: bool,
     /// Whether the connection receives presence changes of the rooms' members.
     pub presence: bool,

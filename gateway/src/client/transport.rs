@@ -17,7 +17,7 @@ pub(crate) enum ClientTransport {
     Poll(Rc<PollBuffer>),
 }
 
-/// Maximum bytes of a poll's answer, without the frames of its joins. A frame above it is dropped and closes the poll.
+/// Maximum bytes of a poll's answer, without the frames of its joins. A further frame is dropped and closes the poll.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
 /// Additional size in bytes for each room, for the frames that report the room as joined and caught up.
 const JOIN_FRAMES_BYTES: usize = 1536;

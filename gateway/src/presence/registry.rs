@@ -16,7 +16,7 @@ struct LocalUser {
     online: u32,
     away: u32,
     written: Option<Status>,
-    /// The highest status that closed connections have taken from the user since the last write; `None` once regained.
+    /// The highest status that the user lost since the last write because a connection closed, and has not regained.
     closed: Option<Status>,
     queued: bool,
     written_at: u32,

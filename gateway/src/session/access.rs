@@ -41,7 +41,7 @@ pub(super) async fn role_in(
 }
 
 /// Returns the role of a user who was just added to the room, so that the caches do not hold the membership yet.
-/// Refuses other users: with `forbidden` for a public room, and with `not_found` for a private room, to keep it secret.
+/// Refuses other users with `forbidden` for a public room, and with `not_found` for a private room, to hide it.
 pub(super) async fn recently_added_role(
     worker: &Worker,
     identity: &Identity,

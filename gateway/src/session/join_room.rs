@@ -140,7 +140,8 @@ async fn join_room(
 }
 
 /// Reads the head of a room, and determines the member's role and read mark as of the head. The membership mark that is
-/// read with the head is newer than any cache. Without a mark, the snapshot must be of the head's epoch.
+/// read with the head gives the role, because it is newer than any cache. Without a mark, the snapshot gives the role
+/// if its epoch is the head's.
 async fn read_role(
     worker: &Rc<Worker>,
     room: &RoomId,

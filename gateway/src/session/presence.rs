@@ -88,8 +88,7 @@ pub(super) async fn get(
 
 /// Returns the users who are online or away in a small room that the connection has joined, including its own user;
 /// `None` if the room is not small or presence cannot be read. The caller must not await anything between the snapshot
-/// and the answer, because the snapshot must not be older than a presence change that the connection got before the
-/// answer.
+/// and the answer, because a presence change that is sent before the answer must not be newer than the snapshot.
 pub(super) async fn snapshot(
     worker: &Rc<Worker>,
     client: &Client,

@@ -25,7 +25,7 @@ pub struct TransportConfig {
     pub websocket_path: Option<String>,
     /// Subprotocol that the answer names if the peer offers it. Default: `tidings.v1`.
     pub subprotocol: Option<String>,
-    /// Maximum size of a message with all its fragments, in bytes. Above it, the close code is 1009. Default: 64 KiB.
+    /// Maximum size of a message with all its fragments, in bytes; above it, close code 1009. Default: 64 KiB.
     pub max_message_bytes: usize,
     /// Whether binary messages are accepted. If not, which is the default, the close code for such a message is 1003.
     pub accept_binary: bool,
@@ -34,7 +34,7 @@ pub struct TransportConfig {
     /// Limit on the frames of a connection, control frames and fragments included; `None` means no limit. Default: 100
     /// a second, 200 at once, close with 4429 after 30 s above the limit.
     pub frame_rate: Option<FrameRate>,
-    /// Maximum number of bytes queued for one connection, which is closed with 4413 above it. Default: 256 KiB.
+    /// Maximum number of bytes queued for one connection; above it, close code 4413. Default: 256 KiB.
     pub outbox_bytes: usize,
     /// When fewer bytes than this are queued, `on_drained` of the session is called. Default: 64 KiB.
     pub low_water_bytes: usize,

@@ -55,7 +55,7 @@ impl Connection {
         self.0.wake();
     }
 
-    /// Requests one call of the session's `on_deadline` after this time, in place of any earlier request.
+    /// Requests one call of `on_deadline` after this time, in place of an earlier request; `None` cancels the request.
     pub fn set_deadline(&self, after: Option<Duration>) {
         self.0.set_deadline(after);
     }

@@ -74,7 +74,7 @@ fn agreement(offer: &str) -> Option<Agreement> {
                 "server_no_context_takeover" | "client_no_context_takeover" | "client_max_window_bits",
                 None,
             ) => {}
-            // Limits the window of the client's compressor. The server's inflate window fits every client.
+            // The client limits its compressor's window. The server's inflate window fits every client.
             ("client_max_window_bits", Some(bits)) => drop(Window::parse(bits)?),
             ("server_max_window_bits", Some(bits)) => named = Some(Window::parse(bits)?),
             _ => return None,

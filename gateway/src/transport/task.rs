@@ -334,7 +334,7 @@ mod tests {
 
     #[test]
     fn task_stays_within_its_size_class() {
-        // Tokio adds about 100 bytes and aligns to 128 bytes, so a larger task would use three blocks, not two.
+        // Tokio adds about 100 bytes and aligns to 128 bytes, so a larger task would use 128 bytes more.
         assert!(size_of::<ConnectionTask<Pair>>() <= 128, "{}", size_of::<ConnectionTask<Pair>>());
     }
 }

@@ -1,4 +1,4 @@
-//! Registering and unregistering connections, and the versions that all connections of a user know.
+//! Registering and unregistering connections, and the versions that all connections of a user have.
 
 use super::*;
 
@@ -92,7 +92,7 @@ fn versions_differ_until_all_connections_know_them() {
     assert_eq!(diff(&registry, "ann", versions(3, 1)), (false, false));
     assert_eq!(diff(&registry, "ann", versions(4, 1)), (true, false));
     assert_eq!(diff(&registry, "ann", versions(3, 2)), (false, true));
-    // The second connection knows version 4; the first was not told of it.
+    // The second connection has version 4, but the first still has version 3.
     register(&mut registry, "ann", ConnectionKey::new(0, 2), versions(4, 1));
     assert_eq!(diff(&registry, "ann", versions(4, 1)), (true, false));
     let notice_count = registry.notice_count(&user("ann"));
@@ -109,7 +109,7 @@ fn notice_invalidates_known_version() {
     assert_eq!(registry.count_notice("ann"), Some(ann.clone()));
     registry.invalidate_rooms(&ann);
     assert_eq!(diff(&registry, "ann", versions(3, 1)), (true, false));
-    // A comparison from before the notice does not count.
+    // A check that began before the notice must not mark the version as sent.
     registry.mark_rooms_sent(&ann, before, NOW, 3);
     assert_eq!(diff(&registry, "ann", versions(3, 1)), (true, false));
     assert_eq!(registry.count_notice("bob"), None);
@@ -133,7 +133,7 @@ fn check_during_admission_requests_another_check() {
     let (mut registry, ann) = (ConnectionRegistry::new(10), user("ann"));
     registry.begin_registration(&ann);
     let notice_count = registry.notice_count(&ann);
-    // The check reaches registered connections only, and marks the newer version as sent.
+    // The result of the check is sent to registered connections only, and marks the newer version as sent.
     let notice_count_of_check = registry.begin_check(&ann);
     registry.mark_rooms_sent(&ann, notice_count_of_check, NOW, 2);
     assert!(

@@ -119,8 +119,7 @@ impl<P: Peer> Room<P> {
                 (subscriber.role_as_of, subscriber.marks_expired) = (Position::of(&tail.head), false);
                 outcome = RefillOutcome::Gap;
             } else if position.epoch != head.epoch {
-                // `room:caught_up` comes before the first record of the new epoch, because it moves the client's
-                // cursor.
+                // `room:caught_up` comes before the first record of the new epoch, to move the client's cursor there.
                 let caught_up = ServerFrame::CaughtUp { room: id, epoch: head.epoch, seq: sent };
                 subscriber.peer.send(Frame::text(caught_up.to_json()));
             }

@@ -1,4 +1,4 @@
-//! Building an answer without a poll.
+//! Tests of the building of a poll's answer, without a poll.
 
 use serde_json::{Value, json};
 use tidings_shared::ids::Epoch;
