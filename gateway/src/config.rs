@@ -52,10 +52,10 @@ pub struct GatewayConfig {
     /// also for the limits that follow
     #[arg(long, env = "TIDINGS_TYPING_PER_SECOND", default_value = "10", value_name = "PER_SECOND")]
     pub typing_per_second: NonZeroU32,
-    /// Signals of a user
+    /// Signals of a user through this node, on average
     #[arg(long, env = "TIDINGS_SIGNALS_PER_SECOND", default_value = "20", value_name = "PER_SECOND")]
     pub signals_per_second: NonZeroU32,
-    /// Read and delivered marks of a user
+    /// Read and delivered marks of a user through this node, on average
     #[arg(long, env = "TIDINGS_MARKS_PER_SECOND", default_value = "20", value_name = "PER_SECOND")]
     pub marks_per_second: NonZeroU32,
     /// `presence:set` and `presence:get` of a user
@@ -71,7 +71,7 @@ pub struct GatewayConfig {
     /// All other commands of a user, and frames that cannot be parsed
     #[arg(long, env = "TIDINGS_COMMANDS_PER_SECOND", default_value = "50", value_name = "PER_SECOND")]
     pub commands_per_second: NonZeroU32,
-    /// A connection that exceeds these limits more often than this is closed (4429)
+    /// Exceeded rate limits of one connection per minute above which the connection is closed (4429)
     #[arg(long, env = "TIDINGS_ABUSE_PER_MINUTE", default_value = "1000", value_name = "PER_MINUTE")]
     pub abuse_per_minute: NonZeroU32,
     /// Connections of one user on this node; one more closes the user's oldest connection (4409). Polls do not count

@@ -1,5 +1,5 @@
-//! The shutdown of a gateway. The node first reports that it is not ready, and then drains: it accepts no connections,
-//! and its connections leave one after the other. Then it closes the remaining connections and ends its presence.
+//! The shutdown of a gateway. The node reports that it is not ready, then drains (no connection is accepted, and the
+//! open connections leave one after the other), then closes the remaining connections and ends its presence.
 
 use std::time::Duration;
 

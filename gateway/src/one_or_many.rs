@@ -1,4 +1,4 @@
-//! A list that usually has one entry, such as the connections of a user. A single entry needs no allocation.
+//! A list that usually has one entry, such as the connections of a user. A list of one entry needs no allocation.
 
 use std::mem;
 

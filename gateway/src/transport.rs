@@ -1,5 +1,5 @@
 //! WebSocket transport: takes sockets over at the HTTP upgrade and frames messages itself (RFC 6455). The transport may
-//! use sockets, timers and bytes, but not rooms, users or JSON. It guarantees strict framing, bounded memory per
+//! use sockets, timers and bytes, but not rooms, users or JSON. The guarantees are strict framing, bounded memory per
 //! connection, no buffer while a connection is idle, and exactly one `on_closed` for every opened session.
 //!
 //! The path of received bytes: `server` (accept, HTTP) → `handshake` (checks the upgrade) → `task` (the connection's
@@ -44,7 +44,7 @@ pub trait Session: 'static {
     /// Handles a complete text message, which is valid UTF-8 and at most `max_message_bytes` long.
     fn on_text(&mut self, text: &str);
 
-    /// Handles a complete binary message. Not called unless `accept_binary` is set; the close code is then 1003.
+    /// Handles a complete binary message. Called only if `accept_binary` is set; otherwise the close code is 1003.
     fn on_binary(&mut self, bytes: &[u8]);
 
     /// Called when the outbox has fewer than `low_water_bytes`, after it had more or after a call of

@@ -105,8 +105,7 @@ impl PresenceFeed {
 }
 
 impl Progress {
-    /// Returns whether a published change must be sent at once. If `behind` is true, it is not, and its position is
-    /// stored.
+    /// Returns whether a published change must be sent at once. While `behind`, stores the change's position instead.
     fn accept(&mut self, change: &PresenceChange) -> bool {
         if self.behind {
             let newest_published = &mut self.newest_published[change.partition().index()];

@@ -60,7 +60,7 @@ pub fn finish_auth(
             vec![Effect::TokenRenewed, Effect::Reply(answer)]
         }
         (State::Ready(_), Ok(_)) => vec![Effect::refuse(request, None, Reason::UserChanged)],
-        // The old token stays valid until it expires.
+        // After a refused renewal, the old token stays valid until it expires.
         (State::Ready(_), Err(refusal)) => vec![Effect::refuse(request, None, refusal)],
         (State::Authenticating, _) => vec![Effect::refuse(request, None, Reason::Missing)],
     }

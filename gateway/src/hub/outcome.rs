@@ -7,7 +7,7 @@ use tidings_shared::ids::RoomId;
 pub enum Dispatch {
     /// The record was sent to all live subscriptions that may see it.
     Delivered,
-    /// No subscription was live. Later joins read the record from the tail.
+    /// No subscription was live. Later joins read the record from the room's tail.
     NobodyLive,
     /// The record is of an older epoch, or was sent already.
     Stale,

@@ -130,8 +130,8 @@ impl LeaseTask {
         Ok(())
     }
 
-    /// Renews the current lease if its renewal is due, and returns the lease. Starts another lease if the current lease has
-    /// expired or belongs to another epoch.
+    /// Renews the current lease if its renewal is due, and returns the lease. Starts another lease if the current one
+    /// has expired or belongs to another epoch.
     async fn current_lease(&mut self) -> Result<NodeLease, LookupError> {
         let epoch = self.bus.log.session().await?.epoch;
         if let Some(lease) = &mut self.active

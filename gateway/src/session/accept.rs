@@ -23,7 +23,7 @@ use crate::{
     worker::Worker,
 };
 
-/// The state that decides about handshakes and polls, shared by all workers of a node.
+/// The state on which the admission of handshakes and polls depends, shared by all workers of a node.
 #[derive(Debug)]
 pub struct Gate {
     pub origins: AllowedOrigins,

@@ -27,7 +27,7 @@ pub(super) async fn mark(
     delivered: bool,
 ) -> Result<(SlotGuard, impl Future<Output = Result<(), Refusal>> + use<>), Refusal> {
     let identity = access::identity(client)?;
-    // An admin can act in any room, but a mark needs a membership.
+    // An admin can act in any room, but only a member can have a mark.
     if access::role_in(worker, client, &identity, room).await?.is_empty() {
         return Err(Refusal::new(ErrorCode::Forbidden, "only a member of the room has a mark in it"));
     }

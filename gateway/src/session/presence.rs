@@ -129,7 +129,7 @@ async fn read(
         ReportedPresence::None | ReportedPresence::Closed => None,
     };
     let online = users.into_iter().zip(states).filter_map(|(user, state)| {
-        // The user's own presence may not be in Redis yet.
+        // The presence of the connection's own user may not be in Redis yet.
         let is_me = identity.as_ref().is_some_and(|identity| identity.user == user);
         let status = if is_me { state.status.max(own) } else { state.status };
         status.map(|status| Online { user, status })

@@ -9,10 +9,10 @@ use super::wheel::ticks;
 /// Default frames per second on average: ten times what one person sends in messages, marks and typing.
 const FRAMES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
 const FRAMES_BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(199);
-/// Default time for which a peer above the limit is only read more slowly. A client with a backlog of 3,000 frames
-/// has sent them by then; a peer that continues is a flood.
+/// Default time for which a peer above the limit is only read more slowly. Within this time a client sends a backlog of
+/// 3,000 frames. A peer that continues longer is a flood.
 const FRAMES_GRACE: Duration = Duration::from_secs(30);
-/// Two excesses with a shorter interval between them count as one.
+/// If the limit is exceeded twice within this interval, the two excesses count as one.
 const CALM_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A limit on the frames of one connection.
@@ -154,7 +154,7 @@ mod tests {
             assert!(matches!(verdict, FrameVerdict::PauseUntil(_)), "tick {tick}");
         }
 
-        // A little below the limit after a burst: the bucket is never full and never empty again.
+        // The peer stays a little below the limit after a burst, so the bucket is never full and never empty again.
         let mut steady = TokenBucket::default();
         flood(&mut steady, &limits, 100);
         for tick in 101..1_000 {

@@ -23,8 +23,8 @@ use super::{
     worker::{DrainNotice, Link, Phase, TransportWorker},
 };
 
-/// The end of the drain time that is reserved, but at most a fifth of the drain time. One half is for peers that leave
-/// a little late, the other half is for the last answers and closes.
+/// Maximum time reserved at the end of the drain, also at most a fifth of the drain time. One half is for peers that
+/// leave a little late, the other half is for the last answers and closes.
 const MARGIN: Duration = Duration::from_secs(2);
 /// Maximum time for which the workers wait to exchange their numbers of connections. A worker that is late counts as 0.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,5 +1,5 @@
-//! The HTTP part of an upgrade (RFC 6455, 4.2): checks the handshake and builds the answer. Pure: request heads in,
-//! bytes to write out.
+//! The HTTP part of an upgrade (RFC 6455, 4.2): checks the handshake and builds the answer, from a request's head to
+//! the bytes to write. Pure.
 
 use std::fmt::Write as _;
 

@@ -45,7 +45,7 @@ use super::{
     worker::{Phase, TransportWorker, run_timers},
 };
 
-/// Maximum time for which a refused peer may take to read the answer.
+/// Maximum time in which a refused peer can read the answer.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The `Retry-After` of a stopping node: one second, because another node accepts the client at once.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");

@@ -126,7 +126,7 @@ async fn send(typing: Arc<Typing>, log: Arc<Log>, metrics: Metrics) {
             if outcome.is_ok() {
                 metrics.live.with_label_values(&["typing"]).inc();
             }
-            // A closed connection needs no answer.
+            // Sending fails if the connection has closed, which then needs no answer.
             pending.waiting.into_iter().for_each(|waiting| drop(waiting.send(outcome.clone())));
         }
     }

@@ -24,7 +24,7 @@ impl Worker {
         registration: PendingRegistration,
         versions: (Epoch, Versions),
     ) {
-        // A connection that has closed already would never be unregistered.
+        // A connection that has already closed would never be unregistered.
         if !client.connection.is_closed()
             && let Some(user) = client.known_user()
         {

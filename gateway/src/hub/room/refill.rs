@@ -85,7 +85,7 @@ impl<P: Peer> Room<P> {
         for (_, subscriber) in self.subscribers.iter().filter(|(_, subscriber)| subscriber.live) {
             match read.role_verdict(subscriber) {
                 RoleVerdict::RoleNotRead => return RefillOutcome::RolesUnknown,
-                // In all other cases the mark is not needed, because the records include all changes of the role.
+                // Otherwise the mark is not needed, because the records include all changes of the role.
                 RoleVerdict::MarkNotRead
                     if subscriber.marks_expired
                         || subscriber.role_as_of.epoch != head.epoch
@@ -119,7 +119,7 @@ impl<P: Peer> Room<P> {
                 (subscriber.role_as_of, subscriber.marks_expired) = (Position::of(&tail.head), false);
                 outcome = RefillOutcome::Gap;
             } else if position.epoch != head.epoch {
-                // `room:caught_up` comes before the first record of the new epoch, to move the client's cursor there.
+                // `room:caught_up` comes before the first record of the new epoch, because it moves the cursor.
                 let caught_up = ServerFrame::CaughtUp { room: id, epoch: head.epoch, seq: sent };
                 subscriber.peer.send(Frame::text(caught_up.to_json()));
             }

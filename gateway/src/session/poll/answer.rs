@@ -89,8 +89,8 @@ impl AnswerBuilder {
         Self { unanswered: answers.len(), answers, cursors, ..Self::default() }
     }
 
-    /// Takes the frames that were sent to the poll. Returns true if the buffer has space again, because some frames do
-    /// not belong into the answer.
+    /// Takes the frames that were sent to the poll. Returns true if the buffer has space again, because some of the
+    /// frames are not part of the answer.
     pub fn collect(&mut self, buffer: &PollBuffer) -> bool {
         let mut excluded = 0;
         for frame in buffer.take_frames() {

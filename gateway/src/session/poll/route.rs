@@ -55,7 +55,7 @@ pub fn configure(acceptor: &Rc<ChatAcceptor>, config: &mut web::ServiceConfig) {
                 |refusal| problem::response(&refusal),
                 |body| {
                     let mut response = HttpResponse::Ok();
-                    // An answer is valid for this poll only.
+                    // An answer is for this poll only, so it must not be cached.
                     response.insert_header((header::CACHE_CONTROL, "no-store"));
                     response.content_type("application/json").body(body)
                 },
@@ -116,8 +116,8 @@ async fn answer(
 }
 
 /// Takes the tokens of a poll from its user's bucket. Waits if the tokens are available before `until`; otherwise
-/// refuses the poll with `rate_limited`. Refuses it with `unavailable` when the node drains. The poll joins its rooms
-/// only after this wait, so its answer includes events that happened during the wait.
+/// refuses the poll with `rate_limited`. While the node drains, refuses the poll with `unavailable`. The poll joins its
+/// rooms only after this wait, so the answer includes events that happened during the wait.
 async fn pace(node: &Node, user: &UserId, rooms: usize, until: Instant, gate: &Gate) -> Result<(), Refusal> {
     let until = until.min(Instant::now() + MAX_PACING_DELAY);
     let cost = NonZeroU32::MIN.saturating_add(rooms_cost(rooms));

@@ -13,8 +13,8 @@ impl Link {
         }
     }
 
-    /// Writes a frame to the socket if nothing is queued, and returns the number of written bytes. It is less than the
-    /// frame's length if the socket is not ready or is broken, which the connection's task then detects.
+    /// Writes a frame to the socket if nothing is queued, and returns the number of written bytes. Fewer bytes than the
+    /// frame has are written if the socket is not ready or is broken, which the connection's task then detects.
     fn write_immediately(&self, bytes: &Bytes) -> usize {
         if !self.outbox.borrow().is_empty() {
             return 0;
