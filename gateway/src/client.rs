@@ -148,7 +148,7 @@ impl Client {
         }
     }
 
-    /// Sets the session's deadline to the expiry of its token.
+    /// Sets the connection's deadline to the expiry of the user's token.
     pub(crate) fn watch_expiry(&self, now_ms: i64) {
         if let State::Ready(identity) = &*self.state.borrow() {
             // The deadline is at most a day ahead, because the timer wheel's range is limited.

@@ -39,7 +39,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// A value above every position. A role that was not read yet is as of this position, so no record follows it.
+    /// The position of a role that was not read yet, above every real position so that no record is sent.
     const UNREAD: Self = Self { epoch: Epoch(u64::MAX), seq: Seq(u64::MAX) };
 
     pub fn of(head: &RoomHead) -> Self {

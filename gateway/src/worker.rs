@@ -132,7 +132,7 @@ impl Worker {
         worker
     }
 
-    /// Adds a replaying subscription. Also returns the hub's copy of the room id, so that connections share this copy.
+    /// Adds a replaying subscription. Also returns the hub's copy of the room id, which all connections share.
     pub fn subscribe(&self, room: &RoomId, client: Rc<Client>) -> (RoomId, Subscription) {
         let mut hub = self.hub.borrow_mut();
         let rooms = hub.room_count();

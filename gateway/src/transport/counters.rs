@@ -71,7 +71,7 @@ counters! {
     /// Connections that were told when to leave because the server drains.
     drain_notified,
     drain_overstayed,
-    /// Connections that were still open at the end of the drain time.
+    /// Connections that were still open, and were closed, at the end of the drain time.
     drain_cut,
 }
 

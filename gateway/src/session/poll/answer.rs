@@ -1,5 +1,5 @@
 //! Builds the answer of a poll: sorts the frames that were sent to the poll into answers and events, and moves the
-//! cursor of each room. Pure, except that it takes frames from the buffer.
+//! cursor of each room. This module is pure, except that it takes frames from the buffer.
 
 use std::collections::HashMap;
 
