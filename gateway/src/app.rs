@@ -1,4 +1,4 @@
-//! Builds a running gateway from its settings, and shuts it down.
+//! Builds a gateway from its settings, runs it, and shuts it down.
 
 use std::{
     future::ready,
@@ -40,15 +40,15 @@ use crate::{
 };
 
 const WEBSOCKET_PATH: &str = "/v1/ws";
-/// Maximum size of a client's message, with all its fragments.
+/// Maximum size of a WebSocket message from a client, as the sum of its fragments.
 const MAX_FRAME_BYTES: usize = 64 * 1024;
-/// Time that the shutdown may take after the drain time: to close the remaining connections, polls and HTTP requests,
-/// and to end presence.
+/// After the drain time, the shutdown may take this long to close the remaining connections, polls and HTTP requests,
+/// and to remove the presence of this node's users.
 const SHUTDOWN_EXTRA_TIME: Duration = Duration::from_secs(15);
-/// How often rate limit buckets that are full again are removed.
+/// Interval at which full rate limit buckets are removed. A full bucket limits nothing.
 const REMOVE_FULL_BUCKETS_EVERY: Duration = Duration::from_secs(30);
 
-/// Runs a gateway until its lifecycle ends.
+/// Runs a gateway until `lifecycle` ends.
 pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let listener = bind(config.listen)?;
     let listen = listener.local_addr()?;
@@ -60,7 +60,7 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     let name = config.node.clone().unwrap_or_else(|| listen.to_string());
     config.common.collector.start_traces("tidings-gateway", &name).map_err(anyhow::Error::msg)?;
     let metrics = Metrics::new();
-    let (queues, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| worker::queue()).unzip();
+    let (queues, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| worker::new_queue()).unzip();
     let persistence =
         Arc::new(InternalClient::new(&config.persistence_url, config.common.internal_secret.clone())?);
     let client = config.common.redis.client().map_err(anyhow::Error::msg)?;
@@ -113,7 +113,7 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
         move || {
             let (node, draining) = (ready_node.clone(), draining.clone());
             async move {
-                let mut missing = node.bus.missing().await;
+                let mut missing = node.bus.unready_reasons().await;
                 missing.extend(node.verifier.missing().map(str::to_owned));
                 if draining.is_cancelled() {
                     missing.push("draining".to_owned());
@@ -169,7 +169,7 @@ fn serve(
     let acceptor = move |index: usize| {
         let mut inboxes = lock(&inboxes);
         let inbox = inboxes.get_mut(index).and_then(Option::take);
-        // A worker that actix restarts after a panic has no inbox, so its connections would receive nothing.
+        // A worker that actix restarts after a panic finds no inbox, so its connections would receive nothing.
         let inbox = inbox.unwrap_or_else(|| {
             tracing::error!(
                 index,
@@ -189,7 +189,7 @@ fn serve(
     Ok(transport::serve(transport_config, acceptor, routes)?)
 }
 
-/// Tells a browser whether WebSockets are served, because a browser cannot see why a handshake failed.
+/// Answers whether this node serves WebSockets, because a browser cannot see why a handshake failed.
 fn transport_answer(gate: &Gate) -> HttpResponse {
     let mut answer = serde_json::json!({ "websocket": gate.websocket });
     if gate.draining.is_cancelled() {

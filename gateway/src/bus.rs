@@ -1,6 +1,5 @@
-//! The gateway's access to Redis and persistence: the room log, the pub/sub connection and the channels that workers
-//! want, accounts and memberships, the channels of users, presence. All workers share the [`Bus`]. It knows connections
-//! only by their [`ConnectionKey`].
+//! All access of the gateway to Redis and persistence: the room log, the pub/sub channels of rooms and users, accounts,
+//! memberships and presence. All workers share one [`Bus`], which identifies a connection by its [`ConnectionKey`].
 
 mod connections;
 mod interest;
@@ -51,13 +50,13 @@ use connections::ConnectionRegistry;
 use interest::Interest;
 use recheck::Recheck;
 
-/// How long a join waits for the pub/sub connection before it is refused as `unavailable`.
+/// A join or a read of a room fails as `unavailable` after waiting this long for the pub/sub connection.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// After a longer interruption of pub/sub, marks of changed memberships may have expired: Redis keeps them for two
-/// hours.
+/// Redis keeps membership marks for two hours. After an interruption of pub/sub that is longer than this time, marks
+/// may have expired before they were read.
 pub const MARKS_TRUSTED_FOR: Duration = Duration::from_secs(3600);
 
-/// The gateway's access to Redis and persistence. All workers share one bus.
+/// Gives all workers of a node access to Redis and persistence.
 pub struct Bus {
     pub log: Arc<Log>,
     persistence: Arc<InternalClient>,
@@ -73,30 +72,31 @@ struct Shared {
     presence: presence::PresenceQueries,
     presence_feed: presence_feed::PresenceFeed,
     recheck: Recheck,
-    /// When the pub/sub connection was lost; `None` while it is up.
+    /// When the pub/sub connection was lost; `None` while the connection is up, and before the first connection.
     offline: Mutex<Option<Instant>>,
-    /// The Redis process on which all wanted channels are confirmed; `None` while there is none.
+    /// The `run_id` of the Redis process that has confirmed all wanted channels; `None` while no process has.
     process: watch::Sender<Option<Arc<str>>>,
     metrics: Metrics,
 }
 
 impl Shared {
-    /// Redis has confirmed all wanted channels. Earlier messages may have been missed.
-    fn online(&self, run_id: Arc<str>) {
+    /// Handles the event that Redis has confirmed all wanted channels. Earlier messages may have been missed, so all
+    /// rooms are refilled and all users are checked.
+    fn handle_online(&self, run_id: Arc<str>) {
         let lost_at = lock(&self.offline).take();
-        self.presence_feed.connected(&run_id);
+        self.presence_feed.mark_connected(&run_id);
         self.process.send_replace(Some(run_id));
         self.metrics.resubscribed.inc();
         lock(&self.interest).refill_all(lost_at.is_some_and(|lost_at| lost_at.elapsed() > MARKS_TRUSTED_FOR));
         self.recheck.check_all();
     }
 
-    fn went_offline(&self) {
+    fn handle_offline(&self) {
         lock(&self.offline).get_or_insert_with(Instant::now);
-        // Must be set before channels are subscribed again, because the first channels bring hints before the others
-        // are confirmed.
+        // The flag must be set before the channels are subscribed again, because hints of the first channels arrive
+        // before the last channels are confirmed.
         lock(&self.interest).mark_disconnected();
-        self.presence_feed.disconnected();
+        self.presence_feed.mark_disconnected();
         self.process.send_replace(None);
     }
 
@@ -138,7 +138,7 @@ impl Shared {
 }
 
 impl Bus {
-    /// Starts the log and the pub/sub connection on the current runtime.
+    /// Starts the room log and the pub/sub connection on the current Tokio runtime.
     pub fn start(
         client: Client,
         persistence: Arc<InternalClient>,
@@ -170,13 +170,13 @@ impl Bus {
                 }
                 None => sink.publish(&channel, payload),
             },
-            Event::Online { run_id } => sink.online(run_id),
-            Event::Offline => sink.went_offline(),
+            Event::Online { run_id } => sink.handle_online(run_id),
+            Event::Offline => sink.handle_offline(),
         });
         drop(subscriber.subscribe(tidings_shared::presence::CHANNEL.to_owned()));
         for partition in Partition::all() {
-            // These channels are requested first, while the request queue has room. The subscriber requests them again
-            // after every reconnect.
+            // The watermark channels are requested before all others, while the request queue has room. The subscriber
+            // requests them again after every reconnect.
             drop(subscriber.subscribe(partition.stored()));
         }
         let bus =
@@ -186,7 +186,7 @@ impl Bus {
         bus
     }
 
-    /// Appends an event, as [`Log::append`].
+    /// Appends an event by [`Log::append`].
     pub async fn append(&self, entry: &mut Entry<'_>) -> Result<Accepted, AppendError> {
         tampering::entry(entry);
         let mut accepted = self.log.append(entry).await;
@@ -194,7 +194,7 @@ impl Bus {
         accepted
     }
 
-    /// Appends messages of one room in their order, as [`Log::append_messages`].
+    /// Appends messages of one room in their order by [`Log::append_messages`], and passes each result to `answered`.
     pub async fn append_messages(
         &self,
         batcher: &Arc<AppendBatcher>,
@@ -236,8 +236,8 @@ impl Bus {
         }
     }
 
-    /// Reads a room, with the marks of some users, from the Redis process that this node is subscribed to. Fails as
-    /// [`Log::read`], and with [`AppendError::Unavailable`] while the pub/sub connection is down.
+    /// Reads a room's head, its records after `after` and the marks of `users`, from the Redis process to which this
+    /// node is subscribed. Fails like [`Log::read`], and as [`AppendError::Unavailable`] while pub/sub is down.
     pub async fn read(
         &self,
         room: &RoomId,
@@ -259,15 +259,15 @@ impl Bus {
         let mut read = self.log.read(room, after, not_before, Some(&process), &users).await;
         read.iter_mut().for_each(|read| tampering::read(read, after));
         if matches!(read, Err(AppendError::OtherProcess)) {
-            // Commands and pub/sub are connected to different Redis processes, and one of these is outdated. The log
-            // has dropped its connection already; the pub/sub connection is renewed too.
+            // Commands and pub/sub are connected to different Redis processes, so one connection is outdated. The log
+            // has already dropped the connection for commands, and this call renews the connection for pub/sub.
             self.subscriber.reconnect();
         }
         read
     }
 
-    /// The reasons why the node cannot serve, in words; empty if it can serve.
-    pub async fn missing(&self) -> Vec<String> {
+    /// Describes in words why the node cannot serve; empty if the node can serve.
+    pub async fn unready_reasons(&self) -> Vec<String> {
         let mut missing = Vec::new();
         if self.shared.process.borrow().is_none() {
             missing.push("pub/sub connection".to_owned());

@@ -1,4 +1,4 @@
-//! A connection as the hub and the tasks see it: its user, its joined rooms and its pending work.
+//! The state of one connection for the hub and the tasks: its user, its joined rooms and its pending commands.
 
 mod drain;
 mod lanes;
@@ -36,16 +36,16 @@ pub(crate) use lanes::{Job, JoinGroup, LeaveGroup, Replay};
 pub(crate) use memberships::JoinMemberships;
 pub(crate) use transport::{ClientTransport, PollBuffer};
 
-/// Most answers fit in this size; a longer answer costs another allocation.
+/// Initial capacity of an answer's buffer. Most answers fit; a longer answer costs another allocation.
 const EXPECTED_REPLY_BYTES: usize = 256;
-/// Maximum of commands of one connection that wait for their outcomes, for example until events are stored. More are
-/// refused as overloaded.
+/// Maximum number of commands of one connection that wait for their outcomes, for example until an event is stored.
+/// Further commands are refused as `overloaded`.
 const MAX_UNANSWERED: u16 = 1000;
 
-/// The presence that a connection reported.
+/// The presence that a connection has reported for its user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum ReportedPresence {
-    /// Nothing yet: the connection is not authenticated.
+    /// The connection has reported nothing, because it is not authenticated.
     #[default]
     None,
     Status(Status),
@@ -62,9 +62,9 @@ pub struct Client {
     rooms: RefCell<FxHashMap<RoomId, Subscription>>,
     lanes: RefCell<Lanes>,
     pub(crate) replays: RefCell<VecDeque<Replay>>,
-    /// Notified when the outbox is low again, or the connection has closed.
+    /// Notified when the outbox has fewer than `low_water_bytes`, or when the connection has closed.
     pub(crate) drained: Notify,
-    /// Number of reasons not to read from the connection now.
+    /// Number of calls of `pause_reading` that no call of `resume_reading` has ended yet.
     pauses: Cell<u8>,
     /// Number of rooms whose join is in progress.
     joining: Cell<u16>,
@@ -74,7 +74,7 @@ pub struct Client {
     unanswered: Cell<u16>,
     abuse_counter: Cell<AbuseCounter>,
     pub(crate) reported_presence: Cell<ReportedPresence>,
-    /// The number of the last presence change that was sent.
+    /// The number of the last presence change that was sent to this connection.
     presence_round: Cell<u32>,
     drain_state: Cell<DrainState>,
 }
@@ -100,7 +100,7 @@ impl Client {
         }
     }
 
-    /// Sends a frame made for this connection, serialised right behind its WebSocket header.
+    /// Sends a frame to this connection only. The frame is serialised directly behind its WebSocket header.
     pub(crate) fn reply(&self, frame: &ServerFrame<'_>) {
         let frame = Frame::text_with(EXPECTED_REPLY_BYTES, |buffer| {
             serde_json::to_writer(buffer.writer(), frame).expect("strings and numbers always serialise");
@@ -121,7 +121,7 @@ impl Client {
         *self.state.borrow_mut() = State::Ready(Rc::new(identity));
     }
 
-    /// The identity; `None` before the first token was accepted.
+    /// The identity of the connection's user; `None` before the first token was accepted.
     pub(crate) fn identity(&self) -> Option<Rc<Identity>> {
         match &*self.state.borrow() {
             State::Ready(identity) => Some(identity.clone()),
@@ -129,7 +129,7 @@ impl Client {
         }
     }
 
-    /// The user; `None` before the first token was accepted.
+    /// The connection's user; `None` before the first token was accepted.
     pub(crate) fn known_user(&self) -> Option<&UserId> {
         self.user.get()
     }
@@ -148,16 +148,16 @@ impl Client {
         }
     }
 
-    /// Sets the session's deadline to the expiry of its token.
+    /// Sets the connection's deadline to the expiry of the user's token.
     pub(crate) fn watch_expiry(&self, now_ms: i64) {
         if let State::Ready(identity) = &*self.state.borrow() {
-            // Checked again at least once a day, because the timer wheel's range is limited.
+            // The deadline is at most a day ahead, because the timer wheel's range is limited.
             let deadline = until_expiry(identity, now_ms).min(Duration::from_secs(86_400));
             self.connection.set_deadline(Some(deadline));
         }
     }
 
-    /// Stops reading until `resume_reading` was called as often as this.
+    /// Stops reading until `resume_reading` was called as often as `pause_reading`.
     pub(crate) fn pause_reading(&self) {
         self.pauses.set(self.pauses.get() + 1);
         self.connection.pause_reading();
@@ -177,7 +177,7 @@ impl Client {
         counts == [0; 4] && self.lanes.borrow().jobs == 0
     }
 
-    /// Takes a slot for a room that is about to be joined; `None`: all slots are taken.
+    /// Takes a slot for a room that is about to be joined; `None` if all `max` slots are taken.
     pub(crate) fn take_room_slot(self: &Rc<Self>, max: usize) -> Option<SlotGuard> {
         let used = self.rooms.borrow().len() + usize::from(self.joining.get());
         (used < max).then(|| SlotGuard::take(self, |client| &client.joining))
@@ -193,7 +193,7 @@ impl Client {
         Ok(SlotGuard::take(self, |client| &client.unanswered))
     }
 
-    /// Counts that this connection exceeded a limit. Returns true if it did so too often.
+    /// Counts that this connection exceeded a rate limit. Returns true if the connection has done so too often.
     pub(crate) fn exceeds_abuse_limit(&self, now_ms: i64, allowed_per_minute: u32) -> bool {
         let mut abuse_counter = self.abuse_counter.get();
         let too_often = abuse_counter.record(now_ms, allowed_per_minute);
@@ -201,20 +201,20 @@ impl Client {
         too_often
     }
 
-    /// Sends a presence change, unless the connection got it in this round already.
+    /// Sends the presence change number `round`, unless the connection already got this change through another room.
     pub(crate) fn send_presence(&self, round: u32, frame: &Frame) {
         if self.presence_round.replace(round) != round {
             self.connection.send(frame.clone());
         }
     }
 
-    /// Whether this is a long poll, which keeps no state for the next poll.
+    /// Whether the client is a long poll and not a WebSocket.
     pub(crate) fn is_poll(&self) -> bool {
         matches!(self.connection, ClientTransport::Poll(_))
     }
 
-    /// The connection's subscription in a room.
-    pub(crate) fn joined(&self, room: &RoomId) -> Option<Subscription> {
+    /// The connection's subscription in a room; `None` if the connection has not joined the room.
+    pub(crate) fn subscription(&self, room: &RoomId) -> Option<Subscription> {
         self.rooms.borrow().get(room).copied().filter(|subscription| *subscription != Subscription::ENDED)
     }
 
@@ -222,7 +222,7 @@ impl Client {
         self.rooms.borrow().keys().cloned().collect()
     }
 
-    /// Stores a subscription. Returns the earlier one of the same room.
+    /// Stores a subscription. Returns the earlier subscription of the same room.
     pub(crate) fn join(&self, room: RoomId, subscription: Subscription) -> Option<Subscription> {
         self.rooms
             .borrow_mut()
@@ -234,8 +234,8 @@ impl Client {
         self.rooms.borrow_mut().remove(room).filter(|subscription| *subscription != Subscription::ENDED)
     }
 
-    /// A join begins. Until the join is answered, rooms whose subscriptions end are remembered, because the answer must
-    /// name them as failed.
+    /// Begins a join. Until the join is answered, a subscription that ends is replaced by [`Subscription::ENDED`],
+    /// because the answer must name its room as failed.
     pub(crate) fn begin_join(&self) {
         self.open_joins.set(self.open_joins.get() + 1);
     }
@@ -257,7 +257,7 @@ impl Client {
     }
 }
 
-/// The time until a token expires.
+/// The time until a token expires; zero if the token has expired.
 pub(crate) fn until_expiry(identity: &Identity, now_ms: i64) -> Duration {
     let left_ms = identity.expires_at_s.saturating_mul(1000).saturating_sub(now_ms);
     Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))
@@ -296,7 +296,7 @@ impl Peer for Client {
         self.connection.send_shared(frame);
     }
 
-    fn ended(&self, room: &str, subscription: Subscription) {
+    fn on_subscription_ended(&self, room: &str, subscription: Subscription) {
         let mut rooms = self.rooms.borrow_mut();
         match rooms.get_mut(room) {
             Some(held) if *held == subscription && self.open_joins.get() > 0 => *held = Subscription::ENDED,

@@ -1,5 +1,5 @@
-//! The decision about a frame: a pure function from (state, frame) to effects, without sockets, Redis or a clock. The
-//! module `session` carries out the effects.
+//! The decision about a client's frame: a pure function from (state, frame) to effects, without sockets, Redis or a
+//! clock. The module `session` carries out the effects.
 
 mod auth;
 
@@ -23,42 +23,42 @@ use crate::{
 };
 pub use auth::finish_auth;
 
-/// The state of a connection that commands depend on.
+/// The authentication state of a connection.
 #[derive(Debug, Default)]
 pub enum State {
-    /// The connection has no user yet: only `auth` is accepted.
+    /// The connection has no user yet, so only `auth` is accepted.
     #[default]
     AwaitingAuth,
-    /// The token is valid and the account is being read. No frame is read in this state.
+    /// The token is valid and the account is being read. The connection reads no frame in this state.
     Authenticating,
     Ready(Rc<Identity>),
 }
 
-/// The environment of a command.
+/// What the decision about a command uses besides the frame and the state.
 pub struct Environment<'a> {
     pub verifier: &'a Verifier,
-    /// Takes a number of tokens from the user's bucket, or refuses the command if there are too few.
+    /// Takes tokens for a command from the user's rate limit bucket. Refuses the command if there are too few.
     pub allow: &'a dyn Fn(Limit, &UserId, NonZeroU32) -> Result<(), Refusal>,
     /// Milliseconds since the Unix epoch.
     pub now_ms: i64,
 }
 
-/// The effects of a command, in order.
+/// An effect of a command. The session carries out the effects of a command in their order.
 #[derive(Debug)]
 pub enum Effect {
     /// Sends an encoded frame to this connection.
     Reply(Vec<u8>),
     /// Sends an error to this connection.
     Refuse { request: RequestContext, room: Option<RoomId>, refusal: Refusal },
-    /// Counts an exceeded limit of a command that is answered all the same.
+    /// Counts that a command exceeded its rate limit, although the command is answered.
     LimitExceeded,
-    /// Fetches the key of a token, then calls [`finish_auth`]. No frame is read meanwhile.
+    /// Fetches the key that verifies `token`, then calls [`finish_auth`]. The connection reads no frame meanwhile.
     FetchKey { request: RequestContext, token: String },
-    /// Reads the account, then answers `connected`.
+    /// Reads the account of the user, then answers `connected`.
     Authenticate { request: RequestContext, identity: Identity },
-    /// The token was renewed, so the connection now expires with the new token.
+    /// Sets the deadline of the connection to the expiry of its renewed token.
     TokenRenewed,
-    /// Joins rooms. `presence`: the connection receives their presence changes.
+    /// Joins rooms. If `presence` is true, the connection also receives presence changes of the rooms' members.
     Join { request: RequestContext, target: JoinTarget, presence: bool },
     /// Leaves rooms.
     Leave { request: RequestContext, rooms: Vec<RoomId> },
@@ -81,7 +81,7 @@ pub enum RoomCommand {
     Signal { to: Option<UserId>, data: Box<RawValue> },
 }
 
-/// A command that appends to the room's log, and is answered once.
+/// A command that appends an event to the room's log and gets one answer.
 #[derive(Debug)]
 pub enum AppendCommand {
     Send(Box<Draft>),
@@ -137,7 +137,7 @@ pub fn apply(
     vec![Effect::InRoom { request, room, command }]
 }
 
-/// `ping` is always answered. A ping above the rate limit also counts as an exceeded limit.
+/// Answers `ping`, also above the rate limit. A ping above the rate limit is counted as an exceeded limit.
 fn ping(state: &State, env: &Environment<'_>, request: &RequestContext) -> Vec<Effect> {
     let server_time = rfc3339(env.now_ms);
     let pong = ServerFrame::Pong { reference: request.reference(), server_time: &server_time };
@@ -148,7 +148,7 @@ fn ping(state: &State, env: &Environment<'_>, request: &RequestContext) -> Vec<E
     effects
 }
 
-/// The limit that is checked before the command is applied; `None`: the command is never refused for its rate.
+/// The rate limit that is checked before a command is applied; `None` if the command is never refused for its rate.
 fn limit_of(command: &Command) -> Option<Limit> {
     Some(match command {
         Command::Send { .. } | Command::Change { .. } => Limit::Messages,
@@ -162,7 +162,8 @@ fn limit_of(command: &Command) -> Option<Limit> {
     })
 }
 
-/// The cost of a command. A join of `"mine"` is charged for its rooms later, when they are known.
+/// The number of rate limit tokens that a command takes. A join of `"mine"` takes tokens for its rooms later, when the
+/// session has read their number.
 fn cost_of(command: &Command) -> NonZeroU32 {
     let rooms = match command {
         Command::Join { target: JoinTarget::Many { rooms, .. }, .. } => rooms.len(),
@@ -171,8 +172,8 @@ fn cost_of(command: &Command) -> NonZeroU32 {
     NonZeroU32::MIN.saturating_add(rooms_cost(rooms))
 }
 
-/// Takes `cost` tokens from the user's bucket. A connection without a user has no bucket, but little time to send
-/// `auth`.
+/// Takes `cost` tokens from the user's bucket. A connection without a user has no bucket, because it is soon closed if
+/// it does not authenticate.
 fn check_rate(env: &Environment<'_>, state: &State, limit: Limit, cost: NonZeroU32) -> Result<(), Refusal> {
     match state {
         State::Ready(identity) => (env.allow)(limit, &identity.user, cost),

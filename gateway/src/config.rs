@@ -1,4 +1,4 @@
-//! The gateway's settings, by flag, environment and files.
+//! The gateway's settings, from flags, environment variables and files.
 
 use std::{net::SocketAddr, num::NonZeroU32};
 
@@ -14,7 +14,7 @@ use tidings_shared::{
 
 use crate::{limits::Limit, transport::FrameRate};
 
-/// The version with the commit that it was built from.
+/// The version of the program, with the commit of its source in parentheses.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TIDINGS_COMMIT"), ")");
 
 /// Stateless node that holds WebSockets and appends to the room logs.
@@ -52,10 +52,10 @@ pub struct GatewayConfig {
     /// also for the limits that follow
     #[arg(long, env = "TIDINGS_TYPING_PER_SECOND", default_value = "10", value_name = "PER_SECOND")]
     pub typing_per_second: NonZeroU32,
-    /// Signals of a user
+    /// Signals of a user through this node, on average
     #[arg(long, env = "TIDINGS_SIGNALS_PER_SECOND", default_value = "20", value_name = "PER_SECOND")]
     pub signals_per_second: NonZeroU32,
-    /// Read and delivered marks of a user
+    /// Read and delivered marks of a user through this node, on average
     #[arg(long, env = "TIDINGS_MARKS_PER_SECOND", default_value = "20", value_name = "PER_SECOND")]
     pub marks_per_second: NonZeroU32,
     /// `presence:set` and `presence:get` of a user
@@ -71,7 +71,7 @@ pub struct GatewayConfig {
     /// All other commands of a user, and frames that cannot be parsed
     #[arg(long, env = "TIDINGS_COMMANDS_PER_SECOND", default_value = "50", value_name = "PER_SECOND")]
     pub commands_per_second: NonZeroU32,
-    /// A connection that exceeds these limits more often than this is closed (4429)
+    /// Exceeded rate limits of one connection per minute above which the connection is closed (4429)
     #[arg(long, env = "TIDINGS_ABUSE_PER_MINUTE", default_value = "1000", value_name = "PER_MINUTE")]
     pub abuse_per_minute: NonZeroU32,
     /// Connections of one user on this node; one more closes the user's oldest connection (4409). Polls do not count
@@ -110,15 +110,15 @@ impl Check for GatewayConfig {
 }
 
 impl GatewayConfig {
-    /// The limit on the frames of a connection. It is never below another limit: commands that a user may send must
-    /// pass.
+    /// The limit on the frames of one connection, which is never below another limit, so that the connection can send
+    /// every command that the other limits allow.
     pub fn frame_rate(&self) -> FrameRate {
         let mut rate = FrameRate {
             per_second: self.frames_per_second,
             burst: self.frames_burst,
             ..FrameRate::default()
         };
-        // Polls are no frames.
+        // Polls are HTTP requests, not frames of a connection.
         let frames = Limit::ALL.into_iter().filter(|(limit, _)| *limit != Limit::Polls);
         for limit in frames.map(|(limit, _)| self.rate(limit)) {
             rate.per_second = rate.per_second.max(limit.per_second);
@@ -127,7 +127,7 @@ impl GatewayConfig {
         rate
     }
 
-    /// The rate limit for this kind of command.
+    /// The rate limit of one kind of command.
     pub fn rate(&self, limit: Limit) -> Rate {
         match limit {
             Limit::Messages => Rate { per_second: self.messages_per_second, burst: self.messages_burst },

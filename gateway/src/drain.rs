@@ -1,5 +1,5 @@
-//! The shutdown of a gateway, in order: unready, drain (no new connections, the open ones leave one after the other),
-//! close the remaining connections, end presence.
+//! The shutdown of a gateway. The node reports that it is not ready, then drains (no connection is accepted, and the
+//! open connections leave one after the other), then closes the remaining connections and ends its presence.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use tidings_shared::protocol::CloseCode;
 
 use crate::{client::CLOSE_REASON_STOPPING, presence::Presence, session::Gate, transport::Server};
 
-/// How long the peers that are still connected after the drain may take to answer the close frame.
+/// After the drain, a client that is still connected has this time to answer the close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(6);
-/// How long polls may still wait for the answers to their commands after the drain has ended.
+/// After the drain, a long poll has this time to wait for the answers to its commands.
 const POLL_END_DELAY: Duration = Duration::from_secs(3);
 
-/// Carries out the shutdown. To be called when the node already reports that it is not ready: it does so for the time
-/// `unready`, while it serves as before. Then the open connections leave one after the other over the time `drain`.
+/// Carries out the shutdown. The caller has already made the node report that it is not ready. The node serves as
+/// before for the time `unready`. Then the open connections leave one after the other over the time `drain`.
 pub async fn drain(unready: Duration, drain: Duration, gate: &Gate, server: Server, presence: &Presence) {
     tokio::time::sleep(unready).await;
     gate.draining.cancel();

@@ -1,16 +1,15 @@
-//! The rooms of one worker: their subscriptions, the positions up to which their records were sent, and the effects of
-//! a record.
+//! The hub of one worker: the subscriptions of each room, the room's position, and the delivery of records.
 //!
-//! Pure: the hub queues frames at peers and does no I/O. Each worker thread owns one hub. A pub/sub message is only a
-//! hint: if a record does not follow the last sent record, it is not sent, and the room is refilled from Redis instead.
+//! The hub is pure: it queues frames at peers and does no I/O. Each worker thread owns one hub. A pub/sub message is
+//! only a hint: a record that does not follow the last sent record is not sent, and the room is refilled from Redis.
 //!
-//! A subscription is *replaying* until everything up to the room's position was sent to it. Before that, it gets no
-//! live record. Then it is *live*: it gets each record when the room's position moves over the record.
+//! A subscription is *replaying* until all records up to the room's position were sent to it. A replaying subscription
+//! gets no live record. Then the subscription is *live*: it gets each record when the room's position moves to it.
 //!
-//! A subscription has a role, and ends with its user's membership. Live delivery uses the role at each record's
-//! position: a record that changes a membership is sent first, then the role changes or the subscription ends. Replay
-//! uses the current role. A subscription goes live, and a room is refilled, only with the *marks* of changed
-//! memberships as of the head that was read. So a missed hint cannot change who may see a record.
+//! A subscription has a role, and ends when its user is removed from the room. Live delivery uses the role at each
+//! record's position: a record that changes a membership is sent first, and then the role changes or the subscription
+//! ends. Replay uses the current role. Before a subscription goes live or a room is refilled, the membership marks are
+//! read together with the head. So a missed hint cannot change who may see a record.
 
 mod outcome;
 mod role;
@@ -32,7 +31,7 @@ use role::RoleNames;
 pub use role::Roles;
 pub use room::{Room, RoomRead, Subscription};
 
-/// A position in a room's log, ordered by epoch first.
+/// A position in a room's log. Positions are ordered by epoch first, then by seq.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     pub epoch: Epoch,
@@ -40,8 +39,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// Above every position. A subscription whose role was not read yet has this role position, so that it gets no
-    /// record.
+    /// The position of a role that was not read yet, above every real position so that no record is sent.
     const UNREAD: Self = Self { epoch: Epoch(u64::MAX), seq: Seq(u64::MAX) };
 
     pub fn of(head: &RoomHead) -> Self {
@@ -62,9 +60,9 @@ pub trait Peer {
     fn send_shared(&self, frame: &Frame) {
         self.send(frame.clone());
     }
-    /// A subscription of this peer has ended because its user was removed from the room. This method must not call the
-    /// hub, which is borrowed during the call.
-    fn ended(&self, room: &str, subscription: Subscription);
+    /// Reports that a subscription of this peer has ended, because its user was removed from the room. This method must
+    /// not call the hub, which is borrowed during the call.
+    fn on_subscription_ended(&self, room: &str, subscription: Subscription);
 }
 
 /// A read of a room for one subscription: the head, the user's mark, and the hub's generation before the read.
@@ -78,12 +76,12 @@ pub struct MarkRead<'a> {
 /// The rooms of one worker.
 pub struct Hub<P> {
     rooms: FxHashMap<RoomId, Room<P>>,
-    /// Stands for every room without a subscription.
+    /// An empty room, which is returned for every room without a subscription.
     no_room: Room<P>,
-    /// Stamps are unique in the whole hub, because a room that is left and joined again must not repeat a stamp.
-    next_stamp: u64,
-    /// Increased whenever hints of any room may have been missed. A read that began in an earlier generation is
-    /// outdated.
+    /// The stamp of the latest subscription. Stamps are unique in the whole hub, because a room that is left and joined
+    /// again must not repeat a stamp.
+    last_stamp: u64,
+    /// Changes whenever hints of any room may have been missed. Reads of an earlier generation are outdated.
     generation: Generation,
     names: RoleNames,
 }
@@ -97,7 +95,7 @@ impl<P: Peer> Default for Hub<P> {
         Self {
             rooms: FxHashMap::default(),
             no_room: Room::default(),
-            next_stamp: 0,
+            last_stamp: 0,
             generation: Generation::default(),
             names: RoleNames::default(),
         }
@@ -105,23 +103,23 @@ impl<P: Peer> Default for Hub<P> {
 }
 
 impl<P: Peer> Hub<P> {
-    /// A room; an empty room if it has no subscription.
+    /// Returns a room, or an empty room if it has no subscription.
     pub fn room(&self, room: &RoomId) -> &Room<P> {
         self.rooms.get(room).unwrap_or(&self.no_room)
     }
 
-    /// Adds a replaying subscription, which gets no record before [`Hub::set_initial_role`]. The room's channel is
-    /// wanted from now on. All subscriptions of a room share the returned id, so that connections hold no copies.
+    /// Adds a replaying subscription, which gets no record before [`Hub::set_initial_role`]. Also returns the hub's
+    /// copy of the room id, which all subscriptions of the room share to save memory.
     pub fn subscribe(&mut self, room: &RoomId, peer: Rc<P>) -> (RoomId, Subscription) {
         let entry = self.rooms.entry(room.clone());
         let shared_id = entry.key().clone();
-        self.next_stamp += 1;
+        self.last_stamp += 1;
         let role = self.names.intern("");
-        (shared_id, entry.or_default().subscribe(peer, role, self.next_stamp))
+        (shared_id, entry.or_default().subscribe(peer, role, self.last_stamp))
     }
 
-    /// Gives a new subscription its role as of the head that its join read. The role must include the mark that was
-    /// read with the head. Returns false if the subscription has ended.
+    /// Sets the role of a new subscription as of the head that its join read. If a mark was read with the head, the
+    /// role must be that of the mark. Returns false if the subscription has ended.
     pub fn set_initial_role(
         &mut self,
         room: &RoomId,
@@ -133,8 +131,8 @@ impl<P: Peer> Hub<P> {
         self.rooms.get_mut(room).is_some_and(|room| room.set_initial_role(subscription, role, head, current))
     }
 
-    /// Updates the role of a replaying subscription to the head of a read: from the mark in the read, or else from the
-    /// roles that persistence returned.
+    /// Updates the role of a replaying subscription to the head of a read. The mark of the read gives the role. Without
+    /// a mark the role stays the same, or comes from `roles` if the epoch changed or marks may have expired.
     pub fn refresh_role(
         &mut self,
         room: &RoomId,
@@ -150,8 +148,7 @@ impl<P: Peer> Hub<P> {
         (refreshed, self.collect_ended(room.as_str()))
     }
 
-    /// Returns how many subscriptions of a room have ended since the last call, and removes the room if no subscription
-    /// is left.
+    /// Returns how many subscriptions of a room have ended since the last call. Removes a room without subscriptions.
     fn collect_ended(&mut self, room: &str) -> Ended {
         let Some(state) = self.rooms.get_mut(room) else { return Ended::default() };
         let subscriptions = std::mem::take(&mut state.ended);
@@ -160,17 +157,17 @@ impl<P: Peer> Hub<P> {
         Ended { subscriptions, room }
     }
 
-    /// All reads that began before this call are outdated, because hints of any room may have been missed.
+    /// Makes all reads outdated that began before this call, because hints of any room may have been missed.
     pub fn invalidate_reads(&mut self) {
         self.generation.0 = self.generation.0.wrapping_add(1);
     }
 
-    /// The present generation. To be taken before a room is read, and passed with the read.
+    /// The current generation, which the caller takes before it reads a room and passes with the read.
     pub fn generation(&self) -> Generation {
         self.generation
     }
 
-    /// Removes a subscription. Returns true if it was the room's last, so that the channel is not wanted any more.
+    /// Removes a subscription. Returns true if it was the last one, so that the room's channel must be unsubscribed.
     pub fn unsubscribe(&mut self, room: &RoomId, subscription: Subscription) -> bool {
         let Some(state) = self.rooms.get_mut(room) else { return false };
         state.unsubscribe(subscription);
@@ -200,27 +197,26 @@ impl<P: Peer> Hub<P> {
     }
 
     /// Starts a refill, because records of the room may have been missed. Returns false if no subscription is live, or
-    /// if a refill runs already.
+    /// if a refill is already running.
     pub fn begin_refill(&mut self, room: &RoomId) -> bool {
         self.rooms.get_mut(room).is_some_and(Room::begin_refill)
     }
 
-    /// Ends a refill because no subscription is live any more.
+    /// Ends a refill of a room without live subscriptions.
     pub fn abandon_refill(&mut self, room: &RoomId) {
         if let Some(room) = self.rooms.get_mut(room) {
             room.abandon_refill();
         }
     }
 
-    /// Marks of changed memberships in the room may have expired before they were read. So roles without a mark must be
-    /// read from persistence.
+    /// Records that marks of the room may have expired unread, so that persistence must give the roles without a mark.
     pub fn expire_marks(&mut self, room: &RoomId) {
         if let Some(room) = self.rooms.get_mut(room) {
             room.expire_marks();
         }
     }
 
-    /// As [`Hub::expire_marks`], for all rooms.
+    /// Calls [`Hub::expire_marks`] for each room.
     pub fn expire_all_marks(&mut self) {
         self.rooms.values_mut().for_each(Room::expire_marks);
     }
@@ -242,16 +238,15 @@ impl<P: Peer> Hub<P> {
         (outcome, self.collect_ended(id.as_str()))
     }
 
-    /// Redis has confirmed the room's channel.
-    pub fn confirm(&mut self, room: &RoomId) {
+    /// Records that Redis has confirmed the room's channel.
+    pub fn mark_channel_confirmed(&mut self, room: &RoomId) {
         if let Some(room) = self.rooms.get_mut(room) {
             room.confirmed = true;
         }
     }
 
-    /// Makes a replaying subscription live if `reached` is the room's position or further, and its role is as of
-    /// `reached`. Returns false if the room has moved on or may have moved on, or is in another epoch: then the replay
-    /// must continue.
+    /// Makes a replaying subscription live if `reached` is at or above the room's position, and if its role is as of
+    /// `reached`. Returns false if the replay must continue, because the room may have newer records or another epoch.
     pub fn go_live(
         &mut self,
         room: &RoomId,
@@ -273,7 +268,7 @@ impl<P: Peer> Hub<P> {
         self.rooms.iter().filter(|(_, room)| room.live_position().is_some()).map(|(id, _)| id)
     }
 
-    /// Makes a subscription receive presence changes from now on.
+    /// Lets a subscription receive presence changes.
     pub fn watch_presence(&mut self, room: &RoomId, subscription: Subscription) {
         if let Some(room) = self.rooms.get_mut(room) {
             room.watch_presence(subscription);

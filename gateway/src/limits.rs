@@ -1,6 +1,6 @@
-//! Rate limits: one token bucket for each user and kind of command on this node, shared by all connections of the
+//! Rate limits. Each user has one token bucket on this node for each kind of command, shared by all connections of the
 //! user. [`AbuseCounter`] counts how often one connection exceeds its limits, so that abusers can be closed. The
-//! buckets use governor's clock; [`AbuseCounter`] is given the time.
+//! buckets use governor's clock. The caller of [`AbuseCounter`] passes the time.
 
 use std::num::NonZeroU32;
 
@@ -13,7 +13,7 @@ use tidings_shared::{
 /// The kinds of commands, each with its own bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
-    /// Sends, edits, deletes and reactions; also checks of rooms that the user is not known to be a member of.
+    /// Sends, edits, deletes and reactions; also look-ups of a membership that the caches do not hold.
     Messages,
     Typing,
     Signals,
@@ -30,8 +30,8 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// The limits in the order of the variants, each with the value of the metric label `limit`, which is also the word
-    /// in the error message.
+    /// The limits in the order of the variants, each with its name. The name is the value of the metric label `limit`,
+    /// and occurs in the error message.
     pub const ALL: [(Self, &str); 8] = [
         (Self::Messages, "messages"),
         (Self::Typing, "typing"),
@@ -54,10 +54,10 @@ impl Limit {
     }
 }
 
-/// Number of rooms for which a poll or a join costs one more.
+/// A poll or a join takes one additional token for each group of this many rooms.
 const ROOMS_PER_COST_UNIT: usize = 50;
 
-/// The cost of the rooms of a poll or a join, in addition to the command itself: each room is subscribed to and read.
+/// The tokens that a poll or a join takes for its rooms, in addition to one token for the command itself.
 pub fn rooms_cost(rooms: usize) -> u32 {
     u32::try_from(rooms / ROOMS_PER_COST_UNIT).unwrap_or(u32::MAX)
 }
@@ -70,19 +70,18 @@ impl RateLimits {
         Self(Limit::ALL.map(|(limit, _)| UserRateLimiter::new(rate(limit))))
     }
 
-    /// As [`UserRateLimiter::take`].
-    pub fn take(&self, limit: Limit, user: &UserId, count: NonZeroU32) -> Result<(), u64> {
+    /// Takes `count` tokens from a user's bucket. Fails with the milliseconds after which the tokens are available.
+    pub fn take_tokens(&self, limit: Limit, user: &UserId, count: NonZeroU32) -> Result<(), u64> {
         self.0[limit as usize].take(user, count)
     }
 
-    /// Removes buckets that are full again.
+    /// Removes full buckets, which limit nothing.
     pub fn forget_full(&self) {
         self.0.iter().for_each(UserRateLimiter::forget_full);
     }
 }
 
-/// Counts how often one connection exceeded a limit within a minute. A minute begins with the first excess after the
-/// previous minute has ended.
+/// Counts how often one connection exceeded a limit within a minute, which begins with the first excess.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AbuseCounter {
     /// Seconds since the Unix epoch, in 4 bytes to save memory, because every connection has a counter.
@@ -93,7 +92,7 @@ pub struct AbuseCounter {
 const MINUTE_S: u32 = 60;
 
 impl AbuseCounter {
-    /// Counts one more excess. Returns true if the connection exceeded its limits too often.
+    /// Counts one more excess. Returns true if the connection exceeded its limits too often in this minute.
     pub fn record(&mut self, now_ms: i64, allowed_per_minute: u32) -> bool {
         // A clock that was set back also begins a new minute.
         let now_s = u32::try_from(now_ms / 1000).unwrap_or_default();
@@ -116,9 +115,11 @@ mod tests {
         let user = |id: &str| UserId::parse(id).unwrap();
         for (index, (limit, _)) in Limit::ALL.into_iter().enumerate() {
             assert_eq!(limit as usize, index, "{limit:?}");
-            assert_eq!(rate_limits.take(limit, &user("alice"), one), Ok(()), "{limit:?}");
-            assert!(rate_limits.take(limit, &user("alice"), one).is_err_and(|ms| (1..=1000).contains(&ms)));
-            assert_eq!(rate_limits.take(limit, &user("bob"), one), Ok(()), "{limit:?}");
+            assert_eq!(rate_limits.take_tokens(limit, &user("alice"), one), Ok(()), "{limit:?}");
+            assert!(
+                rate_limits.take_tokens(limit, &user("alice"), one).is_err_and(|ms| (1..=1000).contains(&ms))
+            );
+            assert_eq!(rate_limits.take_tokens(limit, &user("bob"), one), Ok(()), "{limit:?}");
         }
     }
 
@@ -127,8 +128,8 @@ mod tests {
         let count = |count: u32| NonZeroU32::new(count).unwrap();
         let rate_limits = RateLimits::new(|_| Rate { per_second: count(1), burst: count(4) });
         let alice = UserId::parse("alice").unwrap();
-        assert_eq!(rate_limits.take(Limit::Polls, &alice, count(100)), Ok(()));
-        let wait = rate_limits.take(Limit::Polls, &alice, count(3)).unwrap_err();
+        assert_eq!(rate_limits.take_tokens(Limit::Polls, &alice, count(100)), Ok(()));
+        let wait = rate_limits.take_tokens(Limit::Polls, &alice, count(3)).unwrap_err();
         assert!((2_001..=3_000).contains(&wait), "{wait}");
     }
 

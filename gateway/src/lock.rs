@@ -1,5 +1,4 @@
-//! Locks a mutex. A poisoned lock stays usable, because no code that holds a lock of this crate can panic half-way
-//! through a change.
+//! Locks a mutex, also a poisoned one, because no code of this crate can panic half-way through a change under a lock.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

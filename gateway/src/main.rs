@@ -1,4 +1,4 @@
-//! Starts a gateway (settings, logs, then `app`), or runs one of its subcommands.
+//! Reads the settings, then starts the gateway or runs a subcommand.
 
 use std::process::ExitCode;
 
@@ -19,7 +19,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> anyhow::Result<ExitCode> {
     tls::prepare();
     version::built_from(env!("TIDINGS_COMMIT"));
-    // Connections live on the transport's own threads. This thread drives Redis, persistence and the admin port.
+    // The transport's threads serve the client connections. This thread serves Redis, persistence and the admin port.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (config, warnings) = match parse_invocation::<GatewayConfig, Task>() {
         Invocation::Serve { settings, warnings } => (*settings, warnings),

@@ -1,4 +1,4 @@
-//! All metrics of the gateway. No label grows with the number of users or rooms.
+//! All metrics of the gateway. The number of label values does not grow with users or rooms.
 
 mod cached;
 

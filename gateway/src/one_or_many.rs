@@ -1,4 +1,4 @@
-//! A list that usually has one entry, such as the connections of a user. A single entry needs no allocation.
+//! A list that usually has one entry, such as the connections of a user. A list of one entry needs no allocation.
 
 use std::mem;
 
@@ -38,7 +38,7 @@ impl<T> OneOrMany<T> {
         }
     }
 
-    /// Removes the entries for which `is` returns true. Returns whether there were any.
+    /// Removes the entries for which `is` returns true. Returns whether an entry was removed.
     pub fn remove(&mut self, is: impl Fn(&T) -> bool) -> bool {
         let before = self.as_slice().len();
         *self = match mem::take(self) {

@@ -1,8 +1,7 @@
-//! Presence of the users of this node: what workers report about their connections, and the tasks that write it to
-//! Redis, publish changes, and clean up after dead nodes.
+//! Presence of the users of this node. Workers report changes of their connections. Tasks write these changes to Redis,
+//! publish them, and remove the presence of nodes whose lease has expired.
 //!
-//! No connection waits for these tasks. While Redis is down, presence pauses; afterwards the node writes all its users
-//! again.
+//! No connection waits for these tasks. After Redis was down, the node writes all its users again.
 
 mod lease;
 mod registry;
@@ -22,7 +21,7 @@ use registry::PresenceRegistry;
 
 /// Capacity of the queue of users whose presence is to be published. The sweep finds users who did not fit.
 const PUBLISH_QUEUE_CAPACITY: usize = 4096;
-/// How long the shutdown waits until the remaining changes are written.
+/// Maximum time for which the shutdown waits until the remaining changes are written.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The presence of the users of this node. All workers share it.
@@ -35,7 +34,7 @@ pub struct Presence {
 }
 
 impl Presence {
-    /// Starts the tasks on the present runtime.
+    /// Starts the tasks that write and publish presence, on the current Tokio runtime.
     pub fn start(bus: &Arc<Bus>, metrics: &Metrics) -> Arc<Self> {
         let presence = Arc::new(Self {
             registry: Mutex::default(),
@@ -51,17 +50,17 @@ impl Presence {
         presence
     }
 
-    /// A connection of this user was opened (`from` is `None`), was closed (`to` is `None`) or changed its status.
-    pub fn status_changed(&self, user: &UserId, from: Option<Status>, to: Option<Status>) {
-        self.change(|registry, now| registry.status_changed(user, from, to, now));
+    /// Reports that a connection was opened (`from` is `None`), was closed (`to` is `None`) or changed its status.
+    pub fn report_status_change(&self, user: &UserId, from: Option<Status>, to: Option<Status>) {
+        self.change(|registry, now| registry.record_status_change(user, from, to, now));
     }
 
-    /// A poll of this user: the user is present for 30 s from now. Without a status, the earlier status stays.
-    pub fn polled(&self, user: &UserId, status: Option<Status>) {
-        self.change(|registry, _| registry.polled(user, status));
+    /// Reports a poll of this user, who is then present for 30 s. Without a `status`, the earlier status stays.
+    pub fn report_poll(&self, user: &UserId, status: Option<Status>) {
+        self.change(|registry, _| registry.record_poll(user, status));
     }
 
-    /// Writes the remaining changes, and ends this node's lease.
+    /// Writes the remaining changes, ends this node's lease and stops the lease task. Waits for at most 2 s.
     pub async fn end(&self) {
         self.ending.cancel();
         if tokio::time::timeout(END_TIMEOUT, self.ended.cancelled()).await.is_err() {

@@ -15,7 +15,7 @@ pub fn status(refusal: &Refusal) -> StatusCode {
     StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// The header that tells how to repeat a refused request, if a repetition makes sense.
+/// The header that says how a client can repeat a refused request; `None` if the client should not repeat it.
 pub fn repeat_header(refusal: &Refusal) -> Option<(HeaderName, HeaderValue)> {
     match refusal.code {
         ErrorCode::Unauthorized => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
@@ -41,7 +41,7 @@ pub fn document(refusal: &Refusal) -> Vec<u8> {
     document_with(refusal, status(refusal))
 }
 
-/// As [`document`], with this status instead of the status of the error code.
+/// The body of a refused request, with this status instead of the status of the error code.
 pub fn document_with(refusal: &Refusal, status: StatusCode) -> Vec<u8> {
     #[derive(Serialize)]
     struct Problem<'a> {

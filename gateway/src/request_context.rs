@@ -1,5 +1,5 @@
-//! The context of one command: the `ref` of its answer, its start time and its trace span. The context goes with the
-//! command through every effect and job. It is dropped when the command is answered, or when no answer will follow.
+//! The context of one command: the `ref` of its answer, its start time and its trace span. The context is passed with
+//! the command through every effect and job. It is dropped when the command is answered, or when no answer will follow.
 
 use std::{cell::RefCell, fmt, time::Instant};
 
@@ -20,14 +20,14 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
-    /// The context of a command that was read just now. `latency` receives the time to its answer.
+    /// Creates the context of a command that was just read. `latency` gets the time until the context is dropped.
     pub fn new(reference: Option<String>, is_send: bool, latency: Histogram) -> Self {
         let mut context = Self::unobserved(reference);
         (context.is_send, context.latency) = (is_send, Some(latency));
         context
     }
 
-    /// Traces the command if it is sampled: in the trace `parent`, or without a parent in a new trace.
+    /// Begins the command's span if the command is sampled. Without a `parent`, the span begins a new trace.
     #[must_use]
     pub fn traced(mut self, name: &'static str, parent: Option<TraceContext>) -> Self {
         if let Some(mut span) = telemetry::begin("receive", SpanKind::Server, parent) {
@@ -57,7 +57,7 @@ impl RequestContext {
         }
     }
 
-    /// The `ref` of the answer.
+    /// The `ref` of the command, which the answer repeats.
     pub fn reference(&self) -> Option<&str> {
         self.reference.as_deref()
     }

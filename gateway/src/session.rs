@@ -1,9 +1,9 @@
-//! A connection's session: it turns frames into commands, and carries out the commands' effects. The decisions are in
-//! `command` and `hub`; this module and its children wait for Redis and persistence.
+//! The session of a connection turns frames into commands, and carries out the effects of the commands. The modules
+//! `command` and `hub` make the decisions. This module and its children wait for Redis and persistence.
 //!
-//! Commands of one connection on one room take effect in the order of their frames: each room has a *lane*, and a
-//! lane starts its next job when the previous one is done. A send is done when its message is appended: the lane does
-//! not wait until it is stored.
+//! Commands of one connection on one room take effect in the order of their frames. Each room has a *lane*, and a lane
+//! starts its next job when the previous job is done. A send is done when its message is appended. The lane does not
+//! wait until the message is stored.
 
 mod accept;
 mod access;
@@ -82,7 +82,7 @@ impl ChatSession {
             }
             Effect::Authenticate { request, identity } => {
                 client.pause_reading();
-                // The server reads the account now, so a delay is not the client's fault.
+                // Only the server can delay the authentication from here on, so the client's deadline is removed.
                 client.connection.set_deadline(None);
                 let (worker, client) = (worker.clone(), client.clone());
                 tokio::task::spawn_local(async move {
@@ -115,7 +115,8 @@ impl ChatSession {
         let node = &self.worker.node;
         let command = parsed.frame.as_ref().ok();
         let is_send = matches!(command, Some(protocol::Command::Send { .. }));
-        let mut request = RequestContext::new(parsed.reference.take(), is_send, node.counters.frame(command));
+        let mut request =
+            RequestContext::new(parsed.reference.take(), is_send, node.counters.count_frame(command));
         // Only commands that append to the log are traced, because only their path leads through all services.
         if let Some(command @ (protocol::Command::Send { .. } | protocol::Command::Change { .. })) = command {
             request = request.traced(command.frame(), parsed.trace);
@@ -171,12 +172,11 @@ impl Session for ChatSession {
             self.worker.unsubscribe(&room, subscription);
         }
         self.worker.unregister(&self.client);
-        presence::closed(&self.worker, &self.client);
+        presence::report_closed(&self.worker, &self.client);
     }
 }
 
-/// Reads the account of the user of a valid token, then answers `connected`. Closes the connection if the user is
-/// refused.
+/// Reads the account of a valid token's user, then answers `connected`. Closes the connection of a refused user.
 async fn authenticate(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
@@ -200,7 +200,7 @@ async fn authenticate(
     }
 }
 
-/// A user who may connect, with what was read to decide it.
+/// A user who may connect, with the data that was read for the decision.
 pub struct Admitted {
     identity: Identity,
     rooms_version: String,
@@ -213,8 +213,8 @@ pub struct Admitted {
 /// Refuses an unknown or blocked user.
 async fn admit(worker: &Rc<Worker>, identity: Identity) -> Result<Admitted, Refusal> {
     let bus = &worker.node.bus;
-    // Keep this order: channel, versions, account. Then no change is missed: after a read, this node gets the notice of
-    // the change, or its next check finds a newer version.
+    // Keep this order: channel, versions, account. A change after the versions were read then arrives as a notice, or
+    // the next check finds a newer version.
     let registration = bus.begin_registration(&identity.user).await?;
     let versions = bus.versions(&identity.user).await?;
     let account = bus.connect_user(&identity).await?.ok_or(Reason::UnknownUser)?;
@@ -245,6 +245,6 @@ fn send_connected(worker: &Rc<Worker>, client: &Rc<Client>, request: &RequestCon
     client.set_identity(identity);
     client.watch_expiry(unix_ms());
     worker.register(client, registration, versions);
-    presence::opened(worker, client);
+    presence::report_opened(worker, client);
     client.send_draining();
 }

@@ -1,4 +1,4 @@
-//! The subcommands of the gateway's program, besides serving.
+//! The subcommands of the gateway's program. Without a subcommand, the program serves clients.
 
 use std::{net::SocketAddr, process::ExitCode};
 

@@ -1,6 +1,5 @@
 //! The chat state of one worker thread: its hub, and the tasks that pass hints to the hub, refill rooms with holes, and
-//! find rooms whose last hint was lost. All sessions of the thread share the worker. Only these sessions and tasks use
-//! its hub.
+//! find rooms whose last hint was lost. All sessions of the thread share the worker. No other thread uses the hub.
 
 mod answers;
 mod presence;
@@ -46,9 +45,9 @@ pub(crate) use answers::Unanswered;
 pub use refill::LateDeliveryDedup;
 pub use typing::{Typing, TypingState};
 
-/// Capacity of a worker's queue. Above it messages are dropped, and all rooms of the worker are refilled.
+/// Capacity of a worker's queue. When the queue is full, records are dropped, and all rooms of the worker are refilled.
 const QUEUE_CAPACITY: usize = 16_384;
-/// Messages of the queue that are handled before other tasks of the thread run.
+/// Maximum number of queued messages that are handled before other tasks of the thread run.
 const MESSAGES_PER_TURN: usize = 128;
 
 /// Settings and components that all workers of a node share.
@@ -56,7 +55,7 @@ pub struct Node {
     pub bus: Arc<Bus>,
     pub verifier: Verifier,
     pub rate_limits: RateLimits,
-    /// A connection that exceeds limits more often than this is closed.
+    /// A connection that exceeds rate limits more often than this in a minute is closed.
     pub abuse_per_minute: u32,
     pub receipts: Arc<Receipts>,
     pub typing: Arc<Typing>,
@@ -72,7 +71,7 @@ pub struct Node {
 impl Node {
     /// Takes `cost` tokens from a user's bucket, or refuses the command if there are too few.
     pub fn allow(&self, limit: Limit, user: &UserId, cost: NonZeroU32) -> Result<(), Refusal> {
-        self.rate_limits.take(limit, user, cost).map_err(|retry_after_ms| {
+        self.rate_limits.take_tokens(limit, user, cost).map_err(|retry_after_ms| {
             self.metrics.limited.with_label_values(&[limit.name()]).inc();
             limit.refusal(retry_after_ms)
         })
@@ -84,7 +83,7 @@ pub struct Worker {
     pub index: usize,
     pub node: Arc<Node>,
     pub hub: RefCell<Hub<Client>>,
-    /// The connections of each user.
+    /// The connections of each user on this worker.
     users: RefCell<FxHashMap<UserId, OneOrMany<Rc<Client>>>>,
     snapshots: RefCell<FxHashMap<RoomId, presence::Snapshot>>,
     /// The number of presence changes that were sent to this worker's connections.
@@ -95,11 +94,11 @@ pub struct Worker {
     pub stored_answers: StoredAnswers,
 }
 
-/// Maximum of refills of a worker that read at the same time.
+/// Maximum number of refills of a worker that read at the same time.
 const REFILLS_AT_ONCE: usize = 64;
 
-/// The two ends of a worker's queue: for the bus and for the worker.
-pub fn queue() -> (WorkerQueue, Inbox) {
+/// Creates a worker's queue, and returns the bus's end and the worker's end.
+pub fn new_queue() -> (WorkerQueue, Inbox) {
     let (sender, receiver) = mpsc::channel(QUEUE_CAPACITY);
     let queue = WorkerQueue::new(sender);
     (queue.clone(), Inbox { queue, receiver })
@@ -133,7 +132,7 @@ impl Worker {
         worker
     }
 
-    /// Adds a replaying subscription. Also returns the hub's copy of the room id, so that connections share this copy.
+    /// Adds a replaying subscription. Also returns the hub's copy of the room id, which all connections share.
     pub fn subscribe(&self, room: &RoomId, client: Rc<Client>) -> (RoomId, Subscription) {
         let mut hub = self.hub.borrow_mut();
         let rooms = hub.room_count();
@@ -144,7 +143,7 @@ impl Worker {
         subscribed
     }
 
-    /// Removes a subscription. If it was the room's last, also unsubscribes the room's channel.
+    /// Removes a subscription. If the room has no other subscription, also unsubscribes the room's channel.
     pub fn unsubscribe(&self, room: &RoomId, subscription: Subscription) {
         let last = self.hub.borrow_mut().unsubscribe(room, subscription);
         if last {
@@ -153,7 +152,7 @@ impl Worker {
         }
     }
 
-    /// Counts the subscriptions that a hub method has ended, and unsubscribes the room's channel if none is left.
+    /// Counts the subscriptions that the hub has ended. Unsubscribes the channel of a room without subscriptions.
     pub fn release(&self, ended: &Ended) {
         if ended.subscriptions > 0 {
             self.node.metrics.revoked.inc_by(ended.subscriptions as u64);
@@ -164,7 +163,7 @@ impl Worker {
         }
     }
 
-    /// Refills a room from Redis, unless no subscription is live or a refill runs.
+    /// Refills a room from Redis, if a subscription is live and no refill is running.
     pub fn request_refill(self: &Rc<Self>, room: &RoomId) {
         let begun = self.hub.borrow_mut().begin_refill(room);
         if begun {
@@ -179,13 +178,13 @@ impl Worker {
         room: Option<&RoomId>,
         refusal: &Refusal,
     ) {
-        self.node.counters.error(refusal.code);
+        self.node.counters.count_error(refusal.code);
         if client.identity().is_none() {
             self.node.metrics.auths.with_label_values(&[refusal.code.as_str()]).inc();
         }
         request.record_refusal(refusal);
         if request.is_send {
-            self.node.counters.send_refused(refusal.code);
+            self.node.counters.count_refused_send(refusal.code);
         }
         client.reply(&ServerFrame::Error { reference: request.reference(), room, refusal });
         if refusal.code == ErrorCode::RateLimited {
@@ -193,7 +192,7 @@ impl Worker {
         }
     }
 
-    /// Counts that a connection exceeded a limit, and closes a connection that does so too often.
+    /// Counts that a connection exceeded a rate limit. Closes the connection if it has done so too often.
     pub fn count_exceeded_limit(&self, client: &Client) {
         if client.exceeds_abuse_limit(unix_ms(), self.node.abuse_per_minute) {
             client.close(CloseCode::Abuse, "rate limits were exceeded too often");
@@ -222,8 +221,7 @@ async fn follow(worker: Rc<Worker>, mut inbox: Inbox) {
             count = inbox.receiver.recv_many(&mut messages, MESSAGES_PER_TURN) => if count == 0 { return },
             () = inbox.queue.wake.notified() => {}
         }
-        // The frame of a single record is written at once. The frames of several records are queued in the outboxes and
-        // written together.
+        // The frame of a single record is written at once. Several records are queued and written together.
         let immediate = messages.len() == 1;
         for message in messages.drain(..) {
             match message {

@@ -1,6 +1,6 @@
-//! The users connected to this node: the keys of their connections, oldest first, and the versions of memberships and
-//! account that all these connections know. Pure. All workers share the registry under one lock, which is taken only
-//! when connections open or close, for notices and for checks.
+//! The registry of the users connected to this node. For each user it holds the keys of the connections, oldest first,
+//! and the versions of memberships and account that all these connections have. The module is pure. All workers share
+//! the registry under one lock, which is taken only when connections open or close, for notices and for checks.
 
 use std::mem;
 
@@ -12,17 +12,16 @@ use tidings_shared::{
 
 use crate::one_or_many::OneOrMany;
 
-/// A connection of this node: its worker and its id there, packed into one word because there is one key per
-/// connection.
+/// Identifies a connection of this node by its worker and its id on the worker, packed into one word to save memory,
+/// because there is one key per connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionKey(u64);
 
 impl ConnectionKey {
     const WORKER_SHIFT: u32 = 58;
-    /// Marks the key of a long poll, which receives the user's events but does not count towards the limit of
-    /// connections.
+    /// Marks the key of a long poll, which does not count towards the maximum number of connections.
     const POLL: u64 = 1 << 57;
-    /// The ids of polls have their highest bit set.
+    /// The bit that is set in the ids of polls and clear in the ids of other connections.
     const POLL_ID: u64 = 1 << 63;
 
     pub fn new(worker: usize, id: u64) -> Self {
@@ -31,7 +30,7 @@ impl ConnectionKey {
     }
 
     pub(super) fn worker(self) -> usize {
-        // Six bits, because there are at most 64 workers.
+        // The worker has six bits, because there are at most 64 workers.
         (self.0 >> Self::WORKER_SHIFT) as usize
     }
 
@@ -40,24 +39,24 @@ impl ConnectionKey {
     }
 }
 
-/// Takes the place of a version if the user's connections may have missed a change. No real version is equal to it.
+/// Replaces a version if the user's connections may have missed a change, so that the next check finds a difference.
 const UNKNOWN_VERSION: u32 = u32::MAX;
 
 #[derive(Debug, Default)]
 struct UserEntry {
     keys: OneOrMany<ConnectionKey>,
-    /// The versions of memberships and account that all connections know, in [`ConnectionRegistry::epoch`]: the low
-    /// halves.
+    /// The low half of the version of the memberships that all connections have, in [`ConnectionRegistry::epoch`].
     rooms: u32,
+    /// The low half of the version of the account that all connections have, in the same epoch.
     account: u32,
     /// Number of connections that are being admitted.
     pending: u16,
-    /// Number of notices. It shows whether a notice arrived while a connection was being admitted, because notices do
-    /// not reach such a connection.
+    /// Number of notices, which may wrap around. If the number changes while a connection is being admitted, the
+    /// connection has missed a notice.
     notice_count: u16,
     /// Whether Redis has confirmed the user's channel.
     confirmed: bool,
-    /// Distinguishes this entry from an earlier one of the same user.
+    /// Distinguishes this entry from an earlier entry of the same user.
     generation: u16,
 }
 
@@ -67,21 +66,21 @@ impl UserEntry {
     }
 }
 
-/// The low half of a version, which is enough to compare: two versions with the same low half are four billion changes
-/// apart.
+/// The low half of a version, which is enough for a comparison: two different versions with the same low half are at
+/// least four billion changes apart.
 fn low(version: u64) -> u32 {
     (version & u64::from(u32::MAX)) as u32
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Registered {
-    /// The user's oldest connection, if the user has one too many.
+    /// The user's oldest connection, which must close because the user has one connection too many.
     pub surplus: Option<ConnectionKey>,
-    /// A notice arrived while the connection was being admitted: the user must be checked again.
+    /// Whether a notice arrived while the connection was being admitted, so that the user must be checked again.
     pub missed_notice: bool,
 }
 
-/// Which versions differ from the versions that a user's connections know.
+/// Says which versions in Redis differ from the versions that a user's connections have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct VersionDiff {
     pub rooms: bool,
@@ -92,7 +91,7 @@ pub(super) struct VersionDiff {
 pub(super) struct ConnectionRegistry {
     users: FxHashMap<UserId, UserEntry>,
     epoch: Epoch,
-    /// Maximum of connections of one user. One more connection removes the oldest.
+    /// Maximum number of connections of one user. One more connection removes the oldest.
     per_user: usize,
     generation: u16,
 }
@@ -110,20 +109,20 @@ impl ConnectionRegistry {
         self.users.len()
     }
 
-    pub fn is_confirmed(&self, user: &UserId) -> bool {
+    pub fn is_channel_confirmed(&self, user: &UserId) -> bool {
         self.users.get(user).is_some_and(|entry| entry.confirmed)
     }
 
-    /// Redis has confirmed the channel that the entry of this generation requested.
-    pub fn confirm(&mut self, user: &UserId, generation: u16) {
+    /// Records that Redis has confirmed the user's channel, if the user's entry still has this generation.
+    pub fn confirm_channel(&mut self, user: &UserId, generation: u16) {
         if let Some(entry) = self.users.get_mut(user) {
             entry.confirmed |= entry.generation == generation;
         }
     }
 
-    /// A connection is being admitted; the user's channel is wanted from now on. Returns the generation of the user's
-    /// entry, for [`ConnectionRegistry::confirm`].
-    pub fn begin(&mut self, user: &UserId) -> u16 {
+    /// Begins the registration of a connection, and adds an entry for the user if there is none. Returns the generation
+    /// of the user's entry, for [`ConnectionRegistry::confirm_channel`].
+    pub fn begin_registration(&mut self, user: &UserId) -> u16 {
         let generation = self.generation.wrapping_add(1);
         let entry = self
             .users
@@ -140,8 +139,9 @@ impl ConnectionRegistry {
         self.users.get(user).map_or(0, |entry| entry.notice_count)
     }
 
-    /// Begins a check of a user, and returns the number of notices. The check does not reach connections that are being
-    /// admitted. So it counts as a notice for them: the user is checked again when they register.
+    /// Begins a check of a user, and returns the notice count. Connections that are being admitted do not get the
+    /// result of the check, so the check counts as a notice, and the user is checked again when such a connection
+    /// registers.
     pub fn begin_check(&mut self, user: &UserId) -> u16 {
         self.users.get_mut(user).map_or(0, |entry| {
             if entry.pending > 0 {
@@ -151,14 +151,14 @@ impl ConnectionRegistry {
         })
     }
 
-    /// A connection that was being admitted was not registered. Returns true if the channel is not wanted any more.
-    pub fn cancel(&mut self, user: &UserId) -> bool {
+    /// Cancels the registration of a connection. Returns true if the user's channel must be unsubscribed.
+    pub fn cancel_registration(&mut self, user: &UserId) -> bool {
         let Some(entry) = self.users.get_mut(user) else { return false };
         entry.pending = entry.pending.saturating_sub(1);
         self.remove_if_empty(user)
     }
 
-    /// Registers a connection that knows `versions`, which were read in `epoch` after `notice_count` notices.
+    /// Registers a connection with `versions`, which were read in `epoch` after `notice_count` notices.
     pub fn register(
         &mut self,
         user: &UserId,
@@ -170,7 +170,7 @@ impl ConnectionRegistry {
         let Some(entry) = self.users.get_mut(user) else { return Registered::default() };
         entry.pending = entry.pending.saturating_sub(1);
         let (same_epoch, first) = (epoch == self.epoch, entry.keys.is_empty());
-        // The user's other connections may know older versions. Only versions that all of them know are kept.
+        // The user's other connections may have older versions. A version is kept only if all connections have it.
         let known_by_all = |current: u32, version: u64| {
             let known = first || current == low(version);
             if same_epoch && known { low(version) } else { UNKNOWN_VERSION }
@@ -187,7 +187,7 @@ impl ConnectionRegistry {
     }
 
     /// Puts a surplus connection back as the oldest, because the event that closes it could not be queued. The user's
-    /// next connection causes another attempt.
+    /// next connection makes the bus try again.
     pub fn restore_oldest(&mut self, user: &UserId, surplus: ConnectionKey) {
         if let Some(entry) = self.users.get_mut(user) {
             let later = mem::take(&mut entry.keys);
@@ -196,7 +196,7 @@ impl ConnectionRegistry {
         }
     }
 
-    /// Removes a connection. Returns true if the channel is not wanted any more.
+    /// Removes a connection. Returns true if the user's channel must be unsubscribed.
     pub fn unregister(&mut self, user: &UserId, key: ConnectionKey) -> bool {
         let Some(entry) = self.users.get_mut(user) else { return false };
         entry.keys.remove(|current| *current == key);
@@ -208,16 +208,16 @@ impl ConnectionRegistry {
         empty && self.users.remove(user).is_some()
     }
 
-    /// Counts a notice for the user. `register` compares the count, so a connection that is being admitted cannot miss
-    /// a notice. Returns the user if connected to this node.
+    /// Counts a notice for the user. [`ConnectionRegistry::register`] compares the count, so a notice that arrives
+    /// while a connection is being admitted is detected. Returns `None` if the user is not connected to this node.
     pub fn count_notice(&mut self, user: &str) -> Option<UserId> {
         let entry = self.users.get_mut(user)?;
         entry.notice_count = entry.notice_count.wrapping_add(1);
-        self.find(user)
+        self.find_user(user)
     }
 
-    /// The user with this id, if connected to this node.
-    pub fn find(&self, user: &str) -> Option<UserId> {
+    /// The user with this id; `None` if the user is not connected to this node.
+    pub fn find_user(&self, user: &str) -> Option<UserId> {
         self.users.get_key_value(user).map(|(user, _)| user.clone())
     }
 
@@ -227,8 +227,7 @@ impl ConnectionRegistry {
         keys.fold(0, |workers, key| workers | 1 << key.worker())
     }
 
-    /// The user's list of rooms has changed, or an event about the list was not delivered: its version is unknown from
-    /// now on.
+    /// Marks the version of the user's memberships as unknown, so that the next check finds a difference.
     pub fn invalidate_rooms(&mut self, user: &UserId) {
         if let Some(entry) = self.users.get_mut(user) {
             entry.rooms = UNKNOWN_VERSION;
@@ -241,7 +240,7 @@ impl ConnectionRegistry {
         }
     }
 
-    /// Compares versions that were read just now with the versions that the user's connections know.
+    /// Compares versions that were just read from Redis with the versions that the user's connections have.
     pub fn diff(&self, user: &UserId, epoch: Epoch, versions: Versions) -> VersionDiff {
         match self.users.get(user) {
             Some(entry) => VersionDiff {
@@ -252,15 +251,15 @@ impl ConnectionRegistry {
         }
     }
 
-    /// Records that all connections of the user know this version of the rooms, unless a notice arrived after
-    /// `notice_count`.
+    /// Records that all connections of the user have this version of the memberships. Does nothing if the user's notice
+    /// count is not `notice_count`, because the version may then be outdated.
     pub fn mark_rooms_sent(&mut self, user: &UserId, notice_count: u16, epoch: Epoch, version: u64) {
         if let Some(entry) = self.unchanged_entry(user, notice_count, epoch) {
             entry.rooms = low(version);
         }
     }
 
-    /// As [`ConnectionRegistry::mark_rooms_sent`], for the account.
+    /// Does the same as [`ConnectionRegistry::mark_rooms_sent`] for the version of the account.
     pub fn mark_account_sent(&mut self, user: &UserId, notice_count: u16, epoch: Epoch, version: u64) {
         if let Some(entry) = self.unchanged_entry(user, notice_count, epoch) {
             entry.account = low(version);
@@ -269,7 +268,7 @@ impl ConnectionRegistry {
 
     fn enter_epoch(&mut self, epoch: Epoch) {
         if epoch > self.epoch {
-            // The versions of all entries are of an earlier epoch, so they cannot be compared any more.
+            // The versions of all entries belong to an earlier epoch, so they cannot be compared with new versions.
             self.epoch = epoch;
             self.users
                 .values_mut()

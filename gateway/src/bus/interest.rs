@@ -1,4 +1,4 @@
-//! Which worker has subscriptions in which room, and the bounded queues from the bus to the workers.
+//! Stores which worker has subscriptions in which room, and the bounded queues from the bus to the workers.
 
 use std::sync::{
     Arc,
@@ -11,16 +11,16 @@ use tokio::sync::mpsc;
 
 use super::worker_message::WorkerMessage;
 
-/// The bus's end of a worker's queue. When the queue is full, messages are dropped and `refill` is set: then the worker
-/// refills its rooms from the room logs.
+/// The bus's end of a worker's queue. When the queue is full, records are dropped and `refill` is set, so that the
+/// worker refills its rooms from Redis.
 #[derive(Debug, Clone)]
 pub struct WorkerQueue {
     pub sender: mpsc::Sender<WorkerMessage>,
     /// Set when all rooms of the worker must be refilled.
     pub refill: Arc<AtomicBool>,
-    /// Set after an interruption of pub/sub during which marks of changed memberships may have expired.
+    /// Set after an interruption of pub/sub during which membership marks may have expired.
     pub marks_expired: Arc<AtomicBool>,
-    /// Set while the pub/sub connection is down: hints may be missing for which no refill was requested yet.
+    /// Set while the pub/sub connection is down, because hints may be missed and no refill was requested for them yet.
     pub disconnected: Arc<AtomicBool>,
     /// Wakes the worker when a flag is set while its queue is empty.
     pub wake: Arc<tokio::sync::Notify>,
@@ -33,7 +33,7 @@ impl WorkerQueue {
         Self { sender, refill, marks_expired, disconnected, wake }
     }
 
-    /// Whether hints may be missing for which the worker has not begun a refill. One of these hints may be a removal.
+    /// Whether the worker may have missed hints for which it has not begun a refill. A missed hint may be a removal.
     pub fn may_have_missed(&self) -> bool {
         // `disconnected` must be loaded first, because `refill` is set before `disconnected` is cleared.
         self.disconnected.load(Ordering::Acquire) || self.refill.load(Ordering::Acquire)
@@ -45,12 +45,12 @@ impl WorkerQueue {
     }
 }
 
-/// The maximum number of workers: a map entry has one bit for each.
+/// Maximum number of workers of a node, because a room's entry in `Interest` has 64 bits, one per worker.
 pub const MAX_WORKERS: usize = 64;
 
 pub(super) struct Interest {
     queues: Vec<WorkerQueue>,
-    /// Room → one bit per worker.
+    /// For each room, one bit per worker with subscriptions in the room.
     rooms: FxHashMap<RoomId, u64>,
 }
 
@@ -63,7 +63,7 @@ impl Interest {
         *self.rooms.entry(room.clone()).or_default() |= 1 << worker;
     }
 
-    /// Returns true if no worker wants the room any more.
+    /// Removes a worker from a room. Returns true if no worker has subscriptions in the room.
     pub fn remove(&mut self, worker: usize, room: &RoomId) -> bool {
         let Some(workers) = self.rooms.get_mut(room) else { return false };
         *workers &= !(1 << worker);
@@ -74,7 +74,7 @@ impl Interest {
         true
     }
 
-    /// Sends a message to every worker that wants the room. Returns the number of full queues.
+    /// Sends a message to every worker with subscriptions in the room. Returns the number of queues that were full.
     pub fn publish(&self, room: &str, message: &WorkerMessage) -> u64 {
         let workers = self.rooms.get(room).copied().unwrap_or_default();
         let mut dropped = 0;
@@ -85,21 +85,21 @@ impl Interest {
         dropped
     }
 
-    /// One bit per worker that wants one of these rooms.
+    /// One bit per worker with subscriptions in one of these rooms.
     pub fn workers_wanting<'a>(&self, rooms: impl Iterator<Item = &'a str>) -> u64 {
         rooms
             .filter_map(|room| self.rooms.get(room))
             .fold(0, |workers_wanting, workers| workers_wanting | workers)
     }
 
-    /// Sends a message to some workers. Returns false if a queue was full.
+    /// Sends a message to the workers whose bits are set in `workers`. Returns false if a queue was full.
     pub fn send_to_workers(&self, workers: u64, message: &WorkerMessage) -> bool {
         let mut all_sent = true;
         self.send(workers, message, |_| all_sent = false);
         all_sent
     }
 
-    /// Sends a message to the workers whose bits are set. Calls `full` for each queue that is full.
+    /// Sends a message to the workers whose bits are set in `workers`. Calls `full` for each queue that is full.
     fn send(&self, mut workers: u64, message: &WorkerMessage, mut full: impl FnMut(&WorkerQueue)) {
         while workers != 0 {
             let worker = workers.trailing_zeros() as usize;
@@ -112,13 +112,13 @@ impl Interest {
         }
     }
 
-    /// Hints may be missing from now on, until [`Interest::refill_all`].
+    /// Records that the pub/sub connection is down, so that hints may be missing until [`Interest::refill_all`].
     pub fn mark_disconnected(&self) {
         self.queues.iter().for_each(|queue| queue.disconnected.store(true, Ordering::Release));
     }
 
-    /// Requests a refill of all rooms, because hints of any room may have been missed. `marks_expired`: marks of
-    /// changed memberships may have expired meanwhile.
+    /// Requests a refill of all rooms, because hints of any room may have been missed. `marks_expired` says whether
+    /// membership marks may have expired during the interruption.
     pub fn refill_all(&self, marks_expired: bool) {
         for queue in &self.queues {
             queue.marks_expired.fetch_or(marks_expired, Ordering::AcqRel);

@@ -1,4 +1,4 @@
-//! Presence in Redis, as this node writes and reads it, and the queries to persistence that presence needs.
+//! Reads and writes presence in Redis, and asks persistence for the rooms and members that presence needs.
 
 use std::{
     sync::Mutex,
@@ -20,15 +20,15 @@ use tidings_shared::{
 use super::{Bus, LookupError, single_flight::SingleFlight};
 use crate::lock::lock;
 
-/// Maximum of concurrent queries to persistence for the rooms of users. Joins need persistence too, and presence must
-/// not delay them.
+/// Maximum number of concurrent queries to persistence for the rooms of users. The limit is low, so that presence does
+/// not delay joins, which also use persistence.
 const MAX_CONCURRENT_ROOM_QUERIES: usize = 4;
-/// Timeout of a query to persistence. Presence continues without the answer.
+/// Timeout of a query to persistence. After the timeout, presence continues without the answer.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
-/// After a failed query, persistence is not asked again for this time.
+/// After a failed query, the circuit breaker refuses queries to persistence for this time.
 const CIRCUIT_OPEN_FOR: Duration = Duration::from_secs(3);
-/// Maximum of reads of a room's member list, and the pause between two reads. A list that lacks the last membership
-/// change is read again.
+/// Maximum number of reads of a room's member list, and the pause between two reads. A list that lacks the room's last
+/// membership change is read again.
 const MEMBERS_ATTEMPTS: usize = 4;
 const MEMBERS_RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -36,7 +36,7 @@ const MEMBERS_RETRY_AFTER: Duration = Duration::from_millis(100);
 #[derive(Default)]
 pub(super) struct PresenceQueries {
     members: SingleFlight<RoomId, MembersAnswer>,
-    /// End of the circuit breaker's open phase.
+    /// Until this time the circuit breaker refuses queries.
     circuit_open_until: Mutex<Option<Instant>>,
 }
 
@@ -80,37 +80,36 @@ macro_rules! redis_commands {
 }
 
 redis_commands! {
-    /// Starts a lease of this node.
+    /// Starts a node lease.
     start_node_lease = presence::begin(lease: &NodeLease) -> bool;
-    /// Renews a lease. Returns false if it has expired.
+    /// Renews a node lease. Returns false if the lease has expired.
     renew_node_lease = presence::renew(lease: &NodeLease) -> bool;
-    /// Ends a lease.
+    /// Ends a node lease.
     end_node_lease = presence::end(lease: &NodeLease) -> ();
-    /// Writes the presence of users under a lease.
+    /// Writes the presence of users under a node lease. Returns one outcome per change.
     put_presence = presence::put(lease: &NodeLease, changes: &[StateChange]) -> Vec<WriteOutcome>;
-    /// Writes that users are present for a time, without a lease.
+    /// Writes that users are present for `time`, without a node lease. Returns one outcome per user.
     hold_presence = presence::hold(kind: HoldKind, time: Duration, holds: &[(UserId, Option<Status>)]) -> Vec<WriteOutcome>;
-    /// Publishes the presence of users to the members of these rooms. Returns true for the users whose change this
-    /// call published.
+    /// Publishes the presence of each user to the members of the rooms that are listed with the user. Returns true for
+    /// each user whose change this call published.
     publish_presence = presence::publish(users: &[(UserId, Vec<RoomId>)]) -> Vec<bool>;
-    /// Takes the lock of an exclusive task for a time, and returns Redis's clock in milliseconds. `None`: another node
-    /// has the lock.
-    lock_task = presence::claim_task(task: ExclusiveTask, turn: Duration) -> Option<u64>;
-    /// Expired leases of each partition, at most `most` per partition.
+    /// Takes the lock of a task for the time `lock_for`. Returns Redis's clock; `None` if another node has the lock.
+    lock_task = presence::claim_task(task: ExclusiveTask, lock_for: Duration) -> Option<u64>;
+    /// Returns the expired node leases of each presence partition, at most `most` per partition.
     expired_node_leases = presence::expired_leases(now_ms: u64, most: usize) -> Vec<(PresencePartition, Vec<NodeLease>)>;
-    /// Returns at most `most` users who are still present under an expired lease.
+    /// Returns at most `most` users who are still present under an expired node lease.
     claim_presence = presence::claim(partition: PresencePartition, lease: &NodeLease, most: usize) -> Vec<UserId>;
-    /// Removes the presence of users under an expired lease.
+    /// Removes the presence of users under an expired node lease. Returns one outcome per user.
     remove_presence = presence::reap(lease: &NodeLease, users: &[UserId]) -> Vec<WriteOutcome>;
-    /// Users whose presence expired or must be published, at most `most` of each partition.
+    /// Returns users whose presence expired or must be published, at most `most` of each presence partition.
     due_presence = presence::due_users(now_ms: u64, most: usize) -> Vec<UserId>;
-    /// The current presence of users, in the same order.
+    /// Returns the current presence of users, in the same order.
     presence_of = presence::states(users: &[UserId]) -> Vec<State>;
 }
 
 impl Bus {
-    /// The rooms whose members receive each user's presence: at most 200 small rooms per user. Users whose rooms cannot
-    /// be read now are left out, and become due again later.
+    /// Returns the rooms whose members receive each user's presence: at most 200 small rooms per user. The result omits
+    /// users whose rooms cannot be read, and these users become due again later.
     pub async fn rooms_to_notify(&self, users: &[UserId]) -> Result<Vec<(UserId, Vec<RoomId>)>, LookupError> {
         let session = self.log.session().await?;
         let mut redis = session.connection();
@@ -127,8 +126,7 @@ impl Bus {
             }
         }
         if !unknown.is_empty() {
-            // These users are postponed, because they would stay at the front of the queue and keep the users behind
-            // them waiting.
+            // Without a postponement, these users would stay at the front of the queue and delay the users behind them.
             let postponed = presence::postpone(&mut redis, &unknown, CIRCUIT_OPEN_FOR);
             self.timed_query(RoundTrip::Presence, &session, postponed).await?;
         }
@@ -142,7 +140,7 @@ impl Bus {
             CachedRooms::Rooms(rooms) => Some(rooms),
             CachedRooms::Many => self.query_rooms(with_timeout(self.persistence.small_rooms(user))).await,
             CachedRooms::NotCached => {
-                // This load has no timeout, because a timeout would also cancel it for joins that share it.
+                // This load has no timeout, because a timeout would also cancel the load for joins that share it.
                 let loaded = self.query_rooms(self.load_rooms(user)).await;
                 loaded.map(|answer| answer.recent.clone())
             }
@@ -159,8 +157,8 @@ impl Bus {
             .ok()
     }
 
-    /// The members of a small room. `None`: there are too many, or persistence has not stored the last membership
-    /// change yet.
+    /// Returns the members of a small room; `None` if the room has too many members, or if persistence has not yet
+    /// stored the room's last membership change.
     pub async fn members_of(&self, room: &RoomId) -> Result<Option<Vec<UserId>>, LookupError> {
         let session = self.log.session().await?;
         for attempt in 0..MEMBERS_ATTEMPTS {
@@ -190,8 +188,8 @@ impl Bus {
         Ok(None)
     }
 
-    /// The presence of other users that `user` may see, in the same order: empty for users who share no room with
-    /// `user`.
+    /// Returns the presence of `others`, in the same order, as far as `user` may see it. The presence is empty for
+    /// users who share no room with `user`.
     pub async fn presence_for(&self, user: &UserId, others: &[UserId]) -> Result<Vec<Presence>, LookupError> {
         let acquainted = self.persistence.acquainted(user, others).await?;
         let users: Vec<UserId> = acquainted.iter().map(|known| known.user.clone()).collect();

@@ -1,5 +1,5 @@
 //! Passes presence changes from Redis to the workers, in order for each user. Changes that were published while the
-//! pub/sub connection was down are read from a stream, which Redis keeps for a minute, and sent before later changes.
+//! pub/sub connection was down are read from a stream, which Redis keeps for a minute, before later changes are sent.
 
 use std::{
     sync::{Arc, Mutex, Weak},
@@ -16,28 +16,28 @@ use tokio::sync::{Notify, broadcast};
 use super::{Bus, LookupError, Shared};
 use crate::{lock::lock, transport::Frame};
 
-/// Capacity of a worker's queue of presence changes. A worker that is further behind misses the oldest changes.
+/// Capacity of a worker's queue of presence changes. A worker that falls behind by more changes misses the oldest.
 const UPDATE_QUEUE_CAPACITY: usize = 4096;
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// Maximum of reads to catch up, and the pause between two reads. Redis stores every change that it publishes, so one
-/// or two reads find all missed changes, unless Redis is another process now.
+/// Maximum number of reads of the stream to catch up, and the pause between two reads. Redis stores every change that
+/// it publishes, so one or two reads find all missed changes, unless another Redis process has replaced the stream.
 const CATCH_UP_ATTEMPTS: usize = 100;
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(20);
 
 type Positions = [IngestId; PARTITIONS as usize];
 
-/// A presence change, framed once for all receivers.
+/// A presence change with its frame, which is encoded once for all receivers.
 #[derive(Debug)]
 pub struct PresenceUpdate {
     change: PresenceChange,
     pub frame: Frame,
-    /// One bit per worker with a subscription in one of the rooms.
+    /// One bit per worker with a subscription in one of the change's rooms.
     workers: u64,
 }
 
 impl PresenceUpdate {
-    /// Whether a worker has a subscription in one of the rooms.
+    /// Whether a worker has a subscription in one of the change's rooms.
     pub fn is_for_worker(&self, worker: usize) -> bool {
         self.workers & (1 << worker) != 0
     }
@@ -48,7 +48,7 @@ impl PresenceUpdate {
     }
 }
 
-/// Sends presence changes to the workers, and keeps the position reached in each partition.
+/// Sends presence changes to the workers, and stores the stream position of the last sent change of each partition.
 pub(super) struct PresenceFeed {
     updates: broadcast::Sender<Arc<PresenceUpdate>>,
     progress: Mutex<Progress>,
@@ -57,18 +57,17 @@ pub(super) struct PresenceFeed {
 
 #[derive(Default)]
 struct Progress {
-    /// The position of the last sent change of each partition.
+    /// The stream position of the last sent change of each partition.
     last: Positions,
-    /// Whether the pub/sub connection is up, and how often it went up or down. If it did so during a read, the read may
-    /// miss changes that were published while the connection was down.
+    /// Whether the pub/sub connection is up.
     connected: bool,
+    /// How often the pub/sub connection went up or down. A read during which the number changes may miss changes.
     connection_changes: u32,
-    /// Whether changes may have been missed. While this is true, published changes are not sent but read from the
-    /// stream.
+    /// Whether changes may have been missed. While true, published changes are not sent but read from the stream.
     behind: bool,
-    /// The position of the newest published change of each partition that was not sent because the feed was behind.
+    /// Per partition, the stream position of the newest published change that was not sent because of `behind`.
     newest_published: Positions,
-    /// The Redis process of these positions. Another process counts its own positions.
+    /// The `run_id` of the Redis process that assigned these positions. Each process assigns its own positions.
     process: Option<Arc<str>>,
 }
 
@@ -80,15 +79,15 @@ impl Default for PresenceFeed {
 }
 
 impl PresenceFeed {
-    /// The pub/sub connection was lost.
-    pub fn disconnected(&self) {
+    /// Records that the pub/sub connection was lost.
+    pub fn mark_disconnected(&self) {
         let mut progress = lock(&self.progress);
         (progress.behind, progress.connected) = (true, false);
         progress.connection_changes = progress.connection_changes.wrapping_add(1);
     }
 
-    /// The pub/sub connection is up again, on this process.
-    pub fn connected(&self, process: &Arc<str>) {
+    /// Records that the pub/sub connection to this Redis process is up. Wakes [`run`] if changes may be missing.
+    pub fn mark_connected(&self, process: &Arc<str>) {
         let mut progress = lock(&self.progress);
         progress.connected = true;
         progress.connection_changes = progress.connection_changes.wrapping_add(1);
@@ -106,8 +105,7 @@ impl PresenceFeed {
 }
 
 impl Progress {
-    /// Returns whether a published change must be sent now. If the feed is behind, stores the position of the change
-    /// instead.
+    /// Returns whether a published change must be sent at once. While `behind`, stores the change's position instead.
     fn accept(&mut self, change: &PresenceChange) -> bool {
         if self.behind {
             let newest_published = &mut self.newest_published[change.partition().index()];
@@ -116,7 +114,7 @@ impl Progress {
         !self.behind && self.advance(change)
     }
 
-    /// Moves the partition's position over a change. Returns false if the change was sent before.
+    /// Moves the position of the change's partition to the change. Returns false if the change was sent before.
     fn advance(&mut self, change: &PresenceChange) -> bool {
         let last = &mut self.last[change.partition().index()];
         let is_new = change.id > *last;
@@ -124,8 +122,8 @@ impl Progress {
         is_new
     }
 
-    /// Ends a read that began with this connection count. Returns false if changes were published or missed since then,
-    /// so that another read is needed.
+    /// Ends a read that began when `connection_changes` had this value. Returns false if another read is needed,
+    /// because changes were published or may have been missed since the read began.
     fn finish_read(&mut self, connection_changes: u32) -> bool {
         let more = self
             .newest_published
@@ -154,14 +152,14 @@ impl Shared {
         let workers = lock(&self.interest).workers_wanting(change.rooms());
         if workers != 0 {
             let frame = Frame::text(ServerFrame::Presence(&change.on_the_wire()).to_json());
-            // Fails only if there is no worker.
+            // Sending fails only if no worker is subscribed.
             let _ = self.presence_feed.updates.send(Arc::new(PresenceUpdate { change, frame, workers }));
         }
     }
 }
 
 impl Bus {
-    /// Subscribes to presence changes from now on.
+    /// Returns a receiver of all presence changes that are sent after this call.
     #[must_use]
     pub fn subscribe_presence(&self) -> broadcast::Receiver<Arc<PresenceUpdate>> {
         self.shared.presence_feed.updates.subscribe()
@@ -193,14 +191,14 @@ impl Bus {
         tracing::warn!(
             "presence changes published during the interruption are no longer in Redis and are lost"
         );
-        // If the connection is down now, the changes that it misses are read after the reconnect.
+        // If the connection is down, changes that are published meanwhile are read after the reconnect.
         let mut progress = lock(&self.shared.presence_feed.progress);
         progress.behind = !progress.connected;
         Ok(())
     }
 }
 
-/// Reads the missed changes each time that changes may have been missed, as long as the bus exists.
+/// Reads missed changes each time that the pub/sub connection is up again. Ends when the bus is dropped.
 pub(super) async fn run(bus: Weak<Bus>) {
     loop {
         let Some(shared) = bus.upgrade().map(|bus| bus.shared.clone()) else { return };
@@ -234,14 +232,14 @@ mod tests {
     #[test]
     fn missed_changes_come_before_published_ones_and_only_once() {
         let presence_feed = PresenceFeed::default();
-        presence_feed.connected(&"process".into());
+        presence_feed.mark_connected(&"process".into());
         assert!(lock(&presence_feed.progress).accept(&change(1)), "the node missed nothing at the start");
-        presence_feed.disconnected();
+        presence_feed.mark_disconnected();
         assert!(
             !lock(&presence_feed.progress).accept(&change(3)),
             "the change is read from the stream later"
         );
-        presence_feed.connected(&"process".into());
+        presence_feed.mark_connected(&"process".into());
         assert!(!lock(&presence_feed.progress).accept(&change(4)));
         assert!(
             [1, 2, 3].map(|ms| lock(&presence_feed.progress).advance(&change(ms))) == [false, true, true]
@@ -258,10 +256,10 @@ mod tests {
     #[test]
     fn new_redis_process_is_read_from_its_beginning() {
         let presence_feed = PresenceFeed::default();
-        presence_feed.connected(&"one".into());
+        presence_feed.mark_connected(&"one".into());
         assert!(lock(&presence_feed.progress).accept(&change(9)));
-        presence_feed.disconnected();
-        presence_feed.connected(&"other".into());
+        presence_feed.mark_disconnected();
+        presence_feed.mark_connected(&"other".into());
         assert!(
             !lock(&presence_feed.progress).accept(&change(5)),
             "earlier changes of the process are read first"
@@ -271,13 +269,13 @@ mod tests {
     #[test]
     fn read_across_reconnect_does_not_end_catch_up() {
         let presence_feed = PresenceFeed::default();
-        presence_feed.connected(&"one".into());
-        presence_feed.disconnected();
-        presence_feed.connected(&"one".into());
+        presence_feed.mark_connected(&"one".into());
+        presence_feed.mark_disconnected();
+        presence_feed.mark_connected(&"one".into());
         let connection_changes = lock(&presence_feed.progress).connection_changes;
-        presence_feed.disconnected();
+        presence_feed.mark_disconnected();
         assert!(!lock(&presence_feed.progress).finish_read(connection_changes), "the connection is down");
-        presence_feed.connected(&"one".into());
+        presence_feed.mark_connected(&"one".into());
         assert!(
             !lock(&presence_feed.progress).finish_read(connection_changes),
             "changes during the interruption were not read"

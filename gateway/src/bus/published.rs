@@ -1,5 +1,5 @@
-//! A record that arrived by pub/sub, shared by all workers that want it. When the last worker is done with the record,
-//! the time since its append is recorded, if any worker delivered the record.
+//! A record that arrived by pub/sub, shared by all workers with subscriptions in its room. When the last worker drops
+//! the record, the time since the append is observed, provided that a worker has delivered the record.
 
 use std::{
     ops::Deref,
@@ -16,26 +16,26 @@ use tidings_shared::{
 
 const MESSAGE: &str = "message:new";
 
-/// A record that arrived by pub/sub, with what is needed to time its delivery.
+/// A record that arrived by pub/sub, with the data that measures its delivery time.
 #[derive(Debug)]
 pub struct PublishedRecord {
     record: Record,
     delivered: AtomicBool,
     seconds: Histogram,
-    /// The trace of the record and the time of its arrival, if the record is traced.
+    /// The trace context of the record and the time of its arrival; `None` if the record is not traced.
     received: Option<(TraceContext, SystemTime)>,
 }
 
 impl PublishedRecord {
-    /// `seconds`: the histogram for the time from the append to the outboxes.
+    /// `seconds` is the histogram of the times from the append of a message until it is queued in the outboxes.
     pub fn new(record: Record, seconds: Histogram) -> Self {
-        // Most records have no trace context.
+        // Most records have an empty trace context, which need not be parsed.
         let trace = Some(record.traceparent()).filter(|text| !text.is_empty()).and_then(TraceContext::parse);
         let received = trace.map(|trace| (trace, SystemTime::now()));
         Self { record, delivered: AtomicBool::new(false), seconds, received }
     }
 
-    /// To be called when a worker has delivered the record.
+    /// Records that a worker has delivered the record, so that its delivery time is observed.
     pub fn mark_delivered(&self) {
         self.delivered.store(true, Ordering::Relaxed);
     }
@@ -59,14 +59,14 @@ impl Drop for PublishedRecord {
     }
 }
 
-/// Records the delivery time of a record, if it is a message.
+/// Adds the time since the append of a record to the histogram `seconds`, if the record is a message.
 pub fn observe_delivery(seconds: &Histogram, record: &Record) {
     if record.kind() == MESSAGE {
         seconds.observe(age(record).as_secs_f64());
     }
 }
 
-/// The time since a record was appended, by the clocks of Redis and of this machine; never negative.
+/// The time since a record was appended, as the difference of this machine's clock and Redis's clock; at least 0.
 pub fn age(record: &Record) -> Duration {
     Duration::from_millis(u64::try_from(unix_ms().saturating_sub(record.at_ms)).unwrap_or_default())
 }

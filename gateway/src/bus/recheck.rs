@@ -1,6 +1,6 @@
 //! Checks users who may have missed a notice: all users after a reconnect of pub/sub, and one user after a notice about
-//! the account or a notice that was not delivered. A check compares the versions of memberships and accounts in Redis,
-//! read for many users in one command, with the versions that the users' connections know. Then it sends what differs.
+//! the account or a notice that was not delivered. A check reads the versions of memberships and accounts of many users
+//! from Redis in one command. A user's connections are sent what differs from the versions that they have.
 
 use std::{
     mem,
@@ -21,10 +21,10 @@ use super::{Bus, LookupError, worker_message::UserEvent};
 use crate::{lock::lock, transport::Frame};
 
 const USERS_PER_CHECK: usize = 500;
-/// Delay before a failed check is repeated. A blocked user must be disconnected within 5 s.
+/// Delay before a failed check is repeated, short because a blocked user must be disconnected within 5 s.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// The users to check: at most those who are connected, and for a moment those who have just disconnected.
+/// The users to check: connected users, and some users who have just disconnected.
 #[derive(Debug, Default)]
 pub(super) struct Recheck {
     due: Mutex<Due>,
@@ -43,8 +43,8 @@ impl Recheck {
         self.wake.notify_one();
     }
 
-    /// Schedules another check of a user, after a pause. To be called only during a check: when the check ends, its
-    /// task looks for these users.
+    /// Schedules another check of a user after a pause. Must be called during a check only, because the task looks for
+    /// these users when the check ends.
     fn check_later(&self, user: &UserId) {
         lock(&self.due).users.insert(user.clone());
     }
@@ -55,14 +55,14 @@ impl Recheck {
     }
 }
 
-/// A user whose connections know an old version.
+/// A user whose connections have an old version of the memberships or of the account.
 struct OutdatedUser {
     user: UserId,
     notice_count: u16,
     versions: Versions,
 }
 
-/// Checks users that are due, as long as the bus exists.
+/// Checks the scheduled users until the bus is dropped.
 pub(super) async fn run(bus: Weak<Bus>) {
     let Some(shared) = bus.upgrade().map(|bus| bus.shared.clone()) else { return };
     loop {
@@ -87,7 +87,7 @@ pub(super) async fn run(bus: Weak<Bus>) {
                 }
             }
         }
-        // Accounts come last, because they need persistence and `rooms:changed` must not wait for persistence.
+        // Accounts are read last, because `rooms:changed` must not wait for persistence.
         for (epoch, outdated) in accounts {
             let users: Vec<UserId> = outdated.iter().map(|outdated| outdated.user.clone()).collect();
             if let Err(error) = bus.send_accounts(epoch, outdated).await {
@@ -104,7 +104,8 @@ pub(super) async fn run(bus: Weak<Bus>) {
 }
 
 impl Bus {
-    /// Sends `rooms:changed` to users who know an old version. Returns the users whose accounts differ.
+    /// Sends `rooms:changed` to users whose connections have an old version of the memberships. Returns the users whose
+    /// connections have an old version of the account.
     async fn check(&self, users: &[UserId]) -> Result<(Epoch, Vec<OutdatedUser>), LookupError> {
         let session = self.log.session().await?;
         let before: Vec<u16> = {
@@ -143,7 +144,7 @@ impl Bus {
         }
     }
 
-    /// Reads accounts from persistence, which never returns outdated data, and sends them.
+    /// Reads accounts from persistence, which never returns outdated data, and sends each to the user's connections.
     async fn send_accounts(&self, epoch: Epoch, outdated: Vec<OutdatedUser>) -> Result<(), LookupError> {
         if outdated.is_empty() {
             return Ok(());

@@ -11,7 +11,7 @@ use crate::lock::lock;
 
 type Entry<V> = Arc<tokio::sync::Mutex<Option<(Instant, V)>>>;
 
-/// Loads in progress, by key.
+/// Holds the loads in progress, by key.
 pub(super) struct SingleFlight<K, V>(Mutex<HashMap<K, Entry<V>>>);
 
 impl<K, V> Default for SingleFlight<K, V> {
@@ -26,7 +26,7 @@ impl<K: Clone + Eq + Hash, V: Clone> SingleFlight<K, V> {
     pub async fn load<E>(&self, key: &K, load: impl Future<Output = Result<V, E>>) -> Result<V, E> {
         let arrived = Instant::now();
         let entry = lock(&self.0).entry(key.clone()).or_default().clone();
-        // Removes an unused entry, also when this future is dropped before it completes.
+        // Removes the key's entry when no caller uses it, also when this future is dropped before it completes.
         let _cleanup = RemoveUnused { loads: self, key };
         let mut latest = entry.lock_owned().await;
         match &*latest {
@@ -49,8 +49,7 @@ struct RemoveUnused<'a, K: Clone + Eq + Hash, V: Clone> {
 impl<K: Clone + Eq + Hash, V: Clone> Drop for RemoveUnused<'_, K, V> {
     fn drop(&mut self) {
         let mut loads = lock(&self.loads.0);
-        // A count of 1 means that only the map holds the entry: this caller's handle was dropped with its lock, just
-        // before.
+        // A count of 1 means that only the map holds the entry. This caller's handle was already dropped with its lock.
         if loads.get(self.key).is_some_and(|entry| Arc::strong_count(entry) == 1) {
             loads.remove(self.key);
         }
@@ -71,7 +70,7 @@ mod tests {
             started.set(started.get() + 1);
             Ok::<_, ()>(started.get())
         };
-        // The first load runs when the others arrive: they share the second load.
+        // The first load has begun when the other two calls arrive, so these two calls share the second load.
         let answers = tokio::join!(loads.load(&1, load()), loads.load(&1, load()), loads.load(&1, load()));
         assert_eq!(answers, (Ok(1), Ok(2), Ok(2)));
         assert_eq!(loads.load(&1, load()).await, Ok(3));

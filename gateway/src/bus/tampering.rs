@@ -1,6 +1,5 @@
-//! Fault injection for tests (`tidings_shared::sabotage`): each fault breaks one guarantee by changing data between
-//! this node and Redis, outside the code that keeps the guarantee. In other builds these functions change nothing and
-//! cost nothing.
+//! Fault injection for tests (`tidings_shared::sabotage`). Each fault breaks one guarantee by changing data between
+//! this node and Redis, outside the code that keeps the guarantee. Without a fault, these functions change nothing.
 
 use bytes::Bytes;
 use tidings_shared::{
@@ -13,14 +12,14 @@ use tidings_shared::{
 const SEQ: usize = 2;
 const SENDER: usize = 6;
 const VISIBILITY: usize = 9;
-/// Each 50th record of a room is changed.
-const SOME: u64 = 50;
+/// Some faults change only the records whose seq is a multiple of this number.
+const ALTER_EVERY: u64 = 50;
 
-/// Passes on a published message. With a fault, some messages are changed or passed on twice.
+/// Passes a published record to `publish`. With an active fault, some records are changed or passed twice.
 pub(super) fn publish(payload: Bytes, publish: impl Fn(Bytes)) {
     if is_active(Sabotage::Complete) {
         // Nobody may see the changed record, but the hub's position moves over the record, so receivers miss an event.
-        let hidden = altered(&payload, SOME, &[(SENDER, ""), (VISIBILITY, "u=")]);
+        let hidden = altered(&payload, ALTER_EVERY, &[(SENDER, ""), (VISIBILITY, "u=")]);
         return publish(hidden.unwrap_or(payload));
     }
     if is_active(Sabotage::Private) {
@@ -28,17 +27,16 @@ pub(super) fn publish(payload: Bytes, publish: impl Fn(Bytes)) {
         return publish(public.unwrap_or(payload));
     }
     if is_active(Sabotage::Order) {
-        // A record with seq 0 is live-only. The hub delivers it without a comparison of positions, so receivers get it
-        // twice.
-        let again = altered(&payload, SOME, &[(SEQ, "0")]);
+        // A record with seq 0 is live-only. The hub delivers live-only records without a comparison of positions, so
+        // receivers get the event twice.
+        let again = altered(&payload, ALTER_EVERY, &[(SEQ, "0")]);
         publish(payload);
         return again.into_iter().for_each(publish);
     }
     publish(payload);
 }
 
-/// A copy of a record with changed header fields. `None`: the record is not durable, or its seq is not a multiple of
-/// `every`.
+/// Returns a copy of a record with changed header fields; `None` if its seq is 0 or not a multiple of `every`.
 fn altered(payload: &[u8], every: u64, changes: &[(usize, &str)]) -> Option<Bytes> {
     let (header, json) = str::from_utf8(payload).ok()?.split_once('\n')?;
     let mut fields: Vec<&str> = header.split('\u{1f}').collect();
@@ -66,10 +64,10 @@ pub(super) fn accepted(accepted: &mut Accepted) {
     }
 }
 
-/// Changes the result of reading a room's tail after a position.
+/// Changes the answer to a read of a room after the seq `after`.
 pub(super) fn read(read: &mut TailRead, after: Option<Seq>) {
     if is_active(Sabotage::Epoch) {
-        // Without bases and with a head at or above the position, every cursor of an earlier epoch seems valid.
+        // Without bases and with a head at or above `after`, every cursor of an earlier epoch seems valid.
         read.head.bases = Bases::default();
         read.head.seq = read.head.seq.max(after.unwrap_or_default());
     }

@@ -1,10 +1,10 @@
-//! Events for all connections of a user on this node, with or without joined rooms. The node is subscribed to a user's
+//! Passes the notices on a user's channel to all connections of the user on this node. The node is subscribed to the
 //! channel while the user has a connection to the node.
 //!
-//! A connection begins its registration before its memberships and account are read. It waits until the channel is
-//! confirmed, so that later changes arrive as notices. After a second without confirmation the connection is admitted
-//! anyway, and the user is checked again (see `recheck`) when the channel is confirmed. A user is also checked again
-//! when a notice was not delivered. So no lasting change is missed; live-only frames may be lost.
+//! The registration of a connection begins before its memberships and account are read. The registration waits until
+//! Redis has confirmed the channel, so that later changes arrive as notices. After a second without confirmation the
+//! connection is admitted anyway, and the user is checked again (see `recheck`) when Redis confirms the channel. A user
+//! is also checked again after an undelivered notice. So no lasting change is missed, but live-only frames may be lost.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{lock::lock, transport::Frame};
 
-/// How long a connection that is being admitted waits for its user's channel.
+/// How long the registration of a connection waits until Redis has confirmed the user's channel.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The registration of a connection that is being admitted. Dropping this value cancels the registration.
@@ -38,14 +38,15 @@ pub struct PendingRegistration {
 impl Drop for PendingRegistration {
     fn drop(&mut self) {
         if !self.registered {
-            self.bus.unsubscribe_if_unused(|connections| connections.cancel(&self.user), &self.user);
+            self.bus
+                .unsubscribe_if_unused(|connections| connections.cancel_registration(&self.user), &self.user);
         }
     }
 }
 
 impl PendingRegistration {
-    /// Registers the connection with the versions that it knows. The versions must be read after the registration
-    /// began.
+    /// Registers the connection with the `versions` of memberships and account that it has read. The versions must be
+    /// read after [`Bus::begin_registration`].
     pub fn register(mut self, key: ConnectionKey, versions: (Epoch, Versions)) {
         self.registered = true;
         let shared = &self.bus.shared;
@@ -63,17 +64,16 @@ impl PendingRegistration {
 }
 
 impl Bus {
-    /// Begins the registration of a connection: the node subscribes to the user's channel, and waits for the
-    /// confirmation for at most a second.
+    /// Begins the registration of a connection: subscribes to the user's channel, and waits for the confirmation.
     pub async fn begin_registration(self: &Arc<Self>, user: &UserId) -> Result<PendingRegistration, Refusal> {
         let confirmation = {
             let mut connections = lock(&self.shared.connections);
-            let confirmation = if connections.is_confirmed(user) {
+            let confirmation = if connections.is_channel_confirmed(user) {
                 None
             } else {
                 Some(self.subscriber.subscribe(people::channel(user)).ok_or_else(too_many_requests)?)
             };
-            let generation = connections.begin(user);
+            let generation = connections.begin_registration(user);
             self.shared.metrics.user_channels.set(i64::try_from(connections.len()).unwrap_or(i64::MAX));
             confirmation.map(|confirmation| (confirmation, generation))
         };
@@ -83,13 +83,13 @@ impl Bus {
             match tokio::time::timeout(CONFIRM_TIMEOUT, &mut confirmed).await {
                 Ok(confirmed) => {
                     confirmed.map_err(|_| too_many_requests())?;
-                    lock(&self.shared.connections).confirm(user, generation);
+                    lock(&self.shared.connections).confirm_channel(user, generation);
                 }
                 Err(_) => {
                     let (shared, user) = (self.shared.clone(), user.clone());
                     tokio::spawn(async move {
                         if confirmed.await.is_ok() {
-                            lock(&shared.connections).confirm(&user, generation);
+                            lock(&shared.connections).confirm_channel(&user, generation);
                             shared.recheck.check_user(&user);
                         }
                     });
@@ -111,15 +111,14 @@ impl Bus {
         user: &UserId,
     ) {
         let mut connections = lock(&self.shared.connections);
-        // The request is made under the lock, so that it cannot overtake another connection's request for the same
-        // channel.
+        // The request is made under the lock, so that it cannot overtake a request of another connection.
         if remove(&mut connections) && !self.subscriber.unsubscribe(people::channel(user)) {
             tracing::warn!("a user's channel stays subscribed because too many requests are waiting");
         }
         self.shared.metrics.user_channels.set(i64::try_from(connections.len()).unwrap_or(i64::MAX));
     }
 
-    /// Reads the versions of a user's memberships and account. To be called after [`Bus::begin_registration`].
+    /// Reads the versions of a user's memberships and account, after [`Bus::begin_registration`] was called.
     pub async fn versions(&self, user: &UserId) -> Result<(Epoch, Versions), LookupError> {
         let session = self.log.session().await?;
         let users = std::slice::from_ref(user);
@@ -130,7 +129,7 @@ impl Bus {
 }
 
 impl Shared {
-    /// Handles a notice from a user's channel.
+    /// Handles a notice that arrived on a user's channel.
     pub(super) fn notify(&self, user: &str, payload: &Bytes) {
         let Some(notice) = UserNotice::parse(payload) else {
             tracing::error!("a published notice for a user cannot be parsed");
@@ -150,8 +149,8 @@ impl Shared {
         let (user, workers) = {
             let mut connections = lock(&self.connections);
             let connected =
-                if kind == "read" { connections.find(user) } else { connections.count_notice(user) };
-            // The user's last connection may have ended while the notice was on its way.
+                if kind == "read" { connections.find_user(user) } else { connections.count_notice(user) };
+            // `None` means that the user's last connection ended before the notice arrived.
             let Some(user) = connected else { return };
             match kind {
                 "membership" => connections.invalidate_rooms(&user),
@@ -172,7 +171,7 @@ impl Shared {
         }
     }
 
-    /// Sends an event to the workers whose bits are set. Returns false if a queue was full.
+    /// Sends an event to the workers whose bits are set in `workers`. Returns false if a queue was full.
     pub(super) fn send_to_workers(&self, user: &UserId, workers: u64, event: &Arc<UserEvent>) -> bool {
         let message = WorkerMessage::User { user: user.clone(), event: event.clone() };
         let all_sent = lock(&self.interest).send_to_workers(workers, &message);

@@ -16,7 +16,7 @@ use tidings_shared::{
 use super::{Bus, single_flight::SingleFlight};
 use crate::hub::Roles;
 
-/// Why an account, a membership or presence cannot be read.
+/// The reason why an account, a membership or presence cannot be read.
 #[derive(Debug, Error)]
 pub enum LookupError {
     #[error(transparent)]
@@ -34,25 +34,26 @@ impl From<LookupError> for Refusal {
     }
 }
 
-/// Above this number of cached rooms, `"mine"` means the most recently active rooms, and only PostgreSQL knows that
-/// order.
+/// A join of `"mine"` joins at most this number of rooms. If the cache has more rooms of a user, PostgreSQL selects the
+/// most recently active rooms, because the cache has no order.
 const MAX_UNORDERED_ROOMS: usize = 200;
 
-/// Loads of memberships in progress.
+/// The loads of memberships in progress, by user and epoch.
 pub(super) type MembershipLoads = SingleFlight<(UserId, Epoch), Arc<RoomsAnswer>>;
 
-/// A user's membership in a room, as of a position at or above the base of `epoch`. A later change has a membership
-/// mark in Redis.
+/// A user's membership in a room, which includes all changes up to the base of `epoch`. Redis has a membership mark for
+/// every later change that the snapshot does not include.
 #[derive(Debug, Clone)]
 pub struct MembershipSnapshot {
     pub epoch: Epoch,
-    /// `None`: not a member.
+    /// `None` if the user is not a member.
     pub membership: Option<Membership>,
 }
 
 impl Bus {
-    /// The account of a connecting user. If the cache does not have the same data, the account is created or updated in
-    /// PostgreSQL. `None`: the user is unknown, and connecting users are not created.
+    /// Returns the account of a connecting user. If the cached account does not match the name and picture of
+    /// `identity`, persistence creates or updates the account. `None` means that the user is unknown and that
+    /// persistence is configured not to create unknown users.
     pub async fn connect_user(&self, identity: &Identity) -> Result<Option<Account>, LookupError> {
         let session = self.log.session().await?;
         let user = &identity.user;
@@ -69,7 +70,7 @@ impl Bus {
         Ok(self.persistence.connect_user(&ConnectUserRequest { user: user.clone(), name, picture }).await?)
     }
 
-    /// A user's membership in a room.
+    /// Reads a user's membership in a room.
     pub async fn membership_snapshot(
         &self,
         user: &UserId,
@@ -79,7 +80,7 @@ impl Bus {
         Ok(snapshots.pop().expect("there is one snapshot per room"))
     }
 
-    /// A user's memberships in some rooms, in the order of the rooms.
+    /// Reads a user's memberships in `rooms`, in the same order.
     pub async fn membership_snapshots(
         &self,
         user: &UserId,
@@ -100,14 +101,14 @@ impl Bus {
         Ok(memberships.into_iter().map(|membership| MembershipSnapshot { epoch, membership }).collect())
     }
 
-    /// The stored roles of users in a room whose head was read in this epoch.
+    /// Reads the stored roles of `users` in a room. `epoch` is the epoch in which the room's head was read before.
     pub async fn roles(&self, room: &RoomId, epoch: Epoch, users: &[UserId]) -> Result<Roles, LookupError> {
         let roles = self.persistence.roles(room, users).await?;
         let roles = roles.into_iter().map(|role| role.map(String::into_boxed_str));
-        Ok(Roles { epoch, of: users.iter().cloned().zip(roles).collect() })
+        Ok(Roles { epoch, by_user: users.iter().cloned().zip(roles).collect() })
     }
 
-    /// A user's most recently active rooms, at most 200, and whether there are more.
+    /// A user's most recently active rooms, at most 200, and whether the user has more rooms.
     pub async fn my_rooms(&self, user: &UserId) -> Result<(Vec<RoomId>, bool), LookupError> {
         let session = self.log.session().await?;
         let mut redis = session.connection();
@@ -122,7 +123,7 @@ impl Bus {
         }
     }
 
-    /// Whether another user is a member of a room. Does not fill the cache, because clients may name any user.
+    /// Whether a user is a member of a room. Does not fill the cache, because a client may name any user.
     pub async fn is_member(&self, user: &UserId, room: &RoomId) -> Result<bool, LookupError> {
         let session = self.log.session().await?;
         let rooms = std::slice::from_ref(room);
@@ -142,14 +143,14 @@ impl Bus {
         self.load_rooms_in(user, epoch).await
     }
 
-    /// Loads a user's memberships from PostgreSQL: one load at a time, shared by all callers that arrived before it
-    /// began.
+    /// Loads a user's memberships from PostgreSQL. One load per user and epoch runs at a time, and all callers that
+    /// arrived before it began share its result.
     async fn load_rooms_in(&self, user: &UserId, epoch: Epoch) -> Result<Arc<RoomsAnswer>, AuthorityError> {
         let load = async { self.persistence.rooms(user, epoch).await.map(Arc::new) };
         self.loads.load(&(user.clone(), epoch), load).await
     }
 
-    /// Runs a Redis command on a session and records its time. An error may end the session.
+    /// Runs a Redis command on a session and records its duration. A failed command may end the session.
     pub(super) async fn timed_query<T>(
         &self,
         purpose: RoundTrip,

@@ -1,5 +1,5 @@
-//! The drain of the node for one connection: the connection is told once when to leave and is served until then. If
-//! it does not leave in time, it is closed when all its commands are answered.
+//! The drain of the node for one connection. The client is told once when to leave, and is served until then. A
+//! connection that stays longer is closed when all its commands are answered.
 
 use std::time::Duration;
 
@@ -22,8 +22,7 @@ pub(super) enum DrainState {
 }
 
 impl Client {
-    /// The node drains: the connection should leave after this time. An unauthenticated connection is told after
-    /// `connected`.
+    /// Tells the client to leave after the time `leave_after`. An unauthenticated client is told after `connected`.
     pub(crate) fn drain(&self, leave_after: Duration) {
         self.drain_state.set(DrainState::LeaveAt(Instant::now() + leave_after));
         if self.known_user().is_some() {
@@ -31,7 +30,7 @@ impl Client {
         }
     }
 
-    /// Tells the client when to leave, if the node drains.
+    /// Tells the client when to leave, if the node is draining.
     pub(crate) fn send_draining(&self) {
         let remaining = match self.drain_state.get() {
             DrainState::Serving => return,
@@ -42,15 +41,14 @@ impl Client {
         self.reply(&ServerFrame::Draining { reconnect_after_ms });
     }
 
-    /// The connection did not leave in time: nothing more is read, and it is closed when all its commands are
-    /// answered.
+    /// Stops reading from a connection that did not leave in time, and closes it when its commands are answered.
     pub(crate) fn close_when_answered(&self) {
         self.drain_state.set(DrainState::Overdue);
         self.connection.pause_reading();
         self.close_if_overdue();
     }
 
-    /// To be called after each answer.
+    /// Closes an overdue connection if all its commands are answered. Must be called after each answer.
     pub(crate) fn close_if_overdue(&self) {
         if self.drain_state.get() == DrainState::Overdue && self.is_answered() {
             self.close(CloseCode::ServiceRestart, CLOSE_REASON_STOPPING);

@@ -1,5 +1,5 @@
-//! Lanes: the jobs of one connection on one room run one after the other; lanes of different rooms run concurrently.
-//! This module holds the waiting jobs; `session` runs them.
+//! A lane holds the jobs of one connection for one room. The jobs of a lane run one after the other, and different
+//! lanes run concurrently. This module stores the waiting jobs, and `session` runs them.
 
 use std::{
     cell::{Cell, RefCell},
@@ -23,10 +23,9 @@ use crate::{
     request_context::RequestContext,
 };
 
-/// Maximum of waiting and running jobs of one connection. At the maximum, reading stops until half of them are done.
+/// Maximum number of waiting and running jobs of one connection. At the maximum, reading pauses until half are done.
 const MAX_JOBS: usize = 64;
-/// Once messages have this many bytes, no further one is appended together with them, because each is copied for the
-/// call.
+/// Messages are added to one append call until they have this many bytes together, because the call copies them.
 const MAX_SENDS_BYTES: usize = 64 * 1024;
 
 pub(crate) enum Job {
@@ -35,13 +34,12 @@ pub(crate) enum Job {
     Command(RequestContext, RoomCommand),
 }
 
-/// One `room:join`. It is answered once, when each of its rooms was joined or refused.
+/// One `room:join` command, which is answered once, when each of its rooms was joined or refused.
 pub(crate) struct JoinGroup {
     pub request: RequestContext,
-    /// Whether the client named one room instead of a list: if its join fails, the answer is an `error`, not a
-    /// `room:joined`.
+    /// Whether the client named one room and not a list. If the join of a single room fails, `error` is the answer.
     pub single: bool,
-    /// Whether the connection receives presence changes of these rooms.
+    /// Whether the connection receives presence changes of the rooms' members.
     pub presence: bool,
     pub more: Option<bool>,
     pub memberships: JoinMemberships,
@@ -57,14 +55,14 @@ pub(crate) struct LeaveGroup {
     pub rooms: Vec<RoomId>,
 }
 
-/// A joined room that is not live yet.
+/// A joined room whose subscription is not live yet.
 #[derive(Debug, Clone)]
 pub(crate) struct Replay {
     pub room: RoomId,
     pub subscription: Subscription,
     pub position: Position,
     pub head: Position,
-    /// The last seq up to which the client's cursor is valid; `None`: the whole cursor is valid.
+    /// The last seq up to which the client's cursor is valid; `None` if the whole cursor is valid.
     pub gap: Option<Seq>,
     /// The hub's generation before the head was read.
     pub generation: Generation,
@@ -80,12 +78,12 @@ pub(super) struct Lanes {
 }
 
 impl Client {
-    /// Whether no job waits or runs in a room.
+    /// Whether the connection has no waiting or running job for a room.
     pub(crate) fn is_idle_in(&self, room: &RoomId) -> bool {
         !self.lanes.borrow().waiting.contains_key(room)
     }
 
-    /// Adds a job to its room's lane. Returns the job if the lane was idle: the caller must run it.
+    /// Adds a job to its room's lane. Returns the job if the lane was idle, so that the caller must run it.
     pub(crate) fn add_job(&self, room: &RoomId, job: Job) -> Option<Job> {
         let mut lanes = self.lanes.borrow_mut();
         lanes.jobs += 1;
@@ -101,9 +99,9 @@ impl Client {
         Some(job)
     }
 
-    /// A message, and the messages that wait right behind it in the room's lane: they are appended together. A traced
-    /// message is alone, because its call has a span of its own.
-    pub(crate) fn sends_from(
+    /// Returns a message together with the messages that wait directly behind it in the room's lane, to be appended in
+    /// one call. A traced message is returned alone, because its append call has its own span.
+    pub(crate) fn take_sends_from(
         &self,
         room: &RoomId,
         request: RequestContext,
@@ -130,7 +128,7 @@ impl Client {
         sends
     }
 
-    /// Ends a number of jobs of a room, and takes the next one of its lane.
+    /// Ends `done` jobs of a room, and takes the next job of the room's lane.
     pub(crate) fn finish_jobs(&self, room: &RoomId, done: usize) -> Option<Job> {
         let mut lanes = self.lanes.borrow_mut();
         lanes.jobs -= done;

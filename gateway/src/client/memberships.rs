@@ -1,4 +1,4 @@
-//! The user's memberships in the rooms of one join: read once for all rooms, by the first job that needs them.
+//! The user's memberships in the rooms of one join. The first job that needs a membership reads them for all rooms.
 
 use std::{cell::Cell, collections::HashMap};
 
@@ -11,22 +11,21 @@ use tokio::sync::OnceCell;
 use crate::bus::{Bus, MembershipSnapshot};
 
 pub(crate) struct JoinMemberships {
-    /// The rooms to read; taken by the first reader.
+    /// The rooms that are read together. The first call of [`JoinMemberships::get`] takes this list.
     rooms: Cell<Vec<RoomId>>,
     read: OnceCell<Result<HashMap<RoomId, MembershipSnapshot>, Refusal>>,
 }
 
 impl JoinMemberships {
-    /// `rooms` are the rooms of the join whose lanes are idle; they are read together. In another room the membership
-    /// must be read after the earlier commands of its lane, so it is read separately.
+    /// `rooms` are the rooms of the join whose lanes are idle, and are read together. In any other room the membership
+    /// is read separately, after the earlier commands of the room's lane.
     pub fn new(rooms: Vec<RoomId>) -> Self {
         Self { rooms: Cell::new(rooms), read: OnceCell::new() }
     }
 
     /// The user's membership in a room of the join, read after the join began.
     pub async fn get(&self, bus: &Bus, user: &UserId, room: &RoomId) -> Result<MembershipSnapshot, Refusal> {
-        // A failed read is not repeated, because its repetitions would make the rooms of a join fail one after the
-        // other.
+        // A failed read is not repeated, because the rooms of a join would then fail one after the other.
         let read = self.read.get_or_init(async || {
             let rooms = self.rooms.take();
             if rooms.is_empty() {

@@ -1,4 +1,4 @@
-//! The transport of a client: a WebSocket or one long poll. Both get the same frames.
+//! The transport of a client, which is a WebSocket or one long poll. A poll gets the same frames as a WebSocket.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,20 +17,19 @@ pub(crate) enum ClientTransport {
     Poll(Rc<PollBuffer>),
 }
 
-/// Maximum size of a poll's answer, without the frames of its joins. A frame that would exceed this size closes the
-/// poll, and is dropped.
+/// Maximum bytes of a poll's answer, without the frames of its joins. A further frame is dropped and closes the poll.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
-/// Additional size for each room: the frames that say that the room is joined and caught up.
+/// Additional size in bytes for each room, for the frames that report the room as joined and caught up.
 const JOIN_FRAMES_BYTES: usize = 1536;
 
 /// Poll ids have the highest bit set, so that they differ from connection ids.
 static NEXT_POLL_ID: AtomicU64 = AtomicU64::new(1 << 63);
 
-/// Frames that wait for the answer of a poll.
+/// The frames that wait until they are added to the answer of a poll.
 pub(crate) struct PollBuffer {
     id: u64,
     frames: RefCell<Vec<Frame>>,
-    /// Size of the queued frames and of the frames in the answer. A replay pauses when the answer is full.
+    /// Bytes of the queued frames and of the frames in the answer. A replay pauses when there are too many bytes.
     bytes: Cell<usize>,
     max_bytes: usize,
     closed: Cell<Option<u16>>,
@@ -38,7 +37,7 @@ pub(crate) struct PollBuffer {
 }
 
 impl PollBuffer {
-    /// A buffer for a poll of this many rooms.
+    /// Creates the buffer of a poll of this many rooms.
     pub fn new(rooms: usize) -> Rc<Self> {
         Rc::new(Self {
             id: NEXT_POLL_ID.fetch_add(1, Ordering::Relaxed),
@@ -72,7 +71,7 @@ impl PollBuffer {
     }
 
     /// Takes the frames that were added since the last call.
-    pub fn take(&self) -> Vec<Frame> {
+    pub fn take_frames(&self) -> Vec<Frame> {
         mem::take(&mut self.frames.borrow_mut())
     }
 
@@ -81,12 +80,12 @@ impl PollBuffer {
     }
 
     /// Subtracts the bytes of taken frames that are not part of the answer.
-    pub fn subtract(&self, bytes: usize) {
+    pub fn subtract_bytes(&self, bytes: usize) {
         self.bytes.set(self.bytes.get().saturating_sub(bytes));
     }
 
-    /// The code with which a WebSocket would have been closed; `None`: the poll is open.
-    pub fn closed(&self) -> Option<u16> {
+    /// The code with which a WebSocket would have been closed; `None` while the poll is open.
+    pub fn close_code(&self) -> Option<u16> {
         self.closed.get()
     }
 }
@@ -99,7 +98,7 @@ impl ClientTransport {
         }
     }
 
-    /// As `send`, for a frame that other connections also get.
+    /// Sends a frame that other connections also get.
     pub fn send_shared(&self, frame: &Frame) {
         match self {
             Self::Socket(connection) => connection.send_shared(frame),
@@ -124,11 +123,11 @@ impl ClientTransport {
     pub fn is_closed(&self) -> bool {
         match self {
             Self::Socket(connection) => connection.is_closed(),
-            Self::Poll(buffer) => buffer.closed().is_some(),
+            Self::Poll(buffer) => buffer.close_code().is_some(),
         }
     }
 
-    /// A poll's commands are all read before the first one runs, so there is nothing to pause.
+    /// Does nothing for a poll, because all commands of a poll are read before the first one runs.
     pub fn pause_reading(&self) {
         if let Self::Socket(connection) = self {
             connection.pause_reading();
@@ -141,7 +140,7 @@ impl ClientTransport {
         }
     }
 
-    /// Does nothing for a poll, because the poll's task itself wakes the replays when it has taken frames.
+    /// Does nothing for a poll, because the poll's own task wakes the replays when it has taken frames.
     pub fn notify_drained(&self) {
         if let Self::Socket(connection) = self {
             connection.notify_drained();
@@ -155,7 +154,7 @@ impl ClientTransport {
         }
     }
 
-    /// Unique among the connections and polls of this worker.
+    /// The id of the connection or poll, which is unique on this worker.
     pub fn id(&self) -> u64 {
         match self {
             Self::Socket(connection) => connection.id(),

@@ -1,4 +1,4 @@
-//! `auth`: the first `auth` authenticates the connection, later ones renew the token.
+//! Handles `auth`: the first `auth` authenticates the connection, and later ones renew the token.
 
 use std::rc::Rc;
 
@@ -30,8 +30,8 @@ pub(super) fn apply(
     }
 }
 
-/// The effects of a token after its verification, also for an `auth` command that [`Effect::FetchKey`] interrupted.
-/// `verdict` is the result of the verification.
+/// Returns the effects of an `auth` command whose token was verified with the result `verdict`. Also completes an
+/// `auth` command that waited for [`Effect::FetchKey`].
 pub fn finish_auth(
     state: &mut State,
     request: RequestContext,
@@ -60,7 +60,7 @@ pub fn finish_auth(
             vec![Effect::TokenRenewed, Effect::Reply(answer)]
         }
         (State::Ready(_), Ok(_)) => vec![Effect::refuse(request, None, Reason::UserChanged)],
-        // The old token stays valid until it expires.
+        // After a refused renewal, the old token stays valid until it expires.
         (State::Ready(_), Err(refusal)) => vec![Effect::refuse(request, None, refusal)],
         (State::Authenticating, _) => vec![Effect::refuse(request, None, Reason::Missing)],
     }
@@ -77,7 +77,7 @@ pub(super) fn unreadable(
     match refusal.field.as_deref() {
         // Only `auth` has this field, so the frame is an `auth`.
         Some("token") => finish_auth(state, request, Err(Reason::Missing.into())),
-        // A frame that is no object, or that has an invalid `ref`, gets its own error.
+        // A frame that is no JSON object, or that has an invalid `ref`, is answered with its own error.
         None | Some("ref") => vec![Effect::refuse(request, room, refusal)],
         Some(_) => vec![Effect::refuse(request, room, Reason::Missing)],
     }

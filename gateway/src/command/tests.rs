@@ -1,4 +1,4 @@
-//! Commands without a socket.
+//! Tests of the decision about commands, without a socket.
 
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -73,7 +73,7 @@ fn before_auth_invalid_frame_is_refused_for_missing_token() {
             matches!(&effects[..], [Effect::Refuse { refusal, .. }] if refusal.code == ErrorCode::BadRequest);
         assert!(bad, "{frame}: {effects:?}");
     }
-    // An authenticated connection gets the error of the frame itself.
+    // An authenticated connection gets the frame's own error, and not the error of a missing token.
     let effects = run(&mut ready("a"), Ok(()), &json!({"type": "auth", "ref": "r"}));
     assert!(
         matches!(&effects[..], [Effect::Refuse { refusal, .. }] if refusal.field.as_deref() == Some("token"))

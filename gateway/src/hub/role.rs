@@ -5,21 +5,21 @@ use std::rc::Rc;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tidings_shared::ids::{Epoch, UserId};
 
-/// Unused names are removed for the first time at this number of names, later at twice the number of used names.
+/// Unused names are removed when the map has at least this many names and twice the names that the last removal left.
 const FIRST_CLEANUP_SIZE: usize = 64;
 
-/// Stored roles of users in one room, read from persistence after the room's head was read in `epoch`. They are as of
-/// a position at or above that epoch's base. `None`: not a member.
+/// Stored roles of users in one room, read from persistence after the room's head was read in `epoch`. The roles
+/// include all changes up to the base of `epoch`. `None` means that the user is not a member.
 #[derive(Debug, Clone, Default)]
 pub struct Roles {
     pub epoch: Epoch,
-    pub of: FxHashMap<UserId, Option<Box<str>>>,
+    pub by_user: FxHashMap<UserId, Option<Box<str>>>,
 }
 
 impl Roles {
-    /// The stored role of a user for a head in `epoch`. The outer `None`: persistence was not asked.
+    /// The stored role of a user for a head in `epoch`. The outer `None` means that persistence was not asked.
     pub(super) fn get(&self, epoch: Epoch, user: &UserId) -> Option<Option<&str>> {
-        if self.epoch == epoch { self.of.get(user).map(Option::as_deref) } else { None }
+        if self.epoch == epoch { self.by_user.get(user).map(Option::as_deref) } else { None }
     }
 }
 
@@ -27,7 +27,7 @@ impl Roles {
 #[derive(Debug, Default)]
 pub(super) struct RoleNames {
     names: FxHashSet<Rc<str>>,
-    /// The number of names that the last cleanup has left.
+    /// The number of names that the last removal of unused names has left.
     used: usize,
 }
 

@@ -1,4 +1,4 @@
-//! One room on one worker: its subscriptions, their roles, and the effects of records.
+//! One room on one worker: its subscriptions, their roles, and the delivery of records.
 
 mod live;
 mod refill;
@@ -28,12 +28,12 @@ struct Subscriber<P> {
     peer: Rc<P>,
     role: Rc<str>,
     stamp: u64,
-    /// The position as of which the role is valid; [`Position::UNREAD`] until the join has read the role. A live
-    /// subscription was also sent all visible records up to this position, or the gap. It may be ahead of the room's
-    /// position.
+    /// The position as of which `role` is valid; [`Position::UNREAD`] until the join has read the role. All visible
+    /// records up to this position, or `room:gap`, were sent to a live subscription, even if the room's position is
+    /// lower.
     role_as_of: Position,
     live: bool,
-    /// Whether the mark of a later change may have expired: then a role without a mark must be read from persistence.
+    /// Whether a later membership mark may have expired, so that persistence must give a role without a mark.
     marks_expired: bool,
     watches_presence: bool,
 }
@@ -42,7 +42,7 @@ struct Subscriber<P> {
 pub struct Room<P> {
     subscribers: Slab<Subscriber<P>>,
     live: usize,
-    /// The position up to which all live subscriptions were sent everything; valid while a subscription is live.
+    /// The position up to which all live subscriptions were sent the records; valid while a subscription is live.
     position: Option<Position>,
     newest_seen: Position,
     refilling: bool,
@@ -98,13 +98,13 @@ impl<P: Peer> Room<P> {
         self.get(subscription).is_some()
     }
 
-    /// Whether a subscription gets live-only records: it must be live, and no removal may have been missed.
+    /// Whether a subscription gets live-only records: only if it is live and cannot have missed its user's removal.
     pub fn is_live(&self, subscription: Subscription) -> bool {
         self.get(subscription).is_some_and(|subscriber| self.receives_live(subscriber))
     }
 
-    /// The role of a subscription. `None`: the subscription has ended, its role is of another epoch, or the room is
-    /// being refilled, so that the role may have changed.
+    /// The role of a subscription; `None` if the subscription has ended, if its role is of another epoch, or if the
+    /// room is being refilled, so that the role may have changed.
     pub fn role(&self, subscription: Subscription, epoch: Epoch) -> Option<Rc<str>> {
         let subscriber = self.get(subscription)?;
         let behind = subscriber.live && self.refilling;
@@ -112,17 +112,17 @@ impl<P: Peer> Room<P> {
         (of_epoch && !behind).then(|| subscriber.role.clone())
     }
 
-    /// The newest known position in the room's log.
+    /// The newest position in the room's log that this worker has seen.
     pub fn newest(&self) -> Position {
         self.position.unwrap_or_default().max(self.newest_seen)
     }
 
-    /// The position up to which the live subscriptions were sent all records; `None`: no subscription is live.
+    /// The position up to which the live subscriptions were sent all records; `None` if no subscription is live.
     pub fn live_position(&self) -> Option<Position> {
         self.position.filter(|_| self.live > 0)
     }
 
-    /// The users whose subscriptions have a role, sorted and without duplicates. A refill must read their marks.
+    /// The users whose subscriptions have a role, sorted and unique. A refill must read the marks of these users.
     pub fn users_with_role(&self) -> Vec<UserId> {
         let with_role =
             self.subscribers.iter().filter(|(_, subscriber)| subscriber.role_as_of != Position::UNREAD);
@@ -149,8 +149,7 @@ impl<P: Peer> Room<P> {
         self.newest_seen = self.newest_seen.max(at);
         let change = record.member_change();
         if let Some(change) = change {
-            // A replaying subscription takes the new role at once, even while live subscriptions miss earlier
-            // records.
+            // A replaying subscription takes the new role at once, even while records are missing.
             self.apply_change(record.room(), at, change, false, names);
         }
         let Some(position) = self.live_position() else { return Dispatch::NobodyLive };
@@ -182,8 +181,8 @@ impl<P: Peer> Room<P> {
         }
     }
 
-    /// Applies a membership change at `at` to the user's subscriptions: with `live` to the live ones, without to the
-    /// replaying ones.
+    /// Applies a membership change at the position `at` to the user's live subscriptions if `live` is true, or else to
+    /// the user's replaying subscriptions.
     fn apply_change(
         &mut self,
         room: &str,
@@ -215,7 +214,7 @@ impl<P: Peer> Room<P> {
         self.subscribers.retain(|slot, subscriber| {
             let kept = keep(subscriber);
             if !kept {
-                subscriber.peer.ended(room, Subscription::new(slot, subscriber.stamp));
+                subscriber.peer.on_subscription_ended(room, Subscription::new(slot, subscriber.stamp));
                 *live -= usize::from(subscriber.live);
                 *ended += 1;
             }
@@ -241,8 +240,8 @@ impl<P: Peer> Room<P> {
         self.refilling = false;
     }
 
-    /// Sets the role that the join has read. A `current` read is of the present generation: it is newer than any expiry
-    /// of marks.
+    /// Sets the role that the join has read. `current` means that the read began in the hub's current generation, so
+    /// that marks which expired earlier do not matter.
     pub fn set_initial_role(
         &mut self,
         subscription: Subscription,
@@ -286,15 +285,14 @@ impl<P: Peer> Room<P> {
             subscriber.marks_expired &= !current;
             return RoleRefresh::UpToDate;
         }
-        subscriber.peer.ended(room.as_str(), subscription);
+        subscriber.peer.on_subscription_ended(room.as_str(), subscription);
         self.unsubscribe(subscription);
         self.ended += 1;
         RoleRefresh::Ended
     }
 
     pub fn go_live(&mut self, subscription: Subscription, reached: Position) -> bool {
-        // If the role is as of a later position, the replay must reach that position first, because the role is not
-        // valid for earlier records.
+        // A role as of a later position is not valid for earlier records, so the replay must reach that position.
         if self.get(subscription).is_none_or(|subscriber| subscriber.role_as_of != reached) {
             return false;
         }
@@ -314,8 +312,7 @@ impl<P: Peer> Room<P> {
         true
     }
 
-    /// Sends one record to a replaying subscription, if its user may see the record. Returns false if the subscription
-    /// has ended.
+    /// Sends a record to a replaying subscription, if its user may see it. Returns false if the subscription has ended.
     pub fn replay(&self, subscription: Subscription, record: &Record) -> bool {
         let Some(subscriber) = self.get(subscription) else { return false };
         if record.is_visible_to(subscriber.peer.user().as_str(), &subscriber.role) {
@@ -326,7 +323,7 @@ impl<P: Peer> Room<P> {
 }
 
 impl Subscription {
-    /// Takes the place of a subscription that has ended. No subscription is equal to it, because stamps begin with 1.
+    /// Stored in place of a subscription that has ended. Stamps begin with 1, so no subscription equals this value.
     pub const ENDED: Self = Self { slot: u32::MAX, stamp: 0 };
 
     fn new(slot: usize, stamp: u64) -> Self {

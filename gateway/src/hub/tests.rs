@@ -32,7 +32,7 @@ impl Peer for Listener {
         let header = if bytes[1] < 126 { 2 } else { 4 };
         self.got.borrow_mut().push(String::from_utf8_lossy(&bytes[header..]).into_owned());
     }
-    fn ended(&self, room: &str, _subscription: Subscription) {
+    fn on_subscription_ended(&self, room: &str, _subscription: Subscription) {
         assert_eq!(room, "r");
         self.ended.set(self.ended.get() + 1);
     }
@@ -50,7 +50,7 @@ fn record(epoch: u64, seq: u64, visibility: &str) -> Record {
     membership_change(epoch, seq, visibility, "")
 }
 
-/// A record that changes a membership: `user ␞ role`.
+/// A record that changes a membership. `membership` has the user and the role, separated by `\x1e`.
 fn membership_change(epoch: u64, seq: u64, visibility: &str, membership: &str) -> Record {
     let line = format!(
         "1\x1f{epoch}\x1f{seq}\x1f0\x1fr\x1fmessage:new\x1fsender\x1f\x1f\x1f{visibility}\x1f{membership}\x1f\n{{\"e\":{epoch},\"s\":{seq}}}"
@@ -72,27 +72,27 @@ fn at(epoch: u64, seq: u64) -> Position {
     Position { epoch: Epoch(epoch), seq: Seq(seq) }
 }
 
-/// A subscription whose join has not read the room yet.
+/// Adds a subscription whose join has not read the room.
 fn joining(hub: &mut Hub<Listener>, name: &str) -> (Rc<Listener>, Subscription) {
     let peer = Rc::new(Listener { user: user(name), got: RefCell::default(), ended: Cell::new(0) });
     let (_, subscription) = hub.subscribe(&room(), peer.clone());
     (peer, subscription)
 }
 
-/// A subscription whose join has read that its user is a member.
+/// Adds a subscription whose join has read that its user is a member.
 fn listener(hub: &mut Hub<Listener>, name: &str) -> (Rc<Listener>, Subscription) {
     let (peer, subscription) = joining(hub, name);
     set_initial_role(hub, subscription, Position::default());
     (peer, subscription)
 }
 
-/// A join has read that its user is a member.
+/// Sets the role of a subscription to member, as its join does after reading the room.
 fn set_initial_role(hub: &mut Hub<Listener>, subscription: Subscription, head: Position) {
     let generation = hub.generation();
     assert!(hub.set_initial_role(&room(), subscription, "member", (head, generation)));
 }
 
-/// A replay has read the room up to this head.
+/// Updates the role of a subscription, as its replay does after reading the room up to this head.
 fn refresh_role(
     hub: &mut Hub<Listener>,
     subscription: Subscription,
@@ -104,12 +104,12 @@ fn refresh_role(
     hub.refresh_role(&room(), subscription, read, roles).0
 }
 
-/// Goes live after a read up to there that contained no mark.
+/// Makes a subscription go live at `reached`, after a read without a membership mark.
 fn go_live(hub: &mut Hub<Listener>, subscription: Subscription, reached: Position) -> bool {
     let generation = hub.generation();
     let stored = Roles {
         epoch: reached.epoch,
-        of: hub
+        by_user: hub
             .room(&room())
             .users_with_role()
             .into_iter()
@@ -120,12 +120,12 @@ fn go_live(hub: &mut Hub<Listener>, subscription: Subscription, reached: Positio
     hub.go_live(&room(), subscription, reached, generation)
 }
 
-/// A refill that finds no marks, while persistence knows all users as members.
+/// Refills the room by a read without membership marks, with all users as members in persistence.
 fn refill(hub: &mut Hub<Listener>, tail: &TailRead) -> RefillOutcome {
     let (generation, users) = (hub.generation(), hub.room(&room()).users_with_role());
     let tail = TailRead { marks: vec![None; users.len()], ..tail.clone() };
     let of = users.iter().map(|user| (user.clone(), Some("member".into()))).collect();
-    let stored = Roles { epoch: tail.head.epoch, of };
+    let stored = Roles { epoch: tail.head.epoch, by_user: of };
     hub.refill(&room(), RoomRead { tail: &tail, users: &users, roles: Some(&stored) }, generation).0
 }
 

@@ -1,4 +1,4 @@
-//! Counters of the hot paths with resolved labels: counting is an atomic add, without a lock or a label lookup.
+//! Counters of the hot paths with resolved labels. Counting is an atomic add, without a lock or a label lookup.
 
 use tidings_shared::{
     error::ErrorCode,
@@ -22,13 +22,13 @@ pub struct CachedCounters {
     errors: [IntCounter; CODES],
     accepted: IntCounter,
     duplicate: IntCounter,
-    /// Messages that were refused because their connection has too many unanswered commands: no fault of the server.
+    /// Messages that were refused because their connection has too many unanswered commands, which is no server fault.
     pub too_many: IntCounter,
     refused: [IntCounter; CODES],
 }
 
 impl CachedCounters {
-    /// Resolves the labels of these metrics.
+    /// Resolves the labels of `metrics`, and keeps one counter for each label value.
     pub fn new(metrics: &Metrics) -> Self {
         let codes = |vec: &tidings_shared::prometheus::IntCounterVec| {
             ErrorCode::ALL.map(|code| vec.with_label_values(&[code.as_str()]))
@@ -47,25 +47,25 @@ impl CachedCounters {
         }
     }
 
-    /// Counts a frame. The returned histogram is for the time from the frame to its answer.
-    pub fn frame(&self, command: Option<&Command>) -> Histogram {
+    /// Counts a frame. Returns the histogram for the time from the frame to its answer.
+    pub fn count_frame(&self, command: Option<&Command>) -> Histogram {
         let (frames, seconds) = &self.types[command.map_or(TYPES - 1, Command::index)];
         frames.inc();
         seconds.clone()
     }
 
     /// Counts an error that is sent to a client.
-    pub fn error(&self, code: ErrorCode) {
+    pub fn count_error(&self, code: ErrorCode) {
         inc(&self.errors, code);
     }
 
     /// Counts a message that was appended to the log.
-    pub fn send_accepted(&self, duplicate: bool) {
+    pub fn count_accepted_send(&self, duplicate: bool) {
         if duplicate { self.duplicate.inc() } else { self.accepted.inc() }
     }
 
     /// Counts a message that was refused.
-    pub fn send_refused(&self, code: ErrorCode) {
+    pub fn count_refused_send(&self, code: ErrorCode) {
         inc(&self.refused, code);
     }
 }
@@ -98,17 +98,17 @@ mod tests {
         let counters = CachedCounters::new(&metrics);
         for (index, code) in ErrorCode::ALL.into_iter().enumerate() {
             assert_eq!(code as usize, index);
-            counters.send_refused(code);
-            counters.error(code);
+            counters.count_refused_send(code);
+            counters.count_error(code);
             assert_eq!(metrics.sends.with_label_values(&[code.as_str()]).get(), 1);
             assert_eq!(metrics.errors.with_label_values(&[code.as_str()]).get(), 1);
         }
-        counters.send_accepted(true);
-        counters.send_accepted(false);
+        counters.count_accepted_send(true);
+        counters.count_accepted_send(false);
         assert_eq!(metrics.sends.with_label_values(&["duplicate"]).get(), 1);
         assert_eq!(metrics.sends.with_label_values(&["accepted"]).get(), 1);
-        counters.frame(Some(&Command::Ping)).observe(0.1);
-        counters.frame(None).observe(0.1);
+        counters.count_frame(Some(&Command::Ping)).observe(0.1);
+        counters.count_frame(None).observe(0.1);
         for label in ["ping", "invalid"] {
             assert_eq!(metrics.frames.with_label_values(&[label]).get(), 1);
             assert_eq!(metrics.command_seconds.with_label_values(&[label]).get_sample_count(), 1);

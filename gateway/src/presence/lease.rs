@@ -1,5 +1,5 @@
-//! Writes this node's presence to Redis under a lease, and renews the lease. When Redis has lost the lease or is in
-//! another epoch, the task starts another lease and writes all users again.
+//! Writes this node's presence to Redis under a node lease, and renews the lease. When Redis has lost the lease or is
+//! in another epoch, the task starts another lease and writes all users again.
 
 use std::{
     mem,
@@ -20,12 +20,12 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Users written in one command: about a millisecond of Redis's time.
+/// Maximum number of users written in one command, which takes Redis about a millisecond.
 const USERS_PER_WRITE: usize = 256;
-/// Interval at which users whose change had to wait are written.
+/// Interval at which the task writes changes that had to wait for the minimum interval between two writes of a user.
 const CHECK_EVERY: Duration = Duration::from_millis(250);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Maximum of earlier leases that are ended explicitly. Others expire by themselves.
+/// Maximum number of earlier leases that this node ends explicitly. Further earlier leases expire by themselves.
 const MAX_EARLIER_LEASES: usize = 8;
 
 struct ActiveLease {
@@ -40,9 +40,9 @@ struct LeaseTask {
     metrics: Metrics,
     to_publish: mpsc::Sender<UserId>,
     active: Option<ActiveLease>,
-    /// Earlier leases. They are ended when the current lease holds all users.
+    /// Earlier leases, which are ended when all users are written under the current lease.
     earlier: Vec<NodeLease>,
-    /// Changes that were taken from the registry and are not confirmed as written.
+    /// Changes that were taken from the registry, and that Redis has not confirmed as written.
     unconfirmed: Vec<StateChange>,
 }
 
@@ -104,7 +104,7 @@ impl LeaseTask {
             let node_lease = self.current_lease().await?;
             if self.unconfirmed.is_empty() {
                 let now = self.presence.now();
-                // At the shutdown no change waits for its minimum interval.
+                // At the shutdown, changes are written without waiting for the minimum interval.
                 let now =
                     if ending { now.wrapping_add(super::registry::MIN_CHANGE_INTERVAL_MS) } else { now };
                 self.unconfirmed = lock(&self.presence.registry).take_changes(USERS_PER_WRITE, now);
@@ -130,8 +130,8 @@ impl LeaseTask {
         Ok(())
     }
 
-    /// Renews the current lease if its renewal is due, and returns the lease. Starts another lease if this epoch has no
-    /// lease, or if the lease has expired.
+    /// Renews the current lease if its renewal is due, and returns the lease. Starts another lease if the current one
+    /// has expired or belongs to another epoch.
     async fn current_lease(&mut self) -> Result<NodeLease, LookupError> {
         let epoch = self.bus.log.session().await?.epoch;
         if let Some(lease) = &mut self.active
@@ -154,14 +154,14 @@ impl LeaseTask {
         Ok(node_lease)
     }
 
-    /// Drops the current lease, which was lost: all users must be written again under another lease.
+    /// Drops a lease that has expired or belongs to another epoch. All users must be written again under another lease.
     fn drop_lease(&mut self) {
         if let Some(lease) = self.active.take() {
             tracing::warn!(life = %lease.node_lease, "the presence lease was lost; starting another");
             if self.earlier.len() < MAX_EARLIER_LEASES {
                 self.earlier.push(lease.node_lease);
             }
-            // Changes of users who left need not be written, because these users are removed with the old lease.
+            // Changes of users who left need not be written, because their presence is removed with the old lease.
             self.unconfirmed.clear();
             lock(&self.presence.registry).reset_written();
         }

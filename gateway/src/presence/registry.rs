@@ -1,14 +1,14 @@
 //! The users connected to this node, and the changes that must still be written to Redis.
 //!
-//! Pure; the caller passes the time. A user has one state for all connections. Only changes of this state are
-//! written, at most one per second and user. Changes that cancel each other out are not written.
+//! The registry is pure: the caller passes the time. All connections of a user are combined into one status. Changes of
+//! this status are written at most once per second for each user. Changes that cancel each other out are not written.
 
 use std::mem;
 
 use rustc_hash::FxHashMap;
 use tidings_shared::{ids::UserId, presence::StateChange, protocol::Status};
 
-/// Minimum interval between two writes of one user: fast changes are combined.
+/// Minimum interval between two writes of one user. Changes within this interval are combined into one write.
 pub(super) const MIN_CHANGE_INTERVAL_MS: u32 = 1000;
 
 #[derive(Default)]
@@ -16,8 +16,7 @@ struct LocalUser {
     online: u32,
     away: u32,
     written: Option<Status>,
-    /// The highest status that the user has lost since the last write because a connection closed, and has not
-    /// regained.
+    /// The highest status that the user lost since the last write because a connection closed, and has not regained.
     closed: Option<Status>,
     queued: bool,
     written_at: u32,
@@ -40,21 +39,20 @@ impl LocalUser {
     }
 }
 
-/// The users connected to this node, and their unwritten changes. Times are milliseconds of the caller's clock, which
-/// may wrap around.
+/// The users connected to this node, and their unwritten changes. All times are milliseconds and may wrap around.
 #[derive(Default)]
 pub(super) struct PresenceRegistry {
     users: FxHashMap<UserId, LocalUser>,
     due: Vec<UserId>,
     waiting: Vec<UserId>,
-    /// Users who poll, with the status that they set.
+    /// Users who polled since the last write, with the status that their polls set.
     polls: FxHashMap<UserId, Option<Status>>,
 }
 
 impl PresenceRegistry {
-    /// A connection was opened (`from` is `None`), was closed (`to` is `None`) or changed its status. Returns true if a
-    /// change can be written now.
-    pub fn status_changed(
+    /// Records that a connection was opened (`from` is `None`), was closed (`to` is `None`) or changed its status.
+    /// Returns true if a change can be written at once.
+    pub fn record_status_change(
         &mut self,
         user: &UserId,
         from: Option<Status>,
@@ -68,7 +66,7 @@ impl PresenceRegistry {
             self.users.entry(user.clone()).or_insert_with(new_user);
         }
         let Some(user_state) = self.users.get_mut(user) else { return false };
-        // Only a connection that closes leaves the earlier status as a grace.
+        // The earlier status is kept for a grace period only if a connection closes.
         let before = if to.is_none() { user_state.state() } else { None };
         if let Some(from) = from {
             let count = user_state.count(from);
@@ -93,23 +91,23 @@ impl PresenceRegistry {
         may_be_written
     }
 
-    /// A user polls, with this status if the poll sets one. Returns true, because a poll is always written.
-    pub fn polled(&mut self, user: &UserId, status: Option<Status>) -> bool {
+    /// Records a poll of a user, and the status if the poll sets one. Returns true, because a poll is always written.
+    pub fn record_poll(&mut self, user: &UserId, status: Option<Status>) -> bool {
         let polled = self.polls.entry(user.clone()).or_default();
         *polled = status.or(*polled);
         true
     }
 
-    /// Puts back polls that could not be written.
+    /// Puts back polls that could not be written to Redis.
     pub fn requeue_polls(&mut self, polls: Vec<(UserId, Option<Status>)>) {
         for (user, status) in polls {
             let polled = self.polls.entry(user).or_default();
-            // A status that was set meanwhile stays, because it is newer.
+            // A status that a later poll has set meanwhile is newer, so it stays.
             *polled = polled.or(status);
         }
     }
 
-    /// Takes the changes to write now, of up to `max_users` users, including users who have waited long enough.
+    /// Takes the changes to write, of up to `max_users` users, including users whose minimum interval has passed.
     pub fn take_changes(&mut self, max_users: usize, now: u32) -> Vec<StateChange> {
         let users = &self.users;
         let may_be_written = |user: &mut UserId| {
@@ -141,12 +139,12 @@ impl PresenceRegistry {
         changes
     }
 
-    /// Takes the users who polled since the last call.
+    /// Takes the users who polled since the last call, and the status that their polls set.
     pub fn take_polls(&mut self) -> Vec<(UserId, Option<Status>)> {
         mem::take(&mut self.polls).into_iter().collect()
     }
 
-    /// Redis has lost all users: all must be written again.
+    /// Queues all users to be written again, because Redis has lost their presence.
     pub fn reset_written(&mut self) {
         for (user, user_state) in &mut self.users {
             user_state.written = None;
@@ -171,7 +169,7 @@ mod tests {
         UserId::parse(id).unwrap()
     }
 
-    /// Takes the changes as (status, grace). Only user `a` is connected.
+    /// Takes the changes as pairs of status and grace. Only user `a` is connected.
     fn changes(registry: &mut PresenceRegistry, now: u32) -> Vec<(Option<Status>, Option<Status>)> {
         registry.take_changes(10, now).into_iter().map(|put| (put.status, put.grace)).collect()
     }
@@ -179,15 +177,15 @@ mod tests {
     #[test]
     fn only_change_of_combined_status_is_written() {
         let (mut registry, a) = (PresenceRegistry::default(), user("a"));
-        assert!(registry.status_changed(&a, None, Some(Online), 0));
+        assert!(registry.record_status_change(&a, None, Some(Online), 0));
         assert_eq!(changes(&mut registry, 0), [(Some(Online), None)]);
-        registry.status_changed(&a, None, Some(Away), 1000);
-        registry.status_changed(&a, None, Some(Online), 1000);
-        registry.status_changed(&a, Some(Online), None, 1000);
+        registry.record_status_change(&a, None, Some(Away), 1000);
+        registry.record_status_change(&a, None, Some(Online), 1000);
+        registry.record_status_change(&a, Some(Online), None, 1000);
         assert_eq!(changes(&mut registry, 2000), []);
-        registry.status_changed(&a, Some(Online), None, 3000);
+        registry.record_status_change(&a, Some(Online), None, 3000);
         assert_eq!(changes(&mut registry, 3000), [(Some(Away), Some(Online))]);
-        registry.status_changed(&a, Some(Away), None, 5000);
+        registry.record_status_change(&a, Some(Away), None, 5000);
         assert_eq!(changes(&mut registry, 5000), [(None, Some(Away))]);
         assert_eq!(registry.len(), 0);
     }
@@ -195,30 +193,30 @@ mod tests {
     #[test]
     fn closing_leaves_grace_but_setting_away_does_not() {
         let (mut registry, a) = (PresenceRegistry::default(), user("a"));
-        registry.status_changed(&a, None, Some(Online), 0);
+        registry.record_status_change(&a, None, Some(Online), 0);
         changes(&mut registry, 0);
-        registry.status_changed(&a, Some(Online), Some(Away), 2000);
-        registry.status_changed(&a, Some(Away), None, 2000);
-        // The status was away before the connection closed, so the grace keeps away.
+        registry.record_status_change(&a, Some(Online), Some(Away), 2000);
+        registry.record_status_change(&a, Some(Away), None, 2000);
+        // The status was away before the connection closed, so the user stays away during the grace period.
         assert_eq!(changes(&mut registry, 2000), [(None, Some(Away))]);
-        registry.status_changed(&a, None, Some(Online), 2100);
-        registry.status_changed(&a, Some(Online), None, 2100);
-        registry.status_changed(&a, None, Some(Online), 2100);
+        registry.record_status_change(&a, None, Some(Online), 2100);
+        registry.record_status_change(&a, Some(Online), None, 2100);
+        registry.record_status_change(&a, None, Some(Online), 2100);
         assert_eq!(changes(&mut registry, 3100), [(Some(Online), None)], "the user is online again");
     }
 
     #[test]
     fn flapping_user_is_written_once_a_second_or_not_at_all() {
         let (mut registry, a) = (PresenceRegistry::default(), user("a"));
-        registry.status_changed(&a, None, Some(Online), 0);
+        registry.record_status_change(&a, None, Some(Online), 0);
         assert_eq!(changes(&mut registry, 0), [(Some(Online), None)]);
-        assert!(!registry.status_changed(&a, Some(Online), Some(Away), 10), "the change must wait");
+        assert!(!registry.record_status_change(&a, Some(Online), Some(Away), 10), "the change must wait");
         assert_eq!(changes(&mut registry, 999), []);
-        registry.status_changed(&a, Some(Away), Some(Online), 999);
-        registry.status_changed(&a, Some(Online), Some(Away), 999);
+        registry.record_status_change(&a, Some(Away), Some(Online), 999);
+        registry.record_status_change(&a, Some(Online), Some(Away), 999);
         assert_eq!(changes(&mut registry, 1000), [(Some(Away), None)]);
-        registry.status_changed(&a, Some(Away), Some(Online), 1100);
-        registry.status_changed(&a, Some(Online), Some(Away), 1200);
+        registry.record_status_change(&a, Some(Away), Some(Online), 1100);
+        registry.record_status_change(&a, Some(Online), Some(Away), 1200);
         assert_eq!(changes(&mut registry, 2200), []);
     }
 
@@ -226,7 +224,7 @@ mod tests {
     fn after_reset_all_users_are_written_again_in_batches() {
         let mut registry = PresenceRegistry::default();
         for n in 0..25 {
-            registry.status_changed(&user(&n.to_string()), None, Some(Online), u32::MAX);
+            registry.record_status_change(&user(&n.to_string()), None, Some(Online), u32::MAX);
         }
         assert_eq!(registry.take_changes(100, u32::MAX).len(), 25);
         registry.reset_written();
@@ -238,13 +236,13 @@ mod tests {
     #[test]
     fn status_of_polling_user_stays_until_changed() {
         let (mut registry, a) = (PresenceRegistry::default(), user("a"));
-        registry.polled(&a, Some(Away));
-        registry.polled(&a, None);
+        registry.record_poll(&a, Some(Away));
+        registry.record_poll(&a, None);
         assert_eq!(registry.take_polls(), [(a.clone(), Some(Away))]);
-        registry.polled(&a, None);
+        registry.record_poll(&a, None);
         let failed = registry.take_polls();
         assert_eq!(failed, [(a.clone(), None)]);
-        registry.polled(&a, Some(Online));
+        registry.record_poll(&a, Some(Online));
         registry.requeue_polls(vec![(a.clone(), Some(Away))]);
         assert_eq!(registry.take_polls(), [(a, Some(Online))]);
     }

@@ -1,6 +1,6 @@
 //! The sweep finds expired leases of other nodes, and users whose presence expired or was not published. Any node may
-//! sweep, usually one at a time. Redis scripts decide what changes, so two sweeps at the same time do no harm. Changes
-//! of this node's own users are published at once, from a queue.
+//! sweep, and a lock in Redis usually keeps two nodes from sweeping at the same time. Two concurrent sweeps do no harm,
+//! because Redis scripts decide what changes. Changes of this node's own users are published at once, from a queue.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,9 +17,9 @@ use crate::{
 
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const LOCK_FOR: Duration = Duration::from_millis(900);
-/// Maximum duration of a sweep. The next one continues.
+/// Maximum duration of a sweep. The next sweep continues with the users and leases that are left.
 const MAX_SWEEP_DURATION: Duration = Duration::from_secs(5);
-/// Users published in one command: with 200 rooms each, the command reads the sizes of 12,800 rooms.
+/// Maximum number of users published in one command. With 200 rooms each, the command reads the sizes of 12,800 rooms.
 const USERS_PER_COMMAND: usize = 64;
 const LEASES_PER_SWEEP: usize = 16;
 
@@ -51,7 +51,7 @@ async fn sweep_once(bus: &Bus, metrics: &Metrics) -> Result<(), LookupError> {
     Ok(())
 }
 
-/// Removes the users of an expired lease, and publishes the changes.
+/// Removes the presence of the users of an expired lease, and publishes the changes.
 async fn remove_expired(
     bus: &Bus,
     metrics: &Metrics,
@@ -76,20 +76,19 @@ async fn remove_expired(
     Ok(())
 }
 
-/// Publishes queued users: finds the small rooms of each user, and calls a Redis script that publishes to these rooms
-/// what has changed.
+/// Publishes the presence of the users from the queue, in batches, until the queue is closed.
 pub(super) async fn publish_queued(bus: Arc<Bus>, metrics: Metrics, mut queue: mpsc::Receiver<UserId>) {
     let mut users = Vec::with_capacity(USERS_PER_COMMAND);
     while queue.recv_many(&mut users, USERS_PER_COMMAND).await > 0 {
         if let Err(error) = publish(&bus, &metrics, &users).await {
-            // The users are due in Redis, so the sweep finds them.
+            // Redis still has these users marked as due, so the sweep publishes their presence.
             tracing::debug!(%error, "presence cannot be published now");
         }
         users.clear();
     }
 }
 
-/// Publishes the current presence of these users, if it differs from what was published last.
+/// Publishes the presence of users to the members of their small rooms, if it differs from the published presence.
 async fn publish(bus: &Bus, metrics: &Metrics, users: &[UserId]) -> Result<(), LookupError> {
     for users in users.chunks(USERS_PER_COMMAND) {
         let published = async {

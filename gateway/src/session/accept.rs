@@ -23,23 +23,22 @@ use crate::{
     worker::Worker,
 };
 
-/// The state that decides about handshakes and polls, shared by all workers of a node.
+/// The state on which the admission of handshakes and polls depends, shared by all workers of a node.
 #[derive(Debug)]
 pub struct Gate {
     pub origins: AllowedOrigins,
-    /// Whether WebSockets are served. If not, clients are told to poll.
+    /// Whether this node serves WebSockets. If not, a handshake is refused and the client is told to poll.
     pub websocket: bool,
-    /// The shutdown of the node has begun. The node serves as before, but plain HTTP connections close after their next
-    /// answer.
+    /// Cancelled when the shutdown of the node begins. Plain HTTP connections then close after their next answer.
     pub shutting_down: CancellationToken,
-    /// The node drains: nothing new is accepted, and polls end when their commands are answered.
+    /// Cancelled when the node drains. New connections and polls are refused; running polls end when they are answered.
     pub draining: CancellationToken,
-    /// Polls must end now, with the answer that they have.
+    /// Cancelled when all polls must end at once, with the answers that they have so far.
     pub polls_must_end: CancellationToken,
 }
 
 impl Gate {
-    /// Refuses a handshake or poll that comes from another origin, or that arrives when the node drains.
+    /// Refuses a handshake or poll from an origin that is not allowed, or while the node drains.
     pub(super) fn check(&self, headers: &HeaderMap, refused_origin: &'static str) -> Result<(), Problem> {
         self.refuse_if_draining()?;
         let mut origins = headers.get_all(header::ORIGIN);
@@ -50,7 +49,7 @@ impl Gate {
         Ok(())
     }
 
-    /// Refuses all new connections and polls once the node drains.
+    /// Refuses every new connection and poll while the node drains.
     pub(super) fn refuse_if_draining(&self) -> Result<(), Problem> {
         if self.draining.is_cancelled() {
             return Err(Problem::unavailable("this node is stopping; connect to another"));
@@ -67,7 +66,7 @@ pub struct ChatAcceptor {
 
 impl Acceptor for ChatAcceptor {
     type Session = ChatSession;
-    /// `None`: the token follows in the first frame.
+    /// The admitted user; `None` if the handshake has no token, so that the token follows in the first frame.
     type Ticket = Option<Box<Admitted>>;
 
     async fn accept(&self, request: HandshakeRequest) -> Result<Self::Ticket, Refusal> {
@@ -103,7 +102,7 @@ impl Acceptor for ChatAcceptor {
 }
 
 impl ChatAcceptor {
-    /// Makes the checks of a handshake that need no token, and returns the token. `None`: the handshake has none.
+    /// Makes the checks of a handshake that need no token, and returns the token; `None` if the handshake has no token.
     fn token(&self, request: &HandshakeRequest) -> Result<Option<String>, Refusal> {
         if !self.gate.websocket {
             return Err(Refusal::new(
@@ -133,7 +132,7 @@ pub(super) fn bearer(value: &str) -> Result<&str, Reason> {
     if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(Reason::Malformed) }
 }
 
-/// The token of a handshake: from the header, or without a header from the query. `None`: the handshake has none.
+/// The token of a handshake, from the header, or without a header from the query; `None` if the handshake has no token.
 fn token_of(request: &HandshakeRequest) -> Result<Option<String>, Reason> {
     if let Some(value) = request.headers().get(header::AUTHORIZATION) {
         return bearer(value.to_str().map_err(|_| Reason::Malformed)?).map(|token| Some(token.to_owned()));
@@ -143,8 +142,7 @@ fn token_of(request: &HandshakeRequest) -> Result<Option<String>, Reason> {
     Ok(query.split('&').find_map(|pair| pair.strip_prefix("token=")).map(ToOwned::to_owned))
 }
 
-/// The trace of a handshake: from the header, or without a header from the query, because web pages cannot set the
-/// header.
+/// The trace of a handshake: from the header, or from the query, because web pages cannot set the header.
 fn trace_of(request: &HandshakeRequest) -> Option<TraceContext> {
     let header = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
     let query = request.query().unwrap_or_default();

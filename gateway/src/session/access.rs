@@ -13,13 +13,13 @@ use tidings_shared::{
 
 use crate::{client::Client, limits::Limit, worker::Worker};
 
-/// The identity of a connection. A connection that runs commands has an identity, unless it has closed.
+/// Returns the identity of a connection's user. A connection that runs commands has an identity, unless it has closed.
 pub(super) fn identity(client: &Client) -> Result<Rc<Identity>, Refusal> {
     client.identity().ok_or_else(|| Refusal::unavailable("the connection is gone"))
 }
 
 /// The role of a member; empty for an admin who is not a member. Refuses other users without revealing that a private
-/// room exists. The append checks the sender again and decides.
+/// room exists. The role may be outdated, so the append checks the sender again.
 pub(super) async fn role_in(
     worker: &Worker,
     client: &Client,
@@ -27,7 +27,7 @@ pub(super) async fn role_in(
     room: &RoomId,
 ) -> Result<Rc<str>, Refusal> {
     let epoch = worker.node.bus.log.current_session().map(|session| session.epoch);
-    let joined = client.joined(room).zip(epoch);
+    let joined = client.subscription(room).zip(epoch);
     if let Some(role) = joined.and_then(|(joined, epoch)| worker.hub.borrow().room(room).role(joined, epoch))
     {
         return Ok(role);
@@ -40,8 +40,8 @@ pub(super) async fn role_in(
     }
 }
 
-/// The role of a user who was added to the room just now and is not in the caches yet. Refuses all other users: with
-/// `forbidden` for a public room, with `not_found` for a private room, whose existence is not revealed.
+/// Returns the role of a user who was just added to the room, so that the caches do not hold the membership yet.
+/// Refuses other users with `forbidden` for a public room, and with `not_found` for a private room, to hide it.
 pub(super) async fn recently_added_role(
     worker: &Worker,
     identity: &Identity,
@@ -63,8 +63,7 @@ pub(super) fn refuse_non_member(head: &RoomHead) -> Refusal {
     Refusal::not_found("room")
 }
 
-/// The minimum role that the user must still have when the record is published. Refuses a user without permission
-/// now.
+/// The minimum role that the user must still have at the publication. Refuses a user without permission.
 pub(super) async fn min_role(
     worker: &Worker,
     client: &Client,

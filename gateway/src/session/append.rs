@@ -22,7 +22,7 @@ use crate::{
     worker::{Unanswered, Worker},
 };
 
-/// Appends messages in their order with as few calls as possible. The lane continues when this returns.
+/// Appends messages in their order with as few calls as possible. The lane continues when this function returns.
 pub(super) async fn send(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
@@ -31,7 +31,7 @@ pub(super) async fn send(
 ) {
     let Some(identity) = client.identity() else { return };
     let started = Instant::now();
-    worker.node.typing.message_sent(room, &identity.user);
+    worker.node.typing.cancel_unpublished(room, &identity.user);
     let role = access::role_in(worker, client, &identity, room).await;
     let (mut pending, mut entries) = (VecDeque::with_capacity(sends.len()), Vec::with_capacity(sends.len()));
     for (request, draft) in sends {
@@ -56,9 +56,9 @@ pub(super) async fn send(
         }
     };
     match (trace, entries.as_mut_slice()) {
-        // Boxed so that the untraced future stays small.
+        // The traced future is boxed, so that the untraced future stays small.
         (Some(trace), [entry]) => {
-            answered(in_trace(trace, Box::pin(noted(worker.node.bus.append(entry)))).await);
+            answered(in_trace(trace, Box::pin(log_appended(worker.node.bus.append(entry)))).await);
         }
         _ => worker.node.bus.append_messages(&worker.batcher, &mut entries, answered).await,
     }
@@ -75,7 +75,7 @@ fn entry<'a>(
     Ok(draft.entry(room, &identity.user, name, picture, min_role))
 }
 
-/// Appends a change of a message. The lane continues when this returns.
+/// Appends a change of a message. The lane continues when this function returns.
 pub(super) async fn change(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
@@ -95,14 +95,14 @@ pub(super) async fn change(
     };
     let answer = match trace {
         None => append.await,
-        // Boxed so that the untraced future stays small.
-        Some(trace) => in_trace(trace, Box::pin(noted(append))).await,
+        // The traced future is boxed, so that the untraced future stays small.
+        Some(trace) => in_trace(trace, Box::pin(log_appended(append))).await,
     };
     finish(worker, pending, answer);
 }
 
-/// Adds a debug line to the trace when the event was appended.
-async fn noted<E>(append: impl Future<Output = Result<Accepted, E>>) -> Result<Accepted, E> {
+/// Logs a debug line within the trace when the event was appended.
+async fn log_appended<E>(append: impl Future<Output = Result<Accepted, E>>) -> Result<Accepted, E> {
     let answer = append.await;
     if let Ok(accepted) = &answer {
         tracing::debug!(seq = accepted.seq.0, duplicate = accepted.duplicate, "the event is in the log");
@@ -110,7 +110,7 @@ async fn noted<E>(append: impl Future<Output = Result<Accepted, E>>) -> Result<A
     answer
 }
 
-/// Takes a slot for the answer of a command. `None`: no slot was free, and the command was refused.
+/// Takes a slot for the answer of a command. Returns `None` if no slot is free; the command is then refused.
 fn begin(
     worker: &Worker,
     client: &Rc<Client>,
@@ -123,7 +123,7 @@ fn begin(
     match client.take_answer_slot() {
         Ok(slot) => Some(Unanswered { client, room, request, command, slot, started }),
         Err(refusal) => {
-            // Counted by `too_many`. Clearing `is_send` keeps `refuse` from counting it again by its code.
+            // `too_many` counts this refusal. Clearing `is_send` keeps `refuse` from counting it again by its code.
             if std::mem::take(&mut request.is_send) {
                 worker.node.counters.too_many.inc();
             }
@@ -133,7 +133,7 @@ fn begin(
     }
 }
 
-/// Answers at the stage that the client asked for.
+/// Answers a command, at once or when its event reaches the ack stage that the client asked for.
 fn finish(worker: &Rc<Worker>, pending: Unanswered, answer: Result<Accepted, Refusal>) {
     let accepted = match answer {
         Ok(accepted) => accepted,

@@ -21,8 +21,8 @@ use crate::{
     worker::Worker,
 };
 
-/// Rooms of one join that are joined at the same time. A join does not stop when its connection closes, so this also
-/// limits the work that is left then.
+/// Maximum number of rooms of one join that are joined at the same time. The limit also bounds the work that a join
+/// continues after its connection has closed.
 const ROOMS_AT_ONCE: usize = 32;
 
 /// Starts a join: one job per room.
@@ -43,7 +43,7 @@ pub(super) fn start(
         }
         JoinTarget::Mine { mut after } => {
             let (worker, client) = (worker.clone(), client.clone());
-            // The rooms must be known before a later frame can refer to them.
+            // Reading is paused, because a later frame may refer to the rooms that are read here.
             client.pause_reading();
             tokio::task::spawn_local(async move {
                 if let Some(identity) = client.identity() {
@@ -63,7 +63,8 @@ pub(super) fn start(
     }
 }
 
-/// The rooms of `"mine"`, and whether there are more. Their cost is charged here, because their number is known now.
+/// Reads the rooms of a join of `"mine"`, and whether the user has more rooms. Takes the rate limit tokens for the
+/// rooms, because their number is known only here.
 async fn my_rooms(worker: &Worker, user: &UserId) -> Result<(Vec<RoomId>, bool), Refusal> {
     let (rooms, more) = worker.node.bus.my_rooms(user).await?;
     if let Some(cost) = NonZeroU32::new(rooms_cost(rooms.len())) {

@@ -1,5 +1,5 @@
-//! Joins and leaves one room, as a job of its lane. A join reads the membership, subscribes and reads the head of each
-//! room. Then the join is answered, and the rooms are replayed.
+//! Joins and leaves one room, as a job of the room's lane. A join reads the membership, subscribes to the channel and
+//! reads the head of each room. Then the join is answered, and the rooms are replayed.
 
 use std::rc::Rc;
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 const MAX_ROOMS: usize = 1000;
-/// Maximum of attempts to join a room. Another attempt is made if the room's epoch changed.
+/// Maximum number of reads of a room's head in one join. The head is read again if the room's epoch has changed.
 const MAX_EPOCH_RETRIES: usize = 4;
 
 /// Joins one room of a group. After the last room the group is answered.
@@ -31,8 +31,7 @@ pub(super) async fn join(
     group: &Rc<JoinGroup>,
     index: usize,
 ) {
-    // The semaphore is never closed. A job with a permit is the first in its room's lane, so it waits for no other job,
-    // and no deadlock is possible.
+    // The semaphore is never closed. A job with a permit is the first in its lane, so no deadlock is possible.
     let _permit = group.permits.acquire().await;
     match join_room(worker, client, room, after.as_ref(), &group.memberships).await {
         Ok((mut joined, replay)) => {
@@ -61,9 +60,8 @@ pub(super) fn finish(worker: &Rc<Worker>, client: &Rc<Client>, group: &JoinGroup
         failed.push((room.room.clone(), Refusal::not_found("room")));
     }
     client.end_join();
-    // Rooms that were left or joined again meanwhile are left out, because they belong to the answers of those later
-    // commands.
-    joined.retain(|(_, room, replay)| client.joined(&room.room) == Some(replay.subscription));
+    // The answer omits rooms that later commands have left or joined again, because the later answers include them.
+    joined.retain(|(_, room, replay)| client.subscription(&room.room) == Some(replay.subscription));
     let request = &group.request;
     if let ([(room, refusal)], true) = (&failed[..], group.single) {
         return worker.refuse(client, request, Some(room), refusal);
@@ -73,7 +71,7 @@ pub(super) fn finish(worker: &Rc<Worker>, client: &Rc<Client>, group: &JoinGroup
     let failed: Vec<_> =
         failed.into_iter().map(|(room, refusal)| FailedRoom { room, code: refusal.code }).collect();
     for room in &failed {
-        worker.node.counters.error(room.code);
+        worker.node.counters.count_error(room.code);
     }
     let answer = ServerFrame::RoomJoined {
         reference: request.reference(),
@@ -93,11 +91,11 @@ async fn join_room(
     memberships: &JoinMemberships,
 ) -> Result<(JoinedRoom, Replay), Refusal> {
     let connection_closed = || Refusal::unavailable("the connection is gone");
-    // Checked before each step: a connection or poll that has ended needs no more work.
+    // Called before each step, because a connection or poll that has closed needs no further work.
     let check_open = || if client.connection.is_closed() { Err(connection_closed()) } else { Ok(()) };
     check_open()?;
     let identity = client.identity().ok_or_else(connection_closed)?;
-    let already_joined = usize::from(client.joined(room).is_some());
+    let already_joined = usize::from(client.subscription(room).is_some());
     let Some(_slot) = client.take_room_slot(MAX_ROOMS + already_joined) else {
         let message = format!("a connection can join at most {MAX_ROOMS} rooms");
         return Err(Refusal::new(ErrorCode::TooLarge, message));
@@ -141,8 +139,9 @@ async fn join_room(
     Ok((joined, replay))
 }
 
-/// Reads the head of a room, and determines the member's role and read mark as of the head. The mark that is read with
-/// the head is newer than any cache. Without a mark the role is that of the snapshot, which must be of the head's epoch.
+/// Reads the head of a room, and determines the member's role and read mark as of the head. The membership mark that is
+/// read with the head gives the role, because it is newer than any cache. Without a mark, the snapshot gives the role
+/// if its epoch is the head's.
 async fn read_role(
     worker: &Rc<Worker>,
     room: &RoomId,
@@ -162,14 +161,14 @@ async fn read_role(
             }
         };
         let role = role.ok_or_else(|| access::refuse_non_member(&head))?;
-        // A user who was added just now has read nothing.
+        // A user who is not a member in the snapshot was just added, and has read nothing.
         let read_seq = snapshot.membership.map_or(Seq(0), |membership| membership.read_seq);
         return Ok((head, role, read_seq, generation));
     }
     Err(Refusal::unavailable("the room is moving to another epoch; retry"))
 }
 
-/// Reads the head of a room, after its channel is confirmed.
+/// Reads the head of a room and the membership mark of a user, after Redis has confirmed the room's channel.
 async fn read_head(
     worker: &Rc<Worker>,
     room: &RoomId,
@@ -180,10 +179,9 @@ async fn read_head(
     if !confirmed {
         worker.node.bus.subscribe(worker.index, room).await?;
         let mut hub = worker.hub.borrow_mut();
-        // If the subscription has ended meanwhile, the hub may hold the room again for another subscription, before the
-        // channel is confirmed again.
+        // If this subscription has ended, the room may have another one, whose channel is not confirmed yet.
         if hub.room(room).has(subscription) {
-            hub.confirm(room);
+            hub.mark_channel_confirmed(room);
         }
     }
     let (newest, generation) = {

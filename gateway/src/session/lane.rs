@@ -28,7 +28,7 @@ async fn run(worker: Rc<Worker>, client: Rc<Client>, room: RoomId, first: Job) {
     }
 }
 
-/// Returns the number of jobs that were done.
+/// Runs one job. A message is appended together with the messages behind it. Returns the number of jobs that were done.
 async fn perform(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, job: Job) -> usize {
     let (request, command) = match job {
         Job::Join { after, group, index } => {
@@ -43,7 +43,7 @@ async fn perform(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, job: J
     };
     match command {
         RoomCommand::Append(AppendCommand::Send(draft)) => {
-            let sends = client.sends_from(room, request, draft);
+            let sends = client.take_sends_from(room, request, draft);
             let done = sends.len();
             append::send(worker, client, room, sends).await;
             return done;
@@ -67,8 +67,7 @@ async fn perform(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, job: J
     1
 }
 
-/// Answers a command when its outcome is known, in a separate task, so that later jobs of the lane do not wait for the
-/// outcome.
+/// Answers a command when its outcome is known, in a separate task, so that the lane's next jobs need not wait.
 fn answer_later(
     worker: &Rc<Worker>,
     client: &Rc<Client>,

@@ -1,5 +1,5 @@
-//! Marks, typing and signals. Marks and typing are combined with those of other connections of the node, so they are
-//! answered later than they are accepted: marks when they are stored, typing when it was published.
+//! Handles marks, typing and signals. Marks and typing of all connections of the node are combined, so their answers
+//! come later: for a mark when it is stored, for typing when it was published.
 
 use std::rc::Rc;
 
@@ -27,7 +27,7 @@ pub(super) async fn mark(
     delivered: bool,
 ) -> Result<(SlotGuard, impl Future<Output = Result<(), Refusal>> + use<>), Refusal> {
     let identity = access::identity(client)?;
-    // An admin can act in any room, but a mark needs a membership.
+    // An admin can act in any room, but only a member can have a mark.
     if access::role_in(worker, client, &identity, room).await?.is_empty() {
         return Err(Refusal::new(ErrorCode::Forbidden, "only a member of the room has a mark in it"));
     }
@@ -52,7 +52,7 @@ pub(super) async fn typing(
     Ok((slot, async move { published.await.unwrap_or_else(|_| stopping()) }))
 }
 
-/// Publishes an opaque payload from one member to all other members of a room, or to one of them. It is not stored.
+/// Publishes an opaque payload from one member to all other members of a room, or to one of them, without storing it.
 pub(super) async fn signal(
     worker: &Worker,
     client: &Client,
@@ -70,7 +70,7 @@ pub(super) async fn signal(
     let sender = &identity.user;
     let json = ServerFrame::Signal { room, from: sender, data }.to_json();
     let entry = LiveEntry { room, kind: "signal", sender, to: to.as_ref(), min_role, json };
-    // One entry has one outcome.
+    // `publish_live` returns one outcome per entry.
     worker.node.bus.log.publish_live(&[entry]).await.pop().unwrap_or(Ok(()))?;
     worker.node.metrics.live.with_label_values(&["signal"]).inc();
     Ok(())

@@ -28,10 +28,10 @@ use request::PollRequest;
 
 pub use route::configure;
 
-/// A poll waits up to this time for its rooms to catch up and its commands to be answered, even if its own timeout is
-/// shorter. Without this time, a poll with a short timeout would never return missed records.
+/// A poll waits up to this time for its rooms to catch up and its commands to be answered, even if the timeout of the
+/// poll is shorter. Otherwise a poll with a short timeout would never return missed records.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(3);
-/// Soft limit of an answer: above this, the next poll continues the replay.
+/// Soft limit of an answer, in bytes. At this size the poll is answered, and the next poll continues the replay.
 const SOFT_ANSWER_BYTES: usize = 64 * 1024;
 
 /// Leaves the rooms of a poll when the poll ends in any way, also when its caller disconnects.
@@ -47,8 +47,8 @@ impl Drop for Poll {
     }
 }
 
-/// Runs one poll. If there is nothing to return, the poll is answered at `until`. Commands without a trace of their own
-/// use `trace`. Refused as `forbidden` if the user was blocked meanwhile.
+/// Runs one poll, and returns the body of the answer. A poll with nothing to return is answered at `until`. Commands
+/// without their own trace use `trace`. Refuses a user who was blocked meanwhile with `forbidden`.
 async fn poll(
     worker: &Rc<Worker>,
     admitted: Admitted,
@@ -64,13 +64,13 @@ async fn poll(
     let client = Rc::new(Client::new(ClientTransport::Poll(buffer.clone())));
     let user = admitted.identity.user.clone();
     client.set_identity(admitted.identity);
-    presence::opened(worker, &client);
+    presence::report_opened(worker, &client);
     let mut poll = Poll { session: ChatSession { worker: worker.clone(), client: client.clone() } };
     worker.register(&client, admitted.registration, admitted.versions);
 
     let mut answer = AnswerBuilder::new(&request);
     if request.rooms_version.as_ref().is_some_and(|version| *version != admitted.rooms_version) {
-        answer.rooms_changed(&admitted.rooms_version);
+        answer.add_rooms_changed(&admitted.rooms_version);
     }
     let target = JoinTarget::Many {
         rooms: request.cursors.iter().map(|(room, _)| room.clone()).collect(),
@@ -89,18 +89,21 @@ async fn poll(
         if answer.collect(&buffer) {
             client.drained.notify_one();
         }
-        answer.retain_replaying(|room| client.joined(room).is_some());
+        answer.retain_replaying(|room| client.subscription(room).is_some());
         let may_return = answer.is_caught_up() || buffer.bytes() >= SOFT_ANSWER_BYTES;
         let settled = may_return && answer.is_answered();
         let until = if settled { deadline } else { unsettled_deadline };
         // A draining node answers as soon as no command is in progress.
         let draining = gate.draining.is_cancelled();
         let done = (draining && answer.is_answered()) || (settled && answer.has_content());
-        if done || buffer.closed().is_some() || gate.polls_must_end.is_cancelled() || Instant::now() >= until
+        if done
+            || buffer.close_code().is_some()
+            || gate.polls_must_end.is_cancelled()
+            || Instant::now() >= until
         {
             break;
         }
-        // The loop checks all conditions again after any of these.
+        // After any of these events, the loop checks all conditions again.
         tokio::select! {
             () = buffer.changed.notified() => {}
             () = gate.draining.cancelled(), if !draining => {}
@@ -110,12 +113,12 @@ async fn poll(
     }
     // Nothing may be awaited from here on, so that the answer holds everything that the hub counts as sent.
     answer.collect(&buffer);
-    match buffer.closed() {
+    match buffer.close_code() {
         None => answer.advance_cursors(|room| live_position(worker, &client, room)),
         Some(code) if code == CloseCode::Forbidden.code() => {
             return Err(Refusal::new(ErrorCode::Forbidden, "this user is blocked or deleted"));
         }
-        // Frames above the size limit were dropped, so the cursors must stay before them.
+        // Frames above the size limit were dropped, so the cursors must stay before the dropped frames.
         Some(_) => {}
     }
     Ok(answer.into_json(&AnswerMetadata {
@@ -127,7 +130,7 @@ async fn poll(
     }))
 }
 
-/// Parses a command like a frame, and runs it with a `ref` of the server instead of its own.
+/// Parses a command like a frame, and runs it with a `ref` that the server has chosen instead of the client's `ref`.
 fn run_command(poll: &mut Poll, index: usize, text: &str, trace: Option<TraceContext>) {
     let limits = &poll.session.worker.node.limits;
     let mut parsed = if text.len() > limits.max_frame_bytes {
@@ -147,12 +150,12 @@ fn run_command(poll: &mut Poll, index: usize, text: &str, trace: Option<TraceCon
     poll.session.on_parsed(parsed);
 }
 
-/// The position up to which a poll was sent a live room. `None`: the poll's subscription is not live, so only other
-/// subscriptions may have reached the room's position.
+/// The position up to which a poll was sent the records of a live room. Returns `None` if the poll's subscription is
+/// not live, because the room's position then applies to other subscriptions only.
 fn live_position(worker: &Worker, client: &Client, room: &RoomId) -> Option<crate::hub::Position> {
     let hub = worker.hub.borrow();
     client
-        .joined(room)
+        .subscription(room)
         .filter(|joined| hub.room(room).is_live(*joined))
         .and_then(|_| hub.room(room).live_position())
 }

@@ -1,5 +1,5 @@
-//! Presence on a connection: opening and closing it, `presence:set`, `presence:get`, and the snapshot of a joined
-//! room. Presence never delays other commands of the connection.
+//! Presence on a connection: reports that the connection has opened or closed, handles `presence:set` and
+//! `presence:get`, and reads the snapshot of a joined room. Presence never delays other commands of the connection.
 
 use std::{rc::Rc, time::Duration};
 
@@ -22,46 +22,45 @@ use crate::{
 
 /// Timeout of a snapshot. If the snapshot takes longer, the join is answered without presence.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Maximum of reads of a snapshot. It is read again if a change arrived during the read.
+/// Maximum number of reads of a snapshot. A snapshot is read again if a presence change arrived during the read.
 const SNAPSHOT_ATTEMPTS: usize = 3;
 
-/// Reports an admitted user as online, unless the connection has closed already. A poll makes the user present for some
-/// time.
-pub(super) fn opened(worker: &Worker, client: &Client) {
+/// Reports an admitted user as online, unless the connection has closed. A poll's user is present for 30 s.
+pub(super) fn report_opened(worker: &Worker, client: &Client) {
     let Some(identity) = client.identity() else { return };
     if client.is_poll() {
-        worker.node.presence.polled(&identity.user, None);
+        worker.node.presence.report_poll(&identity.user, None);
     } else if client.reported_presence.get() == ReportedPresence::None {
         client.reported_presence.set(ReportedPresence::Status(Status::Online));
-        worker.node.presence.status_changed(&identity.user, None, Some(Status::Online));
+        worker.node.presence.report_status_change(&identity.user, None, Some(Status::Online));
     }
 }
 
-pub(super) fn closed(worker: &Worker, client: &Client) {
+pub(super) fn report_closed(worker: &Worker, client: &Client) {
     let before = client.reported_presence.replace(ReportedPresence::Closed);
     let Some(identity) = client.identity() else { return };
     if client.is_poll() {
-        worker.node.presence.polled(&identity.user, None);
+        worker.node.presence.report_poll(&identity.user, None);
     } else if let ReportedPresence::Status(status) = before {
-        worker.node.presence.status_changed(&identity.user, Some(status), None);
+        worker.node.presence.report_status_change(&identity.user, Some(status), None);
     }
 }
 
-/// `presence:set`: answered at once, published later.
+/// Handles `presence:set`, which is answered at once and published later.
 pub(super) fn set(worker: &Worker, client: &Client, request: &RequestContext, status: Status) {
     let Some(identity) = client.identity() else { return };
     if client.is_poll() {
-        worker.node.presence.polled(&identity.user, Some(status));
+        worker.node.presence.report_poll(&identity.user, Some(status));
     } else if let ReportedPresence::Status(before) = client.reported_presence.get() {
         client.reported_presence.set(ReportedPresence::Status(status));
         if before != status {
-            worker.node.presence.status_changed(&identity.user, Some(before), Some(status));
+            worker.node.presence.report_status_change(&identity.user, Some(before), Some(status));
         }
     }
     client.reply_ok(request);
 }
 
-/// `presence:get`: returns nothing about users who share no room with the asking user.
+/// Handles `presence:get`, which reveals nothing about users who share no room with the asking user.
 pub(super) async fn get(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
@@ -87,9 +86,9 @@ pub(super) async fn get(
     }
 }
 
-/// Returns who is online or away in a small room that the connection has joined, including its own user. `None`: the
-/// room is not small, or presence cannot be read now. The snapshot must not be older than a presence change that the
-/// connection got before the answer. So the caller must not await anything between the snapshot and the answer.
+/// Returns the users who are online or away in a small room that the connection has joined, including its own user;
+/// `None` if the room is not small or presence cannot be read. The caller must not await anything between the snapshot
+/// and the answer, because a presence change that is sent before the answer must not be newer than the snapshot.
 pub(super) async fn snapshot(
     worker: &Rc<Worker>,
     client: &Client,
@@ -117,9 +116,9 @@ async fn read(
     let watch = worker.watch_snapshot(room);
     let mut states = None;
     for _ in 0..SNAPSHOT_ATTEMPTS {
-        let before = watch.changes();
+        let before = watch.change_count();
         let read = worker.node.bus.presence_of(&users).await?;
-        if watch.changes() == before {
+        if watch.change_count() == before {
             states = Some(read);
             break;
         }
@@ -130,7 +129,7 @@ async fn read(
         ReportedPresence::None | ReportedPresence::Closed => None,
     };
     let online = users.into_iter().zip(states).filter_map(|(user, state)| {
-        // The user's own presence may not be in Redis yet.
+        // The presence of the connection's own user may not be in Redis yet.
         let is_me = identity.as_ref().is_some_and(|identity| identity.user == user);
         let status = if is_me { state.status.max(own) } else { state.status };
         status.map(|status| Online { user, status })

@@ -1,5 +1,5 @@
-//! Replay: sends the records that a connection missed, one room after the other, as fast as the outbox empties. When a
-//! subscription reaches the room's position, it gets `room:caught_up` and goes live.
+//! Replay sends the records that a connection missed, one room after the other, as fast as the outbox empties. When a
+//! subscription reaches the room's position, the connection gets `room:caught_up` and the subscription goes live.
 
 use std::{rc::Rc, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     worker::Worker,
 };
 
-/// A replay continues when fewer bytes than this are queued.
+/// A replay sends the next record only while fewer bytes than this are queued for the connection.
 const LOW_WATER_BYTES: usize = 64 * 1024;
 /// Delay before another attempt to read a room that cannot be read, or for which the hub or Redis is behind.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
@@ -32,7 +32,7 @@ pub(super) fn enqueue(worker: &Rc<Worker>, client: &Rc<Client>, replays: Vec<Rep
 
 async fn run(worker: Rc<Worker>, client: Rc<Client>) {
     loop {
-        // The running replay stays at the front: a non-empty queue means that the task runs.
+        // The running replay stays at the front of the queue, so a non-empty queue means that the task runs.
         let Some(replay) = client.replays.borrow().front().cloned() else { return };
         replay_room(&worker, &client, &replay).await;
         let mut waiting = client.replays.borrow_mut();
@@ -48,7 +48,7 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
     let Replay { room, subscription, .. } = replay;
     let (mut reached, mut head, mut generation) = (replay.position, replay.head, replay.generation);
     let mut source = "memory";
-    // Valid for the next read only, because roles become outdated soon.
+    // The stored roles are valid for the next read only, because roles become outdated soon.
     let mut roles = None;
     if !worker.hub.borrow().room(room).has(*subscription) {
         return;
@@ -75,7 +75,7 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
         let newest = worker.hub.borrow().room(room).newest();
         let read_generation = worker.hub.borrow().generation();
         if newest.epoch < reached.epoch {
-            // Redis reported a new epoch before any hint did: the live subscriptions must move to that epoch first.
+            // The replay has read a newer epoch than any hint, so the live subscriptions must move to that epoch first.
             worker.request_refill(room);
         }
         let not_before = newest.epoch.max(reached.epoch);
@@ -113,14 +113,14 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
             // The read found nothing new, but the subscription could not go live: the hub or Redis is behind.
             tokio::time::sleep(RETRY_AFTER).await;
         }
-        // Both are updated only after a successful read, because a failed read does not show what was missed.
+        // The head and the generation are updated only now, because a failed read shows no missed records.
         (head, generation) = (Position::of(&read.head), read_generation);
         let diverged = read.head.gap_after_position(reached.epoch, reached.seq);
         match (diverged, read.records_after(reached.seq)) {
             (None, Some(records)) => {
                 if read.head.epoch != reached.epoch {
-                    // Must be sent before the first record of the new epoch, because this frame moves the client's
-                    // cursor to the epoch.
+                    // `room:caught_up` must be sent before the first record of the new epoch, because it moves the
+                    // client's cursor to that epoch.
                     let (epoch, seq) = (read.head.epoch, reached.seq);
                     client.reply(&ServerFrame::CaughtUp { room, epoch, seq });
                 }

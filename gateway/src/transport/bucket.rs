@@ -1,6 +1,6 @@
-//! Limits the frames of a peer: a bucket of tokens, one per frame, control frames and fragments included. Pure: the
-//! caller passes the time as a tick count. A peer that exceeds the limit for a moment is only read more slowly; a
-//! peer that stays above the limit is closed.
+//! Limits the frames of a peer by a token bucket. Each frame takes one token, also control frames and fragments. The
+//! bucket is pure: the caller passes the time as a tick count. A peer that exceeds the limit for a moment is only read
+//! more slowly. A peer that stays above the limit is closed.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -9,10 +9,10 @@ use super::wheel::ticks;
 /// Default frames per second on average: ten times what one person sends in messages, marks and typing.
 const FRAMES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
 const FRAMES_BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(199);
-/// Default time for which a peer above the limit is only read more slowly. A client with a backlog of 3,000 frames
-/// has sent them by then; a peer that continues is a flood.
+/// Default time for which a peer above the limit is only read more slowly. Within this time a client sends a backlog of
+/// 3,000 frames. A peer that continues longer is a flood.
 const FRAMES_GRACE: Duration = Duration::from_secs(30);
-/// Two excesses with a shorter interval between them count as one.
+/// If the limit is exceeded twice within this interval, the two excesses count as one.
 const CALM_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A limit on the frames of one connection.
@@ -32,7 +32,7 @@ impl Default for FrameRate {
 }
 
 impl FrameRate {
-    /// The limit in ticks of this length.
+    /// Converts the limit to ticks of the length `tick`.
     pub(crate) fn in_ticks(self, tick: Duration) -> FrameLimits {
         let frame_ns = 1_000_000_000 / u64::from(self.per_second.get());
         FrameLimits {
@@ -57,7 +57,7 @@ pub(crate) struct FrameLimits {
     calm_ticks: u32,
 }
 
-/// What to do after a frame.
+/// The decision after a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FrameVerdict {
     /// Continue reading.
@@ -74,12 +74,12 @@ pub(crate) struct TokenBucket {
     full_at_ns: u64,
     /// The tick at which the peer began to exceed the limit repeatedly.
     limited_since: u32,
-    /// The end of the last pause; 0: the peer never exceeded the limit.
+    /// The tick at which the last pause ends; 0 if the peer never exceeded the limit.
     paused_until: u32,
 }
 
 impl TokenBucket {
-    pub(crate) fn take(&mut self, limits: &FrameLimits, now: u32) -> FrameVerdict {
+    pub(crate) fn take_token(&mut self, limits: &FrameLimits, now: u32) -> FrameVerdict {
         let now_ns = u64::from(now).saturating_mul(limits.tick_ns);
         self.full_at_ns = self.full_at_ns.max(now_ns).saturating_add(limits.frame_ns);
         let next_ns = self.full_at_ns.saturating_add(limits.frame_ns).saturating_sub(limits.burst_ns);
@@ -114,7 +114,7 @@ mod tests {
         let mut frames = 0;
         loop {
             frames += 1;
-            match bucket.take(limits, now) {
+            match bucket.take_token(limits, now) {
                 FrameVerdict::Continue => {}
                 end => return (frames, end),
             }
@@ -133,9 +133,9 @@ mod tests {
     #[test]
     fn slow_rate_holds_over_many_ticks() {
         let (limits, mut bucket) = (limits(1, 1), TokenBucket::default());
-        assert_eq!(bucket.take(&limits, 5), FrameVerdict::PauseUntil(7));
-        assert_eq!(bucket.take(&limits, 7), FrameVerdict::PauseUntil(9));
-        assert_eq!(bucket.take(&limits, 99), FrameVerdict::PauseUntil(101));
+        assert_eq!(bucket.take_token(&limits, 5), FrameVerdict::PauseUntil(7));
+        assert_eq!(bucket.take_token(&limits, 7), FrameVerdict::PauseUntil(9));
+        assert_eq!(bucket.take_token(&limits, 99), FrameVerdict::PauseUntil(101));
     }
 
     #[test]
@@ -154,12 +154,12 @@ mod tests {
             assert!(matches!(verdict, FrameVerdict::PauseUntil(_)), "tick {tick}");
         }
 
-        // A little below the limit after a burst: the bucket is never full and never empty again.
+        // The peer stays a little below the limit after a burst, so the bucket is never full and never empty again.
         let mut steady = TokenBucket::default();
         flood(&mut steady, &limits, 100);
         for tick in 101..1_000 {
             for _ in 0..49 {
-                assert_eq!(steady.take(&limits, tick), FrameVerdict::Continue, "tick {tick}");
+                assert_eq!(steady.take_token(&limits, tick), FrameVerdict::Continue, "tick {tick}");
             }
         }
     }
@@ -168,7 +168,7 @@ mod tests {
     fn huge_limits_hold_no_peer() {
         let (limits, mut bucket) = (limits(u32::MAX, u32::MAX), TokenBucket::default());
         for _ in 0..10_000 {
-            assert_eq!(bucket.take(&limits, 1), FrameVerdict::Continue);
+            assert_eq!(bucket.take_token(&limits, 1), FrameVerdict::Continue);
         }
     }
 }

@@ -11,47 +11,46 @@ use super::{
     wheel::ticks,
 };
 
-/// The settings of a server. [`TransportConfig::new`] sets the defaults, which are named at each field.
+/// The settings of a server. [`TransportConfig::new`] sets the defaults.
 pub struct TransportConfig {
-    /// The listener; already bound, so that port 0 works.
+    /// The listener, which is already bound, so that port 0 works.
     pub listener: TcpListener,
-    /// Connections that the kernel may hold before they are accepted (4096): enough for a reconnect storm.
+    /// Maximum number of connections that the kernel holds until they are accepted. Default: 4096.
     pub backlog: i32,
-    /// Threads, each with its own connections (the number of cores).
+    /// Number of threads, each with its own connections. Default: the number of cores.
     pub workers: usize,
-    /// WebSockets per worker above which the handshake is refused with 503 (1,000,000).
+    /// Maximum number of WebSockets per worker. Further handshakes are refused with 503. Default: 1,000,000.
     pub max_connections_per_worker: usize,
-    /// The path of the WebSocket (`None`: every path).
+    /// The path of the WebSocket. The default `None` accepts every path.
     pub websocket_path: Option<String>,
-    /// Subprotocol that the answer names if the peer offers it (`tidings.v1`).
+    /// Subprotocol that the answer names if the peer offers it. Default: `tidings.v1`.
     pub subprotocol: Option<String>,
-    /// Maximum size of a message with all its fragments, in bytes (64 KiB): above it, close 1009.
+    /// Maximum size of a message with all its fragments, in bytes; above it, close code 1009. Default: 64 KiB.
     pub max_message_bytes: usize,
-    /// Whether binary messages are accepted (no: close 1003).
+    /// Whether binary messages are accepted. If not, which is the default, the close code for such a message is 1003.
     pub accept_binary: bool,
-    /// Whether permessage-deflate is negotiated when a peer offers it (yes).
+    /// Whether permessage-deflate is negotiated when a peer offers it. Default: true.
     pub deflate: bool,
-    /// Limit on the frames of a connection, control frames and fragments included (100 a second, 200 at once, close
-    /// 4429 after 30 s above it); `None`: no limit.
+    /// Limit on the frames of a connection, control frames and fragments included; `None` means no limit. Default: 100
+    /// a second, 200 at once, close with 4429 after 30 s above the limit.
     pub frame_rate: Option<FrameRate>,
-    /// Maximum of bytes that are queued for one connection (256 KiB): above it, close 4413.
+    /// Maximum number of bytes queued for one connection; above it, close code 4413. Default: 256 KiB.
     pub outbox_bytes: usize,
-    /// Below this many queued bytes, `on_drained` of the session is called (64 KiB).
+    /// When fewer bytes than this are queued, `on_drained` of the session is called. Default: 64 KiB.
     pub low_water_bytes: usize,
-    /// Time between pings (25 s: less than the 30 to 60 s after which common proxies cut idle connections). Without
-    /// any bytes for two intervals: close 4408.
+    /// Time between pings. A connection without any received bytes for two intervals is closed with 4408. Default: 25
+    /// s, because common proxies cut idle connections after 30 to 60 s.
     pub heartbeat: Duration,
-    /// How long a closing connection may take to flush and to answer the close frame (5 s).
+    /// Maximum time for a closing connection to write its frames and get the peer's close frame. Default: 5 s.
     pub close_timeout: Duration,
-    /// When cancelled, plain HTTP connections close after their next answer, so that clients go to another node
-    /// (never).
+    /// When cancelled, plain HTTP connections close after their next answer, and clients go to another node.
     pub shutting_down: CancellationToken,
-    /// The counters; keep a clone to export them.
+    /// The counters of the server. The exporter of metrics keeps a clone of this `Arc`.
     pub counters: Arc<Counters>,
 }
 
 impl TransportConfig {
-    /// The defaults for this listener.
+    /// The default settings with this listener.
     pub fn new(listener: TcpListener) -> TransportConfig {
         TransportConfig {
             listener,
@@ -81,7 +80,7 @@ impl TransportConfig {
             rules: Rules {
                 max_message_bytes: self.max_message_bytes,
                 accept_binary: self.accept_binary,
-                // Set for each connection by its handshake.
+                // Each connection sets this field by the result of its handshake.
                 deflate: false,
             },
             frames: self.frame_rate.map(|rate| rate.in_ticks(tick)),

@@ -13,14 +13,14 @@ use super::{
 pub struct Connection(pub(super) Rc<Link>);
 
 impl Connection {
-    /// Queues a frame and wakes the connection. Above `outbox_bytes` the queue is dropped and the connection is
-    /// closed with 4413. After a close, does nothing.
+    /// Queues a frame and wakes the connection. If more than `outbox_bytes` would be queued, the queue is dropped and
+    /// the connection is closed with 4413. After a close, does nothing.
     pub fn send(&self, frame: Frame) {
         self.0.send(frame);
     }
 
-    /// As [`send`](Self::send), for a frame that other connections also get. A frame marked as immediate is written
-    /// to the socket at once if nothing is queued; the rest that the socket does not accept is queued.
+    /// Sends a frame that other connections also get. A frame marked as immediate is written to the socket at once if
+    /// nothing is queued. The part that the socket does not accept is queued.
     pub fn send_shared(&self, frame: &Frame) {
         self.0.send_shared(frame);
     }
@@ -30,14 +30,12 @@ impl Connection {
         self.0.outbox.borrow().bytes()
     }
 
-    /// Sends the queued frames, then a close frame. `on_closed` of the session gets `code`. Only the first close
-    /// counts.
+    /// Sends the queued frames, then a close frame. `on_closed` gets `code`. Only the first close counts.
     pub fn close(&self, code: u16, reason: &str) {
         self.0.close(code, reason);
     }
 
-    /// Stops reading: TCP slows the peer down, and messages that were read already wait. A paused connection is not
-    /// closed for silence.
+    /// Stops reading, so that TCP slows the peer down. A paused connection is not closed for silence.
     pub fn pause_reading(&self) {
         self.0.paused.set(true);
     }
@@ -57,8 +55,7 @@ impl Connection {
         self.0.wake();
     }
 
-    /// Requests one call of the session's `on_deadline` after this time. Replaces an earlier deadline; `None` cancels
-    /// it.
+    /// Requests one call of `on_deadline` after this time, in place of an earlier request; `None` cancels the request.
     pub fn set_deadline(&self, after: Option<Duration>) {
         self.0.set_deadline(after);
     }
@@ -68,7 +65,7 @@ impl Connection {
         self.0.phase.get() != Phase::Open
     }
 
-    /// Unique among all connections of this worker, also earlier ones.
+    /// The id of the connection, which is unique among all earlier and later connections of this worker.
     pub fn id(&self) -> u64 {
         self.0.id
     }

@@ -1,6 +1,6 @@
-//! Counters of the transport, for metrics. Each worker writes its own numbers. A number has one writer, so it needs no
-//! lock and no atomic read-modify-write; only the closes by code are behind a lock. A read adds up all workers.
-//! Counters are never reset.
+//! Counters of the transport, for metrics. Each worker writes its own counters. A counter has one writer, so it needs
+//! no lock and no atomic read-modify-write. Only the closes by code are behind a lock. A read adds up the counters of
+//! all workers. Counters are never reset.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ pub struct Counters {
     workers: Mutex<Vec<Arc<WorkerCounters>>>,
 }
 
-/// Declares the counters: a number of the totals and of each worker, and how the workers' numbers are added up.
+/// Declares each counter as a field of the totals and of each worker, and adds the workers' counters up to the totals.
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// The sums over all workers at one moment.
@@ -71,7 +71,7 @@ counters! {
     /// Connections that were told when to leave because the server drains.
     drain_notified,
     drain_overstayed,
-    /// Connections that were still open at the end of the drain time.
+    /// Connections that were still open, and were closed, at the end of the drain time.
     drain_cut,
 }
 

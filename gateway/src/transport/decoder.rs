@@ -1,8 +1,8 @@
-//! Decodes the bytes of one client into messages, in chunks of any size. Pure: it owns no socket. It holds memory
-//! only while a frame or message is incomplete, and never more than what arrived. `max_message_bytes` is checked
-//! before anything is stored. A compressed message is collected compressed and inflated when it is complete. Events
-//! and errors depend only on the bytes, not on how they were split. After a violation, the decoder must not be used
-//! again.
+//! Decodes the bytes of one client into messages, in chunks of any size. The decoder is pure and owns no socket. It
+//! holds memory only while a frame or message is incomplete, and no more than the bytes that arrived.
+//! `max_message_bytes` is checked before anything is stored. A compressed message is collected compressed, and inflated
+//! when it is complete. Events and errors depend only on the bytes, not on how the bytes were split. After a violation,
+//! the decoder must not be used again.
 
 mod message;
 
@@ -15,7 +15,7 @@ use super::{
 };
 use message::OpenMessage;
 
-/// What the decoder accepts.
+/// The limits and the accepted features of a decoder.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
     /// Maximum payload of a message with all its fragments, in bytes.
@@ -36,13 +36,13 @@ impl Rules {
 /// The event of a frame: each complete frame leads to exactly one event.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event<'a> {
-    /// A fragment that does not end its message, or a compressed message that is not wanted.
+    /// A fragment that does not end its message, or a compressed message that was skipped.
     Part,
     Text(&'a str),
     Binary(&'a [u8]),
     Ping(&'a [u8]),
     Pong,
-    /// The peer's close frame, already validated; `None`: it had no code.
+    /// The peer's close frame, already validated, with its code; `None` if the frame has no code.
     Close(Option<u16>),
 }
 
@@ -68,9 +68,9 @@ struct OpenFrame {
 }
 
 impl Decoder {
-    /// Decodes `chunk` (unmasks it in place) and calls `each` for every frame, until the chunk is used up or `each`
-    /// breaks. Returns how many bytes were used. A compressed message that is not `wanted` is skipped without
-    /// inflating it, because inflating costs far more than skipping; the frames behind it are found all the same.
+    /// Decodes `chunk`, which is unmasked in place, and calls `each` for every frame, until the chunk is used up or
+    /// `each` breaks. Returns how many bytes were used. While `wanted` returns false, compressed messages are skipped
+    /// without inflating them, because inflating costs far more than skipping.
     pub(crate) fn decode(
         &mut self,
         rules: Rules,
@@ -93,7 +93,7 @@ impl Decoder {
         Ok(used)
     }
 
-    /// Whether nothing is incomplete, so that no memory is held.
+    /// Whether no frame or message is incomplete, so that the decoder holds no memory.
     #[cfg(test)]
     fn is_empty(&self) -> bool {
         self.pending.is_none()
@@ -102,7 +102,7 @@ impl Decoder {
     /// The bytes held for incomplete frames and messages.
     pub(crate) fn held_bytes(&self) -> usize {
         self.pending.as_ref().map_or(0, |pending| {
-            // The allocated size: a little more than what arrived.
+            // The capacity is the allocated size, which is a little more than the bytes that arrived.
             pending.control.capacity()
                 + pending.message.as_ref().map_or(0, |message| message.payload.capacity())
         })
@@ -211,7 +211,7 @@ impl Pending {
         self.frame = Some(OpenFrame { header, seen_bytes: 0 });
     }
 
-    /// Takes the part of the open frame's payload that is in `input`. Calls `each` if this completes the frame.
+    /// Takes the part of the open frame's payload that is in `input`. Calls `each` if the frame is then complete.
     fn take_payload(
         &mut self,
         rules: Rules,

@@ -1,7 +1,7 @@
-//! The drain of a server: it spreads the end of all connections evenly over the drain time. Each connection is told
-//! when to leave, according to its rank among the connections of all workers. If it is still open a little later, its
-//! session is asked to close it. This module may use the workers' links, and a session that its connection's task
-//! passes in. There is one task per worker and drain, independent of the number of connections.
+//! The drain of a server spreads the closing of all connections evenly over the drain time. Each peer is told when to
+//! leave, according to the rank of its connection among the connections of all workers. The session of a connection
+//! that is still open a little later must close it. This module may use the workers' links, and a session that its
+//! connection's task passes in. Each worker has one task per drain, independent of the number of connections.
 
 use std::{
     rc::Rc,
@@ -23,12 +23,12 @@ use super::{
     worker::{DrainNotice, Link, Phase, TransportWorker},
 };
 
-/// Reserved at the end of the drain time, but at most a fifth of it: half for peers that leave a little late, the
-/// rest for the last answers and closes.
+/// Maximum time reserved at the end of the drain, also at most a fifth of the drain time. One half is for peers that
+/// leave a little late, the other half is for the last answers and closes.
 const MARGIN: Duration = Duration::from_secs(2);
-/// How long the workers wait for each other's number of connections. A worker that does not answer is not counted.
+/// Maximum time for which the workers wait to exchange their numbers of connections. A worker that is late counts as 0.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Connections that are notified before other tasks of the thread run.
+/// Maximum number of connections that are notified before other tasks of the thread run.
 const NOTIFIED_PER_TURN: usize = 128;
 
 /// State that the workers of a server share while it drains.
@@ -44,7 +44,7 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    /// Starts a drain now, which ends after `time`.
+    /// Creates a drain that starts at this call and ends after `time`.
     pub(crate) fn new(workers: usize, time: Duration) -> Drain {
         let margin = (time / 5).min(MARGIN);
         Drain {
@@ -93,8 +93,7 @@ fn rank(counts: &[usize], worker: usize, number: usize) -> usize {
     counts.iter().enumerate().map(before).sum()
 }
 
-/// Tells each connection of a worker when to leave, and asks the sessions of those that are still open later to close
-/// them.
+/// Tells each connection of a worker when to leave, and later asks the sessions of open connections to close.
 pub(crate) async fn drain(worker: Rc<TransportWorker>, plan: Arc<Drain>) {
     let links = worker.links();
     let counts = plan.exchange_counts(worker.number, links.len()).await;
@@ -115,7 +114,7 @@ pub(crate) async fn drain(worker: Rc<TransportWorker>, plan: Arc<Drain>) {
     }
 }
 
-/// Passes a drain notice of the link to its session. Called by the connection's own task.
+/// Passes the drain notice of a link to the connection's session. Called by the connection's own task.
 pub(super) fn notify_drain(link: &Link, session: &mut impl Session) {
     if link.phase.get() != Phase::Open {
         return;

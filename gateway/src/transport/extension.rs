@@ -1,5 +1,5 @@
-//! Negotiates compression in the handshake (RFC 7692, 7.1): the peer's offers in, the answer out. Pure. It accepts
-//! the first offer that can be fulfilled, and no malformed one. Neither side keeps a context between messages. So one
+//! Negotiates compression in the handshake (RFC 7692, 7.1). Pure: from the peer's offers to the answer. The first valid
+//! offer is accepted, and malformed offers are declined. Neither side keeps a context between messages. So one
 //! compressed frame serves all receivers, and an idle connection needs no compressor.
 
 use std::num::NonZeroU8;
@@ -32,7 +32,7 @@ impl Window {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Agreement {
-    /// The peer's window, if it named one: then the answer must name it too.
+    /// The peer's window, which the answer must then also name; `None` if the peer named no window.
     named: Option<Window>,
 }
 
@@ -51,14 +51,12 @@ impl Agreement {
     }
 }
 
-/// Accepts the first offer that can be fulfilled. `headers` are the values of all `Sec-WebSocket-Extensions`, in
-/// order.
+/// Accepts the first valid offer. `headers` are the values of all `Sec-WebSocket-Extensions`, in order.
 pub(crate) fn agree<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Agreement> {
     headers.flat_map(|header| split(header, ',')).find_map(|offer| agreement(offer.trim()))
 }
 
-/// Evaluates one offer. `None`: it is declined, because it is for another extension, or has a parameter that is
-/// unknown, repeated or invalid.
+/// Evaluates one offer; `None` if it is for another extension, or has an unknown, repeated or invalid parameter.
 fn agreement(offer: &str) -> Option<Agreement> {
     let mut parts = split(offer, ';').map(str::trim);
     if parts.next() != Some(PERMESSAGE_DEFLATE) {
@@ -76,8 +74,7 @@ fn agreement(offer: &str) -> Option<Agreement> {
                 "server_no_context_takeover" | "client_no_context_takeover" | "client_max_window_bits",
                 None,
             ) => {}
-            // The client limits the window of its own compressor. The server inflates with the largest window, which
-            // fits every client.
+            // The client limits its compressor's window. The server's inflate window fits every client.
             ("client_max_window_bits", Some(bits)) => drop(Window::parse(bits)?),
             ("server_max_window_bits", Some(bits)) => named = Some(Window::parse(bits)?),
             _ => return None,
@@ -107,7 +104,7 @@ fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A value without its quotes. No known value needs an escape, so a value with a backslash stays unknown.
+/// Removes the quotes of a value. No valid value needs an escape, so a value with a backslash is later refused.
 fn unquoted(value: &str) -> Option<&str> {
     match value.strip_prefix('"') {
         Some(rest) => rest.strip_suffix('"'),

@@ -23,11 +23,11 @@ pub mod close_code {
     pub const NO_CODE: u16 = 1005;
     /// Never sent, only reported: the socket ended without a close frame.
     pub const ABNORMAL: u16 = 1006;
-    /// Text that is not UTF-8.
+    /// The peer sent text that is not UTF-8.
     pub const INVALID_TEXT: u16 = 1007;
-    /// A message over `max_message_bytes`.
+    /// The peer sent a message over `max_message_bytes`.
     pub const TOO_BIG: u16 = 1009;
-    /// The session failed.
+    /// The session panicked.
     pub const INTERNAL: u16 = 1011;
     /// No bytes arrived for two heartbeats.
     pub const SILENT: u16 = 4408;
@@ -60,14 +60,13 @@ pub(crate) const CONTROL_PAYLOAD_BYTES: usize = 125;
 #[derive(Clone)]
 pub struct Frame {
     pub(crate) bytes: Bytes,
-    /// Holds the compressed copy after it was made. `None`: short frames and frames for one receiver have no shared
-    /// copy.
+    /// The compressed copy, made when first needed; `None` for short frames and frames for one receiver.
     compressed_copy: Option<Arc<CompressedCopy>>,
     /// Whether the frame is written at once: see [`Frame::immediate`].
     pub(crate) immediate: bool,
 }
 
-/// The inner `None`: the compressed message is not shorter.
+/// The inner `None` means that the compressed message is not shorter.
 type CompressedCopy = OnceLock<Option<Bytes>>;
 
 impl Frame {
@@ -97,8 +96,8 @@ impl Frame {
         Frame { bytes: buffer.freeze(), compressed_copy: None, immediate: false }
     }
 
-    /// The same frame, marked to be written at once, without each receiver's queue and task. Only for a frame that is
-    /// not followed by others soon, because several frames are better queued and written together.
+    /// Returns the same frame, marked to be written at once, without each receiver's queue and task. Only for a frame
+    /// that no other frames follow soon, because several frames are better queued and written together.
     #[must_use]
     pub fn immediate(&self) -> Frame {
         Frame { immediate: true, ..self.clone() }
@@ -118,8 +117,7 @@ impl Frame {
         Frame::copied(PONG, &payload[..payload.len().min(CONTROL_PAYLOAD_BYTES)])
     }
 
-    /// A close frame. `reason` is cut at a character to fit 123 bytes. 1005 and 1006 stand for "no code": then the
-    /// frame has no payload.
+    /// A close frame. `reason` is cut at a character to fit 123 bytes. For 1005 and 1006 the frame has no payload.
     pub fn close(code: u16, reason: &str) -> Frame {
         if matches!(code, close_code::NO_CODE | close_code::ABNORMAL) {
             return Frame::copied(CLOSE, &[]);
@@ -159,9 +157,8 @@ impl Frame {
         self.compressed_copy.is_some() || self.payload_bytes() >= UNSHARED_MIN_BYTES
     }
 
-    /// The same message as a compressed frame; `None` if that is not shorter. The first caller makes the compressed
-    /// copy and calls `count`. A caller on another thread waits meanwhile, which takes less time than to compress
-    /// again.
+    /// The same message as a compressed frame; `None` if the compressed frame is not shorter. The first caller makes
+    /// the compressed copy and calls `count`. A caller on another thread waits, which is faster than to compress again.
     pub(crate) fn compressed(&self, deflater: &mut Deflater, count: impl FnOnce()) -> Option<Bytes> {
         let make = || {
             count();
@@ -193,7 +190,7 @@ impl fmt::Debug for Frame {
     }
 }
 
-/// A frame in one piece; `first` is its first byte.
+/// Encodes a frame. `first` is its first byte, with the flags and the opcode.
 fn encoded(first: u8, payload: &[u8]) -> Bytes {
     let (header, header_bytes) = header(first, payload.len());
     let mut buffer = Vec::with_capacity(header_bytes + payload.len());

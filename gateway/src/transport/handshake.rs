@@ -1,5 +1,5 @@
-//! The HTTP part of an upgrade (RFC 6455, 4.2): checks the handshake and builds the answer. Pure: request heads in,
-//! bytes to write out.
+//! The HTTP part of an upgrade (RFC 6455, 4.2): checks the handshake and builds the answer, from a request's head to
+//! the bytes to write. Pure.
 
 use std::fmt::Write as _;
 
@@ -30,7 +30,7 @@ impl HandshakeRequest {
     }
 }
 
-/// The HTTP answer to a refused handshake. The connection is closed after it.
+/// The HTTP answer to a refused handshake. The connection is closed after this answer.
 #[derive(Debug, Clone)]
 pub struct Refusal {
     pub status: StatusCode,
@@ -95,7 +95,7 @@ pub(crate) fn upgrade_required() -> Refusal {
 
 #[derive(Debug, Clone)]
 pub(crate) struct HandshakeOptions {
-    /// The path of the WebSocket; `None`: every path.
+    /// The path of the WebSocket; `None` accepts every path.
     pub path: Option<String>,
     pub subprotocol: Option<String>,
     /// Whether permessage-deflate is negotiated.

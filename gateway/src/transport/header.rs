@@ -1,6 +1,6 @@
-//! Parses and checks the header of a client frame (RFC 6455, 5.2). Pure: a prefix of the stream in; a header, a
-//! violation or "not enough yet" out. The result for a prefix does not change when more bytes follow, so the decoder
-//! does not depend on how the bytes are split.
+//! Parses and checks the header of a client frame (RFC 6455, 5.2). Pure: a prefix of the stream gives a header, a
+//! violation, or the result that more bytes are needed. The result for a prefix does not change when more bytes follow,
+//! so the decoder does not depend on how the bytes are split.
 
 use super::frame::{COMPRESSED, CONTROL_PAYLOAD_BYTES, close_code};
 
@@ -36,7 +36,7 @@ impl Opcode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     pub fin: bool,
-    /// The first frame of a compressed message.
+    /// Whether the frame is the first frame of a compressed message.
     pub compressed: bool,
     pub opcode: Opcode,
     pub mask: [u8; 4],
@@ -48,8 +48,8 @@ pub(crate) const LONGEST_HEADER_BYTES: usize = 14;
 
 const RESERVED: u8 = 0x30;
 
-/// Parses the header at the start of `bytes`, and returns it with its length. `None`: more bytes are needed.
-/// `deflate`: compression was negotiated.
+/// Parses the header at the start of `bytes`, and returns it with its length. Returns `None` if more bytes are needed.
+/// `deflate` says whether compression was negotiated.
 pub(crate) fn parse(bytes: &[u8], deflate: bool) -> Result<Option<(Header, usize)>, Violation> {
     let Some(&first) = bytes.first() else { return Ok(None) };
     let compressed = first & COMPRESSED != 0;

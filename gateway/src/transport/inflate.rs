@@ -1,6 +1,6 @@
 //! Inflates compressed messages (RFC 7692, 7.2.2): one inflater for all connections of a thread, reset for each
-//! message, so that a message of a peer that keeps its context is refused. Pure: bytes in, bytes out. It holds at
-//! most one byte more than the given limit, however large the message would be.
+//! message, so that a message of a peer that keeps its context is refused. Pure: bytes in, bytes out. The inflated data
+//! takes at most one byte more than the given limit, however large the whole message would be.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
@@ -9,13 +9,12 @@ use super::{deflate::TAIL, frame::close_code, header::Violation};
 /// An empty final DEFLATE block, fed after each message. The stream ends with this block only if the message ended at a
 /// block boundary. If the stream does not end, the message is incomplete.
 const LAST_BLOCK: [u8; 2] = [0x03, 0x00];
-/// Initial size of the buffer, which doubles when it is full.
+/// Initial size of the buffer, in bytes. The buffer doubles when it is full.
 const INITIAL_BUFFER_BYTES: usize = 4 * 1024;
 /// Maximum size of the buffer that is kept between messages, in bytes: a whole message of the protocol.
 const MAX_KEPT_BYTES: usize = 64 * 1024 + 1;
 
-/// Distinct from the violation of a message that is too big on the wire, because it is counted separately: it suggests
-/// an attack.
+/// The violation of a message that is too big after inflating, which is counted separately as a sign of an attack.
 pub(crate) const TOO_BIG_INFLATED: Violation =
     Violation { code: close_code::TOO_BIG, reason: "message too big once inflated" };
 /// The data is no valid DEFLATE stream, is incomplete, or refers to an earlier message. Code 1007, as for invalid text:
@@ -26,7 +25,7 @@ const INVALID_DEFLATE: Violation =
 #[derive(Default)]
 pub(crate) struct Inflater {
     engine: Option<Decompress>,
-    /// The buffer; the inflated bytes are at its front.
+    /// The buffer, which has the inflated bytes at its front.
     buffer: Vec<u8>,
 }
 
@@ -77,8 +76,7 @@ impl MessageRun<'_> {
         }
     }
 
-    /// Inflates all of `input`, or up to the end of a stream. Returns how much was used, and whether the stream
-    /// ended.
+    /// Inflates `input`, or up to the end of a stream. Returns how much was used, and whether the stream ended.
     fn feed(&mut self, input: &[u8]) -> Result<(usize, bool), Violation> {
         let mut used = 0;
         loop {
@@ -104,7 +102,7 @@ impl MessageRun<'_> {
         }
     }
 
-    /// Grows to at most one byte more than the limit: this byte shows that the message exceeds it.
+    /// Grows the buffer to at most `max_bytes` and one more byte, which shows that the message exceeds the limit.
     fn grow(&mut self) {
         let buffer_bytes = (2 * self.buffer.len()).max(INITIAL_BUFFER_BYTES).min(self.max_bytes + 1);
         self.buffer.reserve_exact(buffer_bytes - self.buffer.len());
@@ -112,7 +110,7 @@ impl MessageRun<'_> {
     }
 }
 
-/// The difference of two byte counters. It fits in a `usize`, because it is at most the length of a slice.
+/// The difference of two byte counters, which fits in a `usize` because it is at most the length of a slice.
 fn as_count(difference: u64) -> usize {
     usize::try_from(difference).unwrap_or(usize::MAX)
 }

@@ -1,5 +1,5 @@
-//! The frames that one connection still has to write, in order. Pure: the task does the writing. Memory is held only
-//! while something is queued. A begun frame is never cut: the peer must be able to find the start of the next frame.
+//! The frames that one connection still has to write, in order. Pure: the task does the writing. An empty outbox holds
+//! no memory. The rest of a begun frame is never dropped, so that the peer finds the start of the next frame.
 
 use std::{collections::VecDeque, io::IoSlice};
 
@@ -27,7 +27,7 @@ impl Outbox {
         self.frames.is_empty()
     }
 
-    /// The queued frame, if there is only one.
+    /// The queued frame, if exactly one frame is queued.
     pub(crate) fn single(&self) -> Option<&[u8]> {
         match self.frames.front() {
             Some(only) if self.frames.len() == 1 => Some(only),
@@ -61,7 +61,7 @@ impl Outbox {
         self.frames = VecDeque::new();
     }
 
-    /// Drops everything except the rest of a begun frame.
+    /// Drops all frames except the rest of a begun frame.
     pub(crate) fn drop_unbegun(&mut self) {
         self.frames.truncate(usize::from(self.begun));
         self.frames.shrink_to_fit();

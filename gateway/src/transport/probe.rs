@@ -1,6 +1,6 @@
-//! Access to the decoder and the compression for fuzz targets and property tests (docs/SECURITY.md): no socket, no
-//! session, no clock. Hidden: not part of the transport's interface, and not used by any service. Pure: bytes in,
-//! decoded events out.
+//! Access to the decoder and the compression for fuzz targets and property tests (docs/SECURITY.md), without a socket,
+//! a session or a clock. The module is hidden, because it is no part of the transport's interface and no service uses
+//! it. Pure: from bytes to decoded events.
 
 use std::ops::ControlFlow;
 
@@ -30,13 +30,13 @@ pub enum DecodedEvent {
 pub struct Verdict {
     pub events: Vec<DecodedEvent>,
     pub violation: Option<u16>,
-    /// The maximum of bytes held for incomplete frames and messages.
+    /// The maximum number of bytes held for incomplete frames and messages.
     pub held_bytes: usize,
 }
 
-/// Decodes client frames that arrive in pieces of these lengths, repeated; without lengths, or for a length of 0, all
-/// the rest arrives at once. With `pause`, decoding stops after each frame and continues with the rest, like for a
-/// session that pauses reading.
+/// Decodes client frames that arrive in pieces of these lengths, repeated. Without lengths, or for a length of 0, all
+/// remaining bytes arrive at once. With `pause`, decoding stops after each frame and continues with the remaining
+/// bytes, like for a session that pauses reading.
 pub fn decode(rules: Rules, bytes: &[u8], pieces: &[usize], pause: bool) -> Verdict {
     let (mut decoder, mut inflater) = (Decoder::default(), Inflater::default());
     let mut verdict = Verdict { events: Vec::new(), violation: None, held_bytes: 0 };
@@ -82,7 +82,7 @@ pub(crate) fn owned(event: Event<'_>) -> DecodedEvent {
 pub struct MessageInflater(Inflater);
 
 impl MessageInflater {
-    /// Inflates the payload of a compressed message; `None`: it was refused.
+    /// Inflates the payload of a compressed message; `None` if the message was refused.
     pub fn inflate(&mut self, payload: &[u8], max_bytes: usize) -> Option<Vec<u8>> {
         self.0.inflate(payload, max_bytes).ok().map(<[u8]>::to_vec)
     }
@@ -93,7 +93,7 @@ impl MessageInflater {
     }
 }
 
-/// The payload of a compressed message; `None`: it is not shorter.
+/// The payload of the compressed message; `None` if the compressed payload is not shorter.
 pub fn deflate(payload: &[u8]) -> Option<Vec<u8>> {
     Deflater::default().deflate(payload).map(<[u8]>::to_vec)
 }

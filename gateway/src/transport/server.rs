@@ -45,15 +45,15 @@ use super::{
     worker::{Phase, TransportWorker, run_timers},
 };
 
-/// How long a refused peer may take to read the answer.
+/// Maximum time in which a refused peer can read the answer.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
-/// The `Retry-After` of a stopping node, in seconds: another node will accept the client.
+/// The `Retry-After` of a stopping node: one second, because another node accepts the client at once.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 /// How long plain HTTP requests may take to end after the WebSockets are closed, in seconds.
 const HTTP_STOP_SECONDS: u64 = 5;
 /// How long a plain HTTP connection may take to be shut down.
 const HTTP_DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// A plain HTTP connection on which nothing was written for this time is cut off. It covers the keep-alive time plus
+/// A plain HTTP connection is cut off if nothing was written to it for this time, which covers the keep-alive time plus
 /// the longest poll, with the head and body of its request.
 const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// Interval at which a stop checks whether all connections have closed.
@@ -78,9 +78,9 @@ impl Server {
         &self.counters
     }
 
-    /// Refuses new WebSockets with 503, and tells each open one when to leave (see
-    /// [`on_draining`](super::Session::on_draining)), spread evenly over the time. Returns when all have closed or
-    /// the time is over. Plain HTTP continues. To be followed by [`stop`](Self::stop).
+    /// Refuses new WebSockets with 503, and tells each open WebSocket when to leave (see
+    /// [`on_draining`](super::Session::on_draining)), spread evenly over `time`. Returns when all WebSockets have
+    /// closed or `time` is over. Plain HTTP continues. The caller must call [`stop`](Self::stop) afterwards.
     pub async fn drain(&self, time: Duration) {
         self.orders.send_replace(Order::Drain(Arc::new(Drain::new(self.workers, time))));
         // `stop` closes the remaining connections.
@@ -93,9 +93,9 @@ impl Server {
         }
     }
 
-    /// Closes every WebSocket with `code` and `reason` after its queued frames, refuses new ones with 503, waits up
-    /// to `wait` for all to close, drops the rest, then stops listening. Returns the error that ended listening, if
-    /// listening had failed before.
+    /// Closes every WebSocket with `code` and `reason` after its queued frames, and refuses new WebSockets with 503.
+    /// After at most `wait`, drops the WebSockets that have not closed, and stops listening. Returns the listener's
+    /// error, if the listener had failed before.
     pub async fn stop(self, code: u16, reason: &str, wait: Duration) -> io::Result<()> {
         self.orders.send_replace(Order::Close(code, reason.to_owned()));
         if timeout(wait, self.all_closed()).await.is_err() {
@@ -210,8 +210,7 @@ where
                     async move { stopping.notified().await }
                 })
                 .client_disconnect_timeout(HTTP_DISCONNECT_TIMEOUT)
-                // A client that closes its side does not wait for an answer: a long poll ends when its caller
-                // disconnects.
+                // A client that closes its side waits for no answer, so a long poll ends when its caller disconnects.
                 .h1_allow_half_closed(false)
                 .upgrade(fn_service(move |(request, framed)| {
                     let upgrade_handler = Rc::clone(&upgrade_handler);
@@ -222,7 +221,7 @@ where
                 }))
                 .finish(map_config(app, |_| AppConfig::default()));
             fn_service(|socket: TcpStream| async move {
-                // An error is ignored here, because it also shows when the socket is read.
+                // An error is ignored here, because a broken socket also fails when it is read.
                 let _ = socket.set_nodelay(true);
                 let peer = socket.peer_addr().ok();
                 Ok((WriteIdleTimeout::new(socket, HTTP_IDLE_TIMEOUT), Protocol::Http1, peer))
@@ -284,21 +283,21 @@ impl<A: Acceptor> UpgradeHandler<A> {
         Ok((ticket, handshake))
     }
 
-    /// Refuses while the worker stops or is full.
+    /// Refuses a handshake while the worker is stopping or full.
     fn refuse_unless_open(&self) -> Result<(), Refusal> {
         let refusal = |code, detail| Refusal::problem(StatusCode::SERVICE_UNAVAILABLE, code, detail);
         if self.worker.is_stopping() {
             return Err(refusal("unavailable", "this node is stopping; connect again")
                 .header(header::RETRY_AFTER, RETRY_AFTER));
         }
-        if !self.worker.has_room() {
+        if !self.worker.has_capacity() {
             return Err(refusal("overloaded", "this node has too many connections; retry later"));
         }
         Ok(())
     }
 }
 
-/// Answers, then waits until the peer closes, because closing first could destroy the answer on its way.
+/// Sends the refusal, then waits until the peer closes, because closing the socket first could destroy the answer.
 async fn refuse(mut socket: TcpStream, unsent: Bytes, refusal: &Refusal) {
     let answer = async {
         socket.write_all(&unsent).await?;
@@ -308,6 +307,6 @@ async fn refuse(mut socket: TcpStream, unsent: Bytes, refusal: &Refusal) {
         while socket.read(&mut rest).await? > 0 {}
         io::Result::Ok(())
     };
-    // It does not matter whether the peer read the answer.
+    // The result is ignored, because it does not matter whether the peer has read the answer.
     let _ = timeout(REFUSAL_TIMEOUT, answer).await;
 }

@@ -1,6 +1,5 @@
 //! The future of one connection: reads, calls the session, writes, closes. Only this task and [`Link`], which writes
-//! immediate frames, touch an upgraded socket. The task is kept small, because there is one per connection, and most
-//! connections are idle.
+//! immediate frames, touch an upgraded socket. The task is kept small, because most of the many connections are idle.
 
 use std::{
     future::Future,
@@ -29,14 +28,14 @@ use super::{
 };
 
 const READS_PER_POLL: usize = 4;
-/// How often one poll writes and lets the session queue more frames, before other tasks run.
+/// How often one poll of the task writes and lets the session queue more frames, before other tasks run.
 const REFILLS_PER_POLL: usize = 4;
 const SLICES_PER_WRITE: usize = 64;
 
 pub(super) struct ConnectionTask<S: Session> {
     link: Rc<Link>,
     decoder: Decoder,
-    /// Bytes that were read but not decoded yet: bytes behind the handshake, or the rest after a pause.
+    /// Bytes that were read but not decoded yet, because they followed the handshake or reading was paused.
     unread: Vec<u8>,
     frames: TokenBucket,
     /// `None` until the server sets it before the first poll, and after `on_closed` was called.
@@ -59,7 +58,7 @@ impl<S: Session> ConnectionTask<S> {
         }
     }
 
-    /// Reads once and handles the bytes. Ready if there may be more to read at once.
+    /// Reads once and handles the bytes. Returns `Ready` if more bytes may be available at once.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.unread.is_empty() && !self.is_paused() {
             let mut unread = mem::take(&mut self.unread);
@@ -103,7 +102,8 @@ impl<S: Session> ConnectionTask<S> {
         (self.link.paused.get() || self.link.is_rate_limited()) && self.link.phase.get() == Phase::Open
     }
 
-    /// Decodes a chunk and handles its events. Returns how much was used; less than all only if reading is paused.
+    /// Decodes a chunk and handles its events. Returns the number of used bytes, which is less than all if reading was
+    /// paused or the connection has ended.
     fn handle_chunk(&mut self, chunk: &mut [u8]) -> usize {
         if matches!(self.link.phase.get(), Phase::Ended | Phase::Discarding) {
             return chunk.len();
@@ -113,7 +113,7 @@ impl<S: Session> ConnectionTask<S> {
         let frames = &mut self.frames;
         let counters = &link.worker.counters;
         let rules = Rules { deflate: link.window.get().is_some(), ..link.worker.limits.rules };
-        // Checked at each message: the message before it may have closed the connection.
+        // The phase is checked at each message, because an earlier message may have closed the connection.
         let wanted = || link.phase.get() == Phase::Open;
         let act = |event: Event<'_>| {
             count_frame(link, frames);
@@ -179,7 +179,7 @@ impl<S: Session> ConnectionTask<S> {
         Ok(())
     }
 
-    /// Writes, and lets the session refill an outbox that is low.
+    /// Writes the queued frames, and lets the session queue more frames while the outbox is low.
     fn write_and_refill(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         for _ in 0..REFILLS_PER_POLL {
             self.write(cx)?;
@@ -252,7 +252,7 @@ impl<S: Session> ConnectionTask<S> {
 /// that stays above the limit is closed.
 fn count_frame(link: &Link, frames: &mut TokenBucket) {
     let Some(limits) = link.worker.limits.frames.filter(|_| link.phase.get() == Phase::Open) else { return };
-    match frames.take(&limits, link.worker.now()) {
+    match frames.take_token(&limits, link.worker.now()) {
         FrameVerdict::Continue => {}
         FrameVerdict::PauseUntil(until) => {
             link.worker.counters.frame_rate_holds.add(1);
@@ -260,7 +260,7 @@ fn count_frame(link: &Link, frames: &mut TokenBucket) {
         }
         FrameVerdict::Abused => {
             link.worker.counters.frame_rate_closes.add(1);
-            // The peer sends too much, so its input is not decoded any more.
+            // The peer sends too much, so its further input is not decoded.
             link.begin_close(Phase::Discarding, close_code::ABUSE, "too many frames");
         }
     }
@@ -334,8 +334,7 @@ mod tests {
 
     #[test]
     fn task_stays_within_its_size_class() {
-        // Tokio adds about 100 bytes and aligns to 128: the task uses two such lines, and the next size would be
-        // three.
+        // Tokio adds about 100 bytes and aligns to 128 bytes, so a larger task would use 128 bytes more.
         assert!(size_of::<ConnectionTask<Pair>>() <= 128, "{}", size_of::<ConnectionTask<Pair>>());
     }
 }

@@ -1,13 +1,13 @@
-//! A timer wheel for all connections of a worker: one task turns it, and no connection has a timer of its own. Pure:
-//! the caller passes the time as a tick count. An entry names its connection and its tick. The owner of the wheel
+//! A timer wheel for all connections of a worker. One task turns the wheel, and no connection has a timer of its own.
+//! Pure: the caller passes the time as a tick count. An entry names its connection and its tick. The owner of the wheel
 //! checks whether a due entry is still valid, because the connection may have closed or its timer may have moved.
 
 use std::time::Duration;
 
-/// Slots on the wheel. An entry further ahead stays for more turns.
+/// Number of slots of the wheel. An entry that is due later than in one turn stays in its slot for several turns.
 const SLOTS: u32 = 256;
 
-/// `time` in ticks, rounded up, at least one. Capped at a value beyond the life of any connection.
+/// Converts `time` to ticks, rounded up, at least one. The maximum is longer than any connection stays open.
 pub(crate) fn ticks(time: Duration, tick: Duration) -> u32 {
     let ticks = time.as_nanos().div_ceil(tick.as_nanos().max(1)).max(1);
     u32::try_from(ticks).unwrap_or(u32::MAX).min(u32::MAX / 4)
@@ -16,7 +16,7 @@ pub(crate) fn ticks(time: Duration, tick: Duration) -> u32 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub key: u32,
-    /// Distinguishes the connection from an earlier one with the same key.
+    /// Distinguishes the connection from an earlier connection with the same key.
     pub generation: u32,
     pub due: u32,
 }

@@ -1,6 +1,5 @@
 //! State shared by the connections of one worker thread: the connections, timer wheel, read buffer, compressor, limits
-//! and counters. This module may use the connections' links, never their sockets or sessions. One task per worker turns
-//! the wheel.
+//! and counters. This module may use the connections' links, never their sockets or sessions.
 
 use std::{
     cell::{Cell, RefCell},
@@ -25,11 +24,11 @@ use super::{
 };
 pub(super) use link::{DrainNotice, Link, Phase};
 
-/// Bytes read at once from a socket: large, so that a flood takes few reads. There is only one such buffer per worker.
+/// Maximum number of bytes per read of a socket. The buffer is large, because a worker has only one such buffer.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Maximum of ticks that are caught up after the thread was blocked. More are skipped: while the thread was blocked
-/// it received nothing, so peers must not count as silent.
+/// Maximum number of ticks that are made up for after the thread was blocked. Further ticks are skipped, because a
+/// blocked thread receives nothing, and so its peers must not count as silent.
 const CATCH_UP_TICKS: u32 = 10;
 
 pub(crate) struct TransportWorker {
@@ -65,7 +64,7 @@ impl TransportWorker {
         }
     }
 
-    /// Opens no more connections from now on. Returns whether the worker was stopping already.
+    /// Makes the worker refuse new connections. Returns whether the worker was already stopping.
     pub(crate) fn stop(&self) -> bool {
         self.stopping.replace(true)
     }
@@ -75,7 +74,7 @@ impl TransportWorker {
         self.stopping.get()
     }
 
-    pub(crate) fn has_room(&self) -> bool {
+    pub(crate) fn has_capacity(&self) -> bool {
         self.connections.borrow().len() < self.limits.max_connections
     }
 
@@ -114,7 +113,7 @@ impl TransportWorker {
         self.wheel.borrow_mut().add(Entry { key: link.key, generation: link.generation(), due });
     }
 
-    /// Lends the shared read buffer. The caller may call sessions meanwhile: a nested call gets its own buffer.
+    /// Lends the shared read buffer. `read` may call sessions, because a nested call gets its own buffer.
     pub(crate) fn with_read_buffer<R>(&self, read: impl FnOnce(&mut [u8]) -> R) -> R {
         let mut buffer = mem::take(&mut *self.read_buffer.borrow_mut());
         buffer.resize(READ_BUFFER_BYTES, 0);
@@ -123,7 +122,7 @@ impl TransportWorker {
         result
     }
 
-    /// Lends the shared inflater, as [`with_read_buffer`](Self::with_read_buffer) lends the buffer.
+    /// Lends the shared inflater. A nested call gets its own inflater.
     pub(crate) fn with_inflater<R>(&self, inflate: impl FnOnce(&mut Inflater) -> R) -> R {
         let mut inflater = mem::take(&mut *self.inflater.borrow_mut());
         let result = inflate(&mut inflater);
@@ -131,7 +130,7 @@ impl TransportWorker {
         result
     }
 
-    /// A frame's compressed copy; `None` if it is not shorter.
+    /// Returns the compressed copy of a frame; `None` if the copy is not shorter.
     pub(crate) fn compressed(&self, frame: &Frame) -> Option<Bytes> {
         frame.compressed(&mut self.deflater.borrow_mut(), || self.counters.compressed.add(1))
     }
@@ -157,7 +156,7 @@ impl TransportWorker {
     }
 }
 
-/// Turns the wheel as long as the worker exists.
+/// Turns the timer wheel once per tick. Never returns.
 pub(crate) async fn run_timers(worker: Rc<TransportWorker>) {
     let tick = worker.limits.tick;
     let mut last = Instant::now();

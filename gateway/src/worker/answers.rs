@@ -53,10 +53,10 @@ impl Unanswered {
         }
     }
 
-    /// Sends the answer.
+    /// Answers the command with `ack`.
     pub fn acknowledge(self, worker: &Worker, accepted: &Accepted, stage: AckStage) {
         if matches!(self.command, AppendCommand::Send(_)) {
-            worker.node.counters.send_accepted(accepted.duplicate);
+            worker.node.counters.count_accepted_send(accepted.duplicate);
         }
         self.client.reply(&self.ack(accepted, stage).frame(self.request.reference()));
     }
@@ -73,7 +73,7 @@ pub struct StoredAnswers {
 struct Waiting {
     unanswered: Unanswered,
     accepted: Accepted,
-    /// The span of the wait. `None`: the command is not traced.
+    /// The span of the wait; `None` if the command is not traced.
     span: Option<Span>,
 }
 
@@ -95,7 +95,7 @@ pub(super) async fn answer_stored(worker: Rc<Worker>) {
             let waiting = answers.waiting.borrow_mut().remove(&ticket);
             if let Some(Waiting { unanswered, accepted, span }) = waiting {
                 drop(span);
-                // A panic must not end the answers of all others.
+                // A panic in one answer must not end this task, which sends the answers of all other commands.
                 let answering = AssertUnwindSafe(|| answer(&worker, unanswered, accepted, stored));
                 if catch_unwind(answering).is_err() {
                     tracing::error!("an answer panicked");

@@ -1,5 +1,4 @@
-//! Passes presence changes to the connections of one worker, and detects changes that arrive while a snapshot is
-//! read.
+//! Passes presence changes to the connections of one worker, and detects changes during the read of a snapshot.
 
 use std::rc::Rc;
 
@@ -9,11 +8,11 @@ use tokio::sync::broadcast::error::RecvError;
 use super::Worker;
 use crate::bus::PresenceUpdate;
 
-/// The presence of a room that is being read for at least one snapshot.
+/// Counts the presence changes of a room while at least one snapshot of the room is being read.
 #[derive(Default)]
 pub(super) struct Snapshot {
     readers: usize,
-    /// The number of presence changes that have arrived in the room since the first reader began.
+    /// The number of presence changes that have arrived in the room since the first of these reads began.
     changes: u64,
 }
 
@@ -24,7 +23,7 @@ pub struct SnapshotWatch {
 }
 
 impl SnapshotWatch {
-    pub fn changes(&self) -> u64 {
+    pub fn change_count(&self) -> u64 {
         self.worker.snapshots.borrow().get(&self.room).map_or(0, |snapshot| snapshot.changes)
     }
 }
@@ -49,7 +48,7 @@ impl Worker {
         SnapshotWatch { worker: self.clone(), room: room.clone() }
     }
 
-    /// Sends a change once to each connection that receives presence changes in one of the rooms.
+    /// Sends a change once to each connection that receives presence changes in one of the change's rooms.
     fn send_presence(&self, update: &PresenceUpdate) {
         let round = self.presence_rounds.get().wrapping_add(1);
         self.presence_rounds.set(round);

@@ -1,5 +1,5 @@
-//! Brings rooms up to their heads: after a hole, after a reconnect of pub/sub, and by a slow sweep that finds records
-//! whose hints were lost.
+//! Brings rooms up to their heads: after a hole in the seqs, after a reconnect of pub/sub, and by a slow sweep that
+//! finds records whose hints were lost.
 
 use std::{
     rc::Rc,
@@ -20,13 +20,13 @@ use crate::{
     lock::lock,
 };
 
-/// Delay before another attempt to read a room that cannot be read, or whose read is not up to a known position.
+/// Delay before another attempt to read a room that cannot be read, or whose read is older than a record of a hint.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// Heads that the sweep compares per interval: 500 rooms a second cost Redis less than 1 ms of CPU.
+/// Maximum number of heads that the sweep compares per second, which costs Redis less than 1 ms of CPU.
 const ROOMS_PER_INTERVAL: usize = 500;
 
-/// At this many rooms the map of late deliveries is cleared; then some messages may be counted twice.
+/// The map of late deliveries is cleared when it has this many rooms. Some messages may then be counted twice.
 const MAX_LATE_ROOMS: usize = 10_000;
 
 /// The position up to which late messages of each room were counted. Each late delivery by a refill is counted once per
@@ -37,7 +37,7 @@ pub struct LateDeliveryDedup(Mutex<FxHashMap<RoomId, Position>>);
 
 impl LateDeliveryDedup {
     /// Marks a message as counted. Returns true if it was not counted before.
-    pub fn is_first(&self, room: &RoomId, position: Position) -> bool {
+    pub fn mark_counted(&self, room: &RoomId, position: Position) -> bool {
         let mut rooms = lock(&self.0);
         if rooms.get(room).is_some_and(|counted| *counted >= position) {
             return false;
@@ -54,7 +54,7 @@ impl LateDeliveryDedup {
 pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
     let began = Instant::now();
     let mut logged = false;
-    // Valid for the next read only, because roles become outdated soon.
+    // The stored roles are valid for the next read only, because roles become outdated soon.
     let mut roles: Option<Roles> = None;
     loop {
         let permit = worker.refills.acquire().await;
@@ -79,11 +79,11 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
                 worker.release(&ended);
                 match outcome {
                     RefillOutcome::FromTail | RefillOutcome::Gap => {
-                        // Records of the tail that a gap skips also count as late: no subscription got them in time.
+                        // Records that a gap skips also count as late, because no subscription got them in time.
                         let is_late = |record: &&Record| Position::of_record(record) > position;
                         let late = tail.records.iter().filter(|_| had_live).filter(is_late);
                         for record in late {
-                            if worker.node.late_deliveries.is_first(&room, Position::of_record(record)) {
+                            if worker.node.late_deliveries.mark_counted(&room, Position::of_record(record)) {
                                 observe_delivery(&worker.node.metrics.deliver_seconds, record);
                             }
                         }
@@ -121,8 +121,8 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
 }
 
 /// Compares the positions of live rooms with the heads in Redis, some rooms per second, in turn. Each head is compared
-/// with the room's position only one interval later, because the hints up to the head may still be on their way.
-/// Without this delay, a busy room whose tail holds only some milliseconds of records would be sent an unnecessary gap.
+/// with the room's position one interval after it was read, because hints up to the head may arrive meanwhile. Without
+/// this delay, a busy room whose tail holds only some milliseconds of records would be sent an unnecessary gap.
 pub(super) async fn sweep(worker: Rc<Worker>) {
     let mut due: Vec<RoomId> = Vec::new();
     let mut read: Vec<(RoomId, Position)> = Vec::new();
@@ -160,8 +160,8 @@ mod tests {
     fn late_message_is_counted_by_one_worker() {
         let (dedup, room) = (LateDeliveryDedup::default(), RoomId::fresh());
         let at = |seq| Position { epoch: Epoch(1), seq: Seq(seq) };
-        assert!(dedup.is_first(&room, at(1)) && dedup.is_first(&room, at(2)));
-        assert!(!dedup.is_first(&room, at(1)) && !dedup.is_first(&room, at(2)));
-        assert!(dedup.is_first(&room, at(3)) && dedup.is_first(&RoomId::fresh(), at(1)));
+        assert!(dedup.mark_counted(&room, at(1)) && dedup.mark_counted(&room, at(2)));
+        assert!(!dedup.mark_counted(&room, at(1)) && !dedup.mark_counted(&room, at(2)));
+        assert!(dedup.mark_counted(&room, at(3)) && dedup.mark_counted(&RoomId::fresh(), at(1)));
     }
 }

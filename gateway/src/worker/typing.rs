@@ -1,5 +1,5 @@
 //! Typing, combined over the whole node: changes within 100 ms are published together. Of the changes of one user in
-//! one room, only the last is published. Receivers let typing expire themselves; the node does not remember who types.
+//! one room, only the last is published. Receivers let typing expire, so the node stores no published typing.
 
 use std::{
     sync::{
@@ -25,7 +25,7 @@ use crate::{lock::lock, metrics::Metrics};
 const COLLECT_FOR: Duration = Duration::from_millis(100);
 /// Time after which receivers let typing expire, unless it is repeated.
 const EXPIRES_MS: u64 = 2000;
-/// Maximum of commands that wait at the same time. More are refused as overloaded.
+/// Maximum number of typing commands that wait at the same time. Further commands are refused as `overloaded`.
 const MAX_WAITING: usize = 10_000;
 
 type Answer = Result<(), Refusal>;
@@ -54,7 +54,7 @@ struct Pending {
 #[derive(Default)]
 pub struct Typing {
     pending_changes: Mutex<Pending>,
-    /// Whether changes are waiting, as of the last unlock. Every message checks this without the lock.
+    /// Whether changes are waiting. Each sent message checks this flag without taking the lock.
     busy: AtomicBool,
     wake: Notify,
 }
@@ -67,8 +67,8 @@ impl Typing {
         typing
     }
 
-    /// Queues a change for publication. It replaces an unpublished change of the same user in the same room. The
-    /// returned receiver resolves when the change was published.
+    /// Queues a change for publication, in place of an unpublished change of the same user in the same room. The
+    /// returned receiver gets the outcome when the change was published.
     pub fn submit(
         &self,
         room: &RoomId,
@@ -93,11 +93,10 @@ impl Typing {
         Ok(sent)
     }
 
-    /// Drops an unpublished change of a message's sender: the message ends typing, and the change would arrive after
-    /// it.
-    pub fn message_sent(&self, room: &RoomId, user: &UserId) {
-        // This load always sees a change of the same connection. It may miss a change of another connection, which
-        // might as well have come after the message.
+    /// Drops the unpublished change of a user who has sent a message, because the message ends typing.
+    pub fn cancel_unpublished(&self, room: &RoomId, user: &UserId) {
+        // This load always sees a change of the same connection. A change of another connection may be missed, because
+        // its order relative to the message is undefined.
         if !self.busy.load(Ordering::Relaxed) {
             return;
         }
@@ -127,7 +126,7 @@ async fn send(typing: Arc<Typing>, log: Arc<Log>, metrics: Metrics) {
             if outcome.is_ok() {
                 metrics.live.with_label_values(&["typing"]).inc();
             }
-            // A closed connection needs no answer.
+            // Sending fails if the connection has closed, which then needs no answer.
             pending.waiting.into_iter().for_each(|waiting| drop(waiting.send(outcome.clone())));
         }
     }
@@ -177,9 +176,9 @@ mod tests {
         let typing = Typing::default();
         let (room, ann) = (RoomId::parse("r").unwrap(), UserId::parse("ann").unwrap());
         let mut receiver = typing.submit(&room, &ann, state(true)).unwrap();
-        typing.message_sent(&room, &UserId::parse("bob").unwrap());
+        typing.cancel_unpublished(&room, &UserId::parse("bob").unwrap());
         assert!(receiver.try_recv().is_err());
-        typing.message_sent(&room, &ann);
+        typing.cancel_unpublished(&room, &ann);
         assert_eq!(receiver.try_recv(), Ok(Ok(())));
         let pending_changes = lock(&typing.pending_changes);
         assert!(pending_changes.by_user.is_empty() && pending_changes.waiting == 0);

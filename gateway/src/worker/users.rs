@@ -1,4 +1,4 @@
-//! The users connected to this worker, and the events for all of their connections to it.
+//! The users connected to this worker, and the delivery of events to all connections of a user on this worker.
 
 use std::rc::Rc;
 
@@ -17,15 +17,14 @@ use crate::{
 };
 
 impl Worker {
-    /// Registers a connection under its user, with the versions that the connection knows. [`Worker::unregister`]
-    /// removes it.
+    /// Registers a connection under its user, with the versions of memberships and account that were read.
     pub fn register(
         &self,
         client: &Rc<Client>,
         registration: PendingRegistration,
         versions: (Epoch, Versions),
     ) {
-        // A connection that has closed already would never be unregistered.
+        // A connection that has already closed would never be unregistered.
         if !client.connection.is_closed()
             && let Some(user) = client.known_user()
         {
@@ -53,7 +52,7 @@ impl Worker {
 
     /// Sends an event to a user's connections on this worker.
     pub(super) fn send_event(self: &Rc<Self>, user: &UserId, event: &UserEvent) {
-        // Cloned, because an event may close one of the connections.
+        // The list is copied, because an event may close a connection, and so remove it from the list.
         let clients =
             self.users.borrow().get(user).map_or_else(Vec::new, |clients| clients.as_slice().to_vec());
         for client in &clients {
@@ -92,13 +91,13 @@ impl Worker {
     }
 
     fn is_live(&self, client: &Client, room: &RoomId) -> bool {
-        client.joined(room).is_some_and(|joined| self.hub.borrow().room(room).is_live(joined))
+        client.subscription(room).is_some_and(|joined| self.hub.borrow().room(room).is_live(joined))
     }
 
-    /// A membership changed at `seq`: refills the room of a connection that has not reached this seq.
+    /// Refills a joined room if its live position is below `seq`, the seq of a membership change.
     fn refill_if_behind(self: &Rc<Self>, client: &Client, room: &RoomId, seq: Seq) {
         let position = self.hub.borrow().room(room).live_position();
-        if client.joined(room).is_some() && position.is_some_and(|position| position.seq < seq) {
+        if client.subscription(room).is_some() && position.is_some_and(|position| position.seq < seq) {
             self.request_refill(room);
         }
     }

@@ -1,4 +1,4 @@
-//! Registering and unregistering connections, and the versions that all connections of a user know.
+//! Registering and unregistering connections, and the versions that all connections of a user have.
 
 use super::*;
 
@@ -20,7 +20,7 @@ fn register(
     known: Versions,
 ) -> Registered {
     let user = user(name);
-    registry.begin(&user);
+    registry.begin_registration(&user);
     let notice_count = registry.notice_count(&user);
     registry.register(&user, key, notice_count, (NOW, known))
 }
@@ -37,30 +37,33 @@ fn channel_is_wanted_until_last_registered_and_pending_leave() {
     register(&mut registry, "ann", first, versions(1, 1));
     register(&mut registry, "ann", second, versions(1, 1));
     assert_eq!(registry.workers(&ann), 1 | 1 << 63);
-    registry.begin(&ann);
+    registry.begin_registration(&ann);
     assert!(
         !registry.unregister(&ann, first)
             && !registry.unregister(&ann, first)
             && !registry.unregister(&ann, second)
     );
-    assert!(registry.cancel(&ann), "the pending connection did not come");
+    assert!(registry.cancel_registration(&ann), "the pending connection did not come");
     assert_eq!(registry.len(), 0);
-    assert!(!registry.cancel(&ann) && !registry.unregister(&ann, first), "a second call changes nothing");
+    assert!(
+        !registry.cancel_registration(&ann) && !registry.unregister(&ann, first),
+        "a second call changes nothing"
+    );
 }
 
 #[test]
 fn late_confirmation_does_not_confirm_new_generation() {
     let mut registry = ConnectionRegistry::new(9);
     let ann = user("ann");
-    let first = registry.begin(&ann);
-    assert_eq!(registry.begin(&ann), first);
-    registry.cancel(&ann);
-    assert!(registry.cancel(&ann));
-    let second = registry.begin(&ann);
-    registry.confirm(&ann, first);
-    assert!(!registry.is_confirmed(&ann));
-    registry.confirm(&ann, second);
-    assert!(registry.is_confirmed(&ann));
+    let first = registry.begin_registration(&ann);
+    assert_eq!(registry.begin_registration(&ann), first);
+    registry.cancel_registration(&ann);
+    assert!(registry.cancel_registration(&ann));
+    let second = registry.begin_registration(&ann);
+    registry.confirm_channel(&ann, first);
+    assert!(!registry.is_channel_confirmed(&ann));
+    registry.confirm_channel(&ann, second);
+    assert!(registry.is_channel_confirmed(&ann));
 }
 
 #[test]
@@ -89,7 +92,7 @@ fn versions_differ_until_all_connections_know_them() {
     assert_eq!(diff(&registry, "ann", versions(3, 1)), (false, false));
     assert_eq!(diff(&registry, "ann", versions(4, 1)), (true, false));
     assert_eq!(diff(&registry, "ann", versions(3, 2)), (false, true));
-    // The second connection knows version 4; the first was not told of it.
+    // The second connection has version 4, but the first still has version 3.
     register(&mut registry, "ann", ConnectionKey::new(0, 2), versions(4, 1));
     assert_eq!(diff(&registry, "ann", versions(4, 1)), (true, false));
     let notice_count = registry.notice_count(&user("ann"));
@@ -106,7 +109,7 @@ fn notice_invalidates_known_version() {
     assert_eq!(registry.count_notice("ann"), Some(ann.clone()));
     registry.invalidate_rooms(&ann);
     assert_eq!(diff(&registry, "ann", versions(3, 1)), (true, false));
-    // A comparison from before the notice does not count.
+    // A check that began before the notice must not mark the version as sent.
     registry.mark_rooms_sent(&ann, before, NOW, 3);
     assert_eq!(diff(&registry, "ann", versions(3, 1)), (true, false));
     assert_eq!(registry.count_notice("bob"), None);
@@ -116,7 +119,7 @@ fn notice_invalidates_known_version() {
 fn notice_during_admission_is_not_missed() {
     let mut registry = ConnectionRegistry::new(9);
     let ann = user("ann");
-    registry.begin(&ann);
+    registry.begin_registration(&ann);
     let notice_count = registry.notice_count(&ann);
     registry.count_notice("ann");
     assert!(
@@ -128,9 +131,9 @@ fn notice_during_admission_is_not_missed() {
 #[test]
 fn check_during_admission_requests_another_check() {
     let (mut registry, ann) = (ConnectionRegistry::new(10), user("ann"));
-    registry.begin(&ann);
+    registry.begin_registration(&ann);
     let notice_count = registry.notice_count(&ann);
-    // The check reaches registered connections only, and marks the newer version as sent.
+    // The result of the check is sent to registered connections only, and marks the newer version as sent.
     let notice_count_of_check = registry.begin_check(&ann);
     registry.mark_rooms_sent(&ann, notice_count_of_check, NOW, 2);
     assert!(
@@ -147,7 +150,7 @@ fn versions_of_earlier_epoch_do_not_count() {
     let both = |registry: &ConnectionRegistry, epoch, user| registry.diff(user, epoch, versions(3, 1));
     let all = VersionDiff { rooms: true, account: true };
     assert_eq!(both(&registry, Epoch(8), &ann), all);
-    registry.begin(&bob);
+    registry.begin_registration(&bob);
     registry.register(&bob, ConnectionKey::new(0, 2), 0, (Epoch(8), versions(3, 1)));
     assert_eq!(both(&registry, Epoch(8), &ann), all, "the same versions of another epoch");
     assert_eq!(both(&registry, Epoch(8), &bob), VersionDiff { rooms: false, account: false });

@@ -1,5 +1,5 @@
-//! Frames without a position in the log: live-only records, which reach live subscriptions only, and presence changes,
-//! which reach all subscriptions except those whose join declined them. They change no position.
+//! Frames without a position in the log. Live-only records are sent to live subscriptions only. Presence changes are
+//! sent to all subscriptions whose join asked for presence. These frames change no position.
 
 use std::rc::Rc;
 
@@ -8,15 +8,15 @@ use tidings_shared::log::{Record, record::is_visible_to};
 use super::{Room, Subscription};
 use crate::{hub::Peer, transport::Frame};
 
-/// Whether a live-only record reaches a user: a record with a visibility reaches the named users and roles only; other
-/// records reach everyone except the sender.
+/// Whether a live-only record is for a user. A record with a visibility is for the named users and roles only. Any
+/// other record is for everyone except the sender.
 fn reaches(record: &Record, user: &str, role: &str) -> bool {
     let named = record.visibility();
     if named.is_empty() { record.sender() != user } else { is_visible_to(named, "", user, role) }
 }
 
 impl<P: Peer> Room<P> {
-    /// Sends a live-only record, but not to subscriptions that may have missed their removal.
+    /// Sends a live-only record to all live subscriptions that cannot have missed the removal of their user.
     pub fn deliver_live(&self, record: &Record, frame: &Frame) {
         for (_, subscriber) in
             self.subscribers.iter().filter(|(_, subscriber)| self.receives_live(subscriber))

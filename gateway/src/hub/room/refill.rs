@@ -1,6 +1,5 @@
-//! Brings a room's live subscriptions up to the head of a read of the room. Each is sent the missing records in order,
-//! filtered by its role at the position of each record, or the gap. Then all subscriptions of the room get their roles
-//! as of the head.
+//! Brings a room's live subscriptions up to the head of a read of the room. Each live subscription is sent the missing
+//! records that its role at the record's position may see, or `room:gap`. Then all roles are updated to the head.
 
 use tidings_shared::{
     ids::{Cursor, RoomId, Seq, UserId},
@@ -18,17 +17,17 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub struct RoomRead<'a> {
     pub tail: &'a TailRead,
-    /// The users whose marks were read, sorted.
+    /// The users whose membership marks were read, sorted.
     pub users: &'a [UserId],
-    /// The roles from persistence, if they were read.
+    /// The roles that persistence returned; `None` if the roles were not read.
     pub roles: Option<&'a Roles>,
 }
 
-/// The role of one subscription as of the head, according to a read.
+/// What a read says about the role of one subscription as of the head.
 enum RoleVerdict<'a> {
     Unchanged,
     Role(&'a str),
-    /// The user was removed, by the change at this seq if it is known.
+    /// The user was removed by the change at this seq; `None` if only persistence reported the removal.
     Removed(Option<Seq>),
     /// The user's mark was not read.
     MarkNotRead,
@@ -86,7 +85,7 @@ impl<P: Peer> Room<P> {
         for (_, subscriber) in self.subscribers.iter().filter(|(_, subscriber)| subscriber.live) {
             match read.role_verdict(subscriber) {
                 RoleVerdict::RoleNotRead => return RefillOutcome::RolesUnknown,
-                // This subscriber needs no mark: without a gap, the records include all changes of its role.
+                // Otherwise the mark is not needed, because the records include all changes of the role.
                 RoleVerdict::MarkNotRead
                     if subscriber.marks_expired
                         || subscriber.role_as_of.epoch != head.epoch
@@ -120,8 +119,7 @@ impl<P: Peer> Room<P> {
                 (subscriber.role_as_of, subscriber.marks_expired) = (Position::of(&tail.head), false);
                 outcome = RefillOutcome::Gap;
             } else if position.epoch != head.epoch {
-                // Must be sent before the first record of the new epoch, because this frame moves the client's cursor
-                // to the epoch.
+                // `room:caught_up` comes before the first record of the new epoch, because it moves the cursor.
                 let caught_up = ServerFrame::CaughtUp { room: id, epoch: head.epoch, seq: sent };
                 subscriber.peer.send(Frame::text(caught_up.to_json()));
             }
@@ -148,7 +146,7 @@ impl<P: Peer> Room<P> {
                 RoleVerdict::Removed(_) => return false,
                 RoleVerdict::Role(role) => subscriber.role = names.intern(role),
                 RoleVerdict::Unchanged => {}
-                // A live subscription got its role from the records. A replaying one reads its role itself.
+                // A live subscription got its role from the records. A replaying subscription's role is read later.
                 RoleVerdict::MarkNotRead | RoleVerdict::RoleNotRead => {
                     if !subscriber.live {
                         return true;

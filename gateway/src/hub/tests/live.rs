@@ -1,4 +1,4 @@
-//! Live-only records: whom they reach, and that they move no position.
+//! Live-only records: which peers get them, and that they move no position.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn live_only(sender: &str, visibility: &str) -> Record {
     Record::parse(Bytes::from(line)).unwrap()
 }
 
-/// Dispatches a live-only record. Returns which of the peers got it.
+/// Dispatches a live-only record. Returns for each peer whether it got the record.
 fn reached(hub: &mut Hub<Listener>, peers: &[&Listener], sender: &str, visibility: &str) -> Vec<bool> {
     let record = live_only(sender, visibility);
     peers.iter().for_each(|peer| peer.got.borrow_mut().clear());
@@ -48,7 +48,7 @@ fn live_only_record_skips_peers_that_may_be_removed() {
     assert!(go_live(&mut hub, subscription, at(1, 4)));
     let peers = [&*bob];
     assert_eq!(reached(&mut hub, &peers, "ann", ""), [true]);
-    // A hole: the missing record may be a removal.
+    // Record 5 is missing, and may be the removal of the receiver.
     let later = record(1, 6, "");
     assert_eq!(hub.dispatch(&later, &Frame::text(later.json())).0, Dispatch::Refill);
     assert_eq!(reached(&mut hub, &peers, "ann", ""), [false]);

@@ -12,7 +12,7 @@ fn mark(role: &str, seq: u64) -> Option<Mark> {
     Some(Mark { role: (role != REMOVED).then(|| role.to_owned()), seq: Seq(seq) })
 }
 
-/// The content of Redis: the last records, and the marks of these users.
+/// A read of Redis: the last records, and the membership marks of the users in their order.
 fn tail_of(epoch: u64, records: Vec<Record>, bases: &str, marks: Vec<Option<Mark>>) -> TailRead {
     let head = *records.iter().map(|record| record.seq.0).max().get_or_insert(0);
     TailRead { records, marks, ..read(epoch, head..=head, bases) }
@@ -134,20 +134,20 @@ fn new_epoch_sends_nothing_before_stored_roles_are_known() {
     let peers = ["alice", "bob", "carol"].map(|name| live(&mut hub, name, 5).0);
     let users = ["alice", "bob", "carol"].map(user);
     assert_eq!(hint(&mut hub, 2, 6), Dispatch::Refill);
-    // Carol is a member again, by a mark that is newer than the stored role.
+    // Carol's mark is newer than the stored role, and makes Carol a guest.
     let tail = tail_of(2, vec![record(2, 6, "")], "1:0,2:5", vec![None, None, mark("guest", 6)]);
     assert_eq!(refill_with(&mut hub, &tail, &users, None), RefillOutcome::RolesUnknown);
     assert!(peers.iter().all(|peer| peer.got.borrow().is_empty()));
     let of = |roles: [Option<&str>; 3]| {
         users.iter().cloned().zip(roles.map(|role| role.map(Into::into))).collect()
     };
-    let past = Roles { epoch: Epoch(1), of: of([Some("member"); 3]) };
+    let past = Roles { epoch: Epoch(1), by_user: of([Some("member"); 3]) };
     assert_eq!(
         refill_with(&mut hub, &tail, &users, Some(&past)),
         RefillOutcome::RolesUnknown,
         "the roles are of another epoch"
     );
-    let stored = Roles { epoch: Epoch(2), of: of([Some("admin"), None, None]) };
+    let stored = Roles { epoch: Epoch(2), by_user: of([Some("admin"), None, None]) };
     assert_eq!(refill_with(&mut hub, &tail, &users, Some(&stored)), RefillOutcome::FromTail);
     dispatch(&mut hub, &record(2, 7, "r=admin"));
     dispatch(&mut hub, &record(2, 8, "r=guest"));
@@ -166,7 +166,7 @@ fn expired_marks_make_refill_ask_for_stored_roles() {
     hub.begin_refill(&room());
     let tail = tail_of(1, vec![record(1, 6, "")], "1:0", vec![None]);
     assert_eq!(refill_with(&mut hub, &tail, &[user("bob")], None), RefillOutcome::RolesUnknown);
-    let stored = Roles { epoch: Epoch(1), of: [(user("bob"), None)].into_iter().collect() };
+    let stored = Roles { epoch: Epoch(1), by_user: [(user("bob"), None)].into_iter().collect() };
     refill_with(&mut hub, &tail, &[user("bob")], Some(&stored));
     assert!(bob.got.borrow().is_empty() && bob.ended.get() == 1);
 }
@@ -226,7 +226,7 @@ fn replay_uses_current_role_and_goes_live_at_its_position() {
     let (_, _) = live(&mut hub, "alice", 5);
     let (bob, b) = joining(&mut hub, "bob");
     set_initial_role(&mut hub, b, at(1, 5));
-    // Not delivered to live subscriptions: record 6 is missing.
+    // Record 6 is missing, so record 7 is not sent to live subscriptions.
     assert_eq!(dispatch(&mut hub, &change(7, "bob", "guest")), Dispatch::Refill);
     assert!(hub.room(&room()).replay(b, &record(1, 4, "r=member")));
     assert!(hub.room(&room()).replay(b, &record(1, 5, "r=guest")));
@@ -246,7 +246,8 @@ fn replay_into_new_epoch_asks_for_role() {
     let (bob, b) = joining(&mut hub, "bob");
     set_initial_role(&mut hub, b, at(1, 5));
     assert_eq!(refresh_role(&mut hub, b, (at(2, 6), None), None), RoleRefresh::RoleUnknown);
-    let stored = Roles { epoch: Epoch(2), of: [(user("bob"), Some("guest".into()))].into_iter().collect() };
+    let stored =
+        Roles { epoch: Epoch(2), by_user: [(user("bob"), Some("guest".into()))].into_iter().collect() };
     assert_eq!(refresh_role(&mut hub, b, (at(2, 6), None), Some(&stored)), RoleRefresh::UpToDate);
     hub.room(&room()).replay(b, &record(2, 6, "r=member"));
     assert!(bob.got.borrow().is_empty());

@@ -1,8 +1,8 @@
 //! Tests the hub against a model of its environment: a log with memberships, Redis with tail and marks, PostgreSQL,
 //! hints that are lost or reordered, reads that arrive late, epochs, joins, replays and refills.
 //!
-//! No user is sent a record after their removal, nor a record that their role forbids: the role at the record's
-//! position if live, the current role in replay. A user who stays gets every visible record, once and in order.
+//! No user is sent a record after their removal, or a record that their role forbids: live, the role at the record's
+//! position; in replay, the current role. A user who stays gets every visible record, once and in order.
 
 mod world;
 
@@ -12,7 +12,7 @@ use super::*;
 use world::{Log, ROLES, USERS, World, role_at};
 
 enum Step {
-    /// Subscribed with the membership that persistence returned; then the head is read.
+    /// The device has subscribed with the membership that persistence returned, and then reads the head.
     Joining {
         membership: (u64, Option<&'static str>),
         read: Option<(Generation, TailRead)>,
@@ -34,11 +34,11 @@ struct Device {
     subscription: Subscription,
     step: Step,
     seen: usize,
-    /// The position up to which records, or a gap, were sent.
+    /// The position up to which the device was sent records, or a gap.
     position: usize,
-    /// There must be no removal of the user from here on.
+    /// The log must have no removal of the user after this position.
     no_removal_since: usize,
-    /// The position of which the role is.
+    /// The position as of which the device's role is.
     role_as_of: Position,
 }
 
@@ -97,10 +97,10 @@ impl Model {
             30 if a % 8 == 0 => world.new_epoch(b % 2 == 0),
             30 if a % 8 == 1 => world.tail_from = world.tail_from.max(b % (world.head() + 1)),
             30 if a % 8 == 2 => {
-                // Two hours pass without pub/sub: stored memberships have no marks any more.
+                // Two hours pass without pub/sub, so the marks of stored memberships have expired.
                 let stored = world.stored;
                 world.marks.retain(|_, (_, seq)| *seq > stored);
-                // Joins, and reads for which roles were read, do not take that long.
+                // Joins, and reads for which roles were read, take less time, so they are dropped here.
                 let joining = |device: &mut Device| matches!(device.step, Step::Joining { .. });
                 for device in self.devices.extract_if(.., joining) {
                     self.hub.unsubscribe(&room(), device.subscription);
@@ -238,7 +238,7 @@ impl Model {
                     RefillOutcome::FromTail | RefillOutcome::Gap => Refilling::No,
                     RefillOutcome::Retry => Refilling::Wanted(None),
                     RefillOutcome::RolesUnknown => {
-                        // Roles are valid for the epoch of the read. In another epoch they are read again.
+                        // Roles are valid for the epoch of the read. For another epoch the hub must ask for them again.
                         Refilling::Wanted(Some(self.world.roles(&users)))
                     }
                 }
@@ -264,7 +264,7 @@ impl Model {
                     }
                     _ => {
                         let (epoch, seq) = (number(&frame["e"]) as u64, number(&frame["s"]));
-                        // A record of an earlier epoch is the same in later ones, up to their bases.
+                        // Up to the base of an epoch, its records are the same as those of earlier epochs.
                         check_live(&self.world.logs[&epoch], device, seq);
                         device.position = seq;
                     }
@@ -306,7 +306,7 @@ impl Model {
     }
 }
 
-/// Checks that a live device may be sent `seq` next. With a seq above the head: that it was sent everything.
+/// Checks that a live device may be sent `seq` next. With a `seq` above the head, checks that nothing is missing.
 fn check_live(log: &Log, device: &Device, seq: usize) {
     let whose = USERS[device.user];
     assert!(seq > device.position, "{whose} was sent {seq} after {}", device.position);

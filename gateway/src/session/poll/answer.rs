@@ -1,5 +1,5 @@
 //! Builds the answer of a poll: sorts the frames that were sent to the poll into answers and events, and moves the
-//! cursor of each room. Pure, except that it takes frames from the buffer.
+//! cursor of each room. This module is pure, except that it takes frames from the buffer.
 
 use std::collections::HashMap;
 
@@ -15,11 +15,11 @@ use tidings_shared::{
 use super::request::PollRequest;
 use crate::{client::PollBuffer, hub::Position};
 
-/// The `ref` of the poll's own join. It is longer than any `ref` of a client, so the two are never equal.
+/// The `ref` of the poll's own join, which differs from every `ref` of a client by its length.
 pub(super) const JOIN: &str = "join__________________________________________________________________";
 const REFERENCE_CHARS: usize = 70;
 
-/// The `ref` of the command at an index. It is longer than any `ref` of a client, so the two are never equal.
+/// The `ref` of the command at an index, which differs from every `ref` of a client by its length.
 pub(super) fn reference(index: usize) -> String {
     format!("{index:0>REFERENCE_CHARS$}")
 }
@@ -41,7 +41,7 @@ pub(super) struct AnswerBuilder {
 /// A command's own `ref`, and its answer.
 type CommandAnswer = (Option<Box<RawValue>>, Option<Box<RawValue>>);
 
-/// The fields of a frame that decide how it is sorted.
+/// The fields that decide whether a frame is an answer or an event, and how the frame moves the cursor.
 #[derive(Deserialize)]
 struct FrameFields<'a> {
     r#type: &'a str,
@@ -89,23 +89,23 @@ impl AnswerBuilder {
         Self { unanswered: answers.len(), answers, cursors, ..Self::default() }
     }
 
-    /// Takes the frames that were sent to the poll so far. Returns true if some of them are not part of the answer, so
-    /// that the buffer has room again.
+    /// Takes the frames that were sent to the poll. Returns true if the buffer has space again, because some of the
+    /// frames are not part of the answer.
     pub fn collect(&mut self, buffer: &PollBuffer) -> bool {
         let mut excluded = 0;
-        for frame in buffer.take() {
+        for frame in buffer.take_frames() {
             let Ok(text) = std::str::from_utf8(frame.payload()) else { continue };
             if !self.add_frame(text) {
                 excluded += frame.len();
             }
         }
-        buffer.subtract(excluded);
+        buffer.subtract_bytes(excluded);
         excluded > 0
     }
 
-    /// Sorts one frame. Returns false if the frame is not part of the answer.
+    /// Adds one frame to the answers or to the events. Returns false if the frame is not part of the answer.
     fn add_frame(&mut self, text: &str) -> bool {
-        // All frames come from this server. A frame that does not have these fields is an event.
+        // All frames come from this server, so a frame without these fields is an event.
         let fields: Option<FrameFields<'_>> = serde_json::from_str(text).ok();
         let Some(FrameFields { r#type, reference, room, seq, epoch, head, rooms, failed }) = fields else {
             self.add_event(text);
@@ -140,8 +140,7 @@ impl AnswerBuilder {
                 }
                 self.add_event(text);
             }
-            // `room:removed` comes from the user's channel, not from the room's log, so its seq must not move the
-            // cursor.
+            // The seq of `room:removed` comes from the user's channel, so it must not move the room's cursor.
             (None, "room:removed", _) => self.add_event(text),
             (None, _, room) => {
                 if let (Some(room), Some(seq)) = (room, seq)
@@ -155,7 +154,7 @@ impl AnswerBuilder {
         true
     }
 
-    /// Stops waiting for the replays of rooms that are no longer joined.
+    /// Stops waiting for the replays of rooms that the poll's client has not joined.
     pub fn retain_replaying(&mut self, is_joined: impl Fn(&RoomId) -> bool) {
         self.replaying.retain(is_joined);
     }
@@ -177,8 +176,8 @@ impl AnswerBuilder {
         self.unanswered -= usize::from(answer.is_some());
     }
 
-    /// Adds `rooms:changed`: the list of rooms differs from the one that the client knows.
-    pub fn rooms_changed(&mut self, rooms_version: &str) {
+    /// Adds the event `rooms:changed`, because the client has an older version of the list of rooms.
+    pub fn add_rooms_changed(&mut self, rooms_version: &str) {
         let frame = ServerFrame::RoomsChanged { rooms_version }.to_json();
         self.add_event(&String::from_utf8_lossy(&frame));
     }
@@ -191,7 +190,7 @@ impl AnswerBuilder {
         self.unanswered == 0
     }
 
-    /// Whether there is anything to return.
+    /// Whether the answer has an event, an answer to a command or a failed room.
     pub fn has_content(&self) -> bool {
         !self.events.is_empty() || !self.answers.is_empty() || !self.failed.is_empty()
     }

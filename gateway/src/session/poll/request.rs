@@ -10,7 +10,7 @@ use tidings_shared::{
     ids::{Cursor, RoomId},
 };
 
-/// Maximum of rooms in one poll: as many as one connection may join.
+/// Maximum number of rooms in one poll, the same as for one connection.
 const MAX_ROOMS: usize = 1000;
 const MAX_COMMANDS: usize = 100;
 const DEFAULT_TIMEOUT_MS: u64 = 25_000;
@@ -18,7 +18,7 @@ const MAX_TIMEOUT_MS: u64 = 30_000;
 
 #[derive(Debug)]
 pub(super) struct PollRequest {
-    /// Sorted by room id. `None`: from the head on.
+    /// The rooms with their cursors, sorted by room id. `None` means that the poll starts at the room's head.
     pub cursors: Vec<(RoomId, Option<Cursor>)>,
     pub commands: Vec<Box<RawValue>>,
     pub timeout: Duration,
@@ -38,7 +38,7 @@ struct Body<'a> {
 }
 
 impl PollRequest {
-    /// Refuses a body as `bad_request` or `too_large`, with the field's name.
+    /// Parses the body of a poll. Refuses a bad body as `bad_request` or `too_large`, with the name of the field.
     pub fn parse(body: &[u8]) -> Result<Self, Refusal> {
         let bad = |message: String| Refusal::new(ErrorCode::BadRequest, message);
         let text = std::str::from_utf8(body).map_err(|_| bad("the body is not UTF-8".to_owned()))?;

@@ -1,5 +1,5 @@
 //! The HTTP route of the long poll: authorization, limits, and the HTTP answer. A poll that exceeds its user's rate
-//! limit waits for its turn until its timeout ends.
+//! limit waits for tokens until its timeout ends.
 
 use std::{num::NonZeroU32, rc::Rc, time::Duration};
 
@@ -29,14 +29,14 @@ use crate::{
     worker::Node,
 };
 
-/// Maximum size of a body: a thousand cursors, or some of the longest commands.
+/// Maximum size of a body, in bytes: enough for a thousand cursors, or for some of the longest commands.
 const MAX_BODY_BYTES: usize = 256 * 1024;
 /// Time limit for a body, because a poll holds its slot while its body arrives.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Maximum of running polls of one worker, and of one user on this worker. A user may have one poll on each device.
+/// Maximum number of running polls on one worker, and of one user on one worker. A user may poll on several devices.
 const MAX_POLLS: usize = 10_000;
 const MAX_POLLS_OF_USER: usize = 32;
-/// Maximum time for which a poll waits for its turn: it leaves enough of the longest timeout to read the rooms.
+/// Maximum time for which a poll waits for tokens: 5 s less than the longest timeout, so that the rooms can be read.
 const MAX_PACING_DELAY: Duration = Duration::from_secs(25);
 const CORS_MAX_AGE_S: usize = 3600;
 const TRACEPARENT: header::HeaderName = header::HeaderName::from_static("traceparent");
@@ -55,7 +55,7 @@ pub fn configure(acceptor: &Rc<ChatAcceptor>, config: &mut web::ServiceConfig) {
                 |refusal| problem::response(&refusal),
                 |body| {
                     let mut response = HttpResponse::Ok();
-                    // An answer is valid for this poll only.
+                    // An answer is for this poll only, so it must not be cached.
                     response.insert_header((header::CACHE_CONTROL, "no-store"));
                     response.content_type("application/json").body(body)
                 },
@@ -104,24 +104,24 @@ async fn answer(
     let trace = header_value.and_then(TraceContext::parse);
     let request = PollRequest::parse(&body);
     drop(body);
-    // An invalid request also costs a token of the rate limit, but does not wait for it.
+    // An invalid request also takes a token of the rate limit, but does not wait for a token.
     let (rooms, timeout) =
         request.as_ref().map_or((0, Duration::ZERO), |request| (request.cursors.len(), request.timeout));
     let (until, gate) = (Instant::now() + timeout, &acceptor.gate);
-    // The rate limit comes before anything is read from Redis for the rooms.
+    // The rate limit is applied before anything is read from Redis for the rooms.
     pace(&acceptor.worker.node, &identity.user, rooms, until, gate).await?;
     let request = request?;
     let admitted = admit(&acceptor.worker, identity).await?;
     poll(&acceptor.worker, admitted, request, trace, until, gate).await
 }
 
-/// Takes the cost of a poll from its user's bucket, and waits for the tokens if they arrive before the deadline.
-/// Refused as `rate_limited` if they do not, and as `unavailable` when the node stops. The poll joins its rooms only
-/// after this wait, so it misses nothing: events of the time of the wait are part of its answer.
+/// Takes the tokens of a poll from its user's bucket. Waits if the tokens are available before `until`; otherwise
+/// refuses the poll with `rate_limited`. While the node drains, refuses the poll with `unavailable`. The poll joins its
+/// rooms only after this wait, so the answer includes events that happened during the wait.
 async fn pace(node: &Node, user: &UserId, rooms: usize, until: Instant, gate: &Gate) -> Result<(), Refusal> {
     let until = until.min(Instant::now() + MAX_PACING_DELAY);
     let cost = NonZeroU32::MIN.saturating_add(rooms_cost(rooms));
-    while let Err(retry_after_ms) = node.rate_limits.take(Limit::Polls, user, cost) {
+    while let Err(retry_after_ms) = node.rate_limits.take_tokens(Limit::Polls, user, cost) {
         let allowed_at = Instant::now().checked_add(Duration::from_millis(retry_after_ms));
         let Some(allowed_at) = allowed_at.filter(|allowed_at| *allowed_at <= until) else {
             node.metrics.limited.with_label_values(&[Limit::Polls.name()]).inc();

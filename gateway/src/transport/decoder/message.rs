@@ -1,4 +1,4 @@
-//! A data message: collected until it is complete, then inflated if it was compressed and is wanted, then checked as
+//! A data message is collected until it is complete, then inflated if it was compressed and is wanted, then checked as
 //! UTF-8 if it is text. Pure, like the decoder.
 
 use std::str;
@@ -11,7 +11,7 @@ pub(super) const NOT_UTF_8: Violation =
 pub(super) struct OpenMessage {
     pub header: Header,
     pub payload: Vec<u8>,
-    /// The length of the text's payload that is valid UTF-8.
+    /// Number of bytes at the front of a text's payload that are valid UTF-8.
     valid_bytes: usize,
 }
 
@@ -43,7 +43,7 @@ impl OpenMessage {
     }
 }
 
-/// The event of a complete message. `header` is that of its first frame.
+/// The event of a complete message. `header` is the header of the message's first frame.
 pub(super) fn event<'a>(
     header: &Header,
     rules: Rules,

@@ -1,4 +1,4 @@
-//! Tests of the decoder: each rule of RFC 6455 that it enforces, and all ways to split the same bytes.
+//! Tests of the decoder: each rule of RFC 6455 that the decoder enforces, and all ways to split the same bytes.
 
 use std::ops::ControlFlow;
 
@@ -29,7 +29,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Decodes `bytes` in pieces of the given lengths, repeated; 0 stands for all the rest.
+/// Decodes `bytes` in pieces of the given lengths, repeated; a length of 0 means all remaining bytes.
 fn decode_in(
     rules: Rules,
     bytes: &[u8],
@@ -58,7 +58,7 @@ fn decode_in(
     (seen, None, decoder)
 }
 
-/// Decodes the bytes whole and byte by byte. Both must give the same result.
+/// Decodes the bytes whole and byte by byte, and checks that the results are the same.
 fn decode(rules: Rules, bytes: &[u8]) -> (Vec<DecodedEvent>, Option<u16>) {
     let (whole, verdict, _) = decode_in(rules, bytes, &[0]);
     let (single, single_verdict, _) = decode_in(rules, bytes, &[1]);
@@ -110,7 +110,7 @@ fn character_may_be_split_over_fragments() {
 fn text_is_refused_at_first_invalid_byte() {
     let cases: [&[u8]; 5] = [b"\xC0", b"\xED\xA0", b"\xF4\x90", b"\xE0\x80", b"ok\xFF"];
     for payload in cases {
-        // The frame announces more bytes, and more fragments follow: the decoder must not wait for them.
+        // The frame announces more bytes and more fragments, but the decoder must not wait for them.
         let mut bytes = frame(0x01, &[payload, &[b'x'; 50]].concat());
         bytes.truncate(6 + payload.len());
         assert_eq!(decode(RULES, &bytes), (vec![], Some(1007)), "{payload:?}");

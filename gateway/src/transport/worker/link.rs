@@ -1,6 +1,6 @@
 //! State shared by a connection's handle, its task and the timer wheel: outbox, phase, and timers. A link queues
-//! frames, sets flags and wakes the task, and writes an immediate frame to an idle socket. It never calls a session.
-//! There is one link per connection, and most connections are idle, so the size of each field matters.
+//! frames, sets flags and wakes the task, and writes an immediate frame to an idle socket. A link never calls a
+//! session. There is one link per connection, and most connections are idle, so the size of each field matters.
 
 use std::{
     cell::{Cell, RefCell},
@@ -26,12 +26,12 @@ use crate::transport::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     Open,
-    /// The server's close frame is queued or sent; the peer's is awaited.
+    /// The server's close frame is queued or sent, and the peer's close frame is awaited.
     Closing,
-    /// Both sides have closed: only queued bytes remain to be written.
+    /// Both sides have closed, and only queued bytes must still be written.
     Ended,
-    /// The peer's stream cannot be decoded any more. The remaining input is read and dropped, because closing a
-    /// socket with unread bytes resets it and destroys the last frames.
+    /// The peer's stream cannot be decoded further. The remaining input is read and dropped, because closing a socket
+    /// with unread bytes resets it and destroys the last frames.
     Discarding,
 }
 
@@ -58,7 +58,7 @@ pub struct Link {
     ping_at: Cell<u32>,
     deadline_at: Cell<u32>,
     close_by: Cell<u32>,
-    /// Reading is paused until this tick because of too many frames; `NEVER`: not paused.
+    /// Reading is paused until this tick because of too many frames; `NEVER` if reading is not paused.
     paused_until: Cell<u32>,
     /// The tick of the latest timer wheel entry of this connection; `on_timer` ignores entries for other ticks.
     timer_at: Cell<u32>,
@@ -109,7 +109,7 @@ impl Link {
         Ok(result)
     }
 
-    /// Distinguishes this connection in wheel entries from an earlier one with the same key.
+    /// Distinguishes this connection in wheel entries from an earlier connection with the same key.
     #[allow(
         clippy::cast_possible_truncation,
         reason = "the low half of the id distinguishes connections with the same key"
@@ -126,7 +126,7 @@ impl Link {
         }
     }
 
-    /// Queues bytes regardless of the limit: for the handshake's answer and control frames.
+    /// Queues bytes without checking the outbox limit.
     pub fn queue(&self, bytes: Bytes) {
         self.worker.counters.outbox_bytes.add(bytes.len());
         self.outbox.borrow_mut().push(bytes);
@@ -172,7 +172,7 @@ impl Link {
         self.wake();
     }
 
-    /// Leaves a notice for the session, which the task passes on.
+    /// Stores a drain notice, which the connection's task passes to the session.
     pub fn set_drain_notice(&self, drain_notice: DrainNotice) {
         if self.phase.get() == Phase::Open {
             self.drain_notice.set(drain_notice);
@@ -205,14 +205,14 @@ impl Link {
     pub fn set_deadline(&self, after: Option<Duration>) {
         self.deadline_due.set(false);
         self.deadline_at.set(match after {
-            // The current tick is partly over: with one more tick, the call is never early.
+            // The current tick is partly over, so one more tick is added and the call is never early.
             Some(time) => self.worker.now().saturating_add(ticks(time, self.worker.limits.tick) + 1),
             None => NEVER,
         });
         self.schedule();
     }
 
-    /// Adds the earliest timer to the wheel, unless an earlier entry exists.
+    /// Adds an entry for the connection's earliest timer to the wheel, unless an earlier entry exists.
     pub fn schedule(&self) {
         let next = if self.phase.get() == Phase::Open {
             let silent_at = self.last_received.get().saturating_add(2 * self.worker.limits.heartbeat_ticks);
@@ -227,8 +227,7 @@ impl Link {
         }
     }
 
-    /// Runs the timers of this connection that are due. Ignores an entry of the timer wheel that a later `schedule` has
-    /// replaced.
+    /// Runs the due timers of this connection. Ignores an entry of the wheel that a later `schedule` has replaced.
     pub fn on_timer(&self, due: u32) {
         if due != self.timer_at.get() {
             return;
@@ -274,7 +273,7 @@ mod tests {
 
     #[test]
     fn link_stays_within_its_size_class() {
-        // With the two counters of its `Rc` it fits in 224 bytes, a size class of the allocator; the next is 256.
+        // With the two counters of its `Rc`, a link fits in 224 bytes, a size class of the allocator.
         assert!(size_of::<Link>() <= 208, "{}", size_of::<Link>());
     }
 }

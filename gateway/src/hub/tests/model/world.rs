@@ -7,7 +7,7 @@ use super::super::*;
 pub const USERS: [&str; 4] = ["ada", "ben", "cleo", "dan"];
 pub const ROLES: [&str; 3] = ["guest", "member", "admin"];
 
-/// An event: its audience (all, or one role), and the membership change, if any.
+/// An event with its audience (all members, or one role), and its membership change, if it has one.
 #[derive(Debug, Clone, Copy)]
 pub struct ModelEvent {
     pub epoch: u64,
@@ -81,7 +81,7 @@ impl World {
         self.hints.push((head as u64, event));
     }
 
-    /// Starts a new epoch of Redis, with all its data or with none.
+    /// Starts a new epoch of Redis. With `survives`, Redis keeps its data, or else has only the stored events.
     pub fn new_epoch(&mut self, survives: bool) {
         let mut log = self.log().clone();
         if !survives {
@@ -106,13 +106,16 @@ impl World {
         TailRead { records, marks, ..read(self.epoch, head..=head, &bases.join(",")) }
     }
 
-    /// The roles that persistence returns now.
+    /// The roles that persistence returns at this moment.
     pub fn roles(&self, users: &[UserId]) -> Roles {
         let role = |user: &UserId| {
             let user = USERS.iter().position(|name| *name == user.as_str()).unwrap();
             role_at(self.log(), user, self.stored).map(Into::into)
         };
-        Roles { epoch: Epoch(self.epoch), of: users.iter().map(|user| (user.clone(), role(user))).collect() }
+        Roles {
+            epoch: Epoch(self.epoch),
+            by_user: users.iter().map(|user| (user.clone(), role(user))).collect(),
+        }
     }
 
     /// Whether the user has, at some position from `since` on, a role that may see the event.

@@ -1,4 +1,4 @@
-//! Building an answer without a poll.
+//! Tests of the building of a poll's answer, without a poll.
 
 use serde_json::{Value, json};
 use tidings_shared::ids::Epoch;
@@ -112,7 +112,7 @@ fn caught_up_alone_is_no_content() {
     joined(&mut poll, json!([{"room": "a", "head": {"epoch": "1", "seq": 3}}]), json!([]));
     poll.add_frame(r#"{"type":"room:caught_up","room":"a","epoch":"1","seq":3}"#);
     assert!(poll.is_caught_up() && poll.is_answered() && !poll.has_content());
-    poll.rooms_changed("1.3");
+    poll.add_rooms_changed("1.3");
     assert!(poll.has_content());
 }
 

@@ -1,5 +1,5 @@
-//! Sends a session's frames, compressed if negotiated. An immediate frame is written at once if nothing is queued. All
-//! other frames are queued within the limit.
+//! Sends a session's frames, compressed if compression was negotiated. An immediate frame is written at once if nothing
+//! is queued. All other frames are queued within the outbox limit.
 
 use bytes::Bytes;
 
@@ -13,8 +13,8 @@ impl Link {
         }
     }
 
-    /// Writes an immediate frame to the socket if nothing is queued. Returns how many bytes were written: less than
-    /// all if the socket is not ready or is broken, which the task then detects.
+    /// Writes a frame to the socket if nothing is queued, and returns the number of written bytes. Fewer bytes than the
+    /// frame has are written if the socket is not ready or is broken, which the connection's task then detects.
     fn write_immediately(&self, bytes: &Bytes) -> usize {
         if !self.outbox.borrow().is_empty() {
             return 0;
@@ -31,7 +31,7 @@ impl Link {
         }
     }
 
-    /// Queues a frame, or the rest of it after an immediate write.
+    /// Queues a frame, or after an immediate write the part of the frame that was not written.
     fn write_or_queue(&self, frame: &Frame, bytes: &Bytes) {
         let written = if frame.immediate { self.write_immediately(bytes) } else { 0 };
         if written == 0 {
@@ -42,13 +42,13 @@ impl Link {
         if written < bytes.len() {
             self.queue(bytes.clone());
             self.drain_wanted.set(true);
-            // The outbox must know that the frame was begun: the rest of a begun frame is never dropped.
+            // The outbox must record that the frame was begun, because the rest of a begun frame must never be dropped.
             self.outbox.borrow_mut().advance(written);
             self.worker.counters.outbox_bytes.subtract(written);
         }
     }
 
-    /// Sends a frame compressed, if that was negotiated and is worth it. Returns false if the frame was not sent.
+    /// Sends a frame compressed, if that was negotiated and saves enough. Returns false if nothing was sent.
     fn send_compressed(&self, frame: &Frame) -> bool {
         let Some(window) = self.window.get() else { return false };
         if !frame.is_worth_compressing() || !window.covers(frame.payload_bytes()) {
