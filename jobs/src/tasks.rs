@@ -1,4 +1,4 @@
-//! Tasks of the program besides serving: the schema, jobs, and information about itself.
+//! The subcommands of `tidings-persistence`: migrations, jobs, and information about the program.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ use tidings_shared::program::{self, Describe};
 
 use crate::{dead_letters, export, import, retention};
 
-/// Subcommands.
+/// The subcommands of `tidings-persistence`.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Task {
     /// Change the schema of the database; run it as one job before the services start
@@ -29,14 +29,14 @@ pub enum Task {
     /// List, replay or drop records that could not be written
     DeadLetter(dead_letters::DeadLetterArgs),
     /// Check the health of the service with these settings, on its admin port: exit code 0 when it is ready
-    Health(Health),
+    Health(HealthArgs),
     #[command(flatten)]
     Describe(Describe),
 }
 
 /// Arguments of `health`.
 #[derive(Debug, Clone, Args)]
-pub struct Health {
+pub struct HealthArgs {
     /// Where clients ask
     #[arg(long, env = "TIDINGS_LISTEN", default_value = "127.0.0.1:8081", value_name = "ADDRESS")]
     pub listen: SocketAddr,
@@ -63,7 +63,7 @@ impl Check for Task {
     }
 }
 
-/// Runs a task. Finished work stays after an error.
+/// Runs a subcommand. If it fails, the work that it finished stays.
 pub async fn run(task: Task) -> anyhow::Result<ExitCode> {
     match task {
         Task::Migrate(arguments) => migrate::run(&arguments).await?,
