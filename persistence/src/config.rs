@@ -16,13 +16,13 @@ use crate::http::Limits;
 use crate::writer::leases::MAX_LEASE_MS;
 use crate::writer::users::UnknownUserPolicy;
 
-/// The commit that the program was built from.
+/// The Git commit that the program was built from.
 pub const COMMIT: &str = env!("TIDINGS_COMMIT");
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TIDINGS_COMMIT"), ")");
-/// Offset of the internal port from the public port.
+/// The default port for gateways is the public port plus this offset.
 const INTERNAL_OFFSET: u16 = 20_000;
-/// A lease must last far longer than a batch and a renewal. It must not last for minutes, because the partitions of a
-/// dead owner are not written until its lease ends.
+/// Allowed values of `lease_ms`. A lease must last far longer than a batch or a renewal takes. It must not last
+/// minutes, because nobody writes the partitions of a crashed owner until its lease ends.
 const LEASE_MS_RANGE: std::ops::RangeInclusive<u64> = 1_000..=MAX_LEASE_MS;
 
 /// Writes the room log into PostgreSQL and serves history over HTTP; without a command it serves
@@ -98,7 +98,7 @@ impl Config {
         address.map_err(|why| Problem::new("internal-listen", why))
     }
 
-    /// The limits of the HTTP API.
+    /// The limits of the HTTP API, from these settings.
     #[must_use]
     pub fn http_limits(&self) -> Limits {
         Limits {

@@ -1,5 +1,5 @@
-//! Rate limits per user for HTTP requests to this node: one bucket for each kind of command. Callers with the scope
-//! `tidings.admin` are back ends and are not limited.
+//! Rate limits for HTTP requests to this node: each user has one token bucket per kind of command. Callers with the
+//! scope `tidings.admin` are back ends and are not limited.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tidings_shared::rate::{Rate, UserRateLimiter};
 
 use crate::query::Viewer;
 
-/// How often full buckets are dropped.
+/// Interval at which full buckets are removed from memory.
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Kinds of commands that have separate limits.
@@ -20,14 +20,14 @@ pub enum CommandKind {
     Commands,
     /// Read and delivered marks.
     Marks,
-    /// Setting one's own presence and reading that of others.
+    /// Setting the caller's presence and reading the presence of other users.
     Presence,
 }
 
 impl CommandKind {
     pub const ALL: [Self; 3] = [Self::Commands, Self::Marks, Self::Presence];
 
-    /// The word in the refusal.
+    /// The name of the kind in the text of a refusal.
     fn name(self) -> &'static str {
         match self {
             Self::Commands => "commands",
@@ -37,11 +37,11 @@ impl CommandKind {
     }
 }
 
-/// The rate limiters, indexed by [`CommandKind`].
+/// One rate limiter per [`CommandKind`], indexed by the kind.
 pub struct Allowance([UserRateLimiter; CommandKind::ALL.len()]);
 
 impl Allowance {
-    /// Creates the limiters. Starts a task on the current runtime that drops full buckets.
+    /// Creates the limiters, and starts a task on the current runtime that removes full buckets.
     #[must_use]
     pub fn start(rate: impl Fn(CommandKind) -> Rate) -> Arc<Self> {
         let allowance = Arc::new(Self(CommandKind::ALL.map(|kind| UserRateLimiter::new(rate(kind)))));
@@ -56,14 +56,14 @@ impl Allowance {
         allowance
     }
 
-    /// Takes one token from the user's bucket for this kind of command. Admins are not limited. Refuses with
-    /// `rate_limited` and the time until a token is available.
+    /// Takes one token from the caller's bucket for this kind of command. If it is empty, refuses with `rate_limited`
+    /// and the time until a token is available. Admins are not limited.
     pub fn take(&self, kind: CommandKind, caller: Viewer<'_>) -> Result<(), Refusal> {
         self.take_many(kind, caller, NonZeroU32::MIN)
     }
 
-    /// Takes `cost` tokens, at most the whole burst. Refuses with `rate_limited` and the time until enough tokens are
-    /// available.
+    /// Takes `cost` tokens, but at most as many as a full bucket holds. If the bucket has fewer, refuses with
+    /// `rate_limited` and the time until it has enough.
     pub fn take_many(&self, kind: CommandKind, caller: Viewer<'_>, cost: NonZeroU32) -> Result<(), Refusal> {
         if caller.admin {
             return Ok(());

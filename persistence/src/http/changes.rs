@@ -1,5 +1,5 @@
-//! Changes of a message over HTTP, with the same result as over WebSocket: `PATCH` and `DELETE` of the message, and my
-//! reactions to it.
+//! Changes of a message over HTTP, with the same result as over WebSocket: `PATCH` and `DELETE` of the message, and the
+//! caller's reactions to it.
 
 use crate::schemas::{ChangeForm, EditForm};
 use actix_web::web;
@@ -59,7 +59,7 @@ pub async fn delete(
     change(&state, &caller, ChangeKind::Delete, &room, &seq, None, payload).await
 }
 
-/// Adds my reaction; an existing one stays.
+/// Adds my reaction to a message. Adding it again changes nothing.
 #[utoipa::path(
     put, path = "/v1/rooms/{room}/messages/{seq}/reactions/{emoji}", operation_id = "addReaction",
     tag = "messages",
@@ -84,7 +84,7 @@ pub async fn add_reaction(
     change(&state, &caller, ChangeKind::AddReaction, &room, &seq, Some(&emoji), payload).await
 }
 
-/// Removes my reaction; without one nothing changes.
+/// Removes my reaction from a message. Changes nothing if I have no such reaction.
 #[utoipa::path(
     delete, path = "/v1/rooms/{room}/messages/{seq}/reactions/{emoji}", operation_id = "removeReaction",
     tag = "messages",
@@ -109,7 +109,7 @@ pub async fn remove_reaction(
     change(&state, &caller, ChangeKind::RemoveReaction, &room, &seq, Some(&emoji), payload).await
 }
 
-/// Changes the message at `seq`. The path takes precedence over the body.
+/// Changes the message at `seq`. Fields that the path and the body both contain are taken from the path.
 async fn change(
     state: &State,
     caller: &Caller,

@@ -20,7 +20,7 @@ use crate::membership::{MembershipRequest, Requester};
 use crate::query::cursor::unpack_id;
 use crate::query::members::{Members, members};
 
-/// The members of a room, by user id.
+/// The members of a room, ordered by user id.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/members", operation_id = "listMembers", tag = "rooms",
     params(
@@ -43,13 +43,13 @@ pub async fn list(
     Ok(web::Json(members(&state.db, &room, after.as_deref(), limit).await?))
 }
 
-/// A membership as it is now.
+/// A membership after a request to change it.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Membership)]
 pub struct MembershipAnswer {
     user: String,
     role: String,
-    /// The seq of the event that changed the membership; if nothing changed, the last stored position that was read.
+    /// The seq of the event that changed the membership, or the stored head if nothing changed.
     #[schema(value_type = Seq)]
     seq: u64,
 }
@@ -82,11 +82,11 @@ pub async fn put(
     Ok(web::Json(MembershipAnswer { user: user.into(), role: outcome.role, seq: outcome.seq.0 }))
 }
 
-/// The end of a membership.
+/// The result of removing a member.
 #[derive(Serialize, ToSchema)]
 #[schema(as = RemovedMember)]
 pub struct RemovedAnswer {
-    /// The seq of the event.
+    /// The seq of the event `member:removed`, or the stored head if the user was no member.
     #[schema(value_type = Seq)]
     seq: u64,
 }
@@ -113,7 +113,7 @@ pub async fn remove(
     Ok(web::Json(RemovedAnswer { seq: outcome.seq.0 }))
 }
 
-/// The wanted membership. The body may be omitted.
+/// The membership that the user is to have. The whole body may be omitted.
 #[derive(Default, Deserialize, ToSchema)]
 #[schema(as = PutMember)]
 pub struct PutMemberBody<'a> {

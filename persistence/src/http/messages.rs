@@ -1,4 +1,4 @@
-//! `/rooms/{room}/messages` and `/rooms/{room}/messages/{seq}`: history.
+//! `/rooms/{room}/messages` and `/rooms/{room}/messages/{seq}`: reads messages in their present state.
 
 use actix_web::{HttpRequest, web};
 use tidings_shared::ids::RoomId;
@@ -10,7 +10,7 @@ use super::problem::Problem;
 use super::state::State;
 use crate::query::messages::{self as history, Message, MessagePage, Window};
 
-/// A page of history, ascending. Without a bound: the last messages.
+/// A page of history, ascending. Without `before`, `after` or `around` it holds the last messages.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/messages", operation_id = "listMessages", tag = "messages",
     params(

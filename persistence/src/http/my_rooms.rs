@@ -13,11 +13,11 @@ use crate::query::cursor::ActivityCursor;
 use crate::query::room::MyRoom;
 use crate::query::room_lists::my_rooms;
 
-/// A page of my rooms.
+/// A page of the rooms of which I am a member.
 #[derive(Serialize, ToSchema)]
 pub struct MyRooms {
     rooms: Vec<MyRoom>,
-    /// Null at the end.
+    /// The cursor of the next page, null on the last page.
     #[schema(required)]
     next: Option<String>,
     /// Changes whenever my list of rooms changes.

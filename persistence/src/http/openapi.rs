@@ -1,5 +1,5 @@
-//! `/openapi.json`: the OpenAPI 3.1 document, built from the handlers.
-//! Every operation declares the token that it needs and the problem documents that it answers with.
+//! `/openapi.json`: serves the OpenAPI 3.1 document, which is built from the handlers. Every operation declares the
+//! token that it needs and the refusals that it may answer with.
 
 mod answers;
 
@@ -54,7 +54,7 @@ impl Modify for Bearer {
     }
 }
 
-/// Adds the schemas that only parameters reference, because utoipa does not collect those.
+/// Adds the schemas that only parameters refer to, because utoipa collects only those of bodies.
 struct Forms;
 
 impl Modify for Forms {
@@ -63,7 +63,7 @@ impl Modify for Forms {
     }
 }
 
-/// The document as it is served, with the configured limits.
+/// The text of the OpenAPI document with the configured limits.
 pub struct ServedDocument(Bytes);
 
 impl ServedDocument {
@@ -83,7 +83,7 @@ fn with_limits(limits: &Limits) -> utoipa::openapi::OpenApi {
     document
 }
 
-/// This document.
+/// This OpenAPI document.
 #[utoipa::path(
     get, path = "/v1/openapi.json", operation_id = "getOpenApi", security(()),
     responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json", body = Object))

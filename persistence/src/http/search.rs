@@ -1,4 +1,4 @@
-//! `/search`: messages by their words, newest first.
+//! `/search`: finds messages by their words, newest first.
 
 use actix_web::{HttpRequest, web};
 use tidings_shared::ids::RoomId;

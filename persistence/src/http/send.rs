@@ -15,7 +15,7 @@ use super::parameters;
 use super::problem::Problem;
 use super::state::State;
 
-/// Sends a message.
+/// Sends a message to a room.
 #[utoipa::path(
     post, path = "/v1/rooms/{room}/messages", operation_id = "sendMessage", tag = "messages",
     params(("room" = RoomId, Path)), request_body = SendForm,
