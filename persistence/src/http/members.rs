@@ -86,7 +86,7 @@ pub async fn put(
 #[derive(Serialize, ToSchema)]
 #[schema(as = RemovedMember)]
 pub struct RemovedAnswer {
-    /// The seq of the event `member:removed`, or the stored head if the user was no member.
+    /// The seq of the event `member:removed`.
     #[schema(value_type = Seq)]
     seq: u64,
 }

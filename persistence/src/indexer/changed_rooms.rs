@@ -1,5 +1,5 @@
-//! Rooms whose log has changed since they were indexed: the writer adds them, the indexer takes them. One short lock
-//! per batch. Bounded: when it is full, a scan of all rooms finds the rest.
+//! The queue of rooms whose logs have changed since they were indexed: the writer adds rooms, the indexer takes them.
+//! Adding takes one short lock per batch. Bounded: a full queue requests a scan of all rooms, which finds the others.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 use tidings_shared::ids::RoomId;
 use tokio::sync::Notify;
 
-/// Rooms that may wait: some 10 MB of ids.
+/// Number of rooms that may wait, about 10 MB of ids.
 const MAX_ROOMS: usize = 100_000;
 
 #[derive(Debug, Default)]
 struct Waiting {
     known: HashSet<RoomId>,
-    /// In the order in which they changed, with the time.
+    /// The waiting rooms in the order in which they changed, with the time of the change.
     rooms: VecDeque<(RoomId, Instant)>,
-    /// Rooms that are not in the list may have changed.
+    /// Whether rooms that are not in this queue may have changed.
     scan_requested: bool,
 }
 
-/// A queue of changed rooms, each at most once.
+/// A queue of changed rooms, which holds each room at most once.
 #[derive(Debug, Default)]
 pub struct ChangedRooms {
     waiting: Mutex<Waiting>,
@@ -28,7 +28,7 @@ pub struct ChangedRooms {
 }
 
 impl ChangedRooms {
-    /// Adds rooms that changed. Invalid room ids are skipped, because nothing was written for them.
+    /// Adds rooms that changed at `now`. Skips invalid room ids, because nothing was written for them.
     pub fn mark<'a>(&self, rooms: impl IntoIterator<Item = &'a str>, now: Instant) {
         let mut waiting = self.waiting();
         for room in rooms {
@@ -48,14 +48,14 @@ impl ChangedRooms {
         self.more.notify_one();
     }
 
-    /// Requests a scan of all rooms, because rooms may have changed that were not marked here, e.g. those of a replica
-    /// that ended.
+    /// Requests a scan of all rooms, because rooms that are not in this queue may have changed, such as those of a
+    /// replica that ended.
     pub fn request_scan(&self) {
         self.waiting().scan_requested = true;
         self.more.notify_one();
     }
 
-    /// Up to `limit` rooms, the longest waiting first, and since when the first has waited.
+    /// Takes up to `limit` rooms, those that have waited longest first, and the time since which the first has waited.
     pub(super) fn take(&self, limit: usize) -> (Vec<RoomId>, Option<Instant>) {
         let mut waiting = self.waiting();
         let since = waiting.rooms.front().map(|(_, since)| *since);
@@ -67,7 +67,7 @@ impl ChangedRooms {
         (rooms, since)
     }
 
-    /// Whether a scan of all rooms was requested; clears the request.
+    /// Returns whether a scan of all rooms was requested, and clears the request.
     pub(super) fn take_scan_request(&self) -> bool {
         std::mem::take(&mut self.waiting().scan_requested)
     }
@@ -76,18 +76,18 @@ impl ChangedRooms {
         self.waiting().rooms.len()
     }
 
-    /// How many rooms wait, and since when the first has waited.
+    /// The number of waiting rooms, and the time since which the first has waited.
     pub(super) fn waiting_since(&self) -> (usize, Option<Instant>) {
         let waiting = self.waiting();
         (waiting.rooms.len(), waiting.rooms.front().map(|(_, since)| *since))
     }
 
-    /// Returns when there may be rooms to take, or after `timeout`.
+    /// Returns when rooms may be waiting, or after `timeout`.
     pub(super) async fn wait_for_rooms(&self, timeout: Duration) {
         if self.len() > 0 {
             return;
         }
-        // A missed wake-up only makes the indexer late.
+        // A missed notification only delays the indexer by `timeout`.
         let _ = tokio::time::timeout(timeout, self.more.notified()).await;
     }
 
