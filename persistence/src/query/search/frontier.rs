@@ -1,5 +1,5 @@
-//! Merges the hits of many slices into one order, newest first, and returns a hit as soon as no unsearched slice can
-//! contain a newer one. Pure.
+//! Merges the hits of many slices into one order, newest first. Returns a hit when no slice that is not searched yet
+//! can contain a newer one. Pure.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 
 use crate::query::cursor::SearchCursor;
 
-/// The position of a message that the index found.
+/// The time, room and seq of a message that the index found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hit {
     pub at: DateTime<Utc>,
@@ -23,16 +23,16 @@ impl Hit {
     }
 }
 
-/// Newest first; at the same time by room, and within a room the higher seq first.
+/// The order of results: newest first, then by room, then the higher seq first.
 type Order = (Reverse<DateTime<Utc>>, String, Reverse<i64>);
 
 fn order(at: DateTime<Utc>, room: &str, seq: i64) -> Order {
     (Reverse(at), room.to_owned(), Reverse(seq))
 }
 
-/// The hits that were found and not returned yet.
+/// The hits that were found and are not returned yet.
 pub struct Frontier {
-    /// Hits up to this position are on earlier pages.
+    /// The last hit of the previous page. Hits up to it are ignored.
     after: Option<Order>,
     waiting: BTreeMap<Order, ()>,
 }
@@ -50,8 +50,8 @@ impl Frontier {
         }
     }
 
-    /// Takes, in order, up to `limit` hits that are newer than `horizon`. Slices that are not searched yet contain no
-    /// newer hit than `horizon`. No horizon: all slices are searched.
+    /// Takes, in order, up to `limit` hits that are newer than `horizon`, the newest time that a slice not searched yet
+    /// contains. None means that all slices are searched.
     pub fn take_final(&mut self, horizon: Option<DateTime<Utc>>, limit: usize) -> Vec<Hit> {
         let mut hits = Vec::new();
         while hits.len() < limit
