@@ -53,10 +53,9 @@ pub enum Events {
 
 /// `$4` is the seq after which the page begins, `$5` the limit, `$6` the epoch of the cursor or NULL. Seqs are dense,
 /// so a page is a range of the key. The LIMITs remove no rows, but give the planner the number of rows to expect. An
-/// event with a target is also visible to the target's sender. Its own actor does not see it for being the actor,
-/// because the actor may have lost the role that showed them the target. A void is visible to its sender. `event_blank`
-/// is true for an edit whose message is deleted.
-const EVENTS: &str = concat!(
+/// event with a target is visible to the target's sender too, but not always to its own actor, who may have lost the
+/// role that showed them the target. A void is visible to its sender. `event_blank` is true for an edit whose message
+/// is deleted.
     "WITH ",
     me!(),
     ", m AS (",

@@ -1,4 +1,4 @@
-//! Voids that are not announced to their rooms yet, and look-ups of client ids.
+//! Reads voids that are not announced to their rooms yet, and looks up client ids.
 
 use sea_orm::{ConnectionTrait, DbErr};
 use tidings_shared::{
@@ -8,7 +8,7 @@ use tidings_shared::{
 
 use crate::sql::{room, seq, smallint, statement};
 
-/// A seq without effect whose `message:void` is not stored yet.
+/// A void whose `message:void` event is not stored yet.
 #[derive(Debug)]
 pub struct UnannouncedVoid {
     pub room: RoomId,
@@ -17,15 +17,15 @@ pub struct UnannouncedVoid {
     pub client_id: Option<String>,
     /// `duplicate` or `rejected`.
     pub reason: String,
-    /// The seq of the first message with this client id.
+    /// For a duplicate: the seq of the first message with this client id.
     pub of: Option<Seq>,
-    /// The message that the voided record would have changed.
+    /// The seq of the message that the voided record would have changed.
     pub message: Option<Seq>,
-    /// The audience of the voided record, in addition to `by`.
+    /// Who could see the voided record, in addition to `by`, its sender.
     pub visibility: Visibility,
 }
 
-/// Up to `limit` unannounced voids of these partitions.
+/// Up to `limit` voids of these partitions that are not announced yet.
 pub async fn unannounced_voids(
     db: &impl ConnectionTrait,
     partitions: &[Partition],
@@ -58,8 +58,8 @@ pub async fn unannounced_voids(
         .collect()
 }
 
-/// The outcome of a message's client id: the stored message, or that it was accepted and later rejected. Client ids of
-/// other events are in another name space.
+/// Looks up the client id of a message: finds the stored message, or that the message was accepted and later rejected.
+/// Ignores client ids of other events, which are separate.
 pub async fn look_up(
     db: &impl ConnectionTrait,
     room: &RoomId,
