@@ -208,7 +208,7 @@ impl Authority for PostgresAuthority {
     }
 
     async fn marks(&self, room: &RoomId, users: &[UserId]) -> Result<StoredMarks, AuthorityError> {
-        marks::of(&self.db, room, users).await.map_err(database_error)
+        marks::load(&self.db, room, users).await.map_err(database_error)
     }
 
     async fn target(&self, room: &RoomId, seq: Seq) -> Result<Option<Target>, AuthorityError> {

@@ -73,7 +73,7 @@ pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig
                 "/rooms/{room}",
                 "GET, HEAD, PATCH, DELETE",
                 [
-                    get().to(rooms::one),
+                    get().to(rooms::get),
                     web::patch().to(room_changes::change),
                     web::delete().to(room_changes::archive),
                 ],
@@ -82,18 +82,18 @@ pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig
             .service(resource(
                 "/rooms/{room}/members/{user}",
                 "PUT, DELETE",
-                [web::put().to(members::put), web::delete().to(members::remove)],
+                [web::put().to(members::put_member), web::delete().to(members::remove)],
             ))
-            .service(resource("/users/{user}", "PUT", [web::put().to(users::put)]))
+            .service(resource("/users/{user}", "PUT", [web::put().to(users::put_user)]))
             .service(resource(
                 "/rooms/{room}/messages",
                 "GET, HEAD, POST",
-                [get().to(messages::page), web::post().to(send::send)],
+                [get().to(messages::list_messages), web::post().to(send::send)],
             ))
             .service(resource(
                 "/rooms/{room}/messages/{seq}",
                 "GET, HEAD, PATCH, DELETE",
-                [get().to(messages::one), web::patch().to(changes::edit), web::delete().to(changes::delete)],
+                [get().to(messages::get), web::patch().to(changes::edit), web::delete().to(changes::delete)],
             ))
             .service(resource(
                 "/rooms/{room}/messages/{seq}/reactions/{emoji}",
@@ -105,17 +105,17 @@ pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig
                 "GET, HEAD",
                 [get().to(versions::list)],
             ))
-            .service(resource("/rooms/{room}/events", "GET, HEAD", [get().to(events::page)]))
-            .service(resource("/rooms/{room}/receipts", "GET, HEAD", [get().to(watermarks::receipts)]))
-            .service(resource("/rooms/{room}/read", "POST", [web::post().to(watermarks::read)]))
-            .service(resource("/rooms/{room}/delivered", "POST", [web::post().to(watermarks::delivered)]))
+            .service(resource("/rooms/{room}/events", "GET, HEAD", [get().to(events::list_events)]))
+            .service(resource("/rooms/{room}/receipts", "GET, HEAD", [get().to(watermarks::list_receipts)]))
+            .service(resource("/rooms/{room}/read", "POST", [web::post().to(watermarks::set_read)]))
+            .service(resource("/rooms/{room}/delivered", "POST", [web::post().to(watermarks::set_delivered)]))
             .service(resource("/me", "DELETE", [web::delete().to(erase::erase_me)]))
             .service(resource("/me/export", "GET, HEAD", [get().to(export::export_me)]))
-            .service(resource("/search", "GET, HEAD", [get().to(search::find)]))
+            .service(resource("/search", "GET, HEAD", [get().to(search::search_messages)]))
             .service(resource(
                 "/presence",
                 "GET, HEAD, POST",
-                [get().to(presence::list), web::post().to(presence::set)],
+                [get().to(presence::list), web::post().to(presence::set_presence)],
             ))
             .service(resource("/openapi.json", "GET, HEAD", [get().to(openapi::document)]))
             .default_service(web::to(not_found));

@@ -96,13 +96,13 @@ impl Indexer {
         // Rooms that change during this turn wait for the next turn.
         let mut left = self.changed_rooms.len();
         while left > 0 && begun.elapsed() < TURN_DURATION {
-            let (rooms, since) = self.changed_rooms.take(left.min(ROOMS_PER_TRANSACTION));
+            let (rooms, since) = self.changed_rooms.take_rooms(left.min(ROOMS_PER_TRANSACTION));
             let Some(since) = since else { break };
             left -= rooms.len();
             match self.index(&rooms, since).await {
                 Ok(behind) => left += behind,
                 Err(error) => {
-                    self.changed_rooms.mark(rooms.iter().map(RoomId::as_str), since);
+                    self.changed_rooms.add_rooms(rooms.iter().map(RoomId::as_str), since);
                     return Err(error);
                 }
             }
@@ -126,7 +126,7 @@ impl Indexer {
                 Ok(indexed) => {
                     self.metrics.search_indexed.inc_by(indexed.messages as u64);
                     behind += indexed.behind.len();
-                    self.changed_rooms.mark(indexed.behind.iter().map(RoomId::as_str), since);
+                    self.changed_rooms.add_rooms(indexed.behind.iter().map(RoomId::as_str), since);
                 }
                 Err(error) if failure::is_connection_error(&error) => return Err(error),
                 // Splits the rooms to find the one that cannot be indexed, because it must not block the others.
@@ -158,7 +158,7 @@ impl Indexer {
         *scan = match within(ANSWER_DEADLINE, search::rooms_behind(&self.db, &after, SCAN_PAGE_ROOMS)).await?
         {
             Some((last, behind)) => {
-                self.changed_rooms.mark(behind.iter().map(String::as_str), Instant::now());
+                self.changed_rooms.add_rooms(behind.iter().map(String::as_str), Instant::now());
                 Scan::After(last)
             }
             None => Scan::Done(Instant::now()),

@@ -81,7 +81,7 @@ impl Memberships {
                 Decision::Nothing { role } => return Ok(MembershipOutcome { role, seq: head }),
                 Decision::Append(change) => change,
             };
-            if change.kind == MEMBER_ADDED && !users::ensure(&self.db, [user], self.unknown_users).await? {
+            if change.kind == MEMBER_ADDED && !users::add_new(&self.db, [user], self.unknown_users).await? {
                 return Err(Refusal::not_found("user").into());
             }
             let entry = entry(room, requester.user, user, &change, head);

@@ -170,7 +170,7 @@ impl Importer {
         let erased = sql::erased_users(&self.db, messages.iter().map(|message| &message.sender)).await?;
         let senders = messages.iter().map(|message| &message.sender);
         let senders: HashSet<&UserId> = senders.filter(|sender| !erased.contains(sender.as_str())).collect();
-        users::ensure(&self.db, senders, UnknownUserPolicy::Create).await?;
+        users::add_new(&self.db, senders, UnknownUserPolicy::Create).await?;
         let keys = messages.iter().map(|message| (&message.room, &message.sender, &*message.client_id));
         let keys: Vec<_> = keys.collect();
         let stored = sql::stored_seqs(&self.db, &keys).await?;

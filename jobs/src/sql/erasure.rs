@@ -70,7 +70,7 @@ pub async fn erase_messages(
     after: &str,
 ) -> Result<Option<String>, DbErr> {
     let transaction = db.begin().await?;
-    search::lock(&transaction, room).await?;
+    search::lock_room(&transaction, room).await?;
     let sql = "SELECT m.seq, m.client_id FROM messages m WHERE m.room_id = $1 AND m.sender_id = $2 AND m.client_id > $3 \
                ORDER BY m.client_id LIMIT $4";
     let values = [room.into(), user.as_str().into(), after.into(), ROWS_PER_TRANSACTION.into()];
@@ -139,7 +139,7 @@ impl Changes {
             edited.sort_unstable();
             edited.dedup();
             let transaction = db.begin().await?;
-            search::lock(&transaction, room.as_str()).await?;
+            search::lock_room(&transaction, room.as_str()).await?;
             restore_texts(&transaction, &room, &seqs, &edited).await?;
             transaction.commit().await?;
         }

@@ -69,7 +69,7 @@ pub async fn remove_contents(
     limit: i64,
 ) -> Result<RetentionBatch, DbErr> {
     let transaction = db.begin().await?;
-    search::lock(&transaction, room.as_str()).await?;
+    search::lock_room(&transaction, room.as_str()).await?;
     let Some((since, upto, messages)) = range(&transaction, room, bound, limit).await? else {
         transaction.rollback().await?;
         return Ok(RetentionBatch::default());

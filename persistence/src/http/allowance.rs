@@ -58,13 +58,13 @@ impl Allowance {
 
     /// Takes one token from the caller's bucket for this kind of command. If it is empty, refuses with `rate_limited`
     /// and the time until a token is available. Admins are not limited.
-    pub fn take(&self, kind: CommandKind, caller: Viewer<'_>) -> Result<(), Refusal> {
-        self.take_many(kind, caller, NonZeroU32::MIN)
+    pub fn take_token(&self, kind: CommandKind, caller: Viewer<'_>) -> Result<(), Refusal> {
+        self.take_cost(kind, caller, NonZeroU32::MIN)
     }
 
     /// Takes `cost` tokens, but at most as many as a full bucket holds. If the bucket has fewer, refuses with
     /// `rate_limited` and the time until it has enough.
-    pub fn take_many(&self, kind: CommandKind, caller: Viewer<'_>, cost: NonZeroU32) -> Result<(), Refusal> {
+    pub fn take_cost(&self, kind: CommandKind, caller: Viewer<'_>, cost: NonZeroU32) -> Result<(), Refusal> {
         if caller.admin {
             return Ok(());
         }
@@ -92,12 +92,12 @@ mod tests {
         let [alice, bob] = &users();
         let viewer = |user| Viewer { user, admin: false };
         for kind in CommandKind::ALL {
-            assert!((0..3).all(|_| allowance.take(kind, viewer(alice)).is_ok()), "{kind:?}");
-            let refused = allowance.take(kind, viewer(alice)).unwrap_err();
+            assert!((0..3).all(|_| allowance.take_token(kind, viewer(alice)).is_ok()), "{kind:?}");
+            let refused = allowance.take_token(kind, viewer(alice)).unwrap_err();
             assert_eq!(refused.code, ErrorCode::RateLimited);
             assert!(refused.retry_after_ms.is_some_and(|ms| (1..=500).contains(&ms)), "{refused:?}");
-            assert!(allowance.take(kind, viewer(bob)).is_ok());
-            assert!((0..10).all(|_| allowance.take(kind, Viewer { user: alice, admin: true }).is_ok()));
+            assert!(allowance.take_token(kind, viewer(bob)).is_ok());
+            assert!((0..10).all(|_| allowance.take_token(kind, Viewer { user: alice, admin: true }).is_ok()));
         }
     }
 
@@ -107,10 +107,10 @@ mod tests {
         let allowance = Allowance::start(|_| Rate { per_second: count(1), burst: count(3) });
         let [alice, bob] = &users();
         let viewer = |user| Viewer { user, admin: false };
-        assert!(allowance.take_many(CommandKind::Commands, viewer(alice), count(2)).is_ok());
-        assert!(allowance.take_many(CommandKind::Commands, viewer(alice), count(2)).is_err());
-        assert!(allowance.take(CommandKind::Commands, viewer(alice)).is_ok());
-        assert!(allowance.take_many(CommandKind::Commands, viewer(bob), count(100)).is_ok());
-        assert!(allowance.take(CommandKind::Commands, viewer(bob)).is_err());
+        assert!(allowance.take_cost(CommandKind::Commands, viewer(alice), count(2)).is_ok());
+        assert!(allowance.take_cost(CommandKind::Commands, viewer(alice), count(2)).is_err());
+        assert!(allowance.take_token(CommandKind::Commands, viewer(alice)).is_ok());
+        assert!(allowance.take_cost(CommandKind::Commands, viewer(bob), count(100)).is_ok());
+        assert!(allowance.take_token(CommandKind::Commands, viewer(bob)).is_err());
     }
 }

@@ -126,7 +126,7 @@ async fn change(
     fields.seq = Some(&seq);
     fields.emoji = emoji.as_deref();
     let change = Change::from_fields(kind, &fields, state.limits.max_message_chars)?;
-    state.allowance.take(CommandKind::Commands, caller.viewer())?;
+    state.allowance.take_token(CommandKind::Commands, caller.viewer())?;
     let access = state.access(caller.viewer(), &room).await?;
     let role = access.role.as_deref().unwrap_or_default();
     let actor = Actor { user: &caller.user, role, admin: caller.admin };

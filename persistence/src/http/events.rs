@@ -27,7 +27,7 @@ use crate::query::events::{EventPage, EventRange, Events, events};
         (status = 429, description = "Too many of the caller's requests wait for `upto`"),
     )
 )]
-pub async fn page(
+pub async fn list_events(
     state: web::Data<State>,
     caller: Caller,
     path: web::Path<String>,

@@ -55,7 +55,7 @@ enum ExportError {
     )
 )]
 pub async fn export_me(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {
-    let permit = state.exporting.take(&caller.user, "exports")?;
+    let permit = state.export_slots.take(&caller.user, "exports")?;
     let (pages, receiver) = mpsc::channel(PAGE_CHANNEL_CAPACITY);
     let complete = Arc::new(AtomicBool::new(false));
     let export = Export { db: state.db.clone(), user: caller.user, pages, page: Vec::new(), lines: 0 };
@@ -151,7 +151,7 @@ impl Export {
     async fn messages(&mut self, user: &UserId, room: &str) -> Result<(), ExportError> {
         let mut after = String::new();
         loop {
-            let page = export::sent(&self.db, user, room, &after).await?;
+            let page = export::sent_messages(&self.db, user, room, &after).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after.clone_from(&last.client_id);
             page.iter().try_for_each(|message| self.line("message", message))?;

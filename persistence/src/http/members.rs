@@ -67,7 +67,7 @@ pub struct MembershipAnswer {
         (status = 429, description = "Too many commands"),
     )
 )]
-pub async fn put(
+pub async fn put_member(
     state: web::Data<State>,
     caller: Caller,
     path: web::Path<(String, String)>,
@@ -76,7 +76,7 @@ pub async fn put(
     let body = Body::read(&state, &caller, payload, COMMAND_BYTES).await?;
     let change = MembershipRequest::Put(wanted_role(body.text())?);
     let (room, user) = (parameters::room(&path.0)?, parameters::user(&path.1)?);
-    state.allowance.take(CommandKind::Commands, caller.viewer())?;
+    state.allowance.take_token(CommandKind::Commands, caller.viewer())?;
     let requester = Requester { user: &caller.user, admin: caller.admin };
     let outcome = state.memberships.change(requester, &room, &user, &change).await?;
     Ok(web::Json(MembershipAnswer { user: user.into(), role: outcome.role, seq: outcome.seq.0 }))
@@ -107,7 +107,7 @@ pub async fn remove(
     path: web::Path<(String, String)>,
 ) -> Result<web::Json<RemovedAnswer>, Problem> {
     let (room, user) = (parameters::room(&path.0)?, parameters::user(&path.1)?);
-    state.allowance.take(CommandKind::Commands, caller.viewer())?;
+    state.allowance.take_token(CommandKind::Commands, caller.viewer())?;
     let requester = Requester { user: &caller.user, admin: caller.admin };
     let outcome = state.memberships.change(requester, &room, &user, &MembershipRequest::Remove).await?;
     Ok(web::Json(RemovedAnswer { seq: outcome.seq.0 }))

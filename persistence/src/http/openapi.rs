@@ -24,11 +24,12 @@ use crate::query::messages::Reaction;
 #[openapi(
     info(title = "Tidings", description = include_str!("openapi/about.md")),
     paths(
-        rooms::create, rooms::list, rooms::one, room_changes::change, room_changes::archive, my_rooms::list,
-        members::list, members::put, members::remove, messages::page, messages::one, send::send, changes::edit,
-        changes::delete, changes::add_reaction, changes::remove_reaction, versions::list, events::page,
-        watermarks::receipts, watermarks::read, watermarks::delivered, search::find, presence::list, presence::set,
-        users::put, export::export_me, erase::erase_me, document,
+        rooms::create, rooms::list, rooms::get, room_changes::change, room_changes::archive, my_rooms::list,
+        members::list, members::put_member, members::remove, messages::list_messages, messages::get,
+        send::send, changes::edit, changes::delete, changes::add_reaction, changes::remove_reaction,
+        versions::list, events::list_events, watermarks::list_receipts, watermarks::set_read,
+        watermarks::set_delivered, search::search_messages, presence::list, presence::set_presence,
+        users::put_user, export::export_me, erase::erase_me, document,
     ),
     components(schemas(ProblemDocument, Reaction, Attachment)),
     security(("bearer" = [])),

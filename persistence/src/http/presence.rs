@@ -59,7 +59,7 @@ pub async fn list(
             users.push(user);
         }
     }
-    state.allowance.take(CommandKind::Presence, caller.viewer())?;
+    state.allowance.take_token(CommandKind::Presence, caller.viewer())?;
     let users = for_viewer(&state, &caller.user, &users).await?;
     Ok(web::Json(PresenceList { users }))
 }
@@ -73,7 +73,7 @@ pub async fn list(
         (status = 429, description = "Set too often"),
     )
 )]
-pub async fn set(
+pub async fn set_presence(
     state: web::Data<State>,
     caller: Caller,
     payload: web::Payload,
@@ -81,7 +81,7 @@ pub async fn set(
     let body = Body::read(&state, &caller, payload, COMMAND_BYTES).await?;
     let status: Status =
         fields::required(Fields::parse(body.text())?.status, "status", "`online` or `away`")?;
-    state.allowance.take(CommandKind::Presence, caller.viewer())?;
+    state.allowance.take_token(CommandKind::Presence, caller.viewer())?;
     hold(&state, &caller.user, status).await?;
     Ok(HttpResponse::NoContent().finish())
 }

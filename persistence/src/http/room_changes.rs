@@ -45,7 +45,7 @@ pub async fn change(
     let room = parameters::room(&path)?;
     let body = Body::read(&state, &caller, payload, COMMAND_BYTES).await?;
     let change = RoomChange::read(body.text())?;
-    state.allowance.take(CommandKind::Commands, caller.viewer())?;
+    state.allowance.take_token(CommandKind::Commands, caller.viewer())?;
     Ok(web::Json(apply(&state, &caller, &room, &change).await?))
 }
 
@@ -64,7 +64,7 @@ pub async fn archive(
     path: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let room = parameters::room(&path)?;
-    state.allowance.take(CommandKind::Commands, caller.viewer())?;
+    state.allowance.take_token(CommandKind::Commands, caller.viewer())?;
     let change = RoomChange { archived: Some(true), ..RoomChange::default() };
     apply(&state, &caller, &room, &change).await?;
     Ok(HttpResponse::NoContent().finish())

@@ -44,7 +44,7 @@ pub async fn create(
 ) -> Result<HttpResponse, Problem> {
     let body = Body::read(&state, &caller, payload, ROOM_BYTES).await?;
     let new = creation::read(body.text(), &caller.user, caller.admin, RoomId::fresh())?;
-    state.allowance.take_many(CommandKind::Commands, caller.viewer(), creation::cost(&new))?;
+    state.allowance.take_cost(CommandKind::Commands, caller.viewer(), creation::cost(&new))?;
     if let Some(id) = find_direct_room(&state.db, &new).await? {
         return answer_existing(&state, &caller, id).await;
     }
@@ -133,7 +133,7 @@ pub async fn list(
     params(("room" = RoomId, Path)),
     responses((status = 200, description = "The room", body = RoomAnswer))
 )]
-pub async fn one(
+pub async fn get(
     state: web::Data<State>,
     caller: Caller,
     path: web::Path<String>,

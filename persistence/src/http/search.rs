@@ -28,7 +28,7 @@ use crate::search::words::Query;
         (status = 404, description = "No such room, or not visible to the caller"),
     )
 )]
-pub async fn find(
+pub async fn search_messages(
     state: web::Data<State>,
     caller: Caller,
     request: HttpRequest,

@@ -82,9 +82,9 @@ pub struct State {
     /// The tasks that retry failed notices to the caches; the drain of the service waits for them.
     pub notice_retries: TaskTracker,
     /// Permits for requests that wait until a seq is stored or an erasure is finished.
-    pub(super) waiting: RequestSlots,
-    pub(super) walking: RequestSlots,
-    pub(super) exporting: RequestSlots,
+    pub(super) wait_slots: RequestSlots,
+    pub(super) history_slots: RequestSlots,
+    pub(super) export_slots: RequestSlots,
     /// Notifies the task that erases users.
     pub(super) erasure_requested: Arc<Notify>,
 }
@@ -101,7 +101,7 @@ impl State {
         erasure_requested: Arc<Notify>,
     ) -> Self {
         let notice_retries = TaskTracker::new();
-        let [waiting, walking, exporting] =
+        let [wait_slots, history_slots, export_slots] =
             [WAIT_PERMITS, WALK_PERMITS, EXPORT_PERMITS].map(|(all, each)| RequestSlots::new(all, each));
         let receipts = Receipts::start(log.clone());
         let bounds = MembershipLimits {
@@ -121,9 +121,9 @@ impl State {
             memberships,
             allowance,
             notice_retries,
-            waiting,
-            walking,
-            exporting,
+            wait_slots,
+            history_slots,
+            export_slots,
             erasure_requested,
         }
     }
@@ -142,7 +142,7 @@ impl State {
         room: &RoomId,
         upto: i64,
     ) -> Result<(), Problem> {
-        let _permit = self.waiting.take(user, "waits for the log to be stored")?;
+        let _permit = self.wait_slots.take(user, "waits for the log to be stored")?;
         let seq = Seq(u64::try_from(upto).unwrap_or_default());
         if query::wait_until_stored(&self.db, room, seq, Instant::now() + UPTO_TIMEOUT).await? {
             return Ok(());

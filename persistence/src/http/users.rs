@@ -41,7 +41,7 @@ pub struct UserAnswer {
         (status = 413, description = "Too much text"),
     )
 )]
-pub async fn put(
+pub async fn put_user(
     state: web::Data<State>,
     caller: Caller,
     path: web::Path<String>,
@@ -56,7 +56,7 @@ pub async fn put(
     let change = read(body.text())?;
     let notice = ChangeNotice::Account(user.clone());
     state.notify_before(&notice).await?;
-    let put = users::put(&state.db, &user, &change).await;
+    let put = users::put_account(&state.db, &user, &change).await;
     // The notice is sent even after a failure, because the COMMIT may have succeeded although its answer was lost.
     state.notify(notice).await;
     let account = put?.ok_or_else(|| {

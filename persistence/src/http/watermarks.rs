@@ -30,7 +30,7 @@ pub struct ReceiptList {
     params(("room" = RoomId, Path)),
     responses((status = 200, description = "The members, at most the 1,000 who read last", body = ReceiptList))
 )]
-pub async fn receipts(
+pub async fn list_receipts(
     state: web::Data<State>,
     caller: Caller,
     path: web::Path<String>,
@@ -58,7 +58,7 @@ pub struct Mark {
         (status = 429, description = "Too many marks"),
     )
 )]
-pub async fn read(
+pub async fn set_read(
     state: web::Data<State>,
     caller: Caller,
     path: web::Path<String>,
@@ -76,7 +76,7 @@ pub async fn read(
         (status = 429, description = "Too many marks"),
     )
 )]
-pub async fn delivered(
+pub async fn set_delivered(
     state: web::Data<State>,
     caller: Caller,
     path: web::Path<String>,
@@ -95,7 +95,7 @@ async fn mark(
     let room = parameters::room(room)?;
     let body = Body::read(state, caller, payload, COMMAND_BYTES).await?;
     let requested = Fields::parse(body.text())?.seq()?;
-    state.allowance.take(CommandKind::Marks, caller.viewer())?;
+    state.allowance.take_token(CommandKind::Marks, caller.viewer())?;
     let access = state.access(caller.viewer(), &room).await?;
     if access.role.is_none() {
         // A caller with the scope `tidings.admin` who is not a member has no marks in the room.

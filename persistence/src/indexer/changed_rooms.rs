@@ -29,7 +29,7 @@ pub struct ChangedRooms {
 
 impl ChangedRooms {
     /// Adds rooms that changed at `now`. Skips invalid room ids, because nothing was written for them.
-    pub fn mark<'a>(&self, rooms: impl IntoIterator<Item = &'a str>, now: Instant) {
+    pub fn add_rooms<'a>(&self, rooms: impl IntoIterator<Item = &'a str>, now: Instant) {
         let mut waiting = self.waiting();
         for room in rooms {
             if waiting.known.contains(room) {
@@ -56,7 +56,7 @@ impl ChangedRooms {
     }
 
     /// Takes up to `limit` rooms, those that have waited longest first, and the time since which the first has waited.
-    pub(super) fn take(&self, limit: usize) -> (Vec<RoomId>, Option<Instant>) {
+    pub(super) fn take_rooms(&self, limit: usize) -> (Vec<RoomId>, Option<Instant>) {
         let mut waiting = self.waiting();
         let since = waiting.rooms.front().map(|(_, since)| *since);
         let limit = limit.min(waiting.rooms.len());
@@ -102,18 +102,18 @@ mod tests {
     use super::*;
 
     fn taken(changed: &ChangedRooms, limit: usize) -> Vec<String> {
-        changed.take(limit).0.iter().map(RoomId::to_string).collect()
+        changed.take_rooms(limit).0.iter().map(RoomId::to_string).collect()
     }
 
     #[test]
     fn changed_room_waits_once_and_in_order() {
         let (changed, now) = (ChangedRooms::default(), Instant::now());
-        changed.mark(["a", "b", "a", "not a room"], now);
-        changed.mark(["b", "c"], now + Duration::from_secs(1));
+        changed.add_rooms(["a", "b", "a", "not a room"], now);
+        changed.add_rooms(["b", "c"], now + Duration::from_secs(1));
         assert_eq!(changed.len(), 3);
         assert_eq!(taken(&changed, 2), ["a", "b"]);
-        changed.mark(["a"], now);
-        assert_eq!(changed.take(1).1, Some(now + Duration::from_secs(1)), "c has waited since then");
+        changed.add_rooms(["a"], now);
+        assert_eq!(changed.take_rooms(1).1, Some(now + Duration::from_secs(1)), "c has waited since then");
         assert_eq!(taken(&changed, 9), ["a"]);
         assert!(!changed.take_scan_request());
     }
@@ -121,7 +121,7 @@ mod tests {
     #[tokio::test]
     async fn waiting_room_is_available_without_a_wait() {
         let changed = ChangedRooms::default();
-        changed.mark(["a", "b"], Instant::now());
+        changed.add_rooms(["a", "b"], Instant::now());
         let soon = async || {
             tokio::time::timeout(Duration::from_secs(5), changed.wait_for_rooms(Duration::from_secs(60)))
                 .await
@@ -135,7 +135,7 @@ mod tests {
     fn overflow_requests_a_scan_of_all_rooms() {
         let changed = ChangedRooms::default();
         let names: Vec<String> = (0..=MAX_ROOMS).map(|n| format!("r{n}")).collect();
-        changed.mark(names.iter().map(String::as_str), Instant::now());
+        changed.add_rooms(names.iter().map(String::as_str), Instant::now());
         assert_eq!(changed.len(), MAX_ROOMS);
         assert!(changed.take_scan_request() && !changed.take_scan_request());
     }

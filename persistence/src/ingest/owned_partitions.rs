@@ -16,7 +16,7 @@ use crate::batch::{Lease, PartitionClaim};
 
 /// The position after which a pass reads the stream of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
+pub struct ReadPosition {
     pub partition: Partition,
     pub pass: u64,
     pub after: IngestId,
@@ -144,10 +144,10 @@ impl OwnedPartitions {
 
     /// The reading positions of the partitions that are settled in the epoch `current`.
     #[must_use]
-    pub fn read_positions(&self, current: Epoch) -> Vec<Position> {
+    pub fn read_positions(&self, current: Epoch) -> Vec<ReadPosition> {
         let position = |(partition, holding): (&Partition, &OwnedPartition)| match holding.state {
             State::Settled { epoch, pass, read, .. } if epoch == current => {
-                Some(Position { partition: *partition, pass, after: read })
+                Some(ReadPosition { partition: *partition, pass, after: read })
             }
             _ => None,
         };

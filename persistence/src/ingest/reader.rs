@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Ingest,
-    owned_partitions::{OwnedPartitions, Position},
+    owned_partitions::{OwnedPartitions, ReadPosition},
     without_data,
 };
 use crate::batch::Entry;
@@ -186,7 +186,7 @@ async fn read_once(
 /// Reads up to `count` records of each stream after these positions. With `block`, waits up to `BLOCK_MS` for a record.
 async fn xread(
     connection: &mut MultiplexedConnection,
-    positions: &[Position],
+    positions: &[ReadPosition],
     count: usize,
     block: bool,
 ) -> Result<Vec<PartitionRead>, String> {
@@ -212,11 +212,11 @@ async fn xread(
 }
 
 /// Where to continue in the streams that returned as many records as requested.
-fn full_streams(reads: &[PartitionRead], limit: usize) -> Vec<Position> {
+fn full_streams(reads: &[PartitionRead], limit: usize) -> Vec<ReadPosition> {
     let full = reads.iter().filter(|read| read.entries.len() >= limit);
     let position = |read: &PartitionRead| {
         let after = read.entries.last().map_or(read.after, |last| last.id);
-        Position { partition: read.partition, pass: read.pass, after }
+        ReadPosition { partition: read.partition, pass: read.pass, after }
     };
     full.map(position).collect()
 }
@@ -245,7 +245,7 @@ fn count(streams: usize, largest_bytes: usize) -> usize {
     (records(largest_bytes) / streams).max(1)
 }
 
-fn reads_of(positions: &[Position], streams: Streams) -> Vec<PartitionRead> {
+fn reads_of(positions: &[ReadPosition], streams: Streams) -> Vec<PartitionRead> {
     let mut reads = Vec::with_capacity(streams.len());
     for (key, entries) in streams {
         let Some(position) = positions.iter().find(|position| position.partition.ingest() == key) else {
@@ -295,7 +295,7 @@ mod tests {
     #[test]
     fn entries_belong_to_the_pass_of_their_request() {
         let after = IngestId { ms: 4, n: 2 };
-        let position = |partition, pass| Position { partition, pass, after };
+        let position = |partition, pass| ReadPosition { partition, pass, after };
         let positions = [position(Partition(3), 7), position(Partition(4), 9)];
         let entry = |id: &str| (id.to_owned(), vec![Bytes::from_static(b"r"), Bytes::from_static(b"record")]);
         let streams = vec![(Partition(4).ingest().to_owned(), vec![entry("5-0"), entry("5-1")])];

@@ -59,7 +59,7 @@ async fn append(ingest: &Ingest, void: &UnannouncedVoid) -> Result<(), AppendErr
         client_id: void.client_id.as_deref().unwrap_or_default(),
         by: void.by.as_deref().unwrap_or_default(),
         reason: &void.reason,
-        of: void.of,
+        of: void.duplicate_of,
         message: void.message,
     }) else {
         return Ok(());
@@ -110,7 +110,7 @@ mod tests {
             by: Some("alice".to_owned()),
             client_id: None,
             reason: "duplicate".to_owned(),
-            of: None,
+            duplicate_of: None,
             message: None,
             visibility: Visibility { users: users.iter().map(ToString::to_string).collect(), roles: vec![] },
         };

@@ -188,7 +188,7 @@ impl Writer<'_> {
             let (begun, begun_at) = (Instant::now(), SystemTime::now());
             // After a timeout the batch may still be committed. The next attempt then finds another position in the row
             // of the partition.
-            let heads = self.heads.of(&piece.batch, &claims);
+            let heads = self.heads.usable_for(&piece.batch, &claims);
             let checked = begun < self.check_client_ids_until;
             let writing =
                 write_batch(&ingest.db, &claims, &entries, &heads, piece.poison.as_deref(), checked);
@@ -199,11 +199,11 @@ impl Writer<'_> {
             }
             match written {
                 Ok(mut written) => {
-                    self.heads.committed(&piece.batch, std::mem::take(&mut written.heads));
+                    self.heads.remember(&piece.batch, std::mem::take(&mut written.heads));
                     ingest.metrics.write_seconds.observe(begun.elapsed().as_secs_f64());
                     count(ingest, entries.len(), &written);
                     let records = entries.iter().filter_map(|entry| entry.record.as_ref().ok());
-                    ingest.changed_rooms.mark(records.map(Record::room), Instant::now());
+                    ingest.changed_rooms.add_rooms(records.map(Record::room), Instant::now());
                     for (claim, part) in claims.iter().zip(piece.batch.0.values()) {
                         let partition = claim.expected.lease.partition;
                         ingest.owned().advance_committed(partition, part.pass, claim.upto);
@@ -215,7 +215,7 @@ impl Writer<'_> {
                     record_spans(&entries, begun_at, committing_at, committed_at);
                     return Ok(());
                 }
-                Err(WriteError::Taken) => {
+                Err(WriteError::ClientIdTaken) => {
                     ingest.metrics.retries.with_label_values(&["taken"]).inc();
                     self.check_client_ids_until = Instant::now() + CHECK_CLIENT_IDS_FOR;
                     continue;

@@ -84,7 +84,7 @@ async fn memberships_in(
     user: &UserId,
 ) -> Result<(HashMap<RoomId, Membership>, Vec<RoomId>), Problem> {
     for _ in 0..MAX_SEED_ATTEMPTS {
-        let read = memberships::of(&state.db, user, epoch).await?;
+        let read = memberships::load(&state.db, user, epoch).await?;
         if read.behind.is_empty() {
             return Ok((read.rooms, read.recent));
         }

@@ -142,7 +142,7 @@ pub async fn rooms_with_messages(
 }
 
 /// The next page of the user's messages in a room, ordered by client id, after the client id `after`.
-pub async fn sent(
+pub async fn sent_messages(
     db: &impl ConnectionTrait,
     user: &UserId,
     room: &str,

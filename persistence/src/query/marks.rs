@@ -11,7 +11,7 @@ use crate::sql::statement;
 
 /// The read and delivered marks of users in a room and the room's stored head, as one snapshot. In a missing room all
 /// marks are None.
-pub async fn of(db: &impl ConnectionTrait, room: &RoomId, users: &[UserId]) -> Result<StoredMarks, DbErr> {
+pub async fn load(db: &impl ConnectionTrait, room: &RoomId, users: &[UserId]) -> Result<StoredMarks, DbErr> {
     let sql = "SELECT r.head_seq, mb.read_seq, mb.delivered_seq \
                FROM rooms r CROSS JOIN unnest($2::text[]) WITH ORDINALITY AS v (member, n) \
                LEFT JOIN members mb ON mb.room_id = r.id AND mb.user_id = v.member \

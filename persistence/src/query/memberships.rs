@@ -25,7 +25,7 @@ pub struct UserMemberships {
 }
 
 /// Reads all memberships of a user, and finds the partitions in an earlier epoch than `epoch`.
-pub async fn of(db: &impl ConnectionTrait, user: &UserId, epoch: Epoch) -> Result<UserMemberships, DbErr> {
+pub async fn load(db: &impl ConnectionTrait, user: &UserId, epoch: Epoch) -> Result<UserMemberships, DbErr> {
     let sql = "SELECT mb.room_id, mb.role, mb.read_seq, p.epoch FROM members mb \
                JOIN rooms r ON r.id = mb.room_id JOIN partitions p ON p.partition = r.partition \
                WHERE mb.user_id = $1 ORDER BY r.updated_at DESC, r.id";

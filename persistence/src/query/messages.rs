@@ -142,7 +142,7 @@ const ONE: &str = concat!(
 );
 
 /// The message at `seq`; None if there is no message or the viewer may not see it.
-pub async fn one(
+pub async fn message(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,
     room: &RoomId,

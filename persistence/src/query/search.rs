@@ -3,7 +3,7 @@
 //! even if the index is out of date.
 //! The work is bounded: a page ends early, with a `next`, when it has searched much.
 
-mod frontier;
+mod pending_hits;
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
@@ -19,7 +19,7 @@ use crate::search::slice_prefix;
 use crate::search::snippet::{Piece, snippet};
 use crate::search::words::Query;
 use crate::sql::statement;
-use frontier::{Frontier, Hit};
+use pending_hits::{Hit, PendingHits};
 
 /// Number of slices that one page searches at most: 2 million messages. A slice without the words takes about 20 µs.
 const MAX_SLICES: usize = 4096;
@@ -82,7 +82,7 @@ pub async fn search(
     let mut search = Search {
         viewer,
         request,
-        frontier: Frontier::new(request.cursor.cloned()),
+        pending: PendingHits::new(request.cursor.cloned()),
         slices: Vec::new(),
         listed: None,
         all_listed: false,
@@ -96,7 +96,7 @@ pub async fn search(
         let horizon = search.slices.first().map(|slice| slice.last_at);
         // Reads one result more than requested, to know whether there is a next page.
         while results.len() <= request.limit {
-            let hits = search.frontier.take_final(horizon, MESSAGES_PER_STATEMENT);
+            let hits = search.pending.take_newer_than(horizon, MESSAGES_PER_STATEMENT);
             let Some(last) = hits.last().map(Hit::cursor) else { break };
             search.read += hits.len();
             results.extend(search.read(db, hits).await?);
@@ -128,7 +128,7 @@ fn page(results: Vec<(Hit, SearchResult)>, next: Option<String>) -> SearchPage {
 struct Search<'a> {
     viewer: Viewer<'a>,
     request: SearchRequest<'a>,
-    frontier: Frontier,
+    pending: PendingHits,
     /// Slices that are listed but not searched yet, in descending order of the time of their last messages.
     slices: Vec<Slice>,
     /// The last slice that was listed.
@@ -199,7 +199,7 @@ impl Search<'_> {
         let rows = db.query_all_raw(statement(HITS, [tsquery.into()])).await?;
         for row in &rows {
             let (room, seq, at) = (row.try_get_by("room_id")?, row.try_get_by("seq")?, row.try_get_by("at")?);
-            self.frontier.add(Hit { at, room, seq });
+            self.pending.add(Hit { at, room, seq });
         }
         self.slices_searched += slices.len();
         if rows.len() < FEW_HITS {

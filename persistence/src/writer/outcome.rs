@@ -58,7 +58,7 @@ pub enum WriteError {
     Hole(Hole),
     /// A client id (or a seq) of the batch is already used. The next attempt must check the client ids.
     #[error("a client id is taken")]
-    Taken,
+    ClientIdTaken,
     /// PostgreSQL refused the data of a record in the batch, and would refuse it again.
     #[error("{}", failure::without_data(.0))]
     Data(DbErr),

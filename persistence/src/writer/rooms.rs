@@ -54,7 +54,7 @@ pub async fn create(
     let direct_key = (new.kind == RoomKind::Direct).then(|| direct_key(&new.members));
     let transaction = db.begin().await?;
     let members = || new.members.iter().map(|(user, _)| user);
-    if !users::ensure(&transaction, members(), unknown_users).await? {
+    if !users::add_new(&transaction, members(), unknown_users).await? {
         transaction.rollback().await?;
         return Ok(CreationOutcome::UnknownMember);
     }

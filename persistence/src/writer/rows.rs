@@ -49,7 +49,7 @@ pub async fn insert_messages(
     }
     let inserted = transaction.execute_raw(statement(INSERT_MESSAGES, message_columns(messages))).await;
     match inserted {
-        Err(error) if failure::is_unique_violation(&error) => Err(WriteError::Taken),
+        Err(error) if failure::is_unique_violation(&error) => Err(WriteError::ClientIdTaken),
         inserted => Ok(inserted.map(drop)?),
     }
 }

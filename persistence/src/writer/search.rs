@@ -59,7 +59,7 @@ pub async fn index(db: &DatabaseConnection, rooms: &[RoomId], limit: i64) -> Res
     Ok(indexed)
 }
 
-/// Indexes messages again, because their content changed without an event. The caller has called [`lock`] for the room.
+/// Indexes messages again, because their content changed without an event. The caller has called [`lock_room`] for the room.
 pub async fn refresh(transaction: &DatabaseTransaction, room: &str, seqs: &[i64]) -> Result<(), DbErr> {
     let sql = "SELECT room_id, seq, at, CASE WHEN deleted THEN '' ELSE content END AS content FROM messages \
                WHERE room_id = $1 AND seq = ANY ($2)";
@@ -261,7 +261,7 @@ async fn write_words(
 }
 
 /// Locks the search index of a room, so that the indexer does not change it until the transaction ends.
-pub async fn lock(transaction: &DatabaseTransaction, room: &str) -> Result<(), DbErr> {
+pub async fn lock_room(transaction: &DatabaseTransaction, room: &str) -> Result<(), DbErr> {
     for sql in [
         "INSERT INTO search_progress (room_id, indexed_seq) VALUES ($1, 0) ON CONFLICT DO NOTHING",
         "SELECT FROM search_progress WHERE room_id = $1 FOR UPDATE",

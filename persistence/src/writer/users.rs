@@ -74,7 +74,7 @@ pub struct AccountChange {
 
 /// Creates a user, or changes their account, and returns the new account. None if the user is erased or being erased,
 /// which cannot be undone.
-pub async fn put(
+pub async fn put_account(
     db: &impl ConnectionTrait,
     user: &UserId,
     change: &AccountChange,
@@ -97,7 +97,7 @@ fn storable(text: &str) -> String {
 
 /// Creates those of `users` who are unknown, without names. If the policy requires known users, creates no user, and
 /// returns false if a user is unknown.
-pub async fn ensure<'a>(
+pub async fn add_new<'a>(
     db: &impl ConnectionTrait,
     users: impl IntoIterator<Item = &'a UserId>,
     unknown_users: UnknownUserPolicy,

@@ -18,7 +18,7 @@ pub struct UnannouncedVoid {
     /// `duplicate` or `rejected`.
     pub reason: String,
     /// For a duplicate: the seq of the first message with this client id.
-    pub of: Option<Seq>,
+    pub duplicate_of: Option<Seq>,
     /// The seq of the message that the voided record would have changed.
     pub message: Option<Seq>,
     /// Who could see the voided record, in addition to `by`, its sender.
@@ -50,7 +50,7 @@ pub async fn unannounced_voids(
                 by: row.try_get_by("actor_id")?,
                 client_id: row.try_get_by("client_id")?,
                 reason: row.try_get_by("reason")?,
-                of: of.and_then(|of| u64::try_from(of).ok()).map(Seq),
+                duplicate_of: of.and_then(|of| u64::try_from(of).ok()).map(Seq),
                 message: message.and_then(|message| u64::try_from(message).ok()).map(Seq),
                 visibility: Visibility { users: users.unwrap_or_default(), roles: roles.unwrap_or_default() },
             })

@@ -27,7 +27,7 @@ pub(super) struct CommittedHeads(HashMap<RoomId, (u64, Seq)>);
 
 impl CommittedHeads {
     /// The remembered heads that a batch may use. `claims` are the claims of its parts, in the same order.
-    pub fn of(&self, batch: &Batch, claims: &[BatchClaim]) -> HashMap<RoomId, Seq> {
+    pub fn usable_for(&self, batch: &Batch, claims: &[BatchClaim]) -> HashMap<RoomId, Seq> {
         // A value of None means that the head must be read.
         let mut heads: HashMap<RoomId, Option<Seq>> = HashMap::new();
         for (part, claim) in batch.0.values().zip(claims) {
@@ -52,7 +52,7 @@ impl CommittedHeads {
     }
 
     /// Remembers the heads that a committed batch moved.
-    pub fn committed(&mut self, batch: &Batch, heads: BTreeMap<RoomId, HeadAdvance>) {
+    pub fn remember(&mut self, batch: &Batch, heads: BTreeMap<RoomId, HeadAdvance>) {
         if self.0.len() + heads.len() > MAX_HEADS {
             self.0.clear();
         }
@@ -101,9 +101,9 @@ mod tests {
     fn usable(pass: u64, records: &[(u64, u64)]) -> Option<u64> {
         let mut heads = CommittedHeads::default();
         let advance = HeadAdvance { from: Seq(3), to: Seq(5), last_message_at_ms: None };
-        heads.committed(&batch(1, &[(2, 4), (2, 5)]).0, BTreeMap::from([(room(), advance)]));
+        heads.remember(&batch(1, &[(2, 4), (2, 5)]).0, BTreeMap::from([(room(), advance)]));
         let (batch, claims) = batch(pass, records);
-        heads.of(&batch, &claims).get(&room()).map(|head| head.0)
+        heads.usable_for(&batch, &claims).get(&room()).map(|head| head.0)
     }
 
     #[test]
