@@ -1,5 +1,4 @@
-//! Pauses between the attempts of an operation. Each pause is twice the one before, and the number of retries is
-//! limited.
+//! Pauses between attempts of an operation. Each pause is twice the one before, and retries are limited.
 
 use std::time::Duration;
 

@@ -17,7 +17,7 @@ pub struct ConnectionArgs {
     pub database: DatabaseArgs,
     #[command(flatten)]
     pub redis: RedisArgs,
-    /// Records of one partition that may wait to be stored; above it a job waits
+    /// Number of records of one partition that may wait to be stored; a job waits while there are more
     #[arg(long, env = "TIDINGS_MAX_BACKLOG_RECORDS", default_value_t = 10_000, value_name = "RECORDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_backlog_records: u64,
 }

@@ -112,7 +112,6 @@ pub async fn run(arguments: DeadLetterArgs) -> anyhow::Result<()> {
     }
 }
 
-/// Totals of a `replay` run.
 #[derive(Debug, Default)]
 struct ReplayTotals {
     replayed: u64,
@@ -132,8 +131,7 @@ async fn replay_all(arguments: ReplayArgs) -> anyhow::Result<()> {
             None => println!("{id}: there is no such letter (any more)"),
         }
     }
-    // A dead letter whose event is refused again becomes a new dead letter with a higher id, which this run must not
-    // replay.
+    // A dead letter whose event is refused again becomes a new dead letter with a higher id, which this run ignores.
     let upto = if arguments.selection.all { dead_letters::newest_id(db).await? } else { 0 };
     let mut after = 0;
     loop {

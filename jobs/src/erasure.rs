@@ -37,7 +37,6 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause before a failed erasure is retried.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
-/// Carries out the erasures of this replica.
 #[derive(Clone)]
 struct Erasures {
     db: DatabaseConnection,
@@ -72,8 +71,7 @@ pub async fn run(db: DatabaseConnection, log: Arc<Log>, requested: Arc<Notify>, 
 }
 
 impl Erasures {
-    /// Erases the user, unless another replica has the lease. Returns false after a failure; a later scan retries the
-    /// erasure.
+    /// Erases the user, unless another replica has the lease. Returns false after a failure; a later scan retries it.
     async fn try_to_erase(self, user: UserId) -> bool {
         let erased = self.erase(&user).await;
         if let Err(error) = &erased {
@@ -108,7 +106,7 @@ impl Erasures {
         self.erase_dead_letters(user).await?;
         // Flushes again, because other users may have changed the user's messages since the first flush.
         self.flush_streams().await?;
-        // Deleted late, because last-seen times are written with a delay.
+        // The last-seen time is deleted late, because last-seen times are written with a delay.
         sql::delete_last_seen(&self.db, user).await?;
         self.block_account(user).await?;
         // Leaves again, because another node that did not know of the erasure may have added the user to a room. If
@@ -121,8 +119,8 @@ impl Erasures {
         Ok(())
     }
 
-    /// Refreshes the cached account, which is then blocked and has no name, and notifies the gateways, which close the
-    /// user's connections.
+    /// Refreshes the cached account, which is then blocked and has no name, and makes gateways close the user's
+    /// connections.
     async fn block_account(&self, user: &UserId) -> Result<(), JobError> {
         let unavailable = || JobError("the account could not be updated in Redis".to_owned());
         let session = self.log.session().await.map_err(|_| unavailable())?;
@@ -213,8 +211,7 @@ impl Erasures {
         try_join_all(blanks).await.map(drop)
     }
 
-    /// Renews the lease at intervals. Returns Ok when the erasure is already finished, and an error when a renewal
-    /// fails.
+    /// Renews the lease at intervals. Returns Ok when the erasure is finished, and an error if a renewal fails.
     async fn keep_lease(&self, user: &UserId) -> Result<(), JobError> {
         loop {
             tokio::time::sleep(ERASURE_LEASE / 3).await;

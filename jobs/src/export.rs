@@ -26,7 +26,7 @@ pub struct ExportArgs {
     /// Export only this room, without the users
     #[arg(long, value_parser = |text: &str| RoomId::parse(text))]
     pub room: Option<RoomId>,
-    /// Continue after this message, `ROOM/ID` as in the last line; after a room's or a member's line `ROOM/0`
+    /// Continue after this message: `ROOM/ID` of the last line, or `ROOM/0` if it is the line of a room or a member
     #[arg(long, value_name = "ROOM/ID", value_parser = position)]
     pub after: Option<ExportPosition>,
     #[command(flatten)]
@@ -47,14 +47,13 @@ fn position(text: &str) -> Result<ExportPosition, String> {
     Ok(ExportPosition { room: RoomId::parse(room).map_err(|error| error.to_string())?, seq })
 }
 
-/// Writes the whole export. If this fails, the lines that were written are usable, and another export can continue
-/// after the last of them.
+/// Writes the whole export. After an error the written lines are usable, and another export can continue after them.
 pub async fn run(arguments: ExportArgs) -> anyhow::Result<()> {
     let db = connect_job(&arguments.database.database_url).await?;
     let out = LineWriter { out: std::io::stdout().lock(), buffer: Vec::new(), written: 0 };
     let mut export = Export { db, out, left_out: 0 };
     match export.export_all(&arguments).await {
-        // The reader closed the pipe.
+        // The reader of the output closed the pipe, which is no failure.
         Err(error) if is_broken_pipe(&error) => Ok(()),
         outcome => {
             outcome?;

@@ -30,7 +30,6 @@ const MAX_BATCH_MESSAGES: usize = 500;
 const MAX_BATCH_BYTES: u64 = 4 * 1024 * 1024;
 /// Longest accepted line. It equals the longest body of a request that creates a room.
 const MAX_LINE_BYTES: u64 = 256 * 1024;
-/// Interval between two progress lines.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Arguments of `import`.
@@ -55,7 +54,6 @@ pub struct ImportArgs {
     pub connection: ConnectionArgs,
 }
 
-/// Totals of an import.
 #[derive(Debug, Default)]
 struct ImportTotals {
     messages: u64,
@@ -109,8 +107,7 @@ struct ImportJob {
     begun: Instant,
     printed_at: Instant,
     totals: ImportTotals,
-    /// The last messages that an earlier run imported, until `import_batch` looks up their seqs. Later messages may
-    /// reply to them.
+    /// The last messages of an earlier run, until `import_batch` looks up their seqs. Later messages may reply to them.
     skipped: VecDeque<SkippedMessage>,
 }
 

@@ -19,7 +19,6 @@ use crate::sql::retention::{self, RetentionAction};
 
 /// Upper limit of `--batch`. A larger batch would hold its locks for too long.
 const MAX_BATCH_MESSAGES: u64 = 1000;
-/// Interval between two progress lines.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 /// How many times a statement is tried while the database is unavailable. Each pause is twice the one before.
 const MAX_ATTEMPTS: u32 = 8;
@@ -44,7 +43,7 @@ pub struct RetainArgs {
     /// Number of messages in one transaction
     #[arg(long, default_value_t = MAX_BATCH_MESSAGES, value_parser = clap::value_parser!(u64).range(1..=MAX_BATCH_MESSAGES))]
     pub batch: u64,
-    /// Pause after each transaction, milliseconds
+    /// Pause after each transaction, in milliseconds
     #[arg(long, default_value_t = 0)]
     pub pause_ms: u64,
     #[command(flatten)]

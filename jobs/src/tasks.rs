@@ -26,7 +26,7 @@ pub enum Task {
     Import(import::ImportArgs),
     /// Export users, rooms, members and messages, as lines of JSON that import reads
     Export(export::ExportArgs),
-    /// List, replay or drop records that could not be written
+    /// List, replay or drop dead letters, which are records that PostgreSQL refused
     DeadLetter(dead_letters::DeadLetterArgs),
     /// Check the health of the service with these settings, on its admin port: exit code 0 when it is ready
     Health(HealthArgs),
@@ -37,10 +37,10 @@ pub enum Task {
 /// Arguments of `health`.
 #[derive(Debug, Clone, Args)]
 pub struct HealthArgs {
-    /// Where clients ask
+    /// Public address of the service
     #[arg(long, env = "TIDINGS_LISTEN", default_value = "127.0.0.1:8081", value_name = "ADDRESS")]
     pub listen: SocketAddr,
-    /// Where operators ask. Default: the public port + 10000
+    /// Admin address of the service. Default: the public port + 10000
     #[arg(long, env = "TIDINGS_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
     #[command(flatten)]

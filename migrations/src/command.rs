@@ -1,5 +1,5 @@
-//! `migrate up|down|status|fresh`, for the program of this crate and for `tidings-persistence`. Prints one line per
-//! migration.
+//! The commands `up`, `down`, `status` and `fresh` of the program of this crate and of `tidings-persistence migrate`.
+//! Each command prints one line per migration.
 
 use anyhow::{Context, ensure};
 use clap::{ArgGroup, Args, Subcommand};
@@ -16,7 +16,7 @@ const MISSING: &str = "must be given, directly or by a file (DATABASE_URL_FILE)"
 /// The command to run, and the database on which it runs.
 #[derive(Debug, Clone, Args)]
 pub struct MigrateArgs {
-    /// PostgreSQL, `postgres://…`, as a role that may create tables
+    /// Address of PostgreSQL, `postgres://…`, with a role that may create tables
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true, value_name = "URL")]
     database_url: Option<SecretString>,
     #[command(subcommand)]

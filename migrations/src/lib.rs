@@ -17,7 +17,7 @@ pub mod schema;
 use async_trait::async_trait;
 use sea_orm_migration::prelude::*;
 
-/// A migration that consists of SQL texts, because the query builder cannot express `COLLATE "C"`, triggers and storage
+/// A migration made of SQL texts, because the query builder cannot express `COLLATE "C"`, triggers and storage
 /// parameters.
 struct SqlMigration {
     name: &'static str,

@@ -1,5 +1,4 @@
-//! An index that finds the owners of a room without reading all of its members, because each change of an owner checks
-//! that the room keeps one.
+//! An index that finds the owners of a room without reading all of its members, because a room must keep an owner.
 
 pub const UP: &str = "CREATE INDEX members_owners ON members (room_id) WHERE role = 'owner'";
 

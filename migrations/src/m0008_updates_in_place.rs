@@ -1,5 +1,4 @@
-//! Makes storing a message cheaper: heads of rooms are updated in place, and an index that no statement reads is
-//! dropped.
+//! Makes storing a message cheaper: heads of rooms are updated in place, and an unused index is dropped.
 
 /// PostgreSQL updates a row in place (HOT) only if no index contains a changed column. Each message changes
 /// `rooms.updated_at`, so the index `rooms_public` on this column would make each message add an entry to all three

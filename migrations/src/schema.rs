@@ -13,8 +13,8 @@ use crate::Migrator;
 const LOCK: i64 = 0x0074_6964_696e_6773;
 
 /// Lets only the owner of the table `seaql_migrations` write that list of applied migrations. Default privileges let
-/// the role of the services write every new table; with write access to this list, that role could make migrations be
-/// skipped or repeated.
+/// the role of the services write every new table; with write access to this list, that role could skip or repeat
+/// migrations.
 const GUARD: &str = "DO $$
 DECLARE grantee oid;
 BEGIN

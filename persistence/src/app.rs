@@ -159,8 +159,7 @@ where
         lifecycle.tasks.spawn(working);
         drop(starting);
         if end.await?? != Ending::Drained {
-            // The drain did not finish in time. Returns at once, because stopping a listener would wait for its running
-            // requests.
+            // The drain did not finish in time. Returns at once, because stopping a listener waits for its requests.
             return Ok(());
         }
         gateways.await??;
@@ -330,7 +329,7 @@ fn subscribe_notices(redis: &Client, log: &Arc<Log>, wake_lease: &Arc<Notify>) -
 
 fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // Without this option, connections of the previous process would keep the port in use.
+    // Without SO_REUSEADDR, connections of the previous process would keep the port in use.
     socket.set_reuseaddr(true)?;
     socket.bind(address).with_context(|| format!("{setting} {address}"))?;
     Ok(socket)

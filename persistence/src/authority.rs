@@ -28,8 +28,7 @@ use crate::writer::{epochs, failure, voids};
 
 /// Number of partitions that are seeded concurrently. Each uses one database connection for a short transaction.
 const CONCURRENT_SEEDS: usize = 4;
-/// Deadline of a seed request, because gateways wait for 4 s. Rooms that are not seeded by then are answered with
-/// `Later`.
+/// Deadline of a seed request, because gateways wait for 4 s. Rooms that are not seeded by then get `Later`.
 const SEED_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a change waits until its target message is stored. Gateways wait for 4 s.
 const TARGET_TIMEOUT: Duration = Duration::from_secs(3);
@@ -128,8 +127,7 @@ impl PostgresAuthority {
         Err(unavailable("a room's hash kept changing during the seed; retry"))
     }
 
-    /// Reads the hash of each room and the last record of its tail, in one Redis request. All rooms are of one
-    /// partition.
+    /// Reads the hash of each room and the last record of its tail, in one Redis request. All are of one partition.
     async fn read_surviving(
         &self,
         log: &Log,
@@ -226,8 +224,8 @@ impl Authority for PostgresAuthority {
     }
 }
 
-/// Returns one outcome per room. The rooms of a failed partition get `Later`. Fails if no partition was seeded, or if
-/// the epoch has ended.
+/// Returns one outcome per room. The rooms of a failed partition get `Later`. Fails if none was seeded, or if the epoch
+/// has ended.
 fn outcomes(
     rooms: &[RoomId],
     seeded: Vec<Result<Vec<(RoomId, SeedOutcome)>, AuthorityError>>,

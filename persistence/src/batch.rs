@@ -139,9 +139,8 @@ impl Plan<'_> {
     }
 }
 
-/// Decides what a batch writes. `rooms` holds every existing room of the batch. With `poison`, every record that would
-/// be written is rejected for that reason. Fails with the first [`Hole`]; then nothing of the hole's partition may be
-/// written.
+/// Decides what a batch writes. `rooms` holds every existing room of the batch. With `poison`, each record to write is
+/// rejected for that reason. Fails with the first [`Hole`]; then nothing of the hole's partition may be written.
 pub fn classify<'a>(
     entries: &'a [Entry],
     rooms: &HashMap<RoomId, StoredRoom>,

@@ -1,6 +1,5 @@
 //! Keeps the search index up to date with the stored logs. Runs in the background, in batches of rooms; each replica
-//! indexes the rooms that it wrote. Two replicas may index the same room, but each range of its log is indexed only
-//! once.
+//! indexes the rooms that it wrote. Two replicas may index the same room, but never the same range of its log.
 //! Every changed room is indexed at some time, even if a replica crashes, because all rooms are scanned at the start,
 //! when partitions come from another replica, and at intervals.
 

@@ -78,8 +78,7 @@ impl Ingest {
         })
     }
 
-    /// Reads and writes records until `stop` is cancelled, then writes the records that were read and releases the
-    /// leases.
+    /// Reads and writes records until `stop` is cancelled, then writes what was read and releases the leases.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let (chunks, read) = mpsc::channel(CHUNK_CHANNEL_CAPACITY);
         let done = CancellationToken::new();
@@ -113,7 +112,7 @@ impl Ingest {
     }
 
     fn owned(&self) -> MutexGuard<'_, OwnedPartitions> {
-        // No code under the lock can panic in the middle of a change.
+        // Ignores poisoning, because no code that holds the lock can panic in the middle of a change.
         self.owned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,5 +1,5 @@
 //! The listener for gateways: answers requests about epochs, seeds, look-ups, memberships and accounts. Requests are
-//! JSON by POST with the shared secret. The port must never be public. Bodies are bounded, and refusals are problem
+//! JSON by POST with the shared secret. The port must never be public. Bodies are bounded; refusals are problem
 //! documents.
 
 mod people;

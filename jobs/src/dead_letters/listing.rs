@@ -41,8 +41,7 @@ impl LetterLine {
         }
     }
 
-    /// The fields as one line of text, separated by tabs. Control characters are escaped, so that a record cannot send
-    /// commands to the terminal.
+    /// The fields, separated by tabs. Control characters are escaped, so that a record cannot control the terminal.
     fn plain(&self) -> String {
         let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         let seq = self.seq.map_or_else(|| "-".to_owned(), |seq| seq.to_string());

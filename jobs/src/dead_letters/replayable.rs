@@ -1,6 +1,5 @@
 //! Reads the record of a dead letter into an event that can be appended anew. Pure.
-//! Refuses, with the reason, records that no user sent, and records whose replay would have another effect than the
-//! original.
+//! Refuses, with the reason, records that no user sent, and those whose replay would have another effect.
 
 use serde_json::value::RawValue;
 use tidings_persistence::batch::{

@@ -1,5 +1,4 @@
-//! Appends the event of one dead letter anew, and deletes the dead letter when its event is stored or kept as another
-//! one.
+//! Appends the event of one dead letter anew, and deletes the dead letter when its event is stored or kept in another.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +45,6 @@ pub(super) enum ReplayOutcome {
     NotReplayed(String),
 }
 
-/// Why an event was not appended or stored.
 enum ReplayError {
     /// The event cannot be replayed, and a retry would fail again.
     Permanent(String),
@@ -106,8 +104,7 @@ impl Replayer {
         Ok(outcome)
     }
 
-    /// The sender's role in the room, empty for a non-member. Fails if the room does not exist, or if the sender is
-    /// erased.
+    /// The sender's role in the room, empty for a non-member. Fails if the room is missing or the sender is erased.
     async fn sender_role(&self, event: &ReplayableEvent) -> Result<String, ReplayError> {
         let (room, user) = (&event.room, &event.sender);
         let refuse = |reason: &str| Err(ReplayError::Permanent(reason.to_owned()));

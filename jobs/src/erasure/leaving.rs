@@ -22,8 +22,7 @@ const MAX_ATTEMPTS: usize = 20;
 /// How long a stale removal waits until the change that made it stale is stored.
 const STORED_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Removes the user from one room. Returns when the removal is stored; all earlier events of the room are then stored
-/// too.
+/// Removes the user from one room. Returns when the removal is stored, and so all earlier events of the room.
 pub(super) async fn leave(
     db: &DatabaseConnection,
     log: &Log,

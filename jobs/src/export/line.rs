@@ -1,7 +1,7 @@
 //! Turns rows into lines that `import` reads. An import keeps the original time and id of a room or message under one
 //! key of its metadata. The exported line has that original time, and its metadata omits that key. Metadata under this
-//! key that no import wrote is kept: a message counts as imported only if its client id is the one that an import
-//! derives from the original id.
+//! key that no import wrote is kept: a message counts as imported only if its client id is derived from the original
+//! id.
 //! Pure.
 
 use std::collections::BTreeMap;

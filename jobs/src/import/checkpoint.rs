@@ -14,8 +14,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads the checkpoint file at `path`. A missing file means no progress. If `path` is None, no progress is read or
-    /// saved.
+    /// Reads the checkpoint file at `path`. A missing file means no progress. Without a path no progress is saved.
     pub fn open(path: Option<PathBuf>) -> anyhow::Result<Self> {
         let Some(path) = path else { return Ok(Self::default()) };
         let done = match std::fs::read(&path) {

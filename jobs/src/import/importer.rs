@@ -250,8 +250,7 @@ impl Importer {
                 }
                 Err(error) => backoff.wait(error.to_string()).await?,
             }
-            // The failed append may have taken effect, and the message may be stored since, so the next append needs a
-            // look-up.
+            // The failed append may have taken effect, and the message may be stored since, so it is looked up.
             first_attempt = false;
         }
     }
@@ -285,7 +284,7 @@ impl Importer {
     }
 
     fn reply_targets(&self) -> std::sync::MutexGuard<'_, ReplyTargets> {
-        // No code under the lock can panic in the middle of a change.
+        // Ignores poisoning, because no code that holds the lock can panic in the middle of a change.
         self.reply_targets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

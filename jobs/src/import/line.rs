@@ -31,8 +31,7 @@ pub enum ImportLine {
         name: Option<String>,
         picture: Option<String>,
     },
-    /// `has_id` says whether the line contained an id. Only a direct room may omit the id, because its members identify
-    /// it.
+    /// `has_id`: whether the line contained an id. Only a direct room may omit the id, because its members identify it.
     Room {
         room: Box<NewRoom>,
         has_id: bool,

@@ -21,8 +21,7 @@ pub struct DeadLetter {
     pub record: Bytes,
 }
 
-/// A change that is to be replayed. The replay is prevented if a later event of one of `kinds` changed the same
-/// message.
+/// A change that is to be replayed. It is not replayed if a later event of these `kinds` changed the message.
 #[derive(Debug, Clone, Copy)]
 pub struct ReplayedChange<'a> {
     pub room: &'a RoomId,
@@ -42,8 +41,8 @@ pub async fn newest_id(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
     row.map_or(Ok(0), |row| row.try_get_by("last_id"))
 }
 
-/// The first dead letters with ids above `after` and up to `upto`, ordered by id, at most `limit`. Only those of `room`
-/// if it is given.
+/// The first dead letters with ids above `after` and up to `upto`, ordered by id, at most `limit`. All rooms if `room`
+/// is None.
 pub async fn page(
     db: &impl ConnectionTrait,
     room: Option<&RoomId>,

@@ -50,8 +50,8 @@ impl LettersOfUser {
     }
 }
 
-/// Whether the user sent the record. An unreadable record is split at its separators, and belongs to the user if one
-/// whole piece is their id.
+/// Whether the user sent the record. An unreadable record is split at its separators, and is the user's if one piece is
+/// their id.
 fn belongs_to(record: Vec<u8>, user: &UserId) -> bool {
     let raw = bytes::Bytes::from(record);
     match Record::parse(raw.clone()) {

@@ -50,8 +50,7 @@ pub async fn due_erasures(db: &impl ConnectionTrait, limit: usize) -> Result<Vec
 pub async fn finish(db: &DatabaseConnection, user: &UserId) -> Result<bool, DbErr> {
     let transaction = db.begin().await?;
     // A new membership has a foreign key to this row, so its transaction and this lock wait for each other. The next
-    // statement therefore sees every membership that was being written, and a later membership sees the finished
-    // erasure.
+    // statement therefore sees every membership that was being written, and later ones see the finished erasure.
     let lock = "SELECT FROM users WHERE id = $1 FOR UPDATE";
     transaction.execute_raw(statement(lock, [user.as_str().into()])).await?;
     let sql = "UPDATE users SET erased_at = now(), erasure_lease = NULL WHERE id = $1 AND erasing_at IS NOT NULL \
@@ -132,8 +131,8 @@ impl Changes {
         self.0.keys().cloned().collect()
     }
 
-    /// Turns the events into voids, and restores the earlier text of messages of other users that the user edited. One
-    /// transaction per room.
+    /// Turns the events into voids, and restores the earlier text of others' messages that the user edited, room by
+    /// room.
     pub async fn undo(self, db: &DatabaseConnection) -> Result<(), DbErr> {
         for (room, (seqs, mut edited)) in self.0 {
             edited.sort_unstable();
@@ -193,7 +192,6 @@ pub async fn delete_reactions(db: &impl ConnectionTrait, user: &UserId) -> Resul
     db.execute_raw(statement(sql, [user.as_str().into(), ROWS_PER_TRANSACTION.into()])).await.map(drop)
 }
 
-/// Deletes the user's last-seen time.
 pub async fn delete_last_seen(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
     let sql = "DELETE FROM presence WHERE user_id = $1";
     db.execute_raw(statement(sql, [user.as_str().into()])).await.map(drop)

@@ -80,8 +80,8 @@ pub async fn room(db: &impl ConnectionTrait, room: &str) -> Result<Option<Export
 }
 
 /// The user whom the export names as a room's creator. An import makes the creator owner, so the user is a current
-/// owner, if possible the original creator. If the room has no owner, the user is a member with the highest role. None
-/// if the room has no member.
+/// owner, if possible the original creator. Without an owner it is a member with the highest role. None if the room has
+/// no member.
 pub async fn owner(db: &impl ConnectionTrait, room: &ExportedRoom) -> Result<Option<String>, DbErr> {
     let sql = format!(
         "SELECT m.user_id FROM members m JOIN users u ON u.id = m.user_id AND u.erasing_at IS NULL \

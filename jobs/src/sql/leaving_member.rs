@@ -13,8 +13,8 @@ pub struct LeavingMember {
     pub head: Seq,
     pub role: String,
     /// The member who becomes owner when the user leaves. Some if the user is the only owner and the room has another
-    /// member who is not being erased. Prefers members who are not blocked, then the highest role, then the earliest to
-    /// join.
+    /// member who is not being erased. Prefers members who are not blocked, then the highest role, then who joined
+    /// first.
     pub successor: Option<UserId>,
 }
 

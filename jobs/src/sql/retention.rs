@@ -1,5 +1,4 @@
-//! Removes the contents of messages older than a bound: moves them to the archive or drops them, a few messages of a
-//! room per transaction.
+//! Removes the contents of messages older than a bound: moves them to the archive or drops them, in small transactions.
 //! Seqs, ids and client ids stay, so that a late retry of a send is still recognised as a duplicate. Archived messages
 //! keep their earlier versions. A transaction locks only the messages that it changes.
 
@@ -59,8 +58,7 @@ pub async fn rooms_due(
     Ok(last.map(|last| (last, rooms_due)))
 }
 
-/// Removes the contents of the next messages of a room that are older than `bound`, at most `limit`, in one
-/// transaction.
+/// In one transaction, removes the contents of up to `limit` next messages of a room that are older than `bound`.
 pub async fn remove_contents(
     db: &DatabaseConnection,
     room: &RoomId,

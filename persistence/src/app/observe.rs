@@ -1,6 +1,6 @@
 //! Counts and measures public requests by route and status. The labels are routes instead of paths, because a path
-//! contains room ids. While the service drains, each answer closes its connection, so that the client's next request
-//! goes to another node.
+//! contains room ids. While the service drains, each answer closes its connection, so that the next request goes
+//! elsewhere.
 
 use std::time::Instant;
 

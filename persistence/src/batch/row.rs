@@ -36,8 +36,7 @@ impl<'a> MessageRow<'a> {
     }
 }
 
-/// The users and roles that may see a record. An unreadable field is refused, because the record must not become
-/// public.
+/// The users and roles that may see a record. An unreadable field is refused, so that the record stays private.
 fn visibility(record: &Record) -> Result<Visibility, &'static str> {
     let field = record.visibility();
     let visibility = Visibility::decode(field);
@@ -76,7 +75,7 @@ impl VoidReason {
 pub struct EventRow {
     pub room: RoomId,
     pub seq: Seq,
-    /// The event type on the wire, or `void`.
+    /// The event type as clients get it, or `void`.
     pub kind: String,
     pub actor: String,
     pub client_id: String,

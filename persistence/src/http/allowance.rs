@@ -16,9 +16,9 @@ const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
 /// Kinds of commands that have separate limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommandKind {
-    /// Sends; changes of messages, rooms and members; new rooms.
+    /// Sending messages, changing messages, rooms and members, and creating rooms.
     Commands,
-    /// Read and delivered marks.
+    /// Setting read and delivered marks.
     Marks,
     /// Setting the caller's presence and reading the presence of other users.
     Presence,

@@ -48,8 +48,8 @@ impl Body {
     }
 }
 
-/// Reads a body of at most `limit_bytes` within the time `within`. Refuses with `too_large`, or with `bad_request` if
-/// the body is incomplete.
+/// Reads a body of at most `limit_bytes` within the time `within`. Refuses with `too_large`, or `bad_request` if it is
+/// incomplete.
 pub async fn bytes(payload: web::Payload, limit_bytes: usize, within: Duration) -> Result<Bytes, Problem> {
     match timeout(within, payload.to_bytes_limited(limit_bytes)).await {
         Ok(Ok(Ok(bytes))) => Ok(bytes),

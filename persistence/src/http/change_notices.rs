@@ -36,8 +36,7 @@ pub struct CreatedRoom {
 }
 
 impl ChangeNotice {
-    /// Sends the notice. Returns false if it must be sent again, because a part was not sent; a repeated notice does no
-    /// harm.
+    /// Sends the notice. Returns false if a part was not sent; then it must be sent again, which does no harm.
     pub async fn send(&self, db: &impl ConnectionTrait, log: &Log) -> bool {
         match self {
             Self::Memberships(users) => memberships_changed(log, users).await,

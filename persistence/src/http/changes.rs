@@ -18,7 +18,7 @@ use super::parameters;
 use super::problem::Problem;
 use super::state::State;
 
-/// Edits one's own message; admins may edit any message.
+/// Edits my message. Admins may edit any message.
 #[utoipa::path(
     patch, path = "/v1/rooms/{room}/messages/{seq}", operation_id = "editMessage", tag = "messages",
     params(("room" = RoomId, Path), ("seq" = MessageSeqForm, Path)), request_body = EditForm,
@@ -39,7 +39,7 @@ pub async fn edit(
     change(&state, &caller, ChangeKind::Edit, &room, &seq, None, payload).await
 }
 
-/// Deletes one's own message; admins may delete any message.
+/// Deletes my message. Admins may delete any message.
 #[utoipa::path(
     delete, path = "/v1/rooms/{room}/messages/{seq}", operation_id = "deleteMessage", tag = "messages",
     params(("room" = RoomId, Path), ("seq" = MessageSeqForm, Path)), request_body = Option<ChangeForm>,

@@ -42,7 +42,7 @@ pub async fn answer(
     let tag = EntityTag::new_weak(tag_of(&body));
     let headers = response.headers_mut();
     if !headers.contains_key(CACHE_CONTROL) {
-        // The answer depends on the user and may change at any time.
+        // The answer depends on the user and may change, so only the client may keep it, and must revalidate it.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     }
     if let Ok(value) = HeaderValue::from_str(&tag.to_string()) {
@@ -67,8 +67,7 @@ fn is_known(known: &IfNoneMatch, tag: &EntityTag) -> bool {
     }
 }
 
-/// The first 128 bits of the SHA-256 of the body, as hex digits. SHA-256 is fast, because processors have instructions
-/// for it.
+/// The first 128 bits of the SHA-256 of the body, as hex digits. SHA-256 is fast on most processors.
 fn tag_of(body: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digest = digest(&SHA256, body);

@@ -1,5 +1,5 @@
-//! Checks the body of a room creation. Pure: turns the JSON text and the creator into a checked [`NewRoom`], which can
-//! be written as it is.
+//! Checks the body of a room creation. Pure: turns the JSON text and the creator into a checked [`NewRoom`], ready to
+//! be written.
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
@@ -79,8 +79,8 @@ pub fn read(text: &str, creator: &UserId, admin: bool, fresh: RoomId) -> Result<
     })
 }
 
-/// A room creation counts as one more command per this many first members, because each member is looked up, written
-/// and notified.
+/// A room creation counts as one more command per this many first members, because each is looked up, written and
+/// notified.
 const MEMBERS_PER_COMMAND: usize = 100;
 
 /// The number of commands that a room creation counts as in the rate limit.
@@ -93,8 +93,8 @@ pub fn check_name(name: &str) -> Result<(), Refusal> {
     check_line(name, "name", MAX_ROOM_NAME_CHARS)
 }
 
-/// Checks that a text is one line of at most `max_chars`. Refuses with `bad_request` or `too_large`, and with the
-/// field's name.
+/// Checks that a text is one line of at most `max_chars`. Refuses with `bad_request` or `too_large` and the field's
+/// name.
 pub fn check_line(text: &str, field: &'static str, max_chars: usize) -> Result<(), Refusal> {
     check_text(text, field, max_chars)?;
     if text.chars().any(char::is_control) {
@@ -103,8 +103,8 @@ pub fn check_line(text: &str, field: &'static str, max_chars: usize) -> Result<(
     Ok(())
 }
 
-/// The members of the new room: the creator as owner, then the named users, each at most once. A creator who is also
-/// named stays owner.
+/// The members of the new room: the creator as owner, then the named users, each at most once. The creator stays owner
+/// if named too.
 fn members(
     named: Vec<NewMember>,
     creator: &UserId,

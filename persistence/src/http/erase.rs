@@ -14,14 +14,13 @@ use super::state::State;
 use crate::writer::erase::{self, ErasureStatus};
 use crate::writer::users::UnknownUserPolicy;
 
-/// How long a request waits for the erasure. A longer erasure continues in the background, and the client may ask
-/// again.
+/// How long a request waits for the erasure. A longer erasure continues, and the client may ask again.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// Interval at which a waiting request checks whether the erasure is finished.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Erases me: I am blocked at once and leave all rooms. Then everything that I wrote is deleted, with my name and
-/// picture. Positions, ids and client ids stay. Answered when the erasure is done; a repeated request waits again.
+/// Erases me: I am blocked at once and leave all rooms. Then my messages, name and picture are deleted; the seqs, ids
+/// and client ids stay. Answered when the erasure is finished; a repeated request waits again.
 #[utoipa::path(
     delete, path = "/v1/me", operation_id = "eraseMe", tag = "me",
     responses(
@@ -30,23 +29,21 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
     )
 )]
 pub async fn erase_me(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    // The handler takes no `Caller`, because a user whose erasure runs is blocked but may still ask whether it is
-    // finished.
+    // The handler takes no `Caller`, because a user whose erasure runs is blocked but may repeat the request.
     let identity = state.auth.verify_or_fetch(bearer(request.headers()).map_err(Refusal::from)?).await?;
     let user = identity.user;
     match erase::status(&state.db, &user).await? {
         ErasureStatus::Unknown if state.unknown_users == UnknownUserPolicy::Required => {
             return Err(Refusal::from(Reason::UnknownUser).into());
         }
-        // PostgreSQL holds no data of the user.
+        // There is nothing to erase.
         ErasureStatus::Unknown | ErasureStatus::Erased => return Ok(HttpResponse::NoContent().finish()),
         ErasureStatus::Present { blocked: true } => {
             return Err(Problem::new(ErrorCode::Forbidden, "this user is blocked"));
         }
         ErasureStatus::Present { blocked: false } => {
             erase::begin(&state.db, &user).await?;
-            // The erasure continues if the client disconnects. If it fails or this node ends, another replica continues
-            // it.
+            // The erasure continues if the client disconnects. After a failure here, another replica continues.
             state.erasure_requested.notify_one();
         }
         ErasureStatus::UnderWay => {}

@@ -1,4 +1,4 @@
-//! `/rooms/{room}/members`: the members of a room and changes of memberships.
+//! `/rooms/{room}/members`: lists the members of a room, and adds, changes and removes members.
 
 use actix_web::{HttpRequest, web};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! `/me/rooms`: the rooms of which the caller is a member.
+//! `/me/rooms`: lists the rooms of which the caller is a member.
 
 use actix_web::{HttpRequest, web};
 use serde::Serialize;
@@ -20,7 +20,7 @@ pub struct MyRooms {
     /// The cursor of the next page, null on the last page.
     #[schema(required)]
     next: Option<String>,
-    /// Changes whenever my list of rooms changes.
+    /// A version that changes whenever my list of rooms changes.
     rooms_version: String,
 }
 

@@ -1,6 +1,5 @@
 //! Refusals of all handlers as problem documents (RFC 9457).
-//! Every failure is answered in this form, with an error code of docs/PROTOCOL.md. The answer reveals no internals; the
-//! cause is logged.
+//! Every failure is answered in this form, with an error code of docs/PROTOCOL.md. The cause is logged, never answered.
 
 use std::fmt;
 
@@ -22,7 +21,7 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
-    /// Boxed to keep `Result`s small.
+    /// Boxed, so that a `Result` with this error type is small.
     refusal: Box<Refusal>,
     /// Only for an epoch that is not valid any longer: the client must read everything above this seq again.
     after: Option<i64>,
@@ -51,7 +50,7 @@ pub struct ProblemDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     field: Option<&'a str>,
-    /// After how many milliseconds a retry makes sense.
+    /// The time after which a retry makes sense, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     retry_after_ms: Option<u64>,

@@ -31,8 +31,7 @@ use crate::writer::users::UnknownUserPolicy;
 const WAIT_PERMITS: (usize, usize) = (256, 16);
 /// How long a request for events waits until its `upto` is stored.
 const UPTO_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many requests for history may at the same time search past many messages that are private to other users: in
-/// total, and per user.
+/// How many requests for history may search past many private messages of others at once: in total, and per user.
 const WALK_PERMITS: (usize, usize) = (8, 2);
 /// How many exports may run at the same time: in total, and per user. An export lasts until its client has read it.
 const EXPORT_PERMITS: (usize, usize) = (4, 1);

@@ -48,8 +48,8 @@ impl ChangedRooms {
         self.more.notify_one();
     }
 
-    /// Requests a scan of all rooms, because rooms that are not in this queue may have changed, such as those of a
-    /// replica that ended.
+    /// Requests a scan of all rooms, because rooms that are not in this queue may have changed, such as those of an
+    /// ended replica.
     pub fn request_scan(&self) {
         self.waiting().scan_requested = true;
         self.more.notify_one();
@@ -92,7 +92,7 @@ impl ChangedRooms {
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        // No code under the lock can panic in the middle of a change.
+        // Ignores poisoning, because no code that holds the lock can panic in the middle of a change.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -42,8 +42,7 @@ async fn renew_and_balance(ingest: &Ingest) -> Result<(), DbErr> {
     let live = leases::register(&ingest.db, &ingest.replica, ingest.lease).await?;
     let renewed = leases::renew(&ingest.db, &ingest.replica, ingest.lease).await?;
     let share = fair_share(live);
-    // Removes lost partitions and finds the surplus under one lock, so that lost partitions do not count towards the
-    // surplus.
+    // Removes lost partitions and finds the surplus under one lock, so that lost ones do not count as surplus.
     let (lost, surplus, held) = {
         let mut owned = ingest.owned();
         let lost = owned.apply_renewal(&renewed, Instant::now());

@@ -171,8 +171,7 @@ async fn read_once(
     let more = full_streams(&reads, many);
     let left = records(largest).saturating_sub(reads.iter().map(|read| read.entries.len()).sum());
     if !more.is_empty() && left >= more.len() {
-        // Reads more from the streams that returned as many records as requested. The other streams have no further
-        // records.
+        // Reads more from the streams that returned as many records as requested. The others have no further records.
         for read in xread(connection, &more, left / more.len(), false).await? {
             match reads.iter_mut().find(|first| first.partition == read.partition) {
                 Some(first) => first.entries.extend(read.entries),
@@ -211,7 +210,7 @@ async fn xread(
     Ok(reads_of(positions, streams.unwrap_or_default()))
 }
 
-/// Where to continue in the streams that returned as many records as requested.
+/// The next positions in those streams that returned as many records as requested.
 fn full_streams(reads: &[PartitionRead], limit: usize) -> Vec<ReadPosition> {
     let full = reads.iter().filter(|read| read.entries.len() >= limit);
     let position = |read: &PartitionRead| {
@@ -253,7 +252,7 @@ fn reads_of(positions: &[ReadPosition], streams: Streams) -> Vec<PartitionRead> 
         };
         let partition = position.partition;
         let entry = |(id, mut fields): (String, Vec<Bytes>)| {
-            // Redis returns only ids of this form.
+            // Parsing never fails, because Redis returns only ids of this form.
             let id: IngestId = id.parse().ok()?;
             Some(Entry::parse(partition, id, fields.pop().unwrap_or_default()))
         };

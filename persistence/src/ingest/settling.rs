@@ -13,7 +13,7 @@ use super::{Ingest, without_data};
 use crate::batch::Lease;
 use crate::writer::{Settling, failure, limit};
 
-/// Pause after a failed settling.
+/// Pause before partitions that could not be settled are due again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// Settles the partitions that are due. Those that cannot be settled are due again after `RETRY_PAUSE`.

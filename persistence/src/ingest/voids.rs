@@ -40,8 +40,8 @@ pub(super) async fn announce(ingest: Arc<Ingest>, done: CancellationToken) {
         {
             Ok(voids) => {
                 for void in &voids {
-                    // After an error the other voids wait for the next scan, because an unresponsive Redis would delay
-                    // each of them.
+                    // After an error the other voids wait for the next scan, because an unresponsive Redis delays each
+                    // one.
                     if done.is_cancelled() || append(&ingest, void).await.is_err() {
                         break;
                     }

@@ -38,8 +38,7 @@ use spans::record_spans;
 
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
-/// After this many identical failures in a row a batch counts as stuck. Before that, the database counts as
-/// unavailable.
+/// After this many identical failures in a row a batch counts as stuck. Before, the database counts as unavailable.
 const STUCK_AFTER: u32 = 3;
 /// Pause of a partition whose next record would leave a hole, before the partition is settled again.
 const HOLE_PAUSE: Duration = Duration::from_secs(1);
@@ -186,8 +185,8 @@ impl Writer<'_> {
             }
             let entries = piece.batch.entries();
             let (begun, begun_at) = (Instant::now(), SystemTime::now());
-            // After a timeout the batch may still be committed. The next attempt then finds another position in the row
-            // of the partition.
+            // After a timeout the batch may still be committed. The next attempt then finds that the partition's row
+            // has moved.
             let heads = self.heads.usable_for(&piece.batch, &claims);
             let checked = begun < self.check_client_ids_until;
             let writing =
@@ -262,8 +261,7 @@ impl Writer<'_> {
     }
 
     /// Announces membership changes, then writes each partition's watermark to Redis. A partition whose watermark Redis
-    /// refused is settled again, so that the records above its watermark are read again and their voids and membership
-    /// changes are reported again.
+    /// refused is settled again, so that the records above its watermark are read and reported again.
     async fn publish_stored(&mut self, claims: &[BatchClaim], written: Written) {
         let ingest = self.ingest;
         let mut by_partition: BTreeMap<Partition, Vec<(String, String)>> = BTreeMap::new();

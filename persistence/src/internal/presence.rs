@@ -20,8 +20,7 @@ pub(super) async fn members(
     request: MembersRequest,
 ) -> Result<MembersAnswer, Problem> {
     let members = presence::members(&state.db, &request.room).await?;
-    // A missing room is answered as a room without members. Gateways would treat a refusal as a failure of the
-    // database.
+    // A missing room is answered as a room without members. Gateways would treat a refusal as a database failure.
     Ok(members.unwrap_or(MembersAnswer { head: Seq(0), users: None }))
 }
 

@@ -24,8 +24,7 @@ pub struct Requester<'a> {
 /// The requested change of a membership.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MembershipRequest {
-    /// Make the user a member with this role. With None, a new member gets the role `member`, and a member keeps their
-    /// role.
+    /// Make the user a member with this role. With None, a new member gets `member` and others keep their role.
     Put(Option<String>),
     /// Remove the user from the room.
     Remove,

@@ -20,9 +20,9 @@ pub struct Viewer<'a> {
 /// The state of a room that a viewer may see, and their membership in it.
 #[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
 pub struct Access {
-    /// None for an admin who is not a member.
+    /// The viewer's role; None for an admin who is not a member.
     pub role: Option<String>,
-    /// None for an admin who is not a member.
+    /// The viewer's read mark; None for an admin who is not a member.
     pub read_seq: Option<i64>,
     pub head_seq: i64,
 }

@@ -162,8 +162,7 @@ pub async fn sent_messages(
     SentMessage::find_by_statement(statement(sql, values)).all(db).await
 }
 
-/// The next page of the versions of these messages, at most [`PAGE_ROWS`], after the version `after` (seq of the
-/// message, version).
+/// The next page of the versions of these messages, at most [`PAGE_ROWS`], after the version `after` (seq, version).
 pub async fn versions(
     db: &impl ConnectionTrait,
     room: &str,

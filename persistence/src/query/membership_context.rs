@@ -13,7 +13,7 @@ use crate::sql::statement;
 /// The state of a room and two users, as of the room's stored head.
 #[derive(Clone, Debug, Default, PartialEq, Eq, FromQueryResult)]
 pub struct MembershipContext {
-    /// `direct`, `private` or `public`.
+    /// The kind of the room: `direct`, `private` or `public`.
     pub kind: String,
     pub archived: bool,
     pub head_seq: i64,

@@ -1,5 +1,5 @@
 //! The room object of HTTP answers, and one room with a member's state in it.
-//! Reads `rooms`, `members` and `messages`. Counting of unread messages stops at the number that is reported, and every
+//! Reads `rooms`, `members` and `messages`. Counting of unread messages stops at the number that is reported; every
 //! read is bounded.
 
 use chrono::{DateTime, Utc};
@@ -111,8 +111,8 @@ pub enum RoomAnswer {
     Plain(Room),
 }
 
-// Not derived, because a derived schema would mean "exactly one of them", but every value of the first schema matches
-// the second one too.
+// Not derived, because a derived schema would mean "exactly one of them", but each value of the first schema matches
+// the second too.
 impl PartialSchema for RoomAnswer {
     fn schema() -> RefOr<Schema> {
         let either = AnyOfBuilder::new().item(Ref::from_schema_name(MyRoom::name()));

@@ -21,8 +21,8 @@ pub struct PublicRooms {
     pub next: Option<String>,
 }
 
-/// `$1` and `$3` are the activity time and room id of the cursor after which the page begins, or NULL. `$2` is the
-/// user, `$4` the limit.
+/// `$1` and `$3` are the activity time and room id of the cursor after which the page begins, or NULL. `$2`: user.
+/// `$4`: limit.
 const MY_ROOMS: &str = concat!(
     select_my_rooms!(
         "SELECT r.*, mb.role, mb.read_seq FROM members mb JOIN rooms r ON r.id = mb.room_id \

@@ -48,8 +48,8 @@ pub struct SearchResult {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SearchPage {
     pub results: Vec<SearchResult>,
-    /// The cursor of the next page, null on the last page. A page may hold fewer results than requested, or none, and
-    /// still have a next page.
+    /// The cursor of the next page, null on the last page. A page with fewer results than requested may have a next
+    /// page.
     #[schema(required)]
     pub next: Option<String>,
 }
@@ -58,10 +58,9 @@ pub struct SearchPage {
 #[derive(Clone, Copy, Debug)]
 pub struct SearchRequest<'a> {
     pub query: &'a Query,
-    /// The room to search, which the viewer may see, as the caller has checked. None for all rooms of which the viewer
-    /// is a member.
+    /// The room to search, which the viewer may see, as the caller has checked. None for all rooms of the viewer.
     pub room: Option<&'a RoomId>,
-    /// The page continues after this cursor.
+    /// The cursor after which the page begins; None for the first page.
     pub cursor: Option<&'a SearchCursor>,
     pub limit: usize,
 }
@@ -124,14 +123,13 @@ fn page(results: Vec<(Hit, SearchResult)>, next: Option<String>) -> SearchPage {
     SearchPage { results: results.into_iter().map(|(_, result)| result).collect(), next }
 }
 
-/// The state of a search for one page.
 struct Search<'a> {
     viewer: Viewer<'a>,
     request: SearchRequest<'a>,
     pending: PendingHits,
     /// Slices that are listed but not searched yet, in descending order of the time of their last messages.
     slices: Vec<Slice>,
-    /// The last slice that was listed.
+    /// The last slice that was listed. The next list begins after it.
     listed: Option<Slice>,
     all_listed: bool,
     slices_per_statement: usize,

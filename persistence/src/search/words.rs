@@ -91,8 +91,8 @@ fn is_written_without_spaces(c: char) -> bool {
         | '\u{ff66}'..='\u{ff9f}' | '\u{20000}'..='\u{3ffff}')
 }
 
-/// The words of a text as the index keeps them: each once, in alphabetical order. One allocation holds all words, and
-/// another one their ranges.
+/// The words of a text as the index keeps them: each once, in alphabetical order. One allocation holds the words,
+/// another their ranges.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DistinctWords {
     folded: String,

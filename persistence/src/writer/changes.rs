@@ -1,6 +1,5 @@
 //! Writes changes of messages: reads the stored state of the messages, folds the changes, and writes the outcome. Takes
-//! a few statements per batch, and none for a batch without changes. The original content of a message is kept as a
-//! version.
+//! a few statements per batch, and none for a batch without changes. The original content is kept as a version.
 
 mod reactions;
 
@@ -21,8 +20,8 @@ use crate::sql::{bigint, room as room_of, seq as seq_of, statement, time};
 /// The key of a message and its new state.
 type ChangedMessage<'a> = (&'a MessageKey, &'a MessageOutcome);
 
-/// Applies the changes of a batch whose messages are already inserted. A change that is refused because of `MAX_EMOJI`
-/// becomes a void.
+/// Applies the changes of a batch whose messages are already inserted. A change refused because of `MAX_EMOJI` becomes
+/// a void.
 pub async fn apply(
     transaction: &DatabaseTransaction,
     plan: &mut Plan<'_>,

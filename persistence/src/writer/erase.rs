@@ -5,7 +5,7 @@ use tidings_shared::ids::UserId;
 
 use crate::sql::statement;
 
-/// The state of a user's erasure.
+/// Whether a user exists, and how far their erasure has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErasureStatus {
     Unknown,

@@ -1,5 +1,5 @@
-//! Time limits for statements that this process enforces. The limits of the server have no effect if its host does not
-//! respond.
+//! Time limits for statements that this process enforces. The limits of the server have no effect if its host is
+//! silent.
 
 use std::time::Duration;
 

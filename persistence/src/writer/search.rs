@@ -159,8 +159,8 @@ fn columns(ranges: &[IndexRange]) -> [Value; 3] {
     [ids.into(), column(|range| range.since).into(), column(|range| range.upto).into()]
 }
 
-/// Selects new messages, and the targets of edits and deletes. The LIMITs remove no rows, but keep the planner from
-/// reading whole tables.
+/// Selects new messages, and the targets of edits and deletes. The LIMITs remove no rows, but prevent scans of whole
+/// tables.
 const CHANGED: &str = "\
     SELECT m.room_id, m.seq, m.at, m.content FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS v (room, since, upto) \
     CROSS JOIN LATERAL (SELECT n.room_id, n.seq, n.at, CASE WHEN n.deleted THEN '' ELSE n.content END AS content \

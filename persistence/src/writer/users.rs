@@ -72,8 +72,8 @@ pub struct AccountChange {
     pub blocked: Option<bool>,
 }
 
-/// Creates a user, or changes their account, and returns the new account. None if the user is erased or being erased,
-/// which cannot be undone.
+/// Creates a user, or changes their account, and returns the new account. None if the user is (being) erased, which
+/// cannot be undone.
 pub async fn put_account(
     db: &impl ConnectionTrait,
     user: &UserId,

@@ -15,7 +15,7 @@ pub struct UnannouncedVoid {
     pub target: Seq,
     pub by: Option<String>,
     pub client_id: Option<String>,
-    /// `duplicate` or `rejected`.
+    /// Why the record became a void: `duplicate` or `rejected`.
     pub reason: String,
     /// For a duplicate: the seq of the first message with this client id.
     pub duplicate_of: Option<Seq>,

@@ -11,8 +11,8 @@ const BUSY_BATCH_INTERVAL: Duration = Duration::from_millis(20);
 const BUSY_RECORDS_PER_SECOND: f64 = 200.0;
 /// Time constant of the moving average of the record rate.
 const RATE_WINDOW: Duration = Duration::from_millis(250);
-/// After a batch of more records than this, the reader pauses for at least half of the time that the batch took, at
-/// most [`MAX_GATHER`].
+/// After a batch of more records than this, the reader pauses at least half as long as the batch took, at most
+/// [`MAX_GATHER`].
 const SMALL_BATCH_RECORDS: usize = 16;
 const MAX_GATHER: Duration = Duration::from_millis(25);
 

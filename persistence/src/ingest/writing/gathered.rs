@@ -9,7 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::batch::Entry;
 use crate::ingest::reader::{Chunk, PartitionRead};
 
-/// One partition's share of a batch.
+/// The records of one partition in a batch.
 #[derive(Debug)]
 pub(super) struct Part {
     /// The number of the pass that read the entries.

@@ -16,7 +16,7 @@ pub(super) fn record_spans(
     committed: SystemTime,
 ) {
     let contexts = entries.iter().filter_map(|entry| {
-        // Most records are not traced.
+        // Skips records that are not traced, as most are not.
         let text = entry.record.as_ref().ok()?.traceparent();
         if text.is_empty() { None } else { TraceContext::parse(text) }
     });
