@@ -192,7 +192,7 @@ impl ImportJob {
         if messages.is_empty() {
             return Ok(());
         }
-        // Looked up only before the first batch, because a run that skips every line needs no look-up.
+        // Skipped messages are looked up only here, because a run that skips every line needs no look-up.
         self.importer.look_up_skipped(std::mem::take(&mut self.skipped).make_contiguous()).await?;
         let outcomes = self.importer.import_messages(&messages).await?;
         for (number, outcome) in numbers.into_iter().zip(outcomes) {

@@ -66,7 +66,7 @@ fn age(text: &str) -> Result<TimeDelta, String> {
     age.filter(|age| Utc::now().checked_sub_signed(*age).is_some()).ok_or_else(rule)
 }
 
-/// Removes contents until none that are older than `--older-than` are left.
+/// Removes the contents of all messages that are older than `--older-than`, or of those in `--room`.
 pub async fn run(arguments: RetainArgs) -> anyhow::Result<()> {
     let (db, log) = arguments.connection.connect().await?;
     let bound = Utc::now().checked_sub_signed(arguments.older_than).ok_or_else(|| anyhow!("--older-than"))?;

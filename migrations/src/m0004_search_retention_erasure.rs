@@ -3,7 +3,7 @@
 
 /// A *slice* is a range of up to 512 consecutive seqs of a room. Each word in `message_search.tsv` starts with the key
 /// of the slice, so a search reads only the index entries of the slices that it searches, newest first. This index has
-/// no list of pending entries (`fastupdate`), because every search would read that list; `m0007` adds it.
+/// no list of pending entries (`fastupdate`), because every search would read that list; migration `m0007` adds one.
 ///
 /// `search_progress` and `retention_progress` hold the seq up to which a room is indexed or emptied. Every transaction
 /// that changes the search index of a room first locks the room's row in `search_progress`.

@@ -7,7 +7,7 @@
 /// Triggers update `reaction_counts`, so that every statement that writes `reactions` keeps the counts right. Without
 /// the counts, a page of messages with ten thousand reactions would read ten thousand rows. The index
 /// `reactions_in_order` finds the first reactions of each emoji.
-/// `CREATE OR REPLACE`, because the functions may exist: `fresh` drops only tables.
+/// The functions are created with OR REPLACE, because they may exist: `fresh` drops only tables.
 ///
 /// `events.void_type` is the event type of the record that a void replaces. On rows older than this column it is NULL,
 /// which stands for `message:new`. The client ids of messages and of other events are looked up separately.

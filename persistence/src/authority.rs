@@ -33,7 +33,7 @@ const SEED_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a change waits until its target message is stored. Gateways wait for 4 s.
 const TARGET_TIMEOUT: Duration = Duration::from_secs(3);
 const TARGET_POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// How many times a room is read because its hash in Redis changed during the seed.
+/// How many times a room is read, because its hash in Redis may change during the seed.
 const MAX_SEED_ATTEMPTS: usize = 5;
 
 /// Implements the [`Authority`] of the log with PostgreSQL.
@@ -127,7 +127,7 @@ impl PostgresAuthority {
         Err(unavailable("a room's hash kept changing during the seed; retry"))
     }
 
-    /// Reads the hash of each room and the last record of its tail, in one Redis request. All are of one partition.
+    /// Reads each room's hash and the last record of its tail, in one Redis request. All rooms are of one partition.
     async fn read_surviving(
         &self,
         log: &Log,

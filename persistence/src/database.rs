@@ -31,7 +31,7 @@ const JOB_IDLE_IN_TRANSACTION_MS: u64 = 10_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time limit of the authority's statements. A gateway waits 4 s, and an error is better than no answer.
+/// Time limit of the authority's statements, so that a gateway, which waits 4 s, gets an error instead of no answer.
 const AUTHORITY_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection to a read-only server is closed when it is older than this.
 const READ_ONLY_CONNECTION_MAX_AGE: Duration = Duration::from_secs(5);

@@ -25,7 +25,7 @@ pub async fn accepts_writes(connection: &mut PgConnection) -> Result<bool, SqlxE
     Ok(read_only == "off")
 }
 
-/// Converts a seq or epoch for PostgreSQL. They are counted up from 1, so they never exceed `i64::MAX`.
+/// Converts a seq or epoch for PostgreSQL. Both are counted up from 1 and never exceed `i64::MAX`.
 pub fn bigint(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! Appends the event of one dead letter anew, and deletes the dead letter when its event is stored or kept in another.
+//! Appends a dead letter's event anew, and deletes the dead letter when the event is stored or is in a new dead letter.
 
 use std::sync::Arc;
 use std::time::Duration;

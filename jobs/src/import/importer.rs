@@ -250,7 +250,7 @@ impl Importer {
                 }
                 Err(error) => backoff.wait(error.to_string()).await?,
             }
-            // The failed append may have taken effect, and the message may be stored since, so it is looked up.
+            // The failed append may have taken effect, so the next one looks up the client id.
             first_attempt = false;
         }
     }

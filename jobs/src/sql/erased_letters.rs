@@ -50,8 +50,8 @@ impl LettersOfUser {
     }
 }
 
-/// Whether the user sent the record. An unreadable record is split at its separators, and is the user's if one piece is
-/// their id.
+/// Whether the user sent the record. An unreadable record is split at its separators; one of the pieces must be the
+/// user's id.
 fn belongs_to(record: Vec<u8>, user: &UserId) -> bool {
     let raw = bytes::Bytes::from(record);
     match Record::parse(raw.clone()) {

@@ -49,8 +49,8 @@ pub async fn due_erasures(db: &impl ConnectionTrait, limit: usize) -> Result<Vec
 /// Marks the erasure as finished, unless the user is a member of a room. Returns whether it is marked.
 pub async fn finish(db: &DatabaseConnection, user: &UserId) -> Result<bool, DbErr> {
     let transaction = db.begin().await?;
-    // A new membership has a foreign key to this row, so its transaction and this lock wait for each other. The next
-    // statement therefore sees every membership that was being written, and later ones see the finished erasure.
+    // A new membership refers to this row, so its transaction and this lock wait for each other. The next statement
+    // sees every membership that was being written, and a later membership sees the finished erasure.
     let lock = "SELECT FROM users WHERE id = $1 FOR UPDATE";
     transaction.execute_raw(statement(lock, [user.as_str().into()])).await?;
     let sql = "UPDATE users SET erased_at = now(), erasure_lease = NULL WHERE id = $1 AND erasing_at IS NOT NULL \

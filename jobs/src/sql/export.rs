@@ -35,7 +35,7 @@ pub struct ExportedMember {
     pub role: String,
 }
 
-/// A message in its present state. Skipped fields are written by the export line, which changes them.
+/// A message in its present state. `ExportLine` writes the skipped fields, because it changes them.
 #[derive(Debug, FromQueryResult, Serialize)]
 pub struct ExportedMessage {
     #[serde(rename = "id")]

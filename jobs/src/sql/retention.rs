@@ -58,7 +58,7 @@ pub async fn rooms_due(
     Ok(last.map(|last| (last, rooms_due)))
 }
 
-/// In one transaction, removes the contents of up to `limit` next messages of a room that are older than `bound`.
+/// Removes the contents of the next `limit` messages of a room that are older than `bound`, in one transaction.
 pub async fn remove_contents(
     db: &DatabaseConnection,
     room: &RoomId,

@@ -43,7 +43,7 @@ pub async fn erase_me(state: web::Data<State>, request: HttpRequest) -> Result<H
         }
         ErasureStatus::Present { blocked: false } => {
             erase::begin(&state.db, &user).await?;
-            // The erasure continues if the client disconnects. After a failure here, another replica continues.
+            // The erasure continues without the client. If this node fails, another replica continues the erasure.
             state.erasure_requested.notify_one();
         }
         ErasureStatus::UnderWay => {}

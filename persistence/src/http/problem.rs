@@ -23,7 +23,7 @@ pub struct Problem {
     status: StatusCode,
     /// Boxed, so that a `Result` with this error type is small.
     refusal: Box<Refusal>,
-    /// Only for an epoch that is not valid any longer: the client must read everything above this seq again.
+    /// Only if the epoch of the request is not valid: the client must read everything above this seq again.
     after: Option<i64>,
     /// Only for a wrong method: the methods that the resource supports.
     allow: Option<&'static str>,

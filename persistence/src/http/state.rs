@@ -39,7 +39,7 @@ const EXPORT_PERMITS: (usize, usize) = (4, 1);
 const NOTICE_RETRIES: u32 = 60;
 const NOTICE_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Stands for the version of a user's list of rooms while Redis is unavailable.
+/// The version of a user's list of rooms that is answered while Redis is unavailable.
 const UNKNOWN_VERSION: &str = "unknown";
 
 /// The configured limits of the HTTP API.
@@ -49,7 +49,7 @@ pub struct Limits {
     pub max_message_chars: usize,
     pub max_members_per_room: NonZeroU32,
     pub max_rooms_per_user: NonZeroU32,
-    /// The three rates apply per user on this node.
+    /// The rate limit for commands of one user on this node. The next two rates are per user and node too.
     pub commands: Rate,
     pub marks: Rate,
     pub presence: Rate,
@@ -168,7 +168,7 @@ impl State {
     }
 
     /// Sends a notice before the change is committed. It invalidates cached values even if this process crashes before
-    /// `notify`, and it proves that Redis is reachable. Refuses with `unavailable` if it is not.
+    /// `notify`, and it proves that Redis is reachable. Refuses with `unavailable` if Redis is not reachable.
     pub(super) async fn notify_before(&self, notice: &ChangeNotice) -> Result<(), Problem> {
         if notice.send(&self.db, &self.log).await {
             return Ok(());

@@ -76,6 +76,7 @@ impl OwnedPartitions {
     /// Applies the result of a renewal, the rows of the leases that this replica has. Removes partitions that are
     /// missing in `rows` and returns their number. Adds partitions that are only in `rows`, because the answer to their
     /// acquisition or release was lost. Unsettles partitions that another replica moved to a later epoch.
+    pub fn apply_renewal(&mut self, rows: &[(Lease, Epoch)], now: Instant) -> usize {
         let before = self.held.len();
         self.held.retain(|partition, holding| {
             rows.iter().any(|(lease, _)| lease.partition == *partition && lease.token == holding.token)

@@ -56,6 +56,7 @@ pub enum Events {
 /// event with a target is visible to the target's sender too, but not always to its own actor, who may have lost the
 /// role that showed them the target. A void is visible to its sender. `event_blank` is true for an edit whose message
 /// is deleted.
+const EVENTS: &str = concat!(
     "WITH ",
     me!(),
     ", m AS (",

@@ -147,8 +147,8 @@ macro_rules! room_columns {
 /// Selects the rooms `$rooms` (a SELECT from `rooms` with the membership columns `role` and `read_seq`) with the
 /// columns that [`my_room`] reads: the last visible message `m` of each room, its sender `u`, and the unread count
 /// `n.unread` of user `$2`, at most one above the cap. `n.capped` is true if there may be more. A look-up spans at most
-/// 2,000 seqs of the log, however many messages `$2` may not see. A range of seqs limits it, because with a LIMIT the
-/// planner may first sort all messages of a large room.
+/// 2,000 seqs of the log, however many messages `$2` may not see. A range of seqs limits the look-up, because with a
+/// LIMIT the planner may first sort all messages of a large room.
 macro_rules! select_my_rooms {
     ($rooms:literal) => {
         concat!(

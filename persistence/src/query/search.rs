@@ -1,7 +1,7 @@
 //! Full-text search, newest messages first. Searches the index slice by slice (a slice is up to 512 consecutive seqs of
 //! a room), and reads each hit from the messages themselves. So no result is deleted, outdated or private to others,
 //! even if the index is out of date.
-//! The work is bounded: a page ends early, with a `next`, when it has searched much.
+//! The work is bounded: after a limit of slices or messages a page ends early, with a `next`.
 
 mod pending_hits;
 
@@ -23,7 +23,7 @@ use pending_hits::{Hit, PendingHits};
 
 /// Number of slices that one page searches at most: 2 million messages. A slice without the words takes about 20 µs.
 const MAX_SLICES: usize = 4096;
-/// Number of messages that one page reads, including those it does not show, and that one statement reads.
+/// Number of messages, shown or not, that one page reads, and number that one statement reads.
 const MAX_MESSAGES_READ: usize = 2000;
 const MESSAGES_PER_STATEMENT: usize = 200;
 /// Number of slices in one statement: few while slices have many hits, more while hits are rare.

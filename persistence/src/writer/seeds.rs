@@ -117,8 +117,8 @@ async fn write(
                SELECT v.room, $1, v.base FROM unnest($2::text[], $3::bigint[]) AS v (room, base)";
     let values = [bigint(epoch.0).into(), ids.clone().into(), column(|plan| plan.base).into()];
     transaction.execute_raw(statement(sql, values)).await?;
-    // A mark above the new head belongs to lost events of the previous epoch. Otherwise new events at these seqs would
-    // count as read.
+    // Lowers marks above the new head. They belong to lost events of the previous epoch, and new events at these seqs
+    // would count as read.
     let sql = "UPDATE members m SET read_seq = LEAST(m.read_seq, v.seq), \
                  delivered_seq = LEAST(m.delivered_seq, v.seq) \
                FROM unnest($1::text[], $2::bigint[]) AS v (room, seq) \

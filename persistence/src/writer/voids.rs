@@ -59,7 +59,7 @@ pub async fn unannounced_voids(
 }
 
 /// Looks up the client id of a message: finds the stored message, or that the message was accepted and later rejected.
-/// Ignores client ids of other events, which are separate.
+/// Client ids of other events are separate and are ignored.
 pub async fn look_up(
     db: &impl ConnectionTrait,
     room: &RoomId,

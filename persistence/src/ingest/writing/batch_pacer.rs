@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// Minimum time between the starts of two batches. A record after a quiet period is written at once, and records that
 /// are already read are written without a pause.
 const MIN_BATCH_INTERVAL: Duration = Duration::from_millis(5);
-/// Replaces `MIN_BATCH_INTERVAL` while more records arrive than a sender makes who waits for each answer.
+/// Replaces `MIN_BATCH_INTERVAL` above `BUSY_RECORDS_PER_SECOND`. One sender who waits for each answer is slower.
 const BUSY_BATCH_INTERVAL: Duration = Duration::from_millis(20);
 const BUSY_RECORDS_PER_SECOND: f64 = 200.0;
 /// Time constant of the moving average of the record rate.

@@ -13,7 +13,7 @@ use crate::batch::{
 use crate::sql::{bigint, room as room_of, seq as seq_of, statement, time};
 use crate::writer::rows::column;
 
-/// Reads the stored reactions of messages whose reactions change into `states`.
+/// Reads into `states` the stored reactions of messages whose reactions change.
 pub(super) async fn read(
     transaction: &DatabaseTransaction,
     changes: &[ChangeRow<'_>],
