@@ -59,7 +59,7 @@ pub async fn index(db: &DatabaseConnection, rooms: &[RoomId], limit: i64) -> Res
     Ok(indexed)
 }
 
-/// Indexes messages again, because their content changed without an event. The caller has called [`lock_room`] for the room.
+/// Indexes messages again after a change of their content without an event. The caller has called [`lock_room`].
 pub async fn refresh(transaction: &DatabaseTransaction, room: &str, seqs: &[i64]) -> Result<(), DbErr> {
     let sql = "SELECT room_id, seq, at, CASE WHEN deleted THEN '' ELSE content END AS content FROM messages \
                WHERE room_id = $1 AND seq = ANY ($2)";
