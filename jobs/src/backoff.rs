@@ -1,10 +1,10 @@
-//! Pauses between attempts: each is twice the one before, and their number is limited.
+//! Pauses between attempts of an operation. Each pause is twice the one before, and retries are limited.
 
 use std::time::Duration;
 
 use crate::error::JobError;
 
-/// The pauses that are left.
+/// Counts the retries that are left, and computes the next pause.
 pub struct Backoff {
     left: u32,
     next: Duration,
@@ -17,7 +17,7 @@ impl Backoff {
         Self { left: retries, next: first, longest }
     }
 
-    /// Waits before the next attempt; fails with `cause` after the last one.
+    /// Sleeps before the next retry. Fails with `cause` if no retry is left.
     pub async fn wait(&mut self, cause: String) -> Result<(), JobError> {
         self.left = self.left.checked_sub(1).ok_or(JobError(cause))?;
         tokio::time::sleep(self.next).await;

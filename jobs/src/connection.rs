@@ -1,4 +1,4 @@
-//! How jobs reach PostgreSQL and Redis. Each job ends by itself, and may be stopped and started again at any moment.
+//! Connects the jobs to PostgreSQL and Redis. A job ends by itself, and may be stopped and started again at any moment.
 
 use std::sync::Arc;
 
@@ -17,26 +17,26 @@ pub struct ConnectionArgs {
     pub database: DatabaseArgs,
     #[command(flatten)]
     pub redis: RedisArgs,
-    /// Records of one partition that may wait to be stored; above it a job waits
+    /// Number of records of one partition that may wait to be stored; a job waits while there are more
     #[arg(long, env = "TIDINGS_MAX_BACKLOG_RECORDS", default_value_t = 10_000, value_name = "RECORDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_backlog_records: u64,
 }
 
 impl ConnectionArgs {
-    /// Problems with the addresses.
+    /// The problems of the PostgreSQL and Redis addresses, empty if there are none. Connects to neither.
     #[must_use]
     pub fn check(&self) -> Vec<Problem> {
         self.database.check().into_iter().chain(self.redis.check()).collect()
     }
 
-    /// Connects to the database only.
-    pub async fn database(&self) -> anyhow::Result<DatabaseConnection> {
+    /// Connects to PostgreSQL without Redis.
+    pub async fn connect_database(&self) -> anyhow::Result<DatabaseConnection> {
         database::connect_job(&self.database.database_url).await
     }
 
     /// Connects to PostgreSQL, and opens the room log in Redis.
     pub async fn connect(&self) -> anyhow::Result<(DatabaseConnection, Arc<Log>)> {
-        let db = self.database().await?;
+        let db = self.connect_database().await?;
         let redis = self.redis.client().map_err(anyhow::Error::msg)?;
         let authority = PostgresAuthority::new(db.clone(), redis.clone());
         let limits = LogLimits { max_backlog_records: self.max_backlog_records };
@@ -45,8 +45,8 @@ impl ConnectionArgs {
         Ok((db, log))
     }
 
-    /// Subscribes to the stored watermarks; requests in this process that wait for one need them. The subscription ends
-    /// when the subscriber is dropped.
+    /// Subscribes to the stored watermarks. `Log::wait_stored` in this process needs this subscription. The
+    /// subscription ends when the returned subscriber is dropped.
     pub fn subscribe_watermarks(&self, log: &Arc<Log>) -> anyhow::Result<Subscriber> {
         let redis = self.redis.client().map_err(anyhow::Error::msg)?;
         Ok(app::subscribe_watermarks(&redis, log))

@@ -1,5 +1,6 @@
-//! `tidings-persistence dead-letter`: lists the records that could not be written, appends them anew, or drops them.
-//! `replay` deletes a letter only when its contents are in the log or in another letter. Each command may be repeated.
+//! `tidings-persistence dead-letter`: lists dead letters (records that PostgreSQL refused), appends them anew, or
+//! deletes them. `replay` deletes a dead letter only when its event is stored, or when PostgreSQL refused the event
+//! again and made a new dead letter. Each command may be repeated.
 
 mod listing;
 mod replayable;
@@ -13,10 +14,10 @@ use crate::connection::ConnectionArgs;
 use crate::sql::dead_letters;
 use replaying::{ReplayOutcome, Replayer};
 
-/// Letters that are read in one page.
+/// Number of dead letters that one statement reads.
 const PAGE_SIZE: u64 = 100;
-/// After this many refusals in a row the replay stops: the cause is not fixed yet, and each refusal costs the room a
-/// void.
+/// After this many refusals in a row the replay stops, because the cause of the refusals is not fixed yet and each
+/// refusal adds a void to the room's log.
 const MAX_REFUSALS_IN_A_ROW: u32 = 10;
 
 /// Arguments of `dead-letter`.
@@ -28,43 +29,43 @@ pub struct DeadLetterArgs {
 
 #[derive(Debug, Clone, Subcommand)]
 pub enum LetterCommand {
-    /// List the records that were put aside, and why
+    /// List the dead letters, with the reason why PostgreSQL refused each record
     List(ListArgs),
-    /// Append letters anew, as new events of the same senders
+    /// Append dead letters anew, as new events of the same senders
     Replay(ReplayArgs),
-    /// Delete letters for good
+    /// Delete dead letters for good
     Drop(DropArgs),
 }
 
 /// Arguments of `list`.
 #[derive(Debug, Clone, Args)]
 pub struct ListArgs {
-    /// This room only
+    /// List only the dead letters of this room
     #[arg(long, value_parser = |text: &str| RoomId::parse(text))]
     pub room: Option<RoomId>,
-    /// One JSON object per line
+    /// Print one JSON object per line
     #[arg(long)]
     pub json: bool,
     /// Also show the content of the records
     #[arg(long)]
     pub show: bool,
-    /// Letters at most, the oldest first
+    /// Number of dead letters to list at most, the oldest first
     #[arg(long, default_value_t = PAGE_SIZE)]
     pub limit: u64,
     #[command(flatten)]
     pub connection: ConnectionArgs,
 }
 
-/// Selects letters.
+/// Selects dead letters: by their ids, or all of them, or all of one room.
 #[derive(Debug, Clone, Args)]
 pub struct LetterSelection {
-    /// Ids of letters, as `list` shows them
+    /// Ids of dead letters, as `list` shows them
     #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
     pub ids: Vec<i64>,
-    /// All letters that exist now
+    /// Select all dead letters that exist when the command starts
     #[arg(long)]
     pub all: bool,
-    /// With --all: this room only
+    /// With --all: select only the dead letters of this room
     #[arg(long, requires = "all", conflicts_with = "ids", value_parser = |text: &str| RoomId::parse(text))]
     pub room: Option<RoomId>,
 }
@@ -73,8 +74,8 @@ pub struct LetterSelection {
 #[derive(Debug, Clone, Args)]
 pub struct ReplayArgs {
     #[command(flatten)]
-    pub which: LetterSelection,
-    /// Also replay letters whose senders may not send in the room (any more)
+    pub selection: LetterSelection,
+    /// Also replay dead letters whose senders are not allowed to send in the room
     #[arg(long)]
     pub any_sender: bool,
     #[command(flatten)]
@@ -85,13 +86,13 @@ pub struct ReplayArgs {
 #[derive(Debug, Clone, Args)]
 pub struct DropArgs {
     #[command(flatten)]
-    pub which: LetterSelection,
+    pub selection: LetterSelection,
     #[command(flatten)]
     pub connection: ConnectionArgs,
 }
 
 impl DeadLetterArgs {
-    /// How to reach the database and Redis.
+    /// The connection settings of the chosen command.
     #[must_use]
     pub fn connection(&self) -> &ConnectionArgs {
         match &self.command {
@@ -102,7 +103,7 @@ impl DeadLetterArgs {
     }
 }
 
-/// Runs one of the commands. The error says why the command stopped early, or how many letters were not replayed.
+/// Runs one of the commands. The error says why the command stopped early, or how many dead letters were not replayed.
 pub async fn run(arguments: DeadLetterArgs) -> anyhow::Result<()> {
     match arguments.command {
         LetterCommand::List(list) => listing::run(&list).await,
@@ -111,7 +112,6 @@ pub async fn run(arguments: DeadLetterArgs) -> anyhow::Result<()> {
     }
 }
 
-/// Totals of a `replay` run.
 #[derive(Debug, Default)]
 struct ReplayTotals {
     replayed: u64,
@@ -125,17 +125,17 @@ async fn replay_all(arguments: ReplayArgs) -> anyhow::Result<()> {
     let _subscriber = arguments.connection.subscribe_watermarks(&log)?;
     let replayer = Replayer { db, log, any_sender: arguments.any_sender };
     let (db, mut sums) = (&replayer.db, ReplayTotals::default());
-    for id in &arguments.which.ids {
+    for id in &arguments.selection.ids {
         match dead_letters::find(db, *id).await? {
             Some(letter) => sums.add(*id, replayer.replay(&letter).await?)?,
             None => println!("{id}: there is no such letter (any more)"),
         }
     }
-    // Letters that are refused again become new letters with higher ids; this run does not include them.
-    let upto = if arguments.which.all { dead_letters::newest(db).await? } else { 0 };
+    // A dead letter whose event is refused again becomes a new dead letter with a higher id, which this run ignores.
+    let upto = if arguments.selection.all { dead_letters::newest_id(db).await? } else { 0 };
     let mut after = 0;
     loop {
-        let room = arguments.which.room.as_ref();
+        let room = arguments.selection.room.as_ref();
         let page = dead_letters::page(db, room, after, upto, PAGE_SIZE).await?;
         let Some(last) = page.last() else { break };
         after = last.id;
@@ -152,7 +152,7 @@ async fn replay_all(arguments: ReplayArgs) -> anyhow::Result<()> {
 }
 
 impl ReplayTotals {
-    /// Counts and prints the outcome of a letter.
+    /// Counts and prints the outcome of one dead letter.
     fn add(&mut self, id: i64, outcome: ReplayOutcome) -> anyhow::Result<()> {
         if !matches!(outcome, ReplayOutcome::RefusedAgain(_)) {
             self.refused_in_a_row = 0;
@@ -180,18 +180,18 @@ impl ReplayTotals {
 }
 
 async fn drop_all(arguments: &DropArgs) -> anyhow::Result<()> {
-    let db = arguments.connection.database().await?;
+    let db = arguments.connection.connect_database().await?;
     let mut dropped = 0;
-    for id in &arguments.which.ids {
+    for id in &arguments.selection.ids {
         if dead_letters::remove(&db, *id).await? {
             dropped += 1;
         } else {
             println!("{id}: there is no such letter (any more)");
         }
     }
-    if arguments.which.all {
-        let upto = dead_letters::newest(&db).await?;
-        let room = arguments.which.room.as_ref();
+    if arguments.selection.all {
+        let upto = dead_letters::newest_id(&db).await?;
+        let room = arguments.selection.room.as_ref();
         dropped += dead_letters::remove_all(&db, room, upto).await?;
     }
     println!("{dropped} dropped");

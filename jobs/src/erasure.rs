@@ -1,8 +1,8 @@
-//! Erasure of a user. First the user is blocked and can append nothing more. Then they leave their rooms. Then their
-//! texts are deleted from PostgreSQL and from Redis. See docs/decisions/0010-behind-the-log.md.
-//! PostgreSQL records the start of an erasure, and every replica looks for erasures that no replica works on. So an
-//! erasure finishes even if a process dies. Each step may be repeated. Rows that show where the user's data is are
-//! deleted last, so that a repetition finds everything.
+//! Erasure of a user. First the user is blocked, so that they cannot append events. Then they leave their rooms. Then
+//! their texts are deleted from PostgreSQL and from Redis. See docs/decisions/0010-behind-the-log.md.
+//! PostgreSQL records the start of an erasure, and every replica looks for unfinished erasures that no replica works
+//! on. So an erasure finishes even if a process crashes. Each step may be repeated. The rows from which a step finds
+//! the user's data are deleted last, so that a repeated step finds all of the data.
 
 mod leaving;
 
@@ -24,28 +24,28 @@ use tokio_util::sync::CancellationToken;
 use crate::error::JobError;
 use crate::sql::{erased_letters, erasure as sql};
 
-/// Lease of the replica that carries out an erasure. A replica that does not renew it for this long counts as dead.
+/// Lease of the replica that carries out an erasure. Another replica takes over an erasure whose lease expired.
 const ERASURE_LEASE: Duration = Duration::from_secs(15);
 /// Number of rooms that a user leaves concurrently.
 const CONCURRENT_ROOMS: usize = 8;
 /// Interval of the search for erasures that no replica works on.
 const SCAN_INTERVAL: Duration = Duration::from_secs(5);
-/// Number of erasures that run concurrently, so that an erasure that waits does not delay others.
+/// Number of erasures that run concurrently. It is above 1 so that an erasure that waits does not delay others.
 const CONCURRENT_ERASURES: usize = 10;
-/// How long erasures under way may continue when the replica stops.
+/// How long running erasures may continue when the replica stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause before a failed erasure is retried.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
-/// Carries out erasures.
 #[derive(Clone)]
 struct Erasures {
     db: DatabaseConnection,
     log: Arc<Log>,
 }
 
-/// Erases users until `stop`. Looks for pending erasures when `requested` is notified and at intervals. After `stop`,
-/// running erasures have some time to finish, because HTTP requests wait for them; another replica continues the rest.
+/// Erases users until `stop` is cancelled. Looks for pending erasures at intervals, and when `requested` is notified.
+/// After `stop`, running erasures get `STOP_TIMEOUT` to finish, because HTTP requests wait for them; another replica
+/// continues the unfinished ones.
 pub async fn run(db: DatabaseConnection, log: Arc<Log>, requested: Arc<Notify>, stop: CancellationToken) {
     let erasures = Erasures { db, log };
     let mut running = JoinSet::new();
@@ -53,12 +53,12 @@ pub async fn run(db: DatabaseConnection, log: Arc<Log>, requested: Arc<Notify>, 
         tokio::select! {
             () = stop.cancelled() => break,
             () = requested.notified(), if running.len() < CONCURRENT_ERASURES => {}
-            // A slot is free, so the next erasure may start. After a failure the loop waits for the next scan instead:
-            // PostgreSQL may answer reads but refuse writes.
+            // An erasure ended, so the next one may start. After a failed erasure the loop waits for the next scan
+            // instead, because PostgreSQL may answer reads but refuse writes.
             Some(erased) = running.join_next() => if !erased.unwrap_or(false) { continue },
             () = tokio::time::sleep(SCAN_INTERVAL) => {}
         }
-        match sql::due(&erasures.db, CONCURRENT_ERASURES.saturating_sub(running.len())).await {
+        match sql::due_erasures(&erasures.db, CONCURRENT_ERASURES.saturating_sub(running.len())).await {
             Ok(due) => {
                 due.into_iter().for_each(|user| drop(running.spawn(erasures.clone().try_to_erase(user))));
             }
@@ -71,7 +71,7 @@ pub async fn run(db: DatabaseConnection, log: Arc<Log>, requested: Arc<Notify>, 
 }
 
 impl Erasures {
-    /// Erases the user, unless another replica does. Returns false after a failure; a later scan retries the erasure.
+    /// Erases the user, unless another replica has the lease. Returns false after a failure; a later scan retries it.
     async fn try_to_erase(self, user: UserId) -> bool {
         let erased = self.erase(&user).await;
         if let Err(error) = &erased {
@@ -81,7 +81,7 @@ impl Erasures {
     }
 
     async fn erase(&self, user: &UserId) -> Result<(), JobError> {
-        if !sql::lease(&self.db, user, false, ERASURE_LEASE).await? {
+        if !sql::take_or_renew_lease(&self.db, user, false, ERASURE_LEASE).await? {
             return Ok(());
         }
         let erased = tokio::select! {
@@ -89,7 +89,7 @@ impl Erasures {
             lost = self.keep_lease(user) => lost,
         };
         if erased.is_err() {
-            // If this fails too, the lease expires.
+            // If this statement fails too, the erasure is due again when its lease expires.
             let _ = sql::postpone(&self.db, user, RETRY_PAUSE).await;
         }
         erased
@@ -99,18 +99,18 @@ impl Erasures {
         self.block_account(user).await?;
         self.log.block_appends(user).await?;
         self.leave_rooms(user).await?;
-        // Afterwards everything that the user appended is stored, also in rooms of which they were not a member.
+        // Waits until everything that the user appended is stored, also in rooms of which they were not a member.
         self.flush_streams().await?;
         self.erase_messages(user).await?;
         self.erase_changes(user).await?;
         self.erase_dead_letters(user).await?;
-        // Flushes again, because other users may have changed the user's messages meanwhile.
+        // Flushes again, because other users may have changed the user's messages since the first flush.
         self.flush_streams().await?;
-        // Deleted late, because last-seen times are written with a delay.
+        // The last-seen time is deleted late, because last-seen times are written with a delay.
         sql::delete_last_seen(&self.db, user).await?;
         self.block_account(user).await?;
-        // Another node may have added the user meanwhile, because it did not know of the erasure. A membership that is
-        // stored later starts the erasure again.
+        // Leaves again, because another node that did not know of the erasure may have added the user to a room. If
+        // such a membership is stored even later, the erasure starts again.
         self.leave_rooms(user).await?;
         if !sql::finish(&self.db, user).await? {
             return Err(JobError("the user is in a room again".to_owned()));
@@ -119,7 +119,8 @@ impl Erasures {
         Ok(())
     }
 
-    /// Refreshes the cached account, which is now blocked and has no name; gateways then close the user's connections.
+    /// Refreshes the cached account, which is then blocked and has no name, and makes gateways close the user's
+    /// connections.
     async fn block_account(&self, user: &UserId) -> Result<(), JobError> {
         let unavailable = || JobError("the account could not be updated in Redis".to_owned());
         let session = self.log.session().await.map_err(|_| unavailable())?;
@@ -160,8 +161,8 @@ impl Erasures {
                     after = last;
                 }
             }
-            // Tombstones still show in which rooms the user wrote, so the tails can be dropped after the messages are
-            // erased.
+            // Drops the tails only after the messages became tombstones. The tombstones keep the sender, so a repeated
+            // erasure still finds these rooms.
             let rooms: Vec<RoomId> = written.iter().filter_map(|room| RoomId::parse(room).ok()).collect();
             self.log.drop_tails(&rooms).await?;
             after_room = last;
@@ -169,7 +170,8 @@ impl Erasures {
         Ok(())
     }
 
-    /// Drops the tails first, because after an undo nothing shows in which rooms the user edited or reacted.
+    /// Erases the user's edits and reactions. Drops the tails of the rooms first, because afterwards no row shows in
+    /// which rooms the user edited or reacted.
     async fn erase_changes(&self, user: &UserId) -> Result<(), JobError> {
         loop {
             let (changes, reacted) =
@@ -195,8 +197,8 @@ impl Erasures {
         Ok(())
     }
 
-    /// Waits until everything appended so far is stored and is gone from the streams. A stream keeps its last stored
-    /// record, which may be the user's, until another record follows; so a blank record is appended.
+    /// Waits until everything appended so far is stored and has left the ingest streams. A stream keeps its last stored
+    /// record, which may be the user's, until another record follows; so a blank record is appended to each stream.
     async fn flush_streams(&self) -> Result<(), JobError> {
         let rooms = sql::one_room_of_each_partition(&self.db).await?;
         let blanks = rooms.into_iter().map(async |room| {
@@ -209,11 +211,11 @@ impl Erasures {
         try_join_all(blanks).await.map(drop)
     }
 
-    /// Renews the lease at intervals. Returns when the erasure is already finished, or when a renewal fails.
+    /// Renews the lease at intervals. Returns Ok when the erasure is finished, and an error if a renewal fails.
     async fn keep_lease(&self, user: &UserId) -> Result<(), JobError> {
         loop {
             tokio::time::sleep(ERASURE_LEASE / 3).await;
-            if !sql::lease(&self.db, user, true, ERASURE_LEASE).await? {
+            if !sql::take_or_renew_lease(&self.db, user, true, ERASURE_LEASE).await? {
                 return Ok(());
             }
         }

@@ -1,10 +1,10 @@
-//! Why a job cannot continue, without any text from statements or rows, because messages are private.
+//! The error of a job. It contains no text of statements or rows, because messages are private.
 
 use sea_orm::DbErr;
 use tidings_persistence::writer::failure;
 use tidings_shared::log::AppendError;
 
-/// The text is shown to the operator.
+/// The reason why a job cannot continue, as text for the operator.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct JobError(pub String);

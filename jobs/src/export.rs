@@ -1,6 +1,6 @@
 //! `tidings-persistence export`: writes users, rooms, members and messages to standard output, as lines of JSON that
-//! `import` reads. Memory is bounded and only whole lines are written. The order (rooms by id, messages by seq) allows
-//! an export to continue after the last line that arrived.
+//! `import` reads. Memory is bounded and only whole lines are written. Rooms are ordered by id and messages by seq, so
+//! an interrupted export can continue after the last line that was written.
 
 mod line;
 
@@ -17,23 +17,23 @@ use tidings_shared::role::OWNER;
 use crate::sql::export::{self as sql, ExportedMember, ExportedRoom};
 use line::ExportLine;
 
-/// The buffer is written out when it reaches this size; its last line may exceed it.
+/// The buffer is written out when it reaches this size. The last line in the buffer may exceed the size.
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Arguments of `export`.
 #[derive(Debug, Clone, Args)]
 pub struct ExportArgs {
-    /// This room only, without the users
+    /// Export only this room, without the users
     #[arg(long, value_parser = |text: &str| RoomId::parse(text))]
     pub room: Option<RoomId>,
-    /// Continue after this message, `ROOM/ID` as in the last line; after a room's or a member's line `ROOM/0`
+    /// Continue after this message: `ROOM/ID` of the last line, or `ROOM/0` if it is the line of a room or a member
     #[arg(long, value_name = "ROOM/ID", value_parser = position)]
     pub after: Option<ExportPosition>,
     #[command(flatten)]
     pub database: DatabaseArgs,
 }
 
-/// The position after which an export continues.
+/// The message after which an export continues.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExportPosition {
     pub room: RoomId,
@@ -47,14 +47,13 @@ fn position(text: &str) -> Result<ExportPosition, String> {
     Ok(ExportPosition { room: RoomId::parse(room).map_err(|error| error.to_string())?, seq })
 }
 
-/// Writes the whole export. After an error the lines that were written are usable, and an export can continue after
-/// them.
+/// Writes the whole export. After an error the written lines are usable, and another export can continue after them.
 pub async fn run(arguments: ExportArgs) -> anyhow::Result<()> {
     let db = connect_job(&arguments.database.database_url).await?;
     let out = LineWriter { out: std::io::stdout().lock(), buffer: Vec::new(), written: 0 };
     let mut export = Export { db, out, left_out: 0 };
     match export.export_all(&arguments).await {
-        // The reader closed the pipe.
+        // The reader of the output closed the pipe, which is no failure.
         Err(error) if is_broken_pipe(&error) => Ok(()),
         outcome => {
             outcome?;
@@ -71,7 +70,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 struct Export<W> {
     db: DatabaseConnection,
     out: LineWriter<W>,
-    /// Rooms that `import` could not create.
+    /// Number of rooms that were left out because `import` could not create them.
     left_out: u64,
 }
 
@@ -112,7 +111,8 @@ impl<W: Write> Export<W> {
         }
     }
 
-    /// `from` is the seq of the last message that an earlier export wrote. `Some(0)`: it wrote only the room's line.
+    /// Exports one room. `from` is the seq of the last message that an earlier export wrote, 0 if that export wrote
+    /// only the room's line, and None if it wrote nothing of the room.
     async fn room(&mut self, room: &ExportedRoom, from: Option<i64>) -> anyhow::Result<()> {
         if from.is_none_or(|seq| seq == 0) && !self.members(room, from.is_none()).await? {
             self.left_out += 1;
@@ -129,9 +129,9 @@ impl<W: Write> Export<W> {
         }
     }
 
-    /// Writes the room's line with the first page of its members, then the other members. Without `with_room` it writes
-    /// only member lines, some of which an earlier export may have written; import accepts repeated members. Returns
-    /// false if the room is left out because `import` could not create it.
+    /// Writes the room's line, which contains the first page of its members, then a line for each further member.
+    /// Without `with_room` it writes only lines of members. An earlier export may have written some of these lines, but
+    /// `import` accepts repeated members. Returns false if the room is left out because `import` could not create it.
     async fn members(&mut self, room: &ExportedRoom, with_room: bool) -> anyhow::Result<bool> {
         let owner = sql::owner(&self.db, room).await?;
         let mut members = sql::members(&self.db, &room.id, "").await?;
@@ -153,10 +153,10 @@ impl<W: Write> Export<W> {
         if with_room {
             self.out.write_line(&ExportLine::of_room(room, &owner, &members))?;
         } else {
-            // First the owner that the room's line names, so that no other change can leave the room without an owner.
+            // The owner comes first, so that no change by a later line can leave the room without an owner.
             self.out.write_line(&ExportLine::Member { room: &room.id, user: &owner, role: OWNER })?;
         }
-        // The room's line, if it was written, already contains the first page.
+        // If the room's line was written, it already contains the first page.
         let mut page_written = with_room;
         while let Some(last) = members.last().map(|member| member.user_id.clone()).filter(|_| !direct) {
             if !page_written {
@@ -172,7 +172,7 @@ impl<W: Write> Export<W> {
     }
 }
 
-/// A buffer that writes only whole lines.
+/// A buffer that passes only whole lines to `out`.
 struct LineWriter<W> {
     out: W,
     buffer: Vec<u8>,
@@ -183,7 +183,8 @@ impl<W: Write> LineWriter<W> {
     fn write_line(&mut self, line: &impl Serialize) -> anyhow::Result<()> {
         let start = self.buffer.len();
         serde_json::to_writer(&mut self.buffer, line)?;
-        // JSON that is passed through may contain line breaks between its parts; inside strings they are escaped.
+        // JSON that is passed through unchanged may contain line breaks between its tokens, which become spaces. Line
+        // breaks inside JSON strings are always escaped.
         let breaks = self.buffer.iter_mut().skip(start).filter(|byte| matches!(byte, b'\n' | b'\r'));
         breaks.for_each(|byte| *byte = b' ');
         self.buffer.push(b'\n');

@@ -1,7 +1,6 @@
-//! `tidings-persistence import`: reads rooms, members and messages of another system as lines of JSON, and appends them
-//! to the log. So they are ordered, stored and delivered to online users like any others.
-//! Memory is bounded. Each line is imported once, even if the import is repeated. A refused line is reported with its
-//! number.
+//! `tidings-persistence import`: reads users, rooms, members and messages of another system as lines of JSON. Members
+//! and messages are appended to the log, so they are ordered, stored and delivered to online users like all others.
+//! Memory is bounded. A repeated import imports no line twice. A refused line is reported with its number.
 
 mod checkpoint;
 mod importer;
@@ -25,13 +24,12 @@ use importer::{ImportOutcome, Importer};
 use line::{ImportLine, ImportMessage, SkippedMessage};
 use reply_targets::MAX_REPLY_TARGETS;
 
-/// Number of messages in one batch.
+/// A batch of messages ends when it has this many messages.
 const MAX_BATCH_MESSAGES: usize = 500;
-/// A batch also ends when its lines reach this size.
+/// A batch of messages also ends when its lines reach this size.
 const MAX_BATCH_BYTES: u64 = 4 * 1024 * 1024;
-/// Longest line: the same as the longest body of a room creation.
+/// Longest accepted line. It equals the longest body of a request that creates a room.
 const MAX_LINE_BYTES: u64 = 256 * 1024;
-/// Interval between updates of the progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Arguments of `import`.
@@ -40,23 +38,22 @@ pub struct ImportArgs {
     /// Files with one JSON object per line, in the order in which they are read
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
-    /// Messages per second at most; 0: as fast as they are stored
+    /// Messages per second at most; with 0 the import is as fast as messages are stored
     #[arg(long, default_value_t = 0)]
     pub rate: u64,
     /// Stop at the first line that cannot be imported
     #[arg(long)]
     pub strict: bool,
-    /// Save the progress to this file, and continue from it the next time
+    /// Save the progress to this file, and continue from it when the import is repeated
     #[arg(long)]
     pub checkpoint: Option<PathBuf>,
-    /// Longest message text, Unicode scalar values.
+    /// Longest message text, in Unicode scalar values
     #[arg(long, env = "TIDINGS_MAX_MESSAGE_CHARS", default_value_t = 1000, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub max_message_chars: usize,
     #[command(flatten)]
     pub connection: ConnectionArgs,
 }
 
-/// Totals of an import.
 #[derive(Debug, Default)]
 struct ImportTotals {
     messages: u64,
@@ -67,7 +64,7 @@ struct ImportTotals {
     refused: u64,
 }
 
-/// Runs to the end of all files.
+/// Imports all files. A refused line ends the import only with `--strict`.
 pub async fn run(arguments: ImportArgs) -> anyhow::Result<()> {
     let mut bytes = 0;
     for file in &arguments.files {
@@ -110,8 +107,7 @@ struct ImportJob {
     begun: Instant,
     printed_at: Instant,
     totals: ImportTotals,
-    /// The last messages before the checkpoint, until their seqs are looked up, because later messages may reply to
-    /// them.
+    /// The last messages of an earlier run, until `import_batch` looks up their seqs. Later messages may reply to them.
     skipped: VecDeque<SkippedMessage>,
 }
 
@@ -122,7 +118,7 @@ impl ImportJob {
     async fn file(&mut self, path: &Path) -> anyhow::Result<()> {
         let file = File::open(path).await.with_context(|| path.display().to_string())?;
         let mut reader = BufReader::new(file);
-        let done = self.checkpoint.lines(path);
+        let done = self.checkpoint.finished_lines(path);
         let (mut number, mut text, mut batch, mut bytes) = (0, Vec::new(), Batch::new(), 0);
         while let Some(length) = next_line(&mut reader, &mut text).await? {
             number += 1;
@@ -143,7 +139,7 @@ impl ImportJob {
             match line {
                 Ok(ImportLine::Message(message)) => batch.push((number, *message)),
                 Ok(line) => {
-                    // Keeps the order of the lines: the messages before this line come first.
+                    // Keeps the order of the lines by importing the messages before this line first.
                     self.import_batch(path, &mut batch).await?;
                     self.import_line(path, number, line).await?;
                 }
@@ -160,7 +156,7 @@ impl ImportJob {
         self.checkpoint.save(path, number)
     }
 
-    /// Remembers a message that an earlier run imported, because later messages may reply to it.
+    /// Keeps a message that an earlier run imported, because later messages may reply to it.
     fn remember_skipped(&mut self, text: &[u8]) {
         let skipped = std::str::from_utf8(text).ok().and_then(SkippedMessage::parse);
         self.skipped.extend(skipped);
@@ -172,14 +168,14 @@ impl ImportJob {
     async fn import_line(&mut self, path: &Path, number: u64, line: ImportLine) -> anyhow::Result<()> {
         let (outcome, sum) = match &line {
             ImportLine::User { user, name, picture } => {
-                let outcome = self.importer.user(user, name.as_deref(), picture.as_deref()).await?;
+                let outcome = self.importer.import_user(user, name.as_deref(), picture.as_deref()).await?;
                 (outcome, &mut self.totals.users)
             }
-            ImportLine::Room { room, named } => {
-                (self.importer.room(room, *named).await?, &mut self.totals.rooms)
+            ImportLine::Room { room, has_id } => {
+                (self.importer.import_room(room, *has_id).await?, &mut self.totals.rooms)
             }
             ImportLine::Member { room, user, role } => {
-                (self.importer.member(room, user, role).await?, &mut self.totals.members)
+                (self.importer.import_member(room, user, role).await?, &mut self.totals.members)
             }
             ImportLine::Message(_) => return Ok(()),
         };
@@ -196,9 +192,9 @@ impl ImportJob {
         if messages.is_empty() {
             return Ok(());
         }
-        // Looked up only now, because a run that skips every line needs no look-up.
+        // Skipped messages are looked up only here, because a run that skips every line needs no look-up.
         self.importer.look_up_skipped(std::mem::take(&mut self.skipped).make_contiguous()).await?;
-        let outcomes = self.importer.messages(&messages).await?;
+        let outcomes = self.importer.import_messages(&messages).await?;
         for (number, outcome) in numbers.into_iter().zip(outcomes) {
             match outcome {
                 ImportOutcome::Done => self.totals.messages += 1,
@@ -210,7 +206,7 @@ impl ImportJob {
         Ok(())
     }
 
-    /// Sleeps while the average rate is above the limit.
+    /// Sleeps until the average rate of imported messages is at most the limit `--rate`.
     async fn keep_rate(&self) {
         if self.arguments.rate > 0 {
             let due = Duration::from_secs_f64(self.totals.messages as f64 / self.arguments.rate as f64);
@@ -249,8 +245,8 @@ impl ImportJob {
     }
 }
 
-/// Reads the next line into `line`, without its line break. Returns its length with the line break; None at the end of
-/// the file. Keeps only the beginning of a line over `MAX_LINE_BYTES`.
+/// Reads the next line into `line`, without its line break. Returns the length with the line break, or None at the end
+/// of the file. Keeps only the first `MAX_LINE_BYTES` of a longer line.
 async fn next_line(
     reader: &mut (impl AsyncBufRead + Unpin),
     line: &mut Vec<u8>,

@@ -1,5 +1,5 @@
-//! The jobs: import, export, retention, dead letters, and the erasure of users. Also the subcommands of the program
-//! `tidings-persistence`. Only `sql` contains SQL.
+//! The jobs of persistence: import, export, retention, dead letters, and the erasure of users. This crate also holds
+//! the subcommands of the program `tidings-persistence`. Only its module `sql` contains SQL.
 
 pub mod connection;
 pub mod dead_letters;

@@ -1,4 +1,4 @@
-//! Starts the persistence service: settings, logs, then `app`; or runs one of its tasks.
+//! The program `tidings-persistence`: starts the persistence service, or runs one of its subcommands.
 
 use std::process::ExitCode;
 

@@ -1,6 +1,6 @@
 //! `tidings-persistence retain`: moves contents of old messages to the archive or drops them, room by room, in small
-//! transactions, while the services run. The progress is stored per room: a stopped run continues where it stopped, and
-//! the next run looks only at contents that have become old since.
+//! transactions, while the services run. The progress is stored per room, so a stopped run can continue, and the next
+//! run examines only messages that became old after the last run.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,11 +17,10 @@ use crate::connection::ConnectionArgs;
 use crate::error::JobError;
 use crate::sql::retention::{self, RetentionAction};
 
-/// A larger batch would hold its locks for too long.
+/// Upper limit of `--batch`. A larger batch would hold its locks for too long.
 const MAX_BATCH_MESSAGES: u64 = 1000;
-/// Interval of the progress line.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
-/// How often a statement is tried while the database is unavailable, with growing pauses.
+/// How many times a statement is tried while the database is unavailable. Each pause is twice the one before.
 const MAX_ATTEMPTS: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LOG_UNAVAILABLE: &str = "the room log is unavailable";
@@ -35,23 +34,23 @@ pub struct RetainArgs {
     /// Keep removed contents in the table messages_archive
     #[arg(long, conflicts_with = "drop", required_unless_present = "drop")]
     pub archive: bool,
-    /// Keep nothing; also remove contents of that age from the archive
+    /// Keep nothing; also remove contents of that age from the table messages_archive
     #[arg(long)]
     pub drop: bool,
-    /// This room only
+    /// Remove contents in this room only
     #[arg(long, value_parser = |text: &str| RoomId::parse(text))]
     pub room: Option<RoomId>,
-    /// Messages in one transaction
+    /// Number of messages in one transaction
     #[arg(long, default_value_t = MAX_BATCH_MESSAGES, value_parser = clap::value_parser!(u64).range(1..=MAX_BATCH_MESSAGES))]
     pub batch: u64,
-    /// Pause after each transaction, milliseconds
+    /// Pause after each transaction, in milliseconds
     #[arg(long, default_value_t = 0)]
     pub pause_ms: u64,
     #[command(flatten)]
     pub connection: ConnectionArgs,
 }
 
-/// Parses an age: a number with its unit.
+/// Parses an age, such as `180d`: a positive number and its unit.
 fn age(text: &str) -> Result<TimeDelta, String> {
     let rule = || "a number and `d`, `h`, `m` or `s`, such as `180d`".to_owned();
     let unit = text.chars().last().ok_or_else(rule)?;
@@ -67,7 +66,7 @@ fn age(text: &str) -> Result<TimeDelta, String> {
     age.filter(|age| Utc::now().checked_sub_signed(*age).is_some()).ok_or_else(rule)
 }
 
-/// Runs until no contents older than the bound are left.
+/// Removes the contents of all messages that are older than `--older-than`, or of those in `--room`.
 pub async fn run(arguments: RetainArgs) -> anyhow::Result<()> {
     let (db, log) = arguments.connection.connect().await?;
     let bound = Utc::now().checked_sub_signed(arguments.older_than).ok_or_else(|| anyhow!("--older-than"))?;
@@ -122,8 +121,8 @@ impl RetentionJob {
     async fn room(&mut self, room: &RoomId) -> anyhow::Result<()> {
         let action = if self.arguments.drop { RetentionAction::Drop } else { RetentionAction::Archive };
         let limit = i64::try_from(self.arguments.batch).unwrap_or(1000);
-        // Runs before contents are removed. After the removal, a later run would not know that Redis still holds old
-        // records of this room.
+        // Runs before contents are removed. A run that stops after the removal would leave old records of this room in
+        // Redis, and a later run would not know of them.
         self.drop_old_redis_records(room).await?;
         let (mut upto, mut last_edit) = (Seq(0), None);
         loop {
@@ -134,7 +133,7 @@ impl RetentionJob {
             last_edit = last_edit.max(batch.last_edit);
             self.print_progress(false);
             self.pause_between_batches().await;
-            if !batch.more {
+            if !batch.may_have_more {
                 break;
             }
         }
@@ -142,8 +141,8 @@ impl RetentionJob {
         self.drop_tail_with_late_edits(room, upto.max(last_edit.unwrap_or_default())).await
     }
 
-    /// Redis usually holds only recent records. But in a quiet room a tail of 256 messages may span days, and the last
-    /// record of a partition stays in its stream until the next one.
+    /// Removes old records of the room from Redis, which usually holds only recent ones. But in a quiet room the 256
+    /// records of a tail may span days, and the last record of a partition stays in its stream until the next one.
     async fn drop_old_redis_records(&self, room: &RoomId) -> anyhow::Result<()> {
         self.log.drop_tails(std::slice::from_ref(room)).await.context(LOG_UNAVAILABLE)?;
         let is_old =
@@ -157,8 +156,8 @@ impl RetentionJob {
         Ok(())
     }
 
-    /// Drops the tail again if it starts at or before `upto`, because old messages may have been edited since the first
-    /// drop.
+    /// Drops the room's tail again if its first record is at or before `upto`, because old messages may have been
+    /// edited after the tail was first dropped.
     async fn drop_tail_with_late_edits(&self, room: &RoomId, upto: Seq) -> anyhow::Result<()> {
         if self.log.first_tail_seq(room).await.context(LOG_UNAVAILABLE)?.is_some_and(|first| first <= upto) {
             self.log.drop_tails(std::slice::from_ref(room)).await.context(LOG_UNAVAILABLE)?;
@@ -194,7 +193,7 @@ impl RetentionJob {
     }
 }
 
-/// Retries work that fails because the database is unavailable.
+/// Runs `work`, and retries it while the database is unavailable.
 async fn with_retry<T, F: Future<Output = Result<T, DbErr>>>(work: impl Fn() -> F) -> Result<T, JobError> {
     let mut pause = FIRST_PAUSE;
     for _ in 1..MAX_ATTEMPTS {

@@ -1,4 +1,4 @@
-//! The statements of the jobs, one file for each job or look-up.
+//! The SQL statements of the jobs, one file for each job or look-up.
 
 pub mod dead_letters;
 pub mod erased_letters;

@@ -1,4 +1,4 @@
-//! Tasks of the program besides serving: the schema, jobs, and information about itself.
+//! The subcommands of `tidings-persistence`: migrations, jobs, and information about the program.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ use tidings_shared::program::{self, Describe};
 
 use crate::{dead_letters, export, import, retention};
 
-/// Subcommands.
+/// The subcommands of `tidings-persistence`.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Task {
     /// Change the schema of the database; run it as one job before the services start
@@ -26,21 +26,21 @@ pub enum Task {
     Import(import::ImportArgs),
     /// Export users, rooms, members and messages, as lines of JSON that import reads
     Export(export::ExportArgs),
-    /// List, replay or drop records that could not be written
+    /// List, replay or drop dead letters, which are records that PostgreSQL refused
     DeadLetter(dead_letters::DeadLetterArgs),
     /// Check the health of the service with these settings, on its admin port: exit code 0 when it is ready
-    Health(Health),
+    Health(HealthArgs),
     #[command(flatten)]
     Describe(Describe),
 }
 
 /// Arguments of `health`.
 #[derive(Debug, Clone, Args)]
-pub struct Health {
-    /// Where clients ask
+pub struct HealthArgs {
+    /// Public address of the service
     #[arg(long, env = "TIDINGS_LISTEN", default_value = "127.0.0.1:8081", value_name = "ADDRESS")]
     pub listen: SocketAddr,
-    /// Where operators ask. Default: the public port + 10000
+    /// Admin address of the service. Default: the public port + 10000
     #[arg(long, env = "TIDINGS_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
     #[command(flatten)]
@@ -63,7 +63,7 @@ impl Check for Task {
     }
 }
 
-/// Runs a task. Finished work stays after an error.
+/// Runs a subcommand. If it fails, the work that it finished stays.
 pub async fn run(task: Task) -> anyhow::Result<ExitCode> {
     match task {
         Task::Migrate(arguments) => migrate::run(&arguments).await?,

@@ -1,4 +1,4 @@
-//! Checks whether a PostgreSQL address can be used, before anything connects to it.
+//! Checks the address of a PostgreSQL database before a program connects to it.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -8,8 +8,8 @@ use sqlx::postgres::PgConnectOptions;
 /// The URL parameters that name the file of root certificates.
 const ROOT: [&str; 2] = ["sslrootcert", "ssl-root-cert"];
 
-/// Checks an address. Also checks that the certificate file that it names can be read. The error says what is wrong,
-/// and quotes only the name of the certificate file, never a secret.
+/// Checks whether a PostgreSQL address can be used, and whether the certificate file that it names can be read. The
+/// error says what is wrong, and quotes only the name of the certificate file, never a secret.
 pub fn check(url: &str) -> Result<(), String> {
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
         return Err("must begin with postgres://".to_owned());

@@ -1,5 +1,5 @@
-//! `migrate up|down|status|fresh`, for the program of this crate and for `tidings-persistence`. Prints one line per
-//! migration.
+//! The commands `up`, `down`, `status` and `fresh` of the program of this crate and of `tidings-persistence migrate`.
+//! Each command prints one line per migration.
 
 use anyhow::{Context, ensure};
 use clap::{ArgGroup, Args, Subcommand};
@@ -9,14 +9,14 @@ use tidings_shared::config::problem::{Check, Problem};
 
 use crate::{address, schema::Schema};
 
-/// Why a missing address is refused. Checked in code, because clap cannot require an option that may stand before or
-/// after a subcommand.
+/// Why a missing address is refused. The check is in code, because clap cannot require an option that is allowed both
+/// before and after a subcommand.
 const MISSING: &str = "must be given, directly or by a file (DATABASE_URL_FILE)";
 
-/// Which command to run on which database.
+/// The command to run, and the database on which it runs.
 #[derive(Debug, Clone, Args)]
 pub struct MigrateArgs {
-    /// PostgreSQL, `postgres://…`, as a role that may create tables
+    /// Address of PostgreSQL, `postgres://…`, with a role that may create tables
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true, value_name = "URL")]
     database_url: Option<SecretString>,
     #[command(subcommand)]
@@ -27,17 +27,17 @@ pub struct MigrateArgs {
 enum Command {
     /// Apply all migrations that are not applied yet
     Up,
-    /// Revert migrations together with their data: the last ones, or all
+    /// Revert migrations together with their data: the last ones, or all of them
     #[command(group = ArgGroup::new("which").required(true).args(["steps", "all"]))]
     Down {
-        /// How many to revert, counted from the last one
+        /// Number of migrations to revert, counted from the last one
         #[arg(long)]
         steps: Option<u32>,
-        /// Revert all of them. To confirm, give the name of the database whose data will be deleted
+        /// Revert all migrations. To confirm, give the name of the database whose data will be deleted
         #[arg(long, value_name = "DATABASE_NAME")]
         all: Option<String>,
     },
-    /// List the migrations
+    /// List all migrations, and whether each is applied
     Status,
     /// Drop every table with all of its data, then apply all migrations
     Fresh {
@@ -48,7 +48,7 @@ enum Command {
 }
 
 impl Command {
-    /// The database name that confirms a destructive command.
+    /// The database name that the operator gave to confirm a destructive command.
     fn confirmed_database(&self) -> Option<&str> {
         match self {
             Self::Down { all, .. } => all.as_deref(),
@@ -72,7 +72,7 @@ impl Check for MigrateArgs {
     }
 }
 
-/// Runs the command.
+/// Runs the command and prints what it did. A destructive command changes nothing if the confirmed name is wrong.
 pub async fn run(arguments: &MigrateArgs) -> anyhow::Result<()> {
     if let Some(confirmed) = arguments.command.confirmed_database() {
         let name = database_name(arguments.url()).await?;

@@ -1,6 +1,6 @@
 //! The schema of Tidings' PostgreSQL database, as an ordered list of migrations.
-//! Touches only the database it is given. Each `up` has a `down` that removes everything that `up` made, and applying
-//! an applied migration again does nothing.
+//! Changes only the database it is given. Each `up` has a `down` that removes everything that `up` made. A migration
+//! that is already applied is not applied again.
 
 pub mod address;
 pub mod command;
@@ -17,8 +17,8 @@ pub mod schema;
 use async_trait::async_trait;
 use sea_orm_migration::prelude::*;
 
-/// A migration that consists of SQL texts. SQL instead of the builder, because the builder cannot express
-/// `COLLATE "C"`, triggers and storage parameters.
+/// A migration made of SQL texts, because the query builder cannot express `COLLATE "C"`, triggers and storage
+/// parameters.
 struct SqlMigration {
     name: &'static str,
     up: &'static str,
@@ -42,7 +42,7 @@ impl MigrationTrait for SqlMigration {
     }
 }
 
-/// Lists the migrations of these modules, under the names of the modules.
+/// Makes a list of migrations from modules that contain `UP` and `DOWN`. A migration has the name of its module.
 macro_rules! migrations {
     ($($module:ident)+) => {
         vec![$(Box::new(SqlMigration { name: stringify!($module), up: $module::UP, down: $module::DOWN })),+]

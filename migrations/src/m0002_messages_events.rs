@@ -1,12 +1,12 @@
-//! The log of the rooms: messages with their present state, all other events, and the tables that refer to them.
-//! Each seq of a room is in exactly one of `messages` and `events`; the raw log is their merge.
-//! No foreign key to `rooms`, because the writer inserts thousands of rows at a time and a room is never deleted.
+//! Tables for the logs of the rooms: messages in their present state, all other events, and the tables that refer to
+//! both. Each seq of a room is in exactly one of `messages` and `events`, so both together are the whole log.
+//! There is no foreign key to `rooms`, because the writer inserts many rows at a time and rooms are never deleted.
 
 /// When `visible_users` and `visible_roles` are both NULL, everyone in the room may see the row. `last_seq` is the seq
-/// of the event that last changed the message (at first its own). `events.body` is the client JSON of the event.
-/// `void_told` is false on a void row until its `message:void` is stored; a partial index finds these few rows. Another
-/// index finds the rejected client ids. JSON columns have the type `json`, not `jsonb`, because clients get the JSON
-/// back byte for byte.
+/// of the event that last changed the message; at first it is the seq of the message. `events.body` is the JSON of the
+/// event as clients get it. `void_told` is false on the row of a void until the `message:void` event for it is stored;
+/// a partial index finds these few rows. Another index finds the client ids of rejected records. JSON columns have the
+/// type `json`, not `jsonb`, because clients get the JSON back byte for byte.
 pub const UP: &str = r#"
 CREATE TABLE messages (
     room_id       text COLLATE "C" NOT NULL,

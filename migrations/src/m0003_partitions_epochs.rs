@@ -1,10 +1,10 @@
-//! State that the replicas of persistence share: leases of partitions and epochs of the log.
-//! The number of rows in `partitions` IS the number of partitions of this installation. The services check it at start,
-//! because another number would hash rooms to other partitions.
+//! Tables that the replicas of persistence share: leases of partitions and epochs of the log.
+//! The number of rows in `partitions` is the number of partitions of this installation. The services compare it with
+//! their own number at start, because another number would assign rooms to other partitions.
 
-/// Every batch updates `partitions`, so its pages keep room for HOT updates. The number of partitions (here 64) must
-/// never change once a room exists.
-/// `epochs_opened.epoch` is what clients see as the (decimal) epoch.
+/// Every batch updates `partitions`, so the low fill factor keeps space in its pages for updates in place (HOT). The
+/// number of partitions, 64, must never change after a room exists.
+/// `epochs_opened.epoch` is the epoch that clients see, in decimal digits.
 pub const UP: &str = r#"
 CREATE TABLE partitions (
     partition   smallint PRIMARY KEY,

@@ -1,17 +1,16 @@
-//! Tables for changes of messages: which event made which version, how often each emoji was given, and the type of a
-//! voided record.
+//! Tables for changes of messages: the event that made each version of a message, the number of reactions with each
+//! emoji, and the event type of each record that became a void.
 
-/// `message_versions.version` is the seq of the event that made the version; for the original it is the seq of the
-/// message. `metadata` is NULL where an edit did not change the metadata.
+/// `message_versions.version` is the seq of the event that made the version, or the seq of the message for the original
+/// text. `metadata` is NULL if an edit did not change the metadata.
 ///
-/// Triggers update `reaction_counts`, so that the counts are right whichever statement writes `reactions`. Without the
-/// counts, a page with ten thousand reactions would read a row for each of them. `reactions_in_order` finds the first
-/// reactions of each emoji.
+/// Triggers update `reaction_counts`, so that every statement that writes `reactions` keeps the counts right. Without
+/// the counts, a page of messages with ten thousand reactions would read ten thousand rows. The index
+/// `reactions_in_order` finds the first reactions of each emoji.
+/// The functions are created with OR REPLACE, because they may exist: `fresh` drops only tables.
 ///
-/// The functions may exist already, because `fresh` drops only tables.
-///
-/// `events.void_type` is the type of the record that a void replaces. NULL on older rows means a message. Client ids of
-/// messages are looked up for ever; client ids of other events are in another name space.
+/// `events.void_type` is the event type of the record that a void replaces. On rows older than this column it is NULL,
+/// which stands for `message:new`. The client ids of messages and of other events are looked up separately.
 pub const UP: &str = r#"
 ALTER TABLE message_versions ALTER COLUMN version TYPE bigint;
 

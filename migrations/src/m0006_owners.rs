@@ -1,4 +1,4 @@
-//! Finds the owners of a room without reading all of its members, because a room must keep its last owner.
+//! An index that finds the owners of a room without reading all of its members, because a room must keep an owner.
 
 pub const UP: &str = "CREATE INDEX members_owners ON members (room_id) WHERE role = 'owner'";
 

@@ -1,15 +1,15 @@
-//! Makes a stored message cheaper: heads of rooms move in place, and no index is kept that nobody reads.
+//! Makes storing a message cheaper: heads of rooms are updated in place, and an unused index is dropped.
 
-/// PostgreSQL updates a row in place (HOT) only when no index holds a changed column. Each message changes
-/// `rooms.updated_at`, which `rooms_public` held, so each message added an entry to all three indexes of `rooms`. Now
-/// `public_rooms` lists the public rooms by activity. A trigger keeps it, so it is right however `rooms` is written,
-/// also by the previous version. The pages of tables that are updated often keep space for further versions of their
-/// rows.
+/// PostgreSQL updates a row in place (HOT) only if no index contains a changed column. Each message changes
+/// `rooms.updated_at`, so the index `rooms_public` on this column would make each message add an entry to all three
+/// indexes of `rooms`. The table `public_rooms` replaces that index: it lists the public rooms by activity. A trigger
+/// fills it, so it is also right when the previous version of the service writes `rooms`. The fill factors keep space
+/// in the pages of tables that are updated often.
 ///
-/// `rooms` is locked first, by DROP INDEX, because taking a stronger lock later could deadlock with a batch. The
-/// function may exist already, because `fresh` drops only tables.
+/// DROP INDEX comes first, because it locks `rooms`; a stronger lock taken later could deadlock with a batch. The
+/// function is created with OR REPLACE, because it may exist: `fresh` drops only tables.
 ///
-/// Nothing looks up messages by id.
+/// `messages_id_key` is dropped, because no statement looks up messages by id.
 pub const UP: &str = r#"
 DROP INDEX rooms_public;
 ALTER TABLE rooms SET (fillfactor = 70);

@@ -1,5 +1,4 @@
-//! `tidings-migrations up|down|status|fresh`: changes the schema of a database. Run it as one job before the services
-//! start.
+//! The program `tidings-migrations up|down|status|fresh`: changes the schema of a database before the services start.
 
 use clap::Parser;
 use tidings_migrations::command::{self, MigrateArgs};

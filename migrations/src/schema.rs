@@ -1,6 +1,6 @@
-//! The commands of the program: apply, revert, list, start anew.
-//! Opens one connection and holds an advisory lock on it, so that two jobs that start at once run one after the other.
-//! Prints nothing; each command returns what it did.
+//! The commands that change the schema: apply or revert migrations, list them, and start from an empty database.
+//! Opens one connection and holds an advisory lock on it, so that two jobs that start at the same time run one after
+//! the other. Prints nothing; each command returns what it did.
 
 use anyhow::{Context, ensure};
 use sea_orm_migration::Migration;
@@ -12,8 +12,9 @@ use crate::Migrator;
 /// Key of the advisory lock: "tidings" in ASCII. Any constant works, but it must never change.
 const LOCK: i64 = 0x0074_6964_696e_6773;
 
-/// Lets only the owner write the list of applied migrations. Default privileges give the services' role write access to
-/// every new table, including this list; with that access the role could make migrations be skipped or applied twice.
+/// Lets only the owner of the table `seaql_migrations` write that list of applied migrations. Default privileges let
+/// the role of the services write every new table; with write access to this list, that role could skip or repeat
+/// migrations.
 const GUARD: &str = "DO $$
 DECLARE grantee oid;
 BEGIN
@@ -28,16 +29,16 @@ BEGIN
 END
 $$";
 
-/// A database whose schema only this program may change while this value lives.
+/// A connection that holds the migration lock. Until it is dropped, no other job can change the schema of the database.
 pub struct Schema {
     db: DatabaseConnection,
 }
 
 impl Schema {
-    /// Connects and waits for the lock.
+    /// Connects and waits until no other job holds the migration lock.
     pub async fn open(database_url: &str) -> anyhow::Result<Self> {
         let mut options = ConnectOptions::new(database_url);
-        // Exactly one connection: an advisory lock belongs to the connection that took it.
+        // The pool has exactly one connection, because an advisory lock belongs to the connection that took it.
         options.min_connections(1).max_connections(1).sqlx_logging(false);
         let db = Database::connect(options).await.context("cannot connect to the database")?;
         db.execute_unprepared(&format!("SELECT pg_advisory_lock({LOCK})"))
@@ -46,10 +47,10 @@ impl Schema {
         Ok(Self { db })
     }
 
-    /// Applies the pending migrations and returns their names; empty when none was pending. Leaves a schema as it is
-    /// that has all migrations of this version and some of a later one, because a rollback to an earlier version keeps
-    /// the schema. Afterwards only the owner may write the list of applied migrations. A migration that fails changes
-    /// nothing; the migrations before it stay applied.
+    /// Applies the pending migrations and returns their names; empty if none is pending. A schema that has all
+    /// migrations of this version and some of a later version stays unchanged, because a rollback to an earlier version
+    /// keeps the schema. Also lets only the owner write the list of applied migrations. A migration that fails changes
+    /// nothing, and the migrations before it stay applied.
     pub async fn up(&self) -> anyhow::Result<Vec<String>> {
         let applied = self.applied().await?;
         if applied.iter().any(|name| !is_known(name)) {
@@ -67,8 +68,8 @@ impl Schema {
         Ok(pending)
     }
 
-    /// Reverts the last `steps` migrations (all when `None`) with their data; returns their names. Fails when the
-    /// database has a migration that only a later version can revert.
+    /// Reverts the last `steps` migrations, or all if None, with their data, and returns their names. Fails if a
+    /// migration of a later version is applied, because only that version can revert it.
     pub async fn down(&self, steps: Option<u32>) -> anyhow::Result<Vec<String>> {
         let later: Vec<String> = self.applied().await?.into_iter().filter(|name| !is_known(name)).collect();
         ensure!(later.is_empty(), "only the version that added these migrations can revert them: {later:?}");
@@ -79,7 +80,7 @@ impl Schema {
         Ok(applied)
     }
 
-    /// Each migration and whether it is applied, migrations of later versions last. Changes nothing.
+    /// The name of each migration and whether it is applied; migrations of later versions come last. Changes nothing.
     pub async fn status(&self) -> anyhow::Result<Vec<(String, bool)>> {
         let applied = self.applied().await?;
         let own: Vec<_> = known().map(|name| (name.clone(), applied.contains(&name))).collect();
@@ -87,7 +88,7 @@ impl Schema {
         Ok(own.into_iter().chain(later).collect())
     }
 
-    /// All applied migrations, of this and of other versions.
+    /// The names of all applied migrations, also of those that this version does not contain.
     async fn applied(&self) -> anyhow::Result<Vec<String>> {
         let ask = |text: &str| Statement::from_string(DbBackend::Postgres, text);
         let there = ask("SELECT to_regclass('seaql_migrations') IS NOT NULL");
@@ -100,7 +101,7 @@ impl Schema {
         Ok(rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?)
     }
 
-    /// Drops every table of the schema, whoever owns it, and applies all migrations.
+    /// Drops every table of the schema, also tables of other programs, and applies all migrations.
     pub async fn fresh(&self) -> anyhow::Result<Vec<String>> {
         Migrator::fresh(&self.db).await.context("cannot start anew")?;
         self.guard().await?;

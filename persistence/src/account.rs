@@ -1,5 +1,5 @@
-//! Accounts from tokens: updates the row in PostgreSQL, then the cache. The same rule applies to HTTP callers and to
-//! users of gateways. An unreachable cache never fails a request.
+//! Updates the account of a user from their token: first the row in PostgreSQL, then the cached account in Redis. The
+//! same rules apply to HTTP callers and to users of gateways. If the cache is unreachable, the request still succeeds.
 
 use std::sync::Arc;
 
@@ -13,17 +13,17 @@ use tidings_shared::{
 use crate::query::users::account_of;
 use crate::writer::users::{self, UnknownUserPolicy};
 
-/// When an account is put into the cache.
+/// When `admit` writes the account into the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caching {
-    /// For callers that ask because the cache did not hold the account.
+    /// Always, for a caller who did not find the account in the cache.
     Always,
-    /// For callers that did not ask the cache.
+    /// Only after the row was written, for a caller who did not read the cache.
     WhenWritten,
 }
 
-/// Admits a user whose token was verified. The answer says whether the user is blocked. `None`: the user is unknown,
-/// and the policy requires known users.
+/// Admits a user whose token was verified: creates or updates their row. The returned account says whether the user is
+/// blocked. None if the user is unknown and the policy requires known users.
 pub async fn admit(
     db: &impl ConnectionTrait,
     log: &Log,
@@ -32,8 +32,8 @@ pub async fn admit(
     caching: Caching,
     unknown_users: UnknownUserPolicy,
 ) -> Result<Option<Account>, DbErr> {
-    // The version is read before the account, so that a later change of the account invalidates the value that is
-    // cached here.
+    // Reads the version of the cached account before the account. If the account changes in between, Redis does not
+    // accept the value that is cached here.
     let cache = match caching {
         Caching::Always => version(log, user).await,
         Caching::WhenWritten => None,
@@ -47,13 +47,13 @@ pub async fn admit(
     Ok(Some(admitted.account))
 }
 
-/// Invalidates the cached account after a write, and caches the new one. If this fails, the user's next token differs
-/// from the cache and the account is read again. False: the cache was not reached.
+/// Invalidates the cached account after its row was written, and caches the new account. Returns false if the cache was
+/// not reached; then the account is read again when the user's next token differs from the cached account.
 pub async fn refresh_cache(db: &impl ConnectionTrait, log: &Log, user: &UserId) -> bool {
     let Some(session) = log.current_session() else { return false };
     let counted = membership::account_changed(&mut session.connection(), user).await;
     let Ok(version) = counted.inspect_err(|error| log.failed(&session, error)) else { return false };
-    // Reads the account again, because another writer may have changed it since.
+    // Reads the account from PostgreSQL, because another request may have changed it after this one.
     if let Ok(Some(account)) = account_of(db, user).await {
         remember(log, &session, user, version, &account).await;
     }

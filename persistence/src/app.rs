@@ -1,7 +1,7 @@
-//! Builds the service from its settings and runs it until it ends.
-//! The shutdown order: public HTTP stops first, because its callers wait until ingestion has stored their messages.
-//! Then ingestion writes the records that it has read and releases its leases. The listeners for gateways and operators
-//! stop last.
+//! Builds the persistence service from its settings and runs it until it ends.
+//! At shutdown public HTTP stops first, because its requests wait until ingestion has stored their messages. Then
+//! ingestion writes the records that it has read and releases its leases. The listeners for gateways and operators stop
+//! last.
 
 mod observe;
 
@@ -44,22 +44,22 @@ use crate::internal;
 use crate::last_seen;
 use crate::metrics::Metrics;
 
-/// Deadline for requests under way when the service drains. A longer one, such as the time limit of the wait for
-/// `stored`, would delay a restart while the database is unavailable.
+/// Deadline for running requests when the service drains. The longer time limit of requests that wait for `stored`
+/// would delay a restart while the database is unavailable.
 const HTTP_SHUTDOWN_S: u64 = 10;
-/// How long a connection may take to be shut down.
+/// How long closing a connection may take.
 const HTTP_DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the shutdown waits for cache notices that are still being retried.
 const NOTICE_RETRY_DEADLINE: Duration = Duration::from_secs(3);
-/// Deadline for the whole drain, after the unready period. Must fit into the time that a supervisor gives, usually 30
-/// seconds.
+/// Deadline for the drain after its unready period. It must be shorter than the time that a supervisor gives before it
+/// kills a process, usually 30 seconds.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(25);
-/// Connections that may wait to be accepted.
+/// Number of connections of a listener that may wait to be accepted.
 const ACCEPT_BACKLOG: u32 = 1024;
 
-/// Runs the service until it is told to end. `erase` is the task that erases users: at once when its `Notify` is
-/// notified, and also those whose erasure another replica did not finish. It ends when its token is cancelled. An error
-/// of the start names the setting at fault.
+/// Runs the service until a signal ends it. `erase` is the task that erases users: it starts when its `Notify` is
+/// notified, also continues erasures that another replica did not finish, and ends when its token is cancelled. An
+/// error during the start names the setting at fault.
 pub async fn run<E>(
     config: Config,
     erase: impl FnOnce(DatabaseConnection, Arc<Log>, Arc<Notify>, CancellationToken) -> E,
@@ -68,7 +68,7 @@ where
     E: Future<Output = ()> + Send + 'static,
 {
     let lifecycle = Lifecycle::default();
-    // A new name at each start, so that a replica never takes a lease of its previous process for its own.
+    // The name is new at each start, so that a replica never mistakes a lease of its previous process for its own.
     let replica = format!("{}/{}", config.listen, uuid::Uuid::now_v7());
     config.common.collector.start_traces("tidings-persistence", &replica).map_err(Error::msg)?;
     let metrics = Metrics::new();
@@ -85,8 +85,8 @@ where
     let log = Log::start(redis.clone(), authority.clone(), limits);
     authority.attach_log(&log);
 
-    // Binds the ports before any waiting, so that a port that is in use is reported at once. Until a server listens,
-    // connections are refused at once and clients try another node.
+    // Binds the ports first, so that a port that is in use is reported at once. Connections are refused until a server
+    // listens, so clients try another node.
     let public = bind(config.listen, "--listen")?;
     let gateways = bind(config.internal_listen().map_err(Error::msg)?, "--internal-listen")?;
     let operators = bind(config.admin_listen().map_err(Error::msg)?, "--admin-listen")?;
@@ -101,8 +101,7 @@ where
     let operators_end = operators.handle();
     let operators = tokio::spawn(operators);
 
-    // Counts as a running task until the real tasks are tracked. Without it, a drain during the start would end too
-    // early.
+    // Counts as a running task until the real tasks are tracked. Otherwise a drain during the start would end at once.
     let starting = lifecycle.tasks.token();
     let unready = Duration::from_millis(config.common.unready_ms);
     let end = tokio::spawn({
@@ -160,7 +159,7 @@ where
         lifecycle.tasks.spawn(working);
         drop(starting);
         if end.await?? != Ending::Drained {
-            // The drain was cut short. Returns at once, because stopping a listener would wait for its last answers.
+            // The drain did not finish in time. Returns at once, because stopping a listener waits for its requests.
             return Ok(());
         }
         gateways.await??;
@@ -171,8 +170,8 @@ where
     Ok(())
 }
 
-/// Returns a token that is cancelled `unready` after the drain begins. Until then the service answers requests as
-/// usual, so that load balancers see that it is not ready before it refuses requests.
+/// Returns a token that is cancelled when the time `unready` has passed after the drain began. In this time the service
+/// still answers requests, so that load balancers see that it is not ready before it refuses requests.
 fn closing(draining: CancellationToken, unready: Duration) -> CancellationToken {
     let (closing, begun) = (CancellationToken::new(), draining);
     let closed = closing.clone();
@@ -184,8 +183,8 @@ fn closing(draining: CancellationToken, unready: Duration) -> CancellationToken 
     closing
 }
 
-/// Runs public HTTP and ingestion, and ends them in order, the listener for gateways last. If one of them ends early,
-/// the whole service ends.
+/// Runs public HTTP and ingestion. Stops public HTTP, then ingestion, then the listener for gateways. If one of them
+/// ends early, stops the whole service.
 async fn run_until_drained(
     draining: CancellationToken,
     closing: CancellationToken,
@@ -226,7 +225,7 @@ fn serve_public(
     metrics: Metrics,
     draining: CancellationToken,
 ) -> anyhow::Result<Server> {
-    // Does not use actix's `HttpServer`, because that does not limit how long the head of a later request on a
+    // actix's `HttpServer` is not used, because it does not limit how long the head of a second or later request on a
     // connection may take (see `WriteIdleTimeout`).
     let builder = Server::build().disable_signals().shutdown_timeout(HTTP_SHUTDOWN_S);
     let stopping = builder.graceful_shutdown_signal();
@@ -247,7 +246,7 @@ fn serve_public(
             .client_disconnect_timeout(HTTP_DISCONNECT_TIMEOUT)
             .finish(map_config(app, |_| AppConfig::default()));
         fn_service(|socket: TcpStream| async move {
-            // The error is ignored: a closed socket reports it again when it is read.
+            // The error is ignored, because a closed socket reports it again when the server reads from it.
             let _ = socket.set_nodelay(true);
             let peer = socket.peer_addr().ok();
             Ok((WriteIdleTimeout::new(socket, http::STALLED_CONNECTION_TIMEOUT), Protocol::Http1, peer))
@@ -257,7 +256,7 @@ fn serve_public(
     Ok(server.run())
 }
 
-/// Starts the verifier of tokens; keys from a URL are fetched in the background.
+/// Starts the verifier of tokens. Keys from a URL are fetched in the background.
 fn verifier(config: &Config, metrics: &Metrics) -> anyhow::Result<Arc<Verifier>> {
     let fetches = metrics.key_fetches.clone();
     let fetched = move |good| fetches.with_label_values(&[if good { "good" } else { "failed" }]).inc();
@@ -274,7 +273,7 @@ fn serve_operators(
     verifier: &Arc<Verifier>,
 ) -> anyhow::Result<Server> {
     let (metrics, draining) = (metrics.clone(), lifecycle.draining.clone());
-    // The first pool serves HTTP.
+    // The readiness check uses the first pool, which serves public HTTP.
     let (db, log, verifier) = (pools[0].1.clone(), log.clone(), verifier.clone());
     let ready = move || {
         let (db, log, draining) = (db.clone(), log.clone(), draining.clone());
@@ -301,13 +300,14 @@ fn serve_operators(
     Ok(admin::serve(listener, export, ready)?)
 }
 
-/// Passes the stored watermarks of all partitions to waiters in this process, until the subscriber is dropped. A missed
-/// notice delays a waiter by at most a second, because waiting requests also read the watermark every second.
+/// Subscribes to the stored watermarks of all partitions, and passes them to requests in this process that wait for
+/// them, until the subscriber is dropped. A missed notice delays a request by at most a second, because waiting
+/// requests also read the watermark every second.
 pub fn subscribe_watermarks(redis: &Client, log: &Arc<Log>) -> Subscriber {
     subscribe_notices(redis, log, &Arc::default())
 }
 
-/// Passes stored watermarks to waiters, and wakes the lease task when another replica has released partitions.
+/// Passes stored watermarks to waiting requests. Wakes the lease task when another replica has released partitions.
 fn subscribe_notices(redis: &Client, log: &Arc<Log>, wake_lease: &Arc<Notify>) -> Subscriber {
     let (watermarks, wake_lease) = (log.watermarks().clone(), wake_lease.clone());
     let subscriber = Subscriber::start(redis.clone(), move |event| {
@@ -321,7 +321,7 @@ fn subscribe_notices(redis: &Client, log: &Arc<Log>, wake_lease: &Arc<Notify>) -
         }
     });
     for channel in Partition::all().map(Partition::stored).chain([keys::LEASES.to_owned()]) {
-        // The confirmation is not needed.
+        // The confirmation of the subscription is not needed.
         let _ = subscriber.subscribe(channel);
     }
     subscriber
@@ -329,7 +329,7 @@ fn subscribe_notices(redis: &Client, log: &Arc<Log>, wake_lease: &Arc<Notify>) -
 
 fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // Without this option, connections of the previous process would keep the port in use.
+    // Without SO_REUSEADDR, connections of the previous process would keep the port in use.
     socket.set_reuseaddr(true)?;
     socket.bind(address).with_context(|| format!("{setting} {address}"))?;
     Ok(socket)

@@ -1,7 +1,7 @@
-//! PostgreSQL's part in the log: epochs, seeds and look-ups. Serves this process and, by the internal listener,
-//! gateways.
-//! An epoch is opened only for the Redis process that persistence itself reaches. A room's base in an epoch is decided
-//! once, under the lock of its partition.
+//! Answers the questions of the log that need PostgreSQL: epochs, seeds and look-ups. Serves this process and, by the
+//! internal listener, gateways.
+//! An epoch is opened only for the Redis process to which persistence itself connects. A room's base in an epoch is
+//! decided once, under the lock of its partition.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, Weak};
@@ -26,21 +26,21 @@ use crate::query::targets::{self, TargetLookup};
 use crate::writer::seeds::{self, plan::SurvivingState};
 use crate::writer::{epochs, failure, voids};
 
-/// Partitions that are seeded concurrently; each holds a connection for one short transaction.
+/// Number of partitions that are seeded concurrently. Each uses one database connection for a short transaction.
 const CONCURRENT_SEEDS: usize = 4;
-/// Deadline of a seed request: gateways wait for 4 s. Rooms that were not reached by then are answered with `Later`.
+/// Deadline of a seed request, because gateways wait for 4 s. Rooms that are not seeded by then get `Later`.
 const SEED_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a change waits until its target message is stored; gateways wait for 4 s.
+/// How long a change waits until its target message is stored. Gateways wait for 4 s.
 const TARGET_TIMEOUT: Duration = Duration::from_secs(3);
 const TARGET_POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// How often a room is read again when its hash changes during the seed.
+/// How many times a room is read, because its hash in Redis may change during the seed.
 const MAX_SEED_ATTEMPTS: usize = 5;
 
-/// Implements [`Authority`] with PostgreSQL.
+/// Implements the [`Authority`] of the log with PostgreSQL.
 pub struct PostgresAuthority {
     db: DatabaseConnection,
     redis: Client,
-    /// Set after construction, because the log and the authority refer to each other.
+    /// Set after construction, because the log and this authority refer to each other.
     log: OnceLock<Weak<Log>>,
 }
 
@@ -52,7 +52,7 @@ impl PostgresAuthority {
         Arc::new(Self { db, redis, log: OnceLock::new() })
     }
 
-    /// Sets the log whose session writes the seeds. Until then every seed is `Unavailable`.
+    /// Sets the log whose Redis session writes the seeds. Before this call every seed is `Unavailable`.
     pub fn attach_log(&self, log: &Arc<Log>) {
         let _ = self.log.set(Arc::downgrade(log));
     }
@@ -61,7 +61,7 @@ impl PostgresAuthority {
         self.log.get().and_then(Weak::upgrade).ok_or_else(|| unavailable("the log is not available"))
     }
 
-    /// A session of exactly this epoch. A session of an earlier epoch is replaced by a new one.
+    /// A Redis session of exactly this epoch. A session of an earlier epoch is replaced by a new one.
     async fn session(&self, log: &Log, epoch: Epoch) -> Result<Arc<Session>, AuthorityError> {
         for _ in 0..2 {
             let session = log.session().await.map_err(unavailable)?;
@@ -103,7 +103,7 @@ impl PostgresAuthority {
             for (room, survived) in wanted {
                 match decided.remove(&room) {
                     None => outcomes.push((room, SeedOutcome::NoSuchRoom)),
-                    // The base is decided now, but the partition's owner must first write the records up to it.
+                    // The base is decided, but the owner of the partition must first write the records up to the base.
                     Some((_, plan)) if plan.must_wait => outcomes.push((room, SeedOutcome::Later)),
                     Some((head, plan)) => writes.push(async move {
                         let hash = survived.hash;
@@ -127,7 +127,7 @@ impl PostgresAuthority {
         Err(unavailable("a room's hash kept changing during the seed; retry"))
     }
 
-    /// Reads the hash of each room and the last record of its tail, in one request. All rooms are of one partition.
+    /// Reads each room's hash and the last record of its tail, in one Redis request. All rooms are of one partition.
     async fn read_surviving(
         &self,
         log: &Log,
@@ -162,7 +162,7 @@ impl PostgresAuthority {
 #[async_trait]
 impl Authority for PostgresAuthority {
     async fn open_epoch(&self, run_id: &str) -> Result<OpenedEpoch, AuthorityError> {
-        // The log calls this while it opens a session, so this uses its own connection, never the log's.
+        // The log calls `open_epoch` while it opens a session, so a separate connection is used.
         let reached = connect_to_process(&self.redis, AsyncConnectionConfig::new()).await;
         let (_connection, reached) = reached.map_err(unavailable)?;
         if reached != run_id {
@@ -206,7 +206,7 @@ impl Authority for PostgresAuthority {
     }
 
     async fn marks(&self, room: &RoomId, users: &[UserId]) -> Result<StoredMarks, AuthorityError> {
-        marks::of(&self.db, room, users).await.map_err(database_error)
+        marks::load(&self.db, room, users).await.map_err(database_error)
     }
 
     async fn target(&self, room: &RoomId, seq: Seq) -> Result<Option<Target>, AuthorityError> {
@@ -224,8 +224,8 @@ impl Authority for PostgresAuthority {
     }
 }
 
-/// Returns one outcome per room; the rooms of a failed partition get `Later`. Fails if no partition was seeded, or if
-/// the epoch is past.
+/// Returns one outcome per room. The rooms of a failed partition get `Later`. Fails if none was seeded, or if the epoch
+/// has ended.
 fn outcomes(
     rooms: &[RoomId],
     seeded: Vec<Result<Vec<(RoomId, SeedOutcome)>, AuthorityError>>,

@@ -1,7 +1,7 @@
-//! Decides what is written for the records of a batch: pure, no I/O.
-//! Takes records in the order of their partitions' streams and the stored state of their rooms; returns the rows to
-//! insert and how far heads move. Keeps the prefix invariant: heads move contiguously, and a record that leaves a gap
-//! is a [`Hole`].
+//! Decides which rows are written for the records of a batch. Pure, no I/O.
+//! The input is the records, in the order of their partitions' streams, and the stored state of their rooms. The output
+//! is the rows to insert and the new heads of the rooms. Keeps the prefix invariant: a head only moves to the next seq,
+//! and a record that would leave a gap is a [`Hole`].
 
 mod change;
 mod claim;
@@ -34,12 +34,12 @@ pub use members::{
 pub use room_update::{ROOM_UPDATED, RoomUpdate};
 pub use row::{EventRow, MESSAGE_NEW, MESSAGE_VOID, MessageRow, VoidReason};
 
-/// An entry of an ingest stream.
+/// An entry of an ingest stream, with its parsed record.
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub partition: Partition,
     pub id: IngestId,
-    /// The bytes in the stream.
+    /// The bytes of the record in the stream.
     pub raw: Bytes,
     pub record: Result<Record, RecordError>,
 }
@@ -50,7 +50,7 @@ impl Entry {
         Self { partition, id, record: Record::parse(raw.clone()), raw }
     }
 
-    /// The room that the record names, if it belongs to this partition.
+    /// The room that the record names; None if the room belongs to another partition or the record cannot be parsed.
     #[must_use]
     pub fn room(&self) -> Option<RoomId> {
         let room = RoomId::parse(self.record.as_ref().ok()?.room()).ok()?;
@@ -58,24 +58,24 @@ impl Entry {
     }
 }
 
-/// The stored state of a room.
+/// The state of a room in PostgreSQL before the batch.
 #[derive(Debug, Clone, Default)]
 pub struct StoredRoom {
     pub head: Seq,
-    /// The bases of at least all epochs that are later than the epoch of any record of the room in the batch.
+    /// The bases of the room in at least all epochs that are later than the epoch of any of its records in the batch.
     pub bases: Bases,
 }
 
-/// How a room's head moves.
+/// The move of a room's head by a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeadAdvance {
     pub from: Seq,
     pub to: Seq,
-    /// When the last valid message of the batch was appended, ms since 1970.
+    /// When the last message of the batch that is not a void was appended, ms since 1970.
     pub last_message_at_ms: Option<i64>,
 }
 
-/// The marks of one user in one room; 0 where the batch has none.
+/// The read and delivered marks of one user in one room; 0 if the batch has none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Marks {
     pub read: Seq,
@@ -88,13 +88,13 @@ pub struct Marks {
 #[derive(Debug, Clone)]
 pub struct Reject<'a> {
     pub entry: &'a Entry,
-    /// The position of the record, if it names a room of its partition and a seq.
+    /// The room and seq of the record; None if it names no room of its partition or no seq.
     pub at: Option<(RoomId, Seq)>,
-    /// Quotes nothing from the record, because the reason goes to the operators' log.
+    /// Why the record is rejected. Quotes nothing from the record, because the reason is logged for operators.
     pub reason: Cow<'static, str>,
 }
 
-/// A record that leaves a gap after the room's head. Must never occur.
+/// A record whose seq is not the next one after the room's head. Must never occur.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hole {
     pub partition: Partition,
@@ -103,29 +103,29 @@ pub struct Hole {
     pub found: Seq,
 }
 
-/// What the batch writes.
+/// Everything that a batch writes.
 #[derive(Debug, Default)]
 pub struct Plan<'a> {
     pub messages: Vec<MessageRow<'a>>,
-    /// All events except messages. Also the voids of rejected records.
+    /// All events except messages, and the voids of rejected records.
     pub events: Vec<EventRow>,
     /// The events that change a message, in the order of their rooms' logs.
     pub changes: Vec<ChangeRow<'a>>,
     pub members: MemberChanges,
     pub updates: BTreeMap<RoomId, RoomUpdate>,
-    /// Targets of `message:void` records: void rows that are announced now.
+    /// The targets of the batch's `message:void` records: voids that count as announced when the batch is stored.
     pub announced_voids: Vec<(RoomId, Seq)>,
     pub marks: BTreeMap<(RoomId, String), Marks>,
     pub heads: BTreeMap<RoomId, HeadAdvance>,
-    /// Records at or below the head, which were stored before.
+    /// Records at or below the stored head, which an earlier batch stored.
     pub already_stored: Vec<(&'a Record, RoomId)>,
     pub rejects: Vec<Reject<'a>>,
-    /// Number of records left out because their seq is above the base of a later epoch.
+    /// Number of records that are not written because their seq is above the base of a later epoch.
     pub left_out: usize,
 }
 
 impl Plan<'_> {
-    /// Sets the time of each room's last message. Ignores the messages at the indices `void`.
+    /// Sets the time of each room's last message. Ignores the messages at the indices `void`, which become voids.
     pub fn set_last_message_times(&mut self, void: &[usize]) {
         for advance in self.heads.values_mut() {
             advance.last_message_at_ms = None;
@@ -139,8 +139,8 @@ impl Plan<'_> {
     }
 }
 
-/// Decides the batch. `rooms` holds every existing room of the batch. With `poison`, every record that would be written
-/// is rejected for that reason. Returns the first [`Hole`] as an error; then nothing of that partition may be written.
+/// Decides what a batch writes. `rooms` holds every existing room of the batch. With `poison`, each record to write is
+/// rejected for that reason. Fails with the first [`Hole`]; then nothing of the hole's partition may be written.
 pub fn classify<'a>(
     entries: &'a [Entry],
     rooms: &HashMap<RoomId, StoredRoom>,
@@ -210,7 +210,7 @@ pub fn classify<'a>(
     Ok(plan)
 }
 
-/// Adds the row of a record that follows the head: the row of the event, or of a void if the record is rejected.
+/// Adds the row of a record that follows the room's head: the row of the event, or of a void if the record is rejected.
 fn add_row<'a>(
     plan: &mut Plan<'a>,
     entry: &'a Entry,

@@ -16,13 +16,13 @@ use crate::http::Limits;
 use crate::writer::leases::MAX_LEASE_MS;
 use crate::writer::users::UnknownUserPolicy;
 
-/// The commit that the program was built from.
+/// The Git commit that the program was built from.
 pub const COMMIT: &str = env!("TIDINGS_COMMIT");
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TIDINGS_COMMIT"), ")");
-/// Offset of the internal port from the public port.
+/// The default port for gateways is the public port plus this offset.
 const INTERNAL_OFFSET: u16 = 20_000;
-/// A lease must last far longer than a batch and a renewal. It must not last for minutes, because the partitions of a
-/// dead owner are not written until its lease ends.
+/// Allowed values of `lease_ms`. A lease must last far longer than a batch or a renewal takes. It must not last
+/// minutes, because nobody writes the partitions of a crashed owner until its lease ends.
 const LEASE_MS_RANGE: std::ops::RangeInclusive<u64> = 1_000..=MAX_LEASE_MS;
 
 /// Writes the room log into PostgreSQL and serves history over HTTP; without a command it serves
@@ -41,30 +41,31 @@ pub struct Config {
     /// transaction that stays idle for this time
     #[arg(long, env = "TIDINGS_LEASE_MS", default_value_t = 5_000, value_name = "MILLISECONDS")]
     pub lease_ms: u64,
-    /// Connections for HTTP, per process; the writer has 6 more, requests of gateways have 10 more
+    /// Connections to PostgreSQL for HTTP, per process; the writer uses 6 more and requests of gateways use 10 more
     #[arg(long, env = "TIDINGS_DATABASE_CONNECTIONS", default_value_t = 16, value_name = "CONNECTIONS")]
     pub database_connections: u32,
-    /// What happens to unknown users: `create` makes them from their tokens and when they are named, `required` refuses
-    /// them
+    /// Whether unknown users are created: `create` does so at their first token and when they are named as members,
+    /// `required` refuses unknown users
     #[arg(long, env = "TIDINGS_USERS", default_value = "create", value_name = "RULE")]
     pub users: UnknownUserPolicy,
-    /// Members that a room may have; counted when they are stored, so simultaneous joins may exceed it by a few
+    /// Members that a room may have; counted in the stored state, so simultaneous joins may exceed the limit by a few
     #[arg(long, env = "TIDINGS_MAX_MEMBERS_PER_ROOM", default_value = "100000", value_name = "MEMBERS")]
     pub max_members_per_room: NonZeroU32,
-    /// Rooms that a user may be in; the cache holds all of them
+    /// Rooms of which a user may be a member; the membership cache holds all of them
     #[arg(long, env = "TIDINGS_MAX_ROOMS_PER_USER", default_value = "10000", value_name = "ROOMS")]
     pub max_rooms_per_user: NonZeroU32,
-    /// Commands that a user may send over HTTP through this node, in the long run
+    /// Commands per second that a user may send over HTTP through this node, on average
     #[arg(long, env = "TIDINGS_MESSAGES_PER_SECOND", default_value = "10", value_name = "PER_SECOND")]
     pub messages_per_second: NonZeroU32,
-    /// Commands that a user may send over HTTP at once
+    /// Commands that a user may send over HTTP in a burst above the average rate
     #[arg(long, env = "TIDINGS_MESSAGES_BURST", default_value = "20", value_name = "COMMANDS")]
     pub messages_burst: NonZeroU32,
-    /// Read and delivered marks of a user over HTTP through this node, in the long run; the burst is four times as
-    /// many, also for presence
+    /// Read and delivered marks per second that a user may set over HTTP through this node, on average; a burst may
+    /// have four times as many
     #[arg(long, env = "TIDINGS_MARKS_PER_SECOND", default_value = "20", value_name = "PER_SECOND")]
     pub marks_per_second: NonZeroU32,
-    /// `POST /presence` and `GET /presence` of a user
+    /// `POST /presence` and `GET /presence` per second of a user through this node, on average; a burst may have four
+    /// times as many
     #[arg(long, env = "TIDINGS_PRESENCE_PER_SECOND", default_value = "5", value_name = "PER_SECOND")]
     pub presence_per_second: NonZeroU32,
     #[command(flatten)]
@@ -98,7 +99,7 @@ impl Config {
         address.map_err(|why| Problem::new("internal-listen", why))
     }
 
-    /// The limits of the HTTP API.
+    /// The limits of the HTTP API, from these settings.
     #[must_use]
     pub fn http_limits(&self) -> Limits {
         Limits {

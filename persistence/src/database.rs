@@ -1,6 +1,6 @@
-//! Connections to PostgreSQL. There are four pools, for HTTP, for the writer, for background work and for gateways'
-//! requests, so that none of them delays another. Every statement has a time limit. An idle transaction also has one,
-//! because the locks of a paused replica would keep its partitions from other replicas.
+//! Connection pools to PostgreSQL: one each for HTTP, the writer, background work and requests of gateways, so that
+//! none of them delays another. Every statement has a time limit. An idle transaction also has one, because the locks
+//! of a paused replica would keep other replicas from its partitions.
 
 use std::time::{Duration, Instant};
 
@@ -17,29 +17,29 @@ use crate::metrics::Metrics;
 use crate::sql::accepts_writes;
 use crate::writer::{failure, leases};
 
-/// For batches, leases, voids and the release of leases. One is spare, because a broken connection may still occupy its
-/// slot.
+/// Pool size of the writer: for batches, leases, voids and the release of leases. One connection is spare, because a
+/// broken connection may still count towards the pool.
 const WRITER_CONNECTIONS: u32 = 6;
-/// For background work: the search index and last-seen times.
+/// Pool size of background work: the search index and last-seen times.
 const BACKGROUND_CONNECTIONS: u32 = 2;
-/// For the seeds of two simultaneous requests, and for look-ups, memberships and accounts.
+/// Pool size of the authority: for the seeds of two simultaneous requests, look-ups, memberships and accounts.
 const AUTHORITY_CONNECTIONS: u32 = 10;
-/// For the work of a job and the seeds that it may need.
+/// Pool size of a job: for its work and the seeds that it may need.
 const JOB_CONNECTIONS: u32 = 4;
 const JOB_STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 const JOB_IDLE_IN_TRANSACTION_MS: u64 = 10_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
-/// For the authority: a gateway waits for 4 s, and an error within that time is better than no answer.
+/// Time limit of the authority's statements, so that a gateway, which waits 4 s, gets an error instead of no answer.
 const AUTHORITY_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a connection to a read-only server is kept in use.
+/// A connection to a read-only server is closed when it is older than this.
 const READ_ONLY_CONNECTION_MAX_AGE: Duration = Duration::from_secs(5);
-/// A connection that was idle for longer is tested before use.
+/// A connection that was idle for longer than this is tested before use.
 const TEST_AFTER_IDLE: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
-/// How often the wait for the tables is logged.
+/// Interval between log lines while the service waits for the tables.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The address of PostgreSQL, for the service and for jobs.
@@ -52,7 +52,7 @@ pub struct DatabaseArgs {
 }
 
 impl DatabaseArgs {
-    /// What is wrong with the address, without secrets.
+    /// Problems of the address, without secrets; empty if there are none.
     #[must_use]
     pub fn check(&self) -> Vec<Problem> {
         let why = address::check(self.database_url.expose_secret()).err();
@@ -60,20 +60,20 @@ impl DatabaseArgs {
     }
 }
 
-/// The purpose of a pool.
+/// What a connection pool is used for, which decides its size and time limits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum PoolPurpose {
     Http {
         connections: u32,
     },
     Writer,
-    /// Background work: the search index and last-seen times.
+    /// For background work: the search index and last-seen times.
     Background,
     /// For requests of gateways: epochs, seeds, look-ups, memberships and accounts.
     Authority,
 }
 
-/// Prepares a pool without connecting.
+/// Makes a pool for the service. Its connections are opened when they are needed.
 pub async fn connect(
     url: &SecretString,
     lease_ms: u64,
@@ -91,7 +91,7 @@ pub async fn connect(
     open(url, name, connections, timeouts, lease_ms).await
 }
 
-/// Prepares a pool for a job that runs beside the services.
+/// Makes a pool for a job that runs beside the services.
 pub async fn connect_job(url: &SecretString) -> anyhow::Result<DatabaseConnection> {
     let times = [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, JOB_STATEMENT_TIMEOUT];
     open(url, "tidings-persistence job", JOB_CONNECTIONS, times, JOB_IDLE_IN_TRANSACTION_MS).await
@@ -120,24 +120,23 @@ async fn open(
             options.after_release(|connection, known| Box::pin(is_reusable(connection, known.age)))
         })
         .map_sqlx_postgres_opts(move |options| {
-            // Turns off JIT: all statements are short, and compiling one takes longer than running it.
+            // JIT is off, because all statements are short and compiling one takes longer than running it.
             let idle_timeout = ("idle_in_transaction_session_timeout", idle_in_transaction_ms.as_str());
             options.options([idle_timeout, ("jit", "off")])
         });
     Database::connect(options).await.context("--database-url cannot be read")
 }
 
-/// Returns a connection to the pool only when it answers. Its last user may have given it up because the server's host
-/// is silent; without a limit here, its slot in the pool would be lost until the kernel closes the connection. A
-/// read-only connection is kept only briefly, because the address may by now lead to another server, which accepts
-/// writes.
+/// Whether a connection goes back to the pool after use: it must answer within `PING_TIMEOUT`. Without this time limit,
+/// a connection to a silent host would occupy its slot in the pool until the kernel closes it. A read-only connection
+/// is kept only briefly, because the address may lead to another server by now, which accepts writes.
 async fn is_reusable(connection: &mut PgConnection, age: Duration) -> Result<bool, SqlxError> {
     let answer = tokio::time::timeout(PING_TIMEOUT, accepts_writes(connection)).await;
     answer.unwrap_or(Err(SqlxError::PoolTimedOut)).map(|writes| writes || age < READ_ONLY_CONNECTION_MAX_AGE)
 }
 
-/// Waits until the tables exist, even if the database is unavailable for long or migrations still run. Checks that the
-/// database has the number of partitions that this program expects.
+/// Waits until the tables exist, also while the database is unavailable or migrations are running. Fails if the
+/// database has another number of partitions than this program expects.
 pub async fn wait_until_migrated(db: &DatabaseConnection) -> anyhow::Result<()> {
     let mut logged_at: Option<Instant> = None;
     loop {
@@ -158,7 +157,7 @@ pub async fn wait_until_migrated(db: &DatabaseConnection) -> anyhow::Result<()> 
     }
 }
 
-/// Reports how many connections of each pool are idle and used, and how many it may have, by the pool's name.
+/// Sets the metrics of each pool, by the pool's name: idle and used connections, and the size limit.
 pub fn report_usage(pools: &[(&'static str, DatabaseConnection)], metrics: &Metrics) {
     for (name, db) in pools {
         let pool = db.get_postgres_connection_pool();
@@ -170,7 +169,7 @@ pub fn report_usage(pools: &[(&'static str, DatabaseConnection)], metrics: &Metr
     }
 }
 
-/// Whether the database answers now.
+/// Whether the database answers a ping within `PING_TIMEOUT`.
 pub async fn is_available(db: &DatabaseConnection) -> bool {
     tokio::time::timeout(PING_TIMEOUT, db.ping()).await.is_ok_and(|answer| answer.is_ok())
 }

@@ -1,6 +1,6 @@
-//! The public HTTP side of persistence (docs/PROTOCOL.md, "HTTP"). There is one file per resource. Each handler parses
-//! the request, runs a query or a command, and answers.
-//! Contains no SQL and no Redis commands. Every refusal is a problem document.
+//! The public HTTP API of persistence (docs/PROTOCOL.md, "HTTP"), with one file per resource. Each handler parses the
+//! request, runs a query or a command, and answers.
+//! Contains no SQL and no Redis commands. Every refusal is a problem document (RFC 9457).
 
 mod allowance;
 pub mod body;
@@ -43,20 +43,20 @@ use tidings_shared::error::{ErrorCode, Refusal};
 use problem::Problem;
 pub use state::{Limits, State};
 
-/// Deadline of the head of the first request, counted from the opening of the connection. It is long because clients
-/// keep unused connections in their pools, and expect them to stay open.
+/// Deadline for the head of the first request, counted from the opening of the connection. It is long, because clients
+/// keep unused connections open in their pools.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long an idle connection is kept.
+/// How long a connection stays open without a request.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// A connection on which nothing was answered for this long is closed. Longer than `KEEP_ALIVE`, and longer than any
-/// answer takes together with the head and the body of its request.
+/// A connection on which nothing was written for this long is closed. Longer than `KEEP_ALIVE`, and longer than reading
+/// a request and answering it may take.
 pub const STALLED_CONNECTION_TIMEOUT: Duration = Duration::from_secs(140);
-/// How long a browser may remember what CORS allows, in seconds.
+/// How long a browser may cache what CORS allows, in seconds.
 const CORS_MAX_AGE_S: usize = 3600;
-/// CORS allows pages to send this header, which names the trace of the request.
+/// The header that names the trace of a request. CORS allows scripts of web pages to send it.
 const TRACEPARENT: header::HeaderName = header::HeaderName::from_static("traceparent");
 
-/// Configures everything under `/v1` for an application with this state.
+/// Configures all routes under `/v1` for an application with this state.
 pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
         let scope = web::scope("/v1")
@@ -73,7 +73,7 @@ pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig
                 "/rooms/{room}",
                 "GET, HEAD, PATCH, DELETE",
                 [
-                    get().to(rooms::one),
+                    get().to(rooms::get),
                     web::patch().to(room_changes::change),
                     web::delete().to(room_changes::archive),
                 ],
@@ -82,18 +82,18 @@ pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig
             .service(resource(
                 "/rooms/{room}/members/{user}",
                 "PUT, DELETE",
-                [web::put().to(members::put), web::delete().to(members::remove)],
+                [web::put().to(members::put_member), web::delete().to(members::remove)],
             ))
-            .service(resource("/users/{user}", "PUT", [web::put().to(users::put)]))
+            .service(resource("/users/{user}", "PUT", [web::put().to(users::put_user)]))
             .service(resource(
                 "/rooms/{room}/messages",
                 "GET, HEAD, POST",
-                [get().to(messages::page), web::post().to(send::send)],
+                [get().to(messages::list_messages), web::post().to(send::send)],
             ))
             .service(resource(
                 "/rooms/{room}/messages/{seq}",
                 "GET, HEAD, PATCH, DELETE",
-                [get().to(messages::one), web::patch().to(changes::edit), web::delete().to(changes::delete)],
+                [get().to(messages::get), web::patch().to(changes::edit), web::delete().to(changes::delete)],
             ))
             .service(resource(
                 "/rooms/{room}/messages/{seq}/reactions/{emoji}",
@@ -105,17 +105,17 @@ pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig
                 "GET, HEAD",
                 [get().to(versions::list)],
             ))
-            .service(resource("/rooms/{room}/events", "GET, HEAD", [get().to(events::page)]))
-            .service(resource("/rooms/{room}/receipts", "GET, HEAD", [get().to(watermarks::receipts)]))
-            .service(resource("/rooms/{room}/read", "POST", [web::post().to(watermarks::read)]))
-            .service(resource("/rooms/{room}/delivered", "POST", [web::post().to(watermarks::delivered)]))
+            .service(resource("/rooms/{room}/events", "GET, HEAD", [get().to(events::list_events)]))
+            .service(resource("/rooms/{room}/receipts", "GET, HEAD", [get().to(watermarks::list_receipts)]))
+            .service(resource("/rooms/{room}/read", "POST", [web::post().to(watermarks::set_read)]))
+            .service(resource("/rooms/{room}/delivered", "POST", [web::post().to(watermarks::set_delivered)]))
             .service(resource("/me", "DELETE", [web::delete().to(erase::erase_me)]))
             .service(resource("/me/export", "GET, HEAD", [get().to(export::export_me)]))
-            .service(resource("/search", "GET, HEAD", [get().to(search::find)]))
+            .service(resource("/search", "GET, HEAD", [get().to(search::search_messages)]))
             .service(resource(
                 "/presence",
                 "GET, HEAD, POST",
-                [get().to(presence::list), web::post().to(presence::set)],
+                [get().to(presence::list), web::post().to(presence::set_presence)],
             ))
             .service(resource("/openapi.json", "GET, HEAD", [get().to(openapi::document)]))
             .default_service(web::to(not_found));
@@ -130,12 +130,12 @@ pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig
     }
 }
 
-/// A route for `GET` and `HEAD`. The server omits the body of an answer to `HEAD` by itself.
+/// A route for `GET` and `HEAD`. The server itself omits the body of an answer to `HEAD`.
 fn get() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
-/// A resource with its routes; other methods are refused with the list of allowed ones.
+/// A resource with its routes. Refuses other methods with the list of the allowed ones, `methods`.
 fn resource<const N: usize>(
     path: &str,
     methods: &'static str,
@@ -151,7 +151,7 @@ async fn not_found(request: HttpRequest) -> Result<web::Bytes, Problem> {
     Err(Refusal::new(ErrorCode::NotFound, format!("there is nothing at {}", request.path())).into())
 }
 
-/// Allows calls from scripts of pages with the configured origins.
+/// Allows scripts of web pages with the configured origins to call the API.
 fn cors(state: &State) -> Cors {
     let origins = state.origins.clone();
     Cors::default()

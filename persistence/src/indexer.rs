@@ -1,7 +1,7 @@
-//! Keeps the search index up to date with the stored log. Runs in the background, in batches of rooms; each replica
-//! indexes the rooms that it wrote. Two replicas may work on one room, but each range of its log is indexed only once.
-//! Every changed room is indexed eventually, even if a replica dies: all rooms are scanned at the start, when
-//! partitions come from another replica, and periodically.
+//! Keeps the search index up to date with the stored logs. Runs in the background, in batches of rooms; each replica
+//! indexes the rooms that it wrote. Two replicas may index the same room, but never the same range of its log.
+//! Every changed room is indexed at some time, even if a replica crashes, because all rooms are scanned at the start,
+//! when partitions come from another replica, and at intervals.
 
 mod changed_rooms;
 
@@ -17,42 +17,42 @@ pub use changed_rooms::ChangedRooms;
 use crate::metrics::Metrics;
 use crate::writer::{failure, limit::within, search};
 
-/// Log positions and rooms in one transaction.
+/// Number of seqs and of rooms that one transaction indexes at most.
 const POSITIONS_PER_TRANSACTION: i64 = 1000;
 const ROOMS_PER_TRANSACTION: usize = 1000;
-/// The indexer waits this long before a turn, so that one statement indexes many messages. Such a statement costs
-/// little more than one for a single message.
+/// The indexer waits this long before it indexes new changes, so that one statement indexes many messages. Such a
+/// statement costs little more than one for a single message.
 const GATHER_DELAY: Duration = Duration::from_millis(250);
-/// Pause between two turns while rooms are left.
+/// Pause between two turns of the indexer while rooms are waiting.
 const TURN_PAUSE: Duration = Duration::from_millis(20);
-/// A turn starts no further transaction after this time, so that the scan of all rooms also gets its turn.
+/// After this time a turn of the indexer starts no further transaction, so that the scan of all rooms can continue.
 const TURN_DURATION: Duration = Duration::from_millis(250);
-/// Deadline of one transaction.
+/// How long one transaction may take.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 const BACKOFF: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(10)];
-/// Interval of the scan of all rooms, its page size, and the pause between pages.
+/// Interval of the scan of all rooms, the number of rooms in its pages, and the pause between pages.
 const SCAN_INTERVAL: Duration = Duration::from_secs(600);
 const SCAN_PAGE_ROOMS: i64 = 1000;
 const SCAN_PAUSE: Duration = Duration::from_millis(50);
-/// The scan pauses while this many rooms wait.
+/// The scan pauses while more rooms than this wait to be indexed.
 const SCAN_MAX_WAITING_ROOMS: usize = 2000;
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 
-/// Updates the search index.
+/// The background task that updates the search index.
 pub struct Indexer {
     pub db: DatabaseConnection,
     pub changed_rooms: Arc<ChangedRooms>,
     pub metrics: Metrics,
 }
 
-/// The state of the scan of all rooms.
+/// The state of the scan of all rooms: when it was finished, or the room after which it continues.
 enum Scan {
     Done(Instant),
     After(String),
 }
 
 impl Indexer {
-    /// Works until `stop`. Another replica finds the rooms that are left.
+    /// Indexes until `stop` is cancelled. Rooms that are not indexed by then are found by the scans of other replicas.
     pub async fn run(self, stop: CancellationToken) {
         let _ = stop.run_until_cancelled(self.index_forever()).await;
     }
@@ -67,7 +67,7 @@ impl Indexer {
                 Scan::Done(_) => IDLE_WAIT,
             };
             self.changed_rooms.wait_for_rooms(timeout).await;
-            // Waits for more records only if the last turn left no room and new changes wait.
+            // Waits for more changes only if the last turn left no room and new changes wait.
             let gathers = !left && self.changed_rooms.len() > 0;
             tokio::time::sleep(if gathers { GATHER_DELAY } else { TURN_PAUSE }).await;
             let done = async {
@@ -88,20 +88,20 @@ impl Indexer {
         }
     }
 
-    /// Indexes the waiting rooms for one turn. True: some are left.
+    /// Indexes the waiting rooms for the time of one turn. Returns whether some of them are left.
     async fn index_waiting(&self) -> Result<bool, DbErr> {
         let begun = Instant::now();
         self.report_lag();
-        // Rooms that change meanwhile wait for the next turn.
+        // Rooms that change during this turn wait for the next turn.
         let mut left = self.changed_rooms.len();
         while left > 0 && begun.elapsed() < TURN_DURATION {
-            let (rooms, since) = self.changed_rooms.take(left.min(ROOMS_PER_TRANSACTION));
+            let (rooms, since) = self.changed_rooms.take_rooms(left.min(ROOMS_PER_TRANSACTION));
             let Some(since) = since else { break };
             left -= rooms.len();
             match self.index(&rooms, since).await {
                 Ok(behind) => left += behind,
                 Err(error) => {
-                    self.changed_rooms.mark(rooms.iter().map(RoomId::as_str), since);
+                    self.changed_rooms.add_rooms(rooms.iter().map(RoomId::as_str), since);
                     return Err(error);
                 }
             }
@@ -116,7 +116,7 @@ impl Indexer {
         self.metrics.search_rooms_waiting.set(i64::try_from(rooms).unwrap_or(i64::MAX));
     }
 
-    /// Indexes these rooms. Marks those again that are not indexed up to their heads, and returns their number.
+    /// Indexes these rooms. Rooms that are not indexed up to their heads wait again; returns their number.
     async fn index(&self, rooms: &[RoomId], since: Instant) -> Result<usize, DbErr> {
         let mut behind = 0;
         let mut left = vec![rooms];
@@ -125,10 +125,10 @@ impl Indexer {
                 Ok(indexed) => {
                     self.metrics.search_indexed.inc_by(indexed.messages as u64);
                     behind += indexed.behind.len();
-                    self.changed_rooms.mark(indexed.behind.iter().map(RoomId::as_str), since);
+                    self.changed_rooms.add_rooms(indexed.behind.iter().map(RoomId::as_str), since);
                 }
                 Err(error) if failure::is_connection_error(&error) => return Err(error),
-                // Splits the rooms, because one room that cannot be indexed must not block the others.
+                // Splits the rooms to find the one that cannot be indexed, because it must not block the others.
                 Err(error) if rooms.len() == 1 => {
                     let (cause, room) = (failure::without_data(&error), &rooms[0]);
                     tracing::error!(cause, %room, "a room cannot be indexed for search");
@@ -143,7 +143,7 @@ impl Indexer {
         Ok(behind)
     }
 
-    /// One step of the scan of all rooms, when it is due.
+    /// Scans the next page of all rooms, if the scan is due.
     async fn scan_step(&self, scan: &mut Scan) -> Result<(), DbErr> {
         if self.changed_rooms.take_scan_request() {
             *scan = Scan::After(String::new());
@@ -157,7 +157,7 @@ impl Indexer {
         *scan = match within(ANSWER_DEADLINE, search::rooms_behind(&self.db, &after, SCAN_PAGE_ROOMS)).await?
         {
             Some((last, behind)) => {
-                self.changed_rooms.mark(behind.iter().map(String::as_str), Instant::now());
+                self.changed_rooms.add_rooms(behind.iter().map(String::as_str), Instant::now());
                 Scan::After(last)
             }
             None => Scan::Done(Instant::now()),

@@ -1,6 +1,6 @@
-//! Writes the ingest streams into PostgreSQL: leases, reading, batches, voids.
-//! The path of a record: `reader` → bounded channel → `writing` → `writer::batch` → the watermark in Redis.
-//! A record is committed in the order of its stream, exactly once, and reported as stored only after the commit.
+//! Writes the ingest streams of Redis into PostgreSQL: leases, reading, batches, voids.
+//! The path of a record: `reader` → bounded channel → `writing` → `writer::batch` → the watermark in Redis. Records are
+//! committed in the order of their stream, exactly once, and reported as stored only after the commit.
 
 mod announcing;
 mod backlog;
@@ -27,20 +27,20 @@ use crate::metrics::Metrics;
 use crate::writer::{failure, leases, limit::within};
 use owned_partitions::OwnedPartitions;
 
-/// Chunks that may wait between reader and writer: the next is read while one is written.
+/// Number of chunks that may wait between reader and writer, so that the next chunk is read while one is written.
 const CHUNK_CHANNEL_CAPACITY: usize = 2;
 
-/// State that the tasks of ingestion share.
+/// The state that the tasks of ingestion share.
 pub struct Ingest {
     db: DatabaseConnection,
     log: Arc<Log>,
     redis: Client,
     metrics: Metrics,
-    /// Name of this replica in the rows it owns; a new name at each start.
+    /// The name of this replica in the rows that it owns, new at each start.
     replica: String,
     lease: Duration,
     owned: Mutex<OwnedPartitions>,
-    /// Rooms that were written, for the indexer.
+    /// Rooms that batches changed, which the indexer takes.
     pub changed_rooms: Arc<ChangedRooms>,
     /// Notified when other replicas have released partitions.
     pub wake_lease: Arc<Notify>,
@@ -78,7 +78,7 @@ impl Ingest {
         })
     }
 
-    /// Works until `stop`, then writes the records that were read and releases the leases.
+    /// Reads and writes records until `stop` is cancelled, then writes what was read and releases the leases.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let (chunks, read) = mpsc::channel(CHUNK_CHANNEL_CAPACITY);
         let done = CancellationToken::new();
@@ -89,7 +89,7 @@ impl Ingest {
         let mut stream_tasks = JoinSet::new();
         stream_tasks.spawn(reader::read(self.clone(), chunks, stop.clone()));
         stream_tasks.spawn(writing::write(self.clone(), read, stop.clone()));
-        // A task ends early only by a panic; the others must not continue without it.
+        // A task ends early only by a panic. The other tasks must not continue without it.
         tokio::select! {
             () = stop.cancelled() => {}
             _ = side_tasks.join_next() => tracing::error!("a task of ingestion ended"),
@@ -112,12 +112,12 @@ impl Ingest {
     }
 
     fn owned(&self) -> MutexGuard<'_, OwnedPartitions> {
-        // No code under the lock can panic in the middle of a change.
+        // Ignores poisoning, because no code that holds the lock can panic in the middle of a change.
         self.owned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Describes the failure without the server's answer, because the answer may quote messages from the streams.
+/// Describes a Redis error without the server's text, because that text may quote messages from the streams.
 fn without_data(error: &RedisError) -> String {
     if error.is_io_error() {
         return error.to_string();

@@ -1,5 +1,6 @@
-//! The listener for gateways: epochs, seeds, look-ups, memberships, accounts. JSON by POST with the shared secret. Must
-//! never be exposed. Bodies are bounded, and every refusal is a problem document.
+//! The listener for gateways: answers requests about epochs, seeds, look-ups, memberships and accounts. Requests are
+//! JSON by POST with the shared secret. The port must never be public. Bodies are bounded; refusals are problem
+//! documents.
 
 mod people;
 mod presence;
@@ -33,21 +34,21 @@ use tidings_shared::{
 use crate::http::{KEEP_ALIVE, REQUEST_TIMEOUT, body, problem::Problem};
 use crate::writer::users::UnknownUserPolicy;
 
-/// The longest request: [`MAX_ROOMS`] room ids of 64 characters with their quotes, and the fields around them.
+/// Longest request body, in bytes: [`MAX_ROOMS`] room ids of 64 characters with their quotes, and the other fields.
 const BODY_BYTES: usize = 96 * 1024;
-/// Gateways send a body at once, and wait 4 s for the answer.
+/// How long a body may take to arrive. Gateways send a body at once, and wait 4 s for the answer.
 const BODY_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(3500);
 const WORKERS: usize = 2;
 const SHUTDOWN_S: u64 = 5;
 
-/// State that the handlers share.
+/// The state that the handlers for gateways share.
 pub struct InternalState {
     pub db: DatabaseConnection,
     pub log: Arc<Log>,
     pub authority: Arc<dyn Authority>,
     pub unknown_users: UnknownUserPolicy,
-    /// The secret that the services share.
+    /// The secret with which gateways authenticate.
     pub secret: SecretString,
 }
 
@@ -65,12 +66,12 @@ impl InternalState {
     }
 }
 
-/// Compares in constant time.
+/// Whether `given` is the shared secret. The comparison takes constant time.
 fn is_secret(secret: &SecretString, given: &[u8]) -> bool {
     verify_slices_are_equal(secret.expose_secret().as_bytes(), given).is_ok()
 }
 
-/// A route that reads a request, hands it to `answer`, and answers before the gateway gives up.
+/// A route that reads a request, passes it to `answer`, and answers within `ANSWER_TIMEOUT`.
 fn route<T, A, F>(answer: impl Fn(Data<InternalState>, T) -> F + Copy + 'static) -> Route
 where
     T: DeserializeOwned + 'static,
@@ -86,7 +87,7 @@ where
     })
 }
 
-/// Builds the listener's server on an address that is already bound; the caller runs it.
+/// Builds the server for gateways on a bound listener. The caller runs the server.
 pub fn serve(listener: TcpListener, state: Data<InternalState>) -> std::io::Result<Server> {
     let server = HttpServer::new(move || {
         App::new()

@@ -1,4 +1,4 @@
-//! The last-seen times of users who went offline: Redis holds them until they are stored in PostgreSQL.
+//! Moves the last-seen times of users who went offline from Redis to PostgreSQL.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,15 +13,14 @@ use crate::writer::failure;
 use crate::writer::limit::{ANSWER_DEADLINE, within};
 use crate::writer::presence::store_last_seen;
 
-/// How often last-seen times are stored. One replica claims each interval and stores the times for all replicas.
+/// Interval at which last-seen times are stored. In each interval one replica stores the times of all replicas.
 const TURN_INTERVAL: Duration = Duration::from_secs(2);
-/// Users that one statement stores at most for each of the 16 presence partitions.
+/// Number of users per statement, for each of the 16 presence partitions.
 const USERS_PER_STATEMENT: usize = 200;
-/// Statements per turn; the rest waits for the next turn.
+/// Number of statements per interval. Further times wait for the next interval.
 const STATEMENTS_PER_TURN: usize = 10;
 
-/// Stores the last-seen times of users who went offline, until `stop`. Usually one replica does so at a time; two do no
-/// harm.
+/// Stores last-seen times until `stop` is cancelled. Usually one replica does so at a time; two at a time do no harm.
 pub async fn run(db: DatabaseConnection, log: Arc<Log>, metrics: Metrics, stop: CancellationToken) {
     loop {
         tokio::select! {
@@ -29,7 +28,7 @@ pub async fn run(db: DatabaseConnection, log: Arc<Log>, metrics: Metrics, stop: 
             () = tokio::time::sleep(TURN_INTERVAL) => {}
         }
         if let Err(cause) = store_turn(&db, &log, &metrics).await {
-            // Times that were not stored are still in Redis.
+            // Times that are not stored remain in Redis.
             tracing::debug!(cause, "last-seen times cannot be stored now");
         }
     }

@@ -1,5 +1,5 @@
 //! The persistence service: writes the room log into PostgreSQL and serves history over HTTP.
-//! Only `ingest` reads streams; only `writer`, `query` and `sql` contain SQL.
+//! Only the module `ingest` reads ingest streams; only `writer`, `query` and `sql` contain SQL.
 
 pub mod account;
 pub mod app;

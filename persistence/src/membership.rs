@@ -1,6 +1,6 @@
-//! Changes of memberships through the room's log. Reads the stored state, decides, appends on condition that the state
-//! is unchanged, and waits until the event is stored. If another change came first, decides again.
-//! A room never loses its last owner, and no user is added or removed twice; this needs no lock.
+//! Changes memberships by events in the room's log. Reads the stored state, decides, appends on the condition that the
+//! state is unchanged, and waits until the event is stored. If another change was appended first, decides again.
+//! So a room never loses its last owner, and no user is added or removed twice, without a lock.
 
 mod appending;
 mod deciding;
@@ -27,20 +27,20 @@ pub use appending::{check_against_log, entry, wait_stored};
 use deciding::{Decision, decide, is_hidden};
 pub use deciding::{MembershipLimits, MembershipRequest, Requester, RoleChange};
 
-/// A request is given up after this many decisions that came too late because of other changes, or after this time.
+/// A request fails after this many decisions that other changes made stale, or after `DECISION_TIMEOUT`.
 const MAX_ATTEMPTS: usize = 10;
 pub const DECISION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The result of a membership request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MembershipOutcome {
-    /// The user's role; `removed` when they are not a member.
+    /// The user's role after the request, `removed` if they are not a member.
     pub role: String,
-    /// Seq of the event; if nothing changed, the stored head that was read.
+    /// The seq of the event, or the stored head that was read if nothing changed.
     pub seq: Seq,
 }
 
-/// Carries out membership requests.
+/// Carries out requests to change memberships.
 pub struct Memberships {
     pub db: DatabaseConnection,
     pub log: Arc<Log>,
@@ -49,7 +49,7 @@ pub struct Memberships {
 }
 
 impl Memberships {
-    /// Changes the membership of `user` on behalf of `requester`; answers when the change is stored. After
+    /// Changes the membership of `user` on behalf of `requester`. Returns when the change is stored. After the refusal
     /// `unavailable` the change may have been made or not.
     pub async fn change(
         &self,
@@ -63,14 +63,14 @@ impl Memberships {
         for _ in 0..MAX_ATTEMPTS {
             let most_rooms = i64::from(self.bounds.rooms_per_user);
             let snapshot = membership_context(&self.db, room, requester.user, user, most_rooms).await?;
-            // Hides the room only after the query, so that the time of the answer does not reveal whether the room
-            // exists.
+            // A room that the requester may not see is refused only after the query, so that the time of the answer
+            // does not reveal whether the room exists.
             let snapshot = snapshot.filter(|snapshot| !is_hidden(snapshot, requester, user, request));
             let snapshot = snapshot.ok_or_else(|| Refusal::not_found("room"))?;
             let head = Seq(u64::try_from(snapshot.head_seq).unwrap_or_default());
             let decided = decide(&snapshot, requester, user, request, self.bounds);
-            // The requester may have seen events that are accepted but not stored yet. An append is checked against
-            // them by the log; any other answer is checked here.
+            // The requester may have seen events that are accepted but not stored yet. The log checks an append against
+            // them; any other answer is checked here.
             if !checked_against_log && !matches!(decided, Ok(Decision::Append(_))) {
                 checked_against_log = true;
                 if !check_against_log(&self.db, &self.log, room, head, deadline).await? {
@@ -81,7 +81,7 @@ impl Memberships {
                 Decision::Nothing { role } => return Ok(MembershipOutcome { role, seq: head }),
                 Decision::Append(change) => change,
             };
-            if change.kind == MEMBER_ADDED && !users::ensure(&self.db, [user], self.unknown_users).await? {
+            if change.kind == MEMBER_ADDED && !users::add_new(&self.db, [user], self.unknown_users).await? {
                 return Err(Refusal::not_found("user").into());
             }
             let entry = entry(room, requester.user, user, &change, head);
@@ -102,7 +102,8 @@ impl Memberships {
         Err(Refusal::unavailable("the room's members change too fast; retry").into())
     }
 
-    /// Invalidates the cached memberships. If this fails, ingestion invalidates them when the change is committed.
+    /// Invalidates the user's cached memberships. If this fails, ingestion invalidates them when the change is
+    /// committed.
     async fn invalidate_cache(&self, user: &UserId) {
         let Some(session) = self.log.current_session() else { return };
         if let Err(error) = membership::changed(&mut session.connection(), [user]).await {

@@ -36,7 +36,7 @@ tidings_shared::metrics! {
 }
 
 impl Metrics {
-    /// The Prometheus text.
+    /// The metrics in the text format of Prometheus. `ready` sets the readiness metric.
     #[must_use]
     pub fn export(&self, ready: bool) -> String {
         self.ready.set(i64::from(ready));

@@ -1,8 +1,8 @@
-//! Everything that HTTP reads from PostgreSQL, in the form of the contract.
-//! Contains SQL, and writes nothing. Each answer is one snapshot: one statement. A page of history that
-//! spans many messages private to others takes several statements, and has the head of the first. Pages are found by
-//! key, never by OFFSET. No viewer receives a message or event that they may not see, because each statement looks up
-//! the access and the role itself.
+//! Everything that HTTP reads from PostgreSQL, as the types of its answers.
+//! Contains SQL that only reads. Each answer is one statement, so it comes from one snapshot. Only a page of history
+//! that spans many messages private to others takes several statements, and has the head of the first one. Pages are
+//! found by key, never by OFFSET. Each statement itself looks up the viewer's access and role, so no viewer receives a
+//! message or event that they may not see.
 
 pub mod access;
 pub mod cursor;

@@ -1,10 +1,10 @@
-//! Why a request on behalf of a user was not carried out.
+//! The error of a request that a user made.
 
 use sea_orm::DbErr;
 use tidings_shared::error::Refusal;
 use tidings_shared::log::AppendError;
 
-/// Refused by a rule, or failed in the database.
+/// The request was refused by a rule, or a statement failed in the database.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! Schemas of the OpenAPI document that combine shared types: the events of a log, and bodies of requests.
+//! Schemas of the OpenAPI document that combine shared types: the events of a log, and request bodies.
 
 mod bodies;
 mod events;

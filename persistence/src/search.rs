@@ -1,19 +1,20 @@
-//! Text processing for search: the words that are indexed and queried, and the snippet that shows them.
-//! Pure. Index, query and snippet split a text in the same way.
+//! Text processing for search: the words that are indexed and queried, and the snippets of results. Pure.
+//! The index, queries and snippets split a text into the same words.
 
 pub mod snippet;
 pub mod words;
 
-/// Seqs of a room that share one key in the index: one look-up of a word covers this many messages.
+/// Number of consecutive seqs of a room in one slice. The words of a slice share one key in the index, so one look-up
+/// of a word covers the whole slice.
 pub const SLICE_SEQS: i64 = 512;
 
-/// The slice that a seq belongs to.
+/// The number of the slice that a seq belongs to.
 #[must_use]
 pub fn slice_of(seq: i64) -> i64 {
     seq / SLICE_SEQS
 }
 
-/// The key of a slice, as the prefix of its words in the index.
+/// The prefix of the words of a slice in the index, made from the slice's key.
 #[must_use]
 pub fn slice_prefix(key: i64) -> String {
     format!("{key:x}")

@@ -1,4 +1,4 @@
-//! Statements, and conversions of their values, that all modules with SQL use.
+//! Makes SQL statements and converts their values, for all modules with SQL.
 
 use chrono::{DateTime, Utc};
 use sea_orm::sqlx::{self, PgConnection};
@@ -13,19 +13,19 @@ pub fn statement(sql: &str, values: impl IntoIterator<Item = Value>) -> Statemen
     Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
 }
 
-/// The rank of the role in a column; higher roles have higher ranks.
+/// An SQL expression for the rank of the role in a column. Higher roles have higher ranks.
 pub fn rank_of(column: &str) -> String {
     let named = RANKS.map(|(role, rank)| format!(" WHEN '{role}' THEN {}", rank as i32)).concat();
     format!("CASE {column}{named} ELSE {} END", MinRole::Member as i32)
 }
 
-/// Whether the server behind a connection accepts writes: it is not a replica, and not read-only.
+/// Whether the server accepts writes on this connection: it is not a replica, and not read-only.
 pub async fn accepts_writes(connection: &mut PgConnection) -> Result<bool, SqlxError> {
     let read_only: String = sqlx::query_scalar("SHOW transaction_read_only").fetch_one(connection).await?;
     Ok(read_only == "off")
 }
 
-/// Seqs and epochs are counted up from 1, so they never reach the sign bit.
+/// Converts a seq or epoch for PostgreSQL. Both are counted up from 1 and never exceed `i64::MAX`.
 pub fn bigint(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

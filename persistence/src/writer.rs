@@ -1,6 +1,6 @@
 //! All SQL that writes: the log and its bookkeeping (batches, leases, epochs, seeds, voids), rooms and users.
-//! Related changes commit together: after an error none of them is written, unless only the answer to the COMMIT was
-//! lost. Nothing is written for a partition unless its row, under its lock, is as expected.
+//! Related changes are committed together. After an error none of them is written, unless only the answer to the COMMIT
+//! was lost. Nothing is written for a partition unless its locked row is as expected.
 
 pub mod batch;
 pub mod epochs;

@@ -119,7 +119,7 @@ fn pure_modules_use_no_io_and_no_clock() {
         "persistence/src/ingest/owned_partitions.rs",
         "persistence/src/membership/deciding.rs",
         "persistence/src/query/cursor.rs",
-        "persistence/src/query/search/frontier.rs",
+        "persistence/src/query/search/pending_hits.rs",
         "persistence/src/search.rs",
         "persistence/src/search/",
         "persistence/src/writer/seeds/plan.rs",

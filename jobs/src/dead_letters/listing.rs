@@ -1,4 +1,4 @@
-//! Prints letters as lines, as text or as JSON. Shows the content of a record only on request.
+//! Prints dead letters, each as a line of text or JSON. Shows the content of a record only on request.
 
 use serde::Serialize;
 use tidings_persistence::query::json::wire_time;
@@ -7,7 +7,7 @@ use tidings_shared::log::Record;
 use super::{ListArgs, PAGE_SIZE};
 use crate::sql::dead_letters::{self, DeadLetter};
 
-/// A letter in the output. Fields that cannot be read from the record are null.
+/// A dead letter as it is printed. Fields that cannot be read from the record are null.
 #[derive(Debug, Serialize)]
 struct LetterLine {
     id: i64,
@@ -18,7 +18,7 @@ struct LetterLine {
     sender: Option<String>,
     client_id: Option<String>,
     reason: String,
-    /// The JSON of the record, or the whole record if it cannot be parsed. None unless requested.
+    /// The JSON of the record, or the whole record if it cannot be parsed. None unless the content was requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<String>,
 }
@@ -41,7 +41,7 @@ impl LetterLine {
         }
     }
 
-    /// The fields, separated by tabs. Control characters are escaped, so that the text cannot control a terminal.
+    /// The fields, separated by tabs. Control characters are escaped, so that a record cannot control the terminal.
     fn plain(&self) -> String {
         let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         let seq = self.seq.map_or_else(|| "-".to_owned(), |seq| seq.to_string());
@@ -66,7 +66,7 @@ fn escape_controls(text: &str) -> String {
 }
 
 pub(super) async fn run(arguments: &ListArgs) -> anyhow::Result<()> {
-    let db = arguments.connection.database().await?;
+    let db = arguments.connection.connect_database().await?;
     if !arguments.json {
         let record = if arguments.show { "\trecord" } else { "" };
         println!("id\tat\troom\tseq\ttype\tsender\tclient id\treason{record}");
@@ -74,7 +74,7 @@ pub(super) async fn run(arguments: &ListArgs) -> anyhow::Result<()> {
     let (mut after, mut left) = (0, arguments.limit);
     loop {
         let room = arguments.room.as_ref();
-        // Reads one letter more than it prints, to know whether there are more.
+        // Reads one dead letter more than it prints, to know whether there are more.
         let limit = left.min(PAGE_SIZE) + 1;
         let page = dead_letters::page(&db, room, after, i64::MAX, limit).await?;
         for letter in page.iter().take(usize::try_from(left.min(PAGE_SIZE)).unwrap_or(usize::MAX)) {

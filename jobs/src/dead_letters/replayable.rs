@@ -1,5 +1,5 @@
-//! Reads a letter's record into a form that can be appended anew. Pure.
-//! Refuses, with the reason, records that would have another effect now or that no user sent.
+//! Reads the record of a dead letter into an event that can be appended anew. Pure.
+//! Refuses, with the reason, records that no user sent, and those whose replay would have another effect.
 
 use serde_json::value::RawValue;
 use tidings_persistence::batch::{
@@ -13,34 +13,34 @@ use tidings_shared::message::{AckStage, Draft, check_text};
 
 use crate::sql::dead_letters::DeadLetter;
 
-/// The event of a letter.
+/// The event of a dead letter.
 #[derive(Debug)]
 pub struct ReplayableEvent {
     pub room: RoomId,
     /// The seq of the original event.
     pub seq: Seq,
     pub sender: UserId,
-    /// Every replay of the letter uses this client id. It is never the client id of the original.
+    /// Every replay of the dead letter uses this client id. It differs from the client id of the original event.
     pub client_id: ClientId,
-    /// Empty if the original was not traced.
+    /// The W3C trace context of the original event; empty if that event was not traced.
     pub traceparent: String,
     pub action: ReplayableAction,
 }
 
-/// What the sender did.
+/// The action of the sender: sending a message, or changing one.
 #[derive(Debug)]
 pub enum ReplayableAction {
     Message(Box<Draft>),
     Change(Change),
 }
 
-/// The client id under which a letter is appended.
+/// The client id under which the dead letter with this id is appended.
 fn client_id(letter: i64) -> ClientId {
     ClientId::parse(&format!("replay:{letter}")).expect("a number behind a word is a client id")
 }
 
 impl ReplayableEvent {
-    /// Reads a letter. The error says why the letter cannot be appended again, and quotes nothing from the record.
+    /// Reads a dead letter. The error says why it cannot be appended anew, and quotes nothing from the record.
     pub fn read(letter: &DeadLetter) -> Result<Self, &'static str> {
         let record = Record::parse(letter.record.clone())
             .map_err(|_| "the letter holds no record that can be read")?;

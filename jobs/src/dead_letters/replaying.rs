@@ -1,4 +1,4 @@
-//! Appends one letter anew through the log, and deletes the letter when its contents are kept elsewhere.
+//! Appends a dead letter's event anew, and deletes the dead letter when the event is stored or is in a new dead letter.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,43 +16,42 @@ use super::replayable::{ReplayableAction, ReplayableEvent};
 use crate::backoff::Backoff;
 use crate::error::JobError;
 use crate::sql::dead_letters::{self, DeadLetter};
-use crate::sql::import::erased;
+use crate::sql::import::erased_users;
 
-/// Temporary failures are retried for half a minute.
+/// Number of attempts to append one event. With the pauses of `RETRY_BACKOFF` they take about half a minute.
 const APPEND_ATTEMPTS: u32 = 15;
 const RETRY_BACKOFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(4)];
-/// How long a replayed change waits until the room's log is stored.
+/// How long the replay of a change waits until all earlier events of the room are stored.
 const STORED_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often an event is appended if it does not become stored. Each attempt waits for half a minute.
+/// How many times an event is appended if it does not become stored. Each attempt waits for half a minute.
 const STORE_ATTEMPTS: u32 = 2;
 
-/// Replays letters one by one.
+/// Replays dead letters one by one.
 pub(super) struct Replayer {
     pub db: DatabaseConnection,
     pub log: Arc<Log>,
-    /// Whether to ignore that a sender may not send (any more).
+    /// Replays also the events of senders who are not allowed to send in the room.
     pub any_sender: bool,
 }
 
-/// What happened to a letter.
+/// The outcome of replaying one dead letter.
 #[derive(Debug)]
 pub(super) enum ReplayOutcome {
-    /// The event is stored in `room` at `seq`, perhaps by an earlier run. The letter is deleted.
+    /// The event is stored in `room` at `seq`, perhaps by an earlier run. The dead letter is deleted.
     Stored { room: RoomId, seq: Seq },
-    /// PostgreSQL refused the event again and keeps it as this new letter. The old letter is deleted.
+    /// PostgreSQL refused the event again, and the writer kept it as this new dead letter. The old one is deleted.
     RefusedAgain(DeadLetter),
-    /// The letter stays, for this reason.
+    /// The dead letter stays, for this reason.
     NotReplayed(String),
 }
 
-/// Why an event was not appended or stored.
 enum ReplayError {
-    /// Retrying does not help.
+    /// The event cannot be replayed, and a retry would fail again.
     Permanent(String),
     /// The event was appended, but PostgreSQL refused it again.
     RejectedAgain,
     Temporary(String),
-    /// Ends the whole run.
+    /// A failure that ends the whole run, such as an unreachable database.
     Fatal(JobError),
 }
 
@@ -79,7 +78,7 @@ impl From<AppendError> for ReplayError {
 }
 
 impl Replayer {
-    /// Replays one letter. After an error the letter stays, and the replay may be repeated.
+    /// Replays one dead letter. After an error the dead letter stays, and the replay may be repeated.
     pub(super) async fn replay(&self, letter: &DeadLetter) -> Result<ReplayOutcome, JobError> {
         let event = match ReplayableEvent::read(letter) {
             Ok(event) => event,
@@ -105,14 +104,14 @@ impl Replayer {
         Ok(outcome)
     }
 
-    /// The sender's role in the room, empty for a non-member.
+    /// The sender's role in the room, empty for a non-member. Fails if the room is missing or the sender is erased.
     async fn sender_role(&self, event: &ReplayableEvent) -> Result<String, ReplayError> {
         let (room, user) = (&event.room, &event.sender);
         let refuse = |reason: &str| Err(ReplayError::Permanent(reason.to_owned()));
         if query::stored_head(&self.db, room).await?.is_none() {
             return refuse("there is no such room");
         }
-        if !erased(&self.db, [user]).await?.is_empty() {
+        if !erased_users(&self.db, [user]).await?.is_empty() {
             return refuse("its sender is erased, or is being erased: drop it");
         }
         let account = query::users::account_of(&self.db, user).await?;
@@ -127,9 +126,9 @@ impl Replayer {
         Ok(role.unwrap_or_default())
     }
 
-    /// The seq of this change if an earlier replay of the letter stored it. Fails if another event changed the same
-    /// part of the message later. First waits until the whole log of the room is stored. The replay may still overwrite
-    /// a change that is appended after this wait.
+    /// The seq at which an earlier replay of the dead letter stored `change`, or None. Fails if another event changed
+    /// the same part of the message after the original change. First waits until the whole log of the room is stored.
+    /// Another change that is appended after this wait may still be overwritten by the replay.
     async fn find_replayed(
         &self,
         event: &ReplayableEvent,
@@ -166,7 +165,7 @@ impl Replayer {
         }
     }
 
-    /// Waits until everything in the room's log is stored.
+    /// Waits until all events that the room's log holds at the time of the call are stored.
     async fn wait_until_log_stored(&self, room: &RoomId) -> Result<(), ReplayError> {
         let heads = self.log.heads(std::slice::from_ref(room)).await;
         let heads = heads.map_err(|error| ReplayError::Fatal(error.into()))?;
@@ -177,7 +176,7 @@ impl Replayer {
         Err(fatal("later events are not stored yet; replayed letters stay replayed, repeat this later"))
     }
 
-    /// Appends until the event is stored; returns its seq.
+    /// Appends the event, again if it does not become stored. Returns its seq when it is stored.
     async fn store(&self, event: &ReplayableEvent) -> Result<Seq, ReplayError> {
         let role = self.sender_role(event).await?;
         for _ in 0..STORE_ATTEMPTS {

@@ -1,6 +1,6 @@
-//! An erased user leaves their rooms through the log. So every member learns of it in order, and the user can append
-//! nothing afterwards. The user also leaves direct and archived rooms. If the user is the last owner of a room, another
-//! member role owner first.
+//! Removes an erased user from a room by appending the removal to the room's log. So every member receives the removal
+//! in order, and the user can append nothing to the room afterwards. The user also leaves direct and archived rooms. If
+//! the user is the only owner of a room, another member is made owner first.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ use tokio::time::Instant;
 use crate::error::JobError;
 use crate::sql::leaving_member::leaving_member;
 
-/// How often a leave is decided again when another change is appended first.
+/// How many times a removal is decided, because each other change that is appended first makes the decision stale.
 const MAX_ATTEMPTS: usize = 20;
-/// How long a leave waits until that other change is stored.
+/// How long a stale removal waits until the change that made it stale is stored.
 const STORED_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Leaves one room. Returns when the removal is stored; everything appended to the room before is then stored too.
+/// Removes the user from one room. Returns when the removal is stored, and so all earlier events of the room.
 pub(super) async fn leave(
     db: &DatabaseConnection,
     log: &Log,
@@ -35,7 +35,7 @@ pub(super) async fn leave(
             Some(successor) => (MEMBER_CHANGED, successor, OWNER),
             None => (MEMBER_REMOVED, user, REMOVED),
         };
-        // If the user is an owner, the decision depends on the other owners and on who could become owner.
+        // The removal of an owner depends on the other owners, and on the members who could become owner.
         let depends_on_owners = member.role == OWNER;
         let change = RoleChange { kind, role: role.to_owned(), min_role: MinRole::Always, depends_on_owners };
         let entry = Entry {
@@ -46,7 +46,7 @@ pub(super) async fn leave(
         match log.append(&entry).await {
             Ok(accepted) => {
                 let session = log.session().await.map_err(|error| JobError(error.to_string()))?;
-                // If this notice fails, it is sent again when the change is committed.
+                // If this notice fails, the replica that writes the room's partition sends it again after the commit.
                 let _ = membership::changed(&mut session.connection(), [affected]).await;
                 match log.wait_stored(room, &accepted).await {
                     Stored::Here if kind == MEMBER_REMOVED => return Ok(()),

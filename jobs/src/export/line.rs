@@ -1,6 +1,7 @@
-//! Turns rows into lines that `import` reads. If an earlier import kept the original time of a room or message in its
-//! metadata, the line has that time, and its metadata omit what the import added. Other metadata under the same key
-//! stay: a message counts as imported only if its client id is the one that an import derives from the original id.
+//! Turns rows into lines that `import` reads. An import keeps the original time and id of a room or message under one
+//! key of its metadata. The exported line has that original time, and its metadata omits that key. Metadata under this
+//! key that no import wrote is kept: a message counts as imported only if its client id is derived from the original
+//! id.
 //! Pure.
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use tidings_shared::message::events::Audience;
 use crate::import::{self, line::IMPORTED};
 use crate::sql::export::{ExportedMember, ExportedMessage, ExportedRoom, ExportedUser};
 
-/// A line of the export.
+/// A line of the export: a user, a room, a member or a message.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum ExportLine<'a> {
@@ -62,14 +63,14 @@ pub enum Metadata<'a> {
     WithoutImported(BTreeMap<String, &'a RawValue>),
 }
 
-/// What an import keeps of the original room, in the room's metadata.
+/// The part that an import adds to the metadata of a room.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ImportedRoom {
     at: String,
 }
 
-/// What an import keeps of the original message, in the message's metadata.
+/// The part that an import adds to the metadata of a message.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ImportedMessage {
@@ -80,7 +81,7 @@ struct ImportedMessage {
 }
 
 impl<'a> ExportLine<'a> {
-    /// The line names `owner` as the creator, so that an import makes that user owner again.
+    /// The line of a room. It names `owner` as the creator, because an import makes the creator owner.
     pub fn of_room(room: &'a ExportedRoom, owner: &'a str, members: &'a [ExportedMember]) -> Self {
         let direct = room.kind == "direct";
         let others = members.iter().filter(|member| member.user_id != owner);
@@ -108,8 +109,8 @@ impl<'a> ExportLine<'a> {
         let (users, roles) = (message.visible_users.as_deref(), message.visible_roles.as_deref());
         let mut audience = Audience { users: users.unwrap_or_default(), roles: roles.unwrap_or_default() };
         if audience.users.is_empty() && audience.roles.is_empty() {
-            // All users that the message was for are erased, so the line names the sender. An import refuses an empty
-            // list, and without a list everyone would see the message.
+            // All users who could see the message are erased, so the line names the sender. An import refuses an empty
+            // list of users, and without a list everyone in the room would see the message.
             audience.users = std::slice::from_ref(&message.sender);
         }
         Self::Message {

@@ -1,4 +1,4 @@
-//! The progress of an import, in a small file. It only saves work: an import without it has the same result.
+//! The progress of an import, in a small file. It only saves work, because an import without it has the same result.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-/// The number of finished lines of each file, by the name of the file as given.
+/// The number of finished lines of each imported file. The key is the path of the file as the operator gave it.
 #[derive(Debug, Default)]
 pub struct Checkpoint {
     path: Option<PathBuf>,
@@ -14,7 +14,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads the checkpoint file; a missing file means no progress. Without a path, no progress is saved.
+    /// Reads the checkpoint file at `path`. A missing file means no progress. Without a path no progress is saved.
     pub fn open(path: Option<PathBuf>) -> anyhow::Result<Self> {
         let Some(path) = path else { return Ok(Self::default()) };
         let done = match std::fs::read(&path) {
@@ -26,13 +26,13 @@ impl Checkpoint {
         Ok(Self { path: Some(path), done })
     }
 
-    /// Finished lines of this file.
+    /// How many lines at the start of this file are finished.
     #[must_use]
-    pub fn lines(&self, file: &Path) -> u64 {
+    pub fn finished_lines(&self, file: &Path) -> u64 {
         self.done.get(&file.to_string_lossy().into_owned()).copied().unwrap_or(0)
     }
 
-    /// Saves that the first `lines` lines of this file are done. Atomic: the new checkpoint is renamed into place.
+    /// Saves that the first `lines` lines of this file are finished. The checkpoint file is replaced atomically.
     pub fn save(&mut self, file: &Path, lines: u64) -> anyhow::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
         self.done.insert(file.to_string_lossy().into_owned(), lines);
@@ -52,12 +52,12 @@ mod tests {
         let path = std::env::temp_dir().join(format!("tidings-checkpoint-{}", uuid::Uuid::now_v7()));
         let file = Path::new("a.jsonl");
         let mut checkpoint = Checkpoint::open(Some(path.clone())).unwrap();
-        assert_eq!(checkpoint.lines(file), 0);
+        assert_eq!(checkpoint.finished_lines(file), 0);
         checkpoint.save(file, 500).unwrap();
-        assert_eq!(Checkpoint::open(Some(path.clone())).unwrap().lines(file), 500);
+        assert_eq!(Checkpoint::open(Some(path.clone())).unwrap().finished_lines(file), 500);
         std::fs::write(&path, "nonsense").unwrap();
         assert!(Checkpoint::open(Some(path.clone())).is_err());
         std::fs::remove_file(path).unwrap();
-        assert_eq!(Checkpoint::open(None).unwrap().lines(file), 0);
+        assert_eq!(Checkpoint::open(None).unwrap().finished_lines(file), 0);
     }
 }

@@ -1,5 +1,5 @@
-//! Imports lines: writes users and rooms into the database, appends members and messages to the log, and waits until
-//! each is stored. Messages of one room are appended in order, different rooms concurrently.
+//! Imports parsed lines: writes users and rooms into the database, appends members and messages to the log, and waits
+//! until each is stored. Messages of one room are appended in order, and different rooms concurrently.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,21 +24,21 @@ use crate::backoff::Backoff;
 use crate::error::JobError;
 use crate::sql::import as sql;
 
-/// Rooms that are appended to concurrently.
+/// Number of rooms to which messages are appended concurrently.
 const CONCURRENT_ROOMS: usize = 32;
-/// Temporary failures are retried for about ten minutes.
+/// Number of retries after temporary failures. With the pauses of `RETRY_BACKOFF` they take about ten minutes.
 const MAX_ATTEMPTS: u32 = 65;
-/// How often a message is appended if it does not become stored. Each attempt waits for half a minute.
+/// How many times a message is appended if it does not become stored. Each attempt waits for half a minute.
 const STORE_ATTEMPTS: u32 = 20;
 const RETRY_BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
-/// Messages that are looked up in one statement.
+/// Number of messages that one statement looks up.
 const LOOK_UPS_PER_STATEMENT: usize = 500;
 
-/// What happened to a line.
+/// The outcome of importing one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImportOutcome {
     Done,
-    /// What the line describes existed already.
+    /// The user, room, member or message of the line already existed.
     Exists,
     /// The line cannot be imported, for this reason.
     Refused(String),
@@ -50,7 +50,7 @@ impl ImportOutcome {
     }
 }
 
-/// Imports lines.
+/// Imports the parsed lines of an import.
 pub struct Importer {
     pub db: DatabaseConnection,
     pub log: Arc<Log>,
@@ -62,7 +62,7 @@ pub struct Importer {
 impl Importer {
     #[must_use]
     pub fn new(db: DatabaseConnection, log: Arc<Log>, max_message_chars: usize) -> Self {
-        // Limits for clients do not apply to an import, because the memberships existed in the other system.
+        // The limits for clients do not apply, because the imported memberships existed in the other system.
         let bounds = MembershipLimits { members_per_room: u32::MAX, rooms_per_user: u32::MAX };
         let memberships = Memberships {
             db: db.clone(),
@@ -73,7 +73,7 @@ impl Importer {
         Self { db, log, max_message_chars, memberships, reply_targets: Mutex::default() }
     }
 
-    pub async fn user(
+    pub async fn import_user(
         &self,
         user: &UserId,
         name: Option<&str>,
@@ -90,17 +90,17 @@ impl Importer {
         })
     }
 
-    /// `named`: the line contained the room's id.
-    pub async fn room(&self, room: &NewRoom, named: bool) -> Result<ImportOutcome, JobError> {
+    /// Creates the room of a line. `has_id` says whether the line contained the room's id.
+    pub async fn import_room(&self, room: &NewRoom, has_id: bool) -> Result<ImportOutcome, JobError> {
         let members = room.members.iter().map(|(user, _)| user);
         if let Some(outcome) = self.refuse_erased(members.chain([&room.creator])).await? {
-            let exists = named && query::stored_head(&self.db, &room.id).await?.is_some();
+            let exists = has_id && query::stored_head(&self.db, &room.id).await?.is_some();
             return Ok(if exists { ImportOutcome::Exists } else { outcome });
         }
         let outcome = match create(&self.db, room, UnknownUserPolicy::Create).await? {
             CreationOutcome::New => ImportOutcome::Done,
             CreationOutcome::IdTaken => ImportOutcome::Exists,
-            CreationOutcome::Exists(id) if !named || id == room.id => ImportOutcome::Exists,
+            CreationOutcome::Exists(id) if !has_id || id == room.id => ImportOutcome::Exists,
             CreationOutcome::Exists(id) => {
                 ImportOutcome::Refused(format!("the two users already have the direct room {id}"))
             }
@@ -111,13 +111,18 @@ impl Importer {
         if outcome == ImportOutcome::Done {
             let session = self.log.session().await.map_err(|error| JobError(error.to_string()))?;
             let members = room.members.iter().map(|(user, _)| user);
-            // If this fails, the cached memberships expire within the hour.
+            // If this notice fails, the cached memberships expire within an hour.
             let _ = membership::changed(&mut session.connection(), members).await;
         }
         Ok(outcome)
     }
 
-    pub async fn member(&self, room: &RoomId, user: &UserId, role: &str) -> Result<ImportOutcome, JobError> {
+    pub async fn import_member(
+        &self,
+        room: &RoomId,
+        user: &UserId,
+        role: &str,
+    ) -> Result<ImportOutcome, JobError> {
         if let Some(outcome) = self.refuse_erased([user]).await? {
             return Ok(outcome);
         }
@@ -142,16 +147,16 @@ impl Importer {
         &self,
         users: impl IntoIterator<Item = &'a UserId>,
     ) -> Result<Option<ImportOutcome>, JobError> {
-        let erased = sql::erased(&self.db, users).await?;
+        let erased = sql::erased_users(&self.db, users).await?;
         Ok((!erased.is_empty()).then(ImportOutcome::erased))
     }
 
-    /// Looks up the seqs of messages that earlier runs imported.
+    /// Looks up the seqs of messages that earlier runs imported, and keeps them as targets of replies.
     pub async fn look_up_skipped(&self, skipped: &[SkippedMessage]) -> Result<(), JobError> {
         for skipped in skipped.chunks(LOOK_UPS_PER_STATEMENT) {
             let keys = skipped.iter().map(|skipped| (&skipped.room, &skipped.sender, &*skipped.client_id));
             let keys: Vec<_> = keys.collect();
-            for (skipped, seq) in skipped.iter().zip(sql::stored(&self.db, &keys).await?) {
+            for (skipped, seq) in skipped.iter().zip(sql::stored_seqs(&self.db, &keys).await?) {
                 if let Some(seq) = seq {
                     self.reply_targets().insert(&skipped.room, &skipped.id, seq);
                 }
@@ -160,15 +165,15 @@ impl Importer {
         Ok(())
     }
 
-    /// Imports messages. Returns one outcome for each, in the same order.
-    pub async fn messages(&self, messages: &[ImportMessage]) -> Result<Vec<ImportOutcome>, JobError> {
-        let erased = sql::erased(&self.db, messages.iter().map(|message| &message.sender)).await?;
+    /// Imports messages. Returns one outcome for each message, in the same order.
+    pub async fn import_messages(&self, messages: &[ImportMessage]) -> Result<Vec<ImportOutcome>, JobError> {
+        let erased = sql::erased_users(&self.db, messages.iter().map(|message| &message.sender)).await?;
         let senders = messages.iter().map(|message| &message.sender);
         let senders: HashSet<&UserId> = senders.filter(|sender| !erased.contains(sender.as_str())).collect();
-        users::ensure(&self.db, senders, UnknownUserPolicy::Create).await?;
+        users::add_new(&self.db, senders, UnknownUserPolicy::Create).await?;
         let keys = messages.iter().map(|message| (&message.room, &message.sender, &*message.client_id));
         let keys: Vec<_> = keys.collect();
-        let stored = sql::stored(&self.db, &keys).await?;
+        let stored = sql::stored_seqs(&self.db, &keys).await?;
         let mut outcomes = vec![ImportOutcome::Exists; messages.len()];
         let mut rooms: BTreeMap<&RoomId, Vec<usize>> = BTreeMap::new();
         for (index, (message, stored)) in messages.iter().zip(stored).enumerate() {
@@ -213,8 +218,8 @@ impl Importer {
         Ok(outcomes)
     }
 
-    /// `looked_up`: PostgreSQL was just asked and does not have the client id. The append then needs no look-up,
-    /// because Redis itself finds the client ids that it remembers.
+    /// Appends one message. `looked_up` says that PostgreSQL was just asked and does not have the client id. The append
+    /// then needs no look-up, because Redis itself finds recent client ids.
     async fn append(
         &self,
         message: &ImportMessage,
@@ -238,14 +243,14 @@ impl Importer {
                 Err(AppendError::NoSuchRoom) => {
                     return Ok(Err(ImportOutcome::Refused(format!("there is no room {}", message.room))));
                 }
-                // The erasure began after the check.
+                // The erasure of the sender began after the check.
                 Err(AppendError::Revoked) => return Ok(Err(ImportOutcome::erased())),
                 Err(AppendError::Rejected) => {
                     return Ok(Err(ImportOutcome::Refused("it could not be written".to_owned())));
                 }
                 Err(error) => backoff.wait(error.to_string()).await?,
             }
-            // The failed append may have succeeded after all, and the message may be stored by now.
+            // The failed append may have taken effect, so the next one looks up the client id.
             first_attempt = false;
         }
     }
@@ -279,7 +284,7 @@ impl Importer {
     }
 
     fn reply_targets(&self) -> std::sync::MutexGuard<'_, ReplyTargets> {
-        // No code under the lock can panic in the middle of a change.
+        // Ignores poisoning, because no code that holds the lock can panic in the middle of a change.
         self.reply_targets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

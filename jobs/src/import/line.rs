@@ -1,5 +1,5 @@
-//! A line of an import: one JSON object for a user, a room, a member or a message. Pure: text in, checked parts out.
-//! A line that passes the checks can be appended as it is. A repeated line gets the same client id.
+//! Parses and checks a line of an import: one JSON object for a user, a room, a member or a message. Pure. A line that
+//! passes the checks can be appended as it is. A repeated line gets the same client id.
 
 mod skipped;
 
@@ -16,10 +16,10 @@ use tidings_shared::role;
 
 pub use skipped::SkippedMessage;
 
-/// Key in the metadata under which the original id and time are kept.
+/// Key in the metadata of a room or message under which an import keeps the original id and time.
 pub const IMPORTED: &str = "imported";
-/// The client id of an imported message is `import:` and its original id. If that has more than 64 characters or is not
-/// printable ASCII, it is `import-sha1:` and the SHA-1 of the original id.
+/// The client id of an imported message is `import:` and the original id. If that text has more than 64 characters or
+/// is not printable ASCII, the client id is `import-sha1:` and the SHA-1 of the original id.
 const CLIENT_ID_PREFIX: &str = "import:";
 const HASH_PREFIX: &str = "import-sha1:";
 
@@ -31,10 +31,10 @@ pub enum ImportLine {
         name: Option<String>,
         picture: Option<String>,
     },
-    /// `named`: the line contained an id. Only a direct room may omit the id, because its members identify it.
+    /// `has_id`: whether the line contained an id. Only a direct room may omit the id, because its members identify it.
     Room {
         room: Box<NewRoom>,
-        named: bool,
+        has_id: bool,
     },
     Member {
         room: RoomId,
@@ -49,14 +49,14 @@ pub enum ImportLine {
 pub struct ImportMessage {
     pub room: RoomId,
     pub sender: UserId,
-    /// Its id in the other system.
+    /// The id of the message in the other system.
     pub id: String,
     /// The original id of the message that this message replies to.
     pub reply_to: Option<String>,
     pub client_id: String,
-    /// JSON text: its metadata with the original id and time.
+    /// JSON text: the metadata of the message with the original id and time added.
     metadata: String,
-    /// The line. Its other fields are those of a send.
+    /// The text of the line. Its other fields have the names of the fields of a send.
     line: String,
 }
 
@@ -95,7 +95,7 @@ struct MessageLine {
     reply_to: Option<OriginalId>,
 }
 
-/// An id of the other system: text or a number.
+/// An id of the other system, which may be text or a number.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum OriginalId {
@@ -113,7 +113,7 @@ impl OriginalId {
 }
 
 impl ImportLine {
-    /// Reads one line. The error is a sentence that says what is wrong.
+    /// Parses one line. The error says what is wrong with the line.
     pub fn parse(text: &str, max_message_chars: usize) -> Result<Self, String> {
         fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
             serde_json::from_str(text).map_err(|error| error.to_string())
@@ -134,7 +134,7 @@ impl ImportLine {
             }
             "message" => {
                 let message = message(read(text)?, text)?;
-                // Checked here, so that an error is reported with its line number.
+                // The draft is checked here, so that an error is reported with its line number.
                 message.draft(None, max_message_chars)?;
                 Ok(Self::Message(Box::new(message)))
             }
@@ -146,15 +146,15 @@ impl ImportLine {
 fn room(line: RoomLine, text: &str) -> Result<ImportLine, String> {
     let read = creation::read(text, &line.created_by, true, RoomId::fresh());
     let mut room = read.map_err(|refusal| refusal.message)?;
-    let named = line.id.is_some();
-    if !named && room.kind != rooms::RoomKind::Direct {
+    let has_id = line.id.is_some();
+    if !has_id && room.kind != rooms::RoomKind::Direct {
         return Err("id is missing: without it each repetition would create the room again".to_owned());
     }
     if let Some(at) = line.created_at {
         let imported = serde_json::json!({ "at": at }).to_string();
         room.metadata = with_imported(Some(&room.metadata), &imported)?;
     }
-    Ok(ImportLine::Room { room: Box::new(room), named })
+    Ok(ImportLine::Room { room: Box::new(room), has_id })
 }
 
 fn message(line: MessageLine, text: &str) -> Result<ImportMessage, String> {
@@ -188,7 +188,7 @@ fn fields(text: &str) -> Result<Fields<'_>, String> {
 }
 
 impl ImportMessage {
-    /// The message as it is appended; `reply_to` is the seq of the message that this message replies to.
+    /// The message as it is appended. `reply_to` is the seq of the message that this message replies to.
     pub fn draft(&self, reply_to: Option<Seq>, max_message_chars: usize) -> Result<Draft, String> {
         let json = |value: serde_json::Value| to_raw_value(&value).map_err(|error| error.to_string());
         let (client_id, reply_to) =
@@ -219,7 +219,7 @@ pub fn client_id(original: &str) -> String {
     format!("{HASH_PREFIX}{hash}")
 }
 
-/// Adds the original id and time to the metadata; the other metadata stay as they are.
+/// Adds the original id and time to the metadata, and keeps the other metadata as they are.
 fn with_imported(metadata: Option<&str>, imported: &str) -> Result<String, String> {
     let given = metadata.filter(|metadata| *metadata != "null").unwrap_or("{}").trim();
     let object: serde_json::Map<String, serde_json::Value> =
@@ -292,15 +292,15 @@ mod tests {
         ));
         let text = r#"{"type":"room","id":"general","kind":"private","name":"General","created_by":"alice",
             "created_at":"2018-01-01T00:00:00Z","members":[{"user":"bob","role":"admin"}]}"#;
-        let Ok(ImportLine::Room { room, named }) = ImportLine::parse(text, 9) else { panic!() };
-        assert_eq!((room.id.as_str(), room.members.len(), named), ("general", 2, true));
+        let Ok(ImportLine::Room { room, has_id }) = ImportLine::parse(text, 9) else { panic!() };
+        assert_eq!((room.id.as_str(), room.members.len(), has_id), ("general", 2, true));
         assert_eq!(room.metadata, r#"{"imported":{"at":"2018-01-01T00:00:00Z"}}"#);
     }
 
     #[test]
     fn direct_room_line_needs_no_id() {
         let text = r#"{"type":"room","kind":"direct","created_by":"a","members":[{"user":"b"}]}"#;
-        assert!(matches!(ImportLine::parse(text, 9), Ok(ImportLine::Room { named: false, .. })));
+        assert!(matches!(ImportLine::parse(text, 9), Ok(ImportLine::Room { has_id: false, .. })));
     }
 
     #[test]

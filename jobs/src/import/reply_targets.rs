@@ -1,4 +1,4 @@
-//! The seqs of imported messages, for replies to them.
+//! Remembers the seqs of imported messages, because later lines reply to messages by their original ids.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use tidings_shared::ids::{RoomId, Seq};
 /// Maximum number of messages in each of the two generations.
 pub const MAX_REPLY_TARGETS: usize = 50_000;
 
-/// Seqs by room and original id, in two generations: the current one and the one before.
+/// Seqs by room and original id, in two generations. When the current generation is full, it replaces the older one.
 #[derive(Default)]
 pub struct ReplyTargets([HashMap<(RoomId, String), Seq>; 2]);
 

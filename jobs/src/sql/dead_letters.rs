@@ -1,5 +1,5 @@
-//! Dead letters for operators: look-up and removal. The writer puts records aside;
-//! [`super::erased_letters`] deletes those of erased users.
+//! Reads and deletes dead letters for operators. The writer makes a dead letter of a record that PostgreSQL refused;
+//! [`super::erased_letters`] deletes the dead letters of erased users.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -7,41 +7,42 @@ use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use tidings_persistence::sql::{bigint, seq, statement};
 use tidings_shared::ids::{ClientId, RoomId, Seq, UserId};
 
-/// A record that could not be written.
+/// A record that PostgreSQL refused, with the reason.
 #[derive(Debug, Clone)]
 pub struct DeadLetter {
     pub id: i64,
-    /// When the record was put aside.
+    /// When the writer made the dead letter.
     pub at: DateTime<Utc>,
-    /// The room and seq of the record's void; None if the record names no room.
+    /// The room of the void that replaces the record; None if the record names no room. `seq` is the seq of that void.
     pub room: Option<String>,
     pub seq: Option<i64>,
     pub reason: String,
-    /// The bytes from the stream.
+    /// The bytes of the record in the ingest stream.
     pub record: Bytes,
 }
 
-/// A change that is to be replayed. A later change of the same kinds on the same message prevents the replay.
+/// A change that is to be replayed. It is not replayed if a later event of these `kinds` changed the message.
 #[derive(Debug, Clone, Copy)]
 pub struct ReplayedChange<'a> {
     pub room: &'a RoomId,
     /// The seq of the original change.
     pub at: Seq,
     pub target: Seq,
-    /// Types of events that change the same part of the message.
+    /// The event types that change the same part of the message, such as its text.
     pub kinds: &'a [&'a str],
-    /// For a reaction: the user and the emoji.
+    /// The user and the emoji of a reaction; None for other changes.
     pub reaction: Option<(&'a UserId, &'a str)>,
 }
 
-/// The highest id; later letters have higher ids. 0: there are no letters.
-pub async fn newest(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
+/// The highest id of a dead letter; 0 if there is none. Every later dead letter has a higher id.
+pub async fn newest_id(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
     let row =
         db.query_one_raw(statement("SELECT COALESCE(max(id), 0) AS last_id FROM dead_letters", [])).await?;
     row.map_or(Ok(0), |row| row.try_get_by("last_id"))
 }
 
-/// Up to `limit` letters with ids above `after` and not above `upto`, in order of id; of one room or of all.
+/// The first dead letters with ids above `after` and up to `upto`, ordered by id, at most `limit`. All rooms if `room`
+/// is None.
 pub async fn page(
     db: &impl ConnectionTrait,
     room: Option<&RoomId>,
@@ -56,7 +57,7 @@ pub async fn page(
     db.query_all_raw(statement(sql, values)).await?.iter().map(read).collect()
 }
 
-/// The letter with this id; None: it was replayed or dropped, or never existed.
+/// The dead letter with this id; None if it was replayed or dropped, or never existed.
 pub async fn find(db: &impl ConnectionTrait, id: i64) -> Result<Option<DeadLetter>, DbErr> {
     let sql = "SELECT id, at, room_id, seq, reason, record FROM dead_letters WHERE id = $1";
     db.query_one_raw(statement(sql, [id.into()])).await?.as_ref().map(read).transpose()
@@ -73,20 +74,20 @@ fn read(row: &QueryResult) -> Result<DeadLetter, DbErr> {
     })
 }
 
-/// Deletes a letter; false: it did not exist.
+/// Deletes the dead letter with this id. Returns false if it does not exist.
 pub async fn remove(db: &impl ConnectionTrait, id: i64) -> Result<bool, DbErr> {
     let sql = "DELETE FROM dead_letters WHERE id = $1";
     Ok(db.execute_raw(statement(sql, [id.into()])).await?.rows_affected() == 1)
 }
 
-/// Deletes all letters up to `upto`, of one room or of all; returns how many.
+/// Deletes all dead letters with ids up to `upto`, of one room or of all. Returns how many were deleted.
 pub async fn remove_all(db: &impl ConnectionTrait, room: Option<&RoomId>, upto: i64) -> Result<u64, DbErr> {
     let sql = "DELETE FROM dead_letters WHERE id <= $1 AND ($2::text IS NULL OR room_id = $2)";
     let room = room.map(|room| room.as_str().to_owned());
     Ok(db.execute_raw(statement(sql, [upto.into(), room.into()])).await?.rows_affected())
 }
 
-/// The letter of the rejected record with this client id.
+/// The dead letter of the rejected record with this client id.
 pub async fn find_rejected(
     db: &impl ConnectionTrait,
     room: &RoomId,
@@ -101,7 +102,7 @@ pub async fn find_rejected(
     db.query_one_raw(statement(sql, values)).await?.as_ref().map(read).transpose()
 }
 
-/// The first later change of the same part of the message: its seq, client id and actor.
+/// The first event after `change` that changed the same part of the message: its seq, client id and actor.
 pub async fn superseding_change(
     db: &impl ConnectionTrait,
     change: &ReplayedChange<'_>,

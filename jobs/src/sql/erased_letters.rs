@@ -1,24 +1,24 @@
-//! Dead letters of a user who is erased.
+//! Finds and deletes the dead letters of a user who is being erased.
 
 use sea_orm::{ConnectionTrait, DbErr};
 use tidings_persistence::sql::statement;
 use tidings_shared::ids::{RoomId, UserId};
 use tidings_shared::log::Record;
 
-/// Letters read in one statement.
+/// Number of dead letters that one statement reads.
 const PAGE_SIZE: i64 = 100;
 
-/// Dead letters of a user.
+/// The dead letters of one user in one page of dead letters.
 #[derive(Debug, Default)]
 pub struct LettersOfUser {
-    /// The last letter that was read.
+    /// The id of the last dead letter of the page; the next page starts after it.
     pub last: i64,
     ids: Vec<i64>,
     pub rooms: Vec<RoomId>,
 }
 
-/// Searches the next letters after `after` for those that the user sent, and for unreadable ones that contain the
-/// user's id. None at the end.
+/// Reads the next page of dead letters, after the id `after`. Finds those that the user sent, and unreadable ones that
+/// contain the user's id. Returns None after the last page.
 pub async fn find(
     db: &impl ConnectionTrait,
     user: &UserId,
@@ -40,7 +40,7 @@ pub async fn find(
 }
 
 impl LettersOfUser {
-    /// Deletes the letters.
+    /// Deletes the dead letters that were found.
     pub async fn delete(self, db: &impl ConnectionTrait) -> Result<(), DbErr> {
         if self.ids.is_empty() {
             return Ok(());
@@ -50,8 +50,8 @@ impl LettersOfUser {
     }
 }
 
-/// Whether the user sent the record. An unreadable record is split at the separators of its parts, and belongs to the user
-/// if one whole part is their id.
+/// Whether the user sent the record. An unreadable record is split at its separators; one of the pieces must be the
+/// user's id.
 fn belongs_to(record: Vec<u8>, user: &UserId) -> bool {
     let raw = bytes::Bytes::from(record);
     match Record::parse(raw.clone()) {

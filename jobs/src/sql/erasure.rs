@@ -1,5 +1,5 @@
-//! Erasure of a user in the tables: removes their texts, name and picture; keeps seqs, ids and client ids, so that
-//! nothing is renumbered. Every step may be repeated, and a repetition changes nothing.
+//! Erases a user in the tables: removes their texts, name and picture, but keeps seqs, ids and client ids, so that no
+//! event gets another seq. Every step may be repeated, and a repetition changes nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use tidings_persistence::sql::{bigint, room as room_of, statement, user as user_
 use tidings_persistence::writer::search;
 use tidings_shared::ids::{RoomId, UserId};
 
-/// Rows of one transaction.
+/// Number of rows that one transaction changes at most.
 const ROWS_PER_TRANSACTION: i64 = 1000;
 
-/// Takes the lease of an erasure, or renews it if the caller holds it. False: nothing is left to do, or another replica
-/// has the lease that was to be taken.
-pub async fn lease(
+/// Takes the lease of an erasure, or renews it if the caller already holds it. Returns false if the erasure is
+/// finished, or if the lease was to be taken and another replica has it.
+pub async fn take_or_renew_lease(
     db: &impl ConnectionTrait,
     user: &UserId,
     holds: bool,
@@ -28,7 +28,7 @@ pub async fn lease(
     Ok(taken.rows_affected() == 1)
 }
 
-/// Releases a failed erasure; it is due again after `pause`. If this fails, the lease expires by itself.
+/// Makes a failed erasure due again after `pause`. If this statement fails, the erasure is due when its lease expires.
 pub async fn postpone(db: &impl ConnectionTrait, user: &UserId, pause: Duration) -> Result<(), DbErr> {
     let sql = "UPDATE users SET erasure_lease = clock_timestamp() + $2 * interval '1 millisecond' \
                WHERE id = $1 AND erased_at IS NULL";
@@ -36,9 +36,9 @@ pub async fn postpone(db: &impl ConnectionTrait, user: &UserId, pause: Duration)
     db.execute_raw(statement(sql, values)).await.map(drop)
 }
 
-/// Users whose erasure is not finished and has no valid lease. Those who wait longest come first, so that erasures that
-/// fail again and again do not starve others.
-pub async fn due(db: &impl ConnectionTrait, limit: usize) -> Result<Vec<UserId>, DbErr> {
+/// Users whose erasure is not finished and has no valid lease. The users who have waited longest come first, so that
+/// erasures that fail repeatedly do not starve others.
+pub async fn due_erasures(db: &impl ConnectionTrait, limit: usize) -> Result<Vec<UserId>, DbErr> {
     let sql = "SELECT id FROM users WHERE erasing_at IS NOT NULL AND erased_at IS NULL \
                  AND (erasure_lease IS NULL OR erasure_lease < clock_timestamp()) \
                ORDER BY erasure_lease NULLS FIRST, id LIMIT $1";
@@ -46,11 +46,11 @@ pub async fn due(db: &impl ConnectionTrait, limit: usize) -> Result<Vec<UserId>,
     rows.iter().map(|row| user_of(row, "id")).collect()
 }
 
-/// Finishes the erasure, unless the user is in a room again; returns whether it is finished.
+/// Marks the erasure as finished, unless the user is a member of a room. Returns whether it is marked.
 pub async fn finish(db: &DatabaseConnection, user: &UserId) -> Result<bool, DbErr> {
     let transaction = db.begin().await?;
-    // Writes of new memberships check a foreign key to this row, so they and this lock wait for each other. The next
-    // statement therefore sees every membership that was being written, and a later write sees the finished erasure.
+    // A new membership refers to this row, so its transaction and this lock wait for each other. The next statement
+    // sees every membership that was being written, and a later membership sees the finished erasure.
     let lock = "SELECT FROM users WHERE id = $1 FOR UPDATE";
     transaction.execute_raw(statement(lock, [user.as_str().into()])).await?;
     let sql = "UPDATE users SET erased_at = now(), erasure_lease = NULL WHERE id = $1 AND erasing_at IS NOT NULL \
@@ -60,8 +60,8 @@ pub async fn finish(db: &DatabaseConnection, user: &UserId) -> Result<bool, DbEr
     Ok(finished.rows_affected() == 1)
 }
 
-/// Turns the user's next messages in a room into tombstones, in order of client id, from the first above `after`.
-/// Returns the last client id; None at the end.
+/// Turns up to `ROWS_PER_TRANSACTION` messages of the user in a room into tombstones, ordered by client id, from the
+/// first above `after`. Returns the last client id; None if no message is left.
 pub async fn erase_messages(
     db: &DatabaseConnection,
     user: &UserId,
@@ -69,7 +69,7 @@ pub async fn erase_messages(
     after: &str,
 ) -> Result<Option<String>, DbErr> {
     let transaction = db.begin().await?;
-    search::lock(&transaction, room).await?;
+    search::lock_room(&transaction, room).await?;
     let sql = "SELECT m.seq, m.client_id FROM messages m WHERE m.room_id = $1 AND m.sender_id = $2 AND m.client_id > $3 \
                ORDER BY m.client_id LIMIT $4";
     let values = [room.into(), user.as_str().into(), after.into(), ROWS_PER_TRANSACTION.into()];
@@ -88,7 +88,8 @@ pub async fn erase_messages(
     Ok(last)
 }
 
-/// Locks the messages first, in the same order as the writer, so that the two cannot deadlock.
+/// The statements that make tombstones. The first one locks the messages in the same order as the writer, so that this
+/// transaction and a batch cannot deadlock.
 const TOMBSTONES: [&str; 6] = [
     "WITH locked AS MATERIALIZED (SELECT m.seq FROM messages m WHERE m.room_id = $1 AND m.seq = ANY ($2) \
        ORDER BY m.seq FOR NO KEY UPDATE) \
@@ -103,11 +104,11 @@ const TOMBSTONES: [&str; 6] = [
      WHERE room_id = $1 AND type = 'message:edited' AND target = ANY ($2)",
 ];
 
-/// Edits and reactions of a user, by room: their seqs, and the seqs of the edited messages.
+/// Edits and reactions of a user. For each room: the seqs of these events, and the seqs of the edited messages.
 #[derive(Debug, Default)]
 pub struct Changes(BTreeMap<RoomId, (Vec<i64>, Vec<i64>)>);
 
-/// The user's next edits and reactions; empty at the end.
+/// The first `ROWS_PER_TRANSACTION` events by which the user edited or reacted; empty when none is left.
 pub async fn changes(db: &impl ConnectionTrait, user: &UserId) -> Result<Changes, DbErr> {
     let sql = "SELECT e.room_id, e.seq, CASE WHEN e.type = 'message:edited' THEN e.target END AS edited FROM events e \
                WHERE e.actor_id = $1 AND e.type IN ('message:edited', 'reaction:added', 'reaction:removed') \
@@ -124,20 +125,20 @@ pub async fn changes(db: &impl ConnectionTrait, user: &UserId) -> Result<Changes
 }
 
 impl Changes {
-    /// The rooms of the changes.
+    /// The rooms in which the user edited or reacted.
     #[must_use]
     pub fn rooms(&self) -> Vec<RoomId> {
         self.0.keys().cloned().collect()
     }
 
-    /// Turns the changes into voids, and restores the earlier text of edited messages of other users. Each room is
-    /// changed completely or not at all.
+    /// Turns the events into voids, and restores the earlier text of others' messages that the user edited, room by
+    /// room.
     pub async fn undo(self, db: &DatabaseConnection) -> Result<(), DbErr> {
         for (room, (seqs, mut edited)) in self.0 {
             edited.sort_unstable();
             edited.dedup();
             let transaction = db.begin().await?;
-            search::lock(&transaction, room.as_str()).await?;
+            search::lock_room(&transaction, room.as_str()).await?;
             restore_texts(&transaction, &room, &seqs, &edited).await?;
             transaction.commit().await?;
         }
@@ -175,7 +176,7 @@ const RESTORE_LATEST: &str = "\
       FROM message_versions v WHERE v.room_id = $1 AND v.seq = e.seq ORDER BY v.version DESC LIMIT 1) v \
     WHERE m.room_id = $1 AND m.seq = e.seq AND NOT m.deleted";
 
-/// The rooms of the user's next reactions; empty at the end.
+/// The rooms of the first `ROWS_PER_TRANSACTION` reactions of the user; empty when no reaction is left.
 pub async fn rooms_with_reactions(db: &impl ConnectionTrait, user: &UserId) -> Result<Vec<RoomId>, DbErr> {
     let sql = "SELECT DISTINCT x.room_id FROM (SELECT room_id FROM reactions \
                  WHERE user_id = $1 ORDER BY room_id, seq, emoji LIMIT $2) x";
@@ -183,7 +184,7 @@ pub async fn rooms_with_reactions(db: &impl ConnectionTrait, user: &UserId) -> R
     rows.iter().map(|row| room_of(row, "room_id")).collect()
 }
 
-/// Deletes the user's next reactions.
+/// Deletes the first `ROWS_PER_TRANSACTION` reactions of the user: those whose rooms `rooms_with_reactions` returns.
 pub async fn delete_reactions(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
     let sql = "DELETE FROM reactions r USING (SELECT room_id, seq, emoji FROM reactions \
                  WHERE user_id = $1 ORDER BY room_id, seq, emoji LIMIT $2) g \
@@ -191,13 +192,12 @@ pub async fn delete_reactions(db: &impl ConnectionTrait, user: &UserId) -> Resul
     db.execute_raw(statement(sql, [user.as_str().into(), ROWS_PER_TRANSACTION.into()])).await.map(drop)
 }
 
-/// Deletes the user's last-seen time.
 pub async fn delete_last_seen(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
     let sql = "DELETE FROM presence WHERE user_id = $1";
     db.execute_raw(statement(sql, [user.as_str().into()])).await.map(drop)
 }
 
-/// One room of each partition that has any.
+/// One room of each partition that has a room.
 pub async fn one_room_of_each_partition(db: &impl ConnectionTrait) -> Result<Vec<RoomId>, DbErr> {
     let sql = "SELECT r.id FROM partitions p CROSS JOIN LATERAL \
                  (SELECT id FROM rooms WHERE partition = p.partition LIMIT 1) r";

@@ -1,5 +1,5 @@
-//! All data of the installation, page by page in the order of the keys, for the job `export`: users, rooms, members,
-//! and messages in their present state. Reads `users`, `rooms`, `members`, `messages`.
+//! Reads users, rooms, members, and messages in their present state, for the job `export`. Each function returns one
+//! page in the order of the key. Reads the tables `users`, `rooms`, `members` and `messages`.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
@@ -7,7 +7,7 @@ use serde::Serialize;
 use tidings_persistence::query::json::Raw;
 use tidings_persistence::sql::{rank_of, statement};
 
-/// Rows of a page.
+/// Number of rows in a page.
 pub const PAGE_ROWS: i64 = 500;
 
 #[derive(Debug, FromQueryResult, Serialize)]
@@ -35,7 +35,7 @@ pub struct ExportedMember {
     pub role: String,
 }
 
-/// A message; its line adds what is skipped here.
+/// A message in its present state. `ExportLine` writes the skipped fields, because it changes them.
 #[derive(Debug, FromQueryResult, Serialize)]
 pub struct ExportedMessage {
     #[serde(rename = "id")]
@@ -59,28 +59,29 @@ pub struct ExportedMessage {
     pub client_id: String,
 }
 
-/// Users after `after` who are not erased.
+/// The next page of users who are not erased, after the user id `after`.
 pub async fn users(db: &impl ConnectionTrait, after: &str) -> Result<Vec<ExportedUser>, DbErr> {
     let sql = "SELECT id, name, picture FROM users WHERE id > $1 AND erasing_at IS NULL ORDER BY id LIMIT $2";
     ExportedUser::find_by_statement(statement(sql, [after.into(), PAGE_ROWS.into()])).all(db).await
 }
 
-/// Rooms after `after`.
+/// The next page of rooms, after the room id `after`.
 pub async fn rooms(db: &impl ConnectionTrait, after: &str) -> Result<Vec<ExportedRoom>, DbErr> {
     let sql = "SELECT id, kind, name, created_by, created_at, metadata::text AS metadata FROM rooms \
                WHERE id > $1 ORDER BY id LIMIT $2";
     ExportedRoom::find_by_statement(statement(sql, [after.into(), PAGE_ROWS.into()])).all(db).await
 }
 
-/// One room; None when it does not exist.
+/// The room with this id; None if it does not exist.
 pub async fn room(db: &impl ConnectionTrait, room: &str) -> Result<Option<ExportedRoom>, DbErr> {
     let sql =
         "SELECT id, kind, name, created_by, created_at, metadata::text AS metadata FROM rooms WHERE id = $1";
     ExportedRoom::find_by_statement(statement(sql, [room.into()])).one(db).await
 }
 
-/// The user to name as a room's creator. An import makes the creator owner, so this is a current owner, if possible the
-/// original creator. A room without an owner yields a member with the highest role. None: no member is left.
+/// The user whom the export names as a room's creator. An import makes the creator owner, so the user is a current
+/// owner, if possible the original creator. Without an owner it is a member with the highest role. None if the room has
+/// no member.
 pub async fn owner(db: &impl ConnectionTrait, room: &ExportedRoom) -> Result<Option<String>, DbErr> {
     let sql = format!(
         "SELECT m.user_id FROM members m JOIN users u ON u.id = m.user_id AND u.erasing_at IS NULL \
@@ -92,7 +93,7 @@ pub async fn owner(db: &impl ConnectionTrait, room: &ExportedRoom) -> Result<Opt
     row.map(|row| row.try_get_by("user_id")).transpose()
 }
 
-/// Members of a room after `after` who are not erased.
+/// The next page of a room's members who are not erased, after the user id `after`.
 pub async fn members(
     db: &impl ConnectionTrait,
     room: &str,
@@ -105,8 +106,8 @@ pub async fn members(
         .await
 }
 
-/// Messages of a room after `after`, without deleted ones and without those of users whose erasure is under way (the
-/// messages of erased users are deleted). Their audiences omit erased users.
+/// The next page of a room's messages, after the seq `after`. Omits deleted messages, which include those of erased
+/// users, and messages of users whose erasure has begun. Omits erased users from the audiences.
 pub async fn messages(
     db: &impl ConnectionTrait,
     room: &str,

@@ -1,4 +1,4 @@
-//! Looks up which messages of an import are stored already, and which users are erased.
+//! Looks up which messages of an import are already stored, and which users are erased.
 
 use std::collections::HashSet;
 
@@ -9,8 +9,8 @@ use tidings_shared::ids::{RoomId, Seq, UserId};
 /// Room, sender and client id of a message.
 pub type MessageKey<'a> = (&'a RoomId, &'a UserId, &'a str);
 
-/// The seqs of the messages with these keys, in order; None: not stored.
-pub async fn stored(
+/// The seqs of the messages with these keys, in the order of the keys; None for a message that is not stored.
+pub async fn stored_seqs(
     db: &impl ConnectionTrait,
     messages: &[MessageKey<'_>],
 ) -> Result<Vec<Option<Seq>>, DbErr> {
@@ -29,8 +29,8 @@ pub async fn stored(
     rows.iter().map(|row| Ok(row.try_get_by::<Option<i64>, _>("seq")?.map(seq))).collect()
 }
 
-/// Returns the users among these who are erased, or whose erasure is under way.
-pub async fn erased<'a>(
+/// The ids of those given users who are erased, or whose erasure has begun.
+pub async fn erased_users<'a>(
     db: &impl ConnectionTrait,
     users: impl IntoIterator<Item = &'a UserId>,
 ) -> Result<HashSet<String>, DbErr> {

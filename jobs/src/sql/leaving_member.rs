@@ -1,4 +1,4 @@
-//! The membership of an erased user in a room, and who becomes owner if the user is the last owner.
+//! Reads the membership of an erased user in a room, and selects the next owner if the user is the only owner.
 
 use sea_orm::{ConnectionTrait, DbErr};
 use tidings_persistence::sql::{rank_of, seq, statement, user as user_of};
@@ -7,18 +7,18 @@ use tidings_shared::{
     role::OWNER,
 };
 
-/// The membership as of the stored head.
+/// The membership of a user in a room, as of the stored head of the room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeavingMember {
     pub head: Seq,
     pub role: String,
-    /// The member who becomes owner when this user goes: set when the user is the only owner, and not the only member.
-    /// Prefers users who are not blocked, then the highest role, then the earliest to join. Never a user who is being
-    /// erased.
+    /// The member who becomes owner when the user leaves. Some if the user is the only owner and the room has another
+    /// member who is not being erased. Prefers members who are not blocked, then the highest role, then who joined
+    /// first.
     pub successor: Option<UserId>,
 }
 
-/// The user's membership in a room; None when they are not a member.
+/// The user's membership in a room; None if they are not a member.
 pub async fn leaving_member(
     db: &impl ConnectionTrait,
     room: &RoomId,

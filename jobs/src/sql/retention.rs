@@ -1,7 +1,6 @@
-//! Contents of messages older than a bound: moves them to the archive or drops them, a few messages of a room at a
-//! time.
-//! Seqs, ids and client ids stay, so that a late retry of a send is still recognised. Archived messages keep their
-//! earlier versions. A batch locks only its own messages.
+//! Removes the contents of messages older than a bound: moves them to the archive or drops them, in small transactions.
+//! Seqs, ids and client ids stay, so that a late retry of a send is still recognised as a duplicate. Archived messages
+//! keep their earlier versions. A transaction locks only the messages that it changes.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
@@ -9,31 +8,31 @@ use tidings_persistence::sql::{bigint, statement};
 use tidings_persistence::writer::search;
 use tidings_shared::ids::{RoomId, Seq};
 
-/// Rooms examined in one statement.
+/// Number of rooms that one statement examines.
 const ROOMS_AT_ONCE: i64 = 500;
 
-/// What happens to old contents.
+/// Whether old contents are moved to the table `messages_archive` or dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetentionAction {
     Archive,
     Drop,
 }
 
-/// The result of one batch.
+/// The result of one transaction that removed contents.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RetentionBatch {
-    /// Messages processed.
+    /// Number of messages whose contents were removed.
     pub messages: usize,
-    /// All contents up to this seq are removed.
+    /// The contents of all messages up to this seq are removed.
     pub upto: Seq,
-    /// The last edit whose text was removed with its message.
+    /// The seq of the last edit event that became a void because its message lost its contents.
     pub last_edit: Option<Seq>,
-    /// There may be more contents older than the bound.
-    pub more: bool,
+    /// The room may have more contents that are older than the bound.
+    pub may_have_more: bool,
 }
 
-/// Rooms after `after` with contents older than `bound`, in order of id, and the id after which to continue. None at
-/// the end.
+/// The next rooms with contents older than `bound`, ordered by id, after the room id `after`. Also returns the id after
+/// which the next call continues. None if no room is left. `only` limits the search to one room.
 pub async fn rooms_due(
     db: &impl ConnectionTrait,
     bound: DateTime<Utc>,
@@ -59,7 +58,7 @@ pub async fn rooms_due(
     Ok(last.map(|last| (last, rooms_due)))
 }
 
-/// Removes the contents of up to `limit` further messages of a room.
+/// Removes the contents of the next `limit` messages of a room that are older than `bound`, in one transaction.
 pub async fn remove_contents(
     db: &DatabaseConnection,
     room: &RoomId,
@@ -68,7 +67,7 @@ pub async fn remove_contents(
     limit: i64,
 ) -> Result<RetentionBatch, DbErr> {
     let transaction = db.begin().await?;
-    search::lock(&transaction, room.as_str()).await?;
+    search::lock_room(&transaction, room.as_str()).await?;
     let Some((since, upto, messages)) = range(&transaction, room, bound, limit).await? else {
         transaction.rollback().await?;
         return Ok(RetentionBatch::default());
@@ -89,12 +88,12 @@ pub async fn remove_contents(
     transaction.execute_raw(statement(sql, [room.as_str().into(), upto.into()])).await?;
     transaction.commit().await?;
     let seq = |seq: i64| Seq(u64::try_from(seq).unwrap_or_default());
-    let more = messages as i64 == limit;
-    Ok(RetentionBatch { messages, upto: seq(upto), last_edit: last_edit.map(seq), more })
+    let may_have_more = messages as i64 == limit;
+    Ok(RetentionBatch { messages, upto: seq(upto), last_edit: last_edit.map(seq), may_have_more })
 }
 
-/// Locks the next messages that are older than the bound, up to the first newer message. Returns the seq before them,
-/// their last seq, and their number; None if there are none.
+/// Locks the next messages that are older than the bound, up to the first newer message. Returns the seq before the
+/// first of them, the seq of the last, and their number; None if there are none.
 async fn range(
     transaction: &DatabaseTransaction,
     room: &RoomId,
@@ -118,7 +117,7 @@ async fn range(
     Ok(range)
 }
 
-/// A deleted message is archived only if it has earlier versions.
+/// Copies messages to the archive. A deleted message is copied only if it has earlier versions.
 const ARCHIVE: &str = "\
     INSERT INTO messages_archive (room_id, seq, sender_id, content, attachments, metadata, at, edited_at, versions) \
     SELECT m.room_id, m.seq, m.sender_id, m.content, m.attachments, m.metadata, m.at, m.edited_at, v.versions \
@@ -128,7 +127,7 @@ const ARCHIVE: &str = "\
     WHERE m.room_id = $1 AND m.seq > $2 AND m.seq <= $3 AND (NOT m.deleted OR v.versions IS NOT NULL) \
     ON CONFLICT (room_id, seq) DO NOTHING";
 
-/// Edits contain texts too, so they become voids.
+/// Turns the edit events of the messages into voids, because these events contain texts too.
 const VOID_EDITS: &str = "\
     WITH edits AS (UPDATE events e SET type = 'void', void_type = e.type, body = '{}' \
       WHERE e.room_id = $1 AND e.type = 'message:edited' AND e.target > $2 AND e.target <= $3 RETURNING e.seq) \
@@ -142,7 +141,7 @@ const EMPTY: [&str; 4] = [
      WHERE room_id = $1 AND seq > $2 AND seq <= $3 AND NOT (deleted AND content = '' AND attachments IS NULL AND metadata IS NULL)",
 ];
 
-/// Drops up to `limit` contents older than the bound from the archive; returns how many.
+/// Deletes up to `limit` contents older than the bound from the archive. Returns how many were deleted.
 pub async fn drop_archived(
     db: &impl ConnectionTrait,
     bound: DateTime<Utc>,

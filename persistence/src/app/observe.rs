@@ -1,5 +1,6 @@
-//! Counts public requests by route and status, and measures them. Uses routes, never paths, because a path names rooms.
-//! While the service drains, each answer closes its connection, so that the next request goes to another node.
+//! Counts and measures public requests by route and status. The labels are routes instead of paths, because a path
+//! contains room ids. While the service drains, each answer closes its connection, so that the next request goes
+//! elsewhere.
 
 use std::time::Instant;
 
@@ -18,7 +19,7 @@ use crate::metrics::Metrics;
 /// Label of requests that match no route.
 const NO_ROUTE: &str = "none";
 
-/// Label of a method. A method can be any word, so methods without a route share one label.
+/// The metric label of a method. Unknown methods share one label, because a client can send any word as a method.
 fn method_label(method: &Method) -> &str {
     match *method {
         Method::GET

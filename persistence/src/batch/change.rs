@@ -1,5 +1,5 @@
-//! Records that change a message: edits, deletes, reactions.
-//! Pure. Refuses, with the reason, a record that lacks a needed part. A reason never quotes the record.
+//! Parses records that change a message: edits, deletes, reactions. Pure.
+//! Refuses a record that lacks a needed field. The reason never quotes the record.
 
 use std::borrow::Cow;
 
@@ -12,22 +12,22 @@ use tidings_shared::{
 };
 use uuid::Uuid;
 
-/// A record that changes a message, in addition to its row in `events`.
+/// A record that changes a message. It is written in addition to the record's row in `events`.
 #[derive(Debug)]
 pub struct ChangeRow<'a> {
     pub room: RoomId,
     pub record: &'a Record,
-    /// Index of its row in the plan's events.
+    /// Index of the record's row in `Plan::events`.
     pub event: usize,
     pub target: Seq,
     pub target_id: Uuid,
     pub action: Action<'a>,
 }
 
-/// The change of the message.
+/// The kind of the change, with its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action<'a> {
-    /// If `metadata` is None, the message keeps its metadata.
+    /// Replaces the text. If `metadata` is None, the message keeps its metadata.
     Edit {
         content: Cow<'a, str>,
         metadata: Option<&'a str>,
@@ -49,13 +49,13 @@ struct Body<'a> {
     emoji: Option<Cow<'a, str>>,
 }
 
-/// The kind of change; None if the event type changes no message.
+/// The kind of change that a record makes; None if its event type changes no message.
 pub fn kind_of(record: &Record) -> Option<ChangeKind> {
     use ChangeKind::{AddReaction, Delete, Edit, RemoveReaction};
     [Edit, Delete, AddReaction, RemoveReaction].into_iter().find(|kind| kind.event() == record.kind())
 }
 
-/// The target of a change; None if the record changes no message or cannot be parsed.
+/// The seq of the message that a record changes; None if the record changes no message or cannot be parsed.
 pub fn target_of(record: &Record) -> Option<Seq> {
     #[derive(Deserialize)]
     struct TargetField {
@@ -66,7 +66,7 @@ pub fn target_of(record: &Record) -> Option<Seq> {
 }
 
 impl<'a> ChangeRow<'a> {
-    /// `None`: the record changes no message.
+    /// Parses the record, whose row in `Plan::events` has the index `event`. None if the record changes no message.
     pub fn of(room: &RoomId, record: &'a Record, event: usize) -> Result<Option<Self>, &'static str> {
         let Some(kind) = kind_of(record) else { return Ok(None) };
         if record.sender().is_empty() {

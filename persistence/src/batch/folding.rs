@@ -1,6 +1,6 @@
-//! Folds changes into the new state of their messages: pure, no I/O.
-//! The outcome does not depend on how the log is cut into batches: after a delete nothing changes a message, and its
-//! reactions are a set of (emoji, user).
+//! Folds changes (edits, deletes, reactions) into the new state of their messages. Pure, no I/O.
+//! The outcome is the same however the log is cut into batches, because a deleted message never changes again and the
+//! reactions of a message are a set of (emoji, user).
 
 #[cfg(test)]
 mod tests;
@@ -12,38 +12,38 @@ use uuid::Uuid;
 
 use super::change::{Action, ChangeRow};
 
-/// Different emoji on one message. This limits the size of a page of messages.
+/// Number of different emoji on one message. Limits the size of a page of messages.
 pub const MAX_EMOJI: usize = 100;
 
-/// Identifies a message.
+/// Identifies a message by its room and seq.
 pub type MessageKey = (RoomId, Seq);
 
-/// The stored state of a message that changes refer to.
+/// The stored state of a message that the changes of a batch refer to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MessageState {
     pub id: Uuid,
     pub deleted: bool,
     /// The current number of reactions with each emoji.
     pub emoji: BTreeMap<String, i64>,
-    /// The (emoji, user) pairs that the changes name and that exist.
+    /// Those (emoji, user) pairs named by changes of the batch that are stored as reactions.
     pub existing: BTreeSet<(String, String)>,
 }
 
-/// What is written for one message.
+/// The rows that the writer changes for one message.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct MessageOutcome {
     /// The seq of the last event that changed the message.
     pub last_seq: Seq,
-    /// In order; the last one is the new content.
+    /// The versions that edits made, in log order. The last one is the present content.
     pub versions: Vec<EditedVersion>,
     pub deleted: bool,
-    /// (emoji, user), and when it was added.
+    /// Reactions to insert: (emoji, user), and when each was added.
     pub added: BTreeMap<(String, String), AddedReaction>,
-    /// Stored pairs that are removed, even if they are added again.
+    /// Stored (emoji, user) pairs to delete. A pair may also be in `added`, because it was added again.
     pub removed: BTreeSet<(String, String)>,
 }
 
-/// When a reaction was added.
+/// The event that added a reaction: its seq and time (ms since 1970).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AddedReaction {
     pub seq: Seq,
@@ -57,20 +57,20 @@ pub struct EditedVersion {
     pub at_ms: i64,
     pub by: String,
     pub content: String,
-    /// JSON text; `None`: unchanged.
+    /// JSON text; None if the edit did not change the metadata.
     pub metadata: Option<String>,
 }
 
-/// The result of the changes of a batch.
+/// The result of folding all changes of a batch.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Folded {
     pub outcomes: BTreeMap<MessageKey, MessageOutcome>,
-    /// Indices of changes that would exceed a limit.
+    /// Indices of changes that are refused because the message would get more than `MAX_EMOJI` different emoji.
     pub refused: Vec<usize>,
 }
 
-/// Folds changes, given in the order of their rooms' logs. A change has no effect if its target is not a message, has
-/// another id than the change names, or is deleted.
+/// Folds changes, which are in the order of their rooms' logs. A change has no effect if its target is not a message,
+/// is a message with another id than the change names, or is deleted.
 #[must_use]
 pub fn fold(changes: &[ChangeRow<'_>], mut states: HashMap<MessageKey, MessageState>) -> Folded {
     let mut folded = Folded::default();
@@ -124,7 +124,7 @@ fn apply(state: &mut MessageState, outcome: &mut MessageOutcome, change: &Change
         Action::Delete => {
             state.deleted = true;
             outcome.deleted = true;
-            // The delete removes all reactions of the message, so none is listed.
+            // The writer deletes all reactions of a deleted message, so no reaction is listed.
             outcome.added.clear();
             outcome.removed.clear();
         }
@@ -142,7 +142,7 @@ fn apply(state: &mut MessageState, outcome: &mut MessageOutcome, change: &Change
             }
             let pair = pair(emoji, change);
             state.existing.remove(&pair);
-            // A reaction that this batch added is not stored, so it is not removed from storage.
+            // A reaction that this batch added is not stored yet, so it needs no deletion.
             if outcome.added.remove(&pair).is_none() {
                 outcome.removed.insert(pair);
             }

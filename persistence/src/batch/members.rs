@@ -1,5 +1,5 @@
-//! Records that change memberships, and the combined effect of several of them on one user.
-//! Pure. Refuses, with the reason, a record that does not name a member. A reason never quotes the record.
+//! Parses records that change memberships, and combines several changes of one user in a batch. Pure.
+//! Refuses a record that does not name a member. The reason never quotes the record.
 
 #[cfg(test)]
 mod tests;
@@ -14,10 +14,10 @@ use tidings_shared::{
 
 use super::Marks;
 
-/// Wire types of these events.
+/// The event types that change a membership.
 pub use tidings_shared::events::{MEMBER_ADDED, MEMBER_CHANGED, MEMBER_REMOVED};
 
-/// One change of a membership.
+/// One membership change in a room's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MembershipChange {
     pub partition: Partition,
@@ -28,7 +28,7 @@ pub struct MembershipChange {
     pub kind: MembershipKind,
 }
 
-/// The change of the membership.
+/// How a membership changed; `role` is the role after the change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MembershipKind {
     Added { role: String },
@@ -39,25 +39,25 @@ pub enum MembershipKind {
 /// The membership of a user after a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FinalMembership {
-    /// The user was removed at least once, so their earlier marks are void.
+    /// The batch removed the user at least once, so the stored marks of the user are deleted.
     pub was_removed: bool,
-    /// The role; None if the user is not a member.
+    /// The user's role after the batch; None if the user is not a member.
     pub role: Option<String>,
-    /// When the user was added, ms since 1970, if this batch added them and they stayed.
+    /// When this batch added the user, ms since 1970; None if it did not, or removed the user again.
     pub added_at_ms: Option<i64>,
 }
 
 /// The membership changes of a batch.
 #[derive(Debug, Default)]
 pub struct MemberChanges {
-    /// In the order of the streams, including records that were stored before: their users are notified (again).
+    /// All changes in stream order. Includes changes that were stored before, because their users are notified again.
     pub all: Vec<MembershipChange>,
-    /// The combined effect of the records that are not stored yet.
+    /// For each user whose membership changes: the combined effect of the records that are not stored yet.
     pub final_memberships: BTreeMap<(RoomId, UserId), FinalMembership>,
 }
 
 impl MemberChanges {
-    /// Merges a record that follows the stored head. When it adds or removes a member, their earlier marks are dropped.
+    /// Merges a record that follows the stored head. If it adds or removes a user, drops that user's earlier `marks`.
     pub fn merge(
         &mut self,
         partition: Partition,
@@ -75,7 +75,7 @@ impl MemberChanges {
             MembershipKind::Changed { role } if state.role.is_some() || !state.was_removed => {
                 state.role = Some(role.clone())
             }
-            // There is no member to change.
+            // A change of the role of a user who is not a member has no effect.
             MembershipKind::Changed { .. } => {}
             MembershipKind::Removed => {
                 *state = FinalMembership { was_removed: true, ..FinalMembership::default() }
@@ -85,7 +85,7 @@ impl MemberChanges {
         Ok(())
     }
 
-    /// Adds a change, also one that was stored before. Drops the earlier marks of a user who was added or removed.
+    /// Adds a change to `all`. If it adds or removes a user, drops that user's earlier `marks`.
     fn add(&mut self, change: MembershipChange, marks: &mut BTreeMap<(RoomId, String), Marks>) {
         if !matches!(change.kind, MembershipKind::Changed { .. }) {
             marks.remove(&(change.room.clone(), change.user.as_str().to_owned()));
@@ -93,7 +93,7 @@ impl MemberChanges {
         self.all.push(change);
     }
 
-    /// Merges a record that was stored before.
+    /// Merges a record that an earlier batch stored: only its user is notified again.
     pub fn merge_stored(
         &mut self,
         partition: Partition,
@@ -101,7 +101,7 @@ impl MemberChanges {
         record: &Record,
         marks: &mut BTreeMap<(RoomId, String), Marks>,
     ) {
-        // A malformed record was rejected when it first came.
+        // A malformed record is ignored, because it was rejected when it was first read.
         if let Ok(Some(change)) = MembershipChange::of(partition, room, record) {
             self.add(change, marks);
         }
@@ -109,7 +109,7 @@ impl MemberChanges {
 }
 
 impl MembershipChange {
-    /// `None`: the record changes no membership.
+    /// Parses a record; None if it changes no membership.
     fn of(partition: Partition, room: &RoomId, record: &Record) -> Result<Option<Self>, &'static str> {
         let kind = record.kind();
         if record.membership().is_empty() {

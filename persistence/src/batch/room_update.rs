@@ -1,5 +1,5 @@
-//! Records that change a room itself: its name, its metadata, whether it is archived.
-//! Pure. Refuses, with the reason, a malformed record. A reason never quotes the record.
+//! Parses records that change a room itself: its name, its metadata, whether it is archived. Pure.
+//! Refuses a malformed record. The reason never quotes the record.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,15 +8,15 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidings_shared::{ids::RoomId, log::Record};
 
-/// Wire type of the event.
+/// The type of an event that changes a room.
 pub use tidings_shared::events::ROOM_UPDATED;
 
 /// The combined effect of the updates of a room in one batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RoomUpdate {
-    /// The new name; an empty one removes the name.
+    /// The new name, None if unchanged. An empty text removes the name.
     pub name: Option<String>,
-    /// JSON text of an object.
+    /// The new metadata as the JSON text of an object, None if unchanged.
     pub metadata: Option<String>,
     pub archived: Option<bool>,
     /// When the last update was appended, ms since 1970.
@@ -32,7 +32,7 @@ struct Body<'a> {
     archived: Option<bool>,
 }
 
-/// Merges a record that follows the stored head; other event types are ignored.
+/// Merges a record that follows the stored head into `updates`. Ignores records of other event types.
 pub fn merge(
     updates: &mut BTreeMap<RoomId, RoomUpdate>,
     room: &RoomId,

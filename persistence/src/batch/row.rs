@@ -1,5 +1,5 @@
-//! A record as the row it becomes: a message, another event, or a void.
-//! Pure. Refuses, with the reason, a record that lacks a needed part. A reason never quotes the record.
+//! Turns a record into a row: a message, another event, or a void. Pure.
+//! Refuses a record that lacks a needed field. The reason never quotes the record.
 
 use serde::Deserialize;
 use tidings_shared::{
@@ -14,7 +14,7 @@ use super::change;
 
 pub use tidings_shared::events::{MESSAGE_NEW, MESSAGE_VOID, VOID};
 
-/// Row of `messages`.
+/// A row to insert into `messages`.
 #[derive(Debug)]
 pub struct MessageRow<'a> {
     pub room: RoomId,
@@ -36,7 +36,7 @@ impl<'a> MessageRow<'a> {
     }
 }
 
-/// The audience of a record. An unreadable field is refused, because the record must never become visible to everyone.
+/// The users and roles that may see a record. An unreadable field is refused, so that the record stays private.
 fn visibility(record: &Record) -> Result<Visibility, &'static str> {
     let field = record.visibility();
     let visibility = Visibility::decode(field);
@@ -47,15 +47,15 @@ fn visibility(record: &Record) -> Result<Visibility, &'static str> {
     Ok(visibility)
 }
 
-/// Visible to the sender alone, because senders see their own records and no member has the role `removed`.
+/// A visibility for the sender only: senders always see their own records, and no member has the role `removed`.
 fn sender_only() -> Visibility {
     Visibility { users: Vec::new(), roles: vec![REMOVED.to_owned()] }
 }
 
-/// Why a seq has no effect.
+/// Why the event at a seq is a void.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VoidReason {
-    /// The seq of the first message with the same client id.
+    /// A late duplicate; the seq is that of the first message with the same client id.
     Duplicate(Seq),
     Rejected,
 }
@@ -70,23 +70,23 @@ impl VoidReason {
     }
 }
 
-/// Row of `events`.
+/// A row to insert into `events`.
 #[derive(Debug, Clone)]
 pub struct EventRow {
     pub room: RoomId,
     pub seq: Seq,
-    /// The event type on the wire, or `void`.
+    /// The event type as clients get it, or `void`.
     pub kind: String,
     pub actor: String,
     pub client_id: String,
     pub target: Option<Seq>,
     pub target_id: Option<Uuid>,
     pub at_ms: i64,
-    /// JSON text.
+    /// The JSON text of the event as clients get it.
     pub body: String,
     pub visibility: Visibility,
     pub void: Option<VoidReason>,
-    /// For a void: the event type of the record that it replaces.
+    /// The event type of the record that a void replaces; empty for other events.
     pub void_type: String,
 }
 
@@ -123,8 +123,8 @@ impl EventRow {
         })
     }
 
-    /// The row of a seq without effect: a late duplicate of the message at `first`, or a rejected record if `first` is
-    /// None. The void of a change keeps the target of the change.
+    /// The row of a void: a late duplicate of the message at the seq `first`, or a rejected record if `first` is None.
+    /// The void of a change keeps the target of the change.
     pub fn void(room: &RoomId, record: &Record, first: Option<Seq>) -> Self {
         Self {
             room: room.clone(),

@@ -1,5 +1,5 @@
-//! Rate limits per user for HTTP requests to this node: one bucket for each kind of command. Callers with the scope
-//! `tidings.admin` are back ends and are not limited.
+//! Rate limits for HTTP requests to this node: each user has one token bucket per kind of command. Callers with the
+//! scope `tidings.admin` are back ends and are not limited.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -10,24 +10,24 @@ use tidings_shared::rate::{Rate, UserRateLimiter};
 
 use crate::query::Viewer;
 
-/// How often full buckets are dropped.
+/// Interval at which full buckets are removed from memory.
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Kinds of commands that have separate limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommandKind {
-    /// Sends; changes of messages, rooms and members; new rooms.
+    /// Sending messages, changing messages, rooms and members, and creating rooms.
     Commands,
-    /// Read and delivered marks.
+    /// Setting read and delivered marks.
     Marks,
-    /// Setting one's own presence and reading that of others.
+    /// Setting the caller's presence and reading the presence of other users.
     Presence,
 }
 
 impl CommandKind {
     pub const ALL: [Self; 3] = [Self::Commands, Self::Marks, Self::Presence];
 
-    /// The word in the refusal.
+    /// The name of the kind in the text of a refusal.
     fn name(self) -> &'static str {
         match self {
             Self::Commands => "commands",
@@ -37,11 +37,11 @@ impl CommandKind {
     }
 }
 
-/// The rate limiters, indexed by [`CommandKind`].
+/// One rate limiter per [`CommandKind`], indexed by the kind.
 pub struct Allowance([UserRateLimiter; CommandKind::ALL.len()]);
 
 impl Allowance {
-    /// Creates the limiters. Starts a task on the current runtime that drops full buckets.
+    /// Creates the limiters, and starts a task on the current runtime that removes full buckets.
     #[must_use]
     pub fn start(rate: impl Fn(CommandKind) -> Rate) -> Arc<Self> {
         let allowance = Arc::new(Self(CommandKind::ALL.map(|kind| UserRateLimiter::new(rate(kind)))));
@@ -56,15 +56,15 @@ impl Allowance {
         allowance
     }
 
-    /// Takes one token from the user's bucket for this kind of command. Admins are not limited. Refuses with
-    /// `rate_limited` and the time until a token is available.
-    pub fn take(&self, kind: CommandKind, caller: Viewer<'_>) -> Result<(), Refusal> {
-        self.take_many(kind, caller, NonZeroU32::MIN)
+    /// Takes one token from the caller's bucket for this kind of command. If it is empty, refuses with `rate_limited`
+    /// and the time until a token is available. Admins are not limited.
+    pub fn take_token(&self, kind: CommandKind, caller: Viewer<'_>) -> Result<(), Refusal> {
+        self.take_cost(kind, caller, NonZeroU32::MIN)
     }
 
-    /// Takes `cost` tokens, at most the whole burst. Refuses with `rate_limited` and the time until enough tokens are
-    /// available.
-    pub fn take_many(&self, kind: CommandKind, caller: Viewer<'_>, cost: NonZeroU32) -> Result<(), Refusal> {
+    /// Takes `cost` tokens, but at most as many as a full bucket holds. If the bucket has fewer, refuses with
+    /// `rate_limited` and the time until it has enough.
+    pub fn take_cost(&self, kind: CommandKind, caller: Viewer<'_>, cost: NonZeroU32) -> Result<(), Refusal> {
         if caller.admin {
             return Ok(());
         }
@@ -92,12 +92,12 @@ mod tests {
         let [alice, bob] = &users();
         let viewer = |user| Viewer { user, admin: false };
         for kind in CommandKind::ALL {
-            assert!((0..3).all(|_| allowance.take(kind, viewer(alice)).is_ok()), "{kind:?}");
-            let refused = allowance.take(kind, viewer(alice)).unwrap_err();
+            assert!((0..3).all(|_| allowance.take_token(kind, viewer(alice)).is_ok()), "{kind:?}");
+            let refused = allowance.take_token(kind, viewer(alice)).unwrap_err();
             assert_eq!(refused.code, ErrorCode::RateLimited);
             assert!(refused.retry_after_ms.is_some_and(|ms| (1..=500).contains(&ms)), "{refused:?}");
-            assert!(allowance.take(kind, viewer(bob)).is_ok());
-            assert!((0..10).all(|_| allowance.take(kind, Viewer { user: alice, admin: true }).is_ok()));
+            assert!(allowance.take_token(kind, viewer(bob)).is_ok());
+            assert!((0..10).all(|_| allowance.take_token(kind, Viewer { user: alice, admin: true }).is_ok()));
         }
     }
 
@@ -107,10 +107,10 @@ mod tests {
         let allowance = Allowance::start(|_| Rate { per_second: count(1), burst: count(3) });
         let [alice, bob] = &users();
         let viewer = |user| Viewer { user, admin: false };
-        assert!(allowance.take_many(CommandKind::Commands, viewer(alice), count(2)).is_ok());
-        assert!(allowance.take_many(CommandKind::Commands, viewer(alice), count(2)).is_err());
-        assert!(allowance.take(CommandKind::Commands, viewer(alice)).is_ok());
-        assert!(allowance.take_many(CommandKind::Commands, viewer(bob), count(100)).is_ok());
-        assert!(allowance.take(CommandKind::Commands, viewer(bob)).is_err());
+        assert!(allowance.take_cost(CommandKind::Commands, viewer(alice), count(2)).is_ok());
+        assert!(allowance.take_cost(CommandKind::Commands, viewer(alice), count(2)).is_err());
+        assert!(allowance.take_token(CommandKind::Commands, viewer(alice)).is_ok());
+        assert!(allowance.take_cost(CommandKind::Commands, viewer(bob), count(100)).is_ok());
+        assert!(allowance.take_token(CommandKind::Commands, viewer(bob)).is_err());
     }
 }

@@ -1,5 +1,5 @@
-//! Request bodies: read as text, up to a size and within a deadline. Never holds more than the limit. A caller who is
-//! blocked while a slow body arrives is refused.
+//! Reads request bodies as text, within a size limit and a deadline. Never holds more than the limit in memory. A
+//! caller who is blocked while a slow body arrives is refused.
 
 use std::time::Duration;
 
@@ -11,21 +11,21 @@ use super::caller::Caller;
 use super::problem::Problem;
 use super::state::State;
 
-/// Body of a command, in bytes: the same as the largest frame over the WebSocket.
+/// Longest body of a command, in bytes. Equals the largest frame over the WebSocket.
 pub const COMMAND_BYTES: usize = 64 * 1024;
-/// Body of a room creation, in bytes: enough for a thousand members with ids of the longest usual kind.
+/// Longest body of a room creation, in bytes. Enough for a thousand members with long user ids.
 pub const ROOM_BYTES: usize = 256 * 1024;
-/// Deadline of a body.
+/// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
-/// When reading took longer than this, the caller's account and token are checked again.
+/// If reading a body took longer than this, the caller's account and token are checked again.
 const RECHECK_AFTER: Duration = Duration::from_millis(500);
 
-/// A body that is valid UTF-8.
+/// A request body that is valid UTF-8.
 pub struct Body(Bytes);
 
 impl Body {
-    /// Reads the body of a command. Checks the caller again when the body came slowly. Refuses with `too_large` above
-    /// `limit_bytes`, `bad_request` when the body is not UTF-8 or the client stops early, and like [`Caller::recheck`].
+    /// Reads the body of a command. If it arrived slowly, also calls [`Caller::recheck`]. Refuses with `too_large`
+    /// above `limit_bytes`, and with `bad_request` if the body is not UTF-8 or does not arrive completely.
     pub async fn read(
         state: &State,
         caller: &Caller,
@@ -48,7 +48,7 @@ impl Body {
     }
 }
 
-/// Reads a body of at most `limit_bytes` within this time. Refuses with `too_large`, or `bad_request` when the body is
+/// Reads a body of at most `limit_bytes` within the time `within`. Refuses with `too_large`, or `bad_request` if it is
 /// incomplete.
 pub async fn bytes(payload: web::Payload, limit_bytes: usize, within: Duration) -> Result<Bytes, Problem> {
     match timeout(within, payload.to_bytes_limited(limit_bytes)).await {

@@ -1,6 +1,5 @@
-//! The caller of a request: the bearer token, and the account behind it.
-//! A handler that takes a [`Caller`] runs only for a user who may use the service. Tokens are read only from the
-//! `Authorization` header.
+//! The caller of a request: checks the bearer token and the account of its user. A handler with an argument of type
+//! [`Caller`] runs only for a user who may use the service. Tokens are read only from the `Authorization` header.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,21 +16,21 @@ use super::state::State;
 use crate::account::{self, Caching};
 use crate::query::{Viewer, users};
 
-/// The user of a request. PostgreSQL already has the user's row.
+/// The authenticated user of a request, whose row exists in PostgreSQL.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub user: UserId,
     pub name: Option<String>,
     pub picture: Option<String>,
-    /// The token has the scope `tidings.admin`.
+    /// Whether the token has the scope `tidings.admin`.
     pub admin: bool,
-    /// When the token expires: seconds since the Unix epoch, leeway included.
+    /// When the token expires, in seconds since the Unix epoch, including the allowed clock difference.
     pub expires_at_s: i64,
 }
 
 impl Caller {
-    /// Checks the token and the account again, for a caller that took long between the first check and the change.
-    /// Refuses with `unauthorized` when the token has expired meanwhile, and `forbidden` when the user was blocked or
+    /// Checks the token and the account again, after slow work between the first check and the change. Refuses with
+    /// `unauthorized` if the token has expired since the first check, and with `forbidden` if the user is blocked or
     /// erased.
     pub(super) async fn recheck(&self, state: &State) -> Result<(), Problem> {
         if chrono::Utc::now().timestamp() >= self.expires_at_s {

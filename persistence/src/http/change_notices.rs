@@ -1,5 +1,5 @@
-//! Notices to Redis, and through it to users, after the database holds a change that does not go through a log: a
-//! room's creation with its first members, and changes of accounts.
+//! Notices of changes that do not go through a room's log: the creation of a room with its first members, and changes
+//! of accounts. After the commit, they invalidate the caches in Redis and inform the connected users.
 
 use bytes::Bytes;
 use sea_orm::ConnectionTrait;
@@ -11,13 +11,13 @@ use tidings_shared::protocol::server::ServerFrame;
 
 use crate::account;
 
-/// Users in one Redis request: a thousand first members must not block the connection that all commands share.
+/// Users in one Redis request. Limited, because a thousand members would block the connection that all commands share.
 const USERS_PER_REQUEST: usize = 200;
 
-/// A change that Redis and users must learn of.
+/// A change whose cached values must be invalidated, and of which users are notified.
 #[derive(Clone, Debug)]
 pub enum ChangeNotice {
-    /// The memberships of these users changed, or may have.
+    /// The memberships of these users changed or may have changed.
     Memberships(Vec<UserId>),
     /// A room was created with these members.
     Room(CreatedRoom),
@@ -25,24 +25,24 @@ pub enum ChangeNotice {
     Account(UserId),
 }
 
-/// A new room with an empty log, as its members are notified of it.
+/// A new room with an empty log, with what the notice to its members contains.
 #[derive(Clone, Debug)]
 pub struct CreatedRoom {
     pub room: RoomId,
     pub kind: String,
     pub name: Option<String>,
-    /// Users with their roles.
+    /// The first members with their roles.
     pub members: Vec<(UserId, String)>,
 }
 
 impl ChangeNotice {
-    /// Sends the notice. False: it was not sent completely and must be sent again; receiving it twice does no harm.
+    /// Sends the notice. Returns false if a part was not sent; then it must be sent again, which does no harm.
     pub async fn send(&self, db: &impl ConnectionTrait, log: &Log) -> bool {
         match self {
             Self::Memberships(users) => memberships_changed(log, users).await,
             Self::Room(created) => {
                 let users: Vec<UserId> = created.members.iter().map(|(user, _)| user.clone()).collect();
-                // The cache first: a user who is notified of the room must not find an older state there.
+                // The cache is invalidated first, so that a notified user does not read the old memberships.
                 memberships_changed(log, &users).await && created.send(log).await
             }
             Self::Account(user) => {

@@ -1,5 +1,5 @@
-//! Changes of a message over HTTP, with the same result as over WebSocket: `PATCH` and `DELETE` of the message, and my
-//! reactions to it.
+//! Changes of a message over HTTP, with the same result as over WebSocket: `PATCH` and `DELETE` of the message, and the
+//! caller's reactions to it.
 
 use crate::schemas::{ChangeForm, EditForm};
 use actix_web::web;
@@ -18,7 +18,7 @@ use super::parameters;
 use super::problem::Problem;
 use super::state::State;
 
-/// Edits one's own message; admins may edit any message.
+/// Edits my message. Admins may edit any message.
 #[utoipa::path(
     patch, path = "/v1/rooms/{room}/messages/{seq}", operation_id = "editMessage", tag = "messages",
     params(("room" = RoomId, Path), ("seq" = MessageSeqForm, Path)), request_body = EditForm,
@@ -39,7 +39,7 @@ pub async fn edit(
     change(&state, &caller, ChangeKind::Edit, &room, &seq, None, payload).await
 }
 
-/// Deletes one's own message; admins may delete any message.
+/// Deletes my message. Admins may delete any message.
 #[utoipa::path(
     delete, path = "/v1/rooms/{room}/messages/{seq}", operation_id = "deleteMessage", tag = "messages",
     params(("room" = RoomId, Path), ("seq" = MessageSeqForm, Path)), request_body = Option<ChangeForm>,
@@ -59,7 +59,7 @@ pub async fn delete(
     change(&state, &caller, ChangeKind::Delete, &room, &seq, None, payload).await
 }
 
-/// Adds my reaction; an existing one stays.
+/// Adds my reaction to a message. Adding it again changes nothing.
 #[utoipa::path(
     put, path = "/v1/rooms/{room}/messages/{seq}/reactions/{emoji}", operation_id = "addReaction",
     tag = "messages",
@@ -84,7 +84,7 @@ pub async fn add_reaction(
     change(&state, &caller, ChangeKind::AddReaction, &room, &seq, Some(&emoji), payload).await
 }
 
-/// Removes my reaction; without one nothing changes.
+/// Removes my reaction from a message. Changes nothing if I have no such reaction.
 #[utoipa::path(
     delete, path = "/v1/rooms/{room}/messages/{seq}/reactions/{emoji}", operation_id = "removeReaction",
     tag = "messages",
@@ -109,7 +109,7 @@ pub async fn remove_reaction(
     change(&state, &caller, ChangeKind::RemoveReaction, &room, &seq, Some(&emoji), payload).await
 }
 
-/// Changes the message at `seq`. The path takes precedence over the body.
+/// Changes the message at `seq`. Fields that the path and the body both contain are taken from the path.
 async fn change(
     state: &State,
     caller: &Caller,
@@ -126,7 +126,7 @@ async fn change(
     fields.seq = Some(&seq);
     fields.emoji = emoji.as_deref();
     let change = Change::from_fields(kind, &fields, state.limits.max_message_chars)?;
-    state.allowance.take(CommandKind::Commands, caller.viewer())?;
+    state.allowance.take_token(CommandKind::Commands, caller.viewer())?;
     let access = state.access(caller.viewer(), &room).await?;
     let role = access.role.as_deref().unwrap_or_default();
     let actor = Actor { user: &caller.user, role, admin: caller.admin };

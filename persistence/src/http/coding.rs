@@ -1,6 +1,6 @@
-//! Compressed answers (RFC 9110, 8.4 and 12.5.3): gzip for clients that accept it, if the answer is long enough. Pages
-//! of history are mostly text. A streamed answer stays streamed. No request is refused for its `Accept-Encoding`: a
-//! client that accepts neither gzip nor identity gets identity.
+//! Compresses long answers with gzip for clients that accept it (RFC 9110, 8.4 and 12.5.3), because pages of history
+//! are mostly text. A streamed answer stays streamed. No request is refused for its `Accept-Encoding`: a client that
+//! accepts neither gzip nor identity gets an uncompressed answer.
 
 use actix_http::encoding::Encoder;
 use actix_web::Error;
@@ -11,7 +11,7 @@ use actix_web::http::header::{
 };
 use actix_web::middleware::Next;
 
-/// Shorter answers fit into one packet and stay uncompressed.
+/// Shorter answers stay uncompressed, because they fit into one packet.
 const MIN_BYTES: u64 = 1024;
 
 /// Compresses an answer of at least `MIN_BYTES` if the client accepts gzip.
@@ -25,7 +25,7 @@ pub async fn answer<B: MessageBody + 'static>(
         let is_small = matches!(body.size(), BodySize::Sized(bytes) if bytes < MIN_BYTES);
         Encoder::response(if is_small { ContentEncoding::Identity } else { wanted }, head, body)
     });
-    // Only uncompressed answers lack `Vary`: the encoder adds it to compressed ones.
+    // Adds `Vary` to uncompressed answers; the encoder adds it to compressed ones.
     if !response.headers().contains_key(CONTENT_ENCODING) {
         response.headers_mut().append(VARY, HeaderValue::from_static("accept-encoding"));
     }

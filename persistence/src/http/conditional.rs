@@ -1,6 +1,6 @@
-//! Conditional answers (RFC 9110, 13): a client that already has the same answer gets `304`. Clients often ask for
-//! lists of rooms and pages of history that have not changed.
-//! Needs no more memory than the handler: streamed answers pass unchanged.
+//! Conditional answers (RFC 9110, 13): a client that already has the same answer gets `304`, because clients often ask
+//! for lists of rooms and pages of history that have not changed.
+//! Keeps no second copy of an answer. Streamed answers pass unchanged.
 
 use actix_web::{
     Error, HttpResponse,
@@ -14,12 +14,12 @@ use actix_web::{
 };
 use aws_lc_rs::digest::{SHA256, digest};
 
-/// Longer answers get no tag, because hashing takes time; a page is far shorter.
+/// Longer answers get no entity tag, because hashing takes time. A page of a list or of history is far shorter.
 const MAX_TAGGED_BYTES: u64 = 4 * 1024 * 1024;
 const TAG_BYTES: usize = 16;
 
-/// Adds an entity tag to a `200` answer to `GET` or `HEAD`, and answers `304` if the client has that tag. The tag is
-/// weak, because the same answer may be sent compressed.
+/// Adds an entity tag to a `200` answer to `GET` or `HEAD`, and answers `304` if the request names that tag. The tag is
+/// weak, because the same answer may also be sent compressed.
 pub async fn answer(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -36,13 +36,13 @@ pub async fn answer(
     let (mut response, body) = response.into_parts();
     let body = match body.try_into_bytes() {
         Ok(body) => body,
-        // The body is not in memory as a whole, so it gets no tag.
+        // A streamed body gets no tag, because it is not in memory as a whole.
         Err(body) => return Ok(ServiceResponse::new(request, response.set_body(body))),
     };
     let tag = EntityTag::new_weak(tag_of(&body));
     let headers = response.headers_mut();
     if !headers.contains_key(CACHE_CONTROL) {
-        // The answer depends on the user and may change at any time.
+        // The answer depends on the user and may change, so only the client may keep it, and must revalidate it.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     }
     if let Ok(value) = HeaderValue::from_str(&tag.to_string()) {
@@ -67,7 +67,7 @@ fn is_known(known: &IfNoneMatch, tag: &EntityTag) -> bool {
     }
 }
 
-/// The first 128 bits of the SHA-256, as hex digits. Processors have instructions for SHA-256.
+/// The first 128 bits of the SHA-256 of the body, as hex digits. SHA-256 is fast on most processors.
 fn tag_of(body: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digest = digest(&SHA256, body);

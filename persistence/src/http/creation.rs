@@ -1,5 +1,5 @@
-//! Checks the body of a room creation. Pure: JSON and creator in, a checked [`NewRoom`] out. A room that passes the
-//! checks can be written as it is.
+//! Checks the body of a room creation. Pure: turns the JSON text and the creator into a checked [`NewRoom`], ready to
+//! be written.
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
@@ -21,7 +21,7 @@ use crate::writer::rooms::{NewRoom, RoomKind};
 #[derive(Deserialize, ToSchema)]
 #[schema(as = NewRoom, example = json!({"kind": "private", "name": "Kitchen", "members": [{"user": "bob"}]}))]
 pub struct NewRoomBody<'a> {
-    /// Only with the scope `tidings.admin`.
+    /// The room's id. Needs the scope `tidings.admin`; the server chooses an id if omitted.
     #[serde(borrow, default)]
     #[schema(value_type = Option<RoomId>)]
     id: Option<&'a RawValue>,
@@ -31,7 +31,7 @@ pub struct NewRoomBody<'a> {
     #[serde(borrow, default)]
     #[schema(value_type = Option<NameForm>)]
     name: Option<&'a RawValue>,
-    /// Each user once. The creator becomes owner and need not be named. A direct room has one other member.
+    /// Each user at most once. The creator becomes owner and need not be named. A direct room has one other member.
     #[serde(borrow, default)]
     #[schema(value_type = Option<Vec<NewMember>>, max_items = 1000)]
     members: Option<&'a RawValue>,
@@ -40,17 +40,17 @@ pub struct NewRoomBody<'a> {
     metadata: Option<&'a RawValue>,
 }
 
-/// A first member.
+/// A first member of a new room.
 #[derive(Deserialize, ToSchema)]
 pub struct NewMember {
     user: UserId,
-    /// `member` if omitted.
+    /// The role of the user, `member` if omitted.
     #[schema(value_type = Option<RoleForm>)]
     role: Option<String>,
 }
 
-/// Checks the body of a creation. `fresh` becomes the room's id unless an admin gives one. Refuses with `bad_request`,
-/// `too_large` or `forbidden`, and the field's name.
+/// Checks the body of a room creation. `fresh` becomes the room's id unless an admin gives one. Refuses with
+/// `bad_request`, `too_large` or `forbidden`, and with the field's name.
 pub fn read(text: &str, creator: &UserId, admin: bool, fresh: RoomId) -> Result<NewRoom, Refusal> {
     let body: NewRoomBody<'_> = object(text)?;
     let given: Option<RoomId> = optional(body.id, "id", "1 to 64 characters of A-Z a-z 0-9 . _ - :")?;
@@ -79,21 +79,22 @@ pub fn read(text: &str, creator: &UserId, admin: bool, fresh: RoomId) -> Result<
     })
 }
 
-/// A creation costs one more command per this many first members, because each member is looked up, written and
+/// A room creation counts as one more command per this many first members, because each is looked up, written and
 /// notified.
 const MEMBERS_PER_COMMAND: usize = 100;
 
-/// How many commands a creation counts as.
+/// The number of commands that a room creation counts as in the rate limit.
 pub fn cost(new: &NewRoom) -> NonZeroU32 {
     NonZeroU32::MIN.saturating_add(u32::try_from(new.members.len() / MEMBERS_PER_COMMAND).unwrap_or(u32::MAX))
 }
 
-/// Checks the name of a room; an empty one means no name.
+/// Checks the name of a room. An empty text means that the room has no name.
 pub fn check_name(name: &str) -> Result<(), Refusal> {
     check_line(name, "name", MAX_ROOM_NAME_CHARS)
 }
 
-/// Checks a text of one line. Refuses with `bad_request` or `too_large`, and the field's name.
+/// Checks that a text is one line of at most `max_chars`. Refuses with `bad_request` or `too_large` and the field's
+/// name.
 pub fn check_line(text: &str, field: &'static str, max_chars: usize) -> Result<(), Refusal> {
     check_text(text, field, max_chars)?;
     if text.chars().any(char::is_control) {
@@ -102,7 +103,8 @@ pub fn check_line(text: &str, field: &'static str, max_chars: usize) -> Result<(
     Ok(())
 }
 
-/// The creator as owner, then the others as named, each at most once. A creator who is also named stays owner.
+/// The members of the new room: the creator as owner, then the named users, each at most once. The creator stays owner
+/// if named too.
 fn members(
     named: Vec<NewMember>,
     creator: &UserId,

@@ -1,5 +1,5 @@
-//! Every request is answered within a deadline, even when PostgreSQL's host is silent. In that case PostgreSQL's limits
-//! do not end the statements, and requests would accumulate without bound.
+//! Answers every request within a deadline. When PostgreSQL's host does not respond, PostgreSQL's own time limits do
+//! not end the statements, and requests would accumulate without bound.
 
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -11,13 +11,13 @@ use tidings_shared::log::stored::STORED_TIMEOUT;
 use super::problem::Problem;
 use crate::writer::limit::ANSWER_DEADLINE;
 
-/// Answers `unavailable` when the handler misses the deadline; the handler is cancelled, as when a client hangs up.
-/// Wraps a resource, so that the answer still passes through the middleware of its scope.
+/// Cancels a handler that misses the deadline, and answers `unavailable`. Wraps a single resource, so that this answer
+/// still passes through the middleware of the scope, such as CORS.
 pub async fn with_deadline<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    // A request that changes something may have a slow body, and waits until the change is stored.
+    // A request that changes data gets more time, because its body may be slow and it waits until the change is stored.
     let is_safe = request.method().is_safe();
     let within = if is_safe { ANSWER_DEADLINE } else { ANSWER_DEADLINE * 2 + STORED_TIMEOUT };
     let original_request = request.request().clone();

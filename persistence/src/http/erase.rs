@@ -1,4 +1,4 @@
-//! `DELETE /me`: erases the caller.
+//! `DELETE /me`: erases the user of the token.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use crate::writer::users::UnknownUserPolicy;
 
 /// How long a request waits for the erasure. A longer erasure continues, and the client may ask again.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
-/// How often a waiter checks whether the erasure is done.
+/// Interval at which a waiting request checks whether the erasure is finished.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Erases me: I am blocked at once and leave all rooms. Then everything that I wrote is deleted, with my name and
-/// picture. Positions, ids and client ids stay. Answered when the erasure is done; a repeated request waits again.
+/// Erases me: I am blocked at once and leave all rooms. Then my messages, name and picture are deleted; the seqs, ids
+/// and client ids stay. Answered when the erasure is finished; a repeated request waits again.
 #[utoipa::path(
     delete, path = "/v1/me", operation_id = "eraseMe", tag = "me",
     responses(
@@ -29,28 +29,27 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
     )
 )]
 pub async fn erase_me(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    // Not a `Caller`, because a user whose erasure runs is blocked, and may still ask again.
+    // The handler takes no `Caller`, because a user whose erasure runs is blocked but may repeat the request.
     let identity = state.auth.verify_or_fetch(bearer(request.headers()).map_err(Refusal::from)?).await?;
     let user = identity.user;
     match erase::status(&state.db, &user).await? {
         ErasureStatus::Unknown if state.unknown_users == UnknownUserPolicy::Required => {
             return Err(Refusal::from(Reason::UnknownUser).into());
         }
-        // PostgreSQL holds no data of the user.
+        // There is nothing to erase.
         ErasureStatus::Unknown | ErasureStatus::Erased => return Ok(HttpResponse::NoContent().finish()),
         ErasureStatus::Present { blocked: true } => {
             return Err(Problem::new(ErrorCode::Forbidden, "this user is blocked"));
         }
         ErasureStatus::Present { blocked: false } => {
             erase::begin(&state.db, &user).await?;
-            // The erasure continues if the client disconnects. If it fails, or this node ends, another replica
-            // continues it.
+            // The erasure continues without the client. If this node fails, another replica continues the erasure.
             state.erasure_requested.notify_one();
         }
         ErasureStatus::UnderWay => {}
     }
-    // A request without a permit to wait is answered at once; the erasure continues.
-    if let Ok(_permit) = state.waiting.take(&user, "waits for an erasure")
+    // A request that gets no permit to wait is answered at once, and the erasure continues.
+    if let Ok(_permit) = state.wait_slots.take(&user, "waits for an erasure")
         && wait_until_erased(&state, &user).await?
     {
         return Ok(HttpResponse::NoContent().finish());
@@ -58,7 +57,7 @@ pub async fn erase_me(state: web::Data<State>, request: HttpRequest) -> Result<H
     Err(Refusal::unavailable("the erasure is under way, and not done yet; ask again").into())
 }
 
-/// Waits until any replica has finished the erasure. False: it was not finished within `ANSWER_WAIT`.
+/// Waits until any replica has finished the erasure. Returns false if it is not finished within `ANSWER_WAIT`.
 async fn wait_until_erased(state: &State, user: &UserId) -> Result<bool, Problem> {
     let deadline = Instant::now() + ANSWER_WAIT;
     while erase::status(&state.db, user).await? != ErasureStatus::Erased {

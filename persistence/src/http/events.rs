@@ -1,4 +1,4 @@
-//! `/rooms/{room}/events`: the raw log after a position, for exact catch-up.
+//! `/rooms/{room}/events`: the events of a room's log after a seq, so that a client can catch up exactly.
 
 use actix_web::{HttpRequest, web};
 use tidings_shared::ids::{Epoch, RoomId};
@@ -10,8 +10,8 @@ use super::problem::Problem;
 use super::state::State;
 use crate::query::events::{EventPage, EventRange, Events, events};
 
-/// The events after a position, ascending, as over the WebSocket. `limit` counts positions of the log, so a page may
-/// hold fewer events than that, or none, and is still complete up to `next`.
+/// The events after a seq, ascending, in the form of the WebSocket frames. `limit` counts seqs of the log, so a page
+/// may hold fewer events, or none, and is still complete up to `next`.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/events", operation_id = "listEvents", tag = "messages",
     params(
@@ -27,7 +27,7 @@ use crate::query::events::{EventPage, EventRange, Events, events};
         (status = 429, description = "Too many of the caller's requests wait for `upto`"),
     )
 )]
-pub async fn page(
+pub async fn list_events(
     state: web::Data<State>,
     caller: Caller,
     path: web::Path<String>,
@@ -49,7 +49,7 @@ pub async fn page(
     if let Some(upto) = range.upto {
         let access = state.access(caller.viewer(), &room).await?;
         if access.head_seq < upto {
-            // Checks the epoch before the wait, because a position of a past epoch may never be stored.
+            // Checks the epoch before the wait, because a seq that only a past epoch had may never be stored.
             read().await?;
             state.wait_until_stored(&caller.user, &room, upto).await?;
         }

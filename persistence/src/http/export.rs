@@ -1,6 +1,5 @@
-//! `/me/export`: all data that is stored about the caller, as lines of JSON.
-//! Holds at most a few pages in memory. A complete export ends with a line of type `end`; after any failure the answer
-//! is cut off without that line.
+//! `/me/export`: all data that is stored about the caller, as lines of JSON. Holds at most a few pages in memory.
+//! A complete export ends with a line of type `end`; after a failure the answer is cut off without that line.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,11 +23,11 @@ use crate::query::export;
 use crate::query::json::wire_time;
 use crate::writer::failure;
 
-/// Version of the format of the lines.
+/// Version of the format of the lines, which the first line contains.
 const FORMAT_VERSION: u32 = 1;
-/// Pages that wait to be sent.
+/// Number of pages that wait to be sent.
 const PAGE_CHANNEL_CAPACITY: usize = 1;
-/// A client that reads nothing for this long counts as gone.
+/// A client that reads nothing for this long counts as disconnected.
 const CLIENT_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why an export ends early.
@@ -40,12 +39,12 @@ enum ExportError {
     Database(#[from] DbErr),
     #[error("a line cannot be written")]
     Line(#[from] serde_json::Error),
-    /// What the HTTP server sees when the answer is cut off.
+    /// The error that the HTTP server gets, so that it cuts off the answer.
     #[error("the export was cut off")]
     Truncated,
 }
 
-/// Everything that is kept of me: a header, my profile, memberships, every message that I sent (also in rooms that I
+/// All data that is stored about me: a header, my profile, memberships, every message that I sent (also in rooms that I
 /// left) with its earlier versions, my reactions, and a last line `end`. One JSON object per line.
 #[utoipa::path(
     get, path = "/v1/me/export", operation_id = "exportMe", tag = "me",
@@ -56,7 +55,7 @@ enum ExportError {
     )
 )]
 pub async fn export_me(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {
-    let permit = state.exporting.take(&caller.user, "exports")?;
+    let permit = state.export_slots.take(&caller.user, "exports")?;
     let (pages, receiver) = mpsc::channel(PAGE_CHANNEL_CAPACITY);
     let complete = Arc::new(AtomicBool::new(false));
     let export = Export { db: state.db.clone(), user: caller.user, pages, page: Vec::new(), lines: 0 };
@@ -91,7 +90,7 @@ struct Export {
     db: DatabaseConnection,
     user: UserId,
     pages: mpsc::Sender<Bytes>,
-    /// Lines that are not sent yet.
+    /// The lines of the next page, which is not sent yet.
     page: Vec<u8>,
     lines: u64,
 }
@@ -112,7 +111,7 @@ struct Head<'a> {
 
 #[derive(Serialize)]
 struct End {
-    /// Lines before this one.
+    /// Number of lines before the line `end`.
     lines: u64,
 }
 
@@ -152,7 +151,7 @@ impl Export {
     async fn messages(&mut self, user: &UserId, room: &str) -> Result<(), ExportError> {
         let mut after = String::new();
         loop {
-            let page = export::sent(&self.db, user, room, &after).await?;
+            let page = export::sent_messages(&self.db, user, room, &after).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after.clone_from(&last.client_id);
             page.iter().try_for_each(|message| self.line("message", message))?;
@@ -194,7 +193,7 @@ impl Export {
         Ok(())
     }
 
-    /// Sends the collected lines as a page. Waits until the previous page was taken.
+    /// Sends the collected lines as a page. Waits until the previous page was sent.
     async fn send_page(&mut self) -> Result<(), ExportError> {
         let page = Bytes::from(std::mem::take(&mut self.page));
         let sent = tokio::time::timeout(CLIENT_READ_TIMEOUT, self.pages.send(page)).await;

@@ -1,4 +1,4 @@
-//! `/rooms/{room}/members`: the members of a room and changes of memberships.
+//! `/rooms/{room}/members`: lists the members of a room, and adds, changes and removes members.
 
 use actix_web::{HttpRequest, web};
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use crate::membership::{MembershipRequest, Requester};
 use crate::query::cursor::unpack_id;
 use crate::query::members::{Members, members};
 
-/// The members of a room, by user id.
+/// The members of a room, ordered by user id.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/members", operation_id = "listMembers", tag = "rooms",
     params(
@@ -43,13 +43,13 @@ pub async fn list(
     Ok(web::Json(members(&state.db, &room, after.as_deref(), limit).await?))
 }
 
-/// A membership as it is now.
+/// A membership after a request to change it.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Membership)]
 pub struct MembershipAnswer {
     user: String,
     role: String,
-    /// The seq of the event that changed the membership; if nothing changed, the last stored position that was read.
+    /// The seq of the event that changed the membership, or the stored head if nothing changed.
     #[schema(value_type = Seq)]
     seq: u64,
 }
@@ -67,7 +67,7 @@ pub struct MembershipAnswer {
         (status = 429, description = "Too many commands"),
     )
 )]
-pub async fn put(
+pub async fn put_member(
     state: web::Data<State>,
     caller: Caller,
     path: web::Path<(String, String)>,
@@ -76,17 +76,17 @@ pub async fn put(
     let body = Body::read(&state, &caller, payload, COMMAND_BYTES).await?;
     let change = MembershipRequest::Put(wanted_role(body.text())?);
     let (room, user) = (parameters::room(&path.0)?, parameters::user(&path.1)?);
-    state.allowance.take(CommandKind::Commands, caller.viewer())?;
+    state.allowance.take_token(CommandKind::Commands, caller.viewer())?;
     let requester = Requester { user: &caller.user, admin: caller.admin };
     let outcome = state.memberships.change(requester, &room, &user, &change).await?;
     Ok(web::Json(MembershipAnswer { user: user.into(), role: outcome.role, seq: outcome.seq.0 }))
 }
 
-/// The end of a membership.
+/// The result of removing a member.
 #[derive(Serialize, ToSchema)]
 #[schema(as = RemovedMember)]
 pub struct RemovedAnswer {
-    /// The seq of the event.
+    /// The seq of the event `member:removed`.
     #[schema(value_type = Seq)]
     seq: u64,
 }
@@ -107,13 +107,13 @@ pub async fn remove(
     path: web::Path<(String, String)>,
 ) -> Result<web::Json<RemovedAnswer>, Problem> {
     let (room, user) = (parameters::room(&path.0)?, parameters::user(&path.1)?);
-    state.allowance.take(CommandKind::Commands, caller.viewer())?;
+    state.allowance.take_token(CommandKind::Commands, caller.viewer())?;
     let requester = Requester { user: &caller.user, admin: caller.admin };
     let outcome = state.memberships.change(requester, &room, &user, &MembershipRequest::Remove).await?;
     Ok(web::Json(RemovedAnswer { seq: outcome.seq.0 }))
 }
 
-/// The wanted membership. The body may be omitted.
+/// The membership that the user is to have. The whole body may be omitted.
 #[derive(Default, Deserialize, ToSchema)]
 #[schema(as = PutMember)]
 pub struct PutMemberBody<'a> {

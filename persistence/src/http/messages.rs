@@ -1,4 +1,4 @@
-//! `/rooms/{room}/messages` and `/rooms/{room}/messages/{seq}`: history.
+//! `/rooms/{room}/messages` and `/rooms/{room}/messages/{seq}`: reads messages in their present state.
 
 use actix_web::{HttpRequest, web};
 use tidings_shared::ids::RoomId;
@@ -10,7 +10,7 @@ use super::problem::Problem;
 use super::state::State;
 use crate::query::messages::{self as history, Message, MessagePage, Window};
 
-/// A page of history, ascending. Without a bound: the last messages.
+/// A page of history, ascending. Without `before`, `after` or `around` it holds the last messages.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/messages", operation_id = "listMessages", tag = "messages",
     params(
@@ -26,7 +26,7 @@ use crate::query::messages::{self as history, Message, MessagePage, Window};
         (status = 429, description = "Too many of the caller's requests wait, or search past messages that are private to others"),
     )
 )]
-pub async fn page(
+pub async fn list_messages(
     state: web::Data<State>,
     caller: Caller,
     path: web::Path<String>,
@@ -41,7 +41,7 @@ pub async fn page(
             state.wait_until_stored(&caller.user, &room, upto).await?;
         }
     }
-    Ok(web::Json(history::page(&state.db, caller.viewer(), &room, window, &state.walking).await?))
+    Ok(web::Json(history::page(&state.db, caller.viewer(), &room, window, &state.history_slots).await?))
 }
 
 fn window(parameters: &Parameters) -> Result<Window, Problem> {
@@ -61,14 +61,14 @@ fn window(parameters: &Parameters) -> Result<Window, Problem> {
     params(("room" = RoomId, Path), ("seq" = MessageSeqForm, Path)),
     responses((status = 200, description = "The message", body = Message))
 )]
-pub async fn one(
+pub async fn get(
     state: web::Data<State>,
     caller: Caller,
     path: web::Path<(String, String)>,
 ) -> Result<web::Json<Message>, Problem> {
     let (room, seq) = path.into_inner();
     let (room, seq) = (parameters::room(&room)?, parameters::seq("seq", &seq)?);
-    if let Some(message) = history::one(&state.db, caller.viewer(), &room, seq).await? {
+    if let Some(message) = history::message(&state.db, caller.viewer(), &room, seq).await? {
         return Ok(web::Json(message));
     }
     // A caller who may not see the room must not learn whether the message exists.

@@ -1,4 +1,4 @@
-//! `/me/rooms`: the rooms of which the caller is a member.
+//! `/me/rooms`: lists the rooms of which the caller is a member.
 
 use actix_web::{HttpRequest, web};
 use serde::Serialize;
@@ -13,14 +13,14 @@ use crate::query::cursor::ActivityCursor;
 use crate::query::room::MyRoom;
 use crate::query::room_lists::my_rooms;
 
-/// A page of my rooms.
+/// A page of the rooms of which I am a member.
 #[derive(Serialize, ToSchema)]
 pub struct MyRooms {
     rooms: Vec<MyRoom>,
-    /// Null at the end.
+    /// The cursor of the next page, null on the last page.
     #[schema(required)]
     next: Option<String>,
-    /// Changes whenever my list of rooms changes.
+    /// A version that changes whenever my list of rooms changes.
     rooms_version: String,
 }
 

@@ -1,5 +1,5 @@
-//! `/openapi.json`: the OpenAPI 3.1 document, built from the handlers.
-//! Every operation declares the token that it needs and the problem documents that it answers with.
+//! `/openapi.json`: serves the OpenAPI 3.1 document, which is built from the handlers. Every operation declares the
+//! token that it needs and the refusals that it may answer with.
 
 mod answers;
 
@@ -24,11 +24,12 @@ use crate::query::messages::Reaction;
 #[openapi(
     info(title = "Tidings", description = include_str!("openapi/about.md")),
     paths(
-        rooms::create, rooms::list, rooms::one, room_changes::change, room_changes::archive, my_rooms::list,
-        members::list, members::put, members::remove, messages::page, messages::one, send::send, changes::edit,
-        changes::delete, changes::add_reaction, changes::remove_reaction, versions::list, events::page,
-        watermarks::receipts, watermarks::read, watermarks::delivered, search::find, presence::list, presence::set,
-        users::put, export::export_me, erase::erase_me, document,
+        rooms::create, rooms::list, rooms::get, room_changes::change, room_changes::archive, my_rooms::list,
+        members::list, members::put_member, members::remove, messages::list_messages, messages::get,
+        send::send, changes::edit, changes::delete, changes::add_reaction, changes::remove_reaction,
+        versions::list, events::list_events, watermarks::list_receipts, watermarks::set_read,
+        watermarks::set_delivered, search::search_messages, presence::list, presence::set_presence,
+        users::put_user, export::export_me, erase::erase_me, document,
     ),
     components(schemas(ProblemDocument, Reaction, Attachment)),
     security(("bearer" = [])),
@@ -54,7 +55,7 @@ impl Modify for Bearer {
     }
 }
 
-/// Adds the schemas that only parameters reference, because utoipa does not collect those.
+/// Adds the schemas that only parameters refer to, because utoipa collects only those of bodies.
 struct Forms;
 
 impl Modify for Forms {
@@ -63,7 +64,7 @@ impl Modify for Forms {
     }
 }
 
-/// The document as it is served, with the configured limits.
+/// The text of the OpenAPI document with the configured limits.
 pub struct ServedDocument(Bytes);
 
 impl ServedDocument {
@@ -83,7 +84,7 @@ fn with_limits(limits: &Limits) -> utoipa::openapi::OpenApi {
     document
 }
 
-/// This document.
+/// This OpenAPI document.
 #[utoipa::path(
     get, path = "/v1/openapi.json", operation_id = "getOpenApi", security(()),
     responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json", body = Object))

@@ -1,5 +1,5 @@
-//! Query strings and path segments, parsed once into the arguments of the queries.
-//! Pure. Every refusal names the parameter at fault; unknown parameters are ignored.
+//! Parses query strings and path segments into the arguments of the queries. Pure.
+//! Every refusal names the wrong parameter. Unknown parameters are ignored.
 
 use actix_web::HttpRequest;
 use actix_web::web;
@@ -8,7 +8,7 @@ use tidings_shared::limits::{DEFAULT_PAGE_ENTRIES, MAX_PAGE_ENTRIES, MAX_ROOM_NA
 
 use super::problem::Problem;
 
-/// The parameters of a query string.
+/// The decoded parameters of a query string.
 pub struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
@@ -22,19 +22,19 @@ impl Parameters {
             .map_err(|error| Problem::bad_field("query", format!("the query string is malformed: {error}")))
     }
 
-    /// A parameter's text; None when it is missing or empty.
+    /// The text of a parameter; None if it is missing or empty.
     pub fn text(&self, name: &str) -> Option<&str> {
         let given = self.0.iter().find(|(given, _)| given == name);
         given.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// All texts of a parameter that may be repeated; empty texts are ignored.
+    /// All texts of a parameter that may be repeated, without empty ones.
     pub fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
         let given = self.0.iter().filter(move |(given, _)| given == name);
         given.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// A part of a name to search for.
+    /// A text to search for in room names; None if it is missing or empty.
     pub fn name_part(&self, name: &str) -> Result<Option<&str>, Problem> {
         let part = self.text(name);
         if part.is_some_and(|part| {
@@ -47,12 +47,12 @@ impl Parameters {
         Ok(part)
     }
 
-    /// A position in a log.
+    /// The seq that a parameter contains; None if it is missing or empty.
     pub fn seq(&self, name: &str) -> Result<Option<i64>, Problem> {
         self.text(name).map(|text| seq(name, text)).transpose()
     }
 
-    /// The number of entries of a page: the default if omitted, and at most `MAX_PAGE_ENTRIES`.
+    /// The number of entries of a page, at most `MAX_PAGE_ENTRIES`; `DEFAULT_PAGE_ENTRIES` if omitted.
     pub fn limit(&self) -> Result<i64, Problem> {
         let Some(text) = self.text("limit") else { return Ok(DEFAULT_PAGE_ENTRIES) };
         match digits(text) {
@@ -64,33 +64,33 @@ impl Parameters {
         }
     }
 
-    /// Where a list continues. `unpack` reads the cursors of this list only.
+    /// The position after which a list continues. `unpack` accepts only cursors of this list.
     pub fn cursor<T>(&self, unpack: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Problem> {
         let refuse = || Problem::bad_field("cursor", "cursor must be a `next` of the same list");
         self.text("cursor").map(|text| unpack(text).ok_or_else(refuse)).transpose()
     }
 }
 
-/// A position, from a parameter or a path segment.
+/// Parses a seq from a parameter or a path segment. `name` is the parameter in a refusal.
 pub fn seq(name: &str, text: &str) -> Result<i64, Problem> {
     digits(text).ok_or_else(|| Problem::bad_field(name, format!("{name} must be a position: 0, 1, 2 …")))
 }
 
-/// Digits only, clamped to [`MAX_SEQ`].
+/// Parses digits into a number, clamped to [`MAX_SEQ`]. None for any other text.
 fn digits(text: &str) -> Option<i64> {
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    // Only digits, so parsing can fail only because the number is too big.
+    // The text has only digits, so parsing fails only if the number is too large.
     Some(text.parse().unwrap_or(MAX_SEQ).min(MAX_SEQ))
 }
 
-/// The room of a path.
+/// Parses a room id from a path.
 pub fn room(text: &str) -> Result<RoomId, Problem> {
     RoomId::parse(text).map_err(|error| Problem::bad_field("room", error.to_string()))
 }
 
-/// The user of a path.
+/// Parses a user id from a path.
 pub fn user(text: &str) -> Result<UserId, Problem> {
     UserId::parse(text).map_err(|error| Problem::bad_field("user", error.to_string()))
 }

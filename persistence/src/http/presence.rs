@@ -1,5 +1,5 @@
-//! `/presence`: the presence of users who share a room with the caller, and setting one's own. The present status is in
-//! Redis only; PostgreSQL keeps the last-seen times.
+//! `/presence`: reads the presence of users who share a room with the caller, and sets the caller's presence. The
+//! present status is only in Redis; PostgreSQL keeps the last-seen times.
 
 use std::collections::{HashMap, HashSet};
 
@@ -24,13 +24,13 @@ use crate::query::presence as query;
 use crate::schemas::PresenceSetForm;
 use crate::writer::failure;
 
-/// The presence of users.
+/// The presence of several users.
 #[derive(Serialize, ToSchema)]
 pub struct PresenceList {
     users: Vec<Presence>,
 }
 
-/// The presence of users, in the order given; users who share no room with the caller appear as offline.
+/// The presence of the given users, in the same order. Users who share no room with the caller appear as offline.
 #[utoipa::path(
     get, path = "/v1/presence", operation_id = "listPresence", tag = "presence",
     params(("user" = Option<Vec<UserId>>, Query, description = "One parameter per user", max_items = 100)),
@@ -59,7 +59,7 @@ pub async fn list(
             users.push(user);
         }
     }
-    state.allowance.take(CommandKind::Presence, caller.viewer())?;
+    state.allowance.take_token(CommandKind::Presence, caller.viewer())?;
     let users = for_viewer(&state, &caller.user, &users).await?;
     Ok(web::Json(PresenceList { users }))
 }
@@ -73,7 +73,7 @@ pub async fn list(
         (status = 429, description = "Set too often"),
     )
 )]
-pub async fn set(
+pub async fn set_presence(
     state: web::Data<State>,
     caller: Caller,
     payload: web::Payload,
@@ -81,12 +81,12 @@ pub async fn set(
     let body = Body::read(&state, &caller, payload, COMMAND_BYTES).await?;
     let status: Status =
         fields::required(Fields::parse(body.text())?.status, "status", "`online` or `away`")?;
-    state.allowance.take(CommandKind::Presence, caller.viewer())?;
+    state.allowance.take_token(CommandKind::Presence, caller.viewer())?;
     hold(&state, &caller.user, status).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// The presence of these users as `me` may see it, in the same order: users who share no room with `me` appear as
+/// The presence of `users` as the user `me` may see it, in the same order. Users who share no room with `me` appear as
 /// offline.
 async fn for_viewer(state: &State, me: &UserId, users: &[UserId]) -> Result<Vec<Presence>, Problem> {
     let acquainted = query::acquainted(&state.db, me, users).await?;
@@ -104,7 +104,7 @@ async fn for_viewer(state: &State, me: &UserId, users: &[UserId]) -> Result<Vec<
     Ok(users.iter().map(state_of).collect())
 }
 
-/// Sets a user's presence over HTTP; it holds for a minute.
+/// Sets the presence of the user `me` for `presence::HTTP_HOLD` (60 s).
 async fn hold(state: &State, me: &UserId, status: Status) -> Result<(), Problem> {
     let session = state.log.session().await.map_err(|error| unavailable(&error))?;
     let failed = |error| {
@@ -121,7 +121,7 @@ async fn hold(state: &State, me: &UserId, status: Status) -> Result<(), Problem>
                 presence::retain_small_rooms(&mut connection, &mut users).await.map_err(failed)?;
                 presence::publish(&mut connection, &users).await.map_err(failed)?;
             }
-            // The update is due in Redis, and a gateway will publish it soon.
+            // The update is saved in Redis as pending, and a gateway will publish it soon.
             Err(error) => {
                 tracing::debug!(
                     cause = failure::without_data(&error),

@@ -1,6 +1,5 @@
-//! Refusals as problem documents (RFC 9457), in one place for every handler.
-//! Every failure is answered in this form, with a code of the contract. The answer reveals no internals; causes go to
-//! the log.
+//! Refusals of all handlers as problem documents (RFC 9457).
+//! Every failure is answered in this form, with an error code of docs/PROTOCOL.md. The cause is logged, never answered.
 
 use std::fmt;
 
@@ -22,47 +21,47 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
-    /// Boxed to keep `Result`s small.
+    /// Boxed, so that a `Result` with this error type is small.
     refusal: Box<Refusal>,
-    /// For a past epoch: everything above this seq must be read anew.
+    /// Only if the epoch of the request is not valid: the client must read everything above this seq again.
     after: Option<i64>,
-    /// For a wrong method: the allowed ones.
+    /// Only for a wrong method: the methods that the resource supports.
     allow: Option<&'static str>,
 }
 
-/// The problem document.
+/// The JSON of a refusal (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct ProblemDocument<'a> {
-    /// Names the code as a URI.
+    /// The error code as a URI.
     #[schema(example = "urn:tidings:error:not_found")]
     r#type: String,
-    /// The status in words.
+    /// The HTTP status in words.
     title: &'a str,
     status: u16,
-    /// What failed and what to do.
+    /// What failed and what the client can do.
     detail: &'a str,
     code: ErrorCode,
-    /// Finer cause within a code, such as `expired`.
+    /// The cause in more detail than `code`, such as `expired`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reason: Option<&'a str>,
-    /// The field or parameter at fault.
+    /// The name of the wrong field or parameter.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     field: Option<&'a str>,
-    /// After how many milliseconds a retry makes sense.
+    /// The time after which a retry makes sense, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     retry_after_ms: Option<u64>,
-    /// Only if an epoch is no longer valid: everything above this seq must be read anew.
+    /// Only if the epoch of the request is not valid: everything above this seq must be read again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, minimum = 0)]
     after: Option<i64>,
 }
 
 impl Problem {
-    /// A parameter or a field of the body that breaks a rule.
+    /// Refuses a parameter or a field of the body that breaks `rule`.
     pub fn bad_field(field: &str, rule: impl Into<String>) -> Self {
         Refusal::bad_field(field, rule).into()
     }
@@ -71,7 +70,7 @@ impl Problem {
         Refusal::new(code, detail).into()
     }
 
-    /// The same answer for a room that does not exist and for one that the caller may not see.
+    /// The refusal for a room that does not exist, and also for a room that the caller may not see.
     pub fn no_such_room() -> Self {
         Refusal::not_found("room").into()
     }
@@ -80,7 +79,7 @@ impl Problem {
         Refusal::not_found("message").into()
     }
 
-    /// The epoch of a cursor is not valid above `after`.
+    /// The refusal for a cursor whose epoch is not valid above the seq `after`.
     pub fn epoch_past(after: i64) -> Self {
         let detail = format!(
             "the epoch is no longer valid at this position: drop everything above seq {after} and read it anew"
@@ -127,8 +126,8 @@ impl From<DbErr> for Problem {
     }
 }
 
-/// Whether the database was unable to answer or write, instead of refusing the statement. Includes a lack of resources
-/// (SQLSTATE class 53), and interventions by an operator or a time limit (class 57).
+/// Whether the database could not answer or write at all, in contrast to an error of the statement. Includes a lack of
+/// resources (SQLSTATE class 53), and interventions by an operator or a time limit (class 57).
 fn is_unavailable(error: &DbErr) -> bool {
     let state = failure::sqlstate(error).unwrap_or_default();
     failure::is_connection_error(error) || state.starts_with("53") || state.starts_with("57")

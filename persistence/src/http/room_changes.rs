@@ -1,4 +1,4 @@
-//! `PATCH` and `DELETE` of `/rooms/{room}`: the name, the metadata and the archived flag.
+//! `PATCH` and `DELETE` of `/rooms/{room}`: change the name, the metadata and the archived flag of a room.
 
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
@@ -25,7 +25,7 @@ use crate::batch::ROOM_UPDATED;
 use crate::membership::{DECISION_TIMEOUT, check_against_log, wait_stored};
 use crate::query::room::{Role, Room, plain_room};
 
-/// Changes a room. Answered when the change is stored.
+/// Changes the name, the metadata or the archived flag of a room. Answered when the change is stored.
 #[utoipa::path(
     patch, path = "/v1/rooms/{room}", operation_id = "changeRoom", tag = "rooms",
     params(("room" = RoomId, Path)), request_body = RoomChangeBody,
@@ -45,11 +45,11 @@ pub async fn change(
     let room = parameters::room(&path)?;
     let body = Body::read(&state, &caller, payload, COMMAND_BYTES).await?;
     let change = RoomChange::read(body.text())?;
-    state.allowance.take(CommandKind::Commands, caller.viewer())?;
+    state.allowance.take_token(CommandKind::Commands, caller.viewer())?;
     Ok(web::Json(apply(&state, &caller, &room, &change).await?))
 }
 
-/// Archives a room. An archived room stays archived.
+/// Archives a room. Changes nothing if the room is archived already.
 #[utoipa::path(
     delete, path = "/v1/rooms/{room}", operation_id = "archiveRoom", tag = "rooms",
     params(("room" = RoomId, Path)),
@@ -64,7 +64,7 @@ pub async fn archive(
     path: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let room = parameters::room(&path)?;
-    state.allowance.take(CommandKind::Commands, caller.viewer())?;
+    state.allowance.take_token(CommandKind::Commands, caller.viewer())?;
     let change = RoomChange { archived: Some(true), ..RoomChange::default() };
     apply(&state, &caller, &room, &change).await?;
     Ok(HttpResponse::NoContent().finish())
@@ -76,7 +76,7 @@ async fn apply(state: &State, caller: &Caller, id: &RoomId, change: &RoomChange)
     let mut room = read().await?;
     let mut checked = change.check(&room, caller.admin);
     // The caller may already have seen a change that is not stored yet. So a request that would append nothing is
-    // checked again with everything that the log has accepted.
+    // checked again after everything that the log has accepted is stored.
     if !matches!(checked, Ok(Some(_))) {
         let head = Seq(u64::try_from(room.head.seq).unwrap_or_default());
         if !check_against_log(&state.db, &state.log, id, head, Instant::now() + DECISION_TIMEOUT).await? {
@@ -90,7 +90,7 @@ async fn apply(state: &State, caller: &Caller, id: &RoomId, change: &RoomChange)
     read().await
 }
 
-/// A checked change of a room.
+/// A checked change of a room; None stands for a field that is not changed.
 #[derive(Debug, Default)]
 struct RoomChange {
     name: Option<String>,
@@ -98,18 +98,18 @@ struct RoomChange {
     archived: Option<bool>,
 }
 
-/// The fields of a room to change; omitted fields stay.
+/// The fields of a room to change. Omitted fields stay as they are.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = RoomChange)]
 pub struct RoomChangeBody<'a> {
     #[serde(borrow, default)]
     #[schema(value_type = Option<NameForm>)]
     name: Option<&'a RawValue>,
-    /// Replaces the whole metadata.
+    /// The new metadata, which replace all of the old metadata.
     #[serde(borrow, default)]
     #[schema(value_type = Option<MetadataForm>)]
     metadata: Option<&'a RawValue>,
-    /// An archived room allows no changes except setting this to false.
+    /// Whether the room is archived. An archived room accepts no change except setting this field to false.
     #[serde(borrow, default)]
     #[schema(value_type = Option<bool>)]
     archived: Option<&'a RawValue>,
@@ -127,8 +127,8 @@ impl RoomChange {
         })
     }
 
-    /// Checks whether the caller may change the room, as `room` shows it to them. Returns the minimum role that the
-    /// caller must still have when the change is appended. None: nothing would change.
+    /// Checks whether the caller may change the room; `room` holds the caller's role. Returns the minimum role that the
+    /// caller must still have when the change is appended, or None if nothing would change.
     fn check(&self, room: &Room, admin: bool) -> Result<Option<MinRole>, Refusal> {
         let role = match &room.role {
             Role::Included(Some(role)) => role.as_str(),

@@ -1,4 +1,4 @@
-//! `/rooms` and `/rooms/{room}`: creation, the public list, one room.
+//! `/rooms` and `/rooms/{room}`: creates rooms, lists public rooms, and reads one room.
 
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use tidings_shared::error::{ErrorCode, Refusal};
@@ -44,7 +44,7 @@ pub async fn create(
 ) -> Result<HttpResponse, Problem> {
     let body = Body::read(&state, &caller, payload, ROOM_BYTES).await?;
     let new = creation::read(body.text(), &caller.user, caller.admin, RoomId::fresh())?;
-    state.allowance.take_many(CommandKind::Commands, caller.viewer(), creation::cost(&new))?;
+    state.allowance.take_cost(CommandKind::Commands, caller.viewer(), creation::cost(&new))?;
     if let Some(id) = find_direct_room(&state.db, &new).await? {
         return answer_existing(&state, &caller, id).await;
     }
@@ -72,7 +72,7 @@ pub async fn create(
             return Err(Refusal::new(ErrorCode::NotFound, message).with_field("members").into());
         }
         Err(error) => {
-            // The COMMIT may have succeeded although its answer was lost.
+            // The notice is sent, because the COMMIT may have succeeded although its answer was lost.
             state.notify(ChangeNotice::Memberships(members)).await;
             return Err(error.into());
         }
@@ -83,8 +83,8 @@ pub async fn create(
     answer(&state, &caller, &new.id, HttpResponse::Created()).await
 }
 
-/// Answers with the existing direct room. If its log is still empty, the node that created the room may have died
-/// before it sent the notices, so they are sent again.
+/// Answers with the existing direct room. If its log is empty, sends the notices of its creation again, because the
+/// node that created the room may have crashed before it sent them.
 async fn answer_existing(state: &State, caller: &Caller, id: RoomId) -> Result<HttpResponse, Problem> {
     let room = room::plain_room(&state.db, caller.viewer(), &id).await?.ok_or_else(Problem::no_such_room)?;
     if room.head.seq == 0 {
@@ -127,13 +127,13 @@ pub async fn list(
     Ok(web::Json(public_rooms(&state.db, query, cursor.as_ref(), limit).await?))
 }
 
-/// One room. For a member also the last message, the number of unread messages, and the read position.
+/// One room. A member also gets the last message, the number of unread messages, and their read mark.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}", operation_id = "getRoom", tag = "rooms",
     params(("room" = RoomId, Path)),
     responses((status = 200, description = "The room", body = RoomAnswer))
 )]
-pub async fn one(
+pub async fn get(
     state: web::Data<State>,
     caller: Caller,
     path: web::Path<String>,

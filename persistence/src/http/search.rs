@@ -1,4 +1,4 @@
-//! `/search`: messages by their words, newest first.
+//! `/search`: finds messages by their words, newest first.
 
 use actix_web::{HttpRequest, web};
 use tidings_shared::ids::RoomId;
@@ -28,7 +28,7 @@ use crate::search::words::Query;
         (status = 404, description = "No such room, or not visible to the caller"),
     )
 )]
-pub async fn find(
+pub async fn search_messages(
     state: web::Data<State>,
     caller: Caller,
     request: HttpRequest,

@@ -15,7 +15,7 @@ use super::parameters;
 use super::problem::Problem;
 use super::state::State;
 
-/// Sends a message.
+/// Sends a message to a room.
 #[utoipa::path(
     post, path = "/v1/rooms/{room}/messages", operation_id = "sendMessage", tag = "messages",
     params(("room" = RoomId, Path)), request_body = SendForm,
@@ -37,7 +37,7 @@ pub async fn send(
     let room = parameters::room(&path)?;
     let body = Body::read(&state, &caller, payload, COMMAND_BYTES).await?;
     let draft = Draft::from_fields(&Fields::parse(body.text())?, state.limits.max_message_chars)?;
-    state.allowance.take(CommandKind::Commands, caller.viewer())?;
+    state.allowance.take_token(CommandKind::Commands, caller.viewer())?;
     let access = state.access(caller.viewer(), &room).await?;
     let role = access.role.as_deref().unwrap_or_default();
     let min_role = draft.permit(&Actor { user: &caller.user, role, admin: caller.admin })?;

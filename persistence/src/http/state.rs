@@ -1,5 +1,5 @@
-//! State that the handlers share: the database, the log, the authentication, and the limits. The only part of `http`
-//! that touches the membership cache.
+//! State that the handlers share: the database, the log, the authentication, and the limits. Only this file of `http`
+//! accesses the membership cache.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -26,39 +26,37 @@ use crate::membership::{MembershipLimits, Memberships};
 use crate::query::{self, Access, Viewer};
 use crate::writer::users::UnknownUserPolicy;
 
-/// How many requests may wait at the same time until records are stored or an erasure is done: in total, and per user.
-/// A waiting request reads one row from time to time.
+/// How many requests may wait at the same time until records are stored or an erasure is finished: in total, and per
+/// user. A waiting request repeatedly reads one row.
 const WAIT_PERMITS: (usize, usize) = (256, 16);
-/// How long a reader waits until a position is stored.
+/// How long a request for events waits until its `upto` is stored.
 const UPTO_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many requests for history may search past many private messages of others at the same time: in total, and per
-/// user.
+/// How many requests for history may search past many private messages of others at once: in total, and per user.
 const WALK_PERMITS: (usize, usize) = (8, 2);
-/// How many exports may run at the same time: in total, and per user. An export lasts as long as its client takes to
-/// read it.
+/// How many exports may run at the same time: in total, and per user. An export lasts until its client has read it.
 const EXPORT_PERMITS: (usize, usize) = (4, 1);
-/// How often a failed notice to the cache is sent again, and the pause between attempts.
+/// How many times a failed notice to the cache is sent again, and the pause before each retry.
 const NOTICE_RETRIES: u32 = 60;
 const NOTICE_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// The version of a list of rooms while Redis is unavailable.
+/// The version of a user's list of rooms that is answered while Redis is unavailable.
 const UNKNOWN_VERSION: &str = "unknown";
 
-/// Limits on clients.
+/// The configured limits of the HTTP API.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Text of a message, in Unicode scalar values.
+    /// Longest text of a message, in Unicode scalar values.
     pub max_message_chars: usize,
     pub max_members_per_room: NonZeroU32,
     pub max_rooms_per_user: NonZeroU32,
-    /// Rates per user and node.
+    /// The rate limit for commands of one user on this node. The next two rates are per user and node too.
     pub commands: Rate,
     pub marks: Rate,
     pub presence: Rate,
 }
 
 impl Limits {
-    /// The rate limit of this kind of command.
+    /// The rate limit for this kind of command.
     fn rate(&self, kind: CommandKind) -> Rate {
         match kind {
             CommandKind::Commands => self.commands,
@@ -68,25 +66,25 @@ impl Limits {
     }
 }
 
-/// Shared by all workers.
+/// The state of the public HTTP API, shared by all of its threads.
 pub struct State {
     pub db: DatabaseConnection,
     pub auth: Arc<Verifier>,
     pub log: Arc<Log>,
-    /// Appends read and delivered marks.
+    /// Appends read and delivered marks to the logs.
     pub receipts: Arc<Receipts>,
     pub limits: Limits,
     pub origins: AllowedOrigins,
     pub unknown_users: UnknownUserPolicy,
     pub(super) memberships: Memberships,
     pub(super) allowance: Arc<Allowance>,
-    /// Notices to the membership cache that are being retried; the drain of the service waits for them.
+    /// The tasks that retry failed notices to the caches; the drain of the service waits for them.
     pub notice_retries: TaskTracker,
-    /// Permits to wait for a position to be stored, or for an erasure.
-    pub(super) waiting: RequestSlots,
-    pub(super) walking: RequestSlots,
-    pub(super) exporting: RequestSlots,
-    /// Wakes the job that erases users.
+    /// Permits for requests that wait until a seq is stored or an erasure is finished.
+    pub(super) wait_slots: RequestSlots,
+    pub(super) history_slots: RequestSlots,
+    pub(super) export_slots: RequestSlots,
+    /// Notifies the task that erases users.
     pub(super) erasure_requested: Arc<Notify>,
 }
 
@@ -102,7 +100,7 @@ impl State {
         erasure_requested: Arc<Notify>,
     ) -> Self {
         let notice_retries = TaskTracker::new();
-        let [waiting, walking, exporting] =
+        let [wait_slots, history_slots, export_slots] =
             [WAIT_PERMITS, WALK_PERMITS, EXPORT_PERMITS].map(|(all, each)| RequestSlots::new(all, each));
         let receipts = Receipts::start(log.clone());
         let bounds = MembershipLimits {
@@ -122,28 +120,28 @@ impl State {
             memberships,
             allowance,
             notice_retries,
-            waiting,
-            walking,
-            exporting,
+            wait_slots,
+            history_slots,
+            export_slots,
             erasure_requested,
         }
     }
 
-    /// The viewer's access to a room; refuses a room that does not exist or that they may not see.
+    /// The viewer's access to a room. Refuses a room that does not exist or that the viewer may not see.
     pub(super) async fn access(&self, viewer: Viewer<'_>, room: &RoomId) -> Result<Access, Problem> {
         query::access(&self.db, viewer, room).await?.ok_or_else(Problem::no_such_room)
     }
 
-    /// Returns once the room's stored head is at least `upto`, for readers who know that this position was accepted.
-    /// Holds no database connection while it waits. Refuses with `unavailable` after five seconds, `rate_limited` when
-    /// the user has too many waiting requests, and `overloaded` when all users together do.
+    /// Returns when the room's stored head is at least `upto`. Holds no database connection while it waits. Refuses
+    /// with `unavailable` after five seconds, with `rate_limited` if the user has too many waiting requests, and with
+    /// `overloaded` if all users together have too many.
     pub(super) async fn wait_until_stored(
         &self,
         user: &UserId,
         room: &RoomId,
         upto: i64,
     ) -> Result<(), Problem> {
-        let _permit = self.waiting.take(user, "waits for the log to be stored")?;
+        let _permit = self.wait_slots.take(user, "waits for the log to be stored")?;
         let seq = Seq(u64::try_from(upto).unwrap_or_default());
         if query::wait_until_stored(&self.db, room, seq, Instant::now() + UPTO_TIMEOUT).await? {
             return Ok(());
@@ -151,9 +149,9 @@ impl State {
         Err(Refusal::unavailable(format!("seq {upto} of the room is not stored yet; retry")).into())
     }
 
-    /// The version of a user's list of rooms. Must be read before the list: a change in between then shows as another
-    /// version, never as an old list with a new version. While Redis is unavailable the list is returned with a version
-    /// that no list has, so the client will ask again.
+    /// The version of a user's list of rooms. Must be read before the list: if the list changes in between, the client
+    /// then gets a new list with an old version and reads it again. While Redis is unavailable, returns a version that
+    /// no list has, so that the client reads the list again later.
     pub(super) async fn rooms_version(&self, user: &UserId) -> String {
         let version = async {
             let session = self.log.current_session()?;
@@ -169,8 +167,8 @@ impl State {
         version.await.unwrap_or_else(|| UNKNOWN_VERSION.to_owned())
     }
 
-    /// Sends a notice before its change. The notice removes older cached values even if this process dies between the
-    /// change and the second notice, and it proves that Redis is reachable.
+    /// Sends a notice before the change is committed. It invalidates cached values even if this process crashes before
+    /// `notify`, and it proves that Redis is reachable. Refuses with `unavailable` if Redis is not reachable.
     pub(super) async fn notify_before(&self, notice: &ChangeNotice) -> Result<(), Problem> {
         if notice.send(&self.db, &self.log).await {
             return Ok(());
@@ -178,8 +176,7 @@ impl State {
         Err(Refusal::unavailable("the room log is unavailable; retry").into())
     }
 
-    /// Sends a notice after the commit of its change. A failed notice is retried in the background; the change itself
-    /// stays.
+    /// Sends a notice after the change is committed. A failed notice is retried in the background.
     pub(super) async fn notify(&self, notice: ChangeNotice) {
         if notice.send(&self.db, &self.log).await {
             return;

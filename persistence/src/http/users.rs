@@ -1,4 +1,4 @@
-//! `PUT /users/{user}`: a back end sets the name and picture of users, and blocks them.
+//! `PUT /users/{user}`: a back end sets the names and pictures of users, and blocks or unblocks them.
 
 use actix_web::web;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ use super::problem::Problem;
 use super::state::State;
 use crate::writer::users::{self, AccountChange};
 
-/// A user.
+/// The account of a user.
 #[derive(Serialize, ToSchema)]
 #[schema(as = User)]
 pub struct UserAnswer {
@@ -41,7 +41,7 @@ pub struct UserAnswer {
         (status = 413, description = "Too much text"),
     )
 )]
-pub async fn put(
+pub async fn put_user(
     state: web::Data<State>,
     caller: Caller,
     path: web::Path<String>,
@@ -56,8 +56,8 @@ pub async fn put(
     let change = read(body.text())?;
     let notice = ChangeNotice::Account(user.clone());
     state.notify_before(&notice).await?;
-    let put = users::put(&state.db, &user, &change).await;
-    // Sent even after a failure, because the COMMIT may have succeeded although its answer was lost.
+    let put = users::put_account(&state.db, &user, &change).await;
+    // The notice is sent even after a failure, because the COMMIT may have succeeded although its answer was lost.
     state.notify(notice).await;
     let account = put?.ok_or_else(|| {
         Refusal::new(ErrorCode::Conflict, "this user was erased; an erasure cannot be undone")
@@ -66,18 +66,18 @@ pub async fn put(
     Ok(web::Json(UserAnswer { user: user.into(), name, picture, blocked }))
 }
 
-/// The fields of a user to change; omitted fields stay.
+/// The fields of an account to change. Omitted fields stay as they are.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = PutUser)]
 pub struct PutUserBody<'a> {
     #[serde(borrow, default)]
     #[schema(value_type = Option<PersonTextForm>)]
     name: Option<&'a RawValue>,
-    /// A URL.
+    /// The URL of a picture.
     #[serde(borrow, default)]
     #[schema(value_type = Option<PersonTextForm>)]
     picture: Option<&'a RawValue>,
-    /// A blocked user is refused everywhere, and their connections are closed.
+    /// Whether the user is blocked. All requests of a blocked user are refused, and their connections are closed.
     #[serde(borrow, default)]
     #[schema(value_type = Option<bool>)]
     blocked: Option<&'a RawValue>,

@@ -1,4 +1,4 @@
-//! `/rooms/{room}/messages/{seq}/versions`: earlier texts of a message.
+//! `/rooms/{room}/messages/{seq}/versions`: reads the earlier texts of a message.
 
 use actix_web::web;
 use tidings_shared::error::ErrorCode;
@@ -12,8 +12,8 @@ use super::problem::Problem;
 use super::state::State;
 use crate::query::versions::{self, Versions};
 
-/// The earlier texts of a message, oldest first, also of a deleted one. For admins and owners, and the scope
-/// `tidings.admin`. If there are more than 200 versions: the original and the last 199.
+/// The earlier texts of a message, also of a deleted one, oldest first. For admins and owners of the room, and for the
+/// scope `tidings.admin`. If there are more than 200 versions, returns the original and the last 199.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/messages/{seq}/versions", operation_id = "listVersions", tag = "messages",
     params(("room" = RoomId, Path), ("seq" = MessageSeqForm, Path)),

@@ -1,6 +1,5 @@
-//! `/rooms/{room}/receipts`, `/rooms/{room}/read` and `/rooms/{room}/delivered`: how far members have read and
-//! received.
-//! Marks are handled as in the gateway: gathered, appended, published.
+//! `/rooms/{room}/receipts`, `/rooms/{room}/read` and `/rooms/{room}/delivered`: read and set how far members have read
+//! and received messages. As in the gateway, marks are gathered for a short time and then appended together.
 
 use actix_web::web;
 use serde::{Deserialize, Serialize};
@@ -18,7 +17,7 @@ use super::problem::Problem;
 use super::state::State;
 use crate::query::members::{self, Receipt};
 
-/// The watermarks of a room's members.
+/// The read and delivered marks of a room's members.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Receipts)]
 pub struct ReceiptList {
@@ -31,7 +30,7 @@ pub struct ReceiptList {
     params(("room" = RoomId, Path)),
     responses((status = 200, description = "The members, at most the 1,000 who read last", body = ReceiptList))
 )]
-pub async fn receipts(
+pub async fn list_receipts(
     state: web::Data<State>,
     caller: Caller,
     path: web::Path<String>,
@@ -41,16 +40,16 @@ pub async fn receipts(
     Ok(web::Json(ReceiptList { receipts: members::receipts(&state.db, &room).await? }))
 }
 
-/// A watermark.
+/// A read or delivered mark.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct Mark {
-    /// Everything up to this seq.
+    /// Everything up to this seq is read or delivered.
     #[schema(value_type = Seq)]
     seq: i64,
 }
 
 /// Marks everything up to `seq` as read. A seq above the head counts as the head, and the mark never moves back.
-/// Answered when the mark is stored, with its position.
+/// Answered with the mark when it is stored.
 #[utoipa::path(
     post, path = "/v1/rooms/{room}/read", operation_id = "markRead", tag = "rooms",
     params(("room" = RoomId, Path)), request_body = Mark,
@@ -59,7 +58,7 @@ pub struct Mark {
         (status = 429, description = "Too many marks"),
     )
 )]
-pub async fn read(
+pub async fn set_read(
     state: web::Data<State>,
     caller: Caller,
     path: web::Path<String>,
@@ -77,7 +76,7 @@ pub async fn read(
         (status = 429, description = "Too many marks"),
     )
 )]
-pub async fn delivered(
+pub async fn set_delivered(
     state: web::Data<State>,
     caller: Caller,
     path: web::Path<String>,
@@ -96,10 +95,10 @@ async fn mark(
     let room = parameters::room(room)?;
     let body = Body::read(state, caller, payload, COMMAND_BYTES).await?;
     let requested = Fields::parse(body.text())?.seq()?;
-    state.allowance.take(CommandKind::Marks, caller.viewer())?;
+    state.allowance.take_token(CommandKind::Marks, caller.viewer())?;
     let access = state.access(caller.viewer(), &room).await?;
     if access.role.is_none() {
-        // An admin who is not a member has no watermark.
+        // A caller with the scope `tidings.admin` who is not a member has no marks in the room.
         return Err(Problem::new(ErrorCode::Forbidden, "only members of the room have marks in it"));
     }
     let mark_seq = state.receipts.mark(&room, &caller.user, requested, delivered).await?;

@@ -1,5 +1,5 @@
-//! Rooms whose log has changed since they were indexed: the writer adds them, the indexer takes them. One short lock
-//! per batch. Bounded: when it is full, a scan of all rooms finds the rest.
+//! The queue of rooms whose logs have changed since they were indexed: the writer adds rooms, the indexer takes them.
+//! Adding takes one short lock per batch. Bounded: a full queue requests a scan of all rooms, which finds the others.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 use tidings_shared::ids::RoomId;
 use tokio::sync::Notify;
 
-/// Rooms that may wait: some 10 MB of ids.
+/// Number of rooms that may wait, about 10 MB of ids.
 const MAX_ROOMS: usize = 100_000;
 
 #[derive(Debug, Default)]
 struct Waiting {
     known: HashSet<RoomId>,
-    /// In the order in which they changed, with the time.
+    /// The waiting rooms in the order in which they changed, with the time of the change.
     rooms: VecDeque<(RoomId, Instant)>,
-    /// Rooms that are not in the list may have changed.
+    /// Whether rooms that are not in this queue may have changed.
     scan_requested: bool,
 }
 
-/// A queue of changed rooms, each at most once.
+/// A queue of changed rooms, which holds each room at most once.
 #[derive(Debug, Default)]
 pub struct ChangedRooms {
     waiting: Mutex<Waiting>,
@@ -28,8 +28,8 @@ pub struct ChangedRooms {
 }
 
 impl ChangedRooms {
-    /// Adds rooms that changed. Invalid room ids are skipped, because nothing was written for them.
-    pub fn mark<'a>(&self, rooms: impl IntoIterator<Item = &'a str>, now: Instant) {
+    /// Adds rooms that changed at `now`. Skips invalid room ids, because nothing was written for them.
+    pub fn add_rooms<'a>(&self, rooms: impl IntoIterator<Item = &'a str>, now: Instant) {
         let mut waiting = self.waiting();
         for room in rooms {
             if waiting.known.contains(room) {
@@ -48,15 +48,15 @@ impl ChangedRooms {
         self.more.notify_one();
     }
 
-    /// Requests a scan of all rooms, because rooms may have changed that were not marked here, e.g. those of a replica
-    /// that ended.
+    /// Requests a scan of all rooms, because rooms that are not in this queue may have changed, such as those of an
+    /// ended replica.
     pub fn request_scan(&self) {
         self.waiting().scan_requested = true;
         self.more.notify_one();
     }
 
-    /// Up to `limit` rooms, the longest waiting first, and since when the first has waited.
-    pub(super) fn take(&self, limit: usize) -> (Vec<RoomId>, Option<Instant>) {
+    /// Takes up to `limit` rooms, those that have waited longest first, and the time since which the first has waited.
+    pub(super) fn take_rooms(&self, limit: usize) -> (Vec<RoomId>, Option<Instant>) {
         let mut waiting = self.waiting();
         let since = waiting.rooms.front().map(|(_, since)| *since);
         let limit = limit.min(waiting.rooms.len());
@@ -67,7 +67,7 @@ impl ChangedRooms {
         (rooms, since)
     }
 
-    /// Whether a scan of all rooms was requested; clears the request.
+    /// Returns whether a scan of all rooms was requested, and clears the request.
     pub(super) fn take_scan_request(&self) -> bool {
         std::mem::take(&mut self.waiting().scan_requested)
     }
@@ -76,23 +76,23 @@ impl ChangedRooms {
         self.waiting().rooms.len()
     }
 
-    /// How many rooms wait, and since when the first has waited.
+    /// The number of waiting rooms, and the time since which the first has waited.
     pub(super) fn waiting_since(&self) -> (usize, Option<Instant>) {
         let waiting = self.waiting();
         (waiting.rooms.len(), waiting.rooms.front().map(|(_, since)| *since))
     }
 
-    /// Returns when there may be rooms to take, or after `timeout`.
+    /// Returns when rooms may be waiting, or after `timeout`.
     pub(super) async fn wait_for_rooms(&self, timeout: Duration) {
         if self.len() > 0 {
             return;
         }
-        // A missed wake-up only makes the indexer late.
+        // A missed notification only delays the indexer by `timeout`.
         let _ = tokio::time::timeout(timeout, self.more.notified()).await;
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        // No code under the lock can panic in the middle of a change.
+        // Ignores poisoning, because no code that holds the lock can panic in the middle of a change.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -102,18 +102,18 @@ mod tests {
     use super::*;
 
     fn taken(changed: &ChangedRooms, limit: usize) -> Vec<String> {
-        changed.take(limit).0.iter().map(RoomId::to_string).collect()
+        changed.take_rooms(limit).0.iter().map(RoomId::to_string).collect()
     }
 
     #[test]
     fn changed_room_waits_once_and_in_order() {
         let (changed, now) = (ChangedRooms::default(), Instant::now());
-        changed.mark(["a", "b", "a", "not a room"], now);
-        changed.mark(["b", "c"], now + Duration::from_secs(1));
+        changed.add_rooms(["a", "b", "a", "not a room"], now);
+        changed.add_rooms(["b", "c"], now + Duration::from_secs(1));
         assert_eq!(changed.len(), 3);
         assert_eq!(taken(&changed, 2), ["a", "b"]);
-        changed.mark(["a"], now);
-        assert_eq!(changed.take(1).1, Some(now + Duration::from_secs(1)), "c has waited since then");
+        changed.add_rooms(["a"], now);
+        assert_eq!(changed.take_rooms(1).1, Some(now + Duration::from_secs(1)), "c has waited since then");
         assert_eq!(taken(&changed, 9), ["a"]);
         assert!(!changed.take_scan_request());
     }
@@ -121,7 +121,7 @@ mod tests {
     #[tokio::test]
     async fn waiting_room_is_available_without_a_wait() {
         let changed = ChangedRooms::default();
-        changed.mark(["a", "b"], Instant::now());
+        changed.add_rooms(["a", "b"], Instant::now());
         let soon = async || {
             tokio::time::timeout(Duration::from_secs(5), changed.wait_for_rooms(Duration::from_secs(60)))
                 .await
@@ -135,7 +135,7 @@ mod tests {
     fn overflow_requests_a_scan_of_all_rooms() {
         let changed = ChangedRooms::default();
         let names: Vec<String> = (0..=MAX_ROOMS).map(|n| format!("r{n}")).collect();
-        changed.mark(names.iter().map(String::as_str), Instant::now());
+        changed.add_rooms(names.iter().map(String::as_str), Instant::now());
         assert_eq!(changed.len(), MAX_ROOMS);
         assert!(changed.take_scan_request() && !changed.take_scan_request());
     }

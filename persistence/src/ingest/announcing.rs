@@ -1,5 +1,5 @@
-//! Announces committed membership changes: to the cache first, then to the users on their channels. Runs before the
-//! watermark moves, so that after a crash in between the records are read and announced again.
+//! Announces committed membership changes: invalidates the cache, then notifies the users on their channels. Runs
+//! before the watermark moves, so that after a crash in between the records are read and announced again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::{Ingest, without_data};
 use crate::batch::MembershipKind;
 use crate::writer::outcome::StoredMembership;
 
-/// Announces all changes, in order; returns the partitions whose changes could not be announced.
+/// Announces the changes in order. Returns the partitions whose changes could not be announced.
 pub(super) async fn announce(
     ingest: &Ingest,
     session: Option<&Arc<Session>>,
@@ -35,7 +35,7 @@ pub(super) async fn announce(
         .collect();
     let mut connection = session.connection();
     let announced = async {
-        // The cache first: a user who receives the notice must not find an older state there.
+        // The cache is invalidated first, so that a notified user does not read the old memberships.
         membership::changed(&mut connection, users).await?;
         people::publish(&mut connection, notices.iter().map(|(user, notice)| (*user, notice))).await
     };
@@ -49,7 +49,7 @@ pub(super) async fn announce(
     }
 }
 
-/// The notice for the user. A change of role needs none, because the room's own event announces it.
+/// The notice for the affected user. None for a change of role, because the event in the room's log announces it.
 fn notice(membership: &StoredMembership) -> Option<UserNotice> {
     let change = &membership.change;
     let (room, seq) = (&change.room, change.seq);

@@ -1,4 +1,4 @@
-//! Measures the records that wait to be written in the owned partitions: how many, and the age of the oldest.
+//! Measures how many records wait to be written in the owned partitions, and the age of the oldest one.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! Keeps this replica's share of the partitions: renews leases, takes free ones, releases the surplus and notifies
-//! other replicas. Changes the owned partitions and the lease columns. A batch in flight detects a lost lease only when
-//! its own transaction checks the row of the partition.
+//! Keeps this replica's share of the partitions: renews leases, takes free partitions, releases partitions above the
+//! share and notifies other replicas. A batch that is being written learns of a lost lease only when its transaction
+//! checks the row of the partition.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Ingest, without_data};
 use crate::writer::{failure, leases, limit::within};
 
-/// Renewals per lease time: two may fail before the lease expires.
+/// Number of renewals in the time of a lease, so that two renewals may fail before the lease expires.
 const RENEWALS_PER_LEASE: u32 = 3;
 
-/// Most partitions that each of `live` replicas may own.
+/// The most partitions that each of `live` replicas may own.
 #[must_use]
 fn fair_share(live: usize) -> usize {
     usize::from(PARTITIONS).div_ceil(live.max(1))
@@ -30,7 +30,7 @@ pub(super) async fn keep(ingest: Arc<Ingest>, done: CancellationToken) {
             _ = tick.tick() => {}
             () = ingest.wake_lease.notified() => {}
         }
-        // If the answer to `acquire` is lost, the next renewal finds the lease.
+        // If the answer to `acquire` is lost, the next renewal returns the acquired leases.
         if let Err(error) = within(ingest.lease, renew_and_balance(&ingest)).await {
             tracing::warn!(cause = failure::without_data(&error), "leases could not be renewed");
         }
@@ -42,7 +42,7 @@ async fn renew_and_balance(ingest: &Ingest) -> Result<(), DbErr> {
     let live = leases::register(&ingest.db, &ingest.replica, ingest.lease).await?;
     let renewed = leases::renew(&ingest.db, &ingest.replica, ingest.lease).await?;
     let share = fair_share(live);
-    // Holds one lock for both changes, so that lost partitions do not count towards the surplus.
+    // Removes lost partitions and finds the surplus under one lock, so that lost ones do not count as surplus.
     let (lost, surplus, held) = {
         let mut owned = ingest.owned();
         let lost = owned.apply_renewal(&renewed, Instant::now());
@@ -65,7 +65,7 @@ async fn renew_and_balance(ingest: &Ingest) -> Result<(), DbErr> {
     Ok(())
 }
 
-/// Tells all replicas that partitions are free. A replica that misses the notice finds them at its next renewal.
+/// Notifies all replicas that partitions are free. A replica that misses the notice finds them at its next renewal.
 pub(super) async fn publish_free(ingest: &Ingest) {
     let Some(session) = ingest.log.current_session() else { return };
     let mut connection = session.connection();

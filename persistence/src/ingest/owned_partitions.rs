@@ -1,7 +1,8 @@
-//! The partitions that this replica owns, and how far each is read and committed. Pure.
+//! The table of the partitions that this replica owns, with the positions up to which each is read and committed. Pure.
 //!
-//! A partition is *unsettled* until its reading position is decided: after its lease was taken, after a watermark could
-//! not be written, in a new epoch. Settling starts a new *pass*; records that an earlier pass read are discarded.
+//! A partition is *unsettled* while its reading position is not decided: after its lease was taken, after its watermark
+//! could not be written, and in a new epoch. Settling decides the position and starts a new *pass* of reading. Records
+//! that an earlier pass read are discarded.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,9 +14,9 @@ use tidings_shared::{
 
 use crate::batch::{Lease, PartitionClaim};
 
-/// A reading position.
+/// The position after which a pass reads the stream of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
+pub struct ReadPosition {
     pub partition: Partition,
     pub pass: u64,
     pub after: IngestId,
@@ -33,7 +34,7 @@ struct OwnedPartition {
     state: State,
 }
 
-/// The table of owned partitions.
+/// The partitions that this replica owns, each settled or unsettled.
 #[derive(Debug, Default)]
 pub struct OwnedPartitions {
     held: BTreeMap<Partition, OwnedPartition>,
@@ -55,7 +56,7 @@ impl OwnedPartitions {
         self.held.keys().copied().collect()
     }
 
-    /// Gives up the partitions that exceed `share`, and returns them.
+    /// Removes the partitions that exceed `share` from the table, and returns them.
     pub fn release_above(&mut self, share: usize) -> Vec<Partition> {
         let surplus: Vec<Partition> = self.held.keys().skip(share).copied().collect();
         surplus.iter().for_each(|partition| self.remove(*partition));
@@ -72,9 +73,9 @@ impl OwnedPartitions {
         self.held.is_empty()
     }
 
-    /// Applies the result of a renewal. Leases that are missing in `rows` are lost. Leases that only `rows` has are
-    /// added: the answer to their acquisition or release was lost. A partition that another replica moved to a later
-    /// epoch becomes unsettled. Returns how many were lost.
+    /// Applies the result of a renewal, the rows of the leases that this replica has. Removes partitions that are
+    /// missing in `rows` and returns their number. Adds partitions that are only in `rows`, because the answer to their
+    /// acquisition or release was lost. Unsettles partitions that another replica moved to a later epoch.
     pub fn apply_renewal(&mut self, rows: &[(Lease, Epoch)], now: Instant) -> usize {
         let before = self.held.len();
         self.held.retain(|partition, holding| {
@@ -94,14 +95,14 @@ impl OwnedPartitions {
         lost
     }
 
-    /// Makes a partition unsettled; it may be settled again after `pause`.
+    /// Makes a partition unsettled. It is due for settling after `pause`.
     pub fn unsettle(&mut self, partition: Partition, now: Instant, pause: Duration) {
         if let Some(holding) = self.held.get_mut(&partition) {
             holding.state = State::Unsettled { not_before: now + pause };
         }
     }
 
-    /// Unsettles partitions that were settled in an earlier epoch. True when there was any.
+    /// Unsettles partitions that were settled in an earlier epoch than `current`. Returns whether there was one.
     pub fn unsettle_before(&mut self, current: Epoch, now: Instant) -> bool {
         let mut any = false;
         for holding in self.held.values_mut() {
@@ -113,7 +114,7 @@ impl OwnedPartitions {
         any
     }
 
-    /// Leases whose partitions are to be settled now.
+    /// The leases of the partitions that are due for settling.
     #[must_use]
     pub fn due_for_settling(&self, now: Instant) -> Vec<Lease> {
         let due = |(partition, holding): (&Partition, &OwnedPartition)| {
@@ -123,7 +124,7 @@ impl OwnedPartitions {
         self.held.iter().filter_map(due).collect()
     }
 
-    /// When the next settling is due.
+    /// When the next partition is due for settling; None if all are settled.
     #[must_use]
     pub fn next_settling(&self) -> Option<Instant> {
         let at = |holding: &OwnedPartition| match holding.state {
@@ -133,7 +134,7 @@ impl OwnedPartitions {
         self.held.values().filter_map(at).min()
     }
 
-    /// Marks the partition as settled: its row is at `committed` in `epoch`, and reading starts there.
+    /// Makes the partition settled: `committed` is the position of its row in `epoch`, and reading starts there.
     pub fn mark_settled(&mut self, lease: Lease, epoch: Epoch, committed: IngestId) {
         self.passes += 1;
         let pass = self.passes;
@@ -142,19 +143,19 @@ impl OwnedPartitions {
         }
     }
 
-    /// Where to continue reading in streams of this epoch.
+    /// The reading positions of the partitions that are settled in the epoch `current`.
     #[must_use]
-    pub fn read_positions(&self, current: Epoch) -> Vec<Position> {
+    pub fn read_positions(&self, current: Epoch) -> Vec<ReadPosition> {
         let position = |(partition, holding): (&Partition, &OwnedPartition)| match holding.state {
             State::Settled { epoch, pass, read, .. } if epoch == current => {
-                Some(Position { partition: *partition, pass, after: read })
+                Some(ReadPosition { partition: *partition, pass, after: read })
             }
             _ => None,
         };
         self.held.iter().filter_map(position).collect()
     }
 
-    /// Each owned partition and its committed position; the start of the stream while it is unsettled.
+    /// Each owned partition with its committed position, or with the start of the stream if it is unsettled.
     #[must_use]
     pub fn committed_positions(&self) -> Vec<(Partition, IngestId)> {
         let position = |(partition, holding): (&Partition, &OwnedPartition)| match holding.state {
@@ -164,7 +165,7 @@ impl OwnedPartitions {
         self.held.iter().map(position).collect()
     }
 
-    /// Moves the reading position. False: the pass is over, and the records must be discarded.
+    /// Moves the reading position to `upto`. Returns false if the pass has ended; then the records must be discarded.
     pub fn advance_read(&mut self, partition: Partition, in_pass: u64, upto: IngestId) -> bool {
         match self.held.get_mut(&partition).map(|holding| &mut holding.state) {
             Some(State::Settled { pass, read, .. }) if *pass == in_pass => {
@@ -175,8 +176,9 @@ impl OwnedPartitions {
         }
     }
 
-    /// The claim of a batch that this pass read from `after` on. None when the pass is over. Also None when the
-    /// committed position is not `after`: records in between are missing, so the pass ends before a batch skips them.
+    /// The state that a batch, read by the pass `in_pass` from `after` on, must find in the partition's row. None if
+    /// the pass has ended. None also if the committed position is not `after`; then the pass ends, because the batch
+    /// would skip the records in between.
     pub fn claim(
         &mut self,
         partition: Partition,
@@ -201,7 +203,7 @@ impl OwnedPartitions {
         }
     }
 
-    /// Notes that a batch was committed up to `upto`.
+    /// Sets the committed position after a batch was committed up to `upto`.
     pub fn advance_committed(&mut self, partition: Partition, in_pass: u64, upto: IngestId) {
         if let Some(State::Settled { pass, committed, .. }) =
             self.held.get_mut(&partition).map(|holding| &mut holding.state)

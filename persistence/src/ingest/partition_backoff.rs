@@ -1,4 +1,4 @@
-//! Growing pauses for partitions whose work fails again and again. Pure.
+//! Pauses for partitions whose work keeps failing; each pause is longer than the one before. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ impl PartitionBackoff {
         Self { first, longest, failures: BTreeMap::new() }
     }
 
-    /// Counts a failure; returns the pause after it.
+    /// Counts a failure of the partition, and returns the pause before the next attempt.
     pub fn next_pause(&mut self, partition: Partition) -> Duration {
         let before = self.failures.entry(partition).or_default();
         let pause = self.first.saturating_mul(1 << (*before).min(30)).min(self.longest);
@@ -26,7 +26,7 @@ impl PartitionBackoff {
         pause
     }
 
-    /// Resets the count after a success.
+    /// Resets the count of failures after a success.
     pub fn reset(&mut self, partition: Partition) {
         self.failures.remove(&partition);
     }

@@ -1,6 +1,6 @@
-//! Reads the ingest streams of the settled partitions, on its own connection. The connection must lead to the Redis
-//! process of the session, because records of another process must never be taken for records of this one. Uses no
-//! consumer group, because the positions are in PostgreSQL.
+//! Reads the ingest streams of the settled partitions on a separate connection. The connection must lead to the Redis
+//! process of the session, because records of another process must never count as records of this one. Uses no consumer
+//! group, because the positions are in PostgreSQL.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -14,40 +14,40 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Ingest,
-    owned_partitions::{OwnedPartitions, Position},
+    owned_partitions::{OwnedPartitions, ReadPosition},
     without_data,
 };
 use crate::batch::Entry;
 
 /// Maximum number of records in one batch and in one read.
 pub(super) const BATCH_RECORDS: usize = 1000;
-/// How long a read blocks before it looks for changed positions. Far below the response timeout of the connection.
+/// How long a read blocks before it checks whether positions changed. Far below the connection's response timeout.
 const BLOCK_MS: u64 = 100;
-/// Bytes of one read, estimated from the sizes of earlier records.
+/// Upper limit of the bytes of one read. The read estimates its size from the sizes of earlier records.
 const MAX_READ_BYTES: usize = 8 * 1024 * 1024;
 /// Smallest estimate of the size of a record.
 const MIN_RECORD_ESTIMATE_BYTES: usize = 4 * 1024;
-/// Bytes that may wait between reader and writer.
+/// Number of bytes that may wait between reader and writer.
 const MAX_BUFFERED_BYTES: usize = 32 * 1024 * 1024;
-/// Pause after a failure, and while there is no stream to read.
+/// Pause after a failed read, and while no stream can be read.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// The records of one partition's stream from one read, in order.
+/// The records that one read returned from the stream of one partition, in order.
 #[derive(Debug)]
 pub(super) struct PartitionRead {
     pub partition: Partition,
     pub pass: u64,
-    /// The position after which the stream was read. No record lies between it and the first entry.
+    /// The position after which the stream was read. No record lies between this position and the first entry.
     pub after: IngestId,
     pub entries: Vec<Entry>,
 }
 
-/// The result of one read. Holds a permit for its bytes between reader and writer.
+/// The result of one read. Holds permits for its bytes while it waits between reader and writer.
 #[derive(Debug)]
 pub(super) struct Chunk {
     pub reads: Vec<PartitionRead>,
-    /// The reader waits until the writer drops this permit. None if more records may wait in Redis: then the reader
-    /// reads on at once.
+    /// The reader waits until the writer drops this permit. None if more records may wait in Redis, because then the
+    /// reader reads them without waiting.
     pub reader_permit: Option<OwnedSemaphorePermit>,
     _bytes_permit: OwnedSemaphorePermit,
 }
@@ -71,7 +71,7 @@ pub(super) async fn read(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop:
     let mut reader_permit = None;
     let mut read_ahead = false;
     while !stop.is_cancelled() {
-        // Waits while a batch is written, so that records gather in Redis: reading them one by one would cost more than
+        // Waits while a batch is written, so that records gather in Redis. Reading them one by one would cost more than
         // writing them.
         if reader_permit.is_none() && !read_ahead {
             reader_permit =
@@ -102,7 +102,7 @@ pub(super) async fn read(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop:
             continue;
         }
         let sizes = || reads.iter().flat_map(|read| &read.entries).map(|entry| entry.raw.len());
-        // A read that returned half of its limit may have left more behind, which is read during the write.
+        // After a read that returned half of its limit, more records may wait. They are read while the writer writes.
         let many = records(largest.0) / 2;
         largest.read(sizes());
         let room = u32::try_from(sizes().sum::<usize>().min(MAX_BUFFERED_BYTES)).unwrap_or(u32::MAX);
@@ -113,16 +113,16 @@ pub(super) async fn read(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop:
             chunks.send(Chunk { reads, reader_permit, _bytes_permit: room }).await.ok()
         };
         tokio::select! {
-            // Records that cannot be handed to the writer are read again by the next owner.
+            // The next owner of the partitions reads the records that the writer did not get.
             () = stop.cancelled() => return,
             sent = sent => if sent.is_none() { return },
         }
     }
 }
 
-/// The expected size of the largest record in bytes: that of the last read, at least [`MIN_RECORD_ESTIMATE_BYTES`]. It
-/// doubles after a failed read, which may have been too large, so that the next read asks for less, down to one record
-/// of each stream.
+/// The expected size of the largest record in bytes: its size in the last read, at least [`MIN_RECORD_ESTIMATE_BYTES`].
+/// Doubles after a failed read, which may have been too large, so that the next read requests fewer records, at least
+/// one of each stream.
 struct RecordSizeEstimate(usize);
 
 impl Default for RecordSizeEstimate {
@@ -145,7 +145,7 @@ fn accept_read(owned: &mut OwnedPartitions, read: &PartitionRead) -> bool {
     read.entries.last().is_some_and(|last| owned.advance_read(read.partition, read.pass, last.id))
 }
 
-/// One read. `None`: there is no stream to read.
+/// Reads once from all settled streams. None if there is no stream to read.
 async fn read_once(
     ingest: &Ingest,
     source: &mut Option<StreamConnection>,
@@ -171,7 +171,7 @@ async fn read_once(
     let more = full_streams(&reads, many);
     let left = records(largest).saturating_sub(reads.iter().map(|read| read.entries.len()).sum());
     if !more.is_empty() && left >= more.len() {
-        // Reads more from the streams that filled their share. The other streams have no further records.
+        // Reads more from the streams that returned as many records as requested. The others have no further records.
         for read in xread(connection, &more, left / more.len(), false).await? {
             match reads.iter_mut().find(|first| first.partition == read.partition) {
                 Some(first) => first.entries.extend(read.entries),
@@ -182,10 +182,10 @@ async fn read_once(
     Ok(Some(reads))
 }
 
-/// Reads the records after these positions. With `block`, waits up to `BLOCK_MS` for a record if there is none.
+/// Reads up to `count` records of each stream after these positions. With `block`, waits up to `BLOCK_MS` for a record.
 async fn xread(
     connection: &mut MultiplexedConnection,
-    positions: &[Position],
+    positions: &[ReadPosition],
     count: usize,
     block: bool,
 ) -> Result<Vec<PartitionRead>, String> {
@@ -210,12 +210,12 @@ async fn xread(
     Ok(reads_of(positions, streams.unwrap_or_default()))
 }
 
-/// Where to continue in the streams that returned as many records as requested.
-fn full_streams(reads: &[PartitionRead], limit: usize) -> Vec<Position> {
+/// The next positions in those streams that returned as many records as requested.
+fn full_streams(reads: &[PartitionRead], limit: usize) -> Vec<ReadPosition> {
     let full = reads.iter().filter(|read| read.entries.len() >= limit);
     let position = |read: &PartitionRead| {
         let after = read.entries.last().map_or(read.after, |last| last.id);
-        Position { partition: read.partition, pass: read.pass, after }
+        ReadPosition { partition: read.partition, pass: read.pass, after }
     };
     full.map(position).collect()
 }
@@ -227,24 +227,24 @@ async fn connect(ingest: &Ingest, session: Arc<Session>) -> Result<StreamConnect
     let reached = connect_to_process(&ingest.redis, AsyncConnectionConfig::new()).await;
     let (connection, run_id) = reached.map_err(|error| error.to_string())?;
     if run_id != session.run_id {
-        // The address leads to another process now, so the session is over.
+        // The address leads to another Redis process, so the session has ended.
         ingest.log.discard(&session);
         return Err("the address leads to another Redis process than the session's".to_owned());
     }
     Ok(StreamConnection { session, connection })
 }
 
-/// Records that one read may return.
+/// The number of records that one read may return, if the largest has this size.
 fn records(largest_bytes: usize) -> usize {
     BATCH_RECORDS.min(MAX_READ_BYTES / largest_bytes.max(1))
 }
 
-/// Records to request from each stream.
+/// The number of records to request from each stream.
 fn count(streams: usize, largest_bytes: usize) -> usize {
     (records(largest_bytes) / streams).max(1)
 }
 
-fn reads_of(positions: &[Position], streams: Streams) -> Vec<PartitionRead> {
+fn reads_of(positions: &[ReadPosition], streams: Streams) -> Vec<PartitionRead> {
     let mut reads = Vec::with_capacity(streams.len());
     for (key, entries) in streams {
         let Some(position) = positions.iter().find(|position| position.partition.ingest() == key) else {
@@ -252,7 +252,7 @@ fn reads_of(positions: &[Position], streams: Streams) -> Vec<PartitionRead> {
         };
         let partition = position.partition;
         let entry = |(id, mut fields): (String, Vec<Bytes>)| {
-            // Redis returns only ids of this form.
+            // Parsing never fails, because Redis returns only ids of this form.
             let id: IngestId = id.parse().ok()?;
             Some(Entry::parse(partition, id, fields.pop().unwrap_or_default()))
         };
@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn entries_belong_to_the_pass_of_their_request() {
         let after = IngestId { ms: 4, n: 2 };
-        let position = |partition, pass| Position { partition, pass, after };
+        let position = |partition, pass| ReadPosition { partition, pass, after };
         let positions = [position(Partition(3), 7), position(Partition(4), 9)];
         let entry = |id: &str| (id.to_owned(), vec![Bytes::from_static(b"r"), Bytes::from_static(b"record")]);
         let streams = vec![(Partition(4).ingest().to_owned(), vec![entry("5-0"), entry("5-1")])];

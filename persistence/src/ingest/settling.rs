@@ -1,6 +1,6 @@
-//! Decides where the reading of an owned partition starts: after the watermark that Redis holds for the session's
-//! epoch, or at the start of the stream if there is none. Reading records again is harmless: it changes nothing in
-//! PostgreSQL, and reports the same voids again.
+//! Decides the position from which an owned partition is read: the watermark that Redis holds for the session's epoch,
+//! or the start of the stream if there is none. Reading records again is harmless: it changes nothing in PostgreSQL,
+//! and reports the same voids again.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,10 @@ use super::{Ingest, without_data};
 use crate::batch::Lease;
 use crate::writer::{Settling, failure, limit};
 
-/// Pause after a failed settling.
+/// Pause before partitions that could not be settled are due again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// Settles partitions that are due. Those that cannot be settled now are due again after a pause.
+/// Settles the partitions that are due. Those that cannot be settled are due again after `RETRY_PAUSE`.
 pub(super) async fn settle(ingest: &Ingest) {
     let due = ingest.owned().due_for_settling(Instant::now());
     if due.is_empty() {
@@ -42,7 +42,7 @@ async fn try_settle(ingest: &Ingest, due: &[Lease]) -> Result<(), String> {
         }
     }
     if settling.rows.iter().any(|(_, epoch)| *epoch > session.epoch) {
-        // Other replicas use a Redis process with a later epoch.
+        // Other replicas use a Redis process with a later epoch, so this session has ended.
         ingest.log.discard(&session);
         return Err("the session's epoch is past".to_owned());
     }
@@ -61,7 +61,7 @@ async fn try_settle(ingest: &Ingest, due: &[Lease]) -> Result<(), String> {
     Ok(())
 }
 
-/// The watermarks that Redis holds for the session's epoch; 0-0 where it has none.
+/// The watermark of each partition that Redis holds for the session's epoch; 0-0 for a partition without one.
 async fn watermarks(
     ingest: &Ingest,
     session: &std::sync::Arc<Session>,

@@ -1,5 +1,5 @@
-//! Announces voids to their rooms: appends a `message:void` for every void row of an owned partition, and repeats this
-//! until one is stored.
+//! Announces voids to their rooms: appends a `message:void` event for every void of an owned partition, and repeats
+//! this until such an event is stored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +20,9 @@ use crate::writer::{
 };
 
 const SCAN_INTERVAL: Duration = Duration::from_secs(2);
-/// Delay after a batch with voids, so that its watermark is written first.
+/// Delay after a batch with voids, so that the batch's watermark is written first.
 const AFTER_BATCH_DELAY: Duration = Duration::from_millis(10);
-/// Voids announced per turn.
+/// Number of voids that are announced before the next scan.
 const VOIDS_PER_TURN: u64 = 100;
 
 pub(super) async fn announce(ingest: Arc<Ingest>, done: CancellationToken) {
@@ -40,8 +40,8 @@ pub(super) async fn announce(ingest: Arc<Ingest>, done: CancellationToken) {
         {
             Ok(voids) => {
                 for void in &voids {
-                    // After an error the other voids wait for the next turn: each of them would have to wait for an
-                    // unresponsive Redis.
+                    // After an error the other voids wait for the next scan, because an unresponsive Redis delays each
+                    // one.
                     if done.is_cancelled() || append(&ingest, void).await.is_err() {
                         break;
                     }
@@ -52,14 +52,14 @@ pub(super) async fn announce(ingest: Arc<Ingest>, done: CancellationToken) {
     }
 }
 
-/// Appends the `message:void`. Returns only an error that the other voids would meet too.
+/// Appends the `message:void` event. Returns only errors that would also occur for other voids.
 async fn append(ingest: &Ingest, void: &UnannouncedVoid) -> Result<(), AppendError> {
     let Ok(body) = serde_json::to_string(&VoidBody {
         target: void.target,
         client_id: void.client_id.as_deref().unwrap_or_default(),
         by: void.by.as_deref().unwrap_or_default(),
         reason: &void.reason,
-        of: void.of,
+        of: void.duplicate_of,
         message: void.message,
     }) else {
         return Ok(());
@@ -84,7 +84,7 @@ async fn append(ingest: &Ingest, void: &UnannouncedVoid) -> Result<(), AppendErr
     Ok(())
 }
 
-/// The users and roles that could see the message. A system event has no sender, so the message's sender is added.
+/// The users and roles that could see the voided record. The event has no sender, so the record's sender is added.
 fn audience(void: &UnannouncedVoid) -> Visibility {
     let mut visibility = void.visibility.clone();
     if let Some(by) = &void.by
@@ -110,7 +110,7 @@ mod tests {
             by: Some("alice".to_owned()),
             client_id: None,
             reason: "duplicate".to_owned(),
-            of: None,
+            duplicate_of: None,
             message: None,
             visibility: Visibility { users: users.iter().map(ToString::to_string).collect(), roles: vec![] },
         };

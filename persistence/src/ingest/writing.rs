@@ -1,8 +1,8 @@
-//! Writes the records that were read, batch by batch, and writes the stored watermark to Redis.
-//! A batch that fails because the database is unavailable is retried for ever; each attempt checks whether the lease
-//! still holds. A batch whose data is refused is halved until the poison record is alone; that record becomes a void
-//! and a dead letter. A batch that keeps failing for the same cause is *stuck*: it is halved too, but no record is
-//! given up, and the partition of a stuck record pauses.
+//! Writes the records that were read, batch by batch, and writes the stored watermarks to Redis.
+//! A batch that fails because the database is unavailable is retried for ever; each attempt checks whether the leases
+//! are still valid. A batch whose data is refused is halved until the refused record is alone; that record becomes a
+//! void and a dead letter. A batch that keeps failing for the same cause is *stuck*: it is halved too, but its records
+//! are never given up, and the partition of a single stuck record pauses.
 
 mod batch_pacer;
 mod committed_heads;
@@ -38,32 +38,32 @@ use spans::record_spans;
 
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
-/// After this many identical failures in a row the batch counts as stuck. Before, the database counts as unavailable.
+/// After this many identical failures in a row a batch counts as stuck. Before, the database counts as unavailable.
 const STUCK_AFTER: u32 = 3;
-/// Pause of a partition that would get a hole, before it is settled again.
+/// Pause of a partition whose next record would leave a hole, before the partition is settled again.
 const HOLE_PAUSE: Duration = Duration::from_secs(1);
-/// Pauses of a partition whose watermark was refused.
+/// First and longest pause of a partition whose watermark Redis refused.
 const WATERMARK_REFUSED_BACKOFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
-/// How long client ids are checked after one was taken, so that a sender who repeats old ones cannot make every batch
-/// fail once.
+/// How long every batch checks its client ids after one was already used, so that a sender who repeats old client ids
+/// cannot make every batch fail once.
 const CHECK_CLIENT_IDS_FOR: Duration = Duration::from_secs(1);
-/// Pauses of a partition whose next record alone is stuck.
+/// First and longest pause of a partition whose next record is stuck.
 const STUCK_BACKOFF: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 
-/// The part of a batch that is still to be written.
+/// A batch, or the part of a halved batch, that is still to be written.
 struct Piece {
     batch: Batch,
-    /// Why its only record is to be put aside.
+    /// The reason why the only record of this piece becomes a void and a dead letter.
     poison: Option<String>,
-    /// The failure of the stuck piece of which this piece is a half.
+    /// The cause of failure of the stuck piece of which this piece is a half.
     stuck: Option<String>,
 }
 
-/// Why a piece is not retried as it is.
+/// Why a piece is halved or given up instead of being retried.
 enum PieceFailure {
-    /// A record in it is refused for its content.
+    /// PostgreSQL refused the content of a record in the piece.
     Data(DbErr),
-    /// It failed with the same cause again and again.
+    /// The piece failed `STUCK_AFTER` times in a row for this cause.
     Stuck(String),
 }
 
@@ -111,7 +111,7 @@ pub(super) async fn write(ingest: Arc<Ingest>, mut chunks: mpsc::Receiver<Chunk>
         }
         writer.write_all(batch).await;
         pacer.count(records, begun);
-        // Records that are read already do not wait for more to gather.
+        // Pauses so that records gather, unless records are already read.
         if waiting.is_none() && chunks.is_empty() {
             let pause = pacer.gather_pause(records, begun.elapsed());
             let _ = stop.run_until_cancelled(tokio::time::sleep(pause)).await;
@@ -130,7 +130,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes a whole batch, and halves it where data is refused or where it is stuck.
+    /// Writes a whole batch. Halves the pieces whose data is refused or that are stuck.
     async fn write_all(&mut self, batch: Batch) {
         let mut left = vec![Piece { batch, poison: None, stuck: None }];
         while let Some(mut piece) = left.pop() {
@@ -160,8 +160,8 @@ impl Writer<'_> {
         }
     }
 
-    /// Pauses the partitions of a record that can be written neither as it is nor as a void. An operator must look.
-    /// Other partitions continue.
+    /// Pauses the partition of a record that cannot be written, neither as an event nor as a void, until an operator
+    /// acts. Other partitions continue.
     fn pause_partitions(&mut self, batch: &Batch, cause: &str) {
         for (partition, part) in &batch.0 {
             let (number, after, pause) = (partition.0, part.after, self.stuck_backoff.next_pause(*partition));
@@ -170,7 +170,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Writes the partitions of the piece that can be claimed. Retries as long as the database is unavailable.
+    /// Writes those partitions of the piece that this replica can claim. Retries while the database is unavailable.
     async fn write_piece(&mut self, piece: &mut Piece) -> Result<(), PieceFailure> {
         let Self { ingest, stop, .. } = *self;
         let mut backoff = MIN_BACKOFF;
@@ -185,24 +185,24 @@ impl Writer<'_> {
             }
             let entries = piece.batch.entries();
             let (begun, begun_at) = (Instant::now(), SystemTime::now());
-            // After a timeout the batch may still be committed. The next attempt then finds another position in the
-            // partition's row.
-            let heads = self.heads.of(&piece.batch, &claims);
+            // After a timeout the batch may still be committed. The next attempt then finds that the partition's row
+            // has moved.
+            let heads = self.heads.usable_for(&piece.batch, &claims);
             let checked = begun < self.check_client_ids_until;
             let writing =
                 write_batch(&ingest.db, &claims, &entries, &heads, piece.poison.as_deref(), checked);
             let written = within(limit::ANSWER_DEADLINE, writing).await;
             if written.is_err() {
-                // Whatever failed, the next attempt reads.
+                // After any failure, the next attempt reads the heads from PostgreSQL.
                 self.heads.clear();
             }
             match written {
                 Ok(mut written) => {
-                    self.heads.committed(&piece.batch, std::mem::take(&mut written.heads));
+                    self.heads.remember(&piece.batch, std::mem::take(&mut written.heads));
                     ingest.metrics.write_seconds.observe(begun.elapsed().as_secs_f64());
                     count(ingest, entries.len(), &written);
                     let records = entries.iter().filter_map(|entry| entry.record.as_ref().ok());
-                    ingest.changed_rooms.mark(records.map(Record::room), Instant::now());
+                    ingest.changed_rooms.add_rooms(records.map(Record::room), Instant::now());
                     for (claim, part) in claims.iter().zip(piece.batch.0.values()) {
                         let partition = claim.expected.lease.partition;
                         ingest.owned().advance_committed(partition, part.pass, claim.upto);
@@ -210,11 +210,11 @@ impl Writer<'_> {
                     }
                     let (committing_at, committed_at) = (written.committing_at, SystemTime::now());
                     self.publish_stored(&claims, written).await;
-                    // After the watermark, because senders wait for it and nothing waits for the spans.
+                    // Created after the watermark is written, because senders wait for the watermark.
                     record_spans(&entries, begun_at, committing_at, committed_at);
                     return Ok(());
                 }
-                Err(WriteError::Taken) => {
+                Err(WriteError::ClientIdTaken) => {
                     ingest.metrics.retries.with_label_values(&["taken"]).inc();
                     self.check_client_ids_until = Instant::now() + CHECK_CLIENT_IDS_FOR;
                     continue;
@@ -260,9 +260,8 @@ impl Writer<'_> {
         }
     }
 
-    /// Announces membership changes, then writes each partition's watermark to Redis. A partition whose watermark was
-    /// not accepted is settled again: the records above its watermark are read again, and report their voids and
-    /// membership changes again.
+    /// Announces membership changes, then writes each partition's watermark to Redis. A partition whose watermark Redis
+    /// refused is settled again, so that the records above its watermark are read and reported again.
     async fn publish_stored(&mut self, claims: &[BatchClaim], written: Written) {
         let ingest = self.ingest;
         let mut by_partition: BTreeMap<Partition, Vec<(String, String)>> = BTreeMap::new();
@@ -304,8 +303,8 @@ impl Writer<'_> {
     }
 }
 
-/// The claims of the batch's partitions. Removes partitions from the batch whose pass is over, or whose records do not
-/// follow the committed position.
+/// The claims of the batch's partitions. Removes partitions from the batch whose pass has ended, or whose records do
+/// not follow the committed position.
 fn claim(ingest: &Ingest, batch: &mut Batch) -> Vec<BatchClaim> {
     let (now, mut owned) = (Instant::now(), ingest.owned());
     let mut claims = Vec::with_capacity(batch.0.len());
@@ -318,7 +317,7 @@ fn claim(ingest: &Ingest, batch: &mut Batch) -> Vec<BatchClaim> {
     claims
 }
 
-/// Gives up a batch: records that were read after it must not be written either. The next owner reads them again.
+/// Gives up a batch and the records that were read after it, which the next owner of the partitions reads again.
 fn end_passes(ingest: &Ingest, batch: &Batch) {
     let (now, mut owned) = (Instant::now(), ingest.owned());
     batch.0.keys().for_each(|partition| owned.unsettle(*partition, now, Duration::ZERO));
@@ -332,7 +331,7 @@ fn count(ingest: &Ingest, records: usize, written: &Written) {
     metrics.voids.inc_by(written.voids as u64);
     metrics.dead_letters.inc_by(written.dead_letters as u64);
     metrics.passed_over.inc_by(written.left_out as u64);
-    // Compares the clocks of Redis and of this machine.
+    // The metric includes the difference between the clocks of Redis and of this machine.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     for at_ms in &written.appended_at_ms {
         let at = Duration::from_millis(u64::try_from(*at_ms).unwrap_or_default());

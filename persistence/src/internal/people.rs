@@ -1,4 +1,4 @@
-//! Requests of gateways about users: the rooms of a user, the roles of users in a room, accounts.
+//! Answers requests of gateways about users: the rooms of a user, the roles of users in a room, and accounts.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,15 +20,15 @@ use crate::account::{self, Caching};
 use crate::http::problem::Problem;
 use crate::query::{memberships, users};
 
-/// How long a call of the cache may take, so that a Redis that hangs does not use up the deadline of the answer.
+/// How long a cache operation may take, so that an unresponsive Redis does not use up the time for the answer.
 const CACHE_TIMEOUT: Duration = Duration::from_millis(500);
-/// One seed brings every partition to the epoch, unless a later epoch is opened meanwhile.
+/// How many times memberships are read. One seed moves a partition to the epoch, unless a later epoch is opened.
 const MAX_SEED_ATTEMPTS: usize = 3;
 
 pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> Result<RoomsAnswer, Problem> {
     let RoomsRequest { user, epoch } = request;
-    // Reads the stamp before the memberships, so that any later change invalidates this fill of the cache. Does not
-    // wait for a session, because the answer does not need the cache.
+    // Reads the stamp of the cache entry before the memberships. If they change in between, Redis does not accept the
+    // value that is cached here. Uses only an existing session, because the answer does not need the cache.
     let cache = match state.log.current_session() {
         Some(session) => {
             let mut connection = session.connection();
@@ -40,7 +40,7 @@ pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> 
         }
         None => None,
     };
-    // Readers of the cache use these memberships in the session's epoch.
+    // Readers of the cache rely on these memberships in the session's epoch.
     let epoch = cache.as_ref().map_or(epoch, |(session, _)| epoch.max(session.epoch.0));
     let (rooms, recent) = memberships_in(&state, Epoch(epoch), &user).await?;
     if let Some((session, stamp)) = cache {
@@ -76,15 +76,15 @@ pub(super) async fn connect_user(
     Ok(account::admit(&state.db, &state.log, user, claims, Caching::Always, unknown_users).await?)
 }
 
-/// A user's memberships, for use in `epoch`. While a partition is still in an earlier epoch, a writer of that epoch may
-/// commit a removal. Seeding a room of the partition waits for that writer or fences it off.
+/// A user's memberships, valid in `epoch`. While a partition is in an earlier epoch, a writer of that epoch may still
+/// commit a removal. So a room of that partition is seeded first, which waits for such a writer or fences it off.
 async fn memberships_in(
     state: &InternalState,
     epoch: Epoch,
     user: &UserId,
 ) -> Result<(HashMap<RoomId, Membership>, Vec<RoomId>), Problem> {
     for _ in 0..MAX_SEED_ATTEMPTS {
-        let read = memberships::of(&state.db, user, epoch).await?;
+        let read = memberships::load(&state.db, user, epoch).await?;
         if read.behind.is_empty() {
             return Ok((read.rooms, read.recent));
         }

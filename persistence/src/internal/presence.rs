@@ -1,4 +1,4 @@
-//! Requests of gateways about presence.
+//! Answers requests of gateways about presence.
 
 use actix_web::web::Data;
 use tidings_shared::{
@@ -12,7 +12,7 @@ use tidings_shared::{
 use super::{InternalState, check_count};
 use crate::{http::problem::Problem, query::presence};
 
-/// The most users that a client may ask for at once.
+/// Number of users whose presence a client may request at once.
 const MAX_OTHERS: usize = 100;
 
 pub(super) async fn members(
@@ -20,7 +20,7 @@ pub(super) async fn members(
     request: MembersRequest,
 ) -> Result<MembersAnswer, Problem> {
     let members = presence::members(&state.db, &request.room).await?;
-    // A missing room has no members to notify. A refusal would be wrong: gateways would take it for a failed database.
+    // A missing room is answered as a room without members. Gateways would treat a refusal as a database failure.
     Ok(members.unwrap_or(MembersAnswer { head: Seq(0), users: None }))
 }
 

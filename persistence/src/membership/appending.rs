@@ -1,4 +1,4 @@
-//! Turns a decision into a log entry. Waits until that entry, or a change that the decision did not see, is stored.
+//! Turns a decided membership change into a log entry, and waits until events are stored.
 
 use sea_orm::ConnectionTrait;
 use tidings_shared::{
@@ -15,7 +15,7 @@ use crate::batch::{MEMBER_ADDED, MEMBER_REMOVED};
 use crate::query::wait_until_stored;
 use crate::request_error::RequestError;
 
-/// The entry of a change that was decided at `head`.
+/// The log entry of a change that was decided from the state at `head`.
 pub fn entry<'a>(
     room: &'a RoomId,
     by: &'a UserId,
@@ -40,19 +40,19 @@ pub fn entry<'a>(
             _ => 0,
         },
         min_role: change.min_role,
-        // A removal must succeed however long the backlog is.
+        // A removal must succeed even if the backlog is full.
         exempt_from_backlog: removed,
         ..Entry::new(room, change.kind, body)
     }
 }
 
-/// Waits until an event is stored. Refuses with `unavailable` when the result is not known in time, and with
-/// `bad_request`, `rejected` when the event could not be written.
+/// Waits until an event is stored. Refuses with `unavailable` if the result is not known in time, and with
+/// `bad_request` and the reason `rejected` if the event could not be written.
 pub async fn wait_stored(log: &Log, room: &RoomId, accepted: &Accepted) -> Result<(), Refusal> {
     match log.wait_stored(room, accepted).await {
         Stored::Here => Ok(()),
         Stored::Rejected => Err(AppendError::Rejected.into()),
-        // Membership changes have no client id that could be a duplicate.
+        // Cannot occur, because membership changes have no client id that could be a duplicate.
         Stored::First { .. } => {
             Err(Refusal::new(ErrorCode::Internal, "a membership change was stored as a message"))
         }
@@ -62,10 +62,10 @@ pub async fn wait_stored(log: &Log, room: &RoomId, accepted: &Accepted) -> Resul
     }
 }
 
-/// For an answer that appends nothing: checks whether the state read at `head` includes everything that the log has
-/// accepted. If not, waits until everything is stored and returns false; the caller then reads again, and need not
-/// check a second time. An append needs no such check, because the log itself checks it. Refuses with `unavailable`
-/// when Redis is unavailable, or when the events are not stored before the deadline.
+/// For a request that appends nothing: checks whether the state that was read at `head` includes everything that the
+/// log has accepted. If not, waits until everything is stored and returns false; the caller then reads the state again,
+/// and need not check it again. Appends are checked by the log itself. Refuses with `unavailable` if Redis is
+/// unavailable, or if the events are not stored before the deadline.
 pub async fn check_against_log(
     db: &impl ConnectionTrait,
     log: &Log,

@@ -1,5 +1,5 @@
-//! Decides who may change whose membership: takes a request and the stored state, returns a decision. Pure; the table
-//! of roles is `shared::role`.
+//! Decides whether a user may change a membership: takes a request and the stored state, and returns a decision. Pure.
+//! The table of roles is in `shared::role`.
 
 #[cfg(test)]
 mod tests;
@@ -17,50 +17,50 @@ use crate::query::membership_context::MembershipContext;
 #[derive(Clone, Copy, Debug)]
 pub struct Requester<'a> {
     pub user: &'a UserId,
-    /// Acts in any room like an owner.
+    /// Whether the token has the scope `tidings.admin`. Such a user may do in every room what an owner may do.
     pub admin: bool,
 }
 
-/// The requested change.
+/// The requested change of a membership.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MembershipRequest {
-    /// The user is to be a member with this role. None: a new user becomes `member`; a member keeps their role.
+    /// Make the user a member with this role. With None, a new member gets `member` and others keep their role.
     Put(Option<String>),
-    /// The user is not to be a member.
+    /// Remove the user from the room.
     Remove,
 }
 
-/// Limits of memberships.
+/// Limits of the number of memberships.
 #[derive(Clone, Copy, Debug)]
 pub struct MembershipLimits {
     pub members_per_room: u32,
     pub rooms_per_user: u32,
 }
 
-/// The decided change.
+/// The decision about a membership request that is not refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// The user has this role already.
+    /// The user already has this role, so nothing is appended.
     Nothing {
         role: String,
     },
     Append(RoleChange),
 }
 
-/// A change to append.
+/// A membership change to append to the room's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleChange {
-    /// The type of the event: `member:added`, `member:changed` or `member:removed`.
+    /// The event type: `member:added`, `member:changed` or `member:removed`.
     pub kind: &'static str,
     /// The new role, or `removed`.
     pub role: String,
-    /// Minimum role that the requester must still have when the change is appended.
+    /// The minimum role that the requester must still have when the change is appended.
     pub min_role: MinRole,
-    /// Whether the decision depends on the other owners, not only on the user's own membership.
+    /// Whether the decision depends on the memberships of the other owners too.
     pub depends_on_owners: bool,
 }
 
-/// Whether the room must look missing to the requester: they are not a member, and this request does not let them join.
+/// Whether the room is refused as if it did not exist: the requester is not a member and does not join by this request.
 #[must_use]
 pub fn is_hidden(
     snapshot: &MembershipContext,
@@ -71,7 +71,7 @@ pub fn is_hidden(
     snapshot.requester.is_none() && !requester.admin && !joins(snapshot, requester, user, request)
 }
 
-/// Whether the requester would join a public room.
+/// Whether by this request the requester joins a public room.
 fn joins(
     snapshot: &MembershipContext,
     requester: Requester<'_>,
@@ -82,7 +82,7 @@ fn joins(
     requester.user == user && comes_in && snapshot.kind == "public"
 }
 
-/// Decides the request. Refuses with `not_found`, `forbidden`, `conflict` or `too_large`.
+/// Decides a membership request. Refuses with `not_found`, `forbidden`, `conflict` or `too_large`.
 pub fn decide(
     snapshot: &MembershipContext,
     requester: Requester<'_>,
@@ -112,7 +112,7 @@ pub fn decide(
         _ if requester.admin || joins => MinRole::Anyone,
         Some(_) if leaves => MinRole::Guest,
         Some(role) if own && after == before => return Ok(Decision::Nothing { role: role.to_owned() }),
-        // A member may always take a lower role.
+        // A member may always give themselves a lower role.
         Some(role) if own && after.is_some_and(|after| role::rank(after) < role::rank(role)) => {
             MinRole::Guest
         }
@@ -147,8 +147,8 @@ pub fn decide(
     Ok(Decision::Append(RoleChange { kind, role: role.to_owned(), min_role, depends_on_owners }))
 }
 
-/// The role that the request leads to; None if the user is no member then. A user who joins a public room is always
-/// `member`.
+/// The role of the user after the request; None if they are not a member then. With `as_member` it is always `member`,
+/// because a user who joins a public room cannot choose a role.
 fn role_after<'a>(
     snapshot: &'a MembershipContext,
     request: &'a MembershipRequest,

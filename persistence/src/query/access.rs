@@ -1,5 +1,5 @@
-//! The viewer of a room, and whether they may see it.
-//! Reads `rooms` and `members`. A room that the viewer may not see and a room that does not exist give the same answer.
+//! The viewer of a room, and whether they may see the room. Reads `rooms` and `members`.
+//! A room that the viewer may not see and a room that does not exist give the same answer.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::sql::{seq as seq_of, statement};
 
-/// The user on whose behalf a query reads. With `admin` (scope `tidings.admin`) any room may be read, but not messages
+/// The user for whom a query reads. With `admin` (scope `tidings.admin`) the user may read every room, but not messages
 /// that are private to others.
 #[derive(Clone, Copy, Debug)]
 pub struct Viewer<'a> {
@@ -17,17 +17,17 @@ pub struct Viewer<'a> {
     pub admin: bool,
 }
 
-/// The access of a viewer to a room.
+/// The state of a room that a viewer may see, and their membership in it.
 #[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
 pub struct Access {
-    /// None for an admin who is not a member.
+    /// The viewer's role; None for an admin who is not a member.
     pub role: Option<String>,
-    /// None for an admin who is not a member.
+    /// The viewer's read mark; None for an admin who is not a member.
     pub read_seq: Option<i64>,
     pub head_seq: i64,
 }
 
-/// The viewer's access to a room; None when the room does not exist or they may not see it.
+/// The viewer's access to a room; None if the room does not exist or the viewer may not see it.
 pub async fn access(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,
@@ -40,20 +40,20 @@ pub async fn access(
     Access::find_by_statement(statement(sql, values)).one(db).await
 }
 
-/// The stored head of a room; None when there is no such room.
+/// The stored head of a room; None if the room does not exist.
 pub async fn stored_head(db: &impl ConnectionTrait, room: &RoomId) -> Result<Option<Seq>, DbErr> {
     let sql = "SELECT head_seq FROM rooms WHERE id = $1";
     let row = db.query_one_raw(statement(sql, [room.as_str().into()])).await?;
     row.map(|row| seq_of(&row, "head_seq")).transpose()
 }
 
-/// The pauses between reads of the stored head double from the first to the longest: a batch is stored within
-/// milliseconds unless the backlog is long.
+/// The pauses between reads of the stored head double from the first to the longest. The first is short, because a
+/// batch is stored within milliseconds unless the backlog is long.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(160);
 
-/// Whether the room is stored up to `seq` before the deadline. Holds no connection while it waits. True for a missing
-/// room, because nothing of it will be stored.
+/// Waits until the room is stored up to `seq`, and returns false if it is not at the deadline. Holds no connection
+/// between the reads. Returns true for a missing room, because no event of it will be stored.
 pub async fn wait_until_stored(
     db: &impl ConnectionTrait,
     room: &RoomId,

@@ -1,16 +1,16 @@
-//! Opaque cursors of lists: the packed position at which a page ended.
-//! Pure. A packed cursor is unpacked unchanged; any other text is refused.
+//! Opaque cursors of lists: the packed position at which a page ended. Pure.
+//! Unpacking accepts only texts that were packed.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 
-/// The year 200,000: PostgreSQL's times end later, and no time in the system comes near it.
+/// A time in the year 200,000, later than every time in the system. PostgreSQL's range of times ends even later.
 pub(super) const LATEST: DateTime<Utc> =
     DateTime::from_timestamp(6_249_000_000_000, 0).expect("within the range of chrono");
-/// Separates the parts; no id holds a control character.
+/// Separates the parts of a cursor, because no id contains a control character.
 const SEPARATOR: char = '\u{1f}';
 
-/// Where a list ordered by last activity ended.
+/// The last room of a page of a list that is ordered by last activity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActivityCursor {
     pub updated_at: DateTime<Utc>,
@@ -20,11 +20,11 @@ pub struct ActivityCursor {
 impl ActivityCursor {
     #[must_use]
     pub fn pack(&self) -> String {
-        // Microseconds: as exact as PostgreSQL keeps times.
+        // Microseconds, because PostgreSQL keeps times in microseconds.
         URL_SAFE_NO_PAD.encode(format!("{}{SEPARATOR}{}", self.updated_at.timestamp_micros(), self.room))
     }
 
-    /// `None` for a text that [`ActivityCursor::pack`] did not make.
+    /// Unpacks a cursor; None for a text that [`ActivityCursor::pack`] did not make.
     #[must_use]
     pub fn unpack(text: &str) -> Option<Self> {
         let (micros, room) =
@@ -32,23 +32,23 @@ impl ActivityCursor {
         if room.is_empty() || room.contains(char::is_control) {
             return None;
         }
-        // PostgreSQL's timestamps start in 4713 BC; no time in the system is older than 1970.
+        // Refuses times before 1970, because no time in the system is older and PostgreSQL's times begin in 4713 BC.
         let micros = micros.parse().ok().filter(|micros| *micros >= 0)?;
         Some(Self { updated_at: DateTime::from_timestamp_micros(micros)?, room })
     }
 }
 
-/// Where a page of search results ended.
+/// The last message of a page of search results.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchCursor {
     pub at: DateTime<Utc>,
-    /// Empty: before the first message of that time.
+    /// The room of the message; empty for a position before the first message with the time `at`.
     pub room: String,
     pub seq: i64,
 }
 
 impl SearchCursor {
-    /// A cursor after all messages that are newer than `at`.
+    /// The position after all messages that are newer than `at`.
     #[must_use]
     pub fn before(at: DateTime<Utc>) -> Self {
         Self { at, room: String::new(), seq: 0 }
@@ -60,7 +60,7 @@ impl SearchCursor {
         URL_SAFE_NO_PAD.encode(format!("s{SEPARATOR}{micros}{SEPARATOR}{seq}{SEPARATOR}{}", self.room))
     }
 
-    /// `None` for a text that [`SearchCursor::pack`] did not make.
+    /// Unpacks a cursor; None for a text that [`SearchCursor::pack`] did not make.
     #[must_use]
     pub fn unpack(text: &str) -> Option<Self> {
         let text = unpacked(text)?;
@@ -79,7 +79,7 @@ pub fn pack_id(id: &str) -> String {
     URL_SAFE_NO_PAD.encode(id)
 }
 
-/// `None` for a text that [`pack_id`] did not make.
+/// Unpacks an id; None for a text that [`pack_id`] did not make.
 #[must_use]
 pub fn unpack_id(text: &str) -> Option<String> {
     unpacked(text).filter(|id| !id.is_empty() && !id.contains(char::is_control))

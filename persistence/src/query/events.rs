@@ -1,6 +1,6 @@
-//! The raw log of a room after a position: the merge of `messages` and `events`, as event frames.
-//! A page is complete up to its `next`, even if the viewer may not see some of its events. An epoch that is not valid
-//! at the requested positions is reported instead of a page.
+//! Reads the log of a room after a seq: the merge of `messages` and `events`, as event frames.
+//! A page is complete up to its `next`, even if the viewer may not see some of its events. If the epoch of the request
+//! is not valid at the requested seqs, this is reported instead of a page.
 
 mod frame;
 
@@ -16,13 +16,13 @@ use super::sql::{epoch_of, me, message_columns, message_row, row_without_message
 use crate::schemas::EventForm;
 use crate::sql::statement;
 
-/// Event frames after a position, ascending.
+/// Event frames after a seq, ascending.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventPage {
-    /// Log event frames as over the WebSocket, messages with their present content.
+    /// Event frames as over the WebSocket. Messages have their present content.
     #[schema(value_type = Vec<EventForm>)]
     pub events: Vec<Raw>,
-    /// All events up to this position that the viewer may see are in this page or in earlier ones.
+    /// All events up to this seq that the viewer may see are in this page or in earlier ones.
     pub next: Head,
     pub head: Head,
     /// Whether the log continues after `next`.
@@ -33,29 +33,29 @@ pub struct EventPage {
 #[derive(Clone, Copy, Debug)]
 pub struct EventRange<'a> {
     pub after: i64,
-    /// Positions of the log that one page spans, visible or not.
+    /// How many seqs of the log one page spans, including events that the viewer may not see.
     pub limit: i64,
     /// The epoch of the client's cursor, as the client sent it.
     pub epoch: Option<&'a str>,
-    /// A position that must be valid in `epoch` too.
+    /// A seq that must be valid in `epoch` too.
     pub upto: Option<i64>,
 }
 
-/// The result of a read of the log.
+/// The result of reading a range of a room's log.
 #[derive(Debug)]
 pub enum Events {
     Page(EventPage),
-    /// The epoch is no longer valid at these positions: everything above `after` must be read anew.
+    /// The epoch is not valid at the requested seqs: everything above `after` must be read again.
     EpochPast {
         after: i64,
     },
 }
 
-/// `$4` after, `$5` limit, `$6` epoch of the cursor or NULL. Seqs are dense, so a page is a range of the key; the
-/// LIMITs remove no rows, they only tell the planner how many to expect. An event with a target is also visible to the
-/// target's sender. It is not visible to its own actor for that reason alone: the actor may have lost the role that
-/// showed them the message. A void is visible to its sender. `event_blank`: the event edits a message that is deleted
-/// now.
+/// `$4` is the seq after which the page begins, `$5` the limit, `$6` the epoch of the cursor or NULL. Seqs are dense,
+/// so a page is a range of the key. The LIMITs remove no rows, but give the planner the number of rows to expect. An
+/// event with a target is visible to the target's sender too, but not always to its own actor, who may have lost the
+/// role that showed them the target. A void is visible to its sender. `event_blank` is true for an edit whose message
+/// is deleted.
 const EVENTS: &str = concat!(
     "WITH ",
     me!(),
@@ -82,7 +82,7 @@ const EVENTS: &str = concat!(
     " FROM me LEFT JOIN m ON true LEFT JOIN users u ON u.id = m.sender_id ORDER BY m.seq"
 );
 
-/// The events after a position; None when the viewer may not see the room.
+/// Reads the events in a range of a room's log; None if the viewer may not see the room.
 pub async fn events(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,
@@ -122,20 +122,20 @@ pub async fn events(
     })))
 }
 
-/// The number of an epoch; None for a text that is not a valid epoch.
+/// Parses an epoch; None for a text that is not a valid epoch.
 fn parse_epoch(text: &str) -> Option<i64> {
     Epoch::parse(text).and_then(|epoch| i64::try_from(epoch.0).ok())
 }
 
-/// The stored facts about epochs later than the requested one.
+/// What PostgreSQL has stored about epochs that are later than the requested one.
 struct LaterEpochs {
     newest: Option<i64>,
-    /// The lowest base of the room in any later epoch.
+    /// The lowest base of the room in an epoch that is later than the requested one.
     lowest: Option<i64>,
 }
 
 impl LaterEpochs {
-    /// The last position at which `epoch` is valid, if `seq` is above that position.
+    /// The last seq at which `epoch` is valid, if the requested `seq` is above it; otherwise None.
     fn invalid_above(&self, epoch: Option<i64>, seq: i64) -> Option<i64> {
         match epoch {
             Some(epoch) if self.newest.is_some_and(|newest| epoch <= newest) => {

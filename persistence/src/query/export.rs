@@ -1,5 +1,5 @@
-//! All data of one user, page by page: profile, memberships, messages, reactions.
-//! A page has a bounded number of rows. Rooms that the user has left are searched too.
+//! Reads all data of one user, page by page: profile, memberships, messages, reactions.
+//! A page has a bounded number of rows. Also searches the rooms that the user has left.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
@@ -11,12 +11,12 @@ use super::json::{Raw, optional_time, time};
 use super::messages::VisibleTo;
 use crate::sql::statement;
 
-/// Rows of a page.
+/// Number of rows in a page.
 pub const PAGE_ROWS: i64 = 500;
-/// Rooms searched for messages of the user in one statement.
+/// Number of rooms in which one statement searches for messages of the user.
 const ROOMS_PER_STATEMENT: i64 = 1000;
 
-/// The user's profile.
+/// The account of a user, with their last-seen time.
 #[derive(Debug, Serialize, FromQueryResult)]
 pub struct Profile {
     pub user: String,
@@ -29,7 +29,7 @@ pub struct Profile {
     pub last_seen: Option<DateTime<Utc>>,
 }
 
-/// A membership of the user, with their marks.
+/// A membership of the user, with their read and delivered marks.
 #[derive(Debug, Serialize, FromQueryResult)]
 pub struct ExportedMembership {
     pub room: String,
@@ -46,7 +46,7 @@ pub struct ExportedMembership {
     pub delivered_at: Option<DateTime<Utc>>,
 }
 
-/// A message that the user sent; archived content comes from the archive.
+/// A message that the user sent. Its content comes from the archive if retention archived it.
 #[derive(Debug, Serialize, FromQueryResult)]
 pub struct SentMessage {
     pub room: String,
@@ -66,7 +66,7 @@ pub struct SentMessage {
     pub edited_at: Option<DateTime<Utc>>,
     pub deleted: bool,
     pub archived: bool,
-    /// Earlier versions that are in the archive too.
+    /// The earlier versions of the message, if the archive holds them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub versions: Option<Raw>,
 }
@@ -76,7 +76,7 @@ pub struct SentMessage {
 pub struct ExportedVersion {
     pub room: String,
     pub seq: i64,
-    /// Its number, which orders the versions of a message.
+    /// The seq of the event that made the version; it orders the versions of a message.
     #[serde(skip)]
     pub version: i64,
     pub content: String,
@@ -96,14 +96,14 @@ pub struct ExportedReaction {
     pub at: DateTime<Utc>,
 }
 
-/// The user's profile; None when the user is unknown.
+/// The profile of a user; None if the user is unknown.
 pub async fn profile(db: &impl ConnectionTrait, user: &UserId) -> Result<Option<Profile>, DbErr> {
     let sql = "SELECT u.id AS user, u.name, u.picture, u.created_at, p.status, p.last_seen \
                FROM users u LEFT JOIN presence p ON p.user_id = u.id WHERE u.id = $1";
     Profile::find_by_statement(statement(sql, [user.as_str().into()])).one(db).await
 }
 
-/// Memberships in rooms after `after`, by room.
+/// The next page of the user's memberships, ordered by room, after the room id `after`.
 pub async fn memberships(
     db: &impl ConnectionTrait,
     user: &UserId,
@@ -116,9 +116,9 @@ pub async fn memberships(
     ExportedMembership::find_by_statement(statement(sql, values)).all(db).await
 }
 
-/// Searches rooms after `after` for messages of the user: returns the last searched room, and the rooms with messages.
-/// None at the end. There is no index of messages by sender, because it would make every send slower and this search is
-/// rare.
+/// Searches the next rooms, after the room id `after`, for messages of the user. Returns the last searched room and the
+/// rooms with such messages; None if no room is left. There is no index of messages by sender, because it would make
+/// every send slower, and this search is rare.
 pub async fn rooms_with_messages(
     db: &impl ConnectionTrait,
     user: &UserId,
@@ -141,8 +141,8 @@ pub async fn rooms_with_messages(
     Ok(last.map(|last| (last, written)))
 }
 
-/// Messages of the user in a room after `after`, by client id.
-pub async fn sent(
+/// The next page of the user's messages in a room, ordered by client id, after the client id `after`.
+pub async fn sent_messages(
     db: &impl ConnectionTrait,
     user: &UserId,
     room: &str,
@@ -162,7 +162,7 @@ pub async fn sent(
     SentMessage::find_by_statement(statement(sql, values)).all(db).await
 }
 
-/// Earlier versions of these messages of a room, at most [`PAGE_ROWS`], after the version `after` (seq, number).
+/// The next page of the versions of these messages, at most [`PAGE_ROWS`], after the version `after` (seq, version).
 pub async fn versions(
     db: &impl ConnectionTrait,
     room: &str,
@@ -177,7 +177,7 @@ pub async fn versions(
     ExportedVersion::find_by_statement(statement(sql, values)).all(db).await
 }
 
-/// Reactions of the user after `after` (room, seq, emoji).
+/// The next page of the user's reactions, after the reaction `after` (room, seq, emoji).
 pub async fn reactions(
     db: &impl ConnectionTrait,
     user: &UserId,

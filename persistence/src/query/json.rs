@@ -1,5 +1,5 @@
-//! Formats of values in answers: times, raw JSON, cursors of the log.
-//! Pure. JSON from clients comes back byte for byte.
+//! Formats of values in answers: times, raw JSON, log positions. Pure.
+//! JSON from clients is passed on byte for byte.
 
 use std::ops::Deref;
 
@@ -9,13 +9,13 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use tidings_shared::protocol::server::rfc3339;
 
-/// JSON text that is passed on unchanged.
+/// JSON text from the database that answers contain unchanged.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 pub struct Raw(Box<RawValue>);
 
 impl Raw {
-    /// Wraps JSON text of a column, which is passed on as it is. The type of the column prevents other text.
+    /// Wraps the JSON text of a column. Fails only for other text, which a column of type `json` cannot hold.
     pub fn new(text: String) -> Result<Self, DbErr> {
         let raw = RawValue::from_string(text).map(Self);
         raw.map_err(|error| DbErr::Custom(format!("stored JSON cannot be read: {error}")))
@@ -42,7 +42,7 @@ impl TryGetable for Raw {
     }
 }
 
-/// RFC 3339, UTC, milliseconds: the only format of a time on the wire.
+/// A time in RFC 3339, UTC, with milliseconds: the only format of times in answers.
 #[must_use]
 pub fn wire_time(at: &DateTime<Utc>) -> String {
     rfc3339(at.timestamp_millis())
@@ -62,12 +62,12 @@ pub(crate) fn optional_time<S: Serializer>(
     }
 }
 
-/// A cursor of the log: the last stored position that an answer reflects, and the epoch in which it is valid.
+/// The last stored seq that an answer reflects, and the epoch in which this seq is valid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, FromQueryResult, utoipa::ToSchema)]
 pub struct Head {
-    /// Opaque: identifies one lifetime of the log's data.
+    /// Opaque text that identifies one lifetime of the log's data.
     pub epoch: String,
-    /// Position in the room's log.
+    /// The seq in the room's log.
     #[schema(minimum = 0)]
     pub seq: i64,
 }

@@ -1,4 +1,4 @@
-//! The marks of users in a room, for the node that appends new ones.
+//! Reads the read and delivered marks of users, for the node that appends new marks.
 //! Reads `rooms` and `members`.
 
 use sea_orm::{ConnectionTrait, DbErr};
@@ -9,9 +9,9 @@ use tidings_shared::{
 
 use crate::sql::statement;
 
-/// The read and delivered marks of users and the room's stored head, in one statement, so that they belong to the same
-/// snapshot. All marks in a missing room are None.
-pub async fn of(db: &impl ConnectionTrait, room: &RoomId, users: &[UserId]) -> Result<StoredMarks, DbErr> {
+/// The read and delivered marks of users in a room and the room's stored head, as one snapshot. In a missing room all
+/// marks are None.
+pub async fn load(db: &impl ConnectionTrait, room: &RoomId, users: &[UserId]) -> Result<StoredMarks, DbErr> {
     let sql = "SELECT r.head_seq, mb.read_seq, mb.delivered_seq \
                FROM rooms r CROSS JOIN unnest($2::text[]) WITH ORDINALITY AS v (member, n) \
                LEFT JOIN members mb ON mb.room_id = r.id AND mb.user_id = v.member \

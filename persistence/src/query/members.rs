@@ -1,5 +1,5 @@
-//! The members of a room and their receipts.
-//! Reads `members` and `users`; the caller has checked that the viewer may see the room.
+//! Reads the members of a room and their read and delivered marks from `members` and `users`.
+//! The caller has checked that the viewer may see the room.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
@@ -24,16 +24,16 @@ pub struct Member {
     pub joined_at: DateTime<Utc>,
 }
 
-/// A page of members, by user id.
+/// A page of members, ordered by user id.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Members {
     pub members: Vec<Member>,
-    /// Null at the end.
+    /// The cursor of the next page, null on the last page.
     #[schema(required)]
     pub next: Option<String>,
 }
 
-/// The members whose user id comes after `after`.
+/// The next page of a room's members, after the user id `after`.
 pub async fn members(
     db: &impl ConnectionTrait,
     room: &RoomId,
@@ -66,10 +66,10 @@ pub struct Receipt {
     pub delivered_at: Option<DateTime<Utc>>,
 }
 
-/// Maximum number of receipts in an answer. In larger rooms, the answer has those of the members who read last.
+/// Number of receipts in an answer at most. In a larger room these are the members who read last.
 const MAX_RECEIPTS: i64 = 1000;
 
-/// The watermarks of the members, up to [`MAX_RECEIPTS`] of them, by user id.
+/// The read and delivered marks of up to [`MAX_RECEIPTS`] members, ordered by user id.
 pub async fn receipts(db: &impl ConnectionTrait, room: &RoomId) -> Result<Vec<Receipt>, DbErr> {
     let sql = "SELECT user_id AS \"user\", read_seq, read_at, delivered_seq, delivered_at FROM members \
                WHERE room_id = $1 ORDER BY read_at DESC NULLS LAST, user_id LIMIT $2";

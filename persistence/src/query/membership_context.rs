@@ -1,5 +1,5 @@
-//! The state on which a membership change is decided: the room, the requester, the affected user. Read in one
-//! statement, so that it is one snapshot.
+//! Reads the state from which a membership change is decided: the room, the requester, the affected user. One statement
+//! reads all of it, so that it is one snapshot.
 //! Reads `rooms`, `members` and `users`.
 
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
@@ -13,24 +13,24 @@ use crate::sql::statement;
 /// The state of a room and two users, as of the room's stored head.
 #[derive(Clone, Debug, Default, PartialEq, Eq, FromQueryResult)]
 pub struct MembershipContext {
-    /// `direct`, `private` or `public`.
+    /// The kind of the room: `direct`, `private` or `public`.
     pub kind: String,
     pub archived: bool,
     pub head_seq: i64,
     pub member_count: i32,
-    /// Role of the requester; None: no member.
+    /// The role of the requester; None if they are not a member.
     pub requester: Option<String>,
-    /// Role of the affected user; None: no member.
+    /// The role of the affected user; None if they are not a member.
     pub user: Option<String>,
-    /// The user is erased or being erased.
+    /// Whether the affected user is erased or being erased.
     pub erased: bool,
-    /// The number of owners; two means two or more. Counted only if the user is an owner.
+    /// The number of owners, where 2 means two or more. Counted only if the affected user is an owner.
     pub owners: i64,
-    /// The number of the user's rooms, up to `most_rooms`. Counted only if the user is not in this room.
+    /// The number of the affected user's rooms, up to `most_rooms`. Counted only if the user is not in this room.
     pub rooms: i64,
 }
 
-/// The snapshot for `requester` and `user` in a room; None when the room does not exist.
+/// The state for a request of `requester` about `user`; None if the room does not exist.
 pub async fn membership_context(
     db: &impl ConnectionTrait,
     room: &RoomId,

@@ -1,4 +1,4 @@
-//! Memberships for gateways: those of one user, or the roles of many users in one room.
+//! Reads memberships for gateways: all of one user, or the roles of many users in one room.
 //! Reads `members`, `rooms` and the epochs of `partitions`.
 
 use std::collections::{BTreeSet, HashMap};
@@ -10,22 +10,22 @@ use tidings_shared::membership::Membership;
 
 use crate::sql::{epoch as epoch_of, room as room_of, seq as seq_of, statement};
 
-/// Recently active rooms in the answer: as many as `"mine"` joins.
+/// Number of recently active rooms in the answer: as many as a join of `"mine"` joins.
 const RECENT_ROOMS: usize = 200;
 
-/// A user's memberships in one snapshot.
+/// All memberships of a user, from one snapshot.
 #[derive(Debug, Default)]
 pub struct UserMemberships {
     pub rooms: HashMap<RoomId, Membership>,
-    /// The most recently active rooms, newest first.
+    /// The rooms of the user with the latest activity, newest first.
     pub recent: Vec<RoomId>,
-    /// One room of each partition that is in an earlier epoch than the requested one: a writer of the earlier epoch may
-    /// still commit changes that are missing here.
+    /// One room of each partition that is in an earlier epoch than the requested one. A writer of the earlier epoch may
+    /// still commit changes of memberships in these partitions.
     pub behind: Vec<RoomId>,
 }
 
-/// All memberships of a user, for use in `epoch`.
-pub async fn of(db: &impl ConnectionTrait, user: &UserId, epoch: Epoch) -> Result<UserMemberships, DbErr> {
+/// Reads all memberships of a user, and finds the partitions in an earlier epoch than `epoch`.
+pub async fn load(db: &impl ConnectionTrait, user: &UserId, epoch: Epoch) -> Result<UserMemberships, DbErr> {
     let sql = "SELECT mb.room_id, mb.role, mb.read_seq, p.epoch FROM members mb \
                JOIN rooms r ON r.id = mb.room_id JOIN partitions p ON p.partition = r.partition \
                WHERE mb.user_id = $1 ORDER BY r.updated_at DESC, r.id";
@@ -47,7 +47,7 @@ pub async fn of(db: &impl ConnectionTrait, user: &UserId, epoch: Epoch) -> Resul
     Ok(read)
 }
 
-/// The roles of users in a room, in their order; `None`: not a member.
+/// The roles of users in a room, in the order of `users`; None for a user who is not a member.
 pub async fn roles(
     db: &impl ConnectionTrait,
     room: &RoomId,

@@ -1,5 +1,5 @@
-//! Messages in their present state: pages of history and single messages.
-//! Reads `messages`, `users`, `reactions`.
+//! Reads messages in their present state: pages of history and single messages.
+//! Reads `messages`, `users` and `reactions`.
 
 mod page;
 
@@ -20,7 +20,7 @@ use crate::sql::statement;
 
 pub use page::{MessagePage, Window, page};
 
-/// The sender of a message, with their present name.
+/// The sender of a message, with their present name and picture.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Sender {
     pub id: String,
@@ -30,14 +30,14 @@ pub struct Sender {
     pub picture: Option<String>,
 }
 
-/// The audience of a private message, in addition to its sender.
+/// The users and roles that may see a private message, in addition to its sender.
 #[derive(Clone, Debug, Serialize, FromQueryResult, ToSchema)]
 pub struct VisibleTo {
     pub users: Vec<String>,
     pub roles: Vec<String>,
 }
 
-/// The message object of the contract.
+/// A message in its present state, as HTTP answers contain it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Message {
     pub id: Uuid,
@@ -46,7 +46,7 @@ pub struct Message {
     pub client_id: String,
     pub sender: Sender,
     pub kind: String,
-    /// Empty once deleted.
+    /// The text; empty if the message is deleted.
     pub content: String,
     #[schema(required)]
     pub reply_to: Option<i64>,
@@ -54,7 +54,7 @@ pub struct Message {
     pub attachments: Option<Raw>,
     #[schema(required, value_type = Option<MetadataForm>)]
     pub metadata: Option<Raw>,
-    /// Null: everyone in the room.
+    /// Who may see the message; null if everyone in the room may.
     #[schema(required)]
     pub visible_to: Option<VisibleTo>,
     #[serde(serialize_with = "time")]
@@ -63,27 +63,27 @@ pub struct Message {
     #[schema(required)]
     pub edited_at: Option<DateTime<Utc>>,
     pub deleted: bool,
-    /// Seq of the event that last changed the message.
+    /// The seq of the event that last changed the message.
     pub last_seq: i64,
     #[schema(value_type = Vec<Reaction>)]
     pub reactions: Raw,
 }
 
-/// One emoji under a message.
+/// The reactions with one emoji to a message.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Reaction {
     pub emoji: String,
     pub count: i64,
-    /// Whether I gave it too.
+    /// Whether I reacted with this emoji.
     pub mine: bool,
-    /// The first 20 users who gave it.
+    /// The first 20 users who reacted with this emoji.
     pub users: Vec<String>,
 }
 
 impl Message {
-    /// Reads the message of a row of an outer join; None when the row has no message. The row has the columns of
-    /// `message_columns!` in their order, and `m_reactions` at any place. Columns are read by position: a page has
-    /// thousands of values, and a look-up by name costs more than the reading itself.
+    /// Reads the message of a row of an outer join; None if the row has no message. The row has the columns of
+    /// `message_columns!` in their order, and `m_reactions` anywhere. Columns are read by position, because a page has
+    /// thousands of values and a look-up by name takes longer than reading the value.
     pub(super) fn of(row: &QueryResult, room: &str) -> Result<Option<Self>, DbErr> {
         let row = row.try_as_pg_row().ok_or_else(|| DbErr::Custom("not a row of PostgreSQL".to_owned()))?;
         let ordinal = |name| row.try_column(name).map(Column::ordinal).map_err(unreadable);
@@ -120,7 +120,7 @@ impl Message {
         Ok(Some(message.blank_if_deleted()))
     }
 
-    /// A deleted message has no content, attachments or metadata.
+    /// Removes content, attachments and metadata if the message is deleted.
     fn blank_if_deleted(self) -> Self {
         if !self.deleted {
             return self;
@@ -141,8 +141,8 @@ const ONE: &str = concat!(
     visible!("m", "m.sender_id", "(SELECT role FROM me)")
 );
 
-/// One message; None when `seq` holds none or the viewer may not see it.
-pub async fn one(
+/// The message at `seq`; None if there is no message or the viewer may not see it.
+pub async fn message(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,
     room: &RoomId,

@@ -1,4 +1,4 @@
-//! Which users may see each other's presence, the members of small rooms, and last-seen times.
+//! Reads which users may see each other's presence, the members of small rooms, and last-seen times.
 //! Reads `members`, `rooms` and `presence`.
 
 use chrono::{DateTime, Utc};
@@ -9,8 +9,8 @@ use tidings_shared::presence::{MAX_NOTIFIED_ROOMS, MAX_SMALL_ROOM_MEMBERS};
 
 use crate::sql::{parse_user, room as room_of, seq as seq_of, statement, user as user_of};
 
-/// The members of a room with its stored head, as one snapshot; without a list when the room is too large. None: the
-/// room does not exist.
+/// The members of a room with its stored head, as one snapshot. The list is missing if the room has too many members.
+/// None if the room does not exist.
 pub async fn members(db: &impl ConnectionTrait, room: &RoomId) -> Result<Option<MembersAnswer>, DbErr> {
     let sql = "SELECT r.head_seq, ARRAY(SELECT mb.user_id FROM members mb WHERE mb.room_id = r.id \
                ORDER BY mb.user_id LIMIT $2) AS users FROM rooms r WHERE r.id = $1";
@@ -23,13 +23,13 @@ pub async fn members(db: &impl ConnectionTrait, room: &RoomId) -> Result<Option<
     Ok(Some(MembersAnswer { head: seq_of(&row, "head_seq")?, users: users.transpose()? }))
 }
 
-/// Those of `others` who share a room with the user; the user too, if `others` contains them.
+/// Those of `others` who share a room with the user `me`, with their last-seen times. Includes `me` if `others` does.
 pub async fn acquainted(
     db: &impl ConnectionTrait,
     me: &UserId,
     others: &[UserId],
 ) -> Result<Vec<LastSeen>, DbErr> {
-    // Joins the others' rooms with mine, so that the size of a room does not matter.
+    // Joins the rooms of `others` with the rooms of `me`, so that the cost does not depend on the size of a room.
     let sql = "WITH mine AS MATERIALIZED (SELECT room_id FROM members WHERE user_id = $1), \
                known AS (SELECT $1 AS id WHERE $1 = ANY ($2) UNION \
                  SELECT o.user_id FROM members o JOIN mine USING (room_id) WHERE o.user_id = ANY ($2)) \
@@ -44,7 +44,7 @@ fn last_seen(row: &QueryResult) -> Result<LastSeen, DbErr> {
     Ok(LastSeen { user: user_of(row, "id")?, at_ms: at.map(|at| at.timestamp_millis()) })
 }
 
-/// The small rooms of a user: the most recently active ones, up to the limit.
+/// The small rooms of a user with the latest activity, at most `MAX_NOTIFIED_ROOMS`.
 pub async fn small_rooms(db: &impl ConnectionTrait, me: &UserId) -> Result<Vec<RoomId>, DbErr> {
     let sql = "SELECT r.id FROM members mb JOIN rooms r ON r.id = mb.room_id \
                WHERE mb.user_id = $1 AND r.member_count <= $2 ORDER BY r.updated_at DESC, r.id LIMIT $3";

@@ -1,6 +1,6 @@
-//! The room object, and one room as its members see it.
-//! Reads `rooms`, `members`, `messages`. Counting of unread messages stops at the number that is reported, and no row
-//! is read without a bound.
+//! The room object of HTTP answers, and one room with a member's state in it.
+//! Reads `rooms`, `members` and `messages`. Counting of unread messages stops at the number that is reported; every
+//! read is bounded.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult};
@@ -17,7 +17,7 @@ use super::messages::Message;
 use super::sql::{epoch_of, message_columns, reactions, visible};
 use crate::sql::statement;
 
-/// The kind of a room: `direct` (exactly two members), `private`, `public`.
+/// The kind of a room: `direct` (with exactly two members), `private` or `public`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
 #[schema(rename_all = "lowercase")]
 pub enum RoomKind {
@@ -42,7 +42,7 @@ impl RoomKind {
     }
 }
 
-/// The room object of the contract.
+/// A room, as HTTP answers contain it.
 #[derive(Debug, Serialize, ToSchema, FromQueryResult)]
 pub struct Room {
     pub room: String,
@@ -53,7 +53,7 @@ pub struct Room {
     pub created_by: String,
     #[serde(serialize_with = "time")]
     pub created_at: DateTime<Utc>,
-    /// Last activity.
+    /// When the last message or change of the room was appended.
     #[serde(serialize_with = "time")]
     pub updated_at: DateTime<Utc>,
     pub archived: bool,
@@ -74,7 +74,7 @@ pub struct Room {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Role {
-    /// Not part of this answer.
+    /// The answer does not contain the role.
     #[default]
     Omitted,
     Included(Option<String>),
@@ -86,33 +86,33 @@ impl Role {
     }
 }
 
-/// A room and my state in it.
+/// A room of which I am a member, and my state in it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MyRoom {
     #[serde(flatten)]
     pub room: Room,
-    /// The last message that I may see; null when it is more than 2,000 positions behind the room's last message.
+    /// The last message that I may see; null if it is more than 2,000 seqs before the room's last message.
     #[schema(required)]
     pub last_message: Option<Message>,
-    /// Others' messages above `read_seq` that I may see and that are not deleted. Counts up to 100, among the first
-    /// 2,000 positions from the first message above `read_seq`.
+    /// The number of messages of others above `read_seq` that I may see and that are not deleted, at most 100. Counted
+    /// in the first 2,000 seqs from the first message above `read_seq`.
     pub unread: i64,
-    /// Whether there may be more than `unread` says.
+    /// Whether there may be more unread messages than `unread`.
     pub unread_capped: bool,
     pub read_seq: i64,
 }
 
-/// A room as the viewer may see it.
+/// A room in the form that the viewer gets.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum RoomAnswer {
     Member(Box<MyRoom>),
-    /// For an admin who is not a member.
+    /// The answer to an admin who is not a member.
     Plain(Room),
 }
 
-// Not derived: a derived schema would mean "exactly one of them", but every value of the first schema matches the
-// second too.
+// Not derived, because a derived schema would mean "exactly one of them", but each value of the first schema matches
+// the second too.
 impl PartialSchema for RoomAnswer {
     fn schema() -> RefOr<Schema> {
         let either = AnyOfBuilder::new().item(Ref::from_schema_name(MyRoom::name()));
@@ -128,10 +128,10 @@ impl ToSchema for RoomAnswer {
     }
 }
 
-/// Counting of unread messages stops here; more are reported as "capped".
+/// Counting of unread messages stops here. A larger number is reported by `unread_capped`.
 pub const UNREAD_CAP: i64 = 100;
 
-/// Columns of [`Room`] from a room `r`, each prefixed with `r_`.
+/// The columns of [`Room`] from a row `r` of `rooms`, each prefixed with `r_`.
 macro_rules! room_columns {
     () => {
         concat!(
@@ -144,11 +144,11 @@ macro_rules! room_columns {
     };
 }
 
-/// The rooms `$rooms` (a SELECT from `rooms` with the membership columns `role` and `read_seq`) as [`my_room`] reads them:
-/// with the last visible message `m` of each, its sender `u`, and the count `n.unread` of user `$2`, at most one above
-/// the cap; `n.capped` when there may be more. Each look-up spans no more than 2000 positions of the log, however many
-/// messages `$2` may not see. A range of seqs limits it, because with a LIMIT the planner may sort all of a large room
-/// first.
+/// Selects the rooms `$rooms` (a SELECT from `rooms` with the membership columns `role` and `read_seq`) with the
+/// columns that [`my_room`] reads: the last visible message `m` of each room, its sender `u`, and the unread count
+/// `n.unread` of user `$2`, at most one above the cap. `n.capped` is true if there may be more. A look-up spans at most
+/// 2,000 seqs of the log, however many messages `$2` may not see. A range of seqs limits the look-up, because with a
+/// LIMIT the planner may first sort all messages of a large room.
 macro_rules! select_my_rooms {
     ($rooms:literal) => {
         concat!(
@@ -201,7 +201,7 @@ const ROOM: &str = select_my_rooms!(
       WHERE r.id = $1 AND (mb.user_id IS NOT NULL OR $3)"
 );
 
-/// One room; None when the viewer may not see it.
+/// The room with this id; None if the viewer may not see it.
 pub async fn room(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,
@@ -216,7 +216,7 @@ pub async fn room(
     my_room(&row).map(|room| Some(RoomAnswer::Member(Box::new(room))))
 }
 
-/// The plain room object of a room that the viewer may see, as in the answer to its creation.
+/// The room without the viewer's last message and unread count, as in the answer to its creation.
 pub async fn plain_room(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,

@@ -1,5 +1,5 @@
-//! Lists of rooms, newest activity first: the viewer's, and the public ones.
-//! A page continues exactly after the previous one as long as no room has new activity.
+//! Reads lists of rooms, newest activity first: the rooms of a member, and the public rooms.
+//! A page continues exactly after the previous one, unless rooms have new activity in between.
 
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult, Value};
 use serde::Serialize;
@@ -14,15 +14,15 @@ use crate::sql::statement;
 /// A page of public rooms, the same for every viewer.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PublicRooms {
-    /// Without `role`.
+    /// The rooms of the page, without the field `role`.
     pub rooms: Vec<Room>,
-    /// Null at the end.
+    /// The cursor of the next page, null on the last page.
     #[schema(required)]
     pub next: Option<String>,
 }
 
-/// `$1` and `$3`: activity and room id of the cursor, after which the page begins; NULL: from the start. `$2`: the
-/// user. `$4`: the limit.
+/// `$1` and `$3` are the activity time and room id of the cursor after which the page begins, or NULL. `$2`: user.
+/// `$4`: limit.
 const MY_ROOMS: &str = concat!(
     select_my_rooms!(
         "SELECT r.*, mb.role, mb.read_seq FROM members mb JOIN rooms r ON r.id = mb.room_id \
@@ -33,7 +33,7 @@ const MY_ROOMS: &str = concat!(
     " ORDER BY r.updated_at DESC, r.id"
 );
 
-/// A page of the rooms of which the user is a member, and where the next page begins.
+/// A page of the rooms of which the user is a member, and the cursor of the next page.
 pub async fn my_rooms(
     db: &impl ConnectionTrait,
     user: &UserId,
@@ -47,11 +47,11 @@ pub async fn my_rooms(
     Ok((rows.iter().map(my_room).collect::<Result<_, _>>()?, next))
 }
 
-/// How many public rooms a page of a name search reads. Limited, because names are not indexed.
+/// Number of public rooms that a page of a search by name reads. Limited, because names are not indexed.
 const NAMES_PER_PAGE: i64 = 5_000;
 
-/// `$1` and `$3` as above, `$2` the pattern or NULL, `$5` how many rooms to read. Rooms with the cursor's time and
-/// older rooms are two ranges of one index.
+/// `$1` and `$3` are the activity time and room id of the cursor or NULL, `$2` is the name pattern or NULL, `$5` the
+/// number of rooms to read. Rooms with the cursor's time and older rooms are two ranges of one index.
 const PUBLIC_ROOMS: &str = concat!(
     "WITH looked AS MATERIALIZED (SELECT * FROM (\
       (SELECT p.room_id AS id, p.updated_at FROM public_rooms p WHERE p.updated_at = $1::timestamptz \
@@ -68,8 +68,8 @@ const PUBLIC_ROOMS: &str = concat!(
     " FROM last LEFT JOIN page ON true LEFT JOIN rooms r ON r.id = page.id ORDER BY page.updated_at DESC, page.id"
 );
 
-/// A page of the public rooms whose name contains `query`, in any case. It may hold fewer rooms than match, or none,
-/// and still have a next page, because one page reads a limited number of names.
+/// A page of the public rooms whose names contain `query`, in any case. One page reads a limited number of names, so it
+/// may hold fewer rooms than match, or none, and still have a next page.
 pub async fn public_rooms(
     db: &impl ConnectionTrait,
     query: Option<&str>,
@@ -80,7 +80,7 @@ pub async fn public_rooms(
     let read_limit = if query.is_some() { NAMES_PER_PAGE } else { limit + 1 };
     let values = [at, query.map(pattern).into(), room, limit.into(), read_limit.into()];
     let mut rows = db.query_all_raw(statement(PUBLIC_ROOMS, values)).await?;
-    // If no name matches, the only row holds the position at which the read ended.
+    // If no name matches, the result is one row that holds the position at which the read ended.
     let end = match rows.first() {
         Some(row) if row.try_get::<i64>("", "looked")? == read_limit => {
             let (updated_at, room) = (row.try_get("", "last_at")?, row.try_get("", "last_id")?);
@@ -98,8 +98,8 @@ fn parts(cursor: Option<&ActivityCursor>) -> [Value; 2] {
     [cursor.map(|cursor| cursor.updated_at).into(), cursor.map(|cursor| cursor.room.as_str()).into()]
 }
 
-/// Callers read one row more than `limit`, to see whether there is a next page. Removes that row and returns the cursor
-/// of the last row of this page. `None`: there was no such row.
+/// Removes the row above `limit`, which callers read to see whether there is a next page. Returns the cursor of the
+/// last row of this page, or None if there was no such row.
 fn next(rows: &mut Vec<QueryResult>, limit: i64) -> Result<Option<String>, DbErr> {
     let limit = usize::try_from(limit).unwrap_or_default();
     if rows.len() <= limit {
@@ -112,7 +112,7 @@ fn next(rows: &mut Vec<QueryResult>, limit: i64) -> Result<Option<String>, DbErr
     Ok(Some(cursor.pack()))
 }
 
-/// A LIKE pattern that finds `text` anywhere, literally.
+/// A LIKE pattern that finds `text` anywhere in a name. Special characters of LIKE in `text` are escaped.
 fn pattern(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 2);
     pattern.push('%');

@@ -1,8 +1,9 @@
-//! Full-text search, newest first. Searches the index slice by slice, and reads each hit from the messages themselves.
-//! So no result is deleted, outdated or private to others, even if the index is out of date.
-//! The work is bounded: a page ends early, with a `next`, instead of searching too much.
+//! Full-text search, newest messages first. Searches the index slice by slice (a slice is up to 512 consecutive seqs of
+//! a room), and reads each hit from the messages themselves. So no result is deleted, outdated or private to others,
+//! even if the index is out of date.
+//! The work is bounded: after a limit of slices or messages a page ends early, with a `next`.
 
-mod frontier;
+mod pending_hits;
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
@@ -18,28 +19,28 @@ use crate::search::slice_prefix;
 use crate::search::snippet::{Piece, snippet};
 use crate::search::words::Query;
 use crate::sql::statement;
-use frontier::{Frontier, Hit};
+use pending_hits::{Hit, PendingHits};
 
-/// Slices that one page searches at most: 2 million messages. A slice without the words costs some 20 µs.
+/// Number of slices that one page searches at most: 2 million messages. A slice without the words takes about 20 µs.
 const MAX_SLICES: usize = 4096;
-/// Messages that one page reads, shown or not, and how many in one statement.
+/// Number of messages, shown or not, that one page reads, and number that one statement reads.
 const MAX_MESSAGES_READ: usize = 2000;
 const MESSAGES_PER_STATEMENT: usize = 200;
-/// Slices in one statement: few while there are many hits, more while hits are rare.
+/// Number of slices in one statement: few while slices have many hits, more while hits are rare.
 const MIN_SLICES_PER_STATEMENT: usize = 4;
 const MAX_SLICES_PER_STATEMENT: usize = 64;
-/// Words in one statement.
+/// Number of words of all slices in one statement.
 const MAX_WORDS_PER_STATEMENT: usize = 256;
-/// With fewer hits than this in one statement, the next one asks for twice as many slices.
+/// After fewer hits than this in one statement, the next statement searches twice as many slices.
 const FEW_HITS: usize = 256;
-/// Slices listed at a time.
+/// Number of slices that one statement lists.
 const SLICES_PER_LIST: i64 = 512;
 
-/// One result.
+/// A message that contains the words of the query.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SearchResult {
     pub message: Message,
-    /// The part of the message's text with the hit, in pieces of plain text.
+    /// The part of the message's text around the first hit, in pieces of plain text.
     pub snippet: Vec<Piece>,
 }
 
@@ -47,31 +48,31 @@ pub struct SearchResult {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SearchPage {
     pub results: Vec<SearchResult>,
-    /// Null at the end. A page may hold fewer results than requested, or none, and still have a `next`.
+    /// The cursor of the next page, null on the last page. A page with fewer results than requested may have a next
+    /// page.
     #[schema(required)]
     pub next: Option<String>,
 }
 
-/// The query and its scope.
+/// The query, the rooms to search, and the page to return.
 #[derive(Clone, Copy, Debug)]
 pub struct SearchRequest<'a> {
     pub query: &'a Query,
-    /// The room to search; the caller has checked that the viewer may see it. None: all rooms of which the viewer is a
-    /// member.
+    /// The room to search, which the viewer may see, as the caller has checked. None for all rooms of the viewer.
     pub room: Option<&'a RoomId>,
-    /// The page continues after this cursor.
+    /// The cursor after which the page begins; None for the first page.
     pub cursor: Option<&'a SearchCursor>,
     pub limit: usize,
 }
 
-/// A slice of a room's log in the index.
+/// A slice in the index: up to 512 consecutive seqs of a room's log.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Slice {
     key: i64,
     last_at: DateTime<Utc>,
 }
 
-/// A page of results that the viewer may see.
+/// Searches for a page of messages that the viewer may see.
 pub async fn search(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,
@@ -80,7 +81,7 @@ pub async fn search(
     let mut search = Search {
         viewer,
         request,
-        frontier: Frontier::new(request.cursor.cloned()),
+        pending: PendingHits::new(request.cursor.cloned()),
         slices: Vec::new(),
         listed: None,
         all_listed: false,
@@ -92,9 +93,9 @@ pub async fn search(
     loop {
         search.list_slices(db).await?;
         let horizon = search.slices.first().map(|slice| slice.last_at);
-        // One more than requested shows whether there is a next page.
+        // Reads one result more than requested, to know whether there is a next page.
         while results.len() <= request.limit {
-            let hits = search.frontier.take_final(horizon, MESSAGES_PER_STATEMENT);
+            let hits = search.pending.take_newer_than(horizon, MESSAGES_PER_STATEMENT);
             let Some(last) = hits.last().map(Hit::cursor) else { break };
             search.read += hits.len();
             results.extend(search.read(db, hits).await?);
@@ -108,8 +109,8 @@ pub async fn search(
             return Ok(page(results, next));
         }
         let Some(horizon) = horizon else { return Ok(page(results, None)) };
-        // The previous page also searched the slices that reach beyond the cursor. A page may end early only after
-        // older slices, so that each page makes progress.
+        // The previous page also searched the slices that have messages on both sides of the cursor. A page ends early
+        // only when it also searched older slices, so that each page makes progress.
         let moved = request.cursor.is_none_or(|cursor| horizon < cursor.at);
         if moved && search.slices_searched >= MAX_SLICES {
             return Ok(page(results, Some(SearchCursor::before(horizon).pack())));
@@ -122,14 +123,13 @@ fn page(results: Vec<(Hit, SearchResult)>, next: Option<String>) -> SearchPage {
     SearchPage { results: results.into_iter().map(|(_, result)| result).collect(), next }
 }
 
-/// A search in progress.
 struct Search<'a> {
     viewer: Viewer<'a>,
     request: SearchRequest<'a>,
-    frontier: Frontier,
-    /// Slices that are not searched yet, in descending order of their last messages.
+    pending: PendingHits,
+    /// Slices that are listed but not searched yet, in descending order of the time of their last messages.
     slices: Vec<Slice>,
-    /// The last slice that was listed.
+    /// The last slice that was listed. The next list begins after it.
     listed: Option<Slice>,
     all_listed: bool,
     slices_per_statement: usize,
@@ -137,7 +137,8 @@ struct Search<'a> {
     read: usize,
 }
 
-/// `$1` user or room, `$2` the newest time to search, `$3` and `$4` where the list continues, `$5` how many.
+/// `$1` is the user or room, `$2` the newest time to search, `$3` and `$4` the slice after which the list continues,
+/// `$5` the limit.
 const MY_SLICES: &str = "\
     SELECT s.key, s.last_at FROM members mb JOIN search_slices s ON s.room_id = mb.room_id \
     WHERE mb.user_id = $1 AND s.first_at <= $2 AND (s.last_at, s.key) < ($3, $4) \
@@ -149,7 +150,7 @@ const SLICES_OF_ROOM: &str = "\
 
 const HITS: &str = "SELECT room_id, seq, at FROM message_search WHERE tsv @@ $1::tsquery";
 
-/// Messages by room and seq that `$2` may see now.
+/// The messages with the given rooms and seqs that the user `$2` may see.
 const READ: &str = concat!(
     "SELECT v.place, m.room_id AS m_room, ",
     message_columns!(),
@@ -165,7 +166,7 @@ const READ: &str = concat!(
 );
 
 impl Search<'_> {
-    /// Lists more slices when none is left.
+    /// Lists more slices if no listed slice is left.
     async fn list_slices(&mut self, db: &impl ConnectionTrait) -> Result<(), DbErr> {
         if !self.slices.is_empty() || self.all_listed {
             return Ok(());
@@ -186,7 +187,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Queries the index for the next slices.
+    /// Searches the index for hits in the next slices.
     async fn search_slices(&mut self, db: &impl ConnectionTrait) -> Result<(), DbErr> {
         let limit =
             (MAX_WORDS_PER_STATEMENT / self.request.query.words()).clamp(1, self.slices_per_statement);
@@ -196,7 +197,7 @@ impl Search<'_> {
         let rows = db.query_all_raw(statement(HITS, [tsquery.into()])).await?;
         for row in &rows {
             let (room, seq, at) = (row.try_get_by("room_id")?, row.try_get_by("seq")?, row.try_get_by("at")?);
-            self.frontier.add(Hit { at, room, seq });
+            self.pending.add(Hit { at, room, seq });
         }
         self.slices_searched += slices.len();
         if rows.len() < FEW_HITS {
@@ -207,7 +208,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Reads the hits, and keeps those that the viewer may see and that still contain the words.
+    /// Reads the messages of the hits. Returns those that the viewer may see and that still contain the words.
     async fn read(
         &self,
         db: &impl ConnectionTrait,

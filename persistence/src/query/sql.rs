@@ -1,7 +1,7 @@
-//! Fragments of SQL that several reads share. Each names its parameters.
+//! Fragments of SQL that several reads share. The comment of each names the parameters that it uses.
 
-/// The epoch in which the stored part of room `$room` is numbered. A room that was never seeded has no events of an
-/// older epoch, so the newest opened epoch is right for it.
+/// The epoch in which the stored events of room `$room` are numbered. A room that was never seeded has no events of an
+/// earlier epoch, so it gets the newest opened epoch.
 macro_rules! epoch_of {
     ($room:literal) => {
         concat!(
@@ -12,9 +12,9 @@ macro_rules! epoch_of {
     };
 }
 
-/// A CTE `me` with one row when `$2` is a member of room `$1` or `$3` (admin scope) is true, otherwise empty: the
-/// stored head, its epoch, and the present role. Read it with scalar subqueries, not with a join, so that the log is
-/// scanned in the order of its key and the scan stops at the limit.
+/// A CTE `me` with the stored head of room `$1`, its epoch, and the role of user `$2` in it. It has one row if `$2` is
+/// a member or `$3` (admin scope) is true, otherwise none. Read it with scalar subqueries instead of a join, so that
+/// PostgreSQL scans the log in the order of its key and stops at the limit.
 macro_rules! me {
     () => {
         concat!(
@@ -27,8 +27,8 @@ macro_rules! me {
     };
 }
 
-/// Whether user `$2` with the role `$role` may see a row. A row without lists is visible to all, otherwise to the user
-/// `$sender` and to the listed users and roles.
+/// Whether user `$2` with the role `$role` may see a row. A row without lists of users and roles is visible to
+/// everyone, and any other row to the user `$sender` and to the listed users and roles.
 macro_rules! visible {
     ($row:literal, $sender:literal, $role:literal) => {
         concat!(
@@ -49,8 +49,8 @@ macro_rules! visible {
     };
 }
 
-/// Columns of [`super::messages::Message`] from a message `m` and its sender `u`, without reactions; read in this
-/// order.
+/// The columns of [`super::messages::Message`] except the reactions, from a message `m` and its sender `u`. They are
+/// read by position, so their order matters.
 macro_rules! message_columns {
     () => {
         "m.seq AS m_seq, m.id AS m_id, m.client_id AS m_client_id, m.sender_id AS m_sender_id, \
@@ -61,7 +61,7 @@ macro_rules! message_columns {
     };
 }
 
-/// The columns of `messages m` that [`message_columns!`] reads, and `room_id`.
+/// The columns of a row `m` of `messages` that [`message_columns!`] reads, and `room_id`.
 macro_rules! message_row {
     () => {
         "m.room_id, m.seq, m.id, m.client_id, m.sender_id, m.kind, m.content, m.reply_to, m.attachments, m.metadata, \
@@ -69,7 +69,7 @@ macro_rules! message_row {
     };
 }
 
-/// An event `e` without a message, in the columns of [`message_row!`].
+/// A row `e` of `events`, in the columns of [`message_row!`].
 macro_rules! row_without_message {
     () => {
         "e.room_id, e.seq, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, e.at, NULL, NULL, NULL"
@@ -77,8 +77,8 @@ macro_rules! row_without_message {
 }
 
 /// The reactions to message `m` as user `$2` sees them: JSON text in the order of the first use of each emoji, or NULL.
-/// Reads only the rows that it shows, however many users gave the same emoji. A scalar subquery checks for one's own
-/// reaction, because an EXISTS may be planned as a hash of all reactions that `$2` ever gave.
+/// Reads only the rows that it shows, however many users gave the same emoji. A scalar subquery checks for the reaction
+/// of `$2`, because PostgreSQL may plan an EXISTS as a hash of all reactions that `$2` ever gave.
 macro_rules! reactions {
     () => {
         "(SELECT json_agg(json_build_object('emoji', x.emoji, 'count', x.count, 'mine', COALESCE((SELECT true \

@@ -1,4 +1,4 @@
-//! Messages that changes refer to.
+//! Reads the messages that edits, deletes and reactions refer to.
 
 use sea_orm::{ConnectionTrait, DbErr};
 use tidings_shared::{
@@ -8,17 +8,17 @@ use tidings_shared::{
 
 use crate::sql::statement;
 
-/// What a position of a room's log holds.
+/// The event at a seq of a room's log.
 #[derive(Debug, PartialEq, Eq)]
 pub enum TargetLookup {
     Message(Target),
-    /// Another event, or no such room.
+    /// The event is not a message, or the room does not exist.
     Nothing,
-    /// The position is above the stored head.
+    /// The seq is above the stored head.
     NotStored,
 }
 
-/// Reads the position in one statement, so that head and message belong to the same snapshot.
+/// Looks up the event at `seq`. One statement reads it with the stored head, so that both are of one snapshot.
 pub async fn target(db: &impl ConnectionTrait, room: &RoomId, seq: Seq) -> Result<TargetLookup, DbErr> {
     let position = i64::try_from(seq.0).unwrap_or(i64::MAX);
     let sql = "SELECT r.head_seq, m.id, m.sender_id, m.visible_users, m.visible_roles, m.deleted, \

@@ -1,4 +1,4 @@
-//! Accounts of users. Reads `users` only.
+//! Reads accounts of users, from the table `users` only.
 
 use std::collections::HashMap;
 
@@ -8,20 +8,20 @@ use tidings_shared::membership::Account;
 
 use crate::sql::statement;
 
-/// Reads an account from the columns of its row.
+/// Reads an account from a row with the columns `name`, `picture` and `blocked`.
 pub fn read_account(row: &QueryResult) -> Result<Account, DbErr> {
     let (name, picture) = (row.try_get_by("name")?, row.try_get_by("picture")?);
     Ok(Account { name, picture, blocked: row.try_get_by("blocked")? })
 }
 
-/// The account of a user; None when the user is unknown.
+/// The account of a user; None if the user is unknown.
 pub async fn account_of(db: &impl ConnectionTrait, user: &UserId) -> Result<Option<Account>, DbErr> {
     let sql = "SELECT name, picture, blocked FROM users WHERE id = $1";
     let row = db.query_one_raw(statement(sql, [user.as_str().into()])).await?;
     row.as_ref().map(read_account).transpose()
 }
 
-/// Accounts as they are now, in the order of the users; `None`: unknown.
+/// The accounts of users, in the order of `users`; None for an unknown user.
 pub async fn accounts(db: &impl ConnectionTrait, users: &[UserId]) -> Result<Vec<Option<Account>>, DbErr> {
     let ids: Vec<String> = users.iter().map(UserId::to_string).collect();
     let sql = "SELECT id, name, picture, blocked FROM users WHERE id = ANY ($1)";

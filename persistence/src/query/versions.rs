@@ -1,5 +1,5 @@
-//! Earlier texts of a message, for users who may change any message.
-//! Reads `message_versions`, `messages`.
+//! Reads the earlier texts of a message, for users who may change any message.
+//! Reads `message_versions` and `messages`.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
@@ -12,13 +12,13 @@ use super::json::time;
 use super::sql::{epoch_of, me, visible};
 use crate::sql::statement;
 
-/// The versions of a message, oldest first: the original and the last 199 edits.
+/// The versions of a message, oldest first: the original and at most the last 199 edits.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Versions {
     pub versions: Vec<Version>,
 }
 
-/// The text of a message from `at` on.
+/// The text of a message from the time `at` on.
 #[derive(Debug, Serialize, ToSchema, FromQueryResult)]
 pub struct Version {
     pub content: String,
@@ -28,7 +28,7 @@ pub struct Version {
     pub by: String,
 }
 
-/// A message that was never changed has no rows of versions; its present text is its only version.
+/// A message that never changed has no rows in `message_versions`, so its present text is returned as its only version.
 const VERSIONS: &str = concat!(
     "WITH ",
     me!(),
@@ -43,7 +43,7 @@ const VERSIONS: &str = concat!(
        ORDER BY v.version"
 );
 
-/// The versions of a message; None when `seq` holds none or the viewer may not see it.
+/// The versions of the message at `seq`; None if there is no message or the viewer may not see it.
 pub async fn versions(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,

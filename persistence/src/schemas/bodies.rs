@@ -1,4 +1,4 @@
-//! The bodies of requests that [`tidings_shared::fields::Fields`] reads, as lists of its fields.
+//! Schemas of the request bodies that [`tidings_shared::fields::Fields`] parses, as lists of its fields.
 
 use std::borrow::Cow;
 

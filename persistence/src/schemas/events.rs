@@ -1,5 +1,5 @@
-//! The frames of the log's events, docs/PROTOCOL.md, "Log events": the schemas of their bodies with the fields that all
-//! events have.
+//! Schemas of the event frames (docs/PROTOCOL.md, "Log events"): each combines the schema of a body with the fields
+//! that all events have.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ use tidings_shared::message::Sender;
 use tidings_shared::message::events::{Audience, ChangeBody, MemberBody, MessageBody, RoomBody, VoidBody};
 use tidings_shared::openapi::{MessageSeqForm, TimeForm};
 
-/// The schema `Event`: one of the schemas below, distinguished by `type`.
+/// The schema `Event`: one schema per event type, distinguished by the field `type`.
 pub struct EventForm;
 
 impl PartialSchema for EventForm {
@@ -71,7 +71,7 @@ fn all() -> Vec<(&'static str, Object)> {
     ]
 }
 
-/// The schema of an event: the fields of `Body` except those in `without`. Those in `required` are required.
+/// The schema of an event type: the fields of `Body` except those in `without`. The fields in `required` are required.
 fn event<Body: PartialSchema>(
     kind: &'static str,
     about: &str,
@@ -85,7 +85,7 @@ fn event<Body: PartialSchema>(
     frame(kind, body)
 }
 
-/// The schema of an event with this body and the fields that all events have.
+/// The schema of the frame of an event type: the fields of `body` and those that all events have.
 fn frame(kind: &'static str, body: Object) -> (&'static str, Object) {
     let this_kind = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([kind]));
     let mut frame = ObjectBuilder::new()

@@ -1,27 +1,27 @@
-//! The part of a text that contains the hit: pieces of plain text, each a hit or not, never markup.
+//! Cuts a snippet out of a text: the part around the first hit, in pieces of plain text, each a hit or not.
 
 use std::ops::Range;
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Characters that are shown of a longer text.
+/// Number of characters in a snippet of a longer text.
 const MAX_CHARS: usize = 240;
-/// Characters before the first hit, at most.
+/// Number of characters before the first hit at most.
 const BEFORE_CHARS: usize = 60;
-/// Replaces text that is left out.
+/// Replaces the text that is left out.
 const ELLIPSIS: &str = "…";
 
-/// A piece of a snippet. All pieces together are the text that is shown.
+/// A piece of a snippet. All pieces together are the snippet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Piece {
-    /// Plain text, as sent.
+    /// Plain text, exactly as the sender wrote it.
     pub text: String,
-    /// Whether it matches the query.
+    /// Whether this piece matches the query.
     pub hit: bool,
 }
 
-/// Cuts a text around its first hit. `hits` are in order and do not overlap.
+/// Cuts a text around its first hit. `hits` are byte ranges in ascending order that do not overlap.
 #[must_use]
 pub fn snippet(text: &str, hits: &[Range<usize>]) -> Vec<Piece> {
     let shown = window(text, hits.first().map_or(0, |hit| hit.start));
@@ -43,7 +43,7 @@ pub fn snippet(text: &str, hits: &[Range<usize>]) -> Vec<Piece> {
     pieces.0
 }
 
-/// The bytes to show. The window begins and ends between words if there is a space.
+/// The byte range to show. It begins and ends between words if the text has a space there.
 fn window(text: &str, first_hit: usize) -> Range<usize> {
     let boundaries: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
     let chars = boundaries.len() - 1;
@@ -61,7 +61,7 @@ fn window(text: &str, first_hit: usize) -> Range<usize> {
     };
     let end = match end {
         end if end == text.len() => end,
-        // Never ends before the first hit.
+        // The search for a space starts at the first hit, so that the window never ends before it.
         end => text
             .get(first_hit..end)
             .and_then(|part| part.rfind(char::is_whitespace))
@@ -70,7 +70,7 @@ fn window(text: &str, first_hit: usize) -> Range<usize> {
     start..end
 }
 
-/// Collects pieces: joins neighbours of the same kind, and skips empty ones.
+/// Collects pieces. Joins adjacent pieces that are both hits or both not, and skips empty ones.
 #[derive(Default)]
 struct Pieces(Vec<Piece>);
 

@@ -1,24 +1,24 @@
 //! Splits a text in any language into words, and a query into words that must occur.
-//! Case, accents of Latin, Greek and Cyrillic letters, and compatibility forms are ignored. Scripts without spaces are
-//! split into single letters, and a query matches adjacent letters.
+//! Ignores case, accents of Latin, Greek and Cyrillic letters, and compatibility forms. In scripts without spaces each
+//! letter is a word, and a query matches adjacent letters.
 
 use std::ops::Range;
 
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
-/// Significant characters of a word: longer words are compared by their beginning only.
+/// Number of significant characters of a word. Longer words are compared by these first characters only.
 const MAX_WORD_CHARS: usize = 64;
-/// Significant words of a query.
+/// Number of significant terms of a query. Further terms are ignored.
 const MAX_TERMS: usize = 20;
 
 /// A word in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Word {
-    /// The form that is compared: letters, digits and their marks only.
+    /// The form in which words are compared: only letters, digits and their marks, in lower case.
     pub folded: String,
-    /// The word's bytes in the text.
+    /// The byte range of the word in the text.
     pub range: Range<usize>,
-    /// Whether nothing stands between the previous word and this one.
+    /// Whether this word directly follows the previous word, without a character in between.
     pub is_adjacent: bool,
 }
 
@@ -26,7 +26,7 @@ pub struct Word {
 #[must_use]
 pub fn words(text: &str) -> Vec<Word> {
     let mut words: Vec<Word> = Vec::new();
-    // Whether the next letter continues the last word.
+    // Whether the next letter belongs to the last word.
     let mut open = false;
     for (start, c) in text.char_indices() {
         let end = start + c.len_utf8();
@@ -62,7 +62,7 @@ pub fn words(text: &str) -> Vec<Word> {
     words
 }
 
-/// Zero-width joiners and the soft hyphen: part of a word, but not significant.
+/// Whether `c` is a zero-width joiner or the soft hyphen, which are parts of words but are not compared.
 fn is_joiner(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200c}' | '\u{200d}')
 }
@@ -75,15 +75,15 @@ fn fold_into(folded: &mut String, c: char) {
         folded.push(c.to_ascii_lowercase());
         return;
     }
-    // Combining Diacritical Marks: accents that people omit when they search.
+    // Drops Combining Diacritical Marks, because people omit these accents when they search.
     let kept = std::iter::once(c).nfkd().filter(|d| !('\u{300}'..='\u{36f}').contains(d));
     for d in kept.flat_map(char::to_lowercase).filter(|d| d.is_alphanumeric() || is_combining_mark(*d)) {
-        // Both lower-case forms of sigma become one: lower-casing Σ does not know whether the word ends there.
+        // Both lower-case forms of sigma count as one, because lower-casing Σ does not know whether a word ends there.
         folded.push(if d == 'ς' { 'σ' } else { d });
     }
 }
 
-/// Han, Kana, Thai, Lao, Burmese, Khmer.
+/// Whether `c` is Han, Kana, Thai, Lao, Burmese or Khmer, which are written without spaces.
 fn is_written_without_spaces(c: char) -> bool {
     matches!(c,
         '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{3040}'..='\u{30ff}'
@@ -91,8 +91,8 @@ fn is_written_without_spaces(c: char) -> bool {
         | '\u{ff66}'..='\u{ff9f}' | '\u{20000}'..='\u{3ffff}')
 }
 
-/// The words of a text as the index keeps them: each once, in alphabetical order. Uses one allocation for the words and
-/// one for their ranges.
+/// The words of a text as the index keeps them: each once, in alphabetical order. One allocation holds the words,
+/// another their ranges.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DistinctWords {
     folded: String,
@@ -104,7 +104,7 @@ impl DistinctWords {
     pub fn of(text: &str) -> Self {
         let mut distinct = Self { folded: String::with_capacity(text.len()), words: Vec::new() };
         if text.is_ascii() {
-            // ASCII has no accents or marks, so lower-casing folds it.
+            // ASCII has no accents or marks, so lower-casing is enough.
             for word in text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()) {
                 distinct.push(word.get(..MAX_WORD_CHARS).unwrap_or(word));
             }
@@ -119,7 +119,7 @@ impl DistinctWords {
     }
 
     fn push(&mut self, word: &str) {
-        // A message has less than 4 GB.
+        // The text is shorter than 4 GB, because messages are limited.
         let end_of = |folded: &String| u32::try_from(folded.len()).unwrap_or(u32::MAX);
         let start = end_of(&self.folded);
         self.folded.push_str(word);
@@ -140,17 +140,17 @@ fn slice<'a>(folded: &'a str, word: &Range<u32>) -> &'a str {
     folded.get(word.start as usize..word.end as usize).unwrap_or_default()
 }
 
-/// A query: every term must occur.
+/// A parsed query. A text matches if every term occurs in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
-    /// Each term is one word, or adjacent letters of a script without spaces.
+    /// Each term is one word, or several adjacent letters of a script without spaces.
     terms: Vec<Vec<String>>,
-    /// Whether the last word may be incomplete.
+    /// Whether the last word may be incomplete, because the query ends with it.
     open: bool,
 }
 
 impl Query {
-    /// Parses any text. `None`: it contains no word, so nothing can be found.
+    /// Parses a query; None if the text contains no word.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let words = words(text);
@@ -170,13 +170,13 @@ impl Query {
         Some(Self { terms, open })
     }
 
-    /// How many words are looked up.
+    /// The number of words that are looked up in each slice.
     #[must_use]
     pub fn words(&self) -> usize {
         self.terms.iter().map(Vec::len).sum()
     }
 
-    /// The query for the slice with this prefix, in PostgreSQL's syntax. Words contain no quote and no backslash.
+    /// The query for the slice with this prefix, in the syntax of `tsquery`. Words contain no quote and no backslash.
     #[must_use]
     pub fn slice_query(&self, prefix: &str) -> String {
         let last = self.words() - 1;
@@ -187,7 +187,7 @@ impl Query {
         format!("({})", words.collect::<Vec<_>>().join(" & "))
     }
 
-    /// The ranges of the terms in a text, in order and without overlap; `None` when a term does not occur.
+    /// The byte ranges of the terms in a text, ascending and without overlap; None if a term does not occur.
     #[must_use]
     pub fn hits(&self, text: &str) -> Option<Vec<Range<usize>>> {
         let words = words(text);
@@ -212,7 +212,7 @@ impl Query {
     }
 }
 
-/// The range of the term, if these words begin with it.
+/// The byte range of the term, if `words` begins with it.
 fn occurs(term: &[String], open: bool, words: &[Word]) -> Option<Range<usize>> {
     let found = words.get(..term.len())?;
     for (index, (wanted, word)) in term.iter().zip(found).enumerate() {

@@ -1,5 +1,5 @@
-//! Writes one batch in one transaction: guard, rooms, rows, heads. Either all of it is committed, including the new
-//! positions in the streams, or nothing.
+//! Writes one batch in one transaction: checks the rows of its partitions, reads the rooms, writes the rows, moves the
+//! heads. Either all of the batch is committed, including the new positions in the streams, or nothing.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -19,10 +19,11 @@ use super::{
 use crate::batch::{BatchClaim, Entry, EventRow, Plan, StoredRoom, classify};
 use crate::sql::{bigint, partition, room as room_of, seq as seq_of, smallint, statement};
 
-/// Writes a batch. `heads` are those that the caller knows; the others are read. With `poison` each of its records
-/// becomes a void and a dead letter for that reason. Unless `client_ids_checked`, a client id that is taken fails the
-/// batch, because that is rare and the check costs a third of the insert. After an error nothing was written, unless
-/// the answer to the COMMIT itself was lost. In that case the guard of the retry finds that the row has moved.
+/// Writes a batch. `heads` are the heads that the caller remembers; the others are read. With `poison` each record
+/// becomes a void and a dead letter for that reason. Unless `client_ids_checked`, a client id that is already used
+/// fails the batch, because that is rare and checking the client ids costs a third of the insert. After an error
+/// nothing was written, unless the answer to the COMMIT was lost. In that case the retry fails, because the rows of the
+/// partitions have other positions.
 pub async fn write(
     db: &DatabaseConnection,
     claims: &[BatchClaim],
@@ -56,7 +57,7 @@ pub async fn write(
     room_updates::apply(&transaction, &plan.updates).await?;
     rows::advance_heads(&transaction, &plan.heads).await?;
     rows::store_dead_letters(&transaction, claims, &plan.rejects).await?;
-    // Their senders are notified again.
+    // Reports voids that an earlier batch stored, so that their senders are notified again.
     written.exceptions.extend(rows::stored_voids(&transaction, &plan.already_stored).await?);
     written.memberships = members::to_announce(&transaction, &mut plan, &written).await?;
 
@@ -76,8 +77,8 @@ pub async fn write(
 
 /// Locks the rows of the partitions in order, and advances those that are as expected. The conditions are on the
 /// updated row itself, so a row that changed while this statement waited for its lock is not advanced. A row that
-/// became as expected during the wait is not advanced either; its partition is settled again. The reads of a batch run
-/// in later statements.
+/// became as expected during the wait is not advanced either, and its partition is settled again. Later statements of
+/// the transaction do the reads of the batch.
 const GUARD: &str = "\
     WITH locked AS MATERIALIZED (SELECT partition FROM partitions WHERE partition = ANY ($1) \
       ORDER BY partition FOR UPDATE) \
@@ -88,7 +89,7 @@ const GUARD: &str = "\
     RETURNING p.partition";
 
 /// Keeps the ownership invariant: advances `last_id` of every partition of the batch, or fails with the partitions
-/// whose row is not as expected. Then nothing of the batch may be written.
+/// whose rows are not as expected. After this failure nothing of the batch may be written.
 async fn guard(transaction: &DatabaseTransaction, claims: &[BatchClaim]) -> Result<(), WriteError> {
     let numbers: Vec<i16> = claims.iter().map(|claim| smallint(claim.expected.lease.partition)).collect();
     let column = |of: fn(&BatchClaim) -> String| -> Vec<String> { claims.iter().map(of).collect() };
@@ -110,8 +111,8 @@ async fn guard(transaction: &DatabaseTransaction, claims: &[BatchClaim]) -> Resu
     if lost.is_empty() { Ok(()) } else { Err(WriteError::Lost(lost)) }
 }
 
-/// Reads the stored state of the rooms of a batch, except of those in `heads`. After the lock, so that seeds and
-/// earlier owners have finished.
+/// Reads the stored state of the rooms of a batch, except of those in `heads`. Runs after the partitions are locked, so
+/// that seeds and earlier owners have finished.
 async fn load_rooms(
     transaction: &DatabaseTransaction,
     entries: &[Entry],
@@ -144,7 +145,7 @@ async fn load_rooms(
 }
 
 /// Turns messages that were not inserted into voids: duplicates of the stored message with the same client id, or
-/// rejected if there is none.
+/// rejected records if there is no such message.
 async fn void_duplicates(
     transaction: &DatabaseTransaction,
     plan: &mut Plan<'_>,

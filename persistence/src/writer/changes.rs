@@ -1,5 +1,5 @@
-//! Writes changes of messages: reads the stored state of their messages, folds the changes, writes the outcome. A few
-//! statements per batch, none without changes. Overwritten content is kept as a version first.
+//! Writes changes of messages: reads the stored state of the messages, folds the changes, and writes the outcome. Takes
+//! a few statements per batch, and none for a batch without changes. The original content is kept as a version.
 
 mod reactions;
 
@@ -17,11 +17,11 @@ use crate::batch::{
 };
 use crate::sql::{bigint, room as room_of, seq as seq_of, statement, time};
 
-/// A message and its new state.
+/// The key of a message and its new state.
 type ChangedMessage<'a> = (&'a MessageKey, &'a MessageOutcome);
 
-/// Applies the changes of a batch whose messages are inserted already. A change that would exceed a limit becomes a
-/// void.
+/// Applies the changes of a batch whose messages are already inserted. A change refused because of `MAX_EMOJI` becomes
+/// a void.
 pub async fn apply(
     transaction: &DatabaseTransaction,
     plan: &mut Plan<'_>,
@@ -49,12 +49,12 @@ pub async fn apply(
     reactions::add(transaction, &changed).await
 }
 
-/// The columns `room` and `seq` of message keys.
+/// The rooms and the seqs of message keys, as two array parameters.
 fn columns<T>(rows: &[T], of: impl Fn(&T) -> &MessageKey) -> [Value; 2] {
     [column(rows, |row| of(row).0.as_str().to_owned()), column(rows, |row| bigint(of(row).1.0))]
 }
 
-/// Reads and locks the target messages, so that other writers of these messages commit before or after this batch.
+/// Reads and locks the target messages, so that other transactions change these messages before or after this batch.
 async fn states(
     transaction: &DatabaseTransaction,
     changes: &[ChangeRow<'_>],
@@ -78,7 +78,7 @@ async fn states(
     Ok(states)
 }
 
-/// Keeps the original content of messages before it is overwritten for the first time.
+/// Stores the original content of messages as a version before it is overwritten for the first time.
 async fn keep_originals(
     transaction: &DatabaseTransaction,
     changed: &[ChangedMessage<'_>],

@@ -1,4 +1,4 @@
-//! Epochs: one number for each Redis process that comes into use, and a new number when a process comes back into use.
+//! Opens epochs. Each Redis process that comes into use gets a new number, also a process that was in use before.
 
 use std::time::Duration;
 
@@ -7,17 +7,18 @@ use tidings_shared::{ids::Epoch, log::OpenedEpoch};
 
 use crate::sql::{epoch, statement};
 
-/// Key of the advisory lock under which epochs are opened: "epochs" in ASCII.
+/// Key of the advisory lock that is held while an epoch is opened: "epochs" in ASCII.
 const LOCK: i64 = 0x6570_6f63_6873;
 
-/// The newest epoch, if any was opened.
+/// The newest epoch; None if no epoch was opened.
 pub async fn newest(db: &impl ConnectionTrait) -> Result<Option<Epoch>, DbErr> {
     let sql = "SELECT epoch FROM epochs_opened ORDER BY epoch DESC LIMIT 1";
     let row = db.query_one_raw(statement(sql, [])).await?;
     row.map(|row| epoch(&row, "epoch")).transpose()
 }
 
-/// The epoch of the Redis process `run_id`: the newest one if it was opened for this process, else a new one.
+/// The epoch of the Redis process `run_id`. This is the newest epoch if it was opened for this process; otherwise a new
+/// epoch is opened.
 pub async fn open(db: &DatabaseConnection, run_id: &str) -> Result<OpenedEpoch, DbErr> {
     let transaction = db.begin().await?;
     transaction.execute_raw(statement("SELECT pg_advisory_xact_lock($1)", [LOCK.into()])).await?;

@@ -1,15 +1,15 @@
-//! The beginning of a user's erasure, and its state. A job does the rest.
+//! Starts the erasure of a user, and reads its state. A background job carries out the erasure.
 
 use sea_orm::{ConnectionTrait, DbErr};
 use tidings_shared::ids::UserId;
 
 use crate::sql::statement;
 
-/// The state of a user's erasure.
+/// Whether a user exists, and how far their erasure has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErasureStatus {
     Unknown,
-    /// No erasure was requested.
+    /// The user exists, and no erasure was requested.
     Present {
         blocked: bool,
     },
@@ -29,7 +29,7 @@ pub async fn status(db: &impl ConnectionTrait, user: &UserId) -> Result<ErasureS
     })
 }
 
-/// Removes name and picture, blocks the user, and records that the rest must be erased too.
+/// Removes the name and picture of a user, blocks the user, and records that the erasure has begun.
 pub async fn begin(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
     let sql = "UPDATE users SET blocked = true, name = NULL, picture = NULL, updated_at = now(), \
                erasing_at = COALESCE(erasing_at, now()) WHERE id = $1 AND erased_at IS NULL";

@@ -1,11 +1,11 @@
-//! Classifies failed statements for the batch they belong to.
+//! Classifies the errors of failed statements, and describes them without private data.
 
 use sea_orm::{DbErr, RuntimeErr, SqlxError};
 
-/// Whether the data itself was refused, so that a retry is useless: SQLSTATE class 22 (data exception), 23502 (not
-/// null), and 23514 (check) with a constraint. Excluded are clashing and missing keys (23503, 23505), because they
-/// depend on other rows, and 23514 without a constraint, which means a missing partition: no message is given up for
-/// those.
+/// Whether PostgreSQL refused the data itself, so that a retry is useless: SQLSTATE class 22 (data exception), 23502
+/// (not null), and 23514 (check) with a constraint. Excludes errors after which no record may be given up: clashing and
+/// missing keys (23503, 23505), because they depend on other rows, and 23514 without a constraint, which means a
+/// missing table partition.
 #[must_use]
 pub fn is_data_error(error: &DbErr) -> bool {
     let Some(SqlxError::Database(refusal)) = cause(error) else { return false };
@@ -16,26 +16,26 @@ pub fn is_data_error(error: &DbErr) -> bool {
     })
 }
 
-/// Whether a row with the same key exists already.
+/// Whether the error says that a row with the same key already exists (SQLSTATE 23505).
 #[must_use]
 pub fn is_unique_violation(error: &DbErr) -> bool {
     sqlstate(error).is_some_and(|state| state == "23505")
 }
 
-/// SQLSTATEs of a server that is stopping, not started yet, out of connections, or that ended an idle connection; class
-/// 08 belongs to them too.
+/// SQLSTATEs of a server that is stopping, not started yet, out of connections, or that ended an idle connection. All
+/// SQLSTATEs of class 08 have this meaning too.
 const UNAVAILABLE_STATES: [&str; 6] = ["57P01", "57P02", "57P03", "57P05", "53300", "25P03"];
 
-/// SQLSTATEs of a server that accepts no writes at all: it is read-only, or its disk is full. Not 58030, because an
-/// unreadable file fails only the statements that need that page.
+/// SQLSTATEs of a server that accepts no writes at all: it is read-only, or its disk is full. 58030 is not among them,
+/// because an unreadable file fails only the statements that need its pages.
 const WRITES_REFUSED_STATES: [&str; 2] = ["25006", "53100"];
 
-/// Whether the server was unreachable, gone, or refuses all writes: the result of the statement is unknown, and a retry
-/// may work.
+/// Whether the server was unreachable, or refuses all writes. Then the result of the statement is unknown, and a retry
+/// may succeed.
 #[must_use]
 pub fn is_connection_error(error: &DbErr) -> bool {
     use SqlxError::{Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
-    // Any error of connecting, for example about passwords or databases: no statement was sent.
+    // Includes all errors of connecting, such as a wrong password, because no statement was sent.
     if matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) {
         return true;
     }
@@ -49,7 +49,7 @@ pub fn is_connection_error(error: &DbErr) -> bool {
     cause(error).is_some_and(lost)
 }
 
-/// The SQLSTATE of the server's answer, if it answered.
+/// The SQLSTATE of the server's answer; None if the server did not answer.
 #[must_use]
 pub fn sqlstate(error: &DbErr) -> Option<String> {
     match cause(error)? {
@@ -67,7 +67,7 @@ fn cause(error: &DbErr) -> Option<&SqlxError> {
     }
 }
 
-/// The cause without any text from statements, rows or settings, because messages are private.
+/// Describes the cause of an error without any text from statements, rows or settings, because messages are private.
 #[must_use]
 pub fn without_data(error: &DbErr) -> String {
     if let Some(state) = sqlstate(error) {
@@ -79,7 +79,7 @@ pub fn without_data(error: &DbErr) -> String {
             error.to_string()
         }
         (DbErr::ConnectionAcquire(_), _) => error.to_string(),
-        // A text of this program, which contains only ids and numbers.
+        // The text comes from this program, and contains only ids and numbers.
         (DbErr::Custom(text), _) => text.clone(),
         _ => "the answer of PostgreSQL cannot be read".to_owned(),
     }

@@ -1,5 +1,5 @@
-//! Leases of partitions, by the database's clock alone. Each change of owner increments the fencing token. Rows are
-//! always locked in the order of partitions, so that replicas cannot deadlock.
+//! Leases of partitions, measured only by the database's clock. Each change of owner increments the fencing token. Rows
+//! are always locked in the order of the partitions, so that replicas cannot deadlock.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use tidings_shared::{ids::Epoch, log::keys::Partition};
 use crate::batch::Lease;
 use crate::sql::{bigint, epoch, partition, smallint, statement};
 
-/// A replica that did not renew its row for this many lease times is deleted.
+/// The row of a replica is deleted when the replica did not renew it for the time of this many leases.
 const FORGOTTEN_AFTER_LEASES: i64 = 10;
 
-/// Longest lease. A lease that ends later was written by a clock that was ahead, and counts as expired. If it counted
-/// as valid, the partitions of a replica that died meanwhile would have no writer until then.
+/// Longest lease. A lease that ends later was written while the database's clock was ahead, and counts as expired.
+/// Otherwise the partitions of a crashed replica would have no writer until the lease ends.
 pub const MAX_LEASE_MS: u64 = 60_000;
 
-/// The number of partition rows, which is the installation's number of partitions.
+/// The number of rows in `partitions`, which is the number of partitions of the installation.
 pub async fn partitions(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
     let row = db.query_one_raw(statement("SELECT count(*) AS count FROM partitions", [])).await?;
     row.map_or(Ok(0), |row| row.try_get_by("count"))
 }
 
-/// Registers this replica as alive; returns how many replicas are alive.
+/// Registers this replica as live, and returns the number of live replicas.
 pub async fn register(db: &impl ConnectionTrait, replica: &str, lease: Duration) -> Result<usize, DbErr> {
     let ms = milliseconds(lease);
     let sql = "INSERT INTO replicas (id, expires_at) VALUES ($1, clock_timestamp() + $2 * interval '1 millisecond') \
@@ -38,7 +38,7 @@ pub async fn register(db: &impl ConnectionTrait, replica: &str, lease: Duration)
     Ok(usize::try_from(live).unwrap_or(1).max(1))
 }
 
-/// Renews all leases that this replica still owns; returns them with the epochs of their rows.
+/// Renews all leases that this replica still has. Returns them with the epochs of their rows.
 pub async fn renew(
     db: &impl ConnectionTrait,
     replica: &str,
@@ -52,7 +52,7 @@ pub async fn renew(
     rows.iter().map(|row| Ok((read_lease(row)?, epoch(row, "epoch")?))).collect()
 }
 
-/// Takes up to `limit` partitions that are free or whose lease has expired.
+/// Takes the leases of up to `limit` partitions that have no owner or whose lease has expired.
 pub async fn acquire(
     db: &impl ConnectionTrait,
     replica: &str,
@@ -76,8 +76,7 @@ pub async fn acquire(
     rows.iter().map(read_lease).collect()
 }
 
-/// Releases leases. The row's lock waits for a batch that is being committed. If this fails, the leases expire by
-/// themselves.
+/// Releases leases. Waits for a batch of these partitions that is being committed. If this fails, the leases expire.
 pub async fn release(
     db: &impl ConnectionTrait,
     replica: &str,
@@ -91,7 +90,7 @@ pub async fn release(
     db.execute_raw(statement(sql, [replica.into(), numbers.into()])).await.map(drop)
 }
 
-/// Releases all leases and removes this replica. If this fails, everything expires by itself.
+/// Releases all leases and deletes the row of this replica. If this fails, the leases and the row expire.
 pub async fn unregister(db: &impl ConnectionTrait, replica: &str) -> Result<(), DbErr> {
     release(db, replica, &Partition::all().collect::<Vec<_>>()).await?;
     db.execute_raw(statement("DELETE FROM replicas WHERE id = $1", [replica.into()])).await.map(drop)

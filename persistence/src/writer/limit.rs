@@ -1,13 +1,14 @@
-//! Time limits on the client side for statements: the server's own limits do not work when its host is silent.
+//! Time limits for statements that this process enforces. The limits of the server have no effect if its host is
+//! silent.
 
 use std::time::Duration;
 
 use sea_orm::DbErr;
 
-/// Deadline of one answer to the writer; the statement limit of the server is shorter.
+/// How long the writer waits for an answer of PostgreSQL. The server's own limit for a statement is shorter.
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
 
-/// Gives up after `limit` with [`DbErr::Custom`]. The work is cancelled, and may be committed or not.
+/// Runs `work`, and cancels it after `limit` with [`DbErr::Custom`]. Cancelled work may be committed or not.
 pub async fn within<T, E: From<DbErr>>(
     limit: Duration,
     work: impl Future<Output = Result<T, E>>,

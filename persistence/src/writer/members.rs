@@ -1,5 +1,5 @@
-//! Writes membership events into `members`, and creates users who are named for the first time.
-//! `rooms.member_count` changes by the number of rows that were really inserted and deleted.
+//! Writes membership events into `members`, and creates users whom an event names for the first time.
+//! `rooms.member_count` changes by the numbers of rows that were actually inserted and deleted.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,10 +13,10 @@ use super::{
 use crate::batch::{FinalMembership, MembershipChange, MembershipKind, Plan};
 use crate::sql::{room as room_of, statement, time};
 
-/// A member and their membership after the batch.
+/// The room and user of a membership, and its state after the batch.
 type FinalRow<'a> = (&'a (RoomId, UserId), &'a FinalMembership);
 
-/// Writes the memberships after the batch.
+/// Writes the final memberships of a batch.
 pub async fn apply(transaction: &DatabaseTransaction, plan: &Plan<'_>) -> Result<(), DbErr> {
     let ends: Vec<FinalRow<'_>> = plan.members.final_memberships.iter().collect();
     if ends.is_empty() {
@@ -46,7 +46,7 @@ fn keys(ends: &[FinalRow<'_>]) -> [Value; 2] {
     ]
 }
 
-/// Deletes members who were removed at least once; returns the room of each deleted row.
+/// Deletes the rows of users whom the batch removed at least once. Returns the room of each deleted row.
 async fn delete(transaction: &DatabaseTransaction, ends: &[FinalRow<'_>]) -> Result<Vec<RoomId>, DbErr> {
     if ends.is_empty() {
         return Ok(Vec::new());
@@ -57,7 +57,7 @@ async fn delete(transaction: &DatabaseTransaction, ends: &[FinalRow<'_>]) -> Res
     rows.iter().map(|row| room_of(row, "room_id")).collect()
 }
 
-/// Inserts added members, and unknown users; returns the room of each inserted row.
+/// Inserts the rows of added members, and of users who are unknown. Returns the room of each inserted member.
 async fn insert(transaction: &DatabaseTransaction, ends: &[FinalRow<'_>]) -> Result<Vec<RoomId>, DbErr> {
     if ends.is_empty() {
         return Ok(Vec::new());
@@ -83,8 +83,8 @@ async fn insert(transaction: &DatabaseTransaction, ends: &[FinalRow<'_>]) -> Res
     rows.iter().map(|row| room_of(row, "room_id")).collect()
 }
 
-/// Reopens the erasures of erased users who were added by a node that did not know of the erasure; the users then leave
-/// again. Runs after the insert, because the insert's foreign key check waits for an erasure that is about to finish.
+/// Starts the erasures again of erased users whom a node added because it did not know of the erasure; the erasure then
+/// removes them. Runs after the insert, whose foreign key check waits for an erasure that is about to finish.
 async fn reopen_erasures(transaction: &DatabaseTransaction, added: &[FinalRow<'_>]) -> Result<(), DbErr> {
     let [_, users] = keys(added);
     let sql = "UPDATE users SET erased_at = NULL WHERE id IN (SELECT id FROM users \
@@ -92,7 +92,7 @@ async fn reopen_erasures(transaction: &DatabaseTransaction, added: &[FinalRow<'_
     transaction.execute_raw(statement(sql, [users])).await.map(drop)
 }
 
-/// Writes the present role of members.
+/// Writes the roles after the batch of users who stay members.
 async fn update_roles(transaction: &DatabaseTransaction, ends: &[FinalRow<'_>]) -> Result<(), DbErr> {
     if ends.is_empty() {
         return Ok(());
@@ -119,7 +119,7 @@ async fn count(
     transaction.execute_raw(statement(sql, values)).await.map(drop)
 }
 
-/// The membership changes to announce: those of all records except voided ones, which are among the exceptions.
+/// The membership changes to announce: those of all records except those that became voids, which are exceptions.
 pub async fn to_announce(
     transaction: &DatabaseTransaction,
     plan: &mut Plan<'_>,
@@ -139,7 +139,7 @@ pub async fn to_announce(
     added.dedup();
     let mut added_rooms = HashMap::with_capacity(added.len());
     if !added.is_empty() {
-        // Only for present members, because a record that is read again may describe a membership that ended since.
+        // Finds only present members, because a record that is read again may describe a membership that has ended.
         let sql = "SELECT r.id, m.user_id, r.kind, r.name FROM unnest($1::text[], $2::text[]) AS v (room, member) \
                    JOIN members m ON m.room_id = v.room AND m.user_id = v.member JOIN rooms r ON r.id = v.room";
         let (rooms, users): (Vec<String>, Vec<String>) = added.into_iter().unzip();

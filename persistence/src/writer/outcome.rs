@@ -1,4 +1,4 @@
-//! What a batch led to: the result of its COMMIT, or why nothing was written.
+//! The result of writing a batch: what its COMMIT stored, or why nothing was written.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -13,12 +13,12 @@ use tidings_shared::{
 use super::failure;
 use crate::batch::{HeadAdvance, Hole, MembershipChange};
 
-/// A record that is not stored as its sender sent it: it became a void.
+/// A record that became a void. Written with the watermark, so that its sender is notified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exception {
     pub room: RoomId,
     pub seq: Seq,
-    /// `<first seq> <first id> <first at_ms>`, or `rejected`.
+    /// `<seq> <id> <at_ms>` of the first message with the same client id, or `rejected`.
     pub outcome: String,
 }
 
@@ -33,39 +33,39 @@ pub struct Written {
     pub left_out: usize,
     /// When the messages were appended to the log, ms since 1970.
     pub appended_at_ms: Vec<i64>,
-    /// How far heads moved.
+    /// The moves of the rooms' heads.
     pub heads: BTreeMap<RoomId, HeadAdvance>,
-    /// When the COMMIT began.
+    /// When the COMMIT was sent.
     pub committing_at: Option<SystemTime>,
-    /// Changed memberships, including those of records that were stored before.
+    /// Changed memberships, including changes that an earlier batch stored.
     pub memberships: Vec<StoredMembership>,
 }
 
-/// A stored change of a membership.
+/// A membership change that is stored, with what its notice needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredMembership {
     pub change: MembershipChange,
-    /// For an added member: kind and name of the room.
+    /// Kind and name of the room; None unless the change added a user who is still a member.
     pub room: Option<(String, Option<String>)>,
 }
 
-/// Why nothing was written.
+/// Why nothing of a batch was written.
 #[derive(Debug, Error)]
 pub enum WriteError {
     #[error("the rows of {} partitions are not as expected", .0.len())]
     Lost(Vec<Partition>),
     #[error("{} would get a hole: its head is {}, and the next record is {}", .0.room, .0.head, .0.found)]
     Hole(Hole),
-    /// A client id (or a position) of the batch is taken. The client ids must be checked.
+    /// A client id (or a seq) of the batch is already used. The next attempt must check the client ids.
     #[error("a client id is taken")]
-    Taken,
-    /// A record of the batch is refused, and will be refused again.
+    ClientIdTaken,
+    /// PostgreSQL refused the data of a record in the batch, and would refuse it again.
     #[error("{}", failure::without_data(.0))]
     Data(DbErr),
-    /// Another failure: a limit was hit, or stored data is not as expected. One record among many may be the cause.
+    /// Another failure, such as a time limit or unexpected stored data. One record of the batch may be the cause.
     #[error("{}", failure::without_data(.0))]
     Stuck(DbErr),
-    /// The database is unavailable: a retry may work.
+    /// The database is unavailable. A retry may succeed.
     #[error("{}", failure::without_data(.0))]
     Transient(DbErr),
 }

@@ -1,15 +1,15 @@
-//! Last-seen times of users. No other stored data depends on them.
+//! Writes last-seen times of users. No other stored data depends on these times.
 
 use sea_orm::{ConnectionTrait, DbErr};
 use tidings_shared::ids::UserId;
 
 use crate::sql::statement;
 
-/// Stores last-seen times (ms) of users who went offline; a later stored time stays. Erased users are skipped.
+/// Stores last-seen times (ms since 1970) of users who went offline. Keeps a later stored time. Skips erased users.
 pub async fn store_last_seen(db: &impl ConnectionTrait, seen: &[(UserId, i64)]) -> Result<(), DbErr> {
     let (users, at_ms): (Vec<String>, Vec<i64>) =
         seen.iter().map(|(user, at_ms)| (user.as_str().to_owned(), *at_ms)).unzip();
-    // Rows are written in the same order everywhere, so that two replicas cannot deadlock.
+    // Every replica writes the rows in the order of their ids, so that two replicas cannot deadlock.
     let sql = "INSERT INTO presence (user_id, status, last_seen) \
                SELECT s.id, 'offline', to_timestamp(s.at_ms / 1000.0) \
                FROM unnest($1::text[], $2::bigint[]) AS s (id, at_ms) \

@@ -9,7 +9,7 @@ use super::rows::column;
 use crate::batch::RoomUpdate;
 use crate::sql::{statement, time};
 
-/// Updates rooms; omitted fields stay.
+/// Updates rooms. Fields that an update omits stay as they are.
 pub async fn apply(
     transaction: &DatabaseTransaction,
     updates: &BTreeMap<RoomId, RoomUpdate>,

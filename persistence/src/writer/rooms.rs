@@ -1,6 +1,6 @@
-//! Creates rooms: the room, its first members and the users it names, in one transaction.
-//! Writes `rooms`, `members`, `users`. There is one direct room per pair, and an id is used once, even under concurrent
-//! requests. A creation is not an event: the head of a new room is 0.
+//! Creates rooms: writes the room, its first members and the users it names, in one transaction.
+//! Writes `rooms`, `members` and `users`. Each pair of users has at most one direct room and each id is used once, even
+//! under concurrent requests. A creation is not an event, so the head of a new room is 0.
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, TransactionTrait};
 use tidings_shared::ids::{RoomId, UserId};
@@ -10,31 +10,31 @@ use super::users::{self, UnknownUserPolicy};
 pub use crate::query::room::RoomKind;
 use crate::sql::{room as room_of, smallint, statement};
 
-/// A room to be created.
+/// A room to create, whose fields are checked.
 #[derive(Debug)]
 pub struct NewRoom {
     pub id: RoomId,
     pub kind: RoomKind,
     pub name: Option<String>,
     pub creator: UserId,
-    /// All first members with their roles, including the creator, each once. Two in a direct room.
+    /// All first members with their roles, each once, including the creator. A direct room has two.
     pub members: Vec<(UserId, String)>,
-    /// JSON text of an object.
+    /// The metadata as the JSON text of an object.
     pub metadata: String,
 }
 
-/// The result of a creation.
+/// The result of creating a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CreationOutcome {
     New,
-    /// The direct room of the two users exists already.
+    /// The direct room of the two users already exists, with this id.
     Exists(RoomId),
     IdTaken,
-    /// A member is unknown and the policy requires known users; or a member is erased.
+    /// A member is erased, or a member is unknown and the policy requires known users.
     UnknownMember,
 }
 
-/// The direct room of the two members of `new`, if it exists; None for any other kind.
+/// The existing direct room of the two members of `new`; None if it does not exist or `new` is of another kind.
 pub async fn find_direct_room(db: &impl ConnectionTrait, new: &NewRoom) -> Result<Option<RoomId>, DbErr> {
     match new.kind {
         RoomKind::Direct => direct_room(db, &direct_key(&new.members)).await,
@@ -42,7 +42,7 @@ pub async fn find_direct_room(db: &impl ConnectionTrait, new: &NewRoom) -> Resul
     }
 }
 
-/// Creates a room with its members.
+/// Creates a room with its members, or finds that it exists.
 pub async fn create(
     db: &DatabaseConnection,
     new: &NewRoom,
@@ -54,12 +54,12 @@ pub async fn create(
     let direct_key = (new.kind == RoomKind::Direct).then(|| direct_key(&new.members));
     let transaction = db.begin().await?;
     let members = || new.members.iter().map(|(user, _)| user);
-    if !users::ensure(&transaction, members(), unknown_users).await? {
+    if !users::add_new(&transaction, members(), unknown_users).await? {
         transaction.rollback().await?;
         return Ok(CreationOutcome::UnknownMember);
     }
-    // The insert waits for a concurrent creation of the same room. It names no constraint, because either the id or the
-    // pair may be taken.
+    // The insert waits for a concurrent creation of the same room. Its conflict clause names no constraint, because the
+    // id or the pair of users may already be used.
     let sql = "INSERT INTO rooms (id, partition, kind, name, created_by, metadata, direct_key, member_count) \
                VALUES ($1, $2, $3, $4, $5, $6::json, $7, $8) ON CONFLICT DO NOTHING";
     let values = [
@@ -94,7 +94,7 @@ pub async fn create(
     Ok(CreationOutcome::New)
 }
 
-/// Whether one of these users is in `many` rooms or more.
+/// Whether one of these users is a member of at least `many` rooms.
 pub async fn anyone_has_many_rooms(
     db: &impl ConnectionTrait,
     users: &[UserId],
@@ -106,7 +106,7 @@ pub async fn anyone_has_many_rooms(
     Ok(db.query_one_raw(statement(sql, [users.into(), i64::from(many).into()])).await?.is_some())
 }
 
-/// One key per pair of users, in any order. User ids hold no control characters.
+/// The key of a pair of users, the same for both orders. The separator U+001F occurs in no user id.
 fn direct_key(members: &[(UserId, String)]) -> String {
     let mut pair: Vec<&str> = members.iter().map(|(user, _)| user.as_str()).collect();
     pair.sort_unstable();

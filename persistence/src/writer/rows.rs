@@ -1,5 +1,5 @@
-//! Writes the rows of a batch, one statement per table, with arrays as parameters and UNNEST. Empty text stands for
-//! NULL where the column is nullable. Lists of users and roles are joined with U+001E, which no id and no role can
+//! Writes the rows of a batch, with one statement per table that takes arrays as parameters (UNNEST). An empty text
+//! stands for NULL in nullable columns. Lists of users and roles are joined with U+001E, which no id and no role can
 //! contain.
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,7 +21,7 @@ use crate::sql::{bigint, room as room_of, seq as seq_of, smallint, statement, ti
 
 const LIST: &str = "\u{1e}";
 
-/// Collects one column of many rows.
+/// Collects one column of many rows into an array parameter.
 pub(super) fn column<T, V>(rows: &[T], of: impl Fn(&T) -> V) -> Value
 where
     Vec<V>: Into<Value>,
@@ -39,7 +39,7 @@ const INSERT_MESSAGES: &str = "\
       $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[]) WITH ORDINALITY AS v \
       (room, seq, id, sender, client, kind, content, reply_to, attachments, metadata, users, roles, at, place)";
 
-/// Inserts messages. Fails with [`WriteError::Taken`] when a client id or a position is taken.
+/// Inserts messages. Fails with [`WriteError::ClientIdTaken`] if a client id or a seq is already used.
 pub async fn insert_messages(
     transaction: &DatabaseTransaction,
     messages: &[MessageRow<'_>],
@@ -49,13 +49,13 @@ pub async fn insert_messages(
     }
     let inserted = transaction.execute_raw(statement(INSERT_MESSAGES, message_columns(messages))).await;
     match inserted {
-        Err(error) if failure::is_unique_violation(&error) => Err(WriteError::Taken),
+        Err(error) if failure::is_unique_violation(&error) => Err(WriteError::ClientIdTaken),
         inserted => Ok(inserted.map(drop)?),
     }
 }
 
-/// Inserts the messages whose client ids are new; returns the indices of the others. Of two with the same client id the
-/// first is inserted.
+/// Inserts the messages whose client ids are new, and returns the indices of the others. Of two messages with the same
+/// client id the first is inserted.
 pub async fn insert_new_messages(
     transaction: &DatabaseTransaction,
     messages: &[MessageRow<'_>],
@@ -90,7 +90,7 @@ fn message_columns(messages: &[MessageRow<'_>]) -> [Value; 13] {
     ]
 }
 
-/// The indices of messages that are not stored at their seqs. No other transaction writes those seqs meanwhile.
+/// The indices of messages that are not stored at their seqs. No other transaction can write these seqs at this time.
 async fn missing_messages(
     transaction: &DatabaseTransaction,
     messages: &[MessageRow<'_>],
@@ -114,7 +114,7 @@ async fn missing_messages(
     Ok(missing.map(|(index, _)| index).collect())
 }
 
-/// The message that first used a client id; printed in the format of a watermark's exceptions.
+/// The message that first used a client id. Its `Display` is the format of exceptions of a watermark.
 #[derive(Debug)]
 pub struct FirstMessage {
     pub seq: Seq,
@@ -128,7 +128,7 @@ impl fmt::Display for FirstMessage {
     }
 }
 
-/// For each of `indices`, the stored message with the same client id, if there is one.
+/// For each of the messages at `indices`: the stored message with the same client id, if there is one.
 pub async fn first_messages(
     transaction: &DatabaseTransaction,
     messages: &[MessageRow<'_>],
@@ -160,7 +160,7 @@ pub async fn first_messages(
     Ok(firsts)
 }
 
-/// Inserts events. An existing row at the same seq is a bug and fails the batch.
+/// Inserts events. Fails the batch if a row at the same seq exists, which would be a bug.
 pub async fn insert_events(transaction: &DatabaseTransaction, events: &[EventRow]) -> Result<(), DbErr> {
     if events.is_empty() {
         return Ok(());
@@ -201,7 +201,7 @@ pub async fn insert_events(transaction: &DatabaseTransaction, events: &[EventRow
     transaction.execute_raw(statement(sql, values)).await.map(drop)
 }
 
-/// Marks voids as announced, because their `message:void` is stored now.
+/// Marks voids as announced, because this batch stores their `message:void` events.
 pub async fn mark_announced(transaction: &DatabaseTransaction, voids: &[(RoomId, Seq)]) -> Result<(), DbErr> {
     if voids.is_empty() {
         return Ok(());
@@ -213,7 +213,7 @@ pub async fn mark_announced(transaction: &DatabaseTransaction, voids: &[(RoomId,
     transaction.execute_raw(statement(sql, values)).await.map(drop)
 }
 
-/// Moves read and delivered marks forward, never back.
+/// Moves read and delivered marks of members forward, and never back.
 pub async fn move_marks(
     transaction: &DatabaseTransaction,
     marks: &BTreeMap<(RoomId, String), Marks>,
@@ -242,7 +242,7 @@ pub async fn move_marks(
     transaction.execute_raw(statement(sql, values)).await.map(drop)
 }
 
-/// Moves heads. Fails if a head is no longer where it was read.
+/// Moves the heads of rooms. Fails if a head has another value than the one from which it moves.
 pub async fn advance_heads(
     transaction: &DatabaseTransaction,
     heads: &BTreeMap<RoomId, HeadAdvance>,
@@ -271,7 +271,7 @@ pub async fn advance_heads(
     }
 }
 
-/// Keeps records that could not be written as dead letters.
+/// Stores rejected records as dead letters.
 pub async fn store_dead_letters(
     transaction: &DatabaseTransaction,
     claims: &[BatchClaim],
@@ -285,7 +285,7 @@ pub async fn store_dead_letters(
             .as_ref()
             .map_or((None, None), |(room, seq)| (Some(room.as_str().to_owned()), Some(bigint(seq.0))));
         let (in_room, at_seq) = (room.clone().unwrap_or_default(), seq.unwrap_or_default());
-        // A record without a position in a log may be read again with its stream, but is put aside only once.
+        // A record without a seq in a room may be read again, but becomes a dead letter only once.
         let sql = "INSERT INTO dead_letters (room_id, seq, partition, epoch, ingest_id, record, reason) \
                    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (partition, epoch, ingest_id) DO NOTHING";
         let values = [
@@ -304,7 +304,7 @@ pub async fn store_dead_letters(
     Ok(())
 }
 
-/// The voids among records that were stored before: those whose seq holds a void with the same client id.
+/// Finds those records of earlier batches that became voids: their seq holds a void with the same client id.
 pub async fn stored_voids(
     transaction: &DatabaseTransaction,
     records: &[(&Record, RoomId)],

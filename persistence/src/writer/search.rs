@@ -1,5 +1,5 @@
 //! Writes the search index. Every transaction that changes the index of a room first locks the room's row in
-//! `search_progress`, and reads the messages afterwards. So no content is indexed again that was erased meanwhile.
+//! `search_progress`, and reads the messages afterwards. So content that an erasure removes is never indexed again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +12,10 @@ use tidings_shared::ids::RoomId;
 use crate::search::{slice_of, slice_prefix, words::DistinctWords};
 use crate::sql::{room as room_of, statement};
 
-/// Words of a message beyond this size are not indexed: a tsvector has less than a megabyte.
+/// The words of a message after this size are not indexed, because a `tsvector` is limited to a megabyte.
 const MAX_TSVECTOR_BYTES: usize = 512 * 1024;
 
-/// The result of one indexing step.
+/// The result of one indexing transaction.
 #[derive(Debug, Default)]
 pub struct Indexed {
     pub messages: usize,
@@ -23,24 +23,24 @@ pub struct Indexed {
     pub behind: Vec<RoomId>,
 }
 
-/// The part of a room's log to index: above `since`, up to `upto`.
+/// The range of a room's log to index: the seqs above `since` up to `upto`.
 struct IndexRange {
     room: String,
     since: i64,
     upto: i64,
 }
 
-/// A message in its present state.
+/// What the index holds of a message in its present state.
 struct IndexedMessage {
     at: DateTime<Utc>,
-    /// Empty: the message is not indexed.
+    /// The words of the message. A message without words is not in the index.
     words: DistinctWords,
 }
 
 /// Key of a message: room and seq.
 type MessageKey = (String, i64);
 
-/// Indexes these rooms towards their stored heads, at most `limit` log positions in total.
+/// Indexes the next seqs of these rooms up to their stored heads, at most `limit` seqs in total.
 pub async fn index(db: &DatabaseConnection, rooms: &[RoomId], limit: i64) -> Result<Indexed, DbErr> {
     let mut indexed = Indexed::default();
     let ranges = ranges_to_index(db, rooms, limit, &mut indexed).await?;
@@ -59,7 +59,7 @@ pub async fn index(db: &DatabaseConnection, rooms: &[RoomId], limit: i64) -> Res
     Ok(indexed)
 }
 
-/// Indexes messages again whose content changed without an event. The caller has locked the room.
+/// Indexes messages again after a change of their content without an event. The caller has called [`lock_room`].
 pub async fn refresh(transaction: &DatabaseTransaction, room: &str, seqs: &[i64]) -> Result<(), DbErr> {
     let sql = "SELECT room_id, seq, at, CASE WHEN deleted THEN '' ELSE content END AS content FROM messages \
                WHERE room_id = $1 AND seq = ANY ($2)";
@@ -67,7 +67,7 @@ pub async fn refresh(transaction: &DatabaseTransaction, room: &str, seqs: &[i64]
     index_messages(transaction, &read(&rows)?).await
 }
 
-/// Writes the present state of messages into the index, and removes those without words.
+/// Writes the words of messages into the index, and removes messages without words from it.
 async fn index_messages(
     transaction: &DatabaseTransaction,
     changed: &BTreeMap<MessageKey, IndexedMessage>,
@@ -88,7 +88,7 @@ async fn index_messages(
     write_words(transaction, &kept, &keys).await
 }
 
-/// Shares `limit` positions among the rooms, in the given order. Adds rooms that do not reach their heads to `indexed`.
+/// Divides `limit` seqs among the rooms, in the given order. Adds rooms that do not reach their heads to `indexed`.
 async fn ranges_to_index(
     db: &DatabaseConnection,
     rooms: &[RoomId],
@@ -104,8 +104,8 @@ async fn ranges_to_index(
     let (mut ranges, mut left) = (Vec::new(), limit);
     let mut waiting = i64::try_from(rows.len()).unwrap_or(i64::MAX);
     for row in &rows {
-        // A room with many positions leaves the later rooms their shares. A room with few also leaves them the rest of
-        // its own.
+        // Each room gets an equal share of the seqs that are left. The unused part of a share is left for the later
+        // rooms.
         let share = (left / waiting.max(1)).max(1);
         waiting -= 1;
         let (since, head): (i64, i64) = (row.try_get_by("indexed_seq")?, row.try_get_by("head_seq")?);
@@ -122,8 +122,8 @@ async fn ranges_to_index(
     Ok(ranges)
 }
 
-/// The array is joined before the locks are taken, by the key of the table. PostgreSQL does not know how many rows an
-/// array has: joined afterwards, it would be compared with every locked row.
+/// Joins the array with the table before it takes the locks. PostgreSQL does not know how many rows an array has, so in
+/// a later join it would compare the array with every locked row.
 const ADVANCE: &str = "\
     WITH locked AS MATERIALIZED (SELECT p.room_id, v.since, v.upto \
       FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS v (room, since, upto) \
@@ -131,8 +131,8 @@ const ADVANCE: &str = "\
     UPDATE search_progress p SET indexed_seq = locked.upto FROM locked \
     WHERE p.room_id = locked.room_id AND p.indexed_seq = locked.since RETURNING p.room_id";
 
-/// Locks the rooms, in order, and moves their progress. Returns the ranges of the moved rooms. Another replica that
-/// moved a room meanwhile indexes that room.
+/// Locks the rooms in order and moves their progress. Returns the ranges of the moved rooms. Leaves out rooms whose
+/// progress another replica has moved, because that replica indexes them.
 async fn advance(
     transaction: &DatabaseTransaction,
     ranges: Vec<IndexRange>,
@@ -152,15 +152,15 @@ async fn advance(
     Ok(ranges.into_iter().filter(|range| ours.contains(&range.room)).collect())
 }
 
-/// Rooms, `since` and `upto` of ranges.
+/// The rooms, `since` and `upto` of ranges, as three array parameters.
 fn columns(ranges: &[IndexRange]) -> [Value; 3] {
     let column = |of: fn(&IndexRange) -> i64| -> Vec<i64> { ranges.iter().map(of).collect() };
     let ids: Vec<String> = ranges.iter().map(|range| range.room.clone()).collect();
     [ids.into(), column(|range| range.since).into(), column(|range| range.upto).into()]
 }
 
-/// New messages, and the targets of edits and deletes. The LIMITs remove no rows: they keep the planner from reading
-/// whole tables.
+/// Selects new messages, and the targets of edits and deletes. The LIMITs remove no rows, but prevent scans of whole
+/// tables.
 const CHANGED: &str = "\
     SELECT m.room_id, m.seq, m.at, m.content FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS v (room, since, upto) \
     CROSS JOIN LATERAL (SELECT n.room_id, n.seq, n.at, CASE WHEN n.deleted THEN '' ELSE n.content END AS content \
@@ -174,7 +174,7 @@ const CHANGED: &str = "\
     CROSS JOIN LATERAL (SELECT n.room_id, n.seq, n.at, CASE WHEN n.deleted THEN '' ELSE n.content END AS content \
       FROM messages n WHERE n.room_id = v.room AND n.seq = e.target LIMIT 1) m";
 
-/// Reads rows of room, seq, time and text.
+/// Reads rows with the columns `room_id`, `seq`, `at` and `content`.
 fn read(rows: &[QueryResult]) -> Result<BTreeMap<MessageKey, IndexedMessage>, DbErr> {
     let mut changed = BTreeMap::new();
     for row in rows {
@@ -185,7 +185,7 @@ fn read(rows: &[QueryResult]) -> Result<BTreeMap<MessageKey, IndexedMessage>, Db
     Ok(changed)
 }
 
-/// The keys of the slices of these messages; extends each slice's time range to include them.
+/// The keys of the slices of these messages. Extends the time range of each slice, so that it includes its messages.
 async fn slice_keys(
     transaction: &DatabaseTransaction,
     messages: &BTreeMap<&MessageKey, &IndexedMessage>,
@@ -200,7 +200,7 @@ async fn slice_keys(
         "UPDATE search_slices s SET first_at = LEAST(s.first_at, v.first_at), last_at = GREATEST(s.last_at, v.last_at) \
          FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::timestamptz[]) AS v (room, slice, first_at, last_at) \
          WHERE s.room_id = v.room AND s.slice = v.slice RETURNING s.room_id, s.slice, s.key",
-        // Inserts only missing slices, because every attempted insert uses up a key.
+        // Inserts only missing slices, because an insert that conflicts uses up a key.
         "INSERT INTO search_slices (room_id, slice, first_at, last_at) \
          SELECT * FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::timestamptz[]) \
          RETURNING room_id, slice, key",
@@ -229,7 +229,7 @@ async fn write_words(
     let mut texts = Vec::with_capacity(messages.len());
     let mut last: Option<(&String, i64, &str)> = None;
     for ((room, seq), message) in messages {
-        // Messages come in the order of rooms and seqs, so the slice is mostly that of the previous message.
+        // Messages are in the order of rooms and seqs, so the slice is mostly the same as that of the previous message.
         let slice = slice_of(*seq);
         if last.is_none_or(|(of, at, _)| of != room || at != slice) {
             let key = keys
@@ -260,8 +260,8 @@ async fn write_words(
     transaction.execute_raw(statement(sql, values)).await.map(drop)
 }
 
-/// Blocks the indexer for a room until the transaction ends.
-pub async fn lock(transaction: &DatabaseTransaction, room: &str) -> Result<(), DbErr> {
+/// Locks the search index of a room, so that the indexer does not change it until the transaction ends.
+pub async fn lock_room(transaction: &DatabaseTransaction, room: &str) -> Result<(), DbErr> {
     for sql in [
         "INSERT INTO search_progress (room_id, indexed_seq) VALUES ($1, 0) ON CONFLICT DO NOTHING",
         "SELECT FROM search_progress WHERE room_id = $1 FOR UPDATE",
@@ -271,7 +271,8 @@ pub async fn lock(transaction: &DatabaseTransaction, room: &str) -> Result<(), D
     Ok(())
 }
 
-/// A page of all rooms: the id of the last one, and the rooms that are not indexed up to their heads. None at the end.
+/// Reads the next page of all rooms, after the room id `after`. Returns the id of its last room, and the rooms that are
+/// not indexed up to their heads. None if no room is left.
 pub async fn rooms_behind(
     db: &impl ConnectionTrait,
     after: &str,

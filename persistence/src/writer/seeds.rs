@@ -1,5 +1,5 @@
-//! Seeds in PostgreSQL: decides bases under the partition's lock, which waits for a writer in flight and fences off
-//! later ones. A written base never changes.
+//! Decides seeds: writes the bases of rooms under the lock of their partition. The lock waits for a batch that is being
+//! written, and the new epoch in the row stops later batches of an earlier epoch. A written base never changes.
 
 pub mod plan;
 
@@ -14,15 +14,15 @@ use tidings_shared::{
 use crate::sql::{bigint, epoch as epoch_of, room as room_of, seq as seq_of, smallint, statement};
 use plan::{SeedPlan, SurvivingState, plan};
 
-/// A seed waits no longer for a batch that holds the lock; the requester of the seed retries.
+/// How long a seed waits for a batch that holds the lock. After that the seed fails, and its requester retries.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1s'";
 
-/// A room to be seeded and its state in Redis.
+/// A room to be seeded, and its state in Redis.
 pub type RoomToSeed = (RoomId, SurvivingState);
-/// The decision by room; a room that does not exist is missing.
+/// The decision for each room to be seeded. Contains no room that does not exist.
 pub type SeedDecisions = HashMap<RoomId, (RoomHead, SeedPlan)>;
 
-/// Decides the seeds of rooms of one partition and writes their bases. `None`: the epoch is past.
+/// Decides the seeds of rooms of one partition and writes their bases. None if the epoch has ended.
 pub async fn decide(
     db: &DatabaseConnection,
     epoch: Epoch,
@@ -47,7 +47,7 @@ pub async fn decide(
     Ok(Some(decided))
 }
 
-/// Locks the partition's row and moves it to the epoch. False: the row is already in a later epoch.
+/// Locks the partition's row and moves it to the epoch. Returns false if the row is already in a later epoch.
 async fn lock_partition(
     transaction: &DatabaseTransaction,
     epoch: Epoch,
@@ -71,7 +71,8 @@ async fn lock_partition(
     Ok(true)
 }
 
-/// Reads after the lock, in a separate statement. So it sees what a writer committed during the wait for the lock.
+/// Reads the stored rooms and decides their seeds. A separate statement after the lock, so that it sees what a batch
+/// committed while the lock waited.
 async fn read(
     transaction: &DatabaseTransaction,
     epoch: Epoch,
@@ -116,8 +117,8 @@ async fn write(
                SELECT v.room, $1, v.base FROM unnest($2::text[], $3::bigint[]) AS v (room, base)";
     let values = [bigint(epoch.0).into(), ids.clone().into(), column(|plan| plan.base).into()];
     transaction.execute_raw(statement(sql, values)).await?;
-    // A mark above the new head refers to lost events of the previous epoch; without the cap it would mark their
-    // replacements as read.
+    // Lowers marks above the new head. They belong to lost events of the previous epoch, and new events at these seqs
+    // would count as read.
     let sql = "UPDATE members m SET read_seq = LEAST(m.read_seq, v.seq), \
                  delivered_seq = LEAST(m.delivered_seq, v.seq) \
                FROM unnest($1::text[], $2::bigint[]) AS v (room, seq) \

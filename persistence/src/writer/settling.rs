@@ -1,6 +1,6 @@
-//! Sets the position from which partitions are read, under the locks of their rows. Between [`Settling::lock`] and
-//! [`Settling::finish`] the caller reads the watermark in Redis.
-//! Nothing changes for a partition whose fencing token has changed.
+//! Sets the positions from which partitions are read, under the locks of their rows. The caller reads the watermarks in
+//! Redis between [`Settling::lock`] and [`Settling::finish`].
+//! Changes no partition whose fencing token has changed.
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
 use tidings_shared::{
@@ -11,15 +11,15 @@ use tidings_shared::{
 use crate::batch::Lease;
 use crate::sql::{bigint, epoch, partition, smallint, statement};
 
-/// Locked rows of partitions that this replica owns.
+/// A transaction that has locked the rows of partitions of this replica.
 pub struct Settling {
     transaction: DatabaseTransaction,
-    /// Each lease that is still valid, with the epoch of the row.
+    /// The leases that are still valid, each with the epoch of its row.
     pub rows: Vec<(Lease, Epoch)>,
 }
 
 impl Settling {
-    /// Locks the rows. Leases that are missing in `rows` afterwards are lost.
+    /// Locks the rows of the partitions. Leases that are missing in `rows` afterwards are lost.
     pub async fn lock(db: &DatabaseConnection, leases: &[Lease]) -> Result<Self, DbErr> {
         let transaction = db.begin().await?;
         let numbers: Vec<i16> = leases.iter().map(|lease| smallint(lease.partition)).collect();
@@ -36,7 +36,7 @@ impl Settling {
         Ok(Self { transaction, rows: ours })
     }
 
-    /// Sets the positions and commits.
+    /// Sets the epoch and the positions of the partitions, and commits.
     pub async fn finish(self, epoch: Epoch, positions: &[(Partition, IngestId)]) -> Result<(), DbErr> {
         let numbers: Vec<i16> = positions.iter().map(|(partition, _)| smallint(*partition)).collect();
         let ids: Vec<String> = positions.iter().map(|(_, id)| id.to_string()).collect();

@@ -1,5 +1,5 @@
-//! Users: created by their first token or when they are named, unless the policy requires known users.
-//! Writes `users` only.
+//! Writes users. Unless the policy requires known users, they are created by their first token or when they are named.
+//! Writes the table `users` only.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use tidings_shared::membership::Account;
 use crate::query::users::{account_of, read_account};
 use crate::sql::statement;
 
-/// How users become known.
+/// Whether unknown users are created or refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum UnknownUserPolicy {
     /// Users are created by their first token, and when they are named as members.
@@ -23,13 +23,13 @@ pub enum UnknownUserPolicy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdmissionOutcome {
     pub account: Account,
-    /// The user was created or changed.
+    /// Whether the user was created or changed.
     pub written: bool,
 }
 
-/// Updates a user from their token: a given value that differs overwrites the stored one, an omitted value keeps it. An
-/// unknown user is created, or `None` if the policy requires known users. Writes nothing when nothing differs. Blocked
-/// users are not refused here; the answer says whether they are blocked.
+/// Updates a user from their token: a value in the token replaces a different stored one, and an omitted value keeps
+/// it. Creates an unknown user, or returns None if the policy requires known users. Writes nothing if nothing differs.
+/// Blocked users are not refused, but the returned account says that they are blocked.
 pub async fn admit(
     db: &impl ConnectionTrait,
     user: &UserId,
@@ -56,7 +56,7 @@ pub async fn admit(
     let values = [user.as_str().into(), name.into(), picture.into()];
     match db.query_one_raw(statement(sql, values)).await? {
         Some(row) => Ok(Some(AdmissionOutcome { account: read_account(&row)?, written: true })),
-        // The user's erasure has begun meanwhile.
+        // No row was written, because the user's erasure has begun since the SELECT.
         None => {
             let account = account_of(db, user).await?;
             Ok(account.map(|account| AdmissionOutcome { account, written: false }))
@@ -64,7 +64,7 @@ pub async fn admit(
     }
 }
 
-/// The fields of a user to write; None keeps the stored value, and an empty text removes it.
+/// The changes of an account. None keeps the stored value, and an empty text removes it.
 #[derive(Clone, Debug, Default)]
 pub struct AccountChange {
     pub name: Option<String>,
@@ -72,9 +72,9 @@ pub struct AccountChange {
     pub blocked: Option<bool>,
 }
 
-/// Creates a user, or changes their account; returns the account as it is now. `None`: the user is erased or being
-/// erased, which cannot be undone.
-pub async fn put(
+/// Creates a user, or changes their account, and returns the new account. None if the user is (being) erased, which
+/// cannot be undone.
+pub async fn put_account(
     db: &impl ConnectionTrait,
     user: &UserId,
     change: &AccountChange,
@@ -90,19 +90,19 @@ pub async fn put(
     db.query_one_raw(statement(sql, values)).await?.as_ref().map(read_account).transpose()
 }
 
-/// Removes NUL, because PostgreSQL's text cannot hold it.
+/// Removes NUL characters, because PostgreSQL's type `text` cannot contain them.
 fn storable(text: &str) -> String {
     text.replace('\0', "")
 }
 
-/// Creates those of these users who are unknown, without names. If the policy requires known users, creates nobody, and
-/// returns false when a user is unknown.
-pub async fn ensure<'a>(
+/// Creates those of `users` who are unknown, without names. If the policy requires known users, creates no user, and
+/// returns false if a user is unknown.
+pub async fn add_new<'a>(
     db: &impl ConnectionTrait,
     users: impl IntoIterator<Item = &'a UserId>,
     unknown_users: UnknownUserPolicy,
 ) -> Result<bool, DbErr> {
-    // Always in the same order, so that concurrent creations cannot deadlock.
+    // Users are always created in the order of their ids, so that concurrent creations cannot deadlock.
     let ids: BTreeSet<&str> = users.into_iter().map(UserId::as_str).collect();
     let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
     if unknown_users == UnknownUserPolicy::Required {
@@ -115,7 +115,7 @@ pub async fn ensure<'a>(
     Ok(true)
 }
 
-/// Whether one of these users is erased or being erased. No erasure of them can begin before the transaction ends.
+/// Whether one of these users is erased or being erased. None of their erasures can begin before the transaction ends.
 pub async fn anyone_is_erased<'a>(
     transaction: &DatabaseTransaction,
     users: impl IntoIterator<Item = &'a UserId>,

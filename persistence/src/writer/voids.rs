@@ -1,4 +1,4 @@
-//! Voids that are not announced to their rooms yet, and look-ups of client ids.
+//! Reads voids that are not announced to their rooms yet, and looks up client ids.
 
 use sea_orm::{ConnectionTrait, DbErr};
 use tidings_shared::{
@@ -8,24 +8,24 @@ use tidings_shared::{
 
 use crate::sql::{room, seq, smallint, statement};
 
-/// A seq without effect whose `message:void` is not stored yet.
+/// A void whose `message:void` event is not stored yet.
 #[derive(Debug)]
 pub struct UnannouncedVoid {
     pub room: RoomId,
     pub target: Seq,
     pub by: Option<String>,
     pub client_id: Option<String>,
-    /// `duplicate` or `rejected`.
+    /// Why the record became a void: `duplicate` or `rejected`.
     pub reason: String,
-    /// The seq of the first message with this client id.
-    pub of: Option<Seq>,
-    /// The message that the voided record would have changed.
+    /// For a duplicate: the seq of the first message with this client id.
+    pub duplicate_of: Option<Seq>,
+    /// The seq of the message that the voided record would have changed.
     pub message: Option<Seq>,
-    /// The audience of the voided record, in addition to `by`.
+    /// Who could see the voided record, in addition to `by`, its sender.
     pub visibility: Visibility,
 }
 
-/// Up to `limit` unannounced voids of these partitions.
+/// Up to `limit` voids of these partitions that are not announced yet.
 pub async fn unannounced_voids(
     db: &impl ConnectionTrait,
     partitions: &[Partition],
@@ -50,7 +50,7 @@ pub async fn unannounced_voids(
                 by: row.try_get_by("actor_id")?,
                 client_id: row.try_get_by("client_id")?,
                 reason: row.try_get_by("reason")?,
-                of: of.and_then(|of| u64::try_from(of).ok()).map(Seq),
+                duplicate_of: of.and_then(|of| u64::try_from(of).ok()).map(Seq),
                 message: message.and_then(|message| u64::try_from(message).ok()).map(Seq),
                 visibility: Visibility { users: users.unwrap_or_default(), roles: roles.unwrap_or_default() },
             })
@@ -58,8 +58,8 @@ pub async fn unannounced_voids(
         .collect()
 }
 
-/// The outcome of a message's client id: the stored message, or that it was accepted and later rejected. Client ids of
-/// other events are in another name space.
+/// Looks up the client id of a message: finds the stored message, or that the message was accepted and later rejected.
+/// Client ids of other events are separate and are ignored.
 pub async fn look_up(
     db: &impl ConnectionTrait,
     room: &RoomId,

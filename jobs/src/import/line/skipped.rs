@@ -1,17 +1,17 @@
-//! A message line that an earlier run imported. Only the parts that identify the message are kept, because later
-//! messages may reply to it.
+//! Reads the line of a message that an earlier run imported. Keeps only the fields that identify the message, because
+//! later messages may reply to it.
 
 use serde::Deserialize;
 use tidings_shared::ids::{RoomId, UserId};
 
 use super::{Kind, OriginalId, client_id};
 
-/// The parts of a message that identify it.
+/// The fields that identify a message that an earlier run imported.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SkippedMessage {
     pub room: RoomId,
     pub sender: UserId,
-    /// Its id in the other system.
+    /// The id of the message in the other system.
     pub id: String,
     pub client_id: String,
 }

@@ -1,6 +1,6 @@
-//! Adds the answers that any handler may give: refusals as problem documents, `304`, and their headers. Which answers
-//! an operation can give follows from its method, its path, and whether it takes a token, a body or parameters.
-//! A status is documented exactly where it can occur.
+//! Adds the answers to the OpenAPI document that several handlers share: refusals as problem documents, `304`, and
+//! headers. The method and the path of an operation, and whether it takes a token, a body or parameters, decide which
+//! answers it can give. Each operation lists exactly the statuses that can occur.
 
 use utoipa::Modify;
 use utoipa::openapi::header::HeaderBuilder;
@@ -10,7 +10,7 @@ use utoipa::openapi::{Content, ContentBuilder, OpenApi, Ref, RefOr, ResponseBuil
 
 use crate::http::problem::PROBLEM_JSON;
 
-/// Completes the documented answers of every operation.
+/// Adds the shared answers to every operation of the document.
 pub struct Answers;
 
 impl Modify for Answers {
@@ -71,7 +71,7 @@ fn complete(path: &str, method: HttpMethod, operation: &mut Operation) {
     }
 }
 
-/// Removes `null` from an optional body: utoipa describes such a body as nullable, but no handler accepts `null`.
+/// Makes an optional body not nullable, because utoipa adds `null` to its schema but no handler accepts `null`.
 fn never_null(content: &mut RefOr<Content>) {
     let RefOr::T(content) = content else { return };
     if let Some(RefOr::T(Schema::OneOf(either))) = &content.schema {

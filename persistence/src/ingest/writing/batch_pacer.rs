@@ -1,22 +1,22 @@
-//! How long the reader pauses after a batch, so that records gather: a transaction for many records costs little more
-//! than one for a few. Pure.
+//! Computes how long the reader pauses after a batch. In the pause records gather, because a transaction for many
+//! records costs little more than one for a few. Pure.
 
 use std::time::{Duration, Instant};
 
-/// Minimum time between the starts of two batches. It does not apply when records are already read, and a record after
-/// a quiet period is written at once.
+/// Minimum time between the starts of two batches. A record after a quiet period is written at once, and records that
+/// are already read are written without a pause.
 const MIN_BATCH_INTERVAL: Duration = Duration::from_millis(5);
-/// Minimum time while more than `BUSY_RECORDS_PER_SECOND` arrive. One sender who waits for each answer stays below that.
+/// Replaces `MIN_BATCH_INTERVAL` above `BUSY_RECORDS_PER_SECOND`. One sender who waits for each answer is slower.
 const BUSY_BATCH_INTERVAL: Duration = Duration::from_millis(20);
 const BUSY_RECORDS_PER_SECOND: f64 = 200.0;
-/// Time constant of the moving average of the rate.
+/// Time constant of the moving average of the record rate.
 const RATE_WINDOW: Duration = Duration::from_millis(250);
-/// After a batch of more records than this, the reader pauses for half of the time that the batch took, at most
+/// After a batch of more records than this, the reader pauses at least half as long as the batch took, at most
 /// [`MAX_GATHER`].
 const SMALL_BATCH_RECORDS: usize = 16;
 const MAX_GATHER: Duration = Duration::from_millis(25);
 
-/// The rate of records, which decides the pause.
+/// The moving average of the record rate, which decides the pause.
 #[derive(Debug)]
 pub(super) struct BatchPacer {
     records_per_second: f64,
@@ -28,17 +28,17 @@ impl BatchPacer {
         Self { records_per_second: 0.0, counted_at: now }
     }
 
-    /// Counts the records of a batch that began now.
+    /// Counts the records of a batch that began at `now`.
     pub fn count(&mut self, records: usize, now: Instant) {
         let passed = now.saturating_duration_since(self.counted_at).max(Duration::from_micros(1));
         self.counted_at = now;
-        // The longer ago the last batch was, the less its rate counts.
+        // The weight of the old rate falls with the time since the last batch.
         let kept = (-passed.as_secs_f64() / RATE_WINDOW.as_secs_f64()).exp();
         let rate = records as f64 / passed.as_secs_f64();
         self.records_per_second = self.records_per_second * kept + rate * (1.0 - kept);
     }
 
-    /// The pause after a batch.
+    /// The pause after a batch of `records` records that took the time `took`.
     pub fn gather_pause(&self, records: usize, took: Duration) -> Duration {
         let busy = self.records_per_second > BUSY_RECORDS_PER_SECOND;
         let interval = if busy { BUSY_BATCH_INTERVAL } else { MIN_BATCH_INTERVAL };

@@ -1,13 +1,14 @@
-//! Heads of rooms as this owner committed them, so that the next batch need not read them back. Pure.
+//! Remembers the heads of rooms that this owner committed, so that the next batch need not read them. Pure.
 //!
 //! A head moves only in a transaction that also moves its partition's `last_id`, under the fencing token. A *pass*
-//! begins when the position of a partition is settled, and each of its batches requires the token, the epoch and the
-//! `last_id` that the batch before left. So within a pass nobody else moves a head. Bases matter only for records of an
-//! earlier epoch than the row's, because the seed that writes a base of a later epoch moves the row to that epoch.
+//! begins when the position of a partition is settled. Each batch of a pass requires the token, the epoch and the
+//! `last_id` that the previous batch left, so within a pass no other transaction moves a head. Bases matter only for
+//! records of an earlier epoch than the row's, because the seed that writes a base of a later epoch moves the row to
+//! that epoch.
 //!
-//! So a head is used only when it was committed in the same pass, when the room's next record follows it, and when all
-//! records of the room are of the claimed epoch. All other heads are read. If a head were wrong nevertheless, nothing
-//! would be written: the batch moves it only from the value that it was thought to have.
+//! So a remembered head is used only if it was committed in the same pass, if the room's next record follows it, and if
+//! all records of the room are of the claimed epoch. All other heads are read. If a remembered head were wrong, nothing
+//! would be written, because a batch moves a head only from the expected value.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,23 +18,23 @@ use tidings_shared::log::{Record, keys::Partition};
 use super::gathered::{Batch, Part};
 use crate::batch::{BatchClaim, HeadAdvance};
 
-/// Maximum of heads that are kept, about 15 MB. Above it all are dropped.
+/// Number of heads that are remembered at most, about 15 MB. When there are more, all are dropped.
 const MAX_HEADS: usize = 100_000;
 
-/// The heads that the batches of this owner committed, with the pass of each.
+/// The heads that the batches of this owner committed, each with its pass.
 #[derive(Debug, Default)]
 pub(super) struct CommittedHeads(HashMap<RoomId, (u64, Seq)>);
 
 impl CommittedHeads {
-    /// The heads that a batch may use. `claims` are those of its parts, in order.
-    pub fn of(&self, batch: &Batch, claims: &[BatchClaim]) -> HashMap<RoomId, Seq> {
-        // `None`: the head must be read.
+    /// The remembered heads that a batch may use. `claims` are the claims of its parts, in the same order.
+    pub fn usable_for(&self, batch: &Batch, claims: &[BatchClaim]) -> HashMap<RoomId, Seq> {
+        // A value of None means that the head must be read.
         let mut heads: HashMap<RoomId, Option<Seq>> = HashMap::new();
         for (part, claim) in batch.0.values().zip(claims) {
             for entry in &part.entries {
                 let (Some(room), Ok(record)) = (entry.room(), &entry.record) else { continue };
                 let is_present = record.epoch == claim.expected.epoch;
-                // Skips marks, because they have no seq. Only the room's first event must follow the head.
+                // Skips marks, because they have no seq. Only the first event of each room must follow its head.
                 if is_present && (record.seq.0 == 0 || heads.contains_key(&room)) {
                     continue;
                 }
@@ -44,14 +45,14 @@ impl CommittedHeads {
         heads.into_iter().filter_map(|(room, head)| Some((room, head?))).collect()
     }
 
-    /// The head of a room, if it was committed in the pass of this part and the record follows it.
+    /// The head of a room, if it was committed in the pass of this part and `record` follows it.
     fn before(&self, part: &Part, room: &RoomId, record: &Record) -> Option<Seq> {
         let (pass, head) = self.0.get(room)?;
         (*pass == part.pass && record.seq == head.next()).then_some(*head)
     }
 
-    /// A batch was committed.
-    pub fn committed(&mut self, batch: &Batch, heads: BTreeMap<RoomId, HeadAdvance>) {
+    /// Remembers the heads that a committed batch moved.
+    pub fn remember(&mut self, batch: &Batch, heads: BTreeMap<RoomId, HeadAdvance>) {
         if self.0.len() + heads.len() > MAX_HEADS {
             self.0.clear();
         }
@@ -100,9 +101,9 @@ mod tests {
     fn usable(pass: u64, records: &[(u64, u64)]) -> Option<u64> {
         let mut heads = CommittedHeads::default();
         let advance = HeadAdvance { from: Seq(3), to: Seq(5), last_message_at_ms: None };
-        heads.committed(&batch(1, &[(2, 4), (2, 5)]).0, BTreeMap::from([(room(), advance)]));
+        heads.remember(&batch(1, &[(2, 4), (2, 5)]).0, BTreeMap::from([(room(), advance)]));
         let (batch, claims) = batch(pass, records);
-        heads.of(&batch, &claims).get(&room()).map(|head| head.0)
+        heads.usable_for(&batch, &claims).get(&room()).map(|head| head.0)
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! A batch gathered from reads: each partition's records, and the position after which they were read.
-//! Pure. The first record of a part follows that position, and no part has a gap.
+//! A batch that is gathered from reads: the records of each partition, and the position after which they were read.
+//! Pure. The first record of a part follows that position, and the records of a part have no gap.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +9,19 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::batch::Entry;
 use crate::ingest::reader::{Chunk, PartitionRead};
 
-/// One partition's share of a batch.
+/// The records of one partition in a batch.
 #[derive(Debug)]
 pub(super) struct Part {
-    /// The pass that read the entries.
+    /// The number of the pass that read the entries.
     pub pass: u64,
-    /// No record lies between this position and the first entry.
+    /// The position after which the entries were read. No record lies between this position and the first entry.
     pub after: IngestId,
-    /// Never empty.
+    /// The entries in stream order, at least one.
     pub entries: Vec<Entry>,
 }
 
 impl Part {
-    /// The position of the last entry.
+    /// The stream position of the last entry.
     pub fn upto(&self) -> IngestId {
         self.entries.last().map_or(self.after, |last| last.id)
     }
@@ -31,7 +31,7 @@ impl Part {
 pub(super) struct Batch(pub BTreeMap<Partition, Part>);
 
 impl Batch {
-    /// Adds a chunk; returns the permit that its reader waits for.
+    /// Adds a chunk, and returns the permit that the reader waits for.
     pub fn add(&mut self, chunk: Chunk) -> Option<OwnedSemaphorePermit> {
         chunk.reads.into_iter().for_each(|read| self.add_read(read));
         chunk.reader_permit
@@ -41,8 +41,8 @@ impl Batch {
         let PartitionRead { partition, pass, after, entries } = read;
         match self.0.get_mut(&partition) {
             Some(part) if part.pass == pass && part.upto() == after => part.entries.extend(entries),
-            // Discards records of an earlier pass. A gap within a pass is found when this part is compared with the
-            // committed position.
+            // Discards the records of an earlier pass. If a gap is in the same pass, the comparison of the new part
+            // with the committed position finds the gap.
             _ => {
                 self.0.insert(partition, Part { pass, after, entries });
             }
@@ -57,8 +57,8 @@ impl Batch {
         self.0.values().flat_map(|part| &part.entries).cloned().collect()
     }
 
-    /// Splits the batch into two halves. Each partition's records stay in order across them, and the second half of a
-    /// part follows the first.
+    /// Splits the batch into two halves. The records of a partition stay in order: its part in the second half follows
+    /// its part in the first half.
     pub fn halve(self) -> (Self, Self) {
         let mut left = self.records() / 2;
         let (mut first, mut second) = (Self::default(), Self::default());

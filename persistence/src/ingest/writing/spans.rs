@@ -1,5 +1,5 @@
-//! Spans of a committed batch: for each traced record a span of the write, with a child span of the COMMIT. Created
-//! afterwards, because the start times are known only then.
+//! Creates the trace spans of a committed batch: for each traced record a span of the write, with a child span of the
+//! COMMIT. They are created after the COMMIT, with the measured times.
 
 use std::time::SystemTime;
 
@@ -7,8 +7,8 @@ use tidings_shared::telemetry::{self, SpanKind, TraceContext, log_in_trace};
 
 use crate::batch::Entry;
 
-/// Creates the spans of the traced records of a batch. `begun`: when the batch began. `committing`: when its COMMIT
-/// began. `committed`: when the COMMIT was answered.
+/// Creates the spans of the traced records of a batch. The batch began at `begun`, its COMMIT was sent at `committing`
+/// and answered at `committed`.
 pub(super) fn record_spans(
     entries: &[Entry],
     begun: SystemTime,
@@ -16,7 +16,7 @@ pub(super) fn record_spans(
     committed: SystemTime,
 ) {
     let contexts = entries.iter().filter_map(|entry| {
-        // Most records are not traced.
+        // Skips records that are not traced, as most are not.
         let text = entry.record.as_ref().ok()?.traceparent();
         if text.is_empty() { None } else { TraceContext::parse(text) }
     });

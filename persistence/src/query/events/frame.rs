@@ -1,5 +1,4 @@
-//! Rows of the log as event frames.
-//! Pure. JSON from clients comes back byte for byte.
+//! Turns rows of the log into event frames. Pure. JSON from clients is passed on byte for byte.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,7 +15,7 @@ use tidings_shared::message::events::{Audience, MessageBody};
 use crate::query::json::{Raw, time, wire_time};
 use crate::query::messages::Message;
 
-/// `message:new` as it would be published, with the present state of the message.
+/// The `message:new` frame of a message in its present state.
 pub(super) fn message(message: &Message) -> Result<Raw, DbErr> {
     let sender = &message.sender;
     let (id, edited_at) = (message.id.to_string(), message.edited_at.as_ref().map(wire_time));
@@ -45,7 +44,7 @@ pub(super) fn message(message: &Message) -> Result<Raw, DbErr> {
     })
 }
 
-/// Fields that every event frame starts with. If the stored body has such a field too, that one is left out.
+/// The fields with which every event frame starts. Fields of a stored body with these names are left out.
 const COMMON_FIELDS: [&str; 4] = ["type", "room", "seq", "at"];
 
 pub(super) fn event(kind: &str, body: &str, room: &str, seq: i64, at: &DateTime<Utc>) -> Result<Raw, DbErr> {

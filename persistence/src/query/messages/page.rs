@@ -1,6 +1,6 @@
-//! Pages of history. A read skips messages that are private to others in steps of at most [`STEP`] positions, so that
-//! each step is short and other requests get their turn in between.
-//! A page costs the same at any depth of the room, except for the skipped messages.
+//! Reads pages of history. A read skips messages that are private to others in steps of at most [`STEP`] seqs, so that
+//! each statement is short and does not delay other requests.
+//! The position of a page in the log does not change its cost; only skipped messages add to it.
 
 use std::time::Duration;
 
@@ -19,16 +19,16 @@ use super::Message;
 use crate::request_error::RequestError;
 use crate::sql::statement;
 
-/// Log positions that one step spans.
+/// Number of seqs that one step spans.
 const STEP: i64 = 10_000;
-/// Steps of a page that need no slot: pages of public messages need one step.
+/// Number of steps that a page may take without a slot. Pages of public messages need one step.
 const STEPS_WITHOUT_SLOT: u32 = 4;
-/// Soft deadline: after this, a page that has a next page is returned as it is.
+/// Soft deadline: after this time a page from which the client can continue is returned, even if it is not full.
 const PAGE_SOFT_DEADLINE: Duration = Duration::from_secs(1);
-/// Hard deadline: after this, a page without a next page is refused.
+/// Hard deadline: after this time a request whose page allows no continuation is refused.
 const PAGE_HARD_DEADLINE: Duration = Duration::from_secs(8);
 
-/// Which messages a page holds: up to `older` at or below `pivot` and up to `newer` above it.
+/// The messages that a page holds: up to `older` messages at or below the seq `pivot` and up to `newer` above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     pub pivot: i64,
@@ -52,7 +52,7 @@ impl Window {
         Self { pivot: seq, older: 0, newer: limit }
     }
 
-    /// `seq` itself belongs to the older half.
+    /// The messages on both sides of `seq`. The message at `seq` counts as an older one.
     #[must_use]
     pub fn around(seq: i64, limit: i64) -> Self {
         Self { pivot: seq, older: limit - limit / 2, newer: limit / 2 }
@@ -68,10 +68,10 @@ pub struct MessagePage {
     pub has_after: bool,
 }
 
-/// Reads a page, past any number of messages that are private to others. After the soft deadline it returns the
-/// messages found, if the client can continue from there; without such a message it searches until the hard deadline. A
-/// long read takes one of the `slots`. Refuses with `not_found` when the viewer may not see the room, `unavailable`
-/// after the hard deadline, and `rate_limited` or `overloaded` when no slot is free.
+/// Reads a page, and skips any number of messages that are private to others. After the soft deadline returns the
+/// messages found, if the client can continue from them; otherwise searches until the hard deadline. A long read takes
+/// one of the `slots`. Refuses with `not_found` if the viewer may not see the room, with `unavailable` after the hard
+/// deadline, and with `rate_limited` or `overloaded` if no slot is free.
 pub async fn page(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,
@@ -106,9 +106,9 @@ pub async fn page(
     walk.into_page().ok_or_else(|| Refusal::not_found("room").into())
 }
 
-/// `$4` and `$7`: where the steps to older and to newer messages begin. `$5` and `$6`: how many messages are wanted,
-/// negative where none are to be read. A step begins at the next existing message, and returns where the next step
-/// would begin. It reads one message more than wanted, to know whether there are more.
+/// `$4` and `$7` are the seqs at which the steps to older and to newer messages begin. `$5` and `$6` are the numbers of
+/// messages wanted, negative if none are to be read. A step begins at the next existing message, and returns the seq at
+/// which the next step would begin. It reads one message more than wanted, to know whether there are more.
 const STEP_SQL: &str = concat!(
     "WITH ",
     me!(),
@@ -133,12 +133,12 @@ const STEP_SQL: &str = concat!(
     "LEFT JOIN users u ON u.id = m.sender_id ORDER BY m.seq"
 );
 
-/// One direction of a page: the messages found, nearest first, and where the next step begins.
+/// One direction of a page: the messages found, nearest to the pivot first, and the seq at which the next step begins.
 #[derive(Debug)]
 struct Side {
     wanted: i64,
     found: Vec<Message>,
-    /// None at the end of the log.
+    /// The seq at which the next step begins; None at the end of the log.
     next: Option<i64>,
 }
 
@@ -147,7 +147,7 @@ impl Side {
         Self { wanted, found: Vec::new(), next: Some(from) }
     }
 
-    /// How many more messages are needed to complete this side; negative when it is complete.
+    /// The number of messages that are missing to complete this side; negative if it is complete.
     fn missing(&self) -> i64 {
         match self.next {
             Some(_) => self.wanted - i64::try_from(self.found.len()).unwrap_or(i64::MAX),
@@ -155,7 +155,7 @@ impl Side {
         }
     }
 
-    /// Removes the surplus message. True: this side has more, or was not searched to its end.
+    /// Removes the surplus message. Returns whether this side has more messages, or was not searched to its end.
     fn truncate_to_wanted(&mut self) -> bool {
         let wanted = usize::try_from(self.wanted).unwrap_or_default();
         let more = self.found.len() > wanted || self.missing() >= 0;
@@ -164,12 +164,12 @@ impl Side {
     }
 }
 
-/// A page that is read step by step.
+/// The state of a page that is read step by step.
 #[derive(Debug)]
 struct Walk {
     older: Side,
     newer: Side,
-    /// The head at the first step; later messages are above it.
+    /// The head of the room at the first step. Messages above it are not part of the page.
     head: Option<Head>,
 }
 
@@ -179,7 +179,7 @@ impl Walk {
         Self { older: Side::new(older, pivot), newer: Side::new(newer, pivot), head: None }
     }
 
-    /// Reads one step. False: the viewer may not see the room.
+    /// Reads one step. Returns false if the viewer may not see the room.
     async fn step(
         &mut self,
         db: &impl ConnectionTrait,
@@ -188,7 +188,7 @@ impl Walk {
     ) -> Result<bool, DbErr> {
         let (older_missing, newer_missing) = (self.older.missing(), self.newer.missing());
         let older_from = self.older.next.unwrap_or_default();
-        // From the second step on, `next` is a message that the step must include. The bound in SQL is exclusive.
+        // From the second step on, the step must include the message at `next`, but the bound in SQL is exclusive.
         let newer_from = self.newer.next.map_or(i64::MAX, |seq| seq - i64::from(self.head.is_some()));
         let values = [
             room.as_str().into(),
@@ -224,26 +224,26 @@ impl Walk {
         // separates them.
         let newer = found.split_off(found.partition_point(|row| row.seq <= older_from));
         self.older.found.extend(found.into_iter().rev());
-        // Messages that came after the first step are not part of the page.
+        // Messages that were stored after the first step are not part of the page.
         let head = self.head.as_ref().map_or(i64::MAX, |head| head.seq);
         self.newer.found.extend(newer.into_iter().filter(|row| row.seq <= head));
         Ok(())
     }
 
-    /// Whether the page is complete, and it is known for both ends whether there are more messages.
+    /// Whether the page is full, and it is known for both of its ends whether there are more messages.
     fn is_settled(&self) -> bool {
         self.older.missing() < 0 && self.newer.missing() < 0
     }
 
-    /// Whether a client can continue from the messages found, or has reached the end in its direction.
+    /// Whether the client can continue from a message found, or has reached the end of the log in its direction.
     fn has_next_page(&self) -> bool {
         let is_open = |side: &Side| side.wanted > 0 && side.missing() >= 0;
         let found = |side: &Side| side.wanted > 0 && !side.found.is_empty();
         found(&self.older) || found(&self.newer) || !(is_open(&self.older) || is_open(&self.newer))
     }
 
-    /// The page of the messages found. A side that was not searched to its end is reported to have more. None before
-    /// the first step.
+    /// Makes the page of the messages found. A side that was not searched to its end is reported to have more. None
+    /// before the first step.
     fn into_page(mut self) -> Option<MessagePage> {
         let head = self.head?;
         let (has_before, has_after) = (self.older.truncate_to_wanted(), self.newer.truncate_to_wanted());

@@ -1,5 +1,5 @@
-//! Reactions of a batch: reads the stored ones, deletes removed ones, inserts added ones. Triggers of the table count
-//! each emoji.
+//! Writes the reactions of a batch: reads the stored reactions, deletes removed ones, inserts added ones. Triggers of
+//! the table `reactions` count each emoji.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -13,7 +13,7 @@ use crate::batch::{
 use crate::sql::{bigint, room as room_of, seq as seq_of, statement, time};
 use crate::writer::rows::column;
 
-/// Reads the stored reactions of messages whose reactions change.
+/// Reads into `states` the stored reactions of messages whose reactions change.
 pub(super) async fn read(
     transaction: &DatabaseTransaction,
     changes: &[ChangeRow<'_>],
@@ -61,8 +61,8 @@ pub(super) async fn read(
     Ok(())
 }
 
-/// How many reactions of deleted messages one batch deletes. Each takes 20 µs, and a batch must not block the log. Rows
-/// beyond this limit stay, but are invisible because they are not counted.
+/// Number of reactions of deleted messages that one batch deletes at most. Each takes 20 µs, and a long batch would
+/// delay the log. Further reactions stay, but they are invisible because their counts are deleted.
 const MAX_REMOVED_PER_BATCH: i64 = 20_000;
 
 /// Deletes all reactions of deleted messages, and single reactions that users removed.
@@ -100,7 +100,7 @@ pub(super) async fn remove(
     transaction.execute_raw(statement(sql, values)).await.map(drop)
 }
 
-/// Inserts the reactions that are added at the end of the batch.
+/// Inserts the reactions that the batch added and did not remove again.
 pub(super) async fn add(
     transaction: &DatabaseTransaction,
     changed: &[ChangedMessage<'_>],

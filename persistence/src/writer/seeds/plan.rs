@@ -1,5 +1,5 @@
-//! Decides a seed: the base, the next seq, and whether the tail may stay. Pure.
-//! Keeps the base invariant: everything at or below the base of an epoch is the same as in the epochs before.
+//! Decides the seed of a room: its base, its head, and which of its keys in Redis may stay. Pure.
+//! Keeps the base invariant: all events at or below the base of an epoch are the same as in the earlier epochs.
 
 use tidings_shared::{
     ids::{Epoch, Seq},
@@ -9,33 +9,34 @@ use tidings_shared::{
 /// The state of a room in Redis when it is seeded.
 #[derive(Debug, Clone, Default)]
 pub struct SurvivingState {
-    /// Epoch and seq of the room's hash, if it exists.
+    /// The epoch and head in the room's hash; None if there is no hash.
     pub hash: Option<(Epoch, Seq)>,
-    /// Seq of the tail's last record.
+    /// The seq of the last record in the room's tail; None if there is no tail.
     pub tail_last: Option<Seq>,
 }
 
-/// What the seed writes.
+/// What the seed of a room writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeedPlan {
     pub base: Seq,
-    /// The database has no row for this base yet.
+    /// Whether the base still has to be written to the database.
     pub is_new: bool,
-    /// The head from which the room continues.
+    /// The head of the room after the seed; the next event gets the next seq.
     pub seq: Seq,
-    /// The bases of all epochs of the room, including this one.
+    /// The bases of the room in all epochs, including the new one.
     pub bases: Bases,
     pub survived: Survival,
-    /// Redis counted records up to the head that are not stored yet, but its state of the room cannot be used. Until
-    /// they are stored, nothing can tell whether the room is archived or which members were removed.
+    /// Whether the seed must wait until PostgreSQL has stored all records up to `seq`. The room's hash in Redis cannot
+    /// be used, so until then it is unknown whether the room is archived and which members were removed.
     pub must_wait: bool,
 }
 
-/// Decides the seed. `stored_head` and `bases` (of all epochs with a row) were read under the partition's lock.
+/// Decides the seed of a room. The stored head and `bases`, those of all epochs of the room, were read under the
+/// partition's lock.
 #[must_use]
 pub fn plan(epoch: Epoch, survived: &SurvivingState, stored_head: Seq, bases: &Bases) -> SeedPlan {
     let (hash_epoch, hash_seq) = survived.hash.unwrap_or_default();
-    // Whatever the hash counts beyond the base of an epoch later than its own belongs to an abandoned history.
+    // Events of the hash above the base of an epoch later than the hash's own were abandoned, so they do not count.
     let earlier = bases.0.iter().copied().filter(|(of, _)| *of < epoch).collect();
     let counted = Bases(earlier).limit_of(hash_epoch).map_or(hash_seq, |limit| limit.min(hash_seq));
     let existing = bases.0.iter().find(|(of, _)| *of == epoch).map(|(_, base)| *base);
@@ -46,8 +47,8 @@ pub fn plan(epoch: Epoch, survived: &SurvivingState, stored_head: Seq, bases: &B
         bases.0.push((epoch, base));
     }
     let whole = survived.hash.is_some() && hash_seq == counted && counted == seq;
-    // The marks may stay if the trusted part of the hash reaches the base and PostgreSQL has stored nothing above the
-    // base. In any other case a change that the hash does not know may have reverted a mark.
+    // The marks may stay if the events of the hash that count reach the base and PostgreSQL has stored nothing above
+    // the base. In any other case a change that the hash does not contain may have reverted a mark.
     let marked = survived.hash.is_some() && counted >= base && base == seq;
     let survived = match survived.tail_last == Some(seq) {
         true if whole => Survival::HashAndTail,

@@ -1,5 +1,5 @@
-//! Merges the hits of many slices into one order, newest first, and returns a hit as soon as no unsearched slice can
-//! contain a newer one. Pure.
+//! Merges the hits of many slices into one order, newest first. Returns a hit when no slice that is not searched yet
+//! can contain a newer one. Pure.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 
 use crate::query::cursor::SearchCursor;
 
-/// The position of a message that the index found.
+/// The time, room and seq of a message that the index found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hit {
     pub at: DateTime<Utc>,
@@ -23,21 +23,21 @@ impl Hit {
     }
 }
 
-/// Newest first; at the same time by room, and within a room the higher seq first.
+/// The order of results: newest first, then by room, then the higher seq first.
 type Order = (Reverse<DateTime<Utc>>, String, Reverse<i64>);
 
 fn order(at: DateTime<Utc>, room: &str, seq: i64) -> Order {
     (Reverse(at), room.to_owned(), Reverse(seq))
 }
 
-/// The hits that were found and not returned yet.
-pub struct Frontier {
-    /// Hits up to this position are on earlier pages.
+/// The hits that were found and are not returned yet.
+pub struct PendingHits {
+    /// The last hit of the previous page. Hits up to it are ignored.
     after: Option<Order>,
     waiting: BTreeMap<Order, ()>,
 }
 
-impl Frontier {
+impl PendingHits {
     pub fn new(cursor: Option<SearchCursor>) -> Self {
         let after = cursor.map(|cursor| order(cursor.at, &cursor.room, cursor.seq));
         Self { after, waiting: BTreeMap::new() }
@@ -50,9 +50,9 @@ impl Frontier {
         }
     }
 
-    /// Takes, in order, up to `limit` hits that are newer than `horizon`. Slices that are not searched yet contain no
-    /// newer hit than `horizon`. No horizon: all slices are searched.
-    pub fn take_final(&mut self, horizon: Option<DateTime<Utc>>, limit: usize) -> Vec<Hit> {
+    /// Takes, in order, up to `limit` hits that are newer than `horizon`, the newest time that a slice not searched yet
+    /// contains. None means that all slices are searched.
+    pub fn take_newer_than(&mut self, horizon: Option<DateTime<Utc>>, limit: usize) -> Vec<Hit> {
         let mut hits = Vec::new();
         while hits.len() < limit
             && let Some(first) = self.waiting.first_entry()
@@ -83,37 +83,37 @@ mod tests {
 
     #[test]
     fn hit_is_returned_only_when_no_newer_one_can_come() {
-        let mut frontier = Frontier::new(None);
+        let mut pending = PendingHits::new(None);
         for hit in [hit(5, "a", 1), hit(9, "b", 7), hit(7, "a", 2)] {
-            frontier.add(hit);
+            pending.add(hit);
         }
         assert_eq!(
-            taken(&frontier.take_final(Some(at(7)), 9)),
+            taken(&pending.take_newer_than(Some(at(7)), 9)),
             [(9, "b", 7)],
             "hits as new as the horizon may still come"
         );
-        frontier.add(hit(8, "c", 1));
-        assert_eq!(taken(&frontier.take_final(Some(at(6)), 1)), [(8, "c", 1)]);
-        assert_eq!(taken(&frontier.take_final(None, 9)), [(7, "a", 2), (5, "a", 1)]);
-        assert!(frontier.take_final(None, 9).is_empty());
+        pending.add(hit(8, "c", 1));
+        assert_eq!(taken(&pending.take_newer_than(Some(at(6)), 1)), [(8, "c", 1)]);
+        assert_eq!(taken(&pending.take_newer_than(None, 9)), [(7, "a", 2), (5, "a", 1)]);
+        assert!(pending.take_newer_than(None, 9).is_empty());
     }
 
     #[test]
     fn page_continues_after_the_last_hit_of_the_previous() {
         let all = [hit(9, "a", 2), hit(9, "a", 1), hit(9, "b", 5), hit(8, "a", 9)];
-        let add = |mut frontier: Frontier| {
-            all.iter().rev().cloned().for_each(|hit| frontier.add(hit));
-            frontier.take_final(None, 9)
+        let add = |mut pending: PendingHits| {
+            all.iter().rev().cloned().for_each(|hit| pending.add(hit));
+            pending.take_newer_than(None, 9)
         };
-        assert_eq!(add(Frontier::new(None)), all);
+        assert_eq!(add(PendingHits::new(None)), all);
         for (index, last) in all.iter().enumerate() {
-            assert_eq!(add(Frontier::new(Some(last.cursor()))), all[index + 1..]);
+            assert_eq!(add(PendingHits::new(Some(last.cursor()))), all[index + 1..]);
         }
         assert_eq!(
-            add(Frontier::new(Some(SearchCursor::before(at(9))))),
+            add(PendingHits::new(Some(SearchCursor::before(at(9))))),
             all,
             "hits at the cursor's time are still to come"
         );
-        assert_eq!(add(Frontier::new(Some(SearchCursor::before(at(8))))), all[3..]);
+        assert_eq!(add(PendingHits::new(Some(SearchCursor::before(at(8))))), all[3..]);
     }
 }
