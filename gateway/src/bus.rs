@@ -26,7 +26,6 @@ use tidings_shared::{
         Accepted, AppendBatcher, AppendError, Entry, Log, LogLimits, Record, RoundTrip, TailRead,
         keys::{self, Partition},
         record::TYPE_MARKS,
-        stored::WatermarkNotice,
         subscriber::{Event, Subscriber},
     },
     people::CHANNEL_PREFIX,
@@ -161,15 +160,11 @@ impl Bus {
         });
         let (sink, watermarks) = (shared.clone(), log.watermarks().clone());
         let subscriber = Subscriber::start(client, move |event| match event {
-            Event::Message { channel, payload } => match Partition::of_stored_channel(&channel) {
-                Some(partition) => {
-                    if let Some(notice) = std::str::from_utf8(&payload).ok().and_then(WatermarkNotice::parse)
-                    {
-                        watermarks.notice(partition, &notice);
-                    }
+            Event::Message { channel, payload } => {
+                if !watermarks.notice(&channel, &payload) {
+                    sink.publish(&channel, payload);
                 }
-                None => sink.publish(&channel, payload),
-            },
+            }
             Event::Online { run_id } => sink.handle_online(run_id),
             Event::Offline => sink.handle_offline(),
         });

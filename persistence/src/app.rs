@@ -24,7 +24,6 @@ use tidings_shared::{
     log::{
         Log, LogLimits,
         keys::{self, Partition},
-        stored::WatermarkNotice,
         subscriber::{Event, Subscriber},
     },
     telemetry,
@@ -314,10 +313,8 @@ fn subscribe_notices(redis: &Client, log: &Arc<Log>, wake_lease: &Arc<Notify>) -
         let Event::Message { channel, payload } = event else { return };
         if channel == keys::LEASES {
             wake_lease.notify_one();
-        } else if let Some(partition) = Partition::of_stored_channel(&channel)
-            && let Some(notice) = std::str::from_utf8(&payload).ok().and_then(WatermarkNotice::parse)
-        {
-            watermarks.notice(partition, &notice);
+        } else {
+            watermarks.notice(&channel, &payload);
         }
     });
     for channel in Partition::all().map(Partition::stored).chain([keys::LEASES.to_owned()]) {

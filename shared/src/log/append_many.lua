@@ -1,95 +1,99 @@
--- Appends messages of rooms of one partition in the usual case: the room is seeded and open, the senders may send, and
--- no client id is known. If a message needs more, neither it nor the later ones of its room are appended. Four conditions
--- stop the whole call: the window of client ids has not begun, it is not the newest, a sender is being erased, or the
--- backlog has no space. append.lua decides about all messages that are left. Every check comes before the first write.
+-- Appends messages of many rooms in the usual case: the room is seeded and open, the senders may send, and no client id
+-- is known. If a message needs more, neither it nor the later ones of its room are appended. Nothing of a partition is
+-- appended if its window of client ids has not begun or is not the newest, or if its backlog has no space. Nothing at all
+-- is appended if a sender is being erased. append.lua decides about all messages that are left. Every check comes before
+-- the first write.
 -- The first lines of the loaded text are as in append.lua.
 --
--- After ingest_key and sent_key: the room's key and the tail's key of each room, then the `erased` key of each sender
+-- KEYS: ingest_key and sent_key of each partition, the room's key and the tail's key of each room, then the `erased` key
+-- of each sender in each partition
 -- second, second_text: the second that the caller expects, as Unix time and as RFC 3339 text without fraction and zone;
---   saves computing the text   max_backlog: as in append.lua   rooms: their number
--- From FIRST_ROOM on, for each room: the number of its messages, the JSON of a message up to its seq, and for each
---   message: sent_field (room \31 sender \31 client id), mark_field (of the sender's mark), min_role, header_rest,
---   json_after_at, message_id
+--   saves computing the text   max_backlog: as in append.lua   partitions: their number
+-- From FIRST_PARTITION on, for each partition: the number of its rooms, and for each room: the number of its messages,
+--   the JSON of a message up to its seq, and for each message: sent_field (room \31 sender \31 client id), mark_field (of
+--   the sender's mark), min_role, header_rest, json_after_at, message_id
 --
 -- Answers  at_ms, then for each message in order: seq and ingest id, or 0 and '' if it was not appended.
 --          Only at_ms: none was appended.
 -- Notice   The records of a room in one payload (`Record::split`)
 
-local ingest_key, sent_key = unpack(KEYS, 1, 2)
-local second, second_text, max_backlog, rooms = unpack(ARGV, 1, 4)
-local FIRST_KEY, FIRST_ROOM, ROOM_ARGS, MESSAGE_ARGS = 3, 5, 2, 6
-rooms = tonumber(rooms)
+local second, second_text, max_backlog, partitions = unpack(ARGV, 1, 4)
+local FIRST_PARTITION, ROOM_ARGS, MESSAGE_ARGS = 5, 2, 6
+partitions, max_backlog = tonumber(partitions), tonumber(max_backlog)
 
 local WINDOW_S = 600
 
 local clock = redis.call('TIME')
 local now_s = tonumber(clock[1])
 local now_ms = now_s * 1000 + math.floor(tonumber(clock[2]) / 1000)
-local at = clock[1] == second and string.format('%s.%03dZ', second_text, now_ms % 1000) or rfc3339(now_ms)
+local window = ':' .. math.floor(now_s / WINDOW_S)
 
-local fields = {}
-local place = FIRST_ROOM
-for _ = 1, rooms do
-  local messages = tonumber(ARGV[place])
-  place = place + ROOM_ARGS
-  for _ = 1, messages do
-    fields[#fields + 1] = ARGV[place]
-    place = place + MESSAGE_ARGS
+-- Whether each client id is unknown in a partition, or nil if append.lua must decide. The current window must have a hash
+-- (`earlier`: the windows before it), and no newer window may have begun (`later`). append.lua writes both fields.
+local function unknown_ids(ingest_key, sent_key, fields)
+  if max_backlog > 0 and redis.call('XLEN', ingest_key) + #fields > max_backlog then return nil end
+  local known = redis.call('HMGET', sent_key .. window, 'earlier', 'later', unpack(fields))
+  if not known[1] or known[2] then return nil end
+  local unknown = {}
+  for i = 1, #fields do unknown[i] = not known[i + 2] end
+  for earlier in string.gmatch(known[1], '%d+') do
+    known = redis.call('HMGET', sent_key .. ':' .. earlier, unpack(fields))
+    for i = 1, #fields do unknown[i] = unknown[i] and not known[i] end
   end
+  return unknown
 end
 
-if redis.call('EXISTS', unpack(KEYS, FIRST_KEY + 2 * rooms)) > 0 then return {now_ms} end
-max_backlog = tonumber(max_backlog)
-if max_backlog > 0 and redis.call('XLEN', ingest_key) + #fields > max_backlog then return {now_ms} end
-
--- Continues only if the current window has a hash (`earlier`: the windows before it) and no newer window has begun
--- (`later`). append.lua writes both fields.
-local window_key = sent_key .. ':' .. math.floor(now_s / WINDOW_S)
-local known = redis.call('HMGET', window_key, 'earlier', 'later', unpack(fields))
-if not known[1] or known[2] then return {now_ms} end
-local unknown = {}
-for i = 1, #fields do unknown[i] = not known[i + 2] end
-for earlier in string.gmatch(known[1], '%d+') do
-  known = redis.call('HMGET', sent_key .. ':' .. earlier, unpack(fields))
-  for i = 1, #fields do unknown[i] = unknown[i] and not known[i] end
-end
-
--- Decides how many messages of each room are appended.
-local heads, taken = {}, {}
-local message = 0
-place = FIRST_ROOM
-for room = 1, rooms do
-  local messages = tonumber(ARGV[place])
-  local marks = {}
+-- How many messages of a room are appended, and three fields of its hash: seq, tail_bytes, touched_at. `place` is the
+-- index of the room's arguments, `unknown` and `fields` are those of the partition, the room's messages follow `before`.
+local function decide(room_key, place, unknown, fields, before, taken)
+  local messages, marks = tonumber(ARGV[place]), {}
   for i = 1, messages do marks[i] = ARGV[place + ROOM_ARGS + (i - 1) * MESSAGE_ARGS + 1] end
-  local head = redis.call('HMGET', KEYS[FIRST_KEY + 2 * (room - 1)], 'seq', 'epoch', 'archived', 'tail_bytes',
-    'touched_at', unpack(marks))
+  local head = redis.call('HMGET', room_key, 'seq', 'epoch', 'archived', 'tail_bytes', 'touched_at', unpack(marks))
   local count = 0
   if head[2] == EPOCH and head[3] ~= '1' then
     for i = 1, messages do
       local mark, min_role = head[5 + i], tonumber(ARGV[place + ROOM_ARGS + (i - 1) * MESSAGE_ARGS + 2])
       local role = mark and min_role > ANYONE and string.match(mark, '^%S+')
-      local field = fields[message + i]
-      if not unknown[message + i] or taken[field] or role and (role == REMOVED or rank(role) < min_role) then break end
+      local field = fields[before + i]
+      if not unknown[before + i] or taken[field] or role and (role == REMOVED or rank(role) < min_role) then break end
       taken[field] = true
       count = i
     end
   end
-  heads[room] = {count, head[1], head[4], head[5]}
-  message = message + messages
-  place = place + ROOM_ARGS + messages * MESSAGE_ARGS
+  return {count, head[1], head[4], head[5]}
 end
 
-local answer = {now_ms}
-local sent, last = {}, nil
+local decisions, place, room_at, any = {}, FIRST_PARTITION, 2 * partitions + 1, false
+for partition = 1, partitions do
+  local rooms, fields = tonumber(ARGV[place]), {}
+  local first = place + 1
+  place = first
+  for _ = 1, rooms do
+    local next_room = place + ROOM_ARGS + tonumber(ARGV[place]) * MESSAGE_ARGS
+    for i = place + ROOM_ARGS, next_room - 1, MESSAGE_ARGS do fields[#fields + 1] = ARGV[i] end
+    place = next_room
+  end
+  local unknown = unknown_ids(KEYS[2 * partition - 1], KEYS[2 * partition], fields)
+  local taken, before, at = {}, 0, first
+  for _ = 1, rooms do
+    local decision = unknown and decide(KEYS[room_at], at, unknown, fields, before, taken) or {0}
+    any = any or decision[1] > 0
+    decisions[#decisions + 1] = decision
+    local messages = tonumber(ARGV[at])
+    before, at, room_at = before + messages, at + ROOM_ARGS + messages * MESSAGE_ARGS, room_at + 2
+  end
+end
+-- The rest of KEYS are those of erasures.
+if not any or redis.call('EXISTS', unpack(KEYS, room_at)) > 0 then return {now_ms} end
+
+local at = clock[1] == second and string.format('%s.%03dZ', second_text, now_ms % 1000) or rfc3339(now_ms)
 local after_seq, before_json = '\31' .. string.format('%d', now_ms) .. '\31', ',"at":"' .. at .. '"'
-place = FIRST_ROOM
-for room = 1, rooms do
-  local messages = tonumber(ARGV[place])
-  local count, seq, tail_bytes, touched_at = unpack(heads[room])
-  local room_key, tail_key = KEYS[FIRST_KEY + 2 * (room - 1)], KEYS[FIRST_KEY + 2 * room - 1]
-  local json_before_seq = ARGV[place + 1]
-  local records = {}
+local answer = {now_ms}
+
+-- Appends the first messages of a room. Adds what the partition remembers of them to `sent`. Returns the last ingest id.
+local function append(room_key, tail_key, ingest_key, place, decision, sent)
+  local count, seq, tail_bytes, touched_at = unpack(decision)
+  local json_before_seq, records = ARGV[place + 1], {}
   seq = tonumber(seq)
   for i = 1, count do
     local base = place + ROOM_ARGS + (i - 1) * MESSAGE_ARGS
@@ -97,32 +101,47 @@ for room = 1, rooms do
     records[i] = '1\31' .. EPOCH .. '\31' .. text .. after_seq .. ARGV[base + 3] .. '\n' .. json_before_seq .. text ..
       before_json .. ARGV[base + 4]
   end
-  if count > 0 then
-    local renews
-    tail_bytes, renews = add_to_tail(tail_key, seq + 1, records, tail_bytes, touched_at, now_s)
-    if not tail_bytes then return redis.error_reply(renews) end
-    local lengths = {'2'}
-    for i = 1, count do
-      local base = place + ROOM_ARGS + (i - 1) * MESSAGE_ARGS
-      last = redis.call('XADD', ingest_key, '*', 'r', records[i])
-      answer[#answer + 1] = seq + i
-      answer[#answer + 1] = last
-      sent[#sent + 1] = ARGV[base]
-      sent[#sent + 1] = (seq + i) .. ' ' .. EPOCH .. ' ' .. now_ms .. ' ' .. last .. ' ' .. ARGV[base + 5]
-      lengths[i + 1] = #records[i]
-    end
-    write_head(room_key, seq + count, tail_bytes, renews and now_s)
-    if count == 1 then
-      redis.call('PUBLISH', room_key, records[1])
-    else
-      redis.call('PUBLISH', room_key, table.concat(lengths, '\31') .. '\n' .. table.concat(records))
-    end
+  local bytes, renews = add_to_tail(tail_key, seq + 1, records, tail_bytes, touched_at, now_s)
+  if not bytes then return nil, renews end
+  local lengths, last = {'2'}, nil
+  for i = 1, count do
+    local base = place + ROOM_ARGS + (i - 1) * MESSAGE_ARGS
+    last = redis.call('XADD', ingest_key, '*', 'r', records[i])
+    answer[#answer + 1] = seq + i
+    answer[#answer + 1] = last
+    sent[#sent + 1] = ARGV[base]
+    sent[#sent + 1] = (seq + i) .. ' ' .. EPOCH .. ' ' .. now_ms .. ' ' .. last .. ' ' .. ARGV[base + 5]
+    lengths[i + 1] = #records[i]
   end
-  for _ = count + 1, messages do
-    answer[#answer + 1] = 0
-    answer[#answer + 1] = ''
+  write_head(room_key, seq + count, bytes, renews and now_s)
+  if count == 1 then
+    redis.call('PUBLISH', room_key, records[1])
+  else
+    redis.call('PUBLISH', room_key, table.concat(lengths, '\31') .. '\n' .. table.concat(records))
   end
-  place = place + ROOM_ARGS + messages * MESSAGE_ARGS
+  return last
 end
-if last then redis.call('HSET', window_key, 'last', last, unpack(sent)) end
+
+local room = 0
+place = FIRST_PARTITION
+for partition = 1, partitions do
+  local rooms, sent, last = tonumber(ARGV[place]), {}, nil
+  place = place + 1
+  for _ = 1, rooms do
+    room = room + 1
+    local decision, key = decisions[room], 2 * (partitions + room)
+    if decision[1] > 0 then
+      local failed
+      last, failed = append(KEYS[key - 1], KEYS[key], KEYS[2 * partition - 1], place, decision, sent)
+      if failed then return redis.error_reply(failed) end
+    end
+    local messages = tonumber(ARGV[place])
+    for _ = decision[1] + 1, messages do
+      answer[#answer + 1] = 0
+      answer[#answer + 1] = ''
+    end
+    place = place + ROOM_ARGS + messages * MESSAGE_ARGS
+  end
+  if last then redis.call('HSET', KEYS[2 * partition] .. window, 'last', last, unpack(sent)) end
+end
 return answer

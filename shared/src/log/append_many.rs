@@ -1,4 +1,4 @@
-//! One call that appends messages of several rooms of a partition (`append_many.lua`): its arguments and answers.
+//! One call that appends messages of several rooms (`append_many.lua`): its arguments and answers.
 
 use redis::Value;
 
@@ -74,43 +74,53 @@ pub(super) enum BatchOutcome {
 }
 
 /// The messages of one room in a call, in the order in which they are appended.
-pub(super) type RoomMessages<'a> = (&'a RoomId, Vec<&'a FastMessage>);
-
-/// The call for rooms of one partition. It appends each room's messages in their order.
-pub(super) fn command(
-    scripts: &Scripts,
+pub(super) struct RoomMessages<'a> {
     partition: Partition,
-    rooms: &[RoomMessages<'_>],
-    max_backlog: u64,
-) -> redis::Cmd {
-    let messages = || rooms.iter().flat_map(|(_, messages)| messages);
-    let mut senders: Vec<&UserId> = messages().map(|message| &message.sender).collect();
+    room: &'a RoomId,
+    pub messages: Vec<&'a FastMessage>,
+}
+
+/// The call for these rooms. The rooms of a partition must be neighbours in the list. It appends each room's messages in
+/// their order.
+pub(super) fn command(scripts: &Scripts, rooms: &[RoomMessages<'_>], max_backlog: u64) -> redis::Cmd {
+    let partitions = || rooms.chunk_by(|a, b| a.partition == b.partition);
+    let mut senders: Vec<(Partition, &UserId)> = rooms
+        .iter()
+        .flat_map(|room| room.messages.iter().map(|message| (room.partition, &message.sender)))
+        .collect();
+    let (messages, partition_count) = (senders.len(), partitions().count());
     senders.sort_unstable();
     senders.dedup();
-    let arguments = 9 + 4 * rooms.len() + senders.len() + 6 * messages().count();
+    let keys = 2 * partition_count + 2 * rooms.len() + senders.len();
+    let arguments = 7 + keys + partition_count + 2 * rooms.len() + 6 * messages;
     let mut command = redis::Cmd::with_capacity(arguments, 64 * arguments);
-    command.arg("EVALSHA").arg(&scripts.append_many.sha).arg(2 + 2 * rooms.len() + senders.len());
-    command.arg(partition.ingest()).arg(partition.sent());
-    for (room, _) in rooms {
+    command.arg("EVALSHA").arg(&scripts.append_many.sha).arg(keys);
+    for rooms in partitions() {
+        command.arg(rooms[0].partition.ingest()).arg(rooms[0].partition.sent());
+    }
+    for RoomMessages { room, .. } in rooms {
         command.arg(keys::room(room)).arg(keys::tail(room));
     }
-    for sender in senders {
+    for (partition, sender) in senders {
         command.arg(partition.erased(sender.as_str()));
     }
     // The fraction and the zone follow in the script.
     let now_ms = unix_ms();
     let text = rfc3339(now_ms);
-    command.arg(now_ms / 1000).arg(&text[..SECOND_CHARS]).arg(max_backlog).arg(rooms.len());
-    for (room, messages) in rooms {
-        command.arg(messages.len()).arg(Entry::json_before_seq(MESSAGE_NEW, room));
-        for message in messages {
-            command
-                .arg(&message.sent_field)
-                .arg(["mark:", message.sender.as_str()].concat())
-                .arg(message.min_role)
-                .arg(&message.header_rest)
-                .arg(&message.json_after_at)
-                .arg(&message.message_id);
+    command.arg(now_ms / 1000).arg(&text[..SECOND_CHARS]).arg(max_backlog).arg(partition_count);
+    for rooms in partitions() {
+        command.arg(rooms.len());
+        for RoomMessages { room, messages, .. } in rooms {
+            command.arg(messages.len()).arg(Entry::json_before_seq(MESSAGE_NEW, room));
+            for message in messages {
+                command
+                    .arg(&message.sent_field)
+                    .arg(["mark:", message.sender.as_str()].concat())
+                    .arg(message.min_role)
+                    .arg(&message.header_rest)
+                    .arg(&message.json_after_at)
+                    .arg(&message.message_id);
+            }
         }
     }
     command
@@ -141,28 +151,29 @@ pub(super) fn read_answer(value: &Value, messages: usize) -> Result<Vec<BatchOut
     positions.chunks(2).map(outcome).collect()
 }
 
-/// Groups messages by room. Each input group belongs to one room. Also returns, for each input group, the index of its
-/// first message in the order of the call.
+/// Groups messages by room. Each input group belongs to one room of the partition that stands before it, and the groups
+/// of a partition are neighbours. Also returns, for each input group, the index of its first message in the order of the
+/// call.
 pub(super) fn by_room<'a>(
-    groups: impl Iterator<Item = (&'a RoomId, &'a [FastMessage])> + Clone,
+    groups: impl Iterator<Item = (Partition, &'a RoomId, &'a [FastMessage])>,
 ) -> (Vec<RoomMessages<'a>>, Vec<usize>) {
     let mut rooms: Vec<RoomMessages<'a>> = Vec::new();
     let mut places = Vec::new();
-    for (room, messages) in groups {
+    for (partition, room, messages) in groups {
         // A call has at most 64 messages, so a search costs less than a map.
-        let known = rooms.iter().position(|(known, _)| *known == room);
+        let known = rooms.iter().position(|known| known.room == room);
         let at = known.unwrap_or_else(|| {
-            rooms.push((room, Vec::new()));
+            rooms.push(RoomMessages { partition, room, messages: Vec::new() });
             rooms.len() - 1
         });
-        places.push((at, rooms[at].1.len()));
-        rooms[at].1.extend(messages);
+        places.push((at, rooms[at].messages.len()));
+        rooms[at].messages.extend(messages);
     }
     let firsts: Vec<usize> = rooms
         .iter()
-        .scan(0, |next, (_, messages)| {
+        .scan(0, |next, room| {
             let first = *next;
-            *next += messages.len();
+            *next += room.messages.len();
             Some(first)
         })
         .collect();
@@ -193,10 +204,12 @@ mod tests {
             (&b, vec![message("3", &b)]),
             (&a, vec![message("4", &a)]),
         ];
-        let (rooms, places) = by_room(groups.iter().map(|(room, messages)| (*room, messages.as_slice())));
+        let partition = Partition(0);
+        let (rooms, places) =
+            by_room(groups.iter().map(|(room, messages)| (partition, *room, messages.as_slice())));
         let order: Vec<&str> = rooms
             .iter()
-            .flat_map(|(_, messages)| messages)
+            .flat_map(|room| &room.messages)
             .map(|message| message.sent_field.rsplit('\u{1f}').next().unwrap())
             .collect();
         assert_eq!((order, places), (vec!["1", "2", "4", "3"], vec![0, 3, 2]));

@@ -1,5 +1,5 @@
-//! Group commit for messages: while a call for a partition is under way, further messages wait, and the next call appends
-//! them together. A message that finds no call under way is appended at once. Each worker has a batcher of its own.
+//! Group commit for messages: while a call is under way, further messages wait, and the next call appends them together. A
+//! message that finds no call under way is appended at once. Each worker has a batcher of its own.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -22,13 +22,14 @@ pub(super) const MAX_MESSAGES: usize = 64;
 pub(super) const MAX_BYTES: usize = 256 * 1024;
 /// How long a message waits for its call, as long as a call waits for Redis.
 const MAX_WAIT: Duration = Duration::from_secs(3);
-/// Bytes of messages that may wait for a partition's next calls.
+/// Bytes of messages of one partition that may wait.
 const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 
 /// Messages of one room and one caller, which are appended in their order.
 struct Group {
     /// The epoch in which the caller decided that the client ids need no look-up.
     epoch: Epoch,
+    partition: Partition,
     room: RoomId,
     messages: Vec<FastMessage>,
     /// Size of the arguments of `messages`.
@@ -37,27 +38,49 @@ struct Group {
     outcomes: oneshot::Sender<Result<Vec<BatchOutcome>, AppendError>>,
 }
 
-#[derive(Default)]
 struct Waiting {
+    /// In the order in which they came.
     groups: Vec<Group>,
-    bytes: usize,
-    /// Whether a task makes calls for the partition.
+    /// Of each partition, so that a partition that sends too much is refused alone.
+    bytes: [usize; PARTITIONS as usize],
+    /// Whether a task makes calls.
     running: bool,
 }
 
-/// The waiting messages of all partitions.
+impl Default for Waiting {
+    fn default() -> Self {
+        Self { groups: Vec::new(), bytes: [0; PARTITIONS as usize], running: false }
+    }
+}
+
+impl Waiting {
+    fn bytes(&mut self, partition: Partition) -> &mut usize {
+        &mut self.bytes[usize::from(partition.0)]
+    }
+
+    /// Removes the first groups.
+    fn take(&mut self, count: usize) -> Vec<Group> {
+        let rest = self.groups.split_off(count);
+        let groups = std::mem::replace(&mut self.groups, rest);
+        for group in &groups {
+            *self.bytes(group.partition) -= group.bytes;
+        }
+        groups
+    }
+}
+
+/// The waiting messages of one worker.
 pub struct AppendBatcher {
     calls: Arc<Calls>,
     max_backlog: u64,
     /// Where calls are made: not on the thread of a caller, which may end before those of the others.
     runtime: Handle,
-    partitions: Vec<Mutex<Waiting>>,
+    waiting: Mutex<Waiting>,
 }
 
 impl AppendBatcher {
     pub(super) fn new(calls: Arc<Calls>, max_backlog: u64) -> Arc<Self> {
-        let partitions = (0..PARTITIONS).map(|_| Mutex::default()).collect();
-        Arc::new(Self { calls, max_backlog, runtime: Handle::current(), partitions })
+        Arc::new(Self { calls, max_backlog, runtime: Handle::current(), waiting: Mutex::default() })
     }
 
     /// Appends messages of one room. The answer has one entry for each.
@@ -75,62 +98,51 @@ impl AppendBatcher {
         let (outcomes, answer) = oneshot::channel();
         let bytes = messages.iter().map(FastMessage::bytes).sum();
         let starts = {
-            let mut waiting = self.waiting(partition);
-            if waiting.bytes + bytes > MAX_WAITING_BYTES {
+            let mut waiting = self.waiting();
+            if *waiting.bytes(partition) + bytes > MAX_WAITING_BYTES {
                 return Err(AppendError::Overloaded);
             }
-            waiting.bytes += bytes;
-            waiting.groups.push(Group {
-                epoch,
-                room: room.clone(),
-                messages,
-                bytes,
-                since: Instant::now(),
-                outcomes,
-            });
+            *waiting.bytes(partition) += bytes;
+            let (room, since) = (room.clone(), Instant::now());
+            waiting.groups.push(Group { epoch, partition, room, messages, bytes, since, outcomes });
             !std::mem::replace(&mut waiting.running, true)
         };
         if starts {
             // A task of its own, because a caller that is cancelled must not stop the messages of others.
-            let guard = RunGuard { batcher: self.clone(), partition, ended: false };
+            let guard = RunGuard { batcher: self.clone(), ended: false };
             self.runtime.spawn(run(guard));
         }
         answer.await.unwrap_or_else(|_| Err(AppendError::Unavailable("shutting down".to_owned())))
     }
 
-    fn waiting(&self, partition: Partition) -> std::sync::MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Waiting> {
         // No code that runs under the lock can panic half-way through a change.
-        self.partitions[usize::from(partition.0)].lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The groups of the next call. `None`: none wait, and the next caller starts another task.
-    fn next_groups(&self, partition: Partition) -> Option<Vec<Group>> {
-        let mut waiting = self.waiting(partition);
+    fn next_groups(&self) -> Option<Vec<Group>> {
+        let mut waiting = self.waiting();
         let now = Instant::now();
         let late = waiting.groups.iter().take_while(|group| now - group.since > MAX_WAIT).count();
         if late > 0 {
-            let late: Vec<Group> = waiting.groups.drain(..late).collect();
-            waiting.bytes -= late.iter().map(|group| group.bytes).sum::<usize>();
-            refuse(late, &AppendError::Unavailable("Redis is slow".to_owned()));
+            refuse(waiting.take(late), &AppendError::Unavailable("Redis is slow".to_owned()));
         }
         if waiting.groups.is_empty() {
             waiting.running = false;
             return None;
         }
         let count = fitting(&waiting.groups);
-        let rest = waiting.groups.split_off(count);
-        let groups = std::mem::replace(&mut waiting.groups, rest);
-        waiting.bytes -= groups.iter().map(|group| group.bytes).sum::<usize>();
-        Some(groups)
+        Some(waiting.take(count))
     }
 
-    async fn append_groups(&self, partition: Partition, groups: Vec<Group>) {
+    async fn append_groups(&self, groups: Vec<Group>) {
         let session = match self.calls.sessions.get().await {
             Ok(session) => session,
             Err(error) => return refuse(groups, &unavailable(error)),
         };
         // The caller of such a group decided in another epoch that no look-up is needed. That may be wrong in this one.
-        let (groups, past): (Vec<Group>, Vec<Group>) =
+        let (mut groups, past): (Vec<Group>, Vec<Group>) =
             groups.into_iter().partition(|group| group.epoch == session.epoch);
         for group in past {
             let _ = group.outcomes.send(Ok(vec![BatchOutcome::Undecided; group.messages.len()]));
@@ -138,10 +150,13 @@ impl AppendBatcher {
         if groups.is_empty() {
             return;
         }
-        let (rooms, places) =
-            append_many::by_room(groups.iter().map(|group| (&group.room, group.messages.as_slice())));
-        let messages = rooms.iter().map(|(_, messages)| messages.len()).sum();
-        let command = append_many::command(&session.scripts, partition, &rooms, self.max_backlog);
+        // A stable sort: the groups of a room keep their order.
+        groups.sort_by_key(|group| group.partition);
+        let (rooms, places) = append_many::by_room(
+            groups.iter().map(|group| (group.partition, &group.room, group.messages.as_slice())),
+        );
+        let messages = rooms.iter().map(|room| room.messages.len()).sum();
+        let command = append_many::command(&session.scripts, &rooms, self.max_backlog);
         let answer = self.calls.timed(RoundTrip::Append, self.calls.call(&session, command)).await;
         let outcomes = answer
             .and_then(|value| append_many::read_answer(&value, messages).map_err(AppendError::Unavailable));
@@ -159,8 +174,8 @@ impl AppendBatcher {
 
 /// Makes calls until no messages wait.
 async fn run(mut guard: RunGuard) {
-    while let Some(groups) = guard.batcher.next_groups(guard.partition) {
-        guard.batcher.append_groups(guard.partition, groups).await;
+    while let Some(groups) = guard.batcher.next_groups() {
+        guard.batcher.append_groups(groups).await;
     }
     // `next_groups` has cleared `running`, and another task may run already.
     guard.ended = true;
@@ -170,14 +185,13 @@ async fn run(mut guard: RunGuard) {
 /// another task.
 struct RunGuard {
     batcher: Arc<AppendBatcher>,
-    partition: Partition,
     ended: bool,
 }
 
 impl Drop for RunGuard {
     fn drop(&mut self) {
         if !self.ended {
-            *self.batcher.waiting(self.partition) = Waiting::default();
+            *self.batcher.waiting() = Waiting::default();
         }
     }
 }

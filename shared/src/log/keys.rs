@@ -43,7 +43,7 @@ impl Partition {
         NAMES.get(usize::from(self.0)).map_or("", String::as_str)
     }
 
-    /// Key of the watermark, and name of the channel of its notices.
+    /// Key of the watermark, and name of the channel of notices that begin with this partition.
     pub fn stored(self) -> String {
         self.key(&["stored"])
     }
@@ -62,7 +62,11 @@ impl Partition {
     }
 
     pub fn of_stored_channel(channel: &str) -> Option<Self> {
-        let digits = channel.strip_prefix('{')?.strip_suffix("}:stored")?;
+        Self::parse(channel.strip_prefix('{')?.strip_suffix("}:stored")?)
+    }
+
+    /// Parses the number of a partition.
+    pub(super) fn parse(digits: &str) -> Option<Self> {
         digits.parse().ok().filter(|p| *p < PARTITIONS).map(Self)
     }
 }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use redis::RedisError;
-
 use super::{
     append::AppendError,
     arguments::arguments,
@@ -39,8 +37,11 @@ pub struct StoredUpto {
 }
 
 impl Log {
-    /// Publishes the watermarks of partitions in one pipeline. For each partition: false if a later epoch has written
-    /// the watermark; then nothing was changed. An error: the watermark may or may not be written.
+    /// Writes the watermarks of partitions, and publishes one notice for all of them. For each partition: false if a later
+    /// epoch has written the watermark; then nothing was changed.
+    ///
+    /// # Errors
+    /// For each partition that Redis did not confirm; its watermark may or may not be written.
     pub async fn publish_stored(
         &self,
         session: &Arc<Session>,
@@ -49,38 +50,34 @@ impl Log {
         if watermarks.is_empty() {
             return Vec::new();
         }
-        let mut pipe = redis::Pipeline::with_capacity(watermarks.len());
-        // Errors are read for each partition below, because one refused partition must not affect the others.
-        pipe.ignore_errors();
-        for StoredUpto { partition, watermark, exceptions } in watermarks {
-            let exceptions_key = partition.exceptions();
-            pipe.cmd("EVALSHA").arg(&session.scripts.stored.sha);
-            arguments!(pipe, "stored.lua", KEYS:
-                stored_key = partition.stored(),
-                ingest_key = partition.ingest(),
-                exceptions_key = &exceptions_key,
-                old_exceptions_key = format!("{exceptions_key}:old"),
-            );
-            arguments!(pipe, "stored.lua", ARGV: committed = watermark.to_string());
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(&session.scripts.stored.sha).arg(4 * watermarks.len());
+        for StoredUpto { partition, .. } in watermarks {
+            let exceptions = partition.exceptions();
+            command.arg(partition.stored()).arg(partition.ingest());
+            command.arg(&exceptions).arg(format!("{exceptions}:old"));
+        }
+        for StoredUpto { watermark, exceptions, .. } in watermarks {
+            command.arg(watermark.to_string()).arg(exceptions.len());
             for (at, outcome) in exceptions {
-                pipe.arg(at).arg(outcome);
+                command.arg(at).arg(outcome);
             }
         }
-        let answers: Result<Vec<Result<String, RedisError>>, RedisError> =
-            pipe.query_async(&mut session.connection()).await;
+        let answers: Result<Vec<String>, AppendError> = match self.calls.call(session, command).await {
+            Ok(answers) => redis::from_redis_value(answers).map_err(unavailable),
+            Err(error) => Err(error),
+        };
         match answers {
             Ok(answers) if answers.len() == watermarks.len() => {
-                let read = |answer: Result<String, RedisError>| match answer {
-                    Ok(answer) => Ok(answer == "ok"),
-                    Err(error) => Err(self.calls.give_up(session, &error)),
+                let read = |answer: String| match answer.as_str() {
+                    "ok" => Ok(true),
+                    "newer" => Ok(false),
+                    _ => Err(AppendError::Unavailable(answer)),
                 };
                 answers.into_iter().map(read).collect()
             }
-            Ok(_) => watermarks
-                .iter()
-                .map(|_| Err(unavailable("Redis sent the wrong number of answers")))
-                .collect(),
-            Err(error) => watermarks.iter().map(|_| Err(self.calls.give_up(session, &error))).collect(),
+            Ok(_) => vec![Err(unavailable("Redis sent the wrong number of answers")); watermarks.len()],
+            Err(error) => vec![Err(error); watermarks.len()],
         }
     }
 

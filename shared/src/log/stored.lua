@@ -1,15 +1,18 @@
--- Announces that a partition's records are committed up to an ingest id: writes the watermark and the exceptions, trims
--- the stream and publishes a notice.
+-- Announces that records are committed up to an ingest id, for several partitions: writes each watermark and the
+-- exceptions, trims the streams and publishes one notice for all partitions.
 -- The loaded text begins with EPOCH, as in append.lua.
 --
--- stored_key: also the channel   committed: ingest id up to which records are committed
--- After it: pairs of `room \31 seq` and its outcome: `<first seq> <first id> <first at_ms>` or `rejected`
+-- KEYS: of each partition stored_key, ingest_key, exceptions_key and old_exceptions_key. The first stored_key is also the
+--   channel of the notice
+-- ARGV: of each partition
+--   committed: ingest id up to which records are committed
+--   count: the number of exceptions
+--   for each exception: `room \31 seq` and its outcome: `<first seq> <first id> <first at_ms>` or `rejected`
 --
--- Answers  'ok', or 'newer' if a later epoch has written the watermark: nothing was changed
--- Notice   `<epoch> <watermark before> <watermark>`, then a line `room \31 seq \31 outcome` for each exception
-
-local stored_key, ingest_key, exceptions_key, old_exceptions_key = unpack(KEYS)
-local committed = unpack(ARGV, 1, 1)
+-- Answers  for each partition: 'ok'; or 'newer' if a later epoch has written the watermark, then nothing was changed; or
+--          the message of an error
+-- Notice   for each partition a line `<epoch> <watermark before> <watermark> <partition>`, then a line
+--          `room \31 seq \31 outcome` for each exception
 
 local ROTATE_S = 3600
 
@@ -18,37 +21,56 @@ local function id_parts(id)
   return tonumber(ms), tonumber(n)
 end
 
-local new, before = committed, '0-0'
-local epoch, at = string.match(redis.call('GET', stored_key) or '', '^(%d+) (%S+)$')
-if epoch and tonumber(epoch) > tonumber(EPOCH) then return 'newer' end
-if epoch == EPOCH then
-  before = at
-  local ms, n = id_parts(at)
-  local new_ms, new_n = id_parts(new)
-  if new_ms < ms or (new_ms == ms and new_n < n) then new = at end
+local notice = {}
+
+-- Writes one partition's watermark and its exceptions, which follow `place` in ARGV.
+local function write_watermark(first_key, committed, place, count)
+  local stored_key, ingest_key, exceptions_key, old_exceptions_key = unpack(KEYS, first_key, first_key + 3)
+  local new, before = committed, '0-0'
+  local epoch, at = string.match(redis.call('GET', stored_key) or '', '^(%d+) (%S+)$')
+  if epoch and tonumber(epoch) > tonumber(EPOCH) then return 'newer' end
+  if epoch == EPOCH then
+    before = at
+    local ms, n = id_parts(at)
+    local new_ms, new_n = id_parts(new)
+    if new_ms < ms or (new_ms == ms and new_n < n) then new = at end
+  end
+
+  -- XTRIM comes first, because Redis allows it even when its memory is full. After this first write Redis allows the
+  -- others too. The last stored record stays in the stream: a later epoch reads it again, which moves that epoch's
+  -- watermark to it.
+  redis.call('XTRIM', ingest_key, 'MINID', new)
+  if count > 0 then
+    -- Exceptions are kept for one to two times ROTATE_S. Later, client ids are looked up in PostgreSQL instead.
+    local now_s = tonumber(redis.call('TIME')[1])
+    local since = tonumber(redis.call('HGET', exceptions_key, 'since') or now_s)
+    if now_s - since > ROTATE_S then
+      redis.call('RENAME', exceptions_key, old_exceptions_key)
+      since = now_s
+    end
+    redis.call('HSET', exceptions_key, 'since', since)
+    for i = place + 1, place + 2 * count, 2 do redis.call('HSET', exceptions_key, ARGV[i], ARGV[i + 1]) end
+  end
+  redis.call('SET', stored_key, EPOCH .. ' ' .. new)
+
+  -- The key begins with the partition's number in braces.
+  notice[#notice + 1] = EPOCH .. ' ' .. before .. ' ' .. new .. ' ' .. string.sub(stored_key, 2, 3)
+  for i = place + 1, place + 2 * count, 2 do notice[#notice + 1] = ARGV[i] .. '\31' .. ARGV[i + 1] end
+  return 'ok'
 end
 
--- XTRIM comes first, because Redis allows it even when its memory is full. After this first write Redis allows the
--- others too. The last stored record stays in the stream: a later epoch reads it again, which moves that epoch's
--- watermark to it.
-redis.call('XTRIM', ingest_key, 'MINID', new)
-
-local notice = EPOCH .. ' ' .. before .. ' ' .. new
-if #ARGV > 1 then
-  -- Exceptions are kept for one to two times ROTATE_S. Later, client ids are looked up in PostgreSQL instead.
-  local now_s = tonumber(redis.call('TIME')[1])
-  local since = tonumber(redis.call('HGET', exceptions_key, 'since') or now_s)
-  if now_s - since > ROTATE_S then
-    redis.call('RENAME', exceptions_key, old_exceptions_key)
-    since = now_s
+local answers, place = {}, 1
+for first_key = 1, #KEYS, 4 do
+  local count = tonumber(ARGV[place + 1])
+  local written, answer = pcall(write_watermark, first_key, ARGV[place], place + 1, count)
+  if not written then
+    answer = type(answer) == 'table' and answer.err or tostring(answer)
+    -- A key of a wrong type concerns one partition, which must not keep the others from moving. Other errors concern the
+    -- whole process.
+    if not string.find(answer, 'WRONGTYPE', 1, true) then return redis.error_reply(answer) end
   end
-  redis.call('HSET', exceptions_key, 'since', since)
-  for i = 2, #ARGV, 2 do
-    local position, outcome = unpack(ARGV, i, i + 1)
-    redis.call('HSET', exceptions_key, position, outcome)
-    notice = notice .. '\n' .. position .. '\31' .. outcome
-  end
+  answers[#answers + 1] = answer
+  place = place + 2 + 2 * count
 end
-redis.call('SET', stored_key, EPOCH .. ' ' .. new)
-redis.call('PUBLISH', stored_key, notice)
-return 'ok'
+if #notice > 0 then redis.call('PUBLISH', KEYS[1], table.concat(notice, '\n')) end
+return answers

@@ -29,27 +29,42 @@ pub use results::{Stored, StoredQueue};
 /// How often the watermark is read while there are waiters; this bounds the delay after a lost notice.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 
-/// A notice that a watermark has moved.
+/// The part of a notice that tells of one partition's watermark.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WatermarkNotice {
-    pub epoch: Epoch,
-    pub before: IngestId,
-    pub watermark: IngestId,
+struct WatermarkNotice {
+    partition: Partition,
+    epoch: Epoch,
+    before: IngestId,
+    watermark: IngestId,
     /// `room ␟ seq` → outcome, as written by `stored.lua`.
     exceptions: HashMap<String, String>,
 }
 
 impl WatermarkNotice {
-    /// Parses the payload that `stored.lua` publishes; `None`: malformed.
-    pub fn parse(payload: &str) -> Option<Self> {
-        let mut lines = payload.split('\n');
-        let mut words = lines.next()?.split(' ');
+    /// Parses the payload that `stored.lua` publishes. Lines that it cannot parse are left out. `first` is the partition
+    /// of the first watermark: earlier versions of persistence do not name it.
+    fn parse_all(payload: &str, first: Partition) -> Vec<Self> {
+        let mut notices: Vec<Self> = Vec::new();
+        for line in payload.split('\n') {
+            if let Some((at, outcome)) = line.rsplit_once('\u{1f}') {
+                if let Some(notice) = notices.last_mut() {
+                    notice.exceptions.insert(at.to_owned(), outcome.to_owned());
+                }
+            } else if let Some(notice) = Self::parse(line, first) {
+                notices.push(notice);
+            }
+        }
+        notices
+    }
+
+    /// Parses a line without exceptions.
+    fn parse(line: &str, first: Partition) -> Option<Self> {
+        let mut words = line.split(' ');
         let epoch = Epoch(words.next()?.parse().ok()?);
         let before = words.next()?.parse().ok()?;
         let watermark = words.next()?.parse().ok()?;
-        let exception =
-            |line: &str| line.rsplit_once('\u{1f}').map(|(at, outcome)| (at.to_owned(), outcome.to_owned()));
-        Some(Self { epoch, before, watermark, exceptions: lines.filter_map(exception).collect() })
+        let partition = words.next().map_or(Some(first), Partition::parse)?;
+        Some(Self { partition, epoch, before, watermark, exceptions: HashMap::new() })
     }
 }
 
@@ -139,24 +154,32 @@ impl Watermarks {
         progress.epoch == accepted.epoch && progress.watermark >= ingest
     }
 
-    /// Takes a notice from the partition's channel. If the notice does not follow the known watermark, an earlier
-    /// notice with an exception may be lost; then Redis is read instead.
-    pub fn notice(self: &Arc<Self>, partition: Partition, notice: &WatermarkNotice) {
-        let follows = {
-            let mut progress = self.progress(partition);
-            let follows = progress.waiting.is_empty()
-                || notice.epoch == progress.epoch && notice.before <= progress.watermark;
-            if follows {
-                // This notice does not contain exceptions at or below the previous watermark.
-                let known = |id, _: &Waiter| id > notice.before;
-                progress.settle(notice.epoch, notice.watermark, &notice.exceptions, known);
-            }
-            follows
-        };
-        if !follows {
+    /// Takes the payload of a message on a watermark channel. Returns false if the channel is another one.
+    pub fn notice(self: &Arc<Self>, channel: &str, payload: &[u8]) -> bool {
+        let Some(partition) = Partition::of_stored_channel(channel) else { return false };
+        let payload = std::str::from_utf8(payload).unwrap_or_default();
+        let notices = WatermarkNotice::parse_all(payload, partition);
+        let missed: Vec<Partition> =
+            notices.iter().filter(|notice| !self.follows(notice)).map(|notice| notice.partition).collect();
+        if !missed.is_empty() {
             let watermarks = self.clone();
-            tokio::spawn(async move { watermarks.poll(&[partition]).await });
+            tokio::spawn(async move { watermarks.poll(&missed).await });
         }
+        true
+    }
+
+    /// Takes a partition's watermark. Returns false, and takes nothing, if it does not follow the known watermark: an
+    /// earlier notice with an exception may be lost, so Redis must be read.
+    fn follows(&self, notice: &WatermarkNotice) -> bool {
+        let mut progress = self.progress(notice.partition);
+        let follows = progress.waiting.is_empty()
+            || notice.epoch == progress.epoch && notice.before <= progress.watermark;
+        if follows {
+            // This notice does not contain exceptions at or below the previous watermark.
+            let known = |id, _: &Waiter| id > notice.before;
+            progress.settle(notice.epoch, notice.watermark, &notice.exceptions, known);
+        }
+        follows
     }
 
     async fn poll_awaited_partitions(&self) {
