@@ -12,7 +12,7 @@ use tidings_shared::{
     log::{
         Accepted, AppendError, Entry, Log, LogLimits,
         keys::Partition,
-        stored::{Stored, WatermarkNotice},
+        stored::Stored,
         subscriber::{Event, Subscriber},
     },
 };
@@ -47,11 +47,8 @@ impl RoomLog {
         let log = Log::start(redis.clone(), authority, LogLimits { max_backlog_records });
         let watermarks = log.watermarks().clone();
         let subscriber = Subscriber::start(redis.clone(), move |event| {
-            if let Event::Message { channel, payload } = event
-                && let Some(partition) = Partition::of_stored_channel(&channel)
-                && let Some(notice) = std::str::from_utf8(&payload).ok().and_then(WatermarkNotice::parse)
-            {
-                watermarks.notice(partition, &notice);
+            if let Event::Message { channel, payload } = event {
+                watermarks.notice(&channel, &payload);
             }
         });
         let (room, alice) = (RoomId::parse(&room)?, UserId::parse("alice")?);
