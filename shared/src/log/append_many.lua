@@ -1,19 +1,20 @@
--- Appends messages of rooms of one partition in the usual case: the room is seeded and open, the senders may send, and
--- no client id is known. If a message needs more, neither it nor the later ones of its room are appended. Four conditions
--- stop the whole call: the window of client ids has not begun, it is not the newest, a sender is being erased, or the
--- backlog has no space. append.lua decides about all messages that are left. Every check comes before the first write.
--- The first lines of the loaded text are as in append.lua.
+-- Appends messages of rooms of one partition in the usual case: the room is seeded and not archived, the senders may
+-- send, and no client id was used before. If a message needs more, neither this message nor the later messages of its
+-- room are appended. The whole call appends nothing if the present window of client ids has not begun or is not the
+-- newest, if a sender is being erased, or if the backlog has no space. append.lua then decides about the messages that
+-- were not appended. Every check comes before the first write.
+-- The loaded text begins with the same lines as that of append.lua.
 --
 -- After ingest_key and sent_key: the room's key and the tail's key of each room, then the `erased` key of each sender
--- second, second_text: the second that the caller expects, as Unix time and as RFC 3339 text without fraction and zone;
---   saves computing the text   max_backlog: as in append.lua   rooms: their number
+-- second, second_text: the second that the caller expects, as Unix time and as RFC 3339 text without fraction and zone,
+--   so that the script need not compute the text   max_backlog: as in append.lua   rooms: the number of rooms
 -- From FIRST_ROOM on, for each room: the number of its messages, the JSON of a message up to its seq, and for each
---   message: sent_field (room \31 sender \31 client id), mark_field (of the sender's mark), min_role, header_rest,
---   json_after_at, message_id
+--   message: sent_field (room \31 sender \31 client id), mark_field (of the sender's membership mark), min_role,
+--   header_rest, json_after_at, message_id
 --
--- Answers  at_ms, then for each message in order: seq and ingest id, or 0 and '' if it was not appended.
---          Only at_ms: none was appended.
--- Notice   The records of a room in one payload (`Record::split`)
+-- Answers  at_ms, then for each message in order: seq and ingest id, or 0 and '' if the message was not appended;
+--          only at_ms if no message was appended
+-- Notice   All new records of a room in one published payload (`Record::split`)
 
 local ingest_key, sent_key = unpack(KEYS, 1, 2)
 local second, second_text, max_backlog, rooms = unpack(ARGV, 1, 4)
@@ -42,8 +43,8 @@ if redis.call('EXISTS', unpack(KEYS, FIRST_KEY + 2 * rooms)) > 0 then return {no
 max_backlog = tonumber(max_backlog)
 if max_backlog > 0 and redis.call('XLEN', ingest_key) + #fields > max_backlog then return {now_ms} end
 
--- Continues only if the current window has a hash (`earlier`: the windows before it) and no newer window has begun
--- (`later`). append.lua writes both fields.
+-- append.lua writes the fields `earlier` (the windows before this one) and `later` (the window after it). The call
+-- continues only if the present window has begun and no newer window has begun.
 local window_key = sent_key .. ':' .. math.floor(now_s / WINDOW_S)
 local known = redis.call('HMGET', window_key, 'earlier', 'later', unpack(fields))
 if not known[1] or known[2] then return {now_ms} end

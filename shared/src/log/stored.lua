@@ -1,11 +1,12 @@
--- Announces that a partition's records are committed up to an ingest id: writes the watermark and the exceptions, trims
--- the stream and publishes a notice.
--- The loaded text begins with EPOCH, as in append.lua.
+-- Writes a partition's stored watermark: the ingest id up to which records are committed in PostgreSQL. Also writes the
+-- exceptions (records that were not stored as sent), trims the ingest stream and publishes a notice.
+-- The loaded text begins with `local EPOCH`, as in append.lua.
 --
--- stored_key: also the channel   committed: ingest id up to which records are committed
--- After it: pairs of `room \31 seq` and its outcome: `<first seq> <first id> <first at_ms>` or `rejected`
+-- stored_key: the watermark, and the name of the channel of its notices   committed: the new watermark
+-- After `committed`: for each exception `room \31 seq` and its outcome: `rejected`, or `<seq> <id> <at_ms>` of the
+--   first message with the same client id
 --
--- Answers  'ok', or 'newer' if a later epoch has written the watermark: nothing was changed
+-- Answers  'ok', or 'newer' if a later epoch has written the watermark, and nothing was changed
 -- Notice   `<epoch> <watermark before> <watermark>`, then a line `room \31 seq \31 outcome` for each exception
 
 local stored_key, ingest_key, exceptions_key, old_exceptions_key = unpack(KEYS)
@@ -28,14 +29,14 @@ if epoch == EPOCH then
   if new_ms < ms or (new_ms == ms and new_n < n) then new = at end
 end
 
--- XTRIM comes first, because Redis allows it even when its memory is full. After this first write Redis allows the
--- others too. The last stored record stays in the stream: a later epoch reads it again, which moves that epoch's
--- watermark to it.
+-- XTRIM comes first, because Redis allows XTRIM even when its memory is full, and then allows the later writes of the
+-- same script too. The last stored record stays in the stream, because a later epoch must read this record again to
+-- move its own watermark.
 redis.call('XTRIM', ingest_key, 'MINID', new)
 
 local notice = EPOCH .. ' ' .. before .. ' ' .. new
 if #ARGV > 1 then
-  -- Exceptions are kept for one to two times ROTATE_S. Later, client ids are looked up in PostgreSQL instead.
+  -- Exceptions are kept for one to two times ROTATE_S. After that time, client ids are looked up in PostgreSQL instead.
   local now_s = tonumber(redis.call('TIME')[1])
   local since = tonumber(redis.call('HGET', exceptions_key, 'since') or now_s)
   if now_s - since > ROTATE_S then
