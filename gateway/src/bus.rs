@@ -165,7 +165,7 @@ impl Bus {
                 Some(partition) => {
                     if let Some(notice) = std::str::from_utf8(&payload).ok().and_then(WatermarkNotice::parse)
                     {
-                        watermarks.notice(partition, &notice);
+                        watermarks.apply_notice(partition, &notice);
                     }
                 }
                 None => sink.publish(&channel, payload),

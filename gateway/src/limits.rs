@@ -72,12 +72,12 @@ impl RateLimits {
 
     /// As [`UserRateLimiter::take`].
     pub fn take(&self, limit: Limit, user: &UserId, count: NonZeroU32) -> Result<(), u64> {
-        self.0[limit as usize].take(user, count)
+        self.0[limit as usize].take_permits(user, count)
     }
 
     /// Removes buckets that are full again.
     pub fn forget_full(&self) {
-        self.0.iter().for_each(UserRateLimiter::forget_full);
+        self.0.iter().for_each(UserRateLimiter::drop_full_buckets);
     }
 }
 

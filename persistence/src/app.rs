@@ -312,15 +312,15 @@ fn subscribe_notices(redis: &Client, log: &Arc<Log>, wake_lease: &Arc<Notify>) -
     let (watermarks, wake_lease) = (log.watermarks().clone(), wake_lease.clone());
     let subscriber = Subscriber::start(redis.clone(), move |event| {
         let Event::Message { channel, payload } = event else { return };
-        if channel == keys::LEASES {
+        if channel == keys::LEASES_CHANNEL {
             wake_lease.notify_one();
         } else if let Some(partition) = Partition::of_stored_channel(&channel)
             && let Some(notice) = std::str::from_utf8(&payload).ok().and_then(WatermarkNotice::parse)
         {
-            watermarks.notice(partition, &notice);
+            watermarks.apply_notice(partition, &notice);
         }
     });
-    for channel in Partition::all().map(Partition::stored).chain([keys::LEASES.to_owned()]) {
+    for channel in Partition::all().map(Partition::stored).chain([keys::LEASES_CHANNEL.to_owned()]) {
         // The confirmation is not needed.
         let _ = subscriber.subscribe(channel);
     }

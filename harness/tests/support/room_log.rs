@@ -51,7 +51,7 @@ impl RoomLog {
                 && let Some(partition) = Partition::of_stored_channel(&channel)
                 && let Some(notice) = std::str::from_utf8(&payload).ok().and_then(WatermarkNotice::parse)
             {
-                watermarks.notice(partition, &notice);
+                watermarks.apply_notice(partition, &notice);
             }
         });
         let (room, alice) = (RoomId::parse(&room)?, UserId::parse("alice")?);
@@ -96,7 +96,7 @@ impl RoomLog {
         while begun.elapsed() < PATIENCE {
             if let Ok(accepted) = self.log.append(&entry).await {
                 match self.stored(&accepted).await {
-                    Stored::Here => return Ok(accepted.seq),
+                    Stored::AsAccepted => return Ok(accepted.seq),
                     Stored::First { seq, .. } => return Ok(seq),
                     Stored::Rejected => bail!("{client_id} was rejected"),
                     Stored::Unavailable => {}

@@ -50,7 +50,7 @@ pub async fn erase_me(state: web::Data<State>, request: HttpRequest) -> Result<H
         ErasureStatus::UnderWay => {}
     }
     // A request without a permit to wait is answered at once; the erasure continues.
-    if let Ok(_permit) = state.waiting.take(&user, "waits for an erasure")
+    if let Ok(_permit) = state.waiting.acquire(&user, "waits for an erasure")
         && wait_until_erased(&state, &user).await?
     {
         return Ok(HttpResponse::NoContent().finish());

@@ -161,7 +161,7 @@ impl State {
                 Ok(counter) => Some(membership::wire_version(session.epoch, counter)),
                 Err(error) => {
                     tracing::warn!(kind = ?error.kind(), code = error.code(), "reading the version of a list of rooms failed");
-                    self.log.failed(&session, &error);
+                    self.log.discard_if_unusable(&session, &error);
                     None
                 }
             }

@@ -36,13 +36,13 @@ pub(super) async fn announce(
     let mut connection = session.connection();
     let announced = async {
         // The cache first: a user who receives the notice must not find an older state there.
-        membership::changed(&mut connection, users).await?;
+        membership::invalidate(&mut connection, users).await?;
         people::publish(&mut connection, notices.iter().map(|(user, notice)| (*user, notice))).await
     };
     match announced.await {
         Ok(()) => BTreeSet::new(),
         Err(error) => {
-            ingest.log.failed(session, &error);
+            ingest.log.discard_if_unusable(session, &error);
             tracing::info!(cause = without_data(&error), "membership changes cannot be announced yet");
             all()
         }

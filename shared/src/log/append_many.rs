@@ -1,4 +1,4 @@
-//! One call that appends messages of several rooms of a partition (`append_many.lua`): its arguments and answers.
+//! The call of `append_many.lua`, which appends messages of several rooms of one partition: its arguments and answers.
 
 use redis::Value;
 
@@ -14,12 +14,12 @@ use crate::{
     ids::{ClientId, RoomId, Seq, UserId},
 };
 
-/// A message that `append_many.lua` can decide. It needs only these checks: epoch, archive, role, erasure, client id and
-/// backlog.
+/// A message for which the checks of `append_many.lua` are enough: epoch, archive, role, erasure of the sender, client
+/// id and backlog.
 #[derive(Debug)]
 pub(super) struct FastMessage {
     sender: UserId,
-    /// `room ␟ sender ␟ client id`, as in `append.lua`.
+    /// `room ␟ sender ␟ client id`, the field of this message in the hashes of recent client ids.
     sent_field: String,
     min_role: i32,
     header_rest: String,
@@ -28,7 +28,7 @@ pub(super) struct FastMessage {
 }
 
 impl FastMessage {
-    /// `None`: the entry is no message, or asks for more than `append_many.lua` checks.
+    /// Returns `None` if the entry is not a message, or has conditions that `append_many.lua` does not check.
     pub fn of(entry: &Entry<'_>) -> Option<Self> {
         let (Some(sender), Some(client_id)) = (entry.sender, &entry.client_id) else { return None };
         let is_fast = entry.kind == MESSAGE_NEW
@@ -51,7 +51,7 @@ impl FastMessage {
         })
     }
 
-    /// Approximate size of its arguments in bytes.
+    /// Approximate size of the arguments of this message, in bytes.
     pub fn bytes(&self) -> usize {
         self.sent_field.len() + self.header_rest.len() + self.json_after_at.len()
     }
@@ -61,7 +61,7 @@ fn sent_field(room: &RoomId, sender: &UserId, client_id: &ClientId) -> String {
     [room.as_str(), "\u{1f}", sender.as_str(), "\u{1f}", client_id.as_str()].concat()
 }
 
-/// Whether a message was appended.
+/// Whether `append_many.lua` appended a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BatchOutcome {
     Appended {
@@ -69,14 +69,15 @@ pub(super) enum BatchOutcome {
         at_ms: i64,
         ingest: IngestId,
     },
-    /// It was not appended, nor were later messages of the same room in the same call: `append.lua` decides.
+    /// Neither this message nor a later one of its room in the same call was appended; `append.lua` must decide about
+    /// it.
     Undecided,
 }
 
-/// The messages of one room in a call, in the order in which they are appended.
+/// A room and its messages in one call, in the order in which they are appended.
 pub(super) type RoomMessages<'a> = (&'a RoomId, Vec<&'a FastMessage>);
 
-/// The call for rooms of one partition. It appends each room's messages in their order.
+/// Builds the call that appends messages of rooms of one partition. Each room's messages are appended in their order.
 pub(super) fn command(
     scripts: &Scripts,
     partition: Partition,
@@ -97,7 +98,7 @@ pub(super) fn command(
     for sender in senders {
         command.arg(partition.erased(sender.as_str()));
     }
-    // The fraction and the zone follow in the script.
+    // The script adds the fraction of the second and the zone to `text`.
     let now_ms = unix_ms();
     let text = rfc3339(now_ms);
     command.arg(now_ms / 1000).arg(&text[..SECOND_CHARS]).arg(max_backlog).arg(rooms.len());
@@ -116,10 +117,10 @@ pub(super) fn command(
     command
 }
 
-/// `2026-01-31T23:59:59`
+/// Length of an RFC 3339 time without fraction and zone, such as `2026-01-31T23:59:59`.
 const SECOND_CHARS: usize = 19;
 
-/// Parses the answer to a call with this number of messages.
+/// Parses the answer to a call with `messages` messages.
 pub(super) fn read_answer(value: &Value, messages: usize) -> Result<Vec<BatchOutcome>, String> {
     let malformed = || format!("unexpected answer of append_many.lua: {value:?}");
     let Value::Array(parts) = value else { return Err(malformed()) };
@@ -141,9 +142,9 @@ pub(super) fn read_answer(value: &Value, messages: usize) -> Result<Vec<BatchOut
     positions.chunks(2).map(outcome).collect()
 }
 
-/// Groups messages by room. Each input group belongs to one room. Also returns, for each input group, the index of its
-/// first message in the order of the call.
-pub(super) fn by_room<'a>(
+/// Joins groups of messages that belong to the same room. Also returns, for each input group, the index of its first
+/// message in the order of the call.
+pub(super) fn group_by_room<'a>(
     groups: impl Iterator<Item = (&'a RoomId, &'a [FastMessage])> + Clone,
 ) -> (Vec<RoomMessages<'a>>, Vec<usize>) {
     let mut rooms: Vec<RoomMessages<'a>> = Vec::new();
@@ -193,7 +194,8 @@ mod tests {
             (&b, vec![message("3", &b)]),
             (&a, vec![message("4", &a)]),
         ];
-        let (rooms, places) = by_room(groups.iter().map(|(room, messages)| (*room, messages.as_slice())));
+        let (rooms, places) =
+            group_by_room(groups.iter().map(|(room, messages)| (*room, messages.as_slice())));
         let order: Vec<&str> = rooms
             .iter()
             .flat_map(|(_, messages)| messages)

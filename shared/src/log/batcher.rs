@@ -1,5 +1,6 @@
-//! Group commit for messages: while a call for a partition is under way, further messages wait, and the next call appends
-//! them together. A message that finds no call under way is appended at once. Each worker has a batcher of its own.
+//! Group commit for messages. While a call for a partition is under way, further messages of the partition wait, and
+//! the next call appends them together. If no call is under way, a message is appended at once. Each worker has one
+//! batcher.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -17,21 +18,21 @@ use super::{
 };
 use crate::ids::{Epoch, RoomId};
 
-/// Limits of one call.
+/// Limits of one call of `append_many.lua`: messages, and bytes of their arguments.
 pub(super) const MAX_MESSAGES: usize = 64;
 pub(super) const MAX_BYTES: usize = 256 * 1024;
-/// How long a message waits for its call, as long as a call waits for Redis.
+/// How long a message waits until its call begins; the same as the time limit of a call.
 const MAX_WAIT: Duration = Duration::from_secs(3);
-/// Bytes of messages that may wait for a partition's next calls.
+/// Bytes of messages that may wait for calls of one partition; a message above this limit is refused as overloaded.
 const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 
-/// Messages of one room and one caller, which are appended in their order.
+/// Messages of one room from one call of [`AppendBatcher::append`], which are appended in their order.
 struct Group {
-    /// The epoch in which the caller decided that the client ids need no look-up.
+    /// The epoch in which it was decided that the client ids of the messages need no look-up in PostgreSQL.
     epoch: Epoch,
     room: RoomId,
     messages: Vec<FastMessage>,
-    /// Size of the arguments of `messages`.
+    /// Approximate size of the script arguments of `messages`.
     bytes: usize,
     since: Instant,
     outcomes: oneshot::Sender<Result<Vec<BatchOutcome>, AppendError>>,
@@ -41,15 +42,16 @@ struct Group {
 struct Waiting {
     groups: Vec<Group>,
     bytes: usize,
-    /// Whether a task makes calls for the partition.
+    /// Whether a task is appending messages of this partition. At most one such task runs.
     running: bool,
 }
 
-/// The waiting messages of all partitions.
+/// Collects messages that wait to be appended, and appends those of one partition together.
 pub struct AppendBatcher {
     calls: Arc<Calls>,
     max_backlog: u64,
-    /// Where calls are made: not on the thread of a caller, which may end before those of the others.
+    /// The runtime of the tasks that make the calls. The runtime of a caller may end before the messages of other
+    /// callers are appended.
     runtime: Handle,
     partitions: Vec<Mutex<Waiting>>,
 }
@@ -60,11 +62,11 @@ impl AppendBatcher {
         Arc::new(Self { calls, max_backlog, runtime: Handle::current(), partitions })
     }
 
-    /// Appends messages of one room. The answer has one entry for each.
+    /// Appends messages of one room. Returns one outcome for each message.
     ///
     /// # Errors
-    /// [`AppendError::Unavailable`]: it is unknown which messages are in the log; those that are come first in
-    /// `messages`. [`AppendError::Overloaded`]: none is in the log.
+    /// After [`AppendError::Unavailable`] it is unknown how many of the messages, counted from the first, are in the
+    /// log. After [`AppendError::Overloaded`] none of the messages is in the log.
     pub(super) async fn append(
         self: &Arc<Self>,
         epoch: Epoch,
@@ -91,7 +93,8 @@ impl AppendBatcher {
             !std::mem::replace(&mut waiting.running, true)
         };
         if starts {
-            // A task of its own, because a caller that is cancelled must not stop the messages of others.
+            // The calls are made in a separate task, because this caller may be cancelled while messages of others
+            // wait.
             let guard = RunGuard { batcher: self.clone(), partition, ended: false };
             self.runtime.spawn(run(guard));
         }
@@ -99,11 +102,12 @@ impl AppendBatcher {
     }
 
     fn waiting(&self, partition: Partition) -> std::sync::MutexGuard<'_, Waiting> {
-        // No code that runs under the lock can panic half-way through a change.
+        // A poisoned lock is usable, because no code under it can panic half-way through a change.
         self.partitions[usize::from(partition.0)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The groups of the next call. `None`: none wait, and the next caller starts another task.
+    /// Returns the groups of the next call. If no group waits, returns `None` and clears [`Waiting::running`], so that
+    /// the next caller of [`AppendBatcher::append`] starts another task.
     fn next_groups(&self, partition: Partition) -> Option<Vec<Group>> {
         let mut waiting = self.waiting(partition);
         let now = Instant::now();
@@ -129,17 +133,18 @@ impl AppendBatcher {
             Ok(session) => session,
             Err(error) => return refuse(groups, &unavailable(error)),
         };
-        // The caller of such a group decided in another epoch that no look-up is needed. That may be wrong in this one.
-        let (groups, past): (Vec<Group>, Vec<Group>) =
+        // For a group of another epoch, it was decided in that epoch that its client ids need no look-up. In the epoch
+        // of the session they may need one, so such a group is not appended here.
+        let (groups, other_epoch): (Vec<Group>, Vec<Group>) =
             groups.into_iter().partition(|group| group.epoch == session.epoch);
-        for group in past {
+        for group in other_epoch {
             let _ = group.outcomes.send(Ok(vec![BatchOutcome::Undecided; group.messages.len()]));
         }
         if groups.is_empty() {
             return;
         }
         let (rooms, places) =
-            append_many::by_room(groups.iter().map(|group| (&group.room, group.messages.as_slice())));
+            append_many::group_by_room(groups.iter().map(|group| (&group.room, group.messages.as_slice())));
         let messages = rooms.iter().map(|(_, messages)| messages.len()).sum();
         let command = append_many::command(&session.scripts, partition, &rooms, self.max_backlog);
         let answer = self.calls.timed(RoundTrip::Append, self.calls.call(&session, command)).await;
@@ -157,17 +162,17 @@ impl AppendBatcher {
     }
 }
 
-/// Makes calls until no messages wait.
+/// Appends the waiting messages of a partition, call after call, until none wait.
 async fn run(mut guard: RunGuard) {
     while let Some(groups) = guard.batcher.next_groups(guard.partition) {
         guard.batcher.append_groups(guard.partition, groups).await;
     }
-    // `next_groups` has cleared `running`, and another task may run already.
+    // `next_groups` has cleared `running`, and another task may already run for this partition.
     guard.ended = true;
 }
 
-/// When the task ends early, by a panic or with its runtime, the waiting callers get an error, and the next caller starts
-/// another task.
+/// Cleans up if the task of a partition ends early, by a panic or with its runtime. The waiting callers get an error,
+/// and the next caller of [`AppendBatcher::append`] starts another task.
 struct RunGuard {
     batcher: Arc<AppendBatcher>,
     partition: Partition,
@@ -184,12 +189,12 @@ impl Drop for RunGuard {
 
 fn refuse(groups: Vec<Group>, error: &AppendError) {
     for group in groups {
-        // The caller may be gone.
+        // Sending fails if the caller was cancelled.
         let _ = group.outcomes.send(Err(error.clone()));
     }
 }
 
-/// How many groups, at least one, fit into a call.
+/// Number of groups, from the first and at least one, that fit into one call.
 fn fitting(groups: &[Group]) -> usize {
     let (mut messages, mut bytes) = (0, 0);
     let fits = |group: &&Group| {

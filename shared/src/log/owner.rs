@@ -1,4 +1,5 @@
-//! The operations of the log that only persistence uses: publishing stored watermarks, and writing the heads of rooms.
+//! The operations of the room log that only persistence uses: publishing stored watermarks, and seeding rooms (writing
+//! their heads into Redis for the present epoch).
 
 use std::sync::Arc;
 
@@ -16,31 +17,34 @@ use super::{
 };
 use crate::ids::{Epoch, RoomId, Seq};
 
-/// How much of a room's data in Redis is still valid in the epoch of a seed.
+/// How much of a room's data in Redis, which an earlier epoch wrote, stays valid when the room is seeded in a new
+/// epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Survival {
-    /// PostgreSQL is ahead of the hash, so a later change may contradict the marks in the hash.
+    /// Nothing is valid, because PostgreSQL is ahead of the hash, and its events may contradict the hash.
     #[default]
     Nothing = 0,
-    /// Marks up to the seq to continue from: their events may not be stored yet.
+    /// Only the membership marks up to the new head are valid. They are kept, because their events may not be stored
+    /// yet.
     Marks = 1,
-    /// The whole hash.
+    /// The whole hash is valid, but not the tail.
     Hash = 2,
     HashAndTail = 3,
 }
 
-/// The position up to which a partition is committed.
+/// The new stored watermark of a partition: the ingest id up to which its records are committed in PostgreSQL.
 #[derive(Debug, Clone)]
 pub struct StoredUpto {
     pub partition: Partition,
     pub watermark: IngestId,
-    /// The records up to the watermark that were not stored as sent: pairs of `room ␟ seq` and outcome.
+    /// The newly committed records that were not stored as sent: pairs of `room ␟ seq` and outcome, as in `stored.lua`.
     pub exceptions: Vec<(String, String)>,
 }
 
 impl Log {
-    /// Publishes the watermarks of partitions in one pipeline. For each partition: false if a later epoch has written
-    /// the watermark; then nothing was changed. An error: the watermark may or may not be written.
+    /// Publishes the stored watermarks of partitions in one pipeline. The result of a partition is false if a later
+    /// epoch has already written its watermark and nothing was changed. After an error, the watermark may or may not be
+    /// written.
     pub async fn publish_stored(
         &self,
         session: &Arc<Session>,
@@ -50,7 +54,7 @@ impl Log {
             return Vec::new();
         }
         let mut pipe = redis::Pipeline::with_capacity(watermarks.len());
-        // Errors are read for each partition below, because one refused partition must not affect the others.
+        // Errors are read for each partition below, because an error of one partition must not fail the others.
         pipe.ignore_errors();
         for StoredUpto { partition, watermark, exceptions } in watermarks {
             let exceptions_key = partition.exceptions();
@@ -72,7 +76,7 @@ impl Log {
             Ok(answers) if answers.len() == watermarks.len() => {
                 let read = |answer: Result<String, RedisError>| match answer {
                     Ok(answer) => Ok(answer == "ok"),
-                    Err(error) => Err(self.calls.give_up(session, &error)),
+                    Err(error) => Err(self.calls.append_error(session, &error)),
                 };
                 answers.into_iter().map(read).collect()
             }
@@ -80,12 +84,12 @@ impl Log {
                 .iter()
                 .map(|_| Err(unavailable("Redis sent the wrong number of answers")))
                 .collect(),
-            Err(error) => watermarks.iter().map(|_| Err(self.calls.give_up(session, &error))).collect(),
+            Err(error) => watermarks.iter().map(|_| Err(self.calls.append_error(session, &error))).collect(),
         }
     }
 
-    /// Writes a room's head if the hash still has the epoch and seq that were `read`; `None`: there was no hash.
-    /// Returns false if the hash has changed.
+    /// Writes a room's head for the present epoch, if the room's hash still has the epoch and seq in `read` (`None` if
+    /// there was no hash). Returns false, and writes nothing, if the hash has changed.
     pub async fn write_seed(
         &self,
         session: &Arc<Session>,

@@ -1,6 +1,7 @@
-//! Waiters for "stored". There is one watermark (epoch, ingest id) per partition, updated by notices and, while there
-//! are waiters, by reading Redis every second. Watermark and exceptions are always taken together, so that no waiter
-//! misses its exception.
+//! Waits until events are stored, which means committed in PostgreSQL. Each partition has one stored watermark (epoch
+//! and ingest id). Published notices update the watermark; while events are awaited, it is also read from Redis every
+//! second. An awaited event at or below the watermark is stored, unless it is an exception: a record that was not
+//! stored as sent.
 
 mod progress;
 mod results;
@@ -26,21 +27,22 @@ use progress::{Progress, Waiter};
 use results::ResultSender;
 pub use results::{Stored, StoredQueue};
 
-/// How often the watermark is read while there are waiters; this bounds the delay after a lost notice.
+/// Interval between two reads of the watermark while events are awaited. Bounds the delay after a lost notice.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 
-/// A notice that a watermark has moved.
+/// A notice, published by `stored.lua`, that the stored watermark of a partition has moved from `before` to
+/// `watermark`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatermarkNotice {
     pub epoch: Epoch,
     pub before: IngestId,
     pub watermark: IngestId,
-    /// `room ␟ seq` → outcome, as written by `stored.lua`.
+    /// The records after `before` up to `watermark` that were not stored as sent: `room ␟ seq` → outcome.
     exceptions: HashMap<String, String>,
 }
 
 impl WatermarkNotice {
-    /// Parses the payload that `stored.lua` publishes; `None`: malformed.
+    /// Parses the payload that `stored.lua` publishes; `None` if it is malformed.
     pub fn parse(payload: &str) -> Option<Self> {
         let mut lines = payload.split('\n');
         let mut words = lines.next()?.split(' ');
@@ -53,7 +55,8 @@ impl WatermarkNotice {
     }
 }
 
-/// The waiters of all partitions. Each partition has a lock, which is held only for map operations.
+/// The stored watermark and the awaited events of each partition. Each partition has a lock, which is held only for map
+/// operations.
 pub struct Watermarks {
     sessions: Arc<Sessions>,
     partitions: Vec<Mutex<Progress>>,
@@ -72,7 +75,7 @@ impl Watermarks {
             }
         });
         let weak = Arc::downgrade(&watermarks);
-        // Old waits end in a task of their own, because a poll may wait for Redis.
+        // A separate task ends old waits, because the task above may be waiting for Redis.
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(POLL_EVERY).await;
@@ -89,7 +92,7 @@ impl Watermarks {
         self.partitions[usize::from(partition.0)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until an accepted event is stored, at most [`STORED_TIMEOUT`].
+    /// Waits at most [`STORED_TIMEOUT`] until an accepted event is stored.
     pub async fn wait(self: &Arc<Self>, room: &RoomId, accepted: &Accepted) -> Stored {
         tokio::time::timeout(STORED_TIMEOUT, self.wait_unbounded(room, accepted))
             .await
@@ -97,7 +100,7 @@ impl Watermarks {
     }
 
     async fn wait_unbounded(self: &Arc<Self>, room: &RoomId, accepted: &Accepted) -> Stored {
-        let Some(ingest) = accepted.ingest else { return Stored::Here };
+        let Some(ingest) = accepted.ingest else { return Stored::AsAccepted };
         let (task, stored) = oneshot::channel();
         if self.add(room, accepted, ingest, ResultSender::Task(task)) {
             self.poll(&[Partition::of(room)]).await;
@@ -105,7 +108,8 @@ impl Watermarks {
         stored.await.unwrap_or(Stored::Unavailable)
     }
 
-    /// Puts the result of the wait into a queue, after [`STORED_TIMEOUT`] and a second at the latest.
+    /// Starts to wait until an accepted event is stored, and returns at once. The outcome is put into `queue` with
+    /// `ticket`, at the latest one second after [`STORED_TIMEOUT`].
     pub fn enqueue(
         self: &Arc<Self>,
         room: &RoomId,
@@ -114,14 +118,15 @@ impl Watermarks {
         ticket: u64,
     ) {
         let receiver = ResultSender::Queue(queue.clone(), ticket);
-        let Some(ingest) = accepted.ingest else { return receiver.send(Stored::Here) };
+        let Some(ingest) = accepted.ingest else { return receiver.send(Stored::AsAccepted) };
         if self.add(room, accepted, ingest, receiver) {
             let (watermarks, partition) = (self.clone(), Partition::of(room));
             tokio::spawn(async move { watermarks.poll(&[partition]).await });
         }
     }
 
-    /// Adds a waiter. Returns true if its notice came before it, perhaps with an exception, so that Redis must be read.
+    /// Adds an awaited event. Returns true if the watermark already covers the event. Then Redis must be read, because
+    /// an earlier notice may have contained an exception for the event.
     fn add(&self, room: &RoomId, accepted: &Accepted, ingest: IngestId, receiver: ResultSender) -> bool {
         let mut progress = self.progress(Partition::of(room));
         if progress.epoch > accepted.epoch {
@@ -139,15 +144,15 @@ impl Watermarks {
         progress.epoch == accepted.epoch && progress.watermark >= ingest
     }
 
-    /// Takes a notice from the partition's channel. If the notice does not follow the known watermark, an earlier
-    /// notice with an exception may be lost; then Redis is read instead.
-    pub fn notice(self: &Arc<Self>, partition: Partition, notice: &WatermarkNotice) {
+    /// Applies a notice from the partition's channel. If the notice begins above the last watermark, an earlier notice
+    /// with an exception may be lost, so Redis is read instead.
+    pub fn apply_notice(self: &Arc<Self>, partition: Partition, notice: &WatermarkNotice) {
         let follows = {
             let mut progress = self.progress(partition);
             let follows = progress.waiting.is_empty()
                 || notice.epoch == progress.epoch && notice.before <= progress.watermark;
             if follows {
-                // This notice does not contain exceptions at or below the previous watermark.
+                // The notice contains only exceptions above its `before`, so only waiters above `before` are answered.
                 let known = |id, _: &Waiter| id > notice.before;
                 progress.settle(notice.epoch, notice.watermark, &notice.exceptions, known);
             }
@@ -171,8 +176,8 @@ impl Watermarks {
         for partition in partitions {
             match self.poll_partition(&session, *partition).await {
                 Ok(Some(epoch)) if epoch > session.epoch => {
-                    // The process was opened again in a later epoch than the session's: events that are appended in the
-                    // old epoch are never stored.
+                    // Another epoch was opened after the session's. Events that are appended in the session's epoch
+                    // would never be stored, so the session must end.
                     self.sessions.discard(&session);
                     return;
                 }
@@ -189,7 +194,7 @@ impl Watermarks {
     }
 
     /// Reads a partition's watermark, and then the exceptions (records that were not stored as sent) among the awaited
-    /// records up to it. Answers the waiters of all these records. Returns the epoch of the watermark.
+    /// events up to this watermark. Answers the waiters of these events. Returns the epoch of the watermark.
     async fn poll_partition(
         &self,
         session: &Session,
@@ -208,8 +213,9 @@ impl Watermarks {
         if asked.is_empty() {
             return Ok(Some(epoch));
         }
-        // Exceptions are written together with the watermark and read after it, so no exception up to the watermark is
-        // missing. No MULTI, because Redis refuses it when its memory is full.
+        // One script writes exceptions and watermark together, and the exceptions are read after the watermark, so no
+        // exception up to the watermark is missing. MULTI is not used, because Redis refuses it when its memory is
+        // full.
         let key = partition.exceptions();
         let mut pipe = redis::pipe();
         pipe.cmd("HMGET").arg(&key).arg(&asked).cmd("HMGET").arg(format!("{key}:old")).arg(&asked);
@@ -224,7 +230,7 @@ impl Watermarks {
     }
 }
 
-/// Parses the value of a "stored" key: `<epoch> <ingest id>`.
+/// Parses the stored watermark of a partition as Redis holds it: `<epoch> <ingest id>`.
 pub fn read_watermark(value: &str) -> Option<(Epoch, IngestId)> {
     let (epoch, id) = value.split_once(' ')?;
     Some((Epoch(epoch.parse().ok()?), id.parse().ok()?))
