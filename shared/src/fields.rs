@@ -55,8 +55,7 @@ fn given(field: Option<&RawValue>) -> Option<&str> {
     field.map(RawValue::get).filter(|json| *json != "null")
 }
 
-/// Parses an optional field; `null` counts as absent. The error names the field (`name`) and its expected form
-/// (`form`).
+/// Parses an optional field; `null` counts as absent. The error contains the field's `name` and expected `form`.
 pub fn optional<T: DeserializeOwned>(
     field: Option<&RawValue>,
     name: &'static str,
@@ -68,7 +67,7 @@ pub fn optional<T: DeserializeOwned>(
     given(field).map(read).transpose()
 }
 
-/// Parses a required field; `null` counts as absent. The error names the field (`name`) and its expected form (`form`).
+/// Parses a required field; `null` counts as absent. The error contains the field's `name` and expected `form`.
 pub fn required<T: DeserializeOwned>(
     field: Option<&RawValue>,
     name: &'static str,
@@ -77,8 +76,7 @@ pub fn required<T: DeserializeOwned>(
     optional(field, name, form)?.ok_or_else(|| Refusal::bad_field(name, format!("`{name}` is missing")))
 }
 
-/// Parses the fields of a JSON object. Refuses a text that is not one JSON object, or that contains a known field
-/// twice.
+/// Parses the fields of a JSON object. Refuses a text that is not one JSON object or has a known field twice.
 pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
     // serde would also accept an array for a struct, but the protocol requires an object.
     if !text.trim_start().starts_with('{') {

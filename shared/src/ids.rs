@@ -109,8 +109,7 @@ impl RoomId {
 }
 
 impl ClientId {
-    /// The time in a client id that is a UUIDv7 (RFC 9562, 5.7), in milliseconds since the Unix epoch; `None` for
-    /// others.
+    /// The time in a client id, in milliseconds since the Unix epoch, if the id is a UUIDv7 (RFC 9562, 5.7).
     pub fn uuid_v7_at_ms(&self) -> Option<u64> {
         let id = uuid::Uuid::try_parse(&self.0).ok()?;
         if id.get_version_num() != 7 {

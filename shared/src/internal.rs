@@ -32,8 +32,7 @@ pub const CONNECT_USER: &str = "/internal/v1/connect-user";
 
 /// Largest number of rooms in one request.
 pub const MAX_ROOMS: usize = 1000;
-/// Largest number of users in one request. Even with ids of the greatest length, the body stays below the server's
-/// limit.
+/// Largest number of users in one request. Even with the longest ids, the body stays below the server's limit.
 pub const MAX_USERS: usize = 150;
 
 /// Asks for the epoch of the Redis process with this `run_id`; opens a new epoch if another process was opened last.
@@ -112,8 +111,7 @@ pub struct RoomsAnswer {
     pub recent: Vec<RoomId>,
 }
 
-/// Asks persistence to update a user's name and picture from a token's claims, or to create the user if that is
-/// allowed.
+/// Asks persistence to update a user from the claims of a token, or to create the user if that is allowed.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ConnectUserRequest {
     pub user: UserId,

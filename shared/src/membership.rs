@@ -78,8 +78,7 @@ pub fn wire_version(epoch: Epoch, version: u64) -> String {
     format!("{epoch}.{version}")
 }
 
-/// Reads the stamp of a user's cached memberships. Call this before reading the memberships that are passed to
-/// [`fill`].
+/// Reads the stamp of a user's cached memberships. Call this before reading the memberships for [`fill`].
 pub async fn stamp(connection: &mut Connection, user: &UserId) -> RedisResult<Stamp> {
     let keys = (version_key(user), moves_key(user));
     let counters: (Option<u64>, Option<u64>) =
@@ -191,8 +190,7 @@ pub async fn cached_in(
     Ok(Some(values.into_iter().map(|value| read_membership(&value?)).collect()))
 }
 
-/// Moves the cached read positions of users in a room forward. A user without a cached membership of the room is
-/// skipped.
+/// Moves the cached read positions of users in a room forward. Skips users without a cached membership of the room.
 pub async fn advance_read<'a>(
     connection: &mut Connection,
     room: &RoomId,

@@ -182,8 +182,7 @@ impl Draft {
     }
 }
 
-/// Refuses a text of more than `max_chars` Unicode scalar values, or with a control character other than tab and
-/// newline.
+/// Refuses a text of more than `max_chars` Unicode scalar values, or with control characters but tab and newline.
 pub fn check_text(text: &str, field: &'static str, max_chars: usize) -> Result<(), Refusal> {
     if text.len() > max_chars && text.chars().count() > max_chars {
         return Err(Refusal::too_large(field, format!("`{field}` is over {max_chars} characters")));

@@ -5,8 +5,7 @@ use thiserror::Error;
 /// The configured browser origins whose pages may use the services.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllowedOrigins {
-    /// The setting is empty, and only pages of this machine are allowed, so that a missing setting never opens a
-    /// production system.
+    /// The setting is empty, and only pages of this machine are allowed. This is safe if the setting is forgotten.
     Development,
     /// The setting is `*`, and all origins are allowed. Then tokens are the only protection.
     Any,

@@ -26,8 +26,7 @@ pub enum UserNotice {
     Read { room: RoomId, pushed: bool, frame: Bytes },
     /// The event at `seq` changed the user's membership of `room`. `frame` contains the change.
     Membership { room: RoomId, seq: Seq, frame: Bytes },
-    /// The user's account changed. A node reads the account again, and closes the connections if the user is blocked or
-    /// deleted.
+    /// The user's account changed. A node reads it again, and closes the connections of a blocked or deleted user.
     Account,
 }
 

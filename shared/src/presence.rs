@@ -50,8 +50,7 @@ use crate::protocol::Status;
 
 /// The channel on which all changes of presence are published.
 pub const CHANNEL: &str = "presence";
-/// Highest number of members of a small room. Presence is not sent to larger rooms, because it would cost too many
-/// frames.
+/// Highest number of members of a small room. Presence is not sent to larger rooms, to limit the number of frames.
 pub const MAX_SMALL_ROOM_MEMBERS: usize = 100;
 /// Highest number of a user's rooms to which a change of the user's presence is sent.
 pub const MAX_NOTIFIED_ROOMS: usize = 200;

@@ -25,8 +25,7 @@ impl RequestSlots {
         Self { total, per_user, taken: Arc::default() }
     }
 
-    /// Acquires a slot for a request of a user; dropping the guard releases the slot. `what` names the kind of request
-    /// in error messages.
+    /// Acquires a slot for a request; dropping the guard releases the slot. Error messages name the requests by `what`.
     pub fn acquire(&self, user: &UserId, what: &str) -> Result<SlotGuard, Refusal> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if taken.by_user.get(user).is_some_and(|own| *own >= self.per_user) {

@@ -17,8 +17,7 @@ pub enum MinRole {
     /// The append checks neither the sender's membership mark nor whether the sender is being erased. The erasure
     /// itself uses this value, for the events by which the erased user leaves rooms.
     Always = -2,
-    /// The append does not check the sender's membership mark. Used for a sender with the admin scope, who may act in
-    /// any room.
+    /// The append does not check the sender's membership mark. Used for senders with the admin scope.
     Anyone = -1,
     Guest = 0,
     Member = 1,
@@ -77,8 +76,7 @@ pub fn rank(role: &str) -> MinRole {
     RANKS.iter().find(|(name, _)| *name == role).map_or(MinRole::Member, |(_, rank)| *rank)
 }
 
-/// Returns Lua code that scripts begin with: the function `rank(role)`, and the constants `ALWAYS`, `ANYONE` and
-/// `REMOVED`.
+/// Returns Lua code for scripts: the function `rank(role)` and the constants `ALWAYS`, `ANYONE` and `REMOVED`.
 pub fn lua() -> String {
     let named = RANKS.map(|(name, rank)| format!("{name} = {}", rank as i32)).join(", ");
     let (always, anyone, custom) = (MinRole::Always as i32, MinRole::Anyone as i32, MinRole::Member as i32);

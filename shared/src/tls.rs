@@ -1,5 +1,4 @@
-//! Chooses the cryptography provider of TLS for a program. The choice must be explicit, because the dependencies
-//! contain two providers.
+//! Chooses the cryptography provider of TLS for a program, because the dependencies contain two providers.
 
 /// Installs the cryptography provider. Each program that may open TLS connections must call this first.
 pub fn install_provider() {

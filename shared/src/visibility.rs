@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Separates the items of a header field. No identifier contains this character.
 pub(crate) const LIST_SEPARATOR: char = '\u{1e}';
 
-/// The users and roles that may see an event, in addition to its sender. If both lists are empty, all members may see
-/// it.
+/// The users and roles that may see an event, in addition to its sender. Two empty lists mean all members.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Visibility {
     pub users: Vec<String>,
@@ -42,8 +41,7 @@ impl Visibility {
     }
 }
 
-/// Whether a user with this role may see an event with this sender; `field` is the field `visibility` of the record's
-/// header.
+/// Whether a user with this role may see an event of this sender; `field` is `visibility` in the record's header.
 #[must_use]
 pub fn is_visible_to(field: &str, sender: &str, user: &str, role: &str) -> bool {
     field.is_empty()

@@ -26,8 +26,7 @@ pub struct WriteIdleTimeout<S> {
 }
 
 impl<S> WriteIdleTimeout<S> {
-    /// Adds a timeout to a socket. `timeout` must be longer than a connection may be idle, plus the longest request
-    /// with its answer.
+    /// Adds a timeout, which must be longer than a connection may be idle plus the longest request with its answer.
     #[must_use]
     pub fn new(socket: S, timeout: Duration) -> Self {
         let now = Instant::now();

@@ -23,8 +23,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Creates a client. Refuses a URL whose server cannot be trusted, because this server decides which keys may sign
-    /// tokens.
+    /// Creates a client. Refuses a URL whose server cannot be trusted, because it decides which keys may sign tokens.
     pub fn new(url: &str) -> Result<Self, &'static str> {
         let url: Url = url.parse().map_err(|_| "is not a URL")?;
         let host = url.host_str().ok_or("is not a URL with a host")?;

@@ -23,8 +23,7 @@ pub(super) struct FetchSchedule {
     pub demand_interval: Duration,
     /// How long a token waits for its key. This is shorter than the time that clients wait for an answer.
     pub wait_timeout: Duration,
-    /// Shortest and longest time until the next regular fetch. Between these bounds, the freshness of the answer
-    /// decides.
+    /// Bounds of the time until the next regular fetch. Between them, the freshness of the last answer decides.
     pub refresh: [Duration; 2],
     /// Time until the next regular fetch if the answer does not say how long it is fresh.
     pub default_refresh: Duration,

@@ -83,8 +83,7 @@ fn task<T: FromArgMatches + Check>(command: &Command, arguments: &[OsString], re
 
 /// Adds to each problem the variable of its setting. Leaves out settings that already have a problem in `reported`.
 fn with_variables(command: &Command, problems: Vec<Problem>, reported: &[Problem]) -> Vec<Problem> {
-    // If the file of a secret cannot be read, the secret has no value to check, and only the problem of the file is
-    // reported.
+    // If the file of a secret cannot be read, only the file is reported, because the secret has no value to check.
     let is_file_of = |flag: &str, setting: &str| flag.strip_suffix("-file") == Some(setting);
     let is_reported = |problem: &Problem| {
         reported.iter().any(|it| it.setting == problem.setting || is_file_of(&it.setting, &problem.setting))

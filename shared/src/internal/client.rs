@@ -90,8 +90,7 @@ impl InternalClient {
         self.ask(ROOMS, &RoomsRequest { user: user.clone(), epoch: epoch.0 }).await
     }
 
-    /// Creates or updates a user from the claims of a token. Returns `None` if the user is unknown and may not be
-    /// created.
+    /// Creates or updates a user from the claims of a token; `None` if the user is unknown and may not be created.
     pub async fn connect_user(
         &self,
         request: &ConnectUserRequest,

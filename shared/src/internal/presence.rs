@@ -36,8 +36,7 @@ pub struct AcquaintedRequest {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AcquaintedAnswer {
-    /// The users of `others` who share a room with the user, in no particular order. Includes the user if `others`
-    /// does.
+    /// The users of `others` who share a room with the user, unordered. Includes the user if `others` does.
     pub users: Vec<LastSeen>,
 }
 
@@ -48,8 +47,7 @@ pub struct LastSeen {
     pub at_ms: Option<i64>,
 }
 
-/// Asks for the small rooms of a user. Used for users who have more rooms than one look-up in the membership cache
-/// reads.
+/// Asks for the small rooms of a user who has more rooms than one look-up in the membership cache reads.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SmallRoomsRequest {
     pub user: UserId,

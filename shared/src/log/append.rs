@@ -77,8 +77,7 @@ pub struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    /// Creates an event of the system, which is refused only if the backlog is full, or the room is archived or
-    /// missing.
+    /// Creates an event of the system. It is refused if the backlog is full, or the room is archived or missing.
     pub fn new(room: &'a RoomId, kind: &'a str, body: String) -> Self {
         Self {
             room,

@@ -14,8 +14,7 @@ use crate::{
     ids::{ClientId, RoomId, Seq, UserId},
 };
 
-/// A message for which the checks of `append_many.lua` are enough: epoch, archive, role, erasure of the sender, client
-/// id and backlog.
+/// A message that needs no other checks than `append_many.lua` has: epoch, archive, role, erasure, client id, backlog.
 #[derive(Debug)]
 pub(super) struct FastMessage {
     sender: UserId,
@@ -69,8 +68,7 @@ pub(super) enum BatchOutcome {
         at_ms: i64,
         ingest: IngestId,
     },
-    /// Neither this message nor a later one of its room in the same call was appended; `append.lua` must decide about
-    /// it.
+    /// Neither this message nor a later one of its room in this call was appended; `append.lua` must decide.
     Undecided,
 }
 

@@ -26,8 +26,7 @@ pub struct OpenedEpoch {
 pub enum SeedOutcome {
     Seeded,
     NoSuchRoom,
-    /// The room cannot be seeded yet, e.g. because another transaction has locked its partition; the caller must ask
-    /// again.
+    /// The room cannot be seeded yet, e.g. because its partition is locked; the caller must ask again.
     Later,
 }
 

@@ -50,8 +50,7 @@ struct Waiting {
 pub struct AppendBatcher {
     calls: Arc<Calls>,
     max_backlog: u64,
-    /// The runtime of the tasks that make the calls. The runtime of a caller may end before the messages of other
-    /// callers are appended.
+    /// The runtime of the tasks that make the calls. The runtime of a caller may end while other callers wait.
     runtime: Handle,
     partitions: Vec<Mutex<Waiting>>,
 }
@@ -93,8 +92,7 @@ impl AppendBatcher {
             !std::mem::replace(&mut waiting.running, true)
         };
         if starts {
-            // The calls are made in a separate task, because this caller may be cancelled while messages of others
-            // wait.
+            // A separate task makes the calls, because this caller may be cancelled while others wait.
             let guard = RunGuard { batcher: self.clone(), partition, ended: false };
             self.runtime.spawn(run(guard));
         }

@@ -39,8 +39,7 @@ impl Calls {
         pipe.query_async(&mut session.connection()).await.map_err(|error| self.append_error(session, &error))
     }
 
-    /// Converts an error of a command. Discards the session if the error means that its connection or its process is
-    /// unusable.
+    /// Converts an error of a command. Discards the session if its connection or Redis process is unusable.
     pub fn append_error(&self, session: &Arc<Session>, error: &RedisError) -> AppendError {
         self.discard_if_unusable(session, error);
         if error.code() == Some("OOM") {

@@ -23,8 +23,7 @@ use crate::{
     telemetry::{self, SpanKind},
 };
 
-/// How often one command is tried. Between two attempts a room is seeded, a client id is looked up or a session is
-/// opened.
+/// How often one command is tried. Between attempts a room is seeded, a client id looked up or a session opened.
 pub(super) const MAX_ATTEMPTS: usize = 6;
 /// Interval between two PINGs on the session, so that a dead connection is found before a sender uses it.
 const PING_EVERY: Duration = Duration::from_secs(2);
@@ -127,9 +126,8 @@ impl Log {
         mut answered: impl FnMut(Result<Accepted, AppendError>),
     ) {
         let mut rest = entries;
-        // After a message that was not appended, the next messages are tried one by one. Otherwise many refused
-        // messages would cause a quadratic number of tries, because each would make all messages after it be sent
-        // again.
+        // After a message that was not appended, the next messages are tried one by one. Otherwise each refused message
+        // would cause all messages after it to be sent again.
         let mut one_by_one = false;
         while let Some(first) = rest.first() {
             let session = match self.calls.sessions.get().await {

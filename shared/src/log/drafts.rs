@@ -52,8 +52,7 @@ impl Change {
             visibility: target.audience(),
             // A delete is valid whatever other messages were deleted, so it has no condition on other deletes.
             deletes_upto: (kind != ChangeKind::Delete).then_some(target.upto),
-            // If the message is already deleted, the first delete has dropped the tail, so this delete need not drop
-            // it.
+            // If the message is already deleted, the first delete has dropped the tail.
             drops_tail: kind == ChangeKind::Delete && !target.deleted,
             min_role,
             ..Entry::new(room, kind.event(), self.body(user, target))

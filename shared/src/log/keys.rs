@@ -4,8 +4,7 @@ use std::sync::LazyLock;
 
 use crate::ids::RoomId;
 
-/// Number of partitions. It never changes; at its start, persistence checks that the table `partitions` has as many
-/// rows.
+/// Number of partitions, which never changes. Persistence checks that the table `partitions` has as many rows.
 pub const PARTITIONS: u16 = 64;
 
 /// Channel on which a replica of persistence announces that it has released partitions.

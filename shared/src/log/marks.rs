@@ -62,8 +62,7 @@ impl Log {
                     let found: StoredMarks = self.authority.marks(room, &users).await.map_err(unavailable)?;
                     head = Some(head.unwrap_or(found.head).min(found.head));
                     for (group, found) in groups.into_iter().zip(found.marks) {
-                        // The script asks only for the first mark of each user, and uses its values for all marks of
-                        // the same user.
+                        // Only the first mark of each user is set; the script uses it for all marks of the user.
                         if let Some(stored) = stored.get_mut(group) {
                             *stored = Some(found);
                         }

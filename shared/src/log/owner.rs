@@ -17,15 +17,13 @@ use super::{
 };
 use crate::ids::{Epoch, RoomId, Seq};
 
-/// How much of a room's data in Redis, which an earlier epoch wrote, stays valid when the room is seeded in a new
-/// epoch.
+/// How much of a room's data of an earlier epoch in Redis stays valid when the room is seeded in a new epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Survival {
     /// Nothing is valid, because PostgreSQL is ahead of the hash, and its events may contradict the hash.
     #[default]
     Nothing = 0,
-    /// Only the membership marks up to the new head are valid. They are kept, because their events may not be stored
-    /// yet.
+    /// Only membership marks up to the new head are valid. They are kept, because their events may be unstored.
     Marks = 1,
     /// The whole hash is valid, but not the tail.
     Hash = 2,

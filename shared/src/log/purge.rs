@@ -13,8 +13,7 @@ use super::{
 };
 use crate::ids::{RoomId, Seq, UserId};
 
-/// How long appends of an erased user stay blocked. Far longer than a request takes that was admitted before the
-/// erasure.
+/// How long appends of an erased user stay blocked. No request that was admitted before the erasure takes as long.
 const ERASED_KEPT_S: u64 = 2 * 3600;
 
 impl Log {

@@ -66,8 +66,7 @@ impl Log {
         Err(head_keeps_changing())
     }
 
-    /// Reads the heads of rooms from Redis. The head of a room is `None` if the room is not seeded in the present
-    /// epoch.
+    /// Reads the heads of rooms from Redis; `None` for a room that is not seeded in the present epoch.
     pub async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Option<(Epoch, Seq)>>, AppendError> {
         let session = self.calls.sessions.get().await.map_err(unavailable)?;
         let mut pipe = redis::pipe();

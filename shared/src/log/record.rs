@@ -27,8 +27,7 @@ pub const FORMAT_VERSION: &str = "1";
 pub const TYPE_MARKS: &str = "marks";
 const UNIT: char = '\u{1f}';
 
-/// The id of an entry in an ingest stream, `<milliseconds>-<counter>`. Ids are ordered by milliseconds, then by
-/// counter.
+/// The id of an entry in an ingest stream, `<milliseconds>-<counter>`, ordered by milliseconds, then counter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IngestId {
     pub ms: u64,
@@ -169,8 +168,7 @@ impl Record {
         std::str::from_utf8(&self.bytes[begin as usize..self.ends[index] as usize]).unwrap_or_default()
     }
 
-    /// The user whose membership this event changes, and the new role or [`crate::role::REMOVED`]; `None` if the event
-    /// changes no membership.
+    /// The user whose membership this event changes, if any, and the new role or [`crate::role::REMOVED`].
     pub fn member_change(&self) -> Option<(&str, &str)> {
         self.membership().split_once(LIST_SEPARATOR)
     }

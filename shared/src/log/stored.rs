@@ -30,8 +30,7 @@ pub use results::{Stored, StoredQueue};
 /// Interval between two reads of the watermark while events are awaited. Bounds the delay after a lost notice.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 
-/// A notice, published by `stored.lua`, that the stored watermark of a partition has moved from `before` to
-/// `watermark`.
+/// A notice of `stored.lua` that the stored watermark of a partition has moved from `before` to `watermark`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatermarkNotice {
     pub epoch: Epoch,
@@ -55,8 +54,7 @@ impl WatermarkNotice {
     }
 }
 
-/// The stored watermark and the awaited events of each partition. Each partition has a lock, which is held only for map
-/// operations.
+/// The stored watermark and the awaited events of each partition, under one lock per partition.
 pub struct Watermarks {
     sessions: Arc<Sessions>,
     partitions: Vec<Mutex<Progress>>,

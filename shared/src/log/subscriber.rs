@@ -202,8 +202,7 @@ impl Connection {
         }
     }
 
-    /// Subscribes and unsubscribes as a batch of requests asks. If a channel has several requests, the last one
-    /// decides.
+    /// Subscribes and unsubscribes as a batch of requests asks. The last request for a channel decides.
     async fn apply(
         &mut self,
         connection: &mut MultiplexedConnection,

@@ -104,8 +104,7 @@ pub struct TailRead {
     pub head: RoomHead,
     /// The records in order of seq. If the tail begins later than the requested seq, the first ones are missing.
     pub records: Vec<Record>,
-    /// The membership marks of the requested users as of `head`, in the order of the request; `None` if the hash has
-    /// none.
+    /// The membership marks of the requested users as of `head`, in the same order; `None` if the hash has none.
     pub marks: Vec<Option<Mark>>,
 }
 

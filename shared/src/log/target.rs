@@ -90,8 +90,7 @@ impl Log {
         }
         let session = self.calls.sessions.get().await.map_err(unavailable)?;
         if session.epoch != head.epoch {
-            // Until the room is seeded in the session's epoch, its tail may contain events that this epoch does not
-            // have.
+            // Until the room is seeded in the session's epoch, its tail may contain events that the epoch lacks.
             return Err(AppendError::Unavailable("a new epoch has begun".to_owned()));
         }
         let mut command = redis::cmd("XRANGE");

@@ -28,8 +28,7 @@ impl Target {
         is_visible_to(&self.visibility.encode(), &self.sender, user, role)
     }
 
-    /// The audience of a change of this message: the same users and roles, including the message's sender, as may see
-    /// the message.
+    /// The audience of a change of this message: the users (including the sender) and roles that may see the message.
     pub fn audience(&self) -> Visibility {
         let mut audience = self.visibility.clone();
         if !audience.is_everyone() && !audience.users.contains(&self.sender) {

@@ -7,8 +7,7 @@ use crate::{ids::UserId, log::keys::fnv1a};
 /// Number of presence partitions. It is low, because each node renews its lease in each partition.
 pub const PARTITIONS: u8 = 16;
 
-/// The id of a node lease, under which a gateway reports its users as present. A node whose lease has expired begins a
-/// new one.
+/// The id of a node lease, under which a gateway reports its users as present. An expired lease is never renewed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeLease(pub(super) String);
 

@@ -16,8 +16,7 @@ pub async fn begin_lease(connection: &mut Connection, lease: &NodeLease) -> Redi
     run_lease(connection, lease, "begin").await
 }
 
-/// Renews a node lease in all partitions. Returns false if the lease has expired. The cost does not depend on the
-/// number of users.
+/// Renews a node lease in all partitions, at a cost independent of its users. Returns false if the lease has expired.
 pub async fn renew_lease(connection: &mut Connection, lease: &NodeLease) -> RedisResult<bool> {
     run_lease(connection, lease, "renew").await
 }

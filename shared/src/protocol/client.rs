@@ -31,8 +31,8 @@ pub struct Parsed {
     pub frame: Result<Command, Refusal>,
 }
 
-/// The rooms of a `room:join`, with the cursors after which the client wants to receive events. `Mine` means all rooms of
-/// which the user is a member.
+/// The rooms of a `room:join`, with the cursors after which the client wants to receive events. `Mine` means all rooms
+/// of which the user is a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JoinTarget {
     One { room: RoomId, after: Option<Cursor> },

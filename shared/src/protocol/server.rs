@@ -1,5 +1,4 @@
-//! The frames that gateways create: answers, notices and live-only frames. The frames of log events are created by the
-//! append script.
+//! The frames that gateways create: answers, notices and live-only frames. The append script creates log events.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -50,8 +49,7 @@ pub struct Presence {
     pub user: UserId,
     #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::StatusForm))]
     pub status: &'static str,
-    /// When an offline user was last online (RFC 3339). Null for other users, and if the time is unknown or must not be
-    /// shown.
+    /// When an offline user was last online (RFC 3339). Null if the time is unknown or must not be shown.
     #[cfg_attr(feature = "openapi", schema(required, value_type = Option<crate::openapi::TimeForm>))]
     pub last_seen: Option<String>,
 }

@@ -1,5 +1,4 @@
-//! The W3C trace context, which is the header `traceparent`: `00-<trace id>-<span id>-<flags>`. The header `tracestate`
-//! is ignored.
+//! The W3C trace context: the header `traceparent`, `00-<trace id>-<span id>-<flags>`. `tracestate` is ignored.
 
 use std::fmt;
 
@@ -18,8 +17,7 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// Parses a `traceparent`; `None` if it is malformed. Callers ignore a malformed context and do not report an
-    /// error.
+    /// Parses a `traceparent`; `None` if it is malformed. Callers ignore a malformed context without an error.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
         let later = bytes.len() > LENGTH && bytes[LENGTH] == b'-' && !text.starts_with("00-");

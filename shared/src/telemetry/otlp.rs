@@ -8,8 +8,7 @@ pub struct TraceSettings<'a> {
     /// The address of an OTLP collector over gRPC, `http://…` or `https://…`.
     pub endpoint: &'a str,
     pub tls: bool,
-    /// PEM of the authorities that may sign the collector's certificate; `None` for the authorities that browsers
-    /// trust.
+    /// PEM of the authorities that may sign the collector's certificate; `None` for those that browsers trust.
     pub authorities: Option<Vec<u8>>,
     /// Share of the messages and requests without a trace context that are traced, 0 to 1.
     pub ratio: f64,

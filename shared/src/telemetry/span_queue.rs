@@ -19,8 +19,7 @@ static WAITING: AtomicUsize = AtomicUsize::new(0);
 static LOST_FULL: AtomicU64 = AtomicU64::new(0);
 static LOST_BY_COLLECTOR: AtomicU64 = AtomicU64::new(0);
 
-/// Number of spans lost since the start, by cause: the queue was full (`full`), or an export to the collector failed
-/// (`away`).
+/// Number of spans lost since the start, by cause: the queue was full (`full`), or an export failed (`away`).
 pub fn spans_lost() -> [(&'static str, u64); 2] {
     [("full", LOST_FULL.load(Ordering::Relaxed)), ("away", LOST_BY_COLLECTOR.load(Ordering::Relaxed))]
 }

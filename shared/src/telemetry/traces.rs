@@ -49,8 +49,7 @@ struct Pipeline {
     always: bool,
 }
 
-/// Starts the span pipeline. Fails if it was started before. The connection to the collector runs on the current
-/// runtime.
+/// Starts the span pipeline, once per process. The connection to the collector runs on the current runtime.
 pub fn start(settings: &TraceSettings<'_>) -> Result<(), String> {
     let exporter = otlp::exporter(settings)?;
     let config = BatchConfigBuilder::default()
@@ -84,8 +83,7 @@ pub fn start(settings: &TraceSettings<'_>) -> Result<(), String> {
 pub async fn stop() {
     let Some(pipeline) = PIPELINE.get() else { return };
     let provider = pipeline.provider.clone();
-    // `shutdown_with_timeout` blocks its thread until the runtime has sent the remaining spans, so it runs on a thread
-    // for blocking work.
+    // `shutdown_with_timeout` blocks its thread until the runtime has sent the remaining spans.
     let stopped = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(STOP_TIMEOUT)).await;
     if !matches!(stopped, Ok(Ok(()))) {
         tracing::debug!("the last spans may be lost");

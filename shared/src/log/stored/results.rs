@@ -1,5 +1,4 @@
-//! The outcome of a wait until an event is stored. It is sent to the task that waits, or into a queue for all waits of
-//! one thread.
+//! The outcome of a wait until an event is stored. It is sent to the waiting task, or into a queue of one thread.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
