@@ -91,8 +91,7 @@ impl Receipts {
         stored.await.unwrap_or_else(|_| Err(Refusal::unavailable("the service is stopping; repeat the mark")))
     }
 
-    /// Removes and returns the collected marks of a room. Without any, and if not `stay`, removes the room and returns
-    /// `None`.
+    /// Removes and returns a room's collected marks. If there are none, and `stay` is false, also removes the room.
     fn take_collected(&self, room: &RoomId, stay: bool) -> Option<Collected> {
         let mut rooms = self.rooms();
         let collected = rooms.collected.get_mut(room).map(mem::take).unwrap_or_default();

@@ -6,8 +6,8 @@
 -- ARGV: for each record: sender, min_role as in append.lua, the only recipient or '', the record's header from the room
 --   on (record.rs), JSON
 --
--- Answers  {'ok', outcome …}  one per record: 'ok', 'revoked' (the sender was removed), 'role' (the sender's role is below
---          min_role), or 'gone' (the only recipient was removed)
+-- Answers  {'ok', outcome …}  one per record: 'ok', 'revoked' (the sender was removed), 'role' (the sender's role is
+--          below min_role), or 'gone' (the only recipient was removed)
 --          {'archived'}  the room is archived, and nothing was published
 --          {'seed'} as in append.lua
 

@@ -10,8 +10,8 @@
 --   mark: two seqs if the user is a member; '-' and '-' if not; '' and '' if the caller has not looked them up
 --
 -- Answers  {'ok', head, at_ms, ingest id, due_in_ms, seq …}  The seqs are the present position of each mark, or -1 if
---          the user is not a member. The ingest id is that of the room's last marks record, or ''. If due_in_ms is above
---          0, receipts wait, and the caller must call again after this time to publish them
+--          the user is not a member. The ingest id is that of the room's last marks record, or ''. If due_in_ms is
+--          above 0, receipts wait, and the caller must call again after this time to publish them
 --          {'lookup', n …}  look up the stored marks of the users of marks n (counted from 1), then call again
 --          {'seed'} {'full'} as in append.lua
 --
