@@ -161,7 +161,7 @@ impl Bus {
         let (sink, watermarks) = (shared.clone(), log.watermarks().clone());
         let subscriber = Subscriber::start(client, move |event| match event {
             Event::Message { channel, payload } => {
-                if !watermarks.notice(&channel, &payload) {
+                if !watermarks.apply_notice(&channel, &payload) {
                     sink.publish(&channel, payload);
                 }
             }

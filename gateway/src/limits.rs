@@ -72,12 +72,12 @@ impl RateLimits {
 
     /// Takes `count` tokens from a user's bucket. Fails with the milliseconds after which the tokens are available.
     pub fn take_tokens(&self, limit: Limit, user: &UserId, count: NonZeroU32) -> Result<(), u64> {
-        self.0[limit as usize].take(user, count)
+        self.0[limit as usize].take_permits(user, count)
     }
 
     /// Removes full buckets, which limit nothing.
     pub fn forget_full(&self) {
-        self.0.iter().for_each(UserRateLimiter::forget_full);
+        self.0.iter().for_each(UserRateLimiter::drop_full_buckets);
     }
 }
 

@@ -17,8 +17,8 @@ use tidings_shared::{
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> anyhow::Result<ExitCode> {
-    tls::prepare();
-    version::built_from(env!("TIDINGS_COMMIT"));
+    tls::install_provider();
+    version::set_commit(env!("TIDINGS_COMMIT"));
     // The transport's threads serve the client connections. This thread serves Redis, persistence and the admin port.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (config, warnings) = match parse_invocation::<GatewayConfig, Task>() {

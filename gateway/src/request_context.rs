@@ -31,7 +31,7 @@ impl RequestContext {
     #[must_use]
     pub fn traced(mut self, name: &'static str, parent: Option<TraceContext>) -> Self {
         if let Some(mut span) = telemetry::begin("receive", SpanKind::Server, parent) {
-            span.note("tidings.command", name);
+            span.set_attribute("tidings.command", name);
             self.span = Some(Box::new(RefCell::new(span)));
         }
         self
@@ -53,7 +53,7 @@ impl RequestContext {
         if let Some(span) = &self.span {
             let server_fault =
                 matches!(refusal.code, ErrorCode::Unavailable | ErrorCode::Overloaded | ErrorCode::Internal);
-            span.borrow_mut().refused(refusal.code.as_str(), server_fault);
+            span.borrow_mut().record_refusal(refusal.code.as_str(), server_fault);
         }
     }
 

@@ -129,7 +129,7 @@ impl Erasures {
         }
         let sent = people::publish(&mut session.connection(), [(user, &UserNotice::Account)]).await;
         sent.map_err(|error| {
-            self.log.failed(&session, &error);
+            self.log.discard_if_unusable(&session, &error);
             unavailable()
         })
     }
@@ -204,7 +204,7 @@ impl Erasures {
         let blanks = rooms.into_iter().map(async |room| {
             let blank = self.log.append_blank(&room).await?;
             match self.log.wait_stored(&room, &blank).await {
-                Stored::Here => Ok(()),
+                Stored::AsAccepted => Ok(()),
                 other => Err(JobError(format!("a partition is not being stored: {other:?}"))),
             }
         });

@@ -18,8 +18,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    tls::prepare();
-    version::built_from(COMMIT);
+    tls::install_provider();
+    version::set_commit(COMMIT);
     match parse_invocation::<Config, Task>() {
         Invocation::Serve { settings, warnings } => {
             telemetry::start(&settings.common.log).map_err(anyhow::Error::msg)?;

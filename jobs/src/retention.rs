@@ -147,9 +147,9 @@ impl RetentionJob {
         self.log.drop_tails(std::slice::from_ref(room)).await.context(LOG_UNAVAILABLE)?;
         let is_old =
             |last: IngestId| i64::try_from(last.ms).is_ok_and(|ms| ms < self.bound.timestamp_millis());
-        if self.log.last_record(Partition::of(room)).await.context(LOG_UNAVAILABLE)?.is_some_and(is_old) {
+        if self.log.last_ingest_id(Partition::of(room)).await.context(LOG_UNAVAILABLE)?.is_some_and(is_old) {
             let blank = self.log.append_blank(room).await.context(LOG_UNAVAILABLE)?;
-            if self.log.wait_stored(room, &blank).await != Stored::Here {
+            if self.log.wait_stored(room, &blank).await != Stored::AsAccepted {
                 bail!("the log is not being stored: is a persistence node running?");
             }
         }

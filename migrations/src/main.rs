@@ -24,7 +24,7 @@ impl Check for Program {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    tidings_shared::tls::prepare();
+    tidings_shared::tls::install_provider();
     let program: Program = parse_task();
     tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::WARN).init();
     command::run(&program.arguments).await

@@ -51,8 +51,10 @@ pub async fn admit(
 /// not reached; then the account is read again when the user's next token differs from the cached account.
 pub async fn refresh_cache(db: &impl ConnectionTrait, log: &Log, user: &UserId) -> bool {
     let Some(session) = log.current_session() else { return false };
-    let counted = membership::account_changed(&mut session.connection(), user).await;
-    let Ok(version) = counted.inspect_err(|error| log.failed(&session, error)) else { return false };
+    let counted = membership::invalidate_account(&mut session.connection(), user).await;
+    let Ok(version) = counted.inspect_err(|error| log.discard_if_unusable(&session, error)) else {
+        return false;
+    };
     // Reads the account from PostgreSQL, because another request may have changed it after this one.
     if let Ok(Some(account)) = account_of(db, user).await {
         remember(log, &session, user, version, &account).await;
@@ -63,15 +65,15 @@ pub async fn refresh_cache(db: &impl ConnectionTrait, log: &Log, user: &UserId) 
 async fn version(log: &Log, user: &UserId) -> Option<(Arc<Session>, u64)> {
     let session = log.current_session()?;
     let version = membership::account_version(&mut session.connection(), user).await;
-    let version = version.inspect_err(|error| log.failed(&session, error)).ok()?;
+    let version = version.inspect_err(|error| log.discard_if_unusable(&session, error)).ok()?;
     Some((session, version))
 }
 
 async fn remember(log: &Log, session: &Arc<Session>, user: &UserId, version: u64, account: &Account) {
     let mut connection = session.connection();
-    let cached = membership::remember_account(&mut connection, user, session.epoch, version, account).await;
+    let cached = membership::cache_account(&mut connection, user, session.epoch, version, account).await;
     if let Err(error) = cached {
         tracing::debug!(kind = ?error.kind(), code = error.code(), "the account cannot be cached");
-        log.failed(session, &error);
+        log.discard_if_unusable(session, &error);
     }
 }

@@ -311,13 +311,13 @@ fn subscribe_notices(redis: &Client, log: &Arc<Log>, wake_lease: &Arc<Notify>) -
     let (watermarks, wake_lease) = (log.watermarks().clone(), wake_lease.clone());
     let subscriber = Subscriber::start(redis.clone(), move |event| {
         let Event::Message { channel, payload } = event else { return };
-        if channel == keys::LEASES {
+        if channel == keys::LEASES_CHANNEL {
             wake_lease.notify_one();
         } else {
-            watermarks.notice(&channel, &payload);
+            watermarks.apply_notice(&channel, &payload);
         }
     });
-    for channel in Partition::all().map(Partition::stored).chain([keys::LEASES.to_owned()]) {
+    for channel in Partition::all().map(Partition::stored).chain([keys::LEASES_CHANNEL.to_owned()]) {
         // The confirmation of the subscription is not needed.
         let _ = subscriber.subscribe(channel);
     }

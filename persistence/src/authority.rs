@@ -142,7 +142,7 @@ impl PostgresAuthority {
         }
         let answer: Result<Vec<redis::Value>, _> = pipe.query_async(&mut session.connection()).await;
         let values = answer.map_err(|error| {
-            log.failed(session, &error);
+            log.discard_if_unusable(session, &error);
             unavailable(error)
         })?;
         values

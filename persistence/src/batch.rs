@@ -165,7 +165,7 @@ pub fn classify<'a>(
             plan.rejects.push(Reject { entry, at, reason: "no such room".into() });
             continue;
         };
-        let limit = stored.bases.limit_of(record.epoch);
+        let limit = stored.bases.lowest_base_after(record.epoch);
         if record.kind() == TYPE_MARKS {
             let merged = match poison {
                 Some(poison) => Err(Cow::Owned(poison.to_owned())),

@@ -38,7 +38,7 @@ async fn store_turn(db: &DatabaseConnection, log: &Log, metrics: &Metrics) -> Re
     let session = log.session().await.map_err(|error| error.to_string())?;
     let mut connection = session.connection();
     let failed = |error| {
-        log.failed(&session, &error);
+        log.discard_if_unusable(&session, &error);
         format!("Redis: {:?}", error.kind())
     };
     if presence::claim_task(&mut connection, ExclusiveTask::StoreLastSeen, TURN_INTERVAL)

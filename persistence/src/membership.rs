@@ -106,8 +106,8 @@ impl Memberships {
     /// committed.
     async fn invalidate_cache(&self, user: &UserId) {
         let Some(session) = self.log.current_session() else { return };
-        if let Err(error) = membership::changed(&mut session.connection(), [user]).await {
-            self.log.failed(&session, &error);
+        if let Err(error) = membership::invalidate(&mut session.connection(), [user]).await {
+            self.log.discard_if_unusable(&session, &error);
         }
     }
 }

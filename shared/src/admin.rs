@@ -5,14 +5,15 @@ use std::{future::Future, net::TcpListener, pin::Pin, sync::Arc, time::Duration}
 
 use actix_web::{App, HttpResponse, HttpServer, dev::Server, web};
 
-/// What is missing for readiness, in words; empty when ready.
+/// What a service still lacks before it is ready, in words for operators; empty if the service is ready.
 pub type Missing = Vec<String>;
-/// How long a scrape waits for the readiness check. If the check takes longer, the scrape reports "not ready".
+/// How long a request for `/metrics` waits for the readiness check. If the check takes longer, the metrics report that
+/// the service is not ready.
 const READINESS_TIMEOUT: Duration = Duration::from_millis(500);
 type ReadinessCheck = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Missing> + Send>> + Send + Sync>;
 
-/// Builds the HTTP server on a socket that is already bound; the caller runs it. `metrics` receives whether the
-/// service is ready, and returns the text of the metrics.
+/// Builds the HTTP server on a bound socket; the caller must run it. `metrics` gets whether the service is ready, and
+/// returns the text of the metrics. `ready` returns what the service lacks.
 pub fn serve<F, R>(
     listener: TcpListener,
     metrics: impl Fn(bool) -> String + Send + Sync + 'static,
@@ -34,7 +35,7 @@ where
                     let (metrics, missing) = (metrics.clone(), ready_of_scrape());
                     async move {
                         // The timeout keeps metrics available when a dependency does not answer. The check runs in a
-                        // task of its own, so that the timeout does not cancel work that the check has started, such as
+                        // separate task, so that the timeout does not cancel work that the check has started, such as
                         // opening a Redis session.
                         let missing = tokio::time::timeout(READINESS_TIMEOUT, tokio::spawn(missing)).await;
                         let is_ready = matches!(missing, Ok(Ok(missing)) if missing.is_empty());
@@ -59,7 +60,7 @@ where
                 }),
             )
     });
-    // actix's default of 5 s is too short: a probe may reuse a pooled connection that was idle for longer.
+    // A probe may reuse a pooled connection that was idle for longer than actix's default timeout of 5 s.
     let server = server.client_request_timeout(Duration::from_secs(60));
     Ok(server.workers(1).disable_signals().shutdown_timeout(1).listen(listener)?.run())
 }

@@ -1,8 +1,8 @@
 //! Authentication: JSON Web Tokens (RFC 7519), verified with the configured keys and with keys fetched from a URL.
 //!
-//! `settings` checks the configuration. `token` parses a token, `keys` chooses the `key`s that may verify it, and
-//! `claims` reads the identity from the claims. `source` keeps the keys of the URL fresh, and `fetch` downloads them.
-//! The algorithm comes from the key, never from the token (RFC 8725, 3.1).
+//! `settings` checks the configuration. `token` parses a token, `keys` chooses the keys that may verify the token, and
+//! `claims` reads the identity from the claims. `source` keeps the keys of the URL up to date, and `fetch` downloads
+//! them. The algorithm comes from the key, never from the token (RFC 8725, 3.1).
 
 mod claims;
 mod fetch;
@@ -28,11 +28,11 @@ pub(crate) use key::MIN_SECRET_BYTES;
 pub use settings::{CheckedTokenSettings, TokenSettings};
 pub use verifier::{Unverified, Verifier};
 
-/// Tokens with this scope may choose room ids and act on any room.
+/// The scope of an admin token, whose user may choose room ids and act on any room.
 pub const ADMIN_SCOPE: &str = "tidings.admin";
 
 named_enum! {
-    /// Why a token was refused; clients get the name as `reason`.
+    /// Why a token was refused. Clients get the name as `reason`.
     pub enum Reason {
         Missing = "missing",
         Malformed = "malformed",
@@ -73,13 +73,13 @@ pub struct Identity {
     pub user: UserId,
     pub name: Option<String>,
     pub picture: Option<String>,
-    /// When the token expires: seconds since the Unix epoch, leeway included.
+    /// Expiry of the token plus the configured leeway, in seconds since the Unix epoch.
     pub expires_at_s: i64,
-    /// The token has the scope `tidings.admin`.
+    /// Whether the token has the scope `tidings.admin`.
     pub admin: bool,
 }
 
-/// Signs claims with HS256 and returns the token; for development and tests.
+/// Signs claims with HS256 and returns the token. Used for development and tests only.
 pub fn sign_hs256(
     secret: &SecretString,
     claims: &Map<String, Value>,

@@ -1,11 +1,11 @@
 //! The wall clock, and the form of times on the wire.
 
-/// Milliseconds since the Unix epoch.
+/// The present time, in milliseconds since the Unix epoch.
 pub fn unix_ms() -> i64 {
     chrono::Utc::now().timestamp_millis()
 }
 
-/// RFC 3339 in UTC with milliseconds, like all times on the wire.
+/// Formats a time (milliseconds since the Unix epoch) as on the wire: RFC 3339 in UTC with milliseconds.
 pub fn rfc3339(at_ms: i64) -> String {
     use chrono::{Datelike, Timelike};
     let at = chrono::DateTime::from_timestamp_millis(at_ms).unwrap_or_default();

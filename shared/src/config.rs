@@ -1,5 +1,5 @@
-//! The settings that both services have, from flags, environment and files. Secrets never appear in Debug output.
-//! [`load`] reads the settings and reports all problems at once.
+//! The settings that gateway and persistence share, from flags, environment and files. Secrets never appear in Debug
+//! output. [`load`] reads the settings and reports all problems at once.
 
 pub mod collector_args;
 pub mod declared;
@@ -102,7 +102,7 @@ pub struct CommonArgs {
 }
 
 impl CommonArgs {
-    /// Checks what clap cannot check.
+    /// Returns all problems that clap cannot find, such as a short secret. Reads the files that the settings name.
     #[must_use]
     pub fn check(&self) -> Vec<Problem> {
         let mut problems = self.redis.check();
@@ -122,7 +122,7 @@ impl CommonArgs {
         problems
     }
 
-    /// How tokens are verified. Reads the files that the settings name.
+    /// Checks the settings by which tokens are verified. Reads the key files that the settings name.
     pub fn tokens(&self) -> Result<CheckedTokenSettings, Vec<Problem>> {
         let list = |text: &str| -> Vec<String> {
             text.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect()
@@ -145,22 +145,23 @@ impl CommonArgs {
         })
     }
 
+    /// Parses the allowed browser origins.
     pub fn origins(&self) -> Result<AllowedOrigins, Problem> {
         let origins = self.allowed_origins.as_deref().unwrap_or_default();
         AllowedOrigins::parse(origins).map_err(|error| Problem::new("allowed-origins", error))
     }
 }
 
-/// The address of the operators' listener: `given`, or by default the public address `listen` with a higher port.
+/// The address of the operators' listener: `given`, or by default the public address `listen` with a port 10000 higher.
 pub fn admin_address(listen: SocketAddr, given: Option<SocketAddr>) -> Result<SocketAddr, Problem> {
     let address = given.map_or_else(|| with_port_offset(listen, ADMIN_PORT_OFFSET), Ok);
     address.map_err(|why| Problem::new("admin-listen", why))
 }
 
-/// Distance of the operators' default port from the public port.
+/// Difference between the operators' default port and the public port.
 const ADMIN_PORT_OFFSET: u16 = 10_000;
 
-/// The address on the same host whose port is `offset` higher.
+/// Returns `address` with its port increased by `offset`. Fails if the port is 0 or would be above 65535.
 pub fn with_port_offset(address: SocketAddr, offset: u16) -> Result<SocketAddr, String> {
     let port = address.port().checked_add(offset).filter(|_| address.port() != 0);
     let port = port.ok_or_else(|| {

@@ -1,13 +1,12 @@
-//! The error codes of frames and HTTP, and the one error type that both services answer with.
-//!
-//! Every refused command or request is answered with a [`Refusal`]. Its code determines the HTTP status.
+//! The error codes of frames and HTTP. Both services answer every refused command or request with a [`Refusal`], whose
+//! code determines the HTTP status.
 
 use serde::{Deserialize, Serialize};
 
 use crate::named_enum::named_enum;
 
 named_enum! {
-    /// The codes of docs/PROTOCOL.md, "Errors". The names are the wire form, and the values of the metric label `code`.
+    /// The error codes of docs/PROTOCOL.md, "Errors". The names are used on the wire and in the metric label `code`.
     #[derive(Serialize, Deserialize)]
     #[serde(rename_all = "snake_case")]
     pub enum ErrorCode {
@@ -25,7 +24,7 @@ named_enum! {
 }
 
 impl ErrorCode {
-    /// The HTTP status that carries this code.
+    /// The HTTP status of an answer with this code.
     pub fn status(self) -> u16 {
         match self {
             Self::BadRequest => 400,
@@ -48,13 +47,13 @@ impl ErrorCode {
 pub struct Refusal {
     pub code: ErrorCode,
     pub message: String,
-    /// A finer cause than the code, such as `expired` or `rejected`.
+    /// A more precise cause than the code, such as `expired` or `rejected`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
     /// The field of the command that is wrong.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub field: Option<String>,
-    /// After how many milliseconds a retry makes sense.
+    /// How long the client should wait before it retries.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub retry_after_ms: Option<u64>,
 }
@@ -64,6 +63,7 @@ impl Refusal {
         Self { code, message: message.into(), reason: None, field: None, retry_after_ms: None }
     }
 
+    /// Refuses an invalid field of a command.
     pub fn bad_field(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: Some(field.into()), ..Self::new(ErrorCode::BadRequest, message) }
     }
@@ -72,15 +72,17 @@ impl Refusal {
         Self { field: Some(field.into()), ..Self::new(ErrorCode::TooLarge, message) }
     }
 
+    /// Refuses a command whose object, such as `room`, does not exist or is hidden from the user.
     pub fn not_found(what: &str) -> Self {
         Self::new(ErrorCode::NotFound, format!("no such {what}, or you may not see it"))
     }
 
-    /// A dependency is unavailable; the client may repeat the same command.
+    /// Refuses a command because a dependency is unavailable. The client may repeat the same command after 1 s.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self { retry_after_ms: Some(RETRY_AFTER_MS), ..Self::new(ErrorCode::Unavailable, message) }
     }
 
+    /// Refuses a command because a queue or backlog is full. The client may repeat the same command after 1 s.
     pub fn overloaded(message: impl Into<String>) -> Self {
         Self { retry_after_ms: Some(RETRY_AFTER_MS), ..Self::new(ErrorCode::Overloaded, message) }
     }
@@ -96,8 +98,8 @@ impl Refusal {
     }
 }
 
-/// How long a client should wait before a retry when a dependency is unavailable or a backlog is full. Many leases and
-/// connections recover in this time, and a waiting person accepts it.
+/// How long a client should wait before a retry when a dependency is unavailable or a backlog is full. Many outages are
+/// over after this time, and a person still waits for it.
 pub const RETRY_AFTER_MS: u64 = 1_000;
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! The names of the events of a room's log.
+//! The wire names of the events in a room's log.
 
 macro_rules! log_events {
     ($($name:ident = $text:literal,)+) => {
         $(pub const $name: &str = $text;)+
-        /// The events of a room's log.
+        /// The wire names of all events in a room's log.
         pub const LOG_EVENTS: [&str; [$($text),+].len()] = [$($name),+];
     };
 }
@@ -21,5 +21,5 @@ log_events! {
     ROOM_UPDATED = "room:updated",
 }
 
-/// The type that HTTP answers show at a position whose event is void.
+/// The type that HTTP answers show instead of an event whose seq is void (a late duplicate or a rejected event).
 pub const VOID: &str = "void";

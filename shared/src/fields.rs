@@ -1,5 +1,5 @@
-//! The untyped fields of a command: one borrowed JSON text per known name. A wrong type is reported with the name of
-//! the field, and nothing is copied before it is needed. Unknown fields are ignored.
+//! The fields of a command before their types are checked: one borrowed JSON text per known name. A wrong type is
+//! reported with the name of the field. Unknown fields are ignored.
 
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -10,12 +10,12 @@ use crate::{
     telemetry::TraceContext,
 };
 
-/// Deepest nesting of a client's own JSON. Some parsers fail at 128, and frames and pages add a few levels.
+/// Deepest nesting of JSON that a client provides. Some parsers fail at 128, and frames and pages add a few levels.
 const MAX_DEPTH: i32 = 100;
 
 macro_rules! fields {
     ($($name:ident = $wire:literal),* $(,)?) => {
-        /// The fields of a frame, or of the body of the equivalent HTTP request: both use the same names.
+        /// The fields of a client frame, or of the body of the equivalent HTTP request, which has the same field names.
         #[derive(Debug, Default, Deserialize)]
         pub struct Fields<'a> {
             $(#[serde(borrow, default, rename = $wire)]
@@ -55,7 +55,7 @@ fn given(field: Option<&RawValue>) -> Option<&str> {
     field.map(RawValue::get).filter(|json| *json != "null")
 }
 
-/// Parses an optional field; `null` counts as absent. `form` describes the expected form in the error.
+/// Parses an optional field; `null` counts as absent. The error contains the field's `name` and expected `form`.
 pub fn optional<T: DeserializeOwned>(
     field: Option<&RawValue>,
     name: &'static str,
@@ -67,7 +67,7 @@ pub fn optional<T: DeserializeOwned>(
     given(field).map(read).transpose()
 }
 
-/// Parses a required field.
+/// Parses a required field; `null` counts as absent. The error contains the field's `name` and expected `form`.
 pub fn required<T: DeserializeOwned>(
     field: Option<&RawValue>,
     name: &'static str,
@@ -76,7 +76,7 @@ pub fn required<T: DeserializeOwned>(
     optional(field, name, form)?.ok_or_else(|| Refusal::bad_field(name, format!("`{name}` is missing")))
 }
 
-/// Parses the fields of a JSON object. Refuses a text that is not one JSON object, or names a known field twice.
+/// Parses the fields of a JSON object. Refuses a text that is not one JSON object or has a known field twice.
 pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
     // serde would also accept an array for a struct, but the protocol requires an object.
     if !text.trim_start().starts_with('{') {
@@ -92,7 +92,7 @@ impl<'a> Fields<'a> {
         TraceContext::parse(serde_json::from_str(self.traceparent?.get()).ok()?)
     }
 
-    /// Parses a JSON object. See [`object`].
+    /// Parses the fields of one JSON object, as [`object`] does.
     pub fn parse(text: &'a str) -> Result<Self, Refusal> {
         object(text)
     }
@@ -109,7 +109,7 @@ impl<'a> Fields<'a> {
         required(self.seq, "seq", "a position (integer from 0 on)")
     }
 
-    /// The unchanged JSON text of a field that must be an object of at most `max_bytes`.
+    /// Returns the unchanged JSON text of an optional field. The field must be an object of at most `max_bytes`.
     pub fn object(
         field: Option<&RawValue>,
         name: &'static str,
@@ -119,8 +119,8 @@ impl<'a> Fields<'a> {
         if json.len() > max_bytes {
             return Err(Refusal::too_large(name, format!("`{name}` is over {max_bytes} bytes")));
         }
-        within_depth(json, name)?;
-        // PostgreSQL stores the text unchanged, but cannot return a NUL inside of it.
+        check_depth(json, name)?;
+        // PostgreSQL stores the text unchanged, but cannot return U+0000 in a string of it.
         if holds_nul(&serde_json::Value::Object(required(field, name, "an object")?)) {
             return Err(Refusal::bad_field(name, format!("`{name}` must not contain U+0000")));
         }
@@ -128,9 +128,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Refuses JSON of a client that is nested more than 100 deep: receivers get it unchanged, and their parsers could
-/// fail.
-pub fn within_depth(json: &str, name: &'static str) -> Result<(), Refusal> {
+/// Refuses JSON that is nested more than 100 deep, because receivers get it unchanged and their parsers could fail.
+pub fn check_depth(json: &str, name: &'static str) -> Result<(), Refusal> {
     let (mut depth, mut quoted, mut escaped) = (0, false, false);
     for byte in json.bytes() {
         match byte {
@@ -148,9 +147,9 @@ pub fn within_depth(json: &str, name: &'static str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Refuses well-formed JSON that some parsers reject, because receivers get it unchanged: half a surrogate pair, or a
-/// number that is too large.
-pub fn readable(json: &str, name: &'static str) -> Result<(), Refusal> {
+/// Refuses well-formed JSON that some parsers reject, such as half a surrogate pair or a very large number, because
+/// receivers get the JSON unchanged.
+pub fn check_readable(json: &str, name: &'static str) -> Result<(), Refusal> {
     let refusal = |_| Refusal::bad_field(name, format!("`{name}` contains JSON that some parsers reject"));
     serde_json::from_str::<serde_json::Value>(json).map(drop).map_err(refusal)
 }
@@ -166,7 +165,7 @@ fn holds_nul(value: &serde_json::Value) -> bool {
     }
 }
 
-/// Refuses a list of more than `max` entries.
+/// Returns a list of at most `max` entries, and refuses a longer one.
 pub fn bounded<T>(list: Vec<T>, name: &'static str, max: usize) -> Result<Vec<T>, Refusal> {
     if list.len() > max {
         return Err(Refusal::too_large(name, format!("`{name}` has more than {max} entries")));
@@ -193,15 +192,15 @@ mod tests {
         let lists = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
         let objects = |depth: usize| format!("{}1{}", r#"{"a":"#.repeat(depth), "}".repeat(depth));
         for shallow in [lists(100), objects(100), format!("[{}]", "[],{},".repeat(500) + "1")] {
-            assert!(within_depth(&shallow, "data").is_ok(), "{shallow}");
+            assert!(check_depth(&shallow, "data").is_ok(), "{shallow}");
         }
         let quoted = format!(r#"{{"{brackets}":"\"{brackets}\\"}}"#, brackets = "[{".repeat(100));
         assert!(
             serde_json::from_str::<serde_json::Value>(&quoted).is_ok()
-                && within_depth(&quoted, "data").is_ok()
+                && check_depth(&quoted, "data").is_ok()
         );
         for deep in [lists(101), objects(101), lists(8_000), quoted + &lists(101)] {
-            assert_eq!(within_depth(&deep, "data").unwrap_err().field.as_deref(), Some("data"), "{deep}");
+            assert_eq!(check_depth(&deep, "data").unwrap_err().field.as_deref(), Some("data"), "{deep}");
         }
     }
 }

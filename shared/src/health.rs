@@ -1,5 +1,5 @@
-//! The health check of a program, for images without a shell: the subcommand `health` requests `/readyz` or `/healthz`
-//! from the operators' listener, whose address it reads from the settings of the service.
+//! The subcommand `health` of a program, for container images without a shell. It requests `/readyz` or `/healthz` from
+//! the operators' listener, whose address it reads from the settings of the service.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -26,8 +26,8 @@ pub struct HealthProbe {
 }
 
 impl HealthProbe {
-    /// Asks the operators' listener at `admin`, and returns its answer if the service is healthy. The error contains the
-    /// status and the answer, or why there is no answer.
+    /// Sends a request to the operators' listener at `admin`, and returns its answer if the status is 200. The error
+    /// contains the other status and the answer, or why there is no answer.
     pub async fn check(self, admin: SocketAddr) -> Result<String, String> {
         let path = if self.live { "/healthz" } else { "/readyz" };
         let url = format!("http://{}{path}", reachable(admin));
@@ -38,7 +38,7 @@ impl HealthProbe {
         }
     }
 
-    /// Runs the check and prints the answer; to standard error if the service is not healthy.
+    /// Runs the check, and prints the answer to standard output, or the error to standard error.
     pub async fn run(self, admin: SocketAddr) -> ExitCode {
         match self.check(admin).await {
             Ok(answer) => {
@@ -53,7 +53,7 @@ impl HealthProbe {
     }
 }
 
-/// The address to connect to: loopback if the service listens on all addresses.
+/// The address to connect to: `admin`, but on the loopback interface if the service listens on all interfaces.
 fn reachable(mut admin: SocketAddr) -> SocketAddr {
     match admin.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => admin.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -80,14 +80,14 @@ mod tests {
 
     use super::*;
 
-    /// A listener that gives one answer.
+    /// Starts a listener that gives one answer, and returns its address.
     fn answering(answer: &'static str) -> SocketAddr {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let mut head = Vec::new();
-            // Reads the whole head: closing a socket with unread bytes resets the connection.
+            // The whole head is read, because closing a socket with unread bytes resets the connection.
             while !head.ends_with(b"\r\n\r\n") {
                 let mut byte = [0];
                 stream.read_exact(&mut byte).unwrap();

@@ -1,17 +1,17 @@
-//! The HTTP client of the services, for token keys, the internal listeners and health checks. Each caller sets its own
-//! timeouts and trusted authorities.
+//! The HTTP client of the services. It fetches token keys, and calls internal listeners and health checks. Each use
+//! sets its own timeouts and trusted certificate authorities.
 
 use reqwest::{ClientBuilder, Error, Response, redirect::Policy};
 
-/// A client without proxies and redirects, because only the configured address is trusted. Without further settings the
-/// client trusts no certificate.
+/// Returns a builder of clients without proxies and redirects, because only the configured address is trusted. The
+/// clients trust no certificate unless the caller adds authorities.
 pub(crate) fn builder() -> ClientBuilder {
     // reqwest needs a cryptography provider even if all addresses use plain HTTP.
-    crate::tls::prepare();
+    crate::tls::install_provider();
     reqwest::Client::builder().no_proxy().redirect(Policy::none())
 }
 
-/// Reads the body of an answer, of at most `max_bytes`.
+/// Reads the body of an answer. Fails if it has more than `max_bytes`.
 pub(crate) async fn body(mut answer: Response, max_bytes: usize) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(cause)? {
@@ -23,7 +23,8 @@ pub(crate) async fn body(mut answer: Response, max_bytes: usize) -> Result<Vec<u
     Ok(body)
 }
 
-/// The innermost cause: the outer errors only say that the client failed, and name the URL, which may be confidential.
+/// Returns the innermost cause of an error. The outer causes say only that the client failed, and contain the URL,
+/// which may be confidential.
 pub(crate) fn cause(error: Error) -> String {
     let error = error.without_url();
     let mut cause: &dyn std::error::Error = &error;

@@ -1,6 +1,5 @@
-//! Identifiers and positions. A service parses them once, when it reads a request.
-//!
-//! docs/PROTOCOL.md, "Forms", defines the accepted forms.
+//! Types of identifiers and positions. Their forms are defined in docs/PROTOCOL.md, "Forms". A service checks the form
+//! of an identifier once, when it parses a request.
 
 use std::{fmt, sync::Arc};
 
@@ -9,7 +8,7 @@ use thiserror::Error;
 
 use crate::limits::{MAX_CLIENT_ID_CHARS, MAX_ROOM_ID_CHARS, MAX_SEQ, MAX_USER_ID_CHARS};
 
-/// Why a text is not a valid identifier. The text itself is not included, because it may be private.
+/// Why a text is not a valid identifier. The error does not contain the text, because the text may be private.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("not a valid {what}: {rule}")]
 pub struct IdError {
@@ -27,7 +26,7 @@ macro_rules! text_id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Parses a text that has the accepted form.
+            /// Checks the form of a text, and returns it as an identifier.
             pub fn parse(text: &str) -> Result<Self, IdError> {
                 let valid: fn(&str) -> bool = $valid;
                 if valid(text) { Ok(Self(text.into())) } else { Err(IdError { what: $what, rule: $rule }) }
@@ -103,14 +102,14 @@ text_id!(
 );
 
 impl RoomId {
-    /// A new room id: a UUIDv7 (RFC 9562), so that ids sort by creation.
+    /// Creates a new room id. It is a UUIDv7 (RFC 9562), so that room ids sort by the time of creation.
     pub fn fresh() -> Self {
         Self(uuid::Uuid::now_v7().to_string().into())
     }
 }
 
 impl ClientId {
-    /// When this id was created, in milliseconds since the Unix epoch, if it is a UUIDv7 (RFC 9562, 5.7).
+    /// The time in a client id, in milliseconds since the Unix epoch, if the id is a UUIDv7 (RFC 9562, 5.7).
     pub fn uuid_v7_at_ms(&self) -> Option<u64> {
         let id = uuid::Uuid::try_parse(&self.0).ok()?;
         if id.get_version_num() != 7 {
@@ -121,14 +120,15 @@ impl ClientId {
     }
 }
 
-/// A position in a room's log: 1, 2, 3 … without gaps, one per durable event. 0 is the head of a new room.
+/// A position in a room's log. The durable events of a room have the seqs 1, 2, 3 … without gaps; 0 is the head of a
+/// room without events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u64")]
 pub struct Seq(pub u64);
 
 impl TryFrom<u64> for Seq {
     type Error = IdError;
-    /// Input may be at most 2^53 - 1, the largest integer that every JSON parser represents exactly.
+    /// Accepts at most 2^53 - 1, the largest integer that every JSON parser represents exactly.
     fn try_from(seq: u64) -> Result<Self, IdError> {
         if seq <= MAX_SEQ.cast_unsigned() {
             Ok(Self(seq))
@@ -150,12 +150,13 @@ impl fmt::Display for Seq {
     }
 }
 
-/// The generation of the data in Redis, numbered by PostgreSQL. On the wire it is an opaque string (here: decimal).
+/// The number of an epoch, which is one lifetime of the data in Redis. PostgreSQL assigns the numbers. On the wire an
+/// epoch is a decimal string, which clients must treat as opaque.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
 
 impl Epoch {
-    /// Parses the wire form; `None`: this server never wrote such an epoch.
+    /// Parses the wire form; `None` if the text is not a form that a server writes.
     pub fn parse(text: &str) -> Option<Self> {
         let canonical =
             !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
@@ -175,8 +176,8 @@ impl Serialize for Epoch {
     }
 }
 
-/// A client's position in a room: `{"epoch": "7", "seq": 41}`. The epoch stays as the client sent it, because an
-/// unknown epoch has a defined answer.
+/// A client's position in a room, such as `{"epoch": "7", "seq": 41}`. The epoch is kept as the client sent it, because
+/// a cursor of an unknown epoch is not an error: it is answered with a gap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
     pub epoch: String,
@@ -189,7 +190,7 @@ impl Cursor {
     }
 }
 
-/// Whether the text has the form of message kinds and role names: 1 to 32 of `a-z 0-9 _ -`.
+/// Whether a text has the form of message kinds and role names: 1 to 32 characters of `a-z 0-9 _ -`.
 pub fn is_label(text: &str) -> bool {
     (1..=crate::limits::MAX_LABEL_CHARS).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')

@@ -1,5 +1,5 @@
-//! The requests from gateways to the internal listener of persistence: `POST` with JSON over HTTP/1.1, and the shared
-//! secret in the header [`SECRET_HEADER`]. Both sides use these types.
+//! The requests from gateways to the internal listener of persistence, and their answers: `POST` with JSON over
+//! HTTP/1.1, and the shared secret in the header [`SECRET_HEADER`]. Gateway and persistence both use these types.
 
 mod circuit_breaker;
 mod client;
@@ -32,10 +32,10 @@ pub const CONNECT_USER: &str = "/internal/v1/connect-user";
 
 /// Largest number of rooms in one request.
 pub const MAX_ROOMS: usize = 1000;
-/// Largest number of users in one request. Even if all ids have the greatest length, the body stays below the limit of
-/// the server.
+/// Largest number of users in one request. Even with the longest ids, the body stays below the server's limit.
 pub const MAX_USERS: usize = 150;
 
+/// Asks for the epoch of the Redis process with this `run_id`; opens a new epoch if another process was opened last.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct OpenEpochRequest {
     pub run_id: String,
@@ -47,18 +47,20 @@ pub struct OpenEpochAnswer {
     pub age_ms: u64,
 }
 
+/// Asks persistence to write the heads of rooms into Redis for this epoch.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SeedRequest {
     pub epoch: u64,
     pub rooms: Vec<RoomId>,
 }
 
-/// `outcomes` has one entry per room, in order; `None`: the requested epoch has ended.
+/// The outcomes of a [`SeedRequest`], one per room in the same order; `None` if the requested epoch has ended.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SeedAnswer {
     pub outcomes: Option<Vec<SeedOutcome>>,
 }
 
+/// Asks whether PostgreSQL knows a message with this room, sender and client id.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct LookUpRequest {
     pub room: RoomId,
@@ -71,7 +73,7 @@ pub struct LookUpAnswer {
     pub known: Option<KnownClientId>,
 }
 
-/// Asks for the message that a change targets.
+/// Asks for the message that a client wants to edit, delete or react to.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct TargetRequest {
     pub room: RoomId,
@@ -83,7 +85,7 @@ pub struct TargetAnswer {
     pub target: Option<Target>,
 }
 
-/// Asks for the read and delivered marks of users in a room.
+/// Asks for the stored read and delivered marks of users in a room.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct MarksRequest {
     pub room: RoomId,
@@ -92,12 +94,12 @@ pub struct MarksRequest {
 
 pub type MarksAnswer = StoredMarks;
 
-/// Loads a user's memberships; persistence also puts them into the cache.
+/// Asks for a user's memberships. Persistence reads them from PostgreSQL, and also fills the membership cache.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RoomsRequest {
     pub user: UserId,
-    /// The epoch in which the caller uses the answer. Persistence answers when no writer of an earlier epoch can commit
-    /// any more.
+    /// The epoch in which the caller uses the answer. Persistence waits until no writer of an earlier epoch can commit,
+    /// so that the answer contains all changes of earlier epochs.
     #[serde(default)]
     pub epoch: u64,
 }
@@ -105,11 +107,11 @@ pub struct RoomsRequest {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RoomsAnswer {
     pub rooms: HashMap<RoomId, Membership>,
-    /// The 200 most recently active rooms, newest first.
+    /// The user's 200 most recently active rooms, newest first.
     pub recent: Vec<RoomId>,
 }
 
-/// Creates the user from the claims of the token if that is allowed, or updates name and picture.
+/// Asks persistence to update a user from the claims of a token, or to create the user if that is allowed.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ConnectUserRequest {
     pub user: UserId,
@@ -117,5 +119,5 @@ pub struct ConnectUserRequest {
     pub picture: Option<String>,
 }
 
-/// `None`: the user is unknown, and connecting does not create users.
+/// The user's account; `None` if the user is unknown, and users are not created when they connect.
 pub type ConnectUserAnswer = Option<Account>;

@@ -1,7 +1,7 @@
 //! The code that gateway and persistence share: identifiers, the wire protocol, the room log in Redis, authentication,
 //! configuration, telemetry and the lifecycle of a process.
 //!
-//! This crate imports neither service. Only `log`, `membership`, `people` and `presence` use Redis; no module uses SQL.
+//! This crate imports neither service. Only `log`, `membership`, `people` and `presence` use Redis. No module uses SQL.
 
 pub mod admin;
 pub mod auth;

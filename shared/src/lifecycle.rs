@@ -1,9 +1,8 @@
-//! The shutdown of a process in two stages, the same for both services.
+//! The shutdown of a process in two stages, which both services use.
 //!
-//! `draining`: SIGTERM or SIGINT came. The service is no longer ready, accepts nothing new, and finishes work in
-//! progress.
-//! `stopping`: all tracked tasks have finished, the time is up, or a second signal came. Everything that is left ends
-//! now.
+//! `draining` begins with SIGTERM or SIGINT. The service reports that it is not ready, accepts no new work, and
+//! finishes work in progress. `stopping` begins when all tracked tasks have finished, when the drain time is up, or
+//! with a second signal. All remaining work is cancelled.
 
 use std::time::Duration;
 
@@ -16,11 +15,11 @@ pub enum Ending {
     /// All tracked tasks have finished.
     Drained,
     TimeUp,
-    /// A second signal came.
+    /// The process received a second signal.
     Signalled,
 }
 
-/// The tokens of the two stages, and the tasks that must finish before `stopping`.
+/// The cancellation tokens of the two stages, and the tasks for which draining waits.
 #[derive(Debug, Clone, Default)]
 pub struct Lifecycle {
     pub draining: CancellationToken,
@@ -29,8 +28,8 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Waits for signals, and cancels the tokens of the two stages in turn. Returns when the process may end. Draining
-    /// takes at most `drain`.
+    /// Waits for signals, and cancels the tokens `draining` and `stopping` in turn. Draining takes at most `drain`.
+    /// Returns when the process may end.
     pub async fn run(&self, drain: Duration) -> std::io::Result<Ending> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

@@ -1,20 +1,20 @@
-//! The room log: every durable change of a room is an event with the next seq. One atomic script appends it in Redis,
-//! publishes it to gateways, and adds it to a stream for persistence.
+//! The room log: every durable change of a room is an event with the room's next seq. One atomic script in Redis
+//! appends each event, publishes the event to gateways, and adds it to a stream for persistence.
 //!
-//! Keys (`p` = two digits of the partition; the braces keep a room's keys in one cluster slot):
+//! The keys in Redis. `p` is the two digits of the partition, and the braces keep a room's keys in one cluster slot:
 //!
-//! | key | type | what |
+//! | key | type | content |
 //! | --- | --- | --- |
 //! | `{p}:room:<room>` | hash | head (`seq`, `epoch`), recent bases, membership marks, fields that a join returns |
-//! | `{p}:room:<room>` | channel | records as they are appended; only hints, because the seq decides |
+//! | `{p}:room:<room>` | channel | a copy of each appended record; a gateway finds lost copies by the seqs |
 //! | `{p}:tail:<room>` | stream, id `<seq>-0` | the last records, for replay |
 //! | `{p}:marks:<room>` | hash | members' read and delivered marks, and receipts that wait to be published |
-//! | `{p}:sent` + `{p}:sent:<window>` | list + hashes | client ids that were accepted recently |
+//! | `{p}:sent`, `{p}:sent:<window>` | list, hashes | client ids that were accepted recently, in windows of 10 min |
 //! | `{p}:ingest` | stream | records that persistence must write |
 //! | `{p}:erased:<user>` | string | exists while no event of this user may be appended |
 //! | `{p}:stored` | string and channel | watermark: epoch and ingest id of the last committed record |
 //! | `{p}:exceptions`, `{p}:exceptions:old` | hashes | records below the watermark that became void |
-//! | `leases` | channel | a replica of persistence has released partitions, so that others may take them |
+//! | `leases` | channel | a notice that a replica of persistence has released partitions, which others may now lease |
 //!
 //! The head of each script (`log/*.lua`) describes its keys, arguments and answers.
 
@@ -51,7 +51,7 @@ pub use authority::{Authority, AuthorityError, KnownClientId, OpenedEpoch, SeedO
 pub use batcher::AppendBatcher;
 pub use commands::{Log, LogLimits};
 pub use live::LiveEntry;
-pub use marks::{Marked, ReadMark};
+pub use marks::{MarkResult, ReadMark};
 pub use owner::{StoredUpto, Survival};
 pub use record::{IngestId, Record};
 pub use session::{Session, SessionError, connect as connect_to_process};

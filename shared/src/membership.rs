@@ -1,14 +1,14 @@
-//! The membership cache in Redis: the rooms of a user with role and read position, so that a reconnect needs no SQL
-//! query. An entry is valid only in the epoch in which it was filled. A fill is refused if memberships or read
-//! positions changed after the fill read them.
+//! The membership cache in Redis contains the rooms of a user with role and read position, so that a reconnect needs no
+//! SQL query. A cached value is valid only in the epoch in which it was written. The cache refuses memberships that a
+//! caller read from PostgreSQL before the latest change.
 //!
-//! | key | type | what |
+//! | key | type | content |
 //! | --- | --- | --- |
-//! | `rooms:{<user>}` | hash | room → `<role> <read seq>`; the field `` holds the epoch of the fill |
-//! | `rooms:{<user>}:v` | number | version: higher after every change of the user's memberships; a time in ms, so that no version is used twice |
+//! | `rooms:{<user>}` | hash | room → `<role> <read seq>`; the field with the empty name holds the epoch |
+//! | `rooms:{<user>}:v` | number | version, which rises with every change of the user's memberships; a time in ms, so that no version is used twice |
 //! | `rooms:{<user>}:m` | counter | moves: incremented when a read position of the user moves |
-//! | `account:{<user>}` | string | the account in PostgreSQL as JSON, with the epoch of the fill |
-//! | `account:{<user>}:v` | number | version of the account, of the same kind |
+//! | `account:{<user>}` | string | the account in PostgreSQL as JSON, with the epoch |
+//! | `account:{<user>}:v` | number | version of the account, which rises with every change of the account |
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Epoch, RoomId, Seq, UserId};
 
-/// Expiry of cache entries and of versions. A version must live far longer than any fill takes. After a version has
-/// expired, the next request creates a new one.
+/// Expiry of cached values and of versions. A version must not expire between a read of PostgreSQL and the write of its
+/// result into the cache. After a version has expired, the next request creates a new one.
 const CACHE_TTL_S: u64 = 3600;
 const VERSION_TTL_S: u64 = 7 * 86_400;
-/// The counter of moves only has to live longer than a fill takes.
+/// Expiry of the counter of moves, which must be longer than a read of PostgreSQL plus the write into the cache.
 const MOVES_TTL_S: u64 = 600;
 
 static FILL: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("membership/fill.lua")));
@@ -30,13 +30,15 @@ const CHANGED: &str = include_str!("membership/changed.lua");
 const VERSION: &str = include_str!("membership/version.lua");
 static REMEMBER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("membership/remember.lua")));
 
+/// A user's membership of one room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
     pub role: String,
+    /// The user's read mark: all events up to this seq are read.
     pub read_seq: Seq,
 }
 
-/// A user's account in PostgreSQL.
+/// A user's account as stored in PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     pub name: Option<String>,
@@ -64,19 +66,19 @@ fn account_version_key(user: &UserId) -> String {
     format!("account:{{{user}}}:v")
 }
 
-/// The counters of a user's cache before a fill. The fill is refused if one of them has changed.
+/// Version and counter of moves of a user's cached memberships. [`fill`] is refused if one of them has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     version: u64,
     moves: u64,
 }
 
-/// The wire form of `rooms_version`: epoch and version.
+/// The wire form of `rooms_version`: `<epoch>.<version>`.
 pub fn wire_version(epoch: Epoch, version: u64) -> String {
     format!("{epoch}.{version}")
 }
 
-/// The counters of a user's cache. Read them before the memberships with which the cache is filled.
+/// Reads the stamp of a user's cached memberships. Call this before reading the memberships for [`fill`].
 pub async fn stamp(connection: &mut Connection, user: &UserId) -> RedisResult<Stamp> {
     let keys = (version_key(user), moves_key(user));
     let counters: (Option<u64>, Option<u64>) =
@@ -84,8 +86,8 @@ pub async fn stamp(connection: &mut Connection, user: &UserId) -> RedisResult<St
     Ok(Stamp { version: counters.0.unwrap_or(0), moves: counters.1.unwrap_or(0) })
 }
 
-/// The version of a user's memberships; different memberships never have the same version. Read the version before
-/// listing the rooms.
+/// Reads the version of a user's memberships; different memberships never have the same version. Call this before
+/// listing the rooms to which the version belongs.
 pub async fn version(connection: &mut Connection, user: &UserId) -> RedisResult<u64> {
     let mut call = redis::cmd("EVAL");
     call.arg(VERSION).arg(1).arg(version_key(user)).arg(VERSION_TTL_S);
@@ -99,15 +101,15 @@ pub struct Versions {
     pub account: u64,
 }
 
-/// The versions of the memberships and accounts of users, in order. Missing versions of memberships are created, as in
-/// [`version`].
+/// Reads the versions of the memberships and accounts of users, in the order of the users. Missing versions of
+/// memberships are created, as in [`version`].
 pub async fn versions(connection: &mut Connection, users: &[UserId]) -> RedisResult<Vec<Versions>> {
     let mut pipe = redis::pipe();
     for user in users {
         pipe.cmd("MGET").arg(version_key(user)).arg(account_version_key(user));
     }
     let found: Vec<(Option<u64>, Option<u64>)> = pipe.query_async(connection).await?;
-    // After a loss of Redis's data all users lack a version, so the new ones are created in one pipeline too.
+    // If Redis has lost its data, all users lack a version. So all missing versions are created in one pipeline.
     let mut pipe = redis::pipe();
     for (user, _) in users.iter().zip(&found).filter(|(_, (rooms, _))| rooms.is_none()) {
         pipe.cmd("EVAL").arg(VERSION).arg(1).arg(version_key(user)).arg(VERSION_TTL_S);
@@ -121,8 +123,9 @@ pub async fn versions(connection: &mut Connection, users: &[UserId]) -> RedisRes
     Ok(found.into_iter().map(versions).collect())
 }
 
-/// Drops the cached memberships of users after a change, and invalidates fills in progress.
-pub async fn changed<'a>(
+/// Drops the cached memberships of users after a change, and raises their versions, so that a [`fill`] with memberships
+/// that were read before the change is refused.
+pub async fn invalidate<'a>(
     connection: &mut Connection,
     users: impl IntoIterator<Item = &'a UserId>,
 ) -> RedisResult<()> {
@@ -134,8 +137,8 @@ pub async fn changed<'a>(
     if pipe.is_empty() { Ok(()) } else { pipe.query_async(connection).await }
 }
 
-/// Caches a user's memberships, unless they or a read position changed since `stamp` was read. Returns true if they
-/// were cached.
+/// Caches a user's memberships, unless memberships or read positions of the user changed after `stamp` was read.
+/// Returns whether the memberships were cached.
 pub async fn fill(
     connection: &mut Connection,
     user: &UserId,
@@ -152,8 +155,8 @@ pub async fn fill(
     call.invoke_async(connection).await
 }
 
-/// All cached memberships of a user; `None`: not cached in this epoch.
-pub async fn all(
+/// Reads all cached memberships of a user; `None` if they are not cached in this epoch.
+pub async fn all_cached(
     connection: &mut Connection,
     user: &UserId,
     epoch: Epoch,
@@ -167,8 +170,9 @@ pub async fn all(
     Ok(Some(fields.into_iter().filter_map(read).collect()))
 }
 
-/// The cached memberships of a user in some rooms; `None`: not cached in this epoch; an inner `None`: not a member.
-pub async fn of(
+/// Reads the cached memberships of a user in some rooms; `None` if they are not cached in this epoch. An inner `None`
+/// means that the user is not a member of the room.
+pub async fn cached_in(
     connection: &mut Connection,
     user: &UserId,
     epoch: Epoch,
@@ -186,7 +190,7 @@ pub async fn of(
     Ok(Some(values.into_iter().map(|value| read_membership(&value?)).collect()))
 }
 
-/// Moves cached read positions in a room forward; never back, and only if the user's cache is filled.
+/// Moves the cached read positions of users in a room forward. Skips users without a cached membership of the room.
 pub async fn advance_read<'a>(
     connection: &mut Connection,
     room: &RoomId,
@@ -212,8 +216,8 @@ struct CachedAccount {
     account: Account,
 }
 
-/// The cached account of a user; `None`: not cached in this epoch.
-pub async fn account(
+/// Reads the cached account of a user; `None` if it is not cached in this epoch.
+pub async fn cached_account(
     connection: &mut Connection,
     user: &UserId,
     epoch: Epoch,
@@ -223,22 +227,23 @@ pub async fn account(
     Ok(cached.filter(|cached| cached.epoch == epoch.0).map(|cached| cached.account))
 }
 
-/// The version of a user's account. Read the version before the account that shall be cached.
+/// Reads the version of a user's account. Call this before reading the account that is passed to [`cache_account`].
 pub async fn account_version(connection: &mut Connection, user: &UserId) -> RedisResult<u64> {
     let counter: Option<u64> =
         redis::cmd("GET").arg(account_version_key(user)).query_async(connection).await?;
     Ok(counter.unwrap_or(0))
 }
 
-/// Drops a cached account after a change, and invalidates fills in progress; returns the new version.
-pub async fn account_changed(connection: &mut Connection, user: &UserId) -> RedisResult<u64> {
+/// Drops a cached account after a change, and raises its version, so that an account that was read before the change is
+/// not cached. Returns the new version.
+pub async fn invalidate_account(connection: &mut Connection, user: &UserId) -> RedisResult<u64> {
     let mut call = redis::cmd("EVAL");
     call.arg(CHANGED).arg(2).arg(account_key(user)).arg(account_version_key(user)).arg(VERSION_TTL_S);
     call.query_async(connection).await
 }
 
-/// Caches an account, unless the account changed after `version` was read. Returns true if it was cached.
-pub async fn remember_account(
+/// Caches an account, unless the account changed after `version` was read. Returns whether the account was cached.
+pub async fn cache_account(
     connection: &mut Connection,
     user: &UserId,
     epoch: Epoch,

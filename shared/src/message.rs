@@ -1,4 +1,4 @@
-//! A message as its sender submits it, with the same checks for frames and HTTP, and its JSON body.
+//! A message as its sender submits it, and its JSON body. Frames and HTTP requests are checked by the same code.
 
 pub mod change;
 pub mod events;
@@ -23,7 +23,7 @@ pub use target::Target;
 use change::Actor;
 use events::{Audience, MessageBody, StoredFields};
 
-/// What a sender waits for: the event is appended in Redis, or committed in PostgreSQL.
+/// What a sender waits for: `accepted` (the event is in Redis) or `stored` (the event is committed in PostgreSQL).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Stage))]
@@ -33,7 +33,7 @@ pub enum AckStage {
     Stored,
 }
 
-/// The sender of a message, as others see it.
+/// The sender of a message, as other users see the sender.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = EventSender))]
 pub struct Sender<'a> {
@@ -57,12 +57,12 @@ pub struct Attachment {
     pub url: String,
     #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::AttachmentTextForm))]
     pub media_type: String,
-    /// In bytes.
+    /// Size of the file, in bytes.
     #[cfg_attr(feature = "openapi", schema(maximum = 9_223_372_036_854_775_807_i64))]
     pub size: u64,
 }
 
-/// A checked message that is not in the log yet.
+/// A checked message before it is appended to the log.
 #[derive(Debug, Clone)]
 pub struct Draft {
     pub client_id: ClientId,
@@ -73,12 +73,12 @@ pub struct Draft {
     pub metadata: Option<Box<RawValue>>,
     pub visibility: Visibility,
     pub ack: AckStage,
-    /// `attempt: 1`: the sender never sent this client id before.
+    /// Whether the sender promises, by `attempt: 1`, that this client id was never sent before.
     pub first_attempt: bool,
 }
 
 impl Draft {
-    /// Checks the fields of a send.
+    /// Checks the fields of a `message:send` frame or of the equivalent HTTP request.
     pub fn from_fields(fields: &Fields<'_>, max_chars: usize) -> Result<Self, Refusal> {
         let client_id =
             fields.client_id()?.ok_or_else(|| Refusal::bad_field("client_id", "`client_id` is missing"))?;
@@ -118,14 +118,14 @@ impl Draft {
         })
     }
 
-    /// Approximate size in bytes.
+    /// Approximate size of the message in bytes.
     pub fn bytes(&self) -> usize {
         let attached = self.attachments.iter().map(|attachment| attachment.name.len() + attachment.url.len());
         let metadata = self.metadata.as_ref().map_or(0, |json| json.get().len());
         self.content.len() + metadata + attached.sum::<usize>()
     }
 
-    /// The event's own fields as JSON, in the wire form.
+    /// The fields of the event after `type`, `room`, `seq` and `at`, as JSON in the wire form.
     pub fn body(&self, id: &str, sender: Sender<'_>) -> String {
         const SERIALISES: &str = "strings, numbers and checked JSON always serialise";
         let visible_to = (!self.visibility.is_everyone())
@@ -148,13 +148,13 @@ impl Draft {
         serde_json::to_string(&body).expect(SERIALISES)
     }
 
-    /// The lowest role that the sender must still have when the message is appended.
+    /// Returns the lowest role with which the message may be appended. Refuses an actor who may not send.
     pub fn permit(&self, actor: &Actor<'_>) -> Result<MinRole, Refusal> {
         actor.permit(Permission::Send)
     }
 
-    /// A stored message to be sent once more under another client id. The error says which part of the stored message
-    /// does not pass the checks of a send.
+    /// Converts a stored message into one that is sent again with another client id. The error says which part of the
+    /// stored message is not allowed in a message that is sent.
     pub fn from_stored(
         stored: StoredFields<'_>,
         client_id: ClientId,
@@ -176,13 +176,13 @@ impl Draft {
             metadata: stored.metadata.map(ToOwned::to_owned),
             visibility,
             ack: AckStage::Stored,
-            // An earlier run may have appended this message.
+            // An earlier run of the job may have appended this message.
             first_attempt: false,
         })
     }
 }
 
-/// Refuses text over the limit (in Unicode scalar values) and forbidden control characters.
+/// Refuses a text of more than `max_chars` Unicode scalar values, or with control characters but tab and newline.
 pub fn check_text(text: &str, field: &'static str, max_chars: usize) -> Result<(), Refusal> {
     if text.len() > max_chars && text.chars().count() > max_chars {
         return Err(Refusal::too_large(field, format!("`{field}` is over {max_chars} characters")));
@@ -221,7 +221,7 @@ fn visibility_of(fields: &Fields<'_>) -> Result<Visibility, Refusal> {
     if !roles.iter().all(|role| is_label(role)) {
         return Err(Refusal::bad_field("visible_to", "a role name is 1 to 32 of a-z 0-9 _ -"));
     }
-    // Empty lists could mean "nobody" or "everybody". A wrong guess would be a leak.
+    // Empty lists could mean nobody or everybody. They are refused, because a wrong guess would show a private message.
     if users.is_empty() && roles.is_empty() {
         let message = "`visible_to` names nobody; leave it out to reach everyone";
         return Err(Refusal::bad_field("visible_to", message));

@@ -1,9 +1,9 @@
-//! Declares a service's metrics in one list: field, kind, name, labels, help. The names occur only in this list. The
-//! metrics of the process come from the collector of the `prometheus` crate.
+//! The macro `metrics` declares a service's metrics in one list of field, kind, name, labels and help. Metrics of the
+//! process, such as its memory, come from the `prometheus` crate.
 
 use prometheus::{IntCounterVec, IntGaugeVec};
 
-/// Sets the metrics of the build and of lost spans, which both services declare.
+/// Sets two metrics that both services declare: version and commit of the build, and the number of lost spans.
 pub fn set_build_and_lost_spans(build: &IntGaugeVec, spans_lost: &IntCounterVec) {
     build.with_label_values(&[crate::version::VERSION, crate::version::commit()]).set(1);
     for (cause, total) in crate::telemetry::spans_lost() {
@@ -12,6 +12,7 @@ pub fn set_build_and_lost_spans(build: &IntGaugeVec, spans_lost: &IntCounterVec)
     }
 }
 
+/// Declares a struct with a service's metrics.
 /// ```ignore
 /// tidings_shared::metrics! {
 ///     /// What the gateway counts.
@@ -38,7 +39,7 @@ macro_rules! metrics {
         }
 
         impl $name {
-            /// Registers all metrics, and those of the process, in a new registry.
+            /// Registers all declared metrics, and the metrics of the process, in a new registry.
             pub fn new() -> Self {
                 let registry = $crate::prometheus::Registry::new();
                 let process = $crate::prometheus::process_collector::ProcessCollector::for_self();
@@ -50,11 +51,11 @@ macro_rules! metrics {
                 Self { registry, $($field),* }
             }
 
-            /// The metrics in the Prometheus text format.
+            /// Returns the present values of all metrics in the Prometheus text format.
             pub fn text(&self) -> String {
                 use $crate::prometheus::Encoder;
                 let mut text = Vec::new();
-                // Writing to memory does not fail, and a metric that cannot be encoded is left out.
+                // An error can only come from a metric that cannot be encoded, and such a metric is left out.
                 let _ = $crate::prometheus::TextEncoder::new().encode(&self.registry.gather(), &mut text);
                 String::from_utf8(text).unwrap_or_default()
             }

@@ -1,6 +1,7 @@
-//! Declares an enum whose variants have names, such as wire names or values of a metric label, in one table. The
-//! variants can be used as indices from 0.
+//! The macro `named_enum` declares an enum and a name for each variant, such as a wire name or the value of a metric
+//! label. The variants can be used as indices from 0.
 
+/// Declares an enum whose variants have names.
 /// ```ignore
 /// named_enum! {
 ///     /// A direction.
@@ -20,6 +21,7 @@ macro_rules! named_enum {
             /// All variants, in the order of the enum.
             pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
 
+            /// The name of the variant.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name),+

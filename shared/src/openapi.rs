@@ -1,6 +1,5 @@
-//! The forms of docs/PROTOCOL.md as schemas of the OpenAPI document: ids, names, texts and positions. They state the
-//! rules of the parsers, as far as JSON Schema can. A form with a Rust type of its own is the schema of that type; the
-//! other forms get an empty type.
+//! Schemas of the OpenAPI document for ids, names, texts and positions (docs/PROTOCOL.md, "Forms"). A schema states the
+//! rules of the parser, as far as JSON Schema can. A form without a Rust type is represented by an empty type.
 
 use std::borrow::Cow;
 
@@ -17,18 +16,18 @@ use crate::limits::{
 };
 use crate::role;
 
-/// No control characters.
+/// A text without control characters.
 const LINE_PATTERN: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
-/// No control characters except tab and newline.
+/// A text without control characters except tab and newline.
 const TEXT_PATTERN: &str = r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f]*$";
-/// Neither control characters nor Unicode white space.
+/// A text without control characters and Unicode white space.
 const WORD_PATTERN: &str =
     concat!(r"^[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a", r"\u2028\u2029\u202f\u205f\u3000]+$");
 const LABEL_PATTERN: &str = "^[a-z0-9_-]+$";
 
 macro_rules! new_types {
     ($($form:ident)+) => {$(
-        /// A form without a Rust type of its own.
+        /// The schema of a form of docs/PROTOCOL.md that has no Rust type. This empty type only names the schema.
         pub struct $form;
     )+};
 }
@@ -54,7 +53,8 @@ macro_rules! forms {
         }
     )+
 
-        /// The name and the schema of each form. utoipa does not collect the schemas that only parameters reference.
+        /// Returns the name and the schema of each form. They must be added to the document explicitly, because utoipa
+        /// does not collect schemas that only parameters reference.
         pub fn all() -> impl Iterator<Item = (String, RefOr<Schema>)> {
             [$(($name.to_owned(), <$form as PartialSchema>::schema())),+].into_iter()
         }
@@ -97,7 +97,7 @@ fn string() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)
 }
 
-/// At least one character, each matching `pattern`.
+/// A text of 1 to `max_chars` characters that matches `pattern`.
 fn text(max_chars: usize, pattern: &str) -> ObjectBuilder {
     string().pattern(Some(pattern)).min_length(Some(1)).max_length(Some(max_chars))
 }
@@ -106,19 +106,19 @@ fn line(max_chars: usize) -> ObjectBuilder {
     string().pattern(Some(LINE_PATTERN)).max_length(Some(max_chars))
 }
 
-/// An integer up to the highest position, which every JSON parser keeps exactly.
+/// An integer from `minimum` to [`MAX_SEQ`], which every JSON parser represents exactly.
 fn integer(minimum: i64) -> ObjectBuilder {
     unbounded(minimum)
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
         .maximum(Some(number(MAX_SEQ)))
 }
 
-/// An integer without a maximum: values above the limit count as the limit.
+/// An integer from `minimum` on, without a maximum, because the parser reduces values above its limit to the limit.
 fn unbounded(minimum: i64) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(number(minimum)))
 }
 
-/// The bound of an integer schema.
+/// Converts a bound of an integer schema.
 pub fn number(value: i64) -> Number {
     Number::Int(isize::try_from(value).unwrap_or(isize::MAX))
 }

@@ -2,27 +2,28 @@
 
 use thiserror::Error;
 
-/// The configured allow-list.
+/// The configured browser origins whose pages may use the services.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllowedOrigins {
-    /// The setting is empty: only pages of this machine, so that a missing setting never opens a production system.
+    /// The setting is empty, and only pages of this machine are allowed. This is safe if the setting is forgotten.
     Development,
-    /// `*`: every origin; tokens are the only protection.
+    /// The setting is `*`, and all origins are allowed. Then tokens are the only protection.
     Any,
-    /// The listed origins.
+    /// Only the listed origins are allowed.
     Listed(Vec<OriginPattern>),
 }
 
-/// One entry of the list, in lower case.
+/// One entry of the list of allowed origins, in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OriginPattern {
-    /// The whole origin as browsers send it: scheme, host, and the port unless it is the default port of the scheme.
+    /// One origin as browsers send it: scheme, host, and the port unless it is the default port of the scheme.
     Exactly(String),
-    /// `https://*.example.com:8443`: all subdomains with the same scheme and port, but not the domain itself.
-    Below { scheme: String, suffix: String },
+    /// An entry such as `https://*.example.com:8443` allows all subdomains with this scheme and port, but not
+    /// `example.com` itself.
+    Subdomains { scheme: String, suffix: String },
 }
 
-/// An entry that is not an origin.
+/// The error of an entry of the setting that is not an origin.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "{0} is not an origin: expected scheme://host[:port] with http or https, scheme://*.host[:port], or *"
@@ -43,7 +44,8 @@ impl AllowedOrigins {
         Ok(if listed.is_empty() { Self::Development } else { Self::Listed(listed) })
     }
 
-    /// Whether a request with this `Origin` header is allowed. Requests without the header do not come from a page.
+    /// Whether a request with this `Origin` header is allowed. A request without the header is always allowed, because
+    /// it does not come from a page in a browser.
     #[must_use]
     pub fn allows(&self, origin: Option<&str>) -> bool {
         let Some(origin) = origin else { return true };
@@ -59,7 +61,7 @@ impl OriginPattern {
     fn parse(entry: &str) -> Option<Self> {
         let entry = entry.strip_suffix('/').unwrap_or(entry).to_ascii_lowercase();
         let (scheme, rest) = entry.split_once("://")?;
-        // Browsers leave out the default port, so it is removed from an entry that has it.
+        // Browsers leave out the default port of the scheme, so the default port is also removed from an entry.
         let (host, default_port) = match scheme {
             "https" => (rest, ":443"),
             "http" => (rest, ":80"),
@@ -68,7 +70,7 @@ impl OriginPattern {
         let host = host.strip_suffix(default_port).unwrap_or(host);
         match host.strip_prefix('*') {
             Some(suffix) => (is_host(suffix.strip_prefix('.')?) && suffix.matches('.').count() > 1)
-                .then(|| Self::Below { scheme: scheme.to_owned(), suffix: suffix.to_owned() }),
+                .then(|| Self::Subdomains { scheme: scheme.to_owned(), suffix: suffix.to_owned() }),
             None => is_host(host).then(|| Self::Exactly(format!("{scheme}://{host}"))),
         }
     }
@@ -76,7 +78,7 @@ impl OriginPattern {
     fn matches(&self, origin: &str) -> bool {
         match self {
             Self::Exactly(listed) => listed.eq_ignore_ascii_case(origin),
-            Self::Below { scheme, suffix } => {
+            Self::Subdomains { scheme, suffix } => {
                 let origin = origin.to_ascii_lowercase();
                 let host = origin.strip_prefix(scheme.as_str()).and_then(|rest| rest.strip_prefix("://"));
                 let below = host.and_then(|host| host.strip_suffix(suffix.as_str()));

@@ -1,14 +1,14 @@
-//! The pub/sub channel of a user: notices for all connections of one user on all nodes, whether they joined rooms or
-//! not.
+//! The pub/sub channel of a user, which carries notices for all connections of the user on all nodes.
 //!
-//! Pub/sub messages can be lost: a node that may have missed a notice compares the version of the user's rooms.
+//! Published notices can be lost. A node that may have missed a notice compares the versions of the user's memberships
+//! and account with those it knows.
 
 use bytes::Bytes;
 use redis::{RedisResult, aio::MultiplexedConnection as Connection};
 
 use crate::ids::{RoomId, Seq, UserId};
 
-/// Prefix of the users' channels; no other channel has this prefix.
+/// Prefix of the names of users' channels. No other channel has this prefix.
 pub const CHANNEL_PREFIX: &str = "user:";
 
 /// The name of a user's channel.
@@ -16,18 +16,17 @@ pub fn channel(user: &UserId) -> String {
     format!("{CHANNEL_PREFIX}{user}")
 }
 
-/// A notice for the connections of a user. Its form on the channel is one line with the kind, then the JSON of the
-/// frame.
+/// A notice for the connections of a user. Its payload is one line with kind and arguments, then the JSON of the frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UserNotice {
-    /// A finished frame for all connections.
+    /// A finished frame for all connections of the user.
     Frame(Bytes),
-    /// A read mark of the user, as a finished frame. If `pushed`, receipts are pushed in this room, and connections
-    /// that are joined to the room get the mark with those receipts.
+    /// The user's read mark in a room has moved. `frame` is the finished receipt. If `pushed` is true, the receipt is
+    /// also published in the room, so connections that have joined the room must not get it twice.
     Read { room: RoomId, pushed: bool, frame: Bytes },
-    /// The user's membership of `room` changed at `seq`, as the frame says. So the user's list of rooms has changed.
+    /// The event at `seq` changed the user's membership of `room`. `frame` contains the change.
     Membership { room: RoomId, seq: Seq, frame: Bytes },
-    /// The account changed: read it again, and close the connections if the user is blocked or does not exist any more.
+    /// The user's account changed. A node reads it again, and closes the connections of a blocked or deleted user.
     Account,
 }
 
@@ -44,7 +43,7 @@ impl UserNotice {
         [head.as_bytes(), b"\n", frame].concat()
     }
 
-    /// Parses a payload; `None`: malformed.
+    /// Parses a published payload; `None` if it is malformed.
     pub fn parse(payload: &Bytes) -> Option<Self> {
         let end = payload.iter().position(|byte| *byte == b'\n')?;
         let frame = payload.slice(end + 1..);
@@ -61,7 +60,7 @@ impl UserNotice {
     }
 }
 
-/// Publishes notices to users.
+/// Publishes notices on the channels of users.
 pub async fn publish<'a>(
     connection: &mut Connection,
     notices: impl IntoIterator<Item = (&'a UserId, &'a UserNotice)>,

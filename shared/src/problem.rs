@@ -1,8 +1,8 @@
-//! A problem with a setting: which setting and why, never the value of a secret.
+//! A problem with a setting: the name of the setting and the reason, but never the value of a secret.
 
 use std::fmt;
 
-/// One problem. `setting` is the flag without dashes; `load` adds the variable.
+/// A problem with one setting. `setting` is the name of the flag without dashes; `load` adds the environment variable.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -12,7 +12,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem of the setting with this flag, such as `lease-ms`.
+    /// Creates a problem of a setting; `setting` is the flag without dashes, such as `lease-ms`.
     pub fn new(setting: &str, why: impl fmt::Display) -> Self {
         Self { setting: setting.to_owned(), variable: None, why: why.to_string() }
     }
@@ -28,15 +28,15 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Checks of settings that parsed well: alone, in combination, or with the files that they name.
+/// Settings that clap has parsed, and whose values, combinations and files need further checks.
 pub trait Check {
-    /// All problems. May read files, but opens no connection.
+    /// Returns all problems. May read the files that the settings name, but opens no connection.
     fn check(&self) -> Vec<Problem> {
         Vec::new()
     }
 }
 
-/// All problems in one line.
+/// Formats all problems in one line.
 #[must_use]
 pub fn join(problems: Vec<Problem>) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")

@@ -1,10 +1,10 @@
-//! The subcommands by which each program describes itself: its settings, and a shell completion script.
+//! The subcommands `settings` and `completions` of each program.
 
 use clap::{Command, Subcommand};
 
 use crate::config::{problem::Check, table};
 
-/// Subcommands that both services have.
+/// The subcommands that both services have.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Describe {
     /// Print all settings with their variables, defaults, units and meanings, as a table of Markdown
@@ -21,7 +21,7 @@ pub enum Describe {
 }
 
 impl Describe {
-    /// The requested text, for a program with this command.
+    /// Returns the text that the subcommand prints. `command` is the command line of the program.
     pub fn text(&self, mut command: Command) -> String {
         match self {
             Self::Settings { json: true } => format!("{:#}\n", serde_json::json!(table::rows(&command))),
@@ -38,7 +38,7 @@ impl Describe {
 
 impl Check for Describe {}
 
-/// Prints a text. A reader that closes the pipe early, such as `head`, is not an error.
+/// Prints a text to standard output. It is not an error if the reader, such as `head`, closes the pipe early.
 pub fn print(text: &str) -> std::io::Result<()> {
     use std::io::{ErrorKind, Write};
     match std::io::stdout().lock().write_all(text.as_bytes()) {

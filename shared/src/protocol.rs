@@ -1,4 +1,4 @@
-//! The wire protocol of docs/PROTOCOL.md as types: client frames, parsed once at the edge, server frames, close codes.
+//! The types of the wire protocol of docs/PROTOCOL.md: client frames, server frames, and close codes.
 
 pub mod client;
 pub mod close;

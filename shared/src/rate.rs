@@ -1,4 +1,4 @@
-//! Rate limits per user, the same in both services.
+//! Rate limits per user, for both services.
 
 use std::num::NonZeroU32;
 
@@ -6,11 +6,11 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 
 use crate::ids::UserId;
 
-/// The default burst is what the rate allows in this many seconds, because a client that reconnects joins and marks
-/// many rooms at once.
+/// The default burst is the number of commands that the rate allows in this time. It is large because a client that
+/// reconnects sends joins and marks for many rooms at once.
 const DEFAULT_BURST_S: u32 = 4;
 
-/// The rate limit of one kind of command.
+/// The rate limit of one kind of command: commands per second, and commands at once after a pause (burst).
 #[derive(Debug, Clone, Copy)]
 pub struct Rate {
     pub per_second: NonZeroU32,
@@ -18,7 +18,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// A rate with the default burst: what the rate allows in [`DEFAULT_BURST_S`] seconds.
+    /// Returns a rate with the default burst, which is what the rate allows in [`DEFAULT_BURST_S`] seconds.
     pub fn per_second(per_second: NonZeroU32) -> Self {
         Self {
             per_second,
@@ -38,17 +38,17 @@ impl UserRateLimiter {
         Self { limiter: RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst)), burst }
     }
 
-    /// Takes `many` permits of a user; more than the burst counts as the burst. The error is the number of milliseconds
-    /// until there are enough permits.
-    pub fn take(&self, user: &UserId, many: NonZeroU32) -> Result<(), u64> {
-        // `many` is reduced to the capacity, so the outer error cannot occur.
+    /// Takes `many` permits of a user; a number above the burst is reduced to the burst. The error is the number of
+    /// milliseconds until there are enough permits.
+    pub fn take_permits(&self, user: &UserId, many: NonZeroU32) -> Result<(), u64> {
+        // The outer error means that `many` is above the burst, which cannot occur here.
         let Ok(Err(not_until)) = self.limiter.check_key_n(user, many.min(self.burst)) else { return Ok(()) };
         let wait = not_until.wait_time_from(self.limiter.clock().now());
         Err(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1))
     }
 
-    /// Forgets full buckets, so that memory is used only for users who were active recently.
-    pub fn forget_full(&self) {
+    /// Removes the state of users who have all permits, so that only recently active users need memory.
+    pub fn drop_full_buckets(&self) {
         self.limiter.retain_recent();
         self.limiter.shrink_to_fit();
     }

@@ -1,8 +1,8 @@
-//! Collects read and delivered marks per room over the whole node, and moves them together. So in 500 ms a room costs
-//! one record for up to 500 marks, and each of its members gets one frame of receipts of each kind.
+//! Collects the read and delivered marks of each room on this node for 500 ms, and moves them together. So a room needs
+//! only one record per 500 ms for up to 500 marks, and each member gets at most one frame of receipts of each kind.
 //!
-//! The first mark of a room is moved at once, those of the next 500 ms together. Marks in memory are lost if the
-//! process ends: a client must repeat a mark that got no answer.
+//! The first mark of a room is moved at once, the marks of the next 500 ms together. Collected marks are lost if the
+//! process ends, so a client must repeat a mark that got no answer.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -20,14 +20,14 @@ use crate::{
     membership,
 };
 
-/// How long marks of a room are collected; one record per receipt would be too expensive.
+/// How long marks of a room are collected, because one record per mark would be too expensive.
 const COLLECT_FOR: Duration = Duration::from_millis(500);
-/// Most marks in one record, so that a record stays a small part of a batch of persistence.
+/// Highest number of marks in one record, so that a record stays a small part of a batch that persistence writes.
 const MARKS_PER_RECORD: usize = 500;
-/// Most marks of all rooms that may wait; further marks are refused as overloaded.
+/// Highest number of collected marks of all rooms; further marks are refused as overloaded.
 const MAX_WAITING_MARKS: usize = 20_000;
 
-/// The position of the mark, once it is stored.
+/// The present position of the mark, after it is stored.
 type Answer = Result<Seq, Refusal>;
 
 #[derive(Default)]
@@ -36,38 +36,39 @@ struct Mark {
     waiting: Vec<oneshot::Sender<Answer>>,
 }
 
+/// The collected marks of one room. The bool is true for a delivered mark, false for a read mark.
 type Collected = HashMap<(UserId, bool), Mark>;
 
 #[derive(Default)]
 struct Rooms {
-    /// The marks of each room that has a task.
+    /// The collected marks of each room for which [`run_room`] runs.
     collected: HashMap<RoomId, Collected>,
+    /// Number of callers who wait for a collected mark.
     waiting: usize,
 }
 
-/// Collects and moves the marks of all rooms. All threads of a node share it.
+/// Collects and moves the marks of all rooms. All threads of a node share one instance.
 pub struct Receipts {
     log: Arc<Log>,
     rooms: Mutex<Rooms>,
-    /// The tasks of rooms run on this runtime, whichever thread sends marks.
+    /// The runtime of the rooms' tasks. The runtime of a caller may end earlier.
     runtime: tokio::runtime::Handle,
 }
 
 impl Receipts {
-    /// Uses the current runtime.
+    /// Creates the collector. Its tasks run on the current runtime.
     #[must_use]
     pub fn start(log: Arc<Log>) -> Arc<Self> {
         Arc::new(Self { log, rooms: Mutex::default(), runtime: tokio::runtime::Handle::current() })
     }
 
     fn rooms(&self) -> std::sync::MutexGuard<'_, Rooms> {
-        // A poisoned lock is usable: it is held only for map operations, and none of them can panic half-way through a
-        // change.
+        // A poisoned lock is usable, because no code under it can panic half-way through a change.
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves a member's read or delivered mark forward, never back. Returns its position when it is stored. Refuses with
-    /// `not_found` if the user is not a member any more.
+    /// Moves a member's read or delivered mark forward to `seq`, but never back. Waits until the mark is stored, and
+    /// returns its present position. Refuses with `not_found` if the user is not a member.
     pub async fn mark(self: &Arc<Self>, room: &RoomId, user: &UserId, seq: Seq, delivered: bool) -> Answer {
         let (answer, stored) = oneshot::channel();
         {
@@ -90,8 +91,8 @@ impl Receipts {
         stored.await.unwrap_or_else(|_| Err(Refusal::unavailable("the service is stopping; repeat the mark")))
     }
 
-    /// Takes the collected marks of a room. If there are none and `stay` is false, forgets the room and returns `None`.
-    fn take(&self, room: &RoomId, stay: bool) -> Option<Collected> {
+    /// Removes and returns a room's collected marks. If there are none, and `stay` is false, also removes the room.
+    fn take_collected(&self, room: &RoomId, stay: bool) -> Option<Collected> {
         let mut rooms = self.rooms();
         let collected = rooms.collected.get_mut(room).map(mem::take).unwrap_or_default();
         rooms.waiting -= collected.values().map(|mark| mark.waiting.len()).sum::<usize>();
@@ -102,12 +103,13 @@ impl Receipts {
         Some(collected)
     }
 
-    /// Moves marks, and spawns a task that waits until they are stored. Returns how long receipts wait.
+    /// Moves marks, and spawns a task that answers the callers when the marks are stored. Returns the time after which
+    /// waiting receipts may be published; `None` if no receipts wait.
     async fn move_marks(self: &Arc<Self>, room: &RoomId, collected: Collected) -> Option<Duration> {
         let mark = |((user, delivered), Mark { seq, waiting })| (ReadMark { user, seq, delivered }, waiting);
         let mut rest: Vec<_> = collected.into_iter().map(mark).collect();
         let mut receipts_due_in = None;
-        // Calls the log at least once: a call without marks publishes waiting receipts.
+        // The log is called even without marks, because a call without marks publishes waiting receipts.
         loop {
             let next = rest.drain(..MARKS_PER_RECORD.min(rest.len()));
             let (marks, waiting): (Vec<ReadMark>, Vec<_>) = next.unzip();
@@ -139,45 +141,45 @@ impl Receipts {
         &self,
         room: &RoomId,
         marks: &[ReadMark],
-        marked: crate::log::Marked,
+        marked: crate::log::MarkResult,
         waiting: Vec<Vec<oneshot::Sender<Answer>>>,
     ) {
         let stored = self.log.wait_stored(room, &marked.accepted).await;
         let position = |index: usize| marked.positions.get(index).copied().flatten();
-        if stored == Stored::Here {
+        if stored == Stored::AsAccepted {
             let read = marks.iter().enumerate().filter(|(_, mark)| !mark.delivered);
             let read = read.filter_map(|(index, mark)| Some((&mark.user, mark.seq, position(index)?)));
-            // If the stored mark is above the requested seq, this request did not move it.
+            // If the stored mark is above the requested seq, this request did not move the mark.
             let moved = read.filter(|(_, asked, seq)| seq <= asked).map(|(user, _, seq)| (user, seq));
             self.advance_cached(room, moved).await;
         }
         for (index, waiting) in waiting.into_iter().enumerate() {
             let answer = match (&stored, position(index)) {
                 (_, None) => Err(Refusal::not_found("room")),
-                (Stored::Here, Some(seq)) => Ok(seq),
+                (Stored::AsAccepted, Some(seq)) => Ok(seq),
                 _ => Err(Refusal::unavailable("the mark is not known to be stored; repeat it")),
             };
-            // The connection may be closed.
+            // Sending fails if the caller was cancelled, e.g. because its connection was closed.
             waiting.into_iter().for_each(|waiting| drop(waiting.send(answer.clone())));
         }
     }
 
-    /// Moves the read positions in the membership cache, which joins show. Does nothing if Redis is not reachable,
-    /// because the stored marks decide, and the next fill of the cache reads them.
+    /// Moves the read positions in the membership cache, which are shown in answers to joins. Does nothing if Redis is
+    /// not reachable, because the cache is later filled again with the stored read positions.
     async fn advance_cached<'a>(&self, room: &RoomId, read: impl Iterator<Item = (&'a UserId, Seq)>) {
         let Some(session) = self.log.current_session() else { return };
         let advanced = membership::advance_read(&mut session.connection(), room, read).await;
         if let Err(error) = advanced {
             tracing::debug!(kind = ?error.kind(), code = error.code(), "moving cached read marks failed");
-            self.log.failed(&session, &error);
+            self.log.discard_if_unusable(&session, &error);
         }
     }
 }
 
-/// Moves the collected marks of a room every 500 ms, until there are no marks and no waiting receipts.
+/// Moves the collected marks of a room every 500 ms, until there are neither collected marks nor waiting receipts.
 async fn run_room(receipts: Arc<Receipts>, room: RoomId) {
     let mut receipts_due_in = None;
-    while let Some(collected) = receipts.take(&room, receipts_due_in.is_some()) {
+    while let Some(collected) = receipts.take_collected(&room, receipts_due_in.is_some()) {
         let next = Instant::now() + COLLECT_FOR;
         receipts_due_in = receipts.move_marks(&room, collected).await;
         tokio::time::sleep_until(next.max(Instant::now() + receipts_due_in.unwrap_or_default())).await;

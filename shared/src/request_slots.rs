@@ -1,4 +1,4 @@
-//! Limits concurrent long requests: in total, and for each user, so that no user can take all slots.
+//! Limits the number of concurrent long requests, both in total and for each user, so that no user can take all slots.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::error::{ErrorCode, RETRY_AFTER_MS, Refusal};
 use crate::ids::UserId;
 
+/// The slots for concurrent requests of one kind.
 pub struct RequestSlots {
     total: usize,
     per_user: usize,
@@ -19,12 +20,13 @@ struct Taken {
 }
 
 impl RequestSlots {
+    /// Creates `total` slots, of which one user may hold at most `per_user` at a time.
     pub fn new(total: usize, per_user: usize) -> Self {
         Self { total, per_user, taken: Arc::default() }
     }
 
-    /// Takes a slot for a request; dropping the guard releases it. `what` names this kind of request in error messages.
-    pub fn take(&self, user: &UserId, what: &str) -> Result<SlotGuard, Refusal> {
+    /// Acquires a slot for a request; dropping the guard releases the slot. Error messages name the requests by `what`.
+    pub fn acquire(&self, user: &UserId, what: &str) -> Result<SlotGuard, Refusal> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if taken.by_user.get(user).is_some_and(|own| *own >= self.per_user) {
             let message =
@@ -41,7 +43,7 @@ impl RequestSlots {
     }
 }
 
-/// A taken slot; dropping it releases the slot.
+/// An acquired slot, which is released when the guard is dropped.
 pub struct SlotGuard {
     taken: Arc<Mutex<Taken>>,
     user: UserId,
@@ -71,11 +73,12 @@ mod tests {
     #[test]
     fn slots_are_limited_per_user_and_in_total() {
         let slots = RequestSlots::new(3, 2);
-        let code = |user: &UserId| slots.take(user, "waits").map(drop).map_err(|refusal| refusal.code);
+        let code = |user: &UserId| slots.acquire(user, "waits").map(drop).map_err(|refusal| refusal.code);
         let (alice, bob, carol) = (user("alice"), user("bob"), user("carol"));
-        let (first, _second) = (slots.take(&alice, "waits").unwrap(), slots.take(&alice, "waits").unwrap());
+        let (first, _second) =
+            (slots.acquire(&alice, "waits").unwrap(), slots.acquire(&alice, "waits").unwrap());
         assert_eq!(code(&alice), Err(ErrorCode::RateLimited));
-        let _of_bob = slots.take(&bob, "waits").unwrap();
+        let _of_bob = slots.acquire(&bob, "waits").unwrap();
         assert_eq!(code(&carol), Err(ErrorCode::Overloaded));
         drop(first);
         assert_eq!((code(&carol), code(&alice)), (Ok(()), Ok(())));
@@ -84,7 +87,7 @@ mod tests {
     #[test]
     fn user_without_a_slot_is_forgotten() {
         let slots = RequestSlots::new(3, 2);
-        drop(slots.take(&user("alice"), "waits"));
+        drop(slots.acquire(&user("alice"), "waits"));
         let taken = slots.taken.lock().unwrap();
         assert_eq!((taken.total, taken.by_user.len()), (0, 0));
     }

@@ -1,5 +1,5 @@
-//! Roles and their permissions in a room. Gateway and persistence both use these ranks and permissions; the table of
-//! roles is in docs/PROTOCOL.md, "Members and roles".
+//! Roles and their permissions in a room, as in docs/PROTOCOL.md, "Members and roles". Gateway and persistence both use
+//! these ranks and permissions.
 
 use crate::ids::is_label;
 
@@ -7,16 +7,17 @@ pub const OWNER: &str = "owner";
 pub const ADMIN: &str = "admin";
 pub const MEMBER: &str = "member";
 pub const GUEST: &str = "guest";
-/// Used instead of a role when a member leaves or is removed; no role may have this name.
+/// The value that stands for a removed membership where a role is expected. No role may have this name.
 pub const REMOVED: &str = "removed";
 
-/// The rank of a role, and the lowest rank that the sender of an event must still have when the event is appended.
+/// The rank of a role. Also the lowest rank with which the sender of an event may append the event; then the first two
+/// values turn checks off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MinRole {
-    /// Ignores membership marks and the erasure of the sender, because the erasure itself appends the events by which
-    /// the user leaves.
+    /// The append checks neither the sender's membership mark nor whether the sender is being erased. The erasure
+    /// itself uses this value, for the events by which the erased user leaves rooms.
     Always = -2,
-    /// Ignores membership marks, for a sender whose scope allows acting in any room.
+    /// The append does not check the sender's membership mark. Used for senders with the admin scope.
     Anyone = -1,
     Guest = 0,
     Member = 1,
@@ -24,27 +25,27 @@ pub enum MinRole {
     Owner = 3,
 }
 
-/// The named roles from the highest on: the only table of ranks. Lua, SQL and TypeScript are generated from it or
-/// compared with it. A custom role ranks as a member; its name only affects visibility.
+/// The named roles with their ranks, highest first. The ranks in Lua, SQL and TypeScript are generated from this table
+/// or compared with it. A custom role has the rank of a member, and its name only affects visibility.
 pub const RANKS: [(&str, MinRole); 4] =
     [(OWNER, MinRole::Owner), (ADMIN, MinRole::Admin), (MEMBER, MinRole::Member), (GUEST, MinRole::Guest)];
 
-/// A permission in a room.
+/// What a role may allow a member to do in a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Permission {
-    /// Read, join, move one's own read and delivered marks.
+    /// Read messages, join the room, and move one's own read and delivered marks.
     Read,
-    /// Send messages, react, type, signal.
+    /// Send messages, add and remove reactions, and send typing and signals.
     Send,
     /// Edit and delete one's own messages.
     ChangeOwn,
-    /// Edit and delete anyone's messages, read their earlier versions.
+    /// Edit and delete messages of all users, and read earlier versions of messages.
     ChangeAny,
-    /// Rename, change metadata, archive.
+    /// Rename the room, change its metadata, and archive it.
     ChangeRoom,
-    /// Add, remove and change members below owner, to roles below owner.
+    /// Add, change and remove members who are not owners, without making them owners.
     ManageMembers,
-    /// Make owners, and change or remove them.
+    /// Make members owners, and change or remove owners.
     ManageOwners,
 }
 
@@ -70,12 +71,12 @@ impl Permission {
     }
 }
 
-/// The rank of a role.
+/// The rank of a role; a role without an entry in [`RANKS`] has the rank of a member.
 pub fn rank(role: &str) -> MinRole {
     RANKS.iter().find(|(name, _)| *name == role).map_or(MinRole::Member, |(_, rank)| *rank)
 }
 
-/// Lua code for scripts: the function `rank(role)`, and the constants `ALWAYS`, `ANYONE` and `REMOVED`.
+/// Returns Lua code for scripts: the function `rank(role)` and the constants `ALWAYS`, `ANYONE` and `REMOVED`.
 pub fn lua() -> String {
     let named = RANKS.map(|(name, rank)| format!("{name} = {}", rank as i32)).join(", ");
     let (always, anyone, custom) = (MinRole::Always as i32, MinRole::Anyone as i32, MinRole::Member as i32);
@@ -85,7 +86,7 @@ pub fn lua() -> String {
     )
 }
 
-/// The rule for the names of roles, in words.
+/// The rule for names of roles, as a text for error messages and documents.
 pub fn rule() -> String {
     let named = RANKS.map(|(name, _)| format!("`{name}`")).join(", ");
     format!("{named} or a name of 1 to 32 of a-z 0-9 _ - other than `{REMOVED}`")
@@ -97,7 +98,7 @@ pub fn allows(role: &str, permission: Permission) -> bool {
     rank(role) >= permission.min_role()
 }
 
-/// Whether a member may have this role: 1 to 32 of `a-z 0-9 _ -`, and not [`REMOVED`].
+/// Whether a member may have this role: a name of 1 to 32 characters of `a-z 0-9 _ -`, and not [`REMOVED`].
 pub fn is_valid(role: &str) -> bool {
     is_label(role) && role != REMOVED
 }

@@ -1,35 +1,35 @@
-//! Fault injection: one fault for each guarantee, chosen at run time, so that tests can prove that they notice it. It
-//! exists only in builds with the feature `sabotage`, which the system tests use, and never in release builds, even
-//! with the feature. In other builds [`is_active`] is always `false` and costs nothing.
+//! Fault injection: for each guarantee there is a fault that breaks the guarantee, so that a test can prove that it
+//! notices the fault. The faults exist only in debug builds with the feature `sabotage`, which the system tests use. In
+//! all other builds [`is_active`] is always `false` and costs nothing.
 
 use crate::named_enum::named_enum;
 
-/// The environment variable whose value chooses the fault.
+/// The environment variable that contains the name of the active fault.
 pub const VARIABLE: &str = "TIDINGS_SABOTAGE";
 
 named_enum! {
-    /// The faults, with their names in the variable.
+    /// The faults that a process can have, with their names in the variable [`VARIABLE`].
     pub enum Sabotage {
-        /// A gateway delivers records at or below the position of the room again.
+        /// A gateway delivers records again that it has already delivered.
         Order = "order",
-        /// A gateway appends a repetition with another client id.
+        /// A gateway appends a repeated message with another client id.
         Once = "once",
-        /// The answer to a sender is `stored` as soon as the record is in Redis.
+        /// The service answers a sender with `stored` as soon as the record is in Redis.
         Stored = "stored",
-        /// The writer skips records and continues after them.
+        /// Persistence skips records and writes the records after them.
         Prefix = "prefix",
         /// A gateway skips some records, and delivers the records after them.
         Complete = "complete",
         /// Live delivery ignores the visibility of records.
         Private = "private",
-        /// A cursor of an earlier epoch always stays valid.
+        /// A cursor of an earlier epoch is always accepted as valid.
         Epoch = "epoch",
         /// The outboxes of slow connections are unbounded.
         Bounded = "bounded",
     }
 }
 
-/// Whether this fault is chosen.
+/// Whether this fault is active, according to the variable [`VARIABLE`].
 #[cfg(all(feature = "sabotage", debug_assertions))]
 #[must_use]
 pub fn is_active(sabotage: Sabotage) -> bool {
@@ -46,7 +46,7 @@ pub fn is_active(sabotage: Sabotage) -> bool {
     *CHOSEN == Some(sabotage)
 }
 
-/// Whether this fault is chosen: never in this build.
+/// Whether this fault is active, which is never the case in this build.
 #[cfg(not(all(feature = "sabotage", debug_assertions)))]
 #[must_use]
 #[inline]

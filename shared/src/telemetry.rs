@@ -1,6 +1,6 @@
-//! Logs and traces. Logs are JSON objects, one per line, on standard error, with `trace_id` and `span_id` if they
-//! belong to a traced message or request. Traces are spans of sampled messages and requests, sent to a collector by
-//! OTLP. Neither ever contains a token, a message text, or other personal data.
+//! Logs and traces. Log lines are JSON objects on standard error, with `trace_id` and `span_id` if they belong to a
+//! traced message or request. Traces are spans of sampled messages and requests, which are sent to a collector by OTLP.
+//! Logs and traces never contain a token, a message text, or other personal data.
 
 mod context;
 mod exporter;

@@ -1,8 +1,7 @@
-//! Chooses the cryptography provider of TLS for a program. Dependencies bring in two providers, and rustls does not
-//! choose between them.
+//! Chooses the cryptography provider of TLS for a program, because the dependencies contain two providers.
 
-/// Installs the provider. Each program that may open TLS connections calls this first.
-pub fn prepare() {
-    // This fails only if a provider was installed before, as in tests.
+/// Installs the cryptography provider. Each program that may open TLS connections must call this first.
+pub fn install_provider() {
+    // An error means that a provider is already installed, as in tests.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }

@@ -1,4 +1,4 @@
-//! The version and commit of this build, for the metric `build_info` and the resource of spans.
+//! The version and commit of this build, which are shown in the metric `build_info` and in traces.
 
 use std::sync::OnceLock;
 
@@ -6,14 +6,14 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 static COMMIT: OnceLock<&'static str> = OnceLock::new();
 
-/// Sets the commit. Each program calls this as it starts: if this crate contained the commit, each commit would rebuild
-/// it.
-pub fn built_from(commit: &'static str) {
-    // A second call has the same value.
+/// Sets the commit. Each program calls this when it starts. The commit is not a constant of this crate, because then
+/// each commit would cause this crate to be compiled again.
+pub fn set_commit(commit: &'static str) {
+    // An error means that the commit is already set, to the same value.
     let _ = COMMIT.set(commit);
 }
 
-/// The commit of this build, or `unknown` if the program did not set it.
+/// The commit of this build, or `unknown` if the program has not set the commit.
 pub fn commit() -> &'static str {
     COMMIT.get().copied().unwrap_or("unknown")
 }

@@ -1,11 +1,11 @@
-//! Who may see an event, and how the header of a record encodes this.
+//! The users and roles that may see an event, and their encoding in the header of a record.
 
 use serde::{Deserialize, Serialize};
 
-/// Separates the items of the header's field; no identifier contains this character.
-pub(crate) const LIST: char = '\u{1e}';
+/// Separates the items of a header field. No identifier contains this character.
+pub(crate) const LIST_SEPARATOR: char = '\u{1e}';
 
-/// The users and roles that may see an event, besides its sender. Empty: everyone in the room.
+/// The users and roles that may see an event, in addition to its sender. Two empty lists mean all members.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Visibility {
     pub users: Vec<String>,
@@ -17,19 +17,20 @@ impl Visibility {
         self.users.is_empty() && self.roles.is_empty()
     }
 
-    /// The field of the header: items `u=<user>` and `r=<role>`.
+    /// Encodes the lists as the field `visibility` of a record's header: items `u=<user>` and `r=<role>`.
     pub fn encode(&self) -> String {
         if self.is_everyone() {
             return String::new();
         }
         let users = self.users.iter().map(|user| format!("u={user}"));
         let roles = self.roles.iter().map(|role| format!("r={role}"));
-        users.chain(roles).collect::<Vec<_>>().join(&LIST.to_string())
+        users.chain(roles).collect::<Vec<_>>().join(&LIST_SEPARATOR.to_string())
     }
 
+    /// Decodes the field `visibility` of a record's header.
     pub fn decode(field: &str) -> Self {
         let mut visibility = Self::default();
-        for item in field.split(LIST) {
+        for item in field.split(LIST_SEPARATOR) {
             match item.split_once('=') {
                 Some(("u", user)) => visibility.users.push(user.to_owned()),
                 Some(("r", role)) => visibility.roles.push(role.to_owned()),
@@ -40,12 +41,12 @@ impl Visibility {
     }
 }
 
-/// Whether a reader may see an event with this visibility field of the header.
+/// Whether a user with this role may see an event of this sender; `field` is `visibility` in the record's header.
 #[must_use]
 pub fn is_visible_to(field: &str, sender: &str, user: &str, role: &str) -> bool {
     field.is_empty()
         || sender == user
-        || field.split(LIST).any(|item| match item.split_once('=') {
+        || field.split(LIST_SEPARATOR).any(|item| match item.split_once('=') {
             Some(("u", named)) => named == user,
             Some(("r", named)) => named == role,
             _ => false,

@@ -1,7 +1,7 @@
-//! A socket that fails when nothing was written to it for too long. actix limits the time only for the head of the
-//! first request on a connection: after one answer, a client could send a part of another head, and hold the connection
-//! and up to 128 KiB for ever. This timeout also closes connections of clients that send requests but never read the
-//! answers. Touches only its socket and the timer; it needs one sleep per connection.
+//! A socket that fails when nothing was written to it for too long. actix limits only the time for the head of the
+//! first request on a connection. So after one answer, a client could send a part of another head, and occupy the
+//! connection and up to 128 KiB for ever. The timeout also closes connections of clients that send requests but never
+//! read the answers. It needs one timer per connection.
 
 use std::{
     io::{self, IoSlice},
@@ -19,21 +19,21 @@ use tokio::{
 pub struct WriteIdleTimeout<S> {
     socket: S,
     timeout: Duration,
-    /// When something was last written, or when the socket was opened.
+    /// Time of the last write, or of the creation before the first write.
     written_at: Instant,
-    /// Wakes at the earliest possible deadline.
+    /// Ends at `written_at` plus `timeout`, or earlier if something was written since the timer was set.
     timer: Pin<Box<Sleep>>,
 }
 
 impl<S> WriteIdleTimeout<S> {
-    /// `timeout` must be longer than the longest idle time plus the longest request and its answer.
+    /// Adds a timeout, which must be longer than a connection may be idle plus the longest request with its answer.
     #[must_use]
     pub fn new(socket: S, timeout: Duration) -> Self {
         let now = Instant::now();
         Self { socket, timeout, written_at: now, timer: Box::pin(sleep_until(now + timeout)) }
     }
 
-    /// The socket without the timeout.
+    /// Returns the socket without the timeout.
     pub fn into_inner(self) -> S {
         self.socket
     }
@@ -49,7 +49,7 @@ impl<S> WriteIdleTimeout<S> {
         Poll::Pending
     }
 
-    fn note(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn record_write(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if matches!(written, Poll::Ready(Ok(count)) if count > 0) {
             self.written_at = Instant::now();
         }
@@ -71,7 +71,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteIdleTimeout<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.socket).poll_write(cx, bytes);
-        this.note(written)
+        this.record_write(written)
     }
 
     fn poll_write_vectored(
@@ -81,7 +81,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteIdleTimeout<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.socket).poll_write_vectored(cx, slices);
-        this.note(written)
+        this.record_write(written)
     }
 
     fn is_write_vectored(&self) -> bool {

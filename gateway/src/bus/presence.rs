@@ -81,26 +81,26 @@ macro_rules! redis_commands {
 
 redis_commands! {
     /// Starts a node lease.
-    start_node_lease = presence::begin(lease: &NodeLease) -> bool;
+    start_node_lease = presence::begin_lease(lease: &NodeLease) -> bool;
     /// Renews a node lease. Returns false if the lease has expired.
-    renew_node_lease = presence::renew(lease: &NodeLease) -> bool;
+    renew_node_lease = presence::renew_lease(lease: &NodeLease) -> bool;
     /// Ends a node lease.
-    end_node_lease = presence::end(lease: &NodeLease) -> ();
+    end_node_lease = presence::end_lease(lease: &NodeLease) -> ();
     /// Writes the presence of users under a node lease. Returns one outcome per change.
-    put_presence = presence::put(lease: &NodeLease, changes: &[StateChange]) -> Vec<WriteOutcome>;
+    put_presence = presence::write_states(lease: &NodeLease, changes: &[StateChange]) -> Vec<WriteOutcome>;
     /// Writes that users are present for `time`, without a node lease. Returns one outcome per user.
-    hold_presence = presence::hold(kind: HoldKind, time: Duration, holds: &[(UserId, Option<Status>)]) -> Vec<WriteOutcome>;
+    hold_presence = presence::hold_states(kind: HoldKind, time: Duration, holds: &[(UserId, Option<Status>)]) -> Vec<WriteOutcome>;
     /// Publishes the presence of each user to the members of the rooms that are listed with the user. Returns true for
     /// each user whose change this call published.
-    publish_presence = presence::publish(users: &[(UserId, Vec<RoomId>)]) -> Vec<bool>;
+    publish_presence = presence::publish_states(users: &[(UserId, Vec<RoomId>)]) -> Vec<bool>;
     /// Takes the lock of a task for the time `lock_for`. Returns Redis's clock; `None` if another node has the lock.
     lock_task = presence::claim_task(task: ExclusiveTask, lock_for: Duration) -> Option<u64>;
     /// Returns the expired node leases of each presence partition, at most `most` per partition.
     expired_node_leases = presence::expired_leases(now_ms: u64, most: usize) -> Vec<(PresencePartition, Vec<NodeLease>)>;
     /// Returns at most `most` users who are still present under an expired node lease.
-    claim_presence = presence::claim(partition: PresencePartition, lease: &NodeLease, most: usize) -> Vec<UserId>;
+    claim_presence = presence::users_of_expired_lease(partition: PresencePartition, lease: &NodeLease, most: usize) -> Vec<UserId>;
     /// Removes the presence of users under an expired node lease. Returns one outcome per user.
-    remove_presence = presence::reap(lease: &NodeLease, users: &[UserId]) -> Vec<WriteOutcome>;
+    remove_presence = presence::remove_states(lease: &NodeLease, users: &[UserId]) -> Vec<WriteOutcome>;
     /// Returns users whose presence expired or must be published, at most `most` of each presence partition.
     due_presence = presence::due_users(now_ms: u64, most: usize) -> Vec<UserId>;
     /// Returns the current presence of users, in the same order.
@@ -127,7 +127,7 @@ impl Bus {
         }
         if !unknown.is_empty() {
             // Without a postponement, these users would stay at the front of the queue and delay the users behind them.
-            let postponed = presence::postpone(&mut redis, &unknown, CIRCUIT_OPEN_FOR);
+            let postponed = presence::postpone_users(&mut redis, &unknown, CIRCUIT_OPEN_FOR);
             self.timed_query(RoundTrip::Presence, &session, postponed).await?;
         }
         let retained = presence::retain_small_rooms(&mut redis, &mut rooms_by_user);
@@ -165,8 +165,9 @@ impl Bus {
             if attempt > 0 {
                 tokio::time::sleep(MEMBERS_RETRY_AFTER).await;
             }
-            let read_cache =
-                async { presence::members::cached(&mut session.connection(), room, session.epoch).await };
+            let read_cache = async {
+                presence::members::cached_members(&mut session.connection(), room, session.epoch).await
+            };
             let cached = self.timed_query(RoundTrip::Presence, &session, read_cache).await?;
             if cached.users.is_some() {
                 return Ok(cached.users);
@@ -178,7 +179,8 @@ impl Bus {
             if answer.head >= cached.changed {
                 let (epoch, head) = (session.epoch, answer.head);
                 let stored = async {
-                    presence::members::keep(&mut session.connection(), room, epoch, head, &users).await
+                    presence::members::cache_members(&mut session.connection(), room, epoch, head, &users)
+                        .await
                 };
                 self.timed_query(RoundTrip::Presence, &session, stored).await?;
                 return Ok(Some(users));
@@ -197,7 +199,7 @@ impl Bus {
         let mut states: std::collections::HashMap<_, _> = acquainted
             .into_iter()
             .zip(states)
-            .map(|(known, state)| (known.user, state.or_seen(known.at_ms)))
+            .map(|(known, state)| (known.user, state.with_last_seen(known.at_ms)))
             .collect();
         let state_of = |other: &UserId| states.remove(other).unwrap_or_default().on_the_wire(other.clone());
         Ok(others.iter().map(state_of).collect())

@@ -176,7 +176,7 @@ impl Bus {
                 .log
                 .timed(RoundTrip::Presence, presence::changes_after(&mut session.connection(), &after))
                 .await;
-            let missed = missed.inspect_err(|error| self.log.failed(&session, error))?;
+            let missed = missed.inspect_err(|error| self.log.discard_if_unusable(&session, error))?;
             for change in missed {
                 let is_new = lock(&self.shared.presence_feed.progress).advance(&change);
                 if is_new {

@@ -58,7 +58,7 @@ impl Bus {
         let session = self.log.session().await?;
         let user = &identity.user;
         let mut redis = session.connection();
-        let cached = membership::account(&mut redis, user, session.epoch);
+        let cached = membership::cached_account(&mut redis, user, session.epoch);
         let cached = self.timed_query(RoundTrip::People, &session, cached).await?;
         if let Some(account) = cached
             && (identity.name.is_none() || identity.name == account.name)
@@ -89,7 +89,7 @@ impl Bus {
         let session = self.log.session().await?;
         let epoch = session.epoch;
         let mut redis = session.connection();
-        let cached = membership::of(&mut redis, user, epoch, rooms);
+        let cached = membership::cached_in(&mut redis, user, epoch, rooms);
         let cached = self.timed_query(RoundTrip::People, &session, cached).await?;
         let memberships = match cached {
             Some(memberships) => memberships,
@@ -112,7 +112,7 @@ impl Bus {
     pub async fn my_rooms(&self, user: &UserId) -> Result<(Vec<RoomId>, bool), LookupError> {
         let session = self.log.session().await?;
         let mut redis = session.connection();
-        let cached = membership::all(&mut redis, user, session.epoch);
+        let cached = membership::all_cached(&mut redis, user, session.epoch);
         let cached = self.timed_query(RoundTrip::People, &session, cached).await?;
         match cached {
             Some(rooms) if rooms.len() <= MAX_UNORDERED_ROOMS => Ok((rooms.into_keys().collect(), false)),
@@ -128,7 +128,7 @@ impl Bus {
         let session = self.log.session().await?;
         let rooms = std::slice::from_ref(room);
         let mut redis = session.connection();
-        let cached = membership::of(&mut redis, user, session.epoch, rooms);
+        let cached = membership::cached_in(&mut redis, user, session.epoch, rooms);
         let cached = self.timed_query(RoundTrip::People, &session, cached).await?;
         if let Some(memberships) = cached {
             return Ok(memberships.iter().any(Option::is_some));
@@ -158,7 +158,7 @@ impl Bus {
         query: impl Future<Output = Result<T, RedisError>>,
     ) -> Result<T, LookupError> {
         self.log.timed(purpose, query).await.map_err(|error| {
-            self.log.failed(session, &error);
+            self.log.discard_if_unusable(session, &error);
             error.into()
         })
     }

@@ -86,7 +86,7 @@ impl Acceptor for ChatAcceptor {
         };
         let result = decided.as_ref().err().map_or("accepted", refused);
         if let (Some(span), Err(refusal)) = (&mut span, &decided) {
-            span.refused(result, self.gate.websocket && refusal.status.is_server_error());
+            span.record_refusal(result, self.gate.websocket && refusal.status.is_server_error());
         }
         self.worker.node.metrics.handshakes.with_label_values(&[result]).inc();
         decided

@@ -143,7 +143,7 @@ fn finish(worker: &Rc<Worker>, pending: Unanswered, answer: Result<Accepted, Ref
     };
     worker.node.metrics.append_seconds.observe(pending.started.elapsed().as_secs_f64());
     let stage = pending.stage();
-    if accepted.answers(stage) {
+    if accepted.may_ack_at_once(stage) {
         return pending.acknowledge(worker, &accepted, AckStage::Accepted);
     }
     if stage == AckStage::Stored {

@@ -91,7 +91,7 @@ impl StoredAnswers {
 pub(super) async fn answer_stored(worker: Rc<Worker>) {
     let answers = &worker.stored_answers;
     loop {
-        for (ticket, stored) in answers.queue.take().await {
+        for (ticket, stored) in answers.queue.take_all().await {
             let waiting = answers.waiting.borrow_mut().remove(&ticket);
             if let Some(Waiting { unanswered, accepted, span }) = waiting {
                 drop(span);

@@ -30,7 +30,7 @@ fn ensure_refused(answer: Result<impl std::fmt::Debug, ClientError>, code: &str)
 async fn cached(room: &RoomLog, user: &UserId) -> Result<Option<Option<String>>> {
     let session = room.log.session().await?;
     let rooms = std::slice::from_ref(&room.room);
-    let cached = membership::of(&mut session.connection(), user, session.epoch, rooms).await?;
+    let cached = membership::cached_in(&mut session.connection(), user, session.epoch, rooms).await?;
     Ok(cached.map(|mut cached| cached.pop().flatten().map(|membership| membership.role)))
 }
 

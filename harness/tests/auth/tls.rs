@@ -176,7 +176,7 @@ async fn wrong_certificate_password_or_role_is_refused() -> Result<()> {
     let open = |url: &str, authority: Option<&Path>| {
         let pem = authority.map(std::fs::read).transpose()?;
         let client =
-            tidings_shared::log::address::client_of(url, Some(secured.redis_password()), pem.as_deref());
+            tidings_shared::log::address::client_with(url, Some(secured.redis_password()), pem.as_deref());
         client.map_err(|unfit| anyhow::anyhow!("{unfit:?}"))
     };
     let plain = format!("redis://{GATEWAY}@{HOST}:{}", secured.redis_port());

@@ -100,7 +100,7 @@ async fn addition_by_stale_node_after_erasure_is_reverted() -> Result<()> {
         ..Entry::new(&room.room, "member:added", body.to_string())
     };
     let accepted = room.log.append(&late).await?;
-    ensure!(room.stored(&accepted).await == Stored::Here);
+    ensure!(room.stored(&accepted).await == Stored::AsAccepted);
     stack.database().until(MEMBERSHIPS, "0").await?;
     stack.database().until(ERASED, "1").await?;
     let count = format!(

@@ -177,7 +177,7 @@ async fn connecting_user_is_created_and_keeps_omitted_fields() -> Result<()> {
     ensure!(connect(Some("Z"), None).await? == account(Some("Z"), Some("p"), true));
     let room = RoomLog::new(&stack, 100).await?;
     let session = room.log.session().await?;
-    let cached = membership::account(&mut session.connection(), &user, session.epoch).await?;
+    let cached = membership::cached_account(&mut session.connection(), &user, session.epoch).await?;
     ensure!(cached == Some(account(Some("Z"), Some("p"), true)), "{cached:?}");
     Ok(())
 }
@@ -189,7 +189,7 @@ async fn http_and_gateway_update_account_from_token_alike() -> Result<()> {
     let room = RoomLog::new(&stack, 100).await?;
     let cached = async || -> Result<_> {
         let session = room.log.session().await?;
-        let account = membership::account(&mut session.connection(), &user, session.epoch).await?;
+        let account = membership::cached_account(&mut session.connection(), &user, session.epoch).await?;
         Ok(account.map(|account| (account.name, account.picture)))
     };
     let ask = async |name: Option<&str>, picture: Option<&str>| -> Result<()> {
@@ -278,7 +278,7 @@ async fn memberships_are_returned_and_cached_latest_rooms_first() -> Result<()> 
     ensure!(answer.recent == [busy.room.clone(), quiet.room.clone()], "{answer:?}");
     ensure!(answer.rooms[&busy.room].role == "member" && answer.rooms[&busy.room].read_seq == Seq(0));
     let session = busy.log.session().await?;
-    let cached = membership::all(&mut session.connection(), &bob, session.epoch).await?;
+    let cached = membership::all_cached(&mut session.connection(), &bob, session.epoch).await?;
     ensure!(cached.as_ref() == Some(&answer.rooms), "{cached:?}");
     ensure!(client.rooms(&UserId::parse("nobody")?, Epoch(0)).await?.rooms.is_empty());
     Ok(())

@@ -139,7 +139,7 @@ async fn stored_wait_is_answered_by_watermark_and_exceptions() -> Result<()> {
         outcomes.push(wait.await?);
     }
     let first = Stored::First { seq: Seq(1), id: "id-of-a".into(), at_ms: 5 };
-    ensure!(outcomes == [Stored::Here, first.clone(), Stored::Rejected], "{outcomes:?}");
+    ensure!(outcomes == [Stored::AsAccepted, first.clone(), Stored::Rejected], "{outcomes:?}");
     // A later wait gets the same answer.
     let again = fixture.append("b").await?;
     ensure!(fixture.log.wait_stored(&fixture.room, &again).await == first);
@@ -175,7 +175,7 @@ async fn new_redis_process_gets_own_epoch_before_writes() -> Result<()> {
     let last = after.ingest.expect("just appended");
     ensure!(fixture.publish_stored(&session, last, Vec::new()).await?);
     ensure!(wait.await? == Stored::Unavailable);
-    ensure!(fixture.log.wait_stored(&fixture.room, &after).await == Stored::Here);
+    ensure!(fixture.log.wait_stored(&fixture.room, &after).await == Stored::AsAccepted);
     Ok(())
 }
 
@@ -225,7 +225,7 @@ async fn full_redis_refuses_events_keeps_tail_and_can_drain() -> Result<()> {
     let session = fixture.log.session().await?;
     let exceptions = vec![("r\u{1f}1".to_owned(), "rejected".to_owned())];
     ensure!(fixture.publish_stored(&session, accepted.ingest.expect("just appended"), exceptions).await?);
-    ensure!(fixture.log.wait_stored(&fixture.room, &accepted).await == Stored::Here);
+    ensure!(fixture.log.wait_stored(&fixture.room, &accepted).await == Stored::AsAccepted);
     fixture.command::<()>(&mut set("0")).await?;
     ensure!(fixture.append("again").await?.seq == Seq(22));
     Ok(())

@@ -156,7 +156,7 @@ async fn overtaken_cache_fill_is_discarded() -> Result<()> {
         HashMap::from([(log.room.clone(), Membership { role: "member".into(), read_seq: Seq(read) })])
     };
     let cached = async |connection: &mut _| -> Result<_> {
-        let all = membership::all(connection, &bob, session.epoch).await?;
+        let all = membership::all_cached(connection, &bob, session.epoch).await?;
         Ok(all.and_then(|rooms| rooms.get(&log.room).map(|membership| membership.read_seq.0)))
     };
     let stamp = membership::stamp(&mut connection, &bob).await?;
@@ -170,7 +170,7 @@ async fn overtaken_cache_fill_is_discarded() -> Result<()> {
     ensure!(!membership::fill(&mut connection, &bob, session.epoch, stamp, &rooms(9)).await?);
     ensure!(cached(&mut connection).await? == Some(11));
     let stamp = membership::stamp(&mut connection, &bob).await?;
-    membership::changed(&mut connection, [&bob]).await?;
+    membership::invalidate(&mut connection, [&bob]).await?;
     ensure!(!membership::fill(&mut connection, &bob, session.epoch, stamp, &rooms(11)).await?);
     ensure!(cached(&mut connection).await?.is_none());
     Ok(())
@@ -185,7 +185,7 @@ async fn changed_membership_is_never_stale_in_cache() -> Result<()> {
     let cached = async || -> Result<Option<Option<String>>> {
         let mut connection = session.connection();
         let rooms = [log.room.clone()];
-        let found = membership::of(&mut connection, &bob, session.epoch, &rooms).await?;
+        let found = membership::cached_in(&mut connection, &bob, session.epoch, &rooms).await?;
         Ok(found.map(|mut found| found.pop().flatten().map(|membership| membership.role)))
     };
     let alice = stack.http("alice");
@@ -250,7 +250,7 @@ async fn changed_account_is_announced_and_never_stale_in_cache() -> Result<()> {
     let persistence = internal(&stack)?;
     let ask = ConnectUserRequest { user: bob.clone(), name: None, picture: None };
     let cached = async || -> Result<Option<bool>> {
-        let account = membership::account(&mut session.connection(), &bob, session.epoch).await?;
+        let account = membership::cached_account(&mut session.connection(), &bob, session.epoch).await?;
         Ok(account.map(|account| account.blocked))
     };
     persistence.connect_user(&ask).await?;
@@ -264,7 +264,7 @@ async fn changed_account_is_announced_and_never_stale_in_cache() -> Result<()> {
     let version = membership::account_version(&mut connection, &bob).await?;
     root.put_user("bob", json!({"blocked": false})).await?.expect(200);
     let stale = Account { name: None, picture: None, blocked: true };
-    ensure!(!membership::remember_account(&mut connection, &bob, session.epoch, version, &stale).await?);
+    ensure!(!membership::cache_account(&mut connection, &bob, session.epoch, version, &stale).await?);
     ensure!(cached().await?.is_none_or(|blocked| !blocked));
     Ok(())
 }

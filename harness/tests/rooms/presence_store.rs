@@ -37,7 +37,7 @@ impl Store {
 
     async fn new_lease(&mut self) -> Result<NodeLease> {
         let lease = NodeLease::fresh();
-        assert!(presence::begin(&mut self.connection, &lease).await?);
+        assert!(presence::begin_lease(&mut self.connection, &lease).await?);
         Ok(lease)
     }
 
@@ -48,12 +48,12 @@ impl Store {
         grace: Option<Status>,
     ) -> Result<WriteOutcome> {
         let put = StateChange { user: self.user.clone(), status, grace };
-        Ok(presence::put(&mut self.connection, lease, &[put]).await?.remove(0))
+        Ok(presence::write_states(&mut self.connection, lease, &[put]).await?.remove(0))
     }
 
     async fn publish(&mut self) -> Result<bool> {
         let users = [(self.user.clone(), vec![RoomId::parse("r")?])];
-        Ok(presence::publish(&mut self.connection, &users).await?.remove(0))
+        Ok(presence::publish_states(&mut self.connection, &users).await?.remove(0))
     }
 
     async fn state(&mut self) -> Result<State> {
@@ -97,12 +97,15 @@ async fn expired_node_lease_accepts_nothing_and_cannot_be_renewed() -> Result<()
         "a lease that never began"
     );
     assert_eq!(store.put(&lease, ONLINE, None).await?, WriteOutcome::MustPublish);
-    assert!(presence::renew(&mut store.connection, &lease).await?);
+    assert!(presence::renew_lease(&mut store.connection, &lease).await?);
     store.expire_lease(&lease).await?;
     assert_eq!(store.status().await?, None, "an expired lease must not count, even before it is reaped");
-    assert!(!presence::renew(&mut store.connection, &lease).await?);
+    assert!(!presence::renew_lease(&mut store.connection, &lease).await?);
     assert_eq!(store.put(&lease, ONLINE, None).await?, WriteOutcome::LeaseExpired);
-    assert!(!presence::begin(&mut store.connection, &lease).await?, "an expired lease must not begin again");
+    assert!(
+        !presence::begin_lease(&mut store.connection, &lease).await?,
+        "an expired lease must not begin again"
+    );
     Ok(())
 }
 
@@ -113,15 +116,18 @@ async fn claimed_node_lease_cannot_be_renewed() -> Result<()> {
     store.put(&lease, ONLINE, None).await?;
     let partition = PresencePartition::of(&store.user);
     assert!(
-        presence::claim(&mut store.connection, partition, &lease, 10).await?.is_empty(),
+        presence::users_of_expired_lease(&mut store.connection, partition, &lease, 10).await?.is_empty(),
         "a live lease must not be claimed"
     );
     store.expire_lease(&lease).await?;
-    assert_eq!(presence::claim(&mut store.connection, partition, &lease, 10).await?, [store.user.clone()]);
+    assert_eq!(
+        presence::users_of_expired_lease(&mut store.connection, partition, &lease, 10).await?,
+        [store.user.clone()]
+    );
     // The reaper's mark counts even if the clock was set back.
     let key = store.key("lives");
     let marked: f64 = store.connection.zscore(key, lease.to_string()).await?;
-    assert!(marked < 0.0 && !presence::renew(&mut store.connection, &lease).await?);
+    assert!(marked < 0.0 && !presence::renew_lease(&mut store.connection, &lease).await?);
     Ok(())
 }
 
@@ -137,11 +143,17 @@ async fn reaping_node_lease_removes_only_its_entries() -> Result<()> {
     assert_eq!(store.status().await?, AWAY);
     let (partition, user) = (PresencePartition::of(&store.user), [store.user.clone()]);
     // Reaping a live lease changes nothing.
-    assert_eq!(presence::reap(&mut store.connection, &other, &user).await?, [WriteOutcome::UpToDate]);
+    assert_eq!(
+        presence::remove_states(&mut store.connection, &other, &user).await?,
+        [WriteOutcome::UpToDate]
+    );
     assert_eq!(store.status().await?, AWAY);
-    assert_eq!(presence::claim(&mut store.connection, partition, &old, 10).await?, user);
-    assert_eq!(presence::reap(&mut store.connection, &old, &user).await?, [WriteOutcome::MustPublish]);
-    assert_eq!(presence::claim(&mut store.connection, partition, &old, 10).await?, []);
+    assert_eq!(presence::users_of_expired_lease(&mut store.connection, partition, &old, 10).await?, user);
+    assert_eq!(
+        presence::remove_states(&mut store.connection, &old, &user).await?,
+        [WriteOutcome::MustPublish]
+    );
+    assert_eq!(presence::users_of_expired_lease(&mut store.connection, partition, &old, 10).await?, []);
     assert!(store.publish().await?);
     assert_eq!(store.status().await?, AWAY);
     let lives: Vec<String> = { store.connection.zrange(store.key("lives"), 0, -1).await? };
@@ -157,7 +169,7 @@ async fn concurrent_publishers_publish_change_once() -> Result<()> {
     let users = [(store.user.clone(), vec![RoomId::parse("r")?])];
     let all = (0..20).map(|_| {
         let (mut connection, users) = (store.connection.clone(), users.clone());
-        tokio::spawn(async move { presence::publish(&mut connection, &users).await })
+        tokio::spawn(async move { presence::publish_states(&mut connection, &users).await })
     });
     let mut published = 0;
     for one in all.collect::<Vec<_>>() {
@@ -209,7 +221,7 @@ async fn timed_hold_keeps_status_until_it_expires() -> Result<()> {
     let hold = async |store: &mut Store, status| {
         let holds = [(store.user.clone(), status)];
         let time = Duration::from_secs(30);
-        presence::hold(&mut store.connection, HoldKind::Poll, time, &holds)
+        presence::hold_states(&mut store.connection, HoldKind::Poll, time, &holds)
             .await
             .map(|mut outcomes| outcomes.remove(0))
     };

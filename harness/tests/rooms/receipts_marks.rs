@@ -11,7 +11,7 @@ use tidings_shared::{
     error::ErrorCode,
     ids::{RoomId, Seq, UserId},
     log::{
-        Entry, Marked, ReadMark, Record, keys,
+        Entry, MarkResult, ReadMark, Record, keys,
         stored::Stored,
         subscriber::{Event, Subscriber},
     },
@@ -64,7 +64,7 @@ impl MarksSetup {
         Ok(setup)
     }
 
-    async fn mark(&self, marks: &[(&str, &str, u64)]) -> Result<Marked> {
+    async fn mark(&self, marks: &[(&str, &str, u64)]) -> Result<MarkResult> {
         let mark = |(kind, user, seq): &(&str, &str, u64)| {
             anyhow::Ok(ReadMark {
                 user: UserId::parse(user)?,
@@ -74,7 +74,7 @@ impl MarksSetup {
         };
         let marks: Vec<ReadMark> = marks.iter().map(mark).collect::<Result<_>>()?;
         let marked = self.room.log.mark(&self.room.room, &marks).await?;
-        ensure!(self.room.stored(&marked.accepted).await == Stored::Here);
+        ensure!(self.room.stored(&marked.accepted).await == Stored::AsAccepted);
         Ok(marked)
     }
 
@@ -131,7 +131,7 @@ impl MarksSetup {
         let membership = Some((&self.bob, role));
         let entry = Entry { membership, ..Entry::new(&self.room.room, kind, body) };
         let accepted = self.room.log.append(&entry).await?;
-        ensure!(self.room.stored(&accepted).await == Stored::Here);
+        ensure!(self.room.stored(&accepted).await == Stored::AsAccepted);
         Ok(())
     }
 }

@@ -130,7 +130,7 @@ async fn missed_rooms_change_is_sent_after_resubscription() -> Result<()> {
     let (carol, before) = (stack.connect_at(0, "carol").await?, bobs[0].connected().rooms_version.clone());
     // Simulates a lost notice: only the version shows the change.
     let users = [UserId::parse("bob")?];
-    tidings_shared::membership::changed(&mut redis(&stack).await?, &users).await?;
+    tidings_shared::membership::invalidate(&mut redis(&stack).await?, &users).await?;
     cut_pub_sub(&stack).await?;
     let version = stack.http("bob").my_rooms("").await?.expect(200).body["rooms_version"].clone();
     for bob in &bobs {
@@ -177,7 +177,7 @@ async fn missed_block_takes_effect_after_resubscription() -> Result<()> {
     // Simulates a lost notice.
     stack.database().query("UPDATE users SET blocked = true WHERE id = 'mallory'").await?;
     let mallory = UserId::parse("mallory")?;
-    tidings_shared::membership::account_changed(&mut redis(&stack).await?, &mallory).await?;
+    tidings_shared::membership::invalidate_account(&mut redis(&stack).await?, &mallory).await?;
     cut_pub_sub(&stack).await?;
     for device in &devices {
         let closed = tokio::time::timeout(BLOCK_DEADLINE, device.until_closed()).await??;
@@ -212,7 +212,7 @@ async fn account_lookup_is_retried_until_persistence_answers() -> Result<()> {
     stack.database().query("UPDATE users SET blocked = true WHERE id = 'mallory'").await?;
     stack.persistence(0).kill();
     let mallory = UserId::parse("mallory")?;
-    tidings_shared::membership::account_changed(&mut redis(&stack).await?, &mallory).await?;
+    tidings_shared::membership::invalidate_account(&mut redis(&stack).await?, &mallory).await?;
     notify(&stack, "mallory", UserNotice::Account).await?;
     device.ping().await?;
     stack.persistence(0).restart().await?;

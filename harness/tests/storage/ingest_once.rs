@@ -30,7 +30,7 @@ async fn every_part_of_a_message_is_stored_byte_for_byte() -> Result<()> {
     entry.visibility =
         Visibility { users: vec!["bob,{}\"".into(), "carol".into()], roles: vec!["admin".into()] };
     let accepted = room.log.append(&entry).await?;
-    ensure!(room.stored(&accepted).await == Stored::Here);
+    ensure!(room.stored(&accepted).await == Stored::AsAccepted);
     let row = stack
         .database()
         .query(&format!(
@@ -59,7 +59,7 @@ async fn every_part_of_a_message_is_stored_byte_for_byte() -> Result<()> {
     ensure!(row == [expected], "{row:?}");
 
     let plain = room.log.append(&room.message("c-2", "plain")).await?;
-    ensure!(room.stored(&plain).await == Stored::Here);
+    ensure!(room.stored(&plain).await == Stored::AsAccepted);
     let row = stack
         .database()
         .query("SELECT reply_to IS NULL, attachments IS NULL, metadata IS NULL, visible_users IS NULL, visible_roles IS NULL FROM messages WHERE client_id = 'c-2'")
@@ -80,7 +80,7 @@ async fn concurrent_messages_are_stored_in_accepted_order() -> Result<()> {
     }
     accepted.sort_by_key(|(accepted, _)| accepted.seq);
     let (last, _) = accepted.last().expect("there are appends");
-    ensure!(last.seq == Seq(1500) && room.stored(last).await == Stored::Here);
+    ensure!(last.seq == Seq(1500) && room.stored(last).await == Stored::AsAccepted);
     let texts = room.texts(&stack).await?;
     ensure!(texts.iter().eq(accepted.iter().map(|(_, name)| *name)));
     ensure!(metric(&stack, 0, "tidings_persistence_holes_total").await? == 0.0);
@@ -93,7 +93,7 @@ async fn late_duplicate_becomes_an_announced_void() -> Result<()> {
     let stack = stack().await?;
     let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     let first = room.append("once").await?;
-    ensure!(room.stored(&first).await == Stored::Here);
+    ensure!(room.stored(&first).await == Stored::AsAccepted);
     let active = format!("SELECT updated_at FROM rooms WHERE id = '{}'", room.room);
     let first_active = stack.database().value(&active).await?;
     room.forget_client_ids().await?;
@@ -128,7 +128,7 @@ async fn repeated_old_client_ids_fail_one_batch_a_second() -> Result<()> {
     let stack = stack().await?;
     let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     let first = room.append("once").await?;
-    ensure!(room.stored(&first).await == Stored::Here);
+    ensure!(room.stored(&first).await == Stored::AsAccepted);
     let there = Stored::First { seq: first.seq, id: first.id.clone(), at_ms: first.at_ms };
     let begun = Instant::now();
     for _ in 0..10 {
@@ -152,7 +152,7 @@ async fn same_client_id_twice_in_a_batch_is_one_message() -> Result<()> {
     room.forget_client_ids().await?;
     let again = room.append("once").await?;
     hold.await?;
-    ensure!(room.stored(&first).await == Stored::Here);
+    ensure!(room.stored(&first).await == Stored::AsAccepted);
     ensure!(room.stored(&again).await == Stored::First { seq: first.seq, id: first.id, at_ms: first.at_ms });
     ensure!(room.texts(&stack).await? == ["before", "once"]);
     Ok(())
@@ -186,7 +186,7 @@ async fn poison_record_becomes_void_and_its_neighbours_are_stored() -> Result<()
     room.append("before").await?;
     let mut waits = Vec::new();
     for n in 0..40 {
-        waits.push((room.append(&format!("good {n}")).await?, Stored::Here));
+        waits.push((room.append(&format!("good {n}")).await?, Stored::AsAccepted));
         // PostgreSQL refuses NUL in text. The other body lacks fields that a message must have.
         let mut poison = room.message(&format!("poison {n}"), "\0");
         if n % 2 == 0 {
@@ -306,7 +306,7 @@ async fn lost_watermark_is_written_again_with_its_exceptions() -> Result<()> {
     let stack = stack().await?;
     let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
     let first = room.append("once").await?;
-    ensure!(room.stored(&first).await == Stored::Here);
+    ensure!(room.stored(&first).await == Stored::AsAccepted);
     room.forget_client_ids().await?;
     let hold = hold_messages(&stack, 1.5).await?;
     let again = room.append("once").await?;
@@ -331,7 +331,7 @@ async fn marks_move_forward_and_never_beyond_the_head() -> Result<()> {
     let marks = |seq, delivered| [ReadMark { user: bob.clone(), seq: Seq(seq), delivered }];
     for (seq, delivered) in [(3, false), (1, false), (4, true), (99, true), (2, true)] {
         let marked = room.log.mark(&room.room, &marks(seq, delivered)).await?;
-        ensure!(marked.head == Seq(5) && room.stored(&marked.accepted).await == Stored::Here);
+        ensure!(marked.head == Seq(5) && room.stored(&marked.accepted).await == Stored::AsAccepted);
     }
     let row = stack
         .database()

@@ -48,7 +48,7 @@ impl RoomLog {
         let watermarks = log.watermarks().clone();
         let subscriber = Subscriber::start(redis.clone(), move |event| {
             if let Event::Message { channel, payload } = event {
-                watermarks.notice(&channel, &payload);
+                watermarks.apply_notice(&channel, &payload);
             }
         });
         let (room, alice) = (RoomId::parse(&room)?, UserId::parse("alice")?);
@@ -93,7 +93,7 @@ impl RoomLog {
         while begun.elapsed() < PATIENCE {
             if let Ok(accepted) = self.log.append(&entry).await {
                 match self.stored(&accepted).await {
-                    Stored::Here => return Ok(accepted.seq),
+                    Stored::AsAccepted => return Ok(accepted.seq),
                     Stored::First { seq, .. } => return Ok(seq),
                     Stored::Rejected => bail!("{client_id} was rejected"),
                     Stored::Unavailable => {}

@@ -45,7 +45,7 @@ pub struct SecuredServers {
 impl SecuredServers {
     /// Starts both, and creates the tables as the owner role.
     pub async fn start() -> Result<SecuredServers> {
-        tidings_shared::tls::prepare();
+        tidings_shared::tls::install_provider();
         let folder = Folder::new()?;
         let path = folder.path();
         let authority = certificates(path)?;

@@ -187,7 +187,7 @@ impl Replayer {
             }
             let accepted = self.append_with_retry(event, &role).await?;
             match self.log.wait_stored(&event.room, &accepted).await {
-                Stored::Here => return Ok(accepted.seq),
+                Stored::AsAccepted => return Ok(accepted.seq),
                 Stored::First { seq, .. } => return Ok(seq),
                 Stored::Rejected => return Err(ReplayError::RejectedAgain),
                 Stored::Unavailable => {}

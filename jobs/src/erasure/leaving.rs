@@ -47,10 +47,10 @@ pub(super) async fn leave(
             Ok(accepted) => {
                 let session = log.session().await.map_err(|error| JobError(error.to_string()))?;
                 // If this notice fails, the replica that writes the room's partition sends it again after the commit.
-                let _ = membership::changed(&mut session.connection(), [affected]).await;
+                let _ = membership::invalidate(&mut session.connection(), [affected]).await;
                 match log.wait_stored(room, &accepted).await {
-                    Stored::Here if kind == MEMBER_REMOVED => return Ok(()),
-                    Stored::Here => {}
+                    Stored::AsAccepted if kind == MEMBER_REMOVED => return Ok(()),
+                    Stored::AsAccepted => {}
                     other => return Err(JobError(format!("leaving {room}: {other:?}"))),
                 }
             }

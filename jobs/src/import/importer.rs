@@ -112,7 +112,7 @@ impl Importer {
             let session = self.log.session().await.map_err(|error| JobError(error.to_string()))?;
             let members = room.members.iter().map(|(user, _)| user);
             // If this notice fails, the cached memberships expire within an hour.
-            let _ = membership::changed(&mut session.connection(), members).await;
+            let _ = membership::invalidate(&mut session.connection(), members).await;
         }
         Ok(outcome)
     }
@@ -263,8 +263,8 @@ impl Importer {
         let mut accepted = accepted.clone();
         for _ in 0..STORE_ATTEMPTS {
             match self.log.wait_stored(&message.room, &accepted).await {
-                Stored::Here if accepted.duplicate => return Ok(ImportOutcome::Exists),
-                Stored::Here => return Ok(ImportOutcome::Done),
+                Stored::AsAccepted if accepted.duplicate => return Ok(ImportOutcome::Exists),
+                Stored::AsAccepted => return Ok(ImportOutcome::Done),
                 Stored::First { seq, .. } => {
                     self.remember(message, seq);
                     return Ok(ImportOutcome::Exists);

@@ -60,9 +60,9 @@ pub async fn observe<B: MessageBody>(
         Err(error) => error.as_response_error().status_code(),
     };
     if let Some(span) = &mut span {
-        span.note("http.response.status_code", i64::from(status.as_u16()));
+        span.set_attribute("http.response.status_code", i64::from(status.as_u16()));
         if status.is_server_error() {
-            span.refused("server_error", true);
+            span.record_refusal("server_error", true);
         }
     }
     metrics.http_requests.with_label_values(&[route.as_str(), status.as_str()]).inc();

@@ -50,7 +50,7 @@ impl Allowance {
             loop {
                 tokio::time::sleep(CLEANUP_INTERVAL).await;
                 let Some(allowance) = weak.upgrade() else { return };
-                allowance.0.iter().for_each(UserRateLimiter::forget_full);
+                allowance.0.iter().for_each(UserRateLimiter::drop_full_buckets);
             }
         });
         allowance
@@ -68,7 +68,7 @@ impl Allowance {
         if caller.admin {
             return Ok(());
         }
-        self.0[kind as usize].take(caller.user, cost).map_err(|retry_after_ms| {
+        self.0[kind as usize].take_permits(caller.user, cost).map_err(|retry_after_ms| {
             let message = format!("over the limit for {}; retry later", kind.name());
             Refusal { retry_after_ms: Some(retry_after_ms), ..Refusal::new(ErrorCode::RateLimited, message) }
         })

@@ -81,9 +81,9 @@ async fn memberships_changed(log: &Log, users: &[UserId]) -> bool {
         }
     };
     for users in users.chunks(USERS_PER_REQUEST) {
-        if let Err(error) = membership::changed(&mut session.connection(), users).await {
+        if let Err(error) = membership::invalidate(&mut session.connection(), users).await {
             tracing::warn!(kind = ?error.kind(), code = error.code(), "invalidating the membership cache failed");
-            log.failed(&session, &error);
+            log.discard_if_unusable(&session, &error);
             return false;
         }
     }
@@ -96,7 +96,7 @@ async fn notify(log: &Log, notices: &[(&UserId, UserNotice)]) -> bool {
     let sent = people::publish(&mut connection, notices.iter().map(|(user, notice)| (*user, notice)));
     if let Err(error) = sent.await {
         tracing::warn!(kind = ?error.kind(), code = error.code(), "notifying users failed");
-        log.failed(&session, &error);
+        log.discard_if_unusable(&session, &error);
         return false;
     }
     true

@@ -49,7 +49,7 @@ pub async fn erase_me(state: web::Data<State>, request: HttpRequest) -> Result<H
         ErasureStatus::UnderWay => {}
     }
     // A request that gets no permit to wait is answered at once, and the erasure continues.
-    if let Ok(_permit) = state.wait_slots.take(&user, "waits for an erasure")
+    if let Ok(_permit) = state.wait_slots.acquire(&user, "waits for an erasure")
         && wait_until_erased(&state, &user).await?
     {
         return Ok(HttpResponse::NoContent().finish());

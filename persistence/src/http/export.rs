@@ -55,7 +55,7 @@ enum ExportError {
     )
 )]
 pub async fn export_me(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {
-    let permit = state.export_slots.take(&caller.user, "exports")?;
+    let permit = state.export_slots.acquire(&caller.user, "exports")?;
     let (pages, receiver) = mpsc::channel(PAGE_CHANNEL_CAPACITY);
     let complete = Arc::new(AtomicBool::new(false));
     let export = Export { db: state.db.clone(), user: caller.user, pages, page: Vec::new(), lines: 0 };

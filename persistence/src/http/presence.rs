@@ -94,12 +94,12 @@ async fn for_viewer(state: &State, me: &UserId, users: &[UserId]) -> Result<Vec<
     let session = state.log.session().await.map_err(|error| unavailable(&error))?;
     let states = presence::states(&mut session.connection(), &known).await;
     let states = states.map_err(|error| {
-        state.log.failed(&session, &error);
+        state.log.discard_if_unusable(&session, &error);
         unavailable(&error)
     })?;
     let states = acquainted.into_iter().zip(states);
     let mut states: HashMap<_, _> =
-        states.map(|(known, found)| (known.user, found.or_seen(known.at_ms))).collect();
+        states.map(|(known, found)| (known.user, found.with_last_seen(known.at_ms))).collect();
     let state_of = |user: &UserId| states.remove(user).unwrap_or_default().on_the_wire(user.clone());
     Ok(users.iter().map(state_of).collect())
 }
@@ -108,18 +108,18 @@ async fn for_viewer(state: &State, me: &UserId, users: &[UserId]) -> Result<Vec<
 async fn hold(state: &State, me: &UserId, status: Status) -> Result<(), Problem> {
     let session = state.log.session().await.map_err(|error| unavailable(&error))?;
     let failed = |error| {
-        state.log.failed(&session, &error);
+        state.log.discard_if_unusable(&session, &error);
         unavailable(&error)
     };
     let mut connection = session.connection();
     let hold = [(me.clone(), Some(status))];
-    let outcomes = presence::hold(&mut connection, HoldKind::Http, presence::HTTP_HOLD, &hold).await;
+    let outcomes = presence::hold_states(&mut connection, HoldKind::Http, presence::HTTP_HOLD, &hold).await;
     if outcomes.map_err(failed)?.contains(&WriteOutcome::MustPublish) {
         match query::small_rooms(&state.db, me).await {
             Ok(rooms) => {
                 let mut users = [(me.clone(), rooms)];
                 presence::retain_small_rooms(&mut connection, &mut users).await.map_err(failed)?;
-                presence::publish(&mut connection, &users).await.map_err(failed)?;
+                presence::publish_states(&mut connection, &users).await.map_err(failed)?;
             }
             // The update is saved in Redis as pending, and a gateway will publish it soon.
             Err(error) => {

@@ -141,7 +141,7 @@ impl State {
         room: &RoomId,
         upto: i64,
     ) -> Result<(), Problem> {
-        let _permit = self.wait_slots.take(user, "waits for the log to be stored")?;
+        let _permit = self.wait_slots.acquire(user, "waits for the log to be stored")?;
         let seq = Seq(u64::try_from(upto).unwrap_or_default());
         if query::wait_until_stored(&self.db, room, seq, Instant::now() + UPTO_TIMEOUT).await? {
             return Ok(());
@@ -159,7 +159,7 @@ impl State {
                 Ok(counter) => Some(membership::wire_version(session.epoch, counter)),
                 Err(error) => {
                     tracing::warn!(kind = ?error.kind(), code = error.code(), "reading the version of a list of rooms failed");
-                    self.log.failed(&session, &error);
+                    self.log.discard_if_unusable(&session, &error);
                     None
                 }
             }

@@ -36,13 +36,13 @@ pub(super) async fn announce(
     let mut connection = session.connection();
     let announced = async {
         // The cache is invalidated first, so that a notified user does not read the old memberships.
-        membership::changed(&mut connection, users).await?;
+        membership::invalidate(&mut connection, users).await?;
         people::publish(&mut connection, notices.iter().map(|(user, notice)| (*user, notice))).await
     };
     match announced.await {
         Ok(()) => BTreeSet::new(),
         Err(error) => {
-            ingest.log.failed(session, &error);
+            ingest.log.discard_if_unusable(session, &error);
             tracing::info!(cause = without_data(&error), "membership changes cannot be announced yet");
             all()
         }

@@ -69,9 +69,10 @@ async fn renew_and_balance(ingest: &Ingest) -> Result<(), DbErr> {
 pub(super) async fn publish_free(ingest: &Ingest) {
     let Some(session) = ingest.log.current_session() else { return };
     let mut connection = session.connection();
-    let published = redis::cmd("PUBLISH").arg(keys::LEASES).arg("").query_async::<i64>(&mut connection).await;
+    let published =
+        redis::cmd("PUBLISH").arg(keys::LEASES_CHANNEL).arg("").query_async::<i64>(&mut connection).await;
     if let Err(error) = published {
-        ingest.log.failed(&session, &error);
+        ingest.log.discard_if_unusable(&session, &error);
         tracing::debug!(cause = without_data(&error), "the notice of free partitions cannot be sent");
     }
 }

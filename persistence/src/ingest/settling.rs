@@ -73,7 +73,7 @@ async fn watermarks(
     }
     let answer: Result<Vec<Option<String>>, _> = pipe.query_async(&mut session.connection()).await;
     let values = answer.map_err(|error| {
-        ingest.log.failed(session, &error);
+        ingest.log.discard_if_unusable(session, &error);
         without_data(&error)
     })?;
     Ok(values.iter().map(|value| position(session.epoch, value.as_deref())).collect())

@@ -33,9 +33,9 @@ pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> 
         Some(session) => {
             let mut connection = session.connection();
             let stamp = timeout(CACHE_TIMEOUT, membership::stamp(&mut connection, &user)).await;
-            let stamp = stamp
-                .ok()
-                .and_then(|stamp| stamp.inspect_err(|error| state.log.failed(&session, error)).ok());
+            let stamp = stamp.ok().and_then(|stamp| {
+                stamp.inspect_err(|error| state.log.discard_if_unusable(&session, error)).ok()
+            });
             stamp.map(|stamp| (session, stamp))
         }
         None => None,
@@ -48,7 +48,7 @@ pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> 
         let filled = membership::fill(&mut connection, &user, session.epoch, stamp, &rooms);
         if let Ok(Err(error)) = timeout(CACHE_TIMEOUT, filled).await {
             tracing::debug!(kind = ?error.kind(), code = error.code(), "the membership cache cannot be filled");
-            state.log.failed(&session, &error);
+            state.log.discard_if_unusable(&session, &error);
         }
     }
     Ok(RoomsAnswer { rooms, recent })

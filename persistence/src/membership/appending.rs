@@ -50,7 +50,7 @@ pub fn entry<'a>(
 /// `bad_request` and the reason `rejected` if the event could not be written.
 pub async fn wait_stored(log: &Log, room: &RoomId, accepted: &Accepted) -> Result<(), Refusal> {
     match log.wait_stored(room, accepted).await {
-        Stored::Here => Ok(()),
+        Stored::AsAccepted => Ok(()),
         Stored::Rejected => Err(AppendError::Rejected.into()),
         // Cannot occur, because membership changes have no client id that could be a duplicate.
         Stored::First { .. } => {

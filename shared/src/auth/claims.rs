@@ -1,4 +1,4 @@
-//! Checks the claims of a token and reads the identity from them. Pure.
+//! Checks the claims of a token, and reads the user's identity from the claims. Does no I/O.
 
 use serde_json::{Map, Value};
 
@@ -8,15 +8,16 @@ use crate::{ids::UserId, limits::MAX_PERSON_TEXT_CHARS};
 /// The end of the year 9999, the last year that RFC 3339 can express.
 const LAST_RFC3339_SECOND: i64 = 253_402_300_799;
 
-/// Which claims are checked, and which values they must have.
+/// The accepted values of claims, and the names of the claims with the user's data.
 #[derive(Debug, Clone)]
 pub struct ClaimRules {
-    /// `iss` must be one of these. Empty: `iss` is not checked.
+    /// The accepted values of `iss`. If the list is empty, `iss` is not checked.
     pub issuers: Vec<String>,
-    /// `aud` must contain one of these. Empty: `aud` is not checked.
+    /// The accepted values of `aud`, which must contain one of them. If the list is empty, `aud` is not checked.
     pub audiences: Vec<String>,
     /// Tolerance for `exp` and `nbf`, in seconds.
     pub leeway_s: u64,
+    /// Name of the claim with the user id; the three names below have the same form, such as `sub` or `user.id`.
     pub user: String,
     pub name: String,
     pub picture: String,
@@ -38,13 +39,12 @@ impl Default for ClaimRules {
 }
 
 impl ClaimRules {
-    /// Reads the identity from the claims of a token whose signature is already verified. `now_s` is in seconds since
-    /// the Unix epoch.
+    /// Reads the identity from the claims of a token whose signature is already verified. `now_s` is the present time
+    /// in seconds since the Unix epoch.
     pub(super) fn identity(&self, claims: &Map<String, Value>, now_s: i64) -> Result<Identity, Reason> {
         let leeway_s = i64::try_from(self.leeway_s).unwrap_or(i64::MAX);
         let exp = claims.get("exp").and_then(seconds).ok_or(Reason::Claims)?;
-        // The service accepts the token until `exp` plus the leeway, so a connection with this token also stays open
-        // until then.
+        // A connection may stay open as long as its token is accepted, which is until `exp` plus the leeway.
         let expires_at_s = exp.saturating_add(leeway_s).min(LAST_RFC3339_SECOND);
         if now_s >= expires_at_s {
             return Err(Reason::Expired);
@@ -59,7 +59,7 @@ impl ClaimRules {
         }
         let user = match find(claims, &self.user) {
             Some(Value::String(text)) => UserId::parse(text),
-            // Refuses fractions and inexact large numbers, because rounding could give the id of another user.
+            // Fractions and inexact large numbers are refused, because rounding could give the id of another user.
             Some(Value::Number(number)) if !number.is_f64() => UserId::parse(&number.to_string()),
             _ => return Err(Reason::Claims),
         };
@@ -76,7 +76,7 @@ impl ClaimRules {
         })
     }
 
-    /// Whether issuer and audience match what is configured (RFC 7519, 4.1.1 and 4.1.3).
+    /// Whether issuer and audience of the token are accepted ones (RFC 7519, 4.1.1 and 4.1.3).
     fn is_meant_for_us(&self, claims: &Map<String, Value>) -> bool {
         let is_of =
             |all: &[String], one: &Value| one.as_str().is_some_and(|one| all.iter().any(|it| it == one));
@@ -96,8 +96,8 @@ fn seconds(value: &Value) -> Option<i64> {
     (seconds >= 0).then_some(seconds)
 }
 
-/// Finds the claim with exactly this name. If there is none, `name` is a dotted path to a claim inside objects. The
-/// exact name comes first, because names such as `https://example.com/id` contain dots too.
+/// Finds the claim with exactly this name. If there is none, `name` is used as a dotted path to a claim inside objects.
+/// The exact name is tried first, because names such as `https://example.com/id` contain dots too.
 fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     claims.get(name).or_else(|| {
         let (first, rest) = name.split_once('.')?;

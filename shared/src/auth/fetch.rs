@@ -1,4 +1,4 @@
-//! Downloads a JWK set from its URL: HTTPS, no redirects, bounded in time and bytes. Touches only the network.
+//! Downloads a JWK set from its URL, by HTTPS, without redirects, and with limits of time and bytes.
 
 use std::time::Duration;
 
@@ -13,16 +13,17 @@ use crate::http_client::{self, cause};
 /// Limit for the whole request, from connecting to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Largest body that is read. A set of 64 keys with their certificates has about 200 KiB.
+/// Largest body that is read. A JWK set of 64 keys with their certificates has about 200 KiB.
 const MAX_BYTES: usize = 1024 * 1024;
 
+/// An HTTP client for the URL of a JWK set.
 pub(super) struct Client {
     http: reqwest::Client,
     url: Url,
 }
 
 impl Client {
-    /// Refuses a URL that cannot be trusted: the server behind it decides which keys may sign tokens.
+    /// Creates a client. Refuses a URL whose server cannot be trusted, because it decides which keys may sign tokens.
     pub fn new(url: &str) -> Result<Self, &'static str> {
         let url: Url = url.parse().map_err(|_| "is not a URL")?;
         let host = url.host_str().ok_or("is not a URL with a host")?;
@@ -45,13 +46,13 @@ impl Client {
         Ok(Self { http: http.map_err(|_| "needs TLS, which is not available")?, url })
     }
 
-    /// The host, for log lines: the rest of the URL may be confidential.
+    /// The host of the URL, for log lines. Other parts of the URL may be confidential.
     pub fn host(&self) -> &str {
         self.url.host_str().unwrap_or_default()
     }
 
-    /// Downloads the JWK set. Returns its unparsed text, and how long the answer is fresh by `Cache-Control` and `Age`;
-    /// `None`: the answer does not say.
+    /// Downloads the JWK set. Returns its unparsed text, and how long the answer is fresh according to `Cache-Control`
+    /// and `Age`; `None` if the answer has no `max-age`.
     pub async fn get(&self) -> Result<(Vec<u8>, Option<Duration>), String> {
         let request = self.http.get(self.url.clone()).header(header::ACCEPT, "application/json");
         let answer = request.send().await.map_err(cause)?;
@@ -64,8 +65,8 @@ impl Client {
     }
 }
 
-/// The root certificates of the system, which may include those of a company. If the system has none, the built-in
-/// public ones.
+/// Returns the root certificates of the system, which may include those of a company. If the system has none, returns
+/// the built-in public root certificates.
 fn roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -76,7 +77,7 @@ fn roots() -> RootCertStore {
     roots
 }
 
-/// How long an answer may be kept (RFC 9111, 4.2); `None`: the answer does not say.
+/// How long an answer is fresh (RFC 9111, 4.2); `None` if the answer has no `max-age`.
 fn fresh_for(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let directives = text(header::CACHE_CONTROL)?.split(',').map(str::trim);

@@ -1,6 +1,6 @@
-//! One key that verifies signatures. Its type and curve determine the algorithms that it supports. Of these, a key with
-//! `alg` may use only that algorithm, and a key without `alg` the configured ones (`allowed`). A key that cannot verify
-//! any signature is refused when it is read, not when the first token comes. Pure.
+//! One key that verifies signatures. Type and curve of a key determine the algorithms that it supports. A key with
+//! `alg` is used only with this algorithm, and a key without `alg` only with the configured algorithms (`allowed`). A
+//! key that could verify no signature is refused when it is read.
 
 use aws_lc_rs::{
     rsa::PublicEncryptingKey,
@@ -19,16 +19,17 @@ use serde_json::Value;
 
 use super::token::Token;
 
-/// Shortest accepted secret. RFC 7518, 3.2 asks for 32 bytes; development secrets may be shorter.
+/// Shortest accepted secret. RFC 7518, 3.2 asks for 32 bytes, but secrets for development may be shorter.
 pub(crate) const MIN_SECRET_BYTES: usize = 16;
-/// Accepted sizes of RSA keys. RFC 7518, 3.3 requires 2048 bits; the library does not verify with more than 8192.
+/// Accepted sizes of RSA keys. RFC 7518, 3.3 requires 2048 bits, and the library does not verify with more than 8192.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// Why a key cannot be used; a phrase that follows "the key".
+/// Why a key cannot be used, as a phrase that follows the words "the key".
 pub(super) type UnusableKey = &'static str;
 
+/// A key with the algorithms for which it may be used.
 pub(super) struct Key {
-    /// The `kid` of the key. A token with the same `kid` is verified with this key.
+    /// The `kid` of the key. A token with the same `kid` is verified only with keys of this id.
     pub id: Option<Box<str>>,
     decoding: DecodingKey,
     algorithms: Vec<Algorithm>,
@@ -63,7 +64,7 @@ impl Key {
         Self::new(None, decoding, kind, None, allowed)
     }
 
-    /// Reads a key of a JWK set. A symmetric key is refused unless its source is secret, such as a file.
+    /// Reads a key of a JWK set. Refuses a symmetric key if its source, such as a URL, is not secret.
     pub fn of_jwk(jwk: &Value, source_is_secret: bool, allowed: &[Algorithm]) -> Result<Self, UnusableKey> {
         let jwk: Jwk = serde_json::from_value(jwk.clone()).map_err(|_| "is not a JWK")?;
         let for_signatures =
@@ -102,7 +103,7 @@ impl Key {
         self.algorithms.contains(&algorithm)
     }
 
-    /// Whether the token's signature is valid for this key. Call this only when the key accepts the token's algorithm.
+    /// Whether this key has signed the token. The caller must check before that the key accepts the token's algorithm.
     pub fn verifies(&self, token: &Token<'_>) -> bool {
         let signature = token.signature;
         crypto::verify(signature, token.signed.as_bytes(), &self.decoding, token.algorithm).unwrap_or(false)
@@ -132,7 +133,7 @@ impl Kind {
     }
 }
 
-/// The type of a JWK, after checking that its numbers form a valid key.
+/// Returns the type of a JWK. Fails if the numbers of the JWK are not a valid key of this type.
 fn kind_of(jwk: &Jwk, decoding: &DecodingKey) -> Result<Kind, UnusableKey> {
     let bytes = match decoding.kind() {
         DecodingKeyKind::RsaModulusExponent { n, e } => {
@@ -168,7 +169,7 @@ fn check_rsa_bits(bits: usize) -> Result<(), UnusableKey> {
     }
 }
 
-/// The public keys in a PEM text: one or more blocks of `PUBLIC KEY`.
+/// Reads the public keys in a PEM text, which must have one or more blocks of `PUBLIC KEY`.
 pub(super) fn public_keys_of_pem(text: &str, allowed: &[Algorithm]) -> Result<Vec<Key>, UnusableKey> {
     let mut keys = Vec::new();
     let mut lines = text.lines().map(str::trim);

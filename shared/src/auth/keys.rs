@@ -1,12 +1,12 @@
-//! All keys that verify tokens, and the choice of those that may verify a given token. Pure.
+//! The set of all keys that verify tokens, and the choice of the keys that may verify a given token.
 //!
 //! | token | keys that may verify it |
 //! | --- | --- |
-//! | its `kid` is the id of a key | the keys with this id |
-//! | no key has its `kid` as id | the keys without an id |
-//! | no `kid` | the keys without an id; and, if only one key with an id accepts the token's algorithm, this key |
+//! | the token's `kid` is the id of a key | the keys with this id |
+//! | no key has the token's `kid` as its id | the keys without an id |
+//! | the token has no `kid` | the keys without an id; and, if only one key with an id accepts the token's algorithm, this key |
 //!
-//! A key accepts only its own algorithms, whatever the token says.
+//! A key verifies only tokens with an algorithm that the key accepts.
 
 use std::sync::Arc;
 
@@ -16,12 +16,12 @@ use serde_json::Value;
 
 use super::{Reason, key::Key, token::Token};
 
-/// Most keys that are taken from one JWK set; further keys are ignored.
+/// Highest number of keys that are read from one JWK set; further keys are ignored.
 const MAX_KEYS_PER_SET: usize = 64;
-/// Most signature checks for one token, which bounds the cost of refusing it.
+/// Highest number of signature checks for one token, so that refusing a token is not too expensive.
 const MAX_KEYS_TRIED: usize = 16;
 
-/// The state of the keys of the URL.
+/// Whether the keys of the configured URL are loaded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum UrlKeys {
     /// No URL is configured.
@@ -31,16 +31,18 @@ pub(super) enum UrlKeys {
     Loaded,
 }
 
+/// The configured keys and the keys that were fetched from the URL.
 pub(super) struct KeySet {
     configured: Arc<[Key]>,
     fetched: Vec<Key>,
     pub remote: UrlKeys,
 }
 
+/// Why no key of the set has verified a token.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unmatched {
     Refused(Reason),
-    /// No known key matches; fetching the keys from the URL may bring the right one.
+    /// No key of the set matches the token, but the URL may have a matching key, so the keys should be fetched.
     FetchMayHelp,
 }
 
@@ -49,7 +51,7 @@ impl KeySet {
         Self { configured, fetched, remote }
     }
 
-    /// A set with the same configured keys, and with these keys of the URL.
+    /// Returns a set with the same configured keys, and with the given keys of the URL.
     pub fn with_fetched(&self, fetched: Vec<Key>, remote: UrlKeys) -> Self {
         Self::new(self.configured.clone(), fetched, remote)
     }
@@ -75,8 +77,8 @@ impl KeySet {
         let only = with_id.next().filter(|_| token.id.is_none());
         let ambiguous = only.is_some() && with_id.next().is_some();
         let candidates = accepting().filter(|key| key.id.is_none()).chain(only.filter(|_| !ambiguous));
-        // A fetch may bring a key with the token's id. For a token without an id, a fetch helps only while no keys of
-        // the URL are loaded.
+        // A fetch may find a new key with the token's id. For a token without an id, a fetch may help only while no
+        // keys of the URL are loaded.
         let fetch_may_help = match self.remote {
             UrlKeys::Unused => false,
             UrlKeys::Missing => true,
@@ -95,14 +97,14 @@ impl KeySet {
     }
 }
 
-/// Whether one of these keys has signed the token; `None`: there are no keys.
+/// Checks that one of these keys has signed the token; `None` if there are no keys.
 fn verify<'a>(keys: impl Iterator<Item = &'a Key>, token: &Token<'_>) -> Option<Result<(), Reason>> {
     let mut keys = keys.take(MAX_KEYS_TRIED).peekable();
     keys.peek()?;
     Some(if keys.any(|key| key.verifies(token)) { Ok(()) } else { Err(Reason::Signature) })
 }
 
-/// The usable keys of a JWK set; unusable keys are ignored, as RFC 7517, 5 requires.
+/// Reads the usable keys of a JWK set. Unusable keys are ignored, as RFC 7517, 5 requires. Fails if no key is usable.
 pub(super) fn of_jwks(
     text: &[u8],
     source_is_secret: bool,

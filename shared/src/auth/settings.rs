@@ -1,5 +1,5 @@
-//! Turns the settings of tokens into keys, once, when the service starts. Reads the files that the settings name. Each
-//! problem is reported with the name of its setting and never contains a secret.
+//! Checks the settings of tokens when the service starts, and reads the keys from them and from the files that they
+//! name. Each problem is reported with the name of its setting and never contains a secret.
 
 use jsonwebtoken::Algorithm;
 use secrecy::SecretString;
@@ -14,13 +14,13 @@ use super::{
 };
 
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
-/// Replace an invalid setting of algorithms, so that the keys can be checked too.
+/// The algorithms that are used if the setting of algorithms is invalid, so that the keys can be checked nevertheless.
 const DEFAULT_ALGORITHMS: [Algorithm; 5] =
     [Algorithm::HS256, Algorithm::RS256, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA];
-/// Most public keys in one PEM text. These keys have no id, so each of them may be tried for a token.
+/// Highest number of public keys in one PEM text. These keys have no id, so each of them may be tried for a token.
 const MAX_PEM_KEYS: usize = 15;
 
-/// The settings of tokens as given, not checked yet; `None`: not set.
+/// The settings of tokens before they are checked. A setting that is not given is `None`.
 pub struct TokenSettings<'a> {
     pub secret: Option<&'a SecretString>,
     /// PEM text, or the path of a PEM file.
@@ -28,12 +28,12 @@ pub struct TokenSettings<'a> {
     /// The path of a file with a JWK set.
     pub jwks_file: Option<&'a str>,
     pub jwks_url: Option<&'a str>,
-    /// Names of algorithms, for keys that do not name their own.
+    /// Names of the algorithms for keys without `alg`.
     pub algorithms: &'a [String],
     pub rules: ClaimRules,
 }
 
-/// Checked settings: the configured keys, and the URL of further keys.
+/// The checked settings of tokens, with the configured keys and a client for the URL of further keys.
 pub struct CheckedTokenSettings {
     pub(super) keys: Vec<Key>,
     pub(super) url: Option<Client>,
@@ -48,7 +48,7 @@ impl CheckedTokenSettings {
         let mut problems = Vec::new();
         let algorithms = keys::algorithms(algorithms).unwrap_or_else(|cause| {
             problems.push(Problem::new("jwt-algorithms", cause));
-            // These algorithms never verify a token, because the service does not start.
+            // No token is verified with the default algorithms, because after a problem the service does not start.
             DEFAULT_ALGORITHMS.to_vec()
         });
         let sources = [
@@ -101,7 +101,7 @@ impl CheckedTokenSettings {
     }
 }
 
-/// Reads public keys; `value` is PEM text or the path of a PEM file.
+/// Reads public keys. `value` is a PEM text or the path of a PEM file.
 fn public_keys(value: &str, algorithms: &[Algorithm]) -> Result<Vec<Key>, String> {
     // Environment files often cannot contain line ends, so the two characters `\n` count as a line end.
     let inline = value.contains("-----BEGIN").then(|| value.replace("\\n", "\n"));

@@ -1,6 +1,6 @@
-//! Keeps the keys of a URL fresh. One task fetches them at intervals, and on demand when a token needs a key that is
-//! not known. Guarantees: one fetch at a time, a minimum interval between fetches on demand, a bounded wait, and use of
-//! the last good keys for a bounded time while the URL is unavailable.
+//! Keeps the keys of a URL up to date. One task fetches the keys at intervals, and on demand when a token needs a key
+//! that is not loaded. Only one fetch runs at a time. Fetches on demand have a minimum interval, and a token waits for
+//! a bounded time. While the URL is unavailable, the last fetched keys are used for a bounded time.
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
@@ -16,21 +16,21 @@ use super::{
     keys::{KeySet, UrlKeys},
 };
 
-/// When keys are fetched.
+/// The intervals and limits of fetching keys.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FetchSchedule {
-    /// Minimum interval between two fetches on demand: unverified tokens must not make us flood the URL.
+    /// Minimum interval between two fetches on demand, so that unverified tokens cannot cause many requests to the URL.
     pub demand_interval: Duration,
     /// How long a token waits for its key. This is shorter than the time that clients wait for an answer.
     pub wait_timeout: Duration,
-    /// Lower and upper bound of the time until the next regular fetch; the answer's freshness decides in between.
+    /// Bounds of the time until the next regular fetch. Between them, the freshness of the last answer decides.
     pub refresh: [Duration; 2],
-    /// The time until the next regular fetch if the answer does not say how long it is fresh.
+    /// Time until the next regular fetch if the answer does not say how long it is fresh.
     pub default_refresh: Duration,
     /// First and longest pause after a failed fetch; each further failure doubles the pause.
     pub retry: [Duration; 2],
-    /// How long the last keys stay valid while fetches fail. A withdrawn key must not stay valid for ever because the
-    /// URL is unavailable, and a short outage of the provider must not lock out all users.
+    /// How long the last fetched keys are used while fetches fail. A short outage of the provider must not lock out all
+    /// users, but a withdrawn key must not stay valid for ever.
     pub max_age: Duration,
 }
 
@@ -43,14 +43,16 @@ pub(super) const FETCH_SCHEDULE: FetchSchedule = FetchSchedule {
     max_age: Duration::from_secs(24 * 3600),
 };
 
-/// Tokens that may wait at the same time; further ones are refused immediately with "unavailable".
+/// Number of tokens that may wait for a fetch; further tokens are refused at once as `unavailable`.
 const MAX_WAITING: usize = 1024;
 
+/// The result of a successful fetch.
 pub(super) struct Loaded {
     pub keys: Vec<Key>,
     pub fresh_for: Option<Duration>,
 }
 
+/// The error of a fetch that failed or took too long.
 #[derive(Debug)]
 pub(super) struct KeysUnavailable;
 
@@ -69,18 +71,18 @@ struct Shared {
 
 #[derive(Clone, Copy)]
 struct Status {
-    /// Fetches started and ended so far.
+    /// Number of fetches that have begun, and that have ended.
     begun: u64,
     ended: u64,
-    /// The fetch that ended last was successful.
+    /// Whether the fetch that ended last was successful.
     good: bool,
-    /// When the last fetch on demand began.
+    /// Begin of the last fetch on demand.
     demanded_at: Option<Instant>,
 }
 
 impl Source {
-    /// Starts fetching on the current runtime. `fetched` is called after each fetch; its argument says whether the
-    /// fetch succeeded.
+    /// Starts the task that fetches keys by `load` and stores them in `keys`, on the current runtime. `fetched` is
+    /// called after each fetch with whether the fetch succeeded.
     pub fn start<F, L>(
         keys: Arc<ArcSwap<KeySet>>,
         schedule: FetchSchedule,
@@ -91,7 +93,7 @@ impl Source {
         F: Fn() -> L + Send + 'static,
         L: Future<Output = Result<Loaded, String>> + Send + 'static,
     {
-        // The first fetch counts as begun already, so that early callers wait for it.
+        // The first fetch counts as begun from the start, so that early callers of `refresh` wait for it.
         let status = Status { begun: 1, ended: 0, good: false, demanded_at: None };
         let (status, _) = watch::channel(status);
         let shared = Arc::new(Shared {
@@ -104,8 +106,8 @@ impl Source {
         Self { shared, task }
     }
 
-    /// Waits for the fetch in progress, or starts a fetch and waits for it. If the last fetch on demand began less than
-    /// `demand_interval` ago, returns the result of the last fetch instead.
+    /// Waits for the end of the fetch in progress. If there is none, starts a fetch and waits for its end. If the last
+    /// fetch on demand began less than `demand_interval` ago, returns the result of the last fetch instead.
     pub async fn refresh(&self) -> Result<(), KeysUnavailable> {
         let Shared { status, demand, waiters, schedule } = &*self.shared;
         let _permit = waiters.try_acquire().map_err(|_| KeysUnavailable)?;
@@ -169,8 +171,8 @@ where
                 pause
             }
         };
-        // This fetch answers all callers so far. Their stored notification is consumed, so that it does not start
-        // another fetch.
+        // The ended fetch answers all callers who are waiting. Their pending notification is consumed, so that it does
+        // not start another fetch.
         pin!(shared.demand.notified()).enable();
         shared.status.send_modify(|status| {
             status.ended = status.begun;
@@ -186,14 +188,14 @@ where
     }
 }
 
-/// Waits until the next fetch is due; returns whether a token asked for it.
+/// Waits until the next fetch is due. Returns whether it is due because a token needs it.
 async fn until_due(shared: &Shared, due: Instant) -> bool {
     loop {
         tokio::select! {
             () = sleep_until(due) => return false,
             () = shared.demand.notified() => {
-            // Ignores a notification from just before the last fetch on demand began: that fetch has answered the
-            // caller.
+            // A notification within `demand_interval` is ignored. Its caller notified just before the last fetch on
+            // demand began, and has got the result of that fetch.
             let last = shared.status.borrow().demanded_at;
             if last.is_none_or(|at| at.elapsed() >= shared.schedule.demand_interval) {
                     return true;

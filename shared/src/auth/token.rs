@@ -1,4 +1,4 @@
-//! Parses a token before its signature is verified. Pure; nothing in the result is trusted yet.
+//! Parses a token before its signature is verified, so the result must not be trusted.
 
 use std::str::FromStr;
 
@@ -11,10 +11,11 @@ use super::Reason;
 
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
-/// The parts of a token (RFC 7515, 7.1), and the header fields that select the keys to try. Keys and URLs of keys in
-/// the header are ignored.
+/// The parts of a token (RFC 7515, 7.1), and the fields of its header by which keys are chosen. Keys and URLs of keys
+/// in the header are ignored.
 pub(super) struct Token<'a> {
     pub algorithm: Algorithm,
+    /// The `kid` of the header, which is the id of the key.
     pub id: Option<String>,
     /// The signed bytes: header and claims as they were received.
     pub signed: &'a str,
@@ -45,18 +46,18 @@ impl<'a> Token<'a> {
             return Err(Reason::Malformed);
         }
         let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| Reason::Malformed)?;
-        // Checks the UTF-8 of the whole header, because the JSON parser does not check values that it skips.
+        // The whole header must be UTF-8. The JSON parser does not check this for values that it skips.
         let header = str::from_utf8(&header).map_err(|_| Reason::Malformed)?;
         let header: Header<'_> = serde_json::from_str(header).map_err(|_| Reason::Malformed)?;
         if header.crit.is_some() {
-            // RFC 7515, 4.1.11: an extension that is not understood makes the token invalid.
+            // A token with an unsupported critical extension is invalid (RFC 7515, 4.1.11), and none is supported.
             return Err(Reason::Malformed);
         }
         let algorithm = Algorithm::from_str(&header.alg).map_err(|_| Reason::Algorithm)?;
         Ok(Self { algorithm, id: header.kid, signed, claims, signature })
     }
 
-    /// Call this only after the signature was verified.
+    /// Decodes the claims. The caller must verify the signature before.
     pub fn claims(&self) -> Result<Map<String, Value>, Reason> {
         let claims = URL_SAFE_NO_PAD.decode(self.claims).map_err(|_| Reason::Malformed)?;
         serde_json::from_slice(&claims).map_err(|_| Reason::Malformed)

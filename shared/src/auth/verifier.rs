@@ -1,5 +1,5 @@
-//! Verifies tokens: at once with the known keys, or after a bounded wait for keys of the URL. All threads of a service
-//! share one verifier. With known keys, verifying takes no lock and does not wait.
+//! Verifies tokens at once with the loaded keys, or after a bounded wait for keys of the URL. All threads of a service
+//! share one verifier. With loaded keys, a verification takes no lock and does not wait.
 
 use std::sync::Arc;
 
@@ -25,11 +25,11 @@ pub struct Verifier {
     source: Option<Source>,
 }
 
-/// Why a token was not accepted.
+/// Why [`Verifier::verify`] has not accepted a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unverified {
     Refused(Reason),
-    /// The token's key may be at the URL: call [`Verifier::verify_or_fetch`].
+    /// The token's key is not loaded, but may be at the URL. The caller should use [`Verifier::verify_or_fetch`].
     KeysNeeded,
 }
 
@@ -40,7 +40,7 @@ impl From<Reason> for Unverified {
 }
 
 impl Verifier {
-    /// A verifier for tokens that are signed with one secret. Panics if the secret has fewer than 16 bytes.
+    /// Creates a verifier for tokens that are signed with one secret. Panics if the secret has fewer than 16 bytes.
     pub fn hs256(secret: &SecretString, leeway_s: u64) -> Self {
         let rules = ClaimRules { leeway_s, ..ClaimRules::default() };
         let key =
@@ -52,8 +52,8 @@ impl Verifier {
         Self { keys: Arc::new(ArcSwap::from_pointee(keys)), rules, source: None }
     }
 
-    /// A verifier with these settings. If they name a URL, the verifier fetches its keys on the current runtime, and
-    /// calls `fetched` after each fetch; the argument says whether the fetch succeeded.
+    /// Creates a verifier with these settings. If the settings have a URL, a task on the current runtime fetches the
+    /// keys of the URL, and calls `fetched` after each fetch with whether the fetch succeeded.
     #[must_use]
     pub fn start(settings: CheckedTokenSettings, fetched: impl Fn(bool) + Send + 'static) -> Self {
         let CheckedTokenSettings { keys, url, algorithms, rules } = settings;
@@ -75,7 +75,7 @@ impl Verifier {
         Self { keys, rules, source }
     }
 
-    /// Checks form, key, algorithm, signature, times and claims of a token with the known keys.
+    /// Checks form, key, algorithm, signature, times and claims of a token with the loaded keys.
     pub fn verify(&self, token: &str) -> Result<Identity, Unverified> {
         let token = Token::read(token)?;
         match self.keys.load().check(&token) {
@@ -85,8 +85,8 @@ impl Verifier {
         }
     }
 
-    /// Like [`Verifier::verify`], but fetches the keys of the URL if needed: waits up to 5 s. Refuses the token as
-    /// `unavailable` while the keys cannot be fetched.
+    /// Verifies a token, and fetches the keys of the URL if the token's key is not loaded. Waits at most 5 s for the
+    /// keys. Refuses the token as `unavailable` if the keys cannot be fetched.
     pub async fn verify_or_fetch(&self, token: &str) -> Result<Identity, Refusal> {
         match self.verify(token) {
             Err(Unverified::KeysNeeded) => {}
@@ -105,7 +105,7 @@ impl Verifier {
         })
     }
 
-    /// For the readiness check: a message if there are no keys, so that no token can be verified; else `None`.
+    /// Returns a message for the readiness check if there are no keys, so that no token can be verified; else `None`.
     pub fn missing(&self) -> Option<&'static str> {
         self.keys.load().is_empty().then_some("no keys to verify tokens with")
     }

@@ -33,7 +33,7 @@ fn ratio(text: &str) -> Result<f64, String> {
 }
 
 impl CollectorArgs {
-    /// Checks what clap cannot check. Reads the file with certificates.
+    /// Returns all problems that clap cannot find. Reads the file with certificates.
     #[must_use]
     pub fn check(&self) -> Vec<Problem> {
         let address = self.collector().filter(|address| !is_collector(address));
@@ -46,12 +46,12 @@ impl CollectorArgs {
         wrong.into_iter().chain(missing).chain(self.authorities().err()).collect()
     }
 
-    /// The address of the collector; `None`: spans are not exported.
+    /// The address of the collector; `None` if no collector is set, and nothing is traced.
     pub fn collector(&self) -> Option<&str> {
         self.otlp_endpoint.as_deref().filter(|address| !address.is_empty())
     }
 
-    /// Starts tracing if a collector is set. Call this on the runtime that shall drive the connection.
+    /// Starts tracing if a collector is set. The connection to the collector runs on the current runtime.
     pub fn start_traces(&self, service: &'static str, instance: &str) -> Result<(), String> {
         let Some(endpoint) = self.collector() else { return Ok(()) };
         let authorities = self.authorities().map_err(|problem| problem.to_string())?;

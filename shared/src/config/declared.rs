@@ -1,22 +1,22 @@
-//! A setting is a clap argument with an environment variable. The argument declares everything once: flag, variable,
-//! default, unit (the value's name) and meaning (the help). A secret is a setting that hides the value of its variable.
-//! It automatically gets a second argument, for a file that contains the value.
+//! A setting is a clap argument with an environment variable. The argument declares flag, variable, default, unit (the
+//! value's name) and meaning (the help) of the setting. A setting that hides the value of its variable is a secret.
+//! Each secret automatically gets a second argument, for a file that contains the value.
 
 use clap::{Arg, Command};
 
-/// A setting as it is declared.
+/// A setting as its clap argument declares it.
 #[derive(Debug, Clone)]
 pub struct Declared {
     pub arg: Arg,
     pub id: String,
-    /// Without dashes.
+    /// The name of the flag, without dashes.
     pub flag: String,
     pub variable: String,
     pub secret: bool,
 }
 
 impl Declared {
-    /// `None`: the argument has no variable, so it is not a setting.
+    /// Reads the declaration of an argument; `None` if the argument has no variable, so that it is not a setting.
     pub fn of(arg: &Arg) -> Option<Self> {
         let variable = arg.get_env()?.to_str()?.to_owned();
         Some(Self {
@@ -28,12 +28,12 @@ impl Declared {
         })
     }
 
-    /// The id of the argument that names the file of this secret.
+    /// The id of the argument for the file that contains this secret.
     pub fn file_id(&self) -> String {
         format!("{}_file", self.id)
     }
 
-    /// The flag of the file, without dashes.
+    /// The flag of the argument for the file, without dashes.
     pub fn file_flag(&self) -> String {
         format!("{}-file", self.flag)
     }
@@ -52,12 +52,12 @@ impl Declared {
     }
 }
 
-/// The settings of a command, without those of its subcommands.
+/// The settings of a command, without the settings of its subcommands.
 pub fn settings(command: &Command) -> impl Iterator<Item = Declared> {
     command.get_arguments().filter_map(Declared::of)
 }
 
-/// Adds the argument for the file to each secret of a command and of its subcommands.
+/// Adds to a command and its subcommands, for each of their secrets, the argument for the file.
 #[must_use]
 pub fn with_files(mut command: Command) -> Command {
     let files: Vec<Arg> = settings(&command).filter(|setting| setting.secret).map(|it| it.file()).collect();

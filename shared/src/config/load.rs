@@ -18,13 +18,13 @@ const EXIT_WRONG_SETTINGS: i32 = 2;
 /// What the command line asks a program to do.
 #[derive(Debug)]
 pub enum Invocation<S, T> {
-    /// Run the service. The warnings are for the log, which is not started yet.
+    /// The program runs the service. It must write the warnings into the log after it has started the log.
     Serve { settings: Box<S>, warnings: Vec<String> },
-    /// Run a subcommand.
+    /// The program runs a subcommand.
     Task(Box<T>),
 }
 
-/// The command of a service: its settings and its subcommands.
+/// Builds the clap command of a service, with its settings `S` and its subcommands `T`.
 pub fn command<S: Parser, T: Subcommand>() -> Command {
     let check = Arg::new(CHECK_CONFIG)
         .long(CHECK_CONFIG)
@@ -32,7 +32,7 @@ pub fn command<S: Parser, T: Subcommand>() -> Command {
         .help("Check all settings, print `ok` or what is wrong with them, and start nothing");
     let service = S::command().arg(check);
     let about = service.get_about().cloned().unwrap_or_default();
-    // Adding the subcommands replaces the description, so it is set again.
+    // `augment_subcommands` replaces the description of the command, so the description is set again.
     let command = T::augment_subcommands(service).about(about);
     with_files(command.subcommand_negates_reqs(true).args_conflicts_with_subcommands(true))
 }
@@ -83,7 +83,7 @@ fn task<T: FromArgMatches + Check>(command: &Command, arguments: &[OsString], re
 
 /// Adds to each problem the variable of its setting. Leaves out settings that already have a problem in `reported`.
 fn with_variables(command: &Command, problems: Vec<Problem>, reported: &[Problem]) -> Vec<Problem> {
-    // If the file of a secret cannot be read, only this is reported, because the secret has no value to check.
+    // If the file of a secret cannot be read, only the file is reported, because the secret has no value to check.
     let is_file_of = |flag: &str, setting: &str| flag.strip_suffix("-file") == Some(setting);
     let is_reported = |problem: &Problem| {
         reported.iter().any(|it| it.setting == problem.setting || is_file_of(&it.setting, &problem.setting))
@@ -96,7 +96,7 @@ fn with_variables(command: &Command, problems: Vec<Problem>, reported: &[Problem
     problems.map(|problem| Problem { variable: variable(&problem), ..problem }).collect()
 }
 
-/// The settings of a command and of its subcommands.
+/// The settings of a command and of all its subcommands.
 fn all_settings(command: &Command) -> Vec<Declared> {
     settings(command).chain(command.get_subcommands().flat_map(all_settings)).collect()
 }

@@ -25,18 +25,18 @@ pub struct RedisArgs {
 }
 
 impl RedisArgs {
-    /// Checks what clap cannot check. Reads the file with certificates.
+    /// Returns all problems that clap cannot find. Reads the file with certificates.
     #[must_use]
     pub fn check(&self) -> Vec<Problem> {
         self.client().err().into_iter().collect()
     }
 
-    /// Creates the client; it does not connect yet. A problem never contains a secret.
+    /// Creates a Redis client, which does not connect yet. A returned problem contains no secret.
     pub fn client(&self) -> Result<Client, Problem> {
         let url = self.redis_url.expose_secret();
         let password = self.redis_password.as_ref().map(ExposeSecret::expose_secret);
         let ca = self.redis_ca_file.as_deref().map(read).transpose()?;
-        address::client_of(url, password, ca.as_deref())
+        address::client_with(url, password, ca.as_deref())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Takes the values of settings from flags, environment and files of secrets, and checks each value separately, so that
+//! Reads the values of settings from flags, environment and files of secrets, and checks each value separately, so that
 //! all problems are reported at once. A flag takes precedence over its variable. An empty variable counts as not set.
 
 use std::{
@@ -22,22 +22,23 @@ use super::{
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
 const MAX_SHOWN_CHARS: usize = 80;
 
+/// The environment variables of a process, by name.
 pub type Environment = BTreeMap<OsString, OsString>;
 
-/// A command line with the values of its settings.
+/// A parsed command line with the values of its settings.
 pub struct Resolved {
-    /// Names of the subcommands, from the outermost; empty: the program itself.
+    /// Names of the subcommands on the command line, from the outermost. Empty if there is no subcommand.
     pub path: Vec<String>,
-    /// All parsed arguments. Only arguments that are not settings may be read from it; `values` has the settings.
+    /// All parsed arguments. Callers may read only arguments that are not settings from `matches`.
     pub matches: ArgMatches,
     pub problems: Vec<Problem>,
-    /// For each setting: the depth of the subcommand that declares it, its id, and its value; `None`: not given, so the
-    /// default applies if there is one.
+    /// For each setting: the depth of the subcommand that declares it, its id, and its value. The value is `None` if
+    /// the setting is not given; then the default applies if there is one.
     values: Vec<(usize, String, Option<OsString>)>,
 }
 
-/// Looks up the values of all settings of the command line. `command` must have the arguments for files of secrets. A
-/// request for help is an error.
+/// Parses a command line, and reads the values of all its settings. `command` must have the arguments for files of
+/// secrets (`with_files`). A request for help is returned as an error.
 pub fn resolve(
     command: &Command,
     arguments: &[OsString],
@@ -65,8 +66,8 @@ pub fn resolve(
             });
             let value = given.unwrap_or_else(|problem| {
                 problems.push(problem);
-                // An empty value replaces a wrong or missing required value, so that the other settings can be checked.
-                // The program ends before it uses the value.
+                // A wrong or missing required value is replaced by an empty one, so that other settings can be checked.
+                // The program ends before it uses the empty value.
                 setting.arg.is_required_set().then(OsString::new)
             });
             values.push((depth, setting.id, value));
@@ -76,7 +77,7 @@ pub fn resolve(
 }
 
 impl Resolved {
-    /// The command with these values as defaults; this command ignores the environment.
+    /// Returns `command` with these values as defaults of its arguments, and without environment variables.
     #[must_use]
     pub fn given_to(&self, command: Command) -> Command {
         self.values.iter().fold(command, |command, (depth, id, value)| {
@@ -95,12 +96,12 @@ fn give(command: Command, path: &[String], id: &str, value: Option<OsString>) ->
     }
 }
 
-/// The same argument, optional and without its environment variable.
+/// Makes an argument optional, and removes its environment variable.
 fn plain(arg: Arg) -> Arg {
     arg.env(Resettable::Reset).required(false)
 }
 
-/// The command with settings that accept any value. `check_value` checks the values later.
+/// Changes all settings of a command so that they accept any value. `check_value` checks the values later.
 fn lenient(command: Command) -> Command {
     let command = command.mut_args(|arg| {
         if Declared::of(&arg).is_none() {
@@ -147,7 +148,7 @@ fn secret(path: &OsStr) -> Result<OsString, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     let mut text = Vec::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
-    // Limits the bytes that are read instead of checking the file's length, because a pipe reports no length.
+    // The number of bytes is limited during the read, because a pipe does not report its length before.
     file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut text).map_err(unreadable)?;
     if text.len() as u64 > MAX_SECRET_BYTES {
         return Err(format!("is over {MAX_SECRET_BYTES} bytes"));

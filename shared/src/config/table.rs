@@ -1,27 +1,28 @@
-//! The declared settings of a program as a Markdown table for documents, or as JSON for programs.
+//! Lists the declared settings of a program as a Markdown table for documents, or as JSON for programs.
 
 use clap::{Arg, Command};
 use serde::Serialize;
 
 use super::declared::{Declared, settings};
 
-/// Begins the last sentence of a help text that describes its default in words.
+/// Text in the help of a setting, after which the last sentence describes the default in words.
 const DEFAULT_IN_WORDS: &str = ". Default: ";
 
+/// One setting in the list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Row {
     pub flag: String,
     pub variable: String,
-    /// A value between backticks, or a description.
+    /// The default value between backticks, or a description of the default, or `required` or `none`.
     pub default: String,
-    /// The type or the unit of the value.
+    /// The unit or the type of the value, or the possible values.
     pub unit: String,
     pub meaning: String,
     pub secret: bool,
     pub required: bool,
 }
 
-/// All settings of a command, without those of its subcommands.
+/// Lists the settings of a command, without the settings of its subcommands.
 pub fn rows(command: &Command) -> Vec<Row> {
     settings(command).map(|setting| row(&setting)).collect()
 }
@@ -58,7 +59,8 @@ fn row(setting: &Declared) -> Row {
     }
 }
 
-/// The possible values if the argument lists them. If not, the unit, from the name of the value, such as `PER_SECOND`.
+/// Returns the possible values if the argument declares them. If not, returns the unit in words, which is the name of
+/// the value, such as `PER_SECOND`.
 fn unit(arg: &Arg) -> String {
     let values: Vec<String> =
         arg.get_possible_values().iter().map(|it| format!("`{}`", it.get_name())).collect();

@@ -1,14 +1,14 @@
-//! Warns of environment variables that look like settings but are not. Most of them are typing errors, which nobody
-//! would notice without a warning.
+//! Warns of environment variables that look like settings but are not. Most such variables are typing errors, which
+//! nobody would notice without a warning.
 
 use std::collections::BTreeSet;
 
 use super::resolve::Environment;
 
-/// Prefix of the variables of settings.
+/// Prefix of the environment variables of settings.
 const PREFIX: &str = "TIDINGS_";
-/// The variables that only one of the services has. Both know all of them, because one file of variables may serve both
-/// services. A test compares this list with the settings.
+/// The variables that are settings of only one of the two services. Neither service warns of them, because one file of
+/// variables may be used for both services. A test compares this list with the settings.
 pub const ONE_SERVICE_VARIABLES: &[&str] = &[
     "TIDINGS_ABUSE_PER_MINUTE",
     "TIDINGS_COMMANDS_PER_SECOND",
@@ -33,12 +33,12 @@ pub const ONE_SERVICE_VARIABLES: &[&str] = &[
     "TIDINGS_WEBSOCKET",
     "TIDINGS_WORKERS",
 ];
-/// Variables that have a meaning but are not settings.
+/// Variables that have a meaning, but are not settings of a service.
 const NOT_SETTINGS: &[&str] = &[crate::sabotage::VARIABLE, "TIDINGS_COMMIT"];
 /// Largest edit distance at which a known variable is suggested.
 const MAX_SUGGESTION_DISTANCE: usize = 3;
 
-/// One warning for each variable that has the prefix of settings but is not known.
+/// Returns a warning for each variable that has the prefix of settings, but is neither in `known` nor otherwise used.
 #[must_use]
 pub fn unknown<'a>(environment: &Environment, known: impl Iterator<Item = &'a str>) -> Vec<String> {
     let known: BTreeSet<&str> = known.chain(ONE_SERVICE_VARIABLES.iter().copied()).collect();
@@ -53,8 +53,8 @@ pub fn unknown<'a>(environment: &Environment, known: impl Iterator<Item = &'a st
         .collect()
 }
 
-/// Whether Kubernetes has set this variable: it describes services to each pod in variables that begin with their
-/// names, such as `TIDINGS_GATEWAY_SERVICE_HOST`.
+/// Whether Kubernetes has set this variable. In each pod, Kubernetes sets variables that begin with the names of
+/// services, such as `TIDINGS_GATEWAY_SERVICE_HOST`.
 fn is_service_link(name: &str, value: &str) -> bool {
     name.ends_with("_SERVICE_HOST")
         || name.contains("_SERVICE_PORT")

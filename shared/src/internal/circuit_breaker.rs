@@ -1,16 +1,16 @@
-//! A circuit breaker for persistence. After several failures in a row, which mean that PostgreSQL is unavailable,
-//! requests fail at once for a moment, so that callers do not wait for one timeout after the other.
+//! A circuit breaker for requests to persistence. Several failures in a row mean that PostgreSQL is unavailable. Then
+//! requests fail at once for 500 ms, so that callers do not wait for one timeout after the other.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// One failure may be the request's own fault; this many in a row, with no success in between, mean an outage.
+/// Number of failures in a row that mean an outage. One failure may be the request's own fault.
 const FAILURES_TO_OPEN: u32 = 3;
-/// How long the breaker stays open. This is shorter than the time that clients wait before a retry (`retry_after_ms`),
-/// so that the breaker refuses no client twice after the outage.
+/// How long the breaker refuses requests (is open). This is shorter than the time that clients wait before a retry
+/// (`retry_after_ms`), so that the breaker refuses no client twice after the outage.
 const OPEN_FOR: Duration = Duration::from_millis(500);
-/// After this time without a result of the trial request, the breaker lets another one through. No request takes
-/// longer, so the caller of the first one was cancelled.
+/// After this time without a result of the trial request, the breaker allows another trial request. No request takes
+/// longer, so the caller of the first trial request was cancelled.
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
@@ -23,8 +23,8 @@ struct State {
 }
 
 impl CircuitBreaker {
-    /// Whether to refuse a request at once. After each open period the breaker lets one trial request through. It still
-    /// refuses the other requests, because they would delay the commands behind them in their rooms.
+    /// Whether a request must be refused at once. After each open period one trial request is allowed. Other requests
+    /// are still refused, because a waiting request would delay the later commands for the same room.
     pub fn refuses(&self, now: Instant) -> bool {
         let mut state = self.state();
         match state.open_until {
@@ -37,12 +37,12 @@ impl CircuitBreaker {
         }
     }
 
-    /// Closes the breaker: persistence answered.
+    /// Reports that persistence has answered a request, which ends the refusals.
     pub fn succeeded(&self) {
         *self.state() = State::default();
     }
 
-    /// Counts a request that failed on all replicas of persistence.
+    /// Reports that a request failed on all replicas of persistence.
     pub fn failed(&self, now: Instant) {
         let mut state = self.state();
         state.failures = state.failures.saturating_add(1);

@@ -1,5 +1,5 @@
-//! HTTP client for the internal listeners of persistence; uses any replica that answers. Gateways use it to open
-//! epochs, seed rooms, and load users and memberships.
+//! The HTTP client with which gateways call the internal listeners of persistence, to open epochs, seed rooms, and load
+//! users and memberships. Any replica of persistence may answer.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -24,23 +24,23 @@ use crate::{
     log::{Authority, AuthorityError, KnownClientId, OpenedEpoch, SeedOutcome, StoredMarks, Target},
 };
 
-/// Limit for one request to one replica. A seed of 200 rooms takes longest.
+/// Limit for one request to one replica. The slowest request is a seed of 200 rooms.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Concurrent requests. The limit is low, so that during a storm of connects requests wait in the gateway and not for
+/// Limit of concurrent requests. It is low, so that during a storm of connects requests wait in the gateway and not for
 /// PostgreSQL's pool, and because each HTTP connection uses about 35 KB.
 const MAX_CONCURRENT_REQUESTS: usize = 8;
-/// How many idle connections are kept, and for how long.
+/// Highest number of idle connections per replica, and how long they are kept.
 const MAX_IDLE_CONNECTIONS: usize = 2;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long a request may wait for a permit.
+/// How long a request may wait until fewer than [`MAX_CONCURRENT_REQUESTS`] requests run.
 const PERMIT_TIMEOUT: Duration = Duration::from_secs(4);
-/// The requests that use the circuit breaker: they fail only when PostgreSQL is unavailable. The other requests may
-/// also fail because they wait for records to be stored.
+/// The paths of requests that fail only when PostgreSQL is unavailable, so that their failures may open the circuit
+/// breaker. Other requests may also fail because they wait for records to be stored.
 const PATHS_WITH_BREAKER: [&str; 6] = [LOOK_UP, MARKS, ROOMS, CONNECT_USER, ROLES, ACCOUNTS];
 
-/// Checks the URL of an internal listener. It must be plain HTTP, because these listeners are inside the private
-/// network. The error says what is wrong with the URL.
+/// Checks the URL of an internal listener. The URL must use plain HTTP, because internal listeners are inside the
+/// private network and have no TLS. The error says what is wrong with the URL.
 pub fn check_url(url: &str) -> Result<(), &'static str> {
     match reqwest::Url::parse(url) {
         Ok(url) if url.scheme() != "http" => Err("must begin with http://"),
@@ -50,20 +50,21 @@ pub fn check_url(url: &str) -> Result<(), &'static str> {
     }
 }
 
-/// Sends requests to the internal listeners of persistence; any replica may answer.
+/// Sends requests to the internal listeners of persistence. Tries another replica if one does not answer.
 pub struct InternalClient {
     http: reqwest::Client,
     urls: Vec<String>,
     secret: SecretString,
-    /// Index of the replica that answered last; it is tried first.
+    /// Index of the replica that answered last, which is tried first for the next request.
     preferred: AtomicUsize,
     permits: Semaphore,
     breaker: CircuitBreaker,
-    /// This runtime drives all connections, whichever worker makes the request.
+    /// The runtime on which all connections run. The runtime of a caller may end earlier.
     runtime: tokio::runtime::Handle,
 }
 
 impl InternalClient {
+    /// Creates a client for replicas with these URLs. `secret` is the secret that gateways and persistence share.
     pub fn new(urls: &[String], secret: SecretString) -> Result<Self, reqwest::Error> {
         let http = http_client::builder()
             .timeout(REQUEST_TIMEOUT)
@@ -84,12 +85,12 @@ impl InternalClient {
         })
     }
 
-    /// A user's memberships from PostgreSQL, for use in this epoch; persistence also puts them into the cache.
+    /// Loads a user's memberships from PostgreSQL, for use in this epoch. Persistence also writes them into the cache.
     pub async fn rooms(&self, user: &UserId, epoch: Epoch) -> Result<RoomsAnswer, AuthorityError> {
         self.ask(ROOMS, &RoomsRequest { user: user.clone(), epoch: epoch.0 }).await
     }
 
-    /// Creates or updates a user from the claims of the token; `None`: the user is unknown, and may not be created.
+    /// Creates or updates a user from the claims of a token; `None` if the user is unknown and may not be created.
     pub async fn connect_user(
         &self,
         request: &ConnectUserRequest,
@@ -109,7 +110,7 @@ impl InternalClient {
             .map_err(|_| unavailable(&"too many requests are waiting"))?
             .map_err(|e| unavailable(&e))?;
         let uses_breaker = PATHS_WITH_BREAKER.contains(&path);
-        // The breaker is checked after the wait for a permit, because it may have opened during this wait.
+        // The breaker is checked after the wait for a permit, because it may open during the wait.
         if uses_breaker && self.breaker.refuses(Instant::now()) {
             return Err(unavailable(&"it did not answer a moment ago"));
         }
@@ -117,8 +118,8 @@ impl InternalClient {
         let mut last_error = AuthorityError::Unavailable("no persistence URL is configured".to_owned());
         let mut all_disconnected = !self.urls.is_empty();
         for attempt in 0..=self.urls.len() {
-            // One address may lead to many replicas. If no attempt got an answer because of its connection, replicas
-            // may just have stopped, and one more attempt may reach another replica.
+            // One URL may lead to many replicas. If every attempt failed because of its connection, replicas may just
+            // have stopped, and one more attempt may reach another replica.
             if attempt == self.urls.len() && !all_disconnected {
                 break;
             }
@@ -144,7 +145,7 @@ impl InternalClient {
                     last_error = AuthorityError::OtherProcess;
                     all_disconnected = false;
                 }
-                // Keeps `OtherProcess`, because it tells more than that another replica did not answer.
+                // `OtherProcess` is kept, because it is more precise than an error of a replica that did not answer.
                 Ok(Err(_)) if last_error == AuthorityError::OtherProcess => {}
                 Ok(Err(error)) => {
                     all_disconnected &= error.is_connect() || (error.is_request() && !error.is_timeout());
@@ -192,7 +193,7 @@ impl Authority for InternalClient {
         for users in users.chunks(MAX_USERS) {
             let request = MarksRequest { room: room.clone(), users: users.to_vec() };
             let answer: MarksAnswer = self.ask(MARKS, &request).await?;
-            // Each part was read at another head. All parts are complete up to the lowest of these heads.
+            // Each chunk was read at its own head. All chunks are complete up to the lowest of these heads.
             all.head = if all.marks.is_empty() { answer.head } else { all.head.min(answer.head) };
             all.marks.extend(answer.marks);
         }

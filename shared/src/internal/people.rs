@@ -1,4 +1,4 @@
-//! Bulk requests of gateways about users: their roles in a room, and their accounts.
+//! Requests of gateways for many users at once: their roles in a room, and their accounts.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,34 +11,34 @@ use crate::{
     membership::Account,
 };
 
-/// Asks for the stored roles of users in a room; at most [`MAX_USERS`].
+/// Asks for the stored roles of at most [`MAX_USERS`] users in a room.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RolesRequest {
     pub room: RoomId,
     pub users: Vec<UserId>,
 }
 
-/// One entry per user, in order; `None`: not a member.
+/// One role per user, in the order of the request; `None` if the user is not a member.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RolesAnswer {
     pub roles: Vec<Option<String>>,
 }
 
-/// Asks for accounts as PostgreSQL has them now; at most [`MAX_USERS`]. This creates no user.
+/// Asks for the stored accounts of at most [`MAX_USERS`] users. Unknown users are not created.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AccountsRequest {
     pub users: Vec<UserId>,
 }
 
-/// One entry per user, in order; `None`: unknown user.
+/// One account per user, in the order of the request; `None` if the user is unknown.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AccountsAnswer {
     pub accounts: Vec<Option<Account>>,
 }
 
 impl InternalClient {
-    /// The stored roles of users in a room, in the same order; `None`: not a member. If the caller has read the room's
-    /// head before, the roles include all changes up to the base of the head's epoch.
+    /// Loads the stored roles of users in a room, in the same order; `None` if the user is not a member. If the caller
+    /// has read the room's head before this call, the roles include all changes up to the base of the head's epoch.
     pub async fn roles(
         &self,
         room: &RoomId,
@@ -48,25 +48,25 @@ impl InternalClient {
         for users in users.chunks(MAX_USERS) {
             let request = RolesRequest { room: room.clone(), users: users.to_vec() };
             let answer: RolesAnswer = self.ask(ROLES, &request).await?;
-            roles.extend(complete(answer.roles, users)?);
+            roles.extend(check_complete(answer.roles, users)?);
         }
         Ok(roles)
     }
 
-    /// The accounts of users, in the same order; `None`: unknown user.
+    /// Loads the stored accounts of users, in the same order; `None` if the user is unknown.
     pub async fn accounts(&self, users: &[UserId]) -> Result<Vec<Option<Account>>, AuthorityError> {
         let mut accounts = Vec::with_capacity(users.len());
         for users in users.chunks(MAX_USERS) {
             let request = AccountsRequest { users: users.to_vec() };
             let answer: AccountsAnswer = self.ask(ACCOUNTS, &request).await?;
-            accounts.extend(complete(answer.accounts, users)?);
+            accounts.extend(check_complete(answer.accounts, users)?);
         }
         Ok(accounts)
     }
 }
 
-/// Refuses an answer that does not have one entry per user.
-fn complete<T>(answers: Vec<T>, users: &[UserId]) -> Result<Vec<T>, AuthorityError> {
+/// Returns the entries of an answer. Fails if the number of entries is not the number of users.
+fn check_complete<T>(answers: Vec<T>, users: &[UserId]) -> Result<Vec<T>, AuthorityError> {
     let all = answers.len() == users.len();
     all.then_some(answers).ok_or_else(|| AuthorityError::Unavailable("the answer is incomplete".to_owned()))
 }

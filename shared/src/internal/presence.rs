@@ -1,5 +1,5 @@
-//! Requests of gateways for presence: the members of a small room, whose presence a user may see, and the rooms that
-//! receive a change.
+//! Requests of gateways for presence. They ask for the members of a small room, the users whose presence a user may
+//! see, and the rooms that receive a change of presence.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ pub const MEMBERS: &str = "/internal/v1/members";
 pub const ACQUAINTED: &str = "/internal/v1/acquainted";
 pub const SMALL_ROOMS: &str = "/internal/v1/small-rooms";
 
-/// Asks for the members of a small room.
+/// Asks for the members of a room, if the room is small enough for presence.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct MembersRequest {
     pub room: RoomId,
@@ -21,13 +21,13 @@ pub struct MembersRequest {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MembersAnswer {
-    /// The stored head at which the list was read.
+    /// The room's stored head at the time when the list was read.
     pub head: Seq,
-    /// `None`: the room has too many members for presence, or does not exist.
+    /// The members; `None` if the room has too many members for presence, or does not exist.
     pub users: Option<Vec<UserId>>,
 }
 
-/// Asks which users of `others` share a room with `user`.
+/// Asks which users of `others` share a room with `user`, so that `user` may see their presence.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AcquaintedRequest {
     pub user: UserId,
@@ -36,19 +36,18 @@ pub struct AcquaintedRequest {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AcquaintedAnswer {
-    /// The users of `others` who share a room with the user, in no order. Includes the user if `others` contains the
-    /// user.
+    /// The users of `others` who share a room with the user, unordered. Includes the user if `others` does.
     pub users: Vec<LastSeen>,
 }
 
-/// When a user was last seen; `None`: not stored.
+/// When a user was last seen, in milliseconds since the Unix epoch; `None` if no time is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastSeen {
     pub user: UserId,
     pub at_ms: Option<i64>,
 }
 
-/// Asks for the small rooms of a user who has too many rooms for the cache lookup.
+/// Asks for the small rooms of a user who has more rooms than one look-up in the membership cache reads.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SmallRoomsRequest {
     pub user: UserId,
@@ -60,10 +59,12 @@ pub struct SmallRoomsAnswer {
 }
 
 impl InternalClient {
+    /// Loads the members of a small room.
     pub async fn members(&self, room: &RoomId) -> Result<MembersAnswer, AuthorityError> {
         self.ask(MEMBERS, &MembersRequest { room: room.clone() }).await
     }
 
+    /// Returns those of `others` who share a room with `user`, with the times when they were last seen.
     pub async fn acquainted(
         &self,
         user: &UserId,
@@ -73,6 +74,7 @@ impl InternalClient {
         Ok(self.ask::<AcquaintedAnswer>(ACQUAINTED, &request).await?.users)
     }
 
+    /// Loads the small rooms of a user.
     pub async fn small_rooms(&self, user: &UserId) -> Result<Vec<RoomId>, AuthorityError> {
         let request = SmallRoomsRequest { user: user.clone() };
         Ok(self.ask::<SmallRoomsAnswer>(SMALL_ROOMS, &request).await?.rooms)

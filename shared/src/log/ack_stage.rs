@@ -1,4 +1,4 @@
-//! Waits until an accepted event has reached the ack stage that its sender wants, for frames and HTTP alike.
+//! Waits until an accepted event has reached the ack stage that its sender wants. Frames and HTTP requests use it.
 
 use std::time::Duration;
 
@@ -13,15 +13,16 @@ use crate::{error::Refusal, ids::RoomId, message::AckStage};
 const DUPLICATE_OUTCOME_TIMEOUT: Duration = Duration::from_millis(250);
 
 impl Accepted {
-    /// Whether a sender who wants this stage can be answered at once.
-    pub fn answers(&self, wanted: AckStage) -> bool {
+    /// Whether a sender who wants this ack stage can be answered at once, without waiting for PostgreSQL.
+    pub fn may_ack_at_once(&self, wanted: AckStage) -> bool {
         wanted == AckStage::Accepted && !self.duplicate && self.ingest.is_some()
     }
 
-    /// The event as it is stored: of a late duplicate, the first event of its client id.
+    /// Returns the event that PostgreSQL stores. If this event is a late duplicate, that is the first event with its
+    /// client id. Refuses if the event was rejected, or is not known to be stored.
     pub fn as_stored(self, stored: Stored) -> Result<Self, Refusal> {
         match stored {
-            Stored::Here => Ok(self),
+            Stored::AsAccepted => Ok(self),
             Stored::First { seq, id, at_ms } => Ok(Self { seq, id, at_ms, duplicate: true, ..self }),
             Stored::Rejected => Err(AppendError::Rejected.into()),
             Stored::Unavailable => Err(Refusal::unavailable(
@@ -32,17 +33,17 @@ impl Accepted {
 }
 
 impl Log {
-    /// Waits for the wanted stage, and returns the event with the stage it has reached. A duplicate whose sender wants
-    /// only `accepted` waits up to 250 ms for the outcome of the first event, and returns it if it is known by then.
-    /// Refuses with reason `rejected` if the event could not be stored, and with `unavailable` if the service does not
-    /// know in time whether the event is stored.
+    /// Waits until the event has reached the wanted ack stage. Returns the event, and the stage that it has reached. A
+    /// duplicate whose sender wants only `accepted` waits up to 250 ms for the outcome of the first event. Refuses with
+    /// reason `rejected` if the event could not be stored, and with `unavailable` if the service does not know in time
+    /// whether the event is stored.
     pub async fn wait_for_stage(
         &self,
         room: &RoomId,
         wanted: AckStage,
         accepted: Accepted,
     ) -> Result<(Accepted, AckStage), Refusal> {
-        if accepted.answers(wanted) {
+        if accepted.may_ack_at_once(wanted) {
             return Ok((accepted, AckStage::Accepted));
         }
         let waits = wanted == AckStage::Stored || accepted.ingest.is_none();

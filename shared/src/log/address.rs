@@ -1,5 +1,5 @@
-//! Creates a Redis client for an address: with TLS and verified names, with a user and a password, and with
-//! TCP_NODELAY, because a pipelined command must not be delayed. It does not connect.
+//! Creates a Redis client for a URL, without connecting. The URL may ask for TLS and contain a user and a password. The
+//! client sets TCP_NODELAY, so that the network does not delay pipelined commands.
 
 use redis::{
     ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, TlsCertificates, io::tcp::TcpSettings,
@@ -9,14 +9,14 @@ pub use redis::Client;
 
 use crate::problem::Problem;
 
-/// Creates a client for an address.
+/// Creates a client for a Redis URL.
 pub fn client(url: &str) -> Result<Client, RedisError> {
     Client::open(with_client_options(url.into_connection_info()?))
 }
 
-/// Like [`client`], with a password that is not in the URL, and with authorities (PEM) instead of the public ones. A
-/// problem never contains a secret.
-pub fn client_of(url: &str, password: Option<&str>, authorities: Option<&[u8]>) -> Result<Client, Problem> {
+/// Creates a client for a Redis URL. `password` is used if the URL contains none. With TLS, `authorities` (PEM) are the
+/// certificate authorities to trust instead of the public ones. A returned problem contains no secret.
+pub fn client_with(url: &str, password: Option<&str>, authorities: Option<&[u8]>) -> Result<Client, Problem> {
     const URL: &str = "is not a URL that Redis clients take: redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]";
     let invalid_url = |why| Problem::new("redis-url", why);
     let invalid_authorities = |why| Err(Problem::new("redis-ca-file", why));
@@ -50,13 +50,13 @@ pub fn client_of(url: &str, password: Option<&str>, authorities: Option<&[u8]>) 
     }
 }
 
-/// First line of a certificate in PEM. A file without this line is refused here, because the client would report it
-/// only at the first connection.
+/// First line of a certificate in PEM. A file without this line is refused at the start of the program, because the
+/// Redis client would report the error only at the first connection.
 const CERTIFICATE_BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 fn with_client_options(address: ConnectionInfo) -> ConnectionInfo {
-    // Skips CLIENT SETINFO: not every version of Redis has this command, and the Redis users of the services may not
-    // call it.
+    // CLIENT SETINFO is not sent, because older versions of Redis do not have this command, and because the Redis users
+    // of the services may not call it.
     let settings = address.redis_settings().clone().set_skip_set_lib_name();
     address.set_redis_settings(settings).set_tcp_settings(TcpSettings::default().set_nodelay(true))
 }
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     fn problem(url: &str, password: Option<&str>, authorities: Option<&[u8]>) -> Problem {
-        client_of(url, password, authorities).unwrap_err()
+        client_with(url, password, authorities).unwrap_err()
     }
 
     #[test]
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn separate_password_is_used_with_the_user_of_the_url() {
-        let client = client_of("rediss://tidings@x:1/2", Some("p@ss:/word"), None).unwrap();
+        let client = client_with("rediss://tidings@x:1/2", Some("p@ss:/word"), None).unwrap();
         let settings = client.get_connection_info().redis_settings();
         assert_eq!((settings.username(), settings.password()), (Some("tidings"), Some("p@ss:/word")));
         assert!(matches!(client.get_connection_info().addr(), ConnectionAddr::TcpTls { port: 1, .. }));

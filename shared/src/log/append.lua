@@ -2,29 +2,32 @@
 -- The loaded text begins with `local EPOCH = '<epoch>'`, the ranks of roles (role.rs), rfc3339.lua and tail.lua.
 -- A Redis process for which this epoch was not opened does not have a script with this text, so it answers NOSCRIPT.
 --
--- room_key: also the channel   erased_key: exists while the sender is being erased, and for a while afterwards
--- sender: '' for the system's own records   client_id: '' = none, nothing is remembered
+-- room_key: the room's hash, and the name of its channel
+-- erased_key: exists while appends of the sender are blocked because the sender is being erased
+-- sender: '' for the system's own records   client_id: '' if no client id is to be remembered
 -- looked_up: '1' = append even if Redis does not remember the client id; '0' = answer `lookup` in that case
--- max_backlog: limit of the ingest stream, records; 0 = none
--- min_role: lowest rank that the sender needs if the room has a membership mark of the sender; ANYONE: ignore marks;
---   ALWAYS: ignore marks and the erasure of the sender
+-- max_backlog: number of records in the ingest stream from which on appends are refused; 0 = no limit
+-- min_role: lowest rank that the sender needs if the room's hash has a membership mark of the sender; ANYONE: ignore
+--   membership marks; ALWAYS: ignore membership marks and the erasure of the sender
 -- allowed_in_archive: '1' = allowed in an archived room   header_rest: the record's header from the room on (record.rs)
--- message_id: '' if the event is no message   member: user whose membership changes, or ''
+-- message_id: '' if the event is not a message   member: the user whose membership the event changes, or ''
 -- new_role: the new role of `member`, or REMOVED
--- members_upto: position up to which the caller knows the room's memberships, or '' = they do not matter; with the
---   prefix 'u' only the membership of `member` matters
+-- members_upto: seq up to which the caller knows the room's memberships; with the prefix 'u', the caller needs only the
+--   membership of `member`; '' = the caller needs no membership
 -- drops_tail: '1' = drop the tail first, because it contains the message that this event deletes
 -- members_delta: change of the number of members
--- deletes_upto: position up to which the caller knows the deleted messages, or '' = they do not matter
--- From FIRST_SET on: pairs of a field and its new value, for the room's fields that a join returns
+-- deletes_upto: seq up to which the caller knows which messages are deleted; '' = the caller does not need to know
+-- From FIRST_SET on: pairs of a field and its new value, for fields of the room's hash that a join returns
 --
 -- Answers  {'ok', seq, at_ms, ingest id}
 --          {'known', seq, at_ms, ingest id, id, epoch}  the client id was accepted before
 --          {'seed'}      there is no room hash of this epoch: seed the room, then call again
 --          {'lookup'}    look up the client id in PostgreSQL, then call again with looked_up = '1'
---          {'stale', seq}  memberships changed at that seq, above members_upto, or a message was deleted there, above
---          deletes_upto: decide again when that event is stored
---          {'revoked'} {'role'} {'archived'} {'full'}
+--          {'stale', seq}  at this seq a membership changed (above members_upto) or a message was deleted (above
+--          deletes_upto); the caller must decide again when the event at this seq is stored
+--          {'revoked'}   the sender was removed or is being erased
+--          {'role'}      the sender's role is below min_role
+--          {'archived'} {'full'}
 
 local room_key, tail_key, ingest_key, stored_key, sent_key, erased_key = unpack(KEYS)
 local sender, client_id, looked_up, max_backlog, min_role, allowed_in_archive, header_rest, json_before_seq,
@@ -32,7 +35,7 @@ local sender, client_id, looked_up, max_backlog, min_role, allowed_in_archive, h
 local FIRST_SET = 17
 
 local WINDOW_S = 600
--- Marks of changed memberships are kept until no cache and no gateway can have the state before the change.
+-- A membership mark is kept until no cache and no gateway can still hold the membership from before the change.
 local MARK_KEPT_S = 2 * 3600
 local MARKS_BEFORE_CLEANUP = 2048
 
@@ -49,9 +52,9 @@ local function covers(watermark, id)
   return id_ms < ms or (id_ms == ms and id_n <= n)
 end
 
--- Drops old membership marks whose events are stored. Runs when the hash has many fields, and again when it has twice
--- as many as the last run has left.
-local function forget_old_marks(checked_at)
+-- Removes old membership marks whose events are stored. The first cleanup happens when the hash has
+-- MARKS_BEFORE_CLEANUP fields, each further one when the hash has twice as many fields as the last cleanup left.
+local function remove_old_marks(checked_at)
   local fields = redis.call('HLEN', room_key)
   if fields < math.max(MARKS_BEFORE_CLEANUP, checked_at) then return end
   local watermark = redis.call('GET', stored_key)
@@ -78,7 +81,7 @@ local now_s = tonumber(clock[1])
 local now_ms = now_s * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local window = math.floor(now_s / WINDOW_S)
 local windows = redis.call('LRANGE', sent_key, 0, -1)
--- If the clock was set back, the last window continues, so that the windows stay in order.
+-- If the clock was set back, the last window of client ids continues, so that the list of windows stays in order.
 if windows[1] then window = math.min(math.max(window, tonumber(windows[#windows])), window + 1) end
 
 local field
@@ -97,20 +100,20 @@ if client_id ~= '' then
   end
 end
 
--- The erasure counts whatever the role of the sender is: a request may have been admitted before the erasure began.
+-- The erasure is checked whatever role the sender has, because the request may have been admitted before the erasure.
 if min_role > ALWAYS and sender ~= '' and redis.call('EXISTS', erased_key) == 1 then return {'revoked'} end
 local sender_role = sender_mark and min_role > ANYONE and string.match(sender_mark, '^%S+')
 if sender_role == REMOVED then return {'revoked'} end
--- The look-up comes before the checks below, which are only for new events: a repetition of a stored event gets the
--- answer of the first one.
+-- `lookup` is answered before the checks below, because these checks are only for new events. A repetition of a stored
+-- event must get the answer of the first event.
 if client_id ~= '' and looked_up ~= '1' then return {'lookup'} end
 if sender_role and rank(sender_role) < min_role then return {'role'} end
 if archived == '1' and allowed_in_archive ~= '1' then return {'archived'} end
 if members_upto ~= '' then
   local changed, upto = tonumber(members_seq or 0), tonumber(string.match(members_upto, '%d+$'))
   if changed > upto and string.sub(members_upto, 1, 1) == 'u' then
-    -- For a change of one user's membership, only that user's mark counts. Marks up to `marks_since` may be lost, so a
-    -- caller who knows less is stale.
+    -- For a change of one user's membership, only that user's membership mark counts. Membership marks up to the seq
+    -- `marks_since` may be lost, so a caller who knows memberships only up to a lower seq is stale.
     local own = redis.call('HGET', room_key, 'mark:' .. member)
     changed = math.max(tonumber(marks_since) or changed, tonumber(string.match(own or '', ' (%d+) ')) or 0)
   end
@@ -133,8 +136,8 @@ write_head(room_key, seq, tail_bytes, renews and now_s)
 if ARGV[FIRST_SET] then redis.call('HSET', room_key, unpack(ARGV, FIRST_SET)) end
 if drops_tail == '1' then redis.call('HSET', room_key, 'deleted_seq', seq) end
 if member ~= '' then
-  -- The mark includes the position at which the membership began, if it is known: read marks of an earlier membership
-  -- do not count.
+  -- The membership mark contains the seq at which the membership began (0 = unknown), because read marks of an earlier
+  -- membership do not count.
   local since = seq
   local own = redis.call('HGET', room_key, 'mark:' .. member) or ''
   if members_delta == '0' and new_role ~= REMOVED and string.match(own, '^%S+') ~= REMOVED then
@@ -143,18 +146,18 @@ if member ~= '' then
   redis.call('HSET', room_key, 'mark:' .. member, new_role .. ' ' .. seq .. ' ' .. ingest .. ' ' .. since,
     'members_seq', seq)
   if members_delta ~= '0' then redis.call('HINCRBY', room_key, 'members', members_delta) end
-  forget_old_marks(tonumber(marks_checked_at or 0))
+  remove_old_marks(tonumber(marks_checked_at or 0))
 end
 
 if field then
   local key = sent_key .. ':' .. window
   local begins = windows[#windows] ~= tostring(window)
   if begins then
-    -- append_many.lua reads these two fields instead of the list.
+    -- append_many.lua reads the fields `earlier` and `later` instead of the list of windows.
     redis.call('HSET', key, 'earlier', table.concat(windows, ' '))
     if windows[1] then redis.call('HSET', sent_key .. ':' .. windows[#windows], 'later', window) end
     redis.call('RPUSH', sent_key, window)
-    -- A window is removed when all of its records are stored and another whole window has passed.
+    -- A window of client ids is removed when all its records are stored and another whole window has passed.
     local watermark = redis.call('GET', stored_key)
     while windows[1] and tonumber(windows[1]) < window - 1 do
       local old = sent_key .. ':' .. windows[1]
@@ -166,7 +169,7 @@ if field then
     end
   end
   redis.call('HSET', key, field, seq .. ' ' .. EPOCH .. ' ' .. now_ms .. ' ' .. ingest .. ' ' .. message_id, 'last', ingest)
-  -- The expiry removes the last windows of a partition without further events.
+  -- The expiry removes the last windows of a partition that gets no further events.
   if begins then redis.call('EXPIRE', key, ROOM_TTL_S) end
 end
 

@@ -1,4 +1,4 @@
-//! One append: the entry, the arguments and the answers of the script, and the errors.
+//! The append of one event: the entry, the arguments and the answers of `append.lua`, and the errors.
 
 use std::borrow::Cow;
 
@@ -17,13 +17,13 @@ use crate::{
     role::MinRole,
 };
 
-/// Up to which position the caller knows memberships of the room. A change above this position makes the caller's
-/// decision stale.
+/// The seq up to which the caller of an append knows memberships of the room. If one of these memberships changed above
+/// this seq, the append is refused as [`AppendError::Stale`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KnownUpto {
-    /// All memberships of the room.
+    /// The caller's decision uses all memberships of the room.
     Room(Seq),
-    /// Only the membership of the user whose membership changes.
+    /// The caller's decision uses only the membership of the user whose membership the event changes.
     User(Seq),
 }
 
@@ -36,44 +36,48 @@ impl KnownUpto {
     }
 }
 
-/// An event to append.
+/// An event to append to a room's log, with the conditions under which the append script accepts it.
 #[derive(Debug, Clone)]
 pub struct Entry<'a> {
     pub room: &'a RoomId,
-    /// `None`: a record of the system, such as `message:void`.
+    /// The user who causes the event; `None` for an event of the system, such as `message:void`.
     pub sender: Option<&'a UserId>,
-    /// `None`: the log cannot recognise a repetition.
+    /// Redis and PostgreSQL recognise a repeated append by this id; `None` if a repetition is appended again.
     pub client_id: Option<ClientId>,
+    /// Wire type of the event, such as `message:new`.
     pub kind: &'a str,
-    /// Id of the message, for `message:new`.
+    /// The id of the new message; `None` for all events except `message:new`.
     pub id: Option<String>,
     pub visibility: Visibility,
-    /// The user whose membership changes and the new role, or `removed`.
+    /// The user whose membership this event changes, and the new role or [`crate::role::REMOVED`].
     pub membership: Option<(&'a UserId, &'a str)>,
-    /// The append is refused as [`AppendError::Stale`] if these memberships changed above this position.
+    /// The append is refused as [`AppendError::Stale`] if memberships that the caller used changed above this seq.
     pub members_upto: Option<KnownUpto>,
-    /// The append is refused as [`AppendError::Stale`] if a message of the room was deleted above this position.
+    /// The append is refused as [`AppendError::Stale`] if a message of the room was deleted above this seq.
     pub deletes_upto: Option<Seq>,
+    /// Change of the room's number of members: -1, 0 or 1.
     pub members_delta: i8,
-    /// New values of the room's fields that a join returns: `name`, `archived` (`0` or `1`).
+    /// New values of fields of the room's hash that a join returns: `name`, `archived` (`0` or `1`).
     pub sets: Vec<(&'static str, String)>,
-    /// The tail is dropped first, because it contains the message that this event deletes.
+    /// Whether the append drops the room's tail, because the tail contains the message that this event deletes.
     pub drops_tail: bool,
     pub traceparent: Option<&'a str>,
     /// JSON object with the event's own fields; the script puts `type`, `room`, `seq` and `at` before them.
     pub body: String,
+    /// Lowest role with which the sender may cause this event.
     pub min_role: MinRole,
     pub allowed_in_archive: bool,
-    /// The event is appended even if the backlog is full, e.g. a removal.
+    /// Whether the event, such as a removal, is appended even if the backlog is full.
     pub exempt_from_backlog: bool,
-    /// The sender promises that this client id was never sent before.
+    /// Whether the sender promises that this client id was never sent before.
     pub first_attempt: bool,
-    /// Not a message: its client id is remembered separately from those of messages, and only in Redis.
+    /// Whether this is an event other than a message. The client ids of such events are remembered separately from
+    /// those of messages, and only in Redis.
     pub is_change: bool,
 }
 
 impl<'a> Entry<'a> {
-    /// An event of the system, which only a full backlog or an archived room refuses.
+    /// Creates an event of the system. It is refused if the backlog is full, or the room is archived or missing.
     pub fn new(room: &'a RoomId, kind: &'a str, body: String) -> Self {
         Self {
             room,
@@ -100,7 +104,7 @@ impl<'a> Entry<'a> {
 
     fn remembered_id(&self) -> Cow<'_, str> {
         let client_id = self.client_id.as_ref().map_or("", ClientId::as_str);
-        // Distinguishes the client ids of changes by a prefix: no client id contains U+001E.
+        // The prefix U+001E separates client ids of changes from those of messages, because no client id contains it.
         if self.is_change && !client_id.is_empty() {
             ["\u{1e}", client_id].concat().into()
         } else {
@@ -109,17 +113,18 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// An event that is in the log.
+/// An event that the append script has written to the log, or a marks record in the ingest stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     pub seq: Seq,
-    /// The epoch of a cursor with this `seq`, and of the stored watermark to wait for.
+    /// The epoch in which the event was appended. Only a stored watermark of this epoch can cover the event.
     pub epoch: Epoch,
     pub at_ms: i64,
-    /// The event's id in the ingest stream; `None`: there is no record to wait for, because it is stored.
+    /// The event's id in the ingest stream; `None` if the event is already stored.
     pub ingest: Option<IngestId>,
+    /// The id of the message; empty for other events.
     pub id: String,
-    /// The client id was accepted before: `seq`, `at_ms`, `ingest` and `id` are those of the first event.
+    /// Whether the client id was accepted before. Then `seq`, `at_ms`, `ingest` and `id` are those of the first event.
     pub duplicate: bool,
 }
 
@@ -134,7 +139,8 @@ pub enum AppendError {
     RoleTooLow,
     #[error("the room is archived")]
     Archived,
-    /// Memberships changed or a message was deleted at this position, above what the caller knew.
+    /// A membership changed or a message was deleted at this seq, which is above [`Entry::members_upto`] or
+    /// [`Entry::deletes_upto`].
     #[error("the state on which the decision is based has changed")]
     Stale(Seq),
     #[error("the backlog of records that are not yet stored is full")]
@@ -178,7 +184,7 @@ pub(super) enum Answer {
     Refused(AppendError),
 }
 
-/// Capacity for a usual command, to avoid reallocations: its arguments, and their bytes without the body.
+/// Number of arguments of a usual append command, and their bytes without the body. Reserved to avoid reallocations.
 const COMMAND_ARGS: usize = 26;
 const COMMAND_BYTES: usize = 1024;
 
@@ -199,13 +205,13 @@ impl Entry<'_> {
         .encode()
     }
 
-    /// The JSON of an event up to its seq.
+    /// The beginning of the event's JSON, up to the value of `seq`.
     pub(super) fn json_before_seq(kind: &str, room: &RoomId) -> String {
         // Room ids and types contain no character that JSON escapes.
         ["{\"type\":\"", kind, "\",\"room\":\"", room.as_str(), "\",\"seq\":"].concat()
     }
 
-    /// The JSON of the event after its time.
+    /// The end of the event's JSON, after the value of `at`.
     pub(super) fn json_after_at(&self) -> String {
         let rest = self.body.strip_prefix('{').unwrap_or("}");
         let comma = if rest == "}" { "" } else { "," };

@@ -13,9 +13,9 @@
 --   the JSON of a message up to its seq, and for each message: sent_field (room \31 sender \31 client id), mark_field (of
 --   the sender's mark), min_role, header_rest, json_after_at, message_id
 --
--- Answers  at_ms, then for each message in order: seq and ingest id, or 0 and '' if it was not appended.
---          Only at_ms: none was appended.
--- Notice   The records of a room in one payload (`Record::split`)
+-- Answers  at_ms, then for each message in order: seq and ingest id, or 0 and '' if the message was not appended;
+--          only at_ms if no message was appended
+-- Notice   All new records of a room in one published payload (`Record::split`)
 
 local second, second_text, max_backlog, partitions = unpack(ARGV, 1, 4)
 local FIRST_PARTITION, ROOM_ARGS, MESSAGE_ARGS = 5, 2, 6

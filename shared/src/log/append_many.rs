@@ -14,12 +14,11 @@ use crate::{
     ids::{ClientId, RoomId, Seq, UserId},
 };
 
-/// A message that `append_many.lua` can decide. It needs only these checks: epoch, archive, role, erasure, client id and
-/// backlog.
+/// A message that needs no other checks than `append_many.lua` has: epoch, archive, role, erasure, client id, backlog.
 #[derive(Debug)]
 pub(super) struct FastMessage {
     sender: UserId,
-    /// `room ␟ sender ␟ client id`, as in `append.lua`.
+    /// `room ␟ sender ␟ client id`, the field of this message in the hashes of recent client ids.
     sent_field: String,
     min_role: i32,
     header_rest: String,
@@ -28,7 +27,7 @@ pub(super) struct FastMessage {
 }
 
 impl FastMessage {
-    /// `None`: the entry is no message, or asks for more than `append_many.lua` checks.
+    /// Returns `None` if the entry is not a message, or has conditions that `append_many.lua` does not check.
     pub fn of(entry: &Entry<'_>) -> Option<Self> {
         let (Some(sender), Some(client_id)) = (entry.sender, &entry.client_id) else { return None };
         let is_fast = entry.kind == MESSAGE_NEW
@@ -51,7 +50,7 @@ impl FastMessage {
         })
     }
 
-    /// Approximate size of its arguments in bytes.
+    /// Approximate size of the arguments of this message, in bytes.
     pub fn bytes(&self) -> usize {
         self.sent_field.len() + self.header_rest.len() + self.json_after_at.len()
     }
@@ -61,7 +60,7 @@ fn sent_field(room: &RoomId, sender: &UserId, client_id: &ClientId) -> String {
     [room.as_str(), "\u{1f}", sender.as_str(), "\u{1f}", client_id.as_str()].concat()
 }
 
-/// Whether a message was appended.
+/// Whether `append_many.lua` appended a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BatchOutcome {
     Appended {
@@ -69,7 +68,7 @@ pub(super) enum BatchOutcome {
         at_ms: i64,
         ingest: IngestId,
     },
-    /// It was not appended, nor were later messages of the same room in the same call: `append.lua` decides.
+    /// Neither this message nor a later one of its room in this call was appended; `append.lua` must decide.
     Undecided,
 }
 
@@ -104,7 +103,7 @@ pub(super) fn command(scripts: &Scripts, rooms: &[RoomMessages<'_>], max_backlog
     for (partition, sender) in senders {
         command.arg(partition.erased(sender.as_str()));
     }
-    // The fraction and the zone follow in the script.
+    // The script adds the fraction of the second and the zone to `text`.
     let now_ms = unix_ms();
     let text = rfc3339(now_ms);
     command.arg(now_ms / 1000).arg(&text[..SECOND_CHARS]).arg(max_backlog).arg(partition_count);
@@ -126,10 +125,10 @@ pub(super) fn command(scripts: &Scripts, rooms: &[RoomMessages<'_>], max_backlog
     command
 }
 
-/// `2026-01-31T23:59:59`
+/// Length of an RFC 3339 time without fraction and zone, such as `2026-01-31T23:59:59`.
 const SECOND_CHARS: usize = 19;
 
-/// Parses the answer to a call with this number of messages.
+/// Parses the answer to a call with `messages` messages.
 pub(super) fn read_answer(value: &Value, messages: usize) -> Result<Vec<BatchOutcome>, String> {
     let malformed = || format!("unexpected answer of append_many.lua: {value:?}");
     let Value::Array(parts) = value else { return Err(malformed()) };
@@ -154,7 +153,7 @@ pub(super) fn read_answer(value: &Value, messages: usize) -> Result<Vec<BatchOut
 /// Groups messages by room. Each input group belongs to one room of the partition that stands before it, and the groups
 /// of a partition are neighbours. Also returns, for each input group, the index of its first message in the order of the
 /// call.
-pub(super) fn by_room<'a>(
+pub(super) fn group_by_room<'a>(
     groups: impl Iterator<Item = (Partition, &'a RoomId, &'a [FastMessage])>,
 ) -> (Vec<RoomMessages<'a>>, Vec<usize>) {
     let mut rooms: Vec<RoomMessages<'a>> = Vec::new();
@@ -206,7 +205,7 @@ mod tests {
         ];
         let partition = Partition(0);
         let (rooms, places) =
-            by_room(groups.iter().map(|(room, messages)| (partition, *room, messages.as_slice())));
+            group_by_room(groups.iter().map(|(room, messages)| (partition, *room, messages.as_slice())));
         let order: Vec<&str> = rooms
             .iter()
             .flat_map(|room| &room.messages)

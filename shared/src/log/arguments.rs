@@ -1,7 +1,7 @@
-//! Passes arguments to scripts by name. Each script unpacks its arguments into named locals. A call that names other
-//! arguments, or another order, does not compile.
+//! Passes arguments to scripts by name. Each script unpacks its arguments into named locals. A call does not compile if
+//! its names or their order differ from the script's.
 
-/// Adds to the call of a script either its keys, after their number, or its arguments.
+/// Adds the keys (preceded by their number) or the arguments of a script to the call of this script.
 macro_rules! arguments {
     ($command:expr, $script:literal, KEYS: $first:ident = $value:expr $(, $name:ident = $next:expr)* $(,)?) => {
         $command.arg([stringify!($first) $(, stringify!($name))*].len());
@@ -13,7 +13,7 @@ macro_rules! arguments {
         $crate::log::arguments::arguments!($command, $script, "ARGV": $($arguments)+);
     };
     ($command:expr, $script:literal, $table:literal: $first:ident = $value:expr $(, $name:ident = $next:expr)* $(,)?) => {
-        const _: () = assert!($crate::log::arguments::is_part(
+        const _: () = assert!($crate::log::arguments::contains_line(
             concat!("local ", stringify!($first) $(, ", ", stringify!($name))*, " = unpack(", $table),
             include_str!($script),
         ));
@@ -23,8 +23,8 @@ macro_rules! arguments {
 
 pub(super) use arguments;
 
-/// Whether a text contains a line. In the text, a line break and the indentation after it count as one space.
-pub(super) const fn is_part(line: &str, text: &str) -> bool {
+/// Whether `text` contains `line`. A line break in `text` and the indentation after it count as one space.
+pub(super) const fn contains_line(line: &str, text: &str) -> bool {
     let (line, text) = (line.as_bytes(), text.as_bytes());
     let mut begin = 0;
     while begin < text.len() {

@@ -1,5 +1,5 @@
-//! What the log needs from PostgreSQL. Gateways ask the internal listener of persistence; persistence itself asks its
-//! database.
+//! The questions of the room log that only PostgreSQL can answer. A gateway sends them to the internal listener of
+//! persistence. Persistence itself asks its database.
 
 use std::time::Duration;
 
@@ -12,24 +12,25 @@ use crate::{
     message::Target,
 };
 
-/// The epoch of a Redis process.
+/// An epoch (one lifetime of the data in Redis) that PostgreSQL has opened for a Redis process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenedEpoch {
     pub epoch: Epoch,
-    /// How long ago the epoch was opened; a duration, so that clocks of two machines are not compared.
+    /// Time since the epoch was opened. A duration is sent, because the clocks of two machines may differ.
     pub age: Duration,
 }
 
+/// The result of seeding one room, which is writing its head into Redis for the present epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SeedOutcome {
     Seeded,
     NoSuchRoom,
-    /// Another transaction has locked the room's partition: ask again.
+    /// The room cannot be seeded yet, e.g. because its partition is locked; the caller must ask again.
     Later,
 }
 
-/// A client id that PostgreSQL knows.
+/// What PostgreSQL knows about a message with a given room, sender and client id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KnownClientId {
@@ -39,39 +40,39 @@ pub enum KnownClientId {
     Rejected,
 }
 
-/// The stored read and delivered marks of some users in a room.
+/// The read and delivered marks of some users in a room, as they are stored in PostgreSQL.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredMarks {
-    /// The room's stored head.
+    /// The last seq of the room that is stored in PostgreSQL.
     pub head: Seq,
-    /// The read and the delivered mark of each user, in the order of the users; `None`: not a member.
+    /// The read and the delivered mark of each user, in the order of the users; `None` if the user is not a member.
     pub marks: Vec<Option<(Seq, Seq)>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AuthorityError {
-    /// The authority is not reachable, or too slow: try again later.
+    /// Persistence is not reachable, or too slow; the caller may try again later.
     #[error("persistence is unavailable: {0}")]
     Unavailable(String),
-    /// Persistence is connected to another Redis process than the caller. It is not known which of the two processes is
+    /// Persistence is connected to another Redis process than the caller. It is unknown which of the two processes is
     /// in use.
     #[error("persistence reaches another Redis process")]
     OtherProcess,
-    /// The requested epoch is not in use (any more): open the epoch again.
+    /// The requested epoch is not in use; the caller must open an epoch again.
     #[error("the epoch is past")]
     EpochEnded,
 }
 
-/// The decisions about the log that only PostgreSQL can make.
+/// Persistence with its database, which opens epochs, seeds rooms and answers questions about stored data.
 #[async_trait]
 pub trait Authority: Send + Sync + 'static {
-    /// The epoch of the Redis process `run_id`; a new epoch if this is not the process that was opened last.
+    /// Returns the epoch of the Redis process `run_id`. Opens a new epoch if another process was opened last.
     async fn open_epoch(&self, run_id: &str) -> Result<OpenedEpoch, AuthorityError>;
 
-    /// Writes the heads of rooms into Redis, for an epoch that is open; one outcome per room, in order.
+    /// Writes the heads of rooms into Redis for the open epoch `epoch`. Returns one outcome per room, in their order.
     async fn seed(&self, epoch: Epoch, rooms: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError>;
 
-    /// Whether this sender used this client id in this room before.
+    /// Returns the message that this sender sent to this room with this client id; `None` if PostgreSQL knows none.
     async fn look_up(
         &self,
         room: &RoomId,
@@ -79,9 +80,10 @@ pub trait Authority: Send + Sync + 'static {
         client_id: &ClientId,
     ) -> Result<Option<KnownClientId>, AuthorityError>;
 
-    /// The read and delivered marks of users in a room.
+    /// Returns the stored read and delivered marks of users in a room.
     async fn marks(&self, room: &RoomId, users: &[UserId]) -> Result<StoredMarks, AuthorityError>;
 
-    /// The message at a position at or below the room's head. Waits for a while if this position is not stored yet.
+    /// Returns the message at a seq that is not above the room's head; `None` if the event there is not a message.
+    /// Waits for a while if the event is not stored yet.
     async fn target(&self, room: &RoomId, seq: Seq) -> Result<Option<Target>, AuthorityError>;
 }

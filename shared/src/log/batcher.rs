@@ -17,22 +17,22 @@ use super::{
 };
 use crate::ids::{Epoch, RoomId};
 
-/// Limits of one call.
+/// Limits of one call of `append_many.lua`: messages, and bytes of their arguments.
 pub(super) const MAX_MESSAGES: usize = 64;
 pub(super) const MAX_BYTES: usize = 256 * 1024;
-/// How long a message waits for its call, as long as a call waits for Redis.
+/// How long a message waits until its call begins; the same as the time limit of a call.
 const MAX_WAIT: Duration = Duration::from_secs(3);
 /// Bytes of messages of one partition that may wait.
 const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 
-/// Messages of one room and one caller, which are appended in their order.
+/// Messages of one room from one call of [`AppendBatcher::append`], which are appended in their order.
 struct Group {
-    /// The epoch in which the caller decided that the client ids need no look-up.
+    /// The epoch in which it was decided that the client ids of the messages need no look-up in PostgreSQL.
     epoch: Epoch,
     partition: Partition,
     room: RoomId,
     messages: Vec<FastMessage>,
-    /// Size of the arguments of `messages`.
+    /// Approximate size of the script arguments of `messages`.
     bytes: usize,
     since: Instant,
     outcomes: oneshot::Sender<Result<Vec<BatchOutcome>, AppendError>>,
@@ -73,7 +73,7 @@ impl Waiting {
 pub struct AppendBatcher {
     calls: Arc<Calls>,
     max_backlog: u64,
-    /// Where calls are made: not on the thread of a caller, which may end before those of the others.
+    /// The runtime of the tasks that make the calls. The runtime of a caller may end while other callers wait.
     runtime: Handle,
     waiting: Mutex<Waiting>,
 }
@@ -83,11 +83,11 @@ impl AppendBatcher {
         Arc::new(Self { calls, max_backlog, runtime: Handle::current(), waiting: Mutex::default() })
     }
 
-    /// Appends messages of one room. The answer has one entry for each.
+    /// Appends messages of one room. Returns one outcome for each message.
     ///
     /// # Errors
-    /// [`AppendError::Unavailable`]: it is unknown which messages are in the log; those that are come first in
-    /// `messages`. [`AppendError::Overloaded`]: none is in the log.
+    /// After [`AppendError::Unavailable`] it is unknown how many of the messages, counted from the first, are in the
+    /// log. After [`AppendError::Overloaded`] none of the messages is in the log.
     pub(super) async fn append(
         self: &Arc<Self>,
         epoch: Epoch,
@@ -142,9 +142,9 @@ impl AppendBatcher {
             Err(error) => return refuse(groups, &unavailable(error)),
         };
         // The caller of such a group decided in another epoch that no look-up is needed. That may be wrong in this one.
-        let (mut groups, past): (Vec<Group>, Vec<Group>) =
+        let (mut groups, other_epoch): (Vec<Group>, Vec<Group>) =
             groups.into_iter().partition(|group| group.epoch == session.epoch);
-        for group in past {
+        for group in other_epoch {
             let _ = group.outcomes.send(Ok(vec![BatchOutcome::Undecided; group.messages.len()]));
         }
         if groups.is_empty() {
@@ -152,7 +152,7 @@ impl AppendBatcher {
         }
         // A stable sort: the groups of a room keep their order.
         groups.sort_by_key(|group| group.partition);
-        let (rooms, places) = append_many::by_room(
+        let (rooms, places) = append_many::group_by_room(
             groups.iter().map(|group| (group.partition, &group.room, group.messages.as_slice())),
         );
         let messages = rooms.iter().map(|room| room.messages.len()).sum();
@@ -172,17 +172,17 @@ impl AppendBatcher {
     }
 }
 
-/// Makes calls until no messages wait.
+/// Appends the waiting messages of a partition, call after call, until none wait.
 async fn run(mut guard: RunGuard) {
     while let Some(groups) = guard.batcher.next_groups() {
         guard.batcher.append_groups(groups).await;
     }
-    // `next_groups` has cleared `running`, and another task may run already.
+    // `next_groups` has cleared `running`, and another task may already run for this partition.
     guard.ended = true;
 }
 
-/// When the task ends early, by a panic or with its runtime, the waiting callers get an error, and the next caller starts
-/// another task.
+/// Cleans up if the task of a partition ends early, by a panic or with its runtime. The waiting callers get an error,
+/// and the next caller of [`AppendBatcher::append`] starts another task.
 struct RunGuard {
     batcher: Arc<AppendBatcher>,
     ended: bool,
@@ -198,12 +198,12 @@ impl Drop for RunGuard {
 
 fn refuse(groups: Vec<Group>, error: &AppendError) {
     for group in groups {
-        // The caller may be gone.
+        // Sending fails if the caller was cancelled.
         let _ = group.outcomes.send(Err(error.clone()));
     }
 }
 
-/// How many groups, at least one, fit into a call.
+/// Number of groups, from the first and at least one, that fit into one call.
 fn fitting(groups: &[Group]) -> usize {
     let (mut messages, mut bytes) = (0, 0);
     let fits = |group: &&Group| {

@@ -1,8 +1,8 @@
--- Appends a marks record without marks to a partition's stream. stored.lua keeps the last stored record of a stream, so
--- it trims all earlier records once this one is stored.
--- The loaded text begins with EPOCH, as in append.lua.
+-- Appends an empty marks record (without read or delivered marks) to a partition's ingest stream. When the empty record
+-- is stored, stored.lua trims all earlier records of the stream.
+-- The loaded text begins with `local EPOCH`, as in append.lua.
 --
--- header_rest: the record's header from the room on
+-- header_rest: the record's header from the room on (record.rs)
 --
 -- Answers  {at_ms, ingest id}
 

@@ -1,4 +1,4 @@
-//! Round trips to Redis on the current session, and what their failures mean.
+//! Round trips to Redis on the current session, and the conversion of their errors.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -13,7 +13,7 @@ use super::{
     timing::{RoundTrip, Timings},
 };
 
-/// The sessions, and the round trips on them.
+/// Makes and times round trips on Redis sessions, and discards a session when an error shows that it is unusable.
 pub(super) struct Calls {
     pub sessions: Arc<Sessions>,
     pub timings: OnceLock<Timings>,
@@ -25,7 +25,10 @@ impl Calls {
     }
 
     pub async fn call(&self, session: &Arc<Session>, command: redis::Cmd) -> Result<Value, AppendError> {
-        command.query_async(&mut session.connection()).await.map_err(|error| self.give_up(session, &error))
+        command
+            .query_async(&mut session.connection())
+            .await
+            .map_err(|error| self.append_error(session, &error))
     }
 
     pub async fn pipeline<T: FromRedisValue>(
@@ -33,11 +36,12 @@ impl Calls {
         session: &Arc<Session>,
         pipe: &redis::Pipeline,
     ) -> Result<T, AppendError> {
-        pipe.query_async(&mut session.connection()).await.map_err(|error| self.give_up(session, &error))
+        pipe.query_async(&mut session.connection()).await.map_err(|error| self.append_error(session, &error))
     }
 
-    pub fn give_up(&self, session: &Arc<Session>, error: &RedisError) -> AppendError {
-        self.failed(session, error);
+    /// Converts an error of a command. Discards the session if its connection or Redis process is unusable.
+    pub fn append_error(&self, session: &Arc<Session>, error: &RedisError) -> AppendError {
+        self.discard_if_unusable(session, error);
         if error.code() == Some("OOM") {
             AppendError::Overloaded
         } else {
@@ -45,7 +49,7 @@ impl Calls {
         }
     }
 
-    pub fn failed(&self, session: &Arc<Session>, error: &RedisError) {
+    pub fn discard_if_unusable(&self, session: &Arc<Session>, error: &RedisError) {
         if session::ends_session(error) {
             self.sessions.discard(session);
         }

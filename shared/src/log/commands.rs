@@ -1,5 +1,6 @@
-//! The interface of the log: append events and wait until they are stored. Appends also seed rooms and look up client
-//! ids when the script asks for it. Reads, marks and live frames are in other files.
+//! The interface of the room log: appends events and waits until they are stored. An append also seeds its room, or
+//! looks up its client id in PostgreSQL, when the append script answers that this is needed. Other files of this folder
+//! add reads, marks and live-only records.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,21 +23,22 @@ use crate::{
     telemetry::{self, SpanKind},
 };
 
-/// How often one command is tried, with seeding, look-up or a new session in between.
+/// How often one command is tried. Between attempts a room is seeded, a client id looked up or a session opened.
 pub(super) const MAX_ATTEMPTS: usize = 6;
-/// Interval between two checks of the session, so that a dead connection is found before a sender uses it.
+/// Interval between two PINGs on the session, so that a dead connection is found before a sender uses it.
 const PING_EVERY: Duration = Duration::from_secs(2);
-/// A UUIDv7 client id is young up to this age. Redis remembers client ids for 10 min, so it remembers each young one
-/// that was sent before.
+/// A client id that is a UUIDv7 counts as young up to this age. Redis remembers client ids for 10 min, so it remembers
+/// each young client id that was sent before.
 const YOUNG_CLIENT_ID_MS: u64 = 5 * 60 * 1000;
-/// How far a client's clock may be ahead of ours for its UUIDv7 to count as young.
+/// A UUIDv7 counts as young although its time is in the future, by at most this difference of the clocks.
 const CLOCK_AHEAD_MS: u64 = 60 * 1000;
-/// A Redis process that is in use for longer than this remembers all young client ids.
+/// When its epoch is older than this, a Redis process remembers all young client ids.
 const MEMORY_COMPLETE_AFTER: Duration = Duration::from_secs(600);
 
+/// Limits of the appends of this process.
 #[derive(Debug, Clone, Copy)]
 pub struct LogLimits {
-    /// Records of one partition that may wait to be stored; above this number appends are refused as overloaded.
+    /// Number of records of one partition that may wait to be stored; further appends are refused as overloaded.
     pub max_backlog_records: u64,
 }
 
@@ -51,7 +53,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Starts the tasks of the log on the current runtime. It does not connect yet.
+    /// Starts the tasks of the log on the current runtime. A connection is opened only when it is first needed.
     pub fn start(client: Client, authority: Arc<dyn Authority>, limits: LogLimits) -> Arc<Self> {
         let sessions = Arc::new(Sessions::new(client, authority.clone()));
         let seeding = Seeding::start(authority.clone());
@@ -70,35 +72,36 @@ impl Log {
         log
     }
 
-    /// The waiters for "stored". The owner of the pub/sub connection passes the watermark notices to them.
+    /// The events whose senders wait until they are stored. The owner of the pub/sub connection must pass each
+    /// watermark notice to [`Watermarks::apply_notice`].
     pub fn watermarks(&self) -> &Arc<Watermarks> {
         &self.watermarks
     }
 
-    /// The current session; opens one if there is none.
+    /// Returns the current Redis session; opens one if there is none.
     pub async fn session(&self) -> Result<Arc<Session>, SessionError> {
         self.calls.sessions.get().await
     }
 
-    /// The current session, if there is one.
+    /// Returns the current Redis session; `None` if none is open.
     pub fn current_session(&self) -> Option<Arc<Session>> {
         self.calls.sessions.current()
     }
 
-    /// Stops using a session that failed, or whose epoch has ended.
+    /// Stops using a session that failed, or whose epoch has ended. The next command opens another session.
     pub fn discard(&self, session: &Arc<Session>) {
         self.calls.sessions.discard(session);
     }
 
     /// Stops using a session if the error means that its connection or its process is unusable.
-    pub fn failed(&self, session: &Arc<Session>, error: &RedisError) {
-        self.calls.failed(session, error);
+    pub fn discard_if_unusable(&self, session: &Arc<Session>, error: &RedisError) {
+        self.calls.discard_if_unusable(session, error);
     }
 
-    /// Appends an event. `Ok` proves that it is in the log. After `Unavailable` it may or may not be in the log;
-    /// repeating the append with the same client id is safe.
+    /// Appends an event. `Ok` proves that the event is in the log. After `Unavailable` the event may or may not be in
+    /// the log, and the append can safely be repeated with the same client id.
     pub async fn append(&self, entry: &Entry<'_>) -> Result<Accepted, AppendError> {
-        // A record that is appended again, such as a dead letter, keeps its trace.
+        // A record that is appended again, such as a dead letter, keeps its trace context.
         let step =
             if entry.traceparent.is_none() { telemetry::child("append", SpanKind::Client) } else { None };
         let Some(step) = step else { return self.append_one(entry).await };
@@ -114,8 +117,8 @@ impl Log {
         only
     }
 
-    /// Appends messages of one room in their order, in calls that this thread's other messages share. `answered` gets
-    /// the answer of [`Log::append`] for each message, in order, as soon as it is known.
+    /// Appends messages of one room in their order. Calls to Redis are shared with other messages in `batcher`. Calls
+    /// `answered` once for each message, in their order, with a result as of [`Log::append`].
     pub async fn append_messages(
         &self,
         batcher: &Arc<AppendBatcher>,
@@ -123,8 +126,8 @@ impl Log {
         mut answered: impl FnMut(Result<Accepted, AppendError>),
     ) {
         let mut rest = entries;
-        // After a message that was not appended the next ones are tried one by one. Otherwise each of many that are refused
-        // would send all after it once more.
+        // After a message that was not appended, the next messages are tried one by one. Otherwise each refused message
+        // would cause all messages after it to be sent again.
         let mut one_by_one = false;
         while let Some(first) = rest.first() {
             let session = match self.calls.sessions.get().await {
@@ -135,7 +138,7 @@ impl Log {
                     continue;
                 }
             };
-            // A message with a look-up before it ends the group, so that no later one overtakes it.
+            // The group ends before a message that needs a look-up, so that no later message overtakes this message.
             let fast: Vec<FastMessage> = rest
                 .iter()
                 .take_while(|_| !one_by_one)
@@ -173,7 +176,7 @@ impl Log {
         }
     }
 
-    /// A batcher for the messages of one thread. Its calls are made on the current runtime.
+    /// Creates a batcher for the messages of one thread. The batcher makes its calls on the current runtime.
     #[must_use]
     pub fn new_batcher(&self) -> Arc<AppendBatcher> {
         AppendBatcher::new(self.calls.clone(), self.limits.max_backlog_records)
@@ -209,7 +212,7 @@ impl Log {
         Err(head_keeps_changing())
     }
 
-    /// Waits until an accepted event is stored.
+    /// Waits until an accepted event is committed in PostgreSQL, at most 30 s.
     pub async fn wait_stored(&self, room: &RoomId, accepted: &Accepted) -> Stored {
         self.watermarks.wait(room, accepted).await
     }
@@ -238,13 +241,12 @@ impl Log {
             && session.epoch_age() > MEMORY_COMPLETE_AFTER
     }
 
-    /// Calls `observer` after each round trip from now on. Only the first call of this function has an effect.
+    /// Registers `observer`, which is then called after each round trip. A second registration has no effect.
     pub fn observe_timings(&self, observer: impl Fn(RoundTrip, Duration) + Send + Sync + 'static) {
         let _ = self.calls.timings.set(Box::new(observer));
     }
 
-    /// Waits for a round trip, and reports its duration, whether it succeeds or fails. Without an observer it costs
-    /// nothing.
+    /// Waits for a round trip, and reports its duration to the observer of [`Log::observe_timings`], if there is one.
     pub async fn timed<T>(&self, purpose: RoundTrip, trip: impl Future<Output = T>) -> T {
         self.calls.timed(purpose, trip).await
     }
@@ -254,12 +256,12 @@ impl Log {
         let answer: Result<Value, _> =
             self.timed(RoundTrip::Ping, redis::cmd("PING").query_async(&mut session.connection())).await;
         if let Err(error) = answer {
-            self.failed(&session, &error);
+            self.discard_if_unusable(&session, &error);
         }
     }
 }
 
-/// How many messages, at least one, are appended by one call.
+/// Number of messages, from the first and at least one, that fit into one call.
 fn fitting(entries: &[Entry<'_>]) -> usize {
     let mut bytes = 0;
     let fits = |entry: &&Entry<'_>| {

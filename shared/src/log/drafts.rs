@@ -1,4 +1,4 @@
-//! Makes log entries from checked messages and changes.
+//! Converts checked messages and changes into log entries.
 
 use super::append::Entry;
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Draft {
-    /// The entry that appends this message, under a new message id (UUIDv7); `min_role` is the result of
+    /// Returns the entry that appends this message with a new message id (UUIDv7). `min_role` must be the result of
     /// [`Draft::permit`].
     pub fn entry<'a>(
         &self,
@@ -37,7 +37,7 @@ impl Draft {
 }
 
 impl Change {
-    /// The entry that appends this change; `min_role` is the result of [`Change::check`].
+    /// Returns the entry that appends this change. `min_role` must be the result of [`Change::check`].
     pub fn entry<'a>(
         &self,
         room: &'a RoomId,
@@ -50,9 +50,9 @@ impl Change {
             sender: Some(user),
             client_id: Some(self.client_id.clone()),
             visibility: target.audience(),
-            // A delete does not depend on other deletes, so it does not wait until they are stored.
+            // A delete is valid whatever other messages were deleted, so it has no condition on other deletes.
             deletes_upto: (kind != ChangeKind::Delete).then_some(target.upto),
-            // The first delete of the message has dropped it from the tail, so a further delete drops nothing.
+            // If the message is already deleted, the first delete has dropped the tail.
             drops_tail: kind == ChangeKind::Delete && !target.deleted,
             min_role,
             ..Entry::new(room, kind.event(), self.body(user, target))

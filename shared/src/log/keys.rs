@@ -1,26 +1,28 @@
-//! Names of the keys and channels of the log, and the partition of a room.
+//! Names of the keys and channels of the room log, and the partition of a room.
 
 use std::sync::LazyLock;
 
 use crate::ids::RoomId;
 
-/// Number of partitions, fixed at installation: the rows of the table `partitions`, checked at start.
+/// Number of partitions, which never changes. Persistence checks that the table `partitions` has as many rows.
 pub const PARTITIONS: u16 = 64;
 
 /// Channel on which a replica of persistence announces that it has released partitions.
-pub const LEASES: &str = "leases";
+pub const LEASES_CHANNEL: &str = "leases";
 
-/// A share of all rooms. The rooms of one partition have one ingest stream and one stored watermark.
+/// The number of a partition, which is one of 64 shares of the rooms. Each partition has one ingest stream and one
+/// stored watermark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Partition(pub u16);
 
 impl Partition {
-    /// FNV-1a of the room id, modulo [`PARTITIONS`]. This must never change, because stored data depends on it.
+    /// Returns the partition of a room: the FNV-1a hash of the room id, modulo [`PARTITIONS`]. This function must never
+    /// change, because stored data depends on it.
     pub fn of(room: &RoomId) -> Self {
         Self(u16::try_from(fnv1a(room.as_str()) % u64::from(PARTITIONS)).expect("a remainder of 64 fits"))
     }
 
-    /// Joins `{pp}:` and the parts of a key. Avoids `format!`, because each command needs several keys.
+    /// Joins `{pp}:` and the parts of a key. `format!` would be slower, and each command needs several keys.
     fn key(self, rest: &[&str]) -> String {
         let mut key = String::with_capacity(5 + rest.iter().map(|part| part.len()).sum::<usize>());
         key.push('{');
@@ -35,8 +37,7 @@ impl Partition {
         (0..PARTITIONS).map(Self)
     }
 
-    /// The key of the ingest stream. Cached, because each append uses one, and each read of persistence uses those of
-    /// all its partitions.
+    /// Key of the ingest stream, which persistence reads. The names are cached, because each append needs one.
     pub fn ingest(self) -> &'static str {
         static NAMES: LazyLock<Vec<String>> =
             LazyLock::new(|| Partition::all().map(|partition| partition.key(&["ingest"])).collect());
@@ -48,10 +49,12 @@ impl Partition {
         self.key(&["stored"])
     }
 
+    /// Key of the list of windows of recent client ids; the hash of a window has `:<window>` appended to this name.
     pub fn sent(self) -> String {
         self.key(&["sent"])
     }
 
+    /// Key of the hash of records up to the stored watermark that were not stored as sent.
     pub fn exceptions(self) -> String {
         self.key(&["exceptions"])
     }
@@ -61,6 +64,7 @@ impl Partition {
         self.key(&["erased:", user])
     }
 
+    /// Parses the name of a channel of watermark notices; `None` if it is another channel.
     pub fn of_stored_channel(channel: &str) -> Option<Self> {
         Self::parse(channel.strip_prefix('{')?.strip_suffix("}:stored")?)
     }
@@ -71,18 +75,19 @@ impl Partition {
     }
 }
 
-/// FNV-1a 64 (Fowler, Noll, Vo; RFC 9923).
+/// The 64-bit FNV-1a hash of a text (Fowler, Noll, Vo; RFC 9923).
 pub(crate) fn fnv1a(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
 
-/// Key of the room's hash and name of its channel.
+/// Key of the room's hash, and name of the room's channel.
 pub fn room(room: &RoomId) -> String {
     Partition::of(room).key(&["room:", room.as_str()])
 }
 
+/// Key of the stream with the room's last records.
 pub fn tail(room: &RoomId) -> String {
     Partition::of(room).key(&["tail:", room.as_str()])
 }
@@ -92,11 +97,12 @@ pub fn marks(room: &RoomId) -> String {
     Partition::of(room).key(&["marks:", room.as_str()])
 }
 
-/// Key of the member list of a small room.
+/// Key of the cached member list of a small room.
 pub fn members(room: &RoomId) -> String {
     Partition::of(room).key(&["members:", room.as_str()])
 }
 
+/// The room id in the name of a room's channel; `None` if it is another channel.
 pub fn room_of_channel(channel: &str) -> Option<&str> {
     channel.strip_prefix('{')?.split_once("}:room:").map(|(_, room)| room)
 }

@@ -1,13 +1,14 @@
--- Publishes live-only records of one room if their senders are still allowed to: no record of a removed sender is
--- published after the removal.
--- The loaded text begins with EPOCH and the ranks of roles, as in append.lua.
+-- Publishes live-only records (typing, signals) of one room. A record is published only if the membership marks in the
+-- room's hash still allow its sender to send it, so no record of a removed sender is published after the removal.
+-- The loaded text begins with `local EPOCH` and the ranks of roles, as in append.lua.
 --
--- room_key: also the channel
--- ARGV: groups of five: sender, min_role as in append.lua, the only recipient or '', rest of the record's header from
---   the room on, JSON
+-- room_key: the room's hash, and the name of its channel
+-- ARGV: for each record: sender, min_role as in append.lua, the only recipient or '', the record's header from the room
+--   on (record.rs), JSON
 --
--- Answers  {'ok', outcome …}  one per group: 'ok', 'revoked', 'role', or 'gone' if the only recipient was removed
---          {'archived'}  nothing was published
+-- Answers  {'ok', outcome …}  one per record: 'ok', 'revoked' (the sender was removed), 'role' (the sender's role is
+--          below min_role), or 'gone' (the only recipient was removed)
+--          {'archived'}  the room is archived, and nothing was published
 --          {'seed'} as in append.lua
 
 local room_key = unpack(KEYS)

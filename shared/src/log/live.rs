@@ -1,4 +1,4 @@
-//! Live-only frames in rooms, such as typing and signals. They are published, but never stored or replayed.
+//! Publishes live-only frames in rooms, such as typing and signals. A live-only frame is never stored or replayed.
 
 use std::collections::HashMap;
 
@@ -19,24 +19,26 @@ use crate::{
     role::MinRole,
 };
 
-/// A live-only frame of one member.
+/// A frame of one member that is sent only to users who are connected now, such as typing or a signal.
 #[derive(Debug, Clone)]
 pub struct LiveEntry<'a> {
     pub room: &'a RoomId,
+    /// Wire type of the frame, such as `typing:started`.
     pub kind: &'a str,
     pub sender: &'a UserId,
-    /// The only recipient; `None`: everyone in the room except the sender.
+    /// The only recipient; `None` if all users in the room except the sender receive the frame.
     pub to: Option<&'a UserId>,
-    /// Lowest role that the sender must still have.
+    /// Lowest role with which the sender may send the frame.
     pub min_role: MinRole,
+    /// The complete frame for clients.
     pub json: Vec<u8>,
 }
 
 type Outcome = Result<(), Refusal>;
 
 impl Log {
-    /// Publishes entries, and returns the outcome of each. The entries of one room keep their order. After an event
-    /// that removes a sender or makes the sender's role too low, no entry of this sender is published.
+    /// Publishes frames, and returns the outcome of each. The frames of one room keep their order. A frame is refused
+    /// if an event in the log has removed its sender or has given the sender too low a role.
     pub async fn publish_live(&self, entries: &[LiveEntry<'_>]) -> Vec<Outcome> {
         let mut outcomes: Vec<Outcome> = vec![Err(room_unavailable()); entries.len()];
         let mut rooms: HashMap<&RoomId, Vec<usize>> = HashMap::new();
@@ -129,8 +131,8 @@ fn outcome_of(word: &str) -> Outcome {
     }
 }
 
-/// The refusal of an [`AppendError`], but without the advice to repeat the client id, because live-only frames have no
-/// client id.
+/// Converts an error of the log into a refusal. Does not advise to repeat the client id, because live-only frames have
+/// no client id.
 fn refused(error: AppendError) -> Outcome {
     match error {
         AppendError::Unavailable(cause) => {

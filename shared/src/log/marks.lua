@@ -1,31 +1,31 @@
--- Moves read and delivered marks of a room's members forward. Appends the marks that move as one record without a seq,
--- for persistence, and publishes receipts. A mark that does not move has no effect.
--- The loaded text begins as in append.lua.
+-- Moves read and delivered marks of a room's members forward, and publishes receipts. The marks that moved are appended
+-- to the ingest stream as one record without a seq. A mark that is not above the present one is ignored.
+-- The loaded text begins with `local EPOCH`, the ranks of roles and rfc3339.lua, as in append.lua.
 --
--- room_key: also the channel   max_backlog: limit of the ingest stream, records; 0 = none
--- marks_header, read_header, delivered_header: rest of the headers of the marks record, of receipt:read and of
---   receipt:delivered, from the room on
--- stored_head: the room's stored head at the look-up, or '' without a look-up
--- From FIRST_MARK on: groups of five: kind ('read' or 'delivered'), user, seq, and the read and the delivered mark that
---   the look-up found: two seqs; '-' and '-': not a member; '' and '': not looked up
+-- room_key: the room's hash, and the name of its channel   max_backlog: as in append.lua
+-- marks_header, read_header, delivered_header: the headers of the marks record, of receipt:read and of
+--   receipt:delivered, from the room on (record.rs)
+-- stored_head: the room's head in PostgreSQL when the caller looked up stored marks, or '' without a look-up
+-- From FIRST_MARK on, for each mark: kind ('read' or 'delivered'), user, seq, and the user's stored read and delivered
+--   mark: two seqs if the user is a member; '-' and '-' if not; '' and '' if the caller has not looked them up
 --
--- Answers  {'ok', head, at_ms, ingest id, due_in_ms, seq …}  the present position of each mark, -1: not a member. The
---          ingest id is that of the room's last record of marks, '' if there is none to wait for. due_in_ms above 0:
---          receipts wait; call again after that time to publish them
---          {'lookup', n …}  look up the users of these groups (from 1), then call again
+-- Answers  {'ok', head, at_ms, ingest id, due_in_ms, seq …}  The seqs are the present position of each mark, or -1 if
+--          the user is not a member. The ingest id is that of the room's last marks record, or ''. If due_in_ms is
+--          above 0, receipts wait, and the caller must call again after this time to publish them
+--          {'lookup', n …}  look up the stored marks of the users of marks n (counted from 1), then call again
 --          {'seed'} {'full'} as in append.lua
 --
--- The marks key is a hash: user → `<read> <at_ms> <delivered> <at_ms> <seq at which the membership began>`. Fields
--- whose names cannot be user ids: ' epoch'; ' ingest', the last record; ' at', when receipts were last published;
--- ' read' and ' delivered', the receipts that wait.
+-- The marks key is a hash: user → `<read> <at_ms> <delivered> <at_ms> <seq at which the membership began>`. A leading
+-- space separates other fields from user ids: ' epoch'; ' ingest', the id of the last marks record; ' at', when
+-- receipts were last published; ' read' and ' delivered', the receipts that wait.
 
 local room_key, ingest_key, marks_key = unpack(KEYS)
 local max_backlog, marks_header, read_header, delivered_header, room, stored_head = unpack(ARGV, 1, 6)
 local FIRST_MARK = 7
 
 local RECEIPTS_EVERY_MS = 500
--- In larger rooms receipts are not pushed to all members, because the number of frames grows with the square of the
--- members.
+-- In rooms with more members receipts are not pushed to all members, because the number of frames would grow with the
+-- square of the number of members.
 local MAX_PUSHED_MEMBERS = 100
 local MARKS_TTL_S = 3600
 local MAX_KEPT_MARKS = 10000
@@ -49,11 +49,12 @@ end
 if #changes > 0 then changes = redis.call('HMGET', room_key, unpack(changes)) end
 local kept = redis.call('HMGET', marks_key, unpack(fields))
 local marks_epoch, ingest, at, waiting_read, waiting_delivered = unpack(kept, 1, FIRST_USER - 1)
--- Marks of another epoch are ignored, because their events may have been lost.
+-- Read and delivered marks of another epoch are ignored, because the events that they name may be lost.
 local same_epoch = marks_epoch == EPOCH
 if not same_epoch then kept, ingest, at, waiting_read, waiting_delivered = {} end
 
--- The present marks of each user; false: not a member.
+-- `people`: the present read and delivered mark of each user, or false if the user is not a member. `new`: whether
+-- looked-up marks must be written to the hash. `unknown`: the marks whose users must be looked up.
 local people, new, unknown = {}, false, {}
 for n, mark in ipairs(asked) do
   local role, since = string.match(changes[n] or '', '^(%S+) %d+ %S+ (%d+)$')
@@ -66,7 +67,7 @@ for n, mark in ipairs(asked) do
       people[mark.user] = {read = tonumber(read), read_at = read_at, delivered = tonumber(delivered),
         delivered_at = delivered_at, since = since}
     elseif mark.read ~= '' then
-      -- A membership that began above the stored head begins without marks.
+      -- If the membership began above the stored head, the stored marks are of an earlier membership and do not count.
       local begins = mark.read == '-' or (role and tonumber(since) > tonumber(stored_head))
       people[mark.user] = {read = begins and 0 or tonumber(mark.read), read_at = '0',
         delivered = begins and 0 or tonumber(mark.delivered), delivered_at = '0', since = since}
@@ -91,7 +92,7 @@ for n, mark in ipairs(asked) do
   positions[n] = person and person[mark.kind] or -1
 end
 
--- Encodes a user id as a JSON string. User ids contain no other character that JSON escapes.
+-- Encodes a user id as a JSON string. Of the characters that JSON escapes, user ids may contain only `\` and `"`.
 local function json(user) return '"' .. string.gsub(user, '[\\"]', '\\%0') .. '"' end
 
 local waits = {read = waiting_read or '', delivered = waiting_delivered or ''}
@@ -111,7 +112,8 @@ local function frame(kind, marks)
   return '{"type":"receipt:' .. kind .. '","room":"' .. room .. '","marks":[' .. marks .. ']}'
 end
 
--- Publishes the waiting receipts of a kind; for each user only the last one, which is the highest.
+-- Publishes the waiting receipts of a kind ('read' or 'delivered'). For each user only the last receipt is published,
+-- which has the highest seq.
 local function publish(kind, header)
   local order, marks = {}, {}
   for user, seq, at in string.gmatch(waits[kind], '([^\30]*)\30(%d+)\30(%d+)\31') do
@@ -139,7 +141,7 @@ end
 local due_in_ms, published = 0, false
 at = tonumber(at or 0)
 if waits.read ~= '' or waits.delivered ~= '' then
-  -- `at <= now_ms`: a clock that was set back must not delay receipts.
+  -- If the clock was set back, `at` is in the future. `at <= now_ms` is checked so that receipts are then not delayed.
   if at <= now_ms and now_ms < at + RECEIPTS_EVERY_MS then
     due_in_ms = at + RECEIPTS_EVERY_MS - now_ms
   else

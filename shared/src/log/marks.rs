@@ -1,5 +1,5 @@
-//! Moves read and delivered marks of a room's members: one call of `marks.lua`, and the look-ups that the script asks
-//! for.
+//! Moves read and delivered marks of a room's members by `marks.lua`. If Redis does not know the present marks of a
+//! user, the script asks for them, and they are looked up in PostgreSQL.
 
 use std::time::Duration;
 
@@ -18,32 +18,34 @@ use super::{
 };
 use crate::ids::{RoomId, Seq, UserId};
 
-/// One user's mark in a room: everything up to `seq` is read, or delivered.
+/// A read or delivered mark: all events of a room up to `seq` are read by the user, or delivered to the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadMark {
     pub user: UserId,
     pub seq: Seq,
+    /// True for a delivered mark, false for a read mark.
     pub delivered: bool,
 }
 
-/// The result of moving marks.
+/// The result of [`Log::mark`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Marked {
-    /// The record to wait for. Its `seq` is 0, so that no exception of an event can match it.
+pub struct MarkResult {
+    /// The room's last marks record. When this record is stored, all marks of this call are stored. Its `seq` is 0, so
+    /// that no exception of an event can match it.
     pub accepted: Accepted,
-    /// The room's head; marks above it were reduced to it.
+    /// The room's head. A mark above the head was lowered to the head.
     pub head: Seq,
-    /// The present position of each mark, in the given order; `None`: not a member.
+    /// The present position of each mark, in the order of the call; `None` if the user is not a member.
     pub positions: Vec<Option<Seq>>,
-    /// How long receipts still wait; `None`: no receipts wait. After this time call [`Log::mark`] for the room again,
-    /// with any marks or none.
+    /// Time until the waiting receipts may be published; `None` if no receipts wait. After this time the caller must
+    /// call [`Log::mark`] for the room again, with or without marks.
     pub receipts_due_in: Option<Duration>,
 }
 
 impl Log {
-    /// Moves marks of one room forward as one record, and publishes receipts for those that moved. At most 500 marks in
-    /// one call.
-    pub async fn mark(&self, room: &RoomId, marks: &[ReadMark]) -> Result<Marked, AppendError> {
+    /// Moves at most 500 marks of one room forward. Appends one record with the marks that moved, and publishes
+    /// receipts for them, at most every 500 ms per room.
+    pub async fn mark(&self, room: &RoomId, marks: &[ReadMark]) -> Result<MarkResult, AppendError> {
         let mut stored: Vec<Option<Found>> = vec![None; marks.len()];
         let mut head = None;
         for _ in 0..MAX_ATTEMPTS {
@@ -60,7 +62,7 @@ impl Log {
                     let found: StoredMarks = self.authority.marks(room, &users).await.map_err(unavailable)?;
                     head = Some(head.unwrap_or(found.head).min(found.head));
                     for (group, found) in groups.into_iter().zip(found.marks) {
-                        // Sets only the first mark of each user: the script uses its values for all marks of the user.
+                        // Only the first mark of each user is set; the script uses it for all marks of the user.
                         if let Some(stored) = stored.get_mut(group) {
                             *stored = Some(found);
                         }
@@ -108,11 +110,11 @@ impl Log {
     }
 }
 
-/// A user's stored marks; `None`: not a member.
+/// A user's stored read and delivered mark; `None` if the user is not a member.
 type Found = Option<(Seq, Seq)>;
 
 enum Answer {
-    Done(Marked),
+    Done(MarkResult),
     Seed,
     Full,
     /// Indices of marks whose users must be looked up.
@@ -130,7 +132,7 @@ fn read_answer(session: &Session, value: &Value) -> Result<Answer, String> {
                 if ingest.is_empty() { None } else { Some(ingest.parse().map_err(|_| malformed())?) };
             let due_in_ms: u64 = parse(due_in_ms)?;
             let position = |value| Ok(u64::try_from(parse::<i64>(value)?).ok().map(Seq));
-            Answer::Done(Marked {
+            Answer::Done(MarkResult {
                 accepted: Accepted {
                     seq: Seq(0),
                     epoch: session.epoch,

@@ -1,4 +1,5 @@
-//! The operations of the log that only persistence uses: publishing stored watermarks, and writing the heads of rooms.
+//! The operations of the room log that only persistence uses: publishing stored watermarks, and seeding rooms (writing
+//! their heads into Redis for the present epoch).
 
 use std::sync::Arc;
 
@@ -14,25 +15,25 @@ use super::{
 };
 use crate::ids::{Epoch, RoomId, Seq};
 
-/// How much of a room's data in Redis is still valid in the epoch of a seed.
+/// How much of a room's data of an earlier epoch in Redis stays valid when the room is seeded in a new epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Survival {
-    /// PostgreSQL is ahead of the hash, so a later change may contradict the marks in the hash.
+    /// Nothing is valid, because PostgreSQL is ahead of the hash, and its events may contradict the hash.
     #[default]
     Nothing = 0,
-    /// Marks up to the seq to continue from: their events may not be stored yet.
+    /// Only membership marks up to the new head are valid. They are kept, because their events may be unstored.
     Marks = 1,
-    /// The whole hash.
+    /// The whole hash is valid, but not the tail.
     Hash = 2,
     HashAndTail = 3,
 }
 
-/// The position up to which a partition is committed.
+/// The new stored watermark of a partition: the ingest id up to which its records are committed in PostgreSQL.
 #[derive(Debug, Clone)]
 pub struct StoredUpto {
     pub partition: Partition,
     pub watermark: IngestId,
-    /// The records up to the watermark that were not stored as sent: pairs of `room ␟ seq` and outcome.
+    /// The newly committed records that were not stored as sent: pairs of `room ␟ seq` and outcome, as in `stored.lua`.
     pub exceptions: Vec<(String, String)>,
 }
 
@@ -81,8 +82,8 @@ impl Log {
         }
     }
 
-    /// Writes a room's head if the hash still has the epoch and seq that were `read`; `None`: there was no hash.
-    /// Returns false if the hash has changed.
+    /// Writes a room's head for the present epoch, if the room's hash still has the epoch and seq in `read` (`None` if
+    /// there was no hash). Returns false, and writes nothing, if the hash has changed.
     pub async fn write_seed(
         &self,
         session: &Arc<Session>,

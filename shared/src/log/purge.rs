@@ -1,5 +1,5 @@
-//! Removes data from Redis that was erased or expired in PostgreSQL: tails, and the one stored record that a
-//! partition's stream keeps. Also blocks appends of a user who is being erased. A lost tail costs its readers a read of
+//! Removes data from Redis that was erased or expired in PostgreSQL: tails, and the last stored record that an ingest
+//! stream keeps. Also blocks appends of a user who is being erased. After a tail is dropped, its events are read from
 //! PostgreSQL.
 
 use redis::Value;
@@ -13,12 +13,12 @@ use super::{
 };
 use crate::ids::{RoomId, Seq, UserId};
 
-/// How long appends stay blocked: far longer than any request that was admitted before the erasure.
+/// How long appends of an erased user stay blocked. No request that was admitted before the erasure takes as long.
 const ERASED_KEPT_S: u64 = 2 * 3600;
 
 impl Log {
-    /// Blocks all appends of this user in all rooms from now on, except the events by which the user leaves. After an
-    /// error appends may be blocked or not.
+    /// Blocks appends of this user in all rooms for two hours, except the events by which the user leaves a room. After
+    /// an error appends may or may not be blocked.
     pub async fn block_appends(&self, user: &UserId) -> Result<(), AppendError> {
         let session = self.session().await.map_err(unavailable)?;
         let mut pipe = redis::pipe();
@@ -29,7 +29,7 @@ impl Log {
         self.calls.pipeline(&session, &pipe).await
     }
 
-    /// Drops the tails of rooms. After an error they may be dropped or not.
+    /// Drops the tails of rooms. After an error some or all of the tails may be dropped.
     pub async fn drop_tails(&self, rooms: &[RoomId]) -> Result<(), AppendError> {
         if rooms.is_empty() {
             return Ok(());
@@ -42,7 +42,7 @@ impl Log {
         self.calls.pipeline(&session, &pipe).await
     }
 
-    /// The first seq in a room's tail; `None`: there is no tail.
+    /// The first seq in a room's tail; `None` if there is no tail.
     pub async fn first_tail_seq(&self, room: &RoomId) -> Result<Option<Seq>, AppendError> {
         let mut range = redis::cmd("XRANGE");
         range.arg(keys::tail(room)).arg("-").arg("+");
@@ -50,8 +50,8 @@ impl Log {
         Ok(first.and_then(|id| id.split_once('-')?.0.parse().ok()).map(Seq))
     }
 
-    /// The id of the last record in a partition's stream; `None`: the stream is empty.
-    pub async fn last_record(&self, partition: Partition) -> Result<Option<IngestId>, AppendError> {
+    /// The id of the last record in a partition's ingest stream; `None` if the stream is empty.
+    pub async fn last_ingest_id(&self, partition: Partition) -> Result<Option<IngestId>, AppendError> {
         let mut range = redis::cmd("XREVRANGE");
         range.arg(partition.ingest()).arg("+").arg("-");
         let last = self.first_entry_id(range).await?;
@@ -66,8 +66,8 @@ impl Log {
         Ok(entries.into_iter().next().map(|(id, _)| id))
     }
 
-    /// Appends an empty record to the stream of a room's partition. When this record is stored, the stream contains no
-    /// earlier record any more.
+    /// Appends an empty record to the ingest stream of a room's partition. When this record is stored, the stream
+    /// contains no earlier record.
     pub async fn append_blank(&self, room: &RoomId) -> Result<Accepted, AppendError> {
         let session = self.session().await.map_err(unavailable)?;
         let header = Header { room: room.as_str(), kind: TYPE_MARKS, ..Header::default() }.encode();

@@ -1,4 +1,4 @@
-//! Reads heads and tails of rooms from Redis.
+//! Reads heads, tails and membership marks of rooms from Redis.
 
 use super::{
     append::AppendError,
@@ -11,12 +11,12 @@ use super::{
 use crate::ids::{Epoch, RoomId, Seq};
 
 impl Log {
-    /// Reads a room's head, and with `after` the records of the tail after this position, in one pipeline.
+    /// Reads a room's head and, if `after` is given, the records of the tail after this seq, in one pipeline.
     ///
-    /// `not_before` is an epoch that the caller has seen in this room: a head of an older epoch is not used. `process`
-    /// is the Redis process that sends the caller hints: data of another process would not fit these hints. `users` are
-    /// the users whose marks are wanted. They are read together with the head, so that a removed user cannot receive
-    /// later records.
+    /// `not_before` is an epoch in which the caller has already seen this room; a head of an older epoch is not
+    /// returned. `process` is the Redis process that sends hints to the caller; data of another process would not fit
+    /// these hints and is refused. The membership marks of `users` are read in the same command as the head, so that a
+    /// removed user cannot receive later records.
     pub async fn read(
         &self,
         room: &RoomId,
@@ -28,13 +28,13 @@ impl Log {
         for _ in 0..MAX_ATTEMPTS {
             let session = self.calls.sessions.get().await.map_err(unavailable)?;
             if process.is_some_and(|process| process != session.run_id) {
-                // The session and the caller's subscription use two Redis processes, and one of these is not in use any
-                // more. Only a new connection can show which one.
+                // The session and the caller's subscription use different Redis processes, and one of these processes
+                // is out of use. Only a new connection can show which one.
                 self.calls.sessions.discard(&session);
                 return Err(AppendError::OtherProcess);
             }
-            // No MULTI, because Redis refuses it when its memory is full. Records above the head, which was read
-            // first, are removed below instead.
+            // MULTI is not used, because Redis refuses it when its memory is full. So the tail may be newer than the
+            // head, and records above the head are removed below.
             let mut pipe = redis::pipe();
             pipe.cmd("HMGET").arg(keys::room(room)).arg(&tail::HASH_FIELDS);
             for user in users {
@@ -57,7 +57,7 @@ impl Log {
                     return Ok(TailRead { head, records, marks });
                 }
                 Some((head, _)) if head.epoch >= session.epoch => {
-                    // The head or `not_before` has a later epoch than the session: open a new session.
+                    // The session is out of date, because the head or `not_before` has a later epoch.
                     self.calls.sessions.discard(&session);
                 }
                 _ => self.seed(&session, room).await?,
@@ -66,7 +66,7 @@ impl Log {
         Err(head_keeps_changing())
     }
 
-    /// The heads of rooms in Redis; `None`: there is no hash of the session's epoch.
+    /// Reads the heads of rooms from Redis; `None` for a room that is not seeded in the present epoch.
     pub async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Option<(Epoch, Seq)>>, AppendError> {
         let session = self.calls.sessions.get().await.map_err(unavailable)?;
         let mut pipe = redis::pipe();

@@ -1,11 +1,12 @@
-//! The record, which the append script writes to the ingest stream and to the tail, and publishes. It has one header
-//! line with the fields that a gateway needs, so that gateways parse no JSON. The finished JSON for clients follows,
-//! and is sent unchanged.
+//! The record of an event. The append script writes it to the ingest stream and to the tail, and publishes it. A record
+//! has one header line with the fields that a gateway needs, so that gateways parse no JSON. After the header line
+//! follows the finished JSON, which is sent to clients unchanged.
 //!
 //! ```text
 //! 1 ␟ epoch ␟ seq ␟ at_ms ␟ room ␟ type ␟ sender ␟ client_id ␟ id ␟ visibility ␟ membership ␟ traceparent \n {json}
 //! ```
-//! `␟` is U+001F, which no identifier can contain. Records without a seq (0) are live-only, or contain marks.
+//! `␟` is U+001F, which no identifier can contain. A record with the seq 0 is not an event: it is live-only (typing,
+//! signal, receipt), or contains read and delivered marks.
 
 use std::{fmt, str::FromStr};
 
@@ -17,19 +18,20 @@ pub use crate::visibility::{Visibility, is_visible_to};
 use crate::{
     events::{MESSAGE_NEW, MESSAGE_VOID},
     ids::{Epoch, Seq},
-    visibility::LIST,
+    visibility::LIST_SEPARATOR,
 };
 
-/// Version of the header's layout; the first field.
+/// Version of the header's layout, which is the first field of the header.
 pub const FORMAT_VERSION: &str = "1";
-/// The type of a record with read and delivered marks instead of an event.
+/// The type of a record that contains read and delivered marks instead of an event.
 pub const TYPE_MARKS: &str = "marks";
 const UNIT: char = '\u{1f}';
 
-/// The id of an entry in an ingest stream: milliseconds and a counter, ordered as a pair.
+/// The id of an entry in an ingest stream, `<milliseconds>-<counter>`, ordered by milliseconds, then counter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IngestId {
     pub ms: u64,
+    /// Counter within the millisecond.
     pub n: u64,
 }
 
@@ -48,14 +50,14 @@ impl fmt::Display for IngestId {
     }
 }
 
-/// A malformed record; names the wrong part.
+/// The error of a malformed record. Its text names the part that is malformed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("malformed record: {0}")]
 pub struct RecordError(pub &'static str);
 
 macro_rules! header_fields {
     ($($(#[$doc:meta])* $name:ident,)+) => {
-        /// The part of the header that the caller of the append script provides: all fields from the room on.
+        /// The fields of a record's header from the room on. The caller of the append script provides them.
         #[derive(Debug, Clone, Default)]
         pub struct Header<'a> {
             $($(#[$doc])* pub $name: &'a str,)+
@@ -88,34 +90,34 @@ macro_rules! header_fields {
 
 header_fields! {
     room,
-    /// Wire type of the event, e.g. `message:new`, or [`TYPE_MARKS`].
+    /// The wire type of the event, such as `message:new`, or [`TYPE_MARKS`].
     kind,
     sender,
     client_id,
     id,
     visibility,
-    /// `user ␞ role` of a membership change; the role is [`crate::role::REMOVED`] if the user leaves.
+    /// `user ␞ role` if the event changes a membership, else empty; the role is [`crate::role::REMOVED`] for a removal.
     membership,
     /// W3C trace context of the command that caused the event.
     traceparent,
 }
 
-/// A record from a tail, an ingest stream or a channel. Its fields are ranges of the shared bytes.
+/// A parsed record from a tail, an ingest stream or a channel. Its text fields are ranges of the record's bytes.
 #[derive(Debug, Clone)]
 pub struct Record {
     bytes: Bytes,
     pub epoch: Epoch,
     pub seq: Seq,
     pub at_ms: i64,
-    /// Offset of the end of each text field. The first field begins at `first`, each further field one byte after the
-    /// end before it.
+    /// Offset of the end of each text field. The first text field begins at `first`, each further text field one byte
+    /// after the end of the previous one.
     ends: [u32; FIELDS],
     first: u32,
 }
 
 impl Record {
-    /// The records of a published payload. Several are preceded by a line with their lengths in bytes:
-    /// `2 ␟ length ␟ length … \n record record …`. If a part is malformed, none of them can be used.
+    /// Splits a published payload into its records. A payload of several records begins with a line of their lengths in
+    /// bytes: `2 ␟ length ␟ length … \n record record …`. A payload whose lengths do not fit is refused as a whole.
     pub fn split(payload: Bytes) -> Result<Vec<Bytes>, RecordError> {
         if !payload.starts_with(b"2\x1f") {
             return Ok(vec![payload]);
@@ -131,7 +133,7 @@ impl Record {
         records.filter(|_| at == payload.len()).ok_or(RecordError("lengths"))
     }
 
-    /// Parses the header, but not the JSON.
+    /// Parses the header of a record, but not its JSON.
     pub fn parse(bytes: Bytes) -> Result<Self, RecordError> {
         let line_end = bytes.iter().position(|b| *b == b'\n').ok_or(RecordError("no header line"))?;
         let line = std::str::from_utf8(&bytes[..line_end]).map_err(|_| RecordError("header is not UTF-8"))?;
@@ -166,29 +168,28 @@ impl Record {
         std::str::from_utf8(&self.bytes[begin as usize..self.ends[index] as usize]).unwrap_or_default()
     }
 
-    /// The user whose membership this event changes, and the new role or [`crate::role::REMOVED`].
+    /// The user whose membership this event changes, if any, and the new role or [`crate::role::REMOVED`].
     pub fn member_change(&self) -> Option<(&str, &str)> {
-        self.membership().split_once(LIST)
+        self.membership().split_once(LIST_SEPARATOR)
     }
 
-    /// Whether the record has no position in the log: typing, signals, receipts, marks.
+    /// Whether the record is not an event and has no seq: typing, signals, receipts and marks.
     pub fn is_live_only(&self) -> bool {
         self.seq == Seq(0)
     }
 
-    /// The finished client JSON.
+    /// The JSON that is sent to clients.
     pub fn json(&self) -> &[u8] {
         &self.bytes[self.ends[FIELDS - 1] as usize + 1..]
     }
 
-    /// The bytes of the record in Redis, for the dead letters.
+    /// The whole record as Redis holds it: header line and JSON.
     pub fn raw(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// Whether a user with this role may see this event. A sender always sees own messages and voids. A change is
-    /// different: it has exactly the audience of its message, so an author who has lost the role that may see the
-    /// message does not see the change either.
+    /// Whether a user with this role may see this event. A sender always sees own messages and voids. A change of a
+    /// message has exactly the audience of the message, which may exclude the user who made the change.
     #[must_use]
     pub fn is_visible_to(&self, user: &str, role: &str) -> bool {
         let visibility = self.visibility();

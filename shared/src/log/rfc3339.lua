@@ -1,5 +1,5 @@
--- RFC 3339 in UTC with milliseconds. The date is computed as in Howard Hinnant, "chrono-Compatible Low-Level Date
--- Algorithms" (`civil_from_days`).
+-- Formats Unix milliseconds as RFC 3339 text in UTC with milliseconds. The date is computed as in Howard Hinnant,
+-- "chrono-Compatible Low-Level Date Algorithms" (`civil_from_days`).
 local function rfc3339(ms)
   local s = math.floor(ms / 1000)
   local z = math.floor(s / 86400) + 719468

@@ -50,7 +50,7 @@ impl Scripts {
         }
     }
 
-    pub fn each(&self) -> [&Script; 7] {
+    pub fn all(&self) -> [&Script; 7] {
         [&self.append, &self.append_many, &self.marks, &self.live, &self.stored, &self.seed, &self.blank]
     }
 }

@@ -1,13 +1,14 @@
--- Writes a room's head in the present epoch, if the hash has not changed since the caller read it.
--- The loaded text begins with EPOCH, as in append.lua.
+-- Seeds a room: writes its head for the present epoch, if the room's hash still has the epoch and seq that the caller
+-- read.
+-- The loaded text begins with `local EPOCH`, as in append.lua.
 --
--- known_epoch, known_seq: what the caller has read ('' and '' = there was no hash)
--- seq: head to continue from   bases: `epoch:base,…`
--- survives: '3' the hash and the tail; '2' the hash; '1' marks up to `seq`; '0' nothing, because PostgreSQL is ahead of
---   the hash
+-- known_epoch, known_seq: epoch and seq that the caller read in the hash ('' and '' = there was no hash)
+-- seq: the head from which the numbering continues   bases: `epoch:base,…`
+-- survives: the data of earlier epochs to keep: '3' the hash and the tail; '2' the hash; '1' membership marks up to
+--   `seq`; '0' nothing, because PostgreSQL is ahead of the hash
 -- From FIRST_FIELD on: pairs of field and value: the room's fields that a join returns (kind, name, members, archived)
 --
--- Answers  'ok', or 'changed': the caller must read again
+-- Answers  'ok', or 'changed' if the hash has changed: the caller must read it again
 
 local room_key, tail_key = unpack(KEYS)
 local known_epoch, known_seq, seq, bases, survives = unpack(ARGV, 1, 5)
@@ -21,15 +22,16 @@ survives = tonumber(survives)
 if survives < 2 then
   redis.call('HSET', room_key, 'epoch', EPOCH, 'seq', seq, 'bases', bases, 'members_seq', seq,
     'marks_since', seq, 'deleted_seq', seq, unpack(ARGV, FIRST_FIELD))
-  -- Marks above `seq` belong to an abandoned history and are removed. Marks up to `seq` stay, because their events may
-  -- not be stored yet. If PostgreSQL is ahead, a later change may contradict a mark, so all marks are removed.
+  -- Membership marks above `seq` are of events that the new epoch does not have, so they are removed. Marks up to `seq`
+  -- stay, because their events may not be stored yet. If PostgreSQL is ahead of the hash, its events may contradict the
+  -- marks, so all marks are removed.
   local hash = redis.call('HGETALL', room_key)
   for i = 1, #hash, 2 do
     local at = string.sub(hash[i], 1, 5) == 'mark:' and tonumber(string.match(hash[i + 1], ' (%d+) ') or nil)
     if at and (survives == 0 or at > tonumber(seq)) then redis.call('HDEL', room_key, hash[i]) end
   end
 else
-  -- Existing fields are kept, because the hash may be ahead of PostgreSQL.
+  -- Existing fields are kept, because the hash may be ahead of PostgreSQL, from which the caller read the values.
   redis.call('HSET', room_key, 'epoch', EPOCH, 'seq', seq, 'bases', bases)
   for i = FIRST_FIELD, #ARGV, 2 do redis.call('HSETNX', room_key, ARGV[i], ARGV[i + 1]) end
   redis.call('HSETNX', room_key, 'members_seq', seq)

@@ -1,6 +1,6 @@
-//! Asks persistence to seed rooms, for many callers. Only one request runs at a time, and it contains each room once.
-//!
-//! While one request runs, further rooms are collected for the next, so a storm of reconnects costs few requests.
+//! Asks persistence to seed rooms (write their heads into Redis for the present epoch), for many callers. Only one
+//! request runs at a time. Further rooms are collected for the next request, so a storm of reconnects costs few
+//! requests.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -10,7 +10,7 @@ use super::authority::{Authority, AuthorityError, SeedOutcome};
 use crate::ids::{Epoch, RoomId};
 
 const MAX_BATCH: usize = 200;
-/// Callers that may wait in the queue; further callers wait until there is space.
+/// Number of callers in the queue; further callers wait for space.
 const QUEUE_CAPACITY: usize = 4096;
 
 type Answer = Result<SeedOutcome, AuthorityError>;
@@ -56,7 +56,7 @@ async fn serve(authority: Arc<dyn Authority>, mut wanted: mpsc::Receiver<QueuedS
             };
             for (outcome, callers) in outcomes.into_iter().zip(callers) {
                 for caller in callers {
-                    // The caller may have been cancelled.
+                    // Sending fails if the caller was cancelled.
                     let _ = caller.send(outcome.clone());
                 }
             }

@@ -1,7 +1,6 @@
-//! A session: one connection to one Redis process whose epoch is open and that has the scripts.
-//!
-//! Every write uses a session, so no write reaches a process for which persistence has not opened an epoch. Another
-//! process behind the same address (restarted, promoted) has another connection and therefore another session.
+//! A session is one connection to one Redis process for which persistence has opened an epoch and which has loaded the
+//! scripts. Every write uses a session, so no write reaches a Redis process without an open epoch. When the process is
+//! restarted or another one is promoted, the connection breaks, and a new session is opened.
 
 use std::{
     sync::Arc,
@@ -19,16 +18,17 @@ use super::{
 };
 use crate::ids::Epoch;
 
-/// A command without an answer after this time fails. It may have taken effect; a client finds out by a retry.
+/// After this time without an answer a command fails, although it may have taken effect. Appends are safe to repeat.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Limit for one attempt to open a session, including the answer of the authority.
+/// Limit for one attempt to open a session, including the answer of persistence.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(6);
 /// Minimum interval between attempts to open a session, so that an outage does not cause a storm of attempts.
 const REOPEN_INTERVAL: Duration = Duration::from_millis(100);
-/// Commands that may wait in the queue of the connection; further callers wait for space.
+/// Number of commands in the queue of a connection; further callers wait for space.
 const PIPELINE_CAPACITY: usize = 4096;
 
+/// Why there is no session.
 #[derive(Debug, Error)]
 pub enum SessionError {
     #[error("Redis: {0}")]
@@ -39,15 +39,16 @@ pub enum SessionError {
     NoRunId,
     #[error("shutting down")]
     ShuttingDown,
-    /// The attempt took too long, or an attempt of another caller has just failed.
+    /// The attempt to open a session took too long, or an attempt of another caller has just failed.
     #[error("{0}")]
     AttemptFailed(String),
 }
 
-/// A connection to a Redis process with an open epoch. All callers share it until a command fails on it.
+/// A connection to a Redis process with an open epoch. All callers share the session until it fails.
 #[derive(Debug)]
 pub struct Session {
     connection: MultiplexedConnection,
+    /// The id by which Redis distinguishes its processes; a restarted process has a new one.
     pub run_id: String,
     pub epoch: Epoch,
     epoch_opened: Instant,
@@ -55,7 +56,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A handle of the shared connection; the commands of all handles are pipelined.
+    /// Returns a handle of the shared connection, which pipelines the commands of all its handles.
     pub fn connection(&self) -> MultiplexedConnection {
         self.connection.clone()
     }
@@ -65,8 +66,8 @@ impl Session {
         self.epoch_opened.elapsed()
     }
 
-    /// `last` is the previous session. If the authority is unavailable, a new connection to the same process continues
-    /// in the epoch of `last`, as if the connection had not been lost.
+    /// Opens a session. `last` is the previous session. If persistence is unavailable and the new connection leads to
+    /// the same Redis process as `last`, the new session continues the epoch of `last`.
     async fn open(
         client: &Client,
         authority: &dyn Authority,
@@ -82,7 +83,7 @@ impl Session {
         };
         let scripts = Scripts::of(opened.epoch);
         let mut pipe = redis::pipe();
-        for script in scripts.each() {
+        for script in scripts.all() {
             pipe.cmd("SCRIPT").arg("LOAD").arg(&script.text).ignore();
         }
         let () = pipe.query_async(&mut connection).await?;
@@ -91,7 +92,7 @@ impl Session {
     }
 }
 
-/// Connects to the process behind the address, and reads its `run_id` on the same connection.
+/// Connects to the Redis process behind the client's address, and reads the `run_id` of this process.
 pub async fn connect(
     client: &Client,
     config: AsyncConnectionConfig,
@@ -108,18 +109,19 @@ pub async fn connect(
 
 #[derive(Default)]
 struct Opening {
-    /// When the last attempt failed, and why.
+    /// Time and error of the last attempt, if it failed.
     failed: Option<(Instant, String)>,
+    /// The session that was opened last, even if it is discarded.
     last: Option<Arc<Session>>,
 }
 
-/// Holds the current session, and opens the next one after it is lost; one attempt at a time.
+/// Holds the current session, and opens another one after it is discarded. At most one attempt to open runs at a time.
 pub(super) struct Sessions {
     client: Client,
     authority: Arc<dyn Authority>,
     current: ArcSwapOption<Session>,
     opening: Mutex<Opening>,
-    /// The runtime on which the log was started drives all connections, whichever thread opens them.
+    /// The runtime on which the log was started. All connections run on it, because the runtime of a caller may end.
     runtime: tokio::runtime::Handle,
 }
 
@@ -129,7 +131,7 @@ impl Sessions {
         Self { client, authority, current: ArcSwapOption::empty(), opening: Mutex::default(), runtime }
     }
 
-    /// The current session; opens one if there is none. Callers that come during an attempt share its result.
+    /// Returns the current session; opens one if there is none. Callers that arrive during an attempt share its result.
     pub async fn get(&self) -> Result<Arc<Session>, SessionError> {
         if let Some(session) = self.current.load_full() {
             return Ok(session);
@@ -168,7 +170,7 @@ impl Sessions {
         self.current.load_full()
     }
 
-    /// Stops using a session that failed, or whose epoch has ended.
+    /// Stops using a session that failed, or whose epoch has ended. The next caller of [`Sessions::get`] opens another.
     pub fn discard(&self, session: &Arc<Session>) {
         let previous = self.current.compare_and_swap(session, None);
         if previous.as_ref().is_some_and(|previous| Arc::ptr_eq(previous, session)) {
@@ -177,7 +179,7 @@ impl Sessions {
     }
 }
 
-/// Whether the error means that the connection or the process is unusable.
+/// Whether the error means that the session's connection or its Redis process is unusable.
 pub(super) fn ends_session(error: &RedisError) -> bool {
     error.is_unrecoverable_error()
         || error.is_timeout()

@@ -1,6 +1,7 @@
-//! Waiters for "stored". There is one watermark (epoch, ingest id) per partition, updated by notices and, while there
-//! are waiters, by reading Redis every second. Watermark and exceptions are always taken together, so that no waiter
-//! misses its exception.
+//! Waits until events are stored, which means committed in PostgreSQL. Each partition has one stored watermark (epoch
+//! and ingest id). Published notices update the watermark; while events are awaited, it is also read from Redis every
+//! second. An awaited event at or below the watermark is stored, unless it is an exception: a record that was not
+//! stored as sent.
 
 mod progress;
 mod results;
@@ -26,7 +27,7 @@ use progress::{Progress, Waiter};
 use results::ResultSender;
 pub use results::{Stored, StoredQueue};
 
-/// How often the watermark is read while there are waiters; this bounds the delay after a lost notice.
+/// Interval between two reads of the watermark while events are awaited. Bounds the delay after a lost notice.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 
 /// The part of a notice that tells of one partition's watermark.
@@ -68,7 +69,7 @@ impl WatermarkNotice {
     }
 }
 
-/// The waiters of all partitions. Each partition has a lock, which is held only for map operations.
+/// The stored watermark and the awaited events of each partition, under one lock per partition.
 pub struct Watermarks {
     sessions: Arc<Sessions>,
     partitions: Vec<Mutex<Progress>>,
@@ -87,7 +88,7 @@ impl Watermarks {
             }
         });
         let weak = Arc::downgrade(&watermarks);
-        // Old waits end in a task of their own, because a poll may wait for Redis.
+        // A separate task ends old waits, because the task above may be waiting for Redis.
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(POLL_EVERY).await;
@@ -104,7 +105,7 @@ impl Watermarks {
         self.partitions[usize::from(partition.0)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until an accepted event is stored, at most [`STORED_TIMEOUT`].
+    /// Waits at most [`STORED_TIMEOUT`] until an accepted event is stored.
     pub async fn wait(self: &Arc<Self>, room: &RoomId, accepted: &Accepted) -> Stored {
         tokio::time::timeout(STORED_TIMEOUT, self.wait_unbounded(room, accepted))
             .await
@@ -112,7 +113,7 @@ impl Watermarks {
     }
 
     async fn wait_unbounded(self: &Arc<Self>, room: &RoomId, accepted: &Accepted) -> Stored {
-        let Some(ingest) = accepted.ingest else { return Stored::Here };
+        let Some(ingest) = accepted.ingest else { return Stored::AsAccepted };
         let (task, stored) = oneshot::channel();
         if self.add(room, accepted, ingest, ResultSender::Task(task)) {
             self.poll(&[Partition::of(room)]).await;
@@ -120,7 +121,8 @@ impl Watermarks {
         stored.await.unwrap_or(Stored::Unavailable)
     }
 
-    /// Puts the result of the wait into a queue, after [`STORED_TIMEOUT`] and a second at the latest.
+    /// Starts to wait until an accepted event is stored, and returns at once. The outcome is put into `queue` with
+    /// `ticket`, at the latest one second after [`STORED_TIMEOUT`].
     pub fn enqueue(
         self: &Arc<Self>,
         room: &RoomId,
@@ -129,14 +131,15 @@ impl Watermarks {
         ticket: u64,
     ) {
         let receiver = ResultSender::Queue(queue.clone(), ticket);
-        let Some(ingest) = accepted.ingest else { return receiver.send(Stored::Here) };
+        let Some(ingest) = accepted.ingest else { return receiver.send(Stored::AsAccepted) };
         if self.add(room, accepted, ingest, receiver) {
             let (watermarks, partition) = (self.clone(), Partition::of(room));
             tokio::spawn(async move { watermarks.poll(&[partition]).await });
         }
     }
 
-    /// Adds a waiter. Returns true if its notice came before it, perhaps with an exception, so that Redis must be read.
+    /// Adds an awaited event. Returns true if the watermark already covers the event. Then Redis must be read, because
+    /// an earlier notice may have contained an exception for the event.
     fn add(&self, room: &RoomId, accepted: &Accepted, ingest: IngestId, receiver: ResultSender) -> bool {
         let mut progress = self.progress(Partition::of(room));
         if progress.epoch > accepted.epoch {
@@ -155,7 +158,7 @@ impl Watermarks {
     }
 
     /// Takes the payload of a message on a watermark channel. Returns false if the channel is another one.
-    pub fn notice(self: &Arc<Self>, channel: &str, payload: &[u8]) -> bool {
+    pub fn apply_notice(self: &Arc<Self>, channel: &str, payload: &[u8]) -> bool {
         let Some(partition) = Partition::of_stored_channel(channel) else { return false };
         let payload = std::str::from_utf8(payload).unwrap_or_default();
         let notices = WatermarkNotice::parse_all(payload, partition);
@@ -194,8 +197,8 @@ impl Watermarks {
         for partition in partitions {
             match self.poll_partition(&session, *partition).await {
                 Ok(Some(epoch)) if epoch > session.epoch => {
-                    // The process was opened again in a later epoch than the session's: events that are appended in the
-                    // old epoch are never stored.
+                    // Another epoch was opened after the session's. Events that are appended in the session's epoch
+                    // would never be stored, so the session must end.
                     self.sessions.discard(&session);
                     return;
                 }
@@ -212,7 +215,7 @@ impl Watermarks {
     }
 
     /// Reads a partition's watermark, and then the exceptions (records that were not stored as sent) among the awaited
-    /// records up to it. Answers the waiters of all these records. Returns the epoch of the watermark.
+    /// events up to this watermark. Answers the waiters of these events. Returns the epoch of the watermark.
     async fn poll_partition(
         &self,
         session: &Session,
@@ -231,8 +234,9 @@ impl Watermarks {
         if asked.is_empty() {
             return Ok(Some(epoch));
         }
-        // Exceptions are written together with the watermark and read after it, so no exception up to the watermark is
-        // missing. No MULTI, because Redis refuses it when its memory is full.
+        // One script writes exceptions and watermark together, and the exceptions are read after the watermark, so no
+        // exception up to the watermark is missing. MULTI is not used, because Redis refuses it when its memory is
+        // full.
         let key = partition.exceptions();
         let mut pipe = redis::pipe();
         pipe.cmd("HMGET").arg(&key).arg(&asked).cmd("HMGET").arg(format!("{key}:old")).arg(&asked);
@@ -247,7 +251,7 @@ impl Watermarks {
     }
 }
 
-/// Parses the value of a "stored" key: `<epoch> <ingest id>`.
+/// Parses the stored watermark of a partition as Redis holds it: `<epoch> <ingest id>`.
 pub fn read_watermark(value: &str) -> Option<(Epoch, IngestId)> {
     let (epoch, id) = value.split_once(' ')?;
     Some((Epoch(epoch.parse().ok()?), id.parse().ok()?))

@@ -1,6 +1,6 @@
-//! The one pub/sub connection of a node. It keeps an explicit set of wanted channels, subscribes to all of them after
-//! every reconnect, and checks the connection by PING every 2 s. It reports when all wanted channels are confirmed, and
-//! on which Redis process.
+//! The one pub/sub connection of a node. A task keeps the set of wanted channels, subscribes to all of them after every
+//! reconnect, and checks the connection by PING every 2 s. After each connect it reports when Redis has confirmed all
+//! wanted channels, with the id of the Redis process.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -14,26 +14,28 @@ use super::session;
 
 const PING_EVERY: Duration = Duration::from_secs(2);
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
-/// Most channels in one SUBSCRIBE, and most requests that are taken from the queue at once.
+/// Highest number of channels in one SUBSCRIBE, and of requests that are taken from the queue at once.
 const MAX_BATCH: usize = 1000;
-/// Requests that may wait in the queue; further ones are refused.
+/// Number of requests that may wait in the queue; further requests are refused.
 const QUEUE_CAPACITY: usize = 65_536;
 
-/// An event of the connection. The connection's own task calls the sink, so the sink must not block.
+/// An event of the pub/sub connection.
 #[derive(Debug)]
 pub enum Event {
     Message {
         channel: String,
         payload: Bytes,
     },
-    /// Every wanted channel is confirmed on the process `run_id`. Messages that were published before this event may be
-    /// lost.
+    /// After a connect, Redis has confirmed every wanted channel. `run_id` is the id of the Redis process. Messages
+    /// that were published before this event may be lost.
     Online {
         run_id: Arc<str>,
     },
+    /// The connection is lost.
     Offline,
 }
 
+/// Called with each event on the connection's task, so it must not block.
 type Sink = Arc<dyn Fn(Event) + Send + Sync>;
 
 enum Request {
@@ -42,14 +44,14 @@ enum Request {
     Reconnect,
 }
 
-/// Handle of the connection's task.
+/// Handle of the task that keeps the pub/sub connection.
 #[derive(Clone)]
 pub struct Subscriber {
     requests: mpsc::Sender<Request>,
 }
 
 impl Subscriber {
-    /// Starts the task; `sink` gets all events.
+    /// Starts the task of the connection. The task calls `sink` with each event; `sink` must not block.
     pub fn start(client: Client, sink: impl Fn(Event) + Send + Sync + 'static) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE_CAPACITY);
         let connection =
@@ -58,23 +60,23 @@ impl Subscriber {
         Self { requests }
     }
 
-    /// Adds a wanted channel. The receiver resolves when Redis has confirmed the channel, without a time limit. `None`:
-    /// too many requests are waiting, and nothing was changed.
+    /// Adds a wanted channel. The returned receiver resolves when Redis has confirmed the channel, without a time
+    /// limit. Returns `None`, and changes nothing, if too many requests are waiting.
     #[must_use]
     pub fn subscribe(&self, channel: String) -> Option<oneshot::Receiver<()>> {
         let (confirmed, confirmation) = oneshot::channel();
         self.requests.try_send(Request::Subscribe(channel, confirmed)).ok().map(|()| confirmation)
     }
 
-    /// Removes a wanted channel; false: too many requests are waiting.
+    /// Removes a wanted channel. Returns false, and changes nothing, if too many requests are waiting.
     #[must_use]
     pub fn unsubscribe(&self, channel: String) -> bool {
         self.requests.try_send(Request::Unsubscribe(channel)).is_ok()
     }
 
-    /// Replaces the connection by a new one, because the address may lead to another process now.
+    /// Replaces the connection by a new one. Used when the address may lead to another Redis process than before.
     pub fn reconnect(&self) {
-        // If the queue is full, the request is dropped: the connection is in use, and a later caller asks again.
+        // If the queue is full, the request is dropped. A caller who still needs a new connection asks again later.
         let _ = self.requests.try_send(Request::Reconnect);
     }
 }
@@ -83,7 +85,7 @@ struct Connection {
     client: Client,
     sink: Sink,
     wanted: HashSet<String>,
-    /// Receivers of confirmations that Redis has not sent yet.
+    /// Senders to the callers of `subscribe` whose channels Redis has not confirmed yet.
     unconfirmed: Vec<oneshot::Sender<()>>,
 }
 
@@ -103,7 +105,7 @@ impl Connection {
                 }
                 Err(error) => tracing::warn!(%error, "pub/sub connection failed"),
             }
-            // Requests during the pause change what the next attempt subscribes to.
+            // Requests during the pause change the set of channels to which the next attempt subscribes.
             let pause = tokio::time::sleep(RECONNECT_PAUSE);
             tokio::pin!(pause);
             loop {
@@ -146,7 +148,8 @@ impl Connection {
         Ok((connection, run_id.into()))
     }
 
-    /// Serves requests on a connection until it is lost. Returns true when all handles are dropped.
+    /// Serves requests until the connection is lost or must be replaced (returns false), or until all handles are
+    /// dropped (returns true).
     async fn follow(
         &mut self,
         connection: &mut MultiplexedConnection,
@@ -179,12 +182,12 @@ impl Connection {
         }
     }
 
-    /// Changes the set of wanted channels, and returns the channel of the request.
+    /// Applies a request to the set of wanted channels, and returns the channel of the request, if it has one.
     fn update_wanted(&mut self, request: Request) -> Option<String> {
         match request {
             Request::Subscribe(channel, confirmed) => {
                 self.wanted.insert(channel.clone());
-                // Cancelled waiters are removed, so that this list stays bounded.
+                // Senders whose callers were cancelled are removed, so that `unconfirmed` stays bounded.
                 if self.unconfirmed.len() >= QUEUE_CAPACITY {
                     self.unconfirmed.retain(|confirmed| !confirmed.is_closed());
                 }
@@ -199,7 +202,7 @@ impl Connection {
         }
     }
 
-    /// Applies a batch of requests; the last request for each channel decides.
+    /// Subscribes and unsubscribes as a batch of requests asks. The last request for a channel decides.
     async fn apply(
         &mut self,
         connection: &mut MultiplexedConnection,
@@ -221,13 +224,13 @@ impl Connection {
 
     fn confirm(&mut self) {
         for confirmed in self.unconfirmed.drain(..) {
-            // The caller may be gone.
+            // Sending fails if the caller was cancelled.
             let _ = confirmed.send(());
         }
     }
 }
 
-/// The channel and the payload of a push of kind `message`.
+/// Converts the data of a push of kind `message` into an event.
 fn message_of(data: Vec<Value>) -> Option<Event> {
     let mut data = data.into_iter();
     match (data.next()?, data.next()?) {

@@ -1,20 +1,20 @@
-//! Parses a room's head and the records after a position, and decides whether a cursor is still valid.
+//! Parses a room's head and tail as Redis holds them, and decides whether a client's cursor (epoch and seq) is valid.
 
 use bytes::Bytes;
 
 use super::record::Record;
 use crate::ids::{Cursor, Epoch, Seq};
 
-/// The bases of a room's epochs. Everything at or below the base of an epoch is the same as in the epoch before it.
+/// The epochs of a room, each with its base: the seq up to which the epoch has the same events as the earlier epochs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bases(pub Vec<(Epoch, Seq)>);
 
 impl Bases {
-    /// Number of epochs in a room's hash. Older epochs are merged. For their cursors a gap may then start earlier than
-    /// necessary, but never later.
+    /// Highest number of bases in a room's hash. Older bases are merged. A client with a cursor of a merged epoch may
+    /// then be told to read more events over HTTP than necessary, but never fewer.
     pub const KEPT: usize = 16;
 
-    /// Parses `epoch:base,…`; malformed items are ignored.
+    /// Parses `epoch:base,…`. Malformed items are ignored.
     pub fn decode(text: &str) -> Self {
         let pair = |pair: &str| {
             let (epoch, base) = pair.split_once(':')?;
@@ -27,12 +27,13 @@ impl Bases {
         self.0.iter().map(|(epoch, base)| format!("{epoch}:{base}")).collect::<Vec<_>>().join(",")
     }
 
-    /// The lowest base of the epochs after `epoch`: positions of `epoch` above this base are not valid any more.
-    pub fn limit_of(&self, epoch: Epoch) -> Option<Seq> {
+    /// The lowest base of the epochs after `epoch`. A cursor of `epoch` with a seq above this base is not valid. `None`
+    /// if there is no later epoch.
+    pub fn lowest_base_after(&self, epoch: Epoch) -> Option<Seq> {
         self.0.iter().filter(|(later, _)| *later > epoch).map(|(_, base)| *base).min()
     }
 
-    /// Merges the oldest pairs, so that at most [`Bases::KEPT`] are left, in order of epochs.
+    /// Sorts the bases by epoch, and merges the oldest ones, so that at most [`Bases::KEPT`] are left.
     #[must_use]
     pub fn merged(mut self) -> Self {
         self.0.sort_unstable();
@@ -46,21 +47,24 @@ impl Bases {
     }
 }
 
-/// The fields of a room's hash.
+/// The head of a room and other fields of its hash in Redis.
 #[derive(Debug, Clone, Default)]
 pub struct RoomHead {
     pub epoch: Epoch,
+    /// The last seq of the room.
     pub seq: Seq,
     pub bases: Bases,
     /// `direct`, `private` or `public`.
     pub kind: String,
     pub name: Option<String>,
+    /// Number of members.
     pub members: u64,
     pub archived: bool,
 }
 
 impl RoomHead {
-    /// The position after which the history of a cursor differs from the room's history; `None`: the cursor is valid.
+    /// The seq after which the events that a client with this cursor has may differ from the room's events; `None` if
+    /// the cursor is valid.
     pub fn gap_after(&self, cursor: &Cursor) -> Option<Seq> {
         match Epoch::parse(&cursor.epoch) {
             Some(epoch) if epoch <= self.epoch => self.gap_after_position(epoch, cursor.seq),
@@ -68,18 +72,20 @@ impl RoomHead {
         }
     }
 
-    /// Like [`RoomHead::gap_after`], for a parsed epoch.
+    /// The same as [`RoomHead::gap_after`], for a cursor whose epoch is already parsed and not above the room's epoch.
     pub fn gap_after_position(&self, epoch: Epoch, seq: Seq) -> Option<Seq> {
-        let limit = self.bases.limit_of(epoch).map_or(self.seq, |base| base.min(self.seq));
+        let limit = self.bases.lowest_base_after(epoch).map_or(self.seq, |base| base.min(self.seq));
         (seq > limit).then_some(limit)
     }
 }
 
-/// A membership mark: a recent change of a membership. The room's hash contains the change before any cache does.
+/// A membership mark: a user's latest role or removal, in the room's hash in Redis. The append of the event sets the
+/// mark, so it is newer than any cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
-    /// `None`: the user was removed.
+    /// The new role; `None` if the user was removed.
     pub role: Option<String>,
+    /// The seq of the event that changed the membership.
     pub seq: Seq,
 }
 
@@ -92,18 +98,18 @@ impl Mark {
     }
 }
 
-/// A room's head and the records of its tail after a position, read together.
+/// A room's head, membership marks, and the records of its tail after a seq, all read together.
 #[derive(Debug, Clone)]
 pub struct TailRead {
     pub head: RoomHead,
-    /// In order of seq. If the tail is too short, the first records after the position are missing.
+    /// The records in order of seq. If the tail begins later than the requested seq, the first ones are missing.
     pub records: Vec<Record>,
-    /// The marks of the requested users as of `head`, in order; `None`: no recent change.
+    /// The membership marks of the requested users as of `head`, in the same order; `None` if the hash has none.
     pub marks: Vec<Option<Mark>>,
 }
 
 impl TailRead {
-    /// The records after `after` up to the head, if there is no gap; `None`: the tail begins later.
+    /// All records after the seq `after` up to the head; `None` if one of them is missing in the tail.
     pub fn records_after(&self, after: Seq) -> Option<&[Record]> {
         if after >= self.head.seq {
             return Some(&[]);
@@ -117,14 +123,14 @@ impl TailRead {
 
 pub(super) type TailEntries = Vec<(String, Vec<Bytes>)>;
 
-/// The fields of the room hash that [`head_of`] reads, in order; marks come after them.
+/// The fields of the room's hash that [`head_of`] reads, in their order. Membership marks are requested after them.
 pub(super) const HASH_FIELDS: [&str; 7] = ["seq", "epoch", "bases", "kind", "name", "members", "archived"];
 
 pub(crate) fn mark_field(user: &str) -> String {
     format!("mark:{user}")
 }
 
-/// Parses the head, and the marks in the fields after it; `None`: there is no hash.
+/// Parses the head, and the membership marks in the fields after the head; `None` if there is no hash.
 pub(super) fn head_of(fields: Vec<Option<String>>) -> Option<(RoomHead, Vec<Option<Mark>>)> {
     let mut fields = fields.into_iter();
     let mut next = || fields.next().flatten();
@@ -142,7 +148,7 @@ pub(super) fn head_of(fields: Vec<Option<String>>) -> Option<(RoomHead, Vec<Opti
     Some((head, fields.map(|mark| Mark::parse(&mark?)).collect()))
 }
 
-/// The records of a tail. A malformed record ends the list, and the missing seq shows the gap.
+/// Parses the records of a tail. A malformed record ends the list, and the caller sees the missing seqs.
 pub(super) fn records_of(entries: TailEntries) -> Vec<Record> {
     entries.into_iter().map_while(|(_, mut fields)| Record::parse(fields.pop()?).ok()).collect()
 }
@@ -193,7 +199,7 @@ mod tests {
         let merged = all.clone().merged();
         assert_eq!(merged.0.len(), Bases::KEPT);
         for epoch in 0..=41 {
-            let (exact, kept) = (all.limit_of(Epoch(epoch)), merged.limit_of(Epoch(epoch)));
+            let (exact, kept) = (all.lowest_base_after(Epoch(epoch)), merged.lowest_base_after(Epoch(epoch)));
             assert!(kept <= exact || exact.is_none(), "epoch {epoch}: {kept:?} above {exact:?}");
             assert_eq!(kept.is_none(), exact.is_none());
         }

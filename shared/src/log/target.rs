@@ -1,5 +1,5 @@
-//! Appends edits, deletes and reactions. Reads their target messages from the tail, or from PostgreSQL if the tail
-//! begins later.
+//! Appends changes of messages: edits, deletes and reactions. Reads the message to change (the target) from the tail,
+//! or from PostgreSQL if the tail does not contain it.
 
 use std::time::{Duration, Instant};
 
@@ -25,8 +25,8 @@ use crate::{
     visibility::Visibility,
 };
 
-/// How long a change waits until a concurrent delete in its room is stored, because this may be a delete of the same
-/// message.
+/// How long a change waits until a concurrent delete in the same room is stored. The delete may be of the same message,
+/// and then the change must be refused.
 const DELETE_WAIT_TIMEOUT: Duration = Duration::from_secs(3);
 const DELETE_POLL_PAUSE: Duration = Duration::from_millis(50);
 
@@ -46,29 +46,31 @@ impl Log {
             let entry = |min_role| change.entry(room, actor.user, &target, min_role);
             return match change.check(actor, &target) {
                 Ok(min_role) => match self.append(&entry(min_role)).await {
-                    // A message was deleted in the meantime, perhaps this one. A new look-up shows this as soon as the
-                    // delete is stored.
+                    // A message was deleted after `target` was read. If it was this message, another read of `target`
+                    // shows it as deleted as soon as the delete is stored.
                     Err(AppendError::Stale(_)) if begun.elapsed() < DELETE_WAIT_TIMEOUT => {
                         tokio::time::sleep(DELETE_POLL_PAUSE).await;
                         continue;
                     }
                     appended => Ok(appended?),
                 },
-                // If this change was already made before the delete, its repetition gets the first answer.
-                Err(refusal) if target.deleted => self.known(&entry(MinRole::Anyone)).await?.ok_or(refusal),
+                // If this change is a repetition of one that was appended before the delete, it gets the first answer.
+                Err(refusal) if target.deleted => {
+                    self.remembered_event(&entry(MinRole::Anyone)).await?.ok_or(refusal)
+                }
                 Err(refusal) => Err(refusal),
             };
         }
     }
 
-    /// The event that was appended with the entry's client id, if Redis remembers it. Appends nothing.
-    async fn known(&self, entry: &Entry<'_>) -> Result<Option<Accepted>, AppendError> {
+    /// Returns the event that was appended with the entry's client id, if Redis remembers it. Appends nothing.
+    async fn remembered_event(&self, entry: &Entry<'_>) -> Result<Option<Accepted>, AppendError> {
         if entry.client_id.is_none() {
             return Ok(None);
         }
         for _ in 0..MAX_ATTEMPTS {
             let session = self.calls.sessions.get().await.map_err(unavailable)?;
-            // With `looked_up` false, the script never appends an unknown client id: it answers `lookup` first.
+            // With `looked_up` false, the script appends nothing. For an unknown client id it answers `lookup` instead.
             let value = self.calls.call(&session, entry.command(&session.scripts, false, 0)).await?;
             match entry.read_answer(session.epoch, value).map_err(AppendError::Unavailable)? {
                 Answer::Done(accepted) => return Ok(Some(accepted)),
@@ -79,8 +81,8 @@ impl Log {
         Err(head_keeps_changing())
     }
 
-    /// The message at a position of a room's log; `None`: there is no message. A message in the tail is not deleted,
-    /// because a delete drops the tail. [`AppendError::Unavailable`] also if the position is not stored yet.
+    /// Returns the message at a seq of a room's log; `None` if the event at this seq is not a message. Fails with
+    /// [`AppendError::Unavailable`] if the event is neither in the tail nor stored yet.
     pub async fn target(&self, room: &RoomId, seq: Seq) -> Result<Option<Target>, AppendError> {
         let head = self.read(room, None, Epoch(0), None, &[]).await?.head;
         if seq > head.seq {
@@ -88,23 +90,24 @@ impl Log {
         }
         let session = self.calls.sessions.get().await.map_err(unavailable)?;
         if session.epoch != head.epoch {
-            // Before the room is seeded in the new epoch, its tail may belong to an abandoned history.
+            // Until the room is seeded in the session's epoch, its tail may contain events that the epoch lacks.
             return Err(AppendError::Unavailable("a new epoch has begun".to_owned()));
         }
         let mut command = redis::cmd("XRANGE");
         command.arg(keys::tail(room)).arg(format!("{seq}-0")).arg(format!("{seq}-0"));
         let entries: Result<tail::TailEntries, _> = command.query_async(&mut session.connection()).await;
-        let entries = entries.map_err(|error| self.calls.give_up(&session, &error))?;
+        let entries = entries.map_err(|error| self.calls.append_error(&session, &error))?;
         match tail::records_of(entries).first() {
-            // `upto` is the head that was read before: a later delete is above it, and makes the append stale.
-            Some(record) if record.kind() == MESSAGE_NEW => Ok(Some(of_record(record, head.seq))),
+            // The message is not deleted, because a delete drops the tail. `upto` is the head that was read before the
+            // tail, so a later delete has a seq above `upto` and makes the append stale.
+            Some(record) if record.kind() == MESSAGE_NEW => Ok(Some(target_of_record(record, head.seq))),
             Some(_) => Ok(None),
             None => self.authority.target(room, seq).await.map_err(unavailable),
         }
     }
 }
 
-fn of_record(record: &Record, upto: Seq) -> Target {
+fn target_of_record(record: &Record, upto: Seq) -> Target {
     #[derive(Deserialize)]
     struct Body<'a> {
         #[serde(borrow)]

@@ -1,25 +1,25 @@
-//! The round trips to Redis whose durations are reported.
+//! The round trips to Redis whose durations are reported as metrics.
 
 use std::time::Duration;
 
 use crate::named_enum::named_enum;
 
 named_enum! {
-    /// The purpose of a round trip; its name is the value of the metric label `step`.
+    /// The purpose of a round trip to Redis. Its name is the value of the metric label `step`.
     pub enum RoundTrip {
         /// Appends one event to a room's log.
         Append = "append",
-        /// Reads head, marks and tail of a room.
+        /// Reads head, membership marks and tail of a room.
         Read = "read",
         /// Reads the heads of many rooms.
         Heads = "heads",
-        /// Moves read and delivered marks.
+        /// Moves read and delivered marks of a room.
         Mark = "mark",
-        /// Publishes live-only frames.
+        /// Publishes live-only frames, such as typing.
         Live = "live",
-        /// Checks the connection.
+        /// Checks the connection with PING.
         Ping = "ping",
-        /// Subscribes to a channel, until it is confirmed.
+        /// Subscribes to channels, and waits for the confirmation.
         Subscribe = "subscribe",
         /// Reads accounts, memberships and their versions.
         People = "people",
@@ -28,5 +28,5 @@ named_enum! {
     }
 }
 
-/// Called after each round trip, on the thread that made it.
+/// A function that is called with the duration of each round trip, on the thread that made the round trip.
 pub(super) type Timings = Box<dyn Fn(RoundTrip, Duration) + Send + Sync>;

@@ -1,5 +1,5 @@
--- Moves a cached read position forward, and invalidates fills in progress, because they may have read an older
--- position.
+-- Moves a cached read position forward. Increments the counter of moves, so that fill.lua refuses memberships that were
+-- read with an older position.
 local rooms_key, moves_key = unpack(KEYS)
 local room, seq, counter_ttl_s = unpack(ARGV)
 redis.call('INCR', moves_key)

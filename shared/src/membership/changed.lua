@@ -1,9 +1,9 @@
--- Drops a cached value and raises its version, which invalidates fills in progress.
--- A version is the time in ms, or one more than the last version, so that no version is used twice, even after it
--- expired.
+-- Drops a cached value and raises its version, so that a value that was read before the change is not cached.
+-- A version is the present time in ms, or the last version plus one if that is higher. So no version is used twice,
+-- even after an earlier version has expired.
 -- Answers the new version.
--- UNLINK comes first, because Redis allows it even when its memory is full. After this first write Redis allows the
--- others too.
+-- UNLINK comes first, because Redis allows UNLINK even when its memory is full, and then allows the later writes of the
+-- same script too.
 local cached_key, version_key = unpack(KEYS)
 local version_ttl_s = ARGV[1]
 redis.call('UNLINK', cached_key)

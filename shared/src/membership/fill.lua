@@ -1,5 +1,6 @@
--- Fills a user's membership cache, unless memberships or read positions changed since they were read.
--- version, moves: as read before the memberships   After ttl_s: pairs of room and `<role> <read seq>`
+-- Caches a user's memberships, unless memberships or read positions changed after the caller read them.
+-- version, moves: the counters that the caller read before the memberships   After ttl_s: pairs of room and
+--   `<role> <read seq>`
 -- Answers 1, or 0 if one of the counters has changed.
 local rooms_key, version_key, moves_key = unpack(KEYS)
 local version, moves, epoch, ttl_s = unpack(ARGV, 1, 4)

@@ -1,5 +1,5 @@
-//! Changes of a message: edit, delete, add or remove a reaction, with the same checks for frames and HTTP.
-//! [`crate::log::Log::change`] appends them.
+//! Changes of a message: edits, deletes, and added or removed reactions. Frames and HTTP requests are checked by the
+//! same code. [`crate::log::Log::change`] appends changes.
 
 #[cfg(test)]
 mod tests;
@@ -17,9 +17,10 @@ use crate::{
     role::{self, MinRole, Permission},
 };
 
+/// What a change does, with its new values.
 #[derive(Debug, Clone)]
 pub enum Action {
-    /// Without `metadata` the message keeps its metadata.
+    /// Replaces the text, and also the metadata if `metadata` is given.
     Edit {
         content: String,
         metadata: Option<Box<RawValue>>,
@@ -33,7 +34,7 @@ pub enum Action {
     },
 }
 
-/// The kind of a change, by the frame's type or by HTTP method and path.
+/// The kind of a change, which follows from the type of the frame, or from the HTTP method and path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeKind {
     Edit,
@@ -43,6 +44,7 @@ pub enum ChangeKind {
 }
 
 impl ChangeKind {
+    /// The wire type of the event that a change of this kind appends.
     pub fn event(self) -> &'static str {
         match self {
             Self::Edit => MESSAGE_EDITED,
@@ -57,15 +59,14 @@ impl ChangeKind {
 #[derive(Debug, Clone, Copy)]
 pub struct Actor<'a> {
     pub user: &'a UserId,
-    /// The user's role in the room. Empty for a user who is not a member and acts by the admin scope.
+    /// The user's role in the room. Empty for a user with the admin scope who is not a member.
     pub role: &'a str,
-    /// The user's scope allows acting in any room.
+    /// Whether the user has the admin scope, which allows acting in any room.
     pub admin: bool,
 }
 
 impl Actor<'_> {
-    /// The lowest role that the actor must still have when their event is appended. Refuses a role without this
-    /// permission.
+    /// Returns the lowest role with which the actor's event may be appended. Refuses an actor without this permission.
     pub fn permit(&self, permission: Permission) -> Result<MinRole, Refusal> {
         if self.admin {
             return Ok(MinRole::Anyone);
@@ -77,11 +78,12 @@ impl Actor<'_> {
     }
 }
 
-/// A checked change that is not in the log yet.
+/// A checked change of a message, before it is appended to the log.
 #[derive(Debug, Clone)]
 pub struct Change {
+    /// The seq of the message.
     pub target: Seq,
-    /// If set, the message must have this id.
+    /// If given, the change is refused unless the message has this id.
     pub id: Option<Uuid>,
     pub client_id: ClientId,
     pub ack: AckStage,
@@ -89,8 +91,8 @@ pub struct Change {
 }
 
 impl Change {
-    /// Checks the fields of a change. Without a `client_id` the change gets a new one; then a repetition is a second
-    /// change with the same effect.
+    /// Checks the fields of a change. A change without a `client_id` gets a new one, so its repetition is appended as a
+    /// second change with the same effect.
     pub fn from_fields(kind: ChangeKind, fields: &Fields<'_>, max_chars: usize) -> Result<Self, Refusal> {
         let target = fields.seq()?;
         if target.0 == 0 {
@@ -99,7 +101,7 @@ impl Change {
         let id = optional(fields.id, "id", "the id of a message")?;
         let client_id = fields.client_id()?.unwrap_or_else(fresh_client_id);
         let ack = optional(fields.ack, "ack", "`stored` or `accepted`")?.unwrap_or_default();
-        let emoji = || emoji_of(required(fields.emoji, "emoji", "a string")?);
+        let emoji = || check_emoji(required(fields.emoji, "emoji", "a string")?);
         let action = match kind {
             ChangeKind::Edit => {
                 let content: String = required(fields.content, "content", "a string")?;
@@ -123,13 +125,13 @@ impl Change {
         }
     }
 
-    /// Refuses an actor who may not change any message, before anything is looked up.
+    /// Refuses an actor whose role allows no change of any message. Needs no look-up of the message.
     pub fn permit(&self, actor: &Actor<'_>) -> Result<(), Refusal> {
         actor.permit(Permission::ChangeOwn).map(drop)
     }
 
-    /// Decides whether the actor may make this change of this message. Returns the lowest role that the actor must still
-    /// have when the change is appended.
+    /// Decides whether the actor may make this change of the message `target`. Returns the lowest role with which the
+    /// change may be appended.
     pub fn check(&self, actor: &Actor<'_>, target: &Target) -> Result<MinRole, Refusal> {
         if !target.is_visible_to(actor.user.as_str(), actor.role) {
             return Err(Refusal::not_found("message"));
@@ -156,7 +158,7 @@ impl Change {
         }
     }
 
-    /// The event's own fields as JSON, in the wire form.
+    /// The fields of the event after `type`, `room`, `seq` and `at`, as JSON in the wire form.
     pub(crate) fn body(&self, user: &UserId, target: &Target) -> String {
         let (content, metadata, emoji) = match &self.action {
             Action::Edit { content, metadata } => (Some(content.as_str()), metadata.as_deref(), None),
@@ -175,9 +177,9 @@ fn fresh_client_id() -> ClientId {
     ClientId::parse(&Uuid::now_v7().to_string()).expect("a UUID is a client id")
 }
 
-/// Checks an emoji: 1 to 32 bytes without control characters or white space, and not `.` or `..`, which cannot be part
-/// of a path.
-pub fn emoji_of(emoji: String) -> Result<String, Refusal> {
+/// Refuses an emoji that is not 1 to 32 bytes without control characters and white space. Also refuses `.` and `..`,
+/// which cannot be part of an HTTP path.
+pub fn check_emoji(emoji: String) -> Result<String, Refusal> {
     let wrong = emoji.is_empty()
         || emoji.len() > MAX_EMOJI_BYTES
         || matches!(emoji.as_str(), "." | "..")

@@ -1,5 +1,5 @@
-//! The fields that each type of event has for itself. The append script puts `type`, `room`, `seq` and `at` before
-//! them.
+//! The fields of each type of event, without `type`, `room`, `seq` and `at`. The append script puts these four before
+//! the other fields.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// The audience of a private message, in addition to its sender.
+/// The users and roles that may see a private message, in addition to its sender.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = VisibleTo))]
 pub struct Audience<'a> {
@@ -57,7 +57,8 @@ pub struct MessageBody<'a> {
     pub deleted: Option<bool>,
 }
 
-/// The fields of a [`MessageBody`] that are stored from the body. The header of the record has the others.
+/// The fields of a [`MessageBody`] that persistence reads from the JSON of a record. It reads the other fields from the
+/// header of the record.
 #[derive(Debug, Deserialize)]
 pub struct StoredFields<'a> {
     #[serde(borrow)]
@@ -71,7 +72,7 @@ pub struct StoredFields<'a> {
     pub metadata: Option<&'a RawValue>,
 }
 
-/// A change of a message. Each type of change has only some of the optional fields.
+/// A change of a message. Each kind of change has only some of the optional fields.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChangeBody<'a> {
@@ -91,7 +92,7 @@ pub struct ChangeBody<'a> {
     pub by: &'a UserId,
 }
 
-/// A change of a membership. A removal has no role.
+/// A change of a membership. `role` is missing if the user was removed.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MemberBody<'a> {
@@ -102,7 +103,7 @@ pub struct MemberBody<'a> {
     pub by: &'a UserId,
 }
 
-/// A change of a room. Omitted fields stay as they are.
+/// A change of a room. The values of omitted fields do not change.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RoomBody<'a> {
@@ -118,7 +119,7 @@ pub struct RoomBody<'a> {
     pub by: &'a UserId,
 }
 
-/// The event at `target` has no effect.
+/// Declares that the event at `target` is void: clients ignore it.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct VoidBody<'a> {

@@ -1,4 +1,4 @@
-//! Messages as targets of edits, deletes and reactions: their senders and audiences.
+//! The message that an edit, a delete or a reaction changes (its target).
 
 use serde::{Deserialize, Serialize};
 
@@ -7,17 +7,17 @@ use crate::{
     visibility::{Visibility, is_visible_to},
 };
 
-/// The properties of a message that decide whether a change of it is allowed.
+/// The properties of a message that decide whether a user may change the message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     pub id: String,
     pub sender: String,
     pub visibility: Visibility,
     pub deleted: bool,
-    /// The position of the log at which these properties were read.
+    /// The seq up to which these properties include all events of the room.
     #[serde(default)]
     pub upto: Seq,
-    /// An edit may empty the text only if the message has attachments.
+    /// Whether the message has attachments. Only then may an edit make the text empty.
     #[serde(default)]
     pub has_attachments: bool,
 }
@@ -28,7 +28,7 @@ impl Target {
         is_visible_to(&self.visibility.encode(), &self.sender, user, role)
     }
 
-    /// The audience of a change of this message: exactly the audience of the message, no matter who makes the change.
+    /// The audience of a change of this message: the users (including the sender) and roles that may see the message.
     pub fn audience(&self) -> Visibility {
         let mut audience = self.visibility.clone();
         if !audience.is_everyone() && !audience.users.contains(&self.sender) {

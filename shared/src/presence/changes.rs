@@ -1,21 +1,22 @@
-//! A change of presence: the text `1 <user> <o|a|-> <seen ms> <room> …`. `1` is the version of this form, and the
-//! members of the rooms receive the change. The published text has the change's id in the stream of its partition
-//! before it. No id contains a space.
+//! A change of presence is the text `1 <user> <o|a|-> <last seen, ms> <room> …`, where `1` is the version of this form,
+//! and `-` means offline. The members of the rooms receive the change. In the published payload, the text is preceded
+//! by the id that the change has in the stream of its partition. No id contains a space.
 
 use redis::{RedisResult, aio::MultiplexedConnection as Connection};
 
-use super::{PARTITIONS, PresencePartition, State, of_letter};
+use super::{PARTITIONS, PresencePartition, State, status_of_letter};
 use crate::{ids::UserId, log::IngestId, protocol::server::Presence};
 
-/// Changes of each partition that one call reads; the stream keeps about 500.
+/// Highest number of changes of one partition that one call reads. The stream keeps about 500.
 const MAX_CHANGES_READ: usize = 1000;
 
-/// A published change.
+/// A published change of a user's presence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PresenceChange {
     /// The id of the change in the stream of its partition.
     pub id: IngestId,
     pub user: UserId,
+    /// The new presence of the user.
     pub state: State,
     text: String,
     /// Offset of the rooms in `text`.
@@ -23,7 +24,7 @@ pub struct PresenceChange {
 }
 
 impl PresenceChange {
-    /// Parses a published payload; `None`: malformed.
+    /// Parses a published payload; `None` if it is malformed.
     pub fn parse(payload: &[u8]) -> Option<Self> {
         let (id, text) = std::str::from_utf8(payload).ok()?.split_once(' ')?;
         Self::of_entry(id, text.to_owned())
@@ -37,14 +38,14 @@ impl PresenceChange {
         let user = UserId::parse(parts.next()?).ok()?;
         let status = match parts.next()? {
             "-" => None,
-            letter => Some(of_letter(letter)?),
+            letter => Some(status_of_letter(letter)?),
         };
         let last_seen_ms = parts.next()?.parse().ok().filter(|ms| *ms > 0);
         let rooms = text.len() - parts.next().map_or(0, str::len);
         Some(Self { id: id.parse().ok()?, user, state: State { status, last_seen_ms }, text, rooms })
     }
 
-    /// The partition of the user. Only changes of one partition are ordered.
+    /// The partition of the user. Only changes of the same partition are ordered by their ids.
     pub fn partition(&self) -> PresencePartition {
         PresencePartition::of(&self.user)
     }
@@ -54,13 +55,14 @@ impl PresenceChange {
         self.text[self.rooms..].split(' ').filter(|room| !room.is_empty())
     }
 
-    /// The user's presence, as a frame shows it to other users.
+    /// The user's new presence in the form of a frame for other users.
     pub fn on_the_wire(&self) -> Presence {
         self.state.on_the_wire(self.user.clone())
     }
 }
 
-/// Reads the changes after these ids, one id for each partition, as far as the streams still contain them.
+/// Reads the changes after the ids in `after`, which has one id for each partition. Changes that the streams have
+/// dropped are missing.
 pub async fn changes_after(
     connection: &mut Connection,
     after: &[IngestId; PARTITIONS as usize],

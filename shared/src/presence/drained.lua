@@ -1,4 +1,4 @@
--- Removes the "last seen" times that PostgreSQL has stored, unless they have changed since.
+-- Removes from Redis the last-seen times that PostgreSQL has stored. A time that has changed since then is kept.
 -- ARGV: pairs of user and the stored time, ms
 local gone_key = KEYS[1]
 for i = 1, #ARGV, 2 do

@@ -1,6 +1,7 @@
--- Sets a state with an end, for a user without a connection.
--- status: o, a, or '' = keep the present state of this kind, or o if there is none   kept_ms: how long it is valid
--- Answers 'told': the published state is up to date; 'tell': a change must be published.
+-- Sets a state with an end, for a user without a connection. `o` is online, `a` is away.
+-- kind: poll or http   status: o or a; '' = keep the present state of this kind, or o if there is none
+-- kept_ms: how long the state is valid
+-- Answers 'told' if the published state is up to date, or 'tell' if a change must be published.
 local user_key, due_key, leases_key = unpack(KEYS)
 local user, kind, status, kept_ms = unpack(ARGV)
 local field = 'x:' .. kind

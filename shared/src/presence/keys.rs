@@ -1,13 +1,13 @@
-//! Names of the keys of presence, the partition of a user, and the id of a node lease.
+//! Names of the Redis keys of presence, the presence partition of a user, and the id of a node lease.
 
 use std::fmt;
 
 use crate::{ids::UserId, log::keys::fnv1a};
 
-/// Number of partitions. It is low, because each node renews a lease in each partition.
+/// Number of presence partitions. It is low, because each node renews its lease in each partition.
 pub const PARTITIONS: u8 = 16;
 
-/// The id of a node lease. A node whose lease has expired begins a new one.
+/// The id of a node lease, under which a gateway reports its users as present. An expired lease is never renewed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeLease(pub(super) String);
 
@@ -23,13 +23,13 @@ impl fmt::Display for NodeLease {
     }
 }
 
-/// A share of all users.
+/// The number of a presence partition, which is one of 16 shares of the users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PresencePartition(u8);
 
 impl PresencePartition {
-    /// FNV-1a of the user id, modulo the number of partitions. The result must be the same in all versions of the
-    /// services.
+    /// Returns the partition of a user: the FNV-1a hash of the user id, modulo [`PARTITIONS`]. The result must be the
+    /// same in all versions of the services.
     pub fn of(user: &UserId) -> Self {
         let hash = fnv1a(user.as_str());
         Self(u8::try_from(hash % u64::from(PARTITIONS)).expect("a remainder of 16 fits"))

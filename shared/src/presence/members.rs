@@ -1,5 +1,5 @@
-//! The members of a small room, cached in Redis so that a storm of joins needs no SQL queries:
-//! `<epoch> <stored head> <user> …`. The list is valid until a membership changes after that head.
+//! The members of a small room, cached in Redis as `<epoch> <stored head> <user> …`, so that a storm of joins needs no
+//! SQL queries. The list is valid in its epoch, until a membership changes above its stored head.
 
 use redis::{RedisResult, aio::MultiplexedConnection as Connection};
 
@@ -8,27 +8,32 @@ use crate::{
     log::keys,
 };
 
-/// A list is read again after this time, even if no membership changed.
+/// Expiry of a cached list.
 const TTL_S: u64 = 3600;
 
-/// The cached members of a room.
+/// The result of [`cached_members`] for a room.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Cached {
-    /// `None`: not cached, or out of date.
+pub struct CachedMembers {
+    /// The members of the room; `None` if they are not cached, or out of date.
     pub users: Option<Vec<UserId>>,
-    /// Seq of the last membership change.
+    /// Seq of the room's last membership change.
     pub changed: Seq,
 }
 
-pub async fn cached(connection: &mut Connection, room: &RoomId, epoch: Epoch) -> RedisResult<Cached> {
+/// Reads the cached members of a small room, and the seq of its last membership change.
+pub async fn cached_members(
+    connection: &mut Connection,
+    room: &RoomId,
+    epoch: Epoch,
+) -> RedisResult<CachedMembers> {
     let mut pipe = redis::pipe();
-    // The list is read first: a change between the two reads can only make the list count as out of date.
+    // The list is read first, so a membership change between the two reads can only make the list count as out of date.
     pipe.cmd("GET").arg(keys::members(room));
     pipe.cmd("HGET").arg(keys::room(room)).arg("members_seq");
     let (kept, changed): (Option<String>, Option<u64>) = pipe.query_async(connection).await?;
     let changed = Seq(changed.unwrap_or(0));
     let users = kept.and_then(|kept| read(&kept, epoch, changed));
-    Ok(Cached { users, changed })
+    Ok(CachedMembers { users, changed })
 }
 
 fn read(kept: &str, epoch: Epoch, changed: Seq) -> Option<Vec<UserId>> {
@@ -41,8 +46,8 @@ fn read(kept: &str, epoch: Epoch, changed: Seq) -> Option<Vec<UserId>> {
     parts.map(|user| UserId::parse(user).ok()).collect()
 }
 
-/// Caches the members of a room as of a stored head.
-pub async fn keep(
+/// Caches the members of a small room, which were read at the stored head `head`.
+pub async fn cache_members(
     connection: &mut Connection,
     room: &RoomId,
     epoch: Epoch,

@@ -1,5 +1,5 @@
-//! Node leases, and the work lists of the sweep: expired leases, users with an expired state, and users whose "last
-//! seen" time must be stored.
+//! Node leases, under which gateways report their users as present. Also finds work: expired leases, users with an
+//! expired state, and users whose last-seen time persistence must store.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use super::{
 };
 use crate::ids::UserId;
 
-/// Begins a lease in all partitions.
-pub async fn begin(connection: &mut Connection, lease: &NodeLease) -> RedisResult<bool> {
+/// Begins a node lease in all partitions. Returns false if the lease has already expired.
+pub async fn begin_lease(connection: &mut Connection, lease: &NodeLease) -> RedisResult<bool> {
     run_lease(connection, lease, "begin").await
 }
 
-/// Renews a lease in all partitions; the cost does not depend on the number of users. False: the lease has expired.
-pub async fn renew(connection: &mut Connection, lease: &NodeLease) -> RedisResult<bool> {
+/// Renews a node lease in all partitions, at a cost independent of its users. Returns false if the lease has expired.
+pub async fn renew_lease(connection: &mut Connection, lease: &NodeLease) -> RedisResult<bool> {
     run_lease(connection, lease, "renew").await
 }
 
-/// Ends a lease that is not needed any more: the states under it stay valid for the grace period.
-pub async fn end(connection: &mut Connection, lease: &NodeLease) -> RedisResult<()> {
+/// Ends a node lease, e.g. when the node stops. The states under the lease stay valid for the grace period.
+pub async fn end_lease(connection: &mut Connection, lease: &NodeLease) -> RedisResult<()> {
     run_lease(connection, lease, "end").await.map(drop)
 }
 
@@ -35,17 +35,17 @@ async fn run_lease(connection: &mut Connection, lease: &NodeLease, what: &str) -
     Ok(alive.into_iter().all(|alive| alive))
 }
 
-/// Work that one node at a time does for all.
+/// Regular work for all users that only one node at a time needs to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExclusiveTask {
-    /// Of gateways: find expired leases and expired states.
+    /// A gateway removes expired node leases and states, and publishes the changes.
     Sweep,
-    /// Of persistence: store when users were last seen.
+    /// A replica of persistence stores when users were last seen.
     StoreLastSeen,
 }
 
-/// Reserves a task for a time, and returns Redis's time in ms; `None`: another node has reserved the task. The
-/// reservation only saves work: two nodes that do the same task at once do no harm.
+/// Reserves a task for a time. Returns the clock of Redis in ms, or `None` if another node has reserved the task. The
+/// reservation only saves work, because two nodes may safely do the same task at once.
 pub async fn claim_task(
     connection: &mut Connection,
     task: ExclusiveTask,
@@ -63,7 +63,7 @@ pub async fn claim_task(
     Ok(mine.map(|_| seconds * 1000 + micros / 1000))
 }
 
-/// Leases that have expired at `now_ms`, including the grace period: up to `most` of each partition.
+/// Returns the node leases whose grace period has ended at `now_ms`, up to `most` of each partition.
 pub async fn expired_leases(
     connection: &mut Connection,
     now_ms: u64,
@@ -79,11 +79,12 @@ pub async fn expired_leases(
     Ok(PresencePartition::all().zip(named).collect())
 }
 
-/// The grace period, as in `weigh.lua`.
+/// How long states stay valid after their node lease has expired, as in `weigh.lua`.
 const GRACE_MS: u64 = 10_000;
 
-/// Some users with a state under an expired lease, for [`reap`](super::reap); none: the lease has no state any more.
-pub async fn claim(
+/// Returns at most `most` users with a state under an expired node lease, for [`remove_states`](super::remove_states).
+/// If there is no such user, the lease is deleted.
+pub async fn users_of_expired_lease(
     connection: &mut Connection,
     partition: PresencePartition,
     lease: &NodeLease,
@@ -96,7 +97,8 @@ pub async fn claim(
     Ok(users_of(users))
 }
 
-/// Users with an expired state, or with a change that is not published yet: up to `most` of each partition.
+/// Returns users with an expired state, or with a change that nobody has published for 2 s, up to `most` of each
+/// partition.
 pub async fn due_users(connection: &mut Connection, now_ms: u64, most: usize) -> RedisResult<Vec<UserId>> {
     let mut pipe = redis::pipe();
     for partition in PresencePartition::all() {
@@ -106,21 +108,25 @@ pub async fn due_users(connection: &mut Connection, now_ms: u64, most: usize) ->
     Ok(users.into_iter().flat_map(users_of).collect())
 }
 
-/// Makes users who are due now due again after `pause`.
-pub async fn postpone(connection: &mut Connection, users: &[UserId], pause: Duration) -> RedisResult<()> {
+/// Postpones users of [`due_users`], so that they are due again after `pause`.
+pub async fn postpone_users(
+    connection: &mut Connection,
+    users: &[UserId],
+    pause: Duration,
+) -> RedisResult<()> {
     let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(connection).await?;
     let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
     let at_ms = (seconds * 1000 + micros / 1000).saturating_add(pause_ms);
     let mut pipe = redis::pipe();
     for user in users {
-        // `XX` leaves out users who are not due any more.
+        // `XX` changes only users who are still due, and adds none.
         let key = PresencePartition::of(user).due();
         pipe.cmd("ZADD").arg(key).arg("XX").arg("GT").arg(at_ms).arg(user.as_str()).ignore();
     }
     pipe.query_async(connection).await
 }
 
-/// Users who went offline, with the time (ms) when they were last seen, if it is not stored yet: up to `most` of each
+/// Returns users whose last-seen time (milliseconds since the Unix epoch) is not stored yet, up to `most` of each
 /// partition.
 pub async fn unstored_last_seen(connection: &mut Connection, most: usize) -> RedisResult<Vec<(UserId, i64)>> {
     let mut pipe = redis::pipe();
@@ -132,7 +138,7 @@ pub async fn unstored_last_seen(connection: &mut Connection, most: usize) -> Red
     Ok(gone.iter().flat_map(|fields| fields.chunks_exact(2).filter_map(pair)).collect())
 }
 
-/// Reports that these times are stored. After an error persistence stores them again.
+/// Removes these last-seen times from Redis, because PostgreSQL has stored them. After an error they are stored again.
 pub async fn last_seen_stored(connection: &mut Connection, written: &[(UserId, i64)]) -> RedisResult<()> {
     let mut pipe = redis::pipe();
     for partition in PresencePartition::all() {
@@ -148,7 +154,7 @@ pub async fn last_seen_stored(connection: &mut Connection, written: &[(UserId, i
     if pipe.is_empty() { Ok(()) } else { scripts::run::<Vec<i64>>(connection, &pipe).await.map(drop) }
 }
 
-/// Skips user ids that do not parse.
+/// Parses user ids, and skips invalid ones.
 fn users_of(users: Vec<String>) -> Vec<UserId> {
     users.iter().filter_map(|user| UserId::parse(user).ok()).collect()
 }

@@ -1,12 +1,13 @@
-//! Writes, publishes and reads the states of users.
+//! Writes, publishes and reads the presence states of users.
 
 use std::time::Duration;
 
 use redis::{RedisResult, aio::MultiplexedConnection as Connection};
 
 use super::{
-    CHANNEL, NodeLease, PresencePartition, keys, letter, of_letter,
+    CHANNEL, NodeLease, PresencePartition, keys, letter,
     scripts::{self, HOLD, PUT, STATES, TELL},
+    status_of_letter,
 };
 use crate::{
     ids::{RoomId, UserId},
@@ -16,49 +17,50 @@ use crate::{
     },
 };
 
-/// Users of a partition whose "last seen" time waits to be stored; the times of further users are lost.
+/// Highest number of users of a partition whose last-seen time waits to be stored. The times of further users are lost.
 const MAX_GONE: usize = 20_000;
 
-/// The new state of a user on one node.
+/// The new presence state of a user on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateChange {
     pub user: UserId,
-    /// `None`: the user has no connection on this node any more.
+    /// The highest status of the user's connections on this node; `None` if there is none.
     pub status: Option<Status>,
-    /// A state that stays valid for the grace period, because a connection closed.
+    /// The status of a connection that has closed, which stays valid for the grace period.
     pub grace: Option<Status>,
 }
 
+/// The result of writing the state of one user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// The published state is up to date.
+    /// The state that was published last is still correct.
     UpToDate,
-    /// A change must be published: see [`publish`].
+    /// The state has changed, and the caller must publish it with [`publish_states`].
     MustPublish,
-    /// The node lease has expired; nothing was written.
+    /// The node lease has expired, and nothing was written.
     LeaseExpired,
 }
 
 /// Writes states of users under a node lease. After an error the call may be repeated.
-pub async fn put(
+pub async fn write_states(
     connection: &mut Connection,
     lease: &NodeLease,
     changes: &[StateChange],
 ) -> RedisResult<Vec<WriteOutcome>> {
-    put_or_reap(connection, lease, changes, false).await
+    write_or_remove(connection, lease, changes, false).await
 }
 
 /// Removes the states of these users under an expired node lease.
-pub async fn reap(
+pub async fn remove_states(
     connection: &mut Connection,
     lease: &NodeLease,
     users: &[UserId],
 ) -> RedisResult<Vec<WriteOutcome>> {
     let nothing = |user: &UserId| StateChange { user: user.clone(), status: None, grace: None };
-    put_or_reap(connection, lease, &users.iter().map(nothing).collect::<Vec<_>>(), true).await
+    write_or_remove(connection, lease, &users.iter().map(nothing).collect::<Vec<_>>(), true).await
 }
 
-async fn put_or_reap(
+async fn write_or_remove(
     connection: &mut Connection,
     lease: &NodeLease,
     changes: &[StateChange],
@@ -84,15 +86,18 @@ async fn outcomes(connection: &mut Connection, pipe: &redis::Pipeline) -> RedisR
     Ok(answers.into_iter().map(outcome).collect())
 }
 
-/// Why a user without a connection has a state.
+/// Why a user without a connection has a presence state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HoldKind {
+    /// The user uses the long poll.
     Poll,
+    /// The user has sent `POST /presence`.
     Http,
 }
 
-/// Sets states of users for a time. A user without a status keeps the present state of this kind, or becomes online.
-pub async fn hold(
+/// Sets states of users, which expire after `time`. For a user without a status, the present state of this kind is
+/// extended; if there is none, the user becomes online.
+pub async fn hold_states(
     connection: &mut Connection,
     kind: HoldKind,
     time: Duration,
@@ -112,9 +117,12 @@ pub async fn hold(
     outcomes(connection, &pipe).await
 }
 
-/// Publishes the present states of users to the members of these rooms, if they differ from the published states. True
-/// for each user whose state this call has published.
-pub async fn publish(connection: &mut Connection, users: &[(UserId, Vec<RoomId>)]) -> RedisResult<Vec<bool>> {
+/// Publishes the present states of users to the members of the given rooms. A state is not published if it is the same
+/// as the published one. Returns, for each user, whether this call has published a state.
+pub async fn publish_states(
+    connection: &mut Connection,
+    users: &[(UserId, Vec<RoomId>)],
+) -> RedisResult<Vec<bool>> {
     let mut pipe = redis::pipe();
     for (user, rooms) in users {
         let partition = PresencePartition::of(user);
@@ -134,23 +142,23 @@ pub async fn publish(connection: &mut Connection, users: &[(UserId, Vec<RoomId>)
     Ok(answers.into_iter().map(|answer| answer == "published").collect())
 }
 
-/// The presence of a user.
+/// The presence of a user over all connections and nodes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct State {
-    /// `None`: offline.
+    /// The highest status of the user's connections; `None` if the user is offline.
     pub status: Option<Status>,
-    /// When a user who is offline was last seen, if known.
+    /// When an offline user was last seen, in milliseconds since the Unix epoch, if known.
     pub last_seen_ms: Option<i64>,
 }
 
 impl State {
-    /// Sets `last_seen_ms` to `at_ms`, if that is later.
+    /// Sets `last_seen_ms` to the later one of its value and `at_ms`.
     #[must_use]
-    pub fn or_seen(self, at_ms: Option<i64>) -> Self {
+    pub fn with_last_seen(self, at_ms: Option<i64>) -> Self {
         Self { last_seen_ms: self.last_seen_ms.max(at_ms), ..self }
     }
 
-    /// Converts the state into the frame's type. Only offline users have a `last_seen`.
+    /// Converts the state into the form of a frame. Only offline users have a `last_seen`.
     pub fn on_the_wire(self, user: UserId) -> Presence {
         let status = match self.status {
             Some(Status::Online) => "online",
@@ -162,7 +170,7 @@ impl State {
     }
 }
 
-/// The present states of users, in the same order.
+/// Reads the present states of users. The result has the same order.
 pub async fn states(connection: &mut Connection, users: &[UserId]) -> RedisResult<Vec<State>> {
     let mut indices: Vec<usize> = (0..users.len()).collect();
     indices.sort_by_key(|index| PresencePartition::of(&users[*index]));
@@ -185,7 +193,7 @@ pub async fn states(connection: &mut Connection, users: &[UserId]) -> RedisResul
     let mut states = vec![State::default(); users.len()];
     let answers = answers.iter().flat_map(|answer| answer.chunks_exact(2));
     for (index, answer) in indices.iter().zip(answers) {
-        states[*index] = State { status: of_letter(&answer[0]), last_seen_ms: answer[1].parse().ok() };
+        states[*index] = State { status: status_of_letter(&answer[0]), last_seen_ms: answer[1].parse().ok() };
     }
     Ok(states)
 }

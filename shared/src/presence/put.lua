@@ -1,8 +1,9 @@
--- Sets or removes a user's state under a node lease.
--- status: o, a, or '': remove the state   grace: o or a: a state that stays valid for the grace period, because a
---   connection closed, or ''   reap: '1': a reaper removes the state under an expired lease
--- Answers 'told': the published state is up to date; 'tell': a change must be published; 'over': the lease has expired,
--- begin another.
+-- Sets or removes a user's state under a node lease. `o` is online, `a` is away.
+-- status: o or a; '' = remove the state
+-- grace: the status (o or a) of a closed connection, which stays valid for the grace period; '' = none
+-- reap: '1' = the caller is another node, which removes the state because the lease has expired
+-- Answers 'told' if the published state is up to date, 'tell' if a change must be published, or 'over' if the lease has
+-- expired and the node must begin another one.
 local user_key, due_key, leases_key, users_key = unpack(KEYS)
 local user, lease_id, status, grace, reap = unpack(ARGV)
 local lease = lease_of(leases_key, lease_id)

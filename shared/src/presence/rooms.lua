@@ -1,5 +1,5 @@
--- The rooms of a user, from the membership cache.
--- Answers the rooms, including the field ''; 'many': there are more than max_rooms; nil: not cached in this epoch.
+-- Reads the rooms of a user from the membership cache.
+-- Answers the rooms and one empty name; 'many' if there are over max_rooms; nil if they are not cached in this epoch.
 local rooms_key = KEYS[1]
 local epoch, max_rooms = unpack(ARGV)
 if redis.call('HGET', rooms_key, '') ~= epoch then return false end

@@ -1,4 +1,4 @@
-//! Finds the rooms that receive a change of presence: the small rooms of the user.
+//! Finds the small rooms of a user, whose members receive changes of the user's presence.
 
 use redis::{RedisResult, Value, aio::MultiplexedConnection as Connection};
 
@@ -16,11 +16,12 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CachedRooms {
     Rooms(Vec<RoomId>),
-    /// More than [`MAX_NOTIFIED_ROOMS`].
+    /// The user has more than [`MAX_NOTIFIED_ROOMS`] rooms.
     Many,
     NotCached,
 }
 
+/// Reads the rooms of users from the membership cache, in the order of the users.
 pub async fn cached_rooms(
     connection: &mut Connection,
     users: &[UserId],
@@ -41,14 +42,14 @@ fn read(answer: Value) -> CachedRooms {
             let room = |room| RoomId::parse(&redis::from_redis_value::<String>(room).ok()?).ok();
             CachedRooms::Rooms(rooms.into_iter().filter_map(room).collect())
         }
-        // The text 'many': see the script.
+        // The script answers the text 'many'.
         _ => CachedRooms::Many,
     }
 }
 
-/// Keeps only the rooms with up to [`MAX_SMALL_ROOM_MEMBERS`] members from which the user was not removed, even if the membership
-/// cache does not know the removal yet. A room without a hash in Redis is left out too, because nobody is connected to
-/// it.
+/// Keeps only rooms that have at most [`MAX_SMALL_ROOM_MEMBERS`] members and from which the user was not removed. The
+/// membership marks in Redis show a removal even if the membership cache is out of date. A room without a hash in Redis
+/// is left out, because no connection has joined it.
 pub async fn retain_small_rooms(
     connection: &mut Connection,
     users: &mut [(UserId, Vec<RoomId>)],

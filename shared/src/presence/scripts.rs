@@ -1,10 +1,10 @@
-//! Calls of the presence scripts, many in one pipeline.
+//! Calls presence scripts, many in one pipeline.
 
 use std::sync::LazyLock;
 
 use redis::{FromRedisValue, Pipeline, RedisResult, Script, aio::MultiplexedConnection as Connection};
 
-/// Each script begins with `weigh.lua`, which contains the shared functions.
+/// Declares the scripts. The text of each begins with `weigh.lua`, which contains functions that all scripts share.
 macro_rules! scripts {
     ($($name:ident = $file:literal),* $(,)?) => {
         $(pub(super) static $name: LazyLock<Script> =
@@ -27,12 +27,13 @@ scripts! {
     DRAINED = "drained.lua",
 }
 
-/// Adds a call of a script; arguments follow with `arg`.
+/// Adds a call of a script to a pipeline. The caller then adds the script's arguments with `arg`.
 pub(super) fn call<'p>(pipe: &'p mut Pipeline, script: &Script, keys: &[String]) -> &'p mut Pipeline {
     pipe.cmd("EVALSHA").arg(script.get_hash()).arg(keys.len()).arg(keys)
 }
 
-/// Runs the calls. If the process does not have the scripts, loads them and repeats the calls, which are idempotent.
+/// Runs a pipeline of calls. If the Redis process does not have the scripts, loads them and repeats all calls, which is
+/// safe because each call is idempotent.
 pub(super) async fn run<T: FromRedisValue>(connection: &mut Connection, pipe: &Pipeline) -> RedisResult<T> {
     match pipe.query_async(connection).await {
         Err(error) if error.code() == Some("NOSCRIPT") => {

@@ -1,6 +1,7 @@
--- Returns the present states of users of one partition, published or not. Changes nothing.
+-- Reads the present states of users of one partition, whether these states are published or not.
 -- KEYS from FIRST_USER on: the hashes of the users of ARGV, in the same order
--- Answers two texts for each user: o, a or ''; and when the user was last seen, ms, or '' if Redis does not know it.
+-- Answers two texts for each user: the status (o = online, a = away, '' = offline); and the time when the user was last
+-- seen, ms, or '' if the user is not offline or Redis does not know the time.
 local leases_key, gone_key = unpack(KEYS, 1, 2)
 local FIRST_USER = 3
 local answer = {}

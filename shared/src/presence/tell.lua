@@ -1,9 +1,9 @@
 -- Publishes the present state of a user, if it differs from the published state. Of several concurrent callers only one
--- publishes it.
--- gone_key: the list of users who are offline; it holds at most max_gone users
+-- publishes the state.
+-- gone_key: hash of offline users with the times when they were last seen; further users are left out above max_gone
 -- changes_key: the stream of published changes
 -- After max_gone: rooms whose members receive the change
--- Answers 'published'; 'told': another caller has published it, or the state has not changed.
+-- Answers 'published', or 'told' if the published state is up to date.
 local user_key, due_key, leases_key, gone_key, changes_key = unpack(KEYS)
 local user, channel, max_gone = unpack(ARGV, 1, 3)
 local FIRST_ROOM = 4
@@ -29,7 +29,7 @@ end
 local told = { '1', user, w.best == '' and '-' or w.best, integer(seen) }
 for i = FIRST_ROOM, #ARGV do told[#told + 1] = ARGV[i] end
 told = table.concat(told, ' ')
--- The stream keeps changes for a while, for nodes that missed them.
+-- The stream keeps published changes for a while, for nodes that missed them.
 local id = redis.call('XADD', changes_key, 'MAXLEN', '~', MAX_CHANGES, '*', 't', told)
 redis.call('EXPIRE', changes_key, CHANGES_TTL_S)
 redis.call('PUBLISH', channel, id .. ' ' .. told)

@@ -1,10 +1,10 @@
--- This text comes before each presence script. It combines the states of a user.
+-- Functions that combine the states of a user into one state. Each presence script is loaded with this text before it.
 -- A user's hash:  `n:<lease>`  the state under a node lease: o online, a away
 --                 `x:<kind>`   a state with an end: `<o|a> <until ms> <since ms>`. Kinds `o` and `a` are the grace
 --                              period of closed connections; `http` and `poll` are users without a connection
---                 `s`          the published state: o, a, or missing
+--                 `s`          the published state: o, a, or missing if the user is offline
 --                 `seen`       when the last expired state ended, ms
--- The leases of a partition: a sorted set of the times when they expire, ms; negative: being reaped, not renewable.
+-- A partition's leases are a sorted set: node lease → expiry time, ms. A negative time means expired for ever.
 local LEASE_MS, GRACE_MS = 15000, 10000
 
 local time = redis.call('TIME')
@@ -14,11 +14,12 @@ local function integer(number) return string.format('%d', number) end
 
 local function lease_of(leases_key, lease_id) return tonumber(redis.call('ZSCORE', leases_key, lease_id)) or 0 end
 
--- A lease is valid for the grace period after it has expired.
+-- Returns whether states under a node lease with this expiry time are valid, which includes the grace period after it.
 local function is_alive(lease) return lease > 0 and lease + GRACE_MS > now end
 
--- Returns `held`: the highest state of nodes; `best`: the highest of all states; `told`: the published state; `seen`;
--- `next`: when the first state expires; `over`: fields that have expired.
+-- Returns a table with `held`: the highest state under node leases; `best`: the highest of all states; `told`: the
+-- published state; `seen`: when the user was last seen, ms; `next`: when the first state with an end expires, ms;
+-- `over`: the names of fields that have expired. The order of states is offline (''), away, online.
 local function weigh(user_key, leases_key)
   local w = { held = '', best = '', told = '', seen = 0, over = {} }
   local timed = {}
@@ -45,7 +46,8 @@ local function weigh(user_key, leases_key)
   end
   w.best = w.held
   for _, t in ipairs(timed) do
-    -- A user who has a connection again needs no grace period: the next state that the user sets must apply at once.
+    -- If the user has a connection again, the grace period ends, so that the next state that the user sets applies at
+    -- once.
     local back = (t.name == 'o' or t.name == 'a') and w.held >= t.status
     if back or t.ends <= now then
       w.over[#w.over + 1] = t.field
@@ -58,9 +60,9 @@ local function weigh(user_key, leases_key)
   return w
 end
 
--- Removes expired fields, and sets when the user is checked again: when the next state expires, or after 2 s if a
--- change must be published, in case no gateway publishes it. Returns true if the published state differs from the
--- present state.
+-- Removes expired fields from the user's hash. Sets the time when the sweep checks the user: when the next state
+-- expires, or after 2 s if a change must be published, in case no gateway publishes the change. Returns whether the
+-- published state differs from the present state.
 local function settle(user, user_key, due_key, w)
   if #w.over > 0 then
     redis.call('HDEL', user_key, unpack(w.over))

@@ -1,4 +1,4 @@
-//! The commands of clients: one JSON object per text frame.
+//! Parses the commands of clients. A command is one JSON object in one text frame.
 
 use std::collections::HashMap;
 
@@ -20,17 +20,19 @@ use crate::{
 /// Longest `ref`, in characters.
 const MAX_REF_CHARS: usize = 64;
 
-/// A parsed frame. Its `ref` is known even if the rest is invalid.
+/// The result of parsing a client frame. `ref`, room and trace context are available even if other fields are invalid.
 #[derive(Debug)]
 pub struct Parsed {
+    /// The value of `ref`, which the answer repeats.
     pub reference: Option<String>,
-    /// The room of the frame, for the `room` of an error.
+    /// The value of `room`, which an error repeats.
     pub room: Option<RoomId>,
     pub trace: Option<TraceContext>,
     pub frame: Result<Command, Refusal>,
 }
 
-/// The rooms of a `room:join`.
+/// The rooms of a `room:join`, with the cursors after which the client wants to receive events. `Mine` means all rooms
+/// of which the user is a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JoinTarget {
     One { room: RoomId, after: Option<Cursor> },
@@ -38,14 +40,15 @@ pub enum JoinTarget {
     Mine { after: HashMap<RoomId, Cursor> },
 }
 
+/// A command of a client whose fields are checked.
 #[derive(Debug)]
 pub enum Command {
     Auth {
         token: String,
     },
-    /// `presence: false`: the client does not want presence changes.
     Join {
         target: JoinTarget,
+        /// Whether the client wants to receive changes of presence.
         presence: bool,
     },
     Leave {
@@ -85,8 +88,8 @@ pub enum Command {
     Ping,
 }
 
-/// The status that a user sets on one connection.
-// The discriminants give `Option<Status>` the order of presence: offline (`None`), away, online.
+/// The status that a user sets for one connection.
+// The discriminants are chosen so that `Option<Status>` has the order of presence: offline (`None`), away, online.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = OwnStatus))]
@@ -95,7 +98,7 @@ pub enum Status {
     Away = 1,
 }
 
-/// Parses one text frame. It never fails: [`Parsed::frame`] contains the error.
+/// Parses one text frame. [`Parsed::frame`] contains the refusal of an invalid frame.
 pub fn parse(text: &str, max_message_chars: usize) -> Parsed {
     match Fields::parse(text).and_then(|fields| Ok((reference(&fields)?, fields))) {
         Ok((reference, fields)) => {
@@ -157,13 +160,13 @@ fn change(kind: ChangeKind, fields: &Fields<'_>, max_chars: usize) -> Result<Com
 fn signal(fields: &Fields<'_>) -> Result<Command, Refusal> {
     let room = fields.room()?;
     let to = optional(fields.to, "to", "a user id")?;
-    // The text of `data` is kept unchanged. `null` counts as absent, as in all fields.
+    // `data` is sent to receivers with its text unchanged. As in all fields, `null` counts as absent.
     let data = fields.data.ok_or_else(|| Refusal::bad_field("data", "`data` is missing"))?;
     if data.get().len() > MAX_SIGNAL_BYTES {
         return Err(Refusal::too_large("data", format!("`data` is over {MAX_SIGNAL_BYTES} bytes")));
     }
-    fields::within_depth(data.get(), "data")?;
-    fields::readable(data.get(), "data")?;
+    fields::check_depth(data.get(), "data")?;
+    fields::check_readable(data.get(), "data")?;
     Ok(Command::Signal { room, to, data: data.to_owned() })
 }
 
@@ -184,7 +187,7 @@ fn join_target(fields: &Fields<'_>) -> Result<JoinTarget, Refusal> {
     }
 }
 
-/// Cursors by room. A cursor that is `null` counts as absent, as in a poll.
+/// Parses a map from room to cursor. A cursor that is `null` counts as absent.
 fn cursors(after: Option<&RawValue>) -> Result<HashMap<RoomId, Cursor>, Refusal> {
     let cursors: HashMap<RoomId, Option<Cursor>> = optional(after, "after", CURSORS)?.unwrap_or_default();
     Ok(cursors.into_iter().filter_map(|(room, cursor)| Some((room, cursor?))).collect())

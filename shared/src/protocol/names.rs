@@ -1,10 +1,10 @@
-//! All names of frames, so that tests can compare documents with the code. A frame that is not listed here does not
-//! exist in this version.
+//! The names of all frames of this version. Tests compare documents and other code with these lists.
 
 use super::client::Command;
 pub use crate::events::{LOG_EVENTS, VOID};
 use crate::message::change::ChangeKind;
 
+/// The names of the frames that clients send.
 pub const CLIENT_FRAMES: [&str; 16] = [
     "auth",
     "room:join",
@@ -24,12 +24,12 @@ pub const CLIENT_FRAMES: [&str; 16] = [
     "ping",
 ];
 
-/// The server's answers to commands.
+/// The names of the server's frames that answer commands.
 pub const ANSWERS: [&str; 9] =
     ["connected", "auth:ok", "room:joined", "room:left", "ack", "ok", "presence:list", "pong", "error"];
 
-/// The other frames of the server: positions, notices for all connections of a user, and live-only frames. The server's
-/// `typing` and `signal` frames are not listed, because client frames have the same names.
+/// The names of the server's other frames: positions, notices for all connections of a user, and live-only frames. The
+/// server's `typing` and `signal` frames are not listed, because client frames have the same names.
 pub const OTHER_FRAMES: [&str; 10] = [
     "room:caught_up",
     "room:gap",
@@ -44,12 +44,12 @@ pub const OTHER_FRAMES: [&str; 10] = [
 ];
 
 impl Command {
-    /// The name of its frame; also the value of the metric label `type`.
+    /// The name of the command's frame, which is also the value of the metric label `type`.
     pub fn frame(&self) -> &'static str {
         CLIENT_FRAMES[self.index()]
     }
 
-    /// The index of its frame in [`CLIENT_FRAMES`].
+    /// The index of the command's frame in [`CLIENT_FRAMES`].
     pub fn index(&self) -> usize {
         match self {
             Self::Auth { .. } => 0,

@@ -1,4 +1,4 @@
-//! The frames that gateways make: answers, notices and live-only frames. The append script makes the log events.
+//! The frames that gateways create: answers, notices and live-only frames. The append script creates log events.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -12,7 +12,7 @@ use crate::{
     protocol::client::Status,
 };
 
-/// The limits that a client must obey.
+/// The limits that a client must obey, as `connected` reports them.
 #[derive(Debug, Clone, Serialize)]
 pub struct Limits {
     pub max_message_chars: usize,
@@ -20,7 +20,7 @@ pub struct Limits {
     pub messages_per_second: u32,
 }
 
-/// A room in `room:joined`.
+/// A room that was joined, in a `room:joined` frame.
 #[derive(Debug, Clone, Serialize)]
 pub struct JoinedRoom {
     pub room: RoomId,
@@ -30,30 +30,31 @@ pub struct JoinedRoom {
     pub head: Cursor,
     pub read_seq: Seq,
     pub members: u64,
-    /// The members who are not offline; only if a single small room was joined.
+    /// The members who are not offline. Only present if the client joined a single small room.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub online: Option<Vec<Online>>,
 }
 
+/// A member who is not offline, in a `room:joined` frame.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Online {
     pub user: UserId,
     pub status: Status,
 }
 
-/// A user's presence, as others see it: `online`, `away` or `offline`.
+/// A user's presence, as other users see it: `online`, `away` or `offline`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Presence {
     pub user: UserId,
     #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::StatusForm))]
     pub status: &'static str,
-    /// When the user was last online, RFC 3339. Only of offline users; null if it is unknown or must not be shown.
+    /// When an offline user was last online (RFC 3339). Null if the time is unknown or must not be shown.
     #[cfg_attr(feature = "openapi", schema(required, value_type = Option<crate::openapi::TimeForm>))]
     pub last_seen: Option<String>,
 }
 
-/// A member's mark, in a receipt.
+/// A member's read or delivered mark, in a receipt frame.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Receipt {
     pub user: UserId,
@@ -61,14 +62,14 @@ pub struct Receipt {
     pub at: String,
 }
 
-/// A room that could not be joined.
+/// A room that could not be joined, in a `room:joined` frame.
 #[derive(Debug, Clone, Serialize)]
 pub struct FailedRoom {
     pub room: RoomId,
     pub code: crate::error::ErrorCode,
 }
 
-/// A frame of the server that is not a log event.
+/// A frame of the server, except the frames of log events.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type")]
 pub enum ServerFrame<'a> {
@@ -181,7 +182,7 @@ impl ServerFrame<'_> {
     }
 }
 
-/// The *ack object* of docs/PROTOCOL.md; also the answer of a send by HTTP.
+/// The *ack object* of docs/PROTOCOL.md, which answers messages and changes by frame and by HTTP.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Ack {
@@ -189,11 +190,11 @@ pub struct Ack {
     #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::MessageSeqForm))]
     pub seq: Seq,
     pub epoch: Epoch,
-    /// RFC 3339.
+    /// The time of the event (RFC 3339).
     #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::TimeForm))]
     pub at: String,
     pub stage: AckStage,
-    /// The client id was used before: `seq`, `at` and `id` are those of the first message.
+    /// Whether the client id was used before. Then `seq`, `at` and `id` are those of the first message.
     pub duplicate: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<crate::openapi::MessageIdForm>))]
@@ -204,8 +205,8 @@ pub struct Ack {
 }
 
 impl Ack {
-    /// The ack as a frame. `ServerFrame::Ack` repeats its fields, because `serde(flatten)` would cost three times as
-    /// much.
+    /// Returns the ack as a frame. `ServerFrame::Ack` repeats the fields of [`Ack`], because `serde(flatten)` would
+    /// take three times as long.
     pub fn frame<'a>(&'a self, reference: Option<&'a str>) -> ServerFrame<'a> {
         ServerFrame::Ack {
             reference,
@@ -222,14 +223,14 @@ impl Ack {
 }
 
 impl Draft {
-    /// The ack for the sender.
+    /// Returns the ack for the sender of this message.
     pub fn ack(&self, room: &RoomId, accepted: &Accepted, stage: AckStage) -> Ack {
         Ack { id: Some(accepted.id.clone()), ..ack(&self.client_id, room, accepted, stage) }
     }
 }
 
 impl Change {
-    /// The ack for the sender.
+    /// Returns the ack for the sender of this change.
     pub fn ack(&self, room: &RoomId, accepted: &Accepted, stage: AckStage) -> Ack {
         ack(&self.client_id, room, accepted, stage)
     }

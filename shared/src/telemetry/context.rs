@@ -1,23 +1,23 @@
-//! W3C trace context: the header `traceparent`, `00-<trace id>-<span id>-<flags>`. `tracestate` is ignored.
+//! The W3C trace context: the header `traceparent`, `00-<trace id>-<span id>-<flags>`. `tracestate` is ignored.
 
 use std::fmt;
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
-/// Length of a `traceparent` of version 00; later versions can only be longer.
+/// Length of a `traceparent` of version 00. Later versions may be longer, but not shorter.
 const LENGTH: usize = 55;
 
-/// A span, by its trace id and span id.
+/// The identity of a span: its trace id and span id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceContext {
     pub trace: TraceId,
     pub span: SpanId,
-    /// The sender of the context records this trace.
+    /// Whether the sender of the context records this trace.
     pub sampled: bool,
 }
 
 impl TraceContext {
-    /// Parses a `traceparent`; `None`: malformed. A malformed context is ignored and never an error for the peer.
+    /// Parses a `traceparent`; `None` if it is malformed. Callers ignore a malformed context without an error.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
         let later = bytes.len() > LENGTH && bytes[LENGTH] == b'-' && !text.starts_with("00-");
@@ -40,6 +40,7 @@ impl TraceContext {
         Self { trace: context.trace_id(), span: context.span_id(), sampled: context.is_sampled() }
     }
 
+    /// Converts the context into one that marks its span as a span of another process.
     pub(super) fn remote(self) -> SpanContext {
         let flags = if self.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
         SpanContext::new(self.trace, self.span, flags, true, TraceState::NONE)

@@ -1,4 +1,4 @@
-//! Wraps the exporter, and logs an outage of the collector once and not at every attempt.
+//! Wraps the exporter of spans, and logs an outage of the collector once and not at every attempt.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -22,7 +22,7 @@ pub(super) struct OutageLogger<E> {
 impl<E: SpanExporter> SpanExporter for OutageLogger<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
-        span_queue::taken(spans);
+        span_queue::record_dequeued(spans);
         let exported = self.exporter.export(batch).await;
         match &exported {
             Ok(()) if self.failing.swap(false, Ordering::Relaxed) => {
@@ -31,7 +31,7 @@ impl<E: SpanExporter> SpanExporter for OutageLogger<E> {
             }
             Ok(()) => {}
             Err(error) => {
-                span_queue::refused(spans);
+                span_queue::record_export_failure(spans);
                 if !self.failing.swap(true, Ordering::Relaxed) {
                     tracing::warn!(%error, "spans cannot be exported and are lost until the collector answers again");
                 }

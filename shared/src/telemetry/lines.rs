@@ -14,22 +14,22 @@ tokio::task_local! {
     static CURRENT: TraceContext;
 }
 
-/// Runs a future within a span: its log lines contain the ids of the span.
+/// Runs a future whose log lines contain the ids of a span.
 pub async fn in_trace<T>(context: TraceContext, work: impl Future<Output = T>) -> T {
     CURRENT.scope(context, work).await
 }
 
-/// Like [`in_trace`], for a function that logs.
+/// Runs a function whose log lines contain the ids of a span.
 pub fn log_in_trace(context: TraceContext, log: impl FnOnce()) {
     CURRENT.sync_scope(context, log);
 }
 
-/// The span of the current task.
+/// The span that [`in_trace`] or [`log_in_trace`] has set for the running code.
 pub fn current() -> Option<TraceContext> {
     CURRENT.try_with(|trace| *trace).ok()
 }
 
-/// Appends the ids of the span to the JSON lines of another format.
+/// A log format that adds the ids of the current span to the JSON lines of the inner format.
 pub(super) struct WithTrace<F>(pub F);
 
 impl<F, S, N> FormatEvent<S, N> for WithTrace<F>

@@ -1,20 +1,20 @@
-//! The exporter that sends spans to a collector by OTLP over gRPC. The cargo feature `otlp` adds it to a program, and
-//! is on by default. `./dev up` builds without the feature, because nothing else needs its crates (decision 31). A
-//! program without the exporter refuses to start when a collector is set.
+//! The exporter that sends spans to a collector by OTLP over gRPC. The cargo feature `otlp`, which is on by default,
+//! adds the exporter to a program. `./dev up` builds without the feature, because its crates take long to compile
+//! (decision 31). A program without the exporter refuses to start if a collector is set.
 
-/// The collector and the sampling ratio.
+/// The settings of tracing in one process.
 #[derive(Debug, Clone)]
 pub struct TraceSettings<'a> {
     /// The address of an OTLP collector over gRPC, `http://…` or `https://…`.
     pub endpoint: &'a str,
     pub tls: bool,
-    /// PEM of the authorities that may sign the collector's certificate; `None`: the authorities that browsers trust.
+    /// PEM of the authorities that may sign the collector's certificate; `None` for those that browsers trust.
     pub authorities: Option<Vec<u8>>,
-    /// Share of traced messages and requests among those without a trace context, 0 to 1.
+    /// Share of the messages and requests without a trace context that are traced, 0 to 1.
     pub ratio: f64,
-    /// `service.name`.
+    /// Name of the service, for the resource attribute `service.name`.
     pub service: &'static str,
-    /// `service.instance.id`.
+    /// Name of this process, for the resource attribute `service.instance.id`.
     pub instance: &'a str,
 }
 
@@ -29,7 +29,7 @@ mod exporter {
 
     use super::TraceSettings;
 
-    /// Limit for one export. If the collector takes longer, the spans count as lost.
+    /// Time limit of one export. If the collector takes longer, the spans count as lost.
     const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
     pub fn exporter(settings: &TraceSettings<'_>) -> Result<SpanExporter, String> {
@@ -57,7 +57,7 @@ mod exporter {
 
     use super::TraceSettings;
 
-    /// Replaces the type of the exporter. No value of this type exists.
+    /// Stands for the type of the exporter in builds without the exporter. No value of this type exists.
     #[derive(Debug)]
     pub enum NoExporter {}
 
@@ -74,8 +74,8 @@ mod exporter {
 
 pub(super) use exporter::exporter;
 
-/// Whether this program can send spans to a collector.
+/// Whether this program contains the exporter that sends spans to a collector.
 pub const HAS_OTLP: bool = cfg!(feature = "otlp");
-/// Why a program without the exporter refuses a collector.
+/// The error message of a program without the exporter if a collector is set.
 pub const OTLP_IS_MISSING: &str =
     "this program was built without the cargo feature `otlp`; use a release build";

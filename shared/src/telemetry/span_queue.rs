@@ -1,4 +1,4 @@
-//! The bounded queue of spans that wait for the exporter, and the numbers of lost spans.
+//! Limits the number of spans that wait to be exported, and counts lost spans.
 
 use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -12,28 +12,30 @@ use opentelemetry_sdk::{
     trace::{Span, SpanData, SpanProcessor},
 };
 
-/// Spans that may wait to be exported; further ones are lost.
+/// Number of spans that may wait to be exported; further spans are lost.
 pub(super) const QUEUE_CAPACITY: usize = 4096;
 
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 static LOST_FULL: AtomicU64 = AtomicU64::new(0);
 static LOST_BY_COLLECTOR: AtomicU64 = AtomicU64::new(0);
 
-/// Spans lost since the start, by cause: the queue was full (`full`), or the collector did not accept them (`away`).
+/// Number of spans lost since the start, by cause: the queue was full (`full`), or an export failed (`away`).
 pub fn spans_lost() -> [(&'static str, u64); 2] {
     [("full", LOST_FULL.load(Ordering::Relaxed)), ("away", LOST_BY_COLLECTOR.load(Ordering::Relaxed))]
 }
 
-/// Counts spans that left the queue to be exported.
-pub(super) fn taken(spans: usize) {
+/// Reports that spans have left the queue to be exported.
+pub(super) fn record_dequeued(spans: usize) {
     WAITING.fetch_sub(spans, Ordering::Relaxed);
 }
 
-pub(super) fn refused(spans: usize) {
+/// Reports that the export of spans failed.
+pub(super) fn record_export_failure(spans: usize) {
     LOST_BY_COLLECTOR.fetch_add(spans as u64, Ordering::Relaxed);
 }
 
-/// Passes spans on only while there is space, because the inner processor would drop them without counting.
+/// Passes spans to the inner processor while fewer than [`QUEUE_CAPACITY`] wait, and counts further spans as lost. The
+/// inner processor would drop spans without counting them.
 #[derive(Debug)]
 pub(super) struct BoundedProcessor<P>(pub P);
 

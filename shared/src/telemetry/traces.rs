@@ -1,6 +1,6 @@
-//! The span pipeline of a process: sampling, export and shutdown. Without an endpoint there is no pipeline, and
-//! beginning a span costs one atomic read. Spans wait in a bounded queue and are dropped if it is full; no caller ever
-//! waits for the collector.
+//! The span pipeline of a process: sampling, export and shutdown. If no collector is set, there is no pipeline, and
+//! beginning a span costs one atomic read. Spans wait in a bounded queue, and are dropped if the queue is full. No
+//! caller ever waits for the collector.
 
 use std::{
     num::NonZeroU32,
@@ -32,8 +32,8 @@ const EXPORT_EVERY: Duration = Duration::from_secs(1);
 /// How long the shutdown waits for the export of the last spans.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Sampled contexts of clients that a process follows in one second, so that a client that samples every frame cannot
-/// fill the span queue.
+/// Number of traces that a process continues in one second because the context of a client asks for it. The limit
+/// exists because a client that samples every frame could fill the span queue.
 const REMOTE_TRACES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(199);
 
 static REMOTE_TRACES: LazyLock<DefaultDirectRateLimiter> =
@@ -43,16 +43,17 @@ static PIPELINE: OnceLock<Pipeline> = OnceLock::new();
 struct Pipeline {
     provider: SdkTracerProvider,
     tracer: SdkTracer,
-    /// A trace is sampled if its random number is below this.
+    /// A trace is sampled if a random number is below this threshold.
     threshold: u64,
+    /// Whether all traces are sampled.
     always: bool,
 }
 
-/// Starts the pipeline, once per process. Call this on the runtime that shall drive the connection to the collector.
+/// Starts the span pipeline, once per process. The connection to the collector runs on the current runtime.
 pub fn start(settings: &TraceSettings<'_>) -> Result<(), String> {
     let exporter = otlp::exporter(settings)?;
     let config = BatchConfigBuilder::default()
-        // Larger than our own queue, so that the processor never drops a span without counting it.
+        // Larger than `QUEUE_CAPACITY`, so that this processor never drops a span that was not counted as lost.
         .with_max_queue_size(2 * QUEUE_CAPACITY)
         .with_max_export_batch_size(MAX_BATCH)
         .with_scheduled_delay(EXPORT_EVERY)
@@ -82,15 +83,16 @@ pub fn start(settings: &TraceSettings<'_>) -> Result<(), String> {
 pub async fn stop() {
     let Some(pipeline) = PIPELINE.get() else { return };
     let provider = pipeline.provider.clone();
-    // `shutdown` blocks until this runtime has sent the remaining spans, so it must not block this task.
+    // `shutdown_with_timeout` blocks its thread until the runtime has sent the remaining spans.
     let stopped = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(STOP_TIMEOUT)).await;
     if !matches!(stopped, Ok(Ok(()))) {
         tracing::debug!("the last spans may be lost");
     }
 }
 
-/// Begins a trace, or continues the trace of a remote context. A remote context decides whether its trace is sampled,
-/// but a process follows only a limited number of them per second. Without a context sampling is random.
+/// Begins a trace, or continues the trace of a remote context; `None` if the trace is not sampled. A remote context
+/// decides whether its trace is sampled, but a process continues only 200 such traces per second. Without a remote
+/// context sampling is random.
 #[must_use]
 pub fn begin(name: &'static str, kind: SpanKind, remote: Option<TraceContext>) -> Option<Span> {
     let pipeline = PIPELINE.get()?;
@@ -104,7 +106,8 @@ pub fn begin(name: &'static str, kind: SpanKind, remote: Option<TraceContext>) -
     }
 }
 
-/// Begins a child of a span that another part of the system has begun. The child begins now or at `start`.
+/// Begins a child of the span `parent`, which another task or process may have begun. `start` is the begin of the
+/// child; `None` for the present time. Returns `None` if the parent is not sampled.
 #[must_use]
 pub fn child_of(
     name: &'static str,
@@ -116,14 +119,14 @@ pub fn child_of(
     Some(pipeline.span(name, kind, Some(parent), start))
 }
 
-/// Begins a child of the current task's span.
+/// Begins a child of the span of [`current`]; `None` if there is no such span.
 #[must_use]
 pub fn child(name: &'static str, kind: SpanKind) -> Option<Span> {
     child_of(name, kind, current()?, None)
 }
 
 impl Span {
-    /// Starts a child span.
+    /// Begins a child of this span.
     #[must_use]
     pub fn child(&self, name: &'static str, kind: SpanKind) -> Option<Span> {
         child_of(name, kind, self.context(), None)

@@ -90,7 +90,7 @@ async fn answer(
     let authorization = request.headers().get(header::AUTHORIZATION).ok_or(Reason::Missing)?;
     let token = super::super::accept::bearer(authorization.to_str().map_err(|_| Reason::Malformed)?)?;
     let identity = acceptor.worker.node.verifier.verify_or_fetch(token).await?;
-    let _slot = running.take(&identity.user, "polls")?;
+    let _slot = running.acquire(&identity.user, "polls")?;
     let body = match tokio::time::timeout(BODY_TIMEOUT, body.to_bytes_limited(MAX_BODY_BYTES)).await {
         Ok(Ok(Ok(body))) => body,
         Ok(Ok(Err(_))) => return Err(Refusal::new(ErrorCode::BadRequest, "the body cannot be read")),

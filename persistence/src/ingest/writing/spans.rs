@@ -25,7 +25,7 @@ pub(super) fn record_spans(
         else {
             continue;
         };
-        write.note("tidings.batch.records", i64::try_from(entries.len()).unwrap_or(i64::MAX));
+        write.set_attribute("tidings.batch.records", i64::try_from(entries.len()).unwrap_or(i64::MAX));
         let commit = telemetry::child_of("commit", SpanKind::Client, write.context(), committing);
         if let Some(commit) = commit {
             commit.end_at(committed);

@@ -95,7 +95,7 @@ pub async fn page(
             return Err(Refusal::unavailable(message).into());
         }
         if steps == STEPS_WITHOUT_SLOT {
-            match slots.take(viewer.user, "searches past messages that are private to others") {
+            match slots.acquire(viewer.user, "searches past messages that are private to others") {
                 Ok(taken) => slot = Some(taken),
                 Err(_) if has_next_page => break,
                 Err(refusal) => return Err(refusal.into()),

@@ -38,7 +38,7 @@ pub fn plan(epoch: Epoch, survived: &SurvivingState, stored_head: Seq, bases: &B
     let (hash_epoch, hash_seq) = survived.hash.unwrap_or_default();
     // Events of the hash above the base of an epoch later than the hash's own were abandoned, so they do not count.
     let earlier = bases.0.iter().copied().filter(|(of, _)| *of < epoch).collect();
-    let counted = Bases(earlier).limit_of(hash_epoch).map_or(hash_seq, |limit| limit.min(hash_seq));
+    let counted = Bases(earlier).lowest_base_after(hash_epoch).map_or(hash_seq, |limit| limit.min(hash_seq));
     let existing = bases.0.iter().find(|(of, _)| *of == epoch).map(|(_, base)| *base);
     let base = existing.unwrap_or_else(|| stored_head.max(counted));
     let seq = base.max(stored_head);

@@ -1,4 +1,4 @@
-//! The waiters of one partition and its watermark.
+//! The stored watermark of one partition, and the senders who wait until their events are stored.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,14 +8,16 @@ use std::{
 use super::results::{ResultSender, Stored};
 use crate::{ids::Epoch, log::record::IngestId};
 
-/// How long a sender waits. After this time the answer is `unavailable`, and the sender may repeat the client id on any
-/// node.
+/// How long a sender waits until an event is stored. After this time the answer is `unavailable`, and the sender may
+/// repeat the client id on any node.
 pub const STORED_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A sender who waits until an event is stored.
 pub(super) struct Waiter {
     pub epoch: Epoch,
-    /// Room and seq, separated by U+001F: the key of this record in `WatermarkNotice::exceptions`.
+    /// Room and seq of the event, separated by U+001F, which is the key of the event in `WatermarkNotice::exceptions`.
     pub at: String,
-    /// When the wait has lasted for [`STORED_TIMEOUT`].
+    /// End of the wait, [`STORED_TIMEOUT`] after its begin.
     pub until: Instant,
     pub receiver: ResultSender,
 }
@@ -28,8 +30,8 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Takes a watermark, and answers waiters at or below it. `known` says for which of them `exceptions` is complete;
-    /// the other waiters wait until their exceptions were read.
+    /// Moves the watermark forward, and answers waiters at or below `watermark`. `known` returns whether `exceptions`
+    /// would contain an exception for a waiter; other waiters are not answered until their exceptions are read.
     pub fn settle(
         &mut self,
         epoch: Epoch,
@@ -39,8 +41,8 @@ impl Progress {
     ) {
         if (epoch, watermark) > (self.epoch, self.watermark) {
             if epoch > self.epoch {
-                // Waiters of an earlier epoch would never be answered, because ingest ids of two epochs cannot be
-                // compared.
+                // Waiters of an earlier epoch are answered with `unavailable`, because ingest ids of different epochs
+                // cannot be compared.
                 self.end_waits(|waiter| waiter.epoch < epoch);
             }
             self.epoch = epoch;
@@ -50,7 +52,7 @@ impl Progress {
         for (id, waiters) in self.waiting.range_mut(..=watermark) {
             for waiter in waiters.extract_if(.., |waiter| waiter.epoch == epoch && known(*id, waiter)) {
                 let outcome =
-                    exceptions.get(&waiter.at).map_or(Stored::Here, |outcome| Stored::parse(outcome));
+                    exceptions.get(&waiter.at).map_or(Stored::AsAccepted, |outcome| Stored::parse(outcome));
                 waiter.receiver.send(outcome);
             }
             if waiters.is_empty() {
@@ -62,7 +64,7 @@ impl Progress {
         }
     }
 
-    /// Ends waits whose caller has gone or whose timeout has passed.
+    /// Ends the waits that were cancelled by their caller or that lasted for [`STORED_TIMEOUT`].
     pub fn end_old_waits(&mut self, now: Instant) {
         self.end_waits(|waiter| waiter.until <= now || waiter.receiver.is_cancelled());
     }
@@ -110,9 +112,9 @@ mod tests {
         let mut late = waiter(&mut progress, 4, 3);
         let mut next = waiter(&mut progress, 7, 9);
         progress.settle(Epoch(1), at(8), &HashMap::new(), |id, _| id > at(5));
-        assert_eq!(next.try_recv(), Ok(Stored::Here));
+        assert_eq!(next.try_recv(), Ok(Stored::AsAccepted));
         assert!(late.try_recv().is_err(), "it is not known yet whether it is an exception");
-        // A read that includes its exception answers it, although the watermark of this read is lower.
+        // A read that includes the late waiter's exception answers this waiter, although the read watermark is lower.
         progress.settle(Epoch(1), at(6), &rejected(3), |_, waiter| waiter.at.ends_with("\u{1f}3"));
         assert_eq!(late.try_recv(), Ok(Stored::Rejected));
         assert_eq!(progress.watermark, at(8), "the watermark never moves back");
@@ -138,7 +140,7 @@ mod tests {
             progress.waiting.entry(IngestId { ms: id, n: 0 }).or_default().push(waiter);
         }
         progress.settle(Epoch(1), at(2), &rejected(2), |_, _| true);
-        assert_eq!(queue.take().await, [(7, Stored::Here), (8, Stored::Rejected)]);
+        assert_eq!(queue.take_all().await, [(7, Stored::AsAccepted), (8, Stored::Rejected)]);
         assert_eq!(progress.waiting.len(), 1);
     }
 

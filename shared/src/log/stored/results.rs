@@ -1,5 +1,4 @@
-//! Results of waits for "stored". Each result goes to the task that waits for it, or into a queue for all waits of one
-//! thread.
+//! The outcome of a wait until an event is stored. It is sent to the waiting task, or into a queue of one thread.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,21 +6,21 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::ids::Seq;
 
-/// The result of a wait.
+/// The outcome of a wait until an accepted event is committed in PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stored {
-    /// Committed at the position at which it was accepted.
-    Here,
-    /// A late duplicate: the first message of this client id is at `seq`.
+    /// The event is committed at the seq at which it was accepted.
+    AsAccepted,
+    /// The event is a late duplicate, so its seq became a void. The first message with the same client id is at `seq`.
     First { seq: Seq, id: String, at_ms: i64 },
-    /// The event could not be stored.
+    /// The event could not be stored, and its seq became a void.
     Rejected,
     /// It is unknown whether the event is stored; the sender may repeat the client id.
     Unavailable,
 }
 
 impl Stored {
-    /// Parses an outcome as `stored.lua` gets it.
+    /// Parses the outcome of an exception as `stored.lua` writes it: `rejected`, or `<seq> <id> <at_ms>`.
     pub(super) fn parse(text: &str) -> Self {
         if text == "rejected" {
             return Self::Rejected;
@@ -38,8 +37,8 @@ impl Stored {
     }
 }
 
-/// Results of the waits of one thread. The thread chose a ticket for each wait. A watermark that answers many waits wakes
-/// the thread once.
+/// Outcomes of the waits of one thread, each with the ticket that the thread gave to the wait. So a watermark that ends
+/// many waits schedules the thread only once.
 #[derive(Debug, Default)]
 pub struct StoredQueue {
     results: Mutex<Vec<(u64, Stored)>>,
@@ -52,8 +51,8 @@ impl StoredQueue {
         self.ready.notify_one();
     }
 
-    /// Waits for results, and takes all of them. Only one task may wait.
-    pub async fn take(&self) -> Vec<(u64, Stored)> {
+    /// Waits until there are outcomes, then removes and returns all of them. Only one task may wait at a time.
+    pub async fn take_all(&self) -> Vec<(u64, Stored)> {
         loop {
             let results = std::mem::take(&mut *self.results());
             if !results.is_empty() {
@@ -64,12 +63,12 @@ impl StoredQueue {
     }
 
     fn results(&self) -> std::sync::MutexGuard<'_, Vec<(u64, Stored)>> {
-        // No code that runs under the lock can panic half-way through a change.
+        // A poisoned lock is usable, because no code under it can panic half-way through a change.
         self.results.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Where one result is sent.
+/// Where the outcome of one wait is sent.
 #[derive(Debug)]
 pub(super) enum ResultSender {
     Task(oneshot::Sender<Stored>),
@@ -80,14 +79,14 @@ impl ResultSender {
     pub fn send(self, stored: Stored) {
         match self {
             Self::Task(task) => {
-                // The task may have timed out.
+                // Sending fails if the task has timed out.
                 let _ = task.send(stored);
             }
             Self::Queue(queue, ticket) => queue.push(ticket, stored),
         }
     }
 
-    /// Whether nobody waits for the result any more.
+    /// Whether the task that waited for the outcome was cancelled.
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::Task(task) if task.is_closed())
     }
