@@ -123,7 +123,7 @@ impl ChatSession {
         }
         let env = Environment {
             verifier: &node.verifier,
-            allow: &|limit, user, cost| node.allow(limit, user, cost),
+            take_tokens: &|limit, user, cost| node.take_tokens(limit, user, cost),
             now_ms: unix_ms(),
         };
         let effects = command::apply(&mut self.client.state.borrow_mut(), &env, parsed, request);

@@ -69,12 +69,16 @@ pub struct Node {
 }
 
 impl Node {
+    /// Takes `cost` tokens from a user's bucket. If there are too few, counts that and fails with the milliseconds after
+    /// which the tokens are available.
+    pub fn take_tokens(&self, limit: Limit, user: &UserId, cost: NonZeroU32) -> Result<(), u64> {
+        let taken = self.rate_limits.take_tokens(limit, user, cost);
+        taken.inspect_err(|_| self.metrics.limited.with_label_values(&[limit.name()]).inc())
+    }
+
     /// Takes `cost` tokens from a user's bucket, or refuses the command if there are too few.
     pub fn allow(&self, limit: Limit, user: &UserId, cost: NonZeroU32) -> Result<(), Refusal> {
-        self.rate_limits.take_tokens(limit, user, cost).map_err(|retry_after_ms| {
-            self.metrics.limited.with_label_values(&[limit.name()]).inc();
-            limit.refusal(retry_after_ms)
-        })
+        self.take_tokens(limit, user, cost).map_err(|retry_after_ms| limit.refusal(retry_after_ms))
     }
 }
 
