@@ -45,7 +45,8 @@ pub(crate) use answers::Unanswered;
 pub use refill::LateDeliveryDedup;
 pub use typing::{Typing, TypingState};
 
-/// Capacity of a worker's queue. When the queue is full, records are dropped, and all rooms of the worker are refilled.
+/// Capacity of a worker's queue. When the queue is full, messages are dropped. After a dropped record, all rooms of the
+/// worker are refilled. After a dropped user event that reports a lasting change, the user is checked again.
 const QUEUE_CAPACITY: usize = 16_384;
 /// Maximum number of queued messages that are handled before other tasks of the thread run.
 const MESSAGES_PER_TURN: usize = 128;
