@@ -226,7 +226,8 @@ async fn follow(worker: Rc<Worker>, mut inbox: Inbox) {
             count = inbox.receiver.recv_many(&mut messages, MESSAGES_PER_TURN) => if count == 0 { return },
             () = inbox.queue.wake.notified() => {}
         }
-        // The frame of a single record is written at once. Several records are queued and written together.
+        // If this turn took only one message and it is a record, its frame is written at once. The frames of several
+        // messages are queued and written together.
         let immediate = messages.len() == 1;
         for message in messages.drain(..) {
             match message {
