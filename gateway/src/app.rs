@@ -167,8 +167,7 @@ fn serve(
     let inboxes: Arc<Mutex<Vec<_>>> = Arc::new(Mutex::new(inboxes.into_iter().map(Some).collect()));
     let (worker_node, worker_gate) = (node.clone(), gate.clone());
     let acceptor = move |index: usize| {
-        let mut inboxes = lock(&inboxes);
-        let inbox = inboxes.get_mut(index).and_then(Option::take);
+        let inbox = lock(&inboxes).get_mut(index).and_then(Option::take);
         // A worker that actix restarts after a panic finds no inbox, so its connections would receive nothing.
         let inbox = inbox.unwrap_or_else(|| {
             tracing::error!(
