@@ -126,14 +126,14 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     tokio::spawn(admin);
     tracing::info!(%listen, %admin_listen, workers, "gateway started");
 
-    let unready = Duration::from_millis(config.common.unready_ms);
+    let unready_time = Duration::from_millis(config.common.unready_ms);
     let drain_time = Duration::from_millis(config.drain_ms);
     let draining = lifecycle.draining.clone();
     lifecycle.tasks.spawn(async move {
         draining.cancelled().await;
-        drain::drain(unready, drain_time, &gate, server, &node.presence).await;
+        drain::drain(unready_time, drain_time, &gate, server, &node.presence).await;
     });
-    lifecycle.run(unready + drain_time + SHUTDOWN_EXTRA_TIME).await?;
+    lifecycle.run(unready_time + drain_time + SHUTDOWN_EXTRA_TIME).await?;
     admin_handle.stop(false).await;
     telemetry::stop_traces().await;
     Ok(())
