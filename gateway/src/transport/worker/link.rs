@@ -176,7 +176,7 @@ impl Link {
         self.wake();
     }
 
-    /// Stores a drain notice, which the connection's task passes to the session.
+    /// Stores a drain notice and wakes the connection's task. The task passes the notice to the session.
     pub fn set_drain_notice(&self, drain_notice: DrainNotice) {
         if self.phase.get() == Phase::Open {
             self.drain_notice.set(drain_notice);
