@@ -12,6 +12,7 @@ mod join;
 mod join_room;
 mod lane;
 mod live;
+mod mark;
 pub mod poll;
 mod presence;
 mod replay;
