@@ -70,8 +70,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// Takes `cost` tokens from a user's bucket. If there are too few, counts that and fails with the milliseconds after
-    /// which the tokens are available.
+    /// Takes `cost` tokens from a user's bucket. If there are too few, counts this and fails with the milliseconds
+    /// after which the tokens are available.
     pub fn take_tokens(&self, limit: Limit, user: &UserId, cost: NonZeroU32) -> Result<(), u64> {
         let taken = self.rate_limits.take_tokens(limit, user, cost);
         taken.inspect_err(|_| self.metrics.limited.with_label_values(&[limit.name()]).inc())

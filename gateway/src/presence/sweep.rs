@@ -2,7 +2,7 @@
 //! sweep, and a lock in Redis usually keeps two nodes from sweeping at the same time. Two concurrent sweeps do no harm,
 //! because Redis scripts decide what changes.
 //!
-//! [`publish_queued`] does not belong to the sweep: it publishes changes of this node's own users at once, from a queue.
+//! [`publish_queued`] is not part of the sweep. It publishes changes of this node's own users at once, from a queue.
 
 use std::{sync::Arc, time::Duration};
 

@@ -82,8 +82,8 @@ impl Frame {
         Frame::copied(TEXT, payload.as_ref())
     }
 
-    /// A text frame for one receiver. `append` writes the payload directly behind the header, without a second copy.
-    /// `append` gets a `dyn BufMut`, which cannot remove the bytes that are reserved for the header. `expected_bytes` is
+    /// A text frame for one receiver. `append` writes the payload directly behind the header, without a second copy. It
+    /// gets a `dyn BufMut`, because it must not remove the bytes that are reserved for the header. `expected_bytes` is
     /// a guess of the payload's length; a wrong guess only costs an allocation.
     pub fn text_with(expected_bytes: usize, append: impl FnOnce(&mut dyn BufMut)) -> Frame {
         let mut buffer = BytesMut::with_capacity(LONGEST_HEADER_BYTES + expected_bytes);
