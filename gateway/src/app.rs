@@ -126,14 +126,14 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     tokio::spawn(admin);
     tracing::info!(%listen, %admin_listen, workers, "gateway started");
 
-    let unready = Duration::from_millis(config.common.unready_ms);
+    let unready_time = Duration::from_millis(config.common.unready_ms);
     let drain_time = Duration::from_millis(config.drain_ms);
     let draining = lifecycle.draining.clone();
     lifecycle.tasks.spawn(async move {
         draining.cancelled().await;
-        drain::drain(unready, drain_time, &gate, server, &node.presence).await;
+        drain::drain(unready_time, drain_time, &gate, server, &node.presence).await;
     });
-    lifecycle.run(unready + drain_time + SHUTDOWN_EXTRA_TIME).await?;
+    lifecycle.run(unready_time + drain_time + SHUTDOWN_EXTRA_TIME).await?;
     admin_handle.stop(false).await;
     telemetry::stop_traces().await;
     Ok(())
@@ -167,8 +167,7 @@ fn serve(
     let inboxes: Arc<Mutex<Vec<_>>> = Arc::new(Mutex::new(inboxes.into_iter().map(Some).collect()));
     let (worker_node, worker_gate) = (node.clone(), gate.clone());
     let acceptor = move |index: usize| {
-        let mut inboxes = lock(&inboxes);
-        let inbox = inboxes.get_mut(index).and_then(Option::take);
+        let inbox = lock(&inboxes).get_mut(index).and_then(Option::take);
         // A worker that actix restarts after a panic finds no inbox, so its connections would receive nothing.
         let inbox = inbox.unwrap_or_else(|| {
             tracing::error!(

@@ -37,8 +37,9 @@ pub enum State {
 /// What the decision about a command uses besides the frame and the state.
 pub struct Environment<'a> {
     pub verifier: &'a Verifier,
-    /// Takes tokens for a command from the user's rate limit bucket. Refuses the command if there are too few.
-    pub allow: &'a dyn Fn(Limit, &UserId, NonZeroU32) -> Result<(), Refusal>,
+    /// Takes tokens for a command from the user's rate limit bucket. Fails with the milliseconds after which the tokens
+    /// are available.
+    pub take_tokens: &'a dyn Fn(Limit, &UserId, NonZeroU32) -> Result<(), u64>,
     /// Milliseconds since the Unix epoch.
     pub now_ms: i64,
 }
@@ -176,7 +177,8 @@ fn cost_of(command: &Command) -> NonZeroU32 {
 /// it does not authenticate.
 fn check_rate(env: &Environment<'_>, state: &State, limit: Limit, cost: NonZeroU32) -> Result<(), Refusal> {
     match state {
-        State::Ready(identity) => (env.allow)(limit, &identity.user, cost),
+        State::Ready(identity) => (env.take_tokens)(limit, &identity.user, cost)
+            .map_err(|retry_after_ms| limit.refusal(retry_after_ms)),
         State::AwaitingAuth | State::Authenticating => Ok(()),
     }
 }

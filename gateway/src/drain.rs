@@ -13,12 +13,18 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(6);
 const POLL_END_DELAY: Duration = Duration::from_secs(3);
 
 /// Carries out the shutdown. The caller has already made the node report that it is not ready. The node serves as
-/// before for the time `unready`. Then the open connections leave one after the other over the time `drain`.
-pub async fn drain(unready: Duration, drain: Duration, gate: &Gate, server: Server, presence: &Presence) {
-    tokio::time::sleep(unready).await;
+/// before for `unready_time`. Then the open connections leave one after the other over `drain_time`.
+pub async fn drain(
+    unready_time: Duration,
+    drain_time: Duration,
+    gate: &Gate,
+    server: Server,
+    presence: &Presence,
+) {
+    tokio::time::sleep(unready_time).await;
     gate.draining.cancel();
     let counters = server.counters().clone();
-    server.drain(drain).await;
+    server.drain(drain_time).await;
     let polls_must_end = gate.polls_must_end.clone();
     tokio::spawn(async move {
         tokio::time::sleep(POLL_END_DELAY).await;

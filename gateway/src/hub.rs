@@ -76,7 +76,7 @@ pub struct MarkRead<'a> {
 /// The rooms of one worker.
 pub struct Hub<P> {
     rooms: FxHashMap<RoomId, Room<P>>,
-    /// An empty room, which is returned for every room without a subscription.
+    /// Returned by [`Hub::room`] for a room without a subscription.
     no_room: Room<P>,
     /// The stamp of the latest subscription. Stamps are unique in the whole hub, because a room that is left and joined
     /// again must not repeat a stamp.

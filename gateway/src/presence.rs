@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{bus::Bus, lock::lock, metrics::Metrics};
 use registry::PresenceRegistry;
+pub use registry::StatusEvent;
 
 /// Capacity of the queue of users whose presence is to be published. The sweep finds users who did not fit.
 const PUBLISH_QUEUE_CAPACITY: usize = 4096;
@@ -50,9 +51,9 @@ impl Presence {
         presence
     }
 
-    /// Reports that a connection was opened (`from` is `None`), was closed (`to` is `None`) or changed its status.
-    pub fn report_status_change(&self, user: &UserId, from: Option<Status>, to: Option<Status>) {
-        self.change(|registry, now| registry.record_status_change(user, from, to, now));
+    /// Reports that a connection of this user was opened, was closed or changed its status.
+    pub fn report_status_event(&self, user: &UserId, event: StatusEvent) {
+        self.change(|registry, now| registry.record_status_event(user, event, now));
     }
 
     /// Reports a poll of this user, who is then present for 30 s. Without a `status`, the earlier status stays.

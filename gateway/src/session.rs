@@ -12,6 +12,7 @@ mod join;
 mod join_room;
 mod lane;
 mod live;
+mod mark;
 pub mod poll;
 mod presence;
 mod replay;
@@ -123,7 +124,7 @@ impl ChatSession {
         }
         let env = Environment {
             verifier: &node.verifier,
-            allow: &|limit, user, cost| node.allow(limit, user, cost),
+            take_tokens: &|limit, user, cost| node.take_tokens(limit, user, cost),
             now_ms: unix_ms(),
         };
         let effects = command::apply(&mut self.client.state.borrow_mut(), &env, parsed, request);

@@ -45,7 +45,8 @@ pub(crate) use answers::Unanswered;
 pub use refill::LateDeliveryDedup;
 pub use typing::{Typing, TypingState};
 
-/// Capacity of a worker's queue. When the queue is full, records are dropped, and all rooms of the worker are refilled.
+/// Capacity of a worker's queue. When the queue is full, messages are dropped. After a dropped record, all rooms of the
+/// worker are refilled. After a dropped user event that reports a lasting change, the user is checked again.
 const QUEUE_CAPACITY: usize = 16_384;
 /// Maximum number of queued messages that are handled before other tasks of the thread run.
 const MESSAGES_PER_TURN: usize = 128;
@@ -69,12 +70,16 @@ pub struct Node {
 }
 
 impl Node {
+    /// Takes `cost` tokens from a user's bucket. If there are too few, counts this and fails with the milliseconds
+    /// after which the tokens are available.
+    pub fn take_tokens(&self, limit: Limit, user: &UserId, cost: NonZeroU32) -> Result<(), u64> {
+        let taken = self.rate_limits.take_tokens(limit, user, cost);
+        taken.inspect_err(|_| self.metrics.limited.with_label_values(&[limit.name()]).inc())
+    }
+
     /// Takes `cost` tokens from a user's bucket, or refuses the command if there are too few.
     pub fn allow(&self, limit: Limit, user: &UserId, cost: NonZeroU32) -> Result<(), Refusal> {
-        self.rate_limits.take_tokens(limit, user, cost).map_err(|retry_after_ms| {
-            self.metrics.limited.with_label_values(&[limit.name()]).inc();
-            limit.refusal(retry_after_ms)
-        })
+        self.take_tokens(limit, user, cost).map_err(|retry_after_ms| limit.refusal(retry_after_ms))
     }
 }
 
@@ -221,7 +226,8 @@ async fn follow(worker: Rc<Worker>, mut inbox: Inbox) {
             count = inbox.receiver.recv_many(&mut messages, MESSAGES_PER_TURN) => if count == 0 { return },
             () = inbox.queue.wake.notified() => {}
         }
-        // The frame of a single record is written at once. Several records are queued and written together.
+        // If this turn took only one message and it is a record, its frame is written at once. The frames of several
+        // messages are queued and written together.
         let immediate = messages.len() == 1;
         for message in messages.drain(..) {
             match message {

@@ -51,7 +51,7 @@ proptest! {
                 FrameOut::Text(text) => (Frame::text(&text), DecodedEvent::Text(text)),
                 FrameOut::Once(text) => (Frame::text_once(&text), DecodedEvent::Text(text)),
                 FrameOut::With(text, guess) => {
-                    let frame = Frame::text_with(guess, |buffer| buffer.extend_from_slice(text.as_bytes()));
+                    let frame = Frame::text_with(guess, |buffer| buffer.put_slice(text.as_bytes()));
                     (frame, DecodedEvent::Text(text))
                 }
                 FrameOut::Binary(bytes) => (Frame::binary(&bytes), DecodedEvent::Binary(bytes)),

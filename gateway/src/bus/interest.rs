@@ -11,8 +11,9 @@ use tokio::sync::mpsc;
 
 use super::worker_message::WorkerMessage;
 
-/// The bus's end of a worker's queue. When the queue is full, records are dropped and `refill` is set, so that the
-/// worker refills its rooms from Redis.
+/// The bus's end of a worker's queue. When the queue is full, messages are dropped. After a dropped record, `refill` is
+/// set, so that the worker refills its rooms from Redis. A dropped user event does not set `refill`: if it reports a
+/// lasting change, the bus checks the user again.
 #[derive(Debug, Clone)]
 pub struct WorkerQueue {
     pub sender: mpsc::Sender<WorkerMessage>,
@@ -74,7 +75,8 @@ impl Interest {
         true
     }
 
-    /// Sends a message to every worker with subscriptions in the room. Returns the number of queues that were full.
+    /// Sends a record to every worker with subscriptions in the room. A worker whose queue is full refills its rooms.
+    /// Returns the number of queues that were full.
     pub fn publish(&self, room: &str, message: &WorkerMessage) -> u64 {
         let workers = self.rooms.get(room).copied().unwrap_or_default();
         let mut dropped = 0;
@@ -92,7 +94,8 @@ impl Interest {
             .fold(0, |workers_wanting, workers| workers_wanting | workers)
     }
 
-    /// Sends a message to the workers whose bits are set in `workers`. Returns false if a queue was full.
+    /// Sends a user event to the workers whose bits are set in `workers`. Returns false if a queue was full. This
+    /// requests no refill, because a refill does not repeat a user event; the caller decides what follows.
     pub fn send_to_workers(&self, workers: u64, message: &WorkerMessage) -> bool {
         let mut all_sent = true;
         self.send(workers, message, |_| all_sent = false);

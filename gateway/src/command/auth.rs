@@ -112,9 +112,9 @@ mod tests {
     #[tokio::test]
     async fn token_with_unknown_key_fetches_it_before_any_answer() {
         let verifier = verifier();
-        let allow =
+        let take_tokens =
             |_: crate::limits::Limit, _: &tidings_shared::ids::UserId, _: std::num::NonZeroU32| Ok(());
-        let env = Environment { verifier: &verifier, allow: &allow, now_ms: 0 };
+        let env = Environment { verifier: &verifier, take_tokens: &take_tokens, now_ms: 0 };
         let token = "eyJhbGciOiJFUzI1NiIsImtpZCI6ImsifQ.e30.AAAA"; // {"alg":"ES256","kid":"k"}
         for mut state in [State::AwaitingAuth, ready()] {
             let effects =

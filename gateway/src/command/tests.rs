@@ -14,12 +14,9 @@ fn token(user: &str, exp: i64) -> String {
     sign_hs256(&secret(), json!({"sub": user, "exp": exp}).as_object().unwrap()).unwrap()
 }
 
-fn run(state: &mut State, allow: Result<(), u64>, frame: &Value) -> Vec<Effect> {
+fn run(state: &mut State, taken: Result<(), u64>, frame: &Value) -> Vec<Effect> {
     let verifier = Verifier::hs256(&secret(), 0);
-    let allow = move |limit: Limit, _: &UserId, _: NonZeroU32| {
-        allow.map_err(|retry_after_ms| limit.refusal(retry_after_ms))
-    };
-    let env = Environment { verifier: &verifier, allow: &allow, now_ms: 0 };
+    let env = Environment { verifier: &verifier, take_tokens: &|_, _, _| taken, now_ms: 0 };
     apply_text(state, &env, &frame.to_string())
 }
 
@@ -126,12 +123,12 @@ fn each_command_uses_its_own_limit_and_reports_the_wait() {
     for (frame, limit) in cases {
         let taken = std::cell::RefCell::new(Vec::new());
         let verifier = Verifier::hs256(&secret(), 0);
-        let allow = |limit: Limit, user: &UserId, cost: NonZeroU32| {
+        let take_tokens = |limit: Limit, user: &UserId, cost: NonZeroU32| {
             assert_eq!(cost, NonZeroU32::MIN, "{frame}");
             taken.borrow_mut().push((limit, user.as_str().to_owned()));
-            Err(limit.refusal(70))
+            Err(70)
         };
-        let env = Environment { verifier: &verifier, allow: &allow, now_ms: 0 };
+        let env = Environment { verifier: &verifier, take_tokens: &take_tokens, now_ms: 0 };
         let effects = apply_text(&mut ready("a"), &env, &frame.to_string());
         assert!(
             matches!(&effects[..], [Effect::Refuse { refusal, .. }]
@@ -150,11 +147,11 @@ fn join_of_many_rooms_costs_more() {
     let verifier = Verifier::hs256(&secret(), 0);
     for (kind, rooms, cost) in [("room:join", 49, 1), ("room:join", 200, 5), ("room:leave", 200, 1)] {
         let taken = std::cell::Cell::new(0);
-        let allow = |_: Limit, _: &UserId, cost: NonZeroU32| {
+        let take_tokens = |_: Limit, _: &UserId, cost: NonZeroU32| {
             taken.set(cost.get());
             Ok(())
         };
-        let env = Environment { verifier: &verifier, allow: &allow, now_ms: 0 };
+        let env = Environment { verifier: &verifier, take_tokens: &take_tokens, now_ms: 0 };
         let rooms: Vec<_> = (0..rooms).map(|n| format!("r{n}")).collect();
         let frame = json!({"type": kind, "rooms": rooms});
         apply_text(&mut ready("a"), &env, &frame.to_string());

@@ -11,6 +11,14 @@ use tidings_shared::{ids::UserId, presence::StateChange, protocol::Status};
 /// Minimum interval between two writes of one user. Changes within this interval are combined into one write.
 pub(super) const MIN_CHANGE_INTERVAL_MS: u32 = 1000;
 
+/// An event of one connection, with the status of the connection.
+#[derive(Debug, Clone, Copy)]
+pub enum StatusEvent {
+    Opened(Status),
+    Closed(Status),
+    Changed { from: Status, to: Status },
+}
+
 #[derive(Default)]
 struct LocalUser {
     online: u32,
@@ -50,15 +58,13 @@ pub(super) struct PresenceRegistry {
 }
 
 impl PresenceRegistry {
-    /// Records that a connection was opened (`from` is `None`), was closed (`to` is `None`) or changed its status.
-    /// Returns true if a change can be written at once.
-    pub fn record_status_change(
-        &mut self,
-        user: &UserId,
-        from: Option<Status>,
-        to: Option<Status>,
-        now: u32,
-    ) -> bool {
+    /// Records an event of one connection of a user. Returns true if a change can be written at once.
+    pub fn record_status_event(&mut self, user: &UserId, event: StatusEvent, now: u32) -> bool {
+        let (from, to) = match event {
+            StatusEvent::Opened(status) => (None, Some(status)),
+            StatusEvent::Closed(status) => (Some(status), None),
+            StatusEvent::Changed { from, to } => (Some(from), Some(to)),
+        };
         if from.is_none() {
             // The first change of a new user need not wait.
             let written_at = now.wrapping_sub(MIN_CHANGE_INTERVAL_MS);
@@ -164,6 +170,7 @@ impl PresenceRegistry {
 mod tests {
     use super::*;
     use Status::{Away, Online};
+    use StatusEvent::{Changed, Closed, Opened};
 
     fn user(id: &str) -> UserId {
         UserId::parse(id).unwrap()
@@ -177,15 +184,15 @@ mod tests {
     #[test]
     fn only_change_of_combined_status_is_written() {
         let (mut registry, a) = (PresenceRegistry::default(), user("a"));
-        assert!(registry.record_status_change(&a, None, Some(Online), 0));
+        assert!(registry.record_status_event(&a, Opened(Online), 0));
         assert_eq!(changes(&mut registry, 0), [(Some(Online), None)]);
-        registry.record_status_change(&a, None, Some(Away), 1000);
-        registry.record_status_change(&a, None, Some(Online), 1000);
-        registry.record_status_change(&a, Some(Online), None, 1000);
+        registry.record_status_event(&a, Opened(Away), 1000);
+        registry.record_status_event(&a, Opened(Online), 1000);
+        registry.record_status_event(&a, Closed(Online), 1000);
         assert_eq!(changes(&mut registry, 2000), []);
-        registry.record_status_change(&a, Some(Online), None, 3000);
+        registry.record_status_event(&a, Closed(Online), 3000);
         assert_eq!(changes(&mut registry, 3000), [(Some(Away), Some(Online))]);
-        registry.record_status_change(&a, Some(Away), None, 5000);
+        registry.record_status_event(&a, Closed(Away), 5000);
         assert_eq!(changes(&mut registry, 5000), [(None, Some(Away))]);
         assert_eq!(registry.len(), 0);
     }
@@ -193,30 +200,33 @@ mod tests {
     #[test]
     fn closing_leaves_grace_but_setting_away_does_not() {
         let (mut registry, a) = (PresenceRegistry::default(), user("a"));
-        registry.record_status_change(&a, None, Some(Online), 0);
+        registry.record_status_event(&a, Opened(Online), 0);
         changes(&mut registry, 0);
-        registry.record_status_change(&a, Some(Online), Some(Away), 2000);
-        registry.record_status_change(&a, Some(Away), None, 2000);
+        registry.record_status_event(&a, Changed { from: Online, to: Away }, 2000);
+        registry.record_status_event(&a, Closed(Away), 2000);
         // The status was away before the connection closed, so the user stays away during the grace period.
         assert_eq!(changes(&mut registry, 2000), [(None, Some(Away))]);
-        registry.record_status_change(&a, None, Some(Online), 2100);
-        registry.record_status_change(&a, Some(Online), None, 2100);
-        registry.record_status_change(&a, None, Some(Online), 2100);
+        registry.record_status_event(&a, Opened(Online), 2100);
+        registry.record_status_event(&a, Closed(Online), 2100);
+        registry.record_status_event(&a, Opened(Online), 2100);
         assert_eq!(changes(&mut registry, 3100), [(Some(Online), None)], "the user is online again");
     }
 
     #[test]
     fn flapping_user_is_written_once_a_second_or_not_at_all() {
         let (mut registry, a) = (PresenceRegistry::default(), user("a"));
-        registry.record_status_change(&a, None, Some(Online), 0);
+        registry.record_status_event(&a, Opened(Online), 0);
         assert_eq!(changes(&mut registry, 0), [(Some(Online), None)]);
-        assert!(!registry.record_status_change(&a, Some(Online), Some(Away), 10), "the change must wait");
+        assert!(
+            !registry.record_status_event(&a, Changed { from: Online, to: Away }, 10),
+            "the change must wait"
+        );
         assert_eq!(changes(&mut registry, 999), []);
-        registry.record_status_change(&a, Some(Away), Some(Online), 999);
-        registry.record_status_change(&a, Some(Online), Some(Away), 999);
+        registry.record_status_event(&a, Changed { from: Away, to: Online }, 999);
+        registry.record_status_event(&a, Changed { from: Online, to: Away }, 999);
         assert_eq!(changes(&mut registry, 1000), [(Some(Away), None)]);
-        registry.record_status_change(&a, Some(Away), Some(Online), 1100);
-        registry.record_status_change(&a, Some(Online), Some(Away), 1200);
+        registry.record_status_event(&a, Changed { from: Away, to: Online }, 1100);
+        registry.record_status_event(&a, Changed { from: Online, to: Away }, 1200);
         assert_eq!(changes(&mut registry, 2200), []);
     }
 
@@ -224,7 +234,7 @@ mod tests {
     fn after_reset_all_users_are_written_again_in_batches() {
         let mut registry = PresenceRegistry::default();
         for n in 0..25 {
-            registry.record_status_change(&user(&n.to_string()), None, Some(Online), u32::MAX);
+            registry.record_status_event(&user(&n.to_string()), Opened(Online), u32::MAX);
         }
         assert_eq!(registry.take_changes(100, u32::MAX).len(), 25);
         registry.reset_written();

@@ -1,6 +1,8 @@
 //! The sweep finds expired leases of other nodes, and users whose presence expired or was not published. Any node may
 //! sweep, and a lock in Redis usually keeps two nodes from sweeping at the same time. Two concurrent sweeps do no harm,
-//! because Redis scripts decide what changes. Changes of this node's own users are published at once, from a queue.
+//! because Redis scripts decide what changes.
+//!
+//! [`publish_queued`] is not part of the sweep. It publishes changes of this node's own users at once, from a queue.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +21,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const LOCK_FOR: Duration = Duration::from_millis(900);
 /// Maximum duration of a sweep. The next sweep continues with the users and leases that are left.
 const MAX_SWEEP_DURATION: Duration = Duration::from_secs(5);
-/// Maximum number of users published in one command. With 200 rooms each, the command reads the sizes of 12,800 rooms.
+/// Maximum number of users that one command looks up as due, claims, removes or publishes, and of users that are taken
+/// from the queue at once. To publish 64 users with 200 rooms each, a command reads the sizes of 12,800 rooms.
 const USERS_PER_COMMAND: usize = 64;
 const LEASES_PER_SWEEP: usize = 16;
 

@@ -38,7 +38,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Refuses a handshake or poll from an origin that is not allowed, or while the node drains.
+    /// Refuses a handshake or poll whose origin is not allowed, and every one once the node drains.
     pub(super) fn check(&self, headers: &HeaderMap, refused_origin: &'static str) -> Result<(), Problem> {
         self.refuse_if_draining()?;
         let mut origins = headers.get_all(header::ORIGIN);

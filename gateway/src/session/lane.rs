@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use tidings_shared::{error::Refusal, ids::RoomId};
 
-use super::{append, join_room, live};
+use super::{append, join_room, live, mark};
 use crate::{
     client::{Client, Job, SlotGuard},
     command::{AppendCommand, RoomCommand},
@@ -52,7 +52,7 @@ async fn perform(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, job: J
             append::change(worker, client, room, request, change).await;
         }
         RoomCommand::Mark { seq, delivered } => {
-            let outcome = live::mark(worker, client, room, seq, delivered).await;
+            let outcome = mark::mark(worker, client, room, seq, delivered).await;
             answer_later(worker, client, room, request, outcome);
         }
         RoomCommand::Typing { started } => {

@@ -1,12 +1,12 @@
-//! Handles marks, typing and signals. Marks and typing of all connections of the node are combined, so their answers
-//! come later: for a mark when it is stored, for typing when it was published.
+//! Handles typing and signals, which are published but never stored. The typing of all connections of the node is
+//! combined, so its answer comes later, when it is published.
 
 use std::rc::Rc;
 
 use serde_json::value::RawValue;
 use tidings_shared::{
-    error::{ErrorCode, Refusal},
-    ids::{RoomId, Seq, UserId},
+    error::Refusal,
+    ids::{RoomId, UserId},
     log::LiveEntry,
     protocol::server::ServerFrame,
 };
@@ -16,25 +16,6 @@ use crate::{
     client::{Client, SlotGuard},
     worker::{TypingState, Worker},
 };
-
-/// Accepts a read or delivered mark, and returns the future of its outcome. Marks never move back, so later jobs of the
-/// lane need not wait for the outcome.
-pub(super) async fn mark(
-    worker: &Worker,
-    client: &Rc<Client>,
-    room: &RoomId,
-    seq: Seq,
-    delivered: bool,
-) -> Result<(SlotGuard, impl Future<Output = Result<(), Refusal>> + use<>), Refusal> {
-    let identity = access::identity(client)?;
-    // An admin can act in any room, but only a member can have a mark.
-    if access::role_in(worker, client, &identity, room).await?.is_empty() {
-        return Err(Refusal::new(ErrorCode::Forbidden, "only a member of the room has a mark in it"));
-    }
-    let slot = client.take_answer_slot()?;
-    let (receipts, room) = (worker.node.receipts.clone(), room.clone());
-    Ok((slot, async move { receipts.mark(&room, &identity.user, seq, delivered).await.map(drop) }))
-}
 
 /// Accepts `typing:start` or `typing:stop`, and returns the future of its outcome.
 pub(super) async fn typing(

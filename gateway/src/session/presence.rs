@@ -16,6 +16,7 @@ use tidings_shared::{
 use crate::{
     bus::LookupError,
     client::{Client, ReportedPresence},
+    presence::StatusEvent,
     request_context::RequestContext,
     worker::Worker,
 };
@@ -32,7 +33,7 @@ pub(super) fn report_opened(worker: &Worker, client: &Client) {
         worker.node.presence.report_poll(&identity.user, None);
     } else if client.reported_presence.get() == ReportedPresence::None {
         client.reported_presence.set(ReportedPresence::Status(Status::Online));
-        worker.node.presence.report_status_change(&identity.user, None, Some(Status::Online));
+        worker.node.presence.report_status_event(&identity.user, StatusEvent::Opened(Status::Online));
     }
 }
 
@@ -42,7 +43,7 @@ pub(super) fn report_closed(worker: &Worker, client: &Client) {
     if client.is_poll() {
         worker.node.presence.report_poll(&identity.user, None);
     } else if let ReportedPresence::Status(status) = before {
-        worker.node.presence.report_status_change(&identity.user, Some(status), None);
+        worker.node.presence.report_status_event(&identity.user, StatusEvent::Closed(status));
     }
 }
 
@@ -54,7 +55,8 @@ pub(super) fn set(worker: &Worker, client: &Client, request: &RequestContext, st
     } else if let ReportedPresence::Status(before) = client.reported_presence.get() {
         client.reported_presence.set(ReportedPresence::Status(status));
         if before != status {
-            worker.node.presence.report_status_change(&identity.user, Some(before), Some(status));
+            let event = StatusEvent::Changed { from: before, to: status };
+            worker.node.presence.report_status_event(&identity.user, event);
         }
     }
     client.reply_ok(request);

@@ -18,7 +18,8 @@ pub struct Counters {
     workers: Mutex<Vec<Arc<WorkerCounters>>>,
 }
 
-/// Declares each counter as a field of the totals and of each worker, and adds the workers' counters up to the totals.
+/// Declares each counter once: as a field of [`Totals`], as a field of [`WorkerCounters`], and in the sum over the
+/// workers.
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// The sums over all workers at one moment.

@@ -82,10 +82,10 @@ impl Frame {
         Frame::copied(TEXT, payload.as_ref())
     }
 
-    /// A text frame for one receiver. `append` must only append to the buffer: it adds the payload directly behind the
-    /// header, without a second copy. `expected_bytes` is a guess of the payload's length; a wrong guess only costs an
-    /// allocation.
-    pub fn text_with(expected_bytes: usize, append: impl FnOnce(&mut BytesMut)) -> Frame {
+    /// A text frame for one receiver. `append` writes the payload directly behind the header, without a second copy. It
+    /// gets a `dyn BufMut`, because it must not remove the bytes that are reserved for the header. `expected_bytes` is
+    /// a guess of the payload's length; a wrong guess only costs an allocation.
+    pub fn text_with(expected_bytes: usize, append: impl FnOnce(&mut dyn BufMut)) -> Frame {
         let mut buffer = BytesMut::with_capacity(LONGEST_HEADER_BYTES + expected_bytes);
         buffer.put_bytes(0, LONGEST_HEADER_BYTES);
         append(&mut buffer);
@@ -235,7 +235,7 @@ mod tests {
             let payload = vec![b'x'; length];
             for guess in [0, length] {
                 assert_eq!(
-                    Frame::text_with(guess, |buffer| buffer.extend_from_slice(&payload)).into_bytes(),
+                    Frame::text_with(guess, |buffer| buffer.put_slice(&payload)).into_bytes(),
                     Frame::text(&payload).into_bytes(),
                     "payload of {length} bytes"
                 );
@@ -294,7 +294,7 @@ mod tests {
         assert!(Frame::text([b'x'; SHARED_MIN_BYTES - 1]).compressed_copy.is_none());
         assert!(Frame::text([b'x'; SHARED_MIN_BYTES]).compressed_copy.is_some());
         assert!(
-            Frame::text_with(0, |buffer| buffer.extend_from_slice(&[b'x'; SHARED_MIN_BYTES]))
+            Frame::text_with(0, |buffer| buffer.put_slice(&[b'x'; SHARED_MIN_BYTES]))
                 .compressed_copy
                 .is_none()
         );

@@ -46,7 +46,7 @@ pub(super) struct ConnectionTask<S: Session> {
 
 impl<S: Session> ConnectionTask<S> {
     pub(super) fn new(socket: TcpStream, link: Rc<Link>, unread: Vec<u8>) -> Self {
-        link.socket.set(Some(socket));
+        link.set_socket(Some(socket));
         ConnectionTask {
             link,
             decoder: Decoder::default(),
@@ -309,7 +309,7 @@ impl<S: Session> Drop for ConnectionTask<S> {
         if result.is_err() {
             tracing::error!(connection = link.id, "a session panicked while it was closed");
         }
-        link.socket.set(None);
+        link.set_socket(None);
     }
 }
 

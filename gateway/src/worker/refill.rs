@@ -63,7 +63,7 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
             let room = hub.room(&room);
             (room.live_position(), room.newest(), hub.generation(), room.users_with_role())
         };
-        // The live subscriptions may have ended during the pause, or while the task waited for a permit.
+        // The live subscriptions may have ended while the task waited for a permit.
         let Some(position) = position else { return worker.hub.borrow_mut().abandon_refill(&room) };
         let read = worker.node.bus.read(&room, Some(position.seq), newest.epoch, &users).await;
         drop(permit);
@@ -117,6 +117,11 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
             }
         }
         tokio::time::sleep(RETRY_AFTER).await;
+        // Without this check the refill of a room without live subscriptions would run on while it waits for a permit,
+        // and a subscription that goes live meanwhile would get no live-only records and no role.
+        if worker.hub.borrow().room(&room).live_position().is_none() {
+            return worker.hub.borrow_mut().abandon_refill(&room);
+        }
     }
 }
 

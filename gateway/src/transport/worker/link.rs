@@ -49,7 +49,7 @@ const NEVER: u32 = u32::MAX;
 pub struct Link {
     pub worker: Rc<TransportWorker>,
     /// `None` while the socket is in use, and after the task has ended, even if handles remain.
-    pub socket: Cell<Option<TcpStream>>,
+    socket: Cell<Option<TcpStream>>,
     pub outbox: RefCell<Outbox>,
     pub waker: RefCell<Option<Waker>>,
     pub id: u64,
@@ -99,6 +99,10 @@ impl Link {
             deadline_due: Cell::new(false),
             aborted: Cell::new(false),
         }
+    }
+
+    pub fn set_socket(&self, socket: Option<TcpStream>) {
+        self.socket.set(socket);
     }
 
     /// Calls `act` with the socket. Fails if the socket was removed.
@@ -172,7 +176,7 @@ impl Link {
         self.wake();
     }
 
-    /// Stores a drain notice, which the connection's task passes to the session.
+    /// Stores a drain notice and wakes the connection's task. The task passes the notice to the session.
     pub fn set_drain_notice(&self, drain_notice: DrainNotice) {
         if self.phase.get() == Phase::Open {
             self.drain_notice.set(drain_notice);
