@@ -278,7 +278,7 @@ export class OutboxImpl implements Outbox {
   #drop(entry: Entry): void {
     this.#stopTask(entry);
     this.#entries = this.#entries.filter((other) => other !== entry);
-    this.#notifyHost(entry);
+    this.#notifyRooms(entry);
   }
 
   #stopTask(entry: Entry): void {
@@ -293,7 +293,7 @@ export class OutboxImpl implements Outbox {
   #changed(entry: Entry): void {
     entry.view = entry.row = undefined;
     void this.#persist(entry);
-    this.#notifyHost(entry);
+    this.#notifyRooms(entry);
   }
 
   /** Persists an entry. Before the first connect the entry is stored for the last user of the storage. */
@@ -301,8 +301,8 @@ export class OutboxImpl implements Outbox {
     await this.#entryStore?.save({ ...entry, user: entry.user ?? this.#lastUser });
   }
 
-  /** Refreshes the stores and starts entries that may be sent now. */
-  #notifyHost(entry: Entry): void {
+  /** Refreshes the list and the rows of the entry's room, and starts entries that may be sent now. */
+  #notifyRooms(entry: Entry): void {
     this.#list.refresh();
     this.rooms?.outboxChanged(entry.room);
     this.#startTasks();
