@@ -4,7 +4,7 @@ import type { ServerConnection } from "../net/connection.js";
 import { toJson } from "../net/frame-size.js";
 import type { AckFrame, MessageNew, MessageVoid } from "../protocol/frames.js";
 import type { Rooms } from "../rooms.js";
-import type { TabEntryStore } from "../storage/tab-entry-store.js";
+import type { EntryStore } from "../storage/tab-entry-store.js";
 import { derived } from "../store.js";
 import { type Pause, Timer } from "../timers.js";
 import type { Outbox, OutboxEntry, SendOptions } from "../types.js";
@@ -33,7 +33,7 @@ export class OutboxImpl implements Outbox {
   readonly #connection: ServerConnection;
   readonly #uuid: () => string;
   /** The stored entries; undefined when the outbox is only in memory. */
-  readonly #entryStore: TabEntryStore | undefined;
+  readonly #entryStore: EntryStore | undefined;
   readonly #tasks = new Map<Entry, Task>();
   readonly #list = derived<readonly OutboxEntry[]>(() => this.#entries.map(toOutboxEntry));
   readonly #epochTimer: Timer;
