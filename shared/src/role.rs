@@ -1,7 +1,7 @@
 //! Roles and their permissions in a room. Gateway and persistence both use these ranks and permissions; the table of
 //! roles is in docs/PROTOCOL.md, "Members and roles".
 
-use crate::ids::is_label;
+use crate::{ids::is_label, named_enum::named_enum};
 
 pub const OWNER: &str = "owner";
 pub const ADMIN: &str = "admin";
@@ -29,36 +29,27 @@ pub enum MinRole {
 pub const RANKS: [(&str, MinRole); 4] =
     [(OWNER, MinRole::Owner), (ADMIN, MinRole::Admin), (MEMBER, MinRole::Member), (GUEST, MinRole::Guest)];
 
-/// A permission in a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Permission {
-    /// Read, join, move one's own read and delivered marks.
-    Read,
-    /// Send messages, react, type, signal.
-    Send,
-    /// Edit and delete one's own messages.
-    ChangeOwn,
-    /// Edit and delete anyone's messages, read their earlier versions.
-    ChangeAny,
-    /// Rename, change metadata, archive.
-    ChangeRoom,
-    /// Add, remove and change members below owner, to roles below owner.
-    ManageMembers,
-    /// Make owners, and change or remove them.
-    ManageOwners,
+named_enum! {
+    /// A permission in a room, with its name in TypeScript.
+    pub enum Permission {
+        /// Read, join, move one's own read and delivered marks.
+        Read = "Read",
+        /// Send messages, react, type, signal.
+        Send = "Send",
+        /// Edit and delete one's own messages.
+        ChangeOwn = "ChangeOwn",
+        /// Edit and delete anyone's messages, read their earlier versions.
+        ChangeAny = "ChangeAny",
+        /// Rename, change metadata, archive.
+        ChangeRoom = "ChangeRoom",
+        /// Add, remove and change members below owner, to roles below owner.
+        ManageMembers = "ManageMembers",
+        /// Make owners, and change or remove them.
+        ManageOwners = "ManageOwners",
+    }
 }
 
 impl Permission {
-    pub const ALL: [Self; 7] = [
-        Self::Read,
-        Self::Send,
-        Self::ChangeOwn,
-        Self::ChangeAny,
-        Self::ChangeRoom,
-        Self::ManageMembers,
-        Self::ManageOwners,
-    ];
-
     /// The lowest role that has this permission.
     pub fn min_role(self) -> MinRole {
         match self {

@@ -32,7 +32,7 @@ fn roles_of_the_demo_are_those_of_shared() {
     );
     for permission in Permission::ALL {
         let (role, _) = RANKS.iter().find(|(_, rank)| *rank == permission.min_role()).unwrap();
-        writeln!(text, "  {permission:?}: {role:?},").unwrap();
+        writeln!(text, "  {}: {role:?},", permission.as_str()).unwrap();
     }
     text.push_str("};\n");
     if std::env::var_os("TIDINGS_WRITE_ROLES").is_some() {
