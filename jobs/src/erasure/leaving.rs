@@ -1,6 +1,6 @@
 //! An erased user leaves their rooms through the log. So every member learns of it in order, and the user can append
 //! nothing afterwards. The user also leaves direct and archived rooms. If the user is the last owner of a room, another
-//! member role owner first.
+//! member becomes owner first.
 
 use std::time::Duration;
 
