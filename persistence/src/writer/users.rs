@@ -102,7 +102,6 @@ pub async fn ensure<'a>(
     users: impl IntoIterator<Item = &'a UserId>,
     unknown_users: UnknownUserPolicy,
 ) -> Result<bool, DbErr> {
-    // Always in the same order, so that concurrent creations cannot deadlock.
     let ids: BTreeSet<&str> = users.into_iter().map(UserId::as_str).collect();
     let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
     if unknown_users == UnknownUserPolicy::Required {
@@ -110,7 +109,9 @@ pub async fn ensure<'a>(
         let row = db.query_one_raw(statement(sql, [ids.into()])).await?;
         return row.map_or(Ok(false), |row| row.try_get_by("all_known"));
     }
-    let sql = "INSERT INTO users (id) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING";
+    // Users are created in the same order everywhere, so that transactions cannot deadlock.
+    let sql = "INSERT INTO users (id) SELECT v.id FROM unnest($1::text[]) AS v (id) \
+               ORDER BY v.id COLLATE \"C\" ON CONFLICT DO NOTHING";
     db.execute_raw(statement(sql, [ids.into()])).await?;
     Ok(true)
 }
