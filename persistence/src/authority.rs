@@ -225,7 +225,7 @@ impl Authority for PostgresAuthority {
 }
 
 /// Returns one outcome per room; the rooms of a failed partition get `Later`. Fails if no partition was seeded, or if
-/// the epoch is past.
+/// the epoch has ended.
 fn outcomes(
     rooms: &[RoomId],
     seeded: Vec<Result<Vec<(RoomId, SeedOutcome)>, AuthorityError>>,
@@ -275,7 +275,7 @@ mod tests {
             Err(unavailable("busy")),
             "the gateway may ask another replica"
         );
-        let past = outcomes(&rooms, vec![seeded(), Err(AuthorityError::EpochEnded)]);
-        assert_eq!(past, Err(AuthorityError::EpochEnded));
+        let ended = outcomes(&rooms, vec![seeded(), Err(AuthorityError::EpochEnded)]);
+        assert_eq!(ended, Err(AuthorityError::EpochEnded));
     }
 }

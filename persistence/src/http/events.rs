@@ -43,13 +43,13 @@ pub async fn page(
     };
     let read = async || match events(&state.db, caller.viewer(), &room, range).await? {
         None => Err(Problem::no_such_room()),
-        Some(Events::EpochPast { after }) => Err(Problem::epoch_past(after)),
+        Some(Events::EpochEnded { after }) => Err(Problem::epoch_ended(after)),
         Some(Events::Page(page)) => Ok(page),
     };
     if let Some(upto) = range.upto {
         let access = state.access(caller.viewer(), &room).await?;
         if access.head_seq < upto {
-            // Checks the epoch before the wait, because a position of a past epoch may never be stored.
+            // Checks the epoch before the wait, because a position of an ended epoch may never be stored.
             read().await?;
             state.wait_until_stored(&caller.user, &room, upto).await?;
         }

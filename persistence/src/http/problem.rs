@@ -24,7 +24,7 @@ pub struct Problem {
     status: StatusCode,
     /// Boxed to keep `Result`s small.
     refusal: Box<Refusal>,
-    /// For a past epoch: everything above this seq must be read anew.
+    /// For an ended epoch: everything above this seq must be read anew.
     after: Option<i64>,
     /// For a wrong method: the allowed ones.
     allow: Option<&'static str>,
@@ -81,7 +81,7 @@ impl Problem {
     }
 
     /// The epoch of a cursor is not valid above `after`.
-    pub fn epoch_past(after: i64) -> Self {
+    pub fn epoch_ended(after: i64) -> Self {
         let detail = format!(
             "the epoch is no longer valid at this position: drop everything above seq {after} and read it anew"
         );
@@ -206,8 +206,8 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn past_epoch_names_where_to_read_anew() {
-        let (head, body) = document(Problem::epoch_past(7)).await;
+    async fn ended_epoch_names_where_to_read_anew() {
+        let (head, body) = document(Problem::epoch_ended(7)).await;
         assert_eq!(
             (head.status().as_u16(), &body["code"], &body["after"]),
             (409, &"conflict".into(), &7.into())

@@ -22,7 +22,7 @@ pub type RoomToSeed = (RoomId, SurvivingState);
 /// The decision by room; a room that does not exist is missing.
 pub type SeedDecisions = HashMap<RoomId, (RoomHead, SeedPlan)>;
 
-/// Decides the seeds of rooms of one partition and writes their bases. `None`: the epoch is past.
+/// Decides the seeds of rooms of one partition and writes their bases. `None`: the epoch has ended.
 pub async fn decide(
     db: &DatabaseConnection,
     epoch: Epoch,

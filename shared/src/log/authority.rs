@@ -58,7 +58,7 @@ pub enum AuthorityError {
     #[error("persistence reaches another Redis process")]
     OtherProcess,
     /// The requested epoch is not in use (any more): open the epoch again.
-    #[error("the epoch is past")]
+    #[error("the epoch has ended")]
     EpochEnded,
 }
 
