@@ -275,7 +275,7 @@ mod tests {
             Err(unavailable("busy")),
             "the gateway may ask another replica"
         );
-        let past = outcomes(&rooms, vec![seeded(), Err(AuthorityError::EpochEnded)]);
-        assert_eq!(past, Err(AuthorityError::EpochEnded));
+        let ended = outcomes(&rooms, vec![seeded(), Err(AuthorityError::EpochEnded)]);
+        assert_eq!(ended, Err(AuthorityError::EpochEnded));
     }
 }

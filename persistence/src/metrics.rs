@@ -12,7 +12,7 @@ tidings_shared::metrics! {
         voids: IntCounter = "tidings_persistence_voids_total", "Late duplicates and rejected records that became voids";
         void_notices: IntCounter = "tidings_persistence_void_notices_total", "Void notices (message:void) appended to logs";
         dead_letters: IntCounter = "tidings_persistence_dead_letters_total", "Records that could not be written";
-        passed_over: IntCounter = "tidings_persistence_passed_over_total", "Records left out because their epoch ended below them";
+        left_out: IntCounter = "tidings_persistence_passed_over_total", "Records left out because their epoch ended below them";
         holes: IntCounter = "tidings_persistence_holes_total", "Records that did not follow on their room's head: must stay 0";
         settlings: IntCounter = "tidings_persistence_settlings_total", "Partitions whose watermark was set again";
         leases: IntGauge = "tidings_persistence_leases", "Partitions owned by this replica";

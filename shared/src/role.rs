@@ -1,7 +1,7 @@
 //! Roles and their permissions in a room, as in docs/PROTOCOL.md, "Members and roles". Gateway and persistence both use
 //! these ranks and permissions.
 
-use crate::ids::is_label;
+use crate::{ids::is_label, named_enum::named_enum};
 
 pub const OWNER: &str = "owner";
 pub const ADMIN: &str = "admin";
@@ -30,36 +30,27 @@ pub enum MinRole {
 pub const RANKS: [(&str, MinRole); 4] =
     [(OWNER, MinRole::Owner), (ADMIN, MinRole::Admin), (MEMBER, MinRole::Member), (GUEST, MinRole::Guest)];
 
-/// What a role may allow a member to do in a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Permission {
-    /// Read messages, join the room, and move one's own read and delivered marks.
-    Read,
-    /// Send messages, add and remove reactions, and send typing and signals.
-    Send,
-    /// Edit and delete one's own messages.
-    ChangeOwn,
-    /// Edit and delete messages of all users, and read earlier versions of messages.
-    ChangeAny,
-    /// Rename the room, change its metadata, and archive it.
-    ChangeRoom,
-    /// Add, change and remove members who are not owners, without making them owners.
-    ManageMembers,
-    /// Make members owners, and change or remove owners.
-    ManageOwners,
+named_enum! {
+    /// A permission in a room, with its name in TypeScript.
+    pub enum Permission {
+        /// Read, join, move one's own read and delivered marks.
+        Read = "Read",
+        /// Send messages, react, type, signal.
+        Send = "Send",
+        /// Edit and delete one's own messages.
+        ChangeOwn = "ChangeOwn",
+        /// Edit and delete anyone's messages, read their earlier versions.
+        ChangeAny = "ChangeAny",
+        /// Rename, change metadata, archive.
+        ChangeRoom = "ChangeRoom",
+        /// Add, remove and change members below owner, to roles below owner.
+        ManageMembers = "ManageMembers",
+        /// Make owners, and change or remove them.
+        ManageOwners = "ManageOwners",
+    }
 }
 
 impl Permission {
-    pub const ALL: [Self; 7] = [
-        Self::Read,
-        Self::Send,
-        Self::ChangeOwn,
-        Self::ChangeAny,
-        Self::ChangeRoom,
-        Self::ManageMembers,
-        Self::ManageOwners,
-    ];
-
     /// The lowest role that has this permission.
     pub fn min_role(self) -> MinRole {
         match self {

@@ -13,8 +13,10 @@ import { derived } from "./store.js";
 import { pause, retryUntilDone } from "./timers.js";
 import type { RoomList, RoomListState } from "./types.js";
 
-/** The most rooms in one page of the list, and in one join. */
+/** The most rooms in one page of the list. */
 const PAGE_SIZE = 200;
+/** The most rooms in one join. */
+const MAX_ROOMS_PER_JOIN = 200;
 /** The most rooms that one connection may join. */
 const MAX_JOINED_ROOMS = 1_000;
 
@@ -233,7 +235,7 @@ export class Rooms implements RoomList {
     return seen;
   }
 
-  /** Joins the rooms of the list that are not joined yet, with up to `PAGE_SIZE` rooms in one frame. */
+  /** Joins the rooms of the list that are not joined yet, with up to `MAX_ROOMS_PER_JOIN` rooms in one frame. */
   #join(): void {
     const generation = this.#generation;
     if (this.#joining === generation) return;
@@ -263,7 +265,7 @@ export class Rooms implements RoomList {
       const wanted = all
         .filter((room) => !room.opened && !room.log.joined && room.listing.summary.value)
         .sort((a, b) => updatedAt(b) - updatedAt(a))
-        .slice(0, Math.max(0, Math.min(PAGE_SIZE, MAX_JOINED_ROOMS - joined)));
+        .slice(0, Math.max(0, Math.min(MAX_ROOMS_PER_JOIN, MAX_JOINED_ROOMS - joined)));
       if (!wanted.length) return;
       for (const { log } of wanted) log.joinPending();
       const rooms = wanted.map(({ id }) => id);

@@ -7,7 +7,7 @@ import type { Entry } from "./outbox/entry.js";
 import type { Endpoint, Lifecycle, Timers, WebSocketConstructor } from "./platform.js";
 import type { LogEvent, ServerFrame } from "./protocol/frames.js";
 import type { Attachment, Limits, Member, PresenceStatus, RoomKind, VisibleTo } from "./protocol/objects.js";
-import type { TabEntryStore } from "./storage/tab-entry-store.js";
+import type { EntryStore } from "./storage/tab-entry-store.js";
 
 export type * from "./platform.js";
 
@@ -64,7 +64,7 @@ export interface Polls {
 /** A storage for the outbox, made by a function of `@tidings/client/storage`. */
 export interface OutboxStorage {
   /** @internal */
-  readonly open: (env: Env, tab: string, adopt: (entry: Entry) => boolean) => TabEntryStore;
+  readonly open: (env: Env, tab: string, adopt: (entry: Entry) => boolean) => EntryStore;
 }
 
 /** The state of a connection. `reconnecting` includes the pauses between attempts. */

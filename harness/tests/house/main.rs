@@ -1,5 +1,5 @@
-//! Project rules, checked against the sources and the pages: imports, pure modules, files, language, and documents that
-//! match the code. Reads the tree, and asks the programs for their settings.
+//! Project rules, checked against the sources and the pages: imports, pure modules, files, the manifest, language, and
+//! documents that match the code. Reads the tree, and asks the programs for their settings.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,6 +10,7 @@ mod files;
 mod guarantees;
 mod imports;
 mod language;
+mod manifest;
 mod pages;
 mod settings;
 mod tree;

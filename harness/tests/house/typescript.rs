@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::fs;
 
 use tidings_shared::error::ErrorCode;
-use tidings_shared::limits::{MAX_PAGE_ENTRIES, MAX_PRESENCE_USERS};
+use tidings_shared::limits::{MAX_PAGE_ENTRIES, MAX_PRESENCE_USERS, MAX_ROOMS_PER_JOIN};
 use tidings_shared::protocol::names::{ANSWERS, LOG_EVENTS, OTHER_FRAMES};
 use tidings_shared::role::{Permission, RANKS};
 
@@ -32,7 +32,7 @@ fn roles_of_the_demo_are_those_of_shared() {
     );
     for permission in Permission::ALL {
         let (role, _) = RANKS.iter().find(|(_, rank)| *rank == permission.min_role()).unwrap();
-        writeln!(text, "  {permission:?}: {role:?},").unwrap();
+        writeln!(text, "  {}: {role:?},", permission.as_str()).unwrap();
     }
     text.push_str("};\n");
     if std::env::var_os("TIDINGS_WRITE_ROLES").is_some() {
@@ -76,6 +76,7 @@ fn frames_of_the_kit_are_those_of_shared() {
 fn limits_of_the_clients_are_those_of_shared() {
     let limits = [
         ("clients/ts/src/rooms.ts", "PAGE_SIZE", MAX_PAGE_ENTRIES),
+        ("clients/ts/src/rooms.ts", "MAX_ROOMS_PER_JOIN", MAX_ROOMS_PER_JOIN as i64),
         ("clients/ts/src/live/members.ts", "PAGE_SIZE", MAX_PAGE_ENTRIES),
         ("clients/ts/src/room/log.ts", "MAX_FILL_EVENTS", MAX_PAGE_ENTRIES),
         ("clients/web/src/room/seek.ts", "PAGE_SIZE", MAX_PAGE_ENTRIES),

@@ -146,21 +146,14 @@ mod tests {
     use tidings_persistence::query::json::Raw;
 
     use super::*;
+    use crate::sql::export::sample_message;
 
     fn message(client_id: &str, metadata: &str) -> serde_json::Value {
         let raw = |text: &str| Raw::new(text.to_owned()).unwrap();
         let message = ExportedMessage {
-            seq: 1,
-            sender: "alice".into(),
-            kind: "text".into(),
-            content: "hi".into(),
-            reply_to: None,
-            attachments: None,
             metadata: Some(raw(metadata)),
-            visible_users: None,
-            visible_roles: None,
-            at: chrono::DateTime::UNIX_EPOCH,
             client_id: client_id.into(),
+            ..sample_message()
         };
         serde_json::to_value(ExportLine::of_message("r", &message)).unwrap()
     }

@@ -127,3 +127,21 @@ pub async fn messages(
     let values = [room.into(), after.into(), PAGE_ROWS.into()];
     ExportedMessage::find_by_statement(statement(sql, values)).all(db).await
 }
+
+/// A message for tests.
+#[cfg(test)]
+pub fn sample_message() -> ExportedMessage {
+    ExportedMessage {
+        seq: 1,
+        sender: "alice".into(),
+        kind: "text".into(),
+        content: "hi".into(),
+        reply_to: None,
+        attachments: None,
+        metadata: None,
+        visible_users: None,
+        visible_roles: None,
+        at: DateTime::UNIX_EPOCH,
+        client_id: "c".into(),
+    }
+}

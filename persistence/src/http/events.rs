@@ -43,7 +43,7 @@ pub async fn list_events(
     };
     let read = async || match events(&state.db, caller.viewer(), &room, range).await? {
         None => Err(Problem::no_such_room()),
-        Some(Events::EpochPast { after }) => Err(Problem::epoch_past(after)),
+        Some(Events::EpochEnded { after }) => Err(Problem::epoch_ended(after)),
         Some(Events::Page(page)) => Ok(page),
     };
     if let Some(upto) = range.upto {

@@ -80,7 +80,7 @@ impl Problem {
     }
 
     /// The refusal for a cursor whose epoch is not valid above the seq `after`.
-    pub fn epoch_past(after: i64) -> Self {
+    pub fn epoch_ended(after: i64) -> Self {
         let detail = format!(
             "the epoch is no longer valid at this position: drop everything above seq {after} and read it anew"
         );
@@ -205,8 +205,8 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn past_epoch_names_where_to_read_anew() {
-        let (head, body) = document(Problem::epoch_past(7)).await;
+    async fn ended_epoch_names_where_to_read_anew() {
+        let (head, body) = document(Problem::epoch_ended(7)).await;
         assert_eq!(
             (head.status().as_u16(), &body["code"], &body["after"]),
             (409, &"conflict".into(), &7.into())

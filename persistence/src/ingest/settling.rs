@@ -44,7 +44,7 @@ async fn try_settle(ingest: &Ingest, due: &[Lease]) -> Result<(), String> {
     if settling.rows.iter().any(|(_, epoch)| *epoch > session.epoch) {
         // Other replicas use a Redis process with a later epoch, so this session has ended.
         ingest.log.discard(&session);
-        return Err("the session's epoch is past".to_owned());
+        return Err("the session's epoch has ended".to_owned());
     }
     let partitions: Vec<Partition> = settling.rows.iter().map(|(lease, _)| lease.partition).collect();
     let marks = watermarks(ingest, &session, &partitions).await?;

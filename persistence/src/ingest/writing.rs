@@ -330,7 +330,7 @@ fn count(ingest: &Ingest, records: usize, written: &Written) {
     metrics.events.inc_by(written.events as u64);
     metrics.voids.inc_by(written.voids as u64);
     metrics.dead_letters.inc_by(written.dead_letters as u64);
-    metrics.passed_over.inc_by(written.left_out as u64);
+    metrics.left_out.inc_by(written.left_out as u64);
     // The metric includes the difference between the clocks of Redis and of this machine.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     for at_ms in &written.appended_at_ms {

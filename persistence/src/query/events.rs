@@ -46,7 +46,7 @@ pub struct EventRange<'a> {
 pub enum Events {
     Page(EventPage),
     /// The epoch is not valid at the requested seqs: everything above `after` must be read again.
-    EpochPast {
+    EpochEnded {
         after: i64,
     },
 }
@@ -107,7 +107,7 @@ pub async fn events(
     if let Some(epoch) = epoch
         && let Some(after) = later.invalid_above(epoch, range.after.max(range.upto.unwrap_or(0)))
     {
-        return Ok(Some(Events::EpochPast { after }));
+        return Ok(Some(Events::EpochEnded { after }));
     }
     let mut events = Vec::with_capacity(rows.len());
     for row in &rows {

@@ -26,8 +26,9 @@ pub struct UserMemberships {
 
 /// Reads all memberships of a user, and finds the partitions in an earlier epoch than `epoch`.
 pub async fn load(db: &impl ConnectionTrait, user: &UserId, epoch: Epoch) -> Result<UserMemberships, DbErr> {
-    let sql = "SELECT mb.room_id, mb.role, mb.read_seq, p.epoch FROM members mb \
-               JOIN rooms r ON r.id = mb.room_id JOIN partitions p ON p.partition = r.partition \
+    // A negative seq or epoch counts as 0, because one damaged row must not lock the user out.
+    let sql = "SELECT mb.room_id, mb.role, greatest(mb.read_seq, 0) AS read_seq, greatest(p.epoch, 0) AS epoch \
+               FROM members mb JOIN rooms r ON r.id = mb.room_id JOIN partitions p ON p.partition = r.partition \
                WHERE mb.user_id = $1 ORDER BY r.updated_at DESC, r.id";
     let rows = db.query_all_raw(statement(sql, [user.as_str().into()])).await?;
     let mut read =

@@ -7,8 +7,9 @@ use chrono::{DateTime, Utc};
 use sea_orm::sqlx::{Column, Decode, Postgres, Row, Type, postgres::PgRow};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult, RuntimeErr, SqlxError};
 use serde::Serialize;
-use tidings_shared::ids::RoomId;
-use tidings_shared::message::Attachment;
+use tidings_shared::ids::{RoomId, Seq};
+use tidings_shared::message::events::{Audience, MessageBody};
+use tidings_shared::message::{Attachment, Sender as EventSender};
 use tidings_shared::openapi::MetadataForm;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -126,6 +127,31 @@ impl Message {
             return self;
         }
         Self { content: String::new(), attachments: None, metadata: None, ..self }
+    }
+
+    /// The body of the message's event, in its present state. `id` and `edited_at` are those of the message as text.
+    pub(super) fn event_body<'a>(&'a self, id: &'a str, edited_at: Option<&'a str>) -> MessageBody<'a> {
+        let sender = &self.sender;
+        MessageBody {
+            id,
+            client_id: &self.client_id,
+            sender: EventSender {
+                id: &sender.id,
+                name: sender.name.as_deref(),
+                picture: sender.picture.as_deref(),
+            },
+            kind: &self.kind,
+            content: &self.content,
+            reply_to: self.reply_to.map(|seq| Seq(seq.unsigned_abs())),
+            attachments: self.attachments.as_deref(),
+            metadata: self.metadata.as_deref(),
+            visible_to: self
+                .visible_to
+                .as_ref()
+                .map(|visible| Audience { users: &visible.users, roles: &visible.roles }),
+            edited_at,
+            deleted: self.deleted.then_some(true),
+        }
     }
 }
 

@@ -12,8 +12,10 @@ use crate::sql::{parse_user, room as room_of, seq as seq_of, statement, user as 
 /// The members of a room with its stored head, as one snapshot. The list is missing if the room has too many members.
 /// None if the room does not exist.
 pub async fn members(db: &impl ConnectionTrait, room: &RoomId) -> Result<Option<MembersAnswer>, DbErr> {
-    let sql = "SELECT r.head_seq, ARRAY(SELECT mb.user_id FROM members mb WHERE mb.room_id = r.id \
-               ORDER BY mb.user_id LIMIT $2) AS users FROM rooms r WHERE r.id = $1";
+    // A negative head counts as 0, because a damaged row must not fail the whole answer.
+    let sql = "SELECT greatest(r.head_seq, 0) AS head_seq, \
+                 ARRAY(SELECT mb.user_id FROM members mb WHERE mb.room_id = r.id \
+                   ORDER BY mb.user_id LIMIT $2) AS users FROM rooms r WHERE r.id = $1";
     let limit = i64::try_from(MAX_SMALL_ROOM_MEMBERS + 1).unwrap_or(i64::MAX);
     let row = db.query_one_raw(statement(sql, [room.as_str().into(), limit.into()])).await?;
     let Some(row) = row else { return Ok(None) };

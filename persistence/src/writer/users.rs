@@ -110,7 +110,9 @@ pub async fn add_new<'a>(
         let row = db.query_one_raw(statement(sql, [ids.into()])).await?;
         return row.map_or(Ok(false), |row| row.try_get_by("all_known"));
     }
-    let sql = "INSERT INTO users (id) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING";
+    // Users are created in the same order everywhere, so that transactions cannot deadlock.
+    let sql = "INSERT INTO users (id) SELECT v.id FROM unnest($1::text[]) AS v (id) \
+               ORDER BY v.id COLLATE \"C\" ON CONFLICT DO NOTHING";
     db.execute_raw(statement(sql, [ids.into()])).await?;
     Ok(true)
 }

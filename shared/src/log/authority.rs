@@ -59,7 +59,7 @@ pub enum AuthorityError {
     #[error("persistence reaches another Redis process")]
     OtherProcess,
     /// The requested epoch is not in use; the caller must open an epoch again.
-    #[error("the epoch is past")]
+    #[error("the epoch has ended")]
     EpochEnded,
 }
 

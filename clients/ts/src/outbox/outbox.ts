@@ -4,7 +4,7 @@ import type { ServerConnection } from "../net/connection.js";
 import { toJson } from "../net/frame-size.js";
 import type { AckFrame, MessageNew, MessageVoid } from "../protocol/frames.js";
 import type { Rooms } from "../rooms.js";
-import type { TabEntryStore } from "../storage/tab-entry-store.js";
+import type { EntryStore } from "../storage/tab-entry-store.js";
 import { derived } from "../store.js";
 import { type Pause, Timer } from "../timers.js";
 import type { Outbox, OutboxEntry, SendOptions } from "../types.js";
@@ -33,7 +33,7 @@ export class OutboxImpl implements Outbox {
   readonly #connection: ServerConnection;
   readonly #uuid: () => string;
   /** The stored entries; undefined when the outbox is only in memory. */
-  readonly #entryStore: TabEntryStore | undefined;
+  readonly #entryStore: EntryStore | undefined;
   readonly #tasks = new Map<Entry, Task>();
   readonly #list = derived<readonly OutboxEntry[]>(() => this.#entries.map(toOutboxEntry));
   readonly #epochTimer: Timer;
@@ -278,7 +278,7 @@ export class OutboxImpl implements Outbox {
   #drop(entry: Entry): void {
     this.#stopTask(entry);
     this.#entries = this.#entries.filter((other) => other !== entry);
-    this.#notifyHost(entry);
+    this.#notifyRooms(entry);
   }
 
   #stopTask(entry: Entry): void {
@@ -293,7 +293,7 @@ export class OutboxImpl implements Outbox {
   #changed(entry: Entry): void {
     entry.view = entry.row = undefined;
     void this.#persist(entry);
-    this.#notifyHost(entry);
+    this.#notifyRooms(entry);
   }
 
   /** Persists an entry. Before the first connect the entry is stored for the last user of the storage. */
@@ -301,8 +301,8 @@ export class OutboxImpl implements Outbox {
     await this.#entryStore?.save({ ...entry, user: entry.user ?? this.#lastUser });
   }
 
-  /** Refreshes the stores and starts entries that may be sent now. */
-  #notifyHost(entry: Entry): void {
+  /** Refreshes the list and the rows of the entry's room, and starts entries that may be sent now. */
+  #notifyRooms(entry: Entry): void {
     this.#list.refresh();
     this.rooms?.outboxChanged(entry.room);
     this.#startTasks();

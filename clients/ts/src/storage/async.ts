@@ -10,5 +10,10 @@ export interface AsyncStorageLike {
 
 /** Makes a storage from React Native's AsyncStorage, or from an object with the same functions. */
 export function asyncStorage(storage: AsyncStorageLike): AdapterStorage {
-  return customStorage(storage);
+  return customStorage({
+    getItem: (key) => storage.getItem(key),
+    setItem: (key, value) => storage.setItem(key, value),
+    removeItem: (key) => storage.removeItem(key),
+    keys: () => storage.getAllKeys(),
+  });
 }

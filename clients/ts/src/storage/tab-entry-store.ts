@@ -16,6 +16,12 @@ const SECOND_SCAN_MS = 2_000;
 /** The longest time that the kit waits for a write to the storage, in milliseconds. */
 const MAX_WRITE_WAIT_MS = 2_000;
 
+/** The methods that the outbox calls, without the private fields of the class, so that any object with them fits. */
+export type EntryStore = Pick<
+  TabEntryStore,
+  "mayHaveBeenSent" | "start" | "stop" | "save" | "remove" | "release" | "saveUser"
+>;
+
 /**
  * Keeps entries in a storage that several tabs share. Each entry has its own key and belongs to one tab, which renews a
  * lease every few seconds. Another tab adopts the entries when the lease has expired. If the first tab was only

@@ -73,15 +73,16 @@ function People({ title, users, nameOf, empty }: PeopleProps) {
 function Versions({ room, seq, now }: { room: string; seq: number; now: string }) {
   const client = useTidings();
   const fetchPage = useCallback(async () => {
-    const all = await messageVersions(client, room, seq);
+    // After a failed load the list is empty.
+    const all = await messageVersions(client, room, seq).catch(() => []);
     // The last version may be the current text, which is not an earlier version.
     return { items: all.at(-1)?.content === now ? all.slice(0, -1) : all, next: null };
   }, [client, room, seq, now]);
-  const { page, error } = usePages(fetchPage, 0);
+  const { page } = usePages(fetchPage, 0);
   return (
     <section className="details-part">
       <h3>Earlier versions</h3>
-      {!page && !error && <p className="hint">Loading…</p>}
+      {!page && <p className="hint">Loading…</p>}
       <ol className="versions">
         {page?.items.map((version) => (
           <li key={version.at}>

@@ -6,7 +6,7 @@ import { roomTitle } from "../logic/title.ts";
 import { mayManage } from "../room/permissions.ts";
 import { useApp } from "../state/app.ts";
 import { Button } from "../ui/Button.tsx";
-import { ConfirmDialog, type ConfirmProps } from "../ui/ConfirmDialog.tsx";
+import { ConfirmDialog } from "../ui/ConfirmDialog.tsx";
 import { LoadError } from "../ui/LoadError.tsx";
 import { useToast } from "../ui/Toasts.tsx";
 import { AddMember } from "./AddMember.tsx";
@@ -20,6 +20,9 @@ const MAX_WATCHED_MEMBERS = 100;
 /** The number of members that "Show more" adds. */
 const PAGE_SIZE = 200;
 
+/** What the user is asked to confirm. `user` and `name` are those of the member to remove. */
+type Confirmation = { what: "leave" } | { what: "remove"; user: string; name: string };
+
 /** The panel with the members of a room: shows, adds, changes and removes members, and leaves the room. */
 export function MembersPanel({ room }: { room: string }) {
   const client = useTidings();
@@ -27,28 +30,11 @@ export function MembersPanel({ room }: { room: string }) {
   const { summary } = useRoom(room);
   const { go, user } = useApp();
   const toast = useToast();
-  const [confirmation, setConfirmation] = useState<Omit<ConfirmProps, "onClose">>();
+  const [confirmation, setConfirmation] = useState<Confirmation>();
   const [limit, setLimit] = useState(PAGE_SIZE);
   const presence = usePresence((items ?? []).slice(0, MAX_WATCHED_MEMBERS).map((member) => member.user));
   const group = summary?.kind === "direct" ? undefined : summary;
   const shown = sortMembers(items ?? [], (id) => presence.get(id)?.status);
-  const askLeave = () =>
-    setConfirmation({
-      title: `Leave ${roomTitle(summary)}?`,
-      text:
-        summary?.kind === "public"
-          ? "You can join again at any time."
-          : "You will not see this room any more until someone adds you again.",
-      action: "Leave",
-      onConfirm: async () => {
-        await explainConflict(
-          leaveRoom(client, room),
-          "You are the last owner. Make another member an owner first.",
-        );
-        toast(`You left ${roomTitle(summary)}`);
-        go({});
-      },
-    });
   return (
     <Panel title="Members" onClose={() => go({ room })}>
       {group && mayManage(group) && <RoomSettings room={room} summary={group} />}
@@ -70,14 +56,7 @@ export function MembersPanel({ room }: { room: string }) {
                 "A room needs an owner. Make another member an owner first.",
               )
             }
-            onRemove={(name) =>
-              setConfirmation({
-                title: `Remove ${name}?`,
-                text: "They will not see this room any more until someone adds them again.",
-                action: "Remove",
-                onConfirm: () => removeMember(client, room, member.user),
-              })
-            }
+            onRemove={(name) => setConfirmation({ what: "remove", user: member.user, name })}
           />
         ))}
       </ul>
@@ -88,12 +67,40 @@ export function MembersPanel({ room }: { room: string }) {
       )}
       {group && !group.archived && (
         <div className="panel-foot">
-          <Button variant="danger" icon="exit" onClick={askLeave}>
+          <Button variant="danger" icon="exit" onClick={() => setConfirmation({ what: "leave" })}>
             Leave room
           </Button>
         </div>
       )}
-      {confirmation && <ConfirmDialog {...confirmation} onClose={() => setConfirmation(undefined)} />}
+      {confirmation?.what === "leave" && (
+        <ConfirmDialog
+          title={`Leave ${roomTitle(summary)}?`}
+          text={
+            summary?.kind === "public"
+              ? "You can join again at any time."
+              : "You will not see this room any more until someone adds you again."
+          }
+          action="Leave"
+          onConfirm={async () => {
+            await explainConflict(
+              leaveRoom(client, room),
+              "You are the last owner. Make another member an owner first.",
+            );
+            toast(`You left ${roomTitle(summary)}`);
+            go({});
+          }}
+          onClose={() => setConfirmation(undefined)}
+        />
+      )}
+      {confirmation?.what === "remove" && (
+        <ConfirmDialog
+          title={`Remove ${confirmation.name}?`}
+          text="They will not see this room any more until someone adds them again."
+          action="Remove"
+          onConfirm={() => removeMember(client, room, confirmation.user)}
+          onClose={() => setConfirmation(undefined)}
+        />
+      )}
     </Panel>
   );
 }

@@ -3,8 +3,7 @@ import { Dialog } from "./Dialog.tsx";
 import { FormError } from "./FormError.tsx";
 import { useAction } from "./useAction.ts";
 
-/** The texts and the action of a `ConfirmDialog`. */
-export interface ConfirmProps {
+interface ConfirmProps {
   readonly title: string;
   readonly text: string;
   readonly action: string;

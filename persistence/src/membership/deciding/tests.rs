@@ -34,7 +34,8 @@ fn word(snapshot: &MembershipContext, admin: bool, of: &str, request: &Membershi
         Ok(Decision::Append(change)) => match change.kind {
             MEMBER_ADDED => format!("+{}", change.role),
             MEMBER_CHANGED => format!("={}", change.role),
-            _ => change.role,
+            MEMBER_REMOVED => change.role,
+            other => panic!("{other} is no change of a member"),
         },
     }
 }

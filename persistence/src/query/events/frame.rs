@@ -8,39 +8,19 @@ use sea_orm::DbErr;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tidings_shared::events::{MESSAGE_NEW, VOID};
-use tidings_shared::ids::Seq;
-use tidings_shared::message::Sender;
-use tidings_shared::message::events::{Audience, MessageBody};
 
 use crate::query::json::{Raw, time, wire_time};
 use crate::query::messages::Message;
 
 /// The `message:new` frame of a message in its present state.
 pub(super) fn message(message: &Message) -> Result<Raw, DbErr> {
-    let sender = &message.sender;
     let (id, edited_at) = (message.id.to_string(), message.edited_at.as_ref().map(wire_time));
-    let body = MessageBody {
-        id: &id,
-        client_id: &message.client_id,
-        sender: Sender { id: &sender.id, name: sender.name.as_deref(), picture: sender.picture.as_deref() },
-        kind: &message.kind,
-        content: &message.content,
-        reply_to: message.reply_to.map(|seq| Seq(seq.unsigned_abs())),
-        attachments: message.attachments.as_deref(),
-        metadata: message.metadata.as_deref(),
-        visible_to: message
-            .visible_to
-            .as_ref()
-            .map(|visible| Audience { users: &visible.users, roles: &visible.roles }),
-        edited_at: edited_at.as_deref(),
-        deleted: message.deleted.then_some(true),
-    };
     written(&EventFrame {
         r#type: MESSAGE_NEW,
         room: &message.room,
         seq: message.seq,
         at: message.at,
-        own: body,
+        own: message.event_body(&id, edited_at.as_deref()),
     })
 }
 
