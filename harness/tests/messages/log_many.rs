@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use futures_util::{FutureExt, StreamExt};
 use tidings_shared::{
     ids::{Epoch, RoomId, Seq, UserId},
-    log::{Accepted, AppendError, Entry, KnownClientId, Record, keys},
+    log::{
+        Accepted, AppendError, Entry, KnownClientId, Record, StoredUpto, keys,
+        stored::{Stored, StoredQueue},
+    },
 };
 
 use crate::log_world::LogFixture;
@@ -174,11 +178,14 @@ async fn group_that_exceeds_the_backlog_is_accepted_up_to_it() -> Result<()> {
 }
 
 #[tokio::test]
-async fn rooms_of_a_partition_share_calls_without_mixing() -> Result<()> {
+async fn rooms_share_calls_without_mixing() -> Result<()> {
     let fixture = LogFixture::new(100_000).await?;
     let same = |room: &RoomId| keys::Partition::of(room) == fixture.partition();
+    let named = || (0..).filter_map(|n| RoomId::parse(&format!("r{n}")).ok());
+    // Three rooms of one partition, and some of others.
     let rooms: Vec<RoomId> =
-        (0..).filter_map(|n| RoomId::parse(&format!("r{n}")).ok()).filter(same).take(4).collect();
+        named().filter(same).take(3).chain(named().filter(|room| !same(room)).take(3)).collect();
+    let before = calls(&fixture).await?;
     let batcher = fixture.log.new_batcher();
     let mut senders = Vec::new();
     for room in rooms.iter().chain(&rooms) {
@@ -211,6 +218,9 @@ async fn rooms_of_a_partition_share_calls_without_mixing() -> Result<()> {
         ensure!(seqs.is_sorted(), "a sender's messages of {room} are out of order");
         by_room.entry(room).or_default().extend(seqs);
     }
+    let groups = 30 * 2 * by_room.len() as u64;
+    let calls = calls(&fixture).await? - before;
+    ensure!(calls < groups / 2, "{calls} calls for {groups} groups");
     for (room, mut seqs) in by_room {
         seqs.sort();
         let read = fixture.log.read(&room, Some(Seq(0)), Epoch(0), None, &[]).await?;
@@ -220,5 +230,93 @@ async fn rooms_of_a_partition_share_calls_without_mixing() -> Result<()> {
             ensure!(record.client_id() == name && record.room() == room.as_str(), "{record:?}");
         }
     }
+    Ok(())
+}
+
+/// A room of another partition than that of the fixture.
+fn other_room(fixture: &LogFixture) -> RoomId {
+    let mut named = (0..).filter_map(|n| RoomId::parse(&format!("other{n}")).ok());
+    named.find(|room| keys::Partition::of(room) != fixture.partition()).expect("64 partitions")
+}
+
+#[tokio::test]
+async fn partition_without_space_stops_no_other_partition() -> Result<()> {
+    let fixture = LogFixture::new(2).await?;
+    let other = other_room(&fixture);
+    let in_other = |client_id| Entry { room: &other, ..first(&fixture, client_id) };
+    // Seeds both rooms and begins both windows of client ids.
+    fixture.append("0").await?;
+    fixture.log.append(&in_other("0")).await?;
+    fixture.append("1").await?;
+    let (before, batcher) = (calls(&fixture).await?, fixture.log.new_batcher());
+    let (mut full, mut appended) = (Vec::new(), Vec::new());
+    let (refused, accepted) = ([first(&fixture, "a")], [in_other("a")]);
+    // Both groups wait before the task that makes the call runs, because the test has one thread.
+    tokio::join!(
+        fixture.log.append_messages(&batcher, &refused, |answer| full.push(answer)),
+        fixture.log.append_messages(&batcher, &accepted, |answer| appended.push(answer)),
+    );
+    ensure!(full == [Err(AppendError::Overloaded)], "{full:?}");
+    ensure!(matches!(&appended[..], [Ok(at)] if at.seq == Seq(2) && !at.duplicate), "{appended:?}");
+    let calls = calls(&fixture).await? - before;
+    ensure!(calls == 2, "one call for both rooms and one for the refused message, not {calls}");
+    let read = fixture.log.read(&other, Some(Seq(1)), Epoch(0), None, &[]).await?;
+    let records: Vec<(&str, &str)> =
+        read.records.iter().map(|record| (record.room(), record.client_id())).collect();
+    ensure!(records == [(other.as_str(), "a")], "{records:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_notice_tells_of_the_watermarks_of_all_partitions() -> Result<()> {
+    let fixture = LogFixture::new(1000).await?;
+    let other = other_room(&fixture);
+    let here = fixture.append("a").await?;
+    let there = fixture.log.append(&Entry { room: &other, ..fixture.entry("a") }).await?;
+    let rejected = fixture.log.append(&Entry { room: &other, ..fixture.entry("b") }).await?;
+    let session = fixture.log.session().await?;
+    let (watermarks, queue) = (fixture.log.watermarks(), Arc::<StoredQueue>::default());
+    for (ticket, (room, accepted)) in
+        [(&fixture.room, &here), (&other, &there), (&other, &rejected)].into_iter().enumerate()
+    {
+        watermarks.enqueue(room, accepted, &queue, ticket as u64);
+    }
+    let channel = fixture.partition().stored();
+    let mut subscription = redis::Client::open(fixture.redis.url())?.get_async_pubsub().await?;
+    subscription.subscribe(&channel).await?;
+    let stored = |room: &RoomId, accepted: &Accepted, exceptions| StoredUpto {
+        partition: keys::Partition::of(room),
+        watermark: accepted.ingest.expect("just appended"),
+        exceptions,
+    };
+    let exception = (format!("{other}\u{1f}{}", rejected.seq), "rejected".to_owned());
+    let moved = [stored(&fixture.room, &here, Vec::new()), stored(&other, &rejected, vec![exception])];
+    ensure!(fixture.log.publish_stored(&session, &moved).await == [Ok(true), Ok(true)]);
+    let notice = subscription.on_message().next().await.context("a notice")?;
+    ensure!(watermarks.apply_notice(&channel, notice.get_payload_bytes()), "it is a channel of watermarks");
+    let mut results = queue.take_all().now_or_never().context("the notice answers at once")?;
+    results.sort_by_key(|(ticket, _)| *ticket);
+    let expected = [(0, Stored::AsAccepted), (1, Stored::AsAccepted), (2, Stored::Rejected)];
+    ensure!(results == expected, "{results:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn watermark_key_of_a_wrong_type_stops_no_other_partition() -> Result<()> {
+    let fixture = LogFixture::new(1000).await?;
+    let other = other_room(&fixture);
+    let here = fixture.append("a").await?;
+    let there = fixture.log.append(&Entry { room: &other, ..fixture.entry("a") }).await?;
+    let session = fixture.log.session().await?;
+    fixture.command::<()>(redis::cmd("RPUSH").arg(fixture.partition().stored()).arg("x")).await?;
+    let stored = |room: &RoomId, accepted: &Accepted| StoredUpto {
+        partition: keys::Partition::of(room),
+        watermark: accepted.ingest.expect("just appended"),
+        exceptions: Vec::new(),
+    };
+    let moved = [stored(&fixture.room, &here), stored(&other, &there)];
+    let answers = fixture.log.publish_stored(&session, &moved).await;
+    ensure!(matches!(&answers[..], [Err(AppendError::Unavailable(_)), Ok(true)]), "{answers:?}");
+    ensure!(fixture.log.wait_stored(&other, &there).await == Stored::AsAccepted);
     Ok(())
 }

@@ -150,8 +150,8 @@ pub(super) fn read_answer(value: &Value, messages: usize) -> Result<Vec<BatchOut
     positions.chunks(2).map(outcome).collect()
 }
 
-/// Groups messages by room. Each input group belongs to one room of the partition that stands before it, and the groups
-/// of a partition are neighbours. Also returns, for each input group, the index of its first message in the order of the
+/// Groups messages by room. Each input is a partition, a room of it and messages of the room; the inputs of a partition
+/// are neighbours. Also returns, for each input group, the index of its first message in the order of the
 /// call.
 pub(super) fn group_by_room<'a>(
     groups: impl Iterator<Item = (Partition, &'a RoomId, &'a [FastMessage])>,

@@ -256,3 +256,27 @@ pub fn read_watermark(value: &str) -> Option<(Epoch, IngestId)> {
     let (epoch, id) = value.split_once(' ')?;
     Some((Epoch(epoch.parse().ok()?), id.parse().ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notice_tells_of_each_partition_with_its_exceptions() {
+        let payload = "5 0-0 7-1 12\nr\u{1f}3\u{1f}rejected\n5 6-0 8-2 63\nnonsense\n5 1-0 2-0 64";
+        let notices = WatermarkNotice::parse_all(payload, Partition(9));
+        let read: Vec<_> = notices
+            .iter()
+            .map(|notice| (notice.partition.0, notice.watermark.to_string(), notice.exceptions.len()))
+            .collect();
+        assert_eq!(read, [(12, "7-1".to_owned(), 1), (63, "8-2".to_owned(), 0)]);
+        assert_eq!(notices[0].exceptions["r\u{1f}3"], "rejected");
+    }
+
+    #[test]
+    fn notice_without_a_partition_is_of_its_channel() {
+        let notices = WatermarkNotice::parse_all("5 0-0 7-1", Partition(9));
+        assert_eq!(notices.len(), 1);
+        assert_eq!((notices[0].partition, notices[0].epoch), (Partition(9), Epoch(5)));
+    }
+}
