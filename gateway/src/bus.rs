@@ -209,7 +209,7 @@ impl Bus {
         let confirmed = {
             let mut interest = lock(&self.shared.interest);
             let confirmed = self.subscriber.subscribe(keys::room(room)).ok_or(AppendError::Overloaded)?;
-            interest.add(worker, room);
+            interest.add_worker(worker, room);
             confirmed
         };
         let confirmed =
@@ -223,10 +223,11 @@ impl Bus {
         }
     }
 
+    /// Removes a worker from a room. If no other worker has subscriptions in the room, unsubscribes the room's channel.
     pub fn unsubscribe(&self, worker: usize, room: &RoomId) {
         let mut interest = lock(&self.shared.interest);
         // The request is made under the lock, so that it cannot overtake another worker's request for the same channel.
-        if interest.remove(worker, room) && !self.subscriber.unsubscribe(keys::room(room)) {
+        if interest.remove_worker(worker, room) && !self.subscriber.unsubscribe(keys::room(room)) {
             tracing::warn!("a room's channel stays subscribed because too many requests are waiting");
         }
     }

@@ -1,6 +1,6 @@
 //! The gateway: serves clients by WebSocket and long poll, and uses Redis and the persistence service. The whole
 //! program is in this library, so that tests and the binary share one implementation. `main.rs` only starts the
-//! gateway. The head of each module says what the module may use.
+//! gateway. The comment at the start of each module says what the module may use.
 
 pub mod app;
 pub mod bus;

@@ -15,6 +15,7 @@ pub(crate) enum OneOrMany<T> {
 }
 
 impl<T> OneOrMany<T> {
+    /// The entries in the order in which they were added.
     pub fn as_slice(&self) -> &[T] {
         match self {
             Self::None => &[],
@@ -27,7 +28,8 @@ impl<T> OneOrMany<T> {
         matches!(self, Self::None)
     }
 
-    pub fn add(&mut self, entry: T) {
+    /// Adds an entry behind the others.
+    pub fn push(&mut self, entry: T) {
         *self = match mem::take(self) {
             Self::None => Self::One(entry),
             Self::One(first) => Self::Many(Box::new(vec![first, entry])),

@@ -24,6 +24,7 @@ impl ConnectionKey {
     /// The bit that is set in the ids of polls and clear in the ids of other connections.
     const POLL_ID: u64 = 1 << 63;
 
+    /// The key of the connection with this `id`. The highest bit of an id says whether it is the id of a poll.
     pub fn new(worker: usize, id: u64) -> Self {
         let poll = if id & Self::POLL_ID == 0 { 0 } else { Self::POLL };
         Self((worker as u64) << Self::WORKER_SHIFT | poll | (id & (Self::POLL - 1)))
@@ -72,6 +73,7 @@ fn low(version: u64) -> u32 {
     (version & u64::from(u32::MAX)) as u32
 }
 
+/// The result of [`ConnectionRegistry::register`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Registered {
     /// The user's oldest connection, which must close because the user has one connection too many.
@@ -87,6 +89,7 @@ pub(super) struct VersionDiff {
     pub account: bool,
 }
 
+/// The users with a connection on this node, open or being admitted.
 #[derive(Debug)]
 pub(super) struct ConnectionRegistry {
     users: FxHashMap<UserId, UserEntry>,
@@ -97,18 +100,22 @@ pub(super) struct ConnectionRegistry {
 }
 
 impl ConnectionRegistry {
+    /// `per_user` is the maximum number of connections of one user; polls do not count.
     pub fn new(per_user: usize) -> Self {
         Self { users: FxHashMap::default(), epoch: Epoch::default(), per_user, generation: 0 }
     }
 
+    /// All users with a connection that is open or being admitted.
     pub fn users(&self) -> impl Iterator<Item = &UserId> {
         self.users.keys()
     }
 
-    pub fn len(&self) -> usize {
+    /// The number of users with a connection that is open or being admitted.
+    pub fn user_count(&self) -> usize {
         self.users.len()
     }
 
+    /// Whether Redis has confirmed the user's channel; false for a user without an entry.
     pub fn is_channel_confirmed(&self, user: &UserId) -> bool {
         self.users.get(user).is_some_and(|entry| entry.confirmed)
     }
@@ -135,6 +142,7 @@ impl ConnectionRegistry {
         entry.generation
     }
 
+    /// The number of notices so far, for [`ConnectionRegistry::register`]; 0 for a user without an entry.
     pub fn notice_count(&self, user: &UserId) -> u16 {
         self.users.get(user).map_or(0, |entry| entry.notice_count)
     }
@@ -177,7 +185,7 @@ impl ConnectionRegistry {
         };
         entry.rooms = known_by_all(entry.rooms, versions.rooms);
         entry.account = known_by_all(entry.account, versions.account);
-        entry.keys.add(key);
+        entry.keys.push(key);
         let counted = || entry.keys.as_slice().iter().filter(|key| !key.is_poll());
         let surplus = if counted().count() > self.per_user { counted().next().copied() } else { None };
         if let Some(surplus) = surplus {
@@ -192,7 +200,7 @@ impl ConnectionRegistry {
         if let Some(entry) = self.users.get_mut(user) {
             let later = mem::take(&mut entry.keys);
             entry.keys = OneOrMany::One(surplus);
-            later.as_slice().iter().for_each(|key| entry.keys.add(*key));
+            later.as_slice().iter().for_each(|key| entry.keys.push(*key));
         }
     }
 
@@ -234,6 +242,7 @@ impl ConnectionRegistry {
         }
     }
 
+    /// Does the same as [`ConnectionRegistry::invalidate_rooms`] for the version of the account.
     pub fn invalidate_account(&mut self, user: &UserId) {
         if let Some(entry) = self.users.get_mut(user) {
             entry.account = UNKNOWN_VERSION;

@@ -49,6 +49,7 @@ impl WorkerQueue {
 /// Maximum number of workers of a node, because a room's entry in `Interest` has 64 bits, one per worker.
 pub const MAX_WORKERS: usize = 64;
 
+/// The workers with subscriptions in each room, and the queue of each worker.
 pub(super) struct Interest {
     queues: Vec<WorkerQueue>,
     /// For each room, one bit per worker with subscriptions in the room.
@@ -56,16 +57,18 @@ pub(super) struct Interest {
 }
 
 impl Interest {
+    /// `queues` has one queue per worker, at the worker's index.
     pub fn new(queues: Vec<WorkerQueue>) -> Self {
         Self { queues, rooms: FxHashMap::default() }
     }
 
-    pub fn add(&mut self, worker: usize, room: &RoomId) {
+    /// Adds a worker to a room, so that [`Interest::publish`] sends the room's records to the worker.
+    pub fn add_worker(&mut self, worker: usize, room: &RoomId) {
         *self.rooms.entry(room.clone()).or_default() |= 1 << worker;
     }
 
     /// Removes a worker from a room. Returns true if no worker has subscriptions in the room.
-    pub fn remove(&mut self, worker: usize, room: &RoomId) -> bool {
+    pub fn remove_worker(&mut self, worker: usize, room: &RoomId) -> bool {
         let Some(workers) = self.rooms.get_mut(room) else { return false };
         *workers &= !(1 << worker);
         if *workers != 0 {
@@ -158,14 +161,14 @@ mod tests {
         let ((small, _small), (large, _large)) = (queue(1), queue(8));
         let mut interest = Interest::new(vec![small.clone(), large.clone()]);
         let room = RoomId::parse("r").unwrap();
-        interest.add(0, &room);
-        interest.add(1, &room);
+        interest.add_worker(0, &room);
+        interest.add_worker(1, &room);
         assert_eq!(interest.publish("r", &message()), 0);
         assert_eq!(interest.publish("r", &message()), 1);
         assert!(small.refill.load(Ordering::Acquire));
         assert!(!large.refill.load(Ordering::Acquire));
-        assert!(!interest.remove(0, &room));
-        assert!(interest.remove(1, &room));
+        assert!(!interest.remove_worker(0, &room));
+        assert!(interest.remove_worker(1, &room));
         assert_eq!(interest.publish("r", &message()), 0);
     }
     #[test]

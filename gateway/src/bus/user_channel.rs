@@ -74,7 +74,10 @@ impl Bus {
                 Some(self.subscriber.subscribe(people::channel(user)).ok_or_else(too_many_requests)?)
             };
             let generation = connections.begin_registration(user);
-            self.shared.metrics.user_channels.set(i64::try_from(connections.len()).unwrap_or(i64::MAX));
+            self.shared
+                .metrics
+                .user_channels
+                .set(i64::try_from(connections.user_count()).unwrap_or(i64::MAX));
             confirmation.map(|confirmation| (confirmation, generation))
         };
         let mut pending =
@@ -115,7 +118,7 @@ impl Bus {
         if remove(&mut connections) && !self.subscriber.unsubscribe(people::channel(user)) {
             tracing::warn!("a user's channel stays subscribed because too many requests are waiting");
         }
-        self.shared.metrics.user_channels.set(i64::try_from(connections.len()).unwrap_or(i64::MAX));
+        self.shared.metrics.user_channels.set(i64::try_from(connections.user_count()).unwrap_or(i64::MAX));
     }
 
     /// Reads the versions of a user's memberships and account, after [`Bus::begin_registration`] was called.

@@ -46,6 +46,8 @@ struct LeaseTask {
     unconfirmed: Vec<StateChange>,
 }
 
+/// Writes the changes of the registry until [`Presence::end`], then ends the node lease. Sends the users whose
+/// presence must be published to `to_publish`.
 pub(super) async fn run(
     presence: Arc<Presence>,
     bus: Arc<Bus>,
@@ -95,7 +97,7 @@ impl LeaseTask {
             }
         }
         loop {
-            let users = lock(&self.presence.registry).len();
+            let users = lock(&self.presence.registry).user_count();
             self.metrics.presence_users.set(i64::try_from(users).unwrap_or(i64::MAX));
             if users == 0 && self.unconfirmed.is_empty() {
                 // A lease without users need not be renewed.

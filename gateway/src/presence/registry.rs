@@ -161,7 +161,7 @@ impl PresenceRegistry {
     }
 
     /// The number of users connected to this node.
-    pub fn len(&self) -> usize {
+    pub fn user_count(&self) -> usize {
         self.users.len()
     }
 }
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(changes(&mut registry, 3000), [(Some(Away), Some(Online))]);
         registry.record_status_event(&a, Closed(Away), 5000);
         assert_eq!(changes(&mut registry, 5000), [(None, Some(Away))]);
-        assert_eq!(registry.len(), 0);
+        assert_eq!(registry.user_count(), 0);
     }
 
     #[test]
@@ -240,7 +240,7 @@ mod tests {
         registry.reset_written();
         registry.reset_written();
         let batches: Vec<usize> = (0..4).map(|_| registry.take_changes(10, 5).len()).collect();
-        assert_eq!((batches, registry.len()), (vec![10, 10, 5, 0], 25));
+        assert_eq!((batches, registry.user_count()), (vec![10, 10, 5, 0], 25));
     }
 
     #[test]

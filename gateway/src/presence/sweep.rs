@@ -26,6 +26,7 @@ const MAX_SWEEP_DURATION: Duration = Duration::from_secs(5);
 const USERS_PER_COMMAND: usize = 64;
 const LEASES_PER_SWEEP: usize = 16;
 
+/// Sweeps about once a second, unless another node holds the lock of the sweep. Never returns.
 pub(super) async fn sweep(bus: Arc<Bus>, metrics: Metrics) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;

@@ -147,7 +147,7 @@ fn finish(worker: &Rc<Worker>, pending: Unanswered, answer: Result<Accepted, Ref
         return pending.acknowledge(worker, &accepted, AckStage::Accepted);
     }
     if stage == AckStage::Stored {
-        return worker.stored_answers.add(worker, pending, accepted);
+        return worker.stored_answers.add_waiting(worker, pending, accepted);
     }
     // A duplicate whose sender wants only `accepted` waits a moment for the outcome of the first event.
     let (worker, wait_span) =

@@ -5,6 +5,7 @@ use std::{collections::VecDeque, io::IoSlice};
 
 use bytes::{Buf, Bytes};
 
+/// The frames that wait to be written to one connection.
 #[derive(Default)]
 pub(crate) struct Outbox {
     frames: VecDeque<Bytes>,
@@ -14,11 +15,13 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
+    /// Queues a frame. The outbox has no limit of its own; the link checks one.
     pub(crate) fn push(&mut self, frame: Bytes) {
         self.bytes += frame.len();
         self.frames.push_back(frame);
     }
 
+    /// Bytes that are queued and not yet written, headers included.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -68,7 +71,8 @@ impl Outbox {
         self.bytes = self.frames.front().map_or(0, Bytes::len);
     }
 
-    pub(crate) fn clear(&mut self) {
+    /// Drops all frames, also the rest of a begun frame. Only for a socket to which nothing more is written.
+    pub(crate) fn drop_all(&mut self) {
         *self = Outbox::default();
     }
 }

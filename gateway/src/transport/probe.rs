@@ -50,7 +50,7 @@ pub fn decode(rules: Rules, bytes: &[u8], pieces: &[usize], pause: bool) -> Verd
         while begun < chunk.len() {
             let events = &mut verdict.events;
             let decoded = decoder.decode(rules, &mut inflater, &|| true, &mut chunk[begun..], |event| {
-                events.push(owned(event));
+                events.push(to_decoded_event(event));
                 if pause { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
             match decoded {
@@ -66,7 +66,8 @@ pub fn decode(rules: Rules, bytes: &[u8], pieces: &[usize], pause: bool) -> Verd
     verdict
 }
 
-pub(crate) fn owned(event: Event<'_>) -> DecodedEvent {
+/// Copies an event, which borrows from the decoder's input, into a value that tests can keep.
+pub(crate) fn to_decoded_event(event: Event<'_>) -> DecodedEvent {
     match event {
         Event::Part => DecodedEvent::Part,
         Event::Text(text) => DecodedEvent::Text(text.to_owned()),

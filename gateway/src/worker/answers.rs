@@ -39,6 +39,7 @@ pub(crate) struct Unanswered {
 }
 
 impl Unanswered {
+    /// The stage at which the client wants the answer.
     pub fn stage(&self) -> AckStage {
         match &self.command {
             AppendCommand::Send(draft) => draft.ack,
@@ -78,7 +79,8 @@ struct Waiting {
 }
 
 impl StoredAnswers {
-    pub(crate) fn add(&self, worker: &Worker, unanswered: Unanswered, accepted: Accepted) {
+    /// Keeps an accepted command, which [`answer_stored`] answers when the result of the wait arrives.
+    pub(crate) fn add_waiting(&self, worker: &Worker, unanswered: Unanswered, accepted: Accepted) {
         let ticket = self.last_ticket.get() + 1;
         self.last_ticket.set(ticket);
         let span = unanswered.request.child_span("stored answer", SpanKind::Internal);

@@ -28,7 +28,7 @@ impl Worker {
         if !client.connection.is_closed()
             && let Some(user) = client.known_user()
         {
-            self.users.borrow_mut().entry(user.clone()).or_default().add(client.clone());
+            self.users.borrow_mut().entry(user.clone()).or_default().push(client.clone());
             registration.register(ConnectionKey::new(self.index, client.connection.id()), versions);
         }
     }

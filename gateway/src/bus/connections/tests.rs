@@ -44,7 +44,7 @@ fn channel_is_wanted_until_last_registered_and_pending_leave() {
             && !registry.unregister(&ann, second)
     );
     assert!(registry.cancel_registration(&ann), "the pending connection did not come");
-    assert_eq!(registry.len(), 0);
+    assert_eq!(registry.user_count(), 0);
     assert!(
         !registry.cancel_registration(&ann) && !registry.unregister(&ann, first),
         "a second call changes nothing"

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use proptest::prelude::*;
 
 use super::*;
-use crate::transport::probe::{DecodedEvent, owned};
+use crate::transport::probe::{DecodedEvent, to_decoded_event};
 
 const RULES: Rules = Rules { max_message_bytes: 1_000, accept_binary: true, deflate: true };
 
@@ -47,7 +47,7 @@ fn decode_in(
         let (piece, tail) = rest.split_at(length);
         rest = tail;
         let decoded = decoder.decode(rules, &mut inflater, &|| true, &mut piece.to_vec(), |event| {
-            seen.extend((event != Event::Part).then(|| owned(event)));
+            seen.extend((event != Event::Part).then(|| to_decoded_event(event)));
             ControlFlow::Continue(())
         });
         match decoded {

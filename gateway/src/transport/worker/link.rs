@@ -23,6 +23,7 @@ use crate::transport::{
     wheel::ticks,
 };
 
+/// How far a connection has come towards its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     Open,
@@ -35,6 +36,7 @@ pub enum Phase {
     Discarding,
 }
 
+/// What the connection's task must tell the session about the drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DrainNotice {
     None,
@@ -46,6 +48,8 @@ pub enum DrainNotice {
 
 const NEVER: u32 = u32::MAX;
 
+/// The state of one client connection on its worker: its socket, outbox, phase, timers and flags. The handles, the
+/// connection's task and the timer wheel share it.
 pub struct Link {
     pub worker: Rc<TransportWorker>,
     /// `None` while the socket is in use, and after the task has ended, even if handles remain.
@@ -75,6 +79,7 @@ pub struct Link {
 }
 
 impl Link {
+    /// The link of a new connection at the tick `now`. The first ping is sent `first_ping` ticks later.
     pub fn new(worker: Rc<TransportWorker>, key: u32, id: u64, now: u32, first_ping: u32) -> Link {
         Link {
             worker,
@@ -101,6 +106,7 @@ impl Link {
         }
     }
 
+    /// Stores the socket of the connection. `None` closes the socket, when the task has ended.
     pub fn set_socket(&self, socket: Option<TcpStream>) {
         self.socket.set(socket);
     }
@@ -122,6 +128,7 @@ impl Link {
         self.id as u32
     }
 
+    /// Makes the connection's task run soon.
     pub fn wake(&self) {
         if !self.awake.replace(true)
             && let Some(waker) = &*self.waker.borrow()
@@ -159,6 +166,7 @@ impl Link {
         self.close(close_code::TOO_SLOW, "too slow");
     }
 
+    /// Queues a close frame behind the other frames, and starts the close timeout. Only the first close counts.
     pub fn close(&self, code: u16, reason: &str) {
         self.begin_close(Phase::Closing, code, reason);
     }
@@ -184,6 +192,7 @@ impl Link {
         }
     }
 
+    /// Pauses reading until this tick, because the peer sent too many frames.
     pub fn pause_until(&self, tick: u32) {
         self.paused_until.set(tick);
         self.schedule();
@@ -194,6 +203,7 @@ impl Link {
         self.paused_until.get() != NEVER
     }
 
+    /// Ends the connection's task without further writes, so that the socket is closed.
     pub fn abort(&self) {
         self.aborted.set(true);
         self.wake();
@@ -203,9 +213,10 @@ impl Link {
     pub fn drop_outbox(&self) {
         let mut outbox = self.outbox.borrow_mut();
         self.worker.counters.outbox_bytes.subtract(outbox.bytes());
-        outbox.clear();
+        outbox.drop_all();
     }
 
+    /// Requests one call of `on_deadline` after this time, in place of an earlier request; `None` cancels the request.
     pub fn set_deadline(&self, after: Option<Duration>) {
         self.deadline_due.set(false);
         self.deadline_at.set(match after {
