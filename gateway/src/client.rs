@@ -115,6 +115,7 @@ impl Client {
         }
     }
 
+    /// Makes the connection ready for all commands of this user, whose token and account were accepted.
     pub(crate) fn set_identity(&self, identity: Identity) {
         // Later tokens have the same user, so the first value stays valid.
         let _ = self.user.set(identity.user.clone());
@@ -134,10 +135,12 @@ impl Client {
         self.user.get()
     }
 
+    /// Closes the connection with a code of the protocol: see [`ClientTransport::close`].
     pub(crate) fn close(&self, code: CloseCode, reason: &str) {
         self.connection.close(code.code(), reason);
     }
 
+    /// Replaces the name and picture of the identity. Does nothing before [`Client::set_identity`].
     pub(crate) fn update_account(&self, name: Option<&str>, picture: Option<&str>) {
         let mut state = self.state.borrow_mut();
         if let State::Ready(identity) = &mut *state
@@ -163,6 +166,7 @@ impl Client {
         self.connection.pause_reading();
     }
 
+    /// Ends one call of `pause_reading`. A connection that is overdue in a drain is not read again.
     pub(crate) fn resume_reading(&self) {
         self.pauses.set(self.pauses.get() - 1);
         if self.pauses.get() == 0 && self.drain_state.get() != DrainState::Overdue {
@@ -218,6 +222,7 @@ impl Client {
         self.rooms.borrow().get(room).copied().filter(|subscription| *subscription != Subscription::ENDED)
     }
 
+    /// The joined rooms, and the rooms for which [`Subscription::ENDED`] is stored.
     pub(crate) fn rooms(&self) -> Vec<RoomId> {
         self.rooms.borrow().keys().cloned().collect()
     }
@@ -230,6 +235,7 @@ impl Client {
             .filter(|subscription| *subscription != Subscription::ENDED)
     }
 
+    /// Forgets a room. Returns the subscription, which the caller must end; `None` if it has ended or never existed.
     pub(crate) fn leave(&self, room: &RoomId) -> Option<Subscription> {
         self.rooms.borrow_mut().remove(room).filter(|subscription| *subscription != Subscription::ENDED)
     }
@@ -245,6 +251,7 @@ impl Client {
         self.rooms.borrow().get(room) == Some(&Subscription::ENDED)
     }
 
+    /// Ends a join. When no join is open any more, removes every [`Subscription::ENDED`].
     pub(crate) fn end_join(&self) {
         self.open_joins.set(self.open_joins.get() - 1);
         if self.open_joins.get() == 0 {
@@ -252,6 +259,7 @@ impl Client {
         }
     }
 
+    /// Forgets all rooms, for a connection that has closed. Some subscriptions may be [`Subscription::ENDED`].
     pub(crate) fn leave_all(&self) -> FxHashMap<RoomId, Subscription> {
         std::mem::take(&mut self.rooms.borrow_mut())
     }
@@ -263,6 +271,8 @@ pub(crate) fn until_expiry(identity: &Identity, now_ms: i64) -> Duration {
     Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))
 }
 
+/// A slot that a join or a command takes while it is in progress. Dropping the guard frees the slot, and closes the
+/// connection if it is overdue and has nothing else in progress.
 pub(crate) struct SlotGuard {
     client: Rc<Client>,
     count: fn(&Client) -> &Cell<u16>,

@@ -43,6 +43,7 @@ impl Limit {
         (Self::Commands, "commands"),
     ];
 
+    /// The name in the metric label `limit` and in the error message.
     pub fn name(self) -> &'static str {
         Self::ALL[self as usize].1
     }
@@ -66,6 +67,7 @@ pub fn rooms_cost(rooms: usize) -> u32 {
 pub struct RateLimits([UserRateLimiter; Limit::ALL.len()]);
 
 impl RateLimits {
+    /// Creates the buckets. `rate` is called once for each kind of command.
     pub fn new(rate: impl Fn(Limit) -> Rate) -> Self {
         Self(Limit::ALL.map(|(limit, _)| UserRateLimiter::new(rate(limit))))
     }

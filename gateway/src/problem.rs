@@ -8,6 +8,7 @@ use actix_web::HttpResponse;
 use serde::Serialize;
 use tidings_shared::error::{ErrorCode, RETRY_AFTER_MS, Refusal};
 
+/// The content type of a problem document.
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
 /// The HTTP status of a refused request.

@@ -176,6 +176,7 @@ impl Worker {
         }
     }
 
+    /// Answers a command with an error, and counts the refusal. Too many exceeded rate limits close the connection.
     pub fn refuse(
         &self,
         client: &Client,

@@ -38,6 +38,7 @@ struct Due {
 }
 
 impl Recheck {
+    /// Schedules a check of a user, and wakes [`run`].
     pub fn check_user(&self, user: &UserId) {
         lock(&self.due).users.insert(user.clone());
         self.wake.notify_one();
@@ -49,6 +50,7 @@ impl Recheck {
         lock(&self.due).users.insert(user.clone());
     }
 
+    /// Schedules a check of all users in the connection registry, and wakes [`run`].
     pub fn check_all(&self) {
         lock(&self.due).all = true;
         self.wake.notify_one();

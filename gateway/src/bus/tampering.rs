@@ -50,6 +50,7 @@ fn altered(payload: &[u8], every: u64, changes: &[(usize, &str)]) -> Option<Byte
     Some(format!("{}\n{json}", fields.join("\u{1f}")).into())
 }
 
+/// With the fault `Once`, gives an event that may be a repetition another client id, so that it is appended again.
 pub(super) fn entry(entry: &mut Entry<'_>) {
     if is_active(Sabotage::Once) && !entry.first_attempt {
         let again = format!("again-{}", entry.id.as_deref().unwrap_or_default());
@@ -57,6 +58,7 @@ pub(super) fn entry(entry: &mut Entry<'_>) {
     }
 }
 
+/// With the fault `Stored`, makes the event seem stored, so that it is acknowledged too early.
 pub(super) fn accepted(accepted: &mut Accepted) {
     if is_active(Sabotage::Stored) {
         // The gateway treats an event without an ingest id as stored.

@@ -11,6 +11,7 @@ use super::Client;
 /// The close reason when the node shuts down.
 pub(crate) const CLOSE_REASON_STOPPING: &str = "the node is stopping";
 
+/// How far the drain of the node has come for this connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum DrainState {
     #[default]

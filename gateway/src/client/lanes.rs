@@ -28,6 +28,7 @@ const MAX_JOBS: usize = 64;
 /// Messages are added to one append call until they have this many bytes together, because the call copies them.
 const MAX_SENDS_BYTES: usize = 64 * 1024;
 
+/// A command, or the part of a join or leave for one room. `index` orders the rooms in the answer of a join.
 pub(crate) enum Job {
     Join { after: Option<Cursor>, group: Rc<JoinGroup>, index: usize },
     Leave { group: Rc<LeaveGroup> },
@@ -49,6 +50,7 @@ pub(crate) struct JoinGroup {
     pub failed: RefCell<Vec<(RoomId, Refusal)>>,
 }
 
+/// One `room:leave` command, which is answered once, when all its rooms were left.
 pub(crate) struct LeaveGroup {
     pub request: RequestContext,
     pub remaining: Cell<usize>,
@@ -68,6 +70,7 @@ pub(crate) struct Replay {
     pub generation: Generation,
 }
 
+/// The lanes of one connection. A room without a waiting or running job has no lane.
 #[derive(Default)]
 pub(super) struct Lanes {
     waiting: FxHashMap<RoomId, VecDeque<Job>>,

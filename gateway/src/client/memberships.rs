@@ -10,6 +10,8 @@ use tokio::sync::OnceCell;
 
 use crate::bus::{Bus, MembershipSnapshot};
 
+/// The user's memberships in the rooms of one join. The first `get` makes one read for all rooms whose lanes
+/// were idle, and later calls use its result.
 pub(crate) struct JoinMemberships {
     /// The rooms that are read together. The first call of [`JoinMemberships::get`] takes this list.
     rooms: Cell<Vec<RoomId>>,

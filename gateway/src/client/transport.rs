@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use crate::transport::{Connection, Frame};
 
+/// Receives a client's frames: a WebSocket, or the buffer of a poll.
 pub(crate) enum ClientTransport {
     Socket(Connection),
     Poll(Rc<PollBuffer>),
@@ -75,6 +76,7 @@ impl PollBuffer {
         mem::take(&mut self.frames.borrow_mut())
     }
 
+    /// Bytes of the waiting frames and of the frames in the answer, headers included, which together have a maximum.
     pub fn bytes(&self) -> usize {
         self.bytes.get()
     }
@@ -91,6 +93,7 @@ impl PollBuffer {
 }
 
 impl ClientTransport {
+    /// Queues a frame. Above the maximum of bytes, closes the transport as too slow. Does nothing after a close.
     pub fn send(&self, frame: Frame) {
         match self {
             Self::Socket(connection) => connection.send(frame),
@@ -106,6 +109,7 @@ impl ClientTransport {
         }
     }
 
+    /// Bytes that were not written to the socket yet. For a poll, also the bytes of its answer so far.
     pub fn queued_bytes(&self) -> usize {
         match self {
             Self::Socket(connection) => connection.queued_bytes(),
@@ -113,6 +117,7 @@ impl ClientTransport {
         }
     }
 
+    /// Closes a WebSocket after its queued frames, or makes a poll end at once. Only the first close counts.
     pub fn close(&self, code: u16, reason: &str) {
         match self {
             Self::Socket(connection) => connection.close(code, reason),
@@ -120,6 +125,7 @@ impl ClientTransport {
         }
     }
 
+    /// Whether the WebSocket has closed or is closing, or the poll is ending.
     pub fn is_closed(&self) -> bool {
         match self {
             Self::Socket(connection) => connection.is_closed(),
@@ -134,6 +140,7 @@ impl ClientTransport {
         }
     }
 
+    /// Does nothing for a poll, which is never paused.
     pub fn resume_reading(&self) {
         if let Self::Socket(connection) = self {
             connection.resume_reading();

@@ -14,6 +14,8 @@ use tidings_shared::{
 
 use super::{Effect, Environment, RequestContext, State};
 
+/// Handles one `auth`. If the key of the token is not known yet, returns [`Effect::FetchKey`] and leaves the state as
+/// it is.
 pub(super) fn apply(
     state: &mut State,
     env: &Environment<'_>,

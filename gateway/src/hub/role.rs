@@ -32,6 +32,7 @@ pub(super) struct RoleNames {
 }
 
 impl RoleNames {
+    /// Returns the shared copy of a role name. Storing a new name may first remove unused names.
     pub fn intern(&mut self, role: &str) -> Rc<str> {
         if let Some(name) = self.names.get(role) {
             return name.clone();

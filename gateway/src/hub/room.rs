@@ -67,6 +67,7 @@ impl<P> Default for Room<P> {
 }
 
 impl<P: Peer> Room<P> {
+    /// Adds a replaying subscription. `role` is a placeholder until the role was read; `stamp` is unique in the hub.
     pub fn subscribe(&mut self, peer: Rc<P>, role: Rc<str>, stamp: u64) -> Subscription {
         let role_as_of = Position::UNREAD;
         let subscriber = Subscriber {
@@ -82,6 +83,7 @@ impl<P: Peer> Room<P> {
         Subscription::new(slot, stamp)
     }
 
+    /// Removes a subscription, without a report to its peer. Does nothing if the subscription has ended.
     pub fn unsubscribe(&mut self, subscription: Subscription) {
         if self.get(subscription).is_some() {
             let removed = self.subscribers.remove(subscription.slot as usize);
@@ -144,6 +146,7 @@ impl<P: Peer> Room<P> {
         subscriber.filter(|subscriber| subscriber.stamp == subscription.stamp)
     }
 
+    /// Handles a published record that has a position in the log: see [`Hub::dispatch`](super::Hub::dispatch).
     pub(super) fn dispatch(&mut self, record: &Record, frame: &Frame, names: &mut RoleNames) -> Dispatch {
         let at = Position::of_record(record);
         self.newest_seen = self.newest_seen.max(at);
@@ -226,16 +229,19 @@ impl<P: Peer> Room<P> {
         subscriber.live && !subscriber.marks_expired && !self.refilling
     }
 
+    /// Marks the room as being refilled. Returns false if no subscription is live, or if a refill is already running.
     pub fn begin_refill(&mut self) -> bool {
         let begins = self.live > 0 && !self.refilling;
         self.refilling |= begins;
         begins
     }
 
+    /// Records that marks may have expired unread, so that a missing mark no longer means that a role is unchanged.
     pub fn expire_marks(&mut self) {
         self.subscribers.iter_mut().for_each(|(_, subscriber)| subscriber.marks_expired = true);
     }
 
+    /// Ends a refill without a result. Only for a room without live subscriptions, because no records are sent.
     pub fn abandon_refill(&mut self) {
         self.refilling = false;
     }
@@ -255,6 +261,8 @@ impl<P: Peer> Room<P> {
         true
     }
 
+    /// Carries out [`Hub::refresh_role`](super::Hub::refresh_role). `current` means that the read began in the hub's
+    /// current generation.
     pub(super) fn refresh_role(
         &mut self,
         room: &RoomId,
@@ -291,6 +299,7 @@ impl<P: Peer> Room<P> {
         RoleRefresh::Ended
     }
 
+    /// Makes a replaying subscription live, or returns false: see [`Hub::go_live`](super::Hub::go_live).
     pub fn go_live(&mut self, subscription: Subscription, reached: Position) -> bool {
         // A role as of a later position is not valid for earlier records, so the replay must reach that position.
         if self.get(subscription).is_none_or(|subscriber| subscriber.role_as_of != reached) {

@@ -56,6 +56,7 @@ pub(super) async fn recently_added_role(
     }
 }
 
+/// The refusal of a user who is not a member: `forbidden` in a public room; `not_found` for a private room, to hide it.
 pub(super) fn refuse_non_member(head: &RoomHead) -> Refusal {
     if head.kind == "public" {
         return Refusal::new(ErrorCode::Forbidden, "only members of the room may do this");

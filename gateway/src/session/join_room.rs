@@ -202,6 +202,7 @@ pub(super) fn leave(worker: &Worker, client: &Client, room: &RoomId, group: &Lea
     }
 }
 
+/// Answers a `room:leave` with `room:left`, after all its rooms were left.
 pub(super) fn send_left(client: &Client, group: &LeaveGroup) {
     let left = ServerFrame::RoomLeft { reference: group.request.reference(), rooms: &group.rooms };
     client.reply(&left);

@@ -37,6 +37,7 @@ pub(super) fn report_opened(worker: &Worker, client: &Client) {
     }
 }
 
+/// Reports that a connection has closed. A poll's user stays present for 30 s after this call.
 pub(super) fn report_closed(worker: &Worker, client: &Client) {
     let before = client.reported_presence.replace(ReportedPresence::Closed);
     let Some(identity) = client.identity() else { return };

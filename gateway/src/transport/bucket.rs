@@ -68,6 +68,7 @@ pub(crate) enum FrameVerdict {
     Abused,
 }
 
+/// The token bucket of one connection. The default bucket is full.
 #[derive(Debug, Default)]
 pub(crate) struct TokenBucket {
     /// The time at which the bucket will be full. For an empty bucket, this is `burst_ns` from now.
@@ -79,6 +80,7 @@ pub(crate) struct TokenBucket {
 }
 
 impl TokenBucket {
+    /// Takes a token for a frame that arrived at the tick `now`. The verdict says when the next frame may be read.
     pub(crate) fn take_token(&mut self, limits: &FrameLimits, now: u32) -> FrameVerdict {
         let now_ns = u64::from(now).saturating_mul(limits.tick_ns);
         self.full_at_ns = self.full_at_ns.max(now_ns).saturating_add(limits.frame_ns);

@@ -72,6 +72,7 @@ impl TransportConfig {
         }
     }
 
+    /// The settings for the workers. Times that the timer wheel measures are converted to ticks.
     pub(crate) fn limits(&self) -> WorkerLimits {
         // 50 ticks per heartbeat spread the pings well. A tick is at least 100 ms, so that an idle worker sleeps, and
         // at most 1 s, so that deadlines stay exact with a long heartbeat.
@@ -94,6 +95,7 @@ impl TransportConfig {
     }
 }
 
+/// The settings that a worker needs while it serves. Times in ticks are multiples of `tick`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WorkerLimits {
     pub rules: Rules,

@@ -40,6 +40,7 @@ impl Connection {
         self.0.paused.set(true);
     }
 
+    /// Reads again after `pause_reading`, and restarts the time after which a silent peer is closed.
     pub fn resume_reading(&self) {
         if self.0.paused.replace(false) {
             self.0.last_received.set(self.0.worker.now());

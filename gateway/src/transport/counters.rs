@@ -96,6 +96,7 @@ impl Counters {
         lock(&self.workers).iter().map(|worker| worker.connections.get()).sum()
     }
 
+    /// Creates the counters of a new worker, which only the thread of this worker may write.
     pub(crate) fn add_worker(&self) -> Arc<WorkerCounters> {
         let worker = Arc::<WorkerCounters>::default();
         lock(&self.workers).push(Arc::clone(&worker));
@@ -104,6 +105,7 @@ impl Counters {
 }
 
 impl WorkerCounters {
+    /// Counts a close under its code, or under 0 if the code is not defined.
     pub(crate) fn count_close(&self, code: u16) {
         // The peer chooses its code. Without this mapping, peers could create any number of time series.
         let code = if matches!(code, 1000..=1015 | 4400..=4499) { code } else { 0 };
@@ -116,10 +118,12 @@ impl WorkerCounters {
 pub(crate) struct SingleWriterCounter(AtomicU64);
 
 impl SingleWriterCounter {
+    /// Increases the number. Must be called only by the writing thread, because it loads and stores in two steps.
     pub(crate) fn add(&self, count: usize) {
         self.0.store(self.get().wrapping_add(count as u64), Ordering::Relaxed);
     }
 
+    /// Decreases the number, under the same condition as [`add`](Self::add).
     pub(crate) fn subtract(&self, count: usize) {
         self.0.store(self.get().wrapping_sub(count as u64), Ordering::Relaxed);
     }

@@ -23,6 +23,7 @@ const SLACK_BYTES: usize = 16;
 /// The end of a flushed stream, which is neither sent nor received (RFC 7692, 7.2.1).
 pub(super) const TAIL: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
 
+/// The compressor of a thread, and its output buffer. A new one holds no memory.
 #[derive(Default)]
 pub(crate) struct Deflater {
     engine: Option<Compress>,

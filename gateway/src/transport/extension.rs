@@ -30,6 +30,7 @@ impl Window {
     }
 }
 
+/// The accepted offer of permessage-deflate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Agreement {
     /// The peer's window, which the answer must then also name; `None` if the peer named no window.
@@ -37,10 +38,12 @@ pub(crate) struct Agreement {
 }
 
 impl Agreement {
+    /// The peer's inflate window, which limits the messages that may be compressed for the peer.
     pub(crate) fn window(self) -> Window {
         self.named.unwrap_or(Window::LARGEST)
     }
 
+    /// The value of `Sec-WebSocket-Extensions` in the answer.
     pub(crate) fn answer(self) -> String {
         let mut answer =
             format!("{PERMESSAGE_DEFLATE}; server_no_context_takeover; client_no_context_takeover");

@@ -103,6 +103,7 @@ impl Frame {
         Frame { immediate: true, ..self.clone() }
     }
 
+    /// A binary frame. Receivers share no compressed copy of it.
     pub fn binary(payload: impl AsRef<[u8]>) -> Frame {
         Frame::copied(BINARY, payload.as_ref())
     }
@@ -148,6 +149,7 @@ impl Frame {
         &self.bytes[self.header_bytes()..]
     }
 
+    /// The bytes on the wire: header and uncompressed payload.
     pub(crate) fn into_bytes(self) -> Bytes {
         self.bytes
     }

@@ -45,6 +45,7 @@ impl Refusal {
         Refusal { status, headers: Vec::new(), content_type, body: body.into() }
     }
 
+    /// Adds a header. Must not be used for the headers that are always added: see [`Refusal::headers`].
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Refusal {
         self.headers.push((name, value));
@@ -61,6 +62,7 @@ impl Refusal {
         Refusal::new(status, "application/problem+json", document)
     }
 
+    /// The whole HTTP answer as bytes, with status line, headers and body.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut head = format!(
             "HTTP/1.1 {} {}\r\ncontent-type: {}\r\ncontent-length: {}\r\nconnection: close\r\n",
@@ -93,6 +95,7 @@ pub(crate) fn upgrade_required() -> Refusal {
     .header(header::UPGRADE, HeaderValue::from_static("websocket"))
 }
 
+/// The settings that decide about a handshake.
 #[derive(Debug, Clone)]
 pub(crate) struct HandshakeOptions {
     /// The path of the WebSocket; `None` accepts every path.
@@ -102,12 +105,15 @@ pub(crate) struct HandshakeOptions {
     pub deflate: bool,
 }
 
+/// The result of [`check`] for a valid upgrade request.
 pub(crate) struct Handshake {
     /// The 101 answer, which is sent after the handshake is accepted.
     pub answer: Bytes,
+    /// The peer's inflate window; `None` if compression was not negotiated.
     pub window: Option<Window>,
 }
 
+/// Checks an upgrade request and prepares the 101 answer. The error is the answer to an invalid request.
 pub(crate) fn check(
     request: Request,
     options: &HandshakeOptions,

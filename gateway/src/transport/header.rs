@@ -12,11 +12,13 @@ pub(crate) struct Violation {
 }
 
 impl Violation {
+    /// A violation with the close code 1002, protocol error.
     pub(crate) const fn protocol(reason: &'static str) -> Violation {
         Violation { code: close_code::PROTOCOL_ERROR, reason }
     }
 }
 
+/// The kind of a frame. `Continuation` is a later fragment of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Opcode {
     Continuation,
@@ -28,11 +30,13 @@ pub(crate) enum Opcode {
 }
 
 impl Opcode {
+    /// Whether the frame is a control frame, which may come between the fragments of a message.
     pub(crate) fn is_control(self) -> bool {
         matches!(self, Opcode::Close | Opcode::Ping | Opcode::Pong)
     }
 }
 
+/// The checked header of a client frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     pub fin: bool,

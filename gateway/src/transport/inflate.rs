@@ -22,6 +22,7 @@ pub(crate) const TOO_BIG_INFLATED: Violation =
 const INVALID_DEFLATE: Violation =
     Violation { code: close_code::INVALID_TEXT, reason: "not a whole DEFLATE stream of its own" };
 
+/// The decompressor of a thread, and its output buffer. A new one holds no memory.
 #[derive(Default)]
 pub(crate) struct Inflater {
     engine: Option<Decompress>,

@@ -70,6 +70,7 @@ pub struct Server {
 }
 
 impl Server {
+    /// The address of the listener, with the port that the system has chosen if port 0 was bound.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -32,6 +32,7 @@ const READS_PER_POLL: usize = 4;
 const REFILLS_PER_POLL: usize = 4;
 const SLICES_PER_WRITE: usize = 64;
 
+/// The future of one open WebSocket. Dropping it ends the connection and calls `on_closed`, if that was not called yet.
 pub(super) struct ConnectionTask<S: Session> {
     link: Rc<Link>,
     decoder: Decoder,
@@ -45,6 +46,7 @@ pub(super) struct ConnectionTask<S: Session> {
 }
 
 impl<S: Session> ConnectionTask<S> {
+    /// Moves the socket into the link. `unread` holds the bytes that followed the handshake.
     pub(super) fn new(socket: TcpStream, link: Rc<Link>, unread: Vec<u8>) -> Self {
         link.set_socket(Some(socket));
         ConnectionTask {

@@ -13,6 +13,7 @@ pub(crate) fn ticks(time: Duration, tick: Duration) -> u32 {
     u32::try_from(ticks).unwrap_or(u32::MAX).min(u32::MAX / 4)
 }
 
+/// A timer of the connection with this `key`, due at the tick `due`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub key: u32,
@@ -21,6 +22,7 @@ pub(crate) struct Entry {
     pub due: u32,
 }
 
+/// The entries of all connections of a worker, in slots by their ticks.
 pub(crate) struct Wheel {
     slots: Vec<Vec<Entry>>,
 }

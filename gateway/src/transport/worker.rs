@@ -31,6 +31,7 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// blocked thread receives nothing, and so its peers must not count as silent.
 const CATCH_UP_TICKS: u32 = 10;
 
+/// The state that the connections of one worker share. `number` counts the workers of the server from 0.
 pub(crate) struct TransportWorker {
     pub number: usize,
     pub limits: WorkerLimits,
@@ -74,6 +75,7 @@ impl TransportWorker {
         self.stopping.get()
     }
 
+    /// Whether the worker may open another connection. Closing connections also count towards the maximum.
     pub(crate) fn has_capacity(&self) -> bool {
         self.connections.borrow().len() < self.limits.max_connections
     }
@@ -97,6 +99,7 @@ impl TransportWorker {
         link
     }
 
+    /// Removes a connection whose task has ended, and counts its close under `code`.
     pub(crate) fn remove(&self, key: u32, code: u16) {
         if self.connections.borrow_mut().try_remove(key as usize).is_some() {
             self.counters.connections.subtract(1);
@@ -104,6 +107,7 @@ impl TransportWorker {
         }
     }
 
+    /// The current tick, counted from the worker's start. Ticks that are skipped after a long block do not count.
     pub(crate) fn now(&self) -> u32 {
         self.now.get()
     }

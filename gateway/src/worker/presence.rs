@@ -23,6 +23,7 @@ pub struct SnapshotWatch {
 }
 
 impl SnapshotWatch {
+    /// The number of changes so far. If it is the same before and after a read, no change arrived during the read.
     pub fn change_count(&self) -> u64 {
         self.worker.snapshots.borrow().get(&self.room).map_or(0, |snapshot| snapshot.changes)
     }

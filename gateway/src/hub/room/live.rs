@@ -27,12 +27,14 @@ impl<P: Peer> Room<P> {
         }
     }
 
+    /// Lets a subscription receive presence changes, whether it is live or replaying.
     pub fn watch_presence(&mut self, subscription: Subscription) {
         if let Some(subscriber) = self.get_mut(subscription) {
             subscriber.watches_presence = true;
         }
     }
 
+    /// The peers that receive presence changes, once for each subscription that receives them.
     pub fn presence_watchers(&self) -> impl Iterator<Item = &Rc<P>> {
         let watching = self.subscribers.iter().filter(|(_, subscriber)| subscriber.watches_presence);
         watching.map(|(_, subscriber)| &subscriber.peer)

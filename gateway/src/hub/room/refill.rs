@@ -57,6 +57,8 @@ impl<'a> RoomRead<'a> {
 }
 
 impl<P: Peer> Room<P> {
+    /// Carries out [`Hub::refill`](crate::hub::Hub::refill). A call that returns `Retry` or `RolesUnknown` has changed
+    /// nothing, so the refill still runs.
     pub(in crate::hub) fn refill(
         &mut self,
         id: &RoomId,

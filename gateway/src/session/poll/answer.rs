@@ -24,6 +24,7 @@ pub(super) fn reference(index: usize) -> String {
     format!("{index:0>REFERENCE_CHARS$}")
 }
 
+/// The parts of a poll's answer that are known so far.
 #[derive(Default)]
 pub(super) struct AnswerBuilder {
     events: Vec<Box<RawValue>>,
@@ -74,6 +75,7 @@ pub(super) struct AnswerMetadata<'a> {
 }
 
 impl AnswerBuilder {
+    /// Starts an answer with the cursors of the request, and with all answers to its commands missing.
     pub fn new(request: &PollRequest) -> Self {
         #[derive(Deserialize)]
         struct Reference {
@@ -182,10 +184,12 @@ impl AnswerBuilder {
         self.add_event(&String::from_utf8_lossy(&frame));
     }
 
+    /// Whether the poll's join was answered and each joined room has caught up or was sent `room:gap`.
     pub fn is_caught_up(&self) -> bool {
         self.joined && self.replaying.is_empty()
     }
 
+    /// Whether all commands of the poll are answered.
     pub fn is_answered(&self) -> bool {
         self.unanswered == 0
     }

@@ -16,6 +16,7 @@ const MAX_COMMANDS: usize = 100;
 const DEFAULT_TIMEOUT_MS: u64 = 25_000;
 const MAX_TIMEOUT_MS: u64 = 30_000;
 
+/// The checked body of a poll. `timeout` is at most 30 s, and 25 s if the body has none.
 #[derive(Debug)]
 pub(super) struct PollRequest {
     /// The rooms with their cursors, sorted by room id. `None` means that the poll starts at the room's head.

@@ -5,9 +5,11 @@ use std::str;
 
 use super::{Event, Header, Inflater, Opcode, Rules, Violation, close_code};
 
+/// The violation of a text message that is not UTF-8.
 pub(super) const NOT_UTF_8: Violation =
     Violation { code: close_code::INVALID_TEXT, reason: "text is not UTF-8" };
 
+/// A message that has not arrived completely: the header of its first frame, and its unmasked payload so far.
 pub(super) struct OpenMessage {
     pub header: Header,
     pub payload: Vec<u8>,
@@ -16,6 +18,7 @@ pub(super) struct OpenMessage {
 }
 
 impl OpenMessage {
+    /// Starts a message with the header of its first frame.
     pub(super) fn new(header: Header) -> OpenMessage {
         OpenMessage { header, payload: Vec::new(), valid_bytes: 0 }
     }
@@ -33,6 +36,8 @@ impl OpenMessage {
         Ok(())
     }
 
+    /// The event of this message after its last piece. If `wanted` returns false, a compressed message is not inflated,
+    /// and its event is [`Event::Part`].
     pub(super) fn event<'a>(
         &'a self,
         rules: Rules,

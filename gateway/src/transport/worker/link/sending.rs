@@ -7,6 +7,7 @@ use super::{Link, Phase};
 use crate::transport::frame::Frame;
 
 impl Link {
+    /// Queues a frame: see [`Connection::send`](crate::transport::Connection::send).
     pub fn send(&self, frame: Frame) {
         if self.phase.get() == Phase::Open && !self.send_compressed(&frame) {
             self.queue_within_limit(frame.into_bytes());
@@ -25,6 +26,8 @@ impl Link {
         written
     }
 
+    /// Sends a frame that other connections also get: see
+    /// [`Connection::send_shared`](crate::transport::Connection::send_shared).
     pub fn send_shared(&self, frame: &Frame) {
         if self.phase.get() == Phase::Open && !self.send_compressed(frame) {
             self.write_or_queue(frame, &frame.bytes);
@@ -62,6 +65,7 @@ impl Link {
         true
     }
 
+    /// The size of the outbox in bytes if `more` bytes were queued.
     pub(super) fn queued_with(&self, more: usize) -> usize {
         self.outbox.borrow().bytes() + more
     }
