@@ -99,7 +99,8 @@ impl Erasures {
         self.block_account(user).await?;
         self.log.block_appends(user).await?;
         self.leave_rooms(user).await?;
-        // Waits until everything that the user appended is stored, also in rooms of which they were not a member.
+        // Waits until everything that the user appended is stored. All streams are flushed, because the user may have
+        // appended to rooms that they left earlier.
         self.flush_streams().await?;
         self.erase_messages(user).await?;
         self.erase_changes(user).await?;

@@ -20,9 +20,9 @@ use crate::writer::{failure, limit::within, search};
 /// Number of seqs and of rooms that one transaction indexes at most.
 const POSITIONS_PER_TRANSACTION: i64 = 1000;
 const ROOMS_PER_TRANSACTION: usize = 1000;
-/// The indexer waits this long before it indexes new changes, so that one statement indexes many messages. Such a
-/// statement costs little more than one for a single message.
-const GATHER_DELAY: Duration = Duration::from_millis(250);
+/// The indexer waits this long before it indexes new changes. So one statement indexes many messages, which costs little
+/// more than a single message, and a room with several messages is indexed once for all of them.
+const GATHER_DELAY: Duration = Duration::from_secs(1);
 /// Pause between two turns of the indexer while rooms are waiting.
 const TURN_PAUSE: Duration = Duration::from_millis(20);
 /// After this time a turn of the indexer starts no further transaction, so that the scan of all rooms can continue.

@@ -104,6 +104,7 @@ pub struct RoomsRequest {
     pub epoch: u64,
 }
 
+/// The memberships of a user, by room.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RoomsAnswer {
     pub rooms: HashMap<RoomId, Membership>,

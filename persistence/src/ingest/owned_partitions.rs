@@ -203,7 +203,8 @@ impl OwnedPartitions {
         }
     }
 
-    /// Sets the committed position after a batch was committed up to `upto`.
+    /// Sets the committed position of a partition after a batch was committed up to `upto`. Does nothing if another pass
+    /// has begun since, because it reads these records again.
     pub fn advance_committed(&mut self, partition: Partition, in_pass: u64, upto: IngestId) {
         if let Some(State::Settled { pass, committed, .. }) =
             self.held.get_mut(&partition).map(|holding| &mut holding.state)

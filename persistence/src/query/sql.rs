@@ -69,7 +69,7 @@ macro_rules! message_row {
     };
 }
 
-/// A row `e` of `events`, in the columns of [`message_row!`].
+/// The columns of [`message_row!`] for an event `e` without a message: the columns of the message are NULL.
 macro_rules! row_without_message {
     () => {
         "e.room_id, e.seq, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, e.at, NULL, NULL, NULL"

@@ -100,6 +100,7 @@ pub struct DistinctWords {
 }
 
 impl DistinctWords {
+    /// Collects the distinct words of a text, in lower case and without accents.
     #[must_use]
     pub fn of(text: &str) -> Self {
         let mut distinct = Self { folded: String::with_capacity(text.len()), words: Vec::new() };

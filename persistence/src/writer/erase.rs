@@ -17,7 +17,7 @@ pub enum ErasureStatus {
     Erased,
 }
 
-/// The state of a user's erasure.
+/// Reads how far the erasure of a user has come. `Unknown`: there is no such user.
 pub async fn status(db: &impl ConnectionTrait, user: &UserId) -> Result<ErasureStatus, DbErr> {
     let sql = "SELECT blocked, erasing_at IS NOT NULL AS erasing, erased_at IS NOT NULL AS erased FROM users WHERE id = $1";
     let row = db.query_one_raw(statement(sql, [user.as_str().into()])).await?;

@@ -47,7 +47,8 @@ pub struct LastSeen {
     pub at_ms: Option<i64>,
 }
 
-/// Asks for the small rooms of a user who has more rooms than one look-up in the membership cache reads.
+/// Asks for the rooms of a user that have few members (`MAX_SMALL_ROOM_MEMBERS`). Sent for a user who has more rooms
+/// than one look-up in the membership cache reads.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SmallRoomsRequest {
     pub user: UserId,

@@ -243,7 +243,7 @@ export class PollLink implements Link {
         signal,
       });
     } catch (thrown) {
-      // Before the first answer `ServerConnection` retries with a new token.
+      // Retries here only after the first answer. Before it, `ServerConnection` retries with a new token.
       const again = this.#roomsVersion !== undefined && refused === undefined && !this.#closed;
       if (!again || asError(thrown).status !== 401) throw thrown;
       // The new token may belong to another user. An empty poll checks its user before anything is sent or delivered.

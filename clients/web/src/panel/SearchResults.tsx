@@ -71,7 +71,7 @@ export function SearchResults({ query, room, heading }: SearchResultsProps) {
                   </span>
                   <span className="result-text">
                     {snippet.map((piece, index) =>
-                      // biome-ignore lint/suspicious/noArrayIndexKey: pieces of one text
+                      // biome-ignore lint/suspicious/noArrayIndexKey: the pieces never change their order
                       piece.hit ? <mark key={index}>{piece.text}</mark> : piece.text,
                     )}
                   </span>

@@ -15,7 +15,7 @@ pub enum Stored {
     First { seq: Seq, id: String, at_ms: i64 },
     /// The event could not be stored, and its seq became a void.
     Rejected,
-    /// It is unknown whether the event is stored; the sender may repeat the client id.
+    /// It is unknown whether the event is stored. The sender can safely send it again with the same client id.
     Unavailable,
 }
 
