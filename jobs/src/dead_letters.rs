@@ -27,6 +27,7 @@ pub struct DeadLetterArgs {
     pub command: LetterCommand,
 }
 
+/// The commands of `dead-letter`.
 #[derive(Debug, Clone, Subcommand)]
 pub enum LetterCommand {
     /// List the dead letters, with the reason why PostgreSQL refused each record

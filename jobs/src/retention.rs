@@ -121,8 +121,8 @@ impl RetentionJob {
     async fn room(&mut self, room: &RoomId) -> anyhow::Result<()> {
         let action = if self.arguments.drop { RetentionAction::Drop } else { RetentionAction::Archive };
         let limit = i64::try_from(self.arguments.batch).unwrap_or(1000);
-        // Runs before contents are removed. A run that stops after the removal would leave old records of this room in
-        // Redis, and a later run would not know of them.
+        // Runs before contents are removed. If a run stopped between the removal and this call, old records of this
+        // room would stay in Redis, and a later run would not know of them.
         self.drop_old_redis_records(room).await?;
         let (mut upto, mut last_edit) = (Seq(0), None);
         loop {
@@ -141,8 +141,9 @@ impl RetentionJob {
         self.drop_tail_with_late_edits(room, upto.max(last_edit.unwrap_or_default())).await
     }
 
-    /// Removes old records of the room from Redis, which usually holds only recent ones. But in a quiet room the 256
-    /// records of a tail may span days, and the last record of a partition stays in its stream until the next one.
+    /// Removes old records of the room from Redis, because they contain the texts that this job removes. Drops the
+    /// tail, which may span more than a day in a quiet room. The last record of a partition stays in its stream until a
+    /// later one is stored. So if the last record is old, appends a blank record and waits until it is stored.
     async fn drop_old_redis_records(&self, room: &RoomId) -> anyhow::Result<()> {
         self.log.drop_tails(std::slice::from_ref(room)).await.context(LOG_UNAVAILABLE)?;
         let is_old =

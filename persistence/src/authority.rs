@@ -47,6 +47,7 @@ pub struct PostgresAuthority {
 type HashAndTail = ((Option<u64>, Option<u64>), Vec<(String, redis::Value)>);
 
 impl PostgresAuthority {
+    /// Creates an authority that connects to `redis` on demand. The caller then attaches the log.
     #[must_use]
     pub fn new(db: DatabaseConnection, redis: Client) -> Arc<Self> {
         Arc::new(Self { db, redis, log: OnceLock::new() })

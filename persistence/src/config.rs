@@ -90,10 +90,12 @@ impl Check for Config {
 }
 
 impl Config {
+    /// The address of the operators' listener. Err if its default port would be invalid.
     pub fn admin_listen(&self) -> Result<SocketAddr, Problem> {
         admin_address(self.listen, self.common.admin_listen)
     }
 
+    /// The address of the listener for gateways. Err if its default port would be invalid.
     pub fn internal_listen(&self) -> Result<SocketAddr, Problem> {
         let address = self.internal_listen.map_or_else(|| with_port_offset(self.listen, INTERNAL_OFFSET), Ok);
         address.map_err(|why| Problem::new("internal-listen", why))

@@ -53,6 +53,7 @@ pub struct Ingest {
 }
 
 impl Ingest {
+    /// Creates the ingestion of this replica; [`Ingest::run`] starts it. `lease` is how long a lease lasts.
     #[must_use]
     pub fn new(
         db: DatabaseConnection,

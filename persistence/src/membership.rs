@@ -29,6 +29,7 @@ pub use deciding::{MembershipLimits, MembershipRequest, Requester, RoleChange};
 
 /// A request fails after this many decisions that other changes made stale, or after `DECISION_TIMEOUT`.
 const MAX_ATTEMPTS: usize = 10;
+/// How long a request may wait until the events that its decision needs are stored.
 pub const DECISION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The result of a membership request.

@@ -9,6 +9,7 @@ use tidings_shared::{
     role::{MinRole, RANKS},
 };
 
+/// Makes a statement for PostgreSQL. The values replace `$1`, `$2` and so on.
 pub fn statement(sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
     Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
 }
@@ -30,35 +31,43 @@ pub fn bigint(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// Converts a partition for a `smallint` column.
 pub fn smallint(partition: Partition) -> i16 {
     i16::try_from(partition.0).expect("partitions are fewer than 2^15")
 }
 
+/// Converts milliseconds since the Unix epoch; a time outside of chrono's range becomes 1970.
 pub fn time(at_ms: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(at_ms).unwrap_or_default()
 }
 
+/// Reads a seq from a column. Err if the number is negative.
 pub fn seq(row: &QueryResult, column: &str) -> Result<Seq, DbErr> {
     Ok(Seq(unsigned(row.try_get_by(column)?)?))
 }
 
+/// Reads an epoch from a column. Err if the number is negative.
 pub fn epoch(row: &QueryResult, column: &str) -> Result<Epoch, DbErr> {
     Ok(Epoch(unsigned(row.try_get_by(column)?)?))
 }
 
+/// Reads a room id from a column. Err if the text is not a valid id.
 pub fn room(row: &QueryResult, column: &str) -> Result<RoomId, DbErr> {
     let id: String = row.try_get_by(column)?;
     RoomId::parse(&id).map_err(|error| DbErr::Custom(format!("{id}: {error}")))
 }
 
+/// Reads a user id from a column. Err if the text is not a valid id.
 pub fn user(row: &QueryResult, column: &str) -> Result<UserId, DbErr> {
     parse_user(&row.try_get_by::<String, _>(column)?)
 }
 
+/// Parses a user id that was read from a row. Err if the text is not a valid id.
 pub fn parse_user(id: &str) -> Result<UserId, DbErr> {
     UserId::parse(id).map_err(|error| DbErr::Custom(format!("{id}: {error}")))
 }
 
+/// Reads the number of a partition from a column. Err if the number is negative.
 pub fn partition(row: &QueryResult, column: &str) -> Result<Partition, DbErr> {
     let number: i16 = row.try_get_by(column)?;
     u16::try_from(number).map(Partition).map_err(|_| DbErr::Custom(format!("partition {number}")))

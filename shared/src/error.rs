@@ -59,6 +59,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// A refusal without reason, field and time of retry.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), reason: None, field: None, retry_after_ms: None }
     }
@@ -68,6 +69,7 @@ impl Refusal {
         Self { field: Some(field.into()), ..Self::new(ErrorCode::BadRequest, message) }
     }
 
+    /// Refuses a field of a command that is too long or has too many entries.
     pub fn too_large(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: Some(field.into()), ..Self::new(ErrorCode::TooLarge, message) }
     }
@@ -87,11 +89,13 @@ impl Refusal {
         Self { retry_after_ms: Some(RETRY_AFTER_MS), ..Self::new(ErrorCode::Overloaded, message) }
     }
 
+    /// Adds a more precise cause than the code, such as `rejected`.
     pub fn with_reason(mut self, reason: impl Into<String>) -> Self {
         self.reason = Some(reason.into());
         self
     }
 
+    /// Adds the name of the wrong field of the command or request.
     pub fn with_field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
         self

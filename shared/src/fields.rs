@@ -97,14 +97,17 @@ impl<'a> Fields<'a> {
         object(text)
     }
 
+    /// The field `room`. Refused if it is missing or not a room id.
     pub fn room(&self) -> Result<RoomId, Refusal> {
         required(self.room, "room", "a room id")
     }
 
+    /// The field `client_id`; `None` if it is missing or null. Refused if it is not a client id.
     pub fn client_id(&self) -> Result<Option<ClientId>, Refusal> {
         optional(self.client_id, "client_id", "1 to 64 printable ASCII characters")
     }
 
+    /// The field `seq`. Refused if it is missing or not a position.
     pub fn seq(&self) -> Result<Seq, Refusal> {
         required(self.seq, "seq", "a position (integer from 0 on)")
     }

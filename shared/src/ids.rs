@@ -139,6 +139,7 @@ impl TryFrom<u64> for Seq {
 }
 
 impl Seq {
+    /// The seq of the event that follows in the room's log.
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
@@ -185,6 +186,7 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    /// Makes the wire form of a position.
     pub fn new(epoch: Epoch, seq: Seq) -> Self {
         Self { epoch: epoch.to_string(), seq }
     }

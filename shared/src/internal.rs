@@ -18,16 +18,26 @@ use crate::{
 
 pub use client::{InternalClient, check_url};
 
+/// The header that contains the secret which gateways and persistence share.
 pub const SECRET_HEADER: &str = "x-tidings-internal-secret";
 
+/// Path of an [`OpenEpochRequest`].
 pub const OPEN_EPOCH: &str = "/internal/v1/epoch";
+/// Path of a [`SeedRequest`].
 pub const SEED: &str = "/internal/v1/seed";
+/// Path of a [`LookUpRequest`].
 pub const LOOK_UP: &str = "/internal/v1/look-up";
+/// Path of a [`TargetRequest`].
 pub const TARGET: &str = "/internal/v1/target";
+/// Path of a [`MarksRequest`].
 pub const MARKS: &str = "/internal/v1/marks";
+/// Path of a [`RoomsRequest`].
 pub const ROOMS: &str = "/internal/v1/rooms";
+/// Path of a [`people::RolesRequest`].
 pub const ROLES: &str = "/internal/v1/roles";
+/// Path of a [`people::AccountsRequest`].
 pub const ACCOUNTS: &str = "/internal/v1/accounts";
+/// Path of a [`ConnectUserRequest`].
 pub const CONNECT_USER: &str = "/internal/v1/connect-user";
 
 /// Largest number of rooms in one request.
@@ -41,6 +51,7 @@ pub struct OpenEpochRequest {
     pub run_id: String,
 }
 
+/// The open epoch, and the time since it was opened.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct OpenEpochAnswer {
     pub epoch: u64,
@@ -68,6 +79,7 @@ pub struct LookUpRequest {
     pub client_id: ClientId,
 }
 
+/// What PostgreSQL knows of the message; `None` if it knows none.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct LookUpAnswer {
     pub known: Option<KnownClientId>,
@@ -80,6 +92,7 @@ pub struct TargetRequest {
     pub seq: Seq,
 }
 
+/// The properties of the message; `None` if the event at this seq is not a message.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct TargetAnswer {
     pub target: Option<Target>,
@@ -92,6 +105,7 @@ pub struct MarksRequest {
     pub users: Vec<UserId>,
 }
 
+/// The stored head of the room, and one pair of marks per user in the order of the request.
 pub type MarksAnswer = StoredMarks;
 
 /// Asks for a user's memberships. Persistence reads them from PostgreSQL, and also fills the membership cache.

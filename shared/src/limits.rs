@@ -1,8 +1,10 @@
 //! The limits of the protocol that no setting changes. docs/PROTOCOL.md lists them for clients.
 
-/// Longest ids, in characters. Room ids and client ids are ASCII, so these two limits also count bytes.
+/// Longest room id, in characters. Room ids are ASCII, so this also counts bytes.
 pub const MAX_ROOM_ID_CHARS: usize = 64;
+/// Longest user id, in Unicode scalar values.
 pub const MAX_USER_ID_CHARS: usize = 128;
+/// Longest client id, in characters. Client ids are ASCII, so this also counts bytes.
 pub const MAX_CLIENT_ID_CHARS: usize = 64;
 /// Longest name of a message kind or of a role, in characters.
 pub const MAX_LABEL_CHARS: usize = 32;
@@ -13,9 +15,11 @@ pub const MAX_SEQ: i64 = (1 << 53) - 1;
 
 /// Longest metadata of a message or a room, in bytes of the JSON text as sent.
 pub const MAX_METADATA_BYTES: usize = 4 * 1024;
+/// Highest number of attachments of a message.
 pub const MAX_ATTACHMENTS: usize = 10;
-/// Longest name (and media type) and longest URL of an attachment. Presigned URLs fit into this limit.
+/// Longest name and longest media type of an attachment, in Unicode scalar values.
 pub const MAX_ATTACHMENT_NAME_CHARS: usize = 255;
+/// Longest URL of an attachment, in Unicode scalar values. Presigned URLs fit into this limit.
 pub const MAX_ATTACHMENT_URL_CHARS: usize = 2048;
 /// Highest number of users, and of roles, in `visible_to`. The limit is low because every delivery checks the lists.
 pub const MAX_VISIBLE_TO: usize = 100;

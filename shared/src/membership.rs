@@ -46,6 +46,7 @@ pub struct Account {
     pub blocked: bool,
 }
 
+/// Key of the user's cached memberships.
 pub(crate) fn rooms_key(user: &UserId) -> String {
     format!("rooms:{{{user}}}")
 }

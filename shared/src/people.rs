@@ -31,6 +31,7 @@ pub enum UserNotice {
 }
 
 impl UserNotice {
+    /// The payload to publish; [`UserNotice::parse`] reads it.
     pub fn encode(&self) -> Vec<u8> {
         let (head, frame) = match self {
             Self::Frame(frame) => ("frame".to_owned(), frame.as_ref()),

@@ -34,6 +34,7 @@ pub struct UserRateLimiter {
 }
 
 impl UserRateLimiter {
+    /// Creates a limiter in which every user begins with a full bucket of `burst` permits.
     pub fn new(Rate { per_second, burst }: Rate) -> Self {
         Self { limiter: RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst)), burst }
     }

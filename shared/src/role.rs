@@ -3,9 +3,13 @@
 
 use crate::{ids::is_label, named_enum::named_enum};
 
+/// The highest role: may also make, change and remove owners.
 pub const OWNER: &str = "owner";
+/// The role below owner: may also change any message, the room, and members who are not owners.
 pub const ADMIN: &str = "admin";
+/// The role above guest: may also send. Custom roles have its rank.
 pub const MEMBER: &str = "member";
+/// The lowest role: may read, mark and leave.
 pub const GUEST: &str = "guest";
 /// The value that stands for a removed membership where a role is expected. No role may have this name.
 pub const REMOVED: &str = "removed";

@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+/// The version of the crates, which all services share.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 static COMMIT: OnceLock<&'static str> = OnceLock::new();

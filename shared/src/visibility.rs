@@ -13,6 +13,7 @@ pub struct Visibility {
 }
 
 impl Visibility {
+    /// Whether all members may see the event, because no user and no role is named.
     pub fn is_everyone(&self) -> bool {
         self.users.is_empty() && self.roles.is_empty()
     }

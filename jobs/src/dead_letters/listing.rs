@@ -65,6 +65,7 @@ fn escape_controls(text: &str) -> String {
     text.chars().map(escape).collect()
 }
 
+/// Prints dead letters page by page, up to `--limit`, and says on stderr if there are more.
 pub(super) async fn run(arguments: &ListArgs) -> anyhow::Result<()> {
     let db = arguments.connection.connect_database().await?;
     if !arguments.json {

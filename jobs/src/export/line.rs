@@ -56,6 +56,7 @@ pub struct RoomLineMember<'a> {
     role: Option<&'a str>,
 }
 
+/// The metadata in a line of the export.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Metadata<'a> {
@@ -101,6 +102,7 @@ impl<'a> ExportLine<'a> {
         }
     }
 
+    /// The line of a message. `room` is the room's id.
     pub fn of_message(room: &'a str, message: &'a ExportedMessage) -> Self {
         let imported = |imported: ImportedMessage| {
             (message.client_id == import::line::client_id(&imported.id)).then_some(imported.at)

@@ -60,6 +60,7 @@ pub struct Importer {
 }
 
 impl Importer {
+    /// Creates an importer. `max_message_chars` is the longest text of a message, in Unicode scalar values.
     #[must_use]
     pub fn new(db: DatabaseConnection, log: Arc<Log>, max_message_chars: usize) -> Self {
         // The limits for clients do not apply, because the imported memberships existed in the other system.
@@ -73,6 +74,7 @@ impl Importer {
         Self { db, log, max_message_chars, memberships, reply_targets: Mutex::default() }
     }
 
+    /// Creates a user, or changes the name and picture of a known user. Without a change the outcome is `Exists`.
     pub async fn import_user(
         &self,
         user: &UserId,
@@ -117,6 +119,8 @@ impl Importer {
         Ok(outcome)
     }
 
+    /// Makes a user a member with this role, or gives a member this role, and waits until the change is stored. The
+    /// outcome is `Done` even if the member already had the role.
     pub async fn import_member(
         &self,
         room: &RoomId,
@@ -243,7 +247,7 @@ impl Importer {
                 Err(AppendError::NoSuchRoom) => {
                     return Ok(Err(ImportOutcome::Refused(format!("there is no room {}", message.room))));
                 }
-                // The erasure of the sender began after the check.
+                // The erasure of the sender began after `import_messages` read which senders are erased.
                 Err(AppendError::Revoked) => return Ok(Err(ImportOutcome::erased())),
                 Err(AppendError::Rejected) => {
                     return Ok(Err(ImportOutcome::Refused("it could not be written".to_owned())));

@@ -12,6 +12,8 @@ pub const MAX_REPLY_TARGETS: usize = 50_000;
 pub struct ReplyTargets([HashMap<(RoomId, String), Seq>; 2]);
 
 impl ReplyTargets {
+    /// Remembers the seq of the message with this original id. If the current generation is full, forgets the older
+    /// one.
     pub fn insert(&mut self, room: &RoomId, id: &str, seq: Seq) {
         if self.0[0].len() >= MAX_REPLY_TARGETS {
             self.0[1] = std::mem::take(&mut self.0[0]);
@@ -19,6 +21,7 @@ impl ReplyTargets {
         self.0[0].insert((room.clone(), id.to_owned()), seq);
     }
 
+    /// The seq of the message with this original id; None if it is not remembered (any more).
     #[must_use]
     pub fn get(&self, room: &RoomId, id: &str) -> Option<Seq> {
         let key = (room.clone(), id.to_owned());

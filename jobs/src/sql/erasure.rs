@@ -192,6 +192,7 @@ pub async fn delete_reactions(db: &impl ConnectionTrait, user: &UserId) -> Resul
     db.execute_raw(statement(sql, [user.as_str().into(), ROWS_PER_TRANSACTION.into()])).await.map(drop)
 }
 
+/// Deletes the row of `presence`, which holds when the user was last seen.
 pub async fn delete_last_seen(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
     let sql = "DELETE FROM presence WHERE user_id = $1";
     db.execute_raw(statement(sql, [user.as_str().into()])).await.map(drop)

@@ -10,6 +10,7 @@ use tidings_persistence::sql::{rank_of, statement};
 /// Number of rows in a page.
 pub const PAGE_ROWS: i64 = 500;
 
+/// A user, who is written to the export in this form.
 #[derive(Debug, FromQueryResult, Serialize)]
 pub struct ExportedUser {
     pub id: String,
@@ -19,6 +20,7 @@ pub struct ExportedUser {
     pub picture: Option<String>,
 }
 
+/// A room as the table `rooms` has it. `ExportLine::of_room` makes a line of it.
 #[derive(Debug, FromQueryResult)]
 pub struct ExportedRoom {
     pub id: String,
@@ -29,6 +31,7 @@ pub struct ExportedRoom {
     pub metadata: Raw,
 }
 
+/// A member of a room, without the room.
 #[derive(Debug, FromQueryResult)]
 pub struct ExportedMember {
     pub user_id: String,

@@ -33,6 +33,7 @@ fn method_label(method: &Method) -> &str {
     }
 }
 
+/// The middleware of all public requests: counts and times the request, records its span, and calls `next`.
 pub async fn observe<B: MessageBody>(
     metrics: Metrics,
     draining: CancellationToken,

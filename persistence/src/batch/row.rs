@@ -25,6 +25,7 @@ pub struct MessageRow<'a> {
 }
 
 impl<'a> MessageRow<'a> {
+    /// Makes the row of a `message:new` record. Err is the reason why the record becomes a void and a dead letter.
     pub fn of(room: &RoomId, record: &'a Record) -> Result<Self, &'static str> {
         if record.sender().is_empty() || record.client_id().is_empty() {
             return Err("a message without sender or client id");
@@ -61,6 +62,7 @@ pub enum VoidReason {
 }
 
 impl VoidReason {
+    /// The text for the column `void_reason`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -97,6 +99,8 @@ struct EventBody {
 }
 
 impl EventRow {
+    /// Makes the row of a record that is not a message. Err is the reason why the record becomes a void and a dead
+    /// letter.
     pub fn of(room: &RoomId, record: &Record) -> Result<Self, &'static str> {
         let body = std::str::from_utf8(record.json()).map_err(|_| "an event whose body is not text")?;
         if record.kind().is_empty() || record.kind() == VOID {

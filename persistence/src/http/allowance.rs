@@ -25,6 +25,7 @@ pub enum CommandKind {
 }
 
 impl CommandKind {
+    /// All kinds, in the order in which [`Allowance`] indexes its limiters.
     pub const ALL: [Self; 3] = [Self::Commands, Self::Marks, Self::Presence];
 
     /// The name of the kind in the text of a refusal.

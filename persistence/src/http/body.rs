@@ -43,6 +43,7 @@ impl Body {
         }
     }
 
+    /// The text of the body, which was checked when it was read.
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.0).expect("checked when it was read")
     }

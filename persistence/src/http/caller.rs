@@ -40,6 +40,7 @@ impl Caller {
         if account.is_none_or(|account| account.blocked) { Err(blocked()) } else { Ok(()) }
     }
 
+    /// The caller as the queries need it: who asks, and whether as an admin.
     #[must_use]
     pub fn viewer(&self) -> Viewer<'_> {
         Viewer { user: &self.user, admin: self.admin }

@@ -68,6 +68,7 @@ impl Modify for Forms {
 pub struct ServedDocument(Bytes);
 
 impl ServedDocument {
+    /// Generates the document once; every request is answered with the same bytes.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
         Self(Bytes::from(with_limits(limits).to_json().unwrap_or_default()))

@@ -12,6 +12,7 @@ use super::problem::Problem;
 pub struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
+    /// Decodes the query string of a request. Refuses one that is malformed.
     pub fn of(request: &HttpRequest) -> Result<Self, Problem> {
         Self::parse(request.query_string())
     }

@@ -66,6 +66,7 @@ impl Problem {
         Refusal::bad_field(field, rule).into()
     }
 
+    /// A refusal that names no field. `detail` is the text for the caller.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         Refusal::new(code, detail).into()
     }
@@ -75,6 +76,7 @@ impl Problem {
         Refusal::not_found("room").into()
     }
 
+    /// The refusal for a message that does not exist, and also for one that the caller may not see.
     pub fn no_such_message() -> Self {
         Refusal::not_found("message").into()
     }
@@ -87,6 +89,7 @@ impl Problem {
         Self { after: Some(after), ..Self::new(ErrorCode::Conflict, detail) }
     }
 
+    /// The refusal with status 405. `allow` lists the methods that the resource has, as in the header `Allow`.
     pub fn wrong_method(allow: &'static str) -> Self {
         let problem = Self::new(ErrorCode::BadRequest, format!("this resource supports {allow}"));
         Self { status: StatusCode::METHOD_NOT_ALLOWED, allow: Some(allow), ..problem }

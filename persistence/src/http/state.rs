@@ -89,6 +89,7 @@ pub struct State {
 }
 
 impl State {
+    /// Creates the state. Its tasks run on the current runtime.
     #[must_use]
     pub fn new(
         db: DatabaseConnection,

@@ -72,6 +72,7 @@ impl ChangedRooms {
         std::mem::take(&mut self.waiting().scan_requested)
     }
 
+    /// Number of waiting rooms.
     pub(super) fn len(&self) -> usize {
         self.waiting().rooms.len()
     }

@@ -10,6 +10,7 @@ use super::{Ingest, without_data};
 
 const MEASURE_INTERVAL: Duration = Duration::from_secs(2);
 
+/// Measures the backlog every 2 s and sets its metrics, until `done` is cancelled.
 pub(super) async fn measure(ingest: Arc<Ingest>, done: CancellationToken) {
     loop {
         tokio::select! {

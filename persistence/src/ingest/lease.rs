@@ -21,6 +21,7 @@ fn fair_share(live: usize) -> usize {
     usize::from(PARTITIONS).div_ceil(live.max(1))
 }
 
+/// Renews and balances the leases at intervals and on notice, until `done` is cancelled. The caller then releases them.
 pub(super) async fn keep(ingest: Arc<Ingest>, done: CancellationToken) {
     let mut tick = tokio::time::interval(ingest.lease / RENEWALS_PER_LEASE);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -42,15 +42,18 @@ pub struct OwnedPartitions {
 }
 
 impl OwnedPartitions {
+    /// Adds the partition of a lease. It is unsettled, and may be settled from `now` on.
     pub fn add(&mut self, lease: Lease, now: Instant) {
         let state = State::Unsettled { not_before: now };
         self.held.insert(lease.partition, OwnedPartition { token: lease.token, state });
     }
 
+    /// Removes a partition, because its lease was lost or is above the share of this replica.
     pub fn remove(&mut self, partition: Partition) {
         self.held.remove(&partition);
     }
 
+    /// The owned partitions, settled or not, in ascending order.
     #[must_use]
     pub fn partitions(&self) -> Vec<Partition> {
         self.held.keys().copied().collect()
@@ -63,11 +66,13 @@ impl OwnedPartitions {
         surplus
     }
 
+    /// Number of owned partitions, settled or not.
     #[must_use]
     pub fn len(&self) -> usize {
         self.held.len()
     }
 
+    /// Whether this replica owns no partition.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()

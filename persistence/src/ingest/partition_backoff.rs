@@ -14,6 +14,7 @@ pub(super) struct PartitionBackoff {
 }
 
 impl PartitionBackoff {
+    /// `first` is the pause after the first failure, and `longest` the limit of all pauses.
     pub fn new(first: Duration, longest: Duration) -> Self {
         Self { first, longest, failures: BTreeMap::new() }
     }

@@ -53,7 +53,8 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    pub fn records(&self) -> usize {
+    /// Number of records in the chunk.
+    pub fn record_count(&self) -> usize {
         self.reads.iter().map(|read| read.entries.len()).sum()
     }
 }
@@ -63,6 +64,7 @@ struct StreamConnection {
     connection: MultiplexedConnection,
 }
 
+/// Reads chunks and sends them to the writer, until `stop` is cancelled or the writer has ended.
 pub(super) async fn read(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop: CancellationToken) {
     let buffered_bytes = Arc::new(Semaphore::new(MAX_BUFFERED_BYTES));
     let reader_permits = Arc::new(Semaphore::new(1));

@@ -25,6 +25,7 @@ const AFTER_BATCH_DELAY: Duration = Duration::from_millis(10);
 /// Number of voids that are announced before the next scan.
 const VOIDS_PER_TURN: u64 = 100;
 
+/// Announces voids every 2 s and after each batch with voids, until `done` is cancelled.
 pub(super) async fn announce(ingest: Arc<Ingest>, done: CancellationToken) {
     loop {
         tokio::select! {

@@ -67,6 +67,8 @@ enum PieceFailure {
     Stuck(String),
 }
 
+/// Gathers chunks into batches and writes them, until the reader has ended. After `stop`, does not wait to retry a
+/// batch.
 pub(super) async fn write(ingest: Arc<Ingest>, mut chunks: mpsc::Receiver<Chunk>, stop: CancellationToken) {
     let mut writer = Writer {
         ingest: &ingest,
@@ -99,14 +101,14 @@ pub(super) async fn write(ingest: Arc<Ingest>, mut chunks: mpsc::Receiver<Chunk>
         };
         let begun = Instant::now();
         let mut batch = Batch::default();
-        let mut records = first.records();
+        let mut records = first.record_count();
         let mut reader_permit = batch.add(first);
         while let Ok(chunk) = chunks.try_recv() {
-            if records + chunk.records() > BATCH_RECORDS {
+            if records + chunk.record_count() > BATCH_RECORDS {
                 waiting = Some(chunk);
                 break;
             }
-            records += chunk.records();
+            records += chunk.record_count();
             reader_permit = batch.add(chunk).or(reader_permit);
         }
         writer.write_all(batch).await;
@@ -140,7 +142,7 @@ impl Writer<'_> {
                 PieceFailure::Stuck(cause) => ("stuck", Some(cause.clone())),
             };
             self.ingest.metrics.retries.with_label_values(&[label]).inc();
-            if piece.batch.records() > 1 {
+            if piece.batch.record_count() > 1 {
                 let (first, second) = piece.batch.halve();
                 for batch in [second, first] {
                     left.push(Piece { batch, poison: None, stuck: stuck.clone() });
@@ -194,7 +196,7 @@ impl Writer<'_> {
             let written = within(limit::ANSWER_DEADLINE, writing).await;
             if written.is_err() {
                 // After any failure, the next attempt reads the heads from PostgreSQL.
-                self.heads.clear();
+                self.heads.forget_all();
             }
             match written {
                 Ok(mut written) => {

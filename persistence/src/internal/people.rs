@@ -25,6 +25,7 @@ const CACHE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How many times memberships are read. One seed moves a partition to the epoch, unless a later epoch is opened.
 const MAX_SEED_ATTEMPTS: usize = 3;
 
+/// Answers the memberships of a user, and fills the membership cache if this process has a Redis session.
 pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> Result<RoomsAnswer, Problem> {
     let RoomsRequest { user, epoch } = request;
     // Reads the stamp of the cache entry before the memberships. If they change in between, Redis does not accept the
@@ -54,11 +55,13 @@ pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> 
     Ok(RoomsAnswer { rooms, recent })
 }
 
+/// Answers the stored roles of users in a room.
 pub(super) async fn roles(state: Data<InternalState>, request: RolesRequest) -> Result<RolesAnswer, Problem> {
     check_count(request.users.len(), MAX_USERS, "users")?;
     Ok(RolesAnswer { roles: memberships::roles(&state.db, &request.room, &request.users).await? })
 }
 
+/// Answers the stored accounts of users. Creates none.
 pub(super) async fn accounts(
     state: Data<InternalState>,
     request: AccountsRequest,
@@ -67,6 +70,7 @@ pub(super) async fn accounts(
     Ok(AccountsAnswer { accounts: users::accounts(&state.db, &request.users).await? })
 }
 
+/// Creates or updates a user from the claims of a token, and always caches the account.
 pub(super) async fn connect_user(
     state: Data<InternalState>,
     request: ConnectUserRequest,

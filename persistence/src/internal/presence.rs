@@ -15,6 +15,7 @@ use crate::{http::problem::Problem, query::presence};
 /// Number of users whose presence a client may request at once.
 const MAX_OTHERS: usize = 100;
 
+/// Answers the members of a room and its stored head.
 pub(super) async fn members(
     state: Data<InternalState>,
     request: MembersRequest,
@@ -24,6 +25,7 @@ pub(super) async fn members(
     Ok(members.unwrap_or(MembersAnswer { head: Seq(0), users: None }))
 }
 
+/// Answers which of `others` share a room with the user, and when they were last seen.
 pub(super) async fn acquainted(
     state: Data<InternalState>,
     request: AcquaintedRequest,
@@ -32,6 +34,7 @@ pub(super) async fn acquainted(
     Ok(AcquaintedAnswer { users: presence::acquainted(&state.db, &request.user, &request.others).await? })
 }
 
+/// Answers the most recently active small rooms of a user.
 pub(super) async fn small_rooms(
     state: Data<InternalState>,
     request: SmallRoomsRequest,

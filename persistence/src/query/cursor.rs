@@ -18,6 +18,7 @@ pub struct ActivityCursor {
 }
 
 impl ActivityCursor {
+    /// Packs the cursor into the text that clients send back.
     #[must_use]
     pub fn pack(&self) -> String {
         // Microseconds, because PostgreSQL keeps times in microseconds.
@@ -54,6 +55,7 @@ impl SearchCursor {
         Self { at, room: String::new(), seq: 0 }
     }
 
+    /// Packs the cursor into the text that clients send back.
     #[must_use]
     pub fn pack(&self) -> String {
         let (micros, seq) = (self.at.timestamp_micros(), self.seq);

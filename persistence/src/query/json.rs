@@ -48,10 +48,12 @@ pub fn wire_time(at: &DateTime<Utc>) -> String {
     rfc3339(at.timestamp_millis())
 }
 
+/// Serialises a time as [`wire_time`] writes it, for `serialize_with`.
 pub(crate) fn time<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&wire_time(at))
 }
 
+/// Serialises a time as [`wire_time`] writes it, or null, for `serialize_with`.
 pub(crate) fn optional_time<S: Serializer>(
     at: &Option<DateTime<Utc>>,
     serializer: S,
@@ -73,6 +75,7 @@ pub struct Head {
 }
 
 impl Head {
+    /// Makes a head from columns of the database.
     pub(super) fn new(epoch: i64, seq: i64) -> Self {
         Self { epoch: epoch.to_string(), seq }
     }

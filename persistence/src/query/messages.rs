@@ -194,6 +194,7 @@ fn unreadable(error: SqlxError) -> DbErr {
 pub(super) mod tests {
     use super::*;
 
+    /// A message with this seq, for tests.
     pub(in crate::query) fn sample(seq: i64) -> Message {
         let raw = |text: &str| Raw::new(text.to_owned()).unwrap();
         Message {

@@ -27,6 +27,7 @@ pub enum RoomKind {
 }
 
 impl RoomKind {
+    /// The name of the kind in answers and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -36,6 +37,7 @@ impl RoomKind {
         }
     }
 
+    /// Parses the name of a kind; None if there is no kind of this name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Direct, Self::Private, Self::Public].into_iter().find(|kind| kind.as_str() == text)
@@ -230,6 +232,7 @@ pub async fn plain_room(
 
 #[cfg(test)]
 impl Room {
+    /// A private room with one member, for tests.
     pub(crate) fn sample(
         id: &str,
         name: Option<&str>,

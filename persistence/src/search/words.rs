@@ -127,11 +127,13 @@ impl DistinctWords {
         self.words.push(start..end_of(&self.folded));
     }
 
+    /// Whether the text has no word, so that the index needs no entry for it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.words.is_empty()
     }
 
+    /// The words in their folded form, in alphabetical order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.words.iter().map(|word| slice(&self.folded, word))
     }
@@ -213,7 +215,8 @@ impl Query {
     }
 }
 
-/// The byte range of the term, if `words` begins with it.
+/// The byte range of the term in the searched text, if `words`, a rest of this text, begins with the term. If `open`,
+/// the last word of the term may be incomplete.
 fn occurs(term: &[String], open: bool, words: &[Word]) -> Option<Range<usize>> {
     let found = words.get(..term.len())?;
     for (index, (wanted, word)) in term.iter().zip(found).enumerate() {

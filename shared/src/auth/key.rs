@@ -36,6 +36,7 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// Makes an HMAC key of a secret. Refuses PEM, and secrets of fewer than 16 bytes.
     pub fn of_secret(secret: &SecretString, allowed: &[Algorithm]) -> Result<Self, UnusableKey> {
         let secret = secret.expose_secret();
         if secret.contains("-----BEGIN") {
@@ -99,6 +100,7 @@ impl Key {
         Ok(Self { id, decoding, algorithms })
     }
 
+    /// Whether this key may verify tokens with this algorithm.
     pub fn accepts(&self, algorithm: Algorithm) -> bool {
         self.algorithms.contains(&algorithm)
     }

@@ -47,6 +47,7 @@ pub(super) enum Unmatched {
 }
 
 impl KeySet {
+    /// Creates a set. `remote` says whether `fetched` are the present keys of the URL.
     pub fn new(configured: Arc<[Key]>, fetched: Vec<Key>, remote: UrlKeys) -> Self {
         Self { configured, fetched, remote }
     }
@@ -56,6 +57,7 @@ impl KeySet {
         Self::new(self.configured.clone(), fetched, remote)
     }
 
+    /// Whether there is no key, neither configured nor fetched, so that no token can be verified.
     pub fn is_empty(&self) -> bool {
         self.all().next().is_none()
     }
@@ -131,7 +133,8 @@ pub(super) fn of_jwks(
     if keys.is_empty() { Err("contains no usable key") } else { Ok(keys) }
 }
 
-pub(super) fn algorithms(names: &[String]) -> Result<Vec<Algorithm>, String> {
+/// Parses the names of algorithms, such as `RS256`. The error names the first unsupported one.
+pub(super) fn parse_algorithms(names: &[String]) -> Result<Vec<Algorithm>, String> {
     names
         .iter()
         .map(|name| name.parse().map_err(|_| format!("{name} is not a supported algorithm")))

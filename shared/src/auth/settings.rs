@@ -46,7 +46,7 @@ impl CheckedTokenSettings {
     pub fn read(settings: TokenSettings<'_>) -> Result<Self, Vec<Problem>> {
         let TokenSettings { secret, public_key, jwks_file, jwks_url, algorithms, rules } = settings;
         let mut problems = Vec::new();
-        let algorithms = keys::algorithms(algorithms).unwrap_or_else(|cause| {
+        let algorithms = keys::parse_algorithms(algorithms).unwrap_or_else(|cause| {
             problems.push(Problem::new("jwt-algorithms", cause));
             // No token is verified with the default algorithms, because after a problem the service does not start.
             DEFAULT_ALGORITHMS.to_vec()

@@ -34,6 +34,7 @@ pub(super) struct FetchSchedule {
     pub max_age: Duration,
 }
 
+/// The intervals and limits that the services use.
 pub(super) const FETCH_SCHEDULE: FetchSchedule = FetchSchedule {
     demand_interval: Duration::from_secs(10),
     wait_timeout: Duration::from_secs(5),
@@ -46,8 +47,8 @@ pub(super) const FETCH_SCHEDULE: FetchSchedule = FetchSchedule {
 /// Number of tokens that may wait for a fetch; further tokens are refused at once as `unavailable`.
 const MAX_WAITING: usize = 1024;
 
-/// The result of a successful fetch.
-pub(super) struct Loaded {
+/// The keys of a successful fetch. `fresh_for`: how long the answer is fresh; `None` if it does not say.
+pub(super) struct FetchedKeys {
     pub keys: Vec<Key>,
     pub fresh_for: Option<Duration>,
 }
@@ -91,7 +92,7 @@ impl Source {
     ) -> Self
     where
         F: Fn() -> L + Send + 'static,
-        L: Future<Output = Result<Loaded, String>> + Send + 'static,
+        L: Future<Output = Result<FetchedKeys, String>> + Send + 'static,
     {
         // The first fetch counts as begun from the start, so that early callers of `refresh` wait for it.
         let status = Status { begun: 1, ended: 0, good: false, demanded_at: None };
@@ -138,7 +139,7 @@ impl Drop for Source {
 async fn run<F, L>(shared: Arc<Shared>, keys: Arc<ArcSwap<KeySet>>, load: F, fetched: impl Fn(bool))
 where
     F: Fn() -> L,
-    L: Future<Output = Result<Loaded, String>>,
+    L: Future<Output = Result<FetchedKeys, String>>,
 {
     let schedule = shared.schedule;
     let [first_retry, last_retry] = schedule.retry;
@@ -150,7 +151,7 @@ where
         let good = loaded.is_ok();
         fetched(good);
         let pause = match loaded {
-            Ok(Loaded { keys: new, fresh_for }) => {
+            Ok(FetchedKeys { keys: new, fresh_for }) => {
                 tracing::debug!(keys = new.len(), "keys fetched");
                 keys.store(Arc::new(keys.load().with_fetched(new, UrlKeys::Loaded)));
                 (last_good, retry) = (Some(began), first_retry);

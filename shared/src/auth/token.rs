@@ -33,6 +33,7 @@ struct Header<'a> {
 }
 
 impl<'a> Token<'a> {
+    /// Splits a token and reads its header; the claims stay encoded.
     pub fn read(text: &'a str) -> Result<Self, Reason> {
         if text.is_empty() {
             return Err(Reason::Missing);

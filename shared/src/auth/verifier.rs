@@ -13,7 +13,7 @@ use super::{
     key::Key,
     keys::{self, KeySet, Unmatched, UrlKeys},
     settings::CheckedTokenSettings,
-    source::{FETCH_SCHEDULE, Loaded, Source},
+    source::{FETCH_SCHEDULE, FetchedKeys, Source},
     token::Token,
 };
 use crate::error::Refusal;
@@ -48,6 +48,7 @@ impl Verifier {
         Self::of_keys(KeySet::new(Arc::new([key]), Vec::new(), UrlKeys::Unused), rules)
     }
 
+    /// Creates a verifier with only these keys, without a URL.
     pub(super) fn of_keys(keys: KeySet, rules: ClaimRules) -> Self {
         Self { keys: Arc::new(ArcSwap::from_pointee(keys)), rules, source: None }
     }
@@ -67,7 +68,7 @@ impl Verifier {
                     let with_host = |cause: &str| format!("{}: {cause}", client.host());
                     let (text, fresh_for) = client.get().await.map_err(|cause| with_host(&cause))?;
                     let keys = keys::of_jwks(&text, false, &algorithms).map_err(with_host)?;
-                    Ok(Loaded { keys, fresh_for })
+                    Ok(FetchedKeys { keys, fresh_for })
                 }
             };
             Source::start(keys.clone(), FETCH_SCHEDULE, load, fetched)

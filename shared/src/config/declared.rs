@@ -38,6 +38,7 @@ impl Declared {
         format!("{}-file", self.flag)
     }
 
+    /// The environment variable with the path of the file that contains this secret.
     pub fn file_variable(&self) -> String {
         format!("{}_FILE", self.variable)
     }

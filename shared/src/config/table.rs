@@ -27,6 +27,7 @@ pub fn rows(command: &Command) -> Vec<Row> {
     settings(command).map(|setting| row(&setting)).collect()
 }
 
+/// Formats the settings as a Markdown table with a head, one setting per line.
 pub fn markdown(rows: &[Row]) -> String {
     let mut table =
         "| flag | variable | default | unit | meaning |\n| --- | --- | --- | --- | --- |\n".to_owned();

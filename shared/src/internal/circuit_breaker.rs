@@ -13,6 +13,7 @@ const OPEN_FOR: Duration = Duration::from_millis(500);
 /// longer, so the caller of the first trial request was cancelled.
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Counts failures in a row, and refuses requests while persistence does not answer.
 #[derive(Debug, Default)]
 pub(super) struct CircuitBreaker(Mutex<State>);
 

@@ -98,6 +98,8 @@ impl InternalClient {
         self.ask(CONNECT_USER, request).await
     }
 
+    /// Sends a request to a replica, and to the others in turn until one answers. The error is `OtherProcess` if a
+    /// replica reported it, otherwise `Unavailable`.
     pub(super) async fn ask<A: DeserializeOwned + Send + 'static>(
         &self,
         path: &str,

@@ -9,8 +9,11 @@ use crate::{
     log::AuthorityError,
 };
 
+/// Path of a [`MembersRequest`].
 pub const MEMBERS: &str = "/internal/v1/members";
+/// Path of an [`AcquaintedRequest`].
 pub const ACQUAINTED: &str = "/internal/v1/acquainted";
+/// Path of a [`SmallRoomsRequest`].
 pub const SMALL_ROOMS: &str = "/internal/v1/small-rooms";
 
 /// Asks for the members of a room, if the room is small enough for presence.
@@ -19,6 +22,7 @@ pub struct MembersRequest {
     pub room: RoomId,
 }
 
+/// The members of a room and its head, read together.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MembersAnswer {
     /// The room's stored head at the time when the list was read.
@@ -34,6 +38,7 @@ pub struct AcquaintedRequest {
     pub others: Vec<UserId>,
 }
 
+/// Those users whose presence the user may see.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AcquaintedAnswer {
     /// The users of `others` who share a room with the user, unordered. Includes the user if `others` does.
@@ -54,6 +59,7 @@ pub struct SmallRoomsRequest {
     pub user: UserId,
 }
 
+/// The user's most recently active small rooms, at most [`crate::presence::MAX_NOTIFIED_ROOMS`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SmallRoomsAnswer {
     pub rooms: Vec<RoomId>,

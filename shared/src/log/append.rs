@@ -176,8 +176,9 @@ impl From<AppendError> for Refusal {
     }
 }
 
+/// What `append.lua` answered. After `Seed` or `LookUp` the caller does this, and then calls the script again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum AppendAnswer {
     Done(Accepted),
     Seed,
     LookUp,
@@ -189,6 +190,7 @@ const COMMAND_ARGS: usize = 26;
 const COMMAND_BYTES: usize = 1024;
 
 impl Entry<'_> {
+    /// The record's header from the room on; the script writes the part before it.
     pub(super) fn header_rest(&self) -> String {
         let membership =
             self.membership.map_or_else(String::new, |(user, role)| format!("{user}\u{1e}{role}"));
@@ -218,6 +220,7 @@ impl Entry<'_> {
         [comma, rest].concat()
     }
 
+    /// The call of `append.lua`. `looked_up` prevents the answer `LookUp`. A `max_backlog` of 0 records means no limit.
     pub(super) fn command(&self, scripts: &Scripts, looked_up: bool, max_backlog: u64) -> redis::Cmd {
         let partition = Partition::of(self.room);
         let sender = self.sender.map_or("", UserId::as_str);
@@ -255,12 +258,13 @@ impl Entry<'_> {
         command
     }
 
-    pub(super) fn read_answer(&self, epoch: Epoch, value: Value) -> Result<Answer, String> {
+    /// Parses an answer of `append.lua` in a session of this epoch. The error describes an answer of an unknown form.
+    pub(super) fn read_answer(&self, epoch: Epoch, value: Value) -> Result<AppendAnswer, String> {
         let malformed = |value: &Value| format!("unexpected answer of the append script: {value:?}");
         let Value::Array(parts) = &value else { return Err(malformed(&value)) };
         let status: String = parts.first().map(parse).transpose()?.ok_or_else(|| malformed(&value))?;
         Ok(match (status.as_str(), parts.as_slice()) {
-            ("ok", [_, seq, at_ms, ingest]) => Answer::Done(Accepted {
+            ("ok", [_, seq, at_ms, ingest]) => AppendAnswer::Done(Accepted {
                 seq: Seq(parse(seq)?),
                 epoch,
                 at_ms: parse(at_ms)?,
@@ -268,7 +272,7 @@ impl Entry<'_> {
                 id: self.id.clone().unwrap_or_default(),
                 duplicate: false,
             }),
-            ("known", [_, seq, at_ms, ingest, id, _epoch]) => Answer::Done(Accepted {
+            ("known", [_, seq, at_ms, ingest, id, _epoch]) => AppendAnswer::Done(Accepted {
                 seq: Seq(parse(seq)?),
                 epoch,
                 at_ms: parse(at_ms)?,
@@ -276,22 +280,24 @@ impl Entry<'_> {
                 id: parse(id)?,
                 duplicate: true,
             }),
-            ("seed", _) => Answer::Seed,
-            ("lookup", _) => Answer::LookUp,
-            ("stale", [_, seq]) => Answer::Refused(AppendError::Stale(Seq(parse(seq)?))),
-            ("revoked", _) => Answer::Refused(AppendError::Revoked),
-            ("role", _) => Answer::Refused(AppendError::RoleTooLow),
-            ("archived", _) => Answer::Refused(AppendError::Archived),
-            ("full", _) => Answer::Refused(AppendError::Overloaded),
+            ("seed", _) => AppendAnswer::Seed,
+            ("lookup", _) => AppendAnswer::LookUp,
+            ("stale", [_, seq]) => AppendAnswer::Refused(AppendError::Stale(Seq(parse(seq)?))),
+            ("revoked", _) => AppendAnswer::Refused(AppendError::Revoked),
+            ("role", _) => AppendAnswer::Refused(AppendError::RoleTooLow),
+            ("archived", _) => AppendAnswer::Refused(AppendError::Archived),
+            ("full", _) => AppendAnswer::Refused(AppendError::Overloaded),
             _ => return Err(malformed(&value)),
         })
     }
 }
 
+/// Converts a part of a script's answer. The error says what is wrong with the value.
 pub(super) fn parse<T: FromRedisValue>(value: &Value) -> Result<T, String> {
     T::from_redis_value_ref(value).map_err(|error| error.to_string())
 }
 
+/// Parses the ingest id in a script's answer.
 pub(super) fn ingest_id(value: &Value) -> Result<IngestId, String> {
     parse::<String>(value)?.parse().map_err(|error: super::record::RecordError| error.to_string())
 }

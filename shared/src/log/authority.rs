@@ -49,6 +49,7 @@ pub struct StoredMarks {
     pub marks: Vec<Option<(Seq, Seq)>>,
 }
 
+/// Why a question to persistence has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AuthorityError {
     /// Persistence is not reachable, or too slow; the caller may try again later.

@@ -17,8 +17,9 @@ use super::{
 };
 use crate::ids::{Epoch, RoomId};
 
-/// Limits of one call of `append_many.lua`: messages, and bytes of their arguments.
+/// Limit of the messages in one call of `append_many.lua`.
 pub(super) const MAX_MESSAGES: usize = 64;
+/// Limit of the size of the arguments of one call of `append_many.lua`, in bytes.
 pub(super) const MAX_BYTES: usize = 256 * 1024;
 /// How long a message waits until its call begins; the same as the time limit of a call.
 const MAX_WAIT: Duration = Duration::from_secs(3);
@@ -39,9 +40,9 @@ struct Group {
 }
 
 struct Waiting {
-    /// In the order in which they came.
+    /// The waiting groups, in the order in which they came.
     groups: Vec<Group>,
-    /// Of each partition, so that a partition that sends too much is refused alone.
+    /// The waiting bytes of each partition. They are limited separately, so that a full partition blocks no other one.
     bytes: [usize; PARTITIONS as usize],
     /// Whether a task makes calls.
     running: bool,
@@ -73,12 +74,15 @@ impl Waiting {
 pub struct AppendBatcher {
     calls: Arc<Calls>,
     max_backlog: u64,
-    /// The runtime of the tasks that make the calls. The runtime of a caller may end while other callers wait.
+    /// Runs the tasks that make the calls. They do not run on a caller's runtime, because it may shut down while other
+    /// callers wait for the same call.
     runtime: Handle,
     waiting: Mutex<Waiting>,
 }
 
 impl AppendBatcher {
+    /// Creates a batcher that makes its calls on the current runtime. If more than `max_backlog` records of a partition
+    /// wait to be stored, the batcher leaves the decision to `append.lua`.
     pub(super) fn new(calls: Arc<Calls>, max_backlog: u64) -> Arc<Self> {
         Arc::new(Self { calls, max_backlog, runtime: Handle::current(), waiting: Mutex::default() })
     }
@@ -172,16 +176,16 @@ impl AppendBatcher {
     }
 }
 
-/// Appends the waiting messages of a partition, call after call, until none wait.
+/// Appends the waiting messages, call after call, until none wait.
 async fn run(mut guard: RunGuard) {
     while let Some(groups) = guard.batcher.next_groups() {
         guard.batcher.append_groups(groups).await;
     }
-    // `next_groups` has cleared `running`, and another task may already run for this partition.
+    // `next_groups` has cleared `running`, and another task may already run for this batcher.
     guard.ended = true;
 }
 
-/// Cleans up if the task of a partition ends early, by a panic or with its runtime. The waiting callers get an error,
+/// Cleans up if the task of a batcher ends early, by a panic or with its runtime. The waiting callers get an error,
 /// and the next caller of [`AppendBatcher::append`] starts another task.
 struct RunGuard {
     batcher: Arc<AppendBatcher>,

@@ -20,10 +20,12 @@ pub(super) struct Calls {
 }
 
 impl Calls {
+    /// Creates calls that are not timed until `timings` is set.
     pub fn new(sessions: Arc<Sessions>) -> Self {
         Self { sessions, timings: OnceLock::new() }
     }
 
+    /// Sends one command. Discards the session if an error shows that it is unusable.
     pub async fn call(&self, session: &Arc<Session>, command: redis::Cmd) -> Result<Value, AppendError> {
         command
             .query_async(&mut session.connection())
@@ -31,6 +33,7 @@ impl Calls {
             .map_err(|error| self.append_error(session, &error))
     }
 
+    /// Sends a pipeline in one round trip. Discards the session if an error shows that it is unusable.
     pub async fn pipeline<T: FromRedisValue>(
         &self,
         session: &Arc<Session>,
@@ -49,12 +52,14 @@ impl Calls {
         }
     }
 
+    /// Discards the session if the error shows that its connection or Redis process is unusable.
     pub fn discard_if_unusable(&self, session: &Arc<Session>, error: &RedisError) {
         if session::ends_session(error) {
             self.sessions.discard(session);
         }
     }
 
+    /// Awaits a round trip, and reports its duration to the observer, if there is one.
     pub async fn timed<T>(&self, purpose: RoundTrip, trip: impl Future<Output = T>) -> T {
         let Some(observer) = self.timings.get() else { return trip.await };
         let begun = Instant::now();
@@ -64,6 +69,7 @@ impl Calls {
     }
 }
 
+/// Converts an error of a dependency. The append may or may not have taken effect.
 pub(super) fn unavailable(error: impl std::fmt::Display) -> AppendError {
     AppendError::Unavailable(error.to_string())
 }

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use redis::{Client, RedisError, Value};
 
 use super::{
-    append::{Accepted, Answer, AppendError, Entry},
+    append::{Accepted, AppendAnswer, AppendError, Entry},
     append_many::{BatchOutcome, FastMessage},
     authority::{Authority, AuthorityError, KnownClientId, SeedOutcome},
     batcher::{AppendBatcher, MAX_BYTES, MAX_MESSAGES},
@@ -190,10 +190,10 @@ impl Log {
             let command = entry.command(&session.scripts, skip_look_up, self.limits.max_backlog_records);
             let value = self.timed(RoundTrip::Append, self.calls.call(&session, command)).await?;
             match entry.read_answer(session.epoch, value).map_err(AppendError::Unavailable)? {
-                Answer::Done(accepted) => return Ok(accepted),
-                Answer::Refused(error) => return Err(error),
-                Answer::Seed => self.seed(&session, entry.room).await?,
-                Answer::LookUp => {
+                AppendAnswer::Done(accepted) => return Ok(accepted),
+                AppendAnswer::Refused(error) => return Err(error),
+                AppendAnswer::Seed => self.seed(&session, entry.room).await?,
+                AppendAnswer::LookUp => {
                     if let (Some(sender), Some(client_id)) = (entry.sender, &entry.client_id) {
                         let known = self.authority.look_up(entry.room, sender, client_id).await;
                         match known.map_err(unavailable)? {
@@ -217,6 +217,8 @@ impl Log {
         self.watermarks.wait(room, accepted).await
     }
 
+    /// Seeds a room for the epoch of the session. If the epoch has ended, discards the session and returns Ok, because
+    /// the caller then repeats its command in another session.
     pub(super) async fn seed(&self, session: &Arc<Session>, room: &RoomId) -> Result<(), AppendError> {
         match self.seeding.seed(session.epoch, room.clone()).await {
             Ok(SeedOutcome::Seeded) => Ok(()),
@@ -271,6 +273,7 @@ fn fitting(entries: &[Entry<'_>]) -> usize {
     entries.iter().take(MAX_MESSAGES).take_while(fits).count().max(1)
 }
 
+/// The error of a command that gave up after [`MAX_ATTEMPTS`] attempts.
 pub(super) fn head_keeps_changing() -> AppendError {
     AppendError::Unavailable("the room's head kept changing".to_owned())
 }

@@ -33,6 +33,7 @@ impl Partition {
         key
     }
 
+    /// All partitions, in ascending order.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..PARTITIONS).map(Self)
     }

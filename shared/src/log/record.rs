@@ -64,6 +64,7 @@ macro_rules! header_fields {
         }
 
         impl Header<'_> {
+            /// The fields in their order, separated by U+001F, as `header_rest` of the scripts.
             pub fn encode(&self) -> String {
                 let mut separator = [0; 4];
                 [$(self.$name),+].join(&*UNIT.encode_utf8(&mut separator))

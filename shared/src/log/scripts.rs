@@ -25,6 +25,7 @@ impl Script {
     }
 }
 
+/// The scripts of one epoch; each field has the name of its file.
 #[derive(Debug, Clone)]
 pub struct Scripts {
     pub append: Script,
@@ -37,6 +38,7 @@ pub struct Scripts {
 }
 
 impl Scripts {
+    /// Makes the scripts for this epoch. Another epoch needs others.
     pub fn of(epoch: Epoch) -> Self {
         let roles = role::lua();
         Self {
@@ -50,6 +52,7 @@ impl Scripts {
         }
     }
 
+    /// All scripts, for loading them into a Redis process.
     pub fn all(&self) -> [&Script; 7] {
         [&self.append, &self.append_many, &self.marks, &self.live, &self.stored, &self.seed, &self.blank]
     }

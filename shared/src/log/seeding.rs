@@ -21,18 +21,21 @@ struct QueuedSeed {
     answer: oneshot::Sender<Answer>,
 }
 
+/// The queue of seeds that callers wait for. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Seeding {
     queue: mpsc::Sender<QueuedSeed>,
 }
 
 impl Seeding {
+    /// Starts the task that asks `authority`, on the current runtime. It ends when all clones are dropped.
     pub fn start(authority: Arc<dyn Authority>) -> Self {
         let (queue, wanted) = mpsc::channel(QUEUE_CAPACITY);
         tokio::spawn(serve(authority, wanted));
         Self { queue }
     }
 
+    /// Waits until persistence has seeded the room, together with rooms of other callers.
     pub async fn seed(&self, epoch: Epoch, room: RoomId) -> Answer {
         let (answer, outcome) = oneshot::channel();
         let gone = || AuthorityError::Unavailable("shutting down".to_owned());

@@ -126,6 +126,7 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
+    /// Creates the sessions without a connection. All connections run on the current runtime.
     pub fn new(client: Client, authority: Arc<dyn Authority>) -> Self {
         let runtime = tokio::runtime::Handle::current();
         Self { client, authority, current: ArcSwapOption::empty(), opening: Mutex::default(), runtime }
@@ -166,6 +167,7 @@ impl Sessions {
         }
     }
 
+    /// Returns the current session; `None` if none is open.
     pub fn current(&self) -> Option<Arc<Session>> {
         self.current.load_full()
     }

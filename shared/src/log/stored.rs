@@ -76,6 +76,8 @@ pub struct Watermarks {
 }
 
 impl Watermarks {
+    /// Starts the tasks that read watermarks and end old waits, on the current runtime. They end when the value is
+    /// dropped.
     pub(super) fn start(sessions: Arc<Sessions>) -> Arc<Self> {
         let partitions = (0..PARTITIONS).map(|_| Mutex::default()).collect();
         let watermarks = Arc::new(Self { sessions, partitions });

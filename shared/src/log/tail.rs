@@ -23,6 +23,7 @@ impl Bases {
         Self(text.split(',').filter_map(pair).collect())
     }
 
+    /// Formats the bases as [`Bases::decode`] reads them.
     pub fn encode(&self) -> String {
         self.0.iter().map(|(epoch, base)| format!("{epoch}:{base}")).collect::<Vec<_>>().join(",")
     }
@@ -79,8 +80,8 @@ impl RoomHead {
     }
 }
 
-/// A membership mark: a user's latest role or removal, in the room's hash in Redis. The append of the event sets the
-/// mark, so it is newer than any cache.
+/// A membership mark: a user's latest role or removal, in the room's hash in Redis. The append script writes the mark
+/// with the event, before PostgreSQL stores the change. So the mark is never older than a cached membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
     /// The new role; `None` if the user was removed.
@@ -121,11 +122,13 @@ impl TailRead {
     }
 }
 
+/// The answer of Redis to `XRANGE` of a tail: for each entry the id and its fields, the record last.
 pub(super) type TailEntries = Vec<(String, Vec<Bytes>)>;
 
 /// The fields of the room's hash that [`head_of`] reads, in their order. Membership marks are requested after them.
 pub(super) const HASH_FIELDS: [&str; 7] = ["seq", "epoch", "bases", "kind", "name", "members", "archived"];
 
+/// The field of the room's hash that holds the membership mark of a user.
 pub(crate) fn mark_field(user: &str) -> String {
     format!("mark:{user}")
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use super::{
-    append::{Accepted, Answer, AppendError, Entry},
+    append::{Accepted, AppendAnswer, AppendError, Entry},
     calls::unavailable,
     commands::{Log, MAX_ATTEMPTS, head_keeps_changing},
     keys,
@@ -73,9 +73,9 @@ impl Log {
             // With `looked_up` false, the script appends nothing. For an unknown client id it answers `lookup` instead.
             let value = self.calls.call(&session, entry.command(&session.scripts, false, 0)).await?;
             match entry.read_answer(session.epoch, value).map_err(AppendError::Unavailable)? {
-                Answer::Done(accepted) => return Ok(Some(accepted)),
-                Answer::LookUp | Answer::Refused(_) => return Ok(None),
-                Answer::Seed => self.seed(&session, entry.room).await?,
+                AppendAnswer::Done(accepted) => return Ok(Some(accepted)),
+                AppendAnswer::LookUp | AppendAnswer::Refused(_) => return Ok(None),
+                AppendAnswer::Seed => self.seed(&session, entry.room).await?,
             }
         }
         Err(head_keeps_changing())

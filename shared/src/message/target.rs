@@ -23,6 +23,7 @@ pub struct Target {
 }
 
 impl Target {
+    /// Whether a user with this role may see the message. The sender always may.
     #[must_use]
     pub fn is_visible_to(&self, user: &str, role: &str) -> bool {
         is_visible_to(&self.visibility.encode(), &self.sender, user, role)

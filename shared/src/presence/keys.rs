@@ -12,6 +12,7 @@ pub const PARTITIONS: u8 = 16;
 pub struct NodeLease(pub(super) String);
 
 impl NodeLease {
+    /// A new unique id. Each lease needs its own, because an expired one is never renewed.
     pub fn fresh() -> Self {
         Self(uuid::Uuid::now_v7().simple().to_string())
     }
@@ -40,6 +41,7 @@ impl PresencePartition {
         usize::from(self.0)
     }
 
+    /// All partitions, in ascending order.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..PARTITIONS).map(Self)
     }
@@ -48,27 +50,33 @@ impl PresencePartition {
         format!("{{u{:02}}}:presence:{name}", self.0)
     }
 
+    /// Key of the sorted set of users by the time when a state expires or a change must be published.
     pub(super) fn due(self) -> String {
         self.key("due")
     }
 
+    /// Key of the sorted set of node leases by the time when they expire.
     pub(super) fn leases(self) -> String {
         self.key("lives")
     }
 
+    /// Key of the set of users with a state under this lease.
     pub(super) fn users_of(self, lease: &NodeLease) -> String {
         self.key(&format!("life:{lease}"))
     }
 
+    /// Key of the stream of the last 500 changes.
     pub(super) fn changes(self) -> String {
         self.key("told")
     }
 
+    /// Key of the hash of last-seen times that PostgreSQL has not stored yet.
     pub(super) fn last_seen(self) -> String {
         self.key("gone")
     }
 }
 
+/// Key of the hash with the states of a user.
 pub(super) fn user(user: &UserId) -> String {
     PresencePartition::of(user).key(&format!("user:{user}"))
 }

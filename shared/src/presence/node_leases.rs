@@ -21,7 +21,7 @@ pub async fn renew_lease(connection: &mut Connection, lease: &NodeLease) -> Redi
     run_lease(connection, lease, "renew").await
 }
 
-/// Ends a node lease, e.g. when the node stops. The states under the lease stay valid for the grace period.
+/// Ends a node lease, e.g. when the node stops. The presence states under the lease stay valid for the grace period.
 pub async fn end_lease(connection: &mut Connection, lease: &NodeLease) -> RedisResult<()> {
     run_lease(connection, lease, "end").await.map(drop)
 }
@@ -38,7 +38,7 @@ async fn run_lease(connection: &mut Connection, lease: &NodeLease, what: &str) -
 /// Regular work for all users that only one node at a time needs to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExclusiveTask {
-    /// A gateway removes expired node leases and states, and publishes the changes.
+    /// A gateway removes expired node leases and expired presence states of users, and publishes the changes.
     Sweep,
     /// A replica of persistence stores when users were last seen.
     StoreLastSeen,

@@ -36,6 +36,7 @@ impl TraceContext {
         (trace != TraceId::INVALID && span != SpanId::INVALID).then_some(Self { trace, span, sampled })
     }
 
+    /// The identity of a span of this process.
     pub(super) fn of(context: &SpanContext) -> Self {
         Self { trace: context.trace_id(), span: context.span_id(), sampled: context.is_sampled() }
     }

@@ -13,6 +13,7 @@ use opentelemetry_sdk::{
 
 use super::span_queue;
 
+/// An exporter that logs the first failure of an outage, and the first success after it.
 #[derive(Debug)]
 pub(super) struct OutageLogger<E> {
     pub exporter: E,

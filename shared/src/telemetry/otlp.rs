@@ -32,6 +32,7 @@ mod exporter {
     /// Time limit of one export. If the collector takes longer, the spans count as lost.
     const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
+    /// Creates the exporter. Err is a message for the operator about the setting `--otlp-endpoint`.
     pub fn exporter(settings: &TraceSettings<'_>) -> Result<SpanExporter, String> {
         let mut exporter = SpanExporter::builder()
             .with_tonic()
@@ -67,6 +68,7 @@ mod exporter {
         }
     }
 
+    /// Always fails, with a message for the operator.
     pub fn exporter(_: &TraceSettings<'_>) -> Result<NoExporter, String> {
         Err(format!("--otlp-endpoint: {}", super::OTLP_IS_MISSING))
     }

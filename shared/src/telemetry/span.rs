@@ -15,6 +15,7 @@ use super::TraceContext;
 pub struct Span(Box<Recorded>);
 
 impl Span {
+    /// Wraps a span that the tracer has begun.
     pub(super) fn new(recorded: Recorded) -> Self {
         Self(Box::new(recorded))
     }

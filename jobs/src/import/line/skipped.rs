@@ -1,5 +1,5 @@
-//! Reads the line of a message that an earlier run imported. Keeps only the fields that identify the message, because
-//! later messages may reply to it.
+//! Reads the line of a message that an earlier run has finished. The message is not written again. Only its identifying
+//! fields are read, because later lines may reply to it.
 
 use serde::Deserialize;
 use tidings_shared::ids::{RoomId, UserId};

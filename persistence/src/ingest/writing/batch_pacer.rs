@@ -24,6 +24,7 @@ pub(super) struct BatchPacer {
 }
 
 impl BatchPacer {
+    /// Starts with a record rate of zero. `now` is the time from which records are counted.
     pub fn new(now: Instant) -> Self {
         Self { records_per_second: 0.0, counted_at: now }
     }

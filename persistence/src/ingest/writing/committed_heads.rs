@@ -63,7 +63,8 @@ impl CommittedHeads {
         }
     }
 
-    pub fn clear(&mut self) {
+    /// Forgets all heads. Called after a failed batch, whose transaction may or may not be committed.
+    pub fn forget_all(&mut self) {
         self.0.clear();
     }
 }

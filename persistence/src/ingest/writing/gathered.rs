@@ -27,6 +27,7 @@ impl Part {
     }
 }
 
+/// The parts of a batch by partition.
 #[derive(Debug, Default)]
 pub(super) struct Batch(pub BTreeMap<Partition, Part>);
 
@@ -49,10 +50,12 @@ impl Batch {
         }
     }
 
-    pub fn records(&self) -> usize {
+    /// Number of records in the batch.
+    pub fn record_count(&self) -> usize {
         self.0.values().map(|part| part.entries.len()).sum()
     }
 
+    /// Copies of all entries, ordered by partition and then as in the stream.
     pub fn entries(&self) -> Vec<Entry> {
         self.0.values().flat_map(|part| &part.entries).cloned().collect()
     }
@@ -60,7 +63,7 @@ impl Batch {
     /// Splits the batch into two halves. The records of a partition stay in order: its part in the second half follows
     /// its part in the first half.
     pub fn halve(self) -> (Self, Self) {
-        let mut left = self.records() / 2;
+        let mut left = self.record_count() / 2;
         let (mut first, mut second) = (Self::default(), Self::default());
         for (partition, mut part) in self.0 {
             let rest = part.entries.split_off(left.min(part.entries.len()));
@@ -106,10 +109,10 @@ mod tests {
     fn halves_hold_the_whole_batch_in_order() {
         for sizes in [&[(1, 2)][..], &[(1, 1), (2, 1)], &[(1, 5), (2, 1), (7, 4)], &[(3, 1000)]] {
             let whole = batch(sizes);
-            let (all, records) = (ids(&whole), whole.records());
+            let (all, records) = (ids(&whole), whole.record_count());
             let (first, second) = whole.halve();
             assert_eq!([ids(&first), ids(&second)].concat(), all);
-            assert_eq!((first.records(), second.records()), (records / 2, records - records / 2));
+            assert_eq!((first.record_count(), second.record_count()), (records / 2, records - records / 2));
         }
     }
 

@@ -27,6 +27,8 @@ pub(super) fn message(message: &Message) -> Result<Raw, DbErr> {
 /// The fields with which every event frame starts. Fields of a stored body with these names are left out.
 const COMMON_FIELDS: [&str; 4] = ["type", "room", "seq", "at"];
 
+/// The frame of a stored event that is not a message. A void has only the common fields. Err if `body` is not an
+/// object.
 pub(super) fn event(kind: &str, body: &str, room: &str, seq: i64, at: &DateTime<Utc>) -> Result<Raw, DbErr> {
     let fields: BTreeMap<Cow<'_, str>, &RawValue> = if kind == VOID {
         BTreeMap::new()

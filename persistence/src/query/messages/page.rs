@@ -37,16 +37,19 @@ pub struct Window {
 }
 
 impl Window {
+    /// The newest messages of the room.
     #[must_use]
     pub fn last(limit: i64) -> Self {
         Self { pivot: i64::MAX, older: limit, newer: 0 }
     }
 
+    /// The messages just below `seq`, without the one at `seq`.
     #[must_use]
     pub fn before(seq: i64, limit: i64) -> Self {
         Self { pivot: seq.saturating_sub(1), older: limit, newer: 0 }
     }
 
+    /// The messages just above `seq`.
     #[must_use]
     pub fn after(seq: i64, limit: i64) -> Self {
         Self { pivot: seq, older: 0, newer: limit }

@@ -38,11 +38,13 @@ pub struct PendingHits {
 }
 
 impl PendingHits {
+    /// Starts after the hit of `cursor`; None starts at the newest hit.
     pub fn new(cursor: Option<SearchCursor>) -> Self {
         let after = cursor.map(|cursor| order(cursor.at, &cursor.room, cursor.seq));
         Self { after, waiting: BTreeMap::new() }
     }
 
+    /// Adds a hit, unless an earlier page has returned it or it is already waiting.
     pub fn add(&mut self, hit: Hit) {
         let order = order(hit.at, &hit.room, hit.seq);
         if self.after.as_ref().is_none_or(|after| order > *after) {

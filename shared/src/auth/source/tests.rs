@@ -40,11 +40,11 @@ impl Scene {
                 let behaviour = *behaviour.lock().unwrap();
                 async move {
                     match behaviour {
-                        Behaviour::Good { fresh_for } => Ok(Loaded { keys: vec![key()], fresh_for }),
+                        Behaviour::Good { fresh_for } => Ok(FetchedKeys { keys: vec![key()], fresh_for }),
                         Behaviour::Down => Err("down".to_owned()),
                         Behaviour::Slow(time) => {
                             tokio::time::sleep(time).await;
-                            Ok(Loaded { keys: vec![key()], fresh_for: None })
+                            Ok(FetchedKeys { keys: vec![key()], fresh_for: None })
                         }
                     }
                 }

@@ -22,6 +22,7 @@ pub(super) struct Waiter {
     pub receiver: ResultSender,
 }
 
+/// The newest known watermark of the partition, and the waiters by the ingest ids of their events.
 #[derive(Default)]
 pub(super) struct Progress {
     pub epoch: Epoch,

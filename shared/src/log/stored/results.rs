@@ -76,6 +76,7 @@ pub(super) enum ResultSender {
 }
 
 impl ResultSender {
+    /// Delivers the outcome. It is dropped if the task no longer waits.
     pub fn send(self, stored: Stored) {
         match self {
             Self::Task(task) => {
