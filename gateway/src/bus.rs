@@ -11,7 +11,6 @@ mod single_flight;
 mod tampering;
 mod user_channel;
 mod users;
-mod worker_message;
 
 use std::{
     sync::{Arc, Mutex},
@@ -33,12 +32,11 @@ use tidings_shared::{
 use tokio::sync::watch;
 
 pub use connections::ConnectionKey;
-pub use interest::{MAX_WORKERS, WorkerQueue};
+pub use interest::{MAX_WORKERS, UserEvent, WorkerMessage, WorkerQueue};
 pub use presence_feed::PresenceUpdate;
 pub use published::{PublishedRecord, observe_delivery};
 pub use user_channel::PendingRegistration;
 pub use users::{LookupError, MembershipSnapshot};
-pub use worker_message::{UserEvent, WorkerMessage};
 
 use crate::{
     lock::lock,
@@ -214,13 +212,12 @@ impl Bus {
         };
         let confirmed =
             self.log.timed(RoundTrip::Subscribe, tokio::time::timeout(RECONNECT_TIMEOUT, confirmed));
-        match confirmed.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(AppendError::Unavailable("shutting down".to_owned())),
-            Err(_) => {
-                Err(AppendError::Unavailable("Redis has not confirmed the subscription; retry".to_owned()))
-            }
-        }
+        let problem = match confirmed.await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(_)) => "shutting down",
+            Err(_) => "Redis has not confirmed the subscription; retry",
+        };
+        Err(AppendError::Unavailable(problem.to_owned()))
     }
 
     /// Removes a worker from a room. If no other worker has subscriptions in the room, unsubscribes the room's channel.

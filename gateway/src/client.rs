@@ -2,7 +2,6 @@
 
 mod drain;
 mod lanes;
-mod memberships;
 mod transport;
 
 use std::{
@@ -32,8 +31,7 @@ use crate::{
 pub(crate) use drain::CLOSE_REASON_STOPPING;
 use drain::DrainState;
 use lanes::Lanes;
-pub(crate) use lanes::{Job, JoinGroup, LeaveGroup, Replay};
-pub(crate) use memberships::JoinMemberships;
+pub(crate) use lanes::{Job, JoinGroup, JoinMemberships, LeaveGroup, Replay};
 pub(crate) use transport::{ClientTransport, PollBuffer};
 
 /// Initial capacity of an answer's buffer. Most answers fit; a longer answer costs another allocation.

@@ -34,16 +34,11 @@ pub fn response(refusal: &Refusal) -> HttpResponse {
     if let Some(header) = repeat_header(refusal) {
         response.insert_header(header);
     }
-    response.content_type(CONTENT_TYPE).body(document(refusal))
+    response.content_type(CONTENT_TYPE).body(document(refusal, status(refusal)))
 }
 
-/// The body of a refused request.
-pub fn document(refusal: &Refusal) -> Vec<u8> {
-    document_with(refusal, status(refusal))
-}
-
-/// The body of a refused request, with this status instead of the status of the error code.
-pub fn document_with(refusal: &Refusal, status: StatusCode) -> Vec<u8> {
+/// The body of a refused request that is answered with `status`.
+pub fn document(refusal: &Refusal, status: StatusCode) -> Vec<u8> {
     #[derive(Serialize)]
     struct Problem<'a> {
         r#type: String,

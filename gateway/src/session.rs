@@ -12,7 +12,6 @@ mod join;
 mod join_room;
 mod lane;
 mod live;
-mod mark;
 pub mod poll;
 mod presence;
 mod replay;
@@ -23,7 +22,7 @@ use tidings_shared::{
     auth::{Identity, Reason},
     clock::unix_ms,
     error::{ErrorCode, Refusal},
-    ids::Epoch,
+    ids::{Epoch, RoomId},
     membership::{self, Versions},
     protocol::{
         self, CloseCode,
@@ -47,6 +46,7 @@ use lane::enqueue;
 const AUTH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The session of one connection or poll.
+#[derive(Clone)]
 pub struct ChatSession {
     worker: Rc<Worker>,
     client: Rc<Client>,
@@ -58,54 +58,56 @@ impl ChatSession {
         Self { worker, client: Rc::new(Client::new(ClientTransport::Socket(connection))) }
     }
 
+    /// Answers a command with an error: see [`Worker::refuse`].
+    fn refuse(&self, request: &RequestContext, room: Option<&RoomId>, refusal: &Refusal) {
+        self.worker.refuse(&self.client, request, room, refusal);
+    }
+
+    /// Does `work` in its own task. The connection reads no frame meanwhile.
+    fn spawn_paused(&self, work: impl Future<Output = ()> + 'static) {
+        let client = self.client.clone();
+        client.pause_reading();
+        tokio::task::spawn_local(async move {
+            work.await;
+            client.resume_reading();
+            client.close_if_overdue();
+        });
+    }
+
     fn perform(&self, effect: Effect) {
-        let (worker, client) = (&self.worker, &self.client);
+        let client = &self.client;
         match effect {
             Effect::Reply(json) => client.connection.send(Frame::text(json)),
-            Effect::Refuse { request, room, refusal } => {
-                worker.refuse(client, &request, room.as_ref(), &refusal);
-            }
-            Effect::LimitExceeded => worker.count_exceeded_limit(client),
+            Effect::Refuse { request, room, refusal } => self.refuse(&request, room.as_ref(), &refusal),
+            Effect::LimitExceeded => self.worker.count_exceeded_limit(client),
             Effect::FetchKey { request, token } => {
-                client.pause_reading();
                 if client.identity().is_none() {
                     client.connection.set_deadline(None);
                 }
-                let session = Self { worker: worker.clone(), client: client.clone() };
-                tokio::task::spawn_local(async move {
+                let session = self.clone();
+                self.spawn_paused(async move {
                     let verdict = session.worker.node.verifier.verify_or_fetch(&token).await;
                     let effects =
                         command::finish_auth(&mut session.client.state.borrow_mut(), request, verdict);
                     effects.into_iter().for_each(|effect| session.perform(effect));
-                    session.client.resume_reading();
-                    session.client.close_if_overdue();
                 });
             }
             Effect::Authenticate { request, identity } => {
-                client.pause_reading();
                 // Only the server can delay the authentication from here on, so the client's deadline is removed.
                 client.connection.set_deadline(None);
-                let (worker, client) = (worker.clone(), client.clone());
-                tokio::task::spawn_local(async move {
-                    authenticate(&worker, &client, &request, identity).await;
-                    client.resume_reading();
-                    client.close_if_overdue();
-                });
+                let session = self.clone();
+                self.spawn_paused(async move { authenticate(&session, &request, identity).await });
             }
             Effect::TokenRenewed => client.watch_expiry(unix_ms()),
-            Effect::Join { request, target, presence } => {
-                join::start(worker, client, request, target, presence);
-            }
-            Effect::Leave { request, rooms } => join::leave(worker, client, request, rooms),
-            Effect::PresenceSet { request, status } => presence::set(worker, client, &request, status),
+            Effect::Join { request, target, presence } => join::start(self, request, target, presence),
+            Effect::Leave { request, rooms } => join::leave(self, request, rooms),
+            Effect::PresenceSet { request, status } => presence::set(self, &request, status),
             Effect::PresenceGet { request, users } => {
-                let (worker, client) = (worker.clone(), client.clone());
-                tokio::task::spawn_local(async move {
-                    presence::get(&worker, &client, &request, users).await;
-                });
+                let session = self.clone();
+                tokio::task::spawn_local(async move { presence::get(&session, &request, users).await });
             }
             Effect::InRoom { request, room, command } => {
-                enqueue(worker, client, room, Job::Command(request, command));
+                enqueue(self, room, Job::Command(request, command));
             }
             Effect::Close(code, reason) => client.close(code, reason),
         }
@@ -140,8 +142,6 @@ impl Session for ChatSession {
         self.on_parsed(parsed);
     }
 
-    fn on_binary(&mut self, _bytes: &[u8]) {}
-
     fn on_drained(&mut self) {
         self.client.drained.notify_one();
     }
@@ -173,30 +173,25 @@ impl Session for ChatSession {
             self.worker.unsubscribe(&room, subscription);
         }
         self.worker.unregister(&self.client);
-        presence::report_closed(&self.worker, &self.client);
+        presence::report_closed(self);
     }
 }
 
 /// Reads the account of a valid token's user, then answers `connected`. Closes the connection of a refused user.
-async fn authenticate(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    request: &RequestContext,
-    identity: Identity,
-) {
-    match admit(worker, identity).await {
+async fn authenticate(session: &ChatSession, request: &RequestContext, identity: Identity) {
+    match admit(&session.worker, identity).await {
         Ok(admitted) => {
-            worker.node.metrics.auths.with_label_values(&["accepted"]).inc();
-            send_connected(worker, client, request, admitted);
+            session.worker.node.metrics.auths.with_label_values(&["accepted"]).inc();
+            send_connected(session, request, admitted);
         }
         Err(refusal) => {
-            worker.refuse(client, request, None, &refusal);
+            session.refuse(request, None, &refusal);
             let code = match refusal.code {
                 ErrorCode::Forbidden => CloseCode::Forbidden,
                 ErrorCode::Unauthorized => CloseCode::Unauthorized,
                 _ => CloseCode::Overloaded,
             };
-            client.close(code, &refusal.message);
+            session.client.close(code, &refusal.message);
         }
     }
 }
@@ -227,8 +222,9 @@ async fn admit(worker: &Rc<Worker>, identity: Identity) -> Result<Admitted, Refu
     Ok(Admitted { identity, rooms_version, versions, registration })
 }
 
-fn send_connected(worker: &Rc<Worker>, client: &Rc<Client>, request: &RequestContext, admitted: Admitted) {
+fn send_connected(session: &ChatSession, request: &RequestContext, admitted: Admitted) {
     let Admitted { identity, rooms_version, versions, registration } = admitted;
+    let ChatSession { worker, client } = session;
     let node = &worker.node;
     let connected = ServerFrame::Connected {
         reference: request.reference(),
@@ -246,6 +242,6 @@ fn send_connected(worker: &Rc<Worker>, client: &Rc<Client>, request: &RequestCon
     client.set_identity(identity);
     client.watch_expiry(unix_ms());
     worker.register(client, registration, versions);
-    presence::report_opened(worker, client);
+    presence::report_opened(session);
     client.send_draining();
 }

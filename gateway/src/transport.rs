@@ -45,7 +45,7 @@ pub trait Session: 'static {
     fn on_text(&mut self, text: &str);
 
     /// Handles a complete binary message. Called only if `accept_binary` is set; otherwise the close code is 1003.
-    fn on_binary(&mut self, bytes: &[u8]);
+    fn on_binary(&mut self, _bytes: &[u8]) {}
 
     /// Called when the outbox has fewer than `low_water_bytes`, after it had more or after a call of
     /// [`Connection::notify_drained`].

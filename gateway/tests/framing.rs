@@ -56,13 +56,13 @@ proptest! {
                 }
                 FrameOut::Binary(bytes) => (Frame::binary(&bytes), DecodedEvent::Binary(bytes)),
                 FrameOut::Ping(payload) => (Frame::ping(&payload), DecodedEvent::Ping(payload)),
-                FrameOut::Pong(payload) => (probe::pong(&payload), DecodedEvent::Pong),
+                FrameOut::Pong(payload) => (Frame::pong(&payload), DecodedEvent::Pong),
             };
-            prop_assert_eq!(frame.len(), probe::wire(frame.clone()).len());
-            bytes.extend_from_slice(&probe::wire(frame));
+            prop_assert_eq!(frame.len(), frame.clone().into_bytes().len());
+            bytes.extend_from_slice(&frame.into_bytes());
             expected.push(meant);
         }
-        bytes.extend_from_slice(&probe::wire(Frame::close(4413, "too slow")));
+        bytes.extend_from_slice(&Frame::close(4413, "too slow").into_bytes());
         expected.push(DecodedEvent::Close(Some(4413)));
         let (events, refused) = read(&bytes, &pieces, Role::Client, 1 << 20);
         prop_assert_eq!(refused, None);

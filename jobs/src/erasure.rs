@@ -129,10 +129,7 @@ impl Erasures {
             return Err(unavailable());
         }
         let sent = people::publish(&mut session.connection(), [(user, &UserNotice::Account)]).await;
-        sent.map_err(|error| {
-            self.log.discard_if_unusable(&session, &error);
-            unavailable()
-        })
+        sent.inspect_err(|error| self.log.discard_if_unusable(&session, error)).map_err(|_| unavailable())
     }
 
     async fn leave_rooms(&self, user: &UserId) -> Result<(), JobError> {

@@ -21,7 +21,7 @@ use tidings_shared::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use crate::query::marks;
+use crate::query::members;
 use crate::query::targets::{self, TargetLookup};
 use crate::writer::seeds::{self, plan::SurvivingState};
 use crate::writer::{epochs, failure, voids};
@@ -142,10 +142,8 @@ impl PostgresAuthority {
             pipe.cmd("XREVRANGE").arg(keys::tail(room)).arg("+").arg("-").arg("COUNT").arg(1);
         }
         let answer: Result<Vec<redis::Value>, _> = pipe.query_async(&mut session.connection()).await;
-        let values = answer.map_err(|error| {
-            log.discard_if_unusable(session, &error);
-            unavailable(error)
-        })?;
+        let answer = answer.inspect_err(|error| log.discard_if_unusable(session, error));
+        let values = answer.map_err(unavailable)?;
         values
             .chunks(2)
             .map(|pair| {
@@ -207,7 +205,7 @@ impl Authority for PostgresAuthority {
     }
 
     async fn marks(&self, room: &RoomId, users: &[UserId]) -> Result<StoredMarks, AuthorityError> {
-        marks::load(&self.db, room, users).await.map_err(database_error)
+        members::stored_marks(&self.db, room, users).await.map_err(database_error)
     }
 
     async fn target(&self, room: &RoomId, seq: Seq) -> Result<Option<Target>, AuthorityError> {

@@ -4,7 +4,6 @@
 //! and a record that would leave a gap is a [`Hole`].
 
 mod change;
-mod claim;
 pub mod folding;
 mod members;
 mod room_update;
@@ -17,7 +16,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use tidings_shared::{
-    ids::{RoomId, Seq},
+    ids::{Epoch, RoomId, Seq},
     log::{
         Bases, IngestId, Record,
         keys::Partition,
@@ -26,7 +25,6 @@ use tidings_shared::{
 };
 
 pub use change::{Action, ChangeRow};
-pub use claim::{BatchClaim, Lease, PartitionClaim};
 pub use members::{
     FinalMembership, MEMBER_ADDED, MEMBER_CHANGED, MEMBER_REMOVED, MemberChanges, MembershipChange,
     MembershipKind,
@@ -56,6 +54,30 @@ impl Entry {
         let room = RoomId::parse(self.record.as_ref().ok()?.room()).ok()?;
         (Partition::of(&room) == self.partition).then_some(room)
     }
+}
+
+/// The right of this replica to write a partition for a limited time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    pub partition: Partition,
+    /// The fencing token. It grows with each change of owner, so that writes of a former owner are refused.
+    pub token: i64,
+}
+
+/// The state that a batch must find in the row of its partition. If the row differs, the batch is not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionClaim {
+    pub lease: Lease,
+    pub epoch: Epoch,
+    /// The stream id of the last stored record of the partition: `last_id` of its row.
+    pub committed: IngestId,
+}
+
+/// One partition of a batch: the expected state of its row, and the stream position after the batch.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchClaim {
+    pub expected: PartitionClaim,
+    pub upto: IngestId,
 }
 
 /// The state of a room in PostgreSQL before the batch.
@@ -199,11 +221,9 @@ pub fn classify<'a>(
         advance.to = record.seq;
     }
     plan.set_last_message_times(&[]);
-    let head_of = |room: &RoomId| {
-        plan.heads.get(room).map(|advance| advance.to).or_else(|| rooms.get(room).map(|room| room.head))
-    };
     for ((room, _), marks) in &mut plan.marks {
-        let head = head_of(room).unwrap_or_default();
+        let stored = rooms.get(room).map(|room| room.head).unwrap_or_default();
+        let head = plan.heads.get(room).map_or(stored, |advance| advance.to);
         marks.read = marks.read.min(head);
         marks.delivered = marks.delivered.min(head);
     }

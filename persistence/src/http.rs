@@ -28,7 +28,6 @@ mod search;
 mod send;
 mod state;
 mod users;
-mod versions;
 mod watermarks;
 
 use std::time::Duration;
@@ -37,6 +36,7 @@ use actix_cors::Cors;
 use actix_web::dev::HttpServiceFactory;
 use actix_web::http::header;
 use actix_web::middleware::from_fn;
+use actix_web::web::{delete, patch, post, put};
 use actix_web::{HttpRequest, Resource, Route, guard, web};
 use tidings_shared::error::{ErrorCode, Refusal};
 
@@ -63,59 +63,51 @@ pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig
             .wrap(from_fn(conditional::answer))
             .wrap(from_fn(coding::answer))
             .wrap(cors(&state))
-            .service(resource(
-                "/rooms",
-                "GET, HEAD, POST",
-                [get().to(rooms::list), web::post().to(rooms::create)],
-            ))
+            .service(resource("/rooms", "GET, HEAD, POST", [get().to(rooms::list), post().to(rooms::create)]))
             .service(resource("/me/rooms", "GET, HEAD", [get().to(my_rooms::list)]))
             .service(resource(
                 "/rooms/{room}",
                 "GET, HEAD, PATCH, DELETE",
-                [
-                    get().to(rooms::get),
-                    web::patch().to(room_changes::change),
-                    web::delete().to(room_changes::archive),
-                ],
+                [get().to(rooms::get), patch().to(room_changes::change), delete().to(room_changes::archive)],
             ))
             .service(resource("/rooms/{room}/members", "GET, HEAD", [get().to(members::list)]))
             .service(resource(
                 "/rooms/{room}/members/{user}",
                 "PUT, DELETE",
-                [web::put().to(members::put_member), web::delete().to(members::remove)],
+                [put().to(members::put_member), delete().to(members::remove)],
             ))
-            .service(resource("/users/{user}", "PUT", [web::put().to(users::put_user)]))
+            .service(resource("/users/{user}", "PUT", [put().to(users::put_user)]))
             .service(resource(
                 "/rooms/{room}/messages",
                 "GET, HEAD, POST",
-                [get().to(messages::list_messages), web::post().to(send::send)],
+                [get().to(messages::list_messages), post().to(send::send)],
             ))
             .service(resource(
                 "/rooms/{room}/messages/{seq}",
                 "GET, HEAD, PATCH, DELETE",
-                [get().to(messages::get), web::patch().to(changes::edit), web::delete().to(changes::delete)],
+                [get().to(messages::get), patch().to(changes::edit), delete().to(changes::delete)],
             ))
             .service(resource(
                 "/rooms/{room}/messages/{seq}/reactions/{emoji}",
                 "PUT, DELETE",
-                [web::put().to(changes::add_reaction), web::delete().to(changes::remove_reaction)],
+                [put().to(changes::add_reaction), delete().to(changes::remove_reaction)],
             ))
             .service(resource(
                 "/rooms/{room}/messages/{seq}/versions",
                 "GET, HEAD",
-                [get().to(versions::list)],
+                [get().to(messages::list_versions)],
             ))
             .service(resource("/rooms/{room}/events", "GET, HEAD", [get().to(events::list_events)]))
             .service(resource("/rooms/{room}/receipts", "GET, HEAD", [get().to(watermarks::list_receipts)]))
-            .service(resource("/rooms/{room}/read", "POST", [web::post().to(watermarks::set_read)]))
-            .service(resource("/rooms/{room}/delivered", "POST", [web::post().to(watermarks::set_delivered)]))
-            .service(resource("/me", "DELETE", [web::delete().to(erase::erase_me)]))
+            .service(resource("/rooms/{room}/read", "POST", [post().to(watermarks::set_read)]))
+            .service(resource("/rooms/{room}/delivered", "POST", [post().to(watermarks::set_delivered)]))
+            .service(resource("/me", "DELETE", [delete().to(erase::erase_me)]))
             .service(resource("/me/export", "GET, HEAD", [get().to(export::export_me)]))
             .service(resource("/search", "GET, HEAD", [get().to(search::search_messages)]))
             .service(resource(
                 "/presence",
                 "GET, HEAD, POST",
-                [get().to(presence::list), web::post().to(presence::set_presence)],
+                [get().to(presence::list), post().to(presence::set_presence)],
             ))
             .service(resource("/openapi.json", "GET, HEAD", [get().to(openapi::document)]))
             .default_service(web::to(not_found));

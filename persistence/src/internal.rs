@@ -3,7 +3,6 @@
 //! documents.
 
 mod people;
-mod presence;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -104,9 +103,9 @@ pub fn serve(listener: TcpListener, state: Data<InternalState>) -> std::io::Resu
                     .route(ROLES, route(people::roles))
                     .route(ACCOUNTS, route(people::accounts))
                     .route(CONNECT_USER, route(people::connect_user))
-                    .route(MEMBERS, route(presence::members))
-                    .route(ACQUAINTED, route(presence::acquainted))
-                    .route(SMALL_ROOMS, route(presence::small_rooms)),
+                    .route(MEMBERS, route(people::members))
+                    .route(ACQUAINTED, route(people::acquainted))
+                    .route(SMALL_ROOMS, route(people::small_rooms)),
             )
             .default_service(to(not_found))
     });

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::Metrics;
 use crate::writer::failure;
 use crate::writer::limit::{ANSWER_DEADLINE, within};
-use crate::writer::presence::store_last_seen;
+use crate::writer::users::store_last_seen;
 
 /// Interval at which last-seen times are stored. In each interval one replica stores the times of all replicas.
 const TURN_INTERVAL: Duration = Duration::from_secs(2);
@@ -22,11 +22,7 @@ const STATEMENTS_PER_TURN: usize = 10;
 
 /// Stores last-seen times until `stop` is cancelled. Usually one replica does so at a time; two at a time do no harm.
 pub async fn run(db: DatabaseConnection, log: Arc<Log>, metrics: Metrics, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(TURN_INTERVAL) => {}
-        }
+    while stop.run_until_cancelled(tokio::time::sleep(TURN_INTERVAL)).await.is_some() {
         if let Err(cause) = store_turn(&db, &log, &metrics).await {
             // Times that are not stored remain in Redis.
             tracing::debug!(cause, "last-seen times cannot be stored now");
@@ -41,11 +37,8 @@ async fn store_turn(db: &DatabaseConnection, log: &Log, metrics: &Metrics) -> Re
         log.discard_if_unusable(&session, &error);
         format!("Redis: {:?}", error.kind())
     };
-    if presence::claim_task(&mut connection, ExclusiveTask::StoreLastSeen, TURN_INTERVAL)
-        .await
-        .map_err(failed)?
-        .is_none()
-    {
+    let claimed = presence::claim_task(&mut connection, ExclusiveTask::StoreLastSeen, TURN_INTERVAL).await;
+    if claimed.map_err(failed)?.is_none() {
         return Ok(());
     }
     for _ in 0..STATEMENTS_PER_TURN {
@@ -54,9 +47,8 @@ async fn store_turn(db: &DatabaseConnection, log: &Log, metrics: &Metrics) -> Re
         if last_seen.is_empty() {
             return Ok(());
         }
-        within(ANSWER_DEADLINE, store_last_seen(db, &last_seen))
-            .await
-            .map_err(|error| failure::without_data(&error))?;
+        let stored = within(ANSWER_DEADLINE, store_last_seen(db, &last_seen)).await;
+        stored.map_err(|error| failure::without_data(&error))?;
         metrics.last_seen.inc_by(last_seen.len() as u64);
         presence::last_seen_stored(&mut connection, &last_seen).await.map_err(failed)?;
     }

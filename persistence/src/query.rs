@@ -9,7 +9,6 @@ pub mod cursor;
 pub mod events;
 pub mod export;
 pub mod json;
-pub mod marks;
 pub mod members;
 pub mod membership_context;
 pub mod memberships;

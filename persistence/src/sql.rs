@@ -1,8 +1,10 @@
-//! Makes SQL statements and converts their values, for all modules with SQL.
+//! Makes and executes SQL statements, and converts their values, for all modules with SQL.
 
 use chrono::{DateTime, Utc};
 use sea_orm::sqlx::{self, PgConnection};
-use sea_orm::{DbBackend, DbErr, QueryResult, SqlxError, Statement, Value};
+use sea_orm::{
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, QueryResult, SqlxError, Statement, Value,
+};
 use tidings_shared::{
     ids::{Epoch, RoomId, Seq, UserId},
     log::keys::Partition,
@@ -12,6 +14,28 @@ use tidings_shared::{
 /// Makes a statement for PostgreSQL. The values replace `$1`, `$2` and so on.
 pub fn statement(sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
     Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
+}
+
+/// Collects one column of many rows into an array parameter.
+pub fn column<T, V>(rows: &[T], of: impl Fn(&T) -> V) -> Value
+where
+    Vec<V>: Into<Value>,
+{
+    rows.iter().map(of).collect::<Vec<V>>().into()
+}
+
+/// Executes a statement that writes `count` rows, whose columns are the array parameters `values`. Does nothing if there
+/// are no rows.
+pub async fn write_rows<const N: usize>(
+    transaction: &DatabaseTransaction,
+    count: usize,
+    sql: &str,
+    values: [Value; N],
+) -> Result<(), DbErr> {
+    if count == 0 {
+        return Ok(());
+    }
+    transaction.execute_raw(statement(sql, values)).await.map(drop)
 }
 
 /// An SQL expression for the rank of the role in a column. Higher roles have higher ranks.
@@ -65,6 +89,19 @@ pub fn user(row: &QueryResult, column: &str) -> Result<UserId, DbErr> {
 /// Parses a user id that was read from a row. Err if the text is not a valid id.
 pub fn parse_user(id: &str) -> Result<UserId, DbErr> {
     UserId::parse(id).map_err(|error| DbErr::Custom(format!("{id}: {error}")))
+}
+
+/// The id of the last row, and the ids of the rows whose column `flag` is true. None if there are no rows.
+pub fn flagged_ids(rows: &[QueryResult], flag: &str) -> Result<Option<(String, Vec<String>)>, DbErr> {
+    let (mut last, mut flagged) = (None, Vec::new());
+    for row in rows {
+        let id: String = row.try_get_by("id")?;
+        if row.try_get_by(flag)? {
+            flagged.push(id.clone());
+        }
+        last = Some(id);
+    }
+    Ok(last.map(|last| (last, flagged)))
 }
 
 /// Reads the number of a partition from a column. Err if the number is negative.

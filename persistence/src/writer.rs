@@ -10,7 +10,6 @@ pub mod leases;
 pub mod limit;
 pub mod members;
 pub mod outcome;
-pub mod presence;
 pub mod rooms;
 pub mod search;
 pub mod seeds;
@@ -18,7 +17,6 @@ pub mod users;
 pub mod voids;
 
 mod changes;
-mod room_updates;
 mod rows;
 mod settling;
 

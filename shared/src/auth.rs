@@ -83,12 +83,9 @@ pub struct Identity {
 pub fn sign_hs256(
     secret: &SecretString,
     claims: &Map<String, Value>,
-) -> Result<String, jsonwebtoken::errors::Error> {
-    jsonwebtoken::encode(
-        &Header::default(),
-        claims,
-        &EncodingKey::from_secret(secret.expose_secret().as_bytes()),
-    )
+) -> jsonwebtoken::errors::Result<String> {
+    let key = EncodingKey::from_secret(secret.expose_secret().as_bytes());
+    jsonwebtoken::encode(&Header::default(), claims, &key)
 }
 
 #[cfg(test)]

@@ -27,7 +27,6 @@ pub mod authority;
 mod batcher;
 mod calls;
 mod commands;
-mod drafts;
 pub mod keys;
 mod live;
 mod marks;

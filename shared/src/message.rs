@@ -2,7 +2,6 @@
 
 pub mod change;
 pub mod events;
-mod target;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -18,7 +17,7 @@ use crate::{
     role::{MinRole, Permission},
     visibility::Visibility,
 };
-pub use target::Target;
+pub use change::Target;
 
 use change::Actor;
 use events::{Audience, MessageBody, StoredFields};

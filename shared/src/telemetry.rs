@@ -3,10 +3,8 @@
 //! Logs and traces never contain a token, a message text, or other personal data.
 
 mod context;
-mod exporter;
 mod lines;
 mod otlp;
-mod span;
 mod span_queue;
 mod traces;
 
@@ -15,10 +13,9 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberI
 pub use context::TraceContext;
 pub use lines::{current, in_trace, log_in_trace};
 pub use opentelemetry::trace::SpanKind;
-pub use otlp::{HAS_OTLP, OTLP_IS_MISSING, TraceSettings};
-pub use span::Span;
+pub use otlp::{HAS_OTLP, OTLP_IS_MISSING, exporter};
 pub use span_queue::spans_lost;
-pub use traces::{begin, child, child_of, start as start_traces, stop as stop_traces};
+pub use traces::{Span, begin, child, child_of, start as start_traces, stop as stop_traces};
 
 /// Starts logging with a filter such as `info` or `tidings_gateway=debug,info`.
 pub fn start(filter: &str) -> Result<(), String> {

@@ -63,7 +63,10 @@ export interface Polls {
 
 /** A storage for the outbox, made by a function of `@tidings/client/storage`. */
 export interface OutboxStorage {
-  /** @internal */
+  /**
+   * Opens the storage for one tab. The outbox calls it.
+   * @internal
+   */
   readonly open: (env: Env, tab: string, adopt: (entry: Entry) => boolean) => EntryStore;
 }
 

@@ -83,7 +83,7 @@ pub(super) struct Registered {
 }
 
 /// Says which versions in Redis differ from the versions that a user's connections have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct VersionDiff {
     pub rooms: bool,
     pub account: bool,
@@ -251,12 +251,10 @@ impl ConnectionRegistry {
 
     /// Compares versions that were just read from Redis with the versions that the user's connections have.
     pub fn diff(&self, user: &UserId, epoch: Epoch, versions: Versions) -> VersionDiff {
-        match self.users.get(user) {
-            Some(entry) => VersionDiff {
-                rooms: epoch != self.epoch || entry.rooms != low(versions.rooms),
-                account: epoch != self.epoch || entry.account != low(versions.account),
-            },
-            None => VersionDiff { rooms: false, account: false },
+        let Some(entry) = self.users.get(user) else { return VersionDiff::default() };
+        VersionDiff {
+            rooms: epoch != self.epoch || entry.rooms != low(versions.rooms),
+            account: epoch != self.epoch || entry.account != low(versions.account),
         }
     }
 

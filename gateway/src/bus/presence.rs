@@ -161,14 +161,13 @@ impl Bus {
     /// stored the room's last membership change.
     pub async fn members_of(&self, room: &RoomId) -> Result<Option<Vec<UserId>>, LookupError> {
         let session = self.log.session().await?;
+        let mut redis = session.connection();
         for attempt in 0..MEMBERS_ATTEMPTS {
             if attempt > 0 {
                 tokio::time::sleep(MEMBERS_RETRY_AFTER).await;
             }
-            let read_cache = async {
-                presence::members::cached_members(&mut session.connection(), room, session.epoch).await
-            };
-            let cached = self.timed_query(RoundTrip::Presence, &session, read_cache).await?;
+            let cached = presence::members::cached_members(&mut redis, room, session.epoch);
+            let cached = self.timed_query(RoundTrip::Presence, &session, cached).await?;
             if cached.users.is_some() {
                 return Ok(cached.users);
             }
@@ -178,10 +177,7 @@ impl Bus {
             let Some(users) = answer.users else { return Ok(None) };
             if answer.head >= cached.changed {
                 let (epoch, head) = (session.epoch, answer.head);
-                let stored = async {
-                    presence::members::cache_members(&mut session.connection(), room, epoch, head, &users)
-                        .await
-                };
+                let stored = presence::members::cache_members(&mut redis, room, epoch, head, &users);
                 self.timed_query(RoundTrip::Presence, &session, stored).await?;
                 return Ok(Some(users));
             }

@@ -172,11 +172,9 @@ impl Bus {
                 (progress.last, progress.connection_changes)
             };
             let session = self.log.session().await?;
-            let missed = self
-                .log
-                .timed(RoundTrip::Presence, presence::changes_after(&mut session.connection(), &after))
-                .await;
-            let missed = missed.inspect_err(|error| self.log.discard_if_unusable(&session, error))?;
+            let mut redis = session.connection();
+            let missed = presence::changes_after(&mut redis, &after);
+            let missed = self.timed_query(RoundTrip::Presence, &session, missed).await?;
             for change in missed {
                 let is_new = lock(&self.shared.presence_feed.progress).advance(&change);
                 if is_new {

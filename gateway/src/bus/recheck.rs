@@ -17,7 +17,7 @@ use tidings_shared::{
 };
 use tokio::sync::Notify;
 
-use super::{Bus, LookupError, worker_message::UserEvent};
+use super::{Bus, LookupError, interest::UserEvent};
 use crate::{lock::lock, transport::Frame};
 
 const USERS_PER_CHECK: usize = 500;
@@ -123,12 +123,8 @@ impl Bus {
             for ((user, notice_count), versions) in users.iter().zip(before).zip(versions) {
                 let diff = connections.diff(user, session.epoch, versions);
                 let outdated = || OutdatedUser { user: user.clone(), notice_count, versions };
-                if diff.rooms {
-                    rooms.push(outdated());
-                }
-                if diff.account {
-                    accounts.push(outdated());
-                }
+                rooms.extend(diff.rooms.then(outdated));
+                accounts.extend(diff.account.then(outdated));
             }
         }
         for outdated in rooms {
@@ -159,12 +155,8 @@ impl Bus {
                 Some(Account { blocked: true, .. }) | None => UserEvent::Blocked,
             };
             if self.send_event(&user, event) {
-                lock(&self.shared.connections).mark_account_sent(
-                    &user,
-                    notice_count,
-                    epoch,
-                    versions.account,
-                );
+                let mut connections = lock(&self.shared.connections);
+                connections.mark_account_sent(&user, notice_count, epoch, versions.account);
             }
         }
         Ok(())

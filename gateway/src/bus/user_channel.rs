@@ -20,7 +20,7 @@ use tidings_shared::{
 use super::{
     Bus, LookupError, Shared,
     connections::ConnectionKey,
-    worker_message::{UserEvent, WorkerMessage},
+    interest::{UserEvent, WorkerMessage},
 };
 use crate::{lock::lock, transport::Frame};
 
@@ -149,7 +149,7 @@ impl Shared {
             UserNotice::Account => ("account", None),
         };
         self.metrics.notices.with_label_values(&[kind]).inc();
-        let (user, workers) = {
+        let (workers, user) = {
             let mut connections = lock(&self.connections);
             let connected =
                 if kind == "read" { connections.find_user(user) } else { connections.count_notice(user) };
@@ -160,17 +160,12 @@ impl Shared {
                 "account" => connections.invalidate_account(&user),
                 _ => {}
             }
-            let workers = connections.workers(&user);
-            (user, workers)
+            (connections.workers(&user), user)
         };
-        match event {
-            Some(event) => {
-                if !self.send_to_workers(&user, workers, &Arc::new(event)) && kind != "read" {
-                    lock(&self.connections).invalidate_rooms(&user);
-                    self.recheck.check_user(&user);
-                }
-            }
-            None => self.recheck.check_user(&user),
+        let Some(event) = event else { return self.recheck.check_user(&user) };
+        if !self.send_to_workers(&user, workers, &Arc::new(event)) && kind != "read" {
+            lock(&self.connections).invalidate_rooms(&user);
+            self.recheck.check_user(&user);
         }
     }
 

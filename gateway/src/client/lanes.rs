@@ -3,21 +3,22 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     rc::Rc,
 };
 
 use rustc_hash::FxHashMap;
 use tidings_shared::{
     error::Refusal,
-    ids::{Cursor, RoomId, Seq},
+    ids::{Cursor, RoomId, Seq, UserId},
     message::Draft,
     protocol::server::JoinedRoom,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
-use super::{Client, JoinMemberships};
+use super::Client;
 use crate::{
+    bus::{Bus, MembershipSnapshot},
     command::{AppendCommand, RoomCommand},
     hub::{Generation, Position, Subscription},
     request_context::RequestContext,
@@ -48,6 +49,42 @@ pub(crate) struct JoinGroup {
     pub remaining: Cell<usize>,
     pub joined: RefCell<Vec<(usize, JoinedRoom, Replay)>>,
     pub failed: RefCell<Vec<(RoomId, Refusal)>>,
+}
+
+/// The user's memberships in the rooms of one join. The first `get` makes one read for all rooms whose lanes
+/// were idle, and later calls use its result.
+pub(crate) struct JoinMemberships {
+    /// The rooms that are read together. The first call of [`JoinMemberships::get`] takes this list.
+    rooms: Cell<Vec<RoomId>>,
+    read: OnceCell<Result<HashMap<RoomId, MembershipSnapshot>, Refusal>>,
+}
+
+impl JoinMemberships {
+    /// `rooms` are the rooms of the join whose lanes are idle, and are read together. In any other room the membership
+    /// is read separately, after the earlier commands of the room's lane.
+    pub fn new(rooms: Vec<RoomId>) -> Self {
+        Self { rooms: Cell::new(rooms), read: OnceCell::new() }
+    }
+
+    /// The user's membership in a room of the join, read after the join began.
+    pub async fn get(&self, bus: &Bus, user: &UserId, room: &RoomId) -> Result<MembershipSnapshot, Refusal> {
+        // A failed read is not repeated, because the rooms of a join would then fail one after the other.
+        let read = self.read.get_or_init(async || {
+            let rooms = self.rooms.take();
+            if rooms.is_empty() {
+                return Ok(HashMap::new());
+            }
+            let snapshots = bus.membership_snapshots(user, &rooms).await?;
+            Ok(rooms.into_iter().zip(snapshots).collect())
+        });
+        match read.await {
+            Ok(snapshots) => match snapshots.get(room) {
+                Some(snapshot) => Ok(snapshot.clone()),
+                None => Ok(bus.membership_snapshot(user, room).await?),
+            },
+            Err(refusal) => Err(refusal.clone()),
+        }
+    }
 }
 
 /// One `room:leave` command, which is answered once, when all its rooms were left.

@@ -95,7 +95,7 @@ impl Acceptor for ChatAcceptor {
     fn open(&self, ticket: Self::Ticket, connection: Connection) -> ChatSession {
         let session = ChatSession::open(self.worker.clone(), connection);
         if let Some(ticket) = ticket {
-            send_connected(&self.worker, &session.client, &RequestContext::unobserved(None), *ticket);
+            send_connected(&session, &RequestContext::unobserved(None), *ticket);
         }
         session
     }
@@ -152,8 +152,8 @@ fn trace_of(request: &HandshakeRequest) -> Option<TraceContext> {
 
 /// A refused handshake as a problem document (RFC 9457).
 fn problem(refusal: &Problem) -> Refusal {
-    let document = problem::document(refusal);
-    let mut answer = Refusal::new(problem::status(refusal), problem::CONTENT_TYPE, document);
+    let status = problem::status(refusal);
+    let mut answer = Refusal::new(status, problem::CONTENT_TYPE, problem::document(refusal, status));
     answer.headers.extend(problem::repeat_header(refusal));
     answer
 }

@@ -11,21 +11,22 @@ use tidings_shared::{
     role::{MinRole, Permission},
 };
 
-use crate::{client::Client, limits::Limit, worker::Worker};
+use super::ChatSession;
+use crate::{limits::Limit, worker::Worker};
 
 /// Returns the identity of a connection's user. A connection that runs commands has an identity, unless it has closed.
-pub(super) fn identity(client: &Client) -> Result<Rc<Identity>, Refusal> {
-    client.identity().ok_or_else(|| Refusal::unavailable("the connection is gone"))
+pub(super) fn identity(session: &ChatSession) -> Result<Rc<Identity>, Refusal> {
+    session.client.identity().ok_or_else(|| Refusal::unavailable("the connection is gone"))
 }
 
 /// The role of a member; empty for an admin who is not a member. Refuses other users without revealing that a private
 /// room exists. The role may be outdated, so the append checks the sender again.
 pub(super) async fn role_in(
-    worker: &Worker,
-    client: &Client,
+    session: &ChatSession,
     identity: &Identity,
     room: &RoomId,
 ) -> Result<Rc<str>, Refusal> {
+    let ChatSession { worker, client } = session;
     let epoch = worker.node.bus.log.current_session().map(|session| session.epoch);
     let joined = client.subscription(room).zip(epoch);
     if let Some(role) = joined.and_then(|(joined, epoch)| worker.hub.borrow().room(room).role(joined, epoch))
@@ -66,11 +67,10 @@ pub(super) fn refuse_non_member(head: &RoomHead) -> Refusal {
 
 /// The minimum role that the user must still have at the publication. Refuses a user without permission.
 pub(super) async fn min_role(
-    worker: &Worker,
-    client: &Client,
+    session: &ChatSession,
     identity: &Identity,
     room: &RoomId,
 ) -> Result<MinRole, Refusal> {
-    let role = role_in(worker, client, identity, room).await?;
+    let role = role_in(session, identity, room).await?;
     Actor { user: &identity.user, role: &role, admin: identity.admin }.permit(Permission::Send)
 }

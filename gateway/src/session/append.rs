@@ -3,10 +3,9 @@
 use std::{collections::VecDeque, rc::Rc, time::Instant};
 
 use tidings_shared::{
-    auth::Identity,
     error::Refusal,
     ids::RoomId,
-    log::{Accepted, AppendError, Entry},
+    log::{Accepted, AppendError},
     message::{
         AckStage, Draft,
         change::{Actor, Change},
@@ -14,39 +13,35 @@ use tidings_shared::{
     telemetry::{SpanKind, in_trace},
 };
 
-use super::access;
+use super::{ChatSession, access};
 use crate::{
-    client::Client,
     command::AppendCommand,
     request_context::RequestContext,
     worker::{Unanswered, Worker},
 };
 
 /// Appends messages in their order with as few calls as possible. The lane continues when this function returns.
-pub(super) async fn send(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    room: &RoomId,
-    sends: Vec<(RequestContext, Box<Draft>)>,
-) {
-    let Some(identity) = client.identity() else { return };
+pub(super) async fn send(session: &ChatSession, room: &RoomId, sends: Vec<(RequestContext, Box<Draft>)>) {
+    let worker = &session.worker;
+    let Some(identity) = session.client.identity() else { return };
     let started = Instant::now();
     worker.node.typing.cancel_unpublished(room, &identity.user);
-    let role = access::role_in(worker, client, &identity, room).await;
+    let role = access::role_in(session, &identity, room).await;
     let (mut pending, mut entries) = (VecDeque::with_capacity(sends.len()), Vec::with_capacity(sends.len()));
     for (request, draft) in sends {
         let entry = role.as_ref().map_err(Clone::clone).and_then(|role| {
-            let actor = Actor { user: &identity.user, role, admin: identity.admin };
-            entry(&draft, room, &identity, &actor)
+            let min_role = draft.permit(&Actor { user: &identity.user, role, admin: identity.admin })?;
+            let (name, picture) = (identity.name.as_deref(), identity.picture.as_deref());
+            Ok(draft.entry(room, &identity.user, name, picture, min_role))
         });
         let command = AppendCommand::Send(draft);
-        let Some(next) = begin(worker, client, room, request, command, started) else { continue };
+        let Some(next) = begin(session, room, request, command, started) else { continue };
         match entry {
             Ok(entry) => {
                 pending.push_back(next);
                 entries.push(entry);
             }
-            Err(refusal) => worker.refuse(client, &next.request, Some(room), &refusal),
+            Err(refusal) => session.refuse(&next.request, Some(room), &refusal),
         }
     }
     let trace = pending.front().and_then(|first| first.request.trace());
@@ -64,41 +59,29 @@ pub(super) async fn send(
     }
 }
 
-fn entry<'a>(
-    draft: &Draft,
-    room: &'a RoomId,
-    identity: &'a Identity,
-    actor: &Actor<'_>,
-) -> Result<Entry<'a>, Refusal> {
-    let min_role = draft.permit(actor)?;
-    let (name, picture) = (identity.name.as_deref(), identity.picture.as_deref());
-    Ok(draft.entry(room, &identity.user, name, picture, min_role))
-}
-
 /// Appends a change of a message. The lane continues when this function returns.
 pub(super) async fn change(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
+    session: &ChatSession,
     room: &RoomId,
     request: RequestContext,
     change: Box<Change>,
 ) {
-    let Some(identity) = client.identity() else { return };
+    let Some(identity) = session.client.identity() else { return };
     let (trace, started) = (request.trace(), Instant::now());
     let command = AppendCommand::Change(change);
-    let Some(pending) = begin(worker, client, room, request, command, started) else { return };
+    let Some(pending) = begin(session, room, request, command, started) else { return };
     let AppendCommand::Change(change) = &pending.command else { return };
     let append = async {
-        let role = access::role_in(worker, client, &identity, room).await?;
+        let role = access::role_in(session, &identity, room).await?;
         let actor = Actor { user: &identity.user, role: &role, admin: identity.admin };
-        worker.node.bus.log.change(room, &actor, change).await
+        session.worker.node.bus.log.change(room, &actor, change).await
     };
     let answer = match trace {
         None => append.await,
         // The traced future is boxed, so that the untraced future stays small.
         Some(trace) => in_trace(trace, Box::pin(log_appended(append))).await,
     };
-    finish(worker, pending, answer);
+    finish(&session.worker, pending, answer);
 }
 
 /// Logs a debug line within the trace when the event was appended.
@@ -112,22 +95,21 @@ async fn log_appended<E>(append: impl Future<Output = Result<Accepted, E>>) -> R
 
 /// Takes a slot for the answer of a command. Returns `None` if no slot is free; the command is then refused.
 fn begin(
-    worker: &Worker,
-    client: &Rc<Client>,
+    session: &ChatSession,
     room: &RoomId,
     mut request: RequestContext,
     command: AppendCommand,
     started: Instant,
 ) -> Option<Unanswered> {
-    let (client, room) = (client.clone(), room.clone());
+    let (client, room) = (session.client.clone(), room.clone());
     match client.take_answer_slot() {
         Ok(slot) => Some(Unanswered { client, room, request, command, slot, started }),
         Err(refusal) => {
             // `too_many` counts this refusal. Clearing `is_send` keeps `refuse` from counting it again by its code.
             if std::mem::take(&mut request.is_send) {
-                worker.node.counters.too_many.inc();
+                session.worker.node.counters.too_many.inc();
             }
-            worker.refuse(&client, &request, Some(&room), &refusal);
+            session.refuse(&request, Some(&room), &refusal);
             None
         }
     }

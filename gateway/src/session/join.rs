@@ -13,9 +13,9 @@ use tidings_shared::{
 };
 use tokio::sync::Semaphore;
 
-use super::{join_room, lane::enqueue};
+use super::{ChatSession, join_room, lane::enqueue};
 use crate::{
-    client::{Client, Job, JoinGroup, JoinMemberships, LeaveGroup},
+    client::{Job, JoinGroup, JoinMemberships, LeaveGroup},
     limits::{Limit, rooms_cost},
     request_context::RequestContext,
     worker::Worker,
@@ -26,38 +26,28 @@ use crate::{
 const ROOMS_AT_ONCE: usize = 32;
 
 /// Starts a join: one job per room.
-pub(super) fn start(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    request: RequestContext,
-    target: JoinTarget,
-    presence: bool,
-) {
+pub(super) fn start(session: &ChatSession, request: RequestContext, target: JoinTarget, presence: bool) {
     match target {
         JoinTarget::One { room, after } => {
-            start_group(worker, client, request, vec![(room, after)], true, presence, None);
+            start_group(session, request, vec![(room, after)], true, presence, None);
         }
         JoinTarget::Many { rooms, mut after } => {
             let rooms = rooms.into_iter().map(|room| (room.clone(), after.remove(&room))).collect();
-            start_group(worker, client, request, rooms, false, presence, None);
+            start_group(session, request, rooms, false, presence, None);
         }
         JoinTarget::Mine { mut after } => {
-            let (worker, client) = (worker.clone(), client.clone());
+            let caller = session.clone();
             // Reading is paused, because a later frame may refer to the rooms that are read here.
-            client.pause_reading();
-            tokio::task::spawn_local(async move {
-                if let Some(identity) = client.identity() {
-                    match my_rooms(&worker, &identity.user).await {
-                        Ok((rooms, more)) => {
-                            let rooms =
-                                rooms.into_iter().map(|room| (room.clone(), after.remove(&room))).collect();
-                            start_group(&worker, &client, request, rooms, false, presence, Some(more));
-                        }
-                        Err(refusal) => worker.refuse(&client, &request, None, &refusal),
+            session.spawn_paused(async move {
+                let Some(identity) = caller.client.identity() else { return };
+                match my_rooms(&caller.worker, &identity.user).await {
+                    Ok((rooms, more)) => {
+                        let rooms =
+                            rooms.into_iter().map(|room| (room.clone(), after.remove(&room))).collect();
+                        start_group(&caller, request, rooms, false, presence, Some(more));
                     }
+                    Err(refusal) => caller.refuse(&request, None, &refusal),
                 }
-                client.resume_reading();
-                client.close_if_overdue();
             });
         }
     }
@@ -74,14 +64,14 @@ async fn my_rooms(worker: &Worker, user: &UserId) -> Result<(Vec<RoomId>, bool),
 }
 
 fn start_group(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
+    session: &ChatSession,
     request: RequestContext,
     rooms: Vec<(RoomId, Option<Cursor>)>,
     single: bool,
     presence: bool,
     more: Option<bool>,
 ) {
+    let client = &session.client;
     client.begin_join();
     let idle_rooms = rooms.iter().map(|(room, _)| room).filter(|room| client.is_idle_in(room)).cloned();
     let group = Rc::new(JoinGroup {
@@ -96,20 +86,20 @@ fn start_group(
         failed: RefCell::default(),
     });
     if rooms.is_empty() {
-        join_room::finish(worker, client, &group);
+        join_room::finish(session, &group);
     }
     for (index, (room, after)) in rooms.into_iter().enumerate() {
-        enqueue(worker, client, room, Job::Join { after, group: group.clone(), index });
+        enqueue(session, room, Job::Join { after, group: group.clone(), index });
     }
 }
 
 /// Starts a leave: one job per room, so that the leave cannot overtake an earlier join.
-pub(super) fn leave(worker: &Rc<Worker>, client: &Rc<Client>, request: RequestContext, rooms: Vec<RoomId>) {
+pub(super) fn leave(session: &ChatSession, request: RequestContext, rooms: Vec<RoomId>) {
     let group = Rc::new(LeaveGroup { request, remaining: Cell::new(rooms.len()), rooms: rooms.clone() });
     if rooms.is_empty() {
-        join_room::send_left(client, &group);
+        join_room::send_left(&session.client, &group);
     }
     for room in rooms {
-        enqueue(worker, client, room, Job::Leave { group: group.clone() });
+        enqueue(session, room, Job::Leave { group: group.clone() });
     }
 }

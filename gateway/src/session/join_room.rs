@@ -10,7 +10,7 @@ use tidings_shared::{
     protocol::server::{FailedRoom, JoinedRoom, ServerFrame},
 };
 
-use super::{access, presence, replay};
+use super::{ChatSession, access, presence, replay};
 use crate::{
     bus::MembershipSnapshot,
     client::{Client, JoinGroup, JoinMemberships, LeaveGroup, Replay},
@@ -24,21 +24,20 @@ const MAX_EPOCH_RETRIES: usize = 4;
 
 /// Joins one room of a group. After the last room the group is answered.
 pub(super) async fn join(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
+    session: &ChatSession,
     room: &RoomId,
     after: Option<Cursor>,
-    group: &Rc<JoinGroup>,
+    group: &JoinGroup,
     index: usize,
 ) {
     // The semaphore is never closed. A job with a permit is the first in its lane, so no deadlock is possible.
     let _permit = group.permits.acquire().await;
-    match join_room(worker, client, room, after.as_ref(), &group.memberships).await {
+    match join_room(session, room, after.as_ref(), &group.memberships).await {
         Ok((mut joined, replay)) => {
             if group.presence {
-                worker.hub.borrow_mut().watch_presence(room, replay.subscription);
+                session.worker.hub.borrow_mut().watch_presence(room, replay.subscription);
                 if group.single {
-                    joined.online = presence::snapshot(worker, client, room, joined.members).await;
+                    joined.online = presence::snapshot(session, room, joined.members).await;
                 }
             }
             group.joined.borrow_mut().push((index, joined, replay));
@@ -47,12 +46,13 @@ pub(super) async fn join(
     }
     group.remaining.set(group.remaining.get() - 1);
     if group.remaining.get() == 0 {
-        finish(worker, client, group);
+        finish(session, group);
     }
 }
 
 /// Answers a join, and starts the replay of its rooms.
-pub(super) fn finish(worker: &Rc<Worker>, client: &Rc<Client>, group: &JoinGroup) {
+pub(super) fn finish(session: &ChatSession, group: &JoinGroup) {
+    let client = &session.client;
     let mut joined = group.joined.take();
     joined.sort_by_key(|(index, ..)| *index);
     let mut failed = group.failed.take();
@@ -64,14 +64,14 @@ pub(super) fn finish(worker: &Rc<Worker>, client: &Rc<Client>, group: &JoinGroup
     joined.retain(|(_, room, replay)| client.subscription(&room.room) == Some(replay.subscription));
     let request = &group.request;
     if let ([(room, refusal)], true) = (&failed[..], group.single) {
-        return worker.refuse(client, request, Some(room), refusal);
+        return session.refuse(request, Some(room), refusal);
     }
     let (rooms, replays): (Vec<_>, Vec<_>) =
         joined.into_iter().map(|(_, room, replay)| (room, replay)).unzip();
     let failed: Vec<_> =
         failed.into_iter().map(|(room, refusal)| FailedRoom { room, code: refusal.code }).collect();
     for room in &failed {
-        worker.node.counters.count_error(room.code);
+        session.worker.node.counters.count_error(room.code);
     }
     let answer = ServerFrame::RoomJoined {
         reference: request.reference(),
@@ -80,16 +80,16 @@ pub(super) fn finish(worker: &Rc<Worker>, client: &Rc<Client>, group: &JoinGroup
         more: group.more,
     };
     client.reply(&answer);
-    replay::enqueue(worker, client, replays);
+    replay::enqueue(session, replays);
 }
 
 async fn join_room(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
+    session: &ChatSession,
     room: &RoomId,
     after: Option<&Cursor>,
     memberships: &JoinMemberships,
 ) -> Result<(JoinedRoom, Replay), Refusal> {
+    let ChatSession { worker, client } = session;
     let connection_closed = || Refusal::unavailable("the connection is gone");
     // Called before each step, because a connection or poll that has closed needs no further work.
     let check_open = || if client.connection.is_closed() { Err(connection_closed()) } else { Ok(()) };
@@ -192,13 +192,13 @@ async fn read_head(
 }
 
 /// Leaves one room of a group. After the last room the group is answered.
-pub(super) fn leave(worker: &Worker, client: &Client, room: &RoomId, group: &LeaveGroup) {
-    if let Some(subscription) = client.leave(room) {
-        worker.unsubscribe(room, subscription);
+pub(super) fn leave(session: &ChatSession, room: &RoomId, group: &LeaveGroup) {
+    if let Some(subscription) = session.client.leave(room) {
+        session.worker.unsubscribe(room, subscription);
     }
     group.remaining.set(group.remaining.get() - 1);
     if group.remaining.get() == 0 {
-        send_left(client, group);
+        send_left(&session.client, group);
     }
 }
 

@@ -1,101 +1,113 @@
-//! Runs the jobs of a connection's lanes.
+//! Runs the jobs of a connection's lanes. The marks of all connections of the node are combined, so a mark is answered
+//! later, when it is stored.
 
-use std::rc::Rc;
+use tidings_shared::{
+    error::{ErrorCode, Refusal},
+    ids::{RoomId, Seq},
+};
 
-use tidings_shared::{error::Refusal, ids::RoomId};
-
-use super::{append, join_room, live, mark};
+use super::{ChatSession, access, append, join_room, live};
 use crate::{
-    client::{Client, Job, SlotGuard},
+    client::{Job, SlotGuard},
     command::{AppendCommand, RoomCommand},
     request_context::RequestContext,
-    worker::Worker,
 };
 
 /// Adds a job to its room's lane, and starts the lane if it is idle.
-pub(super) fn enqueue(worker: &Rc<Worker>, client: &Rc<Client>, room: RoomId, job: Job) {
-    if let Some(job) = client.add_job(&room, job) {
-        tokio::task::spawn_local(run(worker.clone(), client.clone(), room, job));
+pub(super) fn enqueue(session: &ChatSession, room: RoomId, job: Job) {
+    if let Some(job) = session.client.add_job(&room, job) {
+        tokio::task::spawn_local(run(session.clone(), room, job));
     }
 }
 
-async fn run(worker: Rc<Worker>, client: Rc<Client>, room: RoomId, first: Job) {
+async fn run(session: ChatSession, room: RoomId, first: Job) {
     let mut next = Some(first);
     while let Some(job) = next {
-        let done = perform(&worker, &client, &room, job).await;
-        next = client.finish_jobs(&room, done);
-        client.close_if_overdue();
+        let done = perform(&session, &room, job).await;
+        next = session.client.finish_jobs(&room, done);
+        session.client.close_if_overdue();
     }
 }
 
 /// Runs one job. A message is appended together with the messages behind it. Returns the number of jobs that were done.
-async fn perform(worker: &Rc<Worker>, client: &Rc<Client>, room: &RoomId, job: Job) -> usize {
+async fn perform(session: &ChatSession, room: &RoomId, job: Job) -> usize {
     let (request, command) = match job {
         Job::Join { after, group, index } => {
-            join_room::join(worker, client, room, after, &group, index).await;
+            join_room::join(session, room, after, &group, index).await;
             return 1;
         }
         Job::Leave { group } => {
-            join_room::leave(worker, client, room, &group);
+            join_room::leave(session, room, &group);
             return 1;
         }
         Job::Command(request, command) => (request, command),
     };
     match command {
         RoomCommand::Append(AppendCommand::Send(draft)) => {
-            let sends = client.take_sends_from(room, request, draft);
+            let sends = session.client.take_sends_from(room, request, draft);
             let done = sends.len();
-            append::send(worker, client, room, sends).await;
+            append::send(session, room, sends).await;
             return done;
         }
         RoomCommand::Append(AppendCommand::Change(change)) => {
-            append::change(worker, client, room, request, change).await;
+            append::change(session, room, request, change).await;
         }
         RoomCommand::Mark { seq, delivered } => {
-            let outcome = mark::mark(worker, client, room, seq, delivered).await;
-            answer_later(worker, client, room, request, outcome);
+            let outcome = mark(session, room, seq, delivered).await;
+            answer_later(session, room, request, outcome);
         }
         RoomCommand::Typing { started } => {
-            let outcome = live::typing(worker, client, room, started).await;
-            answer_later(worker, client, room, request, outcome);
+            let outcome = live::typing(session, room, started).await;
+            answer_later(session, room, request, outcome);
         }
         RoomCommand::Signal { to, data } => {
-            let outcome = live::signal(worker, client, room, to, &data).await;
-            answer(worker, client, room, &request, outcome);
+            let outcome = live::signal(session, room, to, &data).await;
+            answer(session, room, &request, outcome);
         }
     }
     1
 }
 
+/// Accepts a read or delivered mark, and returns the future of its outcome. Marks never move back, so later jobs of the
+/// lane need not wait for the outcome.
+async fn mark(
+    session: &ChatSession,
+    room: &RoomId,
+    seq: Seq,
+    delivered: bool,
+) -> Result<(SlotGuard, impl Future<Output = Result<(), Refusal>> + use<>), Refusal> {
+    let identity = access::identity(session)?;
+    // An admin can act in any room, but only a member can have a mark.
+    if access::role_in(session, &identity, room).await?.is_empty() {
+        return Err(Refusal::new(ErrorCode::Forbidden, "only a member of the room has a mark in it"));
+    }
+    let slot = session.client.take_answer_slot()?;
+    let (receipts, room) = (session.worker.node.receipts.clone(), room.clone());
+    Ok((slot, async move { receipts.mark(&room, &identity.user, seq, delivered).await.map(drop) }))
+}
+
 /// Answers a command when its outcome is known, in a separate task, so that the lane's next jobs need not wait.
 fn answer_later(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
+    session: &ChatSession,
     room: &RoomId,
     request: RequestContext,
     accepted: Result<(SlotGuard, impl Future<Output = Result<(), Refusal>> + 'static), Refusal>,
 ) {
     let (slot, outcome) = match accepted {
         Ok(accepted) => accepted,
-        Err(refusal) => return worker.refuse(client, &request, Some(room), &refusal),
+        Err(refusal) => return session.refuse(&request, Some(room), &refusal),
     };
-    let (worker, client, room) = (worker.clone(), client.clone(), room.clone());
+    let (session, room) = (session.clone(), room.clone());
     tokio::task::spawn_local(async move {
         let _slot = slot;
         let outcome = outcome.await;
-        answer(&worker, &client, &room, &request, outcome);
+        answer(&session, &room, &request, outcome);
     });
 }
 
-fn answer(
-    worker: &Worker,
-    client: &Client,
-    room: &RoomId,
-    request: &RequestContext,
-    outcome: Result<(), Refusal>,
-) {
+fn answer(session: &ChatSession, room: &RoomId, request: &RequestContext, outcome: Result<(), Refusal>) {
     match outcome {
-        Ok(()) => client.reply_ok(request),
-        Err(refusal) => worker.refuse(client, request, Some(room), &refusal),
+        Ok(()) => session.client.reply_ok(request),
+        Err(refusal) => session.refuse(request, Some(room), &refusal),
     }
 }

@@ -1,8 +1,6 @@
 //! Handles typing and signals, which are published but never stored. The typing of all connections of the node is
 //! combined, so its answer comes later, when it is published.
 
-use std::rc::Rc;
-
 use serde_json::value::RawValue;
 use tidings_shared::{
     error::Refusal,
@@ -11,40 +9,35 @@ use tidings_shared::{
     protocol::server::ServerFrame,
 };
 
-use super::access;
-use crate::{
-    client::{Client, SlotGuard},
-    worker::{TypingState, Worker},
-};
+use super::{ChatSession, access};
+use crate::{client::SlotGuard, worker::TypingState};
 
 /// Accepts `typing:start` or `typing:stop`, and returns the future of its outcome.
 pub(super) async fn typing(
-    worker: &Worker,
-    client: &Rc<Client>,
+    session: &ChatSession,
     room: &RoomId,
     started: bool,
 ) -> Result<(SlotGuard, impl Future<Output = Result<(), Refusal>> + use<>), Refusal> {
-    let identity = access::identity(client)?;
-    let min_role = access::min_role(worker, client, &identity, room).await?;
-    let slot = client.take_answer_slot()?;
+    let identity = access::identity(session)?;
+    let min_role = access::min_role(session, &identity, room).await?;
+    let slot = session.client.take_answer_slot()?;
     let state = TypingState { started, name: identity.name.clone(), min_role };
-    let published = worker.node.typing.submit(room, &identity.user, state)?;
+    let published = session.worker.node.typing.submit(room, &identity.user, state)?;
     let stopping = || Err(Refusal::unavailable("the node is stopping"));
     Ok((slot, async move { published.await.unwrap_or_else(|_| stopping()) }))
 }
 
 /// Publishes an opaque payload from one member to all other members of a room, or to one of them, without storing it.
 pub(super) async fn signal(
-    worker: &Worker,
-    client: &Client,
+    session: &ChatSession,
     room: &RoomId,
     to: Option<UserId>,
     data: &RawValue,
 ) -> Result<(), Refusal> {
-    let identity = access::identity(client)?;
-    let min_role = access::min_role(worker, client, &identity, room).await?;
+    let identity = access::identity(session)?;
+    let min_role = access::min_role(session, &identity, room).await?;
     if let Some(to) = &to
-        && !worker.node.bus.is_member(to, room).await?
+        && !session.worker.node.bus.is_member(to, room).await?
     {
         return Err(Refusal::not_found("member").with_field("to"));
     }
@@ -52,7 +45,7 @@ pub(super) async fn signal(
     let json = ServerFrame::Signal { room, from: sender, data }.to_json();
     let entry = LiveEntry { room, kind: "signal", sender, to: to.as_ref(), min_role, json };
     // `publish_live` returns one outcome per entry.
-    worker.node.bus.log.publish_live(&[entry]).await.pop().unwrap_or(Ok(()))?;
-    worker.node.metrics.live.with_label_values(&["signal"]).inc();
+    session.worker.node.bus.log.publish_live(&[entry]).await.pop().unwrap_or(Ok(()))?;
+    session.worker.node.metrics.live.with_label_values(&["signal"]).inc();
     Ok(())
 }

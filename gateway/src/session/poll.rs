@@ -64,8 +64,9 @@ async fn poll(
     let client = Rc::new(Client::new(ClientTransport::Poll(buffer.clone())));
     let user = admitted.identity.user.clone();
     client.set_identity(admitted.identity);
-    presence::report_opened(worker, &client);
-    let mut poll = Poll { session: ChatSession { worker: worker.clone(), client: client.clone() } };
+    let session = ChatSession { worker: worker.clone(), client: client.clone() };
+    presence::report_opened(&session);
+    let mut poll = Poll { session };
     worker.register(&client, admitted.registration, admitted.versions);
 
     let mut answer = AnswerBuilder::new(&request);
@@ -81,7 +82,7 @@ async fn poll(
             .collect(),
     };
     let request_context = RequestContext::unobserved(Some(answer::JOIN.to_owned()));
-    join::start(worker, &client, request_context, target, true);
+    join::start(&poll.session, request_context, target, true);
     for (index, command) in request.commands.iter().enumerate() {
         run_command(&mut poll, index, command.get(), trace);
     }

@@ -1,7 +1,7 @@
 //! Presence on a connection: reports that the connection has opened or closed, handles `presence:set` and
 //! `presence:get`, and reads the snapshot of a joined room. Presence never delays other commands of the connection.
 
-use std::{rc::Rc, time::Duration};
+use std::time::Duration;
 
 use tidings_shared::{
     error::Refusal,
@@ -13,11 +13,9 @@ use tidings_shared::{
     },
 };
 
+use super::ChatSession;
 use crate::{
-    bus::LookupError,
-    client::{Client, ReportedPresence},
-    presence::StatusEvent,
-    request_context::RequestContext,
+    bus::LookupError, client::ReportedPresence, presence::StatusEvent, request_context::RequestContext,
     worker::Worker,
 };
 
@@ -27,7 +25,8 @@ const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(1);
 const SNAPSHOT_ATTEMPTS: usize = 3;
 
 /// Reports an admitted user as online, unless the connection has closed. A poll's user is present for 30 s.
-pub(super) fn report_opened(worker: &Worker, client: &Client) {
+pub(super) fn report_opened(session: &ChatSession) {
+    let ChatSession { worker, client } = session;
     let Some(identity) = client.identity() else { return };
     if client.is_poll() {
         worker.node.presence.report_poll(&identity.user, None);
@@ -38,7 +37,8 @@ pub(super) fn report_opened(worker: &Worker, client: &Client) {
 }
 
 /// Reports that a connection has closed. A poll's user stays present for 30 s after this call.
-pub(super) fn report_closed(worker: &Worker, client: &Client) {
+pub(super) fn report_closed(session: &ChatSession) {
+    let ChatSession { worker, client } = session;
     let before = client.reported_presence.replace(ReportedPresence::Closed);
     let Some(identity) = client.identity() else { return };
     if client.is_poll() {
@@ -49,7 +49,8 @@ pub(super) fn report_closed(worker: &Worker, client: &Client) {
 }
 
 /// Handles `presence:set`, which is answered at once and published later.
-pub(super) fn set(worker: &Worker, client: &Client, request: &RequestContext, status: Status) {
+pub(super) fn set(session: &ChatSession, request: &RequestContext, status: Status) {
+    let ChatSession { worker, client } = session;
     let Some(identity) = client.identity() else { return };
     if client.is_poll() {
         worker.node.presence.report_poll(&identity.user, Some(status));
@@ -64,16 +65,12 @@ pub(super) fn set(worker: &Worker, client: &Client, request: &RequestContext, st
 }
 
 /// Handles `presence:get`, which reveals nothing about users who share no room with the asking user.
-pub(super) async fn get(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    request: &RequestContext,
-    mut users: Vec<UserId>,
-) {
+pub(super) async fn get(session: &ChatSession, request: &RequestContext, mut users: Vec<UserId>) {
+    let ChatSession { worker, client } = session;
     let Some(identity) = client.identity() else { return };
     let _slot = match client.take_answer_slot() {
         Ok(slot) => slot,
-        Err(refusal) => return worker.refuse(client, request, None, &refusal),
+        Err(refusal) => return session.refuse(request, None, &refusal),
     };
     let mut seen = std::collections::HashSet::with_capacity(users.len());
     users.retain(|user| seen.insert(user.clone()));
@@ -84,7 +81,7 @@ pub(super) async fn get(
         Err(error) => {
             count_failure(worker, &error);
             let refusal = Refusal::unavailable("presence is unavailable; retry");
-            worker.refuse(client, request, None, &refusal);
+            session.refuse(request, None, &refusal);
         }
     }
 }
@@ -92,28 +89,20 @@ pub(super) async fn get(
 /// Returns the users who are online or away in a small room that the connection has joined, including its own user;
 /// `None` if the room is not small or presence cannot be read. The caller must not await anything between the snapshot
 /// and the answer, because a presence change that is sent before the answer must not be newer than the snapshot.
-pub(super) async fn snapshot(
-    worker: &Rc<Worker>,
-    client: &Client,
-    room: &RoomId,
-    members: u64,
-) -> Option<Vec<Online>> {
+pub(super) async fn snapshot(session: &ChatSession, room: &RoomId, members: u64) -> Option<Vec<Online>> {
     if usize::try_from(members).is_ok_and(|members| members > MAX_SMALL_ROOM_MEMBERS) {
         return None;
     }
-    match tokio::time::timeout(SNAPSHOT_TIMEOUT, read(worker, client, room)).await {
+    match tokio::time::timeout(SNAPSHOT_TIMEOUT, read(session, room)).await {
         Ok(Ok(online)) => return online,
-        Ok(Err(error)) => count_failure(worker, &error),
-        Err(_) => count_failure(worker, &"no answer in time"),
+        Ok(Err(error)) => count_failure(&session.worker, &error),
+        Err(_) => count_failure(&session.worker, &"no answer in time"),
     }
     None
 }
 
-async fn read(
-    worker: &Rc<Worker>,
-    client: &Client,
-    room: &RoomId,
-) -> Result<Option<Vec<Online>>, LookupError> {
+async fn read(session: &ChatSession, room: &RoomId) -> Result<Option<Vec<Online>>, LookupError> {
+    let ChatSession { worker, client } = session;
     let Some(users) = worker.node.bus.members_of(room).await? else { return Ok(None) };
     let identity = client.identity();
     let watch = worker.watch_snapshot(room);

@@ -1,7 +1,7 @@
 //! Replay sends the records that a connection missed, one room after the other, as fast as the outbox empties. When a
 //! subscription reaches the room's position, the connection gets `room:caught_up` and the subscription goes live.
 
-use std::{rc::Rc, time::Duration};
+use std::time::Duration;
 
 use tidings_shared::{
     ids::{Cursor, RoomId, Seq},
@@ -9,10 +9,10 @@ use tidings_shared::{
     protocol::server::ServerFrame,
 };
 
+use super::ChatSession;
 use crate::{
     client::{Client, Replay},
     hub::{MarkRead, Peer, Position, RoleRefresh},
-    worker::Worker,
 };
 
 /// A replay sends the next record only while fewer bytes than this are queued for the connection.
@@ -21,21 +21,21 @@ const LOW_WATER_BYTES: usize = 64 * 1024;
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// Adds rooms to be replayed, and starts the connection's replay task if it is not running.
-pub(super) fn enqueue(worker: &Rc<Worker>, client: &Rc<Client>, replays: Vec<Replay>) {
-    let mut waiting = client.replays.borrow_mut();
+pub(super) fn enqueue(session: &ChatSession, replays: Vec<Replay>) {
+    let mut waiting = session.client.replays.borrow_mut();
     let idle = waiting.is_empty();
     waiting.extend(replays);
     if idle && !waiting.is_empty() {
-        tokio::task::spawn_local(run(worker.clone(), client.clone()));
+        tokio::task::spawn_local(run(session.clone()));
     }
 }
 
-async fn run(worker: Rc<Worker>, client: Rc<Client>) {
+async fn run(session: ChatSession) {
     loop {
         // The running replay stays at the front of the queue, so a non-empty queue means that the task runs.
-        let Some(replay) = client.replays.borrow().front().cloned() else { return };
-        replay_room(&worker, &client, &replay).await;
-        let mut waiting = client.replays.borrow_mut();
+        let Some(replay) = session.client.replays.borrow().front().cloned() else { return };
+        replay_room(&session, &replay).await;
+        let mut waiting = session.client.replays.borrow_mut();
         waiting.pop_front();
         if waiting.is_empty() {
             waiting.shrink_to_fit();
@@ -44,7 +44,8 @@ async fn run(worker: Rc<Worker>, client: Rc<Client>) {
     }
 }
 
-async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) {
+async fn replay_room(session: &ChatSession, replay: &Replay) {
+    let ChatSession { worker, client } = session;
     let Replay { room, subscription, .. } = replay;
     let (mut reached, mut head, mut generation) = (replay.position, replay.head, replay.generation);
     let mut source = "memory";
@@ -124,7 +125,7 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) 
                     let (epoch, seq) = (read.head.epoch, reached.seq);
                     client.reply(&ServerFrame::CaughtUp { room, epoch, seq });
                 }
-                if !send_records(worker, client, replay, records).await {
+                if !send_records(session, replay, records).await {
                     return;
                 }
                 if source == "memory" {
@@ -146,7 +147,8 @@ fn send_gap(client: &Client, room: &RoomId, after: Seq, head: Position) {
 }
 
 /// Sends records as fast as the outbox empties. Returns false if the subscription has ended.
-async fn send_records(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay, records: &[Record]) -> bool {
+async fn send_records(session: &ChatSession, replay: &Replay, records: &[Record]) -> bool {
+    let ChatSession { worker, client } = session;
     for record in records {
         while client.connection.queued_bytes() >= LOW_WATER_BYTES {
             if client.connection.is_closed() {

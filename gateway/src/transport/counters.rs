@@ -76,13 +76,6 @@ counters! {
     drain_cut,
 }
 
-impl Totals {
-    /// Connections closed because the peer read too slowly.
-    pub fn slow_closes(&self) -> u64 {
-        self.closes.get(&super::close_code::TOO_SLOW).copied().unwrap_or(0)
-    }
-}
-
 impl Counters {
     /// Adds up the counters of all workers.
     pub fn totals(&self) -> Totals {

@@ -249,7 +249,8 @@ impl Pending {
             return Ok((used, each(Event::Part)));
         }
         let Some(message) = self.message.take() else { return Ok((used, ControlFlow::Continue(()))) };
-        Ok((used, each(message.event(rules, inflater, wanted)?)))
+        let event = message::event(&message.header, rules, inflater, wanted, &message.payload)?;
+        Ok((used, each(event)))
     }
 }
 

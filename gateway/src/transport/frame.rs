@@ -114,7 +114,7 @@ impl Frame {
     }
 
     /// A pong. The payload is cut at 125 bytes.
-    pub(crate) fn pong(payload: &[u8]) -> Frame {
+    pub fn pong(payload: &[u8]) -> Frame {
         Frame::copied(PONG, &payload[..payload.len().min(CONTROL_PAYLOAD_BYTES)])
     }
 
@@ -150,7 +150,7 @@ impl Frame {
     }
 
     /// The bytes on the wire: header and uncompressed payload.
-    pub(crate) fn into_bytes(self) -> Bytes {
+    pub fn into_bytes(self) -> Bytes {
         self.bytes
     }
 

@@ -86,13 +86,10 @@ impl Refusal {
 
 /// The answer to a request that asks for an unknown WebSocket version, or for no WebSocket.
 pub(crate) fn upgrade_required() -> Refusal {
-    Refusal::problem(
-        StatusCode::UPGRADE_REQUIRED,
-        "bad_request",
-        "this is a WebSocket endpoint, version 13 of the protocol",
-    )
-    .header(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
-    .header(header::UPGRADE, HeaderValue::from_static("websocket"))
+    let detail = "this is a WebSocket endpoint, version 13 of the protocol";
+    Refusal::problem(StatusCode::UPGRADE_REQUIRED, "bad_request", detail)
+        .header(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
+        .header(header::UPGRADE, HeaderValue::from_static("websocket"))
 }
 
 /// The settings that decide about a handshake.
@@ -120,18 +117,12 @@ pub(crate) fn check(
 ) -> Result<(HandshakeRequest, Handshake), Refusal> {
     let bad = |detail| Refusal::problem(StatusCode::BAD_REQUEST, "bad_request", detail);
     if options.path.as_deref().is_some_and(|path| path != request.path()) {
-        return Err(Refusal::problem(
-            StatusCode::NOT_FOUND,
-            "not_found",
-            "there is no WebSocket at this path",
-        ));
+        let detail = "there is no WebSocket at this path";
+        return Err(Refusal::problem(StatusCode::NOT_FOUND, "not_found", detail));
     }
     if *request.method() != Method::GET {
-        let refusal = Refusal::problem(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "bad_request",
-            "a WebSocket handshake is a GET request",
-        );
+        let detail = "a WebSocket handshake is a GET request";
+        let refusal = Refusal::problem(StatusCode::METHOD_NOT_ALLOWED, "bad_request", detail);
         return Err(refusal.header(header::ALLOW, HeaderValue::from_static("GET")));
     }
     if request.version() != Version::HTTP_11 {

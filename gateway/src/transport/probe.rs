@@ -4,13 +4,10 @@
 
 use std::ops::ControlFlow;
 
-use bytes::Bytes;
-
 pub use super::decoder::Rules;
 use super::{
     decoder::{Decoder, Event},
     deflate::Deflater,
-    frame::Frame,
     inflate::Inflater,
 };
 
@@ -97,14 +94,4 @@ impl MessageInflater {
 /// The payload of the compressed message; `None` if the compressed payload is not shorter.
 pub fn deflate(payload: &[u8]) -> Option<Vec<u8>> {
     Deflater::default().deflate(payload).map(<[u8]>::to_vec)
-}
-
-/// The bytes of a server frame on the wire.
-pub fn wire(frame: Frame) -> Bytes {
-    frame.into_bytes()
-}
-
-/// The frame that answers a ping.
-pub fn pong(payload: &[u8]) -> Frame {
-    Frame::pong(payload)
 }

@@ -326,7 +326,6 @@ mod tests {
 
     impl Session for Pair {
         fn on_text(&mut self, _: &str) {}
-        fn on_binary(&mut self, _: &[u8]) {}
         fn on_drained(&mut self) {}
         fn on_deadline(&mut self) {}
         fn on_draining(&mut self, _: Duration) {}

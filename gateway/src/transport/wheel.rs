@@ -40,13 +40,7 @@ impl Wheel {
     /// Moves the entries that are due at `tick` to `due`. Every tick must be turned once, in order.
     pub(crate) fn turn(&mut self, tick: u32, due: &mut Vec<Entry>) {
         let slot = &mut self.slots[(tick % SLOTS) as usize];
-        slot.retain(|entry| {
-            let later = entry.due > tick;
-            if !later {
-                due.push(*entry);
-            }
-            later
-        });
+        due.extend(slot.extract_if(.., |entry| entry.due <= tick));
         if slot.is_empty() {
             *slot = Vec::new();
         }

@@ -279,7 +279,7 @@ async fn slow_reader_of_compressed_frames_is_closed_with_4413() {
     drop((slow, other));
     let (counters, _) = fixture.stop().await;
     let totals = counters.totals();
-    assert_eq!((totals.slow_closes(), totals.outbox_bytes, totals.compressed), (1, 0, 1));
+    assert_eq!((totals.closes.get(&4413), totals.outbox_bytes, totals.compressed), (Some(&1), 0, 1));
 }
 
 #[tokio::test]

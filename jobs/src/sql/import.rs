@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use sea_orm::{ConnectionTrait, DbErr};
-use tidings_persistence::sql::statement;
+use tidings_persistence::sql::{column, statement};
 use tidings_shared::ids::{RoomId, Seq, UserId};
 
 /// Room, sender and client id of a message.
@@ -14,15 +14,14 @@ pub async fn stored_seqs(
     db: &impl ConnectionTrait,
     messages: &[MessageKey<'_>],
 ) -> Result<Vec<Option<Seq>>, DbErr> {
-    let column = |of: fn(&MessageKey<'_>) -> String| -> Vec<String> { messages.iter().map(of).collect() };
     let sql = "SELECT m.seq FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS v (room, sender, client, place) \
                LEFT JOIN LATERAL (SELECT m.seq FROM messages m \
                  WHERE m.room_id = v.room AND m.sender_id = v.sender AND m.client_id = v.client LIMIT 1) m ON true \
                ORDER BY v.place";
     let values = [
-        column(|(room, ..)| room.to_string()).into(),
-        column(|(_, sender, _)| sender.to_string()).into(),
-        column(|(.., client_id)| (*client_id).to_owned()).into(),
+        column(messages, |(room, ..)| room.to_string()),
+        column(messages, |(_, sender, _)| sender.to_string()),
+        column(messages, |(.., client_id)| (*client_id).to_owned()),
     ];
     let rows = db.query_all_raw(statement(sql, values)).await?;
     let seq = |seq: i64| Seq(u64::try_from(seq).unwrap_or_default());

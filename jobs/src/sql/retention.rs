@@ -4,7 +4,7 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
-use tidings_persistence::sql::{bigint, statement};
+use tidings_persistence::sql::{bigint, flagged_ids, statement};
 use tidings_persistence::writer::search;
 use tidings_shared::ids::{RoomId, Seq};
 
@@ -47,15 +47,9 @@ pub async fn rooms_due(
                ORDER BY r.id";
     let values = [bound.into(), after.into(), only.map(RoomId::as_str).into(), ROOMS_AT_ONCE.into()];
     let rows = db.query_all_raw(statement(sql, values)).await?;
-    let (mut last, mut rooms_due) = (None, Vec::new());
-    for row in &rows {
-        let id: String = row.try_get_by("id")?;
-        if row.try_get_by("expired")? {
-            rooms_due.push(RoomId::parse(&id).map_err(|error| DbErr::Custom(error.to_string()))?);
-        }
-        last = Some(id);
-    }
-    Ok(last.map(|last| (last, rooms_due)))
+    let Some((last, due)) = flagged_ids(&rows, "expired")? else { return Ok(None) };
+    let room = |id: &String| RoomId::parse(id).map_err(|error| DbErr::Custom(error.to_string()));
+    Ok(Some((last, due.iter().map(room).collect::<Result<_, _>>()?)))
 }
 
 /// Removes the contents of the next `limit` messages of a room that are older than `bound`, in one transaction.

@@ -1,12 +1,10 @@
 //! The caller of a request: checks the bearer token and the account of its user. A handler with an argument of type
 //! [`Caller`] runs only for a user who may use the service. Tokens are read only from the `Authorization` header.
 
-use std::future::Future;
-use std::pin::Pin;
-
 use actix_web::dev::Payload;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::{FromRequest, HttpRequest, web};
+use futures_util::future::LocalBoxFuture;
 use tidings_shared::auth::Reason;
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::UserId;
@@ -49,7 +47,7 @@ impl Caller {
 
 impl FromRequest for Caller {
     type Error = Problem;
-    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let state = request.app_data::<web::Data<State>>().cloned();

@@ -73,13 +73,8 @@ impl CreatedRoom {
 }
 
 async fn memberships_changed(log: &Log, users: &[UserId]) -> bool {
-    let session = match log.session().await {
-        Ok(session) => session,
-        Err(error) => {
-            tracing::warn!(%error, "Redis is unavailable");
-            return false;
-        }
-    };
+    let session = log.session().await.inspect_err(|error| tracing::warn!(%error, "Redis is unavailable"));
+    let Ok(session) = session else { return false };
     for users in users.chunks(USERS_PER_REQUEST) {
         if let Err(error) = membership::invalidate(&mut session.connection(), users).await {
             tracing::warn!(kind = ?error.kind(), code = error.code(), "invalidating the membership cache failed");

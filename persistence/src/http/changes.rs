@@ -35,8 +35,7 @@ pub async fn edit(
     path: web::Path<(String, String)>,
     payload: web::Payload,
 ) -> Result<web::Json<Ack>, Problem> {
-    let (room, seq) = path.into_inner();
-    change(&state, &caller, ChangeKind::Edit, &room, &seq, None, payload).await
+    change(&state, &caller, ChangeKind::Edit, &path.0, &path.1, None, payload).await
 }
 
 /// Deletes my message. Admins may delete any message.
@@ -55,8 +54,7 @@ pub async fn delete(
     path: web::Path<(String, String)>,
     payload: web::Payload,
 ) -> Result<web::Json<Ack>, Problem> {
-    let (room, seq) = path.into_inner();
-    change(&state, &caller, ChangeKind::Delete, &room, &seq, None, payload).await
+    change(&state, &caller, ChangeKind::Delete, &path.0, &path.1, None, payload).await
 }
 
 /// Adds my reaction to a message. Adding it again changes nothing.
@@ -80,8 +78,7 @@ pub async fn add_reaction(
     path: web::Path<(String, String, String)>,
     payload: web::Payload,
 ) -> Result<web::Json<Ack>, Problem> {
-    let (room, seq, emoji) = path.into_inner();
-    change(&state, &caller, ChangeKind::AddReaction, &room, &seq, Some(&emoji), payload).await
+    change(&state, &caller, ChangeKind::AddReaction, &path.0, &path.1, Some(&path.2), payload).await
 }
 
 /// Removes my reaction from a message. Changes nothing if I have no such reaction.
@@ -105,8 +102,7 @@ pub async fn remove_reaction(
     path: web::Path<(String, String, String)>,
     payload: web::Payload,
 ) -> Result<web::Json<Ack>, Problem> {
-    let (room, seq, emoji) = path.into_inner();
-    change(&state, &caller, ChangeKind::RemoveReaction, &room, &seq, Some(&emoji), payload).await
+    change(&state, &caller, ChangeKind::RemoveReaction, &path.0, &path.1, Some(&path.2), payload).await
 }
 
 /// Changes the message at `seq`. Fields that the path and the body both contain are taken from the path.

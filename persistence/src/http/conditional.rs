@@ -69,13 +69,7 @@ fn is_known(known: &IfNoneMatch, tag: &EntityTag) -> bool {
 
 /// The first 128 bits of the SHA-256 of the body, as hex digits. SHA-256 is fast on most processors.
 fn tag_of(body: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digest = digest(&SHA256, body);
-    let bytes = digest.as_ref().iter().take(TAG_BYTES);
-    bytes
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .map(|digit| char::from(DIGITS[usize::from(digit)]))
-        .collect()
+    digest(&SHA256, body).as_ref().iter().take(TAG_BYTES).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

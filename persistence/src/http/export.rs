@@ -92,6 +92,7 @@ struct Export {
     pages: mpsc::Sender<Bytes>,
     /// The lines of the next page, which is not sent yet.
     page: Vec<u8>,
+    /// Number of lines so far, which the line `end` contains.
     lines: u64,
 }
 
@@ -107,12 +108,6 @@ struct Head<'a> {
     version: u32,
     user: &'a str,
     at: String,
-}
-
-#[derive(Serialize)]
-struct End {
-    /// Number of lines before the line `end`.
-    lines: u64,
 }
 
 impl Export {
@@ -133,7 +128,7 @@ impl Export {
             after = last;
         }
         self.reactions(&user).await?;
-        self.line("end", &End { lines: self.lines })?;
+        self.line("end", &serde_json::json!({ "lines": self.lines }))?;
         self.send_page().await
     }
 

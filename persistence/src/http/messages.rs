@@ -1,14 +1,18 @@
-//! `/rooms/{room}/messages` and `/rooms/{room}/messages/{seq}`: reads messages in their present state.
+//! `/rooms/{room}/messages` and `/rooms/{room}/messages/{seq}`: reads messages in their present state, and their earlier
+//! texts.
 
 use actix_web::{HttpRequest, web};
+use tidings_shared::error::ErrorCode;
 use tidings_shared::ids::RoomId;
 use tidings_shared::openapi::{LimitForm, MessageSeqForm, PositionForm};
+use tidings_shared::role::{self, Permission};
 
 use super::caller::Caller;
 use super::parameters::{self, Parameters};
 use super::problem::Problem;
 use super::state::State;
 use crate::query::messages::{self as history, Message, MessagePage, Window};
+use crate::query::versions::{self, Versions};
 
 /// A page of history, ascending. Without `before`, `after` or `around` it holds the last messages.
 #[utoipa::path(
@@ -66,12 +70,33 @@ pub async fn get(
     caller: Caller,
     path: web::Path<(String, String)>,
 ) -> Result<web::Json<Message>, Problem> {
-    let (room, seq) = path.into_inner();
-    let (room, seq) = (parameters::room(&room)?, parameters::seq("seq", &seq)?);
+    let (room, seq) = (parameters::room(&path.0)?, parameters::seq("seq", &path.1)?);
     if let Some(message) = history::message(&state.db, caller.viewer(), &room, seq).await? {
         return Ok(web::Json(message));
     }
     // A caller who may not see the room must not learn whether the message exists.
     state.access(caller.viewer(), &room).await?;
     Err(Problem::no_such_message())
+}
+
+/// The earlier texts of a message, also of a deleted one, oldest first. For admins and owners of the room, and for the
+/// scope `tidings.admin`. If there are more than 200 versions, returns the original and the last 199.
+#[utoipa::path(
+    get, path = "/v1/rooms/{room}/messages/{seq}/versions", operation_id = "listVersions", tag = "messages",
+    params(("room" = RoomId, Path), ("seq" = MessageSeqForm, Path)),
+    responses((status = 200, description = "The versions", body = Versions))
+)]
+pub async fn list_versions(
+    state: web::Data<State>,
+    caller: Caller,
+    path: web::Path<(String, String)>,
+) -> Result<web::Json<Versions>, Problem> {
+    let (room, seq) = (parameters::room(&path.0)?, parameters::seq("seq", &path.1)?);
+    let access = state.access(caller.viewer(), &room).await?;
+    let role = access.role.as_deref().unwrap_or_default();
+    if !caller.admin && !role::allows(role, Permission::ChangeAny) {
+        return Err(Problem::new(ErrorCode::Forbidden, "only admins of the room see earlier versions"));
+    }
+    let versions = versions::versions(&state.db, caller.viewer(), &room, seq).await?;
+    Ok(web::Json(versions.ok_or_else(Problem::no_such_message)?))
 }

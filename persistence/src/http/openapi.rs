@@ -16,7 +16,7 @@ use super::problem::ProblemDocument;
 use super::state::Limits;
 use super::{
     changes, erase, events, export, members, messages, my_rooms, presence, room_changes, rooms, search, send,
-    users, versions, watermarks,
+    users, watermarks,
 };
 use crate::query::messages::Reaction;
 
@@ -27,13 +27,13 @@ use crate::query::messages::Reaction;
         rooms::create, rooms::list, rooms::get, room_changes::change, room_changes::archive, my_rooms::list,
         members::list, members::put_member, members::remove, messages::list_messages, messages::get,
         send::send, changes::edit, changes::delete, changes::add_reaction, changes::remove_reaction,
-        versions::list, events::list_events, watermarks::list_receipts, watermarks::set_read,
+        messages::list_versions, events::list_events, watermarks::list_receipts, watermarks::set_read,
         watermarks::set_delivered, search::search_messages, presence::list, presence::set_presence,
         users::put_user, export::export_me, erase::erase_me, document,
     ),
     components(schemas(ProblemDocument, Reaction, Attachment)),
     security(("bearer" = [])),
-    modifiers(&Bearer, &Forms, &Answers),
+    modifiers(&SharedParts, &Answers),
     tags(
         (name = "rooms", description = "Rooms and their members"),
         (name = "messages", description = "The log of a room"),
@@ -44,23 +44,16 @@ use crate::query::messages::Reaction;
 )]
 struct Document;
 
-struct Bearer;
+/// Adds the security scheme, and the schemas that only parameters refer to, because utoipa collects only those of bodies.
+struct SharedParts;
 
-impl Modify for Bearer {
+impl Modify for SharedParts {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let mut scheme = Http::new(HttpAuthScheme::Bearer);
         scheme.bearer_format = Some("JWT".to_owned());
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
-    }
-}
-
-/// Adds the schemas that only parameters refer to, because utoipa collects only those of bodies.
-struct Forms;
-
-impl Modify for Forms {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        document.components.get_or_insert_default().schemas.extend(openapi::all());
+        components.schemas.extend(openapi::all());
     }
 }
 

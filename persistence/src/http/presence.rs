@@ -51,14 +51,9 @@ pub async fn list(
         let refusal = Refusal::new(ErrorCode::TooLarge, format!("more than {MAX_PRESENCE_USERS} users"));
         return Err(refusal.with_field("user").into());
     }
-    let mut users = Vec::with_capacity(given.len());
-    let mut named = HashSet::with_capacity(given.len());
-    for id in given {
-        let user = parameters::user(id)?;
-        if named.insert(user.clone()) {
-            users.push(user);
-        }
-    }
+    let mut users = given.into_iter().map(parameters::user).collect::<Result<Vec<_>, _>>()?;
+    let mut named = HashSet::with_capacity(users.len());
+    users.retain(|user| named.insert(user.clone()));
     state.allowance.take_token(CommandKind::Presence, caller.viewer())?;
     let users = for_viewer(&state, &caller.user, &users).await?;
     Ok(web::Json(PresenceList { users }))
@@ -93,10 +88,8 @@ async fn for_viewer(state: &State, me: &UserId, users: &[UserId]) -> Result<Vec<
     let known: Vec<UserId> = acquainted.iter().map(|known| known.user.clone()).collect();
     let session = state.log.session().await.map_err(|error| unavailable(&error))?;
     let states = presence::states(&mut session.connection(), &known).await;
-    let states = states.map_err(|error| {
-        state.log.discard_if_unusable(&session, &error);
-        unavailable(&error)
-    })?;
+    let states = states.inspect_err(|error| state.log.discard_if_unusable(&session, error));
+    let states = states.map_err(|error| unavailable(&error))?;
     let states = acquainted.into_iter().zip(states);
     let mut states: HashMap<_, _> =
         states.map(|(known, found)| (known.user, found.with_last_seen(known.at_ms))).collect();

@@ -1,8 +1,6 @@
 //! Refusals of all handlers as problem documents (RFC 9457).
 //! Every failure is answered in this form, with an error code of docs/PROTOCOL.md. The cause is logged, never answered.
 
-use std::fmt;
-
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use sea_orm::DbErr;
@@ -18,7 +16,8 @@ use crate::writer::failure;
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
 /// Why a request was refused.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{refusal}")]
 pub struct Problem {
     status: StatusCode,
     /// Boxed, so that a `Result` with this error type is small.
@@ -134,12 +133,6 @@ impl From<DbErr> for Problem {
 fn is_unavailable(error: &DbErr) -> bool {
     let state = failure::sqlstate(error).unwrap_or_default();
     failure::is_connection_error(error) || state.starts_with("53") || state.starts_with("57")
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.refusal.fmt(f)
-    }
 }
 
 impl ResponseError for Problem {

@@ -55,17 +55,6 @@ pub struct Limits {
     pub presence: Rate,
 }
 
-impl Limits {
-    /// The rate limit for this kind of command.
-    fn rate(&self, kind: CommandKind) -> Rate {
-        match kind {
-            CommandKind::Commands => self.commands,
-            CommandKind::Marks => self.marks,
-            CommandKind::Presence => self.presence,
-        }
-    }
-}
-
 /// The state of the public HTTP API, shared by all of its threads.
 pub struct State {
     pub db: DatabaseConnection,
@@ -109,7 +98,11 @@ impl State {
             rooms_per_user: limits.max_rooms_per_user.get(),
         };
         let memberships = Memberships { db: db.clone(), log: log.clone(), unknown_users, bounds };
-        let allowance = Allowance::start(|kind| limits.rate(kind));
+        let allowance = Allowance::start(|kind| match kind {
+            CommandKind::Commands => limits.commands,
+            CommandKind::Marks => limits.marks,
+            CommandKind::Presence => limits.presence,
+        });
         Self {
             db,
             auth,
@@ -156,14 +149,11 @@ impl State {
     pub(super) async fn rooms_version(&self, user: &UserId) -> String {
         let version = async {
             let session = self.log.current_session()?;
-            match membership::version(&mut session.connection(), user).await {
-                Ok(counter) => Some(membership::wire_version(session.epoch, counter)),
-                Err(error) => {
-                    tracing::warn!(kind = ?error.kind(), code = error.code(), "reading the version of a list of rooms failed");
-                    self.log.discard_if_unusable(&session, &error);
-                    None
-                }
-            }
+            let counter = membership::version(&mut session.connection(), user).await.inspect_err(|error| {
+                tracing::warn!(kind = ?error.kind(), code = error.code(), "reading the version of a list of rooms failed");
+                self.log.discard_if_unusable(&session, error);
+            });
+            Some(membership::wire_version(session.epoch, counter.ok()?))
         };
         version.await.unwrap_or_else(|| UNKNOWN_VERSION.to_owned())
     }

@@ -12,11 +12,7 @@ const MEASURE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Measures the backlog every 2 s and sets its metrics, until `done` is cancelled.
 pub(super) async fn measure(ingest: Arc<Ingest>, done: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = done.cancelled() => return,
-            () = tokio::time::sleep(MEASURE_INTERVAL) => {}
-        }
+    while done.run_until_cancelled(tokio::time::sleep(MEASURE_INTERVAL)).await.is_some() {
         match read(&ingest).await {
             Ok((records, age)) => {
                 ingest.metrics.backlog_records.set(records);

@@ -35,7 +35,7 @@ pub(super) async fn keep(ingest: Arc<Ingest>, done: CancellationToken) {
         if let Err(error) = within(ingest.lease, renew_and_balance(&ingest)).await {
             tracing::warn!(cause = failure::without_data(&error), "leases could not be renewed");
         }
-        ingest.metrics.leases.set(i64::try_from(ingest.owned().len()).unwrap_or(i64::MAX));
+        ingest.metrics.leases.set(i64::try_from(ingest.owned().count()).unwrap_or(i64::MAX));
     }
 }
 
@@ -47,7 +47,7 @@ async fn renew_and_balance(ingest: &Ingest) -> Result<(), DbErr> {
     let (lost, surplus, held) = {
         let mut owned = ingest.owned();
         let lost = owned.apply_renewal(&renewed, Instant::now());
-        (lost, owned.release_above(share), owned.len())
+        (lost, owned.release_above(share), owned.count())
     };
     count(ingest, "lost", lost);
     if !surplus.is_empty() {

@@ -68,14 +68,8 @@ impl OwnedPartitions {
 
     /// Number of owned partitions, settled or not.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.held.len()
-    }
-
-    /// Whether this replica owns no partition.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.held.is_empty()
     }
 
     /// Applies the result of a renewal, the rows of the leases that this replica has. Removes partitions that are

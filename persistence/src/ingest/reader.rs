@@ -2,7 +2,6 @@
 //! process of the session, because records of another process must never count as records of this one. Uses no consumer
 //! group, because the positions are in PostgreSQL.
 
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,11 +11,7 @@ use tidings_shared::log::{IngestId, Session, connect_to_process, keys::Partition
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Ingest,
-    owned_partitions::{OwnedPartitions, ReadPosition},
-    without_data,
-};
+use super::{Ingest, owned_partitions::ReadPosition, without_data};
 use crate::batch::Entry;
 
 /// Maximum number of records in one batch and in one read.
@@ -69,7 +64,7 @@ pub(super) async fn read(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop:
     let buffered_bytes = Arc::new(Semaphore::new(MAX_BUFFERED_BYTES));
     let reader_permits = Arc::new(Semaphore::new(1));
     let mut source = None;
-    let mut largest = RecordSizeEstimate::default();
+    let mut largest = RecordSizeEstimate(MIN_RECORD_ESTIMATE_BYTES);
     let mut reader_permit = None;
     let mut read_ahead = false;
     while !stop.is_cancelled() {
@@ -82,7 +77,7 @@ pub(super) async fn read(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop:
                 return;
             }
         }
-        let reads = match read_once(&ingest, &mut source, largest.0).await {
+        let mut reads = match read_once(&ingest, &mut source, largest.0).await {
             Ok(Some(reads)) => reads,
             Ok(None) => {
                 let _ = tokio::time::timeout(RETRY_PAUSE, ingest.wake_reader.notified()).await;
@@ -96,10 +91,10 @@ pub(super) async fn read(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop:
                 continue;
             }
         };
-        let reads: Vec<PartitionRead> = {
-            let mut owned = ingest.owned();
-            reads.into_iter().filter(|read| accept_read(&mut owned, read)).collect()
-        };
+        reads.retain(|read| {
+            let last = read.entries.last();
+            last.is_some_and(|last| ingest.owned().advance_read(read.partition, read.pass, last.id))
+        });
         if reads.is_empty() {
             continue;
         }
@@ -127,12 +122,6 @@ pub(super) async fn read(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop:
 /// one of each stream.
 struct RecordSizeEstimate(usize);
 
-impl Default for RecordSizeEstimate {
-    fn default() -> Self {
-        Self(MIN_RECORD_ESTIMATE_BYTES)
-    }
-}
-
 impl RecordSizeEstimate {
     fn read(&mut self, sizes: impl Iterator<Item = usize>) {
         self.0 = sizes.max().unwrap_or_default().max(MIN_RECORD_ESTIMATE_BYTES);
@@ -141,10 +130,6 @@ impl RecordSizeEstimate {
     fn failed(&mut self) {
         self.0 = (self.0 * 2).min(MAX_READ_BYTES);
     }
-}
-
-fn accept_read(owned: &mut OwnedPartitions, read: &PartitionRead) -> bool {
-    read.entries.last().is_some_and(|last| owned.advance_read(read.partition, read.pass, last.id))
 }
 
 /// Reads once from all settled streams. None if there is no stream to read.
@@ -200,12 +185,8 @@ async fn xread(
     for position in positions {
         command.arg(position.partition.ingest());
     }
-    let mut after = String::with_capacity(40);
     for position in positions {
-        after.clear();
-        // Writing to a string cannot fail.
-        let _ = write!(after, "{}", position.after);
-        command.arg(&after);
+        command.arg(position.after.to_string());
     }
     let answer: Result<Option<Streams>, _> = command.query_async(connection).await;
     let streams = answer.map_err(|error| without_data(&error))?;
@@ -279,7 +260,7 @@ mod tests {
 
     #[test]
     fn failed_reads_shrink_until_one_succeeds() {
-        let mut largest = RecordSizeEstimate::default();
+        let mut largest = RecordSizeEstimate(MIN_RECORD_ESTIMATE_BYTES);
         assert_eq!(count(1, largest.0), BATCH_RECORDS);
         let mut counts = Vec::new();
         for _ in 0..12 {

@@ -72,10 +72,8 @@ async fn watermarks(
         pipe.cmd("GET").arg(partition.stored());
     }
     let answer: Result<Vec<Option<String>>, _> = pipe.query_async(&mut session.connection()).await;
-    let values = answer.map_err(|error| {
-        ingest.log.discard_if_unusable(session, &error);
-        without_data(&error)
-    })?;
+    let answer = answer.inspect_err(|error| ingest.log.discard_if_unusable(session, error));
+    let values = answer.map_err(|error| without_data(&error))?;
     Ok(values.iter().map(|value| position(session.epoch, value.as_deref())).collect())
 }
 

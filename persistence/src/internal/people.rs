@@ -1,24 +1,29 @@
-//! Answers requests of gateways about users: the rooms of a user, the roles of users in a room, and accounts.
+//! Answers requests of gateways about users: the rooms of a user, the roles of users in a room, accounts and presence.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use actix_web::web::Data;
 use tidings_shared::{
     error::Refusal,
-    ids::{Epoch, RoomId, UserId},
+    ids::{Epoch, Seq, UserId},
     internal::{
         ConnectUserAnswer, ConnectUserRequest, MAX_USERS, RoomsAnswer, RoomsRequest,
         people::{AccountsAnswer, AccountsRequest, RolesAnswer, RolesRequest},
+        presence::{
+            AcquaintedAnswer, AcquaintedRequest, MembersAnswer, MembersRequest, SmallRoomsAnswer,
+            SmallRoomsRequest,
+        },
     },
-    membership::{self, Membership},
+    limits::MAX_PRESENCE_USERS,
+    membership,
 };
 use tokio::time::timeout;
 
 use super::{InternalState, authority_problem, check_count};
 use crate::account::{self, Caching};
 use crate::http::problem::Problem;
-use crate::query::{memberships, users};
+use crate::query::memberships::{self, UserMemberships};
+use crate::query::{presence, users};
 
 /// How long a cache operation may take, so that an unresponsive Redis does not use up the time for the answer.
 const CACHE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -30,20 +35,17 @@ pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> 
     let RoomsRequest { user, epoch } = request;
     // Reads the stamp of the cache entry before the memberships. If they change in between, Redis does not accept the
     // value that is cached here. Uses only an existing session, because the answer does not need the cache.
-    let cache = match state.log.current_session() {
-        Some(session) => {
-            let mut connection = session.connection();
-            let stamp = timeout(CACHE_TIMEOUT, membership::stamp(&mut connection, &user)).await;
-            let stamp = stamp.ok().and_then(|stamp| {
-                stamp.inspect_err(|error| state.log.discard_if_unusable(&session, error)).ok()
-            });
-            stamp.map(|stamp| (session, stamp))
-        }
-        None => None,
+    let cache = async {
+        let session = state.log.current_session()?;
+        let mut connection = session.connection();
+        let stamp = timeout(CACHE_TIMEOUT, membership::stamp(&mut connection, &user)).await.ok()?;
+        let stamp = stamp.inspect_err(|error| state.log.discard_if_unusable(&session, error)).ok()?;
+        Some((session, stamp))
     };
+    let cache = cache.await;
     // Readers of the cache rely on these memberships in the session's epoch.
     let epoch = cache.as_ref().map_or(epoch, |(session, _)| epoch.max(session.epoch.0));
-    let (rooms, recent) = memberships_in(&state, Epoch(epoch), &user).await?;
+    let UserMemberships { rooms, recent, .. } = memberships_in(&state, Epoch(epoch), &user).await?;
     if let Some((session, stamp)) = cache {
         let mut connection = session.connection();
         let filled = membership::fill(&mut connection, &user, session.epoch, stamp, &rooms);
@@ -86,13 +88,40 @@ async fn memberships_in(
     state: &InternalState,
     epoch: Epoch,
     user: &UserId,
-) -> Result<(HashMap<RoomId, Membership>, Vec<RoomId>), Problem> {
+) -> Result<UserMemberships, Problem> {
     for _ in 0..MAX_SEED_ATTEMPTS {
         let read = memberships::load(&state.db, user, epoch).await?;
         if read.behind.is_empty() {
-            return Ok((read.rooms, read.recent));
+            return Ok(read);
         }
         state.authority.seed(epoch, &read.behind).await.map_err(authority_problem)?;
     }
     Err(Refusal::unavailable("another epoch is being opened; retry").into())
+}
+
+/// Answers the members of a room and its stored head.
+pub(super) async fn members(
+    state: Data<InternalState>,
+    request: MembersRequest,
+) -> Result<MembersAnswer, Problem> {
+    let members = presence::members(&state.db, &request.room).await?;
+    // A missing room is answered as a room without members. Gateways would treat a refusal as a database failure.
+    Ok(members.unwrap_or(MembersAnswer { head: Seq(0), users: None }))
+}
+
+/// Answers which of `others` share a room with the user, and when they were last seen.
+pub(super) async fn acquainted(
+    state: Data<InternalState>,
+    request: AcquaintedRequest,
+) -> Result<AcquaintedAnswer, Problem> {
+    check_count(request.others.len(), MAX_PRESENCE_USERS, "users")?;
+    Ok(AcquaintedAnswer { users: presence::acquainted(&state.db, &request.user, &request.others).await? })
+}
+
+/// Answers the most recently active small rooms of a user.
+pub(super) async fn small_rooms(
+    state: Data<InternalState>,
+    request: SmallRoomsRequest,
+) -> Result<SmallRoomsAnswer, Problem> {
+    Ok(SmallRoomsAnswer { rooms: presence::small_rooms(&state.db, &request.user).await? })
 }

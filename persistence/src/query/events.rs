@@ -109,10 +109,8 @@ pub async fn events(
     {
         return Ok(Some(Events::EpochEnded { after }));
     }
-    let mut events = Vec::with_capacity(rows.len());
-    for row in &rows {
-        events.extend(read(row, room)?);
-    }
+    let events = rows.iter().filter_map(|row| read(row, room).transpose());
+    let events = events.collect::<Result<Vec<_>, DbErr>>()?;
     let end = (range.after + range.limit).min(head);
     Ok(Some(Events::Page(EventPage {
         events,

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::json::{Raw, optional_time, time};
 use super::messages::VisibleTo;
-use crate::sql::statement;
+use crate::sql::{flagged_ids, statement};
 
 /// Number of rows in a page.
 pub const PAGE_ROWS: i64 = 500;
@@ -130,15 +130,7 @@ pub async fn rooms_with_messages(
                  WHERE m.room_id = r.id AND m.sender_id = $1 LIMIT 1) m ON true ORDER BY r.id";
     let values = [user.as_str().into(), after.into(), ROOMS_PER_STATEMENT.into()];
     let rows = db.query_all_raw(statement(sql, values)).await?;
-    let (mut last, mut written) = (None, Vec::new());
-    for row in &rows {
-        let room: String = row.try_get_by("id")?;
-        if row.try_get_by("has_messages")? {
-            written.push(room.clone());
-        }
-        last = Some(room);
-    }
-    Ok(last.map(|last| (last, written)))
+    flagged_ids(&rows, "has_messages")
 }
 
 /// The next page of the user's messages in a room, ordered by client id, after the client id `after`.

@@ -12,19 +12,13 @@ use tidings_shared::protocol::server::rfc3339;
 /// JSON text from the database that answers contain unchanged.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
-pub struct Raw(Box<RawValue>);
+pub struct Raw(pub(super) Box<RawValue>);
 
 impl Raw {
     /// Wraps the JSON text of a column. Fails only for other text, which a column of type `json` cannot hold.
     pub fn new(text: String) -> Result<Self, DbErr> {
         let raw = RawValue::from_string(text).map(Self);
         raw.map_err(|error| DbErr::Custom(format!("stored JSON cannot be read: {error}")))
-    }
-}
-
-impl From<Box<RawValue>> for Raw {
-    fn from(raw: Box<RawValue>) -> Self {
-        Self(raw)
     }
 }
 

@@ -1,10 +1,11 @@
 //! Reads the members of a room and their read and delivered marks from `members` and `users`.
-//! The caller has checked that the viewer may see the room.
+//! The caller has checked that the viewer may see the room, if there is a viewer.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 use serde::Serialize;
-use tidings_shared::ids::RoomId;
+use tidings_shared::ids::{RoomId, Seq, UserId};
+use tidings_shared::log::StoredMarks;
 use utoipa::ToSchema;
 
 use super::cursor::pack_id;
@@ -77,4 +78,29 @@ pub async fn receipts(db: &impl ConnectionTrait, room: &RoomId) -> Result<Vec<Re
     let mut latest = Receipt::find_by_statement(statement(sql, values)).all(db).await?;
     latest.sort_unstable_by(|a, b| a.user.cmp(&b.user));
     Ok(latest)
+}
+
+/// The read and delivered marks of users in a room and the room's stored head, as one snapshot. In a missing room all
+/// marks are None.
+pub async fn stored_marks(
+    db: &impl ConnectionTrait,
+    room: &RoomId,
+    users: &[UserId],
+) -> Result<StoredMarks, DbErr> {
+    let sql = "SELECT r.head_seq, mb.read_seq, mb.delivered_seq \
+               FROM rooms r CROSS JOIN unnest($2::text[]) WITH ORDINALITY AS v (member, n) \
+               LEFT JOIN members mb ON mb.room_id = r.id AND mb.user_id = v.member \
+               WHERE r.id = $1 ORDER BY v.n";
+    let names: Vec<String> = users.iter().map(|user| user.as_str().to_owned()).collect();
+    let rows = db.query_all_raw(statement(sql, [room.as_str().into(), names.into()])).await?;
+    let seq = |number: i64| Seq(u64::try_from(number).unwrap_or(0));
+    let mut stored = StoredMarks { head: Seq(0), marks: Vec::with_capacity(users.len()) };
+    for row in &rows {
+        stored.head = seq(row.try_get_by("head_seq")?);
+        let marks: (Option<i64>, Option<i64>) =
+            (row.try_get_by("read_seq")?, row.try_get_by("delivered_seq")?);
+        stored.marks.push(marks.0.zip(marks.1).map(|(read, delivered)| (seq(read), seq(delivered))));
+    }
+    stored.marks.resize(users.len(), None);
+    Ok(stored)
 }

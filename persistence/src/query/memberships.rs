@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use tidings_shared::ids::{Epoch, RoomId, UserId};
 use tidings_shared::log::keys::Partition;
 use tidings_shared::membership::Membership;
@@ -57,9 +57,7 @@ pub async fn roles(
     let sql = "SELECT user_id, role FROM members WHERE room_id = $1 AND user_id = ANY ($2)";
     let ids: Vec<String> = users.iter().map(|user| user.as_str().to_owned()).collect();
     let rows = db.query_all_raw(statement(sql, [room.as_str().into(), ids.into()])).await?;
-    let mut roles: HashMap<String, String> = HashMap::with_capacity(rows.len());
-    for row in &rows {
-        roles.insert(row.try_get_by("user_id")?, row.try_get_by("role")?);
-    }
+    let role = |row: &QueryResult| Ok((row.try_get_by("user_id")?, row.try_get_by("role")?));
+    let roles: HashMap<String, String> = rows.iter().map(role).collect::<Result<_, DbErr>>()?;
     Ok(users.iter().map(|user| roles.get(user.as_str()).cloned()).collect())
 }

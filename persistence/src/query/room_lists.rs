@@ -114,16 +114,9 @@ fn next(rows: &mut Vec<QueryResult>, limit: i64) -> Result<Option<String>, DbErr
 
 /// A LIKE pattern that finds `text` anywhere in a name. Special characters of LIKE in `text` are escaped.
 fn pattern(text: &str) -> String {
-    let mut pattern = String::with_capacity(text.len() + 2);
-    pattern.push('%');
-    for c in text.chars() {
-        if matches!(c, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern.push('%');
-    pattern
+    let escape = |c: char| matches!(c, '%' | '_' | '\\').then_some('\\');
+    let escaped: String = text.chars().flat_map(|c| escape(c).into_iter().chain([c])).collect();
+    format!("%{escaped}%")
 }
 
 #[cfg(test)]

@@ -218,11 +218,8 @@ impl Search<'_> {
         let seqs: Vec<i64> = hits.iter().map(|hit| hit.seq).collect();
         let any_room = self.viewer.admin && self.request.room.is_some();
         let values = [rooms.into(), self.viewer.user.as_str().into(), seqs.into(), any_room.into()];
-        let mut found = Vec::new();
-        for row in &db.query_all_raw(statement(READ, values)).await? {
-            found.extend(self.result(row, &hits)?);
-        }
-        Ok(found)
+        let rows = db.query_all_raw(statement(READ, values)).await?;
+        rows.iter().filter_map(|row| self.result(row, &hits).transpose()).collect()
     }
 
     fn result(&self, row: &QueryResult, hits: &[Hit]) -> Result<Option<(Hit, SearchResult)>, DbErr> {

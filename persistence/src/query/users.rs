@@ -6,7 +6,7 @@ use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use tidings_shared::ids::UserId;
 use tidings_shared::membership::Account;
 
-use crate::sql::statement;
+use crate::sql::{column, statement};
 
 /// Reads an account from a row with the columns `name`, `picture` and `blocked`.
 pub fn read_account(row: &QueryResult) -> Result<Account, DbErr> {
@@ -23,10 +23,9 @@ pub async fn account_of(db: &impl ConnectionTrait, user: &UserId) -> Result<Opti
 
 /// The accounts of users, in the order of `users`; None for an unknown user.
 pub async fn accounts(db: &impl ConnectionTrait, users: &[UserId]) -> Result<Vec<Option<Account>>, DbErr> {
-    let ids: Vec<String> = users.iter().map(UserId::to_string).collect();
     let sql = "SELECT id, name, picture, blocked FROM users WHERE id = ANY ($1)";
     let mut known: HashMap<String, Account> = HashMap::with_capacity(users.len());
-    for row in &db.query_all_raw(statement(sql, [ids.into()])).await? {
+    for row in &db.query_all_raw(statement(sql, [column(users, UserId::to_string)])).await? {
         known.insert(row.try_get_by("id")?, read_account(row)?);
     }
     Ok(users.iter().map(|user| known.get(user.as_str()).cloned()).collect())

@@ -1,7 +1,7 @@
 //! Writes one batch in one transaction: checks the rows of its partitions, reads the rooms, writes the rows, moves the
 //! heads. Either all of the batch is committed, including the new positions in the streams, or nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::SystemTime;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
@@ -14,10 +14,10 @@ use tidings_shared::{
 use super::{
     changes, members,
     outcome::{Exception, WriteError, Written},
-    room_updates, rows,
+    rows,
 };
 use crate::batch::{BatchClaim, Entry, EventRow, Plan, StoredRoom, classify};
-use crate::sql::{bigint, partition, room as room_of, seq as seq_of, smallint, statement};
+use crate::sql::{bigint, column, partition, room as room_of, seq as seq_of, smallint, statement};
 
 /// Writes a batch. `heads` are the heads that the caller remembers; the others are read. With `poison` each record
 /// becomes a void and a dead letter for that reason. Unless `client_ids_checked`, a client id that is already used
@@ -54,19 +54,16 @@ pub async fn write(
     rows::mark_announced(&transaction, &plan.announced_voids).await?;
     members::apply(&transaction, &plan).await?;
     rows::move_marks(&transaction, &plan.marks).await?;
-    room_updates::apply(&transaction, &plan.updates).await?;
+    rows::update_rooms(&transaction, &plan.updates).await?;
     rows::advance_heads(&transaction, &plan.heads).await?;
     rows::store_dead_letters(&transaction, claims, &plan.rejects).await?;
     // Reports voids that an earlier batch stored, so that their senders are notified again.
     written.exceptions.extend(rows::stored_voids(&transaction, &plan.already_stored).await?);
     written.memberships = members::to_announce(&transaction, &mut plan, &written).await?;
 
-    for reject in &plan.rejects {
-        if let Some((room, seq)) = &reject.at {
-            let (room, seq) = (room.clone(), *seq);
-            written.exceptions.push(Exception { room, seq, outcome: "rejected".to_owned() });
-        }
-    }
+    let rejected = plan.rejects.iter().filter_map(|reject| reject.at.clone());
+    let rejected = rejected.map(|(room, seq)| Exception { room, seq, outcome: "rejected".to_owned() });
+    written.exceptions.extend(rejected);
     written.dead_letters = plan.rejects.len();
     written.voids = plan.events.iter().filter(|event| event.void.is_some()).count();
     written.heads = plan.heads;
@@ -91,21 +88,15 @@ const GUARD: &str = "\
 /// Keeps the ownership invariant: advances `last_id` of every partition of the batch, or fails with the partitions
 /// whose rows are not as expected. After this failure nothing of the batch may be written.
 async fn guard(transaction: &DatabaseTransaction, claims: &[BatchClaim]) -> Result<(), WriteError> {
-    let numbers: Vec<i16> = claims.iter().map(|claim| smallint(claim.expected.lease.partition)).collect();
-    let column = |of: fn(&BatchClaim) -> String| -> Vec<String> { claims.iter().map(of).collect() };
-    let number = |of: fn(&BatchClaim) -> i64| -> Vec<i64> { claims.iter().map(of).collect() };
     let values = [
-        numbers.into(),
-        number(|claim| claim.expected.lease.token).into(),
-        number(|claim| bigint(claim.expected.epoch.0)).into(),
-        column(|claim| claim.expected.committed.to_string()).into(),
-        column(|claim| claim.upto.to_string()).into(),
+        column(claims, |claim| smallint(claim.expected.lease.partition)),
+        column(claims, |claim| claim.expected.lease.token),
+        column(claims, |claim| bigint(claim.expected.epoch.0)),
+        column(claims, |claim| claim.expected.committed.to_string()),
+        column(claims, |claim| claim.upto.to_string()),
     ];
     let rows = transaction.query_all_raw(statement(GUARD, values)).await?;
-    let mut moved = Vec::with_capacity(rows.len());
-    for row in &rows {
-        moved.push(partition(row, "partition")?);
-    }
+    let moved = rows.iter().map(|row| partition(row, "partition")).collect::<Result<Vec<_>, DbErr>>()?;
     let lost = claims.iter().map(|claim| claim.expected.lease.partition);
     let lost: Vec<Partition> = lost.filter(|partition| !moved.contains(partition)).collect();
     if lost.is_empty() { Ok(()) } else { Err(WriteError::Lost(lost)) }
@@ -122,12 +113,11 @@ async fn load_rooms(
         |(room, head): (&RoomId, &Seq)| (room.clone(), StoredRoom { head: *head, ..StoredRoom::default() });
     let mut rooms: HashMap<RoomId, StoredRoom> = heads.iter().map(known).collect();
     let unknown = entries.iter().filter_map(Entry::room).filter(|room| !heads.contains_key(room));
-    let mut ids: Vec<String> = unknown.map(String::from).collect();
+    let ids: BTreeSet<String> = unknown.map(String::from).collect();
     if ids.is_empty() {
         return Ok(rooms);
     }
-    ids.sort_unstable();
-    ids.dedup();
+    let ids: Vec<String> = ids.into_iter().collect();
     let epochs = entries.iter().filter_map(|entry| entry.record.as_ref().ok()).map(|record| record.epoch);
     let earliest = epochs.min().unwrap_or(Epoch(0));
     let sql = "SELECT r.id, r.head_seq, COALESCE((SELECT string_agg(e.epoch || ':' || e.base, ',') \

@@ -7,15 +7,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
 
-use super::{
-    outcome::{Exception, Written},
-    rows::column,
-};
+use super::outcome::{Exception, Written};
 use crate::batch::{
     ChangeRow, EventRow, Plan,
     folding::{EditedVersion, MessageKey, MessageOutcome, MessageState, fold},
 };
-use crate::sql::{bigint, room as room_of, seq as seq_of, statement, time};
+use crate::sql::{bigint, column, room as room_of, seq as seq_of, statement, time, write_rows};
 
 /// The key of a message and its new state.
 type ChangedMessage<'a> = (&'a MessageKey, &'a MessageOutcome);
@@ -85,14 +82,11 @@ async fn keep_originals(
 ) -> Result<(), DbErr> {
     let overwritten = |(_, outcome): &&ChangedMessage<'_>| outcome.deleted || !outcome.versions.is_empty();
     let overwritten: Vec<&ChangedMessage<'_>> = changed.iter().filter(overwritten).collect();
-    if overwritten.is_empty() {
-        return Ok(());
-    }
     let sql = "INSERT INTO message_versions (room_id, seq, version, content, metadata, at, by) \
                SELECT m.room_id, m.seq, m.seq, m.content, m.metadata, m.at, m.sender_id \
                FROM unnest($1::text[], $2::bigint[]) AS v (room, seq) \
                JOIN messages m ON m.room_id = v.room AND m.seq = v.seq ON CONFLICT DO NOTHING";
-    transaction.execute_raw(statement(sql, columns(&overwritten, |(key, _)| key))).await.map(drop)
+    write_rows(transaction, overwritten.len(), sql, columns(&overwritten, |(key, _)| key)).await
 }
 
 async fn keep_versions(
@@ -102,9 +96,6 @@ async fn keep_versions(
     let mut versions: Vec<(&MessageKey, &EditedVersion)> = Vec::new();
     for (key, outcome) in changed {
         versions.extend(outcome.versions.iter().map(|version| (*key, version)));
-    }
-    if versions.is_empty() {
-        return Ok(());
     }
     let [rooms, seqs] = columns(&versions, |(key, _)| key);
     let sql = "INSERT INTO message_versions (room_id, seq, version, content, metadata, at, by) \
@@ -120,7 +111,7 @@ async fn keep_versions(
         column(&versions, |(_, version)| time(version.at_ms)),
         column(&versions, |(_, version)| version.by.clone()),
     ];
-    transaction.execute_raw(statement(sql, values)).await.map(drop)
+    write_rows(transaction, versions.len(), sql, values).await
 }
 
 /// Writes the new state of messages. A deleted message keeps no content.

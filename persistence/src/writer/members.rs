@@ -1,17 +1,14 @@
 //! Writes membership events into `members`, and creates users whom an event names for the first time.
 //! `rooms.member_count` changes by the numbers of rows that were actually inserted and deleted.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
 use tidings_shared::ids::{RoomId, UserId};
 
-use super::{
-    outcome::{StoredMembership, Written},
-    rows::column,
-};
+use super::outcome::{StoredMembership, Written};
 use crate::batch::{FinalMembership, MembershipChange, MembershipKind, Plan};
-use crate::sql::{room as room_of, statement, time};
+use crate::sql::{column, room as room_of, statement, time, write_rows};
 
 /// The room and user of a membership, and its state after the batch.
 type FinalRow<'a> = (&'a (RoomId, UserId), &'a FinalMembership);
@@ -94,29 +91,23 @@ async fn reopen_erasures(transaction: &DatabaseTransaction, added: &[FinalRow<'_
 
 /// Writes the roles after the batch of users who stay members.
 async fn update_roles(transaction: &DatabaseTransaction, ends: &[FinalRow<'_>]) -> Result<(), DbErr> {
-    if ends.is_empty() {
-        return Ok(());
-    }
     let [rooms, users] = keys(ends);
     let sql = "UPDATE members m SET role = v.role \
                FROM unnest($1::text[], $2::text[], $3::text[]) AS v (room, member, role) \
                WHERE m.room_id = v.room AND m.user_id = v.member AND m.role <> v.role";
     let values = [rooms, users, column(ends, |(_, end)| end.role.clone().unwrap_or_default())];
-    transaction.execute_raw(statement(sql, values)).await.map(drop)
+    write_rows(transaction, ends.len(), sql, values).await
 }
 
 async fn count(
     transaction: &DatabaseTransaction,
     count_changes: &BTreeMap<RoomId, i32>,
 ) -> Result<(), DbErr> {
-    if count_changes.is_empty() {
-        return Ok(());
-    }
     let rows: Vec<(&RoomId, &i32)> = count_changes.iter().collect();
     let sql = "UPDATE rooms r SET member_count = r.member_count + v.by \
                FROM unnest($1::text[], $2::integer[]) AS v (room, by) WHERE r.id = v.room";
     let values = [column(&rows, |(room, _)| room.as_str().to_owned()), column(&rows, |(_, by)| **by)];
-    transaction.execute_raw(statement(sql, values)).await.map(drop)
+    write_rows(transaction, count_changes.len(), sql, values).await
 }
 
 /// The membership changes to announce: those of all records except those that became voids, which are exceptions.
@@ -130,13 +121,11 @@ pub async fn to_announce(
         !written.exceptions.iter().any(|void| void.seq == change.seq && void.room == change.room)
     });
     let is_addition = |change: &MembershipChange| matches!(change.kind, MembershipKind::Added { .. });
-    let mut added: Vec<(String, String)> = changes
+    let added: BTreeSet<(String, String)> = changes
         .iter()
         .filter(|change| is_addition(change))
         .map(|change| (change.room.to_string(), change.user.to_string()))
         .collect();
-    added.sort_unstable();
-    added.dedup();
     let mut added_rooms = HashMap::with_capacity(added.len());
     if !added.is_empty() {
         // Finds only present members, because a record that is read again may describe a membership that has ended.

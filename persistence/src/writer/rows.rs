@@ -2,7 +2,7 @@
 //! stands for NULL in nullable columns. Lists of users and roles are joined with U+001E, which no id and no role can
 //! contain.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult, Value};
@@ -16,18 +16,10 @@ use super::{
     failure,
     outcome::{Exception, WriteError},
 };
-use crate::batch::{BatchClaim, EventRow, HeadAdvance, Marks, MessageRow, Reject, VoidReason};
-use crate::sql::{bigint, room as room_of, seq as seq_of, smallint, statement, time};
+use crate::batch::{BatchClaim, EventRow, HeadAdvance, Marks, MessageRow, Reject, RoomUpdate, VoidReason};
+use crate::sql::{bigint, column, room as room_of, seq as seq_of, smallint, statement, time, write_rows};
 
 const LIST: &str = "\u{1e}";
-
-/// Collects one column of many rows into an array parameter.
-pub(super) fn column<T, V>(rows: &[T], of: impl Fn(&T) -> V) -> Value
-where
-    Vec<V>: Into<Value>,
-{
-    rows.iter().map(of).collect::<Vec<V>>().into()
-}
 
 const INSERT_MESSAGES: &str = "\
     INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, reply_to, attachments, metadata, \
@@ -103,10 +95,8 @@ async fn missing_messages(
         column(messages, |message| message.id),
     ];
     let rows = transaction.query_all_raw(statement(sql, values)).await?;
-    let mut stored = std::collections::HashSet::with_capacity(rows.len());
-    for row in &rows {
-        stored.insert((room_of(row, "room_id")?, seq_of(row, "seq")?));
-    }
+    let key = |row: &QueryResult| Ok((room_of(row, "room_id")?, seq_of(row, "seq")?));
+    let stored: HashSet<(RoomId, Seq)> = rows.iter().map(key).collect::<Result<_, DbErr>>()?;
     let missing = messages
         .iter()
         .enumerate()
@@ -162,9 +152,6 @@ pub async fn first_messages(
 
 /// Inserts events. Fails the batch if a row at the same seq exists, which would be a bug.
 pub async fn insert_events(transaction: &DatabaseTransaction, events: &[EventRow]) -> Result<(), DbErr> {
-    if events.is_empty() {
-        return Ok(());
-    }
     let nil = uuid::Uuid::nil();
     let void_of = |event: &EventRow| match event.void {
         Some(VoidReason::Duplicate(first)) => bigint(first.0),
@@ -198,19 +185,16 @@ pub async fn insert_events(transaction: &DatabaseTransaction, events: &[EventRow
         nil.into(),
         column(events, |event| event.void_type.clone()),
     ];
-    transaction.execute_raw(statement(sql, values)).await.map(drop)
+    write_rows(transaction, events.len(), sql, values).await
 }
 
 /// Marks voids as announced, because this batch stores their `message:void` events.
 pub async fn mark_announced(transaction: &DatabaseTransaction, voids: &[(RoomId, Seq)]) -> Result<(), DbErr> {
-    if voids.is_empty() {
-        return Ok(());
-    }
     let sql = "UPDATE events e SET void_told = true FROM unnest($1::text[], $2::bigint[]) AS v (room, target) \
                WHERE e.room_id = v.room AND e.seq = v.target AND e.void_told = false";
     let values =
         [column(voids, |(room, _)| room.as_str().to_owned()), column(voids, |(_, target)| bigint(target.0))];
-    transaction.execute_raw(statement(sql, values)).await.map(drop)
+    write_rows(transaction, voids.len(), sql, values).await
 }
 
 /// Moves read and delivered marks of members forward, and never back.
@@ -218,9 +202,6 @@ pub async fn move_marks(
     transaction: &DatabaseTransaction,
     marks: &BTreeMap<(RoomId, String), Marks>,
 ) -> Result<(), DbErr> {
-    if marks.is_empty() {
-        return Ok(());
-    }
     let rows: Vec<(&(RoomId, String), &Marks)> = marks.iter().collect();
     let sql = "UPDATE members m SET \
                  read_seq = GREATEST(m.read_seq, v.read), \
@@ -239,7 +220,7 @@ pub async fn move_marks(
         column(&rows, |(_, marks)| bigint(marks.delivered.0)),
         column(&rows, |(_, marks)| time(marks.delivered_at_ms)),
     ];
-    transaction.execute_raw(statement(sql, values)).await.map(drop)
+    write_rows(transaction, marks.len(), sql, values).await
 }
 
 /// Moves the heads of rooms. Fails if a head has another value than the one from which it moves.
@@ -271,6 +252,33 @@ pub async fn advance_heads(
     }
 }
 
+/// Writes updates of rooms. Fields that an update omits stay as they are. An update counts as activity in the room, like
+/// a message.
+pub async fn update_rooms(
+    transaction: &DatabaseTransaction,
+    updates: &BTreeMap<RoomId, RoomUpdate>,
+) -> Result<(), DbErr> {
+    let rows: Vec<(&RoomId, &RoomUpdate)> = updates.iter().collect();
+    let sql = "UPDATE rooms r SET \
+                 name = CASE WHEN v.has_name THEN NULLIF(v.name, '') ELSE r.name END, \
+                 metadata = CASE WHEN v.metadata <> '' THEN v.metadata::json ELSE r.metadata END, \
+                 archived = CASE WHEN v.has_archived THEN v.archived ELSE r.archived END, \
+                 updated_at = GREATEST(r.updated_at, v.at) \
+               FROM unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::boolean[], $6::boolean[], \
+                 $7::timestamptz[]) AS v (room, has_name, name, metadata, has_archived, archived, at) \
+               WHERE r.id = v.room";
+    let values = [
+        column(&rows, |(room, _)| room.as_str().to_owned()),
+        column(&rows, |(_, update)| update.name.is_some()),
+        column(&rows, |(_, update)| update.name.clone().unwrap_or_default()),
+        column(&rows, |(_, update)| update.metadata.clone().unwrap_or_default()),
+        column(&rows, |(_, update)| update.archived.is_some()),
+        column(&rows, |(_, update)| update.archived.unwrap_or_default()),
+        column(&rows, |(_, update)| time(update.at_ms)),
+    ];
+    write_rows(transaction, updates.len(), sql, values).await
+}
+
 /// Stores rejected records as dead letters.
 pub async fn store_dead_letters(
     transaction: &DatabaseTransaction,
@@ -281,9 +289,7 @@ pub async fn store_dead_letters(
         let partition = entry.partition;
         let claim = claims.iter().find(|claim| claim.expected.lease.partition == partition);
         let epoch = claim.map_or(0, |claim| bigint(claim.expected.epoch.0));
-        let (room, seq) = at
-            .as_ref()
-            .map_or((None, None), |(room, seq)| (Some(room.as_str().to_owned()), Some(bigint(seq.0))));
+        let (room, seq) = at.as_ref().map(|(room, seq)| (room.to_string(), bigint(seq.0))).unzip();
         let (in_room, at_seq) = (room.clone().unwrap_or_default(), seq.unwrap_or_default());
         // A record without a seq in a room may be read again, but becomes a dead letter only once.
         let sql = "INSERT INTO dead_letters (room_id, seq, partition, epoch, ingest_id, record, reason) \

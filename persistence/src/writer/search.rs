@@ -10,7 +10,7 @@ use sea_orm::{
 use tidings_shared::ids::RoomId;
 
 use crate::search::{slice_of, slice_prefix, words::DistinctWords};
-use crate::sql::{room as room_of, statement};
+use crate::sql::{column, flagged_ids, room as room_of, statement};
 
 /// The words of a message after this size are not indexed, because a `tsvector` is limited to a megabyte.
 const MAX_TSVECTOR_BYTES: usize = 512 * 1024;
@@ -95,12 +95,11 @@ async fn ranges_to_index(
     limit: i64,
     indexed: &mut Indexed,
 ) -> Result<Vec<IndexRange>, DbErr> {
-    let ids: Vec<String> = rooms.iter().map(|room| room.as_str().to_owned()).collect();
     let sql = "SELECT r.id, COALESCE(p.indexed_seq, 0) AS indexed_seq, r.head_seq \
                FROM unnest($1::text[]) WITH ORDINALITY AS v (room, place) JOIN rooms r ON r.id = v.room \
                LEFT JOIN search_progress p ON p.room_id = r.id \
                WHERE r.head_seq > COALESCE(p.indexed_seq, 0) ORDER BY v.place";
-    let rows = db.query_all_raw(statement(sql, [ids.into()])).await?;
+    let rows = db.query_all_raw(statement(sql, [column(rooms, RoomId::to_string)])).await?;
     let (mut ranges, mut left) = (Vec::new(), limit);
     let mut waiting = i64::try_from(rows.len()).unwrap_or(i64::MAX);
     for row in &rows {
@@ -145,18 +144,18 @@ async fn advance(
         transaction.execute_raw(statement(sql, [new.into()])).await?;
     }
     let moved = transaction.query_all_raw(statement(ADVANCE, columns(&ranges))).await?;
-    let mut ours = BTreeSet::new();
-    for row in &moved {
-        ours.insert(row.try_get_by::<String, _>("room_id")?);
-    }
+    let ours: BTreeSet<String> =
+        moved.iter().map(|row| row.try_get_by("room_id")).collect::<Result<_, DbErr>>()?;
     Ok(ranges.into_iter().filter(|range| ours.contains(&range.room)).collect())
 }
 
 /// The rooms, `since` and `upto` of ranges, as three array parameters.
 fn columns(ranges: &[IndexRange]) -> [Value; 3] {
-    let column = |of: fn(&IndexRange) -> i64| -> Vec<i64> { ranges.iter().map(of).collect() };
-    let ids: Vec<String> = ranges.iter().map(|range| range.room.clone()).collect();
-    [ids.into(), column(|range| range.since).into(), column(|range| range.upto).into()]
+    [
+        column(ranges, |range| range.room.clone()),
+        column(ranges, |range| range.since),
+        column(ranges, |range| range.upto),
+    ]
 }
 
 /// Selects new messages, and the targets of edits and deletes. The LIMITs remove no rows, but prevent scans of whole
@@ -209,8 +208,7 @@ async fn slice_keys(
         if spans.is_empty() {
             break;
         }
-        let rooms: Vec<String> = spans.keys().map(|(room, _)| room.clone()).collect();
-        let slices: Vec<i64> = spans.keys().map(|(_, slice)| *slice).collect();
+        let (rooms, slices): (Vec<String>, Vec<i64>) = spans.keys().cloned().unzip();
         let (first, last): (Vec<_>, Vec<_>) = spans.values().copied().unzip();
         let values = [rooms.into(), slices.into(), first.into(), last.into()];
         for row in &transaction.query_all_raw(statement(sql, values)).await? {
@@ -249,8 +247,7 @@ async fn write_words(
         }
         texts.push(text);
     }
-    let rooms: Vec<String> = messages.keys().map(|(room, _)| room.clone()).collect();
-    let seqs: Vec<i64> = messages.keys().map(|(_, seq)| *seq).collect();
+    let (rooms, seqs): (Vec<String>, Vec<i64>) = messages.keys().map(|key| (*key).clone()).unzip();
     let times: Vec<DateTime<Utc>> = messages.values().map(|message| message.at).collect();
     let sql = "INSERT INTO message_search (room_id, seq, at, tsv) \
                SELECT v.room, v.seq, v.at, v.words::tsvector \
@@ -281,13 +278,5 @@ pub async fn rooms_behind(
     let sql = "SELECT r.id, r.head_seq > COALESCE(p.indexed_seq, 0) AS behind FROM rooms r \
                LEFT JOIN search_progress p ON p.room_id = r.id WHERE r.id > $1 ORDER BY r.id LIMIT $2";
     let rows = db.query_all_raw(statement(sql, [after.into(), limit.into()])).await?;
-    let (mut last, mut behind) = (None, Vec::new());
-    for row in &rows {
-        let id: String = row.try_get_by("id")?;
-        if row.try_get_by("behind")? {
-            behind.push(id.clone());
-        }
-        last = Some(id);
-    }
-    Ok(last.map(|last| (last, behind)))
+    flagged_ids(&rows, "behind")
 }

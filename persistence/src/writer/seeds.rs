@@ -7,11 +7,11 @@ use std::collections::HashMap;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
 use tidings_shared::{
-    ids::{Epoch, RoomId, Seq},
+    ids::{Epoch, RoomId},
     log::{Bases, RoomHead, keys::Partition},
 };
 
-use crate::sql::{bigint, epoch as epoch_of, room as room_of, seq as seq_of, smallint, statement};
+use crate::sql::{bigint, column, epoch as epoch_of, room as room_of, seq as seq_of, smallint, statement};
 use plan::{SeedPlan, SurvivingState, plan};
 
 /// How long a seed waits for a batch that holds the lock. After that the seed fails, and its requester retries.
@@ -110,12 +110,10 @@ async fn write(
     epoch: Epoch,
     new: &[(&RoomId, &SeedPlan)],
 ) -> Result<(), DbErr> {
-    let column =
-        |of: fn(&SeedPlan) -> Seq| -> Vec<i64> { new.iter().map(|(_, plan)| bigint(of(plan).0)).collect() };
-    let ids: Vec<String> = new.iter().map(|(room, _)| room.as_str().to_owned()).collect();
+    let rooms = column(new, |(room, _)| room.to_string());
     let sql = "INSERT INTO room_epochs (room_id, epoch, base) \
                SELECT v.room, $1, v.base FROM unnest($2::text[], $3::bigint[]) AS v (room, base)";
-    let values = [bigint(epoch.0).into(), ids.clone().into(), column(|plan| plan.base).into()];
+    let values = [bigint(epoch.0).into(), rooms.clone(), column(new, |(_, plan)| bigint(plan.base.0))];
     transaction.execute_raw(statement(sql, values)).await?;
     // Lowers marks above the new head. They belong to lost events of the previous epoch, and new events at these seqs
     // would count as read.
@@ -123,5 +121,6 @@ async fn write(
                  delivered_seq = LEAST(m.delivered_seq, v.seq) \
                FROM unnest($1::text[], $2::bigint[]) AS v (room, seq) \
                WHERE m.room_id = v.room AND (m.read_seq > v.seq OR m.delivered_seq > v.seq)";
-    transaction.execute_raw(statement(sql, [ids.into(), column(|plan| plan.seq).into()])).await.map(drop)
+    let values = [rooms, column(new, |(_, plan)| bigint(plan.seq.0))];
+    transaction.execute_raw(statement(sql, values)).await.map(drop)
 }

@@ -9,7 +9,7 @@ use tidings_shared::{
 };
 
 use crate::batch::Lease;
-use crate::sql::{bigint, epoch, partition, smallint, statement};
+use crate::sql::{bigint, column, epoch, partition, smallint, statement};
 
 /// A transaction that has locked the rows of partitions of this replica.
 pub struct Settling {
@@ -38,12 +38,14 @@ impl Settling {
 
     /// Sets the epoch and the positions of the partitions, and commits.
     pub async fn finish(self, epoch: Epoch, positions: &[(Partition, IngestId)]) -> Result<(), DbErr> {
-        let numbers: Vec<i16> = positions.iter().map(|(partition, _)| smallint(*partition)).collect();
-        let ids: Vec<String> = positions.iter().map(|(_, id)| id.to_string()).collect();
         let sql = "UPDATE partitions p SET epoch = $1, last_id = v.last_id \
                    FROM unnest($2::smallint[], $3::text[]) AS v (partition, last_id) \
                    WHERE p.partition = v.partition";
-        let values = [bigint(epoch.0).into(), numbers.into(), ids.into()];
+        let values = [
+            bigint(epoch.0).into(),
+            column(positions, |(partition, _)| smallint(*partition)),
+            column(positions, |(_, id)| id.to_string()),
+        ];
         self.transaction.execute_raw(statement(sql, values)).await?;
         self.transaction.commit().await
     }

@@ -7,9 +7,9 @@ use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use tokio::{
     sync::{Notify, Semaphore, watch},
-    task::AbortHandle,
     time::{Instant, sleep_until, timeout},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     key::Key,
@@ -60,7 +60,7 @@ pub(super) struct KeysUnavailable;
 /// Fetches the keys of a URL in a task. Dropping the source ends the task.
 pub(super) struct Source {
     shared: Arc<Shared>,
-    task: AbortHandle,
+    _task: AbortOnDropHandle<()>,
 }
 
 struct Shared {
@@ -103,8 +103,8 @@ impl Source {
             waiters: Semaphore::new(MAX_WAITING),
             schedule,
         });
-        let task = tokio::spawn(run(shared.clone(), keys, load, fetched)).abort_handle();
-        Self { shared, task }
+        let task = tokio::spawn(run(shared.clone(), keys, load, fetched));
+        Self { shared, _task: AbortOnDropHandle::new(task) }
     }
 
     /// Waits for the end of the fetch in progress. If there is none, starts a fetch and waits for its end. If the last
@@ -127,12 +127,6 @@ impl Source {
             Ok(Ok(status)) if status.good => Ok(()),
             _ => Err(KeysUnavailable),
         }
-    }
-}
-
-impl Drop for Source {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

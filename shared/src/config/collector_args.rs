@@ -9,7 +9,7 @@ use rustls::{
 };
 
 use super::problem::Problem;
-use crate::telemetry::{HAS_OTLP, OTLP_IS_MISSING, TraceSettings, start_traces};
+use crate::telemetry::{HAS_OTLP, OTLP_IS_MISSING, exporter, start_traces};
 
 /// Settings of tracing.
 #[derive(Debug, Clone, Args)]
@@ -55,15 +55,7 @@ impl CollectorArgs {
     pub fn start_traces(&self, service: &'static str, instance: &str) -> Result<(), String> {
         let Some(endpoint) = self.collector() else { return Ok(()) };
         let authorities = self.authorities().map_err(|problem| problem.to_string())?;
-        let tls = self.is_tls();
-        start_traces(&TraceSettings {
-            endpoint,
-            tls,
-            authorities,
-            ratio: self.trace_ratio,
-            service,
-            instance,
-        })
+        start_traces(exporter(endpoint, self.is_tls(), authorities)?, self.trace_ratio, service, instance)
     }
 
     fn is_tls(&self) -> bool {

@@ -1,7 +1,5 @@
 //! Requests of gateways for many users at once: their roles in a room, and their accounts.
 
-use serde::{Deserialize, Serialize};
-
 pub use super::{ACCOUNTS, ROLES};
 
 use super::{InternalClient, MAX_USERS};
@@ -11,29 +9,18 @@ use crate::{
     membership::Account,
 };
 
-/// Asks for the stored roles of at most [`MAX_USERS`] users in a room.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct RolesRequest {
-    pub room: RoomId,
-    pub users: Vec<UserId>,
-}
+json_types! {
+    /// Asks for the stored roles of at most [`MAX_USERS`] users in a room.
+    pub struct RolesRequest { pub room: RoomId, pub users: Vec<UserId> }
 
-/// One role per user, in the order of the request; `None` if the user is not a member.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct RolesAnswer {
-    pub roles: Vec<Option<String>>,
-}
+    /// One role per user, in the order of the request; `None` if the user is not a member.
+    pub struct RolesAnswer { pub roles: Vec<Option<String>> }
 
-/// Asks for the stored accounts of at most [`MAX_USERS`] users. Unknown users are not created.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct AccountsRequest {
-    pub users: Vec<UserId>,
-}
+    /// Asks for the stored accounts of at most [`MAX_USERS`] users. Unknown users are not created.
+    pub struct AccountsRequest { pub users: Vec<UserId> }
 
-/// One account per user, in the order of the request; `None` if the user is unknown.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct AccountsAnswer {
-    pub accounts: Vec<Option<Account>>,
+    /// One account per user, in the order of the request; `None` if the user is unknown.
+    pub struct AccountsAnswer { pub accounts: Vec<Option<Account>> }
 }
 
 impl InternalClient {

@@ -1,8 +1,6 @@
 //! Requests of gateways for presence. They ask for the members of a small room, the users whose presence a user may
 //! see, and the rooms that receive a change of presence.
 
-use serde::{Deserialize, Serialize};
-
 use super::InternalClient;
 use crate::{
     ids::{RoomId, Seq, UserId},
@@ -16,53 +14,38 @@ pub const ACQUAINTED: &str = "/internal/v1/acquainted";
 /// Path of a [`SmallRoomsRequest`].
 pub const SMALL_ROOMS: &str = "/internal/v1/small-rooms";
 
-/// Asks for the members of a room, if the room is small enough for presence.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct MembersRequest {
-    pub room: RoomId,
-}
+json_types! {
+    /// Asks for the members of a room, if the room is small enough for presence.
+    pub struct MembersRequest { pub room: RoomId }
 
-/// The members of a room and its head, read together.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct MembersAnswer {
-    /// The room's stored head at the time when the list was read.
-    pub head: Seq,
-    /// The members; `None` if the room has too many members for presence, or does not exist.
-    pub users: Option<Vec<UserId>>,
-}
+    /// The members of a room and its head, read together.
+    #[derive(Clone)]
+    pub struct MembersAnswer {
+        /// The room's stored head at the time when the list was read.
+        pub head: Seq,
+        /// The members; `None` if the room has too many members for presence, or does not exist.
+        pub users: Option<Vec<UserId>>,
+    }
 
-/// Asks which users of `others` share a room with `user`, so that `user` may see their presence.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct AcquaintedRequest {
-    pub user: UserId,
-    pub others: Vec<UserId>,
-}
+    /// Asks which users of `others` share a room with `user`, so that `user` may see their presence.
+    pub struct AcquaintedRequest { pub user: UserId, pub others: Vec<UserId> }
 
-/// Those users whose presence the user may see.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct AcquaintedAnswer {
-    /// The users of `others` who share a room with the user, unordered. Includes the user if `others` does.
-    pub users: Vec<LastSeen>,
-}
+    /// Those users whose presence the user may see.
+    pub struct AcquaintedAnswer {
+        /// The users of `others` who share a room with the user, unordered. Includes the user if `others` does.
+        pub users: Vec<LastSeen>,
+    }
 
-/// When a user was last seen, in milliseconds since the Unix epoch; `None` if no time is stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LastSeen {
-    pub user: UserId,
-    pub at_ms: Option<i64>,
-}
+    /// When a user was last seen, in milliseconds since the Unix epoch; `None` if no time is stored.
+    #[derive(Clone, PartialEq, Eq)]
+    pub struct LastSeen { pub user: UserId, pub at_ms: Option<i64> }
 
-/// Asks for the rooms of a user that have few members (`MAX_SMALL_ROOM_MEMBERS`). Sent for a user who has more rooms
-/// than one look-up in the membership cache reads.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct SmallRoomsRequest {
-    pub user: UserId,
-}
+    /// Asks for the rooms of a user that have few members (`MAX_SMALL_ROOM_MEMBERS`). Sent for a user who has more
+    /// rooms than one look-up in the membership cache reads.
+    pub struct SmallRoomsRequest { pub user: UserId }
 
-/// The user's most recently active small rooms, at most [`crate::presence::MAX_NOTIFIED_ROOMS`].
-#[derive(Debug, Serialize, Deserialize)]
-pub struct SmallRoomsAnswer {
-    pub rooms: Vec<RoomId>,
+    /// The user's most recently active small rooms, at most [`crate::presence::MAX_NOTIFIED_ROOMS`].
+    pub struct SmallRoomsAnswer { pub rooms: Vec<RoomId> }
 }
 
 impl InternalClient {

@@ -13,7 +13,9 @@ use super::{
 };
 use crate::{
     error::{ErrorCode, Refusal},
+    events::MESSAGE_NEW,
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
+    message::{Draft, Sender},
     role::MinRole,
 };
 
@@ -109,6 +111,31 @@ impl<'a> Entry<'a> {
             ["\u{1e}", client_id].concat().into()
         } else {
             client_id.into()
+        }
+    }
+}
+
+impl Draft {
+    /// Returns the entry that appends this message with a new message id (UUIDv7). `min_role` must be the result of
+    /// [`Draft::permit`].
+    pub fn entry<'a>(
+        &self,
+        room: &'a RoomId,
+        user: &'a UserId,
+        name: Option<&str>,
+        picture: Option<&str>,
+        min_role: MinRole,
+    ) -> Entry<'a> {
+        let id = uuid::Uuid::now_v7().to_string();
+        Entry {
+            sender: Some(user),
+            client_id: Some(self.client_id.clone()),
+            id: Some(id.clone()),
+            visibility: self.visibility.clone(),
+            min_role,
+            first_attempt: self.first_attempt,
+            is_change: false,
+            ..Entry::new(room, MESSAGE_NEW, self.body(&id, Sender { id: user.as_str(), name, picture }))
         }
     }
 }
@@ -263,23 +290,17 @@ impl Entry<'_> {
         let malformed = |value: &Value| format!("unexpected answer of the append script: {value:?}");
         let Value::Array(parts) = &value else { return Err(malformed(&value)) };
         let status: String = parts.first().map(parse).transpose()?.ok_or_else(|| malformed(&value))?;
+        let accepted = |seq: &Value, at_ms: &Value, ingest: &Value| -> Result<Accepted, String> {
+            let (seq, at_ms, ingest) = (Seq(parse(seq)?), parse(at_ms)?, Some(ingest_id(ingest)?));
+            let id = self.id.clone().unwrap_or_default();
+            Ok(Accepted { seq, epoch, at_ms, ingest, id, duplicate: false })
+        };
         Ok(match (status.as_str(), parts.as_slice()) {
-            ("ok", [_, seq, at_ms, ingest]) => AppendAnswer::Done(Accepted {
-                seq: Seq(parse(seq)?),
-                epoch,
-                at_ms: parse(at_ms)?,
-                ingest: Some(ingest_id(ingest)?),
-                id: self.id.clone().unwrap_or_default(),
-                duplicate: false,
-            }),
-            ("known", [_, seq, at_ms, ingest, id, _epoch]) => AppendAnswer::Done(Accepted {
-                seq: Seq(parse(seq)?),
-                epoch,
-                at_ms: parse(at_ms)?,
-                ingest: Some(ingest_id(ingest)?),
-                id: parse(id)?,
-                duplicate: true,
-            }),
+            ("ok", [_, seq, at_ms, ingest]) => AppendAnswer::Done(accepted(seq, at_ms, ingest)?),
+            ("known", [_, seq, at_ms, ingest, id, _epoch]) => {
+                let first = accepted(seq, at_ms, ingest)?;
+                AppendAnswer::Done(Accepted { id: parse(id)?, duplicate: true, ..first })
+            }
             ("seed", _) => AppendAnswer::Seed,
             ("lookup", _) => AppendAnswer::LookUp,
             ("stale", [_, seq]) => AppendAnswer::Refused(AppendError::Stale(Seq(parse(seq)?))),

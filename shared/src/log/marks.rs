@@ -12,7 +12,7 @@ use super::{
     calls::unavailable,
     commands::{Log, MAX_ATTEMPTS, head_keeps_changing},
     keys::{self, Partition},
-    record::{Header, TYPE_MARKS},
+    record::{Header, IngestId, TYPE_MARKS},
     session::Session,
     timing::RoundTrip,
 };
@@ -127,20 +127,13 @@ fn read_answer(session: &Session, value: &Value) -> Result<Answer, String> {
     let status: String = parts.first().map(parse).transpose()?.ok_or_else(malformed)?;
     Ok(match (status.as_str(), parts.as_slice()) {
         ("ok", [_, head, at_ms, ingest, due_in_ms, positions @ ..]) => {
-            let ingest: String = parse(ingest)?;
-            let ingest =
-                if ingest.is_empty() { None } else { Some(ingest.parse().map_err(|_| malformed())?) };
-            let due_in_ms: u64 = parse(due_in_ms)?;
+            let ingest = Some(parse::<String>(ingest)?).filter(|id| !id.is_empty());
+            let ingest = ingest.map(|id| id.parse::<IngestId>()).transpose().map_err(|_| malformed())?;
+            let (at_ms, due_in_ms) = (parse(at_ms)?, parse::<u64>(due_in_ms)?);
+            let epoch = session.epoch;
             let position = |value| Ok(u64::try_from(parse::<i64>(value)?).ok().map(Seq));
             Answer::Done(MarkResult {
-                accepted: Accepted {
-                    seq: Seq(0),
-                    epoch: session.epoch,
-                    at_ms: parse(at_ms)?,
-                    ingest,
-                    id: String::new(),
-                    duplicate: false,
-                },
+                accepted: Accepted { seq: Seq(0), epoch, at_ms, ingest, id: String::new(), duplicate: false },
                 head: Seq(parse(head)?),
                 positions: positions.iter().map(position).collect::<Result<_, String>>()?,
                 receipts_due_in: (due_in_ms > 0).then(|| Duration::from_millis(due_in_ms)),

@@ -22,15 +22,11 @@ const QUEUE_CAPACITY: usize = 65_536;
 /// An event of the pub/sub connection.
 #[derive(Debug)]
 pub enum Event {
-    Message {
-        channel: String,
-        payload: Bytes,
-    },
+    /// A message was published on a wanted channel.
+    Message { channel: String, payload: Bytes },
     /// After a connect, Redis has confirmed every wanted channel. `run_id` is the id of the Redis process. Messages
     /// that were published before this event may be lost.
-    Online {
-        run_id: Arc<str>,
-    },
+    Online { run_id: Arc<str> },
     /// The connection is lost.
     Offline,
 }

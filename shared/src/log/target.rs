@@ -16,10 +16,10 @@ use super::{
 use crate::{
     error::Refusal,
     events::MESSAGE_NEW,
-    ids::{Epoch, RoomId, Seq},
+    ids::{Epoch, RoomId, Seq, UserId},
     message::{
         Target,
-        change::{Actor, Change},
+        change::{Actor, Change, ChangeKind},
     },
     role::MinRole,
     visibility::Visibility,
@@ -103,6 +103,30 @@ impl Log {
             Some(record) if record.kind() == MESSAGE_NEW => Ok(Some(target_of_record(record, head.seq))),
             Some(_) => Ok(None),
             None => self.authority.target(room, seq).await.map_err(unavailable),
+        }
+    }
+}
+
+impl Change {
+    /// Returns the entry that appends this change. `min_role` must be the result of [`Change::check`].
+    pub fn entry<'a>(
+        &self,
+        room: &'a RoomId,
+        user: &'a UserId,
+        target: &Target,
+        min_role: MinRole,
+    ) -> Entry<'a> {
+        let kind = self.kind();
+        Entry {
+            sender: Some(user),
+            client_id: Some(self.client_id.clone()),
+            visibility: target.audience(),
+            // A delete is valid whatever other messages were deleted, so it has no condition on other deletes.
+            deletes_upto: (kind != ChangeKind::Delete).then_some(target.upto),
+            // If the message is already deleted, the first delete has dropped the tail.
+            drops_tail: kind == ChangeKind::Delete && !target.deleted,
+            min_role,
+            ..Entry::new(room, kind.event(), self.body(user, target))
         }
     }
 }

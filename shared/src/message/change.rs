@@ -4,10 +4,11 @@
 #[cfg(test)]
 mod tests;
 
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{AckStage, Target, check_text, events::ChangeBody};
+use super::{AckStage, check_text, events::ChangeBody};
 use crate::{
     error::{ErrorCode, Refusal},
     events::{MESSAGE_DELETED, MESSAGE_EDITED, REACTION_ADDED, REACTION_REMOVED},
@@ -15,23 +16,16 @@ use crate::{
     ids::{ClientId, Seq, UserId},
     limits::{MAX_EMOJI_BYTES, MAX_METADATA_BYTES},
     role::{self, MinRole, Permission},
+    visibility::{Visibility, is_visible_to},
 };
 
-/// What a change does, with its new values.
+/// What a change does, with its new values. An edit replaces the text, and also the metadata if `metadata` is given.
 #[derive(Debug, Clone)]
 pub enum Action {
-    /// Replaces the text, and also the metadata if `metadata` is given.
-    Edit {
-        content: String,
-        metadata: Option<Box<RawValue>>,
-    },
+    Edit { content: String, metadata: Option<Box<RawValue>> },
     Delete,
-    AddReaction {
-        emoji: String,
-    },
-    RemoveReaction {
-        emoji: String,
-    },
+    AddReaction { emoji: String },
+    RemoveReaction { emoji: String },
 }
 
 /// The kind of a change, which follows from the type of the frame, or from the HTTP method and path.
@@ -75,6 +69,38 @@ impl Actor<'_> {
             return Ok(permission.min_role());
         }
         Err(Refusal::new(ErrorCode::Forbidden, "your role in this room does not allow this"))
+    }
+}
+
+/// The properties of the message that a change is about (its target), which decide whether a user may change it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    pub id: String,
+    pub sender: String,
+    pub visibility: Visibility,
+    pub deleted: bool,
+    /// The seq up to which these properties include all events of the room.
+    #[serde(default)]
+    pub upto: Seq,
+    /// Whether the message has attachments. Only then may an edit make the text empty.
+    #[serde(default)]
+    pub has_attachments: bool,
+}
+
+impl Target {
+    /// Whether a user with this role may see the message. The sender always may.
+    #[must_use]
+    pub fn is_visible_to(&self, user: &str, role: &str) -> bool {
+        is_visible_to(&self.visibility.encode(), &self.sender, user, role)
+    }
+
+    /// The audience of a change of this message: the users (including the sender) and roles that may see the message.
+    pub fn audience(&self) -> Visibility {
+        let mut audience = self.visibility.clone();
+        if !audience.is_everyone() && !audience.users.contains(&self.sender) {
+            audience.users.push(self.sender.clone());
+        }
+        audience
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     keys::{NodeLease, PresencePartition},
     scripts::{self, CLAIM, DRAINED, LEASE},
 };
-use crate::ids::UserId;
+use crate::{ids::UserId, named_enum::named_enum};
 
 /// Begins a node lease in all partitions. Returns false if the lease has already expired.
 pub async fn begin_lease(connection: &mut Connection, lease: &NodeLease) -> RedisResult<bool> {
@@ -35,13 +35,14 @@ async fn run_lease(connection: &mut Connection, lease: &NodeLease, what: &str) -
     Ok(alive.into_iter().all(|alive| alive))
 }
 
-/// Regular work for all users that only one node at a time needs to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExclusiveTask {
-    /// A gateway removes expired node leases and expired presence states of users, and publishes the changes.
-    Sweep,
-    /// A replica of persistence stores when users were last seen.
-    StoreLastSeen,
+named_enum! {
+    /// Regular work for all users that only one node at a time needs to do, with the key that reserves it.
+    pub enum ExclusiveTask {
+        /// A gateway removes expired node leases and expired presence states of users, and publishes the changes.
+        Sweep = "presence:sweeper",
+        /// A replica of persistence stores when users were last seen.
+        StoreLastSeen = "presence:writer",
+    }
 }
 
 /// Reserves a task for a time. Returns the clock of Redis in ms, or `None` if another node has reserved the task. The
@@ -51,13 +52,9 @@ pub async fn claim_task(
     task: ExclusiveTask,
     time: Duration,
 ) -> RedisResult<Option<u64>> {
-    let key = match task {
-        ExclusiveTask::Sweep => "presence:sweeper",
-        ExclusiveTask::StoreLastSeen => "presence:writer",
-    };
     let mut pipe = redis::pipe();
     let time_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    pipe.cmd("SET").arg(key).arg(1).arg("NX").arg("PX").arg(time_ms);
+    pipe.cmd("SET").arg(task.as_str()).arg(1).arg("NX").arg("PX").arg(time_ms);
     pipe.cmd("TIME");
     let (mine, (seconds, micros)): (Option<String>, (u64, u64)) = pipe.query_async(connection).await?;
     Ok(mine.map(|_| seconds * 1000 + micros / 1000))

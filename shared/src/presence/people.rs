@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     ids::{RoomId, UserId},
+    named_enum::named_enum,
     protocol::{
         Status,
         server::{Presence, rfc3339},
@@ -86,13 +87,14 @@ async fn outcomes(connection: &mut Connection, pipe: &redis::Pipeline) -> RedisR
     Ok(answers.into_iter().map(outcome).collect())
 }
 
-/// Why a user without a connection has a presence state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HoldKind {
-    /// The user uses the long poll.
-    Poll,
-    /// The user has sent `POST /presence`.
-    Http,
+named_enum! {
+    /// Why a user without a connection has a presence state, with the name of the state in Redis.
+    pub enum HoldKind {
+        /// The user uses the long poll.
+        Poll = "poll",
+        /// The user has sent `POST /presence`.
+        Http = "http",
+    }
 }
 
 /// Sets states of users, which expire after `time`. For a user without a status, the present state of this kind is
@@ -103,16 +105,13 @@ pub async fn hold_states(
     time: Duration,
     holds: &[(UserId, Option<Status>)],
 ) -> RedisResult<Vec<WriteOutcome>> {
-    let kind = match kind {
-        HoldKind::Poll => "poll",
-        HoldKind::Http => "http",
-    };
     let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let mut pipe = redis::pipe();
     for (user, status) in holds {
         let partition = PresencePartition::of(user);
         let keys = [keys::user(user), partition.due(), partition.leases()];
-        scripts::call(&mut pipe, &HOLD, &keys).arg(user.as_str()).arg(kind).arg(letter(*status)).arg(ms);
+        let call = scripts::call(&mut pipe, &HOLD, &keys);
+        call.arg(user.as_str()).arg(kind.as_str()).arg(letter(*status)).arg(ms);
     }
     outcomes(connection, &pipe).await
 }

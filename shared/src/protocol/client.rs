@@ -40,51 +40,21 @@ pub enum JoinTarget {
     Mine { after: HashMap<RoomId, Cursor> },
 }
 
-/// A command of a client whose fields are checked.
+/// A command of a client whose fields are checked. `presence` of a `Join` says whether the client wants to receive
+/// changes of presence.
 #[derive(Debug)]
 pub enum Command {
-    Auth {
-        token: String,
-    },
-    Join {
-        target: JoinTarget,
-        /// Whether the client wants to receive changes of presence.
-        presence: bool,
-    },
-    Leave {
-        rooms: Vec<RoomId>,
-    },
-    Send {
-        room: RoomId,
-        draft: Box<Draft>,
-    },
-    Change {
-        room: RoomId,
-        change: Box<Change>,
-    },
-    Read {
-        room: RoomId,
-        seq: Seq,
-    },
-    Delivered {
-        room: RoomId,
-        seq: Seq,
-    },
-    Typing {
-        room: RoomId,
-        started: bool,
-    },
-    PresenceSet {
-        status: Status,
-    },
-    PresenceGet {
-        users: Vec<UserId>,
-    },
-    Signal {
-        room: RoomId,
-        to: Option<UserId>,
-        data: Box<RawValue>,
-    },
+    Auth { token: String },
+    Join { target: JoinTarget, presence: bool },
+    Leave { rooms: Vec<RoomId> },
+    Send { room: RoomId, draft: Box<Draft> },
+    Change { room: RoomId, change: Box<Change> },
+    Read { room: RoomId, seq: Seq },
+    Delivered { room: RoomId, seq: Seq },
+    Typing { room: RoomId, started: bool },
+    PresenceSet { status: Status },
+    PresenceGet { users: Vec<UserId> },
+    Signal { room: RoomId, to: Option<UserId>, data: Box<RawValue> },
     Ping,
 }
 

@@ -1,7 +1,7 @@
-//! Limits the number of spans that wait to be exported, and counts lost spans.
+//! Limits the number of spans that wait to be exported, counts lost spans, and logs outages of the collector.
 
 use std::{
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -9,7 +9,7 @@ use opentelemetry::Context;
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
-    trace::{Span, SpanData, SpanProcessor},
+    trace::{Span, SpanData, SpanExporter, SpanProcessor},
 };
 
 /// Number of spans that may wait to be exported; further spans are lost.
@@ -22,16 +22,6 @@ static LOST_BY_COLLECTOR: AtomicU64 = AtomicU64::new(0);
 /// Number of spans lost since the start, by cause: the queue was full (`full`), or an export failed (`away`).
 pub fn spans_lost() -> [(&'static str, u64); 2] {
     [("full", LOST_FULL.load(Ordering::Relaxed)), ("away", LOST_BY_COLLECTOR.load(Ordering::Relaxed))]
-}
-
-/// Reports that spans have left the queue to be exported.
-pub(super) fn record_dequeued(spans: usize) {
-    WAITING.fetch_sub(spans, Ordering::Relaxed);
-}
-
-/// Reports that the export of spans failed.
-pub(super) fn record_export_failure(spans: usize) {
-    LOST_BY_COLLECTOR.fetch_add(spans as u64, Ordering::Relaxed);
 }
 
 /// Passes spans to the inner processor while fewer than [`QUEUE_CAPACITY`] wait, and counts further spans as lost. The
@@ -63,5 +53,46 @@ impl<P: SpanProcessor> SpanProcessor for BoundedProcessor<P> {
 
     fn set_resource(&mut self, resource: &Resource) {
         self.0.set_resource(resource);
+    }
+}
+
+/// An exporter that logs the first failure of an outage, and the first success after it.
+#[derive(Debug)]
+pub(super) struct OutageLogger<E> {
+    pub exporter: E,
+    pub failing: AtomicBool,
+}
+
+impl<E: SpanExporter> SpanExporter for OutageLogger<E> {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len();
+        WAITING.fetch_sub(spans, Ordering::Relaxed);
+        let exported = self.exporter.export(batch).await;
+        match &exported {
+            Ok(()) if self.failing.swap(false, Ordering::Relaxed) => {
+                let lost: u64 = spans_lost().iter().map(|(_, spans)| spans).sum();
+                tracing::info!(lost, "spans are exported again; `lost` counts lost spans since the start");
+            }
+            Ok(()) => {}
+            Err(error) => {
+                LOST_BY_COLLECTOR.fetch_add(spans as u64, Ordering::Relaxed);
+                if !self.failing.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%error, "spans cannot be exported and are lost until the collector answers again");
+                }
+            }
+        }
+        exported
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
     }
 }

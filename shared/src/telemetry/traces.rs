@@ -10,19 +10,20 @@ use std::{
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use opentelemetry::{
-    Context, KeyValue,
-    trace::{SpanBuilder, SpanKind, TraceContextExt, Tracer as _, TracerProvider as _},
+    Context, KeyValue, Value,
+    trace::{Span as _, SpanBuilder, SpanKind, Status, TraceContextExt, Tracer as _, TracerProvider as _},
 };
 use opentelemetry_sdk::{
     Resource,
-    trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider},
+    trace::{
+        BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider, Span as Recorded,
+        SpanExporter,
+    },
 };
 
 use super::{
-    Span, TraceContext, current,
-    exporter::OutageLogger,
-    otlp::{self, TraceSettings},
-    span_queue::{BoundedProcessor, QUEUE_CAPACITY},
+    TraceContext, current,
+    span_queue::{BoundedProcessor, OutageLogger, QUEUE_CAPACITY},
 };
 use crate::version::{VERSION, commit};
 
@@ -49,9 +50,15 @@ struct Pipeline {
     always: bool,
 }
 
-/// Starts the span pipeline, once per process. The connection to the collector runs on the current runtime.
-pub fn start(settings: &TraceSettings<'_>) -> Result<(), String> {
-    let exporter = otlp::exporter(settings)?;
+/// Starts the span pipeline, once per process. The connection to the collector runs on the current runtime. `ratio` is
+/// the share of the messages and requests without a trace context that are traced, 0 to 1. `service` and `instance`
+/// are the resource attributes `service.name` and `service.instance.id`.
+pub fn start(
+    exporter: impl SpanExporter + 'static,
+    ratio: f64,
+    service: &'static str,
+    instance: &str,
+) -> Result<(), String> {
     let config = BatchConfigBuilder::default()
         // Larger than `QUEUE_CAPACITY`, so that this processor never drops a span that was not counted as lost.
         .with_max_queue_size(2 * QUEUE_CAPACITY)
@@ -61,8 +68,8 @@ pub fn start(settings: &TraceSettings<'_>) -> Result<(), String> {
     let exporter = OutageLogger { exporter, failing: AtomicBool::new(false) };
     let processor = BatchSpanProcessor::builder(exporter).with_batch_config(config).build();
     let resource = Resource::builder_empty().with_attributes([
-        KeyValue::new("service.name", settings.service),
-        KeyValue::new("service.instance.id", settings.instance.to_owned()),
+        KeyValue::new("service.name", service),
+        KeyValue::new("service.instance.id", instance.to_owned()),
         KeyValue::new("service.version", VERSION),
         KeyValue::new("tidings.commit", commit()),
     ]);
@@ -72,10 +79,10 @@ pub fn start(settings: &TraceSettings<'_>) -> Result<(), String> {
         .with_resource(resource.build())
         .with_span_processor(BoundedProcessor(processor))
         .build();
-    let tracer = provider.tracer(settings.service);
+    let tracer = provider.tracer(service);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of all numbers")]
-    let threshold = (settings.ratio.clamp(0.0, 1.0) * u64::MAX as f64) as u64;
-    let pipeline = Pipeline { provider, tracer, threshold, always: settings.ratio >= 1.0 };
+    let threshold = (ratio.clamp(0.0, 1.0) * u64::MAX as f64) as u64;
+    let pipeline = Pipeline { provider, tracer, threshold, always: ratio >= 1.0 };
     PIPELINE.set(pipeline).map_err(|_| "traces were started before".to_owned())
 }
 
@@ -125,7 +132,39 @@ pub fn child(name: &'static str, kind: SpanKind) -> Option<Span> {
     child_of(name, kind, current()?, None)
 }
 
+/// A span of a sampled message or request. The span ends when this value is dropped.
+#[derive(Debug)]
+pub struct Span(Box<Recorded>);
+
 impl Span {
+    /// The identity of this span, with which another process or task can begin a child span.
+    pub fn context(&self) -> TraceContext {
+        TraceContext::of(self.0.span_context())
+    }
+
+    /// Changes the name of the span.
+    pub fn rename(&mut self, name: String) {
+        self.0.update_name(name);
+    }
+
+    /// Sets an attribute. The value must be a number or a fixed word of the services, never data of a user.
+    pub fn set_attribute(&mut self, key: &'static str, value: impl Into<Value>) {
+        self.0.set_attribute(KeyValue::new(key, value));
+    }
+
+    /// Records the error code of the answer. If `is_server_fault`, also marks the span as failed.
+    pub fn record_refusal(&mut self, code: &'static str, is_server_fault: bool) {
+        self.set_attribute("tidings.result", code);
+        if is_server_fault {
+            self.0.set_status(Status::error(code));
+        }
+    }
+
+    /// Ends the span with `end` as its end time.
+    pub fn end_at(mut self, end: SystemTime) {
+        self.0.end_with_timestamp(end);
+    }
+
     /// Begins a child of this span.
     #[must_use]
     pub fn child(&self, name: &'static str, kind: SpanKind) -> Option<Span> {
@@ -147,7 +186,7 @@ impl Pipeline {
         if let Some(parent) = parent {
             context = context.with_remote_span_context(parent.remote());
         }
-        Span::new(self.tracer.build_with_context(builder, &context))
+        Span(Box::new(self.tracer.build_with_context(builder, &context)))
     }
 }
 

@@ -77,7 +77,7 @@ async fn wrong_method() -> HttpResponse {
     let refusal = Refusal::new(ErrorCode::BadRequest, "a poll is a POST");
     let mut response = HttpResponse::MethodNotAllowed();
     response.insert_header((header::ALLOW, "POST")).content_type(problem::CONTENT_TYPE);
-    response.body(problem::document_with(&refusal, StatusCode::METHOD_NOT_ALLOWED))
+    response.body(problem::document(&refusal, StatusCode::METHOD_NOT_ALLOWED))
 }
 
 async fn answer(

@@ -35,20 +35,10 @@ impl OpenMessage {
         }
         Ok(())
     }
-
-    /// The event of this message after its last piece. If `wanted` returns false, a compressed message is not inflated,
-    /// and its event is [`Event::Part`].
-    pub(super) fn event<'a>(
-        &'a self,
-        rules: Rules,
-        inflater: &'a mut Inflater,
-        wanted: &impl Fn() -> bool,
-    ) -> Result<Event<'a>, Violation> {
-        event(&self.header, rules, inflater, wanted, &self.payload)
-    }
 }
 
-/// The event of a complete message. `header` is the header of the message's first frame.
+/// The event of a complete message. `header` is the header of the message's first frame. If `wanted` returns false, a
+/// compressed message is not inflated, and its event is [`Event::Part`].
 pub(super) fn event<'a>(
     header: &Header,
     rules: Rules,

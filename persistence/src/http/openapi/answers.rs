@@ -54,7 +54,8 @@ fn complete(path: &str, method: HttpMethod, operation: &mut Operation) {
     for (status, response) in responses.iter_mut() {
         let RefOr::T(response) = response else { continue };
         if status.as_str() >= "400" {
-            response.content.insert(PROBLEM_JSON.to_owned(), problem_content().into());
+            let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+            response.content.insert(PROBLEM_JSON.to_owned(), problem.into());
         }
         let headers: &[(&str, &str)] = match status.as_str() {
             "200" | "304" if is_tagged => &[("ETag", "A weak entity tag; none for answers over 4 MiB")],
@@ -89,8 +90,4 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (HttpMethod, &mut Ope
     ]
     .into_iter()
     .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
-}
-
-fn problem_content() -> Content {
-    ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build()
 }

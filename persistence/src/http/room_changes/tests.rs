@@ -5,8 +5,8 @@ use serde_json::json;
 use super::*;
 
 fn room(role: Option<&str>, archived: bool) -> Room {
-    let metadata = RawValue::from_string(r#"{"a": 1}"#.to_owned()).unwrap();
-    Room::sample("tea", Some("Tea"), archived, metadata.into(), role)
+    let metadata = crate::query::json::Raw::new(r#"{"a": 1}"#.to_owned()).unwrap();
+    Room::sample("tea", Some("Tea"), archived, metadata, role)
 }
 
 fn word(text: &str, room: &Room, admin: bool) -> String {

@@ -1,14 +1,12 @@
 //! Remembers the heads of rooms that this owner committed, so that the next batch need not read them. Pure.
 //!
-//! A head moves only in a transaction that also moves its partition's `last_id`, under the fencing token. A *pass*
-//! begins when the position of a partition is settled. Each batch of a pass requires the token, the epoch and the
-//! `last_id` that the previous batch left, so within a pass no other transaction moves a head. Bases matter only for
-//! records of an earlier epoch than the row's, because the seed that writes a base of a later epoch moves the row to
-//! that epoch.
+//! A head moves only together with its partition's `last_id`. Each batch of a pass requires the token, the epoch and the
+//! `last_id` that the previous batch left, so within a pass no other transaction moves a head. Bases of later epochs
+//! matter only for records of an epoch before the claimed one, because a seed moves the partition to its epoch.
 //!
 //! So a remembered head is used only if it was committed in the same pass, if the room's next record follows it, and if
-//! all records of the room are of the claimed epoch. All other heads are read. If a remembered head were wrong, nothing
-//! would be written, because a batch moves a head only from the expected value.
+//! all records of the room are of the claimed epoch. If it were wrong, nothing would be written, because a batch moves a
+//! head only from the expected value.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -62,7 +62,7 @@ struct EventFrame<'a, Own: Serialize> {
 }
 
 fn written(frame: &impl Serialize) -> Result<Raw, DbErr> {
-    serde_json::value::to_raw_value(frame).map(Raw::from).map_err(|error| unreadable(&error))
+    serde_json::value::to_raw_value(frame).map(Raw).map_err(|error| unreadable(&error))
 }
 
 fn unreadable(error: &serde_json::Error) -> DbErr {

@@ -219,10 +219,8 @@ impl Walk {
     }
 
     fn take(&mut self, rows: &[QueryResult], room: &RoomId, older_from: i64) -> Result<(), DbErr> {
-        let mut found = Vec::with_capacity(rows.len());
-        for row in rows {
-            found.extend(Message::of(row, room.as_str())?);
-        }
+        let found = rows.iter().filter_map(|row| Message::of(row, room.as_str()).transpose());
+        let mut found = found.collect::<Result<Vec<_>, DbErr>>()?;
         // The rows ascend by seq. Older rows are at or below `older_from` and newer rows above it, so one split
         // separates them.
         let newer = found.split_off(found.partition_point(|row| row.seq <= older_from));

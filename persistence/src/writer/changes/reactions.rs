@@ -10,8 +10,7 @@ use crate::batch::{
     Action, ChangeRow,
     folding::{MessageKey, MessageState},
 };
-use crate::sql::{bigint, room as room_of, seq as seq_of, statement, time};
-use crate::writer::rows::column;
+use crate::sql::{bigint, column, room as room_of, seq as seq_of, statement, time, write_rows};
 
 /// Reads into `states` the stored reactions of messages whose reactions change.
 pub(super) async fn read(
@@ -84,9 +83,6 @@ pub(super) async fn remove(
     let removed =
         changed.iter().flat_map(|(key, outcome)| outcome.removed.iter().map(move |pair| (*key, pair)));
     let removed: Vec<(&MessageKey, &(String, String))> = removed.collect();
-    if removed.is_empty() {
-        return Ok(());
-    }
     let [rooms, seqs] = columns(&removed, |(key, _)| key);
     let sql = "DELETE FROM reactions r \
                USING unnest($1::text[], $2::bigint[], $3::text[], $4::text[]) AS v (room, seq, emoji, giver) \
@@ -97,7 +93,7 @@ pub(super) async fn remove(
         column(&removed, |(_, (emoji, _))| emoji.clone()),
         column(&removed, |(_, (_, user))| user.clone()),
     ];
-    transaction.execute_raw(statement(sql, values)).await.map(drop)
+    write_rows(transaction, removed.len(), sql, values).await
 }
 
 /// Inserts the reactions that the batch added and did not remove again.
@@ -108,9 +104,6 @@ pub(super) async fn add(
     let mut given = Vec::new();
     for (key, outcome) in changed {
         given.extend(outcome.added.iter().map(|(pair, given)| (*key, pair, *given)));
-    }
-    if given.is_empty() {
-        return Ok(());
     }
     let [rooms, seqs] = columns(&given, |(key, ..)| key);
     let sql = "INSERT INTO reactions (room_id, seq, emoji, user_id, at, event_seq) \
@@ -125,5 +118,5 @@ pub(super) async fn add(
         column(&given, |(.., given)| time(given.at_ms)),
         column(&given, |(.., given)| bigint(given.seq.0)),
     ];
-    transaction.execute_raw(statement(sql, values)).await.map(drop)
+    write_rows(transaction, given.len(), sql, values).await
 }

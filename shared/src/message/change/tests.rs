@@ -1,7 +1,7 @@
 //! Changes of messages: refusals, permissions, and the form of the events.
 
 use super::*;
-use crate::{ids::RoomId, visibility::Visibility};
+use crate::ids::RoomId;
 
 fn change(kind: ChangeKind, json: &str) -> Result<Change, Refusal> {
     Change::from_fields(kind, &Fields::parse(json).unwrap(), 10)
@@ -154,4 +154,12 @@ fn only_the_first_delete_drops_the_tail() {
     let there = target("alice", &[]);
     assert!(drops(&there));
     assert!(!drops(&Target { deleted: true, ..there }));
+}
+
+#[test]
+fn change_has_the_audience_of_its_message() {
+    assert_eq!(target("alice", &["bob"]).audience().users, ["bob", "alice"]);
+    assert!(target("alice", &[]).audience().is_everyone());
+    let private = target("alice", &["bob"]);
+    assert!(private.is_visible_to("alice", "guest") && !private.is_visible_to("eve", "owner"));
 }
