@@ -1,8 +1,7 @@
 -- Appends messages of many rooms in the usual case: the room is seeded and open, the senders may send, and no client id
 -- is known. If a message needs more, neither it nor the later ones of its room are appended. Nothing of a partition is
--- appended if its window of client ids has not begun or is not the newest, or if its backlog has no space. Nothing at all
--- is appended if a sender is being erased. append.lua decides about all messages that are left. Every check comes before
--- the first write.
+-- appended if its window of client ids has not begun or is not the newest, if its backlog has no space, or if one of its
+-- senders is being erased. append.lua decides about all messages that are left. Every check comes before the first write.
 -- The first lines of the loaded text are as in append.lua.
 --
 -- KEYS: ingest_key and sent_key of each partition, the room's key and the tail's key of each room, then the `erased` key
@@ -73,18 +72,28 @@ for partition = 1, partitions do
     for i = place + ROOM_ARGS, next_room - 1, MESSAGE_ARGS do fields[#fields + 1] = ARGV[i] end
     place = next_room
   end
-  local unknown = unknown_ids(KEYS[2 * partition - 1], KEYS[2 * partition], fields)
+  -- A key of a wrong type concerns one partition or room only. append.lua then tells the error to its senders alone.
+  local read, unknown = pcall(unknown_ids, KEYS[2 * partition - 1], KEYS[2 * partition], fields)
   local taken, before, at = {}, 0, first
   for _ = 1, rooms do
-    local decision = unknown and decide(KEYS[room_at], at, unknown, fields, before, taken) or {0}
+    local decided, decision = read and unknown, {0}
+    if decided then decided, decision = pcall(decide, KEYS[room_at], at, unknown, fields, before, taken) end
+    if not decided then decision = {0} end
     any = any or decision[1] > 0
     decisions[#decisions + 1] = decision
     local messages = tonumber(ARGV[at])
     before, at, room_at = before + messages, at + ROOM_ARGS + messages * MESSAGE_ARGS, room_at + 2
   end
 end
--- The rest of KEYS are those of erasures.
-if not any or redis.call('EXISTS', unpack(KEYS, room_at)) > 0 then return {now_ms} end
+if not any then return {now_ms} end
+
+-- The partitions in which a sender is being erased. The rest of KEYS are those of erasures.
+local erasing = {}
+if redis.call('EXISTS', unpack(KEYS, room_at)) > 0 then
+  for i = room_at, #KEYS do
+    if redis.call('EXISTS', KEYS[i]) > 0 then erasing[string.sub(KEYS[i], 1, 4)] = true end
+  end
+end
 
 local at = clock[1] == second and string.format('%s.%03dZ', second_text, now_ms % 1000) or rfc3339(now_ms)
 local after_seq, before_json = '\31' .. string.format('%d', now_ms) .. '\31', ',"at":"' .. at .. '"'
@@ -126,14 +135,17 @@ local room = 0
 place = FIRST_PARTITION
 for partition = 1, partitions do
   local rooms, sent, last = tonumber(ARGV[place]), {}, nil
+  local stopped = erasing[string.sub(KEYS[2 * partition], 1, 4)]
   place = place + 1
   for _ = 1, rooms do
     room = room + 1
     local decision, key = decisions[room], 2 * (partitions + room)
+    if stopped then decision[1] = 0 end
     if decision[1] > 0 then
-      local failed
-      last, failed = append(KEYS[key - 1], KEYS[key], KEYS[2 * partition - 1], place, decision, sent)
-      if failed then return redis.error_reply(failed) end
+      local id, failed = append(KEYS[key - 1], KEYS[key], KEYS[2 * partition - 1], place, decision, sent)
+      -- A tail of a wrong type concerns this room only. Other errors are of the script's first write.
+      if failed and not string.find(failed, 'WRONGTYPE', 1, true) then return redis.error_reply(failed) end
+      if failed then decision[1] = 0 else last = id end
     end
     local messages = tonumber(ARGV[place])
     for _ = decision[1] + 1, messages do

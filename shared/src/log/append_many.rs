@@ -82,6 +82,7 @@ pub(super) struct RoomMessages<'a> {
 /// The call for these rooms. The rooms of a partition must be neighbours in the list. It appends each room's messages in
 /// their order.
 pub(super) fn command(scripts: &Scripts, rooms: &[RoomMessages<'_>], max_backlog: u64) -> redis::Cmd {
+    debug_assert!(rooms.is_sorted_by_key(|room| room.partition), "the rooms of a partition are neighbours");
     let partitions = || rooms.chunk_by(|a, b| a.partition == b.partition);
     let mut senders: Vec<(Partition, &UserId)> = rooms
         .iter()

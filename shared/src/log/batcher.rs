@@ -2,6 +2,7 @@
 //! message that finds no call under way is appended at once. Each worker has a batcher of its own.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -41,7 +42,7 @@ struct Group {
 
 struct Waiting {
     /// The waiting groups, in the order in which they came.
-    groups: Vec<Group>,
+    groups: VecDeque<Group>,
     /// The waiting bytes of each partition. They are limited separately, so that a full partition blocks no other one.
     bytes: [usize; PARTITIONS as usize],
     /// Whether a task makes calls.
@@ -50,7 +51,7 @@ struct Waiting {
 
 impl Default for Waiting {
     fn default() -> Self {
-        Self { groups: Vec::new(), bytes: [0; PARTITIONS as usize], running: false }
+        Self { groups: VecDeque::new(), bytes: [0; PARTITIONS as usize], running: false }
     }
 }
 
@@ -61,8 +62,7 @@ impl Waiting {
 
     /// Removes the first groups.
     fn take(&mut self, count: usize) -> Vec<Group> {
-        let rest = self.groups.split_off(count);
-        let groups = std::mem::replace(&mut self.groups, rest);
+        let groups: Vec<Group> = self.groups.drain(..count).collect();
         for group in &groups {
             *self.bytes(group.partition) -= group.bytes;
         }
@@ -108,7 +108,7 @@ impl AppendBatcher {
             }
             *waiting.bytes(partition) += bytes;
             let (room, since) = (room.clone(), Instant::now());
-            waiting.groups.push(Group { epoch, partition, room, messages, bytes, since, outcomes });
+            waiting.groups.push_back(Group { epoch, partition, room, messages, bytes, since, outcomes });
             !std::mem::replace(&mut waiting.running, true)
         };
         if starts {
@@ -208,7 +208,7 @@ fn refuse(groups: Vec<Group>, error: &AppendError) {
 }
 
 /// Number of groups, from the first and at least one, that fit into one call.
-fn fitting(groups: &[Group]) -> usize {
+fn fitting(groups: &VecDeque<Group>) -> usize {
     let (mut messages, mut bytes) = (0, 0);
     let fits = |group: &&Group| {
         messages += group.messages.len();

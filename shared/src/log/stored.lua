@@ -2,8 +2,8 @@
 -- exceptions, trims the streams and publishes one notice for all partitions.
 -- The loaded text begins with EPOCH, as in append.lua.
 --
--- KEYS: of each partition stored_key, ingest_key, exceptions_key and old_exceptions_key. The first stored_key is also the
---   channel of the notice
+-- KEYS: of each partition stored_key, ingest_key, exceptions_key and old_exceptions_key. The stored_key of the first
+--   partition that is written is also the channel of the notice
 -- ARGV: of each partition
 --   committed: ingest id up to which records are committed
 --   count: the number of exceptions
@@ -21,7 +21,11 @@ local function id_parts(id)
   return tonumber(ms), tonumber(n)
 end
 
-local notice = {}
+-- Errors that concern the whole process. Any other error concerns one partition, such as a key of a wrong type.
+local PROCESS_ERRORS = {LOADING = true, MASTERDOWN = true, MISCONF = true, NOPERM = true, NOREPLICAS = true, OOM = true,
+  READONLY = true}
+
+local notice, channel = {}, nil
 
 -- Writes one partition's watermark and its exceptions, which follow `place` in ARGV.
 local function write_watermark(first_key, committed, place, count)
@@ -54,23 +58,26 @@ local function write_watermark(first_key, committed, place, count)
   redis.call('SET', stored_key, EPOCH .. ' ' .. new)
 
   -- The key begins with the partition's number in braces.
+  channel = channel or stored_key
   notice[#notice + 1] = EPOCH .. ' ' .. before .. ' ' .. new .. ' ' .. string.sub(stored_key, 2, 3)
   for i = place + 1, place + 2 * count, 2 do notice[#notice + 1] = ARGV[i] .. '\31' .. ARGV[i + 1] end
   return 'ok'
 end
 
-local answers, place = {}, 1
+local answers, place, failure = {}, 1, nil
 for first_key = 1, #KEYS, 4 do
   local count = tonumber(ARGV[place + 1])
   local written, answer = pcall(write_watermark, first_key, ARGV[place], place + 1, count)
   if not written then
     answer = type(answer) == 'table' and answer.err or tostring(answer)
-    -- A key of a wrong type concerns one partition, which must not keep the others from moving. Other errors concern the
-    -- whole process.
-    if not string.find(answer, 'WRONGTYPE', 1, true) then return redis.error_reply(answer) end
+    if PROCESS_ERRORS[string.match(answer, '^%-?(%u+)')] then
+      failure = answer
+      break
+    end
   end
   answers[#answers + 1] = answer
   place = place + 2 + 2 * count
 end
-if #notice > 0 then redis.call('PUBLISH', KEYS[1], table.concat(notice, '\n')) end
-return answers
+-- A notice begins with the partition of its channel, because gateways of earlier versions read only the first line.
+if channel then redis.call('PUBLISH', channel, table.concat(notice, '\n')) end
+return failure and redis.error_reply(failure) or answers
