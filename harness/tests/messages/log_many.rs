@@ -1,7 +1,7 @@
 //! Many messages in one call of `append_many.lua`, on a real Redis: each is answered as if it was appended alone.
 //! Long because the tests of one script share its fixtures.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::{FutureExt, StreamExt};
@@ -330,7 +330,8 @@ async fn watermark_key_of_a_wrong_type_stops_no_other_partition() -> Result<()> 
     ensure!(matches!(&answers[..], [Err(AppendError::Unavailable(_)), Ok(true)]), "{answers:?}");
     ensure!(fixture.log.wait_stored(&other, &there).await == Stored::AsAccepted);
     // The notice is on the channel of the partition in its first line, as gateways of earlier versions expect.
-    let notice = subscription.on_message().next().await.context("a notice")?;
+    let mut notices = subscription.on_message();
+    let notice = tokio::time::timeout(Duration::from_secs(10), notices.next()).await?.context("a notice")?;
     let text: String = notice.get_payload()?;
     ensure!(text.lines().count() == 1 && text.ends_with(&channel[1..3]), "{text}");
     Ok(())
@@ -358,8 +359,11 @@ async fn keys_of_a_wrong_type_and_erasures_stop_only_their_own_rooms() -> Result
     // A block of bob in the partition of the bad room; `block_appends` would block him in all partitions.
     let erased = keys::Partition::of(bad).erased("bob");
     fixture.command::<()>(redis::cmd("SET").arg(erased).arg("1")).await?;
+    let before = calls(&fixture).await?;
     let answers = together(["a", "b"], &bob).await;
     ensure!(answers == (Ok(2), Err(AppendError::Revoked)), "{answers:?}");
+    let calls = calls(&fixture).await? - before;
+    ensure!(calls == 2, "one call for both rooms and one for the refused message, not {calls}");
     fixture.command::<()>(redis::cmd("DEL").arg(keys::tail(bad))).await?;
     fixture.command::<()>(redis::cmd("SET").arg(keys::tail(bad)).arg("x")).await?;
     let answers = together(["c", "d"], &fixture.alice).await;
