@@ -31,9 +31,7 @@ impl fmt::Display for Problem {
 /// Settings that clap has parsed, and whose values, combinations and files need further checks.
 pub trait Check {
     /// Returns all problems. May read the files that the settings name, but opens no connection.
-    fn check(&self) -> Vec<Problem> {
-        Vec::new()
-    }
+    fn check(&self) -> Vec<Problem>;
 }
 
 /// Formats all problems in one line.

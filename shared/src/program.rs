@@ -2,7 +2,10 @@
 
 use clap::{Command, Subcommand};
 
-use crate::config::{problem::Check, table};
+use crate::config::{
+    problem::{Check, Problem},
+    table,
+};
 
 /// The subcommands that both services have.
 #[derive(Debug, Clone, Subcommand)]
@@ -36,7 +39,11 @@ impl Describe {
     }
 }
 
-impl Check for Describe {}
+impl Check for Describe {
+    fn check(&self) -> Vec<Problem> {
+        Vec::new()
+    }
+}
 
 /// Prints a text to standard output. It is not an error if the reader, such as `head`, closes the pipe early.
 pub fn print(text: &str) -> std::io::Result<()> {

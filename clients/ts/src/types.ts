@@ -35,7 +35,7 @@ export interface ClientOptions {
   readonly transport?: "auto" | "websocket" | "poll" | undefined;
   /** Returns the module `@tidings/client/polls`. By default the kit loads it with `import()` when polls are needed. */
   readonly polls?: (() => Polls | Promise<Polls>) | undefined;
-  /** The class that makes WebSockets. The default is `globalThis.WebSocket`; where there is none, `auto` uses polls. */
+  /** The class that makes WebSockets. The default is `globalThis.WebSocket`. `auto` uses polls where that class is missing. */
   readonly WebSocket?: WebSocketConstructor | undefined;
   /** The function that sends HTTP requests. The default is `globalThis.fetch`. */
   readonly fetch?: typeof fetch | undefined;

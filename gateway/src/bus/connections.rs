@@ -127,8 +127,8 @@ impl ConnectionRegistry {
         }
     }
 
-    /// Begins the registration of a connection, and adds an entry for the user if there is none. Returns the generation
-    /// of the user's entry, for [`ConnectionRegistry::confirm_channel`].
+    /// Begins the registration of a connection. Adds an entry for a user without one. Returns the generation of the user's
+    /// entry, for [`ConnectionRegistry::confirm_channel`].
     pub fn begin_registration(&mut self, user: &UserId) -> u16 {
         let generation = self.generation.wrapping_add(1);
         let entry = self

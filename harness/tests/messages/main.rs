@@ -21,6 +21,7 @@ mod gateway_input;
 mod log;
 mod log_decided;
 mod log_many;
+mod log_partitions;
 mod poll;
 mod poll_ends;
 mod poll_limits;

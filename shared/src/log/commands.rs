@@ -78,7 +78,7 @@ impl Log {
         &self.watermarks
     }
 
-    /// Returns the current Redis session; opens one if there is none.
+    /// Returns the current Redis session. Opens a session if none is open.
     pub async fn session(&self) -> Result<Arc<Session>, SessionError> {
         self.calls.sessions.get().await
     }

@@ -25,7 +25,7 @@ const MAX_GONE: usize = 20_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateChange {
     pub user: UserId,
-    /// The highest status of the user's connections on this node; `None` if there is none.
+    /// The highest status of the user's connections on this node; `None` if the user has no connection here.
     pub status: Option<Status>,
     /// The status of a connection that has closed, which stays valid for the grace period.
     pub grace: Option<Status>,
@@ -92,13 +92,13 @@ named_enum! {
     pub enum HoldKind {
         /// The user uses the long poll.
         Poll = "poll",
-        /// The user has sent `POST /presence`.
+        /// The user sets a presence state over HTTP (`POST /presence`).
         Http = "http",
     }
 }
 
 /// Sets states of users, which expire after `time`. For a user without a status, the present state of this kind is
-/// extended; if there is none, the user becomes online.
+/// extended. A user who has no such state becomes online.
 pub async fn hold_states(
     connection: &mut Connection,
     kind: HoldKind,

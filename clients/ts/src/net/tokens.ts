@@ -17,7 +17,7 @@ export function createTokens(fetchToken: () => Promise<string>) {
   };
   return {
     renew,
-    /** Returns the current token, or a new one if there is none or the server has `refused` the current one. */
+    /** Returns the current token. Requests a new token if the client has no token or the server refused it (`refused`). */
     get: async (refused?: string): Promise<string> =>
       current === undefined || current === refused ? renew() : current,
   };

@@ -54,7 +54,7 @@ export function buildRows(messages: readonly Message[], { hasOlder, readUpTo }: 
   return withUniqueDays(rows);
 }
 
-/** The index of the first unread message of another user, above which the divider is; undefined if there is none. */
+/** The index of the first unread message of another user. The divider is above it. Undefined: all are read. */
 function firstUnread(messages: readonly Message[], readUpTo: number | undefined): number | undefined {
   if (readUpTo === undefined) return undefined;
   const index = messages.findIndex(
