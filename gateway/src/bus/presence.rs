@@ -11,7 +11,7 @@ use tidings_shared::{
     internal::presence::MembersAnswer,
     log::{AuthorityError, RoundTrip},
     presence::{
-        self, CachedRooms, ExclusiveTask, HoldKind, NodeLease, PresencePartition, State, StateChange,
+        self, CachedRooms, ExclusiveTask, HoldKind, NodeLease, PresencePartition, State, NodeState,
         WriteOutcome,
     },
     protocol::{Status, server::Presence},
@@ -86,8 +86,8 @@ redis_commands! {
     renew_node_lease = presence::renew_lease(lease: &NodeLease) -> bool;
     /// Ends a node lease.
     end_node_lease = presence::end_lease(lease: &NodeLease) -> ();
-    /// Writes the presence of users under a node lease. Returns one outcome per change.
-    put_presence = presence::write_states(lease: &NodeLease, changes: &[StateChange]) -> Vec<WriteOutcome>;
+    /// Writes the presence of users under a node lease. Returns one outcome per user.
+    put_presence = presence::write_states(lease: &NodeLease, states: &[NodeState]) -> Vec<WriteOutcome>;
     /// Writes that users are present for `time`, without a node lease. Returns one outcome per user.
     hold_presence = presence::hold_states(kind: HoldKind, time: Duration, holds: &[(UserId, Option<Status>)]) -> Vec<WriteOutcome>;
     /// Publishes the presence of each user to the members of the rooms that are listed with the user. Returns true for

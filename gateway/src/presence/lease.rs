@@ -9,7 +9,7 @@ use std::{
 
 use tidings_shared::{
     ids::{Epoch, UserId},
-    presence::{self, HoldKind, NodeLease, StateChange, WriteOutcome},
+    presence::{self, HoldKind, NodeLease, NodeState, WriteOutcome},
 };
 use tokio::sync::mpsc;
 
@@ -42,8 +42,8 @@ struct LeaseTask {
     active: Option<ActiveLease>,
     /// Earlier leases, which are ended when all users are written under the current lease.
     earlier: Vec<NodeLease>,
-    /// Changes that were taken from the registry, and that Redis has not confirmed as written.
-    unconfirmed: Vec<StateChange>,
+    /// States that were taken from the registry, and that Redis has not confirmed as written.
+    unconfirmed: Vec<NodeState>,
 }
 
 /// Writes the changes of the registry until [`Presence::end`], then ends the node lease. Sends the users whose
@@ -109,7 +109,7 @@ impl LeaseTask {
                 // At the shutdown, changes are written without waiting for the minimum interval.
                 let now =
                     if ending { now.wrapping_add(super::registry::MIN_CHANGE_INTERVAL_MS) } else { now };
-                self.unconfirmed = lock(&self.presence.registry).take_changes(USERS_PER_WRITE, now);
+                self.unconfirmed = lock(&self.presence.registry).take_states(USERS_PER_WRITE, now);
             }
             if self.unconfirmed.is_empty() {
                 break;

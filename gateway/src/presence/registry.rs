@@ -6,7 +6,7 @@
 use std::mem;
 
 use rustc_hash::FxHashMap;
-use tidings_shared::{ids::UserId, presence::StateChange, protocol::Status};
+use tidings_shared::{ids::UserId, presence::NodeState, protocol::Status};
 
 /// Minimum interval between two writes of one user. Changes within this interval are combined into one write.
 pub(super) const MIN_CHANGE_INTERVAL_MS: u32 = 1000;
@@ -113,15 +113,15 @@ impl PresenceRegistry {
         }
     }
 
-    /// Takes the changes to write, of up to `max_users` users, including users whose minimum interval has passed.
-    pub fn take_changes(&mut self, max_users: usize, now: u32) -> Vec<StateChange> {
+    /// Takes the changed states to write, of up to `max_users` users, including users whose minimum interval has passed.
+    pub fn take_states(&mut self, max_users: usize, now: u32) -> Vec<NodeState> {
         let users = &self.users;
         let may_be_written = |user: &mut UserId| {
             users.get(user).is_none_or(|state| now.wrapping_sub(state.written_at) >= MIN_CHANGE_INTERVAL_MS)
         };
         self.due.extend(self.waiting.extract_if(.., may_be_written));
-        let mut changes = Vec::new();
-        while changes.len() < max_users {
+        let mut states = Vec::new();
+        while states.len() < max_users {
             let Some(user) = self.due.pop() else { break };
             let Some(user_state) = self.users.get_mut(&user) else { continue };
             user_state.queued = false;
@@ -130,7 +130,7 @@ impl PresenceRegistry {
             user_state.written = status;
             if !unchanged {
                 user_state.written_at = now;
-                changes.push(StateChange { user: user.clone(), status, grace });
+                states.push(NodeState { user: user.clone(), status, grace });
             }
             if status.is_none() {
                 self.users.remove(&user);
@@ -142,7 +142,7 @@ impl PresenceRegistry {
             self.waiting.shrink_to(max_users);
             self.users.shrink_to(self.users.len() * 2);
         }
-        changes
+        states
     }
 
     /// Takes the users who polled since the last call, and the status that their polls set.
@@ -178,7 +178,7 @@ mod tests {
 
     /// Takes the changes as pairs of status and grace. Only user `a` is connected.
     fn changes(registry: &mut PresenceRegistry, now: u32) -> Vec<(Option<Status>, Option<Status>)> {
-        registry.take_changes(10, now).into_iter().map(|put| (put.status, put.grace)).collect()
+        registry.take_states(10, now).into_iter().map(|put| (put.status, put.grace)).collect()
     }
 
     #[test]
@@ -236,10 +236,10 @@ mod tests {
         for n in 0..25 {
             registry.record_status_event(&user(&n.to_string()), Opened(Online), u32::MAX);
         }
-        assert_eq!(registry.take_changes(100, u32::MAX).len(), 25);
+        assert_eq!(registry.take_states(100, u32::MAX).len(), 25);
         registry.reset_written();
         registry.reset_written();
-        let batches: Vec<usize> = (0..4).map(|_| registry.take_changes(10, 5).len()).collect();
+        let batches: Vec<usize> = (0..4).map(|_| registry.take_states(10, 5).len()).collect();
         assert_eq!((batches, registry.user_count()), (vec![10, 10, 5, 0], 25));
     }
 

@@ -8,7 +8,7 @@ use redis::{AsyncCommands, aio::MultiplexedConnection};
 use tidings_harness::redis::Redis;
 use tidings_shared::{
     ids::{RoomId, UserId},
-    presence::{self, HoldKind, NodeLease, PresencePartition, State, StateChange, WriteOutcome},
+    presence::{self, HoldKind, NodeLease, PresencePartition, State, NodeState, WriteOutcome},
     protocol::Status,
 };
 
@@ -47,7 +47,7 @@ impl Store {
         status: Option<Status>,
         grace: Option<Status>,
     ) -> Result<WriteOutcome> {
-        let put = StateChange { user: self.user.clone(), status, grace };
+        let put = NodeState { user: self.user.clone(), status, grace };
         Ok(presence::write_states(&mut self.connection, lease, &[put]).await?.remove(0))
     }
 

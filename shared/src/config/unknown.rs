@@ -75,6 +75,7 @@ mod tests {
         let environment: Environment = [
             ("TIDINGS_HARTBEAT_MS", "5"),
             ("TIDINGS_LISTEN", "x"),
+            ("TIDINGS_LISTN", "x"),
             ("TIDINGS_OF_ANOTHER_WORLD", ""),
             ("TIDINGS_GATEWAY_SERVICE_HOST", "10.0.0.1"),
             ("TIDINGS_GATEWAY_PORT", "tcp://10.0.0.1:80"),
@@ -89,6 +90,7 @@ mod tests {
             told,
             [
                 "the variable TIDINGS_HARTBEAT_MS is not a setting; did you mean TIDINGS_HEARTBEAT_MS?",
+                "the variable TIDINGS_LISTN is not a setting; did you mean TIDINGS_LISTEN?",
                 "the variable TIDINGS_OF_ANOTHER_WORLD is not a setting",
             ]
         );

@@ -23,7 +23,7 @@ const MAX_GONE: usize = 20_000;
 
 /// The new presence state of a user on one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StateChange {
+pub struct NodeState {
     pub user: UserId,
     /// The highest status of the user's connections on this node; `None` if the user has no connection here.
     pub status: Option<Status>,
@@ -46,9 +46,9 @@ pub enum WriteOutcome {
 pub async fn write_states(
     connection: &mut Connection,
     lease: &NodeLease,
-    changes: &[StateChange],
+    states: &[NodeState],
 ) -> RedisResult<Vec<WriteOutcome>> {
-    write_or_remove(connection, lease, changes, false).await
+    write_or_remove(connection, lease, states, false).await
 }
 
 /// Removes the states of these users under an expired node lease.
@@ -57,18 +57,18 @@ pub async fn remove_states(
     lease: &NodeLease,
     users: &[UserId],
 ) -> RedisResult<Vec<WriteOutcome>> {
-    let nothing = |user: &UserId| StateChange { user: user.clone(), status: None, grace: None };
+    let nothing = |user: &UserId| NodeState { user: user.clone(), status: None, grace: None };
     write_or_remove(connection, lease, &users.iter().map(nothing).collect::<Vec<_>>(), true).await
 }
 
 async fn write_or_remove(
     connection: &mut Connection,
     lease: &NodeLease,
-    changes: &[StateChange],
+    states: &[NodeState],
     reap: bool,
 ) -> RedisResult<Vec<WriteOutcome>> {
     let mut pipe = redis::pipe();
-    for StateChange { user, status, grace } in changes {
+    for NodeState { user, status, grace } in states {
         let partition = PresencePartition::of(user);
         let keys = [keys::user(user), partition.due(), partition.leases(), partition.users_of(lease)];
         scripts::call(&mut pipe, &PUT, &keys).arg(user.as_str()).arg(lease.to_string());
