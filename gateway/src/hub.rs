@@ -22,7 +22,7 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 use tidings_shared::{
     ids::{Epoch, RoomId, Seq, UserId},
-    log::{Mark, Record, RoomHead},
+    log::{MembershipMark, Record, RoomHead},
 };
 
 use crate::transport::Frame;
@@ -69,7 +69,7 @@ pub trait Peer {
 #[derive(Debug, Clone, Copy)]
 pub struct MarkRead<'a> {
     pub head: Position,
-    pub mark: Option<&'a Mark>,
+    pub mark: Option<&'a MembershipMark>,
     pub generation: Generation,
 }
 
@@ -148,7 +148,8 @@ impl<P: Peer> Hub<P> {
         (refreshed, self.collect_ended(room.as_str()))
     }
 
-    /// Returns how many subscriptions of a room have ended since the last call. Removes a room without subscriptions.
+    /// Takes the number of subscriptions of a room that removals have ended since the last call. If no subscription is
+    /// left, removes the room and returns its id, so that the caller unsubscribes its channel.
     fn collect_ended(&mut self, room: &str) -> Ended {
         let Some(state) = self.rooms.get_mut(room) else { return Ended::default() };
         let subscriptions = std::mem::take(&mut state.ended);

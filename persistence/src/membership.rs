@@ -37,7 +37,7 @@ pub const DECISION_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct MembershipOutcome {
     /// The user's role after the request, `removed` if they are not a member.
     pub role: String,
-    /// The seq of the event, or the stored head that was read if nothing changed.
+    /// The seq of the event. If nothing changed: the stored head from which the request was decided.
     pub seq: Seq,
 }
 

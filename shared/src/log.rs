@@ -55,5 +55,5 @@ pub use owner::{StoredUpto, Survival};
 pub use record::{IngestId, Record};
 pub use session::{Session, SessionError, connect as connect_to_process};
 pub(crate) use tail::mark_field;
-pub use tail::{Bases, Mark, RoomHead, TailRead};
+pub use tail::{Bases, MembershipMark, RoomHead, TailRead};
 pub use timing::RoundTrip;

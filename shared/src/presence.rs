@@ -41,7 +41,7 @@ pub use node_leases::{
     postpone_users, renew_lease, unstored_last_seen, users_of_expired_lease,
 };
 pub use people::{
-    HoldKind, State, NodeState, WriteOutcome, hold_states, publish_states, remove_states, states,
+    HoldKind, NodeState, State, WriteOutcome, hold_states, publish_states, remove_states, states,
     write_states,
 };
 pub use rooms::{CachedRooms, cached_rooms, retain_small_rooms};

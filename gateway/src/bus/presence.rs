@@ -11,7 +11,7 @@ use tidings_shared::{
     internal::presence::MembersAnswer,
     log::{AuthorityError, RoundTrip},
     presence::{
-        self, CachedRooms, ExclusiveTask, HoldKind, NodeLease, PresencePartition, State, NodeState,
+        self, CachedRooms, ExclusiveTask, HoldKind, NodeLease, NodeState, PresencePartition, State,
         WriteOutcome,
     },
     protocol::{Status, server::Presence},

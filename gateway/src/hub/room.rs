@@ -125,7 +125,7 @@ impl<P: Peer> Room<P> {
     }
 
     /// The users whose subscriptions have a role, sorted and unique. A refill must read the marks of these users.
-    pub fn users_with_role(&self) -> Vec<UserId> {
+    pub fn users_with_known_role(&self) -> Vec<UserId> {
         let with_role =
             self.subscribers.iter().filter(|(_, subscriber)| subscriber.role_as_of != Position::UNREAD);
         let mut users: Vec<UserId> =

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use tidings_shared::{
     ids::{Epoch, RoomId, Seq, UserId},
-    log::{Bases, Mark, Record, RoomHead, TailRead},
+    log::{Bases, MembershipMark, Record, RoomHead, TailRead},
 };
 
 use super::*;
@@ -96,7 +96,7 @@ fn set_initial_role(hub: &mut Hub<Listener>, subscription: Subscription, head: P
 fn refresh_role(
     hub: &mut Hub<Listener>,
     subscription: Subscription,
-    (head, mark): (Position, Option<Mark>),
+    (head, mark): (Position, Option<MembershipMark>),
     roles: Option<&Roles>,
 ) -> RoleRefresh {
     let generation = hub.generation();
@@ -111,7 +111,7 @@ fn go_live(hub: &mut Hub<Listener>, subscription: Subscription, reached: Positio
         epoch: reached.epoch,
         by_user: hub
             .room(&room())
-            .users_with_role()
+            .users_with_known_role()
             .into_iter()
             .map(|user| (user, Some("member".into())))
             .collect(),
@@ -122,7 +122,7 @@ fn go_live(hub: &mut Hub<Listener>, subscription: Subscription, reached: Positio
 
 /// Refills the room by a read without membership marks, with all users as members in persistence.
 fn refill(hub: &mut Hub<Listener>, tail: &TailRead) -> RefillOutcome {
-    let (generation, users) = (hub.generation(), hub.room(&room()).users_with_role());
+    let (generation, users) = (hub.generation(), hub.room(&room()).users_with_known_role());
     let tail = TailRead { marks: vec![None; users.len()], ..tail.clone() };
     let of = users.iter().map(|user| (user.clone(), Some("member".into()))).collect();
     let stored = Roles { epoch: tail.head.epoch, by_user: of };

@@ -61,7 +61,7 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
         let (position, newest, generation, users) = {
             let hub = worker.hub.borrow();
             let room = hub.room(&room);
-            (room.live_position(), room.newest(), hub.generation(), room.users_with_role())
+            (room.live_position(), room.newest(), hub.generation(), room.users_with_known_role())
         };
         // The live subscriptions may have ended while the task waited for a permit.
         let Some(position) = position else { return worker.hub.borrow_mut().abandon_refill(&room) };

@@ -101,18 +101,33 @@ async fn tail_is_bounded_in_events_and_bytes_without_hole() -> Result<()> {
     }
     let length: usize = fixture.command(redis::cmd("XLEN").arg(keys::tail(&fixture.room))).await?;
     ensure!((100..=256).contains(&length), "{length}");
-    let body = format!(r#"{{"content":"{}"}}"#, "x".repeat(9000));
-    for n in 0..20 {
+    for (n, length) in [9000; 20].into_iter().chain([500, 15_000, 60_000]).enumerate() {
+        let body = format!(r#"{{"content":"{}"}}"#, "x".repeat(length));
         let client_id = format!("long-{n}");
-        fixture
-            .log
-            .append(&Entry { first_attempt: true, body: body.clone(), ..fixture.entry(&client_id) })
-            .await?;
+        fixture.log.append(&Entry { first_attempt: true, body, ..fixture.entry(&client_id) }).await?;
         let read = fixture.log.read(&fixture.room, Some(Seq(0)), Epoch(0), None, &[]).await?;
         let bytes: usize = read.records.iter().map(|record| record.raw().len()).sum();
         ensure!(bytes <= 65_536, "{bytes} bytes");
         let first = read.records[0].seq;
         ensure!(read.records_after(Seq(first.0 - 1)).is_some(), "the tail has a hole");
+        ensure!(bytes + 9500 + 16_384 > 49_152 || length > 32_000 || n < 6, "only {bytes} bytes are left");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn tail_that_follows_a_dropped_one_expires() -> Result<()> {
+    let fixture = LogFixture::new(100).await?;
+    for drops in [false, true] {
+        fixture.append(&format!("first-{drops}")).await?;
+        if drops {
+            fixture.log.append(&Entry { drops_tail: true, ..fixture.entry("delete") }).await?;
+        } else {
+            fixture.log.drop_tails(std::slice::from_ref(&fixture.room)).await?;
+            fixture.append("next").await?;
+        }
+        let ttl: i64 = fixture.command(redis::cmd("TTL").arg(keys::tail(&fixture.room))).await?;
+        ensure!((1..=600).contains(&ttl), "{ttl}");
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use redis::{AsyncCommands, aio::MultiplexedConnection};
 use tidings_harness::redis::Redis;
 use tidings_shared::{
     ids::{RoomId, UserId},
-    presence::{self, HoldKind, NodeLease, PresencePartition, State, NodeState, WriteOutcome},
+    presence::{self, HoldKind, NodeLease, NodeState, PresencePartition, State, WriteOutcome},
     protocol::Status,
 };
 

@@ -33,7 +33,7 @@ impl ActivityCursor {
         if room.is_empty() || room.contains(char::is_control) {
             return None;
         }
-        // Refuses times before 1970, because no time in the system is older and PostgreSQL's times begin in 4713 BC.
+        // Refuses times before 1970. The system writes none, and PostgreSQL would refuse a forged time before 4713 BC.
         let micros = micros.parse().ok().filter(|micros| *micros >= 0)?;
         Some(Self { updated_at: DateTime::from_timestamp_micros(micros)?, room })
     }

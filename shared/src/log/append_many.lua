@@ -42,16 +42,18 @@ local function unknown_ids(ingest_key, sent_key, fields)
   return unknown
 end
 
--- How many messages of a room are appended, and three fields of its hash: seq, tail_bytes, touched_at. `place` is the
--- index of the room's arguments, `unknown` and `fields` are those of the partition, the room's messages follow `before`.
+-- How many messages of a room are appended, and four fields of its hash: seq, tail_bytes, tail_parts, touched_at. `place`
+-- is the index of the room's arguments, `unknown` and `fields` are those of the partition, the room's messages follow
+-- `before`.
 local function decide(room_key, place, unknown, fields, before, taken)
   local messages, marks = tonumber(ARGV[place]), {}
   for i = 1, messages do marks[i] = ARGV[place + ROOM_ARGS + (i - 1) * MESSAGE_ARGS + 1] end
-  local head = redis.call('HMGET', room_key, 'seq', 'epoch', 'archived', 'tail_bytes', 'touched_at', unpack(marks))
+  local head = redis.call('HMGET', room_key, 'seq', 'epoch', 'archived', 'tail_bytes', 'tail_parts', 'touched_at',
+    unpack(marks))
   local count = 0
   if head[2] == EPOCH and head[3] ~= '1' then
     for i = 1, messages do
-      local mark, min_role = head[5 + i], tonumber(ARGV[place + ROOM_ARGS + (i - 1) * MESSAGE_ARGS + 2])
+      local mark, min_role = head[6 + i], tonumber(ARGV[place + ROOM_ARGS + (i - 1) * MESSAGE_ARGS + 2])
       local role = mark and min_role > ANYONE and string.match(mark, '^%S+')
       local field = fields[before + i]
       if not unknown[before + i] or taken[field] or role and (role == REMOVED or rank(role) < min_role) then break end
@@ -59,7 +61,7 @@ local function decide(room_key, place, unknown, fields, before, taken)
       count = i
     end
   end
-  return {count, head[1], head[4], head[5]}
+  return {count, head[1], head[4], head[5], head[6]}
 end
 
 local decisions, place, room_at, any = {}, FIRST_PARTITION, 2 * partitions + 1, false
@@ -96,33 +98,34 @@ if redis.call('EXISTS', unpack(KEYS, room_at)) > 0 then
 end
 
 local at = clock[1] == second and string.format('%s.%03dZ', second_text, now_ms % 1000) or rfc3339(now_ms)
-local after_seq, before_json = '\31' .. string.format('%d', now_ms) .. '\31', ',"at":"' .. at .. '"'
-local answer = {now_ms}
+local at_ms = string.format('%d', now_ms)
+local before_seq, after_seq, before_json = '1\31' .. EPOCH .. '\31', '\31' .. at_ms .. '\31', ',"at":"' .. at .. '"'
+local after_sent_seq = ' ' .. EPOCH .. ' ' .. at_ms .. ' '
+local answer, answered = {now_ms}, 1
 
 -- Appends the first messages of a room. Adds what the partition remembers of them to `sent`. Returns the last ingest id.
 local function append(room_key, tail_key, ingest_key, place, decision, sent)
-  local count, seq, tail_bytes, touched_at = unpack(decision)
-  local json_before_seq, records = ARGV[place + 1], {}
-  seq = tonumber(seq)
+  local count, seq, bytes, parts, touched_at = unpack(decision, 1, 5)
+  local json_before_seq, records, texts = ARGV[place + 1], {}, {}
   for i = 1, count do
     local base = place + ROOM_ARGS + (i - 1) * MESSAGE_ARGS
     local text = string.format('%d', seq + i)
-    records[i] = '1\31' .. EPOCH .. '\31' .. text .. after_seq .. ARGV[base + 3] .. '\n' .. json_before_seq .. text ..
-      before_json .. ARGV[base + 4]
+    texts[i] = text
+    records[i] = before_seq .. text .. after_seq .. ARGV[base + 3] .. '\n' .. json_before_seq .. text .. before_json ..
+      ARGV[base + 4]
   end
-  local bytes, renews = add_to_tail(tail_key, seq + 1, records, tail_bytes, touched_at, now_s)
-  if not bytes then return nil, renews end
-  local lengths, last = {'2'}, nil
+  local failed = add_to_tail(room_key, tail_key, seq + 1, records, bytes, parts, touched_at, now_s)
+  if failed then return nil, failed end
+  local lengths, last, n = {'2'}, nil, #sent
   for i = 1, count do
     local base = place + ROOM_ARGS + (i - 1) * MESSAGE_ARGS
     last = redis.call('XADD', ingest_key, '*', 'r', records[i])
-    answer[#answer + 1] = seq + i
-    answer[#answer + 1] = last
-    sent[#sent + 1] = ARGV[base]
-    sent[#sent + 1] = (seq + i) .. ' ' .. EPOCH .. ' ' .. now_ms .. ' ' .. last .. ' ' .. ARGV[base + 5]
-    lengths[i + 1] = #records[i]
+    answer[answered + 1], answer[answered + 2] = seq + i, last
+    answered = answered + 2
+    sent[n + 1], sent[n + 2] = ARGV[base], texts[i] .. after_sent_seq .. last .. ' ' .. ARGV[base + 5]
+    n = n + 2
+    lengths[i + 1] = string.format('%d', #records[i])
   end
-  write_head(room_key, seq + count, bytes, renews and now_s)
   if count == 1 then
     redis.call('PUBLISH', room_key, records[1])
   else
@@ -149,8 +152,8 @@ for partition = 1, partitions do
     end
     local messages = tonumber(ARGV[place])
     for _ = decision[1] + 1, messages do
-      answer[#answer + 1] = 0
-      answer[#answer + 1] = ''
+      answer[answered + 1], answer[answered + 2] = 0, ''
+      answered = answered + 2
     end
     place = place + ROOM_ARGS + messages * MESSAGE_ARGS
   end

@@ -29,7 +29,8 @@ impl Log {
         self.calls.pipeline(&session, &pipe).await
     }
 
-    /// Drops the tails of rooms. After an error some or all of the tails may be dropped.
+    /// Drops the tails of rooms. After an error some or all of the tails may be dropped. Removing `touched_at` lets the
+    /// next append set the expiry of the new tail.
     pub async fn drop_tails(&self, rooms: &[RoomId]) -> Result<(), AppendError> {
         if rooms.is_empty() {
             return Ok(());
@@ -38,6 +39,7 @@ impl Log {
         let mut pipe = redis::pipe();
         for room in rooms {
             pipe.cmd("UNLINK").arg(keys::tail(room)).ignore();
+            pipe.cmd("HDEL").arg(keys::room(room)).arg("touched_at").ignore();
         }
         self.calls.pipeline(&session, &pipe).await
     }

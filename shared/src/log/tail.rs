@@ -83,14 +83,14 @@ impl RoomHead {
 /// A membership mark: a user's latest role or removal, in the room's hash in Redis. The append script writes the mark
 /// with the event, before PostgreSQL stores the change. So the mark is never older than a cached membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mark {
+pub struct MembershipMark {
     /// The new role; `None` if the user was removed.
     pub role: Option<String>,
     /// The seq of the event that changed the membership.
     pub seq: Seq,
 }
 
-impl Mark {
+impl MembershipMark {
     /// Parses `<role> <seq> <ingest id> <seq at which the membership began>`.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(' ');
@@ -106,7 +106,7 @@ pub struct TailRead {
     /// The records in order of seq. If the tail begins later than the requested seq, the first ones are missing.
     pub records: Vec<Record>,
     /// The membership marks of the requested users as of `head`, in the same order; `None` if the hash has none.
-    pub marks: Vec<Option<Mark>>,
+    pub marks: Vec<Option<MembershipMark>>,
 }
 
 impl TailRead {
@@ -134,7 +134,7 @@ pub(crate) fn mark_field(user: &str) -> String {
 }
 
 /// Parses the head, and the membership marks in the fields after the head; `None` if there is no hash.
-pub(super) fn head_of(fields: Vec<Option<String>>) -> Option<(RoomHead, Vec<Option<Mark>>)> {
+pub(super) fn head_of(fields: Vec<Option<String>>) -> Option<(RoomHead, Vec<Option<MembershipMark>>)> {
     let mut fields = fields.into_iter();
     let mut next = || fields.next().flatten();
     let number = |text: Option<String>| text.and_then(|text| text.parse::<u64>().ok());
@@ -148,7 +148,7 @@ pub(super) fn head_of(fields: Vec<Option<String>>) -> Option<(RoomHead, Vec<Opti
         seq: Seq(seq?),
         epoch: Epoch(epoch?),
     };
-    Some((head, fields.map(|mark| Mark::parse(&mark?)).collect()))
+    Some((head, fields.map(|mark| MembershipMark::parse(&mark?)).collect()))
 }
 
 /// Parses the records of a tail. A malformed record ends the list, and the caller sees the missing seqs.
@@ -170,9 +170,12 @@ mod tests {
 
     #[test]
     fn mark_contains_role_and_seq() {
-        assert_eq!(Mark::parse("guest 7 12-0"), Some(Mark { role: Some("guest".into()), seq: Seq(7) }));
-        assert_eq!(Mark::parse("removed 7 12-0"), Some(Mark { role: None, seq: Seq(7) }));
-        assert_eq!(Mark::parse("guest"), None);
+        assert_eq!(
+            MembershipMark::parse("guest 7 12-0"),
+            Some(MembershipMark { role: Some("guest".into()), seq: Seq(7) })
+        );
+        assert_eq!(MembershipMark::parse("removed 7 12-0"), Some(MembershipMark { role: None, seq: Seq(7) }));
+        assert_eq!(MembershipMark::parse("guest"), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     ids::{Epoch, RoomId, UserId},
-    log::{Mark, keys, mark_field},
+    log::{MembershipMark, keys, mark_field},
     membership,
 };
 
@@ -72,7 +72,7 @@ pub async fn retain_small_rooms(
 }
 
 fn receives(members: Option<usize>, mark: Option<&str>) -> bool {
-    let removed = mark.and_then(Mark::parse).is_some_and(|mark| mark.role.is_none());
+    let removed = mark.and_then(MembershipMark::parse).is_some_and(|mark| mark.role.is_none());
     members.is_some_and(|members| members <= MAX_SMALL_ROOM_MEMBERS) && !removed
 }
 

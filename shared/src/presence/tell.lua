@@ -1,6 +1,7 @@
--- Publishes the present state of a user, if it differs from the published state. Of several concurrent callers only one
--- publishes the state.
--- gone_key: hash of offline users with the times when they were last seen; further users are left out above max_gone
+-- Publishes the current state of a user, if it differs from the published state. Of several concurrent callers only one
+-- publishes the state. Is loaded after weigh.lua, which has the functions and `now`.
+-- gone_key: hash of offline users and when each was last seen. It holds at most max_gone users: a new user beyond that is
+-- not added
 -- changes_key: the stream of published changes
 -- After max_gone: rooms whose members receive the change
 -- Answers 'published', or 'told' if the published state is up to date.

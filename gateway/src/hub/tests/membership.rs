@@ -8,12 +8,12 @@ fn change(seq: u64, user: &str, role: &str) -> Record {
     membership_change(1, seq, "", &format!("{user}\x1e{role}"))
 }
 
-fn mark(role: &str, seq: u64) -> Option<Mark> {
-    Some(Mark { role: (role != REMOVED).then(|| role.to_owned()), seq: Seq(seq) })
+fn mark(role: &str, seq: u64) -> Option<MembershipMark> {
+    Some(MembershipMark { role: (role != REMOVED).then(|| role.to_owned()), seq: Seq(seq) })
 }
 
 /// A read of Redis: the last records, and the membership marks of the users in their order.
-fn tail_of(epoch: u64, records: Vec<Record>, bases: &str, marks: Vec<Option<Mark>>) -> TailRead {
+fn tail_of(epoch: u64, records: Vec<Record>, bases: &str, marks: Vec<Option<MembershipMark>>) -> TailRead {
     let head = *records.iter().map(|record| record.seq.0).max().get_or_insert(0);
     TailRead { records, marks, ..read(epoch, head..=head, bases) }
 }

@@ -229,7 +229,8 @@ impl Model {
         self.refilling = match std::mem::replace(&mut self.refilling, Refilling::No) {
             Refilling::No => Refilling::No,
             Refilling::Wanted(roles) => {
-                let (users, generation) = (self.hub.room(&room()).users_with_role(), self.hub.generation());
+                let (users, generation) =
+                    (self.hub.room(&room()).users_with_known_role(), self.hub.generation());
                 Refilling::Read { tail: self.world.read(&users), users, generation, roles }
             }
             Refilling::Read { users, tail, generation, roles } => {

@@ -26,8 +26,8 @@ pub struct SeedPlan {
     /// The bases of the room in all epochs, including the new one.
     pub bases: Bases,
     pub survived: Survival,
-    /// Whether the seed must wait until PostgreSQL has stored all records up to `seq`. The room's hash in Redis cannot
-    /// be used, so until then it is unknown whether the room is archived and which members were removed.
+    /// Whether the seed must wait until PostgreSQL has stored all records up to `seq`. True if only the membership marks
+    /// of the room's hash survive and PostgreSQL is behind: until then it is unknown whether the room is archived.
     pub must_wait: bool,
 }
 

@@ -100,7 +100,7 @@ impl World {
         let records = (self.tail_from..self.head()).map(|at| self.log()[at].record(at as u64 + 1)).collect();
         let mark = |user: &UserId| {
             let (role, seq) = self.marks.get(&USERS.iter().position(|name| *name == user.as_str())?)?;
-            Some(Mark { role: role.map(ToOwned::to_owned), seq: Seq(*seq as u64) })
+            Some(MembershipMark { role: role.map(ToOwned::to_owned), seq: Seq(*seq as u64) })
         };
         let marks = users.iter().map(mark).collect();
         TailRead { records, marks, ..read(self.epoch, head..=head, &bases.join(",")) }
