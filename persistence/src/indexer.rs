@@ -103,10 +103,11 @@ impl Indexer {
 
     /// Sets the metrics, and returns the number of rooms that are due.
     fn report_due(&self) -> usize {
-        let (rooms, since) = self.changed_rooms.due(Instant::now());
+        let (due, since) = self.changed_rooms.due(Instant::now());
         self.metrics.search_lag_seconds.set(since.map_or(0.0, |since| since.elapsed().as_secs_f64()));
-        self.metrics.search_rooms_waiting.set(i64::try_from(rooms).unwrap_or(i64::MAX));
-        rooms
+        let waiting = self.changed_rooms.len();
+        self.metrics.search_rooms_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        due
     }
 
     /// Indexes these rooms. Rooms that are not indexed as far as they were due wait again; returns their number. After an

@@ -144,6 +144,11 @@ impl ChangedRooms {
         std::mem::take(&mut self.waiting().scan_requested)
     }
 
+    /// The number of rooms that wait, due or not.
+    pub(super) fn len(&self) -> usize {
+        self.waiting().rooms.len()
+    }
+
     /// The number of rooms that are due at `now`, and the time since which the first has been due.
     pub(super) fn due(&self, now: Instant) -> (usize, Option<Instant>) {
         let waiting = self.waiting();

@@ -147,7 +147,7 @@ impl Search<'_> {
                 // The last block may be indexed again meanwhile, and then has a later time.
                 let is_last = block >= block_of(indexed);
                 let below = if is_last { (LATEST, i64::MAX) } else { (horizon, block + 1) };
-                self.frontier.add(RoomFrontier { horizon, room: room.clone(), below });
+                self.frontier.add(RoomFrontier { horizon, room: room.clone(), below, left: block + 1 });
             }
             if head > indexed {
                 unindexed.push((row.try_get_by("updated_at")?, room, indexed));
@@ -185,7 +185,8 @@ impl Search<'_> {
             let (room, block, last_at): (String, i64, _) =
                 (row.try_get_by("room")?, row.try_get_by("block")?, row.try_get_by("last_at")?);
             if row.try_get_by("is_last")? {
-                let next = RoomFrontier { horizon: last_at, room: room.clone(), below: (last_at, block) };
+                let below = (last_at, block);
+                let next = RoomFrontier { horizon: last_at, room: room.clone(), below, left: block };
                 tested.rooms.push(next);
             }
             if row.try_get_by("hit")? {

@@ -15,8 +15,9 @@ const MIN_TESTS: i64 = 64;
 const MAX_TESTS: i64 = 4096;
 /// After fewer candidates than this from one statement, the next statement tests twice as many blocks.
 const FEW_CANDIDATES: usize = 16;
-/// Number of rooms in which one statement tests blocks.
+/// Number of rooms in which one statement tests blocks: more if rooms have few blocks.
 const ROOMS_PER_STATEMENT: usize = 32;
+const MAX_ROOMS_PER_STATEMENT: usize = 256;
 /// Number of blocks whose texts the first and any later statement reads. Most messages are short, and a message has up to
 /// 16 kB, so the texts of 16 blocks are at most 16 MB.
 const MIN_READS: usize = 2;
@@ -30,6 +31,8 @@ pub struct RoomFrontier {
     pub room: String,
     /// This part is the blocks before this time of the last message and number of a block.
     pub below: (DateTime<Utc>, i64),
+    /// The number of its blocks, or a few more or less.
+    pub left: i64,
 }
 
 /// A block that may contain the words.
@@ -119,11 +122,16 @@ impl Frontier {
             self.reads = (self.reads * 2).min(MAX_READS);
             return Step::Read(blocks);
         }
-        let rooms: Vec<RoomFrontier> =
-            std::iter::from_fn(|| self.rooms.pop()).take(ROOMS_PER_STATEMENT).collect();
-        let count = i64::try_from(rooms.len()).unwrap_or(1).max(1);
-        let depth = (self.tests / count).max(1);
-        self.tested += depth * count;
+        let share = self.rooms.len().clamp(1, ROOMS_PER_STATEMENT);
+        let depth = (self.tests / share as i64).max(1);
+        let (mut rooms, mut tests) = (Vec::new(), 0);
+        while (rooms.len() < share || tests < self.tests && rooms.len() < MAX_ROOMS_PER_STATEMENT)
+            && let Some(room) = self.rooms.pop()
+        {
+            tests += room.left.clamp(1, depth);
+            rooms.push(room);
+        }
+        self.tested += tests;
         Step::Test(rooms, depth)
     }
 }
@@ -137,7 +145,7 @@ mod tests {
     }
 
     fn room(name: &str, second: i64) -> RoomFrontier {
-        RoomFrontier { horizon: at(second), room: name.into(), below: (at(second), 7) }
+        RoomFrontier { horizon: at(second), room: name.into(), below: (at(second), 7), left: 1000 }
     }
 
     fn candidate(name: &str, second: i64) -> Candidate {
@@ -162,6 +170,19 @@ mod tests {
         frontier.add_tested(Tested::default());
         assert_eq!(frontier.next_step(), Step::Read(vec![candidate("a", 4)]));
         assert_eq!(frontier.horizon(), None);
+    }
+
+    #[test]
+    fn small_rooms_are_tested_together() {
+        let mut frontier = Frontier::default();
+        for number in 0..400 {
+            frontier.add(RoomFrontier { left: 1, ..room(&format!("r{number}"), 5) });
+        }
+        for rooms in [64, 128, 208] {
+            assert!(matches!(frontier.next_step(), Step::Test(tested, _) if tested.len() == rooms));
+            frontier.add_tested(Tested::default());
+        }
+        assert!(!frontier.is_spent() && frontier.horizon().is_none());
     }
 
     #[test]
