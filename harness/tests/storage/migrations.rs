@@ -123,9 +123,9 @@ async fn signatures_stay_uncompressed_and_older_version_indexes_again() -> Resul
              SELECT 'r', n, now(), now(), decode(repeat('00', 3840), 'hex') FROM generate_series(1, 100) n",
         )
         .await?;
-    let stored = "SELECT min(pg_column_size(signature)), (SELECT reltoastrelid FROM pg_class WHERE relname = 'search_blocks'), \
-                  pg_relation_size('search_blocks') / 8192 FROM search_blocks";
-    assert_eq!(database.query(stored).await?, [["3844", "0", "50"]], "a page must hold two of the longest");
+    let stored =
+        "SELECT min(pg_column_size(signature)), pg_relation_size('search_blocks') / 8192 FROM search_blocks";
+    assert_eq!(database.query(stored).await?, [["3844", "50"]], "a page must hold two of the longest");
     migrations(&database, &["down", "--steps", &(MIGRATIONS - 8).to_string()]).await?;
     assert_eq!(database.value("SELECT count(*) FROM search_progress").await?, "0");
     let old = "SELECT (SELECT count(*) FROM search_slices) + (SELECT count(*) FROM message_search)";
