@@ -43,10 +43,21 @@ pub struct Indexer {
     pub metrics: Metrics,
 }
 
-/// The state of the scan of all rooms: when it was finished, or the room after which it continues.
+/// The state of the scan of all rooms.
 enum Scan {
+    /// When it was finished.
     Done(Instant),
-    After(String),
+    After {
+        room: String,
+        /// Whether a replica may have ended that should have indexed the rooms.
+        abandoned: bool,
+    },
+}
+
+impl Scan {
+    fn begin(abandoned: bool) -> Self {
+        Self::After { room: String::new(), abandoned }
+    }
 }
 
 impl Indexer {
@@ -56,13 +67,13 @@ impl Indexer {
     }
 
     async fn index_forever(&self) {
-        let mut scan = Scan::After(String::new());
+        let mut scan = Scan::begin(true);
         let mut backoff = BACKOFF[0];
         let mut left = false;
         loop {
             let pause = match scan {
                 _ if left => TURN_PAUSE,
-                Scan::After(_) => SCAN_PAUSE,
+                Scan::After { .. } => SCAN_PAUSE,
                 Scan::Done(_) => IDLE_PAUSE,
             };
             tokio::time::sleep(pause).await;
@@ -105,8 +116,7 @@ impl Indexer {
     fn report_due(&self) -> usize {
         let (due, since) = self.changed_rooms.due(Instant::now());
         self.metrics.search_lag_seconds.set(since.map_or(0.0, |since| since.elapsed().as_secs_f64()));
-        let waiting = self.changed_rooms.len();
-        self.metrics.search_rooms_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        self.metrics.search_rooms_waiting.set(i64::try_from(due).unwrap_or(i64::MAX));
         due
     }
 
@@ -146,23 +156,25 @@ impl Indexer {
     /// Scans the next page of all rooms, if the scan is due.
     async fn scan_step(&self, scan: &mut Scan) -> Result<(), DbErr> {
         if self.changed_rooms.take_scan_request() {
-            *scan = Scan::After(String::new());
+            *scan = Scan::begin(true);
         }
-        let after = match scan {
-            Scan::Done(at) if at.elapsed() < SCAN_INTERVAL => return Ok(()),
-            Scan::Done(_) => String::new(),
-            Scan::After(_) if self.report_due() > SCAN_MAX_DUE_ROOMS => return Ok(()),
-            Scan::After(room) => room.clone(),
-        };
-        *scan = match within(ANSWER_DEADLINE, search::rooms_behind(&self.db, &after, SCAN_PAGE_ROOMS)).await?
+        if let Scan::Done(at) = scan
+            && at.elapsed() >= SCAN_INTERVAL
         {
+            *scan = Scan::begin(false);
+        }
+        let Scan::After { room, abandoned } = scan else { return Ok(()) };
+        if self.report_due() > SCAN_MAX_DUE_ROOMS {
+            return Ok(());
+        }
+        let page = within(ANSWER_DEADLINE, search::rooms_behind(&self.db, room, SCAN_PAGE_ROOMS)).await?;
+        *scan = match page {
             Some((last, behind)) => {
-                // Due at once, because nobody knows how long their messages have waited.
-                let now = Instant::now();
+                let (now, abandoned) = (Instant::now(), *abandoned);
                 for (room, first, head) in behind {
-                    self.changed_rooms.add_range(room, first, head, now);
+                    self.changed_rooms.add_range(room, first, head, abandoned, now);
                 }
-                Scan::After(last)
+                Scan::After { room: last, abandoned }
             }
             None => Scan::Done(Instant::now()),
         };

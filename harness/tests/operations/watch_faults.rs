@@ -108,7 +108,7 @@ async fn postgres(stack: &Stack, recorder: &mut AlertRecorder<'_>) -> Result<()>
     recorder.until_firing(&["TidingsHttpFailing", "TidingsStoringLate"]).await?;
 
     recorder.begin_fault("the index of search is locked for 75 s (LOCK TABLE)");
-    // Longer, because blocks that are not complete become due after 30 s.
+    // Longer, because blocks that are not complete become due after 30 s at the earliest.
     let lock = "BEGIN; LOCK TABLE search_blocks IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(75); COMMIT";
     let (locked, fired) =
         tokio::join!(stack.database().query(lock), recorder.until_firing(&["TidingsSearchBehind"]));

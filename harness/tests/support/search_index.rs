@@ -21,7 +21,7 @@ pub async fn ensure_index_is_of_present_texts(stack: &Stack) -> Result<()> {
     index_all(stack).await?;
     let blocks = "SELECT room_id, block, first_at, last_at, signature FROM search_blocks ORDER BY 1, 2";
     let found = stack.database().query(blocks).await?;
-    stack.database().query("TRUNCATE search_blocks, search_progress").await?;
+    stack.database().query("TRUNCATE search_progress, search_blocks").await?;
     index_all(stack).await?;
     let expected = stack.database().query(blocks).await?;
     ensure!(found == expected, "the index is {found:?}, but the present texts make {expected:?}");

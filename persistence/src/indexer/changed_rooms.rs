@@ -3,7 +3,8 @@
 //! the others.
 //!
 //! The index has a row per block of a room. So a room is due when a block is complete, and else only after a delay,
-//! because each indexing before that writes the same row again. Searches read messages that are not indexed themselves.
+//! because each indexing before that writes the same row again. Searches read messages that are not indexed themselves,
+//! so the delay is short in rooms where many messages wait, and long in others.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,8 +18,14 @@ use crate::search::{block_of, last_complete_seq};
 const MAX_ROOMS: usize = 100_000;
 /// A complete block is indexed this long after its last message. So one transaction indexes many blocks.
 const GATHER_DELAY: Duration = Duration::from_secs(1);
-/// A block that is not complete is indexed this long after its oldest message that is not indexed.
+/// A block that is not complete is indexed this long after the message that was the last of these few.
 const PARTIAL_DELAY: Duration = Duration::from_secs(30);
+const FEW_MESSAGES: i64 = 8;
+/// Fewer messages are indexed this long after the oldest. A room in which people write a message in a while would
+/// otherwise write the row for each of them.
+const FEW_MESSAGES_DELAY: Duration = Duration::from_secs(6 * 3600);
+/// While more rooms than this wait, the first are due at once.
+const FEW_ROOMS: usize = MAX_ROOMS / 2;
 
 /// A room that is not indexed up to its head.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,16 +89,19 @@ impl ChangedRooms {
     pub fn add_events<'a>(&self, events: impl IntoIterator<Item = (&'a str, i64)>, now: Instant) {
         let mut waiting = self.waiting();
         for (room, seq) in events {
-            let (mut first, mut due) = (seq, now + PARTIAL_DELAY);
-            if let Some(old) = waiting.rooms.get_mut(room) {
-                // The usual case: the block is not complete yet, so the room is due when it was.
+            let old = waiting.rooms.get_mut(room);
+            let first = old.as_ref().map_or(seq, |old| old.first);
+            let complete_only = block_of(seq + 1) > block_of(first);
+            let due = match seq - first + 1 {
+                _ if complete_only => now + GATHER_DELAY,
+                FEW_MESSAGES.. => now + PARTIAL_DELAY,
+                _ => now + FEW_MESSAGES_DELAY,
+            };
+            if let Some(old) = old
+                && old.due <= due
+            {
+                // The usual case.
                 old.head = old.head.max(seq);
-                (first, due) = (old.first, old.due);
-            }
-            let complete_only = block_of(seq + 1) > block_of(first) && due > now + GATHER_DELAY;
-            if complete_only {
-                due = now + GATHER_DELAY;
-            } else if waiting.rooms.contains_key(room) {
                 continue;
             }
             if let Ok(room) = RoomId::parse(room) {
@@ -100,9 +110,12 @@ impl ChangedRooms {
         }
     }
 
-    /// Adds a room whose seqs `first` to `head` are due at `due`.
-    pub(super) fn add_range(&self, room: RoomId, first: i64, head: i64, due: Instant) {
-        self.waiting().add(room, WaitingRoom { first, head, due, complete_only: false });
+    /// Adds a room whose seqs `first` to `head` are not indexed. They are due at once if a block is complete, or if the
+    /// replica that stored them may not run. Else that replica probably waits to index them.
+    pub(super) fn add_range(&self, room: RoomId, first: i64, head: i64, abandoned: bool, now: Instant) {
+        let is_due = abandoned || block_of(head + 1) > block_of(first);
+        let due = if is_due { now } else { now + FEW_MESSAGES_DELAY };
+        self.waiting().add(room, WaitingRoom { first, head, due, complete_only: !abandoned && is_due });
     }
 
     /// Returns rooms to the queue that were taken and are not indexed as far as they were due.
@@ -124,7 +137,7 @@ impl ChangedRooms {
         while taken.len() < limit
             && let Some((due, room)) = waiting.by_due.pop_first()
         {
-            if due > now {
+            if due > now && waiting.rooms.len() <= FEW_ROOMS {
                 waiting.by_due.insert((due, room));
                 break;
             }
@@ -144,17 +157,13 @@ impl ChangedRooms {
         std::mem::take(&mut self.waiting().scan_requested)
     }
 
-    /// The number of rooms that wait, due or not.
-    pub(super) fn len(&self) -> usize {
-        self.waiting().rooms.len()
-    }
-
     /// The number of rooms that are due at `now`, and the time since which the first has been due.
     pub(super) fn due(&self, now: Instant) -> (usize, Option<Instant>) {
         let waiting = self.waiting();
         let mut due = waiting.by_due.iter().map(|(due, _)| *due).take_while(|due| *due <= now);
         let first = due.next();
-        (due.count() + usize::from(first.is_some()), first)
+        let count = due.count() + usize::from(first.is_some());
+        (count.max(waiting.rooms.len().saturating_sub(FEW_ROOMS)), first)
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -181,15 +190,29 @@ mod tests {
     #[test]
     fn incomplete_block_is_due_after_a_delay() {
         let (changed, now) = (ChangedRooms::default(), Instant::now());
-        changed.add_events([("a", 1), ("b", 1), ("a", 2), ("not a room", 1)], now);
-        changed.add_events([("b", 2), ("c", 5)], now + SECOND);
+        changed.add_events((1..=8).map(|seq| ("a", seq)).chain([("b", 1), ("not a room", 1)]), now);
+        changed.add_events([("a", 9), ("b", 2), ("c", 5)], now + SECOND);
         assert_eq!(taken(&changed, 9, now + PARTIAL_DELAY - SECOND), []);
-        assert_eq!(changed.due(now + PARTIAL_DELAY), (2, Some(now + PARTIAL_DELAY)));
-        assert_eq!(taken(&changed, 1, now + PARTIAL_DELAY), of(&[("a", 2)]));
-        assert_eq!(taken(&changed, 9, now + PARTIAL_DELAY), of(&[("b", 2)]), "c changed later");
-        assert_eq!(taken(&changed, 9, now + PARTIAL_DELAY + SECOND), of(&[("c", 5)]));
-        assert_eq!(changed.due(now + 9 * PARTIAL_DELAY), (0, None));
+        assert_eq!(changed.due(now + PARTIAL_DELAY), (1, Some(now + PARTIAL_DELAY)));
+        assert_eq!(taken(&changed, 9, now + PARTIAL_DELAY), of(&[("a", 9)]), "b and c have few messages");
+        assert_eq!(taken(&changed, 9, now + FEW_MESSAGES_DELAY), of(&[("b", 2)]), "c changed later");
+        assert_eq!(taken(&changed, 9, now + FEW_MESSAGES_DELAY + SECOND), of(&[("c", 5)]));
+        assert_eq!(changed.due(now + 9 * FEW_MESSAGES_DELAY), (0, None));
         assert!(!changed.take_scan_request());
+    }
+
+    #[test]
+    fn room_of_another_replica_is_due_when_a_block_is_complete() {
+        let (changed, now) = (ChangedRooms::default(), Instant::now());
+        let add = |room, head, abandoned| {
+            changed.add_range(RoomId::parse(room).unwrap(), 60, head, abandoned, now);
+        };
+        add("a", 62, false);
+        add("b", 70, false);
+        add("c", 70, true);
+        assert_eq!(taken(&changed, 9, now), of(&[("b", 63), ("c", 70)]));
+        assert_eq!(taken(&changed, 9, now + PARTIAL_DELAY), of(&[("b", 70)]));
+        assert_eq!(taken(&changed, 9, now + FEW_MESSAGES_DELAY), of(&[("a", 62)]));
     }
 
     #[test]
@@ -213,7 +236,7 @@ mod tests {
         changed.put_back(entry);
         assert_eq!(changed.due(now + GATHER_DELAY), (1, Some(now + GATHER_DELAY)));
         assert_eq!(taken(&changed, 9, now + GATHER_DELAY), of(&[("a", 63)]));
-        changed.add_range(RoomId::parse("a").unwrap(), 64, 75, now);
+        changed.add_range(RoomId::parse("a").unwrap(), 64, 75, true, now);
         assert_eq!(taken(&changed, 9, now), of(&[("a", 75)]), "a range that a scan found is due as a whole");
     }
 
@@ -222,7 +245,8 @@ mod tests {
         let (changed, now) = (ChangedRooms::default(), Instant::now());
         let names: Vec<String> = (0..=MAX_ROOMS).map(|n| format!("r{n}")).collect();
         changed.add_events(names.iter().map(|name| (name.as_str(), 1)), now);
-        assert_eq!(changed.due(now + PARTIAL_DELAY).0, MAX_ROOMS);
+        assert_eq!(changed.due(now), (MAX_ROOMS - FEW_ROOMS, None), "the first rooms are due at once");
+        assert_eq!(changed.take_due(MAX_ROOMS, now).len(), MAX_ROOMS - FEW_ROOMS);
         assert!(changed.take_scan_request() && !changed.take_scan_request());
     }
 }

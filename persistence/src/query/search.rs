@@ -32,7 +32,7 @@ const MESSAGES_PER_STATEMENT: usize = 200;
 /// Number of messages that are not indexed yet and that a page searches: the newest of each room, and of all rooms, those
 /// with the newest messages first.
 const MAX_UNINDEXED_PER_ROOM: i64 = 1000;
-const MAX_UNINDEXED: i64 = 8000;
+const MAX_UNINDEXED: i64 = 10_000;
 
 /// A message that contains the words of the query.
 #[derive(Debug, Serialize, ToSchema)]

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 /// Number of blocks that one page tests at most, 2 million messages, and number whose texts it reads. A test takes about
 /// a microsecond, reading a block two hundred.
 const MAX_TESTED: i64 = 32_768;
-const MAX_READ: usize = 512;
+const MAX_READ: usize = 256;
 /// Number of blocks that one statement tests: few while many are candidates, more while candidates are rare.
 const MIN_TESTS: i64 = 64;
 const MAX_TESTS: i64 = 4096;
