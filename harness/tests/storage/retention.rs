@@ -336,17 +336,14 @@ async fn killed_retention_is_finished_by_next_run() -> Result<()> {
 #[tokio::test]
 async fn removed_contents_leave_no_trace_in_search_index() -> Result<()> {
     let stack = stack().await?;
-    let room = old_room(&stack).await?;
-    stack
-        .database()
-        .query(&format!(
-            "INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, at, last_seq) \
-             SELECT '{room}', n, gen_random_uuid(), 'alice', 'c' || n, 'text', 'word' || n, \
-               now() - CASE WHEN n < 150 THEN interval '200 days' ELSE interval '0' END, n FROM generate_series(6, 300) n; \
-             UPDATE rooms SET head_seq = 300 WHERE id = '{room}'"
-        ))
-        .await?;
-    age(&stack, 200, "seq < 6").await?;
+    let room = stack.http("alice").new_room(&[]).await?;
+    let messages = format!(
+        "INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, at, last_seq) \
+         SELECT '{room}', n, gen_random_uuid(), 'alice', 'c' || n, 'text', 'word' || n, now(), n \
+         FROM generate_series(1, 300) n; UPDATE rooms SET head_seq = 300 WHERE id = '{room}'"
+    );
+    stack.database().query(&messages).await?;
+    age(&stack, 200, "seq < 150").await?;
     index_all(&stack).await?;
     assert_eq!(stack.database().value("SELECT count(*) FROM search_blocks").await?, "5");
     retain(&stack, &["--older-than", "180d", "--drop"]).await?;

@@ -57,7 +57,7 @@ pub struct Tested {
 pub enum Step {
     /// Read the texts of these blocks.
     Read(Vec<Candidate>),
-    /// Test the next blocks of these rooms, so many of each.
+    /// Test this number of the next blocks of each of these rooms.
     Test(Vec<RoomFrontier>, i64),
 }
 
