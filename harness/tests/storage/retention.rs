@@ -29,7 +29,6 @@ async fn retain(stack: &Stack, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Makes messages older.
 async fn age(stack: &Stack, days: u32, which: &str) -> Result<()> {
     let sql = format!("UPDATE messages SET at = at - interval '{days} days' WHERE {which}");
     stack.database().query(&sql).await.map(drop)
@@ -337,15 +336,14 @@ async fn killed_retention_is_finished_by_next_run() -> Result<()> {
 async fn removed_contents_leave_no_trace_in_search_index() -> Result<()> {
     let stack = stack().await?;
     let room = stack.http("alice").new_room(&[]).await?;
-    let messages = format!(
+    let sql = format!(
         "INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, at, last_seq) \
          SELECT '{room}', n, gen_random_uuid(), 'alice', 'c' || n, 'text', 'word' || n, now(), n \
          FROM generate_series(1, 300) n; UPDATE rooms SET head_seq = 300 WHERE id = '{room}'"
     );
-    stack.database().query(&messages).await?;
+    stack.database().query(&sql).await?;
     age(&stack, 200, "seq < 150").await?;
     index_all(&stack).await?;
-    assert_eq!(stack.database().value("SELECT count(*) FROM search_blocks").await?, "5");
     retain(&stack, &["--older-than", "180d", "--drop"]).await?;
     assert_eq!(stack.database().value("SELECT count(*) FROM search_blocks").await?, "3");
     ensure_index_is_of_present_texts(&stack).await
