@@ -190,7 +190,7 @@ mod tests {
         let mut frontier = Frontier::default();
         let mut tests = 0;
         while !frontier.is_spent() {
-            frontier.add(room("a", 5));
+            frontier.add(RoomFrontier { left: 100_000, ..room("a", 5) });
             assert!(matches!(frontier.next_step(), Step::Test(_, depth) if depth <= MAX_TESTS));
             frontier.add_tested(Tested::default());
             tests += 1;
