@@ -12,6 +12,7 @@ pub mod m0005_changes_of_messages;
 pub mod m0006_owners;
 pub mod m0007_words_in_bulk;
 pub mod m0008_updates_in_place;
+pub mod m0009_search_blocks;
 pub mod schema;
 
 use async_trait::async_trait;
@@ -63,6 +64,7 @@ impl MigratorTrait for Migrator {
             m0006_owners
             m0007_words_in_bulk
             m0008_updates_in_place
+            m0009_search_blocks
         ]
     }
 }

@@ -13,17 +13,15 @@ use tidings_shared::ids::RoomId;
 use tokio_util::sync::CancellationToken;
 
 pub use changed_rooms::ChangedRooms;
+use changed_rooms::WaitingRoom;
 
 use crate::metrics::Metrics;
 use crate::writer::{failure, limit::within, search};
 
-/// Number of seqs and of rooms that one transaction indexes at most.
-const POSITIONS_PER_TRANSACTION: i64 = 1000;
-const ROOMS_PER_TRANSACTION: usize = 1000;
-/// The indexer waits this long before it indexes new changes. So one statement indexes many messages, which costs little
-/// more than a single message, and a room with several messages is indexed once for all of them.
-const GATHER_DELAY: Duration = Duration::from_secs(1);
-/// Pause between two turns of the indexer while rooms are waiting.
+/// Number of blocks and of rooms that one transaction indexes at most.
+const BLOCKS_PER_TRANSACTION: i64 = 64;
+const ROOMS_PER_TRANSACTION: usize = 64;
+/// Pause between two turns of the indexer while rooms are due.
 const TURN_PAUSE: Duration = Duration::from_millis(20);
 /// After this time a turn of the indexer starts no further transaction, so that the scan of all rooms can continue.
 const TURN_DURATION: Duration = Duration::from_millis(250);
@@ -34,9 +32,9 @@ const BACKOFF: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(
 const SCAN_INTERVAL: Duration = Duration::from_secs(600);
 const SCAN_PAGE_ROOMS: i64 = 1000;
 const SCAN_PAUSE: Duration = Duration::from_millis(50);
-/// The scan pauses while more rooms than this wait to be indexed.
-const SCAN_MAX_WAITING_ROOMS: usize = 2000;
-const IDLE_WAIT: Duration = Duration::from_secs(1);
+/// The scan pauses while more rooms than this are due to be indexed.
+const SCAN_MAX_DUE_ROOMS: usize = 2000;
+const IDLE_PAUSE: Duration = Duration::from_millis(250);
 
 /// The background task that updates the search index.
 pub struct Indexer {
@@ -45,10 +43,21 @@ pub struct Indexer {
     pub metrics: Metrics,
 }
 
-/// The state of the scan of all rooms: when it was finished, or the room after which it continues.
+/// The state of the scan of all rooms.
 enum Scan {
+    /// When it was finished.
     Done(Instant),
-    After(String),
+    After {
+        room: String,
+        /// Whether a replica may have ended that should have indexed the rooms.
+        abandoned: bool,
+    },
+}
+
+impl Scan {
+    fn begin(abandoned: bool) -> Self {
+        Self::After { room: String::new(), abandoned }
+    }
 }
 
 impl Indexer {
@@ -58,20 +67,18 @@ impl Indexer {
     }
 
     async fn index_forever(&self) {
-        let mut scan = Scan::After(String::new());
+        let mut scan = Scan::begin(true);
         let mut backoff = BACKOFF[0];
         let mut left = false;
         loop {
-            let timeout = match scan {
-                Scan::After(_) => SCAN_PAUSE,
-                Scan::Done(_) => IDLE_WAIT,
+            let pause = match scan {
+                _ if left => TURN_PAUSE,
+                Scan::After { .. } => SCAN_PAUSE,
+                Scan::Done(_) => IDLE_PAUSE,
             };
-            self.changed_rooms.wait_for_rooms(timeout).await;
-            // Waits for more changes only if the last turn left no room and new changes wait.
-            let gathers = !left && self.changed_rooms.len() > 0;
-            tokio::time::sleep(if gathers { GATHER_DELAY } else { TURN_PAUSE }).await;
+            tokio::time::sleep(pause).await;
             let done = async {
-                left = self.index_waiting().await?;
+                left = self.index_due().await?;
                 self.scan_step(&mut scan).await
             };
             match done.await {
@@ -88,55 +95,58 @@ impl Indexer {
         }
     }
 
-    /// Indexes the waiting rooms for the time of one turn. Returns whether some of them are left.
-    async fn index_waiting(&self) -> Result<bool, DbErr> {
+    /// Indexes the rooms that are due, for the time of one turn. Returns whether some of them are left.
+    async fn index_due(&self) -> Result<bool, DbErr> {
         let begun = Instant::now();
-        self.report_lag();
-        // Rooms that change during this turn wait for the next turn.
-        let mut left = self.changed_rooms.len();
+        // Rooms that become due during this turn wait for the next turn.
+        let mut left = self.report_due();
         while left > 0 && begun.elapsed() < TURN_DURATION {
-            let (rooms, since) = self.changed_rooms.take_rooms(left.min(ROOMS_PER_TRANSACTION));
-            let Some(since) = since else { break };
-            left -= rooms.len();
-            match self.index(&rooms, since).await {
-                Ok(behind) => left += behind,
-                Err(error) => {
-                    self.changed_rooms.add_rooms(rooms.iter().map(RoomId::as_str), since);
-                    return Err(error);
-                }
+            let rooms = self.changed_rooms.take_due(left.min(ROOMS_PER_TRANSACTION), begun);
+            if rooms.is_empty() {
+                break;
             }
-            self.report_lag();
+            left -= rooms.len();
+            left += self.index(rooms).await?;
+            self.report_due();
         }
         Ok(left > 0)
     }
 
-    fn report_lag(&self) {
-        let (rooms, since) = self.changed_rooms.waiting_since();
+    /// Sets the metrics, and returns the number of rooms that are due.
+    fn report_due(&self) -> usize {
+        let (due, since) = self.changed_rooms.due(Instant::now());
         self.metrics.search_lag_seconds.set(since.map_or(0.0, |since| since.elapsed().as_secs_f64()));
-        self.metrics.search_rooms_waiting.set(i64::try_from(rooms).unwrap_or(i64::MAX));
+        self.metrics.search_rooms_waiting.set(i64::try_from(due).unwrap_or(i64::MAX));
+        due
     }
 
-    /// Indexes these rooms. Rooms that are not indexed up to their heads wait again; returns their number.
-    async fn index(&self, rooms: &[RoomId], since: Instant) -> Result<usize, DbErr> {
+    /// Indexes these rooms. Rooms that are not indexed as far as they were due wait again; returns their number. After an
+    /// error of the connection all of them wait again.
+    async fn index(&self, rooms: Vec<(RoomId, WaitingRoom)>) -> Result<usize, DbErr> {
         let mut behind = 0;
         let mut left = vec![rooms];
-        while let Some(rooms) = left.pop() {
-            match within(ANSWER_DEADLINE, search::index(&self.db, rooms, POSITIONS_PER_TRANSACTION)).await {
+        while let Some(mut rooms) = left.pop() {
+            let due = rooms.iter().map(|(room, waiting)| (room.clone(), waiting.upto())).collect::<Vec<_>>();
+            match within(ANSWER_DEADLINE, search::index(&self.db, &due, BLOCKS_PER_TRANSACTION)).await {
                 Ok(indexed) => {
                     self.metrics.search_indexed.inc_by(indexed.messages as u64);
-                    behind += indexed.behind.len();
-                    self.changed_rooms.add_rooms(indexed.behind.iter().map(RoomId::as_str), since);
+                    rooms.retain(|(room, _)| indexed.behind.contains(room));
+                    behind += rooms.len();
+                    self.changed_rooms.put_back(rooms);
                 }
-                Err(error) if failure::is_connection_error(&error) => return Err(error),
+                Err(error) if failure::is_connection_error(&error) => {
+                    self.changed_rooms.put_back(rooms.into_iter().chain(left.into_iter().flatten()));
+                    return Err(error);
+                }
                 // Splits the rooms to find the one that cannot be indexed, because it must not block the others.
                 Err(error) if rooms.len() == 1 => {
-                    let (cause, room) = (failure::without_data(&error), &rooms[0]);
+                    let (cause, room) = (failure::without_data(&error), &rooms[0].0);
                     tracing::error!(cause, %room, "a room cannot be indexed for search");
                     self.metrics.search_failures.inc();
                 }
                 Err(_) => {
-                    let (first, second) = rooms.split_at(rooms.len() / 2);
-                    left.extend([first, second]);
+                    let second = rooms.split_off(rooms.len() / 2);
+                    left.extend([second, rooms]);
                 }
             }
         }
@@ -146,19 +156,25 @@ impl Indexer {
     /// Scans the next page of all rooms, if the scan is due.
     async fn scan_step(&self, scan: &mut Scan) -> Result<(), DbErr> {
         if self.changed_rooms.take_scan_request() {
-            *scan = Scan::After(String::new());
+            *scan = Scan::begin(true);
         }
-        let after = match scan {
-            Scan::Done(at) if at.elapsed() < SCAN_INTERVAL => return Ok(()),
-            Scan::Done(_) => String::new(),
-            Scan::After(_) if self.changed_rooms.len() > SCAN_MAX_WAITING_ROOMS => return Ok(()),
-            Scan::After(room) => room.clone(),
-        };
-        *scan = match within(ANSWER_DEADLINE, search::rooms_behind(&self.db, &after, SCAN_PAGE_ROOMS)).await?
+        if let Scan::Done(at) = scan
+            && at.elapsed() >= SCAN_INTERVAL
         {
+            *scan = Scan::begin(false);
+        }
+        let Scan::After { room, abandoned } = scan else { return Ok(()) };
+        if self.report_due() > SCAN_MAX_DUE_ROOMS {
+            return Ok(());
+        }
+        let page = within(ANSWER_DEADLINE, search::rooms_behind(&self.db, room, SCAN_PAGE_ROOMS)).await?;
+        *scan = match page {
             Some((last, behind)) => {
-                self.changed_rooms.add_rooms(behind.iter().map(String::as_str), Instant::now());
-                Scan::After(last)
+                let (now, abandoned) = (Instant::now(), *abandoned);
+                for (room, first, head) in behind {
+                    self.changed_rooms.add_range(room, first, head, abandoned, now);
+                }
+                Scan::After { room: last, abandoned }
             }
             None => Scan::Done(Instant::now()),
         };

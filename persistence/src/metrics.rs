@@ -25,9 +25,9 @@ tidings_shared::metrics! {
         pool_limit: IntGaugeVec["pool"] = "tidings_persistence_pool_limit", "Connections to PostgreSQL that a pool may have";
         http_requests: IntCounterVec["route", "status"] = "tidings_persistence_http_requests_total", "Requests answered, by route and status";
         http_seconds: HistogramVec["route"](0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0) = "tidings_persistence_http_seconds", "Time to answer a request, seconds, by route";
-        search_lag_seconds: Gauge = "tidings_persistence_search_lag_seconds", "Age of the oldest room that waits to be indexed for search, seconds";
-        search_rooms_waiting: IntGauge = "tidings_persistence_search_rooms_waiting", "Rooms that wait to be indexed for search";
-        search_indexed: IntCounter = "tidings_persistence_search_indexed_total", "Messages put into the index of search, changed ones again";
+        search_lag_seconds: Gauge = "tidings_persistence_search_lag_seconds", "How long the room that is due longest has waited to be indexed for search, seconds";
+        search_rooms_waiting: IntGauge = "tidings_persistence_search_rooms_waiting", "Rooms that are due to be indexed for search";
+        search_indexed: IntCounter = "tidings_persistence_search_indexed_total", "Messages put into the index of search, again whenever their block is written";
         search_failures: IntCounter = "tidings_persistence_search_failures_total", "Rooms that could not be indexed for search and were left for later";
         ready: IntGauge = "tidings_persistence_ready", "1 while this replica is ready, as in /readyz, else 0";
         spans_lost: IntCounterVec["cause"] = "tidings_persistence_spans_lost_total", "Spans that were lost, by cause: full (too many waited) or away (the collector did not take them)";

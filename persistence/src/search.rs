@@ -1,21 +1,22 @@
-//! Text processing for search: the words that are indexed and queried, and the snippets of results. Pure.
-//! The index, queries and snippets split a text into the same words.
+//! Text processing for search: the words that are indexed and queried, the signatures of blocks, and the snippets of
+//! results. Pure. The index, queries and snippets split a text into the same words.
 
+pub mod signature;
 pub mod snippet;
 pub mod words;
 
-/// Number of consecutive seqs of a room in one slice. The words of a slice share one key in the index, so one look-up
-/// of a word covers the whole slice.
-pub const SLICE_SEQS: i64 = 512;
+/// Number of consecutive seqs of a room in one block. Part of the stored format. With more seqs a search tests fewer
+/// blocks, but reads more texts for each block that may contain the words.
+pub const BLOCK_SEQS: i64 = 64;
 
-/// The number of the slice that a seq belongs to.
+/// The number of the block that a seq belongs to.
 #[must_use]
-pub fn slice_of(seq: i64) -> i64 {
-    seq / SLICE_SEQS
+pub fn block_of(seq: i64) -> i64 {
+    seq / BLOCK_SEQS
 }
 
-/// The prefix of the words of a slice in the index, made from the slice's key.
+/// The last seq of the last complete block of a log that ends with `head`; -1 if no block is complete.
 #[must_use]
-pub fn slice_prefix(key: i64) -> String {
-    format!("{key:x}")
+pub fn last_complete_seq(head: i64) -> i64 {
+    block_of(head + 1) * BLOCK_SEQS - 1
 }

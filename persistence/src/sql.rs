@@ -11,6 +11,13 @@ use tidings_shared::{
     role::{MinRole, RANKS},
 };
 
+/// Selects the texts of the messages in the blocks `$2` of the rooms `$1`. `$3` is the number of seqs in a block. The
+/// LIMIT removes no rows, but prevents scans of the whole table.
+pub const TEXTS_OF_BLOCKS: &str = "\
+    SELECT m.room_id, m.seq, m.at, m.content FROM unnest($1::text[], $2::bigint[]) AS v (room, block) \
+    CROSS JOIN LATERAL (SELECT n.room_id, n.seq, n.at, n.content FROM messages n WHERE n.room_id = v.room \
+      AND n.seq >= v.block * $3 AND n.seq < (v.block + 1) * $3 AND NOT n.deleted ORDER BY n.seq LIMIT $3) m";
+
 /// Makes a statement for PostgreSQL. The values replace `$1`, `$2` and so on.
 pub fn statement(sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
     Statement::from_sql_and_values(DbBackend::Postgres, sql, values)

@@ -10,7 +10,10 @@ use super::system::{PATIENCE, System, message};
 
 /// Rooms; they are in most partitions, because a read is shared among the partitions.
 const ROOMS: usize = 64;
-const STORED_PER_ROOM: usize = 32;
+/// Messages before the first that are counted, and counted ones. Each fills a block of the search index, so that it is
+/// indexed soon.
+const STORED_BEFORE: usize = 63;
+const STORED_PER_ROOM: usize = 64;
 const PAGES: usize = 100;
 /// Messages of a page: the default limit.
 const PAGE: usize = 50;
@@ -19,7 +22,7 @@ const PAGES_BEFORE: usize = 20;
 /// Instructions of persistence for each message that it stores and indexes, in many rooms at once.
 pub(super) async fn stored(options: &CountOptions) -> Result<u64> {
     let (system, sender, rooms) = start(options, ROOMS).await?;
-    store(&system, &sender, &rooms, 2).await?;
+    store(&system, &sender, &rooms, STORED_BEFORE).await?;
     system.begin().await?;
     store(&system, &sender, &rooms, STORED_PER_ROOM).await?;
     system.end(ROOMS * STORED_PER_ROOM).await

@@ -24,7 +24,7 @@ const ROOMS_WAITING: &str = "tidings_persistence_search_rooms_waiting ";
 /// Pause between two reads of the metric. It is longer than the indexer collects changes.
 const INDEX_POLL_INTERVAL: Duration = Duration::from_millis(300);
 /// After this time the run fails.
-const INDEX_TIMEOUT: Duration = Duration::from_secs(60);
+const INDEX_TIMEOUT: Duration = Duration::from_secs(120);
 const ENTERING_AT_ONCE: usize = 128;
 const ENTER_PATIENCE: Duration = Duration::from_secs(180);
 

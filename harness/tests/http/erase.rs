@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::marked::{MARK, create_data, erase, mallory, stack, token, until_indexed};
+use crate::marked::{MARK, create_data, erase, mallory, stack, token};
+use crate::search_index::{ensure_index_is_of_present_texts, index_all};
 use crate::traces::traces;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -11,7 +12,6 @@ use tidings_harness::{Client, Http, Stack};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn ensure_no_trace(stack: &Stack) -> Result<()> {
-    until_indexed(stack).await?;
     let left = traces(stack, MARK).await?;
     ensure!(left.is_empty(), "left behind:\n{}", left.join("\n"));
     Ok(())
@@ -22,22 +22,15 @@ async fn ensure_no_trace(stack: &Stack) -> Result<()> {
 async fn erasure_leaves_no_trace_in_tables_or_redis() -> Result<()> {
     let stack = stack().await?;
     let rooms = create_data(&stack).await?;
-    until_indexed(&stack).await?;
+    index_all(&stack).await?;
     let before: Vec<String> = traces(&stack, MARK)
         .await?
         .iter()
         .map(|trace| trace.split(':').next().unwrap_or_default().to_owned())
         .collect();
-    for table in [
-        "dead_letters",
-        "events",
-        "message_search",
-        "message_versions",
-        "messages",
-        "messages_archive",
-        "reactions",
-        "users",
-    ] {
+    for table in
+        ["dead_letters", "events", "message_versions", "messages", "messages_archive", "reactions", "users"]
+    {
         ensure!(
             before.iter().any(|found| found == table),
             "there is nothing to erase in {table}: {before:?}"
@@ -51,6 +44,7 @@ async fn erasure_leaves_no_trace_in_tables_or_redis() -> Result<()> {
 
     assert_eq!(erase(&mallory(&stack)).await?, 204);
     ensure_no_trace(&stack).await?;
+    ensure_index_is_of_present_texts(&stack).await?;
 
     // Seqs, ids and client ids stay. The heads moved only by her leaving and by the transfer of her rooms.
     assert_eq!(stack.database().query(ids).await?, ids_before);
@@ -246,12 +240,15 @@ async fn indexer_in_progress_does_not_restore_erased_content() -> Result<()> {
     let room = http.new_room(&["bob"]).await?;
     // The indexer has read her message and takes four seconds to commit it.
     let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(4); RETURN NULL; END'; \
-                CREATE TRIGGER slow AFTER INSERT ON message_search EXECUTE FUNCTION slow()";
-    stack.database().query(slow).await?;
+                CREATE TRIGGER slow AFTER INSERT ON search_blocks EXECUTE FUNCTION slow()";
     http.send(&room, "c", &format!("words {MARK}")).await?.expect(201);
+    stack.database().query(slow).await?;
+    stack.persistence(0).restart().await?;
     stack.database().until_asleep().await?;
     assert_eq!(erase(&http).await?, 204);
-    ensure_no_trace(&stack).await
+    ensure_no_trace(&stack).await?;
+    stack.database().query("DROP FUNCTION slow CASCADE").await?;
+    ensure_index_is_of_present_texts(&stack).await
 }
 
 #[tokio::test]

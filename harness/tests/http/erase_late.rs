@@ -1,6 +1,5 @@
 //! `DELETE /me` while writes of the user are still in progress, and while something blocks the erasure.
 
-use crate::marked;
 use std::time::Duration;
 
 use crate::marked::{MARK, erase, mallory};
@@ -62,7 +61,6 @@ async fn erasure_waits_for_accepted_message_and_removes_it() -> Result<()> {
     release(&stack, holder).await?;
     stack.database().until("SELECT count(*) FROM messages", "1").await?;
     assert_eq!(erasing.await??, 204);
-    marked::until_indexed(&stack).await?;
     ensure_no_trace(&stack).await
 }
 
@@ -140,7 +138,6 @@ async fn edited_text_leaves_redis_before_its_rows_are_cleared() -> Result<()> {
     release(&stack, holder).await?;
     stack.add_persistence(Ports::free()?).await?;
     stack.database().until(ERASED, "1").await?;
-    marked::until_indexed(&stack).await?;
     ensure_no_trace(&stack).await
 }
 

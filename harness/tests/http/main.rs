@@ -27,6 +27,9 @@ mod marked;
 #[path = "../support/room_log.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]
 mod room_log;
+#[path = "../support/search_index.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod search_index;
 #[path = "../support/traces.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]
 mod traces;

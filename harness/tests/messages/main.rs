@@ -26,6 +26,7 @@ mod poll;
 mod poll_ends;
 mod poll_limits;
 mod search;
+mod search_blocks;
 mod search_look;
 mod wire;
 
@@ -35,6 +36,8 @@ mod log_world;
 #[path = "../support/room_log.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]
 mod room_log;
+#[path = "../support/search_index.rs"]
+mod search_index;
 #[path = "../support/ways.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]
 mod ways;

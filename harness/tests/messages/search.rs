@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use tidings_harness::http::encode;
 use tidings_harness::{Http, Stack, clock};
 
+use crate::search_index::{index_all, until_indexed};
+
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 async fn stack() -> Result<Stack> {
@@ -25,13 +27,6 @@ async fn texts(user: &Http, query: &str, more: &str) -> Result<Vec<String>> {
     Ok(page["results"].as_array().into_iter().flatten().map(text).collect())
 }
 
-/// Waits until every room is indexed up to its head.
-async fn until_indexed(stack: &Stack) -> Result<()> {
-    let behind = "SELECT count(*) FROM rooms r LEFT JOIN search_progress p ON p.room_id = r.id \
-                  WHERE r.head_seq > COALESCE(p.indexed_seq, 0)";
-    stack.database().until(behind, "0").await
-}
-
 async fn send_all(user: &Http, room: &str, texts: &[&str]) -> Result<()> {
     for text in texts {
         user.send(room, &clock::client_id(), text).await?.expect(201);
@@ -47,15 +42,20 @@ async fn search_matches_all_words_newest_first_with_snippet() -> Result<()> {
     let (one, other) = (alice.new_room(&["bob"]).await?, alice.new_room(&["bob"]).await?);
     send_all(&alice, &one, &["Tea for Zoë?", "coffee", "no <b>TEA</b> today"]).await?;
     send_all(&bob, &other, &["more tea, Zoe"]).await?;
-    until_indexed(&stack).await?;
+    // A stored message is found at once, and also after it was indexed.
+    finds_words(&bob, &one).await?;
+    index_all(&stack).await?;
+    finds_words(&bob, &one).await
+}
 
-    assert_eq!(texts(&bob, "tea", "").await?, ["more tea, Zoe", "no <b>TEA</b> today", "Tea for Zoë?"]);
-    assert_eq!(texts(&bob, "zoe tea", "").await?, ["more tea, Zoe", "Tea for Zoë?"]);
-    assert_eq!(texts(&bob, "te", "").await?.len(), 3, "the last word must match as a prefix");
-    assert!(texts(&bob, "te zoe", "").await?.is_empty(), "other words must match exactly");
-    assert_eq!(texts(&bob, "tea", &format!("&room={one}")).await?, ["no <b>TEA</b> today", "Tea for Zoë?"]);
+async fn finds_words(bob: &Http, one: &str) -> Result<()> {
+    assert_eq!(texts(bob, "tea", "").await?, ["more tea, Zoe", "no <b>TEA</b> today", "Tea for Zoë?"]);
+    assert_eq!(texts(bob, "zoe tea", "").await?, ["more tea, Zoe", "Tea for Zoë?"]);
+    assert_eq!(texts(bob, "te", "").await?.len(), 3, "the last word must match as a prefix");
+    assert!(texts(bob, "te zoe", "").await?.is_empty(), "other words must match exactly");
+    assert_eq!(texts(bob, "tea", &format!("&room={one}")).await?, ["no <b>TEA</b> today", "Tea for Zoë?"]);
 
-    let page = search(&bob, "today tea", "").await?;
+    let page = search(bob, "today tea", "").await?;
     let found = &page["results"][0];
     assert_eq!(
         found["snippet"],
@@ -85,7 +85,7 @@ async fn search_finds_only_currently_visible_messages() -> Result<()> {
         alice.post(&path, body).await?.expect(201);
     }
     send_all(&stack.http("eve"), &stack.http("eve").new_room(&[]).await?, &["secret of eve"]).await?;
-    until_indexed(&stack).await?;
+    index_all(&stack).await?;
 
     let found = async |user: &str| texts(&stack.http(user), "secret", "").await;
     assert_eq!(found("alice").await?, ["secret v", "secret b"]);
@@ -123,11 +123,11 @@ async fn stale_index_never_finds_deleted_or_changed_message() -> Result<()> {
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     send_all(&alice, &room, &["needle one", "needle two", "needle three"]).await?;
-    until_indexed(&stack).await?;
+    index_all(&stack).await?;
     // These changes have no event, so the index does not notice them.
     stack.database().query("UPDATE messages SET deleted = true WHERE seq = 1").await?;
     stack.database().query("UPDATE messages SET content = 'thread two' WHERE seq = 2").await?;
-    assert_eq!(stack.database().value("SELECT count(*) FROM message_search").await?, "3");
+    assert_eq!(stack.database().value("SELECT count(*) FROM search_blocks").await?, "1");
     assert_eq!(texts(&alice, "needle", "").await?, ["needle three"]);
     Ok(())
 }
@@ -138,23 +138,28 @@ async fn edits_and_deletes_reach_index() -> Result<()> {
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     send_all(&alice, &room, &["needle one", "needle two"]).await?;
-    until_indexed(&stack).await?;
+    index_all(&stack).await?;
     let path = format!("/rooms/{room}/messages");
     alice
         .request("PATCH".parse()?, &format!("{path}/1"), Some(json!({"content": "thread one"})))
         .await?
         .expect(200);
     alice.request("DELETE".parse()?, &format!("{path}/2"), None).await?.expect(200);
-    until_indexed(&stack).await?;
+    assert_eq!(texts(&alice, "thread", "").await?, ["thread one"], "an edited text must be found at once");
+    index_all(&stack).await?;
     assert_eq!(texts(&alice, "thread", "").await?, ["thread one"]);
     assert!(texts(&alice, "needle", "").await?.is_empty());
-    let held = stack.database().query("SELECT seq, tsv FROM message_search").await?;
-    ensure!(held.len() == 1 && held[0][0] == "1" && !held[0][1].contains("needle"), "{held:?}");
     let metrics = stack.persistence(0).metrics().await?;
     let value =
         |name: &str| metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
     assert_eq!(value("tidings_persistence_search_lag_seconds"), Some(0.0));
-    ensure!(value("tidings_persistence_search_indexed_total") >= Some(4.0), "{metrics}");
+    ensure!(value("tidings_persistence_search_indexed_total") >= Some(1.0), "{metrics}");
+    // The signature is the same as that of a room which never had the other texts.
+    let other = alice.new_room(&[]).await?;
+    send_all(&alice, &other, &["thread one"]).await?;
+    index_all(&stack).await?;
+    let signatures = "SELECT count(*), count(DISTINCT signature) FROM search_blocks";
+    assert_eq!(stack.database().query(signatures).await?, [["2", "1"]]);
     Ok(())
 }
 
@@ -163,7 +168,7 @@ async fn huge_message_does_not_block_indexing_of_room() -> Result<()> {
     let stack = stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
-    // More words than the index takes from one message, and longer than the API accepts.
+    // More words than a signature has bits, and longer than the API accepts.
     stack
         .database()
         .query(&format!(
@@ -178,7 +183,7 @@ async fn huge_message_does_not_block_indexing_of_room() -> Result<()> {
         ensure!(begun.elapsed() < WAIT_TIMEOUT, "Redis did not recover");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    until_indexed(&stack).await?;
+    index_all(&stack).await?;
     assert_eq!(texts(&alice, "needle", "").await?, ["needle"]);
     assert_eq!(texts(&alice, "word1 ", "").await?.len(), 1);
     Ok(())
@@ -199,8 +204,7 @@ async fn page_ends_early_after_bounded_reading() -> Result<()> {
              FROM generate_series(1, 3000) n; UPDATE rooms SET head_seq = 3000 WHERE id = '{room}'"
         ))
         .await?;
-    stack.persistence(0).restart().await?;
-    until_indexed(&stack).await?;
+    index_all(&stack).await?;
     let (bob, mut cursor, mut pages, mut found) = (stack.http("bob"), String::new(), 0, 0);
     loop {
         let page = search(&bob, "needle", &cursor).await?;
@@ -222,7 +226,7 @@ async fn search_pages_have_no_hole_and_no_repetition() -> Result<()> {
     for _ in 0..3 {
         rooms.push(alice.new_room(&[]).await?);
     }
-    // Groups of fifty messages with equal times, in more than one slice of each room.
+    // Groups of fifty messages with equal times, in many blocks of each room.
     let database = stack.database();
     for (number, room) in rooms.iter().enumerate() {
         database
@@ -236,9 +240,8 @@ async fn search_pages_have_no_hole_and_no_repetition() -> Result<()> {
             ))
             .await?;
     }
-    stack.persistence(0).restart().await?;
-    until_indexed(&stack).await?;
-    ensure!(database.value("SELECT count(*) FROM search_slices").await? == "9");
+    index_all(&stack).await?;
+    ensure!(database.value("SELECT count(*) FROM search_blocks").await? == "63");
 
     for (query, limit, expected) in [("needle", 7, 37), ("common", 200, 3900), ("common nee", 50, 37)] {
         let (mut found, mut cursor, mut last) = (Vec::new(), String::new(), String::from("9"));
@@ -269,7 +272,7 @@ async fn any_query_text_is_answered() -> Result<()> {
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     send_all(&alice, &room, &["it's 'quoted' \\ & (odd) | !x:* 東京タワー 🙂"]).await?;
-    until_indexed(&stack).await?;
+    index_all(&stack).await?;
     for query in [
         "it's",
         "'quoted'",
@@ -314,16 +317,16 @@ async fn index_fills_behind_writer_and_by_surviving_replica() -> Result<()> {
     let room = alice.new_room(&[]).await?;
     // The lock blocks indexing; messages must still be stored.
     let url = stack.database().url().to_owned();
-    let hold = "BEGIN; LOCK TABLE message_search IN SHARE MODE; SELECT pg_sleep(60)";
+    let hold = "BEGIN; LOCK TABLE search_blocks IN SHARE MODE; SELECT pg_sleep(60)";
     let mut holder = tokio::process::Command::new("psql")
         .args(["--no-psqlrc", "--quiet", "--output=/dev/null", "--command", hold, &url])
         .kill_on_drop(true)
         .spawn()?;
-    let locked = "SELECT count(*) FROM pg_locks WHERE relation = 'message_search'::regclass AND granted AND mode = 'ShareLock' \
+    let locked = "SELECT count(*) FROM pg_locks WHERE relation = 'search_blocks'::regclass AND granted AND mode = 'ShareLock' \
                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     stack.database().until(locked, "1").await?;
     send_all(&alice, &room, &["needle"]).await?;
-    assert!(texts(&alice, "needle", "").await?.is_empty());
+    assert_eq!(texts(&alice, "needle", "").await?, ["needle"]);
     // The replica that stored the message crashes before it indexes it.
     stack.persistence(0).kill();
     holder.kill().await?;
@@ -331,6 +334,7 @@ async fn index_fills_behind_writer_and_by_surviving_replica() -> Result<()> {
     stack.database().query(end).await?;
     stack.add_persistence(tidings_harness::Ports::free()?).await?;
     until_indexed(&stack).await?;
+    assert_eq!(stack.database().value("SELECT count(*) FROM search_blocks").await?, "1");
     assert_eq!(texts(&stack.http_at(1, "alice"), "needle", "").await?, ["needle"]);
     Ok(())
 }

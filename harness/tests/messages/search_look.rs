@@ -6,14 +6,9 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use tidings_harness::{Stack, clock};
 
-const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
+use crate::search_index::until_indexed;
 
-/// Waits until every room is indexed up to its head.
-async fn until_indexed(stack: &Stack) -> Result<()> {
-    let behind = "SELECT count(*) FROM rooms r LEFT JOIN search_progress p ON p.room_id = r.id \
-                  WHERE r.head_seq > COALESCE(p.indexed_seq, 0)";
-    stack.database().until(behind, "0").await
-}
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn unmarked_room_is_indexed_while_others_are_busy() -> Result<()> {
@@ -35,7 +30,7 @@ async fn unmarked_room_is_indexed_while_others_are_busy() -> Result<()> {
     until_indexed(&stack).await?;
     // A slow index, so that there is always more to index.
     let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1); RETURN NULL; END'; \
-                CREATE TRIGGER slow AFTER INSERT ON message_search FOR EACH STATEMENT EXECUTE FUNCTION slow()";
+                CREATE TRIGGER slow AFTER INSERT ON search_blocks FOR EACH STATEMENT EXECUTE FUNCTION slow()";
     stack.database().query(slow).await?;
     let senders: Vec<_> = busy
         .into_iter()
@@ -61,7 +56,7 @@ async fn unmarked_room_is_indexed_while_others_are_busy() -> Result<()> {
              UPDATE rooms SET head_seq = 1 WHERE id = '{quiet}'"
         ))
         .await?;
-    let found = format!("SELECT count(*) FROM message_search WHERE room_id = '{quiet}'");
+    let found = format!("SELECT count(*) FROM search_blocks WHERE room_id = '{quiet}'");
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(stack.database().value(&found).await?, "0", "the room was indexed before the take-over");
     stack.persistence(1).kill();

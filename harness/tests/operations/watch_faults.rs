@@ -107,8 +107,9 @@ async fn postgres(stack: &Stack, recorder: &mut AlertRecorder<'_>) -> Result<()>
     fired?;
     recorder.until_firing(&["TidingsHttpFailing", "TidingsStoringLate"]).await?;
 
-    recorder.begin_fault("the index of search is locked for 45 s (LOCK TABLE)");
-    let lock = "BEGIN; LOCK TABLE message_search IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(45); COMMIT";
+    recorder.begin_fault("the index of search is locked for 75 s (LOCK TABLE)");
+    // Longer, because blocks that are not complete become due after 30 s at the earliest.
+    let lock = "BEGIN; LOCK TABLE search_blocks IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(75); COMMIT";
     let (locked, fired) =
         tokio::join!(stack.database().query(lock), recorder.until_firing(&["TidingsSearchBehind"]));
     locked?;

@@ -21,3 +21,6 @@ mod letters;
 #[path = "../support/room_log.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]
 mod room_log;
+#[path = "../support/search_index.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod search_index;

@@ -6,13 +6,12 @@ use anyhow::{Result, ensure};
 use tidings_harness::node;
 use tidings_harness::postgres::{Database, Postgres};
 
-const MIGRATIONS: usize = 8;
+const MIGRATIONS: usize = 9;
 const TABLES: &[&str] = &[
     "dead_letters",
     "epochs_opened",
     "events",
     "members",
-    "message_search",
     "message_versions",
     "messages",
     "messages_archive",
@@ -25,8 +24,8 @@ const TABLES: &[&str] = &[
     "retention_progress",
     "room_epochs",
     "rooms",
+    "search_blocks",
     "search_progress",
-    "search_slices",
     "users",
 ];
 
@@ -115,6 +114,28 @@ async fn public_rooms_are_listed_by_activity_after_an_upgrade() -> Result<()> {
 }
 
 #[tokio::test]
+async fn signatures_stay_uncompressed_and_older_version_indexes_again() -> Result<()> {
+    let database = Postgres::shared().await?.database().await?;
+    migrations(&database, &["up"]).await?;
+    database
+        .query(
+            "INSERT INTO search_progress VALUES ('r', 7); INSERT INTO search_blocks \
+             SELECT 'r', n, now(), now(), decode(repeat('00', 3840), 'hex') FROM generate_series(1, 100) n",
+        )
+        .await?;
+    let stored =
+        "SELECT min(pg_column_size(signature)), pg_relation_size('search_blocks') / 8192 FROM search_blocks";
+    assert_eq!(database.query(stored).await?, [["3844", "50"]], "a page must hold two of the longest");
+    migrations(&database, &["down", "--steps", &(MIGRATIONS - 8).to_string()]).await?;
+    assert_eq!(database.value("SELECT count(*) FROM search_progress").await?, "0");
+    let old = "SELECT (SELECT count(*) FROM search_slices) + (SELECT count(*) FROM message_search)";
+    assert_eq!(database.value(old).await?, "0");
+    migrations(&database, &["down", "--steps", "2"]).await?;
+    migrations(&database, &["up"]).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn heads_and_progress_of_rooms_are_updated_in_place() -> Result<()> {
     let database = Postgres::shared().await?.database().await?;
     migrations(&database, &["up"]).await?;
@@ -122,14 +143,12 @@ async fn heads_and_progress_of_rooms_are_updated_in_place() -> Result<()> {
         .query(
             "INSERT INTO users (id) VALUES ('alice'); \
              INSERT INTO rooms (id, partition, kind, created_by) VALUES ('r', 0, 'private', 'alice'); \
-             INSERT INTO search_progress VALUES ('r', 0); \
-             INSERT INTO search_slices (room_id, slice, first_at, last_at) VALUES ('r', 0, now(), now())",
+             INSERT INTO search_progress VALUES ('r', 0)",
         )
         .await?;
     for (table, update) in [
         ("rooms", "head_seq = head_seq + 1, updated_at = clock_timestamp()"),
         ("search_progress", "indexed_seq = indexed_seq + 1"),
-        ("search_slices", "last_at = clock_timestamp()"),
         ("partitions", "last_id = '1-1'"),
     ] {
         let in_place = format!(

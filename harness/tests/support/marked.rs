@@ -100,9 +100,3 @@ pub async fn create_data(stack: &Stack) -> Result<Vec<String>> {
     socket.close().await?;
     Ok([rooms, vec![refused, gone]].concat())
 }
-
-pub async fn until_indexed(stack: &Stack) -> Result<()> {
-    let behind = "SELECT count(*) FROM rooms r LEFT JOIN search_progress p ON p.room_id = r.id \
-                  WHERE r.head_seq > COALESCE(p.indexed_seq, 0)";
-    stack.database().until(behind, "0").await
-}

@@ -83,6 +83,7 @@ pub async fn erase_messages(
         for sql in TOMBSTONES {
             transaction.execute_raw(statement(sql, [room.into(), seqs.clone().into()])).await?;
         }
+        search::refresh(&transaction, room, &seqs).await?;
     }
     transaction.commit().await?;
     Ok(last)
@@ -90,7 +91,7 @@ pub async fn erase_messages(
 
 /// The statements that make tombstones. The first one locks the messages in the same order as the writer, so that this
 /// transaction and a batch cannot deadlock.
-const TOMBSTONES: [&str; 6] = [
+const TOMBSTONES: [&str; 5] = [
     "WITH locked AS MATERIALIZED (SELECT m.seq FROM messages m WHERE m.room_id = $1 AND m.seq = ANY ($2) \
        ORDER BY m.seq FOR NO KEY UPDATE) \
      UPDATE messages m SET deleted = true, content = '', attachments = NULL, metadata = NULL FROM locked \
@@ -98,7 +99,6 @@ const TOMBSTONES: [&str; 6] = [
        AND NOT (m.deleted AND m.content = '' AND m.attachments IS NULL AND m.metadata IS NULL)",
     "DELETE FROM message_versions WHERE room_id = $1 AND seq = ANY ($2)",
     "DELETE FROM messages_archive WHERE room_id = $1 AND seq = ANY ($2)",
-    "DELETE FROM message_search WHERE room_id = $1 AND seq = ANY ($2)",
     "DELETE FROM reactions WHERE room_id = $1 AND seq = ANY ($2)",
     "UPDATE events SET type = 'void', void_type = type, body = '{}' \
      WHERE room_id = $1 AND type = 'message:edited' AND target = ANY ($2)",

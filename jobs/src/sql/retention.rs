@@ -77,6 +77,7 @@ pub async fn remove_contents(
     for sql in EMPTY {
         transaction.execute_raw(statement(sql, values())).await?;
     }
+    search::remove_up_to(&transaction, room.as_str(), upto).await?;
     let sql = "INSERT INTO retention_progress (room_id, upto_seq) VALUES ($1, $2) \
                ON CONFLICT (room_id) DO UPDATE SET upto_seq = GREATEST(retention_progress.upto_seq, EXCLUDED.upto_seq)";
     transaction.execute_raw(statement(sql, [room.as_str().into(), upto.into()])).await?;
@@ -127,10 +128,9 @@ const VOID_EDITS: &str = "\
       WHERE e.room_id = $1 AND e.type = 'message:edited' AND e.target > $2 AND e.target <= $3 RETURNING e.seq) \
     SELECT max(seq) AS last_edit FROM edits";
 
-const EMPTY: [&str; 4] = [
+const EMPTY: [&str; 3] = [
     "DELETE FROM message_versions WHERE room_id = $1 AND seq > $2 AND seq <= $3",
     "DELETE FROM reactions WHERE room_id = $1 AND seq > $2 AND seq <= $3",
-    "DELETE FROM message_search WHERE room_id = $1 AND seq > $2 AND seq <= $3",
     "UPDATE messages SET deleted = true, content = '', attachments = NULL, metadata = NULL \
      WHERE room_id = $1 AND seq > $2 AND seq <= $3 AND NOT (deleted AND content = '' AND attachments IS NULL AND metadata IS NULL)",
 ];

@@ -1,70 +1,155 @@
-//! The queue of rooms whose logs have changed since they were indexed: the writer adds rooms, the indexer takes them.
-//! Adding takes one short lock per batch. Bounded: a full queue requests a scan of all rooms, which finds the others.
+//! The queue of rooms whose logs have changed since they were indexed: the writer adds rooms, the indexer takes those
+//! that are due. Adding takes one short lock per batch. Bounded: a full queue requests a scan of all rooms, which finds
+//! the others.
+//!
+//! The index has a row per block of a room. So a room is due when a block is complete, and else only after a delay,
+//! because each indexing before that writes the same row again. Searches read messages that are not indexed themselves,
+//! so the delay is short in rooms where many messages wait, and long in others.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tidings_shared::ids::RoomId;
-use tokio::sync::Notify;
 
-/// Number of rooms that may wait, about 10 MB of ids.
+use crate::search::{block_of, last_complete_seq};
+
+/// Number of rooms that may wait, about 25 MB.
 const MAX_ROOMS: usize = 100_000;
+/// A complete block is indexed this long after its last message. So one transaction indexes many blocks.
+const GATHER_DELAY: Duration = Duration::from_secs(1);
+/// A block that is not complete is indexed this long after the message that was the last of these few.
+const PARTIAL_DELAY: Duration = Duration::from_secs(30);
+const FEW_MESSAGES: i64 = 8;
+/// Fewer messages are indexed this long after the oldest. A room in which people write a message in a while would
+/// otherwise write the row for each of them.
+const FEW_MESSAGES_DELAY: Duration = Duration::from_secs(6 * 3600);
+/// While more rooms than this wait, the first are due at once.
+const FEW_ROOMS: usize = MAX_ROOMS / 2;
+
+/// A room that is not indexed up to its head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct WaitingRoom {
+    /// The first seq that may not be indexed.
+    first: i64,
+    /// The last stored seq, as far as known.
+    head: i64,
+    pub due: Instant,
+    /// Whether the room is due because of complete blocks. Then a block that is not complete waits longer.
+    complete_only: bool,
+}
+
+impl WaitingRoom {
+    /// The seq up to which the room is due to be indexed.
+    pub fn upto(&self) -> i64 {
+        if self.complete_only { last_complete_seq(self.head) } else { self.head }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Waiting {
-    known: HashSet<RoomId>,
-    /// The waiting rooms in the order in which they changed, with the time of the change.
-    rooms: VecDeque<(RoomId, Instant)>,
+    rooms: HashMap<RoomId, WaitingRoom>,
+    /// The waiting rooms in the order in which they are due.
+    by_due: BTreeSet<(Instant, RoomId)>,
     /// Whether rooms that are not in this queue may have changed.
     scan_requested: bool,
+}
+
+impl Waiting {
+    /// Adds a room, or joins it with the waiting entry of the same room.
+    fn add(&mut self, room: RoomId, mut entry: WaitingRoom) {
+        if let Some(old) = self.rooms.get(&room) {
+            entry.first = entry.first.min(old.first);
+            entry.head = entry.head.max(old.head);
+            if old.due <= entry.due {
+                (entry.due, entry.complete_only) = (old.due, old.complete_only);
+            }
+            if *old == entry {
+                return;
+            }
+            self.by_due.remove(&(old.due, room.clone()));
+        } else if self.rooms.len() >= MAX_ROOMS {
+            self.scan_requested = true;
+            return;
+        }
+        self.by_due.insert((entry.due, room.clone()));
+        self.rooms.insert(room, entry);
+    }
 }
 
 /// A queue of changed rooms, which holds each room at most once.
 #[derive(Debug, Default)]
 pub struct ChangedRooms {
     waiting: Mutex<Waiting>,
-    more: Notify,
 }
 
 impl ChangedRooms {
-    /// Adds rooms that changed at `now`. Skips invalid room ids, because nothing was written for them.
-    pub fn add_rooms<'a>(&self, rooms: impl IntoIterator<Item = &'a str>, now: Instant) {
+    /// Adds rooms with the seqs of events that were stored at `now`. Skips invalid room ids, because nothing was written
+    /// for them.
+    pub fn add_events<'a>(&self, events: impl IntoIterator<Item = (&'a str, i64)>, now: Instant) {
         let mut waiting = self.waiting();
-        for room in rooms {
-            if waiting.known.contains(room) {
+        for (room, seq) in events {
+            let old = waiting.rooms.get_mut(room);
+            let first = old.as_ref().map_or(seq, |old| old.first);
+            let complete_only = block_of(seq + 1) > block_of(first);
+            let due = match seq - first + 1 {
+                _ if complete_only => now + GATHER_DELAY,
+                FEW_MESSAGES.. => now + PARTIAL_DELAY,
+                _ => now + FEW_MESSAGES_DELAY,
+            };
+            if let Some(old) = old
+                && old.due <= due
+            {
+                // The usual case.
+                old.head = old.head.max(seq);
                 continue;
             }
-            if waiting.known.len() >= MAX_ROOMS {
-                waiting.scan_requested = true;
-                break;
-            }
             if let Ok(room) = RoomId::parse(room) {
-                waiting.known.insert(room.clone());
-                waiting.rooms.push_back((room, now));
+                waiting.add(room, WaitingRoom { first, head: seq, due, complete_only });
             }
         }
-        drop(waiting);
-        self.more.notify_one();
+    }
+
+    /// Adds a room whose seqs `first` to `head` are not indexed. They are due at once if a block is complete, or if the
+    /// replica that stored them may not run. Else that replica probably waits to index them.
+    pub(super) fn add_range(&self, room: RoomId, first: i64, head: i64, abandoned: bool, now: Instant) {
+        let is_due = abandoned || block_of(head + 1) > block_of(first);
+        let due = if is_due { now } else { now + FEW_MESSAGES_DELAY };
+        self.waiting().add(room, WaitingRoom { first, head, due, complete_only: !abandoned && is_due });
+    }
+
+    /// Returns rooms to the queue that were taken and are not indexed as far as they were due.
+    pub(super) fn put_back(&self, rooms: impl IntoIterator<Item = (RoomId, WaitingRoom)>) {
+        let mut waiting = self.waiting();
+        rooms.into_iter().for_each(|(room, entry)| waiting.add(room, entry));
     }
 
     /// Requests a scan of all rooms, because rooms that are not in this queue may have changed, such as those of an
     /// ended replica.
     pub fn request_scan(&self) {
         self.waiting().scan_requested = true;
-        self.more.notify_one();
     }
 
-    /// Takes up to `limit` rooms, those that have waited longest first, and the time since which the first has waited.
-    pub(super) fn take_rooms(&self, limit: usize) -> (Vec<RoomId>, Option<Instant>) {
+    /// Takes up to `limit` rooms that are due at `now`, those that have been due longest first.
+    pub(super) fn take_due(&self, limit: usize, now: Instant) -> Vec<(RoomId, WaitingRoom)> {
         let mut waiting = self.waiting();
-        let since = waiting.rooms.front().map(|(_, since)| *since);
-        let limit = limit.min(waiting.rooms.len());
-        let rooms: Vec<RoomId> = waiting.rooms.drain(..limit).map(|(room, _)| room).collect();
-        for room in &rooms {
-            waiting.known.remove(room);
+        let mut taken = Vec::new();
+        while taken.len() < limit
+            && let Some((due, room)) = waiting.by_due.pop_first()
+        {
+            if due > now && waiting.rooms.len() <= FEW_ROOMS {
+                waiting.by_due.insert((due, room));
+                break;
+            }
+            let Some(entry) = waiting.rooms.remove(&room) else { continue };
+            if entry.upto() < entry.head {
+                let first = entry.upto() + 1;
+                let rest = WaitingRoom { first, due: now + PARTIAL_DELAY, complete_only: false, ..entry };
+                waiting.add(room.clone(), rest);
+            }
+            taken.push((room, entry));
         }
-        (rooms, since)
+        taken
     }
 
     /// Returns whether a scan of all rooms was requested, and clears the request.
@@ -72,24 +157,13 @@ impl ChangedRooms {
         std::mem::take(&mut self.waiting().scan_requested)
     }
 
-    /// Number of waiting rooms.
-    pub(super) fn len(&self) -> usize {
-        self.waiting().rooms.len()
-    }
-
-    /// The number of waiting rooms, and the time since which the first has waited.
-    pub(super) fn waiting_since(&self) -> (usize, Option<Instant>) {
+    /// The number of rooms that are due at `now`, and the time since which the first has been due.
+    pub(super) fn due(&self, now: Instant) -> (usize, Option<Instant>) {
         let waiting = self.waiting();
-        (waiting.rooms.len(), waiting.rooms.front().map(|(_, since)| *since))
-    }
-
-    /// Returns when rooms may be waiting, or after `timeout`.
-    pub(super) async fn wait_for_rooms(&self, timeout: Duration) {
-        if self.len() > 0 {
-            return;
-        }
-        // A missed notification only delays the indexer by `timeout`.
-        let _ = tokio::time::timeout(timeout, self.more.notified()).await;
+        let mut due = waiting.by_due.iter().map(|(due, _)| *due).take_while(|due| *due <= now);
+        let first = due.next();
+        let count = due.count() + usize::from(first.is_some());
+        (count.max(waiting.rooms.len().saturating_sub(FEW_ROOMS)), first)
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -102,42 +176,77 @@ impl ChangedRooms {
 mod tests {
     use super::*;
 
-    fn taken(changed: &ChangedRooms, limit: usize) -> Vec<String> {
-        changed.take_rooms(limit).0.iter().map(RoomId::to_string).collect()
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// The rooms that are due at `now`, with the seqs up to which they are due.
+    fn taken(changed: &ChangedRooms, limit: usize, now: Instant) -> Vec<(String, i64)> {
+        changed.take_due(limit, now).iter().map(|(room, entry)| (room.to_string(), entry.upto())).collect()
+    }
+
+    fn of(rooms: &[(&str, i64)]) -> Vec<(String, i64)> {
+        rooms.iter().map(|(room, upto)| ((*room).to_owned(), *upto)).collect()
     }
 
     #[test]
-    fn changed_room_waits_once_and_in_order() {
+    fn incomplete_block_is_due_after_a_delay() {
         let (changed, now) = (ChangedRooms::default(), Instant::now());
-        changed.add_rooms(["a", "b", "a", "not a room"], now);
-        changed.add_rooms(["b", "c"], now + Duration::from_secs(1));
-        assert_eq!(changed.len(), 3);
-        assert_eq!(taken(&changed, 2), ["a", "b"]);
-        changed.add_rooms(["a"], now);
-        assert_eq!(changed.take_rooms(1).1, Some(now + Duration::from_secs(1)), "c has waited since then");
-        assert_eq!(taken(&changed, 9), ["a"]);
+        changed.add_events((1..=8).map(|seq| ("a", seq)).chain([("b", 1), ("not a room", 1)]), now);
+        changed.add_events([("a", 9), ("b", 2), ("c", 5)], now + SECOND);
+        assert_eq!(taken(&changed, 9, now + PARTIAL_DELAY - SECOND), []);
+        assert_eq!(changed.due(now + PARTIAL_DELAY), (1, Some(now + PARTIAL_DELAY)));
+        assert_eq!(taken(&changed, 9, now + PARTIAL_DELAY), of(&[("a", 9)]), "b and c have few messages");
+        assert_eq!(taken(&changed, 9, now + FEW_MESSAGES_DELAY), of(&[("b", 2)]), "c changed later");
+        assert_eq!(taken(&changed, 9, now + FEW_MESSAGES_DELAY + SECOND), of(&[("c", 5)]));
+        assert_eq!(changed.due(now + 9 * FEW_MESSAGES_DELAY), (0, None));
         assert!(!changed.take_scan_request());
     }
 
-    #[tokio::test]
-    async fn waiting_room_is_available_without_a_wait() {
-        let changed = ChangedRooms::default();
-        changed.add_rooms(["a", "b"], Instant::now());
-        let soon = async || {
-            tokio::time::timeout(Duration::from_secs(5), changed.wait_for_rooms(Duration::from_secs(60)))
-                .await
+    #[test]
+    fn room_of_another_replica_is_due_when_a_block_is_complete() {
+        let (changed, now) = (ChangedRooms::default(), Instant::now());
+        let add = |room, head, abandoned| {
+            changed.add_range(RoomId::parse(room).unwrap(), 60, head, abandoned, now);
         };
-        assert!(soon().await.is_ok());
-        assert_eq!(taken(&changed, 1), ["a"]);
-        assert!(soon().await.is_ok(), "b waits");
+        add("a", 62, false);
+        add("b", 70, false);
+        add("c", 70, true);
+        assert_eq!(taken(&changed, 9, now), of(&[("b", 63), ("c", 70)]));
+        assert_eq!(taken(&changed, 9, now + PARTIAL_DELAY), of(&[("b", 70)]));
+        assert_eq!(taken(&changed, 9, now + FEW_MESSAGES_DELAY), of(&[("a", 62)]));
+    }
+
+    #[test]
+    fn complete_block_is_due_soon_and_the_rest_later() {
+        let (changed, now) = (ChangedRooms::default(), Instant::now());
+        changed.add_events((60..=62).map(|seq| ("a", seq)), now);
+        assert_eq!(taken(&changed, 9, now + GATHER_DELAY), []);
+        changed.add_events((63..=70).map(|seq| ("a", seq)), now + SECOND);
+        assert_eq!(taken(&changed, 9, now + SECOND + GATHER_DELAY), of(&[("a", 63)]));
+        let rest = now + SECOND + GATHER_DELAY + PARTIAL_DELAY;
+        assert_eq!(taken(&changed, 9, rest - SECOND), []);
+        assert_eq!(taken(&changed, 9, rest), of(&[("a", 70)]));
+    }
+
+    #[test]
+    fn room_that_is_put_back_is_due_at_once() {
+        let (changed, now) = (ChangedRooms::default(), Instant::now());
+        changed.add_events((1..=70).map(|seq| ("a", seq)), now);
+        let entry = changed.take_due(9, now + GATHER_DELAY);
+        assert_eq!(entry[0].1.upto(), 63);
+        changed.put_back(entry);
+        assert_eq!(changed.due(now + GATHER_DELAY), (1, Some(now + GATHER_DELAY)));
+        assert_eq!(taken(&changed, 9, now + GATHER_DELAY), of(&[("a", 63)]));
+        changed.add_range(RoomId::parse("a").unwrap(), 64, 75, true, now);
+        assert_eq!(taken(&changed, 9, now), of(&[("a", 75)]), "a range that a scan found is due as a whole");
     }
 
     #[test]
     fn overflow_requests_a_scan_of_all_rooms() {
-        let changed = ChangedRooms::default();
+        let (changed, now) = (ChangedRooms::default(), Instant::now());
         let names: Vec<String> = (0..=MAX_ROOMS).map(|n| format!("r{n}")).collect();
-        changed.add_rooms(names.iter().map(String::as_str), Instant::now());
-        assert_eq!(changed.len(), MAX_ROOMS);
+        changed.add_events(names.iter().map(|name| (name.as_str(), 1)), now);
+        assert_eq!(changed.due(now), (MAX_ROOMS - FEW_ROOMS, None), "the first rooms are due at once");
+        assert_eq!(changed.take_due(MAX_ROOMS, now).len(), MAX_ROOMS - FEW_ROOMS);
         assert!(changed.take_scan_request() && !changed.take_scan_request());
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sea_orm::DbErr;
-use tidings_shared::log::{Record, StoredUpto, keys::Partition};
+use tidings_shared::log::{StoredUpto, keys::Partition};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +25,7 @@ use super::{
     settling,
 };
 use crate::batch::BatchClaim;
+use crate::sql::bigint;
 use crate::writer::{
     batch::write as write_batch,
     failure,
@@ -204,7 +205,10 @@ impl Writer<'_> {
                     ingest.metrics.write_seconds.observe(begun.elapsed().as_secs_f64());
                     count(ingest, entries.len(), &written);
                     let records = entries.iter().filter_map(|entry| entry.record.as_ref().ok());
-                    ingest.changed_rooms.add_rooms(records.map(Record::room), Instant::now());
+                    // Records with the seq 0 are not events.
+                    let events = records.filter(|record| record.seq.0 > 0);
+                    let events = events.map(|record| (record.room(), bigint(record.seq.0)));
+                    ingest.changed_rooms.add_events(events, Instant::now());
                     for (claim, part) in claims.iter().zip(piece.batch.0.values()) {
                         let partition = claim.expected.lease.partition;
                         ingest.owned().advance_committed(partition, part.pass, claim.upto);

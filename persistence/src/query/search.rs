@@ -1,12 +1,15 @@
-//! Full-text search, newest messages first. Searches the index slice by slice (a slice is up to 512 consecutive seqs of
-//! a room), and reads each hit from the messages themselves. So no result is deleted, outdated or private to others,
-//! even if the index is out of date.
-//! The work is bounded: after a limit of slices or messages a page ends early, with a `next`.
+//! Full-text search, newest messages first. Tests the signatures of blocks (a block is up to 64 consecutive seqs of a
+//! room) in PostgreSQL, reads the texts of blocks that may contain the words, and reads each hit once more with what the
+//! viewer may see. So no result is deleted, outdated or private to others, even if the index is out of date.
+//! Messages that are not indexed yet are read themselves, so a stored message is found at once.
+//! The work is bounded: after a limit of blocks or messages a page ends early, with a `next`.
 
+mod frontier;
 mod pending_hits;
+mod statements;
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
 use serde::Serialize;
 use tidings_shared::ids::RoomId;
 use utoipa::ToSchema;
@@ -14,27 +17,22 @@ use utoipa::ToSchema;
 use super::access::Viewer;
 use super::cursor::{LATEST, SearchCursor};
 use super::messages::Message;
-use super::sql::{message_columns, reactions, visible};
-use crate::search::slice_prefix;
+use crate::search::signature::query_numbers;
 use crate::search::snippet::{Piece, snippet};
 use crate::search::words::Query;
-use crate::sql::statement;
+use crate::search::{BLOCK_SEQS, block_of};
+use crate::sql::{TEXTS_OF_BLOCKS, column, statement};
+use frontier::{Candidate, Frontier, RoomFrontier, Step, Tested};
 use pending_hits::{Hit, PendingHits};
+use statements::{MY_ROOMS, READ, ROOM, UNINDEXED, test_blocks};
 
-/// Number of slices that one page searches at most: 2 million messages. A slice without the words takes about 20 µs.
-const MAX_SLICES: usize = 4096;
 /// Number of messages, shown or not, that one page reads, and number that one statement reads.
 const MAX_MESSAGES_READ: usize = 2000;
 const MESSAGES_PER_STATEMENT: usize = 200;
-/// Number of slices in one statement: few while slices have many hits, more while hits are rare.
-const MIN_SLICES_PER_STATEMENT: usize = 4;
-const MAX_SLICES_PER_STATEMENT: usize = 64;
-/// Number of words of all slices in one statement.
-const MAX_WORDS_PER_STATEMENT: usize = 256;
-/// After fewer hits than this in one statement, the next statement searches twice as many slices.
-const FEW_HITS: usize = 256;
-/// Number of slices that one statement lists.
-const SLICES_PER_LIST: i64 = 512;
+/// Number of messages that are not indexed yet and that a page searches: the newest of each room, and of all rooms, those
+/// with the newest messages first.
+const MAX_UNINDEXED_PER_ROOM: i64 = 1000;
+const MAX_UNINDEXED: i64 = 10_000;
 
 /// A message that contains the words of the query.
 #[derive(Debug, Serialize, ToSchema)]
@@ -65,34 +63,27 @@ pub struct SearchRequest<'a> {
     pub limit: usize,
 }
 
-/// A slice in the index: up to 512 consecutive seqs of a room's log.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Slice {
-    key: i64,
-    last_at: DateTime<Utc>,
-}
-
 /// Searches for a page of messages that the viewer may see.
 pub async fn search(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,
     request: SearchRequest<'_>,
 ) -> Result<SearchPage, DbErr> {
+    let numbers = query_numbers(request.query);
     let mut search = Search {
         viewer,
         request,
+        from: request.cursor.map_or(LATEST, |cursor| cursor.at),
         pending: PendingHits::new(request.cursor.cloned()),
-        slices: Vec::new(),
-        listed: None,
-        all_listed: false,
-        slices_per_statement: MIN_SLICES_PER_STATEMENT,
-        slices_searched: 0,
+        frontier: Frontier::default(),
+        test_blocks: test_blocks(numbers.len()),
+        numbers: numbers.into(),
         read: 0,
     };
+    search.begin(db).await?;
     let mut results: Vec<(Hit, SearchResult)> = Vec::new();
     loop {
-        search.list_slices(db).await?;
-        let horizon = search.slices.first().map(|slice| slice.last_at);
+        let horizon = search.frontier.horizon();
         // Reads one result more than requested, to know whether there is a next page.
         while results.len() <= request.limit {
             let hits = search.pending.take_newer_than(horizon, MESSAGES_PER_STATEMENT);
@@ -109,13 +100,16 @@ pub async fn search(
             return Ok(page(results, next));
         }
         let Some(horizon) = horizon else { return Ok(page(results, None)) };
-        // The previous page also searched the slices that have messages on both sides of the cursor. A page ends early
-        // only when it also searched older slices, so that each page makes progress.
+        // The previous page also searched the blocks that have messages on both sides of the cursor. A page ends early
+        // only when it also searched older blocks, so that each page makes progress.
         let moved = request.cursor.is_none_or(|cursor| horizon < cursor.at);
-        if moved && search.slices_searched >= MAX_SLICES {
+        if moved && search.frontier.is_spent() {
             return Ok(page(results, Some(SearchCursor::before(horizon).pack())));
         }
-        search.search_slices(db).await?;
+        match search.frontier.next_step() {
+            Step::Read(blocks) => search.read_blocks(db, &blocks).await?,
+            Step::Test(rooms, depth) => search.test_blocks(db, rooms, depth).await?,
+        }
     }
 }
 
@@ -126,84 +120,102 @@ fn page(results: Vec<(Hit, SearchResult)>, next: Option<String>) -> SearchPage {
 struct Search<'a> {
     viewer: Viewer<'a>,
     request: SearchRequest<'a>,
+    /// The newest time of the page.
+    from: DateTime<Utc>,
     pending: PendingHits,
-    /// Slices that are listed but not searched yet, in descending order of the time of their last messages.
-    slices: Vec<Slice>,
-    /// The last slice that was listed. The next list begins after it.
-    listed: Option<Slice>,
-    all_listed: bool,
-    slices_per_statement: usize,
-    slices_searched: usize,
+    frontier: Frontier,
+    /// The statement that tests signatures, and its numbers.
+    test_blocks: String,
+    numbers: Value,
     read: usize,
 }
 
-/// `$1` is the user or room, `$2` the newest time to search, `$3` and `$4` the slice after which the list continues,
-/// `$5` the limit.
-const MY_SLICES: &str = "\
-    SELECT s.key, s.last_at FROM members mb JOIN search_slices s ON s.room_id = mb.room_id \
-    WHERE mb.user_id = $1 AND s.first_at <= $2 AND (s.last_at, s.key) < ($3, $4) \
-    ORDER BY s.last_at DESC, s.key DESC LIMIT $5";
-const SLICES_OF_ROOM: &str = "\
-    SELECT s.key, s.last_at FROM search_slices s \
-    WHERE s.room_id = $1 AND s.first_at <= $2 AND (s.last_at, s.key) < ($3, $4) \
-    ORDER BY s.last_at DESC, s.key DESC LIMIT $5";
-
-const HITS: &str = "SELECT room_id, seq, at FROM message_search WHERE tsv @@ $1::tsquery";
-
-/// The messages with the given rooms and seqs that the user `$2` may see.
-const READ: &str = concat!(
-    "SELECT v.place, m.room_id AS m_room, ",
-    message_columns!(),
-    ", ",
-    reactions!(),
-    " FROM unnest($1::text[], $3::bigint[]) WITH ORDINALITY AS v (room, seq, place) \
-     CROSS JOIN LATERAL (SELECT * FROM messages w WHERE w.room_id = v.room AND w.seq = v.seq LIMIT 1) m \
-     LEFT JOIN LATERAL (SELECT * FROM members w WHERE w.room_id = v.room AND w.user_id = $2 LIMIT 1) mb ON true \
-     LEFT JOIN LATERAL (SELECT * FROM users w WHERE w.id = m.sender_id LIMIT 1) u ON true \
-     WHERE NOT m.deleted AND (mb.user_id IS NOT NULL OR $4) AND ",
-    visible!("m", "m.sender_id", "mb.role"),
-    " ORDER BY v.place"
-);
-
 impl Search<'_> {
-    /// Lists more slices if no listed slice is left.
-    async fn list_slices(&mut self, db: &impl ConnectionTrait) -> Result<(), DbErr> {
-        if !self.slices.is_empty() || self.all_listed {
-            return Ok(());
-        }
-        let from = self.request.cursor.map_or(LATEST, |cursor| cursor.at);
-        let (at, key) = self.listed.map_or((LATEST, i64::MAX), |slice| (slice.last_at, slice.key));
+    /// Finds the rooms and their newest blocks, and searches the messages that are not indexed.
+    async fn begin(&mut self, db: &impl ConnectionTrait) -> Result<(), DbErr> {
         let (sql, scope) = match self.request.room {
-            Some(room) => (SLICES_OF_ROOM, room.as_str()),
-            None => (MY_SLICES, self.viewer.user.as_str()),
+            Some(room) => (ROOM, room.as_str()),
+            None => (MY_ROOMS, self.viewer.user.as_str()),
         };
-        let values = [scope.into(), from.into(), at.into(), key.into(), SLICES_PER_LIST.into()];
-        let rows = db.query_all_raw(statement(sql, values)).await?;
-        for row in &rows {
-            self.slices.push(Slice { key: row.try_get_by("key")?, last_at: row.try_get_by("last_at")? });
+        let mut unindexed: Vec<(DateTime<Utc>, String, i64)> = Vec::new();
+        for row in &db.query_all_raw(statement(sql, [scope.into(), self.from.into()])).await? {
+            let room: String = row.try_get_by("room_id")?;
+            let (indexed, head): (i64, i64) = (row.try_get_by("indexed_seq")?, row.try_get_by("head_seq")?);
+            let newest: (Option<i64>, Option<DateTime<Utc>>) =
+                (row.try_get_by("block")?, row.try_get_by("last_at")?);
+            if let (Some(block), Some(horizon)) = newest {
+                // The last block may be indexed again meanwhile, and then has a later time.
+                let is_last = block >= block_of(indexed);
+                let below = if is_last { (LATEST, i64::MAX) } else { (horizon, block + 1) };
+                self.frontier.add(RoomFrontier { horizon, room: room.clone(), below, left: block + 1 });
+            }
+            if head > indexed {
+                unindexed.push((row.try_get_by("updated_at")?, room, indexed));
+            }
         }
-        self.all_listed = (rows.len() as i64) < SLICES_PER_LIST;
-        self.listed = self.slices.last().copied().or(self.listed);
+        if !unindexed.is_empty() {
+            unindexed.sort_unstable_by(|one, other| other.cmp(one));
+            let (rooms, since) =
+                (column(&unindexed, |(_, room, _)| room.clone()), column(&unindexed, |(.., since)| *since));
+            let values =
+                [rooms, since, self.from.into(), MAX_UNINDEXED_PER_ROOM.into(), MAX_UNINDEXED.into()];
+            self.add_hits(&db.query_all_raw(statement(UNINDEXED, values)).await?)?;
+        }
         Ok(())
     }
 
-    /// Searches the index for hits in the next slices.
-    async fn search_slices(&mut self, db: &impl ConnectionTrait) -> Result<(), DbErr> {
-        let limit =
-            (MAX_WORDS_PER_STATEMENT / self.request.query.words()).clamp(1, self.slices_per_statement);
-        let slices: Vec<Slice> = self.slices.drain(..limit.min(self.slices.len())).collect();
-        let query = |slice: &Slice| self.request.query.slice_query(&slice_prefix(slice.key));
-        let tsquery = slices.iter().map(query).collect::<Vec<_>>().join(" | ");
-        let rows = db.query_all_raw(statement(HITS, [tsquery.into()])).await?;
+    /// Tests the signatures of the next `depth` blocks of rooms.
+    async fn test_blocks(
+        &mut self,
+        db: &impl ConnectionTrait,
+        rooms: Vec<RoomFrontier>,
+        depth: i64,
+    ) -> Result<(), DbErr> {
+        let values = [
+            column(&rooms, |room| room.room.clone()),
+            column(&rooms, |room| room.below.0),
+            column(&rooms, |room| room.below.1),
+            depth.into(),
+            self.numbers.clone(),
+            self.from.into(),
+        ];
+        let rows = db.query_all_raw(statement(&self.test_blocks, values)).await?;
+        let mut tested = Tested::default();
         for row in &rows {
-            let (room, seq, at) = (row.try_get_by("room_id")?, row.try_get_by("seq")?, row.try_get_by("at")?);
-            self.pending.add(Hit { at, room, seq });
+            let (room, block, last_at): (String, i64, _) =
+                (row.try_get_by("room")?, row.try_get_by("block")?, row.try_get_by("last_at")?);
+            if row.try_get_by("is_last")? {
+                let below = (last_at, block);
+                let next = RoomFrontier { horizon: last_at, room: room.clone(), below, left: block };
+                tested.rooms.push(next);
+            }
+            if row.try_get_by("hit")? {
+                tested.candidates.push(Candidate { last_at, room, block });
+            }
         }
-        self.slices_searched += slices.len();
-        if rows.len() < FEW_HITS {
-            self.slices_per_statement = (self.slices_per_statement * 2).min(MAX_SLICES_PER_STATEMENT);
-        } else {
-            self.slices_per_statement = MIN_SLICES_PER_STATEMENT;
+        self.frontier.add_tested(tested);
+        Ok(())
+    }
+
+    /// Searches the texts of blocks.
+    async fn read_blocks(&mut self, db: &impl ConnectionTrait, blocks: &[Candidate]) -> Result<(), DbErr> {
+        let values = [
+            column(blocks, |block| block.room.clone()),
+            column(blocks, |block| block.block),
+            BLOCK_SEQS.into(),
+        ];
+        self.add_hits(&db.query_all_raw(statement(TEXTS_OF_BLOCKS, values)).await?)
+    }
+
+    /// Adds those of the messages that contain the words.
+    fn add_hits(&mut self, messages: &[QueryResult]) -> Result<(), DbErr> {
+        for row in messages {
+            let text: String = row.try_get_by("content")?;
+            if self.request.query.hits(&text).is_some() {
+                let (room, seq, at) =
+                    (row.try_get_by("room_id")?, row.try_get_by("seq")?, row.try_get_by("at")?);
+                self.pending.add(Hit { at, room, seq });
+            }
         }
         Ok(())
     }

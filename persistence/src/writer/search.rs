@@ -1,26 +1,25 @@
-//! Writes the search index. Every transaction that changes the index of a room first locks the room's row in
-//! `search_progress`, and reads the messages afterwards. So content that an erasure removes is never indexed again.
+//! Writes the search index: a signature of the words of each block of messages. Every transaction that changes the index
+//! of a room first locks the room's row in `search_progress`, and reads the messages afterwards. So content that an
+//! erasure removes is never indexed again. A block is always made from the present texts of all its messages.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod blocks;
 
-use chrono::{DateTime, Utc};
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, QueryResult, TransactionTrait, Value,
-};
+use std::collections::BTreeSet;
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait, Value};
 use tidings_shared::ids::RoomId;
 
-use crate::search::{slice_of, slice_prefix, words::DistinctWords};
-use crate::sql::{column, flagged_ids, room as room_of, statement};
-
-/// The words of a message after this size are not indexed, because a `tsvector` is limited to a megabyte.
-const MAX_TSVECTOR_BYTES: usize = 512 * 1024;
+use crate::search::{BLOCK_SEQS, block_of};
+use crate::sql::{column, room as room_of, statement};
+use blocks::{Block, rebuild};
 
 /// The result of one indexing transaction.
 #[derive(Debug, Default)]
 pub struct Indexed {
+    /// Number of messages in the blocks that were written.
     pub messages: usize,
-    /// Rooms that are not indexed up to their heads yet.
-    pub behind: Vec<RoomId>,
+    /// Rooms that are not indexed as far as requested.
+    pub behind: BTreeSet<RoomId>,
 }
 
 /// The range of a room's log to index: the seqs above `since` up to `upto`.
@@ -30,18 +29,8 @@ struct IndexRange {
     upto: i64,
 }
 
-/// What the index holds of a message in its present state.
-struct IndexedMessage {
-    at: DateTime<Utc>,
-    /// The words of the message. A message without words is not in the index.
-    words: DistinctWords,
-}
-
-/// Key of a message: room and seq.
-type MessageKey = (String, i64);
-
-/// Indexes the next seqs of these rooms up to their stored heads, at most `limit` seqs in total.
-pub async fn index(db: &DatabaseConnection, rooms: &[RoomId], limit: i64) -> Result<Indexed, DbErr> {
+/// Indexes the next seqs of these rooms, each up to the given seq, at most `limit` blocks in total.
+pub async fn index(db: &DatabaseConnection, rooms: &[(RoomId, i64)], limit: i64) -> Result<Indexed, DbErr> {
     let mut indexed = Indexed::default();
     let ranges = ranges_to_index(db, rooms, limit, &mut indexed).await?;
     if ranges.is_empty() {
@@ -52,70 +41,61 @@ pub async fn index(db: &DatabaseConnection, rooms: &[RoomId], limit: i64) -> Res
     let ranges = advance(&transaction, ranges).await?;
     let lost = requested.iter().filter(|room| ranges.iter().all(|range| range.room != **room));
     indexed.behind.extend(lost.filter_map(|room| RoomId::parse(room).ok()));
-    let changed = read(&transaction.query_all_raw(statement(CHANGED, columns(&ranges))).await?)?;
-    indexed.messages = changed.len();
-    index_messages(&transaction, &changed).await?;
+    let mut changed = edited(&transaction, &ranges).await?;
+    for range in &ranges {
+        let blocks = block_of(range.since + 1)..=block_of(range.upto);
+        changed.extend(blocks.map(|block| Block { room: range.room.clone(), block }));
+    }
+    indexed.messages = rebuild(&transaction, &changed).await?;
     transaction.commit().await?;
     Ok(indexed)
 }
 
 /// Indexes messages again after a change of their content without an event. The caller has called [`lock_room`].
 pub async fn refresh(transaction: &DatabaseTransaction, room: &str, seqs: &[i64]) -> Result<(), DbErr> {
-    let sql = "SELECT room_id, seq, at, CASE WHEN deleted THEN '' ELSE content END AS content FROM messages \
-               WHERE room_id = $1 AND seq = ANY ($2)";
-    let rows = transaction.query_all_raw(statement(sql, [room.into(), seqs.to_vec().into()])).await?;
-    index_messages(transaction, &read(&rows)?).await
+    let block = |seq: &i64| Block { room: room.to_owned(), block: block_of(*seq) };
+    rebuild(transaction, &seqs.iter().map(block).collect()).await.map(drop)
 }
 
-/// Writes the words of messages into the index, and removes messages without words from it.
-async fn index_messages(
-    transaction: &DatabaseTransaction,
-    changed: &BTreeMap<MessageKey, IndexedMessage>,
-) -> Result<(), DbErr> {
-    let without_words = changed.iter().filter(|(_, message)| message.words.is_empty());
-    let (rooms, seqs): (Vec<String>, Vec<i64>) = without_words.map(|(key, _)| key.clone()).unzip();
-    if !rooms.is_empty() {
-        let sql = "DELETE FROM message_search s USING unnest($1::text[], $2::bigint[]) AS v (room, seq) \
-                   WHERE s.room_id = v.room AND s.seq = v.seq";
-        transaction.execute_raw(statement(sql, [rooms.into(), seqs.into()])).await?;
-    }
-    let kept: BTreeMap<&MessageKey, &IndexedMessage> =
-        changed.iter().filter(|(_, message)| !message.words.is_empty()).collect();
-    if kept.is_empty() {
-        return Ok(());
-    }
-    let keys = slice_keys(transaction, &kept).await?;
-    write_words(transaction, &kept, &keys).await
+/// Removes the messages up to a seq from the index, after their contents were removed. The caller has called
+/// [`lock_room`].
+pub async fn remove_up_to(transaction: &DatabaseTransaction, room: &str, upto: i64) -> Result<(), DbErr> {
+    let sql = "DELETE FROM search_blocks WHERE room_id = $1 AND block < $2";
+    transaction.execute_raw(statement(sql, [room.into(), block_of(upto).into()])).await?;
+    refresh(transaction, room, &[upto]).await
 }
 
-/// Divides `limit` seqs among the rooms, in the given order. Adds rooms that do not reach their heads to `indexed`.
+/// Divides `limit` blocks among the rooms, in the given order. Adds rooms that do not reach their seqs to `indexed`.
 async fn ranges_to_index(
     db: &DatabaseConnection,
-    rooms: &[RoomId],
+    rooms: &[(RoomId, i64)],
     limit: i64,
     indexed: &mut Indexed,
 ) -> Result<Vec<IndexRange>, DbErr> {
-    let sql = "SELECT r.id, COALESCE(p.indexed_seq, 0) AS indexed_seq, r.head_seq \
-               FROM unnest($1::text[]) WITH ORDINALITY AS v (room, place) JOIN rooms r ON r.id = v.room \
-               LEFT JOIN search_progress p ON p.room_id = r.id \
-               WHERE r.head_seq > COALESCE(p.indexed_seq, 0) ORDER BY v.place";
-    let rows = db.query_all_raw(statement(sql, [column(rooms, RoomId::to_string)])).await?;
+    let sql = "SELECT r.id, COALESCE(p.indexed_seq, 0) AS indexed_seq, LEAST(v.upto, r.head_seq) AS upto \
+               FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS v (room, upto, place) \
+               JOIN rooms r ON r.id = v.room LEFT JOIN search_progress p ON p.room_id = r.id \
+               WHERE LEAST(v.upto, r.head_seq) > COALESCE(p.indexed_seq, 0) ORDER BY v.place";
+    let values = [column(rooms, |(room, _)| room.to_string()), column(rooms, |(_, upto)| *upto)];
+    let rows = db.query_all_raw(statement(sql, values)).await?;
     let (mut ranges, mut left) = (Vec::new(), limit);
     let mut waiting = i64::try_from(rows.len()).unwrap_or(i64::MAX);
     for row in &rows {
-        // Each room gets an equal share of the seqs that are left. The unused part of a share is left for the later
+        // Each room gets an equal share of the blocks that are left. The unused part of a share is left for the later
         // rooms.
-        let share = (left / waiting.max(1)).max(1);
+        let share = left.min((left / waiting.max(1)).max(1));
         waiting -= 1;
-        let (since, head): (i64, i64) = (row.try_get_by("indexed_seq")?, row.try_get_by("head_seq")?);
+        let (since, upto): (i64, i64) = (row.try_get_by("indexed_seq")?, row.try_get_by("upto")?);
         let room = room_of(row, "id")?;
-        let upto = head.min(since + left.min(share));
-        if upto < head {
-            indexed.behind.push(room.clone());
+        let first = block_of(since + 1);
+        let last = block_of(upto).min(first + share - 1);
+        let reached = upto.min((last + 1) * BLOCK_SEQS - 1);
+        if reached < upto {
+            indexed.behind.insert(room.clone());
         }
-        if upto > since {
-            left -= upto - since;
-            ranges.push(IndexRange { room: room.into(), since, upto });
+        if share > 0 {
+            left -= last - first + 1;
+            ranges.push(IndexRange { room: room.into(), since, upto: reached });
         }
     }
     Ok(ranges)
@@ -158,103 +138,22 @@ fn columns(ranges: &[IndexRange]) -> [Value; 3] {
     ]
 }
 
-/// Selects new messages, and the targets of edits and deletes. The LIMITs remove no rows, but prevent scans of whole
-/// tables.
-const CHANGED: &str = "\
-    SELECT m.room_id, m.seq, m.at, m.content FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS v (room, since, upto) \
-    CROSS JOIN LATERAL (SELECT n.room_id, n.seq, n.at, CASE WHEN n.deleted THEN '' ELSE n.content END AS content \
-      FROM messages n WHERE n.room_id = v.room AND n.seq > v.since AND n.seq <= v.upto \
-      ORDER BY n.seq LIMIT v.upto - v.since) m \
-    UNION ALL \
-    SELECT m.room_id, m.seq, m.at, m.content FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS v (room, since, upto) \
-    CROSS JOIN LATERAL (SELECT e.target FROM events e \
+/// The blocks of messages that the events of these ranges edit or delete. The LIMIT removes no rows, but prevents scans
+/// of the whole table.
+const EDITED: &str = "\
+    SELECT DISTINCT e.room_id, e.target / $4 AS block \
+    FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS v (room, since, upto) \
+    CROSS JOIN LATERAL (SELECT e.room_id, e.target FROM events e \
       WHERE e.room_id = v.room AND e.seq > v.since AND e.seq <= v.upto \
-        AND e.type IN ('message:edited', 'message:deleted') ORDER BY e.seq LIMIT v.upto - v.since) e \
-    CROSS JOIN LATERAL (SELECT n.room_id, n.seq, n.at, CASE WHEN n.deleted THEN '' ELSE n.content END AS content \
-      FROM messages n WHERE n.room_id = v.room AND n.seq = e.target LIMIT 1) m";
+        AND e.type IN ('message:edited', 'message:deleted') ORDER BY e.seq LIMIT v.upto - v.since) e";
 
-/// Reads rows with the columns `room_id`, `seq`, `at` and `content`.
-fn read(rows: &[QueryResult]) -> Result<BTreeMap<MessageKey, IndexedMessage>, DbErr> {
-    let mut changed = BTreeMap::new();
-    for row in rows {
-        let content: String = row.try_get_by("content")?;
-        let message = IndexedMessage { at: row.try_get_by("at")?, words: DistinctWords::of(&content) };
-        changed.insert((row.try_get_by("room_id")?, row.try_get_by("seq")?), message);
-    }
-    Ok(changed)
-}
-
-/// The keys of the slices of these messages. Extends the time range of each slice, so that it includes its messages.
-async fn slice_keys(
-    transaction: &DatabaseTransaction,
-    messages: &BTreeMap<&MessageKey, &IndexedMessage>,
-) -> Result<BTreeMap<MessageKey, String>, DbErr> {
-    let mut spans: BTreeMap<MessageKey, (DateTime<Utc>, DateTime<Utc>)> = BTreeMap::new();
-    for ((room, seq), message) in messages {
-        let span = spans.entry((room.clone(), slice_of(*seq))).or_insert((message.at, message.at));
-        *span = (span.0.min(message.at), span.1.max(message.at));
-    }
-    let mut keys = BTreeMap::new();
-    for sql in [
-        "UPDATE search_slices s SET first_at = LEAST(s.first_at, v.first_at), last_at = GREATEST(s.last_at, v.last_at) \
-         FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::timestamptz[]) AS v (room, slice, first_at, last_at) \
-         WHERE s.room_id = v.room AND s.slice = v.slice RETURNING s.room_id, s.slice, s.key",
-        // Inserts only missing slices, because an insert that conflicts uses up a key.
-        "INSERT INTO search_slices (room_id, slice, first_at, last_at) \
-         SELECT * FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::timestamptz[]) \
-         RETURNING room_id, slice, key",
-    ] {
-        spans.retain(|slice, _| !keys.contains_key(slice));
-        if spans.is_empty() {
-            break;
-        }
-        let (rooms, slices): (Vec<String>, Vec<i64>) = spans.keys().cloned().unzip();
-        let (first, last): (Vec<_>, Vec<_>) = spans.values().copied().unzip();
-        let values = [rooms.into(), slices.into(), first.into(), last.into()];
-        for row in &transaction.query_all_raw(statement(sql, values)).await? {
-            let slice = (row.try_get_by("room_id")?, row.try_get_by("slice")?);
-            keys.insert(slice, slice_prefix(row.try_get_by("key")?));
-        }
-    }
-    Ok(keys)
-}
-
-async fn write_words(
-    transaction: &DatabaseTransaction,
-    messages: &BTreeMap<&MessageKey, &IndexedMessage>,
-    keys: &BTreeMap<MessageKey, String>,
-) -> Result<(), DbErr> {
-    let mut texts = Vec::with_capacity(messages.len());
-    let mut last: Option<(&String, i64, &str)> = None;
-    for ((room, seq), message) in messages {
-        // Messages are in the order of rooms and seqs, so the slice is mostly the same as that of the previous message.
-        let slice = slice_of(*seq);
-        if last.is_none_or(|(of, at, _)| of != room || at != slice) {
-            let key = keys
-                .get(&(room.clone(), slice))
-                .ok_or_else(|| DbErr::Custom(format!("no slice of seq {seq} of {room}")))?;
-            last = Some((room, slice, key));
-        }
-        let Some((_, _, key)) = last else { continue };
-        let mut text = String::new();
-        for word in message.words.iter() {
-            if text.len() + word.len() > MAX_TSVECTOR_BYTES {
-                break;
-            }
-            for part in ["'", key, ":", word, "' "] {
-                text.push_str(part);
-            }
-        }
-        texts.push(text);
-    }
-    let (rooms, seqs): (Vec<String>, Vec<i64>) = messages.keys().map(|key| (*key).clone()).unzip();
-    let times: Vec<DateTime<Utc>> = messages.values().map(|message| message.at).collect();
-    let sql = "INSERT INTO message_search (room_id, seq, at, tsv) \
-               SELECT v.room, v.seq, v.at, v.words::tsvector \
-               FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::text[]) AS v (room, seq, at, words) \
-               ON CONFLICT (room_id, seq) DO UPDATE SET tsv = EXCLUDED.tsv";
-    let values = [rooms.into(), seqs.into(), times.into(), texts.into()];
-    transaction.execute_raw(statement(sql, values)).await.map(drop)
+async fn edited(transaction: &DatabaseTransaction, ranges: &[IndexRange]) -> Result<BTreeSet<Block>, DbErr> {
+    let [rooms, since, upto] = columns(ranges);
+    let values = [rooms, since, upto, BLOCK_SEQS.into()];
+    let rows = transaction.query_all_raw(statement(EDITED, values)).await?;
+    rows.iter()
+        .map(|row| Ok(Block { room: row.try_get_by("room_id")?, block: row.try_get_by("block")? }))
+        .collect()
 }
 
 /// Locks the search index of a room, so that the indexer does not change it until the transaction ends.
@@ -268,15 +167,26 @@ pub async fn lock_room(transaction: &DatabaseTransaction, room: &str) -> Result<
     Ok(())
 }
 
-/// Reads the next page of all rooms, after the room id `after`. Returns the id of its last room, and the rooms that are
-/// not indexed up to their heads. None if no room is left.
+/// A page of all rooms: the id of its last room, and the rooms that are not indexed up to their heads, each with the
+/// first seq that is not indexed and its head.
+type RoomsBehind = (String, Vec<(RoomId, i64, i64)>);
+
+/// Reads the next page of all rooms, after the room id `after`. None if no room is left.
 pub async fn rooms_behind(
     db: &impl ConnectionTrait,
     after: &str,
     limit: i64,
-) -> Result<Option<(String, Vec<String>)>, DbErr> {
-    let sql = "SELECT r.id, r.head_seq > COALESCE(p.indexed_seq, 0) AS behind FROM rooms r \
+) -> Result<Option<RoomsBehind>, DbErr> {
+    let sql = "SELECT r.id, COALESCE(p.indexed_seq, 0) AS indexed_seq, r.head_seq FROM rooms r \
                LEFT JOIN search_progress p ON p.room_id = r.id WHERE r.id > $1 ORDER BY r.id LIMIT $2";
     let rows = db.query_all_raw(statement(sql, [after.into(), limit.into()])).await?;
-    flagged_ids(&rows, "behind")
+    let Some(last) = rows.last() else { return Ok(None) };
+    let mut behind = Vec::new();
+    for row in &rows {
+        let (indexed, head): (i64, i64) = (row.try_get_by("indexed_seq")?, row.try_get_by("head_seq")?);
+        if head > indexed {
+            behind.push((room_of(row, "id")?, indexed + 1, head));
+        }
+    }
+    Ok(Some((last.try_get_by("id")?, behind)))
 }

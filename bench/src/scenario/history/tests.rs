@@ -37,6 +37,6 @@ async fn requested_pages_are_full_and_everything_is_indexed() -> Result<()> {
                      (SELECT FROM members b WHERE b.room_id = m.room_id AND b.user_id = m.sender_id)";
     ensure!(served.database.value(strangers).await? == "0");
     tokio::time::sleep(Duration::from_secs(2)).await;
-    ensure!(served.database.value("SELECT count(*) FROM message_search").await? == "0", "it was indexed");
+    ensure!(served.database.value("SELECT count(*) FROM search_blocks").await? == "0", "it was indexed");
     Ok(())
 }

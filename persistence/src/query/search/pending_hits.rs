@@ -1,4 +1,4 @@
-//! Merges the hits of many slices into one order, newest first. Returns a hit when no slice that is not searched yet
+//! Merges the hits of many blocks into one order, newest first. Returns a hit when no block that is not searched yet
 //! can contain a newer one. Pure.
 
 use std::cmp::Reverse;
@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 
 use crate::query::cursor::SearchCursor;
 
-/// The time, room and seq of a message that the index found.
+/// The time, room and seq of a message that contains the words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hit {
     pub at: DateTime<Utc>,
@@ -32,7 +32,7 @@ fn order(at: DateTime<Utc>, room: &str, seq: i64) -> Order {
 
 /// The hits that were found and are not returned yet.
 pub struct PendingHits {
-    /// The last hit of the previous page. Hits up to it are ignored.
+    /// The last hit that was returned, by this page or the previous one. Hits up to it are ignored.
     after: Option<Order>,
     waiting: BTreeMap<Order, ()>,
 }
@@ -44,7 +44,8 @@ impl PendingHits {
         Self { after, waiting: BTreeMap::new() }
     }
 
-    /// Adds a hit, unless an earlier page has returned it or it is already waiting.
+    /// Adds a hit, unless it was returned or is already waiting. A block that is indexed again meanwhile may be searched
+    /// twice, and a message may be in a block and among those that are not indexed.
     pub fn add(&mut self, hit: Hit) {
         let order = order(hit.at, &hit.room, hit.seq);
         if self.after.as_ref().is_none_or(|after| order > *after) {
@@ -52,15 +53,17 @@ impl PendingHits {
         }
     }
 
-    /// Takes, in order, up to `limit` hits that are newer than `horizon`, the newest time that a slice not searched yet
-    /// contains. None means that all slices are searched.
+    /// Takes, in order, up to `limit` hits that are newer than `horizon`, the newest time that a block not searched yet
+    /// contains. None means that all blocks are searched.
     pub fn take_newer_than(&mut self, horizon: Option<DateTime<Utc>>, limit: usize) -> Vec<Hit> {
         let mut hits = Vec::new();
         while hits.len() < limit
             && let Some(first) = self.waiting.first_entry()
             && horizon.is_none_or(|horizon| first.key().0.0 > horizon)
         {
-            let (Reverse(at), room, Reverse(seq)) = first.remove_entry().0;
+            let last = first.remove_entry().0;
+            let (Reverse(at), room, Reverse(seq)) = last.clone();
+            self.after = Some(last);
             hits.push(Hit { at, room, seq });
         }
         hits
@@ -98,6 +101,8 @@ mod tests {
         assert_eq!(taken(&pending.take_newer_than(Some(at(6)), 1)), [(8, "c", 1)]);
         assert_eq!(taken(&pending.take_newer_than(None, 9)), [(7, "a", 2), (5, "a", 1)]);
         assert!(pending.take_newer_than(None, 9).is_empty());
+        pending.add(hit(7, "a", 2));
+        assert!(pending.take_newer_than(None, 9).is_empty(), "a hit is returned once");
     }
 
     #[test]

@@ -1,0 +1,207 @@
+//! Decides which blocks a search tests and reads next: those with the newest messages first. Pure.
+//! Each room is searched from its newest block to its oldest. A block that may contain the words is a *candidate* until
+//! its texts are read.
+
+use std::collections::{BTreeSet, BinaryHeap};
+
+use chrono::{DateTime, Utc};
+
+/// Number of blocks that one page tests at most, 2 million messages, and number whose texts it reads. A test takes about
+/// a microsecond, reading a block two hundred.
+const MAX_TESTED: i64 = 32_768;
+const MAX_READ: usize = 256;
+/// Number of blocks that one statement tests: few while many are candidates, more while candidates are rare.
+const MIN_TESTS: i64 = 64;
+const MAX_TESTS: i64 = 4096;
+/// After fewer candidates than this from one statement, the next statement tests twice as many blocks.
+const FEW_CANDIDATES: usize = 16;
+/// Number of rooms in which one statement tests blocks: more if rooms have few blocks.
+const ROOMS_PER_STATEMENT: usize = 32;
+const MAX_ROOMS_PER_STATEMENT: usize = 256;
+/// Number of blocks whose texts the first and any later statement reads. Most messages are short, and a message has up to
+/// 16 kB, so the texts of 16 blocks are at most 16 MB.
+const MIN_READS: usize = 2;
+const MAX_READS: usize = 16;
+
+/// The part of a room that is not tested yet.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RoomFrontier {
+    /// No block of this part has a newer message. The first field, because rooms are ordered by it.
+    pub horizon: DateTime<Utc>,
+    pub room: String,
+    /// This part is the blocks before this time of the last message and number of a block.
+    pub below: (DateTime<Utc>, i64),
+    /// The number of its blocks, or a few more or less.
+    pub left: i64,
+}
+
+/// A block that may contain the words.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Candidate {
+    /// The first field, because candidates are ordered by it.
+    pub last_at: DateTime<Utc>,
+    pub room: String,
+    pub block: i64,
+}
+
+/// The result of a test.
+#[derive(Debug, Default)]
+pub struct Tested {
+    /// The rooms in which more blocks may be left.
+    pub rooms: Vec<RoomFrontier>,
+    pub candidates: Vec<Candidate>,
+}
+
+/// What to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Read the texts of these blocks.
+    Read(Vec<Candidate>),
+    /// Test this number of the next blocks of each of these rooms.
+    Test(Vec<RoomFrontier>, i64),
+}
+
+/// The blocks that are not searched yet.
+#[derive(Debug)]
+pub struct Frontier {
+    rooms: BinaryHeap<RoomFrontier>,
+    candidates: BTreeSet<Candidate>,
+    tests: i64,
+    reads: usize,
+    tested: i64,
+    read: usize,
+}
+
+impl Default for Frontier {
+    fn default() -> Self {
+        let (rooms, candidates) = (BinaryHeap::new(), BTreeSet::new());
+        Self { rooms, candidates, tests: MIN_TESTS, reads: MIN_READS, tested: 0, read: 0 }
+    }
+}
+
+impl Frontier {
+    /// Adds a room.
+    pub fn add(&mut self, room: RoomFrontier) {
+        self.rooms.push(room);
+    }
+
+    /// Adds the result of [`Step::Test`].
+    pub fn add_tested(&mut self, tested: Tested) {
+        self.tests = if tested.candidates.len() < FEW_CANDIDATES { self.tests * 2 } else { MIN_TESTS };
+        self.tests = self.tests.min(MAX_TESTS);
+        self.rooms.extend(tested.rooms);
+        self.candidates.extend(tested.candidates);
+    }
+
+    /// The newest time of a message that is not searched yet; None if all blocks are searched.
+    pub fn horizon(&self) -> Option<DateTime<Utc>> {
+        let candidate = self.candidates.last().map(|block| block.last_at);
+        candidate.max(self.rooms.peek().map(|room| room.horizon))
+    }
+
+    /// Whether the work of a page is done.
+    pub fn is_spent(&self) -> bool {
+        self.tested >= MAX_TESTED || self.read >= MAX_READ
+    }
+
+    /// What to do next: reads candidates if no block that is not tested can have a newer message.
+    pub fn next_step(&mut self) -> Step {
+        let horizon = self.rooms.peek().map(|room| room.horizon);
+        let mut blocks = Vec::new();
+        while blocks.len() < self.reads
+            && let Some(block) = self.candidates.pop_last()
+        {
+            if horizon.is_some_and(|horizon| block.last_at < horizon) {
+                self.candidates.insert(block);
+                break;
+            }
+            blocks.push(block);
+        }
+        if !blocks.is_empty() {
+            self.read += blocks.len();
+            self.reads = (self.reads * 2).min(MAX_READS);
+            return Step::Read(blocks);
+        }
+        let share = self.rooms.len().clamp(1, ROOMS_PER_STATEMENT);
+        let depth = (self.tests / share as i64).max(1);
+        let (mut rooms, mut tests) = (Vec::new(), 0);
+        while (rooms.len() < share || tests < self.tests && rooms.len() < MAX_ROOMS_PER_STATEMENT)
+            && let Some(room) = self.rooms.pop()
+        {
+            tests += room.left.clamp(1, depth);
+            rooms.push(room);
+        }
+        self.tested += tests;
+        Step::Test(rooms, depth)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(second, 0).unwrap()
+    }
+
+    fn room(name: &str, second: i64) -> RoomFrontier {
+        RoomFrontier { horizon: at(second), room: name.into(), below: (at(second), 7), left: 1000 }
+    }
+
+    fn candidate(name: &str, second: i64) -> Candidate {
+        Candidate { last_at: at(second), room: name.into(), block: 1 }
+    }
+
+    #[test]
+    fn candidate_is_read_when_no_newer_block_is_untested() {
+        let mut frontier = Frontier::default();
+        assert_eq!(frontier.horizon(), None);
+        frontier.add(room("a", 5));
+        frontier.add(room("b", 9));
+        assert_eq!(frontier.next_step(), Step::Test(vec![room("b", 9), room("a", 5)], MIN_TESTS / 2));
+        assert_eq!(frontier.horizon(), None);
+        let rooms = vec![room("a", 3), room("b", 7)];
+        let candidates = vec![candidate("b", 9), candidate("b", 8), candidate("a", 4)];
+        frontier.add_tested(Tested { rooms, candidates });
+        assert_eq!(frontier.horizon(), Some(at(9)));
+        assert_eq!(frontier.next_step(), Step::Read(vec![candidate("b", 9), candidate("b", 8)]));
+        assert_eq!(frontier.horizon(), Some(at(7)));
+        assert_eq!(frontier.next_step(), Step::Test(vec![room("b", 7), room("a", 3)], MIN_TESTS));
+        frontier.add_tested(Tested::default());
+        assert_eq!(frontier.next_step(), Step::Read(vec![candidate("a", 4)]));
+        assert_eq!(frontier.horizon(), None);
+    }
+
+    #[test]
+    fn small_rooms_are_tested_together() {
+        let mut frontier = Frontier::default();
+        for number in 0..400 {
+            frontier.add(RoomFrontier { left: 1, ..room(&format!("r{number}"), 5) });
+        }
+        for rooms in [64, 128, 208] {
+            assert!(matches!(frontier.next_step(), Step::Test(tested, _) if tested.len() == rooms));
+            frontier.add_tested(Tested::default());
+        }
+        assert!(!frontier.is_spent() && frontier.horizon().is_none());
+    }
+
+    #[test]
+    fn work_of_a_page_is_bounded() {
+        let mut frontier = Frontier::default();
+        let mut tests = 0;
+        while !frontier.is_spent() {
+            frontier.add(RoomFrontier { left: 100_000, ..room("a", 5) });
+            assert!(matches!(frontier.next_step(), Step::Test(_, depth) if depth <= MAX_TESTS));
+            frontier.add_tested(Tested::default());
+            tests += 1;
+        }
+        assert!((8..20).contains(&tests), "{tests}");
+        let mut frontier = Frontier::default();
+        let candidates = (0..600).map(|second| candidate("a", second)).collect();
+        frontier.add_tested(Tested { rooms: Vec::new(), candidates });
+        while !frontier.is_spent() {
+            assert!(matches!(frontier.next_step(), Step::Read(blocks) if blocks.len() <= MAX_READS));
+        }
+        assert!(frontier.horizon() > Some(at(50)));
+    }
+}

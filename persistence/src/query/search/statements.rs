@@ -1,0 +1,70 @@
+//! The SQL of a search.
+
+use crate::query::sql::{message_columns, reactions, visible};
+
+macro_rules! rooms_with_progress {
+    ($rooms:literal) => {
+        concat!(
+            "SELECT v.room_id, r.head_seq, r.updated_at, COALESCE(p.indexed_seq, 0) AS indexed_seq, b.block, b.last_at FROM ",
+            $rooms,
+            " CROSS JOIN LATERAL (SELECT head_seq, updated_at FROM rooms w WHERE w.id = v.room_id LIMIT 1) r \
+             LEFT JOIN LATERAL (SELECT indexed_seq FROM search_progress w WHERE w.room_id = v.room_id LIMIT 1) p ON true \
+             LEFT JOIN LATERAL (SELECT w.block, w.last_at FROM search_blocks w \
+               WHERE w.room_id = v.room_id AND w.first_at <= $2 \
+               ORDER BY w.last_at DESC, w.block DESC LIMIT 1) b ON true"
+        )
+    };
+}
+
+/// The room `$1`, or the rooms of the user `$1`: the progress of their index, and the newest block that may have messages
+/// up to the time `$2`.
+pub const ROOM: &str = rooms_with_progress!("(SELECT $1::text AS room_id) v");
+pub const MY_ROOMS: &str = rooms_with_progress!("(SELECT room_id FROM members WHERE user_id = $1) v");
+
+/// The messages of the rooms `$1` after the seqs `$2`, and the messages that were edited after these seqs, as far as they
+/// are not newer than `$3`. At most `$4` of each room, the newest first, and `$5` in all.
+pub const UNINDEXED: &str = "\
+    SELECT m.room_id, m.seq, m.at, m.content \
+    FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS v (room, since, place) \
+    CROSS JOIN LATERAL ( \
+      (SELECT n.room_id, n.seq, n.at, n.content FROM messages n \
+        WHERE n.room_id = v.room AND n.seq > v.since AND n.at <= $3 AND NOT n.deleted ORDER BY n.seq DESC LIMIT $4) \
+      UNION ALL \
+      SELECT n.room_id, n.seq, n.at, n.content FROM (SELECT e.target FROM events e \
+          WHERE e.room_id = v.room AND e.seq > v.since AND e.type = 'message:edited' ORDER BY e.seq DESC LIMIT $4) e \
+        CROSS JOIN LATERAL (SELECT * FROM messages n WHERE n.room_id = v.room AND n.seq = e.target \
+          AND n.seq <= v.since AND n.at <= $3 AND NOT n.deleted LIMIT 1) n \
+    ) m LIMIT $5";
+
+/// The statement that tests the next `$4` blocks of the rooms `$1`, those before the times `$2` and blocks `$3`. Returns
+/// the blocks that may contain the words and have messages up to the time `$6`, and the last tested block of each room in
+/// which more blocks may be left. `$5` are the numbers of the words; the test of a block ends at the first bit that is
+/// not set.
+pub fn test_blocks(numbers: usize) -> String {
+    let bits = (1..=numbers)
+        .map(|n| format!(" AND get_bit(w.signature, $5[{n}] % (octet_length(w.signature) * 8)) = 1"))
+        .collect::<String>();
+    format!(
+        "SELECT v.room, b.block, b.last_at, b.hit, b.place = $4 AS is_last \
+         FROM unnest($1::text[], $2::timestamptz[], $3::bigint[]) AS v (room, at, block) \
+         CROSS JOIN LATERAL (SELECT * FROM (SELECT w.block, w.last_at, w.first_at <= $6{bits} AS hit, \
+             row_number() OVER (ORDER BY w.last_at DESC, w.block DESC) AS place \
+           FROM search_blocks w WHERE w.room_id = v.room AND (w.last_at, w.block) < (v.at, v.block) \
+           ORDER BY w.last_at DESC, w.block DESC LIMIT $4) t WHERE t.hit OR t.place = $4) b"
+    )
+}
+
+/// The messages with the given rooms and seqs that the user `$2` may see.
+pub const READ: &str = concat!(
+    "SELECT v.place, m.room_id AS m_room, ",
+    message_columns!(),
+    ", ",
+    reactions!(),
+    " FROM unnest($1::text[], $3::bigint[]) WITH ORDINALITY AS v (room, seq, place) \
+     CROSS JOIN LATERAL (SELECT * FROM messages w WHERE w.room_id = v.room AND w.seq = v.seq LIMIT 1) m \
+     LEFT JOIN LATERAL (SELECT * FROM members w WHERE w.room_id = v.room AND w.user_id = $2 LIMIT 1) mb ON true \
+     LEFT JOIN LATERAL (SELECT * FROM users w WHERE w.id = m.sender_id LIMIT 1) u ON true \
+     WHERE NOT m.deleted AND (mb.user_id IS NOT NULL OR $4) AND ",
+    visible!("m", "m.sender_id", "mb.role"),
+    " ORDER BY v.place"
+);

@@ -1,0 +1,160 @@
+//! The signature of a block of messages: a Bloom filter that tells whether the block may contain a word. Pure.
+//! PostgreSQL stores signatures and tests their bits, so this format must not change without a migration:
+//!
+//! - An *item* is the beginning of a folded word: its first 1, 2, 3, 4, 6, 8 and 12 characters, as far as it has them.
+//! - The hash of an item is XXH3 (64 bits, seed 0) of its UTF-8 bytes. With `h` for the hash and `step` for the hash
+//!   rotated by 32 bits, with the lowest bit set, the item has the numbers `(h + i * step) mod 2^64 / 2` for i = 0 to 7.
+//! - A signature of `n` bytes contains an item if it has the bits `number mod 8n` of all its numbers. Bit 0 is the lowest
+//!   bit of the first byte, as in `get_bit` of PostgreSQL.
+
+use std::collections::BTreeSet;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::words::{DistinctWords, Query};
+
+/// The lengths of the beginnings of words in a signature. The last word of a query is usually incomplete, or could be, so
+/// whole words would seldom help. Most English words have up to 6 letters; letters of scripts without spaces are words of
+/// one character.
+const PREFIX_CHARS: [usize; 7] = [1, 2, 3, 4, 6, 8, 12];
+/// Bits of an item, and bytes of a signature for each of its items. Of the blocks without a word, 0.06 % seem to have it.
+/// Reading the texts of a block costs as much as testing a hundred blocks, so 0.4 % (12 bits per item) would cost more.
+const BITS: u64 = 8;
+const BYTES_PER_ITEM: usize = 2;
+/// Sizes of signatures are multiples of this.
+const SIZE_STEP: usize = 8;
+/// Size of the longest signature, so that a page of PostgreSQL holds two. A signature of more words has more bits set,
+/// and more often seems to contain a word that the block does not contain.
+const MAX_BYTES: usize = 3840;
+/// Number of items of a query that are tested, the longest first. So a test has a bounded cost.
+const MAX_QUERY_ITEMS: usize = 16;
+
+/// Collects the words of a block's messages.
+#[derive(Debug, Default)]
+pub struct SignatureBuilder {
+    hashes: Vec<u64>,
+}
+
+impl SignatureBuilder {
+    /// Adds the words of a message.
+    pub fn add(&mut self, words: &DistinctWords) {
+        for word in words.iter() {
+            self.hashes.extend(prefixes(word).map(|prefix| xxh3_64(prefix.as_bytes())));
+        }
+    }
+
+    /// The signature of all added words.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<u8> {
+        self.hashes.sort_unstable();
+        self.hashes.dedup();
+        let size = (self.hashes.len() * BYTES_PER_ITEM).next_multiple_of(SIZE_STEP);
+        let mut signature = vec![0; size.clamp(SIZE_STEP, MAX_BYTES)];
+        let bits = signature.len() as u64 * 8;
+        for number in self.hashes.into_iter().flat_map(numbers) {
+            let bit = number % bits;
+            signature[(bit / 8) as usize] |= 1 << (bit % 8);
+        }
+        signature
+    }
+}
+
+/// The numbers whose bits a signature must have, if the block contains all words of the query.
+#[must_use]
+pub fn query_numbers(query: &Query) -> Vec<i64> {
+    let longest: BTreeSet<&str> = query.words().filter_map(|word| prefixes(word).last()).collect();
+    let mut items: Vec<&str> = longest.into_iter().collect();
+    items.sort_by_key(|item| std::cmp::Reverse(item.len()));
+    items.truncate(MAX_QUERY_ITEMS);
+    let hashes = items.into_iter().map(|item| xxh3_64(item.as_bytes()));
+    // Each number is below 2^63.
+    hashes.flat_map(numbers).map(|number| number as i64).collect()
+}
+
+/// The items of a word, ascending by length.
+fn prefixes(word: &str) -> impl Iterator<Item = &str> {
+    let mut ends = word.char_indices().map(|(start, c)| start + c.len_utf8());
+    let mut chars = 0;
+    PREFIX_CHARS.into_iter().map_while(move |length| {
+        let end = ends.nth(length - chars - 1)?;
+        chars = length;
+        word.get(..end)
+    })
+}
+
+fn numbers(hash: u64) -> impl Iterator<Item = u64> {
+    let step = hash.rotate_left(32) | 1;
+    (0..BITS).map(move |i| hash.wrapping_add(i.wrapping_mul(step)) >> 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn signature<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
+        let mut builder = SignatureBuilder::default();
+        texts.into_iter().for_each(|text| builder.add(&DistinctWords::of(text)));
+        builder.finish()
+    }
+
+    fn may_contain(signature: &[u8], query: &Query) -> bool {
+        query_numbers(query).into_iter().all(|number| {
+            let bit = number as u64 % (signature.len() as u64 * 8);
+            signature[(bit / 8) as usize] & 1 << (bit % 8) != 0
+        })
+    }
+
+    fn finds(signature: &[u8], query: &str) -> bool {
+        may_contain(signature, &Query::parse(query).unwrap())
+    }
+
+    #[test]
+    fn stored_format_does_not_change() {
+        assert_eq!(signature(["Ab"]), [96, 136, 9, 2, 4, 73, 80, 48]);
+    }
+
+    #[test]
+    fn items_are_beginnings_of_words() {
+        let items = |word| prefixes(word).collect::<Vec<_>>();
+        assert_eq!(items("tea"), ["t", "te", "tea"]);
+        assert_eq!(items("Überraschungen"), ["Ü", "Üb", "Übe", "Über", "Überra", "Überrasc", "Überraschung"]);
+        assert_eq!(items("茶"), ["茶"]);
+    }
+
+    #[test]
+    fn signature_of_different_words_has_no_trace_of_a_word() {
+        let texts = ["zyxwv needle", "needles and pins"];
+        assert!(finds(&signature(texts), "zyxwv") && finds(&signature(texts), "needle pi"));
+        assert!(!finds(&signature([texts[1]]), "zyxwv"));
+        assert_eq!(signature([""]), [0; SIZE_STEP]);
+    }
+
+    #[test]
+    fn few_signatures_seem_to_contain_another_word() {
+        for (words, per_mille) in [(10, 3), (300, 3), (1000, 120)] {
+            let block =
+                (0..words).map(|n| format!("{:x}", xxh3_64(&[n as u8, (n >> 8) as u8]))).collect::<Vec<_>>();
+            let signature = signature(block.iter().map(String::as_str));
+            assert!(signature.len() <= MAX_BYTES && signature.len() % SIZE_STEP == 0);
+            let wrong = (0..10_000).filter(|n| finds(&signature, &format!("q{n}zzzz"))).count();
+            assert!(wrong <= per_mille * 10, "{words} words: {wrong} of 10,000");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn signature_contains_each_query_that_hits(
+            texts in proptest::collection::vec("[a-cA-C é今日0-9]{0,40}|\\PC{0,30}|[a-z]{1,70}", 1..20),
+            queried in "[a-cA-C é今日]{1,6}|\\PC{1,5}",
+        ) {
+            let signature = signature(texts.iter().map(String::as_str));
+            let beginnings = texts.iter().flat_map(|text| text.char_indices().map(|(end, _)| &text[..end]));
+            for query in beginnings.chain([queried.as_str()]).filter_map(Query::parse) {
+                let hit = texts.iter().any(|text| query.hits(text).is_some());
+                prop_assert!(!hit || may_contain(&signature, &query), "{query:?}");
+            }
+        }
+    }
+}
