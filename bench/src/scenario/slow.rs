@@ -6,7 +6,8 @@ use anyhow::Result;
 use tidings_harness::Stack;
 
 use super::Scale;
-use super::world::{Phase, Subject, World};
+use super::subject::Subject;
+use super::world::{Phase, World};
 use crate::load::{Work, paced};
 use crate::peers::Setting;
 use crate::processes::Watch;
