@@ -37,8 +37,14 @@ impl Subject {
     /// # Errors
     /// When this cannot be found out.
     pub async fn chats(scenario: &mut Scenario) -> Result<Vec<Self>> {
+        let missing = install::centrifuge::unavailable().await?;
+        Ok(Subject::chats_unless(missing, scenario))
+    }
+
+    /// `missing`: why Centrifuge is not measured.
+    fn chats_unless(missing: Option<String>, scenario: &mut Scenario) -> Vec<Self> {
         let mut chats = vec![Subject::Tidings, Subject::socket_io()];
-        match install::centrifuge::unavailable().await? {
+        match missing {
             None => chats.push(Subject::centrifuge()),
             Some(why) => {
                 let note = format!("{}: not measured. {why}", Subject::centrifuge().name());
@@ -46,7 +52,7 @@ impl Subject {
                 scenario.notes.push(note);
             }
         }
-        Ok(chats)
+        chats
     }
 
     /// Node's `ws`.
@@ -88,5 +94,21 @@ impl Subject {
             Subject::Other(others::Other::Described(_)) => "other",
             Subject::Described { name, .. } => name,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_centrifuge_has_a_note_instead_of_a_figure() {
+        let mut scenario = Scenario::default();
+        let chats = Subject::chats_unless(Some("Go is missing".into()), &mut scenario);
+        assert!(!chats.contains(&Subject::centrifuge()));
+        assert_eq!(scenario.notes, ["Centrifuge: not measured. Go is missing"]);
+        let mut scenario = Scenario::default();
+        assert!(Subject::chats_unless(None, &mut scenario).contains(&Subject::centrifuge()));
+        assert!(scenario.notes.is_empty());
     }
 }

@@ -35,9 +35,15 @@ pub async fn unavailable() -> Result<Option<String>> {
             fs::write(modules.path().join(name), text)?;
         }
         let downloaded = output(go(modules.path()).args(["mod", "download"]));
-        Ok(downloaded.err().map(|error| format!("Go or its modules cannot be had. {error:#}")))
+        Ok(downloaded.err().map(|error| reason(&format!("{error:#}"))))
     })
     .await?
+}
+
+/// One line. Go reports each module that it cannot download, and the first one is enough.
+fn reason(error: &str) -> String {
+    let said: Vec<&str> = error.lines().take(2).collect();
+    format!("Go or its modules cannot be had: {}", said.join(" "))
 }
 
 /// Builds the server if needed; returns the program.
