@@ -1,12 +1,16 @@
 //! The protocol of a server: which frames a client sends, and which frames it waits for. Every measured server has such
 //! a description, including ours, so that the load generator has one code path for all of them. Templates contain
 //! `{token}`, `{user}`, `{room}`, `{ref}` (a number), `{client_id}` (a UUIDv7), `{text}` and `{seq}` (of the newest
-//! delivery in the room). The frames of a server are distinguished by the beginning of their payload.
+//! delivery in the room). The frames of a server are distinguished by the [`Beginning`] of their payload.
+
+pub mod beginning;
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+
+pub use beginning::Beginning;
 
 /// See the module. `examples` are the files beside the peers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -19,6 +23,9 @@ pub struct Dialect {
     /// Headers of the handshake, templates as well.
     #[serde(default)]
     pub headers: Vec<(String, String)>,
+    /// A text frame may hold several payloads, separated by line feeds.
+    #[serde(default)]
+    pub lines: bool,
     /// The exchanges before rooms are joined, in order.
     #[serde(default)]
     pub hello: Vec<Step>,
@@ -27,16 +34,16 @@ pub struct Dialect {
     /// A message to a room; answered once with `ack`, if that is given.
     pub send: String,
     /// How a delivered message begins.
-    pub delivery: String,
-    /// How the answer to a `send` begins; `{ref}` follows at once.
-    pub ack: Option<String>,
+    pub delivery: Beginning,
+    /// How the answer to a `send` begins; `{ref}` follows at once, if it is not in the text.
+    pub ack: Option<Beginning>,
     /// How answers begin that refuse a `send`, or report an error.
     #[serde(default)]
-    pub errors: Vec<String>,
+    pub errors: Vec<Beginning>,
     /// Recognises a refusal by an overloaded server. The generator backs off when it gets one.
     #[serde(default)]
     pub overload: Option<Overload>,
-    /// A ping in the server's own frames (besides WebSocket pings): how it begins, and the answer.
+    /// A ping in the server's own frames (besides WebSocket pings), and the answer.
     pub ping: Option<(String, String)>,
     /// The user types in a room.
     pub typing: Option<String>,
@@ -65,7 +72,7 @@ pub struct Step {
     /// A template.
     pub send: Option<String>,
     /// How the awaited payload begins.
-    pub until: String,
+    pub until: Beginning,
 }
 
 impl Dialect {

@@ -7,6 +7,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::peers::install::centrifuge;
+
 /// Debian's folder of PostgreSQL, which is not in the `PATH`.
 const POSTGRES: &str = "/usr/lib/postgresql/15/bin";
 
@@ -31,6 +33,7 @@ pub fn machine(peers: Option<&Path>) -> BTreeMap<String, String> {
     let mut machine: BTreeMap<String, String> =
         found.into_iter().filter_map(|(what, which)| Some((what.to_owned(), which?))).collect();
     machine.extend(peers.map(packages).unwrap_or_default());
+    machine.extend(centrifuge::versions());
     machine
 }
 

@@ -10,7 +10,7 @@ use tidings_bench::machine::machine;
 use tidings_bench::peers::install;
 use tidings_bench::report;
 use tidings_bench::results::{Results, Scenario};
-use tidings_bench::scenario::world::Subject;
+use tidings_bench::scenario::subject::Subject;
 use tidings_bench::scenario::{
     Scale, cold_join, cost, fanout, history, idle, latency, mixed, slow, small_rooms, stored, storm,
     telemetry,

@@ -11,6 +11,7 @@ pub mod slow;
 pub mod small_rooms;
 pub mod stored;
 pub mod storm;
+pub mod subject;
 pub mod telemetry;
 pub mod world;
 

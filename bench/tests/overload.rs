@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tidings_bench::load::{Gate, Work};
 use tidings_bench::peers::Setting;
-use tidings_bench::scenario::world::{Subject, World};
+use tidings_bench::scenario::subject::Subject;
+use tidings_bench::scenario::world::World;
 
 /// The limit of waiting records, above which sends are refused.
 const BACKLOG: u64 = 80;

@@ -4,9 +4,14 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tidings_bench::peers::others::{Other, start, start_socketio};
+use serde_json::Value;
+use tidings_bench::load::{Gate, Load, Person, Work};
+use tidings_bench::peers::install::centrifuge;
+use tidings_bench::peers::others::{Other, start, start_centrifuge, start_socketio};
 use tidings_bench::peers::{Running, Setting};
 use tidings_bench::processes;
+use tidings_harness::Token;
+use tidings_harness::postgres::Database;
 use uuid::Uuid;
 
 use crate::speaker::Speaker;
@@ -15,6 +20,7 @@ use crate::speaker::Speaker;
 mod speaker;
 
 const ALONE: Setting = Setting { nodes: 1, stored: false };
+const STORED: Setting = Setting { nodes: 2, stored: true };
 
 /// Two users are in a room: a message of one is acknowledged and reaches both; a third in another room gets nothing.
 async fn is_spoken_to(running: &Running) {
@@ -28,7 +34,7 @@ async fn is_spoken_to(running: &Running) {
             (Uuid::now_v7().to_string(), format!("Grüße {number} {}", "x".repeat(number * 100)));
         ann.send(&client_id, &text).await.unwrap();
         for copy in [ann.delivery().await.unwrap(), ben.delivery().await.unwrap()] {
-            let event: serde_json::Value = serde_json::from_str(object_of(&copy)).unwrap();
+            let event = event_of(&copy);
             assert_eq!(event["room"], room);
             assert_eq!(event["client_id"], client_id);
             assert_eq!(event["content"], text);
@@ -39,13 +45,29 @@ async fn is_spoken_to(running: &Running) {
             assert_eq!(Uuid::parse_str(event["id"].as_str().unwrap()).unwrap().get_version_num(), 7);
         }
     }
-    assert!(eve.is_spared(&running.dialect.delivery).await);
+    assert!(eve.is_spared().await);
     assert!(processes::cpu(&running.processes).unwrap().total() > 0.0);
 }
 
-/// The JSON object of an event: from its first brace, without the enclosing text.
-fn object_of(payload: &str) -> &str {
-    &payload[payload.find('{').unwrap()..=payload.rfind('}').unwrap()]
+/// The JSON object of an event or an ack: from its first brace, without the enclosing text or objects.
+fn event_of(payload: &str) -> Value {
+    let object = &payload[payload.find('{').unwrap()..=payload.rfind('}').unwrap()];
+    let mut object: Value = serde_json::from_str(object).unwrap();
+    for within in ["/push/pub/data", "/rpc/data"] {
+        if let Some(event) = object.pointer_mut(within) {
+            return event.take();
+        }
+    }
+    object
+}
+
+/// Whether Centrifuge cannot be tested here, because Go or its modules cannot be had.
+async fn lacks_go() -> bool {
+    let why = centrifuge::unavailable().await.unwrap();
+    if let Some(why) = &why {
+        eprintln!("Centrifuge: NOT TESTED. {why}");
+    }
+    why.is_some()
 }
 
 /// Checks that all processes end when the server is dropped.
@@ -90,12 +112,29 @@ async fn write_limit_works_with_its_dialect_and_ends_on_drop() {
 
 #[tokio::test]
 async fn socketio_ack_means_stored_once_and_delivered() {
-    let (running, database) = start_socketio(&Setting { nodes: 2, stored: true }).await.unwrap();
-    let database = database.unwrap();
-    is_spoken_to(&running).await;
+    let (running, database) = start_socketio(&STORED).await.unwrap();
+    ack_means_stored_once_and_delivered(&running, &database.unwrap(), "42[\"{event}\"").await;
+    ends_as_a_whole(running);
+}
+
+#[tokio::test]
+async fn centrifuge_ack_means_stored_once_and_delivered() {
+    if lacks_go().await {
+        return;
+    }
+    let (running, database) = start_centrifuge(&STORED).await.unwrap();
+    let event = r#"{"push":{"channel":"{room}","pub":{"data":{"type":"{event}""#;
+    ack_means_stored_once_and_delivered(&running, &database.unwrap(), event).await;
+    ends_as_a_whole(running);
+}
+
+/// `begins` is the beginning of the frame of an `{event}`.
+async fn ack_means_stored_once_and_delivered(running: &Running, database: &Database, begins: &str) {
+    let begins = |event: &str| begins.replace("{event}", event);
+    is_spoken_to(running).await;
     let room = Uuid::now_v7().to_string();
-    let mut ann = Speaker::join(&running, 0, "ann", &room).await.unwrap();
-    let mut ben = Speaker::join(&running, 1, "ben", &room).await.unwrap();
+    let mut ann = Speaker::join(running, 0, "ann", &room).await.unwrap();
+    let mut ben = Speaker::join(running, 1, "ben", &room).await.unwrap();
     let client_id = Uuid::now_v7().to_string();
     let first = ann.send(&client_id, "once").await.unwrap();
     let count = format!("SELECT count(*) FROM messages WHERE room_id = '{room}' AND content = 'once'");
@@ -103,38 +142,35 @@ async fn socketio_ack_means_stored_once_and_delivered() {
     let copy = ben.delivery().await.unwrap();
     let again = ann.send(&client_id, "once").await.unwrap();
     assert_eq!(database.value(&count).await.unwrap(), "1");
-    let answer = |payload: &str| serde_json::from_str::<serde_json::Value>(object_of(payload)).unwrap();
-    let (first, again, copy) = (answer(&first), answer(&again), answer(&copy));
+    let (first, again, copy) = (event_of(&first), event_of(&again), event_of(&copy));
     for field in ["seq", "id", "at"] {
         assert_eq!(again[field], first[field]);
         assert_eq!(copy[field], first[field]);
     }
     assert_eq!((&first["duplicate"], &again["duplicate"]), (&false.into(), &true.into()));
-    assert!(ben.is_spared(&running.dialect.delivery).await, "a repetition is delivered to nobody");
+    assert!(ben.is_spared().await, "a repetition is delivered to nobody");
 
     let dialect = running.dialect.clone();
     let seq = first["seq"].to_string();
     ben.say(dialect.read.as_ref().unwrap(), &[("seq", &seq)]).await.unwrap();
-    assert_eq!(answer(&ann.until("42[\"receipt:read\"").await.unwrap())["user"], "ben");
+    assert_eq!(event_of(&ann.until(&begins("receipt:read")).await.unwrap())["user"], "ben");
     let mark = format!("SELECT seq FROM receipts WHERE room_id = '{room}' AND user_id = 'ben'");
     assert_eq!(database.value(&mark).await.unwrap(), seq);
     ben.say(dialect.typing.as_ref().unwrap(), &[]).await.unwrap();
-    assert_eq!(answer(&ann.until("42[\"typing:start\"").await.unwrap())["user"], "ben");
+    assert_eq!(event_of(&ann.until(&begins("typing:start")).await.unwrap())["user"], "ben");
     ben.say(dialect.presence.as_ref().unwrap(), &[("status", "away")]).await.unwrap();
-    assert_eq!(answer(&ann.until("42[\"presence:changed\"").await.unwrap())["status"], "away");
+    assert_eq!(event_of(&ann.until(&begins("presence:changed")).await.unwrap())["status"], "away");
 
     let mut names: Vec<&str> = running.processes.iter().map(|process| process.name.as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, ["node", "node", "postgres", "redis"]);
-    drop((ann, ben, database));
-    ends_as_a_whole(running);
 }
 
 #[tokio::test]
 async fn socketio_refuses_bad_tokens_and_sends_without_a_join() {
     let running = start(&Other::SocketIo, &ALONE).await.unwrap();
     let room = Uuid::now_v7().to_string();
-    let bad = tidings_harness::Token::of("ann").sign("another secret");
+    let bad = Token::of("ann").sign("another secret");
     let refused = Speaker::join_with(&running, 0, "ann", &room, bad).await;
     let error = refused.err().expect("a bad token is refused").to_string();
     assert!(error.starts_with("44"), "{error}");
@@ -142,19 +178,80 @@ async fn socketio_refuses_bad_tokens_and_sends_without_a_join() {
     let elsewhere = running.dialect.send.replace("{room}", "elsewhere");
     ann.say(&elsewhere, &[("client_id", "c"), ("text", "hi")]).await.unwrap();
     let error = ann.until("42[\"error\"").await.unwrap();
-    assert!(running.dialect.errors.iter().any(|begins| error.starts_with(begins)), "{error}");
+    assert!(running.dialect.errors.iter().any(|begins| begins.matches(error.as_bytes())), "{error}");
+}
+
+#[tokio::test]
+async fn centrifuge_works_described_and_refuses_as_socketio_does() {
+    if lacks_go().await {
+        return;
+    }
+    let started = start(&Other::Centrifuge, &ALONE).await.unwrap();
+    is_spoken_to(&started).await;
+    let file = described(&started);
+    let running = start(&Other::Described(file.path().to_owned()), &ALONE).await.unwrap();
+    is_spoken_to(&running).await;
+    let room = Uuid::now_v7().to_string();
+    let bad = Token::of("ann").sign("another secret");
+    let refused = Speaker::join_with(&running, 0, "ann", &room, bad).await;
+    assert!(refused.is_err(), "a bad token is refused");
+    let mut ann = Speaker::join(&running, 0, "ann", &room).await.unwrap();
+    for send in [running.dialect.send.replace("{room}", "elsewhere"), running.dialect.send.clone()] {
+        ann.say(&send, &[("client_id", "c"), ("text", "")]).await.unwrap();
+        ann.awaited(&running.dialect.errors[0]).await.unwrap();
+    }
+    let typing = running.dialect.typing.as_ref().unwrap().replace("{room}", "elsewhere");
+    ann.say(&typing, &[]).await.unwrap();
+    ann.awaited(&running.dialect.errors[1]).await.unwrap();
+    ends_as_a_whole(started);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn centrifuge_delivers_and_stores_all_that_was_sent() {
+    if lacks_go().await {
+        return;
+    }
+    let (running, database) = start_centrifuge(&STORED).await.unwrap();
+    let mut load = Load::new(running.dialect.clone(), vec![Uuid::now_v7().to_string()]).unwrap();
+    let person = |number: usize| {
+        let user = format!("person-{number}");
+        let token = Token::of(&user).sign(&running.jwt_secret);
+        let node = running.nodes[number % running.nodes.len()];
+        Person { node, user, token, rooms: vec![0], joins: None, timed: true, receive_buffer: None }
+    };
+    let people = (0..20).map(person).collect();
+    // More messages are unfinished than a frame of Centrifuge holds, so frames with many messages come.
+    let senders = (0..20).map(|number| (number, 0)).collect();
+    let time = Duration::from_secs(1);
+    let work = Work::Closed { senders, characters: 64, window: 100, gate: Gate::Delivered, time };
+    let tally = tokio::task::block_in_place(|| {
+        load.enter(people, 20, Duration::from_secs(30)).unwrap();
+        load.run(&work).unwrap()
+    });
+    assert!(tally.sent > 100, "{} sent", tally.sent);
+    assert_eq!((tally.acked, tally.delivered), (tally.sent, tally.expected));
+    assert_eq!((tally.expected, tally.refused), (20 * tally.sent, 0));
+    let count = "SELECT count(*) FROM messages";
+    assert_eq!(database.unwrap().value(count).await.unwrap(), tally.sent.to_string());
 }
 
 #[tokio::test]
 async fn described_server_works_with_its_dialect() {
     let started = start(&Other::WriteLimit, &ALONE).await.unwrap();
+    let file = described(&started);
+    let running = start(&Other::Described(file.path().to_owned()), &ALONE).await.unwrap();
+    is_spoken_to(&running).await;
+}
+
+/// The description of a running server for `--peer`.
+fn described(started: &Running) -> tempfile::NamedTempFile {
     let description = serde_json::json!({
         "url": format!("ws://{}", started.nodes[0]),
         "pids": [started.processes[0].pid],
+        "jwt_secret": started.jwt_secret,
         "dialect": started.dialect,
     });
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, description.to_string()).unwrap();
-    let running = start(&Other::Described(file.path().to_owned()), &ALONE).await.unwrap();
-    is_spoken_to(&running).await;
+    file
 }

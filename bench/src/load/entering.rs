@@ -107,15 +107,13 @@ impl Load {
     pub(super) fn entering(&mut self, number: usize, payload: &[u8]) -> Result<()> {
         match self.clients[number].stage {
             Stage::Hello(step) => {
-                let until = self.dialect.hello[usize::from(step)].until.as_bytes();
-                if payload.starts_with(until) {
+                if self.dialect.hello[usize::from(step)].until.matches(payload) {
                     self.clients[number].stage = Stage::Hello(step + 1);
                     self.greet(number)?;
                 }
             }
             Stage::Joining(left) => {
-                let joined =
-                    self.dialect.join.as_ref().is_some_and(|join| payload.starts_with(join.until.as_bytes()));
+                let joined = self.dialect.join.as_ref().is_some_and(|join| join.until.matches(payload));
                 if joined {
                     self.clients[number].stage = Stage::Joining(left - 1);
                     self.settle(number);

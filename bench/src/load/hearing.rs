@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::client::Stage;
 use super::frames::{self, opcode};
 use super::{FIRST_PAUSE, LONGEST_PAUSE, Load, Sent, Tally};
+use crate::dialect::beginning;
 
 /// The text before the timestamp in a message: when it was due, in microseconds since the generator's zero.
 pub(super) const STAMP: &[u8] = b"due=";
@@ -85,6 +86,7 @@ impl Load {
         while let Some((opcode, payload, end)) = frames::read(&bytes[used..]) {
             used += end;
             match opcode {
+                opcode::TEXT if self.dialect.lines => self.lines(number, payload)?,
                 opcode::TEXT => self.text(number, payload)?,
                 opcode::PING => {
                     let client = &mut self.clients[number];
@@ -106,19 +108,27 @@ impl Load {
         Ok(used)
     }
 
+    /// Handles each payload of a frame.
+    fn lines(&mut self, number: usize, mut payloads: &[u8]) -> Result<()> {
+        while let Some(end) = memchr::memchr(b'\n', payloads) {
+            self.text(number, &payloads[..end])?;
+            payloads = &payloads[end + 1..];
+        }
+        self.text(number, payloads)
+    }
+
     fn text(&mut self, number: usize, payload: &[u8]) -> Result<()> {
-        if payload.starts_with(self.dialect.delivery.as_bytes()) {
+        if self.dialect.delivery.matches(payload) {
             self.delivered(number, payload);
             return Ok(());
         }
         if let Some((ping, pong)) = &self.dialect.ping
-            && payload.starts_with(ping.as_bytes())
-            && payload.len() == ping.len()
+            && payload == ping.as_bytes()
         {
             let pong = pong.clone();
             return self.say(number, pong.as_bytes());
         }
-        if self.dialect.errors.iter().any(|error| payload.starts_with(error.as_bytes())) {
+        if self.dialect.errors.iter().any(|error| error.matches(payload)) {
             if self.backs_off(payload) {
                 return Ok(());
             }
@@ -132,9 +142,8 @@ impl Load {
             return self.entering(number, payload);
         }
         if let Some(ack) = &self.dialect.ack
-            && let Some(rest) = payload.strip_prefix(ack.as_bytes())
+            && let Some(reference) = ack.reference(payload)
         {
-            let reference = number_at(rest);
             self.acked(reference);
             return Ok(());
         }
@@ -233,6 +242,5 @@ impl Load {
 
 /// The number at the beginning.
 fn number_at(bytes: &[u8]) -> u64 {
-    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit());
-    digits.fold(0, |number, digit| number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')))
+    beginning::number(bytes).0
 }

@@ -1,5 +1,6 @@
-//! Installs the Node.js servers once, with the versions of `bench/peers/package-lock.json`, into `bench/peers` of
-//! `TIDINGS_DEV_DIR` or `.dev`. Their files are part of this program, so that it works from any folder.
+//! Installs the other servers once, into folders of `bench` in `TIDINGS_DEV_DIR` or `.dev`: the Node.js servers with npm
+//! here, Centrifuge with Go in a module of its own. Their files are part of this program, so that it works from any
+//! folder. Lock files fix all versions.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -9,8 +10,10 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use sha1::{Digest, Sha1};
 
-/// The installed files: names and texts.
-const FILES: &[(&str, &str)] = &[
+pub mod centrifuge;
+
+/// The installed files of the Node.js servers: names and texts.
+const FILES: Files = &[
     (".npmrc", include_str!("../../peers/.npmrc")),
     ("package.json", include_str!("../../peers/package.json")),
     ("package-lock.json", include_str!("../../peers/package-lock.json")),
@@ -20,23 +23,32 @@ const FILES: &[(&str, &str)] = &[
     ("ws.mjs", include_str!("../../peers/ws.mjs")),
 ];
 
+type Files = &'static [(&'static str, &'static str)];
+
 const OLDEST_NODE: u32 = 20;
 
 /// File that marks a complete installation, with the hash of its files.
 const STAMP: &str = "installed";
 
-/// Installs the servers if needed; returns their folder.
+/// Installs the Node.js servers if needed; returns their folder.
 ///
 /// # Errors
 /// When Node.js 20 or npm is missing, or the packages cannot be downloaded.
 pub async fn installed() -> Result<PathBuf> {
-    tokio::task::spawn_blocking(|| install_in(&folder()?)).await?
+    let install = || {
+        node_version()?;
+        install_in(folder("peers")?, FILES, |folder| {
+            output(Command::new("npm").args(["ci", "--omit=dev"]).current_dir(folder))
+                .context("npm could not install what the other servers are made of")
+        })
+    };
+    tokio::task::spawn_blocking(install).await?
 }
 
-/// The folder of the servers, if they are installed.
+/// The folder of the Node.js servers, if they are installed.
 #[must_use]
 pub fn present() -> Option<PathBuf> {
-    folder().ok().filter(|folder| folder.join(STAMP).exists())
+    folder("peers").ok().filter(|folder| folder.join(STAMP).exists())
 }
 
 /// The version of Node.js that the servers run on, such as `20.20.2`.
@@ -65,37 +77,36 @@ pub fn packages() -> Vec<(String, String)> {
     kinds.flatten().map(|(name, value)| (name.clone(), version(value))).collect()
 }
 
-fn folder() -> Result<PathBuf> {
+fn folder(name: &str) -> Result<PathBuf> {
     let dev = std::env::var_os("TIDINGS_DEV_DIR").unwrap_or_else(|| OsString::from(".dev"));
-    Ok(std::path::absolute(dev)?.join("bench").join("peers"))
+    Ok(std::path::absolute(dev)?.join("bench").join(name))
 }
 
-fn install_in(folder: &Path) -> Result<PathBuf> {
-    node_version()?;
-    fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+/// Writes these files into a folder and makes a server of them, unless that was done before.
+fn install_in(folder: PathBuf, files: Files, make: impl FnOnce(&Path) -> Result<String>) -> Result<PathBuf> {
+    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     // Another process may install at the same time. Closing the file releases the lock.
     let lock = File::create(folder.join("lock"))?;
     lock.lock().context("wait for whoever installs")?;
-    let wanted = hash();
+    let wanted = hash(files);
     let stamp = folder.join(STAMP);
     if fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
-        return Ok(folder.to_owned());
+        return Ok(folder);
     }
     if stamp.exists() {
         fs::remove_file(&stamp)?;
     }
-    for (name, text) in FILES {
+    for (name, text) in files {
         fs::write(folder.join(name), text)?;
     }
-    output(Command::new("npm").args(["ci", "--omit=dev"]).current_dir(folder))
-        .context("npm could not install what the other servers are made of")?;
+    make(&folder)?;
     fs::write(&stamp, wanted)?;
-    Ok(folder.to_owned())
+    Ok(folder)
 }
 
-fn hash() -> String {
+fn hash(files: Files) -> String {
     let mut hash = Sha1::new();
-    for (name, text) in FILES {
+    for (name, text) in files {
         hash.update(format!("{name}\0{text}\0"));
     }
     format!("{:x}", hash.finalize())

@@ -1,4 +1,4 @@
-//! The alternatives: a chat server with Socket.IO; and lower bounds for any server: Node's `ws`, actix-ws, and plain
+//! The alternatives: chat servers with Socket.IO and with Centrifuge; and lower bounds for any server: Node's `ws`, actix-ws, and plain
 //! write(2). Each is started as child processes that end with us.
 
 use std::net::SocketAddr;
@@ -32,6 +32,8 @@ pub enum Other {
     /// Socket.IO 4. Several nodes are connected by its Redis adapter. Messages are stored in PostgreSQL if the setting
     /// asks for it.
     SocketIo,
+    /// Centrifuge. Several nodes are connected by its Redis broker. Messages are stored as with Socket.IO.
+    Centrifuge,
     /// Raw fan-out with Node's `ws`.
     Ws,
     /// Raw fan-out with actix-ws.
@@ -62,6 +64,7 @@ pub async fn start(other: &Other, setting: &Setting) -> Result<Running> {
     };
     match other {
         Other::SocketIo => Ok(start_socketio(setting).await?.0),
+        Other::Centrifuge => Ok(start_centrifuge(setting).await?.0),
         Other::Ws => {
             one("ws")?;
             let scripts = install::installed().await?;
@@ -91,6 +94,26 @@ pub async fn start(other: &Other, setting: &Setting) -> Result<Running> {
 /// When something does not come up.
 pub async fn start_socketio(setting: &Setting) -> Result<(Running, Option<Arc<Database>>)> {
     let scripts = install::installed().await?;
+    let launch = move || node_command(&scripts, "socketio.mjs");
+    start_chat(setting, include_str!("../../peers/socketio.json"), launch).await
+}
+
+/// Starts Centrifuge, in the same way.
+///
+/// # Errors
+/// When something does not come up.
+pub async fn start_centrifuge(setting: &Setting) -> Result<(Running, Option<Arc<Database>>)> {
+    let program = install::centrifuge::program().await?;
+    let launch = move || bare_environment(Command::new(&program));
+    start_chat(setting, include_str!("../../peers/centrifuge.json"), launch).await
+}
+
+/// Starts the nodes of a chat server, with Redis if there are several, and with a database if messages are stored.
+async fn start_chat(
+    setting: &Setting,
+    description: &str,
+    launch: impl Fn() -> Command + Clone + Send + Sync + 'static,
+) -> Result<(Running, Option<Arc<Database>>)> {
     let folder = Folder::new()?;
     let jwt_secret = token::secret();
     let mut settings = vec![("JWT_SECRET", jwt_secret.clone())];
@@ -117,9 +140,9 @@ pub async fn start_socketio(setting: &Setting) -> Result<(Running, Option<Arc<Da
     let mut kept: Vec<Box<dyn Send>> = Vec::new();
     let mut nodes = Vec::new();
     for number in 0..setting.nodes.max(1) {
-        let (scripts, settings) = (scripts.clone(), settings.clone());
+        let (launch, settings) = (launch.clone(), settings.clone());
         let launch = move || {
-            let mut command = node_command(&scripts, "socketio.mjs");
+            let mut command = launch();
             command.envs(settings.iter().map(|(name, value)| (name, value)));
             command
         };
@@ -131,7 +154,7 @@ pub async fn start_socketio(setting: &Setting) -> Result<(Running, Option<Arc<Da
     kept.push(Box::new(redis));
     kept.push(Box::new(database.clone()));
     kept.push(Box::new(folder));
-    let dialect = dialect(include_str!("../../peers/socketio.json"))?;
+    let dialect = dialect(description)?;
     Ok((Running { nodes, dialect, processes, jwt_secret, kept }, database))
 }
 

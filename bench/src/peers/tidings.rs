@@ -82,6 +82,7 @@ pub fn dialect() -> Dialect {
         name: "Tidings".into(),
         path: "/v1/ws".into(),
         headers: vec![("Authorization".into(), "Bearer {token}".into())],
+        lines: false,
         hello: vec![Step { send: None, until: r#"{"type":"connected""#.into() }],
         join: Some(Step {
             send: Some(frame(json!({ "type": "room:join", "room": "{room}", "ref": "join" }))),

@@ -10,7 +10,8 @@ use anyhow::{Context, Result, ensure};
 use tidings_harness::Stack;
 
 use super::Scale;
-use super::world::{Subject, World};
+use super::subject::Subject;
+use super::world::World;
 use crate::load::paced;
 use crate::peers::Setting;
 use crate::results::Scenario;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::Scale;
-use super::world::{Phase, Subject, World};
+use super::subject::Subject;
+use super::world::{Phase, World};
 use crate::load::{Gate, Work, paced};
 use crate::peers::Setting;
 use crate::results::{Bound, Plot, Scenario};
@@ -41,12 +42,13 @@ pub async fn run(scale: &Scale, described: &[Subject]) -> Result<Scenario> {
         ),
         ..Scenario::default()
     };
-    let some = [Subject::Tidings, Subject::socket_io(), Subject::ws()];
-    let all =
-        [Subject::write_limit(), Subject::Tidings, Subject::ws(), Subject::actix_ws(), Subject::socket_io()];
+    let chats = Subject::chats(&mut scenario).await?;
     for people in scale.or(&[10, 100, 1000, 5000, 10_000][..], &[10, 200]) {
-        let subjects = if *people >= 1000 { &all[..] } else { &some };
-        for subject in subjects.iter().chain(described) {
+        let bare = match people {
+            1000.. => vec![Subject::write_limit(), Subject::ws(), Subject::actix_ws()],
+            _ => vec![Subject::ws()],
+        };
+        for subject in chats.iter().chain(&bare).chain(described) {
             measure(&mut scenario, scale, subject, *people).await?;
         }
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::Scale;
-use super::world::{Subject, World};
+use super::subject::Subject;
+use super::world::World;
 use crate::load::Work;
 use crate::peers::Setting;
 use crate::results::{Bound, Plot, Scenario};
@@ -17,7 +18,7 @@ const WARMING: u32 = 20;
 const WARM_AFTER: Duration = Duration::from_secs(1);
 /// Wait before memory is measured.
 const SETTLED: Duration = Duration::from_secs(10);
-/// The heartbeat interval of Tidings and Socket.IO: CPU time is measured over one interval.
+/// The heartbeat interval of Tidings, Socket.IO and Centrifuge: CPU time is measured over one interval.
 const HEARTBEAT: Duration = Duration::from_secs(25);
 
 const MEMORY: &str = "resident bytes per connection";
@@ -38,8 +39,8 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
              at equal distance); ws and actix-ws check no token and know one room per connection. Each sample has a \
              process of its own, in which {WARMING} connections come and go before its resident memory is read for the \
              first time; then all connect, idle for {} s, and it is read again. CPU time is that of the same process \
-             over {} s of idling, which is one heartbeat of Tidings and of Socket.IO; ws and actix-ws have none as they \
-             are used here, and their CPU time is not told. The gateway runs with MIMALLOC_PURGE_DELAY=0, as \
+             over {} s of idling, which is one heartbeat of Tidings, Socket.IO and Centrifuge; ws and actix-ws have none \
+             as they are used here, and their CPU time is not told. The gateway runs with MIMALLOC_PURGE_DELAY=0, as \
              `./dev up` has it. CPU time, and memory of the other servers, is measured three times at most.",
             SETTLED.as_secs(),
             HEARTBEAT.as_secs()
@@ -54,7 +55,9 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
             .into(),
         ..Scenario::default()
     };
-    for subject in [Subject::Tidings, Subject::socket_io(), Subject::ws(), Subject::actix_ws()] {
+    let mut subjects = Subject::chats(&mut scenario).await?;
+    subjects.extend([Subject::ws(), Subject::actix_ws()]);
+    for subject in subjects {
         eprintln!("idle: {}, {setting}", subject.name());
         measure(&mut scenario, scale, &subject, people, &setting).await?;
     }
@@ -86,7 +89,7 @@ async fn measure(
     setting: &str,
 ) -> Result<()> {
     let members = members(people);
-    let has_heartbeat = [Subject::Tidings, Subject::socket_io()].contains(subject);
+    let has_heartbeat = ![Subject::ws(), Subject::actix_ws()].contains(subject);
     let purge = [("MIMALLOC_PURGE_DELAY", "0".to_owned())];
     let alone = Setting { nodes: 1, stored: false };
     let mut world = World::raise(subject, &alone, &members, &purge).await?;

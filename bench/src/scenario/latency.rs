@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::Scale;
-use super::world::{Phase, Subject, World};
+use super::subject::Subject;
+use super::world::{Phase, World};
 use crate::load::{Gate, Work, paced};
 use crate::peers::Setting;
 use crate::results::{Bound, Figure, Plot, Scenario};

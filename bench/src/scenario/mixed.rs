@@ -9,7 +9,8 @@ use rand::{Rng, SeedableRng};
 use serde::Deserialize;
 
 use super::Scale;
-use super::world::{Subject, World};
+use super::subject::Subject;
+use super::world::World;
 use crate::load::{Act, Due, Work};
 use crate::peers::Setting;
 use crate::results::{Bound, Plot, Scenario};
@@ -68,7 +69,7 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
             .into(),
         ..Scenario::default()
     };
-    for subject in [Subject::Tidings, Subject::socket_io()] {
+    for subject in Subject::chats(&mut scenario).await? {
         let name = subject.name();
         eprintln!("mixed: {name}, {setting}");
         let members: Vec<Vec<u32>> = (0..copies)

@@ -6,7 +6,8 @@ use anyhow::Result;
 use tidings_harness::Stack;
 
 use super::Scale;
-use super::world::{Phase, Subject, World};
+use super::subject::Subject;
+use super::world::{Phase, World};
 use crate::load::{Work, paced};
 use crate::peers::Setting;
 use crate::processes::Watch;
@@ -52,7 +53,8 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
              for {} s: for each of them twice what a gateway keeps for a connection ({} KiB). Each sample has other slow \
              ones. Latencies are those of the others; memory is that of the process that holds the connections, its most \
              in the second part less its most in the first. Closed are those whom the gateway has counted as closed with \
-             {TOO_SLOW}. Socket.IO and ws keep what is not read; they are measured three times at most.",
+             {TOO_SLOW}. Socket.IO and ws keep what is not read; Centrifuge closes a connection when a write takes more \
+             than a second. These are measured three times at most.",
             CALM_TIME.as_secs(),
             STALLED_TIME.as_secs(),
             OUTBOX / 1024.0
@@ -67,7 +69,9 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
             .into(),
         ..Scenario::default()
     };
-    for subject in [Subject::Tidings, Subject::socket_io(), Subject::ws()] {
+    let mut subjects = Subject::chats(&mut scenario).await?;
+    subjects.push(Subject::ws());
+    for subject in subjects {
         eprintln!("slow: {}", subject.name());
         measure(&mut scenario, scale, &subject, (people, slow), &setting).await?;
     }

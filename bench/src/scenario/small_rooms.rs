@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::Scale;
-use super::world::{Phase, Subject, World};
+use super::subject::Subject;
+use super::world::{Phase, World};
 use crate::load::{Gate, Work, paced};
 use crate::peers::Setting;
 use crate::results::{Bound, Plot, Scenario};
@@ -56,7 +57,7 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
             .into(),
         ..Scenario::default()
     };
-    for subject in [Subject::Tidings, Subject::socket_io()] {
+    for subject in Subject::chats(&mut scenario).await? {
         measure(&mut scenario, scale, &subject, rooms).await?;
     }
     let times = |setting: &str, figure: &str| {

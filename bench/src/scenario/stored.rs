@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::Scale;
-use super::world::{Subject, World};
+use super::subject::Subject;
+use super::world::World;
 use crate::load::{Gate, Work};
 use crate::peers::Setting;
 use crate::results::{Bound, Plot, Scenario};
@@ -35,9 +36,10 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
         ),
         ..Scenario::default()
     };
+    let subjects = Subject::chats(&mut scenario).await?;
     for rooms in scale.or([1, 100, 10_000], [1, 20, 200]) {
-        for subject in [Subject::Tidings, Subject::socket_io()] {
-            measure(&mut scenario, scale, &subject, rooms).await?;
+        for subject in &subjects {
+            measure(&mut scenario, scale, subject, rooms).await?;
         }
         let of = |subject: &Subject| scenario.median(subject.name(), &setting(rooms), PER_CPU);
         let times = of(&Subject::Tidings) / of(&Subject::socket_io());

@@ -10,7 +10,8 @@ use tidings_harness::{Cursor, Http, Stack};
 use tokio::task::JoinSet;
 
 use super::Scale;
-use super::world::{Subject, World};
+use super::subject::Subject;
+use super::world::World;
 use crate::peers::Setting;
 use crate::results::{Bound, Plot, Scenario};
 

@@ -9,7 +9,8 @@ use tokio::task::JoinHandle;
 
 use super::Scale;
 use super::storm::until_nobody_is_connected;
-use super::world::{Phase, Subject, World};
+use super::subject::Subject;
+use super::world::{Phase, World};
 use crate::load::{Gate, Work, paced};
 use crate::peers::Setting;
 use crate::results::{Bound, Figure, Scenario};

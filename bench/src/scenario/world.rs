@@ -1,6 +1,5 @@
 //! A server with rooms and their users, and the load generator with the users' clients.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use tidings_harness::{Http, Stack, Token};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use super::subject::Subject;
 use crate::load::{Load, Person, Tally, Work};
 use crate::peers::{Running, Setting, others, tidings};
 use crate::processes::{self, Cpu, Process};
@@ -27,66 +27,6 @@ const INDEX_POLL_INTERVAL: Duration = Duration::from_millis(300);
 const INDEX_TIMEOUT: Duration = Duration::from_secs(120);
 const ENTERING_AT_ONCE: usize = 128;
 const ENTER_PATIENCE: Duration = Duration::from_secs(180);
-
-/// A measured server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Subject {
-    Tidings,
-    Other(others::Other),
-    /// A running server, with its own name.
-    Described {
-        name: String,
-        file: PathBuf,
-    },
-}
-
-impl Subject {
-    /// Socket.IO 4, with the Redis adapter for two nodes, and with pg if messages are stored.
-    #[must_use]
-    pub fn socket_io() -> Self {
-        Subject::Other(others::Other::SocketIo)
-    }
-
-    /// Node's `ws`.
-    #[must_use]
-    pub fn ws() -> Self {
-        Subject::Other(others::Other::Ws)
-    }
-
-    /// actix-ws.
-    #[must_use]
-    pub fn actix_ws() -> Self {
-        Subject::Other(others::Other::ActixWs)
-    }
-
-    /// One write(2) per receiver, and nothing else.
-    #[must_use]
-    pub fn write_limit() -> Self {
-        Subject::Other(others::Other::WriteLimit)
-    }
-
-    /// The server that a file describes; see [`others::Other::Described`].
-    ///
-    /// # Errors
-    /// When it cannot be read, or is malformed.
-    pub fn described(file: &Path) -> Result<Self> {
-        Ok(Subject::Described { name: others::name_of(file)?, file: file.to_owned() })
-    }
-
-    /// Its name in figures.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        match self {
-            Subject::Tidings => "Tidings",
-            Subject::Other(others::Other::SocketIo) => "Socket.IO",
-            Subject::Other(others::Other::Ws) => "ws",
-            Subject::Other(others::Other::ActixWs) => "actix-ws",
-            Subject::Other(others::Other::WriteLimit) => "write(2)",
-            Subject::Other(others::Other::Described(_)) => "other",
-            Subject::Described { name, .. } => name,
-        }
-    }
-}
 
 /// See the module.
 pub struct World {

@@ -1,10 +1,11 @@
 //! A client that uses only the dialect of a server.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt};
-use tidings_bench::dialect::{Step, fill};
+use tidings_bench::dialect::{Beginning, Step, fill};
 use tidings_bench::peers::Running;
 use tidings_harness::Token;
 use tokio::net::TcpStream;
@@ -21,6 +22,8 @@ pub struct Speaker<'a> {
     room: String,
     /// Payloads that came while another one was awaited.
     aside: Vec<String>,
+    /// Payloads of the last frame that are not read yet.
+    lines: VecDeque<String>,
     next_ref: u32,
 }
 
@@ -49,7 +52,8 @@ impl<'a> Speaker<'a> {
         }
         let (socket, _) = client_async(request, TcpStream::connect(address).await?).await?;
         let (user, room) = (user.to_owned(), room.to_owned());
-        let mut speaker = Speaker { running, socket, user, token, room, aside: Vec::new(), next_ref: 1 };
+        let (aside, lines) = (Vec::new(), VecDeque::new());
+        let mut speaker = Speaker { running, socket, user, token, room, aside, lines, next_ref: 1 };
         for step in dialect.hello.iter().chain(&dialect.join) {
             speaker.step(step).await?;
         }
@@ -60,7 +64,7 @@ impl<'a> Speaker<'a> {
         if let Some(send) = &step.send {
             self.say(send, &[]).await?;
         }
-        self.until(&step.until).await?;
+        self.awaited(&step.until).await?;
         Ok(())
     }
 
@@ -81,41 +85,56 @@ impl<'a> Speaker<'a> {
         let dialect = &self.running.dialect;
         let reference = self.say(&dialect.send, &[("client_id", client_id), ("text", text)]).await?;
         let ack = dialect.ack.as_ref().context("it has no ack")?;
-        self.until(&format!("{ack}{reference}")).await
+        let wanted = Some(u64::from(reference));
+        self.find(&format!("ack {reference}"), |payload| ack.reference(payload.as_bytes()) == wanted).await
     }
 
     /// The next delivered message.
     pub async fn delivery(&mut self) -> Result<String> {
-        self.until(&self.running.dialect.delivery).await
+        self.awaited(&self.running.dialect.delivery).await
     }
 
     /// The next payload with this beginning; others are kept for later. Errors fail it, unless an error is awaited.
     pub async fn until(&mut self, begins: &str) -> Result<String> {
-        if let Some(place) = self.aside.iter().position(|payload| payload.starts_with(begins)) {
+        self.awaited(&begins.into()).await
+    }
+
+    pub async fn awaited(&mut self, begins: &Beginning) -> Result<String> {
+        self.find(&String::from(begins.clone()), |payload| begins.matches(payload.as_bytes())).await
+    }
+
+    async fn find(&mut self, what: &str, is_it: impl Fn(&str) -> bool) -> Result<String> {
+        if let Some(place) = self.aside.iter().position(|payload| is_it(payload)) {
             return Ok(self.aside.remove(place));
         }
         loop {
-            let payload = self.next().await.with_context(|| format!("waited for {begins}"))?;
-            if payload.starts_with(begins) {
+            let payload = self.next().await.with_context(|| format!("waited for {what}"))?;
+            if is_it(&payload) {
                 return Ok(payload);
             }
-            if self.running.dialect.errors.iter().any(|error| payload.starts_with(error)) {
-                bail!("{payload} instead of {begins}");
+            if self.running.dialect.errors.iter().any(|error| error.matches(payload.as_bytes())) {
+                bail!("{payload} instead of {what}");
             }
             self.aside.push(payload);
         }
     }
 
-    /// Whether no payload with this beginning comes for a moment.
-    pub async fn is_spared(&mut self, begins: &str) -> bool {
-        let moment = tokio::time::timeout(Duration::from_millis(300), self.until(begins));
+    /// Whether no delivery comes for a moment.
+    pub async fn is_spared(&mut self) -> bool {
+        let moment = tokio::time::timeout(Duration::from_millis(300), self.delivery());
         moment.await.is_err()
     }
 
     async fn next(&mut self) -> Result<String> {
         loop {
+            if let Some(payload) = self.lines.pop_front() {
+                return Ok(payload);
+            }
             let message = tokio::time::timeout(PATIENCE, self.socket.next()).await.context("nothing came")?;
             match message.context("closed")?? {
+                Message::Text(text) if self.running.dialect.lines => {
+                    self.lines.extend(text.lines().map(str::to_owned));
+                }
                 Message::Text(text) => return Ok(text.as_str().to_owned()),
                 Message::Close(_) => bail!("closed"),
                 _ => {}
