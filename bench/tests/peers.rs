@@ -118,6 +118,7 @@ async fn socketio_ack_means_stored_once_and_delivered() {
 }
 
 #[tokio::test]
+#[ignore = "long: builds a server with Go"]
 async fn centrifuge_ack_means_stored_once_and_delivered() {
     if lacks_go().await {
         return;
@@ -182,6 +183,7 @@ async fn socketio_refuses_bad_tokens_and_sends_without_a_join() {
 }
 
 #[tokio::test]
+#[ignore = "long: builds a server with Go"]
 async fn centrifuge_works_described_and_refuses_as_socketio_does() {
     if lacks_go().await {
         return;
@@ -207,6 +209,7 @@ async fn centrifuge_works_described_and_refuses_as_socketio_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: builds a server with Go"]
 async fn centrifuge_delivers_and_stores_all_that_was_sent() {
     if lacks_go().await {
         return;

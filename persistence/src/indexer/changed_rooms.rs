@@ -23,7 +23,7 @@ const PARTIAL_DELAY: Duration = Duration::from_secs(30);
 const FEW_MESSAGES: i64 = 8;
 /// Fewer messages are indexed this long after the oldest. A room in which people write a message in a while would
 /// otherwise write the row for each of them.
-const FEW_MESSAGES_DELAY: Duration = Duration::from_secs(6 * 3600);
+const FEW_MESSAGES_DELAY: Duration = Duration::from_secs(600);
 /// While more rooms than this wait, the first are due at once.
 const FEW_ROOMS: usize = MAX_ROOMS / 2;
 
