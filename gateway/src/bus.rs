@@ -17,22 +17,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::Client;
+use bytes::Bytes;
 use tidings_shared::{
     ids::{Epoch, RoomId, Seq, UserId},
     internal::InternalClient,
     log::{
-        Accepted, AppendBatcher, AppendError, Entry, Log, LogLimits, Record, RoundTrip, TailRead,
+        Accepted, AppendBatcher, AppendError, Client, Entry, Log, LogLimits, Record, RoundTrip, TailRead,
         keys::{self, Partition},
         record::TYPE_MARKS,
-        subscriber::{Event, Subscriber},
+        stored::Watermarks,
+        subscriber::{Event, Messages, Subscriber},
     },
     people::CHANNEL_PREFIX,
 };
 use tokio::sync::watch;
 
 pub use connections::ConnectionKey;
-pub use interest::{MAX_WORKERS, UserEvent, WorkerMessage, WorkerQueue};
+pub use interest::{Hint, MAX_WORKERS, UserEvent, WorkerMessage, WorkerQueue};
 pub use presence_feed::PresenceUpdate;
 pub use published::{PublishedRecord, observe_delivery};
 pub use user_channel::PendingRegistration;
@@ -97,40 +98,63 @@ impl Shared {
         self.process.send_replace(None);
     }
 
-    fn publish(&self, channel: &str, payload: bytes::Bytes) {
-        if let Some(user) = channel.strip_prefix(CHANNEL_PREFIX) {
-            return self.notify(user, &payload);
+    /// Handles the messages of one read. All records go to the workers together. They are sent before any notice that
+    /// came after them, so that a worker gets everything in the order in which Redis sent it.
+    fn handle_messages(&self, messages: Messages<'_>, watermarks: &Arc<Watermarks>) {
+        let mut hints = Vec::new();
+        for (channel, payload) in messages {
+            if let Some(room) = keys::room_of_channel(channel) {
+                self.read_hints(payload, |hint| hints.push((room, hint)));
+                continue;
+            }
+            if watermarks.apply_notice(channel, payload) {
+                continue;
+            }
+            self.publish(&mut hints);
+            if let Some(user) = channel.strip_prefix(CHANNEL_PREFIX) {
+                self.notify(user, &Bytes::copy_from_slice(payload));
+            } else if channel == tidings_shared::presence::CHANNEL {
+                self.handle_presence_message(payload);
+            }
         }
-        if channel == tidings_shared::presence::CHANNEL {
-            return self.handle_presence_message(&payload);
+        self.publish(&mut hints);
+    }
+
+    /// Sends records to the workers with subscriptions in their rooms, and empties the list.
+    fn publish(&self, hints: &mut Vec<(&str, Hint)>) {
+        if !hints.is_empty() {
+            let dropped = lock(&self.interest).publish(hints.drain(..));
+            self.metrics.hints_dropped.inc_by(dropped);
         }
-        let Some(room) = keys::room_of_channel(channel) else { return };
-        match Record::split(payload) {
+    }
+
+    /// Parses the records of a payload. The payload is copied, because queues keep the records.
+    fn read_hints(&self, payload: &[u8], mut add: impl FnMut(Hint)) {
+        match Record::split(Bytes::copy_from_slice(payload)) {
             Ok(records) => {
                 for record in records {
-                    tampering::publish(record, |record| self.publish_record(room, record));
+                    tampering::publish(record, |record| {
+                        self.read_hint(record).into_iter().for_each(&mut add)
+                    });
                 }
             }
             Err(error) => tracing::error!(%error, "a published payload cannot be parsed"),
         }
     }
 
-    fn publish_record(&self, room: &str, record: bytes::Bytes) {
+    fn read_hint(&self, record: Bytes) -> Option<Hint> {
         self.metrics.hints.inc();
-        match Record::parse(record) {
-            Ok(record) if record.kind() == TYPE_MARKS => {}
-            Ok(record) => {
-                if !record.is_live_only() {
-                    self.metrics.pubsub_seconds.observe(published::age(&record).as_secs_f64());
-                }
-                // The frame is encoded once for all connections of the node.
-                let frame = Frame::text(record.json());
-                let record = Arc::new(PublishedRecord::new(record, self.metrics.deliver_seconds.clone()));
-                let dropped = lock(&self.interest).publish(room, &WorkerMessage::Record { record, frame });
-                self.metrics.hints_dropped.inc_by(dropped);
-            }
-            Err(error) => tracing::error!(%error, "a published record cannot be parsed"),
+        let record = Record::parse(record)
+            .inspect_err(|error| tracing::error!(%error, "a published record cannot be parsed"))
+            .ok()
+            .filter(|record| record.kind() != TYPE_MARKS)?;
+        if !record.is_live_only() {
+            self.metrics.pubsub_seconds.observe(published::age(&record).as_secs_f64());
         }
+        // The frame is encoded once for all connections of the node.
+        let frame = Frame::text(record.json());
+        let record = Arc::new(PublishedRecord::new(record, self.metrics.deliver_seconds.clone()));
+        Some(Hint { record, frame })
     }
 }
 
@@ -158,11 +182,7 @@ impl Bus {
         });
         let (sink, watermarks) = (shared.clone(), log.watermarks().clone());
         let subscriber = Subscriber::start(client, move |event| match event {
-            Event::Message { channel, payload } => {
-                if !watermarks.apply_notice(&channel, &payload) {
-                    sink.publish(&channel, payload);
-                }
-            }
+            Event::Messages(messages) => sink.handle_messages(messages, &watermarks),
             Event::Online { run_id } => sink.handle_online(run_id),
             Event::Offline => sink.handle_offline(),
         });

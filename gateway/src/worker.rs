@@ -30,7 +30,7 @@ use tidings_shared::{
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
-    bus::{Bus, PublishedRecord, WorkerMessage, WorkerQueue},
+    bus::{Bus, Hint, PublishedRecord, WorkerMessage, WorkerQueue},
     client::Client,
     hub::{Dispatch, Ended, Hub, Subscription},
     limits::{Limit, RateLimits},
@@ -45,11 +45,13 @@ pub(crate) use answers::Unanswered;
 pub use refill::LateDeliveryDedup;
 pub use typing::{Typing, TypingState};
 
-/// Capacity of a worker's queue. When the queue is full, messages are dropped. After a dropped record, all rooms of the
-/// worker are refilled. After a dropped user event that reports a lasting change, the user is checked again.
+/// Capacity of a worker's queue, which also has a limit in bytes. When the queue is full, messages are dropped. After
+/// dropped hints, all rooms of the worker are refilled. After a dropped user event that reports a lasting change, the user is checked again.
 const QUEUE_CAPACITY: usize = 16_384;
-/// Maximum number of queued messages that are handled before other tasks of the thread run.
-const MESSAGES_PER_TURN: usize = 128;
+/// Maximum number of queued messages that are taken at once. A message may have many records.
+const MESSAGES_PER_TURN: usize = 16;
+/// After a turn with this many records or user events, other tasks of the thread run.
+const LONG_TURN: usize = 128;
 
 /// Settings and components that all workers of a node share.
 pub struct Node {
@@ -227,19 +229,28 @@ async fn follow(worker: Rc<Worker>, mut inbox: Inbox) {
             count = inbox.receiver.recv_many(&mut messages, MESSAGES_PER_TURN) => if count == 0 { return },
             () = inbox.queue.wake.notified() => {}
         }
-        // If this turn took only one message and it is a record, its frame is written at once. The frames of several
-        // messages are queued and written together.
-        let immediate = messages.len() == 1;
+        // If this turn has only one record and nothing else, its frame is written at once. Several frames are queued and
+        // written together.
+        let immediate = matches!(&messages[..], [WorkerMessage::Hints { hints, .. }] if hints.len() == 1);
+        let mut handled = 0;
         for message in messages.drain(..) {
             match message {
-                // A live-only record cannot reveal a missed removal of one of its receivers, so it is dropped.
-                WorkerMessage::Record { record, .. }
-                    if record.is_live_only() && inbox.queue.may_have_missed() => {}
-                WorkerMessage::Record { record, frame } if immediate => {
-                    worker.dispatch(&record, &frame.immediate())
+                WorkerMessage::Hints { hints, bytes } => {
+                    inbox.queue.subtract_bytes(bytes);
+                    handled += hints.len();
+                    for Hint { record, frame } in hints {
+                        // A live-only record cannot reveal a missed removal of one of its receivers, so it is dropped.
+                        if record.is_live_only() && inbox.queue.may_have_missed() {
+                            continue;
+                        }
+                        let frame = if immediate { frame.immediate() } else { frame };
+                        worker.dispatch(&record, &frame);
+                    }
                 }
-                WorkerMessage::Record { record, frame } => worker.dispatch(&record, &frame),
-                WorkerMessage::User { user, event } => worker.send_event(&user, &event),
+                WorkerMessage::User { user, event } => {
+                    handled += 1;
+                    worker.send_event(&user, &event);
+                }
             }
         }
         if inbox.queue.refill.swap(false, Ordering::AcqRel) {
@@ -251,6 +262,9 @@ async fn follow(worker: Rc<Worker>, mut inbox: Inbox) {
             for room in rooms {
                 worker.request_refill(&room);
             }
+        }
+        if handled >= LONG_TURN {
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -14,7 +14,6 @@ use actix_server::{Server, ServerHandle};
 use actix_service::{ServiceFactoryExt, fn_service, map_config};
 use actix_web::{App, dev::AppConfig, web::Data};
 use anyhow::{Context, Error};
-use redis::Client;
 use sea_orm::DatabaseConnection;
 use tidings_shared::{
     admin,
@@ -22,7 +21,7 @@ use tidings_shared::{
     config::problem,
     lifecycle::{Ending, Lifecycle},
     log::{
-        Log, LogLimits,
+        Client, Log, LogLimits,
         keys::{self, Partition},
         subscriber::{Event, Subscriber},
     },
@@ -310,11 +309,13 @@ pub fn subscribe_watermarks(redis: &Client, log: &Arc<Log>) -> Subscriber {
 fn subscribe_notices(redis: &Client, log: &Arc<Log>, wake_lease: &Arc<Notify>) -> Subscriber {
     let (watermarks, wake_lease) = (log.watermarks().clone(), wake_lease.clone());
     let subscriber = Subscriber::start(redis.clone(), move |event| {
-        let Event::Message { channel, payload } = event else { return };
-        if channel == keys::LEASES_CHANNEL {
-            wake_lease.notify_one();
-        } else {
-            watermarks.apply_notice(&channel, &payload);
+        let Event::Messages(messages) = event else { return };
+        for (channel, payload) in messages {
+            if channel == keys::LEASES_CHANNEL {
+                wake_lease.notify_one();
+            } else {
+                watermarks.apply_notice(channel, payload);
+            }
         }
     });
     for channel in Partition::all().map(Partition::stored).chain([keys::LEASES_CHANNEL.to_owned()]) {

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, future::try_join_all, stream};
-use redis::{AsyncConnectionConfig, Client};
+use redis::AsyncConnectionConfig;
 use sea_orm::{DatabaseConnection, DbErr};
 use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     log::{
-        Authority, AuthorityError, KnownClientId, Log, OpenedEpoch, SeedOutcome, Session, StoredMarks,
-        Target, connect_to_process,
+        Authority, AuthorityError, Client, KnownClientId, Log, OpenedEpoch, SeedOutcome, Session,
+        StoredMarks, Target, connect_to_process,
         keys::{self, Partition},
     },
 };

@@ -15,9 +15,9 @@ mod writing;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::{Client, RedisError};
+use redis::RedisError;
 use sea_orm::DatabaseConnection;
-use tidings_shared::log::Log;
+use tidings_shared::log::{Client, Log};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

@@ -3,7 +3,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use rustc_hash::FxHashMap;
@@ -13,11 +13,24 @@ use tokio::sync::mpsc;
 use super::{connections::ConnectionKey, published::PublishedRecord};
 use crate::transport::Frame;
 
+/// A published record and its frame. All clones share both.
+#[derive(Debug, Clone)]
+pub struct Hint {
+    pub record: Arc<PublishedRecord>,
+    pub frame: Frame,
+}
+
+impl Hint {
+    fn bytes(&self) -> usize {
+        self.record.raw().len() + self.frame.len()
+    }
+}
+
 /// A message from the bus to workers. All clones of a message share its content.
 #[derive(Debug, Clone)]
 pub enum WorkerMessage {
-    /// A published record and its frame.
-    Record { record: Arc<PublishedRecord>, frame: Frame },
+    /// The records of one read of the pub/sub connection that are for the worker, in order, and their size.
+    Hints { hints: Vec<Hint>, bytes: usize },
     /// An event for the connections of a user.
     User { user: UserId, event: Arc<UserEvent> },
 }
@@ -42,12 +55,16 @@ pub enum UserEvent {
     Surplus(ConnectionKey),
 }
 
-/// The bus's end of a worker's queue. When the queue is full, messages are dropped. After a dropped record, `refill` is
-/// set, so that the worker refills its rooms from Redis. A dropped user event does not set `refill`: if it reports a
+/// Maximum bytes of the hints in a worker's queue. The batch with which the queue reaches this size is still taken.
+const MAX_QUEUED_BYTES: usize = 32 * 1024 * 1024;
+
+/// The bus's end of a worker's queue. When the queue is full, messages are dropped. After dropped hints, `refill` is set, so that the worker refills its rooms from Redis. A dropped user event does not set `refill`: if it reports a
 /// lasting change, the bus checks the user again.
 #[derive(Debug, Clone)]
 pub struct WorkerQueue {
-    pub sender: mpsc::Sender<WorkerMessage>,
+    sender: mpsc::Sender<WorkerMessage>,
+    /// Bytes of the hints in the queue.
+    queued_bytes: Arc<AtomicUsize>,
     /// Set when all rooms of the worker must be refilled.
     pub refill: Arc<AtomicBool>,
     /// Set after an interruption of pub/sub during which membership marks may have expired.
@@ -60,15 +77,32 @@ pub struct WorkerQueue {
 
 impl WorkerQueue {
     pub fn new(sender: mpsc::Sender<WorkerMessage>) -> Self {
-        let (refill, marks_expired, disconnected, wake) =
-            (Arc::default(), Arc::default(), Arc::default(), Arc::default());
-        Self { sender, refill, marks_expired, disconnected, wake }
+        let (refill, marks_expired, disconnected) = (Arc::default(), Arc::default(), Arc::default());
+        let (queued_bytes, wake) = (Arc::default(), Arc::default());
+        Self { sender, queued_bytes, refill, marks_expired, disconnected, wake }
     }
 
     /// Whether the worker may have missed hints for which it has not begun a refill. A missed hint may be a removal.
     pub fn may_have_missed(&self) -> bool {
         // `disconnected` must be loaded first, because `refill` is set before `disconnected` is cleared.
         self.disconnected.load(Ordering::Acquire) || self.refill.load(Ordering::Acquire)
+    }
+
+    /// Queues hints. Returns false, and drops them, if the queue is full.
+    fn send_hints(&self, hints: Vec<Hint>) -> bool {
+        let bytes = hints.iter().map(Hint::bytes).sum();
+        let queued = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let sent =
+            queued < MAX_QUEUED_BYTES && self.sender.try_send(WorkerMessage::Hints { hints, bytes }).is_ok();
+        if !sent {
+            self.subtract_bytes(bytes);
+        }
+        sent
+    }
+
+    /// Subtracts the bytes of hints that have left the queue.
+    pub fn subtract_bytes(&self, bytes: usize) {
+        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     fn request_refill(&self) {
@@ -109,15 +143,26 @@ impl Interest {
         true
     }
 
-    /// Sends a record to every worker with subscriptions in the room. A worker whose queue is full refills its rooms.
-    /// Returns the number of queues that were full.
-    pub fn publish(&self, room: &str, message: &WorkerMessage) -> u64 {
-        let workers = self.rooms.get(room).copied().unwrap_or_default();
+    /// Sends each record to every worker with subscriptions in its room, all records of a worker as one message. A
+    /// worker whose queue is full refills its rooms. Returns how many records the full queues did not take.
+    pub fn publish<'a>(&self, hints: impl Iterator<Item = (&'a str, Hint)>) -> u64 {
+        let mut of_workers = vec![Vec::new(); self.queues.len()];
+        for (room, hint) in hints {
+            let workers = self.rooms.get(room).copied().unwrap_or_default();
+            for worker in workers_of(workers) {
+                if let Some(hints) = of_workers.get_mut(worker) {
+                    hints.push(hint.clone());
+                }
+            }
+        }
         let mut dropped = 0;
-        self.send(workers, message, |queue| {
-            queue.request_refill();
-            dropped += 1;
-        });
+        for (queue, hints) in self.queues.iter().zip(of_workers) {
+            let count = hints.len() as u64;
+            if count > 0 && !queue.send_hints(hints) {
+                queue.request_refill();
+                dropped += count;
+            }
+        }
         dropped
     }
 
@@ -131,22 +176,8 @@ impl Interest {
     /// Sends a user event to the workers whose bits are set in `workers`. Returns false if a queue was full. This
     /// requests no refill, because a refill does not repeat a user event; the caller decides what follows.
     pub fn send_to_workers(&self, workers: u64, message: &WorkerMessage) -> bool {
-        let mut all_sent = true;
-        self.send(workers, message, |_| all_sent = false);
-        all_sent
-    }
-
-    /// Sends a message to the workers whose bits are set in `workers`. Calls `full` for each queue that is full.
-    fn send(&self, mut workers: u64, message: &WorkerMessage, mut full: impl FnMut(&WorkerQueue)) {
-        while workers != 0 {
-            let worker = workers.trailing_zeros() as usize;
-            workers &= workers - 1;
-            if let Some(queue) = self.queues.get(worker)
-                && queue.sender.try_send(message.clone()).is_err()
-            {
-                full(queue);
-            }
-        }
+        let queues = workers_of(workers).filter_map(|worker| self.queues.get(worker));
+        queues.fold(true, |all_sent, queue| queue.sender.try_send(message.clone()).is_ok() && all_sent)
     }
 
     /// Records that the pub/sub connection is down, so that hints may be missing until [`Interest::refill_all`].
@@ -165,6 +196,15 @@ impl Interest {
     }
 }
 
+/// The workers whose bits are set.
+fn workers_of(mut bits: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let worker = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
+        bits &= bits - 1;
+        Some(worker)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -173,35 +213,73 @@ mod tests {
     use super::*;
     use crate::metrics::Metrics;
 
-    fn message() -> WorkerMessage {
-        let line = b"1\x1f1\x1f1\x1f0\x1fr\x1fk\x1f\x1f\x1f\x1f\x1f\x1f\n{}";
-        let record = Record::parse(Bytes::from_static(line)).unwrap();
+    fn hint(seq: u64, json: &str) -> Hint {
+        let line = format!("1\x1f1\x1f{seq}\x1f0\x1fr\x1fk\x1f\x1f\x1f\x1f\x1f\x1f\n{json}");
+        let record = Record::parse(Bytes::from(line)).unwrap();
         let frame = Frame::text(record.json());
-        WorkerMessage::Record {
-            frame,
-            record: Arc::new(PublishedRecord::new(record, Metrics::new().deliver_seconds)),
+        Hint { frame, record: Arc::new(PublishedRecord::new(record, Metrics::new().deliver_seconds)) }
+    }
+
+    fn publish(interest: &Interest, hints: &[(&str, u64)]) -> u64 {
+        interest.publish(hints.iter().map(|(room, seq)| (*room, hint(*seq, "{}"))))
+    }
+
+    fn queue(size: usize) -> (WorkerQueue, mpsc::Receiver<WorkerMessage>) {
+        let (sender, receiver) = mpsc::channel(size);
+        (WorkerQueue::new(sender), receiver)
+    }
+
+    fn next_seqs(receiver: &mut mpsc::Receiver<WorkerMessage>) -> Vec<u64> {
+        match receiver.try_recv() {
+            Ok(WorkerMessage::Hints { hints, .. }) => hints.iter().map(|hint| hint.record.seq.0).collect(),
+            _ => Vec::new(),
         }
     }
 
     #[test]
     fn full_queue_requests_refill_of_its_worker_only() {
-        let queue = |size| {
-            let (sender, receiver) = mpsc::channel(size);
-            (WorkerQueue::new(sender), receiver)
-        };
         let ((small, _small), (large, _large)) = (queue(1), queue(8));
         let mut interest = Interest::new(vec![small.clone(), large.clone()]);
         let room = RoomId::parse("r").unwrap();
         interest.add_worker(0, &room);
         interest.add_worker(1, &room);
-        assert_eq!(interest.publish("r", &message()), 0);
-        assert_eq!(interest.publish("r", &message()), 1);
+        assert_eq!(publish(&interest, &[("r", 1), ("r", 2)]), 0);
+        assert_eq!(publish(&interest, &[("r", 3), ("r", 4), ("other", 1)]), 2);
         assert!(small.refill.load(Ordering::Acquire));
         assert!(!large.refill.load(Ordering::Acquire));
         assert!(!interest.remove_worker(0, &room));
         assert!(interest.remove_worker(1, &room));
-        assert_eq!(interest.publish("r", &message()), 0);
+        assert_eq!(publish(&interest, &[("r", 5)]), 0);
     }
+
+    #[test]
+    fn worker_gets_its_records_of_a_read_as_one_message() {
+        let ((first, mut of_first), (second, mut of_second)) = (queue(8), queue(8));
+        let mut interest = Interest::new(vec![first, second]);
+        for (worker, room) in [(0, "a"), (1, "a"), (1, "b")] {
+            interest.add_worker(worker, &RoomId::parse(room).unwrap());
+        }
+        assert_eq!(publish(&interest, &[("b", 1), ("a", 2), ("nobody's", 3), ("b", 4), ("a", 5)]), 0);
+        assert_eq!(next_seqs(&mut of_first), [2, 5]);
+        assert_eq!(next_seqs(&mut of_second), [1, 2, 4, 5]);
+        assert!(of_first.is_empty() && of_second.is_empty());
+    }
+
+    #[test]
+    fn queued_hints_are_bounded_in_bytes() {
+        let (bounded, mut receiver) = queue(1000);
+        let mut interest = Interest::new(vec![bounded.clone()]);
+        interest.add_worker(0, &RoomId::parse("r").unwrap());
+        let large = hint(1, &"x".repeat(1024 * 1024));
+        let publish = || interest.publish(std::iter::once(("r", large.clone())));
+        let taken = (0..100).take_while(|_| publish() == 0).count();
+        assert_eq!(taken, MAX_QUEUED_BYTES / (2 * 1024 * 1024), "a record and its frame count");
+        assert!(bounded.refill.load(Ordering::Acquire));
+        let Ok(WorkerMessage::Hints { bytes, .. }) = receiver.try_recv() else { panic!("no hint") };
+        bounded.subtract_bytes(bytes);
+        assert_eq!((publish(), publish()), (0, 1));
+    }
+
     #[test]
     fn hints_may_be_missing_from_disconnect_until_refill() {
         let (sender, _receiver) = mpsc::channel(1);

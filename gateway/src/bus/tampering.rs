@@ -16,7 +16,7 @@ const VISIBILITY: usize = 9;
 const ALTER_EVERY: u64 = 50;
 
 /// Passes a published record to `publish`. With an active fault, some records are changed or passed twice.
-pub(super) fn publish(payload: Bytes, publish: impl Fn(Bytes)) {
+pub(super) fn publish(payload: Bytes, mut publish: impl FnMut(Bytes)) {
     if is_active(Sabotage::Complete) {
         // Nobody may see the changed record, but the hub's position moves over the record, so receivers miss an event.
         let hidden = altered(&payload, ALTER_EVERY, &[(SENDER, ""), (VISIBILITY, "u=")]);

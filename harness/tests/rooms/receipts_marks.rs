@@ -48,8 +48,10 @@ impl MarksSetup {
         let (publish, messages) = mpsc::unbounded_channel();
         let subscriber =
             Subscriber::start(tidings_shared::log::client(&stack.redis().url())?, move |event| {
-                if let Event::Message { channel, payload } = event {
-                    let _ = publish.send((channel, payload.to_vec()));
+                if let Event::Messages(messages) = event {
+                    for (channel, payload) in messages {
+                        let _ = publish.send((channel.to_owned(), payload.to_vec()));
+                    }
                 }
             });
         for channel in [keys::room(&room.room), people::channel(&bob)] {
@@ -328,15 +330,17 @@ async fn user_id_with_json_characters_is_published_unchanged() -> Result<()> {
     let mark = ReadMark { user: UserId::parse(odd)?, seq: Seq(1), delivered: false };
     let (publish, mut published) = mpsc::unbounded_channel();
     let subscriber = Subscriber::start(tidings_shared::log::client(&stack.redis().url())?, move |event| {
-        if let Event::Message { payload, .. } = event {
-            let _ = publish.send(payload);
+        if let Event::Messages(messages) = event {
+            for (_, payload) in messages {
+                let _ = publish.send(payload.to_vec());
+            }
         }
     });
     subscriber.subscribe(keys::room(&room_id)).context("the queue is full")?.await?;
     let marked = room.log.mark(&room_id, &[mark]).await?;
     ensure!(accepted.seq == Seq(1) && marked.positions == [Some(Seq(1))]);
     let payload = tokio::time::timeout(room_log::PATIENCE, published.recv()).await?.context("published")?;
-    let frame: Value = serde_json::from_slice(Record::parse(payload)?.json())?;
+    let frame: Value = serde_json::from_slice(Record::parse(payload.into())?.json())?;
     ensure!(frame["marks"][0]["user"] == odd, "{frame}");
     let receipts = format!("SELECT user_id FROM members WHERE room_id = '{room_id}' AND read_seq = 1");
     let begun = std::time::Instant::now();

@@ -25,8 +25,10 @@ impl UserChannel {
         let (sender, notices) = unbounded_channel();
         let redis = tidings_shared::log::client(&stack.redis().url())?;
         let subscriber = Subscriber::start(redis, move |event| {
-            if let Event::Message { payload, .. } = event {
-                let _ = sender.send(UserNotice::parse(&payload));
+            if let Event::Messages(messages) = event {
+                for (_, payload) in messages {
+                    let _ = sender.send(UserNotice::parse(&payload.to_vec().into()));
+                }
             }
         });
         let channel = people::channel(&UserId::parse(user)?);

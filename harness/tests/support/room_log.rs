@@ -10,7 +10,7 @@ use tidings_shared::{
     ids::{ClientId, RoomId, Seq, UserId},
     internal::InternalClient,
     log::{
-        Accepted, AppendError, Entry, Log, LogLimits,
+        Accepted, AppendError, Client, Entry, Log, LogLimits,
         keys::Partition,
         stored::Stored,
         subscriber::{Event, Subscriber},
@@ -24,7 +24,7 @@ pub struct RoomLog {
     pub log: Arc<Log>,
     pub room: RoomId,
     pub alice: UserId,
-    redis: redis::Client,
+    redis: Client,
     /// Delivers the stored notices while it lives.
     _subscriber: Subscriber,
 }
@@ -47,8 +47,10 @@ impl RoomLog {
         let log = Log::start(redis.clone(), authority, LogLimits { max_backlog_records });
         let watermarks = log.watermarks().clone();
         let subscriber = Subscriber::start(redis.clone(), move |event| {
-            if let Event::Message { channel, payload } = event {
-                watermarks.apply_notice(&channel, &payload);
+            if let Event::Messages(messages) = event {
+                for (channel, payload) in messages {
+                    watermarks.apply_notice(channel, payload);
+                }
             }
         });
         let (room, alice) = (RoomId::parse(&room)?, UserId::parse("alice")?);

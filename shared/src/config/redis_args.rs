@@ -6,7 +6,7 @@ use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::problem::Problem;
-use crate::log::address::{self, Client};
+use crate::log::{Client, address};
 
 /// Settings of the connection to Redis, for the services and for jobs.
 #[derive(Debug, Clone, Args)]

@@ -1,17 +1,58 @@
 //! Creates a Redis client for a URL, without connecting. The URL may ask for TLS and contain a user and a password. The
 //! client sets TCP_NODELAY, so that the network does not delay pipelined commands.
 
+use std::{ops::Deref, sync::Arc};
+
 use redis::{
     ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, TlsCertificates, io::tcp::TcpSettings,
 };
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
 
-pub use redis::Client;
+use crate::{problem::Problem, tls};
 
-use crate::problem::Problem;
+/// A Redis client. It also has the TLS settings for connections that are opened without the Redis crate, because that
+/// crate does not hand out its own.
+#[derive(Debug, Clone)]
+pub struct Client {
+    redis: redis::Client,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl Client {
+    fn new(redis: redis::Client, roots: impl FnOnce() -> RootCertStore) -> Self {
+        let with_tls = matches!(redis.get_connection_info().addr(), ConnectionAddr::TcpTls { .. });
+        let tls = with_tls.then(|| {
+            tls::install_provider();
+            ClientConfig::builder().with_root_certificates(roots()).with_no_client_auth().into()
+        });
+        Self { redis, tls }
+    }
+
+    /// The settings of a TLS connection to the client's address; `None` if the address is one without TLS.
+    pub(super) fn tls(&self) -> Option<&Arc<ClientConfig>> {
+        self.tls.as_ref()
+    }
+}
+
+impl Deref for Client {
+    type Target = redis::Client;
+    fn deref(&self) -> &redis::Client {
+        &self.redis
+    }
+}
+
+/// The certificate authorities that browsers trust.
+fn public_roots() -> RootCertStore {
+    RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
+}
 
 /// Creates a client for a Redis URL.
 pub fn client(url: &str) -> Result<Client, RedisError> {
-    Client::open(with_client_options(url.into_connection_info()?))
+    let redis = redis::Client::open(with_client_options(url.into_connection_info()?))?;
+    Ok(Client::new(redis, public_roots))
 }
 
 /// Creates a client for a Redis URL. `password` is used if the URL contains none. With TLS, `authorities` (PEM) are the
@@ -37,17 +78,32 @@ pub fn client_with(url: &str, password: Option<&str>, authorities: Option<&[u8]>
     }
     let address = with_client_options(address);
     match authorities {
-        None => Client::open(address).map_err(|_| invalid_url(URL)),
+        None => {
+            let redis = redis::Client::open(address).map_err(|_| invalid_url(URL))?;
+            Ok(Client::new(redis, public_roots))
+        }
         Some(_) if !secured => invalid_authorities("is given, but the URL does not begin with rediss://"),
         Some(pem) if !pem.windows(CERTIFICATE_BEGIN.len()).any(|part| part == CERTIFICATE_BEGIN) => {
             invalid_authorities("contains no certificate in PEM")
         }
         Some(pem) => {
             let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.to_vec()) };
-            Client::build_with_tls(address, certificates)
-                .or_else(|_| invalid_authorities("contains a certificate that cannot be read"))
+            let redis = redis::Client::build_with_tls(address, certificates);
+            match (redis, roots_of(pem)) {
+                (Ok(redis), Some(roots)) => Ok(Client::new(redis, || roots)),
+                _ => invalid_authorities("contains a certificate that cannot be read"),
+            }
         }
     }
+}
+
+/// The certificate authorities in a PEM file; `None` if one cannot be read.
+fn roots_of(pem: &[u8]) -> Option<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        roots.add(certificate.ok()?).ok()?;
+    }
+    Some(roots)
 }
 
 /// First line of a certificate in PEM. A file without this line is refused at the start of the program, because the

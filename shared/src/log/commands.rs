@@ -4,9 +4,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{Client, RedisError, Value};
+use redis::{RedisError, Value};
 
 use super::{
+    Client,
     append::{Accepted, AppendAnswer, AppendError, Entry},
     append_many::{BatchOutcome, FastMessage},
     authority::{Authority, AuthorityError, KnownClientId, SeedOutcome},

@@ -8,11 +8,12 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use redis::{AsyncConnectionConfig, Client, RedisError, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, RedisError, aio::MultiplexedConnection};
 use thiserror::Error;
 use tokio::sync::Mutex;
 
 use super::{
+    Client,
     authority::{Authority, AuthorityError, OpenedEpoch},
     scripts::Scripts,
 };
@@ -20,7 +21,7 @@ use crate::ids::Epoch;
 
 /// After this time without an answer a command fails, although it may have taken effect. Appends are safe to repeat.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Limit for one attempt to open a session, including the answer of persistence.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(6);
 /// Minimum interval between attempts to open a session, so that an outage does not cause a storm of attempts.
@@ -97,14 +98,22 @@ pub async fn connect(
     client: &Client,
     config: AsyncConnectionConfig,
 ) -> Result<(MultiplexedConnection, String), SessionError> {
-    let config = config
-        .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(Some(RESPONSE_TIMEOUT))
-        .set_pipeline_buffer_size(PIPELINE_CAPACITY);
+    let config = limited(config).set_connection_timeout(Some(CONNECT_TIMEOUT));
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-    let server: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
+    let run_id = run_id(&mut connection).await?;
+    Ok((connection, run_id))
+}
+
+/// Sets the limits that all connections have.
+pub(super) fn limited(config: AsyncConnectionConfig) -> AsyncConnectionConfig {
+    config.set_response_timeout(Some(RESPONSE_TIMEOUT)).set_pipeline_buffer_size(PIPELINE_CAPACITY)
+}
+
+/// Reads the id of the Redis process.
+pub(super) async fn run_id(connection: &mut MultiplexedConnection) -> Result<String, SessionError> {
+    let server: String = redis::cmd("INFO").arg("server").query_async(connection).await?;
     let run_id = server.lines().find_map(|line| line.strip_prefix("run_id:")).ok_or(SessionError::NoRunId)?;
-    Ok((connection, run_id.trim().to_owned()))
+    Ok(run_id.trim().to_owned())
 }
 
 #[derive(Default)]

@@ -1,16 +1,21 @@
 //! The one pub/sub connection of a node. A task keeps the set of wanted channels, subscribes to all of them after every
 //! reconnect, and checks the connection by PING every 2 s. After each connect it reports when Redis has confirmed all
-//! wanted channels, with the id of the Redis process.
+//! wanted channels, with the id of the Redis process. Messages do not pass through the Redis client: see `stream`.
+
+mod resp;
+mod stream;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use redis::{
-    AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, Value, aio::MultiplexedConnection,
+    AsyncConnectionConfig, ProtocolVersion, PushInfo, PushKind, RedisError, Value, aio::MultiplexedConnection,
 };
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
 
-use super::session;
+use super::{Client, session};
+use stream::HintStream;
+pub use stream::Messages;
 
 const PING_EVERY: Duration = Duration::from_secs(2);
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
@@ -21,9 +26,9 @@ const QUEUE_CAPACITY: usize = 65_536;
 
 /// An event of the pub/sub connection.
 #[derive(Debug)]
-pub enum Event {
-    /// A message was published on a wanted channel.
-    Message { channel: String, payload: Bytes },
+pub enum Event<'a> {
+    /// Messages were published on wanted channels.
+    Messages(Messages<'a>),
     /// After a connect, Redis has confirmed every wanted channel. `run_id` is the id of the Redis process. Messages
     /// that were published before this event may be lost.
     Online { run_id: Arc<str> },
@@ -32,7 +37,7 @@ pub enum Event {
 }
 
 /// Called with each event on the connection's task, so it must not block.
-type Sink = Arc<dyn Fn(Event) + Send + Sync>;
+type Sink = Arc<dyn Fn(Event<'_>) + Send + Sync>;
 
 enum Request {
     Subscribe(String, oneshot::Sender<()>),
@@ -48,7 +53,7 @@ pub struct Subscriber {
 
 impl Subscriber {
     /// Starts the task of the connection. The task calls `sink` with each event; `sink` must not block.
-    pub fn start(client: Client, sink: impl Fn(Event) + Send + Sync + 'static) -> Self {
+    pub fn start(client: Client, sink: impl Fn(Event<'_>) + Send + Sync + 'static) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE_CAPACITY);
         let connection =
             Connection { client, sink: Arc::new(sink), wanted: HashSet::new(), unconfirmed: Vec::new() };
@@ -85,15 +90,21 @@ struct Connection {
     unconfirmed: Vec<oneshot::Sender<()>>,
 }
 
+/// A connection of the Redis client, and the task that reads and writes its stream.
+struct Link {
+    connection: MultiplexedConnection,
+    _driver: AbortOnDropHandle<()>,
+}
+
 impl Connection {
     async fn serve(mut self, mut requests: mpsc::Receiver<Request>) {
         loop {
             let lost = Arc::new(Notify::new());
             match self.connect(&lost).await {
-                Ok((mut connection, run_id)) => {
+                Ok((mut link, run_id)) => {
                     self.confirm();
                     (self.sink)(Event::Online { run_id });
-                    let ended = self.follow(&mut connection, &lost, &mut requests).await;
+                    let ended = self.follow(&mut link.connection, &lost, &mut requests).await;
                     (self.sink)(Event::Offline);
                     if ended {
                         return;
@@ -116,32 +127,30 @@ impl Connection {
         }
     }
 
-    async fn connect(
-        &self,
-        lost: &Arc<Notify>,
-    ) -> Result<(MultiplexedConnection, Arc<str>), session::SessionError> {
-        let settings =
-            self.client.get_connection_info().redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        let client = Client::open(self.client.get_connection_info().clone().set_redis_settings(settings))?;
-        let (sink, lost) = (self.sink.clone(), lost.clone());
+    async fn connect(&self, lost: &Arc<Notify>) -> Result<(Link, Arc<str>), session::SessionError> {
+        let settings = self.client.get_connection_info().redis_settings().clone();
+        let settings = settings.set_protocol(ProtocolVersion::RESP3);
+        let lost = lost.clone();
         let config = AsyncConnectionConfig::new().set_push_sender(move |push: PushInfo| -> Result<(), ()> {
-            match push.kind {
-                PushKind::Message => {
-                    if let Some(message) = message_of(push.data) {
-                        sink(message);
-                    }
-                }
-                PushKind::Disconnection => lost.notify_one(),
-                _ => {}
+            if push.kind == PushKind::Disconnection {
+                lost.notify_one();
             }
             Ok(())
         });
-        let (mut connection, run_id) = session::connect(&client, config).await?;
+        let connected = async {
+            let stream = HintStream::new(stream::open(&self.client).await?, self.sink.clone());
+            MultiplexedConnection::new_with_config(&settings, stream, session::limited(config)).await
+        };
+        let connected = tokio::time::timeout(session::CONNECT_TIMEOUT, connected).await;
+        let (connection, driver) =
+            connected.map_err(|elapsed| RedisError::from(std::io::Error::from(elapsed)))??;
+        let mut link = Link { connection, _driver: AbortOnDropHandle::new(tokio::spawn(driver)) };
+        let run_id = session::run_id(&mut link.connection).await?;
         let wanted: Vec<&String> = self.wanted.iter().collect();
         for channels in wanted.chunks(MAX_BATCH) {
-            connection.subscribe(channels).await?;
+            link.connection.subscribe(channels).await?;
         }
-        Ok((connection, run_id.into()))
+        Ok((link, run_id.into()))
     }
 
     /// Serves requests until the connection is lost or must be replaced (returns false), or until all handles are
@@ -223,16 +232,5 @@ impl Connection {
             // Sending fails if the caller was cancelled.
             let _ = confirmed.send(());
         }
-    }
-}
-
-/// Converts the data of a push of kind `message` into an event.
-fn message_of(data: Vec<Value>) -> Option<Event> {
-    let mut data = data.into_iter();
-    match (data.next()?, data.next()?) {
-        (Value::BulkString(channel), Value::BulkString(payload)) => {
-            Some(Event::Message { channel: String::from_utf8(channel).ok()?, payload: payload.into() })
-        }
-        _ => None,
     }
 }

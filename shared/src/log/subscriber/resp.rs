@@ -1,0 +1,206 @@
+//! Finds values of the Redis protocol (RESP3) in the bytes of a pub/sub connection. Only messages are read; all other
+//! values are left as they are, for the Redis client. Pure: nothing is copied or allocated.
+
+use std::ops::Range;
+
+use thiserror::Error;
+
+/// Maximum size of a value. Our payloads are at most some hundred KiB; a larger value ends the connection.
+pub const MAX_VALUE_BYTES: usize = 16 * 1024 * 1024;
+/// Start of a message that was published on a subscribed channel. The channel and the payload follow.
+const MESSAGE: &[u8] = b">3\r\n$7\r\nmessage\r\n";
+/// Maximum nesting of arrays, which bounds the recursion.
+const MAX_DEPTH: u8 = 16;
+
+/// Why bytes are not values of the protocol, or not values that a pub/sub connection may get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("invalid bytes from Redis: {0}")]
+pub struct Malformed(&'static str);
+
+/// A complete value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    Message(Message),
+    /// Any other value, such as the answer to a command.
+    Other,
+}
+
+/// The places of a message's channel and payload in the input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    pub channel: Range<usize>,
+    pub payload: Range<usize>,
+}
+
+/// Finds the value that begins at `at`. Returns the value and its end; `None` if the value is not complete yet.
+pub fn find(input: &[u8], at: usize) -> Result<Option<(Found, usize)>, Malformed> {
+    if !input[at..].starts_with(MESSAGE) {
+        return Ok(end_of_value(input, at, MAX_DEPTH)?.map(|end| (Found::Other, end)));
+    }
+    let Some((channel, at)) = text(input, at + MESSAGE.len())? else { return Ok(None) };
+    let Some((payload, at)) = text(input, at)? else { return Ok(None) };
+    Ok(Some((Found::Message(Message { channel, payload }), at)))
+}
+
+/// Reads a text with a length, `$5\r\nhello\r\n`. Returns its place and the end of the value.
+fn text(input: &[u8], at: usize) -> Result<Option<(Range<usize>, usize)>, Malformed> {
+    match input.get(at) {
+        None => return Ok(None),
+        Some(b'$') => {}
+        Some(_) => return Err(Malformed("a message whose channel or payload is not a text")),
+    }
+    let Some((length, start)) = length(input, at + 1)? else { return Ok(None) };
+    let end = start + length;
+    Ok(line_end(input, end)?.map(|next| (start..end, next)))
+}
+
+/// The end of the value that begins at `at`; `None` if the value is not complete yet.
+fn end_of_value(input: &[u8], at: usize, depth: u8) -> Result<Option<usize>, Malformed> {
+    let Some(kind) = input.get(at) else { return Ok(None) };
+    let at = at + 1;
+    let per_entry = match kind {
+        b'+' | b'-' | b':' | b'_' | b'#' | b',' | b'(' => {
+            let rest = &input[at..];
+            return Ok(rest.windows(2).position(|pair| pair == b"\r\n").map(|line| at + line + 2));
+        }
+        b'$' | b'=' | b'!' | b'*' | b'~' | b'>' if input[at..].starts_with(b"-") => {
+            let null = &input[at..input.len().min(at + 4)];
+            return match b"-1\r\n".starts_with(null) {
+                true => Ok((null.len() == 4).then_some(at + 4)),
+                false => Err(Malformed("a negative length")),
+            };
+        }
+        b'$' | b'=' | b'!' => {
+            let Some((length, start)) = length(input, at)? else { return Ok(None) };
+            return line_end(input, start + length);
+        }
+        b'*' | b'~' | b'>' => 1,
+        b'%' | b'|' => 2,
+        _ => return Err(Malformed("an unknown type")),
+    };
+    let deeper = depth.checked_sub(1).ok_or(Malformed("arrays are nested too deeply"))?;
+    let Some((entries, mut at)) = length(input, at)? else { return Ok(None) };
+    for _ in 0..entries * per_entry {
+        let Some(end) = end_of_value(input, at, deeper)? else { return Ok(None) };
+        at = end;
+    }
+    Ok(Some(at))
+}
+
+/// Reads a decimal length and its line end. Returns the length and the place after the line.
+fn length(input: &[u8], start: usize) -> Result<Option<(usize, usize)>, Malformed> {
+    let mut length = 0;
+    for (at, byte) in (start..).zip(&input[start..]) {
+        match byte {
+            b'0'..=b'9' => length = length * 10 + usize::from(byte - b'0'),
+            b'\r' if at > start => return Ok(line_end(input, at)?.map(|next| (length, next))),
+            _ => return Err(Malformed("a length is not a number")),
+        }
+        if length > MAX_VALUE_BYTES || at - start > MAX_LENGTH_DIGITS {
+            return Err(Malformed("a value is too large"));
+        }
+    }
+    Ok(None)
+}
+
+/// More digits than any valid length has.
+const MAX_LENGTH_DIGITS: usize = 16;
+
+/// Checks the line end at `at`. Returns the place after it; `None` if it is not complete yet.
+fn line_end(input: &[u8], at: usize) -> Result<Option<usize>, Malformed> {
+    match input.get(at..) {
+        Some([b'\r', b'\n', ..]) => Ok(Some(at + 2)),
+        None | Some([] | [b'\r']) => Ok(None),
+        Some(_) => Err(Malformed("a line end is missing")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Values as a pub/sub connection gets them, and the message that each one is.
+    const VALUES: &[(&str, Option<(&str, &str)>)] = &[
+        (">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$5\r\nhello\r\n", Some(("c", "hello"))),
+        (">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n", None),
+        ("+PONG\r\n", None),
+        (">3\r\n$7\r\nmessage\r\n$2\r\n\u{e9}\r\n$4\r\n\r\n$9\r\n", Some(("\u{e9}", "\r\n$9"))),
+        ("%2\r\n$6\r\nserver\r\n$5\r\nredis\r\n+modules\r\n*0\r\n", None),
+        ("=6\r\ntxt:ab\r\n", None),
+        ("*3\r\n$-1\r\n_\r\n*-1\r\n", None),
+        ("-ERR no\r\n", None),
+        (">3\r\n$7\r\nmessage\r\n$0\r\n\r\n$0\r\n\r\n", Some(("", ""))),
+        (",1.5\r\n", None),
+    ];
+
+    fn found(input: &str, at: usize) -> Option<(Option<(&str, &str)>, usize)> {
+        let (found, end) = find(input.as_bytes(), at).unwrap()?;
+        let message = match found {
+            Found::Message(Message { channel, payload }) => Some((&input[channel], &input[payload])),
+            Found::Other => None,
+        };
+        Some((message, end))
+    }
+
+    #[test]
+    fn values_one_behind_the_other_are_found() {
+        let all: String = VALUES.iter().map(|(value, _)| *value).collect();
+        let mut at = 0;
+        for (value, message) in VALUES {
+            assert_eq!(found(&all, at), Some((*message, at + value.len())), "{value:?}");
+            at += value.len();
+        }
+        assert_eq!(found(&all, at), None);
+    }
+
+    #[test]
+    fn value_cut_at_any_byte_is_incomplete() {
+        for (value, _) in VALUES {
+            for cut in 0..value.len() {
+                assert_eq!(find(&value.as_bytes()[..cut], 0), Ok(None), "{:?}", &value.as_bytes()[..cut]);
+            }
+        }
+    }
+
+    #[test]
+    fn malformed_bytes_are_refused() {
+        let message = ">3\r\n$7\r\nmessage\r\n";
+        for tail in ["$1\r\ncc\r\n", ":1\r\n", "$-1\r\n", "$x\r\n", "$1\r\nc\r\n*0\r\n", "$\r\n", "$1\nc"] {
+            assert!(find([message, tail].concat().as_bytes(), 0).is_err(), "{tail:?}");
+        }
+        let deep = "*1\r\n".repeat(100);
+        for bytes in ["?", "hello", "$-2\r\n", "*-12\r\n", "*1\r\nx", "$2\r\nabc\r\n", "$?\r\n", &deep] {
+            assert!(find(bytes.as_bytes(), 0).is_err(), "{bytes:?}");
+        }
+        for length in ["16777217", "999999999999999999999999", "00000000000000000000000"] {
+            assert!(find(format!("${length}\r\n").as_bytes(), 0).is_err(), "{length}");
+        }
+        assert_eq!(find(b"$16777216\r\n", 0), Ok(None));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_within_their_bounds(
+            pieces in proptest::collection::vec(
+                prop_oneof![
+                    proptest::sample::select(VALUES).prop_map(|(value, _)| value.as_bytes().to_vec()),
+                    proptest::collection::vec(
+                        proptest::sample::select(b"$*>%+-:_0123459\r\nmx".as_slice()), 0..8),
+                ],
+                0..6,
+            ),
+        ) {
+            let bytes = pieces.concat();
+            let mut at = 0;
+            while let Ok(Some((found, end))) = find(&bytes, at) {
+                prop_assert!(end > at && end <= bytes.len());
+                if let Found::Message(Message { channel, payload }) = found {
+                    prop_assert!(at < channel.start && channel.end < payload.start && payload.end < end);
+                }
+                at = end;
+            }
+        }
+    }
+}
