@@ -27,7 +27,7 @@ use super::{
 use crate::batch::BatchClaim;
 use crate::sql::bigint;
 use crate::writer::{
-    batch::write as write_batch,
+    batch::{KeptConnection, write as write_batch},
     failure,
     limit::{self, within},
     outcome::{Exception, WriteError, Written},
@@ -76,12 +76,14 @@ pub(super) async fn write(ingest: Arc<Ingest>, mut chunks: mpsc::Receiver<Chunk>
         stop: &stop,
         watermark_backoff: PartitionBackoff::new(WATERMARK_REFUSED_BACKOFF[0], WATERMARK_REFUSED_BACKOFF[1]),
         stuck_backoff: PartitionBackoff::new(STUCK_BACKOFF[0], STUCK_BACKOFF[1]),
+        connection: KeptConnection::new(ingest.db.clone()),
         heads: CommittedHeads::default(),
         check_client_ids_until: Instant::now(),
     };
     let mut pacer = BatchPacer::new(Instant::now());
     let mut waiting: Option<Chunk> = None;
     loop {
+        writer.connection.give_back_old();
         if !stop.is_cancelled() {
             settling::settle(&ingest).await;
         }
@@ -128,6 +130,7 @@ struct Writer<'a> {
     stop: &'a CancellationToken,
     watermark_backoff: PartitionBackoff,
     stuck_backoff: PartitionBackoff,
+    connection: KeptConnection,
     heads: CommittedHeads,
     check_client_ids_until: Instant,
 }
@@ -193,7 +196,7 @@ impl Writer<'_> {
             let heads = self.heads.usable_for(&piece.batch, &claims);
             let checked = begun < self.check_client_ids_until;
             let writing =
-                write_batch(&ingest.db, &claims, &entries, &heads, piece.poison.as_deref(), checked);
+                write_batch(&mut self.connection, &claims, &entries, &heads, piece.poison.as_deref(), checked);
             let written = within(limit::ANSWER_DEADLINE, writing).await;
             if written.is_err() {
                 // After any failure, the next attempt reads the heads from PostgreSQL.

@@ -1,10 +1,14 @@
 //! Writes one batch in one transaction: checks the rows of its partitions, reads the rooms, writes the rows, moves the
-//! heads. Either all of the batch is committed, including the new positions in the streams, or nothing.
+//! heads. Either all of the batch is committed, including the new positions in the streams, or nothing. A batch of new
+//! messages needs one statement (`one_statement`), any other a transaction of several.
+
+mod kept_connection;
+mod one_statement;
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::SystemTime;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, TransactionTrait};
 use tidings_shared::{
     ids::{Epoch, RoomId, Seq},
     log::{Bases, keys::Partition},
@@ -16,8 +20,9 @@ use super::{
     outcome::{Exception, WriteError, Written},
     rows,
 };
-use crate::batch::{BatchClaim, Entry, EventRow, Plan, StoredRoom, classify};
+use crate::batch::{BatchClaim, Entry, EventRow, Hole, Plan, StoredRoom, classify};
 use crate::sql::{bigint, column, partition, room as room_of, seq as seq_of, smallint, statement};
+pub use kept_connection::KeptConnection;
 
 /// Writes a batch. `heads` are the heads that the caller remembers; the others are read. With `poison` each record
 /// becomes a void and a dead letter for that reason. Unless `client_ids_checked`, a client id that is already used
@@ -25,20 +30,23 @@ use crate::sql::{bigint, column, partition, room as room_of, seq as seq_of, smal
 /// nothing was written, unless the answer to the COMMIT was lost. In that case the retry fails, because the rows of the
 /// partitions have other positions.
 pub async fn write(
-    db: &DatabaseConnection,
+    connection: &mut KeptConnection,
     claims: &[BatchClaim],
     entries: &[Entry],
     heads: &HashMap<RoomId, Seq>,
     poison: Option<&str>,
     client_ids_checked: bool,
 ) -> Result<Written, WriteError> {
-    let transaction = db.begin().await?;
+    if poison.is_none()
+        && !client_ids_checked
+        && let Some(written) = one_statement::write(connection, claims, entries, heads).await?
+    {
+        return Ok(written);
+    }
+    let transaction = connection.pool().begin().await?;
     guard(&transaction, claims).await?;
     let rooms = load_rooms(&transaction, entries, heads).await?;
-    let mut plan = classify(entries, &rooms, poison).map_err(WriteError::Hole)?;
-    if sabotage::is_active(Sabotage::Prefix) {
-        plan.messages.retain(|message| !message.record.seq.0.is_multiple_of(50));
-    }
+    let mut plan = plan_of(entries, &rooms, poison).map_err(WriteError::Hole)?;
     let mut written = Written { left_out: plan.left_out, ..Written::default() };
 
     let duplicates = match client_ids_checked {
@@ -72,10 +80,23 @@ pub async fn write(
     Ok(written)
 }
 
+/// What the records of a batch write, decided from the stored state of their rooms.
+fn plan_of<'a>(
+    entries: &'a [Entry],
+    rooms: &HashMap<RoomId, StoredRoom>,
+    poison: Option<&str>,
+) -> Result<Plan<'a>, Hole> {
+    let mut plan = classify(entries, rooms, poison)?;
+    if sabotage::is_active(Sabotage::Prefix) {
+        plan.messages.retain(|message| !message.record.seq.0.is_multiple_of(50));
+    }
+    Ok(plan)
+}
+
 /// Locks the rows of the partitions in order, and advances those that are as expected. The conditions are on the
 /// updated row itself, so a row that changed while this statement waited for its lock is not advanced. A row that
-/// became as expected during the wait is not advanced either, and its partition is settled again. Later statements of
-/// the transaction do the reads of the batch.
+/// became as expected during the wait is not advanced either, and its partition is settled again. The reads of the
+/// batch belong in later statements of the transaction, because they must see what was committed during the wait.
 const GUARD: &str = "\
     WITH locked AS MATERIALIZED (SELECT partition FROM partitions WHERE partition = ANY ($1) \
       ORDER BY partition FOR UPDATE) \
@@ -102,6 +123,14 @@ async fn guard(transaction: &DatabaseTransaction, claims: &[BatchClaim]) -> Resu
     if lost.is_empty() { Ok(()) } else { Err(WriteError::Lost(lost)) }
 }
 
+/// The state of the rooms whose heads the caller remembers. All their records are of the claimed epochs, so no base
+/// limits them.
+fn known_rooms(heads: &HashMap<RoomId, Seq>) -> HashMap<RoomId, StoredRoom> {
+    let known =
+        |(room, head): (&RoomId, &Seq)| (room.clone(), StoredRoom { head: *head, ..StoredRoom::default() });
+    heads.iter().map(known).collect()
+}
+
 /// Reads the stored state of the rooms of a batch, except of those in `heads`. Runs after the partitions are locked, so
 /// that seeds and earlier owners have finished.
 async fn load_rooms(
@@ -109,9 +138,7 @@ async fn load_rooms(
     entries: &[Entry],
     heads: &HashMap<RoomId, Seq>,
 ) -> Result<HashMap<RoomId, StoredRoom>, DbErr> {
-    let known =
-        |(room, head): (&RoomId, &Seq)| (room.clone(), StoredRoom { head: *head, ..StoredRoom::default() });
-    let mut rooms: HashMap<RoomId, StoredRoom> = heads.iter().map(known).collect();
+    let mut rooms = known_rooms(heads);
     let unknown = entries.iter().filter_map(Entry::room).filter(|room| !heads.contains_key(room));
     let ids: BTreeSet<String> = unknown.map(String::from).collect();
     if ids.is_empty() {

@@ -19,9 +19,10 @@ use super::{
 use crate::batch::{BatchClaim, EventRow, HeadAdvance, Marks, MessageRow, Reject, RoomUpdate, VoidReason};
 use crate::sql::{bigint, column, room as room_of, seq as seq_of, smallint, statement, time, write_rows};
 
-const LIST: &str = "\u{1e}";
+pub const LIST: &str = "\u{1e}";
 
-const INSERT_MESSAGES: &str = "\
+/// The columns are those of [`message_columns`], in the same order. `batch::one_statement` binds the same columns.
+pub const INSERT_MESSAGES: &str = "\
     INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, reply_to, attachments, metadata, \
       visible_users, visible_roles, at, last_seq) \
     SELECT room, seq, id, sender, client, kind, content, NULLIF(reply_to, 0), NULLIF(attachments, '')::json, \
@@ -223,6 +224,14 @@ pub async fn move_marks(
     write_rows(transaction, marks.len(), sql, values).await
 }
 
+/// The condition on the head is on the updated row itself.
+pub const ADVANCE_HEADS: &str = "\
+    UPDATE rooms r SET head_seq = v.upto, \
+      updated_at = CASE WHEN v.has_message THEN GREATEST(r.updated_at, v.at) ELSE r.updated_at END \
+    FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::boolean[]) \
+      AS v (room, since, upto, at, has_message) \
+    WHERE r.id = v.room AND r.head_seq = v.since";
+
 /// Moves the heads of rooms. Fails if a head has another value than the one from which it moves.
 pub async fn advance_heads(
     transaction: &DatabaseTransaction,
@@ -232,11 +241,6 @@ pub async fn advance_heads(
         return Ok(());
     }
     let rows: Vec<(&RoomId, &HeadAdvance)> = heads.iter().collect();
-    let sql = "UPDATE rooms r SET head_seq = v.upto, \
-                 updated_at = CASE WHEN v.has_message THEN GREATEST(r.updated_at, v.at) ELSE r.updated_at END \
-               FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::boolean[]) \
-                 AS v (room, since, upto, at, has_message) \
-               WHERE r.id = v.room AND r.head_seq = v.since";
     let values = [
         column(&rows, |(room, _)| room.as_str().to_owned()),
         column(&rows, |(_, advance)| bigint(advance.from.0)),
@@ -244,7 +248,7 @@ pub async fn advance_heads(
         column(&rows, |(_, advance)| time(advance.last_message_at_ms.unwrap_or(0))),
         column(&rows, |(_, advance)| advance.last_message_at_ms.is_some()),
     ];
-    let moved = transaction.execute_raw(statement(sql, values)).await?;
+    let moved = transaction.execute_raw(statement(ADVANCE_HEADS, values)).await?;
     if moved.rows_affected() == heads.len() as u64 {
         Ok(())
     } else {

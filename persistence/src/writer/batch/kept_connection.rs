@@ -1,0 +1,56 @@
+//! A connection that the writer keeps from one batch to the next. A connection that goes back to its pool is tested
+//! there, which costs two round trips. A kept connection goes back after [`MAX_KEPT`], and after any failure.
+
+use std::time::{Duration, Instant};
+
+use sea_orm::sqlx::{Postgres, pool::PoolConnection};
+use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
+
+/// How long a connection is kept. The pool closes connections that are read-only or silent, so this delays it by as
+/// much.
+const MAX_KEPT: Duration = Duration::from_secs(1);
+
+/// The pool of the writer, and the connection that it keeps.
+pub struct KeptConnection {
+    pool: DatabaseConnection,
+    kept: Option<TakenConnection>,
+}
+
+/// A connection that is in use. It goes back to the pool when it is dropped.
+pub(super) struct TakenConnection {
+    pub connection: PoolConnection<Postgres>,
+    since: Instant,
+}
+
+impl KeptConnection {
+    #[must_use]
+    pub fn new(pool: DatabaseConnection) -> Self {
+        Self { pool, kept: None }
+    }
+
+    /// The pool, for work that needs another connection.
+    pub(super) fn pool(&self) -> &DatabaseConnection {
+        &self.pool
+    }
+
+    /// Takes the kept connection, or one from the pool if none is kept or it was kept for too long.
+    pub(super) async fn take(&mut self) -> Result<TakenConnection, DbErr> {
+        self.give_back_old();
+        if let Some(kept) = self.kept.take() {
+            return Ok(kept);
+        }
+        let connection = self.pool.get_postgres_connection_pool().acquire().await;
+        let connection = connection.map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(error.into())))?;
+        Ok(TakenConnection { connection, since: Instant::now() })
+    }
+
+    /// Keeps a connection whose last statement succeeded.
+    pub(super) fn keep(&mut self, taken: TakenConnection) {
+        self.kept = Some(taken);
+    }
+
+    /// Gives the connection back to the pool if it was kept for too long.
+    pub fn give_back_old(&mut self) {
+        self.kept.take_if(|kept| kept.since.elapsed() >= MAX_KEPT);
+    }
+}
