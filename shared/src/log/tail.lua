@@ -4,7 +4,7 @@
 local TAIL_EVENTS, TAIL_IDLE_S = '256', '600'
 -- A tail consists of parts of at most TAIL_PART_BYTES, or of the records of one call. When a part is complete, the oldest
 -- parts are removed until at most TAIL_BYTES are left, so no record is read to know its size.
-local TAIL_BYTES, TAIL_PART_BYTES = 49152, 16384
+local TAIL_BYTES, TAIL_PART_BYTES = 57344, 8192
 -- Expiry of a room's hash. It is far longer than records wait to be stored: if a hash expired while its records wait,
 -- their seqs would be assigned twice.
 local ROOM_TTL_S = tostring(7 * 86400)
