@@ -9,7 +9,7 @@ mod world;
 use proptest::prelude::*;
 
 use super::*;
-use world::{Log, ROLES, USERS, World, role_at};
+use world::{Log, ModelEvent, ROLES, USERS, World, role_at};
 
 enum Step {
     /// The device has subscribed with the membership that persistence returned, and then reads the head.
@@ -76,19 +76,20 @@ impl Model {
     fn step(&mut self, (op, a, b): (u8, u8, u8)) {
         let (a, b) = (a as usize, b as usize);
         let world = &mut self.world;
-        match op % 32 {
+        match op % 40 {
             0..=5 => world.append(None, None),
             6..=7 => world.append(Some(ROLES[a % 3]), None),
             8..=9 => world.append(None, Some((a % 4, Some(ROLES[b % 3])))),
             10 => world.append(None, Some((a % 4, None))),
             11..=16 if !world.hints.is_empty() => {
                 // Hints arrive mostly in order.
-                let index = if op % 32 == 11 { a % world.hints.len() } else { 0 };
+                let index = if op % 40 == 11 { a % world.hints.len() } else { 0 };
                 let (seq, event) = world.hints.remove(index);
                 let refill_wanted = dispatch(&mut self.hub, &event.record(seq)) == Dispatch::Refill;
                 self.want_refill_if(refill_wanted);
             }
             17 if !world.hints.is_empty() => drop(world.hints.remove(0)),
+            32..=39 if !world.hints.is_empty() => self.dispatch_first_run(2 + a % 4),
             18 if a % 4 == 0 => self.miss_hints(),
             19..=20 if self.devices.len() < 12 => self.subscribe(a % 4),
             21..=25 if !self.devices.is_empty() => self.progress(a % self.devices.len(), b),
@@ -124,6 +125,26 @@ impl Model {
             _ => {}
         }
         self.check_frames();
+    }
+
+    /// Dispatches up to `max` of the first hints as a run, as far as they are one.
+    fn dispatch_first_run(&mut self, max: usize) {
+        let hints = &mut self.world.hints;
+        let ((first, of), mut end) = (hints[0], 1);
+        let is_next = |(index, (seq, event)): (u64, &(u64, ModelEvent))| {
+            *seq == first + index && event.epoch == of.epoch && event.role.is_none() && event.change.is_none()
+        };
+        if is_next((0, &hints[0])) {
+            end = (0..).zip(&hints[..]).take(max).take_while(|hint| is_next(*hint)).count();
+        }
+        let records: Vec<Record> = hints.drain(..end).map(|(seq, event)| event.record(seq)).collect();
+        if end > 1 && dispatch_run(&mut self.hub, &records) {
+            return;
+        }
+        for record in records {
+            let refill_wanted = dispatch(&mut self.hub, &record) == Dispatch::Refill;
+            self.want_refill_if(refill_wanted);
+        }
     }
 
     fn subscribe(&mut self, user: usize) {
