@@ -163,8 +163,11 @@ impl Interest {
     /// Sends a user event to the workers whose bits are set in `workers`. Returns false if a queue was full. This
     /// requests no refill, because a refill does not repeat a user event; the caller decides what follows.
     pub fn send_to_workers(&self, workers: u64, message: &WorkerMessage) -> bool {
-        let queues = workers_of(workers).filter_map(|worker| self.queues.get(worker));
-        queues.fold(true, |all_sent, queue| queue.sender.try_send(message.clone()).is_ok() && all_sent)
+        let mut all_sent = true;
+        for queue in workers_of(workers).filter_map(|worker| self.queues.get(worker)) {
+            all_sent &= queue.sender.try_send(message.clone()).is_ok();
+        }
+        all_sent
     }
 
     /// Records that the pub/sub connection is down, so that hints may be missing until [`Interest::refill_all`].
