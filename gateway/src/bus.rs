@@ -23,7 +23,8 @@ use tidings_shared::{
     ids::{Epoch, RoomId, Seq, UserId},
     internal::InternalClient,
     log::{
-        Accepted, AppendBatcher, AppendError, Client, Entry, Log, LogLimits, Record, RoundTrip, TailRead,
+        Accepted, AppendBatcher, AppendError, Entry, Log, LogLimits, Record, RedisClient, RoundTrip,
+        TailRead,
         keys::{self, Partition},
         record::TYPE_MARKS,
         stored::Watermarks,
@@ -160,7 +161,7 @@ impl Shared {
 impl Bus {
     /// Starts the room log and the pub/sub connection on the current Tokio runtime.
     pub fn start(
-        client: Client,
+        client: RedisClient,
         persistence: Arc<InternalClient>,
         limits: LogLimits,
         queues: Vec<WorkerQueue>,

@@ -2,18 +2,19 @@
 
 mod live;
 mod refill;
+mod run;
 
 use std::rc::Rc;
 
 use slab::Slab;
 use tidings_shared::{
-    ids::{Epoch, RoomId, Seq, UserId},
+    ids::{Epoch, RoomId, UserId},
     log::Record,
     role::REMOVED,
 };
 
 use super::{Dispatch, MarkRead, Peer, Position, RoleRefresh, role::RoleNames, role::Roles};
-use crate::transport::{Frame, FrameRun};
+use crate::transport::Frame;
 
 pub use refill::RoomRead;
 
@@ -172,32 +173,6 @@ impl<P: Peer> Room<P> {
             self.apply_change(record.room(), at, change, true, names);
         }
         Dispatch::Delivered
-    }
-
-    /// Sends a run of consecutive records: see [`Hub::dispatch_run`](super::Hub::dispatch_run).
-    pub(super) fn dispatch_run(&mut self, first: Position, run: &FrameRun) -> bool {
-        let at = |index: usize| Position { seq: Seq(first.seq.0 + index as u64), ..first };
-        let follows = self.live_position().is_some_and(|position| {
-            (first.epoch, first.seq) == (position.epoch, position.seq.next()) && !self.refilling
-        });
-        if !follows || run.frames().is_empty() {
-            return false;
-        }
-        for (_, subscriber) in self.subscribers.iter().filter(|(_, subscriber)| subscriber.live) {
-            if subscriber.role_as_of < first {
-                subscriber.peer.send_run(run);
-                continue;
-            }
-            // The subscription went live above the room's position, and was sent the first records already.
-            let frames = run.frames().iter().enumerate();
-            for (_, frame) in frames.filter(|(index, _)| subscriber.role_as_of < at(*index)) {
-                subscriber.peer.send_shared(frame);
-            }
-        }
-        let last = at(run.frames().len() - 1);
-        self.newest_seen = self.newest_seen.max(last);
-        self.position = Some(last);
-        true
     }
 
     fn deliver(&self, record: &Record, frame: &Frame) {

@@ -9,7 +9,7 @@ mod world;
 use proptest::prelude::*;
 
 use super::*;
-use world::{Log, ModelEvent, ROLES, USERS, World, role_at};
+use world::{Log, ROLES, USERS, World, role_at};
 
 enum Step {
     /// The device has subscribed with the membership that persistence returned, and then reads the head.
@@ -89,7 +89,15 @@ impl Model {
                 self.want_refill_if(refill_wanted);
             }
             17 if !world.hints.is_empty() => drop(world.hints.remove(0)),
-            32..=39 if !world.hints.is_empty() => self.dispatch_first_run(2 + a % 4),
+            32..=39 if !world.hints.is_empty() => {
+                let records = world.take_run(2 + a % 4);
+                if records.len() == 1 || !dispatch_run(&mut self.hub, &records) {
+                    for record in records {
+                        let refill_wanted = dispatch(&mut self.hub, &record) == Dispatch::Refill;
+                        self.want_refill_if(refill_wanted);
+                    }
+                }
+            }
             18 if a % 4 == 0 => self.miss_hints(),
             19..=20 if self.devices.len() < 12 => self.subscribe(a % 4),
             21..=25 if !self.devices.is_empty() => self.progress(a % self.devices.len(), b),
@@ -125,26 +133,6 @@ impl Model {
             _ => {}
         }
         self.check_frames();
-    }
-
-    /// Dispatches up to `max` of the first hints as a run, as far as they are one.
-    fn dispatch_first_run(&mut self, max: usize) {
-        let hints = &mut self.world.hints;
-        let ((first, of), mut end) = (hints[0], 1);
-        let is_next = |(index, (seq, event)): (u64, &(u64, ModelEvent))| {
-            *seq == first + index && event.epoch == of.epoch && event.role.is_none() && event.change.is_none()
-        };
-        if is_next((0, &hints[0])) {
-            end = (0..).zip(&hints[..]).take(max).take_while(|hint| is_next(*hint)).count();
-        }
-        let records: Vec<Record> = hints.drain(..end).map(|(seq, event)| event.record(seq)).collect();
-        if end > 1 && dispatch_run(&mut self.hub, &records) {
-            return;
-        }
-        for record in records {
-            let refill_wanted = dispatch(&mut self.hub, &record) == Dispatch::Refill;
-            self.want_refill_if(refill_wanted);
-        }
     }
 
     fn subscribe(&mut self, user: usize) {
