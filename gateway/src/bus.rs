@@ -2,6 +2,7 @@
 //! memberships and presence. All workers share one [`Bus`], which identifies a connection by its [`ConnectionKey`].
 
 mod connections;
+mod hint;
 mod interest;
 mod presence;
 mod presence_feed;
@@ -22,7 +23,8 @@ use tidings_shared::{
     ids::{Epoch, RoomId, Seq, UserId},
     internal::InternalClient,
     log::{
-        Accepted, AppendBatcher, AppendError, Client, Entry, Log, LogLimits, Record, RoundTrip, TailRead,
+        Accepted, AppendBatcher, AppendError, Entry, Log, LogLimits, Record, RedisClient, RoundTrip,
+        TailRead,
         keys::{self, Partition},
         record::TYPE_MARKS,
         stored::Watermarks,
@@ -33,7 +35,8 @@ use tidings_shared::{
 use tokio::sync::watch;
 
 pub use connections::ConnectionKey;
-pub use interest::{Hint, MAX_WORKERS, UserEvent, WorkerMessage, WorkerQueue};
+pub use hint::Hint;
+pub use interest::{MAX_WORKERS, UserEvent, WorkerMessage, WorkerQueue};
 pub use presence_feed::PresenceUpdate;
 pub use published::{PublishedRecord, observe_delivery};
 pub use user_channel::PendingRegistration;
@@ -42,7 +45,6 @@ pub use users::{LookupError, MembershipSnapshot};
 use crate::{
     lock::lock,
     metrics::{Metrics, redis_timings},
-    transport::Frame,
 };
 use connections::ConnectionRegistry;
 use interest::Interest;
@@ -129,20 +131,21 @@ impl Shared {
     }
 
     /// Parses the records of a payload. The payload is copied, because queues keep the records.
-    fn read_hints(&self, payload: &[u8], mut add: impl FnMut(Hint)) {
+    fn read_hints(&self, payload: &[u8], add: impl FnMut(Hint)) {
         match Record::split(Bytes::copy_from_slice(payload)) {
-            Ok(records) => {
-                for record in records {
-                    tampering::publish(record, |record| {
-                        self.read_hint(record).into_iter().for_each(&mut add)
-                    });
+            Ok(split) => {
+                let mut records = Vec::with_capacity(split.len());
+                for record in split {
+                    tampering::publish(record, |record| records.extend(self.read_record(record)));
                 }
+                Hint::make(records, &self.metrics.deliver_seconds, add);
             }
             Err(error) => tracing::error!(%error, "a published payload cannot be parsed"),
         }
     }
 
-    fn read_hint(&self, record: Bytes) -> Option<Hint> {
+    /// Parses a record; `None` if it is malformed or is not for clients.
+    fn read_record(&self, record: Bytes) -> Option<Record> {
         self.metrics.hints.inc();
         let record = Record::parse(record)
             .inspect_err(|error| tracing::error!(%error, "a published record cannot be parsed"))
@@ -151,17 +154,14 @@ impl Shared {
         if !record.is_live_only() {
             self.metrics.pubsub_seconds.observe(published::age(&record).as_secs_f64());
         }
-        // The frame is encoded once for all connections of the node.
-        let frame = Frame::text(record.json());
-        let record = Arc::new(PublishedRecord::new(record, self.metrics.deliver_seconds.clone()));
-        Some(Hint { record, frame })
+        Some(record)
     }
 }
 
 impl Bus {
     /// Starts the room log and the pub/sub connection on the current Tokio runtime.
     pub fn start(
-        client: Client,
+        client: RedisClient,
         persistence: Arc<InternalClient>,
         limits: LogLimits,
         queues: Vec<WorkerQueue>,

@@ -26,7 +26,7 @@ use crate::{
     hub::{Peer, Subscription},
     limits::AbuseCounter,
     request_context::RequestContext,
-    transport::Frame,
+    transport::{Frame, FrameRun},
 };
 pub(crate) use drain::CLOSE_REASON_STOPPING;
 use drain::DrainState;
@@ -302,6 +302,10 @@ impl Peer for Client {
 
     fn send_shared(&self, frame: &Frame) {
         self.connection.send_shared(frame);
+    }
+
+    fn send_run(&self, run: &FrameRun) {
+        self.connection.send_run(run);
     }
 
     fn on_subscription_ended(&self, room: &str, subscription: Subscription) {

@@ -25,7 +25,7 @@ use tidings_shared::{
     log::{MembershipMark, Record, RoomHead},
 };
 
-use crate::transport::Frame;
+use crate::transport::{Frame, FrameRun};
 pub use outcome::{Dispatch, Ended, RefillOutcome, RoleRefresh};
 use role::RoleNames;
 pub use role::Roles;
@@ -59,6 +59,10 @@ pub trait Peer {
     /// Sends a frame that other peers also get.
     fn send_shared(&self, frame: &Frame) {
         self.send(frame.clone());
+    }
+    /// Sends the frames of a run, which other peers also get.
+    fn send_run(&self, run: &FrameRun) {
+        run.frames().iter().for_each(|frame| self.send_shared(frame));
     }
     /// Reports that a subscription of this peer has ended, because its user was removed from the room. This method must
     /// not call the hub, which is borrowed during the call.
@@ -195,6 +199,14 @@ impl<P: Peer> Hub<P> {
             return (outcome, Ended::default());
         }
         (outcome, self.collect_ended(record.room()))
+    }
+
+    /// Sends a run of consecutive records, of which `first` is the first, if it follows the last sent record. Otherwise
+    /// does nothing and returns false, so that each record must be dispatched. All records are events that every member
+    /// may see and that change no membership.
+    pub fn dispatch_run(&mut self, first: &Record, run: &FrameRun) -> bool {
+        let room = self.rooms.get_mut(first.room());
+        room.is_some_and(|room| room.dispatch_run(Position::of_record(first), run))
     }
 
     /// Starts a refill, because records of the room may have been missed. Returns false if no subscription is live, or

@@ -34,7 +34,7 @@ pub use bucket::FrameRate;
 pub use config::TransportConfig;
 pub use connection::Connection;
 pub use counters::{Counters, Totals};
-pub use frame::{Frame, close_code};
+pub use frame::{Frame, FrameRun, close_code};
 pub use handshake::{HandshakeRequest, Refusal};
 pub use server::{Server, serve};
 

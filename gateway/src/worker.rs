@@ -238,7 +238,16 @@ async fn follow(worker: Rc<Worker>, mut inbox: Inbox) {
                 WorkerMessage::Hints { hints, bytes } => {
                     inbox.queue.subtract_bytes(bytes);
                     handled += hints.len();
-                    for Hint { record, frame } in hints {
+                    let mut hints = hints.into_iter();
+                    while let Some(Hint { record, frame, run }) = hints.next() {
+                        if let Some(run) = run
+                            && worker.hub.borrow_mut().dispatch_run(&record, &run)
+                        {
+                            record.mark_delivered();
+                            let rest = hints.by_ref().take(run.frames().len() - 1);
+                            rest.for_each(|hint| hint.record.mark_delivered());
+                            continue;
+                        }
                         // A live-only record cannot reveal a missed removal of one of its receivers, so it is dropped.
                         if record.is_live_only() && inbox.queue.may_have_missed() {
                             continue;

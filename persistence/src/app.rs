@@ -21,7 +21,7 @@ use tidings_shared::{
     config::problem,
     lifecycle::{Ending, Lifecycle},
     log::{
-        Client, Log, LogLimits,
+        Log, LogLimits, RedisClient,
         keys::{self, Partition},
         subscriber::{Event, Subscriber},
     },
@@ -301,12 +301,12 @@ fn serve_operators(
 /// Subscribes to the stored watermarks of all partitions, and passes them to requests in this process that wait for
 /// them, until the subscriber is dropped. A missed notice delays a request by at most a second, because waiting
 /// requests also read the watermark every second.
-pub fn subscribe_watermarks(redis: &Client, log: &Arc<Log>) -> Subscriber {
+pub fn subscribe_watermarks(redis: &RedisClient, log: &Arc<Log>) -> Subscriber {
     subscribe_notices(redis, log, &Arc::default())
 }
 
 /// Passes stored watermarks to waiting requests. Wakes the lease task when another replica has released partitions.
-fn subscribe_notices(redis: &Client, log: &Arc<Log>, wake_lease: &Arc<Notify>) -> Subscriber {
+fn subscribe_notices(redis: &RedisClient, log: &Arc<Log>, wake_lease: &Arc<Notify>) -> Subscriber {
     let (watermarks, wake_lease) = (log.watermarks().clone(), wake_lease.clone());
     let subscriber = Subscriber::start(redis.clone(), move |event| {
         let Event::Messages(messages) = event else { return };

@@ -14,7 +14,7 @@ use sea_orm::{DatabaseConnection, DbErr};
 use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     log::{
-        Authority, AuthorityError, Client, KnownClientId, Log, OpenedEpoch, SeedOutcome, Session,
+        Authority, AuthorityError, KnownClientId, Log, OpenedEpoch, RedisClient, SeedOutcome, Session,
         StoredMarks, Target, connect_to_process,
         keys::{self, Partition},
     },
@@ -39,7 +39,7 @@ const MAX_SEED_ATTEMPTS: usize = 5;
 /// Implements the [`Authority`] of the log with PostgreSQL.
 pub struct PostgresAuthority {
     db: DatabaseConnection,
-    redis: Client,
+    redis: RedisClient,
     /// Set after construction, because the log and this authority refer to each other.
     log: OnceLock<Weak<Log>>,
 }
@@ -49,7 +49,7 @@ type HashAndTail = ((Option<u64>, Option<u64>), Vec<(String, redis::Value)>);
 impl PostgresAuthority {
     /// Creates an authority that connects to `redis` on demand. The caller then attaches the log.
     #[must_use]
-    pub fn new(db: DatabaseConnection, redis: Client) -> Arc<Self> {
+    pub fn new(db: DatabaseConnection, redis: RedisClient) -> Arc<Self> {
         Arc::new(Self { db, redis, log: OnceLock::new() })
     }
 

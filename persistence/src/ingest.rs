@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use redis::RedisError;
 use sea_orm::DatabaseConnection;
-use tidings_shared::log::{Client, Log};
+use tidings_shared::log::{Log, RedisClient};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -34,7 +34,7 @@ const CHUNK_CHANNEL_CAPACITY: usize = 2;
 pub struct Ingest {
     db: DatabaseConnection,
     log: Arc<Log>,
-    redis: Client,
+    redis: RedisClient,
     metrics: Metrics,
     /// The name of this replica in the rows that it owns, new at each start.
     replica: String,
@@ -58,7 +58,7 @@ impl Ingest {
     pub fn new(
         db: DatabaseConnection,
         log: Arc<Log>,
-        redis: Client,
+        redis: RedisClient,
         metrics: Metrics,
         replica: String,
         lease: Duration,

@@ -44,7 +44,7 @@ mod target;
 mod timing;
 
 pub use crate::{message::Target, role::MinRole};
-pub use address::{Client, client};
+pub use address::{RedisClient, client};
 pub use append::{Accepted, AppendError, Entry, KnownUpto};
 pub use authority::{Authority, AuthorityError, KnownClientId, OpenedEpoch, SeedOutcome, StoredMarks};
 pub use batcher::AppendBatcher;

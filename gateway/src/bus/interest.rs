@@ -10,21 +10,8 @@ use rustc_hash::FxHashMap;
 use tidings_shared::ids::{RoomId, Seq, UserId};
 use tokio::sync::mpsc;
 
-use super::{connections::ConnectionKey, published::PublishedRecord};
+use super::{connections::ConnectionKey, hint::Hint};
 use crate::transport::Frame;
-
-/// A published record and its frame. All clones share both.
-#[derive(Debug, Clone)]
-pub struct Hint {
-    pub record: Arc<PublishedRecord>,
-    pub frame: Frame,
-}
-
-impl Hint {
-    fn bytes(&self) -> usize {
-        self.record.raw().len() + self.frame.len()
-    }
-}
 
 /// A message from the bus to workers. All clones of a message share its content.
 #[derive(Debug, Clone)]
@@ -176,8 +163,11 @@ impl Interest {
     /// Sends a user event to the workers whose bits are set in `workers`. Returns false if a queue was full. This
     /// requests no refill, because a refill does not repeat a user event; the caller decides what follows.
     pub fn send_to_workers(&self, workers: u64, message: &WorkerMessage) -> bool {
-        let queues = workers_of(workers).filter_map(|worker| self.queues.get(worker));
-        queues.fold(true, |all_sent, queue| queue.sender.try_send(message.clone()).is_ok() && all_sent)
+        let mut all_sent = true;
+        for queue in workers_of(workers).filter_map(|worker| self.queues.get(worker)) {
+            all_sent &= queue.sender.try_send(message.clone()).is_ok();
+        }
+        all_sent
     }
 
     /// Records that the pub/sub connection is down, so that hints may be missing until [`Interest::refill_all`].
@@ -216,8 +206,9 @@ mod tests {
     fn hint(seq: u64, json: &str) -> Hint {
         let line = format!("1\x1f1\x1f{seq}\x1f0\x1fr\x1fk\x1f\x1f\x1f\x1f\x1f\x1f\n{json}");
         let record = Record::parse(Bytes::from(line)).unwrap();
-        let frame = Frame::text(record.json());
-        Hint { frame, record: Arc::new(PublishedRecord::new(record, Metrics::new().deliver_seconds)) }
+        let mut made = None;
+        Hint::make(vec![record], &Metrics::new().deliver_seconds, |hint| made = Some(hint));
+        made.unwrap()
     }
 
     fn publish(interest: &Interest, hints: &[(&str, u64)]) -> u64 {

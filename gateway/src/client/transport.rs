@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::transport::{Connection, Frame};
+use crate::transport::{Connection, Frame, FrameRun};
 
 /// Receives a client's frames: a WebSocket, or the buffer of a poll.
 pub(crate) enum ClientTransport {
@@ -106,6 +106,14 @@ impl ClientTransport {
         match self {
             Self::Socket(connection) => connection.send_shared(frame),
             Self::Poll(buffer) => buffer.send(frame.clone()),
+        }
+    }
+
+    /// Sends the frames of a run, which other connections also get.
+    pub fn send_run(&self, run: &FrameRun) {
+        match self {
+            Self::Socket(connection) => connection.send_run(run),
+            Self::Poll(buffer) => run.frames().iter().for_each(|frame| buffer.send(frame.clone())),
         }
     }
 

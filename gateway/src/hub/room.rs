@@ -2,6 +2,7 @@
 
 mod live;
 mod refill;
+mod run;
 
 use std::rc::Rc;
 

@@ -137,6 +137,53 @@ fn dispatch(hub: &mut Hub<Listener>, record: &Record) -> Dispatch {
     hub.dispatch(record, &Frame::text(record.json())).0
 }
 
+/// Dispatches consecutive public records as a run. Returns false if the hub wants each record by itself.
+fn dispatch_run(hub: &mut Hub<Listener>, records: &[Record]) -> bool {
+    hub.dispatch_run(&records[0], &FrameRun::text(records.iter().map(Record::json)))
+}
+
+fn public(epoch: u64, seqs: std::ops::RangeInclusive<u64>) -> Vec<Record> {
+    seqs.map(|seq| record(epoch, seq, "")).collect()
+}
+
+#[test]
+fn run_is_sent_to_each_subscription_from_its_position() {
+    let mut hub = Hub::default();
+    let (alice, a) = listener(&mut hub, "alice");
+    let (bob, b) = listener(&mut hub, "bob");
+    let (carol, c) = listener(&mut hub, "carol");
+    let (dan, _) = listener(&mut hub, "dan");
+    assert!(
+        go_live(&mut hub, a, at(1, 5)) && go_live(&mut hub, b, at(1, 7)) && go_live(&mut hub, c, at(1, 9))
+    );
+    assert!(dispatch_run(&mut hub, &public(1, 6..=8)));
+    assert_eq!(*alice.got.borrow(), [json(1, 6), json(1, 7), json(1, 8)]);
+    assert_eq!(*bob.got.borrow(), [json(1, 8)], "bob read records 6 and 7 before their hints arrived");
+    assert!(carol.got.borrow().is_empty() && dan.got.borrow().is_empty());
+    assert_eq!(hub.room(&room()).live_position(), Some(at(1, 8)));
+    assert_eq!(hub.room(&room()).newest(), at(1, 8));
+    assert_eq!(hint(&mut hub, 1, 9), Dispatch::Delivered);
+    assert!(dispatch_run(&mut hub, &public(1, 10..=11)));
+    assert_eq!(*carol.got.borrow(), [json(1, 10), json(1, 11)]);
+}
+
+#[test]
+fn run_that_does_not_follow_the_position_is_not_sent() {
+    let mut hub = Hub::default();
+    assert!(!dispatch_run(&mut hub, &public(1, 6..=7)), "nobody is in the room");
+    let (alice, a) = listener(&mut hub, "alice");
+    assert!(!dispatch_run(&mut hub, &public(1, 6..=7)), "nobody is live");
+    assert!(go_live(&mut hub, a, at(1, 5)));
+    for (epoch, seqs) in [(1, 7..=8), (1, 5..=6), (2, 6..=7)] {
+        assert!(!dispatch_run(&mut hub, &public(epoch, seqs.clone())), "{epoch} {seqs:?}");
+    }
+    assert!(hub.begin_refill(&room()));
+    assert!(!dispatch_run(&mut hub, &public(1, 6..=7)), "the refill sends them");
+    assert!(alice.got.borrow().is_empty());
+    assert_eq!(refill(&mut hub, &read(1, 1..=7, "1:0")), RefillOutcome::FromTail);
+    assert_eq!(*alice.got.borrow(), [json(1, 6), json(1, 7)]);
+}
+
 #[test]
 fn replaying_subscription_goes_live_only_at_room_position() {
     let mut hub = Hub::default();

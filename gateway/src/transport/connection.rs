@@ -4,7 +4,7 @@
 use std::{rc::Rc, time::Duration};
 
 use super::{
-    frame::Frame,
+    frame::{Frame, FrameRun},
     worker::{Link, Phase},
 };
 
@@ -23,6 +23,12 @@ impl Connection {
     /// nothing is queued. The part that the socket does not accept is queued.
     pub fn send_shared(&self, frame: &Frame) {
         self.0.send_shared(frame);
+    }
+
+    /// Queues all frames of a run, which other connections also get. As one piece of bytes, unless the connection
+    /// compresses frames.
+    pub fn send_run(&self, run: &FrameRun) {
+        self.0.send_run(run);
     }
 
     /// Bytes that are queued and not yet written to the socket.

@@ -2,6 +2,8 @@
 //! enough has a compressed copy, which is made once when the first receiver on any thread needs it. Pure: bytes in,
 //! bytes out. A frame built here is always whole, unmasked and unfragmented.
 
+mod run;
+
 use std::{
     fmt,
     sync::{Arc, OnceLock},
@@ -10,6 +12,7 @@ use std::{
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::deflate::{Deflater, SHARED_MIN_BYTES, UNSHARED_MIN_BYTES};
+pub use run::FrameRun;
 
 /// Close codes that the transport itself uses.
 pub mod close_code {

@@ -108,6 +108,7 @@ fn pure_modules_use_no_io_and_no_clock() {
         "gateway/src/transport/deflate.rs",
         "gateway/src/transport/extension.rs",
         "gateway/src/transport/frame.rs",
+        "gateway/src/transport/frame/",
         "gateway/src/transport/handshake.rs",
         "gateway/src/transport/header.rs",
         "gateway/src/transport/inflate.rs",

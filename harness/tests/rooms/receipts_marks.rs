@@ -331,9 +331,7 @@ async fn user_id_with_json_characters_is_published_unchanged() -> Result<()> {
     let (publish, mut published) = mpsc::unbounded_channel();
     let subscriber = Subscriber::start(tidings_shared::log::client(&stack.redis().url())?, move |event| {
         if let Event::Messages(messages) = event {
-            for (_, payload) in messages {
-                let _ = publish.send(payload.to_vec());
-            }
+            messages.for_each(|(_, payload)| drop(publish.send(payload.to_vec())));
         }
     });
     subscriber.subscribe(keys::room(&room_id)).context("the queue is full")?.await?;

@@ -10,7 +10,7 @@ use tidings_shared::{
     ids::{ClientId, RoomId, Seq, UserId},
     internal::InternalClient,
     log::{
-        Accepted, AppendError, Client, Entry, Log, LogLimits,
+        Accepted, AppendError, Entry, Log, LogLimits, RedisClient,
         keys::Partition,
         stored::Stored,
         subscriber::{Event, Subscriber},
@@ -24,7 +24,7 @@ pub struct RoomLog {
     pub log: Arc<Log>,
     pub room: RoomId,
     pub alice: UserId,
-    redis: Client,
+    redis: RedisClient,
     /// Delivers the stored notices while it lives.
     _subscriber: Subscriber,
 }

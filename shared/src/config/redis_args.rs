@@ -6,7 +6,7 @@ use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::problem::Problem;
-use crate::log::{Client, address};
+use crate::log::{RedisClient, address};
 
 /// Settings of the connection to Redis, for the services and for jobs.
 #[derive(Debug, Clone, Args)]
@@ -32,7 +32,7 @@ impl RedisArgs {
     }
 
     /// Creates a Redis client, which does not connect yet. A returned problem contains no secret.
-    pub fn client(&self) -> Result<Client, Problem> {
+    pub fn client(&self) -> Result<RedisClient, Problem> {
         let url = self.redis_url.expose_secret();
         let password = self.redis_password.as_ref().map(ExposeSecret::expose_secret);
         let ca = self.redis_ca_file.as_deref().map(read).transpose()?;

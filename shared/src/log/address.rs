@@ -16,12 +16,12 @@ use crate::{problem::Problem, tls};
 /// A Redis client. It also has the TLS settings for connections that are opened without the Redis crate, because that
 /// crate does not hand out its own.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub struct RedisClient {
     redis: redis::Client,
     tls: Option<Arc<ClientConfig>>,
 }
 
-impl Client {
+impl RedisClient {
     fn new(redis: redis::Client, roots: impl FnOnce() -> RootCertStore) -> Self {
         let with_tls = matches!(redis.get_connection_info().addr(), ConnectionAddr::TcpTls { .. });
         let tls = with_tls.then(|| {
@@ -37,7 +37,7 @@ impl Client {
     }
 }
 
-impl Deref for Client {
+impl Deref for RedisClient {
     type Target = redis::Client;
     fn deref(&self) -> &redis::Client {
         &self.redis
@@ -50,14 +50,18 @@ fn public_roots() -> RootCertStore {
 }
 
 /// Creates a client for a Redis URL.
-pub fn client(url: &str) -> Result<Client, RedisError> {
+pub fn client(url: &str) -> Result<RedisClient, RedisError> {
     let redis = redis::Client::open(with_client_options(url.into_connection_info()?))?;
-    Ok(Client::new(redis, public_roots))
+    Ok(RedisClient::new(redis, public_roots))
 }
 
 /// Creates a client for a Redis URL. `password` is used if the URL contains none. With TLS, `authorities` (PEM) are the
 /// certificate authorities to trust instead of the public ones. A returned problem contains no secret.
-pub fn client_with(url: &str, password: Option<&str>, authorities: Option<&[u8]>) -> Result<Client, Problem> {
+pub fn client_with(
+    url: &str,
+    password: Option<&str>,
+    authorities: Option<&[u8]>,
+) -> Result<RedisClient, Problem> {
     const URL: &str = "is not a URL that Redis clients take: redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]";
     let invalid_url = |why| Problem::new("redis-url", why);
     let invalid_authorities = |why| Err(Problem::new("redis-ca-file", why));
@@ -80,7 +84,7 @@ pub fn client_with(url: &str, password: Option<&str>, authorities: Option<&[u8]>
     match authorities {
         None => {
             let redis = redis::Client::open(address).map_err(|_| invalid_url(URL))?;
-            Ok(Client::new(redis, public_roots))
+            Ok(RedisClient::new(redis, public_roots))
         }
         Some(_) if !secured => invalid_authorities("is given, but the URL does not begin with rediss://"),
         Some(pem) if !pem.windows(CERTIFICATE_BEGIN.len()).any(|part| part == CERTIFICATE_BEGIN) => {
@@ -90,7 +94,7 @@ pub fn client_with(url: &str, password: Option<&str>, authorities: Option<&[u8]>
             let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.to_vec()) };
             let redis = redis::Client::build_with_tls(address, certificates);
             match (redis, roots_of(pem)) {
-                (Ok(redis), Some(roots)) => Ok(Client::new(redis, || roots)),
+                (Ok(redis), Some(roots)) => Ok(RedisClient::new(redis, || roots)),
                 _ => invalid_authorities("contains a certificate that cannot be read"),
             }
         }

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use redis::{RedisError, Value};
 
 use super::{
-    Client,
+    RedisClient,
     append::{Accepted, AppendAnswer, AppendError, Entry},
     append_many::{BatchOutcome, FastMessage},
     authority::{Authority, AuthorityError, KnownClientId, SeedOutcome},
@@ -55,7 +55,7 @@ pub struct Log {
 
 impl Log {
     /// Starts the tasks of the log on the current runtime. A connection is opened only when it is first needed.
-    pub fn start(client: Client, authority: Arc<dyn Authority>, limits: LogLimits) -> Arc<Self> {
+    pub fn start(client: RedisClient, authority: Arc<dyn Authority>, limits: LogLimits) -> Arc<Self> {
         let sessions = Arc::new(Sessions::new(client, authority.clone()));
         let seeding = Seeding::start(authority.clone());
         let watermarks = Watermarks::start(sessions.clone());

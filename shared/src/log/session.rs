@@ -13,7 +13,7 @@ use thiserror::Error;
 use tokio::sync::Mutex;
 
 use super::{
-    Client,
+    RedisClient,
     authority::{Authority, AuthorityError, OpenedEpoch},
     scripts::Scripts,
 };
@@ -70,7 +70,7 @@ impl Session {
     /// Opens a session. `last` is the previous session. If persistence is unavailable and the new connection leads to
     /// the same Redis process as `last`, the new session continues the epoch of `last`.
     async fn open(
-        client: &Client,
+        client: &RedisClient,
         authority: &dyn Authority,
         last: Option<Arc<Session>>,
     ) -> Result<Self, SessionError> {
@@ -95,7 +95,7 @@ impl Session {
 
 /// Connects to the Redis process behind the client's address, and reads the `run_id` of this process.
 pub async fn connect(
-    client: &Client,
+    client: &RedisClient,
     config: AsyncConnectionConfig,
 ) -> Result<(MultiplexedConnection, String), SessionError> {
     let config = limited(config).set_connection_timeout(Some(CONNECT_TIMEOUT));
@@ -126,7 +126,7 @@ struct Opening {
 
 /// Holds the current session, and opens another one after it is discarded. At most one attempt to open runs at a time.
 pub(super) struct Sessions {
-    client: Client,
+    client: RedisClient,
     authority: Arc<dyn Authority>,
     current: ArcSwapOption<Session>,
     opening: Mutex<Opening>,
@@ -136,7 +136,7 @@ pub(super) struct Sessions {
 
 impl Sessions {
     /// Creates the sessions without a connection. All connections run on the current runtime.
-    pub fn new(client: Client, authority: Arc<dyn Authority>) -> Self {
+    pub fn new(client: RedisClient, authority: Arc<dyn Authority>) -> Self {
         let runtime = tokio::runtime::Handle::current();
         Self { client, authority, current: ArcSwapOption::empty(), opening: Mutex::default(), runtime }
     }

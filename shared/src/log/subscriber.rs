@@ -13,7 +13,7 @@ use redis::{
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Client, session};
+use super::{RedisClient, session};
 use stream::HintStream;
 pub use stream::Messages;
 
@@ -53,7 +53,7 @@ pub struct Subscriber {
 
 impl Subscriber {
     /// Starts the task of the connection. The task calls `sink` with each event; `sink` must not block.
-    pub fn start(client: Client, sink: impl Fn(Event<'_>) + Send + Sync + 'static) -> Self {
+    pub fn start(client: RedisClient, sink: impl Fn(Event<'_>) + Send + Sync + 'static) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE_CAPACITY);
         let connection =
             Connection { client, sink: Arc::new(sink), wanted: HashSet::new(), unconfirmed: Vec::new() };
@@ -83,7 +83,7 @@ impl Subscriber {
 }
 
 struct Connection {
-    client: Client,
+    client: RedisClient,
     sink: Sink,
     wanted: HashSet<String>,
     /// Senders to the callers of `subscribe` whose channels Redis has not confirmed yet.

@@ -76,19 +76,28 @@ impl Model {
     fn step(&mut self, (op, a, b): (u8, u8, u8)) {
         let (a, b) = (a as usize, b as usize);
         let world = &mut self.world;
-        match op % 32 {
+        match op % 40 {
             0..=5 => world.append(None, None),
             6..=7 => world.append(Some(ROLES[a % 3]), None),
             8..=9 => world.append(None, Some((a % 4, Some(ROLES[b % 3])))),
             10 => world.append(None, Some((a % 4, None))),
             11..=16 if !world.hints.is_empty() => {
                 // Hints arrive mostly in order.
-                let index = if op % 32 == 11 { a % world.hints.len() } else { 0 };
+                let index = if op % 40 == 11 { a % world.hints.len() } else { 0 };
                 let (seq, event) = world.hints.remove(index);
                 let refill_wanted = dispatch(&mut self.hub, &event.record(seq)) == Dispatch::Refill;
                 self.want_refill_if(refill_wanted);
             }
             17 if !world.hints.is_empty() => drop(world.hints.remove(0)),
+            32..=39 if !world.hints.is_empty() => {
+                let records = world.take_run(2 + a % 4);
+                if records.len() == 1 || !dispatch_run(&mut self.hub, &records) {
+                    for record in records {
+                        let refill_wanted = dispatch(&mut self.hub, &record) == Dispatch::Refill;
+                        self.want_refill_if(refill_wanted);
+                    }
+                }
+            }
             18 if a % 4 == 0 => self.miss_hints(),
             19..=20 if self.devices.len() < 12 => self.subscribe(a % 4),
             21..=25 if !self.devices.is_empty() => self.progress(a % self.devices.len(), b),

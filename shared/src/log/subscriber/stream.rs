@@ -22,7 +22,7 @@ use super::{
     Event, Sink,
     resp::{self, Found, MAX_VALUE_BYTES, Message},
 };
-use crate::log::Client;
+use crate::log::RedisClient;
 
 /// Free space in the buffer before a read of the socket.
 const READ_BYTES: usize = 64 * 1024;
@@ -33,7 +33,7 @@ pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 
 /// Connects to the address of a client, with TLS if the address asks for it.
-pub async fn open(client: &Client) -> io::Result<Box<dyn Socket>> {
+pub async fn open(client: &RedisClient) -> io::Result<Box<dyn Socket>> {
     match client.get_connection_info().addr() {
         ConnectionAddr::Tcp(host, port) => Ok(Box::new(open_tcp(host, *port).await?)),
         ConnectionAddr::TcpTls { host, port, .. } => {

@@ -81,6 +81,16 @@ impl World {
         self.hints.push((head as u64, event));
     }
 
+    /// Takes up to `max` of the first hints, as far as they are a run, and at least one.
+    pub fn take_run(&mut self, max: usize) -> Vec<Record> {
+        let (first, of) = self.hints[0];
+        let is_next = |(index, (seq, event)): &(u64, &(u64, ModelEvent))| {
+            (*seq, event.epoch) == (first + index, of.epoch) && event.role.is_none() && event.change.is_none()
+        };
+        let run = (0..).zip(&self.hints).take(max).take_while(is_next).count().max(1);
+        self.hints.drain(..run).map(|(seq, event)| event.record(seq)).collect()
+    }
+
     /// Starts a new epoch of Redis. With `survives`, Redis keeps its data, or else has only the stored events.
     pub fn new_epoch(&mut self, survives: bool) {
         let mut log = self.log().clone();

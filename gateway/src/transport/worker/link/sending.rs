@@ -4,13 +4,22 @@
 use bytes::Bytes;
 
 use super::{Link, Phase};
-use crate::transport::frame::Frame;
+use crate::transport::frame::{Frame, FrameRun};
 
 impl Link {
     /// Queues a frame: see [`Connection::send`](crate::transport::Connection::send).
     pub fn send(&self, frame: Frame) {
         if self.phase.get() == Phase::Open && !self.send_compressed(&frame) {
-            self.queue_within_limit(frame.into_bytes());
+            self.queue_within_limit(frame.into_bytes(), 1);
+        }
+    }
+
+    /// Queues the frames of a run: see [`Connection::send_run`](crate::transport::Connection::send_run).
+    pub fn send_run(&self, run: &FrameRun) {
+        if self.window.get().is_some() {
+            run.frames().iter().for_each(|frame| self.send_shared(frame));
+        } else if self.phase.get() == Phase::Open {
+            self.queue_within_limit(run.bytes().clone(), run.frames().len());
         }
     }
 
@@ -38,7 +47,7 @@ impl Link {
     fn write_or_queue(&self, frame: &Frame, bytes: &Bytes) {
         let written = if frame.immediate { self.write_immediately(bytes) } else { 0 };
         if written == 0 {
-            self.queue_within_limit(bytes.clone());
+            self.queue_within_limit(bytes.clone(), 1);
             return;
         }
         self.worker.counters.messages_out.add(1);
@@ -70,8 +79,8 @@ impl Link {
         self.outbox.borrow().bytes() + more
     }
 
-    /// Queues a session's frame, unless the outbox would exceed its limit.
-    fn queue_within_limit(&self, bytes: Bytes) {
+    /// Queues the bytes of this many messages, unless the outbox would exceed its limit.
+    fn queue_within_limit(&self, bytes: Bytes, messages: usize) {
         let limits = &self.worker.limits;
         let queued = self.queued_with(bytes.len());
         if queued > limits.outbox_bytes {
@@ -81,7 +90,7 @@ impl Link {
         if queued >= limits.low_water_bytes {
             self.drain_wanted.set(true);
         }
-        self.worker.counters.messages_out.add(1);
+        self.worker.counters.messages_out.add(messages);
         self.queue(bytes);
     }
 }

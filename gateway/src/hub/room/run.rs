@@ -1,0 +1,37 @@
+//! Sends consecutive records at once.
+
+use tidings_shared::ids::Seq;
+
+use super::Room;
+use crate::{
+    hub::{Peer, Position},
+    transport::FrameRun,
+};
+
+impl<P: Peer> Room<P> {
+    /// Sends a run of consecutive records: see [`Hub::dispatch_run`](crate::hub::Hub::dispatch_run).
+    pub(in crate::hub) fn dispatch_run(&mut self, first: Position, run: &FrameRun) -> bool {
+        let at = |index: usize| Position { seq: Seq(first.seq.0 + index as u64), ..first };
+        let follows = self.live_position().is_some_and(|position| {
+            (first.epoch, first.seq) == (position.epoch, position.seq.next()) && !self.refilling
+        });
+        if !follows || run.frames().is_empty() {
+            return false;
+        }
+        for (_, subscriber) in self.subscribers.iter().filter(|(_, subscriber)| subscriber.live) {
+            if subscriber.role_as_of < first {
+                subscriber.peer.send_run(run);
+                continue;
+            }
+            // The subscription went live above the room's position, and was sent the first records already.
+            let frames = run.frames().iter().enumerate();
+            for (_, frame) in frames.filter(|(index, _)| subscriber.role_as_of < at(*index)) {
+                subscriber.peer.send_shared(frame);
+            }
+        }
+        let last = at(run.frames().len() - 1);
+        self.newest_seen = self.newest_seen.max(last);
+        self.position = Some(last);
+        true
+    }
+}

@@ -1,0 +1,67 @@
+//! Several text frames for the same receivers. Their bytes lie one behind the other, so that a connection without
+//! compression queues them all at once. Each frame stays a message of its own.
+
+use std::mem;
+
+use bytes::Bytes;
+
+use super::{FIN, Frame, LONGEST_HEADER_BYTES, TEXT, header};
+use crate::transport::deflate::SHARED_MIN_BYTES;
+
+/// Several text frames, encoded one behind the other.
+#[derive(Debug)]
+pub struct FrameRun {
+    bytes: Bytes,
+    frames: Vec<Frame>,
+}
+
+impl FrameRun {
+    /// Text frames for any number of receivers. The payloads must be UTF-8; they are not checked again.
+    pub fn text<'a>(payloads: impl Iterator<Item = &'a [u8]> + Clone) -> Self {
+        let capacity = payloads.clone().map(|payload| LONGEST_HEADER_BYTES + payload.len()).sum();
+        let mut buffer = Vec::with_capacity(capacity);
+        let mut ends = Vec::new();
+        for payload in payloads {
+            let (header, header_bytes) = header(FIN | TEXT, payload.len());
+            buffer.extend_from_slice(&header[..header_bytes]);
+            buffer.extend_from_slice(payload);
+            ends.push((buffer.len(), payload.len() >= SHARED_MIN_BYTES));
+        }
+        let (bytes, mut start) = (Bytes::from(buffer), 0);
+        let frame = |(end, compressible): (usize, bool)| Frame {
+            bytes: bytes.slice(mem::replace(&mut start, end)..end),
+            compressed_copy: compressible.then(Default::default),
+            immediate: false,
+        };
+        let frames = ends.into_iter().map(frame).collect();
+        Self { bytes, frames }
+    }
+
+    /// The frames in their order.
+    pub fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// The bytes of all frames on the wire.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn run_has_the_bytes_of_its_frames() {
+        let payloads = [vec![b'a'; 3], vec![b'b'; 300], Vec::new(), vec![b'c'; 70_000]];
+        let run = FrameRun::text(payloads.iter().map(Vec::as_slice));
+        let single: Vec<Frame> = payloads.iter().map(Frame::text).collect();
+        for (of_run, single) in run.frames().iter().zip(&single) {
+            assert_eq!(of_run.bytes, single.bytes);
+            assert_eq!(of_run.is_worth_compressing(), single.is_worth_compressing());
+        }
+        let all: Vec<&[u8]> = single.iter().map(|frame| &*frame.bytes).collect();
+        assert_eq!((run.frames().len(), &run.bytes()[..]), (4, &all.concat()[..]));
+    }
+}
