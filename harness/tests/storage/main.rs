@@ -10,6 +10,7 @@ mod ingest_faults;
 mod ingest_leases;
 mod ingest_once;
 mod ingest_silence;
+mod ingest_statement;
 mod migrations;
 mod restore;
 mod retention;
