@@ -21,9 +21,9 @@ const LONG: &str = "long: ";
 const BY_HAND: &str = "by hand: ";
 
 /// The tests that the page names as `file::test`: path and name, and whether the page marks them as long. A file
-/// without a folder is in `harness/tests/`.
+/// without a folder is in `harness/tests/` or `bench/tests/`.
 fn named() -> BTreeMap<(String, String), bool> {
-    let files = sources(TESTS);
+    let files: Vec<_> = sources(TESTS).into_iter().chain(sources("bench/tests/")).collect();
     let path = |file: &str| {
         let ending = format!("/{file}.rs");
         let found = files.iter().map(|found| &found.path).find(|path| path.ends_with(&ending));

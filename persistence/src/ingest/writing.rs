@@ -6,12 +6,13 @@
 
 mod batch_pacer;
 mod committed_heads;
+mod counts;
 mod gathered;
 mod spans;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use sea_orm::DbErr;
 use tidings_shared::log::{StoredUpto, keys::Partition};
@@ -34,6 +35,7 @@ use crate::writer::{
 };
 use batch_pacer::BatchPacer;
 use committed_heads::CommittedHeads;
+use counts::count;
 use gathered::Batch;
 use spans::record_spans;
 
@@ -212,7 +214,7 @@ impl Writer<'_> {
                 Ok(mut written) => {
                     self.heads.remember(&piece.batch, std::mem::take(&mut written.heads));
                     ingest.metrics.write_seconds.observe(begun.elapsed().as_secs_f64());
-                    count(ingest, entries.len(), &written);
+                    count(&ingest.metrics, entries.len(), &written);
                     let records = entries.iter().filter_map(|entry| entry.record.as_ref().ok());
                     // Records with the seq 0 are not events.
                     let events = records.filter(|record| record.seq.0 > 0);
@@ -336,20 +338,4 @@ fn claim(ingest: &Ingest, batch: &mut Batch) -> Vec<BatchClaim> {
 fn end_passes(ingest: &Ingest, batch: &Batch) {
     let (now, mut owned) = (Instant::now(), ingest.owned());
     batch.0.keys().for_each(|partition| owned.unsettle(*partition, now, Duration::ZERO));
-}
-
-fn count(ingest: &Ingest, records: usize, written: &Written) {
-    let metrics = &ingest.metrics;
-    metrics.batch_records.observe(records as f64);
-    metrics.messages.inc_by(written.messages as u64);
-    metrics.events.inc_by(written.events as u64);
-    metrics.voids.inc_by(written.voids as u64);
-    metrics.dead_letters.inc_by(written.dead_letters as u64);
-    metrics.left_out.inc_by(written.left_out as u64);
-    // The metric includes the difference between the clocks of Redis and of this machine.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    for at_ms in &written.appended_at_ms {
-        let at = Duration::from_millis(u64::try_from(*at_ms).unwrap_or_default());
-        metrics.stored_seconds.observe(now.saturating_sub(at).as_secs_f64());
-    }
 }
