@@ -50,8 +50,9 @@ pub use typing::{Typing, TypingState};
 const QUEUE_CAPACITY: usize = 16_384;
 /// Maximum number of queued messages that are taken at once. A message may have many records.
 const MESSAGES_PER_TURN: usize = 16;
-/// After a turn with this many records or user events, other tasks of the thread run.
+/// After this many records or user events, or bytes of records, other tasks of the thread run.
 const LONG_TURN: usize = 128;
+const LONG_TURN_BYTES: usize = 64 * 1024;
 
 /// Settings and components that all workers of a node share.
 pub struct Node {
@@ -224,6 +225,7 @@ impl Worker {
 
 async fn follow(worker: Rc<Worker>, mut inbox: Inbox) {
     let mut messages = Vec::with_capacity(MESSAGES_PER_TURN);
+    let (mut handled, mut handled_bytes) = (0, 0);
     loop {
         tokio::select! {
             count = inbox.receiver.recv_many(&mut messages, MESSAGES_PER_TURN) => if count == 0 { return },
@@ -232,12 +234,17 @@ async fn follow(worker: Rc<Worker>, mut inbox: Inbox) {
         // If this turn has only one record and nothing else, its frame is written at once. Several frames are queued and
         // written together.
         let immediate = matches!(&messages[..], [WorkerMessage::Hints { hints, .. }] if hints.len() == 1);
-        let mut handled = 0;
         for message in messages.drain(..) {
+            // The sockets are written between turns, so a long turn would fill the outboxes of peers that read quickly.
+            if handled >= LONG_TURN || handled_bytes >= LONG_TURN_BYTES {
+                (handled, handled_bytes) = (0, 0);
+                tokio::task::yield_now().await;
+            }
             match message {
                 WorkerMessage::Hints { hints, bytes } => {
                     inbox.queue.subtract_bytes(bytes);
                     handled += hints.len();
+                    handled_bytes += bytes;
                     let mut hints = hints.into_iter();
                     while let Some(Hint { record, frame, run }) = hints.next() {
                         if let Some(run) = run
@@ -271,9 +278,6 @@ async fn follow(worker: Rc<Worker>, mut inbox: Inbox) {
             for room in rooms {
                 worker.request_refill(&room);
             }
-        }
-        if handled >= LONG_TURN {
-            tokio::task::yield_now().await;
         }
     }
 }

@@ -20,9 +20,10 @@ const CHARACTERS: u16 = 64;
 const SUBJECT: &str = "Tidings";
 /// The purposes of PostgreSQL's time, by a part of the statement; the first match applies.
 const STAGES: &[(&str, &str)] = &[
-    ("INSERT INTO messages ", "messages"),
+    ("INSERT INTO messages ", "messages, heads and progress"),
     ("search", "search index"),
     ("messages m", "search index"),
+    ("messages n", "search index"),
     ("partitions", "progress and fencing"),
     ("rooms", "heads of rooms"),
     ("members", "members and marks"),

@@ -19,10 +19,10 @@ use crate::results::Scenario;
 const CREATED_WITH: usize = 1000;
 const AT_ONCE: usize = 32;
 const TOKEN_TTL_S: i64 = 24 * 3600;
-/// The metric: number of rooms that are not indexed yet.
+/// The metric: number of rooms that are due to be indexed.
 const ROOMS_WAITING: &str = "tidings_persistence_search_rooms_waiting ";
-/// Pause between two reads of the metric. It is longer than the indexer collects changes.
-const INDEX_POLL_INTERVAL: Duration = Duration::from_millis(300);
+/// Pause between two reads of the metric. It is longer than a complete block waits until it is due.
+const INDEX_POLL_INTERVAL: Duration = Duration::from_millis(1300);
 /// After this time the run fails.
 const INDEX_TIMEOUT: Duration = Duration::from_secs(120);
 const ENTERING_AT_ONCE: usize = 128;
@@ -116,7 +116,8 @@ impl World {
         Ok(Phase { tally, cpu: self.cpu()?.since(&before), gone })
     }
 
-    /// Waits until Tidings has indexed the stored messages, because this is part of their cost.
+    /// Waits until Tidings has indexed the stored messages that are due, because this is part of their cost. Blocks that
+    /// are not complete are due later than a run lasts.
     fn until_indexed(&mut self) -> Result<()> {
         let Some(stack) = self.stack.clone() else { return Ok(()) };
         let begun = Instant::now();

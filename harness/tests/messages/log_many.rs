@@ -228,3 +228,21 @@ async fn rooms_share_calls_without_mixing() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn tail_of_grouped_messages_is_bounded_and_keeps_the_newest() -> Result<()> {
+    let fixture = LogFixture::new(1000).await?;
+    fixture.append("0").await?;
+    let body = format!(r#"{{"content":"{}"}}"#, "x".repeat(2000));
+    for round in 0..4 {
+        let names: Vec<String> = (0..60).map(|n| format!("{round}-{n}")).collect();
+        let long = |name: &String| Entry { body: body.clone(), ..first(&fixture, name) };
+        let answers = append_all(&fixture, &names.iter().map(long).collect::<Vec<_>>()).await;
+        ensure!(answers.iter().all(Result::is_ok), "{answers:?}");
+        let read = fixture.log.read(&fixture.room, Some(Seq(0)), Epoch(0), None, &[]).await?;
+        let bytes: usize = read.records.iter().map(|record| record.raw().len()).sum();
+        ensure!((45_000..=65_536).contains(&bytes), "{bytes} bytes");
+        ensure!(read.records.last().is_some_and(|record| record.client_id() == names[59]));
+    }
+    Ok(())
+}

@@ -94,6 +94,8 @@ pub(super) async fn write(ingest: Arc<Ingest>, mut chunks: mpsc::Receiver<Chunk>
             None => {
                 let settling = ingest.owned().next_settling();
                 let pause = settling.map_or(MAX_BACKOFF, |at| at.saturating_duration_since(Instant::now()));
+                // A kept connection must not be kept for longer than its time.
+                let pause = pause.min(MAX_BACKOFF);
                 tokio::select! {
                     chunk = chunks.recv() => match chunk {
                         Some(chunk) => chunk,

@@ -70,8 +70,8 @@ local function remove_old_marks(checked_at)
   redis.call('HSET', room_key, 'marks_checked_at', 2 * fields)
 end
 
-local seq, epoch, bases, archived, tail_bytes, tail_parts, sender_mark, members_seq, marks_checked_at, marks_since,
-  deleted_seq, touched_at = unpack(redis.call('HMGET', room_key, 'seq', 'epoch', 'bases', 'archived', 'tail_bytes',
+local seq, epoch, bases, archived, tail_part, tail_parts, sender_mark, members_seq, marks_checked_at, marks_since,
+  deleted_seq, touched_at = unpack(redis.call('HMGET', room_key, 'seq', 'epoch', 'bases', 'archived', 'tail_part',
   'tail_parts', 'mark:' .. sender, 'members_seq', 'marks_checked_at', 'marks_since', 'deleted_seq', 'touched_at'))
 if epoch ~= EPOCH then return {'seed'} end
 min_role = tonumber(min_role)
@@ -128,10 +128,11 @@ seq = tonumber(seq) + 1
 local header = '1\31' .. EPOCH .. '\31' .. seq .. '\31' .. now_ms .. '\31' .. header_rest
 local record = header .. '\n' .. json_before_seq .. seq .. ',"at":"' .. rfc3339(now_ms) .. '"' .. json_after_at
 
-local failed = add_to_tail(room_key, tail_key, seq, {record}, tail_bytes, tail_parts, touched_at, now_s, drops_tail == '1')
-if failed then return redis.error_reply(failed) end
+local part, parts, renews = add_to_tail(tail_key, seq, {record}, tail_part, tail_parts, touched_at, now_s, drops_tail == '1')
+if not part then return redis.error_reply(parts) end
 
 local ingest = redis.call('XADD', ingest_key, '*', 'r', record)
+write_head(room_key, tail_key, string.format('%d', seq), part, parts, renews, now_s)
 if ARGV[FIRST_SET] then redis.call('HSET', room_key, unpack(ARGV, FIRST_SET)) end
 if drops_tail == '1' then redis.call('HSET', room_key, 'deleted_seq', seq) end
 if member ~= '' then

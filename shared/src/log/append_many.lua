@@ -42,13 +42,13 @@ local function unknown_ids(ingest_key, sent_key, fields)
   return unknown
 end
 
--- How many messages of a room are appended, and four fields of its hash: seq, tail_bytes, tail_parts, touched_at. `place`
+-- How many messages of a room are appended, and four fields of its hash: seq, tail_part, tail_parts, touched_at. `place`
 -- is the index of the room's arguments, `unknown` and `fields` are those of the partition, the room's messages follow
 -- `before`.
 local function decide(room_key, place, unknown, fields, before, taken)
   local messages, marks = tonumber(ARGV[place]), {}
   for i = 1, messages do marks[i] = ARGV[place + ROOM_ARGS + (i - 1) * MESSAGE_ARGS + 1] end
-  local head = redis.call('HMGET', room_key, 'seq', 'epoch', 'archived', 'tail_bytes', 'tail_parts', 'touched_at',
+  local head = redis.call('HMGET', room_key, 'seq', 'epoch', 'archived', 'tail_part', 'tail_parts', 'touched_at',
     unpack(marks))
   local count = 0
   if head[2] == EPOCH and head[3] ~= '1' then
@@ -105,7 +105,7 @@ local answer, answered = {now_ms}, 1
 
 -- Appends the first messages of a room. Adds what the partition remembers of them to `sent`. Returns the last ingest id.
 local function append(room_key, tail_key, ingest_key, place, decision, sent)
-  local count, seq, bytes, parts, touched_at = unpack(decision, 1, 5)
+  local count, seq, part, parts, touched_at = unpack(decision, 1, 5)
   local json_before_seq, records, texts = ARGV[place + 1], {}, {}
   for i = 1, count do
     local base = place + ROOM_ARGS + (i - 1) * MESSAGE_ARGS
@@ -114,8 +114,8 @@ local function append(room_key, tail_key, ingest_key, place, decision, sent)
     records[i] = before_seq .. text .. after_seq .. ARGV[base + 3] .. '\n' .. json_before_seq .. text .. before_json ..
       ARGV[base + 4]
   end
-  local failed = add_to_tail(room_key, tail_key, seq + 1, records, bytes, parts, touched_at, now_s)
-  if failed then return nil, failed end
+  local new_part, new_parts, renews = add_to_tail(tail_key, seq + 1, records, part, parts, touched_at, now_s)
+  if not new_part then return nil, new_parts end
   local lengths, last, n = {'2'}, nil, #sent
   for i = 1, count do
     local base = place + ROOM_ARGS + (i - 1) * MESSAGE_ARGS
@@ -126,6 +126,7 @@ local function append(room_key, tail_key, ingest_key, place, decision, sent)
     n = n + 2
     lengths[i + 1] = string.format('%d', #records[i])
   end
+  write_head(room_key, tail_key, texts[count], new_part, new_parts, renews, now_s)
   if count == 1 then
     redis.call('PUBLISH', room_key, records[1])
   else

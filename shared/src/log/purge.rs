@@ -29,8 +29,8 @@ impl Log {
         self.calls.pipeline(&session, &pipe).await
     }
 
-    /// Drops the tails of rooms. After an error some or all of the tails may be dropped. Removing `touched_at` lets the
-    /// next append set the expiry of the new tail.
+    /// Empties the tails of rooms. After an error some or all of the tails may be empty. The keys stay, so that they keep
+    /// their expiry.
     pub async fn drop_tails(&self, rooms: &[RoomId]) -> Result<(), AppendError> {
         if rooms.is_empty() {
             return Ok(());
@@ -38,8 +38,7 @@ impl Log {
         let session = self.session().await.map_err(unavailable)?;
         let mut pipe = redis::pipe();
         for room in rooms {
-            pipe.cmd("UNLINK").arg(keys::tail(room)).ignore();
-            pipe.cmd("HDEL").arg(keys::room(room)).arg("touched_at").ignore();
+            pipe.cmd("XTRIM").arg(keys::tail(room)).arg("MAXLEN").arg(0).ignore();
         }
         self.calls.pipeline(&session, &pipe).await
     }

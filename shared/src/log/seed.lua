@@ -38,7 +38,7 @@ else
 end
 if survives < 3 then
   redis.call('DEL', tail_key)
-  redis.call('HDEL', room_key, 'tail_bytes', 'tail_parts', 'touched_at')
+  redis.call('HDEL', room_key, 'tail_bytes', 'tail_part', 'tail_parts', 'touched_at')
 end
 redis.call('EXPIRE', room_key, ROOM_TTL_S)
 return 'ok'

@@ -16,6 +16,7 @@ use std::time::SystemTime;
 use sea_orm::sqlx::{self, PgConnection};
 use sea_orm::{DbErr, RuntimeErr};
 use serde_json::value::RawValue;
+use tidings_shared::events::MESSAGE_NEW;
 use tidings_shared::ids::{RoomId, Seq};
 
 use super::{GUARD, KeptConnection, known_rooms, plan_of};
@@ -58,6 +59,14 @@ pub(super) async fn write(
     entries: &[Entry],
     heads: &HashMap<RoomId, Seq>,
 ) -> Result<Option<Written>, WriteError> {
+    let is_usual = |entry: &Entry| {
+        let record = entry.record.as_ref();
+        record.is_ok_and(|record| record.kind() == MESSAGE_NEW && heads.contains_key(record.room()))
+    };
+    // Saves making the plan twice.
+    if !entries.iter().all(is_usual) {
+        return Ok(None);
+    }
     let Some(plan) = plan_of(entries, &known_rooms(heads), None).ok().filter(has_only_messages) else {
         return Ok(None);
     };
