@@ -199,14 +199,8 @@ impl Writer<'_> {
             // has moved.
             let heads = self.heads.usable_for(&piece.batch, &claims);
             let checked = begun < self.check_client_ids_until;
-            let writing = write_batch(
-                &mut self.connection,
-                &claims,
-                &entries,
-                &heads,
-                piece.poison.as_deref(),
-                checked,
-            );
+            let (connection, poison) = (&mut self.connection, piece.poison.as_deref());
+            let writing = write_batch(connection, &claims, &entries, &heads, poison, checked);
             let written = within(limit::ANSWER_DEADLINE, writing).await;
             if written.is_err() {
                 // After any failure, the next attempt reads the heads from PostgreSQL.
