@@ -75,7 +75,7 @@ pub async fn search(
         request,
         from: request.cursor.map_or(LATEST, |cursor| cursor.at),
         pending: PendingHits::new(request.cursor.cloned()),
-        frontier: Frontier::default(),
+        frontier: Frontier::new(request.cursor.map(|cursor| cursor.at)),
         test_blocks: test_blocks(numbers.len()),
         numbers: numbers.into(),
         read: 0,
@@ -100,8 +100,7 @@ pub async fn search(
             return Ok(page(results, next));
         }
         let Some(horizon) = horizon else { return Ok(page(results, None)) };
-        // The previous page also searched the blocks that have messages on both sides of the cursor. A page ends early
-        // only when it also searched older blocks, so that each page makes progress.
+        // The work counts only in blocks older than the cursor. So each page moves the cursor back.
         let moved = request.cursor.is_none_or(|cursor| horizon < cursor.at);
         if moved && search.frontier.is_spent() {
             return Ok(page(results, Some(SearchCursor::before(horizon).pack())));
@@ -176,9 +175,10 @@ impl Search<'_> {
             let newest: (Option<i64>, Option<DateTime<Utc>>) =
                 (row.try_get_by("block")?, row.try_get_by("last_at")?);
             if let (Some(block), Some(horizon)) = newest {
-                // The last block may be indexed again meanwhile, and then has a later time.
-                let is_last = block >= block_of(indexed);
-                let below = if is_last { (LATEST, i64::MAX) } else { (horizon, block + 1) };
+                // The indexer may write the last block again meanwhile, and then it has a later time. It may also write
+                // newer blocks, of messages that are more than a search reads without an index.
+                let may_grow = block >= block_of(indexed) || self.request.cursor.is_none();
+                let below = if may_grow { (LATEST, i64::MAX) } else { (horizon, block + 1) };
                 self.frontier.add(RoomFrontier { horizon, room: room.clone(), below, left: block + 1 });
             }
             if head > indexed {

@@ -9,15 +9,21 @@ macro_rules! rooms_with_progress {
             $rooms,
             " CROSS JOIN LATERAL (SELECT head_seq, updated_at FROM rooms w WHERE w.id = v.room_id LIMIT 1) r \
              LEFT JOIN LATERAL (SELECT indexed_seq FROM search_progress w WHERE w.room_id = v.room_id LIMIT 1) p ON true \
-             LEFT JOIN LATERAL (SELECT w.block, w.last_at FROM search_blocks w \
-               WHERE w.room_id = v.room_id AND w.first_at <= $2 \
-               ORDER BY w.last_at DESC, w.block DESC LIMIT 1) b ON true"
+             LEFT JOIN LATERAL (SELECT * FROM ( \
+               (SELECT w.block, w.last_at FROM search_blocks w WHERE w.room_id = v.room_id AND w.last_at <= $2 \
+                 ORDER BY w.last_at DESC, w.block DESC LIMIT 1) \
+               UNION ALL SELECT w.block, w.last_at FROM (SELECT w.block, w.last_at, w.first_at FROM search_blocks w \
+                 WHERE w.room_id = v.room_id AND w.last_at > $2 ORDER BY w.last_at, w.block LIMIT 64) w \
+                 WHERE w.first_at <= $2 \
+             ) w ORDER BY w.last_at DESC, w.block DESC LIMIT 1) b ON true"
         )
     };
 }
 
 /// The room `$1`, or the rooms of the user `$1`: the progress of their index, and the newest block that may have messages
-/// up to the time `$2`.
+/// up to the time `$2`. Usually one block has messages on both sides of this time, because messages of a room are stored
+/// in the order of their times but for the error of clocks. So such blocks are looked for among the next 64 only, not
+/// among all newer blocks.
 pub const ROOM: &str = rooms_with_progress!("(SELECT $1::text AS room_id) v");
 pub const MY_ROOMS: &str = rooms_with_progress!("(SELECT room_id FROM members WHERE user_id = $1) v");
 
