@@ -21,7 +21,7 @@ CREATE TABLE search_blocks (
     PRIMARY KEY (room_id, block)
 );
 ALTER TABLE search_blocks ALTER COLUMN signature SET STORAGE PLAIN;
-CREATE INDEX search_blocks_by_time ON search_blocks (room_id, last_at, block);
+CREATE INDEX search_blocks_by_time ON search_blocks (room_id, last_at, block) INCLUDE (first_at);
 "#;
 
 /// Creates the tables of the previous version as `m0004`, `m0007` and `m0008` left them, but empty. That version indexes

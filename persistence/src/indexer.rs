@@ -106,7 +106,7 @@ impl Indexer {
                 break;
             }
             left -= rooms.len();
-            left += self.index(rooms).await?;
+            left += self.index(rooms, begun).await?;
             self.report_due();
         }
         Ok(left > 0)
@@ -120,25 +120,28 @@ impl Indexer {
         due
     }
 
-    /// Indexes these rooms. Rooms that are not indexed as far as they were due wait again; returns their number. After an
-    /// error of the connection all of them wait again.
-    async fn index(&self, rooms: Vec<(RoomId, WaitingRoom)>) -> Result<usize, DbErr> {
+    /// Indexes these rooms, in a turn that began at `turn`. Rooms that are not indexed as far as they were due wait again;
+    /// returns their number. After an error of the connection all of them wait again.
+    async fn index(&self, rooms: Vec<(RoomId, WaitingRoom)>, turn: Instant) -> Result<usize, DbErr> {
         let mut behind = 0;
-        let mut left = vec![rooms];
-        while let Some(mut rooms) = left.pop() {
+        let mut left = vec![(rooms, BLOCKS_PER_TRANSACTION)];
+        while let Some((mut rooms, blocks)) = left.pop() {
             let due = rooms.iter().map(|(room, waiting)| (room.clone(), waiting.upto())).collect::<Vec<_>>();
-            match within(ANSWER_DEADLINE, search::index(&self.db, &due, BLOCKS_PER_TRANSACTION)).await {
+            match within(ANSWER_DEADLINE, search::index(&self.db, &due, blocks)).await {
                 Ok(indexed) => {
                     self.metrics.search_indexed.inc_by(indexed.messages as u64);
                     rooms.retain(|(room, _)| indexed.behind.contains(room));
                     behind += rooms.len();
-                    self.changed_rooms.put_back(rooms);
+                    self.changed_rooms.put_back(rooms, turn);
                 }
                 Err(error) if failure::is_connection_error(&error) => {
-                    self.changed_rooms.put_back(rooms.into_iter().chain(left.into_iter().flatten()));
+                    let rest = left.into_iter().flat_map(|(rooms, _)| rooms);
+                    self.changed_rooms.put_back(rooms.into_iter().chain(rest), turn);
                     return Err(error);
                 }
                 // Splits the rooms to find the one that cannot be indexed, because it must not block the others.
+                // The edits of many blocks may write more blocks than one transaction can. Those of one block write few.
+                Err(_) if rooms.len() == 1 && blocks > 1 => left.push((rooms, 1)),
                 Err(error) if rooms.len() == 1 => {
                     let (cause, room) = (failure::without_data(&error), &rooms[0].0);
                     tracing::error!(cause, %room, "a room cannot be indexed for search");
@@ -146,7 +149,7 @@ impl Indexer {
                 }
                 Err(_) => {
                     let second = rooms.split_off(rooms.len() / 2);
-                    left.extend([second, rooms]);
+                    left.extend([(second, blocks), (rooms, blocks)]);
                 }
             }
         }
@@ -159,7 +162,7 @@ impl Indexer {
             *scan = Scan::begin(true);
         }
         if let Scan::Done(at) = scan
-            && at.elapsed() >= SCAN_INTERVAL
+            && (self.changed_rooms.take_overflow() || at.elapsed() >= SCAN_INTERVAL)
         {
             *scan = Scan::begin(false);
         }

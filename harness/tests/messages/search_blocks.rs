@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
+use futures_util::FutureExt as _;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::json;
 use tidings_harness::{Http, Stack, http::encode};
@@ -141,4 +142,40 @@ async fn search_finds_the_same_as_a_scan_of_all_texts() -> Result<()> {
     ensure_search_equals_scan(&alice, &model, &mut random).await?;
     ensure_index_is_of_present_texts(&stack).await?;
     ensure_search_equals_scan(&alice, &model, &mut random).await
+}
+
+#[tokio::test]
+async fn paging_finds_all_stored_messages_while_index_changes() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let (alice, database) = (stack.http("alice"), stack.database());
+    let room = alice.new_room(&[]).await?;
+    // Administrators have no limit of rate.
+    let root = Http::new(&stack.persistence(0).url(), &stack.admin_token("root"));
+    let writing = async {
+        for number in 1..=400 {
+            root.send(&room, &format!("c{number}"), "common").await?.expect(201);
+            if number % 5 == 0 {
+                let path = format!("/rooms/{room}/messages/{}", number / 2);
+                root.request("PATCH".parse()?, &path, Some(json!({"content": format!("common {number}")})))
+                    .await?;
+            }
+        }
+        anyhow::Ok(())
+    };
+    let reading = async {
+        let blocks = "SELECT count(*) FROM search_blocks WHERE block >= 5";
+        while database.value(blocks).await? == "0" {
+            let stored = database.query("SELECT seq FROM messages WHERE content LIKE 'common%'").await?;
+            let found = found(&alice, "common").await?;
+            for seq in stored.iter().flatten() {
+                ensure!(found.contains(&(room.clone(), seq.parse()?)), "{seq} is missing in {}", found.len());
+            }
+        }
+        anyhow::Ok(())
+    };
+    tokio::try_join!(
+        writing,
+        tokio::time::timeout(std::time::Duration::from_secs(60), reading).map(|done| done?)
+    )?;
+    ensure_index_is_of_present_texts(&stack).await
 }

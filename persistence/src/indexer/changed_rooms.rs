@@ -1,12 +1,12 @@
 //! The queue of rooms whose logs have changed since they were indexed: the writer adds rooms, the indexer takes those
-//! that are due. Adding takes one short lock per batch. Bounded: a full queue requests a scan of all rooms, which finds
+//! that are due. Adding takes one short lock per batch. Bounded: a full queue causes a scan of all rooms, which finds
 //! the others.
 //!
 //! The index has a row per block of a room. So a room is due when a block is complete, and else only after a delay,
 //! because each indexing before that writes the same row again. Searches read messages that are not indexed themselves,
 //! so the delay is short in rooms where many messages wait, and long in others.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,8 @@ pub(super) struct WaitingRoom {
     /// The last stored seq, as far as known.
     head: i64,
     pub due: Instant,
+    /// Since when the room has been due. Earlier than `due` if the room was put back.
+    since: Instant,
     /// Whether the room is due because of complete blocks. Then a block that is not complete waits longer.
     complete_only: bool,
 }
@@ -49,10 +51,12 @@ impl WaitingRoom {
 #[derive(Debug, Default)]
 struct Waiting {
     rooms: HashMap<RoomId, WaitingRoom>,
-    /// The waiting rooms in the order in which they are due.
-    by_due: BTreeSet<(Instant, RoomId)>,
-    /// Whether rooms that are not in this queue may have changed.
-    scan_requested: bool,
+    /// The waiting rooms in the order in which they are due, each with the time since which it has been due.
+    by_due: BTreeMap<(Instant, RoomId), Instant>,
+    /// Whether rooms changed that had no space in this queue.
+    overflowed: bool,
+    /// Whether another replica may have left rooms that it did not index.
+    abandoned: bool,
 }
 
 impl Waiting {
@@ -61,6 +65,7 @@ impl Waiting {
         if let Some(old) = self.rooms.get(&room) {
             entry.first = entry.first.min(old.first);
             entry.head = entry.head.max(old.head);
+            entry.since = entry.since.min(old.since);
             if old.due <= entry.due {
                 (entry.due, entry.complete_only) = (old.due, old.complete_only);
             }
@@ -69,10 +74,10 @@ impl Waiting {
             }
             self.by_due.remove(&(old.due, room.clone()));
         } else if self.rooms.len() >= MAX_ROOMS {
-            self.scan_requested = true;
+            self.overflowed = true;
             return;
         }
-        self.by_due.insert((entry.due, room.clone()));
+        self.by_due.insert((entry.due, room.clone()), entry.since);
         self.rooms.insert(room, entry);
     }
 }
@@ -105,7 +110,7 @@ impl ChangedRooms {
                 continue;
             }
             if let Ok(room) = RoomId::parse(room) {
-                waiting.add(room, WaitingRoom { first, head: seq, due, complete_only });
+                waiting.add(room, WaitingRoom { first, head: seq, due, since: due, complete_only });
             }
         }
     }
@@ -115,19 +120,22 @@ impl ChangedRooms {
     pub(super) fn add_range(&self, room: RoomId, first: i64, head: i64, abandoned: bool, now: Instant) {
         let is_due = abandoned || block_of(head + 1) > block_of(first);
         let due = if is_due { now } else { now + FEW_MESSAGES_DELAY };
-        self.waiting().add(room, WaitingRoom { first, head, due, complete_only: !abandoned && is_due });
+        let complete_only = !abandoned && is_due;
+        self.waiting().add(room, WaitingRoom { first, head, due, since: due, complete_only });
     }
 
-    /// Returns rooms to the queue that were taken and are not indexed as far as they were due.
-    pub(super) fn put_back(&self, rooms: impl IntoIterator<Item = (RoomId, WaitingRoom)>) {
+    /// Returns rooms to the queue that were taken and are not indexed as far as they were due. They are due again at
+    /// `now`, behind the rooms that are already due, so that rooms with a long backlog do not keep the others waiting.
+    pub(super) fn put_back(&self, rooms: impl IntoIterator<Item = (RoomId, WaitingRoom)>, now: Instant) {
         let mut waiting = self.waiting();
-        rooms.into_iter().for_each(|(room, entry)| waiting.add(room, entry));
+        for (room, entry) in rooms {
+            waiting.add(room, WaitingRoom { due: now, ..entry });
+        }
     }
 
-    /// Requests a scan of all rooms, because rooms that are not in this queue may have changed, such as those of an
-    /// ended replica.
+    /// Requests a scan of all rooms, because a replica may have ended that has not indexed its rooms.
     pub fn request_scan(&self) {
-        self.waiting().scan_requested = true;
+        self.waiting().abandoned = true;
     }
 
     /// Takes up to `limit` rooms that are due at `now`, those that have been due longest first.
@@ -135,16 +143,15 @@ impl ChangedRooms {
         let mut waiting = self.waiting();
         let mut taken = Vec::new();
         while taken.len() < limit
-            && let Some((due, room)) = waiting.by_due.pop_first()
+            && let Some(first) = waiting.by_due.first_key_value().map(|((due, _), _)| *due)
+            && (first <= now || waiting.rooms.len() > FEW_ROOMS)
+            && let Some(((_, room), _)) = waiting.by_due.pop_first()
         {
-            if due > now && waiting.rooms.len() <= FEW_ROOMS {
-                waiting.by_due.insert((due, room));
-                break;
-            }
             let Some(entry) = waiting.rooms.remove(&room) else { continue };
             if entry.upto() < entry.head {
                 let first = entry.upto() + 1;
-                let rest = WaitingRoom { first, due: now + PARTIAL_DELAY, complete_only: false, ..entry };
+                let due = now + PARTIAL_DELAY;
+                let rest = WaitingRoom { first, due, since: due, complete_only: false, ..entry };
                 waiting.add(room.clone(), rest);
             }
             taken.push((room, entry));
@@ -152,18 +159,24 @@ impl ChangedRooms {
         taken
     }
 
-    /// Returns whether a scan of all rooms was requested, and clears the request.
+    /// Returns whether [`ChangedRooms::request_scan`] was called, and forgets it.
     pub(super) fn take_scan_request(&self) -> bool {
-        std::mem::take(&mut self.waiting().scan_requested)
+        std::mem::take(&mut self.waiting().abandoned)
     }
 
-    /// The number of rooms that are due at `now`, and the time since which the first has been due.
+    /// Returns whether rooms changed that had no space in the queue, and forgets it.
+    pub(super) fn take_overflow(&self) -> bool {
+        std::mem::take(&mut self.waiting().overflowed)
+    }
+
+    /// The number of rooms that are due at `now`, and the time since which one of them has been due longest.
     pub(super) fn due(&self, now: Instant) -> (usize, Option<Instant>) {
         let waiting = self.waiting();
-        let mut due = waiting.by_due.iter().map(|(due, _)| *due).take_while(|due| *due <= now);
-        let first = due.next();
-        let count = due.count() + usize::from(first.is_some());
-        (count.max(waiting.rooms.len().saturating_sub(FEW_ROOMS)), first)
+        let due = waiting.by_due.iter().take_while(|((due, _), _)| *due <= now).map(|(_, since)| *since);
+        let (count, since) = due.fold((0, None::<Instant>), |(count, oldest), since| {
+            (count + 1, Some(oldest.map_or(since, |oldest| oldest.min(since))))
+        });
+        (count.max(waiting.rooms.len().saturating_sub(FEW_ROOMS)), since)
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -233,11 +246,27 @@ mod tests {
         changed.add_events((1..=70).map(|seq| ("a", seq)), now);
         let entry = changed.take_due(9, now + GATHER_DELAY);
         assert_eq!(entry[0].1.upto(), 63);
-        changed.put_back(entry);
-        assert_eq!(changed.due(now + GATHER_DELAY), (1, Some(now + GATHER_DELAY)));
-        assert_eq!(taken(&changed, 9, now + GATHER_DELAY), of(&[("a", 63)]));
+        let later = now + 2 * GATHER_DELAY;
+        changed.put_back(entry, later);
+        assert_eq!(changed.due(later), (1, Some(now + GATHER_DELAY)), "it has been due since then");
+        assert_eq!(taken(&changed, 9, later), of(&[("a", 63)]));
         changed.add_range(RoomId::parse("a").unwrap(), 64, 75, true, now);
         assert_eq!(taken(&changed, 9, now), of(&[("a", 75)]), "a range that a scan found is due as a whole");
+    }
+
+    #[test]
+    fn room_that_is_put_back_does_not_keep_others_waiting() {
+        let (changed, now) = (ChangedRooms::default(), Instant::now());
+        let add = |room, now| changed.add_range(RoomId::parse(room).unwrap(), 1, 9000, true, now);
+        add("a", now);
+        add("b", now);
+        for step in 1..5 {
+            let turn = now + step * SECOND;
+            let entry = changed.take_due(1, turn);
+            assert_eq!(entry[0].0.as_str(), if step % 2 == 1 { "a" } else { "b" });
+            changed.put_back(entry, turn);
+            assert_eq!(changed.due(turn), (2, Some(now)));
+        }
     }
 
     #[test]
@@ -247,6 +276,6 @@ mod tests {
         changed.add_events(names.iter().map(|name| (name.as_str(), 1)), now);
         assert_eq!(changed.due(now), (MAX_ROOMS - FEW_ROOMS, None), "the first rooms are due at once");
         assert_eq!(changed.take_due(MAX_ROOMS, now).len(), MAX_ROOMS - FEW_ROOMS);
-        assert!(changed.take_scan_request() && !changed.take_scan_request());
+        assert!(changed.take_overflow() && !changed.take_overflow() && !changed.take_scan_request());
     }
 }

@@ -29,8 +29,8 @@ use statements::{MY_ROOMS, READ, ROOM, UNINDEXED, test_blocks};
 /// Number of messages, shown or not, that one page reads, and number that one statement reads.
 const MAX_MESSAGES_READ: usize = 2000;
 const MESSAGES_PER_STATEMENT: usize = 200;
-/// Number of messages that are not indexed yet and that a page searches: the newest of each room, and of all rooms, those
-/// with the newest messages first.
+/// Number of positions that are not indexed yet and that a page searches: the newest of each room, and of all rooms, those
+/// with the newest messages first. One statement reads no more than of one room, so that few texts are in memory.
 const MAX_UNINDEXED_PER_ROOM: i64 = 1000;
 const MAX_UNINDEXED: i64 = 10_000;
 
@@ -75,7 +75,7 @@ pub async fn search(
         request,
         from: request.cursor.map_or(LATEST, |cursor| cursor.at),
         pending: PendingHits::new(request.cursor.cloned()),
-        frontier: Frontier::default(),
+        frontier: Frontier::new(request.cursor.map(|cursor| cursor.at)),
         test_blocks: test_blocks(numbers.len()),
         numbers: numbers.into(),
         read: 0,
@@ -100,8 +100,7 @@ pub async fn search(
             return Ok(page(results, next));
         }
         let Some(horizon) = horizon else { return Ok(page(results, None)) };
-        // The previous page also searched the blocks that have messages on both sides of the cursor. A page ends early
-        // only when it also searched older blocks, so that each page makes progress.
+        // The work counts only in blocks older than the cursor. So each page moves the cursor back.
         let moved = request.cursor.is_none_or(|cursor| horizon < cursor.at);
         if moved && search.frontier.is_spent() {
             return Ok(page(results, Some(SearchCursor::before(horizon).pack())));
@@ -115,6 +114,38 @@ pub async fn search(
 
 fn page(results: Vec<(Hit, SearchResult)>, next: Option<String>) -> SearchPage {
     SearchPage { results: results.into_iter().map(|(_, result)| result).collect(), next }
+}
+
+/// The positions of a room that are not indexed: those after `since`, up to `head`.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Unindexed {
+    /// The first field, because rooms are ordered by it.
+    updated_at: DateTime<Utc>,
+    room: String,
+    since: i64,
+    head: i64,
+}
+
+/// Divides rooms into portions of up to [`MAX_UNINDEXED_PER_ROOM`] positions, and leaves out the last rooms if all have
+/// more than [`MAX_UNINDEXED`].
+fn portions(rooms: &[Unindexed]) -> Vec<&[Unindexed]> {
+    let (mut portions, mut begin, mut size, mut total) = (Vec::new(), 0, 0, 0);
+    for (index, room) in rooms.iter().enumerate() {
+        let positions = room.head - room.since;
+        total += positions;
+        if total > MAX_UNINDEXED {
+            portions.push(&rooms[begin..index]);
+            return portions;
+        }
+        if size + positions > MAX_UNINDEXED_PER_ROOM {
+            portions.push(&rooms[begin..index]);
+            (begin, size) = (index, 0);
+        }
+        size += positions;
+    }
+    portions.push(&rooms[begin..]);
+    portions.retain(|portion| !portion.is_empty());
+    portions
 }
 
 struct Search<'a> {
@@ -137,28 +168,28 @@ impl Search<'_> {
             Some(room) => (ROOM, room.as_str()),
             None => (MY_ROOMS, self.viewer.user.as_str()),
         };
-        let mut unindexed: Vec<(DateTime<Utc>, String, i64)> = Vec::new();
+        let mut unindexed = Vec::new();
         for row in &db.query_all_raw(statement(sql, [scope.into(), self.from.into()])).await? {
             let room: String = row.try_get_by("room_id")?;
             let (indexed, head): (i64, i64) = (row.try_get_by("indexed_seq")?, row.try_get_by("head_seq")?);
             let newest: (Option<i64>, Option<DateTime<Utc>>) =
                 (row.try_get_by("block")?, row.try_get_by("last_at")?);
             if let (Some(block), Some(horizon)) = newest {
-                // The last block may be indexed again meanwhile, and then has a later time.
-                let is_last = block >= block_of(indexed);
-                let below = if is_last { (LATEST, i64::MAX) } else { (horizon, block + 1) };
+                // The indexer may write the last block again meanwhile, and then it has a later time. It may also write
+                // newer blocks, of messages that are more than a search reads without an index.
+                let may_grow = block >= block_of(indexed) || self.request.cursor.is_none();
+                let below = if may_grow { (LATEST, i64::MAX) } else { (horizon, block + 1) };
                 self.frontier.add(RoomFrontier { horizon, room: room.clone(), below, left: block + 1 });
             }
             if head > indexed {
-                unindexed.push((row.try_get_by("updated_at")?, room, indexed));
+                let since = indexed.max(head - MAX_UNINDEXED_PER_ROOM);
+                unindexed.push(Unindexed { updated_at: row.try_get_by("updated_at")?, room, since, head });
             }
         }
-        if !unindexed.is_empty() {
-            unindexed.sort_unstable_by(|one, other| other.cmp(one));
-            let (rooms, since) =
-                (column(&unindexed, |(_, room, _)| room.clone()), column(&unindexed, |(.., since)| *since));
-            let values =
-                [rooms, since, self.from.into(), MAX_UNINDEXED_PER_ROOM.into(), MAX_UNINDEXED.into()];
+        unindexed.sort_unstable_by(|one, other| other.cmp(one));
+        for rooms in portions(&unindexed) {
+            let (names, since) = (column(rooms, |room| room.room.clone()), column(rooms, |room| room.since));
+            let values = [names, since, self.from.into(), MAX_UNINDEXED_PER_ROOM.into()];
             self.add_hits(&db.query_all_raw(statement(UNINDEXED, values)).await?)?;
         }
         Ok(())
@@ -242,5 +273,27 @@ impl Search<'_> {
         let Some(ranges) = self.request.query.hits(&message.content) else { return Ok(None) };
         let snippet = snippet(&message.content, &ranges);
         Ok(Some((hit.clone(), SearchResult { message, snippet })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn portions_are_of_bounded_size_and_number() {
+        let rooms = |positions: &[i64]| -> Vec<Unindexed> {
+            let room =
+                |head: &i64| Unindexed { updated_at: LATEST, room: "r".into(), since: 5, head: 5 + *head };
+            positions.iter().map(room).collect()
+        };
+        let sizes = |positions: &[i64]| -> Vec<usize> {
+            portions(&rooms(positions)).into_iter().map(<[_]>::len).collect()
+        };
+        assert_eq!(sizes(&[]), [0; 0]);
+        assert_eq!(sizes(&[1000]), [1]);
+        assert_eq!(sizes(&[999, 1, 1000, 1, 500, 500]), [2, 1, 2, 1]);
+        assert_eq!(sizes(&[1; 20_000]), [1000; 10]);
+        assert_eq!(sizes(&[1000; 12]), [1; 10]);
     }
 }

@@ -9,32 +9,39 @@ macro_rules! rooms_with_progress {
             $rooms,
             " CROSS JOIN LATERAL (SELECT head_seq, updated_at FROM rooms w WHERE w.id = v.room_id LIMIT 1) r \
              LEFT JOIN LATERAL (SELECT indexed_seq FROM search_progress w WHERE w.room_id = v.room_id LIMIT 1) p ON true \
-             LEFT JOIN LATERAL (SELECT w.block, w.last_at FROM search_blocks w \
-               WHERE w.room_id = v.room_id AND w.first_at <= $2 \
-               ORDER BY w.last_at DESC, w.block DESC LIMIT 1) b ON true"
+             LEFT JOIN LATERAL (SELECT * FROM ( \
+               (SELECT w.block, w.last_at FROM search_blocks w WHERE w.room_id = v.room_id AND w.last_at <= $2 \
+                 ORDER BY w.last_at DESC, w.block DESC LIMIT 1) \
+               UNION ALL SELECT w.block, w.last_at FROM (SELECT w.block, w.last_at, w.first_at FROM search_blocks w \
+                 WHERE w.room_id = v.room_id AND w.last_at > $2 ORDER BY w.last_at, w.block LIMIT 64) w \
+                 WHERE w.first_at <= $2 \
+             ) w ORDER BY w.last_at DESC, w.block DESC LIMIT 1) b ON true"
         )
     };
 }
 
 /// The room `$1`, or the rooms of the user `$1`: the progress of their index, and the newest block that may have messages
-/// up to the time `$2`.
+/// up to the time `$2`. Usually one block has messages on both sides of this time, because messages of a room are stored
+/// in the order of their times but for the error of clocks. So such blocks are looked for among the next 64 only, not
+/// among all newer blocks.
 pub const ROOM: &str = rooms_with_progress!("(SELECT $1::text AS room_id) v");
 pub const MY_ROOMS: &str = rooms_with_progress!("(SELECT room_id FROM members WHERE user_id = $1) v");
 
 /// The messages of the rooms `$1` after the seqs `$2`, and the messages that were edited after these seqs, as far as they
-/// are not newer than `$3`. At most `$4` of each room, the newest first, and `$5` in all.
+/// are not newer than `$3`. Reads at most `$4` messages and `$4` events of each room, the newest ones. The limits come
+/// before all other conditions, so that they also limit the rows that are read in vain.
 pub const UNINDEXED: &str = "\
-    SELECT m.room_id, m.seq, m.at, m.content \
-    FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS v (room, since, place) \
+    SELECT m.room_id, m.seq, m.at, m.content FROM unnest($1::text[], $2::bigint[]) AS v (room, since) \
     CROSS JOIN LATERAL ( \
-      (SELECT n.room_id, n.seq, n.at, n.content FROM messages n \
-        WHERE n.room_id = v.room AND n.seq > v.since AND n.at <= $3 AND NOT n.deleted ORDER BY n.seq DESC LIMIT $4) \
+      SELECT * FROM (SELECT n.room_id, n.seq, n.at, n.content, n.deleted FROM messages n \
+        WHERE n.room_id = v.room AND n.seq > v.since ORDER BY n.seq DESC LIMIT $4) n \
       UNION ALL \
-      SELECT n.room_id, n.seq, n.at, n.content FROM (SELECT e.target FROM events e \
-          WHERE e.room_id = v.room AND e.seq > v.since AND e.type = 'message:edited' ORDER BY e.seq DESC LIMIT $4) e \
-        CROSS JOIN LATERAL (SELECT * FROM messages n WHERE n.room_id = v.room AND n.seq = e.target \
-          AND n.seq <= v.since AND n.at <= $3 AND NOT n.deleted LIMIT 1) n \
-    ) m LIMIT $5";
+      SELECT n.* FROM (SELECT e.type, e.target FROM events e \
+          WHERE e.room_id = v.room AND e.seq > v.since ORDER BY e.seq DESC LIMIT $4) e \
+        CROSS JOIN LATERAL (SELECT n.room_id, n.seq, n.at, n.content, n.deleted FROM messages n \
+          WHERE n.room_id = v.room AND n.seq = e.target AND n.seq <= v.since LIMIT 1) n \
+        WHERE e.type = 'message:edited' \
+    ) m WHERE m.at <= $3 AND NOT m.deleted";
 
 /// The statement that tests the next `$4` blocks of the rooms `$1`, those before the times `$2` and blocks `$3`. Returns
 /// the blocks that may contain the words and have messages up to the time `$6`, and the last tested block of each room in
