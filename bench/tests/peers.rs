@@ -61,7 +61,7 @@ fn event_of(payload: &str) -> Value {
     object
 }
 
-/// Whether Centrifuge cannot be tested here, because Go or its modules cannot be had.
+/// Whether Centrifuge cannot be tested here, because Go or its modules are missing.
 async fn lacks_go() -> bool {
     let why = centrifuge::unavailable().await.unwrap();
     if let Some(why) = &why {

@@ -46,7 +46,8 @@ pub use refill::LateDeliveryDedup;
 pub use typing::{Typing, TypingState};
 
 /// Capacity of a worker's queue, which also has a limit in bytes. When the queue is full, messages are dropped. After
-/// dropped hints, all rooms of the worker are refilled. After a dropped user event that reports a lasting change, the user is checked again.
+/// dropped hints, all rooms of the worker are refilled. After a dropped user event that reports a lasting change, the
+/// user is checked again.
 const QUEUE_CAPACITY: usize = 16_384;
 /// Maximum number of queued messages that are taken at once. A message may have many records.
 const MESSAGES_PER_TURN: usize = 16;

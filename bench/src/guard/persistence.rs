@@ -10,8 +10,8 @@ use super::system::{PATIENCE, System, message};
 
 /// Rooms; they are in most partitions, because a read is shared among the partitions.
 const ROOMS: usize = 64;
-/// Messages before the first that are counted, and counted ones. Each fills a block of the search index, so that it is
-/// indexed soon.
+/// Messages of each room before the count, and while it runs. Each number completes a block of the search index, so that
+/// the indexer takes the block soon.
 const STORED_BEFORE: usize = 63;
 const STORED_PER_ROOM: usize = 64;
 const PAGES: usize = 100;

@@ -1,5 +1,5 @@
-//! The alternatives: chat servers with Socket.IO and with Centrifuge; and lower bounds for any server: Node's `ws`, actix-ws, and plain
-//! write(2). Each is started as child processes that end with us.
+//! The servers that Tidings is compared with. Socket.IO and Centrifuge are chat servers. Node's `ws`, actix-ws and plain
+//! write(2) are lower bounds for any server. Each is started as child processes that end with us.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

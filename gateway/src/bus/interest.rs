@@ -45,7 +45,8 @@ pub enum UserEvent {
 /// Maximum bytes of the hints in a worker's queue. The batch with which the queue reaches this size is still taken.
 const MAX_QUEUED_BYTES: usize = 32 * 1024 * 1024;
 
-/// The bus's end of a worker's queue. When the queue is full, messages are dropped. After dropped hints, `refill` is set, so that the worker refills its rooms from Redis. A dropped user event does not set `refill`: if it reports a
+/// The bus's end of a worker's queue. When the queue is full, messages are dropped. After dropped hints, `refill` is
+/// set, so that the worker refills its rooms from Redis. A dropped user event does not set `refill`: if it reports a
 /// lasting change, the bus checks the user again.
 #[derive(Debug, Clone)]
 pub struct WorkerQueue {

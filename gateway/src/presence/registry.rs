@@ -113,7 +113,7 @@ impl PresenceRegistry {
         }
     }
 
-    /// Takes the changed states to write, of up to `max_users` users, including users whose minimum interval has passed.
+    /// Takes the states to write, of up to `max_users` users. Users whose minimum interval has passed are due as well.
     pub fn take_states(&mut self, max_users: usize, now: u32) -> Vec<NodeState> {
         let users = &self.users;
         let may_be_written = |user: &mut UserId| {

@@ -14,18 +14,18 @@ use tidings_shared::ids::RoomId;
 
 use crate::search::{block_of, last_complete_seq};
 
-/// Number of rooms that may wait, about 25 MB.
+/// Maximum number of waiting rooms. So many take about 25 MB of memory.
 const MAX_ROOMS: usize = 100_000;
-/// A complete block is indexed this long after its last message. So one transaction indexes many blocks.
+/// A complete block is indexed this long after the message that completed it. So one transaction indexes many blocks.
 const GATHER_DELAY: Duration = Duration::from_secs(1);
-/// A block that is not complete is indexed this long after the message that was the last of these few.
+/// A block that is not complete is indexed this long after [`PARTIAL_MIN_MESSAGES`] messages wait.
 const PARTIAL_DELAY: Duration = Duration::from_secs(30);
-const FEW_MESSAGES: i64 = 8;
-/// Fewer messages are indexed this long after the oldest. A room in which people write a message in a while would
-/// otherwise write the row for each of them.
+const PARTIAL_MIN_MESSAGES: i64 = 8;
+/// Fewer messages are indexed this long after the oldest. Otherwise a quiet room would write its row again for each
+/// message.
 const FEW_MESSAGES_DELAY: Duration = Duration::from_secs(600);
-/// While more rooms than this wait, the first are due at once.
-const FEW_ROOMS: usize = MAX_ROOMS / 2;
+/// While more rooms than this wait, those that are due next are taken at once.
+const MAX_DELAYED_ROOMS: usize = MAX_ROOMS / 2;
 
 /// A room that is not indexed up to its head.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +99,7 @@ impl ChangedRooms {
             let complete_only = block_of(seq + 1) > block_of(first);
             let due = match seq - first + 1 {
                 _ if complete_only => now + GATHER_DELAY,
-                FEW_MESSAGES.. => now + PARTIAL_DELAY,
+                PARTIAL_MIN_MESSAGES.. => now + PARTIAL_DELAY,
                 _ => now + FEW_MESSAGES_DELAY,
             };
             if let Some(old) = old
@@ -144,7 +144,7 @@ impl ChangedRooms {
         let mut taken = Vec::new();
         while taken.len() < limit
             && let Some(first) = waiting.by_due.first_key_value().map(|((due, _), _)| *due)
-            && (first <= now || waiting.rooms.len() > FEW_ROOMS)
+            && (first <= now || waiting.rooms.len() > MAX_DELAYED_ROOMS)
             && let Some(((_, room), _)) = waiting.by_due.pop_first()
         {
             let Some(entry) = waiting.rooms.remove(&room) else { continue };
@@ -176,7 +176,7 @@ impl ChangedRooms {
         let (count, since) = due.fold((0, None::<Instant>), |(count, oldest), since| {
             (count + 1, Some(oldest.map_or(since, |oldest| oldest.min(since))))
         });
-        (count.max(waiting.rooms.len().saturating_sub(FEW_ROOMS)), since)
+        (count.max(waiting.rooms.len().saturating_sub(MAX_DELAYED_ROOMS)), since)
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -274,8 +274,8 @@ mod tests {
         let (changed, now) = (ChangedRooms::default(), Instant::now());
         let names: Vec<String> = (0..=MAX_ROOMS).map(|n| format!("r{n}")).collect();
         changed.add_events(names.iter().map(|name| (name.as_str(), 1)), now);
-        assert_eq!(changed.due(now), (MAX_ROOMS - FEW_ROOMS, None), "the first rooms are due at once");
-        assert_eq!(changed.take_due(MAX_ROOMS, now).len(), MAX_ROOMS - FEW_ROOMS);
+        assert_eq!(changed.due(now), (MAX_ROOMS - MAX_DELAYED_ROOMS, None), "the first rooms are due at once");
+        assert_eq!(changed.take_due(MAX_ROOMS, now).len(), MAX_ROOMS - MAX_DELAYED_ROOMS);
         assert!(changed.take_overflow() && !changed.take_overflow() && !changed.take_scan_request());
     }
 }

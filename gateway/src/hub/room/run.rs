@@ -23,7 +23,7 @@ impl<P: Peer> Room<P> {
                 subscriber.peer.send_run(run);
                 continue;
             }
-            // The subscription went live above the room's position, and was sent the first records already.
+            // This subscription went live above the room's position, so its peer already got the first records.
             let frames = run.frames().iter().enumerate();
             for (_, frame) in frames.filter(|(index, _)| subscriber.role_as_of < at(*index)) {
                 subscriber.peer.send_shared(frame);

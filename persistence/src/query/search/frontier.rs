@@ -32,7 +32,7 @@ pub struct RoomFrontier {
     pub room: String,
     /// This part is the blocks before this time of the last message and number of a block.
     pub below: (DateTime<Utc>, i64),
-    /// The number of its blocks, or a few more or less.
+    /// An estimate of the number of its blocks.
     pub left: i64,
 }
 
@@ -82,7 +82,7 @@ impl Frontier {
         Self { cursor_at, rooms, candidates, tests: MIN_TESTS, reads: MIN_READS, tested: 0, read: 0 }
     }
 
-    /// Adds a room.
+    /// Adds the part of a room that the page must search.
     pub fn add(&mut self, room: RoomFrontier) {
         self.rooms.push(room);
     }

@@ -53,8 +53,8 @@ impl PendingHits {
         }
     }
 
-    /// Takes, in order, up to `limit` hits that are newer than `horizon`, the newest time that a block not searched yet
-    /// contains. None means that all blocks are searched.
+    /// Takes, in order, up to `limit` hits that are newer than `horizon`. No message in a block that is not searched yet
+    /// is newer than `horizon`; None means that all blocks are searched.
     pub fn take_newer_than(&mut self, horizon: Option<DateTime<Utc>>, limit: usize) -> Vec<Hit> {
         let mut hits = Vec::new();
         while hits.len() < limit

@@ -29,7 +29,7 @@ use crate::writer::rows::{ADVANCE_HEADS, INSERT_MESSAGES, LIST};
 /// The guard has the parameters 1 to 5, the messages 6 to 18 and the heads 19 to 23. Casting a text that is no number is
 /// how a statement without functions of its own can fail.
 static WRITE: LazyLock<String> = LazyLock::new(|| {
-    let (messages, heads) = (shifted(INSERT_MESSAGES, 5), shifted(ADVANCE_HEADS, 18));
+    let (messages, heads) = (shift_parameters(INSERT_MESSAGES, 5), shift_parameters(ADVANCE_HEADS, 18));
     let all_moved = "(SELECT count(*) FROM moved) = cardinality($1::smallint[])";
     format!(
         "WITH moved AS ({GUARD}), \
@@ -41,7 +41,7 @@ static WRITE: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// The statement with all numbers of its parameters increased by `by`.
-fn shifted(sql: &str, by: usize) -> String {
+fn shift_parameters(sql: &str, by: usize) -> String {
     let mut parts = sql.split('$');
     let mut shifted = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -63,7 +63,7 @@ pub(super) async fn write(
         let record = entry.record.as_ref();
         record.is_ok_and(|record| record.kind() == MESSAGE_NEW && heads.contains_key(record.room()))
     };
-    // Saves making the plan twice.
+    // Checked first, because otherwise the plan of an unusual batch would be made twice.
     if !entries.iter().all(is_usual) {
         return Ok(None);
     }
@@ -160,6 +160,6 @@ mod tests {
 
     #[test]
     fn shifted_parameters_keep_their_order() {
-        assert_eq!(shifted("SELECT $1::text, $12 + $2", 5), "SELECT $6::text, $17 + $7");
+        assert_eq!(shift_parameters("SELECT $1::text, $12 + $2", 5), "SELECT $6::text, $17 + $7");
     }
 }

@@ -1,5 +1,6 @@
-//! Finds values of the Redis protocol (RESP3) in the bytes of a pub/sub connection. Only messages are read; all other
-//! values are left as they are, for the Redis client. Pure: nothing is copied or allocated.
+//! Finds the values of the Redis protocol (RESP3) in the bytes of a pub/sub connection. Locates the channel and payload
+//! of each published message, and the end of any other value, which the Redis client parses. Pure: copies and allocates
+//! nothing.
 
 use std::ops::Range;
 
@@ -25,7 +26,7 @@ pub enum Found {
     Other,
 }
 
-/// The places of a message's channel and payload in the input.
+/// The ranges of a message's channel and payload in the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     pub channel: Range<usize>,
@@ -37,13 +38,13 @@ pub fn find(input: &[u8], at: usize) -> Result<Option<(Found, usize)>, Malformed
     if !input[at..].starts_with(MESSAGE) {
         return Ok(end_of_value(input, at, MAX_DEPTH)?.map(|end| (Found::Other, end)));
     }
-    let Some((channel, at)) = text(input, at + MESSAGE.len())? else { return Ok(None) };
-    let Some((payload, at)) = text(input, at)? else { return Ok(None) };
+    let Some((channel, at)) = bulk_string(input, at + MESSAGE.len())? else { return Ok(None) };
+    let Some((payload, at)) = bulk_string(input, at)? else { return Ok(None) };
     Ok(Some((Found::Message(Message { channel, payload }), at)))
 }
 
-/// Reads a text with a length, `$5\r\nhello\r\n`. Returns its place and the end of the value.
-fn text(input: &[u8], at: usize) -> Result<Option<(Range<usize>, usize)>, Malformed> {
+/// Reads a bulk string, `$5\r\nhello\r\n`. Returns the range of its bytes and the end of the value.
+fn bulk_string(input: &[u8], at: usize) -> Result<Option<(Range<usize>, usize)>, Malformed> {
     match input.get(at) {
         None => return Ok(None),
         Some(b'$') => {}
