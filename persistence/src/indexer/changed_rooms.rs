@@ -274,7 +274,11 @@ mod tests {
         let (changed, now) = (ChangedRooms::default(), Instant::now());
         let names: Vec<String> = (0..=MAX_ROOMS).map(|n| format!("r{n}")).collect();
         changed.add_events(names.iter().map(|name| (name.as_str(), 1)), now);
-        assert_eq!(changed.due(now), (MAX_ROOMS - MAX_DELAYED_ROOMS, None), "the first rooms are due at once");
+        assert_eq!(
+            changed.due(now),
+            (MAX_ROOMS - MAX_DELAYED_ROOMS, None),
+            "the first rooms are due at once"
+        );
         assert_eq!(changed.take_due(MAX_ROOMS, now).len(), MAX_ROOMS - MAX_DELAYED_ROOMS);
         assert!(changed.take_overflow() && !changed.take_overflow() && !changed.take_scan_request());
     }
