@@ -330,8 +330,8 @@ async fn index_fills_behind_writer_and_by_surviving_replica() -> Result<()> {
         let text = if number == 64 { "needle" } else { "other" };
         root.send(&room, &format!("m{number}"), text).await?.expect(201);
     }
-    let waiting =
-        "SELECT count(*) > 0 FROM pg_locks WHERE relation = 'search_blocks'::regclass AND NOT granted";
+    let waiting = "SELECT count(*) > 0 FROM pg_locks WHERE relation = 'search_blocks'::regclass AND NOT granted \
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     stack.database().until(waiting, "t").await?;
     assert_eq!(texts(&alice, "needle", "").await?, ["needle"]);
     // The replica that stored the messages crashes before it indexes them.
