@@ -14,7 +14,7 @@ use tidings_shared::ids::RoomId;
 
 use crate::search::{block_of, last_complete_seq};
 
-/// Maximum number of waiting rooms. So many take about 25 MB of memory.
+/// Maximum number of waiting rooms, which take about 25 MB of memory.
 const MAX_ROOMS: usize = 100_000;
 /// A complete block is indexed this long after the message that completed it. So one transaction indexes many blocks.
 const GATHER_DELAY: Duration = Duration::from_secs(1);
