@@ -16,7 +16,7 @@ pub async fn index_all(stack: &Stack) -> Result<()> {
     until_indexed(stack).await
 }
 
-/// Ensures that the index holds nothing of former texts: it is the same as an index made of the present texts.
+/// Ensures that the index has no trace of earlier texts: an index that is made anew from the present texts is equal.
 pub async fn ensure_index_is_of_present_texts(stack: &Stack) -> Result<()> {
     index_all(stack).await?;
     let blocks = "SELECT room_id, block, first_at, last_at, signature FROM search_blocks ORDER BY 1, 2";

@@ -94,7 +94,7 @@ pub(super) async fn write(ingest: Arc<Ingest>, mut chunks: mpsc::Receiver<Chunk>
             None => {
                 let settling = ingest.owned().next_settling();
                 let pause = settling.map_or(MAX_BACKOFF, |at| at.saturating_duration_since(Instant::now()));
-                // A kept connection must not be kept for longer than its time.
+                // The longest pause, because the kept connection must be given back in time.
                 let pause = pause.min(MAX_BACKOFF);
                 tokio::select! {
                     chunk = chunks.recv() => match chunk {

@@ -29,8 +29,8 @@ use statements::{MY_ROOMS, READ, ROOM, UNINDEXED, test_blocks};
 /// Number of messages, shown or not, that one page reads, and number that one statement reads.
 const MAX_MESSAGES_READ: usize = 2000;
 const MESSAGES_PER_STATEMENT: usize = 200;
-/// Number of positions that are not indexed yet and that a page searches: the newest of each room, and of all rooms, those
-/// with the newest messages first. One statement reads no more than of one room, so that few texts are in memory.
+/// Maximum number of positions that a page searches without an index: of one room, its newest; and of all rooms, those of
+/// the rooms that changed last. One statement reads at most 1,000 positions, so that few texts are in memory.
 const MAX_UNINDEXED_PER_ROOM: i64 = 1000;
 const MAX_UNINDEXED: i64 = 10_000;
 
@@ -126,8 +126,8 @@ struct Unindexed {
     head: i64,
 }
 
-/// Divides rooms into portions of up to [`MAX_UNINDEXED_PER_ROOM`] positions, and leaves out the last rooms if all have
-/// more than [`MAX_UNINDEXED`].
+/// Divides rooms into portions of up to [`MAX_UNINDEXED_PER_ROOM`] positions. Ends before the room with which the
+/// positions of all portions would exceed [`MAX_UNINDEXED`].
 fn portions(rooms: &[Unindexed]) -> Vec<&[Unindexed]> {
     let (mut portions, mut begin, mut size, mut total) = (Vec::new(), 0, 0, 0);
     for (index, room) in rooms.iter().enumerate() {

@@ -1,5 +1,5 @@
 //! Builds the Centrifuge server with Go, from the modules of `bench/peers/centrifuge/go.sum`. Go is optional: where Go or
-//! the modules cannot be had, the bench goes on without this server.
+//! its modules are missing, the bench measures the other servers.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +21,7 @@ const FILES: Files = &[
 const GO_MOD: &str = include_str!("../../../peers/centrifuge/go.mod");
 const PROGRAM: &str = "centrifuge";
 
-/// Why the server cannot be had on this machine; `None`: it can, and an error of [`program`] is a defect of it.
+/// Why the server cannot be built on this machine, or `None` if it can. Then an error of [`program`] is a defect.
 ///
 /// # Errors
 /// When files cannot be written.

@@ -1,5 +1,5 @@
-//! Several text frames for the same receivers. Their bytes lie one behind the other, so that a connection without
-//! compression queues them all at once. Each frame stays a message of its own.
+//! Several text frames for the same receivers, encoded into one buffer. A connection without compression queues the whole
+//! buffer at once. Each frame stays a WebSocket message of its own.
 
 use std::mem;
 

@@ -6,9 +6,9 @@ use std::collections::{BTreeSet, BinaryHeap};
 
 use chrono::{DateTime, Utc};
 
-/// Number of blocks that one page tests at most, 2 million messages, and number whose texts it reads. A test takes about
-/// a microsecond, reading a block two hundred. Blocks that have messages on both sides of the cursor come on top: the
-/// previous page searched them too, so a page that ended after such blocks would hardly advance.
+/// After this many tested blocks (2 million messages), or blocks whose texts were read, a page begins no further step. A
+/// test takes about a microsecond, reading a block two hundred. Blocks with messages on both sides of the cursor do not
+/// count: the previous page searched them too, so a page that ended after such blocks would hardly advance.
 const MAX_TESTED: i64 = 32_768;
 const MAX_READ: usize = 256;
 /// Number of blocks that one statement tests: few while many are candidates, more while candidates are rare.
@@ -62,7 +62,7 @@ pub enum Step {
     Test(Vec<RoomFrontier>, i64),
 }
 
-/// The blocks that are not searched yet.
+/// The rooms and candidates that a page must still test or read, and the work that it has done.
 #[derive(Debug)]
 pub struct Frontier {
     /// The time of the page's cursor. Only blocks before it count as work.

@@ -51,8 +51,8 @@ fn shift_parameters(sql: &str, by: usize) -> String {
     shifted
 }
 
-/// Writes a batch if it is a usual one. None if it is not, or if PostgreSQL refused it because of a row or of its data.
-/// Then nothing was written.
+/// Writes a batch that has only new messages of rooms with known heads. Returns None, and has written nothing, if the batch
+/// is another one, or if PostgreSQL refused it because a row is not as expected or because of the data.
 pub(super) async fn write(
     kept: &mut KeptConnection,
     claims: &[BatchClaim],
