@@ -16,7 +16,7 @@ import { Server } from 'socket.io';
 import { v7 as uuidv7 } from 'uuid';
 
 import { listen, messageNew } from './serve.mjs';
-import { noStore, openStore } from './store.mjs';
+import { nullStore, openStore } from './store.mjs';
 
 const { DATABASE_URL, JWT_SECRET, REDIS_URL } = process.env;
 if (!JWT_SECRET) throw new Error('JWT_SECRET is not set');
@@ -25,11 +25,12 @@ const key = createSecretKey(Buffer.from(JWT_SECRET));
 const http = createServer();
 const io = new Server(http, { transports: ['websocket'], serveClient: false });
 if (REDIS_URL) io.adapter(await redisAdapter());
-const store = DATABASE_URL ? await openStore(DATABASE_URL) : noStore();
+const store = DATABASE_URL ? await openStore(DATABASE_URL) : nullStore();
 
 /**
- * Not the sharded adapter of the same package: by default that subscribes to each room as it is first joined and does not
- * wait for it, so what other nodes send right after a join may not arrive.
+ * Connects to Redis and creates the adapter. The sharded adapter of the same package is not used: by default it
+ * subscribes to a room at the first join and does not wait for the confirmation, so messages that other nodes send
+ * right after a join may not arrive.
  */
 async function redisAdapter() {
   const publisher = createClient({ url: REDIS_URL });
@@ -39,7 +40,7 @@ async function redisAdapter() {
   return createAdapter(publisher, subscriber);
 }
 
-/** What is said to the client, and not logged. */
+/** An error whose message is sent to the client and not logged. */
 class Refusal extends Error {
   constructor(code, message) {
     super(message);
@@ -47,9 +48,9 @@ class Refusal extends Error {
   }
 }
 
-const isText = (value, longest) => typeof value === 'string' && value.length > 0 && value.length <= longest;
+const isText = (value, maxLength) => typeof value === 'string' && value.length > 0 && value.length <= maxLength;
 
-// Saves memory, as the documentation recommends: the request of the handshake is not needed any more.
+// Saves memory, as the documentation recommends: the request of the handshake is no longer needed.
 io.engine.on('connection', (socket) => {
   socket.request = null;
 });
@@ -69,34 +70,34 @@ io.on('connection', (socket) => {
   const { sender } = socket.data;
   const joined = new Set();
 
-  /** Handles an event; what goes wrong is told by an `error` event, and the ack does not come. */
-  const on = (event, handle) => {
+  /** Registers the handler of an event. If the handler fails, the client gets an `error` event instead of the ack. */
+  const handleEvent = (event, handle) => {
     socket.on(event, async (body, done) => {
       try {
         await handle(body ?? {}, typeof done === 'function' ? done : () => {});
       } catch (error) {
-        const known = error instanceof Refusal;
-        if (!known) console.error(error);
+        const isRefusal = error instanceof Refusal;
+        if (!isRefusal) console.error(error);
         const { room, client_id } = body ?? {};
-        const message = known ? error.message : 'this could not be done';
-        socket.emit('error', { event, room, client_id, code: known ? error.code : 'internal', message });
+        const message = isRefusal ? error.message : 'this could not be done';
+        socket.emit('error', { event, room, client_id, code: isRefusal ? error.code : 'internal', message });
       }
     });
   };
-  const member = (room) => {
+  const requireJoined = (room) => {
     if (!joined.has(room)) throw new Refusal('not_found', 'you have not joined this room');
   };
 
   // Any user with a token may join: rooms are only names here.
-  on('room:join', async ({ room }, done) => {
+  handleEvent('room:join', async ({ room }, done) => {
     if (!isText(room, 128)) throw new Refusal('bad_request', 'room is missing');
     await socket.join(room);
     joined.add(room);
     done({ room });
   });
 
-  on('message:send', async ({ room, client_id: clientId, content }, done) => {
-    member(room);
+  handleEvent('message:send', async ({ room, client_id: clientId, content }, done) => {
+    requireJoined(room);
     if (!isText(clientId, 128)) throw new Refusal('bad_request', 'client_id is missing');
     if (!isText(content, 8000)) throw new Refusal('bad_request', 'content is missing or too long');
     const draft = { id: uuidv7(), room, senderId: sender.id, clientId, content, at: new Date().toISOString() };
@@ -106,20 +107,20 @@ io.on('connection', (socket) => {
     if (!duplicate) io.to(room).emit('message:new', messageNew({ room, seq, at, id, clientId, sender, content }));
   });
 
-  on('typing:start', ({ room }) => {
-    member(room);
+  handleEvent('typing:start', ({ room }) => {
+    requireJoined(room);
     socket.to(room).emit('typing:start', { room, user: sender.id });
   });
 
-  on('message:read', async ({ room, seq }) => {
-    member(room);
+  handleEvent('message:read', async ({ room, seq }) => {
+    requireJoined(room);
     if (!Number.isSafeInteger(seq) || seq < 1) throw new Refusal('bad_request', 'seq is no position');
     const at = new Date().toISOString();
-    const moved = await store.read({ room, user: sender.id, seq, at });
+    const moved = await store.moveReadMark({ room, user: sender.id, seq, at });
     if (moved) io.to(room).emit('receipt:read', { room, user: sender.id, seq, at });
   });
 
-  on('presence:set', ({ status }) => {
+  handleEvent('presence:set', ({ status }) => {
     if (status !== 'online' && status !== 'away') throw new Refusal('bad_request', 'status is unknown');
     // With an empty list of rooms, Socket.IO would send to everybody.
     if (joined.size > 0) socket.to([...joined]).emit('presence:changed', { user: sender.id, status });

@@ -1,5 +1,5 @@
-// Messages and read marks in PostgreSQL, one statement each. Each statement is a transaction, so its effect is
-// committed when it returns.
+// Stores messages and read marks in PostgreSQL. Each operation is one or two statements without a transaction block, so
+// its effect is committed when it returns.
 
 import pg from 'pg';
 
@@ -26,67 +26,67 @@ const SCHEMA = `
   );
 `;
 
-/** Any number that all nodes share: of nodes that start together one makes the tables. */
-const SCHEMA_LOCK = 715_301;
+/** The key of the advisory lock with which nodes that start together create the tables one after the other. */
+const SCHEMA_LOCK_KEY = 715_301;
 
 // The names let each connection prepare the statements once.
-const INSERT = {
+const INSERT_MESSAGE = {
   name: 'message-insert',
   text: `INSERT INTO messages (id, room_id, sender_id, client_id, kind, content, at)
          VALUES ($1, $2, $3, $4, 'text', $5, $6)
          ON CONFLICT (room_id, sender_id, client_id) DO NOTHING RETURNING seq`,
 };
-const FIRST = {
+const SELECT_FIRST_MESSAGE = {
   name: 'message-first',
   text: 'SELECT seq, id, at FROM messages WHERE room_id = $1 AND sender_id = $2 AND client_id = $3',
 };
-const READ = {
+const UPSERT_RECEIPT = {
   name: 'receipt-upsert',
   text: `INSERT INTO receipts (room_id, user_id, seq, at) VALUES ($1, $2, $3, $4)
          ON CONFLICT (room_id, user_id) DO UPDATE SET seq = excluded.seq, at = excluded.at
          WHERE receipts.seq < excluded.seq RETURNING seq`,
 };
 
-/** Connects, and makes the tables that are missing. */
+/** Connects, and creates the tables that are missing. */
 export async function openStore(url) {
   const pool = new pg.Pool({ connectionString: url, max: 20, idleTimeoutMillis: 0 });
-  // A connection that breaks while idle is replaced by the pool.
+  // The pool replaces a connection that breaks while it is idle.
   pool.on('error', (error) => console.error(error));
   const client = await pool.connect();
   try {
     await client.query('BEGIN');
-    await client.query('SELECT pg_advisory_xact_lock($1)', [SCHEMA_LOCK]);
+    await client.query('SELECT pg_advisory_xact_lock($1)', [SCHEMA_LOCK_KEY]);
     await client.query(SCHEMA);
     await client.query('COMMIT');
   } finally {
     client.release();
   }
   return {
-    /** Stores a message once; a repetition finds the first. */
+    /** Stores a message. If it was stored before, returns the stored message as a duplicate. */
     async add({ id, room, senderId, clientId, content, at }) {
-      const { rows } = await pool.query({ ...INSERT, values: [id, room, senderId, clientId, content, at] });
+      const { rows } = await pool.query({ ...INSERT_MESSAGE, values: [id, room, senderId, clientId, content, at] });
       if (rows.length === 1) return { seq: Number(rows[0].seq), id, at, duplicate: false };
-      const { rows: [first] } = await pool.query({ ...FIRST, values: [room, senderId, clientId] });
+      const { rows: [first] } = await pool.query({ ...SELECT_FIRST_MESSAGE, values: [room, senderId, clientId] });
       return { seq: Number(first.seq), id: first.id, at: first.at.toISOString(), duplicate: true };
     },
 
-    /** Moves a read mark forward; whether it moved. */
-    async read({ room, user, seq, at }) {
-      const { rowCount } = await pool.query({ ...READ, values: [room, user, seq, at] });
+    /** Moves a read mark forward. Returns whether it has moved. */
+    async moveReadMark({ room, user, seq, at }) {
+      const { rowCount } = await pool.query({ ...UPSERT_RECEIPT, values: [room, user, seq, at] });
       return rowCount === 1;
     },
   };
 }
 
-/** The same without a database: nothing is kept, repetitions are not noticed. */
-export function noStore() {
+/** A store without a database: keeps nothing, and recognises no duplicate. */
+export function nullStore() {
   let seq = 0;
   return {
     async add({ id, at }) {
       seq += 1;
       return { seq, id, at, duplicate: false };
     },
-    async read() {
+    async moveReadMark() {
       return true;
     },
   };

@@ -1,6 +1,6 @@
-// Raw fan-out with Node's `ws`: the cost of a room without the rooms, acks, tokens or storage of a framework.
-// GET /?room=R&user=U joins R. A text message {client_id, content, ref} goes to everyone in the room as an event, and
-// {"type":"ack","ref":…} answers it.
+// Raw fan-out with Node's `ws`: the cost of a room without a framework, tokens and storage. GET /?room=R&user=U joins
+// R. A text message {client_id, content, ref} goes to everyone in the room as an event, and {"type":"ack","ref":…}
+// answers it.
 
 import { createServer } from 'node:http';
 
@@ -12,7 +12,7 @@ import { listen, messageNew } from './serve.mjs';
 /** @type {Map<string, {seq: number, clients: Set<WebSocket>}>} */
 const rooms = new Map();
 
-function joined(name) {
+function getOrCreateRoom(name) {
   let room = rooms.get(name);
   if (!room) {
     room = { seq: 0, clients: new Set() };
@@ -22,8 +22,9 @@ function joined(name) {
 }
 
 /**
- * Framed once for all, as one buffer: `send` would put a header before each copy and write both. socket.io's adapter
- * does the same with the same two functions of `ws`; nothing is compressed here, so nothing can be queued before it.
+ * Sends a text to all clients. The frame is encoded once, as one buffer; `send` would write a header and a payload for
+ * each client. Socket.IO's adapter uses the same two functions of `ws`. They bypass the queue of `ws`, which is always
+ * empty because nothing is compressed.
  */
 function broadcast(clients, text) {
   const frame = Buffer.concat(
@@ -35,20 +36,20 @@ function broadcast(clients, text) {
 }
 
 const http = createServer();
-// Compression is off by default. This server keeps the clients of each room itself, so `ws` does not have to.
+// Compression is off by default. This server keeps the clients of each room itself, so `ws` need not track clients.
 const server = new WebSocketServer({ server: http, clientTracking: false });
 
 server.on('connection', (socket, request) => {
   const query = new URL(request.url, 'http://localhost').searchParams;
   const name = query.get('room') ?? '';
   const sender = { id: query.get('user') ?? '' };
-  const room = joined(name);
+  const room = getOrCreateRoom(name);
   room.clients.add(socket);
   socket.on('close', () => {
     room.clients.delete(socket);
     if (room.clients.size === 0) rooms.delete(name);
   });
-  // A reset connection is closed, which `close` reports.
+  // Without a listener, an error would end the process. `close` follows every error.
   socket.on('error', () => {});
   socket.on('message', (data) => {
     let message;

@@ -1,57 +1,57 @@
-//! The protocol of a server: which frames a client sends, and which frames it waits for. Every measured server has such
-//! a description, including ours, so that the load generator has one code path for all of them. Templates contain
-//! `{token}`, `{user}`, `{room}`, `{ref}` (a number), `{client_id}` (a UUIDv7), `{text}` and `{seq}` (of the newest
-//! delivery in the room). The frames of a server are distinguished by the [`Beginning`] of their payload.
+//! The protocol of a server: which frames a client sends, and for which frames it waits. Every measured server,
+//! including Tidings, has such a description, so the load generator runs the same code for all of them. Frames to send
+//! are templates with `{token}`, `{user}`, `{room}`, `{ref}` (a number), `{client_id}` (a UUIDv7), `{text}` and `{seq}`
+//! (of the newest delivery in the room). The kind of a received frame is recognised by its [`PayloadPrefix`].
 
-pub mod beginning;
+pub mod payload_prefix;
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-pub use beginning::Beginning;
+pub use payload_prefix::PayloadPrefix;
 
-/// See the module. `examples` are the files beside the peers.
+/// The protocol of a server. Examples are in `bench/peers`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dialect {
-    /// Its name in the figures.
+    /// The server's name in the figures.
     pub name: String,
-    /// Path and query of the WebSocket; a template of `{token}`, `{user}` and `{room}` (the first one).
+    /// Path and query of the WebSocket: a template with `{token}`, `{user}` and `{room}` (the user's first room).
     pub path: String,
-    /// Headers of the handshake, templates as well.
+    /// Headers of the handshake, whose values are templates.
     #[serde(default)]
     pub headers: Vec<(String, String)>,
-    /// A text frame may hold several payloads, separated by line feeds.
+    /// Whether a text frame may hold several payloads, separated by newlines.
     #[serde(default)]
     pub lines: bool,
-    /// The exchanges before rooms are joined, in order.
+    /// The exchanges after the handshake and before rooms are joined, in order.
     #[serde(default)]
     pub hello: Vec<Step>,
-    /// The join, once per room; `None`: the path joins the room.
+    /// The exchange that joins a room; `None` if the path joins the room.
     pub join: Option<Step>,
-    /// A message to a room; answered once with `ack`, if that is given.
+    /// The frame that sends a message to a room. If `ack` is given, the server answers each such frame with one.
     pub send: String,
     /// How a delivered message begins.
-    pub delivery: Beginning,
-    /// How the answer to a `send` begins; `{ref}` follows at once, if it is not in the text.
-    pub ack: Option<Beginning>,
-    /// How answers begin that refuse a `send`, or report an error.
+    pub delivery: PayloadPrefix,
+    /// How the answer to a `send` begins. The reference is at `{ref}`, or follows the prefix if it has no `{ref}`.
+    pub ack: Option<PayloadPrefix>,
+    /// How frames begin that refuse a `send` or report an error.
     #[serde(default)]
-    pub errors: Vec<Beginning>,
-    /// Recognises a refusal by an overloaded server. The generator backs off when it gets one.
+    pub errors: Vec<PayloadPrefix>,
+    /// How to recognise a refusal by an overloaded server. The load generator backs off after such a refusal.
     #[serde(default)]
     pub overload: Option<Overload>,
-    /// A ping in the server's own frames (besides WebSocket pings), and the answer.
+    /// A ping as a text frame of the server, and the client's answer. WebSocket pings are answered too.
     pub ping: Option<(String, String)>,
-    /// The user types in a room.
+    /// The frame that reports that the user types in a room.
     pub typing: Option<String>,
-    /// The user has read a room up to `{seq}`.
+    /// The frame that marks a room as read up to `{seq}`.
     pub read: Option<String>,
-    /// The user sets a presence; `{status}` is `online` or `away`.
+    /// The frame that sets the user's presence; `{status}` is `online` or `away`.
     pub presence: Option<String>,
-    /// The text before the seq of a delivered message, for `{seq}`.
+    /// The text right before the seq in a delivery. The seq fills `{seq}` and shows the order of deliveries.
     pub seq: Option<String>,
 }
 
@@ -59,7 +59,7 @@ pub struct Dialect {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Overload {
-    /// A text that only such a refusal contains.
+    /// A text that only such refusals contain.
     pub sign: String,
     /// The text right before the reference of the refused `send`.
     pub before_ref: String,
@@ -69,10 +69,10 @@ pub struct Overload {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
-    /// A template.
+    /// The template of the frame to send.
     pub send: Option<String>,
     /// How the awaited payload begins.
-    pub until: Beginning,
+    pub until: PayloadPrefix,
 }
 
 impl Dialect {
@@ -86,9 +86,9 @@ impl Dialect {
     }
 }
 
-/// Fills values into a template; other names stay.
+/// Replaces each `{name}` of a template by its value. Names without a value stay as they are.
 #[must_use]
-pub fn fill(template: &str, values: &[(&str, &str)]) -> String {
+pub fn fill_template(template: &str, values: &[(&str, &str)]) -> String {
     let mut filled = template.to_owned();
     for (name, value) in values {
         filled = filled.replace(&format!("{{{name}}}"), value);

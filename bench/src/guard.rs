@@ -1,5 +1,5 @@
-//! The guard of the hot paths: compares the instructions of a delivery, a send, a handshake and a stored message with
-//! the expected numbers. It counts instructions and not time, because time varies on a shared machine
+//! The guard of the hot paths: compares the instructions of a delivery, a send, a handshake, a stored message and a
+//! history page with the expected numbers. It counts instructions and not time, because time varies on a shared machine
 //! (docs/decisions/0020-instruction-counts.md).
 
 use std::path::{Path, PathBuf};
@@ -12,43 +12,49 @@ mod gateway;
 mod persistence;
 mod system;
 
-/// A counted operation.
+/// An operation whose instructions are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Count {
+pub enum CountedOperation {
     Delivery,
     Send,
     Handshake,
-    Stored,
-    Page,
+    StoredMessage,
+    HistoryPage,
 }
 
-impl Count {
-    /// All counts, in the order of their file.
-    pub const ALL: [Count; 5] = [Count::Delivery, Count::Send, Count::Handshake, Count::Stored, Count::Page];
+impl CountedOperation {
+    /// All operations, in the order of `bench/guard.json`.
+    pub const ALL: [CountedOperation; 5] = [
+        CountedOperation::Delivery,
+        CountedOperation::Send,
+        CountedOperation::Handshake,
+        CountedOperation::StoredMessage,
+        CountedOperation::HistoryPage,
+    ];
 
-    /// Its name in the file.
+    /// The name of the operation in `bench/guard.json`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Count::Delivery => "gateway: a delivery",
-            Count::Send => "gateway: a send, stored",
-            Count::Handshake => "gateway: a handshake and a join",
-            Count::Stored => "persistence: a message stored",
-            Count::Page => "persistence: a page of history",
+            CountedOperation::Delivery => "gateway: a delivery",
+            CountedOperation::Send => "gateway: a send, stored",
+            CountedOperation::Handshake => "gateway: a handshake and a join",
+            CountedOperation::StoredMessage => "persistence: a message stored",
+            CountedOperation::HistoryPage => "persistence: a page of history",
         }
     }
 
-    /// Runs a system for it and counts.
+    /// Starts a system, runs the operation, and returns the instructions per operation.
     ///
     /// # Errors
     /// When the system fails, or counting fails.
-    pub async fn take(self, options: &CountOptions) -> Result<u64> {
+    pub async fn measure(self, options: &CountOptions) -> Result<u64> {
         match self {
-            Count::Delivery => gateway::deliveries(options).await,
-            Count::Send => gateway::sends(options).await,
-            Count::Handshake => gateway::handshakes(options).await,
-            Count::Stored => persistence::stored(options).await,
-            Count::Page => persistence::pages(options).await,
+            CountedOperation::Delivery => gateway::instructions_per_delivery(options).await,
+            CountedOperation::Send => gateway::instructions_per_send(options).await,
+            CountedOperation::Handshake => gateway::instructions_per_handshake(options).await,
+            CountedOperation::StoredMessage => persistence::instructions_per_stored_message(options).await,
+            CountedOperation::HistoryPage => persistence::instructions_per_page(options).await,
         }
     }
 }
@@ -56,13 +62,13 @@ impl Count {
 /// Options of counting.
 #[derive(Debug, Clone)]
 pub struct CountOptions {
-    /// The folder for files of counts.
+    /// The folder for the output files of callgrind.
     pub folder: PathBuf,
-    /// The share of messages that are traced and exported; `None`: there is no collector.
+    /// The share of messages that are traced and exported. With `None` tracing is off.
     pub trace_ratio: Option<f64>,
 }
 
-/// The file with the expected numbers of this repository.
+/// The path of `bench/guard.json`, the file with the expected numbers.
 #[must_use]
 pub fn bounds_file() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("guard.json")

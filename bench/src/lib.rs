@@ -1,6 +1,5 @@
 //! Benchmarks that anybody can reproduce with one command: Tidings and alternatives on the same machine, in the same
-//! run, under the same load. Servers are child processes; the benchmark knows only their ports and frames. See
-//! docs/BENCHMARKS.md.
+//! run, under the same load. Servers are child processes, used only through their ports. See docs/BENCHMARKS.md.
 
 pub mod dialect;
 pub mod guard;

@@ -1,13 +1,15 @@
 //! The load generator: any number of WebSocket clients on one thread with one epoll, with the protocol of a
-//! [`Dialect`]. It needs little CPU time (no allocation per frame, one read per wake-up) and reports how busy it was.
-//! Latencies begin when a message was *due*, so that a pause of the server delays all messages that were due in it
-//! (coordinated omission; Tene, "How NOT to Measure Latency").
+//! [`Dialect`]. It needs little CPU time (no allocation per frame, one read per wake-up) and reports its busy time.
+//! Latencies count from the time when a message was *due*, not from when it was written. So a pause of the server
+//! counts for all messages that were due during the pause (coordinated omission; Tene, "How NOT to Measure Latency").
 
+mod background_load;
 mod client;
-mod driving;
-mod entering;
+mod connecting;
 mod frames;
-mod hearing;
+mod receiving;
+mod round;
+mod sending;
 mod tally;
 mod work;
 
@@ -18,165 +20,169 @@ use anyhow::Result;
 use mio::{Events, Poll};
 
 use crate::dialect::Dialect;
+pub use background_load::BackgroundLoad;
 use client::Client;
+use round::Round;
 pub use tally::Tally;
-pub use work::{Act, Due, Gate, Work, paced};
+pub use work::{Act, Completion, DueAct, Work, fixed_rate_work};
 
-/// Events taken from epoll at once.
-const EVENTS: usize = 1024;
-/// Larger than the data of any socket in one read.
-const READ_BUFFER: usize = 1 << 20;
+const MAX_EVENTS_PER_POLL: usize = 1024;
+/// Bytes of the read buffer. A read that does not fill the buffer has emptied the socket.
+const READ_BUFFER_BYTES: usize = 1 << 20;
 
-/// A user to connect.
+/// A client to connect: its node, its user and its rooms.
 #[derive(Debug, Clone)]
-pub struct Person {
+pub struct ClientSpec {
     pub node: SocketAddr,
     pub user: String,
     pub token: String,
-    /// Their rooms, by number.
+    /// The indexes of the user's rooms in the room list of the [`LoadGenerator`].
     pub rooms: Vec<u32>,
-    /// Sent instead of the dialect's join of each room.
+    /// Frames to send instead of the dialect's join frames.
     pub joins: Option<Vec<String>>,
-    /// Whether the latency of their deliveries is counted.
+    /// Whether the latency of deliveries to this client is recorded.
     pub timed: bool,
-    /// The socket's receive buffer in bytes, with segments as on Ethernet; `None`: the system's default.
+    /// The socket's receive buffer in bytes, with the segment size of Ethernet. `None`: the system's defaults.
     pub receive_buffer: Option<usize>,
 }
 
-/// A room.
 #[derive(Debug, Clone)]
 struct Room {
     id: String,
-    /// Connected clients that receive messages of the room.
-    hearing: u32,
-    /// Newest number seen.
+    /// Number of connected clients that receive messages of the room.
+    receivers: u32,
+    /// Newest delivered seq.
     seq: u64,
 }
 
-/// Pause of sends after the first refusal of an overloaded server; each further refusal doubles it.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Pause of sends after the first refusal by an overloaded server. Each further refusal doubles the pause, up to
+/// [`MAX_BACKOFF`].
+const INITIAL_BACKOFF: Duration = Duration::from_millis(10);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
 /// A message that was sent.
 #[derive(Debug, Clone, Copy)]
-struct Sent {
-    /// When it was due, microseconds since the generator's zero.
+struct SentMessage {
+    /// When the message was due, in microseconds since [`LoadGenerator::epoch`].
     due_us: u64,
-    /// How many connections must receive it.
+    /// Number of connections that must receive the message.
     receivers: u64,
 }
 
-/// See the module.
-pub struct Load {
+/// A load generator with its clients.
+pub struct LoadGenerator {
     dialect: Dialect,
     poll: Poll,
     events: Events,
     clients: Vec<Client>,
     rooms: Vec<Room>,
-    /// The zero of all timestamps.
+    /// All timestamps are microseconds since this time.
     epoch: Instant,
     next_reference: u64,
-    /// The sends by their references, from `first_reference` on.
-    sends: Vec<Option<Sent>>,
-    /// Whether sends pause when the server is overloaded: only without a schedule.
-    may_rest: bool,
+    /// The messages of this phase, by reference from `first_reference` on; `None` for a reference that no message has.
+    sends: Vec<Option<SentMessage>>,
+    /// Whether sends pause when the server is overloaded. Only sends of a closed loop do; in an open loop each send has
+    /// its time.
+    backs_off: bool,
     first_reference: u64,
-    /// No message is sent before this, because the server is overloaded.
-    resume: Option<Instant>,
-    /// Pause of sends after the next refusal of an overloaded server.
-    pause: Duration,
+    /// No message is sent before this time, because the server is overloaded.
+    resume_at: Option<Instant>,
+    /// Pause of sends after the next refusal by an overloaded server.
+    next_backoff: Duration,
     tally: Tally,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
-    /// The template of messages, cut into pieces.
-    send: Vec<driving::Piece>,
-    stamp: memchr::memmem::Finder<'static>,
-    /// Messages that were due before this belong to an earlier phase.
+    /// The template of the `send` frame, cut into pieces.
+    send: Vec<sending::TemplatePiece>,
+    due_finder: memchr::memmem::Finder<'static>,
+    /// Beginning of the phase in microseconds since `epoch`. Latencies of messages that were due earlier are not
+    /// recorded.
     phase_us: u64,
-    clients_standing: usize,
+    connected_clients: usize,
     check_order: bool,
-    follow_seq: bool,
+    track_seqs: bool,
+    /// The messages of [`LoadGenerator::run_round`] that are not stored yet.
+    round: Option<Round>,
 }
 
-impl Load {
-    /// A generator with this protocol and these rooms, without clients.
-    ///
-    /// # Errors
-    /// When epoll cannot be created.
-    pub fn new(dialect: Dialect, rooms: Vec<String>) -> Result<Load> {
-        let send = driving::pieces(&dialect.send);
-        Ok(Load {
+impl LoadGenerator {
+    /// Creates a generator with this protocol and these rooms, without clients.
+    pub fn new(dialect: Dialect, rooms: Vec<String>) -> Result<LoadGenerator> {
+        let send = sending::parse_template(&dialect.send);
+        Ok(LoadGenerator {
             dialect,
             poll: Poll::new()?,
-            events: Events::with_capacity(EVENTS),
+            events: Events::with_capacity(MAX_EVENTS_PER_POLL),
             clients: Vec::new(),
-            rooms: rooms.into_iter().map(|id| Room { id, hearing: 0, seq: 0 }).collect(),
+            rooms: rooms.into_iter().map(|id| Room { id, receivers: 0, seq: 0 }).collect(),
             epoch: Instant::now(),
             next_reference: 1,
             sends: Vec::new(),
-            may_rest: false,
-            resume: None,
-            pause: FIRST_PAUSE,
+            backs_off: false,
+            resume_at: None,
+            next_backoff: INITIAL_BACKOFF,
             first_reference: 1,
             tally: Tally::default(),
-            buffer: vec![0; READ_BUFFER],
+            buffer: vec![0; READ_BUFFER_BYTES],
             scratch: Vec::with_capacity(8192),
             send,
-            stamp: memchr::memmem::Finder::new(hearing::STAMP),
+            due_finder: memchr::memmem::Finder::new(receiving::DUE_PREFIX),
             phase_us: 0,
-            clients_standing: 0,
+            connected_clients: 0,
             check_order: false,
-            follow_seq: false,
+            track_seqs: false,
+            round: None,
         })
     }
 
-    /// Checks the order of deliveries to each client in its only room.
+    /// Checks the order of deliveries to each client from now on. Each client must be in one room only.
     pub fn check_order(&mut self) {
         self.check_order = true;
     }
 
-    /// Tracks the newest seq of each room, for read marks.
-    pub fn follow_seq(&mut self) {
-        self.follow_seq = true;
+    /// Tracks the newest seq of each room from now on; read marks need it.
+    pub fn track_seqs(&mut self) {
+        self.track_seqs = true;
     }
 
     /// Number of connected clients.
     #[must_use]
-    pub fn standing(&self) -> usize {
-        self.clients_standing
+    pub fn connected_count(&self) -> usize {
+        self.connected_clients
     }
 
-    /// Messages delivered to each client so far.
-    pub fn received(&self) -> impl Iterator<Item = u64> {
+    /// The number of messages that were delivered to each client so far.
+    pub fn received_counts(&self) -> impl Iterator<Item = u64> {
         self.clients.iter().map(|client| client.received)
     }
 
-    /// Makes these clients stop or resume reading.
-    pub fn stall(&mut self, clients: impl IntoIterator<Item = u32>, stalled: bool) {
+    /// Makes these clients stop or resume reading. Deliveries to clients that do not read are not expected.
+    pub fn set_stalled(&mut self, clients: impl IntoIterator<Item = u32>, stalled: bool) {
         for number in clients {
             let client = &mut self.clients[number as usize];
             if client.stalled != stalled {
                 client.stalled = stalled;
                 for room in &client.rooms {
-                    let hearing = &mut self.rooms[*room as usize].hearing;
-                    *hearing = if stalled { *hearing - 1 } else { *hearing + 1 };
+                    let receivers = &mut self.rooms[*room as usize].receivers;
+                    *receivers = if stalled { *receivers - 1 } else { *receivers + 1 };
                 }
             }
         }
     }
 
-    /// Ends all connections with RST.
-    pub fn cut(&mut self) {
-        self.cut_from(0);
+    /// Ends all connections with RST, and removes the clients.
+    pub fn reset_all(&mut self) {
+        self.reset_from(0);
     }
 
-    /// Ends the connections from this number on with RST; the numbers can be used again.
-    pub fn cut_from(&mut self, first: u32) {
+    /// Ends the connections of the clients from the number `first` on with RST, and removes these clients. New clients
+    /// reuse their numbers.
+    pub fn reset_from(&mut self, first: u32) {
         for client in self.clients.drain(first as usize..) {
-            if client.is_standing() {
-                self.clients_standing -= 1;
+            if client.is_connected() {
+                self.connected_clients -= 1;
                 if !client.stalled {
-                    client.rooms.iter().for_each(|room| self.rooms[*room as usize].hearing -= 1);
+                    client.rooms.iter().for_each(|room| self.rooms[*room as usize].receivers -= 1);
                 }
             }
             client.reset();
@@ -187,24 +193,24 @@ impl Load {
         self.epoch.elapsed().as_micros() as u64
     }
 
-    /// Starts a new [`Tally`].
-    fn begin(&mut self) -> Instant {
+    /// Begins a phase with a new [`Tally`].
+    fn begin_phase(&mut self) -> Instant {
         self.tally = Tally::default();
         self.first_reference = self.next_reference;
         self.sends.clear();
-        (self.resume, self.pause) = (None, FIRST_PAUSE);
+        (self.resume_at, self.next_backoff) = (None, INITIAL_BACKOFF);
         self.phase_us = self.now_us();
         Instant::now()
     }
 
-    fn finish(&mut self, begun: Instant) -> Tally {
+    fn finish_phase(&mut self, begun: Instant) -> Tally {
         let mut tally = std::mem::take(&mut self.tally);
         tally.wall = begun.elapsed();
         tally
     }
 
-    /// Waits for events of sockets up to `wait`, and handles them.
-    fn turn(&mut self, wait: Duration) -> Result<()> {
+    /// Waits at most `wait` for events of sockets, and handles them.
+    fn poll_sockets(&mut self, wait: Duration) -> Result<()> {
         let mut events = std::mem::replace(&mut self.events, Events::with_capacity(1));
         let polled = self.poll.poll(&mut events, Some(wait));
         let awake = Instant::now();
@@ -216,10 +222,10 @@ impl Load {
         for event in &events {
             let number = event.token().0;
             if event.is_writable() {
-                self.writable(number)?;
+                self.handle_writable(number)?;
             }
             if event.is_readable() {
-                self.readable(number)?;
+                self.handle_readable(number)?;
             }
         }
         self.events = events;

@@ -1,4 +1,4 @@
-//! The measured servers, each started as child processes and described by its frames.
+//! The measured servers. Each runs as processes outside the bench, and a [`Dialect`] describes its frames.
 
 use std::net::SocketAddr;
 
@@ -9,24 +9,24 @@ pub mod install;
 pub mod others;
 pub mod tidings;
 
-/// The setting of a server.
+/// The requirements of a scenario on a server.
 #[derive(Debug, Clone, Default)]
-pub struct Setting {
-    /// Number of nodes with connections; with more than one, messages pass between them.
+pub struct ServerRequirements {
+    /// Number of nodes that hold connections. A message must reach the receivers on all nodes.
     pub nodes: usize,
-    /// Messages are acknowledged after they are stored.
+    /// Whether messages are acknowledged only after they are stored.
     pub stored: bool,
 }
 
 /// A running server. Dropping it ends all its processes.
-pub struct Running {
+pub struct RunningServer {
     /// The addresses of its nodes.
     pub nodes: Vec<SocketAddr>,
     pub dialect: Dialect,
-    /// All its processes.
+    /// All processes of the server.
     pub processes: Vec<Process>,
-    /// The secret of tokens (JWT, HS256, `sub` is the user).
+    /// The secret that signs tokens (JWT, HS256). Their `sub` is the user.
     pub jwt_secret: String,
-    /// Values that must live as long as the server.
-    pub kept: Vec<Box<dyn Send>>,
+    /// Values that are dropped with the server, such as its database and its folder.
+    pub guards: Vec<Box<dyn Send>>,
 }

@@ -1,4 +1,4 @@
-//! CPU time and resident memory of processes, including their children, from `/proc`.
+//! CPU times and resident memory of processes and their descendants, from `/proc`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,8 +11,8 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use tidings_harness::memory;
 
-/// Interval of a [`Watch`].
-const LOOK_EACH: Duration = Duration::from_millis(20);
+/// Interval of a [`MemoryWatch`].
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A measured process.
 #[derive(Debug, Clone)]
@@ -23,18 +23,18 @@ pub struct Process {
     pub pid: u32,
 }
 
-/// CPU time so far in seconds, by name.
+/// CPU times in seconds, by process name.
 #[derive(Debug, Clone, Default, Serialize, PartialEq)]
-pub struct Cpu(pub BTreeMap<String, f64>);
+pub struct CpuTimes(pub BTreeMap<String, f64>);
 
-impl Cpu {
-    /// The CPU time since an earlier reading.
+impl CpuTimes {
+    /// The CPU times since an earlier reading.
     #[must_use]
-    pub fn since(&self, earlier: &Cpu) -> Cpu {
+    pub fn since(&self, earlier: &CpuTimes) -> CpuTimes {
         let used = |(name, now): (&String, &f64)| {
             (name.clone(), now - earlier.0.get(name).copied().unwrap_or_default())
         };
-        Cpu(self.0.iter().map(used).collect())
+        CpuTimes(self.0.iter().map(used).collect())
     }
 
     /// The sum of all processes, in seconds.
@@ -44,34 +44,30 @@ impl Cpu {
     }
 }
 
-/// Reads the CPU time of these processes and their children, including ended ones.
-///
-/// # Errors
-/// When one has ended.
-pub fn cpu(processes: &[Process]) -> Result<Cpu> {
-    let families = families()?;
+/// Reads the CPU times of these processes. Each time contains that of the process's descendants, including those that
+/// have ended.
+pub fn cpu_times(processes: &[Process]) -> Result<CpuTimes> {
+    let children_by_parent = children_by_parent()?;
     let mut used = BTreeMap::new();
     for process in processes {
-        let mut seconds = of_process(process.pid)?;
-        for child in descendants(&families, process.pid) {
-            // A child that has just ended is counted with its parent the next time.
-            seconds += of_process(child).unwrap_or_default();
+        let mut seconds = cpu_seconds(process.pid)?;
+        for child in descendants(&children_by_parent, process.pid) {
+            // If the child has just ended, its time is lost here; the next reading of its parent contains it.
+            seconds += cpu_seconds(child).unwrap_or_default();
         }
         *used.entry(process.name.clone()).or_default() += seconds;
     }
-    Ok(Cpu(used))
+    Ok(CpuTimes(used))
 }
 
-/// Resident bytes of these processes and their children, by name. Shared memory counts for each process.
-///
-/// # Errors
-/// When one has ended.
-pub fn resident(processes: &[Process]) -> Result<BTreeMap<String, u64>> {
-    let families = families()?;
+/// Reads the resident memory of these processes and their descendants in bytes, by process name. Shared memory counts
+/// for each process.
+pub fn resident_memory(processes: &[Process]) -> Result<BTreeMap<String, u64>> {
+    let children_by_parent = children_by_parent()?;
     let mut resident = BTreeMap::new();
     for process in processes {
         let mut bytes = memory::resident(process.pid)?;
-        for child in descendants(&families, process.pid) {
+        for child in descendants(&children_by_parent, process.pid) {
             bytes += memory::resident(child).unwrap_or_default();
         }
         *resident.entry(process.name.clone()).or_default() += bytes;
@@ -79,43 +75,44 @@ pub fn resident(processes: &[Process]) -> Result<BTreeMap<String, u64>> {
     Ok(resident)
 }
 
-/// Measures the maximum of the resident memory of some processes.
-pub struct Watch {
+/// Measures the maximum of the resident memory of processes, on its own thread, until [`MemoryWatch::finish`].
+pub struct MemoryWatch {
     done: Arc<AtomicBool>,
-    looking: JoinHandle<u64>,
+    thread: JoinHandle<u64>,
 }
 
-impl Watch {
+impl MemoryWatch {
     /// Starts to measure these processes.
     #[must_use]
-    pub fn begin(processes: Vec<Process>) -> Watch {
+    pub fn start(processes: Vec<Process>) -> MemoryWatch {
         let done = Arc::new(AtomicBool::new(false));
-        let told = done.clone();
-        let looking = thread::spawn(move || {
-            let mut most = 0;
-            while !told.load(Ordering::Relaxed) {
+        let stopped = done.clone();
+        let thread = thread::spawn(move || {
+            let mut max_resident = 0;
+            while !stopped.load(Ordering::Relaxed) {
                 let resident = processes.iter().flat_map(|process| memory::resident(process.pid)).sum();
-                most = most.max(resident);
-                thread::sleep(LOOK_EACH);
+                max_resident = max_resident.max(resident);
+                thread::sleep(SAMPLE_INTERVAL);
             }
-            most
+            max_resident
         });
-        Watch { done, looking }
+        MemoryWatch { done, thread }
     }
 
-    /// Stops, and returns the maximum of their sum, in bytes.
+    /// Stops. Returns the maximum of the sum of all processes, in bytes.
     #[must_use]
-    pub fn most(self) -> u64 {
+    pub fn finish(self) -> u64 {
         self.done.store(true, Ordering::Relaxed);
-        self.looking.join().unwrap_or_default()
+        self.thread.join().unwrap_or_default()
     }
 }
 
-/// CPU seconds: of its threads in nanoseconds, as the scheduler counts them; of its ended children in ticks.
-fn of_process(pid: u32) -> Result<f64> {
+/// CPU seconds of a process and of its children that have ended. For the threads of the process the scheduler counts
+/// nanoseconds; for ended children there are only clock ticks.
+fn cpu_seconds(pid: u32) -> Result<f64> {
     let mut nanoseconds = 0_u64;
     for thread in fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("{pid} is gone"))? {
-        // The time of a thread that ends during the reading is lost, but threads of the measured processes do not end.
+        // The time of a thread that ends meanwhile is lost, but threads of the measured processes do not end.
         let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
         let ran = text.split_ascii_whitespace().next().context("schedstat is empty")?;
         nanoseconds += ran.parse::<u64>()?;
@@ -127,29 +124,29 @@ fn of_process(pid: u32) -> Result<f64> {
 }
 
 fn ticks_per_second() -> f64 {
-    // Linux reports 100 on every supported machine.
+    // 100 ticks is the value of Linux on every supported machine.
     nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100) as f64
 }
 
-/// The children of every process.
-fn families() -> Result<BTreeMap<u32, BTreeSet<u32>>> {
-    let mut families: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+/// The pids of the children of every process, by the parent's pid.
+fn children_by_parent() -> Result<BTreeMap<u32, BTreeSet<u32>>> {
+    let mut children_by_parent: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
     for entry in fs::read_dir("/proc")? {
         let Ok(pid) = entry?.file_name().to_string_lossy().parse::<u32>() else { continue };
         let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
         let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(1));
         if let Some(parent) = parent.and_then(|parent| parent.parse().ok()) {
-            families.entry(parent).or_default().insert(pid);
+            children_by_parent.entry(parent).or_default().insert(pid);
         }
     }
-    Ok(families)
+    Ok(children_by_parent)
 }
 
-fn descendants(families: &BTreeMap<u32, BTreeSet<u32>>, pid: u32) -> Vec<u32> {
-    let mut all: Vec<u32> = families.get(&pid).into_iter().flatten().copied().collect();
+fn descendants(children_by_parent: &BTreeMap<u32, BTreeSet<u32>>, pid: u32) -> Vec<u32> {
+    let mut all: Vec<u32> = children_by_parent.get(&pid).into_iter().flatten().copied().collect();
     let mut next = 0;
     while next < all.len() {
-        all.extend(families.get(&all[next]).into_iter().flatten().copied());
+        all.extend(children_by_parent.get(&all[next]).into_iter().flatten().copied());
         next += 1;
     }
     all

@@ -12,14 +12,14 @@ pub struct Results {
     pub scenarios: Vec<Scenario>,
 }
 
-/// One question and its answers.
+/// One scenario: its figures, targets and notes.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Scenario {
-    /// As on the command line, such as `fanout`.
+    /// The name on the command line, such as `fanout`.
     pub name: String,
-    /// The title, one line.
+    /// The title, in one line.
     pub title: String,
-    /// The method of measurement, in sentences.
+    /// A description of how the scenario measures.
     pub method: String,
     pub rows: Vec<Row>,
     pub targets: Vec<Target>,
@@ -34,21 +34,21 @@ pub struct Scenario {
 pub struct Row {
     /// The server.
     pub subject: String,
-    /// The setting, such as `10,000 connections`; the same words for all servers.
+    /// The setting, such as `10,000 connections`. The same setting has the same text for all servers.
     pub setting: String,
-    /// Figures by name; the name includes the unit: `deliveries per CPU second`, `p99 (ms)`.
+    /// Figures by name. The name includes the unit, such as `deliveries per CPU second` or `p99 (ms)`.
     pub figures: BTreeMap<String, Figure>,
 }
 
 /// One figure, measured several times.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Figure {
-    #[serde(deserialize_with = "measured::all")]
+    #[serde(deserialize_with = "nan_as_null::deserialize_numbers")]
     pub samples: Vec<f64>,
 }
 
 impl Figure {
-    /// The median (of an even number: the mean of the two in the middle); NaN without samples.
+    /// The median; NaN without samples. For an even number of samples it is the mean of the two middle ones.
     #[must_use]
     pub fn median(&self) -> f64 {
         let mut sorted = self.samples.clone();
@@ -60,7 +60,7 @@ impl Figure {
         }
     }
 
-    /// Minimum and maximum.
+    /// Minimum and maximum; NaN without samples.
     #[must_use]
     pub fn range(&self) -> (f64, f64) {
         let fold = |with: fn(f64, f64) -> f64| self.samples.iter().copied().reduce(with).unwrap_or(f64::NAN);
@@ -68,12 +68,11 @@ impl Figure {
     }
 }
 
-/// A target.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Target {
     pub what: String,
     /// The measured value; NaN if it was not measured.
-    #[serde(deserialize_with = "measured::one")]
+    #[serde(deserialize_with = "nan_as_null::deserialize_number")]
     pub value: f64,
     pub bound: Bound,
     pub limit: f64,
@@ -87,7 +86,7 @@ pub enum Bound {
 }
 
 impl Target {
-    /// Whether the target is met; an unmeasured value never meets it.
+    /// Whether the target is met. An unmeasured value never meets a target.
     #[must_use]
     pub fn is_met(&self) -> bool {
         match self.bound {
@@ -100,12 +99,12 @@ impl Target {
 /// One picture of a scenario: bars of one figure, grouped by setting, one colour per subject.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Plot {
-    /// Part of the file name.
+    /// The part of the file name that identifies this plot in its scenario.
     pub name: String,
     pub title: String,
     /// The figure that is drawn.
     pub figure: String,
-    /// A logarithmic axis, for values that differ by orders of magnitude.
+    /// Whether the axis is logarithmic, for values that differ by orders of magnitude.
     pub logarithmic: bool,
 }
 
@@ -124,12 +123,12 @@ impl Scenario {
         row.figures.entry(figure.to_owned()).or_default().samples.push(sample);
     }
 
-    /// Adds a note, once, if the generator may have limited a figure.
-    pub fn note_if_limited(&mut self, subject: &str, setting: &str, tally: &crate::load::Tally) {
+    /// Adds a note if the load generator may have limited a figure. Does not add the same note twice.
+    pub fn note_if_generator_bound(&mut self, subject: &str, setting: &str, tally: &crate::load::Tally) {
         let note = format!(
             "{subject}, {setting}: the load generator was busy nearly all the time and may be what limited it."
         );
-        if tally.is_limited_by_us() && !self.notes.contains(&note) {
+        if tally.is_generator_bound() && !self.notes.contains(&note) {
             self.notes.push(note);
         }
     }
@@ -141,21 +140,21 @@ impl Scenario {
         row.and_then(|row| row.figures.get(figure)).map_or(f64::NAN, Figure::median)
     }
 
-    /// Compares a value with a target.
-    pub fn target(&mut self, what: &str, value: f64, bound: Bound, limit: f64) {
+    /// Adds a target with its measured value.
+    pub fn add_target(&mut self, what: &str, value: f64, bound: Bound, limit: f64) {
         self.targets.push(Target { what: what.to_owned(), value, bound, limit });
     }
 }
 
-/// JSON has no NaN, so it is written as null.
-mod measured {
+/// Deserialisers that read `null` as NaN. JSON has no NaN, so serde_json writes it as `null`.
+mod nan_as_null {
     use serde::{Deserialize, Deserializer};
 
-    pub(super) fn one<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    pub(super) fn deserialize_number<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
         Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
     }
 
-    pub(super) fn all<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f64>, D::Error> {
+    pub(super) fn deserialize_numbers<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f64>, D::Error> {
         let samples: Vec<Option<f64>> = Vec::deserialize(from)?;
         Ok(samples.into_iter().map(|sample| sample.unwrap_or(f64::NAN)).collect())
     }

@@ -1,14 +1,14 @@
-//! The alternatives to Tidings as real processes, used through their dialects.
+//! The other servers of the benchmark, as real processes. The tests use them through their dialects.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tidings_bench::load::{Gate, Load, Person, Work};
+use tidings_bench::load::{ClientSpec, Completion, LoadGenerator, Work};
 use tidings_bench::peers::install::centrifuge;
-use tidings_bench::peers::others::{Other, start, start_centrifuge, start_socketio};
-use tidings_bench::peers::{Running, Setting};
+use tidings_bench::peers::others::{OtherServer, start, start_centrifuge, start_socketio};
+use tidings_bench::peers::{RunningServer, ServerRequirements};
 use tidings_bench::processes;
 use tidings_harness::Token;
 use tidings_harness::postgres::Database;
@@ -19,11 +19,12 @@ use crate::speaker::Speaker;
 #[path = "support/speaker.rs"]
 mod speaker;
 
-const ALONE: Setting = Setting { nodes: 1, stored: false };
-const STORED: Setting = Setting { nodes: 2, stored: true };
+const ONE_NODE: ServerRequirements = ServerRequirements { nodes: 1, stored: false };
+const TWO_NODES_STORED: ServerRequirements = ServerRequirements { nodes: 2, stored: true };
 
-/// Two users are in a room: a message of one is acknowledged and reaches both; a third in another room gets nothing.
-async fn is_spoken_to(running: &Running) {
+/// Checks with two users in a room that each message is acknowledged and reaches both. A user of another room gets
+/// nothing.
+async fn check_dialect(running: &RunningServer) {
     let (room, other_room) = (Uuid::now_v7().to_string(), Uuid::now_v7().to_string());
     let last = running.nodes.len() - 1;
     let mut ann = Speaker::join(running, 0, "ann", &room).await.unwrap();
@@ -45,11 +46,11 @@ async fn is_spoken_to(running: &Running) {
             assert_eq!(Uuid::parse_str(event["id"].as_str().unwrap()).unwrap().get_version_num(), 7);
         }
     }
-    assert!(eve.is_spared().await);
-    assert!(processes::cpu(&running.processes).unwrap().total() > 0.0);
+    assert!(eve.receives_nothing().await);
+    assert!(processes::cpu_times(&running.processes).unwrap().total() > 0.0);
 }
 
-/// The JSON object of an event or an ack: from its first brace, without the enclosing text or objects.
+/// The JSON object of an event or an ack in a payload, without the text or objects around it.
 fn event_of(payload: &str) -> Value {
     let object = &payload[payload.find('{').unwrap()..=payload.rfind('}').unwrap()];
     let mut object: Value = serde_json::from_str(object).unwrap();
@@ -63,15 +64,15 @@ fn event_of(payload: &str) -> Value {
 
 /// Whether Centrifuge cannot be tested here, because Go or its modules are missing.
 async fn lacks_go() -> bool {
-    let why = centrifuge::unavailable().await.unwrap();
+    let why = centrifuge::unavailable_reason().await.unwrap();
     if let Some(why) = &why {
         eprintln!("Centrifuge: NOT TESTED. {why}");
     }
     why.is_some()
 }
 
-/// Checks that all processes end when the server is dropped.
-fn ends_as_a_whole(running: Running) {
+/// Drops the server, and waits until all its processes have ended.
+fn drop_and_expect_end(running: RunningServer) {
     let pids: Vec<u32> = running.processes.iter().map(|process| process.pid).collect();
     assert!(!pids.is_empty());
     drop(running);
@@ -84,37 +85,37 @@ fn ends_as_a_whole(running: Running) {
 
 #[tokio::test]
 async fn socketio_works_with_its_dialect_and_ends_on_drop() {
-    let running = start(&Other::SocketIo, &ALONE).await.unwrap();
-    is_spoken_to(&running).await;
-    ends_as_a_whole(running);
+    let running = start(&OtherServer::SocketIo, &ONE_NODE).await.unwrap();
+    check_dialect(&running).await;
+    drop_and_expect_end(running);
 }
 
 #[tokio::test]
 async fn ws_works_with_its_dialect_and_ends_on_drop() {
-    let running = start(&Other::Ws, &ALONE).await.unwrap();
-    is_spoken_to(&running).await;
-    ends_as_a_whole(running);
+    let running = start(&OtherServer::Ws, &ONE_NODE).await.unwrap();
+    check_dialect(&running).await;
+    drop_and_expect_end(running);
 }
 
 #[tokio::test]
 async fn actix_ws_works_with_its_dialect_and_ends_on_drop() {
-    let running = start(&Other::ActixWs, &ALONE).await.unwrap();
-    is_spoken_to(&running).await;
-    ends_as_a_whole(running);
+    let running = start(&OtherServer::ActixWs, &ONE_NODE).await.unwrap();
+    check_dialect(&running).await;
+    drop_and_expect_end(running);
 }
 
 #[tokio::test]
 async fn write_limit_works_with_its_dialect_and_ends_on_drop() {
-    let running = start(&Other::WriteLimit, &ALONE).await.unwrap();
-    is_spoken_to(&running).await;
-    ends_as_a_whole(running);
+    let running = start(&OtherServer::WriteLimit, &ONE_NODE).await.unwrap();
+    check_dialect(&running).await;
+    drop_and_expect_end(running);
 }
 
 #[tokio::test]
 async fn socketio_ack_means_stored_once_and_delivered() {
-    let (running, database) = start_socketio(&STORED).await.unwrap();
-    ack_means_stored_once_and_delivered(&running, &database.unwrap(), "42[\"{event}\"").await;
-    ends_as_a_whole(running);
+    let (running, database) = start_socketio(&TWO_NODES_STORED).await.unwrap();
+    check_acks_and_events(&running, &database.unwrap(), "42[\"{event}\"").await;
+    drop_and_expect_end(running);
 }
 
 #[tokio::test]
@@ -123,16 +124,17 @@ async fn centrifuge_ack_means_stored_once_and_delivered() {
     if lacks_go().await {
         return;
     }
-    let (running, database) = start_centrifuge(&STORED).await.unwrap();
+    let (running, database) = start_centrifuge(&TWO_NODES_STORED).await.unwrap();
     let event = r#"{"push":{"channel":"{room}","pub":{"data":{"type":"{event}""#;
-    ack_means_stored_once_and_delivered(&running, &database.unwrap(), event).await;
-    ends_as_a_whole(running);
+    check_acks_and_events(&running, &database.unwrap(), event).await;
+    drop_and_expect_end(running);
 }
 
-/// `begins` is the beginning of the frame of an `{event}`.
-async fn ack_means_stored_once_and_delivered(running: &Running, database: &Database, begins: &str) {
+/// Checks that a message is stored once when it is acknowledged, and that typing, read marks and presence are
+/// delivered. `begins` is the prefix of the frame of an event, with `{event}` for its type.
+async fn check_acks_and_events(running: &RunningServer, database: &Database, begins: &str) {
     let begins = |event: &str| begins.replace("{event}", event);
-    is_spoken_to(running).await;
+    check_dialect(running).await;
     let room = Uuid::now_v7().to_string();
     let mut ann = Speaker::join(running, 0, "ann", &room).await.unwrap();
     let mut ben = Speaker::join(running, 1, "ben", &room).await.unwrap();
@@ -149,18 +151,18 @@ async fn ack_means_stored_once_and_delivered(running: &Running, database: &Datab
         assert_eq!(copy[field], first[field]);
     }
     assert_eq!((&first["duplicate"], &again["duplicate"]), (&false.into(), &true.into()));
-    assert!(ben.is_spared().await, "a repetition is delivered to nobody");
+    assert!(ben.receives_nothing().await, "a repetition is delivered to nobody");
 
     let dialect = running.dialect.clone();
     let seq = first["seq"].to_string();
-    ben.say(dialect.read.as_ref().unwrap(), &[("seq", &seq)]).await.unwrap();
-    assert_eq!(event_of(&ann.until(&begins("receipt:read")).await.unwrap())["user"], "ben");
+    ben.send_template(dialect.read.as_ref().unwrap(), &[("seq", &seq)]).await.unwrap();
+    assert_eq!(event_of(&ann.wait_for_prefix(&begins("receipt:read")).await.unwrap())["user"], "ben");
     let mark = format!("SELECT seq FROM receipts WHERE room_id = '{room}' AND user_id = 'ben'");
     assert_eq!(database.value(&mark).await.unwrap(), seq);
-    ben.say(dialect.typing.as_ref().unwrap(), &[]).await.unwrap();
-    assert_eq!(event_of(&ann.until(&begins("typing:start")).await.unwrap())["user"], "ben");
-    ben.say(dialect.presence.as_ref().unwrap(), &[("status", "away")]).await.unwrap();
-    assert_eq!(event_of(&ann.until(&begins("presence:changed")).await.unwrap())["status"], "away");
+    ben.send_template(dialect.typing.as_ref().unwrap(), &[]).await.unwrap();
+    assert_eq!(event_of(&ann.wait_for_prefix(&begins("typing:start")).await.unwrap())["user"], "ben");
+    ben.send_template(dialect.presence.as_ref().unwrap(), &[("status", "away")]).await.unwrap();
+    assert_eq!(event_of(&ann.wait_for_prefix(&begins("presence:changed")).await.unwrap())["status"], "away");
 
     let mut names: Vec<&str> = running.processes.iter().map(|process| process.name.as_str()).collect();
     names.sort_unstable();
@@ -169,7 +171,7 @@ async fn ack_means_stored_once_and_delivered(running: &Running, database: &Datab
 
 #[tokio::test]
 async fn socketio_refuses_bad_tokens_and_sends_without_a_join() {
-    let running = start(&Other::SocketIo, &ALONE).await.unwrap();
+    let running = start(&OtherServer::SocketIo, &ONE_NODE).await.unwrap();
     let room = Uuid::now_v7().to_string();
     let bad = Token::of("ann").sign("another secret");
     let refused = Speaker::join_with(&running, 0, "ann", &room, bad).await;
@@ -177,8 +179,8 @@ async fn socketio_refuses_bad_tokens_and_sends_without_a_join() {
     assert!(error.starts_with("44"), "{error}");
     let mut ann = Speaker::join(&running, 0, "ann", &room).await.unwrap();
     let elsewhere = running.dialect.send.replace("{room}", "elsewhere");
-    ann.say(&elsewhere, &[("client_id", "c"), ("text", "hi")]).await.unwrap();
-    let error = ann.until("42[\"error\"").await.unwrap();
+    ann.send_template(&elsewhere, &[("client_id", "c"), ("text", "hi")]).await.unwrap();
+    let error = ann.wait_for_prefix("42[\"error\"").await.unwrap();
     assert!(running.dialect.errors.iter().any(|begins| begins.matches(error.as_bytes())), "{error}");
 }
 
@@ -188,24 +190,24 @@ async fn centrifuge_works_described_and_refuses_as_socketio_does() {
     if lacks_go().await {
         return;
     }
-    let started = start(&Other::Centrifuge, &ALONE).await.unwrap();
-    is_spoken_to(&started).await;
-    let file = described(&started);
-    let running = start(&Other::Described(file.path().to_owned()), &ALONE).await.unwrap();
-    is_spoken_to(&running).await;
+    let started = start(&OtherServer::Centrifuge, &ONE_NODE).await.unwrap();
+    check_dialect(&started).await;
+    let file = description_file(&started);
+    let running = start(&OtherServer::Described(file.path().to_owned()), &ONE_NODE).await.unwrap();
+    check_dialect(&running).await;
     let room = Uuid::now_v7().to_string();
     let bad = Token::of("ann").sign("another secret");
     let refused = Speaker::join_with(&running, 0, "ann", &room, bad).await;
     assert!(refused.is_err(), "a bad token is refused");
     let mut ann = Speaker::join(&running, 0, "ann", &room).await.unwrap();
     for send in [running.dialect.send.replace("{room}", "elsewhere"), running.dialect.send.clone()] {
-        ann.say(&send, &[("client_id", "c"), ("text", "")]).await.unwrap();
-        ann.awaited(&running.dialect.errors[0]).await.unwrap();
+        ann.send_template(&send, &[("client_id", "c"), ("text", "")]).await.unwrap();
+        ann.wait_for(&running.dialect.errors[0]).await.unwrap();
     }
     let typing = running.dialect.typing.as_ref().unwrap().replace("{room}", "elsewhere");
-    ann.say(&typing, &[]).await.unwrap();
-    ann.awaited(&running.dialect.errors[1]).await.unwrap();
-    ends_as_a_whole(started);
+    ann.send_template(&typing, &[]).await.unwrap();
+    ann.wait_for(&running.dialect.errors[1]).await.unwrap();
+    drop_and_expect_end(started);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,21 +216,21 @@ async fn centrifuge_delivers_and_stores_all_that_was_sent() {
     if lacks_go().await {
         return;
     }
-    let (running, database) = start_centrifuge(&STORED).await.unwrap();
-    let mut load = Load::new(running.dialect.clone(), vec![Uuid::now_v7().to_string()]).unwrap();
+    let (running, database) = start_centrifuge(&TWO_NODES_STORED).await.unwrap();
+    let mut load = LoadGenerator::new(running.dialect.clone(), vec![Uuid::now_v7().to_string()]).unwrap();
     let person = |number: usize| {
         let user = format!("person-{number}");
         let token = Token::of(&user).sign(&running.jwt_secret);
         let node = running.nodes[number % running.nodes.len()];
-        Person { node, user, token, rooms: vec![0], joins: None, timed: true, receive_buffer: None }
+        ClientSpec { node, user, token, rooms: vec![0], joins: None, timed: true, receive_buffer: None }
     };
     let people = (0..20).map(person).collect();
-    // More messages are unfinished than a frame of Centrifuge holds, so frames with many messages come.
+    // More messages are unfinished than fit into one frame of Centrifuge, so some frames contain many messages.
     let senders = (0..20).map(|number| (number, 0)).collect();
     let time = Duration::from_secs(1);
-    let work = Work::Closed { senders, characters: 64, window: 100, gate: Gate::Delivered, time };
+    let work = Work::Closed { senders, characters: 64, window: 100, completion: Completion::Delivered, time };
     let tally = tokio::task::block_in_place(|| {
-        load.enter(people, 20, Duration::from_secs(30)).unwrap();
+        load.connect_all(people, 20, Duration::from_secs(30)).unwrap();
         load.run(&work).unwrap()
     });
     assert!(tally.sent > 100, "{} sent", tally.sent);
@@ -240,14 +242,14 @@ async fn centrifuge_delivers_and_stores_all_that_was_sent() {
 
 #[tokio::test]
 async fn described_server_works_with_its_dialect() {
-    let started = start(&Other::WriteLimit, &ALONE).await.unwrap();
-    let file = described(&started);
-    let running = start(&Other::Described(file.path().to_owned()), &ALONE).await.unwrap();
-    is_spoken_to(&running).await;
+    let started = start(&OtherServer::WriteLimit, &ONE_NODE).await.unwrap();
+    let file = description_file(&started);
+    let running = start(&OtherServer::Described(file.path().to_owned()), &ONE_NODE).await.unwrap();
+    check_dialect(&running).await;
 }
 
 /// The description of a running server for `--peer`.
-fn described(started: &Running) -> tempfile::NamedTempFile {
+fn description_file(started: &RunningServer) -> tempfile::NamedTempFile {
     let description = serde_json::json!({
         "url": format!("ws://{}", started.nodes[0]),
         "pids": [started.processes[0].pid],

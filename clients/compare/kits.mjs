@@ -7,15 +7,15 @@ import { createRoom } from "@tidings/client/http";
 import { io } from "socket.io-client";
 import { WebSocket } from "ws";
 
-// The sender keeps sending while it is cut off, so more messages wait here than in a real app.
+// The sender continues while it is disconnected, so more messages wait here than in a real app.
 const OUTBOX_LIMIT = 10_000;
 
-const count = (received, text) => received.set(text, (received.get(text) ?? 0) + 1);
+const increment = (received, text) => received.set(text, (received.get(text) ?? 0) + 1);
 
 /** A sender and a receiver with this project's kit. */
-export async function tidings(system, ports) {
-  const httpUrl = system.described.persistence[0];
-  const make = (user, port) =>
+export async function connectTidings(system, ports) {
+  const httpUrl = system.addresses.persistence[0];
+  const createClient = (user, port) =>
     new TidingsClient({
       url: `http://127.0.0.1:${port}`,
       httpUrl,
@@ -23,29 +23,29 @@ export async function tidings(system, ports) {
       WebSocket,
       outboxLimit: OUTBOX_LIMIT,
     });
-  const sender = make("sender", ports.sender);
-  const receiver = make("receiver", ports.receiver);
+  const sender = createClient("sender", ports.sender);
+  const receiver = createClient("receiver", ports.receiver);
   await Promise.all([sender.connect(), receiver.connect()]);
   const { room: id } = await createRoom(sender, { kind: "private", members: [{ user: "receiver" }] });
   const received = new Map();
   receiver.on("event", (event) => {
-    if (event.type === "message:new") count(received, event.content);
+    if (event.type === "message:new") increment(received, event.content);
   });
   receiver.room(id).open();
   const room = sender.room(id);
   room.open();
-  await until(() => receiver.room(id).state.get().phase === "live" && room.state.get().phase === "live");
+  await waitUntil(() => receiver.room(id).state.get().phase === "live" && room.state.get().phase === "live");
   return {
     name: "tidings",
     received,
     // A client that is more than 200 messages behind reloads the room instead of getting each message as an event.
     // Those messages are counted from the loaded pages.
     finish: async () => {
-      const shown = receiver.room(id);
-      while (await shown.loadOlder(200));
-      const items = new Map();
-      for (const { content } of shown.messages.get().items) count(items, content);
-      for (const [text, times] of items) received.set(text, Math.max(times, received.get(text) ?? 0));
+      const receiverRoom = receiver.room(id);
+      while (await receiverRoom.loadOlder(200));
+      const shownCounts = new Map();
+      for (const { content } of receiverRoom.messages.get().items) increment(shownCounts, content);
+      for (const [text, times] of shownCounts) received.set(text, Math.max(times, received.get(text) ?? 0));
     },
     send: (text) => room.send(text),
     pending: () => sender.outbox.get().filter((entry) => entry.status !== "failed").length,
@@ -58,7 +58,7 @@ export async function tidings(system, ports) {
 }
 
 /** A sender and a receiver with socket.io-client. With `retries` it repeats unacknowledged messages, as documented. */
-export async function socketIo(ports, retries) {
+export async function connectSocketIo(ports, retries) {
   const options = { transports: ["websocket"], forceNew: true, auth: { room: `room-${retries}` } };
   const sender = io(`http://127.0.0.1:${ports.sender}`, {
     ...options,
@@ -66,24 +66,24 @@ export async function socketIo(ports, retries) {
   });
   const receiver = io(`http://127.0.0.1:${ports.receiver}`, options);
   const received = new Map();
-  let waiting = 0;
-  let failed = 0;
-  receiver.on("message", (text) => count(received, text));
-  await until(() => sender.connected && receiver.connected);
+  let pendingCount = 0;
+  let failedCount = 0;
+  receiver.on("message", (text) => increment(received, text));
+  await waitUntil(() => sender.connected && receiver.connected);
   return {
     name: retries ? `socket.io, retries: ${retries}` : "socket.io",
     received,
     send: (text) => {
-      waiting += 1;
-      const done = (error) => {
-        waiting -= 1;
-        if (error) failed += 1;
+      pendingCount += 1;
+      const onAck = (error) => {
+        pendingCount -= 1;
+        if (error) failedCount += 1;
       };
-      if (retries) sender.emit("message", text, done);
-      else sender.timeout(20_000).emit("message", text, done);
+      if (retries) sender.emit("message", text, onAck);
+      else sender.timeout(20_000).emit("message", text, onAck);
     },
-    pending: () => waiting,
-    abandoned: () => failed,
+    pending: () => pendingCount,
+    abandoned: () => failedCount,
     close: () => {
       sender.close();
       receiver.close();
@@ -92,10 +92,10 @@ export async function socketIo(ports, retries) {
 }
 
 /** Waits until the condition is true. Returns false when it is still false after the timeout. */
-export async function until(condition, timeoutMs = 60_000) {
-  const end = Date.now() + timeoutMs;
+export async function waitUntil(condition, timeoutMs = 60_000) {
+  const deadline = Date.now() + timeoutMs;
   while (!condition()) {
-    if (Date.now() > end) return false;
+    if (Date.now() > deadline) return false;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   return true;

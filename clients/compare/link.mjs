@@ -6,14 +6,14 @@ import { connect, createServer } from "node:net";
 export async function openLink(target) {
   const pairs = new Set();
   const link = { target, refuses: false, holds: false };
-  const server = createServer((down) => {
-    if (link.refuses) return void down.resetAndDestroy();
-    const up = connect({ host: "127.0.0.1", port: link.target });
-    const pair = { down, up };
+  const server = createServer((clientSocket) => {
+    if (link.refuses) return void clientSocket.resetAndDestroy();
+    const serverSocket = connect({ host: "127.0.0.1", port: link.target });
+    const pair = { clientSocket, serverSocket };
     pairs.add(pair);
     for (const [from, to] of [
-      [down, up],
-      [up, down],
+      [clientSocket, serverSocket],
+      [serverSocket, clientSocket],
     ]) {
       from.setNoDelay(true);
       from.on("data", (bytes) => to.write(bytes));
@@ -30,17 +30,17 @@ export async function openLink(target) {
   link.port = server.address().port;
   /** Ends every connection with RST. */
   link.cut = () => {
-    for (const { down, up } of pairs) {
-      down.resetAndDestroy();
-      up.resetAndDestroy();
+    for (const { clientSocket, serverSocket } of pairs) {
+      clientSocket.resetAndDestroy();
+      serverSocket.resetAndDestroy();
     }
   };
   /** From now on the link passes no bytes in either direction, without an error. */
   link.blackHole = () => {
     link.holds = true;
-    for (const { down, up } of pairs) {
-      down.pause();
-      up.pause();
+    for (const { clientSocket, serverSocket } of pairs) {
+      clientSocket.pause();
+      serverSocket.pause();
     }
   };
   /** From now on the link refuses new connections. */

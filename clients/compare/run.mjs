@@ -4,9 +4,9 @@
 
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { socketIo, tidings, until } from "./kits.mjs";
+import { connectSocketIo, connectTidings, waitUntil } from "./kits.mjs";
 import { openLink } from "./link.mjs";
-import { schedule } from "./schedule.mjs";
+import { drawCuts } from "./schedule.mjs";
 import { startSocketIo, startTidings } from "./system.mjs";
 
 const { values } = parseArgs({
@@ -19,16 +19,16 @@ const { values } = parseArgs({
 // Stays below the rate limit of one user on one gateway.
 const SEND_INTERVAL_MS = 125;
 const QUIET_MS = 5000;
-// A kit that sends the next message only after an answer or a timeout needs long to finish.
+// A kit that waits for an answer or a timeout after each message needs a long time to finish.
 const FINISH_TIMEOUT_MS = 120_000;
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const system = await startTidings();
 const nodes = [
-  await startSocketIo(system.described.redis_url),
-  await startSocketIo(system.described.redis_url),
+  await startSocketIo(system.addresses.redis_url),
+  await startSocketIo(system.addresses.redis_url),
 ];
-const gatewayPorts = system.described.gateways.map((origin) => Number(new URL(origin).port));
+const gatewayPorts = system.addresses.gateways.map((origin) => Number(new URL(origin).port));
 
 const allLinks = [];
 /** Opens the links of one sender and its receiver, each to another node. */
@@ -39,19 +39,19 @@ async function openLinks(ports) {
 }
 const nodePorts = nodes.map((node) => node.port);
 const kits = [
-  await tidings(system, await openLinks(gatewayPorts)),
-  await socketIo(await openLinks(nodePorts), 0),
-  await socketIo(await openLinks(nodePorts), 3),
+  await connectTidings(system, await openLinks(gatewayPorts)),
+  await connectSocketIo(await openLinks(nodePorts), 0),
+  await connectSocketIo(await openLinks(nodePorts), 3),
 ];
 
 let sent = 0;
-const sending = setInterval(() => {
+const sendTimer = setInterval(() => {
   sent += 1;
   for (const kit of kits) kit.send(`message ${sent}`);
 }, SEND_INTERVAL_MS);
 
-const started = Date.now();
-for (const { kind, side, ms, pauseMs } of schedule(Number(values.seed), Number(values.cuts))) {
+const startedAt = Date.now();
+for (const { kind, side, ms, pauseMs } of drawCuts(Number(values.seed), Number(values.cuts))) {
   await sleep(pauseMs);
   if (kind === "node") {
     const number = side === "sender" ? 0 : 1;
@@ -60,22 +60,22 @@ for (const { kind, side, ms, pauseMs } of schedule(Number(values.seed), Number(v
     await Promise.all([system.start(number), nodes[number].start()]);
     continue;
   }
-  const hit = allLinks.flatMap((links) => (side === "both" ? Object.values(links) : [links[side]]));
-  if (kind !== "silent") for (const link of hit) link.cut();
+  const cutLinks = allLinks.flatMap((links) => (side === "both" ? Object.values(links) : [links[side]]));
+  if (kind !== "silent") for (const link of cutLinks) link.cut();
   if (kind === "cut") continue;
-  for (const link of hit) kind === "away" ? link.refuse() : link.blackHole();
+  for (const link of cutLinks) kind === "away" ? link.refuse() : link.blackHole();
   await sleep(ms);
-  for (const link of hit) link.heal();
+  for (const link of cutLinks) link.heal();
 }
-clearInterval(sending);
+clearInterval(sendTimer);
 
-const total = (kit) => [...kit.received.values()].reduce((sum, times) => sum + times, 0);
-await until(() => kits.every((kit) => kit.pending() === 0), FINISH_TIMEOUT_MS);
+const countReceived = (kit) => [...kit.received.values()].reduce((sum, times) => sum + times, 0);
+await waitUntil(() => kits.every((kit) => kit.pending() === 0), FINISH_TIMEOUT_MS);
 // The run is over when no message arrives for a while.
 for (let before = -1, now = 0; before !== now; ) {
-  before = kits.reduce((sum, kit) => sum + total(kit), 0);
+  before = kits.reduce((sum, kit) => sum + countReceived(kit), 0);
   await sleep(QUIET_MS);
-  now = kits.reduce((sum, kit) => sum + total(kit), 0);
+  now = kits.reduce((sum, kit) => sum + countReceived(kit), 0);
 }
 
 for (const kit of kits) await kit.finish?.();
@@ -91,7 +91,7 @@ const results = kits.map((kit) => ({
 const outcome = {
   cuts: Number(values.cuts),
   seed: Number(values.seed),
-  seconds: (Date.now() - started) / 1000,
+  seconds: (Date.now() - startedAt) / 1000,
   results,
 };
 for (const { kit, missing, doubled, given_up, still_waiting } of results) {

@@ -1,7 +1,7 @@
 // Draws the cuts of a run from a seed: their side, their kind, their length, and the pause before each.
 
 /** A generator of numbers in [0, 1) with a seed (mulberry32, public domain). */
-export function numbers(seed) {
+export function seededRandom(seed) {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;
@@ -19,11 +19,11 @@ const KINDS = ["cut", "cut", "away", "silent", "node"];
  * `silent`: no bytes pass for `ms`, then the connections end. `node`: the server process is killed, and it starts again
  * after `ms`.
  */
-export function schedule(seed, count) {
-  const random = numbers(seed);
+export function drawCuts(seed, count) {
+  const random = seededRandom(seed);
   const pick = (list) => list[Math.floor(random() * list.length)];
   return Array.from({ length: count }, (_, number) => ({
-    // Every twentieth cut kills a node, and no other cut does, because this takes longest.
+    // Only every twentieth cut kills a node, because the restart takes long.
     kind: number % 20 === 19 ? "node" : pick(KINDS.slice(0, 4)),
     side: pick(SIDES),
     ms: 200 + Math.floor(random() * 2300),

@@ -14,31 +14,31 @@ const root = fileURLToPath(new URL("../..", import.meta.url));
 export async function startTidings() {
   const folder = process.env.TIDINGS_BIN_DIR ?? `${root}/target/release`;
   const child = spawn(`${folder}/tidings-stack`, ["--gateways", "2"], { stdio: ["pipe", "pipe", "inherit"] });
-  const failed = new Promise((_, reject) => {
+  const failure = new Promise((_, reject) => {
     child.once("error", reject);
     child.once("exit", (code) => reject(new Error(`tidings-stack ended with ${code}`)));
   });
-  failed.catch(() => {});
+  failure.catch(() => {});
   const lines = createInterface({ input: child.stdout });
-  const first = await Promise.race([once(lines, "line"), failed]);
-  const described = JSON.parse(first[0]);
-  const waiting = new Map();
+  const first = await Promise.race([once(lines, "line"), failure]);
+  const addresses = JSON.parse(first[0]);
+  const pendingCommands = new Map();
   let lastId = 0;
   lines.on("line", (line) => {
     const answer = JSON.parse(line);
-    waiting.get(answer.id)?.(answer);
-    waiting.delete(answer.id);
+    pendingCommands.get(answer.id)?.(answer);
+    pendingCommands.delete(answer.id);
   });
   const command = async (fields) => {
     const id = ++lastId;
-    const answered = new Promise((resolve) => waiting.set(id, resolve));
+    const answerPromise = new Promise((resolve) => pendingCommands.set(id, resolve));
     child.stdin.write(`${JSON.stringify({ id, ...fields })}\n`);
-    const answer = await Promise.race([answered, failed]);
+    const answer = await Promise.race([answerPromise, failure]);
     if (answer.error) throw new Error(answer.error);
   };
   return {
-    described,
-    token: (user) => signToken(described.jwt_secret, { sub: user, name: user }, Date.now()),
+    addresses,
+    token: (user) => signToken(addresses.jwt_secret, { sub: user, name: user }, Date.now()),
     kill: (number) => command({ do: "kill", of: "gateway", number }),
     start: (number) => command({ do: "start", of: "gateway", number }),
     stop: () => {
@@ -54,14 +54,14 @@ export async function startSocketIo(redisUrl) {
   const node = { port };
   node.start = async () => {
     const env = { ...process.env, PORT: String(port), REDIS_URL: redisUrl };
-    const program = fileURLToPath(new URL("socketio-server.mjs", import.meta.url));
-    node.child = spawn(process.execPath, [program], { env, stdio: ["ignore", "pipe", "inherit"] });
+    const serverPath = fileURLToPath(new URL("socketio-server.mjs", import.meta.url));
+    node.child = spawn(process.execPath, [serverPath], { env, stdio: ["ignore", "pipe", "inherit"] });
     await once(node.child.stdout, "data");
   };
   node.kill = async () => {
-    const ended = once(node.child, "exit");
+    const exited = once(node.child, "exit");
     node.child.kill("SIGKILL");
-    await ended;
+    await exited;
   };
   await node.start();
   return node;

@@ -1,12 +1,12 @@
 import { defineConfig } from "vitest/config";
 
 /** The long gate runs only the files named `*.long.test.ts`: `npm run test:long`. */
-const long = process.env.TIDINGS_LONG === "yes";
+const isLongRun = process.env.TIDINGS_LONG === "yes";
 
 export default defineConfig({
   test: {
-    include: [`test/**/*${long ? ".long" : ""}.test.ts`],
-    exclude: long ? [] : ["**/*.long.test.ts"],
+    include: [`test/**/*${isLongRun ? ".long" : ""}.test.ts`],
+    exclude: isLongRun ? [] : ["**/*.long.test.ts"],
     globalSetup: ["setup/global.ts"],
     // Each worker has its own system. Three workers keep two cores busy, because users and systems often wait.
     maxWorkers: 3,

@@ -4,7 +4,7 @@ import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { pack, publishedFolders, root } from "./pack.mjs";
+import { artefacts, pack, publishedFolders, relativeLinks, root } from "./pack.mjs";
 import { sizeOf } from "./size.mjs";
 
 const wanted = ["package.json", "README.md", "LICENSE", "dist/index.js", "dist/index.d.ts"];
@@ -22,19 +22,35 @@ async function run(name, ...args) {
 const runs = [];
 const limits = JSON.parse(readFileSync(new URL("size.json", import.meta.url), "utf8"));
 for (const folder of publishedFolders) {
-  const { tarball, files } = pack(folder);
+  const { tarball, files, manifest } = pack(folder);
   for (const file of wanted) {
     if (!files.includes(file)) problems.push(`${folder}: ${file} is not in the package`);
   }
   for (const file of files) {
-    if (!wanted.includes(file) && !/^dist\/.+\.(js|d\.ts)$/.test(file)) {
+    const isStyleSheet = file === manifest.exports["./styles.css"]?.slice(2);
+    if (!wanted.includes(file) && !isStyleSheet && !/^dist\/.+\.(js|js\.map|d\.ts)$/.test(file)) {
       problems.push(`${folder}: ${file} does not belong in the package`);
     }
   }
+  if (!files.includes("dist/index.js.map")) problems.push(`${folder}: the source maps are missing`);
+  const release = pack(folder, join(artefacts, "release"), "https://git.example.org/tidings");
+  const { repository, homepage, bugs } = release.manifest;
+  if (!repository?.directory || !homepage || !bugs?.url || relativeLinks(release.readme).length > 0) {
+    problems.push(
+      `${folder}: a release must name its repository, and link to it: ${relativeLinks(release.readme)}`,
+    );
+  }
+  for (const file of files.filter((name) => name.endsWith(".d.ts"))) {
+    if (readFileSync(join(root, folder, file), "utf8").includes("@internal"))
+      problems.push(`${folder}: ${file} declares something internal`);
+  }
   runs.push(run("publint", "run", tarball, "--strict"));
-  runs.push(run("attw", tarball, "--profile", "esm-only", "--no-emoji"));
+  // A style sheet has no types.
+  runs.push(
+    run("attw", tarball, "--profile", "esm-only", "--no-emoji", "--exclude-entrypoints", "styles.css"),
+  );
   process.stdout.write(`${folder}: ${files.length} files\n`);
-  const { name, exports } = JSON.parse(readFileSync(join(root, folder, "package.json"), "utf8"));
+  const { name, exports } = manifest;
   for (const entry of Object.keys(exports)) {
     if (entry === "./package.json") continue;
     const full = `${name}${entry.slice(1)}`;

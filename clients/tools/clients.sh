@@ -24,23 +24,25 @@ install_clients() {
   )
 }
 
-# Succeeds when the builds of kit, hooks and demo are newer than all their sources. Folders count as sources, because a
+# Succeeds when the builds of kit, bindings and demo are newer than all their sources. Folders count as sources, because a
 # folder changes when a file in it is deleted.
 clients_are_built() {
   local stamp=$clients/node_modules/.tidings-built file
-  for file in "$stamp" "$clients"/{ts,react}/dist/index.js "$clients/web/dist/index.html"; do
+  for file in "$stamp" "$clients"/{ts,react,react-ui,react-native,vue,svelte,solid}/dist/index.js "$clients/web/dist/index.html"; do
     [[ -e $file ]] || return 1
   done
-  local sources=("$clients"/{ts,react,web}/src "$clients/web/public" "$clients"/{ts,react,web}/*.json
+  local sources=("$clients"/{ts,react,react-ui,react-native,vue,svelte,solid,web}/src "$clients"/web/{public,pwa}
+    "$clients/react-ui/scripts"
+    "$clients"/{ts,react,react-ui,react-native,vue,svelte,solid,web}/*.json
     "$clients"/web/*.{html,ts} "$clients"/*.json)
   [[ -z $(find "${sources[@]}" -newer "$stamp" -print -quit) ]]
 }
 
-# Builds kit, hooks and demo, in this order, because each needs the one before.
+# Builds kit, bindings and demo, in this order, because each package needs the package before it.
 build_clients() {
   ! clients_are_built || return 0
   # Removes outputs of source files that were deleted.
-  rm -rf "$clients"/{ts,react,web}/dist
+  rm -rf "$clients"/{ts,react,react-ui,react-native,vue,svelte,solid,web}/dist
   npm_in_clients run build && touch "$clients/node_modules/.tidings-built"
 }
 

@@ -1,5 +1,6 @@
 // Measures how many bytes, minified and gzipped, an entry point adds to a page that uses all of it. Peer dependencies
 // do not count.
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { rolldown } from "rolldown";
@@ -12,7 +13,7 @@ async function pageSize(...files) {
     logLevel: "silent",
     // Lets chunks that load later share code with the entry chunk, as in an app.
     preserveEntrySignatures: "allow-extension",
-    external: [/^react($|\/)/, /^@tidings\/client/],
+    external: [/^(react|react-dom|vue|svelte|solid-js)($|\/)/, /^@tidings\/(client|react)($|\/)/],
     plugins: [
       {
         name: "page",
@@ -33,13 +34,17 @@ async function pageSize(...files) {
 }
 
 /**
- * Returns the size of the main entry, or how much another entry adds to the main entry, in bytes.
+ * Returns the size of the main entry or of a style sheet, or how much another entry adds to the main entry, in bytes.
  * @param {string} folder
  * @param {string} entry `.` or `./name`
  * @returns {Promise<number>}
  */
 export async function sizeOf(folder, entry) {
   const file = (name) => join(root, folder, "dist", `${name}.js`);
+  if (entry.endsWith(".css"))
+    return gzipSync(readFileSync(join(root, folder, "dist", entry)), { level: 9 }).length;
+  // The entry `browser` replaces all others, so its size is the size of the whole page.
+  if (entry === "./browser") return pageSize(file("browser"));
   const main = await pageSize(file("index"));
   return entry === "." ? main : (await pageSize(file("index"), file(entry.slice(2)))) - main;
 }

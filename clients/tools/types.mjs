@@ -16,14 +16,14 @@ let failed = 0;
 
 /** Checks one package and prints all its errors together. */
 async function check(folder) {
-  const state = ["--incremental", "--tsBuildInfoFile", `${cache}/types-${folder}.tsbuildinfo`];
-  const child = spawn(process.execPath, [tsc, "--noEmit", ...state, "-p", `${folder}/tsconfig.json`], {
+  const cacheFlags = ["--incremental", "--tsBuildInfoFile", `${cache}/types-${folder}.tsbuildinfo`];
+  const child = spawn(process.execPath, [tsc, "--noEmit", ...cacheFlags, "-p", `${folder}/tsconfig.json`], {
     cwd: root,
     stdio: ["ignore", "pipe", "inherit"],
   });
-  const closed = new Promise((done) => child.once("close", (code, signal) => done(code ?? signal)));
+  const exited = new Promise((done) => child.once("close", (code, signal) => done(code ?? signal)));
   const output = await child.stdout.setEncoding("utf8").reduce((text, piece) => text + piece, "");
-  const status = await closed;
+  const status = await exited;
   process.stdout.write(output);
   if (status !== 0) {
     process.stderr.write(`types: ${folder} has errors (${status})\n`);
@@ -31,10 +31,10 @@ async function check(folder) {
   }
 }
 
-async function work() {
+async function checkPending() {
   for (let folder = pending.shift(); folder !== undefined; folder = pending.shift()) await check(folder);
 }
 
 mkdirSync(cache, { recursive: true });
-await Promise.all(Array.from({ length: availableParallelism() }, work));
+await Promise.all(Array.from({ length: availableParallelism() }, checkPending));
 process.exit(failed);

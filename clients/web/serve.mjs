@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// Serves the demo: node serve.mjs [--port N]. The environment must set TIDINGS_JWT_SECRET, and as lists of origins
-// separated by commas TIDINGS_DEMO_GATEWAYS and TIDINGS_DEMO_PERSISTENCE.
+// Serves the demo: node serve.mjs [--port N]. The environment must set TIDINGS_JWT_SECRET, TIDINGS_DEMO_GATEWAYS and
+// TIDINGS_DEMO_PERSISTENCE. The last two are lists of origins, separated by commas.
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { createApp } from "./serve/app.mjs";
@@ -12,9 +12,9 @@ function fail(reason) {
 }
 
 /** @param {string} name */
-function origins(name) {
-  const listed = (process.env[name] ?? "").split(",").map((text) => text.trim());
-  return listed.filter(Boolean).map((text) => {
+function originsFromEnv(name) {
+  const texts = (process.env[name] ?? "").split(",").map((text) => text.trim());
+  return texts.filter(Boolean).map((text) => {
     const url = URL.canParse(text) ? new URL(text) : undefined;
     if (url?.protocol !== "http:" && url?.protocol !== "https:")
       return fail(`${name}: ${text} is not an origin`);
@@ -32,8 +32,8 @@ if (!Number.isInteger(port) || port < 0 || port > 65535) fail("--port needs a nu
 
 const secret = process.env.TIDINGS_JWT_SECRET ?? "";
 if (secret === "") fail("TIDINGS_JWT_SECRET is not set");
-const gateways = origins("TIDINGS_DEMO_GATEWAYS");
-const persistence = origins("TIDINGS_DEMO_PERSISTENCE");
+const gateways = originsFromEnv("TIDINGS_DEMO_GATEWAYS");
+const persistence = originsFromEnv("TIDINGS_DEMO_PERSISTENCE");
 if (gateways.length === 0 || persistence.length === 0) {
   fail("TIDINGS_DEMO_GATEWAYS and TIDINGS_DEMO_PERSISTENCE each need at least one origin");
 }
@@ -44,8 +44,8 @@ server.on("error", (error) => fail(error.message));
 // Listens on this machine only, because the server gives a token to everyone who asks for one.
 server.listen(port, "127.0.0.1", () => {
   const address = server.address();
-  const at = typeof address === "object" && address ? address.port : port;
-  process.stdout.write(`demo listens on http://127.0.0.1:${at}\n`);
+  const boundPort = typeof address === "object" && address ? address.port : port;
+  process.stdout.write(`demo listens on http://127.0.0.1:${boundPort}\n`);
 });
 for (const signal of ["SIGTERM", "SIGINT"]) {
   process.on(signal, () => {

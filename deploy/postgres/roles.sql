@@ -1,6 +1,7 @@
--- The two roles of Tidings: one that owns the tables and runs migrations, one that the services and jobs use. Run once
--- by a superuser, connected to the database that Tidings has for itself, before the first migration; may be repeated.
--- Passwords are given apart: ALTER ROLE tidings_owner PASSWORD '...'; ALTER ROLE tidings_service PASSWORD '...';
+-- Creates the two roles of Tidings: one owns the tables and runs migrations, the services and jobs use the other one.
+-- A superuser runs this file before the first migration, connected to a database that only Tidings uses. It may run
+-- again. Set the passwords separately:
+-- ALTER ROLE tidings_owner PASSWORD '...'; ALTER ROLE tidings_service PASSWORD '...';
 
 DO $$
 BEGIN
@@ -19,13 +20,13 @@ REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE, CREATE ON SCHEMA public TO tidings_owner;
 GRANT USAGE ON SCHEMA public TO tidings_service;
 
--- Rows only: no tables are made, changed, emptied or dropped by who serves. Keys are made by identity columns and
--- counts and the list of public rooms by triggers, which need no right of their own.
+-- The services may only read and write rows. They need no right to sequences, because identity columns make the keys.
+-- Triggers write the counts and the list of public rooms.
 ALTER DEFAULT PRIVILEGES FOR ROLE tidings_owner IN SCHEMA public
   GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO tidings_service;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO tidings_service;
--- But the list of migrations, which the services read. No default says so: `tidings-migrations up` takes the right to
--- write it away whenever it has run; here it is taken back from what was granted just now.
+-- The services may only read the list of migrations. The grants above include the right to write it, so this block
+-- revokes that right. A default privilege cannot exclude one table, so `tidings-migrations up` revokes it as well.
 DO $$
 BEGIN
   IF to_regclass('public.seaql_migrations') IS NOT NULL THEN

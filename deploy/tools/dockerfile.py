@@ -1,9 +1,9 @@
 """Reads deploy/Dockerfile for build-in-folder.sh and for the checks.
 
-dockerfile.py perform FILE STAGE CONTEXT FOLDER   does what a build stage's COPY, ENV and RUN say, in FOLDER
-dockerfile.py assemble FILE STAGE FOLDER          lays out the last stage STAGE in FOLDER/STAGE, its settings beside it
+dockerfile.py perform FILE STAGE CONTEXT FOLDER   carries out COPY, ENV and RUN of a build stage in FOLDER
+dockerfile.py assemble FILE STAGE FOLDER          creates the final stage in FOLDER/STAGE, and a file of its settings
 
-Knows the instructions that the file uses, and refuses any other.
+It supports the instructions that the file uses, and refuses all others.
 """
 
 import json
@@ -24,19 +24,19 @@ KNOWN = {
 
 @dataclass
 class Stage:
-    """One FROM with what follows it."""
+    """One build stage: a FROM and the instructions after it."""
 
     base: str
     name: str
     instructions: list[tuple[str, str]] = field(default_factory=list)
 
     def last(self, keyword: str) -> str | None:
-        """What the last instruction of this kind says."""
+        """The arguments of the last instruction of this kind."""
         said = [rest for found, rest in self.instructions if found == keyword]
         return said[-1] if said else None
 
     def environment(self) -> dict[str, str]:
-        """What ENV sets, as written."""
+        """The variables that ENV sets, with their values as written."""
         words = [word for found, rest in self.instructions if found == "ENV" for word in shlex.split(rest)]
         return dict(word.split("=", 1) for word in words)
 
@@ -46,17 +46,17 @@ class Stage:
         return json.loads(said) if said else []
 
     def health(self) -> list[str]:
-        """The command of HEALTHCHECK; nothing when it is NONE."""
+        """The command of HEALTHCHECK; empty for NONE."""
         said = self.last("HEALTHCHECK") or "NONE"
         return json.loads(said.split("CMD", 1)[1]) if "CMD" in said else []
 
     def ports(self) -> set[int]:
-        """What EXPOSE names."""
+        """The ports that EXPOSE names."""
         return {int(port) for port in (self.last("EXPOSE") or "").split()}
 
 
 def read(path: Path) -> dict[str, Stage]:
-    """The stages of a Dockerfile by name."""
+    """Reads the stages of a Dockerfile, by name."""
     lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
     text = re.sub(r"\\\n", " ", "\n".join(lines))
     stages: dict[str, Stage] = {}
@@ -77,7 +77,7 @@ def read(path: Path) -> dict[str, Stage]:
 
 
 def ignored(patterns: list[str], path: str) -> bool:
-    """Whether a .dockerignore leaves a path out: the last pattern that fits it or a folder above it decides."""
+    """Whether a .dockerignore excludes a path. The last pattern that matches the path or a folder above it decides."""
     answer = False
     for pattern in patterns:
         take = pattern.startswith("!")
@@ -88,7 +88,7 @@ def ignored(patterns: list[str], path: str) -> bool:
 
 
 def context(folder: Path, dockerfile: Path) -> list[str]:
-    """The files of the build context, from its folder."""
+    """The files of the build context, relative to its folder."""
     lines = dockerfile.with_name(dockerfile.name + ".dockerignore").read_text().splitlines()
     patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     taken = {pattern[1:].split("/")[0] for pattern in patterns if pattern.startswith("!")}
@@ -101,7 +101,7 @@ def context(folder: Path, dockerfile: Path) -> list[str]:
 
 
 def perform(dockerfile: Path, name: str, source: Path, folder: Path) -> None:
-    """COPY, ARG, ENV and RUN of a stage, with FOLDER for the root."""
+    """Carries out COPY, ARG, ENV and RUN of a stage, with FOLDER as its root."""
     environment, here = dict(os.environ), folder
     for keyword, rest in read(dockerfile)[name].instructions:
         if keyword == "WORKDIR":
@@ -131,7 +131,7 @@ def perform(dockerfile: Path, name: str, source: Path, folder: Path) -> None:
 
 
 def assemble(dockerfile: Path, name: str, folder: Path) -> None:
-    """The root file system of a last stage, and what the image would say of how it is started."""
+    """Creates the root file system of a final stage, and a file with the settings of the image."""
     stage = read(dockerfile)[name]
     if stage.base != "scratch":
         sys.exit(f"{name} stands on {stage.base}, which is not here")

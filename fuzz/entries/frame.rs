@@ -2,7 +2,7 @@
 //! and wherever the reader pauses, the same is understood, no message is over the bound, and no more is held for what
 //! is not whole than what has arrived.
 
-use tidings_gateway::transport::probe::{DecodedEvent, Rules, Verdict, decode};
+use tidings_gateway::transport::probe::{DecodeResult, DecodedEvent, DecoderRules, decode};
 
 const MAX_MESSAGE_BYTES: usize = 1_000;
 /// A vector doubles as it grows, a control frame has up to 125 bytes, and incompressible DEFLATE is a little longer.
@@ -11,7 +11,7 @@ const MAX_HELD_BYTES: usize = 2 * (MAX_MESSAGE_BYTES + 71) + 256;
 pub fn run(data: &[u8]) {
     let Some((&told, bytes)) = data.split_first() else { return };
     let (accept_binary, deflate) = (told & 1 != 0, told & 2 != 0);
-    let rules = Rules { max_message_bytes: MAX_MESSAGE_BYTES, accept_binary, deflate };
+    let rules = DecoderRules { max_message_bytes: MAX_MESSAGE_BYTES, accept_binary, deflate };
     let whole = decode(rules, bytes, &[], false);
     for event in &whole.events {
         match event {
@@ -30,6 +30,6 @@ pub fn run(data: &[u8]) {
     }
 }
 
-fn assert_same(one: &Verdict, other: &Verdict) {
+fn assert_same(one: &DecodeResult, other: &DecodeResult) {
     assert_eq!((&one.events, one.violation), (&other.events, other.violation));
 }

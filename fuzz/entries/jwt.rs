@@ -91,6 +91,6 @@ fn verifier() -> &'static Verifier {
             algorithms: &algorithms,
             rules: ClaimRules::default(),
         };
-        Verifier::start(CheckedTokenSettings::read(given).expect("these settings are good"), |_| {})
+        Verifier::start(CheckedTokenSettings::check(given).expect("these settings are good"), |_| {})
     })
 }

@@ -1,6 +1,6 @@
-//! Echoes every text and binary message, on any path: runs the transport under conformance suites and load tools.
-//! `cargo run --release -p tidings-gateway --example echo -- --listen 127.0.0.1:9001` A peer that sends without
-//! reading is slowed down instead of closed: an example of `pause_reading`.
+//! An echo server on the gateway's transport, for conformance suites and load tools. It accepts any path, and slows
+//! down a peer that sends without reading. To run it: `cargo run --release -p tidings-gateway --example echo --
+//! --listen 127.0.0.1:9001`
 
 use std::{
     io,
@@ -63,7 +63,7 @@ impl EchoSession {
 
 impl Session for EchoSession {
     fn on_text(&mut self, text: &str) {
-        self.echo(Frame::text_once(text));
+        self.echo(Frame::text_for_one(text));
     }
 
     fn on_binary(&mut self, bytes: &[u8]) {

@@ -17,7 +17,6 @@ use tidings_shared::{
     error::{ErrorCode, RETRY_AFTER_MS, Refusal},
     internal::InternalClient,
     lifecycle::Lifecycle,
-    log::LogLimits,
     protocol::server::Limits,
     receipts::Receipts,
     sabotage::{self, Sabotage},
@@ -34,21 +33,22 @@ use crate::{
     metrics::{CachedCounters, Metrics},
     presence::Presence,
     problem,
-    session::{ChatAcceptor, Gate, poll},
+    session::{AdmissionControl, ChatAcceptor, poll},
     transport::{self, TransportConfig},
-    worker::{self, LateDeliveryDedup, Node, Typing, Worker},
+    worker::{self, LateDeliveryDedup, Node, TypingPublisher, Worker},
 };
 
 const WEBSOCKET_PATH: &str = "/v1/ws";
-/// Maximum size of a WebSocket message from a client, as the sum of its fragments.
+/// Maximum size of a WebSocket message from a client, in bytes, as the sum of its fragments.
 const MAX_FRAME_BYTES: usize = 64 * 1024;
 /// After the drain time, the shutdown may take this long to close the remaining connections, polls and HTTP requests,
 /// and to remove the presence of this node's users.
 const SHUTDOWN_EXTRA_TIME: Duration = Duration::from_secs(15);
 /// Interval at which full rate limit buckets are removed. A full bucket limits nothing.
-const REMOVE_FULL_BUCKETS_EVERY: Duration = Duration::from_secs(30);
+const FULL_BUCKET_REMOVAL_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Runs a gateway until `lifecycle` ends.
+/// Runs a gateway until its shutdown is complete. Fails if a setting is wrong, an address cannot be bound, or the
+/// process cannot listen for signals.
 pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let listener = bind(config.listen)?;
     let listen = listener.local_addr()?;
@@ -64,22 +64,22 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     let persistence =
         Arc::new(InternalClient::new(&config.persistence_url, config.common.internal_secret.clone())?);
     let client = config.common.redis.client().map_err(anyhow::Error::msg)?;
-    let limits = LogLimits { max_backlog_records: config.common.max_backlog_records };
-    let per_user = usize::try_from(config.connections_per_user.get()).unwrap_or(usize::MAX);
-    let bus = Bus::start(client, persistence, limits, queues, per_user, metrics.clone());
+    let limits = config.common.log_limits();
+    let connections_per_user = usize::try_from(config.connections_per_user.get()).unwrap_or(usize::MAX);
+    let bus = Bus::start(client, persistence, limits, queues, connections_per_user, metrics.clone());
 
     let fetches = metrics.key_fetches.clone();
     let count_key_fetch =
         move |good| fetches.with_label_values(&[if good { "good" } else { "failed" }]).inc();
     let verifier = Verifier::start(
-        config.common.tokens().map_err(setting::join).map_err(anyhow::Error::msg)?,
+        config.common.check_token_settings().map_err(setting::join_problems).map_err(anyhow::Error::msg)?,
         count_key_fetch,
     );
 
     let node = Arc::new(Node {
         late_deliveries: LateDeliveryDedup::default(),
         receipts: Receipts::start(bus.log.clone()),
-        typing: Typing::start(bus.log.clone(), metrics.clone()),
+        typing: TypingPublisher::start(bus.log.clone(), metrics.clone()),
         presence: Presence::start(&bus, &metrics),
         bus,
         verifier,
@@ -96,7 +96,9 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
         },
     });
     tokio::spawn(remove_full_buckets(node.clone()));
-    let gate = Arc::new(Gate {
+    tokio::spawn(worker::report_limits(node.clone()));
+    tokio::spawn(worker::warn_of_missing_rights(node.clone()));
+    let admission = Arc::new(AdmissionControl {
         origins: config.common.origins().map_err(anyhow::Error::msg)?,
         websocket: config.websocket,
         shutting_down: lifecycle.draining.clone(),
@@ -104,10 +106,10 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
         polls_must_end: CancellationToken::new(),
     });
 
-    let server = serve(listener, &config, workers, &node, &gate, inboxes)?;
+    let server = serve(listener, &config, workers, &node, &admission, inboxes)?;
     let counters = server.counters().clone();
     let (ready_node, draining) = (node.clone(), lifecycle.draining.clone());
-    let admin = admin::serve(
+    let admin = admin::build_server(
         admin_listener,
         move |ready| metrics.export(&counters, ready),
         move || {
@@ -131,7 +133,7 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     let draining = lifecycle.draining.clone();
     lifecycle.tasks.spawn(async move {
         draining.cancelled().await;
-        drain::drain(unready_time, drain_time, &gate, server, &node.presence).await;
+        drain::shut_down(unready_time, drain_time, &admission, server, &node.presence).await;
     });
     lifecycle.run(unready_time + drain_time + SHUTDOWN_EXTRA_TIME).await?;
     admin_handle.stop(false).await;
@@ -150,7 +152,7 @@ fn serve(
     config: &GatewayConfig,
     workers: usize,
     node: &Arc<Node>,
-    gate: &Arc<Gate>,
+    admission: &Arc<AdmissionControl>,
     inboxes: Vec<worker::Inbox>,
 ) -> anyhow::Result<transport::Server> {
     let mut transport_config = TransportConfig::new(listener);
@@ -160,12 +162,12 @@ fn serve(
     transport_config.heartbeat = Duration::from_millis(config.heartbeat_ms);
     transport_config.deflate = config.deflate;
     transport_config.frame_rate = Some(config.frame_rate());
-    transport_config.shutting_down = gate.shutting_down.clone();
+    transport_config.shutting_down = admission.shutting_down.clone();
     if sabotage::is_active(Sabotage::Bounded) {
         transport_config.outbox_bytes = usize::MAX;
     }
     let inboxes: Arc<Mutex<Vec<_>>> = Arc::new(Mutex::new(inboxes.into_iter().map(Some).collect()));
-    let (worker_node, worker_gate) = (node.clone(), gate.clone());
+    let (worker_node, worker_admission) = (node.clone(), admission.clone());
     let acceptor = move |index: usize| {
         let inbox = lock(&inboxes).get_mut(index).and_then(Option::take);
         // A worker that actix restarts after a panic finds no inbox, so its connections would receive nothing.
@@ -176,22 +178,26 @@ fn serve(
             );
             std::process::abort()
         });
-        ChatAcceptor { worker: Worker::start(index, worker_node.clone(), inbox), gate: worker_gate.clone() }
+        ChatAcceptor {
+            worker: Worker::start(index, worker_node.clone(), inbox),
+            admission: worker_admission.clone(),
+        }
     };
-    let gate = gate.clone();
+    let (admission, poll_workers) = (admission.clone(), Arc::<poll::PollWorkers>::default());
     let routes = move |acceptor: &std::rc::Rc<ChatAcceptor>, app: &mut web::ServiceConfig| {
-        let gate = gate.clone();
-        app.route("/v1/transport", web::get().to(move || ready(transport_answer(&gate))));
-        poll::configure(acceptor, app);
+        let admission = admission.clone();
+        app.route("/v1/transport", web::get().to(move || ready(transport_response(&admission))));
+        poll::configure(acceptor, &poll_workers, app);
         app.default_service(web::to(no_such_path));
     };
     Ok(transport::serve(transport_config, acceptor, routes)?)
 }
 
-/// Answers whether this node serves WebSockets, because a browser cannot see why a handshake failed.
-fn transport_answer(gate: &Gate) -> HttpResponse {
-    let mut answer = serde_json::json!({ "websocket": gate.websocket });
-    if gate.draining.is_cancelled() {
+/// Builds the response of `GET /v1/transport`: whether this node serves WebSockets. A client asks for it after a failed
+/// handshake, because a browser does not tell scripts why the handshake failed.
+fn transport_response(admission: &AdmissionControl) -> HttpResponse {
+    let mut answer = serde_json::json!({ "websocket": admission.websocket });
+    if admission.draining.is_cancelled() {
         answer["retry_after_ms"] = RETRY_AFTER_MS.into();
     }
     HttpResponse::Ok().insert_header(("access-control-allow-origin", "*")).json(answer)
@@ -203,7 +209,7 @@ async fn no_such_path() -> HttpResponse {
 
 async fn remove_full_buckets(node: Arc<Node>) {
     loop {
-        tokio::time::sleep(REMOVE_FULL_BUCKETS_EVERY).await;
-        node.rate_limits.forget_full();
+        tokio::time::sleep(FULL_BUCKET_REMOVAL_INTERVAL).await;
+        node.rate_limits.remove_full_buckets();
     }
 }

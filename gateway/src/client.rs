@@ -2,6 +2,7 @@
 
 mod drain;
 mod lanes;
+mod poll_buffer;
 mod transport;
 
 use std::{
@@ -22,7 +23,7 @@ use tidings_shared::{
 use tokio::sync::Notify;
 
 use crate::{
-    command::State,
+    command::AuthState,
     hub::{Peer, Subscription},
     limits::AbuseCounter,
     request_context::RequestContext,
@@ -32,18 +33,19 @@ pub(crate) use drain::CLOSE_REASON_STOPPING;
 use drain::DrainState;
 use lanes::Lanes;
 pub(crate) use lanes::{Job, JoinGroup, JoinMemberships, LeaveGroup, Replay};
-pub(crate) use transport::{ClientTransport, PollBuffer};
+pub(crate) use poll_buffer::{KeptPollUsage, PollBuffer};
+pub(crate) use transport::ClientTransport;
 
 /// Initial capacity of an answer's buffer. Most answers fit; a longer answer costs another allocation.
 const EXPECTED_REPLY_BYTES: usize = 256;
 /// Maximum number of commands of one connection that wait for their outcomes, for example until an event is stored.
 /// Further commands are refused as `overloaded`.
-const MAX_UNANSWERED: u16 = 1000;
+const MAX_UNANSWERED_COMMANDS: u16 = 1000;
 
 /// The presence that a connection has reported for its user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum ReportedPresence {
-    /// The connection has reported nothing, because it is not authenticated.
+    /// The connection has reported no status: it is not authenticated, or it is a poll.
     #[default]
     None,
     Status(Status),
@@ -54,7 +56,7 @@ pub(crate) enum ReportedPresence {
 /// The state of one connection, shared by the session, the hub and the tasks of one thread.
 pub struct Client {
     pub(crate) connection: ClientTransport,
-    pub(crate) state: RefCell<State>,
+    pub(crate) state: RefCell<AuthState>,
     /// The user, set by the first token.
     user: OnceCell<UserId>,
     rooms: RefCell<FxHashMap<RoomId, Subscription>>,
@@ -117,14 +119,14 @@ impl Client {
     pub(crate) fn set_identity(&self, identity: Identity) {
         // Later tokens have the same user, so the first value stays valid.
         let _ = self.user.set(identity.user.clone());
-        *self.state.borrow_mut() = State::Ready(Rc::new(identity));
+        *self.state.borrow_mut() = AuthState::Ready(Rc::new(identity));
     }
 
     /// The identity of the connection's user; `None` before the first token was accepted.
     pub(crate) fn identity(&self) -> Option<Rc<Identity>> {
         match &*self.state.borrow() {
-            State::Ready(identity) => Some(identity.clone()),
-            State::AwaitingAuth | State::Authenticating => None,
+            AuthState::Ready(identity) => Some(identity.clone()),
+            AuthState::AwaitingAuth | AuthState::Authenticating => None,
         }
     }
 
@@ -141,7 +143,7 @@ impl Client {
     /// Replaces the name and picture of the identity. Does nothing before [`Client::set_identity`].
     pub(crate) fn update_account(&self, name: Option<&str>, picture: Option<&str>) {
         let mut state = self.state.borrow_mut();
-        if let State::Ready(identity) = &mut *state
+        if let AuthState::Ready(identity) = &mut *state
             && (identity.name.as_deref() != name || identity.picture.as_deref() != picture)
         {
             let (name, picture) = (name.map(ToOwned::to_owned), picture.map(ToOwned::to_owned));
@@ -149,11 +151,11 @@ impl Client {
         }
     }
 
-    /// Sets the connection's deadline to the expiry of the user's token.
-    pub(crate) fn watch_expiry(&self, now_ms: i64) {
-        if let State::Ready(identity) = &*self.state.borrow() {
+    /// Sets the connection's deadline to the expiry of the user's token. Does nothing before [`Client::set_identity`].
+    pub(crate) fn set_expiry_deadline(&self, now_ms: i64) {
+        if let AuthState::Ready(identity) = &*self.state.borrow() {
             // The deadline is at most a day ahead, because the timer wheel's range is limited.
-            let deadline = until_expiry(identity, now_ms).min(Duration::from_secs(86_400));
+            let deadline = time_until_expiry(identity, now_ms).min(Duration::from_secs(86_400));
             self.connection.set_deadline(Some(deadline));
         }
     }
@@ -172,8 +174,8 @@ impl Client {
         }
     }
 
-    /// Whether all commands are answered.
-    pub(crate) fn is_answered(&self) -> bool {
+    /// Whether all commands of this connection are answered.
+    pub(crate) fn has_answered_all(&self) -> bool {
         let counts =
             [self.joining.get(), self.open_joins.get(), self.unanswered.get(), self.pauses.get().into()];
         counts == [0; 4] && self.lanes.borrow().jobs == 0
@@ -187,7 +189,7 @@ impl Client {
 
     /// Takes a slot for a command that waits for its outcome. Refuses the command if all slots are taken.
     pub(crate) fn take_answer_slot(self: &Rc<Self>) -> Result<SlotGuard, Refusal> {
-        if self.unanswered.get() >= MAX_UNANSWERED {
+        if self.unanswered.get() >= MAX_UNANSWERED_COMMANDS {
             let message =
                 "too many commands of this connection wait for their answers; repeat this one later";
             return Err(Refusal::overloaded(message));
@@ -195,10 +197,11 @@ impl Client {
         Ok(SlotGuard::take(self, |client| &client.unanswered))
     }
 
-    /// Counts that this connection exceeded a rate limit. Returns true if the connection has done so too often.
-    pub(crate) fn exceeds_abuse_limit(&self, now_ms: i64, allowed_per_minute: u32) -> bool {
+    /// Counts that this connection exceeded a rate limit. Returns true if it did so more than `allowed_per_minute`
+    /// times in this minute.
+    pub(crate) fn record_exceeded_limit(&self, now_ms: i64, allowed_per_minute: u32) -> bool {
         let mut abuse_counter = self.abuse_counter.get();
-        let too_often = abuse_counter.record(now_ms, allowed_per_minute);
+        let too_often = abuse_counter.count_excess(now_ms, allowed_per_minute);
         self.abuse_counter.set(abuse_counter);
         too_often
     }
@@ -226,26 +229,31 @@ impl Client {
     }
 
     /// Stores a subscription. Returns the earlier subscription of the same room.
-    pub(crate) fn join(&self, room: RoomId, subscription: Subscription) -> Option<Subscription> {
+    pub(crate) fn insert_subscription(
+        &self,
+        room: RoomId,
+        subscription: Subscription,
+    ) -> Option<Subscription> {
         self.rooms
             .borrow_mut()
             .insert(room, subscription)
             .filter(|subscription| *subscription != Subscription::ENDED)
     }
 
-    /// Forgets a room. Returns the subscription, which the caller must end; `None` if it has ended or never existed.
-    pub(crate) fn leave(&self, room: &RoomId) -> Option<Subscription> {
+    /// Removes the subscription of a room and returns it, so that the caller ends it; `None` if it has ended or never
+    /// existed.
+    pub(crate) fn remove_subscription(&self, room: &RoomId) -> Option<Subscription> {
         self.rooms.borrow_mut().remove(room).filter(|subscription| *subscription != Subscription::ENDED)
     }
 
     /// Begins a join. Until the join is answered, a subscription that ends is replaced by [`Subscription::ENDED`],
-    /// because the answer must name its room as failed.
+    /// because the answer must name the subscription's room as failed.
     pub(crate) fn begin_join(&self) {
         self.open_joins.set(self.open_joins.get() + 1);
     }
 
-    /// Whether the subscription of a room has ended since the start of a join that is not answered yet.
-    pub(crate) fn has_ended(&self, room: &RoomId) -> bool {
+    /// Whether the subscription of a room has ended while a join was not answered yet.
+    pub(crate) fn has_subscription_ended(&self, room: &RoomId) -> bool {
         self.rooms.borrow().get(room) == Some(&Subscription::ENDED)
     }
 
@@ -257,20 +265,20 @@ impl Client {
         }
     }
 
-    /// Forgets all rooms, for a connection that has closed. Some subscriptions may be [`Subscription::ENDED`].
-    pub(crate) fn leave_all(&self) -> FxHashMap<RoomId, Subscription> {
+    /// Takes the subscriptions of all rooms, for a connection that has closed. Some may be [`Subscription::ENDED`].
+    pub(crate) fn take_subscriptions(&self) -> FxHashMap<RoomId, Subscription> {
         std::mem::take(&mut self.rooms.borrow_mut())
     }
 }
 
 /// The time until a token expires; zero if the token has expired.
-pub(crate) fn until_expiry(identity: &Identity, now_ms: i64) -> Duration {
+pub(crate) fn time_until_expiry(identity: &Identity, now_ms: i64) -> Duration {
     let left_ms = identity.expires_at_s.saturating_mul(1000).saturating_sub(now_ms);
     Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))
 }
 
-/// A slot that a join or a command takes while it is in progress. Dropping the guard frees the slot, and closes the
-/// connection if it is overdue and has nothing else in progress.
+/// A slot that a join or a command takes while it is in progress. Dropping the guard frees the slot. If the client did
+/// not leave in time during a drain and has nothing else in progress, this also closes the connection.
 pub(crate) struct SlotGuard {
     client: Rc<Client>,
     count: fn(&Client) -> &Cell<u16>,
@@ -300,12 +308,12 @@ impl Peer for Client {
         self.connection.send(frame);
     }
 
-    fn send_shared(&self, frame: &Frame) {
-        self.connection.send_shared(frame);
+    fn send_shared(&self, frame: &Frame) -> bool {
+        self.connection.send_shared(frame)
     }
 
-    fn send_run(&self, run: &FrameRun) {
-        self.connection.send_run(run);
+    fn send_run(&self, run: &FrameRun) -> usize {
+        self.connection.send_run(run)
     }
 
     fn on_subscription_ended(&self, room: &str, subscription: Subscription) {

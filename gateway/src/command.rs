@@ -15,6 +15,7 @@ use tidings_shared::{
         CloseCode, Command, JoinTarget, Parsed, Status,
         server::{ServerFrame, rfc3339},
     },
+    rate::content_cost,
 };
 
 use crate::{
@@ -25,7 +26,7 @@ pub use auth::finish_auth;
 
 /// The authentication state of a connection.
 #[derive(Debug, Default)]
-pub enum State {
+pub enum AuthState {
     /// The connection has no user yet, so only `auth` is accepted.
     #[default]
     AwaitingAuth,
@@ -34,7 +35,7 @@ pub enum State {
     Ready(Rc<Identity>),
 }
 
-/// What the decision about a command uses besides the frame and the state.
+/// The inputs of [`apply`] besides the frame and the state.
 pub struct Environment<'a> {
     pub verifier: &'a Verifier,
     /// Takes tokens for a command from the user's rate limit bucket. Fails with the milliseconds after which the tokens
@@ -97,7 +98,7 @@ impl Effect {
 
 /// Applies one frame to the state, and returns the effects. `request` is the context of the frame's command.
 pub fn apply(
-    state: &mut State,
+    state: &mut AuthState,
     env: &Environment<'_>,
     parsed: Parsed,
     request: RequestContext,
@@ -105,22 +106,28 @@ pub fn apply(
     let Parsed { room, frame, .. } = parsed;
     let command = match frame {
         Ok(command) => command,
-        Err(refusal) if !matches!(state, State::Ready(_)) => {
-            return auth::unreadable(state, request, room, refusal);
+        Err(refusal) if !matches!(state, AuthState::Ready(_)) => {
+            return auth::refuse_unreadable(state, request, room, refusal);
         }
         Err(refusal) => {
-            let refusal = check_rate(env, state, Limit::Commands, NonZeroU32::MIN).err().unwrap_or(refusal);
+            let refusal =
+                take_rate_tokens(env, state, Limit::Commands, NonZeroU32::MIN).err().unwrap_or(refusal);
             return vec![Effect::refuse(request, room, refusal)];
         }
     };
-    if let (State::Ready(_), Some(limit)) = (&*state, limit_of(&command))
-        && let Err(refusal) = check_rate(env, state, limit, cost_of(&command))
+    if let (AuthState::Ready(_), Some(limit)) = (&*state, limit_of(&command))
+        && let Err(refusal) = take_rate_tokens(env, state, limit, cost_of(&command))
+    {
+        return vec![Effect::refuse(request, room, refusal)];
+    }
+    if let (AuthState::Ready(_), Some(cost)) = (&*state, content_cost(content_bytes(&command)))
+        && let Err(refusal) = take_rate_tokens(env, state, Limit::Bytes, cost)
     {
         return vec![Effect::refuse(request, room, refusal)];
     }
     let (room, command) = match command {
         Command::Auth { token } => return auth::apply(state, env, request, token),
-        _ if !matches!(state, State::Ready(_)) => {
+        _ if !matches!(state, AuthState::Ready(_)) => {
             return vec![Effect::refuse(request, room, Reason::Missing)];
         }
         Command::Send { room, draft } => (room, RoomCommand::Append(AppendCommand::Send(draft))),
@@ -138,12 +145,12 @@ pub fn apply(
     vec![Effect::InRoom { request, room, command }]
 }
 
-/// Answers `ping`, also above the rate limit. A ping above the rate limit is counted as an exceeded limit.
-fn ping(state: &State, env: &Environment<'_>, request: &RequestContext) -> Vec<Effect> {
+/// Answers `ping`, also above the rate limit. A ping above the limit also has the effect [`Effect::LimitExceeded`].
+fn ping(state: &AuthState, env: &Environment<'_>, request: &RequestContext) -> Vec<Effect> {
     let server_time = rfc3339(env.now_ms);
     let pong = ServerFrame::Pong { reference: request.reference(), server_time: &server_time };
     let mut effects = vec![Effect::Reply(pong.to_json())];
-    if check_rate(env, state, Limit::Commands, NonZeroU32::MIN).is_err() {
+    if take_rate_tokens(env, state, Limit::Commands, NonZeroU32::MIN).is_err() {
         effects.push(Effect::LimitExceeded);
     }
     effects
@@ -173,13 +180,28 @@ fn cost_of(command: &Command) -> NonZeroU32 {
     NonZeroU32::MIN.saturating_add(rooms_cost(rooms))
 }
 
-/// Takes `cost` tokens from the user's bucket. A connection without a user has no bucket, because it is soon closed if
-/// it does not authenticate.
-fn check_rate(env: &Environment<'_>, state: &State, limit: Limit, cost: NonZeroU32) -> Result<(), Refusal> {
+/// The size of the contents that a command sends to a room, in bytes.
+fn content_bytes(command: &Command) -> usize {
+    match command {
+        Command::Send { draft, .. } => draft.bytes(),
+        Command::Change { change, .. } => change.bytes(),
+        Command::Signal { data, .. } => data.get().len(),
+        _ => 0,
+    }
+}
+
+/// Takes `cost` tokens from the user's bucket. Fails with the refusal if the bucket has fewer tokens. A connection
+/// without a user has no bucket, because it is soon closed if it does not authenticate.
+fn take_rate_tokens(
+    env: &Environment<'_>,
+    state: &AuthState,
+    limit: Limit,
+    cost: NonZeroU32,
+) -> Result<(), Refusal> {
     match state {
-        State::Ready(identity) => (env.take_tokens)(limit, &identity.user, cost)
+        AuthState::Ready(identity) => (env.take_tokens)(limit, &identity.user, cost)
             .map_err(|retry_after_ms| limit.refusal(retry_after_ms)),
-        State::AwaitingAuth | State::Authenticating => Ok(()),
+        AuthState::AwaitingAuth | AuthState::Authenticating => Ok(()),
     }
 }
 

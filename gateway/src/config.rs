@@ -42,17 +42,18 @@ pub struct GatewayConfig {
     /// Time between WebSocket pings, 100 to 600,000; a peer that is silent for two intervals is closed
     #[arg(long, env = "TIDINGS_HEARTBEAT_MS", default_value_t = 25_000, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(100..=600_000))]
     pub heartbeat_ms: u64,
-    /// Messages that a user may send through this node per second, on average
+    /// Messages that a user may send per second, on average, through all gateways together
     #[arg(long, env = "TIDINGS_MESSAGES_PER_SECOND", default_value = "10", value_name = "PER_SECOND")]
     pub messages_per_second: NonZeroU32,
-    /// Messages that a user may send at once (burst)
+    /// Messages that a user may send at once (burst) through one gateway; all gateways together allow it as often as
+    /// the rate does
     #[arg(long, env = "TIDINGS_MESSAGES_BURST", default_value = "20", value_name = "MESSAGES")]
     pub messages_burst: NonZeroU32,
-    /// `typing:start` and `typing:stop` of a user through this node, on average; the burst is four times as many,
-    /// also for the limits that follow
+    /// `typing:start` and `typing:stop` of a user, on average, through all gateways together; the burst is four times
+    /// as many, also for the limits that follow
     #[arg(long, env = "TIDINGS_TYPING_PER_SECOND", default_value = "10", value_name = "PER_SECOND")]
     pub typing_per_second: NonZeroU32,
-    /// Signals of a user through this node, on average
+    /// Signals of a user, on average, through all gateways together
     #[arg(long, env = "TIDINGS_SIGNALS_PER_SECOND", default_value = "20", value_name = "PER_SECOND")]
     pub signals_per_second: NonZeroU32,
     /// Read and delivered marks of a user through this node, on average
@@ -90,7 +91,7 @@ pub struct GatewayConfig {
     /// Whether WebSockets are served. If not, handshakes are refused with 503 and clients use long polls
     #[arg(long, env = "TIDINGS_WEBSOCKET", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub websocket: bool,
-    /// Time over which the connections of a stopping node leave, up to an hour: each is told when to leave. See
+    /// Time over which the connections of a stopping node leave, up to an hour: each is notified when to leave. See
     /// docs/OPERATIONS.md#stopping
     #[arg(long, env = "TIDINGS_DRAIN_MS", default_value_t = 10_000, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(0..=3_600_000))]
     pub drain_ms: u64,
@@ -118,8 +119,9 @@ impl GatewayConfig {
             burst: self.frames_burst,
             ..FrameRate::default()
         };
-        // Polls are HTTP requests, not frames of a connection.
-        let frames = Limit::ALL.into_iter().filter(|(limit, _)| *limit != Limit::Polls);
+        // Polls are HTTP requests and not frames, and `Limit::Bytes` counts bytes and not frames.
+        let counts_frames = |limit: &Limit| !matches!(limit, Limit::Polls | Limit::Bytes);
+        let frames = Limit::ALL.into_iter().filter(|(limit, _)| counts_frames(limit));
         for limit in frames.map(|(limit, _)| self.rate(limit)) {
             rate.per_second = rate.per_second.max(limit.per_second);
             rate.burst = rate.burst.max(limit.burst);
@@ -127,10 +129,11 @@ impl GatewayConfig {
         rate
     }
 
-    /// The rate limit of one kind of command.
+    /// The rate and burst of a limit.
     pub fn rate(&self, limit: Limit) -> Rate {
+        let messages = Rate { per_second: self.messages_per_second, burst: self.messages_burst };
         match limit {
-            Limit::Messages => Rate { per_second: self.messages_per_second, burst: self.messages_burst },
+            Limit::Messages => messages,
             Limit::Typing => Rate::per_second(self.typing_per_second),
             Limit::Signals => Rate::per_second(self.signals_per_second),
             Limit::Marks => Rate::per_second(self.marks_per_second),
@@ -138,6 +141,7 @@ impl GatewayConfig {
             Limit::Joins => Rate::per_second(self.joins_per_second),
             Limit::Polls => Rate::per_second(self.polls_per_second),
             Limit::Commands => Rate::per_second(self.commands_per_second),
+            Limit::Bytes => messages.content_of_user(),
         }
     }
 }
@@ -146,7 +150,7 @@ impl GatewayConfig {
 mod tests {
     use super::*;
 
-    fn frame_rate(more: &[&str]) -> (u32, u32) {
+    fn frame_rate(arguments: &[&str]) -> (u32, u32) {
         let required = [
             "tidings-gateway",
             "--persistence-url=http://127.0.0.1:1",
@@ -154,7 +158,7 @@ mod tests {
             "--internal-secret=0123456789abcdef",
             "--jwt-secret=0123456789abcdef",
         ];
-        let rate = GatewayConfig::parse_from(required.iter().chain(more)).frame_rate();
+        let rate = GatewayConfig::parse_from(required.iter().chain(arguments)).frame_rate();
         (rate.per_second.get(), rate.burst.get())
     }
 

@@ -1,11 +1,13 @@
 //! The shutdown of a gateway. The node reports that it is not ready, then drains (no connection is accepted, and the
-//! open connections leave one after the other), then closes the remaining connections and ends its presence.
+//! open connections leave one after the other), then closes the remaining connections and ends its presence lease.
 
 use std::time::Duration;
 
 use tidings_shared::protocol::CloseCode;
 
-use crate::{client::CLOSE_REASON_STOPPING, presence::Presence, session::Gate, transport::Server};
+use crate::{
+    client::CLOSE_REASON_STOPPING, presence::Presence, session::AdmissionControl, transport::Server,
+};
 
 /// After the drain, a client that is still connected has this time to answer the close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(6);
@@ -14,18 +16,18 @@ const POLL_END_DELAY: Duration = Duration::from_secs(3);
 
 /// Carries out the shutdown. The caller has already made the node report that it is not ready. The node serves as
 /// before for `unready_time`. Then the open connections leave one after the other over `drain_time`.
-pub async fn drain(
+pub async fn shut_down(
     unready_time: Duration,
     drain_time: Duration,
-    gate: &Gate,
+    admission: &AdmissionControl,
     server: Server,
     presence: &Presence,
 ) {
     tokio::time::sleep(unready_time).await;
-    gate.draining.cancel();
+    admission.draining.cancel();
     let counters = server.counters().clone();
     server.drain(drain_time).await;
-    let polls_must_end = gate.polls_must_end.clone();
+    let polls_must_end = admission.polls_must_end.clone();
     tokio::spawn(async move {
         tokio::time::sleep(POLL_END_DELAY).await;
         polls_must_end.cancel();

@@ -3,8 +3,12 @@
 //! The hub is pure: it queues frames at peers and does no I/O. Each worker thread owns one hub. A pub/sub message is
 //! only a hint: a record that does not follow the last sent record is not sent, and the room is refilled from Redis.
 //!
-//! A subscription is *replaying* until all records up to the room's position were sent to it. A replaying subscription
-//! gets no live record. Then the subscription is *live*: it gets each record when the room's position moves to it.
+//! A subscription is *replaying* until all records up to the room's position were sent to it, and gets no live record
+//! until then. After that it is *live*: it gets each record when the room's position moves to that record.
+//!
+//! A live subscription becomes *lagging* when its peer does not take a record, because too much is queued for the peer.
+//! The subscription is then replaying again, from its last record on. The caller of [`Hub::take_lagging`] runs the
+//! replay.
 //!
 //! A subscription has a role, and ends when its user is removed from the room. Live delivery uses the role at each
 //! record's position: a record that changes a membership is sent first, and then the role changes or the subscription
@@ -26,10 +30,10 @@ use tidings_shared::{
 };
 
 use crate::transport::{Frame, FrameRun};
-pub use outcome::{Dispatch, Ended, RefillOutcome, RoleRefresh};
+pub use outcome::{DispatchOutcome, EndedSubscriptions, RefillOutcome, RoleRefresh};
 use role::RoleNames;
-pub use role::Roles;
-pub use room::{Room, RoomRead, Subscription};
+pub use role::StoredRoles;
+pub use room::{LaggingSubscription, Room, RoomRead, Subscription};
 
 /// A position in a room's log. Positions are ordered by epoch first, then by seq.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,11 +46,10 @@ impl Position {
     /// The position of a role that was not read yet, above every real position so that no record is sent.
     const UNREAD: Self = Self { epoch: Epoch(u64::MAX), seq: Seq(u64::MAX) };
 
-    pub fn of(head: &RoomHead) -> Self {
+    pub fn of_head(head: &RoomHead) -> Self {
         Self { epoch: head.epoch, seq: head.seq }
     }
 
-    /// The position of a record.
     pub fn of_record(record: &Record) -> Self {
         Self { epoch: record.epoch, seq: record.seq }
     }
@@ -56,20 +59,18 @@ impl Position {
 pub trait Peer {
     fn user(&self) -> &UserId;
     fn send(&self, frame: Frame);
-    /// Sends a frame that other peers also get.
-    fn send_shared(&self, frame: &Frame) {
-        self.send(frame.clone());
-    }
-    /// Sends the frames of a run, which other peers also get.
-    fn send_run(&self, run: &FrameRun) {
-        run.frames().iter().for_each(|frame| self.send_shared(frame));
-    }
+    /// Sends a frame that other peers also get. Returns false, and sends nothing, if too much is queued for this peer.
+    fn send_shared(&self, frame: &Frame) -> bool;
+    /// Sends the frames of a run, which other peers also get, until too much is queued for this peer. Returns how many
+    /// frames were sent.
+    fn send_run(&self, run: &FrameRun) -> usize;
     /// Reports that a subscription of this peer has ended, because its user was removed from the room. This method must
     /// not call the hub, which is borrowed during the call.
     fn on_subscription_ended(&self, room: &str, subscription: Subscription);
 }
 
-/// A read of a room for one subscription: the head, the user's mark, and the hub's generation before the read.
+/// A read of a room for one subscription: the head, the user's membership mark, and the hub's generation before the
+/// read.
 #[derive(Debug, Clone, Copy)]
 pub struct MarkRead<'a> {
     pub head: Position,
@@ -81,13 +82,16 @@ pub struct MarkRead<'a> {
 pub struct Hub<P> {
     rooms: FxHashMap<RoomId, Room<P>>,
     /// Returned by [`Hub::room`] for a room without a subscription.
-    no_room: Room<P>,
+    empty_room: Room<P>,
     /// The stamp of the latest subscription. Stamps are unique in the whole hub, because a room that is left and joined
     /// again must not repeat a stamp.
     last_stamp: u64,
     /// Changes whenever hints of any room may have been missed. Reads of an earlier generation are outdated.
     generation: Generation,
     names: RoleNames,
+    lagging: Vec<LaggingSubscription<P>>,
+    /// The number of live subscriptions to which records were dispatched since the last [`Hub::take_receiver_count`].
+    receivers: usize,
 }
 
 /// The number of calls of [`Hub::invalidate_reads`] so far.
@@ -98,18 +102,20 @@ impl<P: Peer> Default for Hub<P> {
     fn default() -> Self {
         Self {
             rooms: FxHashMap::default(),
-            no_room: Room::default(),
+            empty_room: Room::default(),
             last_stamp: 0,
             generation: Generation::default(),
             names: RoleNames::default(),
+            lagging: Vec::new(),
+            receivers: 0,
         }
     }
 }
 
 impl<P: Peer> Hub<P> {
-    /// Returns a room, or an empty room if it has no subscription.
+    /// Returns a room, or an empty room if the room has no subscription.
     pub fn room(&self, room: &RoomId) -> &Room<P> {
-        self.rooms.get(room).unwrap_or(&self.no_room)
+        self.rooms.get(room).unwrap_or(&self.empty_room)
     }
 
     /// Adds a replaying subscription, which gets no record before [`Hub::set_initial_role`]. Also returns the hub's
@@ -142,8 +148,8 @@ impl<P: Peer> Hub<P> {
         room: &RoomId,
         subscription: Subscription,
         read: MarkRead<'_>,
-        roles: Option<&Roles>,
-    ) -> (RoleRefresh, Ended) {
+        roles: Option<&StoredRoles>,
+    ) -> (RoleRefresh, EndedSubscriptions) {
         let current = read.generation == self.generation;
         let refreshed = match self.rooms.get_mut(room) {
             Some(state) => state.refresh_role(room, subscription, (read, current), roles, &mut self.names),
@@ -152,14 +158,30 @@ impl<P: Peer> Hub<P> {
         (refreshed, self.collect_ended(room.as_str()))
     }
 
+    /// Ends a subscription in the same way as a removal of its user.
+    pub fn end_subscription(&mut self, room: &RoomId, subscription: Subscription) -> EndedSubscriptions {
+        if let Some(state) = self.rooms.get_mut(room) {
+            state.end_subscription(room, subscription);
+        }
+        self.collect_ended(room.as_str())
+    }
+
+    /// Ends the live subscriptions of a room that does not exist, and the refill that found this. Also returns the
+    /// peers of these subscriptions.
+    pub fn end_live_subscriptions(&mut self, room: &RoomId) -> (Vec<Rc<P>>, EndedSubscriptions) {
+        let peers =
+            self.rooms.get_mut(room).map_or_else(Vec::new, |state| state.end_live_subscriptions(room));
+        (peers, self.collect_ended(room.as_str()))
+    }
+
     /// Takes the number of subscriptions of a room that removals have ended since the last call. If no subscription is
-    /// left, removes the room and returns its id, so that the caller unsubscribes its channel.
-    fn collect_ended(&mut self, room: &str) -> Ended {
-        let Some(state) = self.rooms.get_mut(room) else { return Ended::default() };
-        let subscriptions = std::mem::take(&mut state.ended);
+    /// left, removes the room and returns its id, so that the caller unsubscribes the room's channel.
+    fn collect_ended(&mut self, room: &str) -> EndedSubscriptions {
+        let Some(state) = self.rooms.get_mut(room) else { return EndedSubscriptions::default() };
+        let subscriptions = std::mem::take(&mut state.ended_count);
         let is_empty = state.is_empty();
         let room = if is_empty { self.rooms.remove_entry(room).map(|(id, _)| id) } else { None };
-        Ended { subscriptions, room }
+        EndedSubscriptions { subscriptions, room }
     }
 
     /// Makes all reads outdated that began before this call, because hints of any room may have been missed.
@@ -167,7 +189,7 @@ impl<P: Peer> Hub<P> {
         self.generation.0 = self.generation.0.wrapping_add(1);
     }
 
-    /// The current generation, which the caller takes before it reads a room and passes with the read.
+    /// The current generation. Callers get it before they read a room, and pass it with the read.
     pub fn generation(&self) -> Generation {
         self.generation
     }
@@ -183,30 +205,50 @@ impl<P: Peer> Hub<P> {
         false
     }
 
-    /// Handles a published record. A record that changes a membership may end subscriptions.
-    pub fn dispatch(&mut self, record: &Record, frame: &Frame) -> (Dispatch, Ended) {
+    /// Sends a published record to the room's live subscriptions that may see it, if it follows the last sent record. A
+    /// record that changes a membership may end subscriptions.
+    pub fn dispatch(&mut self, record: &Record, frame: &Frame) -> (DispatchOutcome, EndedSubscriptions) {
         if record.is_live_only() {
-            if let Some(room) = self.rooms.get(record.room()) {
-                room.deliver_live(record, frame);
+            if let Some(room) = self.rooms.get_mut(record.room()) {
+                self.receivers += room.live_count();
+                room.deliver_live_only(record, frame);
+                room.drain_lagging(record.room(), &mut self.lagging);
             }
-            return (Dispatch::Delivered, Ended::default());
+            return (DispatchOutcome::Delivered, EndedSubscriptions::default());
         }
         let Some(room) = self.rooms.get_mut(record.room()) else {
-            return (Dispatch::Stale, Ended::default());
+            return (DispatchOutcome::Stale, EndedSubscriptions::default());
         };
+        self.receivers += room.live_count();
         let outcome = room.dispatch(record, frame, &mut self.names);
+        room.drain_lagging(record.room(), &mut self.lagging);
         if record.membership().is_empty() {
-            return (outcome, Ended::default());
+            return (outcome, EndedSubscriptions::default());
         }
         (outcome, self.collect_ended(record.room()))
     }
 
-    /// Sends a run of consecutive records, of which `first` is the first, if it follows the last sent record. Otherwise
-    /// does nothing and returns false, so that each record must be dispatched. All records are events that every member
-    /// may see and that change no membership.
+    /// Sends a run of consecutive records if `first`, its first record, follows the last sent record. Otherwise does
+    /// nothing and returns false, and the caller must dispatch each record. The records of a run are events that every
+    /// member may see and that change no membership.
     pub fn dispatch_run(&mut self, first: &Record, run: &FrameRun) -> bool {
-        let room = self.rooms.get_mut(first.room());
-        room.is_some_and(|room| room.dispatch_run(Position::of_record(first), run))
+        let Some(room) = self.rooms.get_mut(first.room()) else { return false };
+        let receivers = room.live_count();
+        let sent = room.dispatch_run(Position::of_record(first), run);
+        self.receivers += if sent { receivers } else { 0 };
+        room.drain_lagging(first.room(), &mut self.lagging);
+        sent
+    }
+
+    /// Takes the number of live subscriptions to which records were dispatched since the last call. The time that the
+    /// deliveries took grows with this number.
+    pub fn take_receiver_count(&mut self) -> usize {
+        std::mem::take(&mut self.receivers)
+    }
+
+    /// Takes the subscriptions that became lagging since the last call.
+    pub fn take_lagging(&mut self) -> Vec<LaggingSubscription<P>> {
+        std::mem::take(&mut self.lagging)
     }
 
     /// Starts a refill, because records of the room may have been missed. Returns false if no subscription is live, or
@@ -222,7 +264,8 @@ impl<P: Peer> Hub<P> {
         }
     }
 
-    /// Records that marks of the room may have expired unread, so that persistence must give the roles without a mark.
+    /// Records that membership marks of the room may have expired unread. If a read then has no mark of a user,
+    /// persistence must give the role.
     pub fn expire_marks(&mut self, room: &RoomId) {
         if let Some(room) = self.rooms.get_mut(room) {
             room.expire_marks();
@@ -240,21 +283,22 @@ impl<P: Peer> Hub<P> {
         id: &RoomId,
         read: RoomRead<'_>,
         generation: Generation,
-    ) -> (RefillOutcome, Ended) {
+    ) -> (RefillOutcome, EndedSubscriptions) {
         if generation != self.generation {
-            return (RefillOutcome::Retry, Ended::default());
+            return (RefillOutcome::Retry, EndedSubscriptions::default());
         }
         let Some(room) = self.rooms.get_mut(id) else {
-            return (RefillOutcome::FromTail, Ended::default());
+            return (RefillOutcome::FromTail, EndedSubscriptions::default());
         };
         let outcome = room.refill(id, read, &mut self.names);
+        room.drain_lagging(id.as_str(), &mut self.lagging);
         (outcome, self.collect_ended(id.as_str()))
     }
 
     /// Records that Redis has confirmed the room's channel.
     pub fn mark_channel_confirmed(&mut self, room: &RoomId) {
         if let Some(room) = self.rooms.get_mut(room) {
-            room.confirmed = true;
+            room.channel_confirmed = true;
         }
     }
 
@@ -271,7 +315,11 @@ impl<P: Peer> Hub<P> {
             && self.rooms.get_mut(room).is_some_and(|room| room.go_live(subscription, reached))
     }
 
-    /// The number of rooms with a subscription.
+    /// The number of live subscriptions of a room.
+    pub fn live_count(&self, room: &str) -> usize {
+        self.rooms.get(room).map_or(0, Room::live_count)
+    }
+
     pub fn room_count(&self) -> usize {
         self.rooms.len()
     }

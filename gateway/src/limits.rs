@@ -1,14 +1,24 @@
 //! Rate limits. Each user has one token bucket on this node for each kind of command, shared by all connections of the
-//! user. [`AbuseCounter`] counts how often one connection exceeds its limits, so that abusers can be closed. The
-//! buckets use governor's clock. The caller of [`AbuseCounter`] passes the time.
+//! user. A user and a room also have buckets for the bytes of large commands. Some limits also apply to the commands of
+//! a user on all nodes together (`worker/limit_reports.rs`). [`AbuseCounter`] counts how often a connection exceeds its
+//! limits, so that an abusive connection can be closed.
 
-use std::num::NonZeroU32;
+mod usage;
+
+use std::{
+    num::NonZeroU32,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use tidings_shared::{
     error::{ErrorCode, Refusal},
-    ids::UserId,
-    rate::{Rate, UserRateLimiter},
+    ids::{RoomId, UserId},
+    rate::{KeyedRateLimiter, Rate, UserRateLimiter},
 };
+
+use crate::lock::lock;
+use usage::NodeUsage;
 
 /// The kinds of commands, each with its own bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,12 +37,14 @@ pub enum Limit {
     Polls,
     /// All other commands, and frames that cannot be parsed.
     Commands,
+    /// KiB of the contents of messages, edits and signals: see [`content_cost`](tidings_shared::rate::content_cost).
+    Bytes,
 }
 
 impl Limit {
     /// The limits in the order of the variants, each with its name. The name is the value of the metric label `limit`,
     /// and occurs in the error message.
-    pub const ALL: [(Self, &str); 8] = [
+    pub const ALL: [(Self, &str); 9] = [
         (Self::Messages, "messages"),
         (Self::Typing, "typing"),
         (Self::Signals, "signals"),
@@ -41,14 +53,21 @@ impl Limit {
         (Self::Joins, "joins"),
         (Self::Polls, "polls"),
         (Self::Commands, "commands"),
+        (Self::Bytes, "bytes"),
     ];
 
-    /// The name in the metric label `limit` and in the error message.
     pub fn name(self) -> &'static str {
         Self::ALL[self as usize].1
     }
 
-    /// The refusal of a command that exceeds this limit.
+    /// Whether the limit also applies to the commands of a user on all nodes together. Other limits apply on each node
+    /// only, because their commands load only the node, and because a client that moves to another node sends many of
+    /// these commands at once.
+    pub fn is_shared_by_nodes(self) -> bool {
+        matches!(self, Self::Messages | Self::Typing | Self::Signals)
+    }
+
+    /// The refusal of a command that exceeds this limit, and that the client may repeat after this time.
     pub fn refusal(self, retry_after_ms: u64) -> Refusal {
         let message = format!("over the limit for {}; repeat this one later", self.name());
         Refusal { retry_after_ms: Some(retry_after_ms), ..Refusal::new(ErrorCode::RateLimited, message) }
@@ -56,53 +75,97 @@ impl Limit {
 }
 
 /// A poll or a join takes one additional token for each group of this many rooms.
-const ROOMS_PER_COST_UNIT: usize = 50;
+const ROOMS_PER_EXTRA_TOKEN: usize = 50;
 
 /// The tokens that a poll or a join takes for its rooms, in addition to one token for the command itself.
 pub fn rooms_cost(rooms: usize) -> u32 {
-    u32::try_from(rooms / ROOMS_PER_COST_UNIT).unwrap_or(u32::MAX)
+    u32::try_from(rooms / ROOMS_PER_EXTRA_TOKEN).unwrap_or(u32::MAX)
 }
 
-/// The rate limit buckets of all users on this node.
-pub struct RateLimits([UserRateLimiter; Limit::ALL.len()]);
+/// The rate limit buckets of all users and rooms on this node.
+pub struct RateLimits {
+    users: [LimitState; Limit::ALL.len()],
+    rooms: KeyedRateLimiter<RoomId>,
+}
+
+struct LimitState {
+    rate: Rate,
+    limiter: UserRateLimiter,
+    usage: Mutex<NodeUsage>,
+}
 
 impl RateLimits {
-    /// Creates the buckets. `rate` is called once for each kind of command.
+    /// Creates the buckets. `rate` gives the rate of each kind of command.
     pub fn new(rate: impl Fn(Limit) -> Rate) -> Self {
-        Self(Limit::ALL.map(|(limit, _)| UserRateLimiter::new(rate(limit))))
+        let rooms = KeyedRateLimiter::new(rate(Limit::Messages).content_of_room());
+        let state = |limit| {
+            let rate = rate(limit);
+            let usage = Mutex::new(NodeUsage::new(Instant::now()));
+            LimitState { rate, limiter: UserRateLimiter::new(rate), usage }
+        };
+        Self { users: Limit::ALL.map(|(limit, _)| state(limit)), rooms }
     }
 
-    /// Takes `count` tokens from a user's bucket. Fails with the milliseconds after which the tokens are available.
+    /// Takes `cost` tokens of [`Limit::Bytes`] from a room's bucket. Fails like [`RateLimits::take_tokens`]. The caller
+    /// must have checked that the sender may send to the room, so that nobody else can empty the bucket.
+    pub fn take_room_bytes(&self, room: &RoomId, cost: NonZeroU32) -> Result<(), u64> {
+        self.rooms.take_permits(room, cost)
+    }
+
+    /// Takes `count` tokens from a user's bucket. Fails with the milliseconds after which the command may be repeated,
+    /// if the bucket has too few tokens, or if the user must wait: see [`RateLimits::refuse_until`].
     pub fn take_tokens(&self, limit: Limit, user: &UserId, count: NonZeroU32) -> Result<(), u64> {
-        self.0[limit as usize].take_permits(user, count)
+        let LimitState { rate, limiter, usage } = &self.users[limit as usize];
+        if !limit.is_shared_by_nodes() {
+            return limiter.take_permits(user, count);
+        }
+        let mut usage = lock(usage);
+        usage.check_wait(user)?;
+        limiter.take_permits(user, count)?;
+        usage.spend(user, count.min(rate.burst).get());
+        Ok(())
     }
 
-    /// Removes full buckets, which limit nothing.
-    pub fn forget_full(&self) {
-        self.0.iter().for_each(UserRateLimiter::drop_full_buckets);
+    pub fn remove_full_buckets(&self) {
+        self.users.iter().for_each(|state| state.limiter.drop_full_buckets());
+        self.rooms.drop_full_buckets();
+    }
+
+    pub fn rate(&self, limit: Limit) -> Rate {
+        self.users[limit as usize].rate
+    }
+
+    /// Takes the tokens that users have spent since the last call: see [`NodeUsage::take_spent`].
+    pub fn take_usage(&self, limit: Limit, min_tokens: u32) -> (Vec<(UserId, u32)>, Duration) {
+        lock(&self.users[limit as usize].usage).take_spent(min_tokens, Instant::now())
+    }
+
+    /// Refuses the commands of a user until this time, because the user spent too many tokens on all nodes.
+    pub fn refuse_until(&self, limit: Limit, user: UserId, until: Instant) {
+        lock(&self.users[limit as usize].usage).refuse_until(user, until);
     }
 }
 
-/// Counts how often one connection exceeded a limit within a minute, which begins with the first excess.
+/// Counts how often one connection exceeded its rate limits within a minute, which begins with the first excess.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AbuseCounter {
     /// Seconds since the Unix epoch, in 4 bytes to save memory, because every connection has a counter.
     minute_start_s: u32,
-    times: u32,
+    excess_count: u32,
 }
 
 const MINUTE_S: u32 = 60;
 
 impl AbuseCounter {
     /// Counts one more excess. Returns true if the connection exceeded its limits too often in this minute.
-    pub fn record(&mut self, now_ms: i64, allowed_per_minute: u32) -> bool {
+    pub fn count_excess(&mut self, now_ms: i64, allowed_per_minute: u32) -> bool {
         // A clock that was set back also begins a new minute.
         let now_s = u32::try_from(now_ms / 1000).unwrap_or_default();
         if now_s.checked_sub(self.minute_start_s).is_none_or(|since| since >= MINUTE_S) {
-            *self = Self { minute_start_s: now_s, times: 0 };
+            *self = Self { minute_start_s: now_s, excess_count: 0 };
         }
-        self.times += 1;
-        self.times > allowed_per_minute
+        self.excess_count += 1;
+        self.excess_count > allowed_per_minute
     }
 }
 
@@ -126,6 +189,17 @@ mod tests {
     }
 
     #[test]
+    fn each_room_has_its_own_bytes() {
+        let one = NonZeroU32::MIN;
+        let rate_limits = RateLimits::new(|_| Rate { per_second: one, burst: one });
+        let (room, other) = (RoomId::parse("one").unwrap(), RoomId::parse("other").unwrap());
+        let burst = Rate { per_second: one, burst: one }.content_of_room().burst;
+        assert_eq!(rate_limits.take_room_bytes(&room, burst), Ok(()));
+        assert!(rate_limits.take_room_bytes(&room, burst).is_err());
+        assert_eq!(rate_limits.take_room_bytes(&other, burst), Ok(()));
+    }
+
+    #[test]
     fn cost_above_burst_waits_for_full_bucket_only() {
         let count = |count: u32| NonZeroU32::new(count).unwrap();
         let rate_limits = RateLimits::new(|_| Rate { per_second: count(1), burst: count(4) });
@@ -143,12 +217,16 @@ mod tests {
     #[test]
     fn abuse_counter_reports_only_too_many_within_a_minute() {
         let mut often = AbuseCounter::default();
-        assert_eq!([0, 30_000, 59_999].map(|n| often.record(1_000_000 + n, 2)), [false, false, true]);
+        assert_eq!([0, 30_000, 59_999].map(|n| often.count_excess(1_000_000 + n, 2)), [false, false, true]);
         let mut seldom = AbuseCounter::default();
         for minute in 1..50 {
-            assert_eq!([1, 2].map(|n| seldom.record(minute * 60_000 + n, 2)), [false, false], "{minute}");
+            assert_eq!(
+                [1, 2].map(|n| seldom.count_excess(minute * 60_000 + n, 2)),
+                [false, false],
+                "{minute}"
+            );
         }
         let mut set_back = AbuseCounter::default();
-        assert_eq!([9, 8, 7].map(|n| set_back.record(n * 60_000, 1)), [false; 3]);
+        assert_eq!([9, 8, 7].map(|n| set_back.count_excess(n * 60_000, 1)), [false; 3]);
     }
 }

@@ -5,7 +5,7 @@ mod cached;
 use tidings_shared::prometheus::IntCounter;
 
 use crate::transport::Counters;
-pub use cached::{CachedCounters, redis_timings};
+pub use cached::{CachedCounters, redis_timing_recorder};
 
 tidings_shared::metrics! {
     /// The gateway's metrics.
@@ -20,7 +20,7 @@ tidings_shared::metrics! {
         errors: IntCounterVec["code"] = "tidings_gateway_errors_total", "Errors sent to clients, by code";
         command_seconds: HistogramVec["type"](0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0) = "tidings_gateway_command_seconds", "Time from a command's frame to its answer, or to its end if the client wants no answer, seconds, by type";
         sends: IntCounterVec["result"] = "tidings_gateway_sends_total", "Answers to message:send commands that could be parsed, by result: accepted (or stored), duplicate, too_many (the connection has too many unanswered commands), or the error code; unavailable, overloaded and internal are faults of the server";
-        limited: IntCounterVec["limit"] = "tidings_gateway_limited_total", "Commands over a user's limit, by limit";
+        limited: IntCounterVec["limit"] = "tidings_gateway_limited_total", "Commands that exceeded a rate limit of their user or room, by limit";
         bytes_in: IntCounter = "tidings_gateway_received_bytes_total", "Bytes received after handshakes";
         bytes_out: IntCounter = "tidings_gateway_sent_bytes_total", "Bytes sent";
         frames_out: IntCounter = "tidings_gateway_frames_sent_total", "Frames queued to connections";
@@ -31,7 +31,7 @@ tidings_shared::metrics! {
         inflate_limit_closes: IntCounter = "tidings_gateway_inflate_limit_closes_total", "Connections closed because a message exceeded the size limit after inflating";
         frame_rate_holds: IntCounter = "tidings_gateway_frame_rate_holds_total", "Times that reading from a connection was paused because it sent too many frames";
         frame_rate_closes: IntCounter = "tidings_gateway_frame_rate_closes_total", "Connections closed because they sent too many frames for too long";
-        drain_notified: IntCounter = "tidings_gateway_drain_notified_total", "Connections that were told by when to leave, because this node drains";
+        drain_notified: IntCounter = "tidings_gateway_drain_notified_total", "Connections that were notified when to leave, because this node drains";
         drain_overstayed: IntCounter = "tidings_gateway_drain_overstayed_total", "Connections that did not leave in time; each is closed when all its commands are answered";
         drain_cut: IntCounter = "tidings_gateway_drain_cut_total", "Connections closed because the drain time ended";
         append_seconds: Histogram(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5) = "tidings_gateway_append_seconds", "Time from the start of a command to its append to the room's log, seconds";
@@ -40,11 +40,13 @@ tidings_shared::metrics! {
         redis_seconds: HistogramVec["step"](0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0) = "tidings_gateway_redis_seconds", "Time of a round trip to Redis, seconds, by step: append, read, heads, mark, live, ping, subscribe, people or presence";
         pubsub_seconds: Histogram(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5) = "tidings_gateway_pubsub_seconds", "Time from the append of a record to its arrival at this node by pub/sub, seconds";
         hints: IntCounter = "tidings_gateway_hints_total", "Records received by pub/sub";
-        hints_dropped: IntCounter = "tidings_gateway_hints_dropped_total", "Records dropped because a worker's queue was full; the worker's rooms were refilled";
+        hints_dropped: IntCounter = "tidings_gateway_hints_dropped_total", "Records dropped because a worker's queue, or its queue of a busy room, was full; the rooms were refilled";
         holes: IntCounter = "tidings_gateway_holes_total", "Times that the hints of a room skipped a seq";
         refills: IntCounterVec["source"] = "tidings_gateway_refills_total", "Refills of live rooms, by source: tail, or history if a gap was sent to clients";
-        replays: IntCounterVec["source"] = "tidings_gateway_replays_total", "Replays after joins, by source: memory, tail or history";
+        replays: IntCounterVec["source"] = "tidings_gateway_replays_total", "Replays after joins, and of lagging subscriptions, by source: memory, tail or history";
+        lagging: IntCounter = "tidings_gateway_lagging_total", "Live subscriptions that are replayed again, because too much was queued for their connection";
         polls: IntCounterVec["result"] = "tidings_gateway_polls_total", "Long polls by result: answered, or the error code";
+        polls_continued: IntCounter = "tidings_gateway_polls_continued_total", "Long polls that continued the subscriptions of the last poll of their user on this node";
         key_fetches: IntCounterVec["result"] = "tidings_gateway_key_fetches_total", "Fetches of the keys that verify tokens, by result: good or failed";
         live: IntCounterVec["type"] = "tidings_gateway_live_total", "Live-only frames published, by type: typing or signal";
         presence_users: IntGauge = "tidings_gateway_presence_users", "Users with a connection to this node";
@@ -88,10 +90,10 @@ impl Metrics {
             (&self.drain_overstayed, totals.drain_overstayed),
             (&self.drain_cut, totals.drain_cut),
         ] {
-            raise(counter, total);
+            raise_to_total(counter, total);
         }
         for (code, total) in &totals.closes {
-            raise(&self.closes.with_label_values(&[&code.to_string()]), *total);
+            raise_to_total(&self.closes.with_label_values(&[&code.to_string()]), *total);
         }
         tidings_shared::metrics::set_build_and_lost_spans(&self.build, &self.spans_lost);
         self.text()
@@ -99,6 +101,6 @@ impl Metrics {
 }
 
 /// Raises a counter to a total that never falls.
-fn raise(counter: &IntCounter, total: u64) {
+fn raise_to_total(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }

@@ -2,6 +2,7 @@
 
 use std::mem;
 
+/// A list without entries, with one entry, or with several entries.
 #[derive(Debug, Default)]
 #[allow(
     clippy::box_collection,
@@ -28,7 +29,6 @@ impl<T> OneOrMany<T> {
         matches!(self, Self::None)
     }
 
-    /// Adds an entry behind the others.
     pub fn push(&mut self, entry: T) {
         *self = match mem::take(self) {
             Self::None => Self::One(entry),
@@ -40,13 +40,13 @@ impl<T> OneOrMany<T> {
         }
     }
 
-    /// Removes the entries for which `is` returns true. Returns whether an entry was removed.
-    pub fn remove(&mut self, is: impl Fn(&T) -> bool) -> bool {
+    /// Removes the entries for which `is_removed` returns true. Returns whether an entry was removed.
+    pub fn remove(&mut self, is_removed: impl Fn(&T) -> bool) -> bool {
         let before = self.as_slice().len();
         *self = match mem::take(self) {
-            Self::One(only) if is(&only) => Self::None,
+            Self::One(only) if is_removed(&only) => Self::None,
             Self::Many(mut all) => {
-                all.retain(|entry| !is(entry));
+                all.retain(|entry| !is_removed(entry));
                 match all.len() {
                     0 | 1 => all.pop().map_or(Self::None, Self::One),
                     _ => Self::Many(all),

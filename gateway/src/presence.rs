@@ -1,5 +1,5 @@
 //! Presence of the users of this node. Workers report changes of their connections. Tasks write these changes to Redis,
-//! publish them, and remove the presence of nodes whose lease has expired.
+//! publish them, and remove the presence that nodes with an expired lease have reported.
 //!
 //! No connection waits for these tasks. After Redis was down, the node writes all its users again.
 
@@ -20,7 +20,7 @@ use crate::{bus::Bus, lock::lock, metrics::Metrics};
 use registry::PresenceRegistry;
 pub use registry::StatusEvent;
 
-/// Capacity of the queue of users whose presence is to be published. The sweep finds users who did not fit.
+/// Capacity of the queue of users whose presence is to be published. The sweep publishes users who do not fit.
 const PUBLISH_QUEUE_CAPACITY: usize = 4096;
 /// Maximum time for which the shutdown waits until the remaining changes are written.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
@@ -47,18 +47,18 @@ impl Presence {
         let (to_publish, publish_queue) = mpsc::channel(PUBLISH_QUEUE_CAPACITY);
         tokio::spawn(sweep::publish_queued(bus.clone(), metrics.clone(), publish_queue));
         tokio::spawn(sweep::sweep(bus.clone(), metrics.clone()));
-        tokio::spawn(lease::run(presence.clone(), bus.clone(), metrics.clone(), to_publish));
+        tokio::spawn(lease::run_lease_task(presence.clone(), bus.clone(), metrics.clone(), to_publish));
         presence
     }
 
     /// Reports that a connection of this user was opened, was closed or changed its status.
     pub fn report_status_event(&self, user: &UserId, event: StatusEvent) {
-        self.change(|registry, now| registry.record_status_event(user, event, now));
+        self.update_registry(|registry, now| registry.record_status_event(user, event, now));
     }
 
     /// Reports a poll of this user, who is then present for 30 s. Without a `status`, the earlier status stays.
     pub fn report_poll(&self, user: &UserId, status: Option<Status>) {
-        self.change(|registry, _| registry.record_poll(user, status));
+        self.update_registry(|registry, _| registry.record_poll(user, status));
     }
 
     /// Writes the remaining changes, ends this node's lease and stops the lease task. Waits for at most 2 s.
@@ -69,15 +69,16 @@ impl Presence {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut PresenceRegistry, u32) -> bool) {
-        let wake = change(&mut lock(&self.registry), self.now());
+    /// Changes the registry, and wakes the lease task if `update` returns true. `update` gets the time in ms.
+    fn update_registry(&self, update: impl FnOnce(&mut PresenceRegistry, u32) -> bool) {
+        let wake = update(&mut lock(&self.registry), self.now_ms());
         if wake {
             self.wake.notify_one();
         }
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "the registry takes a clock that wraps around")]
-    fn now(&self) -> u32 {
+    fn now_ms(&self) -> u32 {
         self.started.elapsed().as_millis() as u32
     }
 }

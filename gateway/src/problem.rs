@@ -8,10 +8,9 @@ use actix_web::HttpResponse;
 use serde::Serialize;
 use tidings_shared::error::{ErrorCode, RETRY_AFTER_MS, Refusal};
 
-/// The content type of a problem document.
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
-/// The HTTP status of a refused request.
+/// The HTTP status of a refusal.
 pub fn status(refusal: &Refusal) -> StatusCode {
     StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
@@ -28,7 +27,7 @@ pub fn repeat_header(refusal: &Refusal) -> Option<(HeaderName, HeaderValue)> {
     }
 }
 
-/// The answer to a refused request.
+/// The HTTP answer to a refused request: a problem document, with the header that says how to repeat the request.
 pub fn response(refusal: &Refusal) -> HttpResponse {
     let mut response = HttpResponse::build(status(refusal));
     if let Some(header) = repeat_header(refusal) {
@@ -37,7 +36,7 @@ pub fn response(refusal: &Refusal) -> HttpResponse {
     response.content_type(CONTENT_TYPE).body(document(refusal, status(refusal)))
 }
 
-/// The body of a refused request that is answered with `status`.
+/// The problem document of a refusal, as JSON.
 pub fn document(refusal: &Refusal, status: StatusCode) -> Vec<u8> {
     #[derive(Serialize)]
     struct Problem<'a> {

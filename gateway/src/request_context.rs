@@ -12,6 +12,7 @@ use tidings_shared::{
 /// The context of one command. Records the latency of the command when it is dropped.
 pub struct RequestContext {
     reference: Option<String>,
+    /// Whether the command is a `message:send`, whose refusals are counted.
     pub is_send: bool,
     pub received_at: Instant,
     latency: Option<Histogram>,
@@ -29,8 +30,8 @@ impl RequestContext {
 
     /// Begins the command's span if the command is sampled. Without a `parent`, the span begins a new trace.
     #[must_use]
-    pub fn traced(mut self, name: &'static str, parent: Option<TraceContext>) -> Self {
-        if let Some(mut span) = telemetry::begin("receive", SpanKind::Server, parent) {
+    pub fn with_span(mut self, name: &'static str, parent: Option<TraceContext>) -> Self {
+        if let Some(mut span) = telemetry::begin_trace("receive", SpanKind::Server, parent) {
             span.set_attribute("tidings.command", name);
             self.span = Some(Box::new(RefCell::new(span)));
         }

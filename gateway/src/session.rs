@@ -1,7 +1,7 @@
 //! The session of a connection turns frames into commands, and carries out the effects of the commands. The modules
 //! `command` and `hub` make the decisions. This module and its children wait for Redis and persistence.
 //!
-//! Commands of one connection on one room take effect in the order of their frames. Each room has a *lane*, and a lane
+//! Commands of one connection for one room take effect in the order of their frames. Each room has a *lane*, and a lane
 //! starts its next job when the previous job is done. A send is done when its message is appended. The lane does not
 //! wait until the message is stored.
 
@@ -14,7 +14,6 @@ mod lane;
 mod live;
 pub mod poll;
 mod presence;
-mod replay;
 
 use std::{rc::Rc, time::Duration};
 
@@ -30,12 +29,12 @@ use tidings_shared::{
     },
 };
 
-pub use accept::{ChatAcceptor, Gate};
+pub use accept::{AdmissionControl, ChatAcceptor};
 
 use crate::{
     bus::PendingRegistration,
     client::{Client, ClientTransport, Job},
-    command::{self, Effect, Environment, State},
+    command::{self, AuthState, Effect, Environment},
     request_context::RequestContext,
     transport::{Connection, Frame, Session},
     worker::Worker,
@@ -58,7 +57,6 @@ impl ChatSession {
         Self { worker, client: Rc::new(Client::new(ClientTransport::Socket(connection))) }
     }
 
-    /// Answers a command with an error: see [`Worker::refuse`].
     fn refuse(&self, request: &RequestContext, room: Option<&RoomId>, refusal: &Refusal) {
         self.worker.refuse(&self.client, request, room, refusal);
     }
@@ -74,7 +72,7 @@ impl ChatSession {
         });
     }
 
-    fn perform(&self, effect: Effect) {
+    fn perform_effect(&self, effect: Effect) {
         let client = &self.client;
         match effect {
             Effect::Reply(json) => client.connection.send(Frame::text(json)),
@@ -89,7 +87,7 @@ impl ChatSession {
                     let verdict = session.worker.node.verifier.verify_or_fetch(&token).await;
                     let effects =
                         command::finish_auth(&mut session.client.state.borrow_mut(), request, verdict);
-                    effects.into_iter().for_each(|effect| session.perform(effect));
+                    effects.into_iter().for_each(|effect| session.perform_effect(effect));
                 });
             }
             Effect::Authenticate { request, identity } => {
@@ -98,13 +96,15 @@ impl ChatSession {
                 let session = self.clone();
                 self.spawn_paused(async move { authenticate(&session, &request, identity).await });
             }
-            Effect::TokenRenewed => client.watch_expiry(unix_ms()),
-            Effect::Join { request, target, presence } => join::start(self, request, target, presence),
-            Effect::Leave { request, rooms } => join::leave(self, request, rooms),
-            Effect::PresenceSet { request, status } => presence::set(self, &request, status),
+            Effect::TokenRenewed => client.set_expiry_deadline(unix_ms()),
+            Effect::Join { request, target, presence } => join::start_join(self, request, target, presence),
+            Effect::Leave { request, rooms } => join::start_leave(self, request, rooms),
+            Effect::PresenceSet { request, status } => presence::set_status(self, &request, status),
             Effect::PresenceGet { request, users } => {
                 let session = self.clone();
-                tokio::task::spawn_local(async move { presence::get(&session, &request, users).await });
+                tokio::task::spawn_local(async move {
+                    presence::answer_presence_get(&session, &request, users).await
+                });
             }
             Effect::InRoom { request, room, command } => {
                 enqueue(self, room, Job::Command(request, command));
@@ -113,8 +113,8 @@ impl ChatSession {
         }
     }
 
-    /// Carries out a parsed frame, or a command of a poll.
-    fn on_parsed(&mut self, mut parsed: protocol::Parsed) {
+    /// Applies a parsed frame, or a parsed command of a poll, and carries out its effects.
+    fn run_parsed(&mut self, mut parsed: protocol::Parsed) {
         let node = &self.worker.node;
         let command = parsed.frame.as_ref().ok();
         let is_send = matches!(command, Some(protocol::Command::Send { .. }));
@@ -122,7 +122,7 @@ impl ChatSession {
             RequestContext::new(parsed.reference.take(), is_send, node.counters.count_frame(command));
         // Only commands that append to the log are traced, because only their path leads through all services.
         if let Some(command @ (protocol::Command::Send { .. } | protocol::Command::Change { .. })) = command {
-            request = request.traced(command.frame(), parsed.trace);
+            request = request.with_span(command.frame(), parsed.trace);
         }
         let env = Environment {
             verifier: &node.verifier,
@@ -131,7 +131,7 @@ impl ChatSession {
         };
         let effects = command::apply(&mut self.client.state.borrow_mut(), &env, parsed, request);
         for effect in effects {
-            self.perform(effect);
+            self.perform_effect(effect);
         }
     }
 }
@@ -139,7 +139,7 @@ impl ChatSession {
 impl Session for ChatSession {
     fn on_text(&mut self, text: &str) {
         let parsed = protocol::client::parse(text, self.worker.node.limits.max_message_chars);
-        self.on_parsed(parsed);
+        self.run_parsed(parsed);
     }
 
     fn on_drained(&mut self) {
@@ -148,19 +148,21 @@ impl Session for ChatSession {
 
     fn on_deadline(&mut self) {
         let (code, reason) = match &*self.client.state.borrow() {
-            State::Ready(identity) if identity.expires_at_s.saturating_mul(1000) > unix_ms() => {
-                // The token is still valid: it expires later than the longest deadline of a day, or it was renewed.
-                self.client.watch_expiry(unix_ms());
+            AuthState::Ready(identity) if identity.expires_at_s.saturating_mul(1000) > unix_ms() => {
+                // The token is still valid: it was renewed, or it expires later than the maximum deadline of one day.
+                self.client.set_expiry_deadline(unix_ms());
                 return;
             }
-            State::Ready(_) => (CloseCode::Unauthorized, "the token has expired"),
-            State::AwaitingAuth | State::Authenticating => (CloseCode::TimedOut, "no token was sent in time"),
+            AuthState::Ready(_) => (CloseCode::Unauthorized, "the token has expired"),
+            AuthState::AwaitingAuth | AuthState::Authenticating => {
+                (CloseCode::TimedOut, "no token was sent in time")
+            }
         };
         self.client.close(code, reason);
     }
 
     fn on_draining(&mut self, leave_after: Duration) {
-        self.client.drain(leave_after);
+        self.client.begin_drain(leave_after);
     }
 
     fn on_overstayed(&mut self) {
@@ -169,7 +171,7 @@ impl Session for ChatSession {
 
     fn on_closed(&mut self, _code: u16) {
         self.client.drained.notify_one();
-        for (room, subscription) in self.client.leave_all() {
+        for (room, subscription) in self.client.take_subscriptions() {
             self.worker.unsubscribe(&room, subscription);
         }
         self.worker.unregister(&self.client);
@@ -177,7 +179,8 @@ impl Session for ChatSession {
     }
 }
 
-/// Reads the account of a valid token's user, then answers `connected`. Closes the connection of a refused user.
+/// Reads the account of the user of a valid token, then answers `connected`. If the user is refused, answers the error
+/// and closes the connection.
 async fn authenticate(session: &ChatSession, request: &RequestContext, identity: Identity) {
     match admit(&session.worker, identity).await {
         Ok(admitted) => {
@@ -197,9 +200,11 @@ async fn authenticate(session: &ChatSession, request: &RequestContext, identity:
 }
 
 /// A user who may connect, with the data that was read for the decision.
-pub struct Admitted {
+pub struct AdmittedUser {
     identity: Identity,
     rooms_version: String,
+    /// See [`Bus::rooms_spread_ms`](crate::bus::Bus::rooms_spread_ms).
+    spread_ms: Option<u64>,
     /// The versions of memberships (the source of `rooms_version`) and of the account.
     versions: (Epoch, Versions),
     registration: PendingRegistration,
@@ -207,23 +212,23 @@ pub struct Admitted {
 
 /// Reads the account of the user of a valid token. The returned identity has the name and picture of the account.
 /// Refuses an unknown or blocked user.
-async fn admit(worker: &Rc<Worker>, identity: Identity) -> Result<Admitted, Refusal> {
+async fn admit(worker: &Rc<Worker>, identity: Identity) -> Result<AdmittedUser, Refusal> {
     let bus = &worker.node.bus;
     // Keep this order: channel, versions, account. A change after the versions were read then arrives as a notice, or
     // the next check finds a newer version.
     let registration = bus.begin_registration(&identity.user).await?;
-    let versions = bus.versions(&identity.user).await?;
+    let versions = bus.read_versions(&identity.user).await?;
     let account = bus.connect_user(&identity).await?.ok_or(Reason::UnknownUser)?;
     if account.blocked {
         return Err(Refusal::new(ErrorCode::Forbidden, "this user is blocked"));
     }
     let rooms_version = membership::wire_version(versions.0, versions.1.rooms);
     let identity = Identity { name: account.name, picture: account.picture, ..identity };
-    Ok(Admitted { identity, rooms_version, versions, registration })
+    Ok(AdmittedUser { identity, rooms_version, spread_ms: bus.rooms_spread_ms(), versions, registration })
 }
 
-fn send_connected(session: &ChatSession, request: &RequestContext, admitted: Admitted) {
-    let Admitted { identity, rooms_version, versions, registration } = admitted;
+fn send_connected(session: &ChatSession, request: &RequestContext, admitted: AdmittedUser) {
+    let AdmittedUser { identity, rooms_version, spread_ms, versions, registration } = admitted;
     let ChatSession { worker, client } = session;
     let node = &worker.node;
     let connected = ServerFrame::Connected {
@@ -235,12 +240,13 @@ fn send_connected(session: &ChatSession, request: &RequestContext, admitted: Adm
         heartbeat_ms: node.heartbeat_ms,
         expires_at: &rfc3339(identity.expires_at_s.saturating_mul(1000)),
         rooms_version: &rooms_version,
+        spread_ms,
         limits: &node.limits,
         node: &node.name,
     };
     client.reply(&connected);
     client.set_identity(identity);
-    client.watch_expiry(unix_ms());
+    client.set_expiry_deadline(unix_ms());
     worker.register(client, registration, versions);
     presence::report_opened(session);
     client.send_draining();

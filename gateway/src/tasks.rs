@@ -9,7 +9,7 @@ use tidings_shared::{
         problem::{Check, Problem},
     },
     health::HealthProbe,
-    program::{self, Describe},
+    program::{self, DescribeCommand},
 };
 
 use crate::config::GatewayConfig;
@@ -20,7 +20,7 @@ pub enum Task {
     /// Ask the gateway that these settings describe for its health, on its admin port: exit code 0 when it is ready
     Health(Health),
     #[command(flatten)]
-    Describe(Describe),
+    Describe(DescribeCommand),
 }
 
 /// The address of the gateway to ask.

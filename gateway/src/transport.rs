@@ -38,20 +38,22 @@ pub use frame::{Frame, FrameRun, close_code};
 pub use handshake::{HandshakeRequest, Refusal};
 pub use server::{Server, serve};
 
-/// The application's side of one connection. All calls come from the connection's own task on its worker's thread,
-/// and they never nest: no call of a session to a [`Connection`] calls a session.
+/// The application's side of one connection. The connection's own task makes all calls, on its worker's thread. Calls
+/// never nest, because no method of [`Connection`] calls a session.
 pub trait Session: 'static {
-    /// Handles a complete text message, which is valid UTF-8 and at most `max_message_bytes` long.
+    /// Called with each complete text message, which is valid UTF-8 and at most `max_message_bytes` long.
     fn on_text(&mut self, text: &str);
 
-    /// Handles a complete binary message. Called only if `accept_binary` is set; otherwise the close code is 1003.
+    /// Called with each complete binary message, if `accept_binary` is set. Otherwise a binary message closes the
+    /// connection with 1003.
     fn on_binary(&mut self, _bytes: &[u8]) {}
 
     /// Called when the outbox has fewer than `low_water_bytes`, after it had more or after a call of
     /// [`Connection::notify_drained`].
     fn on_drained(&mut self);
 
-    /// Called when the deadline of [`Connection::set_deadline`] has passed: never early, and late by at most a tick.
+    /// Called when the deadline of [`Connection::set_deadline`] has passed: never early, and late by at most two ticks
+    /// of the timer wheel (a tick is 0.1 to 1 s).
     fn on_deadline(&mut self);
 
     /// Called at most once, when the server drains. The session must tell the peer to leave after `leave_after`.

@@ -2,8 +2,13 @@
 //! find rooms whose last hint was lost. All sessions of the thread share the worker. No other thread uses the hub.
 
 mod answers;
+mod fair_queue;
+mod hints;
+mod limit_reports;
 mod presence;
 mod refill;
+mod replay;
+mod rights;
 mod typing;
 mod users;
 
@@ -11,7 +16,7 @@ use std::{
     cell::{Cell, RefCell},
     num::NonZeroU32,
     rc::Rc,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
 };
 
 use rustc_hash::FxHashMap;
@@ -25,35 +30,32 @@ use tidings_shared::{
         CloseCode,
         server::{Limits, ServerFrame},
     },
+    rate::content_cost,
     receipts::Receipts,
 };
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
-    bus::{Bus, Hint, PublishedRecord, WorkerMessage, WorkerQueue},
+    bus::{Bus, WorkerMessage, WorkerQueue},
     client::Client,
-    hub::{Dispatch, Ended, Hub, Subscription},
+    hub::{EndedSubscriptions, Hub, Subscription},
     limits::{Limit, RateLimits},
     metrics::{CachedCounters, Metrics},
     one_or_many::OneOrMany,
     presence::Presence,
     request_context::RequestContext,
-    transport::Frame,
 };
+pub(crate) use answers::PendingAnswer;
 use answers::StoredAnswers;
-pub(crate) use answers::Unanswered;
+pub use limit_reports::report_limits;
 pub use refill::LateDeliveryDedup;
-pub use typing::{Typing, TypingState};
+pub use rights::warn_of_missing_rights;
+pub use typing::{TypingPublisher, TypingState};
 
-/// Capacity of a worker's queue, which also has a limit in bytes. When the queue is full, messages are dropped. After
-/// dropped hints, all rooms of the worker are refilled. After a dropped user event that reports a lasting change, the
-/// user is checked again.
+/// Capacity of a worker's queue, in messages. The queue also has a limit in bytes. When the queue is full, messages are
+/// dropped. After dropped hints, all rooms of the worker are refilled. After a dropped user event that reports a
+/// lasting change, the user's versions are compared with Redis.
 const QUEUE_CAPACITY: usize = 16_384;
-/// Maximum number of queued messages that are taken at once. A message may have many records.
-const MESSAGES_PER_TURN: usize = 16;
-/// After this many records or user events, or bytes of records, other tasks of the thread run.
-const LONG_TURN: usize = 128;
-const LONG_TURN_BYTES: usize = 64 * 1024;
 
 /// Settings and components that all workers of a node share.
 pub struct Node {
@@ -63,7 +65,7 @@ pub struct Node {
     /// A connection that exceeds rate limits more often than this in a minute is closed.
     pub abuse_per_minute: u32,
     pub receipts: Arc<Receipts>,
-    pub typing: Arc<Typing>,
+    pub typing: Arc<TypingPublisher>,
     pub presence: Arc<Presence>,
     pub metrics: Metrics,
     pub counters: CachedCounters,
@@ -74,15 +76,30 @@ pub struct Node {
 }
 
 impl Node {
-    /// Takes `cost` tokens from a user's bucket. If there are too few, counts this and fails with the milliseconds
-    /// after which the tokens are available.
+    /// Takes `cost` tokens from a user's bucket. If there are too few, counts the excess, and fails with the
+    /// milliseconds after which the tokens are available.
     pub fn take_tokens(&self, limit: Limit, user: &UserId, cost: NonZeroU32) -> Result<(), u64> {
         let taken = self.rate_limits.take_tokens(limit, user, cost);
         taken.inspect_err(|_| self.metrics.limited.with_label_values(&[limit.name()]).inc())
     }
 
+    /// Takes tokens from a room's bucket for contents of this size, or refuses the command if there are too few. The
+    /// caller must have checked that the sender may send to the room.
+    pub fn take_room_bytes(&self, room: &RoomId, bytes: usize) -> Result<(), Refusal> {
+        let Some(cost) = content_cost(bytes) else { return Ok(()) };
+        self.rate_limits.take_room_bytes(room, cost).map_err(|retry_after_ms| {
+            self.metrics.limited.with_label_values(&["room_bytes"]).inc();
+            Limit::Bytes.refusal(retry_after_ms)
+        })
+    }
+
     /// Takes `cost` tokens from a user's bucket, or refuses the command if there are too few.
-    pub fn allow(&self, limit: Limit, user: &UserId, cost: NonZeroU32) -> Result<(), Refusal> {
+    pub fn take_tokens_or_refuse(
+        &self,
+        limit: Limit,
+        user: &UserId,
+        cost: NonZeroU32,
+    ) -> Result<(), Refusal> {
         self.take_tokens(limit, user, cost).map_err(|retry_after_ms| limit.refusal(retry_after_ms))
     }
 }
@@ -94,17 +111,21 @@ pub struct Worker {
     pub hub: RefCell<Hub<Client>>,
     /// The connections of each user on this worker.
     users: RefCell<FxHashMap<UserId, OneOrMany<Rc<Client>>>>,
-    snapshots: RefCell<FxHashMap<RoomId, presence::Snapshot>>,
+    snapshot_reads: RefCell<FxHashMap<RoomId, presence::SnapshotReads>>,
     /// The number of presence changes that were sent to this worker's connections.
     presence_rounds: Cell<u32>,
     /// Limits how many refills read at the same time, so that a reconnect does not overload Redis.
-    refills: Semaphore,
+    refill_permits: Semaphore,
+    /// Limits how many replays read at the same time, so that the reads of many reconnected clients do not time out.
+    replay_read_permits: Semaphore,
     pub batcher: Arc<AppendBatcher>,
     pub stored_answers: StoredAnswers,
 }
 
-/// Maximum number of refills of a worker that read at the same time.
-const REFILLS_AT_ONCE: usize = 64;
+const MAX_CONCURRENT_REFILLS: usize = 64;
+
+/// With this maximum the replays read at most 1 MiB at the same time, because a tail has at most 64 KiB.
+const MAX_CONCURRENT_REPLAY_READS: usize = 16;
 
 /// Creates a worker's queue, and returns the bus's end and the worker's end.
 pub fn new_queue() -> (WorkerQueue, Inbox) {
@@ -128,16 +149,17 @@ impl Worker {
             node,
             hub: RefCell::default(),
             users: RefCell::default(),
-            snapshots: RefCell::default(),
+            snapshot_reads: RefCell::default(),
             presence_rounds: Cell::new(0),
-            refills: Semaphore::new(REFILLS_AT_ONCE),
+            refill_permits: Semaphore::new(MAX_CONCURRENT_REFILLS),
+            replay_read_permits: Semaphore::new(MAX_CONCURRENT_REPLAY_READS),
             batcher,
             stored_answers: StoredAnswers::default(),
         });
-        tokio::task::spawn_local(follow(worker.clone(), inbox));
-        tokio::task::spawn_local(refill::sweep(worker.clone()));
+        tokio::task::spawn_local(hints::deliver_messages(worker.clone(), inbox));
+        tokio::task::spawn_local(refill::sweep_rooms(worker.clone()));
         tokio::task::spawn_local(answers::answer_stored(worker.clone()));
-        tokio::task::spawn_local(presence::follow(worker.clone()));
+        tokio::task::spawn_local(presence::deliver_presence(worker.clone()));
         worker
     }
 
@@ -154,20 +176,21 @@ impl Worker {
 
     /// Removes a subscription. If the room has no other subscription, also unsubscribes the room's channel.
     pub fn unsubscribe(&self, room: &RoomId, subscription: Subscription) {
-        let last = self.hub.borrow_mut().unsubscribe(room, subscription);
-        if last {
-            self.node.bus.unsubscribe(self.index, room);
+        let was_last = self.hub.borrow_mut().unsubscribe(room, subscription);
+        if was_last {
+            self.node.bus.unsubscribe_room(self.index, room);
             self.node.metrics.rooms.dec();
         }
     }
 
-    /// Counts the subscriptions that the hub has ended. Unsubscribes the channel of a room without subscriptions.
-    pub fn release(&self, ended: &Ended) {
+    /// Counts subscriptions that the hub has ended. Unsubscribes the room's channel if the room has no subscription any
+    /// more.
+    pub fn release_ended(&self, ended: &EndedSubscriptions) {
         if ended.subscriptions > 0 {
             self.node.metrics.revoked.inc_by(ended.subscriptions as u64);
         }
         if let Some(room) = &ended.room {
-            self.node.bus.unsubscribe(self.index, room);
+            self.node.bus.unsubscribe_room(self.index, room);
             self.node.metrics.rooms.dec();
         }
     }
@@ -176,7 +199,7 @@ impl Worker {
     pub fn request_refill(self: &Rc<Self>, room: &RoomId) {
         let begun = self.hub.borrow_mut().begin_refill(room);
         if begun {
-            tokio::task::spawn_local(refill::refill(self.clone(), room.clone()));
+            tokio::task::spawn_local(refill::run_refill(self.clone(), room.clone()));
         }
     }
 
@@ -204,81 +227,8 @@ impl Worker {
 
     /// Counts that a connection exceeded a rate limit. Closes the connection if it has done so too often.
     pub fn count_exceeded_limit(&self, client: &Client) {
-        if client.exceeds_abuse_limit(unix_ms(), self.node.abuse_per_minute) {
+        if client.record_exceeded_limit(unix_ms(), self.node.abuse_per_minute) {
             client.close(CloseCode::Abuse, "rate limits were exceeded too often");
-        }
-    }
-
-    fn dispatch(self: &Rc<Self>, record: &PublishedRecord, frame: &Frame) {
-        let (outcome, ended) = self.hub.borrow_mut().dispatch(record, frame);
-        self.release(&ended);
-        if outcome == Dispatch::Delivered {
-            record.mark_delivered();
-        }
-        if outcome == Dispatch::Refill {
-            self.node.metrics.holes.inc();
-            if let Ok(room) = RoomId::parse(record.room()) {
-                tokio::task::spawn_local(refill::refill(self.clone(), room));
-            }
-        }
-    }
-}
-
-async fn follow(worker: Rc<Worker>, mut inbox: Inbox) {
-    let mut messages = Vec::with_capacity(MESSAGES_PER_TURN);
-    let (mut handled, mut handled_bytes) = (0, 0);
-    loop {
-        tokio::select! {
-            count = inbox.receiver.recv_many(&mut messages, MESSAGES_PER_TURN) => if count == 0 { return },
-            () = inbox.queue.wake.notified() => {}
-        }
-        // If this turn has only one record and nothing else, its frame is written at once. Several frames are queued and
-        // written together.
-        let immediate = matches!(&messages[..], [WorkerMessage::Hints { hints, .. }] if hints.len() == 1);
-        for message in messages.drain(..) {
-            // The sockets are written between turns, so a long turn would fill the outboxes of peers that read quickly.
-            if handled >= LONG_TURN || handled_bytes >= LONG_TURN_BYTES {
-                (handled, handled_bytes) = (0, 0);
-                tokio::task::yield_now().await;
-            }
-            match message {
-                WorkerMessage::Hints { hints, bytes } => {
-                    inbox.queue.subtract_bytes(bytes);
-                    handled += hints.len();
-                    handled_bytes += bytes;
-                    let mut hints = hints.into_iter();
-                    while let Some(Hint { record, frame, run }) = hints.next() {
-                        if let Some(run) = run
-                            && worker.hub.borrow_mut().dispatch_run(&record, &run)
-                        {
-                            record.mark_delivered();
-                            let rest = hints.by_ref().take(run.frames().len() - 1);
-                            rest.for_each(|hint| hint.record.mark_delivered());
-                            continue;
-                        }
-                        // A live-only record cannot reveal a missed removal of one of its receivers, so it is dropped.
-                        if record.is_live_only() && inbox.queue.may_have_missed() {
-                            continue;
-                        }
-                        let frame = if immediate { frame.immediate() } else { frame };
-                        worker.dispatch(&record, &frame);
-                    }
-                }
-                WorkerMessage::User { user, event } => {
-                    handled += 1;
-                    worker.send_event(&user, &event);
-                }
-            }
-        }
-        if inbox.queue.refill.swap(false, Ordering::AcqRel) {
-            worker.hub.borrow_mut().invalidate_reads();
-            if inbox.queue.marks_expired.swap(false, Ordering::AcqRel) {
-                worker.hub.borrow_mut().expire_all_marks();
-            }
-            let rooms: Vec<RoomId> = worker.hub.borrow().live_rooms().cloned().collect();
-            for room in rooms {
-                worker.request_refill(&room);
-            }
         }
     }
 }

@@ -10,18 +10,21 @@ mod reference;
 mod strategies;
 
 use proptest::prelude::*;
-use reference::{frames, read, written};
-use strategies::{FrameOut, MAX, any_bytes, any_frames_out, any_messages, any_mutations, any_pieces};
+use reference::{encode_fragments, encode_messages, read_events};
+use strategies::{
+    FrameOut, MAX_MESSAGE_BYTES, any_bytes, any_frames_out, any_messages, any_mutations, any_pieces,
+};
 use tidings_gateway::transport::{
     Frame,
-    probe::{self, DecodedEvent, Rules, decode},
+    probe::{self, DecodedEvent, DecoderRules, decode},
 };
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-const RULES: Rules = Rules { max_message_bytes: MAX, accept_binary: true, deflate: false };
+const RULES: DecoderRules =
+    DecoderRules { max_message_bytes: MAX_MESSAGE_BYTES, accept_binary: true, deflate: false };
 
-/// The messages, without the events of fragments that do not end one.
-fn messages(events: Vec<DecodedEvent>) -> Vec<DecodedEvent> {
+/// The messages, without the events of fragments that do not end a message.
+fn without_parts(events: Vec<DecodedEvent>) -> Vec<DecodedEvent> {
     events.into_iter().filter(|event| *event != DecodedEvent::Part).collect()
 }
 
@@ -34,10 +37,10 @@ proptest! {
         pieces in any_pieces(),
         pause in any::<bool>(),
     ) {
-        let (bytes, expected) = written(&messages_out);
-        let verdict = decode(RULES, &bytes, &pieces, pause);
-        prop_assert_eq!(verdict.violation, None);
-        prop_assert_eq!(messages(verdict.events), expected);
+        let (bytes, expected) = encode_messages(&messages_out);
+        let result = decode(RULES, &bytes, &pieces, pause);
+        prop_assert_eq!(result.violation, None);
+        prop_assert_eq!(without_parts(result.events), expected);
     }
 
     #[test]
@@ -47,9 +50,9 @@ proptest! {
     ) {
         let (mut bytes, mut expected) = (Vec::new(), Vec::new());
         for frame in frames_out {
-            let (frame, meant) = match frame {
+            let (frame, event) = match frame {
                 FrameOut::Text(text) => (Frame::text(&text), DecodedEvent::Text(text)),
-                FrameOut::Once(text) => (Frame::text_once(&text), DecodedEvent::Text(text)),
+                FrameOut::ForOne(text) => (Frame::text_for_one(&text), DecodedEvent::Text(text)),
                 FrameOut::With(text, guess) => {
                     let frame = Frame::text_with(guess, |buffer| buffer.put_slice(text.as_bytes()));
                     (frame, DecodedEvent::Text(text))
@@ -60,24 +63,24 @@ proptest! {
             };
             prop_assert_eq!(frame.len(), frame.clone().into_bytes().len());
             bytes.extend_from_slice(&frame.into_bytes());
-            expected.push(meant);
+            expected.push(event);
         }
         bytes.extend_from_slice(&Frame::close(4413, "too slow").into_bytes());
         expected.push(DecodedEvent::Close(Some(4413)));
-        let (events, refused) = read(&bytes, &pieces, Role::Client, 1 << 20);
+        let (events, refused) = read_events(&bytes, &pieces, Role::Client, 1 << 20);
         prop_assert_eq!(refused, None);
         prop_assert_eq!(events, expected);
     }
 
-    // Tungstenite accepts more than the transport (lengths that are not in their shortest form, close codes), never
-    // less.
+    // Tungstenite accepts every stream that the transport accepts, and some streams that the transport refuses (because
+    // of lengths that are not in their shortest form, or close codes).
     #[test]
     fn accepted_streams_are_decoded_alike_by_tungstenite(
         messages_out in any_messages(),
         mutations in any_mutations(),
         pieces in any_pieces(),
     ) {
-        let (mut bytes, _) = written(&messages_out);
+        let (mut bytes, _) = encode_messages(&messages_out);
         for (at, value) in mutations {
             if !bytes.is_empty() {
                 let at = at.index(bytes.len());
@@ -85,9 +88,9 @@ proptest! {
             }
         }
         let transport = decode(RULES, &bytes, &pieces, false);
-        let (reference, refused) = read(&bytes, &pieces, Role::Server, MAX);
-        // Tungstenite reads nothing after a close frame, and the transport need not.
-        let mut transport_events = messages(transport.events);
+        let (reference, refused) = read_events(&bytes, &pieces, Role::Server, MAX_MESSAGE_BYTES);
+        // Tungstenite reads nothing after a close frame, so later events are not compared.
+        let mut transport_events = without_parts(transport.events);
         if let Some(close) = transport_events.iter().position(|event| matches!(event, DecodedEvent::Close(_))) {
             transport_events.truncate(close + 1);
             prop_assert_eq!(reference, transport_events);
@@ -101,15 +104,15 @@ proptest! {
     #[test]
     fn random_bytes_are_decoded_alike_by_tungstenite(bytes in any_bytes(), pieces in any_pieces()) {
         let transport = decode(RULES, &bytes, &pieces, false);
-        let (reference, _) = read(&bytes, &pieces, Role::Server, MAX);
-        let mut transport_events = messages(transport.events);
+        let (reference, _) = read_events(&bytes, &pieces, Role::Server, MAX_MESSAGE_BYTES);
+        let mut transport_events = without_parts(transport.events);
         if let Some(close) = transport_events.iter().position(|event| matches!(event, DecodedEvent::Close(_))) {
             transport_events.truncate(close + 1);
         }
         prop_assert!(reference.starts_with(&transport_events), "{:?} and {:?}", reference, transport_events);
     }
 
-    // Frames by tungstenite, compression by the transport: tungstenite has none.
+    // Tungstenite builds the frames, and the transport compresses, because tungstenite has no compression.
     #[test]
     fn compressed_messages_are_decoded_with_any_fragments_and_masks(
         texts in prop::collection::vec(("[a-zé€𝄞 ]{1,20}", 5..40usize), 1..5),
@@ -121,11 +124,11 @@ proptest! {
         for (text, times) in texts {
             let text = text.repeat(times);
             let Some(payload) = probe::deflate(text.as_bytes()) else { continue };
-            bytes.extend(frames(&payload, &cuts, &masks, true));
+            bytes.extend(encode_fragments(&payload, &cuts, &masks, true));
             expected.push(DecodedEvent::Text(text));
         }
-        let verdict = decode(Rules { deflate: true, ..RULES }, &bytes, &pieces, false);
-        prop_assert_eq!(verdict.violation, None);
-        prop_assert_eq!(messages(verdict.events), expected);
+        let result = decode(DecoderRules { deflate: true, ..RULES }, &bytes, &pieces, false);
+        prop_assert_eq!(result.violation, None);
+        prop_assert_eq!(without_parts(result.events), expected);
     }
 }

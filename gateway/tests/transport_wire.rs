@@ -1,5 +1,5 @@
 //! The transport over real sockets: a server whose sessions execute test commands, and clients that may break every
-//! rule. Waits are limited by seconds, and no assertion is tighter.
+//! rule. Every wait has a timeout of some seconds.
 
 #![allow(clippy::unwrap_used, reason = "everything here is a test or part of one")]
 

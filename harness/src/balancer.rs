@@ -1,4 +1,4 @@
-//! The load balancer of a deployment in front of a test's nodes: HAProxy with the shipped configuration
+//! Runs the load balancer of a deployment in front of a test's nodes: HAProxy with the shipped configuration
 //! (`deploy/haproxy`). It uses TLS with a certificate for `localhost` that all clients of this process trust.
 
 use std::path::Path;
@@ -13,38 +13,35 @@ use crate::folder::Folder;
 use crate::node::Ports;
 use crate::{Node, Nodes, Stack, ports, tls};
 
-const READY_PATIENCE: Duration = Duration::from_secs(30);
-const PORT_TRIES: u32 = 5;
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+const MAX_PORT_TRIES: u32 = 5;
 
 /// A running load balancer.
 pub struct Balancer {
     daemon: Daemon,
-    listeners: Listeners,
+    listeners: ListenerPorts,
     _folder: Folder,
 }
 
-/// Its ports on 127.0.0.1.
+/// The balancer's ports on 127.0.0.1.
 #[derive(Debug, Clone, Copy)]
-struct Listeners {
+struct ListenerPorts {
     http: u16,
     https: u16,
     metrics: u16,
 }
 
 impl Balancer {
-    /// In front of two gateways and two persistence nodes, in this order.
+    /// Starts a balancer for the nodes of a stack: two gateways and two persistence nodes.
     ///
     /// # Errors
-    /// When the stack has other nodes than these, HAProxy is missing, or not all nodes become ready.
+    /// When the stack has another number of nodes, HAProxy is missing, or not all nodes become ready.
     pub async fn of(stack: &Stack) -> Result<Balancer> {
         let ports = |nodes: &[Node]| -> Vec<Ports> { nodes.iter().map(Node::ports).collect() };
         Self::before(&ports(stack.gateways()), &ports(stack.persistence_nodes())).await
     }
 
-    /// In front of these ports, whatever listens on them.
-    ///
-    /// # Errors
-    /// As [`Balancer::of`].
+    /// Starts a balancer for two gateways and two persistence nodes on these ports.
     pub async fn before(gateways: &[Ports], persistence: &[Ports]) -> Result<Balancer> {
         ensure!(gateways.len() == 2 && persistence.len() == 2, "two of each are in its configuration");
         let folder = Folder::new()?;
@@ -58,14 +55,14 @@ impl Balancer {
                 settings.push((format!("{name}_{number}_ADMIN"), ports.admin.to_string()));
             }
         }
-        let mut tries = PORT_TRIES;
+        let mut tries = MAX_PORT_TRIES;
         loop {
             let listeners =
-                Listeners { http: ports::free()?, https: ports::free()?, metrics: ports::free()? };
-            let daemon = daemon(folder.path(), listeners, settings.clone());
+                ListenerPorts { http: ports::free()?, https: ports::free()?, metrics: ports::free()? };
+            let daemon = haproxy_daemon(folder.path(), listeners, settings.clone());
             daemon.start().context("HAProxy, which Debian has as the package haproxy")?;
             let servers = gateways.len() + persistence.len();
-            match daemon.until_ready(READY_PATIENCE, || finds_ready(listeners.metrics, servers)).await {
+            match daemon.until_ready(READY_TIMEOUT, || has_ready_servers(listeners.metrics, servers)).await {
                 Ok(()) => return Ok(Balancer { daemon, listeners, _folder: folder }),
                 Err(error) if tries > 0 && format!("{error:#}").contains("in use") => tries -= 1,
                 Err(error) => return Err(error),
@@ -88,35 +85,29 @@ impl Balancer {
         format!("https://localhost:{}", self.listeners.https)
     }
 
-    /// The port of 127.0.0.1 on which it speaks plain HTTP.
+    /// The port of 127.0.0.1 for plain HTTP.
     pub fn http_port(&self) -> u16 {
         self.listeners.http
     }
 
-    /// Its metrics in Prometheus' text format.
-    ///
-    /// # Errors
-    /// When it does not answer.
+    /// The balancer's metrics in Prometheus' text format.
     pub async fn metrics(&self) -> Result<String> {
-        metrics(self.listeners.metrics).await
+        read_metrics(self.listeners.metrics).await
     }
 
-    /// Its log.
-    ///
-    /// # Errors
-    /// When the log cannot be read.
+    /// The balancer's log.
     pub fn log(&self) -> Result<String> {
         Ok(std::fs::read_to_string(self.daemon.log())?)
     }
 }
 
-fn daemon(folder: &Path, listeners: Listeners, mut settings: Vec<(String, String)>) -> Daemon {
+fn haproxy_daemon(folder: &Path, listeners: ListenerPorts, mut settings: Vec<(String, String)>) -> Daemon {
     let bind = |port: u16| format!("127.0.0.1:{port}");
     settings.push(("HTTP_BIND".to_owned(), bind(listeners.http)));
     settings.push(("HTTPS_BIND".to_owned(), bind(listeners.https)));
     settings.push(("METRICS_BIND".to_owned(), bind(listeners.metrics)));
     Daemon::new("haproxy", folder.join("haproxy.log"), Signal::SIGKILL, move || {
-        // Debian installs it in a folder that is only in root's PATH.
+        // Debian installs HAProxy in a folder that is only in root's PATH.
         let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
         let mut command = Command::new("haproxy");
         let configuration = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/haproxy/haproxy.cfg");
@@ -126,13 +117,13 @@ fn daemon(folder: &Path, listeners: Listeners, mut settings: Vec<(String, String
     })
 }
 
-async fn metrics(port: u16) -> Result<String> {
+async fn read_metrics(port: u16) -> Result<String> {
     Ok(crate::http::get(&format!("http://127.0.0.1:{port}/metrics")).await?.text().await?)
 }
 
-/// Whether the balancer has checked all servers and found them ready.
-async fn finds_ready(port: u16, servers: usize) -> bool {
-    let Ok(text) = metrics(port).await else { return false };
+/// Whether the balancer has found all of its `servers` servers ready.
+async fn has_ready_servers(port: u16, servers: usize) -> bool {
+    let Ok(text) = read_metrics(port).await else { return false };
     let checked = |line: &&str| {
         line.starts_with("haproxy_server_check_status{")
             && line.contains(r#"state="L7OK""#)

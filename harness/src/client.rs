@@ -1,5 +1,5 @@
 //! The WebSocket client of tests: sends frames, matches answers by ref, keeps events in order. Touches one connection.
-//! It does nothing by itself: no retry, no reconnect, no cursor.
+//! The client never retries, reconnects or remembers a cursor: the test does.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,9 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::deflate::OFFER;
-use crate::frames::{Ack, CaughtUp, Connected, Cursor, ErrorFrame, Head, Joined, JoinedRoom, ServerFrame};
+use crate::frames::{
+    Ack, CaughtUp, Connected, Cursor, ErrorFrame, FrameHead, Joined, JoinedRoom, ServerFrame,
+};
 use socket::{Incoming, WebSocket};
 
 mod commands;
@@ -24,7 +26,7 @@ mod wire;
 
 pub use socket::{Closed, TokenBy};
 
-/// How long an answer may take. The server gives up after 30 s.
+/// How long an answer may take. The server answers with an error after 30 s at the latest.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Why a call of the client failed.
@@ -39,13 +41,12 @@ pub enum ClientError {
         status: u16,
         /// The problem document.
         body: Value,
-        /// `Retry-After`.
         retry_after_s: Option<u64>,
     },
     /// The connection ended.
     #[error("closed: {0}")]
     Closed(Closed),
-    /// Nothing came in time.
+    /// The expected frame did not come in time.
     #[error("nothing came in time: {0}")]
     Silent(String),
     /// The connection broke, or the server violated the protocol.
@@ -54,7 +55,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// The code of an `error` frame or problem document; empty for anything else.
+    /// The code of an `error` frame or problem document; empty for other errors.
     pub fn code(&self) -> &str {
         match self {
             ClientError::Answered(error) => &error.code,
@@ -63,7 +64,7 @@ impl ClientError {
         }
     }
 
-    /// The finer reason of an `error` frame or problem document.
+    /// The finer reason of an `error` frame or problem document; empty for other errors.
     pub fn reason(&self) -> &str {
         match self {
             ClientError::Answered(error) => error.reason.as_deref().unwrap_or_default(),
@@ -73,11 +74,11 @@ impl ClientError {
     }
 }
 
-/// An answer, parsed and as text.
-type Raw = (ServerFrame, String);
+/// An answer: the parsed frame and its text.
+type RawAnswer = (ServerFrame, String);
 
-struct Shared {
-    waiting: StdMutex<HashMap<String, oneshot::Sender<Raw>>>,
+struct SharedState {
+    pending: StdMutex<HashMap<String, oneshot::Sender<RawAnswer>>>,
     closed: watch::Sender<Option<Closed>>,
 }
 
@@ -86,7 +87,7 @@ pub struct Client {
     connected: Option<Connected>,
     outgoing: Mutex<SplitSink<WebSocket, Message>>,
     inbox: Mutex<Inbox>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     reader: JoinHandle<()>,
     next_ref: AtomicU64,
 }
@@ -99,34 +100,22 @@ struct Inbox {
 
 impl Client {
     /// Connects with the token in the header and waits for `connected`.
-    ///
-    /// # Errors
-    /// When the server refuses.
     pub async fn connect(ws: &str, token: &str) -> Result<Client, ClientError> {
         Self::connect_by(TokenBy::Header, ws, token).await
     }
 
     /// Like [`Client::connect`], but offers compression (permessage-deflate). With `TIDINGS_TEST_DEFLATE=1` in the
     /// environment every client offers it.
-    ///
-    /// # Errors
-    /// When the server refuses.
     pub async fn connect_deflating(ws: &str, token: &str) -> Result<Client, ClientError> {
-        Self::connect_with(TokenBy::Header, ws, token, &[(socket::EXTENSIONS, OFFER.to_owned())]).await
+        Self::connect_with(TokenBy::Header, ws, token, &[(socket::EXTENSIONS_HEADER, OFFER.to_owned())]).await
     }
 
-    /// Connects and sends the token in this way; waits for `connected` unless there is no token.
-    ///
-    /// # Errors
-    /// When the server refuses.
+    /// Connects and sends the token in this way. Waits for `connected`, except with [`TokenBy::Nothing`].
     pub async fn connect_by(by: TokenBy, ws: &str, token: &str) -> Result<Client, ClientError> {
         Self::connect_with(by, ws, token, &[]).await
     }
 
     /// Like [`Client::connect_by`], with further headers (`origin`, `sec-websocket-protocol`, …).
-    ///
-    /// # Errors
-    /// When the server refuses.
     pub async fn connect_with(
         by: TokenBy,
         ws: &str,
@@ -136,21 +125,21 @@ impl Client {
         let (outgoing, mut stream) = socket::open(ws, token, by, headers).await?.split();
         let (events, incoming) = mpsc::unbounded_channel();
         let (closed, _) = watch::channel(None);
-        let shared = Arc::new(Shared { waiting: StdMutex::default(), closed });
+        let shared = Arc::new(SharedState { pending: StdMutex::default(), closed });
         let reader = tokio::spawn({
             let shared = Arc::clone(&shared);
             async move {
                 let closed = loop {
-                    match socket::next(&mut stream).await {
-                        Incoming::Text(text) => shared.sort(text, &events),
+                    match socket::next_message(&mut stream).await {
+                        Incoming::Text(text) => shared.dispatch(text, &events),
                         Incoming::Alive => {}
                         Incoming::Closed(closed) => break closed,
                     }
                 };
-                // Reads to the end, which answers the close frame, so that the server's side ends cleanly too.
+                // The library answers the server's close frame only while the stream is read.
                 while stream.next().await.is_some_and(|message| message.is_ok()) {}
                 shared.closed.send_replace(Some(closed));
-                shared.waiting().clear();
+                shared.pending_answers().clear();
             }
         });
         let inbox = Mutex::new(Inbox { held: VecDeque::new(), incoming });
@@ -163,12 +152,12 @@ impl Client {
             next_ref: AtomicU64::new(1),
         };
         if by != TokenBy::Nothing {
-            client.connected = Some(client.until_connected().await?);
+            client.connected = Some(client.wait_for_connected().await?);
         }
         Ok(client)
     }
 
-    async fn until_connected(&self) -> Result<Connected, ClientError> {
+    async fn wait_for_connected(&self) -> Result<Connected, ClientError> {
         match self.next_event(ANSWER_TIMEOUT).await? {
             ServerFrame::Connected(connected) => Ok(connected),
             ServerFrame::Error(error) => Err(ClientError::Answered(Box::new(error))),
@@ -187,46 +176,37 @@ impl Client {
     /// Sends a frame with a fresh ref and returns its answer, typed and as JSON.
     ///
     /// # Errors
-    /// When the answer is `error`, or does not come.
+    /// When the answer is `error`, or no answer comes.
     pub async fn ask(&self, mut frame: Value) -> Result<(ServerFrame, Value), ClientError> {
         let reference = self.next_ref.fetch_add(1, Ordering::Relaxed).to_string();
         let kind = frame["type"].as_str().unwrap_or_default().to_owned();
         frame["ref"] = json!(reference);
         let (sender, answer) = oneshot::channel();
-        self.shared.waiting().insert(reference, sender);
+        self.shared.pending_answers().insert(reference, sender);
         self.send_text(&frame.to_string()).await?;
         match timeout(ANSWER_TIMEOUT, answer).await {
             Err(_) => Err(ClientError::Silent(format!("answer to {kind}"))),
-            Ok(Err(_)) => Err(self.ended()),
+            Ok(Err(_)) => Err(self.closed_error()),
             Ok(Ok((ServerFrame::Error(error), _))) => Err(ClientError::Answered(Box::new(error))),
             Ok(Ok((frame, text))) => Ok((frame, serde_json::from_str(&text).unwrap_or_default())),
         }
     }
 
     /// Sends text unchanged.
-    ///
-    /// # Errors
-    /// When the connection is gone.
     pub async fn send_text(&self, text: &str) -> Result<(), ClientError> {
         self.send_message(Message::text(text)).await
     }
 
     /// Sends JSON unchanged, without adding a ref.
-    ///
-    /// # Errors
-    /// When the connection is gone.
     pub async fn send_json(&self, frame: &Value) -> Result<(), ClientError> {
         self.send_text(&frame.to_string()).await
     }
 
     /// Sends any WebSocket message: binary, ping, close, a fragment.
-    ///
-    /// # Errors
-    /// When the connection is gone.
     pub async fn send_message(&self, message: Message) -> Result<(), ClientError> {
         match socket::send(&mut *self.outgoing.lock().await, message).await {
             Ok(()) => Ok(()),
-            Err(_) if self.shared.closed.borrow().is_some() => Err(self.ended()),
+            Err(_) if self.shared.closed.borrow().is_some() => Err(self.closed_error()),
             Err(error) => Err(error),
         }
     }
@@ -234,14 +214,14 @@ impl Client {
     /// The next frame that is not an answer.
     ///
     /// # Errors
-    /// When none comes within `patience`, or the connection has ended and all frames were taken.
-    pub async fn next_event(&self, patience: Duration) -> Result<ServerFrame, ClientError> {
+    /// When no frame comes within `time_limit`, or the connection has ended and all frames were taken.
+    pub async fn next_event(&self, time_limit: Duration) -> Result<ServerFrame, ClientError> {
         let mut inbox = self.inbox.lock().await;
         if let Some(frame) = inbox.held.pop_front() {
             return Ok(frame);
         }
-        match timeout(patience, inbox.incoming.recv()).await {
-            Err(_) => Err(ClientError::Silent(format!("no event within {patience:?}"))),
+        match timeout(time_limit, inbox.incoming.recv()).await {
+            Err(_) => Err(ClientError::Silent(format!("no event within {time_limit:?}"))),
             Ok(Some(frame)) => Ok(frame),
             Ok(None) => Err(self.until_closed().await.map_or_else(|error| error, ClientError::Closed)),
         }
@@ -249,11 +229,8 @@ impl Client {
 
     /// The next frame about a room's log: an event, `room:caught_up` or `room:gap`. Live-only frames and notices for
     /// all connections of a user are skipped.
-    ///
-    /// # Errors
-    /// As [`Client::next_event`].
-    pub async fn next_of_log(&self, patience: Duration) -> Result<ServerFrame, ClientError> {
-        let deadline = tokio::time::Instant::now() + patience;
+    pub async fn next_of_log(&self, time_limit: Duration) -> Result<ServerFrame, ClientError> {
+        let deadline = tokio::time::Instant::now() + time_limit;
         loop {
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
             let frame = self.next_event(left).await?;
@@ -264,19 +241,16 @@ impl Client {
         }
     }
 
-    /// The next frame of this type; those before it stay in the queue, in order.
-    ///
-    /// # Errors
-    /// As [`Client::next_event`].
-    pub async fn wait_for(&self, kind: &str, patience: Duration) -> Result<ServerFrame, ClientError> {
+    /// The next frame of this type. Other frames before it stay in the queue, in order.
+    pub async fn wait_for(&self, kind: &str, time_limit: Duration) -> Result<ServerFrame, ClientError> {
         let mut inbox = self.inbox.lock().await;
         if let Some(position) = inbox.held.iter().position(|frame| frame.kind() == kind) {
             return inbox.held.remove(position).ok_or_else(|| ClientError::Broken("just found".to_owned()));
         }
-        let deadline = tokio::time::Instant::now() + patience;
+        let deadline = tokio::time::Instant::now() + time_limit;
         loop {
             match tokio::time::timeout_at(deadline, inbox.incoming.recv()).await {
-                Err(_) => return Err(ClientError::Silent(format!("no {kind} within {patience:?}"))),
+                Err(_) => return Err(ClientError::Silent(format!("no {kind} within {time_limit:?}"))),
                 Ok(None) => {
                     return Err(self.until_closed().await.map_or_else(|error| error, ClientError::Closed));
                 }
@@ -286,15 +260,15 @@ impl Client {
         }
     }
 
-    /// Whether the connection ended, and how.
+    /// How the connection ended; `None` while it is open.
     pub fn closed(&self) -> Option<Closed> {
         self.shared.closed.borrow().clone()
     }
 
-    /// Waits for the server to close.
+    /// Waits until the connection has ended, and returns how.
     ///
     /// # Errors
-    /// When it does not within 40 s.
+    /// When the server does not close within 40 s.
     pub async fn until_closed(&self) -> Result<Closed, ClientError> {
         let mut closed = self.shared.closed.subscribe();
         let waiting = closed.wait_for(Option::is_some);
@@ -314,7 +288,7 @@ impl Client {
         self.until_closed().await.map(|_| ())
     }
 
-    fn ended(&self) -> ClientError {
+    fn closed_error(&self) -> ClientError {
         match self.closed() {
             Some(closed) => ClientError::Closed(closed),
             None => ClientError::Broken("the connection is gone".to_owned()),
@@ -328,19 +302,19 @@ impl Drop for Client {
     }
 }
 
-impl Shared {
-    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<String, oneshot::Sender<Raw>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+impl SharedState {
+    fn pending_answers(&self) -> std::sync::MutexGuard<'_, HashMap<String, oneshot::Sender<RawAnswer>>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Passes a frame to the caller that waits for its ref, else to the queue. A second answer to a ref lands in the
-    /// queue.
-    fn sort(&self, text: String, events: &mpsc::UnboundedSender<ServerFrame>) {
+    /// Passes an answer to the caller that waits for its ref. Any other frame goes to the queue, also a second answer
+    /// to the same ref.
+    fn dispatch(&self, text: String, events: &mpsc::UnboundedSender<ServerFrame>) {
         let frame = ServerFrame::parse(&text).unwrap_or_else(|error| {
             ServerFrame::Other(json!({ "not json": text, "error": error.to_string() }))
         });
-        let reference = serde_json::from_str::<Head>(&text).ok().and_then(|head| head.reference);
-        let waiting = reference.and_then(|reference| self.waiting().remove(reference.as_ref()));
+        let reference = serde_json::from_str::<FrameHead>(&text).ok().and_then(|head| head.reference);
+        let waiting = reference.and_then(|reference| self.pending_answers().remove(reference.as_ref()));
         match waiting {
             // The receiver is gone if the test has stopped waiting for the answer.
             Some(waiting) => drop(waiting.send((frame, text))),

@@ -1,5 +1,5 @@
-//! Client ids that contain their creation time: UUIDv7 with the fraction of the millisecond in `rand_a`
-//! (RFC 9562, 6.2, method 3), so that the receiver of a message can compute its latency.
+//! Client ids that contain their creation time, from which the receiver of a message computes its latency. They are
+//! UUIDv7 with the fraction of the millisecond in `rand_a` (RFC 9562, 6.2, method 3).
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,7 +16,7 @@ fn client_id_at(since_1970: Duration) -> String {
     uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid().to_string()
 }
 
-/// When one of these client ids was made, since 1970; `None` for other client ids.
+/// The time since 1970 at which [`client_id`] made this client id. Returns `None` for other client ids.
 pub fn made_at(client_id: &str) -> Option<Duration> {
     let uuid = uuid::Uuid::try_parse(client_id).ok().filter(|uuid| uuid.get_version_num() == 7)?;
     let bits = uuid.as_u128();
@@ -25,7 +25,7 @@ pub fn made_at(client_id: &str) -> Option<Duration> {
     Some(Duration::from_millis(milliseconds) + Duration::from_nanos(fraction * 1_000_000 / 4096))
 }
 
-/// Since 1970, by this machine's clock.
+/// Time since 1970 by this machine's clock.
 pub fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
@@ -37,8 +37,8 @@ mod tests {
     #[test]
     fn client_id_contains_its_creation_time_to_a_microsecond() {
         let at = Duration::new(1_700_000_000, 123_456_789);
-        let told = made_at(&client_id_at(at)).unwrap();
-        assert!(at.abs_diff(told) < Duration::from_micros(1), "{told:?}");
+        let found = made_at(&client_id_at(at)).unwrap();
+        assert!(at.abs_diff(found) < Duration::from_micros(1), "{found:?}");
         assert_eq!(made_at("hello"), None);
     }
 }

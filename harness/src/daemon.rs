@@ -1,6 +1,6 @@
-//! A server process that we started: it can be killed, paused and started again, and it ends on drop.
+//! A server process that this process started. It can be killed, paused and started again, and it ends on drop.
 //! Touches the child and its log file only. Guarantees that a child is reaped before it is forgotten, and that the
-//! watchdog ends it if we cannot.
+//! watchdog ends the child if this process is killed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
@@ -14,8 +14,8 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How long a server may take to end after its signal on drop before it is killed.
-const DROP_PATIENCE: Duration = Duration::from_secs(5);
+/// On drop a server gets its stop signal. If it has not ended after this time, it is killed.
+const DROP_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Launch = dyn Fn() -> Command + Send + Sync;
 
@@ -23,28 +23,28 @@ type Launch = dyn Fn() -> Command + Send + Sync;
 pub struct Daemon {
     name: String,
     launch: Box<Launch>,
-    ending: Signal,
+    stop_signal: Signal,
     log: PathBuf,
     child: Mutex<Option<Child>>,
 }
 
 impl Daemon {
-    /// Describes a server. `launch` builds the command of each start; `ending` is the signal with which drop and the
-    /// watchdog end it.
+    /// A server that is not started yet. `launch` builds the command of each start. `stop_signal` is the signal by
+    /// which drop and the watchdog end the server.
     pub fn new(
         name: impl Into<String>,
         log: impl Into<PathBuf>,
-        ending: Signal,
+        stop_signal: Signal,
         launch: impl Fn() -> Command + Send + Sync + 'static,
     ) -> Daemon {
         let launch = Box::new(launch);
-        Daemon { name: name.into(), launch, ending, log: log.into(), child: Mutex::new(None) }
+        Daemon { name: name.into(), launch, stop_signal, log: log.into(), child: Mutex::new(None) }
     }
 
-    /// Starts it; its output is appended to the log.
+    /// Starts the server; its output is appended to the log.
     ///
     /// # Errors
-    /// When it runs already, or the program cannot be started.
+    /// When the server runs already, or the program cannot be started.
     pub fn start(&self) -> Result<u32> {
         let mut slot = self.slot();
         if let Some(child) = slot.as_mut()
@@ -52,7 +52,7 @@ impl Daemon {
         {
             bail!("{} runs already", self.name);
         }
-        self.release(&mut slot);
+        self.forget_child(&mut slot);
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         let child = (self.launch)()
             .stdin(Stdio::null())
@@ -63,11 +63,11 @@ impl Daemon {
             .with_context(|| format!("start {}", self.name))?;
         let pid = child.id();
         *slot = Some(child);
-        crate::watchdog::watch(short(self.ending), pid)?;
+        crate::watchdog::watch_server(signal_name(self.stop_signal), pid)?;
         Ok(pid)
     }
 
-    /// Its pid, while it runs (or is paused).
+    /// The server's pid, while it runs or is paused.
     pub fn pid(&self) -> Option<u32> {
         let mut slot = self.slot();
         let child = slot.as_mut()?;
@@ -78,15 +78,12 @@ impl Daemon {
     }
 
     /// Sends a signal.
-    ///
-    /// # Errors
-    /// When it does not run.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = self.pid().with_context(|| format!("{} does not run", self.name))?;
         kill(Pid::from_raw(i32::try_from(pid)?), signal).with_context(|| format!("{signal} to {}", self.name))
     }
 
-    /// SIGKILL, and reaped when this returns. Does nothing when it does not run.
+    /// Kills the server with SIGKILL and reaps it. Does nothing if it does not run.
     pub fn kill(&self) {
         let mut slot = self.slot();
         if let Some(child) = slot.as_mut() {
@@ -94,40 +91,31 @@ impl Daemon {
             let _ = child.kill();
             let _ = child.wait();
         }
-        self.release(&mut slot);
+        self.forget_child(&mut slot);
     }
 
-    /// SIGSTOP: the process stops, its sockets stay open.
-    ///
-    /// # Errors
-    /// When it does not run.
+    /// Sends SIGSTOP: the process stops, its sockets stay open.
     pub fn pause(&self) -> Result<()> {
         self.signal(Signal::SIGSTOP)
     }
 
-    /// SIGCONT: the process continues.
-    ///
-    /// # Errors
-    /// When it does not run.
+    /// Sends SIGCONT: the process continues.
     pub fn resume(&self) -> Result<()> {
         self.signal(Signal::SIGCONT)
     }
 
-    /// Sends `signal` and waits for the end; kills the process after `patience`.
-    ///
-    /// # Errors
-    /// When it had to be killed.
-    pub async fn stop(&self, signal: Signal, patience: Duration) -> Result<()> {
+    /// Sends `signal` and waits for the end; kills the process after `time_limit`.
+    pub async fn stop(&self, signal: Signal, time_limit: Duration) -> Result<()> {
         if self.signal(signal).is_err() {
             return Ok(());
         }
         // A paused process handles the signal only after it continues.
         let _ = self.resume();
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + time_limit;
         while self.pid().is_some() {
             if Instant::now() > deadline {
                 self.kill();
-                bail!("{} did not end within {patience:?} of {signal}\n{}", self.name, self.log_tail());
+                bail!("{} did not end within {time_limit:?} of {signal}\n{}", self.name, self.log_tail());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -138,12 +126,12 @@ impl Daemon {
     /// Waits until `ready` returns true.
     ///
     /// # Errors
-    /// When it ends, or is not ready within `patience`: with the last lines of its log.
-    pub async fn until_ready<F>(&self, patience: Duration, ready: impl Fn() -> F) -> Result<()>
+    /// When the server ends, or is not ready within `time_limit`; with the end of its log.
+    pub async fn until_ready<F>(&self, time_limit: Duration, ready: impl Fn() -> F) -> Result<()>
     where
         F: Future<Output = bool>,
     {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + time_limit;
         let mut pause = Duration::from_millis(5);
         loop {
             if ready().await {
@@ -153,19 +141,19 @@ impl Daemon {
                 bail!("{} ended while starting\n{}", self.name, self.log_tail());
             }
             if Instant::now() > deadline {
-                bail!("{} was not ready within {patience:?}\n{}", self.name, self.log_tail());
+                bail!("{} was not ready within {time_limit:?}\n{}", self.name, self.log_tail());
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(50));
         }
     }
 
-    /// The file with its output.
+    /// The file with the server's output.
     pub fn log(&self) -> &Path {
         &self.log
     }
 
-    /// The last 4 KiB of its output, with its name and path.
+    /// The path of the log, and its last 4 KiB.
     pub fn log_tail(&self) -> String {
         log_tail(&self.log)
     }
@@ -174,20 +162,20 @@ impl Daemon {
         self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn release(&self, slot: &mut Option<Child>) {
+    fn forget_child(&self, slot: &mut Option<Child>) {
         if let Some(child) = slot.take() {
-            // This fails if there is no watchdog.
-            let _ = crate::watchdog::forget(short(self.ending), child.id());
+            // This fails if the watchdog has ended.
+            let _ = crate::watchdog::forget_server(signal_name(self.stop_signal), child.id());
         }
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if self.ending != Signal::SIGKILL && self.signal(self.ending).is_ok() {
+        if self.stop_signal != Signal::SIGKILL && self.signal(self.stop_signal).is_ok() {
             // A paused process handles the signal only after it continues.
             let _ = self.resume();
-            let deadline = Instant::now() + DROP_PATIENCE;
+            let deadline = Instant::now() + DROP_TIMEOUT;
             while self.pid().is_some() && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -209,6 +197,6 @@ pub(crate) fn log_tail(log: &Path) -> String {
     format!("--- end of {} ---\n{}", log.display(), read().unwrap_or_else(|error| error.to_string()))
 }
 
-fn short(signal: Signal) -> &'static str {
+fn signal_name(signal: Signal) -> &'static str {
     signal.as_str().trim_start_matches("SIG")
 }

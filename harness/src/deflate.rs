@@ -1,5 +1,5 @@
-//! Compressed WebSocket messages of a client (RFC 7692), without a context between messages.
-//! Touches nothing. There is one compressor and inflater per thread, so thousands of clients need no more.
+//! Compresses and inflates the WebSocket messages of a client (RFC 7692), each independently of the others (no context
+//! takeover). The clients of a thread share one compressor and one inflater.
 
 use std::cell::RefCell;
 use std::io::{Error, Result};
@@ -11,30 +11,31 @@ pub const OFFER: &str = "permessage-deflate; client_max_window_bits";
 /// The bit of a frame's first byte that marks a compressed message.
 pub const COMPRESSED: u8 = 0x40;
 
-const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
-const ROOM_BYTES: usize = 4 * 1024;
-/// More than any message of the server.
-const MESSAGE_LIMIT_BYTES: usize = 16 * 1024 * 1024;
+/// The end of every flushed DEFLATE block, which the sender leaves out (RFC 7692, 7.2.1).
+const SYNC_FLUSH_TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
+const SPARE_CAPACITY_BYTES: usize = 4 * 1024;
+/// Limit of an inflated message. No message of the server is larger.
+const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
 thread_local! {
     static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(Compression::default(), false));
     static DECOMPRESS: RefCell<Decompress> = RefCell::new(Decompress::new(false));
 }
 
-/// Compresses a message; returns the payload.
+/// Compresses a message. Returns the payload of its frame.
 ///
 /// # Panics
-/// When the compressor fails, which it does not for any input.
+/// Never: the compressor accepts every input.
 pub fn deflated(text: &[u8]) -> Vec<u8> {
     COMPRESS.with_borrow_mut(|engine| {
         engine.reset();
         let mut payload = Vec::new();
         while payload.len() == payload.capacity() {
-            payload.reserve(text.len() / 2 + ROOM_BYTES);
+            payload.reserve(text.len() / 2 + SPARE_CAPACITY_BYTES);
             let used = usize::try_from(engine.total_in()).unwrap_or(usize::MAX);
             engine.compress_vec(&text[used..], &mut payload, FlushCompress::Sync).expect("the stream is new");
         }
-        payload.truncate(payload.len() - TAIL.len());
+        payload.truncate(payload.len() - SYNC_FLUSH_TAIL.len());
         payload
     })
 }
@@ -42,17 +43,17 @@ pub fn deflated(text: &[u8]) -> Vec<u8> {
 /// Inflates the payload of a compressed message.
 ///
 /// # Errors
-/// When it is not a complete DEFLATE stream, or is larger than 16 MiB.
+/// When the payload is not a complete DEFLATE stream, or the message is larger than 16 MiB.
 pub fn inflated(payload: &[u8]) -> Result<Vec<u8>> {
-    let whole = [payload, &TAIL].concat();
+    let whole = [payload, &SYNC_FLUSH_TAIL].concat();
     DECOMPRESS.with_borrow_mut(|engine| {
         engine.reset(false);
         let mut text = Vec::new();
         while text.len() == text.capacity() {
-            if text.len() > MESSAGE_LIMIT_BYTES {
+            if text.len() > MAX_MESSAGE_BYTES {
                 return Err(Error::other("a compressed message inflates to more than 16 MiB"));
             }
-            text.reserve(whole.len() * 4 + ROOM_BYTES);
+            text.reserve(whole.len() * 4 + SPARE_CAPACITY_BYTES);
             let used = usize::try_from(engine.total_in()).unwrap_or(usize::MAX);
             let status = engine.decompress_vec(&whole[used..], &mut text, FlushDecompress::Sync);
             if status.map_err(Error::other)? == Status::StreamEnd {

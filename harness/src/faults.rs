@@ -1,5 +1,5 @@
-//! Runs a whole system under load while faults happen, on a schedule from a seed, and checks the recorded history.
-//! Touches only what it started itself, on 127.0.0.1.
+//! Runs a whole system under load, injects faults that a seed determines, and checks the recorded history.
+//! Touches only processes that it started, on 127.0.0.1.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use serde::Serialize;
 
 use crate::Stack;
-use crate::history::{self, Asked, ChangeOutcome, Checked, History, Rule, Violation};
+use crate::history::{self, ChangeOutcome, CheckCounts, History, RequestedChange, Rule, Violation};
 
 mod act;
 mod bounds;
@@ -21,15 +21,20 @@ mod fault;
 mod load;
 mod misbehaving;
 mod postgres;
+mod quiet;
 mod sound;
 mod world;
 
 pub use fault::{Fault, LinkFault, Part};
 use misbehaving::MisbehavingClients;
+pub use misbehaving::Noise;
+use quiet::QuietRooms;
 pub use world::World;
 
-const SETTLE_PATIENCE: Duration = Duration::from_secs(120);
-/// Violations that are reported with their story.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Minimum of the faults in a run with random faults. The run takes longer than planned if needed.
+const MIN_RANDOM_FAULTS: usize = 3;
+/// Limit of the violations that a report describes by the entries near them.
 const MAX_STORIES: usize = 3;
 
 /// The plan of a run.
@@ -39,23 +44,23 @@ pub struct Plan {
     pub seed: u64,
     /// How long faults are injected.
     pub duration: Duration,
-    /// These faults, one after the other, repeatedly; empty: random faults.
+    /// The faults, in this order, repeated until `duration` has passed. If empty, the faults are random.
     pub faults: Vec<Fault>,
     /// Messages per second of all users together.
     pub rate: u32,
-    /// How long the system may take to settle after the last fault.
+    /// Timeout for the system to settle after the last fault.
     pub settle: Duration,
     /// Additional settings of all nodes.
     pub settings: Vec<(String, String)>,
 }
 
 impl Plan {
-    /// Random faults for this time at 300 messages per second.
+    /// A plan with random faults for this time, at 300 messages per second.
     pub fn random(seed: u64, duration: Duration) -> Plan {
-        Plan { seed, duration, faults: Vec::new(), rate: 300, settle: SETTLE_PATIENCE, settings: Vec::new() }
+        Plan { seed, duration, faults: Vec::new(), rate: 300, settle: SETTLE_TIMEOUT, settings: Vec::new() }
     }
 
-    /// These faults, once each.
+    /// A plan with each of these faults once.
     pub fn once(seed: u64, faults: Vec<Fault>) -> Plan {
         Plan { duration: Duration::ZERO, faults, ..Plan::random(seed, Duration::ZERO) }
     }
@@ -64,9 +69,8 @@ impl Plan {
 /// The result of a run.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct FaultReport {
-    /// The seed.
     pub seed: u64,
-    /// From the first message to the last.
+    /// Time from the start of the load until the system was settled.
     pub seconds: f64,
     /// Faults that were injected.
     pub faults: Vec<String>,
@@ -74,50 +78,53 @@ pub struct FaultReport {
     pub stored: u64,
     /// Number of answers `accepted` without a later `stored`.
     pub accepted: u64,
-    /// How many of these were lost, and reported as lost to their senders.
+    /// How many of the `accepted` messages were lost, and reported as lost to their senders.
     pub given_up: u64,
-    /// Messages that were answered between the begin of the first fault and the end of the last. Later answers do not
-    /// show whether the system worked during the faults.
+    /// Number of messages that were answered between the start of the first fault and the end of the last. Later
+    /// answers do not show whether the system worked during the faults.
     pub answered: u64,
-    /// From the begin of the first fault to the end of the last.
+    /// Time from the start of the first fault to the end of the last.
     pub fault_seconds: f64,
-    /// From then until the system was settled.
+    /// Time from the end of the last fault until the system was settled.
     pub settle_seconds: f64,
-    /// Edits, deletes and reactions that were answered `stored`, by the kind of their events.
+    /// Number of edits, deletes and reactions that were answered `stored`, by the type of their events.
     pub changes: BTreeMap<String, u64>,
-    /// Events that listeners had at the end.
+    /// Number of events that listeners had at the end, summed over all listeners.
     pub deliveries: u64,
     /// Number of `room:gap` frames.
     pub gaps: u64,
-    /// How often a listener got a new epoch: by a gap or, if PostgreSQL had everything that Redis lost, without a gap.
+    /// How often a listener got a new epoch. This needs no gap if PostgreSQL had everything that Redis lost.
     pub new_epochs: u64,
-    /// Connections made.
+    /// Number of connections that listeners opened.
     pub connections: u64,
-    /// Whether the system settled.
+    /// The longest recovery of the quiet rooms, in seconds, by kind of fault: the time from the end of a fault until
+    /// every quiet room has delivered a newer message. Longer times count as 30 s. A fault that the next one follows
+    /// without a pause is not measured.
+    pub quiet_seconds: BTreeMap<String, f64>,
+    /// Whether the system settled within [`Plan::settle`].
     pub at_rest: bool,
-    /// Number of violations.
     pub violations: usize,
     /// The rules that were broken.
     pub broken: BTreeSet<Rule>,
-    /// The most bytes that were queued for the connections of one gateway.
+    /// Maximum of the bytes that were queued for the connections of one gateway.
     pub max_outbox_bytes: u64,
-    /// The most memory of one process, by service.
+    /// Maximum of the resident memory of one process, by service.
     pub max_resident_bytes: BTreeMap<String, u64>,
-    /// The most that one process has grown by, by service.
+    /// Maximum growth of the resident memory of one process since its first measurement, by service.
     pub max_growth_bytes: BTreeMap<String, u64>,
-    /// Connections that gateways closed, by code.
+    /// Number of connections that gateways closed, by close code.
     pub closes: BTreeMap<String, u64>,
-    /// What misbehaving clients did, and how they were answered.
+    /// The answers to misbehaving clients, with their counts.
     pub strangers: BTreeMap<String, u64>,
     /// The first violations in words, with the events around them.
     pub stories: Vec<String>,
-    /// Why the run has no verdict, if so.
+    /// The error if the run has no verdict.
     pub error: Option<String>,
 }
 
 impl FaultReport {
     /// The report of a run without a verdict.
-    pub fn of_none(seed: u64, error: &anyhow::Error) -> FaultReport {
+    pub fn without_verdict(seed: u64, error: &anyhow::Error) -> FaultReport {
         FaultReport { seed, error: Some(format!("{error:#}")), ..FaultReport::default() }
     }
 
@@ -130,82 +137,100 @@ impl FaultReport {
 /// Runs a plan.
 ///
 /// # Errors
-/// When the system does not start, no message flows, or the stored data cannot be read.
+/// When the system does not start, no message is delivered, or the stored data cannot be read.
 pub async fn run(plan: &Plan) -> Result<FaultReport> {
     let world = World::start(plan).await?;
     let history = History::default();
     let mut load = load::Load::start(&world, plan, history.clone()).await?;
-    load.until_flowing().await?;
+    load.wait_until_flowing().await?;
     let misbehaving = Arc::new(MisbehavingClients::start(&world, load.rooms()).await?);
     let rooms = load.rooms().to_vec();
-    let monitor = bounds::Monitor::start(Arc::clone(&world.stack));
+    let mut quiet = QuietRooms::start(&world.stack).await?;
+    let monitor = bounds::ResourceMonitor::start(Arc::clone(&world.stack));
 
     let mut rng = StdRng::seed_from_u64(plan.seed);
     let mut begun: Vec<(Duration, String)> = Vec::new();
-    let (before, faults_from) = (load.answered(), history.now());
+    let (before, faults_from) = (load.answered_count(), history.now());
     let mut failed = None;
     let end = tokio::time::Instant::now() + plan.duration;
-    let mut given = plan.faults.iter().cloned();
+    // `begun` has two entries for each fault: its start and its end.
+    let at_least = if plan.duration.is_zero() { 0 } else { 2 * MIN_RANDOM_FAULTS };
+    let mut planned_faults = plan.faults.iter().cloned();
     loop {
-        let fault = match (given.next(), plan.faults.is_empty()) {
+        let fault = match (planned_faults.next(), plan.faults.is_empty()) {
             (Some(fault), _) => fault,
-            (None, true) if tokio::time::Instant::now() < end => Fault::random(&mut rng, &world),
+            (None, true) if tokio::time::Instant::now() < end || begun.len() < at_least => {
+                Fault::random(&mut rng, &world)
+            }
             (None, false) if tokio::time::Instant::now() < end => {
-                given = plan.faults.iter().cloned();
+                planned_faults = plan.faults.iter().cloned();
                 continue;
             }
             (None, _) => break,
         };
         begun.push((history.now(), fault.to_string()));
-        if let Err(error) = act::act(&world, &misbehaving, &fault).await {
-            // The history so far is checked nevertheless.
+        if let Err(error) = act::inject_and_repair(&world, &misbehaving, &fault).await {
+            // The run ends, and the history so far is checked.
             failed = Some(format!("{fault} could not be carried out or mended: {error:#}"));
             break;
         }
         begun.push((history.now(), format!("{fault}: over")));
-        tokio::time::sleep(fault::pause(&mut rng)).await;
+        let pause = fault::random_pause(&mut rng);
+        if !pause.is_zero() {
+            let waited = quiet.measure_recovery(&fault).await;
+            tokio::time::sleep(pause.saturating_sub(waited)).await;
+        }
     }
-    let (answered, settles_from) = (load.answered() - before, history.now());
+    misbehaving.stop_noise();
+    let quiet_seconds = quiet.finish();
+    let (answered, settles_from) = (load.answered_count() - before, history.now());
     let settling = async {
         load.finish().await?;
-        load.until_caught_up(&world).await
+        load.wait_until_caught_up(&world).await
     };
     let settled = tokio::time::timeout(plan.settle, settling).await;
     let at_rest = matches!(settled, Ok(Ok(())));
     let settled_at = history.now();
-    let mut broken = load.broken();
-    broken.extend(failed);
-    let mut unsound = load.unsound();
-    unsound.extend(misbehaving.broken());
-    unsound.extend(sound::panics(&world.stack)?);
+    let mut client_errors = load.client_errors();
+    client_errors.extend(failed);
+    client_errors.extend(quiet.client_errors());
+    let mut internal_errors = load.internal_errors();
+    internal_errors.extend(misbehaving.internal_errors());
+    internal_errors.extend(sound::panics_in_logs(&world.stack)?);
     let seen = monitor.finish().await?;
     match settled {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => broken.push(format!("{error:#}")),
-        Err(_) => broken.push(format!("not at rest within {:?}: {}", plan.settle, load.state())),
+        Ok(Err(error)) => client_errors.push(format!("{error:#}")),
+        Err(_) => {
+            client_errors.push(format!("not at rest within {:?}: {}", plan.settle, load.describe_listeners()))
+        }
     }
-    let asked = load.changes().all();
+    let requested = load.changes().all();
     drop(load);
     let entries = history.take();
     let mut stored = history::read_stored(world.stack.database()).await?;
     stored.retain(|room, _| rooms.contains(room));
     let (checked, mut violations) = history::check(&entries, &stored);
     let reactions = history::read_reactions(world.stack.database()).await?;
-    violations.extend(history::check_changes(&asked, &entries, &stored, &reactions));
+    violations.extend(history::check_changes(&requested, &entries, &stored, &reactions));
     let nowhere = |rule, what| Violation { rule, room: String::new(), seq: 0, user: String::new(), what };
-    violations.extend(broken.into_iter().map(|what| nowhere(Rule::Protocol, what)));
-    violations.extend(unsound.into_iter().map(|what| nowhere(Rule::Sound, what)));
+    violations.extend(client_errors.into_iter().map(|what| nowhere(Rule::Protocol, what)));
+    violations.extend(internal_errors.into_iter().map(|what| nowhere(Rule::Sound, what)));
     violations.extend(seen.violations());
     ensure!(checked.stored > 0, "nothing was sent");
-    let stories =
-        violations.iter().take(MAX_STORIES).map(|broken| history::story(&entries, broken, &begun)).collect();
-    let mut report = report(plan.seed, settled_at.as_secs_f64(), begun, &checked, &violations, stories);
+    let stories = violations
+        .iter()
+        .take(MAX_STORIES)
+        .map(|violation| history::describe_violation(&entries, violation, &begun))
+        .collect();
+    let mut report = build_report(plan.seed, settled_at.as_secs_f64(), begun, &checked, &violations, stories);
     report.answered = answered;
     report.fault_seconds = (settles_from - faults_from).as_secs_f64();
     report.settle_seconds = (settled_at - settles_from).as_secs_f64();
-    report.changes = made(&asked);
+    report.changes = stored_change_counts(&requested);
+    report.quiet_seconds = quiet_seconds;
     report.at_rest = at_rest;
-    report.strangers = misbehaving.told();
+    report.strangers = misbehaving.answer_counts();
     report.max_outbox_bytes = seen.outbox_bytes;
     report.max_resident_bytes = seen.resident_bytes;
     report.max_growth_bytes = seen.growth_bytes;
@@ -213,25 +238,25 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
     Ok(report)
 }
 
-/// How many changes were answered `stored`, by the kind of their events.
-fn made(asked: &[Asked]) -> BTreeMap<String, u64> {
+/// The number of changes that were answered `stored`, by the type of their events.
+fn stored_change_counts(requested: &[RequestedChange]) -> BTreeMap<String, u64> {
     let mut made = BTreeMap::new();
-    for asked in asked.iter().filter(|asked| matches!(asked.outcome, ChangeOutcome::Stored(_))) {
-        *made.entry(asked.change.kind().to_owned()).or_default() += 1;
+    for request in requested.iter().filter(|request| matches!(request.outcome, ChangeOutcome::Stored(_))) {
+        *made.entry(request.change.kind().to_owned()).or_default() += 1;
     }
     made
 }
 
-fn report(
+fn build_report(
     seed: u64,
     seconds: f64,
     begun: Vec<(Duration, String)>,
-    checked: &Checked,
+    checked: &CheckCounts,
     violations: &[Violation],
     stories: Vec<String>,
 ) -> FaultReport {
     let faults = begun.into_iter().map(|(_, what)| what).filter(|what| !what.ends_with(": over")).collect();
-    let Checked { stored, accepted, given_up, deliveries, gaps, new_epochs, connections, .. } = *checked;
+    let CheckCounts { stored, accepted, given_up, deliveries, gaps, new_epochs, connections, .. } = *checked;
     FaultReport {
         seed,
         seconds,
@@ -250,8 +275,8 @@ fn report(
     }
 }
 
-/// A stack for faults: two nodes of each service, proxies everywhere, leases of a few seconds.
-async fn stack(settings: &[(String, String)]) -> Result<Arc<Stack>> {
+/// Starts a stack for faults: two nodes of each service, proxies everywhere, leases of a few seconds.
+async fn start_stack(settings: &[(String, String)]) -> Result<Arc<Stack>> {
     let mut builder = Stack::builder()
         .gateways(2)
         .persistence(2)
@@ -276,19 +301,19 @@ mod tests {
         let good = FaultReport { seed: 3, ..FaultReport::default() };
         assert!(good.is_good());
         assert!(!FaultReport { violations: 1, ..good }.is_good());
-        let none = FaultReport::of_none(3, &anyhow::anyhow!("nothing flows"));
+        let none = FaultReport::without_verdict(3, &anyhow::anyhow!("nothing flows"));
         assert!(!none.is_good() && none.error.as_deref() == Some("nothing flows"));
     }
 
     #[test]
     fn only_changes_with_answer_stored_are_counted() {
-        let changes = history::Changes::default();
+        let changes = history::ChangeRequests::default();
         for outcome in
             [ChangeOutcome::Stored(2), ChangeOutcome::Unknown, ChangeOutcome::Refused(String::new())]
         {
-            let number = changes.ask("r", "alice", 1, history::Change::Delete);
-            changes.answer(number, outcome);
+            let number = changes.record_request("r", "alice", 1, history::Change::Delete);
+            changes.record_outcome(number, outcome);
         }
-        assert_eq!(made(&changes.all()), [("message:deleted".to_owned(), 1)].into());
+        assert_eq!(stored_change_counts(&changes.all()), [("message:deleted".to_owned(), 1)].into());
     }
 }

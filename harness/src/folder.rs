@@ -1,11 +1,11 @@
-//! A private temporary folder of a test, and the build folder.
+//! The temporary folder of a test, and the build folder.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-/// A folder that is removed on drop, and by the watchdog if the process is killed.
+/// A folder that is removed on drop. If this process is killed, the watchdog removes the folder.
 #[derive(Debug)]
 pub struct Folder(TempDir);
 
@@ -13,21 +13,21 @@ impl Folder {
     /// Makes a new folder with a short name (socket paths are limited to 107 bytes).
     ///
     /// # Errors
-    /// When the temp folder cannot be written.
+    /// When the system's temporary folder cannot be written.
     pub fn new() -> Result<Folder> {
         let folder = tempfile::Builder::new().prefix("tidings-").tempdir().context("make a temp folder")?;
-        crate::watchdog::sweep(folder.path())?;
+        crate::watchdog::watch_folder(folder.path())?;
         Ok(Folder(folder))
     }
 
-    /// Where it is.
+    /// The path of the folder.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
 }
 
-/// The build folder of the running program (`target/debug`), also for tests, which are in a subfolder.
-pub(crate) fn target() -> Result<PathBuf> {
+/// The build folder of the running program (`target/debug`). For a test, this is the parent of the test's folder.
+pub(crate) fn build_folder() -> Result<PathBuf> {
     let program = std::env::current_exe()?;
     let folder = program.parent().context("the program has no folder")?;
     let deeper = folder.ends_with("deps") || folder.ends_with("examples");

@@ -1,5 +1,5 @@
-//! The server's frames as types. Written only from the protocol page and not from the services' types, so that mistakes
-//! in those are noticed.
+//! The server's frames as types. They are written from docs/PROTOCOL.md and share no code with the services, so that
+//! tests notice where the services differ from the protocol.
 
 use std::borrow::Cow;
 
@@ -10,9 +10,9 @@ use serde_json::Value;
 /// A position in a room's log and its epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Cursor {
-    /// Opaque.
+    /// The id of the epoch, which clients must not interpret.
     pub epoch: String,
-    /// Place in the log.
+    /// The position in the log.
     pub seq: u64,
 }
 
@@ -27,9 +27,9 @@ pub struct Connected {
     pub name: Option<String>,
     /// The node's name.
     pub node: String,
-    /// When the token ends.
+    /// When the token expires.
     pub expires_at: String,
-    /// Pings come this often.
+    /// Interval of the server's pings, in milliseconds.
     pub heartbeat_ms: u64,
     /// Version of the user's room list.
     pub rooms_version: String,
@@ -37,27 +37,25 @@ pub struct Connected {
     pub limits: Limits,
 }
 
-/// Limits told at connecting.
+/// The limits in the `connected` frame.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Limits {
-    /// Characters of a message.
+    /// Limit of the characters of a message.
     pub max_message_chars: u64,
-    /// Bytes of a frame.
     pub max_frame_bytes: u64,
-    /// Sustained rate of messages.
+    /// Sustained rate of messages per user.
     pub messages_per_second: f64,
 }
 
 /// The answer to a durable command.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Ack {
-    /// The room.
     pub room: String,
-    /// Its place in the log (the first's when it is a duplicate).
+    /// Seq of the event. For a duplicate, the seq of the first event.
     pub seq: u64,
     /// The epoch of that seq.
     pub epoch: String,
-    /// When.
+    /// Time of the event.
     pub at: String,
     /// `accepted` or `stored`.
     pub stage: String,
@@ -65,31 +63,29 @@ pub struct Ack {
     pub duplicate: bool,
     /// Message id.
     pub id: Option<String>,
-    /// The client id.
     pub client_id: Option<String>,
 }
 
-/// An `error` frame.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ErrorFrame {
-    /// The ref of the frame it answers.
+    /// The ref of the command that failed.
     #[serde(rename = "ref")]
     pub reference: Option<String>,
     /// One of the codes of the protocol.
     pub code: String,
-    /// For people.
+    /// A text for people.
     pub message: String,
     /// Finer cause within the code.
     pub reason: Option<String>,
-    /// Which field was wrong.
+    /// The invalid field.
     pub field: Option<String>,
-    /// Try again after this.
+    /// Milliseconds after which the client may retry.
     pub retry_after_ms: Option<u64>,
-    /// Which room it is about.
+    /// The room that the error concerns.
     pub room: Option<String>,
 }
 
-/// A person as frames name them.
+/// A user in a frame.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Person {
     /// User id.
@@ -100,28 +96,25 @@ pub struct Person {
     pub picture: Option<String>,
 }
 
-/// `message:new`
 #[derive(Debug, Clone, Deserialize)]
 pub struct MessageNew {
-    /// The room.
     pub room: String,
-    /// Its place in the log.
+    /// Seq of the event in the room's log.
     pub seq: u64,
-    /// When.
+    /// Time of the event.
     pub at: String,
     /// Message id.
     pub id: String,
-    /// The sender's own id of it.
+    /// The client id, which the sender has chosen.
     pub client_id: String,
-    /// Who sent it.
     pub sender: Person,
     /// `text` by default.
     pub kind: String,
-    /// What was said.
+    /// The text of the message.
     pub content: String,
-    /// The seq it replies to.
+    /// Seq of the message to which this message replies.
     pub reply_to: Option<u64>,
-    /// Present when deleted.
+    /// Whether the message is deleted.
     #[serde(default)]
     pub deleted: bool,
 }
@@ -129,134 +122,121 @@ pub struct MessageNew {
 /// The answer to a join.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Joined {
-    /// Those joined.
+    /// The joined rooms.
     pub rooms: Vec<JoinedRoom>,
-    /// Those refused.
+    /// The refused rooms.
     #[serde(default)]
     pub failed: Vec<FailedRoom>,
-    /// Of `mine`: whether there are more.
+    /// Whether a join of `mine` left out rooms of the user.
     #[serde(default)]
     pub more: bool,
 }
 
-/// A room joined.
 #[derive(Debug, Clone, Deserialize)]
 pub struct JoinedRoom {
-    /// The room.
     pub room: String,
     /// direct, private or public.
     pub kind: String,
-    /// Its name.
+    /// The room's name.
     pub name: Option<String>,
-    /// My role.
+    /// The user's role.
     pub role: String,
-    /// The head when joined.
+    /// The room's head at the join.
     pub head: Cursor,
-    /// What I have read.
+    /// The user's read mark.
     pub read_seq: u64,
-    /// How many members.
     pub members: u64,
 }
 
-/// A room not joined.
+/// A room that was not joined.
 #[derive(Debug, Clone, Deserialize)]
 pub struct FailedRoom {
-    /// The room.
     pub room: String,
-    /// Why.
+    /// The error code.
     pub code: String,
 }
 
 /// `room:caught_up`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct CaughtUp {
-    /// The room.
     pub room: String,
     /// The epoch of `seq`.
     pub epoch: String,
-    /// Everything up to here has been sent.
+    /// All events up to this seq were sent.
     pub seq: u64,
 }
 
 /// `room:gap`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Gap {
-    /// The room.
     pub room: String,
-    /// Good up to this seq.
+    /// The client keeps its events up to this seq.
     pub after: u64,
-    /// Read over HTTP up to here; live goes on above.
+    /// The client reads the events up to this head over HTTP; live events follow above it.
     pub head: Cursor,
 }
 
-/// `message:void`
 #[derive(Debug, Clone, Deserialize)]
 pub struct MessageVoid {
-    /// The room.
     pub room: String,
-    /// Its own place in the log.
+    /// Seq of this event in the log.
     pub seq: u64,
-    /// The seq of the record that is void.
+    /// Seq of the record that became void.
     pub target: u64,
-    /// Its client id.
+    /// The client id of the void record.
     pub client_id: Option<String>,
     /// `duplicate` or `rejected`.
     pub reason: String,
-    /// Where the message stands.
+    /// For a duplicate: the seq of the stored message.
     pub of: Option<u64>,
-    /// The message to read again, if the void record was a change of it.
+    /// If the void record was a change of a message: the seq of this message, which clients must read again.
     pub message: Option<u64>,
 }
 
-/// `draining`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Draining {
-    /// The delay.
+    /// Milliseconds after which the client should reconnect.
     pub reconnect_after_ms: u64,
 }
 
 /// A frame from the server.
 #[derive(Debug, Clone)]
 pub enum ServerFrame {
-    /// First answer.
+    /// The first frame of a connection.
     Connected(Connected),
-    /// Answer to a durable command.
+    /// The answer to a durable command.
     Ack(Ack),
-    /// Refusal.
+    /// The refusal of a command.
     Error(ErrorFrame),
-    /// Answer to a join.
+    /// The answer to a join.
     Joined(Joined),
-    /// Replay complete.
+    /// The replay is complete.
     CaughtUp(CaughtUp),
-    /// Read over HTTP.
+    /// A gap, which the client fills over HTTP.
     Gap(Gap),
-    /// A message.
     Message(MessageNew),
-    /// A message taken back.
+    /// A record became void.
     Void(MessageVoid),
-    /// Reconnect after this delay.
+    /// The node drains: the client reconnects after a delay.
     Draining(Draining),
-    /// Any other log event (it has a `seq`), or any other frame; also a malformed one.
+    /// Any other frame, also a malformed one.
     Other(Value),
 }
 
 impl ServerFrame {
     /// Reads a frame.
-    ///
-    /// # Errors
-    /// When it is not JSON.
     pub fn parse(text: &str) -> Result<ServerFrame, serde_json::Error> {
-        let head: Head = serde_json::from_str(text)?;
-        Ok(read(&head.kind, text))
+        let head: FrameHead = serde_json::from_str(text)?;
+        Ok(parse_kind(&head.kind, text))
     }
 
     /// The frame of this JSON.
     pub fn from_value(value: Value) -> ServerFrame {
         let kind = value["type"].as_str().unwrap_or_default().to_owned();
-        read(&kind, value)
+        parse_kind(&kind, value)
     }
 
-    /// Its `type` on the wire.
+    /// The `type` of the frame.
     pub fn kind(&self) -> &str {
         match self {
             ServerFrame::Connected(_) => "connected",
@@ -272,8 +252,8 @@ impl ServerFrame {
         }
     }
 
-    /// The room and seq of a log event.
-    pub fn place(&self) -> Option<(&str, u64)> {
+    /// The room and seq of a log event; `None` for other frames.
+    pub fn log_position(&self) -> Option<(&str, u64)> {
         match self {
             ServerFrame::Message(message) => Some((&message.room, message.seq)),
             ServerFrame::Void(void) => Some((&void.room, void.seq)),
@@ -287,56 +267,56 @@ impl ServerFrame {
 
 /// The fields that distinguish frames and answers.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Head<'a> {
+pub(crate) struct FrameHead<'a> {
     #[serde(rename = "type", borrow, default)]
     pub(crate) kind: Cow<'a, str>,
     #[serde(rename = "ref", borrow, default)]
     pub(crate) reference: Option<Cow<'a, str>>,
 }
 
-/// The source of a frame: text from the wire, or JSON from a page.
-trait Source {
-    fn typed<T: DeserializeOwned>(&self) -> Option<T>;
-    fn value(self) -> Value;
+/// The source of a frame: text from the wire, or JSON from a page of the log.
+trait FrameSource {
+    fn parse_as<T: DeserializeOwned>(&self) -> Option<T>;
+    fn into_value(self) -> Value;
 }
 
-impl Source for &str {
-    fn typed<T: DeserializeOwned>(&self) -> Option<T> {
+impl FrameSource for &str {
+    fn parse_as<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_str(self).ok()
     }
 
-    fn value(self) -> Value {
+    fn into_value(self) -> Value {
         serde_json::from_str(self).unwrap_or_default()
     }
 }
 
-impl Source for Value {
-    fn typed<T: DeserializeOwned>(&self) -> Option<T> {
+impl FrameSource for Value {
+    fn parse_as<T: DeserializeOwned>(&self) -> Option<T> {
         T::deserialize(self).ok()
     }
 
-    fn value(self) -> Value {
+    fn into_value(self) -> Value {
         self
     }
 }
 
-fn read(kind: &str, source: impl Source) -> ServerFrame {
+fn parse_kind(kind: &str, source: impl FrameSource) -> ServerFrame {
     let frame = match kind {
-        "connected" => source.typed().map(ServerFrame::Connected),
-        "ack" => source.typed().map(ServerFrame::Ack),
-        "error" => source.typed().map(ServerFrame::Error),
-        "room:joined" => source.typed().map(ServerFrame::Joined),
-        "room:caught_up" => source.typed().map(ServerFrame::CaughtUp),
-        "room:gap" => source.typed().map(ServerFrame::Gap),
-        "message:new" => source.typed().map(ServerFrame::Message),
-        "message:void" => source.typed().map(ServerFrame::Void),
-        "draining" => source.typed().map(ServerFrame::Draining),
+        "connected" => source.parse_as().map(ServerFrame::Connected),
+        "ack" => source.parse_as().map(ServerFrame::Ack),
+        "error" => source.parse_as().map(ServerFrame::Error),
+        "room:joined" => source.parse_as().map(ServerFrame::Joined),
+        "room:caught_up" => source.parse_as().map(ServerFrame::CaughtUp),
+        "room:gap" => source.parse_as().map(ServerFrame::Gap),
+        "message:new" => source.parse_as().map(ServerFrame::Message),
+        "message:void" => source.parse_as().map(ServerFrame::Void),
+        "draining" => source.parse_as().map(ServerFrame::Draining),
         _ => None,
     };
-    frame.unwrap_or_else(|| ServerFrame::Other(source.value()))
+    frame.unwrap_or_else(|| ServerFrame::Other(source.into_value()))
 }
 
-/// Whether this type is an event of a room's log. `room:removed` has a `seq` too, but is not in the log.
+/// Whether frames of this type are events of a room's log. `room:removed` has a `seq` too, but is not in the log.
 fn is_log_event(kind: &str) -> bool {
     matches!(kind, "void" | "member:added" | "member:changed" | "member:removed" | "room:updated")
         || kind.starts_with("message:")

@@ -1,6 +1,6 @@
-//! The history of one run: everything that clients sent and received, with times and connections, and the stored data
-//! at the end; and the rules that it must satisfy. The rules use nothing else: not the internals of the system, and not
-//! the clients' interpretation.
+//! The history of one run, and the rules that it must satisfy. The history contains everything that clients sent and
+//! received, with times and connections, and the data that is stored at the end. The rules use only the history: they
+//! know nothing of the services, and do not trust the state that clients derived from their frames.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,29 +17,31 @@ mod sends;
 mod stored;
 mod story;
 
-pub use changes::{Asked, Change, ChangeOutcome, Changes, Reactions, check_changes, read_reactions};
-pub use stored::{Stored, StoredEvent, read_stored};
-pub use story::story;
+pub use changes::{
+    Change, ChangeOutcome, ChangeRequests, Reactions, RequestedChange, check_changes, read_reactions,
+};
+pub use stored::{StoredEvent, StoredLog, read_stored};
+pub use story::describe_violation;
 
 /// An event at a position of a room's log.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Event {
-    /// Its place.
+    /// The position in the log.
     pub seq: u64,
-    /// Wire type.
+    /// The `type` of the frame.
     pub kind: String,
-    /// Id of the message, of `message:new`.
+    /// The message id of a `message:new`; empty for other events.
     pub id: String,
     /// The client id; empty if the frame has none.
     pub client_id: String,
-    /// The text of a message; for other events a description that frames and the database have in common.
+    /// The text of a message. For other events, a description that is the same for a frame and for the stored event.
     pub about: String,
 }
 
 impl Event {
-    /// The event of a frame; `None`: it is not a log event.
-    pub fn of(frame: &ServerFrame) -> Option<Event> {
-        let (_, seq) = frame.place()?;
+    /// The log event of a frame; `None` for other frames.
+    pub fn from_frame(frame: &ServerFrame) -> Option<Event> {
+        let (_, seq) = frame.log_position()?;
         let kind = frame.kind().to_owned();
         Some(match frame {
             ServerFrame::Message(message) => Event {
@@ -71,24 +73,24 @@ impl Event {
 /// The answer to a sent message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AckOutcome {
-    /// It is stored at this place, with this id.
+    /// The message is stored at this seq, with this id.
     Stored { seq: u64, id: String },
-    /// It was accepted at this place of this epoch.
+    /// The message was accepted at this seq of this epoch.
     Accepted { epoch: String, seq: u64, id: String },
-    /// It was refused with this code; `finally`: a retry makes no sense.
+    /// The message was refused with this code. If `finally` is set, a retry cannot succeed.
     Refused { code: String, finally: bool },
 }
 
-/// Something that a client did or received.
+/// Something that one client did or received.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
+pub enum EntryKind {
     /// The connection is open.
     Connected,
     /// The connection ended.
     Lost,
-    /// The client joins the room, after its cursor.
+    /// The client joins the room after its cursor, if it has one.
     Joining(Option<Cursor>),
-    /// The answer, with the room's head.
+    /// The answer to a join, with the room's head.
     Joined(Cursor),
     /// A log event came over the connection.
     Event(Arc<Event>),
@@ -96,7 +98,8 @@ pub enum What {
     CaughtUp(Cursor),
     /// `room:gap`
     Gap { after: u64, head: Cursor },
-    /// A page of the log that fills a gap: the events above `after` up to `next`; `upto` was requested.
+    /// A page of the log that fills a gap. It has the events above `after` up to `next`; the request asked for events
+    /// up to `upto`.
     Page { after: u64, upto: u64, next: u64, events: Vec<Arc<Event>> },
     /// The client sends a message, or repeats it.
     Sent { client_id: String, text: String, visible_to: Vec<String> },
@@ -113,10 +116,10 @@ pub struct Entry {
     pub user: String,
     /// Number of the client's connection, from 1.
     pub connection: u64,
-    /// The room; empty: the connection itself.
+    /// The room; empty if the entry is about the connection.
     pub room: String,
     /// What happened.
-    pub what: What,
+    pub what: EntryKind,
 }
 
 /// Records the entries of all clients in one order.
@@ -134,10 +137,10 @@ impl Default for History {
 
 impl History {
     /// Adds an entry.
-    pub fn add(&self, user: &str, connection: u64, room: &str, what: What) {
+    pub fn add(&self, user: &str, connection: u64, room: &str, what: EntryKind) {
         let (user, room) = (user.to_owned(), room.to_owned());
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        // The time is read under the lock, so that entries are ordered by time.
+        // Reading the time under the lock keeps the entries in order of time.
         entries.push(Entry { at: self.begun.elapsed(), user, connection, room, what });
     }
 
@@ -146,39 +149,38 @@ impl History {
         self.begun.elapsed()
     }
 
-    /// Takes all entries.
+    /// Removes and returns all entries.
     pub fn take(&self) -> Vec<Entry> {
         std::mem::take(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// The rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub enum Rule {
     /// A message with the answer `stored` is stored once, at that position, with that id.
     Stored,
-    /// A message with the answer `accepted` is stored at that position, with that id, or its sender was informed that
-    /// it is not: by its void, or by a new epoch that begins below it.
+    /// A message with the answer `accepted` is stored at that position, with that id. Otherwise its sender was informed
+    /// that the message is lost: by its void, or by a new epoch that begins below the message.
     Accepted,
-    /// A sender's client id occurs once in a room, and once in each listener's view of it.
+    /// A sender's client id occurs once in a room, and once in each listener's view of the room.
     Once,
     /// The stored log of a room has every position from 1 to its head, once.
     Dense,
-    /// Everything that is stored was sent like this.
+    /// Every stored message equals a message that was sent.
     Sent,
     /// A listener receives events in the order of the log, each once.
     Order,
-    /// A listener has every event that it may see, up to the position at which the server said that it is complete.
+    /// A listener has every event that it may see, up to the position to which the server reported it complete.
     Complete,
-    /// Nobody receives an event that they may not see, whether it is stored or not. A change has the audience of its
-    /// message.
+    /// Nobody receives an event that they may not see, whether the event is stored or not. A change has the audience of
+    /// its message.
     Private,
     /// Every listener has the stored event at each position, and no two listeners received different events at the same
     /// position of one epoch.
     Agreement,
     /// Frames come only when the protocol allows them.
     Protocol,
-    /// The buffers of the services are bounded.
+    /// The buffers and the memory of the services stay within their limits.
     Bounded,
     /// An edit, delete or reaction with the answer `stored` is stored and has its effect, and no message has a text
     /// that nobody requested.
@@ -192,44 +194,43 @@ pub enum Rule {
 pub struct Violation {
     /// The broken rule.
     pub rule: Rule,
-    /// The room; empty: none.
+    /// The room; empty if no room is concerned.
     pub room: String,
-    /// The position in its log; 0: none.
+    /// The position in the room's log; 0 if no position is concerned.
     pub seq: u64,
-    /// The user whose view it is; empty: none.
+    /// The user whose view or message breaks the rule; empty if no user is concerned.
     pub user: String,
-    /// In words.
+    /// A description of the violation.
     pub what: String,
 }
 
-/// What was checked, so that an empty history does not pass as a good one.
+/// The counts of a checked history. With them a caller can tell an empty history from a correct one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Checked {
-    /// Answers `stored`.
+pub struct CheckCounts {
+    /// Number of answers `stored`.
     pub stored: u64,
-    /// Answers `accepted` without a later `stored`.
+    /// Number of answers `accepted` without a later `stored`.
     pub accepted: u64,
-    /// How many of these were lost, and reported as lost.
+    /// Number of the `accepted` messages that were lost and reported as lost.
     pub given_up: u64,
-    /// Events that listeners had at the end.
+    /// Number of events that listeners had at the end, summed over all listeners.
     pub deliveries: u64,
-    /// Gaps that listeners received.
+    /// Number of gaps that listeners received.
     pub gaps: u64,
-    /// How often a listener got a new epoch: by a gap or, if PostgreSQL had everything that Redis lost, without a gap.
+    /// Number of times that a listener got a new epoch. This needs no gap if PostgreSQL had everything that Redis lost.
     pub new_epochs: u64,
-    /// Events that a listener may not see, and did not receive.
+    /// Number of stored events that listeners may not see, summed over all listeners.
     pub hidden: u64,
-    /// Connections.
     pub connections: u64,
 }
 
 /// Checks a history against the rules.
-pub fn check(entries: &[Entry], stored: &BTreeMap<String, Stored>) -> (Checked, Vec<Violation>) {
-    let (mut checked, mut violations) = (Checked::default(), Vec::new());
+pub fn check(entries: &[Entry], stored: &BTreeMap<String, StoredLog>) -> (CheckCounts, Vec<Violation>) {
+    let (mut checked, mut violations) = (CheckCounts::default(), Vec::new());
     sends::check(entries, stored, &mut checked, &mut violations);
     audience::check(stored, &mut violations);
     copies::check(entries, stored, &mut checked, &mut violations);
-    checked.connections = entries.iter().filter(|entry| entry.what == What::Connected).count() as u64;
+    checked.connections = entries.iter().filter(|entry| entry.what == EntryKind::Connected).count() as u64;
     violations
         .sort_by(|one, other| (&one.rule, &one.room, one.seq).cmp(&(&other.rule, &other.room, other.seq)));
     (checked, violations)

@@ -1,5 +1,6 @@
 //! One user of the HTTP API: every call is one request and returns its status and JSON.
-//! Touches only the network, and never retries, so that a test sees every answer of the server.
+//! Touches only the network. It never retries, because a test must see every answer of the server. A call returns an
+//! error only if there was no HTTP answer, unless its comment says more.
 
 use std::time::Duration;
 
@@ -10,36 +11,34 @@ use serde_json::{Value, json};
 
 use crate::frames::{Cursor, ServerFrame};
 
-const TIMEOUT: Duration = Duration::from_secs(40);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// An answer: the status and the body (`null` if it is not JSON).
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// HTTP status.
     pub status: u16,
-    /// The body.
     pub body: Value,
-    /// The `Content-Type`.
     pub content_type: String,
-    /// Whether the server closes the connection after it.
+    /// Whether the server closes the connection after this answer.
     pub closes: bool,
 }
 
 impl Answer {
-    /// Whether the node reports an internal error, and not an unavailable dependency.
-    pub fn is_unsound(&self) -> bool {
+    /// Whether the answer reports an internal error. An unavailable dependency is not one.
+    pub fn is_internal_error(&self) -> bool {
         (500..600).contains(&self.status) && self.status != 503
     }
 
-    /// The `code` of a problem document.
+    /// The `code` of a problem document; empty for other answers.
     pub fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or_default()
     }
 
-    /// The body as a type.
+    /// Parses the body as this type.
     ///
     /// # Errors
-    /// When the status is not 2xx or the body has another shape; with both.
+    /// When the status is not 2xx or the body has another shape. The error contains status and body.
     pub fn parse<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
         anyhow::ensure!((200..300).contains(&self.status), "status {}: {}", self.status, self.body);
         T::deserialize(&self.body).map_err(|error| anyhow::anyhow!("{error} in {}", self.body))
@@ -48,7 +47,7 @@ impl Answer {
     /// Asserts the status.
     ///
     /// # Panics
-    /// When it is another; shows the body.
+    /// When the status is another one. The panic message contains the body.
     #[track_caller]
     pub fn expect(self, status: u16) -> Answer {
         assert_eq!(self.status, status, "{}", self.body);
@@ -59,13 +58,13 @@ impl Answer {
 /// A page of the log.
 #[derive(Debug, Clone, Deserialize)]
 pub struct EventsPage {
-    /// Log events as on the wire.
+    /// The events as JSON, with the fields of the WebSocket frames.
     pub events: Vec<Value>,
-    /// Complete up to here.
+    /// The page is complete up to this cursor.
     pub next: Cursor,
     /// The stored head.
     pub head: Cursor,
-    /// Whether there is more.
+    /// Whether there are more events after this page.
     pub more: bool,
 }
 
@@ -79,13 +78,13 @@ impl EventsPage {
 /// A page of the history.
 #[derive(Debug, Clone, Deserialize)]
 pub struct MessagesPage {
-    /// Message objects, ascending.
+    /// The messages, in ascending order of seq.
     pub messages: Vec<MessageObject>,
     /// The stored head.
     pub head: Cursor,
-    /// Whether older ones exist.
+    /// Whether older messages exist.
     pub has_before: bool,
-    /// Whether newer ones exist.
+    /// Whether newer messages exist.
     pub has_after: bool,
 }
 
@@ -94,21 +93,19 @@ pub struct MessagesPage {
 pub struct MessageObject {
     /// Message id.
     pub id: String,
-    /// Its place in the log.
+    /// Seq of the message in the room's log.
     pub seq: u64,
-    /// The room.
     pub room: String,
-    /// The sender's own id of it.
+    /// The client id, which the sender has chosen.
     pub client_id: String,
-    /// Who sent it.
     pub sender: crate::frames::Person,
-    /// What was said.
+    /// The text of the message.
     pub content: String,
-    /// Deleted.
+    /// Whether the message is deleted.
     pub deleted: bool,
-    /// When.
+    /// When the message was sent.
     pub at: String,
-    /// Seq of the event that last changed it.
+    /// Seq of the event that last changed the message.
     pub last_seq: u64,
 }
 
@@ -121,7 +118,7 @@ pub struct Http {
 }
 
 impl Http {
-    /// A user with this token at this node (a URL without a path).
+    /// A user with this token at the node with this URL, which has no path.
     pub fn new(base: &str, token: &str) -> Http {
         Http::sharing(client(), base, token)
     }
@@ -131,21 +128,18 @@ impl Http {
         Http { client, base: base.trim_end_matches('/').to_owned(), token: token.to_owned() }
     }
 
-    /// The node.
+    /// The URL of the node.
     pub fn base(&self) -> &str {
         &self.base
     }
 
-    /// The same user with another token; an empty one sends none.
+    /// A copy that uses another token. With an empty token, requests have no `Authorization`.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Http {
         Http { token: token.to_owned(), ..self.clone() }
     }
 
-    /// Any request; `path` from `/v1` on is `/rooms…` (already percent-encoded).
-    ///
-    /// # Errors
-    /// When there was no HTTP answer.
+    /// Sends any request. `path` follows `/v1` and is already percent-encoded, such as `/rooms/…`.
     pub async fn request(
         &self,
         method: Method,
@@ -169,25 +163,16 @@ impl Http {
     }
 
     /// `GET`.
-    ///
-    /// # Errors
-    /// When there was no HTTP answer.
     pub async fn get(&self, path: &str) -> Result<Answer, reqwest::Error> {
         self.request(Method::GET, path, None).await
     }
 
     /// `POST` of JSON.
-    ///
-    /// # Errors
-    /// When there was no HTTP answer.
     pub async fn post(&self, path: &str, body: Value) -> Result<Answer, reqwest::Error> {
         self.request(Method::POST, path, Some(body)).await
     }
 
-    /// Creates a room of `kind` with these members; answers the room object.
-    ///
-    /// # Errors
-    /// When there was no HTTP answer.
+    /// Creates a room of `kind` with these members. The answer is the room object.
     pub async fn create_room(&self, kind: &str, members: &[&str]) -> Result<Answer, reqwest::Error> {
         let members: Vec<Value> = members.iter().map(|user| json!({ "user": user })).collect();
         self.post("/rooms", json!({ "kind": kind, "members": members })).await
@@ -196,129 +181,90 @@ impl Http {
     /// Creates a private room and returns its id.
     ///
     /// # Errors
-    /// When it was not created.
+    /// When the room was not created.
     pub async fn new_room(&self, members: &[&str]) -> anyhow::Result<String> {
         let answer = self.create_room("private", members).await?;
         anyhow::ensure!(answer.status == 201, "create a room: {} {}", answer.status, answer.body);
         Ok(answer.body["room"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// The room object.
-    ///
-    /// # Errors
-    /// When there was no HTTP answer.
+    /// Reads the room object.
     pub async fn room(&self, room: &str) -> Result<Answer, reqwest::Error> {
         self.get(&format!("/rooms/{}", encode(room))).await
     }
 
-    /// A page of history; `query` such as `before=10&limit=5`, may be empty.
-    ///
-    /// # Errors
-    /// When there was no HTTP answer.
+    /// Reads a page of history. `query` may be empty, or such as `before=10&limit=5`.
     pub async fn messages(&self, room: &str, query: &str) -> Result<Answer, reqwest::Error> {
         self.get(&format!("/rooms/{}/messages?{query}", encode(room))).await
     }
 
-    /// A page of the log; `query` such as `after=10&upto=20&epoch=1`, may be empty.
-    ///
-    /// # Errors
-    /// When there was no HTTP answer.
+    /// Reads a page of the log. `query` may be empty, or such as `after=10&upto=20&epoch=1`.
     pub async fn events(&self, room: &str, query: &str) -> Result<Answer, reqwest::Error> {
         self.get(&format!("/rooms/{}/events?{query}", encode(room))).await
     }
 
-    /// My rooms; `query` such as `limit=5`, may be empty.
-    ///
-    /// # Errors
-    /// When there was no HTTP answer.
+    /// Reads a page of the user's rooms. `query` may be empty, or such as `limit=5`.
     pub async fn my_rooms(&self, query: &str) -> Result<Answer, reqwest::Error> {
         self.get(&format!("/me/rooms?{query}")).await
     }
 
-    /// A page of members.
-    ///
-    /// # Errors
-    /// When there was no HTTP answer.
+    /// Reads a page of a room's members.
     pub async fn members(&self, room: &str, query: &str) -> Result<Answer, reqwest::Error> {
         self.get(&format!("/rooms/{}/members?{query}", encode(room))).await
     }
 
-    /// Marks read up to `seq`.
-    ///
-    /// # Errors
-    /// When there was no HTTP answer.
+    /// Marks the messages of a room as read up to `seq`.
     pub async fn read(&self, room: &str, seq: u64) -> Result<Answer, reqwest::Error> {
         self.post(&format!("/rooms/{}/read", encode(room)), json!({ "seq": seq })).await
     }
 
-    /// Sends a message; answers the ack object.
-    ///
-    /// # Errors
-    /// When there was no HTTP answer.
+    /// Sends a message. The answer is the ack object.
     pub async fn send(&self, room: &str, client_id: &str, content: &str) -> Result<Answer, reqwest::Error> {
         let body = json!({ "client_id": client_id, "content": content });
         self.post(&format!("/rooms/{}/messages", encode(room)), body).await
     }
 
-    /// Adds somebody to a room, or changes their role; answers `{user, role, seq}`.
-    ///
-    /// # Errors
-    /// When there was no HTTP answer.
+    /// Adds a user to a room, or changes the user's role. The answer is `{user, role, seq}`.
     pub async fn put_member(&self, room: &str, user: &str, role: &str) -> Result<Answer, reqwest::Error> {
         let path = format!("/rooms/{}/members/{}", encode(room), encode(user));
         self.request(Method::PUT, &path, Some(json!({ "role": role }))).await
     }
 
     /// Joins a public room; `user` must be the user of the token.
-    ///
-    /// # Errors
-    /// When there was no HTTP answer.
     pub async fn join_room(&self, room: &str, user: &str) -> Result<Answer, reqwest::Error> {
         let path = format!("/rooms/{}/members/{}", encode(room), encode(user));
         self.request(Method::PUT, &path, None).await
     }
 
-    /// Removes somebody from a room, or leaves it; answers `{seq}`.
-    ///
-    /// # Errors
-    /// When there was no HTTP answer.
+    /// Removes a user from a room; users may also remove themselves. The answer is `{seq}`.
     pub async fn remove_member(&self, room: &str, user: &str) -> Result<Answer, reqwest::Error> {
         let path = format!("/rooms/{}/members/{}", encode(room), encode(user));
         self.request(Method::DELETE, &path, None).await
     }
 
-    /// Changes `name`, `metadata` or `archived` of a room; answers the room object.
-    ///
-    /// # Errors
-    /// When there was no HTTP answer.
+    /// Changes `name`, `metadata` or `archived` of a room. The answer is the room object.
     pub async fn change_room(&self, room: &str, change: Value) -> Result<Answer, reqwest::Error> {
         self.request(Method::PATCH, &format!("/rooms/{}", encode(room)), Some(change)).await
     }
 
     /// Archives a room.
-    ///
-    /// # Errors
-    /// When there was no HTTP answer.
     pub async fn archive_room(&self, room: &str) -> Result<Answer, reqwest::Error> {
         self.request(Method::DELETE, &format!("/rooms/{}", encode(room)), None).await
     }
 
     /// Sets `name`, `picture` or `blocked` of a user. Needs the admin scope.
-    ///
-    /// # Errors
-    /// When there was no HTTP answer.
     pub async fn put_user(&self, user: &str, change: Value) -> Result<Answer, reqwest::Error> {
         self.request(Method::PUT, &format!("/users/{}", encode(user)), Some(change)).await
     }
 }
 
-/// A connection pool that ignores proxies, because the nodes are on this machine. Use it instead of reqwest's default
-/// client, which panics if no TLS provider is installed.
+/// A client with its own connection pool. It ignores proxies, because the nodes are on this machine. Use this function
+/// instead of reqwest's default client, which panics if no TLS provider is installed.
 pub fn client() -> reqwest::Client {
-    client_within(TIMEOUT)
+    client_within(REQUEST_TIMEOUT)
 }
 
-/// Like [`client`], with another timeout.
+/// Like [`client`], with another timeout of requests.
 pub(crate) fn client_within(timeout: Duration) -> reqwest::Client {
     let builder = reqwest::Client::builder().no_proxy().timeout(timeout);
     let builder = builder.use_preconfigured_tls((*crate::tls::client()).clone());
@@ -326,9 +272,6 @@ pub(crate) fn client_within(timeout: Duration) -> reqwest::Client {
 }
 
 /// `GET` of any address.
-///
-/// # Errors
-/// When there was no HTTP answer.
 pub async fn get(url: &str) -> Result<reqwest::Response, reqwest::Error> {
     client().get(url).send().await
 }

@@ -1,7 +1,7 @@
-//! Measures the memory of an idle connection in a gateway: opens many connections, joins two rooms with each, leaves
-//! them idle except for pings, and compares the anonymous memory of the gateways. Pages of the program do not count: the
-//! kernel loads them when code runs for the first time, however many connections there are. Touches the public ports
-//! and `/proc`. Frames are raw, so that thousands of connections need little memory in this process.
+//! Measures the memory of an idle connection in a gateway. Opens many connections, joins two rooms with each, leaves
+//! them idle except for pings, and compares the anonymous memory of the gateways before and after. Anonymous memory
+//! excludes the pages of the program, whose number does not depend on the connections. Touches the public ports and
+//! `/proc`. Uses [`RawSocket`], because each of the thousands of connections must need little memory in this process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,38 +22,37 @@ use crate::token::Token;
 
 const ROOM_MEMBERS: usize = 10;
 /// Connections that are opened and closed before the measurement.
-const WARMING: usize = 20;
-const WARM_AFTER: Duration = Duration::from_secs(1);
-const CREATING: usize = 16;
-const CONNECTING: usize = 64;
-const JOIN_PATIENCE: Duration = Duration::from_secs(60);
+const WARMUP_CONNECTIONS: usize = 20;
+const WARMUP_TIME: Duration = Duration::from_secs(1);
+const MAX_CONCURRENT_CREATIONS: usize = 16;
+const MAX_CONCURRENT_CONNECTS: usize = 64;
+const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
 const TOKEN_TTL_S: i64 = 24 * 3600;
 
 /// The figures of a run.
 #[derive(Debug, Serialize)]
-pub struct Figures {
-    /// How many connections.
+pub struct IdleFigures {
     pub connections: usize,
-    /// Rooms each is joined to.
+    /// Number of rooms that each connection joins.
     pub rooms_each: usize,
     /// Anonymous memory of all gateways before the connections open.
     pub anonymous_before_bytes: u64,
     /// Anonymous memory of all gateways with the connections, after the idle time.
     pub anonymous_after_bytes: u64,
-    /// The difference divided by the number of connections.
+    /// The growth of the anonymous memory, divided by the number of connections.
     pub bytes_per_connection: u64,
-    /// The limit.
+    /// The limit of `bytes_per_connection`.
     pub max_bytes: u64,
-    /// Pings that were answered while idle.
+    /// Pings that the connections answered during the idle time.
     pub pings_answered: u64,
-    /// Connections that did not last.
+    /// Connections that ended during the idle time.
     pub lost: u64,
-    /// How long they idled.
+    /// How long the connections were idle.
     pub idle_seconds: u64,
 }
 
-impl Figures {
-    /// Whether it is within the limit and no connection was lost.
+impl IdleFigures {
+    /// Whether the memory is within the limit and no connection was lost.
     pub fn is_good(&self) -> bool {
         self.bytes_per_connection <= self.max_bytes && self.lost == 0
     }
@@ -69,7 +68,12 @@ struct Counters {
 ///
 /// # Errors
 /// When rooms cannot be created, connections cannot be opened, or a gateway does not run.
-pub async fn measure(status: &Status, connections: usize, idle: Duration, max_bytes: u64) -> Result<Figures> {
+pub async fn measure(
+    status: &Status,
+    connections: usize,
+    idle: Duration,
+    max_bytes: u64,
+) -> Result<IdleFigures> {
     ensure!(
         connections > 0 && connections.is_multiple_of(ROOM_MEMBERS),
         "the number of connections must be a multiple of {ROOM_MEMBERS}"
@@ -84,7 +88,8 @@ pub async fn measure(status: &Status, connections: usize, idle: Duration, max_by
     let host: Vec<Http> = nodes.map(|node| Http::sharing(pool.clone(), &node.url, &host_token)).collect();
     let blocks = connections / ROOM_MEMBERS;
     eprintln!("idle: creating {} rooms", blocks * 2);
-    // Two ways to form groups of ten users: neighbours, and users at the same distance.
+    // The first half of the rooms have ten users with consecutive numbers, the second half have every `blocks`-th user.
+    // So each user is in two rooms, with different users.
     let member = |room: usize, place: usize| {
         if room < blocks { room * ROOM_MEMBERS + place } else { room - blocks + place * blocks }
     };
@@ -94,35 +99,37 @@ pub async fn measure(status: &Status, connections: usize, idle: Duration, max_by
             let (members, host): (Vec<Value>, &[Http]) = (members.collect(), &host);
             async move { history::create_room(host, &format!("idle-{room}"), members).await }
         })
-        .buffered(CREATING)
+        .buffered(MAX_CONCURRENT_CREATIONS)
         .map_ok(|(room, _)| room)
         .try_collect()
         .await?;
 
-    let ports: Vec<u16> = status.gateways.iter().map(|gateway| port(&gateway.url)).collect::<Result<_>>()?;
+    let ports: Vec<u16> =
+        status.gateways.iter().map(|gateway| parse_port(&gateway.url)).collect::<Result<_>>()?;
     let rooms_of =
         |number: usize| [rooms[number / ROOM_MEMBERS].clone(), rooms[blocks + number % blocks].clone()];
-    // The first connections fill caches and tables that exist once; this must not count as memory of connections.
-    for number in 0..WARMING.min(connections) {
+    // The first connections fill caches that all connections share. This memory must not count for the measured
+    // connections.
+    for number in 0..WARMUP_CONNECTIONS.min(connections) {
         let (port, token, mine) = (ports[number % ports.len()], token(&user(number)), rooms_of(number));
-        let joining = tokio::time::timeout(JOIN_PATIENCE, joined(port, &token, &mine));
+        let joining = tokio::time::timeout(JOIN_TIMEOUT, connect_and_join(port, &token, &mine));
         drop(joining.await.context("join")?.context("the first connections")?);
     }
-    tokio::time::sleep(WARM_AFTER).await;
+    tokio::time::sleep(WARMUP_TIME).await;
     let anonymous_before_bytes = gateways_memory(status)?;
     eprintln!("idle: opening {connections} connections");
     let counters = Arc::new(Counters::default());
     stream::iter(0..connections)
         .map(Ok)
-        .try_for_each_concurrent(CONNECTING, |number| {
+        .try_for_each_concurrent(MAX_CONCURRENT_CONNECTS, |number| {
             let (port, token) = (ports[number % ports.len()], token(&user(number)));
             let mine = rooms_of(number);
             let counters = Arc::clone(&counters);
             async move {
-                let joining = tokio::time::timeout(JOIN_PATIENCE, joined(port, &token, &mine));
+                let joining = tokio::time::timeout(JOIN_TIMEOUT, connect_and_join(port, &token, &mine));
                 let socket =
                     joining.await.context("join")?.with_context(|| format!("connection {number}"))?;
-                tokio::spawn(stay(socket, counters));
+                tokio::spawn(answer_pings(socket, counters));
                 anyhow::Ok(())
             }
         })
@@ -132,7 +139,7 @@ pub async fn measure(status: &Status, connections: usize, idle: Duration, max_by
     counters.pings.store(0, Ordering::Relaxed);
     tokio::time::sleep(idle).await;
     let anonymous_after_bytes = gateways_memory(status)?;
-    Ok(Figures {
+    Ok(IdleFigures {
         connections,
         rooms_each: 2,
         anonymous_before_bytes,
@@ -146,8 +153,8 @@ pub async fn measure(status: &Status, connections: usize, idle: Duration, max_by
     })
 }
 
-/// Connects and joins; returns when both rooms have caught up.
-async fn joined(port: u16, token: &str, rooms: &[String; 2]) -> Result<RawSocket> {
+/// Connects and joins both rooms. Returns after `room:caught_up` of both rooms.
+async fn connect_and_join(port: u16, token: &str, rooms: &[String; 2]) -> Result<RawSocket> {
     let mut socket = RawSocket::open(port, token).await?;
     let join = json!({ "type": "room:join", "ref": "1", "rooms": rooms }).to_string();
     socket.send(opcode::TEXT, join.as_bytes()).await?;
@@ -169,8 +176,8 @@ async fn joined(port: u16, token: &str, rooms: &[String; 2]) -> Result<RawSocket
     Ok(socket)
 }
 
-/// Answers pings until the connection ends, which must not happen.
-async fn stay(mut socket: RawSocket, counters: Arc<Counters>) {
+/// Answers pings until the connection ends, which counts as a lost connection.
+async fn answer_pings(mut socket: RawSocket, counters: Arc<Counters>) {
     while let Ok(Some(frame)) = socket.next().await {
         match frame.opcode {
             opcode::PING => {
@@ -186,7 +193,7 @@ async fn stay(mut socket: RawSocket, counters: Arc<Counters>) {
     counters.lost.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Anonymous bytes of all gateways.
+/// Anonymous memory of all gateways, in bytes.
 fn gateways_memory(status: &Status) -> Result<u64> {
     let mut sum = 0;
     for gateway in &status.gateways {
@@ -196,7 +203,7 @@ fn gateways_memory(status: &Status) -> Result<u64> {
     Ok(sum)
 }
 
-fn port(url: &str) -> Result<u16> {
+fn parse_port(url: &str) -> Result<u16> {
     let (_, port) = url.rsplit_once(':').with_context(|| format!("{url} has no port"))?;
     Ok(port.parse()?)
 }

@@ -1,5 +1,5 @@
-//! An identity provider's key server on this machine: a JWK set over HTTP, with key rotation and faults.
-//! Touches one listener. Counts requests and sent bytes, so that a test sees what a service did.
+//! An identity provider's key server on this machine: a JWK set over HTTP, with key rotation and faults. It counts its
+//! requests and the bytes that it sends.
 
 mod signing_key;
 
@@ -17,16 +17,16 @@ pub use signing_key::SigningKey;
 
 /// How the server behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Day {
-    /// Answers with its keys.
-    Good,
-    /// Closes the connection.
+pub enum ServerBehaviour {
+    /// Answers with the keys.
+    Normal,
+    /// Closes each connection without an answer.
     Down,
-    /// Answers with its keys after this time.
+    /// Answers with the keys after this time.
     Slow(Duration),
     /// Accepts the request and never answers.
     Silent,
-    /// Answers without an end.
+    /// Answers with an endless body.
     Endless,
     /// Answers with this status and body.
     Wrong(u16, String),
@@ -34,66 +34,63 @@ pub enum Day {
     Elsewhere(String),
 }
 
-/// See the module. Dropping it stops the server.
+/// A key server. Dropping it stops the server.
 pub struct KeyServer {
     url: String,
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
     task: JoinHandle<()>,
 }
 
-struct Shared {
-    day: Mutex<Day>,
+struct ServerState {
+    behaviour: Mutex<ServerBehaviour>,
     keys: Mutex<Vec<Value>>,
-    asked: AtomicUsize,
+    requests: AtomicUsize,
     sent_bytes: AtomicU64,
 }
 
 impl KeyServer {
     /// Serves the public halves of these keys.
-    ///
-    /// # Errors
-    /// When there is no port.
     pub async fn start(keys: &[&SigningKey]) -> Result<KeyServer> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://127.0.0.1:{}/keys", listener.local_addr()?.port());
-        let shared = Arc::new(Shared {
-            day: Mutex::new(Day::Good),
+        let shared = Arc::new(ServerState {
+            behaviour: Mutex::new(ServerBehaviour::Normal),
             keys: Mutex::default(),
-            asked: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
             sent_bytes: AtomicU64::new(0),
         });
         let serving = shared.clone();
         let task = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(serving.clone().answer(socket));
+                tokio::spawn(serving.clone().answer_request(socket));
             }
         });
         let server = KeyServer { url, shared, task };
-        server.hold(keys);
+        server.set_keys(keys);
         Ok(server)
     }
 
-    /// Where the keys are.
+    /// The URL of the JWK set.
     pub fn url(&self) -> &str {
         &self.url
     }
 
     /// Replaces the keys.
-    pub fn hold(&self, keys: &[&SigningKey]) {
+    pub fn set_keys(&self, keys: &[&SigningKey]) {
         *lock(&self.shared.keys) = keys.iter().map(|key| key.public_jwk()).collect();
     }
 
     /// Changes the behaviour.
-    pub fn turn(&self, day: Day) {
-        *lock(&self.shared.day) = day;
+    pub fn set_behaviour(&self, behaviour: ServerBehaviour) {
+        *lock(&self.shared.behaviour) = behaviour;
     }
 
     /// Number of requests so far.
-    pub fn asked(&self) -> usize {
-        self.shared.asked.load(Ordering::Relaxed)
+    pub fn request_count(&self) -> usize {
+        self.shared.requests.load(Ordering::Relaxed)
     }
 
-    /// Bytes of bodies that the kernel accepted.
+    /// Number of body bytes that were written to sockets so far.
     pub fn sent_bytes(&self) -> u64 {
         self.shared.sent_bytes.load(Ordering::Relaxed)
     }
@@ -105,29 +102,29 @@ impl Drop for KeyServer {
     }
 }
 
-impl Shared {
+impl ServerState {
     /// Reads one request and sends one answer. Returns early if the peer closes the connection.
-    async fn answer(self: Arc<Self>, mut socket: TcpStream) {
+    async fn answer_request(self: Arc<Self>, mut socket: TcpStream) {
         let mut request = Vec::new();
         while !request.windows(4).any(|window| window == b"\r\n\r\n") {
             if request.len() > 16 * 1024 || !matches!(socket.read_buf(&mut request).await, Ok(1..)) {
                 return;
             }
         }
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        let day = lock(&self.day).clone();
-        let (status, headers, body) = match day {
-            Day::Down => return,
-            Day::Silent => {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let behaviour = lock(&self.behaviour).clone();
+        let (status, headers, body) = match behaviour {
+            ServerBehaviour::Down => return,
+            ServerBehaviour::Silent => {
                 // Reads until the peer closes the connection.
                 while matches!(socket.read_buf(&mut request).await, Ok(1..)) {}
                 return;
             }
-            Day::Endless => return self.go_on(socket).await,
-            Day::Wrong(status, body) => (status, String::new(), body),
-            Day::Elsewhere(url) => (302, format!("location: {url}\r\n"), String::new()),
-            Day::Good | Day::Slow(_) => {
-                if let Day::Slow(time) = day {
+            ServerBehaviour::Endless => return self.send_endless_body(socket).await,
+            ServerBehaviour::Wrong(status, body) => (status, String::new(), body),
+            ServerBehaviour::Elsewhere(url) => (302, format!("location: {url}\r\n"), String::new()),
+            ServerBehaviour::Normal | ServerBehaviour::Slow(_) => {
+                if let ServerBehaviour::Slow(time) = behaviour {
                     tokio::time::sleep(time).await;
                 }
                 let keys = json!({ "keys": *lock(&self.keys) });
@@ -143,7 +140,7 @@ impl Shared {
         self.sent_bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
     }
 
-    async fn go_on(&self, mut socket: TcpStream) {
+    async fn send_endless_body(&self, mut socket: TcpStream) {
         let _ = socket.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"keys\":[").await;
         let blanks = [b' '; 16 * 1024];
         while socket.write_all(&blanks).await.is_ok() {

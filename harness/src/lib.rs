@@ -1,6 +1,6 @@
 //! The harness with which tests and the developer script run Tidings: private Redis and PostgreSQL servers, nodes as
-//! child processes, and clients that check the protocol. Imports nothing from the services: it uses only their
-//! programs, ports and wire format.
+//! child processes, and clients that check the protocol. The harness imports no code of the services: it uses only
+//! their programs, ports and wire format.
 
 pub mod balancer;
 pub mod client;
@@ -18,6 +18,7 @@ pub mod jwks;
 pub mod listener;
 pub mod memory;
 pub mod node;
+pub mod noisy;
 pub mod output;
 pub mod play;
 pub mod ports;
@@ -26,6 +27,7 @@ pub mod proxy;
 pub mod raw;
 pub mod recorder;
 pub mod redis;
+pub mod request_counter;
 #[cfg(feature = "sink")]
 pub mod sink;
 pub mod stack;

@@ -1,6 +1,6 @@
 //! A long-lived client: it always reconnects, keeps a cursor per room, and follows all rules of PROTOCOL.md for gaps,
-//! loading, sending and reconnecting. Touches gateways over WebSocket and persistence over HTTP. Its records contain
-//! everything that the server did, right or wrong.
+//! loading, sending and reconnecting. It uses gateways over WebSocket and persistence over HTTP, and records everything
+//! that the server sent, including violations of the protocol.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,10 +19,10 @@ mod fetch;
 mod outbox;
 mod outboxes;
 
-/// A day, so that nodes whose clocks are an hour ahead accept the tokens too.
+/// A day, because the tokens must also be valid for nodes whose clocks are an hour ahead.
 pub(crate) const TOKEN_TTL_S: i64 = 24 * 3600;
 
-/// Where the nodes are, and how to get a token.
+/// The addresses of the nodes, and the secret for tokens.
 #[derive(Debug, Clone)]
 pub struct Nodes {
     /// WebSocket URLs of the gateways.
@@ -31,7 +31,7 @@ pub struct Nodes {
     pub persistence: Vec<String>,
     /// The secret that signs tokens.
     pub jwt_secret: String,
-    /// Connections to persistence that all listeners share.
+    /// The connection pool for persistence, which all listeners share.
     pub http: reqwest::Client,
 }
 
@@ -47,42 +47,42 @@ impl Nodes {
     }
 }
 
-/// How to start with a room without a cursor.
+/// How a listener starts with a room for which it has no cursor.
 #[derive(Debug, Clone)]
 pub enum Begin {
-    /// Everything after this cursor (such as the `head` of the answer that created the room).
+    /// With all events after this cursor, such as the `head` of the answer that created the room.
     At(Cursor),
-    /// The latest page of history, then the events after it.
+    /// With the latest page of history, then the events after the page.
     Load,
-    /// Only new events.
+    /// With new events only.
     Head,
 }
 
 /// A message that was sent and stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent {
-    /// The client id it was sent with.
+    /// The client id of the message.
     pub client_id: String,
-    /// Its place in the log.
+    /// Seq of the message in the room's log.
     pub seq: u64,
     /// Message id.
     pub id: String,
-    /// How often it was sent until `stored` came.
+    /// Number of times that the message was sent until the wanted answer came.
     pub attempts: u32,
-    /// From the first attempt to `stored`.
+    /// Time from the first attempt to the wanted answer.
     pub took: Duration,
 }
 
-/// Called with the latency of each message (see [`crate::clock`]) that was sent while its listener wanted to be online.
-/// Replay after a lost connection counts; messages from before the listener came do not.
+/// A function that gets the latency of received messages (see [`crate::clock`]). It gets only messages that were sent
+/// after the listener went online and first caught up. Messages that are replayed after a lost connection are included.
 pub type LatencyObserver = Arc<dyn Fn(Duration) + Send + Sync>;
 
 /// Options of a sent message.
 #[derive(Debug, Clone, Default)]
 pub struct SendOptions {
-    /// For these users only; empty: for all.
+    /// The users who may see the message. If empty, all members may.
     pub visible_to: Vec<String>,
-    /// The answer `accepted` is enough.
+    /// Whether the sender is content with the answer `accepted` and does not wait for `stored`.
     pub accepted: bool,
 }
 
@@ -93,73 +93,74 @@ struct Observers {
     history: Option<History>,
 }
 
-enum Order {
+enum ListenerCommand {
     Online(bool),
     Join { room: String, recorder: Arc<Mutex<Recorder>>, load: bool },
-    Send(Box<outbox::Sending>),
+    Send(Box<outbox::QueuedMessage>),
 }
 
 #[derive(Default)]
-struct Shared {
+struct SharedState {
     rooms: Mutex<HashMap<String, Arc<Mutex<Recorder>>>>,
-    state: Mutex<State>,
+    state: Mutex<ListenerState>,
 }
 
 #[derive(Debug, Clone, Default)]
-struct State {
+struct ListenerState {
     connections: Vec<Instant>,
     wanted: bool,
     connected: bool,
     failed: Option<String>,
-    broken: Vec<String>,
+    violations: Vec<String>,
     errors: Vec<String>,
-    turned_away: Vec<String>,
-    unsound: Vec<String>,
+    connect_errors: Vec<String>,
+    internal_errors: Vec<String>,
 }
 
-/// See the module.
+/// A long-lived client of one user.
 pub struct Listener {
-    orders: mpsc::UnboundedSender<Order>,
-    shared: Arc<Shared>,
+    commands: mpsc::UnboundedSender<ListenerCommand>,
+    shared: Arc<SharedState>,
     engine: JoinHandle<()>,
 }
 
 impl Listener {
-    /// A listener that prefers the gateway of this number; offline until [`Listener::online`].
+    /// Creates a listener whose first connection goes to the gateway with this number. It is offline until
+    /// [`Listener::online`].
     pub fn new(
         user: &str,
         nodes: Arc<Nodes>,
         gateway: usize,
         on_latency: Option<LatencyObserver>,
     ) -> Listener {
-        Self::begin(user, nodes, gateway, Observers { on_latency, history: None })
+        Self::spawn(user, nodes, gateway, Observers { on_latency, history: None })
     }
 
-    /// Like [`Listener::new`], and records everything in the history.
+    /// Like [`Listener::new`], but the listener records everything in the history.
     pub fn recorded(user: &str, nodes: Arc<Nodes>, gateway: usize, history: History) -> Listener {
-        Self::begin(user, nodes, gateway, Observers { on_latency: None, history: Some(history) })
+        Self::spawn(user, nodes, gateway, Observers { on_latency: None, history: Some(history) })
     }
 
-    fn begin(user: &str, nodes: Arc<Nodes>, gateway: usize, observers: Observers) -> Listener {
-        let (orders, incoming) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::default());
+    fn spawn(user: &str, nodes: Arc<Nodes>, gateway: usize, observers: Observers) -> Listener {
+        let (commands, incoming) = mpsc::unbounded_channel();
+        let shared = Arc::new(SharedState::default());
         let engine = engine::Engine::new(user, nodes, gateway, observers, Arc::clone(&shared));
-        Listener { orders, shared, engine: tokio::spawn(engine.run(incoming)) }
+        Listener { commands, shared, engine: tokio::spawn(engine.run(incoming)) }
     }
 
     /// Connects, and reconnects whenever the connection is lost.
     pub fn online(&self) {
         lock(&self.shared.state).wanted = true;
-        self.order(Order::Online(true));
+        self.send_command(ListenerCommand::Online(true));
     }
 
     /// Disconnects and stays offline; keeps the cursors.
     pub fn offline(&self) {
         lock(&self.shared.state).wanted = false;
-        self.order(Order::Online(false));
+        self.send_command(ListenerCommand::Online(false));
     }
 
-    /// Listens to a room whenever it is online; `interner` shares equal messages.
+    /// Listens to a room whenever the listener is online. `interner` stores equal messages of several listeners once.
     pub fn join(&self, room: &str, begin: Begin, interner: Arc<Interner>) {
         let mut recorder = Recorder::new(room, interner);
         let load = matches!(begin, Begin::Load);
@@ -168,90 +169,89 @@ impl Listener {
         }
         let recorder = Arc::new(Mutex::new(recorder));
         lock(&self.shared.rooms).insert(room.to_owned(), Arc::clone(&recorder));
-        self.order(Order::Join { room: room.to_owned(), recorder, load });
+        self.send_command(ListenerCommand::Join { room: room.to_owned(), recorder, load });
     }
 
-    /// Sends a message, and repeats it until it is stored, one message after the other, whether online or offline.
+    /// Sends a message, and repeats it until it is stored. A room's messages are sent one after the other. While the
+    /// listener is offline, the message waits.
     ///
     /// # Errors
-    /// When the server refuses it finally; says why.
+    /// The reason, when the server refuses the message finally.
     pub async fn send(&self, room: &str, text: &str) -> Result<Sent, String> {
         self.send_as(room, text, SendOptions::default()).await
     }
 
     /// Like [`Listener::send`], with an audience, or with `accepted` as the wanted answer.
-    ///
-    /// # Errors
-    /// As [`Listener::send`].
     pub async fn send_as(&self, room: &str, text: &str, options: SendOptions) -> Result<Sent, String> {
-        let (sending, stored) = outbox::Sending::new(room, text, options);
-        self.order(Order::Send(Box::new(sending)));
+        let (sending, stored) = outbox::QueuedMessage::new(room, text, options);
+        self.send_command(ListenerCommand::Send(Box::new(sending)));
         stored.await.unwrap_or_else(|_| Err(self.failed().unwrap_or_else(|| "stopped".to_owned())))
     }
 
-    /// The record of a room; `None`: it was never joined.
+    /// The record of a room; `None` if the listener never joined the room.
     pub fn record(&self, room: &str) -> Option<Arc<Mutex<Recorder>>> {
         lock(&self.shared.rooms).get(room).cloned()
     }
 
-    /// Its cursor in a room.
+    /// The listener's cursor in a room.
     pub fn cursor(&self, room: &str) -> Option<Cursor> {
         lock(&*self.record(room)?).cursor().cloned()
     }
 
-    /// Whether its cursor in a room has reached this seq.
+    /// Whether the listener's cursor in a room has reached this seq.
     pub fn is_at(&self, room: &str, seq: u64) -> bool {
         self.cursor(room).is_some_and(|cursor| cursor.seq >= seq)
     }
 
-    /// Whether it is connected.
+    /// Whether the listener is connected.
     pub fn is_connected(&self) -> bool {
         lock(&self.shared.state).connected
     }
 
-    /// Whether the last order was to be online.
+    /// Whether the listener should be online: [`Listener::online`] was called later than [`Listener::offline`].
     pub fn is_wanted_online(&self) -> bool {
         lock(&self.shared.state).wanted
     }
 
-    /// How often it connected.
+    /// Number of connections that the listener opened.
     pub fn connections(&self) -> u64 {
         lock(&self.shared.state).connections.len() as u64
     }
 
-    /// When each of its connections was opened.
+    /// When each connection of the listener was opened.
     pub fn connected_at(&self) -> Vec<Instant> {
         lock(&self.shared.state).connections.clone()
     }
 
-    /// Error answers to its commands, including temporary ones.
+    /// Error answers to the listener's commands, including temporary errors.
     pub fn errors(&self) -> Vec<String> {
         lock(&self.shared.state).errors.clone()
     }
 
-    /// Why attempts to connect failed.
-    pub fn turned_away(&self) -> Vec<String> {
-        lock(&self.shared.state).turned_away.clone()
+    /// The errors of failed attempts to connect.
+    pub fn connect_errors(&self) -> Vec<String> {
+        lock(&self.shared.state).connect_errors.clone()
     }
 
-    /// Why it has stopped, if so: an error after which a client may not repeat the same request.
+    /// Why the listener has stopped: an error after which a client may not repeat the same request. `None` while it
+    /// runs.
     pub fn failed(&self) -> Option<String> {
         lock(&self.shared.state).failed.clone()
     }
 
-    /// Rules of the connection (not of a room's log) that the server broke.
+    /// Violations of the rules for connections. Violations of the rules for logs are in [`Listener::record`].
     pub fn broken_rules(&self) -> Vec<String> {
-        lock(&self.shared.state).broken.clone()
+        lock(&self.shared.state).violations.clone()
     }
 
-    /// Internal errors that the server reported; no injected fault excuses them.
-    pub fn unsound(&self) -> Vec<String> {
-        lock(&self.shared.state).unsound.clone()
+    /// Internal errors that the server reported. They are violations even while a fault is injected.
+    pub fn internal_errors(&self) -> Vec<String> {
+        lock(&self.shared.state).internal_errors.clone()
     }
 
-    fn order(&self, order: Order) {
-        // If the engine has stopped, `failed` says why, and pending sends fail.
-        let _ = self.orders.send(order);
+    fn send_command(&self, command: ListenerCommand) {
+        // This fails if the engine has stopped. Then pending sends fail too, and `failed` has the reason.
+        let _ = self.commands.send(command);
     }
 }
 
@@ -261,9 +261,10 @@ impl Drop for Listener {
     }
 }
 
-/// Ignores poisoned locks, because records are only read to be shown.
+/// Locks a mutex, even if a thread panicked while it held the lock. The data are used only in reports, so they may be
+/// incomplete.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-type Stored = oneshot::Receiver<Result<Sent, String>>;
+type SentReceiver = oneshot::Receiver<Result<Sent, String>>;

@@ -2,23 +2,18 @@
 
 use anyhow::{Context, Result};
 
-/// Resident bytes of a process, including shared memory and pages of the program.
-///
-/// # Errors
-/// When it has ended.
+/// Resident memory of a process in bytes, including shared memory and pages of the program.
 pub fn resident(pid: u32) -> Result<u64> {
-    field(pid, "VmRSS:")
+    status_field_bytes(pid, "VmRSS:")
 }
 
-/// Resident bytes of a process that no file backs: heap and stacks, without pages of the program.
-///
-/// # Errors
-/// When it has ended.
+/// Anonymous resident memory of a process in bytes: heap and stacks, without pages of the program or of other files.
 pub fn anonymous(pid: u32) -> Result<u64> {
-    field(pid, "RssAnon:")
+    status_field_bytes(pid, "RssAnon:")
 }
 
-fn field(pid: u32, name: &str) -> Result<u64> {
+/// A field of `/proc/PID/status`, in bytes.
+fn status_field_bytes(pid: u32, name: &str) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
         .with_context(|| format!("process {pid} has ended"))?;
     let line =

@@ -1,7 +1,5 @@
-//! A gateway or persistence node as a child process, configured only by its environment, on ports that do not change.
-//! Touches the programs in the target folder and a log file. Guarantees that a node is ready, by its admin listener,
-//! when
-//! `start` and `restart` return.
+//! A gateway or persistence node as a child process. It is configured only by its environment, and keeps its ports over
+//! restarts. Guarantees that the node is ready, as its admin listener reports, when `start` and `restart` return.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,21 +14,21 @@ use crate::folder;
 use crate::ports;
 use crate::wall_clock::WallClock;
 
-const READY_PATIENCE: Duration = Duration::from_secs(30);
-const STOP_PATIENCE: Duration = Duration::from_secs(40);
-const PORT_TRIES: u32 = 5;
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+const STOP_TIMEOUT: Duration = Duration::from_secs(40);
+const MAX_PORT_TRIES: u32 = 5;
 
-/// Which of the two services.
+/// One of the two services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
-    /// Holds the connections.
+    /// The service that holds the connections of clients.
     Gateway,
-    /// Writes and reads the history.
+    /// The service that writes and reads the history.
     Persistence,
 }
 
 impl Service {
-    /// The name of its program.
+    /// The name of the service's program.
     pub fn program(self) -> &'static str {
         match self {
             Service::Gateway => "tidings-gateway",
@@ -42,11 +40,11 @@ impl Service {
 /// The ports of a node on 127.0.0.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ports {
-    /// Public listener.
+    /// The public listener.
     pub public: u16,
-    /// Health and metrics.
+    /// The admin listener, for health and metrics.
     pub admin: u16,
-    /// The internal listener for gateways (persistence).
+    /// The internal listener, which only persistence has. Gateways send their requests to it.
     pub internal: u16,
 }
 
@@ -54,13 +52,12 @@ impl Ports {
     /// Three free ports.
     ///
     /// # Errors
-    /// When there are none.
+    /// When not enough ports are free.
     pub fn free() -> Result<Ports> {
         Ok(Ports { public: ports::free()?, admin: ports::free()?, internal: ports::free()? })
     }
 }
 
-/// One node.
 pub struct Node {
     service: Service,
     ports: Ports,
@@ -72,7 +69,7 @@ impl Node {
     /// Starts a node on free ports; its log is `FOLDER/NAME.log`.
     ///
     /// # Errors
-    /// When the program is missing, or it is not ready in 30 s (with the end of its log).
+    /// When the program is missing, or the node is not ready in 30 s; with the end of its log.
     pub async fn start(
         service: Service,
         folder: &Path,
@@ -82,10 +79,8 @@ impl Node {
         Self::start_under(&[], service, folder, name, settings).await
     }
 
-    /// Like [`Node::start`], as the argument of another program such as `valgrind`; an empty launcher changes nothing.
-    ///
-    /// # Errors
-    /// As [`Node::start`].
+    /// Like [`Node::start`], but runs the node under another program, such as `valgrind`. `launcher` is this program
+    /// with its arguments. An empty launcher changes nothing.
     pub async fn start_under(
         launcher: &[String],
         service: Service,
@@ -93,7 +88,7 @@ impl Node {
         name: &str,
         settings: &[(String, String)],
     ) -> Result<Node> {
-        let mut tries = PORT_TRIES;
+        let mut tries = MAX_PORT_TRIES;
         loop {
             let started = Self::start_with(launcher, Ports::free()?, service, folder, name, settings).await;
             match started {
@@ -104,9 +99,6 @@ impl Node {
     }
 
     /// Starts a node on these ports.
-    ///
-    /// # Errors
-    /// As [`Node::start`].
     pub async fn start_on(
         ports: Ports,
         service: Service,
@@ -127,33 +119,33 @@ impl Node {
     ) -> Result<Node> {
         let program = program(service.program())?.into_os_string();
         let words: Vec<_> = launcher.iter().map(OsString::from).chain([program]).collect();
-        let mut environment = listeners(service, ports);
+        let mut environment = listener_settings(service, ports);
         environment.extend_from_slice(settings);
         let clock = WallClock::of(folder, name);
-        let its_clock = clock.clone();
+        let process_clock = clock.clone();
         let daemon = Daemon::new(name, folder.join(format!("{name}.log")), Signal::SIGKILL, move || {
             let mut command = Command::new(&words[0]);
             command.args(&words[1..]);
-            with_environment(&mut command, &environment);
-            its_clock.give_to(&mut command);
+            set_environment(&mut command, &environment);
+            process_clock.apply_to(&mut command);
             command
         });
         let node = Node { service, ports, daemon, clock };
-        node.up().await?;
+        node.start_and_wait().await?;
         Ok(node)
     }
 
-    async fn up(&self) -> Result<()> {
+    async fn start_and_wait(&self) -> Result<()> {
         self.daemon.start()?;
-        self.daemon.until_ready(READY_PATIENCE, || is_ready(self.ports.admin)).await
+        self.daemon.until_ready(READY_TIMEOUT, || is_ready(self.ports.admin)).await
     }
 
-    /// Which service it is.
+    /// The service of this node.
     pub fn service(&self) -> Service {
         self.service
     }
 
-    /// Its ports.
+    /// The node's ports.
     pub fn ports(&self) -> Ports {
         self.ports
     }
@@ -173,94 +165,79 @@ impl Node {
         format!("http://127.0.0.1:{}", self.ports.admin)
     }
 
-    /// The internal listener's URL, without a path (persistence).
+    /// The internal listener's URL, without a path. Only persistence has this listener.
     pub fn internal(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports.internal)
     }
 
-    /// Its pid, while it runs.
+    /// The node's pid, while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.daemon.pid()
     }
 
-    /// Waits until `GET /readyz` says 200.
+    /// Waits until `GET /readyz` answers 200.
     ///
     /// # Errors
-    /// After 30 s, with the end of its log.
+    /// When the node is not ready in 30 s; with the end of its log.
     pub async fn until_ready(&self) -> Result<()> {
-        self.daemon.until_ready(READY_PATIENCE, || is_ready(self.ports.admin)).await
+        self.daemon.until_ready(READY_TIMEOUT, || is_ready(self.ports.admin)).await
     }
 
-    /// SIGKILL.
+    /// Kills the node with SIGKILL.
     pub fn kill(&self) {
         self.daemon.kill();
     }
 
-    /// SIGTERM: it drains and ends.
+    /// Sends SIGTERM, after which the node drains, and waits until it ends.
     ///
     /// # Errors
-    /// When it had to be killed after 40 s.
+    /// When the node had not ended after 40 s and was killed.
     pub async fn stop(&self) -> Result<()> {
-        self.daemon.stop(Signal::SIGTERM, STOP_PATIENCE).await
+        self.daemon.stop(Signal::SIGTERM, STOP_TIMEOUT).await
     }
 
-    /// Sends SIGTERM without waiting, to watch it drain.
-    ///
-    /// # Errors
-    /// When it does not run.
+    /// Sends SIGTERM and returns at once, so that a test can observe the drain.
     pub fn terminate(&self) -> Result<()> {
         self.daemon.signal(Signal::SIGTERM)
     }
 
-    /// Starts it again on the same ports (drains it first when it runs).
+    /// Starts the node again on the same ports. If it still runs, it is stopped first.
     ///
     /// # Errors
-    /// When it is not ready in 30 s.
+    /// When the node is not ready in 30 s.
     pub async fn restart(&self) -> Result<()> {
         self.stop().await?;
-        self.up().await
+        self.start_and_wait().await
     }
 
-    /// SIGSTOP.
-    ///
-    /// # Errors
-    /// When it does not run.
+    /// Pauses the node with SIGSTOP.
     pub fn pause(&self) -> Result<()> {
         self.daemon.pause()
     }
 
-    /// SIGCONT.
-    ///
-    /// # Errors
-    /// When it does not run.
+    /// Resumes the node with SIGCONT.
     pub fn resume(&self) -> Result<()> {
         self.daemon.resume()
     }
 
-    /// Its wall clock.
+    /// The node's wall clock.
     pub fn clock(&self) -> &WallClock {
         &self.clock
     }
 
     /// The metrics page of the admin listener.
-    ///
-    /// # Errors
-    /// When it does not answer.
     pub async fn metrics(&self) -> Result<String> {
         Ok(crate::http::get(&format!("{}/metrics", self.admin())).await?.error_for_status()?.text().await?)
     }
 
-    /// Its whole log.
-    ///
-    /// # Errors
-    /// When the log cannot be read.
+    /// The node's whole log.
     pub fn log(&self) -> Result<String> {
         Ok(std::fs::read_to_string(self.daemon.log())?)
     }
 }
 
-/// The settings for a service's ports.
-pub(crate) fn listeners(service: Service, ports: Ports) -> Vec<(String, String)> {
+/// The settings that give a service these ports.
+pub(crate) fn listener_settings(service: Service, ports: Ports) -> Vec<(String, String)> {
     let mut settings = vec![
         ("TIDINGS_LISTEN".to_owned(), format!("127.0.0.1:{}", ports.public)),
         ("TIDINGS_ADMIN_LISTEN".to_owned(), format!("127.0.0.1:{}", ports.admin)),
@@ -271,9 +248,9 @@ pub(crate) fn listeners(service: Service, ports: Ports) -> Vec<(String, String)>
     settings
 }
 
-/// Gives a child exactly these settings, and from our environment only what programs need: a `REDIS_URL` in our
-/// environment must not affect a test.
-pub(crate) fn with_environment(command: &mut Command, settings: &[(String, String)]) {
+/// Gives a child these settings, and from this process's environment only the variables that programs need. Otherwise a
+/// `REDIS_URL` in the developer's environment would affect a test.
+pub(crate) fn set_environment(command: &mut Command, settings: &[(String, String)]) {
     command.env_clear();
     for name in ["PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "RUST_BACKTRACE"] {
         if let Some(value) = std::env::var_os(name) {
@@ -283,22 +260,22 @@ pub(crate) fn with_environment(command: &mut Command, settings: &[(String, Strin
     command.envs(settings.iter().map(|(name, value)| (name, value)));
 }
 
-/// Whether the admin listener on this port reports "ready".
+/// Whether the admin listener on this port reports that the node is ready.
 pub(crate) async fn is_ready(admin: u16) -> bool {
     let client = crate::http::client_within(Duration::from_secs(2));
     let answer = client.get(format!("http://127.0.0.1:{admin}/readyz")).send().await;
     answer.is_ok_and(|answer| answer.status() == 200)
 }
 
-/// The path of a program of the workspace: in `TIDINGS_BIN_DIR`, else next to the running program (for a test, in the
-/// folder above).
+/// The path of a program of the workspace: in `TIDINGS_BIN_DIR` if it is set, else next to the running program. For a
+/// test, this is the folder above the test's.
 ///
 /// # Errors
-/// When it has not been built.
+/// When the program has not been built.
 pub fn program(name: &str) -> Result<PathBuf> {
     let folder = match std::env::var_os("TIDINGS_BIN_DIR") {
         Some(folder) => PathBuf::from(folder),
-        None => folder::target()?,
+        None => folder::build_folder()?,
     };
     let path = folder.join(name);
     ensure!(path.exists(), "{} is missing: run `cargo build --workspace` first", path.display());

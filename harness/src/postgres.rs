@@ -1,6 +1,7 @@
-//! A private, real PostgreSQL 15, as root or not, in any folder. Tests that do not break it share one: the server of
-//! the whole run if `TIDINGS_TEST_POSTGRES` names its port, else one per process. Touches its folder and its child;
-//! uses SQL only through psql. Guarantees that every [`Database`] is new, empty, and durable if the server is killed.
+//! A private, real PostgreSQL 15. It can run as root or not, and in any folder. Tests that do not break the server
+//! share one: the server of the whole test run if `TIDINGS_TEST_POSTGRES` names its port, else one per process. Touches
+//! its folder and its child; uses SQL only through psql. Guarantees that every [`Database`] is new and empty, and keeps
+//! what it committed if the server is killed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,34 +25,36 @@ mod identity;
 pub use database::Database;
 pub(crate) use identity::program;
 
-/// The only role of a private server; it needs no password from 127.0.0.1.
+/// The only role of a private server. Connections from 127.0.0.1 need no password.
 pub(crate) const ROLE: &str = "tidings";
 
-const READY_PATIENCE: Duration = Duration::from_secs(30);
-const STOP_PATIENCE: Duration = Duration::from_secs(30);
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Names the port of the server that all test processes of a run share.
+/// The environment variable with the port of the server that all processes of a test run share.
 pub const SHARED_PORT: &str = "TIDINGS_TEST_POSTGRES";
 
-static SHARED: Mutex<Weak<Postgres>> = Mutex::const_new(Weak::new());
+static SHARED_SERVER: Mutex<Weak<Postgres>> = Mutex::const_new(Weak::new());
 
 /// One running PostgreSQL.
 pub struct Postgres {
-    /// `None` for the server of a run, which belongs to another process.
+    /// `None` for the server of a test run, which belongs to another process.
     daemon: Option<Daemon>,
     port: u16,
     clock: WallClock,
+    /// The data folder; empty for the server of a test run.
+    data: PathBuf,
     _folder: Option<Folder>,
 }
 
 impl Postgres {
-    /// The shared server of tests: that of the run, or one of this process, which is started if it does not run. It
-    /// must not be killed or paused: a test that does so starts its own.
+    /// The shared server: the server of the test run if there is one, else one of this process, which starts at the
+    /// first call. A test must not kill or pause the shared server; such a test starts its own.
     ///
     /// # Errors
-    /// When PostgreSQL is missing or does not come up.
+    /// When PostgreSQL is missing or does not start.
     pub async fn shared() -> Result<Arc<Postgres>> {
-        let mut shared = SHARED.lock().await;
+        let mut shared = SHARED_SERVER.lock().await;
         if let Some(server) = shared.upgrade() {
             return Ok(server);
         }
@@ -63,10 +66,7 @@ impl Postgres {
         Ok(server)
     }
 
-    /// Starts a server for all test processes of a run; it allows enough connections for all of them.
-    ///
-    /// # Errors
-    /// As [`Postgres::shared`].
+    /// Starts a server for all processes of a test run. It allows enough connections for all of them.
     pub async fn start_for_a_run() -> Result<Postgres> {
         let folder = Folder::new()?;
         let path = folder.path().to_owned();
@@ -75,43 +75,34 @@ impl Postgres {
 
     fn attach(port: u16) -> Postgres {
         let clock = WallClock::of(Path::new(""), "postgres");
-        Postgres { daemon: None, port, clock, _folder: None }
+        Postgres { daemon: None, port, clock, data: PathBuf::new(), _folder: None }
     }
 
     /// The process of this server.
     ///
     /// # Panics
-    /// When the server belongs to a whole run: a test that kills, pauses or looks into its server builds its stack with
+    /// When the server belongs to a test run. A test that needs the process of its server builds its stack with
     /// [`own_postgres`](crate::stack::StackBuilder::own_postgres).
     fn daemon(&self) -> &Daemon {
         self.daemon.as_ref().expect("the shared PostgreSQL belongs to the whole run; use own_postgres")
     }
 
-    /// Starts one in a new temp folder.
-    ///
-    /// # Errors
-    /// As [`Postgres::shared`].
+    /// Starts a server in a new temporary folder.
     pub async fn start() -> Result<Postgres> {
         let folder = Folder::new()?;
         let path = folder.path().to_owned();
         Self::launch(path, Some(folder)).await
     }
 
-    /// Starts one with its data and log in `folder`.
-    ///
-    /// # Errors
-    /// As [`Postgres::shared`].
+    /// Starts a server with its data and log in `folder`.
     pub async fn start_in(folder: &Path) -> Result<Postgres> {
         Self::launch(folder.to_owned(), None).await
     }
 
-    /// Starts one with its data and log in `folder`, as durable as in production, with these additional lines of
+    /// Starts a server with its data and log in `folder`, as durable as in production, with these additional lines of
     /// `postgresql.conf`.
-    ///
-    /// # Errors
-    /// As [`Postgres::shared`].
     pub async fn start_durable_in(folder: &Path, settings: &str) -> Result<Postgres> {
-        Self::launch_with(folder.to_owned(), None, format!("{}{settings}", cluster::DURABLE)).await
+        Self::launch_with(folder.to_owned(), None, format!("{}{settings}", cluster::DURABLE_SETTINGS)).await
     }
 
     async fn launch(path: PathBuf, folder: Option<Folder>) -> Result<Postgres> {
@@ -126,18 +117,19 @@ impl Postgres {
         let mut tries = 5;
         loop {
             let port = ports::free()?;
-            // SIGQUIT is PostgreSQL's immediate shutdown: it leaves no shared memory behind, SIGKILL does.
+            // SIGQUIT is PostgreSQL's immediate shutdown. Unlike SIGKILL, it leaves no shared memory behind.
             let daemon = Daemon::new("postgres", path.join("postgres.log"), Signal::SIGQUIT, {
                 let (data, clock) = (data.clone(), clock.clone());
                 move || {
                     let mut command = cluster::command(&data, port);
-                    clock.give_to(&mut command);
+                    clock.apply_to(&mut command);
                     command
                 }
             });
             let clock = clock.clone();
-            let mut server = Postgres { daemon: Some(daemon), port, clock, _folder: None };
-            match server.up().await {
+            let mut server =
+                Postgres { daemon: Some(daemon), port, clock, data: data.clone(), _folder: None };
+            match server.start_and_wait().await {
                 Ok(()) => {
                     server._folder = folder;
                     return Ok(server);
@@ -148,12 +140,12 @@ impl Postgres {
         }
     }
 
-    async fn up(&self) -> Result<()> {
-        let deadline = Instant::now() + READY_PATIENCE;
+    async fn start_and_wait(&self) -> Result<()> {
+        let deadline = Instant::now() + READY_TIMEOUT;
         loop {
             self.daemon().start()?;
-            match self.daemon().until_ready(READY_PATIENCE, || answers(self.port)).await {
-                // On a busy machine, processes of a server that was killed may end after its successor has started.
+            match self.daemon().until_ready(READY_TIMEOUT, || accepts_connections(self.port)).await {
+                // Processes of the killed server may still run, and then PostgreSQL refuses to start.
                 Err(error)
                     if error.to_string().contains("shared memory block") && Instant::now() < deadline =>
                 {
@@ -165,12 +157,9 @@ impl Postgres {
     }
 
     /// Creates a fresh, empty database.
-    ///
-    /// # Errors
-    /// When the server refuses.
     pub async fn database(self: &Arc<Self>) -> Result<Database> {
         let name = format!("test_{:016x}", rand::random::<u64>());
-        // `file_copy` needs half the CPU time of the default strategy, which writes everything to the log.
+        // `file_copy` needs half the CPU time of the default strategy, which writes the whole template to the WAL.
         sql(&self.url_of("postgres"), &format!("CREATE DATABASE {name} STRATEGY file_copy")).await?;
         Ok(Database { url: self.url_of(&name), server: Arc::clone(self) })
     }
@@ -180,12 +169,12 @@ impl Postgres {
         url(self.port, database)
     }
 
-    /// Its pid, while it runs.
+    /// The server's pid, while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.daemon.as_ref()?.pid()
     }
 
-    /// Its wall clock.
+    /// The server's wall clock.
     pub fn clock(&self) -> &WallClock {
         &self.clock
     }
@@ -195,52 +184,64 @@ impl Postgres {
         self.daemon().log()
     }
 
-    /// SIGKILL to the postmaster; its backends then end by themselves.
+    /// Sends SIGKILL to the postmaster. Its backends then end by themselves.
     pub fn kill(&self) {
         let backends = self.pid().map(family::children).unwrap_or_default();
         self.daemon().kill();
-        // Paused backends notice it only after they continue.
+        // Paused backends notice the end of the postmaster only after they continue.
         family::signal(&backends, Signal::SIGCONT);
     }
 
-    /// Fast shutdown: closes connections and writes everything.
-    ///
-    /// # Errors
-    /// When it had to be killed.
+    /// Stops the server with a fast shutdown, which closes connections and writes all data.
     pub async fn stop(&self) -> Result<()> {
-        // The postmaster would wait for paused backends. This fails if the server does not run, which does not matter.
+        // The postmaster would wait for paused backends. The call fails if the server does not run, which does not
+        // matter.
         let _ = self.resume();
-        self.daemon().stop(Signal::SIGINT, STOP_PATIENCE).await
+        self.daemon().stop(Signal::SIGINT, STOP_TIMEOUT).await
     }
 
-    /// Starts it again with its data on the same port (stops it first when it runs).
-    ///
-    /// # Errors
-    /// When it does not come up.
+    /// Starts the server again with its data on the same port. If it still runs, it is stopped first.
     pub async fn restart(&self) -> Result<()> {
         self.stop().await?;
-        self.up().await
+        self.start_and_wait().await
     }
 
-    /// Its port of 127.0.0.1.
+    /// The server's data folder.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Stops the server and removes all its data.
+    ///
+    /// # Errors
+    /// When the server had to be killed, or the data cannot be removed.
+    pub async fn lose_data(&self) -> Result<()> {
+        self.stop().await?;
+        std::fs::remove_dir_all(&self.data).context("remove the data of PostgreSQL")
+    }
+
+    /// Starts the server with the files that the caller put into its data folder.
+    pub async fn start_with_files(&self) -> Result<()> {
+        identity::give_to_server_user(&self.data)?;
+        self.start_and_wait().await
+    }
+
+    /// The server's port of 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// SIGSTOP to the postmaster and all its children, so that open connections stop too. All processes have stopped
-    /// when this returns.
+    /// Pauses the postmaster and all its children with SIGSTOP, so open connections stop too. All processes have
+    /// stopped when this returns.
     ///
     /// # Errors
-    /// When it does not run, or a process does not stop.
+    /// When the server does not run, or a process does not stop.
     pub fn pause(&self) -> Result<()> {
         self.daemon().pause()?;
-        family::freeze(self.pid().context("postgres ended while it was paused")?)
+        family::pause_children(self.pid().context("postgres ended while it was paused")?)
     }
 
-    /// SIGCONT to all of them.
-    ///
-    /// # Errors
-    /// When it does not run.
+    /// Resumes the postmaster and all its children with SIGCONT.
     pub fn resume(&self) -> Result<()> {
         family::signal(&self.pid().map(family::children).unwrap_or_default(), Signal::SIGCONT);
         self.daemon().resume()
@@ -261,14 +262,14 @@ pub(crate) fn url(port: u16, database: &str) -> String {
     format!("postgres://{ROLE}@127.0.0.1:{port}/{database}")
 }
 
-/// Whether a PostgreSQL on this port takes connections.
-pub(crate) async fn answers(port: u16) -> bool {
+/// Whether a PostgreSQL on this port accepts connections.
+pub(crate) async fn accepts_connections(port: u16) -> bool {
     let mut command = Command::new(program("pg_isready"));
     command.args(["--quiet", "--host=127.0.0.1", &format!("--port={port}"), "--timeout=1"]);
     tokio::process::Command::from(command).status().await.is_ok_and(|status| status.success())
 }
 
-/// Runs statements through psql, stopping at the first error.
+/// Runs statements through psql, which stops at the first error.
 pub(crate) async fn sql(url: &str, statements: &str) -> Result<Vec<Vec<String>>> {
     let mut command = Command::new(program("psql"));
     command
@@ -280,7 +281,7 @@ pub(crate) async fn sql(url: &str, statements: &str) -> Result<Vec<Vec<String>>>
         bail!("{statements}: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     let text = String::from_utf8(output.stdout)?;
-    // The last row ends with a line feed: empty output means no row, and a single line feed means an empty row.
+    // The last row ends with a line feed. So empty output means no row, and a single line feed means one empty row.
     let rows = text.strip_suffix('\n').map(|rows| rows.split('\u{1e}')).into_iter().flatten();
     Ok(rows.map(|row| row.split('\u{1f}').map(str::to_owned).collect()).collect())
 }

@@ -1,7 +1,6 @@
 //! A TCP proxy on 127.0.0.1 that simulates network faults for a test: closed or reset connections, bytes held back or
-//! delayed in one or both directions, half-open connections, another server behind the same address.
-//! Touches sockets only. It never changes, reorders or drops single bytes of a connection: a fault closes a connection,
-//! delays it, or stops it from a point on.
+//! delayed in one or both directions, half-open connections, another server behind the same address. A fault never
+//! changes, reorders or skips bytes: it closes a connection, or delays or stops all its bytes from a point on.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::ports;
 
 const CHUNK_BYTES: usize = 16 * 1024;
-const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The direction of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,14 +26,14 @@ pub enum Direction {
     Down,
 }
 
-/// The faults of bytes in transit and of new connections.
+/// The lasting faults of a proxy. The default has none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LinkConditions {
-    /// Bytes to the server wait, as if packets were lost.
+    /// Bytes to the server wait in the proxy.
     pub holds_up: bool,
-    /// Bytes from the server wait.
+    /// Bytes from the server wait in the proxy.
     pub holds_down: bool,
-    /// Delay of each chunk.
+    /// The delay of bytes in both directions.
     pub delay: Duration,
     /// New connections are closed at once.
     pub refuses: bool,
@@ -53,9 +52,9 @@ impl LinkConditions {
     }
 }
 
-/// How the open connections end.
+/// How a fault ends the open connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum EndKind {
     /// Closed on both sides.
     Cut,
     /// RST on both sides.
@@ -65,26 +64,23 @@ enum End {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct State {
+struct ProxyState {
     target: SocketAddr,
-    weather: LinkConditions,
-    /// Counts the ends; each connection lasts from one end to the next.
+    conditions: LinkConditions,
+    /// The number of times that all open connections were ended. A connection ends when this number changes.
     ends: u64,
-    end: End,
+    end: EndKind,
 }
 
-/// See the module. Dropping it stops the proxy.
+/// A proxy in front of one port. Dropping it stops the proxy.
 pub struct Proxy {
     port: u16,
-    state: watch::Sender<State>,
-    accepting: JoinHandle<()>,
+    state: watch::Sender<ProxyState>,
+    accept_task: JoinHandle<()>,
 }
 
 impl Proxy {
-    /// Starts one in front of a port of 127.0.0.1.
-    ///
-    /// # Errors
-    /// When no port is free.
+    /// Starts a proxy in front of a port of 127.0.0.1.
     pub async fn start(target_port: u16) -> Result<Proxy> {
         let mut tries = 5;
         let listener = loop {
@@ -96,94 +92,102 @@ impl Proxy {
         };
         let port = listener.local_addr()?.port();
         let target = SocketAddr::from((Ipv4Addr::LOCALHOST, target_port));
-        let state =
-            watch::Sender::new(State { target, weather: LinkConditions::default(), ends: 0, end: End::Cut });
-        let accepting = tokio::spawn(accept(listener, state.subscribe()));
-        Ok(Proxy { port, state, accepting })
+        let state = watch::Sender::new(ProxyState {
+            target,
+            conditions: LinkConditions::default(),
+            ends: 0,
+            end: EndKind::Cut,
+        });
+        let accept_task = tokio::spawn(accept_connections(listener, state.subscribe()));
+        Ok(Proxy { port, state, accept_task })
     }
 
-    /// Its port of 127.0.0.1.
+    /// The proxy's port of 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// New connections lead to another server; open ones do not change.
+    /// Directs new connections to another server. Open connections do not change.
     pub fn point_to(&self, target_port: u16) {
         let target = SocketAddr::from((Ipv4Addr::LOCALHOST, target_port));
         self.state.send_modify(|state| state.target = target);
     }
 
     /// Sets the faults of open and new connections.
-    pub fn set(&self, weather: LinkConditions) {
-        self.state.send_modify(|state| state.weather = weather);
+    pub fn set(&self, conditions: LinkConditions) {
+        self.state.send_modify(|state| state.conditions = conditions);
     }
 
-    /// Removes all faults.
+    /// Removes all lasting faults.
     pub fn heal(&self) {
         self.set(LinkConditions::default());
     }
 
     /// Closes all connections.
     pub fn cut(&self) {
-        self.end(End::Cut);
+        self.end_connections(EndKind::Cut);
     }
 
     /// Ends all connections with RST.
     pub fn reset(&self) {
-        self.end(End::Reset);
+        self.end_connections(EndKind::Reset);
     }
 
     /// Closes all connections on the server's side only: clients see open connections without answers.
     pub fn half_open(&self) {
-        self.end(End::HalfOpen);
+        self.end_connections(EndKind::HalfOpen);
     }
 
-    fn end(&self, end: End) {
+    fn end_connections(&self, end: EndKind) {
         self.state.send_modify(|state| (state.ends, state.end) = (state.ends + 1, end));
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.accepting.abort();
+        self.accept_task.abort();
         self.cut();
     }
 }
 
-async fn accept(listener: TcpListener, mut state: watch::Receiver<State>) {
+async fn accept_connections(listener: TcpListener, mut state: watch::Receiver<ProxyState>) {
     loop {
         let Ok((client, _)) = listener.accept().await else {
-            // Accepting fails for a moment if there are too many open files.
+            // Accepting fails while there are too many open files.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
         let now = *state.borrow_and_update();
-        if !now.weather.refuses {
-            tokio::spawn(carry(client, now, state.clone()));
+        if !now.conditions.refuses {
+            tokio::spawn(forward_connection(client, now, state.clone()));
         }
     }
 }
 
-/// One connection, until a side or a fault ends it.
-async fn carry(mut client: TcpStream, begun: State, mut state: watch::Receiver<State>) {
-    let connecting = tokio::time::timeout(CONNECT_PATIENCE, TcpStream::connect(begun.target));
+/// Forwards one connection until a side or a fault ends it.
+async fn forward_connection(
+    mut client: TcpStream,
+    begun: ProxyState,
+    mut state: watch::Receiver<ProxyState>,
+) {
+    let connecting = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(begun.target));
     let Ok(Ok(mut server)) = connecting.await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let end = {
         let ((client_in, client_out), (server_in, server_out)) = (client.split(), server.split());
-        let up = copy(client_in, server_out, Direction::Up, state.clone());
-        let down = copy(server_in, client_out, Direction::Down, state.clone());
+        let up = forward_direction(client_in, server_out, Direction::Up, state.clone());
+        let down = forward_direction(server_in, client_out, Direction::Down, state.clone());
         tokio::select! {
-            end = ended(&mut state, begun.ends) => end,
+            end = wait_for_end(&mut state, begun.ends) => end,
             ((), ()) = async { tokio::join!(up, down) } => return,
         }
     };
     match end {
-        End::Cut => {}
-        End::Reset => {
+        EndKind::Cut => {}
+        EndKind::Reset => {
             let _ = (client.set_zero_linger(), server.set_zero_linger());
         }
-        End::HalfOpen => {
+        EndKind::HalfOpen => {
             drop(server);
             let mut unheard = vec![0; CHUNK_BYTES];
             while client.read(&mut unheard).await.is_ok_and(|read| read > 0) {}
@@ -191,32 +195,33 @@ async fn carry(mut client: TcpStream, begun: State, mut state: watch::Receiver<S
     }
 }
 
-/// Waits for the next end after this number of ends. If the proxy is dropped, connections are closed.
-async fn ended(state: &mut watch::Receiver<State>, ends: u64) -> End {
-    state.wait_for(|state| state.ends > ends).await.map_or(End::Cut, |state| state.end)
+/// Waits until the number of ends is no longer `ends`, and returns how the connection ends. If the proxy is dropped,
+/// the connection is closed.
+async fn wait_for_end(state: &mut watch::Receiver<ProxyState>, ends: u64) -> EndKind {
+    state.wait_for(|state| state.ends > ends).await.map_or(EndKind::Cut, |state| state.end)
 }
 
-async fn copy(
+async fn forward_direction(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
     direction: Direction,
-    mut state: watch::Receiver<State>,
+    mut state: watch::Receiver<ProxyState>,
 ) {
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         // A reset counts as the end of the stream, and is held back like other bytes.
         let read = from.read(&mut chunk).await.unwrap_or_default();
-        let delay = state.borrow().weather.delay;
+        let delay = state.borrow().conditions.delay;
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
-        if state.wait_for(|state| !state.weather.holds(direction)).await.is_err() {
+        if state.wait_for(|state| !state.conditions.holds(direction)).await.is_err() {
             break;
         }
         if read == 0 || to.write_all(&chunk[..read]).await.is_err() {
             break;
         }
     }
-    // One direction may end before the other.
+    // The other direction may go on.
     let _ = to.shutdown().await;
 }

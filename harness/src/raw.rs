@@ -1,6 +1,5 @@
-//! A WebSocket without a library: sends arbitrary bytes, even invalid ones, and reads frames unchanged.
-//! Touches one TCP connection. It does not enforce RFC 6455 for sent bytes. It reads server frames (unmasked, not
-//! fragmented) and needs a few hundred bytes of memory.
+//! A WebSocket without a library: sends arbitrary bytes, also bytes that violate RFC 6455, and reads frames unchanged.
+//! Touches one TCP connection. It reads only unmasked, unfragmented frames, and needs a few hundred bytes of memory.
 
 use std::time::Duration;
 
@@ -14,36 +13,29 @@ use crate::deflate::COMPRESSED;
 pub mod opcode {
     /// Continues a fragmented message.
     pub const CONTINUATION: u8 = 0x0;
-    /// Text.
     pub const TEXT: u8 = 0x1;
-    /// Binary.
     pub const BINARY: u8 = 0x2;
-    /// Close.
     pub const CLOSE: u8 = 0x8;
-    /// Ping.
     pub const PING: u8 = 0x9;
-    /// Pong.
     pub const PONG: u8 = 0xa;
 }
 
-const HEAD_LIMIT_BYTES: usize = 8 * 1024;
-const FRAME_LIMIT_BYTES: usize = 16 * 1024 * 1024;
+const MAX_HEAD_BYTES: usize = 8 * 1024;
+const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
 
 /// A frame from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawFrame {
-    /// Last of its message.
+    /// Whether the frame is the last of its message.
     pub fin: bool,
-    /// It begins a compressed message.
+    /// Whether the frame begins a compressed message.
     pub compressed: bool,
-    /// Its opcode.
     pub opcode: u8,
-    /// Its payload.
     pub payload: Vec<u8>,
 }
 
 impl RawFrame {
-    /// The code of a close frame.
+    /// The code of a close frame; `None` for other frames or without a code.
     pub fn close_code(&self) -> Option<u16> {
         let code = self.payload.first_chunk::<2>()?;
         (self.opcode == opcode::CLOSE).then(|| u16::from_be_bytes(*code))
@@ -95,7 +87,7 @@ impl RawSocket {
             if let Some(end) = unread.windows(4).position(|window| window == b"\r\n\r\n") {
                 break end + 4;
             }
-            ensure!(unread.len() < HEAD_LIMIT_BYTES, "the handshake's answer is too long");
+            ensure!(unread.len() < MAX_HEAD_BYTES, "the handshake's answer is too long");
             ensure!(stream.read_buf(&mut unread).await? > 0, "closed during the handshake");
         };
         let head = String::from_utf8_lossy(&unread[..end]).into_owned();
@@ -104,24 +96,18 @@ impl RawSocket {
         Ok(RawSocket { stream, unread })
     }
 
-    /// Ends it with RST.
+    /// Ends the connection with RST.
     pub fn reset(self) {
         // This fails only if the socket is closed already.
         let _ = self.stream.set_zero_linger();
     }
 
     /// Sends bytes unchanged.
-    ///
-    /// # Errors
-    /// When the connection is gone.
     pub async fn send_bytes(&mut self, bytes: &[u8]) -> Result<()> {
         Ok(self.stream.write_all(bytes).await?)
     }
 
     /// Sends one final, masked frame.
-    ///
-    /// # Errors
-    /// When the connection is gone.
     pub async fn send(&mut self, opcode: u8, payload: &[u8]) -> Result<()> {
         self.send_bytes(&frame(0x80 | opcode, payload, Some(rand::random()))).await
     }
@@ -132,7 +118,7 @@ impl RawSocket {
     /// When the stream breaks or the frame is longer than 16 MiB.
     pub async fn next(&mut self) -> Result<Option<RawFrame>> {
         loop {
-            if let Some((frame, length)) = parse(&self.unread)? {
+            if let Some((frame, length)) = parse_frame(&self.unread)? {
                 self.unread.drain(..length);
                 self.unread.shrink_to(512);
                 return Ok(Some(frame));
@@ -143,11 +129,11 @@ impl RawSocket {
         }
     }
 
-    /// The next frame that is not a ping, pong or text.
+    /// Waits for a close frame, and returns its code. Skips other frames.
     ///
     /// # Errors
-    /// When no close frame comes within `patience`.
-    pub async fn until_close(&mut self, patience: Duration) -> Result<Option<u16>> {
+    /// When no close frame comes within `time_limit`.
+    pub async fn until_close(&mut self, time_limit: Duration) -> Result<Option<u16>> {
         let closing = async {
             while let Some(frame) = self.next().await? {
                 if frame.opcode == opcode::CLOSE {
@@ -156,11 +142,11 @@ impl RawSocket {
             }
             bail!("ended without a close frame")
         };
-        tokio::time::timeout(patience, closing).await.context("no close frame in time")?
+        tokio::time::timeout(time_limit, closing).await.context("no close frame in time")?
     }
 }
 
-/// Builds a frame: `head` is the first byte (fin, reserved bits, opcode).
+/// Builds a frame. `head` is its first byte: the fin bit, the reserved bits and the opcode.
 pub fn frame(head: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
     let mut bytes = vec![head];
     let masked = if mask.is_some() { 0x80 } else { 0 };
@@ -177,12 +163,12 @@ pub fn frame(head: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
     }
     bytes.extend(mask.unwrap_or_default().iter().take(if mask.is_some() { 4 } else { 0 }));
     let mask = mask.unwrap_or_default();
-    bytes.extend(payload.iter().enumerate().map(|(place, byte)| byte ^ mask[place % 4]));
+    bytes.extend(payload.iter().enumerate().map(|(index, byte)| byte ^ mask[index % 4]));
     bytes
 }
 
-/// The first complete frame and its length in bytes.
-fn parse(bytes: &[u8]) -> Result<Option<(RawFrame, usize)>> {
+/// The first frame and its length in bytes; `None` if the frame is incomplete.
+fn parse_frame(bytes: &[u8]) -> Result<Option<(RawFrame, usize)>> {
     let Some(&[first, second]) = bytes.first_chunk::<2>() else { return Ok(None) };
     ensure!(second & 0x80 == 0, "the server masked a frame");
     let (length, start) = match second {
@@ -196,7 +182,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(RawFrame, usize)>> {
         },
         length => (usize::from(length), 2),
     };
-    ensure!(length <= FRAME_LIMIT_BYTES, "a frame of {length} bytes");
+    ensure!(length <= MAX_FRAME_BYTES, "a frame of {length} bytes");
     let Some(payload) = bytes.get(start..start + length) else { return Ok(None) };
     let frame = RawFrame {
         fin: first & 0x80 != 0,

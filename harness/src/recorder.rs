@@ -1,6 +1,4 @@
 //! Records what one listener received in one room, and checks it against PROTOCOL.md.
-//! Pure: frames and pages go in, the next steps come out. It hides nothing: an event that comes twice, too late or
-//! without permission is a violation. It drops only events that the rules for gaps allow to drop, and counts them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,32 +9,32 @@ use crate::http::{EventsPage, MessagesPage};
 mod held;
 mod violations;
 
-pub use held::{Held, Interner, Received};
+pub use held::{Interner, Received, RecordedEvent};
 pub use violations::Violations;
 
 /// The state of the listener in the room.
 #[derive(Debug)]
 enum Phase {
-    /// Not joined on this connection: no event may come.
+    /// The room is not joined on this connection, so no event may come.
     Away,
-    /// Joining again on this connection: events that still come are ignored.
+    /// The room is joined again on this connection. Events that come before the answer are dropped.
     Rejoining,
-    /// `room:joined` came; then the replay, or live events.
+    /// `room:joined` came. Replayed or live events follow.
     Joined,
-    /// A gap is being filled over HTTP up to `head`; live events are held.
+    /// A gap is being filled over HTTP up to `head`. Live events wait in `held`.
     Filling { head: u64, held: Vec<ServerFrame> },
 }
 
 /// The next page of a fill: `GET events?after=…&epoch=…&upto=…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fill {
-    /// Read above this.
+    /// Events above this seq are read.
     pub after: u64,
     /// The epoch of the gap.
     pub epoch: String,
-    /// Read up to this.
+    /// Events up to this seq are read.
     pub upto: u64,
-    /// The number of its fill: a later gap makes pages of this fill useless.
+    /// The number of the fill. After a later gap, the pages of earlier fills are ignored.
     pub number: u64,
 }
 
@@ -46,23 +44,23 @@ pub struct Recorder {
     room: String,
     interner: Arc<Interner>,
     cursor: Option<Cursor>,
-    told: Option<Cursor>,
+    joined_head: Option<Cursor>,
     start: Option<u64>,
     phase: Phase,
     fills: u64,
-    held: Vec<Held>,
+    held: Vec<RecordedEvent>,
     violations: Violations,
     dropped: u64,
 }
 
 impl Recorder {
-    /// An empty record; `interner` compares and shares received messages.
+    /// An empty record. `interner` stores equal messages of several listeners once.
     pub fn new(room: &str, interner: Arc<Interner>) -> Recorder {
         Recorder {
             room: room.to_owned(),
             interner,
             cursor: None,
-            told: None,
+            joined_head: None,
             start: None,
             phase: Phase::Away,
             fills: 0,
@@ -72,7 +70,7 @@ impl Recorder {
         }
     }
 
-    /// Starts at a cursor: all events above it must come.
+    /// Starts at a cursor. All events above the cursor must come.
     pub fn begin(&mut self, cursor: Cursor) {
         self.start = Some(cursor.seq);
         self.cursor = Some(cursor);
@@ -85,30 +83,30 @@ impl Recorder {
         self.start = Some(first);
         for message in &page.messages {
             let received = message.clone().into();
-            self.held.push(Held::Message(self.interner.intern(received)));
+            self.held.push(RecordedEvent::Message(self.interner.intern(received)));
         }
     }
 
-    /// The connection ended: only the cursor remains.
+    /// Handles the end of the connection. The cursor and the received events remain.
     pub fn disconnected(&mut self) {
         self.phase = Phase::Away;
-        self.told = None;
+        self.joined_head = None;
     }
 
-    /// A `room:join` is sent on a connection that may have joined before.
+    /// Prepares for a `room:join`, which may be a repeated one on the same connection.
     pub fn joining(&mut self) {
         if !matches!(self.phase, Phase::Away) {
             self.phase = Phase::Rejoining;
         }
     }
 
-    /// `room:joined` came.
+    /// Handles `room:joined`.
     pub fn joined(&mut self, room: &JoinedRoom) {
         self.phase = Phase::Joined;
-        self.told = Some(room.head.clone());
+        self.joined_head = Some(room.head.clone());
     }
 
-    /// A log event came over the connection.
+    /// Handles a log event from the connection.
     pub fn event(&mut self, frame: ServerFrame) {
         match &mut self.phase {
             Phase::Filling { held, .. } => held.push(frame),
@@ -118,17 +116,17 @@ impl Recorder {
             }
             Phase::Joined => {
                 // The first event after a join shows that the cursor is valid in the epoch of `room:joined`.
-                if let Some(told) = self.told.take() {
-                    let seq = self.cursor.as_ref().map_or(told.seq, |cursor| cursor.seq);
+                if let Some(head) = self.joined_head.take() {
+                    let seq = self.cursor.as_ref().map_or(head.seq, |cursor| cursor.seq);
                     self.start.get_or_insert(seq);
-                    self.cursor = Some(Cursor { epoch: told.epoch, seq });
+                    self.cursor = Some(Cursor { epoch: head.epoch, seq });
                 }
-                self.take(frame);
+                self.record_event(frame);
             }
         }
     }
 
-    /// `room:caught_up` came.
+    /// Handles `room:caught_up`.
     pub fn caught_up(&mut self, frame: CaughtUp) {
         match self.phase {
             Phase::Rejoining => {
@@ -146,13 +144,13 @@ impl Recorder {
             self.violations.other(format!("{} caught up at {}, below {at}", self.room, frame.seq));
             return;
         }
-        self.told = None;
+        self.joined_head = None;
         self.start.get_or_insert(frame.seq);
         self.cursor = Some(Cursor { epoch: frame.epoch, seq: frame.seq });
     }
 
-    /// `room:gap` came: discards everything above `after`. Returns the first page to read, if any, and whether the
-    /// epoch changed (then unstored messages are sent again).
+    /// Handles `room:gap`: discards all events above `after`. Returns the first page to read, if any, and whether the
+    /// epoch changed. After a change of the epoch the caller must send unstored messages again.
     pub fn gap(&mut self, gap: Gap) -> (Option<Fill>, bool) {
         match self.phase {
             Phase::Rejoining => {
@@ -169,7 +167,7 @@ impl Recorder {
         let new_epoch = self.cursor.as_ref().is_some_and(|cursor| cursor.epoch != gap.head.epoch);
         self.held.retain(|held| held.seq() <= seq);
         self.start = Some(self.start.map_or(seq, |start| start.min(seq)));
-        self.told = None;
+        self.joined_head = None;
         self.cursor = Some(Cursor { epoch: gap.head.epoch, seq });
         self.fills += 1;
         self.phase = Phase::Filling { head: gap.head.seq, held: Vec::new() };
@@ -181,20 +179,20 @@ impl Recorder {
         fill.number == self.fills && matches!(self.phase, Phase::Filling { .. })
     }
 
-    /// A page of a fill came. Returns the next one to read, if any.
+    /// Handles a page of a fill. Returns the next page to read, if any.
     pub fn page(&mut self, fill: &Fill, page: EventsPage) -> Option<Fill> {
         if !self.wants(fill) {
             return None;
         }
         let next = page.next.seq;
         for frame in page.frames() {
-            let seq = frame.place().map_or(0, |(_, seq)| seq);
+            let seq = frame.log_position().map_or(0, |(_, seq)| seq);
             if seq > next {
                 self.violations.other(format!("a page of {} goes beyond its next", self.room));
             }
-            // A page may contain newer events; above the gap's head they come live, so they are skipped here.
+            // A page may contain events above the gap's head. They also come live, so they are skipped here.
             if seq <= fill.upto {
-                self.take(frame);
+                self.record_event(frame);
             }
         }
         match self.cursor.as_mut() {
@@ -204,7 +202,7 @@ impl Recorder {
         self.next_fill()
     }
 
-    /// The fill cannot continue (its epoch is not known any more): the caller joins again at the cursor.
+    /// Ends the fill, because the server does not know its epoch any more. The caller must join again at the cursor.
     pub fn abandon_fill(&mut self) {
         self.fills += 1;
         self.joining();
@@ -221,18 +219,18 @@ impl Recorder {
         let filled = cursor.seq;
         self.phase = Phase::Joined;
         for frame in held {
-            if frame.place().is_some_and(|(_, seq)| seq <= filled) {
+            if frame.log_position().is_some_and(|(_, seq)| seq <= filled) {
                 self.dropped += 1;
             } else {
-                self.take(frame);
+                self.record_event(frame);
             }
         }
         None
     }
 
-    /// Takes an event that must be above the cursor.
-    fn take(&mut self, frame: ServerFrame) {
-        let Some((room, seq)) = frame.place() else {
+    /// Records an event. Its seq must be above the cursor.
+    fn record_event(&mut self, frame: ServerFrame) {
+        let Some((room, seq)) = frame.log_position() else {
             self.violations.other(format!("{} is no log event: {frame:?}", frame.kind()));
             return;
         };
@@ -241,12 +239,12 @@ impl Recorder {
             return;
         }
         let new = match frame {
-            ServerFrame::Message(message) => Held::Message(self.interner.intern(message.into())),
-            ServerFrame::Void(void) => Held::Void(seq, void.target),
-            _ => Held::Event(seq),
+            ServerFrame::Message(message) => RecordedEvent::Message(self.interner.intern(message.into())),
+            ServerFrame::Void(void) => RecordedEvent::Void(seq, void.target),
+            _ => RecordedEvent::Event(seq),
         };
         let Some(cursor) = self.cursor.as_mut() else {
-            self.violations.other(format!("an event of {} before the join told the head", self.room));
+            self.violations.other(format!("an event of {} before the answer to the join", self.room));
             return;
         };
         if seq > cursor.seq {
@@ -259,7 +257,6 @@ impl Recorder {
         }
     }
 
-    /// The room.
     pub fn room(&self) -> &str {
         &self.room
     }
@@ -269,13 +266,13 @@ impl Recorder {
         self.cursor.as_ref()
     }
 
-    /// Everything above this seq, up to the cursor, must have been received.
+    /// The seq above which all events up to the cursor must have been received. `None` requires none.
     pub fn start(&self) -> Option<u64> {
         self.start
     }
 
     /// The received events, in the order of the log.
-    pub fn held(&self) -> &[Held] {
+    pub fn held(&self) -> &[RecordedEvent] {
         &self.held
     }
 
@@ -285,22 +282,22 @@ impl Recorder {
             .held
             .iter()
             .filter_map(|held| match held {
-                Held::Void(_, target) => Some(*target),
+                RecordedEvent::Void(_, target) => Some(*target),
                 _ => None,
             })
             .collect();
         self.held.iter().filter_map(move |held| match held {
-            Held::Message(received) if !void.contains(&received.seq) => Some(received),
+            RecordedEvent::Message(received) if !void.contains(&received.seq) => Some(received),
             _ => None,
         })
     }
 
-    /// Violations of the server.
+    /// Violations of the protocol by the server.
     pub fn violations(&self) -> &Violations {
         &self.violations
     }
 
-    /// How many events were dropped as the rules require.
+    /// Number of events that were dropped as the rules for gaps require.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }

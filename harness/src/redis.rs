@@ -1,6 +1,5 @@
-//! A private, real Redis with its own port and folder, and an append-only file as in production.
-//! Touches its folder and its child. Guarantees that the server answers PING when `start` returns, and keeps its port
-//! through every kill and restart.
+//! A private, real Redis with its own port and folder, and an append-only file as in production. The server answers
+//! PING when `start` returns, and keeps its port over restarts.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,8 +15,12 @@ use crate::folder::Folder;
 use crate::ports;
 use crate::wall_clock::WallClock;
 
-const READY_PATIENCE: Duration = Duration::from_secs(10);
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
+mod image;
+
+pub use image::RedisImage;
+
+const READY_TIMEOUT: Duration = Duration::from_secs(10);
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One running redis-server.
 pub struct Redis {
@@ -29,44 +32,38 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts one in a new temp folder.
+    /// Starts a Redis in a new temporary folder.
     ///
     /// # Errors
-    /// When redis-server is missing or does not come up.
+    /// When redis-server is missing or does not start.
     pub async fn start() -> Result<Redis> {
         let folder = Folder::new()?;
         let path = folder.path().to_owned();
         Self::launch(path, Some(folder)).await
     }
 
-    /// Starts one with its data and log in `folder`.
-    ///
-    /// # Errors
-    /// As [`Redis::start`].
+    /// Starts a Redis with its data and log in `folder`.
     pub async fn start_in(folder: &Path) -> Result<Redis> {
         Self::launch(folder.to_owned(), None).await
     }
 
-    /// Starts a replica of the Redis on another port of 127.0.0.1; its data and log are in `folder`.
-    ///
-    /// # Errors
-    /// As [`Redis::start`].
+    /// Starts a replica of the Redis on the port `primary` of 127.0.0.1. Its data and log are in `folder`.
     pub async fn follow(folder: &Path, primary: u16) -> Result<Redis> {
         let redis = Self::launch(folder.to_owned(), None).await?;
         redis.command::<()>(redis::cmd("REPLICAOF").arg("127.0.0.1").arg(primary)).await?;
         Ok(redis)
     }
 
-    /// Makes it a primary, with its present data.
+    /// Makes this replica a primary with its present data.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When Redis does not answer.
     pub async fn promote(&self) -> Result<()> {
         self.command(redis::cmd("REPLICAOF").arg("NO").arg("ONE")).await
     }
 
-    /// Whether it is in sync with its primary.
-    pub async fn is_in_step(&self) -> bool {
+    /// Whether this replica is in sync with its primary.
+    pub async fn is_in_sync(&self) -> bool {
         let info: Result<String> = self.command(redis::cmd("INFO").arg("replication")).await;
         info.is_ok_and(|info| info.contains("master_link_status:up"))
     }
@@ -74,14 +71,14 @@ impl Redis {
     /// Runs a command.
     ///
     /// # Errors
-    /// When it does not answer within seconds, or refuses the command.
+    /// When Redis does not answer in time, or refuses the command.
     pub async fn command<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T> {
         let asking = async {
             let client = redis::Client::open(self.url())?;
             let mut connection = client.get_multiplexed_async_connection().await?;
             command.query_async(&mut connection).await
         };
-        Ok(tokio::time::timeout(READY_PATIENCE, asking).await??)
+        Ok(tokio::time::timeout(READY_TIMEOUT, asking).await??)
     }
 
     async fn launch(path: PathBuf, folder: Option<Folder>) -> Result<Redis> {
@@ -95,13 +92,13 @@ impl Redis {
                 let (data, clock) = (data.clone(), clock.clone());
                 move || {
                     let mut command = command(&data, port);
-                    clock.give_to(&mut command);
+                    clock.apply_to(&mut command);
                     command
                 }
             });
             let (data, clock) = (data.clone(), clock.clone());
             let redis = Redis { daemon, port, data, clock, _folder: None };
-            match redis.up().await {
+            match redis.start_and_wait().await {
                 Ok(()) => return Ok(Redis { _folder: folder, ..redis }),
                 Err(error) if tries == 0 || !error.to_string().contains("in use") => return Err(error),
                 Err(_) => tries -= 1,
@@ -109,9 +106,9 @@ impl Redis {
         }
     }
 
-    async fn up(&self) -> Result<()> {
+    async fn start_and_wait(&self) -> Result<()> {
         self.daemon.start()?;
-        self.daemon.until_ready(READY_PATIENCE, || answers(self.port)).await
+        self.daemon.until_ready(READY_TIMEOUT, || answers_ping(self.port)).await
     }
 
     /// `redis://127.0.0.1:PORT`
@@ -119,74 +116,65 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Its port of 127.0.0.1.
+    /// The port of 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Its pid, while it runs.
+    /// The pid, while Redis runs.
     pub fn pid(&self) -> Option<u32> {
         self.daemon.pid()
     }
 
-    /// Its wall clock.
+    /// The wall clock of Redis.
     pub fn clock(&self) -> &WallClock {
         &self.clock
     }
 
-    /// SIGKILL. Redis writes a command to its append-only file before it answers, unless the file is being synced, so
-    /// nearly nothing is lost. [`Redis::restart_truncated`] loses data.
+    /// Kills Redis with SIGKILL. Nearly nothing is lost, because Redis writes a command to its append-only file before
+    /// it answers, except while the file is being synced. To lose data, use [`Redis::restart_truncated`].
     pub fn kill(&self) {
         self.daemon.kill();
     }
 
-    /// SIGTERM: Redis writes everything and ends.
-    ///
-    /// # Errors
-    /// When it had to be killed.
+    /// Sends SIGTERM, after which Redis writes all data, and waits until it ends.
     pub async fn stop(&self) -> Result<()> {
-        self.daemon.stop(Signal::SIGTERM, STOP_PATIENCE).await
+        self.daemon.stop(Signal::SIGTERM, STOP_TIMEOUT).await
     }
 
-    /// Starts it again with its data on the same port (stops it first when it runs).
-    ///
-    /// # Errors
-    /// When it does not come up.
+    /// Starts Redis again with its data on the same port. If it still runs, it is stopped first.
     pub async fn restart(&self) -> Result<()> {
         self.stop().await?;
-        self.up().await
+        self.start_and_wait().await
     }
 
-    /// Starts it again without any data on the same port.
-    ///
-    /// # Errors
-    /// When it does not come up.
+    /// Starts Redis again without any data on the same port. If it still runs, it is killed first.
     pub async fn restart_empty(&self) -> Result<()> {
         self.kill();
         std::fs::remove_dir_all(&self.data)?;
         std::fs::create_dir_all(&self.data)?;
-        self.up().await
+        self.start_and_wait().await
     }
 
-    /// Kills it, removes up to this many bytes from the end of its append-only file, as a crash of the machine may, and
-    /// starts it again.
+    /// Kills Redis, removes up to this many bytes from the end of its append-only file, and starts it again. A crash of
+    /// the machine may lose such bytes.
     ///
     /// # Errors
     /// When the current part of the file stays empty, or Redis does not start.
     pub async fn restart_truncated(&self, bytes: u64) -> Result<()> {
-        // After a rewrite or a replication, the current part is empty at first.
+        // The current part of the file is empty after a rewrite or a replication, until Redis writes a command.
         let begun = Instant::now();
-        while std::fs::metadata(self.written_to()?)?.len() == 0 {
-            ensure!(begun.elapsed() < READY_PATIENCE, "nothing is written to the append-only file");
+        while std::fs::metadata(self.current_aof_part()?)?.len() == 0 {
+            ensure!(begun.elapsed() < READY_TIMEOUT, "nothing is written to the append-only file");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         self.kill();
-        cut(&self.written_to()?, bytes)?;
-        self.up().await
+        truncate_end(&self.current_aof_part()?, bytes)?;
+        self.start_and_wait().await
     }
 
-    /// The current part of the append-only file. Earlier parts must not be changed, or Redis does not start.
-    fn written_to(&self) -> Result<PathBuf> {
+    /// The path of the current part of the append-only file. If earlier parts are changed, Redis does not start.
+    fn current_aof_part(&self) -> Result<PathBuf> {
         let mut parts = Vec::new();
         for file in std::fs::read_dir(self.data.join("appendonlydir"))? {
             let path = file?.path();
@@ -198,25 +186,19 @@ impl Redis {
         Ok(parts.into_iter().max().context("there is no append-only file")?.1)
     }
 
-    /// SIGSTOP.
-    ///
-    /// # Errors
-    /// When it does not run.
+    /// Pauses Redis with SIGSTOP.
     pub fn pause(&self) -> Result<()> {
         self.daemon.pause()
     }
 
-    /// SIGCONT.
-    ///
-    /// # Errors
-    /// When it does not run.
+    /// Resumes Redis with SIGCONT.
     pub fn resume(&self) -> Result<()> {
         self.daemon.resume()
     }
 }
 
-/// Removes bytes from the end of a file, at least one.
-fn cut(path: &Path, bytes: u64) -> Result<()> {
+/// Removes bytes from the end of a file: at least one byte, at most all.
+fn truncate_end(path: &Path, bytes: u64) -> Result<()> {
     let file = std::fs::OpenOptions::new().write(true).open(path)?;
     let length = file.metadata()?.len();
     ensure!(length > 0 && bytes > 0, "nothing is cut off {}: {bytes} of {length} bytes", path.display());
@@ -235,8 +217,8 @@ pub(crate) fn command(data: &Path, port: u16) -> Command {
     command
 }
 
-/// Whether a Redis on this port answers PING (while it loads its data, it does not).
-pub(crate) async fn answers(port: u16) -> bool {
+/// Whether a Redis on this port answers PING. Redis does not answer while it loads its data.
+pub(crate) async fn answers_ping(port: u16) -> bool {
     let ask = async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.context("connect")?;
         stream.write_all(b"PING\r\n").await?;
@@ -256,10 +238,10 @@ mod tests {
         let folder = Folder::new().unwrap();
         let file = folder.path().join("a.incr.aof");
         std::fs::write(&file, "12345").unwrap();
-        assert!(cut(&file, 0).is_err());
-        cut(&file, 2).unwrap();
+        assert!(truncate_end(&file, 0).is_err());
+        truncate_end(&file, 2).unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), b"123");
-        cut(&file, 9).unwrap();
-        assert!(cut(&file, 9).is_err(), "it is empty");
+        truncate_end(&file, 9).unwrap();
+        assert!(truncate_end(&file, 9).is_err(), "it is empty");
     }
 }

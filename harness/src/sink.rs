@@ -1,5 +1,4 @@
-//! A span collector: receives spans by OTLP over gRPC, and shows them as trees.
-//! Touches a port of this machine.
+//! A span collector on one port of 127.0.0.1: receives spans by OTLP over gRPC, and shows them as trees.
 
 mod picture;
 mod tree;
@@ -23,27 +22,27 @@ use tonic::transport::ServerTlsConfig;
 use tonic::transport::server::{Server, TcpIncoming};
 use tonic::{Request, Response, Status};
 
-pub use picture::picture;
-pub use tree::tree;
+pub use picture::render_trace_svg;
+pub use tree::render_trace_tree;
 
 /// An exported span.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceivedSpan {
-    /// Ids, in hex.
+    /// The trace id, in hex.
     pub trace: String,
-    /// Of the span.
+    /// The span id.
     pub id: String,
-    /// Of its parent; `None`: a root.
+    /// The span id of the parent; `None` for a root.
     pub parent: Option<String>,
-    /// Its name.
+    /// The name of the span.
     pub name: String,
-    /// `service.name` of its process.
+    /// `service.name` of the process that exported the span.
     pub service: String,
-    /// `service.instance.id` of its process.
+    /// `service.instance.id` of the process that exported the span.
     pub instance: String,
-    /// Nanoseconds since the Unix epoch; 0: never ended.
+    /// The start in nanoseconds since the Unix epoch.
     pub start_ns: u64,
-    /// As above.
+    /// The end in nanoseconds since the Unix epoch; 0 if the span has not ended.
     pub end_ns: u64,
     /// Attributes as text.
     pub attributes: BTreeMap<String, String>,
@@ -52,76 +51,73 @@ pub struct ReceivedSpan {
 }
 
 #[derive(Debug, Clone, Default)]
-struct Taken(Arc<Mutex<Vec<ReceivedSpan>>>);
+struct SpanStore(Arc<Mutex<Vec<ReceivedSpan>>>);
 
-/// See the module. Dropping it stops the collector.
+/// A running collector. Dropping it stops the collector.
 #[derive(Debug)]
 pub struct Sink {
     endpoint: String,
-    taken: Taken,
+    store: SpanStore,
     serving: JoinHandle<()>,
 }
 
 impl Sink {
-    /// Starts on a free port.
-    ///
-    /// # Errors
-    /// When there is none.
+    /// Starts a collector on a free port.
     pub async fn start() -> Result<Sink> {
-        Self::serve(Server::builder()).await.map(|(port, taken, serving)| Sink {
+        Self::serve(Server::builder()).await.map(|(port, store, serving)| Sink {
             endpoint: format!("http://127.0.0.1:{port}"),
-            taken,
+            store,
             serving,
         })
     }
 
-    /// Like [`Sink::start`] with TLS: the certificate has this name and is signed by the authority of this process.
+    /// Like [`Sink::start`], but with TLS. The certificate has this name, and the authority of this process signs it.
     ///
     /// # Errors
-    /// When there is no port, or no certificate can be made.
+    /// When no port is free, or no certificate can be created.
     pub async fn start_tls(name: &str) -> Result<Sink> {
-        // This fails only if a provider was installed before.
+        // This fails only if a TLS provider is installed already.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let identity = crate::tls::authority()?.identity(&[name])?;
         let identity = tonic::transport::Identity::from_pem(identity.certificate, identity.key);
         let server = Server::builder().tls_config(ServerTlsConfig::new().identity(identity))?;
-        let (port, taken, serving) = Self::serve(server).await?;
-        Ok(Sink { endpoint: format!("https://{name}:{port}"), taken, serving })
+        let (port, store, serving) = Self::serve(server).await?;
+        Ok(Sink { endpoint: format!("https://{name}:{port}"), store, serving })
     }
 
-    async fn serve(server: Server) -> Result<(u16, Taken, JoinHandle<()>)> {
+    async fn serve(server: Server) -> Result<(u16, SpanStore, JoinHandle<()>)> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
-        let taken = Taken::default();
-        let service = TraceServiceServer::new(taken.clone());
+        let store = SpanStore::default();
+        let service = TraceServiceServer::new(store.clone());
         let serving = tokio::spawn(async move {
             let served = server.serve_with_incoming(service, TcpIncoming::from(listener)).await;
             if let Err(error) = served {
                 eprintln!("the sink ended: {error}");
             }
         });
-        Ok((port, taken, serving))
+        Ok((port, store, serving))
     }
 
-    /// Its address, for the setting of the services.
+    /// The URL of the collector, for the setting of the services.
     pub fn endpoint(&self) -> String {
         self.endpoint.clone()
     }
 
     /// The spans so far, ordered by their start.
     pub fn spans(&self) -> Vec<ReceivedSpan> {
-        let mut spans = self.taken.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut spans = self.store.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         spans.sort_by_key(|span| (span.start_ns, std::cmp::Reverse(span.end_ns)));
         spans
     }
 
-    /// Waits until the exported spans are enough.
+    /// Waits until the exported spans satisfy the condition.
     ///
     /// # Errors
-    /// When they are not in time; with the spans so far.
+    /// When the spans do not satisfy the condition in time; with the spans so far.
     pub async fn until(
         &self,
-        patience: Duration,
+        time_limit: Duration,
         enough: impl Fn(&[ReceivedSpan]) -> bool,
     ) -> Result<Vec<ReceivedSpan>> {
         let begun = Instant::now();
@@ -130,7 +126,7 @@ impl Sink {
             if enough(&spans) {
                 return Ok(spans);
             }
-            ensure!(begun.elapsed() < patience, "not enough spans came:\n{}", tree(&spans));
+            ensure!(begun.elapsed() < time_limit, "not enough spans came:\n{}", render_trace_tree(&spans));
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -143,7 +139,7 @@ impl Drop for Sink {
 }
 
 #[tonic::async_trait]
-impl TraceService for Taken {
+impl TraceService for SpanStore {
     async fn export(
         &self,
         request: Request<ExportTraceServiceRequest>,
@@ -151,15 +147,15 @@ impl TraceService for Taken {
         let mut seen = Vec::new();
         for part in request.into_inner().resource_spans {
             let resource = attributes(part.resource.as_ref().map_or(&[], |resource| &resource.attributes));
-            let of = |name: &str| resource.get(name).cloned().unwrap_or_default();
+            let attribute = |name: &str| resource.get(name).cloned().unwrap_or_default();
             for span in part.scope_spans.into_iter().flat_map(|scope| scope.spans) {
                 let parent = Some(hex(&span.parent_span_id)).filter(|id| !id.is_empty());
                 seen.push(ReceivedSpan {
                     trace: hex(&span.trace_id),
                     id: hex(&span.span_id),
                     parent,
-                    service: of("service.name"),
-                    instance: of("service.instance.id"),
+                    service: attribute("service.name"),
+                    instance: attribute("service.instance.id"),
                     start_ns: span.start_time_unix_nano,
                     end_ns: span.end_time_unix_nano,
                     attributes: attributes(&span.attributes),
@@ -182,10 +178,10 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn attributes(list: &[KeyValue]) -> BTreeMap<String, String> {
-    list.iter().map(|one| (one.key.clone(), text_of(one.value.as_ref()))).collect()
+    list.iter().map(|one| (one.key.clone(), value_text(one.value.as_ref()))).collect()
 }
 
-fn text_of(value: Option<&AnyValue>) -> String {
+fn value_text(value: Option<&AnyValue>) -> String {
     match value.and_then(|value| value.value.as_ref()) {
         Some(Value::StringValue(text)) => text.clone(),
         Some(Value::IntValue(number)) => number.to_string(),

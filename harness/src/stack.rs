@@ -1,27 +1,30 @@
 //! A whole system for one test: its own Redis, its own migrated database, N gateways, M persistence nodes, and clients
 //! for its users. Dropping the value stops and removes everything.
 
-use std::process::Command;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::client::{Client, ClientError};
 use crate::folder::Folder;
 use crate::http::Http;
-use crate::node::{self, Node, Ports, Service};
+use crate::node::{Node, Ports, Service};
 use crate::postgres::{Database, Postgres};
 use crate::redis::Redis;
+use crate::request_counter::RequestCounter;
 use crate::token::{self, Token};
 
 mod clocks;
 mod links;
+mod migrations;
 mod settings;
 
 pub use links::{Link, Links};
+pub use migrations::migrate;
 use settings::Settings;
 
-/// The numbers of nodes, and their settings.
+/// Describes a stack to start: the numbers of nodes, their settings, and what stands between them.
 #[derive(Debug, Clone)]
 pub struct StackBuilder {
     gateways: usize,
@@ -29,6 +32,7 @@ pub struct StackBuilder {
     own_postgres: bool,
     durable: Option<String>,
     proxied: bool,
+    counted: bool,
     clocks: bool,
     launchers: Vec<(Service, usize, Vec<String>)>,
     gateway_settings: Vec<(String, String)>,
@@ -36,47 +40,54 @@ pub struct StackBuilder {
 }
 
 impl StackBuilder {
-    /// How many gateways; default 1.
+    /// Sets the number of gateways; the default is 1.
     #[must_use]
     pub fn gateways(mut self, count: usize) -> Self {
         self.gateways = count;
         self
     }
 
-    /// How many persistence nodes; default 1.
+    /// Sets the number of persistence nodes; the default is 1.
     #[must_use]
     pub fn persistence(mut self, count: usize) -> Self {
         self.persistence = count;
         self
     }
 
-    /// With a PostgreSQL of its own, for tests that kill or pause it.
+    /// Gives the stack its own PostgreSQL, for tests that kill or pause the server.
     #[must_use]
     pub fn own_postgres(mut self) -> Self {
         self.own_postgres = true;
         self
     }
 
-    /// With a PostgreSQL of its own that is as durable as in production, with these lines of `postgresql.conf`.
+    /// Gives the stack its own PostgreSQL, as durable as in production and with these lines of `postgresql.conf`.
     #[must_use]
     pub fn durable_postgres(self, settings: &str) -> Self {
         StackBuilder { durable: Some(settings.to_owned()), ..self }
     }
 
-    /// With proxies between all parts: see [`Links`].
+    /// Puts proxies between all parts: see [`Links`].
     #[must_use]
     pub fn proxied(mut self) -> Self {
         self.proxied = true;
         self
     }
 
-    /// Every process gets a clock that can be shifted: see [`crate::WallClock`]; PostgreSQL only if it is not shared.
+    /// Puts request counters in front of persistence: see [`Stack::internal_requests`].
+    #[must_use]
+    pub fn count_internal_requests(self) -> Self {
+        StackBuilder { counted: true, ..self }
+    }
+
+    /// Gives every process a clock that can be shifted: see [`crate::WallClock`]. A shared PostgreSQL gets none.
     #[must_use]
     pub fn clocks(self) -> Self {
         StackBuilder { clocks: true, ..self }
     }
 
-    /// Runs a node, by its number from 0, as the argument of another program, such as `valgrind`.
+    /// Runs the node of this number, from 0, under another program, such as `valgrind`. `launcher` is this program with
+    /// its arguments.
     #[must_use]
     pub fn under(mut self, service: Service, number: usize, launcher: Vec<String>) -> Self {
         self.launchers.push((service, number, launcher));
@@ -88,20 +99,20 @@ impl StackBuilder {
         self.launchers.iter().find(of).map_or(&[], |(_, _, launcher)| launcher)
     }
 
-    /// A setting of every gateway, by its environment name.
+    /// Sets an environment variable of every gateway.
     #[must_use]
     pub fn gateway_env(mut self, name: &str, value: impl ToString) -> Self {
         self.gateway_settings.push((name.to_owned(), value.to_string()));
         self
     }
 
-    /// A setting of every node.
+    /// Sets an environment variable of every node.
     #[must_use]
     pub fn env(self, name: &str, value: impl ToString) -> Self {
         self.gateway_env(name, value.to_string()).persistence_env(name, value)
     }
 
-    /// A setting of every persistence node, by its environment name.
+    /// Sets an environment variable of every persistence node.
     #[must_use]
     pub fn persistence_env(mut self, name: &str, value: impl ToString) -> Self {
         self.persistence_settings.push((name.to_owned(), value.to_string()));
@@ -111,7 +122,7 @@ impl StackBuilder {
     /// Starts everything.
     ///
     /// # Errors
-    /// When something does not start; says what, with the end of its log.
+    /// When a part does not start; with its name and the end of its log.
     pub async fn start(self) -> Result<Stack> {
         let folder = Folder::new()?;
         if self.clocks {
@@ -137,14 +148,14 @@ impl StackBuilder {
         };
         let mut links = None;
         if self.proxied {
-            links = Some(Links::begin(redis.port(), database.server().port()).await?);
+            links = Some(Links::start(redis.port(), database.server().port()).await?);
         }
         let mut persistence = Vec::new();
-        let own = links.as_ref().map_or_else(Vec::new, |links| links.of_persistence(database.url()));
+        let own = links.as_ref().map_or_else(Vec::new, |links| links.persistence_settings(database.url()));
         settings.persistence.extend(own);
         for number in 0..self.persistence {
             let name = format!("persistence-{number}");
-            let settings = settings.of(Service::Persistence);
+            let settings = settings.for_service(Service::Persistence);
             let launcher = self.launcher(Service::Persistence, number);
             persistence.push(
                 Node::start_under(launcher, Service::Persistence, folder.path(), &name, &settings).await?,
@@ -152,30 +163,39 @@ impl StackBuilder {
         }
         settings.persistence_urls = persistence.iter().map(Node::internal).collect::<Vec<_>>().join(",");
         if let Some(links) = &mut links {
-            settings.persistence_urls = links.put_before_persistence(&persistence).await?;
-            settings.gateway.extend(links.of_gateways());
+            settings.persistence_urls = links.add_persistence_proxies(&persistence).await?;
+            settings.gateway.extend(links.gateway_settings());
+        }
+        let mut counters = Vec::new();
+        if self.counted {
+            for node in &persistence {
+                counters.push(RequestCounter::start(node.ports().internal).await?);
+            }
+            settings.persistence_urls =
+                counters.iter().map(RequestCounter::url).collect::<Vec<_>>().join(",");
         }
         let mut gateways = Vec::new();
         for number in 0..self.gateways {
             let name = format!("gateway-{number}");
-            let settings = settings.of(Service::Gateway);
+            let settings = settings.for_service(Service::Gateway);
             let launcher = self.launcher(Service::Gateway, number);
             gateways
                 .push(Node::start_under(launcher, Service::Gateway, folder.path(), &name, &settings).await?);
         }
         if let Some(links) = &mut links {
-            links.put_before_gateways(&gateways).await?;
+            links.add_gateway_proxies(&gateways).await?;
         }
-        Ok(Stack { gateways, persistence, links, redis, database, settings, folder })
+        Ok(Stack { gateways, persistence, links, counters, redis, database, settings, folder })
     }
 }
 
 /// A running system.
 pub struct Stack {
-    // Fields are dropped in this order: nodes first, then their dependencies, the folder with all logs last.
+    // Rust drops fields in this order: nodes first, then their dependencies, the folder with all logs last.
     gateways: Vec<Node>,
     persistence: Vec<Node>,
     links: Option<Links>,
+    counters: Vec<RequestCounter>,
     redis: Redis,
     database: Database,
     settings: Settings,
@@ -191,6 +211,7 @@ impl Stack {
             own_postgres: false,
             durable: None,
             proxied: false,
+            counted: false,
             clocks: false,
             launchers: Vec::new(),
             gateway_settings: Vec::new(),
@@ -199,9 +220,6 @@ impl Stack {
     }
 
     /// Starts one gateway and one persistence node.
-    ///
-    /// # Errors
-    /// As [`StackBuilder::start`].
     pub async fn start() -> Result<Stack> {
         Self::builder().start().await
     }
@@ -214,7 +232,6 @@ impl Stack {
         &self.gateways[number]
     }
 
-    /// All gateways.
     pub fn gateways(&self) -> &[Node] {
         &self.gateways
     }
@@ -227,30 +244,38 @@ impl Stack {
         &self.persistence[number]
     }
 
-    /// All persistence nodes.
     pub fn persistence_nodes(&self) -> &[Node] {
         &self.persistence
     }
 
-    /// Whether it was built with proxies between its parts.
+    /// Whether the stack has proxies between its parts.
     pub fn is_proxied(&self) -> bool {
         self.links.is_some()
     }
 
-    /// The proxies between its parts.
+    /// The proxies between the parts of the stack.
     ///
     /// # Panics
-    /// When it was not built with them.
+    /// When the stack has no proxies.
     pub fn links(&self) -> &Links {
         self.links.as_ref().expect("built with StackBuilder::proxied")
     }
 
-    /// Its Redis.
+    /// Number of requests of gateways to persistence, by path. Empty without [`StackBuilder::count_internal_requests`].
+    pub fn internal_requests(&self) -> BTreeMap<String, u64> {
+        let mut requests = BTreeMap::new();
+        for (path, count) in self.counters.iter().flat_map(RequestCounter::counts) {
+            *requests.entry(path).or_default() += count;
+        }
+        requests
+    }
+
+    /// The stack's Redis.
     pub fn redis(&self) -> &Redis {
         &self.redis
     }
 
-    /// Its database.
+    /// The stack's database.
     pub fn database(&self) -> &Database {
         &self.database
     }
@@ -270,19 +295,19 @@ impl Stack {
         self.folder.path()
     }
 
-    /// Starts one more persistence node. The gateways that run do not know of it.
+    /// Starts one more persistence node. The running gateways send no requests to it.
     ///
     /// # Errors
-    /// When it is not ready in 30 s.
+    /// When the node is not ready in 30 s.
     pub async fn add_persistence(&mut self, ports: Ports) -> Result<&Node> {
         let name = format!("persistence-{}", self.persistence.len());
-        let settings = self.settings.of(Service::Persistence);
+        let settings = self.settings.for_service(Service::Persistence);
         let node = Node::start_on(ports, Service::Persistence, self.folder.path(), &name, &settings).await?;
         self.persistence.push(node);
         self.persistence.last().context("just pushed")
     }
 
-    /// A valid token of this user.
+    /// A valid token of a user.
     pub fn token(&self, user: &str) -> String {
         Token::of(user).sign(self.jwt_secret())
     }
@@ -292,52 +317,23 @@ impl Stack {
         Token::of(user).scope("tidings.admin").sign(self.jwt_secret())
     }
 
-    /// This user over HTTP, on the first persistence node.
+    /// A user of the HTTP API, at the first persistence node.
     pub fn http(&self, user: &str) -> Http {
         self.http_at(0, user)
     }
 
-    /// This user over HTTP, on a persistence node.
+    /// A user of the HTTP API, at the persistence node of this number.
     pub fn http_at(&self, persistence: usize, user: &str) -> Http {
         Http::new(&self.persistence[persistence].url(), &self.token(user))
     }
 
-    /// This user over WebSocket, on the first gateway.
-    ///
-    /// # Errors
-    /// When the connection is refused.
+    /// Connects a user to the first gateway by WebSocket.
     pub async fn connect(&self, user: &str) -> Result<Client, ClientError> {
         self.connect_at(0, user).await
     }
 
-    /// This user over WebSocket, on a gateway.
-    ///
-    /// # Errors
-    /// When the connection is refused.
+    /// Connects a user to the gateway of this number by WebSocket.
     pub async fn connect_at(&self, gateway: usize, user: &str) -> Result<Client, ClientError> {
         Client::connect(&self.gateways[gateway].ws(), &self.token(user)).await
     }
-}
-
-/// Migrates a database with the migrations program.
-///
-/// # Errors
-/// When the program is missing or fails; with what it said.
-pub async fn migrate(database_url: &str) -> Result<()> {
-    let mut command = Command::new(node::program("tidings-migrations")?);
-    let settings = [("DATABASE_URL".to_owned(), database_url.to_owned())];
-    node::with_environment(&mut command, &settings);
-    let output = tokio::process::Command::from({
-        command.arg("up");
-        command
-    })
-    .output()
-    .await?;
-    ensure!(
-        output.status.success(),
-        "tidings-migrations up: {}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
 }

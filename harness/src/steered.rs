@@ -1,6 +1,6 @@
-//! A whole system for tests in another language: it starts, prints a description as one line of JSON, and then obeys
-//! one order per input line. Guarantees that every order gets one answer with its id, and that nothing of the system
-//! remains when the input ends.
+//! A whole system for tests in another language. It prints a description of itself as one line of JSON, and then
+//! carries out one order per input line. Every order gets one answer with the order's id. When the input ends, the
+//! system is stopped and removed.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::stack::{Link, Stack};
 use crate::{Node, proxy::Proxy};
 
-mod act;
+mod execute;
 mod order;
 mod values;
 
@@ -22,14 +22,14 @@ use order::Order;
 
 /// The addresses of all parts; URLs have no path.
 #[derive(Debug, Serialize)]
-pub struct Described {
+pub struct StackDescription {
     /// URLs of the gateways for clients: through the proxies, if there are any.
     pub gateways: Vec<String>,
     /// URLs of the persistence nodes for clients.
     pub persistence: Vec<String>,
-    /// URLs of gateways and persistence nodes without the proxies.
-    pub direct: Direct,
-    /// Signs tokens (HS256).
+    /// URLs of the nodes' own listeners, without the proxies.
+    pub direct: DirectUrls,
+    /// The secret that signs tokens (HS256).
     pub jwt_secret: String,
     /// URL of Redis, without a proxy.
     pub redis_url: String,
@@ -37,9 +37,9 @@ pub struct Described {
     pub database_url: String,
 }
 
-/// The nodes without proxies.
+/// URLs of the nodes' own listeners.
 #[derive(Debug, Serialize)]
-pub struct Direct {
+pub struct DirectUrls {
     /// Public listeners of the gateways.
     pub gateways: Vec<String>,
     /// Public listeners of the persistence nodes.
@@ -50,20 +50,20 @@ pub struct Direct {
     pub persistence_admin: Vec<String>,
 }
 
-impl Described {
+impl StackDescription {
     /// Describes a stack.
-    pub fn of(stack: &Stack) -> Described {
+    pub fn of(stack: &Stack) -> StackDescription {
         let urls = |nodes: &[Node]| nodes.iter().map(Node::url).collect::<Vec<_>>();
         let admins = |nodes: &[Node]| nodes.iter().map(Node::admin).collect::<Vec<_>>();
         let (gateways, persistence) = (stack.gateways(), stack.persistence_nodes());
-        let direct = Direct {
+        let direct = DirectUrls {
             gateways: urls(gateways),
             persistence: urls(persistence),
             gateways_admin: admins(gateways),
             persistence_admin: admins(persistence),
         };
-        let through = |link: fn(usize) -> Link, many: usize| {
-            let proxies = (0..many).filter_map(|number| stack.links().proxy(link(number)));
+        let through = |link: fn(usize) -> Link, count: usize| {
+            let proxies = (0..count).filter_map(|number| stack.links().proxy(link(number)));
             proxies.map(origin).collect::<Vec<_>>()
         };
         let (seen_gateways, seen_persistence) = if stack.is_proxied() {
@@ -74,7 +74,7 @@ impl Described {
         } else {
             (direct.gateways.clone(), direct.persistence.clone())
         };
-        Described {
+        StackDescription {
             gateways: seen_gateways,
             persistence: seen_persistence,
             direct,
@@ -89,34 +89,34 @@ fn origin(proxy: &Proxy) -> String {
     format!("http://127.0.0.1:{}", proxy.port())
 }
 
-/// Carries out orders concurrently: a caller that needs an order waits for the previous answer. Returns when the input
-/// ends.
+/// Carries out orders concurrently, and returns when the input ends. If one order depends on another, the caller must
+/// wait for the other's answer before it sends the order.
 ///
 /// # Errors
 /// When answers cannot be written.
-pub async fn obey(
+pub async fn run_orders(
     stack: Stack,
     mut orders: mpsc::UnboundedReceiver<String>,
     out: &mut impl Write,
 ) -> Result<()> {
     let stack = Arc::new(stack);
-    say(out, &serde_json::to_value(Described::of(&stack))?)?;
+    write_line(out, &serde_json::to_value(StackDescription::of(&stack))?)?;
     let mut under_way = JoinSet::new();
     loop {
         tokio::select! {
             line = orders.recv() => {
                 let Some(line) = line else { return Ok(()) };
-                under_way.spawn(answer(Arc::clone(&stack), line));
+                under_way.spawn(answer_order(Arc::clone(&stack), line));
             }
-            Some(done) = under_way.join_next() => say(out, &done?)?,
+            Some(done) = under_way.join_next() => write_line(out, &done?)?,
         }
     }
 }
 
-async fn answer(stack: Arc<Stack>, line: String) -> Value {
+async fn answer_order(stack: Arc<Stack>, line: String) -> Value {
     let id = serde_json::from_str::<Value>(&line).map(|mut line| line["id"].take()).unwrap_or_default();
     let carried = match serde_json::from_str::<Order>(&line) {
-        Ok(order) => act::act(&stack, order).await,
+        Ok(order) => execute::execute(&stack, order).await,
         Err(error) => Err(error.into()),
     };
     match carried {
@@ -129,7 +129,7 @@ async fn answer(stack: Arc<Stack>, line: String) -> Value {
     }
 }
 
-fn say(out: &mut impl Write, line: &Value) -> Result<()> {
+fn write_line(out: &mut impl Write, line: &Value) -> Result<()> {
     writeln!(out, "{line}")?;
     Ok(out.flush()?)
 }

@@ -1,5 +1,5 @@
-//! TLS for tests: an authority of this process, certificates that it signs, and clients that trust it.
-//! Clients also trust the certificates in the file that `SSL_CERT_FILE` names, like OpenSSL's clients.
+//! TLS for tests: an authority of this process, certificates that the authority signs, and clients that trust it.
+//! Clients also trust the certificates in the file that `SSL_CERT_FILE` names, as clients of OpenSSL do.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,25 +12,22 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Signs certificates for servers of tests.
+/// A certificate authority for servers of tests.
 pub struct Authority {
     certificate: rcgen::Certificate,
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// A server's certificate with its chain, and its key, as PEM.
+/// A server's certificate and private key, as PEM.
 pub struct Identity {
-    /// Its certificate.
+    /// The certificate, with its chain.
     pub certificate: String,
-    /// Its key.
+    /// The private key.
     pub key: String,
 }
 
 impl Authority {
     /// Creates an authority that nobody trusts yet.
-    ///
-    /// # Errors
-    /// When no key can be made.
     pub fn new(name: &str) -> Result<Authority> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
@@ -41,7 +38,7 @@ impl Authority {
         Ok(Authority { certificate, issuer: Issuer::new(params, key) })
     }
 
-    /// Its own certificate as PEM, which clients trust.
+    /// The authority's own certificate as PEM. A client that trusts it accepts the servers' certificates.
     pub fn pem(&self) -> String {
         self.certificate.pem()
     }
@@ -59,9 +56,6 @@ impl Authority {
 }
 
 /// The authority of this process, which all its clients trust.
-///
-/// # Errors
-/// When no key can be made.
 pub fn authority() -> Result<&'static Authority> {
     static AUTHORITY: OnceLock<Authority> = OnceLock::new();
     if let Some(authority) = AUTHORITY.get() {
@@ -71,12 +65,12 @@ pub fn authority() -> Result<&'static Authority> {
     Ok(AUTHORITY.get_or_init(|| made))
 }
 
-/// The TLS configuration of this process's clients. Certificates that cannot be used are reported on standard error and
-/// ignored.
+/// The TLS configuration of this process's clients. Unusable certificates in `SSL_CERT_FILE` are reported on standard
+/// error and ignored.
 pub(crate) fn client() -> Arc<ClientConfig> {
-    static CLIENT: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    Arc::clone(CLIENT.get_or_init(|| {
-        let trusted = trusted().unwrap_or_else(|error| {
+    static CLIENT_CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    Arc::clone(CLIENT_CONFIG.get_or_init(|| {
+        let trusted = trusted_roots().unwrap_or_else(|error| {
             eprintln!("no certificate is trusted: {error:#}");
             RootCertStore::empty()
         });
@@ -87,7 +81,7 @@ pub(crate) fn client() -> Arc<ClientConfig> {
     }))
 }
 
-fn trusted() -> Result<RootCertStore> {
+fn trusted_roots() -> Result<RootCertStore> {
     let mut trusted = RootCertStore::empty();
     trusted.add(authority()?.certificate.der().clone())?;
     if let Some(file) = std::env::var_os("SSL_CERT_FILE") {
@@ -99,7 +93,7 @@ fn trusted() -> Result<RootCertStore> {
     Ok(trusted)
 }
 
-/// Speaks TLS with the server of this name.
+/// Begins TLS on a connection to the server of this name.
 pub(crate) async fn connect(stream: TcpStream, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from(name.to_owned()).map_err(std::io::Error::other)?;
     TlsConnector::from(client()).connect(name, stream).await

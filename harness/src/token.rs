@@ -1,4 +1,4 @@
-//! Tokens like those of an identity provider, valid and invalid ones, with a shared secret or a provider's key.
+//! Tokens as an identity provider issues them, valid or invalid, signed with a shared secret or a provider's key.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::jwks::SigningKey;
 
-/// A builder for a token; by default it is valid for an hour.
+/// A builder for a token. By default the token is valid for an hour.
 #[derive(Debug, Clone)]
 pub struct Token {
     claims: Map<String, Value>,
@@ -25,52 +25,52 @@ impl Token {
         Token { claims, algorithm: Algorithm::HS256 }
     }
 
-    /// With a display name.
+    /// Sets the display name.
     #[must_use]
     pub fn name(self, name: &str) -> Token {
         self.claim("name", json!(name))
     }
 
-    /// With scopes, split by blanks.
+    /// Sets the scopes, separated by spaces.
     #[must_use]
     pub fn scope(self, scope: &str) -> Token {
         self.claim("scope", json!(scope))
     }
 
-    /// Valid for this many seconds from now; if negative, expired that long ago.
+    /// Sets the expiry to this many seconds from now. With a negative number the token has already expired.
     #[must_use]
     pub fn ttl_s(self, seconds: i64) -> Token {
         self.claim("exp", json!(now_s() + seconds))
     }
 
-    /// Valid only after this many seconds.
+    /// Makes the token valid only after this many seconds.
     #[must_use]
     pub fn not_before_s(self, seconds: i64) -> Token {
         self.claim("nbf", json!(now_s() + seconds))
     }
 
-    /// With any claim.
+    /// Sets any claim.
     #[must_use]
     pub fn claim(mut self, name: &str, value: Value) -> Token {
         self.claims.insert(name.to_owned(), value);
         self
     }
 
-    /// Without a claim.
+    /// Removes a claim.
     #[must_use]
     pub fn without(mut self, name: &str) -> Token {
         self.claims.remove(name);
         self
     }
 
-    /// Signed with another algorithm of the HMAC family.
+    /// Selects another HMAC algorithm for [`Token::sign`].
     #[must_use]
     pub fn algorithm(mut self, algorithm: Algorithm) -> Token {
         self.algorithm = algorithm;
         self
     }
 
-    /// The finished token.
+    /// Signs the token with a shared secret.
     pub fn sign(&self, secret: &str) -> String {
         let key = EncodingKey::from_secret(secret.as_bytes());
         jsonwebtoken::encode(&Header::new(self.algorithm), &self.claims, &key)
@@ -79,12 +79,12 @@ impl Token {
 }
 
 impl Token {
-    /// The finished token, by a key of a provider.
+    /// Signs the token with a provider's key.
     pub fn sign_with(&self, key: &SigningKey) -> String {
         key.sign(&self.claims)
     }
 
-    /// Its claims.
+    /// The claims of the token.
     pub fn claims(&self) -> &Map<String, Value> {
         &self.claims
     }

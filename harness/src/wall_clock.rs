@@ -1,6 +1,6 @@
-//! Shifts the wall clock of one process while it runs, by a small preloaded library and a file with the offset. The
-//! existing tool, libfaketime, keeps a lock and a file in shared memory for each process, which a killed process leaves
-//! behind. Touches the target folder, where the library is built once, and the file.
+//! Shifts the wall clock of one running process. A small preloaded library reads the offset from a file. The tool
+//! libfaketime is not used, because a killed process leaves libfaketime's lock and file in shared memory behind.
+//! Touches the build folder, where the library is built once, and the file with the offset.
 
 use std::fs::{self, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,7 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-const SOURCE: &str = include_str!("wall_clock/shift.c");
+const LIBRARY_SOURCE: &str = include_str!("wall_clock/shift.c");
 
 /// The wall clock of one process.
 #[derive(Debug, Clone)]
@@ -24,21 +24,21 @@ impl WallClock {
         WallClock { file: folder.join(format!("{name}.clock")) }
     }
 
-    /// Makes the clock shiftable from the next start of the process on.
+    /// Makes it possible to shift the clock. Must be called before the process starts.
     ///
     /// # Errors
-    /// Without a C compiler, or when the folder cannot be written.
+    /// When there is no C compiler, or the folder cannot be written.
     pub fn prepare(&self) -> Result<()> {
-        if !library()?.exists() {
-            build()?;
+        if !library_path()?.exists() {
+            build_library()?;
         }
         Ok(fs::write(&self.file, 0_i64.to_ne_bytes())?)
     }
 
-    /// Shifts the clock by this many seconds from the machine's clock, at once.
+    /// Sets the clock at once to the machine's time plus this many seconds.
     ///
     /// # Errors
-    /// When it was not prepared.
+    /// When the clock was not prepared.
     pub fn shift(&self, seconds: i64) -> Result<()> {
         let nanoseconds = seconds.checked_mul(1_000_000_000).context("more than 292 years")?;
         // The file is overwritten and never truncated, because the process has mapped it.
@@ -46,38 +46,38 @@ impl WallClock {
         Ok(file.write_all_at(&nanoseconds.to_ne_bytes(), 0)?)
     }
 
-    /// Adds the clock to a command, if there is one.
-    pub(crate) fn give_to(&self, command: &mut Command) {
+    /// Makes the process of the command use this clock, if the clock was prepared.
+    pub(crate) fn apply_to(&self, command: &mut Command) {
         if self.file.exists()
-            && let Ok(library) = library()
+            && let Ok(library) = library_path()
         {
             command.env("LD_PRELOAD", library).env("WALL_CLOCK_FILE", &self.file);
         }
     }
 }
 
-/// The path of the built library; it depends on the source text.
-fn library() -> Result<PathBuf> {
+/// The path of the library. It depends on the source text, so a changed source is built again.
+fn library_path() -> Result<PathBuf> {
     let mut hasher = DefaultHasher::new();
-    SOURCE.hash(&mut hasher);
+    LIBRARY_SOURCE.hash(&mut hasher);
     let name = format!("wall-clock-{:016x}.so", hasher.finish());
-    Ok(crate::folder::target()?.join("tidings-harness").join(name))
+    Ok(crate::folder::build_folder()?.join("tidings-harness").join(name))
 }
 
-fn build() -> Result<()> {
-    let library = library()?;
+fn build_library() -> Result<()> {
+    let library = library_path()?;
     let parent = library.parent().context("the target folder")?;
     fs::create_dir_all(parent)?;
     let draft = tempfile::Builder::new().prefix("wall-clock-").tempdir_in(parent)?;
     let (source, built) = (draft.path().join("shift.c"), draft.path().join("shift.so"));
-    fs::write(&source, SOURCE)?;
+    fs::write(&source, LIBRARY_SOURCE)?;
     let done = Command::new("cc")
         .args(["-O2", "-shared", "-fPIC", "-o"])
         .args([&built, &source])
         .output()
         .context("run cc: a C compiler is needed, as it is for the services")?;
     ensure!(done.status.success(), "cc: {}", String::from_utf8_lossy(&done.stderr));
-    // Another process may have been faster; its library is the same.
+    // This may replace the library of another process, which is the same.
     fs::rename(&built, &library).context("move the library into place")
 }
 
@@ -88,7 +88,7 @@ mod tests {
     fn date(clock: &WallClock) -> i64 {
         let mut command = Command::new("date");
         command.arg("+%s");
-        clock.give_to(&mut command);
+        clock.apply_to(&mut command);
         let output = command.output().unwrap();
         String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
     }

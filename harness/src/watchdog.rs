@@ -1,6 +1,5 @@
-//! A child process that ends our servers and removes our folders after we have ended.
-//! Touches one `sh` per process and its pipe. Even a SIGKILLed process leaves nothing behind: the pipe closes with the
-//! process, and the shell then cleans up its list.
+//! A child process, `sh`, that ends this process's servers and removes its folders after this process has ended. This
+//! works even after SIGKILL: the kernel closes the pipe, and then the shell cleans up everything on its list.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -10,29 +9,29 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
-const SCRIPT: &str = include_str!("watchdog.sh");
+const WATCHDOG_SCRIPT: &str = include_str!("watchdog.sh");
 
-static PIPE: Mutex<Option<ChildStdin>> = Mutex::new(None);
+static WATCHDOG_STDIN: Mutex<Option<ChildStdin>> = Mutex::new(None);
 
-/// Adds a server to the list: it gets `signal` (a name such as `KILL`) when this process has ended.
-pub(crate) fn watch(signal: &str, pid: u32) -> Result<()> {
-    order(&format!("+ {signal} {pid}\n"))
+/// Adds a server to the list. The server gets `signal` (a name such as `KILL`) when this process has ended.
+pub(crate) fn watch_server(signal: &str, pid: u32) -> Result<()> {
+    send_order(&format!("+ {signal} {pid}\n"))
 }
 
 /// Removes a server from the list after it was reaped.
-pub(crate) fn forget(signal: &str, pid: u32) -> Result<()> {
-    order(&format!("- {signal} {pid}\n"))
+pub(crate) fn forget_server(signal: &str, pid: u32) -> Result<()> {
+    send_order(&format!("- {signal} {pid}\n"))
 }
 
-/// Adds a folder to the list: it is removed when this process has ended.
-pub(crate) fn sweep(folder: &Path) -> Result<()> {
-    order(&format!("d {}\n", folder.display()))
+/// Adds a folder to the list. The folder is removed when this process has ended.
+pub(crate) fn watch_folder(folder: &Path) -> Result<()> {
+    send_order(&format!("d {}\n", folder.display()))
 }
 
-fn order(line: &str) -> Result<()> {
-    let mut pipe = PIPE.lock().unwrap_or_else(PoisonError::into_inner);
+fn send_order(line: &str) -> Result<()> {
+    let mut pipe = WATCHDOG_STDIN.lock().unwrap_or_else(PoisonError::into_inner);
     if pipe.is_none() {
-        *pipe = Some(start()?);
+        *pipe = Some(start_shell()?);
     }
     match pipe.as_mut() {
         Some(pipe) => pipe.write_all(line.as_bytes()).context("write to the watchdog"),
@@ -40,10 +39,11 @@ fn order(line: &str) -> Result<()> {
     }
 }
 
-/// Starts it in its own process group and in the root folder, so that Ctrl-C or a removed folder does not affect it.
-fn start() -> Result<ChildStdin> {
+/// Starts the watchdog in its own process group, which Ctrl-C does not reach, and in the root folder, which is never
+/// removed.
+fn start_shell() -> Result<ChildStdin> {
     let mut child = Command::new("sh")
-        .args(["-c", SCRIPT, "tidings-watchdog"])
+        .args(["-c", WATCHDOG_SCRIPT, "tidings-watchdog"])
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

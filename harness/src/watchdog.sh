@@ -1,7 +1,7 @@
 # Reads one order per line from the owner's pipe. When the pipe closes, ends everything on the list.
 #   + SIGNAL PID   end PID with SIGNAL when the owner is gone      - SIGNAL PID   take it off the list
 #   d FOLDER       remove FOLDER when the owner is gone
-# A zombie counts as ended, because in containers there may be no process that reaps it.
+# A zombie counts as ended, because in a container no process may reap it.
 trap '' INT TERM HUP QUIT
 servers=
 while IFS= read -r line; do

@@ -20,6 +20,10 @@ pub struct ConnectionArgs {
     /// Number of records of one partition that may wait to be stored; a job waits while there are more
     #[arg(long, env = "TIDINGS_MAX_BACKLOG_RECORDS", default_value_t = 10_000, value_name = "RECORDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_backlog_records: u64,
+    /// Bytes of the records of one partition that may wait to be stored, at least 1,048,576; a job waits
+    /// while there are more
+    #[arg(long, env = "TIDINGS_MAX_BACKLOG_BYTES", default_value_t = LogLimits::DEFAULT_BACKLOG_BYTES, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(LogLimits::MIN_BACKLOG_BYTES..))]
+    pub max_backlog_bytes: u64,
 }
 
 impl ConnectionArgs {
@@ -31,7 +35,7 @@ impl ConnectionArgs {
 
     /// Connects to PostgreSQL without Redis.
     pub async fn connect_database(&self) -> anyhow::Result<DatabaseConnection> {
-        database::connect_job(&self.database.database_url).await
+        database::make_job_pool(&self.database.database_url).await
     }
 
     /// Connects to PostgreSQL, and opens the room log in Redis.
@@ -39,7 +43,10 @@ impl ConnectionArgs {
         let db = self.connect_database().await?;
         let redis = self.redis.client().map_err(anyhow::Error::msg)?;
         let authority = PostgresAuthority::new(db.clone(), redis.clone());
-        let limits = LogLimits { max_backlog_records: self.max_backlog_records };
+        let limits = LogLimits {
+            max_backlog_records: self.max_backlog_records,
+            max_backlog_bytes: self.max_backlog_bytes,
+        };
         let log = Log::start(redis, authority.clone(), limits);
         authority.attach_log(&log);
         Ok((db, log))

@@ -1,4 +1,4 @@
-//! `tidings-persistence dead-letter`: lists dead letters (records that PostgreSQL refused), appends them anew, or
+//! `tidings-persistence dead-letter`: lists dead letters (records that PostgreSQL refused), appends them again, or
 //! deletes them. `replay` deletes a dead letter only when its event is stored, or when PostgreSQL refused the event
 //! again and made a new dead letter. Each command may be repeated.
 
@@ -14,8 +14,8 @@ use crate::connection::ConnectionArgs;
 use crate::sql::dead_letters;
 use replaying::{ReplayOutcome, Replayer};
 
-/// Number of dead letters that one statement reads.
-const PAGE_SIZE: u64 = 100;
+/// Maximum number of dead letters that one statement reads.
+const PAGE_LETTERS: u64 = 100;
 /// After this many refusals in a row the replay stops, because the cause of the refusals is not fixed yet and each
 /// refusal adds a void to the room's log.
 const MAX_REFUSALS_IN_A_ROW: u32 = 10;
@@ -32,7 +32,7 @@ pub struct DeadLetterArgs {
 pub enum LetterCommand {
     /// List the dead letters, with the reason why PostgreSQL refused each record
     List(ListArgs),
-    /// Append dead letters anew, as new events of the same senders
+    /// Append dead letters again, as new events of the same senders
     Replay(ReplayArgs),
     /// Delete dead letters for good
     Drop(DropArgs),
@@ -51,7 +51,7 @@ pub struct ListArgs {
     #[arg(long)]
     pub show: bool,
     /// Number of dead letters to list at most, the oldest first
-    #[arg(long, default_value_t = PAGE_SIZE)]
+    #[arg(long, default_value_t = PAGE_LETTERS)]
     pub limit: u64,
     #[command(flatten)]
     pub connection: ConnectionArgs,
@@ -107,7 +107,7 @@ impl DeadLetterArgs {
 /// Runs one of the commands. The error says why the command stopped early, or how many dead letters were not replayed.
 pub async fn run(arguments: DeadLetterArgs) -> anyhow::Result<()> {
     match arguments.command {
-        LetterCommand::List(list) => listing::run(&list).await,
+        LetterCommand::List(list) => listing::print_letters(&list).await,
         LetterCommand::Replay(replay) => replay_all(replay).await,
         LetterCommand::Drop(drop) => drop_all(&drop).await,
     }
@@ -117,7 +117,7 @@ pub async fn run(arguments: DeadLetterArgs) -> anyhow::Result<()> {
 struct ReplayTotals {
     replayed: u64,
     refused: u64,
-    left: u64,
+    not_replayed: u64,
     refused_in_a_row: u32,
 }
 
@@ -125,10 +125,10 @@ async fn replay_all(arguments: ReplayArgs) -> anyhow::Result<()> {
     let (db, log) = arguments.connection.connect().await?;
     let _subscriber = arguments.connection.subscribe_watermarks(&log)?;
     let replayer = Replayer { db, log, any_sender: arguments.any_sender };
-    let (db, mut sums) = (&replayer.db, ReplayTotals::default());
+    let (db, mut totals) = (&replayer.db, ReplayTotals::default());
     for id in &arguments.selection.ids {
-        match dead_letters::find(db, *id).await? {
-            Some(letter) => sums.add(*id, replayer.replay(&letter).await?)?,
+        match dead_letters::find_letter(db, *id).await? {
+            Some(letter) => totals.count_outcome(*id, replayer.replay(&letter).await?)?,
             None => println!("{id}: there is no such letter (any more)"),
         }
     }
@@ -137,24 +137,24 @@ async fn replay_all(arguments: ReplayArgs) -> anyhow::Result<()> {
     let mut after = 0;
     loop {
         let room = arguments.selection.room.as_ref();
-        let page = dead_letters::page(db, room, after, upto, PAGE_SIZE).await?;
+        let page = dead_letters::letters_page(db, room, after, upto, PAGE_LETTERS).await?;
         let Some(last) = page.last() else { break };
         after = last.id;
         for letter in &page {
-            sums.add(letter.id, replayer.replay(letter).await?)?;
+            totals.count_outcome(letter.id, replayer.replay(letter).await?)?;
         }
     }
-    let ReplayTotals { replayed, refused, left, .. } = sums;
-    println!("{replayed} replayed, {refused} refused again, {left} not replayed");
-    if refused + left > 0 {
-        bail!("{} letters are not replayed", refused + left);
+    let ReplayTotals { replayed, refused, not_replayed, .. } = totals;
+    println!("{replayed} replayed, {refused} refused again, {not_replayed} not replayed");
+    if refused + not_replayed > 0 {
+        bail!("{} letters are not replayed", refused + not_replayed);
     }
     Ok(())
 }
 
 impl ReplayTotals {
     /// Counts and prints the outcome of one dead letter.
-    fn add(&mut self, id: i64, outcome: ReplayOutcome) -> anyhow::Result<()> {
+    fn count_outcome(&mut self, id: i64, outcome: ReplayOutcome) -> anyhow::Result<()> {
         if !matches!(outcome, ReplayOutcome::RefusedAgain(_)) {
             self.refused_in_a_row = 0;
         }
@@ -172,7 +172,7 @@ impl ReplayTotals {
                 }
             }
             ReplayOutcome::NotReplayed(reason) => {
-                self.left += 1;
+                self.not_replayed += 1;
                 eprintln!("{id}: not replayed: {reason}");
             }
         }
@@ -184,7 +184,7 @@ async fn drop_all(arguments: &DropArgs) -> anyhow::Result<()> {
     let db = arguments.connection.connect_database().await?;
     let mut dropped = 0;
     for id in &arguments.selection.ids {
-        if dead_letters::remove(&db, *id).await? {
+        if dead_letters::delete_letter(&db, *id).await? {
             dropped += 1;
         } else {
             println!("{id}: there is no such letter (any more)");
@@ -193,7 +193,7 @@ async fn drop_all(arguments: &DropArgs) -> anyhow::Result<()> {
     if arguments.selection.all {
         let upto = dead_letters::newest_id(&db).await?;
         let room = arguments.selection.room.as_ref();
-        dropped += dead_letters::remove_all(&db, room, upto).await?;
+        dropped += dead_letters::delete_letters(&db, room, upto).await?;
     }
     println!("{dropped} dropped");
     Ok(())

@@ -1,5 +1,5 @@
-//! Erasure of a user. First the user is blocked, so that they cannot append events. Then they leave their rooms. Then
-//! their texts are deleted from PostgreSQL and from Redis. See docs/decisions/0010-behind-the-log.md.
+//! Erasure of a user. First the user is blocked and can no longer append events. Then the user leaves all rooms. Then
+//! the user's texts are deleted from PostgreSQL and from Redis. See docs/decisions/0010-behind-the-log.md.
 //! PostgreSQL records the start of an erasure, and every replica looks for unfinished erasures that no replica works
 //! on. So an erasure finishes even if a process crashes. Each step may be repeated. The rows from which a step finds
 //! the user's data are deleted last, so that a repeated step finds all of the data.
@@ -30,7 +30,7 @@ const ERASURE_LEASE: Duration = Duration::from_secs(15);
 const CONCURRENT_ROOMS: usize = 8;
 /// Interval of the search for erasures that no replica works on.
 const SCAN_INTERVAL: Duration = Duration::from_secs(5);
-/// Number of erasures that run concurrently. It is above 1 so that an erasure that waits does not delay others.
+/// Number of erasures that run concurrently. Above 1, because an erasure may wait long and must not delay others.
 const CONCURRENT_ERASURES: usize = 10;
 /// How long running erasures may continue when the replica stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,7 +38,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
-struct Erasures {
+struct Eraser {
     db: DatabaseConnection,
     log: Arc<Log>,
 }
@@ -47,7 +47,7 @@ struct Erasures {
 /// After `stop`, running erasures get `STOP_TIMEOUT` to finish, because HTTP requests wait for them; another replica
 /// continues the unfinished ones.
 pub async fn run(db: DatabaseConnection, log: Arc<Log>, requested: Arc<Notify>, stop: CancellationToken) {
-    let erasures = Erasures { db, log };
+    let eraser = Eraser { db, log };
     let mut running = JoinSet::new();
     loop {
         tokio::select! {
@@ -58,19 +58,19 @@ pub async fn run(db: DatabaseConnection, log: Arc<Log>, requested: Arc<Notify>, 
             Some(erased) = running.join_next() => if !erased.unwrap_or(false) { continue },
             () = tokio::time::sleep(SCAN_INTERVAL) => {}
         }
-        match sql::due_erasures(&erasures.db, CONCURRENT_ERASURES.saturating_sub(running.len())).await {
+        match sql::due_erasures(&eraser.db, CONCURRENT_ERASURES.saturating_sub(running.len())).await {
             Ok(due) => {
-                due.into_iter().for_each(|user| drop(running.spawn(erasures.clone().try_to_erase(user))));
+                due.into_iter().for_each(|user| drop(running.spawn(eraser.clone().try_to_erase(user))));
             }
             Err(error) => {
-                tracing::debug!(cause = failure::without_data(&error), "pending erasures cannot be read");
+                tracing::debug!(cause = failure::redacted_cause(&error), "pending erasures cannot be read");
             }
         }
     }
     let _ = tokio::time::timeout(STOP_TIMEOUT, running.join_all()).await;
 }
 
-impl Erasures {
+impl Eraser {
     /// Erases the user, unless another replica has the lease. Returns false after a failure; a later scan retries it.
     async fn try_to_erase(self, user: UserId) -> bool {
         let erased = self.erase(&user).await;
@@ -85,22 +85,22 @@ impl Erasures {
             return Ok(());
         }
         let erased = tokio::select! {
-            erased = self.steps(user) => erased,
+            erased = self.run_steps(user) => erased,
             lost = self.keep_lease(user) => lost,
         };
         if erased.is_err() {
             // If this statement fails too, the erasure is due again when its lease expires.
-            let _ = sql::postpone(&self.db, user, RETRY_PAUSE).await;
+            let _ = sql::postpone_erasure(&self.db, user, RETRY_PAUSE).await;
         }
         erased
     }
 
-    async fn steps(&self, user: &UserId) -> Result<(), JobError> {
+    async fn run_steps(&self, user: &UserId) -> Result<(), JobError> {
         self.block_account(user).await?;
         self.log.block_appends(user).await?;
         self.leave_rooms(user).await?;
         // Waits until everything that the user appended is stored. All streams are flushed, because the user may have
-        // appended to rooms that they left earlier.
+        // appended to rooms that the user left earlier.
         self.flush_streams().await?;
         self.erase_messages(user).await?;
         self.erase_changes(user).await?;
@@ -113,7 +113,7 @@ impl Erasures {
         // Leaves again, because another node that did not know of the erasure may have added the user to a room. If
         // such a membership is stored even later, the erasure starts again.
         self.leave_rooms(user).await?;
-        if !sql::finish(&self.db, user).await? {
+        if !sql::finish_erasure(&self.db, user).await? {
             return Err(JobError("the user is in a room again".to_owned()));
         }
         tracing::info!("a user is erased");
@@ -142,17 +142,20 @@ impl Erasures {
             let rooms: Vec<RoomId> = page.iter().filter_map(|room| RoomId::parse(&room.room).ok()).collect();
             // Drops the tails, because a message that could not be stored may exist only there.
             self.log.drop_tails(&rooms).await?;
-            let left = rooms.into_iter().map(|room| {
+            let departures = rooms.into_iter().map(|room| {
                 let (Self { db, log }, user) = (self.clone(), user.clone());
-                async move { leaving::leave(&db, &log, &room, &user).await }
+                async move { leaving::leave_room(&db, &log, &room, &user).await }
             });
-            stream::iter(left).buffer_unordered(CONCURRENT_ROOMS).try_collect::<Vec<()>>().await?;
+            stream::iter(departures).buffer_unordered(CONCURRENT_ROOMS).try_collect::<Vec<()>>().await?;
         }
     }
 
     async fn erase_messages(&self, user: &UserId) -> Result<(), JobError> {
         let mut after_room = String::new();
-        while let Some((last, written)) = export::rooms_with_messages(&self.db, user, &after_room).await? {
+        loop {
+            let written = export::rooms_with_messages(&self.db, user, &after_room).await?;
+            let Some(last) = written.last() else { return Ok(()) };
+            after_room.clone_from(last);
             for room in &written {
                 let mut after = String::new();
                 while let Some(last) = sql::erase_messages(&self.db, user, room, &after).await? {
@@ -163,9 +166,7 @@ impl Erasures {
             // erasure still finds these rooms.
             let rooms: Vec<RoomId> = written.iter().filter_map(|room| RoomId::parse(room).ok()).collect();
             self.log.drop_tails(&rooms).await?;
-            after_room = last;
         }
-        Ok(())
     }
 
     /// Erases the user's edits and reactions. Drops the tails of the rooms first, because afterwards no row shows in
@@ -173,21 +174,21 @@ impl Erasures {
     async fn erase_changes(&self, user: &UserId) -> Result<(), JobError> {
         loop {
             let (changes, reacted) =
-                (sql::changes(&self.db, user).await?, sql::rooms_with_reactions(&self.db, user).await?);
+                (sql::next_changes(&self.db, user).await?, sql::next_reactions(&self.db, user).await?);
             let mut rooms = changes.rooms();
-            rooms.extend(reacted);
+            rooms.extend(reacted.rooms());
             if rooms.is_empty() {
                 return Ok(());
             }
             self.log.drop_tails(&rooms).await?;
             changes.undo(&self.db).await?;
-            sql::delete_reactions(&self.db, user).await?;
+            reacted.delete(&self.db, user).await?;
         }
     }
 
     async fn erase_dead_letters(&self, user: &UserId) -> Result<(), JobError> {
         let mut after = 0;
-        while let Some(found) = erased_letters::find(&self.db, user, after).await? {
+        while let Some(found) = erased_letters::find_in_next_page(&self.db, user, after).await? {
             after = found.last;
             self.log.drop_tails(&found.rooms).await?;
             found.delete(&self.db).await?;
@@ -196,7 +197,8 @@ impl Erasures {
     }
 
     /// Waits until everything appended so far is stored and has left the ingest streams. A stream keeps its last stored
-    /// record, which may be the user's, until another record follows; so a blank record is appended to each stream.
+    /// record, which may be a record of the user, until another record follows. So this function appends a blank record
+    /// to each stream.
     async fn flush_streams(&self) -> Result<(), JobError> {
         let rooms = sql::one_room_of_each_partition(&self.db).await?;
         let blanks = rooms.into_iter().map(async |room| {

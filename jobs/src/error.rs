@@ -11,7 +11,7 @@ pub struct JobError(pub String);
 
 impl From<DbErr> for JobError {
     fn from(error: DbErr) -> Self {
-        Self(failure::without_data(&error))
+        Self(failure::redacted_cause(&error))
     }
 }
 

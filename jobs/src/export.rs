@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::Args;
 use sea_orm::DatabaseConnection;
 use serde::Serialize;
-use tidings_persistence::database::{DatabaseArgs, connect_job};
+use tidings_persistence::database::{DatabaseArgs, make_job_pool};
 use tidings_shared::ids::RoomId;
 use tidings_shared::role::OWNER;
 
@@ -18,7 +18,7 @@ use crate::sql::export::{self as sql, ExportedMember, ExportedRoom};
 use line::ExportLine;
 
 /// The buffer is written out when it reaches this size. The last line in the buffer may exceed the size.
-const BUFFER_BYTES: usize = 64 * 1024;
+const FLUSH_THRESHOLD_BYTES: usize = 64 * 1024;
 
 /// Arguments of `export`.
 #[derive(Debug, Clone, Args)]
@@ -27,7 +27,7 @@ pub struct ExportArgs {
     #[arg(long, value_parser = |text: &str| RoomId::parse(text))]
     pub room: Option<RoomId>,
     /// Continue after this message: `ROOM/ID` of the last line, or `ROOM/0` if it is the line of a room or a member
-    #[arg(long, value_name = "ROOM/ID", value_parser = position)]
+    #[arg(long, value_name = "ROOM/ID", value_parser = parse_position)]
     pub after: Option<ExportPosition>,
     #[command(flatten)]
     pub database: DatabaseArgs,
@@ -40,7 +40,7 @@ pub struct ExportPosition {
     pub seq: i64,
 }
 
-fn position(text: &str) -> Result<ExportPosition, String> {
+fn parse_position(text: &str) -> Result<ExportPosition, String> {
     let rule = || "must be ROOM/ID, such as general/41".to_owned();
     let (room, seq) = text.rsplit_once('/').ok_or_else(rule)?;
     let seq = seq.parse().ok().filter(|seq| *seq >= 0).ok_or_else(rule)?;
@@ -49,7 +49,7 @@ fn position(text: &str) -> Result<ExportPosition, String> {
 
 /// Writes the whole export. After an error the written lines are usable, and another export can continue after them.
 pub async fn run(arguments: ExportArgs) -> anyhow::Result<()> {
-    let db = connect_job(&arguments.database.database_url).await?;
+    let db = make_job_pool(&arguments.database.database_url).await?;
     let out = LineWriter { out: std::io::stdout().lock(), buffer: Vec::new(), written: 0 };
     let mut export = Export { db, out, left_out: 0 };
     match export.export_all(&arguments).await {
@@ -80,13 +80,13 @@ impl<W: Write> Export<W> {
         if let Some(room) = &arguments.room {
             let found = sql::room(&self.db, room.as_str()).await?;
             let from = after.filter(|position| position.room == *room).map(|position| position.seq);
-            return self.room(&found.with_context(|| format!("there is no room {room}"))?, from).await;
+            return self.export_room(&found.with_context(|| format!("there is no room {room}"))?, from).await;
         }
         match after {
-            None => self.users().await?,
+            None => self.export_users().await?,
             Some(ExportPosition { room, seq }) => {
                 if let Some(room) = sql::room(&self.db, room.as_str()).await? {
-                    self.room(&room, Some(*seq)).await?;
+                    self.export_room(&room, Some(*seq)).await?;
                 }
             }
         }
@@ -96,12 +96,12 @@ impl<W: Write> Export<W> {
             let Some(room) = rooms.last() else { return self.out.flush() };
             last.clone_from(&room.id);
             for room in &rooms {
-                self.room(room, None).await?;
+                self.export_room(room, None).await?;
             }
         }
     }
 
-    async fn users(&mut self) -> anyhow::Result<()> {
+    async fn export_users(&mut self) -> anyhow::Result<()> {
         let mut last = String::new();
         loop {
             let users = sql::users(&self.db, &last).await?;
@@ -113,8 +113,8 @@ impl<W: Write> Export<W> {
 
     /// Exports one room. `from` is the seq of the last message that an earlier export wrote, 0 if that export wrote
     /// only the room's line, and None if it wrote nothing of the room.
-    async fn room(&mut self, room: &ExportedRoom, from: Option<i64>) -> anyhow::Result<()> {
-        if from.is_none_or(|seq| seq == 0) && !self.members(room, from.is_none()).await? {
+    async fn export_room(&mut self, room: &ExportedRoom, from: Option<i64>) -> anyhow::Result<()> {
+        if from.is_none_or(|seq| seq == 0) && !self.export_members(room, from.is_none()).await? {
             self.left_out += 1;
             return Ok(());
         }
@@ -132,8 +132,8 @@ impl<W: Write> Export<W> {
     /// Writes the room's line, which contains the first page of its members, then a line for each further member.
     /// Without `with_room` it writes only lines of members. An earlier export may have written some of these lines, but
     /// `import` accepts repeated members. Returns false if the room is left out because `import` could not create it.
-    async fn members(&mut self, room: &ExportedRoom, with_room: bool) -> anyhow::Result<bool> {
-        let owner = sql::owner(&self.db, room).await?;
+    async fn export_members(&mut self, room: &ExportedRoom, with_room: bool) -> anyhow::Result<bool> {
+        let owner = sql::creator_for_import(&self.db, room).await?;
         let mut members = sql::members(&self.db, &room.id, "").await?;
         let direct = room.kind == "direct";
         let (owner, reason) = match owner {
@@ -189,7 +189,7 @@ impl<W: Write> LineWriter<W> {
         breaks.for_each(|byte| *byte = b' ');
         self.buffer.push(b'\n');
         self.written += 1;
-        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+        if self.buffer.len() >= FLUSH_THRESHOLD_BYTES { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> anyhow::Result<()> {
@@ -203,10 +203,10 @@ impl<W: Write> LineWriter<W> {
 mod tests {
     use super::*;
 
-    /// Keeps each write apart.
-    struct Writes(Vec<Vec<u8>>);
+    /// Records the bytes of each call of `write` separately.
+    struct RecordedWrites(Vec<Vec<u8>>);
 
-    impl Write for Writes {
+    impl Write for RecordedWrites {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.push(bytes.to_vec());
             Ok(bytes.len())
@@ -218,8 +218,8 @@ mod tests {
     }
 
     #[test]
-    fn each_write_is_of_whole_lines() {
-        let mut lines = LineWriter { out: Writes(Vec::new()), buffer: Vec::new(), written: 0 };
+    fn each_write_has_only_whole_lines() {
+        let mut lines = LineWriter { out: RecordedWrites(Vec::new()), buffer: Vec::new(), written: 0 };
         let raw = |text: String| serde_json::value::RawValue::from_string(text).unwrap();
         for number in 0..5000 {
             lines.write_line(&raw(format!("{{\n\"n\":\r\n{number}, \"t\":\"a\\nb\"}}"))).unwrap();
@@ -237,9 +237,12 @@ mod tests {
 
     #[test]
     fn position_is_a_room_and_an_id() {
-        assert_eq!(position("a:b/7"), Ok(ExportPosition { room: RoomId::parse("a:b").unwrap(), seq: 7 }));
+        assert_eq!(
+            parse_position("a:b/7"),
+            Ok(ExportPosition { room: RoomId::parse("a:b").unwrap(), seq: 7 })
+        );
         for wrong in ["a", "a/", "a/-1", "/1", "a b/1"] {
-            assert!(position(wrong).is_err(), "{wrong}");
+            assert!(parse_position(wrong).is_err(), "{wrong}");
         }
     }
 }

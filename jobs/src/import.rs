@@ -75,7 +75,7 @@ pub async fn run(arguments: ImportArgs) -> anyhow::Result<()> {
     let _subscriber = arguments.connection.subscribe_watermarks(&log)?;
     let mut import = ImportJob {
         importer: Importer::new(db, log, arguments.max_message_chars),
-        bar: bar(bytes),
+        bar: new_progress_bar(bytes),
         begun: Instant::now(),
         printed_at: Instant::now(),
         totals: ImportTotals::default(),
@@ -84,14 +84,14 @@ pub async fn run(arguments: ImportArgs) -> anyhow::Result<()> {
         arguments,
     };
     for file in import.arguments.files.clone() {
-        import.file(&file).await?;
+        import.import_file(&file).await?;
     }
     import.bar.finish_and_clear();
     println!("{}", import.summary());
     Ok(())
 }
 
-fn bar(bytes: u64) -> ProgressBar {
+fn new_progress_bar(bytes: u64) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -112,14 +112,14 @@ struct ImportJob {
 }
 
 /// Messages that wait to be imported, each with its line number.
-type Batch = Vec<(u64, ImportMessage)>;
+type MessageBatch = Vec<(u64, ImportMessage)>;
 
 impl ImportJob {
-    async fn file(&mut self, path: &Path) -> anyhow::Result<()> {
+    async fn import_file(&mut self, path: &Path) -> anyhow::Result<()> {
         let file = File::open(path).await.with_context(|| path.display().to_string())?;
         let mut reader = BufReader::new(file);
         let done = self.checkpoint.finished_lines(path);
-        let (mut number, mut text, mut batch, mut bytes) = (0, Vec::new(), Batch::new(), 0);
+        let (mut number, mut text, mut batch, mut bytes) = (0, Vec::new(), MessageBatch::new(), 0);
         while let Some(length) = next_line(&mut reader, &mut text).await? {
             number += 1;
             bytes += length;
@@ -166,7 +166,7 @@ impl ImportJob {
     }
 
     async fn import_line(&mut self, path: &Path, number: u64, line: ImportLine) -> anyhow::Result<()> {
-        let (outcome, sum) = match &line {
+        let (outcome, count) = match &line {
             ImportLine::User { user, name, picture } => {
                 let outcome = self.importer.import_user(user, name.as_deref(), picture.as_deref()).await?;
                 (outcome, &mut self.totals.users)
@@ -180,14 +180,14 @@ impl ImportJob {
             ImportLine::Message(_) => return Ok(()),
         };
         match outcome {
-            ImportOutcome::Done => *sum += 1,
+            ImportOutcome::Done => *count += 1,
             ImportOutcome::Exists => self.totals.existing += 1,
             ImportOutcome::Refused(reason) => self.refuse(path, number, &reason)?,
         }
         Ok(())
     }
 
-    async fn import_batch(&mut self, path: &Path, batch: &mut Batch) -> anyhow::Result<()> {
+    async fn import_batch(&mut self, path: &Path, batch: &mut MessageBatch) -> anyhow::Result<()> {
         let (numbers, messages): (Vec<u64>, Vec<ImportMessage>) = std::mem::take(batch).into_iter().unzip();
         if messages.is_empty() {
             return Ok(());
@@ -202,12 +202,12 @@ impl ImportJob {
                 ImportOutcome::Refused(reason) => self.refuse(path, number, &reason)?,
             }
         }
-        self.keep_rate().await;
+        self.limit_rate().await;
         Ok(())
     }
 
     /// Sleeps until the average rate of imported messages is at most the limit `--rate`.
-    async fn keep_rate(&self) {
+    async fn limit_rate(&self) {
         if self.arguments.rate > 0 {
             let due = Duration::from_secs_f64(self.totals.messages as f64 / self.arguments.rate as f64);
             tokio::time::sleep(due.saturating_sub(self.begun.elapsed())).await;

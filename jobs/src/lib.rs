@@ -3,6 +3,7 @@
 
 pub mod connection;
 pub mod dead_letters;
+pub mod erase;
 pub mod erasure;
 pub mod export;
 pub mod import;

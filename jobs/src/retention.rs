@@ -22,14 +22,14 @@ const MAX_BATCH_MESSAGES: u64 = 1000;
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 /// How many times a statement is tried while the database is unavailable. Each pause is twice the one before.
 const MAX_ATTEMPTS: u32 = 8;
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(250);
 const LOG_UNAVAILABLE: &str = "the room log is unavailable";
 
 /// Arguments of `retain`.
 #[derive(Debug, Clone, Args)]
 pub struct RetainArgs {
     /// Remove contents of messages older than this: a number and `d`, `h`, `m` or `s`, such as `180d`
-    #[arg(long, value_parser = age)]
+    #[arg(long, value_parser = parse_age)]
     pub older_than: TimeDelta,
     /// Keep removed contents in the table messages_archive
     #[arg(long, conflicts_with = "drop", required_unless_present = "drop")]
@@ -51,7 +51,7 @@ pub struct RetainArgs {
 }
 
 /// Parses an age, such as `180d`: a positive number and its unit.
-fn age(text: &str) -> Result<TimeDelta, String> {
+fn parse_age(text: &str) -> Result<TimeDelta, String> {
     let rule = || "a number and `d`, `h`, `m` or `s`, such as `180d`".to_owned();
     let unit = text.chars().last().ok_or_else(rule)?;
     let number: i64 = text.strip_suffix(unit).and_then(|number| number.parse().ok()).ok_or_else(rule)?;
@@ -66,7 +66,7 @@ fn age(text: &str) -> Result<TimeDelta, String> {
     age.filter(|age| Utc::now().checked_sub_signed(*age).is_some()).ok_or_else(rule)
 }
 
-/// Removes the contents of all messages that are older than `--older-than`, or of those in `--room`.
+/// Removes the contents of messages that are older than `--older-than`, in all rooms or only in `--room`.
 pub async fn run(arguments: RetainArgs) -> anyhow::Result<()> {
     let (db, log) = arguments.connection.connect().await?;
     let bound = Utc::now().checked_sub_signed(arguments.older_than).ok_or_else(|| anyhow!("--older-than"))?;
@@ -93,7 +93,7 @@ pub async fn run(arguments: RetainArgs) -> anyhow::Result<()> {
             break;
         };
         for room in rooms {
-            job.room(&room).await?;
+            job.process_room(&room).await?;
         }
         after = last;
     }
@@ -118,11 +118,11 @@ struct RetentionJob {
 }
 
 impl RetentionJob {
-    async fn room(&mut self, room: &RoomId) -> anyhow::Result<()> {
+    async fn process_room(&mut self, room: &RoomId) -> anyhow::Result<()> {
         let action = if self.arguments.drop { RetentionAction::Drop } else { RetentionAction::Archive };
         let limit = i64::try_from(self.arguments.batch).unwrap_or(1000);
-        // Runs before contents are removed. If a run stopped between the removal and this call, old records of this
-        // room would stay in Redis, and a later run would not know of them.
+        // Redis comes first. Otherwise a run that stops between the two steps would leave old records of this room in
+        // Redis, and a later run would not know of them.
         self.drop_old_redis_records(room).await?;
         let (mut upto, mut last_edit) = (Seq(0), None);
         loop {
@@ -157,8 +157,8 @@ impl RetentionJob {
         Ok(())
     }
 
-    /// Drops the room's tail again if its first record is at or before `upto`, because old messages may have been
-    /// edited after the tail was first dropped.
+    /// Drops the room's tail again if it may contain an edit of a removed message, because such an edit may have been
+    /// appended after the first drop. `upto` is the highest seq of the removed messages and their edits.
     async fn drop_tail_with_late_edits(&self, room: &RoomId, upto: Seq) -> anyhow::Result<()> {
         if self.log.first_tail_seq(room).await.context(LOG_UNAVAILABLE)?.is_some_and(|first| first <= upto) {
             self.log.drop_tails(std::slice::from_ref(room)).await.context(LOG_UNAVAILABLE)?;
@@ -196,11 +196,11 @@ impl RetentionJob {
 
 /// Runs `work`, and retries it while the database is unavailable.
 async fn with_retry<T, F: Future<Output = Result<T, DbErr>>>(work: impl Fn() -> F) -> Result<T, JobError> {
-    let mut pause = FIRST_PAUSE;
+    let mut pause = FIRST_RETRY_PAUSE;
     for _ in 1..MAX_ATTEMPTS {
         match work().await {
             Err(error) if failure::is_connection_error(&error) => {
-                eprintln!("{}: retrying", failure::without_data(&error));
+                eprintln!("{}: retrying", failure::redacted_cause(&error));
                 tokio::time::sleep(pause).await;
                 pause *= 2;
             }
@@ -216,13 +216,13 @@ mod tests {
 
     #[test]
     fn age_is_a_number_with_a_unit() {
-        assert_eq!(age("180d"), Ok(TimeDelta::days(180)));
+        assert_eq!(parse_age("180d"), Ok(TimeDelta::days(180)));
         assert_eq!(
-            [age("2h"), age("3m"), age("4s")],
+            [parse_age("2h"), parse_age("3m"), parse_age("4s")],
             [2 * 3600, 3 * 60, 4].map(|s| Ok(TimeDelta::seconds(s)))
         );
         for bad in ["", "d", "180", "-1d", "0d", "1.5d", "1w", "9999999999999d", "1é"] {
-            assert!(age(bad).is_err(), "{bad}");
+            assert!(parse_age(bad).is_err(), "{bad}");
         }
     }
 }

@@ -11,9 +11,9 @@ use tidings_shared::config::{
     problem::{Check, Problem},
 };
 use tidings_shared::health::HealthProbe;
-use tidings_shared::program::{self, Describe};
+use tidings_shared::program::{self, DescribeCommand};
 
-use crate::{dead_letters, export, import, retention};
+use crate::{dead_letters, erase, export, import, retention};
 
 /// The subcommands of `tidings-persistence`.
 #[derive(Debug, Clone, Subcommand)]
@@ -26,12 +26,14 @@ pub enum Task {
     Import(import::ImportArgs),
     /// Export users, rooms, members and messages, as lines of JSON that import reads
     Export(export::ExportArgs),
+    /// Erase users for good, also blocked ones, and wait until they are erased
+    Erase(erase::EraseArgs),
     /// List, replay or drop dead letters, which are records that PostgreSQL refused
     DeadLetter(dead_letters::DeadLetterArgs),
     /// Check the health of the service with these settings, on its admin port: exit code 0 when it is ready
     Health(HealthArgs),
     #[command(flatten)]
-    Describe(Describe),
+    Describe(DescribeCommand),
 }
 
 /// Arguments of `health`.
@@ -54,6 +56,7 @@ impl Check for Task {
             Self::Retain(arguments) => arguments.connection.check(),
             Self::Import(arguments) => arguments.connection.check(),
             Self::Export(arguments) => arguments.database.check(),
+            Self::Erase(arguments) => arguments.database.check(),
             Self::DeadLetter(arguments) => arguments.connection().check(),
             Self::Health(health) => {
                 admin_address(health.listen, health.admin_listen).err().into_iter().collect()
@@ -70,6 +73,7 @@ pub async fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Retain(arguments) => retention::run(arguments).await?,
         Task::Import(arguments) => import::run(arguments).await?,
         Task::Export(arguments) => export::run(arguments).await?,
+        Task::Erase(arguments) => erase::run(arguments).await?,
         Task::DeadLetter(arguments) => dead_letters::run(arguments).await?,
         Task::Health(health) => {
             let admin = admin_address(health.listen, health.admin_listen).map_err(anyhow::Error::msg)?;

@@ -6,11 +6,11 @@ use std::str::FromStr;
 use sqlx::postgres::PgConnectOptions;
 
 /// The URL parameters that name the file of root certificates.
-const ROOT: [&str; 2] = ["sslrootcert", "ssl-root-cert"];
+const ROOT_CERTIFICATE_PARAMETERS: [&str; 2] = ["sslrootcert", "ssl-root-cert"];
 
 /// Checks whether a PostgreSQL address can be used, and whether the certificate file that it names can be read. The
 /// error says what is wrong, and quotes only the name of the certificate file, never a secret.
-pub fn check(url: &str) -> Result<(), String> {
+pub fn check_address(url: &str) -> Result<(), String> {
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
         return Err("must begin with postgres://".to_owned());
     }
@@ -18,7 +18,9 @@ pub fn check(url: &str) -> Result<(), String> {
     PgConnectOptions::from_str(url.as_str()).map_err(|_| {
         "cannot be read: its parameters are those of PostgreSQL's own programs, such as sslmode=verify-full".to_owned()
     })?;
-    for (_, path) in url.query_pairs().filter(|(name, _)| ROOT.contains(&name.as_ref())) {
+    for (_, path) in
+        url.query_pairs().filter(|(name, _)| ROOT_CERTIFICATE_PARAMETERS.contains(&name.as_ref()))
+    {
         let read = std::fs::read(Path::new(path.as_ref()));
         read.map_err(|error| format!("names the file {path} as sslrootcert, which cannot be read: {error}"))?;
     }
@@ -37,9 +39,9 @@ mod tests {
             ("postgres://u:hunter2@x/y?sslmode=hunter2", "sslmode"),
             ("postgres://u:hunter2@x/y?sslrootcert=/no/such/file", "/no/such/file"),
         ] {
-            let why = check(url).unwrap_err();
+            let why = check_address(url).unwrap_err();
             assert!(why.contains(expected) && !why.contains("hunter2"), "{url}: {why}");
         }
-        assert_eq!(check("postgres://u:hunter2@x/y?sslmode=verify-full"), Ok(()));
+        assert_eq!(check_address("postgres://u:hunter2@x/y?sslmode=verify-full"), Ok(()));
     }
 }

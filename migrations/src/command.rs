@@ -1,5 +1,5 @@
 //! The commands `up`, `down`, `status` and `fresh` of the program of this crate and of `tidings-persistence migrate`.
-//! Each command prints one line per migration.
+//! `status` prints one line per migration; the others print one line per migration that they applied or reverted.
 
 use anyhow::{Context, ensure};
 use clap::{ArgGroup, Args, Subcommand};
@@ -7,11 +7,11 @@ use sea_orm_migration::sea_orm::{ConnectOptions, ConnectionTrait, Database, DbBa
 use secrecy::{ExposeSecret, SecretString};
 use tidings_shared::config::problem::{Check, Problem};
 
-use crate::{address, schema::Schema};
+use crate::{address, schema::LockedSchema};
 
-/// Why a missing address is refused. The check is in code, because clap cannot require an option that is allowed both
-/// before and after a subcommand.
-const MISSING: &str = "must be given, directly or by a file (DATABASE_URL_FILE)";
+/// The problem that is reported if no address is given. The check is in code, because clap cannot require an option
+/// that is allowed both before and after a subcommand.
+const MISSING_URL_PROBLEM: &str = "must be given, directly or by a file (DATABASE_URL_FILE)";
 
 /// The command to run, and the database on which it runs.
 #[derive(Debug, Clone, Args)]
@@ -66,8 +66,8 @@ impl MigrateArgs {
 
 impl Check for MigrateArgs {
     fn check(&self) -> Vec<Problem> {
-        let given = self.database_url.as_ref().ok_or_else(|| MISSING.to_owned());
-        let why = given.and_then(|url| address::check(url.expose_secret())).err();
+        let url = self.database_url.as_ref().ok_or_else(|| MISSING_URL_PROBLEM.to_owned());
+        let why = url.and_then(|url| address::check_address(url.expose_secret())).err();
         why.map(|why| Problem::new("database-url", why)).into_iter().collect()
     }
 }
@@ -78,11 +78,11 @@ pub async fn run(arguments: &MigrateArgs) -> anyhow::Result<()> {
         let name = database_name(arguments.url()).await?;
         ensure!(confirmed == name, "this is the database {name:?}, not {confirmed:?}: nothing was dropped");
     }
-    let schema = Schema::open(arguments.url()).await?;
+    let schema = LockedSchema::open(arguments.url()).await?;
     match arguments.command {
-        Command::Up => print("applied", &schema.up().await?),
-        Command::Down { steps, .. } => print("taken back", &schema.down(steps).await?),
-        Command::Fresh { .. } => print("applied", &schema.fresh().await?),
+        Command::Up => print_migrations("applied", &schema.up().await?),
+        Command::Down { steps, .. } => print_migrations("taken back", &schema.down(steps).await?),
+        Command::Fresh { .. } => print_migrations("applied", &schema.recreate().await?),
         Command::Status => {
             for (name, applied) in schema.status().await? {
                 println!("{name}: {}", if applied { "applied" } else { "pending" });
@@ -97,18 +97,18 @@ async fn database_name(url: &str) -> anyhow::Result<String> {
     let mut options = ConnectOptions::new(url);
     options.min_connections(1).max_connections(1).sqlx_logging(false);
     let db = Database::connect(options).await.context("cannot connect to the database")?;
-    let asking = Statement::from_string(DbBackend::Postgres, "SELECT current_database()::text");
-    let row = db.query_one_raw(asking).await?.context("the database did not return its name")?;
+    let query = Statement::from_string(DbBackend::Postgres, "SELECT current_database()::text");
+    let row = db.query_one_raw(query).await?.context("the database did not return its name")?;
     let name = row.try_get_by_index(0)?;
     db.close().await?;
     Ok(name)
 }
 
-fn print(what: &str, names: &[String]) {
+fn print_migrations(outcome: &str, names: &[String]) {
     if names.is_empty() {
         println!("nothing to do");
     }
     for name in names {
-        println!("{name}: {what}");
+        println!("{name}: {outcome}");
     }
 }

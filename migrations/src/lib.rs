@@ -13,13 +13,20 @@ pub mod m0006_owners;
 pub mod m0007_words_in_bulk;
 pub mod m0008_updates_in_place;
 pub mod m0009_search_blocks;
+pub mod m0010_messages_by_sender;
+pub mod m0011_batches;
+pub mod m0012_slow_mode;
+pub mod m0013_mentions;
+pub mod online;
 pub mod schema;
 
 use async_trait::async_trait;
+use online::OnlineMigration;
 use sea_orm_migration::prelude::*;
 
 /// A migration made of SQL texts, because the query builder cannot express `COLLATE "C"`, triggers and storage
-/// parameters.
+/// parameters. Runs in one transaction, so it holds its locks until it ends. A migration that touches a large table is
+/// an [`OnlineMigration`] instead.
 struct SqlMigration {
     name: &'static str,
     up: &'static str,
@@ -46,7 +53,7 @@ impl MigrationTrait for SqlMigration {
 /// Makes a list of migrations from modules that contain `UP` and `DOWN`. A migration has the name of its module.
 macro_rules! migrations {
     ($($module:ident)+) => {
-        vec![$(Box::new(SqlMigration { name: stringify!($module), up: $module::UP, down: $module::DOWN })),+]
+        vec![$(Box::new(SqlMigration { name: stringify!($module), up: $module::UP, down: $module::DOWN }) as Box<dyn MigrationTrait>),+]
     };
 }
 
@@ -55,7 +62,7 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        migrations![
+        let mut migrations = migrations![
             m0001_users_rooms_members
             m0002_messages_events
             m0003_partitions_epochs
@@ -65,6 +72,27 @@ impl MigratorTrait for Migrator {
             m0007_words_in_bulk
             m0008_updates_in_place
             m0009_search_blocks
-        ]
+        ];
+        migrations.push(Box::new(OnlineMigration {
+            name: "m0010_messages_by_sender",
+            up: m0010_messages_by_sender::UP,
+            down: m0010_messages_by_sender::DOWN,
+        }));
+        migrations.push(Box::new(OnlineMigration {
+            name: "m0011_batches",
+            up: m0011_batches::UP,
+            down: m0011_batches::DOWN,
+        }));
+        migrations.push(Box::new(OnlineMigration {
+            name: "m0012_slow_mode",
+            up: m0012_slow_mode::UP,
+            down: m0012_slow_mode::DOWN,
+        }));
+        migrations.push(Box::new(OnlineMigration {
+            name: "m0013_mentions",
+            up: m0013_mentions::UP,
+            down: m0013_mentions::DOWN,
+        }));
+        migrations
     }
 }

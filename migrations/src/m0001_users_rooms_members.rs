@@ -1,5 +1,5 @@
-//! Tables for users, rooms and members. `COLLATE "C"` compares ids byte by byte, so that the database and the services
-//! sort ids in the same order in every locale.
+//! Tables for users, rooms and members. `COLLATE "C"` compares ids byte by byte, because the database and the services
+//! must sort ids in the same order in every locale.
 
 /// `direct_key` holds the two user ids of a direct room, sorted and joined with U+001F. Its UNIQUE constraint allows
 /// one direct room per pair of users. `head_seq` only moves to the next seq.

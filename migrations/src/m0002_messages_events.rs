@@ -1,6 +1,7 @@
-//! Tables for the logs of the rooms: messages in their present state, all other events, and the tables that refer to
-//! both. Each seq of a room is in exactly one of `messages` and `events`, so both together are the whole log.
-//! There is no foreign key to `rooms`, because the writer inserts many rows at a time and rooms are never deleted.
+//! Tables for the logs of the rooms: messages in their present state, and all other events. Also tables for versions
+//! and reactions of messages, for the last known presence of users, and for dead letters. Each seq of a room is in
+//! exactly one of `messages` and `events`, so both together are the whole log. There is no foreign key to `rooms`,
+//! because the writer inserts many rows at a time and rooms are never deleted.
 
 /// When `visible_users` and `visible_roles` are both NULL, everyone in the room may see the row. `last_seq` is the seq
 /// of the event that last changed the message; at first it is the seq of the message. `events.body` is the JSON of the

@@ -1,10 +1,11 @@
-//! Tables that the replicas of persistence share: leases of partitions and epochs of the log.
-//! The number of rows in `partitions` is the number of partitions of this installation. The services compare it with
-//! their own number at start, because another number would assign rooms to other partitions.
+//! Tables that the replicas of persistence share: live replicas, leases of partitions, and epochs of the log. The
+//! number of rows in `partitions` is the number of partitions of this installation. The services compare it with their
+//! own number at start, because another number would assign rooms to other partitions.
 
-/// Every batch updates `partitions`, so the low fill factor keeps space in its pages for updates in place (HOT). The
-/// number of partitions, 64, must never change after a room exists.
-/// `epochs_opened.epoch` is the epoch that clients see, in decimal digits.
+/// Until `m0011` every batch updated `partitions`. The low fill factor leaves free space in each page, so that updates
+/// can be heap-only (HOT). The number of partitions, 64, must never change after a room exists.
+///
+/// Clients see `epochs_opened.epoch` as a decimal string.
 pub const UP: &str = r#"
 CREATE TABLE partitions (
     partition   smallint PRIMARY KEY,

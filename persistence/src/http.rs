@@ -20,7 +20,9 @@ mod events;
 mod export;
 mod members;
 mod messages;
+mod my_membership;
 mod my_rooms;
+mod people;
 mod presence;
 mod room_changes;
 mod rooms;
@@ -60,11 +62,13 @@ const TRACEPARENT: header::HeaderName = header::HeaderName::from_static("tracepa
 pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
         let scope = web::scope("/v1")
-            .wrap(from_fn(conditional::answer))
-            .wrap(from_fn(coding::answer))
+            .wrap(from_fn(conditional::add_entity_tag))
+            .wrap(from_fn(coding::compress_answer))
             .wrap(cors(&state))
             .service(resource("/rooms", "GET, HEAD, POST", [get().to(rooms::list), post().to(rooms::create)]))
             .service(resource("/me/rooms", "GET, HEAD", [get().to(my_rooms::list)]))
+            .service(resource("/me/people", "GET, HEAD", [get().to(people::list)]))
+            .service(resource("/rooms/{room}/me", "PATCH", [patch().to(my_membership::change)]))
             .service(resource(
                 "/rooms/{room}",
                 "GET, HEAD, PATCH, DELETE",
@@ -76,7 +80,11 @@ pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig
                 "PUT, DELETE",
                 [put().to(members::put_member), delete().to(members::remove)],
             ))
-            .service(resource("/users/{user}", "PUT", [put().to(users::put_user)]))
+            .service(resource(
+                "/users/{user}",
+                "PUT, DELETE",
+                [put().to(users::put_user), delete().to(erase::erase_user)],
+            ))
             .service(resource(
                 "/rooms/{room}/messages",
                 "GET, HEAD, POST",
@@ -135,7 +143,9 @@ fn resource<const N: usize>(
 ) -> impl HttpServiceFactory + use<N> {
     let resource = routes.into_iter().fold(web::resource(path), Resource::route);
     resource
-        .default_service(web::to(move || async move { Err::<web::Bytes, _>(Problem::wrong_method(methods)) }))
+        .default_service(web::to(move || async move {
+            Err::<web::Bytes, _>(Problem::method_not_allowed(methods))
+        }))
         .wrap(from_fn(deadline::with_deadline))
 }
 

@@ -1,7 +1,7 @@
 //! Keeps the search index up to date with the stored logs. Runs in the background, in batches of rooms; each replica
-//! indexes the rooms that it wrote. Two replicas may index the same room, but never the same range of its log.
-//! Every changed room is indexed at some time, even if a replica crashes, because all rooms are scanned at the start,
-//! when partitions come from another replica, and at intervals.
+//! indexes the rooms that it wrote. Two replicas may index the same room, but never the same range of its log. No
+//! changed room stays unindexed, even if a replica crashes, because all rooms are scanned: at the start, when a
+//! partition is taken over from another replica, and at intervals by one elected replica.
 
 mod changed_rooms;
 
@@ -13,27 +13,28 @@ use tidings_shared::ids::RoomId;
 use tokio_util::sync::CancellationToken;
 
 pub use changed_rooms::ChangedRooms;
-use changed_rooms::WaitingRoom;
+use changed_rooms::UnindexedRoom;
 
 use crate::metrics::Metrics;
-use crate::writer::{failure, limit::within, search};
+use crate::writer::{failure, leases, limit::within, search};
 
-/// Number of blocks and of rooms that one transaction indexes at most.
-const BLOCKS_PER_TRANSACTION: i64 = 64;
-const ROOMS_PER_TRANSACTION: usize = 64;
+/// Maximum number of blocks, and of rooms, that one transaction indexes.
+const MAX_BLOCKS_PER_TRANSACTION: i64 = 64;
+const MAX_ROOMS_PER_TRANSACTION: usize = 64;
 /// Pause between two turns of the indexer while rooms are due.
 const TURN_PAUSE: Duration = Duration::from_millis(20);
-/// After this time a turn of the indexer starts no further transaction, so that the scan of all rooms can continue.
+/// After this time a turn of the indexer starts no further transaction, because the scan of all rooms must continue.
 const TURN_DURATION: Duration = Duration::from_millis(250);
 /// How long one transaction may take.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
-const BACKOFF: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(10)];
+/// First and longest pause after a failure.
+const RETRY_BACKOFF: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(10)];
 /// Interval of the scan of all rooms, the number of rooms in its pages, and the pause between pages.
 const SCAN_INTERVAL: Duration = Duration::from_secs(600);
 const SCAN_PAGE_ROOMS: i64 = 1000;
 const SCAN_PAUSE: Duration = Duration::from_millis(50);
 /// The scan pauses while more rooms than this are due to be indexed.
-const SCAN_MAX_DUE_ROOMS: usize = 2000;
+const MAX_DUE_ROOMS_FOR_SCAN: usize = 2000;
 const IDLE_PAUSE: Duration = Duration::from_millis(250);
 
 /// The background task that updates the search index.
@@ -41,20 +42,21 @@ pub struct Indexer {
     pub db: DatabaseConnection,
     pub changed_rooms: Arc<ChangedRooms>,
     pub metrics: Metrics,
+    pub replica: String,
 }
 
-/// The state of the scan of all rooms.
-enum Scan {
-    /// When it was finished.
+/// The progress of the scan of all rooms.
+enum ScanState {
+    /// When the last scan was finished.
     Done(Instant),
     After {
         room: String,
-        /// Whether a replica may have ended that should have indexed the rooms.
+        /// Whether another replica may have stopped before it indexed its rooms.
         abandoned: bool,
     },
 }
 
-impl Scan {
+impl ScanState {
     fn begin(abandoned: bool) -> Self {
         Self::After { room: String::new(), abandoned }
     }
@@ -67,29 +69,29 @@ impl Indexer {
     }
 
     async fn index_forever(&self) {
-        let mut scan = Scan::begin(true);
-        let mut backoff = BACKOFF[0];
+        let mut scan = ScanState::begin(true);
+        let mut backoff = RETRY_BACKOFF[0];
         let mut left = false;
         loop {
             let pause = match scan {
                 _ if left => TURN_PAUSE,
-                Scan::After { .. } => SCAN_PAUSE,
-                Scan::Done(_) => IDLE_PAUSE,
+                ScanState::After { .. } => SCAN_PAUSE,
+                ScanState::Done(_) => IDLE_PAUSE,
             };
             tokio::time::sleep(pause).await;
             let done = async {
                 left = self.index_due().await?;
-                self.scan_step(&mut scan).await
+                self.scan_next_page(&mut scan).await
             };
             match done.await {
-                Ok(()) => backoff = BACKOFF[0],
+                Ok(()) => backoff = RETRY_BACKOFF[0],
                 Err(error) => {
                     tracing::warn!(
-                        cause = failure::without_data(&error),
+                        cause = failure::redacted_cause(&error),
                         "the search index cannot be updated; retrying"
                     );
                     tokio::time::sleep(backoff).await;
-                    backoff = (backoff * 2).min(BACKOFF[1]);
+                    backoff = (backoff * 2).min(RETRY_BACKOFF[1]);
                 }
             }
         }
@@ -101,7 +103,7 @@ impl Indexer {
         // Rooms that become due during this turn wait for the next turn.
         let mut left = self.report_due();
         while left > 0 && begun.elapsed() < TURN_DURATION {
-            let rooms = self.changed_rooms.take_due(left.min(ROOMS_PER_TRANSACTION), begun);
+            let rooms = self.changed_rooms.take_due(left.min(MAX_ROOMS_PER_TRANSACTION), begun);
             if rooms.is_empty() {
                 break;
             }
@@ -114,20 +116,20 @@ impl Indexer {
 
     /// Sets the metrics, and returns the number of rooms that are due.
     fn report_due(&self) -> usize {
-        let (due, since) = self.changed_rooms.due(Instant::now());
+        let (due, since) = self.changed_rooms.due_summary(Instant::now());
         self.metrics.search_lag_seconds.set(since.map_or(0.0, |since| since.elapsed().as_secs_f64()));
         self.metrics.search_rooms_waiting.set(i64::try_from(due).unwrap_or(i64::MAX));
         due
     }
 
-    /// Indexes these rooms, in a turn that began at `turn`. Rooms that are not indexed as far as they were due wait again;
-    /// returns their number. After an error of the connection all of them wait again.
-    async fn index(&self, rooms: Vec<(RoomId, WaitingRoom)>, turn: Instant) -> Result<usize, DbErr> {
+    /// Indexes these rooms, in a turn that began at `turn`. Puts rooms that are not indexed up to `UnindexedRoom::upto`
+    /// back into the queue, and returns their number. After a connection error puts all remaining rooms back.
+    async fn index(&self, rooms: Vec<(RoomId, UnindexedRoom)>, turn: Instant) -> Result<usize, DbErr> {
         let mut behind = 0;
-        let mut left = vec![(rooms, BLOCKS_PER_TRANSACTION)];
+        let mut left = vec![(rooms, MAX_BLOCKS_PER_TRANSACTION)];
         while let Some((mut rooms, blocks)) = left.pop() {
             let due = rooms.iter().map(|(room, waiting)| (room.clone(), waiting.upto())).collect::<Vec<_>>();
-            match within(ANSWER_DEADLINE, search::index(&self.db, &due, blocks)).await {
+            match within(ANSWER_DEADLINE, search::index_rooms(&self.db, &due, blocks)).await {
                 Ok(indexed) => {
                     self.metrics.search_indexed.inc_by(indexed.messages as u64);
                     rooms.retain(|(room, _)| indexed.behind.contains(room));
@@ -139,11 +141,12 @@ impl Indexer {
                     self.changed_rooms.put_back(rooms.into_iter().chain(rest), turn);
                     return Err(error);
                 }
-                // Splits the rooms to find the one that cannot be indexed, because it must not block the others.
-                // The edits of many blocks may write more blocks than one transaction can. Those of one block write few.
+                // Splits the rooms to find the one that fails, because that room must not block the others. A single
+                // room is tried again with one block, because edits in many blocks may rewrite too many blocks for one
+                // transaction.
                 Err(_) if rooms.len() == 1 && blocks > 1 => left.push((rooms, 1)),
                 Err(error) if rooms.len() == 1 => {
-                    let (cause, room) = (failure::without_data(&error), &rooms[0].0);
+                    let (cause, room) = (failure::redacted_cause(&error), &rooms[0].0);
                     tracing::error!(cause, %room, "a room cannot be indexed for search");
                     self.metrics.search_failures.inc();
                 }
@@ -157,17 +160,21 @@ impl Indexer {
     }
 
     /// Scans the next page of all rooms, if the scan is due.
-    async fn scan_step(&self, scan: &mut Scan) -> Result<(), DbErr> {
+    async fn scan_next_page(&self, scan: &mut ScanState) -> Result<(), DbErr> {
         if self.changed_rooms.take_scan_request() {
-            *scan = Scan::begin(true);
+            *scan = ScanState::begin(true);
         }
-        if let Scan::Done(at) = scan
-            && (self.changed_rooms.take_overflow() || at.elapsed() >= SCAN_INTERVAL)
-        {
-            *scan = Scan::begin(false);
+        if let ScanState::Done(at) = scan {
+            if self.changed_rooms.take_overflow() {
+                *scan = ScanState::begin(false);
+            } else if at.elapsed() >= SCAN_INTERVAL {
+                // Only the elected replica scans. The others check again after the next interval.
+                let elected = within(ANSWER_DEADLINE, leases::is_elected(&self.db, &self.replica)).await?;
+                *scan = if elected { ScanState::begin(false) } else { ScanState::Done(Instant::now()) };
+            }
         }
-        let Scan::After { room, abandoned } = scan else { return Ok(()) };
-        if self.report_due() > SCAN_MAX_DUE_ROOMS {
+        let ScanState::After { room, abandoned } = scan else { return Ok(()) };
+        if self.report_due() > MAX_DUE_ROOMS_FOR_SCAN {
             return Ok(());
         }
         let page = within(ANSWER_DEADLINE, search::rooms_behind(&self.db, room, SCAN_PAGE_ROOMS)).await?;
@@ -177,9 +184,9 @@ impl Indexer {
                 for (room, first, head) in behind {
                     self.changed_rooms.add_range(room, first, head, abandoned, now);
                 }
-                Scan::After { room: last, abandoned }
+                ScanState::After { room: last, abandoned }
             }
-            None => Scan::Done(Instant::now()),
+            None => ScanState::Done(Instant::now()),
         };
         Ok(())
     }

@@ -27,7 +27,8 @@ use crate::metrics::Metrics;
 use crate::writer::{failure, leases, limit::within};
 use owned_partitions::OwnedPartitions;
 
-/// Number of chunks that may wait between reader and writer, so that the next chunk is read while one is written.
+/// Maximum number of chunks that wait between reader and writer. The reader reads the next chunk while the writer
+/// writes one.
 const CHUNK_CHANNEL_CAPACITY: usize = 2;
 
 /// The state that the tasks of ingestion share.
@@ -84,12 +85,12 @@ impl Ingest {
         let (chunks, read) = mpsc::channel(CHUNK_CHANNEL_CAPACITY);
         let done = CancellationToken::new();
         let mut side_tasks = JoinSet::new();
-        side_tasks.spawn(lease::keep(self.clone(), done.clone()));
-        side_tasks.spawn(voids::announce(self.clone(), done.clone()));
-        side_tasks.spawn(backlog::measure(self.clone(), done.clone()));
+        side_tasks.spawn(lease::keep_leases(self.clone(), done.clone()));
+        side_tasks.spawn(voids::announce_voids(self.clone(), done.clone()));
+        side_tasks.spawn(backlog::measure_backlog(self.clone(), done.clone()));
         let mut stream_tasks = JoinSet::new();
-        stream_tasks.spawn(reader::read(self.clone(), chunks, stop.clone()));
-        stream_tasks.spawn(writing::write(self.clone(), read, stop.clone()));
+        stream_tasks.spawn(reader::read_streams(self.clone(), chunks, stop.clone()));
+        stream_tasks.spawn(writing::write_batches(self.clone(), read, stop.clone()));
         // A task ends early only by a panic. The other tasks must not continue without it.
         tokio::select! {
             () = stop.cancelled() => {}
@@ -100,13 +101,13 @@ impl Ingest {
         while stream_tasks.join_next().await.is_some() {}
         done.cancel();
         while side_tasks.join_next().await.is_some() {}
-        match within(self.lease, leases::unregister(&self.db, &self.replica)).await {
+        match within(self.lease, leases::unregister_replica(&self.db, &self.replica)).await {
             Ok(()) => {
                 tracing::info!("leases released");
-                lease::publish_free(&self).await;
+                lease::publish_free_partitions(&self).await;
             }
             Err(error) => {
-                let cause = failure::without_data(&error);
+                let cause = failure::redacted_cause(&error);
                 tracing::warn!(cause, "leases not released: they expire by themselves");
             }
         }
@@ -119,7 +120,7 @@ impl Ingest {
 }
 
 /// Describes a Redis error without the server's text, because that text may quote messages from the streams.
-fn without_data(error: &RedisError) -> String {
+fn redacted_cause(error: &RedisError) -> String {
     if error.is_io_error() {
         return error.to_string();
     }

@@ -3,6 +3,7 @@
 //! documents.
 
 mod people;
+mod rooms;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -21,25 +22,27 @@ use tidings_shared::{
     error::{ErrorCode, Refusal},
     ids::Epoch,
     internal::{
-        CONNECT_USER, LOOK_UP, LookUpAnswer, LookUpRequest, MARKS, MAX_ROOMS, MAX_USERS, MarksAnswer,
-        MarksRequest, OPEN_EPOCH, OpenEpochAnswer, OpenEpochRequest, ROOMS, SECRET_HEADER, SEED, SeedAnswer,
-        SeedRequest, TARGET, TargetAnswer, TargetRequest,
-        people::{ACCOUNTS, ROLES},
-        presence::{ACQUAINTED, MEMBERS, SMALL_ROOMS},
+        CONNECT_USER_PATH, LOOK_UP_PATH, LookUpAnswer, LookUpRequest, MARKS_PATH, MAX_LOOK_UPS, MAX_ROOMS,
+        MAX_USERS, MarksAnswer, MarksRequest, MessageKey, OPEN_EPOCH_PATH, OpenEpochAnswer, OpenEpochRequest,
+        ROOMS_PATH, SECRET_HEADER, SEED_PATH, SeedAnswer, SeedRequest, TARGET_PATH, TargetAnswer,
+        TargetRequest,
+        presence::{ACQUAINTED_PATH, MEMBERS_PATH, SMALL_ROOMS_PATH},
+        users::{ACCOUNTS_PATH, ROLES_PATH},
     },
     log::{Authority, AuthorityError, Log},
 };
 
 use crate::http::{KEEP_ALIVE, REQUEST_TIMEOUT, body, problem::Problem};
 use crate::writer::users::UnknownUserPolicy;
+use crate::writer::voids;
 
 /// Longest request body, in bytes: [`MAX_ROOMS`] room ids of 64 characters with their quotes, and the other fields.
-const BODY_BYTES: usize = 96 * 1024;
+const MAX_BODY_BYTES: usize = 96 * 1024;
 /// How long a body may take to arrive. Gateways send a body at once, and wait 4 s for the answer.
 const BODY_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(3500);
 const WORKERS: usize = 2;
-const SHUTDOWN_S: u64 = 5;
+const SHUTDOWN_TIMEOUT_S: u64 = 5;
 
 /// The state that the handlers for gateways share.
 pub struct InternalState {
@@ -52,13 +55,18 @@ pub struct InternalState {
 }
 
 impl InternalState {
-    /// Checks the shared secret, then reads the request.
-    async fn read<T: DeserializeOwned>(&self, request: &HttpRequest, body: Payload) -> Result<T, Problem> {
+    /// Checks the shared secret, then reads and parses the body. Refuses with `unauthorized`, `too_large` or
+    /// `bad_request`.
+    async fn authenticate_and_parse<T: DeserializeOwned>(
+        &self,
+        request: &HttpRequest,
+        body: Payload,
+    ) -> Result<T, Problem> {
         let given = request.headers().get(SECRET_HEADER).map_or(&b""[..], |value| value.as_bytes());
-        if !is_secret(&self.secret, given) {
+        if !matches_secret(&self.secret, given) {
             return Err(Problem::new(ErrorCode::Unauthorized, "the shared secret is missing or wrong"));
         }
-        let body = body::bytes(body, BODY_BYTES, BODY_TIMEOUT).await?;
+        let body = body::read_bytes(body, MAX_BODY_BYTES, BODY_TIMEOUT).await?;
         // The parser's message is dropped, because it quotes its input and gateways log refusals.
         serde_json::from_slice(&body)
             .map_err(|_| Problem::new(ErrorCode::BadRequest, "the body is not a valid request"))
@@ -66,7 +74,7 @@ impl InternalState {
 }
 
 /// Whether `given` is the shared secret. The comparison takes constant time.
-fn is_secret(secret: &SecretString, given: &[u8]) -> bool {
+fn matches_secret(secret: &SecretString, given: &[u8]) -> bool {
     verify_slices_are_equal(secret.expose_secret().as_bytes(), given).is_ok()
 }
 
@@ -78,7 +86,7 @@ where
     F: Future<Output = Result<A, Problem>> + 'static,
 {
     post().to(move |state: Data<InternalState>, request: HttpRequest, body: Payload| async move {
-        let parsed = state.read(&request, body).await?;
+        let parsed = state.authenticate_and_parse(&request, body).await?;
         match tokio::time::timeout(ANSWER_TIMEOUT, answer(state, parsed)).await {
             Ok(answered) => answered.map(Json),
             Err(_) => Err(Refusal::unavailable("no answer in time; retry").into()),
@@ -91,26 +99,26 @@ pub fn serve(listener: TcpListener, state: Data<InternalState>) -> std::io::Resu
     let server = HttpServer::new(move || {
         App::new()
             .app_data(state.clone())
-            .app_data(PayloadConfig::new(BODY_BYTES))
+            .app_data(PayloadConfig::new(MAX_BODY_BYTES))
             .service(
                 scope("")
-                    .route(OPEN_EPOCH, route(open_epoch))
-                    .route(SEED, route(seed))
-                    .route(LOOK_UP, route(look_up))
-                    .route(TARGET, route(target))
-                    .route(MARKS, route(marks))
-                    .route(ROOMS, route(people::rooms))
-                    .route(ROLES, route(people::roles))
-                    .route(ACCOUNTS, route(people::accounts))
-                    .route(CONNECT_USER, route(people::connect_user))
-                    .route(MEMBERS, route(people::members))
-                    .route(ACQUAINTED, route(people::acquainted))
-                    .route(SMALL_ROOMS, route(people::small_rooms)),
+                    .route(OPEN_EPOCH_PATH, route(open_epoch))
+                    .route(SEED_PATH, route(seed))
+                    .route(LOOK_UP_PATH, route(look_up))
+                    .route(TARGET_PATH, route(target))
+                    .route(MARKS_PATH, route(marks))
+                    .route(ROOMS_PATH, route(rooms::rooms))
+                    .route(ROLES_PATH, route(people::roles))
+                    .route(ACCOUNTS_PATH, route(people::accounts))
+                    .route(CONNECT_USER_PATH, route(people::connect_user))
+                    .route(MEMBERS_PATH, route(people::members))
+                    .route(ACQUAINTED_PATH, route(people::acquainted))
+                    .route(SMALL_ROOMS_PATH, route(people::small_rooms)),
             )
             .default_service(to(not_found))
     });
     let server = server.workers(WORKERS).keep_alive(KEEP_ALIVE).client_request_timeout(REQUEST_TIMEOUT);
-    Ok(server.disable_signals().shutdown_timeout(SHUTDOWN_S).listen(listener)?.run())
+    Ok(server.disable_signals().shutdown_timeout(SHUTDOWN_TIMEOUT_S).listen(listener)?.run())
 }
 
 async fn open_epoch(
@@ -132,14 +140,20 @@ async fn seed(state: Data<InternalState>, request: SeedRequest) -> Result<SeedAn
 }
 
 async fn look_up(state: Data<InternalState>, request: LookUpRequest) -> Result<LookUpAnswer, Problem> {
-    let LookUpRequest { room, sender, client_id } = &request;
-    let known = state.authority.look_up(room, sender, client_id).await.map_err(authority_problem)?;
-    Ok(LookUpAnswer { known })
+    check_count(1 + request.more.len(), MAX_LOOK_UPS, "client ids")?;
+    let keys: Vec<MessageKey> = std::iter::once(request.first).chain(request.more).collect();
+    let mut known = voids::look_up_client_ids(&state.db, &keys).await?;
+    Ok(LookUpAnswer { more: known.split_off(1), known: known.pop().flatten() })
 }
 
 async fn target(state: Data<InternalState>, request: TargetRequest) -> Result<TargetAnswer, Problem> {
-    let target = state.authority.target(&request.room, request.seq).await.map_err(authority_problem)?;
-    Ok(TargetAnswer { target })
+    match state.authority.target(&request.room, request.seq).await {
+        Ok(target) => Ok(TargetAnswer { target, not_stored: false }),
+        Err(AuthorityError::NotStored) if request.waits_itself => {
+            Ok(TargetAnswer { target: None, not_stored: true })
+        }
+        Err(error) => Err(authority_problem(error)),
+    }
 }
 
 async fn marks(state: Data<InternalState>, request: MarksRequest) -> Result<MarksAnswer, Problem> {
@@ -168,6 +182,7 @@ fn authority_problem(error: AuthorityError) -> Problem {
             Problem::new(ErrorCode::Conflict, "persistence reaches another Redis process")
         }
         AuthorityError::EpochEnded => Problem::new(ErrorCode::Conflict, "the epoch is past"),
+        AuthorityError::NotStored => Refusal::unavailable("the event is not stored yet; retry").into(),
     }
 }
 
@@ -178,11 +193,11 @@ mod tests {
     #[test]
     fn only_the_exact_secret_is_accepted() {
         let secret = SecretString::from("0123456789abcdef");
-        assert!(is_secret(&secret, b"0123456789abcdef"));
+        assert!(matches_secret(&secret, b"0123456789abcdef"));
         for wrong in
             [&b""[..], b"0123456789abcde", b"0123456789abcdeX", b"0123456789abcdef0", b"X123456789abcdef"]
         {
-            assert!(!is_secret(&secret, wrong));
+            assert!(!matches_secret(&secret, wrong));
         }
     }
 }

@@ -15,10 +15,10 @@ use crate::writer::users::store_last_seen;
 
 /// Interval at which last-seen times are stored. In each interval one replica stores the times of all replicas.
 const TURN_INTERVAL: Duration = Duration::from_secs(2);
-/// Number of users per statement, for each of the 16 presence partitions.
-const USERS_PER_STATEMENT: usize = 200;
-/// Number of statements per interval. Further times wait for the next interval.
-const STATEMENTS_PER_TURN: usize = 10;
+/// Maximum number of users that one statement takes from each of the 16 presence partitions.
+const MAX_USERS_PER_STATEMENT: usize = 200;
+/// Maximum number of statements per interval. Further times wait for the next interval.
+const MAX_STATEMENTS_PER_TURN: usize = 10;
 
 /// Stores last-seen times until `stop` is cancelled. Usually one replica does so at a time; two at a time do no harm.
 pub async fn run(db: DatabaseConnection, log: Arc<Log>, metrics: Metrics, stop: CancellationToken) {
@@ -41,16 +41,16 @@ async fn store_turn(db: &DatabaseConnection, log: &Log, metrics: &Metrics) -> Re
     if claimed.map_err(failed)?.is_none() {
         return Ok(());
     }
-    for _ in 0..STATEMENTS_PER_TURN {
+    for _ in 0..MAX_STATEMENTS_PER_TURN {
         let last_seen =
-            presence::unstored_last_seen(&mut connection, USERS_PER_STATEMENT).await.map_err(failed)?;
+            presence::unstored_last_seen(&mut connection, MAX_USERS_PER_STATEMENT).await.map_err(failed)?;
         if last_seen.is_empty() {
             return Ok(());
         }
         let stored = within(ANSWER_DEADLINE, store_last_seen(db, &last_seen)).await;
-        stored.map_err(|error| failure::without_data(&error))?;
+        stored.map_err(|error| failure::redacted_cause(&error))?;
         metrics.last_seen.inc_by(last_seen.len() as u64);
-        presence::last_seen_stored(&mut connection, &last_seen).await.map_err(failed)?;
+        presence::remove_stored_last_seen(&mut connection, &last_seen).await.map_err(failed)?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ pub mod authority;
 pub mod batch;
 pub mod config;
 pub mod database;
+pub mod epoch_cleanup;
 pub mod http;
 pub mod indexer;
 pub mod ingest;

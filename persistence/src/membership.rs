@@ -23,16 +23,16 @@ use crate::query::wait_until_stored;
 use crate::request_error::RequestError;
 use crate::writer::users::{self, UnknownUserPolicy};
 
-pub use appending::{check_against_log, entry, wait_stored};
+pub use appending::{check_against_log, membership_entry, wait_stored};
 use deciding::{Decision, decide, is_hidden};
 pub use deciding::{MembershipLimits, MembershipRequest, Requester, RoleChange};
 
-/// A request fails after this many decisions that other changes made stale, or after `DECISION_TIMEOUT`.
+/// A request fails when other changes have made this many of its decisions stale, or after `DECISION_TIMEOUT`.
 const MAX_ATTEMPTS: usize = 10;
 /// How long a request may wait until the events that its decision needs are stored.
 pub const DECISION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The result of a membership request.
+/// The result of a request to change a membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MembershipOutcome {
     /// The user's role after the request, `removed` if they are not a member.
@@ -42,16 +42,16 @@ pub struct MembershipOutcome {
 }
 
 /// Carries out requests to change memberships.
-pub struct Memberships {
+pub struct MembershipService {
     pub db: DatabaseConnection,
     pub log: Arc<Log>,
     pub unknown_users: UnknownUserPolicy,
     pub bounds: MembershipLimits,
 }
 
-impl Memberships {
-    /// Changes the membership of `user` on behalf of `requester`. Returns when the change is stored. After the refusal
-    /// `unavailable` the change may have been made or not.
+impl MembershipService {
+    /// Changes the membership of `user` on behalf of `requester`. Returns when the change is stored. If it refuses with
+    /// `unavailable`, the change may still be made.
     pub async fn change(
         &self,
         requester: Requester<'_>,
@@ -62,16 +62,16 @@ impl Memberships {
         let deadline = Instant::now() + DECISION_TIMEOUT;
         let mut checked_against_log = false;
         for _ in 0..MAX_ATTEMPTS {
-            let most_rooms = i64::from(self.bounds.rooms_per_user);
-            let snapshot = membership_context(&self.db, room, requester.user, user, most_rooms).await?;
-            // A room that the requester may not see is refused only after the query, so that the time of the answer
-            // does not reveal whether the room exists.
+            let max_rooms = i64::from(self.bounds.rooms_per_user);
+            let snapshot = membership_context(&self.db, room, requester.user, user, max_rooms).await?;
+            // A room that the requester may not see is refused only after the query. Otherwise the time of the answer
+            // would reveal whether the room exists.
             let snapshot = snapshot.filter(|snapshot| !is_hidden(snapshot, requester, user, request));
             let snapshot = snapshot.ok_or_else(|| Refusal::not_found("room"))?;
             let head = Seq(u64::try_from(snapshot.head_seq).unwrap_or_default());
             let decided = decide(&snapshot, requester, user, request, self.bounds);
-            // The requester may have seen events that are accepted but not stored yet. The log checks an append against
-            // them; any other answer is checked here.
+            // The requester may have seen events that are accepted but not stored yet. The log compares an append with
+            // those events. Any other answer is compared with them here.
             if !checked_against_log && !matches!(decided, Ok(Decision::Append(_))) {
                 checked_against_log = true;
                 if !check_against_log(&self.db, &self.log, room, head, deadline).await? {
@@ -79,13 +79,15 @@ impl Memberships {
                 }
             }
             let change = match decided? {
-                Decision::Nothing { role } => return Ok(MembershipOutcome { role, seq: head }),
+                Decision::NoChange { role } => return Ok(MembershipOutcome { role, seq: head }),
                 Decision::Append(change) => change,
             };
-            if change.kind == MEMBER_ADDED && !users::add_new(&self.db, [user], self.unknown_users).await? {
+            if change.kind == MEMBER_ADDED
+                && !users::create_unknown_users(&self.db, [user], self.unknown_users).await?
+            {
                 return Err(Refusal::not_found("user").into());
             }
-            let entry = entry(room, requester.user, user, &change, head);
+            let entry = membership_entry(room, requester.user, user, &change, head);
             match self.log.append(&entry).await {
                 Ok(accepted) => {
                     self.invalidate_cache(user).await;

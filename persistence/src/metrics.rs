@@ -18,10 +18,11 @@ tidings_shared::metrics! {
         leases: IntGauge = "tidings_persistence_leases", "Partitions owned by this replica";
         lease_changes: IntCounterVec["change"] = "tidings_persistence_lease_changes_total", "Leases taken, released and lost";
         backlog_records: IntGauge = "tidings_persistence_backlog_records", "Records of owned partitions that wait to be written";
+        backlog_bytes: IntGauge = "tidings_persistence_backlog_bytes", "Memory of Redis that these records need, bytes, estimated";
         oldest_unwritten_seconds: Gauge = "tidings_persistence_oldest_unwritten_seconds", "Age of the oldest record that waits to be written, seconds";
         key_fetches: IntCounterVec["result"] = "tidings_persistence_key_fetches_total", "Fetches of the keys that tokens are checked with, by result: good or failed";
         last_seen: IntCounter = "tidings_persistence_last_seen_total", "Users who went offline and whose last activity was stored";
-        pool_connections: IntGaugeVec["pool", "state"] = "tidings_persistence_pool_connections", "Connections to PostgreSQL, by pool (http, writer, behind or authority) and state (idle or used)";
+        pool_connections: IntGaugeVec["pool", "state"] = "tidings_persistence_pool_connections", "Connections to PostgreSQL, by pool (http, writer, behind, authority, accounts or readiness) and state (idle or used)";
         pool_limit: IntGaugeVec["pool"] = "tidings_persistence_pool_limit", "Connections to PostgreSQL that a pool may have";
         http_requests: IntCounterVec["route", "status"] = "tidings_persistence_http_requests_total", "Requests answered, by route and status";
         http_seconds: HistogramVec["route"](0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0) = "tidings_persistence_http_seconds", "Time to answer a request, seconds, by route";

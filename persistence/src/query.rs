@@ -1,10 +1,12 @@
-//! Everything that HTTP reads from PostgreSQL, as the types of its answers.
-//! Contains SQL that only reads. Each answer is one statement, so it comes from one snapshot. Only a page of history
-//! that spans many messages private to others takes several statements, and has the head of the first one. Pages are
-//! found by key, never by OFFSET. Each statement itself looks up the viewer's access and role, so no viewer receives a
-//! message or event that they may not see.
+//! Reads from PostgreSQL for HTTP handlers, gateways and decisions about memberships, as the types of their answers.
+//! Contains SQL that only reads. An answer is one statement, so it comes from one snapshot. Three answers take several
+//! statements: a search, an export, and a page of history that spans many messages private to other users; the head of
+//! that page is that of its first statement. Pages are found by key, never by OFFSET. A statement that reads messages
+//! or events for a viewer looks up the viewer's role itself, so no viewer receives a message or event that they may not
+//! see.
 
 pub mod access;
+pub mod change_targets;
 pub mod cursor;
 pub mod events;
 pub mod export;
@@ -13,15 +15,15 @@ pub mod members;
 pub mod membership_context;
 pub mod memberships;
 pub mod messages;
+pub mod people;
 pub mod presence;
 pub mod room;
 pub mod room_lists;
 pub mod search;
-pub mod targets;
 pub mod users;
 pub mod versions;
 
 mod sql;
 
 pub use access::{Access, Viewer, access, stored_head, wait_until_stored};
-pub use json::{Head, Raw};
+pub use json::{Head, RawJson};

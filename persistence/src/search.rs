@@ -9,7 +9,6 @@ pub mod words;
 /// blocks, but reads more texts for each block that may contain the words.
 pub const BLOCK_SEQS: i64 = 64;
 
-/// The number of the block that a seq belongs to.
 #[must_use]
 pub fn block_of(seq: i64) -> i64 {
     seq / BLOCK_SEQS

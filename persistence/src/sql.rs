@@ -9,18 +9,19 @@ use tidings_shared::{
     ids::{Epoch, RoomId, Seq, UserId},
     log::keys::Partition,
     role::{MinRole, RANKS},
+    sabotage,
 };
 
 /// Selects the texts of the messages in the blocks `$2` of the rooms `$1`. `$3` is the number of seqs in a block. The
-/// LIMIT removes no rows, but prevents scans of the whole table.
-pub const TEXTS_OF_BLOCKS: &str = "\
+/// LIMIT removes no rows, but keeps the planner from a scan of the whole table.
+pub const TEXTS_OF_BLOCKS_SQL: &str = "\
     SELECT m.room_id, m.seq, m.at, m.content FROM unnest($1::text[], $2::bigint[]) AS v (room, block) \
     CROSS JOIN LATERAL (SELECT n.room_id, n.seq, n.at, n.content FROM messages n WHERE n.room_id = v.room \
       AND n.seq >= v.block * $3 AND n.seq < (v.block + 1) * $3 AND NOT n.deleted ORDER BY n.seq LIMIT $3) m";
 
 /// Makes a statement for PostgreSQL. The values replace `$1`, `$2` and so on.
 pub fn statement(sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
-    Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
+    Statement::from_sql_and_values(DbBackend::Postgres, sabotage::without_rules(sql), values)
 }
 
 /// Collects one column of many rows into an array parameter.
@@ -31,8 +32,16 @@ where
     rows.iter().map(of).collect::<Vec<V>>().into()
 }
 
-/// Executes a statement that writes `count` rows, whose columns are the array parameters `values`. Does nothing if there
-/// are no rows.
+/// Separates the items of a list that is an element of an array parameter. No id and no role contains it.
+pub const LIST_SEPARATOR: &str = "\u{1e}";
+
+/// A list of users as an element of an array parameter. No users are an empty text, which needs no allocation.
+pub fn join_users(users: Option<&[UserId]>) -> String {
+    users.unwrap_or_default().iter().map(UserId::as_str).collect::<Vec<_>>().join(LIST_SEPARATOR)
+}
+
+/// Executes a statement that writes `count` rows, whose columns are the array parameters `values`. Does nothing if
+/// there are no rows.
 pub async fn write_rows<const N: usize>(
     transaction: &DatabaseTransaction,
     count: usize,
@@ -46,7 +55,7 @@ pub async fn write_rows<const N: usize>(
 }
 
 /// An SQL expression for the rank of the role in a column. Higher roles have higher ranks.
-pub fn rank_of(column: &str) -> String {
+pub fn role_rank_sql(column: &str) -> String {
     let named = RANKS.map(|(role, rank)| format!(" WHEN '{role}' THEN {}", rank as i32)).concat();
     format!("CASE {column}{named} ELSE {} END", MinRole::Member as i32)
 }
@@ -62,34 +71,33 @@ pub fn bigint(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Converts a partition for a `smallint` column.
 pub fn smallint(partition: Partition) -> i16 {
     i16::try_from(partition.0).expect("partitions are fewer than 2^15")
 }
 
 /// Converts milliseconds since the Unix epoch; a time outside of chrono's range becomes 1970.
-pub fn time(at_ms: i64) -> DateTime<Utc> {
+pub fn timestamp_from_ms(at_ms: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(at_ms).unwrap_or_default()
 }
 
 /// Reads a seq from a column. Err if the number is negative.
-pub fn seq(row: &QueryResult, column: &str) -> Result<Seq, DbErr> {
-    Ok(Seq(unsigned(row.try_get_by(column)?)?))
+pub fn seq_column(row: &QueryResult, column: &str) -> Result<Seq, DbErr> {
+    Ok(Seq(to_unsigned(row.try_get_by(column)?)?))
 }
 
 /// Reads an epoch from a column. Err if the number is negative.
-pub fn epoch(row: &QueryResult, column: &str) -> Result<Epoch, DbErr> {
-    Ok(Epoch(unsigned(row.try_get_by(column)?)?))
+pub fn epoch_column(row: &QueryResult, column: &str) -> Result<Epoch, DbErr> {
+    Ok(Epoch(to_unsigned(row.try_get_by(column)?)?))
 }
 
 /// Reads a room id from a column. Err if the text is not a valid id.
-pub fn room(row: &QueryResult, column: &str) -> Result<RoomId, DbErr> {
+pub fn room_column(row: &QueryResult, column: &str) -> Result<RoomId, DbErr> {
     let id: String = row.try_get_by(column)?;
     RoomId::parse(&id).map_err(|error| DbErr::Custom(format!("{id}: {error}")))
 }
 
 /// Reads a user id from a column. Err if the text is not a valid id.
-pub fn user(row: &QueryResult, column: &str) -> Result<UserId, DbErr> {
+pub fn user_column(row: &QueryResult, column: &str) -> Result<UserId, DbErr> {
     parse_user(&row.try_get_by::<String, _>(column)?)
 }
 
@@ -112,11 +120,11 @@ pub fn flagged_ids(rows: &[QueryResult], flag: &str) -> Result<Option<(String, V
 }
 
 /// Reads the number of a partition from a column. Err if the number is negative.
-pub fn partition(row: &QueryResult, column: &str) -> Result<Partition, DbErr> {
+pub fn partition_column(row: &QueryResult, column: &str) -> Result<Partition, DbErr> {
     let number: i16 = row.try_get_by(column)?;
     u16::try_from(number).map(Partition).map_err(|_| DbErr::Custom(format!("partition {number}")))
 }
 
-fn unsigned(number: i64) -> Result<u64, DbErr> {
+fn to_unsigned(number: i64) -> Result<u64, DbErr> {
     u64::try_from(number).map_err(|_| DbErr::Custom(format!("{number} is negative")))
 }

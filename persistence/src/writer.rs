@@ -1,8 +1,9 @@
-//! All SQL that writes: the log and its bookkeeping (batches, leases, epochs, seeds, voids), rooms and users.
-//! Related changes are committed together. After an error none of them is written, unless only the answer to the COMMIT
-//! was lost. Nothing is written for a partition unless its locked row is as expected.
+//! All SQL that writes: the log and its bookkeeping (batches, leases, epochs, seeds, voids), rooms and users. Related
+//! changes are committed together. After an error none of them is written, unless only the answer to the COMMIT was
+//! lost. A partition is written only if its locked row is as expected.
 
 pub mod batch;
+pub mod epoch_merge;
 pub mod epochs;
 pub mod erase;
 pub mod failure;

@@ -1,4 +1,4 @@
-//! Answers of the HTTP side that need no database: routing, tokens, CORS, the OpenAPI document.
+//! Tests HTTP answers that need no database: routing, tokens, CORS, the OpenAPI document.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -46,6 +46,10 @@ impl Authority for UnreachableAuthority {
         Err(AuthorityError::EpochEnded)
     }
 
+    async fn roles(&self, _: &RoomId, _: &[UserId]) -> Result<Vec<Option<String>>, AuthorityError> {
+        Err(AuthorityError::EpochEnded)
+    }
+
     async fn target(&self, _: &RoomId, _: Seq) -> Result<Option<Target>, AuthorityError> {
         Ok(None)
     }
@@ -63,9 +67,13 @@ fn token(claims: &Value) -> String {
 fn state(origins: &str) -> web::Data<State> {
     let redis = client("redis://127.0.0.1:1").expect("a well-formed address");
     web::Data::new(State::new(
-        sea_orm::DatabaseConnection::default(),
+        (sea_orm::DatabaseConnection::default(), sea_orm::DatabaseConnection::default()),
         Arc::new(Verifier::hs256(&secret(), 0)),
-        Log::start(redis, Arc::new(UnreachableAuthority), LogLimits { max_backlog_records: 1 }),
+        Log::start(
+            redis,
+            Arc::new(UnreachableAuthority),
+            LogLimits { max_backlog_records: 1, ..LogLimits::default() },
+        ),
         Limits {
             max_message_chars: 1000,
             max_members_per_room: NonZeroU32::MAX,
@@ -73,6 +81,8 @@ fn state(origins: &str) -> web::Data<State> {
             commands: Rate::per_second(NonZeroU32::MAX),
             marks: Rate::per_second(NonZeroU32::MAX),
             presence: Rate::per_second(NonZeroU32::MAX),
+            reads: Rate::per_second(NonZeroU32::MAX),
+            read_slots: 1,
         },
         AllowedOrigins::parse(origins).expect("well-formed origins"),
         UnknownUserPolicy::Create,
@@ -81,15 +91,15 @@ fn state(origins: &str) -> web::Data<State> {
 }
 
 /// Sends one request to a service with these allowed origins.
-async fn ask_with(origins: &str, request: TestRequest) -> (StatusCode, HeaderMap, Value) {
+async fn send_with_origins(origins: &str, request: TestRequest) -> (StatusCode, HeaderMap, Value) {
     let service = init_service(App::new().configure(http::configure(state(origins)))).await;
     let response = call_service(&service, request.to_request()).await;
     let (status, headers) = (response.status(), response.headers().clone());
     (status, headers, serde_json::from_slice(&read_body(response).await).unwrap_or_default())
 }
 
-async fn ask(request: TestRequest) -> (StatusCode, HeaderMap, Value) {
-    ask_with("", request).await
+async fn send(request: TestRequest) -> (StatusCode, HeaderMap, Value) {
+    send_with_origins("", request).await
 }
 
 fn is_problem(headers: &HeaderMap) -> bool {
@@ -99,7 +109,7 @@ fn is_problem(headers: &HeaderMap) -> bool {
 // Covers: GET /openapi.json.
 #[actix_web::test]
 async fn every_documented_operation_is_routed_and_needs_a_token() {
-    let (status, _, document) = ask(TestRequest::get().uri("/v1/openapi.json")).await;
+    let (status, _, document) = send(TestRequest::get().uri("/v1/openapi.json")).await;
     assert_eq!((status.as_u16(), &document["openapi"]), (200, &json!("3.1.0")));
     let mut operations = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -113,7 +123,7 @@ async fn every_documented_operation_is_routed_and_needs_a_token() {
                 continue;
             }
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-            let (status, headers, problem) = ask(TestRequest::with_uri(&uri).method(method.clone())).await;
+            let (status, headers, problem) = send(TestRequest::with_uri(&uri).method(method.clone())).await;
             assert_eq!((status.as_u16(), &problem["reason"]), (401, &json!("missing")), "{method} {path}");
             assert!(is_problem(&headers), "{method} {path}");
             operations += 1;
@@ -123,7 +133,7 @@ async fn every_documented_operation_is_routed_and_needs_a_token() {
 }
 
 /// The registered paths.
-fn registered() -> BTreeSet<String> {
+fn registered_paths() -> BTreeSet<String> {
     let source = include_str!("../src/http.rs");
     let path =
         |rest: &str| rest.trim_start().strip_prefix('"')?.split('"').next().map(|path| format!("/v1{path}"));
@@ -132,9 +142,9 @@ fn registered() -> BTreeSet<String> {
 
 #[actix_web::test]
 async fn every_route_is_documented_with_exactly_its_methods() {
-    let (_, _, document) = ask(TestRequest::get().uri("/v1/openapi.json")).await;
+    let (_, _, document) = send(TestRequest::get().uri("/v1/openapi.json")).await;
     let paths = document["paths"].as_object().unwrap();
-    assert_eq!(paths.keys().cloned().collect::<BTreeSet<_>>(), registered());
+    assert_eq!(paths.keys().cloned().collect::<BTreeSet<_>>(), registered_paths());
     for (path, item) in paths {
         let uri = path
             .replace("{room}", "tea")
@@ -143,7 +153,7 @@ async fn every_route_is_documented_with_exactly_its_methods() {
             .replace("{emoji}", "x");
         let mut documented = BTreeSet::new();
         for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
-            let (status, ..) = ask(TestRequest::with_uri(&uri).method(method.clone())).await;
+            let (status, ..) = send(TestRequest::with_uri(&uri).method(method.clone())).await;
             let is_documented = item.get(method.as_str().to_lowercase()).is_some();
             assert_eq!(status == StatusCode::METHOD_NOT_ALLOWED, !is_documented, "{method} {path}: {status}");
             if is_documented {
@@ -152,10 +162,10 @@ async fn every_route_is_documented_with_exactly_its_methods() {
         }
         if documented.contains("GET") {
             documented.insert("HEAD".to_owned());
-            let (status, ..) = ask(TestRequest::with_uri(&uri).method(Method::HEAD)).await;
+            let (status, ..) = send(TestRequest::with_uri(&uri).method(Method::HEAD)).await;
             assert_ne!(status, StatusCode::METHOD_NOT_ALLOWED, "HEAD {path}");
         }
-        let (_, headers, _) = ask(TestRequest::with_uri(&uri).method(Method::TRACE)).await;
+        let (_, headers, _) = send(TestRequest::with_uri(&uri).method(Method::TRACE)).await;
         let allow = headers.get("allow").unwrap().to_str().unwrap();
         assert_eq!(allow.split(", ").map(str::to_owned).collect::<BTreeSet<_>>(), documented, "{path}");
     }
@@ -173,19 +183,19 @@ async fn bad_token_is_refused_with_its_reason() {
         (format!("Bearer {}", token(&json!({"exp": 4_000_000_000_i64}))), "claims"),
     ] {
         let request = TestRequest::get().uri("/v1/rooms").insert_header(("authorization", header.as_str()));
-        let (status, headers, problem) = ask(request).await;
+        let (status, headers, problem) = send(request).await;
         assert_eq!((status.as_u16(), &problem["reason"]), (401, &json!(reason)), "{header}");
         assert!(headers.contains_key("www-authenticate"), "{header}");
     }
     // A token anywhere except in the header is ignored.
-    let (status, _, problem) = ask(TestRequest::get().uri(&format!("/v1/rooms?token={good}"))).await;
+    let (status, _, problem) = send(TestRequest::get().uri(&format!("/v1/rooms?token={good}"))).await;
     assert_eq!((status.as_u16(), &problem["reason"]), (401, &json!("missing")));
 }
 
 #[actix_web::test]
 async fn unknown_path_is_answered_with_a_problem_document() {
     for uri in ["/v1/", "/v1/nothing", "/v1/rooms/tea/nothing", "/v1/rooms/"] {
-        let (status, headers, problem) = ask(TestRequest::get().uri(uri)).await;
+        let (status, headers, problem) = send(TestRequest::get().uri(uri)).await;
         assert_eq!((status.as_u16(), &problem["code"]), (404, &json!("not_found")), "{uri}");
         assert!(is_problem(&headers), "{uri}");
     }
@@ -200,7 +210,7 @@ async fn wrong_method_is_answered_with_the_allowed_ones() {
         (Method::PUT, "/v1/rooms/tea/messages", "GET, HEAD, POST"),
         (Method::GET, "/v1/rooms/tea/members/bob", "PUT, DELETE"),
     ] {
-        let (status, headers, problem) = ask(TestRequest::with_uri(uri).method(method)).await;
+        let (status, headers, problem) = send(TestRequest::with_uri(uri).method(method)).await;
         assert_eq!((status.as_u16(), &problem["code"]), (405, &json!("bad_request")), "{uri}");
         assert_eq!(headers.get("allow").unwrap(), allow, "{uri}");
         assert!(is_problem(&headers), "{uri}");
@@ -221,11 +231,11 @@ async fn only_allowed_origins_pass_cors() {
             .insert_header(("origin", origin))
             .insert_header(("access-control-request-method", "POST"))
             .insert_header(("access-control-request-headers", "authorization,content-type"));
-        let (_, headers, _) = ask_with(setting, preflight).await;
+        let (_, headers, _) = send_with_origins(setting, preflight).await;
         assert_eq!(headers.contains_key("access-control-allow-origin"), allowed, "{setting} {origin}");
 
         let request = TestRequest::get().uri("/v1/openapi.json").insert_header(("origin", origin));
-        let (_, headers, _) = ask_with(setting, request).await;
+        let (_, headers, _) = send_with_origins(setting, request).await;
         assert_eq!(headers.contains_key("access-control-allow-origin"), allowed, "{setting} {origin}");
     }
 }

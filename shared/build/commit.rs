@@ -27,7 +27,7 @@ fn head_files() -> Vec<PathBuf> {
     if log.exists() {
         return vec![log];
     }
-    // There is no log of HEAD: watch HEAD itself and the reference that it names, which may be packed.
+    // Without a log of HEAD, cargo watches HEAD and the reference that HEAD names, which may be packed.
     let named =
         git(&["symbolic-ref", "-q", "HEAD"]).and_then(|name| git(&["rev-parse", "--git-path", &name]));
     let packed = git(&["rev-parse", "--git-path", "packed-refs"]);

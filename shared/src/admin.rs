@@ -1,27 +1,27 @@
-//! The operators' listener of a service: `/healthz` (the process is alive), `/readyz` (the service can serve),
-//! `/metrics` (Prometheus text).
+//! The operators' listener of a service. `/healthz` answers while the process is alive, `/readyz` says whether the
+//! service is ready, and `/metrics` returns the metrics in the Prometheus text format.
 
 use std::{future::Future, net::TcpListener, pin::Pin, sync::Arc, time::Duration};
 
 use actix_web::{App, HttpResponse, HttpServer, dev::Server, web};
 
-/// What a service still lacks before it is ready, in words for operators; empty if the service is ready.
-pub type Missing = Vec<String>;
+/// What a service still lacks before it is ready, as texts for operators; empty if the service is ready.
+pub type NotReadyReasons = Vec<String>;
 /// How long a request for `/metrics` waits for the readiness check. If the check takes longer, the metrics report that
 /// the service is not ready.
 const READINESS_TIMEOUT: Duration = Duration::from_millis(500);
-type ReadinessCheck = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Missing> + Send>> + Send + Sync>;
+type ReadinessCheck = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = NotReadyReasons> + Send>> + Send + Sync>;
 
-/// Builds the HTTP server on a bound socket; the caller must run it. `metrics` gets whether the service is ready, and
-/// returns the text of the metrics. `ready` returns what the service lacks.
-pub fn serve<F, R>(
+/// Builds the HTTP server on a bound socket; the caller must await it. `metrics` is called with whether the service is
+/// ready, and returns the text of the metrics. `ready` returns what the service lacks.
+pub fn build_server<F, R>(
     listener: TcpListener,
     metrics: impl Fn(bool) -> String + Send + Sync + 'static,
     ready: F,
 ) -> std::io::Result<Server>
 where
     F: Fn() -> R + Send + Sync + 'static,
-    R: Future<Output = Missing> + Send + 'static,
+    R: Future<Output = NotReadyReasons> + Send + 'static,
 {
     let metrics: Arc<dyn Fn(bool) -> String + Send + Sync> = Arc::new(metrics);
     let ready: ReadinessCheck = Arc::new(move || Box::pin(ready()));

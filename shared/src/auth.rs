@@ -26,7 +26,7 @@ use crate::{
 pub use claims::ClaimRules;
 pub(crate) use key::MIN_SECRET_BYTES;
 pub use settings::{CheckedTokenSettings, TokenSettings};
-pub use verifier::{Unverified, Verifier};
+pub use verifier::{Verifier, VerifyError};
 
 /// The scope of an admin token, whose user may choose room ids and act on any room.
 pub const ADMIN_SCOPE: &str = "tidings.admin";

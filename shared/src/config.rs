@@ -2,12 +2,12 @@
 //! output. [`load`] reads the settings and reports all problems at once.
 
 pub mod collector_args;
-pub mod declared;
+pub mod declaration;
 pub mod load;
 pub mod redis_args;
 pub mod resolve;
 pub mod table;
-mod unknown;
+mod unknown_variables;
 
 use std::net::SocketAddr;
 
@@ -18,13 +18,14 @@ use tracing_subscriber::EnvFilter;
 pub use crate::problem;
 use crate::{
     auth::{CheckedTokenSettings, ClaimRules, MIN_SECRET_BYTES, TokenSettings},
+    log::LogLimits,
     origin::AllowedOrigins,
 };
 use collector_args::CollectorArgs;
 use problem::Problem;
 use redis_args::RedisArgs;
 
-pub use unknown::ONE_SERVICE_VARIABLES;
+pub use unknown_variables::ONE_SERVICE_VARIABLES;
 
 /// Settings of both services: Redis, tokens, origins, limits, listeners, logs, tracing.
 #[derive(Debug, Clone, Args)]
@@ -87,6 +88,10 @@ pub struct CommonArgs {
     /// Records of one partition that may wait to be stored; above this number senders get `overloaded`
     #[arg(long, env = "TIDINGS_MAX_BACKLOG_RECORDS", default_value_t = 10_000, value_name = "RECORDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_backlog_records: u64,
+    /// Bytes of the records of one partition that may wait to be stored, at least 1,048,576; above this number senders
+    /// get `overloaded`. There are 64 partitions
+    #[arg(long, env = "TIDINGS_MAX_BACKLOG_BYTES", default_value_t = LogLimits::DEFAULT_BACKLOG_BYTES, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(LogLimits::MIN_BACKLOG_BYTES..))]
+    pub max_backlog_bytes: u64,
     /// Address of the operators' listener for health and metrics. Default: the public port + 10000
     #[arg(long, env = "TIDINGS_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
@@ -114,7 +119,7 @@ impl CommonArgs {
             problems.push(Problem::new("max-message-chars", "must be at least 1"));
         }
         problems.extend(self.collector.check());
-        problems.extend(self.tokens().err().into_iter().flatten());
+        problems.extend(self.check_token_settings().err().into_iter().flatten());
         problems.extend(self.origins().err());
         if let Err(error) = EnvFilter::try_new(&self.log) {
             problems.push(Problem::new("log", error));
@@ -122,12 +127,19 @@ impl CommonArgs {
         problems
     }
 
-    /// Checks the settings by which tokens are verified. Reads the key files that the settings name.
-    pub fn tokens(&self) -> Result<CheckedTokenSettings, Vec<Problem>> {
+    /// The limits of the backlog.
+    #[must_use]
+    pub fn log_limits(&self) -> LogLimits {
+        LogLimits { max_backlog_records: self.max_backlog_records, max_backlog_bytes: self.max_backlog_bytes }
+    }
+
+    /// Checks the settings by which tokens are verified, and reads the key files that the settings name. Returns the
+    /// checked settings, or all problems.
+    pub fn check_token_settings(&self) -> Result<CheckedTokenSettings, Vec<Problem>> {
         let list = |text: &str| -> Vec<String> {
-            text.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect()
+            text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
         };
-        CheckedTokenSettings::read(TokenSettings {
+        CheckedTokenSettings::check(TokenSettings {
             secret: self.jwt_secret.as_ref().filter(|secret| !secret.expose_secret().is_empty()),
             public_key: self.jwt_public_key.as_deref().filter(|text| !text.is_empty()),
             jwks_file: self.jwks_file.as_deref().filter(|path| !path.is_empty()),
@@ -145,7 +157,7 @@ impl CommonArgs {
         })
     }
 
-    /// Parses the allowed browser origins.
+    /// Parses the setting of allowed origins.
     pub fn origins(&self) -> Result<AllowedOrigins, Problem> {
         let origins = self.allowed_origins.as_deref().unwrap_or_default();
         AllowedOrigins::parse(origins).map_err(|error| Problem::new("allowed-origins", error))

@@ -102,8 +102,8 @@ impl Refusal {
     }
 }
 
-/// How long a client should wait before a retry when a dependency is unavailable or a backlog is full. Many outages are
-/// over after this time, and a person still waits for it.
+/// How long a client should wait before a retry when a dependency is unavailable or a backlog is full. Many outages end
+/// within this time, and users accept such a wait.
 pub const RETRY_AFTER_MS: u64 = 1_000;
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::{
 use clap::Args;
 use reqwest::StatusCode;
 
-use crate::http_client::{self, cause};
+use crate::http_client::{self, innermost_cause};
 
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
@@ -30,7 +30,7 @@ impl HealthProbe {
     /// contains the other status and the answer, or why there is no answer.
     pub async fn check(self, admin: SocketAddr) -> Result<String, String> {
         let path = if self.live { "/healthz" } else { "/readyz" };
-        let url = format!("http://{}{path}", reachable(admin));
+        let url = format!("http://{}{path}", address_to_connect(admin));
         match get(&url, Duration::from_millis(self.timeout_ms)).await {
             Ok((StatusCode::OK, body)) => Ok(body),
             Ok((status, body)) => Err(format!("{url}: {} {body}", status.as_u16())),
@@ -54,7 +54,7 @@ impl HealthProbe {
 }
 
 /// The address to connect to: `admin`, but on the loopback interface if the service listens on all interfaces.
-fn reachable(mut admin: SocketAddr) -> SocketAddr {
+fn address_to_connect(mut admin: SocketAddr) -> SocketAddr {
     match admin.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => admin.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => admin.set_ip(Ipv6Addr::LOCALHOST.into()),
@@ -64,10 +64,10 @@ fn reachable(mut admin: SocketAddr) -> SocketAddr {
 }
 
 async fn get(url: &str, timeout: Duration) -> Result<(StatusCode, String), String> {
-    let client = http_client::builder().timeout(timeout).build().map_err(cause)?;
-    let answer = client.get(url).send().await.map_err(cause)?;
+    let client = http_client::builder().timeout(timeout).build().map_err(innermost_cause)?;
+    let answer = client.get(url).send().await.map_err(innermost_cause)?;
     let status = answer.status();
-    let body = http_client::body(answer, MAX_ANSWER_BYTES).await?;
+    let body = http_client::read_body(answer, MAX_ANSWER_BYTES).await?;
     Ok((status, String::from_utf8_lossy(&body).trim().to_owned()))
 }
 
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     /// Starts a listener that gives one answer, and returns its address.
-    fn answering(answer: &'static str) -> SocketAddr {
+    fn start_listener(answer: &'static str) -> SocketAddr {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         std::thread::spawn(move || {
@@ -101,10 +101,14 @@ mod tests {
     #[tokio::test]
     async fn only_status_200_is_healthy_and_the_answer_is_returned() {
         let probe = HealthProbe { live: false, timeout_ms: 2_000 };
-        assert_eq!(probe.check(answering("HTTP/1.1 200 OK\r\n\r\nready\n")).await, Ok("ready".to_owned()));
-        let told = probe.check(answering("HTTP/1.1 503 No\r\n\r\nnot ready: draining\n")).await.unwrap_err();
-        assert!(told.ends_with("/readyz: 503 not ready: draining"), "{told}");
-        assert!(probe.check(answering("")).await.is_err());
+        assert_eq!(
+            probe.check(start_listener("HTTP/1.1 200 OK\r\n\r\nready\n")).await,
+            Ok("ready".to_owned())
+        );
+        let error =
+            probe.check(start_listener("HTTP/1.1 503 No\r\n\r\nnot ready: draining\n")).await.unwrap_err();
+        assert!(error.ends_with("/readyz: 503 not ready: draining"), "{error}");
+        assert!(probe.check(start_listener("")).await.is_err());
         assert!(probe.check("127.0.0.1:1".parse().unwrap()).await.is_err());
     }
 
@@ -126,8 +130,8 @@ mod tests {
 
     #[test]
     fn unspecified_address_is_replaced_by_loopback() {
-        assert_eq!(reachable("0.0.0.0:5".parse().unwrap()).to_string(), "127.0.0.1:5");
-        assert_eq!(reachable("[::]:5".parse().unwrap()).to_string(), "[::1]:5");
-        assert_eq!(reachable("10.1.2.3:5".parse().unwrap()).to_string(), "10.1.2.3:5");
+        assert_eq!(address_to_connect("0.0.0.0:5".parse().unwrap()).to_string(), "127.0.0.1:5");
+        assert_eq!(address_to_connect("[::]:5".parse().unwrap()).to_string(), "[::1]:5");
+        assert_eq!(address_to_connect("10.1.2.3:5".parse().unwrap()).to_string(), "10.1.2.3:5");
     }
 }

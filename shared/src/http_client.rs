@@ -12,9 +12,9 @@ pub(crate) fn builder() -> ClientBuilder {
 }
 
 /// Reads the body of an answer. Fails if it has more than `max_bytes`.
-pub(crate) async fn body(mut answer: Response, max_bytes: usize) -> Result<Vec<u8>, String> {
+pub(crate) async fn read_body(mut answer: Response, max_bytes: usize) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(cause)? {
+    while let Some(chunk) = answer.chunk().await.map_err(innermost_cause)? {
         if body.len() + chunk.len() > max_bytes {
             return Err(format!("the answer is over {max_bytes} bytes"));
         }
@@ -25,7 +25,7 @@ pub(crate) async fn body(mut answer: Response, max_bytes: usize) -> Result<Vec<u
 
 /// Returns the innermost cause of an error. The outer causes say only that the client failed, and contain the URL,
 /// which may be confidential.
-pub(crate) fn cause(error: Error) -> String {
+pub(crate) fn innermost_cause(error: Error) -> String {
     let error = error.without_url();
     let mut cause: &dyn std::error::Error = &error;
     while let Some(deeper) = cause.source() {

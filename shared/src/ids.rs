@@ -103,7 +103,7 @@ text_id!(
 
 impl RoomId {
     /// Creates a new room id. It is a UUIDv7 (RFC 9562), so that room ids sort by the time of creation.
-    pub fn fresh() -> Self {
+    pub fn generate() -> Self {
         Self(uuid::Uuid::now_v7().to_string().into())
     }
 }
@@ -157,7 +157,7 @@ impl fmt::Display for Seq {
 pub struct Epoch(pub u64);
 
 impl Epoch {
-    /// Parses the wire form; `None` if the text is not a form that a server writes.
+    /// Parses the wire form; returns `None` if the text is not a form that a server writes.
     pub fn parse(text: &str) -> Option<Self> {
         let canonical =
             !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');

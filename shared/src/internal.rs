@@ -12,8 +12,11 @@ macro_rules! json_types {
 
 mod circuit_breaker;
 mod client;
-pub mod people;
+mod combining;
+mod memberships;
+mod pools;
 pub mod presence;
+pub mod users;
 
 use std::collections::HashMap;
 
@@ -28,72 +31,120 @@ pub use client::{InternalClient, check_url};
 /// The header that contains the secret which gateways and persistence share.
 pub const SECRET_HEADER: &str = "x-tidings-internal-secret";
 
-/// Path of an [`OpenEpochRequest`].
-pub const OPEN_EPOCH: &str = "/internal/v1/epoch";
-/// Path of a [`SeedRequest`].
-pub const SEED: &str = "/internal/v1/seed";
-/// Path of a [`LookUpRequest`].
-pub const LOOK_UP: &str = "/internal/v1/look-up";
-/// Path of a [`TargetRequest`].
-pub const TARGET: &str = "/internal/v1/target";
-/// Path of a [`MarksRequest`].
-pub const MARKS: &str = "/internal/v1/marks";
-/// Path of a [`RoomsRequest`].
-pub const ROOMS: &str = "/internal/v1/rooms";
-/// Path of a [`people::RolesRequest`].
-pub const ROLES: &str = "/internal/v1/roles";
-/// Path of a [`people::AccountsRequest`].
-pub const ACCOUNTS: &str = "/internal/v1/accounts";
-/// Path of a [`ConnectUserRequest`].
-pub const CONNECT_USER: &str = "/internal/v1/connect-user";
+pub const OPEN_EPOCH_PATH: &str = "/internal/v1/epoch";
+pub const SEED_PATH: &str = "/internal/v1/seed";
+pub const LOOK_UP_PATH: &str = "/internal/v1/look-up";
+pub const TARGET_PATH: &str = "/internal/v1/target";
+pub const MARKS_PATH: &str = "/internal/v1/marks";
+pub const ROOMS_PATH: &str = "/internal/v1/rooms";
+pub const ROLES_PATH: &str = "/internal/v1/roles";
+pub const ACCOUNTS_PATH: &str = "/internal/v1/accounts";
+pub const CONNECT_USER_PATH: &str = "/internal/v1/connect-user";
 
-/// Largest number of rooms in one request.
+/// Maximum number of rooms in one request.
 pub const MAX_ROOMS: usize = 1000;
-/// Largest number of users in one request. Even with the longest ids, the body stays below the server's limit.
+/// Maximum number of users in one request. Even with the longest ids, the body stays below the server's limit.
 pub const MAX_USERS: usize = 150;
+/// Maximum number of users whose memberships one request asks for. An answer may have thousands of rooms for each.
+pub const MAX_USERS_WITH_ROOMS: usize = 20;
+/// Maximum number of client ids in one request. With more, the body could exceed the server's limit.
+pub const MAX_LOOK_UPS: usize = 100;
 
 json_types! {
     /// Asks for the epoch of the Redis process `run_id`; opens a new epoch if another process was opened last.
     pub struct OpenEpochRequest { pub run_id: String }
 
-    /// The open epoch, and the time since it was opened.
+    /// The open epoch of the process, and the time since it was opened.
     pub struct OpenEpochAnswer { pub epoch: u64, pub age_ms: u64 }
 
     /// Asks persistence to write the heads of rooms into Redis for this epoch.
     pub struct SeedRequest { pub epoch: u64, pub rooms: Vec<RoomId> }
 
-    /// The outcomes of a [`SeedRequest`], one per room in the same order; `None` if the requested epoch has ended.
+    /// The outcomes of a [`SeedRequest`], one per room in the same order, or `None` if the requested epoch has ended.
     pub struct SeedAnswer { pub outcomes: Option<Vec<SeedOutcome>> }
 
-    /// Asks whether PostgreSQL knows a message with this room, sender and client id.
-    pub struct LookUpRequest { pub room: RoomId, pub sender: UserId, pub client_id: ClientId }
+    /// A client id with its room and sender, which together identify a message.
+    #[derive(Clone)]
+    pub struct MessageKey { pub room: RoomId, pub sender: UserId, pub client_id: ClientId }
 
-    /// What PostgreSQL knows of the message; `None` if it knows none.
-    pub struct LookUpAnswer { pub known: Option<KnownClientId> }
+    /// Looks up the stored outcomes of messages, at most [`MAX_LOOK_UPS`].
+    pub struct LookUpRequest {
+        #[serde(flatten)]
+        pub first: MessageKey,
+        #[serde(default)]
+        pub more: Vec<MessageKey>,
+    }
+
+    /// The stored outcome of each message, in the order of the request, or `None` if PostgreSQL does not know the
+    /// message. Earlier versions of persistence answer only the first.
+    pub struct LookUpAnswer {
+        pub known: Option<KnownClientId>,
+        #[serde(default)]
+        pub more: Vec<Option<KnownClientId>>,
+    }
+
+    /// Some users of a room, who need not be members.
+    #[derive(Clone)]
+    pub struct UsersOfRoom { pub room: RoomId, pub users: Vec<UserId> }
 
     /// Asks for the message that a client wants to edit, delete or react to.
-    pub struct TargetRequest { pub room: RoomId, pub seq: Seq }
+    pub struct TargetRequest {
+        pub room: RoomId,
+        pub seq: Seq,
+        /// Whether the caller understands [`TargetAnswer::not_stored`]. If not, persistence answers with an error if
+        /// the event is missing.
+        #[serde(default)]
+        pub waits_itself: bool,
+    }
 
-    /// The properties of the message; `None` if the event at this seq is not a message.
-    pub struct TargetAnswer { pub target: Option<Target> }
+    /// The properties of the message, or `None` if the event at this seq is not a message.
+    pub struct TargetAnswer {
+        pub target: Option<Target>,
+        /// Whether the seq is above the stored head. Then the caller must ask again later.
+        #[serde(default)]
+        pub not_stored: bool,
+    }
 
     /// Asks for the stored read and delivered marks of users in a room.
     pub struct MarksRequest { pub room: RoomId, pub users: Vec<UserId> }
 
-    /// Asks for a user's memberships. Persistence reads them from PostgreSQL, and also fills the membership cache.
+    /// Asks for a user's memberships. Persistence reads them from PostgreSQL, and usually also fills the membership
+    /// cache.
     pub struct RoomsRequest {
         pub user: UserId,
         /// The epoch in which the caller uses the answer. Persistence waits until no writer of an earlier epoch can
         /// commit, so that the answer contains all changes of earlier epochs.
         #[serde(default)]
         pub epoch: u64,
+        /// Whether the caller needs only [`UserRooms::recent`]. Then the memberships are left out and not cached.
+        #[serde(default)]
+        pub recent_only: bool,
+        /// More users, at most [`MAX_USERS_WITH_ROOMS`] in all. If present, persistence does not wait for writers of
+        /// an earlier epoch, but answers `None` for users who may be affected by them, or who have very many rooms.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub more: Option<Vec<UserId>>,
     }
 
     /// The memberships of a user, by room.
-    pub struct RoomsAnswer {
+    #[derive(Clone, Default)]
+    pub struct UserRooms {
         pub rooms: HashMap<RoomId, Membership>,
         /// The user's 200 most recently active rooms, newest first.
         pub recent: Vec<RoomId>,
+    }
+
+    /// The memberships of the users of a [`RoomsRequest`].
+    pub struct RoomsAnswer {
+        /// The memberships of [`RoomsRequest::user`].
+        #[serde(flatten)]
+        pub first: UserRooms,
+        /// Whether the memberships of the first user are missing in `first`. See [`RoomsRequest::more`].
+        #[serde(default)]
+        pub is_first_missing: bool,
+        /// The memberships of [`RoomsRequest::more`], in the same order. Earlier versions of persistence answer only
+        /// the first user.
+        #[serde(default)]
+        pub more: Vec<Option<UserRooms>>,
     }
 
     /// Asks persistence to update a user from the claims of a token, or to create the user if that is allowed.
@@ -102,5 +153,5 @@ json_types! {
 
 /// The stored head of the room, and one pair of marks per user in the order of the request.
 pub type MarksAnswer = StoredMarks;
-/// The user's account; `None` if the user is unknown, and users are not created when they connect.
+/// The user's account, or `None` if the user is unknown and may not be created.
 pub type ConnectUserAnswer = Option<Account>;

@@ -1,15 +1,16 @@
 //! The code that gateway and persistence share: identifiers, the wire protocol, the room log in Redis, authentication,
 //! configuration, telemetry and the lifecycle of a process.
 //!
-//! This crate imports neither service. Only `log`, `membership`, `people` and `presence` use Redis. No module uses SQL.
+//! This crate imports neither service. Only `log`, `membership`, `people`, `presence` and `rate` send commands to
+//! Redis. No module uses SQL.
 
 pub mod admin;
 pub mod auth;
 pub mod clock;
+pub mod command_fields;
 pub mod config;
 pub mod error;
 pub mod events;
-pub mod fields;
 pub mod health;
 mod http_client;
 pub mod ids;

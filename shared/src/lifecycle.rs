@@ -9,11 +9,12 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Why draining ended.
+/// Why draining has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum DrainOutcome {
     /// All tracked tasks have finished.
     Drained,
+    /// The drain time is up.
     TimeUp,
     /// The process received a second signal.
     Signalled,
@@ -30,7 +31,7 @@ pub struct Lifecycle {
 impl Lifecycle {
     /// Waits for signals, and cancels the tokens `draining` and `stopping` in turn. Draining takes at most `drain`.
     /// Returns when the process may end.
-    pub async fn run(&self, drain: Duration) -> std::io::Result<Ending> {
+    pub async fn run(&self, drain: Duration) -> std::io::Result<DrainOutcome> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         tokio::select! {
@@ -41,18 +42,18 @@ impl Lifecycle {
         tracing::info!("draining");
         self.draining.cancel();
         self.tasks.close();
-        let ending = tokio::select! {
-            () = self.tasks.wait() => Ending::Drained,
-            () = tokio::time::sleep(drain) => Ending::TimeUp,
-            _ = terminate.recv() => Ending::Signalled,
-            _ = interrupt.recv() => Ending::Signalled,
+        let outcome = tokio::select! {
+            () = self.tasks.wait() => DrainOutcome::Drained,
+            () = tokio::time::sleep(drain) => DrainOutcome::TimeUp,
+            _ = terminate.recv() => DrainOutcome::Signalled,
+            _ = interrupt.recv() => DrainOutcome::Signalled,
         };
-        match ending {
-            Ending::Drained => tracing::info!("drained"),
-            Ending::TimeUp => tracing::warn!("drain time is up"),
-            Ending::Signalled => tracing::warn!("second signal"),
+        match outcome {
+            DrainOutcome::Drained => tracing::info!("drained"),
+            DrainOutcome::TimeUp => tracing::warn!("drain time is up"),
+            DrainOutcome::Signalled => tracing::warn!("second signal"),
         }
         self.stopping.cancel();
-        Ok(ending)
+        Ok(outcome)
     }
 }

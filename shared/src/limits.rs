@@ -15,32 +15,39 @@ pub const MAX_SEQ: i64 = (1 << 53) - 1;
 
 /// Longest metadata of a message or a room, in bytes of the JSON text as sent.
 pub const MAX_METADATA_BYTES: usize = 4 * 1024;
-/// Highest number of attachments of a message.
+/// Maximum number of attachments of a message.
 pub const MAX_ATTACHMENTS: usize = 10;
 /// Longest name and longest media type of an attachment, in Unicode scalar values.
 pub const MAX_ATTACHMENT_NAME_CHARS: usize = 255;
 /// Longest URL of an attachment, in Unicode scalar values. Presigned URLs fit into this limit.
 pub const MAX_ATTACHMENT_URL_CHARS: usize = 2048;
-/// Highest number of users, and of roles, in `visible_to`. The limit is low because every delivery checks the lists.
+/// Maximum number of users, and of roles, in `visible_to`. The limit is low because every delivery checks the lists.
 pub const MAX_VISIBLE_TO: usize = 100;
+/// Maximum number of users whom one message mentions. The limit is low because each of them is looked up.
+pub const MAX_MENTIONS: usize = 20;
 /// Longest `data` of a `signal`, in bytes.
 pub const MAX_SIGNAL_BYTES: usize = 16 * 1024;
 
-/// Highest number of rooms in one `room:join`.
+/// Maximum number of rooms in one `room:join`.
 pub const MAX_ROOMS_PER_JOIN: usize = 200;
-/// Highest number of users in one request for presence.
+/// Maximum number of users in one request for presence.
 pub const MAX_PRESENCE_USERS: usize = 100;
-/// Highest number of members in the request that creates a room. Clients add further members one by one afterwards.
+/// Maximum number of members in the request that creates a room. Clients add further members one by one afterwards.
 pub const MAX_FIRST_MEMBERS: usize = 1000;
 
 /// Longest name of a room, in Unicode scalar values.
 pub const MAX_ROOM_NAME_CHARS: usize = 200;
+/// Longest time between two messages of a member in a room with slow mode, in seconds. append.lua has it too, because
+/// Redis remembers for this time when a member last sent to such a room.
+pub const MAX_SLOW_MODE_S: u16 = 3600;
 /// Longest name of a user and longest URL of a user's picture, in Unicode scalar values.
 pub const MAX_PERSON_TEXT_CHARS: usize = 512;
+/// Maximum number of people in one answer of the directory of people.
+pub const MAX_PEOPLE: usize = 20;
 /// Longest query of a search, in Unicode scalar values.
 pub const MAX_QUERY_CHARS: usize = 200;
 
 /// Number of entries of a page if the request has no `limit`.
 pub const DEFAULT_PAGE_ENTRIES: i64 = 50;
-/// Highest number of entries of a page; a higher `limit` is reduced to this number.
+/// Maximum number of entries of a page; a higher `limit` is reduced to this number.
 pub const MAX_PAGE_ENTRIES: i64 = 200;

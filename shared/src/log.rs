@@ -6,15 +6,16 @@
 //! | key | type | content |
 //! | --- | --- | --- |
 //! | `{p}:room:<room>` | hash | head (`seq`, `epoch`), recent bases, membership marks, fields that a join returns |
-//! | `{p}:room:<room>` | channel | a copy of each appended record; a gateway finds lost copies by the seqs |
+//! | `{p}:room:<room>` | channel | appended records and live-only records; a hole in the seqs reveals a lost event |
 //! | `{p}:tail:<room>` | stream, id `<seq>-0` | the last records, for replay |
 //! | `{p}:marks:<room>` | hash | members' read and delivered marks, and receipts that wait to be published |
-//! | `{p}:sent`, `{p}:sent:<window>` | list, hashes | client ids that were accepted recently, in windows of 10 min |
+//! | `{p}:sent`, `{p}:sent:<window>` | list, hashes | the windows of 10 min, each with the client ids that were accepted in it; the newest also counts the bytes of the ingest stream |
+//! | `{p}:sent:slow:<room>␟<user>` | string | when the user last sent to a room with slow mode; kept for an hour |
 //! | `{p}:ingest` | stream | records that persistence must write |
-//! | `{p}:erased:<user>` | string | exists while no event of this user may be appended |
+//! | `{p}:erased:<user>` | string | exists while appends of this user are blocked, because the user is being erased |
 //! | `{p}:stored` | string and channel | watermark: epoch and ingest id of the last committed record |
-//! | `{p}:exceptions`, `{p}:exceptions:old` | hashes | records below the watermark that became void |
-//! | `leases` | channel | a notice that a replica of persistence has released partitions, which others may now lease |
+//! | `{p}:exceptions`, `{p}:exceptions:old` | hashes | outcomes of records up to the watermark that became voids |
+//! | `leases` | channel | notices that a replica of persistence has released partitions for others |
 //!
 //! The head of each script (`log/*.lua`) describes its keys, arguments and answers.
 
@@ -24,16 +25,19 @@ mod append;
 mod append_many;
 mod arguments;
 pub mod authority;
+mod backlog;
 mod batcher;
 mod calls;
 mod commands;
 pub mod keys;
 mod live;
 mod marks;
+mod mentions;
 mod owner;
 mod purge;
 mod reads;
 pub mod record;
+mod rights;
 mod scripts;
 mod seeding;
 mod session;
@@ -45,15 +49,17 @@ mod timing;
 
 pub use crate::{message::Target, role::MinRole};
 pub use address::{RedisClient, client};
-pub use append::{Accepted, AppendError, Entry, KnownUpto};
+pub use append::{Accepted, AppendError, Entry, KnownMemberships};
 pub use authority::{Authority, AuthorityError, KnownClientId, OpenedEpoch, SeedOutcome, StoredMarks};
+pub use backlog::LogLimits;
 pub use batcher::AppendBatcher;
-pub use commands::{Log, LogLimits};
+pub use commands::Log;
 pub use live::LiveEntry;
 pub use marks::{MarkResult, ReadMark};
-pub use owner::{StoredUpto, Survival};
+pub use owner::{Survival, WatermarkUpdate};
 pub use record::{IngestId, Record};
-pub use session::{Session, SessionError, connect as connect_to_process};
+pub use rights::{FirstDenial, may_measure_backlog};
+pub use session::{Session, SessionError, connect_to_process};
 pub(crate) use tail::mark_field;
-pub use tail::{Bases, MembershipMark, RoomHead, TailRead};
+pub use tail::{Bases, MembershipMark, RoomHead, TailPart, TailRead};
 pub use timing::RoundTrip;

@@ -1,6 +1,6 @@
-//! The membership cache in Redis contains the rooms of a user with role and read position, so that a reconnect needs no
-//! SQL query. A cached value is valid only in the epoch in which it was written. The cache refuses memberships that a
-//! caller read from PostgreSQL before the latest change.
+//! The caches of memberships and accounts in Redis, so that a reconnect needs no SQL query. The cached memberships of a
+//! user are the user's rooms, each with role and read position. A cached value is valid only in the epoch in which it
+//! was written. A value that was read from PostgreSQL before the latest change is not cached.
 //!
 //! | key | type | content |
 //! | --- | --- | --- |
@@ -9,6 +9,8 @@
 //! | `rooms:{<user>}:m` | counter | moves: incremented when a read position of the user moves |
 //! | `account:{<user>}` | string | the account in PostgreSQL as JSON, with the epoch |
 //! | `account:{<user>}:v` | number | version of the account, which rises with every change of the account |
+//!
+//! In the keys of an id that begins with `}`, U+001F comes before the id, because Redis ignores an empty hash tag.
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -22,13 +24,14 @@ use crate::ids::{Epoch, RoomId, Seq, UserId};
 const CACHE_TTL_S: u64 = 3600;
 const VERSION_TTL_S: u64 = 7 * 86_400;
 /// Expiry of the counter of moves, which must be longer than a read of PostgreSQL plus the write into the cache.
-const MOVES_TTL_S: u64 = 600;
+const READ_POSITION_COUNTER_TTL_S: u64 = 600;
 
-static FILL: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("membership/fill.lua")));
-const ADVANCE: &str = include_str!("membership/advance.lua");
-const CHANGED: &str = include_str!("membership/changed.lua");
-const VERSION: &str = include_str!("membership/version.lua");
-static REMEMBER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("membership/remember.lua")));
+static FILL_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("membership/fill.lua")));
+const ADVANCE_LUA: &str = include_str!("membership/advance.lua");
+const CHANGED_LUA: &str = include_str!("membership/changed.lua");
+const VERSION_LUA: &str = include_str!("membership/version.lua");
+static REMEMBER_SCRIPT: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("membership/remember.lua")));
 
 /// A user's membership of one room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,30 +49,37 @@ pub struct Account {
     pub blocked: bool,
 }
 
-/// Key of the user's cached memberships.
+/// A key of a user. All keys of one user with the same `name` are in one cluster slot.
+pub(crate) fn user_key(name: &str, user: &UserId, suffix: &str) -> String {
+    // Redis hashes only the text between `{` and the first `}`, unless this text is empty. No user id contains U+001F.
+    let mark = if user.as_str().starts_with('}') { "\u{1f}" } else { "" };
+    format!("{name}:{{{mark}{user}}}{suffix}")
+}
+
 pub(crate) fn rooms_key(user: &UserId) -> String {
-    format!("rooms:{{{user}}}")
+    user_key("rooms", user, "")
 }
 
 fn version_key(user: &UserId) -> String {
-    format!("rooms:{{{user}}}:v")
+    user_key("rooms", user, ":v")
 }
 
 fn moves_key(user: &UserId) -> String {
-    format!("rooms:{{{user}}}:m")
+    user_key("rooms", user, ":m")
 }
 
 fn account_key(user: &UserId) -> String {
-    format!("account:{{{user}}}")
+    user_key("account", user, "")
 }
 
 fn account_version_key(user: &UserId) -> String {
-    format!("account:{{{user}}}:v")
+    user_key("account", user, ":v")
 }
 
-/// Version and counter of moves of a user's cached memberships. [`fill`] is refused if one of them has changed.
+/// The version and the counter of moves of a user's memberships when a caller reads them from PostgreSQL. [`fill`]
+/// caches nothing if one of the two has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
+pub struct CacheStamp {
     version: u64,
     moves: u64,
 }
@@ -80,18 +90,18 @@ pub fn wire_version(epoch: Epoch, version: u64) -> String {
 }
 
 /// Reads the stamp of a user's cached memberships. Call this before reading the memberships for [`fill`].
-pub async fn stamp(connection: &mut Connection, user: &UserId) -> RedisResult<Stamp> {
+pub async fn stamp(connection: &mut Connection, user: &UserId) -> RedisResult<CacheStamp> {
     let keys = (version_key(user), moves_key(user));
     let counters: (Option<u64>, Option<u64>) =
         redis::cmd("MGET").arg(keys.0).arg(keys.1).query_async(connection).await?;
-    Ok(Stamp { version: counters.0.unwrap_or(0), moves: counters.1.unwrap_or(0) })
+    Ok(CacheStamp { version: counters.0.unwrap_or(0), moves: counters.1.unwrap_or(0) })
 }
 
 /// Reads the version of a user's memberships; different memberships never have the same version. Call this before
 /// listing the rooms to which the version belongs.
 pub async fn version(connection: &mut Connection, user: &UserId) -> RedisResult<u64> {
     let mut call = redis::cmd("EVAL");
-    call.arg(VERSION).arg(1).arg(version_key(user)).arg(VERSION_TTL_S);
+    call.arg(VERSION_LUA).arg(1).arg(version_key(user)).arg(VERSION_TTL_S);
     call.query_async(connection).await
 }
 
@@ -113,12 +123,12 @@ pub async fn versions(connection: &mut Connection, users: &[UserId]) -> RedisRes
     // If Redis has lost its data, all users lack a version. So all missing versions are created in one pipeline.
     let mut pipe = redis::pipe();
     for (user, _) in users.iter().zip(&found).filter(|(_, (rooms, _))| rooms.is_none()) {
-        pipe.cmd("EVAL").arg(VERSION).arg(1).arg(version_key(user)).arg(VERSION_TTL_S);
+        pipe.cmd("EVAL").arg(VERSION_LUA).arg(1).arg(version_key(user)).arg(VERSION_TTL_S);
     }
-    let begun: Vec<u64> = if pipe.is_empty() { Vec::new() } else { pipe.query_async(connection).await? };
-    let mut begun = begun.into_iter();
+    let created: Vec<u64> = if pipe.is_empty() { Vec::new() } else { pipe.query_async(connection).await? };
+    let mut created = created.into_iter();
     let versions = |(rooms, account): (Option<u64>, Option<u64>)| Versions {
-        rooms: rooms.or_else(|| begun.next()).unwrap_or(0),
+        rooms: rooms.or_else(|| created.next()).unwrap_or(0),
         account: account.unwrap_or(0),
     };
     Ok(found.into_iter().map(versions).collect())
@@ -132,7 +142,7 @@ pub async fn invalidate<'a>(
 ) -> RedisResult<()> {
     let mut pipe = redis::pipe();
     for user in users {
-        pipe.cmd("EVAL").arg(CHANGED).arg(2).arg(rooms_key(user)).arg(version_key(user));
+        pipe.cmd("EVAL").arg(CHANGED_LUA).arg(2).arg(rooms_key(user)).arg(version_key(user));
         pipe.arg(VERSION_TTL_S).ignore();
     }
     if pipe.is_empty() { Ok(()) } else { pipe.query_async(connection).await }
@@ -144,10 +154,10 @@ pub async fn fill(
     connection: &mut Connection,
     user: &UserId,
     epoch: Epoch,
-    stamp: Stamp,
+    stamp: CacheStamp,
     rooms: &HashMap<RoomId, Membership>,
 ) -> RedisResult<bool> {
-    let mut call = FILL.key(rooms_key(user));
+    let mut call = FILL_SCRIPT.key(rooms_key(user));
     call.key(version_key(user)).key(moves_key(user)).arg(stamp.version).arg(stamp.moves);
     call.arg(epoch.0).arg(CACHE_TTL_S);
     for (room, membership) in rooms {
@@ -156,23 +166,8 @@ pub async fn fill(
     call.invoke_async(connection).await
 }
 
-/// Reads all cached memberships of a user; `None` if they are not cached in this epoch.
-pub async fn all_cached(
-    connection: &mut Connection,
-    user: &UserId,
-    epoch: Epoch,
-) -> RedisResult<Option<HashMap<RoomId, Membership>>> {
-    let mut fields: HashMap<String, String> =
-        redis::cmd("HGETALL").arg(rooms_key(user)).query_async(connection).await?;
-    if fields.remove("").as_deref() != Some(epoch.to_string().as_str()) {
-        return Ok(None);
-    }
-    let read = |(room, value): (String, String)| Some((RoomId::parse(&room).ok()?, read_membership(&value)?));
-    Ok(Some(fields.into_iter().filter_map(read).collect()))
-}
-
-/// Reads the cached memberships of a user in some rooms; `None` if they are not cached in this epoch. An inner `None`
-/// means that the user is not a member of the room.
+/// Reads the cached memberships of a user in some rooms; returns `None` if they are not cached in this epoch. An inner
+/// `None` means that the user is not a member of the room.
 pub async fn cached_in(
     connection: &mut Connection,
     user: &UserId,
@@ -188,10 +183,11 @@ pub async fn cached_in(
     if values.is_empty() || values.remove(0).as_deref() != Some(epoch.to_string().as_str()) {
         return Ok(None);
     }
-    Ok(Some(values.into_iter().map(|value| read_membership(&value?)).collect()))
+    Ok(Some(values.into_iter().map(|value| parse_membership(&value?)).collect()))
 }
 
-/// Moves the cached read positions of users in a room forward. Skips users without a cached membership of the room.
+/// Moves the cached read positions of users in a room forward, never back. Skips users without a cached membership of
+/// the room.
 pub async fn advance_read<'a>(
     connection: &mut Connection,
     room: &RoomId,
@@ -199,17 +195,19 @@ pub async fn advance_read<'a>(
 ) -> RedisResult<()> {
     let mut pipe = redis::pipe();
     for (user, seq) in read {
-        pipe.cmd("EVAL").arg(ADVANCE).arg(2).arg(rooms_key(user)).arg(moves_key(user));
-        pipe.arg(room.as_str()).arg(seq.0).arg(MOVES_TTL_S).ignore();
+        pipe.cmd("EVAL").arg(ADVANCE_LUA).arg(2).arg(rooms_key(user)).arg(moves_key(user));
+        pipe.arg(room.as_str()).arg(seq.0).arg(READ_POSITION_COUNTER_TTL_S).ignore();
     }
     if pipe.is_empty() { Ok(()) } else { pipe.query_async(connection).await }
 }
 
-fn read_membership(value: &str) -> Option<Membership> {
+/// Parses `<role> <read seq>`.
+fn parse_membership(value: &str) -> Option<Membership> {
     let (role, read_seq) = value.split_once(' ')?;
     Some(Membership { role: role.to_owned(), read_seq: Seq(read_seq.parse().ok()?) })
 }
 
+/// An account in the cache, with the epoch in which it was written.
 #[derive(Serialize, Deserialize)]
 struct CachedAccount {
     epoch: u64,
@@ -217,7 +215,7 @@ struct CachedAccount {
     account: Account,
 }
 
-/// Reads the cached account of a user; `None` if it is not cached in this epoch.
+/// Reads the cached account of a user; returns `None` if it is not cached in this epoch.
 pub async fn cached_account(
     connection: &mut Connection,
     user: &UserId,
@@ -239,7 +237,7 @@ pub async fn account_version(connection: &mut Connection, user: &UserId) -> Redi
 /// not cached. Returns the new version.
 pub async fn invalidate_account(connection: &mut Connection, user: &UserId) -> RedisResult<u64> {
     let mut call = redis::cmd("EVAL");
-    call.arg(CHANGED).arg(2).arg(account_key(user)).arg(account_version_key(user)).arg(VERSION_TTL_S);
+    call.arg(CHANGED_LUA).arg(2).arg(account_key(user)).arg(account_version_key(user)).arg(VERSION_TTL_S);
     call.query_async(connection).await
 }
 
@@ -253,7 +251,7 @@ pub async fn cache_account(
 ) -> RedisResult<bool> {
     let cached = CachedAccount { epoch: epoch.0, account: account.clone() };
     let json = serde_json::to_string(&cached).unwrap_or_default();
-    let mut call = REMEMBER.key(account_key(user));
+    let mut call = REMEMBER_SCRIPT.key(account_key(user));
     call.key(account_version_key(user)).arg(version).arg(json).arg(CACHE_TTL_S);
     call.invoke_async(connection).await
 }
@@ -264,8 +262,25 @@ mod tests {
 
     #[test]
     fn cached_membership_is_parsed() {
-        let read = read_membership("custom-role 42");
+        let read = parse_membership("custom-role 42");
         assert_eq!(read, Some(Membership { role: "custom-role".into(), read_seq: Seq(42) }));
-        assert_eq!(read_membership("member"), None);
+        assert_eq!(parse_membership("member"), None);
+    }
+
+    #[test]
+    fn keys_of_one_user_have_one_hash_tag() {
+        // Redis hashes only the text between the first `{` and the next `}`, unless this text is empty.
+        let tag = |key: &str| {
+            let (_, rest) = key.split_once('{')?;
+            rest.split_once('}').map(|(tag, _)| tag.to_owned()).filter(|tag| !tag.is_empty())
+        };
+        for id in ["alice", "}", "}x", "a}b", "{", "{}", "}{a}"] {
+            let user = UserId::parse(id).unwrap();
+            let tags = [rooms_key(&user), version_key(&user), moves_key(&user)].map(|key| tag(&key));
+            assert!(tags[0].is_some() && tags.iter().all(|tag| *tag == tags[0]), "{id}: {tags:?}");
+            assert_eq!(tag(&account_key(&user)), tag(&account_version_key(&user)), "{id}");
+        }
+        let plain = UserId::parse("a}b").unwrap();
+        assert_eq!(rooms_key(&plain), "rooms:{a}b}");
     }
 }

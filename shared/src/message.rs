@@ -1,14 +1,16 @@
-//! A message as its sender submits it, and its JSON body. Frames and HTTP requests are checked by the same code.
+//! A message as its sender submits it, and its JSON body. The same code checks the fields of frames and of HTTP
+//! requests.
 
 pub mod change;
 pub mod events;
+mod mentions;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
+    command_fields::{Fields, VisibleTo, bounded, optional, required},
     error::Refusal,
-    fields::{Fields, VisibleTo, bounded, optional, required},
     ids::{ClientId, Seq, UserId, is_label},
     limits::{
         MAX_ATTACHMENT_NAME_CHARS, MAX_ATTACHMENT_URL_CHARS, MAX_ATTACHMENTS, MAX_METADATA_BYTES,
@@ -20,7 +22,8 @@ use crate::{
 pub use change::Target;
 
 use change::Actor;
-use events::{Audience, MessageBody, StoredFields};
+use events::{Audience, MessageBody, MessageJsonFields};
+use mentions::parse_mentions;
 
 /// What a sender waits for: `accepted` (the event is in Redis) or `stored` (the event is committed in PostgreSQL).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,7 +64,7 @@ pub struct Attachment {
     pub size: u64,
 }
 
-/// A checked message before it is appended to the log.
+/// A message whose fields are checked, before it is appended to the log.
 #[derive(Debug, Clone)]
 pub struct Draft {
     pub client_id: ClientId,
@@ -71,6 +74,8 @@ pub struct Draft {
     pub attachments: Vec<Attachment>,
     pub metadata: Option<Box<RawValue>>,
     pub visibility: Visibility,
+    /// The users whom the message mentions, each once. [`crate::log::Log::check_mentions`] checks that they may see it.
+    pub mentions: Vec<UserId>,
     pub ack: AckStage,
     /// Whether the sender promises, by `attempt: 1`, that this client id was never sent before.
     pub first_attempt: bool,
@@ -112,6 +117,7 @@ impl Draft {
             attachments,
             metadata: Fields::object(fields.metadata, "metadata", MAX_METADATA_BYTES)?,
             visibility: visibility_of(fields)?,
+            mentions: parse_mentions(fields)?.unwrap_or_default(),
             ack: optional(fields.ack, "ack", "`stored` or `accepted`")?.unwrap_or_default(),
             first_attempt: attempt == Some(1),
         })
@@ -121,7 +127,9 @@ impl Draft {
     pub fn bytes(&self) -> usize {
         let attached = self.attachments.iter().map(|attachment| attachment.name.len() + attachment.url.len());
         let metadata = self.metadata.as_ref().map_or(0, |json| json.get().len());
-        self.content.len() + metadata + attached.sum::<usize>()
+        let audience: usize = self.visibility.users.iter().map(String::len).sum();
+        let mentioned: usize = self.mentions.iter().map(|user| user.as_str().len()).sum();
+        self.content.len() + metadata + attached.sum::<usize>() + audience + mentioned
     }
 
     /// The fields of the event after `type`, `room`, `seq` and `at`, as JSON in the wire form.
@@ -131,6 +139,7 @@ impl Draft {
             .then_some(Audience { users: &self.visibility.users, roles: &self.visibility.roles });
         let attachments = (!self.attachments.is_empty())
             .then(|| serde_json::value::to_raw_value(&self.attachments).expect(SERIALISES));
+        let mentions: Vec<String> = self.mentions.iter().map(UserId::to_string).collect();
         let body = MessageBody {
             id,
             client_id: self.client_id.as_str(),
@@ -141,6 +150,7 @@ impl Draft {
             attachments: attachments.as_deref(),
             metadata: self.metadata.as_deref(),
             visible_to,
+            mentions: (!mentions.is_empty()).then_some(mentions.as_slice()),
             edited_at: None,
             deleted: None,
         };
@@ -155,7 +165,7 @@ impl Draft {
     /// Converts a stored message into one that is sent again with another client id. The error says which part of the
     /// stored message is not allowed in a message that is sent.
     pub fn from_stored(
-        stored: StoredFields<'_>,
+        stored: MessageJsonFields<'_>,
         client_id: ClientId,
         visibility: Visibility,
     ) -> Result<Self, &'static str> {
@@ -174,14 +184,16 @@ impl Draft {
             attachments: attachments.unwrap_or_default(),
             metadata: stored.metadata.map(ToOwned::to_owned),
             visibility,
+            mentions: stored.mentions.unwrap_or_default(),
             ack: AckStage::Stored,
-            // An earlier run of the job may have appended this message.
+            // The job that sends stored messages again may have appended this message in an earlier run.
             first_attempt: false,
         })
     }
 }
 
-/// Refuses a text of more than `max_chars` Unicode scalar values, or with control characters but tab and newline.
+/// Refuses a text of more than `max_chars` Unicode scalar values, or with control characters other than tab and
+/// newline.
 pub fn check_text(text: &str, field: &'static str, max_chars: usize) -> Result<(), Refusal> {
     if text.len() > max_chars && text.chars().count() > max_chars {
         return Err(Refusal::too_large(field, format!("`{field}` is over {max_chars} characters")));

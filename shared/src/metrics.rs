@@ -3,7 +3,8 @@
 
 use prometheus::{IntCounterVec, IntGaugeVec};
 
-/// Sets two metrics that both services declare: version and commit of the build, and the number of lost spans.
+/// Sets two metrics that both services declare: the version and commit of the build, and the numbers of lost spans by
+/// cause.
 pub fn set_build_and_lost_spans(build: &IntGaugeVec, spans_lost: &IntCounterVec) {
     build.with_label_values(&[crate::version::VERSION, crate::version::commit()]).set(1);
     for (cause, total) in crate::telemetry::spans_lost() {
@@ -18,7 +19,7 @@ pub fn set_build_and_lost_spans(build: &IntGaugeVec, spans_lost: &IntCounterVec)
 ///     /// What the gateway counts.
 ///     pub struct Metrics {
 ///         connections: IntGauge = "tidings_gateway_connections", "Open WebSocket connections";
-///         errors: IntCounterVec["code"] = "tidings_gateway_errors_total", "Errors told to clients, by code";
+///         errors: IntCounterVec["code"] = "tidings_gateway_errors_total", "Errors sent to clients, by code";
 ///         batch: Histogram(0.001, 0.01) = "tidings_batch_seconds", "Time to write a batch";
 ///     }
 /// }

@@ -12,7 +12,7 @@ use crate::ids::{ClientId, Epoch, RoomId, Seq, UserId};
 use crate::limits::{
     DEFAULT_PAGE_ENTRIES, MAX_ATTACHMENT_NAME_CHARS, MAX_ATTACHMENT_URL_CHARS, MAX_CLIENT_ID_CHARS,
     MAX_EMOJI_BYTES, MAX_LABEL_CHARS, MAX_METADATA_BYTES, MAX_PAGE_ENTRIES, MAX_PERSON_TEXT_CHARS,
-    MAX_ROOM_ID_CHARS, MAX_ROOM_NAME_CHARS, MAX_SEQ, MAX_USER_ID_CHARS,
+    MAX_ROOM_ID_CHARS, MAX_ROOM_NAME_CHARS, MAX_SEQ, MAX_SLOW_MODE_S, MAX_USER_ID_CHARS,
 };
 use crate::role;
 
@@ -25,16 +25,17 @@ const WORD_PATTERN: &str =
     concat!(r"^[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a", r"\u2028\u2029\u202f\u205f\u3000]+$");
 const LABEL_PATTERN: &str = "^[a-z0-9_-]+$";
 
-macro_rules! new_types {
+macro_rules! empty_types {
     ($($form:ident)+) => {$(
         /// The schema of a form of docs/PROTOCOL.md that has no Rust type. This empty type only names the schema.
         pub struct $form;
     )+};
 }
 
-new_types! {
+empty_types! {
     MessageIdForm RoleForm LabelForm EmojiForm NameForm PersonTextForm MessageTextForm AttachmentTextForm
-    AttachmentUrlForm MetadataForm ListCursorForm LimitForm PositionForm MessageSeqForm StatusForm VoidReasonForm TimeForm
+    AttachmentUrlForm MetadataForm SlowModeForm ListCursorForm LimitForm PositionForm MessageSeqForm StatusForm
+    VoidReasonForm TimeForm
 }
 
 macro_rules! forms {
@@ -62,15 +63,15 @@ macro_rules! forms {
 }
 
 forms! {
-    RoomId = "RoomId", "Not `.` or `..`." => text(MAX_ROOM_ID_CHARS, "^[A-Za-z0-9._:-]+$");
-    UserId = "UserId", "Without control characters and white space; not `.` or `..`." => text(MAX_USER_ID_CHARS, WORD_PATTERN);
+    RoomId = "RoomId", "Not `.` or `..`." => text_schema(MAX_ROOM_ID_CHARS, "^[A-Za-z0-9._:-]+$");
+    UserId = "UserId", "Without control characters and white space; not `.` or `..`." => text_schema(MAX_USER_ID_CHARS, WORD_PATTERN);
     MessageIdForm = "MessageId", "" => string().format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
-    ClientId = "ClientId", "Printable ASCII, unique per room and sender; a UUIDv7 is best." => text(MAX_CLIENT_ID_CHARS, "^[ -~]+$");
-    RoleForm = "Role", format!("{}.", role::rule()) => text(MAX_LABEL_CHARS, LABEL_PATTERN);
-    LabelForm = "Label", "What kind of message it is, or the name of a role." => text(MAX_LABEL_CHARS, LABEL_PATTERN);
-    EmojiForm = "Emoji", format!("Up to {MAX_EMOJI_BYTES} bytes of UTF-8; not `.` or `..`.") => text(MAX_EMOJI_BYTES, WORD_PATTERN);
-    NameForm = "RoomName", "Empty: no name." => line(MAX_ROOM_NAME_CHARS);
-    PersonTextForm = "PersonText", "Empty: removes the value." => line(MAX_PERSON_TEXT_CHARS);
+    ClientId = "ClientId", "Printable ASCII, unique per room and sender; a UUIDv7 is best." => text_schema(MAX_CLIENT_ID_CHARS, "^[ -~]+$");
+    RoleForm = "Role", format!("{}.", role::name_rule()) => text_schema(MAX_LABEL_CHARS, LABEL_PATTERN);
+    LabelForm = "Label", "What kind of message it is, or the name of a role." => text_schema(MAX_LABEL_CHARS, LABEL_PATTERN);
+    EmojiForm = "Emoji", format!("Up to {MAX_EMOJI_BYTES} bytes of UTF-8; not `.` or `..`.") => text_schema(MAX_EMOJI_BYTES, WORD_PATTERN);
+    NameForm = "RoomName", "Empty: no name." => line_schema(MAX_ROOM_NAME_CHARS);
+    PersonTextForm = "PersonText", "Empty: removes the value." => line_schema(MAX_PERSON_TEXT_CHARS);
     MessageTextForm = "MessageText", "Unicode scalar values." => string().pattern(Some(TEXT_PATTERN));
     AttachmentTextForm = "AttachmentText", "" => string().pattern(Some(TEXT_PATTERN)).max_length(Some(MAX_ATTACHMENT_NAME_CHARS));
     AttachmentUrlForm = "AttachmentUrl", "" =>
@@ -79,16 +80,18 @@ forms! {
         ObjectBuilder::new()
             .schema_type(Type::Object)
             .additional_properties(Some(AdditionalProperties::FreeForm(true)));
+    SlowModeForm = "SlowMode", "Seconds between two messages of a member; 0: no slow mode." =>
+        unbounded_integer(0).maximum(Some(number(i64::from(MAX_SLOW_MODE_S))));
     ListCursorForm = "ListCursor", "`next` of the page before, opaque. Empty is the same as omitted." => string();
     LimitForm = "Limit", format!("Entries of a page; {DEFAULT_PAGE_ENTRIES} by default, at most {MAX_PAGE_ENTRIES}.") =>
-        unbounded(1);
-    PositionForm = "Position", "Digits; higher values count as 2^53 − 1." => unbounded(0);
-    Seq = "Seq", "Position in the log of a room." => integer(0);
-    MessageSeqForm = "MessageSeq", "Position of a message." => integer(1);
+        unbounded_integer(1);
+    PositionForm = "Position", "Digits; higher values count as 2^53 − 1." => unbounded_integer(0);
+    Seq = "Seq", "Position in the log of a room." => bounded_integer(0);
+    MessageSeqForm = "MessageSeq", "Position of a message." => bounded_integer(1);
     Epoch = "Epoch", "One life of the log's data, opaque." => string();
-    StatusForm = "Status", "" => one_of(&["online", "away", "offline"]);
-    VoidReasonForm = "VoidReason", "" => one_of(&["duplicate", "rejected"]);
-    ErrorCode = "ErrorCode", "See the table of errors in the protocol." => one_of(&ErrorCode::ALL.map(ErrorCode::as_str));
+    StatusForm = "Status", "" => enum_schema(&["online", "away", "offline"]);
+    VoidReasonForm = "VoidReason", "" => enum_schema(&["duplicate", "rejected"]);
+    ErrorCode = "ErrorCode", "See the table of errors in the protocol." => enum_schema(&ErrorCode::ALL.map(ErrorCode::as_str));
     TimeForm = "Time", "RFC 3339 in UTC with milliseconds." =>
         string().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).pattern(Some(r"\.[0-9]{3}Z$"));
 }
@@ -98,31 +101,32 @@ fn string() -> ObjectBuilder {
 }
 
 /// A text of 1 to `max_chars` characters that matches `pattern`.
-fn text(max_chars: usize, pattern: &str) -> ObjectBuilder {
+fn text_schema(max_chars: usize, pattern: &str) -> ObjectBuilder {
     string().pattern(Some(pattern)).min_length(Some(1)).max_length(Some(max_chars))
 }
 
-fn line(max_chars: usize) -> ObjectBuilder {
+/// A text of at most `max_chars` characters without control characters.
+fn line_schema(max_chars: usize) -> ObjectBuilder {
     string().pattern(Some(LINE_PATTERN)).max_length(Some(max_chars))
 }
 
 /// An integer from `minimum` to [`MAX_SEQ`], which every JSON parser represents exactly.
-fn integer(minimum: i64) -> ObjectBuilder {
-    unbounded(minimum)
+fn bounded_integer(minimum: i64) -> ObjectBuilder {
+    unbounded_integer(minimum)
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
         .maximum(Some(number(MAX_SEQ)))
 }
 
 /// An integer from `minimum` on, without a maximum, because the parser reduces values above its limit to the limit.
-fn unbounded(minimum: i64) -> ObjectBuilder {
+fn unbounded_integer(minimum: i64) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(number(minimum)))
 }
 
-/// Converts a bound of an integer schema.
+/// Converts an integer to a bound of a schema.
 pub fn number(value: i64) -> Number {
     Number::Int(isize::try_from(value).unwrap_or(isize::MAX))
 }
 
-fn one_of(values: &[&str]) -> ObjectBuilder {
+fn enum_schema(values: &[&str]) -> ObjectBuilder {
     string().enum_values(Some(values.iter().copied()))
 }

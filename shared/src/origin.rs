@@ -1,15 +1,15 @@
-//! The browser origins that may use the services, over WebSocket and over HTTP (CORS).
+//! The setting of the browser origins whose pages may use the services, over WebSocket and over HTTP (CORS).
 
 use thiserror::Error;
 
 /// The configured browser origins whose pages may use the services.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllowedOrigins {
-    /// The setting is empty, and only pages of this machine are allowed. This is safe if the setting is forgotten.
+    /// The setting is empty, and only pages of this machine are allowed. A forgotten setting is therefore safe.
     Development,
     /// The setting is `*`, and all origins are allowed. Then tokens are the only protection.
     Any,
-    /// Only the listed origins are allowed.
+    /// The setting lists the allowed origins.
     Listed(Vec<OriginPattern>),
 }
 
@@ -81,8 +81,9 @@ impl OriginPattern {
             Self::Subdomains { scheme, suffix } => {
                 let origin = origin.to_ascii_lowercase();
                 let host = origin.strip_prefix(scheme.as_str()).and_then(|rest| rest.strip_prefix("://"));
-                let below = host.and_then(|host| host.strip_suffix(suffix.as_str()));
-                below.is_some_and(|below| !below.is_empty() && below.split('.').all(is_host_label))
+                let subdomain = host.and_then(|host| host.strip_suffix(suffix.as_str()));
+                subdomain
+                    .is_some_and(|subdomain| !subdomain.is_empty() && subdomain.split('.').all(is_host_label))
             }
         }
     }
@@ -122,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn empty_setting_allows_only_pages_of_this_machine() {
+    fn empty_setting_allows_only_loopback_origins() {
         let origins = AllowedOrigins::parse("").unwrap();
         for good in
             [None, Some("http://localhost:5173"), Some("http://127.0.0.1"), Some("https://[::1]:8443")]

@@ -44,7 +44,7 @@ impl UserNotice {
         [head.as_bytes(), b"\n", frame].concat()
     }
 
-    /// Parses a published payload; `None` if it is malformed.
+    /// Parses a published payload; returns `None` if it is malformed.
     pub fn parse(payload: &Bytes) -> Option<Self> {
         let end = payload.iter().position(|byte| *byte == b'\n')?;
         let frame = payload.slice(end + 1..);
@@ -61,7 +61,7 @@ impl UserNotice {
     }
 }
 
-/// Publishes notices on the channels of users.
+/// Publishes notices on the channels of users. A notice is lost for nodes that are not connected.
 pub async fn publish<'a>(
     connection: &mut Connection,
     notices: impl IntoIterator<Item = (&'a UserId, &'a UserNotice)>,
@@ -88,8 +88,8 @@ mod tests {
         ] {
             assert_eq!(UserNotice::parse(&notice.encode().into()), Some(notice));
         }
-        for wrong in ["", "account", "read\n", "read a\n{}", "membership r x\n{}", "other\n"] {
-            assert_eq!(UserNotice::parse(&Bytes::from(wrong)), None, "{wrong:?}");
+        for malformed in ["", "account", "read\n", "read a\n{}", "membership r x\n{}", "other\n"] {
+            assert_eq!(UserNotice::parse(&Bytes::from(malformed)), None, "{malformed:?}");
         }
     }
 }

@@ -2,10 +2,10 @@
 //! states of users who are not offline.
 //!
 //! A gateway writes the states of its users under its *node lease* (`life` in the names of keys). A lease that is not
-//! renewed expires for ever, and any gateway then removes the states under this lease. States with an end (the grace
-//! period of a closed connection, a poll, a `POST /presence`) expire by themselves. One script compares a user's state
-//! with the published state and publishes a change, so if several gateways notice the change, only one of them
-//! publishes it.
+//! renewed in time expires and is never valid again. Any gateway then removes the states under this lease. States with
+//! an end (the grace period of a closed connection, a poll, a `POST /presence`) expire by themselves. One script
+//! compares a user's state with the published state and publishes a change, so if several gateways notice the change,
+//! only one of them publishes it.
 //!
 //! Users are distributed over 16 partitions (`<u>` = two digits), so that all keys of one script call are in one
 //! cluster slot.
@@ -28,33 +28,33 @@ mod changes;
 mod keys;
 pub mod members;
 mod node_leases;
-mod people;
 mod rooms;
 mod scripts;
+mod user_states;
 
 use std::time::Duration;
 
 pub use changes::{PresenceChange, changes_after};
 pub use keys::{NodeLease, PARTITIONS, PresencePartition};
 pub use node_leases::{
-    ExclusiveTask, begin_lease, claim_task, due_users, end_lease, expired_leases, last_seen_stored,
-    postpone_users, renew_lease, unstored_last_seen, users_of_expired_lease,
-};
-pub use people::{
-    HoldKind, NodeState, State, WriteOutcome, hold_states, publish_states, remove_states, states,
-    write_states,
+    ExclusiveTask, begin_lease, claim_task, due_users, end_lease, expired_leases, postpone_users,
+    remove_stored_last_seen, renew_lease, unstored_last_seen, users_of_expired_lease,
 };
 pub use rooms::{CachedRooms, cached_rooms, retain_small_rooms};
+pub use user_states::{
+    HoldKind, NodeState, PresenceState, WriteOutcome, hold_states, publish_states, remove_states, states,
+    write_states,
+};
 
 use crate::protocol::Status;
 
 /// The channel on which all changes of presence are published.
 pub const CHANNEL: &str = "presence";
-/// Highest number of members of a small room. Presence is not sent to larger rooms, to limit the number of frames.
+/// Maximum number of members of a small room. Presence is not sent to larger rooms, to limit the number of frames.
 pub const MAX_SMALL_ROOM_MEMBERS: usize = 100;
-/// Highest number of a user's rooms to which a change of the user's presence is sent.
+/// Maximum number of a user's rooms to which a change of the user's presence is sent.
 pub const MAX_NOTIFIED_ROOMS: usize = 200;
-/// Interval between two renewals of a node lease. A lease lasts three times as long (`weigh.lua`).
+/// Interval between two renewals of a node lease. A lease lasts three times as long (`combine.lua`).
 pub const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// How long a user who uses the long poll stays online after the last answer.
 pub const POLL_HOLD: Duration = Duration::from_secs(30);
@@ -62,7 +62,7 @@ pub const POLL_HOLD: Duration = Duration::from_secs(30);
 pub const HTTP_HOLD: Duration = Duration::from_secs(60);
 
 /// The letter by which Redis holds a status; empty for offline (`None`).
-fn letter(status: Option<Status>) -> &'static str {
+fn letter_of_status(status: Option<Status>) -> &'static str {
     match status {
         None => "",
         Some(Status::Away) => "a",

@@ -36,6 +36,6 @@ pub trait Check {
 
 /// Formats all problems in one line.
 #[must_use]
-pub fn join(problems: Vec<Problem>) -> String {
+pub fn join_problems(problems: Vec<Problem>) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -9,7 +9,7 @@ use crate::config::{
 
 /// The subcommands that both services have.
 #[derive(Debug, Clone, Subcommand)]
-pub enum Describe {
+pub enum DescribeCommand {
     /// Print all settings with their variables, defaults, units and meanings, as a table of Markdown
     Settings {
         /// As JSON
@@ -23,12 +23,14 @@ pub enum Describe {
     },
 }
 
-impl Describe {
+impl DescribeCommand {
     /// Returns the text that the subcommand prints. `command` is the command line of the program.
     pub fn text(&self, mut command: Command) -> String {
         match self {
-            Self::Settings { json: true } => format!("{:#}\n", serde_json::json!(table::rows(&command))),
-            Self::Settings { json: false } => table::markdown(&table::rows(&command)),
+            Self::Settings { json: true } => {
+                format!("{:#}\n", serde_json::json!(table::setting_rows(&command)))
+            }
+            Self::Settings { json: false } => table::markdown(&table::setting_rows(&command)),
             Self::Completions { shell } => {
                 let name = command.get_name().to_owned();
                 let mut script = Vec::new();
@@ -39,7 +41,7 @@ impl Describe {
     }
 }
 
-impl Check for Describe {
+impl Check for DescribeCommand {
     fn check(&self) -> Vec<Problem> {
         Vec::new()
     }

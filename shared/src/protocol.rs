@@ -8,4 +8,4 @@ pub mod server;
 pub use client::{Command, JoinTarget, Parsed, Status};
 pub use close::CloseCode;
 
-pub use crate::fields::{self, Fields};
+pub use crate::command_fields::{self, Fields};

@@ -1,8 +1,9 @@
 //! Collects the read and delivered marks of each room on this node for 500 ms, and moves them together. So a room needs
-//! only one record per 500 ms for up to 500 marks, and each member gets at most one frame of receipts of each kind.
+//! only one record per 500 ms for up to 500 marks, and each member gets at most one frame of receipts of each kind in
+//! this time.
 //!
-//! The first mark of a room is moved at once, the marks of the next 500 ms together. Collected marks are lost if the
-//! process ends, so a client must repeat a mark that got no answer.
+//! The first mark of a room is moved at once. The marks of the next 500 ms are moved together. Collected marks are lost
+//! if the process ends, so a client must repeat a mark that got no answer.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -22,27 +23,29 @@ use crate::{
 
 /// How long marks of a room are collected, because one record per mark would be too expensive.
 const COLLECT_FOR: Duration = Duration::from_millis(500);
-/// Highest number of marks in one record, so that a record stays a small part of a batch that persistence writes.
-const MARKS_PER_RECORD: usize = 500;
-/// Highest number of collected marks of all rooms; further marks are refused as overloaded.
+/// Maximum number of marks in one record, so that a record is only a small part of a batch that persistence writes.
+const MAX_MARKS_PER_RECORD: usize = 500;
+/// Maximum number of callers who wait for a collected mark, in all rooms. Further marks are refused as overloaded.
 const MAX_WAITING_MARKS: usize = 20_000;
 
-/// The present position of the mark, after it is stored.
-type Answer = Result<Seq, Refusal>;
+/// The present position of the mark after it is stored, or why the mark was refused.
+type MarkAnswer = Result<Seq, Refusal>;
 
+/// The highest seq that callers want for one mark, and the senders of the answers to these callers.
 #[derive(Default)]
-struct Mark {
+struct CollectedMark {
     seq: Seq,
-    waiting: Vec<oneshot::Sender<Answer>>,
+    senders: Vec<oneshot::Sender<MarkAnswer>>,
 }
 
-/// The collected marks of one room. The bool is true for a delivered mark, false for a read mark.
-type Collected = HashMap<(UserId, bool), Mark>;
+/// The collected marks of one room, by user and kind: true for a delivered mark, false for a read mark.
+type RoomMarks = HashMap<(UserId, bool), CollectedMark>;
 
+/// The collected marks of all rooms.
 #[derive(Default)]
-struct Rooms {
+struct CollectedRooms {
     /// The collected marks of each room for which [`run_room`] runs.
-    collected: HashMap<RoomId, Collected>,
+    collected: HashMap<RoomId, RoomMarks>,
     /// Number of callers who wait for a collected mark.
     waiting: usize,
 }
@@ -50,7 +53,7 @@ struct Rooms {
 /// Collects and moves the marks of all rooms. All threads of a node share one instance.
 pub struct Receipts {
     log: Arc<Log>,
-    rooms: Mutex<Rooms>,
+    rooms: Mutex<CollectedRooms>,
     /// The runtime of the rooms' tasks. The runtime of a caller may end earlier.
     runtime: tokio::runtime::Handle,
 }
@@ -62,14 +65,20 @@ impl Receipts {
         Arc::new(Self { log, rooms: Mutex::default(), runtime: tokio::runtime::Handle::current() })
     }
 
-    fn rooms(&self) -> std::sync::MutexGuard<'_, Rooms> {
-        // A poisoned lock is usable, because no code under it can panic half-way through a change.
+    fn rooms(&self) -> std::sync::MutexGuard<'_, CollectedRooms> {
+        // A poisoned lock is usable, because no code that holds the lock can panic in the middle of a change.
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Moves a member's read or delivered mark forward to `seq`, but never back. Waits until the mark is stored, and
     /// returns its present position. Refuses with `not_found` if the user is not a member.
-    pub async fn mark(self: &Arc<Self>, room: &RoomId, user: &UserId, seq: Seq, delivered: bool) -> Answer {
+    pub async fn mark(
+        self: &Arc<Self>,
+        room: &RoomId,
+        user: &UserId,
+        seq: Seq,
+        delivered: bool,
+    ) -> MarkAnswer {
         let (answer, stored) = oneshot::channel();
         {
             let mut rooms = self.rooms();
@@ -81,22 +90,23 @@ impl Receipts {
                 Entry::Occupied(collected) => collected.into_mut(),
                 Entry::Vacant(vacant) => {
                     self.runtime.spawn(run_room(self.clone(), room.clone()));
-                    vacant.insert(Collected::default())
+                    vacant.insert(RoomMarks::default())
                 }
             };
             let mark = collected.entry((user.clone(), delivered)).or_default();
             mark.seq = mark.seq.max(seq);
-            mark.waiting.push(answer);
+            mark.senders.push(answer);
         }
         stored.await.unwrap_or_else(|_| Err(Refusal::unavailable("the service is stopping; repeat the mark")))
     }
 
-    /// Removes and returns a room's collected marks. If there are none, and `stay` is false, also removes the room.
-    fn take_collected(&self, room: &RoomId, stay: bool) -> Option<Collected> {
+    /// Removes and returns a room's collected marks. If there are none, and `keep_room` is false, also removes the
+    /// room.
+    fn take_collected(&self, room: &RoomId, keep_room: bool) -> Option<RoomMarks> {
         let mut rooms = self.rooms();
         let collected = rooms.collected.get_mut(room).map(mem::take).unwrap_or_default();
-        rooms.waiting -= collected.values().map(|mark| mark.waiting.len()).sum::<usize>();
-        if collected.is_empty() && !stay {
+        rooms.waiting -= collected.values().map(|mark| mark.senders.len()).sum::<usize>();
+        if collected.is_empty() && !keep_room {
             rooms.collected.remove(room);
             return None;
         }
@@ -104,31 +114,30 @@ impl Receipts {
     }
 
     /// Moves marks, and spawns a task that answers the callers when the marks are stored. Returns the time after which
-    /// waiting receipts may be published; `None` if no receipts wait.
-    async fn move_marks(self: &Arc<Self>, room: &RoomId, collected: Collected) -> Option<Duration> {
-        let mark = |((user, delivered), Mark { seq, waiting })| (ReadMark { user, seq, delivered }, waiting);
+    /// waiting receipts may be published, or `None` if no receipts wait.
+    async fn move_marks(self: &Arc<Self>, room: &RoomId, collected: RoomMarks) -> Option<Duration> {
+        let mark = |((user, delivered), CollectedMark { seq, senders })| {
+            (ReadMark { user, seq, delivered }, senders)
+        };
         let mut rest: Vec<_> = collected.into_iter().map(mark).collect();
         let mut receipts_due_in = None;
         // The log is called even without marks, because a call without marks publishes waiting receipts.
         loop {
-            let next = rest.drain(..MARKS_PER_RECORD.min(rest.len()));
-            let (marks, waiting): (Vec<ReadMark>, Vec<_>) = next.unzip();
+            let next = rest.drain(..MAX_MARKS_PER_RECORD.min(rest.len()));
+            let (marks, senders): (Vec<ReadMark>, Vec<_>) = next.unzip();
             match self.log.mark(room, &marks).await {
                 Ok(marked) => {
                     receipts_due_in = marked.receipts_due_in;
                     if !marks.is_empty() {
                         let (receipts, room) = (self.clone(), room.clone());
                         tokio::spawn(async move {
-                            receipts.answer_when_stored(&room, &marks, marked, waiting).await
+                            receipts.answer_when_stored(&room, &marks, marked, senders).await
                         });
                     }
                 }
                 Err(error) => {
                     let refusal = Refusal::from(error);
-                    waiting
-                        .into_iter()
-                        .flatten()
-                        .for_each(|waiting| drop(waiting.send(Err(refusal.clone()))));
+                    senders.into_iter().flatten().for_each(|sender| drop(sender.send(Err(refusal.clone()))));
                 }
             }
             if rest.is_empty() {
@@ -142,7 +151,7 @@ impl Receipts {
         room: &RoomId,
         marks: &[ReadMark],
         marked: crate::log::MarkResult,
-        waiting: Vec<Vec<oneshot::Sender<Answer>>>,
+        senders: Vec<Vec<oneshot::Sender<MarkAnswer>>>,
     ) {
         let stored = self.log.wait_stored(room, &marked.accepted).await;
         let position = |index: usize| marked.positions.get(index).copied().flatten();
@@ -151,22 +160,22 @@ impl Receipts {
             let read = read.filter_map(|(index, mark)| Some((&mark.user, mark.seq, position(index)?)));
             // If the stored mark is above the requested seq, this request did not move the mark.
             let moved = read.filter(|(_, asked, seq)| seq <= asked).map(|(user, _, seq)| (user, seq));
-            self.advance_cached(room, moved).await;
+            self.advance_cached_reads(room, moved).await;
         }
-        for (index, waiting) in waiting.into_iter().enumerate() {
+        for (index, senders) in senders.into_iter().enumerate() {
             let answer = match (&stored, position(index)) {
                 (_, None) => Err(Refusal::not_found("room")),
                 (Stored::AsAccepted, Some(seq)) => Ok(seq),
                 _ => Err(Refusal::unavailable("the mark is not known to be stored; repeat it")),
             };
             // Sending fails if the caller was cancelled, e.g. because its connection was closed.
-            waiting.into_iter().for_each(|waiting| drop(waiting.send(answer.clone())));
+            senders.into_iter().for_each(|sender| drop(sender.send(answer.clone())));
         }
     }
 
     /// Moves the read positions in the membership cache, which are shown in answers to joins. Does nothing if Redis is
     /// not reachable, because the cache is later filled again with the stored read positions.
-    async fn advance_cached<'a>(&self, room: &RoomId, read: impl Iterator<Item = (&'a UserId, Seq)>) {
+    async fn advance_cached_reads<'a>(&self, room: &RoomId, read: impl Iterator<Item = (&'a UserId, Seq)>) {
         let Some(session) = self.log.current_session() else { return };
         let advanced = membership::advance_read(&mut session.connection(), room, read).await;
         if let Err(error) = advanced {

@@ -14,8 +14,8 @@ pub const GUEST: &str = "guest";
 /// The value that stands for a removed membership where a role is expected. No role may have this name.
 pub const REMOVED: &str = "removed";
 
-/// The rank of a role. Also the lowest rank with which the sender of an event may append the event; then the first two
-/// values turn checks off.
+/// The rank of a role. In an append it is the lowest rank that the sender needs, and the first two values turn checks
+/// off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MinRole {
     /// The append checks neither the sender's membership mark nor whether the sender is being erased. The erasure
@@ -47,7 +47,7 @@ named_enum! {
         ChangeAny = "ChangeAny",
         /// Rename, change metadata, archive.
         ChangeRoom = "ChangeRoom",
-        /// Add, remove and change members below owner, to roles below owner.
+        /// Add, remove and change members whose old and new roles are below owner.
         ManageMembers = "ManageMembers",
         /// Make owners, and change or remove them.
         ManageOwners = "ManageOwners",
@@ -72,7 +72,7 @@ pub fn rank(role: &str) -> MinRole {
 }
 
 /// Returns Lua code for scripts: the function `rank(role)` and the constants `ALWAYS`, `ANYONE` and `REMOVED`.
-pub fn lua() -> String {
+pub fn ranks_as_lua() -> String {
     let named = RANKS.map(|(name, rank)| format!("{name} = {}", rank as i32)).join(", ");
     let (always, anyone, custom) = (MinRole::Always as i32, MinRole::Anyone as i32, MinRole::Member as i32);
     format!(
@@ -82,12 +82,12 @@ pub fn lua() -> String {
 }
 
 /// The rule for names of roles, as a text for error messages and documents.
-pub fn rule() -> String {
+pub fn name_rule() -> String {
     let named = RANKS.map(|(name, _)| format!("`{name}`")).join(", ");
     format!("{named} or a name of 1 to 32 of a-z 0-9 _ - other than `{REMOVED}`")
 }
 
-/// Whether a role has a permission.
+/// Whether a member with this role has the permission.
 #[must_use]
 pub fn allows(role: &str, permission: Permission) -> bool {
     rank(role) >= permission.min_role()

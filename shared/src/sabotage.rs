@@ -1,14 +1,21 @@
-//! Fault injection: for each guarantee there is a fault that breaks the guarantee, so that a test can prove that it
-//! notices the fault. The faults exist only in debug builds with the feature `sabotage`, which the system tests use. In
-//! all other builds [`is_active`] is always `false` and costs nothing.
+//! Fault injection for tests. Each guarantee has a fault that breaks the guarantee, and a test that must notice the
+//! fault. A test can also remove single rules of the core, to prove that each rule is needed. A rule that is part of a
+//! script or an SQL statement is removed by replacing its text. Only debug builds with the feature `sabotage`, which
+//! the system tests use, contain faults.
+
+use std::borrow::Cow;
 
 use crate::named_enum::named_enum;
 
 /// The environment variable that contains the name of the active fault.
-pub const VARIABLE: &str = "TIDINGS_SABOTAGE";
+pub const FAULT_VARIABLE: &str = "TIDINGS_SABOTAGE";
+
+/// The environment variable with the removed rules, separated by U+001E. Each rule is the name in a call of
+/// [`is_removed`], or two texts separated by U+001F: a text in a script or an SQL statement, and its replacement.
+pub const RULES_VARIABLE: &str = "TIDINGS_SABOTAGE_RULES";
 
 named_enum! {
-    /// The faults that a process can have, with their names in the variable [`VARIABLE`].
+    /// The faults that a process can have, with their names in the variable [`FAULT_VARIABLE`].
     pub enum Sabotage {
         /// A gateway delivers records again that it has already delivered.
         Order = "order",
@@ -29,12 +36,12 @@ named_enum! {
     }
 }
 
-/// Whether this fault is active, according to the variable [`VARIABLE`].
+/// Whether this fault is active, according to the variable [`FAULT_VARIABLE`].
 #[cfg(all(feature = "sabotage", debug_assertions))]
 #[must_use]
 pub fn is_active(sabotage: Sabotage) -> bool {
-    static CHOSEN: std::sync::LazyLock<Option<Sabotage>> = std::sync::LazyLock::new(|| {
-        let name = std::env::var(VARIABLE).ok()?;
+    static ACTIVE_FAULT: std::sync::LazyLock<Option<Sabotage>> = std::sync::LazyLock::new(|| {
+        let name = std::env::var(FAULT_VARIABLE).ok()?;
         let chosen = Sabotage::ALL.into_iter().find(|fault| fault.as_str() == name);
         tracing::error!(
             name,
@@ -43,7 +50,7 @@ pub fn is_active(sabotage: Sabotage) -> bool {
         );
         chosen
     });
-    *CHOSEN == Some(sabotage)
+    *ACTIVE_FAULT == Some(sabotage)
 }
 
 /// Whether this fault is active, which is never the case in this build.
@@ -52,4 +59,51 @@ pub fn is_active(sabotage: Sabotage) -> bool {
 #[inline]
 pub const fn is_active(_: Sabotage) -> bool {
     false
+}
+
+#[cfg(all(feature = "sabotage", debug_assertions))]
+static REMOVED_RULES: std::sync::LazyLock<Vec<String>> = std::sync::LazyLock::new(|| {
+    let rules = std::env::var(RULES_VARIABLE).unwrap_or_default();
+    rules.split('\u{1e}').filter(|rule| !rule.is_empty()).map(ToOwned::to_owned).collect()
+});
+
+/// Whether the rule with this name is removed, according to the variable [`RULES_VARIABLE`].
+#[cfg(all(feature = "sabotage", debug_assertions))]
+#[must_use]
+pub fn is_removed(rule: &str) -> bool {
+    let removed = REMOVED_RULES.iter().any(|removed| removed == rule);
+    if removed {
+        tracing::error!(rule, "fault injection is on: a rule is removed");
+    }
+    removed
+}
+
+/// Returns the text of a script or an SQL statement without the rules that [`RULES_VARIABLE`] removes.
+#[cfg(all(feature = "sabotage", debug_assertions))]
+#[must_use]
+pub fn without_rules(text: &str) -> Cow<'_, str> {
+    let mut text = Cow::Borrowed(text);
+    for (rule, replacement) in REMOVED_RULES.iter().filter_map(|removed| removed.split_once('\u{1f}')) {
+        if text.contains(rule) {
+            tracing::error!(rule, "fault injection is on: a rule is removed");
+            text = Cow::Owned(text.replace(rule, replacement));
+        }
+    }
+    text
+}
+
+/// Whether a rule is removed, which is never the case in this build.
+#[cfg(not(all(feature = "sabotage", debug_assertions)))]
+#[must_use]
+#[inline]
+pub const fn is_removed(_: &str) -> bool {
+    false
+}
+
+/// Returns the text as it is, because this build removes no rules.
+#[cfg(not(all(feature = "sabotage", debug_assertions)))]
+#[must_use]
+#[inline]
+pub const fn without_rules(text: &str) -> Cow<'_, str> {
+    Cow::Borrowed(text)
 }

@@ -3,7 +3,7 @@
 //! Logs and traces never contain a token, a message text, or other personal data.
 
 mod context;
-mod lines;
+mod log_lines;
 mod otlp;
 mod span_queue;
 mod traces;
@@ -11,16 +11,16 @@ mod traces;
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 pub use context::TraceContext;
-pub use lines::{current, in_trace, log_in_trace};
+pub use log_lines::{current, in_trace, log_in_trace};
 pub use opentelemetry::trace::SpanKind;
 pub use otlp::{HAS_OTLP, OTLP_IS_MISSING, exporter};
 pub use span_queue::spans_lost;
-pub use traces::{Span, begin, child, child_of, start as start_traces, stop as stop_traces};
+pub use traces::{Span, begin_trace, child, child_of, start as start_traces, stop as stop_traces};
 
 /// Starts logging with a filter such as `info` or `tidings_gateway=debug,info`.
 pub fn start(filter: &str) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("--log: {error}"))?;
     let lines = fmt::layer().json().flatten_event(true).with_current_span(false).with_writer(std::io::stderr);
-    let lines = lines.map_event_format(lines::WithTrace);
+    let lines = lines.map_event_format(log_lines::TraceIdFormat);
     tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(|error| error.to_string())
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Separates the items of a header field. No identifier contains this character.
+/// Separates the items of a list in a header field. No identifier contains this character.
 pub(crate) const LIST_SEPARATOR: char = '\u{1e}';
 
 /// The users and roles that may see an event, in addition to its sender. Two empty lists mean all members.
@@ -28,7 +28,7 @@ impl Visibility {
         users.chain(roles).collect::<Vec<_>>().join(&LIST_SEPARATOR.to_string())
     }
 
-    /// Decodes the field `visibility` of a record's header.
+    /// Decodes the field `visibility` of a record's header. Malformed items are ignored.
     pub fn decode(field: &str) -> Self {
         let mut visibility = Self::default();
         for item in field.split(LIST_SEPARATOR) {

@@ -1,7 +1,7 @@
 //! A socket that fails when nothing was written to it for too long. actix limits only the time for the head of the
-//! first request on a connection. So after one answer, a client could send a part of another head, and occupy the
-//! connection and up to 128 KiB for ever. The timeout also closes connections of clients that send requests but never
-//! read the answers. It needs one timer per connection.
+//! first request on a connection. Without this timeout a client could, after one answer, send a part of another head,
+//! and occupy the connection and up to 128 KiB for ever. The timeout also closes connections of clients that send
+//! requests but never read the answers. Each connection needs one timer.
 
 use std::{
     io::{self, IoSlice},
@@ -26,7 +26,8 @@ pub struct WriteIdleTimeout<S> {
 }
 
 impl<S> WriteIdleTimeout<S> {
-    /// Adds a timeout, which must be longer than a connection may be idle plus the longest request with its answer.
+    /// Adds a timeout. It must be longer than the allowed idle time of a connection plus the longest request with its
+    /// answer.
     #[must_use]
     pub fn new(socket: S, timeout: Duration) -> Self {
         let now = Instant::now();

@@ -1,5 +1,5 @@
-// The events of one connection. Messages are sent by RPC, because an RPC has an answer: the ack. Typing, read marks and
-// presence are sent without an answer. All of them are published to the channel of the room.
+// The commands and events of one connection. Messages are sent by RPC, because an RPC has an answer: the ack. Typing,
+// read marks and presence are sent without an answer. All of them are published to the channel of the room.
 package main
 
 import (
@@ -14,11 +14,11 @@ import (
 	"github.com/google/uuid"
 )
 
-// How many commands of one client run at a time, as in Centrifuge's example of concurrency. Further commands wait in
-// the socket.
-const commandsAtOnce = 16
+// Limit of the commands of one client that run at the same time: that of Centrifuge's example of concurrency. Further
+// commands wait in the socket.
+const maxConcurrentCommands = 16
 
-// Milliseconds, as Tidings writes them.
+// The format of times in Tidings' events: RFC 3339 with milliseconds.
 const timeFormat = "2006-01-02T15:04:05.000Z"
 
 type sender struct {
@@ -31,7 +31,7 @@ func (user sender) credentials() *centrifuge.Credentials {
 	return &centrifuge.Credentials{UserID: user.ID, Info: info}
 }
 
-// A command of a client. Those without an answer have a type.
+// The body of a command. Only commands without an answer have a type; the others are named by their RPC method.
 type command struct {
 	Type     string `json:"type"`
 	Room     string `json:"room"`
@@ -63,7 +63,7 @@ type messageNew struct {
 	Content  string          `json:"content"`
 }
 
-// The other events.
+// typing:start, receipt:read and presence:changed, each with some of these fields.
 type roomEvent struct {
 	Type   string `json:"type"`
 	Room   string `json:"room,omitempty"`
@@ -78,15 +78,15 @@ type errorEvent struct {
 	Message string `json:"message"`
 }
 
-type conversation struct {
+type clientSession struct {
 	node   *centrifuge.Node
 	store  store
 	client *centrifuge.Client
 }
 
-func newConversation(node *centrifuge.Node, messages store, client *centrifuge.Client) {
-	c := &conversation{node: node, store: messages, client: client}
-	slots := make(chan struct{}, commandsAtOnce)
+func startSession(node *centrifuge.Node, messages store, client *centrifuge.Client) {
+	c := &clientSession{node: node, store: messages, client: client}
+	slots := make(chan struct{}, maxConcurrentCommands)
 	// Handlers are called by the goroutine that reads the connection, so they must not wait for the database.
 	start := func(run func()) {
 		slots <- struct{}{}
@@ -104,15 +104,15 @@ func newConversation(node *centrifuge.Node, messages store, client *centrifuge.C
 		done(centrifuge.SubscribeReply{}, nil)
 	})
 	client.OnRPC(func(event centrifuge.RPCEvent, done centrifuge.RPCCallback) {
-		start(func() { c.call(event, done) })
+		start(func() { c.handleRPC(event, done) })
 	})
 	client.OnMessage(func(event centrifuge.MessageEvent) {
-		start(func() { c.tell(event.Data) })
+		start(func() { c.handleMessage(event.Data) })
 	})
 }
 
-// Handles a command with an answer.
-func (c *conversation) call(event centrifuge.RPCEvent, done centrifuge.RPCCallback) {
+// Handles an RPC: a command with an answer.
+func (c *clientSession) handleRPC(event centrifuge.RPCEvent, done centrifuge.RPCCallback) {
 	var body command
 	if event.Method != "message:send" {
 		done(centrifuge.RPCReply{}, centrifuge.ErrorMethodNotFound)
@@ -133,7 +133,7 @@ func (c *conversation) call(event centrifuge.RPCEvent, done centrifuge.RPCCallba
 
 // Stores a message, acknowledges it and publishes it. The ack is sent before the fan-out, because it does not depend on
 // it.
-func (c *conversation) send(body command, done centrifuge.RPCCallback) error {
+func (c *clientSession) send(body command, done centrifuge.RPCCallback) error {
 	id, err := uuid.NewV7()
 	if err != nil {
 		done(centrifuge.RPCReply{}, centrifuge.ErrorInternal)
@@ -165,8 +165,8 @@ func (c *conversation) send(body command, done centrifuge.RPCCallback) error {
 	})
 }
 
-// Handles a command without an answer. An error is sent as an event.
-func (c *conversation) tell(data []byte) {
+// Handles a command without an answer. If it fails, the client gets an error event.
+func (c *clientSession) handleMessage(data []byte) {
 	var body command
 	err := json.Unmarshal(data, &body)
 	if err == nil {
@@ -174,7 +174,7 @@ func (c *conversation) tell(data []byte) {
 		case "typing:start":
 			err = c.typing(body)
 		case "message:read":
-			err = c.read(body)
+			err = c.markRead(body)
 		case "presence:set":
 			err = c.presence(body)
 		default:
@@ -187,15 +187,15 @@ func (c *conversation) tell(data []byte) {
 	}
 }
 
-// A publication reaches all subscribers, so the author gets typing and presence too, and must ignore them.
-func (c *conversation) typing(body command) error {
+// A publication reaches all subscribers. So the author gets typing and presence too, and must ignore them.
+func (c *clientSession) typing(body command) error {
 	if !c.client.IsSubscribed(body.Room) {
 		return errors.New("you have not joined this room")
 	}
 	return c.publish(body.Room, roomEvent{Type: "typing:start", Room: body.Room, User: c.client.UserID()})
 }
 
-func (c *conversation) read(body command) error {
+func (c *clientSession) markRead(body command) error {
 	if !c.client.IsSubscribed(body.Room) {
 		return errors.New("you have not joined this room")
 	}
@@ -203,7 +203,7 @@ func (c *conversation) read(body command) error {
 		return errors.New("seq is no position")
 	}
 	user, at := c.client.UserID(), time.Now().UTC()
-	moved, err := c.store.read(context.Background(), body.Room, user, body.Seq, at)
+	moved, err := c.store.moveReadMark(context.Background(), body.Room, user, body.Seq, at)
 	if err != nil || !moved {
 		return err
 	}
@@ -212,7 +212,7 @@ func (c *conversation) read(body command) error {
 	})
 }
 
-func (c *conversation) presence(body command) error {
+func (c *clientSession) presence(body command) error {
 	if body.Status != "online" && body.Status != "away" {
 		return errors.New("status is unknown")
 	}
@@ -225,7 +225,7 @@ func (c *conversation) presence(body command) error {
 	return nil
 }
 
-func (c *conversation) publish(room string, event any) error {
+func (c *clientSession) publish(room string, event any) error {
 	data, err := json.Marshal(event)
 	if err != nil {
 		return err
@@ -234,6 +234,6 @@ func (c *conversation) publish(room string, event any) error {
 	return err
 }
 
-func isText(value string, longest int) bool {
-	return value != "" && utf8.RuneCountInString(value) <= longest
+func isText(value string, maxCharacters int) bool {
+	return value != "" && utf8.RuneCountInString(value) <= maxCharacters
 }

@@ -38,25 +38,25 @@ func serve() error {
 		return err
 	}
 	if url := os.Getenv("REDIS_URL"); url != "" {
-		if err := connectNodes(node, url); err != nil {
+		if err := useRedisBroker(node, url); err != nil {
 			return err
 		}
 	}
-	var messages store = &noStore{}
+	var messages store = &nullStore{}
 	if url := os.Getenv("DATABASE_URL"); url != "" {
 		if messages, err = openStore(context.Background(), url); err != nil {
 			return err
 		}
 	}
 	node.OnConnecting(func(_ context.Context, event centrifuge.ConnectEvent) (centrifuge.ConnectReply, error) {
-		user, err := verify(event.Token, []byte(secret))
+		user, err := verifyToken(event.Token, []byte(secret))
 		if err != nil {
 			return centrifuge.ConnectReply{}, centrifuge.DisconnectInvalidToken
 		}
 		return centrifuge.ConnectReply{Credentials: user.credentials()}, nil
 	})
 	node.OnConnect(func(client *centrifuge.Client) {
-		newConversation(node, messages, client)
+		startSession(node, messages, client)
 	})
 	if err := node.Run(); err != nil {
 		return err
@@ -67,8 +67,8 @@ func serve() error {
 	}))
 }
 
-// Passes publications from node to node.
-func connectNodes(node *centrifuge.Node, url string) error {
+// Connects the nodes: the Redis broker passes publications from each node to all others.
+func useRedisBroker(node *centrifuge.Node, url string) error {
 	shard, err := centrifuge.NewRedisShard(node, centrifuge.RedisShardConfig{Address: url})
 	if err != nil {
 		return err
@@ -83,8 +83,8 @@ func connectNodes(node *centrifuge.Node, url string) error {
 	return nil
 }
 
-// Checks a token, and returns its user.
-func verify(token string, secret []byte) (sender, error) {
+// Verifies a token and returns its user.
+func verifyToken(token string, secret []byte) (sender, error) {
 	var claims struct {
 		jwt.RegisteredClaims
 		Name string `json:"name"`
@@ -103,7 +103,7 @@ func verify(token string, secret []byte) (sender, error) {
 	return user, nil
 }
 
-// Listens on PORT of 127.0.0.1 (0 or none: any) and prints the address for the process that started this one.
+// Serves on PORT of 127.0.0.1 (0 or none: any). Prints the address for the parent process.
 func listen(handler http.Handler) error {
 	port := os.Getenv("PORT")
 	if port == "" {

@@ -36,8 +36,8 @@ const schema = `
   );
 `
 
-// Any number that all nodes share: of nodes that start together one makes the tables.
-const schemaLock = 715_301
+// The key of the advisory lock with which nodes that start together create the tables one after the other.
+const schemaLockKey = 715_301
 
 // The same number of connections as in store.mjs.
 const maxConnections = 20
@@ -47,8 +47,8 @@ const (
 	insertMessage = `INSERT INTO messages (id, room_id, sender_id, client_id, kind, content, at)
          VALUES ($1, $2, $3, $4, 'text', $5, $6)
          ON CONFLICT (room_id, sender_id, client_id) DO NOTHING RETURNING seq`
-	firstMessage  = `SELECT seq, id, at FROM messages WHERE room_id = $1 AND sender_id = $2 AND client_id = $3`
-	upsertReceipt = `INSERT INTO receipts (room_id, user_id, seq, at) VALUES ($1, $2, $3, $4)
+	selectFirstMessage = `SELECT seq, id, at FROM messages WHERE room_id = $1 AND sender_id = $2 AND client_id = $3`
+	upsertReceipt      = `INSERT INTO receipts (room_id, user_id, seq, at) VALUES ($1, $2, $3, $4)
          ON CONFLICT (room_id, user_id) DO UPDATE SET seq = excluded.seq, at = excluded.at
          WHERE receipts.seq < excluded.seq`
 )
@@ -59,7 +59,7 @@ type draft struct {
 	at                                time.Time
 }
 
-type stored struct {
+type storedMessage struct {
 	seq       int64
 	id        uuid.UUID
 	at        time.Time
@@ -67,17 +67,17 @@ type stored struct {
 }
 
 type store interface {
-	// Stores a message once; a repetition finds the first.
-	add(ctx context.Context, message draft) (stored, error)
-	// Moves a read mark forward; whether it moved.
-	read(ctx context.Context, room, user string, seq int64, at time.Time) (bool, error)
+	// Stores a message. If it was stored before, returns the stored message as a duplicate.
+	add(ctx context.Context, message draft) (storedMessage, error)
+	// Moves a read mark forward. Returns whether it has moved.
+	moveReadMark(ctx context.Context, room, user string, seq int64, at time.Time) (bool, error)
 }
 
 type pgStore struct {
 	pool *pgxpool.Pool
 }
 
-// Connects, and makes the tables that are missing.
+// Connects, and creates the tables that are missing.
 func openStore(ctx context.Context, url string) (store, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
@@ -89,7 +89,7 @@ func openStore(ctx context.Context, url string) (store, error) {
 		return nil, err
 	}
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", schemaLock); err != nil {
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", schemaLockKey); err != nil {
 			return err
 		}
 		_, err := tx.Exec(ctx, schema)
@@ -98,31 +98,31 @@ func openStore(ctx context.Context, url string) (store, error) {
 	return &pgStore{pool}, err
 }
 
-func (s *pgStore) add(ctx context.Context, m draft) (stored, error) {
-	made := stored{id: m.id, at: m.at}
-	err := s.pool.QueryRow(ctx, insertMessage, m.id, m.room, m.senderID, m.clientID, m.content, m.at).Scan(&made.seq)
+func (s *pgStore) add(ctx context.Context, m draft) (storedMessage, error) {
+	inserted := storedMessage{id: m.id, at: m.at}
+	err := s.pool.QueryRow(ctx, insertMessage, m.id, m.room, m.senderID, m.clientID, m.content, m.at).Scan(&inserted.seq)
 	if !errors.Is(err, pgx.ErrNoRows) {
-		return made, err
+		return inserted, err
 	}
-	first := stored{duplicate: true}
-	err = s.pool.QueryRow(ctx, firstMessage, m.room, m.senderID, m.clientID).Scan(&first.seq, &first.id, &first.at)
+	first := storedMessage{duplicate: true}
+	err = s.pool.QueryRow(ctx, selectFirstMessage, m.room, m.senderID, m.clientID).Scan(&first.seq, &first.id, &first.at)
 	return first, err
 }
 
-func (s *pgStore) read(ctx context.Context, room, user string, seq int64, at time.Time) (bool, error) {
+func (s *pgStore) moveReadMark(ctx context.Context, room, user string, seq int64, at time.Time) (bool, error) {
 	tag, err := s.pool.Exec(ctx, upsertReceipt, room, user, seq, at)
 	return tag.RowsAffected() == 1, err
 }
 
-// The same without a database: nothing is kept, repetitions are not noticed.
-type noStore struct {
+// A store without a database: keeps nothing, and recognises no duplicate.
+type nullStore struct {
 	seq atomic.Int64
 }
 
-func (s *noStore) add(_ context.Context, m draft) (stored, error) {
-	return stored{seq: s.seq.Add(1), id: m.id, at: m.at}, nil
+func (s *nullStore) add(_ context.Context, m draft) (storedMessage, error) {
+	return storedMessage{seq: s.seq.Add(1), id: m.id, at: m.at}, nil
 }
 
-func (*noStore) read(context.Context, string, string, int64, time.Time) (bool, error) {
+func (*nullStore) moveReadMark(context.Context, string, string, int64, time.Time) (bool, error) {
 	return true, nil
 }

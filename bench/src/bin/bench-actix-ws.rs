@@ -1,4 +1,4 @@
-//! A measured server: raw fan-out with actix-ws. `--listen 127.0.0.1:0`; prints its address.
+//! A measured server: raw fan-out with actix-ws. Listens on `--listen ADDRESS` and prints the address.
 
 use clap::Parser;
 use tidings_bench::peers::others::{actix_ws, bare};

@@ -1,4 +1,5 @@
-//! A measured server: only one write(2) per receiver. `--listen 127.0.0.1:0`; prints its address.
+//! A measured server: one write(2) per receiver, and nothing else. Listens on `--listen ADDRESS` and prints the
+//! address.
 
 use clap::Parser;
 use tidings_bench::peers::others::{bare, write_limit};

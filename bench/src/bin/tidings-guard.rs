@@ -1,6 +1,6 @@
-//! Counts the instructions of the hot paths and compares them with `bench/guard.json`, or writes that file.
-//! Starts private systems with the programs next to it. Exits with 1 if a count is above its bound, and with 3 if
-//! counting is not possible here.
+//! Counts the instructions of the hot paths and compares them with `bench/guard.json`, or writes this file.
+//! Starts private systems with the programs next to this one. Exits with 1 if a count is above its bound or has no
+//! bound, and with 3 if counting is not possible on this machine.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,16 +9,16 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use tidings_bench::guard::bounds::{Bounds, Verdict};
-use tidings_bench::guard::{Count, CountOptions, bounds_file, callgrind};
+use tidings_bench::guard::{CountOptions, CountedOperation, bounds_file, callgrind};
 
-const ABOVE: u8 = 1;
-const NOT_HERE: u8 = 3;
+const EXIT_ABOVE_BOUND: u8 = 1;
+const EXIT_CANNOT_COUNT: u8 = 3;
 
 /// Counts the instructions of the hot paths under valgrind, and compares them with the expected numbers.
 #[derive(Debug, Parser)]
 #[command(name = "tidings-guard")]
 struct Arguments {
-    /// Only counts whose names contain this.
+    /// Run only the counts whose names contain this text.
     filter: Option<String>,
     /// File with the expected numbers. Default: bench/guard.json.
     #[arg(long)]
@@ -32,7 +32,7 @@ struct Arguments {
     /// Keep the files for callgrind_annotate in this folder.
     #[arg(long)]
     profiles: Option<PathBuf>,
-    /// Trace this share of the messages, to see the cost of tracing.
+    /// Trace this share of the messages (0 to 1), to see the cost of tracing.
     #[arg(long)]
     trace_ratio: Option<f64>,
 }
@@ -40,35 +40,41 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    if let Err(error) = can_be_counted().await {
+    if let Err(error) = check_supported().await {
         eprintln!("{error:#}");
-        return Ok(ExitCode::from(NOT_HERE));
+        return Ok(ExitCode::from(EXIT_CANNOT_COUNT));
     }
     let path = arguments.bounds.clone().unwrap_or_else(bounds_file);
     let mut bounds = Bounds::read(&path)?;
     let mut code = ExitCode::SUCCESS;
-    for count in wanted(&arguments) {
+    for count in selected_operations(&arguments) {
         let begun = Instant::now();
-        let mut taken = Vec::new();
+        let mut results = Vec::new();
         for round in 0..arguments.repeat {
-            taken.push(take(count, round, &arguments).await.with_context(|| count.name().to_owned())?);
+            results.push(run_count(count, round, &arguments).await.with_context(|| count.name().to_owned())?);
         }
-        // A real increase occurs in each repetition, a disturbance does not, so the count is repeated once.
-        if !arguments.write && arguments.repeat == 1 && bounds.judge(count.name(), taken[0]) == Verdict::Above
+        // Repeats the count once: a real increase occurs again, and a disturbance by the machine usually does not.
+        if !arguments.write
+            && arguments.repeat == 1
+            && bounds.compare(count.name(), results[0]) == Verdict::Above
         {
-            println!("{}: {} instructions are too many; once more", count.name(), taken[0]);
-            let again = take(count, 1, &arguments).await.with_context(|| count.name().to_owned())?;
-            taken = vec![taken[0].min(again)];
+            println!("{}: {} instructions are too many; once more", count.name(), results[0]);
+            let again = run_count(count, 1, &arguments).await.with_context(|| count.name().to_owned())?;
+            results = vec![results[0].min(again)];
         }
-        taken.sort_unstable();
-        let middle = taken[taken.len() / 2];
+        results.sort_unstable();
+        let median = results[results.len() / 2];
         if arguments.write {
-            bounds.expect(count.name(), middle);
+            bounds.set_expected(count.name(), median);
         }
-        let verdict = bounds.judge(count.name(), middle);
-        println!("{}, {} s", told(&bounds, count.name(), &taken, verdict), begun.elapsed().as_secs());
+        let verdict = bounds.compare(count.name(), median);
+        println!(
+            "{}, {} s",
+            report_line(&bounds, count.name(), &results, verdict),
+            begun.elapsed().as_secs()
+        );
         if matches!(verdict, Verdict::Above | Verdict::Unknown) {
-            code = ExitCode::from(ABOVE);
+            code = ExitCode::from(EXIT_ABOVE_BOUND);
         }
     }
     if arguments.write {
@@ -77,44 +83,49 @@ async fn main() -> Result<ExitCode> {
     Ok(code)
 }
 
-async fn can_be_counted() -> Result<()> {
+async fn check_supported() -> Result<()> {
     ensure!(cfg!(target_arch = "x86_64"), "what is expected is of x86-64");
-    callgrind::is_here().await
+    callgrind::check_available().await
 }
 
-fn wanted(arguments: &Arguments) -> Vec<Count> {
+fn selected_operations(arguments: &Arguments) -> Vec<CountedOperation> {
     let filter = arguments.filter.as_deref().unwrap_or_default();
-    Count::ALL.into_iter().filter(|count| count.name().contains(filter)).collect()
+    CountedOperation::ALL.into_iter().filter(|count| count.name().contains(filter)).collect()
 }
 
-async fn take(count: Count, round: u32, arguments: &Arguments) -> Result<u64> {
+async fn run_count(count: CountedOperation, round: u32, arguments: &Arguments) -> Result<u64> {
     let folder = tidings_harness::folder::Folder::new()?;
     let trace_ratio = arguments.trace_ratio;
-    let Some(kept) = &arguments.profiles else {
-        return count.take(&CountOptions { folder: folder.path().to_owned(), trace_ratio }).await;
+    let Some(profile_folder) = &arguments.profiles else {
+        return count.measure(&CountOptions { folder: folder.path().to_owned(), trace_ratio }).await;
     };
-    let kept = kept.join(format!("{}-{round}", count.name().replace([':', ',', ' '], "-")));
-    // Files of an earlier run must not count for this one.
-    if kept.exists() {
-        std::fs::remove_dir_all(&kept)?;
+    let profile_folder =
+        profile_folder.join(format!("{}-{round}", count.name().replace([':', ',', ' '], "-")));
+    // Removes the files of an earlier run, because their numbers would be taken for those of this run.
+    if profile_folder.exists() {
+        std::fs::remove_dir_all(&profile_folder)?;
     }
-    std::fs::create_dir_all(&kept)?;
-    count.take(&CountOptions { folder: kept.canonicalize()?, trace_ratio }).await
+    std::fs::create_dir_all(&profile_folder)?;
+    count.measure(&CountOptions { folder: profile_folder.canonicalize()?, trace_ratio }).await
 }
 
-/// One line about a count.
-fn told(bounds: &Bounds, name: &str, taken: &[u64], verdict: Verdict) -> String {
-    let middle = taken[taken.len() / 2];
-    let mut text = format!("{name}: {middle} instructions");
-    if let (Some(least), Some(most)) = (taken.first(), taken.last())
-        && taken.len() > 1
+/// The report line of a count.
+fn report_line(bounds: &Bounds, name: &str, results: &[u64], verdict: Verdict) -> String {
+    let median = results[results.len() / 2];
+    let mut text = format!("{name}: {median} instructions");
+    if let (Some(least), Some(most)) = (results.first(), results.last())
+        && results.len() > 1
     {
-        let spread = (most - least) as f64 / middle as f64 * 100.0;
+        let spread = (most - least) as f64 / median as f64 * 100.0;
         text += &format!(" ({least} to {most}, {spread:.1} %)");
     }
-    if let Some(bound) = bounds.of(name) {
-        let more = (middle as f64 / bound.instructions as f64 - 1.0) * 100.0;
-        text += &format!(", {more:+.1} % of {} (room {:.0} %)", bound.instructions, bound.room * 100.0);
+    if let Some(bound) = bounds.get(name) {
+        let percent_above_bound = (median as f64 / bound.instructions as f64 - 1.0) * 100.0;
+        text += &format!(
+            ", {percent_above_bound:+.1} % of {} (room {:.0} %)",
+            bound.instructions,
+            bound.room * 100.0
+        );
     }
     text += match verdict {
         Verdict::Within => "",

@@ -1,12 +1,12 @@
-//! The expected number of each count, and whether a count is within its bound. Pure except for reading and writing its
-//! file.
+//! The expected number of each count, and the comparison of a count with it. Pure except for reading and writing the
+//! file of the expected numbers.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-/// The expected number of a count.
+/// The expected number of a count, and its tolerance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CountBound {
@@ -14,13 +14,13 @@ pub struct CountBound {
     pub name: String,
     /// Expected instructions per operation.
     pub instructions: u64,
-    /// The tolerance as a share. A count that is lower by as much is reported too.
+    /// The tolerance in both directions, as a share of `instructions`.
     pub room: f64,
     /// The reason for the tolerance.
     pub why: String,
 }
 
-/// All bounds, as in their file.
+/// The content of `bench/guard.json`: the bounds of all counts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bounds {
@@ -31,43 +31,37 @@ pub struct Bounds {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Within,
-    /// It is above its tolerance.
+    /// The count is above its tolerance.
     Above,
-    /// It is so low that the bound should be lowered.
+    /// The count is below its tolerance, so the expected number should be lowered.
     Below,
-    /// There is no expected number.
+    /// The count has no expected number.
     Unknown,
 }
 
 impl Bounds {
-    /// Reads them.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or is malformed.
+    /// Reads the bounds.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
         serde_json::from_str(&text).with_context(|| format!("{} is not of the form", path.display()))
     }
 
-    /// Writes them.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
+    /// Writes the bounds.
     pub fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
         std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
     }
 
-    /// The bound with this name.
+    /// The bound of the operation with this name.
     #[must_use]
-    pub fn of(&self, name: &str) -> Option<&CountBound> {
+    pub fn get(&self, name: &str) -> Option<&CountBound> {
         self.counts.iter().find(|bound| bound.name == name)
     }
 
     /// Compares a count with the bound of its name.
     #[must_use]
-    pub fn judge(&self, name: &str, instructions: u64) -> Verdict {
-        let Some(bound) = self.of(name) else { return Verdict::Unknown };
+    pub fn compare(&self, name: &str, instructions: u64) -> Verdict {
+        let Some(bound) = self.get(name) else { return Verdict::Unknown };
         let share = instructions as f64 / bound.instructions as f64;
         if share > 1.0 + bound.room {
             Verdict::Above
@@ -78,22 +72,22 @@ impl Bounds {
         }
     }
 
-    /// Sets the expected number; tolerance and reason stay.
-    pub fn expect(&mut self, name: &str, instructions: u64) {
+    /// Sets the expected number. An existing bound keeps its tolerance and its reason.
+    pub fn set_expected(&mut self, name: &str, instructions: u64) {
         match self.counts.iter_mut().find(|bound| bound.name == name) {
             Some(bound) => bound.instructions = instructions,
             None => self.counts.push(CountBound {
                 name: name.to_owned(),
                 instructions,
-                room: ROOM_UNTIL_KNOWN,
+                room: DEFAULT_TOLERANCE,
                 why: "how repeatable it is was not found out yet".to_owned(),
             }),
         }
     }
 }
 
-/// The tolerance of a new count.
-const ROOM_UNTIL_KNOWN: f64 = 0.15;
+/// The tolerance of a new bound.
+const DEFAULT_TOLERANCE: f64 = 0.15;
 
 #[cfg(test)]
 mod tests {
@@ -112,28 +106,28 @@ mod tests {
     #[test]
     fn count_may_differ_by_its_tolerance() {
         let bounds = bounds();
-        let judged = [900, 1000, 1100].map(|count| bounds.judge("a", count));
+        let judged = [900, 1000, 1100].map(|count| bounds.compare("a", count));
         assert_eq!(judged, [Verdict::Within; 3]);
-        assert_eq!(bounds.judge("a", 1101), Verdict::Above);
-        assert_eq!(bounds.judge("a", 899), Verdict::Below);
+        assert_eq!(bounds.compare("a", 1101), Verdict::Above);
+        assert_eq!(bounds.compare("a", 899), Verdict::Below);
     }
 
     #[test]
     fn each_count_is_compared_with_its_own_bound() {
         let bounds = bounds();
-        assert_eq!(bounds.judge("b", 75), Verdict::Within);
-        assert_eq!(bounds.judge("b", 1000), Verdict::Above);
-        assert_eq!(bounds.judge("c", 1000), Verdict::Unknown);
+        assert_eq!(bounds.compare("b", 75), Verdict::Within);
+        assert_eq!(bounds.compare("b", 1000), Verdict::Above);
+        assert_eq!(bounds.compare("c", 1000), Verdict::Unknown);
     }
 
     #[test]
     fn new_expected_number_keeps_tolerance_and_reason() {
         let mut bounds = bounds();
-        bounds.expect("b", 70);
-        assert_eq!(bounds.of("b").map(|bound| (bound.instructions, bound.room)), Some((70, 0.5)));
-        assert_eq!(bounds.of("b").map(|bound| bound.why.as_str()), Some("because"));
-        bounds.expect("c", 7);
-        assert_eq!(bounds.judge("c", 7), Verdict::Within);
+        bounds.set_expected("b", 70);
+        assert_eq!(bounds.get("b").map(|bound| (bound.instructions, bound.room)), Some((70, 0.5)));
+        assert_eq!(bounds.get("b").map(|bound| bound.why.as_str()), Some("because"));
+        bounds.set_expected("c", 7);
+        assert_eq!(bounds.compare("c", 7), Verdict::Within);
         assert_eq!(bounds.counts.len(), 3);
     }
 
@@ -148,7 +142,7 @@ mod tests {
     fn repository_bounds_cover_all_counts_with_small_tolerances() {
         let bounds = Bounds::read(&crate::guard::bounds_file()).unwrap();
         let names: Vec<&str> = bounds.counts.iter().map(|bound| bound.name.as_str()).collect();
-        assert_eq!(names, crate::guard::Count::ALL.map(crate::guard::Count::name));
+        assert_eq!(names, crate::guard::CountedOperation::ALL.map(crate::guard::CountedOperation::name));
         for bound in &bounds.counts {
             assert!(bound.instructions > 0 && bound.room > 0.0 && bound.room <= 0.5, "{bound:?}");
             assert!(!bound.why.is_empty(), "{bound:?}");

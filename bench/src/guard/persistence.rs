@@ -1,54 +1,56 @@
-//! The operations while persistence is counted. All messages are appended before persistence may read the first,
-//! because otherwise the batches would vary.
+//! The counted operations of persistence. All messages are appended while persistence is paused, because otherwise the
+//! sizes of the batches would vary.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
 use tidings_harness::{Client, Service};
 
 use super::CountOptions;
-use super::system::{PATIENCE, System, message};
+use super::system::{System, WAIT_TIMEOUT, new_message_frame};
 
-/// Rooms; they are in most partitions, because a read is shared among the partitions.
+/// Number of rooms. There are as many as partitions, so most partitions have one: persistence reads all partitions with
+/// shared requests.
 const ROOMS: usize = 64;
-/// Messages of each room before the count, and while it runs. Each number completes a block of the search index, so that
-/// the indexer takes the block soon.
-const STORED_BEFORE: usize = 63;
-const STORED_PER_ROOM: usize = 64;
-const PAGES: usize = 100;
+/// Messages of each room before counting begins, and while counting. Both numbers end a block of the search index,
+/// because the indexer indexes a complete block soon.
+const WARMUP_MESSAGES_PER_ROOM: usize = 63;
+const COUNTED_MESSAGES_PER_ROOM: usize = 64;
+const COUNTED_PAGES: usize = 100;
 /// Messages of a page: the default limit.
-const PAGE: usize = 50;
-const PAGES_BEFORE: usize = 20;
+const PAGE_SIZE: usize = 50;
+const WARMUP_PAGES: usize = 20;
 
-/// Instructions of persistence for each message that it stores and indexes, in many rooms at once.
-pub(super) async fn stored(options: &CountOptions) -> Result<u64> {
-    let (system, sender, rooms) = start(options, ROOMS).await?;
-    store(&system, &sender, &rooms, STORED_BEFORE).await?;
-    system.begin().await?;
-    store(&system, &sender, &rooms, STORED_PER_ROOM).await?;
-    system.end(ROOMS * STORED_PER_ROOM).await
+/// Instructions of persistence per message that it stores and indexes, in many rooms at once.
+pub(super) async fn instructions_per_stored_message(options: &CountOptions) -> Result<u64> {
+    let (system, sender, rooms) = start_with_rooms(options, ROOMS).await?;
+    store_and_index(&system, &sender, &rooms, WARMUP_MESSAGES_PER_ROOM).await?;
+    system.begin_counting().await?;
+    store_and_index(&system, &sender, &rooms, COUNTED_MESSAGES_PER_ROOM).await?;
+    system.end_counting(ROOMS * COUNTED_MESSAGES_PER_ROOM).await
 }
 
-/// Instructions of persistence for each page of a room's history.
-pub(super) async fn pages(options: &CountOptions) -> Result<u64> {
-    let (system, sender, rooms) = start(options, 1).await?;
-    store(&system, &sender, &rooms, 2 * PAGE).await?;
+/// Instructions of persistence per page of a room's history.
+pub(super) async fn instructions_per_page(options: &CountOptions) -> Result<u64> {
+    let (system, sender, rooms) = start_with_rooms(options, 1).await?;
+    store_and_index(&system, &sender, &rooms, 2 * PAGE_SIZE).await?;
     let http = system.stack.http("sender");
     let read = async |pages: usize| {
         for _ in 0..pages {
-            let answer = http.messages(&rooms[0], &format!("limit={PAGE}")).await?;
+            let answer = http.messages(&rooms[0], &format!("limit={PAGE_SIZE}")).await?;
             let messages = answer.body["messages"].as_array().map_or(0, Vec::len);
-            ensure!(answer.status == 200 && messages == PAGE, "a page: {} {messages}", answer.status);
+            ensure!(answer.status == 200 && messages == PAGE_SIZE, "a page: {} {messages}", answer.status);
         }
         Ok(())
     };
-    read(PAGES_BEFORE).await?;
-    system.begin().await?;
-    read(PAGES).await?;
-    system.end(PAGES).await
+    read(WARMUP_PAGES).await?;
+    system.begin_counting().await?;
+    read(COUNTED_PAGES).await?;
+    system.end_counting(COUNTED_PAGES).await
 }
 
-/// Starts a system with a user in this many rooms. The room ids, and so the partitions, are the same in each run.
-async fn start(options: &CountOptions, rooms: usize) -> Result<(System, Client, Vec<String>)> {
+/// Starts a system and creates this many rooms, which one user joins. The room ids, and so the partitions, are the same
+/// in each run.
+async fn start_with_rooms(options: &CountOptions, rooms: usize) -> Result<(System, Client, Vec<String>)> {
     let system = System::start(Service::Persistence, 1, options).await?;
     let token = system.stack.admin_token("sender");
     let http = system.stack.http("sender").with_token(&token);
@@ -64,28 +66,28 @@ async fn start(options: &CountOptions, rooms: usize) -> Result<(System, Client, 
     Ok((system, sender, ids))
 }
 
-/// Appends messages to each room while persistence is paused; then it stores and indexes them.
-async fn store(system: &System, sender: &Client, rooms: &[String], messages: usize) -> Result<()> {
+/// Appends messages to each room while persistence is paused, then waits until persistence has stored and indexed them.
+async fn store_and_index(system: &System, sender: &Client, rooms: &[String], messages: usize) -> Result<()> {
     let persistence = system.stack.persistence(0);
     persistence.pause()?;
     for number in 1..=messages {
         for room in rooms {
             // The last message of a room is stored after all others of the room.
             let stage = if number == messages { "stored" } else { "accepted" };
-            let mut frame = message(room);
+            let mut frame = new_message_frame(room);
             (frame["type"], frame["ref"], frame["ack"]) =
                 (json!("message:send"), json!("sent"), json!(stage));
             sender.send_json(&frame).await?;
         }
         for _ in rooms {
-            sender.wait_for("message:new", PATIENCE).await?;
+            sender.wait_for("message:new", WAIT_TIMEOUT).await?;
         }
     }
     persistence.resume()?;
     for _ in 0..messages * rooms.len() {
-        sender.wait_for("ack", PATIENCE).await?;
+        sender.wait_for("ack", WAIT_TIMEOUT).await?;
     }
-    let behind = "SELECT count(*) FROM rooms r LEFT JOIN search_progress p ON p.room_id = r.id \
+    let unindexed_rooms_sql = "SELECT count(*) FROM rooms r LEFT JOIN search_progress p ON p.room_id = r.id \
                   WHERE r.head_seq > COALESCE(p.indexed_seq, 0)";
-    system.stack.database().until(behind, "0").await
+    system.stack.database().until(unindexed_rooms_sql, "0").await
 }

@@ -1,5 +1,4 @@
-//! A system with one counted node: its clients, and the settings that all counts share.
-//! Touches its own processes only.
+//! A system with one counted node, its clients, and the settings that all counts share.
 
 use std::time::Duration;
 
@@ -9,9 +8,10 @@ use tidings_harness::sink::Sink;
 use tidings_harness::{Client, Service, Stack, clock};
 
 use super::CountOptions;
-use super::callgrind::CallgrindOutput;
+use super::callgrind::CallgrindControl;
 
-/// Rate limits must not delay a user, and slow counting must not end connections by missing heartbeats.
+/// The settings of gateways: high rate limits, so that no send is refused, and long heartbeat intervals, because a node
+/// under callgrind is too slow for the default.
 const GATEWAY_SETTINGS: &[(&str, &str)] = &[
     ("TIDINGS_WORKERS", "1"),
     ("TIDINGS_HEARTBEAT_MS", "600000"),
@@ -19,29 +19,26 @@ const GATEWAY_SETTINGS: &[(&str, &str)] = &[
     ("TIDINGS_MESSAGES_BURST", "1000000"),
     ("TIDINGS_DEFLATE", "false"),
 ];
-/// The text of messages.
+/// The content of every message.
 const CONTENT: &str = "Is the tea still warm, or shall I put the kettle on again before you come?";
-/// How long to wait before counting, so that background work such as presence has ended.
-const SETTLED_AFTER: Duration = Duration::from_millis(1500);
+/// Wait before counting begins. Background work such as presence ends in this time.
+const SETTLE_TIME: Duration = Duration::from_millis(1500);
 /// Timeout for an answer of a service that runs tens of times slower than usual.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A system with one node under callgrind.
 pub struct System {
     /// The whole system. If a gateway is counted, it is the first one.
     pub stack: Stack,
-    counts: CallgrindOutput,
+    counts: CallgrindControl,
     counted: Service,
     _collector: Option<Sink>,
 }
 
 impl System {
     /// Starts a system with this many gateways; the first gateway or the persistence node is counted.
-    ///
-    /// # Errors
-    /// When something does not start.
     pub async fn start(counted: Service, gateways: usize, options: &CountOptions) -> Result<Self> {
-        let counts = CallgrindOutput::new(&options.folder);
+        let counts = CallgrindControl::new(&options.folder);
         let mut builder = Stack::builder()
             .gateways(gateways)
             .under(counted, 0, counts.launcher())
@@ -59,21 +56,18 @@ impl System {
         Ok(System { stack: builder.start().await?, counts, counted, _collector: collector })
     }
 
-    /// Waits until background work has ended, and begins to count.
+    /// Waits until background work has ended, then resets the counts.
     ///
     /// # Errors
     /// When the node does not handle the command.
-    pub async fn begin(&self) -> Result<()> {
-        tokio::time::sleep(SETTLED_AFTER).await;
-        self.counts.zero(self.pid()?).await
+    pub async fn begin_counting(&self) -> Result<()> {
+        tokio::time::sleep(SETTLE_TIME).await;
+        self.counts.reset(self.pid()?).await
     }
 
-    /// Instructions since [`System::begin`] per operation; `times` is the number of operations.
-    ///
-    /// # Errors
-    /// When the counts cannot be read.
-    pub async fn end(&self, times: usize) -> Result<u64> {
-        Ok(self.counts.read(self.pid()?).await? / times as u64)
+    /// Instructions per operation since [`System::begin_counting`]. `operations` is the number of operations.
+    pub async fn end_counting(&self, operations: usize) -> Result<u64> {
+        Ok(self.counts.read_and_reset(self.pid()?).await? / operations as u64)
     }
 
     fn pid(&self) -> Result<u32> {
@@ -88,7 +82,7 @@ impl System {
     ///
     /// # Errors
     /// When it was not created.
-    pub async fn room(&self, owner: &str, members: &[String]) -> Result<String> {
+    pub async fn create_room(&self, owner: &str, members: &[String]) -> Result<String> {
         let members: Vec<&str> = members.iter().map(String::as_str).collect();
         self.stack.http(owner).new_room(&members).await
     }
@@ -97,24 +91,24 @@ impl System {
     ///
     /// # Errors
     /// When the gateway refuses.
-    pub async fn join(&self, gateway: usize, user: &str, room: &str) -> Result<Client> {
+    pub async fn connect_and_join(&self, gateway: usize, user: &str, room: &str) -> Result<Client> {
         let client = self.stack.connect_at(gateway, user).await?;
         client.join_and_catch_up(room).await?;
         Ok(client)
     }
 }
 
-/// A new message.
+/// A `message:send` frame with a new client id, without `type` and `ref`.
 #[must_use]
-pub fn message(room: &str) -> Value {
+pub fn new_message_frame(room: &str) -> Value {
     json!({ "room": room, "client_id": clock::client_id(), "attempt": 1, "content": CONTENT })
 }
 
-/// Waits until a message was delivered to this client.
+/// Waits until a message is delivered to this client.
 ///
 /// # Errors
 /// When none is delivered.
-pub async fn delivered(client: &Client) -> Result<()> {
-    client.wait_for("message:new", PATIENCE).await?;
+pub async fn wait_for_delivery(client: &Client) -> Result<()> {
+    client.wait_for("message:new", WAIT_TIMEOUT).await?;
     Ok(())
 }

@@ -10,44 +10,45 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 /// Size of a TCP segment on Ethernet.
 const ETHERNET_MSS: u32 = 1460;
 
-/// The state of a client.
+/// How far a client has connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// Connecting by TCP or HTTP.
+pub enum ConnectionStage {
+    /// The TCP connection or the HTTP upgrade is in progress.
     Handshake,
-    /// Waiting for this step of the greeting.
+    /// Waits for the answer of this step of the dialect's `hello`.
     Hello(u16),
     /// This many rooms must still be joined.
     Joining(u16),
-    Standing,
+    Connected,
     Ended,
 }
 
 pub struct Client {
     pub socket: TcpStream,
-    pub stage: Stage,
+    pub stage: ConnectionStage,
     pub user: String,
     pub token: String,
     pub rooms: Vec<u32>,
     pub joins: Option<Vec<String>>,
     /// Received bytes that are not a complete frame yet.
     pub partial: Vec<u8>,
-    /// Bytes to write.
+    /// Bytes that the socket has not accepted yet.
     pub pending: Vec<u8>,
     pub timed: bool,
     pub received: u64,
-    /// Newest delivered seq, for the check of the order.
+    /// Newest delivered seq, to check the order.
     pub last_seq: u64,
     pub stalled: bool,
 }
 
 impl Client {
-    /// Begins to connect.
+    /// Begins to connect without waiting, and returns the socket.
     pub fn connect(node: SocketAddr, receive_buffer: Option<usize>) -> Result<TcpStream> {
         let socket = Socket::new(Domain::for_address(node), Type::STREAM, Some(Protocol::TCP))?;
         if let Some(bytes) = receive_buffer {
             socket.set_recv_buffer_size(bytes)?;
-            // With the long segments of the loopback the other side would get a send buffer of more than a megabyte.
+            // With the long segments of the loopback interface, the server's socket would get a send buffer of more
+            // than 1 MB.
             socket.set_tcp_mss(ETHERNET_MSS)?;
         }
         socket.set_nonblocking(true)?;
@@ -61,17 +62,17 @@ impl Client {
         Ok(TcpStream::from_std(socket.into()))
     }
 
-    pub fn is_standing(&self) -> bool {
-        self.stage == Stage::Standing
+    pub fn is_connected(&self) -> bool {
+        self.stage == ConnectionStage::Connected
     }
 
-    /// Ends it with RST.
+    /// Ends the connection with RST.
     pub fn reset(self) {
         // This fails only if the socket is closed already.
         let _ = SockRef::from(&self.socket).set_linger(Some(std::time::Duration::ZERO));
     }
 
-    /// Writes pending bytes. False: some are left.
+    /// Writes pending bytes. Returns false if the socket did not take all of them.
     pub fn flush(&mut self) -> io::Result<bool> {
         let mut written = 0;
         while written < self.pending.len() {
@@ -85,7 +86,7 @@ impl Client {
         }
         self.pending.drain(..written);
         if self.pending.is_empty() {
-            // Frees the buffer, because there are thousands of clients.
+            // Frees the buffer, because thousands of clients must need little memory.
             self.pending = Vec::new();
         }
         Ok(self.pending.is_empty())

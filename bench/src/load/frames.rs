@@ -1,4 +1,4 @@
-//! The part of RFC 6455 that a client needs if it trusts its server: writes masked frames, reads frames.
+//! The part of RFC 6455 that a client of a correct server needs: writes masked frames and parses the server's frames.
 
 /// Opcodes (RFC 6455, 5.2).
 pub mod opcode {
@@ -8,8 +8,9 @@ pub mod opcode {
     pub const PONG: u8 = 0xa;
 }
 
-/// Appends a complete frame. The mask is zero, which costs the server as much as any mask, and us nothing.
-pub fn write(into: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
+/// Appends a complete frame. Its mask is zero: unmasking it costs the server as much as any other mask, and masking
+/// costs the generator nothing.
+pub fn append_frame(into: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
     into.push(0x80 | opcode);
     match payload.len() {
         length @ 0..=125 => into.push(0x80 | length as u8),
@@ -26,8 +27,9 @@ pub fn write(into: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
     into.extend_from_slice(payload);
 }
 
-/// The first frame and its length with its head; `None`: incomplete.
-pub fn read(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
+/// Parses the first frame: its opcode, its payload, and the length of the whole frame in bytes. `None` if the frame is
+/// incomplete.
+pub fn parse_frame(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
     let (&first, &second) = (bytes.first()?, bytes.get(1)?);
     let (start, length): (usize, usize) = match second & 0x7f {
         126 => (4, usize::from(u16::from_be_bytes(*bytes.get(2..4)?.first_chunk()?))),
@@ -46,17 +48,18 @@ mod tests {
     fn frame_of_any_length_is_read_only_when_complete() {
         for length in [0, 1, 125, 126, 127, 65_535, 65_536, 70_000] {
             let mut masked = Vec::new();
-            write(&mut masked, opcode::TEXT, &vec![b'x'; length]);
-            // A server sends it without the mask.
+            append_frame(&mut masked, opcode::TEXT, &vec![b'x'; length]);
+            // Turns the client's frame into a server's frame: clears the mask bit and leaves out the four bytes of the
+            // mask.
             let head = masked.len() - length - 4;
             let mut sent = masked[..head].to_vec();
             sent[1] &= 0x7f;
             sent.extend(std::iter::repeat_n(b'x', length));
             for cut in [0, 1, head.min(sent.len() - 1), sent.len() - 1] {
-                assert_eq!(read(&sent[..cut]), None, "{length} cut at {cut}");
+                assert_eq!(parse_frame(&sent[..cut]), None, "{length} cut at {cut}");
             }
             sent.push(b'y');
-            let (opcode, payload, end) = read(&sent).unwrap();
+            let (opcode, payload, end) = parse_frame(&sent).unwrap();
             assert_eq!((opcode, payload.len(), end), (opcode::TEXT, length, sent.len() - 1));
         }
     }

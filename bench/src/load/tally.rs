@@ -1,65 +1,67 @@
-//! The results of the load generator in one phase, and how busy it was.
+//! The results of the load generator in one phase, and its busy time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// Longest latency, in microseconds; longer ones count as this.
-const LONGEST_US: u64 = 120_000_000;
-/// Above this share of busy time the generator itself may limit the figures.
-const BUSY: f64 = 0.85;
+/// The longest latency that is recorded, in microseconds. Longer latencies are recorded as this one.
+const MAX_LATENCY_US: u64 = 120_000_000;
+/// If the generator's share of busy time is higher, the generator itself may limit the figures.
+const MAX_BUSY_SHARE: f64 = 0.85;
 
-/// Received frames.
+/// Numbers of deliveries and acks.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DeliveryCounts {
     pub delivered: u64,
     pub acked: u64,
 }
 
-/// See the module.
+/// The results of one phase.
 #[derive(Debug, Clone)]
 pub struct Tally {
     /// Messages that were sent.
     pub sent: u64,
     /// Expected deliveries: one for each client in the room of a message.
     pub expected: u64,
-    /// Messages that were delivered.
+    /// Deliveries that came.
     pub delivered: u64,
-    /// Sends that were answered.
+    /// Number of acks.
     pub acked: u64,
     /// Deliveries and acks during the work; rates are computed from these.
     pub in_time: DeliveryCounts,
     /// Refusals, except those because of overload.
     pub refused: u64,
-    /// Sends that an overloaded server refused; they count as never sent, and the generator backed off.
-    pub overloads: u64,
-    /// Deliveries that these sends would have caused.
-    pub turned_away: u64,
+    /// Sends that an overloaded server refused and after which the generator backed off. They count as never sent.
+    pub overload_refusals: u64,
+    /// Sends of a round that were repeated, because they were refused or not answered.
+    pub repeated: u64,
+    /// Deliveries that are not expected because an overloaded server refused the messages.
+    pub cancelled_deliveries: u64,
     /// The first refusal.
     pub refusal: Option<String>,
-    /// Deliveries out of order or twice.
-    pub disordered: u64,
-    /// Other frames.
-    pub others: u64,
-    /// Bytes that came.
+    /// Deliveries that came out of order or twice.
+    pub out_of_order: u64,
+    /// Payloads that are neither deliveries, acks nor errors.
+    pub other_frames: u64,
+    /// Received bytes.
     pub bytes: u64,
-    /// Connections that ended, by close code (0: without one).
+    /// Connections that ended, by close code; 0 if the connection ended without one.
     pub closed: BTreeMap<u16, u64>,
     /// Time from when a message was due to its delivery, in microseconds.
     pub delivery: Histogram<u64>,
     /// Time from when a message was due to its ack, in microseconds.
     pub ack: Histogram<u64>,
-    /// Duration of the phase.
+    /// Duration of the phase, without the wait for frames that come late.
     pub wall: Duration,
-    /// Time in which the generator did not wait.
+    /// Part of `wall` in which the generator did not wait for sockets.
     pub busy: Duration,
 }
 
 impl Default for Tally {
     fn default() -> Self {
         let histogram =
-            || Histogram::new_with_bounds(1, LONGEST_US, 3).expect("bounds that hdrhistogram allows");
+            || Histogram::new_with_bounds(1, MAX_LATENCY_US, 3).expect("bounds that hdrhistogram allows");
         Tally {
             sent: 0,
             expected: 0,
@@ -67,11 +69,12 @@ impl Default for Tally {
             acked: 0,
             in_time: DeliveryCounts::default(),
             refused: 0,
-            overloads: 0,
-            turned_away: 0,
+            overload_refusals: 0,
+            repeated: 0,
+            cancelled_deliveries: 0,
             refusal: None,
-            disordered: 0,
-            others: 0,
+            out_of_order: 0,
+            other_frames: 0,
             bytes: 0,
             closed: BTreeMap::new(),
             delivery: histogram(),
@@ -95,7 +98,19 @@ impl Tally {
         self.ack.value_at_quantile(quantile) as f64 / 1000.0
     }
 
-    /// Share of busy time.
+    /// Sends that were refused or not answered.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.sent.saturating_sub(self.acked)
+    }
+
+    /// Connections that ended.
+    #[must_use]
+    pub fn closed_count(&self) -> u64 {
+        self.closed.values().sum()
+    }
+
+    /// The share of busy time in the duration of the phase.
     #[must_use]
     pub fn busy_share(&self) -> f64 {
         self.busy.as_secs_f64() / self.wall.as_secs_f64().max(1e-9)
@@ -103,11 +118,11 @@ impl Tally {
 
     /// Whether the generator may have limited these figures.
     #[must_use]
-    pub fn is_limited_by_us(&self) -> bool {
-        self.busy_share() > BUSY
+    pub fn is_generator_bound(&self) -> bool {
+        self.busy_share() > MAX_BUSY_SHARE
     }
 
-    pub(super) fn record(histogram: &mut Histogram<u64>, microseconds: u64) {
-        histogram.saturating_record(microseconds.clamp(1, LONGEST_US));
+    pub(super) fn record_latency(histogram: &mut Histogram<u64>, microseconds: u64) {
+        histogram.saturating_record(microseconds.clamp(1, MAX_LATENCY_US));
     }
 }

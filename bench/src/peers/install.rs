@@ -1,6 +1,6 @@
-//! Installs the other servers once, into folders of `bench` in `TIDINGS_DEV_DIR` or `.dev`: the Node.js servers with npm
-//! here, Centrifuge with Go in a module of its own. Their files are part of this program, so that it works from any
-//! folder. Lock files fix all versions.
+//! Installs the other servers once, into folders below `bench` in `TIDINGS_DEV_DIR` or `.dev`. This module installs the
+//! Node.js servers with npm; the module `centrifuge` builds the Centrifuge server with Go. The source files are part of
+//! this program, so it works from any folder. Lock files fix all versions.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -12,8 +12,8 @@ use sha1::{Digest, Sha1};
 
 pub mod centrifuge;
 
-/// The installed files of the Node.js servers: names and texts.
-const FILES: Files = &[
+/// The names and texts of the files of the Node.js servers.
+const NODE_SERVER_FILES: Files = &[
     (".npmrc", include_str!("../../peers/.npmrc")),
     ("package.json", include_str!("../../peers/package.json")),
     ("package-lock.json", include_str!("../../peers/package-lock.json")),
@@ -25,21 +25,21 @@ const FILES: Files = &[
 
 type Files = &'static [(&'static str, &'static str)];
 
-const OLDEST_NODE: u32 = 20;
+const MIN_NODE_MAJOR_VERSION: u32 = 20;
 
-/// File that marks a complete installation, with the hash of its files.
-const STAMP: &str = "installed";
+/// The file that marks a complete installation. It contains the hash of the installed files.
+const COMPLETE_MARK: &str = "installed";
 
-/// Installs the Node.js servers if needed; returns their folder.
+/// Installs the Node.js servers unless they are installed already. Returns their folder.
 ///
 /// # Errors
 /// When Node.js 20 or npm is missing, or the packages cannot be downloaded.
-pub async fn installed() -> Result<PathBuf> {
+pub async fn install_node_servers() -> Result<PathBuf> {
     let install = || {
         node_version()?;
-        install_in(folder("peers")?, FILES, |folder| {
-            output(Command::new("npm").args(["ci", "--omit=dev"]).current_dir(folder))
-                .context("npm could not install what the other servers are made of")
+        install_in(install_folder("peers")?, NODE_SERVER_FILES, |folder| {
+            run_command(Command::new("npm").args(["ci", "--omit=dev"]).current_dir(folder))
+                .context("npm could not install the packages of the other servers")
         })
     };
     tokio::task::spawn_blocking(install).await?
@@ -47,28 +47,29 @@ pub async fn installed() -> Result<PathBuf> {
 
 /// The folder of the Node.js servers, if they are installed.
 #[must_use]
-pub fn present() -> Option<PathBuf> {
-    folder("peers").ok().filter(|folder| folder.join(STAMP).exists())
+pub fn installed_folder() -> Option<PathBuf> {
+    install_folder("peers").ok().filter(|folder| folder.join(COMPLETE_MARK).exists())
 }
 
-/// The version of Node.js that the servers run on, such as `20.20.2`.
+/// The version of the Node.js that runs the servers, such as `20.20.2`.
 ///
 /// # Errors
-/// When there is none, or one that is too old.
+/// When Node.js is missing or too old.
 pub fn node_version() -> Result<String> {
-    let version = output(Command::new("node").args(["-p", "process.versions.node"]))
-        .with_context(|| format!("Node.js {OLDEST_NODE} or later is needed on the path"))?;
+    let version = run_command(Command::new("node").args(["-p", "process.versions.node"]))
+        .with_context(|| format!("Node.js {MIN_NODE_MAJOR_VERSION} or later is needed on the path"))?;
     let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
     ensure!(
-        major.is_some_and(|major| major >= OLDEST_NODE),
-        "Node.js {OLDEST_NODE} or later is needed on the path, this is {version}"
+        major.is_some_and(|major| major >= MIN_NODE_MAJOR_VERSION),
+        "Node.js {MIN_NODE_MAJOR_VERSION} or later is needed on the path, this is {version}"
     );
     Ok(version)
 }
 
-/// The required versions of packages, by name. The lock file fixes their dependencies.
+/// The names and versions of the packages that the Node.js servers require. The lock file fixes the versions of their
+/// dependencies.
 #[must_use]
-pub fn packages() -> Vec<(String, String)> {
+pub fn required_packages() -> Vec<(String, String)> {
     let manifest: serde_json::Value =
         serde_json::from_str(include_str!("../../peers/package.json")).expect("a test reads it");
     let kinds =
@@ -77,19 +78,20 @@ pub fn packages() -> Vec<(String, String)> {
     kinds.flatten().map(|(name, value)| (name.clone(), version(value))).collect()
 }
 
-fn folder(name: &str) -> Result<PathBuf> {
+fn install_folder(name: &str) -> Result<PathBuf> {
     let dev = std::env::var_os("TIDINGS_DEV_DIR").unwrap_or_else(|| OsString::from(".dev"));
     Ok(std::path::absolute(dev)?.join("bench").join(name))
 }
 
-/// Writes these files into a folder and makes a server of them, unless that was done before.
+/// Writes these files into a folder and calls `make`, which installs or builds the server there. Does nothing if the
+/// same files are installed already.
 fn install_in(folder: PathBuf, files: Files, make: impl FnOnce(&Path) -> Result<String>) -> Result<PathBuf> {
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-    // Another process may install at the same time. Closing the file releases the lock.
+    // Another process may be installing. Closing the file releases the lock.
     let lock = File::create(folder.join("lock"))?;
-    lock.lock().context("wait for whoever installs")?;
-    let wanted = hash(files);
-    let stamp = folder.join(STAMP);
+    lock.lock().context("wait for another installation")?;
+    let wanted = hash_files(files);
+    let stamp = folder.join(COMPLETE_MARK);
     if fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
         return Ok(folder);
     }
@@ -104,7 +106,7 @@ fn install_in(folder: PathBuf, files: Files, make: impl FnOnce(&Path) -> Result<
     Ok(folder)
 }
 
-fn hash(files: Files) -> String {
+fn hash_files(files: Files) -> String {
     let mut hash = Sha1::new();
     for (name, text) in files {
         hash.update(format!("{name}\0{text}\0"));
@@ -112,8 +114,8 @@ fn hash(files: Files) -> String {
     format!("{:x}", hash.finalize())
 }
 
-/// What a program prints, without the line feed.
-fn output(command: &mut Command) -> Result<String> {
+/// Runs a program to its end. Returns its output without leading and trailing white space.
+fn run_command(command: &mut Command) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().with_context(|| format!("{name} cannot be run"))?;
     if !output.status.success() {
@@ -128,12 +130,12 @@ mod tests {
 
     #[test]
     fn packages_have_exact_versions_and_the_lock_no_registry() {
-        let packages = packages();
-        assert!(packages.iter().any(|(name, _)| name == "socket.io"));
-        for (name, version) in packages {
+        let required_packages = required_packages();
+        assert!(required_packages.iter().any(|(name, _)| name == "socket.io"));
+        for (name, version) in required_packages {
             assert!(version.split('.').all(|part| part.parse::<u32>().is_ok()), "{name} {version}");
         }
-        for (name, text) in FILES {
+        for (name, text) in NODE_SERVER_FILES {
             assert!(!text.contains("\"resolved\"") && !text.contains("registry="), "{name}");
         }
     }

@@ -1,5 +1,6 @@
-//! The servers that Tidings is compared with. Socket.IO and Centrifuge are chat servers. Node's `ws`, actix-ws and plain
-//! write(2) are lower bounds for any server. Each is started as child processes that end with us.
+//! The servers with which Tidings is compared. Socket.IO and Centrifuge are chat servers. Node's `ws`, actix-ws and
+//! plain write(2) only distribute messages; their costs are lower bounds for any server. Each server runs as child
+//! processes that end with the bench.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use tidings_harness::postgres::{Database, Postgres};
 use tidings_harness::redis::Redis;
 use tidings_harness::{node, token};
 
-use super::{Running, Setting, install, tidings};
+use super::{RunningServer, ServerRequirements, install, tidings};
 use crate::dialect::Dialect;
 use crate::processes::Process;
 
@@ -24,15 +25,15 @@ pub mod bare;
 mod described;
 pub mod write_limit;
 
-const READY_PATIENCE: Duration = Duration::from_secs(30);
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A server other than Tidings.
+/// A measured server other than Tidings.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Other {
-    /// Socket.IO 4. Several nodes are connected by its Redis adapter. Messages are stored in PostgreSQL if the setting
-    /// asks for it.
+pub enum OtherServer {
+    /// Socket.IO 4. Its Redis adapter connects several nodes. Messages are stored in PostgreSQL if the setting requires
+    /// it.
     SocketIo,
-    /// Centrifuge. Several nodes are connected by its Redis broker. Messages are stored as with Socket.IO.
+    /// Centrifuge. Its Redis broker connects several nodes. Messages are stored as with Socket.IO.
     Centrifuge,
     /// Raw fan-out with Node's `ws`.
     Ws,
@@ -40,80 +41,79 @@ pub enum Other {
     ActixWs,
     /// Raw fan-out with only write(2).
     WriteLimit,
-    /// A server that is already running, described by a JSON file:
-    /// `{"url": "ws://127.0.0.1:PORT", "pids": […]?, "jwt_secret": "…"?, "dialect": {…}}`.
+    /// A server that runs already. A JSON file describes it: `{"url": "ws://127.0.0.1:PORT", "pids": […]?,
+    /// "jwt_secret": "…"?, "dialect": {…}}`.
     Described(PathBuf),
 }
 
-/// The name of the server in a description file.
-///
-/// # Errors
-/// When the file cannot be read, or is malformed.
-pub fn name_of(file: &Path) -> Result<String> {
-    described::name_of(file)
+/// The name of the server that a description file describes.
+pub fn described_server_name(file: &Path) -> Result<String> {
+    described::server_name(file)
 }
 
-/// Starts it.
+/// Starts a server.
 ///
 /// # Errors
-/// When something does not start, or the server does not support the setting.
-pub async fn start(other: &Other, setting: &Setting) -> Result<Running> {
-    let one = |name: &str| -> Result<()> {
+/// When a process does not start, or the server does not support the setting.
+pub async fn start(other: &OtherServer, setting: &ServerRequirements) -> Result<RunningServer> {
+    let require_single_node = |name: &str| -> Result<()> {
         ensure!(setting.nodes <= 1 && !setting.stored, "{name} is one node, and stores nothing");
         Ok(())
     };
     match other {
-        Other::SocketIo => Ok(start_socketio(setting).await?.0),
-        Other::Centrifuge => Ok(start_centrifuge(setting).await?.0),
-        Other::Ws => {
-            one("ws")?;
-            let scripts = install::installed().await?;
-            let server = Server { name: "node", dialect: include_str!("../../peers/ws.json") };
+        OtherServer::SocketIo => Ok(start_socketio(setting).await?.0),
+        OtherServer::Centrifuge => Ok(start_centrifuge(setting).await?.0),
+        OtherServer::Ws => {
+            require_single_node("ws")?;
+            let scripts = install::install_node_servers().await?;
+            let server = SingleProcessServer { name: "node", dialect: include_str!("../../peers/ws.json") };
             server.start(move || node_command(&scripts, "ws.mjs")).await
         }
-        Other::ActixWs => {
-            one("actix-ws")?;
-            let server = Server { name: "actix-ws", dialect: include_str!("../../peers/actix-ws.json") };
-            let program = node::program("bench-actix-ws")?;
-            server.start(move || bare_environment(Command::new(&program))).await
-        }
-        Other::WriteLimit => {
-            one("write-limit")?;
+        OtherServer::ActixWs => {
+            require_single_node("actix-ws")?;
             let server =
-                Server { name: "write-limit", dialect: include_str!("../../peers/write-limit.json") };
-            let program = node::program("bench-write-limit")?;
-            server.start(move || bare_environment(Command::new(&program))).await
+                SingleProcessServer { name: "actix-ws", dialect: include_str!("../../peers/actix-ws.json") };
+            let program = node::program("bench-actix-ws")?;
+            server.start(move || with_clean_environment(Command::new(&program))).await
         }
-        Other::Described(path) => described::read(path).await,
+        OtherServer::WriteLimit => {
+            require_single_node("write-limit")?;
+            let server = SingleProcessServer {
+                name: "write-limit",
+                dialect: include_str!("../../peers/write-limit.json"),
+            };
+            let program = node::program("bench-write-limit")?;
+            server.start(move || with_clean_environment(Command::new(&program))).await
+        }
+        OtherServer::Described(path) => described::running_server(path).await,
     }
 }
 
-/// Starts Socket.IO; with a database if messages are stored. PostgreSQL and Redis are as durable as with Tidings.
-///
-/// # Errors
-/// When something does not come up.
-pub async fn start_socketio(setting: &Setting) -> Result<(Running, Option<Arc<Database>>)> {
-    let scripts = install::installed().await?;
+/// Starts Socket.IO, and a database if messages are stored. Redis and PostgreSQL have the same durability settings as
+/// with Tidings.
+pub async fn start_socketio(setting: &ServerRequirements) -> Result<(RunningServer, Option<Arc<Database>>)> {
+    let scripts = install::install_node_servers().await?;
     let launch = move || node_command(&scripts, "socketio.mjs");
-    start_chat(setting, include_str!("../../peers/socketio.json"), launch).await
+    start_chat_server(setting, include_str!("../../peers/socketio.json"), launch).await
 }
 
-/// Starts Centrifuge, in the same way.
-///
-/// # Errors
-/// When something does not come up.
-pub async fn start_centrifuge(setting: &Setting) -> Result<(Running, Option<Arc<Database>>)> {
-    let program = install::centrifuge::program().await?;
-    let launch = move || bare_environment(Command::new(&program));
-    start_chat(setting, include_str!("../../peers/centrifuge.json"), launch).await
+/// Starts Centrifuge, and a database if messages are stored. Redis and PostgreSQL have the same durability settings as
+/// with Tidings.
+pub async fn start_centrifuge(
+    setting: &ServerRequirements,
+) -> Result<(RunningServer, Option<Arc<Database>>)> {
+    let program = install::centrifuge::build_program().await?;
+    let launch = move || with_clean_environment(Command::new(&program));
+    start_chat_server(setting, include_str!("../../peers/centrifuge.json"), launch).await
 }
 
-/// Starts the nodes of a chat server, with Redis if there are several, and with a database if messages are stored.
-async fn start_chat(
-    setting: &Setting,
+/// Starts the nodes of a chat server. Starts Redis too if there are several nodes, and a database if messages are
+/// stored.
+async fn start_chat_server(
+    setting: &ServerRequirements,
     description: &str,
     launch: impl Fn() -> Command + Clone + Send + Sync + 'static,
-) -> Result<(Running, Option<Arc<Database>>)> {
+) -> Result<(RunningServer, Option<Arc<Database>>)> {
     let folder = Folder::new()?;
     let jwt_secret = token::secret();
     let mut settings = vec![("JWT_SECRET", jwt_secret.clone())];
@@ -136,8 +136,8 @@ async fn start_chat(
         add("postgres", server.pid())?;
         database = Some(made);
     }
-    // Dropped in this order: nodes first, then their dependencies, the folder with the logs last.
-    let mut kept: Vec<Box<dyn Send>> = Vec::new();
+    // Vec drops its values in this order: nodes first, then their dependencies, the folder with the logs last.
+    let mut guards: Vec<Box<dyn Send>> = Vec::new();
     let mut nodes = Vec::new();
     for number in 0..setting.nodes.max(1) {
         let (launch, settings) = (launch.clone(), settings.clone());
@@ -146,41 +146,41 @@ async fn start_chat(
             command.envs(settings.iter().map(|(name, value)| (name, value)));
             command
         };
-        let (daemon, address) = up(&format!("node-{number}"), folder.path(), launch).await?;
+        let (daemon, address) = start_process(&format!("node-{number}"), folder.path(), launch).await?;
         add("node", daemon.pid())?;
         nodes.push(address);
-        kept.push(Box::new(daemon));
+        guards.push(Box::new(daemon));
     }
-    kept.push(Box::new(redis));
-    kept.push(Box::new(database.clone()));
-    kept.push(Box::new(folder));
-    let dialect = dialect(description)?;
-    Ok((Running { nodes, dialect, processes, jwt_secret, kept }, database))
+    guards.push(Box::new(redis));
+    guards.push(Box::new(database.clone()));
+    guards.push(Box::new(folder));
+    let dialect = parse_dialect(description)?;
+    Ok((RunningServer { nodes, dialect, processes, jwt_secret, guards }, database))
 }
 
-/// A server that is one process.
-struct Server {
+/// A server that consists of one process: the name of its log, and its dialect as JSON.
+struct SingleProcessServer {
     name: &'static str,
     dialect: &'static str,
 }
 
-impl Server {
-    async fn start(self, launch: impl Fn() -> Command + Send + Sync + 'static) -> Result<Running> {
+impl SingleProcessServer {
+    async fn start(self, launch: impl Fn() -> Command + Send + Sync + 'static) -> Result<RunningServer> {
         let folder = Folder::new()?;
-        let (daemon, address) = up(self.name, folder.path(), launch).await?;
+        let (daemon, address) = start_process(self.name, folder.path(), launch).await?;
         let pid = daemon.pid().with_context(|| format!("{} is gone", self.name))?;
-        Ok(Running {
+        Ok(RunningServer {
             nodes: vec![address],
-            dialect: dialect(self.dialect)?,
+            dialect: parse_dialect(self.dialect)?,
             processes: vec![Process { name: self.name.into(), pid }],
             jwt_secret: token::secret(),
-            kept: vec![Box::new(daemon), Box::new(folder)],
+            guards: vec![Box::new(daemon), Box::new(folder)],
         })
     }
 }
 
 /// Starts a process and waits until it prints its address.
-async fn up(
+async fn start_process(
     name: &str,
     folder: &Path,
     launch: impl Fn() -> Command + Send + Sync + 'static,
@@ -188,28 +188,28 @@ async fn up(
     let log = folder.join(format!("{name}.log"));
     let daemon = Daemon::new(name, &log, Signal::SIGKILL, launch);
     daemon.start()?;
-    daemon.until_ready(READY_PATIENCE, || async { said(&log).is_some() }).await?;
-    let address = said(&log).context("what it said is gone")?;
+    daemon.until_ready(READY_TIMEOUT, || async { listen_address(&log).is_some() }).await?;
+    let address = listen_address(&log).context("the line with its address is gone")?;
     Ok((daemon, address))
 }
 
-/// The address of the line `listening 127.0.0.1:PORT`.
-fn said(log: &Path) -> Option<SocketAddr> {
+/// The address in the log line `listening 127.0.0.1:PORT`; `None` if there is no such line yet.
+fn listen_address(log: &Path) -> Option<SocketAddr> {
     let log = std::fs::read_to_string(log).ok()?;
-    // An incomplete line may end within the port.
+    // Skips an incomplete last line, which may end within the port.
     let mut lines = log.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
     lines.find_map(|line| line.strip_prefix("listening ")?.parse().ok())
 }
 
 fn node_command(scripts: &Path, script: &str) -> Command {
-    let mut command = bare_environment(Command::new("node"));
+    let mut command = with_clean_environment(Command::new("node"));
     command.arg(scripts.join(script)).env("NODE_ENV", "production").env("PORT", "0");
     command
 }
 
-/// Passes only the environment that programs need: a `REDIS_URL` or `NODE_OPTIONS` of ours would change the
-/// measurement.
-fn bare_environment(mut command: Command) -> Command {
+/// Clears the environment except for the variables that programs need. A `REDIS_URL` or `NODE_OPTIONS` of the bench
+/// would change the measurement.
+fn with_clean_environment(mut command: Command) -> Command {
     command.env_clear();
     for name in ["PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH"] {
         if let Some(value) = std::env::var_os(name) {
@@ -219,6 +219,6 @@ fn bare_environment(mut command: Command) -> Command {
     command
 }
 
-fn dialect(text: &str) -> Result<Dialect> {
+fn parse_dialect(text: &str) -> Result<Dialect> {
     serde_json::from_str(text).context("the description of its frames")
 }

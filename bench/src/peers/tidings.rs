@@ -6,19 +6,22 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use serde_json::json;
 use tidings_harness::Stack;
+use tidings_harness::stack::StackBuilder;
 
-use super::{Running, Setting};
+use super::{RunningServer, ServerRequirements};
 use crate::dialect::{Dialect, Overload, Step};
 use crate::processes::Process;
 
-/// Raised limits per user, because here a few connections send as much as thousands of users.
-const LIFTED: &[(&str, u32)] = &[
+/// Settings of the gateways: rate limits per user. They are high because in a benchmark a few connections send as much
+/// as thousands of users.
+const RAISED_LIMITS: &[(&str, u32)] = &[
     ("TIDINGS_MESSAGES_PER_SECOND", 1_000_000),
     ("TIDINGS_MESSAGES_BURST", 1_000_000),
     ("TIDINGS_TYPING_PER_SECOND", 1_000_000),
     ("TIDINGS_SIGNALS_PER_SECOND", 1_000_000),
     ("TIDINGS_MARKS_PER_SECOND", 1_000_000),
     ("TIDINGS_PRESENCE_PER_SECOND", 1_000_000),
+    ("TIDINGS_READS_PER_SECOND", 1_000_000),
     ("TIDINGS_JOINS_PER_SECOND", 1_000_000),
     ("TIDINGS_COMMANDS_PER_SECOND", 1_000_000),
     ("TIDINGS_FRAMES_PER_SECOND", 1_000_000),
@@ -28,21 +31,41 @@ const LIFTED: &[(&str, u32)] = &[
 /// The name of the gateways in figures.
 pub const GATEWAY: &str = "gateway";
 
-/// Additional settings of PostgreSQL, for every server that stores messages.
+/// PostgreSQL settings for every compared chat server that stores messages, so that all bear the same costs of
+/// `pg_stat_statements`.
 pub const POSTGRES_SETTINGS: &str = "shared_preload_libraries = 'pg_stat_statements'\n";
 
-/// Starts one persistence node and the requested number of gateways.
-///
-/// # Errors
-/// When something does not come up.
-pub async fn start(setting: &Setting, settings: &[(&str, String)]) -> Result<(Running, Arc<Stack>)> {
-    let mut builder = Stack::builder()
+/// Starts one persistence node and the requested number of gateways, with rate limits that no user reaches.
+pub async fn start(
+    setting: &ServerRequirements,
+    settings: &[(&str, String)],
+) -> Result<(RunningServer, Arc<Stack>)> {
+    start_with(Stack::builder(), RAISED_LIMITS, setting, settings).await
+}
+
+/// Like [`start`], but also counts the requests of gateways to persistence.
+pub async fn start_with_request_counts(setting: &ServerRequirements) -> Result<(RunningServer, Arc<Stack>)> {
+    start_with(Stack::builder().count_internal_requests(), RAISED_LIMITS, setting, &[]).await
+}
+
+/// Like [`start`], but with the gateways' default rate limits.
+pub async fn start_with_default_limits(setting: &ServerRequirements) -> Result<(RunningServer, Arc<Stack>)> {
+    start_with(Stack::builder(), &[], setting, &[]).await
+}
+
+async fn start_with(
+    builder: StackBuilder,
+    limits: &[(&str, u32)],
+    setting: &ServerRequirements,
+    settings: &[(&str, String)],
+) -> Result<(RunningServer, Arc<Stack>)> {
+    let mut builder = builder
         .gateways(setting.nodes.max(1))
         .durable_postgres(POSTGRES_SETTINGS)
         .gateway_env("TIDINGS_WORKERS", 1)
         .env("TIDINGS_MAX_BACKLOG_RECORDS", 100_000)
         .env("TIDINGS_LOG", "warn");
-    for (name, value) in LIFTED {
+    for (name, value) in limits {
         builder = builder.gateway_env(name, value);
     }
     for (name, value) in settings {
@@ -64,17 +87,17 @@ pub async fn start(setting: &Setting, settings: &[(&str, String)]) -> Result<(Ru
     add("redis", stack.redis().pid())?;
     add("postgres", stack.database().server().pid())?;
     let nodes = stack.gateways().iter().map(|node| SocketAddr::from(([127, 0, 0, 1], node.ports().public)));
-    let running = Running {
+    let running = RunningServer {
         nodes: nodes.collect(),
         dialect: dialect(),
         processes,
         jwt_secret: stack.jwt_secret().to_owned(),
-        kept: vec![Box::new(stack.clone())],
+        guards: vec![Box::new(stack.clone())],
     };
     Ok((running, stack))
 }
 
-/// The frames of docs/PROTOCOL.md.
+/// The protocol of docs/PROTOCOL.md as a dialect.
 #[must_use]
 pub fn dialect() -> Dialect {
     let frame = |value: serde_json::Value| value.to_string();
@@ -88,7 +111,7 @@ pub fn dialect() -> Dialect {
             send: Some(frame(json!({ "type": "room:join", "room": "{room}", "ref": "join" }))),
             until: r#"{"type":"room:caught_up""#.into(),
         }),
-        // Written by hand, so that the order of fields is that of a good client.
+        // Written by hand, because `json!` does not keep the order in which clients send the fields.
         send: r#"{"type":"message:send","ref":"{ref}","room":"{room}","client_id":"{client_id}","attempt":1,"content":"{text}"}"#
             .into(),
         delivery: r#"{"type":"message:new""#.into(),

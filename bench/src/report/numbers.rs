@@ -2,17 +2,17 @@
 
 use crate::results::{Bound, Figure, Target};
 
-/// Three significant digits, with grouped thousands; `–` if it was not measured.
+/// Formats a number with three significant digits and grouped thousands; `–` if it is not finite.
 #[must_use]
-pub fn number(value: f64) -> String {
+pub fn format_number(value: f64) -> String {
     let size = value.abs();
     if !value.is_finite() {
         return "–".to_owned();
     }
     if size >= 999.5 {
-        return grouped(value);
+        return group_thousands(value);
     }
-    // A number that is rounded up to the next power of ten has one decimal less.
+    // A number that is rounded up to the next power of ten gets one decimal less.
     let decimals = match size {
         _ if size >= 99.95 || size == 0.0 => 0,
         _ if size >= 9.995 => 1,
@@ -22,7 +22,7 @@ pub fn number(value: f64) -> String {
     if decimals == 3 && size < 0.0005 { format!("{value:.1e}") } else { format!("{value:.decimals$}") }
 }
 
-fn grouped(value: f64) -> String {
+fn group_thousands(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
@@ -34,26 +34,26 @@ fn grouped(value: f64) -> String {
     if value < 0.0 { format!("-{text}") } else { text }
 }
 
-/// The median, with the range if there are several samples.
-pub(super) fn spread(figure: &Figure) -> String {
+/// The median as text, with the range if there are several samples.
+pub(super) fn median_with_range(figure: &Figure) -> String {
     let (least, most) = figure.range();
     match figure.samples.len() {
-        0 | 1 => number(figure.median()),
-        _ => format!("{} ({}–{})", number(figure.median()), number(least), number(most)),
+        0 | 1 => format_number(figure.median()),
+        _ => format!("{} ({}–{})", format_number(figure.median()), format_number(least), format_number(most)),
     }
 }
 
-/// The limit of a target, such as `at most 1.50`.
-pub(super) fn bound(target: &Target) -> String {
+/// The limit of a target as text, such as `at most 1.50`.
+pub(super) fn limit_text(target: &Target) -> String {
     let words = match target.bound {
         Bound::AtMost => "at most",
         Bound::AtLeast => "at least",
     };
-    format!("{words} {}", number(target.limit))
+    format!("{words} {}", format_number(target.limit))
 }
 
-/// `met`, or by which share of the limit it was missed.
-pub(super) fn verdict(target: &Target) -> String {
+/// Whether a target is met, as text: `met`, `NOT MEASURED`, or by how much of the limit it was missed.
+pub(super) fn target_result(target: &Target) -> String {
     if target.value.is_nan() {
         return "NOT MEASURED".to_owned();
     }
@@ -62,7 +62,7 @@ pub(super) fn verdict(target: &Target) -> String {
     }
     let missed = (target.value - target.limit).abs();
     if target.limit == 0.0 {
-        return format!("MISSED by {}", number(missed));
+        return format!("MISSED by {}", format_number(missed));
     }
-    format!("MISSED by {} %", number(missed / target.limit.abs() * 100.0))
+    format!("MISSED by {} %", format_number(missed / target.limit.abs() * 100.0))
 }

@@ -3,18 +3,24 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::numbers::{bound, number, spread, verdict};
+use super::numbers::{format_number, limit_text, median_with_range, target_result};
 use crate::results::{Results, Scenario};
 
-/// Every scenario: figures of each server in each setting, targets and notes.
+/// The tables of all scenarios as text: the figures of each server in each setting, then targets and notes.
 #[must_use]
-pub fn table(results: &Results) -> String {
+pub fn tables(results: &Results) -> String {
     let mut text = String::new();
     for scenario in &results.scenarios {
-        let _ = write!(text, "\n{} — {}\n\n{}", scenario.name, scenario.title, aligned(&cells(scenario)));
+        let _ = write!(
+            text,
+            "\n{} — {}\n\n{}",
+            scenario.name,
+            scenario.title,
+            align_columns(&table_cells(scenario))
+        );
         for target in &scenario.targets {
-            let (is, said) = (number(target.value), verdict(target));
-            let _ = writeln!(text, "  target: {} is {is}, {}: {said}", target.what, bound(target));
+            let (is, result) = (format_number(target.value), target_result(target));
+            let _ = writeln!(text, "  target: {} is {is}, {}: {result}", target.what, limit_text(target));
         }
         for note in &scenario.notes {
             let _ = writeln!(text, "  note: {note}");
@@ -23,8 +29,9 @@ pub fn table(results: &Results) -> String {
     text
 }
 
-/// The header, and a row for each setting and subject; figures in the order of their names.
-pub(super) fn cells(scenario: &Scenario) -> Vec<Vec<String>> {
+/// The cells of a scenario's table: a header, and a row for each setting and subject. Figures are in the order of their
+/// names.
+pub(super) fn table_cells(scenario: &Scenario) -> Vec<Vec<String>> {
     let figures: BTreeSet<&str> =
         scenario.rows.iter().flat_map(|row| row.figures.keys()).map(String::as_str).collect();
     let head = ["setting", "subject"].into_iter().chain(figures.iter().copied());
@@ -38,7 +45,9 @@ pub(super) fn cells(scenario: &Scenario) -> Vec<Vec<String>> {
     for setting in settings {
         for row in scenario.rows.iter().filter(|row| row.setting == setting) {
             let mut line = vec![row.setting.clone(), row.subject.clone()];
-            line.extend(figures.iter().map(|name| row.figures.get(*name).map_or(String::new(), spread)));
+            line.extend(
+                figures.iter().map(|name| row.figures.get(*name).map_or(String::new(), median_with_range)),
+            );
             cells.push(line);
         }
     }
@@ -46,7 +55,7 @@ pub(super) fn cells(scenario: &Scenario) -> Vec<Vec<String>> {
 }
 
 /// Aligns words left and figures right.
-fn aligned(cells: &[Vec<String>]) -> String {
+fn align_columns(cells: &[Vec<String>]) -> String {
     let columns = cells.first().map_or(0, Vec::len);
     let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();

@@ -1,4 +1,5 @@
-//! History pages of small and huge databases: whether the cost of a page depends on the size of the database.
+//! Reads history pages of databases of three sizes. Shows whether the cost of a page depends on the size of the
+//! database.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,9 +16,9 @@ use tidings_harness::stack::migrate;
 use tidings_harness::{Node, Service, Token, token};
 
 use super::Scale;
-use crate::processes::{self, Cpu, Process};
+use crate::processes::{self, CpuTimes, Process};
 use crate::results::{Bound, Figure, Plot, Scenario};
-use fill::{Filled, LARGE, PAGE, READER};
+use fill::{LARGE_ROOM, MessageDistribution, PAGE_SIZE, READER};
 
 mod fill;
 mod load;
@@ -25,16 +26,17 @@ mod load;
 mod tests;
 
 const SUBJECT: &str = "Tidings";
-/// Requests per second: a small part of the capacity of one core, so that requests do not wait for each other.
-const RATE: f64 = 200.0;
+/// Rate of the requests. This is a small part of the capacity of one core, so requests do not wait for each other.
+const REQUESTS_PER_SECOND: f64 = 200.0;
 /// Requests of one kind in one round.
-const QUESTIONS: usize = 300;
-const ALL: &str = "all kinds";
+const REQUESTS_PER_ROUND: usize = 300;
+const ALL_KINDS: &str = "all kinds";
 const P50: &str = "p50 (ms)";
 const P99: &str = "p99 (ms)";
 const CPU_PER_PAGE: &str = "CPU per page (µs)";
 
-/// The same for all three databases. With `wal_level = minimal` a table can be filled without WAL.
+/// Settings of the PostgreSQL server that holds all three databases. With `wal_level = minimal` a table can be filled
+/// without WAL.
 const POSTGRES_SETTINGS: &str = "
 shared_buffers = 1GB
 wal_level = minimal
@@ -55,10 +57,10 @@ a page's time counts from the moment when it was due. Kinds: `newest` page of th
 page of a random one. The databases take turns within each kind and each round, 300 pages each. All is warmed up \
 before: the figures are those of data that is in memory.";
 
-/// One database with its persistence node.
-struct Served {
+/// A filled database with its persistence node, and what the requests to it need.
+struct ServedDatabase {
     setting: String,
-    filled: Filled,
+    filled: MessageDistribution,
     address: SocketAddr,
     token: String,
     processes: Vec<Process>,
@@ -70,22 +72,22 @@ struct Served {
 /// Fills three databases and reads from them in turn.
 ///
 /// # Errors
-/// When something does not start or does not answer.
+/// When a process does not start or does not answer.
 pub async fn run(scale: &Scale) -> Result<Scenario> {
     let sizes = if scale.quick { [1_000, 10_000, 100_000] } else { [10_000, 1_000_000, 10_000_000] };
     let folder = Folder::new()?;
     let postgres = Arc::new(Postgres::start_durable_in(folder.path(), POSTGRES_SETTINGS).await?);
     let mut served = Vec::new();
     for size in sizes {
-        served.push(serve(folder.path(), &postgres, size).await?);
+        served.push(serve_database(folder.path(), &postgres, size).await?);
     }
     let mut scenario = Scenario {
         name: "history".into(),
         title: format!(
             "History pages at {}, {} and {} messages",
-            thousands(sizes[0]),
-            thousands(sizes[1]),
-            thousands(sizes[2])
+            format_thousands(sizes[0]),
+            format_thousands(sizes[1]),
+            format_thousands(sizes[2])
         ),
         method: METHOD.into(),
         plots: vec![
@@ -94,36 +96,36 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
         ],
         ..Scenario::default()
     };
-    for kind in Kind::ALL {
+    for kind in PageKind::ALL {
         for one in &served {
-            one.round(kind).await?;
+            one.request_round(kind).await?;
         }
     }
     let mut ratios = Figure::default();
     for round in 0..scale.samples {
         let mut all = vec![load::histogram()?; served.len()];
-        for kind in Kind::ALL {
+        for kind in PageKind::ALL {
             for turn in 0..served.len() {
                 let at = (turn + round) % served.len();
                 let one = &served[at];
-                let (took, cpu) = one.round(kind).await?;
+                let (latencies, cpu) = one.request_round(kind).await?;
                 let setting = format!("{}: {}", one.setting, kind.name());
-                add(&mut scenario, &setting, &took);
+                add_latencies(&mut scenario, &setting, &latencies);
                 scenario.add(SUBJECT, &setting, CPU_PER_PAGE, cpu.total());
                 for (name, used) in &cpu.0 {
                     scenario.add(SUBJECT, &setting, &format!("CPU of {name} per page (µs)"), *used);
                 }
-                all[at].add(&took)?;
+                all[at].add(&latencies)?;
             }
         }
-        for (one, took) in served.iter().zip(&all) {
-            add(&mut scenario, &format!("{}: {ALL}", one.setting), took);
+        for (one, latencies) in served.iter().zip(&all) {
+            add_latencies(&mut scenario, &format!("{}: {ALL_KINDS}", one.setting), latencies);
         }
         let p99 = |at: usize| all[at].value_at_quantile(0.99) as f64;
         ratios.samples.push(p99(served.len() - 1) / p99(0));
     }
     let what = format!("p99 of pages at {} to that at {}", served[2].setting, served[0].setting);
-    scenario.target(&what, ratios.median(), Bound::AtMost, 1.5);
+    scenario.add_target(&what, ratios.median(), Bound::AtMost, 1.5);
     scenario.notes.push(format!(
         "The ratio of the target is the median over the rounds of the ratio within each round; it was {:.2} to {:.2}.",
         ratios.range().0,
@@ -138,18 +140,19 @@ fn plot(name: &str, title: &str, figure: &str) -> Plot {
     Plot { name: name.into(), title: title.into(), figure: figure.into(), logarithmic: false }
 }
 
-fn add(scenario: &mut Scenario, setting: &str, took: &Histogram<u64>) {
-    scenario.add(SUBJECT, setting, P50, took.value_at_quantile(0.5) as f64 / 1000.0);
-    scenario.add(SUBJECT, setting, P99, took.value_at_quantile(0.99) as f64 / 1000.0);
+fn add_latencies(scenario: &mut Scenario, setting: &str, latencies: &Histogram<u64>) {
+    scenario.add(SUBJECT, setting, P50, latencies.value_at_quantile(0.5) as f64 / 1000.0);
+    scenario.add(SUBJECT, setting, P99, latencies.value_at_quantile(0.99) as f64 / 1000.0);
 }
 
-async fn serve(folder: &Path, postgres: &Arc<Postgres>, size: u64) -> Result<Served> {
+async fn serve_database(folder: &Path, postgres: &Arc<Postgres>, size: u64) -> Result<ServedDatabase> {
     let database = postgres.database().await?;
     migrate(database.url()).await?;
-    let filled = fill::fill(&database, size).await.with_context(|| format!("fill {size} messages"))?;
-    let own = folder.join(size.to_string());
-    std::fs::create_dir_all(&own)?;
-    let redis = Redis::start_in(&own).await?;
+    let filled =
+        fill::fill_database(&database, size).await.with_context(|| format!("fill {size} messages"))?;
+    let node_folder = folder.join(size.to_string());
+    std::fs::create_dir_all(&node_folder)?;
+    let redis = Redis::start_in(&node_folder).await?;
     let secret = token::secret();
     let settings = [
         ("REDIS_URL", redis.url()),
@@ -159,14 +162,14 @@ async fn serve(folder: &Path, postgres: &Arc<Postgres>, size: u64) -> Result<Ser
         ("TIDINGS_LOG", "warn".to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value));
-    let node = Node::start(Service::Persistence, &own, "persistence", &settings).await?;
+    let node = Node::start(Service::Persistence, &node_folder, "persistence", &settings).await?;
     let pids = [("persistence", node.pid()), ("postgres", postgres.pid())];
     let mut processes = Vec::new();
     for (name, pid) in pids {
         processes.push(Process { name: name.into(), pid: pid.with_context(|| format!("{name} is gone"))? });
     }
-    Ok(Served {
-        setting: format!("{} messages", thousands(size)),
+    Ok(ServedDatabase {
+        setting: format!("{} messages", format_thousands(size)),
         filled,
         address: SocketAddr::from(([127, 0, 0, 1], node.ports().public)),
         token: Token::of(READER).sign(&secret),
@@ -177,23 +180,25 @@ async fn serve(folder: &Path, postgres: &Arc<Postgres>, size: u64) -> Result<Ser
     })
 }
 
-impl Served {
-    /// The latencies of pages of a kind, and the CPU time of one page in µs, by process.
-    async fn round(&self, kind: Kind) -> Result<(Histogram<u64>, Cpu)> {
-        let paths: Vec<String> = (0..QUESTIONS).map(|_| kind.path(self.filled)).collect();
+impl ServedDatabase {
+    /// Requests pages of this kind. Returns their latencies in µs, and the CPU µs per page by process name.
+    async fn request_round(&self, kind: PageKind) -> Result<(Histogram<u64>, CpuTimes)> {
+        let paths: Vec<String> = (0..REQUESTS_PER_ROUND).map(|_| kind.path(self.filled)).collect();
         let (address, token, pages) = (self.address, self.token.clone(), paths.len() as f64);
-        let before = processes::cpu(&self.processes)?;
-        let asked = tokio::task::spawn_blocking(move || load::ask(address, &token, &paths, RATE));
-        let took = asked.await?.with_context(|| format!("{}: {}", self.setting, kind.name()))?;
-        let used = processes::cpu(&self.processes)?.since(&before);
-        // Background work of this round must not count for the next one.
+        let before = processes::cpu_times(&self.processes)?;
+        let request_task = tokio::task::spawn_blocking(move || {
+            load::request_all(address, &token, &paths, REQUESTS_PER_SECOND)
+        });
+        let latencies = request_task.await?.with_context(|| format!("{}: {}", self.setting, kind.name()))?;
+        let used = processes::cpu_times(&self.processes)?.since(&before);
+        // Waits until the background work of this round has ended, so that it does not count for the next round.
         tokio::time::sleep(Duration::from_millis(50)).await;
         let of_one = used.0.into_iter().map(|(name, seconds)| (name, seconds * 1e6 / pages));
-        Ok((took, Cpu(of_one.collect())))
+        Ok((latencies, CpuTimes(of_one.collect())))
     }
 }
 
-async fn sizes_on_disk(served: &[Served]) -> Result<String> {
+async fn sizes_on_disk(served: &[ServedDatabase]) -> Result<String> {
     let mut sizes = Vec::new();
     for one in served {
         let size = "SELECT pg_size_pretty(pg_table_size('messages')) || ' and ' || pg_size_pretty(pg_indexes_size('messages'))";
@@ -202,9 +207,9 @@ async fn sizes_on_disk(served: &[Served]) -> Result<String> {
     Ok(format!("Size of the table of messages and of its indexes: {}.", sizes.join("; ")))
 }
 
-/// The kind of a page.
+/// Which page of which room a request reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum PageKind {
     Newest,
     Before,
     Around,
@@ -212,40 +217,45 @@ enum Kind {
     SmallRooms,
 }
 
-impl Kind {
-    const ALL: [Kind; 5] = [Kind::Newest, Kind::Before, Kind::Around, Kind::Deep, Kind::SmallRooms];
+impl PageKind {
+    const ALL: [PageKind; 5] =
+        [PageKind::Newest, PageKind::Before, PageKind::Around, PageKind::Deep, PageKind::SmallRooms];
 
     fn name(self) -> &'static str {
         match self {
-            Kind::Newest => "newest",
-            Kind::Before => "before",
-            Kind::Around => "around",
-            Kind::Deep => "deep",
-            Kind::SmallRooms => "small rooms",
+            PageKind::Newest => "newest",
+            PageKind::Before => "before",
+            PageKind::Around => "around",
+            PageKind::Deep => "deep",
+            PageKind::SmallRooms => "small rooms",
         }
     }
 
-    /// Path and query of a page; all pages of a large room are full.
-    fn path(self, filled: Filled) -> String {
+    /// Path and query of a random page of this kind. All pages of the large room are full.
+    fn path(self, filled: MessageDistribution) -> String {
         let mut random = rand::rng();
         let head = filled.in_large;
         let (room, place) = match self {
-            Kind::Newest => (LARGE.to_owned(), String::new()),
-            Kind::Before => (LARGE.to_owned(), format!("before={}&", random.random_range(PAGE + 1..=head))),
-            Kind::Around => {
-                (LARGE.to_owned(), format!("around={}&", random.random_range(PAGE..=head - PAGE)))
+            PageKind::Newest => (LARGE_ROOM.to_owned(), String::new()),
+            PageKind::Before => {
+                (LARGE_ROOM.to_owned(), format!("before={}&", random.random_range(PAGE_SIZE + 1..=head)))
             }
-            Kind::Deep => {
-                (LARGE.to_owned(), format!("before={}&", random.random_range(PAGE + 1..=head.min(1000))))
-            }
-            Kind::SmallRooms => {
+            PageKind::Around => (
+                LARGE_ROOM.to_owned(),
+                format!("around={}&", random.random_range(PAGE_SIZE..=head - PAGE_SIZE)),
+            ),
+            PageKind::Deep => (
+                LARGE_ROOM.to_owned(),
+                format!("before={}&", random.random_range(PAGE_SIZE + 1..=head.min(1000))),
+            ),
+            PageKind::SmallRooms => {
                 (format!("small{}", random.random_range(0..filled.small_rooms)), String::new())
             }
         };
-        format!("/v1/rooms/{room}/messages?{place}limit={PAGE}")
+        format!("/v1/rooms/{room}/messages?{place}limit={PAGE_SIZE}")
     }
 }
 
-fn thousands(number: u64) -> String {
-    crate::report::number(number as f64)
+fn format_thousands(number: u64) -> String {
+    crate::report::format_number(number as f64)
 }

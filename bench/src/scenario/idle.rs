@@ -1,4 +1,4 @@
-//! Idle connections: the memory of each, and the CPU time for keeping them.
+//! Idle connections: the memory of each connection, and the CPU time of the heartbeats.
 
 use std::time::Duration;
 
@@ -8,44 +8,45 @@ use super::Scale;
 use super::subject::Subject;
 use super::world::World;
 use crate::load::Work;
-use crate::peers::Setting;
+use crate::peers::ServerRequirements;
 use crate::results::{Bound, Plot, Scenario};
 
 /// Members of each room.
-const MEMBERS: u32 = 10;
+const MEMBERS_PER_ROOM: u32 = 10;
 /// Connections that are opened and closed before the measurement.
-const WARMING: u32 = 20;
-const WARM_AFTER: Duration = Duration::from_secs(1);
-/// Wait before memory is measured.
-const SETTLED: Duration = Duration::from_secs(10);
-/// The heartbeat interval of Tidings, Socket.IO and Centrifuge: CPU time is measured over one interval.
-const HEARTBEAT: Duration = Duration::from_secs(25);
+const WARMUP_CONNECTIONS: u32 = 20;
+const WARMUP_TIME: Duration = Duration::from_secs(1);
+/// Wait before memory is measured, in which the server finishes its work for new connections.
+const SETTLE_TIME: Duration = Duration::from_secs(10);
+/// The heartbeat interval of Tidings, Socket.IO and Centrifuge. CPU time is measured during one interval.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(25);
 
-const MEMORY: &str = "resident bytes per connection";
-const CPU: &str = "CPU µs per connection and second";
+const BYTES_PER_CONNECTION: &str = "resident bytes per connection";
+const CPU_PER_CONNECTION: &str = "CPU µs per connection and second";
 
-/// See the module.
+/// Runs the scenario.
 ///
 /// # Errors
 /// When a server does not start, or loses a connection.
 pub async fn run(scale: &Scale) -> Result<Scenario> {
-    let people: u32 = scale.or(10_000, 200);
+    let people: u32 = scale.choose(10_000, 200);
     let setting = format!("{people} connections");
     let mut scenario = Scenario {
         name: "idle".into(),
         title: "Idle connections".into(),
         method: format!(
-            "{people} connections to one node, each with a token and in two rooms of {MEMBERS} (neighbours, and others \
-             at equal distance); ws and actix-ws check no token and know one room per connection. Each sample has a \
-             process of its own, in which {WARMING} connections come and go before its resident memory is read for the \
-             first time; then all connect, idle for {} s, and it is read again. CPU time is that of the same process \
-             over {} s of idling, which is one heartbeat of Tidings, Socket.IO and Centrifuge; ws and actix-ws have none \
-             as they are used here, and their CPU time is not told. The gateway runs with MIMALLOC_PURGE_DELAY=0, as \
-             `./dev up` has it. CPU time, and memory of the other servers, is measured three times at most.",
-            SETTLED.as_secs(),
-            HEARTBEAT.as_secs()
+            "{people} connections to one node, each with a token and in two rooms of {MEMBERS_PER_ROOM} (neighbours, \
+             and others at equal distance); ws and actix-ws check no token and know one room per connection. Each \
+             sample has a process of its own, in which {WARMUP_CONNECTIONS} connections come and go before its \
+             resident memory is read for the first time; then all connect, idle for {} s, and it is read again. CPU \
+             time is that of the same process over {} s of idling, which is one heartbeat of Tidings, Socket.IO and \
+             Centrifuge; ws and actix-ws have none as they are used here, and their CPU time is not told. The gateway \
+             runs with MIMALLOC_PURGE_DELAY=0, as `./dev up` has it. CPU time, and memory of the other servers, is \
+             measured three times at most.",
+            SETTLE_TIME.as_secs(),
+            HEARTBEAT_INTERVAL.as_secs()
         ),
-        plots: [("memory", MEMORY), ("cpu", CPU)]
+        plots: [("memory", BYTES_PER_CONNECTION), ("cpu", CPU_PER_CONNECTION)]
             .map(|(name, figure)| Plot {
                 name: name.into(),
                 title: figure.into(),
@@ -55,30 +56,33 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
             .into(),
         ..Scenario::default()
     };
-    let mut subjects = Subject::chats(&mut scenario).await?;
+    let mut subjects = Subject::available_chat_servers(&mut scenario).await?;
     subjects.extend([Subject::ws(), Subject::actix_ws()]);
     for subject in subjects {
         eprintln!("idle: {}, {setting}", subject.name());
         measure(&mut scenario, scale, &subject, people, &setting).await?;
     }
-    let of = |subject: &Subject| scenario.median(subject.name(), &setting, MEMORY);
-    let (ours, share) = (of(&Subject::Tidings), of(&Subject::Tidings) / of(&Subject::socket_io()));
-    scenario.target("resident bytes per idle connection", ours, Bound::AtMost, 3072.0);
-    scenario.target("the same, share of Socket.IO's", share, Bound::AtMost, 0.2);
+    let median_of = |subject: &Subject| scenario.median(subject.name(), &setting, BYTES_PER_CONNECTION);
+    let (ours, share) =
+        (median_of(&Subject::Tidings), median_of(&Subject::Tidings) / median_of(&Subject::socket_io()));
+    scenario.add_target("resident bytes per idle connection", ours, Bound::AtMost, 3072.0);
+    scenario.add_target("the same, share of Socket.IO's", share, Bound::AtMost, 0.2);
     Ok(scenario)
 }
 
-/// Rooms of neighbours, and rooms of users at the same distance: everybody is in one room of each kind.
-fn members(people: u32) -> Vec<Vec<u32>> {
-    let blocks = people / MEMBERS;
-    let near = (0..blocks).map(|room| (0..MEMBERS).map(|place| room * MEMBERS + place).collect());
-    let far = (0..blocks).map(|room| (0..MEMBERS).map(|place| room + place * blocks).collect());
+/// The user indexes of each room's members. The first half of the rooms have consecutive users, the second half every
+/// `blocks`-th user, so every user is in one room of each half.
+fn room_members(people: u32) -> Vec<Vec<u32>> {
+    let blocks = people / MEMBERS_PER_ROOM;
+    let near =
+        (0..blocks).map(|room| (0..MEMBERS_PER_ROOM).map(|place| room * MEMBERS_PER_ROOM + place).collect());
+    let far = (0..blocks).map(|room| (0..MEMBERS_PER_ROOM).map(|place| room + place * blocks).collect());
     near.chain(far).collect()
 }
 
 fn rooms_of(person: u32, people: u32) -> Vec<u32> {
-    let blocks = people / MEMBERS;
-    vec![person / MEMBERS, blocks + person % blocks]
+    let blocks = people / MEMBERS_PER_ROOM;
+    vec![person / MEMBERS_PER_ROOM, blocks + person % blocks]
 }
 
 async fn measure(
@@ -88,41 +92,41 @@ async fn measure(
     people: u32,
     setting: &str,
 ) -> Result<()> {
-    let members = members(people);
+    let members = room_members(people);
     let has_heartbeat = ![Subject::ws(), Subject::actix_ws()].contains(subject);
     let purge = [("MIMALLOC_PURGE_DELAY", "0".to_owned())];
-    let alone = Setting { nodes: 1, stored: false };
-    let mut world = World::raise(subject, &alone, &members, &purge).await?;
-    let samples = if *subject == Subject::Tidings { scale.samples } else { scale.few() };
+    let alone = ServerRequirements { nodes: 1, stored: false };
+    let mut world = World::start(subject, &alone, &members, &purge).await?;
+    let samples = if *subject == Subject::Tidings { scale.samples } else { scale.few_samples() };
     for sample in 0..samples {
         if sample > 0 {
             if *subject == Subject::Tidings {
                 world.restart_gateways().await?;
             } else {
                 drop(world);
-                world = World::raise(subject, &alone, &members, &purge).await?;
+                world = World::start(subject, &alone, &members, &purge).await?;
             }
         }
         let everybody: Vec<_> =
-            (0..people).map(|number| world.person(number, 0, rooms_of(number, people))).collect();
-        world.enter(everybody[..WARMING as usize].to_vec())?;
-        world.load.cut();
-        tokio::time::sleep(WARM_AFTER).await;
-        let before = world.front_resident()?;
-        world.enter(everybody)?;
-        let first = world.work(&Work::Listen(scale.or(SETTLED, WARM_AFTER)))?;
-        let each = world.front_resident()?.saturating_sub(before) as f64 / f64::from(people);
-        scenario.add(subject.name(), setting, MEMORY, each);
+            (0..people).map(|number| world.client_spec(number, 0, rooms_of(number, people))).collect();
+        world.connect_all(everybody[..WARMUP_CONNECTIONS as usize].to_vec())?;
+        world.load.reset_all();
+        tokio::time::sleep(WARMUP_TIME).await;
+        let before = world.frontend_resident_bytes()?;
+        world.connect_all(everybody)?;
+        let first = world.run(&Work::Listen(scale.choose(SETTLE_TIME, WARMUP_TIME)))?;
+        let each = world.frontend_resident_bytes()?.saturating_sub(before) as f64 / f64::from(people);
+        scenario.add(subject.name(), setting, BYTES_PER_CONNECTION, each);
         let mut closed = first.tally.closed.len();
-        if has_heartbeat && sample < scale.few() {
-            let time = scale.or(HEARTBEAT, WARM_AFTER);
-            let phase = world.work(&Work::Listen(time))?;
+        if has_heartbeat && sample < scale.few_samples() {
+            let time = scale.choose(HEARTBEAT_INTERVAL, WARMUP_TIME);
+            let phase = world.run(&Work::Listen(time))?;
             let cpu = phase.front_cpu() * 1e6 / f64::from(people) / time.as_secs_f64();
-            scenario.add(subject.name(), setting, CPU, cpu);
+            scenario.add(subject.name(), setting, CPU_PER_CONNECTION, cpu);
             closed += phase.tally.closed.len();
         }
         ensure!(closed == 0, "{}: connections ended while they idled", subject.name());
-        world.load.cut();
+        world.load.reset_all();
     }
     Ok(())
 }
@@ -133,7 +137,7 @@ mod tests {
 
     #[test]
     fn everybody_is_a_member_of_two_rooms() {
-        let members = members(200);
+        let members = room_members(200);
         assert!(members.iter().all(|members| members.len() == 10));
         for person in 0..200 {
             let rooms = rooms_of(person, 200);

@@ -1,5 +1,5 @@
-//! All clients are disconnected and reconnect at once, ten messages behind: how long it takes until all have them,
-//! whether each has them once, and whether PostgreSQL gets queries for it.
+//! All clients reconnect at once, after they missed ten messages. Measures the time until all clients have received
+//! these messages exactly once, and the statements of PostgreSQL in this time.
 
 use std::time::{Duration, Instant};
 
@@ -12,55 +12,55 @@ use tokio::task::JoinSet;
 use super::Scale;
 use super::subject::Subject;
 use super::world::World;
-use crate::peers::Setting;
+use crate::peers::ServerRequirements;
 use crate::results::{Bound, Plot, Scenario};
 
-mod statements;
+pub(super) mod statements;
+pub mod tails;
 
 const NODES: usize = 2;
 const ROOMS: u32 = 100;
-const BEFORE: u32 = 5;
-const MISSED: u32 = 10;
-/// Concurrent handshakes.
-const AT_ONCE: usize = 1000;
-const NOTICED: Duration = Duration::from_secs(60);
-/// How long statements are counted at rest before the first storm.
-const LONG_REST: Duration = Duration::from_secs(30);
-/// How long they are counted before each further storm.
-const REST: Duration = Duration::from_secs(2);
+const MESSAGES_BEFORE: u32 = 5;
+const MISSED_MESSAGES: u32 = 10;
+const MAX_CONCURRENT_HANDSHAKES: usize = 1000;
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time before the first storm in which the statements of the idle system are counted.
+const FIRST_REST_PERIOD: Duration = Duration::from_secs(30);
+/// Time before each further storm in which the statements of the idle system are counted.
+const REST_PERIOD: Duration = Duration::from_secs(2);
 
 const SUBJECT: &str = "Tidings";
-const TIME: &str = "until the last has caught up (s)";
-const MISSING: &str = "messages missing, doubled or out of order";
-const STATEMENTS: &str = "statements to PostgreSQL beyond those at rest";
-const AT_REST: &str = "statements to PostgreSQL of those at rest";
+const SECONDS_TO_CATCH_UP: &str = "until the last has caught up (s)";
+const MESSAGES_MISSING: &str = "messages missing, doubled or out of order";
+const EXTRA_STATEMENTS: &str = "statements to PostgreSQL beyond those at rest";
+const STATEMENTS_AT_REST: &str = "statements to PostgreSQL of those at rest";
 
-/// See the module.
+/// Runs the scenario.
 ///
 /// # Errors
-/// When something does not start, or a client is refused.
+/// When a process does not start, or a client is refused.
 pub async fn run(scale: &Scale) -> Result<Scenario> {
-    let people: u32 = scale.or(10_000, 500);
+    let people: u32 = scale.choose(10_000, 500);
     let setting = format!("{people} clients");
     let mut scenario = Scenario {
         name: "storm".into(),
         title: "Everybody reconnects".into(),
         method: format!(
-            "{people} people in {ROOMS} rooms, each in one, over {NODES} gateways. All connections end by RST; when the \
-             gateways have noticed, {MISSED} messages are sent to each room and stored. Then all connect anew, {AT_ONCE} \
-             handshakes under way at a time, and join with the cursor from before. The time runs from the first \
-             connect until the last `room:caught_up`. Each must be delivered exactly the {MISSED} messages, in order. \
-             Statements are those that pg_stat_statements counts in the storm. Those that also run when nobody is \
-             connected (leases, and looking for work, listened to for {} s before the first storm and {} s before each) are \
-             told apart: what there is of them does not count, unless it is more than the time allows. \
-             The load generator runs on the same machine.",
-            LONG_REST.as_secs(),
-            REST.as_secs()
+            "{people} people in {ROOMS} rooms, each in one, over {NODES} gateways. All connections end by RST; when \
+             the gateways have noticed, {MISSED_MESSAGES} messages are sent to each room and stored. Then all connect \
+             anew, {MAX_CONCURRENT_HANDSHAKES} handshakes under way at a time, and join with the cursor from before. \
+             The time runs from the first connect until the last `room:caught_up`. Each must be delivered exactly the \
+             {MISSED_MESSAGES} messages, in order. Statements are those that pg_stat_statements counts in the storm. \
+             Those that also run when nobody is connected (leases, and looking for work, listened to for {} s before \
+             the first storm and {} s before each) are told apart: what there is of them does not count, unless it is \
+             more than the time allows. The load generator runs on the same machine.",
+            FIRST_REST_PERIOD.as_secs(),
+            REST_PERIOD.as_secs()
         ),
         plots: vec![Plot {
             name: "time".into(),
-            title: TIME.into(),
-            figure: TIME.into(),
+            title: SECONDS_TO_CATCH_UP.into(),
+            figure: SECONDS_TO_CATCH_UP.into(),
             logarithmic: false,
         }],
         ..Scenario::default()
@@ -69,30 +69,32 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
     let members: Vec<Vec<u32>> =
         (0..ROOMS).map(|room| (0..people).filter(|number| number % ROOMS == room).collect()).collect();
     let mut world =
-        World::raise(&Subject::Tidings, &Setting { nodes: NODES, stored: true }, &members, &[]).await?;
+        World::start(&Subject::Tidings, &ServerRequirements { nodes: NODES, stored: true }, &members, &[])
+            .await?;
     let stack = world.stack.clone().context("Tidings has a stack")?;
-    statements::prepare(stack.database()).await?;
+    statements::create_extension(stack.database()).await?;
     world.load.check_order();
-    send_to_all(&stack, &world.rooms, BEFORE).await?;
-    let everybody =
-        (0..people).map(|number| world.person(number, node_of(number), vec![number % ROOMS])).collect();
-    world.enter_at_once(everybody, AT_ONCE)?;
-    let mut at_rest = statements::Statements::default();
+    send_to_rooms(&stack, &world.rooms, MESSAGES_BEFORE).await?;
+    let everybody = (0..people)
+        .map(|number| world.client_spec(number, node_of_person(number), vec![number % ROOMS]))
+        .collect();
+    world.connect_all_limited(everybody, MAX_CONCURRENT_HANDSHAKES)?;
+    let mut at_rest = statements::StatementCounts::default();
     for sample in 0..scale.samples {
-        let cursors = cursors(&stack, &world.rooms).await?;
-        world.load.cut();
-        until_nobody_is_connected(&stack).await?;
-        send_to_all(&stack, &world.rooms, MISSED).await?;
-        let rest = if sample == 0 { scale.or(LONG_REST, REST * 5) } else { REST };
+        let cursors = room_heads(&stack, &world.rooms).await?;
+        world.load.reset_all();
+        wait_until_all_disconnected(&stack).await?;
+        send_to_rooms(&stack, &world.rooms, MISSED_MESSAGES).await?;
+        let rest = if sample == 0 { scale.choose(FIRST_REST_PERIOD, REST_PERIOD * 5) } else { REST_PERIOD };
         let resting = async {
             tokio::time::sleep(rest).await;
             Ok(())
         };
-        at_rest.add(statements::during(stack.database(), resting).await?.1);
+        at_rest.add(statements::count_during(stack.database(), resting).await?.1);
         let mut coming = Vec::new();
         for number in 0..people {
             let room = number % ROOMS;
-            let mut person = world.person(number, node_of(number), vec![room]);
+            let mut person = world.client_spec(number, node_of_person(number), vec![room]);
             let after = &cursors[room as usize];
             let join = json!({
                 "type": "room:join", "ref": "join", "room": world.rooms[room as usize],
@@ -101,54 +103,66 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
             person.joins = Some(vec![join.to_string()]);
             coming.push(person);
         }
-        let storm = statements::during(stack.database(), async { world.enter_at_once(coming, AT_ONCE) });
+        let storm = statements::count_during(stack.database(), async {
+            world.connect_all_limited(coming, MAX_CONCURRENT_HANDSHAKES)
+        });
         let (phase, in_storm) = storm.await?;
         let tally = &phase.tally;
         ensure!(tally.refused == 0, "somebody was refused: {:?}", tally.refusal);
-        let wrong: u64 = world.load.received().map(|count| count.abs_diff(u64::from(MISSED))).sum();
-        let more = in_storm.beyond(&at_rest);
+        let wrong: u64 =
+            world.load.received_counts().map(|count| count.abs_diff(u64::from(MISSED_MESSAGES))).sum();
+        let extra_calls = in_storm.calls_beyond(&at_rest);
         let name = SUBJECT;
-        scenario.add(name, &setting, TIME, tally.wall.as_secs_f64());
-        scenario.add(name, &setting, MISSING, (wrong + tally.disordered) as f64);
-        let beyond: u64 = more.values().sum();
-        scenario.add(name, &setting, STATEMENTS, beyond as f64);
-        scenario.add(name, &setting, AT_REST, (in_storm.count() - beyond) as f64);
+        scenario.add(name, &setting, SECONDS_TO_CATCH_UP, tally.wall.as_secs_f64());
+        scenario.add(name, &setting, MESSAGES_MISSING, (wrong + tally.out_of_order) as f64);
+        let beyond: u64 = extra_calls.values().sum();
+        scenario.add(name, &setting, EXTRA_STATEMENTS, beyond as f64);
+        scenario.add(name, &setting, STATEMENTS_AT_REST, (in_storm.total_calls() - beyond) as f64);
         scenario.add(
             name,
             &setting,
             "frames besides messages, per client",
-            tally.others as f64 / f64::from(people),
+            tally.other_frames as f64 / f64::from(people),
         );
         for (process, seconds) in &phase.cpu.0 {
             scenario.add(name, &setting, &format!("{process}: CPU s"), *seconds);
         }
-        for (text, calls) in more {
+        for (text, calls) in extra_calls {
             let note = format!("In a storm, {calls} times beyond what there is at rest: `{text}`");
             scenario.notes.push(note);
         }
-        scenario.note_if_limited(name, &setting, tally);
+        scenario.note_if_generator_bound(name, &setting, tally);
     }
-    let worst = |figure: &str| worst(&scenario, figure);
-    let (time, missing, statements) =
-        (scenario.median(SUBJECT, &setting, TIME), worst(MISSING), worst(STATEMENTS));
-    scenario.target("until the last has caught up (s)", time, Bound::AtMost, 5.0);
-    scenario.target("messages missing, doubled or out of order, in all storms", missing, Bound::AtMost, 0.0);
-    scenario.target("statements to PostgreSQL, in the worst storm", statements, Bound::AtMost, 0.0);
+    let max_sample = |figure: &str| max_sample(&scenario, figure);
+    let (time, missing, statements) = (
+        scenario.median(SUBJECT, &setting, SECONDS_TO_CATCH_UP),
+        max_sample(MESSAGES_MISSING),
+        max_sample(EXTRA_STATEMENTS),
+    );
+    scenario.add_target("until the last has caught up (s)", time, Bound::AtMost, 5.0);
+    scenario.add_target(
+        "messages missing, doubled or out of order, in all storms",
+        missing,
+        Bound::AtMost,
+        0.0,
+    );
+    scenario.add_target("statements to PostgreSQL, in the worst storm", statements, Bound::AtMost, 0.0);
     Ok(scenario)
 }
 
-fn worst(scenario: &Scenario, figure: &str) -> f64 {
+/// The maximum of a figure over all samples. NaN if it was not measured.
+fn max_sample(scenario: &Scenario, figure: &str) -> f64 {
     let figures = scenario.rows.iter().filter_map(|row| row.figures.get(figure));
     figures.map(|figure| figure.range().1).fold(f64::NAN, f64::max)
 }
 
-/// The members of each room are on all nodes.
-fn node_of(number: u32) -> usize {
+/// The number of the node of a person. The members of each room are on all nodes.
+fn node_of_person(number: u32) -> usize {
     (number / ROOMS) as usize
 }
 
-/// Sends this many messages to each room, by its creator; returns when all are stored.
-async fn send_to_all(stack: &Stack, rooms: &[String], messages: u32) -> Result<()> {
+/// Sends this many messages to each room as the room's creator. Returns when all messages are stored.
+async fn send_to_rooms(stack: &Stack, rooms: &[String], messages: u32) -> Result<()> {
     let mut sending = JoinSet::new();
     let host =
         Http::sharing(tidings_harness::http::client(), &stack.persistence(0).url(), &stack.token("host"));
@@ -170,7 +184,7 @@ async fn send_to_all(stack: &Stack, rooms: &[String], messages: u32) -> Result<(
     Ok(())
 }
 
-async fn cursors(stack: &Stack, rooms: &[String]) -> Result<Vec<Cursor>> {
+async fn room_heads(stack: &Stack, rooms: &[String]) -> Result<Vec<Cursor>> {
     let host =
         Http::sharing(tidings_harness::http::client(), &stack.persistence(0).url(), &stack.token("host"));
     let mut cursors = Vec::with_capacity(rooms.len());
@@ -182,7 +196,12 @@ async fn cursors(stack: &Stack, rooms: &[String]) -> Result<Vec<Cursor>> {
     Ok(cursors)
 }
 
-pub(super) async fn until_nobody_is_connected(stack: &Stack) -> Result<()> {
+pub(super) async fn wait_until_all_disconnected(stack: &Stack) -> Result<()> {
+    wait_until_connected_at_most(stack, 0).await
+}
+
+/// Waits until the gateways hold at most this many connections.
+pub(super) async fn wait_until_connected_at_most(stack: &Stack, most: u32) -> Result<()> {
     let begun = Instant::now();
     loop {
         let mut connected = 0;
@@ -191,10 +210,13 @@ pub(super) async fn until_nobody_is_connected(stack: &Stack) -> Result<()> {
             let count = metrics.lines().find_map(|line| line.strip_prefix("tidings_gateway_connections "));
             connected += count.context("gateways tell how many are connected")?.parse::<u32>()?;
         }
-        if connected == 0 {
+        if connected <= most {
             return Ok(());
         }
-        ensure!(begun.elapsed() < NOTICED, "the gateways still hold {connected} connections that were cut");
+        ensure!(
+            begun.elapsed() < DISCONNECT_TIMEOUT,
+            "the gateways still hold {connected} connections that were cut"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

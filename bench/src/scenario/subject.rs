@@ -11,8 +11,8 @@ use crate::results::Scenario;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     Tidings,
-    Other(others::Other),
-    /// A running server, with its own name.
+    Other(others::OtherServer),
+    /// A running server that a file describes, with the name in the file.
     Described {
         name: String,
         file: PathBuf,
@@ -20,29 +20,30 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// Socket.IO 4, with the Redis adapter for two nodes, and with pg if messages are stored.
+    /// Socket.IO 4. It has the Redis adapter if there are two nodes, and pg if messages are stored.
     #[must_use]
     pub fn socket_io() -> Self {
-        Subject::Other(others::Other::SocketIo)
+        Subject::Other(others::OtherServer::SocketIo)
     }
 
-    /// Centrifuge, with the Redis broker for two nodes, and with pgx if messages are stored.
+    /// Centrifuge. It has the Redis broker if there are two nodes, and pgx if messages are stored.
     #[must_use]
     pub fn centrifuge() -> Self {
-        Subject::Other(others::Other::Centrifuge)
+        Subject::Other(others::OtherServer::Centrifuge)
     }
 
-    /// The chat servers: Tidings, Socket.IO, and Centrifuge if it can be had on this machine. If not, adds a note.
+    /// The chat servers: Tidings, Socket.IO and Centrifuge. Leaves out Centrifuge and adds a note to the scenario if it
+    /// cannot be built on this machine.
     ///
     /// # Errors
-    /// When this cannot be found out.
-    pub async fn chats(scenario: &mut Scenario) -> Result<Vec<Self>> {
-        let missing = install::centrifuge::unavailable().await?;
-        Ok(Subject::chats_unless(missing, scenario))
+    /// When files of the build cannot be written.
+    pub async fn available_chat_servers(scenario: &mut Scenario) -> Result<Vec<Self>> {
+        let missing = install::centrifuge::unavailable_reason().await?;
+        Ok(Subject::chat_servers(missing, scenario))
     }
 
-    /// `missing`: why Centrifuge is not measured.
-    fn chats_unless(missing: Option<String>, scenario: &mut Scenario) -> Vec<Self> {
+    /// The chat servers. `missing` is the reason why Centrifuge is not measured, or `None` if it is measured.
+    fn chat_servers(missing: Option<String>, scenario: &mut Scenario) -> Vec<Self> {
         let mut chats = vec![Subject::Tidings, Subject::socket_io()];
         match missing {
             None => chats.push(Subject::centrifuge()),
@@ -58,40 +59,37 @@ impl Subject {
     /// Node's `ws`.
     #[must_use]
     pub fn ws() -> Self {
-        Subject::Other(others::Other::Ws)
+        Subject::Other(others::OtherServer::Ws)
     }
 
     /// actix-ws.
     #[must_use]
     pub fn actix_ws() -> Self {
-        Subject::Other(others::Other::ActixWs)
+        Subject::Other(others::OtherServer::ActixWs)
     }
 
     /// One write(2) per receiver, and nothing else.
     #[must_use]
     pub fn write_limit() -> Self {
-        Subject::Other(others::Other::WriteLimit)
+        Subject::Other(others::OtherServer::WriteLimit)
     }
 
-    /// The server that a file describes; see [`others::Other::Described`].
-    ///
-    /// # Errors
-    /// When it cannot be read, or is malformed.
-    pub fn described(file: &Path) -> Result<Self> {
-        Ok(Subject::Described { name: others::name_of(file)?, file: file.to_owned() })
+    /// The running server that a JSON file describes; see [`others::OtherServer::Described`].
+    pub fn from_description_file(file: &Path) -> Result<Self> {
+        Ok(Subject::Described { name: others::described_server_name(file)?, file: file.to_owned() })
     }
 
-    /// Its name in figures.
+    /// The name of the server in figures.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
             Subject::Tidings => "Tidings",
-            Subject::Other(others::Other::SocketIo) => "Socket.IO",
-            Subject::Other(others::Other::Centrifuge) => "Centrifuge",
-            Subject::Other(others::Other::Ws) => "ws",
-            Subject::Other(others::Other::ActixWs) => "actix-ws",
-            Subject::Other(others::Other::WriteLimit) => "write(2)",
-            Subject::Other(others::Other::Described(_)) => "other",
+            Subject::Other(others::OtherServer::SocketIo) => "Socket.IO",
+            Subject::Other(others::OtherServer::Centrifuge) => "Centrifuge",
+            Subject::Other(others::OtherServer::Ws) => "ws",
+            Subject::Other(others::OtherServer::ActixWs) => "actix-ws",
+            Subject::Other(others::OtherServer::WriteLimit) => "write(2)",
+            Subject::Other(others::OtherServer::Described(_)) => "other",
             Subject::Described { name, .. } => name,
         }
     }
@@ -104,11 +102,11 @@ mod tests {
     #[test]
     fn missing_centrifuge_has_a_note_instead_of_a_figure() {
         let mut scenario = Scenario::default();
-        let chats = Subject::chats_unless(Some("Go is missing".into()), &mut scenario);
+        let chats = Subject::chat_servers(Some("Go is missing".into()), &mut scenario);
         assert!(!chats.contains(&Subject::centrifuge()));
         assert_eq!(scenario.notes, ["Centrifuge: not measured. Go is missing"]);
         let mut scenario = Scenario::default();
-        assert!(Subject::chats_unless(None, &mut scenario).contains(&Subject::centrifuge()));
+        assert!(Subject::chat_servers(None, &mut scenario).contains(&Subject::centrifuge()));
         assert!(scenario.notes.is_empty());
     }
 }

@@ -1,24 +1,24 @@
-/** Controls the system for the tests, which run in another process than the one that started the system. */
+/** Lets tests control the system over HTTP, because another process has started the system. */
 import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Stack } from "../../ts/test-system/stack.js";
 import { CONTROL_COMMANDS, type StackControl } from "./environment.js";
 
-/** Accepts `POST {command, args: [...]}` and answers with `{value}` or `{error}`. */
+/** Starts a server that runs the command in the body `{command, args}` and answers with `{value}` or `{error}`. */
 export async function serveControl(stack: Stack): Promise<{ url: string; close: () => Promise<void> }> {
   const server = createServer((request, response) => {
-    read(request)
+    readCommand(request)
       .then(({ command, args }) => execute(stack, command, args))
       .then(
         (value) => response.end(JSON.stringify({ value })),
         (error: Error) => response.end(JSON.stringify({ error: error.message })),
       );
   });
-  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
   const close = async () => {
     server.closeAllConnections();
-    await new Promise((closed) => server.close(closed));
+    await new Promise((resolve) => server.close(resolve));
   };
   return { url: `http://127.0.0.1:${port}`, close };
 }
@@ -28,8 +28,10 @@ function execute(stack: Stack, command: keyof StackControl, args: unknown[]): Pr
   return (stack[command] as (...args: unknown[]) => Promise<unknown>).apply(stack, args);
 }
 
-async function read(request: IncomingMessage): Promise<{ command: keyof StackControl; args: unknown[] }> {
+async function readCommand(
+  request: IncomingMessage,
+): Promise<{ command: keyof StackControl; args: unknown[] }> {
   let text = "";
-  for await (const piece of request.setEncoding("utf8")) text += piece;
+  for await (const chunk of request.setEncoding("utf8")) text += chunk;
   return JSON.parse(text) as { command: keyof StackControl; args: unknown[] };
 }

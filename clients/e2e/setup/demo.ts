@@ -2,7 +2,7 @@
 import { execFileSync, spawn } from "node:child_process";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
-import type { Described } from "../../ts/test-system/stack.js";
+import type { SystemAddresses } from "../../ts/test-system/stack.js";
 
 const clients = resolve(import.meta.dirname, "../..");
 
@@ -12,15 +12,20 @@ const demoFolder = (): string => process.env.TIDINGS_DEMO_DIR || join(clients, "
 /** Builds the kit and the demo when a build is missing or older than its sources. */
 export function buildDemo(): void {
   if (process.env.TIDINGS_DEMO_DIR) return;
-  const kits = ["ts", "react"].map((kit) => join(clients, kit, "dist/index.js"));
-  const page = join(clients, "web/dist/index.html");
-  const sources = ["web/src", "web/public", "web/index.html", "web/vite.config.ts"];
-  const inputs = [...kits, ...sources.map((path) => join(clients, path))];
-  if (kits.some((kit) => !existsSync(kit))) run("build");
-  else if (!existsSync(page) || newestTime(inputs) > modifiedAt(page)) run("build", "-w", "@tidings/demo");
+  const kitBuilds = ["ts", "react", "react-ui"].map((kit) => join(clients, kit, "dist/index.js"));
+  const pageBuild = join(clients, "web/dist/index.html");
+  const pages = ["web/index.html", "web/examples.html", "web/vite.config.ts"];
+  const sources = ["web/src", "web/public", "web/pwa", ...pages];
+  const inputs = [...kitBuilds, ...sources.map((path) => join(clients, path))];
+  const components = join(clients, "react-ui/src");
+  if (kitBuilds.some((kit) => !existsSync(kit))) npmRun("build");
+  else if (newestTime([components]) > modifiedAt(join(clients, "react-ui/dist/styles.css")))
+    npmRun("build", "-w", "@tidings/react-ui", "-w", "@tidings/demo");
+  else if (!existsSync(pageBuild) || newestTime(inputs) > modifiedAt(pageBuild))
+    npmRun("build", "-w", "@tidings/demo");
 }
 
-function run(...script: string[]): void {
+function npmRun(...script: string[]): void {
   // Vitest sets NODE_ENV to `test`, which would build a larger and slower React.
   const env = { ...process.env, NODE_ENV: "production" };
   execFileSync("npm", ["run", ...script], { cwd: clients, env, stdio: ["ignore", "ignore", "inherit"] });
@@ -37,7 +42,9 @@ function newestTime(paths: readonly string[]): number {
 }
 
 /** Starts the demo's server on a free port. Resolves with its origin once it listens. */
-export async function serveDemo(system: Described): Promise<{ url: string; close: () => Promise<void> }> {
+export async function serveDemo(
+  system: SystemAddresses,
+): Promise<{ url: string; close: () => Promise<void> }> {
   const child = spawn(process.execPath, [join(demoFolder(), "serve.mjs"), "--port", "0"], {
     env: {
       ...process.env,
@@ -47,11 +54,11 @@ export async function serveDemo(system: Described): Promise<{ url: string; close
     },
     stdio: ["ignore", "pipe", "inherit"],
   });
-  const exited = new Promise<void>((done) => child.once("close", () => done()));
-  const output = await new Promise<string>((listens, failed) => {
-    child.stdout.once("data", (text: Buffer) => listens(text.toString()));
-    child.once("error", failed);
-    void exited.then(() => failed(new Error("the demo's server exited")));
+  const exited = new Promise<void>((resolve) => child.once("close", () => resolve()));
+  const output = await new Promise<string>((resolve, reject) => {
+    child.stdout.once("data", (text: Buffer) => resolve(text.toString()));
+    child.once("error", reject);
+    void exited.then(() => reject(new Error("the demo's server exited")));
   });
   const close = async () => {
     child.kill();

@@ -1,4 +1,4 @@
-import type { Described, Stack } from "../../ts/test-system/stack.js";
+import type { Stack, SystemAddresses } from "../../ts/test-system/stack.js";
 
 /** The addresses of everything that the tests of one worker use. */
 export interface Environment {
@@ -9,7 +9,7 @@ export interface Environment {
   /** The URL that controls the system: see `serveControl`. */
   readonly control: string;
   /** The addresses of the system's nodes. */
-  readonly addresses: Described;
+  readonly addresses: SystemAddresses;
 }
 
 /** The functions of the system that a test can call. */

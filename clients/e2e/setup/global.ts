@@ -17,34 +17,34 @@ declare module "vitest" {
 }
 
 /** The browser runs without its sandbox, because a container does not have the rights for it. */
-const FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"];
+const CHROMIUM_FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"];
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   buildDemo();
   const cleanups: (() => unknown)[] = [];
-  const end = async () => {
+  const cleanUp = async () => {
     for (const one of cleanups.splice(0).reverse()) await one();
   };
   try {
-    const browser = await chromium.launchServer({ executablePath: browserPath(), args: FLAGS });
+    const browser = await chromium.launchServer({ executablePath: browserPath(), args: CHROMIUM_FLAGS });
     cleanups.push(() => browser.close());
-    const starts = Array.from({ length: project.config.maxWorkers }, () =>
-      start(browser.wsEndpoint(), cleanups),
+    const environments = Array.from({ length: project.config.maxWorkers }, () =>
+      startEnvironment(browser.wsEndpoint(), cleanups),
     );
-    // Waits for all starts before the cleanup, so that a failed start leaves no other one running.
-    const started = await Promise.allSettled(starts);
-    const failed = started.find((one) => one.status === "rejected");
-    if (failed) throw failed.reason;
-    project.provide("environments", await Promise.all(starts));
-    return end;
+    // Waits for all starts, so that the cleanup after a failed start also ends the other environments.
+    const results = await Promise.allSettled(environments);
+    const failure = results.find((one) => one.status === "rejected");
+    if (failure) throw failure.reason;
+    project.provide("environments", await Promise.all(environments));
+    return cleanUp;
   } catch (error) {
-    await end();
+    await cleanUp();
     throw error;
   }
 }
 
 /** Starts the environment of one worker, and adds its cleanup functions to `cleanups`. */
-async function start(browser: string, cleanups: (() => unknown)[]): Promise<Environment> {
+async function startEnvironment(browser: string, cleanups: (() => unknown)[]): Promise<Environment> {
   const stack = await Stack.start({
     gateways: 2,
     persistence: 1,

@@ -8,11 +8,19 @@ import type { Environment, StackControl } from "../setup/environment.js";
 import { Person, type PersonOptions } from "./person.js";
 
 const ARTEFACTS = join(import.meta.dirname, "../artefacts");
-const TIMEOUT_MS = 15_000;
+const ACTION_TIMEOUT_MS = 15_000;
 /** Makes names unique among all files of an environment, which run one at a time in separate processes. */
 const runId = Date.now().toString(36).slice(-5);
 let nameCount = 0;
 let idCount = 0;
+
+/** The options of `filledRoom`, which explains them. */
+interface FilledRoomOptions {
+  readonly count: number;
+  readonly text: string;
+  readonly read?: number;
+  readonly kind?: "private" | "public";
+}
 
 /** The tools of one test file. Create one at the top of the file. */
 export class Chat {
@@ -44,8 +52,10 @@ export class Chat {
 
   /** A user whose page shows the login screen. */
   async person(namePrefix: string, options: PersonOptions = {}): Promise<Person> {
-    const context = options.context ?? (await this.browser.newContext(options.device ?? {}));
-    context.setDefaultTimeout(TIMEOUT_MS);
+    // Playwright cannot intercept requests of pages with a service worker, so a test must ask for the worker.
+    const device = { serviceWorkers: "block", ...options.device } as const;
+    const context = options.context ?? (await this.browser.newContext(device));
+    context.setDefaultTimeout(ACTION_TIMEOUT_MS);
     const person = new Person(this.name(namePrefix), await context.newPage(), options.recordNetwork);
     this.#people.push(person);
     const query = options.gateway === undefined ? "" : `?gateway=${options.gateway}`;
@@ -66,7 +76,7 @@ export class Chat {
     const tab = new Person(person.name, page);
     this.#people.push(tab);
     await page.goto(`${this.environment.demo}/`);
-    await tab.ready();
+    await tab.waitUntilReady();
     return tab;
   }
 
@@ -86,16 +96,16 @@ export class Chat {
   }
 
   /**
-   * Creates a room with many messages of one writer, one per minute; `#` in the text stands for the number. The other
-   * users join afterwards and have read the messages up to the seq `read`, by default all. The messages are written to
-   * the database directly, not through the log, so nobody may have opened the room before.
+   * Creates a room with many messages of one writer, one per minute; `#` in the text stands for the number of the
+   * message. The other users join afterwards and have read the messages up to the seq `read`, by default all. The
+   * messages are written to the database directly, not through the log, so nobody may have opened the room before.
    */
   async filledRoom(
     name: string,
     [writer = "", ...others]: readonly string[],
-    { count, text, read = count }: { count: number; text: string; read?: number },
+    { count, text, read = count, kind = "private" }: FilledRoomOptions,
   ): Promise<string> {
-    const room = await this.room(name, [writer]);
+    const room = await this.room(name, [writer], { kind });
     await this.stack.sql(
       `INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, at, last_seq) \
        SELECT '${room}', n, gen_random_uuid(), '${writer}', 'fill-' || n, 'text', replace('${text}', '#', n::text), \
@@ -116,7 +126,7 @@ export class Chat {
     return page.messages.map((message) => message.content);
   }
 
-  /** Sends an HTTP request to persistence, past the proxies. Rejects unless it succeeds. */
+  /** Sends an HTTP request directly to persistence, without the proxies. Rejects when the request fails. */
   async http<T = unknown>(user: string, method: string, path: string, body?: object): Promise<T> {
     const answer = await fetch(`${this.environment.addresses.direct.persistence[0]}/v1${path}`, {
       method,
@@ -143,8 +153,8 @@ export class Chat {
     const people = this.#people.splice(0);
     if (task.result?.state === "fail") {
       const test = task.name.replace(/[^a-z0-9]+/gi, "-").slice(0, 60);
-      for (const [at, person] of people.entries()) {
-        await this.#saveScreenshot(person, `failed-${test}-${at}`).catch(() => undefined);
+      for (const [index, person] of people.entries()) {
+        await this.#saveScreenshot(person, `failed-${test}-${index}`).catch(() => undefined);
       }
     }
     await Promise.all(people.map(({ page }) => page.context().close()));

@@ -14,21 +14,21 @@ interface FocusedElement {
 export function focusedElement(person: Person): Promise<FocusedElement> {
   return person.page.evaluate(() => {
     const element = document.activeElement as HTMLElement;
-    const labelled = element.getAttribute("aria-labelledby");
+    const labelId = element.getAttribute("aria-labelledby");
     const label = "labels" in element ? (element as HTMLInputElement).labels?.[0]?.textContent : undefined;
     const name =
       element.getAttribute("aria-label") ??
-      (labelled ? document.getElementById(labelled)?.textContent : undefined) ??
+      (labelId ? document.getElementById(labelId)?.textContent : undefined) ??
       label ??
       element.textContent;
-    const hasOutline = (one: Element | null): boolean => {
-      if (one === null) return false;
-      const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(one);
+    const hasOutline = (target: Element | null): boolean => {
+      if (target === null) return false;
+      const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(target);
       return (outlineStyle !== "none" && Number.parseFloat(outlineWidth) > 0) || boxShadow !== "none";
     };
     // A text field may show the focus on its container, and a menu item shows it with its background.
     const frame = element.matches("textarea, input") ? element.parentElement : null;
-    const hasBackground = element.matches("[role^=menuitem], .emoji-choice");
+    const showsFocusByBackground = element.matches("[role^=menuitem], .tidings-emoji-choice");
     const transparent = "rgba(0, 0, 0, 0)";
     return {
       name: (name ?? "").trim().replace(/\s+/g, " "),
@@ -36,7 +36,7 @@ export function focusedElement(person: Person): Promise<FocusedElement> {
       visible:
         hasOutline(element) ||
         hasOutline(frame) ||
-        (hasBackground && getComputedStyle(element).backgroundColor !== transparent),
+        (showsFocusByBackground && getComputedStyle(element).backgroundColor !== transparent),
     };
   });
 }
@@ -48,13 +48,13 @@ export async function pressUntilFocused(
   target: RegExp,
   maxSteps = 40,
 ): Promise<FocusedElement> {
-  const passed: string[] = [];
+  const visited: string[] = [];
   for (let step = 0; step < maxSteps; step += 1) {
     await person.page.keyboard.press(key);
-    const at = await focusedElement(person);
-    expect(at.visible, `the focus on ${at.role} "${at.name}" is visible`).toBe(true);
-    if (target.test(at.name)) return at;
-    passed.push(`${at.role} "${at.name}"`);
+    const focused = await focusedElement(person);
+    expect(focused.visible, `the focus on ${focused.role} "${focused.name}" is visible`).toBe(true);
+    if (target.test(focused.name)) return focused;
+    visited.push(`${focused.role} "${focused.name}"`);
   }
-  throw new Error(`${key} does not reach ${target}: ${passed.join(", ")}`);
+  throw new Error(`${key} does not reach ${target}: ${visited.join(", ")}`);
 }

@@ -8,7 +8,7 @@ export interface PersonOptions {
   readonly gateway?: number;
   /** The browser context of another user. By default each user has a new one. */
   readonly context?: BrowserContext;
-  /** Records network data in `received`. Use it only when a test needs it, because it copies every answer. */
+  /** Whether `received` records network data. Set it only when a test needs this, because it copies every answer. */
   readonly recordNetwork?: boolean | undefined;
   /** Settings of a new browser context: size, colours, touch. */
   readonly device?: Parameters<import("playwright-core").Browser["newContext"]>[0];
@@ -22,7 +22,7 @@ export class Person {
   readonly received: string[] = [];
   /** The addresses of the WebSockets that were opened, in order. */
   readonly sockets: string[] = [];
-  readonly #allowed: RegExp[] = [];
+  readonly #allowedErrors: RegExp[] = [];
 
   constructor(
     readonly name: string,
@@ -49,7 +49,7 @@ export class Person {
   }
 
   #addError(text: string): void {
-    if (!this.#allowed.some((allowed) => allowed.test(text))) this.errors.push(text);
+    if (!this.#allowedErrors.some((pattern) => pattern.test(text))) this.errors.push(text);
   }
 
   /** The user id that belongs to the name. */
@@ -59,23 +59,23 @@ export class Person {
 
   /** Allows errors about failed connections, because the test breaks them. */
   allowBrokenConnections(): void {
-    this.#allowed.push(/net::ERR_/, /WebSocket connection to .* failed/, /status of 50[0-9]/);
+    this.#allowedErrors.push(/net::ERR_/, /WebSocket connection to .* failed/, /status of 50[0-9]/);
   }
 
   /** Allows errors about answers with this status, because the test causes them. */
   allowStatus(status: number): void {
-    this.#allowed.push(new RegExp(`status of ${status}`));
+    this.#allowedErrors.push(new RegExp(`status of ${status}`));
   }
 
   /** Signs in with the form, and waits until the rooms are loaded. */
   async signIn(): Promise<void> {
     await this.page.getByLabel("Your name").fill(this.name);
     await this.page.getByRole("button", { name: "Continue" }).click();
-    await this.ready();
+    await this.waitUntilReady();
   }
 
   /** Waits until the page is connected and the rooms are loaded. */
-  async ready(): Promise<void> {
+  async waitUntilReady(): Promise<void> {
     await this.account.filter({ hasText: "Online" }).waitFor();
     await this.page.getByRole("status", { name: "Loading rooms" }).waitFor({ state: "detached" });
   }
@@ -114,7 +114,7 @@ export class Person {
 
   /** The messages with this text. */
   row(text: string): Locator {
-    return this.rows.filter({ has: this.page.locator(".bubble-text", { hasText: text }) });
+    return this.rows.filter({ has: this.page.locator(".tidings-bubble-text", { hasText: text }) });
   }
 
   /** The tick of the user's own message. */
@@ -138,7 +138,7 @@ export class Person {
 
   /** The texts of the messages in the page, from top to bottom. */
   texts(): Promise<string[]> {
-    return this.rows.locator(".bubble-text").allInnerTexts();
+    return this.rows.locator(".tidings-bubble-text").allInnerTexts();
   }
 
   /** Waits until the messages in the page have exactly these texts. */
@@ -147,7 +147,7 @@ export class Person {
   }
 
   /** Opens the menu of a message with the mouse. */
-  async menuOf(text: string): Promise<Locator> {
+  async openMenuOf(text: string): Promise<Locator> {
     await this.row(text).hover();
     await this.row(text).getByRole("button", { name: "More actions" }).click();
     return this.page.getByRole("menu", { name: "Message" });
@@ -155,7 +155,7 @@ export class Person {
 
   /** Chooses an item in the menu of a message. */
   async choose(text: string, action: string): Promise<void> {
-    const menu = await this.menuOf(text);
+    const menu = await this.openMenuOf(text);
     await menu.getByRole("menuitem", { name: action }).click();
   }
 

@@ -16,7 +16,7 @@ export interface ScrollResult {
 
 /**
  * Scrolls a list up by `px` at a time until the page contains a seq or all steps are used. After each step it compares
- * the movement of a text that stays visible with the scroll distance: both must be equal, even when rows were added
+ * the movement of a text that stays visible with the scroll distance: the two must be equal, even when rows were added
  * above.
  */
 export function scrollUp(
@@ -28,7 +28,7 @@ export function scrollUp(
     const rows = () => [...box.querySelectorAll<HTMLElement>("article[data-seq]")];
     // Measures the text, because a row loses its name and its space when an earlier message of the same sender appears.
     const topOf = (row: HTMLElement | undefined) =>
-      row?.querySelector(".bubble-text")?.getBoundingClientRect().top ?? Number.NaN;
+      row?.querySelector(".tidings-bubble-text")?.getBoundingClientRect().top ?? Number.NaN;
     const isVisible = (top: number) => top >= view.top && top < view.bottom;
     const nextFrame = () => new Promise<void>((done) => requestAnimationFrame(() => setTimeout(done)));
     const run = async () => {

@@ -16,10 +16,11 @@ test("two users on two gateways see each message once and in the same order", as
     await bo.say(`Bo says ${turn}`);
     await ada.row(`Bo says ${turn}`).waitFor();
   }
-  const all = [1, 2, 3, 4].flatMap((turn) => [`Ada says ${turn}`, `Bo says ${turn}`]);
-  await ada.expectTexts(all);
-  await bo.expectTexts(all);
-  expect(await chat.history(ada.id, room)).toEqual(all);
+  const allTexts = [1, 2, 3, 4].flatMap((turn) => [`Ada says ${turn}`, `Bo says ${turn}`]);
+  await ada.expectTexts(allTexts);
+  await bo.expectTexts(allTexts);
+  // A message may be shown before it is stored.
+  await expect.poll(() => chat.history(ada.id, room), { timeout: 10_000 }).toEqual(allTexts);
   expect(ada.sockets.every((socket) => socket.startsWith(socketOrigin(0)))).toBe(true);
   expect(bo.sockets.every((socket) => socket.startsWith(socketOrigin(1)))).toBe(true);
 });
@@ -56,15 +57,15 @@ test("the room and the list of rooms name a typing user", async () => {
   await ada.open(name);
   await bo.open(name);
   const line = `${bo.name} is typing`;
-  const shown = async () => ({
-    room: await ada.page.locator(".typing-line").textContent(),
+  const shownTyping = async () => ({
+    room: await ada.page.locator(".tidings-typing-line").textContent(),
     list: (await ada.roomLink(name).textContent())?.includes(line),
   });
   await bo.composer.pressSequentially("Well then, he", { delay: 20 });
-  await expect.poll(shown).toEqual({ room: line, list: true });
+  await expect.poll(shownTyping).toEqual({ room: line, list: true });
   await bo.composer.press("Enter");
   await ada.row("Well then, he").waitFor();
-  await expect.poll(shown).toEqual({ room: "", list: false });
+  await expect.poll(shownTyping).toEqual({ room: "", list: false });
 });
 
 test("presence shows that a user is online, away or offline", async () => {
@@ -75,15 +76,15 @@ test("presence shows that a user is online, away or offline", async () => {
   await ada.open(bo.name);
   const head = ada.page.getByRole("main").locator("header");
   await head.getByText("Online").waitFor();
-  await head.locator(".dot[data-status=online]").waitFor();
-  await ada.roomLink(bo.name).locator(".dot[data-status=online]").waitFor();
+  await head.locator(".tidings-dot[data-status=online]").waitFor();
+  await ada.roomLink(bo.name).locator(".tidings-dot[data-status=online]").waitFor();
   await bo.account.click();
   await bo.page.getByRole("menuitemradio", { name: "Away" }).click();
   await head.getByText("Away").waitFor();
-  await ada.roomLink(bo.name).locator(".dot[data-status=away]").waitFor();
+  await ada.roomLink(bo.name).locator(".tidings-dot[data-status=away]").waitFor();
   await bo.page.close();
   await head.getByText("last seen just now").waitFor({ timeout: 30_000 });
-  await head.locator(".dot").waitFor({ state: "detached" });
+  await head.locator(".tidings-dot").waitFor({ state: "detached" });
 });
 
 const socketOrigin = (gateway: number): string =>

@@ -7,10 +7,10 @@ const chat = new Chat();
 const gatewayOf = (socket: string | undefined): number =>
   chat.environment.addresses.gateways.findIndex((origin) => socket?.startsWith(origin.replace("http", "ws")));
 
-let killed: number | undefined;
+let stoppedGateway: number | undefined;
 afterEach(async () => {
-  if (killed !== undefined) await chat.stack.start("gateway", killed);
-  killed = undefined;
+  if (stoppedGateway !== undefined) await chat.stack.start("gateway", stoppedGateway);
+  stoppedGateway = undefined;
 });
 
 test("a user continues on the other gateway after a crash, and no message is lost", async () => {
@@ -33,7 +33,7 @@ test("a user continues on the other gateway after a crash, and no message is los
   await say(bo, "before 2");
   await ada.row("before 2").waitFor();
 
-  killed = gateway;
+  stoppedGateway = gateway;
   await chat.stack.kill("gateway", gateway);
   await say(ada, "while it is down");
   await bo.row("while it is down").waitFor({ timeout: 30_000 });
@@ -61,11 +61,11 @@ test("a draining gateway hands its users over, and no message is lost", async ()
   const room = await chat.room(name, [ada.id, bo.id]);
   await ada.open(name);
   await bo.open(name);
-  killed = gateway;
-  const stopped = chat.stack.drain("gateway", gateway);
+  stoppedGateway = gateway;
+  const drain = chat.stack.drain("gateway", gateway);
   const texts = Array.from({ length: 6 }, (_, at) => `during the stop ${at + 1}`);
   for (const text of texts) await ada.say(text);
-  await stopped;
+  await drain;
   await bo.expectTexts(texts);
   await ada.expectTexts(texts);
   for (const text of texts) await ada.expectTick(text, "Read");

@@ -11,8 +11,8 @@ testScroll(room, "two thousand");
 test("new messages do not move an old part of the history, and the jump button counts them", async () => {
   const ada = await chat.person(room.reader);
   await chat.http(room.writer, "PUT", `/rooms/${room.id}/members/${ada.id}`);
-  const before = (await chat.http<{ head: { seq: number } }>(ada.id, "GET", `/rooms/${room.id}`)).head.seq;
-  await chat.http(ada.id, "POST", `/rooms/${room.id}/read`, { seq: before });
+  const headSeq = (await chat.http<{ head: { seq: number } }>(ada.id, "GET", `/rooms/${room.id}`)).head.seq;
+  await chat.http(ada.id, "POST", `/rooms/${room.id}/read`, { seq: headSeq });
   await ada.signIn();
   await ada.open(name);
   await ada.row(`Message ${COUNT}`).waitFor();
@@ -28,10 +28,10 @@ test("new messages do not move an old part of the history, and the jump button c
   const positionsBefore = await positions();
   expect(positionsBefore.length).toBeGreaterThan(3);
   for (const text of ["new message one", "new message two"]) await chat.post(room.writer, room.id, text);
-  const down = ada.page.getByRole("button", { name: "Jump to newest, 2 new" });
-  await down.waitFor();
+  const jumpButton = ada.page.getByRole("button", { name: "Jump to newest, 2 new" });
+  await jumpButton.waitFor();
   expect(await positions()).toEqual(positionsBefore);
-  await down.click();
+  await jumpButton.click();
   await ada.row("new message two").waitFor();
   await ada.page.getByRole("button", { name: /Jump to newest/ }).waitFor({ state: "detached" });
 });

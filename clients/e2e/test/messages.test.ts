@@ -72,12 +72,12 @@ test("both users see a placeholder for a deleted message, also after a reload", 
   await ada.expectTexts(["never mind", "but mind this"]);
   await ada.choose("never mind", "Delete");
   await dialog.getByRole("button", { name: "Delete" }).click();
-  const left = ["This message was deleted", "but mind this"];
-  for (const person of [ada, bo]) await person.expectTexts(left);
+  const expectedTexts = ["This message was deleted", "but mind this"];
+  for (const person of [ada, bo]) await person.expectTexts(expectedTexts);
   await bo.page.reload();
-  await bo.expectTexts(left);
+  await bo.expectTexts(expectedTexts);
   // A member cannot change the messages of others.
-  const menu = await bo.menuOf("but mind this");
+  const menu = await bo.openMenuOf("but mind this");
   await menu.getByRole("menuitem", { name: "Reply" }).waitFor();
   expect(await menu.getByRole("menuitem", { name: /Edit|Delete/ }).count()).toBe(0);
 });
@@ -87,21 +87,21 @@ test("a quote shows the current text of its message, and no text of a deleted on
   await ada.say("the frist words");
   await bo.choose("the frist words", "Reply");
   await bo.say("an answer");
-  const quoted = (person: Person, words: string) =>
+  const quoteButton = (person: Person, words: string) =>
     person
       .row("an answer")
       .getByRole("button", { name: new RegExp(`^In reply to (You|Ada.*?)\\s*${words}$`) });
-  for (const person of [ada, bo]) await quoted(person, "the frist words").waitFor();
+  for (const person of [ada, bo]) await quoteButton(person, "the frist words").waitFor();
   await ada.composer.press("ArrowUp");
   await ada.composer.fill("the first words");
   await ada.page.getByRole("button", { name: "Save" }).click();
-  for (const person of [ada, bo]) await quoted(person, "the first words").waitFor();
+  for (const person of [ada, bo]) await quoteButton(person, "the first words").waitFor();
   await ada.choose("the first words", "Delete");
   await ada.page
     .getByRole("dialog", { name: "Delete message?" })
     .getByRole("button", { name: "Delete" })
     .click();
-  for (const person of [ada, bo]) await quoted(person, "Message deleted").waitFor();
+  for (const person of [ada, bo]) await quoteButton(person, "Message deleted").waitFor();
 });
 
 test("a reply quotes its message, and a click on the quote scrolls to it", async () => {

@@ -8,7 +8,7 @@ afterEach(async () => {
   for (const gateway of [0, 1]) await chat.stack.link("gateway", gateway, "heal");
 });
 
-/** Ada and Bo have the same room open. The test breaks the gateway of Ada; Bo uses the other one. */
+/** Ada and Bo have the same room open. The test breaks the gateway of Ada; Bo uses the other gateway. */
 async function twoUsersInRoom(roomName: string): Promise<{ ada: Person; bo: Person; room: string }> {
   const ada = await chat.signedIn("Ada", { gateway: 0 });
   const bo = await chat.signedIn("Bo", { gateway: 1 });
@@ -44,14 +44,14 @@ async function expectAllDelivered(
   await expect.poll(() => chat.history(ada.id, room)).toEqual(all);
 }
 
-const THREE = ["first of three", "second of three", "third of three"];
+const THREE_TEXTS = ["first of three", "second of three", "third of three"];
 
 test("the banner counts down while connections are refused, and waiting messages are sent once and in order", async () => {
   const { ada, bo, room } = await twoUsersInRoom("Refused");
   await chat.stack.link("gateway", 0, "refuse");
   await chat.stack.link("gateway", 0, "cut");
   await ada.banner.getByText(/Connection lost\. Reconnecting in \d+ s|Reconnecting…/).waitFor();
-  await writeOffline(ada, THREE);
+  await writeOffline(ada, THREE_TEXTS);
   await ada.banner.getByText(/Reconnecting in \d+ s/).waitFor();
   await ada.page.getByRole("status", { name: "Connection" }).getByText("Connection lost").waitFor();
   await chat.screenshot(ada, "offline-refused");
@@ -60,18 +60,18 @@ test("the banner counts down while connections are refused, and waiting messages
   await ada.banner.getByText(/Reconnecting in ([4-9]|\d\d) s/).waitFor({ timeout: 40_000 });
   await chat.stack.link("gateway", 0, "heal");
   await ada.banner.getByRole("button", { name: "Try now" }).click();
-  await expectAllDelivered(ada, bo, room, THREE);
+  await expectAllDelivered(ada, bo, room, THREE_TEXTS);
   await ada.banner.waitFor({ state: "detached" });
 });
 
 test("the page gives up a silent connection, and no message is lost or doubled", async () => {
   const { ada, bo, room } = await twoUsersInRoom("Silence");
   await chat.stack.link("gateway", 0, "black_hole");
-  await writeOffline(ada, THREE);
-  // The connection does not break. The page notices that it is silent.
+  await writeOffline(ada, THREE_TEXTS);
+  // The connection stays open but silent, and the page detects this.
   await ada.banner.waitFor({ timeout: 30_000 });
   await chat.stack.link("gateway", 0, "heal");
-  await expectAllDelivered(ada, bo, room, THREE);
+  await expectAllDelivered(ada, bo, room, THREE_TEXTS);
   await ada.banner.waitFor({ state: "detached" });
 });
 
@@ -92,11 +92,11 @@ test("the page shows at once that the browser is offline, and sends when it is o
     .getByText("You are offline. Your messages will be sent when you are back online.")
     .waitFor();
   await ada.account.filter({ hasText: "Not connected" }).waitFor();
-  await writeOffline(ada, THREE);
+  await writeOffline(ada, THREE_TEXTS);
   await chat.screenshot(ada, "offline-no-network");
   await ada.page.context().setOffline(false);
   await ada.banner.waitFor({ state: "detached" });
-  await expectAllDelivered(ada, bo, room, THREE);
+  await expectAllDelivered(ada, bo, room, THREE_TEXTS);
 });
 
 test("a reloaded page sends its waiting messages once and in order", async () => {

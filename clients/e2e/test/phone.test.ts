@@ -9,20 +9,20 @@ const MIN_TOUCH_SIZE = 40;
 
 /** Expects that the page is not wider than the screen, and that these buttons are large enough. */
 async function expectFits(person: Person, controls: readonly string[]): Promise<void> {
-  const { width, wide } = await person.page.evaluate(() => ({
+  const { width, contentWidth } = await person.page.evaluate(() => ({
     width: document.documentElement.clientWidth,
-    wide: Math.max(document.documentElement.scrollWidth, document.body.scrollWidth),
+    contentWidth: Math.max(document.documentElement.scrollWidth, document.body.scrollWidth),
   }));
   expect(width).toBe(PHONE.viewport.width);
-  expect(wide).toBeLessThanOrEqual(width);
-  const small: string[] = [];
+  expect(contentWidth).toBeLessThanOrEqual(width);
+  const problems: string[] = [];
   for (const control of controls) {
     const box = await person.page.getByRole("button", { name: control, exact: true }).first().boundingBox();
     if (box === null || box.width < MIN_TOUCH_SIZE || box.height < MIN_TOUCH_SIZE)
-      small.push(`${control} ${JSON.stringify(box)}`);
-    else if (box.x < 0 || box.x + box.width > width) small.push(`${control} is out of sight`);
+      problems.push(`${control} ${JSON.stringify(box)}`);
+    else if (box.x < 0 || box.x + box.width > width) problems.push(`${control} is out of sight`);
   }
-  expect(small).toEqual([]);
+  expect(problems).toEqual([]);
 }
 
 test("on a phone a user opens a room and its members and goes back, and every page fits", async () => {
@@ -58,7 +58,7 @@ test("on a phone a user opens a room and its members and goes back, and every pa
   await ada.expectTick("I am in", "Sent");
   await chat.screenshot(ada, "phone-room");
   // A tap on a message shows its tools.
-  await ada.row("Shall we take").locator(".bubble-text").tap();
+  await ada.row("Shall we take").locator(".tidings-bubble-text").tap();
   const more = ada.row("Shall we take").getByRole("button", { name: "More actions" });
   await more.tap();
   await ada.page.getByRole("menu", { name: "Message" }).waitFor();
@@ -131,4 +131,39 @@ test("on a phone small buttons are also large enough for a finger", async () => 
   expect(role?.height ?? 0).toBeGreaterThanOrEqual(MIN_TOUCH_SIZE);
   await expectFits(ada, ["Rename", "Archive room", "Remove Bo"]);
   await chat.screenshot(ada, "phone-settings");
+});
+
+test("on a phone Enter begins a line, and the room opens without the keyboard", async () => {
+  const ada = await chat.signedIn("Ada", { device: PHONE });
+  const name = chat.name("Lines");
+  await chat.room(name, [ada.id, "bo"]);
+  await ada.roomLink(name).tap();
+  await ada.composer.waitFor();
+  await ada.page.getByText("This is the beginning of").waitFor();
+  expect(await ada.composer.evaluate((input) => document.activeElement === input)).toBe(false);
+  await ada.composer.tap();
+  await ada.page.keyboard.type("milk");
+  await ada.page.keyboard.press("Enter");
+  await ada.page.keyboard.type("bread");
+  expect(await ada.composer.inputValue()).toBe("milk\nbread");
+  await ada.page.getByRole("button", { name: "Send", exact: true }).tap();
+  await ada.row("milk").getByText("bread").waitFor();
+});
+
+test("on a phone a kept reply does not open the keyboard with the room", async () => {
+  const ada = await chat.signedIn("Ada", { device: PHONE });
+  const name = chat.name("Replies");
+  const room = await chat.room(name, [ada.id, "bo"]);
+  await chat.post("bo", room, "who is in?");
+  const focused = () => ada.composer.evaluate((input) => document.activeElement === input);
+  await ada.roomLink(name).tap();
+  await ada.row("who is in?").locator(".tidings-bubble-text").tap();
+  await ada.row("who is in?").getByRole("button", { name: "More actions" }).tap();
+  await ada.page.getByRole("menuitem", { name: "Reply" }).tap();
+  await ada.page.getByText("Reply to Bo").waitFor();
+  await expect.poll(focused).toBe(true);
+  await ada.page.getByRole("button", { name: "Back to rooms" }).tap();
+  await ada.roomLink(name).tap();
+  await ada.page.getByText("Reply to Bo").waitFor();
+  expect(await focused()).toBe(false);
 });

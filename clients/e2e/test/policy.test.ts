@@ -11,7 +11,7 @@ test("the page has a strict content security policy and does not violate it", as
   expect(policy).toContain("script-src 'self'");
   expect(policy).not.toMatch(/unsafe-|\*/);
   await ada.signIn();
-  // A forbidden inline script shows that the test notices violations.
+  // A forbidden inline script proves that the test detects violations.
   await ada.page.evaluate(() => {
     const script = document.createElement("script");
     script.textContent = "document.title = 'injected'";

@@ -14,8 +14,8 @@ test("a room opens at the divider above its unread messages", async () => {
   await divider.waitFor();
   const [at, box] = [await divider.boundingBox(), await ada.messages.boundingBox()];
   expect(at && box && at.y >= box.y && at.y < box.y + box.height / 2).toBe(true);
-  const above = ada.page.locator("article:has(+ [data-key=unread])");
-  expect(await above.locator(".bubble-text").textContent()).toBe("line 30");
+  const rowAboveDivider = ada.page.locator("article:has(+ [data-key=unread])");
+  expect(await rowAboveDivider.locator(".tidings-bubble-text").textContent()).toBe("line 30");
   await chat.screenshot(ada, "unread-divider");
   // The messages further down are unread until the user jumps there.
   await ada.page.getByRole("button", { name: /^Jump to newest, \d+ new$/ }).click();
@@ -38,7 +38,7 @@ test("separators name the days: today, yesterday, a weekday, a date", async () =
   await ada.row("said 0 days ago").waitFor();
   const day = (ago: number, format: Intl.DateTimeFormatOptions) =>
     new Intl.DateTimeFormat("en-US", format).format(Date.now() - ago * 86_400_000);
-  const labels = await ada.messages.locator(".row-day").allInnerTexts();
+  const labels = await ada.messages.locator(".tidings-row-day").allInnerTexts();
   expect(labels).toEqual([
     day(400, { day: "numeric", month: "long", year: "numeric" }),
     day(3, { weekday: "long" }),
@@ -63,22 +63,22 @@ test("search finds words in one room and in all rooms, and a click opens the mes
   await ada.row("chatter 80").waitFor();
   await ada.page.getByRole("button", { name: "Search in this room" }).click();
   const panel = ada.page.getByRole("complementary", { name: "Search" });
-  const found = panel.getByRole("region", { name: "Messages found" }).getByRole("button");
+  const results = panel.getByRole("region", { name: "Messages found" }).getByRole("button");
   await expect
     .poll(async () => {
-      // The index contains a new message a moment later.
+      // A new message is in the search index only after a moment.
       await panel.getByLabel("Search messages").fill("");
       await panel.getByLabel("Search messages").fill("marmal");
       await panel.getByRole("status").getByText(/found/).waitFor();
-      return found.count();
+      return results.count();
     })
     .toBe(1);
-  expect(await found.locator("mark").allInnerTexts()).toEqual(["marmalade"]);
+  expect(await results.locator("mark").allInnerTexts()).toEqual(["marmalade"]);
   await panel.getByText("All rooms").click();
-  await expect.poll(() => found.count()).toBe(2);
-  await found.filter({ hasText: other }).waitFor();
+  await expect.poll(() => results.count()).toBe(2);
+  await results.filter({ hasText: other }).waitFor();
   await chat.screenshot(ada, "search");
-  await found.filter({ hasText: "upper shelf" }).click();
+  await results.filter({ hasText: "upper shelf" }).click();
   const target = ada.page.locator("article[data-flash]");
   await target.getByText("the marmalade is on the upper shelf").waitFor();
   await ada.row("chatter 5").first().waitFor();

@@ -1,5 +1,5 @@
-// Generates the reference of both packages in docs/clients/api/ from the comments in their sources, one page per entry
-// point. With a folder as argument, it writes there instead.
+// Generates the reference of all packages in docs/clients/api/ from the comments in their sources, one page per entry
+// point. An argument names another folder for the pages.
 import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Application, Converter } from "typedoc";
@@ -11,11 +11,19 @@ const out = resolve(process.argv[2] ?? resolve(clients, "../docs/clients/api"));
 const entries = {
   "@tidings/client": resolve(clients, "ts/src/index.ts"),
   "@tidings/client/changes": resolve(clients, "ts/src/changes.ts"),
+  "@tidings/client/drafts": resolve(clients, "ts/src/drafts.ts"),
   "@tidings/client/http": resolve(clients, "ts/src/http.ts"),
   "@tidings/client/live": resolve(clients, "ts/src/live.ts"),
+  "@tidings/client/offline": resolve(clients, "ts/src/offline.ts"),
   "@tidings/client/polls": resolve(clients, "ts/src/polls.ts"),
   "@tidings/client/storage": resolve(clients, "ts/src/storage.ts"),
+  "@tidings/client/testing": resolve(clients, "ts/src/testing.ts"),
   "@tidings/react": resolve(clients, "react/src/index.ts"),
+  "@tidings/react-ui": resolve(clients, "react-ui/src/index.ts"),
+  "@tidings/react-native": resolve(clients, "react-native/src/index.ts"),
+  "@tidings/solid": resolve(clients, "solid/src/index.ts"),
+  "@tidings/svelte": resolve(clients, "svelte/src/index.ts"),
+  "@tidings/vue": resolve(clients, "vue/src/index.ts"),
 };
 
 const app = await Application.bootstrapWithPlugins({

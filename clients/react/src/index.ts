@@ -3,9 +3,10 @@
 export { useTidings } from "./context.js";
 export { TidingsProvider, type TidingsProviderProps } from "./provider.js";
 export { useConnection } from "./useConnection.js";
+export { type DraftResult, useDraft } from "./useDraft.js";
 export { useMe } from "./useMe.js";
 export { type MembersResult, useMembers } from "./useMembers.js";
-export { type MessagesResult, useMessages } from "./useMessages.js";
+export { type MessagesOptions, type MessagesResult, useMessages } from "./useMessages.js";
 export { type OutboxResult, useOutbox } from "./useOutbox.js";
 export { type PresenceMap, usePresence } from "./usePresence.js";
 export { type ReadResult, useRead } from "./useRead.js";

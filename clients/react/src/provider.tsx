@@ -1,4 +1,4 @@
-import { type ClientOptions, TidingsClient } from "@tidings/client";
+import { type ClientOptions, TidingsClient, type TidingsClientLike } from "@tidings/client";
 import { type ReactNode, type RefObject, useEffect, useRef, useState } from "react";
 import { TidingsContext } from "./context.js";
 
@@ -7,10 +7,11 @@ import { TidingsContext } from "./context.js";
  *
  * - `client`: the application creates, connects and closes the client; the provider only passes it down.
  * - `options`: the provider creates the client, connects it when it mounts, and closes it when it unmounts. It reads
- *   the options once, except `token` and `onError`, where it calls the latest ones. Another user needs another `key`.
+ *   the options once, except `token` and `onError`, where it calls the latest ones. For another user, give it another
+ *   `key`.
  */
 export type TidingsProviderProps = { readonly children?: ReactNode } & (
-  | { readonly client: TidingsClient; readonly options?: never }
+  | { readonly client: TidingsClientLike; readonly options?: never }
   | { readonly options: ClientOptions; readonly client?: never }
 );
 
@@ -22,20 +23,20 @@ export function TidingsProvider(props: TidingsProviderProps): ReactNode {
   return <OwnClient options={props.options}>{props.children}</OwnClient>;
 }
 
-function createClient(latest: RefObject<ClientOptions>): TidingsClient {
+function createClient(latestOptions: RefObject<ClientOptions>): TidingsClient {
   return new TidingsClient({
-    ...latest.current,
-    token: () => latest.current.token(),
-    onError: (error) => latest.current.onError?.(error),
+    ...latestOptions.current,
+    token: (request) => latestOptions.current.token(request),
+    onError: (error) => latestOptions.current.onError?.(error),
   });
 }
 
 function OwnClient({ options, children }: { options: ClientOptions; children: ReactNode }): ReactNode {
-  const latest = useRef(options);
+  const latestOptions = useRef(options);
   useEffect(() => {
-    latest.current = options;
+    latestOptions.current = options;
   });
-  const [client] = useState(() => createClient(latest));
+  const [client] = useState(() => createClient(latestOptions));
   const closeTimer = useRef<ReturnType<typeof setTimeout>>(undefined);
 
   useEffect(() => {

@@ -15,8 +15,8 @@ export class ReadTracker {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private lastMarked = 0;
 
-  /** @param mark called with the highest visible seq, when it is higher than at the last call */
-  constructor(private readonly mark: (seq: number) => void) {}
+  /** @param mark called with the highest visible seq, if this is above the last seq for which `mark` returned true */
+  constructor(private readonly mark: (seq: number) => boolean) {}
 
   /** Starts observing the elements, including those that were attached before. */
   start(): void {
@@ -44,8 +44,8 @@ export class ReadTracker {
    * attach it again.
    */
   ref(seq: number): ElementRef {
-    const known = this.refBySeq.get(seq);
-    if (known !== undefined) return known;
+    const existing = this.refBySeq.get(seq);
+    if (existing !== undefined) return existing;
     let current: Element | undefined;
     const attach: ElementRef = (element) => {
       if (current !== undefined) this.detach(current, seq);
@@ -89,8 +89,8 @@ export class ReadTracker {
     // Ignores messages that left the view meanwhile, or that are in a hidden page.
     const seq = this.highestVisible();
     if (document.visibilityState !== "visible" || seq <= this.lastMarked) return;
-    this.lastMarked = seq;
-    this.mark(seq);
+    // Tries a refused mark again when other messages become visible. By then the missing messages may be loaded.
+    if (this.mark(seq)) this.lastMarked = seq;
   }
 
   private highestVisible(): number {
@@ -103,7 +103,7 @@ export class ReadTracker {
 function isVisible(entry: IntersectionObserverEntry): boolean {
   if (!entry.isIntersecting) return false;
   if (entry.intersectionRatio >= 0.5) return true;
-  // Half of a very tall message does not fit on the screen, so half a screen of it suffices.
+  // Half of a very tall message does not fit on the screen, so half a screen of it is enough.
   const screen = entry.rootBounds?.height ?? 0;
   return screen > 0 && entry.intersectionRect.height >= screen / 2;
 }

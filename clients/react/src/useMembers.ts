@@ -20,11 +20,11 @@ export function useMembers(roomId: string): MembersResult {
   const room = useRoomObject(roomId);
   const list = members(room);
   const items = useStore(list, undefined);
-  const connected = useConnection().state === "connected";
-  const [failed, setFailed] = useState<{ list: Members; error: TidingsError }>();
-  const latest = useRef(list);
+  const isConnected = useConnection().state === "connected";
+  const [lastFailure, setLastFailure] = useState<{ list: Members; error: TidingsError }>();
+  const latestList = useRef(list);
   useEffect(() => {
-    latest.current = list;
+    latestList.current = list;
   }, [list]);
   const reload = useCallback(async () => {
     let failure: { list: Members; error: TidingsError } | undefined;
@@ -33,14 +33,14 @@ export function useMembers(roomId: string): MembersResult {
     } catch (thrown) {
       failure = { list, error: thrown as TidingsError };
     }
-    // Ignores the result if this component shows another room meanwhile.
-    if (latest.current === list) setFailed(failure);
+    // Ignores the result if the component has changed to another room meanwhile.
+    if (latestList.current === list) setLastFailure(failure);
   }, [list]);
   // The list is undefined before the first load, and again after another user has signed in.
-  const missing = items === undefined;
+  const isMissing = items === undefined;
   useEffect(() => {
-    if (connected && missing) void reload();
-  }, [connected, missing, reload]);
-  const error = failed?.list === list ? failed.error : undefined;
+    if (isConnected && isMissing) void reload();
+  }, [isConnected, isMissing, reload]);
+  const error = lastFailure?.list === list ? lastFailure.error : undefined;
   return useMemo(() => ({ items, error, reload }), [items, error, reload]);
 }

@@ -3,7 +3,7 @@ import { useMemo } from "react";
 import { useTidings } from "./context.js";
 import { useStore } from "./useStore.js";
 
-/** The messages in the outbox: those of all rooms that are not stored yet or have failed. */
+/** The messages in the outbox: the messages of all rooms that are not stored yet or have failed. */
 export interface OutboxResult {
   /** The messages, oldest first. */
   readonly items: readonly OutboxEntry[];
@@ -15,12 +15,12 @@ export interface OutboxResult {
   readonly discard: (clientId: string) => void;
 }
 
-const EMPTY: readonly OutboxEntry[] = [];
+const NO_ENTRIES: readonly OutboxEntry[] = [];
 
 /** The outbox. Use it to show "3 messages wait to be sent", or failed messages of rooms that are not on the screen. */
 export function useOutbox(): OutboxResult {
   const { outbox } = useTidings();
-  const items = useStore(outbox, EMPTY);
+  const items = useStore(outbox, NO_ENTRIES);
   return useMemo(
     () => ({ items, retry: outbox.retry, retryAll: outbox.retryAll, discard: outbox.discard }),
     [outbox, items],

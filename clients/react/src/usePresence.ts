@@ -14,32 +14,32 @@ export function usePresence(users: readonly string[]): PresenceMap;
 export function usePresence(
   userOrUsers: string | readonly string[],
 ): PresenceState | undefined | PresenceMap {
-  const all = presence(useTidings());
-  const single = typeof userOrUsers === "string";
-  const key = JSON.stringify(single ? [userOrUsers] : [...new Set(userOrUsers)].sort());
-  const stores = useMemo(() => combine(all, JSON.parse(key) as string[]), [all, key]);
-  useEffect(() => all.watch(JSON.parse(key) as string[]), [all, key]);
-  const map = useStore(stores, EMPTY);
-  return single ? map.get(userOrUsers) : map;
+  const presences = presence(useTidings());
+  const isSingle = typeof userOrUsers === "string";
+  const key = JSON.stringify(isSingle ? [userOrUsers] : [...new Set(userOrUsers)].sort());
+  const stores = useMemo(() => combine(presences, JSON.parse(key) as string[]), [presences, key]);
+  useEffect(() => presences.watch(JSON.parse(key) as string[]), [presences, key]);
+  const map = useStore(stores, NO_PRESENCE);
+  return isSingle ? map.get(userOrUsers) : map;
 }
 
-const EMPTY: PresenceMap = new Map();
+const NO_PRESENCE: PresenceMap = new Map();
 
 /** Combines the stores of several users. The map stays the same object until one of the stores changes. */
-function combine(all: Presence, users: readonly string[]): Store<PresenceMap> {
-  const stores = users.map((user) => [user, all.of(user)] as const);
-  let last: PresenceMap = EMPTY;
+function combine(presences: Presence, users: readonly string[]): Store<PresenceMap> {
+  const stores = users.map((user) => [user, presences.of(user)] as const);
+  let lastMap: PresenceMap = NO_PRESENCE;
   return {
     get: () => {
-      const same =
-        last.size === stores.length && stores.every(([user, store]) => last.get(user) === store.get());
-      if (!same) last = new Map(stores.map(([user, store]) => [user, store.get()]));
-      return last;
+      const isSame =
+        lastMap.size === stores.length && stores.every(([user, store]) => lastMap.get(user) === store.get());
+      if (!isSame) lastMap = new Map(stores.map(([user, store]) => [user, store.get()]));
+      return lastMap;
     },
     subscribe: (listener) => {
-      const stops = stores.map(([, store]) => store.subscribe(listener));
+      const unsubscribes = stores.map(([, store]) => store.subscribe(listener));
       return () => {
-        for (const stop of stops) stop();
+        for (const unsubscribe of unsubscribes) unsubscribe();
       };
     },
   };

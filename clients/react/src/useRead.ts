@@ -11,10 +11,13 @@ export interface ReadResult {
    */
   readonly observe: (seq: number | undefined) => ((element: Element | null) => void) | undefined;
   /** Marks messages up to a seq as read, for lists that report visible rows, such as those of React Native. */
-  readonly seen: (seq: number) => void;
+  readonly seen: (seq: number) => boolean;
 }
 
-/** Marks messages as read when they become visible. Only the highest seq is sent, a few times a second at most. */
+/**
+ * Marks messages as read when they become visible. Only the highest seq is sent, a few times a second at most. Nothing
+ * is marked while unread messages before the visible ones are not loaded.
+ */
 export function useRead(roomId: string): ReadResult {
   const room = useRoomObject(roomId);
   const tracker = useMemo(() => new ReadTracker((seq) => room.markRead(seq)), [room]);

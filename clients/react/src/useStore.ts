@@ -8,8 +8,8 @@ import { useSyncExternalStore } from "react";
  * @param server the value for rendering on a server and for hydration; the current value by default.
  */
 export function useStore<T>(store: Store<T>, ...server: [value?: T]): T {
-  const atServer = server.length === 0 ? store.get : () => server[0] as T;
-  return useSyncExternalStore(store.subscribe, store.get, atServer);
+  const getServerValue = server.length === 0 ? store.get : () => server[0] as T;
+  return useSyncExternalStore(store.subscribe, store.get, getServerValue);
 }
 
 /** Returns the part of a store's value that `select` picks. `select` must return the same object for the same value. */

@@ -17,26 +17,26 @@ export interface TypingResult {
   readonly stop: () => void;
 }
 
-const EMPTY: readonly TypingUser[] = [];
+const NO_TYPING_USERS: readonly TypingUser[] = [];
 
 /** The typing state of a room. The other users who type are known only while the room is joined. */
 export function useTyping(roomId: string): TypingResult {
   const room = useRoomObject(roomId);
-  const shared = typing(room);
-  const typingUsers = useStore(shared, EMPTY);
+  const roomTyping = typing(room);
+  const typingUsers = useStore(roomTyping, NO_TYPING_USERS);
   const isTyping = useRef(false);
   const commands = useMemo(
     () => ({
       typed: () => {
         isTyping.current = true;
-        shared.typed();
+        roomTyping.typed();
       },
       stop: () => {
         isTyping.current = false;
-        shared.stop();
+        roomTyping.stop();
       },
     }),
-    [shared],
+    [roomTyping],
   );
   // Reports a stop only if this input has started the typing: the user may still type in another input of the room.
   useEffect(

@@ -5,7 +5,7 @@ import { receipts } from "@tidings/client/live";
 import { StrictMode } from "react";
 import { expect, test } from "vitest";
 import { useMessages, useRooms } from "../src/index.js";
-import { callInAct, clientOf, live, startServer, until } from "./support.js";
+import { callInAct, clientOf, live, refusing, startServer, until } from "./support.js";
 
 const contents = (items: readonly { content: string }[]) => items.map((message) => message.content);
 
@@ -16,14 +16,15 @@ function List({ rendered }: { rendered?: (count: number) => void }) {
   return <p>{contents(items).join()}</p>;
 }
 
-function LastInHall() {
+function LastMessageOfHall() {
   return <i>{useRooms().items.find((room) => room.id === "hall")?.lastMessage?.content}</i>;
 }
 
 test("a sent message appears in the list at once, and the same row becomes sent and stored", async () => {
-  const server = await startServer();
-  server.addRoom("kitchen").append("bob", "b1", "first");
-  const { client, wrapper } = clientOf(server);
+  const { network, server } = startServer();
+  server.addRoom("kitchen");
+  server.say("kitchen", "bob", "first");
+  const { client, wrapper } = clientOf(network);
   const { result } = renderHook(() => useMessages("kitchen"), { wrapper });
   void client.connect();
   await waitFor(() => expect(result.current.phase).toBe("live"));
@@ -35,7 +36,7 @@ test("a sent message appears in the list at once, and the same row becomes sent 
   expect(row()?.seq).toBeUndefined();
   await waitFor(() => expect(server.framesOf("message:send").length).toBe(1));
   server.onSend = "ack";
-  server.dropAll();
+  network.cut();
   await waitFor(() => expect(row()).toMatchObject({ status: "sent", stored: true, seq: 2 }));
   expect(contents(result.current.items)).toEqual(["first", "second"]);
   const ids = server.framesOf("message:send").map((frame) => frame.client_id);
@@ -43,9 +44,9 @@ test("a sent message appears in the list at once, and the same row becomes sent 
 });
 
 test("a refused message fails with its reason, and a retry sends it with the same client id", async () => {
-  const server = await startServer();
+  const { network, server } = startServer();
   server.addRoom("kitchen");
-  const { client, wrapper } = clientOf(server);
+  const { client, wrapper } = clientOf(network);
   const { result } = renderHook(() => useMessages("kitchen"), { wrapper });
   void client.connect();
   await waitFor(() => expect(result.current.phase).toBe("live"));
@@ -61,9 +62,9 @@ test("a refused message fails with its reason, and a retry sends it with the sam
 });
 
 test("a discarded message leaves the list", async () => {
-  const server = await startServer();
+  const { network, server } = startServer();
   server.addRoom("kitchen");
-  const { client, wrapper } = clientOf(server);
+  const { client, wrapper } = clientOf(network);
   const { result } = renderHook(() => useMessages("kitchen"), { wrapper });
   void client.connect();
   await waitFor(() => expect(result.current.phase).toBe("live"));
@@ -75,10 +76,10 @@ test("a discarded message leaves the list", async () => {
 });
 
 test("loadOlder prepends older messages until there are none", async () => {
-  const server = await startServer();
-  const kitchen = server.addRoom("kitchen");
-  for (let n = 1; n <= 130; n += 1) kitchen.append("bob", `b${n}`, `message ${n}`);
-  const { client, wrapper } = clientOf(server, { windowSize: 50 });
+  const { network, server } = startServer();
+  server.addRoom("kitchen");
+  for (let n = 1; n <= 130; n += 1) server.say("kitchen", "bob", `message ${n}`);
+  const { client, wrapper } = clientOf(network, { windowSize: 50 });
   const { result } = renderHook(() => useMessages("kitchen"), { wrapper });
   void client.connect();
   await waitFor(() => expect(result.current.phase).toBe("live"));
@@ -99,28 +100,28 @@ test("loadOlder prepends older messages until there are none", async () => {
 });
 
 test("a failed load of older messages sets an error and does not reject", async () => {
-  const server = await startServer();
-  const kitchen = server.addRoom("kitchen");
-  for (let n = 1; n <= 130; n += 1) kitchen.append("bob", `b${n}`, `message ${n}`);
-  const { client, wrapper } = clientOf(server, { windowSize: 50 });
+  const { network, server } = startServer();
+  server.addRoom("kitchen");
+  for (let n = 1; n <= 130; n += 1) server.say("kitchen", "bob", `message ${n}`);
+  const { client, wrapper } = clientOf(network, { windowSize: 50 });
   const { result } = renderHook(() => useMessages("kitchen"), { wrapper });
   void client.connect();
   await waitFor(() => expect(result.current.phase).toBe("live"));
-  server.refuse = "messages";
+  server.http = refusing("messages");
   expect(await act(() => result.current.loadOlder())).toBe(false);
   await waitFor(() => expect(result.current.error?.code).toBe("forbidden"));
 });
 
 test("a list of messages renders for events of its own room only", async () => {
-  const server = await startServer();
+  const { network, server } = startServer();
   server.addRoom("kitchen");
   server.addRoom("hall");
-  const { client, wrapper: Wrapper } = clientOf(server);
+  const { client, wrapper: Wrapper } = clientOf(network);
   let renders = 0;
   render(
     <Wrapper>
       <List rendered={() => (renders += 1)} />
-      <LastInHall />
+      <LastMessageOfHall />
     </Wrapper>,
   );
   await client.connect();
@@ -128,7 +129,7 @@ test("a list of messages renders for events of its own room only", async () => {
   await until(client.rooms, ({ loaded }) => loaded);
   const before = renders;
   act(() => void server.say("hall", "bob", "in the hall"));
-  // The list of rooms shows the message, so the list of messages would have rendered by now.
+  // The room list has rendered, so a render of the message list would have happened by now.
   await screen.findByText("in the hall");
   expect(renders).toBe(before);
   act(() => void server.say("kitchen", "bob", "in the kitchen"));
@@ -137,9 +138,10 @@ test("a list of messages renders for events of its own room only", async () => {
 });
 
 test("unread counts and receipts of the room do not render its messages", async () => {
-  const server = await startServer();
-  server.addRoom("kitchen").append("bob", "b1", "first");
-  const { client, wrapper } = clientOf(server);
+  const { network, server } = startServer();
+  server.addRoom("kitchen");
+  server.say("kitchen", "bob", "first");
+  const { client, wrapper } = clientOf(network);
   let renders = 0;
   renderHook(
     () => {
@@ -165,9 +167,9 @@ test("unread counts and receipts of the room do not render its messages", async 
 });
 
 test("the room is open while a list is mounted, also in StrictMode, and closes after the last one", async () => {
-  const server = await startServer();
+  const { network, server } = startServer();
   server.addRoom("kitchen");
-  const { client, wrapper: Wrapper } = clientOf(server);
+  const { client, wrapper: Wrapper } = clientOf(network);
   const page = (lists: number) => (
     <StrictMode>
       <Wrapper>
@@ -189,10 +191,10 @@ test("the room is open while a list is mounted, also in StrictMode, and closes a
 });
 
 test("the last list that unmounts drops the older messages", async () => {
-  const server = await startServer();
-  const kitchen = server.addRoom("kitchen");
-  for (let n = 1; n <= 130; n += 1) kitchen.append("bob", `b${n}`, `message ${n}`);
-  const { client, wrapper } = clientOf(server, { windowSize: 50 });
+  const { network, server } = startServer();
+  server.addRoom("kitchen");
+  for (let n = 1; n <= 130; n += 1) server.say("kitchen", "bob", `message ${n}`);
+  const { client, wrapper } = clientOf(network, { windowSize: 50 });
   const first = renderHook(() => useMessages("kitchen"), { wrapper });
   const second = renderHook(() => useMessages("kitchen"), { wrapper });
   await client.connect();
@@ -208,10 +210,12 @@ test("the last list that unmounts drops the older messages", async () => {
 });
 
 test("a new room id shows that room and closes the first one", async () => {
-  const server = await startServer();
-  server.addRoom("kitchen").append("bob", "b1", "in the kitchen");
-  server.addRoom("hall").append("bob", "b2", "in the hall");
-  const { client, wrapper } = clientOf(server);
+  const { network, server } = startServer();
+  server.addRoom("kitchen");
+  server.say("kitchen", "bob", "in the kitchen");
+  server.addRoom("hall");
+  server.say("hall", "bob", "in the hall");
+  const { client, wrapper } = clientOf(network);
   const { result, rerender } = renderHook(({ id }) => useMessages(id), {
     wrapper,
     initialProps: { id: "kitchen" },
@@ -225,9 +229,9 @@ test("a new room id shows that room and closes the first one", async () => {
 });
 
 test("the hook returns the same object until something changes", async () => {
-  const server = await startServer();
+  const { network, server } = startServer();
   server.addRoom("kitchen");
-  const { client, wrapper } = clientOf(server);
+  const { client, wrapper } = clientOf(network);
   const { result, rerender } = renderHook(() => useMessages("kitchen"), { wrapper });
   await client.connect();
   await waitFor(() => expect(result.current.phase).toBe("live"));

@@ -5,9 +5,9 @@ import { usePresence } from "../src/index.js";
 import { clientOf, startServer } from "./support.js";
 
 test("the hook asks for the presence of a user and follows its changes", async () => {
-  const server = await startServer();
+  const { network, server } = startServer();
   server.presence.set("bob", "away");
-  const { client, wrapper } = clientOf(server);
+  const { client, wrapper } = clientOf(network);
   const { result } = renderHook(() => usePresence("bob"), { wrapper });
   expect(result.current).toBeUndefined();
   await client.connect();
@@ -17,10 +17,10 @@ test("the hook asks for the presence of a user and follows its changes", async (
 });
 
 test("the hook asks for several users once, although each render passes a new array", async () => {
-  const server = await startServer();
+  const { network, server } = startServer();
   server.presence.set("bob", "online");
   server.presence.set("carol", "away");
-  const { client, wrapper } = clientOf(server);
+  const { client, wrapper } = clientOf(network);
   const { result, rerender } = renderHook(({ users }) => usePresence(users), {
     wrapper,
     initialProps: { users: ["bob", "carol"] },
@@ -41,15 +41,15 @@ test("the hook asks for several users once, although each render passes a new ar
 });
 
 test("the client does not ask for an unwatched user after a reconnect", async () => {
-  const server = await startServer();
-  const { client, wrapper } = clientOf(server);
+  const { network, server } = startServer();
+  const { client, wrapper } = clientOf(network);
   const bob = renderHook(() => usePresence("bob"), { wrapper });
   renderHook(() => usePresence("carol"), { wrapper });
   await client.connect();
   await waitFor(() => expect(bob.result.current?.status).toBe("offline"));
   bob.unmount();
   const asked = server.framesOf("presence:get").length;
-  server.dropAll();
+  network.cut();
   await waitFor(() => expect(server.framesOf("presence:get").length).toBeGreaterThan(asked), {
     timeout: 15_000,
   });

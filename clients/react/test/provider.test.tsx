@@ -1,7 +1,7 @@
 // @vitest-environment jsdom
 
 import { render, renderHook, screen, waitFor } from "@testing-library/react";
-import type { TidingsClient } from "@tidings/client";
+import type { TidingsClientLike } from "@tidings/client";
 import { Activity, StrictMode } from "react";
 import { expect, test } from "vitest";
 import { TidingsProvider, useConnection, useMe, useTidings } from "../src/index.js";
@@ -11,44 +11,44 @@ function State() {
   return <p>{useConnection().state}</p>;
 }
 
-function Seen({ onClient }: { onClient: (client: TidingsClient) => void }) {
+function ClientProbe({ onClient }: { onClient: (client: TidingsClientLike) => void }) {
   onClient(useTidings());
   return <State />;
 }
 
 test("in StrictMode the provider keeps one client, connects once, and closes when it unmounts", async () => {
-  const server = await startServer();
-  const seen = new Set<TidingsClient>();
+  const { network } = startServer();
+  const seen = new Set<TidingsClientLike>();
   const { unmount } = render(
     <StrictMode>
-      <TidingsProvider options={optionsFor(server)}>
-        <Seen onClient={(client) => seen.add(client)} />
+      <TidingsProvider options={optionsFor(network)}>
+        <ClientProbe onClient={(client) => seen.add(client)} />
       </TidingsProvider>
     </StrictMode>,
   );
   await screen.findByText("connected");
-  expect(server.accepted).toBe(1);
-  expect(server.open).toBe(1);
+  expect(network.attempts).toBe(1);
+  expect(network.connections).toBe(1);
   expect(seen.size).toBe(1);
   unmount();
-  await waitFor(() => expect(server.open).toBe(0));
-  expect(server.accepted).toBe(1);
+  await waitFor(() => expect(network.connections).toBe(0));
+  expect(network.attempts).toBe(1);
 });
 
 test("a render with new options keeps the client, which calls the latest token function", async () => {
-  const server = await startServer();
-  const seen = new Set<TidingsClient>();
+  const { network } = startServer();
+  const seen = new Set<TidingsClientLike>();
   const asked: string[] = [];
   const page = (name: string) => (
     <TidingsProvider
-      options={optionsFor(server, {
+      options={optionsFor(network, {
         token: () => {
           asked.push(name);
           return name;
         },
       })}
     >
-      <Seen onClient={(client) => seen.add(client)} />
+      <ClientProbe onClient={(client) => seen.add(client)} />
     </TidingsProvider>
   );
   const { rerender } = render(page("first"));
@@ -64,47 +64,47 @@ test("a render with new options keeps the client, which calls the latest token f
 });
 
 test("another key creates another client and closes the first one", async () => {
-  const server = await startServer();
-  const seen = new Set<TidingsClient>();
+  const { network } = startServer();
+  const seen = new Set<TidingsClientLike>();
   const page = (user: string) => (
-    <TidingsProvider key={user} options={optionsFor(server)}>
-      <Seen onClient={(client) => seen.add(client)} />
+    <TidingsProvider key={user} options={optionsFor(network)}>
+      <ClientProbe onClient={(client) => seen.add(client)} />
     </TidingsProvider>
   );
   const { rerender } = render(page("alice"));
   await screen.findByText("connected");
   rerender(page("bob"));
-  await waitFor(() => expect(server.accepted).toBe(2));
-  await waitFor(() => expect(server.open).toBe(1));
+  await waitFor(() => expect(network.attempts).toBe(2));
+  await waitFor(() => expect(network.connections).toBe(1));
   expect(seen.size).toBe(2);
 });
 
 test("a tree that is hidden and shown again reconnects with the same client", async () => {
-  const server = await startServer();
-  const seen = new Set<TidingsClient>();
+  const { network } = startServer();
+  const seen = new Set<TidingsClientLike>();
   const page = (mode: "visible" | "hidden") => (
     <Activity mode={mode}>
-      <TidingsProvider options={optionsFor(server)}>
-        <Seen onClient={(client) => seen.add(client)} />
+      <TidingsProvider options={optionsFor(network)}>
+        <ClientProbe onClient={(client) => seen.add(client)} />
       </TidingsProvider>
     </Activity>
   );
   const { rerender } = render(page("visible"));
   await screen.findByText("connected");
   rerender(page("hidden"));
-  await waitFor(() => expect(server.open).toBe(0));
+  await waitFor(() => expect(network.connections).toBe(0));
   rerender(page("visible"));
   await screen.findByText("connected");
-  expect(server.open).toBe(1);
+  expect(network.connections).toBe(1);
   expect(seen.size).toBe(1);
 });
 
 test("the provider neither connects nor closes a client that it gets as a prop", async () => {
-  const server = await startServer();
-  const { client, wrapper } = clientOf(server);
+  const { network } = startServer();
+  const { client, wrapper } = clientOf(network);
   const { unmount } = renderHook(() => useConnection(), { wrapper });
   await new Promise((done) => setTimeout(done, 200));
-  expect(server.accepted).toBe(0);
+  expect(network.attempts).toBe(0);
   await client.connect();
   unmount();
   await new Promise((done) => setTimeout(done, 200));
@@ -112,8 +112,8 @@ test("the provider neither connects nor closes a client that it gets as a prop",
 });
 
 test("useMe returns the user once the client is connected", async () => {
-  const server = await startServer();
-  const { client, wrapper } = clientOf(server);
+  const { network } = startServer();
+  const { client, wrapper } = clientOf(network);
   const { result } = renderHook(() => useMe(), { wrapper });
   expect(result.current).toBeUndefined();
   void client.connect();

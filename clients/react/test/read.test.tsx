@@ -33,10 +33,10 @@ function Row({ seq }: { seq: number }) {
 
 /** A page with ten messages from Bob. */
 async function kitchen() {
-  const server = await startServer();
-  const log = server.addRoom("kitchen");
-  for (let n = 1; n <= 10; n += 1) log.append("bob", `b${n}`, `message ${n}`);
-  const { client, wrapper } = clientOf(server);
+  const { network, server } = startServer();
+  server.addRoom("kitchen");
+  for (let n = 1; n <= 10; n += 1) server.say("kitchen", "bob", `message ${n}`);
+  const { client, wrapper } = clientOf(network);
   const view = render(
     <StrictMode>
       <List />
@@ -105,10 +105,10 @@ test("an unmounted list observes no elements", async () => {
 });
 
 test("a reused element in a virtual list counts for its new message", async () => {
-  const server = await startServer();
-  const log = server.addRoom("kitchen");
-  for (let n = 1; n <= 10; n += 1) log.append("bob", `b${n}`, `message ${n}`);
-  const { client, wrapper } = clientOf(server);
+  const { network, server } = startServer();
+  server.addRoom("kitchen");
+  for (let n = 1; n <= 10; n += 1) server.say("kitchen", "bob", `message ${n}`);
+  const { client, wrapper } = clientOf(network);
   const release = client.room("kitchen").open();
   await client.connect();
   await live(client.room("kitchen"));
@@ -123,9 +123,9 @@ test("a reused element in a virtual list counts for its new message", async () =
 });
 
 test("a message has the same ref in every render, and a message without a seq has none", async () => {
-  const server = await startServer();
+  const { network, server } = startServer();
   server.addRoom("kitchen");
-  const { wrapper } = clientOf(server);
+  const { wrapper } = clientOf(network);
   const { result, rerender } = renderHook(() => useRead("kitchen"), { wrapper });
   const { observe } = result.current;
   const ref = observe(1);
@@ -136,10 +136,10 @@ test("a message has the same ref in every render, and a message without a seq ha
 });
 
 test("seen marks messages as read and never moves the mark back", async () => {
-  const server = await startServer();
-  const log = server.addRoom("kitchen");
-  for (let n = 1; n <= 10; n += 1) log.append("bob", `b${n}`, `message ${n}`);
-  const { client, wrapper } = clientOf(server);
+  const { network, server } = startServer();
+  server.addRoom("kitchen");
+  for (let n = 1; n <= 10; n += 1) server.say("kitchen", "bob", `message ${n}`);
+  const { client, wrapper } = clientOf(network);
   const { result } = renderHook(() => useRead("kitchen"), { wrapper });
   const release = client.room("kitchen").open();
   await client.connect();

@@ -11,7 +11,7 @@ beforeEach(() => {
   vi.useFakeTimers();
   restore = FakeIntersectionObserver.install();
   marks = [];
-  tracker = new ReadTracker((seq) => marks.push(seq));
+  tracker = new ReadTracker((seq) => marks.push(seq) > 0);
 });
 
 afterEach(() => {
@@ -60,6 +60,24 @@ test("a stopped tracker observes nothing, and it can start again", () => {
   FakeIntersectionObserver.show([row]);
   pause();
   expect(marks).toEqual([4]);
+});
+
+test("a refused mark is tried again when another message becomes visible", () => {
+  const refusing = new ReadTracker((seq) => {
+    marks.push(seq);
+    return marks.length > 1;
+  });
+  refusing.start();
+  const [high, low] = [element(), element()];
+  refusing.ref(9)(high);
+  refusing.ref(4)(low);
+  FakeIntersectionObserver.show([high]);
+  pause();
+  FakeIntersectionObserver.show([high], 0);
+  FakeIntersectionObserver.show([low]);
+  pause();
+  expect(marks).toEqual([9, 4]);
+  refusing.stop();
 });
 
 test("a visible element that is reused for another message needs a new entry of the observer to count", () => {

@@ -5,7 +5,7 @@ import type { RoomSummary } from "@tidings/client";
 import { memo } from "react";
 import { expect, test } from "vitest";
 import { useMembers, useOutbox, useReceipts, useRoom, useRooms } from "../src/index.js";
-import { callInAct, clientOf, live, startServer, until } from "./support.js";
+import { callInAct, clientOf, live, refusing, startServer, until } from "./support.js";
 
 type Rendered = (id: string) => void;
 
@@ -19,10 +19,11 @@ function List({ rendered }: { rendered: Rendered }) {
 }
 
 test("rooms are loaded after connecting, and a message moves its room to the top", async () => {
-  const server = await startServer();
-  server.addRoom("kitchen").append("bob", "b1", "tea?");
+  const { network, server } = startServer();
+  server.addRoom("kitchen");
+  server.say("kitchen", "bob", "tea?");
   server.addRoom("hall");
-  const { client, wrapper } = clientOf(server);
+  const { client, wrapper } = clientOf(network);
   const { result } = renderHook(() => useRooms(), { wrapper });
   expect(result.current).toMatchObject({ loaded: false, items: [] });
   await client.connect();
@@ -36,11 +37,26 @@ test("rooms are loaded after connecting, and a message moves its room to the top
   expect(result.current.items[0]).toMatchObject({ id: "hall", unread: 1 });
 });
 
+test("unread mentions are counted live and end when they are read, and the notification level is shown", async () => {
+  const { network, server } = startServer();
+  server.addRoom("kitchen").notify.set("alice", "mentions");
+  const { client, wrapper } = clientOf(network);
+  const { result } = renderHook(() => useRooms(), { wrapper });
+  await client.connect();
+  await waitFor(() =>
+    expect(result.current.items).toMatchObject([{ unreadMentions: 0, notify: "mentions" }]),
+  );
+  act(() => void server.say("kitchen", "bob", "tea?", ["alice"]));
+  await waitFor(() => expect(result.current.items).toMatchObject([{ unread: 1, unreadMentions: 1 }]));
+  act(() => void client.room("kitchen").markRead(1));
+  await waitFor(() => expect(result.current.items).toMatchObject([{ unread: 0, unreadMentions: 0 }]));
+});
+
 test("a memoised row renders for events of its own room only", async () => {
-  const server = await startServer();
+  const { network, server } = startServer();
   server.addRoom("kitchen");
   server.addRoom("hall");
-  const { client, wrapper } = clientOf(server);
+  const { client, wrapper } = clientOf(network);
   const renders = new Map<string, number>();
   const rendered = (id: string) => void renders.set(id, (renders.get(id) ?? 0) + 1);
   render(<List rendered={rendered} />, { wrapper });
@@ -56,24 +72,24 @@ test("a memoised row renders for events of its own room only", async () => {
 });
 
 test("a failed reload sets an error and does not reject, and the next reload clears the error", async () => {
-  const server = await startServer();
+  const { network, server } = startServer();
   server.addRoom("kitchen");
-  const { client, wrapper } = clientOf(server);
+  const { client, wrapper } = clientOf(network);
   const { result } = renderHook(() => useRooms(), { wrapper });
   await client.connect();
   await waitFor(() => expect(result.current.loaded).toBe(true));
-  server.refuse = "rooms";
+  server.http = refusing("rooms");
   await act(() => result.current.reload());
   await waitFor(() => expect(result.current.error?.code).toBe("forbidden"));
-  server.refuse = undefined;
+  server.http = undefined;
   await act(() => result.current.reload());
   await waitFor(() => expect(result.current.error).toBeUndefined());
 });
 
 test("the summary of a room follows a new name, and useRoom does not open the room", async () => {
-  const server = await startServer();
+  const { network, server } = startServer();
   server.addRoom("kitchen");
-  const { client, wrapper } = clientOf(server);
+  const { client, wrapper } = clientOf(network);
   const { result } = renderHook(() => useRoom("kitchen"), { wrapper });
   await client.connect();
   await waitFor(() => expect(result.current.summary?.name).toBe("kitchen"));
@@ -83,9 +99,10 @@ test("the summary of a room follows a new name, and useRoom does not open the ro
 });
 
 test("receipts change when other members read", async () => {
-  const server = await startServer();
-  server.addRoom("kitchen").append("alice", "a1", "hello");
-  const { client, wrapper } = clientOf(server);
+  const { network, server } = startServer();
+  server.addRoom("kitchen");
+  server.say("kitchen", "alice", "hello");
+  const { client, wrapper } = clientOf(network);
   const { result } = renderHook(() => useReceipts("kitchen"), { wrapper });
   const release = client.room("kitchen").open();
   await client.connect();
@@ -99,39 +116,39 @@ test("receipts change when other members read", async () => {
 });
 
 test("members are loaded after mounting, and a new member is added", async () => {
-  const server = await startServer();
+  const { network, server } = startServer();
   server.addRoom("kitchen", ["bob"]);
-  const { client, wrapper } = clientOf(server);
+  const { client, wrapper } = clientOf(network);
   const { result } = renderHook(() => useMembers("kitchen"), { wrapper });
   expect(result.current.items).toBeUndefined();
   const release = client.room("kitchen").open();
   await client.connect();
   await waitFor(() => expect(result.current.items?.map(({ user }) => user)).toEqual(["alice", "bob"]));
   await live(client.room("kitchen"));
-  server.add("kitchen", "carol");
+  server.addMember("kitchen", "carol");
   await waitFor(() => expect(result.current.items?.map(({ user }) => user)).toContain("carol"));
   release();
 });
 
 test("a failed load of members sets an error until a reload succeeds", async () => {
-  const server = await startServer();
+  const { network, server } = startServer();
   server.addRoom("kitchen", ["bob"]);
-  server.refuse = "members";
-  const { client, wrapper } = clientOf(server);
+  server.http = refusing("members");
+  const { client, wrapper } = clientOf(network);
   const { result } = renderHook(() => useMembers("kitchen"), { wrapper });
   await client.connect();
   await waitFor(() => expect(result.current.error?.code).toBe("forbidden"));
   expect(result.current.items).toBeUndefined();
-  server.refuse = undefined;
+  server.http = undefined;
   await act(() => result.current.reload());
   await waitFor(() => expect(result.current.items?.length).toBe(2));
   expect(result.current.error).toBeUndefined();
 });
 
 test("the outbox shows the waiting messages of every room, and discard removes an entry", async () => {
-  const server = await startServer();
+  const { network, server } = startServer();
   server.addRoom("kitchen");
-  const { client, wrapper } = clientOf(server);
+  const { client, wrapper } = clientOf(network);
   const { result } = renderHook(() => useOutbox(), { wrapper });
   const { clientId } = callInAct(() => client.room("kitchen").send("later"));
   await waitFor(() => expect(result.current.items.map(({ content }) => content)).toEqual(["later"]));
@@ -140,10 +157,10 @@ test("the outbox shows the waiting messages of every room, and discard removes a
 });
 
 test("retryAll sends a failed entry again", async () => {
-  const server = await startServer();
+  const { network, server } = startServer();
   server.addRoom("kitchen");
   server.onSend = { code: "forbidden" };
-  const { client, wrapper } = clientOf(server);
+  const { client, wrapper } = clientOf(network);
   const { result } = renderHook(() => useOutbox(), { wrapper });
   await client.connect();
   act(() => void client.room("kitchen").send("may I?"));
@@ -155,9 +172,9 @@ test("retryAll sends a failed entry again", async () => {
 });
 
 test("the functions of useRooms and useOutbox stay the same when the lists change", async () => {
-  const server = await startServer();
+  const { network, server } = startServer();
   server.addRoom("kitchen");
-  const { client, wrapper } = clientOf(server);
+  const { client, wrapper } = clientOf(network);
   const { result } = renderHook(() => ({ rooms: useRooms(), outbox: useOutbox() }), { wrapper });
   const first = result.current;
   await client.connect();

@@ -9,7 +9,7 @@ import { clientOf, live, startServer, until } from "./support.js";
 beforeEach(() => Reflect.set(globalThis, "IS_REACT_ACT_ENVIRONMENT", false));
 afterEach(() => Reflect.set(globalThis, "IS_REACT_ACT_ENVIRONMENT", true));
 
-/** Takes longer than one time slice of React, so that React yields to the page between two of these. */
+/** Takes longer than one time slice of React, so that React yields to the page between two instances. */
 function Slow({ rendered }: { rendered: (count: number) => void }) {
   const count = useMessages("kitchen").items.length;
   rendered(count);
@@ -35,9 +35,9 @@ function Page({ rendered, committed, ready }: PageProps) {
 }
 
 test("a tree that React renders in slices shows one state of the messages, although they change meanwhile", async () => {
-  const server = await startServer();
+  const { network, server } = startServer();
   server.addRoom("kitchen");
-  const { client, wrapper: Wrapper } = clientOf(server);
+  const { client, wrapper: Wrapper } = clientOf(network);
   const room = client.room("kitchen");
   const release = room.open();
   await client.connect();
@@ -63,8 +63,8 @@ test("a tree that React renders in slices shows one state of the messages, altho
   clearInterval(sending);
   root.unmount();
   release();
-  // Otherwise the messages did not change between the slices, and the test proves nothing.
+  // If the messages did not change between two slices, the test would prove nothing.
   expect(counts.size).toBeGreaterThan(1);
-  const torn = commits.filter((commit) => new Set(commit).size > 1);
-  expect(torn).toEqual([]);
+  const inconsistent = commits.filter((commit) => new Set(commit).size > 1);
+  expect(inconsistent).toEqual([]);
 });

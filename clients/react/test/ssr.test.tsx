@@ -37,23 +37,24 @@ function Everything() {
 }
 
 test("a server renders a page without a connection", async () => {
-  const server = await startServer();
+  const { network, server } = startServer();
   server.addRoom("kitchen");
   const html = renderToString(
-    <TidingsProvider options={optionsFor(server)}>
+    <TidingsProvider options={optionsFor(network)}>
       <Everything />
     </TidingsProvider>,
   );
   expect(html).toContain("disconnected");
   await new Promise((done) => setTimeout(done, 200));
-  expect(server.accepted).toBe(0);
+  expect(network.attempts).toBe(0);
   expect(server.requests).toEqual([]);
 });
 
 test("hydration first shows the server's page, and then the newer state of the client", async () => {
-  const server = await startServer();
-  server.addRoom("kitchen").append("bob", "b1", "hello from before");
-  const { client } = clientOf(server);
+  const { network, server } = startServer();
+  server.addRoom("kitchen");
+  server.say("kitchen", "bob", "hello from before");
+  const { client } = clientOf(network);
   const page = (
     <TidingsProvider client={client}>
       <Everything />

@@ -1,36 +1,45 @@
 import { act, cleanup, configure } from "@testing-library/react";
-import { type ClientOptions, type Room, type Store, TidingsClient } from "@tidings/client";
+import { browserLifecycle, type ClientOptions, type Room, type Store, TidingsClient } from "@tidings/client";
+import { type ScriptedServer, TestNetwork } from "@tidings/client/testing";
 import type { ReactNode } from "react";
 import { afterEach } from "vitest";
-import WebSocket from "ws";
 import { TidingsProvider } from "../src/index.js";
-import { ScriptedServer } from "./server/server.js";
 
 // A reconnect may take a second, or several on a busy machine.
 configure({ asyncUtilTimeout: 10_000 });
+
+/** Longer than the delay of the test network in both directions, in milliseconds. */
+const ANSWER_MS = 30;
 
 const cleanups: (() => unknown)[] = [];
 
 afterEach(async () => {
   cleanup();
   for (const end of cleanups.splice(0).reverse()) await end();
+  // Answers on their way reach the hooks while the page still exists.
+  await new Promise((done) => setTimeout(done, ANSWER_MS));
 });
 
-/** Starts a server, which is closed after the test. */
-export async function startServer(): Promise<ScriptedServer> {
-  const server = await ScriptedServer.start();
-  cleanups.push(() => server.close());
-  return server;
+/** A server that uses the real time, because the tests wait for changes of a page. */
+export function startServer(): { network: TestNetwork; server: ScriptedServer } {
+  const network = new TestNetwork({ realTime: true });
+  return { network, server: network.server };
 }
 
-/** Options for a client of that server. */
-export function optionsFor(server: ScriptedServer, more: Partial<ClientOptions> = {}): ClientOptions {
-  return { url: server.url, token: () => "token", transport: "websocket", WebSocket, ...more };
+/** Options for a client of that server, with the lifecycle of the page. */
+export function optionsFor(network: TestNetwork, more: Partial<ClientOptions> = {}): ClientOptions {
+  return network.options({ transport: "websocket", lifecycle: browserLifecycle(), ...more });
+}
+
+/** Refuses the requests for `messages` or `members` of a room, or for the user's `rooms`. */
+export function refusing(what: string): ScriptedServer["http"] {
+  return (_method, path) =>
+    path.endsWith(`/${what}`) ? { status: 403, body: { code: "forbidden" } } : undefined;
 }
 
 /** A client of that server, which is closed after the test, and a wrapper that provides it to components. */
-export function clientOf(server: ScriptedServer, more: Partial<ClientOptions> = {}) {
-  const client = new TidingsClient(optionsFor(server, more));
+export function clientOf(network: TestNetwork, more: Partial<ClientOptions> = {}) {
+  const client = new TidingsClient(optionsFor(network, more));
   cleanups.push(() => client.close());
   const wrapper = ({ children }: { children: ReactNode }) => (
     <TidingsProvider client={client}>{children}</TidingsProvider>

@@ -5,9 +5,9 @@ import { useTyping } from "../src/index.js";
 import { clientOf, live, startServer } from "./support.js";
 
 async function kitchen() {
-  const server = await startServer();
+  const { network, server } = startServer();
   server.addRoom("kitchen");
-  const { client, wrapper } = clientOf(server);
+  const { client, wrapper } = clientOf(network);
   const release = client.room("kitchen").open();
   await client.connect();
   await live(client.room("kitchen"));
@@ -52,11 +52,11 @@ test("many key presses send one start, and unmounting sends the stop", async () 
 
 test("a component that only shows the typing users sends no stop when it unmounts", async () => {
   const { server, wrapper, client } = await kitchen();
-  const shower = renderHook(() => useTyping("kitchen"), { wrapper });
+  const onlyShows = renderHook(() => useTyping("kitchen"), { wrapper });
   const typer = renderHook(() => useTyping("kitchen"), { wrapper });
   act(() => typer.result.current.typed());
   await waitFor(() => expect(server.framesOf("typing:start").length).toBe(1));
-  shower.unmount();
+  onlyShows.unmount();
   // When this request is answered, every earlier frame has arrived.
   await client.request({ type: "ping" });
   expect(server.framesOf("typing:stop").length).toBe(0);

@@ -1,14 +1,14 @@
-// The events and lists that the kit gave to one person of one room. Records duplicates, wrong order, and
-// differences between events and the final list.
+// Records the events and lists that the kit gave to one person of one room, and notes duplicates, wrong order, and
+// differences between the events and the final list.
 
 const MAX_SENTENCES = 20;
 
 export class Notes {
-  /** Every event above this position must be given. */
+  /** The kit must emit each event above this seq. */
   #start;
-  /** The last position that was given. */
+  /** The seq of the last emitted event. */
   cursor;
-  /** By seq: `[seq, id, client id, sender, text]`. */
+  /** The messages by seq, each as `[seq, id, client id, sender, text]`. */
   #messages = new Map();
   #counts = { duplicated: 0, reordered: 0, others: 0 };
   #sentences = [];
@@ -18,7 +18,7 @@ export class Notes {
     if (this.#sentences.length < MAX_SENTENCES) this.#sentences.push(sentence);
   }
 
-  /** A log event was emitted. */
+  /** Records an emitted log event. */
   onEvent(event) {
     if (this.cursor !== undefined && event.seq <= this.cursor) {
       const kind = this.#messages.has(event.seq) ? "duplicated" : "reordered";
@@ -33,9 +33,12 @@ export class Notes {
     if (event.type === "message:void") this.#messages.delete(event.target);
   }
 
-  /** The room is live with this list, which continues the events or was reloaded after too large a gap. */
+  /**
+   * Records that the room is live with this list. The list either continues after the last event, or was reloaded after
+   * a large gap.
+   */
   onLive(list) {
-    const items = withPosition(list);
+    const items = positionedItems(list);
     const first = items[0]?.seq ?? 1;
     const isReloaded = this.#start === undefined || (list.hasOlder && first > (this.cursor ?? 0) + 1);
     if (isReloaded) {
@@ -43,37 +46,38 @@ export class Notes {
       this.#messages.clear();
     }
     for (const item of items) {
-      if (!this.#messages.has(item.seq)) this.#messages.set(item.seq, row(item));
+      if (!this.#messages.has(item.seq)) this.#messages.set(item.seq, toRow(item));
     }
     this.cursor = Math.max(this.cursor ?? 0, items.at(-1)?.seq ?? 0);
   }
 
-  /** Compares all events with the final list and returns the result. */
+  /** Compares all events with the final list. Returns the counts of errors and the messages. */
   result(list) {
     if (this.#start === undefined)
       return { came: false, start: null, cursor: null, messages: [], ...this.#complaints() };
-    const items = withPosition(list);
-    const shown = new Map();
-    let before = 0;
+    const items = positionedItems(list);
+    const shownRows = new Map();
+    let previousSeq = 0;
     for (const item of items) {
-      if (shown.has(item.seq)) this.#record("duplicated", `${item.seq} is shown twice`);
-      else if (item.seq < before) this.#record("reordered", `${item.seq} is shown behind ${before}`);
-      shown.set(item.seq, row(item));
-      before = item.seq;
+      if (shownRows.has(item.seq)) this.#record("duplicated", `${item.seq} is shown twice`);
+      else if (item.seq < previousSeq)
+        this.#record("reordered", `${item.seq} is shown behind ${previousSeq}`);
+      shownRows.set(item.seq, toRow(item));
+      previousSeq = item.seq;
     }
     for (const [seq, message] of this.#messages) {
       if (seq < (items[0]?.seq ?? 0)) continue;
-      if (String(shown.get(seq)) !== String(message))
+      if (String(shownRows.get(seq)) !== String(message))
         this.#record("others", `${message} was given and is not shown`);
     }
     const messages = [
       ...this.#messages.values(),
-      ...[...shown.values()].filter(([seq]) => !this.#messages.has(seq)),
+      ...[...shownRows.values()].filter(([seq]) => !this.#messages.has(seq)),
     ];
     return {
       came: true,
       start: this.#start,
-      cursor: Math.max(this.cursor ?? 0, before),
+      cursor: Math.max(this.cursor ?? 0, previousSeq),
       messages,
       ...this.#complaints(),
     };
@@ -84,11 +88,11 @@ export class Notes {
   }
 }
 
-/** The items that have a position. */
-function withPosition(list) {
+/** The items of a list that have a seq. */
+function positionedItems(list) {
   return list.items.filter((item) => item.seq !== undefined);
 }
 
-function row(item) {
+function toRow(item) {
   return [item.seq, item.id ?? "", item.clientId, item.sender.id, item.content];
 }

@@ -6,7 +6,7 @@ import { Notes } from "./notes.mjs";
 /** When each message was sent, by client id. All persons are in this process, so they share one clock. */
 const sentAt = new Map();
 
-/** Returns the elements of a list in turn, without end. */
+/** Returns a function that gives the elements of a list in turn and then starts again. */
 function roundRobin(origins, first) {
   let next = first;
   return () => origins[next++ % origins.length];
@@ -30,23 +30,23 @@ export class Person {
       token: () => token,
       account: user,
       WebSocket,
-      // Larger than any absence, because trimmed rows are not compared.
+      // Larger than the number of messages in any absence, because trimmed rows cannot be compared.
       windowSize: 1000,
       outboxLimit: 5000,
     });
     this.#room = this.#client.room(room);
     this.#client.on("event", (event) => this.#onEvent(event));
-    let connected = false;
+    let wasConnected = false;
     this.#client.connection.subscribe(() => {
-      const now = this.#client.connection.get().state === "connected";
-      if (now && !connected) this.#connections += 1;
-      connected = now;
+      const isConnected = this.#client.connection.get().state === "connected";
+      if (isConnected && !wasConnected) this.#connections += 1;
+      wasConnected = isConnected;
     });
-    let live = false;
+    let wasLive = false;
     this.#room.state.subscribe(() => {
       const { phase, error } = this.#room.state.get();
-      if (phase === "live" && !live) this.#notes.onLive(this.#room.messages.get());
-      live = phase === "live";
+      if (phase === "live" && !wasLive) this.#notes.onLive(this.#room.messages.get());
+      wasLive = phase === "live";
       if (phase === "failed" || phase === "removed")
         this.#broken.push(`the room is ${phase}: ${error?.message}`);
     });
@@ -80,7 +80,7 @@ export class Person {
     });
   }
 
-  /** Settles the pending messages. They are at the end of the list. */
+  /** Resolves the promises of stored messages. Unsent messages are at the end of the list. */
   #settle() {
     if (this.#waiting.size === 0) return;
     const { items } = this.#room.messages.get();
@@ -106,12 +106,12 @@ export class Person {
     }
   }
 
-  #waitUntil(holds) {
+  #waitUntil(condition) {
     return new Promise((resolve) => {
-      const stop = this.#room.state.subscribe(check);
+      const unsubscribe = this.#room.state.subscribe(check);
       function check() {
-        if (!holds()) return;
-        stop();
+        if (!condition()) return;
+        unsubscribe();
         resolve();
       }
       check();

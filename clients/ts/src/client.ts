@@ -2,9 +2,9 @@ import type { Core } from "./core.js";
 import { makeEnv } from "./env.js";
 import { asError } from "./errors.js";
 import { Features } from "./feature.js";
-import { limiter } from "./limiter.js";
+import { createLimiter } from "./limiter.js";
 import { ServerConnection } from "./net/connection.js";
-import { createHttp, type HttpOptions } from "./net/http.js";
+import { abortable, createHttp, type HttpOptions } from "./net/http.js";
 import { createTokens } from "./net/tokens.js";
 import { omitNullish } from "./omit-nullish.js";
 import { OutboxImpl } from "./outbox/outbox.js";
@@ -12,16 +12,16 @@ import type { ClientFrame, ConnectedFrame, ServerFrame } from "./protocol/frames
 import { Rooms } from "./rooms.js";
 import { addListener, type Cell, cell, notify } from "./store.js";
 import type { ClientEvents, ClientOptions, Connection, Me, Outbox, Room, RoomList, Store } from "./types.js";
-import { uuidMaker } from "./uuid.js";
+import { createUuidGenerator } from "./uuid.js";
 
-/** The most HTTP requests about single rooms that run at one time. */
-const MAX_CONCURRENT_REQUESTS = 4;
+/** The most HTTP requests about single rooms that run at the same time. */
+const MAX_CONCURRENT_ROOM_REQUESTS = 4;
 
 /** The client of one user, with its connection, rooms and outbox. Only `connect()` opens the connection. */
 export class TidingsClient {
   /** The state of the connection. */
   readonly connection: Store<Connection>;
-  /** The current user; undefined before the first connection. */
+  /** The current user; undefined before the first connection, unless `keepOffline` has restored the user. */
   readonly me: Store<Me | undefined> = cell<Me | undefined>(undefined);
   readonly rooms: RoomList;
   readonly outbox: Outbox;
@@ -38,25 +38,27 @@ export class TidingsClient {
   constructor(options: ClientOptions) {
     const emit: Core["emit"] = (event, value) => notify(this.#listeners[event], value);
     const env = makeEnv(options, (thrown) => emit("error", asError(thrown)));
-    const uuid = uuidMaker(() => env.timers.now());
-    const tokens = createTokens(env.token);
-    const connection = new ServerConnection(env, tokens, {
-      up: (welcome) => this.#up(welcome),
+    const tokens = createTokens(env, (error) => connection.signedOut(error));
+    const connection: ServerConnection = new ServerConnection(env, tokens, {
+      up: (connected) => this.#up(connected),
       frame: (frame) => this.#frame(frame),
       down: (ended) => {
         this.#rooms.down(ended);
         this.features.callHook("down", ended);
       },
     });
-    const outbox = new OutboxImpl(env, connection, uuid);
+    const outbox = new OutboxImpl(
+      env,
+      connection,
+      createUuidGenerator(() => env.timers.now()),
+    );
     this.#core = {
       env,
       connection,
       outbox,
-      uuid,
       http: createHttp(env, tokens),
       me: this.me.get,
-      limit: limiter(MAX_CONCURRENT_REQUESTS),
+      limit: createLimiter(MAX_CONCURRENT_ROOM_REQUESTS),
       emit,
     };
     this.#rooms = outbox.rooms = new Rooms(this.#core);
@@ -91,12 +93,13 @@ export class TidingsClient {
   }
 
   /**
-   * Disconnects until `connect()` is called again, removes the timers and the listeners on the page, and releases
-   * unsent messages to other tabs.
+   * Disconnects until `connect()` is called again, removes the timers and the listeners on the page, closes released
+   * rooms, and releases unsent messages to other tabs.
    */
   close(): void {
     this.disconnect();
     this.#core.outbox.stop();
+    this.#rooms.close();
   }
 
   /**
@@ -108,11 +111,14 @@ export class TidingsClient {
   }
 
   /**
-   * Sends any frame and returns the answer. Rejects with TidingsError: the error of the server, `disconnected`, or
-   * `timeout` after 5 s.
+   * Sends any frame and returns the answer. Rejects with TidingsError: the error of the server, `disconnected`,
+   * `timeout` after 5 s, or `closed` when `signal` aborts the request.
    */
-  request(frame: { type: string; [field: string]: unknown }): Promise<ServerFrame> {
-    return this.#core.connection.request(frame as ClientFrame);
+  request(
+    frame: { type: string; [field: string]: unknown },
+    { signal }: HttpOptions = {},
+  ): Promise<ServerFrame> {
+    return abortable(this.#core.connection.request(frame as ClientFrame), signal);
   }
 
   /** Sends any HTTP request. `path` is the part after `/v1`, such as `/me/rooms`. Rejects with TidingsError. */
@@ -125,18 +131,29 @@ export class TidingsClient {
     return addListener(this.#listeners[event], listener);
   }
 
-  #up(welcome: ConnectedFrame): void {
+  #up(connected: ConnectedFrame): void {
     const before = this.me.get();
-    if (before && before.id !== welcome.user) {
+    if (before && before.id !== connected.user) {
       this.#rooms.userChanged();
       this.features.callHook("userChanged");
     }
-    const { user: id, name, limits } = welcome;
-    (this.me as Cell<Me | undefined>).set(omitNullish({ id, name: name || undefined, limits }));
+    const { user: id, name, limits } = connected;
+    const { max_message_chars, max_frame_bytes, messages_per_second } = limits;
+    (this.me as Cell<Me | undefined>).set(
+      omitNullish({
+        id,
+        name: name || undefined,
+        limits: {
+          maxMessageChars: max_message_chars,
+          maxFrameBytes: max_frame_bytes,
+          messagesPerSecond: messages_per_second,
+        },
+      }),
+    );
     // Stops here if a listener of `me` has disconnected the client.
     if (!this.#core.connection.up) return;
-    this.#rooms.up(welcome.rooms_version);
-    this.#core.outbox.up(welcome.user);
+    this.#rooms.up(connected.rooms_version, connected.spread_ms);
+    this.#core.outbox.up(connected.user);
     this.features.callHook("up");
   }
 

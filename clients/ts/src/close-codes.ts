@@ -7,17 +7,17 @@ export interface CloseReaction {
   readonly error: TidingsError;
 }
 
-const PROTOCOL_ERROR = ["stop", "protocol"] as const;
-const TEMPORARY = ["retry", "unavailable"] as const;
-/** The reactions to close codes. After any other code the client retries, with growing pauses. */
-const REACTIONS: { readonly [code: number]: readonly [CloseReaction["action"], ErrorCode] } = {
+const STOP_AS_PROTOCOL_ERROR = ["stop", "protocol"] as const;
+const RETRY_AS_UNAVAILABLE = ["retry", "unavailable"] as const;
+/** The action and the error code for each close code. After any other code the client retries, with growing pauses. */
+const REACTION_BY_CLOSE_CODE: { readonly [code: number]: readonly [CloseReaction["action"], ErrorCode] } = {
   // The client stops, because another connection would fail in the same way.
-  1002: PROTOCOL_ERROR,
-  1003: PROTOCOL_ERROR,
-  1007: PROTOCOL_ERROR,
-  1009: PROTOCOL_ERROR,
-  1012: TEMPORARY,
-  1013: TEMPORARY,
+  1002: STOP_AS_PROTOCOL_ERROR,
+  1003: STOP_AS_PROTOCOL_ERROR,
+  1007: STOP_AS_PROTOCOL_ERROR,
+  1009: STOP_AS_PROTOCOL_ERROR,
+  1012: RETRY_AS_UNAVAILABLE,
+  1013: RETRY_AS_UNAVAILABLE,
   4401: ["token", "unauthorized"],
   4403: ["stop", "forbidden"],
   4409: ["stop", "conflict"],
@@ -33,7 +33,7 @@ export function interpretClose(
   message: string,
   serverError?: TidingsError,
 ): CloseReaction {
-  const [action, code] = REACTIONS[closeCode] ?? ["retry", "network"];
+  const [action, code] = REACTION_BY_CLOSE_CODE[closeCode] ?? ["retry", "network"];
   const retryAfterMs = closeCode === 4429 ? MIN_ABUSE_DELAY_MS : serverError?.retryAfterMs;
   const { reason, status } = serverError ?? {};
   const details = { reason, status, retryAfterMs, closeCode: status ? undefined : closeCode };

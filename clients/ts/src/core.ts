@@ -4,7 +4,7 @@ import type { Http } from "./net/http.js";
 import type { OutboxImpl } from "./outbox/outbox.js";
 import type { ClientEvents, Me } from "./types.js";
 
-/** The objects that the modules of a client share. */
+/** The objects and functions that the modules of one client share. */
 export interface Core {
   readonly env: Env;
   readonly connection: ServerConnection;
@@ -12,8 +12,7 @@ export interface Core {
   readonly outbox: OutboxImpl;
   /** The current user; undefined before the first connection. */
   readonly me: () => Me | undefined;
-  readonly uuid: () => string;
-  /** Runs `work` when fewer than `MAX_CONCURRENT_REQUESTS` requests about single rooms are running. */
+  /** Runs `work` when fewer than `MAX_CONCURRENT_ROOM_REQUESTS` requests about single rooms are running. */
   readonly limit: <T>(work: () => Promise<T>) => Promise<T>;
   readonly emit: <E extends keyof ClientEvents>(event: E, value: ClientEvents[E]) => void;
 }

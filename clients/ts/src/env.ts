@@ -1,19 +1,22 @@
+import { checkOptions, checkOrigin } from "./check-options.js";
 import { browserLifecycle } from "./lifecycle.js";
 import { omitNullish } from "./omit-nullish.js";
 import { systemTimers, withTimeout } from "./timers.js";
 import type {
   ClientOptions,
+  DebugEntry,
   Endpoint,
   Lifecycle,
   OutboxStorage,
   Timers,
+  TokenRequest,
   WebSocketConstructor,
 } from "./types.js";
 
-/** The options with all defaults. Globals such as `fetch` are read here, never when the kit is imported. */
+/** The options with all defaults. Globals such as `fetch` are read by `makeEnv`, not when the kit is imported. */
 export interface Env {
   readonly transport: "auto" | "websocket" | "poll";
-  readonly token: () => Promise<string>;
+  readonly token: (request: TokenRequest) => Promise<string>;
   readonly account?: string;
   readonly storage: OutboxStorage | undefined;
   readonly WebSocket: WebSocketConstructor | undefined;
@@ -28,6 +31,8 @@ export interface Env {
   readonly gateway: () => Promise<string>;
   /** The origin of the HTTP interface, without a trailing slash. */
   readonly origin: () => Promise<string>;
+  /** Receives each frame and each step of the connection; undefined unless the option `debug` is set. */
+  readonly debug: ((entry: DebugEntry) => void) | undefined;
   /** Reports an error of work that no caller awaits. */
   readonly report: (thrown: unknown) => void;
 }
@@ -35,13 +40,20 @@ export interface Env {
 /** The time limit for the app to return a token or an origin, in milliseconds. */
 const APP_TIMEOUT_MS = 15_000;
 
-/** Adds the defaults to the options. `report` receives the errors of work that no caller awaits. */
+// biome-ignore lint/suspicious/noConsole: the option `debug` asks for this output
+const logEntry = (entry: DebugEntry): void => console.debug("[tidings]", entry);
+
+/**
+ * Checks the options and adds the defaults. Throws TidingsError `bad_request` for a wrong option.
+ * @param report receives the errors of work that no caller awaits
+ */
 export function makeEnv(options: ClientOptions, report: (thrown: unknown) => void): Env {
-  const { url, httpUrl = url, token, timers = systemTimers } = options;
-  const resolve = async (endpoint: Endpoint): Promise<string> =>
-    (typeof endpoint === "string" ? endpoint : await withTimeout(timers, APP_TIMEOUT_MS, endpoint)).replace(
-      /\/+$/,
-      "",
+  checkOptions(options);
+  const { url, httpUrl = url, token, debug, timers = systemTimers } = options;
+  const resolveOrigin = async (field: string, endpoint: Endpoint): Promise<string> =>
+    checkOrigin(
+      field,
+      typeof endpoint === "string" ? endpoint : await withTimeout(timers, APP_TIMEOUT_MS, endpoint),
     );
   return {
     transport: "auto",
@@ -56,9 +68,10 @@ export function makeEnv(options: ClientOptions, report: (thrown: unknown) => voi
     polls: () => import("./polls.js"),
     ...omitNullish(options),
     timers,
-    token: () => withTimeout(timers, APP_TIMEOUT_MS, token),
-    gateway: () => resolve(url),
-    origin: () => resolve(httpUrl),
+    token: (request) => withTimeout(timers, APP_TIMEOUT_MS, () => token(request)),
+    gateway: () => resolveOrigin("url", url),
+    origin: () => resolveOrigin("httpUrl", httpUrl),
+    debug: debug === true ? logEntry : debug || undefined,
     report,
   };
 }

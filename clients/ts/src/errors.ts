@@ -11,6 +11,19 @@ export type ErrorCode =
   | "closed"
   | "protocol";
 
+/** The messages of errors with the kit's own codes. */
+const DEFAULT_MESSAGES: { readonly [code: string]: string } = {
+  timeout: "No answer came in time",
+  disconnected: "The client is not connected",
+  network: "The server could not be reached",
+  outbox_full: "The outbox is full",
+  closed: "The client was closed",
+  protocol: "The answer is not from a Tidings server",
+};
+
+/** Returns the message of an error that names only its code. */
+export const defaultMessage = (code: string) => DEFAULT_MESSAGES[code] ?? `The server answered ${code}`;
+
 /** The optional fields of an error. Times are in milliseconds. */
 export interface ErrorDetails {
   readonly reason?: string | undefined;
@@ -19,7 +32,7 @@ export interface ErrorDetails {
   readonly closeCode?: number | undefined;
   readonly status?: number | undefined;
   readonly room?: string | undefined;
-  /** The epoch (a lifetime of the server's Redis data) has ended: read everything above this seq again. */
+  /** Set when an epoch (a lifetime of the server's Redis data) has ended: read everything above this seq again. */
   readonly after?: number | undefined;
   readonly cause?: unknown;
 }
@@ -37,13 +50,23 @@ export class TidingsError extends Error {
   /** The status of the HTTP answer. */
   declare readonly status?: number;
   declare readonly room?: string;
-  /** The epoch (a lifetime of the server's Redis data) has ended: read everything above this seq again. */
+  /** Set when an epoch (a lifetime of the server's Redis data) has ended: read everything above this seq again. */
   declare readonly after?: number;
 
   constructor(code: ErrorCode, message?: string, details?: ErrorDetails) {
-    super(message || code);
+    super(message || defaultMessage(code));
     this.code = code;
     Object.assign(this, details && omitNullish(details));
+  }
+}
+
+/**
+ * The app's option `token` throws this error when the user is signed out. The kit then stops until the next
+ * `connect()`.
+ */
+export class UnauthorizedError extends TidingsError {
+  constructor(message = "The user is signed out", details?: ErrorDetails) {
+    super("unauthorized", message, details);
   }
 }
 
@@ -63,9 +86,15 @@ export function errorFrom(body: unknown, fallback: ErrorCode, extra?: ErrorDetai
 
 const asNumber = (value: unknown) => (typeof value === "number" ? value : undefined);
 
+/** Returns the message of any thrown value. */
+export const errorText = (thrown: unknown): string =>
+  (thrown as { message?: string } | null)?.message || String(thrown);
+
 /** Turns any thrown value into a TidingsError. */
 export function asError(thrown: unknown, code: ErrorCode = "network"): TidingsError {
-  return thrown instanceof TidingsError ? thrown : new TidingsError(code, String(thrown), { cause: thrown });
+  return thrown instanceof TidingsError
+    ? thrown
+    : new TidingsError(code, `${defaultMessage(code)}: ${errorText(thrown)}`, { cause: thrown });
 }
 
 /**
@@ -74,7 +103,3 @@ export function asError(thrown: unknown, code: ErrorCode = "network"): TidingsEr
  */
 export const isPermanent = ({ code }: TidingsError): boolean =>
   /^(not_found|forbidden|bad_request|conflict|too_large|closed)$/.test(code);
-
-/** Makes the error for a message that the server accepted at first and could not store afterwards. */
-export const rejectedError = (room: string): TidingsError =>
-  new TidingsError("bad_request", "", { reason: "rejected", room });

@@ -5,13 +5,16 @@ import type { LogEvent, ServerFrame } from "./protocol/frames.js";
 export interface Feature {
   /** Called when the client has connected or reconnected. */
   up?(): void;
-  /** Called with every frame. A feature of a room gets only frames that name the room and are not log events. */
+  /**
+   * Called with every frame. A feature of a room gets only frames that name the room, without log events,
+   * `room:caught_up` and `room:gap`.
+   */
   frame?(frame: ServerFrame): void;
   /** Called with each event of the room's log, after the messages of the room were updated. */
   event?(event: LogEvent): void;
   /** Called when the room was joined, or when a new epoch (lifetime of the server's Redis data) began. */
   joined?(): void;
-  /** Called when the room has skipped events, which are never passed to `event`. */
+  /** Called when the room has skipped events. They are never passed to `event`. */
   missed?(): void;
   /** Called with the seq up to which the room has received the events of its log. */
   cursorMoved?(seq: number): void;
@@ -32,6 +35,11 @@ export class Features<H> {
 
   constructor(host: H) {
     this.#host = host;
+  }
+
+  /** Whether no feature was used yet. */
+  get unused(): boolean {
+    return this.#features.size === 0;
   }
 
   /** Returns the feature of this class, the same object each time. */

@@ -5,15 +5,11 @@ export const alwaysActive: Lifecycle = { online: () => true, subscribe: () => ()
 
 /** Returns the lifecycle of the browser's page, or `alwaysActive` where there is no document. */
 export function browserLifecycle(): Lifecycle {
-  const page = globalThis as {
-    document?: Document;
-    navigator?: Navigator;
-    addEventListener?: Window["addEventListener"];
-    removeEventListener?: Window["removeEventListener"];
-  };
+  const page = globalThis as unknown as Window;
   const { document } = page;
+  // Some platforms have only one of `document` and `addEventListener`.
   if (!document || !page.addEventListener) return alwaysActive;
-  const types = ["online", "offline", "pagehide", "pageshow", "visibilitychange"] as const;
+  const eventTypes = ["online", "offline", "pagehide", "pageshow", "visibilitychange"] as const;
   return {
     online: () => page.navigator?.onLine !== false,
     subscribe(listener) {
@@ -21,11 +17,11 @@ export function browserLifecycle(): Lifecycle {
         if (type === "pagehide") listener("hide");
         else if (type === "online" || type === "offline") listener(type);
         // The browser sends `pageshow` when it restores a page from its cache. The page may then be visible or hidden.
-        else listener(document.visibilityState === "hidden" ? "hidden" : "visible");
+        else listener(document.visibilityState);
       };
-      for (const type of types) page.addEventListener?.(type, handler, true);
+      for (const type of eventTypes) page.addEventListener(type, handler, true);
       return () => {
-        for (const type of types) page.removeEventListener?.(type, handler, true);
+        for (const type of eventTypes) page.removeEventListener(type, handler, true);
       };
     },
   };

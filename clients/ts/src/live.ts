@@ -4,15 +4,16 @@ import { MembersFeature } from "./live/members.js";
 import { PresenceFeature } from "./live/presence.js";
 import { ReceiptsFeature } from "./live/receipts.js";
 import { TypingFeature } from "./live/typing.js";
+import { hasShape } from "./protocol/check.js";
 import type { RoomImpl } from "./room/room.js";
-import type { Members, Presence, Receipt, Room, Store, Typing } from "./types.js";
+import type { Members, Presence, Receipt, Room, Store, TidingsClientLike, Typing } from "./types.js";
 
 /** Returns the presence of users: `online`, `away` or `offline`. The same client always gives the same object. */
-export function presence(client: TidingsClient): Presence {
-  return client.features.of(PresenceFeature);
+export function presence(client: TidingsClientLike): Presence {
+  return (client as TidingsClient).features.of(PresenceFeature);
 }
 
-/** The users who type in a room, and functions to report typing. The users are known while the room is joined. */
+/** The users who type in a room, and functions to report typing. The list is empty while the room is not joined. */
 export function typing(room: Room): Typing {
   return (room as RoomImpl).features.of(TypingFeature);
 }
@@ -32,11 +33,12 @@ export function members(room: Room): Members {
  * listener.
  */
 export function onSignal(
-  client: TidingsClient,
+  client: TidingsClientLike,
   listener: (signal: { readonly room: string; readonly from: string; readonly data: unknown }) => void,
 ): () => void {
   return client.on("frame", (frame) => {
-    if (frame.type === "signal") listener({ room: frame.room, from: frame.from, data: frame.data });
+    if (frame.type === "signal" && hasShape(frame, "room from"))
+      listener({ room: frame.room, from: frame.from, data: frame.data });
   });
 }
 

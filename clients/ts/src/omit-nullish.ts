@@ -1,6 +1,9 @@
-/** The type that `omitNullish` returns: fields that may be undefined become optional. */
-type OmitNullish<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] } & {
-  [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined>;
+/** The fields of `T` that may be null or undefined. */
+type NullishKeys<T> = { [K in keyof T]-?: T[K] & (null | undefined) extends never ? never : K }[keyof T];
+
+/** The type that `omitNullish` returns: fields that may be null or undefined become optional. */
+type OmitNullish<T> = { [K in Exclude<keyof T, NullishKeys<T>>]: T[K] } & {
+  [K in NullishKeys<T>]?: NonNullable<T[K]>;
 };
 
 /** Returns a copy without the fields that are null or undefined. */

@@ -16,7 +16,7 @@ export interface Timers {
 /** The events of a lifecycle. `hide` is the last event before the browser may discard the page. */
 export type LifecycleEvent = "visible" | "hidden" | "online" | "offline" | "hide";
 
-/** Reports whether the app is visible and has a network. On React Native, implement it with AppState and NetInfo. */
+/** Reports whether the app is visible and has a network. On React Native, use `@tidings/react-native`. */
 export interface Lifecycle {
   /** Whether the device reports a network. */
   online(): boolean;
@@ -24,7 +24,7 @@ export interface Lifecycle {
   subscribe(listener: (event: LifecycleEvent) => void): () => void;
 }
 
-/** The part of the browser's WebSocket that the kit uses. The WebSocket of the package `ws` has it too. */
+/** The part of the browser's WebSocket that the kit uses. The WebSocket of the package `ws` also has this part. */
 export interface WebSocketLike {
   readonly readyState: number;
   onopen: ((event: never) => void) | null;
@@ -40,7 +40,7 @@ export interface WebSocketLike {
 /** A class that creates WebSockets. */
 export type WebSocketConstructor = new (url: string, protocols?: string | string[]) => WebSocketLike;
 
-/** A key-value storage for the outbox. When a function throws or rejects, the kit keeps sending from memory. */
+/** A key-value storage for the outbox and the drafts. When a function throws or rejects, the kit works from memory. */
 export interface StorageAdapter {
   /** Returns the value of a key, or null. */
   getItem(key: string): string | null | Promise<string | null>;

@@ -24,6 +24,8 @@ const MAX_JOINED_ROOMS = 1_000;
 export class Rooms implements RoomList {
   readonly #core: Core;
   readonly #rooms = new Map<string, RoomImpl>();
+  /** Closed rooms that are not in the list. `room()` returns the same object as long as the app still holds it. */
+  readonly #forgotten = new Map<string, WeakRef<RoomImpl>>();
   readonly #list = derived<RoomListState>(() => this.#listState());
   #loaded = false;
   #nextCursor: string | null = null;
@@ -49,10 +51,29 @@ export class Rooms implements RoomList {
   room(id: string): RoomImpl {
     let room = this.#rooms.get(id);
     if (!room) {
-      room = new RoomImpl(this.#core, id, this);
-      this.#rooms.set(id, room);
+      room = this.#forgotten.get(id)?.deref() ?? new RoomImpl(this.#core, id, this);
+      this.keep(room);
     }
     return room;
+  }
+
+  /** Keeps a room in the list of known rooms. */
+  keep(room: RoomImpl): void {
+    this.#forgotten.delete(room.id);
+    this.#rooms.set(room.id, room);
+  }
+
+  /** Keeps only a weak reference to a closed room that is `forgettable`, so that its memory can be freed. */
+  closed(room: RoomImpl): void {
+    if (!room.forgettable || typeof WeakRef === "undefined") return;
+    this.#rooms.delete(room.id);
+    for (const [id, held] of this.#forgotten) if (!held.deref()) this.#forgotten.delete(id);
+    this.#forgotten.set(room.id, new WeakRef(room));
+  }
+
+  /** Closes the rooms that the app has released, because the client closes. */
+  close(): void {
+    for (const room of [...this.#rooms.values()]) room.endLinger();
   }
 
   readonly reload = (): Promise<void> => {
@@ -74,7 +95,7 @@ export class Rooms implements RoomList {
   };
 
   /** Joins all rooms after a connect. Reads the list again unless its `version` is still the same. */
-  up(version: string): void {
+  up(version: string, spreadMs?: number): void {
     // Stops all work that an earlier connection started.
     this.down();
     for (const room of this.#rooms.values()) {
@@ -82,7 +103,7 @@ export class Rooms implements RoomList {
       if (room.opened && !room.error) room.log.follow();
     }
     if (this.#loaded && version === this.#roomsVersion && version !== "unknown") this.#join();
-    else void this.#loadUntilDone(this.#generation);
+    else void this.#loadUntilDone(spreadMs);
   }
 
   /** Stops the work of a lost connection. `ended` is set if the kit will not reconnect by itself. */
@@ -97,6 +118,7 @@ export class Rooms implements RoomList {
       room.userChanged();
       if (!room.opened) this.#rooms.delete(id);
     }
+    for (const held of this.#forgotten.values()) held.deref()?.userChanged();
     this.#userGeneration++;
     this.#reloading = undefined;
     this.#loaded = false;
@@ -134,14 +156,12 @@ export class Rooms implements RoomList {
         this.#rooms.get(frame.room)?.removed(frame.seq);
         return;
       case "rooms:changed":
-        if (frame.rooms_version !== this.#roomsVersion) void this.reload().catch(() => {});
+        if (frame.rooms_version !== this.#roomsVersion) void this.#loadUntilDone(frame.spread_ms);
         return;
     }
-    const name = (frame as { room?: unknown }).room;
-    const room = typeof name === "string" ? this.#rooms.get(name) : undefined;
-    if (!room || frame.type === "error") return;
-    if (isEvent(frame)) room.log.onFrame(frame);
-    else room.handleFrame(frame);
+    const room = this.#rooms.get((frame as { room: string }).room);
+    if (isEvent(frame)) room?.log.onFrame(frame);
+    else room?.handleFrame(frame);
   }
 
   /** Handles a room that could not be joined: removes it, or joins it again after a pause. */
@@ -173,12 +193,17 @@ export class Rooms implements RoomList {
 
   /**
    * Reads the list, with retries. After the first failure the kit joins `mine` (the rooms that the gateway knows for
-   * the user), so that messages arrive without the list.
+   * the user), so that messages arrive without the list. A list that is loaded is read at a random moment within
+   * `spreadMs`, so that not all clients read at once.
    */
-  async #loadUntilDone(generation: number): Promise<void> {
+  async #loadUntilDone(spreadMs = 0): Promise<void> {
     const { env } = this.#core;
+    const generation = this.#generation;
     let tried = this.#loaded;
-    if (tried) this.#join();
+    if (tried) {
+      this.#join();
+      await pause(env.timers, env.random() * spreadMs).done;
+    }
     await retryUntilDone(
       env,
       () => generation === this.#generation,

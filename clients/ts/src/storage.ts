@@ -1,4 +1,4 @@
-/** Storages for the outbox. All except `memoryStorage` keep unsent messages when the page is closed. */
+/** Storages for the outbox and the drafts. Only `memoryStorage` always loses its data when the page is closed. */
 export { type AsyncStorageLike, asyncStorage } from "./storage/async.js";
 export { type AdapterStorage, customStorage } from "./storage/custom.js";
 export { indexedDbStorage } from "./storage/indexed-db.js";

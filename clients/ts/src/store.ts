@@ -1,7 +1,12 @@
 import type { Store } from "./types.js";
 
+/** A store that knows whether it has listeners. */
+export interface WatchedStore<T> extends Store<T> {
+  readonly watched: () => boolean;
+}
+
 /** A store with a function that sets its value. */
-export interface Cell<T> extends Store<T> {
+export interface Cell<T> extends WatchedStore<T> {
   set(value: T): void;
 }
 
@@ -25,12 +30,12 @@ export function addListener<A extends unknown[]>(
   listeners: Set<(...args: A) => void>,
   listener: (...args: A) => void,
 ): () => void {
-  const own = (...args: A) => listener(...args);
-  listeners.add(own);
-  return () => void listeners.delete(own);
+  const registration = (...args: A) => listener(...args);
+  listeners.add(registration);
+  return () => void listeners.delete(registration);
 }
 
-/** Makes a store with a first value. Setting the value that it already has calls no listener. */
+/** Makes a store with a first value. Setting the same value again calls no listener. */
 export function cell<T>(initial: T): Cell<T> {
   let value = initial;
   const listeners = new Set<() => void>();
@@ -42,6 +47,7 @@ export function cell<T>(initial: T): Cell<T> {
       notify(listeners);
     },
     subscribe: (listener) => addListener(listeners, listener),
+    watched: () => listeners.size > 0,
   };
 }
 
@@ -56,7 +62,7 @@ export function setIfChanged<T extends object>(store: Cell<T>, next: T): void {
  * Makes a store that computes its value with `make` when the value is read. `refresh` discards the computed value and
  * calls the listeners.
  */
-export function derived<T>(make: () => T): Store<T> & { refresh(): void } {
+export function derived<T>(make: () => T): WatchedStore<T> & { refresh(): void } {
   let value: T | undefined;
   let fresh = false;
   const version = cell(0);
@@ -73,5 +79,6 @@ export function derived<T>(make: () => T): Store<T> & { refresh(): void } {
       version.set(version.get() + 1);
     },
     subscribe: version.subscribe,
+    watched: version.watched,
   };
 }

@@ -3,10 +3,13 @@ import type { Env } from "./env.js";
 import { asError, isPermanent, TidingsError } from "./errors.js";
 import type { Timers } from "./types.js";
 
+/** The longest time that a timer of the platform supports, in milliseconds. */
+export const MAX_TIMER_MS = 0x7fffffff;
+
 /** The clock and the timers of the platform. */
 export const systemTimers: Timers = {
   now: () => Date.now(),
-  setTimeout: (run, ms) => globalThis.setTimeout(run, Math.min(ms, 0x7fffffff)),
+  setTimeout: (run, ms) => globalThis.setTimeout(run, ms),
   clearTimeout: (handle) => globalThis.clearTimeout(handle as number),
 };
 
@@ -24,13 +27,16 @@ export class Timer {
     return this.#handle !== undefined;
   }
 
-  /** Runs the function after `ms` milliseconds, unless `clear` or another `set` cancels it. */
+  /** Runs the function after `ms` milliseconds, at most `MAX_TIMER_MS`, unless `clear` or another `set` cancels it. */
   set(ms: number, run: () => void): void {
     this.clear();
-    this.#handle = this.#timers.setTimeout(() => {
-      this.#handle = undefined;
-      run();
-    }, ms);
+    this.#handle = this.#timers.setTimeout(
+      () => {
+        this.#handle = undefined;
+        run();
+      },
+      Math.min(ms, MAX_TIMER_MS),
+    );
   }
 
   clear(): void {
@@ -85,8 +91,8 @@ export async function retryUntilDone<T>(
 ): Promise<T | undefined> {
   for (let attempt = 1; alive(); attempt++) {
     try {
-      const done = await work();
-      return alive() ? done : undefined;
+      const result = await work();
+      return alive() ? result : undefined;
     } catch (thrown) {
       const error = asError(thrown);
       if (!alive()) break;

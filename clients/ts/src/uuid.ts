@@ -1,24 +1,17 @@
 /**
- * Makes a generator of UUIDv7. The ids ascend, also within one millisecond and when the clock is set back.
+ * Returns a generator of UUIDv7. The ids ascend, also within one millisecond and when the clock is set back.
  * @param now milliseconds since 1970
  */
-export function uuidMaker(now: () => number): () => string {
-  let last = 0;
-  let counter = 0;
+export function createUuidGenerator(now: () => number): () => string {
+  /** The time of the last id, in 1/16 milliseconds. */
+  let lastTime = 0;
   const hex = (value: number, length: number) => value.toString(16).padStart(length, "0");
   const random = (bits: number) => Math.floor(Math.random() * 2 ** bits);
   return () => {
-    const time = Math.floor(now());
-    if (time > last) {
-      last = time;
-      counter = random(10);
-    } else if (++counter > 0xfff) {
-      // The counter is full, so the id uses the next millisecond.
-      last++;
-      counter = 0;
-    }
-    const head = hex(last, 12);
-    const tail = `7${hex(counter, 3)}-${hex(0x8000 + random(14), 4)}-${hex(random(48), 12)}`;
-    return `${head.slice(0, 8)}-${head.slice(8)}-${tail}`;
+    lastTime = Math.max(lastTime + 1, Math.floor(now()) * 16);
+    // The first 12 digits are the milliseconds, the last one counts sixteenths.
+    const time = hex(lastTime, 13);
+    const tail = `700${time.slice(12)}-${hex(0x8000 + random(14), 4)}-${hex(random(48), 12)}`;
+    return `${time.slice(0, 8)}-${time.slice(8, 12)}-${tail}`;
   };
 }

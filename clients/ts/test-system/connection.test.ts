@@ -1,4 +1,4 @@
-/** The states of a connection, and closes that end it for good. */
+/** The states of a connection, and close codes after which the client does not reconnect. */
 import { expect, test } from "vitest";
 import { Device } from "./support/device.js";
 import { System } from "./support/system.js";
@@ -23,7 +23,7 @@ test("a connection goes from disconnected through connecting to connected and na
   expect(alice.client.me.get()).toMatchObject({
     id: alice.id,
     name: "Alice",
-    limits: { max_message_chars: 1000 },
+    limits: { maxMessageChars: 1000 },
   });
   expect(alice.tokenRequests).toBe(1);
   alice.client.disconnect();
@@ -34,9 +34,9 @@ test("a connection goes from disconnected through connecting to connected and na
 
 test("a cut connection is reconnecting and then connected again", async () => {
   const alice = await system.connected(system.name("alice"));
-  for (const weather of ["cut", "reset"] as const) {
+  for (const fault of ["cut", "reset"] as const) {
     alice.states.length = 0;
-    await system.stack.link("gateway", 0, weather);
+    await system.stack.link("gateway", 0, fault);
     await waitUntil(
       "the client is connected again",
       () => alice.states.length >= 2 && alice.state === "connected",
@@ -47,7 +47,7 @@ test("a cut connection is reconnecting and then connected again", async () => {
 
 test("without an answer the client shows its retry time, and retryNow skips the wait", async () => {
   await system.stack.link("gateway", 0, "refuse");
-  // The longest possible pauses.
+  // This random number gives each pause almost its maximum length.
   const alice = system.person(system.name("alice"), { random: () => 0.999 });
   const connected = alice.client.connect();
   await waitUntil("two attempts have failed", () => alice.client.connection.get().attempt >= 2);

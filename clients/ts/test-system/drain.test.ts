@@ -1,4 +1,4 @@
-/** Moves from a draining or killed gateway to another one. */
+/** A client moves from a draining or killed gateway to another gateway. */
 import { expect, test } from "vitest";
 import { expectAllEmitted, expectShownEqualsStored } from "./support/history.js";
 import { System } from "./support/system.js";
@@ -6,26 +6,26 @@ import { sleep, waitUntil } from "./support/until.js";
 
 const system = new System({ gateways: 2, gatewayEnv: { TIDINGS_DRAIN_MS: 4000 } });
 
-/** A user whose next attempts go to the given gateway. */
-async function onGateway(number: number) {
+/** A user whose attempts go to the gateway `target.number`, and the times of the attempts. */
+async function personOnGateway(number: number) {
   const id = system.name("alice");
-  const aim = { number };
-  const asked: number[] = [];
+  const target = { number };
+  const attemptTimes: number[] = [];
   const url = () => {
-    asked.push(Date.now());
-    return system.stack.gateway(aim.number);
+    attemptTimes.push(Date.now());
+    return system.stack.gateway(target.number);
   };
   const alice = await system.connected(id, { url });
-  return { alice, aim, asked };
+  return { alice, target, attemptTimes };
 }
 
 test("a client stays on a draining gateway until the given delay, then moves without loss", async () => {
-  const { alice, aim, asked } = await onGateway(0);
+  const { alice, target, attemptTimes } = await personOnGateway(0);
   const bob = system.name("bob");
   const room = await system.room([alice.id, bob]);
   await alice.open(room);
-  aim.number = 1;
-  const connections = asked.length;
+  target.number = 1;
+  const connections = attemptTimes.length;
   let talking = true;
   const talk = (async () => {
     for (let i = 1; talking; i++) {
@@ -34,17 +34,17 @@ test("a client stays on a draining gateway until the given delay, then moves wit
       await sleep(100);
     }
   })();
-  const drained = system.stack.drain("gateway", 0);
+  const drain = system.stack.drain("gateway", 0);
   await waitUntil("the client shows that the node drains", () => alice.client.connection.get().draining);
-  const told = Date.now();
+  const drainedAt = Date.now();
   expect(alice.state).toBe("connected");
   const draining = alice.frames.find((frame) => frame.type === "draining");
   const delay = draining?.type === "draining" ? draining.reconnect_after_ms : Number.NaN;
   await waitUntil("the client has moved", () => !alice.client.connection.get().draining);
   // Timers of the platform may run some milliseconds early.
-  expect((asked[connections] ?? 0) - told).toBeGreaterThan(delay - 200);
+  expect((attemptTimes[connections] ?? 0) - drainedAt).toBeGreaterThan(delay - 200);
   expect(alice.states).toEqual(["connecting", "connected"]);
-  await drained;
+  await drain;
   talking = false;
   await talk;
   await alice.outboxEmpty();
@@ -54,11 +54,11 @@ test("a client stays on a draining gateway until the given delay, then moves wit
 });
 
 test("a killed gateway loses nothing", async () => {
-  const { alice, aim } = await onGateway(0);
+  const { alice, target } = await personOnGateway(0);
   const bob = await system.connected(system.name("bob"), { gateways: [1] });
   const room = await system.room([alice.id, bob.id]);
   await Promise.all([alice.open(room), bob.open(room)]);
-  aim.number = 1;
+  target.number = 1;
   for (let i = 1; i <= 15; i++) {
     alice.client.room(room).send(`a${i}`);
     bob.client.room(room).send(`b${i}`);
@@ -71,17 +71,17 @@ test("a killed gateway loses nothing", async () => {
     await expectShownEqualsStored(system, person, room);
     await expectAllEmitted(system, person, room);
   }
-  const said = alice.texts(room).filter((text) => text.startsWith("a"));
-  expect(said).toEqual(Array.from({ length: 15 }, (_, i) => `a${i + 1}`));
+  const textsOfAlice = alice.texts(room).filter((text) => text.startsWith("a"));
+  expect(textsOfAlice).toEqual(Array.from({ length: 15 }, (_, i) => `a${i + 1}`));
   await system.stack.start("gateway", 0);
 });
 
 test("the client moves with all rooms from a silent node to another", async () => {
-  const { alice, aim } = await onGateway(0);
+  const { alice, target } = await personOnGateway(0);
   const rooms = [await system.room([alice.id]), await system.room([alice.id])];
   await alice.open(...rooms);
   await system.stack.kill("gateway", 0);
-  aim.number = 1;
+  target.number = 1;
   for (const room of rooms) await system.post(alice.id, room, "from elsewhere");
   await waitUntil("the client is back", () => alice.states.length === 4 && alice.state === "connected");
   await alice.waitUntilLive(...rooms);

@@ -1,30 +1,30 @@
-/** Changes between WebSockets and polls, in both directions, without loss. */
+/** The kit changes from WebSockets to polls and back without losing messages. */
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { Device } from "./support/device.js";
-import { OwnGateway, Shared } from "./support/gateway.js";
+import { AdditionalGateway, SharedSettings } from "./support/gateway.js";
 import { expectAllEmitted, expectShownEqualsStored } from "./support/history.js";
 import { System } from "./support/system.js";
 import { quietPeriod, sleep, waitUntil } from "./support/until.js";
 
-const shared = await Shared.make();
+const shared = await SharedSettings.create();
 const system = new System(shared.options);
-let gateway: OwnGateway;
+let gateway: AdditionalGateway;
 beforeAll(() => {
-  gateway = new OwnGateway(system.stack, shared);
+  gateway = new AdditionalGateway(system.stack, shared);
 });
 afterEach(() => gateway.stop("SIGKILL"));
 afterAll(() => gateway.stop("SIGKILL"));
 
-const limits = { TIDINGS_MESSAGES_PER_SECOND: "10000", TIDINGS_MESSAGES_BURST: "10000" };
+const GENEROUS_LIMITS = { TIDINGS_MESSAGES_PER_SECOND: "10000", TIDINGS_MESSAGES_BURST: "10000" };
 
 test("a gateway disables and enables WebSockets during a conversation", async () => {
-  await gateway.start({ ...limits, TIDINGS_WEBSOCKET: "true" });
+  await gateway.start({ ...GENEROUS_LIMITS, TIDINGS_WEBSOCKET: "true" });
   // The clock is five times as fast, because the client tries WebSockets again only after seconds.
   const alice = await system.connected(system.name("alice"), {
     ...new Device(5).options,
     url: shared.origin,
   });
-  // A user whose node is not touched.
+  // A user on a node without faults.
   const carol = await system.connected(system.name("carol"));
   const room = await system.room([alice.id, carol.id]);
   await Promise.all([alice.open(room), carol.open(room)]);
@@ -36,7 +36,7 @@ test("a gateway disables and enables WebSockets during a conversation", async ()
       await sleep(150);
     }
   })();
-  const over = (transport: string) =>
+  const waitForTransport = (transport: string) =>
     waitUntil(
       `the client uses ${transport}`,
       () => {
@@ -45,14 +45,14 @@ test("a gateway disables and enables WebSockets during a conversation", async ()
       },
       40_000,
     );
-  await over("websocket");
+  await waitForTransport("websocket");
   for (const [setting, transport] of [
     ["false", "poll"],
     ["true", "websocket"],
   ] as const) {
     await gateway.stop();
-    await gateway.start({ ...limits, TIDINGS_WEBSOCKET: setting });
-    await over(transport);
+    await gateway.start({ ...GENEROUS_LIMITS, TIDINGS_WEBSOCKET: setting });
+    await waitForTransport(transport);
     await alice.send(room, `over ${transport}`);
   }
   talking = false;
@@ -76,12 +76,12 @@ test("the client polls while the network blocks WebSockets and returns afterward
   await system.post(bob, room, "one");
   await alice.send(room, "two");
   device.webSockets = true;
-  let said = 0;
+  let round = 0;
   await waitUntil(
     "the client uses a WebSocket",
     async () => {
-      await system.post(bob, room, `meanwhile ${++said}`);
-      alice.client.room(room).send(`mine ${said}`);
+      await system.post(bob, room, `meanwhile ${++round}`);
+      alice.client.room(room).send(`mine ${round}`);
       await sleep(100);
       return alice.client.connection.get().transport === "websocket";
     },
@@ -97,9 +97,9 @@ test("the client polls while the network blocks WebSockets and returns afterward
 });
 
 test("`auto` polls without a WebSocket class, and `websocket` reports an error", async () => {
-  const none = globalThis as { WebSocket?: unknown };
-  const before = none.WebSocket;
-  none.WebSocket = undefined;
+  const globals = globalThis as { WebSocket?: unknown };
+  const before = globals.WebSocket;
+  globals.WebSocket = undefined;
   try {
     const alice = await system.connected(system.name("alice"), { WebSocket: undefined });
     expect(alice.client.connection.get()).toMatchObject({ state: "connected", transport: "poll" });
@@ -110,7 +110,7 @@ test("`auto` polls without a WebSocket class, and `websocket` reports an error",
     const strict = system.person(system.name("alice"), { WebSocket: undefined, transport: "websocket" });
     await expect(strict.client.connect()).rejects.toMatchObject({ code: "protocol" });
   } finally {
-    none.WebSocket = before;
+    globals.WebSocket = before;
   }
 });
 

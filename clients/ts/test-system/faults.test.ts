@@ -1,6 +1,6 @@
-/** Connections with every kind of fault while others talk: in the end the shown rows equal the stored ones. */
+/** Applies each kind of fault while other users send. At the end the shown rows equal the stored ones. */
 import { expect, test } from "vitest";
-import type { Weather } from "./stack.js";
+import type { LinkFault } from "./stack.js";
 import { Device } from "./support/device.js";
 import { expectAllEmitted, expectShownEqualsStored, history } from "./support/history.js";
 import { pick, seededRandom } from "./support/seeded-random.js";
@@ -18,35 +18,35 @@ const system = new System({
   },
 });
 
-/** A user without the kit talks until stopped. */
+/** A user without the kit sends messages until the test stops it. */
 function talk(user: string, room: string, pause: number) {
-  let on = true;
-  let said = 0;
+  let isTalking = true;
+  let sentCount = 0;
   const done = (async () => {
-    while (on) {
-      said++;
-      await system.post(user, room, `${user} says ${said}`);
+    while (isTalking) {
+      sentCount++;
+      await system.post(user, room, `${user} says ${sentCount}`);
       await sleep(pause);
     }
   })();
   return {
     async stop() {
-      on = false;
+      isTalking = false;
       await done;
-      return said;
+      return sentCount;
     },
   };
 }
 
 /** Sets a fault on both gateways and on persistence. */
-async function weather(what: Weather): Promise<void> {
-  for (const number of [0, 1]) await system.stack.link("gateway", number, what);
-  await system.stack.link("persistence", 0, what);
+async function setFaults(fault: LinkFault): Promise<void> {
+  for (const number of [0, 1]) await system.stack.link("gateway", number, fault);
+  await system.stack.link("persistence", 0, fault);
 }
 
-for (const what of ["cut", "reset", "half_open", "black_hole", "refuse"] as const) {
-  test(`${what}, repeatedly, while others talk`, async () => {
-    const random = seededRandom(what.length);
+for (const fault of ["cut", "reset", "half_open", "black_hole", "refuse"] as const) {
+  test(`${fault}, repeatedly, while others talk`, async () => {
+    const random = seededRandom(fault.length);
     // The clock is ten times as fast, so that a silence is detected in half a second.
     const alice = await system.connected(system.name("alice"), new Device(10).options);
     const bob = system.name("bob");
@@ -59,10 +59,10 @@ for (const what of ["cut", "reset", "half_open", "black_hole", "refuse"] as cons
         alice.client.room(room).send(`mine ${++mine}`);
         await sleep(random() * 150);
       }
-      await weather(what);
-      if (what === "refuse") await weather("cut");
+      await setFaults(fault);
+      if (fault === "refuse") await setFaults("cut");
       await sleep(random() * 900);
-      await weather("heal");
+      await setFaults("heal");
       await sleep(random() * 300);
     }
     await waitUntil("the client detects the failure", () => alice.states.includes("reconnecting"));
@@ -90,10 +90,10 @@ test("slow connections and all faults together, for two people in two rooms", as
   for (const person of people) await person.open(...rooms);
   const talking = rooms.map((room) => talk(bob, room, 30));
   for (let round = 0; round < 12; round++) {
-    const what = pick(random, ["cut", "reset", "half_open", "black_hole", "refuse", "delay"] as const);
+    const fault = pick(random, ["cut", "reset", "half_open", "black_hole", "refuse", "delay"] as const);
     const number = Math.floor(random() * 2);
-    await system.stack.link("gateway", number, what, 20);
-    if (random() < 0.3) await system.stack.link("persistence", 0, what, 20);
+    await system.stack.link("gateway", number, fault, 20);
+    if (random() < 0.3) await system.stack.link("persistence", 0, fault, 20);
     for (const person of people) person.client.room(pick(random, rooms)).send(`round ${round}`);
     await sleep(random() * 700);
     await system.stack.link("gateway", number, "heal");

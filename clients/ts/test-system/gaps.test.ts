@@ -1,9 +1,9 @@
-/** Absences longer than the server's tail, and new epochs. */
+/** Absences with more missed events than the server's tail holds, and new epochs. */
 
 import { expect, test } from "vitest";
 import { react } from "../src/changes.js";
 import {
-  count,
+  countFrames,
   expectAllEmitted,
   expectInOrder,
   expectShownEqualsStored,
@@ -16,19 +16,21 @@ import { waitUntil } from "./support/until.js";
 const system = new System({
   proxied: true,
   gatewayEnv: { TIDINGS_MESSAGES_PER_SECOND: 10_000, TIDINGS_MESSAGES_BURST: 10_000 },
-  // A killed node's partitions are free soon.
+  // A short lease, so that the partitions of a killed node are soon free.
   persistenceEnv: { TIDINGS_LEASE_MS: 2000 },
 });
 
 /** Runs something while the users are disconnected. */
-async function away(work: () => Promise<unknown>): Promise<void> {
+async function whileDisconnected(work: () => Promise<unknown>): Promise<void> {
   await system.stack.link("gateway", 0, "refuse");
   await system.stack.link("gateway", 0, "cut");
   await work();
   await system.stack.link("gateway", 0, "heal");
 }
 
-async function inRoom(options: PersonOptions = {}): Promise<{ alice: Person; bob: string; room: string }> {
+async function userInRoom(
+  options: PersonOptions = {},
+): Promise<{ alice: Person; bob: string; room: string }> {
   const alice = await system.connected(system.name("alice"), { transport: "websocket", ...options });
   const bob = system.name("bob");
   const room = await system.room([alice.id, bob]);
@@ -39,44 +41,44 @@ async function inRoom(options: PersonOptions = {}): Promise<{ alice: Person; bob
 }
 
 test("a gap beyond the server's tail is filled over HTTP, each event once", async () => {
-  const { alice, bob, room } = await inRoom();
-  // A fill reaches 150 positions, and they are more bytes than the tail holds.
-  await away(() => system.posts(bob, room, 150, `${"long ".repeat(150)}p`));
+  const { alice, bob, room } = await userInRoom();
+  // 150 events are few enough for a gap fill, and more bytes than the tail holds.
+  await whileDisconnected(() => system.posts(bob, room, 150, `${"long ".repeat(150)}p`));
   await alice.waitUntilLive(room);
   await expectShownEqualsStored(system, alice, room);
   await expectAllEmitted(system, alice, room);
-  expect(count(alice.frames, "room:gap")).toBe(1);
+  expect(countFrames(alice.frames, "room:gap")).toBe(1);
   await system.post(bob, room, "live again");
   await waitUntil("the live message arrives", () => alice.texts(room).at(-1) === "live again");
   await expectAllEmitted(system, alice, room);
 });
 
 test("live events during a gap fill are not emitted twice", async () => {
-  // The page is requested late and contains events that have already arrived live.
-  let postedMeanwhile = () => {};
+  // The page is requested late, so it contains events that have already arrived.
+  let releaseFetch = () => {};
   const meanwhile = new Promise<void>((resolve) => {
-    postedMeanwhile = resolve;
+    releaseFetch = resolve;
   });
-  const late: typeof fetch = async (input, init) => {
+  const delayedFetch: typeof fetch = async (input, init) => {
     if (String(input).includes("/events?")) await meanwhile;
     return fetch(input, init);
   };
-  const { alice, bob, room } = await inRoom({ fetch: late });
-  await away(() => system.posts(bob, room, 120, `${"long ".repeat(180)}p`));
-  await waitUntil("the gap frame arrives", () => count(alice.frames, "room:gap") === 1);
+  const { alice, bob, room } = await userInRoom({ fetch: delayedFetch });
+  await whileDisconnected(() => system.posts(bob, room, 120, `${"long ".repeat(180)}p`));
+  await waitUntil("the gap frame arrives", () => countFrames(alice.frames, "room:gap") === 1);
   await system.posts(bob, room, 10, "meanwhile");
   await waitUntil("they arrive live", () =>
     alice.frames.some((frame) => frame.type === "message:new" && frame.content === "meanwhile10"),
   );
-  postedMeanwhile();
+  releaseFetch();
   await alice.waitUntilLive(room);
   await expectShownEqualsStored(system, alice, room);
   await expectAllEmitted(system, alice, room);
 });
 
 test("a delete that drops the tail does not hide edits, reactions or the delete", async () => {
-  const { alice, bob, room } = await inRoom();
-  await away(async () => {
+  const { alice, bob, room } = await userInRoom();
+  await whileDisconnected(async () => {
     await system.post(bob, room, "to be edited");
     await system.post(bob, room, "to be deleted");
     await system.http(bob, "PATCH", `/rooms/${room}/messages/4`, { content: "edited" });
@@ -88,7 +90,7 @@ test("a delete that drops the tail does not hide edits, reactions or the delete"
   await alice.waitUntilLive(room);
   await expectShownEqualsStored(system, alice, room);
   await expectAllEmitted(system, alice, room);
-  expect(count(alice.frames, "room:gap")).toBe(1);
+  expect(countFrames(alice.frames, "room:gap")).toBe(1);
   expect(alice.row(room, 4)).toMatchObject({ content: "edited", deleted: false });
   expect(alice.row(room, 5)).toMatchObject({ content: "", deleted: true });
   expect(alice.row(room, 2)).toMatchObject({ content: "", deleted: true });
@@ -96,8 +98,8 @@ test("a delete that drops the tail does not hide edits, reactions or the delete"
 });
 
 test("a room that is too far behind is loaded again", async () => {
-  const { alice, bob, room } = await inRoom();
-  await away(() => system.posts(bob, room, 280));
+  const { alice, bob, room } = await userInRoom();
+  await whileDisconnected(() => system.posts(bob, room, 280));
   await alice.waitUntilLive(room);
   await expectShownEqualsStored(system, alice, room);
   expectInOrder(alice, room);
@@ -109,7 +111,7 @@ test("a room that is too far behind is loaded again", async () => {
 });
 
 test("an emptied Redis with all messages stored loses nothing and emits nothing twice", async () => {
-  const { alice, bob, room } = await inRoom();
+  const { alice, bob, room } = await userInRoom();
   await alice.send(room, "stored");
   await alice.outboxEmpty();
   await system.stack.emptyRedis();
@@ -118,14 +120,14 @@ test("an emptied Redis with all messages stored loses nothing and emits nothing 
   await alice.outboxEmpty();
   await expectShownEqualsStored(system, alice, room);
   expectInOrder(alice, room);
-  await away(() => system.posts(bob, room, 5, "missed"));
+  await whileDisconnected(() => system.posts(bob, room, 5, "missed"));
   await alice.waitUntilLive(room);
   await expectShownEqualsStored(system, alice, room);
 });
 
 test("Redis is emptied while the client is away and the room is far ahead", async () => {
-  const { alice, bob, room } = await inRoom();
-  await away(async () => {
+  const { alice, bob, room } = await userInRoom();
+  await whileDisconnected(async () => {
     await system.posts(bob, room, 5, "old epoch");
     await system.stack.emptyRedis();
     await waitUntil("posts are accepted again", () => system.post(bob, room, "new epoch"));
@@ -137,26 +139,26 @@ test("Redis is emptied while the client is away and the room is far ahead", asyn
 });
 
 test("accepted messages lost with Redis are sent again once, and others are dropped", async () => {
-  const { alice, room } = await inRoom();
-  const ghost = await system.connected(system.name("ghost"), { transport: "websocket" });
-  await system.http(alice.id, "PUT", `/rooms/${room}/members/${ghost.id}`);
-  await ghost.open(room);
+  const { alice, room } = await userInRoom();
+  const leaver = await system.connected(system.name("leaver"), { transport: "websocket" });
+  await system.http(alice.id, "PUT", `/rooms/${room}/members/${leaver.id}`);
+  await leaver.open(room);
   await alice.send(room, "stored");
   await Promise.all([
     alice.outboxEmpty(),
     waitUntil("all messages are stored", async () => (await history(system, alice.id, room)).length === 4),
   ]);
-  // From now on nothing that is accepted is stored.
+  // From now on accepted messages are not stored.
   await system.stack.kill("persistence", 0);
   for (let i = 1; i <= 4; i++) alice.client.room(room).send(`again ${i}`);
-  const haunting = ghost.client.room(room).send("never again");
+  const dropped = leaver.client.room(room).send("never again");
   await waitUntil(
     "all messages are accepted",
     () => alice.rows(room).filter(({ seq }) => seq !== undefined).length === 9,
   );
   expect(alice.texts(room)).toContain("never again");
-  ghost.client.outbox.discard(haunting.clientId);
-  ghost.client.close();
+  leaver.client.outbox.discard(dropped.clientId);
+  leaver.client.close();
   await system.stack.emptyRedis();
   await system.stack.start("persistence", 0);
   await alice.outboxEmpty(40_000);
@@ -167,17 +169,17 @@ test("accepted messages lost with Redis are sent again once, and others are drop
 });
 
 test("an accepted change that is lost with Redis is not shown", async () => {
-  const { alice, bob, room } = await inRoom();
-  const ghost = await system.connected(system.name("ghost"), { transport: "websocket" });
-  await system.http(bob, "PUT", `/rooms/${room}/members/${ghost.id}`, undefined, "tidings.admin");
-  await ghost.open(room);
+  const { alice, bob, room } = await userInRoom();
+  const leaver = await system.connected(system.name("leaver"), { transport: "websocket" });
+  await system.http(bob, "PUT", `/rooms/${room}/members/${leaver.id}`, undefined, "tidings.admin");
+  await leaver.open(room);
   await system.stack.kill("persistence", 0);
-  const lost = [react(ghost.client.room(room), 1, "👻"), react(ghost.client.room(room), 2, "👻")];
+  const lost = [react(leaver.client.room(room), 1, "👻"), react(leaver.client.room(room), 2, "👻")];
   for (const change of lost) change.catch(() => undefined);
   await waitUntil("both reactions arrive", () =>
     [1, 2].every((seq) => alice.row(room, seq)?.reactions.length === 1),
   );
-  ghost.client.close();
+  leaver.client.close();
   await system.stack.emptyRedis();
   await system.stack.start("persistence", 0);
   await waitUntil("posts are accepted again", () => system.post(bob, room, "in the new epoch"));

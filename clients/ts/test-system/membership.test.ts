@@ -72,25 +72,25 @@ test("a removed user loses the room and has it again after an addition", async (
 test("the list is correct after additions and removals while away", async () => {
   const alice = await system.connected(system.name("alice"));
   const bob = system.name("bob");
-  const [lost, kept] = [await system.room([bob, alice.id]), await system.room([bob, alice.id])];
-  await alice.open(lost, kept);
+  const [lostRoom, keptRoom] = [await system.room([bob, alice.id]), await system.room([bob, alice.id])];
+  await alice.open(lostRoom, keptRoom);
   for (const number of [0, 1]) {
     await system.stack.link("gateway", number, "refuse");
     await system.stack.link("gateway", number, "cut");
   }
-  await system.http(bob, "DELETE", `/rooms/${lost}/members/${alice.id}`);
-  const gained = await system.room([bob, alice.id], { name: "New" });
-  await system.post(bob, gained, "hello");
+  await system.http(bob, "DELETE", `/rooms/${lostRoom}/members/${alice.id}`);
+  const newRoom = await system.room([bob, alice.id], { name: "New" });
+  await system.post(bob, newRoom, "hello");
   await system.heal();
-  await waitUntil("the new room is listed", () => alice.listed(gained)?.lastMessage?.content === "hello");
+  await waitUntil("the new room is listed", () => alice.listed(newRoom)?.lastMessage?.content === "hello");
   await waitUntil(
     "the lost room is gone",
-    () => alice.listed(lost) === undefined && phase(alice, lost) === "removed",
+    () => alice.listed(lostRoom) === undefined && phase(alice, lostRoom) === "removed",
   );
-  await alice.open(gained);
-  await system.post(bob, gained, "live");
-  await waitUntil("the live message arrives", () => alice.texts(gained).at(-1) === "live");
-  for (const room of [kept, gained]) await expectShownEqualsStored(system, alice, room);
+  await alice.open(newRoom);
+  await system.post(bob, newRoom, "live");
+  await waitUntil("the live message arrives", () => alice.texts(newRoom).at(-1) === "live");
+  for (const room of [keptRoom, newRoom]) await expectShownEqualsStored(system, alice, room);
 });
 
 test("a user who leaves a room leaves it on all devices", async () => {
@@ -182,18 +182,18 @@ test("public rooms are found and joined, and direct rooms know the peer", async 
   const alice = await system.connected(system.name("alice"));
   const bob = await system.connected(system.name("bob"), { name: "Bob" });
   const name = system.name("Garden");
-  const { room } = await createRoom(bob.client, { kind: "public", name });
-  const found = await publicRooms(alice.client, { query: name });
-  expect(found.rooms.map((each) => each.room)).toEqual([room]);
+  const { id: room } = await createRoom(bob.client, { kind: "public", name });
+  const publicPage = await publicRooms(alice.client, { query: name });
+  expect(publicPage.rooms.map((each) => each.id)).toEqual([room]);
   await joinRoom(alice.client, room);
   await waitUntil("the room is listed", () => alice.listed(room)?.role === "member");
   await alice.open(room);
   await alice.send(room, "nice garden");
   await expectShownEqualsStored(system, alice, room);
   const direct = await createRoom(alice.client, { kind: "direct", members: [{ user: bob.id }] });
-  await alice.open(direct.room);
-  await bob.open(direct.room);
-  await bob.send(direct.room, "hello");
-  await waitUntil("the peer is known", () => alice.listed(direct.room)?.peer?.user === bob.id);
-  expect(alice.listed(direct.room)).toMatchObject({ name: null, peer: { user: bob.id, name: "Bob" } });
+  await alice.open(direct.id);
+  await bob.open(direct.id);
+  await bob.send(direct.id, "hello");
+  await waitUntil("the peer is known", () => alice.listed(direct.id)?.peer?.user === bob.id);
+  expect(alice.listed(direct.id)).toMatchObject({ name: null, peer: { user: bob.id, name: "Bob" } });
 });

@@ -5,7 +5,7 @@
 import { createServer, request } from "node:http";
 import { type AddressInfo, connect } from "node:net";
 
-const OF_GATEWAYS = /^\/v1\/(ws|poll|transport)\b/;
+const GATEWAY_PATHS = /^\/v1\/(ws|poll|transport)\b/;
 
 /** A running proxy. */
 export interface OneOrigin {
@@ -13,33 +13,33 @@ export interface OneOrigin {
   close(): void;
 }
 
-/** Starts a proxy in front of these two. */
-export async function oneOrigin(gateway: string, persistence: string): Promise<OneOrigin> {
-  const target = (path = "") => new URL(path, OF_GATEWAYS.test(path) ? gateway : persistence);
-  const server = createServer((asked, answer) => {
-    const onwards = request(
-      target(asked.url),
-      { method: asked.method, headers: asked.headers },
-      (answered) => {
-        answer.writeHead(answered.statusCode ?? 502, answered.headers);
-        answered.pipe(answer);
+/** Starts a proxy in front of a gateway and a persistence node. */
+export async function startOneOrigin(gateway: string, persistence: string): Promise<OneOrigin> {
+  const targetUrl = (path = "") => new URL(path, GATEWAY_PATHS.test(path) ? gateway : persistence);
+  const server = createServer((incoming, answer) => {
+    const forwarded = request(
+      targetUrl(incoming.url),
+      { method: incoming.method, headers: incoming.headers },
+      (upstreamAnswer) => {
+        answer.writeHead(upstreamAnswer.statusCode ?? 502, upstreamAnswer.headers);
+        upstreamAnswer.pipe(answer);
       },
     );
-    onwards.on("error", () => answer.destroy());
-    asked.pipe(onwards);
+    forwarded.on("error", () => answer.destroy());
+    incoming.pipe(forwarded);
   });
-  server.on("upgrade", (asked, socket, head) => {
-    const { hostname, port } = target(asked.url);
-    const onwards = connect(Number(port), hostname, () => {
-      const headers = Object.entries(asked.headers).map(([name, value]) => `${name}: ${value}`);
-      onwards.write(`GET ${asked.url} HTTP/1.1\r\n${headers.join("\r\n")}\r\n\r\n`);
-      onwards.write(head);
-      onwards.pipe(socket).pipe(onwards);
+  server.on("upgrade", (incoming, socket, head) => {
+    const { hostname, port } = targetUrl(incoming.url);
+    const forwarded = connect(Number(port), hostname, () => {
+      const headers = Object.entries(incoming.headers).map(([name, value]) => `${name}: ${value}`);
+      forwarded.write(`GET ${incoming.url} HTTP/1.1\r\n${headers.join("\r\n")}\r\n\r\n`);
+      forwarded.write(head);
+      forwarded.pipe(socket).pipe(forwarded);
     });
-    onwards.on("error", () => socket.destroy());
-    socket.on("error", () => onwards.destroy());
+    forwarded.on("error", () => socket.destroy());
+    socket.on("error", () => forwarded.destroy());
   });
-  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
   return {
     origin: `http://127.0.0.1:${port}`,

@@ -13,8 +13,9 @@ const system = new System({
   gatewayEnv: { TIDINGS_MESSAGES_PER_SECOND: 10_000, TIDINGS_MESSAGES_BURST: 10_000 },
 });
 
-const numbered = (count: number, text = "m") => Array.from({ length: count }, (_, i) => `${text}${i + 1}`);
-const said = async (user: string, room: string) =>
+const numberedTexts = (count: number, text = "m") =>
+  Array.from({ length: count }, (_, i) => `${text}${i + 1}`);
+const storedTexts = async (user: string, room: string) =>
   (await history(system, user, room)).map((message) => message.content);
 
 test("a message is shown as sending, sent and stored in one row with one key", async () => {
@@ -29,13 +30,13 @@ test("a message is shown as sending, sent and stored in one row with one key", a
       if (seen.at(-1) !== step) seen.push(step);
     }
   });
-  const made = alice.client.room(room).send("hello");
-  expect(made).toMatchObject({ status: "sending", mine: true, stored: false, content: "hello" });
-  expect(made.seq).toBeUndefined();
+  const sent = alice.client.room(room).send("hello");
+  expect(sent).toMatchObject({ status: "sending", mine: true, stored: false, content: "hello" });
+  expect(sent.seq).toBeUndefined();
   await alice.outboxEmpty();
-  expect(alice.rows(room)).toMatchObject([{ key: made.key, status: "sent", stored: true, seq: 1 }]);
-  expect(seen[0]).toBe(`${made.key} sending false`);
-  expect(seen.at(-1)).toBe(`${made.key} sent true`);
+  expect(alice.rows(room)).toMatchObject([{ key: sent.key, status: "sent", stored: true, seq: 1 }]);
+  expect(seen[0]).toBe(`${sent.key} sending false`);
+  expect(seen.at(-1)).toBe(`${sent.key} sent true`);
   expect(new Set(seen.map((step) => step.split(" ")[0])).size).toBe(1);
 });
 
@@ -46,14 +47,14 @@ test("messages written offline are sent in order after the reconnect, each once"
   for (const number of [0, 1]) await system.stack.link("gateway", number, "refuse");
   for (const number of [0, 1]) await system.stack.link("gateway", number, "cut");
   await alice.waitForState("reconnecting");
-  for (const text of numbered(25)) for (const room of rooms) alice.client.room(room).send(text);
+  for (const text of numberedTexts(25)) for (const room of rooms) alice.client.room(room).send(text);
   expect(alice.client.outbox.get()).toHaveLength(50);
-  for (const room of rooms) expect(alice.texts(room)).toEqual(numbered(25));
+  for (const room of rooms) expect(alice.texts(room)).toEqual(numberedTexts(25));
   await waitUntil("two attempts have failed", () => alice.client.connection.get().attempt >= 2);
   for (const number of [0, 1]) await system.stack.link("gateway", number, "heal");
   await alice.outboxEmpty();
   for (const room of rooms) {
-    expect(await said(alice.id, room)).toEqual(numbered(25));
+    expect(await storedTexts(alice.id, room)).toEqual(numberedTexts(25));
     await expectShownEqualsStored(system, alice, room);
     await expectAllEmitted(system, alice, room);
   }
@@ -62,13 +63,13 @@ test("messages written offline are sent in order after the reconnect, each once"
 test("messages written before the first connection are sent", async () => {
   const alice = system.person(system.name("alice"));
   const room = await system.room([alice.id]);
-  for (const text of numbered(5)) alice.client.room(room).send(text);
+  for (const text of numberedTexts(5)) alice.client.room(room).send(text);
   const keys = alice.rows(room).map(({ key }) => key);
   await alice.client.connect();
   await alice.open(room);
   await alice.outboxEmpty();
   await expectShownEqualsStored(system, alice, room);
-  expect(alice.texts(room)).toEqual(numbered(5));
+  expect(alice.texts(room)).toEqual(numberedTexts(5));
   expect(alice.rows(room).map(({ key }) => key)).toEqual(keys);
 });
 
@@ -78,15 +79,15 @@ test("a gateway killed between accept and ack: the repeated message is stored on
   const room = await system.room([alice.id]);
   await alice.open(room);
   await system.stack.pause("postgres");
-  for (const text of numbered(5)) alice.client.room(room).send(text);
-  // Its own event proves its acceptance; the ack waits for storage.
+  for (const text of numberedTexts(5)) alice.client.room(room).send(text);
+  // The event of the message proves that it is accepted. The ack comes only after it is stored.
   await waitUntil("the messages are accepted", () => alice.rows(room).every(({ seq }) => seq !== undefined));
   expect(alice.client.outbox.get()).toHaveLength(5);
   number.now = 1;
   await system.stack.kill("gateway", 0);
   await system.stack.resume("postgres");
   await alice.outboxEmpty();
-  expect(await said(alice.id, room)).toEqual(numbered(5));
+  expect(await storedTexts(alice.id, room)).toEqual(numberedTexts(5));
   await expectShownEqualsStored(system, alice, room);
   await expectAllEmitted(system, alice, room);
   await system.stack.start("gateway", 0);
@@ -99,14 +100,16 @@ test("a gateway killed during a send: the message is stored once", async () => {
   await alice.open(room);
   for (let round = 0; round < 3; round++) {
     const before = number.now;
-    for (const text of numbered(4, `r${round}-`)) alice.client.room(room).send(text);
+    for (const text of numberedTexts(4, `r${round}-`)) alice.client.room(room).send(text);
     number.now = 1 - before;
     await sleep(round * 3);
     await system.stack.kill("gateway", before);
     await alice.outboxEmpty();
     await system.stack.start("gateway", before);
   }
-  expect(await said(alice.id, room)).toEqual([0, 1, 2].flatMap((round) => numbered(4, `r${round}-`)));
+  expect(await storedTexts(alice.id, room)).toEqual(
+    [0, 1, 2].flatMap((round) => numberedTexts(4, `r${round}-`)),
+  );
   await expectShownEqualsStored(system, alice, room);
 });
 
@@ -121,13 +124,13 @@ test("a page reloaded with a full outbox sends each message once in order", asyn
     url: "http://127.0.0.1:1",
     outboxLimit: 100,
   });
-  // The user id must be known once, because another user may sit here after the reload.
-  const known = system.person(id, { storage });
-  await known.client.connect();
-  known.client.close();
+  // The kit must have connected once to know the user id, because another user may sign in after the reload.
+  const earlierSession = system.person(id, { storage });
+  await earlierSession.client.connect();
+  earlierSession.client.close();
   void offline.client.connect().catch(() => undefined);
   await offline.waitForState("reconnecting");
-  for (const text of numbered(100)) offline.client.room(room).send(text);
+  for (const text of numberedTexts(100)) offline.client.room(room).send(text);
   expect(() => offline.client.room(room).send("one more")).toThrow(
     expect.objectContaining({ code: "outbox_full" }),
   );
@@ -139,7 +142,7 @@ test("a page reloaded with a full outbox sends each message once in order", asyn
   await after.open(room);
   await waitUntil("the new page has adopted the entries", () => after.rows(room).length === 100);
   await after.outboxEmpty();
-  expect(await said(id, room)).toEqual(numbered(100));
+  expect(await storedTexts(id, room)).toEqual(numberedTexts(100));
   await expectShownEqualsStored(system, after, room);
   await waitUntilPersisted(storage, 0);
 });
@@ -148,19 +151,21 @@ test("the next page sends the messages of a crashed page, each once", async () =
   const id = system.name("alice");
   const room = await system.room([id]);
   const storage = memoryStorage();
-  for (let life = 1; life <= 3; life++) {
+  for (let pageNumber = 1; pageNumber <= 3; pageNumber++) {
     const device = new Device();
     const alice = await system.connected(id, { ...device.options, storage });
-    for (const text of numbered(10, `l${life}-`)) alice.client.room(room).send(text);
-    await sleep(20 * life);
+    for (const text of numberedTexts(10, `l${pageNumber}-`)) alice.client.room(room).send(text);
+    await sleep(20 * pageNumber);
     device.emit("hide");
     device.crash();
   }
   const last = await system.connected(id, { storage });
   await last.open(room);
   await last.outboxEmpty();
-  await waitUntil("all messages are stored", async () => (await said(id, room)).length === 30);
+  await waitUntil("all messages are stored", async () => (await storedTexts(id, room)).length === 30);
   await quietPeriod();
-  expect(await said(id, room)).toEqual([1, 2, 3].flatMap((life) => numbered(10, `l${life}-`)));
+  expect(await storedTexts(id, room)).toEqual(
+    [1, 2, 3].flatMap((pageNumber) => numberedTexts(10, `l${pageNumber}-`)),
+  );
   await expectShownEqualsStored(system, last, room);
 });

@@ -8,15 +8,15 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { oneOrigin } from "./one-origin.js";
+import { startOneOrigin } from "./one-origin.js";
 import { Stack } from "./stack.js";
 
 const run = promisify(execFile);
 const here = import.meta.dirname;
 const ORIGIN = "https://chat.example.com";
 
-/** The code around the ten lines: a token, a place to show messages, and a WebSocket for Node. */
-const AROUND = `import { WebSocket } from "ws";
+/** The code around the code block of the README: a token, a place to show messages, and a WebSocket for Node. */
+const PRELUDE = `import { WebSocket } from "ws";
 globalThis.WebSocket = WebSocket;
 globalThis.fetchToken = () => process.env.TOKEN;
 globalThis.render = (items) => {
@@ -39,9 +39,9 @@ afterEach(async () => {
 });
 
 /** Packs the package of a folder into the new project and returns the name of the tarball. */
-async function pack(of: string): Promise<string> {
-  const words = ["pack", "--json", "--ignore-scripts", "--pack-destination", folder];
-  const { stdout } = await run("npm", words, { cwd: of });
+async function pack(packageFolder: string): Promise<string> {
+  const args = ["pack", "--json", "--ignore-scripts", "--pack-destination", folder];
+  const { stdout } = await run("npm", args, { cwd: packageFolder });
   const [packed] = JSON.parse(stdout) as { filename: string }[];
   return `./${packed?.filename}`;
 }
@@ -67,15 +67,15 @@ test("the packed kit installs elsewhere, and the README's ten lines store a mess
   ) as { dependencies?: object };
   expect(dependencies ?? {}).toEqual({});
 
-  const kitchen = await fetch(`${stack.http()}/v1/rooms`, {
+  const answer = await fetch(`${stack.http()}/v1/rooms`, {
     method: "POST",
     headers: { authorization: `Bearer ${stack.token("alice", { scope: "tidings.admin" })}` },
     body: JSON.stringify({ id: "kitchen", kind: "private", name: "Kitchen" }),
   });
-  expect(kitchen.status).toBe(201);
-  const server = await oneOrigin(stack.gateway(), stack.http());
+  expect(answer.status).toBe(201);
+  const server = await startOneOrigin(stack.gateway(), stack.http());
   try {
-    await writeFile(join(folder, "around.mjs"), AROUND);
+    await writeFile(join(folder, "around.mjs"), PRELUDE);
     await writeFile(join(folder, "main.mjs"), await firstCode(resolve(here, "../README.md"), server.origin));
     const { stdout } = await run(process.execPath, ["--import", "./around.mjs", "main.mjs"], {
       cwd: folder,

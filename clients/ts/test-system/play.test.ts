@@ -21,13 +21,13 @@ afterEach(async () => {
 });
 
 /** The output of the director: its exit code, its figures and its log. */
-interface Played {
+interface PlayResult {
   readonly code: number;
   readonly figures: Readonly<Record<string, number>>;
   readonly told: string;
 }
 
-async function play(lines: readonly object[], ...more: string[]): Promise<Played> {
+async function play(lines: readonly object[], ...more: string[]): Promise<PlayResult> {
   const node = (url: string) => ({ url, admin: "", pid: null });
   const status = {
     redis_url: "",
@@ -39,21 +39,21 @@ async function play(lines: readonly object[], ...more: string[]): Promise<Played
     gateways: stack.gateways.map((url) => ({ ...node(url), ws: `${url.replace("http", "ws")}/v1/ws` })),
     persistence: stack.persistence.map(node),
   };
-  const [described, transcript] = [join(folder, "status.json"), join(folder, "transcript.jsonl")];
-  await writeFile(described, JSON.stringify(status));
+  const [statusFile, transcript] = [join(folder, "status.json"), join(folder, "transcript.jsonl")];
+  await writeFile(statusFile, JSON.stringify(status));
   await writeFile(transcript, lines.map((line) => JSON.stringify(line)).join("\n"));
   const player = resolve(import.meta.dirname, "../play/player.mjs");
-  const words = [transcript, "--stack", described, "--client", "ts", "--player", player, ...more];
-  return new Promise((done) => {
-    execFile(program("tidings-play"), words, (error, stdout, stderr) => {
+  const args = [transcript, "--stack", statusFile, "--client", "ts", "--player", player, ...more];
+  return new Promise((resolve) => {
+    execFile(program("tidings-play"), args, (error, stdout, stderr) => {
       const code = error === null ? 0 : Number(error.code ?? 1);
       const last = stdout.trim().split("\n").at(-1) ?? "";
-      done({ code, figures: last.startsWith("{") ? JSON.parse(last) : {}, told: stderr });
+      resolve({ code, figures: last.startsWith("{") ? JSON.parse(last) : {}, told: stderr });
     });
   });
 }
 
-const clean = { missing: 0, duplicated: 0, reordered: 0, history_mismatch: 0 };
+const NO_ERRORS = { missing: 0, duplicated: 0, reordered: 0, history_mismatch: 0 };
 
 test("late and returning people hold the same messages as everybody else", {
   timeout: 60_000,
@@ -68,13 +68,13 @@ test("late and returning people hold the same messages as everybody else", {
   const lines = Array.from({ length: 20 }, (_, n) => line(n * 40, "alice", "message", `alice ${n} ✓`));
   lines.push(line(10, "bob", "message", "bob"), line(150, "bob", "leave"), line(500, "bob", "join"));
   lines.push(line(300, "carol", "join"), line(320, "carol", "message", "carol"), line(700, "carol", "leave"));
-  const played = await play(lines, "--speed", "1");
-  expect(played, played.told).toMatchObject({
+  const result = await play(lines, "--speed", "1");
+  expect(result, result.told).toMatchObject({
     code: 0,
-    figures: { ...clean, messages: 22, rooms: 1, people: 3 },
+    figures: { ...NO_ERRORS, messages: 22, rooms: 1, people: 3 },
   });
   // Alice, two observers and Bob, who reconnected, hold all messages.
-  expect(played.figures.deliveries).toBeGreaterThanOrEqual(4 * 22);
+  expect(result.figures.deliveries).toBeGreaterThanOrEqual(4 * 22);
 });
 
 test("a killed gateway costs nobody a message", { timeout: 90_000 }, async () => {
@@ -85,13 +85,13 @@ test("a killed gateway costs nobody a message", { timeout: 90_000 }, async () =>
     event: "message",
     text: `number ${n}`,
   }));
-  const playing = play(lines, "--speed", "1");
+  const running = play(lines, "--speed", "1");
   await expect
     .poll(() => stack.sql("SELECT count(*) FROM messages"), { timeout: 20_000 })
     .not.toEqual([["0"]]);
   await stack.kill("gateway", 0);
   await stack.start("gateway", 0);
-  const played = await playing;
-  expect(played, played.told).toMatchObject({ code: 0, figures: { ...clean, messages: 240, people: 6 } });
-  expect(played.figures.deliveries).toBe(8 * 240);
+  const result = await running;
+  expect(result, result.told).toMatchObject({ code: 0, figures: { ...NO_ERRORS, messages: 240, people: 6 } });
+  expect(result.figures.deliveries).toBe(8 * 240);
 });

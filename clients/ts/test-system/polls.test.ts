@@ -21,7 +21,7 @@ const system = new System({
 test("the client polls without an error when WebSockets are disabled", async () => {
   const alice = await system.connected(system.name("alice"), { name: "Alice" });
   expect(alice.client.connection.get()).toMatchObject({ state: "connected", transport: "poll", attempt: 0 });
-  expect(alice.client.me.get()).toMatchObject({ id: alice.id, limits: { max_message_chars: 1000 } });
+  expect(alice.client.me.get()).toMatchObject({ id: alice.id, limits: { maxMessageChars: 1000 } });
   await waitUntil("the list is loaded", () => alice.client.rooms.get().loaded);
 });
 
@@ -40,9 +40,9 @@ test("two polling clients talk, edit, react, type, mark and see each other", asy
   await waitUntil("both clients have all messages", () =>
     [alice, carol].every((person) => person.rows(room).length === 20),
   );
-  const said = alice.texts(room);
+  const texts = alice.texts(room);
   for (const who of ["a", "c"]) {
-    expect(said.filter((text) => text.startsWith(who))).toEqual(
+    expect(texts.filter((text) => text.startsWith(who))).toEqual(
       Array.from({ length: 10 }, (_, i) => `${who}${i + 1}`),
     );
   }
@@ -51,7 +51,7 @@ test("two polling clients talk, edit, react, type, mark and see each other", asy
   await react(carol.client.room(room), seq, "👍");
   await waitUntil("the change is visible", () => carol.row(room, seq)?.content === "edited");
   await waitUntil("the change is visible", () => alice.row(room, seq)?.reactions.length === 1);
-  // A signal between two polls is missed, so she types until it arrives.
+  // The server drops typing frames between two polls, so the user types until one arrives.
   await waitUntil("she is shown as typing", () => {
     typing(carol.client.room(room)).typed();
     return typing(alice.client.room(room)).get().length === 1;
@@ -73,11 +73,11 @@ test("broken polls lose no event and send each message once", async () => {
   const room = await system.room([alice.id, bob]);
   await alice.open(room);
   for (let round = 0; round < 5; round++) {
-    const weather = (["cut", "reset", "refuse", "cut", "reset"] as const)[round] ?? "cut";
+    const fault = (["cut", "reset", "refuse", "cut", "reset"] as const)[round] ?? "cut";
     for (let i = 0; i < 4; i++) {
       alice.client.room(room).send(`a${round}-${i}`);
       await system.post(bob, room, `b${round}-${i}`);
-      if (i === 1) for (const number of [0, 1]) await system.stack.link("gateway", number, weather);
+      if (i === 1) for (const number of [0, 1]) await system.stack.link("gateway", number, fault);
     }
     await sleep(150);
     await system.heal();
@@ -85,9 +85,9 @@ test("broken polls lose no event and send each message once", async () => {
   await alice.outboxEmpty();
   await expectShownEqualsStored(system, alice, room);
   await expectAllEmitted(system, alice, room);
-  const said = (await history(system, alice.id, room)).map(({ content }) => content);
-  expect(said.filter((text) => text.startsWith("a"))).toHaveLength(20);
-  expect(said.filter((text) => text.startsWith("b"))).toHaveLength(20);
+  const texts = (await history(system, alice.id, room)).map(({ content }) => content);
+  expect(texts.filter((text) => text.startsWith("a"))).toHaveLength(20);
+  expect(texts.filter((text) => text.startsWith("b"))).toHaveLength(20);
 });
 
 test("a long absence while polling fills the gap or loads the room again", async () => {
@@ -114,13 +114,15 @@ test("a long absence while polling fills the gap or loads the room again", async
 });
 
 test("a polling client leaves a draining node for the other one", async () => {
-  const aim = { number: 0 };
-  const alice = await system.connected(system.name("alice"), { url: () => system.stack.gateway(aim.number) });
+  const target = { number: 0 };
+  const alice = await system.connected(system.name("alice"), {
+    url: () => system.stack.gateway(target.number),
+  });
   const bob = system.name("bob");
   const room = await system.room([alice.id, bob]);
   await alice.open(room);
   for (const number of [0, 1]) {
-    aim.number = 1 - number;
+    target.number = 1 - number;
     const drained = system.stack.drain("gateway", number);
     for (let i = 1; i <= 5; i++) {
       alice.client.room(room).send(`a${number}-${i}`);

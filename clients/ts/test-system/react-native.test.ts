@@ -13,16 +13,16 @@ const system = new System({ gateways: 2, proxied: true });
 
 /** The storage of an app, which survives the app. */
 function appStorage() {
-  const kept = new Map<string, string>();
-  const later = async <T>(value: T): Promise<T> => {
+  const values = new Map<string, string>();
+  const delayed = async <T>(value: T): Promise<T> => {
     await sleep(2);
     return value;
   };
   return asyncStorage({
-    getItem: (key) => later(kept.get(key) ?? null),
-    setItem: async (key, value) => void kept.set(await later(key), value),
-    removeItem: async (key) => void kept.delete(await later(key)),
-    getAllKeys: () => later([...kept.keys()]),
+    getItem: (key) => delayed(values.get(key) ?? null),
+    setItem: async (key, value) => void values.set(await delayed(key), value),
+    removeItem: async (key) => void values.delete(await delayed(key)),
+    getAllKeys: () => delayed([...values.keys()]),
   });
 }
 
@@ -46,12 +46,12 @@ test("broken connections are resumed", async () => {
   const bob = system.name("bob");
   const room = await system.room([alice.id, bob]);
   await alice.open(room);
-  for (const weather of ["cut", "reset", "cut"] as const) {
+  for (const fault of ["cut", "reset", "cut"] as const) {
     const statesBefore = alice.states.length;
     for (let i = 0; i < 5; i++) {
-      alice.client.room(room).send(`${weather} ${i}`);
-      await system.post(bob, room, `${weather} of bob ${i}`);
-      if (i === 2) for (const number of [0, 1]) await system.stack.link("gateway", number, weather);
+      alice.client.room(room).send(`${fault} ${i}`);
+      await system.post(bob, room, `${fault} of bob ${i}`);
+      if (i === 2) for (const number of [0, 1]) await system.stack.link("gateway", number, fault);
     }
     await waitUntil("the client detects the failure", () => alice.states.length > statesBefore);
     await alice.waitForState("connected");

@@ -1,4 +1,4 @@
-/** A device that sleeps for an hour, and its state afterwards. */
+/** A device that sleeps for an hour and then reconnects. */
 import { expect, test } from "vitest";
 import { Device } from "./support/device.js";
 import { expectAllEmitted, expectShownEqualsStored } from "./support/history.js";
@@ -6,7 +6,7 @@ import { System } from "./support/system.js";
 import { waitUntil } from "./support/until.js";
 
 const system = new System({ proxied: true });
-const HOUR = 3_600_000;
+const HOUR_MS = 3_600_000;
 
 test("after an hour of sleep the client replaces a dead connection and misses nothing", async () => {
   const device = new Device(5);
@@ -20,7 +20,7 @@ test("after an hour of sleep the client replaces a dead connection and misses no
   await system.stack.link("gateway", 0, "half_open");
   await system.posts(bob, room, 30, "while asleep");
   expect(alice.state).toBe("connected");
-  device.jump(HOUR);
+  device.jump(HOUR_MS);
   const { clientId } = alice.client.room(room).send("good morning");
   await waitUntil("the client detects the dead connection", () => alice.states.includes("reconnecting"));
   await alice.waitForState("connected");
@@ -38,10 +38,10 @@ test("a connection that survived the sleep is kept after its answer", async () =
   const alice = await system.connected(system.name("alice"), device.options);
   const room = await system.room([alice.id]);
   await alice.open(room);
-  const pongs = () => alice.frames.filter(({ type }) => type === "pong").length;
-  device.jump(HOUR);
-  await waitUntil("the client has probed the connection", () => pongs() > 0);
-  // Longer than the time limit of the probe.
+  const countPongs = () => alice.frames.filter(({ type }) => type === "pong").length;
+  device.jump(HOUR_MS);
+  await waitUntil("the client has probed the connection", () => countPongs() > 0);
+  // Waits longer than the time limit for the answer to a ping.
   await device.wait(6000);
   expect(alice.states).toEqual(["connecting", "connected"]);
   await alice.send(room, "still here");
@@ -78,10 +78,10 @@ test("a clock jump neither fails nor repeats waiting messages", async () => {
   await system.stack.pause("postgres");
   for (let i = 1; i <= 5; i++) alice.client.room(room).send(`m${i}`);
   await waitUntil("the messages are accepted", () => alice.rows(room).every(({ seq }) => seq !== undefined));
-  device.jump(HOUR);
+  device.jump(HOUR_MS);
   await system.stack.link("gateway", 0, "black_hole");
   for (let i = 6; i <= 10; i++) alice.client.room(room).send(`m${i}`);
-  device.jump(-HOUR / 2);
+  device.jump(-HOUR_MS / 2);
   await alice.waitForState("reconnecting");
   await system.stack.resume("postgres");
   await system.heal();

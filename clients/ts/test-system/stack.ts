@@ -21,7 +21,7 @@ export interface StackOptions {
 }
 
 /** The addresses of the system; origins such as `http://127.0.0.1:10042`. */
-export interface Described {
+export interface SystemAddresses {
   /** The origins for clients: those of the proxies, if there are any. */
   readonly gateways: readonly string[];
   readonly persistence: readonly string[];
@@ -41,7 +41,7 @@ export type NodeKind = "gateway" | "persistence";
 export type ServerKind = "redis" | "postgres";
 
 /** A fault of the client connections of one node; `black_hole`, `refuse` and `delay` last until `heal`. */
-export type Weather = "cut" | "reset" | "half_open" | "black_hole" | "refuse" | "delay" | "heal";
+export type LinkFault = "cut" | "reset" | "half_open" | "black_hole" | "refuse" | "delay" | "heal";
 
 interface Answer {
   readonly id: number | null;
@@ -52,29 +52,29 @@ interface Answer {
 }
 
 interface PendingCommand {
-  readonly answered: (answer: Answer) => void;
-  readonly failed: (error: Error) => void;
+  readonly resolve: (answer: Answer) => void;
+  readonly reject: (error: Error) => void;
 }
 
 /** A running system. Commands run concurrently: await one before the next where the order matters. */
 export class Stack {
   readonly #child: ChildProcessWithoutNullStreams;
-  readonly #waiting = new Map<number, PendingCommand>();
+  readonly #pendingCommands = new Map<number, PendingCommand>();
   readonly #stderr: string[] = [];
   readonly #ended: Promise<void>;
-  #described: Described | undefined;
+  #addresses: SystemAddresses | undefined;
   #commands = 0;
 
   private constructor(child: ChildProcessWithoutNullStreams) {
     this.#child = child;
     child.stderr.setEncoding("utf8").on("data", (text: string) => this.#stderr.push(text));
-    // A command after the end fails with the exit code, which says more than the broken pipe.
+    // A command after the end fails with the exit code, which explains more than a broken pipe.
     child.stdin.on("error", () => undefined);
     this.#ended = new Promise((resolve) => {
       child.once("close", (code) => {
-        const why = new Error(`tidings-stack ended (${code}): ${this.#stderr.join("").slice(-2000)}`);
-        for (const { failed } of this.#waiting.values()) failed(why);
-        this.#waiting.clear();
+        const error = new Error(`tidings-stack ended (${code}): ${this.#stderr.join("").slice(-2000)}`);
+        for (const { reject } of this.#pendingCommands.values()) reject(error);
+        this.#pendingCommands.clear();
         resolve();
       });
     });
@@ -82,27 +82,27 @@ export class Stack {
 
   /** Starts a system and returns when every node is ready. The default is one gateway and one persistence node. */
   static async start(options: StackOptions = {}): Promise<Stack> {
-    const child = spawn(program("tidings-stack"), flags(options), { stdio: "pipe" });
+    const child = spawn(program("tidings-stack"), toFlags(options), { stdio: "pipe" });
     const stack = new Stack(child);
     const lines = createInterface({ input: child.stdout });
-    await new Promise<void>((ready, failed) => {
-      child.once("error", failed);
-      // An exit before the first line is a failure of the start.
-      stack.#waiting.set(0, { answered: () => undefined, failed });
+    await new Promise<void>((resolve, reject) => {
+      child.once("error", reject);
+      // If the program exits before its first line, the start has failed.
+      stack.#pendingCommands.set(0, { resolve: () => undefined, reject });
       lines.on("line", (line) => {
-        if (stack.#described !== undefined) return stack.#onAnswer(JSON.parse(line) as Answer);
-        stack.#described = JSON.parse(line) as Described;
-        stack.#waiting.delete(0);
-        ready();
+        if (stack.#addresses !== undefined) return stack.#onAnswer(JSON.parse(line) as Answer);
+        stack.#addresses = JSON.parse(line) as SystemAddresses;
+        stack.#pendingCommands.delete(0);
+        resolve();
       });
     });
     return stack;
   }
 
   /** The addresses of the system. */
-  get at(): Described {
-    if (this.#described === undefined) throw new Error("the system has not started");
-    return this.#described;
+  get at(): SystemAddresses {
+    if (this.#addresses === undefined) throw new Error("the system has not started");
+    return this.#addresses;
   }
 
   /** The origins of the gateways for clients. */
@@ -125,7 +125,7 @@ export class Stack {
     return origin(this.persistence, number);
   }
 
-  /** A valid token of this user; it lasts an hour by default. */
+  /** Returns a token of this user, by default one that is valid for an hour. */
   token(user: string, claims: Claims = {}): string {
     return sign(user, this.at.jwt_secret, claims);
   }
@@ -135,7 +135,7 @@ export class Stack {
     await this.#command({ do: "kill", of, number });
   }
 
-  /** Sends SIGSTOP: the process stands still, and its sockets stay open. */
+  /** Sends SIGSTOP: the process is suspended, and its sockets stay open. */
   async pause(of: NodeKind | ServerKind, number = 0): Promise<void> {
     await this.#command({ do: "pause", of, number });
   }
@@ -166,8 +166,8 @@ export class Stack {
   }
 
   /** Sets a fault on the client connections of a node. Needs `proxied`. */
-  async link(to: NodeKind, number: number, weather: Weather, delayMs = 0): Promise<void> {
-    await this.#command({ do: "link", to, number, weather, delay_ms: delayMs });
+  async link(to: NodeKind, number: number, fault: LinkFault, delayMs = 0): Promise<void> {
+    await this.#command({ do: "link", to, number, weather: fault, delay_ms: delayMs });
   }
 
   /** Runs SQL. Returns rows of text, with NULL as "". */
@@ -196,21 +196,21 @@ export class Stack {
     await this.#ended;
   }
 
-  #command(order: Readonly<Record<string, unknown>>): Promise<Answer> {
+  #command(command: Readonly<Record<string, unknown>>): Promise<Answer> {
     this.#commands += 1;
     const id = this.#commands;
-    return new Promise<Answer>((answered, failed) => {
-      if (this.#child.exitCode !== null) return failed(new Error("the system has ended"));
-      this.#waiting.set(id, { answered, failed });
-      this.#child.stdin.write(`${JSON.stringify({ id, ...order })}\n`);
+    return new Promise<Answer>((resolve, reject) => {
+      if (this.#child.exitCode !== null) return reject(new Error("the system has ended"));
+      this.#pendingCommands.set(id, { resolve, reject });
+      this.#child.stdin.write(`${JSON.stringify({ id, ...command })}\n`);
     });
   }
 
   #onAnswer(answer: Answer): void {
-    const waiting = this.#waiting.get(answer.id ?? -1);
-    this.#waiting.delete(answer.id ?? -1);
-    if (answer.error === undefined) waiting?.answered(answer);
-    else waiting?.failed(new Error(answer.error));
+    const pending = this.#pendingCommands.get(answer.id ?? -1);
+    this.#pendingCommands.delete(answer.id ?? -1);
+    if (answer.error === undefined) pending?.resolve(answer);
+    else pending?.reject(new Error(answer.error));
   }
 }
 
@@ -222,7 +222,7 @@ export function program(name: string): string {
   return path;
 }
 
-function flags(options: StackOptions): string[] {
+function toFlags(options: StackOptions): string[] {
   const env = (flag: string, settings: Readonly<Record<string, string | number>> = {}) =>
     Object.entries(settings).flatMap(([name, value]) => [flag, `${name}=${value}`]);
   return [

@@ -12,31 +12,33 @@ const system = new System({
   gatewayEnv: { TIDINGS_MESSAGES_PER_SECOND: 10_000, TIDINGS_MESSAGES_BURST: 10_000 },
 });
 
-const nowhere = "http://127.0.0.1:1";
-const numbered = (count: number, text: string) => Array.from({ length: count }, (_, i) => `${text}${i + 1}`);
-const said = async (user: string, room: string) =>
+/** A URL at which no server listens. */
+const UNREACHABLE_URL = "http://127.0.0.1:1";
+const numberedTexts = (count: number, text: string) =>
+  Array.from({ length: count }, (_, i) => `${text}${i + 1}`);
+const storedTexts = async (user: string, room: string) =>
   (await history(system, user, room)).map(({ content }) => content);
 
 /** A storage that is slow and reports changes to the other tabs, like that of a browser. */
 function sharedStorage(): () => AdapterStorage {
-  const kept = memoryStorage();
+  const sharedEntries = memoryStorage();
   const tabs = new Set<(key: string) => void>();
   return () => {
-    let own: ((key: string) => void) | undefined;
-    const tell = (key: string) => {
-      for (const tab of tabs) if (tab !== own) setTimeout(() => tab(key), 1);
+    let ownListener: ((key: string) => void) | undefined;
+    const notify = (key: string) => {
+      for (const tab of tabs) if (tab !== ownListener) setTimeout(() => tab(key), 1);
     };
     const slowly = async <T>(work: () => T): Promise<T> => {
       await sleep(1);
       return work();
     };
     return customStorage({
-      getItem: (key) => slowly(() => kept.getItem(key) as string | null),
-      setItem: (key, value) => slowly(() => kept.setItem(key, value)).then(() => tell(key)),
-      removeItem: (key) => slowly(() => kept.removeItem(key)).then(() => tell(key)),
-      keys: () => slowly(() => kept.keys?.() as string[]),
+      getItem: (key) => slowly(() => sharedEntries.getItem(key) as string | null),
+      setItem: (key, value) => slowly(() => sharedEntries.setItem(key, value)).then(() => notify(key)),
+      removeItem: (key) => slowly(() => sharedEntries.removeItem(key)).then(() => notify(key)),
+      keys: () => slowly(() => sharedEntries.keys?.() as string[]),
       subscribe: (listener) => {
-        own = listener;
+        ownListener = listener;
         tabs.add(listener);
         return () => void tabs.delete(listener);
       },
@@ -44,8 +46,8 @@ function sharedStorage(): () => AdapterStorage {
   };
 }
 
-/** Stores the user of the storage, as an earlier visit does. */
-async function visited(id: string, storage: AdapterStorage): Promise<void> {
+/** Stores the last user, as an earlier session does. */
+async function storeLastUser(id: string, storage: AdapterStorage): Promise<void> {
   const person = await system.connected(id, { storage });
   await waitUntil("the storage contains the user", async () =>
     (await storage.keys?.())?.some((key) => key.endsWith("/user")),
@@ -69,10 +71,10 @@ test("two tabs on one storage send each message once, and each shows all message
     if (i % 5 === 0) await sleep(20);
   }
   for (const tab of tabs) await tab.outboxEmpty();
-  const all = await said(id, room);
+  const all = await storedTexts(id, room);
   expect(all).toHaveLength(40);
   for (const number of [0, 1]) {
-    expect(all.filter((text) => text.startsWith(`t${number}`))).toEqual(numbered(20, `t${number}-`));
+    expect(all.filter((text) => text.startsWith(`t${number}`))).toEqual(numberedTexts(20, `t${number}-`));
   }
   for (const tab of tabs) await expectShownEqualsStored(system, tab, room);
 });
@@ -81,23 +83,23 @@ test("a tab sends entries of another tab only after that tab closes", async () =
   const id = system.name("alice");
   const room = await system.room([id]);
   const storage = sharedStorage();
-  await visited(id, storage());
+  await storeLastUser(id, storage());
   const clockOrigin = Date.now();
   const tab = () => ({ ...new Device(10, clockOrigin).options, storage: storage() });
-  const offline = system.person(id, { ...tab(), url: nowhere });
+  const offline = system.person(id, { ...tab(), url: UNREACHABLE_URL });
   void offline.client.connect().catch(() => undefined);
   await offline.waitForState("reconnecting");
-  for (const text of numbered(5, "m")) offline.client.room(room).send(text);
+  for (const text of numberedTexts(5, "m")) offline.client.room(room).send(text);
   await waitUntilPersisted(storage(), 5);
   const other = await system.connected(id, tab());
   await other.open(room);
   await other.send(room, "mine");
   await quietPeriod();
-  expect(await said(id, room)).toEqual(["mine"]);
+  expect(await storedTexts(id, room)).toEqual(["mine"]);
   offline.client.close();
-  await waitUntil("all messages are stored", async () => (await said(id, room)).length === 6);
+  await waitUntil("all messages are stored", async () => (await storedTexts(id, room)).length === 6);
   await other.outboxEmpty();
-  expect(await said(id, room)).toEqual(["mine", ...numbered(5, "m")]);
+  expect(await storedTexts(id, room)).toEqual(["mine", ...numberedTexts(5, "m")]);
   await expectShownEqualsStored(system, other, room);
 });
 
@@ -105,36 +107,36 @@ test("the other tabs adopt the entries of a crashed tab, each entry by one tab",
   const id = system.name("alice");
   const room = await system.room([id]);
   const storage = sharedStorage();
-  await visited(id, storage());
-  // The clock is ten times as fast, because a tab counts as dead only after some time.
+  await storeLastUser(id, storage());
+  // The clock is ten times as fast, because another tab adopts entries only after the lease of their tab has expired.
   const clockOrigin = Date.now();
   const device = () => new Device(10, clockOrigin);
-  const dying = device();
-  const dead = system.person(id, { ...dying.options, storage: storage(), url: nowhere });
-  void dead.client.connect().catch(() => undefined);
-  await dead.waitForState("reconnecting");
-  for (const text of numbered(8, "m")) dead.client.room(room).send(text);
+  const crashing = device();
+  const crashed = system.person(id, { ...crashing.options, storage: storage(), url: UNREACHABLE_URL });
+  void crashed.client.connect().catch(() => undefined);
+  await crashed.waitForState("reconnecting");
+  for (const text of numberedTexts(8, "m")) crashed.client.room(room).send(text);
   await waitUntilPersisted(storage(), 8);
-  dying.crash();
-  const heirs = await Promise.all(
+  crashing.crash();
+  const adopters = await Promise.all(
     [1, 2, 3].map(() => system.connected(id, { ...device().options, storage: storage() })),
   );
-  await waitUntil("all messages are stored", async () => (await said(id, room)).length >= 8);
+  await waitUntil("all messages are stored", async () => (await storedTexts(id, room)).length >= 8);
   await quietPeriod();
   // Each tab sends the entries that it adopted in order; the order between tabs is undefined.
-  expect((await said(id, room)).sort()).toEqual(numbered(8, "m"));
-  for (const heir of heirs) await heir.outboxEmpty();
+  expect((await storedTexts(id, room)).sort()).toEqual(numberedTexts(8, "m"));
+  for (const adopter of adopters) await adopter.outboxEmpty();
 });
 
 test("messages of one user wait on a shared device until that user returns", async () => {
   const [alice, bob] = [system.name("alice"), system.name("bob")];
   const room = await system.room([alice, bob]);
   const storage = memoryStorage();
-  await visited(alice, storage);
-  const offline = system.person(alice, { storage, url: nowhere });
+  await storeLastUser(alice, storage);
+  const offline = system.person(alice, { storage, url: UNREACHABLE_URL });
   void offline.client.connect().catch(() => undefined);
   await offline.waitForState("reconnecting");
-  for (const text of numbered(3, "a")) offline.client.room(room).send(text);
+  for (const text of numberedTexts(3, "a")) offline.client.room(room).send(text);
   await waitUntilPersisted(storage, 3);
   offline.client.close();
 
@@ -148,9 +150,9 @@ test("messages of one user wait on a shared device until that user returns", asy
 
   const back = await system.connected(alice, { storage });
   await back.open(room);
-  await waitUntil("all messages are stored", async () => (await said(alice, room)).length === 4);
+  await waitUntil("all messages are stored", async () => (await storedTexts(alice, room)).length === 4);
   await back.outboxEmpty();
-  expect(await said(alice, room)).toEqual(["I am bob", ...numbered(3, "a")]);
+  expect(await storedTexts(alice, room)).toEqual(["I am bob", ...numberedTexts(3, "a")]);
   expect((await history(system, alice, room)).map(({ sender }) => sender.id)).toEqual([
     bob,
     alice,
@@ -172,11 +174,11 @@ test("a change of user while offline sends nothing under the wrong name", async 
   await person.waitUntilLive(room);
   await quietPeriod();
   expect(person.client.me.get()?.id).toBe(bob);
-  expect(await said(bob, room)).toEqual([]);
+  expect(await storedTexts(bob, room)).toEqual([]);
   who = alice;
   person.client.disconnect();
   await person.client.connect();
-  await waitUntil("the message is stored", async () => (await said(alice, room)).length === 1);
+  await waitUntil("the message is stored", async () => (await storedTexts(alice, room)).length === 1);
   expect((await history(system, alice, room)).map(({ sender, content }) => [sender.id, content])).toEqual([
     [alice, "by alice"],
   ]);

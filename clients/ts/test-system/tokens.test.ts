@@ -1,4 +1,4 @@
-/** Tokens: requested when needed, renewed before they expire, and once after a refusal. */
+/** Tokens are requested when needed, renewed before they expire, and replaced once after a refusal. */
 
 import { expect, test } from "vitest";
 import { members } from "../src/live.js";
@@ -70,19 +70,19 @@ test("the kit calls a failing token function again", async () => {
 
 test("a token refused by HTTP is renewed, and the request is repeated", async () => {
   const id = system.name("alice");
-  let bad = true;
-  const alice = system.person(id, { token: () => system.stack.token(id, { ttl: bad ? -10 : 3600 }) });
+  let expired = true;
+  const alice = system.person(id, { token: () => system.stack.token(id, { ttl: expired ? -10 : 3600 }) });
   const room = await system.room([id]);
   const asked = alice.client.http<{ room: string }>("GET", `/rooms/${room}`);
-  bad = false;
+  expired = false;
   await expect(asked).resolves.toMatchObject({ room });
 });
 
 test("a connection reconnects with another token after its renewal was refused", async () => {
   const id = system.name("alice");
-  const lives = [2, -10];
+  const ttls = [2, -10];
   const alice = await system.connected(id, {
-    token: () => system.stack.token(id, { ttl: lives.shift() ?? 3600 }),
+    token: () => system.stack.token(id, { ttl: ttls.shift() ?? 3600 }),
   });
   await waitUntil("the connection was closed", () => alice.states.includes("reconnecting"));
   await alice.waitForState("connected");

@@ -60,7 +60,7 @@ test("the unread count is correct after an absence, and an offline mark is sent"
     const { read_seq } = await system.http<{ read_seq: number }>(alice.id, "GET", `/rooms/${open}`);
     return read_seq === 1;
   });
-  // A deleted message is no longer unread, whatever the list said before.
+  // A deleted message is no longer unread, even if the list counted it.
   await system.http(bob, "DELETE", `/rooms/${closed}/messages/4`);
   const { unread } = await system.http<{ unread: number }>(alice.id, "GET", `/rooms/${closed}`);
   await alice.client.rooms.reload();
@@ -92,21 +92,25 @@ test("receipts show the read and delivered marks of others", async () => {
   const carol = await system.connected(system.name("carol"), device.options);
   const room = await system.room([alice.id, carol.id]);
   await Promise.all([alice.open(room), carol.open(room)]);
-  const of = (user: string) => receipts(alice.client.room(room)).get().get(user);
+  const receiptOf = (user: string) => receipts(alice.client.room(room)).get().get(user);
   await alice.send(room, "one");
   await alice.send(room, "two");
-  // The kit itself sends delivered marks; read marks are up to the app.
-  await waitUntil("the delivered mark arrives", () => of(carol.id)?.deliveredSeq === 2);
-  expect(of(carol.id)?.readSeq).toBe(0);
+  // The kit sends delivered marks by itself. The app decides about read marks.
+  await waitUntil("the delivered mark arrives", () => receiptOf(carol.id)?.deliveredSeq === 2);
+  expect(receiptOf(carol.id)?.readSeq).toBe(0);
   carol.client.room(room).markRead(1);
-  await waitUntil("she has read one", () => of(carol.id)?.readSeq === 1);
+  await waitUntil("she has read one", () => receiptOf(carol.id)?.readSeq === 1);
   carol.client.disconnect();
   await alice.send(room, "three");
-  // Longer than kit and gateway gather marks.
+  // Waits longer than the kit and the gateway delay marks. A delivered mark that was sent by mistake would arrive in
+  // this time.
   await sleep(800);
-  expect(of(carol.id)).toEqual({ readSeq: 1, deliveredSeq: 2 });
+  expect(receiptOf(carol.id)).toEqual({ readSeq: 1, deliveredSeq: 2 });
   await carol.client.connect();
-  await waitUntil("the delivered mark of the third message arrives", () => of(carol.id)?.deliveredSeq === 3);
+  await waitUntil(
+    "the delivered mark of the third message arrives",
+    () => receiptOf(carol.id)?.deliveredSeq === 3,
+  );
   // A client that was away reads the receipts over HTTP.
   alice.client.disconnect();
   carol.client.room(room).markRead(3);
@@ -115,5 +119,5 @@ test("receipts show the read and delivered marks of others", async () => {
     return read_seq === 3;
   });
   await alice.client.connect();
-  await waitUntil("the change arrives", () => of(carol.id)?.readSeq === 3);
+  await waitUntil("the change arrives", () => receiptOf(carol.id)?.readSeq === 3);
 });

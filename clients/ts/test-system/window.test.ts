@@ -60,11 +60,11 @@ test("events during the read of older messages are not lost", async () => {
 });
 
 test("a slow page of older messages leaves no hole", async () => {
-  let held: Promise<unknown> = Promise.resolve();
+  let pageDelay: Promise<unknown> = Promise.resolve();
   const alice = await system.connected(system.name("alice"), {
     windowSize: 20,
     fetch: async (input, init) => {
-      if (String(input).includes("before=")) await held;
+      if (String(input).includes("before=")) await pageDelay;
       return fetch(input, init);
     },
   });
@@ -72,23 +72,23 @@ test("a slow page of older messages leaves no hole", async () => {
   const room = await system.room([alice.id, bob]);
   await system.posts(bob, room, 60);
   await alice.open(room);
-  let go = () => {};
-  held = new Promise<void>((resolve) => {
-    go = resolve;
+  let releasePage = () => {};
+  pageDelay = new Promise<void>((resolve) => {
+    releasePage = resolve;
   });
   const older = alice.client.room(room).loadOlder(10);
   await system.posts(bob, room, 30, "live");
   await waitUntil("the messages arrive", () => alice.texts(room).at(-1) === "live30");
-  go();
+  releasePage();
   await older;
   await expectShownEqualsStored(system, alice, room);
 
-  held = new Promise<void>((resolve) => {
-    go = resolve;
+  pageDelay = new Promise<void>((resolve) => {
+    releasePage = resolve;
   });
   const again = alice.client.room(room).loadOlder(10);
   alice.client.room(room).trim();
-  go();
+  releasePage();
   await again;
   await expectShownEqualsStored(system, alice, room);
 });

@@ -2,7 +2,8 @@
 import { expect, test } from "vitest";
 import { World } from "./support/world.js";
 
-async function waiting(world: World, code?: number) {
+/** A client that reconnects, and whose clock was set back by an hour during the pause. */
+async function clientWithClockSetBack(world: World, code?: number) {
   const client = world.client();
   client.connect().catch(() => {});
   await world.clock.pass(2_000);
@@ -18,14 +19,14 @@ async function waiting(world: World, code?: number) {
 
 test("retryNow works after the clock was set back", async () => {
   const world = new World();
-  const client = await waiting(world);
+  const client = await clientWithClockSetBack(world);
   await world.clock.pass(100);
   expect(client.connection.get().state).toBe("connected");
 });
 
 test("a clock that is set back does not extend the server's delay", async () => {
   const world = new World();
-  const client = await waiting(world, 4429);
+  const client = await clientWithClockSetBack(world, 4429);
   await world.clock.pass(20_000);
   expect(client.connection.get().state).toBe("reconnecting");
   await world.clock.pass(11_000);

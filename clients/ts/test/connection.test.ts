@@ -1,10 +1,10 @@
 import { expect, test } from "vitest";
 import type { TidingsError } from "../src/index.js";
+import type { Session } from "../src/testing.js";
 import { lifecycle } from "./support/lifecycle.js";
-import type { Session } from "./support/model.js";
 import { World } from "./support/world.js";
 
-async function connected(options: Parameters<World["client"]>[0] = {}) {
+async function connectedClient(options: Parameters<World["client"]>[0] = {}) {
   const world = new World();
   const client = world.client(options);
   client.connect().catch(() => {});
@@ -13,20 +13,20 @@ async function connected(options: Parameters<World["client"]>[0] = {}) {
   return { world, client };
 }
 
-const session = (world: World) => [...world.model.sessions][0] as Session;
+const sessionOf = (world: World) => [...world.server.sessions][0] as Session;
 
 test("a client connects, lists its rooms, and shows the messages of others", async () => {
   const world = new World();
-  world.model.appendMessage("before");
+  world.server.appendMessage("before");
   const client = world.client();
-  const done = client.connect();
+  const connecting = client.connect();
   await world.clock.pass(1_000);
-  await done;
+  await connecting;
   const room = client.room("r");
   room.open();
   await world.clock.pass(1_000);
   expect(room.state.get().phase).toBe("live");
-  world.model.appendMessage("after");
+  world.server.appendMessage("after");
   await world.clock.pass(100);
   expect(room.messages.get().items.map(({ content }) => content)).toEqual(["before", "after"]);
   room.send("mine");
@@ -43,7 +43,7 @@ test("a client connects, lists its rooms, and shows the messages of others", asy
 });
 
 test("a client leaves no timer behind after close or without a connection", async () => {
-  const { world, client } = await connected();
+  const { world, client } = await connectedClient();
   client.room("r").open();
   client.room("r").send("x");
   await world.clock.pass(1_000);
@@ -55,7 +55,7 @@ test("a client leaves no timer behind after close or without a connection", asyn
 });
 
 test("the shown state follows the socket through a cut and a reconnect", async () => {
-  const { world, client } = await connected();
+  const { world, client } = await connectedClient();
   const states: string[] = [];
   client.connection.subscribe(() => states.push(client.connection.get().state));
   world.down = true;
@@ -77,7 +77,7 @@ test("the shown state follows the socket through a cut and a reconnect", async (
 });
 
 test.each([1002, 1003, 1007, 1009])("the client does not reconnect after close code %i", async (code) => {
-  const { world, client } = await connected();
+  const { world, client } = await connectedClient();
   world.cut(code);
   await world.clock.pass(120_000);
   expect(client.connection.get()).toMatchObject({
@@ -91,7 +91,7 @@ test.each([
   [4403, "forbidden"],
   [4409, "conflict"],
 ])("after %i it stops, and says why", async (code, kind) => {
-  const { world, client } = await connected();
+  const { world, client } = await connectedClient();
   world.cut(code);
   await world.clock.pass(120_000);
   expect(client.connection.get()).toMatchObject({
@@ -103,7 +103,7 @@ test.each([
 });
 
 test("the app may connect again after a fatal close", async () => {
-  const { world, client } = await connected();
+  const { world, client } = await connectedClient();
   world.cut(4409);
   client.connect().catch(() => {});
   await world.clock.pass(1_000);
@@ -111,7 +111,7 @@ test("the app may connect again after a fatal close", async () => {
 });
 
 test("the client waits 30 s after close code 4429, also after retryNow", async () => {
-  const { world, client } = await connected();
+  const { world, client } = await connectedClient();
   world.cut(4429);
   client.retryNow();
   await world.clock.pass(29_900);
@@ -123,7 +123,7 @@ test("the client waits 30 s after close code 4429, also after retryNow", async (
 test.each([1001, 1006, 1011, 1012, 1013, 4408, 4413, 4999])(
   "the client reconnects by itself after close code %i",
   async (code) => {
-    const { world, client } = await connected();
+    const { world, client } = await connectedClient();
     world.cut(code);
     await world.clock.pass(2_000);
     expect(client.connection.get().state).toBe("connected");
@@ -133,28 +133,28 @@ test.each([1001, 1006, 1011, 1012, 1013, 4408, 4413, 4999])(
 
 test("the kit requests a new token once after a refusal", async () => {
   const world = new World();
-  let asked = 0;
-  world.model.refuse = (token) => token !== "alice.2";
-  const client = world.client({ token: () => `alice.${++asked}` });
+  let tokenRequests = 0;
+  world.server.refuse = (token) => token !== "alice.2";
+  const client = world.client({ token: () => `alice.${++tokenRequests}` });
   await Promise.all([client.connect(), world.clock.pass(2_000)]);
-  expect(asked).toBe(2);
+  expect(tokenRequests).toBe(2);
   expect(client.connection.get().state).toBe("connected");
 });
 
 test("a second refused token in a row stops the client as unauthorized", async () => {
   const world = new World();
-  let asked = 0;
-  world.model.refuse = () => true;
-  const client = world.client({ token: () => `alice.${++asked}` });
-  const failed = client.connect().catch((error: TidingsError) => error);
+  let tokenRequests = 0;
+  world.server.refuse = () => true;
+  const client = world.client({ token: () => `alice.${++tokenRequests}` });
+  const rejection = client.connect().catch((error: TidingsError) => error);
   await world.clock.pass(120_000);
-  expect(await failed).toMatchObject({ code: "unauthorized", reason: "expired" });
-  expect(asked).toBe(2);
+  expect(await rejection).toMatchObject({ code: "unauthorized", reason: "expired" });
+  expect(tokenRequests).toBe(2);
   expect(client.connection.get()).toMatchObject({ state: "disconnected", error: { code: "unauthorized" } });
 });
 
 test("a connection that is refused later requests a new token, and again after a later refusal", async () => {
-  const { world, client } = await connected();
+  const { world, client } = await connectedClient();
   for (let i = 0; i < 3; i++) {
     world.cut(4401);
     await world.clock.pass(2_000);
@@ -164,10 +164,10 @@ test("a connection that is refused later requests a new token, and again after a
 
 test("the kit calls a token function again after it throws", async () => {
   const world = new World();
-  let asked = 0;
+  let tokenRequests = 0;
   const client = world.client({
     token: () => {
-      if (++asked < 3) throw new Error("no network");
+      if (++tokenRequests < 3) throw new Error("no network");
       return "alice.1";
     },
   });
@@ -180,23 +180,23 @@ test("the kit calls a token function again after it throws", async () => {
 
 test("a token is renewed on the open connection before it expires", async () => {
   const world = new World();
-  world.model.ttl = 100_000;
-  let asked = 0;
-  const client = world.client({ token: () => `alice.${++asked}` });
+  world.server.ttl = 100_000;
+  let tokenRequests = 0;
+  const client = world.client({ token: () => `alice.${++tokenRequests}` });
   client.connect().catch(() => {});
   await world.clock.pass(69_000);
-  expect(asked).toBe(1);
+  expect(tokenRequests).toBe(1);
   await world.clock.pass(2_000);
-  expect(asked).toBe(2);
+  expect(tokenRequests).toBe(2);
   await world.clock.pass(400_000);
-  const auths = world.model.seen.filter((frame) => frame.type === "auth").length;
+  const auths = world.server.seen.filter((frame) => frame.type === "auth").length;
   expect(auths).toBeGreaterThanOrEqual(6);
   expect(world.attempts).toBe(1);
 });
 
 test("a device detects a dead connection at once after sleep", async () => {
   const world = new World();
-  world.model.heartbeat = 600_000;
+  world.server.heartbeat = 600_000;
   const client = world.client();
   client.connect().catch(() => {});
   await world.clock.pass(1_000);
@@ -210,9 +210,9 @@ test("a device detects a dead connection at once after sleep", async () => {
 });
 
 test("the kit sends a ping after silence, and a missing pong ends the connection", async () => {
-  const { world, client } = await connected();
+  const { world, client } = await connectedClient();
   await world.clock.pass(60_000);
-  expect(world.model.seen.filter((frame) => frame.type === "ping").length).toBeGreaterThanOrEqual(2);
+  expect(world.server.seen.filter((frame) => frame.type === "ping").length).toBeGreaterThanOrEqual(2);
   expect(world.attempts).toBe(1);
   world.down = true;
   await world.clock.pass(31_000);
@@ -221,7 +221,7 @@ test("the kit sends a ping after silence, and a missing pong ends the connection
 
 test("the return of the network ends the pause", async () => {
   const app = lifecycle();
-  const { world, client } = await connected({ lifecycle: app, random: () => 0.999 });
+  const { world, client } = await connectedClient({ lifecycle: app, random: () => 0.999 });
   world.down = true;
   world.cut();
   app.emit("offline");
@@ -234,26 +234,26 @@ test("the return of the network ends the pause", async () => {
 });
 
 test("the client leaves a draining node after the given delay and misses nothing", async () => {
-  const { world, client } = await connected();
+  const { world, client } = await connectedClient();
   const room = client.room("r");
   room.open();
   await world.clock.pass(1_000);
-  session(world).send({ type: "draining", reconnect_after_ms: 7_000 });
+  sessionOf(world).send({ type: "draining", reconnect_after_ms: 7_000 });
   await world.clock.pass(6_900);
   expect(world.attempts).toBe(1);
   expect(client.connection.get()).toMatchObject({ state: "connected", draining: true });
-  world.model.appendMessage("while draining");
+  world.server.appendMessage("while draining");
   await world.clock.pass(500);
   expect(world.attempts).toBe(2);
   expect(client.connection.get()).toMatchObject({ state: "connected", draining: false });
-  world.model.appendMessage("after");
+  world.server.appendMessage("after");
   await world.clock.pass(500);
   expect(room.messages.get().items.map(({ content }) => content)).toEqual(["while draining", "after"]);
 });
 
 test("a connection that breaks while draining waits for the rest of the given delay", async () => {
-  const { world, client } = await connected();
-  session(world).send({ type: "draining", reconnect_after_ms: 10_000 });
+  const { world, client } = await connectedClient();
+  sessionOf(world).send({ type: "draining", reconnect_after_ms: 10_000 });
   await world.clock.pass(4_000);
   world.cut(1012);
   await world.clock.pass(5_900);
@@ -263,7 +263,7 @@ test("a connection that breaks while draining waits for the rest of the given de
 });
 
 test("a client stays disconnected after disconnect until connect", async () => {
-  const { world, client } = await connected();
+  const { world, client } = await connectedClient();
   client.disconnect();
   await world.clock.pass(60_000);
   expect(client.connection.get().state).toBe("disconnected");
@@ -273,7 +273,7 @@ test("a client stays disconnected after disconnect until connect", async () => {
 });
 
 test("the kit reports invalid frames and never throws", async () => {
-  const { world, client } = await connected();
+  const { world, client } = await connectedClient();
   client.room("r").open();
   await world.clock.pass(1_000);
   const texts = [
@@ -298,7 +298,7 @@ test("the kit reports invalid frames and never throws", async () => {
   expect(client.connection.get().state).toBe("connected");
   expect(world.errors.length).toBeGreaterThan(5);
   expect(world.errors.every((error) => error.code === "protocol")).toBe(true);
-  world.model.appendMessage("still here");
+  world.server.appendMessage("still here");
   await world.clock.pass(100);
   expect(client.room("r").messages.get().items.at(-1)?.content).toBe("still here");
 });

@@ -1,4 +1,4 @@
-// Repeats after failures: rooms that were refused, and reads that failed.
+// Retries after failures of joins and reads.
 import { expect, test } from "vitest";
 import type { Room, TidingsClient } from "../src/index.js";
 import { World } from "./support/world.js";
@@ -9,14 +9,14 @@ const listed = (client: TidingsClient, id: string) => client.rooms.get().items.f
 
 async function refused(world: World) {
   const forbidden = { status: 403, body: { code: "forbidden" } };
-  world.model.http = (_method, path) => (path === "/rooms/r/messages" ? forbidden : undefined);
+  world.server.http = (_method, path) => (path === "/rooms/r/messages" ? forbidden : undefined);
   const client = world.client();
   client.connect().catch(() => {});
   const room = client.room("r");
   const release = room.open();
   await world.clock.pass(2_000);
   expect(phase(room)).toBe("removed");
-  world.model.http = undefined;
+  world.server.http = undefined;
   return { room, release };
 }
 
@@ -40,15 +40,15 @@ test("a refused room is requested again when a second opener opens it", async ()
 
 /** A listed room with a gap while every read of it fails. */
 async function behind(world: World) {
-  world.model.appendMessage("old", "bob", "s");
+  world.server.appendMessage("old", "bob", "s");
   const client = world.client();
   client.connect().catch(() => {});
   await world.clock.pass(1_000);
   world.down = true;
   world.cut();
-  for (let i = 0; i < 5; i++) world.model.appendMessage(`${i}`, "bob", "s");
-  world.model.beginEpoch();
-  world.model.http = (_method, path) => (path.startsWith("/rooms/s") ? unavailable : undefined);
+  for (let i = 0; i < 5; i++) world.server.appendMessage(`${i}`, "bob", "s");
+  world.server.beginEpoch();
+  world.server.http = (_method, path) => (path.startsWith("/rooms/s") ? unavailable : undefined);
   world.down = false;
   await world.clock.pass(40_000);
   expect(client.connection.get().state).toBe("connected");
@@ -59,7 +59,7 @@ async function behind(world: World) {
 test("a list entry becomes correct after a gap, however long its read fails", async () => {
   const world = new World(["r", "s"]);
   const client = await behind(world);
-  world.model.http = undefined;
+  world.server.http = undefined;
   await world.clock.pass(60_000);
   expect(listed(client, "s")).toMatchObject({ unread: 6, lastMessage: { content: "4" } });
 });
@@ -68,11 +68,33 @@ test("a failed read of a listed room pauses while stopped and continues after co
   const world = new World(["r", "s"]);
   const client = await behind(world);
   client.close();
-  const { length } = world.model.requests;
+  const { length } = world.server.requests;
   await world.clock.pass(120_000);
-  expect(world.model.requests.slice(length)).toEqual([]);
-  world.model.http = undefined;
+  expect(world.server.requests.slice(length)).toEqual([]);
+  world.server.http = undefined;
   client.connect().catch(() => {});
   await world.clock.pass(60_000);
   expect(listed(client, "s")).toMatchObject({ unread: 6, lastMessage: { content: "4" } });
+});
+
+test("a room is removed when its subscription has ended, and no other error of a room removes or rejoins it", async () => {
+  const world = new World(["r", "s"]);
+  const client = world.client();
+  client.connect().catch(() => {});
+  for (const id of ["r", "s"]) client.room(id).open();
+  await world.clock.pass(2_000);
+  const before = world.server.seen.length;
+  for (const session of world.server.sessions) {
+    const error = { type: "error", message: "sentence" };
+    session.send({ ...error, room: "r", code: "not_found", reason: "ended" });
+    // Answers to `typing:start`, which the kit sends without a `ref`.
+    for (const code of ["forbidden", "not_found", "conflict", "unavailable"]) {
+      session.send({ ...error, room: "s", code });
+    }
+  }
+  await world.clock.pass(10_000);
+  expect(phase(client.room("r"))).toBe("removed");
+  expect(phase(client.room("s"))).toBe("live");
+  const joins = world.server.seen.slice(before).filter((frame) => frame.type === "room:join");
+  expect(joins).toEqual([]);
 });

@@ -1,17 +1,17 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { indexedDbStorage } from "../src/storage.js";
 
-/** The part of IndexedDB that the storage uses, with the closes that a browser may cause. */
-class Database {
+/** A fake of the part of IndexedDB that the storage uses. It can close the database, as a browser may do. */
+class FakeDatabase {
   onclose: (() => void) | null = null;
   onversionchange: (() => void) | null = null;
   closed = false;
-  /** The database whose transactions fail without a close event. */
+  /** If true, all transactions fail without a close event. */
   broken = false;
-  readonly #kept: Map<string, string>;
+  readonly #entries: Map<string, string>;
 
-  constructor(kept: Map<string, string>) {
-    this.#kept = kept;
+  constructor(entries: Map<string, string>) {
+    this.#entries = entries;
   }
 
   createObjectStore(): void {}
@@ -22,46 +22,46 @@ class Database {
 
   transaction() {
     if (this.closed || this.broken) throw new Error("InvalidStateError");
-    const kept = this.#kept;
+    const entries = this.#entries;
     const objectStore = () => ({
-      get: (key: string) => request(() => kept.get(key)),
-      put: (value: string, key: string) => request(() => void kept.set(key, value)),
-      delete: (key: string) => request(() => void kept.delete(key)),
-      getAllKeys: () => request(() => [...kept.keys()]),
+      get: (key: string) => request(() => entries.get(key)),
+      put: (value: string, key: string) => request(() => void entries.set(key, value)),
+      delete: (key: string) => request(() => void entries.delete(key)),
+      getAllKeys: () => request(() => [...entries.keys()]),
     });
     return { objectStore };
   }
 }
 
 function request<T>(work: () => T) {
-  const made: { result?: T; onsuccess?: () => void } = {};
+  const pendingRequest: { result?: T; onsuccess?: () => void } = {};
   queueMicrotask(() => {
-    made.result = work();
-    made.onsuccess?.();
+    pendingRequest.result = work();
+    pendingRequest.onsuccess?.();
   });
-  return made;
+  return pendingRequest;
 }
 
-const page = globalThis as { indexedDB?: unknown };
-let opened: Database[] = [];
+const globals = globalThis as { indexedDB?: unknown };
+let databases: FakeDatabase[] = [];
 
 beforeEach(() => {
-  const kept = new Map<string, string>();
-  opened = [];
-  page.indexedDB = {
+  const entries = new Map<string, string>();
+  databases = [];
+  globals.indexedDB = {
     open: () =>
       request(() => {
-        opened.push(new Database(kept));
-        return opened.at(-1);
+        databases.push(new FakeDatabase(entries));
+        return databases.at(-1);
       }),
   };
 });
 
 afterEach(() => {
-  delete page.indexedDB;
+  delete globals.indexedDB;
 });
 
-const ends: { readonly [how: string]: (database: Database) => void } = {
+const CLOSINGS: { readonly [how: string]: (database: FakeDatabase) => void } = {
   "the browser closes": (database) => {
     database.closed = true;
     database.onclose?.();
@@ -69,24 +69,24 @@ const ends: { readonly [how: string]: (database: Database) => void } = {
   "somebody deletes": (database) => database.onversionchange?.(),
 };
 
-for (const [how, end] of Object.entries(ends)) {
+for (const [how, closeDatabase] of Object.entries(CLOSINGS)) {
   test(`the storage reopens a database that ${how}`, async () => {
     const storage = indexedDbStorage();
     await storage.setItem("a", "1");
-    end(opened[0] as Database);
-    expect(opened[0]?.closed).toBe(true);
+    closeDatabase(databases[0] as FakeDatabase);
+    expect(databases[0]?.closed).toBe(true);
     await storage.setItem("b", "2");
     expect(await storage.getItem("a")).toBe("1");
     expect(await storage.keys?.()).toEqual(["a", "b"]);
-    expect(opened.length).toBe(2);
+    expect(databases.length).toBe(2);
   });
 }
 
 test("the storage reopens a database after it throws", async () => {
   const storage = indexedDbStorage();
   await storage.setItem("a", "1");
-  (opened[0] as Database).broken = true;
+  (databases[0] as FakeDatabase).broken = true;
   await expect(storage.getItem("a")).rejects.toThrow();
   expect(await storage.getItem("a")).toBe("1");
-  expect(opened.length).toBe(2);
+  expect(databases.length).toBe(2);
 });

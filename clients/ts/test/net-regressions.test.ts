@@ -1,13 +1,13 @@
-// One regression test per fixed fault of connections, polls, requests and storage; hence the length.
+// Has one regression test per fixed fault of connections, polls, requests and storage, so the file is long.
 import { expect, test } from "vitest";
 import type { TidingsClient, TidingsError } from "../src/index.js";
 import { signal } from "../src/live.js";
 import { memoryStorage } from "../src/storage.js";
-import type { Session } from "./support/model.js";
+import type { Session } from "../src/testing.js";
 import { World } from "./support/world.js";
 
 /** The newest connection, as the server sees it. */
-const session = (world: World) => [...world.model.sessions].at(-1) as Session;
+const sessionOf = (world: World) => [...world.server.sessions].at(-1) as Session;
 
 /** The result of a promise: the error code when it was rejected. */
 function outcome(promise: Promise<unknown>): { of: string } {
@@ -23,7 +23,7 @@ function outcome(promise: Promise<unknown>): { of: string } {
   return result;
 }
 
-async function connected(world: World, client: TidingsClient): Promise<void> {
+async function connectClient(world: World, client: TidingsClient): Promise<void> {
   client.connect().catch(() => {});
   await world.clock.pass(1_000);
   expect(client.connection.get().state).toBe("connected");
@@ -32,16 +32,16 @@ async function connected(world: World, client: TidingsClient): Promise<void> {
 test("all listed rooms are joined on the connection after a drain", async () => {
   const world = new World(["r", "s"]);
   const client = world.client();
-  await connected(world, client);
-  const before = session(world);
+  await connectClient(world, client);
+  const before = sessionOf(world);
   before.send({ type: "draining", reconnect_after_ms: 1_000 });
   await world.clock.pass(5_000);
-  expect(session(world)).not.toBe(before);
-  expect([...session(world).joined]).toEqual(["r", "s"]);
-  world.model.appendMessage("after the move", "bob", "s");
+  expect(sessionOf(world)).not.toBe(before);
+  expect([...sessionOf(world).joined]).toEqual(["r", "s"]);
+  world.server.appendMessage("after the move", "bob", "s");
   await world.clock.pass(1_000);
-  const there = client.rooms.get().items.find(({ id }) => id === "s");
-  expect(there?.lastMessage?.content).toBe("after the move");
+  const listedRoom = client.rooms.get().items.find(({ id }) => id === "s");
+  expect(listedRoom?.lastMessage?.content).toBe("after the move");
 });
 
 test("an open room survives a move while its gap is filled", async () => {
@@ -49,25 +49,25 @@ test("an open room survives a move while its gap is filled", async () => {
   const client = world.client();
   const room = client.room("r");
   room.open();
-  world.model.appendMessage("0");
-  await connected(world, client);
-  world.model.http = (_method, path) => (path.endsWith("/events") ? { status: 503 } : undefined);
-  const before = session(world);
+  world.server.appendMessage("0");
+  await connectClient(world, client);
+  world.server.http = (_method, path) => (path.endsWith("/events") ? { status: 503 } : undefined);
+  const before = sessionOf(world);
   before.send({ type: "draining", reconnect_after_ms: 1_000 });
   before.joined.clear();
-  for (let i = 1; i < 10; i++) world.model.appendMessage(`${i}`);
-  before.send({ type: "room:gap", room: "r", after: 1, head: world.model.head("r") });
+  for (let i = 1; i < 10; i++) world.server.appendMessage(`${i}`);
+  before.send({ type: "room:gap", room: "r", after: 1, head: world.server.head("r") });
   await world.clock.pass(3_000);
-  world.model.http = undefined;
-  world.model.appendMessage("live");
+  world.server.http = undefined;
+  world.server.appendMessage("live");
   await world.clock.pass(60_000);
   expect(room.state.get().phase).toBe("live");
-  expect(room.messages.get().items.map(({ content }) => content)).toEqual(world.model.contents());
+  expect(room.messages.get().items.map(({ content }) => content)).toEqual(world.server.contents());
 });
 
 test("a room opened while connecting stops loading when the kit gives up", async () => {
   const world = new World();
-  world.model.hook = ({ type }, { close }) => {
+  world.server.hook = ({ type }, { close }) => {
     if (type !== "auth") return undefined;
     close(4403);
     return "lose";
@@ -92,8 +92,8 @@ test("a room opened before connect() is loading after the call", async () => {
 });
 
 /** Closes the connection for frames that are too long, as a server does. */
-function strict(world: World): void {
-  world.model.hook = (frame, { close }) => {
+function closeOnLongFrames(world: World): void {
+  world.server.hook = (frame, { close }) => {
     if (new TextEncoder().encode(JSON.stringify(frame)).length <= 65_536) return undefined;
     close(1009);
     return "lose";
@@ -102,52 +102,52 @@ function strict(world: World): void {
 
 test("a message above the frame limit fails, and the connection continues", async () => {
   const world = new World();
-  strict(world);
+  closeOnLongFrames(world);
   const client = world.client();
-  await connected(world, client);
+  await connectClient(world, client);
   const room = client.room("r");
   const { clientId } = room.send("x".repeat(70_000));
   room.send("next");
   await world.clock.pass(5_000);
   expect(client.connection.get().state).toBe("connected");
   expect(client.outbox.get()).toMatchObject([{ clientId, status: "failed", error: { code: "too_large" } }]);
-  expect(world.model.contents()).toEqual(["next"]);
+  expect(world.server.contents()).toEqual(["next"]);
 });
 
 test("the frame limit counts bytes, not characters", async () => {
   const world = new World();
-  strict(world);
+  closeOnLongFrames(world);
   const client = world.client();
-  await connected(world, client);
-  const wide = outcome(signal(client.room("r"), "é".repeat(40_000)));
-  const narrow = outcome(signal(client.room("r"), "e".repeat(60_000)));
+  await connectClient(world, client);
+  const accentedSignal = outcome(signal(client.room("r"), "é".repeat(40_000)));
+  const asciiSignal = outcome(signal(client.room("r"), "e".repeat(60_000)));
   await world.clock.pass(1_000);
-  expect([wide.of, narrow.of]).toEqual(["too_large", "resolved"]);
+  expect([accentedSignal.of, asciiSignal.of]).toEqual(["too_large", "resolved"]);
   expect(client.connection.get().state).toBe("connected");
 });
 
 test("a command that cannot be JSON is refused and leaves no pending request", async () => {
   const world = new World();
   const client = world.client();
-  await connected(world, client);
+  await connectClient(world, client);
   const before = world.clock.pending;
   const result = outcome(client.request({ type: "signal", room: "r", data: 1n }));
   await world.clock.pass(0);
   expect([result.of, world.clock.pending]).toEqual(["bad_request", before]);
 });
 
-/** Refuses requests with more bytes than this. */
-function narrow(world: World, most: number): void {
-  const request = world.model.request.bind(world.model);
-  world.model.request = async (method, url, token, body) =>
-    JSON.stringify(body ?? {}).length > most ? { status: 413 } : request(method, url, token, body);
+/** Refuses requests with more than `maxBytes` bytes, as a proxy does. */
+function refuseLongRequests(world: World, maxBytes: number): void {
+  const request = world.server.request.bind(world.server);
+  world.server.request = async (method, url, token, body) =>
+    JSON.stringify(body ?? {}).length > maxBytes ? { status: 413 } : request(method, url, token, body);
 }
 
 test("many long commands are split into polls of limited size", async () => {
   const world = new World();
-  narrow(world, 256 * 1_024);
+  refuseLongRequests(world, 256 * 1_024);
   const client = world.client({ transport: "poll" });
-  await connected(world, client);
+  await connectClient(world, client);
   const signals = Array.from({ length: 20 }, () => outcome(signal(client.room("r"), "x".repeat(15_000))));
   await world.clock.pass(3_000);
   expect(new Set(signals.map((signal) => signal.of))).toEqual(new Set(["resolved"]));
@@ -156,9 +156,9 @@ test("many long commands are split into polls of limited size", async () => {
 
 test("commands too long for a proxy go in shorter polls, and a single long command is refused", async () => {
   const world = new World();
-  narrow(world, 40_000);
+  refuseLongRequests(world, 40_000);
   const client = world.client({ transport: "poll" });
-  await connected(world, client);
+  await connectClient(world, client);
   const signals = Array.from({ length: 5 }, () => outcome(signal(client.room("r"), "x".repeat(15_000))));
   const long = outcome(signal(client.room("r"), "x".repeat(50_000)));
   await world.clock.pass(3_000);
@@ -262,7 +262,7 @@ test("connect() in a listener of the end starts a new attempt", async () => {
 test("the kit tries a WebSocket again after consecutive failed polls", async () => {
   const world = new World();
   world.noWebSocket = true;
-  world.model.http = (_method, path) => (path === "/poll" ? { status: 503 } : undefined);
+  world.server.http = (_method, path) => (path === "/poll" ? { status: 503 } : undefined);
   const client = world.client();
   client.connect().catch(() => {});
   await world.clock.pass(60_000);
@@ -274,7 +274,7 @@ test("the kit tries a WebSocket again after consecutive failed polls", async () 
 test("send throws for metadata that cannot be JSON", async () => {
   const world = new World();
   const client = world.client();
-  await connected(world, client);
+  await connectClient(world, client);
   const circular: { self?: object } = {};
   circular.self = circular;
   const room = client.room("r");
@@ -293,41 +293,41 @@ test("a sent message does not change when the app changes its options object", a
   const metadata = { color: "red" };
   client.room("r").send("x", { metadata });
   metadata.color = "blue";
-  await connected(world, client);
-  expect(world.model.seen.find(({ type }) => type === "message:send")?.metadata).toEqual({ color: "red" });
+  await connectClient(world, client);
+  expect(world.server.seen.find(({ type }) => type === "message:send")?.metadata).toEqual({ color: "red" });
 });
 
 test("commands of a rate-limited poll are sent again in order", async () => {
   const world = new World();
-  const request = world.model.request.bind(world.model);
+  const request = world.server.request.bind(world.server);
   let refusals = 2;
-  world.model.request = async (method, url, token, body) =>
+  world.server.request = async (method, url, token, body) =>
     (body?.commands as unknown[] | undefined)?.length && refusals-- > 0
       ? { status: 429, body: { code: "rate_limited", retry_after_ms: 500 } }
       : request(method, url, token, body);
   const client = world.client({ transport: "poll" });
-  await connected(world, client);
+  await connectClient(world, client);
   const signals = ["a", "b", "c"].map((data) => outcome(signal(client.room("r"), data)));
   await world.clock.pass(3_000);
   expect(signals.map((signal) => signal.of)).toEqual(["resolved", "resolved", "resolved"]);
-  const told = world.model.seen.filter(({ type }) => type === "signal").map(({ data }) => data);
-  expect(told).toEqual(["a", "b", "c"]);
+  const sentData = world.server.seen.filter(({ type }) => type === "signal").map(({ data }) => data);
+  expect(sentData).toEqual(["a", "b", "c"]);
 });
 
 test("the number of concurrent polls with commands is limited", async () => {
   const world = new World(Array.from({ length: 40 }, (_, i) => `r${i}`));
-  const request = world.model.request.bind(world.model);
+  const request = world.server.request.bind(world.server);
   let running = 0;
-  let most = 0;
-  world.model.request = async (method, url, token, body) => {
+  let maxRunning = 0;
+  world.server.request = async (method, url, token, body) => {
     if (!(body?.commands as unknown[] | undefined)?.length) return request(method, url, token, body);
-    most = Math.max(most, ++running);
+    maxRunning = Math.max(maxRunning, ++running);
     await new Promise<void>((resolve) => void world.clock.setTimeout(resolve, 100));
     running--;
     return request(method, url, token, body);
   };
   const client = world.client({ transport: "poll" });
-  await connected(world, client);
+  await connectClient(world, client);
   const signals = [];
   for (let i = 0; i < 40; i++) {
     signals.push(outcome(signal(client.room(`r${i}`), i)));
@@ -336,13 +336,13 @@ test("the number of concurrent polls with commands is limited", async () => {
   }
   await world.clock.pass(3_000);
   expect(new Set(signals.map((signal) => signal.of))).toEqual(new Set(["resolved"]));
-  expect(most).toBeLessThanOrEqual(4);
+  expect(maxRunning).toBeLessThanOrEqual(4);
 });
 
 test("an error answer to a command does not explain a later close", async () => {
   const world = new World();
   const client = world.client();
-  await connected(world, client);
+  await connectClient(world, client);
   client.request({ type: "room:join", room: "zzz" }).catch(() => {});
   await world.clock.pass(5_000);
   world.cut();
@@ -351,7 +351,7 @@ test("an error answer to a command does not explain a later close", async () => 
 
 test("tokens refused right after each welcome are retried with a pause", async () => {
   const world = new World();
-  world.model.hook = ({ type }, { close }) => {
+  world.server.hook = ({ type }, { close }) => {
     if (type === "auth") world.clock.setTimeout(() => close(4401), 20);
     return undefined;
   };
@@ -365,8 +365,8 @@ test("tokens refused right after each welcome are retried with a pause", async (
 test("a close for abuse while draining has the usual delay", async () => {
   const world = new World();
   const client = world.client();
-  await connected(world, client);
-  session(world).send({ type: "draining", reconnect_after_ms: 2_000 });
+  await connectClient(world, client);
+  sessionOf(world).send({ type: "draining", reconnect_after_ms: 2_000 });
   await world.clock.pass(100);
   world.cut(4429);
   expect((client.connection.get().retryAt ?? 0) - world.clock.now()).toBeGreaterThanOrEqual(30_000);
@@ -375,8 +375,8 @@ test("a close for abuse while draining has the usual delay", async () => {
 test("a failed move is retried while the old connection continues", async () => {
   const world = new World();
   const client = world.client();
-  await connected(world, client);
-  const before = session(world);
+  await connectClient(world, client);
+  const before = sessionOf(world);
   world.noWebSocket = true;
   before.send({ type: "draining", reconnect_after_ms: 1_000 });
   await world.clock.pass(3_000);
@@ -384,27 +384,27 @@ test("a failed move is retried while the old connection continues", async () => 
   world.noWebSocket = false;
   await world.clock.pass(60_000);
   expect(client.connection.get()).toMatchObject({ state: "connected", draining: false });
-  expect(session(world)).not.toBe(before);
+  expect(sessionOf(world)).not.toBe(before);
 });
 
 test("a late answer about an earlier failure does not affect the next connection", async () => {
   const world = new World();
   world.noWebSocket = true;
-  world.model.websocket = false;
+  world.server.websocket = false;
   const client = world.client();
   client.connect().catch(() => {});
   // The handshake has failed, and the request for its reason is pending.
   await world.clock.pass(12);
-  expect(world.model.requests).toContain("GET /transport");
+  expect(world.server.requests).toContain("GET /transport");
   client.disconnect();
   await world.clock.pass(1_000);
   world.noWebSocket = false;
-  await connected(world, client);
+  await connectClient(world, client);
   expect(client.connection.get().transport).toBe("websocket");
 });
 
-/** An entry of a tab that is gone. */
-const left = (user = "alice") =>
+/** An entry that a closed tab left. */
+const leftEntry = (user = "alice") =>
   JSON.stringify({
     clientId: "0000",
     room: "r",
@@ -419,22 +419,22 @@ const left = (user = "alice") =>
 
 test("constant writes of other tabs do not keep a tab from adopting entries", async () => {
   const world = new World();
-  const inner = memoryStorage();
-  let tell: (key: string | null) => void = () => {};
+  const memory = memoryStorage();
+  let notify: (key: string | null) => void = () => {};
   const storage = {
-    ...inner,
-    subscribe: (listener: typeof tell) => {
-      tell = listener;
+    ...memory,
+    subscribe: (listener: typeof notify) => {
+      notify = listener;
       return () => {};
     },
   };
-  await connected(world, world.client({ storage }));
-  await inner.setItem("tidings/default/out/0000", left());
+  await connectClient(world, world.client({ storage }));
+  await memory.setItem("tidings/default/out/0000", leftEntry());
   for (let i = 0; i < 20; i++) {
-    tell("something/else");
+    notify("something/else");
     await world.clock.pass(4_000);
   }
-  expect(world.model.contents()).toEqual(["left"]);
+  expect(world.server.contents()).toEqual(["left"]);
 });
 
 test("the kit searches a storage whose subscribe throws", async () => {
@@ -445,53 +445,53 @@ test("the kit searches a storage whose subscribe throws", async () => {
       throw new Error("not here");
     },
   };
-  await storage.setItem("tidings/default/out/0000", left());
+  await storage.setItem("tidings/default/out/0000", leftEntry());
   const client = world.client({ storage });
-  await connected(world, client);
-  expect(world.model.contents()).toEqual(["left"]);
+  await connectClient(world, client);
+  expect(world.server.contents()).toEqual(["left"]);
   expect(world.errors.map(({ code }) => code)).toEqual(["internal"]);
 });
 
 test("a tab does not send an entry that another tab deletes during the look", async () => {
   const world = new World();
-  const inner = memoryStorage();
-  await inner.setItem("tidings/default/user", "alice");
-  await inner.setItem("tidings/default/out/0000", left());
+  const memory = memoryStorage();
+  await memory.setItem("tidings/default/user", "alice");
+  await memory.setItem("tidings/default/out/0000", leftEntry());
   let reads = 0;
   const storage = {
-    ...inner,
+    ...memory,
     getItem: async (key: string) => {
-      const value = await inner.getItem(key);
-      // The other tab deletes it and closes right after this tab has read it.
-      if (key.includes("/out/") && ++reads === 1) await inner.removeItem(key);
+      const value = await memory.getItem(key);
+      // The other tab deletes the entry and closes right after this tab has read it.
+      if (key.includes("/out/") && ++reads === 1) await memory.removeItem(key);
       return value;
     },
   };
   const client = world.client({ storage });
-  await connected(world, client);
+  await connectClient(world, client);
   await world.clock.pass(5_000);
   expect(reads).toBeGreaterThan(0);
-  expect(world.model.contents()).toEqual([]);
+  expect(world.server.contents()).toEqual([]);
 });
 
 test("a message after close() waits in the storage, and no timer runs", async () => {
   const world = new World();
   const client = world.client();
-  await connected(world, client);
+  await connectClient(world, client);
   client.close();
   const entry = client.room("r").send("for another time");
   await world.clock.pass(60_000);
   expect(client.outbox.get()).toMatchObject([{ clientId: entry.clientId, status: "sending" }]);
   expect(world.clock.pending).toBe(0);
-  await connected(world, client);
-  expect(world.model.contents()).toEqual(["for another time"]);
+  await connectClient(world, client);
+  expect(world.server.contents()).toEqual(["for another time"]);
 });
 
 test("a client adopts the entries of its predecessor within seconds", async () => {
   const world = new World();
   const storage = memoryStorage();
   const first = world.client({ storage });
-  await connected(world, first);
+  await connectClient(world, first);
   world.down = true;
   first.room("r").send("written before");
   await world.clock.pass(100);
@@ -507,15 +507,15 @@ test("an aborted request rejects at once, also in a pause and during a token req
   const world = new World();
   let stuck = false;
   const client = world.client({ token: () => (stuck ? new Promise<string>(() => {}) : "alice.1") });
-  await connected(world, client);
-  world.model.http = () => ({ status: 503, body: { code: "unavailable", retry_after_ms: 8_000 } });
+  await connectClient(world, client);
+  world.server.http = () => ({ status: 503, body: { code: "unavailable", retry_after_ms: 8_000 } });
   const paused = new AbortController();
   const waiting = outcome(client.http("GET", "/rooms", undefined, { signal: paused.signal }));
   await world.clock.pass(1_000);
   paused.abort();
   await world.clock.pass(0);
   expect(waiting.of).toBe("closed");
-  world.model.http = () => ({ status: 401, body: { code: "unauthorized" } });
+  world.server.http = () => ({ status: 401, body: { code: "unauthorized" } });
   stuck = true;
   const asking = new AbortController();
   const asked = outcome(client.http("GET", "/rooms", undefined, { signal: asking.signal }));
@@ -523,4 +523,23 @@ test("an aborted request rejects at once, also in a pause and during a token req
   asking.abort();
   await world.clock.pass(0);
   expect(asked.of).toBe("closed");
+});
+
+test("an aborted request is not sent again after its pause", async () => {
+  const world = new World();
+  const client = world.client();
+  await connectClient(world, client);
+  let sent = 0;
+  world.server.http = (_method, path) => {
+    if (path !== "/rooms/r/messages") return undefined;
+    sent += 1;
+    return { status: 503, body: { code: "unavailable", retry_after_ms: 1_000 } };
+  };
+  const controller = new AbortController();
+  const options = { signal: controller.signal };
+  const waiting = outcome(client.http("GET", "/rooms/r/messages", undefined, options));
+  await world.clock.pass(500);
+  controller.abort();
+  await world.clock.pass(20_000);
+  expect([sent, waiting.of]).toEqual([1, "closed"]);
 });

@@ -1,9 +1,9 @@
-// The end of messages in the outbox: accepted messages do not fail, and a stopped outbox stays stopped.
+// Accepted messages in the outbox do not fail, and a stopped outbox stays stopped.
 import { expect, test } from "vitest";
 import { memoryStorage } from "../src/storage.js";
 import { World } from "./support/world.js";
 
-async function open(world: World) {
+async function openRoom(world: World) {
   const client = world.client();
   client.connect().catch(() => {});
   const room = client.room("r");
@@ -14,13 +14,13 @@ async function open(world: World) {
 
 test("an accepted message does not fail when its repetition is refused", async () => {
   const world = new World();
-  const { client, room } = await open(world);
-  world.model.hook = (frame) => (frame.type === "message:send" ? "lose-answer" : undefined);
+  const { client, room } = await openRoom(world);
+  world.server.hook = (frame) => (frame.type === "message:send" ? "lose-answer" : undefined);
   room.send("there");
   await world.clock.pass(1_000);
   expect(room.messages.get().items.at(-1)).toMatchObject({ status: "sent", seq: 1 });
-  // A gateway checks the role before it checks whether it has the message.
-  world.model.hook = (frame) =>
+  // A gateway checks the role first, so it may refuse to repeat the answer for a message that it has accepted.
+  world.server.hook = (frame) =>
     frame.type === "message:send" ? { type: "error", code: "forbidden" } : undefined;
   await world.clock.pass(60_000);
   expect(room.messages.get().items).toMatchObject([{ content: "there", status: "sent", seq: 1 }]);
@@ -29,28 +29,28 @@ test("an accepted message does not fail when its repetition is refused", async (
 
 test("lost connections do not add up to the failure of a message", async () => {
   const world = new World();
-  const { room } = await open(world);
-  world.model.hook = ({ type }) => (type === "message:send" || type === "ping" ? "lose" : undefined);
+  const { room } = await openRoom(world);
+  world.server.hook = ({ type }) => (type === "message:send" || type === "ping" ? "lose" : undefined);
   room.send("patient");
   await world.clock.pass(120_000);
   expect(world.attempts).toBeGreaterThan(5);
   expect(room.messages.get().items.at(-1)).toMatchObject({ status: "sending" });
-  world.model.hook = undefined;
+  world.server.hook = undefined;
   await world.clock.pass(60_000);
-  expect(world.model.contents()).toEqual(["patient"]);
+  expect(world.server.contents()).toEqual(["patient"]);
 });
 
 test("a client closed during a storage read stays closed", async () => {
   const world = new World();
   const storage = memoryStorage();
-  let answer = () => {};
-  const asked = new Promise<void>((resolve) => {
-    answer = resolve;
+  let releaseRead = () => {};
+  const readAllowed = new Promise<void>((resolve) => {
+    releaseRead = resolve;
   });
-  const slow = {
+  const slowStorage = {
     ...storage,
     async getItem(key: string) {
-      await asked;
+      await readAllowed;
       return storage.getItem(key);
     },
   };
@@ -59,20 +59,20 @@ test("a client closed during a storage read stays closed", async () => {
   before.room("r").send("left");
   await world.clock.pass(100);
   before.close();
-  const client = world.client({ storage: slow });
+  const client = world.client({ storage: slowStorage });
   client.connect().catch(() => {});
   await world.clock.pass(10);
   client.close();
-  answer();
+  releaseRead();
   await world.clock.pass(60_000);
   expect((await storage.keys?.())?.filter((key) => key.includes("/tab/"))).toEqual([]);
   expect(client.outbox.get()).toEqual([]);
   world.down = false;
-  await open(world).then(({ client }) => client.close());
+  await openRoom(world).then(({ client }) => client.close());
   const next = world.client({ storage });
   next.connect().catch(() => {});
   await world.clock.pass(60_000);
   next.outbox.retryAll();
   await world.clock.pass(5_000);
-  expect(world.model.contents()).toEqual(["left"]);
+  expect(world.server.contents()).toEqual(["left"]);
 });

@@ -1,15 +1,15 @@
-// The outbox under cuts and with several tabs. One world serves all tests; hence the length.
+// The outbox when connections are cut, and with several tabs. All tests use one scripted server, so the file is long.
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type StorageAdapter, TidingsError } from "../src/index.js";
 import { memoryStorage } from "../src/storage.js";
+import type { Json } from "../src/testing.js";
 import { lifecycle } from "./support/lifecycle.js";
-import type { Json } from "./support/model.js";
 import { sharedDisk, World } from "./support/world.js";
 
-const sends = (world: World) => world.model.seen.filter((frame) => frame.type === "message:send");
+const sentMessages = (world: World) => world.server.seen.filter((frame) => frame.type === "message:send");
 
-async function open(options: Parameters<World["client"]>[0] = {}, world = new World()) {
+async function openRoom(options: Parameters<World["client"]>[0] = {}, world = new World()) {
   const client = world.client(options);
   client.connect().catch(() => {});
   const room = client.room("r");
@@ -18,39 +18,39 @@ async function open(options: Parameters<World["client"]>[0] = {}, world = new Wo
   return { world, client, room };
 }
 
-const last = (room: { messages: { get(): { items: readonly { status: string }[] } } }) =>
+const lastRow = (room: { messages: { get(): { items: readonly { status: string }[] } } }) =>
   room.messages.get().items.at(-1) as { status: string; error?: TidingsError; key: string; seq?: number };
 
 test("only the first attempt of a message has attempt 1", async () => {
-  const { world, room } = await open();
+  const { world, room } = await openRoom();
   let lost = 0;
-  world.model.hook = (frame) => (frame.type === "message:send" && lost++ === 0 ? "lose-answer" : undefined);
+  world.server.hook = (frame) => (frame.type === "message:send" && lost++ === 0 ? "lose-answer" : undefined);
   room.send("once");
   await world.clock.pass(20_000);
-  expect(sends(world).map((frame) => frame.attempt)).toEqual([1, 2]);
-  expect(new Set(sends(world).map((frame) => frame.client_id)).size).toBe(1);
-  expect(world.model.contents()).toEqual(["once"]);
+  expect(sentMessages(world).map((frame) => frame.attempt)).toEqual([1, 2]);
+  expect(new Set(sentMessages(world).map((frame) => frame.client_id)).size).toBe(1);
+  expect(world.server.contents()).toEqual(["once"]);
 });
 
 test("the event of an own message proves its acceptance, and the row keeps its key", async () => {
-  const { world, room } = await open();
-  world.model.hook = (frame) => (frame.type === "message:send" ? "lose-answer" : undefined);
+  const { world, room } = await openRoom();
+  world.server.hook = (frame) => (frame.type === "message:send" ? "lose-answer" : undefined);
   const { key } = room.send("echo");
   await world.clock.pass(100);
-  expect(last(room)).toMatchObject({ status: "sent", stored: false, seq: 1, key });
-  // It is never shown as failed again, however late the answer is.
+  expect(lastRow(room)).toMatchObject({ status: "sent", stored: false, seq: 1, key });
+  // The message is not shown as failed again, even if the answer is late.
   await world.clock.pass(200_000);
-  expect(last(room)).toMatchObject({ status: "sent", key });
-  world.model.hook = undefined;
+  expect(lastRow(room)).toMatchObject({ status: "sent", key });
+  world.server.hook = undefined;
   await world.clock.pass(60_000);
-  expect(last(room)).toMatchObject({ status: "sent", stored: true, key });
-  expect(world.model.contents()).toEqual(["echo"]);
+  expect(lastRow(room)).toMatchObject({ status: "sent", stored: true, key });
+  expect(world.server.contents()).toEqual(["echo"]);
 });
 
 test("an unanswered message is sent again after 1, 2 and 4 s and then fails", async () => {
-  const { world, room, client } = await open();
+  const { world, room, client } = await openRoom();
   const times: number[] = [];
-  world.model.hook = (frame) => {
+  world.server.hook = (frame) => {
     if (frame.type !== "message:send") return undefined;
     times.push(world.clock.now());
     return "lose";
@@ -58,20 +58,20 @@ test("an unanswered message is sent again after 1, 2 and 4 s and then fails", as
   room.send("never");
   await world.clock.pass(60_000);
   expect(times.slice(1).map((time, i) => time - (times[i] as number))).toEqual([6_000, 7_000, 9_000]);
-  expect(last(room)).toMatchObject({ status: "failed", error: { code: "timeout" } });
-  world.model.hook = undefined;
+  expect(lastRow(room)).toMatchObject({ status: "failed", error: { code: "timeout" } });
+  world.server.hook = undefined;
   client.outbox.retryAll();
   await world.clock.pass(1_000);
-  expect(last(room)).toMatchObject({ status: "sent", stored: true });
-  expect(world.model.contents()).toEqual(["never"]);
+  expect(lastRow(room)).toMatchObject({ status: "sent", stored: true });
+  expect(world.server.contents()).toEqual(["never"]);
 });
 
 test.each(["unavailable", "overloaded", "rate_limited"])(
   "the outbox waits and retries after %s, without limit",
   async (code) => {
-    const { world, room } = await open();
+    const { world, room } = await openRoom();
     const times: number[] = [];
-    world.model.hook = (frame) => {
+    world.server.hook = (frame) => {
       if (frame.type !== "message:send" || times.push(world.clock.now()) > 10) return undefined;
       return { type: "error", code, retry_after_ms: 3_000 };
     };
@@ -81,95 +81,113 @@ test.each(["unavailable", "overloaded", "rate_limited"])(
     for (let i = 1; i < times.length; i++) {
       expect((times[i] as number) - (times[i - 1] as number)).toBeGreaterThanOrEqual(3_000);
     }
-    expect(last(room)).toMatchObject({ status: "sent", stored: true });
+    expect(lastRow(room)).toMatchObject({ status: "sent", stored: true });
   },
 );
+
+test("the outbox waits at most 30 s, because slow mode may be switched off before its time is over", async () => {
+  const { world, room } = await openRoom();
+  let slow = true;
+  world.server.hook = (frame) =>
+    slow && frame.type === "message:send"
+      ? { type: "error", code: "rate_limited", reason: "slow_mode", retry_after_ms: 3_600_000 }
+      : undefined;
+  room.send("slow");
+  await world.clock.pass(1_000);
+  expect(sentMessages(world).length).toBe(1);
+  slow = false;
+  await world.clock.pass(31_000);
+  expect(lastRow(room)).toMatchObject({ status: "sent", stored: true });
+});
 
 test.each(["bad_request", "forbidden", "not_found", "conflict", "too_large"])(
   "%s fails the message at once",
   async (code) => {
-    const { world, room } = await open();
-    world.model.hook = (frame) =>
+    const { world, room } = await openRoom();
+    world.server.hook = (frame) =>
       frame.type === "message:send" ? { type: "error", code, field: "content" } : undefined;
     room.send("no");
     await world.clock.pass(100);
-    expect(last(room)).toMatchObject({ status: "failed", error: { code, field: "content" } });
-    expect(sends(world).length).toBe(1);
+    expect(lastRow(room)).toMatchObject({ status: "failed", error: { code, field: "content" } });
+    expect(sentMessages(world).length).toBe(1);
   },
 );
 
 test("time without a connection does not count towards failure", async () => {
-  const { world, room } = await open();
+  const { world, room } = await openRoom();
   world.down = true;
   world.cut();
   room.send("offline");
   await world.clock.pass(600_000);
-  expect(last(room).status).toBe("sending");
+  expect(lastRow(room).status).toBe("sending");
   world.down = false;
   await world.clock.pass(60_000);
-  expect(last(room)).toMatchObject({ status: "sent", stored: true });
+  expect(lastRow(room)).toMatchObject({ status: "sent", stored: true });
 });
 
 test("the next message of a room is sent after the previous one is accepted", async () => {
-  const { world, room, client } = await open({}, new World(["r", "other"]));
-  world.model.hook = (frame) => (frame.content === "first" ? "lose" : undefined);
+  const { world, room, client } = await openRoom({}, new World(["r", "other"]));
+  world.server.hook = (frame) => (frame.content === "first" ? "lose" : undefined);
   room.send("first");
   room.send("second");
   client.room("other").send("elsewhere");
   await world.clock.pass(4_000);
-  expect(sends(world).map((frame) => frame.content)).toEqual(["first", "elsewhere"]);
-  world.model.hook = undefined;
+  expect(sentMessages(world).map((frame) => frame.content)).toEqual(["first", "elsewhere"]);
+  world.server.hook = undefined;
   await world.clock.pass(10_000);
-  expect(world.model.contents()).toEqual(["first", "second"]);
+  expect(world.server.contents()).toEqual(["first", "second"]);
 });
 
 test("accepted messages that the server lost are sent again in order", async () => {
-  const { world, room } = await open();
-  world.model.hook = (frame) => (frame.type === "message:send" ? "lose-answer" : undefined);
+  const { world, room } = await openRoom();
+  world.server.hook = (frame) => (frame.type === "message:send" ? "lose-answer" : undefined);
   const texts = Array.from({ length: 8 }, (_, i) => `${i}`);
   for (const text of texts) {
     room.send(text);
     await world.clock.pass(900);
   }
-  expect(world.model.contents()).toEqual(texts);
+  expect(world.server.contents()).toEqual(texts);
   world.down = true;
   world.cut();
-  world.model.room().log = [];
-  world.model.beginEpoch();
-  world.model.hook = undefined;
+  world.server.room().log = [];
+  world.server.beginEpoch();
+  world.server.hook = undefined;
   world.down = false;
   await world.clock.pass(60_000);
-  expect(world.model.contents()).toEqual(texts);
+  expect(world.server.contents()).toEqual(texts);
   expect(room.messages.get().items.map(({ content, stored }) => [content, stored])).toEqual(
     texts.map((text) => [text, true]),
   );
 });
 
 test("a void with reason rejected fails an accepted message", async () => {
-  const { world, room, client } = await open();
-  world.model.hook = (frame) => (frame.type === "message:send" ? "lose-answer" : undefined);
+  const { world, room, client } = await openRoom();
+  world.server.hook = (frame) => (frame.type === "message:send" ? "lose-answer" : undefined);
   room.send("bad");
   await world.clock.pass(100);
-  const client_id = sends(world)[0]?.client_id;
-  world.model.append("r", { type: "message:void", target: 1, client_id, by: "system", reason: "rejected" });
+  const client_id = sentMessages(world)[0]?.client_id;
+  world.server.append("r", { type: "message:void", target: 1, client_id, by: "system", reason: "rejected" });
   await world.clock.pass(100);
-  expect(last(room)).toMatchObject({ status: "failed", error: { code: "bad_request", reason: "rejected" } });
-  world.model.hook = undefined;
+  expect(lastRow(room)).toMatchObject({
+    status: "failed",
+    error: { code: "bad_request", reason: "rejected" },
+  });
+  world.server.hook = undefined;
   client.outbox.retry(client_id as string);
   await world.clock.pass(1_000);
   // The rejected message keeps the old client id for ever.
-  expect(sends(world).at(-1)?.client_id).not.toBe(client_id);
-  expect(last(room)).toMatchObject({ status: "sent", stored: true, content: "bad" });
+  expect(sentMessages(world).at(-1)?.client_id).not.toBe(client_id);
+  expect(lastRow(room)).toMatchObject({ status: "sent", stored: true, content: "bad" });
 });
 
 test("a void with reason duplicate settles the message at its first position", async () => {
-  const { world, room, client } = await open();
-  world.model.hook = (frame) => (frame.type === "message:send" ? "lose-answer" : undefined);
+  const { world, room, client } = await openRoom();
+  world.server.hook = (frame) => (frame.type === "message:send" ? "lose-answer" : undefined);
   room.send("twice");
   await world.clock.pass(100);
-  const event = world.model.room().log[0] as Json;
-  world.model.append("r", { ...event, seq: 2, id: "other" });
-  world.model.append("r", {
+  const event = world.server.room().log[0] as Json;
+  world.server.append("r", { ...event, seq: 2, id: "other" });
+  world.server.append("r", {
     type: "message:void",
     target: 2,
     client_id: event.client_id,
@@ -194,7 +212,7 @@ test("send throws at once when the outbox is full", async () => {
 test("unsent messages survive a reload in order, without attempt 1", async () => {
   const storage = sharedDisk();
   const first = storage.tab();
-  const { world, client } = await open({ storage: first });
+  const { world, client } = await openRoom({ storage: first });
   world.down = true;
   world.cut();
   for (const text of ["a", "b", "c"]) client.room("r").send(text);
@@ -202,17 +220,17 @@ test("unsent messages survive a reload in order, without attempt 1", async () =>
   first.kill();
   client.close();
   world.down = false;
-  const again = await open({ storage: storage.tab() }, world);
+  const again = await openRoom({ storage: storage.tab() }, world);
   expect(again.client.outbox.get()).toEqual([]);
-  // The tab that wrote them did not release them, so its lease lasts for a while.
+  // The tab that wrote the entries did not release them, so its lease is valid for a while.
   await world.clock.pass(30_000);
-  expect(world.model.contents()).toEqual(["a", "b", "c"]);
-  expect(sends(world).every((frame) => (frame.attempt as number) > 1)).toBe(true);
+  expect(world.server.contents()).toEqual(["a", "b", "c"]);
+  expect(sentMessages(world).every((frame) => (frame.attempt as number) > 1)).toBe(true);
   expect(await storage.keys?.()).toEqual(["tidings/default/user"]);
 });
 
 test("messages written before a tab slept are sent without attempt 1", async () => {
-  const { world, room } = await open({ storage: sharedDisk().tab() });
+  const { world, room } = await openRoom({ storage: sharedDisk().tab() });
   world.down = true;
   world.cut();
   room.send("before the night");
@@ -220,13 +238,13 @@ test("messages written before a tab slept are sent without attempt 1", async () 
   world.clock.jump(3_600_000);
   world.down = false;
   await world.clock.pass(60_000);
-  expect(sends(world).map((frame) => frame.attempt)).toEqual([2]);
+  expect(sentMessages(world).map((frame) => frame.attempt)).toEqual([2]);
 });
 
 test("adopted entries come before newer messages", async () => {
   const storage = sharedDisk();
   const page = lifecycle();
-  const { world, client } = await open({ storage: storage.tab(), lifecycle: page });
+  const { world, client } = await openRoom({ storage: storage.tab(), lifecycle: page });
   world.down = true;
   world.cut();
   client.room("r").send("earlier");
@@ -239,31 +257,31 @@ test("adopted entries come before newer messages", async () => {
   expect(next.outbox.get().map(({ content }) => content)).toEqual(["earlier", "later"]);
   world.down = false;
   await world.clock.pass(60_000);
-  expect(world.model.contents()).toEqual(["earlier", "later"]);
+  expect(world.server.contents()).toEqual(["earlier", "later"]);
   client.close();
 });
 
 test("a hidden page releases its messages to the next page at once", async () => {
   const storage = sharedDisk();
   const page = lifecycle();
-  const { world, client } = await open({ storage: storage.tab(), lifecycle: page });
+  const { world, client } = await openRoom({ storage: storage.tab(), lifecycle: page });
   world.down = true;
   world.cut();
   client.room("r").send("left");
   await world.clock.pass(100);
-  // A page emits `hide` when the user leaves it.
+  // The user leaves the page, so it releases its messages to the next page.
   page.emit("hide");
   page.emit("hidden");
   world.down = false;
-  await open({ storage: storage.tab() }, world);
+  await openRoom({ storage: storage.tab() }, world);
   await world.clock.pass(500);
-  expect(world.model.contents()).toEqual(["left"]);
+  expect(world.server.contents()).toEqual(["left"]);
   client.close();
 });
 
 test("messages written before the user is known belong to the last user", async () => {
   const storage = sharedDisk();
-  const { world, client } = await open({ storage: storage.tab() });
+  const { world, client } = await openRoom({ storage: storage.tab() });
   client.close();
   world.down = true;
   const offline = world.client({ storage: storage.tab() });
@@ -279,25 +297,25 @@ test("messages written before the user is known belong to the last user", async 
 
 test("no user sends the messages of another user", async () => {
   const storage = sharedDisk();
-  const { world, client } = await open({ storage: storage.tab(), user: "alice" });
+  const { world, client } = await openRoom({ storage: storage.tab(), user: "alice" });
   world.down = true;
   world.cut();
   client.room("r").send("alice's own");
   await world.clock.pass(100);
   client.close();
   world.down = false;
-  const bob = await open({ storage: storage.tab(), user: "bob" }, world);
+  const bob = await openRoom({ storage: storage.tab(), user: "bob" }, world);
   await world.clock.pass(60_000);
   expect(bob.client.outbox.get()).toEqual([]);
-  expect(world.model.contents()).toEqual([]);
+  expect(world.server.contents()).toEqual([]);
   bob.client.close();
-  const alice = await open({ storage: storage.tab(), user: "alice" }, world);
+  const alice = await openRoom({ storage: storage.tab(), user: "alice" }, world);
   await world.clock.pass(30_000);
   expect(alice.client.outbox.get()).toEqual([]);
-  expect(world.model.contents()).toEqual(["alice's own"]);
+  expect(world.server.contents()).toEqual(["alice's own"]);
 });
 
-const broken: [string, StorageAdapter][] = [
+const BROKEN_STORAGES: [string, StorageAdapter][] = [
   ["full", { ...memoryStorage(), setItem: () => Promise.reject(new Error("full")) }],
   [
     "forbidden",
@@ -319,17 +337,17 @@ const broken: [string, StorageAdapter][] = [
   ["hanging", { ...memoryStorage(), setItem: () => new Promise(() => {}) }],
 ];
 
-test.each(broken)("messages are sent with a storage that is %s", async (_, storage) => {
-  const { world, room } = await open({ storage });
+test.each(BROKEN_STORAGES)("messages are sent with a storage that is %s", async (_, storage) => {
+  const { world, room } = await openRoom({ storage });
   room.send("sent all the same");
   await world.clock.pass(5_000);
-  expect(last(room)).toMatchObject({ status: "sent", stored: true });
+  expect(lastRow(room)).toMatchObject({ status: "sent", stored: true });
 });
 
 test("the storage holds the fields of a message without the objects that show it", async () => {
   const storage = memoryStorage();
   const world = new World();
-  world.model.hook = (frame) => (frame.type === "message:send" ? "lose" : undefined);
+  world.server.hook = (frame) => (frame.type === "message:send" ? "lose" : undefined);
   const client = world.client({ storage });
   client.room("r").send("kept");
   expect(client.outbox.get()).toHaveLength(1);
@@ -347,7 +365,7 @@ test("damaged entries are dropped and reported", async () => {
   const storage = memoryStorage();
   await storage.setItem("tidings/default/out/x", "{half");
   await storage.setItem("tidings/default/out/y", JSON.stringify({ v: 1, owner: "o", clientId: "z" }));
-  const { world } = await open({ storage });
+  const { world } = await openRoom({ storage });
   await world.clock.pass(1_000);
   expect(world.errors.length).toBe(2);
   expect((await storage.keys?.())?.filter((key) => key.includes("/out/"))).toEqual([]);
@@ -357,18 +375,18 @@ test("two tabs on one storage send each message once and adopt entries of a dead
   const storage = sharedDisk();
   const one = storage.tab();
   const world = new World();
-  const a = await open({ storage: one }, world);
-  const b = await open({ storage: storage.tab() }, world);
-  world.model.hook = (frame) => (frame.type === "message:send" ? "lose" : undefined);
+  const a = await openRoom({ storage: one }, world);
+  const b = await openRoom({ storage: storage.tab() }, world);
+  world.server.hook = (frame) => (frame.type === "message:send" ? "lose" : undefined);
   a.room.send("from a");
   b.room.send("from b");
   await world.clock.pass(3_000);
   expect(b.client.outbox.get().map(({ content }) => content)).toEqual(["from b"]);
   one.kill();
   a.client.disconnect();
-  world.model.hook = undefined;
+  world.server.hook = undefined;
   await world.clock.pass(60_000);
-  expect([...world.model.contents()].sort()).toEqual(["from a", "from b"]);
+  expect([...world.server.contents()].sort()).toEqual(["from a", "from b"]);
   expect(b.client.outbox.get()).toEqual([]);
 });
 
@@ -417,12 +435,12 @@ test("random cuts, losses and restarts: each message is stored once or failed, i
         let client = start();
         const sent: Record<string, string[]> = { r: [], other: [] };
         let count = 0;
-        let life = 0;
+        let pageNumber = 0;
         await world.clock.pass(500);
         for (const one of steps) {
           if (one.do === "send") {
             const room = rooms[one.room] as string;
-            const text = `${life}:${++count}`;
+            const text = `${pageNumber}:${++count}`;
             client.room(room).send(text);
             sent[room]?.push(text);
           } else if (one.do === "cut") world.cut();
@@ -430,12 +448,12 @@ test("random cuts, losses and restarts: each message is stored once or failed, i
             world.down = true;
             world.cut();
           } else if (one.do === "up") world.down = false;
-          else if (one.do === "renew") world.model.beginEpoch();
+          else if (one.do === "renew") world.server.beginEpoch();
           else if (one.do === "reload" || one.do === "crash") {
             // A new message is on the disk before its page can crash.
             await world.clock.pass(10);
             if (one.do === "reload") page.emit("hide");
-            else life++;
+            else pageNumber++;
             tab.kill();
             client.close();
             tab = storage.tab();
@@ -445,36 +463,36 @@ test("random cuts, losses and restarts: each message is stored once or failed, i
           } else if (one.do === "pass") await world.clock.pass(one.ms);
           else if ("times" in one) {
             const { do: fault, times } = one;
-            let left = times;
-            world.model.hook = (frame) => {
-              if (frame.type !== "message:send" || left-- <= 0) return undefined;
+            let remaining = times;
+            world.server.hook = (frame) => {
+              if (frame.type !== "message:send" || remaining-- <= 0) return undefined;
               return fault === "refuse" ? { type: "error", code: "unavailable", retry_after_ms: 100 } : fault;
             };
           }
         }
-        world.model.hook = undefined;
+        world.server.hook = undefined;
         world.down = false;
         await world.clock.pass(400_000);
         const failed = new Set(client.outbox.get().map(({ content }) => content));
         for (const room of rooms) {
-          const stands = world.model.contents(room) as string[];
-          expect(new Set(stands).size).toBe(stands.length);
-          const wanted = sent[room] as string[];
-          expect([...stands].sort()).toEqual(
-            wanted.filter((text) => !failed.has(text) || stands.includes(text)).sort(),
+          const contents = world.server.contents(room) as string[];
+          expect(new Set(contents).size).toBe(contents.length);
+          const sentTexts = sent[room] as string[];
+          expect([...contents].sort()).toEqual(
+            sentTexts.filter((text) => !failed.has(text) || contents.includes(text)).sort(),
           );
-          // Only messages that failed and arrived later may be out of order; this test retries none. The next
-          // page cannot know that a page crashed, so it does not wait for it.
-          for (let i = 0; i <= life && !failed.size; i++) {
-            const own = (texts: string[]) => texts.filter((text) => text.startsWith(`${i}:`));
-            expect(own(stands)).toEqual(own(wanted));
+          // Only failed messages that are retried may be out of order, and this test retries none. Messages of
+          // different pages may be, because a page cannot know that the page before it crashed.
+          for (let i = 0; i <= pageNumber && !failed.size; i++) {
+            const textsOfPage = (texts: string[]) => texts.filter((text) => text.startsWith(`${i}:`));
+            expect(textsOfPage(contents)).toEqual(textsOfPage(sentTexts));
           }
           expect(client.room(room).state.get().phase).toBe("live");
           const shown = client
             .room(room)
             .messages.get()
             .items.filter(({ seq }) => seq !== undefined);
-          expect(shown.map(({ content }) => content)).toEqual(stands.slice(-shown.length));
+          expect(shown.map(({ content }) => content)).toEqual(contents.slice(-shown.length));
         }
         expect(client.outbox.get().every(({ status }) => status === "failed")).toBe(true);
         client.close();

@@ -1,15 +1,15 @@
 import { expect, test } from "vitest";
 import { World } from "./support/world.js";
 
-/** A polling client with a token that is valid until `end` is called. */
-async function polling(world: World) {
+/** A polling client with a token that is valid until `expireToken` is called. */
+async function pollingClient(world: World) {
   let number = 1;
-  let good = 1;
+  let firstValid = 1;
   let user = "alice";
-  const asked: number[] = [];
-  world.model.refuse = (token) => Number(token.split(".")[1]) < good;
+  const tokenRequests: number[] = [];
+  world.server.refuse = (token) => Number(token.split(".")[1]) < firstValid;
   const token = () => {
-    asked.push(number);
+    tokenRequests.push(number);
     return `${user}.${number++}`;
   };
   const client = world.client({ transport: "poll", token });
@@ -20,16 +20,16 @@ async function polling(world: World) {
   room.open();
   await world.clock.pass(2_000);
   expect(client.connection.get().state).toBe("connected");
-  states.length = asked.length = 0;
+  states.length = tokenRequests.length = 0;
   return {
     client,
     room,
     states,
-    asked,
-    end: (of = 1) => {
-      good += of;
+    tokenRequests,
+    expireToken: (of = 1) => {
+      firstValid += of;
     },
-    become: (other: string) => {
+    switchUser: (other: string) => {
       user = other;
     },
   };
@@ -37,21 +37,21 @@ async function polling(world: World) {
 
 test("a token that expires while polling is replaced, and the connection continues", async () => {
   const world = new World();
-  const { client, room, states, asked, end } = await polling(world);
-  end();
-  world.model.appendMessage("between");
+  const { client, room, states, tokenRequests, expireToken } = await pollingClient(world);
+  expireToken();
+  world.server.appendMessage("between");
   room.send("mine");
   await world.clock.pass(30_000);
   expect(states).toEqual([]);
-  expect(asked).toEqual([2]);
-  expect(room.messages.get().items.map(({ content }) => content)).toEqual(world.model.contents());
+  expect(tokenRequests).toEqual([2]);
+  expect(room.messages.get().items.map(({ content }) => content)).toEqual(world.server.contents());
   expect(client.outbox.get()).toEqual([]);
 });
 
 test("a second token that is refused in a row ends the polled connection", async () => {
   const world = new World();
-  const { client, states, end } = await polling(world);
-  end(1_000);
+  const { client, states, expireToken } = await pollingClient(world);
+  expireToken(1_000);
   await world.clock.pass(120_000);
   expect(states).toContain("reconnecting");
   expect(client.connection.get()).toMatchObject({ state: "disconnected", error: { code: "unauthorized" } });
@@ -59,11 +59,11 @@ test("a second token that is refused in a row ends the polled connection", async
 
 test("a token of another user starts a new connection and sends nothing in their name", async () => {
   const world = new World();
-  const { client, room, end, become } = await polling(world);
-  end();
-  become("bob");
+  const { client, room, expireToken, switchUser } = await pollingClient(world);
+  expireToken();
+  switchUser("bob");
   room.send("alice's");
   await world.clock.pass(30_000);
   expect(client.me.get()?.id).toBe("bob");
-  expect(world.model.contents()).not.toContain("alice's");
+  expect(world.server.contents()).not.toContain("alice's");
 });

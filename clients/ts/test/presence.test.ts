@@ -9,18 +9,18 @@ test("presence of a watched new member is requested until storage knows the memb
   client.room("r").open();
   presence(client).watch(["bob"]);
   await world.clock.pass(3_000);
-  const asked = () => world.model.seen.filter((frame) => frame.type === "presence:get");
-  world.model.seen.length = 0;
-  world.model.append("r", { type: "member:added", user: "bob", role: "member", by: "carol" });
-  world.model.append("r", { type: "member:added", user: "dora", role: "member", by: "carol" });
+  const presenceRequests = () => world.server.seen.filter((frame) => frame.type === "presence:get");
+  world.server.seen.length = 0;
+  world.server.append("r", { type: "member:added", user: "bob", role: "member", by: "carol" });
+  world.server.append("r", { type: "member:added", user: "dora", role: "member", by: "carol" });
   await world.clock.pass(1_500);
-  expect(asked().map(({ users }) => users)).toEqual([["bob"]]);
-  // Storage lags behind.
+  expect(presenceRequests().map(({ users }) => users)).toEqual([["bob"]]);
+  // The database does not have the membership yet.
   await world.clock.pass(7_000);
-  expect(asked().map(({ users }) => users)).toEqual([["bob"], ["bob"], ["bob"]]);
-  world.model.presence.set("bob", "online");
+  expect(presenceRequests().map(({ users }) => users)).toEqual([["bob"], ["bob"], ["bob"]]);
+  world.server.presence.set("bob", "online");
   await world.clock.pass(60_000);
   expect(presence(client).of("bob").get()).toEqual({ status: "online", lastSeen: null });
-  expect(asked().length).toBe(4);
+  expect(presenceRequests().length).toBe(4);
   client.close();
 });

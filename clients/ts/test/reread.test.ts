@@ -1,14 +1,14 @@
-// Reads of single messages while the log continues or goes back.
+// Reads of single messages while new events arrive, or while a new epoch begins.
 import { expect, test } from "vitest";
-import type { Session } from "./support/model.js";
+import type { Session } from "../src/testing.js";
 import { World } from "./support/world.js";
 
-const session = (world: World) => [...world.model.sessions].at(-1) as Session;
-const unavailable = { status: 503, body: { code: "unavailable" } };
+const newestSession = (world: World) => [...world.server.sessions].at(-1) as Session;
+const UNAVAILABLE = { status: 503, body: { code: "unavailable" } };
 
 /** An open room of ten messages. */
-async function ten(world: World) {
-  for (let i = 1; i <= 10; i++) world.model.appendMessage(`${i}`);
+async function openRoomOfTen(world: World) {
+  for (let i = 1; i <= 10; i++) world.server.appendMessage(`${i}`);
   const client = world.client();
   client.connect().catch(() => {});
   const room = client.room("r");
@@ -19,7 +19,7 @@ async function ten(world: World) {
 }
 
 /** A void that reports a change of the message at 5. */
-const changed = {
+const CHANGE_VOID = {
   type: "message:void",
   target: 99,
   client_id: "x",
@@ -27,76 +27,109 @@ const changed = {
   reason: "duplicate",
   message: 5,
 };
-/** The `upto` of each read of the message at 5. */
-const reads = (world: World) => world.model.requests.filter((request) => request.includes("before=6&"));
+/** The requests that read the message at 5. */
+const readRequests = (world: World) =>
+  world.server.requests.filter((request) => request.includes("before=6&"));
 const upto = (request: string | undefined) => Number(/upto=(\d+)/.exec(request ?? "")?.[1]);
 
 test("a message is read again up to the cursor, also after the cursor went back", async () => {
   const world = new World();
-  await ten(world);
-  // Storage never reaches a position that the server lost.
-  world.model.http = () => (upto(world.model.requests.at(-1)) > 10 ? unavailable : undefined);
-  session(world).send({ room: "r", seq: 11, at: world.model.at(), ...changed });
+  await openRoomOfTen(world);
+  // The database never reaches a seq that the server has lost.
+  world.server.http = () => (upto(world.server.requests.at(-1)) > 10 ? UNAVAILABLE : undefined);
+  newestSession(world).send({ room: "r", seq: 11, at: world.server.at(), ...CHANGE_VOID });
   await world.clock.pass(1_000);
-  expect(upto(reads(world).at(-1))).toBe(11);
-  world.model.beginEpoch();
-  session(world).send({ type: "room:gap", room: "r", after: 10, head: world.model.head("r") });
+  expect(upto(readRequests(world).at(-1))).toBe(11);
+  world.server.beginEpoch();
+  newestSession(world).send({ type: "room:gap", room: "r", after: 10, head: world.server.head("r") });
   await world.clock.pass(60_000);
-  expect(upto(reads(world).at(-1))).toBe(10);
-  const { length } = reads(world);
+  expect(upto(readRequests(world).at(-1))).toBe(10);
+  const { length } = readRequests(world);
   await world.clock.pass(300_000);
-  expect(reads(world).length).toBe(length);
+  expect(readRequests(world).length).toBe(length);
 });
 
 test("a closed client reads no message again", async () => {
   const world = new World();
-  const { client } = await ten(world);
-  world.model.http = () => unavailable;
-  world.model.append("r", changed);
+  const { client } = await openRoomOfTen(world);
+  world.server.http = () => UNAVAILABLE;
+  world.server.append("r", CHANGE_VOID);
   await world.clock.pass(1_000);
-  expect(reads(world).length).toBeGreaterThan(0);
+  expect(readRequests(world).length).toBeGreaterThan(0);
   client.close();
-  // A pending request may still be repeated a few times.
+  // A pending request may be repeated a few times.
   await world.clock.pass(15_000);
-  const { length } = reads(world);
+  const { length } = readRequests(world);
   await world.clock.pass(300_000);
-  expect(reads(world).length).toBe(length);
+  expect(readRequests(world).length).toBe(length);
 });
 
 test("a message that changes after a reload of its room is read again", async () => {
   const world = new World();
-  await ten(world);
-  world.model.http = () => (world.model.requests.at(-1)?.includes("before=6&") ? unavailable : undefined);
-  world.model.append("r", changed);
-  // Long enough for a long pause before the next attempt.
+  await openRoomOfTen(world);
+  world.server.http = () => (world.server.requests.at(-1)?.includes("before=6&") ? UNAVAILABLE : undefined);
+  world.server.append("r", CHANGE_VOID);
+  // Waits until the pause before the next attempt is long.
   await world.clock.pass(60_000);
-  world.model.append("r", { type: "member:changed", user: "alice", role: "admin", by: "bob" });
+  world.server.append("r", { type: "member:changed", user: "alice", role: "admin", by: "bob" });
   await world.clock.pass(500);
-  world.model.append("r", changed);
-  world.model.http = undefined;
+  world.server.append("r", CHANGE_VOID);
+  world.server.http = undefined;
   await world.clock.pass(120_000);
-  expect(upto(reads(world).at(-1))).toBe(13);
+  expect(upto(readRequests(world).at(-1))).toBe(13);
 });
 
 test("events that arrive during a load and are lost with an epoch are not shown", async () => {
   const world = new World();
-  for (let i = 1; i <= 10; i++) world.model.appendMessage(`${i}`);
+  for (let i = 1; i <= 10; i++) world.server.appendMessage(`${i}`);
   const client = world.client();
   client.connect().catch(() => {});
   // The room is listed and its log is followed, so events during the load belong to it.
   await world.clock.pass(2_000);
-  world.model.http = (_method, path) => (path.endsWith("/messages") ? unavailable : undefined);
+  world.server.http = (_method, path) => (path.endsWith("/messages") ? UNAVAILABLE : undefined);
   const room = client.room("r");
   room.open();
   await world.clock.pass(500);
-  const lost = { id: "lost", client_id: "lost", sender: { id: "bob" }, kind: "text", content: "lost" };
-  session(world).send({ type: "message:new", room: "r", seq: 11, at: world.model.at(), ...lost });
+  const lostMessage = { id: "lost", client_id: "lost", sender: { id: "bob" }, kind: "text", content: "lost" };
+  newestSession(world).send({
+    type: "message:new",
+    room: "r",
+    seq: 11,
+    at: world.server.at(),
+    ...lostMessage,
+  });
   await world.clock.pass(500);
-  world.model.beginEpoch();
-  session(world).send({ type: "room:gap", room: "r", after: 10, head: world.model.head("r") });
+  world.server.beginEpoch();
+  newestSession(world).send({ type: "room:gap", room: "r", after: 10, head: world.server.head("r") });
   await world.clock.pass(500);
-  world.model.http = undefined;
+  world.server.http = undefined;
   await world.clock.pass(60_000);
   expect(room.state.get().phase).toBe("live");
-  expect(room.messages.get().items.map(({ content }) => content)).toEqual(world.model.contents());
+  expect(room.messages.get().items.map(({ content }) => content)).toEqual(world.server.contents());
+});
+
+test("events that a join repeats, because the page ended below the cursor, are emitted once", async () => {
+  const world = new World();
+  const { client, room } = await openRoomOfTen(world);
+  const emitted: number[] = [];
+  client.on("event", ({ seq }) => void emitted.push(seq));
+  for (let i = 11; i <= 15; i++) world.server.appendMessage(`${i}`);
+  await world.clock.pass(500);
+  // PostgreSQL has stored the events up to 12, so a page with a higher `upto` is unavailable.
+  const page = {
+    messages: [],
+    head: { ...world.server.head("r"), seq: 12 },
+    has_before: true,
+    has_after: false,
+  };
+  world.server.http = (_method, path) => {
+    if (!path.endsWith("/messages")) return undefined;
+    return upto(world.server.requests.at(-1)) > 12 ? UNAVAILABLE : { status: 200, body: page };
+  };
+  world.server.append("r", { type: "member:changed", user: "alice", role: "admin", by: "bob" });
+  await world.clock.pass(20_000);
+  world.server.http = undefined;
+  await world.clock.pass(60_000);
+  expect(room.state.get().phase).toBe("live");
+  expect(emitted).toEqual([11, 12, 13, 14, 15, 16]);
 });

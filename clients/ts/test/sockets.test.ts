@@ -3,10 +3,12 @@ import type { AddressInfo } from "node:net";
 import { afterEach, expect, test } from "vitest";
 import WebSocket, { WebSocketServer } from "ws";
 import { TidingsClient, type WebSocketConstructor } from "../src/index.js";
-import { type Json, Model, type Session } from "./support/model.js";
+import { type Json, ScriptedServer, type Session } from "../src/testing.js";
 
-/** The model behind real sockets. */
-async function serve(model: Model): Promise<{ url: string; server: Server; sockets: WebSocketServer }> {
+/** The scripted server behind real sockets. */
+async function serveModel(
+  model: ScriptedServer,
+): Promise<{ url: string; server: Server; sockets: WebSocketServer }> {
   const server = createServer(async (request, response) => {
     let text = "";
     for await (const chunk of request) text += chunk;
@@ -44,8 +46,8 @@ afterEach(() => {
   }
 });
 
-async function start(model: Model) {
-  const served = await serve(model);
+async function startClient(model: ScriptedServer) {
+  const served = await serveModel(model);
   servers.push(served);
   const client = new TidingsClient({
     url: served.url,
@@ -56,7 +58,7 @@ async function start(model: Model) {
   return { ...served, client };
 }
 
-async function until(done: () => boolean): Promise<void> {
+async function waitUntil(done: () => boolean): Promise<void> {
   for (let i = 0; i < 1_000; i++) {
     if (done()) return;
     await new Promise((resolve) => setTimeout(resolve, 10));
@@ -65,18 +67,18 @@ async function until(done: () => boolean): Promise<void> {
 }
 
 test("a message is sent and received with the class of `ws`, across a broken connection", async () => {
-  const model = new Model();
-  const { client, sockets } = await start(model);
+  const model = new ScriptedServer(["r"]);
+  const { client, sockets } = await startClient(model);
   await client.connect();
   const room = client.room("r");
   room.open();
-  await until(() => room.state.get().phase === "live");
+  await waitUntil(() => room.state.get().phase === "live");
   room.send("one");
-  await until(() => client.outbox.get().length === 0);
+  await waitUntil(() => client.outbox.get().length === 0);
   for (const socket of sockets.clients) socket.terminate();
   room.send("two");
   model.appendMessage("three");
-  await until(() => client.outbox.get().length === 0 && room.messages.get().items.length === 3);
+  await waitUntil(() => client.outbox.get().length === 0 && room.messages.get().items.length === 3);
   expect(
     room.messages
       .get()
@@ -87,21 +89,21 @@ test("a message is sent and received with the class of `ws`, across a broken con
 });
 
 test("the client waits for a server that is not up yet, and an early close does not throw", async () => {
-  const model = new Model();
-  const { client, server, url } = await start(model);
+  const model = new ScriptedServer(["r"]);
+  const { client, server, url } = await startClient(model);
   await new Promise<void>((resolve) => server.close(() => resolve()));
   const failed = client.connect();
-  await until(() => client.connection.get().state === "reconnecting");
+  await waitUntil(() => client.connection.get().state === "reconnecting");
   client.disconnect();
   await expect(failed).rejects.toMatchObject({ code: "closed" });
   client.connect().catch(() => {});
   server.listen(Number(new URL(url).port), "127.0.0.1");
-  await until(() => client.connection.get().state === "connected");
+  await waitUntil(() => client.connection.get().state === "connected");
 });
 
 test("binary and broken frames get no answer, and the connection continues", async () => {
-  const model = new Model();
-  const { client, sockets } = await start(model);
+  const model = new ScriptedServer(["r"]);
+  const { client, sockets } = await startClient(model);
   await client.connect();
   for (const socket of sockets.clients) {
     socket.send(Buffer.from([0xff, 0x00]), { binary: true });

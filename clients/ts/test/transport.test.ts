@@ -1,10 +1,10 @@
 import { expect, test } from "vitest";
 import { World } from "./support/world.js";
 
-const talk = async (world: World, client: ReturnType<World["client"]>, text: string) => {
+const exchangeMessages = async (world: World, client: ReturnType<World["client"]>, text: string) => {
   client.room("r").send(text);
   await world.clock.pass(1_000);
-  world.model.appendMessage(`re: ${text}`);
+  world.server.appendMessage(`re: ${text}`);
   await world.clock.pass(1_000);
   const { items } = client.room("r").messages.get();
   expect(items.map(({ content }) => content)).toContain(`re: ${text}`);
@@ -19,29 +19,29 @@ test("the client polls without a WebSocket class, and everything works", async (
   await world.clock.pass(2_000);
   expect(client.connection.get()).toMatchObject({ state: "connected", transport: "poll" });
   expect(client.room("r").state.get().phase).toBe("live");
-  await talk(world, client, "over polls");
+  await exchangeMessages(world, client, "over polls");
   expect(world.attempts).toBe(0);
 });
 
 test("the client polls at once when WebSockets are disabled, and returns when polls allow it", async () => {
   const world = new World();
   world.noWebSocket = true;
-  world.model.websocket = false;
+  world.server.websocket = false;
   const client = world.client();
   client.connect().catch(() => {});
   client.room("r").open();
   await world.clock.pass(3_000);
   expect(client.connection.get()).toMatchObject({ state: "connected", transport: "poll" });
-  await talk(world, client, "one");
+  await exchangeMessages(world, client, "one");
   const before = world.attempts;
   await world.clock.pass(120_000);
   expect(world.attempts).toBe(before);
   world.noWebSocket = false;
-  world.model.websocket = true;
+  world.server.websocket = true;
   await world.clock.pass(60_000);
   expect(client.connection.get()).toMatchObject({ state: "connected", transport: "websocket" });
-  await talk(world, client, "two");
-  expect(world.model.contents()).toEqual(["one", "re: one", "two", "re: two"]);
+  await exchangeMessages(world, client, "two");
+  expect(world.server.contents()).toEqual(["one", "re: one", "two", "re: two"]);
 });
 
 test("repeated failed handshakes with a reachable gateway lead to polls", async () => {
@@ -65,14 +65,14 @@ test("close code 4410 leads to polls", async () => {
   const client = world.client();
   client.connect().catch(() => {});
   await world.clock.pass(1_000);
-  world.model.websocket = false;
+  world.server.websocket = false;
   world.cut(4410);
   await world.clock.pass(1_000);
   expect(client.connection.get()).toMatchObject({ state: "connected", transport: "poll" });
 });
 
 test("`websocket` reports a missing WebSocket class, and `auto` polls", async () => {
-  const had = Object.getOwnPropertyDescriptor(globalThis, "WebSocket");
+  const descriptor = Object.getOwnPropertyDescriptor(globalThis, "WebSocket");
   Reflect.deleteProperty(globalThis, "WebSocket");
   try {
     const world = new World();
@@ -82,7 +82,7 @@ test("`websocket` reports a missing WebSocket class, and `auto` polls", async ()
     await Promise.all([expect(failed).rejects.toMatchObject({ code: "protocol" }), world.clock.pass(1_000)]);
     expect(polls.connection.get()).toMatchObject({ state: "connected", transport: "poll" });
   } finally {
-    if (had) Object.defineProperty(globalThis, "WebSocket", had);
+    if (descriptor) Object.defineProperty(globalThis, "WebSocket", descriptor);
   }
 });
 
@@ -111,14 +111,14 @@ test("a lost poll answer loses no events", async () => {
     world.down = true;
     await world.clock.pass(100);
     world.down = false;
-    world.model.appendMessage(`b${i}`);
+    world.server.appendMessage(`b${i}`);
     await world.clock.pass(20_000);
   }
   const contents = client
     .room("r")
     .messages.get()
     .items.map(({ content }) => content);
-  expect(contents).toEqual(world.model.contents());
+  expect(contents).toEqual(world.server.contents());
   expect(new Set(contents).size).toBe(10);
 });
 
@@ -128,22 +128,22 @@ test("a gap in a poll is filled from the client's cursor", async () => {
   client.connect().catch(() => {});
   client.room("r").open();
   await world.clock.pass(2_000);
-  world.model.appendMessage("a");
+  world.server.appendMessage("a");
   await world.clock.pass(2_000);
   world.down = true;
   await world.clock.pass(1_000);
-  for (let i = 0; i < 5; i++) world.model.appendMessage(`missed ${i}`);
-  world.model.room().tailStart = 6;
+  for (let i = 0; i < 5; i++) world.server.appendMessage(`missed ${i}`);
+  world.server.room().tailStart = 6;
   const polled: unknown[] = [];
-  const poll = world.model.poll.bind(world.model);
-  world.model.poll = (user, body) => {
+  const poll = world.server.poll.bind(world.server);
+  world.server.poll = (user, body) => {
     const cursor = (body.cursors as Record<string, unknown> | undefined)?.r;
-    const asked = world.model.requests.filter((request) => request.includes("/events")).length;
-    if (cursor) polled.push([cursor, asked]);
+    const eventReads = world.server.requests.filter((request) => request.includes("/events")).length;
+    if (cursor) polled.push([cursor, eventReads]);
     return poll(user, body);
   };
   let lagging = 3;
-  world.model.http = (_, path) =>
+  world.server.http = (_, path) =>
     path.endsWith("/events") && lagging-- > 0 ? { status: 503, body: { code: "unavailable" } } : undefined;
   world.down = false;
   await world.clock.pass(60_000);
@@ -155,6 +155,6 @@ test("a gap in a poll is filled from the client's cursor", async () => {
       .room("r")
       .messages.get()
       .items.map(({ content }) => content),
-  ).toEqual(world.model.contents());
-  expect(world.model.requests.some((request) => /events\?after=1&epoch=1&upto=6/.test(request))).toBe(true);
+  ).toEqual(world.server.contents());
+  expect(world.server.requests.some((request) => /events\?after=1&epoch=1&upto=6/.test(request))).toBe(true);
 });

@@ -1,23 +1,28 @@
 import { createServer } from "node:http";
-import { sendFile } from "./files.mjs";
-import { cleanName, NAME_LIMIT, userIdOf } from "./names.mjs";
+import { inlineSources, sendFile } from "./files.mjs";
+import { cleanName, MAX_NAME_LENGTH, userIdOf } from "./names.mjs";
 import { signToken } from "./token.mjs";
 
 const MAX_BODY_BYTES = 4096;
 
 /**
- * Makes the content security policy of the page. Only the page's own files and connections to the chat are permitted.
+ * Makes the content security policy of the page. Only the page's own files, the inline code and styles that the built
+ * page has, pictures over https, and connections to the chat are permitted.
  * @param {readonly string[]} gateways http or https origins
  * @param {readonly string[]} persistence origins
+ * @param {string} html the built page
  */
-export function contentSecurityPolicy(gateways, persistence) {
+export function contentSecurityPolicy(gateways, persistence, html) {
+  const { scripts, styles } = inlineSources(html);
   const sockets = gateways.map((origin) => origin.replace(/^http/, "ws"));
   const connect = ["'self'", ...new Set([...gateways, ...sockets, ...persistence])].join(" ");
   return [
     "default-src 'none'",
-    "script-src 'self'",
-    "style-src 'self'",
-    "img-src 'self' data:",
+    ["script-src 'self'", ...scripts].join(" "),
+    ["style-src 'self'", ...styles].join(" "),
+    "worker-src 'self'",
+    // The pictures of users may be on any host.
+    "img-src 'self' data: https:",
     `connect-src ${connect}`,
     "manifest-src 'self'",
     "base-uri 'none'",
@@ -32,7 +37,7 @@ export function contentSecurityPolicy(gateways, persistence) {
  * @param {string} type
  * @param {object} value
  */
-function send(response, status, type, value) {
+function sendJson(response, status, type, value) {
   const body = JSON.stringify(value);
   response.writeHead(status, {
     "Content-Type": type,
@@ -49,8 +54,8 @@ function send(response, status, type, value) {
  * @param {string} code
  * @param {string} detail
  */
-function problem(response, status, code, detail) {
-  send(response, status, "application/problem+json", {
+function sendProblem(response, status, code, detail) {
+  sendJson(response, status, "application/problem+json", {
     type: "about:blank",
     title: code,
     status,
@@ -64,15 +69,15 @@ function problem(response, status, code, detail) {
  * @returns {Promise<unknown>} undefined when the body is too long or is not JSON
  */
 async function readJson(request) {
-  const pieces = [];
+  const chunks = [];
   let size = 0;
-  for await (const piece of request) {
-    size += piece.length;
-    if (size <= MAX_BODY_BYTES) pieces.push(piece);
+  for await (const chunk of request) {
+    size += chunk.length;
+    if (size <= MAX_BODY_BYTES) chunks.push(chunk);
   }
   if (size > MAX_BODY_BYTES) return undefined;
   try {
-    return JSON.parse(Buffer.concat(pieces).toString("utf8"));
+    return JSON.parse(Buffer.concat(chunks).toString("utf8"));
   } catch {
     return undefined;
   }
@@ -83,43 +88,48 @@ async function readJson(request) {
  * @param {{root: string, secret: string, gateways: string[], persistence: string[], now?: () => number}} options
  */
 export function createApp({ root, secret, gateways, persistence, now = Date.now }) {
-  const page = {
-    "Content-Security-Policy": contentSecurityPolicy(gateways, persistence),
+  const pageHeaders = (/** @type {string} */ html) => ({
+    "Content-Security-Policy": contentSecurityPolicy(gateways, persistence, html),
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
-  };
+  });
 
   /** @type {(request: import("node:http").IncomingMessage, response: import("node:http").ServerResponse) => Promise<void>} */
-  const answer = async (request, response) => {
+  const handle = async (request, response) => {
     response.setHeader("X-Content-Type-Options", "nosniff");
     const pathname = (request.url ?? "/").split("?", 1)[0] ?? "/";
-    const reads = request.method === "GET" || request.method === "HEAD";
+    const isRead = request.method === "GET" || request.method === "HEAD";
     if (pathname === "/dev/token") {
       if (request.method !== "POST") return notAllowed(response, "POST");
       const body = await readJson(request);
       const name = cleanName(body && typeof body === "object" ? Reflect.get(body, "name") : undefined);
       if (name === undefined) {
-        return problem(response, 400, "bad_request", `A name must have 1 to ${NAME_LIMIT} characters.`);
+        return sendProblem(
+          response,
+          400,
+          "bad_request",
+          `A name must have 1 to ${MAX_NAME_LENGTH} characters.`,
+        );
       }
       const user = userIdOf(name);
       const token = signToken(secret, { sub: user, name }, now());
-      return send(response, 200, "application/json", { token, user, name });
+      return sendJson(response, 200, "application/json", { token, user, name });
     }
-    if (!reads) return notAllowed(response, "GET, HEAD");
-    if (pathname === "/healthz") return send(response, 200, "application/json", { status: "ok" });
+    if (!isRead) return notAllowed(response, "GET, HEAD");
+    if (pathname === "/healthz") return sendJson(response, 200, "application/json", { status: "ok" });
     if (pathname === "/dev/config") {
-      return send(response, 200, "application/json", { gateways, persistence });
+      return sendJson(response, 200, "application/json", { gateways, persistence });
     }
-    if (!(await sendFile(request, response, { root, pathname, page }))) {
-      problem(response, 404, "not_found", "This file does not exist.");
+    if (!(await sendFile(request, response, { root, pathname, pageHeaders }))) {
+      sendProblem(response, 404, "not_found", "This file does not exist.");
     }
   };
 
   return createServer((request, response) => {
-    answer(request, response).catch(() => {
+    handle(request, response).catch(() => {
       if (response.headersSent) response.destroy();
-      else problem(response, 500, "internal", "The server had an internal error.");
+      else sendProblem(response, 500, "internal", "The server had an internal error.");
     });
   });
 }
@@ -130,5 +140,5 @@ export function createApp({ root, secret, gateways, persistence, now = Date.now 
  */
 function notAllowed(response, allow) {
   response.setHeader("Allow", allow);
-  problem(response, 405, "bad_request", `This address accepts only ${allow}.`);
+  sendProblem(response, 405, "bad_request", `This address accepts only ${allow}.`);
 }

@@ -1,5 +1,5 @@
 /** The longest permitted name, in characters. */
-export const NAME_LIMIT = 60;
+export const MAX_NAME_LENGTH = 60;
 
 /**
  * Normalizes a typed name: one space between words, and no spaces around them.
@@ -8,9 +8,9 @@ export const NAME_LIMIT = 60;
  */
 export function cleanName(name) {
   if (typeof name !== "string") return undefined;
-  const clean = name.normalize("NFC").trim().replace(/\s+/g, " ");
-  if (clean === "" || [...clean].length > NAME_LIMIT || /\p{Cc}/u.test(clean)) return undefined;
-  return clean;
+  const cleaned = name.normalize("NFC").trim().replace(/\s+/g, " ");
+  if (cleaned === "" || [...cleaned].length > MAX_NAME_LENGTH || /\p{Cc}/u.test(cleaned)) return undefined;
+  return cleaned;
 }
 
 /**
@@ -20,11 +20,11 @@ export function cleanName(name) {
  * @returns {string}
  */
 export function userIdOf(name) {
-  const plain = name.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
-  const slug = plain.replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "");
-  const removed = plain.replace(/[a-z0-9]/g, "");
-  if (slug !== "" && !/[\p{L}\p{N}]/u.test(removed)) return slug;
-  return `${slug === "" ? "user" : slug}-${hash(plain)}`;
+  const unaccented = name.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
+  const slug = unaccented.replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "");
+  const unconverted = unaccented.replace(/[a-z0-9]/g, "");
+  if (slug !== "" && !/[\p{L}\p{N}]/u.test(unconverted)) return slug;
+  return `${slug === "" ? "user" : slug}-${hash(unaccented)}`;
 }
 
 /**
@@ -33,8 +33,8 @@ export function userIdOf(name) {
  */
 function hash(text) {
   let value = 0x811c9dc5;
-  for (let at = 0; at < text.length; at += 1) {
-    value = Math.imul(value ^ text.charCodeAt(at), 0x01000193) >>> 0;
+  for (let index = 0; index < text.length; index += 1) {
+    value = Math.imul(value ^ text.charCodeAt(index), 0x01000193) >>> 0;
   }
   return value.toString(16).padStart(8, "0");
 }

@@ -17,6 +17,6 @@ const encodePart = (value) => Buffer.from(JSON.stringify(value)).toString("base6
 export function signToken(secret, user, nowMs) {
   const iat = Math.floor(nowMs / 1000);
   const claims = { sub: user.sub, name: user.name, iat, exp: iat + TOKEN_TTL_SECONDS };
-  const signed = `${encodePart({ alg: "HS256", typ: "JWT" })}.${encodePart(claims)}`;
-  return `${signed}.${createHmac("sha256", secret).update(signed).digest("base64url")}`;
+  const signingInput = `${encodePart({ alg: "HS256", typ: "JWT" })}.${encodePart(claims)}`;
+  return `${signingInput}.${createHmac("sha256", secret).update(signingInput).digest("base64url")}`;
 }

@@ -1,12 +1,13 @@
 import { localStorageAdapter } from "@tidings/client/storage";
 import { TidingsProvider } from "@tidings/react";
-import { useEffect, useMemo, useState } from "react";
+import { Button } from "@tidings/react-ui";
+import { useMemo, useState } from "react";
+import { Chat } from "./Chat.tsx";
 import { LoginScreen } from "./login/LoginScreen.tsx";
-import { Shell } from "./shell/Shell.tsx";
-import { type DemoConfig, fetchConfig, fetchToken, originPicker } from "./state/server.ts";
+import { KeepOffline } from "./state/KeepOffline.tsx";
+import { createOriginPicker, fetchToken } from "./state/server.ts";
 import { createSessions, type Session } from "./state/session.ts";
-import { Button } from "./ui/Button.tsx";
-import { Toasts } from "./ui/Toasts.tsx";
+import { useDemoConfig } from "./state/useDemoConfig.ts";
 
 const sessions = createSessions(window.sessionStorage, window.localStorage);
 
@@ -28,30 +29,17 @@ export function App() {
     window.location.hash = "#/";
     setSession(undefined);
   };
-  return <SignedIn key={session.user} session={session} onSignOut={signOut} />;
+  return <SignedInPage key={session.user} session={session} onSignOut={signOut} />;
 }
 
-function SignedIn({ session, onSignOut }: { session: Session; onSignOut: () => void }) {
-  const [config, setConfig] = useState<DemoConfig>();
-  const [error, setError] = useState<string>();
-  const [attempt, setAttempt] = useState(0);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a new attempt loads the configuration again
-  useEffect(() => {
-    let current = true;
-    fetchConfig().then(
-      (found) => current && setConfig(found),
-      (failure: Error) => current && setError(failure.message),
-    );
-    return () => {
-      current = false;
-    };
-  }, [attempt]);
+function SignedInPage({ session, onSignOut }: { session: Session; onSignOut: () => void }) {
+  const { config, error, retry } = useDemoConfig();
 
   const options = useMemo(
     () =>
       config && {
-        url: originPicker(config.gateways, window.location.search),
-        httpUrl: originPicker(config.persistence, ""),
+        url: createOriginPicker(config.gateways, window.location.search),
+        httpUrl: createOriginPicker(config.persistence, ""),
         token: () => fetchToken(session.name).then((answer) => answer.token),
         account: session.user,
         storage: localStorageAdapter(),
@@ -60,13 +48,9 @@ function SignedIn({ session, onSignOut }: { session: Session; onSignOut: () => v
   );
 
   if (error !== undefined && config === undefined) {
-    const retry = () => {
-      setError(undefined);
-      setAttempt((count) => count + 1);
-    };
     return (
-      <main className="login">
-        <div className="login-card column">
+      <main className="tidings login">
+        <div className="login-card tidings-column">
           <h1>Cannot connect</h1>
           <p role="alert">{error}</p>
           <Button variant="primary" icon="retry" onClick={retry}>
@@ -78,10 +62,10 @@ function SignedIn({ session, onSignOut }: { session: Session; onSignOut: () => v
   }
   if (options === undefined) return null;
   return (
-    <TidingsProvider options={options}>
-      <Toasts>
-        <Shell session={session} onSignOut={onSignOut} />
-      </Toasts>
+    // Other servers need another client.
+    <TidingsProvider key={JSON.stringify(config)} options={options}>
+      <KeepOffline />
+      <Chat session={session} onSignOut={onSignOut} />
     </TidingsProvider>
   );
 }

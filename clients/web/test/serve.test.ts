@@ -1,10 +1,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { createHmac } from "node:crypto";
+import { createHash, createHmac } from "node:crypto";
 import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import { get, type IncomingMessage } from "node:http";
 import { type AddressInfo, connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { compressFolder } from "../pwa/plugins.ts";
 import { createApp } from "../serve/app.mjs";
 
 const folder = mkdtempSync(join(tmpdir(), "tidings-demo-"));
@@ -18,17 +20,24 @@ const server = createApp({
   persistence: ["http://127.0.0.1:9002"],
   now: () => now,
 });
-let base = "";
+let origin = "";
 let port = 0;
 
 beforeAll(async () => {
   mkdirSync(join(root, "assets"), { recursive: true });
   writeFileSync(join(root, "index.html"), "<!doctype html><title>page</title>");
+  writeFileSync(
+    join(root, "inline.html"),
+    "<style>a{}</style><script>b()</script><script src=c.js></script>",
+  );
   writeFileSync(join(root, "assets", "app-1a2b.js"), "export {};");
+  writeFileSync(join(root, "assets", "large-3c4d.js"), "export {};\n".repeat(500));
+  writeFileSync(join(root, "assets", "large-3c4d.css"), "a{}\n".repeat(500));
+  compressFolder(root);
   writeFileSync(join(folder, "secret.txt"), "not to be served");
-  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   port = (server.address() as AddressInfo).port;
-  base = `http://127.0.0.1:${port}`;
+  origin = `http://127.0.0.1:${port}`;
 });
 
 afterAll(() => {
@@ -36,26 +45,27 @@ afterAll(() => {
   server.close();
 });
 
-const ask = (name: unknown) => fetch(`${base}/dev/token`, { method: "POST", body: JSON.stringify({ name }) });
+const requestToken = (name: unknown) =>
+  fetch(`${origin}/dev/token`, { method: "POST", body: JSON.stringify({ name }) });
 
 /** Sends a request with exactly this path, because an HTTP client would normalize it. */
-function raw(path: string): Promise<string> {
-  return new Promise((done, failed) => {
+function requestRawPath(path: string): Promise<string> {
+  return new Promise((resolve, reject) => {
     const socket = connect(port, "127.0.0.1", () => {
       socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
     });
     let answer = "";
-    socket.on("data", (piece) => {
-      answer += piece.toString();
+    socket.on("data", (chunk) => {
+      answer += chunk.toString();
     });
-    socket.on("end", () => done(answer));
-    socket.on("error", failed);
+    socket.on("end", () => resolve(answer));
+    socket.on("error", reject);
   });
 }
 
 describe("tokens", () => {
   it("are signed with the secret and name the user for an hour", async () => {
-    const answer = (await (await ask("  Ada   Lovelace ")).json()) as Record<string, string>;
+    const answer = (await (await requestToken("  Ada   Lovelace ")).json()) as Record<string, string>;
     expect(answer).toMatchObject({ user: "ada-lovelace", name: "Ada Lovelace" });
     const [head, claims, signature] = (answer.token ?? "").split(".");
     const expected = createHmac("sha256", secret).update(`${head}.${claims}`).digest("base64url");
@@ -71,7 +81,7 @@ describe("tokens", () => {
 
   it("are refused with a problem document for names that are empty, too long or not a string", async () => {
     for (const name of ["", "   ", "x".repeat(61), 7, undefined, "bell\u0007"]) {
-      const answer = await ask(name);
+      const answer = await requestToken(name);
       expect(answer.status, JSON.stringify(name)).toBe(400);
       expect(answer.headers.get("content-type")).toBe("application/problem+json");
       expect(await answer.json()).toMatchObject({ status: 400, code: "bad_request" });
@@ -79,21 +89,22 @@ describe("tokens", () => {
   });
 
   it("are refused for a body that is too long or not JSON, and for other methods", async () => {
-    const post = (body: string) => fetch(`${base}/dev/token`, { method: "POST", body });
+    const post = (body: string) => fetch(`${origin}/dev/token`, { method: "POST", body });
     expect((await post("{")).status).toBe(400);
     expect((await post(JSON.stringify({ name: "a", more: "x".repeat(9000) }))).status).toBe(400);
-    const get = await fetch(`${base}/dev/token`);
+    const get = await fetch(`${origin}/dev/token`);
     expect([get.status, get.headers.get("allow")]).toEqual([405, "POST"]);
   });
 });
 
 describe("the page", () => {
   it("has a policy that allows only its own code and connections to the chat", async () => {
-    const answer = await fetch(`${base}/`);
+    const answer = await fetch(`${origin}/`);
     const policy = answer.headers.get("content-security-policy") ?? "";
     expect(policy).toContain("default-src 'none'");
     expect(policy).toContain("script-src 'self';");
     expect(policy).not.toContain("unsafe");
+    expect(policy).toContain("img-src 'self' data: https:;");
     expect(policy).toContain(
       "connect-src 'self' http://127.0.0.1:9001 https://chat.example ws://127.0.0.1:9001 wss://chat.example http://127.0.0.1:9002;",
     );
@@ -101,26 +112,89 @@ describe("the page", () => {
   });
 
   it("is served for any path without an extension, and without a body for HEAD", async () => {
-    expect(await (await fetch(`${base}/some/where?gateway=0`)).text()).toContain("<title>page</title>");
-    const head = await fetch(`${base}/`, { method: "HEAD" });
+    expect(await (await fetch(`${origin}/some/where?gateway=0`)).text()).toContain("<title>page</title>");
+    const head = await fetch(`${origin}/`, { method: "HEAD" });
     expect([head.status, head.headers.get("content-length"), await head.text()]).toEqual([200, "34", ""]);
   });
 
   it("has immutable assets with a media type, and answers 404 for other files", async () => {
-    const asset = await fetch(`${base}/assets/app-1a2b.js`);
+    const asset = await fetch(`${origin}/assets/app-1a2b.js`);
     expect(asset.headers.get("cache-control")).toContain("immutable");
     expect(asset.headers.get("content-type")).toBe("text/javascript; charset=utf-8");
-    expect((await fetch(`${base}/assets/gone.js`)).status).toBe(404);
-    expect((await fetch(`${base}/`, { method: "DELETE" })).status).toBe(405);
+    expect((await fetch(`${origin}/assets/gone.js`)).status).toBe(404);
+    expect((await fetch(`${origin}/`, { method: "DELETE" })).status).toBe(405);
   });
 
   it("never serves a file outside its folder", async () => {
-    const ways = ["/../secret.txt", "/%2e%2e/secret.txt", "/assets/..%2f..%2fsecret.txt", "/..%5csecret.txt"];
-    for (const path of [...ways, "/%00secret.txt", "/%zz.txt"]) {
-      const answer = await raw(path);
+    const traversals = [
+      "/../secret.txt",
+      "/%2e%2e/secret.txt",
+      "/assets/..%2f..%2fsecret.txt",
+      "/..%5csecret.txt",
+    ];
+    for (const path of [...traversals, "/%00secret.txt", "/%zz.txt"]) {
+      const answer = await requestRawPath(path);
       expect(answer, path).toMatch(/^HTTP\/1\.1 404 /);
       expect(answer).not.toContain("not to be served");
     }
+  });
+});
+
+/** Sends a request with this header and returns the answer without decoding it. */
+function requestEncoded(path: string, acceptEncoding?: string): Promise<IncomingMessage & { bytes: number }> {
+  const headers = acceptEncoding === undefined ? {} : { "accept-encoding": acceptEncoding };
+  return new Promise((resolve, reject) => {
+    get(`${origin}${path}`, { headers }, (answer) => {
+      let bytes = 0;
+      answer.on("data", (chunk: Buffer) => {
+        bytes += chunk.length;
+      });
+      answer.on("end", () => resolve(Object.assign(answer, { bytes })));
+    }).on("error", reject);
+  });
+}
+
+describe("compressed files", () => {
+  const script = "/assets/large-3c4d.js";
+
+  it.each([
+    ["br, gzip, deflate", "br"],
+    ["gzip", "gzip"],
+    ["gzip;q=1.0, br;q=0", "gzip"],
+    ["*", "br"],
+    ["BR;Q=0.5", "br"],
+    ["identity", undefined],
+    ["br;q=0, gzip;q=0.0", undefined],
+    [undefined, undefined],
+  ])("are sent as the request accepts them: %s", async (accepted, expected) => {
+    const answer = await requestEncoded(script, accepted);
+    expect(answer.headers["content-encoding"]).toBe(expected);
+    expect(answer.headers.vary).toBe("Accept-Encoding");
+    expect(answer.headers["cache-control"]).toContain("immutable");
+    expect(answer.headers["content-type"]).toBe("text/javascript; charset=utf-8");
+    expect(answer.bytes).toBe(Number(answer.headers["content-length"]));
+    expect(answer.bytes < 5_000).toBe(expected !== undefined);
+  });
+
+  it("contain the same bytes as the files", async () => {
+    for (const encoding of ["br", "gzip"]) {
+      const answer = await fetch(`${origin}${script}`, { headers: { "accept-encoding": encoding } });
+      expect(await answer.text()).toBe("export {};\n".repeat(500));
+    }
+  });
+
+  it("do not exist for small files, which are sent as they are", async () => {
+    const answer = await requestEncoded("/assets/app-1a2b.js", "br");
+    expect([answer.headers["content-encoding"], answer.bytes]).toEqual([undefined, 10]);
+  });
+});
+
+describe("the inline parts of a page", () => {
+  it("are permitted by their hashes, and nothing else is", async () => {
+    const policy = (await fetch(`${origin}/inline.html`)).headers.get("content-security-policy") ?? "";
+    const hashOf = (text: string) => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
+    expect(policy).toContain(`script-src 'self' ${hashOf("b()")};`);
+    expect(policy).toContain(`style-src 'self' ${hashOf("a{}")};`);
   });
 });
 
@@ -138,14 +212,14 @@ describe("the program", () => {
       persistence: ["http://127.0.0.1:3"],
     });
     expect((await fetch(`${at}/healthz`)).status).toBe(200);
-    const ended = new Promise((done) => program.on("exit", done));
+    const exitCode = new Promise((resolve) => program.on("exit", resolve));
     program.kill("SIGTERM");
-    expect(await ended).toBe(0);
+    expect(await exitCode).toBe(0);
   });
 
   it("does not start without a secret", async () => {
     const program = start({ TIDINGS_DEMO_GATEWAYS: "http://127.0.0.1:1" });
-    expect(await new Promise((done) => program.on("exit", done))).toBe(2);
+    expect(await new Promise((resolve) => program.on("exit", resolve))).toBe(2);
   });
 });
 
@@ -157,5 +231,5 @@ function start(env: Record<string, string>): ChildProcess {
 }
 
 function firstLine(program: ChildProcess): Promise<string> {
-  return new Promise((done) => program.stdout?.once("data", (text) => done(String(text))));
+  return new Promise((resolve) => program.stdout?.once("data", (text) => resolve(String(text))));
 }

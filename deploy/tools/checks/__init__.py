@@ -1,1 +1,1 @@
-"""What is checked of deploy/ and k8s/ beyond what linters know: see check.py."""
+"""Checks of deploy/ and k8s/ that no linter makes: see check.py."""

@@ -1,5 +1,5 @@
-"""deploy/compose.yaml: its schema, and what it promises: restricted containers, secrets as files, health, order, the time
-that ends take, files that are there, ports and variables that the programs know."""
+"""Checks deploy/compose.yaml: its schema, the restrictions of containers, secrets as files, health checks, start order,
+stop times, mounted files, and the ports and variables of the programs."""
 
 import json
 import re
@@ -15,22 +15,22 @@ from .model import Findings, UniqueLoader
 from .policy import IMAGE
 from .programs import Programs
 from .schemas import place
-from .stopping import seconds, takes_s
+from .stopping import seconds, stop_time_s
 
-# Their images have no command that asks for their health.
+# Services whose images have no command for a health check.
 NO_HEALTH = {"otel-collector"}
-# Variables whose value is no secret though their name sounds like one.
+# Names of variables that may contain a secret.
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|(REDIS|DATABASE)_URL")
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The file with its merges done and its variables at their defaults."""
+    """Reads the file, resolves its merges, and replaces variables by their defaults."""
     text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", path.read_text())
     return yaml.load(text, Loader=UniqueLoader)
 
 
 def schema() -> dict:
-    """That of the Compose specification, as check-jsonschema carries it. The package itself is not loaded."""
+    """The schema of the Compose specification, read from the package check-jsonschema without importing it."""
     package = find_spec("check_jsonschema")
     if package is None or package.origin is None:
         raise ModuleNotFoundError("check_jsonschema")
@@ -38,7 +38,7 @@ def schema() -> dict:
 
 
 def check(compose: dict, folder: Path, programs: Programs | None, stages: dict, findings: Findings) -> None:
-    """All of it. Folder: where the file lies, since its paths begin there."""
+    """Checks the whole file. Its paths are relative to `folder`."""
     rules = schema()
     for error in jsonschema.validators.validator_for(rules)(rules).iter_errors(compose):
         findings.add("schema", "compose.yaml", f"{place(error.absolute_path)}: {error.message}")
@@ -52,7 +52,7 @@ def check(compose: dict, folder: Path, programs: Programs | None, stages: dict, 
         program = program_of(service.get("image", ""))
         if program:
             _ours(name, service, services, program, programs, stages, findings)
-    _others(services, folder, stages, findings)
+    _other_programs(services, folder, stages, findings)
     for name, secret in compose.get("secrets", {}).items():
         if not secret.get("file", "").startswith("./compose/secrets/"):
             findings.add("secret", name, "is not a file of compose/secrets")
@@ -143,7 +143,7 @@ def _ours(name: str, service: dict, services: dict, program: str, programs: Prog
     health = service["healthcheck"]["test"] if service.get("healthcheck", {}).get("test") else []
     if health != ["CMD", f"/{program}", "health"]:
         findings.add("health", name, "the program itself is to be asked")
-    grace, needed = seconds(str(service.get("stop_grace_period", "10s"))), takes_s(program, environment)
+    grace, needed = seconds(str(service.get("stop_grace_period", "10s"))), stop_time_s(program, environment)
     if grace <= needed:
         findings.add("stopping", name, f"has {grace:.0f} s to end, and takes up to {needed:.0f} s")
     if "front" not in service.get("networks", []):
@@ -156,8 +156,8 @@ def _ours(name: str, service: dict, services: dict, program: str, programs: Prog
         programs.check_environment(program, environment | stages[target].environment(), name, findings)
 
 
-def _others(services: dict, folder: Path, stages: dict, findings: Findings) -> None:
-    """What other people's files name must be here, and what is set for them must be read there."""
+def _other_programs(services: dict, folder: Path, stages: dict, findings: Findings) -> None:
+    """Each service and variable in the settings of other programs, such as HAProxy, must exist here, and vice versa."""
     balancer = folder / "haproxy" / "haproxy.cfg"
     listens: set[int] = set()
     if balancer.exists():
@@ -166,7 +166,7 @@ def _others(services: dict, folder: Path, stages: dict, findings: Findings) -> N
         for variable in services["haproxy"].get("environment", {}).keys() - known:
             findings.add("environment", "haproxy", f"haproxy.cfg reads no {variable}")
         for variable, value in services["haproxy"].get("environment", {}).items():
-            _place(f"haproxy: {variable}", value, services, stages, findings)
+            _address(f"haproxy: {variable}", value, services, stages, findings)
         listens = {int(port) for port in re.findall(r'bind "\$\{\w+-[^:}]*:(\d+)\}"', text)}
         for port in services["haproxy"]["ports"]:
             if int(str(port).rsplit(":", 1)[-1]) not in listens:
@@ -177,23 +177,23 @@ def _others(services: dict, folder: Path, stages: dict, findings: Findings) -> N
             for targets in job.get("static_configs", []):
                 for target in targets["targets"]:
                     if not target.startswith("localhost:"):
-                        _asked(f"prometheus.yml: {job['job_name']}", target, services, stages, listens, findings)
+                        _target(f"prometheus.yml: {job['job_name']}", target, services, stages, listens, findings)
 
 
-def _asked(where: str, target: str, services: dict, stages: dict, listens: set[int], findings: Findings) -> None:
-    """What Prometheus asks is there, and on a network that it is on as well."""
+def _target(where: str, target: str, services: dict, stages: dict, listens: set[int], findings: Findings) -> None:
+    """Each target of Prometheus exists and shares a network with Prometheus."""
     host, _, port = target.partition(":")
     if host == "haproxy":
         if int(port) not in listens:
             findings.add("ports", where, f"{target}: HAProxy listens at {sorted(listens)}")
     else:
-        _place(where, target, services, stages, findings)
+        _address(where, target, services, stages, findings)
     if not set(services.get(host, {}).get("networks", [])) & set(services["prometheus"].get("networks", [])):
         findings.add("network", where, f"Prometheus cannot reach {target}")
 
 
-def _place(where: str, address: str, services: dict, stages: dict, findings: Findings) -> None:
-    """A host and a port of ours."""
+def _address(where: str, address: str, services: dict, stages: dict, findings: Findings) -> None:
+    """Checks a host and a port of a service in this file."""
     found = re.fullmatch(r"([a-z0-9\-]+):(\d+)", address)
     if found is None:
         return

@@ -1,5 +1,5 @@
-"""The Dockerfile's last stages: what they hold, as whom they run, how they are asked and stopped; and whether containers
-fit them."""
+"""Checks the final stages of the Dockerfile: their content, user, health check and stop signal. Checks that containers
+match their images."""
 
 import re
 from pathlib import Path
@@ -16,13 +16,13 @@ PROGRAMS = {
 
 
 def program_of(image: str) -> str | None:
-    """The program of one of our images; `None`: another's image."""
+    """The program in an image of Tidings; `None` for any other image."""
     name = re.search(r"(?:^|/)tidings/([a-z]+)(?::|$)", image)
     return PROGRAMS.get(name[1]) if name else None
 
 
 def check(stages: dict, text: str, programs: Programs | None, findings: Findings) -> None:
-    """The Dockerfile."""
+    """Checks the Dockerfile."""
     for name, program in PROGRAMS.items():
         stage = stages.get(name)
         if stage is None:
@@ -63,7 +63,7 @@ def check(stages: dict, text: str, programs: Programs | None, findings: Findings
 
 
 def check_containers(rendered: Rendered, stages: dict, programs: Programs | None, findings: Findings) -> None:
-    """Containers of our images: their user, ports, variables and words are those of the image and the program."""
+    """Containers of our images use the user, ports, variables and arguments of the image and its program."""
     for one in rendered.workloads():
         for container in one.containers():
             program = program_of(container.get("image", ""))
@@ -79,7 +79,7 @@ def check_containers(rendered: Rendered, stages: dict, programs: Programs | None
             _ports(one.where, environment, ports(container), stage.ports(), findings)
             if programs is not None:
                 programs.check_arguments(program, container.get("args", []), one.where, findings)
-                # Of a job only what its subcommand reads.
+                # A job gets only the variables that its subcommand reads.
                 if not container.get("args") or container["args"][0].startswith("-"):
                     programs.check_environment(program, environment, one.where, findings)
                 else:
@@ -103,5 +103,5 @@ def _ports(where: str, environment: dict, named: dict[str, int], exposed: set[in
 
 
 def read(dockerfile: Path) -> str:
-    """The Dockerfile's text without comments."""
+    """The text of the Dockerfile without comments."""
     return "\n".join(line for line in dockerfile.read_text().splitlines() if not line.startswith("#"))

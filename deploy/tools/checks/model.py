@@ -1,4 +1,4 @@
-"""Manifests as they are rendered, and what every check reads of them."""
+"""Rendered manifests, and the functions with which all checks read them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ NAME = "app.kubernetes.io/name"
 
 
 class UniqueLoader(yaml.SafeLoader):
-    """YAML in which a key that stands twice is an error, as it is to Kubernetes."""
+    """Refuses YAML with a duplicate key, as Kubernetes does."""
 
 
 def _mapping(loader: UniqueLoader, node: yaml.MappingNode) -> dict:
@@ -28,26 +28,26 @@ UniqueLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _ma
 
 @dataclass
 class Findings:
-    """What was found wrong: the rule that says so, where, and why."""
+    """The findings: the broken rule, the place, and the reason."""
 
     found: list[tuple[str, str, str]] = field(default_factory=list)
 
     def add(self, rule: str, where: str, why: str) -> None:
-        """One more."""
+        """Adds a finding."""
         self.found.append((rule, where, why))
 
     def rules(self) -> set[str]:
-        """The rules that were broken."""
+        """The names of the broken rules."""
         return {rule for rule, _, _ in self.found}
 
     def lines(self) -> list[str]:
-        """To be read by people."""
+        """The findings as lines of text."""
         return [f"{where}: {why} [{rule}]" for rule, where, why in self.found]
 
 
 @dataclass
 class Manifest:
-    """One object."""
+    """One Kubernetes object."""
 
     data: dict[str, Any]
 
@@ -73,48 +73,48 @@ class Manifest:
 
     @property
     def template(self) -> dict[str, Any]:
-        """The template of pods, of a workload."""
+        """The pod template of a workload."""
         spec = self.spec.get("jobTemplate", {}).get("spec", self.spec)
         return spec.get("template", {}) if self.kind in WORKLOADS else {}
 
     @property
     def pod(self) -> dict[str, Any]:
-        """The spec of pods, of a workload."""
+        """The pod spec of a workload."""
         return self.template.get("spec", {})
 
     def containers(self) -> Iterator[dict[str, Any]]:
-        """All containers of a workload, those of its start too."""
+        """All containers of a workload, with its init containers."""
         yield from self.pod.get("initContainers", [])
         yield from self.pod.get("containers", [])
 
 
 @dataclass
 class Rendered:
-    """What one overlay comes to."""
+    """The objects of one rendered overlay."""
 
     manifests: list[Manifest]
 
     @staticmethod
     def read(text: str) -> "Rendered":
-        """Of YAML with all its documents."""
+        """Reads YAML with several documents."""
         documents = yaml.load_all(text, Loader=UniqueLoader)
         return Rendered([Manifest(one) for one in documents if one])
 
     def of(self, *kinds: str) -> list[Manifest]:
-        """Those of some kinds."""
+        """The objects of these kinds."""
         return [one for one in self.manifests if one.kind in kinds]
 
     def workloads(self) -> list[Manifest]:
-        """What runs pods."""
+        """The objects that run pods."""
         return self.of(*WORKLOADS)
 
     def named(self, kind: str, name: str) -> Manifest | None:
-        """One of a kind by its name."""
+        """The object with this kind and name."""
         return next((one for one in self.of(kind) if one.name == name), None)
 
 
 def settings(rendered: Rendered, workload: Manifest, container: dict[str, Any]) -> dict[str, str | None]:
-    """The environment of a container; `None`: known only where it runs."""
+    """The environment of a container. The value `None` means that it is known only at run time."""
     found: dict[str, str | None] = {}
     for source in container.get("envFrom", []):
         config = rendered.named("ConfigMap", source.get("configMapRef", {}).get("name", ""))
@@ -130,7 +130,7 @@ def ports(container: dict[str, Any]) -> dict[str, int]:
 
 
 def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
-    """Whether a label selector takes what has these labels."""
+    """Whether a label selector matches these labels."""
     wanted = selector.get("matchLabels", {})
     if any(labels.get(key) != value for key, value in wanted.items()):
         return False

@@ -1,11 +1,10 @@
-"""Who may talk to whom by the policies, held against what is needed: nothing that is needed is missing, and nothing else is
-open."""
+"""Checks that the network policies allow all necessary connections and no others."""
 
 from .model import NAME, Findings, Manifest, Rendered, ports, selects
 
 CLIENTS, MONITORING = "clients", "monitoring"
 ACCESS = "tidings.example/access"
-# Who is let in where: the target, the port's name, from whom.
+# The required ingress: the target, the name of the port, the source.
 NEEDED_IN = {
     ("tidings-gateway", "http", CLIENTS),
     ("tidings-gateway", "admin", MONITORING),
@@ -13,14 +12,14 @@ NEEDED_IN = {
     ("tidings-persistence", "admin", MONITORING),
     ("tidings-persistence", "internal", "tidings-gateway"),
 }
-# Redis and PostgreSQL where the overlay brings them.
+# The required ingress of Redis and PostgreSQL, when the overlay contains them.
 NEEDED_WITHIN = {
     ("redis", "redis", "tidings-gateway"),
     ("redis", "redis", "tidings-persistence"),
     ("postgresql", "postgresql", "tidings-persistence"),
     ("postgresql", "postgresql", "tidings-migrations"),
 }
-# Where pods may go, by port; 53 is that of names, 4317 that of traces, where they are wanted.
+# The required egress ports of each service; 53 is DNS. Port 4317, for traces, is optional.
 NEEDED_OUT = {
     "tidings-gateway": {53, 6379, 28081},
     "tidings-persistence": {53, 5432, 6379},
@@ -29,13 +28,13 @@ NEEDED_OUT = {
     "redis": {53},
     "postgresql": {53},
 }
-# Those who know names: the cluster's servers, and the cache on a node, by its address.
+# The DNS servers: those of the cluster, and the address of the cache on each node.
 NAME_SERVERS = {"kube-dns", "169.254.20.10/32"}
 ALLOWED_OUT = {"tidings-gateway": {4317}, "tidings-persistence": {4317}}
 
 
 def check(rendered: Rendered, findings: Findings) -> None:
-    """All policies of an overlay."""
+    """Checks all policies of an overlay."""
     policies = rendered.of("NetworkPolicy")
     denies = [
         one
@@ -43,7 +42,7 @@ def check(rendered: Rendered, findings: Findings) -> None:
         if one.spec.get("podSelector") == {} and set(one.spec.get("policyTypes", [])) == {"Ingress", "Egress"}
         and not one.spec.get("ingress") and not one.spec.get("egress")
     ]  # fmt: skip
-    # Migrations are rendered by themselves as well: into a namespace where the others lie.
+    # An overlay with only the migrations needs no default denial, because the other overlay has it in this namespace.
     alone = {one.name for one in rendered.workloads()} == {"tidings-migrations"}
     if not denies and not alone:
         findings.add("network", "policies", "nothing denies what is not allowed")
@@ -99,7 +98,7 @@ def _who(peer: dict, workloads: list[Manifest], policy: Manifest, findings: Find
     if "podSelector" in peer and peer["podSelector"]:
         names = {one.name for one in workloads if selects(peer["podSelector"], one.labels)}
         return names or {value for value in [peer["podSelector"].get("matchLabels", {}).get(NAME)] if value}
-    # What stands in front and comes from no namespace: by its addresses.
+    # A proxy outside the cluster's namespaces is allowed by its addresses.
     if peer.get("ipBlock", {}).get("cidr", "0.0.0.0/0") not in ("0.0.0.0/0", "::/0"):
         return {CLIENTS}
     findings.add("network", policy.where, "lets in whoever comes")
@@ -123,7 +122,7 @@ def _egress(one: Manifest, policies: list[Manifest], workloads: list[Manifest], 
 
 
 def _name_servers(one: Manifest, policies: list[Manifest]) -> set[str]:
-    """Whom it may ask for names, by UDP and by TCP."""
+    """The DNS servers that it may reach by UDP and by TCP."""
     by: dict[str, set[str]] = {"UDP": set(), "TCP": set()}
     for policy in policies:
         if selects(policy.spec["podSelector"], one.labels):

@@ -1,17 +1,17 @@
-"""How pods are to be run: restricted, with requests, without a token, spread, with three probes that mean different things.
-Besides what kube-score says, which knows neither ScaledObjects nor our probes."""
+"""Checks how pods run: restricted, with resource requests, without an API token, spread, and with the right probes.
+kube-score cannot check this, because it knows neither ScaledObjects nor the meaning of our probes."""
 
 import re
 
 from .model import Findings, Manifest, Rendered, ports, selects
 
 SERVICES = ("tidings-gateway", "tidings-persistence")
-# A name and a version; what moves is no version.
+# An image with a name and a fixed version. Tags that move, such as `latest`, are not versions.
 IMAGE = re.compile(r"^[a-z0-9.\-/:]+:(?!latest$|stable$|edge$)[A-Za-z0-9._\-]+(@sha256:[0-9a-f]{64})?$")
 
 
 def check(rendered: Rendered, findings: Findings, production: bool) -> None:
-    """All workloads of an overlay."""
+    """Checks all workloads of an overlay."""
     for one in rendered.workloads():
         _restricted(one, findings)
         _resources(one, findings)
@@ -19,7 +19,7 @@ def check(rendered: Rendered, findings: Findings, production: bool) -> None:
             _probes(one, findings)
             _available(rendered, one, findings, production)
     for one in rendered.of("Service"):
-        # One address that stands for all would fail with whoever is behind it; clients are sent to who is ready.
+        # Gateways need the address of each pod, also of pods that are not ready. All other services need ready pods.
         direct = one.spec.get("clusterIP") == "None" and one.spec.get("publishNotReadyAddresses") is True
         if one.name == "tidings-persistence-internal" and not direct:
             findings.add("failover", one.where, "does not lead to each pod (clusterIP: None, publishNotReadyAddresses)")
@@ -80,8 +80,8 @@ def _resources(one: Manifest, findings: Findings) -> None:
 
 
 def _probes(one: Manifest, findings: Findings) -> None:
-    """Readiness asks for all that is needed; startup, which is patient, and liveness for nothing but the process: a restart
-    mends nothing of what is away."""
+    """The readiness probe tests all dependencies. The startup and liveness probes test only the process, because a
+    restart does not repair a dependency. The startup probe waits longer."""
     container = one.pod["containers"][0]
     paths = {"startupProbe": "/healthz", "readinessProbe": "/readyz", "livenessProbe": "/healthz"}
     for kind, path in paths.items():
@@ -92,16 +92,16 @@ def _probes(one: Manifest, findings: Findings) -> None:
         if asked.get("port") not in ("admin", ports(container).get("admin")):
             findings.add("probes", one.where, f"{kind} does not ask the admin port")
 
-    def patience(kind: str, otherwise: int) -> int:
+    def probe_timeout_s(kind: str, otherwise: int) -> int:
         probe = container.get(kind, {})
         return probe.get("periodSeconds", 10) * probe.get("failureThreshold", otherwise)
 
-    # Longer than persistence waits for its tables: it says itself what it misses.
-    if patience("startupProbe", 3) < 90:
+    # Longer than persistence waits for its tables, so that its own error message appears before the restart.
+    if probe_timeout_s("startupProbe", 3) < 90:
         findings.add("probes", one.where, "startupProbe gives up within 90 s")
-    if patience("livenessProbe", 3) < 30:
+    if probe_timeout_s("livenessProbe", 3) < 30:
         findings.add("probes", one.where, "livenessProbe restarts what was slow for less than 30 s")
-    if patience("readinessProbe", 3) > 20:
+    if probe_timeout_s("readinessProbe", 3) > 20:
         findings.add("probes", one.where, "readinessProbe takes longer than 20 s to believe it")
 
 
@@ -120,7 +120,7 @@ def _available(rendered: Rendered, one: Manifest, findings: Findings, production
             findings.add("spread", one.where, f"is not spread over {key}")
         elif not selects(spread[key].get("labelSelector", {}), one.labels):
             findings.add("spread", one.where, f"the spread over {key} counts other pods")
-        # Else one that is cordoned counts as a place without any, and nothing may be put elsewhere until it is filled.
+        # Otherwise a cordoned node counts as a node without pods, and no pod may start elsewhere.
         elif {spread[key].get("nodeTaintsPolicy"), spread[key].get("nodeAffinityPolicy", "Honor")} != {"Honor"}:
             findings.add("spread", one.where, f"the spread over {key} counts nodes that it cannot run on")
     if not production:
@@ -136,14 +136,14 @@ def _available(rendered: Rendered, one: Manifest, findings: Findings, production
     if len(scaled) != 1 or least[0] < 2:
         findings.add("scale", one.where, "needs exactly one autoscaler, with 2 replicas at least")
     for two in scaled:
-        if two.kind == "ScaledObject" and not _unhurried(two):
+        if two.kind == "ScaledObject" and not _scales_slowly(two):
             findings.add("scale", two.where, "while PostgreSQL is away it would start all replicas at once")
     if scaled and "replicas" in one.spec:
         findings.add("scale", one.where, "replicas is set, and would undo what its autoscaler did")
 
 
-def _unhurried(scaled: Manifest) -> bool:
-    """Grows by one replica in 2 minutes at most, and not by how long something waits."""
+def _scales_slowly(scaled: Manifest) -> bool:
+    """Autoscaling adds at most one replica in 2 minutes, and does not depend on the age of the backlog."""
     behavior = scaled.spec.get("advanced", {}).get("horizontalPodAutoscalerConfig", {}).get("behavior", {})
     policies = behavior.get("scaleUp", {}).get("policies", [])
     slow = [two["type"] == "Pods" and two["value"] == 1 and two["periodSeconds"] >= 120 for two in policies]
@@ -152,6 +152,6 @@ def _unhurried(scaled: Manifest) -> bool:
 
 
 def _roles(rendered: Rendered, findings: Findings) -> None:
-    """Nothing of ours asks the cluster for anything."""
+    """No workload has rights to the Kubernetes API."""
     for one in rendered.of("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"):
         findings.add("token", one.where, "no part of Tidings needs rights in the cluster")

@@ -1,4 +1,4 @@
-"""What the programs take, asked of the programs themselves: variables, subcommands, and whether settings make sense."""
+"""Runs the programs to find out which variables, subcommands and settings they accept."""
 
 import os
 import re
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from .model import Findings
 
-# Variables that are not settings of ours, but of what the programs are made with.
-OTHERS = {"MIMALLOC_PURGE_DELAY"}
-# What stands in for a secret's file when settings are tried.
+# Variables that libraries of the programs read.
+LIBRARY_VARIABLES = {"MIMALLOC_PURGE_DELAY"}
+# The contents of secret files when settings are tested.
 STAND_INS = {
     "REDIS_URL_FILE": "redis://:secret@redis:6379/",
     "DATABASE_URL_FILE": "postgres://tidings:secret@postgresql:5432/tidings",
@@ -26,26 +26,26 @@ class Programs:
         self.folder = folder
 
     def path(self, name: str) -> Path:
-        """Where one lies."""
+        """The path of a program."""
         return self.folder / name
 
     @cache
     def ask(self, name: str, *arguments: str) -> subprocess.CompletedProcess:
-        """Runs one with nothing in its environment."""
+        """Runs a program with an empty environment."""
         return subprocess.run(
             [self.path(name), *arguments], env={}, capture_output=True, text=True, timeout=30, check=False
         )
 
     def variables(self, name: str, *arguments: str) -> set[str]:
-        """The variables that it reads."""
+        """The variables that a program reads."""
         return set(re.findall(r"\[env: (\w+)", self.ask(name, *arguments, "--help").stdout))
 
     def takes(self, name: str, *arguments: str) -> bool:
-        """Whether these words are a command of it."""
+        """Whether a program has a command with these words."""
         return self.ask(name, *arguments, "--help").returncode == 0
 
     def check_arguments(self, name: str, words: list[str], where: str, findings: Findings) -> None:
-        """Subcommands and flags of a container."""
+        """Checks the subcommands and flags of a container."""
         named = []
         for word in words:
             if word.startswith("-"):
@@ -61,19 +61,19 @@ class Programs:
                 findings.add("command", where, f"{name} has no {flag}")
 
     def check_environment(self, name: str, environment: dict[str, str | None], where: str, findings: Findings) -> None:
-        """Variables of a container: all known, and together what the program can work with."""
+        """Checks the variables of a container: the program knows each one, and accepts all of them together."""
         known = self.variables(name)
-        for variable in sorted(environment.keys() - known - OTHERS):
+        for variable in sorted(environment.keys() - known - LIBRARY_VARIABLES):
             findings.add("environment", where, f"{name} reads no {variable}")
         if "--check-config" not in self.ask(name, "--help").stdout:
             return
-        why = self._tried(name, tuple(sorted(environment.items())))
+        why = self._check_config(name, tuple(sorted(environment.items())))
         if why:
             findings.add("environment", where, f"{name} --check-config: {why}")
 
     @cache
-    def _tried(self, name: str, environment: tuple[tuple[str, str | None], ...]) -> str:
-        """What --check-config has against these settings; nothing: they are well."""
+    def _check_config(self, name: str, environment: tuple[tuple[str, str | None], ...]) -> str:
+        """The error of --check-config for these settings; empty when they are valid."""
         with tempfile.TemporaryDirectory() as folder:
             given = {}
             for variable, value in environment:

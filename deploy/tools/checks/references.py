@@ -1,5 +1,5 @@
-"""Whether names lead somewhere: services to pods and their ports, routes to services, autoscalers and monitors to what they
-mean, and secrets to what is documented."""
+"""Checks that names refer to existing objects: services to pods and ports, routes to services, autoscalers and monitors
+to their targets, and secrets to the documented secrets."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from .model import Findings, Manifest, Rendered, ports, selects
 
-# Frames and polls go to gateways, all else below /v1 to persistence.
+# WebSockets and polls go to gateways, all other paths below /v1 to persistence.
 ROUTES = {
     ("Exact", "/v1/ws"): "tidings-gateway",
     ("Exact", "/v1/poll"): "tidings-gateway",
@@ -17,7 +17,7 @@ ROUTES = {
 
 
 def check(rendered: Rendered, findings: Findings, documented: set[tuple[str, str]], metrics: set[str]) -> None:
-    """All that is named in an overlay. Documented: pairs of a secret and its key. Metrics: those that the services have."""
+    """Checks the names in an overlay. `documented` has the pairs (secret, key), `metrics` the services' metrics."""
     for service in rendered.of("Service"):
         _service(rendered, service, findings)
     found = list(_routes(rendered))
@@ -36,7 +36,7 @@ def check(rendered: Rendered, findings: Findings, documented: set[tuple[str, str
         _monitor(rendered, one, findings)
     watched = rendered.of("PodMonitor", "PrometheusRule")
     releases = {one.data["metadata"].get("labels", {}).get("release") for one in watched}
-    # What the chart kube-prometheus-stack looks for: alerts without what they ask for, or the other way round.
+    # With different labels, kube-prometheus-stack would load the alerts without their metrics, or the reverse.
     if len(releases) > 1 or None in releases:
         findings.add("reference", "monitoring", "PodMonitor and PrometheusRule do not carry the same label `release`")
     for one in rendered.workloads():
@@ -96,7 +96,7 @@ def _monitor(rendered: Rendered, monitor: Manifest, findings: Findings) -> None:
 
 
 def secrets(one: Manifest) -> Iterator[tuple[str, str]]:
-    """Secrets that a workload names, with their keys; `*` for all of them."""
+    """The secrets that a workload names, with their keys; `*` means all keys."""
     for volume in one.pod.get("volumes", []):
         sources = [source["secret"] for source in volume.get("projected", {}).get("sources", []) if "secret" in source]
         if "secret" in volume:
@@ -136,7 +136,7 @@ def _used(rendered: Rendered, one: Manifest, findings: Findings, documented: set
             name = source.get("configMapRef", {}).get("name")
             if name and rendered.named("ConfigMap", name) is None:
                 findings.add("reference", one.where, f"ConfigMap {name} is not there")
-    # A file that a variable names must be one that is mounted.
+    # A file that a variable names must be mounted.
     paths = set()
     for volume in one.pod.get("volumes", []):
         for source in volume.get("projected", {}).get("sources", []):

@@ -1,5 +1,5 @@
-"""Every object against a strict schema: Kubernetes' own kinds by kubernetes-validate, others by the schemas beside this
-file. A kind without a schema is refused, and so is a field that the schema does not name."""
+"""Checks every object with a strict schema: kubernetes-validate has the kinds of Kubernetes, the folder `schemas` the
+others. A kind without a schema is a finding, and so is a field that is not in the schema."""
 
 import json
 from functools import cache
@@ -10,15 +10,15 @@ import kubernetes_validate
 
 from .model import Findings, Manifest, Rendered
 
-# The oldest that has all we use (preStop with sleep), and the newest that there is a schema of.
+# The oldest version with all features in use (preStop with sleep), and the newest version with a schema.
 VERSIONS = ("1.30", "1.34")
-CARRIED = Path(__file__).with_name("schemas")
+SCHEMAS = Path(__file__).with_name("schemas")
 
 
-def carried() -> dict[tuple[str, str], dict]:
-    """The schemas beside this file, by apiVersion and kind."""
+def own_schemas() -> dict[tuple[str, str], dict]:
+    """The schemas in the folder of this file, by apiVersion and kind."""
     found = {}
-    for path in sorted(CARRIED.glob("*.json")):
+    for path in sorted(SCHEMAS.glob("*.json")):
         schema = json.loads(path.read_text())
         properties = schema["properties"]
         found[properties["apiVersion"]["const"], properties["kind"]["const"]] = schema
@@ -26,13 +26,13 @@ def carried() -> dict[tuple[str, str], dict]:
 
 
 def place(path: object) -> str:
-    """Where in an object, to be read by people."""
+    """A place in an object, as text."""
     return ".".join(map(str, path)) or "the object"
 
 
 def check(rendered: Rendered, findings: Findings) -> None:
-    """All objects of an overlay."""
-    known = carried()
+    """Checks all objects of an overlay."""
+    known = own_schemas()
     seen = set()
     for one in rendered.manifests:
         identity = (one.data.get("apiVersion"), one.where)
@@ -51,7 +51,7 @@ def check(rendered: Rendered, findings: Findings) -> None:
 
 @cache
 def _of_kubernetes(text: str, version: str) -> list[tuple[str, str]]:
-    """An object as JSON: the tests ask for the same ones again and again."""
+    """Checks an object, given as JSON. The result is cached, because the tests check the same objects repeatedly."""
     one = Manifest(json.loads(text))
     try:
         kubernetes_validate.validate(one.data, version, strict=True)

@@ -1,1 +1,1 @@
-"""Each check is given what it must refuse: what is shipped, with one thing broken."""
+"""Tests that each check refuses a shipped file with one fault in it."""

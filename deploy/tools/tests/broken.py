@@ -1,4 +1,4 @@
-"""What the tests have in common: what is shipped, as it is rendered, and ways to break it."""
+"""Functions for all tests: the rendered manifests, and changes that break them."""
 
 import copy
 import os
@@ -21,17 +21,17 @@ Break = Callable[[Rendered], Any]
 
 @cache
 def rendered(name: str) -> Rendered:
-    """An overlay: not to be changed."""
+    """A rendered overlay, which must not be changed."""
     return Rendered.read((RENDERED / f"{name}.yaml").read_text())
 
 
 def findings(what: Rendered, production: bool = True) -> Findings:
-    """What the checks say of manifests, programs included where there are any."""
+    """The findings of the checks for manifests, with the programs if they are built."""
     return check.manifests(what, production, PROGRAMS)
 
 
 def broken(overlay: str, how: Break) -> Findings:
-    """What they say once something was broken."""
+    """The findings after a change."""
     what = copy.deepcopy(rendered(overlay))
     how(what)
     return findings(what, overlay == "production")
@@ -52,14 +52,14 @@ def container(what: Rendered, kind: str = "Deployment", name: str = "tidings-gat
 
 
 def drop(what: Rendered, kind: str, name: str) -> None:
-    """Without this object."""
+    """Removes an object."""
     before = len(what.manifests)
     what.manifests = [one for one in what.manifests if (one.kind, one.name) != (kind, name)]
     assert len(what.manifests) == before - 1
 
 
 def setting(what: Rendered, name: str, value: str) -> None:
-    """Another value, or another variable, in the environment of gateways."""
+    """Sets a variable in the environment of gateways."""
     environment = container(what)["env"]
     found = [one for one in environment if one["name"] == name]
     if found:
@@ -69,7 +69,7 @@ def setting(what: Rendered, name: str, value: str) -> None:
 
 
 def one_by_one(case: type[unittest.TestCase], what: str, body: Callable[[unittest.TestCase], None]) -> None:
-    """One more test, named by what it is of."""
+    """Adds a test whose name is its subject."""
     name = "test_" + re.sub(r"\W+", "_", what)
     assert not hasattr(case, name), name
     setattr(case, name, body)
@@ -82,8 +82,8 @@ def refused(
     cases: list[tuple[str, str, Any]],
     possible: bool = True,
 ) -> None:
-    """A test for each line of a list: the rule that must say so, what is broken, and how. Whole: breaks nothing; what is
-    said of that already does not count."""
+    """Makes a test for each line of a list: the rule that must find the fault, the name of the fault, and the change
+    that makes it. `whole` is the change that makes no fault; its findings do not count."""
     before = cache(lambda: set(check_broken(whole).found))
     for rule, what, how in cases:
 

@@ -1,4 +1,4 @@
-"""compose.yaml: as it is shipped it is well, and each way to break it is noticed."""
+"""compose.yaml has no findings, and the check finds each fault in it."""
 
 import copy
 import unittest
@@ -80,7 +80,7 @@ BROKEN: list[tuple[str, str, Callable[[dict], object]]] = [
     ("network", "a gateway that Prometheus cannot reach", of("gateway-1", networks=["back"])),
 ]  # fmt: skip
 
-PROGRAMS_TELL: list[tuple[str, str, Callable[[dict], object]]] = [
+PROGRAM_FAULTS: list[tuple[str, str, Callable[[dict], object]]] = [
     ("environment", "a variable that nobody reads", told("gateway-1", TIDINGS_DRAIN="1")),
     ("environment", "a variable of the other service", told("persistence", TIDINGS_DRAIN_MS="1")),
     ("command", "a command that is not there", of("migrations", command=["upp"])),
@@ -110,4 +110,4 @@ class Compose(unittest.TestCase):
 
 
 refused(Compose, broken, dict, BROKEN)
-refused(Compose, broken, dict, PROGRAMS_TELL, PROGRAMS is not None)
+refused(Compose, broken, dict, PROGRAM_FAULTS, PROGRAMS is not None)

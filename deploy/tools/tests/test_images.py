@@ -1,4 +1,4 @@
-"""The Dockerfile, and what is read of it: as it is shipped it is well, and each way to break it is noticed."""
+"""The Dockerfile has no findings, and the check finds each fault in it."""
 
 import tempfile
 import unittest
@@ -15,7 +15,7 @@ TEXT = check.DOCKERFILE.read_text()
 
 
 def findings(text: str) -> Findings:
-    """Without the programs: whether they know their words is asked of the file as it is."""
+    """The findings without the programs. Only the unchanged file is checked against the programs."""
     found = Findings()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "Dockerfile"

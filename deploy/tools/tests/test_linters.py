@@ -1,4 +1,4 @@
-"""The linters that others wrote: each refuses what it is there for, with the settings that deploy.sh gives it."""
+"""Each external linter finds its kind of fault with the settings that deploy.sh gives it."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ HERE = Path(__file__).resolve().parents[1]
 
 
 def outcome(command: list[str], name: str, text: str) -> tuple[int, str]:
-    """Exit code and words of a linter about a file of this name."""
+    """The exit code and the output of a linter for a file with this name."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / name
         file.write_text(text)
@@ -42,7 +42,7 @@ class Linters(unittest.TestCase):
 
 @unittest.skipUnless(RENDERED.is_dir() and SCORE, "kube-score is not installed, or nothing was rendered")
 class KubeScore(unittest.TestCase):
-    """What it knows beyond our own rules."""
+    """kube-score finds faults that our own rules do not check."""
 
     def refused(self, old: str, new: str, by: str) -> None:
         text = (RENDERED / "production.yaml").read_text()

@@ -1,4 +1,4 @@
-"""Manifests: as they are shipped they are well, and each way to break them is noticed by the rule that is there for it."""
+"""The manifests have no findings, and the right rule finds each fault in them."""
 
 import unittest
 
@@ -13,7 +13,7 @@ import check
 
 
 def add(document: dict) -> Break:
-    """One object more."""
+    """Adds an object."""
     return lambda what: what.manifests.append(Manifest(document))
 
 
@@ -22,17 +22,17 @@ def meta(name: str) -> dict:
 
 
 def pod(**changes: object) -> Break:
-    """The pods of gateways with other fields."""
+    """Changes fields of the gateways' pods."""
     return lambda what: gateway(what).pod.update(changes)
 
 
 def inside(**changes: object) -> Break:
-    """The container of gateways with other fields."""
+    """Changes fields of the gateways' container."""
     return lambda what: container(what).update(changes)
 
 
 def secured(**changes: object) -> Break:
-    """The container of gateways with another security context."""
+    """Changes the security context of the gateways' container."""
     return lambda what: container(what)["securityContext"].update(changes)
 
 
@@ -52,7 +52,7 @@ def route_to(index: int, **back: object) -> Break:
 
 
 def by_address() -> dict:
-    """The policy that stands in production's network.yaml as a comment."""
+    """The policy in the comment of production's network.yaml."""
     text = (check.ROOT / "k8s/overlays/production/network.yaml").read_text()
     lines = text.split("# ---\n")[1].splitlines()
     return yaml.safe_load("\n".join(line.removeprefix("# ") for line in lines))
@@ -64,7 +64,7 @@ def from_anywhere(what: Rendered) -> None:
     what.manifests.append(Manifest(policy))
 
 
-# The rule that must say so, and how it is broken.
+# Each line has the rule that must find the fault, the name of the fault, and the change that makes it.
 PRODUCTION: list[tuple[str, str, Break]] = [
     ("schema", "a field that Kubernetes does not know", pod(restartPolcy="Always")),
     ("schema", "a field of another type", inside(image=7)),
@@ -197,8 +197,8 @@ PRODUCTION: list[tuple[str, str, Break]] = [
     ("network", "no names", lambda what: drop(what, "NetworkPolicy", "dns")),
 ]  # fmt: skip
 
-# Those that only the programs themselves can tell.
-PROGRAMS_TELL: list[tuple[str, str, Break]] = [
+# Faults that only the programs can find.
+PROGRAM_FAULTS: list[tuple[str, str, Break]] = [
     ("environment", "a variable that nobody reads", lambda what: setting(what, "TIDINGS_DRAINN_MS", "1000")),
     ("environment", "a variable of the other service", lambda what: setting(what, "TIDINGS_LEASE_MS", "5000")),
     ("environment", "a setting in common that nobody reads",
@@ -207,8 +207,8 @@ PROGRAMS_TELL: list[tuple[str, str, Break]] = [
     ("command", "a command that is not there", inside(args=["serve"])),
 ]  # fmt: skip
 
-# Those for which it must have --check-config.
-CHECK_CONFIG_TELLS: list[tuple[str, str, Break]] = [
+# Faults that only the option --check-config of a program can find.
+CHECK_CONFIG_FAULTS: list[tuple[str, str, Break]] = [
     ("environment", "a value that makes no sense", lambda what: setting(what, "TIDINGS_WORKERS", "two")),
     ("environment", "a value out of bounds", lambda what: setting(what, "TIDINGS_UNREADY_MS", "600001")),
 ]
@@ -218,10 +218,10 @@ KNOWS_CHECK_CONFIG = bool(PROGRAMS and "--check-config" in PROGRAMS.ask("tidings
 
 
 def nothing(what: Rendered) -> None:
-    """Breaks nothing."""
+    """Changes nothing."""
 
 
-def astray(what: Rendered) -> None:
+def misrouted(what: Rendered) -> None:
     paths = what.named("Ingress", "tidings").spec["rules"][0]["http"]["paths"]
     paths[0]["backend"]["service"]["name"] = "tidings-persistence"
 
@@ -230,12 +230,12 @@ RETENTION = "tidings-retention"
 
 
 def job(what: Rendered) -> dict:
-    """The container of the job of retention."""
+    """Changes the container of the retention job."""
     return container(what, "CronJob", RETENTION)
 
 
 def retention(**variables: str) -> Break:
-    """That job with more variables."""
+    """Adds variables to the retention job."""
     more = [{"name": name, "value": value} for name, value in variables.items()]
     return lambda what: job(what)["env"].extend(more)
 
@@ -264,24 +264,24 @@ class Manifests(unittest.TestCase):
         self.assertEqual(broken("production", instead).lines(), [])
 
 
-def well(name: str, production: bool) -> None:
-    """A test that an overlay is well as it is."""
+def add_clean_test(name: str, production: bool) -> None:
+    """Makes a test that an unchanged overlay has no findings."""
     one_by_one(
         Manifests, f"{name} is well", lambda test: test.assertEqual(findings(rendered(name), production).lines(), [])
     )
 
 
-well("dev", False)
-well("production", True)
-well("production-migrations", False)
-well("production-ingress", True)
+add_clean_test("dev", False)
+add_clean_test("production", True)
+add_clean_test("production-migrations", False)
+add_clean_test("production-ingress", True)
 refused(Manifests, lambda how: broken("production", how), nothing, PRODUCTION)
 refused(
     Manifests,
     lambda how: broken("production-ingress", how),
     nothing,
     [
-        ("route", "an Ingress that leads astray", astray),
+        ("route", "an Ingress that leads astray", misrouted),
         ("network", "retention that may go to gateways' port", port_of("tidings-retention", 0, "egress", 8080)),
         ("network", "retention that nothing allows to go out", lambda what: drop(what, "NetworkPolicy", RETENTION)),
         ("secret", "retention with a secret that nobody knows of", retention_of("tidings-else")),
@@ -297,5 +297,5 @@ refused(
     ],
     PROGRAMS is not None,
 )
-refused(Manifests, lambda how: broken("production", how), nothing, PROGRAMS_TELL, PROGRAMS is not None)
-refused(Manifests, lambda how: broken("production", how), nothing, CHECK_CONFIG_TELLS, KNOWS_CHECK_CONFIG)
+refused(Manifests, lambda how: broken("production", how), nothing, PROGRAM_FAULTS, PROGRAMS is not None)
+refused(Manifests, lambda how: broken("production", how), nothing, CHECK_CONFIG_FAULTS, KNOWS_CHECK_CONFIG)

@@ -1,4 +1,4 @@
-"""deploy.sh without its tools: what cannot be fetched is told as not checked, and what is wrong with it fails."""
+"""deploy.sh without its tools: it reports `not checked` when a download fails, and fails for all other faults."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ PIP = subprocess.run(["python3", "-m", "pip", "--version"], capture_output=True,
 
 
 def check(**environment: str) -> tuple[int, str]:
-    """Of a copy, which finds no tools and a pin that is nowhere: the exit code, and what was said."""
+    """Runs a copy without tools and with a pin that does not exist. Returns the exit code and the output."""
     with tempfile.TemporaryDirectory() as folder:
         tools = Path(folder) / "deploy" / "tools"
         tools.mkdir(parents=True)

@@ -1,6 +1,6 @@
-"""Holds deploy/otel/collector.yaml, alone and with backend.yaml besides, to what a collector would refuse at
-its start, and to what we want of it. By its structure: the program itself is not to be had as a package.
-Prints what is wrong, and ends with 1 then."""
+"""Checks deploy/otel/collector.yaml, alone and together with backend.yaml: a collector can start with it, and it meets
+our rules. The check reads only the files, because no package contains the collector. Prints the findings, and exits
+with 1 if there is one."""
 
 import sys
 
@@ -47,7 +47,7 @@ def exporters(config):
 
 
 def merged(below, above):
-    """As a collector that is given two files: maps by their keys, and all else is that of the second."""
+    """Merges two files as a collector does: maps by key, and every other value from the second file."""
     if not isinstance(below, dict) or not isinstance(above, dict):
         return above
     return below | {key: merged(below[key], value) if key in below else value for key, value in above.items()}
@@ -58,7 +58,7 @@ def check_all():
     both = merged(alone, backend)
     yield from (f"collector.yaml: {what}" for what in check(alone))
     yield from (f"collector.yaml with backend.yaml: {what}" for what in check(both))
-    # Nobody may be there: what cannot be delivered would fill its log, and its queue.
+    # Without a backend, traces that cannot be sent would fill the log and the queue of the collector.
     if exporters(alone) != {"debug"}:
         yield "collector.yaml: sends on by itself"
     if "otlp" not in exporters(both):

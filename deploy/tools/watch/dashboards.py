@@ -1,10 +1,10 @@
-"""Makes the dashboards of Grafana from deploy/grafana/source/*.yml, and holds them to rules.
+"""Generates the Grafana dashboards from deploy/grafana/source/*.yml, and checks them.
 
     dashboards.py write          writes deploy/grafana/dashboards/*.json
-    dashboards.py check          says what is wrong with them, also that they are not what would be written
+    dashboards.py check          prints what is wrong with them, for example that a file is not up to date
     dashboards.py expressions    prints every expression as a recording rule, for `promtool check rules`
 
-Needs PyYAML (yamllint brings it)."""
+Needs PyYAML, which yamllint installs."""
 
 import json
 import sys
@@ -30,7 +30,7 @@ def sources():
 
 
 def variables(source):
-    """The data source, and where a dashboard is of one service, its processes."""
+    """The variables of a dashboard: the data source, and the processes when the dashboard is about one service."""
     yield {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus", "hide": 0}
     if "instances" in source:
         query = f"label_values({source['instances']}, instance)"
@@ -100,7 +100,7 @@ def dashboard(source):
 
 
 def written():
-    """Path and text of every dashboard, as it must be."""
+    """The path and the generated text of every dashboard."""
     for path, source in sources():
         text = json.dumps(dashboard(source), indent=2, ensure_ascii=False) + "\n"
         yield GRAFANA / "dashboards" / f"{path.stem}.json", text
@@ -113,7 +113,7 @@ def filled(expression):
 
 
 def expressions():
-    """Place and expression of everything that is shown."""
+    """The place and the expression of each query in a dashboard."""
     for path, text in written():
         for one in json.loads(text)["panels"]:
             for target in one.get("targets", []):

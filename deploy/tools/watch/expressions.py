@@ -1,5 +1,5 @@
-"""What PromQL expressions name, and which names there are: those that the services declare, those of recording rules,
-and those that others tell (deploy/prometheus/late-metrics.json)."""
+"""Finds the metrics in PromQL expressions, and lists the metrics that exist: those of the services, of recording rules,
+and of other programs (deploy/prometheus/late-metrics.json)."""
 
 import json
 import pathlib
@@ -8,7 +8,7 @@ import re
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 
-# Groups of late-metrics.json whose names are told by others than our services.
+# The groups of late-metrics.json with metrics of other programs than our services.
 FOREIGN = ("haproxy", "redis_exporter", "postgres_exporter", "prometheus")
 BEGINNINGS = ("tidings_", "process_", "haproxy_", "redis_", "pg_", "prometheus_")
 WORDS = {
@@ -19,8 +19,8 @@ WORDS = {
 }
 
 
-def bare(expression):
-    """Without texts, matchers, windows and lists of labels: what is left names metrics and functions."""
+def without_literals(expression):
+    """Removes strings, matchers, windows and label lists, so that only names of metrics and functions remain."""
     expression = re.sub(r'"(?:[^"\\]|\\.)*"', "", expression)
     expression = re.sub(r"\{[^}]*\}", "", expression)
     expression = re.sub(r"\[[^\]]*\]", "", expression)
@@ -28,13 +28,13 @@ def bare(expression):
 
 
 def names_of(expression):
-    """The metrics that an expression asks for."""
-    words = set(re.findall(r"(?<![\w:.])[a-zA-Z_:][\w:]*", bare(expression)))
+    """The metrics that an expression uses."""
+    words = set(re.findall(r"(?<![\w:.])[a-zA-Z_:][\w:]*", without_literals(expression)))
     return words - WORDS
 
 
 def declared():
-    """Names of the metrics of both services, with the series that a histogram consists of."""
+    """The metrics of both services, with the series of each histogram."""
     names = set()
     for service in ("gateway", "persistence"):
         text = (ROOT / service / "src" / "metrics.rs").read_text()
@@ -44,17 +44,17 @@ def declared():
             names.add(name)
             if kind.startswith("Histogram"):
                 names.update(name + part for part in ("_bucket", "_count", "_sum"))
-    # Those of the process come from a library; a test of the services holds this table.
+    # A library exports the process metrics. A test of the services checks this table.
     operations = (ROOT / "docs" / "OPERATIONS.md").read_text()
     return names | set(re.findall(r"^\| `(process_[a-z_]+)` \|", operations, re.MULTILINE))
 
 
 def late():
-    """By group: names that nobody tells at once, or only other programs, with the reason or the source."""
+    """By group: metrics that appear late or come from other programs, each with the reason or the source."""
     return json.loads((PROMETHEUS / "late-metrics.json").read_text())
 
 
 def known(recorded):
-    """Every name that may be asked for."""
+    """Every metric that an expression may use."""
     foreign = {name for group in FOREIGN for name in late()[group]}
     return declared() | set(recorded) | foreign | {"up"}

@@ -1,6 +1,6 @@
-"""Holds rules, their tests and the runbook against each other: every alert has a severity, texts, a section of the
-runbook, a test in which it fires and one in which it nearly does; every metric that is named exists.
-Prints what is wrong, and ends with 1 then. Needs PyYAML (yamllint brings it)."""
+"""Checks the rules, their tests and the runbook. Every alert has a severity, texts, a section in the runbook, a test in
+which it fires, and a test in which it nearly fires. Every metric in an expression exists. Prints the findings, and
+exits with 1 if there is one. Needs PyYAML, which yamllint installs."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ from expressions import BEGINNINGS, FOREIGN, PROMETHEUS, ROOT, declared, known, 
 
 SEVERITIES = {"page", "ticket"}
 RUNBOOK = "docs/RUNBOOK.md"
-# What each section of the runbook answers, in this order.
+# The parts of each section of the runbook, in this order.
 PARTS = ["**Noticed:**", "**See:**", "**Causes:**", "**Do:**", "**Over:**"]
 
 
@@ -51,8 +51,8 @@ def check_runbook(alerts):
             yield f"{RUNBOOK}: {name} does not tell {', '.join(PARTS)} in this order"
 
 
-def asked_for(expression, recorded):
-    """All metrics behind an expression, through recording rules."""
+def used_metrics(expression, recorded):
+    """All metrics that an expression uses, directly or through recording rules."""
     names, left = set(), [expression]
     while left:
         for name in names_of(left.pop()) - names:
@@ -75,8 +75,8 @@ def check_tests(alerts, recorded):
                 word = "fires" if expected else "is silent"
                 if not test.get("name", "").startswith(f"{name} {word}: "):
                     yield f"{file}: the name of a test of {name} must begin with '{name} {word}: '"
-                # Silence for want of data shows nothing.
-                if not series & asked_for(alerts[name]["expr"], recorded):
+                # An alert without data is always silent, so such a test would prove nothing.
+                if not series & used_metrics(alerts[name]["expr"], recorded):
                     yield f"{file}: a test of {name} brings none of the metrics that it asks for"
     for name in sorted(alerts):
         if name not in fires:
@@ -92,7 +92,7 @@ def check_recorded(name):
 
 
 def check_counts(group):
-    """What is counted over samples takes each for as long as there is none of the next."""
+    """A rule that counts samples must multiply by the interval of its group, the time between two samples."""
     for rule in group["rules"]:
         for seconds in re.findall(r"(\d+) \* sum_over_time\(", str(rule["expr"])):
             if group.get("interval") != f"{seconds}s":

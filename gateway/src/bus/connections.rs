@@ -1,6 +1,7 @@
 //! The registry of the users connected to this node. For each user it holds the keys of the connections, oldest first,
-//! and the versions of memberships and account that all these connections have. The module is pure. All workers share
-//! the registry under one lock, which is taken only when connections open or close, for notices and for checks.
+//! and the versions of memberships and account that all these connections have received. The module is pure. All
+//! workers share the registry under one lock, which is taken only when connections open or close, for notices, and when
+//! versions are compared with Redis.
 
 use std::mem;
 
@@ -20,14 +21,14 @@ pub struct ConnectionKey(u64);
 impl ConnectionKey {
     const WORKER_SHIFT: u32 = 58;
     /// Marks the key of a long poll, which does not count towards the maximum number of connections.
-    const POLL: u64 = 1 << 57;
+    const POLL_BIT: u64 = 1 << 57;
     /// The bit that is set in the ids of polls and clear in the ids of other connections.
-    const POLL_ID: u64 = 1 << 63;
+    const POLL_ID_BIT: u64 = 1 << 63;
 
-    /// The key of the connection with this `id`. The highest bit of an id says whether it is the id of a poll.
+    /// The key of the connection with this `id`, whose highest bit is set if the connection is a poll.
     pub fn new(worker: usize, id: u64) -> Self {
-        let poll = if id & Self::POLL_ID == 0 { 0 } else { Self::POLL };
-        Self((worker as u64) << Self::WORKER_SHIFT | poll | (id & (Self::POLL - 1)))
+        let poll = if id & Self::POLL_ID_BIT == 0 { 0 } else { Self::POLL_BIT };
+        Self((worker as u64) << Self::WORKER_SHIFT | poll | (id & (Self::POLL_BIT - 1)))
     }
 
     pub(super) fn worker(self) -> usize {
@@ -36,12 +37,16 @@ impl ConnectionKey {
     }
 
     fn is_poll(self) -> bool {
-        self.0 & Self::POLL != 0
+        self.0 & Self::POLL_BIT != 0
     }
 }
 
-/// Replaces a version if the user's connections may have missed a change, so that the next check finds a difference.
+/// Stored instead of a version if the user's connections may have missed a change. The next comparison with Redis finds
+/// a difference.
 const UNKNOWN_VERSION: u32 = u32::MAX;
+/// Stored instead of a version of an earlier epoch. The next comparison with Redis finds a difference, even if nothing
+/// has changed.
+const EARLIER_VERSION: u32 = u32::MAX - 1;
 
 #[derive(Debug, Default)]
 struct UserEntry {
@@ -69,20 +74,21 @@ impl UserEntry {
 
 /// The low half of a version, which is enough for a comparison: two different versions with the same low half are at
 /// least four billion changes apart.
-fn low(version: u64) -> u32 {
+fn low_half(version: u64) -> u32 {
     (version & u64::from(u32::MAX)) as u32
 }
 
 /// The result of [`ConnectionRegistry::register`].
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Registered {
+pub(super) struct RegistrationResult {
     /// The user's oldest connection, which must close because the user has one connection too many.
     pub surplus: Option<ConnectionKey>,
-    /// Whether a notice arrived while the connection was being admitted, so that the user must be checked again.
+    /// Whether a notice arrived while the connection was being admitted, so that the user's versions must be compared
+    /// with Redis again.
     pub missed_notice: bool,
 }
 
-/// Says which versions in Redis differ from the versions that a user's connections have.
+/// Whether the versions in Redis differ from the versions that a user's connections have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct VersionDiff {
     pub rooms: bool,
@@ -94,28 +100,26 @@ pub(super) struct VersionDiff {
 pub(super) struct ConnectionRegistry {
     users: FxHashMap<UserId, UserEntry>,
     epoch: Epoch,
-    /// Maximum number of connections of one user. One more connection removes the oldest.
-    per_user: usize,
+    /// Maximum number of connections of one user; polls do not count. One more connection evicts the oldest.
+    max_per_user: usize,
+    /// The generation of the newest entry.
     generation: u16,
 }
 
 impl ConnectionRegistry {
-    /// `per_user` is the maximum number of connections of one user; polls do not count.
-    pub fn new(per_user: usize) -> Self {
-        Self { users: FxHashMap::default(), epoch: Epoch::default(), per_user, generation: 0 }
+    pub fn new(max_per_user: usize) -> Self {
+        Self { users: FxHashMap::default(), epoch: Epoch::default(), max_per_user, generation: 0 }
     }
 
-    /// All users with a connection that is open or being admitted.
     pub fn users(&self) -> impl Iterator<Item = &UserId> {
         self.users.keys()
     }
 
-    /// The number of users with a connection that is open or being admitted.
     pub fn user_count(&self) -> usize {
         self.users.len()
     }
 
-    /// Whether Redis has confirmed the user's channel; false for a user without an entry.
+    /// Whether Redis has confirmed the user's channel; false if the user has no entry.
     pub fn is_channel_confirmed(&self, user: &UserId) -> bool {
         self.users.get(user).is_some_and(|entry| entry.confirmed)
     }
@@ -127,8 +131,8 @@ impl ConnectionRegistry {
         }
     }
 
-    /// Begins the registration of a connection. Adds an entry for a user without one. Returns the generation of the user's
-    /// entry, for [`ConnectionRegistry::confirm_channel`].
+    /// Begins the registration of a connection. Adds an entry for the user if there is none. Returns the generation of
+    /// the user's entry, for [`ConnectionRegistry::confirm_channel`].
     pub fn begin_registration(&mut self, user: &UserId) -> u16 {
         let generation = self.generation.wrapping_add(1);
         let entry = self
@@ -142,14 +146,14 @@ impl ConnectionRegistry {
         entry.generation
     }
 
-    /// The number of notices so far, for [`ConnectionRegistry::register`]; 0 for a user without an entry.
+    /// The number of notices so far, for [`ConnectionRegistry::register`]; 0 if the user has no entry.
     pub fn notice_count(&self, user: &UserId) -> u16 {
         self.users.get(user).map_or(0, |entry| entry.notice_count)
     }
 
-    /// Begins a check of a user, and returns the notice count. Connections that are being admitted do not get the
-    /// result of the check, so the check counts as a notice, and the user is checked again when such a connection
-    /// registers.
+    /// Begins a comparison of the user's versions with Redis, and returns the notice count. If a connection is being
+    /// admitted, the comparison counts as a notice, because this connection does not get the result. The versions are
+    /// compared again when the connection registers.
     pub fn begin_check(&mut self, user: &UserId) -> u16 {
         self.users.get_mut(user).map_or(0, |entry| {
             if entry.pending > 0 {
@@ -173,29 +177,30 @@ impl ConnectionRegistry {
         key: ConnectionKey,
         notice_count: u16,
         (epoch, versions): (Epoch, Versions),
-    ) -> Registered {
+    ) -> RegistrationResult {
         self.enter_epoch(epoch);
-        let Some(entry) = self.users.get_mut(user) else { return Registered::default() };
+        let Some(entry) = self.users.get_mut(user) else { return RegistrationResult::default() };
         entry.pending = entry.pending.saturating_sub(1);
         let (same_epoch, first) = (epoch == self.epoch, entry.keys.is_empty());
         // The user's other connections may have older versions. A version is kept only if all connections have it.
         let known_by_all = |current: u32, version: u64| {
-            let known = first || current == low(version);
-            if same_epoch && known { low(version) } else { UNKNOWN_VERSION }
+            let known = first || current == low_half(version);
+            if same_epoch && known { low_half(version) } else { UNKNOWN_VERSION }
         };
         entry.rooms = known_by_all(entry.rooms, versions.rooms);
         entry.account = known_by_all(entry.account, versions.account);
         entry.keys.push(key);
-        let counted = || entry.keys.as_slice().iter().filter(|key| !key.is_poll());
-        let surplus = if counted().count() > self.per_user { counted().next().copied() } else { None };
+        let without_polls = || entry.keys.as_slice().iter().filter(|key| !key.is_poll());
+        let surplus =
+            if without_polls().count() > self.max_per_user { without_polls().next().copied() } else { None };
         if let Some(surplus) = surplus {
             entry.keys.remove(|key| *key == surplus);
         }
-        Registered { surplus, missed_notice: entry.notice_count != notice_count }
+        RegistrationResult { surplus, missed_notice: entry.notice_count != notice_count }
     }
 
-    /// Puts a surplus connection back as the oldest, because the event that closes it could not be queued. The user's
-    /// next connection makes the bus try again.
+    /// Puts a surplus connection back as the oldest, because the event that closes the connection could not be queued.
+    /// The bus tries again when the user opens another connection.
     pub fn restore_oldest(&mut self, user: &UserId, surplus: ConnectionKey) {
         if let Some(entry) = self.users.get_mut(user) {
             let later = mem::take(&mut entry.keys);
@@ -235,7 +240,8 @@ impl ConnectionRegistry {
         keys.fold(0, |workers, key| workers | 1 << key.worker())
     }
 
-    /// Marks the version of the user's memberships as unknown, so that the next check finds a difference.
+    /// Marks the version of the user's memberships as unknown, so that the next comparison with Redis finds a
+    /// difference.
     pub fn invalidate_rooms(&mut self, user: &UserId) {
         if let Some(entry) = self.users.get_mut(user) {
             entry.rooms = UNKNOWN_VERSION;
@@ -253,37 +259,58 @@ impl ConnectionRegistry {
     pub fn diff(&self, user: &UserId, epoch: Epoch, versions: Versions) -> VersionDiff {
         let Some(entry) = self.users.get(user) else { return VersionDiff::default() };
         VersionDiff {
-            rooms: epoch != self.epoch || entry.rooms != low(versions.rooms),
-            account: epoch != self.epoch || entry.account != low(versions.account),
+            rooms: epoch != self.epoch || entry.rooms != low_half(versions.rooms),
+            account: epoch != self.epoch || entry.account != low_half(versions.account),
         }
+    }
+
+    /// Whether the versions of the memberships differ only because `epoch` is newer: this node knows of no change that
+    /// the user's connections have missed.
+    pub fn differs_by_epoch_only(&self, user: &UserId, epoch: Epoch) -> bool {
+        self.users.get(user).is_some_and(|entry| match entry.rooms {
+            UNKNOWN_VERSION => false,
+            EARLIER_VERSION => true,
+            _ => epoch > self.epoch,
+        })
     }
 
     /// Records that all connections of the user have this version of the memberships. Does nothing if the user's notice
     /// count is not `notice_count`, because the version may then be outdated.
     pub fn mark_rooms_sent(&mut self, user: &UserId, notice_count: u16, epoch: Epoch, version: u64) {
-        if let Some(entry) = self.unchanged_entry(user, notice_count, epoch) {
-            entry.rooms = low(version);
+        if let Some(entry) = self.entry_without_later_notice(user, notice_count, epoch) {
+            entry.rooms = low_half(version);
         }
     }
 
     /// Does the same as [`ConnectionRegistry::mark_rooms_sent`] for the version of the account.
     pub fn mark_account_sent(&mut self, user: &UserId, notice_count: u16, epoch: Epoch, version: u64) {
-        if let Some(entry) = self.unchanged_entry(user, notice_count, epoch) {
-            entry.account = low(version);
+        if let Some(entry) = self.entry_without_later_notice(user, notice_count, epoch) {
+            entry.account = low_half(version);
         }
     }
 
+    /// Makes `epoch` the current epoch, if it is later than the current one.
     fn enter_epoch(&mut self, epoch: Epoch) {
         if epoch > self.epoch {
             // The versions of all entries belong to an earlier epoch, so they cannot be compared with new versions.
             self.epoch = epoch;
-            self.users
-                .values_mut()
-                .for_each(|entry| (entry.rooms, entry.account) = (UNKNOWN_VERSION, UNKNOWN_VERSION));
+            for entry in self.users.values_mut() {
+                if entry.rooms != UNKNOWN_VERSION {
+                    entry.rooms = EARLIER_VERSION;
+                }
+                entry.account = UNKNOWN_VERSION;
+            }
         }
     }
 
-    fn unchanged_entry(&mut self, user: &UserId, notice_count: u16, epoch: Epoch) -> Option<&mut UserEntry> {
+    /// Enters `epoch`, and returns the user's entry. `None` if the user's notice count is not `notice_count`, or if
+    /// `epoch` has ended.
+    fn entry_without_later_notice(
+        &mut self,
+        user: &UserId,
+        notice_count: u16,
+        epoch: Epoch,
+    ) -> Option<&mut UserEntry> {
         self.enter_epoch(epoch);
         let same_epoch = epoch == self.epoch;
         self.users.get_mut(user).filter(|entry| same_epoch && entry.notice_count == notice_count)

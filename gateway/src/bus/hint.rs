@@ -1,5 +1,5 @@
-//! Published records on their way to the workers, with their frames. Consecutive records of one payload that every
-//! member may see are a run, whose frames a receiver gets at once.
+//! Published records on their way to the workers, with their frames. A *run* is the records of one payload, if they
+//! have consecutive seqs and every member may see them. The frames of a run are sent to a receiver together.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tidings_shared::{log::Record, prometheus::Histogram};
 use super::published::PublishedRecord;
 use crate::transport::{Frame, FrameRun};
 
-/// Maximum bytes of the records in a run. It is far below the limit of an outbox, which takes a run whole.
+/// Maximum bytes of the records in a run. It is far below the limit of an outbox, because a run is queued as a whole.
 const MAX_RUN_BYTES: usize = 32 * 1024;
 
 /// A published record and its frame. All clones share both.
@@ -21,8 +21,9 @@ pub struct Hint {
 }
 
 impl Hint {
-    /// Passes the hints of a payload's records to `add`. `seconds` is the histogram of delivery times.
-    pub(super) fn make(records: Vec<Record>, seconds: &Histogram, mut add: impl FnMut(Self)) {
+    /// Creates a hint for each record of a payload, and passes the hints to `add`. `seconds` is the histogram of
+    /// delivery times.
+    pub(super) fn create_all(records: Vec<Record>, seconds: &Histogram, mut add: impl FnMut(Self)) {
         let run = is_run(&records).then(|| Arc::new(FrameRun::text(records.iter().map(Record::json))));
         for (index, record) in records.into_iter().enumerate() {
             // The frame is encoded once for all connections of the node.
@@ -36,7 +37,7 @@ impl Hint {
     }
 
     /// The bytes that the hint holds in a queue.
-    pub(super) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.record.raw().len() + self.frame.len()
     }
 }
@@ -60,7 +61,7 @@ mod tests {
     use super::*;
     use crate::metrics::Metrics;
 
-    /// A record by its epoch, seq, room, visibility and membership.
+    /// A record with this epoch, seq, room, visibility and membership.
     fn record((epoch, seq, room, visibility, membership): (u64, u64, &str, &str, &str)) -> Record {
         let line = format!(
             "1\x1f{epoch}\x1f{seq}\x1f0\x1f{room}\x1fk\x1f\x1f\x1f\x1f{visibility}\x1f{membership}\x1f\n{{}}"
@@ -68,19 +69,19 @@ mod tests {
         Record::parse(Bytes::from(line)).unwrap()
     }
 
-    fn runs(records: &[(u64, u64, &str, &str, &str)]) -> Vec<usize> {
-        let (mut runs, metrics) = (Vec::new(), Metrics::new());
-        Hint::make(records.iter().copied().map(record).collect(), &metrics.deliver_seconds, |hint| {
+    fn run_lengths(records: &[(u64, u64, &str, &str, &str)]) -> Vec<usize> {
+        let (mut lengths, metrics) = (Vec::new(), Metrics::new());
+        Hint::create_all(records.iter().copied().map(record).collect(), &metrics.deliver_seconds, |hint| {
             assert_eq!(hint.frame.payload(), hint.record.json());
-            runs.push(hint.run.map_or(0, |run| run.frames().len()));
+            lengths.push(hint.run.map_or(0, |run| run.frames().len()));
         });
-        runs
+        lengths
     }
 
     #[test]
     fn only_consecutive_public_events_are_a_run() {
         let first = (1, 5, "r", "", "");
-        assert_eq!(runs(&[first, (1, 6, "r", "", ""), (1, 7, "r", "", "")]), [3, 0, 0]);
+        assert_eq!(run_lengths(&[first, (1, 6, "r", "", ""), (1, 7, "r", "", "")]), [3, 0, 0]);
         for second in [
             (1, 7, "r", "", ""),
             (1, 5, "r", "", ""),
@@ -89,13 +90,13 @@ mod tests {
             (1, 6, "r", "u=bob", ""),
             (1, 6, "r", "", "bob\x1emember"),
         ] {
-            assert_eq!(runs(&[first, second]), [0, 0], "{second:?}");
+            assert_eq!(run_lengths(&[first, second]), [0, 0], "{second:?}");
         }
         assert_eq!(
-            runs(&[(1, 0, "r", "", ""), (1, 1, "r", "", "")]),
+            run_lengths(&[(1, 0, "r", "", ""), (1, 1, "r", "", "")]),
             [0, 0],
             "a live-only record has no position"
         );
-        assert_eq!(runs(&[first]), [0]);
+        assert_eq!(run_lengths(&[first]), [0]);
     }
 }

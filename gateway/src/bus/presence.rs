@@ -11,7 +11,7 @@ use tidings_shared::{
     internal::presence::MembersAnswer,
     log::{AuthorityError, RoundTrip},
     presence::{
-        self, CachedRooms, ExclusiveTask, HoldKind, NodeLease, NodeState, PresencePartition, State,
+        self, CachedRooms, ExclusiveTask, HoldKind, NodeLease, NodeState, PresencePartition, PresenceState,
         WriteOutcome,
     },
     protocol::{Status, server::Presence},
@@ -20,17 +20,17 @@ use tidings_shared::{
 use super::{Bus, LookupError, single_flight::SingleFlight};
 use crate::lock::lock;
 
-/// Maximum number of concurrent queries to persistence for the rooms of users. The limit is low, so that presence does
-/// not delay joins, which also use persistence.
+/// Maximum number of concurrent queries to persistence for the rooms of users. The limit is low, because joins also use
+/// persistence and must not be delayed.
 const MAX_CONCURRENT_ROOM_QUERIES: usize = 4;
 /// Timeout of a query to persistence. After the timeout, presence continues without the answer.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 /// After a failed query, the circuit breaker refuses queries to persistence for this time.
-const CIRCUIT_OPEN_FOR: Duration = Duration::from_secs(3);
+const CIRCUIT_OPEN_TIME: Duration = Duration::from_secs(3);
 /// Maximum number of reads of a room's member list, and the pause between two reads. A list that lacks the room's last
 /// membership change is read again.
-const MEMBERS_ATTEMPTS: usize = 4;
-const MEMBERS_RETRY_AFTER: Duration = Duration::from_millis(100);
+const MAX_MEMBERS_READS: usize = 4;
+const MEMBERS_READ_PAUSE: Duration = Duration::from_millis(100);
 
 /// Queries to persistence for presence, with a circuit breaker.
 #[derive(Default)]
@@ -42,18 +42,18 @@ pub(super) struct PresenceQueries {
 
 impl PresenceQueries {
     /// Runs a query, unless the circuit breaker is open.
-    async fn run<T>(
+    async fn run_query<T>(
         &self,
         query: impl Future<Output = Result<T, AuthorityError>>,
     ) -> Result<T, AuthorityError> {
         if lock(&self.circuit_open_until).is_some_and(|until| Instant::now() < until) {
             return Err(AuthorityError::Unavailable(
-                "persistence failed a moment ago and is not asked again yet".to_owned(),
+                "recent queries failed, and the circuit breaker is open".to_owned(),
             ));
         }
         let answer = query.await;
         if answer.is_err() {
-            *lock(&self.circuit_open_until) = Some(Instant::now() + CIRCUIT_OPEN_FOR);
+            *lock(&self.circuit_open_until) = Some(Instant::now() + CIRCUIT_OPEN_TIME);
         }
         answer
     }
@@ -80,11 +80,11 @@ macro_rules! redis_commands {
 }
 
 redis_commands! {
-    /// Starts a node lease.
+    /// Begins a node lease. Returns false if the lease has already expired.
     start_node_lease = presence::begin_lease(lease: &NodeLease) -> bool;
     /// Renews a node lease. Returns false if the lease has expired.
     renew_node_lease = presence::renew_lease(lease: &NodeLease) -> bool;
-    /// Ends a node lease.
+    /// Ends a node lease. The presence under the lease stays valid for the grace period.
     end_node_lease = presence::end_lease(lease: &NodeLease) -> ();
     /// Writes the presence of users under a node lease. Returns one outcome per user.
     put_presence = presence::write_states(lease: &NodeLease, states: &[NodeState]) -> Vec<WriteOutcome>;
@@ -93,24 +93,30 @@ redis_commands! {
     /// Publishes the presence of each user to the members of the rooms that are listed with the user. Returns true for
     /// each user whose change this call published.
     publish_presence = presence::publish_states(users: &[(UserId, Vec<RoomId>)]) -> Vec<bool>;
-    /// Takes the lock of a task for the time `lock_for`. Returns Redis's clock; `None` if another node has the lock.
+    /// Takes the lock of a task for the time `lock_for`. Returns Redis's clock in ms; `None` if another node has the
+    /// lock.
     lock_task = presence::claim_task(task: ExclusiveTask, lock_for: Duration) -> Option<u64>;
     /// Returns the expired node leases of each presence partition, at most `most` per partition.
     expired_node_leases = presence::expired_leases(now_ms: u64, most: usize) -> Vec<(PresencePartition, Vec<NodeLease>)>;
-    /// Returns at most `most` users who are still present under an expired node lease.
-    claim_presence = presence::users_of_expired_lease(partition: PresencePartition, lease: &NodeLease, most: usize) -> Vec<UserId>;
+    /// Returns at most `most` users who are still present under an expired node lease. Deletes the lease if there is no
+    /// such user.
+    users_of_expired_lease = presence::users_of_expired_lease(partition: PresencePartition, lease: &NodeLease, most: usize) -> Vec<UserId>;
     /// Removes the presence of users under an expired node lease. Returns one outcome per user.
     remove_presence = presence::remove_states(lease: &NodeLease, users: &[UserId]) -> Vec<WriteOutcome>;
     /// Returns users whose presence expired or must be published, at most `most` of each presence partition.
-    due_presence = presence::due_users(now_ms: u64, most: usize) -> Vec<UserId>;
+    due_presence_users = presence::due_users(now_ms: u64, most: usize) -> Vec<UserId>;
     /// Returns the current presence of users, in the same order.
-    presence_of = presence::states(users: &[UserId]) -> Vec<State>;
+    presence_of = presence::states(users: &[UserId]) -> Vec<PresenceState>;
 }
 
 impl Bus {
-    /// Returns the rooms whose members receive each user's presence: at most 200 small rooms per user. The result omits
-    /// users whose rooms cannot be read, and these users become due again later.
-    pub async fn rooms_to_notify(&self, users: &[UserId]) -> Result<Vec<(UserId, Vec<RoomId>)>, LookupError> {
+    /// Reads the rooms whose members receive each user's presence: at most 200 rooms per user, each with at most
+    /// `MAX_SMALL_ROOM_MEMBERS` members. Omits users whose rooms cannot be read, and postpones the publication of their
+    /// presence.
+    pub async fn load_rooms_to_notify(
+        &self,
+        users: &[UserId],
+    ) -> Result<Vec<(UserId, Vec<RoomId>)>, LookupError> {
         let session = self.log.session().await?;
         let mut redis = session.connection();
         let cached = presence::cached_rooms(&mut redis, users, session.epoch);
@@ -126,8 +132,8 @@ impl Bus {
             }
         }
         if !unknown.is_empty() {
-            // Without a postponement, these users would stay at the front of the queue and delay the users behind them.
-            let postponed = presence::postpone_users(&mut redis, &unknown, CIRCUIT_OPEN_FOR);
+            // Without a postponement, these users would stay first among the due users and delay all others.
+            let postponed = presence::postpone_users(&mut redis, &unknown, CIRCUIT_OPEN_TIME);
             self.timed_query(RoundTrip::Presence, &session, postponed).await?;
         }
         let retained = presence::retain_small_rooms(&mut redis, &mut rooms_by_user);
@@ -135,20 +141,22 @@ impl Bus {
         Ok(rooms_by_user)
     }
 
+    /// The rooms of a user: from the cache, or from persistence if they are not cached or too many. `None` if
+    /// persistence does not answer.
     async fn rooms_of(&self, user: &UserId, cached: CachedRooms) -> Option<Vec<RoomId>> {
         match cached {
             CachedRooms::Rooms(rooms) => Some(rooms),
             CachedRooms::Many => self.query_rooms(with_timeout(self.persistence.small_rooms(user))).await,
             CachedRooms::NotCached => {
                 // This load has no timeout, because a timeout would also cancel the load for joins that share it.
-                let loaded = self.query_rooms(self.load_rooms(user)).await;
+                let loaded = self.query_rooms(self.load_memberships(user)).await;
                 loaded.map(|answer| answer.recent.clone())
             }
         }
     }
 
     async fn query_rooms<T>(&self, query: impl Future<Output = Result<T, AuthorityError>>) -> Option<T> {
-        let answer = self.shared.presence.run(query).await;
+        let answer = self.shared.presence.run_query(query).await;
         answer
             .inspect_err(|error| {
                 tracing::debug!(%error, "the rooms of a user cannot be read; the user's presence is published later");
@@ -159,12 +167,12 @@ impl Bus {
 
     /// Returns the members of a small room; `None` if the room has too many members, or if persistence has not yet
     /// stored the room's last membership change.
-    pub async fn members_of(&self, room: &RoomId) -> Result<Option<Vec<UserId>>, LookupError> {
+    pub async fn small_room_members(&self, room: &RoomId) -> Result<Option<Vec<UserId>>, LookupError> {
         let session = self.log.session().await?;
         let mut redis = session.connection();
-        for attempt in 0..MEMBERS_ATTEMPTS {
+        for attempt in 0..MAX_MEMBERS_READS {
             if attempt > 0 {
-                tokio::time::sleep(MEMBERS_RETRY_AFTER).await;
+                tokio::time::sleep(MEMBERS_READ_PAUSE).await;
             }
             let cached = presence::members::cached_members(&mut redis, room, session.epoch);
             let cached = self.timed_query(RoundTrip::Presence, &session, cached).await?;
@@ -172,8 +180,10 @@ impl Bus {
                 return Ok(cached.users);
             }
             let queries = &self.shared.presence;
-            let answer =
-                queries.members.load(room, queries.run(with_timeout(self.persistence.members(room)))).await?;
+            let answer = queries
+                .members
+                .load(room, queries.run_query(with_timeout(self.persistence.members(room))))
+                .await?;
             let Some(users) = answer.users else { return Ok(None) };
             if answer.head >= cached.changed {
                 let (epoch, head) = (session.epoch, answer.head);

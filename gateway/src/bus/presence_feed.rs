@@ -1,5 +1,6 @@
-//! Passes presence changes from Redis to the workers, in order for each user. Changes that were published while the
-//! pub/sub connection was down are read from a stream, which Redis keeps for a minute, before later changes are sent.
+//! Passes presence changes from Redis to the workers, in order for each user. After the pub/sub connection was down,
+//! the changes published meanwhile are read from a stream before later changes are sent. Redis keeps this stream for a
+//! minute.
 
 use std::{
     sync::{Arc, Mutex, Weak},
@@ -13,19 +14,21 @@ use tidings_shared::{
 };
 use tokio::sync::{Notify, broadcast};
 
-use super::{Bus, LookupError, Shared};
+use super::{Bus, LookupError, SharedState};
 use crate::{lock::lock, transport::Frame};
 
 /// Capacity of a worker's queue of presence changes. A worker that falls behind by more changes misses the oldest.
 const UPDATE_QUEUE_CAPACITY: usize = 4096;
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// Maximum number of reads of the stream to catch up, and the pause between two reads. Redis stores every change that
-/// it publishes, so one or two reads find all missed changes, unless another Redis process has replaced the stream.
-const CATCH_UP_ATTEMPTS: usize = 100;
+/// Limit of stream reads in one catch-up, and the pause between two reads. Redis stores every change that it publishes,
+/// so one or two reads find all missed changes. If another Redis process has replaced the stream, no read can find them;
+/// after the limit, some 2 s, they count as lost.
+const MAX_CATCH_UP_READS: usize = 100;
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(20);
 
-type Positions = [IngestId; PARTITIONS as usize];
+/// For each presence partition, a position in the stream of presence changes.
+type StreamPositions = [IngestId; PARTITIONS as usize];
 
 /// A presence change with its frame, which is encoded once for all receivers.
 #[derive(Debug)]
@@ -48,25 +51,25 @@ impl PresenceUpdate {
     }
 }
 
-/// Sends presence changes to the workers, and stores the stream position of the last sent change of each partition.
+/// Sends presence changes to the workers.
 pub(super) struct PresenceFeed {
     updates: broadcast::Sender<Arc<PresenceUpdate>>,
-    progress: Mutex<Progress>,
+    progress: Mutex<FeedProgress>,
     wake: Notify,
 }
 
 #[derive(Default)]
-struct Progress {
+struct FeedProgress {
     /// The stream position of the last sent change of each partition.
-    last: Positions,
-    /// Whether the pub/sub connection is up.
+    last: StreamPositions,
     connected: bool,
-    /// How often the pub/sub connection went up or down. A read during which the number changes may miss changes.
+    /// Number of times that the pub/sub connection went up or down. A read during which this number grew may lack
+    /// changes.
     connection_changes: u32,
     /// Whether changes may have been missed. While true, published changes are not sent but read from the stream.
     behind: bool,
     /// Per partition, the stream position of the newest published change that was not sent because of `behind`.
-    newest_published: Positions,
+    newest_published: StreamPositions,
     /// The `run_id` of the Redis process that assigned these positions. Each process assigns its own positions.
     process: Option<Arc<str>>,
 }
@@ -79,14 +82,14 @@ impl Default for PresenceFeed {
 }
 
 impl PresenceFeed {
-    /// Records that the pub/sub connection was lost.
     pub fn mark_disconnected(&self) {
         let mut progress = lock(&self.progress);
         (progress.behind, progress.connected) = (true, false);
         progress.connection_changes = progress.connection_changes.wrapping_add(1);
     }
 
-    /// Records that the pub/sub connection to this Redis process is up. Wakes [`run`] if changes may be missing.
+    /// Records that the pub/sub connection to this Redis process is up. Wakes [`run_catch_ups`] if changes may be
+    /// missing.
     pub fn mark_connected(&self, process: &Arc<str>) {
         let mut progress = lock(&self.progress);
         progress.connected = true;
@@ -94,8 +97,8 @@ impl PresenceFeed {
         if progress.process.as_ref() != Some(process) {
             // A node without an earlier process has just started, so it has missed nothing.
             progress.behind = progress.process.is_some();
-            progress.last = Positions::default();
-            progress.newest_published = Positions::default();
+            progress.last = StreamPositions::default();
+            progress.newest_published = StreamPositions::default();
             progress.process = Some(process.clone());
         }
         if progress.behind {
@@ -104,9 +107,10 @@ impl PresenceFeed {
     }
 }
 
-impl Progress {
-    /// Returns whether a published change must be sent at once. While `behind`, stores the change's position instead.
-    fn accept(&mut self, change: &PresenceChange) -> bool {
+impl FeedProgress {
+    /// Returns true if a published change must be sent at once. While `behind`, stores the change's position and
+    /// returns false.
+    fn accept_published(&mut self, change: &PresenceChange) -> bool {
         if self.behind {
             let newest_published = &mut self.newest_published[change.partition().index()];
             *newest_published = change.id.max(*newest_published);
@@ -135,21 +139,20 @@ impl Progress {
     }
 }
 
-impl Shared {
-    /// Handles a message of the presence channel.
+impl SharedState {
     pub(super) fn handle_presence_message(&self, payload: &[u8]) {
         let Some(change) = PresenceChange::parse(payload) else {
             tracing::error!("a published presence change cannot be parsed");
             return;
         };
-        if lock(&self.presence_feed.progress).accept(&change) {
+        if lock(&self.presence_feed.progress).accept_published(&change) {
             self.send_update(change);
         }
     }
 
     fn send_update(&self, change: PresenceChange) {
         self.metrics.presence_received.inc();
-        let workers = lock(&self.interest).workers_wanting(change.rooms());
+        let workers = lock(&self.interest).workers_in_rooms(change.rooms());
         if workers != 0 {
             let frame = Frame::text(ServerFrame::Presence(&change.on_the_wire()).to_json());
             // Sending fails only if no worker is subscribed.
@@ -165,8 +168,10 @@ impl Bus {
         self.shared.presence_feed.updates.subscribe()
     }
 
+    /// Reads the missed changes from the stream and sends them, until no change is missing or the maximum number of
+    /// reads is reached.
     async fn catch_up(&self) -> Result<(), LookupError> {
-        for _ in 0..CATCH_UP_ATTEMPTS {
+        for _ in 0..MAX_CATCH_UP_READS {
             let (after, connection_changes) = {
                 let progress = lock(&self.shared.presence_feed.progress);
                 (progress.last, progress.connection_changes)
@@ -196,8 +201,9 @@ impl Bus {
     }
 }
 
-/// Reads missed changes each time that the pub/sub connection is up again. Ends when the bus is dropped.
-pub(super) async fn run(bus: Weak<Bus>) {
+/// Reads missed changes each time that the pub/sub connection is up again. Ends at the first wake-up after the bus is
+/// dropped.
+pub(super) async fn run_catch_ups(bus: Weak<Bus>) {
     loop {
         let Some(shared) = bus.upgrade().map(|bus| bus.shared.clone()) else { return };
         shared.presence_feed.wake.notified().await;
@@ -231,14 +237,17 @@ mod tests {
     fn missed_changes_come_before_published_ones_and_only_once() {
         let presence_feed = PresenceFeed::default();
         presence_feed.mark_connected(&"process".into());
-        assert!(lock(&presence_feed.progress).accept(&change(1)), "the node missed nothing at the start");
+        assert!(
+            lock(&presence_feed.progress).accept_published(&change(1)),
+            "the node missed nothing at the start"
+        );
         presence_feed.mark_disconnected();
         assert!(
-            !lock(&presence_feed.progress).accept(&change(3)),
+            !lock(&presence_feed.progress).accept_published(&change(3)),
             "the change is read from the stream later"
         );
         presence_feed.mark_connected(&"process".into());
-        assert!(!lock(&presence_feed.progress).accept(&change(4)));
+        assert!(!lock(&presence_feed.progress).accept_published(&change(4)));
         assert!(
             [1, 2, 3].map(|ms| lock(&presence_feed.progress).advance(&change(ms))) == [false, true, true]
         );
@@ -246,8 +255,8 @@ mod tests {
         assert!(lock(&presence_feed.progress).advance(&change(4)));
         assert!(finish_read(&presence_feed));
         assert!(
-            !lock(&presence_feed.progress).accept(&change(4))
-                && lock(&presence_feed.progress).accept(&change(5))
+            !lock(&presence_feed.progress).accept_published(&change(4))
+                && lock(&presence_feed.progress).accept_published(&change(5))
         );
     }
 
@@ -255,15 +264,16 @@ mod tests {
     fn new_redis_process_is_read_from_its_beginning() {
         let presence_feed = PresenceFeed::default();
         presence_feed.mark_connected(&"one".into());
-        assert!(lock(&presence_feed.progress).accept(&change(9)));
+        assert!(lock(&presence_feed.progress).accept_published(&change(9)));
         presence_feed.mark_disconnected();
         presence_feed.mark_connected(&"other".into());
         assert!(
-            !lock(&presence_feed.progress).accept(&change(5)),
+            !lock(&presence_feed.progress).accept_published(&change(5)),
             "earlier changes of the process are read first"
         );
         assert!(lock(&presence_feed.progress).advance(&change(5)) && finish_read(&presence_feed));
     }
+
     #[test]
     fn read_across_reconnect_does_not_end_catch_up() {
         let presence_feed = PresenceFeed::default();
@@ -279,7 +289,7 @@ mod tests {
             "changes during the interruption were not read"
         );
         assert!(
-            !lock(&presence_feed.progress).accept(&change(7)),
+            !lock(&presence_feed.progress).accept_published(&change(7)),
             "sending a published change would hide the missed ones"
         );
         assert!(lock(&presence_feed.progress).advance(&change(7)) && finish_read(&presence_feed));

@@ -1,5 +1,5 @@
-//! A record that arrived by pub/sub, shared by all workers with subscriptions in its room. When the last worker drops
-//! the record, the time since the append is observed, provided that a worker has delivered the record.
+//! A record that arrived by pub/sub, shared by all workers with subscriptions in its room. When the last worker drops a
+//! delivered message, the time since its append is added to the histogram of delivery times.
 
 use std::{
     ops::Deref,
@@ -14,28 +14,29 @@ use tidings_shared::{
     telemetry::{self, SpanKind, TraceContext},
 };
 
-const MESSAGE: &str = "message:new";
+const MESSAGE_KIND: &str = "message:new";
 
 /// A record that arrived by pub/sub, with the data that measures its delivery time.
 #[derive(Debug)]
 pub struct PublishedRecord {
     record: Record,
     delivered: AtomicBool,
-    seconds: Histogram,
+    delivery_seconds: Histogram,
     /// The trace context of the record and the time of its arrival; `None` if the record is not traced.
-    received: Option<(TraceContext, SystemTime)>,
+    traced_arrival: Option<(TraceContext, SystemTime)>,
 }
 
 impl PublishedRecord {
-    /// `seconds` is the histogram of the times from the append of a message until it is queued in the outboxes.
-    pub fn new(record: Record, seconds: Histogram) -> Self {
+    /// `delivery_seconds` is the histogram of the times from the append of a message until it is queued in the
+    /// outboxes.
+    pub fn new(record: Record, delivery_seconds: Histogram) -> Self {
         // Most records have an empty trace context, which need not be parsed.
         let trace = Some(record.traceparent()).filter(|text| !text.is_empty()).and_then(TraceContext::parse);
-        let received = trace.map(|trace| (trace, SystemTime::now()));
-        Self { record, delivered: AtomicBool::new(false), seconds, received }
+        let traced_arrival = trace.map(|trace| (trace, SystemTime::now()));
+        Self { record, delivered: AtomicBool::new(false), delivery_seconds, traced_arrival }
     }
 
-    /// Records that a worker has delivered the record, so that its delivery time is observed.
+    /// Marks the record as delivered, so that its delivery time is observed.
     pub fn mark_delivered(&self) {
         self.delivered.store(true, Ordering::Relaxed);
     }
@@ -51,9 +52,9 @@ impl Deref for PublishedRecord {
 impl Drop for PublishedRecord {
     fn drop(&mut self) {
         if *self.delivered.get_mut() {
-            observe_delivery(&self.seconds, &self.record);
-            if let Some((trace, received)) = self.received {
-                drop(telemetry::child_of("deliver", SpanKind::Consumer, trace, Some(received)));
+            observe_delivery(&self.delivery_seconds, &self.record);
+            if let Some((trace, arrival)) = self.traced_arrival {
+                drop(telemetry::child_of("deliver", SpanKind::Consumer, trace, Some(arrival)));
             }
         }
     }
@@ -61,13 +62,13 @@ impl Drop for PublishedRecord {
 
 /// Adds the time since the append of a record to the histogram `seconds`, if the record is a message.
 pub fn observe_delivery(seconds: &Histogram, record: &Record) {
-    if record.kind() == MESSAGE {
-        seconds.observe(age(record).as_secs_f64());
+    if record.kind() == MESSAGE_KIND {
+        seconds.observe(record_age(record).as_secs_f64());
     }
 }
 
 /// The time since a record was appended, as the difference of this machine's clock and Redis's clock; at least 0.
-pub fn age(record: &Record) -> Duration {
+pub fn record_age(record: &Record) -> Duration {
     Duration::from_millis(u64::try_from(unix_ms().saturating_sub(record.at_ms)).unwrap_or_default())
 }
 
@@ -88,7 +89,7 @@ mod tests {
     #[test]
     fn message_is_timed_once_after_its_last_worker() {
         let seconds = Metrics::new().deliver_seconds;
-        let published = Arc::new(PublishedRecord::new(record(MESSAGE), seconds.clone()));
+        let published = Arc::new(PublishedRecord::new(record(MESSAGE_KIND), seconds.clone()));
         let other = published.clone();
         published.mark_delivered();
         other.mark_delivered();
@@ -96,7 +97,7 @@ mod tests {
         assert_eq!(seconds.get_sample_count(), 0);
         drop(other);
         assert_eq!(seconds.get_sample_count(), 1);
-        drop(PublishedRecord::new(record(MESSAGE), seconds.clone()));
+        drop(PublishedRecord::new(record(MESSAGE_KIND), seconds.clone()));
         let edit = PublishedRecord::new(record("message:edited"), seconds.clone());
         edit.mark_delivered();
         drop(edit);

@@ -1,6 +1,7 @@
-//! Checks users who may have missed a notice: all users after a reconnect of pub/sub, and one user after a notice about
-//! the account or a notice that was not delivered. A check reads the versions of memberships and accounts of many users
-//! from Redis in one command. A user's connections are sent what differs from the versions that they have.
+//! Compares the versions of memberships and accounts in Redis with the versions that the connections of users have, and
+//! notifies the connections whose versions differ. All users are checked after a reconnect of pub/sub. One user is
+//! checked after a notice about the account, and when the user may have missed a notice. One command reads the versions
+//! of many users.
 
 use std::{
     mem,
@@ -17,47 +18,58 @@ use tidings_shared::{
 };
 use tokio::sync::Notify;
 
-use super::{Bus, LookupError, interest::UserEvent};
+use super::{
+    Bus, LookupError,
+    interest::UserEvent,
+    paced::{PacedQueue, time_to_empty_ms},
+};
 use crate::{lock::lock, transport::Frame};
 
-const USERS_PER_CHECK: usize = 500;
+/// Maximum number of users whose versions one command reads.
+const MAX_USERS_PER_CHECK: usize = 500;
+/// For this time after the start of an epoch, clients that connect get `spread_ms`, so that they do not all read their
+/// rooms at once.
+const SPREAD_PERIOD_AFTER_EPOCH: Duration = Duration::from_secs(120);
 /// Delay before a failed check is repeated, short because a blocked user must be disconnected within 5 s.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// The users to check: connected users, and some users who have just disconnected.
 #[derive(Debug, Default)]
-pub(super) struct Recheck {
-    due: Mutex<Due>,
+pub(super) struct RecheckQueue {
+    due: Mutex<DueUsers>,
     wake: Notify,
+    /// The users for whom only the epoch has changed. They get `rooms:changed` in batches, over time.
+    epoch_changed: PacedQueue<(Epoch, OutdatedUser)>,
 }
 
 #[derive(Debug, Default)]
-struct Due {
+struct DueUsers {
     all: bool,
     users: FxHashSet<UserId>,
 }
 
-impl Recheck {
-    /// Schedules a check of a user, and wakes [`run`].
-    pub fn check_user(&self, user: &UserId) {
+impl RecheckQueue {
+    /// Schedules a check of a user, and wakes [`run_checks`].
+    pub fn schedule_check(&self, user: &UserId) {
         lock(&self.due).users.insert(user.clone());
         self.wake.notify_one();
     }
 
-    /// Schedules another check of a user after a pause. Must be called during a check only, because the task looks for
-    /// these users when the check ends.
-    fn check_later(&self, user: &UserId) {
+    /// Schedules another check of a user after a pause. Must be called only during a check: the task looks for such
+    /// users when the check ends.
+    fn schedule_later_check(&self, user: &UserId) {
         lock(&self.due).users.insert(user.clone());
     }
 
-    /// Schedules a check of all users in the connection registry, and wakes [`run`].
-    pub fn check_all(&self) {
+    /// Schedules a check of all users in the connection registry, and wakes [`run_checks`].
+    pub fn schedule_check_of_all(&self) {
         lock(&self.due).all = true;
         self.wake.notify_one();
     }
 }
 
 /// A user whose connections have an old version of the memberships or of the account.
+#[derive(Debug)]
 struct OutdatedUser {
     user: UserId,
     notice_count: u16,
@@ -65,12 +77,15 @@ struct OutdatedUser {
 }
 
 /// Checks the scheduled users until the bus is dropped.
-pub(super) async fn run(bus: Weak<Bus>) {
+pub(super) async fn run_checks(bus: Weak<Bus>) {
     let Some(shared) = bus.upgrade().map(|bus| bus.shared.clone()) else { return };
     loop {
         shared.recheck.wake.notified().await;
         let Some(bus) = bus.upgrade() else { return };
         let due = mem::take(&mut *lock(&shared.recheck.due));
+        if due.all {
+            shared.recheck.epoch_changed.clear();
+        }
         let mut users: Vec<UserId> = if due.all {
             lock(&shared.connections).users().cloned().collect()
         } else {
@@ -78,13 +93,15 @@ pub(super) async fn run(bus: Weak<Bus>) {
         };
         let mut accounts = Vec::new();
         while !users.is_empty() {
-            let batch = users.split_off(users.len().saturating_sub(USERS_PER_CHECK));
-            match bus.check(&batch).await {
+            let batch = users.split_off(users.len().saturating_sub(MAX_USERS_PER_CHECK));
+            match bus.check_versions(&batch, due.all).await {
                 Ok(differing) => accounts.push(differing),
                 Err(error) => {
                     users.extend(batch);
                     tracing::debug!(%error, users = users.len(), "users cannot be checked now; retrying");
-                    lock(&shared.recheck.due).users.extend(users);
+                    let mut next_due = lock(&shared.recheck.due);
+                    next_due.all |= due.all;
+                    next_due.users.extend(users);
                     break;
                 }
             }
@@ -105,38 +122,75 @@ pub(super) async fn run(bus: Weak<Bus>) {
     }
 }
 
+/// Sends `rooms:changed` over time to users for whom the epoch has changed, until the bus is dropped.
+pub(super) async fn run_paced_sends(bus: Weak<Bus>) {
+    let Some(shared) = bus.upgrade().map(|bus| bus.shared.clone()) else { return };
+    let send = |outdated: Vec<(Epoch, OutdatedUser)>| {
+        let Some(bus) = bus.upgrade() else { return false };
+        for (epoch, outdated) in outdated {
+            // The difference is gone if the user has reconnected meanwhile.
+            let differs = lock(&shared.connections).diff(&outdated.user, epoch, outdated.versions).rooms;
+            if differs {
+                bus.send_rooms_changed(epoch, &outdated);
+            }
+        }
+        true
+    };
+    shared.recheck.epoch_changed.run(send).await;
+}
+
 impl Bus {
-    /// Sends `rooms:changed` to users whose connections have an old version of the memberships. Returns the users whose
-    /// connections have an old version of the account.
-    async fn check(&self, users: &[UserId]) -> Result<(Epoch, Vec<OutdatedUser>), LookupError> {
+    /// The time in ms over which clients should spread the reads of outdated room lists. Grows with the number of users
+    /// of this node, like the time in which [`run_paced_sends`] sends `rooms:changed`. `None` unless an epoch has just
+    /// begun, because at other times few lists are outdated.
+    pub fn rooms_spread_ms(&self) -> Option<u64> {
+        let age = self.log.current_session()?.epoch_age();
+        let users = lock(&self.shared.connections).user_count();
+        (age < SPREAD_PERIOD_AFTER_EPOCH).then(|| time_to_empty_ms(users))
+    }
+
+    /// Sends `rooms:changed` to users whose connections have an old version of the memberships. With `paced`, users for
+    /// whom only the epoch has changed get the frame later, in batches, so that their clients do not all read their
+    /// rooms at once. Returns the users whose connections have an old version of the account.
+    async fn check_versions(
+        &self,
+        users: &[UserId],
+        paced: bool,
+    ) -> Result<(Epoch, Vec<OutdatedUser>), LookupError> {
         let session = self.log.session().await?;
-        let before: Vec<u16> = {
+        let notice_counts: Vec<u16> = {
             let mut connections = lock(&self.shared.connections);
             users.iter().map(|user| connections.begin_check(user)).collect()
         };
         let versions = self
             .timed_query(RoundTrip::People, &session, membership::versions(&mut session.connection(), users))
             .await?;
-        let (mut rooms, mut accounts) = (Vec::new(), Vec::new());
+        let (mut rooms, mut later, mut accounts) = (Vec::new(), Vec::new(), Vec::new());
         {
             let connections = lock(&self.shared.connections);
-            for ((user, notice_count), versions) in users.iter().zip(before).zip(versions) {
+            for ((user, notice_count), versions) in users.iter().zip(notice_counts).zip(versions) {
                 let diff = connections.diff(user, session.epoch, versions);
                 let outdated = || OutdatedUser { user: user.clone(), notice_count, versions };
-                rooms.extend(diff.rooms.then(outdated));
+                if diff.rooms && paced && connections.differs_by_epoch_only(user, session.epoch) {
+                    later.push((session.epoch, outdated()));
+                } else {
+                    rooms.extend(diff.rooms.then(outdated));
+                }
                 accounts.extend(diff.account.then(outdated));
             }
         }
         for outdated in rooms {
             self.send_rooms_changed(session.epoch, &outdated);
         }
+        self.shared.recheck.epoch_changed.extend(later);
         Ok((session.epoch, accounts))
     }
 
     fn send_rooms_changed(&self, epoch: Epoch, outdated: &OutdatedUser) {
         let OutdatedUser { user, notice_count, versions } = outdated;
         let version = membership::wire_version(epoch, versions.rooms);
-        let frame = Frame::text(ServerFrame::RoomsChanged { rooms_version: &version }.to_json());
+        let frame =
+            Frame::text(ServerFrame::RoomsChanged { rooms_version: &version, spread_ms: None }.to_json());
         if self.send_event(user, UserEvent::RoomsChanged(frame)) {
             lock(&self.shared.connections).mark_rooms_sent(user, *notice_count, epoch, versions.rooms);
         }
@@ -162,12 +216,13 @@ impl Bus {
         Ok(())
     }
 
-    /// Sends an event to a user's connections. If a queue is full, returns false, and the user is checked again.
+    /// Sends an event to a user's connections. If a queue is full, returns false and schedules another check of the
+    /// user.
     fn send_event(&self, user: &UserId, event: UserEvent) -> bool {
         let workers = lock(&self.shared.connections).workers(user);
         let all_sent = self.shared.send_to_workers(user, workers, &Arc::new(event));
         if !all_sent {
-            self.shared.recheck.check_later(user);
+            self.shared.recheck.schedule_later_check(user);
         }
         all_sent
     }

@@ -9,6 +9,7 @@ use std::{
 
 use crate::lock::lock;
 
+/// The latest value of a key, with the time at which its load began. The lock is held during a load.
 type Entry<V> = Arc<tokio::sync::Mutex<Option<(Instant, V)>>>;
 
 /// Holds the loads in progress, by key.
@@ -27,7 +28,7 @@ impl<K: Clone + Eq + Hash, V: Clone> SingleFlight<K, V> {
         let arrived = Instant::now();
         let entry = lock(&self.0).entry(key.clone()).or_default().clone();
         // Removes the key's entry when no caller uses it, also when this future is dropped before it completes.
-        let _cleanup = RemoveUnused { loads: self, key };
+        let _cleanup = CleanupGuard { loads: self, key };
         let mut latest = entry.lock_owned().await;
         match &*latest {
             Some((started, value)) if *started >= arrived => Ok(value.clone()),
@@ -41,12 +42,12 @@ impl<K: Clone + Eq + Hash, V: Clone> SingleFlight<K, V> {
     }
 }
 
-struct RemoveUnused<'a, K: Clone + Eq + Hash, V: Clone> {
+struct CleanupGuard<'a, K: Clone + Eq + Hash, V: Clone> {
     loads: &'a SingleFlight<K, V>,
     key: &'a K,
 }
 
-impl<K: Clone + Eq + Hash, V: Clone> Drop for RemoveUnused<'_, K, V> {
+impl<K: Clone + Eq + Hash, V: Clone> Drop for CleanupGuard<'_, K, V> {
     fn drop(&mut self) {
         let mut loads = lock(&self.loads.0);
         // A count of 1 means that only the map holds the entry. This caller's handle was already dropped with its lock.
@@ -77,6 +78,7 @@ mod tests {
         let failed = loads.load(&2, async { Err::<u32, _>("away") }).await;
         assert_eq!((failed, lock(&loads.0).len()), (Err("away"), 0));
     }
+
     #[tokio::test]
     async fn call_during_second_load_waits_for_it() {
         let (loads, running, max_running) = (SingleFlight::<u8, u32>::default(), Cell::new(0), Cell::new(0));

@@ -1,10 +1,11 @@
 //! Passes the notices on a user's channel to all connections of the user on this node. The node is subscribed to the
 //! channel while the user has a connection to the node.
 //!
-//! The registration of a connection begins before its memberships and account are read. The registration waits until
-//! Redis has confirmed the channel, so that later changes arrive as notices. After a second without confirmation the
-//! connection is admitted anyway, and the user is checked again (see `recheck`) when Redis confirms the channel. A user
-//! is also checked again after an undelivered notice. So no lasting change is missed, but live-only frames may be lost.
+//! The registration of a connection begins before the user's memberships and account are read. The registration waits
+//! until Redis has confirmed the channel, so that later changes arrive as notices. After a second without confirmation
+//! the connection is admitted anyway. Then the user's versions are compared with Redis (see `recheck`) when Redis
+//! confirms the channel. They are also compared after a notice that was not delivered. So no lasting change is missed,
+//! but live-only frames may be lost.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +19,7 @@ use tidings_shared::{
 };
 
 use super::{
-    Bus, LookupError, Shared,
+    Bus, LookupError, SharedState,
     connections::ConnectionKey,
     interest::{UserEvent, WorkerMessage},
 };
@@ -50,21 +51,22 @@ impl PendingRegistration {
     pub fn register(mut self, key: ConnectionKey, versions: (Epoch, Versions)) {
         self.registered = true;
         let shared = &self.bus.shared;
-        let registered = lock(&shared.connections).register(&self.user, key, self.notice_count, versions);
-        if let Some(surplus) = registered.surplus {
+        let result = lock(&shared.connections).register(&self.user, key, self.notice_count, versions);
+        if let Some(surplus) = result.surplus {
             let event = Arc::new(UserEvent::Surplus(surplus));
             if !shared.send_to_workers(&self.user, 1 << surplus.worker(), &event) {
                 lock(&shared.connections).restore_oldest(&self.user, surplus);
             }
         }
-        if registered.missed_notice {
-            shared.recheck.check_user(&self.user);
+        if result.missed_notice {
+            shared.recheck.schedule_check(&self.user);
         }
     }
 }
 
 impl Bus {
-    /// Begins the registration of a connection: subscribes to the user's channel, and waits for the confirmation.
+    /// Begins the registration of a connection: subscribes to the user's channel, and waits at most a second for the
+    /// confirmation. Refuses the connection as overloaded if too many subscriptions are waiting.
     pub async fn begin_registration(self: &Arc<Self>, user: &UserId) -> Result<PendingRegistration, Refusal> {
         let confirmation = {
             let mut connections = lock(&self.shared.connections);
@@ -93,7 +95,7 @@ impl Bus {
                     tokio::spawn(async move {
                         if confirmed.await.is_ok() {
                             lock(&shared.connections).confirm_channel(&user, generation);
-                            shared.recheck.check_user(&user);
+                            shared.recheck.schedule_check(&user);
                         }
                     });
                 }
@@ -103,11 +105,12 @@ impl Bus {
         Ok(pending)
     }
 
-    /// Unregisters a connection that has ended.
+    /// Unregisters a connection. If it was the user's last one, unsubscribes the user's channel.
     pub fn unregister(&self, user: &UserId, key: ConnectionKey) {
         self.unsubscribe_if_unused(|connections| connections.unregister(user, key), user);
     }
 
+    /// Calls `remove` with the registry, and unsubscribes the user's channel if `remove` returns true.
     fn unsubscribe_if_unused(
         &self,
         remove: impl FnOnce(&mut super::connections::ConnectionRegistry) -> bool,
@@ -121,8 +124,9 @@ impl Bus {
         self.shared.metrics.user_channels.set(i64::try_from(connections.user_count()).unwrap_or(i64::MAX));
     }
 
-    /// Reads the versions of a user's memberships and account, after [`Bus::begin_registration`] was called.
-    pub async fn versions(&self, user: &UserId) -> Result<(Epoch, Versions), LookupError> {
+    /// Reads the versions of a user's memberships and account from Redis. Must be called after
+    /// [`Bus::begin_registration`], so that later changes arrive as notices.
+    pub async fn read_versions(&self, user: &UserId) -> Result<(Epoch, Versions), LookupError> {
         let session = self.log.session().await?;
         let users = std::slice::from_ref(user);
         let query = async { tidings_shared::membership::versions(&mut session.connection(), users).await };
@@ -131,9 +135,10 @@ impl Bus {
     }
 }
 
-impl Shared {
-    /// Handles a notice that arrived on a user's channel.
-    pub(super) fn notify(&self, user: &str, payload: &Bytes) {
+impl SharedState {
+    /// Sends a notice from a user's channel to the user's connections. Schedules a check of the user if the notice is
+    /// about the account, or if a queue was full and the notice is no read mark.
+    pub(super) fn handle_user_notice(&self, user: &str, payload: &Bytes) {
         let Some(notice) = UserNotice::parse(payload) else {
             tracing::error!("a published notice for a user cannot be parsed");
             return;
@@ -162,10 +167,10 @@ impl Shared {
             }
             (connections.workers(&user), user)
         };
-        let Some(event) = event else { return self.recheck.check_user(&user) };
+        let Some(event) = event else { return self.recheck.schedule_check(&user) };
         if !self.send_to_workers(&user, workers, &Arc::new(event)) && kind != "read" {
             lock(&self.connections).invalidate_rooms(&user);
-            self.recheck.check_user(&user);
+            self.recheck.schedule_check(&user);
         }
     }
 

@@ -8,13 +8,14 @@ use tidings_shared::{
     auth::Identity,
     error::Refusal,
     ids::{Epoch, RoomId, UserId},
-    internal::{ConnectUserRequest, RoomsAnswer},
+    internal::{ConnectUserRequest, UserRooms},
     log::{Authority as _, AuthorityError, RoundTrip, Session, SessionError},
     membership::{self, Account, Membership},
+    presence::{self, CachedRooms},
 };
 
 use super::{Bus, single_flight::SingleFlight};
-use crate::hub::Roles;
+use crate::hub::StoredRoles;
 
 /// The reason why an account, a membership or presence cannot be read.
 #[derive(Debug, Error)]
@@ -34,12 +35,8 @@ impl From<LookupError> for Refusal {
     }
 }
 
-/// A join of `"mine"` joins at most this number of rooms. If the cache has more rooms of a user, PostgreSQL selects the
-/// most recently active rooms, because the cache has no order.
-const MAX_UNORDERED_ROOMS: usize = 200;
-
 /// The loads of memberships in progress, by user and epoch.
-pub(super) type MembershipLoads = SingleFlight<(UserId, Epoch), Arc<RoomsAnswer>>;
+pub(super) type MembershipLoads = SingleFlight<(UserId, Epoch), Arc<UserRooms>>;
 
 /// A user's membership in a room, which includes all changes up to the base of `epoch`. Redis has a membership mark for
 /// every later change that the snapshot does not include.
@@ -51,7 +48,7 @@ pub struct MembershipSnapshot {
 }
 
 impl Bus {
-    /// Returns the account of a connecting user. If the cached account does not match the name and picture of
+    /// Returns the account of a connecting user. If the stored account does not match the name and picture of
     /// `identity`, persistence creates or updates the account. `None` means that the user is unknown and that
     /// persistence is configured not to create unknown users.
     pub async fn connect_user(&self, identity: &Identity) -> Result<Option<Account>, LookupError> {
@@ -59,18 +56,24 @@ impl Bus {
         let user = &identity.user;
         let mut redis = session.connection();
         let cached = membership::cached_account(&mut redis, user, session.epoch);
+        let has_claims = |account: &Account| {
+            (identity.name.is_none() || identity.name == account.name)
+                && (identity.picture.is_none() || identity.picture == account.picture)
+        };
         let cached = self.timed_query(RoundTrip::People, &session, cached).await?;
-        if let Some(account) = cached
-            && (identity.name.is_none() || identity.name == account.name)
-            && (identity.picture.is_none() || identity.picture == account.picture)
-        {
-            return Ok(Some(account));
+        let known = match cached.filter(has_claims) {
+            Some(account) => Some(account),
+            // Many users connect at once after a new epoch, so their accounts are loaded together.
+            None => self.persistence.load_account(user).await?.filter(has_claims),
+        };
+        if known.is_some() {
+            return Ok(known);
         }
         let (name, picture) = (identity.name.clone(), identity.picture.clone());
         Ok(self.persistence.connect_user(&ConnectUserRequest { user: user.clone(), name, picture }).await?)
     }
 
-    /// Reads a user's membership in a room.
+    /// Reads a user's membership in one room.
     pub async fn membership_snapshot(
         &self,
         user: &UserId,
@@ -94,30 +97,36 @@ impl Bus {
         let memberships = match cached {
             Some(memberships) => memberships,
             None => {
-                let loaded = self.load_rooms_in(user, epoch).await?;
+                let loaded = self.load_memberships_in(user, epoch).await?;
                 rooms.iter().map(|room| loaded.rooms.get(room).cloned()).collect()
             }
         };
         Ok(memberships.into_iter().map(|membership| MembershipSnapshot { epoch, membership }).collect())
     }
 
-    /// Reads the stored roles of `users` in a room. `epoch` is the epoch in which the room's head was read before.
-    pub async fn roles(&self, room: &RoomId, epoch: Epoch, users: &[UserId]) -> Result<Roles, LookupError> {
+    /// Reads the roles of `users` in a room from PostgreSQL. The caller has read the room's head in `epoch` before.
+    pub async fn stored_roles(
+        &self,
+        room: &RoomId,
+        epoch: Epoch,
+        users: &[UserId],
+    ) -> Result<StoredRoles, LookupError> {
         let roles = self.persistence.roles(room, users).await?;
         let roles = roles.into_iter().map(|role| role.map(String::into_boxed_str));
-        Ok(Roles { epoch, by_user: users.iter().cloned().zip(roles).collect() })
+        Ok(StoredRoles { epoch, by_user: users.iter().cloned().zip(roles).collect() })
     }
 
-    /// A user's most recently active rooms, at most 200, and whether the user has more rooms.
-    pub async fn my_rooms(&self, user: &UserId) -> Result<(Vec<RoomId>, bool), LookupError> {
+    /// Reads a user's most recently active rooms, at most 200. Also returns whether the user has more rooms.
+    pub async fn recent_rooms(&self, user: &UserId) -> Result<(Vec<RoomId>, bool), LookupError> {
         let session = self.log.session().await?;
         let mut redis = session.connection();
-        let cached = membership::all_cached(&mut redis, user, session.epoch);
-        let cached = self.timed_query(RoundTrip::People, &session, cached).await?;
-        match cached {
-            Some(rooms) if rooms.len() <= MAX_UNORDERED_ROOMS => Ok((rooms.into_keys().collect(), false)),
+        let cached = presence::cached_rooms(&mut redis, std::slice::from_ref(user), session.epoch);
+        match self.timed_query(RoundTrip::People, &session, cached).await?.pop() {
+            Some(CachedRooms::Rooms(rooms)) => Ok((rooms, false)),
+            // The cached rooms have no order, so PostgreSQL selects the most recently active rooms.
+            Some(CachedRooms::Many) => Ok((self.persistence.recent_rooms(user).await?, true)),
             _ => {
-                let answer = self.load_rooms(user).await?;
+                let answer = self.load_memberships(user).await?;
                 Ok((answer.recent.clone(), answer.rooms.len() > answer.recent.len()))
             }
         }
@@ -138,14 +147,18 @@ impl Bus {
     }
 
     /// Loads a user's memberships from PostgreSQL, for the epoch of the current session.
-    pub(super) async fn load_rooms(&self, user: &UserId) -> Result<Arc<RoomsAnswer>, AuthorityError> {
+    pub(super) async fn load_memberships(&self, user: &UserId) -> Result<Arc<UserRooms>, AuthorityError> {
         let epoch = self.log.current_session().map_or(Epoch::default(), |session| session.epoch);
-        self.load_rooms_in(user, epoch).await
+        self.load_memberships_in(user, epoch).await
     }
 
     /// Loads a user's memberships from PostgreSQL. One load per user and epoch runs at a time, and all callers that
     /// arrived before it began share its result.
-    async fn load_rooms_in(&self, user: &UserId, epoch: Epoch) -> Result<Arc<RoomsAnswer>, AuthorityError> {
+    async fn load_memberships_in(
+        &self,
+        user: &UserId,
+        epoch: Epoch,
+    ) -> Result<Arc<UserRooms>, AuthorityError> {
         let load = async { self.persistence.rooms(user, epoch).await.map(Arc::new) };
         self.loads.load(&(user.clone(), epoch), load).await
     }

@@ -23,8 +23,9 @@ pub(super) enum DrainState {
 }
 
 impl Client {
-    /// Tells the client to leave after the time `leave_after`. An unauthenticated client is told after `connected`.
-    pub(crate) fn drain(&self, leave_after: Duration) {
+    /// Tells the client to leave after the time `leave_after`. An unauthenticated client is told when it has got
+    /// `connected`.
+    pub(crate) fn begin_drain(&self, leave_after: Duration) {
         self.drain_state.set(DrainState::LeaveAt(Instant::now() + leave_after));
         if self.known_user().is_some() {
             self.send_draining();
@@ -51,7 +52,7 @@ impl Client {
 
     /// Closes an overdue connection if all its commands are answered. Must be called after each answer.
     pub(crate) fn close_if_overdue(&self) {
-        if self.drain_state.get() == DrainState::Overdue && self.is_answered() {
+        if self.drain_state.get() == DrainState::Overdue && self.has_answered_all() {
             self.close(CloseCode::ServiceRestart, CLOSE_REASON_STOPPING);
         }
     }

@@ -24,10 +24,11 @@ use crate::{
     request_context::RequestContext,
 };
 
-/// Maximum number of waiting and running jobs of one connection. At the maximum, reading pauses until half are done.
+/// Maximum number of waiting and running jobs of one connection. At the maximum, reading pauses until half of the jobs
+/// are done.
 const MAX_JOBS: usize = 64;
-/// Messages are added to one append call until they have this many bytes together, because the call copies them.
-const MAX_SENDS_BYTES: usize = 64 * 1024;
+/// One append call takes messages until they have this many bytes together, because the call copies them.
+const APPEND_BATCH_TARGET_BYTES: usize = 64 * 1024;
 
 /// A command, or the part of a join or leave for one room. `index` orders the rooms in the answer of a join.
 pub(crate) enum Job {
@@ -40,36 +41,45 @@ pub(crate) enum Job {
 pub(crate) struct JoinGroup {
     pub request: RequestContext,
     /// Whether the client named one room and not a list. If the join of a single room fails, `error` is the answer.
-    pub single: bool,
+    pub is_single_room: bool,
     /// Whether the connection receives presence changes of the rooms' members.
     pub presence: bool,
+    /// Whether the user has more rooms than this join; `None` if the client named the rooms.
     pub more: Option<bool>,
     pub memberships: JoinMemberships,
+    /// Limits how many rooms are joined at the same time.
     pub permits: Semaphore,
+    /// Number of rooms that are neither joined nor refused yet.
     pub remaining: Cell<usize>,
+    /// The joined rooms, each with its index in the command.
     pub joined: RefCell<Vec<(usize, JoinedRoom, Replay)>>,
     pub failed: RefCell<Vec<(RoomId, Refusal)>>,
 }
 
-/// The user's memberships in the rooms of one join. The first `get` makes one read for all rooms whose lanes
-/// were idle, and later calls use its result.
+/// The user's memberships in the rooms of one join. The first [`JoinMemberships::get_or_load`] makes one read for all
+/// rooms whose lanes were idle, and later calls use its result.
 pub(crate) struct JoinMemberships {
-    /// The rooms that are read together. The first call of [`JoinMemberships::get`] takes this list.
+    /// The rooms that are read together. The first call of [`JoinMemberships::get_or_load`] takes this list.
     rooms: Cell<Vec<RoomId>>,
-    read: OnceCell<Result<HashMap<RoomId, MembershipSnapshot>, Refusal>>,
+    snapshots: OnceCell<Result<HashMap<RoomId, MembershipSnapshot>, Refusal>>,
 }
 
 impl JoinMemberships {
     /// `rooms` are the rooms of the join whose lanes are idle, and are read together. In any other room the membership
     /// is read separately, after the earlier commands of the room's lane.
     pub fn new(rooms: Vec<RoomId>) -> Self {
-        Self { rooms: Cell::new(rooms), read: OnceCell::new() }
+        Self { rooms: Cell::new(rooms), snapshots: OnceCell::new() }
     }
 
     /// The user's membership in a room of the join, read after the join began.
-    pub async fn get(&self, bus: &Bus, user: &UserId, room: &RoomId) -> Result<MembershipSnapshot, Refusal> {
-        // A failed read is not repeated, because the rooms of a join would then fail one after the other.
-        let read = self.read.get_or_init(async || {
+    pub async fn get_or_load(
+        &self,
+        bus: &Bus,
+        user: &UserId,
+        room: &RoomId,
+    ) -> Result<MembershipSnapshot, Refusal> {
+        // A failed read is not repeated, because each room of the join would then wait for another failing read.
+        let read = self.snapshots.get_or_init(async || {
             let rooms = self.rooms.take();
             if rooms.is_empty() {
                 return Ok(HashMap::new());
@@ -94,7 +104,7 @@ pub(crate) struct LeaveGroup {
     pub rooms: Vec<RoomId>,
 }
 
-/// A joined room whose subscription is not live yet.
+/// The replay of a joined room, whose subscription is not live yet or is lagging.
 #[derive(Debug, Clone)]
 pub(crate) struct Replay {
     pub room: RoomId,
@@ -105,58 +115,63 @@ pub(crate) struct Replay {
     pub gap: Option<Seq>,
     /// The hub's generation before the head was read.
     pub generation: Generation,
+    /// Whether the subscription was live before. Then its client gets no `room:caught_up`.
+    pub was_live: bool,
 }
 
 /// The lanes of one connection. A room without a waiting or running job has no lane.
 #[derive(Default)]
 pub(super) struct Lanes {
-    waiting: FxHashMap<RoomId, VecDeque<Job>>,
+    waiting_jobs: FxHashMap<RoomId, VecDeque<Job>>,
     /// Number of waiting and running jobs.
     pub jobs: usize,
     /// Whether reading is paused because of too many jobs.
-    full: bool,
+    reading_paused: bool,
 }
 
 impl Client {
     /// Whether the connection has no waiting or running job for a room.
     pub(crate) fn is_idle_in(&self, room: &RoomId) -> bool {
-        !self.lanes.borrow().waiting.contains_key(room)
+        !self.lanes.borrow().waiting_jobs.contains_key(room)
     }
 
     /// Adds a job to its room's lane. Returns the job if the lane was idle, so that the caller must run it.
     pub(crate) fn add_job(&self, room: &RoomId, job: Job) -> Option<Job> {
         let mut lanes = self.lanes.borrow_mut();
         lanes.jobs += 1;
-        if lanes.jobs >= MAX_JOBS && !lanes.full {
-            lanes.full = true;
+        if lanes.jobs >= MAX_JOBS && !lanes.reading_paused {
+            lanes.reading_paused = true;
             self.pause_reading();
         }
-        if let Some(lane) = lanes.waiting.get_mut(room) {
+        if let Some(lane) = lanes.waiting_jobs.get_mut(room) {
             lane.push_back(job);
             return None;
         }
-        lanes.waiting.insert(room.clone(), VecDeque::new());
+        lanes.waiting_jobs.insert(room.clone(), VecDeque::new());
         Some(job)
     }
 
     /// Returns a message together with the messages that wait directly behind it in the room's lane, to be appended in
     /// one call. A traced message is returned alone, because its append call has its own span.
-    pub(crate) fn take_sends_from(
+    pub(crate) fn take_consecutive_sends(
         &self,
         room: &RoomId,
         request: RequestContext,
         draft: Box<Draft>,
     ) -> Vec<(RequestContext, Box<Draft>)> {
-        let alone = request.trace().is_some();
+        // The check of mentions may wait for persistence, and must not delay other messages.
+        let is_alone =
+            |request: &RequestContext, draft: &Draft| request.trace().is_some() || !draft.mentions.is_empty();
+        let alone = is_alone(&request, &draft);
         let mut sends = vec![(request, draft)];
         let mut lanes = self.lanes.borrow_mut();
-        let Some(lane) = lanes.waiting.get_mut(room).filter(|_| !alone) else { return sends };
+        let Some(lane) = lanes.waiting_jobs.get_mut(room).filter(|_| !alone) else { return sends };
         let mut bytes = sends[0].1.bytes();
         let is_send = |job: &Job| {
-            matches!(job, Job::Command(request, RoomCommand::Append(AppendCommand::Send(_)))
-                if request.trace().is_none())
+            matches!(job, Job::Command(request, RoomCommand::Append(AppendCommand::Send(draft)))
+                if !is_alone(request, draft))
         };
-        while bytes < MAX_SENDS_BYTES && lane.front().is_some_and(is_send) {
+        while bytes < APPEND_BATCH_TARGET_BYTES && lane.front().is_some_and(is_send) {
             let Some(Job::Command(request, RoomCommand::Append(AppendCommand::Send(draft)))) =
                 lane.pop_front()
             else {
@@ -172,16 +187,16 @@ impl Client {
     pub(crate) fn finish_jobs(&self, room: &RoomId, done: usize) -> Option<Job> {
         let mut lanes = self.lanes.borrow_mut();
         lanes.jobs -= done;
-        if lanes.full && lanes.jobs <= MAX_JOBS / 2 {
-            lanes.full = false;
+        if lanes.reading_paused && lanes.jobs <= MAX_JOBS / 2 {
+            lanes.reading_paused = false;
             self.resume_reading();
         }
-        let next = lanes.waiting.get_mut(room).and_then(VecDeque::pop_front);
+        let next = lanes.waiting_jobs.get_mut(room).and_then(VecDeque::pop_front);
         if next.is_none() {
-            lanes.waiting.remove(room);
-            if lanes.waiting.is_empty() {
+            lanes.waiting_jobs.remove(room);
+            if lanes.waiting_jobs.is_empty() {
                 // Idle connections hold no buffers.
-                lanes.waiting.shrink_to_fit();
+                lanes.waiting_jobs.shrink_to_fit();
             }
         }
         next

@@ -4,7 +4,7 @@ use tidings_shared::ids::RoomId;
 
 /// What the hub did with a published record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dispatch {
+pub enum DispatchOutcome {
     /// The record was sent to all live subscriptions that may see it.
     Delivered,
     /// No subscription was live. Later joins read the record from the room's tail.
@@ -17,17 +17,18 @@ pub enum Dispatch {
     RefillUnderWay,
 }
 
-/// The outcome of a refill.
+/// The outcome of [`Hub::refill`](super::Hub::refill).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefillOutcome {
     /// The tail held all missing records, and the live subscriptions were sent these records.
     FromTail,
-    /// At least one subscription was sent `room:gap`, because the tail did not hold all missing records or the
-    /// subscription was above the epoch's base.
+    /// At least one subscription was sent `room:gap`, because the tail did not hold all missing records, or because the
+    /// subscription was above the base of the new epoch.
     Gap,
-    /// The read is stale, or lacks the mark of a live subscriber, so the room must be read again.
+    /// The read is stale, or lacks the membership mark of a live subscriber, so the room must be read again.
     Retry,
-    /// The marks do not give every role. The caller must read the roles from persistence, then the room again.
+    /// The membership marks do not give every role. The caller must read the roles from persistence, then the room
+    /// again.
     RolesUnknown,
 }
 
@@ -38,15 +39,15 @@ pub enum RoleRefresh {
     UpToDate,
     /// The subscription has ended.
     Ended,
-    /// The mark does not give the role. The caller must read the role from persistence, then the room again.
+    /// The membership mark does not give the role. The caller must read the role from persistence, then the room again.
     RoleUnknown,
 }
 
-/// The subscriptions of a room that a call has ended because of removals, for the caller to count.
+/// How many subscriptions of a room have ended, and whether the room is empty now.
 #[derive(Debug, Default)]
 #[must_use]
-pub struct Ended {
+pub struct EndedSubscriptions {
     pub subscriptions: usize,
-    /// The room, if no subscription of the room is left, so that the caller must unsubscribe the room's channel.
+    /// The room, if it has no subscription any more. Then the caller must unsubscribe the room's channel.
     pub room: Option<RoomId>,
 }

@@ -5,19 +5,19 @@ use std::rc::Rc;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tidings_shared::ids::{Epoch, UserId};
 
-/// Unused names are removed when the map has at least this many names and twice the names that the last removal left.
-const FIRST_CLEANUP_SIZE: usize = 64;
+/// Unused names are removed when there are at least this many names, and twice as many as the last removal left.
+const MIN_NAMES_FOR_CLEANUP: usize = 64;
 
 /// Stored roles of users in one room, read from persistence after the room's head was read in `epoch`. The roles
 /// include all changes up to the base of `epoch`. `None` means that the user is not a member.
 #[derive(Debug, Clone, Default)]
-pub struct Roles {
+pub struct StoredRoles {
     pub epoch: Epoch,
     pub by_user: FxHashMap<UserId, Option<Box<str>>>,
 }
 
-impl Roles {
-    /// The stored role of a user for a head in `epoch`. The outer `None` means that persistence was not asked.
+impl StoredRoles {
+    /// The stored role of a user for a head in `epoch`. The outer `None` means that the role was not read.
     pub(super) fn get(&self, epoch: Epoch, user: &UserId) -> Option<Option<&str>> {
         if self.epoch == epoch { self.by_user.get(user).map(Option::as_deref) } else { None }
     }
@@ -28,7 +28,7 @@ impl Roles {
 pub(super) struct RoleNames {
     names: FxHashSet<Rc<str>>,
     /// The number of names that the last removal of unused names has left.
-    used: usize,
+    names_after_cleanup: usize,
 }
 
 impl RoleNames {
@@ -37,9 +37,9 @@ impl RoleNames {
         if let Some(name) = self.names.get(role) {
             return name.clone();
         }
-        if self.names.len() >= FIRST_CLEANUP_SIZE.max(2 * self.used) {
+        if self.names.len() >= MIN_NAMES_FOR_CLEANUP.max(2 * self.names_after_cleanup) {
             self.names.retain(|name| Rc::strong_count(name) > 1);
-            self.used = self.names.len();
+            self.names_after_cleanup = self.names.len();
         }
         let name: Rc<str> = role.into();
         self.names.insert(name.clone());
@@ -56,10 +56,10 @@ mod tests {
         let mut names = RoleNames::default();
         let member = names.intern("member");
         assert!(Rc::ptr_eq(&member, &names.intern("member")));
-        for n in 0..10 * FIRST_CLEANUP_SIZE {
+        for n in 0..10 * MIN_NAMES_FOR_CLEANUP {
             names.intern(&n.to_string());
         }
-        assert!(names.names.len() <= FIRST_CLEANUP_SIZE, "{}", names.names.len());
+        assert!(names.names.len() <= MIN_NAMES_FOR_CLEANUP, "{}", names.names.len());
         assert!(Rc::ptr_eq(&member, &names.intern("member")));
     }
 }

@@ -1,5 +1,6 @@
 //! One room on one worker: its subscriptions, their roles, and the delivery of records.
 
+mod lagging;
 mod live;
 mod refill;
 mod run;
@@ -8,14 +9,16 @@ use std::rc::Rc;
 
 use slab::Slab;
 use tidings_shared::{
-    ids::{Epoch, RoomId, UserId},
+    ids::{Epoch, RoomId},
     log::Record,
     role::REMOVED,
+    sabotage::is_removed,
 };
 
-use super::{Dispatch, MarkRead, Peer, Position, RoleRefresh, role::RoleNames, role::Roles};
+use super::{DispatchOutcome, MarkRead, Peer, Position, RoleRefresh, role::RoleNames, role::StoredRoles};
 use crate::transport::Frame;
 
+pub use lagging::LaggingSubscription;
 pub use refill::RoomRead;
 
 /// The id of a subscription in its room. The stamp distinguishes it from a later subscription in the same slot.
@@ -29,40 +32,43 @@ struct Subscriber<P> {
     peer: Rc<P>,
     role: Rc<str>,
     stamp: u64,
-    /// The position as of which `role` is valid; [`Position::UNREAD`] until the join has read the role. All visible
-    /// records up to this position, or `room:gap`, were sent to a live subscription, even if the room's position is
+    /// The position as of which `role` is valid; [`Position::UNREAD`] until the join has read the role. A live
+    /// subscription was sent all visible records up to this position, or `room:gap`, even if the room's position is
     /// lower.
     role_as_of: Position,
     live: bool,
-    /// Whether a later membership mark may have expired, so that persistence must give a role without a mark.
+    /// Whether a later membership mark may have expired, so that a read without a mark does not show the role.
     marks_expired: bool,
     watches_presence: bool,
 }
 
-/// One room and its subscriptions.
+/// The subscriptions of one room on this worker, and the room's position.
 pub struct Room<P> {
     subscribers: Slab<Subscriber<P>>,
-    live: usize,
+    live_count: usize,
     /// The position up to which all live subscriptions were sent the records; valid while a subscription is live.
     position: Option<Position>,
     newest_seen: Position,
     refilling: bool,
-    /// Whether Redis has confirmed the room's channel.
-    pub confirmed: bool,
+    /// Whether Redis has confirmed the subscription to the room's channel.
+    pub channel_confirmed: bool,
     /// Number of subscriptions that ended because of removals and that the hub has not counted yet.
-    pub ended: usize,
+    pub ended_count: usize,
+    /// The slots of lagging subscriptions, and the positions up to which they were sent all records.
+    lagging_slots: Vec<(usize, Position)>,
 }
 
 impl<P> Default for Room<P> {
     fn default() -> Self {
         Self {
             subscribers: Slab::new(),
-            live: 0,
+            live_count: 0,
             position: None,
             newest_seen: Position::default(),
             refilling: false,
-            confirmed: false,
-            ended: 0,
+            channel_confirmed: false,
+            ended_count: 0,
+            lagging_slots: Vec::new(),
         }
     }
 }
@@ -84,11 +90,11 @@ impl<P: Peer> Room<P> {
         Subscription::new(slot, stamp)
     }
 
-    /// Removes a subscription, without a report to its peer. Does nothing if the subscription has ended.
+    /// Removes a subscription without telling its peer. Does nothing if the subscription has ended.
     pub fn unsubscribe(&mut self, subscription: Subscription) {
         if self.get(subscription).is_some() {
             let removed = self.subscribers.remove(subscription.slot as usize);
-            self.live -= usize::from(removed.live);
+            self.live_count -= usize::from(removed.live);
         }
     }
 
@@ -96,14 +102,8 @@ impl<P: Peer> Room<P> {
         self.subscribers.is_empty()
     }
 
-    /// Whether a subscription exists.
-    pub fn has(&self, subscription: Subscription) -> bool {
+    pub fn has_subscription(&self, subscription: Subscription) -> bool {
         self.get(subscription).is_some()
-    }
-
-    /// Whether a subscription gets live-only records: only if it is live and cannot have missed its user's removal.
-    pub fn is_live(&self, subscription: Subscription) -> bool {
-        self.get(subscription).is_some_and(|subscriber| self.receives_live(subscriber))
     }
 
     /// The role of a subscription; `None` if the subscription has ended, if its role is of another epoch, or if the
@@ -116,24 +116,13 @@ impl<P: Peer> Room<P> {
     }
 
     /// The newest position in the room's log that this worker has seen.
-    pub fn newest(&self) -> Position {
+    pub fn newest_position(&self) -> Position {
         self.position.unwrap_or_default().max(self.newest_seen)
     }
 
     /// The position up to which the live subscriptions were sent all records; `None` if no subscription is live.
     pub fn live_position(&self) -> Option<Position> {
-        self.position.filter(|_| self.live > 0)
-    }
-
-    /// The users whose subscriptions have a role, sorted and unique. A refill must read the marks of these users.
-    pub fn users_with_known_role(&self) -> Vec<UserId> {
-        let with_role =
-            self.subscribers.iter().filter(|(_, subscriber)| subscriber.role_as_of != Position::UNREAD);
-        let mut users: Vec<UserId> =
-            with_role.map(|(_, subscriber)| subscriber.peer.user().clone()).collect();
-        users.sort_unstable();
-        users.dedup();
-        users
+        self.position.filter(|_| self.live_count > 0)
     }
 
     fn get(&self, subscription: Subscription) -> Option<&Subscriber<P>> {
@@ -147,47 +136,61 @@ impl<P: Peer> Room<P> {
         subscriber.filter(|subscriber| subscriber.stamp == subscription.stamp)
     }
 
-    /// Handles a published record that has a position in the log: see [`Hub::dispatch`](super::Hub::dispatch).
-    pub(super) fn dispatch(&mut self, record: &Record, frame: &Frame, names: &mut RoleNames) -> Dispatch {
+    /// Carries out [`Hub::dispatch`](super::Hub::dispatch) for a record that has a position in the log.
+    pub(super) fn dispatch(
+        &mut self,
+        record: &Record,
+        frame: &Frame,
+        names: &mut RoleNames,
+    ) -> DispatchOutcome {
         let at = Position::of_record(record);
         self.newest_seen = self.newest_seen.max(at);
         let change = record.member_change();
         if let Some(change) = change {
             // A replaying subscription takes the new role at once, even while records are missing.
-            self.apply_change(record.room(), at, change, false, names);
+            self.apply_membership_change(record.room(), at, change, false, names);
         }
-        let Some(position) = self.live_position() else { return Dispatch::NobodyLive };
+        let Some(position) = self.live_position() else { return DispatchOutcome::NobodyLive };
         if at <= position {
-            return Dispatch::Stale;
+            return DispatchOutcome::Stale;
         }
         if self.refilling {
-            return Dispatch::RefillUnderWay;
+            return DispatchOutcome::RefillUnderWay;
         }
-        if at.epoch != position.epoch || at.seq != position.seq.next() {
+        let is_other_epoch = at.epoch != position.epoch && !is_removed("hint of another epoch");
+        if is_other_epoch || at.seq != position.seq.next() {
             self.refilling = true;
-            return Dispatch::Refill;
+            return DispatchOutcome::Refill;
         }
-        self.deliver(record, frame);
+        self.deliver(record, frame, position);
         self.position = Some(at);
         if let Some(change) = change {
-            self.apply_change(record.room(), at, change, true, names);
+            // Subscriptions that did not take this record are not live any more, and need the new role too.
+            for live in [false, true] {
+                self.apply_membership_change(record.room(), at, change, live, names);
+            }
         }
-        Dispatch::Delivered
+        DispatchOutcome::Delivered
     }
 
-    fn deliver(&self, record: &Record, frame: &Frame) {
+    /// Sends a record to the live subscriptions that may see it. `before` is the position before the record.
+    fn deliver(&mut self, record: &Record, frame: &Frame, before: Position) {
         let (at, everyone) = (Position::of_record(record), record.visibility().is_empty());
-        for (_, subscriber) in &self.subscribers {
+        for (slot, subscriber) in &mut self.subscribers {
             let due = subscriber.live && subscriber.role_as_of < at;
-            if due && (everyone || record.is_visible_to(subscriber.peer.user().as_str(), &subscriber.role)) {
-                subscriber.peer.send_shared(frame);
+            if due
+                && (everyone || record.is_visible_to(subscriber.peer.user().as_str(), &subscriber.role))
+                && !subscriber.peer.send_shared(frame)
+            {
+                self.live_count -= 1;
+                self.lagging_slots.push((slot, subscriber.mark_lagging(before)));
             }
         }
     }
 
     /// Applies a membership change at the position `at` to the user's live subscriptions if `live` is true, or else to
     /// the user's replaying subscriptions.
-    fn apply_change(
+    fn apply_membership_change(
         &mut self,
         room: &str,
         at: Position,
@@ -196,7 +199,7 @@ impl<P: Peer> Room<P> {
         names: &mut RoleNames,
     ) {
         let (user, role) = change;
-        self.retain(room, |subscriber| {
+        self.retain_subscribers(room, |subscriber| {
             let affected = subscriber.live == live
                 && subscriber.role_as_of < at
                 && subscriber.peer.user().as_str() == user;
@@ -212,9 +215,9 @@ impl<P: Peer> Room<P> {
         });
     }
 
-    /// Ends the subscriptions for which `keep` returns false, because their users were removed.
-    fn retain(&mut self, room: &str, mut keep: impl FnMut(&mut Subscriber<P>) -> bool) {
-        let (live, ended) = (&mut self.live, &mut self.ended);
+    /// Ends the subscriptions for which `keep` returns false, and tells their peers.
+    fn retain_subscribers(&mut self, room: &str, mut keep: impl FnMut(&mut Subscriber<P>) -> bool) {
+        let (live, ended) = (&mut self.live_count, &mut self.ended_count);
         self.subscribers.retain(|slot, subscriber| {
             let kept = keep(subscriber);
             if !kept {
@@ -226,29 +229,25 @@ impl<P: Peer> Room<P> {
         });
     }
 
-    fn receives_live(&self, subscriber: &Subscriber<P>) -> bool {
-        subscriber.live && !subscriber.marks_expired && !self.refilling
-    }
-
     /// Marks the room as being refilled. Returns false if no subscription is live, or if a refill is already running.
     pub fn begin_refill(&mut self) -> bool {
-        let begins = self.live > 0 && !self.refilling;
+        let begins = self.live_count > 0 && !self.refilling;
         self.refilling |= begins;
         begins
     }
 
-    /// Records that marks may have expired unread, so that a missing mark no longer means that a role is unchanged.
+    /// Records that marks may have expired unread. Then a missing mark does not mean that a role is unchanged.
     pub fn expire_marks(&mut self) {
         self.subscribers.iter_mut().for_each(|(_, subscriber)| subscriber.marks_expired = true);
     }
 
-    /// Ends a refill without a result. Only for a room without live subscriptions, because no records are sent.
+    /// Ends a refill that sends no records. Must be called only if the room has no live subscription.
     pub fn abandon_refill(&mut self) {
         self.refilling = false;
     }
 
-    /// Sets the role that the join has read. `current` means that the read began in the hub's current generation, so
-    /// that marks which expired earlier do not matter.
+    /// Sets the role that the join has read; false if the subscription has ended. `current` means that the read began
+    /// in the hub's current generation, so marks that expired earlier do not matter.
     pub fn set_initial_role(
         &mut self,
         subscription: Subscription,
@@ -269,7 +268,7 @@ impl<P: Peer> Room<P> {
         room: &RoomId,
         subscription: Subscription,
         (read, current): (MarkRead<'_>, bool),
-        roles: Option<&Roles>,
+        roles: Option<&StoredRoles>,
         names: &mut RoleNames,
     ) -> RoleRefresh {
         let MarkRead { head, mark, .. } = read;
@@ -294,20 +293,24 @@ impl<P: Peer> Room<P> {
             subscriber.marks_expired &= !current;
             return RoleRefresh::UpToDate;
         }
-        subscriber.peer.on_subscription_ended(room.as_str(), subscription);
-        self.unsubscribe(subscription);
-        self.ended += 1;
+        self.end_subscription(room, subscription);
         RoleRefresh::Ended
     }
 
-    /// Makes a replaying subscription live, or returns false: see [`Hub::go_live`](super::Hub::go_live).
+    /// Ends a subscription, and tells its peer.
+    pub fn end_subscription(&mut self, room: &RoomId, subscription: Subscription) {
+        self.retain_subscribers(room.as_str(), |subscriber| subscriber.stamp != subscription.stamp);
+    }
+
+    /// Makes a replaying subscription live. Returns false if the replay must continue, because the room may have newer
+    /// records or another epoch: see [`Hub::go_live`](super::Hub::go_live).
     pub fn go_live(&mut self, subscription: Subscription, reached: Position) -> bool {
         // A role as of a later position is not valid for earlier records, so the replay must reach that position.
         if self.get(subscription).is_none_or(|subscriber| subscriber.role_as_of != reached) {
             return false;
         }
-        if self.live == 0 {
-            if reached < self.newest() {
+        if self.live_count == 0 {
+            if reached < self.newest_position() {
                 return false;
             }
             self.position = Some(reached);
@@ -317,16 +320,16 @@ impl<P: Peer> Room<P> {
         if let Some(subscriber) = self.get_mut(subscription)
             && !std::mem::replace(&mut subscriber.live, true)
         {
-            self.live += 1;
+            self.live_count += 1;
         }
         true
     }
 
     /// Sends a record to a replaying subscription, if its user may see it. Returns false if the subscription has ended.
-    pub fn replay(&self, subscription: Subscription, record: &Record) -> bool {
+    pub fn replay_record(&self, subscription: Subscription, record: &Record) -> bool {
         let Some(subscriber) = self.get(subscription) else { return false };
         if record.is_visible_to(subscriber.peer.user().as_str(), &subscriber.role) {
-            subscriber.peer.send(Frame::text_once(record.json()));
+            subscriber.peer.send(Frame::text_for_one(record.json()));
         }
         true
     }

@@ -1,5 +1,8 @@
-//! Tests of the hub: each peer's frames are compared with a list of what it must have been sent.
+//! Tests of the hub: each peer's frames are compared with the list of frames that the peer must get.
+//!
+//! Long because the tests of all children use the same peers and reads.
 
+mod lagging;
 mod live;
 mod membership;
 mod model;
@@ -21,6 +24,8 @@ struct Listener {
     user: UserId,
     got: RefCell<Vec<String>>,
     ended: Cell<usize>,
+    /// The number of shared frames that the peer takes.
+    space: Cell<usize>,
 }
 
 impl Peer for Listener {
@@ -31,6 +36,15 @@ impl Peer for Listener {
         let bytes = frame.into_bytes();
         let header = if bytes[1] < 126 { 2 } else { 4 };
         self.got.borrow_mut().push(String::from_utf8_lossy(&bytes[header..]).into_owned());
+    }
+    fn send_shared(&self, frame: &Frame) -> bool {
+        let Some(left) = self.space.get().checked_sub(1) else { return false };
+        self.space.set(left);
+        self.send(frame.clone());
+        true
+    }
+    fn send_run(&self, run: &FrameRun) -> usize {
+        run.frames().iter().take_while(|frame| self.send_shared(frame)).count()
     }
     fn on_subscription_ended(&self, room: &str, _subscription: Subscription) {
         assert_eq!(room, "r");
@@ -62,7 +76,7 @@ fn json(epoch: u64, seq: u64) -> String {
     format!("{{\"e\":{epoch},\"s\":{seq}}}")
 }
 
-fn read(epoch: u64, seqs: std::ops::RangeInclusive<u64>, bases: &str) -> TailRead {
+fn tail_read(epoch: u64, seqs: std::ops::RangeInclusive<u64>, bases: &str) -> TailRead {
     let seq = Seq(*seqs.end());
     let head = RoomHead { epoch: Epoch(epoch), seq, bases: Bases::decode(bases), ..RoomHead::default() };
     TailRead { head, records: seqs.map(|seq| record(epoch, seq, "")).collect(), marks: Vec::new() }
@@ -73,15 +87,20 @@ fn at(epoch: u64, seq: u64) -> Position {
 }
 
 /// Adds a subscription whose join has not read the room.
-fn joining(hub: &mut Hub<Listener>, name: &str) -> (Rc<Listener>, Subscription) {
-    let peer = Rc::new(Listener { user: user(name), got: RefCell::default(), ended: Cell::new(0) });
+fn subscribe_joining(hub: &mut Hub<Listener>, name: &str) -> (Rc<Listener>, Subscription) {
+    let peer = Rc::new(Listener {
+        user: user(name),
+        got: RefCell::default(),
+        ended: Cell::new(0),
+        space: Cell::new(usize::MAX),
+    });
     let (_, subscription) = hub.subscribe(&room(), peer.clone());
     (peer, subscription)
 }
 
 /// Adds a subscription whose join has read that its user is a member.
-fn listener(hub: &mut Hub<Listener>, name: &str) -> (Rc<Listener>, Subscription) {
-    let (peer, subscription) = joining(hub, name);
+fn subscribe_member(hub: &mut Hub<Listener>, name: &str) -> (Rc<Listener>, Subscription) {
+    let (peer, subscription) = subscribe_joining(hub, name);
     set_initial_role(hub, subscription, Position::default());
     (peer, subscription)
 }
@@ -97,7 +116,7 @@ fn refresh_role(
     hub: &mut Hub<Listener>,
     subscription: Subscription,
     (head, mark): (Position, Option<MembershipMark>),
-    roles: Option<&Roles>,
+    roles: Option<&StoredRoles>,
 ) -> RoleRefresh {
     let generation = hub.generation();
     let read = MarkRead { head, mark: mark.as_ref(), generation };
@@ -107,7 +126,7 @@ fn refresh_role(
 /// Makes a subscription go live at `reached`, after a read without a membership mark.
 fn go_live(hub: &mut Hub<Listener>, subscription: Subscription, reached: Position) -> bool {
     let generation = hub.generation();
-    let stored = Roles {
+    let stored = StoredRoles {
         epoch: reached.epoch,
         by_user: hub
             .room(&room())
@@ -120,82 +139,84 @@ fn go_live(hub: &mut Hub<Listener>, subscription: Subscription, reached: Positio
     hub.go_live(&room(), subscription, reached, generation)
 }
 
-/// Refills the room by a read without membership marks, with all users as members in persistence.
+/// Refills the room from a tail read without membership marks, with stored roles that make every user a `member`.
 fn refill(hub: &mut Hub<Listener>, tail: &TailRead) -> RefillOutcome {
     let (generation, users) = (hub.generation(), hub.room(&room()).users_with_known_role());
     let tail = TailRead { marks: vec![None; users.len()], ..tail.clone() };
     let of = users.iter().map(|user| (user.clone(), Some("member".into()))).collect();
-    let stored = Roles { epoch: tail.head.epoch, by_user: of };
+    let stored = StoredRoles { epoch: tail.head.epoch, by_user: of };
     hub.refill(&room(), RoomRead { tail: &tail, users: &users, roles: Some(&stored) }, generation).0
 }
 
-fn hint(hub: &mut Hub<Listener>, epoch: u64, seq: u64) -> Dispatch {
+/// Dispatches a record that every member may see.
+fn dispatch_hint(hub: &mut Hub<Listener>, epoch: u64, seq: u64) -> DispatchOutcome {
     dispatch(hub, &record(epoch, seq, ""))
 }
 
-fn dispatch(hub: &mut Hub<Listener>, record: &Record) -> Dispatch {
+fn dispatch(hub: &mut Hub<Listener>, record: &Record) -> DispatchOutcome {
     hub.dispatch(record, &Frame::text(record.json())).0
 }
 
-/// Dispatches consecutive public records as a run. Returns false if the hub wants each record by itself.
+/// Dispatches consecutive public records as a run. Returns false if each record must be dispatched by itself.
 fn dispatch_run(hub: &mut Hub<Listener>, records: &[Record]) -> bool {
     hub.dispatch_run(&records[0], &FrameRun::text(records.iter().map(Record::json)))
 }
 
-fn public(epoch: u64, seqs: std::ops::RangeInclusive<u64>) -> Vec<Record> {
+/// Consecutive records that every member may see.
+fn public_records(epoch: u64, seqs: std::ops::RangeInclusive<u64>) -> Vec<Record> {
     seqs.map(|seq| record(epoch, seq, "")).collect()
 }
 
 #[test]
 fn run_is_sent_to_each_subscription_from_its_position() {
     let mut hub = Hub::default();
-    let (alice, a) = listener(&mut hub, "alice");
-    let (bob, b) = listener(&mut hub, "bob");
-    let (carol, c) = listener(&mut hub, "carol");
-    let (dan, _) = listener(&mut hub, "dan");
+    let (alice, a) = subscribe_member(&mut hub, "alice");
+    let (bob, b) = subscribe_member(&mut hub, "bob");
+    let (carol, c) = subscribe_member(&mut hub, "carol");
+    let (dan, _) = subscribe_member(&mut hub, "dan");
     assert!(
         go_live(&mut hub, a, at(1, 5)) && go_live(&mut hub, b, at(1, 7)) && go_live(&mut hub, c, at(1, 9))
     );
-    assert!(dispatch_run(&mut hub, &public(1, 6..=8)));
+    assert!(dispatch_run(&mut hub, &public_records(1, 6..=8)));
     assert_eq!(*alice.got.borrow(), [json(1, 6), json(1, 7), json(1, 8)]);
     assert_eq!(*bob.got.borrow(), [json(1, 8)], "bob read records 6 and 7 before their hints arrived");
     assert!(carol.got.borrow().is_empty() && dan.got.borrow().is_empty());
     assert_eq!(hub.room(&room()).live_position(), Some(at(1, 8)));
-    assert_eq!(hub.room(&room()).newest(), at(1, 8));
-    assert_eq!(hint(&mut hub, 1, 9), Dispatch::Delivered);
-    assert!(dispatch_run(&mut hub, &public(1, 10..=11)));
+    assert_eq!(hub.room(&room()).newest_position(), at(1, 8));
+    assert_eq!(dispatch_hint(&mut hub, 1, 9), DispatchOutcome::Delivered);
+    assert!(dispatch_run(&mut hub, &public_records(1, 10..=11)));
     assert_eq!(*carol.got.borrow(), [json(1, 10), json(1, 11)]);
 }
 
 #[test]
-fn run_that_does_not_follow_the_position_is_not_sent() {
+fn run_not_next_to_room_position_is_not_dispatched() {
     let mut hub = Hub::default();
-    assert!(!dispatch_run(&mut hub, &public(1, 6..=7)), "nobody is in the room");
-    let (alice, a) = listener(&mut hub, "alice");
-    assert!(!dispatch_run(&mut hub, &public(1, 6..=7)), "nobody is live");
+    assert!(!dispatch_run(&mut hub, &public_records(1, 6..=7)), "nobody is in the room");
+    let (alice, a) = subscribe_member(&mut hub, "alice");
+    assert!(!dispatch_run(&mut hub, &public_records(1, 6..=7)), "nobody is live");
     assert!(go_live(&mut hub, a, at(1, 5)));
     for (epoch, seqs) in [(1, 7..=8), (1, 5..=6), (2, 6..=7)] {
-        assert!(!dispatch_run(&mut hub, &public(epoch, seqs.clone())), "{epoch} {seqs:?}");
+        assert!(!dispatch_run(&mut hub, &public_records(epoch, seqs.clone())), "{epoch} {seqs:?}");
     }
     assert!(hub.begin_refill(&room()));
-    assert!(!dispatch_run(&mut hub, &public(1, 6..=7)), "the refill sends them");
+    assert!(!dispatch_run(&mut hub, &public_records(1, 6..=7)), "the refill sends them");
     assert!(alice.got.borrow().is_empty());
-    assert_eq!(refill(&mut hub, &read(1, 1..=7, "1:0")), RefillOutcome::FromTail);
+    assert_eq!(refill(&mut hub, &tail_read(1, 1..=7, "1:0")), RefillOutcome::FromTail);
     assert_eq!(*alice.got.borrow(), [json(1, 6), json(1, 7)]);
 }
 
 #[test]
 fn replaying_subscription_goes_live_only_at_room_position() {
     let mut hub = Hub::default();
-    let (alice, a) = listener(&mut hub, "alice");
-    assert_eq!(hint(&mut hub, 1, 5), Dispatch::NobodyLive);
+    let (alice, a) = subscribe_member(&mut hub, "alice");
+    assert_eq!(dispatch_hint(&mut hub, 1, 5), DispatchOutcome::NobodyLive);
     assert!(go_live(&mut hub, a, at(1, 5)));
-    let (bob, b) = listener(&mut hub, "bob");
-    assert_eq!(hint(&mut hub, 1, 6), Dispatch::Delivered);
+    let (bob, b) = subscribe_member(&mut hub, "bob");
+    assert_eq!(dispatch_hint(&mut hub, 1, 6), DispatchOutcome::Delivered);
     assert!(!go_live(&mut hub, b, at(1, 5)), "record 6 was not sent to bob");
-    assert!(hub.room(&room()).replay(b, &record(1, 6, "")));
+    assert!(hub.room(&room()).replay_record(b, &record(1, 6, "")));
     assert!(go_live(&mut hub, b, at(1, 6)));
-    assert_eq!(hint(&mut hub, 1, 7), Dispatch::Delivered);
+    assert_eq!(dispatch_hint(&mut hub, 1, 7), DispatchOutcome::Delivered);
     assert_eq!(*alice.got.borrow(), [json(1, 6), json(1, 7)]);
     assert_eq!(*bob.got.borrow(), [json(1, 6), json(1, 7)]);
 }
@@ -203,12 +224,12 @@ fn replaying_subscription_goes_live_only_at_room_position() {
 #[test]
 fn subscription_ahead_of_room_gets_no_record_twice() {
     let mut hub = Hub::default();
-    let (alice, a) = listener(&mut hub, "alice");
+    let (alice, a) = subscribe_member(&mut hub, "alice");
     assert!(go_live(&mut hub, a, at(1, 5)));
-    let (bob, b) = listener(&mut hub, "bob");
+    let (bob, b) = subscribe_member(&mut hub, "bob");
     assert!(go_live(&mut hub, b, at(1, 7)), "bob read records 6 and 7 before their hints arrived");
     for seq in 6..=8 {
-        hint(&mut hub, 1, seq);
+        dispatch_hint(&mut hub, 1, seq);
     }
     assert_eq!(*alice.got.borrow(), [json(1, 6), json(1, 7), json(1, 8)]);
     assert_eq!(*bob.got.borrow(), [json(1, 8)]);
@@ -217,8 +238,8 @@ fn subscription_ahead_of_room_gets_no_record_twice() {
 #[test]
 fn hint_before_first_live_subscription_is_not_skipped() {
     let mut hub = Hub::default();
-    let (_, a) = listener(&mut hub, "alice");
-    hint(&mut hub, 1, 9);
+    let (_, a) = subscribe_member(&mut hub, "alice");
+    dispatch_hint(&mut hub, 1, 9);
     assert!(!go_live(&mut hub, a, at(1, 8)), "record 9 exists and was not sent");
     assert!(go_live(&mut hub, a, at(1, 9)));
 }
@@ -226,25 +247,29 @@ fn hint_before_first_live_subscription_is_not_skipped() {
 #[test]
 fn hole_is_refilled_before_later_records_are_sent() {
     let mut hub = Hub::default();
-    let (alice, a) = listener(&mut hub, "alice");
+    let (alice, a) = subscribe_member(&mut hub, "alice");
     go_live(&mut hub, a, at(1, 5));
-    assert_eq!(hint(&mut hub, 1, 8), Dispatch::Refill);
-    assert_eq!(hint(&mut hub, 1, 9), Dispatch::RefillUnderWay);
-    assert_eq!(refill(&mut hub, &read(1, 4..=8, "1:0")), RefillOutcome::Retry, "record 9 is known to exist");
+    assert_eq!(dispatch_hint(&mut hub, 1, 8), DispatchOutcome::Refill);
+    assert_eq!(dispatch_hint(&mut hub, 1, 9), DispatchOutcome::RefillUnderWay);
+    assert_eq!(
+        refill(&mut hub, &tail_read(1, 4..=8, "1:0")),
+        RefillOutcome::Retry,
+        "record 9 is known to exist"
+    );
     assert!(alice.got.borrow().is_empty());
-    assert_eq!(refill(&mut hub, &read(1, 4..=9, "1:0")), RefillOutcome::FromTail);
-    assert_eq!(hint(&mut hub, 1, 9), Dispatch::Stale);
+    assert_eq!(refill(&mut hub, &tail_read(1, 4..=9, "1:0")), RefillOutcome::FromTail);
+    assert_eq!(dispatch_hint(&mut hub, 1, 9), DispatchOutcome::Stale);
     assert_eq!(*alice.got.borrow(), [json(1, 6), json(1, 7), json(1, 8), json(1, 9)]);
 }
 
 #[test]
 fn hole_longer_than_tail_is_sent_as_gap() {
     let mut hub = Hub::default();
-    let (alice, a) = listener(&mut hub, "alice");
+    let (alice, a) = subscribe_member(&mut hub, "alice");
     go_live(&mut hub, a, at(1, 5));
-    assert_eq!(hint(&mut hub, 1, 300), Dispatch::Refill);
-    assert_eq!(refill(&mut hub, &read(1, 200..=300, "1:0")), RefillOutcome::Gap);
-    hint(&mut hub, 1, 301);
+    assert_eq!(dispatch_hint(&mut hub, 1, 300), DispatchOutcome::Refill);
+    assert_eq!(refill(&mut hub, &tail_read(1, 200..=300, "1:0")), RefillOutcome::Gap);
+    dispatch_hint(&mut hub, 1, 301);
     assert_eq!(
         *alice.got.borrow(),
         [
@@ -258,12 +283,16 @@ fn hole_longer_than_tail_is_sent_as_gap() {
 fn new_epoch_continues_up_to_base_and_is_gap_above_it() {
     for (base, expected) in [(5, None), (3, Some(3))] {
         let mut hub = Hub::default();
-        let (alice, a) = listener(&mut hub, "alice");
+        let (alice, a) = subscribe_member(&mut hub, "alice");
         go_live(&mut hub, a, at(1, 5));
-        assert_eq!(hint(&mut hub, 1, 4), Dispatch::Stale);
-        assert_eq!(hint(&mut hub, 2, base + 1), Dispatch::Refill);
-        refill(&mut hub, &read(2, base + 1..=base + 1, &format!("1:0,2:{base}")));
-        assert_eq!(hint(&mut hub, 1, 6), Dispatch::Stale, "a hint of an older epoch is dropped");
+        assert_eq!(dispatch_hint(&mut hub, 1, 4), DispatchOutcome::Stale);
+        assert_eq!(dispatch_hint(&mut hub, 2, base + 1), DispatchOutcome::Refill);
+        refill(&mut hub, &tail_read(2, base + 1..=base + 1, &format!("1:0,2:{base}")));
+        assert_eq!(
+            dispatch_hint(&mut hub, 1, 6),
+            DispatchOutcome::Stale,
+            "a hint of an older epoch is dropped"
+        );
         let got = alice.got.borrow();
         match expected {
             None => {
@@ -283,29 +312,29 @@ fn new_epoch_continues_up_to_base_and_is_gap_above_it() {
 #[test]
 fn private_record_reaches_only_its_recipients() {
     let mut hub = Hub::default();
-    let (alice, a) = listener(&mut hub, "alice");
-    let (eve, e) = listener(&mut hub, "eve");
+    let (alice, a) = subscribe_member(&mut hub, "alice");
+    let (eve, e) = subscribe_member(&mut hub, "eve");
     go_live(&mut hub, a, at(1, 0));
     go_live(&mut hub, e, at(1, 0));
     let private = record(1, 1, "u=alice");
     dispatch(&mut hub, &private);
-    hint(&mut hub, 1, 2);
+    dispatch_hint(&mut hub, 1, 2);
     assert_eq!(*alice.got.borrow(), [json(1, 1), json(1, 2)]);
     assert_eq!(*eve.got.borrow(), [json(1, 2)]);
-    let (replayed, r) = listener(&mut hub, "mallory");
-    hub.room(&room()).replay(r, &private);
+    let (replayed, r) = subscribe_member(&mut hub, "mallory");
+    hub.room(&room()).replay_record(r, &private);
     assert!(replayed.got.borrow().is_empty());
 }
 
 #[test]
 fn ended_subscription_stays_ended_when_room_returns() {
     let mut hub = Hub::default();
-    let (_, old) = listener(&mut hub, "alice");
+    let (_, old) = subscribe_member(&mut hub, "alice");
     hub.unsubscribe(&room(), old);
-    let (bob, new) = listener(&mut hub, "bob");
+    let (bob, new) = subscribe_member(&mut hub, "bob");
     assert_ne!(old, new);
     assert!(!go_live(&mut hub, old, at(1, 50)));
-    assert!(!hub.room(&room()).replay(old, &record(1, 6, "")));
+    assert!(!hub.room(&room()).replay_record(old, &record(1, 6, "")));
     assert!(go_live(&mut hub, new, at(1, 5)));
     assert!(bob.got.borrow().is_empty());
 }
@@ -313,23 +342,23 @@ fn ended_subscription_stays_ended_when_room_returns() {
 #[test]
 fn read_before_missed_hints_makes_no_subscription_live() {
     let mut hub = Hub::default();
-    let (_, a) = listener(&mut hub, "alice");
+    let (_, a) = subscribe_member(&mut hub, "alice");
     let before = hub.generation();
     hub.invalidate_reads();
     assert!(!hub.go_live(&room(), a, at(1, 10), before), "record 11 may have been published meanwhile");
     assert!(go_live(&mut hub, a, at(1, 11)));
     hub.begin_refill(&room());
-    let read = RoomRead { tail: &read(1, 1..=11, "1:0"), users: &[], roles: None };
+    let read = RoomRead { tail: &tail_read(1, 1..=11, "1:0"), users: &[], roles: None };
     assert_eq!(hub.refill(&room(), read, before).0, RefillOutcome::Retry);
 }
 
 #[test]
 fn last_unsubscribe_removes_room() {
     let mut hub = Hub::default();
-    let (_, a) = listener(&mut hub, "alice");
-    let (_, b) = listener(&mut hub, "bob");
+    let (_, a) = subscribe_member(&mut hub, "alice");
+    let (_, b) = subscribe_member(&mut hub, "bob");
     assert!(!hub.unsubscribe(&room(), a));
-    assert!(!hub.room(&room()).has(a));
+    assert!(!hub.room(&room()).has_subscription(a));
     assert!(!hub.unsubscribe(&room(), a), "a second call changes nothing");
     assert!(hub.unsubscribe(&room(), b));
     assert_eq!(hub.room_count(), 0);

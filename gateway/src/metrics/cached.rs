@@ -9,22 +9,22 @@ use tidings_shared::{
 
 use super::Metrics;
 
-const INVALID: &str = "invalid";
-const TYPES: usize = CLIENT_FRAMES.len() + 1;
-const CODES: usize = ErrorCode::ALL.len();
-const ROUND_TRIPS: usize = RoundTrip::ALL.len();
+const INVALID_LABEL: &str = "invalid";
+const TYPE_COUNT: usize = CLIENT_FRAMES.len() + 1;
+const CODE_COUNT: usize = ErrorCode::ALL.len();
+const ROUND_TRIP_COUNT: usize = RoundTrip::ALL.len();
 
 /// Counters of the hot paths, one for each label value.
 #[derive(Clone)]
 pub struct CachedCounters {
     /// Frame counter and latency histogram by type. The last entry is for frames that cannot be parsed.
-    types: [(IntCounter, Histogram); TYPES],
-    errors: [IntCounter; CODES],
-    accepted: IntCounter,
-    duplicate: IntCounter,
+    types: [(IntCounter, Histogram); TYPE_COUNT],
+    errors: [IntCounter; CODE_COUNT],
+    accepted_sends: IntCounter,
+    duplicate_sends: IntCounter,
     /// Messages that were refused because their connection has too many unanswered commands, which is no server fault.
     pub too_many: IntCounter,
-    refused: [IntCounter; CODES],
+    refused_sends: [IntCounter; CODE_COUNT],
 }
 
 impl CachedCounters {
@@ -35,51 +35,51 @@ impl CachedCounters {
         };
         Self {
             types: std::array::from_fn(|index| {
-                let label = CLIENT_FRAMES.get(index).unwrap_or(&INVALID);
+                let label = CLIENT_FRAMES.get(index).unwrap_or(&INVALID_LABEL);
                 let frames = metrics.frames.with_label_values(&[label]);
                 (frames, metrics.command_seconds.with_label_values(&[label]))
             }),
             errors: codes(&metrics.errors),
-            accepted: metrics.sends.with_label_values(&["accepted"]),
-            duplicate: metrics.sends.with_label_values(&["duplicate"]),
+            accepted_sends: metrics.sends.with_label_values(&["accepted"]),
+            duplicate_sends: metrics.sends.with_label_values(&["duplicate"]),
             too_many: metrics.sends.with_label_values(&["too_many"]),
-            refused: codes(&metrics.sends),
+            refused_sends: codes(&metrics.sends),
         }
     }
 
     /// Counts a frame. Returns the histogram for the time from the frame to its answer.
     pub fn count_frame(&self, command: Option<&Command>) -> Histogram {
-        let (frames, seconds) = &self.types[command.map_or(TYPES - 1, Command::index)];
+        let (frames, seconds) = &self.types[command.map_or(TYPE_COUNT - 1, Command::index)];
         frames.inc();
         seconds.clone()
     }
 
-    /// Counts an error that is sent to a client.
     pub fn count_error(&self, code: ErrorCode) {
-        inc(&self.errors, code);
+        count_code(&self.errors, code);
     }
 
-    /// Counts a message that was appended to the log.
     pub fn count_accepted_send(&self, duplicate: bool) {
-        if duplicate { self.duplicate.inc() } else { self.accepted.inc() }
+        if duplicate { self.duplicate_sends.inc() } else { self.accepted_sends.inc() }
     }
 
-    /// Counts a message that was refused.
     pub fn count_refused_send(&self, code: ErrorCode) {
-        inc(&self.refused, code);
+        count_code(&self.refused_sends, code);
     }
 }
 
-/// Ignores a code without a counter, because a missing counter must not end a session.
-fn inc(counters: &[IntCounter; CODES], code: ErrorCode) {
+/// Adds one to the counter of a code. Ignores a code without a counter, because a missing counter must not end a
+/// session.
+fn count_code(counters: &[IntCounter; CODE_COUNT], code: ErrorCode) {
     if let Some(counter) = counters.get(code as usize) {
         counter.inc();
     }
 }
 
 /// Returns a callback that records the time of round trips to Redis.
-pub fn redis_timings(metrics: &Metrics) -> impl Fn(RoundTrip, std::time::Duration) + Send + Sync + 'static {
-    let trips: [Histogram; ROUND_TRIPS] =
+pub fn redis_timing_recorder(
+    metrics: &Metrics,
+) -> impl Fn(RoundTrip, std::time::Duration) + Send + Sync + 'static {
+    let trips: [Histogram; ROUND_TRIP_COUNT] =
         RoundTrip::ALL.map(|trip| metrics.redis_seconds.with_label_values(&[trip.as_str()]));
     move |trip, took| {
         if let Some(seconds) = trips.get(trip as usize) {
@@ -113,7 +113,7 @@ mod tests {
             assert_eq!(metrics.frames.with_label_values(&[label]).get(), 1);
             assert_eq!(metrics.command_seconds.with_label_values(&[label]).get_sample_count(), 1);
         }
-        let record = redis_timings(&metrics);
+        let record = redis_timing_recorder(&metrics);
         for (index, trip) in RoundTrip::ALL.into_iter().enumerate() {
             assert_eq!(trip as usize, index);
             record(trip, std::time::Duration::from_millis(1));

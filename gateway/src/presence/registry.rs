@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use tidings_shared::{ids::UserId, presence::NodeState, protocol::Status};
 
 /// Minimum interval between two writes of one user. Changes within this interval are combined into one write.
-pub(super) const MIN_CHANGE_INTERVAL_MS: u32 = 1000;
+pub(super) const MIN_WRITE_INTERVAL_MS: u32 = 1000;
 
 /// An event of one connection, with the status of the connection.
 #[derive(Debug, Clone, Copy)]
@@ -19,19 +19,24 @@ pub enum StatusEvent {
     Changed { from: Status, to: Status },
 }
 
+/// A user with connections to this node.
 #[derive(Default)]
 struct LocalUser {
+    /// Number of connections with the status online.
     online: u32,
+    /// Number of connections with the status away.
     away: u32,
-    written: Option<Status>,
+    /// The status that was last taken to be written.
+    written_status: Option<Status>,
     /// The highest status that the user lost since the last write because a connection closed, and has not regained.
-    closed: Option<Status>,
+    lost_status: Option<Status>,
+    /// Whether the user is in `due_users` or `waiting_users`.
     queued: bool,
-    written_at: u32,
+    written_at_ms: u32,
 }
 
 impl LocalUser {
-    fn state(&self) -> Option<Status> {
+    fn combined_status(&self) -> Option<Status> {
         match (self.online, self.away) {
             (0, 0) => None,
             (0, _) => Some(Status::Away),
@@ -39,7 +44,7 @@ impl LocalUser {
         }
     }
 
-    fn count(&mut self, status: Status) -> &mut u32 {
+    fn count_mut(&mut self, status: Status) -> &mut u32 {
         match status {
             Status::Online => &mut self.online,
             Status::Away => &mut self.away,
@@ -51,15 +56,17 @@ impl LocalUser {
 #[derive(Default)]
 pub(super) struct PresenceRegistry {
     users: FxHashMap<UserId, LocalUser>,
-    due: Vec<UserId>,
-    waiting: Vec<UserId>,
+    /// Users whose change may be written now.
+    due_users: Vec<UserId>,
+    /// Users whose change must wait for the minimum interval.
+    waiting_users: Vec<UserId>,
     /// Users who polled since the last write, with the status that their polls set.
     polls: FxHashMap<UserId, Option<Status>>,
 }
 
 impl PresenceRegistry {
     /// Records an event of one connection of a user. Returns true if a change can be written at once.
-    pub fn record_status_event(&mut self, user: &UserId, event: StatusEvent, now: u32) -> bool {
+    pub fn record_status_event(&mut self, user: &UserId, event: StatusEvent, now_ms: u32) -> bool {
         let (from, to) = match event {
             StatusEvent::Opened(status) => (None, Some(status)),
             StatusEvent::Closed(status) => (Some(status), None),
@@ -67,32 +74,32 @@ impl PresenceRegistry {
         };
         if from.is_none() {
             // The first change of a new user need not wait.
-            let written_at = now.wrapping_sub(MIN_CHANGE_INTERVAL_MS);
-            let new_user = || LocalUser { written_at, ..LocalUser::default() };
+            let written_at_ms = now_ms.wrapping_sub(MIN_WRITE_INTERVAL_MS);
+            let new_user = || LocalUser { written_at_ms, ..LocalUser::default() };
             self.users.entry(user.clone()).or_insert_with(new_user);
         }
         let Some(user_state) = self.users.get_mut(user) else { return false };
         // The earlier status is kept for a grace period only if a connection closes.
-        let before = if to.is_none() { user_state.state() } else { None };
+        let before = if to.is_none() { user_state.combined_status() } else { None };
         if let Some(from) = from {
-            let count = user_state.count(from);
+            let count = user_state.count_mut(from);
             *count = count.saturating_sub(1);
         }
         if let Some(to) = to {
-            *user_state.count(to) += 1;
+            *user_state.count_mut(to) += 1;
         }
-        let state = user_state.state();
+        let state = user_state.combined_status();
         if state < before {
-            user_state.closed = user_state.closed.max(before);
+            user_state.lost_status = user_state.lost_status.max(before);
         }
-        if state >= user_state.closed {
-            user_state.closed = None;
+        if state >= user_state.lost_status {
+            user_state.lost_status = None;
         }
         if mem::replace(&mut user_state.queued, true) {
             return false;
         }
-        let may_be_written = now.wrapping_sub(user_state.written_at) >= MIN_CHANGE_INTERVAL_MS;
-        let queue = if may_be_written { &mut self.due } else { &mut self.waiting };
+        let may_be_written = now_ms.wrapping_sub(user_state.written_at_ms) >= MIN_WRITE_INTERVAL_MS;
+        let queue = if may_be_written { &mut self.due_users } else { &mut self.waiting_users };
         queue.push(user.clone());
         may_be_written
     }
@@ -113,33 +120,36 @@ impl PresenceRegistry {
         }
     }
 
-    /// Takes the states to write, of up to `max_users` users. Users whose minimum interval has passed are due as well.
-    pub fn take_states(&mut self, max_users: usize, now: u32) -> Vec<NodeState> {
+    /// Takes the states to write, of up to `max_users` users. These include waiting users whose minimum interval has
+    /// passed.
+    pub fn take_states(&mut self, max_users: usize, now_ms: u32) -> Vec<NodeState> {
         let users = &self.users;
         let may_be_written = |user: &mut UserId| {
-            users.get(user).is_none_or(|state| now.wrapping_sub(state.written_at) >= MIN_CHANGE_INTERVAL_MS)
+            users
+                .get(user)
+                .is_none_or(|state| now_ms.wrapping_sub(state.written_at_ms) >= MIN_WRITE_INTERVAL_MS)
         };
-        self.due.extend(self.waiting.extract_if(.., may_be_written));
+        self.due_users.extend(self.waiting_users.extract_if(.., may_be_written));
         let mut states = Vec::new();
         while states.len() < max_users {
-            let Some(user) = self.due.pop() else { break };
+            let Some(user) = self.due_users.pop() else { break };
             let Some(user_state) = self.users.get_mut(&user) else { continue };
             user_state.queued = false;
-            let (status, grace) = (user_state.state(), user_state.closed.take());
-            let unchanged = status == user_state.written && grace.is_none();
-            user_state.written = status;
+            let (status, grace) = (user_state.combined_status(), user_state.lost_status.take());
+            let unchanged = status == user_state.written_status && grace.is_none();
+            user_state.written_status = status;
             if !unchanged {
-                user_state.written_at = now;
+                user_state.written_at_ms = now_ms;
                 states.push(NodeState { user: user.clone(), status, grace });
             }
             if status.is_none() {
                 self.users.remove(&user);
             }
         }
-        if self.due.is_empty() {
+        if self.due_users.is_empty() {
             // Releases the memory that a burst has used.
-            self.due.shrink_to(max_users);
-            self.waiting.shrink_to(max_users);
+            self.due_users.shrink_to(max_users);
+            self.waiting_users.shrink_to(max_users);
             self.users.shrink_to(self.users.len() * 2);
         }
         states
@@ -153,14 +163,13 @@ impl PresenceRegistry {
     /// Queues all users to be written again, because Redis has lost their presence.
     pub fn reset_written(&mut self) {
         for (user, user_state) in &mut self.users {
-            user_state.written = None;
+            user_state.written_status = None;
             if !mem::replace(&mut user_state.queued, true) {
-                self.due.push(user.clone());
+                self.due_users.push(user.clone());
             }
         }
     }
 
-    /// The number of users connected to this node.
     pub fn user_count(&self) -> usize {
         self.users.len()
     }
@@ -177,23 +186,23 @@ mod tests {
     }
 
     /// Takes the changes as pairs of status and grace. Only user `a` is connected.
-    fn changes(registry: &mut PresenceRegistry, now: u32) -> Vec<(Option<Status>, Option<Status>)> {
-        registry.take_states(10, now).into_iter().map(|put| (put.status, put.grace)).collect()
+    fn take_changes(registry: &mut PresenceRegistry, now_ms: u32) -> Vec<(Option<Status>, Option<Status>)> {
+        registry.take_states(10, now_ms).into_iter().map(|state| (state.status, state.grace)).collect()
     }
 
     #[test]
     fn only_change_of_combined_status_is_written() {
         let (mut registry, a) = (PresenceRegistry::default(), user("a"));
         assert!(registry.record_status_event(&a, Opened(Online), 0));
-        assert_eq!(changes(&mut registry, 0), [(Some(Online), None)]);
+        assert_eq!(take_changes(&mut registry, 0), [(Some(Online), None)]);
         registry.record_status_event(&a, Opened(Away), 1000);
         registry.record_status_event(&a, Opened(Online), 1000);
         registry.record_status_event(&a, Closed(Online), 1000);
-        assert_eq!(changes(&mut registry, 2000), []);
+        assert_eq!(take_changes(&mut registry, 2000), []);
         registry.record_status_event(&a, Closed(Online), 3000);
-        assert_eq!(changes(&mut registry, 3000), [(Some(Away), Some(Online))]);
+        assert_eq!(take_changes(&mut registry, 3000), [(Some(Away), Some(Online))]);
         registry.record_status_event(&a, Closed(Away), 5000);
-        assert_eq!(changes(&mut registry, 5000), [(None, Some(Away))]);
+        assert_eq!(take_changes(&mut registry, 5000), [(None, Some(Away))]);
         assert_eq!(registry.user_count(), 0);
     }
 
@@ -201,33 +210,33 @@ mod tests {
     fn closing_leaves_grace_but_setting_away_does_not() {
         let (mut registry, a) = (PresenceRegistry::default(), user("a"));
         registry.record_status_event(&a, Opened(Online), 0);
-        changes(&mut registry, 0);
+        take_changes(&mut registry, 0);
         registry.record_status_event(&a, Changed { from: Online, to: Away }, 2000);
         registry.record_status_event(&a, Closed(Away), 2000);
         // The status was away before the connection closed, so the user stays away during the grace period.
-        assert_eq!(changes(&mut registry, 2000), [(None, Some(Away))]);
+        assert_eq!(take_changes(&mut registry, 2000), [(None, Some(Away))]);
         registry.record_status_event(&a, Opened(Online), 2100);
         registry.record_status_event(&a, Closed(Online), 2100);
         registry.record_status_event(&a, Opened(Online), 2100);
-        assert_eq!(changes(&mut registry, 3100), [(Some(Online), None)], "the user is online again");
+        assert_eq!(take_changes(&mut registry, 3100), [(Some(Online), None)], "the user is online again");
     }
 
     #[test]
     fn flapping_user_is_written_once_a_second_or_not_at_all() {
         let (mut registry, a) = (PresenceRegistry::default(), user("a"));
         registry.record_status_event(&a, Opened(Online), 0);
-        assert_eq!(changes(&mut registry, 0), [(Some(Online), None)]);
+        assert_eq!(take_changes(&mut registry, 0), [(Some(Online), None)]);
         assert!(
             !registry.record_status_event(&a, Changed { from: Online, to: Away }, 10),
             "the change must wait"
         );
-        assert_eq!(changes(&mut registry, 999), []);
+        assert_eq!(take_changes(&mut registry, 999), []);
         registry.record_status_event(&a, Changed { from: Away, to: Online }, 999);
         registry.record_status_event(&a, Changed { from: Online, to: Away }, 999);
-        assert_eq!(changes(&mut registry, 1000), [(Some(Away), None)]);
+        assert_eq!(take_changes(&mut registry, 1000), [(Some(Away), None)]);
         registry.record_status_event(&a, Changed { from: Away, to: Online }, 1100);
         registry.record_status_event(&a, Changed { from: Online, to: Away }, 1200);
-        assert_eq!(changes(&mut registry, 2200), []);
+        assert_eq!(take_changes(&mut registry, 2200), []);
     }
 
     #[test]

@@ -17,19 +17,21 @@ use crate::{
     metrics::Metrics,
 };
 
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
-const LOCK_FOR: Duration = Duration::from_millis(900);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the lock of a sweep keeps other nodes from sweeping: a little less than the interval.
+const LOCK_DURATION: Duration = Duration::from_millis(900);
 /// Maximum duration of a sweep. The next sweep continues with the users and leases that are left.
 const MAX_SWEEP_DURATION: Duration = Duration::from_secs(5);
-/// Maximum number of users that one command looks up as due, claims, removes or publishes, and of users that are taken
-/// from the queue at once. To publish 64 users with 200 rooms each, a command reads the sizes of 12,800 rooms.
-const USERS_PER_COMMAND: usize = 64;
-const LEASES_PER_SWEEP: usize = 16;
+/// Maximum number of users in one Redis command, and of users taken from the queue at once. The limit is low, because
+/// publishing 64 users with 200 rooms each reads the sizes of 12,800 rooms.
+const MAX_USERS_PER_COMMAND: usize = 64;
+/// Maximum number of expired leases that one sweep reads from each presence partition.
+const MAX_LEASES_PER_PARTITION: usize = 16;
 
 /// Sweeps about once a second, unless another node holds the lock of the sweep. Never returns.
 pub(super) async fn sweep(bus: Arc<Bus>, metrics: Metrics) {
     loop {
-        tokio::time::sleep(SWEEP_EVERY).await;
+        tokio::time::sleep(SWEEP_INTERVAL).await;
         if let Err(error) = sweep_once(&bus, &metrics).await {
             tracing::debug!(%error, "the presence sweep failed; retrying");
             metrics.presence_failures.with_label_values(&["sweep"]).inc();
@@ -38,15 +40,15 @@ pub(super) async fn sweep(bus: Arc<Bus>, metrics: Metrics) {
 }
 
 async fn sweep_once(bus: &Bus, metrics: &Metrics) -> Result<(), LookupError> {
-    let Some(now_ms) = bus.lock_task(ExclusiveTask::Sweep, LOCK_FOR).await? else { return Ok(()) };
+    let Some(now_ms) = bus.lock_task(ExclusiveTask::Sweep, LOCK_DURATION).await? else { return Ok(()) };
     let deadline = Instant::now() + MAX_SWEEP_DURATION;
-    for (partition, leases) in bus.expired_node_leases(now_ms, LEASES_PER_SWEEP).await? {
+    for (partition, leases) in bus.expired_node_leases(now_ms, MAX_LEASES_PER_PARTITION).await? {
         for lease in leases {
             remove_expired(bus, metrics, partition, &lease, deadline).await?;
         }
     }
     while Instant::now() < deadline {
-        let due = bus.due_presence(now_ms, USERS_PER_COMMAND).await?;
+        let due = bus.due_presence_users(now_ms, MAX_USERS_PER_COMMAND).await?;
         if due.is_empty() {
             return Ok(());
         }
@@ -64,7 +66,7 @@ async fn remove_expired(
     deadline: Instant,
 ) -> Result<(), LookupError> {
     while Instant::now() < deadline {
-        let users = bus.claim_presence(partition, lease, USERS_PER_COMMAND).await?;
+        let users = bus.users_of_expired_lease(partition, lease, MAX_USERS_PER_COMMAND).await?;
         if users.is_empty() {
             return Ok(());
         }
@@ -82,10 +84,10 @@ async fn remove_expired(
 
 /// Publishes the presence of the users from the queue, in batches, until the queue is closed.
 pub(super) async fn publish_queued(bus: Arc<Bus>, metrics: Metrics, mut queue: mpsc::Receiver<UserId>) {
-    let mut users = Vec::with_capacity(USERS_PER_COMMAND);
-    while queue.recv_many(&mut users, USERS_PER_COMMAND).await > 0 {
+    let mut users = Vec::with_capacity(MAX_USERS_PER_COMMAND);
+    while queue.recv_many(&mut users, MAX_USERS_PER_COMMAND).await > 0 {
         if let Err(error) = publish(&bus, &metrics, &users).await {
-            // Redis still has these users marked as due, so the sweep publishes their presence.
+            // These users are still due in Redis, so the sweep publishes their presence.
             tracing::debug!(%error, "presence cannot be published now");
         }
         users.clear();
@@ -94,12 +96,12 @@ pub(super) async fn publish_queued(bus: Arc<Bus>, metrics: Metrics, mut queue: m
 
 /// Publishes the presence of users to the members of their small rooms, if it differs from the published presence.
 async fn publish(bus: &Bus, metrics: &Metrics, users: &[UserId]) -> Result<(), LookupError> {
-    for users in users.chunks(USERS_PER_COMMAND) {
-        let published = async {
-            let users = bus.rooms_to_notify(users).await?;
+    for users in users.chunks(MAX_USERS_PER_COMMAND) {
+        let publication = async {
+            let users = bus.load_rooms_to_notify(users).await?;
             bus.publish_presence(&users).await
         };
-        let published = published.await.inspect_err(|_| {
+        let published = publication.await.inspect_err(|_| {
             metrics.presence_failures.with_label_values(&["tell"]).inc();
         })?;
         metrics.presence_published.inc_by(published.iter().filter(|published| **published).count() as u64);

@@ -1,5 +1,5 @@
-//! Decides who may open a WebSocket. The transport has checked path and handshake; this module checks the setting
-//! `websocket`, the origin and the token.
+//! Decides who may open a WebSocket. The transport has already checked the path and the handshake. This module checks
+//! the setting `websocket`, the origin and the token.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -15,7 +15,7 @@ use tidings_shared::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Admitted, ChatSession, admit, send_connected};
+use super::{AdmittedUser, ChatSession, admit, send_connected};
 use crate::{
     problem,
     request_context::RequestContext,
@@ -25,9 +25,9 @@ use crate::{
 
 /// The state on which the admission of handshakes and polls depends, shared by all workers of a node.
 #[derive(Debug)]
-pub struct Gate {
+pub struct AdmissionControl {
     pub origins: AllowedOrigins,
-    /// Whether this node serves WebSockets. If not, a handshake is refused and the client is told to poll.
+    /// Whether this node serves WebSockets. If not, handshakes are refused and clients use long polls.
     pub websocket: bool,
     /// Cancelled when the shutdown of the node begins. Plain HTTP connections then close after their next answer.
     pub shutting_down: CancellationToken,
@@ -37,19 +37,22 @@ pub struct Gate {
     pub polls_must_end: CancellationToken,
 }
 
-impl Gate {
-    /// Refuses a handshake or poll whose origin is not allowed, and every one once the node drains.
-    pub(super) fn check(&self, headers: &HeaderMap, refused_origin: &'static str) -> Result<(), Problem> {
+impl AdmissionControl {
+    /// Refuses a handshake or poll whose origin is not allowed, and all handshakes and polls while the node drains.
+    pub(super) fn check_request(
+        &self,
+        headers: &HeaderMap,
+        origin_refusal: &'static str,
+    ) -> Result<(), Problem> {
         self.refuse_if_draining()?;
         let mut origins = headers.get_all(header::ORIGIN);
         let origin = origins.next().map(|origin| origin.to_str().unwrap_or("unreadable"));
         if !self.origins.allows(origin) || origins.next().is_some() {
-            return Err(Problem::new(ErrorCode::Forbidden, refused_origin));
+            return Err(Problem::new(ErrorCode::Forbidden, origin_refusal));
         }
         Ok(())
     }
 
-    /// Refuses every new connection and poll while the node drains.
     pub(super) fn refuse_if_draining(&self) -> Result<(), Problem> {
         if self.draining.is_cancelled() {
             return Err(Problem::unavailable("this node is stopping; connect to another"));
@@ -58,22 +61,22 @@ impl Gate {
     }
 }
 
-/// The acceptor of one worker.
+/// Admits the handshakes that reach one worker, and opens the sessions.
 pub struct ChatAcceptor {
     pub worker: Rc<Worker>,
-    pub gate: Arc<Gate>,
+    pub admission: Arc<AdmissionControl>,
 }
 
 impl Acceptor for ChatAcceptor {
     type Session = ChatSession;
     /// The admitted user; `None` if the handshake has no token, so that the token follows in the first frame.
-    type Ticket = Option<Box<Admitted>>;
+    type Ticket = Option<Box<AdmittedUser>>;
 
     async fn accept(&self, request: HandshakeRequest) -> Result<Self::Ticket, Refusal> {
-        let token = self.token(&request);
-        let mut span = telemetry::begin("connect", SpanKind::Server, trace_of(&request));
+        let token = self.check_and_read_token(&request);
+        let mut span = telemetry::begin_trace("connect", SpanKind::Server, trace_of(&request));
         drop(request);
-        let decided = match (token, &span) {
+        let decision = match (token, &span) {
             (Ok(Some(token)), None) => self.admit_by_token(&token).await.map(Some),
             (Ok(Some(token)), Some(span)) => {
                 in_trace(span.context(), Box::pin(self.admit_by_token(&token))).await.map(Some)
@@ -82,14 +85,14 @@ impl Acceptor for ChatAcceptor {
             (Err(refusal), _) => Err(refusal),
         };
         let refused = |refusal: &Refusal| {
-            if self.gate.websocket { result_of(refusal.status) } else { "switched_off" }
+            if self.admission.websocket { handshake_result(refusal.status) } else { "switched_off" }
         };
-        let result = decided.as_ref().err().map_or("accepted", refused);
-        if let (Some(span), Err(refusal)) = (&mut span, &decided) {
-            span.record_refusal(result, self.gate.websocket && refusal.status.is_server_error());
+        let result = decision.as_ref().err().map_or("accepted", refused);
+        if let (Some(span), Err(refusal)) = (&mut span, &decision) {
+            span.record_refusal(result, self.admission.websocket && refusal.status.is_server_error());
         }
         self.worker.node.metrics.handshakes.with_label_values(&[result]).inc();
-        decided
+        decision
     }
 
     fn open(&self, ticket: Self::Ticket, connection: Connection) -> ChatSession {
@@ -102,47 +105,48 @@ impl Acceptor for ChatAcceptor {
 }
 
 impl ChatAcceptor {
-    /// Makes the checks of a handshake that need no token, and returns the token; `None` if the handshake has no token.
-    fn token(&self, request: &HandshakeRequest) -> Result<Option<String>, Refusal> {
-        if !self.gate.websocket {
+    /// Makes the checks that need no token, then reads the token; `None` if the handshake has no token.
+    fn check_and_read_token(&self, request: &HandshakeRequest) -> Result<Option<String>, Refusal> {
+        if !self.admission.websocket {
             return Err(Refusal::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "application/json",
                 r#"{"fallback":"poll"}"#,
             ));
         }
-        let checked = self.gate.check(request.headers(), "this origin is not allowed to connect");
-        checked.map_err(|refusal| problem(&refusal))?;
-        token_of(request).map_err(|reason| problem(&reason.into()))
+        let checked =
+            self.admission.check_request(request.headers(), "this origin is not allowed to connect");
+        checked.map_err(|refusal| to_refusal(&refusal))?;
+        token_of(request).map_err(|reason| to_refusal(&reason.into()))
     }
 
-    /// Authenticates and admits a user by a token.
-    async fn admit_by_token(&self, token: &str) -> Result<Box<Admitted>, Refusal> {
+    async fn admit_by_token(&self, token: &str) -> Result<Box<AdmittedUser>, Refusal> {
         let admitted = async {
             let identity = self.worker.node.verifier.verify_or_fetch(token).await?;
             admit(&self.worker, identity).await
         };
-        admitted.await.map(Box::new).map_err(|refusal: Problem| problem(&refusal))
+        admitted.await.map(Box::new).map_err(|refusal: Problem| to_refusal(&refusal))
     }
 }
 
-/// The token of an `Authorization` header (RFC 6750, 2.1).
-pub(super) fn bearer(value: &str) -> Result<&str, Reason> {
+/// The token in the value of an `Authorization` header (RFC 6750, 2.1).
+pub(super) fn bearer_token(value: &str) -> Result<&str, Reason> {
     let (scheme, token) = value.split_once(' ').ok_or(Reason::Malformed)?;
     if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(Reason::Malformed) }
 }
 
-/// The token of a handshake, from the header, or without a header from the query; `None` if the handshake has no token.
+/// Reads the token from the header or, if there is no header, from the query; `None` if the handshake has no token.
 fn token_of(request: &HandshakeRequest) -> Result<Option<String>, Reason> {
     if let Some(value) = request.headers().get(header::AUTHORIZATION) {
-        return bearer(value.to_str().map_err(|_| Reason::Malformed)?).map(|token| Some(token.to_owned()));
+        return bearer_token(value.to_str().map_err(|_| Reason::Malformed)?)
+            .map(|token| Some(token.to_owned()));
     }
     let query = request.query().unwrap_or_default();
     // A JWT contains no character that a query must escape.
     Ok(query.split('&').find_map(|pair| pair.strip_prefix("token=")).map(ToOwned::to_owned))
 }
 
-/// The trace of a handshake: from the header, or from the query, because web pages cannot set the header.
+/// Reads the trace of a handshake from the header or, because web pages cannot set the header, from the query.
 fn trace_of(request: &HandshakeRequest) -> Option<TraceContext> {
     let header = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
     let query = request.query().unwrap_or_default();
@@ -151,14 +155,14 @@ fn trace_of(request: &HandshakeRequest) -> Option<TraceContext> {
 }
 
 /// A refused handshake as a problem document (RFC 9457).
-fn problem(refusal: &Problem) -> Refusal {
+fn to_refusal(refusal: &Problem) -> Refusal {
     let status = problem::status(refusal);
     let mut answer = Refusal::new(status, problem::CONTENT_TYPE, problem::document(refusal, status));
     answer.headers.extend(problem::repeat_header(refusal));
     answer
 }
 
-fn result_of(status: StatusCode) -> &'static str {
+fn handshake_result(status: StatusCode) -> &'static str {
     match status.as_u16() {
         401 => "unauthorized",
         403 => "forbidden",

@@ -15,12 +15,12 @@ use super::ChatSession;
 use crate::{limits::Limit, worker::Worker};
 
 /// Returns the identity of a connection's user. A connection that runs commands has an identity, unless it has closed.
-pub(super) fn identity(session: &ChatSession) -> Result<Rc<Identity>, Refusal> {
+pub(super) fn current_identity(session: &ChatSession) -> Result<Rc<Identity>, Refusal> {
     session.client.identity().ok_or_else(|| Refusal::unavailable("the connection is gone"))
 }
 
-/// The role of a member; empty for an admin who is not a member. Refuses other users without revealing that a private
-/// room exists. The role may be outdated, so the append checks the sender again.
+/// The role of a user; empty if the user is an admin and not a member. Refuses other users without revealing that a
+/// private room exists. The role may be outdated, so the append checks the sender again.
 pub(super) async fn role_in(
     session: &ChatSession,
     identity: &Identity,
@@ -42,30 +42,32 @@ pub(super) async fn role_in(
 }
 
 /// Returns the role of a user who was just added to the room, so that the caches do not hold the membership yet.
-/// Refuses other users with `forbidden` for a public room, and with `not_found` for a private room, to hide it.
+/// Refuses other users with `forbidden` for a public room, and with `not_found` for a private room, to hide that it
+/// exists.
 pub(super) async fn recently_added_role(
     worker: &Worker,
     identity: &Identity,
     room: &RoomId,
 ) -> Result<String, Refusal> {
-    // A check of a room that does not exist costs a read in PostgreSQL, so it counts against the send limit.
-    worker.node.allow(Limit::Messages, &identity.user, NonZeroU32::MIN)?;
+    // The check counts against the send limit, because the check of a nonexistent room costs a read in PostgreSQL.
+    worker.node.take_tokens_or_refuse(Limit::Messages, &identity.user, NonZeroU32::MIN)?;
     let mut read = worker.node.bus.log.read(room, None, Epoch(0), None, &[identity.user.as_str()]).await?;
     match read.marks.pop().flatten().and_then(|mark| mark.role) {
         Some(role) => Ok(role),
-        None => Err(refuse_non_member(&read.head)),
+        None => Err(non_member_refusal(&read.head)),
     }
 }
 
-/// The refusal of a user who is not a member: `forbidden` in a public room; `not_found` for a private room, to hide it.
-pub(super) fn refuse_non_member(head: &RoomHead) -> Refusal {
+/// The refusal of a user who is not a member: `forbidden` for a public room; `not_found` for a private room, to hide
+/// that it exists.
+pub(super) fn non_member_refusal(head: &RoomHead) -> Refusal {
     if head.kind == "public" {
         return Refusal::new(ErrorCode::Forbidden, "only members of the room may do this");
     }
     Refusal::not_found("room")
 }
 
-/// The minimum role that the user must still have at the publication. Refuses a user without permission.
+/// The minimum role that the user must still have when the record is published. Refuses a user without permission.
 pub(super) async fn min_role(
     session: &ChatSession,
     identity: &Identity,

@@ -17,11 +17,15 @@ use super::{ChatSession, access};
 use crate::{
     command::AppendCommand,
     request_context::RequestContext,
-    worker::{Unanswered, Worker},
+    worker::{PendingAnswer, Worker},
 };
 
 /// Appends messages in their order with as few calls as possible. The lane continues when this function returns.
-pub(super) async fn send(session: &ChatSession, room: &RoomId, sends: Vec<(RequestContext, Box<Draft>)>) {
+pub(super) async fn append_sends(
+    session: &ChatSession,
+    room: &RoomId,
+    sends: Vec<(RequestContext, Box<Draft>)>,
+) {
     let worker = &session.worker;
     let Some(identity) = session.client.identity() else { return };
     let started = Instant::now();
@@ -29,13 +33,26 @@ pub(super) async fn send(session: &ChatSession, room: &RoomId, sends: Vec<(Reque
     let role = access::role_in(session, &identity, room).await;
     let (mut pending, mut entries) = (VecDeque::with_capacity(sends.len()), Vec::with_capacity(sends.len()));
     for (request, draft) in sends {
-        let entry = role.as_ref().map_err(Clone::clone).and_then(|role| {
-            let min_role = draft.permit(&Actor { user: &identity.user, role, admin: identity.admin })?;
+        let mut entry = role.as_ref().map_err(Clone::clone).and_then(|role| {
+            let actor = Actor { user: &identity.user, role, admin: identity.admin };
+            let min_role = draft.permit(&actor)?;
+            worker.node.take_room_bytes(room, draft.bytes())?;
             let (name, picture) = (identity.name.as_deref(), identity.picture.as_deref());
-            Ok(draft.entry(room, &identity.user, name, picture, min_role))
+            let mut entry = draft.entry(room, &identity.user, name, picture, min_role);
+            entry.obeys_slow_mode = actor.obeys_slow_mode();
+            Ok(entry)
         });
+        if entry.is_ok() && !draft.mentions.is_empty() {
+            // Boxed, because few messages mention users.
+            let checked = Box::pin(worker.node.bus.log.check_mentions(room, &identity.user, &draft)).await;
+            // The check may wait for persistence, so the role is read again.
+            let still_permitted = access::role_in(session, &identity, room).await.and_then(|role| {
+                draft.permit(&Actor { user: &identity.user, role: &role, admin: identity.admin })
+            });
+            entry = checked.and(still_permitted).and(entry);
+        }
         let command = AppendCommand::Send(draft);
-        let Some(next) = begin(session, room, request, command, started) else { continue };
+        let Some(next) = begin_command(session, room, request, command, started) else { continue };
         match entry {
             Ok(entry) => {
                 pending.push_back(next);
@@ -47,7 +64,7 @@ pub(super) async fn send(session: &ChatSession, room: &RoomId, sends: Vec<(Reque
     let trace = pending.front().and_then(|first| first.request.trace());
     let mut answered = |answer: Result<Accepted, AppendError>| {
         if let Some(next) = pending.pop_front() {
-            finish(worker, next, answer.map_err(Into::into));
+            finish_command(worker, next, answer.map_err(Into::into));
         }
     };
     match (trace, entries.as_mut_slice()) {
@@ -60,7 +77,7 @@ pub(super) async fn send(session: &ChatSession, room: &RoomId, sends: Vec<(Reque
 }
 
 /// Appends a change of a message. The lane continues when this function returns.
-pub(super) async fn change(
+pub(super) async fn append_change(
     session: &ChatSession,
     room: &RoomId,
     request: RequestContext,
@@ -69,11 +86,13 @@ pub(super) async fn change(
     let Some(identity) = session.client.identity() else { return };
     let (trace, started) = (request.trace(), Instant::now());
     let command = AppendCommand::Change(change);
-    let Some(pending) = begin(session, room, request, command, started) else { return };
+    let Some(pending) = begin_command(session, room, request, command, started) else { return };
     let AppendCommand::Change(change) = &pending.command else { return };
     let append = async {
         let role = access::role_in(session, &identity, room).await?;
         let actor = Actor { user: &identity.user, role: &role, admin: identity.admin };
+        change.permit(&actor)?;
+        session.worker.node.take_room_bytes(room, change.bytes())?;
         session.worker.node.bus.log.change(room, &actor, change).await
     };
     let answer = match trace {
@@ -81,7 +100,7 @@ pub(super) async fn change(
         // The traced future is boxed, so that the untraced future stays small.
         Some(trace) => in_trace(trace, Box::pin(log_appended(append))).await,
     };
-    finish(&session.worker, pending, answer);
+    finish_command(&session.worker, pending, answer);
 }
 
 /// Logs a debug line within the trace when the event was appended.
@@ -93,19 +112,20 @@ async fn log_appended<E>(append: impl Future<Output = Result<Accepted, E>>) -> R
     answer
 }
 
-/// Takes a slot for the answer of a command. Returns `None` if no slot is free; the command is then refused.
-fn begin(
+/// Takes a slot for the answer of a command. If no slot is free, refuses the command and returns `None`.
+fn begin_command(
     session: &ChatSession,
     room: &RoomId,
     mut request: RequestContext,
     command: AppendCommand,
     started: Instant,
-) -> Option<Unanswered> {
+) -> Option<PendingAnswer> {
     let (client, room) = (session.client.clone(), room.clone());
     match client.take_answer_slot() {
-        Ok(slot) => Some(Unanswered { client, room, request, command, slot, started }),
+        Ok(slot) => Some(PendingAnswer { client, room, request, command, slot, started }),
         Err(refusal) => {
-            // `too_many` counts this refusal. Clearing `is_send` keeps `refuse` from counting it again by its code.
+            // The counter `too_many` counts this refusal. `is_send` is cleared, so that `refuse` does not count the
+            // send again under the error code.
             if std::mem::take(&mut request.is_send) {
                 session.worker.node.counters.too_many.inc();
             }
@@ -115,8 +135,8 @@ fn begin(
     }
 }
 
-/// Answers a command, at once or when its event reaches the ack stage that the client asked for.
-fn finish(worker: &Rc<Worker>, pending: Unanswered, answer: Result<Accepted, Refusal>) {
+/// Answers a command, at once or when its event reaches the ack stage that the client requested.
+fn finish_command(worker: &Rc<Worker>, pending: PendingAnswer, answer: Result<Accepted, Refusal>) {
     let accepted = match answer {
         Ok(accepted) => accepted,
         Err(refusal) => {
@@ -124,14 +144,14 @@ fn finish(worker: &Rc<Worker>, pending: Unanswered, answer: Result<Accepted, Ref
         }
     };
     worker.node.metrics.append_seconds.observe(pending.started.elapsed().as_secs_f64());
-    let stage = pending.stage();
+    let stage = pending.requested_stage();
     if accepted.may_ack_at_once(stage) {
         return pending.acknowledge(worker, &accepted, AckStage::Accepted);
     }
     if stage == AckStage::Stored {
         return worker.stored_answers.add_waiting(worker, pending, accepted);
     }
-    // A duplicate whose sender wants only `accepted` waits a moment for the outcome of the first event.
+    // A duplicate whose sender wants only `accepted` waits up to 250 ms for the outcome of the first event.
     let (worker, wait_span) =
         (worker.clone(), pending.request.child_span("stored answer", SpanKind::Internal));
     tokio::task::spawn_local(async move {

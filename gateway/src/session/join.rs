@@ -23,10 +23,10 @@ use crate::{
 
 /// Maximum number of rooms of one join that are joined at the same time. The limit also bounds the work that a join
 /// continues after its connection has closed.
-const ROOMS_AT_ONCE: usize = 32;
+const MAX_CONCURRENT_ROOMS: usize = 32;
 
-/// Starts a join: one job per room.
-pub(super) fn start(session: &ChatSession, request: RequestContext, target: JoinTarget, presence: bool) {
+/// Starts a join: one job per room. For `"mine"`, first reads the rooms of the user.
+pub(super) fn start_join(session: &ChatSession, request: RequestContext, target: JoinTarget, presence: bool) {
     match target {
         JoinTarget::One { room, after } => {
             start_group(session, request, vec![(room, after)], true, presence, None);
@@ -40,7 +40,7 @@ pub(super) fn start(session: &ChatSession, request: RequestContext, target: Join
             // Reading is paused, because a later frame may refer to the rooms that are read here.
             session.spawn_paused(async move {
                 let Some(identity) = caller.client.identity() else { return };
-                match my_rooms(&caller.worker, &identity.user).await {
+                match read_my_rooms(&caller.worker, &identity.user).await {
                     Ok((rooms, more)) => {
                         let rooms =
                             rooms.into_iter().map(|room| (room.clone(), after.remove(&room))).collect();
@@ -55,19 +55,20 @@ pub(super) fn start(session: &ChatSession, request: RequestContext, target: Join
 
 /// Reads the rooms of a join of `"mine"`, and whether the user has more rooms. Takes the rate limit tokens for the
 /// rooms, because their number is known only here.
-async fn my_rooms(worker: &Worker, user: &UserId) -> Result<(Vec<RoomId>, bool), Refusal> {
-    let (rooms, more) = worker.node.bus.my_rooms(user).await?;
+async fn read_my_rooms(worker: &Worker, user: &UserId) -> Result<(Vec<RoomId>, bool), Refusal> {
+    let (rooms, more) = worker.node.bus.recent_rooms(user).await?;
     if let Some(cost) = NonZeroU32::new(rooms_cost(rooms.len())) {
-        worker.node.allow(Limit::Joins, user, cost)?;
+        worker.node.take_tokens_or_refuse(Limit::Joins, user, cost)?;
     }
     Ok((rooms, more))
 }
 
+/// Queues one job per room. The last job answers the join.
 fn start_group(
     session: &ChatSession,
     request: RequestContext,
     rooms: Vec<(RoomId, Option<Cursor>)>,
-    single: bool,
+    is_single_room: bool,
     presence: bool,
     more: Option<bool>,
 ) {
@@ -76,17 +77,17 @@ fn start_group(
     let idle_rooms = rooms.iter().map(|(room, _)| room).filter(|room| client.is_idle_in(room)).cloned();
     let group = Rc::new(JoinGroup {
         request,
-        single,
+        is_single_room,
         presence,
         more,
         memberships: JoinMemberships::new(idle_rooms.collect()),
-        permits: Semaphore::new(ROOMS_AT_ONCE),
+        permits: Semaphore::new(MAX_CONCURRENT_ROOMS),
         remaining: Cell::new(rooms.len()),
         joined: RefCell::default(),
         failed: RefCell::default(),
     });
     if rooms.is_empty() {
-        join_room::finish(session, &group);
+        join_room::finish_join(session, &group);
     }
     for (index, (room, after)) in rooms.into_iter().enumerate() {
         enqueue(session, room, Job::Join { after, group: group.clone(), index });
@@ -94,7 +95,7 @@ fn start_group(
 }
 
 /// Starts a leave: one job per room, so that the leave cannot overtake an earlier join.
-pub(super) fn leave(session: &ChatSession, request: RequestContext, rooms: Vec<RoomId>) {
+pub(super) fn start_leave(session: &ChatSession, request: RequestContext, rooms: Vec<RoomId>) {
     let group = Rc::new(LeaveGroup { request, remaining: Cell::new(rooms.len()), rooms: rooms.clone() });
     if rooms.is_empty() {
         join_room::send_left(&session.client, &group);

@@ -10,7 +10,7 @@ use tidings_shared::{
     protocol::server::{FailedRoom, JoinedRoom, ServerFrame},
 };
 
-use super::{ChatSession, access, presence, replay};
+use super::{ChatSession, access, presence};
 use crate::{
     bus::MembershipSnapshot,
     client::{Client, JoinGroup, JoinMemberships, LeaveGroup, Replay},
@@ -18,12 +18,12 @@ use crate::{
     worker::Worker,
 };
 
-const MAX_ROOMS: usize = 1000;
+const MAX_JOINED_ROOMS: usize = 1000;
 /// Maximum number of reads of a room's head in one join. The head is read again if the room's epoch has changed.
-const MAX_EPOCH_RETRIES: usize = 4;
+const MAX_HEAD_READS: usize = 4;
 
 /// Joins one room of a group. After the last room the group is answered.
-pub(super) async fn join(
+pub(super) async fn run_join(
     session: &ChatSession,
     room: &RoomId,
     after: Option<Cursor>,
@@ -36,8 +36,8 @@ pub(super) async fn join(
         Ok((mut joined, replay)) => {
             if group.presence {
                 session.worker.hub.borrow_mut().watch_presence(room, replay.subscription);
-                if group.single {
-                    joined.online = presence::snapshot(session, room, joined.members).await;
+                if group.is_single_room {
+                    joined.online = presence::online_snapshot(session, room, joined.members).await;
                 }
             }
             group.joined.borrow_mut().push((index, joined, replay));
@@ -46,24 +46,24 @@ pub(super) async fn join(
     }
     group.remaining.set(group.remaining.get() - 1);
     if group.remaining.get() == 0 {
-        finish(session, group);
+        finish_join(session, group);
     }
 }
 
 /// Answers a join, and starts the replay of its rooms.
-pub(super) fn finish(session: &ChatSession, group: &JoinGroup) {
+pub(super) fn finish_join(session: &ChatSession, group: &JoinGroup) {
     let client = &session.client;
     let mut joined = group.joined.take();
     joined.sort_by_key(|(index, ..)| *index);
     let mut failed = group.failed.take();
-    for (_, room, _) in joined.iter().filter(|(_, room, _)| client.has_ended(&room.room)) {
+    for (_, room, _) in joined.iter().filter(|(_, room, _)| client.has_subscription_ended(&room.room)) {
         failed.push((room.room.clone(), Refusal::not_found("room")));
     }
     client.end_join();
     // The answer omits rooms that later commands have left or joined again, because the later answers include them.
     joined.retain(|(_, room, replay)| client.subscription(&room.room) == Some(replay.subscription));
     let request = &group.request;
-    if let ([(room, refusal)], true) = (&failed[..], group.single) {
+    if let ([(room, refusal)], true) = (&failed[..], group.is_single_room) {
         return session.refuse(request, Some(room), refusal);
     }
     let (rooms, replays): (Vec<_>, Vec<_>) =
@@ -80,9 +80,11 @@ pub(super) fn finish(session: &ChatSession, group: &JoinGroup) {
         more: group.more,
     };
     client.reply(&answer);
-    replay::enqueue(session, replays);
+    session.worker.queue_replays(client, replays);
 }
 
+/// Joins one room at the cursor `after`, or at the head if there is no cursor. Returns the room's part of the answer,
+/// and its replay.
 async fn join_room(
     session: &ChatSession,
     room: &RoomId,
@@ -96,19 +98,19 @@ async fn join_room(
     check_open()?;
     let identity = client.identity().ok_or_else(connection_closed)?;
     let already_joined = usize::from(client.subscription(room).is_some());
-    let Some(_slot) = client.take_room_slot(MAX_ROOMS + already_joined) else {
-        let message = format!("a connection can join at most {MAX_ROOMS} rooms");
+    let Some(_slot) = client.take_room_slot(MAX_JOINED_ROOMS + already_joined) else {
+        let message = format!("a connection can join at most {MAX_JOINED_ROOMS} rooms");
         return Err(Refusal::new(ErrorCode::TooLarge, message));
     };
     let bus = &worker.node.bus;
-    let snapshot = memberships.get(bus, &identity.user, room).await?;
+    let snapshot = memberships.get_or_load(bus, &identity.user, room).await?;
     check_open()?;
     if snapshot.membership.is_none() {
         access::recently_added_role(worker, &identity, room).await?;
         check_open()?;
     }
     let (shared_id, subscription) = worker.subscribe(room, client.clone());
-    let read = read_role(worker, room, subscription, &identity.user, snapshot).await;
+    let read = read_head_and_role(worker, room, subscription, &identity.user, snapshot).await;
     let (head, role, read_seq, generation) = match read {
         Ok(read) if !client.connection.is_closed() => read,
         other => {
@@ -117,15 +119,16 @@ async fn join_room(
             return Err(other.err().unwrap_or_else(connection_closed));
         }
     };
-    let reached = Position::of(&head);
+    let reached = Position::of_head(&head);
     worker.hub.borrow_mut().set_initial_role(room, subscription, &role, (reached, generation));
-    if let Some(before) = client.join(shared_id.clone(), subscription) {
+    if let Some(previous) = client.insert_subscription(shared_id.clone(), subscription) {
         // The new subscription, which starts at the new cursor, replaces the earlier one.
-        worker.unsubscribe(room, before);
+        worker.unsubscribe(room, previous);
     }
     let position = after.map_or(reached, |cursor| Position { epoch: head.epoch, seq: cursor.seq });
     let gap = after.and_then(|cursor| head.gap_after(cursor));
-    let replay = Replay { room: shared_id, subscription, position, head: reached, gap, generation };
+    let replay =
+        Replay { room: shared_id, subscription, position, head: reached, gap, generation, was_live: false };
     let joined = JoinedRoom {
         room: room.clone(),
         kind: head.kind,
@@ -141,26 +144,28 @@ async fn join_room(
 
 /// Reads the head of a room, and determines the member's role and read mark as of the head. The membership mark that is
 /// read with the head gives the role, because it is newer than any cache. Without a mark, the snapshot gives the role
-/// if its epoch is the head's.
-async fn read_role(
+/// if the snapshot has the head's epoch.
+async fn read_head_and_role(
     worker: &Rc<Worker>,
     room: &RoomId,
     subscription: Subscription,
     user: &UserId,
     mut snapshot: MembershipSnapshot,
 ) -> Result<(RoomHead, String, Seq, Generation), Refusal> {
-    for _ in 0..MAX_EPOCH_RETRIES {
+    for _ in 0..MAX_HEAD_READS {
         let (mut read, generation) = read_head(worker, room, subscription, user).await?;
         let head = read.head;
         let role = match read.marks.pop().flatten() {
             Some(mark) => mark.role,
-            None if snapshot.epoch == head.epoch => snapshot.membership.as_ref().map(|it| it.role.clone()),
+            None if snapshot.epoch == head.epoch => {
+                snapshot.membership.as_ref().map(|membership| membership.role.clone())
+            }
             None => {
                 snapshot = worker.node.bus.membership_snapshot(user, room).await?;
                 continue;
             }
         };
-        let role = role.ok_or_else(|| access::refuse_non_member(&head))?;
+        let role = role.ok_or_else(|| access::non_member_refusal(&head))?;
         // A user who is not a member in the snapshot was just added, and has read nothing.
         let read_seq = snapshot.membership.map_or(Seq(0), |membership| membership.read_seq);
         return Ok((head, role, read_seq, generation));
@@ -175,25 +180,26 @@ async fn read_head(
     subscription: Subscription,
     user: &UserId,
 ) -> Result<(TailRead, Generation), AppendError> {
-    let confirmed = worker.hub.borrow().room(room).confirmed;
+    let confirmed = worker.hub.borrow().room(room).channel_confirmed;
     if !confirmed {
-        worker.node.bus.subscribe(worker.index, room).await?;
+        worker.node.bus.subscribe_room(worker.index, room).await?;
         let mut hub = worker.hub.borrow_mut();
-        // If this subscription has ended, the room may have another one, whose channel is not confirmed yet.
-        if hub.room(room).has(subscription) {
+        // If this subscription has ended, the hub may have removed and recreated the room. Its channel is then not
+        // confirmed yet.
+        if hub.room(room).has_subscription(subscription) {
             hub.mark_channel_confirmed(room);
         }
     }
     let (newest, generation) = {
         let hub = worker.hub.borrow();
-        (hub.room(room).newest().epoch, hub.generation())
+        (hub.room(room).newest_position().epoch, hub.generation())
     };
-    Ok((worker.node.bus.read(room, None, newest, std::slice::from_ref(user)).await?, generation))
+    Ok((worker.node.bus.read_room(room, None, newest, std::slice::from_ref(user)).await?, generation))
 }
 
 /// Leaves one room of a group. After the last room the group is answered.
-pub(super) fn leave(session: &ChatSession, room: &RoomId, group: &LeaveGroup) {
-    if let Some(subscription) = session.client.leave(room) {
+pub(super) fn run_leave(session: &ChatSession, room: &RoomId, group: &LeaveGroup) {
+    if let Some(subscription) = session.client.remove_subscription(room) {
         session.worker.unsubscribe(room, subscription);
     }
     group.remaining.set(group.remaining.get() - 1);

@@ -1,5 +1,5 @@
-//! Handles typing and signals, which are published but never stored. The typing of all connections of the node is
-//! combined, so its answer comes later, when it is published.
+//! Publishes typing and signals, which are never stored. The node combines the typing of all its connections, so a
+//! typing command is answered later, when its change is published.
 
 use serde_json::value::RawValue;
 use tidings_shared::{
@@ -13,12 +13,12 @@ use super::{ChatSession, access};
 use crate::{client::SlotGuard, worker::TypingState};
 
 /// Accepts `typing:start` or `typing:stop`, and returns the future of its outcome.
-pub(super) async fn typing(
+pub(super) async fn submit_typing(
     session: &ChatSession,
     room: &RoomId,
     started: bool,
 ) -> Result<(SlotGuard, impl Future<Output = Result<(), Refusal>> + use<>), Refusal> {
-    let identity = access::identity(session)?;
+    let identity = access::current_identity(session)?;
     let min_role = access::min_role(session, &identity, room).await?;
     let slot = session.client.take_answer_slot()?;
     let state = TypingState { started, name: identity.name.clone(), min_role };
@@ -28,19 +28,20 @@ pub(super) async fn typing(
 }
 
 /// Publishes an opaque payload from one member to all other members of a room, or to one of them, without storing it.
-pub(super) async fn signal(
+pub(super) async fn publish_signal(
     session: &ChatSession,
     room: &RoomId,
     to: Option<UserId>,
     data: &RawValue,
 ) -> Result<(), Refusal> {
-    let identity = access::identity(session)?;
+    let identity = access::current_identity(session)?;
     let min_role = access::min_role(session, &identity, room).await?;
     if let Some(to) = &to
         && !session.worker.node.bus.is_member(to, room).await?
     {
         return Err(Refusal::not_found("member").with_field("to"));
     }
+    session.worker.node.take_room_bytes(room, data.get().len())?;
     let sender = &identity.user;
     let json = ServerFrame::Signal { room, from: sender, data }.to_json();
     let entry = LiveEntry { room, kind: "signal", sender, to: to.as_ref(), min_role, json };

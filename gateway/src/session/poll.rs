@@ -1,13 +1,17 @@
-//! Long poll: `POST /v1/poll`. One poll is a client that joins rooms at cursors, runs its commands, and is answered
-//! when there is something to return. No state is kept between polls, so any node can answer any poll.
+//! Long poll: `POST /v1/poll`. A poll is a client that joins rooms at cursors, runs its commands, and is answered when
+//! there is something to return. Any node can answer any poll. After its answer a poll is kept for some seconds, so
+//! that the next poll on this node need not join the same rooms again.
 
 mod answer;
+mod kept;
 mod request;
 mod route;
+mod workers;
 
 use std::{rc::Rc, time::Duration};
 
 use tidings_shared::{
+    auth::Identity,
     clock::unix_ms,
     error::{ErrorCode, Refusal},
     ids::RoomId,
@@ -16,17 +20,19 @@ use tidings_shared::{
 };
 use tokio::time::Instant;
 
-use super::{Admitted, ChatSession, Gate, join, presence};
+use super::{AdmissionControl, ChatSession, join, presence};
 use crate::{
-    client::{Client, ClientTransport, PollBuffer, until_expiry},
+    client::{Client, ClientTransport, PollBuffer, time_until_expiry},
     request_context::RequestContext,
     transport::Session,
     worker::Worker,
 };
 use answer::{AnswerBuilder, AnswerMetadata};
-use request::PollRequest;
+use kept::KeptPolls;
+use workers::{PollJob, PollResult};
 
 pub use route::configure;
+pub use workers::PollWorkers;
 
 /// A poll waits up to this time for its rooms to catch up and its commands to be answered, even if the timeout of the
 /// poll is shorter. Otherwise a poll with a short timeout would never return missed records.
@@ -34,9 +40,20 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Soft limit of an answer, in bytes. At this size the poll is answered, and the next poll continues the replay.
 const SOFT_ANSWER_BYTES: usize = 64 * 1024;
 
-/// Leaves the rooms of a poll when the poll ends in any way, also when its caller disconnects.
+/// A running or kept poll. Dropping this value leaves the poll's rooms, also when the caller disconnects.
 struct Poll {
     session: ChatSession,
+    buffer: Rc<PollBuffer>,
+}
+
+impl Poll {
+    /// Creates the client of a poll of this many rooms.
+    fn open(worker: &Rc<Worker>, identity: Identity, rooms: usize) -> Self {
+        let buffer = PollBuffer::new(rooms);
+        let client = Rc::new(Client::new(ClientTransport::Poll(buffer.clone())));
+        client.set_identity(identity);
+        Self { session: ChatSession { worker: worker.clone(), client }, buffer }
+    }
 }
 
 impl Drop for Poll {
@@ -47,42 +64,45 @@ impl Drop for Poll {
     }
 }
 
-/// Runs one poll, and returns the body of the answer. A poll with nothing to return is answered at `until`. Commands
-/// without their own trace use `trace`. Refuses a user who was blocked meanwhile with `forbidden`.
-async fn poll(
+/// Runs one poll, as a continuation of a kept poll if one matches. Refuses a user who was blocked meanwhile.
+async fn run_poll(
     worker: &Rc<Worker>,
-    admitted: Admitted,
-    request: PollRequest,
-    trace: Option<TraceContext>,
-    until: Instant,
-    gate: &Gate,
-) -> Result<Vec<u8>, Refusal> {
-    let expiry = Instant::now() + until_expiry(&admitted.identity, unix_ms());
+    polls: &Rc<KeptPolls>,
+    job: PollJob,
+    admission: &AdmissionControl,
+) -> PollResult {
+    let PollJob { admitted, request, trace, until } = job;
+    let expiry = Instant::now() + time_until_expiry(&admitted.identity, unix_ms());
     let deadline = until.min(expiry);
     let unsettled_deadline = (Instant::now() + SETTLE_TIMEOUT).min(expiry).max(deadline);
-    let buffer = PollBuffer::new(request.cursors.len());
-    let client = Rc::new(Client::new(ClientTransport::Poll(buffer.clone())));
-    let user = admitted.identity.user.clone();
-    client.set_identity(admitted.identity);
-    let session = ChatSession { worker: worker.clone(), client: client.clone() };
-    presence::report_opened(&session);
-    let mut poll = Poll { session };
-    worker.register(&client, admitted.registration, admitted.versions);
-
+    let (user, rooms) = (admitted.identity.user.clone(), request.cursors.len());
     let mut answer = AnswerBuilder::new(&request);
-    if request.rooms_version.as_ref().is_some_and(|version| *version != admitted.rooms_version) {
-        answer.add_rooms_changed(&admitted.rooms_version);
-    }
-    let target = JoinTarget::Many {
-        rooms: request.cursors.iter().map(|(room, _)| room.clone()).collect(),
-        after: request
-            .cursors
-            .iter()
-            .filter_map(|(room, after)| Some((room.clone(), after.clone()?)))
-            .collect(),
+    let mut poll = if let Some((poll, epochs)) = polls.take(&user, &request.cursors) {
+        worker.node.metrics.polls_continued.inc();
+        answer.set_epochs(epochs);
+        poll.buffer.begin_answer(rooms);
+        // The client of the kept poll is already registered.
+        drop(admitted.registration);
+        poll.session.client.set_identity(admitted.identity);
+        poll
+    } else {
+        let poll = Poll::open(worker, admitted.identity, rooms);
+        worker.register(&poll.session.client, admitted.registration, admitted.versions);
+        poll
     };
-    let request_context = RequestContext::unobserved(Some(answer::JOIN.to_owned()));
-    join::start(&poll.session, request_context, target, true);
+    presence::report_opened(&poll.session);
+    let (client, buffer) = (poll.session.client.clone(), poll.buffer.clone());
+
+    if request.rooms_version.as_ref().is_some_and(|version| *version != admitted.rooms_version) {
+        answer.add_rooms_changed(&admitted.rooms_version, admitted.spread_ms);
+    }
+    let new_rooms = || request.cursors.iter().filter(|(room, _)| client.subscription(room).is_none());
+    let target = JoinTarget::Many {
+        rooms: new_rooms().map(|(room, _)| room.clone()).collect(),
+        after: new_rooms().filter_map(|(room, after)| Some((room.clone(), after.clone()?))).collect(),
+    };
+    let request_context = RequestContext::unobserved(Some(answer::JOIN_REF.to_owned()));
+    join::start_join(&poll.session, request_context, target, true);
     for (index, command) in request.commands.iter().enumerate() {
         run_command(&mut poll, index, command.get(), trace);
     }
@@ -92,14 +112,14 @@ async fn poll(
         }
         answer.retain_replaying(|room| client.subscription(room).is_some());
         let may_return = answer.is_caught_up() || buffer.bytes() >= SOFT_ANSWER_BYTES;
-        let settled = may_return && answer.is_answered();
+        let settled = may_return && answer.has_answered_all();
         let until = if settled { deadline } else { unsettled_deadline };
         // A draining node answers as soon as no command is in progress.
-        let draining = gate.draining.is_cancelled();
-        let done = (draining && answer.is_answered()) || (settled && answer.has_content());
+        let draining = admission.draining.is_cancelled();
+        let done = (draining && answer.has_answered_all()) || (settled && answer.has_content());
         if done
             || buffer.close_code().is_some()
-            || gate.polls_must_end.is_cancelled()
+            || admission.polls_must_end.is_cancelled()
             || Instant::now() >= until
         {
             break;
@@ -107,12 +127,13 @@ async fn poll(
         // After any of these events, the loop checks all conditions again.
         tokio::select! {
             () = buffer.changed.notified() => {}
-            () = gate.draining.cancelled(), if !draining => {}
-            () = gate.polls_must_end.cancelled() => {}
+            () = admission.draining.cancelled(), if !draining => {}
+            () = admission.polls_must_end.cancelled() => {}
             () = tokio::time::sleep_until(until) => {}
         }
     }
-    // Nothing may be awaited from here on, so that the answer holds everything that the hub counts as sent.
+    // This function must not await anything from here on, so that the answer holds everything that the hub counts as
+    // sent.
     answer.collect(&buffer);
     match buffer.close_code() {
         None => answer.advance_cursors(|room| live_position(worker, &client, room)),
@@ -122,13 +143,25 @@ async fn poll(
         // Frames above the size limit were dropped, so the cursors must stay before the dropped frames.
         Some(_) => {}
     }
-    Ok(answer.into_json(&AnswerMetadata {
+    let complete = buffer.close_code().is_none()
+        && answer.is_caught_up()
+        && answer.has_answered_all()
+        && client.has_answered_all()
+        && !admission.draining.is_cancelled()
+        && !admission.polls_must_end.is_cancelled();
+    let (body, reached) = answer.into_json(&AnswerMetadata {
         rooms_version: &admitted.rooms_version,
-        websocket: gate.websocket,
+        websocket: admission.websocket,
         user: user.as_str(),
         server_time: &rfc3339(unix_ms()),
         limits: &worker.node.limits,
-    }))
+    });
+    if complete {
+        presence::report_closed(&poll.session);
+        client.drained.notify_one();
+        polls.keep(&user, poll, reached);
+    }
+    Ok(body)
 }
 
 /// Parses a command like a frame, and runs it with a `ref` that the server has chosen instead of the client's `ref`.
@@ -147,16 +180,16 @@ fn run_command(poll: &mut Poll, index: usize, text: &str, trace: Option<TraceCon
         parsed.frame = Err(refusal);
     }
     parsed.trace = parsed.trace.or(trace);
-    parsed.reference = Some(answer::reference(index));
-    poll.session.on_parsed(parsed);
+    parsed.reference = Some(answer::command_ref(index));
+    poll.session.run_parsed(parsed);
 }
 
-/// The position up to which a poll was sent the records of a live room. Returns `None` if the poll's subscription is
-/// not live, because the room's position then applies to other subscriptions only.
+/// The position of a room up to which the poll was sent all records. Returns `None` if the poll's subscription is not
+/// live, because the room's position then applies to other subscriptions only.
 fn live_position(worker: &Worker, client: &Client, room: &RoomId) -> Option<crate::hub::Position> {
     let hub = worker.hub.borrow();
     client
         .subscription(room)
-        .filter(|joined| hub.room(room).is_live(*joined))
+        .filter(|joined| hub.room(room).receives_live_only(*joined))
         .and_then(|_| hub.room(room).live_position())
 }

@@ -1,5 +1,5 @@
-//! Presence on a connection: reports that the connection has opened or closed, handles `presence:set` and
-//! `presence:get`, and reads the snapshot of a joined room. Presence never delays other commands of the connection.
+//! Presence on a connection: reports that the connection has opened or closed, runs `presence:set` and `presence:get`,
+//! and reads who is online in a joined room. Presence never delays other commands of the connection.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tidings_shared::{
     presence::MAX_SMALL_ROOM_MEMBERS,
     protocol::{
         Status,
-        server::{Online, ServerFrame},
+        server::{PresentMember, ServerFrame},
     },
 };
 
@@ -22,13 +22,14 @@ use crate::{
 /// Timeout of a snapshot. If the snapshot takes longer, the join is answered without presence.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum number of reads of a snapshot. A snapshot is read again if a presence change arrived during the read.
-const SNAPSHOT_ATTEMPTS: usize = 3;
+const MAX_SNAPSHOT_READS: usize = 3;
 
 /// Reports an admitted user as online, unless the connection has closed. A poll's user is present for 30 s.
 pub(super) fn report_opened(session: &ChatSession) {
     let ChatSession { worker, client } = session;
     let Some(identity) = client.identity() else { return };
     if client.is_poll() {
+        client.reported_presence.set(ReportedPresence::None);
         worker.node.presence.report_poll(&identity.user, None);
     } else if client.reported_presence.get() == ReportedPresence::None {
         client.reported_presence.set(ReportedPresence::Status(Status::Online));
@@ -36,20 +37,23 @@ pub(super) fn report_opened(session: &ChatSession) {
     }
 }
 
-/// Reports that a connection has closed. A poll's user stays present for 30 s after this call.
+/// Reports that a connection has closed, or that a poll is answered. A poll's user stays present for 30 s after the
+/// first such call.
 pub(super) fn report_closed(session: &ChatSession) {
     let ChatSession { worker, client } = session;
     let before = client.reported_presence.replace(ReportedPresence::Closed);
     let Some(identity) = client.identity() else { return };
     if client.is_poll() {
-        worker.node.presence.report_poll(&identity.user, None);
+        if before != ReportedPresence::Closed {
+            worker.node.presence.report_poll(&identity.user, None);
+        }
     } else if let ReportedPresence::Status(status) = before {
         worker.node.presence.report_status_event(&identity.user, StatusEvent::Closed(status));
     }
 }
 
-/// Handles `presence:set`, which is answered at once and published later.
-pub(super) fn set(session: &ChatSession, request: &RequestContext, status: Status) {
+/// Runs `presence:set`, which is answered at once and published later.
+pub(super) fn set_status(session: &ChatSession, request: &RequestContext, status: Status) {
     let ChatSession { worker, client } = session;
     let Some(identity) = client.identity() else { return };
     if client.is_poll() {
@@ -64,8 +68,12 @@ pub(super) fn set(session: &ChatSession, request: &RequestContext, status: Statu
     client.reply_ok(request);
 }
 
-/// Handles `presence:get`, which reveals nothing about users who share no room with the asking user.
-pub(super) async fn get(session: &ChatSession, request: &RequestContext, mut users: Vec<UserId>) {
+/// Runs `presence:get`, which reveals nothing about users who share no room with the asking user.
+pub(super) async fn answer_presence_get(
+    session: &ChatSession,
+    request: &RequestContext,
+    mut users: Vec<UserId>,
+) {
     let ChatSession { worker, client } = session;
     let Some(identity) = client.identity() else { return };
     let _slot = match client.take_answer_slot() {
@@ -89,11 +97,15 @@ pub(super) async fn get(session: &ChatSession, request: &RequestContext, mut use
 /// Returns the users who are online or away in a small room that the connection has joined, including its own user;
 /// `None` if the room is not small or presence cannot be read. The caller must not await anything between the snapshot
 /// and the answer, because a presence change that is sent before the answer must not be newer than the snapshot.
-pub(super) async fn snapshot(session: &ChatSession, room: &RoomId, members: u64) -> Option<Vec<Online>> {
+pub(super) async fn online_snapshot(
+    session: &ChatSession,
+    room: &RoomId,
+    members: u64,
+) -> Option<Vec<PresentMember>> {
     if usize::try_from(members).is_ok_and(|members| members > MAX_SMALL_ROOM_MEMBERS) {
         return None;
     }
-    match tokio::time::timeout(SNAPSHOT_TIMEOUT, read(session, room)).await {
+    match tokio::time::timeout(SNAPSHOT_TIMEOUT, read_online_users(session, room)).await {
         Ok(Ok(online)) => return online,
         Ok(Err(error)) => count_failure(&session.worker, &error),
         Err(_) => count_failure(&session.worker, &"no answer in time"),
@@ -101,13 +113,17 @@ pub(super) async fn snapshot(session: &ChatSession, room: &RoomId, members: u64)
     None
 }
 
-async fn read(session: &ChatSession, room: &RoomId) -> Result<Option<Vec<Online>>, LookupError> {
+/// Reads the users that [`online_snapshot`] returns, without its timeout.
+async fn read_online_users(
+    session: &ChatSession,
+    room: &RoomId,
+) -> Result<Option<Vec<PresentMember>>, LookupError> {
     let ChatSession { worker, client } = session;
-    let Some(users) = worker.node.bus.members_of(room).await? else { return Ok(None) };
+    let Some(users) = worker.node.bus.small_room_members(room).await? else { return Ok(None) };
     let identity = client.identity();
     let watch = worker.watch_snapshot(room);
     let mut states = None;
-    for _ in 0..SNAPSHOT_ATTEMPTS {
+    for _ in 0..MAX_SNAPSHOT_READS {
         let before = watch.change_count();
         let read = worker.node.bus.presence_of(&users).await?;
         if watch.change_count() == before {
@@ -124,7 +140,7 @@ async fn read(session: &ChatSession, room: &RoomId) -> Result<Option<Vec<Online>
         // The presence of the connection's own user may not be in Redis yet.
         let is_me = identity.as_ref().is_some_and(|identity| identity.user == user);
         let status = if is_me { state.status.max(own) } else { state.status };
-        status.map(|status| Online { user, status })
+        status.map(|status| PresentMember { user, status })
     });
     Ok(Some(online.collect()))
 }

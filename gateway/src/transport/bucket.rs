@@ -4,15 +4,15 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use super::wheel::ticks;
+use super::wheel::to_ticks;
 
 /// Default frames per second on average: ten times what one person sends in messages, marks and typing.
-const FRAMES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
-const FRAMES_BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(199);
-/// Default time for which a peer above the limit is only read more slowly. Within this time a client sends a backlog of
-/// 3,000 frames. A peer that continues longer is a flood.
-const FRAMES_GRACE: Duration = Duration::from_secs(30);
-/// If the limit is exceeded twice within this interval, the two excesses count as one.
+const DEFAULT_FRAMES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(99);
+const DEFAULT_FRAMES_BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(199);
+/// Default time for which a peer above the limit is only read more slowly. This is enough for a backlog of 3,000
+/// frames. A peer that continues longer is treated as a flood.
+const DEFAULT_FRAMES_GRACE: Duration = Duration::from_secs(30);
+/// Two excesses with at most this time between them count as one continuous excess.
 const CALM_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A limit on the frames of one connection.
@@ -27,20 +27,24 @@ pub struct FrameRate {
 
 impl Default for FrameRate {
     fn default() -> FrameRate {
-        FrameRate { per_second: FRAMES_PER_SECOND, burst: FRAMES_BURST, grace: FRAMES_GRACE }
+        FrameRate {
+            per_second: DEFAULT_FRAMES_PER_SECOND,
+            burst: DEFAULT_FRAMES_BURST,
+            grace: DEFAULT_FRAMES_GRACE,
+        }
     }
 }
 
 impl FrameRate {
-    /// Converts the limit to ticks of the length `tick`.
-    pub(crate) fn in_ticks(self, tick: Duration) -> FrameLimits {
+    /// Converts the limit to ticks of the duration `tick`.
+    pub(crate) fn to_limits(self, tick: Duration) -> FrameLimits {
         let frame_ns = 1_000_000_000 / u64::from(self.per_second.get());
         FrameLimits {
             tick_ns: u64::try_from(tick.as_nanos()).unwrap_or(u64::MAX).max(1),
             frame_ns,
             burst_ns: frame_ns * u64::from(self.burst.get()),
-            grace_ticks: ticks(self.grace, tick),
-            calm_ticks: ticks(CALM_INTERVAL, tick),
+            grace_ticks: to_ticks(self.grace, tick),
+            calm_ticks: to_ticks(CALM_INTERVAL, tick),
         }
     }
 }
@@ -73,14 +77,14 @@ pub(crate) enum FrameVerdict {
 pub(crate) struct TokenBucket {
     /// The time at which the bucket will be full. For an empty bucket, this is `burst_ns` from now.
     full_at_ns: u64,
-    /// The tick at which the peer began to exceed the limit repeatedly.
+    /// The tick at which the current excess began.
     limited_since: u32,
     /// The tick at which the last pause ends; 0 if the peer never exceeded the limit.
     paused_until: u32,
 }
 
 impl TokenBucket {
-    /// Takes a token for a frame that arrived at the tick `now`. The verdict says when the next frame may be read.
+    /// Takes a token for a frame that arrived at the tick `now`. The verdict decides when the next frame may be read.
     pub(crate) fn take_token(&mut self, limits: &FrameLimits, now: u32) -> FrameVerdict {
         let now_ns = u64::from(now).saturating_mul(limits.tick_ns);
         self.full_at_ns = self.full_at_ns.max(now_ns).saturating_add(limits.frame_ns);
@@ -108,7 +112,8 @@ mod tests {
     fn limits(per_second: u32, burst: u32) -> FrameLimits {
         let grace = Duration::from_secs(30);
         let of = |count| NonZeroU32::new(count).unwrap();
-        FrameRate { per_second: of(per_second), burst: of(burst), grace }.in_ticks(Duration::from_millis(500))
+        FrameRate { per_second: of(per_second), burst: of(burst), grace }
+            .to_limits(Duration::from_millis(500))
     }
 
     /// Takes frames until reading must stop.
@@ -167,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn huge_limits_hold_no_peer() {
+    fn huge_limits_pause_no_peer() {
         let (limits, mut bucket) = (limits(u32::MAX, u32::MAX), TokenBucket::default());
         for _ in 0..10_000 {
             assert_eq!(bucket.take_token(&limits, 1), FrameVerdict::Continue);

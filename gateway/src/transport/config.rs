@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     bucket::{FrameLimits, FrameRate},
     counters::Counters,
-    decoder::Rules,
-    wheel::ticks,
+    decoder::DecoderRules,
+    wheel::to_ticks,
 };
 
 /// The settings of a server. [`TransportConfig::new`] sets the defaults.
@@ -25,17 +25,23 @@ pub struct TransportConfig {
     pub websocket_path: Option<String>,
     /// Subprotocol that the answer names if the peer offers it. Default: `tidings.v1`.
     pub subprotocol: Option<String>,
-    /// Maximum size of a message with all its fragments, in bytes; above it, close code 1009. Default: 64 KiB.
+    /// Maximum size of a message with all its fragments, in bytes. A larger message closes the connection with 1009.
+    /// Default: 64 KiB.
     pub max_message_bytes: usize,
-    /// Whether binary messages are accepted. If not, which is the default, the close code for such a message is 1003.
+    /// Whether binary messages are accepted. If not, a binary message closes the connection with 1003. Default: false.
     pub accept_binary: bool,
     /// Whether permessage-deflate is negotiated when a peer offers it. Default: true.
     pub deflate: bool,
     /// Limit on the frames of a connection, control frames and fragments included; `None` means no limit. Default: 100
     /// a second, 200 at once, close with 4429 after 30 s above the limit.
     pub frame_rate: Option<FrameRate>,
-    /// Maximum number of bytes queued for one connection; above it, close code 4413. Default: 256 KiB.
+    /// Maximum number of bytes queued for one connection. At more, the connection is closed with 4413. Shared frames
+    /// may use only three quarters of this limit, so that space for the connection's own frames remains. Default: 256
+    /// KiB.
     pub outbox_bytes: usize,
+    /// A connection that refused a shared frame is closed with 4413 when nothing was written to its socket for this
+    /// time. Default: 10 s, so that a short loss of a mobile network closes nothing.
+    pub stall_timeout: Duration,
     /// When fewer bytes than this are queued, `on_drained` of the session is called. Default: 64 KiB.
     pub low_water_bytes: usize,
     /// Time between pings. A connection without any received bytes for two intervals is closed with 4408. Default: 25
@@ -50,7 +56,6 @@ pub struct TransportConfig {
 }
 
 impl TransportConfig {
-    /// The default settings with this listener.
     pub fn new(listener: TcpListener) -> TransportConfig {
         TransportConfig {
             listener,
@@ -64,6 +69,7 @@ impl TransportConfig {
             deflate: true,
             frame_rate: Some(FrameRate::default()),
             outbox_bytes: 256 * 1024,
+            stall_timeout: Duration::from_secs(10),
             low_water_bytes: 64 * 1024,
             heartbeat: Duration::from_secs(25),
             close_timeout: Duration::from_secs(5),
@@ -73,24 +79,26 @@ impl TransportConfig {
     }
 
     /// The settings for the workers. Times that the timer wheel measures are converted to ticks.
-    pub(crate) fn limits(&self) -> WorkerLimits {
+    pub(crate) fn worker_limits(&self) -> WorkerLimits {
         // 50 ticks per heartbeat spread the pings well. A tick is at least 100 ms, so that an idle worker sleeps, and
         // at most 1 s, so that deadlines stay exact with a long heartbeat.
         let tick = (self.heartbeat / 50).clamp(Duration::from_millis(100), Duration::from_secs(1));
         WorkerLimits {
-            rules: Rules {
+            rules: DecoderRules {
                 max_message_bytes: self.max_message_bytes,
                 accept_binary: self.accept_binary,
                 // Each connection sets this field by the result of its handshake.
                 deflate: false,
             },
-            frames: self.frame_rate.map(|rate| rate.in_ticks(tick)),
+            frames: self.frame_rate.map(|rate| rate.to_limits(tick)),
             max_connections: self.max_connections_per_worker,
             outbox_bytes: self.outbox_bytes,
+            shared_bytes: self.outbox_bytes / 4 * 3,
+            stall_ticks: to_ticks(self.stall_timeout, tick),
             low_water_bytes: self.low_water_bytes,
             tick,
-            heartbeat_ticks: ticks(self.heartbeat, tick),
-            close_ticks: ticks(self.close_timeout, tick),
+            heartbeat_ticks: to_ticks(self.heartbeat, tick),
+            close_ticks: to_ticks(self.close_timeout, tick),
         }
     }
 }
@@ -98,10 +106,13 @@ impl TransportConfig {
 /// The settings that a worker needs while it serves. Times in ticks are multiples of `tick`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WorkerLimits {
-    pub rules: Rules,
+    pub rules: DecoderRules,
     pub frames: Option<FrameLimits>,
     pub max_connections: usize,
     pub outbox_bytes: usize,
+    /// Maximum number of bytes queued for one connection after a shared frame was added.
+    pub shared_bytes: usize,
+    pub stall_ticks: u32,
     pub low_water_bytes: usize,
     pub tick: Duration,
     pub heartbeat_ticks: u32,

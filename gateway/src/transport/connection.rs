@@ -1,5 +1,5 @@
-//! The handle to an open WebSocket, for sessions and their tasks. The handle uses only the link, so it may be used from
-//! anywhere on the worker's thread, also within another connection's session.
+//! The handle to an open WebSocket, for sessions and their tasks. The handle uses only the connection's link, so it may
+//! be used anywhere on the worker's thread, also within another connection's session.
 
 use std::{rc::Rc, time::Duration};
 
@@ -20,15 +20,20 @@ impl Connection {
     }
 
     /// Sends a frame that other connections also get. A frame marked as immediate is written to the socket at once if
-    /// nothing is queued. The part that the socket does not accept is queued.
-    pub fn send_shared(&self, frame: &Frame) {
-        self.0.send_shared(frame);
+    /// nothing is queued. The part that the socket does not accept is queued. Returns false, and sends nothing, if more
+    /// than three quarters of `outbox_bytes` would be queued. Then the connection is closed with 4413 if nothing is
+    /// written to its socket for `stall_timeout`. After a close, does nothing and returns true.
+    #[must_use]
+    pub fn send_shared(&self, frame: &Frame) -> bool {
+        self.0.send_shared(frame)
     }
 
-    /// Queues all frames of a run, which other connections also get. As one piece of bytes, unless the connection
-    /// compresses frames.
-    pub fn send_run(&self, run: &FrameRun) {
-        self.0.send_run(run);
+    /// Queues the frames of a run, which other connections also get. A connection without compression queues the run as
+    /// one buffer. Returns how many of the frames, counted from the first, were queued within the limit of
+    /// [`Connection::send_shared`].
+    #[must_use]
+    pub fn send_run(&self, run: &FrameRun) -> usize {
+        self.0.send_run(run)
     }
 
     /// Bytes that are queued and not yet written to the socket.
@@ -49,7 +54,7 @@ impl Connection {
     /// Reads again after `pause_reading`, and restarts the time after which a silent peer is closed.
     pub fn resume_reading(&self) {
         if self.0.paused.replace(false) {
-            self.0.last_received.set(self.0.worker.now());
+            self.0.last_received.set(self.0.worker.current_tick());
             self.0.wake();
         }
     }

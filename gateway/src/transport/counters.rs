@@ -69,7 +69,7 @@ counters! {
     frame_rate_holds,
     /// Connections closed because they sent too many frames for too long.
     frame_rate_closes,
-    /// Connections that were told when to leave because the server drains.
+    /// Connections that were told when to leave, because the server drains.
     drain_notified,
     drain_overstayed,
     /// Connections that were still open, and were closed, at the end of the drain time.
@@ -77,7 +77,6 @@ counters! {
 }
 
 impl Counters {
-    /// Adds up the counters of all workers.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
         lock(&self.workers).iter().for_each(|worker| totals.add(worker));

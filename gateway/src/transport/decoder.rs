@@ -9,22 +9,22 @@ mod message;
 use std::{ops::ControlFlow, str};
 
 use super::{
-    frame::{CONTROL_PAYLOAD_BYTES, close_code},
-    header::{self, Header, LONGEST_HEADER_BYTES, Opcode, Violation},
+    frame::{MAX_CONTROL_PAYLOAD_BYTES, close_code},
+    header::{self, Header, MAX_HEADER_BYTES, Opcode, Violation},
     inflate::Inflater,
 };
 use message::OpenMessage;
 
 /// The limits and the accepted features of a decoder.
 #[derive(Debug, Clone, Copy)]
-pub struct Rules {
+pub struct DecoderRules {
     /// Maximum payload of a message with all its fragments, in bytes.
     pub max_message_bytes: usize,
     pub accept_binary: bool,
     pub deflate: bool,
 }
 
-impl Rules {
+impl DecoderRules {
     /// Maximum payload of a message on the wire. DEFLATE may enlarge incompressible data a little: usually by 5 bytes
     /// per 16 KiB block, in the worst case by 5 bytes per smaller block.
     fn max_payload_bytes(self, compressed: bool) -> usize {
@@ -33,7 +33,7 @@ impl Rules {
     }
 }
 
-/// The event of a frame: each complete frame leads to exactly one event.
+/// The event of a complete frame. Each frame has exactly one event; the last frame of a message has the whole message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event<'a> {
     /// A fragment that does not end its message, or a compressed message that was skipped.
@@ -49,13 +49,13 @@ pub(crate) enum Event<'a> {
 /// The decoder of one connection. Between messages it holds only a null pointer.
 #[derive(Default)]
 pub(crate) struct Decoder {
-    pending: Option<Box<Pending>>,
+    pending: Option<Box<PartialInput>>,
 }
 
 /// The state of an incomplete frame or message.
 #[derive(Default)]
-struct Pending {
-    header: [u8; LONGEST_HEADER_BYTES],
+struct PartialInput {
+    header: [u8; MAX_HEADER_BYTES],
     header_bytes: usize,
     frame: Option<OpenFrame>,
     message: Option<OpenMessage>,
@@ -73,7 +73,7 @@ impl Decoder {
     /// without inflating them, because inflating costs far more than skipping.
     pub(crate) fn decode(
         &mut self,
-        rules: Rules,
+        rules: DecoderRules,
         inflater: &mut Inflater,
         wanted: &impl Fn() -> bool,
         chunk: &mut [u8],
@@ -81,7 +81,7 @@ impl Decoder {
     ) -> Result<usize, Violation> {
         let mut used = 0;
         while used < chunk.len() {
-            let (step, flow) = self.step(rules, inflater, wanted, &mut chunk[used..], &mut each)?;
+            let (step, flow) = self.decode_step(rules, inflater, wanted, &mut chunk[used..], &mut each)?;
             used += step;
             if self.pending.as_ref().is_some_and(|pending| pending.is_done()) {
                 self.pending = None;
@@ -109,9 +109,9 @@ impl Decoder {
     }
 
     /// Reads a header, a payload, or a part of either.
-    fn step(
+    fn decode_step(
         &mut self,
-        rules: Rules,
+        rules: DecoderRules,
         inflater: &mut Inflater,
         wanted: &impl Fn() -> bool,
         input: &mut [u8],
@@ -126,28 +126,36 @@ impl Decoder {
             (Some(header), used) => (header, used),
             (None, used) => return Ok((used, ControlFlow::Continue(()))),
         };
-        self.check(rules, &header)?;
+        self.check_header(rules, &header)?;
 
         let input = &mut input[used..];
-        let alone = header.opcode.is_control() || (header.fin && header.opcode != Opcode::Continuation);
-        if alone && input.len() >= header.payload_bytes {
+        let is_unfragmented =
+            header.opcode.is_control() || (header.fin && header.opcode != Opcode::Continuation);
+        if is_unfragmented && input.len() >= header.payload_bytes {
             // The common case: the chunk holds a complete message, which is passed on without a copy.
             let payload = &mut input[..header.payload_bytes];
             header::unmask(payload, header.mask, 0);
             let event = match header.opcode {
-                Opcode::Text | Opcode::Binary => message::event(&header, rules, inflater, wanted, payload)?,
+                Opcode::Text | Opcode::Binary => {
+                    message::message_event(&header, rules, inflater, wanted, payload)?
+                }
                 control => control_event(control, payload)?,
             };
             return Ok((used + header.payload_bytes, each(event)));
         }
         let pending = self.pending.get_or_insert_default();
-        pending.begin(header);
+        pending.begin_frame(header);
         let (payload_used, flow) = pending.take_payload(rules, inflater, wanted, input, each)?;
         Ok((used + payload_used, flow))
     }
 
-    /// The next header, if `input` completes it, and how many bytes of `input` belong to it.
-    fn take_header(&mut self, rules: Rules, input: &[u8]) -> Result<(Option<Header>, usize), Violation> {
+    /// Reads the next header from `input`; `None` if the header is still incomplete. Also returns how many bytes of
+    /// `input` belong to it.
+    fn take_header(
+        &mut self,
+        rules: DecoderRules,
+        input: &[u8],
+    ) -> Result<(Option<Header>, usize), Violation> {
         let begun = self.pending.as_ref().map_or(0, |pending| pending.header_bytes);
         if begun == 0 {
             if let Some((header, used)) = header::parse(input, rules.deflate)? {
@@ -171,8 +179,8 @@ impl Decoder {
         Ok((None, input.len()))
     }
 
-    /// Checks the rules that need more than the header: the order of fragments, limits, and accepted types.
-    fn check(&self, rules: Rules, header: &Header) -> Result<(), Violation> {
+    /// Checks what [`header::parse`] cannot check: the order of fragments, the size limit, and the accepted types.
+    fn check_header(&self, rules: DecoderRules, header: &Header) -> Result<(), Violation> {
         let message = self.pending.as_ref().and_then(|pending| pending.message.as_ref());
         match (header.opcode, message) {
             (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => return Ok(()),
@@ -199,12 +207,12 @@ impl Decoder {
     }
 }
 
-impl Pending {
+impl PartialInput {
     fn is_done(&self) -> bool {
         self.header_bytes == 0 && self.frame.is_none() && self.message.is_none()
     }
 
-    fn begin(&mut self, header: Header) {
+    fn begin_frame(&mut self, header: Header) {
         if matches!(header.opcode, Opcode::Text | Opcode::Binary) {
             self.message = Some(OpenMessage::new(header));
         }
@@ -214,7 +222,7 @@ impl Pending {
     /// Takes the part of the open frame's payload that is in `input`. Calls `each` if the frame is then complete.
     fn take_payload(
         &mut self,
-        rules: Rules,
+        rules: DecoderRules,
         inflater: &mut Inflater,
         wanted: &impl Fn() -> bool,
         input: &mut [u8],
@@ -232,7 +240,7 @@ impl Pending {
         }
 
         if header.opcode.is_control() {
-            debug_assert!(self.control.len() + used <= CONTROL_PAYLOAD_BYTES);
+            debug_assert!(self.control.len() + used <= MAX_CONTROL_PAYLOAD_BYTES);
             self.control.extend_from_slice(piece);
             if complete {
                 let payload = std::mem::take(&mut self.control);
@@ -249,7 +257,7 @@ impl Pending {
             return Ok((used, each(Event::Part)));
         }
         let Some(message) = self.message.take() else { return Ok((used, ControlFlow::Continue(()))) };
-        let event = message::event(&message.header, rules, inflater, wanted, &message.payload)?;
+        let event = message::message_event(&message.header, rules, inflater, wanted, &message.payload)?;
         Ok((used, each(event)))
     }
 }

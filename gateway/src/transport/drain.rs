@@ -1,7 +1,7 @@
 //! The drain of a server spreads the closing of all connections evenly over the drain time. Each peer is told when to
-//! leave, according to the rank of its connection among the connections of all workers. The session of a connection
-//! that is still open a little later must close it. This module may use the workers' links, and a session that its
-//! connection's task passes in. Each worker has one task per drain, independent of the number of connections.
+//! leave, according to the rank of its connection among the connections of all workers. If a connection is still open a
+//! little later, its session must close it. This module may use the workers' links, and the session that a connection's
+//! task passes to it. Each worker has one task per drain, independent of the number of connections.
 
 use std::{
     rc::Rc,
@@ -23,31 +23,33 @@ use super::{
     worker::{DrainNotice, Link, Phase, TransportWorker},
 };
 
-/// Maximum time reserved at the end of the drain, also at most a fifth of the drain time. One half is for peers that
-/// leave a little late, the other half is for the last answers and closes.
-const MARGIN: Duration = Duration::from_secs(2);
-/// Maximum time for which the workers wait to exchange their numbers of connections. A worker that is late counts as 0.
+/// Time reserved at the end of the drain, but at most a fifth of the drain time. One half is for peers that leave a
+/// little late, the other half is for the last answers and closes.
+const END_MARGIN: Duration = Duration::from_secs(2);
+/// Maximum time for which the workers wait to exchange their numbers of connections. A worker that is late counts as
+/// having no connections.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum number of connections that are notified before other tasks of the thread run.
-const NOTIFIED_PER_TURN: usize = 128;
+const MAX_NOTIFIED_PER_TURN: usize = 128;
 
 /// State that the workers of a server share while it drains.
 #[derive(Debug)]
-pub(crate) struct Drain {
+pub(crate) struct DrainPlan {
     started: Instant,
     /// The time over which connections leave: the first leave at its start, the last at its end.
     spread: Duration,
-    /// The time from the moment when a connection should leave to the request to close it.
+    /// The time between the moment at which a connection should leave and the request to close it.
     grace: Duration,
+    /// The number of connections of each worker.
     counts: Vec<AtomicUsize>,
     all_counted: Barrier,
 }
 
-impl Drain {
+impl DrainPlan {
     /// Creates a drain that starts at this call and ends after `time`.
-    pub(crate) fn new(workers: usize, time: Duration) -> Drain {
-        let margin = (time / 5).min(MARGIN);
-        Drain {
+    pub(crate) fn new(workers: usize, time: Duration) -> DrainPlan {
+        let margin = (time / 5).min(END_MARGIN);
+        DrainPlan {
             started: Instant::now(),
             spread: time - margin,
             grace: margin / 2,
@@ -68,7 +70,7 @@ impl Drain {
     }
 
     /// The time after the start at which the connection of this rank should leave.
-    fn delay(&self, rank: usize, connections: usize) -> Duration {
+    fn leave_delay(&self, rank: usize, connections: usize) -> Duration {
         // Each rank has an equal share of the time, and the connection leaves in the middle of its share.
         self.spread.mul_f64((rank as f64 + 0.5) / connections.max(1) as f64)
     }
@@ -78,7 +80,8 @@ impl Drain {
 /// that all workers are equally busy. Ranks are unique.
 fn rank(counts: &[usize], worker: usize, number: usize) -> usize {
     let own = counts.get(worker).copied().unwrap_or_default().max(1) as u128;
-    // A connection's position is the middle of its share of the range from 0 to 1: (2 × number + 1) / (2 × count).
+    // A connection's position is the middle of its share of the range from 0 to 1: (2 × number + 1) / (2 × count). The
+    // variable `position` is the numerator.
     let position = 2 * number as u128 + 1;
     let before = |(other, count): (usize, &usize)| {
         let scaled = position * *count as u128;
@@ -93,18 +96,19 @@ fn rank(counts: &[usize], worker: usize, number: usize) -> usize {
     counts.iter().enumerate().map(before).sum()
 }
 
-/// Tells each connection of a worker when to leave, and later asks the sessions of open connections to close.
-pub(crate) async fn drain(worker: Rc<TransportWorker>, plan: Arc<Drain>) {
+/// Tells each connection of a worker when to leave. Later asks the sessions of connections that are still open to close
+/// them.
+pub(crate) async fn drain_worker(worker: Rc<TransportWorker>, plan: Arc<DrainPlan>) {
     let links = worker.links();
     let counts = plan.exchange_counts(worker.number, links.len()).await;
     let all = counts.iter().sum();
     let mut leaving: Vec<(Duration, Rc<Link>)> = Vec::with_capacity(links.len());
     for (number, link) in links.into_iter().enumerate() {
-        let delay = plan.delay(rank(&counts, worker.number, number), all);
+        let delay = plan.leave_delay(rank(&counts, worker.number, number), all);
         let leave_after_ms = delay.saturating_sub(plan.started.elapsed()).as_millis();
         link.set_drain_notice(DrainNotice::LeaveAfter(u32::try_from(leave_after_ms).unwrap_or(u32::MAX)));
         leaving.push((delay, link));
-        if number % NOTIFIED_PER_TURN == NOTIFIED_PER_TURN - 1 {
+        if number % MAX_NOTIFIED_PER_TURN == MAX_NOTIFIED_PER_TURN - 1 {
             yield_now().await;
         }
     }
@@ -114,7 +118,7 @@ pub(crate) async fn drain(worker: Rc<TransportWorker>, plan: Arc<Drain>) {
     }
 }
 
-/// Passes the drain notice of a link to the connection's session. Called by the connection's own task.
+/// Takes the drain notice of a link and passes it to the connection's session. Must be called by the connection's task.
 pub(super) fn notify_drain(link: &Link, session: &mut impl Session) {
     if link.phase.get() != Phase::Open {
         return;
@@ -161,8 +165,8 @@ mod tests {
     #[test]
     fn last_connections_leave_before_drain_time_ends() {
         for (seconds, spread) in [(10, 8.0), (60, 58.0), (5, 4.0), (0, 0.0)] {
-            let plan = Drain::new(1, Duration::from_secs(seconds));
-            let delays: Vec<f64> = (0..4).map(|rank| plan.delay(rank, 4).as_secs_f64()).collect();
+            let plan = DrainPlan::new(1, Duration::from_secs(seconds));
+            let delays: Vec<f64> = (0..4).map(|rank| plan.leave_delay(rank, 4).as_secs_f64()).collect();
             let expected = [0.125, 0.375, 0.625, 0.875].map(|share| share * spread);
             assert!(delays.iter().zip(expected).all(|(a, b)| (a - b).abs() < 0.001), "{delays:?}");
             assert!(plan.spread + 2 * plan.grace <= Duration::from_secs(seconds));

@@ -1,12 +1,12 @@
 //! Negotiates compression in the handshake (RFC 7692, 7.1). Pure: from the peer's offers to the answer. The first valid
-//! offer is accepted, and malformed offers are declined. Neither side keeps a context between messages. So one
-//! compressed frame serves all receivers, and an idle connection needs no compressor.
+//! offer is accepted, and invalid offers are declined. Neither side keeps a context between messages. So one compressed
+//! frame serves all receivers, and an idle connection needs no compressor.
 
 use std::num::NonZeroU8;
 
 const PERMESSAGE_DEFLATE: &str = "permessage-deflate";
 
-/// The size of the peer's inflate window, as a power of two: 8 to 15.
+/// The size of the peer's inflate window, as the exponent of a power of two: 8 to 15.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Window(NonZeroU8);
 
@@ -14,8 +14,8 @@ impl Window {
     /// 32 KiB: the default of a peer that names no window, and the window of the server's compressor.
     const LARGEST: Window = Window(NonZeroU8::MIN.saturating_add(14));
 
-    /// Whether the peer can inflate a message of this length that was compressed with the largest window. Within a
-    /// message, no reference is further back than the message is long.
+    /// Whether the peer can inflate a message of this length that was compressed with the largest window. A reference
+    /// never goes back beyond the start of the message.
     pub(crate) fn covers(self, payload_bytes: usize) -> bool {
         self == Window::LARGEST || payload_bytes <= 1 << self.0.get()
     }
@@ -33,21 +33,21 @@ impl Window {
 /// The accepted offer of permessage-deflate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Agreement {
-    /// The peer's window, which the answer must then also name; `None` if the peer named no window.
-    named: Option<Window>,
+    /// The window that the offer names, which the answer must repeat; `None` if the offer names no window.
+    named_window: Option<Window>,
 }
 
 impl Agreement {
     /// The peer's inflate window, which limits the messages that may be compressed for the peer.
     pub(crate) fn window(self) -> Window {
-        self.named.unwrap_or(Window::LARGEST)
+        self.named_window.unwrap_or(Window::LARGEST)
     }
 
     /// The value of `Sec-WebSocket-Extensions` in the answer.
     pub(crate) fn answer(self) -> String {
         let mut answer =
             format!("{PERMESSAGE_DEFLATE}; server_no_context_takeover; client_no_context_takeover");
-        if let Some(Window(bits)) = self.named {
+        if let Some(Window(bits)) = self.named_window {
             answer.push_str(&format!("; server_max_window_bits={bits}"));
         }
         answer
@@ -55,21 +55,21 @@ impl Agreement {
 }
 
 /// Accepts the first valid offer. `headers` are the values of all `Sec-WebSocket-Extensions`, in order.
-pub(crate) fn agree<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Agreement> {
-    headers.flat_map(|header| split(header, ',')).find_map(|offer| agreement(offer.trim()))
+pub(crate) fn accept_first_offer<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Agreement> {
+    headers.flat_map(|header| split_unquoted(header, ',')).find_map(|offer| parse_offer(offer.trim()))
 }
 
 /// Evaluates one offer; `None` if it is for another extension, or has an unknown, repeated or invalid parameter.
-fn agreement(offer: &str) -> Option<Agreement> {
-    let mut parts = split(offer, ';').map(str::trim);
+fn parse_offer(offer: &str) -> Option<Agreement> {
+    let mut parts = split_unquoted(offer, ';').map(str::trim);
     if parts.next() != Some(PERMESSAGE_DEFLATE) {
         return None;
     }
-    let mut named = None;
+    let mut named_window = None;
     let mut seen = Vec::new();
     for part in parts {
         let (name, value) = match part.split_once('=') {
-            Some((name, value)) => (name.trim_end(), Some(unquoted(value.trim_start())?)),
+            Some((name, value)) => (name.trim_end(), Some(strip_quotes(value.trim_start())?)),
             None => (part, None),
         };
         match (name, value) {
@@ -79,7 +79,7 @@ fn agreement(offer: &str) -> Option<Agreement> {
             ) => {}
             // The client limits its compressor's window. The server's inflate window fits every client.
             ("client_max_window_bits", Some(bits)) => drop(Window::parse(bits)?),
-            ("server_max_window_bits", Some(bits)) => named = Some(Window::parse(bits)?),
+            ("server_max_window_bits", Some(bits)) => named_window = Some(Window::parse(bits)?),
             _ => return None,
         }
         if seen.contains(&name) {
@@ -87,11 +87,11 @@ fn agreement(offer: &str) -> Option<Agreement> {
         }
         seen.push(name);
     }
-    Some(Agreement { named })
+    Some(Agreement { named_window })
 }
 
 /// Splits at separators that are not in quotes.
-fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
+fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |character| {
         if escaped {
@@ -107,8 +107,9 @@ fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Removes the quotes of a value. No valid value needs an escape, so a value with a backslash is later refused.
-fn unquoted(value: &str) -> Option<&str> {
+/// Removes the quotes of a value; `None` if the closing quote is missing. No valid value needs an escape, so a value
+/// with a backslash is refused later.
+fn strip_quotes(value: &str) -> Option<&str> {
     match value.strip_prefix('"') {
         Some(rest) => rest.strip_suffix('"'),
         None => Some(value),
@@ -122,7 +123,7 @@ mod tests {
     const BOTH: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
     fn answer(headers: &[&str]) -> Option<String> {
-        agree(headers.iter().copied()).map(Agreement::answer)
+        accept_first_offer(headers.iter().copied()).map(Agreement::answer)
     }
 
     #[test]
@@ -148,13 +149,13 @@ mod tests {
                 format!("permessage-deflate; server_max_window_bits={bits}"),
                 format!("permessage-deflate; client_max_window_bits; server_max_window_bits=\"{bits}\""),
             ] {
-                let agreed = agree([offer.as_str()].into_iter()).unwrap();
+                let agreed = accept_first_offer([offer.as_str()].into_iter()).unwrap();
                 assert_eq!(agreed.answer(), format!("{BOTH}; server_max_window_bits={bits}"));
                 assert!(agreed.window().covers(1 << bits));
                 assert_eq!(agreed.window().covers((1 << bits) + 1), bits == 15, "{bits}");
             }
         }
-        assert!(agree(["permessage-deflate"].into_iter()).unwrap().window().covers(1_000_000));
+        assert!(accept_first_offer(["permessage-deflate"].into_iter()).unwrap().window().covers(1_000_000));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::deflate::{Deflater, SHARED_MIN_BYTES, UNSHARED_MIN_BYTES};
+use super::deflate::{Deflater, MIN_COMPRESSED_SHARED_BYTES, MIN_COMPRESSED_UNSHARED_BYTES};
 pub use run::FrameRun;
 
 /// Close codes that the transport itself uses.
@@ -28,7 +28,7 @@ pub mod close_code {
     pub const ABNORMAL: u16 = 1006;
     /// The peer sent text that is not UTF-8.
     pub const INVALID_TEXT: u16 = 1007;
-    /// The peer sent a message over `max_message_bytes`.
+    /// The peer sent a message that is larger than `max_message_bytes`.
     pub const TOO_BIG: u16 = 1009;
     /// The session panicked.
     pub const INTERNAL: u16 = 1011;
@@ -37,11 +37,11 @@ pub mod close_code {
     /// The outbox exceeded its limit: the peer reads too slowly.
     pub const TOO_SLOW: u16 = 4413;
     /// The peer exceeded the frame rate for too long.
-    pub const ABUSE: u16 = 4429;
+    pub const RATE_LIMITED: u16 = 4429;
 
-    /// Whether a peer may put `code` into a close frame (RFC 6455, 7.4).
+    /// Whether a peer may put `code` into a close frame (RFC 6455, 7.4, and the codes that IANA has registered since).
     pub(crate) fn may_be_received(code: u16) -> bool {
-        matches!(code, 1000..=1003 | 1007..=1011 | 3000..=4999)
+        matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }
 }
 
@@ -53,87 +53,89 @@ const PING: u8 = 0x9;
 const PONG: u8 = 0xA;
 
 /// Reserved bit 1: the message is compressed (RFC 7692, 6).
-pub(crate) const COMPRESSED: u8 = 0x40;
+pub(crate) const COMPRESSED_BIT: u8 = 0x40;
 /// The longest header of an unmasked frame: 2 bytes and a 64 bit length.
-const LONGEST_HEADER_BYTES: usize = 10;
+const MAX_HEADER_BYTES: usize = 10;
 /// Maximum payload of a control frame (RFC 6455, 5.5).
-pub(crate) const CONTROL_PAYLOAD_BYTES: usize = 125;
+pub(crate) const MAX_CONTROL_PAYLOAD_BYTES: usize = 125;
 
-/// One encoded server frame. Cheap to clone; send the same frame to any number of connections.
+/// One encoded server frame. Cheap to clone, so that the same frame can be sent to any number of connections.
 #[derive(Clone)]
 pub struct Frame {
     pub(crate) bytes: Bytes,
-    /// The compressed copy, made when first needed; `None` for short frames and frames for one receiver.
+    /// The compressed copy, made when first needed; `None` if the frame is too short to be compressed, or has one
+    /// receiver.
     compressed_copy: Option<Arc<CompressedCopy>>,
-    /// Whether the frame is written at once: see [`Frame::immediate`].
+    /// Whether the frame is written at once: see [`Frame::to_immediate`].
     pub(crate) immediate: bool,
 }
 
-/// The inner `None` means that the compressed message is not shorter.
+/// The compressed copy of a frame, or the result that it would not be shorter (the inner `None`).
 type CompressedCopy = OnceLock<Option<Bytes>>;
 
 impl Frame {
     /// A text frame for any number of receivers. The payload must be UTF-8; it is not checked again.
     pub fn text(payload: impl AsRef<[u8]>) -> Frame {
         let payload = payload.as_ref();
-        let compressed_copy = (payload.len() >= SHARED_MIN_BYTES).then(Arc::default);
-        Frame { compressed_copy, ..Frame::copied(TEXT, payload) }
+        let compressed_copy = (payload.len() >= MIN_COMPRESSED_SHARED_BYTES).then(Arc::default);
+        Frame { compressed_copy, ..Frame::from_payload(TEXT, payload) }
     }
 
     /// A text frame for one receiver.
-    pub fn text_once(payload: impl AsRef<[u8]>) -> Frame {
-        Frame::copied(TEXT, payload.as_ref())
+    pub fn text_for_one(payload: impl AsRef<[u8]>) -> Frame {
+        Frame::from_payload(TEXT, payload.as_ref())
     }
 
-    /// A text frame for one receiver. `append` writes the payload directly behind the header, without a second copy. It
-    /// gets a `dyn BufMut`, because it must not remove the bytes that are reserved for the header. `expected_bytes` is
-    /// a guess of the payload's length; a wrong guess only costs an allocation.
+    /// A text frame for one receiver. `append` writes the payload directly behind the header, without a second copy.
+    /// `append` gets a `dyn BufMut`, because it must not remove the bytes that are reserved for the header.
+    /// `expected_bytes` is a guess of the payload's length; a wrong guess only costs an allocation.
     pub fn text_with(expected_bytes: usize, append: impl FnOnce(&mut dyn BufMut)) -> Frame {
-        let mut buffer = BytesMut::with_capacity(LONGEST_HEADER_BYTES + expected_bytes);
-        buffer.put_bytes(0, LONGEST_HEADER_BYTES);
+        let mut buffer = BytesMut::with_capacity(MAX_HEADER_BYTES + expected_bytes);
+        buffer.put_bytes(0, MAX_HEADER_BYTES);
         append(&mut buffer);
-        let (header, header_bytes) = header(FIN | TEXT, buffer.len() - LONGEST_HEADER_BYTES);
-        let start = LONGEST_HEADER_BYTES - header_bytes;
+        let (header, header_bytes) = encode_header(FIN | TEXT, buffer.len() - MAX_HEADER_BYTES);
+        let start = MAX_HEADER_BYTES - header_bytes;
         buffer.advance(start);
         buffer[..header_bytes].copy_from_slice(&header[..header_bytes]);
         Frame { bytes: buffer.freeze(), compressed_copy: None, immediate: false }
     }
 
-    /// Returns the same frame, marked to be written at once, without each receiver's queue and task. Only for a frame
-    /// that no other frames follow soon, because several frames are better queued and written together.
+    /// Returns the same frame, marked to be written to each socket at once, without the receiver's queue and task.
+    /// Should be used only for a frame that no other frame follows soon, because several frames are better queued and
+    /// written together.
     #[must_use]
-    pub fn immediate(&self) -> Frame {
+    pub fn to_immediate(&self) -> Frame {
         Frame { immediate: true, ..self.clone() }
     }
 
     /// A binary frame. Receivers share no compressed copy of it.
     pub fn binary(payload: impl AsRef<[u8]>) -> Frame {
-        Frame::copied(BINARY, payload.as_ref())
+        Frame::from_payload(BINARY, payload.as_ref())
     }
 
     /// A ping. The payload is cut at 125 bytes.
     pub fn ping(payload: &[u8]) -> Frame {
-        Frame::copied(PING, &payload[..payload.len().min(CONTROL_PAYLOAD_BYTES)])
+        Frame::from_payload(PING, &payload[..payload.len().min(MAX_CONTROL_PAYLOAD_BYTES)])
     }
 
     /// A pong. The payload is cut at 125 bytes.
     pub fn pong(payload: &[u8]) -> Frame {
-        Frame::copied(PONG, &payload[..payload.len().min(CONTROL_PAYLOAD_BYTES)])
+        Frame::from_payload(PONG, &payload[..payload.len().min(MAX_CONTROL_PAYLOAD_BYTES)])
     }
 
     /// A close frame. `reason` is cut at a character to fit 123 bytes. For 1005 and 1006 the frame has no payload.
     pub fn close(code: u16, reason: &str) -> Frame {
         if matches!(code, close_code::NO_CODE | close_code::ABNORMAL) {
-            return Frame::copied(CLOSE, &[]);
+            return Frame::from_payload(CLOSE, &[]);
         }
-        let mut end = reason.len().min(CONTROL_PAYLOAD_BYTES - 2);
+        let mut end = reason.len().min(MAX_CONTROL_PAYLOAD_BYTES - 2);
         while !reason.is_char_boundary(end) {
             end -= 1;
         }
         let mut payload = Vec::with_capacity(2 + end);
         payload.extend_from_slice(&code.to_be_bytes());
         payload.extend_from_slice(&reason.as_bytes()[..end]);
-        Frame::copied(CLOSE, &payload)
+        Frame::from_payload(CLOSE, &payload)
     }
 
     /// Length on the wire, header included, in bytes.
@@ -142,7 +144,7 @@ impl Frame {
         self.bytes.len()
     }
 
-    /// Length of the payload, in bytes.
+    /// The length of the uncompressed payload, in bytes.
     pub(crate) fn payload_bytes(&self) -> usize {
         self.bytes.len() - self.header_bytes()
     }
@@ -159,16 +161,17 @@ impl Frame {
 
     /// Whether compression may save more than it costs.
     pub(crate) fn is_worth_compressing(&self) -> bool {
-        self.compressed_copy.is_some() || self.payload_bytes() >= UNSHARED_MIN_BYTES
+        self.compressed_copy.is_some() || self.payload_bytes() >= MIN_COMPRESSED_UNSHARED_BYTES
     }
 
     /// The same message as a compressed frame; `None` if the compressed frame is not shorter. The first caller makes
     /// the compressed copy and calls `count`. A caller on another thread waits, which is faster than to compress again.
-    pub(crate) fn compressed(&self, deflater: &mut Deflater, count: impl FnOnce()) -> Option<Bytes> {
+    /// A frame for one receiver has no copy, so each call compresses it.
+    pub(crate) fn to_compressed(&self, deflater: &mut Deflater, count: impl FnOnce()) -> Option<Bytes> {
         let make = || {
             count();
             let deflated = deflater.deflate(self.payload())?;
-            Some(encoded(self.bytes[0] | COMPRESSED, deflated))
+            Some(encode_frame(self.bytes[0] | COMPRESSED_BIT, deflated))
         };
         match &self.compressed_copy {
             Some(compressed_copy) => compressed_copy.get_or_init(make).clone(),
@@ -179,13 +182,13 @@ impl Frame {
     fn header_bytes(&self) -> usize {
         match self.bytes[1] {
             126 => 4,
-            127 => LONGEST_HEADER_BYTES,
+            127 => MAX_HEADER_BYTES,
             _ => 2,
         }
     }
 
-    fn copied(opcode: u8, payload: &[u8]) -> Frame {
-        Frame { bytes: encoded(FIN | opcode, payload), compressed_copy: None, immediate: false }
+    fn from_payload(opcode: u8, payload: &[u8]) -> Frame {
+        Frame { bytes: encode_frame(FIN | opcode, payload), compressed_copy: None, immediate: false }
     }
 }
 
@@ -196,17 +199,17 @@ impl fmt::Debug for Frame {
 }
 
 /// Encodes a frame. `first` is its first byte, with the flags and the opcode.
-fn encoded(first: u8, payload: &[u8]) -> Bytes {
-    let (header, header_bytes) = header(first, payload.len());
+fn encode_frame(first: u8, payload: &[u8]) -> Bytes {
+    let (header, header_bytes) = encode_header(first, payload.len());
     let mut buffer = Vec::with_capacity(header_bytes + payload.len());
     buffer.extend_from_slice(&header[..header_bytes]);
     buffer.extend_from_slice(payload);
     Bytes::from(buffer)
 }
 
-/// The header of an unmasked frame and how many of its bytes count; `first` is its first byte.
-fn header(first: u8, payload_bytes: usize) -> ([u8; LONGEST_HEADER_BYTES], usize) {
-    let mut header = [0; LONGEST_HEADER_BYTES];
+/// The header of an unmasked frame, and the header's length. `first` is the header's first byte.
+fn encode_header(first: u8, payload_bytes: usize) -> ([u8; MAX_HEADER_BYTES], usize) {
+    let mut header = [0; MAX_HEADER_BYTES];
     header[0] = first;
     if let Ok(short) = u8::try_from(payload_bytes)
         && short < 126
@@ -221,7 +224,7 @@ fn header(first: u8, payload_bytes: usize) -> ([u8; LONGEST_HEADER_BYTES], usize
     }
     header[1] = 127;
     header[2..].copy_from_slice(&(payload_bytes as u64).to_be_bytes());
-    (header, LONGEST_HEADER_BYTES)
+    (header, MAX_HEADER_BYTES)
 }
 
 #[cfg(test)]
@@ -279,7 +282,7 @@ mod tests {
             let ask = || {
                 let frame = frame.clone();
                 let count = || _ = made.fetch_add(1, Ordering::Relaxed);
-                frame.compressed(&mut Deflater::default(), count).unwrap()
+                frame.to_compressed(&mut Deflater::default(), count).unwrap()
             };
             let asking: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
             asking.into_iter().map(|asked| asked.join().unwrap()).collect()
@@ -296,10 +299,10 @@ mod tests {
 
     #[test]
     fn short_or_unshared_frame_has_no_compressed_copy() {
-        assert!(Frame::text([b'x'; SHARED_MIN_BYTES - 1]).compressed_copy.is_none());
-        assert!(Frame::text([b'x'; SHARED_MIN_BYTES]).compressed_copy.is_some());
+        assert!(Frame::text([b'x'; MIN_COMPRESSED_SHARED_BYTES - 1]).compressed_copy.is_none());
+        assert!(Frame::text([b'x'; MIN_COMPRESSED_SHARED_BYTES]).compressed_copy.is_some());
         assert!(
-            Frame::text_with(0, |buffer| buffer.put_slice(&[b'x'; SHARED_MIN_BYTES]))
+            Frame::text_with(0, |buffer| buffer.put_slice(&[b'x'; MIN_COMPRESSED_SHARED_BYTES]))
                 .compressed_copy
                 .is_none()
         );

@@ -34,7 +34,7 @@ impl HandshakeRequest {
 #[derive(Debug, Clone)]
 pub struct Refusal {
     pub status: StatusCode,
-    /// Further headers; `Content-Type`, `Content-Length` and `Connection` are added.
+    /// Further headers. `Content-Type`, `Content-Length` and `Connection` are always added.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub content_type: &'static str,
     pub body: Bytes,
@@ -64,12 +64,15 @@ impl Refusal {
 
     /// The whole HTTP answer as bytes, with status line, headers and body.
     pub(crate) fn encode(&self) -> Vec<u8> {
+        // An answer with an `Upgrade` header must name this header in `Connection` (RFC 9110, 7.8).
+        let upgrade = self.headers.iter().any(|(name, _)| name == header::UPGRADE);
         let mut head = format!(
-            "HTTP/1.1 {} {}\r\ncontent-type: {}\r\ncontent-length: {}\r\nconnection: close\r\n",
+            "HTTP/1.1 {} {}\r\ncontent-type: {}\r\ncontent-length: {}\r\nconnection: close{}\r\n",
             self.status.as_str(),
             self.status.canonical_reason().unwrap_or("Refused"),
             self.content_type,
-            self.body.len()
+            self.body.len(),
+            if upgrade { ", upgrade" } else { "" }
         )
         .into_bytes();
         for (name, value) in &self.headers {
@@ -82,6 +85,13 @@ impl Refusal {
         head.extend_from_slice(&self.body);
         head
     }
+}
+
+/// The answer to a request with another method than GET.
+pub(crate) fn method_not_allowed() -> Refusal {
+    let detail = "a WebSocket handshake is a GET request";
+    Refusal::problem(StatusCode::METHOD_NOT_ALLOWED, "bad_request", detail)
+        .header(header::ALLOW, HeaderValue::from_static("GET"))
 }
 
 /// The answer to a request that asks for an unknown WebSocket version, or for no WebSocket.
@@ -102,7 +112,7 @@ pub(crate) struct HandshakeOptions {
     pub deflate: bool,
 }
 
-/// The result of [`check`] for a valid upgrade request.
+/// The result of [`check_upgrade`] for a valid upgrade request.
 pub(crate) struct Handshake {
     /// The 101 answer, which is sent after the handshake is accepted.
     pub answer: Bytes,
@@ -111,7 +121,7 @@ pub(crate) struct Handshake {
 }
 
 /// Checks an upgrade request and prepares the 101 answer. The error is the answer to an invalid request.
-pub(crate) fn check(
+pub(crate) fn check_upgrade(
     request: Request,
     options: &HandshakeOptions,
 ) -> Result<(HandshakeRequest, Handshake), Refusal> {
@@ -121,27 +131,26 @@ pub(crate) fn check(
         return Err(Refusal::problem(StatusCode::NOT_FOUND, "not_found", detail));
     }
     if *request.method() != Method::GET {
-        let detail = "a WebSocket handshake is a GET request";
-        let refusal = Refusal::problem(StatusCode::METHOD_NOT_ALLOWED, "bad_request", detail);
-        return Err(refusal.header(header::ALLOW, HeaderValue::from_static("GET")));
+        return Err(method_not_allowed());
     }
     if request.version() != Version::HTTP_11 {
         return Err(bad("a WebSocket handshake needs HTTP/1.1"));
     }
     let headers = request.headers();
-    if !names(headers, &header::UPGRADE, "websocket") {
+    if !has_token(headers, &header::UPGRADE, "websocket") {
         return Err(upgrade_required());
     }
-    if !names(headers, &header::CONNECTION, "upgrade") {
+    if !has_token(headers, &header::CONNECTION, "upgrade") {
         return Err(bad("the Connection header does not name upgrade"));
     }
-    if only(headers, &header::SEC_WEBSOCKET_VERSION) != Some("13") {
+    if single_value(headers, &header::SEC_WEBSOCKET_VERSION) != Some("13") {
         return Err(upgrade_required());
     }
     if headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0") {
         return Err(bad("a WebSocket handshake has no body"));
     }
-    let Some(key) = only(headers, &header::SEC_WEBSOCKET_KEY).filter(|key| is_key(key)) else {
+    let Some(key) = single_value(headers, &header::SEC_WEBSOCKET_KEY).filter(|key| is_websocket_key(key))
+    else {
         return Err(bad("Sec-WebSocket-Key is not 16 bytes in base64"));
     };
 
@@ -150,13 +159,13 @@ pub(crate) fn check(
     let _ = write!(answer, "sec-websocket-accept: {}\r\n", accept_key(key));
     // Subprotocol names are case sensitive, unlike the tokens of `Connection`.
     if let Some(subprotocol) = &options.subprotocol
-        && entries(headers, &header::SEC_WEBSOCKET_PROTOCOL).any(|entry| entry == subprotocol)
+        && list_entries(headers, &header::SEC_WEBSOCKET_PROTOCOL).any(|entry| entry == subprotocol)
     {
         let _ = write!(answer, "sec-websocket-protocol: {subprotocol}\r\n");
     }
     let extensions =
         headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).filter_map(|value| value.to_str().ok());
-    let agreement = if options.deflate { extension::agree(extensions) } else { None };
+    let agreement = if options.deflate { extension::accept_first_offer(extensions) } else { None };
     if let Some(agreement) = agreement {
         let _ = write!(answer, "sec-websocket-extensions: {}\r\n", agreement.answer());
     }
@@ -166,7 +175,7 @@ pub(crate) fn check(
 }
 
 /// The comma separated entries of all headers of one name.
-fn entries<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+fn list_entries<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     headers
         .get_all(name)
         .filter_map(|value| value.to_str().ok())
@@ -174,12 +183,13 @@ fn entries<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item 
         .map(str::trim)
 }
 
-fn names(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    entries(headers, name).any(|entry| entry.eq_ignore_ascii_case(token))
+/// Whether a header of this name lists the token, in any case.
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    list_entries(headers, name).any(|entry| entry.eq_ignore_ascii_case(token))
 }
 
-/// The value of a header that must not be repeated.
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+/// The value of a header that must not be repeated; `None` if it is missing or repeated.
+fn single_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name);
     let value = values.next()?;
     if values.next().is_some() {
@@ -188,10 +198,12 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     value.to_str().ok().map(str::trim)
 }
 
-fn is_key(key: &str) -> bool {
+/// Whether a `Sec-WebSocket-Key` is 16 bytes in base64.
+fn is_websocket_key(key: &str) -> bool {
     key.len() == 24 && BASE64_STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16)
 }
 
+/// The value of `Sec-WebSocket-Accept` for the key of the request.
 fn accept_key(key: &str) -> String {
     let digest = Sha1::new().chain_update(key.as_bytes()).chain_update(ACCEPT_GUID).finalize();
     BASE64_STANDARD.encode(digest)

@@ -1,10 +1,10 @@
 //! Parses and checks the header of a client frame (RFC 6455, 5.2). Pure: a prefix of the stream gives a header, a
-//! violation, or the result that more bytes are needed. The result for a prefix does not change when more bytes follow,
-//! so the decoder does not depend on how the bytes are split.
+//! violation, or the result that more bytes are needed. A header or violation found in a prefix stays the same when
+//! more bytes follow, so the decoder does not depend on how the bytes are split.
 
-use super::frame::{COMPRESSED, CONTROL_PAYLOAD_BYTES, close_code};
+use super::frame::{COMPRESSED_BIT, MAX_CONTROL_PAYLOAD_BYTES, close_code};
 
-/// Why the connection is closed: the close code and the reason text.
+/// A violation of the protocol or its limits by the client: the code and reason with which the connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Violation {
     pub code: u16,
@@ -48,16 +48,17 @@ pub(crate) struct Header {
 }
 
 /// The longest client header: 2 bytes, a 64 bit length, the mask.
-pub(crate) const LONGEST_HEADER_BYTES: usize = 14;
+pub(crate) const MAX_HEADER_BYTES: usize = 14;
 
-const RESERVED: u8 = 0x30;
+/// The reserved bits 2 and 3.
+const RESERVED_BITS: u8 = 0x30;
 
 /// Parses the header at the start of `bytes`, and returns it with its length. Returns `None` if more bytes are needed.
-/// `deflate` says whether compression was negotiated.
+/// `deflate` is true if compression was negotiated.
 pub(crate) fn parse(bytes: &[u8], deflate: bool) -> Result<Option<(Header, usize)>, Violation> {
     let Some(&first) = bytes.first() else { return Ok(None) };
-    let compressed = first & COMPRESSED != 0;
-    if first & RESERVED != 0 || compressed && !deflate {
+    let compressed = first & COMPRESSED_BIT != 0;
+    if first & RESERVED_BITS != 0 || compressed && !deflate {
         return Err(Violation::protocol("reserved bits must be 0"));
     }
     let fin = first & 0x80 != 0;
@@ -82,7 +83,7 @@ pub(crate) fn parse(bytes: &[u8], deflate: bool) -> Result<Option<(Header, usize
         return Err(Violation::protocol("client frames must be masked"));
     }
     let short = usize::from(second & 0x7F);
-    if opcode.is_control() && short > CONTROL_PAYLOAD_BYTES {
+    if opcode.is_control() && short > MAX_CONTROL_PAYLOAD_BYTES {
         return Err(Violation::protocol("a control frame carries at most 125 bytes"));
     }
     let (payload_bytes, mask_at) = match short {
@@ -118,16 +119,23 @@ pub(crate) fn parse(bytes: &[u8], deflate: bool) -> Result<Option<(Header, usize
 
 /// Unmasks `payload`, which starts `offset` bytes into the frame's payload.
 pub(crate) fn unmask(payload: &mut [u8], mask: [u8; 4], offset: usize) {
-    let mut turned = mask;
-    turned.rotate_left(offset % 4);
+    let mut rotated_mask = mask;
+    rotated_mask.rotate_left(offset % 4);
     let word = u64::from_ne_bytes([
-        turned[0], turned[1], turned[2], turned[3], turned[0], turned[1], turned[2], turned[3],
+        rotated_mask[0],
+        rotated_mask[1],
+        rotated_mask[2],
+        rotated_mask[3],
+        rotated_mask[0],
+        rotated_mask[1],
+        rotated_mask[2],
+        rotated_mask[3],
     ]);
     let (words, tail) = payload.as_chunks_mut::<8>();
     for chunk in words {
         *chunk = (u64::from_ne_bytes(*chunk) ^ word).to_ne_bytes();
     }
-    for (byte, key) in tail.iter_mut().zip(turned.iter().cycle()) {
+    for (byte, key) in tail.iter_mut().zip(rotated_mask.iter().cycle()) {
         *byte ^= key;
     }
 }

@@ -1,28 +1,28 @@
-//! Inflates compressed messages (RFC 7692, 7.2.2): one inflater for all connections of a thread, reset for each
-//! message, so that a message of a peer that keeps its context is refused. Pure: bytes in, bytes out. The inflated data
-//! takes at most one byte more than the given limit, however large the whole message would be.
+//! Inflates compressed messages (RFC 7692, 7.2.2). All connections of a thread share one inflater, which is reset for
+//! each message, so a message that refers to an earlier message is refused. This module is pure. It inflates at most
+//! one byte more than the given limit, however large the whole message would be.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::{deflate::TAIL, frame::close_code, header::Violation};
+use super::{deflate::FLUSH_TAIL, frame::close_code, header::Violation};
 
-/// An empty final DEFLATE block, fed after each message. The stream ends with this block only if the message ended at a
-/// block boundary. If the stream does not end, the message is incomplete.
-const LAST_BLOCK: [u8; 2] = [0x03, 0x00];
+/// An empty final DEFLATE block, which the inflater gets after each message. The stream ends with this block only if
+/// the message ended at a block boundary. If the stream does not end, the message is incomplete.
+const EMPTY_FINAL_BLOCK: [u8; 2] = [0x03, 0x00];
 /// Initial size of the buffer, in bytes. The buffer doubles when it is full.
 const INITIAL_BUFFER_BYTES: usize = 4 * 1024;
-/// Maximum size of the buffer that is kept between messages, in bytes: a whole message of the protocol.
-const MAX_KEPT_BYTES: usize = 64 * 1024 + 1;
+/// Maximum size of the buffer that is kept between messages, in bytes: enough for a message of maximum size.
+const MAX_KEPT_BUFFER_BYTES: usize = 64 * 1024 + 1;
 
 /// The violation of a message that is too big after inflating, which is counted separately as a sign of an attack.
 pub(crate) const TOO_BIG_INFLATED: Violation =
     Violation { code: close_code::TOO_BIG, reason: "message too big once inflated" };
-/// The data is no valid DEFLATE stream, is incomplete, or refers to an earlier message. Code 1007, as for invalid text:
-/// the payload is not what its frame says. The RFC defines no code for an invalid DEFLATE stream.
+/// The data is no valid DEFLATE stream, is incomplete, or refers to an earlier message. The code is 1007, as for
+/// invalid text, because RFC 7692 defines no code for an invalid DEFLATE stream.
 const INVALID_DEFLATE: Violation =
     Violation { code: close_code::INVALID_TEXT, reason: "not a whole DEFLATE stream of its own" };
 
-/// The decompressor of a thread, and its output buffer. A new one holds no memory.
+/// The decompressor of a thread, and its output buffer. A new value holds no memory.
 #[derive(Default)]
 pub(crate) struct Inflater {
     engine: Option<Decompress>,
@@ -31,14 +31,15 @@ pub(crate) struct Inflater {
 }
 
 impl Inflater {
-    /// Inflates the payload of a message to at most `max_bytes`.
+    /// Inflates the payload of a message. Fails if the result is longer than `max_bytes`, or if the payload is not a
+    /// complete DEFLATE stream.
     pub(crate) fn inflate(&mut self, payload: &[u8], max_bytes: usize) -> Result<&[u8], Violation> {
         let engine = self.engine.get_or_insert_with(|| Decompress::new(false));
-        if self.buffer.len() > MAX_KEPT_BYTES {
+        if self.buffer.len() > MAX_KEPT_BUFFER_BYTES {
             self.buffer = Vec::new();
         }
-        let mut run = MessageRun { engine, buffer: &mut self.buffer, filled: 0, max_bytes };
-        run.message(payload)?;
+        let mut run = InflateRun { engine, buffer: &mut self.buffer, filled: 0, max_bytes };
+        run.inflate_message(payload)?;
         let filled = run.filled;
         Ok(&self.buffer[..filled])
     }
@@ -49,15 +50,17 @@ impl Inflater {
     }
 }
 
-struct MessageRun<'a> {
+/// The state while one message is inflated.
+struct InflateRun<'a> {
     engine: &'a mut Decompress,
     buffer: &'a mut Vec<u8>,
+    /// Number of inflated bytes in the buffer.
     filled: usize,
     max_bytes: usize,
 }
 
-impl MessageRun<'_> {
-    fn message(&mut self, payload: &[u8]) -> Result<(), Violation> {
+impl InflateRun<'_> {
+    fn inflate_message(&mut self, payload: &[u8]) -> Result<(), Violation> {
         self.engine.reset(false);
         let mut rest = payload;
         // A peer may end a DEFLATE stream within a message (RFC 7692, 7.2.3.4): then another stream begins.
@@ -68,16 +71,17 @@ impl MessageRun<'_> {
                 return Ok(());
             }
         }
-        if let (used, true) = self.feed(&TAIL)? {
-            return if used == TAIL.len() { Ok(()) } else { Err(INVALID_DEFLATE) };
+        if let (used, true) = self.feed(&FLUSH_TAIL)? {
+            return if used == FLUSH_TAIL.len() { Ok(()) } else { Err(INVALID_DEFLATE) };
         }
-        match self.feed(&LAST_BLOCK)? {
-            (used, true) if used == LAST_BLOCK.len() => Ok(()),
+        match self.feed(&EMPTY_FINAL_BLOCK)? {
+            (used, true) if used == EMPTY_FINAL_BLOCK.len() => Ok(()),
             _ => Err(INVALID_DEFLATE),
         }
     }
 
-    /// Inflates `input`, or up to the end of a stream. Returns how much was used, and whether the stream ended.
+    /// Inflates `input` up to its end or the end of a stream. Returns the number of used bytes, and whether the stream
+    /// ended.
     fn feed(&mut self, input: &[u8]) -> Result<(usize, bool), Violation> {
         let mut used = 0;
         loop {
@@ -103,7 +107,7 @@ impl MessageRun<'_> {
         }
     }
 
-    /// Grows the buffer to at most `max_bytes` and one more byte, which shows that the message exceeds the limit.
+    /// Grows the buffer to at most `max_bytes + 1`. If the additional byte is filled, the message exceeds the limit.
     fn grow(&mut self) {
         let buffer_bytes = (2 * self.buffer.len()).max(INITIAL_BUFFER_BYTES).min(self.max_bytes + 1);
         self.buffer.reserve_exact(buffer_bytes - self.buffer.len());
@@ -125,10 +129,10 @@ mod tests {
 
     use super::*;
 
-    const MAX: usize = 64 * 1024;
+    const MAX_BYTES: usize = 64 * 1024;
 
     fn inflate(payload: &[u8]) -> Result<String, Violation> {
-        Inflater::default().inflate(payload, MAX).map(|text| String::from_utf8_lossy(text).into_owned())
+        Inflater::default().inflate(payload, MAX_BYTES).map(|text| String::from_utf8_lossy(text).into_owned())
     }
 
     fn hello() -> Result<String, Violation> {
@@ -155,9 +159,9 @@ mod tests {
     #[test]
     fn message_with_reference_to_earlier_one_is_refused() {
         let mut inflater = Inflater::default();
-        assert!(inflater.inflate(&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], MAX).is_ok());
+        assert!(inflater.inflate(&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], MAX_BYTES).is_ok());
         // 7.2.3.2: the second "Hello" of a peer that keeps its context.
-        assert_eq!(inflater.inflate(&[0xf2, 0x00, 0x11, 0x00, 0x00], MAX), Err(INVALID_DEFLATE));
+        assert_eq!(inflater.inflate(&[0xf2, 0x00, 0x11, 0x00, 0x00], MAX_BYTES), Err(INVALID_DEFLATE));
     }
 
     #[test]
@@ -183,14 +187,14 @@ mod tests {
             encoder.finish().unwrap()
         };
         let mut inflater = Inflater::default();
-        assert_eq!(inflater.inflate(&deflated(MAX), MAX).map(<[u8]>::len), Ok(MAX));
-        assert_eq!(inflater.inflate(&deflated(MAX + 1), MAX), Err(TOO_BIG_INFLATED));
+        assert_eq!(inflater.inflate(&deflated(MAX_BYTES), MAX_BYTES).map(<[u8]>::len), Ok(MAX_BYTES));
+        assert_eq!(inflater.inflate(&deflated(MAX_BYTES + 1), MAX_BYTES), Err(TOO_BIG_INFLATED));
         let bomb = deflated(64 * 1024 * 1024);
-        assert!(bomb.len() < MAX + 1, "a message that may be received: {}", bomb.len());
+        assert!(bomb.len() < MAX_BYTES + 1, "a message that may be received: {}", bomb.len());
         for mut inflater in [inflater, Inflater::default()] {
-            assert_eq!(inflater.inflate(&bomb, MAX), Err(TOO_BIG_INFLATED));
-            assert!(inflater.buffer.capacity() <= MAX + 1, "held {}", inflater.buffer.capacity());
-            assert_eq!(inflater.inflate(&[0x00], MAX), Ok(&b""[..]), "the next message is inflated");
+            assert_eq!(inflater.inflate(&bomb, MAX_BYTES), Err(TOO_BIG_INFLATED));
+            assert!(inflater.buffer.capacity() <= MAX_BYTES + 1, "held {}", inflater.buffer.capacity());
+            assert_eq!(inflater.inflate(&[0x00], MAX_BYTES), Ok(&b""[..]), "the next message is inflated");
         }
     }
 

@@ -1,21 +1,22 @@
 //! The frames that one connection still has to write, in order. Pure: the task does the writing. An empty outbox holds
-//! no memory. The rest of a begun frame is never dropped, so that the peer finds the start of the next frame.
+//! no memory. While the socket is in use, the rest of a partly written frame is never dropped, so that the peer finds
+//! the start of the next frame.
 
 use std::{collections::VecDeque, io::IoSlice};
 
 use bytes::{Buf, Bytes};
 
-/// The frames that wait to be written to one connection.
+/// The queued frames of one connection.
 #[derive(Default)]
 pub(crate) struct Outbox {
     frames: VecDeque<Bytes>,
     bytes: usize,
     /// Whether the first frame was written in part.
-    begun: bool,
+    partly_written: bool,
 }
 
 impl Outbox {
-    /// Queues a frame. The outbox has no limit of its own; the link checks one.
+    /// Queues a frame. The outbox has no limit of its own; the link checks the limit.
     pub(crate) fn push(&mut self, frame: Bytes) {
         self.bytes += frame.len();
         self.frames.push_back(frame);
@@ -31,7 +32,7 @@ impl Outbox {
     }
 
     /// The queued frame, if exactly one frame is queued.
-    pub(crate) fn single(&self) -> Option<&[u8]> {
+    pub(crate) fn only_frame(&self) -> Option<&[u8]> {
         match self.frames.front() {
             Some(only) if self.frames.len() == 1 => Some(only),
             _ => None,
@@ -39,7 +40,7 @@ impl Outbox {
     }
 
     /// Fills `slices` with the next frames, and returns how many were filled.
-    pub(crate) fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+    pub(crate) fn fill_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;
         for (slice, frame) in slices.iter_mut().zip(&self.frames) {
             *slice = IoSlice::new(frame);
@@ -54,24 +55,25 @@ impl Outbox {
         while let Some(first) = self.frames.front_mut() {
             if written < first.len() {
                 first.advance(written);
-                self.begun |= written > 0;
+                self.partly_written |= written > 0;
                 return;
             }
             written -= first.len();
             self.frames.pop_front();
-            self.begun = false;
+            self.partly_written = false;
         }
         self.frames = VecDeque::new();
     }
 
-    /// Drops all frames except the rest of a begun frame.
-    pub(crate) fn drop_unbegun(&mut self) {
-        self.frames.truncate(usize::from(self.begun));
+    /// Drops all frames except the rest of a partly written frame.
+    pub(crate) fn drop_unstarted(&mut self) {
+        self.frames.truncate(usize::from(self.partly_written));
         self.frames.shrink_to_fit();
         self.bytes = self.frames.front().map_or(0, Bytes::len);
     }
 
-    /// Drops all frames, also the rest of a begun frame. Only for a socket to which nothing more is written.
+    /// Drops all frames, also the rest of a partly written frame. Must be called only if nothing more is written to the
+    /// socket.
     pub(crate) fn drop_all(&mut self) {
         *self = Outbox::default();
     }
@@ -115,12 +117,12 @@ mod tests {
     fn dropping_queue_keeps_only_rest_of_begun_frame() {
         let mut begun = outbox(&["abc", "de", "f"]);
         begun.advance(1);
-        begun.drop_unbegun();
+        begun.drop_unstarted();
         assert_eq!((remaining(&begun).as_str(), begun.bytes()), ("bc", 2));
 
         let mut between = outbox(&["abc", "de", "f"]);
         between.advance(3);
-        between.drop_unbegun();
+        between.drop_unstarted();
         assert_eq!((between.is_empty(), between.bytes()), (true, 0));
     }
 }

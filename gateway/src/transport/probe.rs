@@ -4,7 +4,7 @@
 
 use std::ops::ControlFlow;
 
-pub use super::decoder::Rules;
+pub use super::decoder::DecoderRules;
 use super::{
     decoder::{Decoder, Event},
     deflate::Deflater,
@@ -24,43 +24,44 @@ pub enum DecodedEvent {
 
 /// The result of decoding a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
+pub struct DecodeResult {
     pub events: Vec<DecodedEvent>,
+    /// The close code of the violation that ended decoding, if there was one.
     pub violation: Option<u16>,
     /// The maximum number of bytes held for incomplete frames and messages.
     pub held_bytes: usize,
 }
 
-/// Decodes client frames that arrive in pieces of these lengths, repeated. Without lengths, or for a length of 0, all
+/// Decodes client frames that arrive in pieces of these lengths, in a cycle. Without lengths, or for a length of 0, all
 /// remaining bytes arrive at once. With `pause`, decoding stops after each frame and continues with the remaining
 /// bytes, like for a session that pauses reading.
-pub fn decode(rules: Rules, bytes: &[u8], pieces: &[usize], pause: bool) -> Verdict {
+pub fn decode(rules: DecoderRules, bytes: &[u8], pieces: &[usize], pause: bool) -> DecodeResult {
     let (mut decoder, mut inflater) = (Decoder::default(), Inflater::default());
-    let mut verdict = Verdict { events: Vec::new(), violation: None, held_bytes: 0 };
+    let mut result = DecodeResult { events: Vec::new(), violation: None, held_bytes: 0 };
     let (mut rest, mut pieces) = (bytes, pieces.iter().cycle());
     while !rest.is_empty() {
         let length = pieces.next().filter(|length| **length > 0).map_or(rest.len(), |length| *length);
         let (piece, tail) = rest.split_at(length.min(rest.len()));
         rest = tail;
         let mut chunk = piece.to_vec();
-        let mut begun = 0;
-        while begun < chunk.len() {
-            let events = &mut verdict.events;
-            let decoded = decoder.decode(rules, &mut inflater, &|| true, &mut chunk[begun..], |event| {
+        let mut used_bytes = 0;
+        while used_bytes < chunk.len() {
+            let events = &mut result.events;
+            let decoded = decoder.decode(rules, &mut inflater, &|| true, &mut chunk[used_bytes..], |event| {
                 events.push(to_decoded_event(event));
                 if pause { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
             match decoded {
-                Ok(used) => begun += used,
+                Ok(used) => used_bytes += used,
                 Err(violation) => {
-                    verdict.violation = Some(violation.code);
-                    return verdict;
+                    result.violation = Some(violation.code);
+                    return result;
                 }
             }
         }
-        verdict.held_bytes = verdict.held_bytes.max(decoder.held_bytes());
+        result.held_bytes = result.held_bytes.max(decoder.held_bytes());
     }
-    verdict
+    result
 }
 
 /// Copies an event, which borrows from the decoder's input, into a value that tests can keep.
@@ -91,7 +92,7 @@ impl MessageInflater {
     }
 }
 
-/// The payload of the compressed message; `None` if the compressed payload is not shorter.
+/// Compresses the payload of a message. Returns the compressed payload; `None` if it is not shorter.
 pub fn deflate(payload: &[u8]) -> Option<Vec<u8>> {
     Deflater::default().deflate(payload).map(<[u8]>::to_vec)
 }

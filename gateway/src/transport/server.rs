@@ -15,7 +15,7 @@ use std::{
 
 use actix_codec::Framed;
 use actix_http::{
-    HttpService, Protocol, Request, StatusCode, h1,
+    HttpService, Method, Protocol, Request, StatusCode, h1,
     header::{self, HeaderValue},
 };
 use actix_server::ServerHandle;
@@ -39,34 +39,34 @@ use tokio::{
 
 use super::{
     Acceptor, Connection, Counters, Refusal, TransportConfig,
-    drain::{Drain, drain},
+    drain::{DrainPlan, drain_worker},
     handshake::{self, Handshake, HandshakeOptions},
     task::ConnectionTask,
     worker::{Phase, TransportWorker, run_timers},
 };
 
-/// Maximum time in which a refused peer can read the answer.
+/// Maximum time for a refused peer to read the answer and close its socket.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The `Retry-After` of a stopping node: one second, because another node accepts the client at once.
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+const STOPPING_RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 /// How long plain HTTP requests may take to end after the WebSockets are closed, in seconds.
 const HTTP_STOP_SECONDS: u64 = 5;
 /// How long a plain HTTP connection may take to be shut down.
 const HTTP_DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// A plain HTTP connection is cut off if nothing was written to it for this time, which covers the keep-alive time plus
-/// the longest poll, with the head and body of its request.
+/// A plain HTTP connection is cut off if nothing was written to it for this time. The time is long enough for the
+/// keep-alive time, the arrival of a request and the longest poll together.
 const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// Interval at which a stop checks whether all connections have closed.
-const STOP_POLL: Duration = Duration::from_millis(20);
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A running server. Dropping it leaves the server running; see [`Server::stop`].
+/// A running server. Dropping this value leaves the server running; see [`Server::stop`].
 pub struct Server {
     address: SocketAddr,
     workers: usize,
     counters: Arc<Counters>,
-    orders: watch::Sender<Order>,
+    orders: watch::Sender<WorkerOrder>,
     handle: ServerHandle,
-    running: JoinHandle<io::Result<()>>,
+    server_task: JoinHandle<io::Result<()>>,
 }
 
 impl Server {
@@ -83,14 +83,15 @@ impl Server {
     /// [`on_draining`](super::Session::on_draining)), spread evenly over `time`. Returns when all WebSockets have
     /// closed or `time` is over. Plain HTTP continues. The caller must call [`stop`](Self::stop) afterwards.
     pub async fn drain(&self, time: Duration) {
-        self.orders.send_replace(Order::Drain(Arc::new(Drain::new(self.workers, time))));
+        self.orders.send_replace(WorkerOrder::Drain(Arc::new(DrainPlan::new(self.workers, time))));
         // `stop` closes the remaining connections.
-        let _ = timeout(time, self.all_closed()).await;
+        let _ = timeout(time, self.wait_until_all_closed()).await;
     }
 
-    async fn all_closed(&self) {
+    /// Returns when no WebSocket is open or closing.
+    async fn wait_until_all_closed(&self) {
         while self.counters.connections() > 0 {
-            sleep(STOP_POLL).await;
+            sleep(STOP_CHECK_INTERVAL).await;
         }
     }
 
@@ -98,22 +99,22 @@ impl Server {
     /// After at most `wait`, drops the WebSockets that have not closed, and stops listening. Returns the listener's
     /// error, if the listener had failed before.
     pub async fn stop(self, code: u16, reason: &str, wait: Duration) -> io::Result<()> {
-        self.orders.send_replace(Order::Close(code, reason.to_owned()));
-        if timeout(wait, self.all_closed()).await.is_err() {
-            self.orders.send_replace(Order::Abort);
+        self.orders.send_replace(WorkerOrder::Close(code, reason.to_owned()));
+        if timeout(wait, self.wait_until_all_closed()).await.is_err() {
+            self.orders.send_replace(WorkerOrder::Abort);
         }
         self.handle.stop(true).await;
-        self.running.await.map_err(io::Error::other)?
+        self.server_task.await.map_err(io::Error::other)?
     }
 }
 
 /// An order of the server to its workers.
 #[derive(Debug, Clone, Default)]
-enum Order {
+enum WorkerOrder {
     #[default]
     Serve,
     /// Tell every connection when to leave, and open no more.
-    Drain(Arc<Drain>),
+    Drain(Arc<DrainPlan>),
     /// Close every connection with this code and reason, and open no more.
     Close(u16, String),
     /// Drop all remaining connections.
@@ -121,24 +122,24 @@ enum Order {
 }
 
 /// Carries out the orders of the server on one worker.
-async fn follow_orders(worker: Rc<TransportWorker>, mut orders: watch::Receiver<Order>) {
+async fn follow_orders(worker: Rc<TransportWorker>, mut orders: watch::Receiver<WorkerOrder>) {
     loop {
         let order = orders.borrow_and_update().clone();
         match order {
-            Order::Serve => {}
-            Order::Drain(plan) => {
-                worker.stop();
-                spawn_local(drain(Rc::clone(&worker), plan));
+            WorkerOrder::Serve => {}
+            WorkerOrder::Drain(plan) => {
+                worker.stop_accepting();
+                spawn_local(drain_worker(Rc::clone(&worker), plan));
             }
-            Order::Close(code, reason) => {
-                if worker.stop() {
+            WorkerOrder::Close(code, reason) => {
+                if worker.stop_accepting() {
                     let open = worker.links().iter().filter(|link| link.phase.get() == Phase::Open).count();
                     worker.counters.drain_cut.add(open);
                 }
                 worker.links().iter().for_each(|link| link.close(code, &reason));
             }
-            Order::Abort => {
-                worker.stop();
+            WorkerOrder::Abort => {
+                worker.stop_accepting();
                 worker.links().iter().for_each(|link| link.abort());
             }
         }
@@ -157,12 +158,12 @@ where
     F: Fn(usize) -> A + Clone + Send + 'static,
     R: Fn(&Rc<A>, &mut web::ServiceConfig) + Clone + Send + 'static,
 {
-    let limits = config.limits();
+    let limits = config.worker_limits();
     let (address, workers) = (config.listener.local_addr()?, config.workers);
     socket2::SockRef::from(&config.listener).listen(config.backlog)?;
-    let (orders, watch_orders) = watch::channel(Order::Serve);
+    let (orders, watch_orders) = watch::channel(WorkerOrder::Serve);
     let (counters, shutting_down) = (Arc::clone(&config.counters), config.shutting_down);
-    let started = Arc::new(AtomicUsize::new(0));
+    let started_workers = Arc::new(AtomicUsize::new(0));
     let options = HandshakeOptions {
         path: config.websocket_path,
         subprotocol: config.subprotocol,
@@ -180,7 +181,7 @@ where
     let worker_counters = Arc::clone(&counters);
     let server = builder
         .listen("tidings", config.listener, move || {
-            let number = started.fetch_add(1, Ordering::Relaxed);
+            let number = started_workers.fetch_add(1, Ordering::Relaxed);
             let acceptor = Rc::new(acceptor(number));
             let worker = Rc::new(TransportWorker::new(number, limits, worker_counters.add_worker()));
             spawn_local(run_timers(Rc::clone(&worker)));
@@ -211,12 +212,13 @@ where
                     async move { stopping.notified().await }
                 })
                 .client_disconnect_timeout(HTTP_DISCONNECT_TIMEOUT)
-                // A client that closes its side waits for no answer, so a long poll ends when its caller disconnects.
+                // Ends a connection that the client has half closed, so that a long poll ends when its caller
+                // disconnects.
                 .h1_allow_half_closed(false)
                 .upgrade(fn_service(move |(request, framed)| {
                     let upgrade_handler = Rc::clone(&upgrade_handler);
                     async move {
-                        upgrade_handler.handle(request, framed).await;
+                        upgrade_handler.handle_upgrade(request, framed).await;
                         Ok::<_, actix_http::Error>(())
                     }
                 }))
@@ -231,12 +233,13 @@ where
         })?
         .run();
     let handle = server.handle();
-    Ok(Server { address, workers, counters, orders, handle, running: tokio::spawn(server) })
+    Ok(Server { address, workers, counters, orders, handle, server_task: tokio::spawn(server) })
 }
 
 /// Answers a request for the WebSocket path without an upgrade.
-async fn not_a_websocket() -> HttpResponse {
-    let refusal = handshake::upgrade_required();
+async fn not_a_websocket(method: Method) -> HttpResponse {
+    let is_get = method == Method::GET;
+    let refusal = if is_get { handshake::upgrade_required() } else { handshake::method_not_allowed() };
     let mut answer = HttpResponse::build(refusal.status);
     for header in refusal.headers {
         answer.append_header(header);
@@ -244,6 +247,7 @@ async fn not_a_websocket() -> HttpResponse {
     answer.content_type(refusal.content_type).body(refusal.body)
 }
 
+/// Takes sockets over at the upgrade, on one worker.
 struct UpgradeHandler<A> {
     acceptor: Rc<A>,
     worker: Rc<TransportWorker>,
@@ -251,7 +255,8 @@ struct UpgradeHandler<A> {
 }
 
 impl<A: Acceptor> UpgradeHandler<A> {
-    async fn handle(&self, request: Request, framed: Framed<WriteIdleTimeout<TcpStream>, h1::Codec>) {
+    /// Accepts or refuses a handshake. An accepted socket gets a connection task and a session.
+    async fn handle_upgrade(&self, request: Request, framed: Framed<WriteIdleTimeout<TcpStream>, h1::Codec>) {
         let parts = framed.into_parts();
         // Keeps only the content of the buffers, so that their 16 KB are free while the acceptor waits.
         let (read, unsent) = (parts.read_buf.to_vec(), Bytes::copy_from_slice(&parts.write_buf));
@@ -259,7 +264,7 @@ impl<A: Acceptor> UpgradeHandler<A> {
         let socket = parts.io.into_inner();
         match self.accept(request).await {
             Ok((ticket, handshake)) => {
-                let link = self.worker.open();
+                let link = self.worker.open_link();
                 link.window.set(handshake.window);
                 if !unsent.is_empty() {
                     link.queue(unsent);
@@ -270,12 +275,13 @@ impl<A: Acceptor> UpgradeHandler<A> {
                 task.session = Some(self.acceptor.open(ticket, Connection(link)));
                 spawn_local(task);
             }
-            Err(refusal) => refuse(socket, unsent, &refusal).await,
+            Err(refusal) => send_refusal(socket, unsent, &refusal).await,
         }
     }
 
+    /// Checks a handshake, and asks the acceptor. The error is the answer to a refused handshake.
     async fn accept(&self, request: Request) -> Result<(A::Ticket, Handshake), Refusal> {
-        let (request, handshake) = handshake::check(request, &self.options)?;
+        let (request, handshake) = handshake::check_upgrade(request, &self.options)?;
         // Checked before the wait, because a request that must be refused should not cost an authentication.
         self.refuse_unless_open()?;
         let ticket = self.acceptor.accept(request).await?;
@@ -289,7 +295,7 @@ impl<A: Acceptor> UpgradeHandler<A> {
         let refusal = |code, detail| Refusal::problem(StatusCode::SERVICE_UNAVAILABLE, code, detail);
         if self.worker.is_stopping() {
             return Err(refusal("unavailable", "this node is stopping; connect again")
-                .header(header::RETRY_AFTER, RETRY_AFTER));
+                .header(header::RETRY_AFTER, STOPPING_RETRY_AFTER));
         }
         if !self.worker.has_capacity() {
             return Err(refusal("overloaded", "this node has too many connections; retry later"));
@@ -299,7 +305,7 @@ impl<A: Acceptor> UpgradeHandler<A> {
 }
 
 /// Sends the refusal, then waits until the peer closes, because closing the socket first could destroy the answer.
-async fn refuse(mut socket: TcpStream, unsent: Bytes, refusal: &Refusal) {
+async fn send_refusal(mut socket: TcpStream, unsent: Bytes, refusal: &Refusal) {
     let answer = async {
         socket.write_all(&unsent).await?;
         socket.write_all(&refusal.encode()).await?;

@@ -20,17 +20,18 @@ use tokio::{
 use super::{
     Session,
     bucket::{FrameVerdict, TokenBucket},
-    decoder::{Decoder, Event, Rules},
+    decoder::{Decoder, DecoderRules, Event},
     drain,
     frame::{Frame, close_code},
     inflate::TOO_BIG_INFLATED,
     worker::{Link, Phase},
 };
 
-const READS_PER_POLL: usize = 4;
-/// How often one poll of the task writes and lets the session queue more frames, before other tasks run.
-const REFILLS_PER_POLL: usize = 4;
-const SLICES_PER_WRITE: usize = 64;
+const MAX_READS_PER_POLL: usize = 4;
+/// Maximum number of times that one poll of the task writes and lets the session queue more frames, before other tasks
+/// run.
+const MAX_REFILLS_PER_POLL: usize = 4;
+const MAX_SLICES_PER_WRITE: usize = 64;
 
 /// The future of one open WebSocket. Dropping it ends the connection and calls `on_closed`, if that was not called yet.
 pub(super) struct ConnectionTask<S: Session> {
@@ -38,7 +39,7 @@ pub(super) struct ConnectionTask<S: Session> {
     decoder: Decoder,
     /// Bytes that were read but not decoded yet, because they followed the handshake or reading was paused.
     unread: Vec<u8>,
-    frames: TokenBucket,
+    frame_bucket: TokenBucket,
     /// `None` until the server sets it before the first poll, and after `on_closed` was called.
     pub session: Option<S>,
     peer_ended: bool,
@@ -53,14 +54,14 @@ impl<S: Session> ConnectionTask<S> {
             link,
             decoder: Decoder::default(),
             unread,
-            frames: TokenBucket::default(),
+            frame_bucket: TokenBucket::default(),
             session: None,
             peer_ended: false,
             write_closed: false,
         }
     }
 
-    /// Reads once and handles the bytes. Returns `Ready` if more bytes may be available at once.
+    /// Reads once, and passes the messages to the session. Returns `Ready` if more bytes may be available at once.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.unread.is_empty() && !self.is_paused() {
             let mut unread = mem::take(&mut self.unread);
@@ -89,7 +90,7 @@ impl<S: Session> ConnectionTask<S> {
                 return Poll::Pending;
             }
             self.link.worker.counters.bytes_in.add(chunk.len());
-            self.link.last_received.set(self.link.worker.now());
+            self.link.last_received.set(self.link.worker.current_tick());
             let used = self.handle_chunk(chunk);
             if self.is_paused() {
                 self.unread = chunk[used..].to_vec();
@@ -104,21 +105,21 @@ impl<S: Session> ConnectionTask<S> {
         (self.link.paused.get() || self.link.is_rate_limited()) && self.link.phase.get() == Phase::Open
     }
 
-    /// Decodes a chunk and handles its events. Returns the number of used bytes, which is less than all if reading was
-    /// paused or the connection has ended.
+    /// Decodes a chunk, and passes its messages to the session. Returns the number of used bytes, which is less than
+    /// all if reading was paused or the connection has ended.
     fn handle_chunk(&mut self, chunk: &mut [u8]) -> usize {
         if matches!(self.link.phase.get(), Phase::Ended | Phase::Discarding) {
             return chunk.len();
         }
         let link = &self.link;
         let session = &mut self.session;
-        let frames = &mut self.frames;
+        let frame_bucket = &mut self.frame_bucket;
         let counters = &link.worker.counters;
-        let rules = Rules { deflate: link.window.get().is_some(), ..link.worker.limits.rules };
+        let rules = DecoderRules { deflate: link.window.get().is_some(), ..link.worker.limits.rules };
         // The phase is checked at each message, because an earlier message may have closed the connection.
         let wanted = || link.phase.get() == Phase::Open;
-        let act = |event: Event<'_>| {
-            count_frame(link, frames);
+        let on_event = |event: Event<'_>| {
+            count_frame(link, frame_bucket);
             match (event, session.as_mut(), link.phase.get()) {
                 (Event::Close(code), _, Phase::Open) => {
                     let code = code.unwrap_or(close_code::NO_CODE);
@@ -143,7 +144,8 @@ impl<S: Session> ConnectionTask<S> {
             }
         };
         let decoder = &mut self.decoder;
-        match link.worker.with_inflater(|inflater| decoder.decode(rules, inflater, &wanted, chunk, act)) {
+        match link.worker.with_inflater(|inflater| decoder.decode(rules, inflater, &wanted, chunk, on_event))
+        {
             Ok(used) => used,
             Err(violation) => {
                 counters.inflate_limit_closes.add(usize::from(violation == TOO_BIG_INFLATED));
@@ -154,16 +156,16 @@ impl<S: Session> ConnectionTask<S> {
         }
     }
 
-    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    fn write_outbox(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let mut outbox = self.link.outbox.borrow_mut();
         while !outbox.is_empty() {
             let polled = self.link.with_socket(|socket| {
-                if let Some(frame) = outbox.single() {
+                if let Some(frame) = outbox.only_frame() {
                     // A plain write costs the kernel a few percent less than a vectored one.
                     return Pin::new(socket).poll_write(cx, frame);
                 }
-                let mut slices = [IoSlice::new(&[]); SLICES_PER_WRITE];
-                let filled = outbox.gather(&mut slices);
+                let mut slices = [IoSlice::new(&[]); MAX_SLICES_PER_WRITE];
+                let filled = outbox.fill_slices(&mut slices);
                 Pin::new(socket).poll_write_vectored(cx, &slices[..filled])
             })?;
             let written = match polled {
@@ -174,6 +176,7 @@ impl<S: Session> ConnectionTask<S> {
                 return Err(io::ErrorKind::WriteZero.into());
             }
             outbox.advance(written);
+            self.link.restart_stall_timer();
             let counters = &self.link.worker.counters;
             counters.bytes_out.add(written);
             counters.outbox_bytes.subtract(written);
@@ -183,9 +186,12 @@ impl<S: Session> ConnectionTask<S> {
 
     /// Writes the queued frames, and lets the session queue more frames while the outbox is low.
     fn write_and_refill(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        for _ in 0..REFILLS_PER_POLL {
-            self.write(cx)?;
+        for _ in 0..MAX_REFILLS_PER_POLL {
+            self.write_outbox(cx)?;
             let low = self.link.outbox.borrow().bytes() < self.link.worker.limits.low_water_bytes;
+            if low {
+                self.link.stop_stall_timer();
+            }
             if !low || self.link.phase.get() != Phase::Open || !self.link.drain_wanted.replace(false) {
                 return Ok(());
             }
@@ -199,7 +205,7 @@ impl<S: Session> ConnectionTask<S> {
         Ok(())
     }
 
-    fn run(&mut self, cx: &mut Context<'_>) -> io::Result<ControlFlow<()>> {
+    fn run_once(&mut self, cx: &mut Context<'_>) -> io::Result<ControlFlow<()>> {
         if self.link.deadline_due.replace(false)
             && self.link.phase.get() == Phase::Open
             && let Some(session) = &mut self.session
@@ -218,7 +224,7 @@ impl<S: Session> ConnectionTask<S> {
                 Poll::Ready(result) => result?,
             }
             reads += 1;
-            if reads == READS_PER_POLL {
+            if reads == MAX_READS_PER_POLL {
                 self.link.awake.set(true);
                 cx.waker().wake_by_ref();
                 break;
@@ -252,9 +258,9 @@ impl<S: Session> ConnectionTask<S> {
 
 /// Counts a frame against the peer's limit. Above the limit, reading is paused so that TCP slows the peer down. A peer
 /// that stays above the limit is closed.
-fn count_frame(link: &Link, frames: &mut TokenBucket) {
+fn count_frame(link: &Link, frame_bucket: &mut TokenBucket) {
     let Some(limits) = link.worker.limits.frames.filter(|_| link.phase.get() == Phase::Open) else { return };
-    match frames.take_token(&limits, link.worker.now()) {
+    match frame_bucket.take_token(&limits, link.worker.current_tick()) {
         FrameVerdict::Continue => {}
         FrameVerdict::PauseUntil(until) => {
             link.worker.counters.frame_rate_holds.add(1);
@@ -263,7 +269,7 @@ fn count_frame(link: &Link, frames: &mut TokenBucket) {
         FrameVerdict::Abused => {
             link.worker.counters.frame_rate_closes.add(1);
             // The peer sends too much, so its further input is not decoded.
-            link.begin_close(Phase::Discarding, close_code::ABUSE, "too many frames");
+            link.begin_close(Phase::Discarding, close_code::RATE_LIMITED, "too many frames");
         }
     }
 }
@@ -285,7 +291,7 @@ impl<S: Session> Future for ConnectionTask<S> {
         if this.link.aborted.get() {
             return Poll::Ready(());
         }
-        match this.run(cx) {
+        match this.run_once(cx) {
             Ok(ControlFlow::Continue(())) => Poll::Pending,
             // The clean-up is the same in both cases: see `drop`.
             Ok(ControlFlow::Break(())) | Err(_) => Poll::Ready(()),
@@ -305,7 +311,7 @@ impl<S: Session> Drop for ConnectionTask<S> {
             }
         }
         link.drop_outbox();
-        link.worker.remove(link.key, link.close_code.get());
+        link.worker.remove_link(link.key, link.close_code.get());
         // A second panic while the first one unwinds would abort the process.
         let result = catch_unwind(AssertUnwindSafe(|| self.notify_closed()));
         if result.is_err() {
@@ -322,9 +328,9 @@ mod tests {
     use super::*;
 
     /// A session of the size of a chat session: two pointers.
-    struct Pair(#[allow(dead_code, reason = "only its size counts")] [usize; 2]);
+    struct TwoPointerSession(#[allow(dead_code, reason = "only its size counts")] [usize; 2]);
 
-    impl Session for Pair {
+    impl Session for TwoPointerSession {
         fn on_text(&mut self, _: &str) {}
         fn on_drained(&mut self) {}
         fn on_deadline(&mut self) {}
@@ -336,6 +342,7 @@ mod tests {
     #[test]
     fn task_stays_within_its_size_class() {
         // Tokio adds about 100 bytes and aligns to 128 bytes, so a larger task would use 128 bytes more.
-        assert!(size_of::<ConnectionTask<Pair>>() <= 128, "{}", size_of::<ConnectionTask<Pair>>());
+        let task_bytes = size_of::<ConnectionTask<TwoPointerSession>>();
+        assert!(task_bytes <= 128, "{task_bytes}");
     }
 }

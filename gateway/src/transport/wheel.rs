@@ -4,18 +4,19 @@
 
 use std::time::Duration;
 
-/// Number of slots of the wheel. An entry that is due later than in one turn stays in its slot for several turns.
-const SLOTS: u32 = 256;
+/// Number of slots of the wheel. An entry that is due after more than one turn stays in its slot for several turns.
+const SLOT_COUNT: u32 = 256;
 
-/// Converts `time` to ticks, rounded up, at least one. The maximum is longer than any connection stays open.
-pub(crate) fn ticks(time: Duration, tick: Duration) -> u32 {
+/// Converts `time` to ticks, rounded up: at least one, and at most `u32::MAX / 4`, which is longer than any connection
+/// stays open.
+pub(crate) fn to_ticks(time: Duration, tick: Duration) -> u32 {
     let ticks = time.as_nanos().div_ceil(tick.as_nanos().max(1)).max(1);
     u32::try_from(ticks).unwrap_or(u32::MAX).min(u32::MAX / 4)
 }
 
 /// A timer of the connection with this `key`, due at the tick `due`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct TimerEntry {
     pub key: u32,
     /// Distinguishes the connection from an earlier connection with the same key.
     pub generation: u32,
@@ -23,23 +24,23 @@ pub(crate) struct Entry {
 }
 
 /// The entries of all connections of a worker, in slots by their ticks.
-pub(crate) struct Wheel {
-    slots: Vec<Vec<Entry>>,
+pub(crate) struct TimerWheel {
+    slots: Vec<Vec<TimerEntry>>,
 }
 
-impl Wheel {
-    pub(crate) fn new() -> Wheel {
-        Wheel { slots: (0..SLOTS).map(|_| Vec::new()).collect() }
+impl TimerWheel {
+    pub(crate) fn new() -> TimerWheel {
+        TimerWheel { slots: (0..SLOT_COUNT).map(|_| Vec::new()).collect() }
     }
 
-    /// Adds an entry; `due` must be after the last turned tick.
-    pub(crate) fn add(&mut self, entry: Entry) {
-        self.slots[(entry.due % SLOTS) as usize].push(entry);
+    /// Adds an entry, which must be due after the last tick that was turned.
+    pub(crate) fn add(&mut self, entry: TimerEntry) {
+        self.slots[(entry.due % SLOT_COUNT) as usize].push(entry);
     }
 
-    /// Moves the entries that are due at `tick` to `due`. Every tick must be turned once, in order.
-    pub(crate) fn turn(&mut self, tick: u32, due: &mut Vec<Entry>) {
-        let slot = &mut self.slots[(tick % SLOTS) as usize];
+    /// Moves the entries that are due at `tick` to `due`. The caller must turn every tick once, in order.
+    pub(crate) fn turn(&mut self, tick: u32, due: &mut Vec<TimerEntry>) {
+        let slot = &mut self.slots[(tick % SLOT_COUNT) as usize];
         due.extend(slot.extract_if(.., |entry| entry.due <= tick));
         if slot.is_empty() {
             *slot = Vec::new();
@@ -53,10 +54,10 @@ mod tests {
 
     #[test]
     fn entries_come_out_at_their_tick() {
-        let mut wheel = Wheel::new();
+        let mut wheel = TimerWheel::new();
         let dues = [1, 2, 2, 255, 256, 257, 258, 1_000];
         for (key, due) in (0..).zip(dues) {
-            wheel.add(Entry { key, generation: 0, due });
+            wheel.add(TimerEntry { key, generation: 0, due });
         }
         let mut seen = Vec::new();
         for tick in 1..=1_000 {

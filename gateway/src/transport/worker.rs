@@ -20,16 +20,16 @@ use super::{
     deflate::Deflater,
     frame::Frame,
     inflate::Inflater,
-    wheel::{Entry, Wheel},
+    wheel::{TimerEntry, TimerWheel},
 };
 pub(super) use link::{DrainNotice, Link, Phase};
 
 /// Maximum number of bytes per read of a socket. The buffer is large, because a worker has only one such buffer.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Maximum number of ticks that are made up for after the thread was blocked. Further ticks are skipped, because a
+/// Maximum number of missed ticks that are run after the thread was blocked. Further ticks are skipped, because a
 /// blocked thread receives nothing, and so its peers must not count as silent.
-const CATCH_UP_TICKS: u32 = 10;
+const MAX_CATCH_UP_TICKS: u32 = 10;
 
 /// The state that the connections of one worker share. `number` counts the workers of the server from 0.
 pub(crate) struct TransportWorker {
@@ -38,7 +38,7 @@ pub(crate) struct TransportWorker {
     pub counters: Arc<WorkerCounters>,
     pub ping: Frame,
     connections: RefCell<Slab<Rc<Link>>>,
-    wheel: RefCell<Wheel>,
+    wheel: RefCell<TimerWheel>,
     now: Cell<u32>,
     next_id: Cell<u64>,
     stopping: Cell<bool>,
@@ -55,7 +55,7 @@ impl TransportWorker {
             counters,
             ping: Frame::ping(&[]),
             connections: RefCell::default(),
-            wheel: RefCell::new(Wheel::new()),
+            wheel: RefCell::new(TimerWheel::new()),
             now: Cell::new(0),
             next_id: Cell::new(1),
             stopping: Cell::new(false),
@@ -66,7 +66,7 @@ impl TransportWorker {
     }
 
     /// Makes the worker refuse new connections. Returns whether the worker was already stopping.
-    pub(crate) fn stop(&self) -> bool {
+    pub(crate) fn stop_accepting(&self) -> bool {
         self.stopping.replace(true)
     }
 
@@ -81,7 +81,7 @@ impl TransportWorker {
     }
 
     /// Registers a new connection and starts its heartbeat.
-    pub(crate) fn open(self: &Rc<Self>) -> Rc<Link> {
+    pub(crate) fn open_link(self: &Rc<Self>) -> Rc<Link> {
         let id = self.next_id.get();
         self.next_id.set(id + 1);
         // Consecutive connections ping at different ticks, so that a reconnect storm does not become a ping storm.
@@ -100,7 +100,7 @@ impl TransportWorker {
     }
 
     /// Removes a connection whose task has ended, and counts its close under `code`.
-    pub(crate) fn remove(&self, key: u32, code: u16) {
+    pub(crate) fn remove_link(&self, key: u32, code: u16) {
         if self.connections.borrow_mut().try_remove(key as usize).is_some() {
             self.counters.connections.subtract(1);
             self.counters.count_close(code);
@@ -108,13 +108,13 @@ impl TransportWorker {
     }
 
     /// The current tick, counted from the worker's start. Ticks that are skipped after a long block do not count.
-    pub(crate) fn now(&self) -> u32 {
+    pub(crate) fn current_tick(&self) -> u32 {
         self.now.get()
     }
 
     /// Schedules a call of `link.on_timer` at tick `due`.
-    pub(crate) fn wake_at(&self, link: &Link, due: u32) {
-        self.wheel.borrow_mut().add(Entry { key: link.key, generation: link.generation(), due });
+    pub(crate) fn schedule_timer(&self, link: &Link, due: u32) {
+        self.wheel.borrow_mut().add(TimerEntry { key: link.key, generation: link.generation(), due });
     }
 
     /// Lends the shared read buffer. `read` may call sessions, because a nested call gets its own buffer.
@@ -136,9 +136,10 @@ impl TransportWorker {
 
     /// Returns the compressed copy of a frame; `None` if the copy is not shorter.
     pub(crate) fn compressed(&self, frame: &Frame) -> Option<Bytes> {
-        frame.compressed(&mut self.deflater.borrow_mut(), || self.counters.compressed.add(1))
+        frame.to_compressed(&mut self.deflater.borrow_mut(), || self.counters.compressed.add(1))
     }
 
+    /// Moves the clock by one tick, and calls `on_timer` of the links with due entries.
     fn advance_tick(&self) {
         let tick = self.now.get() + 1;
         self.now.set(tick);
@@ -170,12 +171,12 @@ pub(crate) async fn run_timers(worker: Rc<TransportWorker>) {
         interval.tick().await;
         let passed = (last.elapsed().as_nanos() / tick.as_nanos().max(1)).max(1);
         let passed = u32::try_from(passed).unwrap_or(u32::MAX);
-        if passed > CATCH_UP_TICKS {
+        if passed > MAX_CATCH_UP_TICKS {
             last = Instant::now();
         } else {
             last += tick * passed;
         }
-        for _ in 0..passed.min(CATCH_UP_TICKS) {
+        for _ in 0..passed.min(MAX_CATCH_UP_TICKS) {
             worker.advance_tick();
         }
     }

@@ -1,4 +1,4 @@
-//! The answers of appended commands: at once, or when the event is stored.
+//! Answers appended commands, at once or when their events are stored.
 
 use std::{
     cell::{Cell, RefCell},
@@ -27,39 +27,39 @@ use crate::{
     request_context::RequestContext,
 };
 
-/// A command that is not answered yet.
-pub(crate) struct Unanswered {
+/// A command whose event is being appended or stored, with what its answer needs.
+pub(crate) struct PendingAnswer {
     pub client: Rc<Client>,
     pub room: RoomId,
     pub request: RequestContext,
     pub command: AppendCommand,
-    #[allow(dead_code, reason = "it is released when the command is answered")]
+    #[allow(dead_code, reason = "the slot is freed when the guard is dropped")]
     pub slot: SlotGuard,
     pub started: Instant,
 }
 
-impl Unanswered {
+impl PendingAnswer {
     /// The stage at which the client wants the answer.
-    pub fn stage(&self) -> AckStage {
+    pub fn requested_stage(&self) -> AckStage {
         match &self.command {
             AppendCommand::Send(draft) => draft.ack,
             AppendCommand::Change(change) => change.ack,
         }
     }
 
-    fn ack(&self, accepted: &Accepted, stage: AckStage) -> Ack {
+    fn build_ack(&self, accepted: &Accepted, stage: AckStage) -> Ack {
         match &self.command {
             AppendCommand::Send(draft) => draft.ack(&self.room, accepted, stage),
             AppendCommand::Change(change) => change.ack(&self.room, accepted, stage),
         }
     }
 
-    /// Answers the command with `ack`.
+    /// Answers the command with `ack`, for this stage.
     pub fn acknowledge(self, worker: &Worker, accepted: &Accepted, stage: AckStage) {
         if matches!(self.command, AppendCommand::Send(_)) {
             worker.node.counters.count_accepted_send(accepted.duplicate);
         }
-        self.client.reply(&self.ack(accepted, stage).frame(self.request.reference()));
+        self.client.reply(&self.build_ack(accepted, stage).frame(self.request.reference()));
     }
 }
 
@@ -68,11 +68,12 @@ impl Unanswered {
 pub struct StoredAnswers {
     queue: Arc<StoredQueue>,
     last_ticket: Cell<u64>,
-    waiting: RefCell<FxHashMap<u64, Waiting>>,
+    waiting_answers: RefCell<FxHashMap<u64, WaitingAnswer>>,
 }
 
-struct Waiting {
-    unanswered: Unanswered,
+/// A command that waits until its event is stored.
+struct WaitingAnswer {
+    pending: PendingAnswer,
     accepted: Accepted,
     /// The span of the wait; `None` if the command is not traced.
     span: Option<Span>,
@@ -80,12 +81,12 @@ struct Waiting {
 
 impl StoredAnswers {
     /// Keeps an accepted command, which [`answer_stored`] answers when the result of the wait arrives.
-    pub(crate) fn add_waiting(&self, worker: &Worker, unanswered: Unanswered, accepted: Accepted) {
+    pub(crate) fn add_waiting(&self, worker: &Worker, pending: PendingAnswer, accepted: Accepted) {
         let ticket = self.last_ticket.get() + 1;
         self.last_ticket.set(ticket);
-        let span = unanswered.request.child_span("stored answer", SpanKind::Internal);
-        worker.node.bus.log.watermarks().enqueue(&unanswered.room, &accepted, &self.queue, ticket);
-        self.waiting.borrow_mut().insert(ticket, Waiting { unanswered, accepted, span });
+        let span = pending.request.child_span("stored answer", SpanKind::Internal);
+        worker.node.bus.log.watermarks().enqueue(&pending.room, &accepted, &self.queue, ticket);
+        self.waiting_answers.borrow_mut().insert(ticket, WaitingAnswer { pending, accepted, span });
     }
 }
 
@@ -94,11 +95,11 @@ pub(super) async fn answer_stored(worker: Rc<Worker>) {
     let answers = &worker.stored_answers;
     loop {
         for (ticket, stored) in answers.queue.take_all().await {
-            let waiting = answers.waiting.borrow_mut().remove(&ticket);
-            if let Some(Waiting { unanswered, accepted, span }) = waiting {
+            let waiting = answers.waiting_answers.borrow_mut().remove(&ticket);
+            if let Some(WaitingAnswer { pending, accepted, span }) = waiting {
                 drop(span);
                 // A panic in one answer must not end this task, which sends the answers of all other commands.
-                let answering = AssertUnwindSafe(|| answer(&worker, unanswered, accepted, stored));
+                let answering = AssertUnwindSafe(|| answer_command(&worker, pending, accepted, stored));
                 if catch_unwind(answering).is_err() {
                     tracing::error!("an answer panicked");
                 }
@@ -107,17 +108,17 @@ pub(super) async fn answer_stored(worker: Rc<Worker>) {
     }
 }
 
-fn answer(worker: &Worker, unanswered: Unanswered, accepted: Accepted, stored: Stored) {
+fn answer_command(worker: &Worker, pending: PendingAnswer, accepted: Accepted, stored: Stored) {
     match accepted.as_stored(stored) {
         Ok(accepted) => {
             if !accepted.duplicate {
-                let waited = unanswered.started.elapsed().as_secs_f64();
+                let waited = pending.started.elapsed().as_secs_f64();
                 worker.node.metrics.stored_seconds.observe(waited);
             }
-            unanswered.acknowledge(worker, &accepted, AckStage::Stored);
+            pending.acknowledge(worker, &accepted, AckStage::Stored);
         }
         Err(refusal) => {
-            let Unanswered { client, room, request, .. } = &unanswered;
+            let PendingAnswer { client, room, request, .. } = &pending;
             worker.refuse(client, request, Some(room), &refusal);
         }
     }

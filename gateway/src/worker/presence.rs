@@ -8,15 +8,16 @@ use tokio::sync::broadcast::error::RecvError;
 use super::Worker;
 use crate::bus::PresenceUpdate;
 
-/// Counts the presence changes of a room while at least one snapshot of the room is being read.
+/// The running reads of snapshots of one room, and the presence changes that have arrived meanwhile.
 #[derive(Default)]
-pub(super) struct Snapshot {
+pub(super) struct SnapshotReads {
+    /// Number of reads that are running.
     readers: usize,
-    /// The number of presence changes that have arrived in the room since the first of these reads began.
+    /// Number of presence changes that have arrived in the room since the first of these reads began.
     changes: u64,
 }
 
-/// While this value exists, the presence changes that arrive in the room are counted.
+/// A running read of a snapshot. While this value exists, [`SnapshotReads`] counts the presence changes of the room.
 pub struct SnapshotWatch {
     worker: Rc<Worker>,
     room: RoomId,
@@ -25,17 +26,17 @@ pub struct SnapshotWatch {
 impl SnapshotWatch {
     /// The number of changes so far. If it is the same before and after a read, no change arrived during the read.
     pub fn change_count(&self) -> u64 {
-        self.worker.snapshots.borrow().get(&self.room).map_or(0, |snapshot| snapshot.changes)
+        self.worker.snapshot_reads.borrow().get(&self.room).map_or(0, |reads| reads.changes)
     }
 }
 
 impl Drop for SnapshotWatch {
     fn drop(&mut self) {
-        let mut snapshots = self.worker.snapshots.borrow_mut();
-        if let Some(snapshot) = snapshots.get_mut(&self.room) {
-            snapshot.readers -= 1;
-            if snapshot.readers == 0 {
-                snapshots.remove(&self.room);
+        let mut snapshot_reads = self.worker.snapshot_reads.borrow_mut();
+        if let Some(reads) = snapshot_reads.get_mut(&self.room) {
+            reads.readers -= 1;
+            if reads.readers == 0 {
+                snapshot_reads.remove(&self.room);
             }
         }
     }
@@ -45,7 +46,7 @@ impl Worker {
     /// Starts to count the presence changes of a room. The count ends when the returned watch is dropped.
     #[must_use]
     pub fn watch_snapshot(self: &Rc<Self>, room: &RoomId) -> SnapshotWatch {
-        self.snapshots.borrow_mut().entry(room.clone()).or_default().readers += 1;
+        self.snapshot_reads.borrow_mut().entry(room.clone()).or_default().readers += 1;
         SnapshotWatch { worker: self.clone(), room: room.clone() }
     }
 
@@ -55,8 +56,8 @@ impl Worker {
         self.presence_rounds.set(round);
         let hub = self.hub.borrow();
         for room in update.rooms() {
-            if let Some(snapshot) = self.snapshots.borrow_mut().get_mut(room) {
-                snapshot.changes += 1;
+            if let Some(reads) = self.snapshot_reads.borrow_mut().get_mut(room) {
+                reads.changes += 1;
             }
             for client in hub.presence_watchers(room) {
                 client.send_presence(round, &update.frame);
@@ -66,7 +67,7 @@ impl Worker {
 }
 
 /// Passes presence changes to the connections of a worker, until the node ends.
-pub(super) async fn follow(worker: Rc<Worker>) {
+pub(super) async fn deliver_presence(worker: Rc<Worker>) {
     let mut updates = worker.node.bus.subscribe_presence();
     loop {
         match updates.recv().await {

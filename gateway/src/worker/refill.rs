@@ -10,24 +10,26 @@ use std::{
 use rustc_hash::FxHashMap;
 use tidings_shared::{
     ids::RoomId,
-    log::{AppendError, Record},
+    log::{AppendError, Record, TailPart},
 };
 
-use super::Worker;
+use super::{Worker, replay::report_missing_room};
 use crate::{
-    bus::{MARKS_TRUSTED_FOR, observe_delivery},
-    hub::{Position, RefillOutcome, Roles, RoomRead},
+    bus::{MARKS_TRUST_PERIOD, observe_delivery},
+    hub::{Position, RefillOutcome, RoomRead, StoredRoles},
     lock::lock,
 };
 
-/// Delay before another attempt to read a room that cannot be read, or whose read is older than a record of a hint.
+/// Delay before another attempt to read a room that cannot be read, or whose read lacks a record that has already
+/// arrived as a hint.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum number of heads that the sweep compares per second, which costs Redis less than 1 ms of CPU.
-const ROOMS_PER_INTERVAL: usize = 500;
+const MAX_ROOMS_PER_INTERVAL: usize = 500;
 
-/// The map of late deliveries is cleared when it has this many rooms. Some messages may then be counted twice.
-const MAX_LATE_ROOMS: usize = 10_000;
+/// Maximum number of rooms in [`LateDeliveryDedup`]. At this size it is cleared, and some messages may then be counted
+/// twice.
+const MAX_DEDUP_ROOMS: usize = 10_000;
 
 /// The position up to which late messages of each room were counted. Each late delivery by a refill is counted once per
 /// node, like a delivery in time, although each worker with subscriptions in the room reads the same late messages.
@@ -42,7 +44,7 @@ impl LateDeliveryDedup {
         if rooms.get(room).is_some_and(|counted| *counted >= position) {
             return false;
         }
-        if rooms.len() >= MAX_LATE_ROOMS {
+        if rooms.len() >= MAX_DEDUP_ROOMS {
             rooms.clear();
         }
         rooms.insert(room.clone(), position);
@@ -51,32 +53,37 @@ impl LateDeliveryDedup {
 }
 
 /// Reads a room until its live subscriptions are at its head, or no subscription is live.
-pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
+pub(super) async fn run_refill(worker: Rc<Worker>, room: RoomId) {
     let began = Instant::now();
-    let mut logged = false;
     // The stored roles are valid for the next read only, because roles become outdated soon.
-    let mut roles: Option<Roles> = None;
+    let mut roles: Option<StoredRoles> = None;
     loop {
-        let permit = worker.refills.acquire().await;
+        let permit = worker.refill_permits.acquire().await;
         let (position, newest, generation, users) = {
             let hub = worker.hub.borrow();
             let room = hub.room(&room);
-            (room.live_position(), room.newest(), hub.generation(), room.users_with_known_role())
+            (room.live_position(), room.newest_position(), hub.generation(), room.users_with_known_role())
         };
         // The live subscriptions may have ended while the task waited for a permit.
         let Some(position) = position else { return worker.hub.borrow_mut().abandon_refill(&room) };
-        let read = worker.node.bus.read(&room, Some(position.seq), newest.epoch, &users).await;
+        let part = TailPart::all_after(position.seq);
+        let read = worker.node.bus.read_room(&room, Some(part), newest.epoch, &users).await;
         drop(permit);
         match read {
             Ok(tail) => {
-                if began.elapsed() > MARKS_TRUSTED_FOR {
+                if began.elapsed() > MARKS_TRUST_PERIOD {
                     worker.hub.borrow_mut().expire_marks(&room);
                 }
                 let read_roles = roles.take();
                 let read = RoomRead { tail: &tail, users: &users, roles: read_roles.as_ref() };
                 let had_live = worker.hub.borrow().room(&room).live_position().is_some();
-                let (outcome, ended) = worker.hub.borrow_mut().refill(&room, read, generation);
-                worker.release(&ended);
+                let (outcome, ended, lagging) = {
+                    let mut hub = worker.hub.borrow_mut();
+                    let (outcome, ended) = hub.refill(&room, read, generation);
+                    (outcome, ended, hub.take_lagging())
+                };
+                worker.release_ended(&ended);
+                worker.replay_lagging(lagging);
                 match outcome {
                     RefillOutcome::FromTail | RefillOutcome::Gap => {
                         // Records that a gap skips also count as late, because no subscription got them in time.
@@ -92,7 +99,7 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
                     }
                     RefillOutcome::Retry => {}
                     RefillOutcome::RolesUnknown => {
-                        match worker.node.bus.roles(&room, tail.head.epoch, &users).await {
+                        match worker.node.bus.stored_roles(&room, tail.head.epoch, &users).await {
                             Ok(stored) => {
                                 roles = Some(stored);
                                 continue;
@@ -105,11 +112,10 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
                 }
             }
             Err(AppendError::NoSuchRoom) => {
-                if !logged {
-                    tracing::error!(%room, "a room with live subscriptions does not exist in PostgreSQL");
-                    logged = true;
-                }
-                tokio::time::sleep(SWEEP_EVERY).await;
+                tracing::error!(%room, "a room with live subscriptions is not in PostgreSQL");
+                let (peers, ended) = worker.hub.borrow_mut().end_live_subscriptions(&room);
+                worker.release_ended(&ended);
+                return peers.iter().for_each(|client| report_missing_room(client, &room));
             }
             Err(error) => {
                 roles = None;
@@ -117,8 +123,8 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
             }
         }
         tokio::time::sleep(RETRY_AFTER).await;
-        // Without this check the refill of a room without live subscriptions would run on while it waits for a permit,
-        // and a subscription that goes live meanwhile would get no live-only records and no role.
+        // Without this check the refill would wait for a permit although no subscription is live. A subscription that
+        // goes live during this wait would get no live-only records.
         if worker.hub.borrow().room(&room).live_position().is_none() {
             return worker.hub.borrow_mut().abandon_refill(&room);
         }
@@ -128,21 +134,21 @@ pub(super) async fn refill(worker: Rc<Worker>, room: RoomId) {
 /// Compares the positions of live rooms with the heads in Redis, some rooms per second, in turn. Each head is compared
 /// with the room's position one interval after it was read, because hints up to the head may arrive meanwhile. Without
 /// this delay, a busy room whose tail holds only some milliseconds of records would be sent an unnecessary gap.
-pub(super) async fn sweep(worker: Rc<Worker>) {
-    let mut due: Vec<RoomId> = Vec::new();
-    let mut read: Vec<(RoomId, Position)> = Vec::new();
+pub(super) async fn sweep_rooms(worker: Rc<Worker>) {
+    let mut due_rooms: Vec<RoomId> = Vec::new();
+    let mut read_heads: Vec<(RoomId, Position)> = Vec::new();
     loop {
-        tokio::time::sleep(SWEEP_EVERY).await;
-        for (room, head) in read.drain(..) {
+        tokio::time::sleep(SWEEP_INTERVAL).await;
+        for (room, head) in read_heads.drain(..) {
             let sent = worker.hub.borrow().room(&room).live_position();
             if sent.is_some_and(|sent| sent < head) {
                 worker.request_refill(&room);
             }
         }
-        if due.is_empty() {
-            due = worker.hub.borrow().live_rooms().cloned().collect();
+        if due_rooms.is_empty() {
+            due_rooms = worker.hub.borrow().live_rooms().cloned().collect();
         }
-        let rooms = due.split_off(due.len().saturating_sub(ROOMS_PER_INTERVAL));
+        let rooms = due_rooms.split_off(due_rooms.len().saturating_sub(MAX_ROOMS_PER_INTERVAL));
         if rooms.is_empty() {
             continue;
         }
@@ -151,7 +157,7 @@ pub(super) async fn sweep(worker: Rc<Worker>) {
             let (epoch, seq) = head?;
             Some((room, Position { epoch, seq }))
         };
-        read.extend(rooms.into_iter().zip(heads).filter_map(position));
+        read_heads.extend(rooms.into_iter().zip(heads).filter_map(position));
     }
 }
 
@@ -163,10 +169,10 @@ mod tests {
 
     #[test]
     fn late_message_is_counted_by_one_worker() {
-        let (dedup, room) = (LateDeliveryDedup::default(), RoomId::fresh());
+        let (dedup, room) = (LateDeliveryDedup::default(), RoomId::generate());
         let at = |seq| Position { epoch: Epoch(1), seq: Seq(seq) };
         assert!(dedup.mark_counted(&room, at(1)) && dedup.mark_counted(&room, at(2)));
         assert!(!dedup.mark_counted(&room, at(1)) && !dedup.mark_counted(&room, at(2)));
-        assert!(dedup.mark_counted(&room, at(3)) && dedup.mark_counted(&RoomId::fresh(), at(1)));
+        assert!(dedup.mark_counted(&room, at(3)) && dedup.mark_counted(&RoomId::generate(), at(1)));
     }
 }

@@ -1,5 +1,6 @@
-//! Typing, combined over the whole node: changes within 100 ms are published together. Of the changes of one user in
-//! one room, only the last is published. Receivers let typing expire, so the node stores no published typing.
+//! Combines the typing of all connections of a node: changes within 100 ms are published together. Of the changes of
+//! one user in one room, only the last is published. Receivers let typing expire, so the node does not remember who is
+//! typing.
 
 use std::{
     sync::{
@@ -9,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tidings_shared::{
     error::Refusal,
     ids::{RoomId, UserId},
@@ -22,13 +23,13 @@ use tokio::sync::{Notify, oneshot};
 use crate::{lock::lock, metrics::Metrics};
 
 /// How long changes are collected before they are published.
-const COLLECT_FOR: Duration = Duration::from_millis(100);
-/// Time after which receivers let typing expire, unless it is repeated.
-const EXPIRES_MS: u64 = 2000;
+const COLLECT_TIME: Duration = Duration::from_millis(100);
+/// Time in ms after which receivers let typing expire, unless it is repeated.
+const TYPING_EXPIRY_MS: u64 = 2000;
 /// Maximum number of typing commands that wait at the same time. Further commands are refused as `overloaded`.
-const MAX_WAITING: usize = 10_000;
+const MAX_WAITING_COMMANDS: usize = 10_000;
 
-type Answer = Result<(), Refusal>;
+type TypingOutcome = Result<(), Refusal>;
 
 /// A user's typing in one room.
 #[derive(Debug)]
@@ -39,31 +40,59 @@ pub struct TypingState {
     pub min_role: MinRole,
 }
 
+/// An unpublished change, and the senders of the answers to the commands that caused it.
 struct PendingTyping {
     state: TypingState,
-    waiting: Vec<oneshot::Sender<Answer>>,
+    senders: Vec<oneshot::Sender<TypingOutcome>>,
 }
 
+impl PendingTyping {
+    /// Answers the commands, and returns their number.
+    fn answer_all(self, outcome: &TypingOutcome, metrics: &Metrics) -> usize {
+        let count = self.senders.len();
+        if outcome.is_ok() {
+            metrics.live.with_label_values(&["typing"]).inc();
+        }
+        // Sending fails if the connection has closed, which then needs no answer.
+        self.senders.into_iter().for_each(|sender| drop(sender.send(outcome.clone())));
+        count
+    }
+}
+
+type TypingChanges = FxHashMap<(RoomId, UserId), PendingTyping>;
+
 #[derive(Default)]
-struct Pending {
-    by_user: FxHashMap<(RoomId, UserId), PendingTyping>,
-    waiting: usize,
+struct PendingChanges {
+    by_user: TypingChanges,
+    /// Number of commands without an answer.
+    unanswered: usize,
+    /// The rooms that are being seeded. Changes in such a room wait until the room is seeded, so that the changes keep
+    /// their order.
+    seeding: FxHashSet<RoomId>,
+}
+
+impl PendingChanges {
+    /// Takes all changes, except those of rooms that are being seeded.
+    fn take_publishable(&mut self) -> TypingChanges {
+        let Self { by_user, seeding, .. } = self;
+        by_user.extract_if(|(room, _), _| !seeding.contains(room)).collect()
+    }
 }
 
 /// The typing changes of a node that are not published yet. All workers share them.
 #[derive(Default)]
-pub struct Typing {
-    pending_changes: Mutex<Pending>,
+pub struct TypingPublisher {
+    pending_changes: Mutex<PendingChanges>,
     /// Whether changes are waiting. Each sent message checks this flag without taking the lock.
-    busy: AtomicBool,
+    has_changes: AtomicBool,
     wake: Notify,
 }
 
-impl Typing {
+impl TypingPublisher {
     /// Starts the task that publishes the changes.
     pub fn start(log: Arc<Log>, metrics: Metrics) -> Arc<Self> {
         let typing = Arc::new(Self::default());
-        tokio::spawn(send(typing.clone(), log, metrics));
+        tokio::spawn(publish_changes(typing.clone(), log, metrics));
         typing
     }
 
@@ -74,69 +103,92 @@ impl Typing {
         room: &RoomId,
         user: &UserId,
         state: TypingState,
-    ) -> Result<oneshot::Receiver<Answer>, Refusal> {
+    ) -> Result<oneshot::Receiver<TypingOutcome>, Refusal> {
         let (answer, sent) = oneshot::channel();
         let mut pending_changes = lock(&self.pending_changes);
-        if pending_changes.waiting >= MAX_WAITING {
+        if pending_changes.unanswered >= MAX_WAITING_COMMANDS {
             return Err(Refusal::overloaded("too many users type on this node; repeat this later"));
         }
-        pending_changes.waiting += 1;
-        if pending_changes.by_user.is_empty() {
-            self.busy.store(true, Ordering::Relaxed);
-            self.wake.notify_one();
-        }
+        pending_changes.unanswered += 1;
+        self.has_changes.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
         let key = (room.clone(), user.clone());
-        let waiting = pending_changes.by_user.remove(&key).map(|before| before.waiting);
-        let mut pending = PendingTyping { state, waiting: waiting.unwrap_or_default() };
-        pending.waiting.push(answer);
+        let senders = pending_changes.by_user.remove(&key).map(|previous| previous.senders);
+        let mut pending = PendingTyping { state, senders: senders.unwrap_or_default() };
+        pending.senders.push(answer);
         pending_changes.by_user.insert(key, pending);
         Ok(sent)
     }
 
     /// Drops the unpublished change of a user who has sent a message, because the message ends typing.
     pub fn cancel_unpublished(&self, room: &RoomId, user: &UserId) {
-        // This load always sees a change of the same connection. A change of another connection may be missed, because
-        // its order relative to the message is undefined.
-        if !self.busy.load(Ordering::Relaxed) {
+        // This load always sees a change of the same connection. A change of another connection may be missed; this
+        // does no harm, because its order relative to the message is undefined.
+        if !self.has_changes.load(Ordering::Relaxed) {
             return;
         }
         let mut pending_changes = lock(&self.pending_changes);
         if let Some(pending) = pending_changes.by_user.remove(&(room.clone(), user.clone())) {
-            pending_changes.waiting -= pending.waiting.len();
+            pending_changes.unanswered -= pending.senders.len();
             drop(pending_changes);
-            pending.waiting.into_iter().for_each(|waiting| drop(waiting.send(Ok(()))));
+            pending.senders.into_iter().for_each(|sender| drop(sender.send(Ok(()))));
         }
     }
 }
 
-async fn send(typing: Arc<Typing>, log: Arc<Log>, metrics: Metrics) {
+async fn publish_changes(typing: Arc<TypingPublisher>, log: Arc<Log>, metrics: Metrics) {
     loop {
         typing.wake.notified().await;
-        tokio::time::sleep(COLLECT_FOR).await;
+        tokio::time::sleep(COLLECT_TIME).await;
         let changes = {
             let mut pending_changes = lock(&typing.pending_changes);
-            typing.busy.store(false, Ordering::Relaxed);
-            std::mem::take(&mut *pending_changes).by_user
+            let changes = pending_changes.take_publishable();
+            typing.has_changes.store(!pending_changes.by_user.is_empty(), Ordering::Relaxed);
+            changes
         };
-        let entries: Vec<LiveEntry<'_>> =
-            changes.iter().map(|((room, user), pending)| entry(room, user, &pending.state)).collect();
-        let outcomes = log.publish_live(&entries).await;
-        drop(entries);
-        for (pending, outcome) in changes.into_values().zip(outcomes) {
-            if outcome.is_ok() {
-                metrics.live.with_label_values(&["typing"]).inc();
+        if changes.is_empty() {
+            continue;
+        }
+        let outcomes = log.publish_in_seeded_rooms(&live_entries(&changes)).await;
+        let (mut unseeded, mut answered) = (FxHashMap::<RoomId, TypingChanges>::default(), 0);
+        for ((key, pending), outcome) in changes.into_iter().zip(outcomes) {
+            match outcome {
+                Some(outcome) => answered += pending.answer_all(&outcome, &metrics),
+                None => drop(unseeded.entry(key.0.clone()).or_default().insert(key, pending)),
             }
-            // Sending fails if the connection has closed, which then needs no answer.
-            pending.waiting.into_iter().for_each(|waiting| drop(waiting.send(outcome.clone())));
+        }
+        {
+            let mut pending_changes = lock(&typing.pending_changes);
+            pending_changes.unanswered -= answered;
+            pending_changes.seeding.extend(unseeded.keys().cloned());
+        }
+        for (room, changes) in unseeded {
+            // Each room has its own task, so that a room that cannot be seeded now delays no other room.
+            let (typing, log, metrics) = (typing.clone(), log.clone(), metrics.clone());
+            tokio::spawn(async move {
+                let outcomes = log.publish_live(&live_entries(&changes)).await;
+                let answers = changes.into_values().zip(outcomes);
+                let answered: usize =
+                    answers.map(|(pending, outcome)| pending.answer_all(&outcome, &metrics)).sum();
+                let mut pending_changes = lock(&typing.pending_changes);
+                pending_changes.unanswered -= answered;
+                pending_changes.seeding.remove(&room);
+                drop(pending_changes);
+                typing.wake.notify_one();
+            });
         }
     }
 }
 
-fn entry<'a>(room: &'a RoomId, user: &'a UserId, state: &TypingState) -> LiveEntry<'a> {
+fn live_entries(changes: &TypingChanges) -> Vec<LiveEntry<'_>> {
+    changes.iter().map(|((room, user), pending)| live_entry(room, user, &pending.state)).collect()
+}
+
+fn live_entry<'a>(room: &'a RoomId, user: &'a UserId, state: &TypingState) -> LiveEntry<'a> {
     let sender = |name| Sender { id: user.as_str(), name, picture: None };
     let (kind, frame) = if state.started {
         let user = sender(state.name.as_deref());
-        ("typing:start", ServerFrame::TypingStart { room, user, expires_ms: EXPIRES_MS })
+        ("typing:start", ServerFrame::TypingStart { room, user, expires_ms: TYPING_EXPIRY_MS })
     } else {
         ("typing:stop", ServerFrame::TypingStop { room, user: sender(None) })
     };
@@ -153,19 +205,19 @@ mod tests {
 
     #[test]
     fn last_change_per_user_and_room_counts_and_all_are_answered() {
-        let typing = Typing::default();
+        let typing = TypingPublisher::default();
         let (room, ann, bob) =
             (RoomId::parse("r").unwrap(), UserId::parse("ann").unwrap(), UserId::parse("bob").unwrap());
         let _first = typing.submit(&room, &ann, state(true)).unwrap();
         let _second = typing.submit(&room, &ann, state(false)).unwrap();
         let _other = typing.submit(&room, &bob, state(true)).unwrap();
-        let changes = std::mem::take(&mut *lock(&typing.pending_changes));
-        assert_eq!((changes.by_user.len(), changes.waiting), (2, 3));
-        let pending = &changes.by_user[&(room.clone(), ann.clone())];
-        assert!(!pending.state.started && pending.waiting.len() == 2);
-        let stop = entry(&room, &ann, &pending.state);
+        let changes = lock(&typing.pending_changes).take_publishable();
+        assert_eq!((changes.len(), lock(&typing.pending_changes).unanswered), (2, 3));
+        let pending = &changes[&(room.clone(), ann.clone())];
+        assert!(!pending.state.started && pending.senders.len() == 2);
+        let stop = live_entry(&room, &ann, &pending.state);
         assert_eq!(stop.json, br#"{"type":"typing:stop","room":"r","user":{"id":"ann"}}"#);
-        let start = entry(&room, &ann, &state(true));
+        let start = live_entry(&room, &ann, &state(true));
         let start_json =
             r#"{"type":"typing:start","room":"r","user":{"id":"ann","name":"Ann"},"expires_ms":2000}"#;
         assert_eq!(start.json, start_json.as_bytes());
@@ -173,7 +225,7 @@ mod tests {
 
     #[test]
     fn message_cancels_unpublished_typing() {
-        let typing = Typing::default();
+        let typing = TypingPublisher::default();
         let (room, ann) = (RoomId::parse("r").unwrap(), UserId::parse("ann").unwrap());
         let mut receiver = typing.submit(&room, &ann, state(true)).unwrap();
         typing.cancel_unpublished(&room, &UserId::parse("bob").unwrap());
@@ -181,15 +233,32 @@ mod tests {
         typing.cancel_unpublished(&room, &ann);
         assert_eq!(receiver.try_recv(), Ok(Ok(())));
         let pending_changes = lock(&typing.pending_changes);
-        assert!(pending_changes.by_user.is_empty() && pending_changes.waiting == 0);
+        assert!(pending_changes.by_user.is_empty() && pending_changes.unanswered == 0);
+    }
+
+    #[test]
+    fn changes_of_room_being_seeded_wait() {
+        let typing = TypingPublisher::default();
+        let [room, other] = ["r", "other"].map(|room| RoomId::parse(room).unwrap());
+        let ann = UserId::parse("ann").unwrap();
+        lock(&typing.pending_changes).seeding.insert(room.clone());
+        let _receivers = [&room, &other].map(|room| typing.submit(room, &ann, state(true)).unwrap());
+        let mut pending_changes = lock(&typing.pending_changes);
+        assert_eq!(
+            pending_changes.take_publishable().into_keys().collect::<Vec<_>>(),
+            [(other, ann.clone())]
+        );
+        pending_changes.seeding.clear();
+        assert_eq!(pending_changes.take_publishable().into_keys().collect::<Vec<_>>(), [(room, ann)]);
     }
 
     #[test]
     fn typing_above_limit_is_refused_as_overloaded() {
-        let typing = Typing::default();
+        let typing = TypingPublisher::default();
         let (room, ann) = (RoomId::parse("r").unwrap(), UserId::parse("ann").unwrap());
-        let receiver: Vec<_> =
-            (0..MAX_WAITING).map(|n| typing.submit(&room, &ann, state(n % 2 == 0)).unwrap()).collect();
+        let receiver: Vec<_> = (0..MAX_WAITING_COMMANDS)
+            .map(|n| typing.submit(&room, &ann, state(n % 2 == 0)).unwrap())
+            .collect();
         let refused = typing.submit(&room, &ann, state(true)).unwrap_err();
         assert_eq!(refused.code, tidings_shared::error::ErrorCode::Overloaded);
         drop(receiver);

@@ -59,7 +59,7 @@ impl Worker {
             match event {
                 UserEvent::Frame(frame) => client.connection.send(frame.clone()),
                 UserEvent::Read { room, pushed, frame } => {
-                    if !pushed || !self.is_live(client, room) {
+                    if !pushed || !self.receives_live_only(client, room) {
                         client.connection.send(frame.clone());
                     }
                 }
@@ -90,8 +90,11 @@ impl Worker {
         }
     }
 
-    fn is_live(&self, client: &Client, room: &RoomId) -> bool {
-        client.subscription(room).is_some_and(|joined| self.hub.borrow().room(room).is_live(joined))
+    /// Whether a connection gets the live-only records of a room, among them receipts.
+    fn receives_live_only(&self, client: &Client, room: &RoomId) -> bool {
+        client
+            .subscription(room)
+            .is_some_and(|joined| self.hub.borrow().room(room).receives_live_only(joined))
     }
 
     /// Refills a joined room if its live position is below `seq`, the seq of a membership change.

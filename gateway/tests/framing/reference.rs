@@ -1,4 +1,4 @@
-//! The same messages by tungstenite: written with its frames, read with its protocol.
+//! Encodes messages as client frames, and reads frames, with tungstenite.
 
 use std::io::{self, Read, Write};
 
@@ -15,103 +15,105 @@ use tokio_tungstenite::tungstenite::{
     },
 };
 
-use crate::strategies::{Kind, MessageOut};
+use crate::strategies::{MessageKind, MessageOut};
 
-/// The bytes of these messages, and the events that they mean.
-pub fn written(messages: &[MessageOut]) -> (Vec<u8>, Vec<DecodedEvent>) {
-    let (mut bytes, mut meant) = (Vec::new(), Vec::new());
+/// Encodes messages as client frames. Also returns the events that a decoder must return for them.
+pub fn encode_messages(messages: &[MessageOut]) -> (Vec<u8>, Vec<DecodedEvent>) {
+    let (mut bytes, mut expected) = (Vec::new(), Vec::new());
     for message in messages {
         let mask = message.masks[0];
-        let control = |opcode, payload: &[u8]| frame(OpCode::Control(opcode), true, false, mask, payload);
+        let control =
+            |opcode, payload: &[u8]| encode_frame(OpCode::Control(opcode), true, false, mask, payload);
         match &message.kind {
-            Kind::Text(text) => {
-                data(message, Data::Text, text.as_bytes(), &mut bytes, &mut meant);
-                meant.push(DecodedEvent::Text(text.clone()));
+            MessageKind::Text(text) => {
+                append_fragments(message, Data::Text, text.as_bytes(), &mut bytes, &mut expected);
+                expected.push(DecodedEvent::Text(text.clone()));
             }
-            Kind::Binary(payload) => {
-                data(message, Data::Binary, payload, &mut bytes, &mut meant);
-                meant.push(DecodedEvent::Binary(payload.clone()));
+            MessageKind::Binary(payload) => {
+                append_fragments(message, Data::Binary, payload, &mut bytes, &mut expected);
+                expected.push(DecodedEvent::Binary(payload.clone()));
             }
-            Kind::Ping(payload) => {
+            MessageKind::Ping(payload) => {
                 bytes.extend(control(Control::Ping, payload));
-                meant.push(DecodedEvent::Ping(payload.clone()));
+                expected.push(DecodedEvent::Ping(payload.clone()));
             }
-            Kind::Pong(payload) => {
+            MessageKind::Pong(payload) => {
                 bytes.extend(control(Control::Pong, payload));
-                meant.push(DecodedEvent::Pong);
+                expected.push(DecodedEvent::Pong);
             }
-            Kind::Close(code, reason) => {
+            MessageKind::Close(code, reason) => {
                 let payload = [&code.to_be_bytes()[..], reason.as_bytes()].concat();
                 bytes.extend(control(Control::Close, &payload));
-                meant.push(DecodedEvent::Close(Some(*code)));
+                expected.push(DecodedEvent::Close(Some(*code)));
             }
         }
     }
-    (bytes, meant)
+    (bytes, expected)
 }
 
-/// A message in fragments, optionally with a ping between them.
-fn data(
+/// Appends a message in fragments, optionally with a ping before each further fragment.
+fn append_fragments(
     message: &MessageOut,
     opcode: Data,
     payload: &[u8],
     bytes: &mut Vec<u8>,
-    meant: &mut Vec<DecodedEvent>,
+    expected: &mut Vec<DecodedEvent>,
 ) {
-    let fragments = fragments(payload, &message.cuts);
+    let fragments = split_at_cuts(payload, &message.cuts);
     for (number, fragment) in fragments.iter().enumerate() {
         let opcode = OpCode::Data(if number == 0 { opcode } else { Data::Continue });
         let mask = message.masks[number % message.masks.len()];
         if number > 0 && message.ping_between {
-            bytes.extend(frame(OpCode::Control(Control::Ping), true, false, mask, b"between"));
-            meant.push(DecodedEvent::Ping(b"between".to_vec()));
+            bytes.extend(encode_frame(OpCode::Control(Control::Ping), true, false, mask, b"between"));
+            expected.push(DecodedEvent::Ping(b"between".to_vec()));
         }
-        bytes.extend(frame(opcode, number + 1 == fragments.len(), false, mask, fragment));
+        bytes.extend(encode_frame(opcode, number + 1 == fragments.len(), false, mask, fragment));
     }
 }
 
-fn fragments<'a>(payload: &'a [u8], cuts: &[Index]) -> Vec<&'a [u8]> {
-    let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(payload.len() + 1)).collect();
-    places.sort_unstable();
-    places.push(payload.len());
+fn split_at_cuts<'a>(payload: &'a [u8], cuts: &[Index]) -> Vec<&'a [u8]> {
+    let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(payload.len() + 1)).collect();
+    ends.sort_unstable();
+    ends.push(payload.len());
     let mut begin = 0;
     let piece = |end| {
         let piece = &payload[begin..end];
         begin = end;
         piece
     };
-    places.into_iter().map(piece).collect()
+    ends.into_iter().map(piece).collect()
 }
 
-/// A text's payload in masked fragments; `compressed` marks the first one.
-pub fn frames(payload: &[u8], cuts: &[Index], masks: &[[u8; 4]], compressed: bool) -> Vec<u8> {
-    let fragments = fragments(payload, cuts);
+/// Encodes `payload` as a fragmented, masked text message. `compressed` sets RSV1 on the first fragment; the payload
+/// must then be compressed already.
+pub fn encode_fragments(payload: &[u8], cuts: &[Index], masks: &[[u8; 4]], compressed: bool) -> Vec<u8> {
+    let fragments = split_at_cuts(payload, cuts);
     let mut bytes = Vec::new();
     for (number, fragment) in fragments.iter().enumerate() {
         let opcode = OpCode::Data(if number == 0 { Data::Text } else { Data::Continue });
         let mask = masks[number % masks.len()];
         let marked = compressed && number == 0;
-        bytes.extend(frame(opcode, number + 1 == fragments.len(), marked, mask, fragment));
+        bytes.extend(encode_frame(opcode, number + 1 == fragments.len(), marked, mask, fragment));
     }
     bytes
 }
 
-fn frame(opcode: OpCode, is_final: bool, rsv1: bool, mask: [u8; 4], payload: &[u8]) -> Vec<u8> {
+fn encode_frame(opcode: OpCode, is_final: bool, rsv1: bool, mask: [u8; 4], payload: &[u8]) -> Vec<u8> {
     let header = FrameHeader { is_final, rsv1, opcode, mask: Some(mask), ..FrameHeader::default() };
     let mut bytes = Vec::new();
     Frame::from_payload(header, payload.to_vec().into()).format(&mut bytes).unwrap();
     bytes
 }
 
-/// What tungstenite reads from these bytes, up to a close frame or an error, with its error text.
-pub fn read(
+/// Reads frames with tungstenite, up to a close frame or an error. Returns the events, and the text of the error.
+pub fn read_events(
     bytes: &[u8],
     pieces: &[usize],
     role: Role,
     max_bytes: usize,
 ) -> (Vec<DecodedEvent>, Option<String>) {
     let config = WebSocketConfig::default().max_message_size(Some(max_bytes)).max_frame_size(Some(max_bytes));
-    let stream = Arriving { rest: bytes, pieces: pieces.iter().cycle() };
+    let stream = PiecewiseStream { rest: bytes, pieces: pieces.iter().cycle() };
     let mut socket = WebSocket::from_raw_socket(stream, role, Some(config));
     let mut seen = Vec::new();
     loop {
@@ -131,13 +133,13 @@ pub fn read(
     }
 }
 
-/// A stream whose bytes arrive in pieces, and then no more. Written bytes are dropped.
-struct Arriving<'a> {
+/// A stream whose bytes arrive in pieces. After the last piece, a read would block. Written bytes are dropped.
+struct PiecewiseStream<'a> {
     rest: &'a [u8],
     pieces: std::iter::Cycle<std::slice::Iter<'a, usize>>,
 }
 
-impl Read for Arriving<'_> {
+impl Read for PiecewiseStream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.rest.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -150,7 +152,7 @@ impl Read for Arriving<'_> {
     }
 }
 
-impl Write for Arriving<'_> {
+impl Write for PiecewiseStream<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(bytes.len())
     }

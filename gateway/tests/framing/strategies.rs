@@ -3,19 +3,20 @@
 use proptest::{prelude::*, sample::Index};
 
 /// Maximum message size, in bytes: it covers all three encodings of a length.
-pub const MAX: usize = 70_000;
+pub const MAX_MESSAGE_BYTES: usize = 70_000;
 
-/// A message of a client, with the cuts between its fragments and what is sent between them.
+/// A message of a client, with the cuts between its fragments. With `ping_between`, a ping comes before each further
+/// fragment.
 #[derive(Debug, Clone)]
 pub struct MessageOut {
-    pub kind: Kind,
+    pub kind: MessageKind,
     pub cuts: Vec<Index>,
     pub ping_between: bool,
     pub masks: Vec<[u8; 4]>,
 }
 
 #[derive(Debug, Clone)]
-pub enum Kind {
+pub enum MessageKind {
     Text(String),
     Binary(Vec<u8>),
     Ping(Vec<u8>),
@@ -27,7 +28,7 @@ pub enum Kind {
 #[derive(Debug, Clone)]
 pub enum FrameOut {
     Text(String),
-    Once(String),
+    ForOne(String),
     /// Built with this guess of its length.
     With(String, usize),
     Binary(Vec<u8>),
@@ -54,17 +55,17 @@ fn any_control() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(any::<u8>(), 0..=125)
 }
 
-fn any_close() -> impl Strategy<Value = Kind> {
+fn any_close() -> impl Strategy<Value = MessageKind> {
     let code = prop::sample::select(vec![1000, 1001, 1002, 1003, 1007, 1008, 1009, 1011, 3000, 4999]);
-    (code, "[a-zé]{0,60}").prop_map(|(code, reason)| Kind::Close(code, reason))
+    (code, "[a-zé]{0,60}").prop_map(|(code, reason)| MessageKind::Close(code, reason))
 }
 
 pub fn any_messages() -> impl Strategy<Value = Vec<MessageOut>> {
     let kind = prop_oneof![
-        8 => any_text().prop_map(Kind::Text),
-        4 => any_binary().prop_map(Kind::Binary),
-        2 => any_control().prop_map(Kind::Ping),
-        1 => any_control().prop_map(Kind::Pong),
+        8 => any_text().prop_map(MessageKind::Text),
+        4 => any_binary().prop_map(MessageKind::Binary),
+        2 => any_control().prop_map(MessageKind::Ping),
+        1 => any_control().prop_map(MessageKind::Pong),
         1 => any_close(),
     ];
     let masks = prop::collection::vec(any::<[u8; 4]>(), 1..4);
@@ -76,7 +77,7 @@ pub fn any_messages() -> impl Strategy<Value = Vec<MessageOut>> {
 pub fn any_frames_out() -> impl Strategy<Value = Vec<FrameOut>> {
     let frame = prop_oneof![
         any_text().prop_map(FrameOut::Text),
-        any_text().prop_map(FrameOut::Once),
+        any_text().prop_map(FrameOut::ForOne),
         (any_text(), 0..500usize).prop_map(|(text, guess)| FrameOut::With(text, guess)),
         any_binary().prop_map(FrameOut::Binary),
         any_control().prop_map(FrameOut::Ping),

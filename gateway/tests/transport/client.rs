@@ -14,7 +14,7 @@ pub const CLOSE: u8 = 0x88;
 pub const PING: u8 = 0x89;
 pub const PONG: u8 = 0x8A;
 
-/// Longer than anything here takes.
+/// Timeout of every wait in these tests.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub async fn within_timeout<T>(what: &str, wait: impl Future<Output = T>) -> T {
@@ -62,8 +62,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects and sends any bytes.
-    pub async fn raw(address: SocketAddr, bytes: &[u8]) -> Client {
+    /// Connects and sends these bytes, which need not be a valid request.
+    pub async fn connect_and_send(address: SocketAddr, bytes: &[u8]) -> Client {
         let socket = TcpStream::connect(address).await.unwrap();
         socket.set_nodelay(true).unwrap();
         let mut client = Client { socket, read: Vec::new() };
@@ -73,24 +73,25 @@ impl Client {
 
     /// Connects and completes the handshake on `/ws`.
     pub async fn open(address: SocketAddr) -> Client {
-        let mut client = Client::raw(address, handshake("/ws").as_bytes()).await;
-        let head = client.head().await;
+        let mut client = Client::connect_and_send(address, handshake("/ws").as_bytes()).await;
+        let head = client.read_head().await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         client
     }
 
     /// Connects and offers compression. Returns the client and the negotiated extension, which may be empty.
-    pub async fn offering(address: SocketAddr, offer: &str) -> (Client, String) {
+    pub async fn open_offering(address: SocketAddr, offer: &str) -> (Client, String) {
         let offer = format!("\r\nSec-WebSocket-Extensions: {offer}\r\n\r\n");
-        let mut client = Client::raw(address, handshake("/ws").replace("\r\n\r\n", &offer).as_bytes()).await;
-        let head = client.head().await;
+        let mut client =
+            Client::connect_and_send(address, handshake("/ws").replace("\r\n\r\n", &offer).as_bytes()).await;
+        let head = client.read_head().await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         let agreed = head.lines().find_map(|line| line.strip_prefix("sec-websocket-extensions: "));
         (client, agreed.unwrap_or_default().to_owned())
     }
 
     /// The head of an HTTP answer.
-    pub async fn head(&mut self) -> String {
+    pub async fn read_head(&mut self) -> String {
         loop {
             if let Some(end) = self.read.windows(4).position(|window| window == b"\r\n\r\n") {
                 let head: Vec<u8> = self.read.drain(..end + 4).collect();
@@ -108,7 +109,7 @@ impl Client {
         self.send(&frame(TEXT, text.as_bytes())).await;
     }
 
-    /// Sends byte by byte, each in its own packet if the kernel does so.
+    /// Sends the bytes one by one. The kernel may still put several into one packet.
     pub async fn send_dripping(&mut self, bytes: &[u8]) {
         for byte in bytes {
             // The server may have closed the connection already.
@@ -142,8 +143,8 @@ impl Client {
         }
     }
 
-    /// The next text; skips pings.
-    pub async fn text(&mut self) -> String {
+    /// The next text. Skips pings.
+    pub async fn next_text(&mut self) -> String {
         loop {
             match self.next().await {
                 Some((TEXT, payload)) => return String::from_utf8(payload).unwrap(),
@@ -153,7 +154,7 @@ impl Client {
         }
     }
 
-    /// Reads up to the close frame and returns its code (0 if it has none).
+    /// Reads up to the close frame, and returns its code; 0 if the frame has no code.
     pub async fn close_code(&mut self) -> u16 {
         loop {
             match self.next().await {
@@ -167,14 +168,14 @@ impl Client {
     }
 
     /// Waits for the server to end the stream; only pings may arrive before.
-    pub async fn end(&mut self) {
+    pub async fn expect_end(&mut self) {
         while let Some((first, payload)) = self.next().await {
             assert_eq!(first, PING, "expected the end, got {payload:?}");
         }
     }
 
     /// All bytes until the end of the stream.
-    pub async fn rest(&mut self) -> String {
+    pub async fn read_rest(&mut self) -> String {
         while self.fill().await {}
         String::from_utf8(std::mem::take(&mut self.read)).unwrap()
     }
@@ -193,7 +194,7 @@ impl Client {
         Some((first, payload))
     }
 
-    /// Reads more; false at the end of the stream.
+    /// Reads more bytes. Returns false at the end of the stream.
     async fn fill(&mut self) -> bool {
         let mut buffer = vec![0; 64 * 1024];
         let read = within_timeout("a read", self.socket.read(&mut buffer)).await.unwrap();

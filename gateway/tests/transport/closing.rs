@@ -1,4 +1,4 @@
-//! How connections end: closed by either side, by errors, by a stop.
+//! Tests how connections end: closed by either side, by an error, by a stop or by a drain.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ async fn close_of_peer_is_echoed_and_ends_stream() {
     client.send(&bytes).await;
     assert_eq!(client.next().await, Some((CLOSE, 4001u16.to_be_bytes().to_vec())));
     assert_eq!(client.next().await, None);
-    assert_eq!(fixture.report().await, "closed 4001");
+    assert_eq!(fixture.next_report().await, "closed 4001");
     drop(client);
     let (counters, reports) = fixture.stop().await;
     assert_eq!(reports, Vec::<String>::new(), "on_closed is called once, and nothing after it");
@@ -29,7 +29,7 @@ async fn close_without_code_is_echoed_without_code() {
     let mut client = fixture.client().await;
     client.send(&frame(CLOSE, b"")).await;
     assert_eq!(client.next().await, Some((CLOSE, vec![])));
-    assert_eq!(fixture.report().await, "closed 1005");
+    assert_eq!(fixture.next_report().await, "closed 1005");
 }
 
 #[tokio::test]
@@ -38,25 +38,25 @@ async fn close_follows_queued_frames_and_waits_for_answer() {
     let mut client = fixture.client().await;
     client.send_text("!close 4403").await;
     for number in 1..=3 {
-        assert_eq!(client.text().await, format!("last {number}"));
+        assert_eq!(client.next_text().await, format!("last {number}"));
     }
     assert_eq!(client.next().await, Some((CLOSE, b"\x11\x33as requested".to_vec())));
-    assert_eq!(fixture.report().await, "closed 4403");
+    assert_eq!(fixture.next_report().await, "closed 4403");
     // A message that the peer sent before it saw the close frame is dropped.
     client.send_text("!note this is dropped").await;
     client.send(&frame(CLOSE, &4403u16.to_be_bytes())).await;
-    client.end().await;
+    client.expect_end().await;
     let (_, reports) = fixture.stop().await;
     assert_eq!(reports, Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn unanswered_close_drops_peer_after_timeout() {
-    let fixture = Fixture::with(|config| config.close_timeout = Duration::from_millis(500));
+    let fixture = Fixture::start_with(|config| config.close_timeout = Duration::from_millis(500));
     let mut client = fixture.client().await;
     client.send_text("!close 4403").await;
     assert_eq!(client.close_code().await, 4403);
-    client.end().await;
+    client.expect_end().await;
     let (counters, _) = fixture.stop().await;
     assert_eq!(counters.totals().closes.get(&4403), Some(&1));
 }
@@ -65,7 +65,7 @@ async fn unanswered_close_drops_peer_after_timeout() {
 async fn lost_peer_is_reported_as_1006() {
     let mut fixture = Fixture::start();
     drop(fixture.client().await);
-    assert_eq!(fixture.report().await, "closed 1006");
+    assert_eq!(fixture.next_report().await, "closed 1006");
 }
 
 #[tokio::test]
@@ -74,10 +74,10 @@ async fn panicking_session_ends_only_its_own_connection() {
     let mut other = fixture.client().await;
     let mut client = fixture.client().await;
     client.send_text("!panic").await;
-    client.end().await;
-    assert_eq!(fixture.report().await, "closed 1011");
+    client.expect_end().await;
+    assert_eq!(fixture.next_report().await, "closed 1011");
     other.send_text("still here").await;
-    assert_eq!(other.text().await, "still here");
+    assert_eq!(other.next_text().await, "still here");
     drop(other);
     let (counters, _) = fixture.stop().await;
     assert_eq!(counters.totals().connections, 0);
@@ -92,12 +92,12 @@ async fn stop_closes_all_connections_with_given_code() {
     for _ in 0..20 {
         clients.push(fixture.client().await);
     }
-    let keep_alive = Client::raw(address, b"GET /count HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    let keep_alive = Client::connect_and_send(address, b"GET /count HTTP/1.1\r\nHost: test\r\n\r\n").await;
     let stop = tokio::spawn(fixture.stop());
     for client in &mut clients {
         assert_eq!(client.close_code().await, 1001);
         client.send(&frame(CLOSE, &1001u16.to_be_bytes())).await;
-        client.end().await;
+        client.expect_end().await;
     }
     let (counters, reports) = stop.await.unwrap();
     drop(keep_alive);
@@ -107,13 +107,13 @@ async fn stop_closes_all_connections_with_given_code() {
 }
 
 #[tokio::test]
-async fn stop_waits_no_longer_than_told_and_opens_nothing() {
-    let fixture = Fixture::with(|config| config.close_timeout = Duration::from_secs(600));
+async fn stop_ends_after_its_wait_and_opens_nothing() {
+    let fixture = Fixture::start_with(|config| config.close_timeout = Duration::from_secs(600));
     let address = fixture.address();
     let mut silent = fixture.client().await;
     let stop = tokio::spawn(fixture.server.stop(1012, "restart", Duration::from_secs(2)));
     assert_eq!(silent.close_code().await, 1012);
-    let head = Client::raw(address, handshake("/ws").as_bytes()).await.head().await;
+    let head = Client::connect_and_send(address, handshake("/ws").as_bytes()).await.read_head().await;
     assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("\r\nretry-after: 1\r\n"), "{head}");
     within_timeout("the stop", stop).await.unwrap().unwrap();
 }
@@ -122,15 +122,15 @@ async fn stop_waits_no_longer_than_told_and_opens_nothing() {
 async fn handshake_in_progress_is_refused_when_stop_begins() {
     let mut fixture = Fixture::start();
     let mut open = fixture.client().await;
-    let mut waiting = Client::raw(fixture.address(), handshake("/ws?wait").as_bytes()).await;
-    assert_eq!(fixture.report().await, "handshake waits");
+    let mut waiting = Client::connect_and_send(fixture.address(), handshake("/ws?wait").as_bytes()).await;
+    assert_eq!(fixture.next_report().await, "handshake waits");
     let gate = Arc::clone(&fixture.gate);
     let stop = tokio::spawn(fixture.stop());
     assert_eq!(open.close_code().await, 1001);
     gate.add_permits(1);
-    let head = waiting.head().await;
+    let head = waiting.read_head().await;
     assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("\r\nretry-after: 1\r\n"), "{head}");
-    let problem = waiting.rest().await;
+    let problem = waiting.read_rest().await;
     assert!(problem.contains(r#""code":"unavailable""#), "{problem}");
     drop((open, waiting));
     let (counters, _) = stop.await.unwrap();
@@ -139,7 +139,7 @@ async fn handshake_in_progress_is_refused_when_stop_begins() {
 
 #[tokio::test]
 async fn drain_notifies_all_and_requests_close_of_those_who_stay() {
-    let fixture = Fixture::with(|config| config.workers = 2);
+    let fixture = Fixture::start_with(|config| config.workers = 2);
     let counters = Arc::clone(fixture.server.counters());
     let mut clients = Vec::new();
     for _ in 0..4 {
@@ -147,7 +147,7 @@ async fn drain_notifies_all_and_requests_close_of_those_who_stay() {
     }
     clients[3].send_text("!owe").await;
     clients[3].send_text("noted").await;
-    assert_eq!(clients[3].text().await, "noted");
+    assert_eq!(clients[3].next_text().await, "noted");
     let (address, server) = (fixture.address(), fixture.server);
     let stop = tokio::spawn(async move {
         server.drain(Duration::from_secs(5)).await;
@@ -155,18 +155,18 @@ async fn drain_notifies_all_and_requests_close_of_those_who_stay() {
     });
     let mut delays = Vec::new();
     for client in &mut clients {
-        let text = client.text().await;
+        let text = client.next_text().await;
         delays.push(text.strip_prefix("leave after ").unwrap().parse::<i64>().unwrap());
     }
     delays.sort_unstable();
-    // Spread over four of five seconds, each in the middle of its quarter.
+    // The connections leave within 4 of the 5 seconds, each in the middle of its quarter of the 4 seconds.
     let apart: Vec<i64> = delays.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(apart.iter().all(|apart| (500..=1500).contains(apart)), "{delays:?}");
-    let head = Client::raw(address, handshake("/ws").as_bytes()).await.head().await;
+    let head = Client::connect_and_send(address, handshake("/ws").as_bytes()).await.read_head().await;
     assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("\r\nretry-after: 1\r\n"), "{head}");
     // Until the end the connection is served as before.
     clients[3].send_text("still here").await;
-    assert_eq!(clients[3].text().await, "still here");
+    assert_eq!(clients[3].next_text().await, "still here");
     for (client, code) in clients.iter_mut().zip([1012, 1012, 1012, 1001]) {
         assert_eq!(client.close_code().await, code);
         client.send(&frame(CLOSE, &code.to_be_bytes())).await;

@@ -1,4 +1,4 @@
-//! permessage-deflate of a client, by flate2. Without context takeover, except by [`deflated_by`].
+//! The client side of permessage-deflate, with flate2. Only [`compress_with`] may keep a context between messages.
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
@@ -9,12 +9,12 @@ pub const COMPRESSED: u8 = 0x40;
 const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
 
 /// The payload of a compressed message.
-pub fn deflated(text: &[u8]) -> Vec<u8> {
-    deflated_by(&mut Compress::new(Compression::default(), false), text)
+pub fn compress(text: &[u8]) -> Vec<u8> {
+    compress_with(&mut Compress::new(Compression::default(), false), text)
 }
 
-/// The same, with a compressor that may keep its context.
-pub fn deflated_by(engine: &mut Compress, text: &[u8]) -> Vec<u8> {
+/// The payload of a compressed message, from a compressor that may keep its context.
+pub fn compress_with(engine: &mut Compress, text: &[u8]) -> Vec<u8> {
     let mut payload = Vec::with_capacity(text.len() + text.len() / 100 + 64);
     engine.compress_vec(text, &mut payload, FlushCompress::Sync).unwrap();
     assert_eq!(payload.split_off(payload.len() - 4), TAIL);
@@ -22,10 +22,10 @@ pub fn deflated_by(engine: &mut Compress, text: &[u8]) -> Vec<u8> {
 }
 
 /// Inflates a payload like a client whose window has this many bits.
-pub fn inflated(payload: &[u8], window_bits: u8) -> Vec<u8> {
+pub fn decompress(payload: &[u8], window_bits: u8) -> Vec<u8> {
     let mut engine = Decompress::new_with_window_bits(false, window_bits);
     let (whole, mut text) = ([payload, &TAIL].concat(), Vec::with_capacity(1024));
-    // In small pieces, because inflate can refer to bytes of the current call, which no window limits.
+    // The pieces are small, because the window does not limit references to bytes of the current call.
     for piece in whole.chunks(16) {
         let mut rest = piece;
         while !rest.is_empty() || text.len() == text.capacity() {
@@ -48,7 +48,7 @@ pub fn inflated(payload: &[u8], window_bits: u8) -> Vec<u8> {
 impl Client {
     /// Sends a text as one compressed frame.
     pub async fn send_compressed(&mut self, text: &str) {
-        self.send(&frame(TEXT | COMPRESSED, &deflated(text.as_bytes()))).await;
+        self.send(&frame(TEXT | COMPRESSED, &compress(text.as_bytes()))).await;
     }
 
     /// The next text, and whether it was compressed. Skips pings.
@@ -56,7 +56,7 @@ impl Client {
         match self.next_message().await {
             Some((TEXT, payload)) => (String::from_utf8(payload).unwrap(), false),
             Some((first, payload)) if first == TEXT | COMPRESSED => {
-                (String::from_utf8(inflated(&payload, window_bits)).unwrap(), true)
+                (String::from_utf8(decompress(&payload, window_bits)).unwrap(), true)
             }
             other => panic!("expected a text, got {other:?}"),
         }
@@ -66,7 +66,7 @@ impl Client {
     pub async fn either_binary(&mut self) -> Vec<u8> {
         match self.next_message().await {
             Some((BINARY, payload)) => payload,
-            Some((first, payload)) if first == BINARY | COMPRESSED => inflated(&payload, 15),
+            Some((first, payload)) if first == BINARY | COMPRESSED => decompress(&payload, 15),
             other => panic!("expected a binary message, got {other:?}"),
         }
     }

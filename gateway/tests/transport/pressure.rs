@@ -1,4 +1,4 @@
-//! Peers that read slowly, sessions that read slowly, and fan-out.
+//! Tests peers that read slowly, sessions that pause reading, and frames to all connections.
 
 use std::time::Duration;
 
@@ -10,20 +10,39 @@ use crate::{
 // Covers: 4413.
 #[tokio::test]
 async fn slow_reader_is_closed_with_4413_while_others_go_on() {
-    // Queued frames, and frames that are written at once.
-    for flood in ["!flood", "!flood immediate"] {
-        check_slow_reader(flood).await;
+    // Queued shared frames, shared frames that are written at once, and frames for one connection.
+    for flood in ["!flood", "!flood immediate", "!flood own"] {
+        assert_slow_reader_is_closed(flood).await;
     }
 }
 
-async fn check_slow_reader(flood: &str) {
-    let mut fixture = Fixture::start();
+#[tokio::test]
+async fn slow_reader_stays_open_while_anything_is_written() {
+    let mut fixture = Fixture::start_with(|config| config.stall_timeout = Duration::from_secs(1));
+    let mut client = fixture.client().await;
+    client.send_text("!flood").await;
+    // The client reads for much longer than the timeout, and so slowly that the outbox is always full.
+    for _ in 0..100 {
+        for _ in 0..20 {
+            assert_eq!(client.next_text().await.len(), 16 * 1024);
+        }
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        let queued = fixture.server.counters().totals().outbox_bytes;
+        assert!(queued <= 192 * 1024, "{queued}");
+    }
+    assert_eq!(fixture.server.counters().totals().closes.get(&4413), None);
+    // Then the client reads nothing any more.
+    assert_eq!(fixture.next_report().await, "closed 4413");
+}
+
+async fn assert_slow_reader_is_closed(flood: &str) {
+    let mut fixture = Fixture::start_with(|config| config.stall_timeout = Duration::from_millis(500));
     let mut slow = fixture.client().await;
     let mut other = fixture.client().await;
     slow.send_text(flood).await;
-    assert_eq!(fixture.report().await, "closed 4413");
+    assert_eq!(fixture.next_report().await, "closed 4413");
     other.send_text("still here").await;
-    assert_eq!(other.text().await, "still here");
+    assert_eq!(other.next_text().await, "still here");
     // When the peer reads at last, it gets whole frames, then the close frame.
     loop {
         match slow.next_message().await {
@@ -48,10 +67,10 @@ async fn immediate_and_queued_frames_keep_order_on_full_socket() {
     let fixture = Fixture::start();
     let mut client = fixture.client().await;
     client.send_text(&format!("!immediate {FRAMES}")).await;
-    // 24 MB exceed any socket buffer: frames are cut and must wait.
+    // 24 MB exceed any socket buffer, so some frames are written only in part, and others must wait.
     tokio::time::sleep(Duration::from_millis(300)).await;
     for number in 1..=FRAMES {
-        let text = client.text().await;
+        let text = client.next_text().await;
         assert_eq!((text.len(), text.parse()), (8192, Ok(number)));
     }
     drop(client);
@@ -66,7 +85,7 @@ async fn session_can_send_more_than_outbox_holds() {
     let mut client = fixture.client().await;
     client.send_text("!pull 2000").await;
     for number in (1..=2_000).rev() {
-        assert_eq!(client.text().await.parse(), Ok(number));
+        assert_eq!(client.next_text().await.parse(), Ok(number));
     }
 }
 
@@ -74,13 +93,13 @@ async fn session_can_send_more_than_outbox_holds() {
 async fn messages_wait_in_order_while_reading_is_paused() {
     let mut fixture = Fixture::start();
     let mut client = fixture.client().await;
-    // The pause, frames of the same packet, and frames that arrive later.
+    // Some messages arrive in one packet with the pause, and one message arrives later.
     let frames = ["!note one", "!pause 300", "!note two", "!pause 300", "!note three"];
     let bytes: Vec<u8> = frames.iter().flat_map(|text| crate::client::frame(TEXT, text.as_bytes())).collect();
     client.send(&bytes).await;
     client.send_text("!note four").await;
     for expected in ["one", "resumed", "two", "resumed", "three", "four"] {
-        assert_eq!(fixture.report().await, expected);
+        assert_eq!(fixture.next_report().await, expected);
     }
 }
 
@@ -93,7 +112,7 @@ async fn session_may_send_to_all_connections_within_a_call() {
     }
     clients[7].send_text("!all hello").await;
     for client in &mut clients {
-        assert_eq!(client.text().await, "hello");
+        assert_eq!(client.next_text().await, "hello");
     }
     let totals = fixture.server.counters().totals();
     assert_eq!((totals.connections, totals.opened, totals.messages_in, totals.messages_out), (50, 50, 1, 50));

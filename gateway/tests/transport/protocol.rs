@@ -5,7 +5,7 @@ use crate::{
     server::Fixture,
 };
 
-/// Violations, and the codes with which they are closed.
+/// Violations, and the close codes that the peer must get.
 fn violations() -> Vec<(&'static str, Vec<u8>, u16)> {
     vec![
         ("an unmasked frame", vec![TEXT, 2, b'h', b'i'], 1002),
@@ -44,10 +44,10 @@ async fn violation_is_closed_with_its_code_and_ends_stream() {
         let mut client = fixture.client().await;
         client.send_text("before").await;
         client.send(&bytes).await;
-        assert_eq!(client.text().await, "before", "{what}");
+        assert_eq!(client.next_text().await, "before", "{what}");
         assert_eq!(client.close_code().await, code, "{what}");
         assert_eq!(client.next().await, None, "{what}");
-        assert_eq!(fixture.report().await, format!("closed {code}"), "{what}");
+        assert_eq!(fixture.next_report().await, format!("closed {code}"), "{what}");
     }
 }
 
@@ -81,7 +81,7 @@ async fn fragmented_message_arrives_whole_and_pings_are_answered() {
         }
         assert_eq!(client.next().await, Some((PONG, b"first".to_vec())));
         assert_eq!(client.next().await, Some((PONG, vec![])));
-        assert_eq!(client.text().await, "grüß");
+        assert_eq!(client.next_text().await, "grüß");
     }
 }
 
@@ -93,7 +93,7 @@ async fn messages_in_one_packet_are_answered_in_order() {
     let bytes: Vec<u8> = texts.iter().flat_map(|text| frame(TEXT, text.as_bytes())).collect();
     client.send(&bytes).await;
     for text in &texts {
-        assert_eq!(&client.text().await, text);
+        assert_eq!(&client.next_text().await, text);
     }
 }
 
@@ -113,7 +113,7 @@ async fn message_of_exactly_the_limit_is_accepted() {
     let mut client = fixture.client().await;
     let text = "x".repeat(64 * 1024);
     client.send_text(&text).await;
-    assert_eq!(client.text().await, text);
+    assert_eq!(client.next_text().await, text);
 }
 
 #[tokio::test]
@@ -121,7 +121,8 @@ async fn close_of_oversized_message_reaches_sending_peer() {
     let fixture = Fixture::start();
     let mut client = fixture.client().await;
     client.send(&header(TEXT, 1 << 40)).await;
-    // A reset after the close frame would destroy it before the peer, which is still sending, reads it.
+    // If the server reset the connection, the close frame would be lost before the peer, which is still sending, reads
+    // it.
     for _ in 0..100 {
         client.send(&[b'x'; 10_000]).await;
     }

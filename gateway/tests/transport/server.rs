@@ -28,10 +28,10 @@ pub struct Fixture {
 
 impl Fixture {
     pub fn start() -> Fixture {
-        Fixture::with(|_| {})
+        Fixture::start_with(|_| {})
     }
 
-    pub fn with(adjust: impl FnOnce(&mut TransportConfig)) -> Fixture {
+    pub fn start_with(adjust: impl FnOnce(&mut TransportConfig)) -> Fixture {
         let mut config = TransportConfig::new(TcpListener::bind("127.0.0.1:0").unwrap());
         config.workers = 1;
         config.websocket_path = Some("/ws".to_owned());
@@ -71,7 +71,7 @@ impl Fixture {
     }
 
     /// The next report of a session.
-    pub async fn report(&mut self) -> String {
+    pub async fn next_report(&mut self) -> String {
         within_timeout("a report of a session", self.reports.recv()).await.unwrap()
     }
 
@@ -154,12 +154,21 @@ impl TestSession {
         let _ = self.report.send(what.into());
     }
 
-    /// Sends until the outbox is full enough; the rest when it has drained.
+    /// Sends until 64 KiB are queued. `on_drained` continues.
     fn pull(&mut self) {
         while self.to_pull > 0 && self.connection.queued_bytes() < 64 * 1024 {
             self.connection.send(Frame::text(format!("{:010000}", self.to_pull)));
             self.to_pull -= 1;
         }
+    }
+}
+
+/// Sends a shared frame. If the connection does not take it, waits 5 ms.
+async fn send_or_wait(connection: &Connection, frame: &Frame) {
+    if connection.send_shared(frame) {
+        yield_now().await;
+    } else {
+        sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -177,11 +186,14 @@ impl Session for TestSession {
             }
             "!flood" => {
                 let frame = Frame::text(vec![b'x'; 16 * 1024]);
-                let frame = if argument == "immediate" { frame.immediate() } else { frame };
+                let frame = if argument == "immediate" { frame.to_immediate() } else { frame };
+                let is_shared = argument != "own";
                 spawn_local(async move {
                     while !connection.is_closed() {
-                        connection.send_shared(&frame);
-                        yield_now().await;
+                        if !is_shared {
+                            connection.send(frame.clone());
+                        }
+                        send_or_wait(&connection, &frame).await;
                     }
                 });
             }
@@ -194,7 +206,8 @@ impl Session for TestSession {
                         }
                         let frame = Frame::text(format!("{number:08192}"));
                         // Two frames are written at once, the third is queued.
-                        connection.send_shared(&if number % 3 == 0 { frame } else { frame.immediate() });
+                        let frame = if number % 3 == 0 { frame } else { frame.to_immediate() };
+                        assert!(connection.send_shared(&frame));
                         if number % 7 == 0 {
                             yield_now().await;
                         }
@@ -213,16 +226,15 @@ impl Session for TestSession {
             "!share" => {
                 let frame = Frame::text(argument);
                 for other in self.connections.borrow().iter() {
-                    other.send_shared(&frame);
+                    assert!(other.send_shared(&frame));
                 }
             }
-            "!banner" => connection.send_shared(&self.banner),
+            "!banner" => assert!(connection.send_shared(&self.banner)),
             "!noise" => {
                 let frame = Frame::text(noise(16 * 1024));
                 spawn_local(async move {
                     while !connection.is_closed() {
-                        connection.send_shared(&frame);
-                        yield_now().await;
+                        send_or_wait(&connection, &frame).await;
                     }
                 });
             }
@@ -242,7 +254,7 @@ impl Session for TestSession {
             "!panic" => panic!("panic requested by the test"),
             "!owe" => self.stays_open = true,
             "!note" => self.report(argument),
-            _ => connection.send(Frame::text_once(text)),
+            _ => connection.send(Frame::text_for_one(text)),
         }
     }
 

@@ -16,7 +16,7 @@ use tidings_harness::say;
 #[derive(Parser)]
 #[command(name = "dev", bin_name = "./dev")]
 struct Arguments {
-    /// Where state, data and logs are kept.
+    /// The folder for state, data and logs.
     #[arg(long, env = "TIDINGS_DEV_DIR", default_value = ".dev", hide = true)]
     folder: PathBuf,
     #[command(subcommand)]
@@ -27,10 +27,10 @@ struct Arguments {
 enum Command {
     /// Start everything that does not run and wait until all of it is ready.
     Up {
-        /// How many gateways. Default: as last time, or 2.
+        /// Number of gateways. Default: as last time, or 2.
         #[arg(long)]
         gateways: Option<usize>,
-        /// How many persistence nodes. Default: as last time, or 1.
+        /// Number of persistence nodes. Default: as last time, or 1.
         #[arg(long)]
         persistence: Option<usize>,
         /// Port of the first gateway; persistence uses the next one. Default: as last time, or 8080.
@@ -39,26 +39,26 @@ enum Command {
         /// Return when all is ready, instead of staying until Ctrl-C.
         #[arg(long)]
         detach: bool,
-        /// Use this Redis instead of a private one.
+        /// Use the Redis at this URL instead of a private one.
         #[arg(long, env = "REDIS_URL")]
         redis_url: Option<String>,
-        /// Use this database instead of a private one.
+        /// Use the database at this URL instead of a private one.
         #[arg(long, env = "DATABASE_URL")]
         database_url: Option<String>,
         /// The demo's server, once it is built.
         #[arg(long, hide = true)]
         demo: Option<PathBuf>,
-        /// The demo is built after the start, and `demo` is called then.
+        /// The demo is built after the start; the subcommand `demo` starts it then.
         #[arg(long, hide = true)]
         demo_follows: bool,
     },
-    /// Start the demo's server beside the nodes, or stop it when there is no program.
+    /// Start the demo's server. Without a program, stop it.
     #[command(hide = true)]
     Demo {
         /// The demo's server.
         #[arg(long)]
         program: Option<PathBuf>,
-        /// Stay until Ctrl-C, and stop everything then.
+        /// Stay until Ctrl-C, then stop everything.
         #[arg(long)]
         stay: bool,
     },
@@ -66,7 +66,7 @@ enum Command {
     Down,
     /// Stop everything and wipe the data.
     Reset,
-    /// Tell what runs where.
+    /// Show the running processes and their addresses.
     Status {
         /// As JSON.
         #[arg(long)]
@@ -79,7 +79,7 @@ enum Command {
         /// Display name.
         #[arg(long)]
         name: Option<String>,
-        /// Seconds until it ends.
+        /// Seconds until the token expires.
         #[arg(long, default_value_t = 3600, allow_negative_numbers = true)]
         ttl: i64,
         /// Scopes, such as tidings.admin.
@@ -138,7 +138,7 @@ async fn run(arguments: Arguments) -> Result<()> {
     }
 }
 
-/// In the foreground Ctrl-C stops everything, even during the start.
+/// Starts everything. Unless `detach` is set, Ctrl-C stops everything, even during the start.
 async fn start(home: &Home, options: &UpOptions, detach: bool) -> Result<()> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let started = tokio::select! {
@@ -147,7 +147,7 @@ async fn start(home: &Home, options: &UpOptions, detach: bool) -> Result<()> {
         _ = terminate.recv() => None,
     };
     if let Some(state) = started {
-        say!("{}", hints::hints(&Status::of(&state)?));
+        say!("{}", hints::format_hints(&Status::from_state(&state)?));
         if options.demo_follows {
             say!("The demo is built now; the system can be used meanwhile.");
         }

@@ -1,5 +1,6 @@
-//! The program behind `./dev faults`: random faults under load, and the verdict on the recorded history.
+//! The program behind `./dev faults`: injects random faults under load, and checks the recorded history.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,8 +10,8 @@ use clap::Parser;
 use tidings_harness::faults::{FaultReport, Plan, run};
 use tidings_harness::say;
 
-/// Injects faults into a system of its own, under load, and checks that nothing is lost, duplicated, out of order or
-/// shown to the wrong users. Exits with 1 if a check fails.
+/// Starts a system, injects faults under load, and checks that nothing is lost, duplicated, out of order or shown to
+/// the wrong users. Exits with 1 if a check fails.
 #[derive(Parser)]
 #[command(name = "faults", bin_name = "./dev faults")]
 struct Arguments {
@@ -33,7 +34,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match begin(&Arguments::parse()).await {
+    match run_seeds(&Arguments::parse()).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -43,16 +44,16 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn begin(arguments: &Arguments) -> Result<bool> {
+async fn run_seeds(arguments: &Arguments) -> Result<bool> {
     let first = arguments.seed.unwrap_or_else(|| rand::random_range(0..1_000_000));
     let mut reports = Vec::new();
     for seed in first..first + arguments.seeds {
         eprintln!("seed {seed}: {} s", arguments.seconds);
         let plan =
             Plan { rate: arguments.rate, ..Plan::random(seed, Duration::from_secs(arguments.seconds)) };
-        // A run without a verdict does not stop the runs of the next seeds.
-        let report = run(&plan).await.unwrap_or_else(|error| FaultReport::of_none(seed, &error));
-        tell(&report);
+        // If a run fails before its verdict, the runs of the next seeds still happen.
+        let report = run(&plan).await.unwrap_or_else(|error| FaultReport::without_verdict(seed, &error));
+        print_report(&report);
         reports.push(report);
         if let Some(file) = &arguments.json {
             let json = serde_json::to_string_pretty(&reports)?;
@@ -67,7 +68,7 @@ async fn begin(arguments: &Arguments) -> Result<bool> {
     Ok(failed.is_empty())
 }
 
-fn tell(report: &FaultReport) {
+fn print_report(report: &FaultReport) {
     if let Some(error) = &report.error {
         say!("seed {}: no verdict: {error}", report.seed);
         return;
@@ -97,6 +98,7 @@ fn tell(report: &FaultReport) {
         report.settle_seconds,
         report.changes,
     );
+    say!("  quiet rooms deliver again after at most (s): {}", format_longest_first(&report.quiet_seconds));
     say!(
         "  at most {} bytes queued in a gateway; memory {:?}; closed {:?}; strangers {:?}; broken {:?}",
         report.max_outbox_bytes,
@@ -105,4 +107,12 @@ fn tell(report: &FaultReport) {
         report.strangers,
         report.broken,
     );
+}
+
+/// Formats the kinds of faults with their times in seconds, longest first.
+fn format_longest_first(seconds: &BTreeMap<String, f64>) -> String {
+    let mut kinds: Vec<(&String, &f64)> = seconds.iter().collect();
+    kinds.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    let kinds = kinds.iter().map(|(kind, seconds)| format!("{kind} {seconds:.1}"));
+    kinds.collect::<Vec<_>>().join(", ")
 }

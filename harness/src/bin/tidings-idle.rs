@@ -1,4 +1,4 @@
-//! The program behind `./dev idle`: the memory of idle connections, as JSON and as a sentence.
+//! The program behind `./dev idle`: measures the memory of idle connections, and prints it as JSON and as a sentence.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,13 +22,13 @@ struct Arguments {
     /// How many connections (a multiple of ten).
     #[arg(long, default_value_t = 5000)]
     connections: usize,
-    /// How long they idle, in seconds.
+    /// How long the connections are idle, in seconds.
     #[arg(long, default_value_t = 60)]
     idle: u64,
-    /// The most a connection may cost, in bytes.
+    /// Limit of the memory per connection, in bytes.
     #[arg(long, default_value_t = 3072)]
     max_bytes: u64,
-    /// Measure the system this file describes (the JSON of ./dev status) instead of ./dev's.
+    /// Measure the system that this file describes (the JSON of ./dev status). Default: the system of ./dev.
     #[arg(long)]
     stack: Option<PathBuf>,
     #[arg(long, env = "TIDINGS_DEV_DIR", default_value = ".dev", hide = true)]

@@ -22,8 +22,8 @@ struct Arguments {
     /// Transcripts: JSON lines {at_ms, room, user, event: message|join|leave, text?}.
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// Times the original pace, or max: as fast as the limits allow.
-    #[arg(long, default_value = "max", value_parser = speed)]
+    /// A multiple of the original speed, or max: as fast as the limits allow.
+    #[arg(long, default_value = "max", value_parser = parse_speed)]
     speed: Speed,
     /// Additional members of each room, who only listen.
     #[arg(long, default_value_t = 2)]
@@ -31,13 +31,13 @@ struct Arguments {
     /// Which client plays.
     #[arg(long, value_enum, default_value_t = PlayClient::Harness)]
     client: PlayClient,
-    /// The program that holds the kit's clients.
+    /// The program that runs the clients of the TypeScript kit.
     #[arg(long, default_value = "clients/ts/play/player.mjs", hide = true)]
     player: PathBuf,
-    /// Write the JSON here too.
+    /// Also write the JSON to this file.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Play through the system this file describes (the JSON of ./dev status) instead of ./dev's.
+    /// Play through the system that this file describes (the JSON of ./dev status). Default: the system of ./dev.
     #[arg(long)]
     stack: Option<PathBuf>,
     #[arg(long, env = "TIDINGS_DEV_DIR", default_value = ".dev", hide = true)]
@@ -52,7 +52,7 @@ enum PlayClient {
     Ts,
 }
 
-fn speed(text: &str) -> Result<Speed, String> {
+fn parse_speed(text: &str) -> Result<Speed, String> {
     match text.parse::<f64>() {
         _ if text == "max" => Ok(Speed::Max),
         Ok(times) if times.is_finite() && times > 0.0 => Ok(Speed::Times(times)),
@@ -69,10 +69,10 @@ async fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("play: {error:#}");
-            // A reader of the file must not find the figures of an earlier run.
-            let told = serde_json::json!({ "error": format!("{error:#}") });
+            // Replaces the figures of an earlier run.
+            let report = serde_json::json!({ "error": format!("{error:#}") });
             if let Some(file) = json
-                && let Err(error) = std::fs::write(&file, format!("{told}\n"))
+                && let Err(error) = std::fs::write(&file, format!("{report}\n"))
             {
                 eprintln!("play: write {}: {error}", file.display());
             }
@@ -100,14 +100,14 @@ async fn play(arguments: Arguments) -> Result<bool> {
         http: tidings_harness::http::client(),
     };
     ensure!(!nodes.gateways.is_empty() && !nodes.persistence.is_empty(), "no nodes to play through");
-    let direction = PlayOptions::new(arguments.speed, arguments.observers);
+    let options = PlayOptions::new(arguments.speed, arguments.observers);
     let players = match arguments.client {
         PlayClient::Harness => Players::Harness,
         PlayClient::Ts => Players::Kit(Arc::new(Kit::start(&arguments.player).await?)),
     };
     let (report, verdict) =
-        run::play_with(players, conversations, direction, nodes, &Progress::default()).await?;
-    for what in &verdict.told {
+        run::play_with(players, conversations, options, nodes, &Progress::default()).await?;
+    for what in &verdict.descriptions {
         eprintln!("play: {what}");
     }
     if verdict.others > 0 {

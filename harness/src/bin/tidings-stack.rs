@@ -9,7 +9,7 @@ use tidings_harness::postgres::Postgres;
 use tidings_harness::{Stack, steered};
 use tokio::sync::mpsc;
 
-/// Starts a whole system of its own, tells in one line of JSON where it is, and obeys lines of JSON until stdin ends.
+/// Starts a whole system, prints its addresses as one line of JSON, and runs commands until stdin ends.
 #[derive(Parser)]
 struct Arguments {
     #[arg(long, default_value_t = 1)]
@@ -17,12 +17,12 @@ struct Arguments {
     #[arg(long, default_value_t = 1)]
     persistence: usize,
     /// A setting of every gateway, NAME=VALUE.
-    #[arg(long, value_parser = setting)]
+    #[arg(long, value_parser = parse_setting)]
     gateway_env: Vec<(String, String)>,
     /// A setting of every persistence node, NAME=VALUE.
-    #[arg(long, value_parser = setting)]
+    #[arg(long, value_parser = parse_setting)]
     persistence_env: Vec<(String, String)>,
-    /// Starts only a PostgreSQL, for all tests of a run; prints its port, and ends when stdin ends.
+    /// Starts only a PostgreSQL, for all tests of a test run. Prints its port, and ends when stdin ends.
     #[arg(long)]
     postgres_alone: bool,
     /// Clients connect through proxies, which can simulate network faults.
@@ -30,7 +30,7 @@ struct Arguments {
     proxied: bool,
 }
 
-fn setting(text: &str) -> Result<(String, String), String> {
+fn parse_setting(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }
@@ -55,7 +55,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         return Ok(());
     }
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    // A command may kill its PostgreSQL, so it must not be the shared one of a run.
+    // A command may kill PostgreSQL, so the stack must not use the PostgreSQL that other tests share.
     let builder = Stack::builder().own_postgres();
     let mut builder = builder.gateways(arguments.gateways).persistence(arguments.persistence);
     if arguments.proxied {
@@ -70,7 +70,7 @@ async fn run(arguments: Arguments) -> Result<()> {
     let steering = async {
         let stack = builder.start().await?;
         let mut out = std::io::stdout();
-        steered::obey(stack, lines_of_stdin(), &mut out).await
+        steered::run_orders(stack, lines_of_stdin(), &mut out).await
     };
     tokio::select! {
         steered = steering => steered,
@@ -79,7 +79,7 @@ async fn run(arguments: Arguments) -> Result<()> {
     }
 }
 
-/// A separate thread reads stdin; it ends with the program.
+/// The lines of stdin. A separate thread reads them until the program ends.
 fn lines_of_stdin() -> mpsc::UnboundedReceiver<String> {
     let (lines, incoming) = mpsc::unbounded_channel();
     std::thread::spawn(move || {

@@ -1,5 +1,5 @@
-//! A WebSocket to a gateway: the handshake with a token, then text frames in and out.
-//! Touches one connection. The test client and the listener both use it; neither hides a close.
+//! A WebSocket to a gateway: the handshake with a token, then text frames in and out. The test client and the listener
+//! use this module. [`next_message`] reports every end of a connection as [`Incoming::Closed`].
 
 use std::fmt;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::ClientError;
-use super::wire::{Stream as ByteStream, Wire};
+use super::wire::{DeflateStream, Stream as ByteStream};
 use crate::deflate::OFFER;
 use crate::http::encode;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Small, because a test holds thousands of these.
+/// The buffer is small, because a test has thousands of connections.
 const READ_BUFFER_BYTES: usize = 8 * 1024;
 
 /// Where the token is sent.
@@ -30,7 +30,7 @@ pub enum TokenBy {
     Query,
     /// The first frame.
     FirstFrame,
-    /// It is not sent: the caller sends its own frames.
+    /// No token is sent: the caller sends its own frames.
     Nothing,
 }
 
@@ -56,19 +56,19 @@ impl fmt::Display for Closed {
 #[derive(Debug)]
 pub(crate) enum Incoming {
     Text(String),
-    /// A ping or pong of the WebSocket itself: a sign of life.
+    /// A ping or pong of the WebSocket itself, which shows that the connection works.
     Alive,
     Closed(Closed),
 }
 
-pub(crate) type WebSocket = WebSocketStream<Wire>;
+pub(crate) type WebSocket = WebSocketStream<DeflateStream>;
 
 /// The header in which compression is offered.
-pub(super) const EXTENSIONS: &str = "sec-websocket-extensions";
-/// Set to 1, every client offers compression.
-const DEFLATE_ALL: &str = "TIDINGS_TEST_DEFLATE";
+pub(super) const EXTENSIONS_HEADER: &str = "sec-websocket-extensions";
+/// If this environment variable is 1, every client offers compression.
+const DEFLATE_ALL_VARIABLE: &str = "TIDINGS_TEST_DEFLATE";
 
-/// Opens a connection; with [`TokenBy::FirstFrame`] the frame is sent, its answer is not awaited.
+/// Opens a connection. With [`TokenBy::FirstFrame`], sends the first frame and does not wait for its answer.
 pub(crate) async fn open(
     ws: &str,
     token: &str,
@@ -83,22 +83,26 @@ pub(crate) async fn open(
         let value = HeaderValue::from_str(&value).map_err(|error| broken(&error))?;
         request.headers_mut().insert(name, value);
     }
-    if std::env::var_os(DEFLATE_ALL).is_some_and(|value| value == "1") {
-        request.headers_mut().entry(EXTENSIONS).or_insert(HeaderValue::from_static(OFFER));
+    if std::env::var_os(DEFLATE_ALL_VARIABLE).is_some_and(|value| value == "1") {
+        request.headers_mut().entry(EXTENSIONS_HEADER).or_insert(HeaderValue::from_static(OFFER));
     }
     let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES).write_buffer_size(0);
     let connecting = async {
         let uri = request.uri();
         let host = uri.host().unwrap_or_default();
         let stream = ByteStream::connect(uri.scheme_str(), host, uri.port_u16()).await?;
-        let offers = request.headers().contains_key(EXTENSIONS);
-        let wire = if offers { Wire::offering(stream) } else { Wire::plain(stream) };
+        let offers = request.headers().contains_key(EXTENSIONS_HEADER);
+        let wire = if offers {
+            DeflateStream::offering_compression(stream)
+        } else {
+            DeflateStream::without_compression(stream)
+        };
         client_async_with_config(request, wire, Some(config)).await
     };
     let opened = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
     let (mut socket, _) = match opened {
         Err(_) => return Err(ClientError::Silent(format!("handshake with {ws}"))),
-        Ok(Err(Error::Http(answer))) => return Err(refusal(*answer)),
+        Ok(Err(Error::Http(answer))) => return Err(parse_refusal(*answer)),
         Ok(Err(error)) => return Err(broken(&error)),
         Ok(Ok(opened)) => opened,
     };
@@ -109,7 +113,7 @@ pub(crate) async fn open(
     Ok(socket)
 }
 
-fn refusal(answer: tokio_tungstenite::tungstenite::http::Response<Option<Vec<u8>>>) -> ClientError {
+fn parse_refusal(answer: tokio_tungstenite::tungstenite::http::Response<Option<Vec<u8>>>) -> ClientError {
     let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
     let retry_after_s = header("retry-after").and_then(|value| value.parse().ok());
     let body = answer.body().as_deref().unwrap_or_default();
@@ -128,8 +132,8 @@ where
     sink.send(message).await.map_err(|error| ClientError::Broken(error.to_string()))
 }
 
-/// Waits for the next message; nothing comes after `Closed`.
-pub(crate) async fn next<S>(stream: &mut S) -> Incoming
+/// Waits for the next message. After `Closed` no more messages come.
+pub(crate) async fn next_message<S>(stream: &mut S) -> Incoming
 where
     S: Stream<Item = Result<Message, Error>> + Unpin,
 {

@@ -1,5 +1,5 @@
-//! The demo: a page with its own small server on Node.js. Everything else works without it, so a failure to start it is
-//! only printed. Touches one child and its log.
+//! The demo: a page with its own small server on Node.js. Everything else works without the demo, so a failure to start
+//! it is only printed. Touches one child and its log.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,30 +11,30 @@ use nix::sys::signal::Signal;
 use super::detached::Detached;
 use super::state::State;
 use super::{Home, ports_of};
-use crate::node::{Service, with_environment};
+use crate::node::{Service, set_environment};
 use crate::ports;
 use crate::say;
 
-/// Distance from the first gateway's port.
+/// The demo's port is the first gateway's port plus this number.
 const PORT_OFFSET: u16 = 2;
-const PATIENCE: Duration = Duration::from_secs(20);
-const END_PATIENCE: Duration = Duration::from_secs(5);
-const LEFT_PATIENCE: Duration = Duration::from_secs(2);
-/// The setting of the services with the allowed origins.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+const PORT_FREE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The setting of the services that lists the allowed origins.
 pub(super) const ALLOWED_ORIGINS: &str = "TIDINGS_ALLOWED_ORIGINS";
 
-/// Its port.
+/// The demo's port.
 pub(super) fn port(first: u16) -> Result<u16> {
     first.checked_add(PORT_OFFSET).context("the port is too high")
 }
 
-/// Its URL.
+/// The demo's URL.
 pub(super) fn url(first: u16) -> Result<String> {
     Ok(format!("http://127.0.0.1:{}", port(first)?))
 }
 
-/// The origins that the developer allows, and the demo's origin. An empty list and `*` already allow the demo.
-pub(super) fn with_its_origins(allowed: &str, first: u16) -> Result<String> {
+/// Adds the demo's origin to the origins that the developer allows. An empty list and `*` already allow the demo.
+pub(super) fn add_demo_origins(allowed: &str, first: u16) -> Result<String> {
     let mut entries = allowed.split(',').map(str::trim).filter(|entry| !entry.is_empty()).peekable();
     if entries.peek().is_none() || entries.any(|entry| entry == "*") {
         return Ok(allowed.to_owned());
@@ -43,19 +43,19 @@ pub(super) fn with_its_origins(allowed: &str, first: u16) -> Result<String> {
     Ok(format!("{},http://127.0.0.1:{port},http://localhost:{port}", allowed.trim().trim_end_matches(',')))
 }
 
-/// Runs this program as the demo's server, with these nodes; without a program stops the server.
-pub(super) async fn up(home: &Home, state: &mut State, program: Option<&Path>) -> Result<()> {
+/// Runs this program as the demo's server, connected to the running nodes. Without a program, stops the server.
+pub(super) async fn start_or_stop(home: &Home, state: &mut State, program: Option<&Path>) -> Result<()> {
     let Some(program) = program else {
         stop(state).await;
         return state.save(home);
     };
-    let log = home.log("demo");
-    let started = launch(state, program, &log).await;
+    let log = home.log_file("demo");
+    let started = ensure_started(state, program, &log).await;
     state.save(home)?;
     let started = match (started, &state.demo.running) {
         (Ok(()), Some(running)) => {
             let port = port(state.first_port)?;
-            running.until_ready(PATIENCE, &log, || answers(port)).await.map(|()| running.pid)
+            running.until_ready(WAIT_TIMEOUT, &log, || is_answering(port)).await.map(|()| running.pid)
         }
         (Ok(()), None) => return Ok(()),
         (Err(error), _) => Err(error),
@@ -71,30 +71,31 @@ pub(super) async fn up(home: &Home, state: &mut State, program: Option<&Path>) -
     Ok(())
 }
 
-/// Starts it unless it already runs with the same settings.
-async fn launch(state: &mut State, program: &Path, log: &Path) -> Result<()> {
-    let settings = settings(state, program)?;
+/// Starts the demo's server unless it already runs with the same settings.
+async fn ensure_started(state: &mut State, program: &Path, log: &Path) -> Result<()> {
+    let settings = demo_settings(state, program)?;
     if state.demo.running.as_ref().is_some_and(Detached::is_alive) && state.demo.settings == settings {
         return Ok(());
     }
     stop(state).await;
     let port = port(state.first_port)?;
-    if !is_left(port).await {
+    if !wait_until_free(port).await {
         bail!("port {port} of 127.0.0.1 is taken by another program");
     }
     let mut command = Command::new("node");
     command.arg(program).args(["--port", &port.to_string()]);
-    with_environment(&mut command, &settings);
+    set_environment(&mut command, &settings);
     state.demo.running = Some(Detached::start(&command, log).context("is Node installed?")?);
     state.demo.settings = settings;
     Ok(())
 }
 
-/// Whether the port becomes free soon: threads of a process that has ended may hold it a little longer.
-async fn is_left(port: u16) -> bool {
+/// Waits at most [`PORT_FREE_TIMEOUT`] until the port is free, and returns whether it is. A process that has just ended
+/// may still hold it.
+async fn wait_until_free(port: u16) -> bool {
     let begun = Instant::now();
     while !ports::is_free(port) {
-        if begun.elapsed() > LEFT_PATIENCE {
+        if begun.elapsed() > PORT_FREE_TIMEOUT {
             return false;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -102,23 +103,23 @@ async fn is_left(port: u16) -> bool {
     true
 }
 
-/// Stops it, if it runs.
+/// Stops the demo's server. Returns whether it ran.
 pub(super) async fn stop(state: &mut State) -> bool {
     let Some(running) = state.demo.running.take().filter(Detached::is_alive) else { return false };
     running.signal(Signal::SIGTERM);
     running.signal(Signal::SIGCONT);
-    running.until_ended(END_PATIENCE).await;
+    running.until_ended(END_TIMEOUT).await;
     true
 }
 
-fn settings(state: &State, program: &Path) -> Result<Vec<(String, String)>> {
-    let origins = |service: Service, many: usize| -> Result<String> {
+fn demo_settings(state: &State, program: &Path) -> Result<Vec<(String, String)>> {
+    let origins = |service: Service, count: usize| -> Result<String> {
         let ports: Result<Vec<_>> =
-            (0..many).map(|number| ports_of(service, state.first_port, number)).collect();
+            (0..count).map(|number| ports_of(service, state.first_port, number)).collect();
         let urls = ports?.into_iter().map(|ports| format!("http://127.0.0.1:{}", ports.public));
         Ok(urls.collect::<Vec<_>>().join(","))
     };
-    // A new build changes the settings, so that the server is restarted.
+    // The settings include the build, because a new build must restart the server.
     let page = program.with_file_name("dist").join("index.html");
     let built = page.metadata().and_then(|page| page.modified()).context("it is not built")?;
     let built = built.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
@@ -131,9 +132,9 @@ fn settings(state: &State, program: &Path) -> Result<Vec<(String, String)>> {
     Ok(settings.map(|(name, value)| (name.to_owned(), value)).to_vec())
 }
 
-async fn answers(port: u16) -> bool {
-    let asked = crate::http::client().get(format!("http://127.0.0.1:{port}/healthz"));
-    asked.timeout(Duration::from_secs(2)).send().await.is_ok_and(|answer| answer.status() == 200)
+async fn is_answering(port: u16) -> bool {
+    let request = crate::http::client().get(format!("http://127.0.0.1:{port}/healthz"));
+    request.timeout(Duration::from_secs(2)).send().await.is_ok_and(|answer| answer.status() == 200)
 }
 
 #[cfg(test)]
@@ -142,7 +143,7 @@ mod tests {
 
     #[test]
     fn demo_origin_is_added_only_to_a_list_of_origins() {
-        let with = |allowed| with_its_origins(allowed, 8080).unwrap();
+        let with = |allowed| add_demo_origins(allowed, 8080).unwrap();
         assert_eq!(with(""), "");
         assert_eq!(with(" *"), " *");
         assert_eq!(with("https://a.example, *"), "https://a.example, *");

@@ -1,5 +1,5 @@
 //! A process that outlives its parent, and is found again by pid and start time.
-//! Guarantees that it never signals a pid that now belongs to another process.
+//! Guarantees that no signal goes to another process that got the same pid later.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -12,23 +12,20 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::log_tail;
-use crate::node::with_environment;
+use crate::node::set_environment;
 
-/// Identifies a process. Pids are reused, but not together with boot id and start time.
+/// Identifies a process by pid, boot id and start time, because the kernel reuses pids.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Detached {
-    /// Its pid.
+    /// The pid of the process.
     pub pid: u32,
-    /// Its start time, in clock ticks since boot.
+    /// The start time of the process, in clock ticks since boot.
     started: u64,
     boot: String,
 }
 
 impl Detached {
     /// Starts a program in a new session; its output is appended to `log`.
-    ///
-    /// # Errors
-    /// When it cannot be started.
     pub fn start(command: &Command, log: &Path) -> Result<Detached> {
         let log = OpenOptions::new().create(true).append(true).open(log)?;
         // `setsid` replaces itself by the program, so the child's pid is that of the program.
@@ -37,32 +34,33 @@ impl Detached {
         if let Some(folder) = command.get_current_dir() {
             own_session.current_dir(folder);
         }
-        with_environment(&mut own_session, &[]);
+        set_environment(&mut own_session, &[]);
         own_session.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         own_session.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = own_session.spawn().with_context(|| format!("start {:?}", command.get_program()))?;
         let pid = child.id();
-        let (_, started) = stat(pid).context("it ended at once")?;
-        Ok(Detached { pid, started, boot: boot()? })
+        let (_, started) = process_stat(pid).context("it ended at once")?;
+        Ok(Detached { pid, started, boot: boot_id()? })
     }
 
-    /// Whether it still runs (a zombie does not).
+    /// Whether the process still runs. A zombie does not count as running.
     pub fn is_alive(&self) -> bool {
-        let same_boot = boot().is_ok_and(|boot| boot == self.boot);
-        same_boot && stat(self.pid).is_some_and(|(state, started)| state != 'Z' && started == self.started)
+        let same_boot = boot_id().is_ok_and(|boot| boot == self.boot);
+        same_boot
+            && process_stat(self.pid).is_some_and(|(state, started)| state != 'Z' && started == self.started)
     }
 
-    /// Sends a signal if it is still the process we started.
+    /// Sends a signal, if the pid still belongs to the process that was started.
     pub fn signal(&self, signal: Signal) {
         if let (true, Ok(pid)) = (self.is_alive(), i32::try_from(self.pid)) {
-            // It may end between the check and the signal, which is no problem.
+            // If the process ends between the check and the signal, the signal does nothing.
             let _ = kill(Pid::from_raw(pid), signal);
         }
     }
 
-    /// Waits for its end and kills it after `patience`. Returns whether it was killed.
-    pub async fn until_ended(&self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
+    /// Waits until the process ends; kills it after `time_limit`. Returns whether it was killed.
+    pub async fn until_ended(&self, time_limit: Duration) -> bool {
+        let deadline = Instant::now() + time_limit;
         while self.is_alive() {
             if Instant::now() > deadline {
                 self.signal(Signal::SIGKILL);
@@ -76,18 +74,18 @@ impl Detached {
     /// Waits until `ready` returns true.
     ///
     /// # Errors
-    /// When it ends first or takes longer than `patience`; with the end of its log.
-    pub async fn until_ready<F>(&self, patience: Duration, log: &Path, ready: impl Fn() -> F) -> Result<()>
+    /// When the process ends before, or is not ready within `time_limit`; with the end of its log.
+    pub async fn until_ready<F>(&self, time_limit: Duration, log: &Path, ready: impl Fn() -> F) -> Result<()>
     where
         F: Future<Output = bool>,
     {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + time_limit;
         while !ready().await {
             if !self.is_alive() {
                 bail!("it ended while starting\n{}", log_tail(log));
             }
             if Instant::now() > deadline {
-                bail!("it was not ready within {patience:?}\n{}", log_tail(log));
+                bail!("it was not ready within {time_limit:?}\n{}", log_tail(log));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -95,8 +93,8 @@ impl Detached {
     }
 }
 
-/// State and start time of a process.
-fn stat(pid: u32) -> Option<(char, u64)> {
+/// The state letter and the start time (in clock ticks since boot) of a process; `None` if it does not exist.
+fn process_stat(pid: u32) -> Option<(char, u64)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may contain anything, so parsing begins after the last parenthesis.
     let (_, rest) = stat.rsplit_once(") ")?;
@@ -104,6 +102,6 @@ fn stat(pid: u32) -> Option<(char, u64)> {
     Some((fields.first()?.chars().next()?, fields.get(19)?.parse().ok()?))
 }
 
-fn boot() -> Result<String> {
+fn boot_id() -> Result<String> {
     Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }

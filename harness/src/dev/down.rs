@@ -1,4 +1,4 @@
-//! `./dev down` and `./dev reset`: nodes drain, servers write their data and stop; `reset` then deletes the data.
+//! `./dev down` and `./dev reset`: nodes drain, servers write their data and stop. Then `reset` deletes the data.
 
 use std::fs;
 use std::time::Duration;
@@ -12,16 +12,13 @@ use super::detached::Detached;
 use super::state::State;
 use crate::say;
 
-const NODE_PATIENCE: Duration = Duration::from_secs(40);
-const SERVER_PATIENCE: Duration = Duration::from_secs(60);
+const NODE_TIMEOUT: Duration = Duration::from_secs(40);
+const SERVER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What `reset` keeps: downloaded tools, and its own lock.
-const KEPT: [&str; 2] = ["tools", "lock"];
+/// `reset` does not delete these files: downloaded tools, and its own lock.
+const KEPT_ENTRIES: [&str; 2] = ["tools", "lock"];
 
-/// Stops everything we started; keeps ports, numbers, secrets and data.
-///
-/// # Errors
-/// When the state cannot be read or written.
+/// Stops everything that `./dev` started. Keeps ports, numbers of nodes, secrets and data.
 pub async fn down(home: &Home) -> Result<()> {
     let _lock = home.lock()?;
     stop_all(home).await
@@ -30,13 +27,13 @@ pub async fn down(home: &Home) -> Result<()> {
 /// Like [`down`], but also deletes the data of the private servers.
 ///
 /// # Errors
-/// When the state cannot be read, or the folder not be emptied.
+/// When the state cannot be read, or the folder cannot be emptied.
 pub async fn reset(home: &Home) -> Result<()> {
     let _lock = home.lock()?;
     stop_all(home).await?;
     for entry in fs::read_dir(&home.0)? {
         let entry = entry?;
-        if KEPT.iter().any(|kept| entry.file_name() == *kept) {
+        if KEPT_ENTRIES.iter().any(|kept| entry.file_name() == *kept) {
             continue;
         }
         if entry.file_type()?.is_dir() {
@@ -56,7 +53,7 @@ async fn stop_all(home: &Home) -> Result<()> {
         say!("demo         stopped");
     }
     stop_nodes(&mut state, 0, 0).await;
-    // The numbers of nodes are kept.
+    // The next `up` starts the same numbers of nodes.
     state.gateways.resize_with(counts.0, Default::default);
     state.persistence.resize_with(counts.1, Default::default);
     // SIGINT is PostgreSQL's fast shutdown: it closes connections instead of waiting for them.
@@ -64,27 +61,28 @@ async fn stop_all(home: &Home) -> Result<()> {
         [("redis", &mut state.redis, Signal::SIGTERM), ("postgres", &mut state.postgres, Signal::SIGINT)]
     {
         if let Some(running) = server.running.take() {
-            stop(&[(name, running)], signal, SERVER_PATIENCE).await;
+            stop_processes(&[(name, running)], signal, SERVER_TIMEOUT).await;
         }
     }
-    if home.state().exists() {
+    if home.state_file().exists() {
         state.save(home)?;
     }
     Ok(())
 }
 
-/// Stops the gateways and persistence nodes from these numbers on, gateways first.
+/// Stops all nodes but the first `gateways` gateways and the first `persistence` persistence nodes. Gateways stop
+/// first.
 pub(super) async fn stop_nodes(state: &mut State, gateways: usize, persistence: usize) {
     for (name, nodes, keep) in
         [("gateway", &mut state.gateways, gateways), ("persistence", &mut state.persistence, persistence)]
     {
         let surplus = nodes.drain(keep.min(nodes.len())..);
         let running: Vec<_> = surplus.filter_map(|node| Some((name, node.running?))).collect();
-        stop(&running, Signal::SIGTERM, NODE_PATIENCE).await;
+        stop_processes(&running, Signal::SIGTERM, NODE_TIMEOUT).await;
     }
 }
 
-async fn stop(running: &[(&str, Detached)], signal: Signal, patience: Duration) {
+async fn stop_processes(running: &[(&str, Detached)], signal: Signal, time_limit: Duration) {
     let alive: Vec<_> = running.iter().filter(|(_, running)| running.is_alive()).collect();
     for (_, running) in &alive {
         running.signal(signal);
@@ -92,7 +90,7 @@ async fn stop(running: &[(&str, Detached)], signal: Signal, patience: Duration) 
         running.signal(Signal::SIGCONT);
     }
     for (name, running) in alive {
-        let killed = running.until_ended(patience).await;
+        let killed = running.until_ended(time_limit).await;
         say!("{name:<12} pid {} {}", running.pid, if killed { "had to be killed" } else { "stopped" });
     }
 }

@@ -1,12 +1,12 @@
-//! The hints that `./dev up` prints: where everything is, and how to send a first message.
+//! The hints that `./dev up` prints: addresses, and how to send a first message.
 
 use super::status::Status;
 use crate::token::Token;
 
 const TOKEN_TTL_S: i64 = 24 * 3600;
 
-/// The hints; the commands can be pasted into a shell.
-pub fn hints(status: &Status) -> String {
+/// The hints. The commands can be pasted into a shell.
+pub fn format_hints(status: &Status) -> String {
     let token = Token::of("alice").name("Alice").ttl_s(TOKEN_TTL_S).sign(&status.jwt_secret);
     let http = status.persistence.first().map(|node| node.url.as_str()).unwrap_or_default();
     let ws = status.gateways.first().map(|node| node.ws.as_str()).unwrap_or_default();

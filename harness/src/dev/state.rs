@@ -1,4 +1,5 @@
-//! The state that `./dev` keeps between calls: ports, numbers, secrets and pids. One JSON file, replaced atomically.
+//! The state that `./dev` keeps between calls: ports, nodes, secrets and pids. It is one JSON file, which is replaced
+//! atomically.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,18 +14,17 @@ use crate::token;
 /// A private server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
-    /// Its port, which does not change.
+    /// The port, which does not change after it was chosen.
     pub port: Option<u16>,
-    /// It, when it was started.
+    /// The process; `None` if it was not started or was stopped since.
     pub running: Option<Detached>,
 }
 
-/// A node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DevNode {
-    /// It, when it was started.
+    /// The process; `None` if it was not started or was stopped since.
     pub running: Option<Detached>,
-    /// The settings it was started with. If they change, it is restarted.
+    /// The settings with which the node was started. If they change, `up` restarts the node.
     pub settings: Vec<(String, String)>,
 }
 
@@ -37,13 +37,13 @@ pub struct State {
     pub redis: Server,
     /// The private PostgreSQL.
     pub postgres: Server,
-    /// Where Redis is, private or not.
+    /// The URL of Redis, private or not.
     pub redis_url: String,
-    /// Where the database is, private or not.
+    /// The URL of the database, private or not.
     pub database_url: String,
-    /// By number.
+    /// The nodes in the order of their numbers.
     pub gateways: Vec<DevNode>,
-    /// By number.
+    /// The nodes in the order of their numbers.
     pub persistence: Vec<DevNode>,
     /// The demo's server.
     #[serde(default)]
@@ -56,11 +56,8 @@ pub struct State {
 
 impl State {
     /// Reads the state, or creates one with new secrets if there is none.
-    ///
-    /// # Errors
-    /// When the file is not readable.
     pub fn load(home: &Home) -> Result<State> {
-        let path = home.state();
+        let path = home.state_file();
         if !path.exists() {
             return Ok(State {
                 first_port: FIRST_PORT,
@@ -80,11 +77,8 @@ impl State {
     }
 
     /// Writes the state; only its owner can read the file, because it contains secrets.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
     pub fn save(&self, home: &Home) -> Result<()> {
-        let path = home.state();
+        let path = home.state_file();
         let draft = path.with_extension("new");
         fs::write(&draft, serde_json::to_string_pretty(self)?)?;
         fs::set_permissions(&draft, fs::Permissions::from_mode(0o600))?;

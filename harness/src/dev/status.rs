@@ -1,4 +1,5 @@
-//! `./dev status`: what runs where. The JSON form is a public interface: `play` and other tools find the nodes with it.
+//! `./dev status`: the running processes and their addresses. The JSON form is a public interface: `play` and other
+//! tools find the nodes with it.
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -16,60 +17,59 @@ pub struct Status {
     pub redis_url: String,
     /// The database, private or not.
     pub database_url: String,
-    /// `null` when it is not ours or does not run.
+    /// `null` if the server is not private or does not run.
     pub redis_pid: Option<u32>,
-    /// `null` when it is not ours or does not run.
+    /// `null` if the server is not private or does not run.
     pub postgres_pid: Option<u32>,
-    /// By number.
+    /// The nodes in the order of their numbers.
     pub gateways: Vec<GatewayStatus>,
-    /// By number.
+    /// The nodes in the order of their numbers.
     pub persistence: Vec<PersistenceStatus>,
-    /// The demo's URL, while it runs.
+    /// The demo's URL, while the demo runs.
     pub demo: Option<String>,
-    /// Signs tokens (HS256).
+    /// The secret that signs tokens (HS256).
     pub jwt_secret: String,
 }
 
-/// A gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GatewayStatus {
-    /// Without a path.
+    /// The URL for clients, without a path.
     pub url: String,
-    /// Ends in `/v1/ws`.
+    /// The URL of the WebSocket; ends in `/v1/ws`.
     pub ws: String,
-    /// Health and metrics, without a path.
+    /// The URL of health and metrics, without a path.
     pub admin: String,
-    /// `null` when it does not run.
+    /// `null` if the node does not run.
     pub pid: Option<u32>,
 }
 
 /// A persistence node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PersistenceStatus {
-    /// Without a path.
+    /// The URL for clients, without a path.
     pub url: String,
-    /// Health and metrics, without a path.
+    /// The URL of health and metrics, without a path.
     pub admin: String,
-    /// `null` when it does not run.
+    /// `null` if the node does not run.
     pub pid: Option<u32>,
 }
 
 impl Status {
-    /// Reads it from the state and the processes.
+    /// Reads the status from the state and the processes.
     ///
     /// # Errors
     /// When the system was never started.
     pub fn read(home: &Home) -> Result<Status> {
         let state = State::load(home)?;
         (!state.gateways.is_empty()).then_some(()).context("nothing was started yet: ./dev up")?;
-        Self::of(&state)
+        Self::from_state(&state)
     }
 
     /// The status of this state.
     ///
     /// # Errors
     /// When the ports are invalid.
-    pub fn of(state: &State) -> Result<Status> {
+    pub fn from_state(state: &State) -> Result<Status> {
         let pid = |running: &Option<Detached>| running.as_ref().filter(|it| it.is_alive()).map(|it| it.pid);
         let mut gateways = Vec::new();
         for (number, node) in state.gateways.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! `./dev up`: starts everything that does not run, with the ports and numbers of last time.
+//! `./dev up`: starts everything that does not run, with the ports and the numbers of nodes of the last time.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,17 +15,16 @@ use crate::say;
 use crate::{ports, postgres, redis, stack};
 
 const DEFAULT_GATEWAYS: usize = 2;
-const DEFAULT_PERSISTENCE: usize = 1;
-const DATABASE: &str = "tidings";
-const SERVER_PATIENCE: Duration = Duration::from_secs(60);
-const NODE_PATIENCE: Duration = Duration::from_secs(30);
+const DEFAULT_PERSISTENCE_NODES: usize = 1;
+const DATABASE_NAME: &str = "tidings";
+const SERVER_TIMEOUT: Duration = Duration::from_secs(60);
+const NODE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the caller wants to change; `None`: as last time.
+/// The options of `up`; `None` means as last time.
 #[derive(Debug, Clone, Default)]
 pub struct UpOptions {
-    /// How many gateways.
     pub gateways: Option<usize>,
-    /// How many persistence nodes.
+    /// Number of persistence nodes.
     pub persistence: Option<usize>,
     /// The first gateway's port.
     pub port: Option<u16>,
@@ -33,7 +32,7 @@ pub struct UpOptions {
     pub redis_url: Option<String>,
     /// An existing database.
     pub database_url: Option<String>,
-    /// The program of the demo's server, if it is built and Node.js is installed.
+    /// The program of the demo's server; `None` if the demo is not built or Node.js is missing.
     pub demo: Option<PathBuf>,
     /// Whether [`add_demo`] is called later, because the demo is not built yet.
     pub demo_follows: bool,
@@ -53,7 +52,8 @@ pub async fn up(home: &Home, options: &UpOptions) -> Result<State> {
     }
     let remembered = |count: usize, default| if count == 0 { default } else { count };
     let gateways = options.gateways.unwrap_or(remembered(state.gateways.len(), DEFAULT_GATEWAYS));
-    let persistence = options.persistence.unwrap_or(remembered(state.persistence.len(), DEFAULT_PERSISTENCE));
+    let persistence =
+        options.persistence.unwrap_or(remembered(state.persistence.len(), DEFAULT_PERSISTENCE_NODES));
     if gateways == 0 || persistence == 0 {
         bail!("at least one gateway and one persistence node are needed");
     }
@@ -76,65 +76,62 @@ pub async fn up(home: &Home, options: &UpOptions) -> Result<State> {
     say!("database     has today's tables");
 
     let with_demo = options.demo.is_some() || options.demo_follows;
-    // All nodes are launched before any is awaited, persistence first, because gateways depend on it.
+    // The nodes of a service start together. Gateways start after persistence is ready, because they depend on it.
     for service in [Service::Persistence, Service::Gateway] {
         let count = if service == Service::Gateway { gateways } else { persistence };
         let launched: Result<Vec<()>> =
-            (0..count).map(|number| launch(home, &mut state, service, number, with_demo)).collect();
+            (0..count).map(|number| launch_node(home, &mut state, service, number, with_demo)).collect();
         state.save(home)?;
         launched?;
         for number in 0..count {
             await_node(home, &state, service, number).await?;
         }
     }
-    demo::up(home, &mut state, options.demo.as_deref()).await?;
+    demo::start_or_stop(home, &mut state, options.demo.as_deref()).await?;
     Ok(state)
 }
 
-/// Starts the demo's server for nodes that [`up`] has started; without a program stops it.
-///
-/// # Errors
-/// When the state cannot be read or written.
+/// Starts the demo's server for nodes that [`up`] has started. Without a program, stops it.
 pub async fn add_demo(home: &Home, program: Option<&Path>) -> Result<()> {
     let _lock = home.lock()?;
     let mut state = State::load(home)?;
-    demo::up(home, &mut state, program).await
+    demo::start_or_stop(home, &mut state, program).await
 }
 
 async fn start_redis(home: &Home, state: &mut State) -> Result<String> {
-    let (data, log) = (home.redis(), home.log("redis"));
+    let (data, log) = (home.redis_folder(), home.log_file("redis"));
     std::fs::create_dir_all(&data)?;
-    let port = start(&mut state.redis, &log, |port| redis::command(&data, port))?;
+    let port = start_server(&mut state.redis, &log, |port| redis::command(&data, port))?;
     state.save(home)?;
     if let Some(running) = &state.redis.running {
-        running.until_ready(SERVER_PATIENCE, &log, || redis::answers(port)).await?;
+        running.until_ready(SERVER_TIMEOUT, &log, || redis::answers_ping(port)).await?;
         say!("redis        127.0.0.1:{port} (pid {})", running.pid);
     }
     Ok(format!("redis://127.0.0.1:{port}"))
 }
 
 async fn start_postgres(home: &Home, state: &mut State) -> Result<String> {
-    let (data, log) = (home.postgres(), home.log("postgres"));
+    let (data, log) = (home.postgres_folder(), home.log_file("postgres"));
     if !data.exists() {
         say!("postgres     making a new cluster in {}", data.display());
         postgres::cluster::create(&data)?;
     }
-    let port = start(&mut state.postgres, &log, |port| postgres::cluster::command(&data, port))?;
+    let port = start_server(&mut state.postgres, &log, |port| postgres::cluster::command(&data, port))?;
     state.save(home)?;
     if let Some(running) = &state.postgres.running {
-        running.until_ready(SERVER_PATIENCE, &log, || postgres::answers(port)).await?;
+        running.until_ready(SERVER_TIMEOUT, &log, || postgres::accepts_connections(port)).await?;
         say!("postgres     127.0.0.1:{port} (pid {})", running.pid);
     }
-    let exists = format!("SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'");
+    let exists = format!("SELECT 1 FROM pg_database WHERE datname = '{DATABASE_NAME}'");
     let server = postgres::url(port, "postgres");
     if postgres::sql(&server, &exists).await?.is_empty() {
-        postgres::sql(&server, &format!("CREATE DATABASE {DATABASE}")).await?;
+        postgres::sql(&server, &format!("CREATE DATABASE {DATABASE_NAME}")).await?;
     }
-    Ok(postgres::url(port, DATABASE))
+    Ok(postgres::url(port, DATABASE_NAME))
 }
 
-/// Starts a private server unless it runs; on its old port unless that is in use.
-fn start(server: &mut Server, log: &Path, command: impl Fn(u16) -> Command) -> Result<u16> {
+/// Starts a private server unless it runs, and returns its port: the same as before, or another one if that is in use.
+fn start_server(server: &mut Server, log: &Path, command: impl Fn(u16) -> Command) -> Result<u16> {
     let alive = server.running.as_ref().is_some_and(Detached::is_alive);
     if let (true, Some(port)) = (alive, server.port) {
         return Ok(port);
@@ -149,9 +146,15 @@ fn start(server: &mut Server, log: &Path, command: impl Fn(u16) -> Command) -> R
 }
 
 /// Starts a node unless it already runs with the same settings.
-fn launch(home: &Home, state: &mut State, service: Service, number: usize, with_demo: bool) -> Result<()> {
+fn launch_node(
+    home: &Home,
+    state: &mut State,
+    service: Service,
+    number: usize,
+    with_demo: bool,
+) -> Result<()> {
     let ports = ports_of(service, state.first_port, number)?;
-    let settings = settings(state, service, ports, with_demo)?;
+    let settings = node_settings(state, service, ports, with_demo)?;
     let program = node::program(service.program())?;
     let nodes = if service == Service::Gateway { &mut state.gateways } else { &mut state.persistence };
     let node = nodes.get_mut(number).context("counted before")?;
@@ -159,7 +162,7 @@ fn launch(home: &Home, state: &mut State, service: Service, number: usize, with_
         if node.settings == settings {
             return Ok(());
         }
-        say!("{:<12} {} is started anew with other settings", name(service), ports.public);
+        say!("{:<12} {} is started anew with other settings", service_name(service), ports.public);
         running.signal(Signal::SIGKILL);
         while running.is_alive() {
             std::thread::sleep(Duration::from_millis(10));
@@ -175,8 +178,8 @@ fn launch(home: &Home, state: &mut State, service: Service, number: usize, with_
         }
     }
     let mut command = Command::new(program);
-    node::with_environment(&mut command, &settings);
-    node.running = Some(Detached::start(&command, &home.log(&log_name(service, number)))?);
+    node::set_environment(&mut command, &settings);
+    node.running = Some(Detached::start(&command, &home.log_file(&log_name(service, number)))?);
     node.settings = settings;
     Ok(())
 }
@@ -185,15 +188,20 @@ async fn await_node(home: &Home, state: &State, service: Service, number: usize)
     let nodes = if service == Service::Gateway { &state.gateways } else { &state.persistence };
     let running = nodes.get(number).and_then(|node| node.running.as_ref()).context("just launched")?;
     let ports = ports_of(service, state.first_port, number)?;
-    let log = home.log(&log_name(service, number));
-    let ready = running.until_ready(NODE_PATIENCE, &log, || node::is_ready(ports.admin)).await;
+    let log = home.log_file(&log_name(service, number));
+    let ready = running.until_ready(NODE_TIMEOUT, &log, || node::is_ready(ports.admin)).await;
     ready.with_context(|| format!("{} on port {}", service.program(), ports.public))?;
-    say!("{:<12} http://127.0.0.1:{} (pid {})", name(service), ports.public, running.pid);
+    say!("{:<12} http://127.0.0.1:{} (pid {})", service_name(service), ports.public, running.pid);
     Ok(())
 }
 
-fn settings(state: &State, service: Service, ports: Ports, with_demo: bool) -> Result<Vec<(String, String)>> {
-    let mut settings = node::listeners(service, ports);
+fn node_settings(
+    state: &State,
+    service: Service,
+    ports: Ports,
+    with_demo: bool,
+) -> Result<Vec<(String, String)>> {
+    let mut settings = node::listener_settings(service, ports);
     let mut add = |name: &str, value: String| settings.push((name.to_owned(), value));
     add("REDIS_URL", state.redis_url.clone());
     add("TIDINGS_JWT_SECRET", state.jwt_secret.clone());
@@ -207,22 +215,22 @@ fn settings(state: &State, service: Service, ports: Ports, with_demo: bool) -> R
                 urls.push(format!("http://127.0.0.1:{}", ports.internal));
             }
             add("TIDINGS_PERSISTENCE_URLS", urls.join(","));
-            // Returns memory after a burst of handshakes to the system at once: see docs/OPERATIONS.md, "Memory".
+            // Returns freed memory to the system at once: see docs/OPERATIONS.md, "Memory".
             add("MIMALLOC_PURGE_DELAY", "0".to_owned());
         }
     }
     // Settings in the developer's environment are passed to the nodes, except the ports of listeners.
-    for (name, mut value) in std::env::vars().filter(|(name, _)| passes_through(name)) {
+    for (name, mut value) in std::env::vars().filter(|(name, _)| is_passed_through(name)) {
         if with_demo && name == demo::ALLOWED_ORIGINS {
-            value = demo::with_its_origins(&value, state.first_port)?;
+            value = demo::add_demo_origins(&value, state.first_port)?;
         }
         add(&name, value);
     }
     Ok(settings)
 }
 
-fn passes_through(name: &str) -> bool {
-    const SETTINGS: [&str; 11] = [
+fn is_passed_through(name: &str) -> bool {
+    const PASSED_SETTINGS: [&str; 11] = [
         "TIDINGS_LOG",
         "TIDINGS_WORKERS",
         "TIDINGS_HEARTBEAT_MS",
@@ -235,10 +243,10 @@ fn passes_through(name: &str) -> bool {
         "TIDINGS_MAX_BACKLOG_RECORDS",
         "TIDINGS_LEASE_MS",
     ];
-    SETTINGS.contains(&name)
+    PASSED_SETTINGS.contains(&name)
 }
 
-fn name(service: Service) -> &'static str {
+fn service_name(service: Service) -> &'static str {
     match service {
         Service::Gateway => "gateway",
         Service::Persistence => "persistence",
@@ -246,5 +254,5 @@ fn name(service: Service) -> &'static str {
 }
 
 fn log_name(service: Service, number: usize) -> String {
-    format!("{}-{number}", name(service))
+    format!("{}-{number}", service_name(service))
 }

@@ -10,11 +10,15 @@ use super::{Fault, LinkFault, MisbehavingClients, World, clock, crowd, misbehavi
 use crate::proxy::LinkConditions;
 use crate::stack::Link;
 
-/// How long a killed process stays dead before it is started again.
+/// Time between the kill of a process and its restart.
 const DOWNTIME: Duration = Duration::from_millis(500);
-const SLOW: Duration = Duration::from_millis(250);
+const SLOW_LINK_DELAY: Duration = Duration::from_millis(250);
 
-pub(super) async fn act(world: &World, misbehaving: &Arc<MisbehavingClients>, fault: &Fault) -> Result<()> {
+pub(super) async fn inject_and_repair(
+    world: &World,
+    misbehaving: &Arc<MisbehavingClients>,
+    fault: &Fault,
+) -> Result<()> {
     let stack = &world.stack;
     let server = stack.database().server();
     match *fault {
@@ -66,15 +70,16 @@ pub(super) async fn act(world: &World, misbehaving: &Arc<MisbehavingClients>, fa
             sleep(time).await;
             server.resume()
         }
-        Fault::ReadOnlyPostgres(time) => postgres::read_only(stack.database(), time).await,
-        Fault::FullPostgres(time) => postgres::full(stack.database(), time).await,
-        Fault::CrowdedPostgres(time) => crowd::crowded(stack.database(), time).await,
-        Fault::LockedPostgres(time) => postgres::locked(stack.database(), time).await,
-        Fault::Link(link, fault, time) => between(world, link, fault, time).await,
-        Fault::Vanish(many) => misbehaving::vanish(world, misbehaving, many).await,
-        Fault::Stall(time) => misbehaving::stall(world, misbehaving, time).await,
-        Fault::Flood(time) => misbehaving::flood(world, misbehaving, time).await,
-        Fault::Clock(part, seconds, time) => clock::jump(world, part, seconds, time).await,
+        Fault::ReadOnlyPostgres(time) => postgres::make_read_only(stack.database(), time).await,
+        Fault::FullPostgres(time) => postgres::fail_writes(stack.database(), time).await,
+        Fault::CrowdedPostgres(time) => crowd::take_all_connections(stack.database(), time).await,
+        Fault::LockedPostgres(time) => postgres::lock_messages(stack.database(), time).await,
+        Fault::Link(link, fault, time) => inject_link_fault(world, link, fault, time).await,
+        Fault::Vanish(many) => misbehaving::abandon_connections(world, misbehaving, many).await,
+        Fault::Stall(time) => misbehaving::stall_clients(world, misbehaving, time).await,
+        Fault::Flood(time) => misbehaving::flood_small_frames(world, misbehaving, time).await,
+        Fault::Noisy(noise, time) => misbehaving::start_noise(world, misbehaving, noise, time),
+        Fault::Clock(part, seconds, time) => clock::shift_clock(world, part, seconds, time).await,
         Fault::Storm => {
             for proxy in &stack.links().clients_gateways {
                 proxy.cut();
@@ -84,9 +89,9 @@ pub(super) async fn act(world: &World, misbehaving: &Arc<MisbehavingClients>, fa
     }
 }
 
-async fn between(world: &World, link: Link, fault: LinkFault, time: Duration) -> Result<()> {
+async fn inject_link_fault(world: &World, link: Link, fault: LinkFault, time: Duration) -> Result<()> {
     let proxy = world.stack.links().proxy(link).with_context(|| format!("there is no {link:?}"))?;
-    let weather = match fault {
+    let conditions = match fault {
         LinkFault::Cut => {
             proxy.cut();
             return Ok(());
@@ -102,13 +107,13 @@ async fn between(world: &World, link: Link, fault: LinkFault, time: Duration) ->
         LinkFault::BlackHole => LinkConditions::BLACK_HOLE,
         LinkFault::OneWayUp => LinkConditions { holds_up: true, ..LinkConditions::default() },
         LinkFault::OneWayDown => LinkConditions { holds_down: true, ..LinkConditions::default() },
-        LinkFault::Slow => LinkConditions { delay: SLOW, ..LinkConditions::default() },
+        LinkFault::Slow => LinkConditions { delay: SLOW_LINK_DELAY, ..LinkConditions::default() },
         LinkFault::Refused => {
             proxy.cut();
             LinkConditions { refuses: true, ..LinkConditions::default() }
         }
     };
-    proxy.set(weather);
+    proxy.set(conditions);
     sleep(time).await;
     proxy.heal();
     Ok(())

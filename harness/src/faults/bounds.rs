@@ -1,5 +1,5 @@
-//! Checks the resource usage of the services during the whole run: bytes queued for connections, and memory. Both must
-//! stay within a bound, whatever clients do.
+//! Checks the resource usage of the services during the whole run: bytes queued for connections, and memory. Clients
+//! must not be able to make a service exceed the limits below.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,71 +11,73 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::history::{Rule, Violation};
 use crate::{Node, Service, Stack, memory};
 
-const PACE: Duration = Duration::from_millis(500);
+const MEASURE_INTERVAL: Duration = Duration::from_millis(500);
 /// Timeout for the metrics of a node; a paused or stopping node does not answer.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// Limit of the bytes queued for one connection: the limit in [PROTOCOL](../../../docs/PROTOCOL.md), and one message.
-const CONNECTION_BYTES: u64 = (256 + 64) * 1024;
-/// Limit of a process's growth after its first measurement. It is several times the size of all bounded buffers at the
-/// load of a run, and less than an unbounded queue needs in a minute.
-const GROWTH_BYTES: u64 = 256 * 1024 * 1024;
+const WAIT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Limit of the bytes queued for one connection: the limit in [PROTOCOL](../../../docs/PROTOCOL.md) plus one message.
+const MAX_BYTES_PER_CONNECTION: u64 = (256 + 64) * 1024;
+/// Limit of the growth of a process's memory after its first measurement. All bounded buffers together are several
+/// times smaller at the load of a run. An unbounded queue would exceed the limit within a minute.
+const MAX_GROWTH_BYTES: u64 = 256 * 1024 * 1024;
 
-/// The measured values.
+/// The maxima of the measured values, and the violations of the limits.
 #[derive(Debug, Default, Clone)]
-pub(super) struct ObservedLimits {
-    /// The most bytes that were queued in one gateway.
+pub(super) struct ResourceUsage {
+    /// Maximum of the bytes that were queued in one gateway.
     pub outbox_bytes: u64,
-    /// The most memory of one process, by service.
+    /// Maximum of the resident memory of one process, by service.
     pub resident_bytes: BTreeMap<String, u64>,
-    /// The most that one process has grown by, by service.
+    /// Maximum growth of the resident memory of one process since its first measurement, by service.
     pub growth_bytes: BTreeMap<String, u64>,
-    /// Connections that gateways closed, by code.
+    /// Number of connections that gateways closed, by close code.
     pub closes: BTreeMap<String, u64>,
-    broken: BTreeMap<String, String>,
+    exceeded: BTreeMap<String, String>,
     first: BTreeMap<u32, u64>,
     last: BTreeMap<(u32, String), u64>,
 }
 
-impl ObservedLimits {
+impl ResourceUsage {
     pub fn violations(&self) -> Vec<Violation> {
-        let broken = |what: &String| Violation {
+        let violation = |what: &String| Violation {
             rule: Rule::Bounded,
             room: String::new(),
             seq: 0,
             user: String::new(),
             what: what.clone(),
         };
-        self.broken.values().map(broken).collect()
+        self.exceeded.values().map(violation).collect()
     }
 
-    fn resident(&mut self, node: &Node, pid: u32) {
+    fn record_memory(&mut self, node: &Node, pid: u32) {
         let Ok(bytes) = memory::resident(pid) else { return };
         let name = node.service().program();
         let growth = bytes.saturating_sub(*self.first.entry(pid).or_insert(bytes));
-        let most = self.resident_bytes.entry(name.to_owned()).or_default();
-        *most = bytes.max(*most);
-        let most = self.growth_bytes.entry(name.to_owned()).or_default();
-        *most = growth.max(*most);
-        if growth > GROWTH_BYTES {
-            let what = format!("{name} has grown by {growth} bytes to {bytes}, more than by {GROWTH_BYTES}");
-            self.broken.insert(format!("memory of {pid}"), what);
+        let max = self.resident_bytes.entry(name.to_owned()).or_default();
+        *max = bytes.max(*max);
+        let max = self.growth_bytes.entry(name.to_owned()).or_default();
+        *max = growth.max(*max);
+        if growth > MAX_GROWTH_BYTES {
+            let what =
+                format!("{name} has grown by {growth} bytes to {bytes}, more than by {MAX_GROWTH_BYTES}");
+            self.exceeded.insert(format!("memory of {pid}"), what);
         }
     }
 
-    fn metrics(&mut self, pid: u32, page: &str) {
+    fn record_metrics(&mut self, pid: u32, page: &str) {
         let value = |name: &str| -> Option<u64> {
             page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
         };
         let queued = value("tidings_gateway_outbox_bytes").unwrap_or_default();
-        // The gauges are read one after the other, so one connection may have been added or removed in between.
+        // The gateway reads its gauges one after the other, so a connection may end between the two. One more is
+        // allowed.
         let connections = value("tidings_gateway_connections").unwrap_or_default() + 1;
         self.outbox_bytes = self.outbox_bytes.max(queued);
-        let bound = connections * CONNECTION_BYTES;
+        let bound = connections * MAX_BYTES_PER_CONNECTION;
         if queued > bound {
             let what = format!(
                 "{queued} bytes are queued for {connections} connections of a gateway, more than {bound}"
             );
-            self.broken.insert(format!("outboxes of {pid}"), what);
+            self.exceeded.insert(format!("outboxes of {pid}"), what);
         }
         let closes =
             page.lines().filter_map(|line| line.strip_prefix("tidings_gateway_closes_total{code=\""));
@@ -87,46 +89,46 @@ impl ObservedLimits {
     }
 }
 
-/// Measures until it is stopped.
-pub(super) struct Monitor {
+/// Measures all nodes on its own task until [`ResourceMonitor::finish`].
+pub(super) struct ResourceMonitor {
     stop: tokio::sync::watch::Sender<bool>,
-    looking: JoinHandle<ObservedLimits>,
+    task: JoinHandle<ResourceUsage>,
 }
 
-impl Monitor {
-    pub fn start(stack: Arc<Stack>) -> Monitor {
+impl ResourceMonitor {
+    pub fn start(stack: Arc<Stack>) -> ResourceMonitor {
         let (stop, mut stopped) = tokio::sync::watch::channel(false);
-        let looking = tokio::spawn(async move {
-            let mut seen = ObservedLimits::default();
-            let mut tick = interval(PACE);
+        let task = tokio::spawn(async move {
+            let mut seen = ResourceUsage::default();
+            let mut tick = interval(MEASURE_INTERVAL);
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 tokio::select! {
-                    _ = tick.tick() => look(&stack, &mut seen).await,
+                    _ = tick.tick() => measure(&stack, &mut seen).await,
                     _ = stopped.changed() => break,
                 }
             }
-            look(&stack, &mut seen).await;
+            measure(&stack, &mut seen).await;
             seen
         });
-        Monitor { stop, looking }
+        ResourceMonitor { stop, task }
     }
 
     /// Measures a last time, and returns the values.
-    pub async fn finish(self) -> anyhow::Result<ObservedLimits> {
+    pub async fn finish(self) -> anyhow::Result<ResourceUsage> {
         self.stop.send_replace(true);
-        Ok(self.looking.await?)
+        Ok(self.task.await?)
     }
 }
 
-async fn look(stack: &Stack, seen: &mut ObservedLimits) {
+async fn measure(stack: &Stack, seen: &mut ResourceUsage) {
     for node in stack.gateways().iter().chain(stack.persistence_nodes()) {
         let Some(pid) = node.pid() else { continue };
-        seen.resident(node, pid);
+        seen.record_memory(node, pid);
         if node.service() == Service::Gateway
-            && let Ok(Ok(page)) = timeout(PATIENCE, node.metrics()).await
+            && let Ok(Ok(page)) = timeout(WAIT_TIMEOUT, node.metrics()).await
         {
-            seen.metrics(pid, &page);
+            seen.record_metrics(pid, &page);
         }
     }
 }
@@ -145,19 +147,19 @@ mod tests {
 
     #[test]
     fn queued_bytes_are_limited_per_connection() {
-        let mut seen = ObservedLimits::default();
-        seen.metrics(1, &page(3, 4 * CONNECTION_BYTES, 0));
+        let mut seen = ResourceUsage::default();
+        seen.record_metrics(1, &page(3, 4 * MAX_BYTES_PER_CONNECTION, 0));
         assert_eq!(seen.violations(), []);
-        seen.metrics(1, &page(2, 4 * CONNECTION_BYTES, 0));
+        seen.record_metrics(1, &page(2, 4 * MAX_BYTES_PER_CONNECTION, 0));
         assert_eq!(seen.violations().len(), 1);
-        assert_eq!(seen.outbox_bytes, 4 * CONNECTION_BYTES);
+        assert_eq!(seen.outbox_bytes, 4 * MAX_BYTES_PER_CONNECTION);
     }
 
     #[test]
-    fn closes_of_a_restarted_process_are_added() {
-        let mut seen = ObservedLimits::default();
+    fn close_counts_add_up_across_process_restarts() {
+        let mut seen = ResourceUsage::default();
         for (pid, slow) in [(1, 2), (1, 3), (2, 1)] {
-            seen.metrics(pid, &page(1, 0, slow));
+            seen.record_metrics(pid, &page(1, 0, slow));
         }
         assert_eq!(seen.closes["4413"], 4);
     }

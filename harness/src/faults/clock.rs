@@ -1,4 +1,4 @@
-//! A process whose wall clock jumps, and jumps back.
+//! A fault: the wall clock of one process jumps, and later jumps back.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use super::{Part, World};
 use crate::WallClock;
 
-pub(super) async fn jump(world: &World, part: Part, seconds: i64, time: Duration) -> Result<()> {
+pub(super) async fn shift_clock(world: &World, part: Part, seconds: i64, time: Duration) -> Result<()> {
     let clock = clock_of(world, part);
     clock.shift(seconds)?;
     sleep(time).await;

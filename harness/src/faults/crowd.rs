@@ -1,5 +1,5 @@
-//! Makes other clients use all connections of PostgreSQL. A connection that exists before them terminates the services'
-//! connections repeatedly, until the other clients have taken all slots; then no service can connect until they leave.
+//! A fault: other clients use all connection slots of PostgreSQL, so no service can connect. To get there, a session
+//! that connected first terminates the services' connections until the other clients have taken all slots.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -13,44 +13,45 @@ use tokio::time::{sleep, timeout};
 use crate::postgres::{Database, ROLE, program};
 
 /// Terminates the connections of the services; returns their number.
-const END_OURS: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+const TERMINATE_SERVICE_CONNECTIONS: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
     WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid();";
 /// Counts the connections of the services.
-const OURS: &str = "SELECT count(*) FROM pg_stat_activity \
+const COUNT_SERVICE_CONNECTIONS: &str = "SELECT count(*) FROM pg_stat_activity \
     WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid();";
-/// Timeout until all connections are taken, and for an answer.
-const PATIENCE: Duration = Duration::from_secs(20);
-const PAUSE: Duration = Duration::from_millis(20);
+/// Timeout for taking all slots, and for one answer of PostgreSQL.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-pub(super) async fn crowded(database: &Database, time: Duration) -> Result<()> {
-    let mut session = Session::open(database).await?;
+pub(super) async fn take_all_connections(database: &Database, time: Duration) -> Result<()> {
+    let mut session = PsqlSession::open(database).await?;
     let port = database.server().port();
     let (mut crowd, begun) = (Vec::new(), Instant::now());
     loop {
-        let ours: u64 = session.value(END_OURS).await?.parse()?;
-        // The services and the other clients compete for free slots, so services that got one are terminated again.
-        while let Some(stream) = enter(port).await? {
+        let ours: u64 = session.value(TERMINATE_SERVICE_CONNECTIONS).await?.parse()?;
+        // A service may get a free slot before the other clients take it; the next round terminates its connection
+        // again.
+        while let Some(stream) = open_idle_connection(port).await? {
             crowd.push(stream);
-            ensure!(begun.elapsed() < PATIENCE, "there are always more than {}", crowd.len());
+            ensure!(begun.elapsed() < WAIT_TIMEOUT, "there are always more than {}", crowd.len());
         }
-        if ours == 0 && session.value(OURS).await? == "0" {
+        if ours == 0 && session.value(COUNT_SERVICE_CONNECTIONS).await? == "0" {
             break;
         }
-        ensure!(begun.elapsed() < PATIENCE, "{ours} connections of ours are left among {}", crowd.len());
-        sleep(PAUSE).await;
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "{ours} connections of ours are left among {}", crowd.len());
+        sleep(POLL_INTERVAL).await;
     }
     let begun = Instant::now();
     while begun.elapsed() < time {
-        let ours = session.value(OURS).await?;
+        let ours = session.value(COUNT_SERVICE_CONNECTIONS).await?;
         ensure!(ours == "0", "{ours} connections of ours came in, though all were taken");
-        sleep(PAUSE * 5).await;
+        sleep(POLL_INTERVAL * 5).await;
     }
-    ensure!(enter(port).await?.is_none(), "a connection was free");
+    ensure!(open_idle_connection(port).await?.is_none(), "a connection was free");
     Ok(())
 }
 
-/// Opens an idle connection; `None`: PostgreSQL has too many.
-async fn enter(port: u16) -> Result<Option<TcpStream>> {
+/// Opens an idle connection. Returns `None` if PostgreSQL refuses it because all slots are taken.
+async fn open_idle_connection(port: u16) -> Result<Option<TcpStream>> {
     let entering = async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
         let mut parameters = Vec::new();
@@ -63,46 +64,46 @@ async fn enter(port: u16) -> Result<Option<TcpStream>> {
         let mut startup = [length.to_be_bytes(), 196_608_u32.to_be_bytes()].concat();
         startup.extend_from_slice(&parameters);
         stream.write_all(&startup).await?;
-        // `R`: the connection is accepted. The following parameter messages are not read.
+        // `R` accepts the connection. The messages after it are not read.
         match stream.read_u8().await? {
             b'R' => Ok(Some(stream)),
             b'E' => {
-                let mut told = Vec::new();
-                stream.read_to_end(&mut told).await?;
-                let told = String::from_utf8_lossy(&told);
-                // SQLSTATE too_many_connections.
-                ensure!(told.contains("53300"), "the crowd was refused: {told}");
+                let mut error = Vec::new();
+                stream.read_to_end(&mut error).await?;
+                let error = String::from_utf8_lossy(&error);
+                // 53300 is the SQLSTATE too_many_connections.
+                ensure!(error.contains("53300"), "the crowd was refused: {error}");
                 Ok(None)
             }
             other => bail!("a server that answers {other}"),
         }
     };
-    timeout(PATIENCE, entering).await.context("the server does not answer the crowd")?
+    timeout(WAIT_TIMEOUT, entering).await.context("the server does not answer the crowd")?
 }
 
-/// One connection for queries, one after the other.
-struct Session {
-    questions: ChildStdin,
-    answers: Lines<BufReader<ChildStdout>>,
+/// One connection to PostgreSQL, for one query at a time.
+struct PsqlSession {
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
     _psql: Child,
 }
 
-impl Session {
-    async fn open(database: &Database) -> Result<Session> {
+impl PsqlSession {
+    async fn open(database: &Database) -> Result<PsqlSession> {
         let mut command = Command::new(program("psql"));
         command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]);
         command.arg(database.url()).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut psql = command.spawn().context("run psql")?;
-        let questions = psql.stdin.take().context("psql has no input")?;
-        let answers = BufReader::new(psql.stdout.take().context("psql has no output")?).lines();
-        let mut session = Session { questions, answers, _psql: psql };
+        let input = psql.stdin.take().context("psql has no input")?;
+        let output = BufReader::new(psql.stdout.take().context("psql has no output")?).lines();
+        let mut session = PsqlSession { input, output, _psql: psql };
         session.value("SELECT 1;").await?;
         Ok(session)
     }
 
     async fn value(&mut self, question: &str) -> Result<String> {
-        self.questions.write_all(format!("{question}\n").as_bytes()).await?;
-        let answer = timeout(PATIENCE, self.answers.next_line()).await;
+        self.input.write_all(format!("{question}\n").as_bytes()).await?;
+        let answer = timeout(WAIT_TIMEOUT, self.output.next_line()).await;
         answer.context("psql does not answer")??.with_context(|| format!("psql ended at {question}"))
     }
 }
@@ -112,12 +113,12 @@ mod tests {
     use super::*;
     use crate::postgres::Postgres;
 
-    /// A client that reconnects whenever it is terminated, like a pool.
-    async fn persist(url: String) {
+    /// A client that reconnects whenever its connection is terminated, as a connection pool does.
+    async fn reconnect_forever(url: String) {
         loop {
-            // The connection may be refused or terminated; the test wants both.
+            // The test expects that the connection is refused or terminated.
             let _ = crate::postgres::sql(&url, "SELECT pg_sleep(60)").await;
-            sleep(PAUSE).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -125,21 +126,22 @@ mod tests {
     async fn crowd_takes_every_connection() {
         let server = std::sync::Arc::new(Postgres::start().await.unwrap());
         let database = server.database().await.unwrap();
-        let pool: Vec<_> = (0..10).map(|_| tokio::spawn(persist(database.url().to_owned()))).collect();
-        while database.value(OURS).await.unwrap() != "10" {
-            sleep(PAUSE).await;
+        let pool: Vec<_> =
+            (0..10).map(|_| tokio::spawn(reconnect_forever(database.url().to_owned()))).collect();
+        while database.value(COUNT_SERVICE_CONNECTIONS).await.unwrap() != "10" {
+            sleep(POLL_INTERVAL).await;
         }
-        let crowding = crowded(&database, Duration::from_secs(3));
+        let crowding = take_all_connections(&database, Duration::from_secs(3));
         let refused = async {
             let too_many = |error: anyhow::Error| error.to_string().contains("too many clients");
             while !database.value("SELECT 1").await.is_err_and(too_many) {
-                sleep(PAUSE).await;
+                sleep(POLL_INTERVAL).await;
             }
         };
-        let (crowded, refused) = tokio::join!(crowding, timeout(PATIENCE, refused));
+        let (crowded, refused) = tokio::join!(crowding, timeout(WAIT_TIMEOUT, refused));
         crowded.unwrap();
         refused.unwrap();
-        database.until(OURS, "10").await.unwrap();
+        database.until(COUNT_SERVICE_CONNECTIONS, "10").await.unwrap();
         pool.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }

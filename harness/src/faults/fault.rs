@@ -7,14 +7,15 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::World;
+use super::misbehaving::Noise;
 use crate::stack::Link;
 
-/// A fault of the connections of a link.
+/// A fault of all connections of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkFault {
-    /// All are closed.
+    /// All connections are closed.
     Cut,
-    /// All are reset.
+    /// All connections are reset.
     Reset,
     /// The server's side is closed, the client's side stays open.
     HalfOpen,
@@ -54,57 +55,61 @@ pub enum Part {
     Postgres,
 }
 
-/// How far clocks jump, in seconds: far enough that leases and tokens expire and client ids are forgotten.
-const JUMPS: [i64; 6] = [-3600, -300, -20, 20, 300, 3600];
+/// The jumps of clocks, in seconds. The long ones suffice for leases and tokens to expire and for client ids to be
+/// forgotten.
+const CLOCK_JUMPS_S: [i64; 6] = [-3600, -300, -20, 20, 300, 3600];
 
 /// A fault, which is repaired afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing, for a while.
+    /// No fault for this time.
     Nothing(Duration),
-    /// SIGKILL, and a new start.
+    /// SIGKILL, then a restart.
     KillGateway(usize),
-    /// SIGSTOP, and SIGCONT after a while.
+    /// SIGSTOP, then SIGCONT after this time.
     PauseGateway(usize, Duration),
-    /// SIGKILL, and a new start.
+    /// SIGKILL, then a restart.
     KillPersistence(usize),
-    /// SIGSTOP, and SIGCONT after a while.
+    /// SIGSTOP, then SIGCONT after this time.
     PausePersistence(usize, Duration),
-    /// SIGKILL, and a restart with its append-only file.
+    /// SIGKILL, then a restart with the append-only file.
     KillRedis,
-    /// Like a kill, but this many bytes are missing at the end of the file.
+    /// SIGKILL, then a restart with this many bytes missing at the end of the append-only file.
     TruncateRedis(u64),
-    /// Like a kill, but all data are lost.
+    /// SIGKILL, then a restart without any data.
     EmptyRedis,
-    /// SIGSTOP, and SIGCONT after a while.
+    /// SIGSTOP, then SIGCONT after this time.
     PauseRedis(Duration),
-    /// The replica, which lags by this time, takes over. The old primary keeps running, but is cut off.
+    /// The replica, which lags by this time, takes over. The old primary runs on without clients, and becomes the
+    /// replica.
     FailOver(Duration),
     /// The replica takes over for persistence; gateways use the old primary for this time.
     SplitBrain(Duration),
-    /// SIGKILL of the postmaster, and a restart.
+    /// SIGKILL of the postmaster, then a restart.
     KillPostgres,
-    /// SIGSTOP of all its processes.
+    /// SIGSTOP of all processes of PostgreSQL, then SIGCONT after this time.
     PausePostgres(Duration),
-    /// Every transaction is read-only.
+    /// Every transaction is read-only for this time.
     ReadOnlyPostgres(Duration),
-    /// Statements that write messages fail with "disk full".
+    /// Statements that write messages fail with "disk full" for this time.
     FullPostgres(Duration),
-    /// Other clients use all connections.
+    /// Other clients use all connections of PostgreSQL for this time.
     CrowdedPostgres(Duration),
-    /// Another session locks the table of messages.
+    /// Another session locks the table of messages for this time.
     LockedPostgres(Duration),
-    /// A fault of the connections between two parts.
+    /// A fault of the connections between two parts. The duration applies only to faults that last.
     Link(Link, LinkFault, Duration),
-    /// All clients reconnect at the same time, repeatedly.
+    /// The connections of all clients to gateways are closed, so all clients reconnect at the same time.
     Storm,
-    /// This many additional clients connect, and disappear without a close.
+    /// This many additional clients connect and then disappear without a close frame.
     Vanish(usize),
-    /// Additional clients connect, and do not read.
+    /// Additional clients connect and do not read for this time.
     Stall(Duration),
-    /// Additional clients connect, and send as fast as they can.
+    /// Additional clients connect and send as fast as they can for this time.
     Flood(Duration),
-    /// The wall clock of one process is ahead or behind by this many seconds for a while.
+    /// Noisy neighbours start, and continue for this time while the next faults happen.
+    Noisy(Noise, Duration),
+    /// The wall clock of one process is wrong by this many seconds for this time; a negative number is behind.
     Clock(Part, i64, Duration),
 }
 
@@ -116,28 +121,28 @@ impl Fault {
             rng.random_range(0..stack.gateways().len()),
             rng.random_range(0..stack.persistence_nodes().len()),
         );
-        let while_ = Duration::from_millis(rng.random_range(200..6000));
-        match rng.random_range(0..33) {
+        let duration = Duration::from_millis(rng.random_range(200..6000));
+        match rng.random_range(0..36) {
             0 | 1 => Fault::KillGateway(gateway),
-            2 => Fault::PauseGateway(gateway, while_),
+            2 => Fault::PauseGateway(gateway, duration),
             3 | 4 => Fault::KillPersistence(persistence),
-            5 | 6 => Fault::PausePersistence(persistence, while_),
+            5 | 6 => Fault::PausePersistence(persistence, duration),
             7 | 8 => Fault::KillRedis,
             9 => Fault::TruncateRedis(rng.random_range(1..50_000)),
             10 => Fault::EmptyRedis,
-            11 => Fault::PauseRedis(while_),
+            11 => Fault::PauseRedis(duration),
             12 | 13 => Fault::FailOver(Duration::from_millis(rng.random_range(0..3000))),
             14 => Fault::KillPostgres,
-            15 => Fault::PausePostgres(while_),
-            16 => Fault::ReadOnlyPostgres(while_),
-            17 => Fault::FullPostgres(while_),
-            18 => Fault::CrowdedPostgres(while_),
+            15 => Fault::PausePostgres(duration),
+            16 => Fault::ReadOnlyPostgres(duration),
+            17 => Fault::FullPostgres(duration),
+            18 => Fault::CrowdedPostgres(duration),
             19 => Fault::LockedPostgres(Duration::from_secs(rng.random_range(1..11))),
             20 => Fault::Storm,
-            21 => Fault::SplitBrain(while_),
+            21 => Fault::SplitBrain(duration),
             22 => Fault::Vanish(rng.random_range(1..20)),
-            23 => Fault::Stall(while_),
-            24 => Fault::Flood(while_),
+            23 => Fault::Stall(duration),
+            24 => Fault::Flood(duration),
             25..=27 => {
                 let part = match rng.random_range(0..4) {
                     0 => Part::Gateway(gateway),
@@ -145,24 +150,59 @@ impl Fault {
                     2 => Part::Redis,
                     _ => Part::Postgres,
                 };
-                Fault::Clock(part, JUMPS[rng.random_range(0..JUMPS.len())], while_)
+                Fault::Clock(part, CLOCK_JUMPS_S[rng.random_range(0..CLOCK_JUMPS_S.len())], duration)
+            }
+            28..=30 => {
+                let noise = Noise::ALL[rng.random_range(0..Noise::ALL.len())];
+                Fault::Noisy(noise, Duration::from_secs(rng.random_range(5..15)))
             }
             _ => {
                 let links = stack.links().all();
                 let link = links[rng.random_range(0..links.len())];
-                Fault::Link(link, LINK_FAULTS[rng.random_range(0..LINK_FAULTS.len())], while_)
+                Fault::Link(link, LINK_FAULTS[rng.random_range(0..LINK_FAULTS.len())], duration)
             }
+        }
+    }
+
+    /// The kind of fault, without its target and duration.
+    pub(super) fn kind(&self) -> String {
+        match self {
+            Fault::Link(link, fault, _) => format!("Link({}, {fault:?})", variant_name(link)),
+            Fault::Noisy(noise, _) => format!("Noisy({noise:?})"),
+            _ => variant_name(self),
         }
     }
 }
 
-/// A pause between two faults; sometimes zero, so that the second fault happens during the recovery from the first.
-pub(super) fn pause(rng: &mut StdRng) -> Duration {
+/// The name of a variant, without its fields.
+fn variant_name(of: &impl fmt::Debug) -> String {
+    let text = format!("{of:?}");
+    text.split('(').next().unwrap_or_default().to_owned()
+}
+
+/// A random pause between two faults. It is sometimes zero: then the second fault happens during the recovery from the
+/// first.
+pub(super) fn random_pause(rng: &mut StdRng) -> Duration {
     Duration::from_millis(if rng.random_ratio(1, 4) { 0 } else { rng.random_range(100..2500) })
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self:?}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kind_leaves_out_part_and_duration() {
+        let time = Duration::from_secs(3);
+        assert_eq!(Fault::PauseGateway(1, time).kind(), "PauseGateway");
+        assert_eq!(Fault::KillRedis.kind(), "KillRedis");
+        assert_eq!(Fault::Noisy(Noise::PollHerd, time).kind(), "Noisy(PollHerd)");
+        let link = Fault::Link(Link::ClientsGateway(1), LinkFault::HalfOpen, time);
+        assert_eq!(link.kind(), "Link(ClientsGateway, HalfOpen)");
     }
 }

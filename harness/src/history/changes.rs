@@ -1,12 +1,12 @@
-//! The outcomes of changes of messages: the rule `Changed`. Changes are requested over HTTP and not on the connections
-//! of the history, so they are recorded separately.
+//! The rule `Changed`, about edits, deletes and reactions. Clients request them over HTTP and not on the connections of
+//! the history, so they are recorded separately.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
-use super::{Entry, Event, Rule, Stored, StoredEvent, Violation, What};
+use super::{Entry, EntryKind, Event, Rule, StoredEvent, StoredLog, Violation};
 use crate::postgres::Database;
 
 /// A change of a message.
@@ -21,7 +21,7 @@ pub enum Change {
 }
 
 impl Change {
-    /// Wire type of its event.
+    /// The `type` of the change's event.
     pub fn kind(&self) -> &'static str {
         match self {
             Change::Edit(_) => "message:edited",
@@ -30,7 +30,7 @@ impl Change {
         }
     }
 
-    /// The text of the message after the change; `None`: unchanged.
+    /// The text of the message after the change; `None` if the change keeps the text.
     fn text(&self) -> Option<&str> {
         match self {
             Change::Edit(text) => Some(text),
@@ -45,51 +45,47 @@ impl Change {
 pub enum ChangeOutcome {
     /// No answer, or a temporary error: the change may have been made.
     Unknown,
-    /// It is stored, as the event at this position.
+    /// The change is stored, as the event at this position.
     Stored(u64),
-    /// It was refused finally, although the message is stored and belongs to the user.
+    /// The change was refused finally. This is a violation, because the message is stored and belongs to the user.
     Refused(String),
 }
 
-/// A requested change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
-    /// In which room.
+pub struct RequestedChange {
     pub room: String,
-    /// By whom.
+    /// The user who requested it.
     pub user: String,
-    /// Seq of the message.
+    /// Seq of the message to change.
     pub target: u64,
-    /// What.
     pub change: Change,
-    /// The answer.
     pub outcome: ChangeOutcome,
 }
 
-/// Records the requested changes. Each message is changed by one request at most, so that exactly one outcome is
+/// Records the requested changes. At most one request may change each message; otherwise more than one outcome would be
 /// correct.
 #[derive(Debug, Clone, Default)]
-pub struct Changes(Arc<Mutex<Vec<Asked>>>);
+pub struct ChangeRequests(Arc<Mutex<Vec<RequestedChange>>>);
 
-impl Changes {
-    /// Records a request; returns the number for its answer.
-    pub fn ask(&self, room: &str, user: &str, target: u64, change: Change) -> usize {
+impl ChangeRequests {
+    /// Records a request, with an unknown outcome. Returns its number, which [`ChangeRequests::record_outcome`] needs.
+    pub fn record_request(&self, room: &str, user: &str, target: u64, change: Change) -> usize {
         let (room, user) = (room.to_owned(), user.to_owned());
-        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.push(Asked { room, user, target, change, outcome: ChangeOutcome::Unknown });
-        asked.len() - 1
+        let mut requested = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        requested.push(RequestedChange { room, user, target, change, outcome: ChangeOutcome::Unknown });
+        requested.len() - 1
     }
 
-    /// The answer.
-    pub fn answer(&self, number: usize, outcome: ChangeOutcome) {
-        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(asked) = asked.get_mut(number) {
-            asked.outcome = outcome;
+    /// Records the outcome of the request with this number.
+    pub fn record_outcome(&self, number: usize, outcome: ChangeOutcome) {
+        let mut requested = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(request) = requested.get_mut(number) {
+            request.outcome = outcome;
         }
     }
 
-    /// All requested changes so far.
-    pub fn all(&self) -> Vec<Asked> {
+    /// All changes that were requested so far.
+    pub fn all(&self) -> Vec<RequestedChange> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -98,9 +94,6 @@ impl Changes {
 pub type Reactions = BTreeSet<(String, u64, String, String)>;
 
 /// Reads the reactions of all rooms.
-///
-/// # Errors
-/// When the database cannot be read.
 pub async fn read_reactions(database: &Database) -> Result<Reactions> {
     let mut reactions = Reactions::new();
     for row in database.query("SELECT room_id, seq, user_id, emoji FROM reactions").await? {
@@ -114,64 +107,73 @@ pub async fn read_reactions(database: &Database) -> Result<Reactions> {
 
 /// Compares the requested changes with the stored data and with the texts that listeners received.
 pub fn check_changes(
-    asked: &[Asked],
+    requested: &[RequestedChange],
     entries: &[Entry],
-    stored: &BTreeMap<String, Stored>,
+    stored: &BTreeMap<String, StoredLog>,
     reactions: &Reactions,
 ) -> Vec<Violation> {
-    let mut judge = Judge { asked: HashMap::new(), stored, violations: Vec::new() };
-    for change in asked {
-        judge.asked.entry((&change.room, change.target)).or_default().push(change);
+    let mut checker = ChangeChecker { requested: HashMap::new(), stored, violations: Vec::new() };
+    for change in requested {
+        checker.requested.entry((&change.room, change.target)).or_default().push(change);
     }
-    for change in asked {
-        judge.answer(change, reactions);
+    for change in requested {
+        checker.check_outcome(change, reactions);
     }
     for (room, log) in stored {
         for event in log.events.values().flatten() {
-            judge.stored(room, event);
+            checker.check_stored(room, event);
         }
     }
     for (room, seq, user, emoji) in reactions {
         let change = Change::React(emoji.clone());
-        if stored.contains_key(room) && judge.askings(room, *seq, user, |asked| asked.change == change) == 0 {
-            judge.break_rule(room, *seq, user, format!("has {emoji} of {user}, who did not ask for it"));
+        if stored.contains_key(room)
+            && checker.count_requests(room, *seq, user, |request| request.change == change) == 0
+        {
+            checker.break_rule(room, *seq, user, format!("has {emoji} of {user}, who did not ask for it"));
         }
     }
-    judge.given(entries);
-    judge.violations
+    checker.check_received_texts(entries);
+    checker.violations
 }
 
-struct Judge<'a> {
-    /// By room and seq of the message.
-    asked: HashMap<(&'a str, u64), Vec<&'a Asked>>,
-    stored: &'a BTreeMap<String, Stored>,
+struct ChangeChecker<'a> {
+    /// The requested changes by room and seq of the message.
+    requested: HashMap<(&'a str, u64), Vec<&'a RequestedChange>>,
+    stored: &'a BTreeMap<String, StoredLog>,
     violations: Vec<Violation>,
 }
 
-impl Judge<'_> {
+impl ChangeChecker<'_> {
     fn break_rule(&mut self, room: &str, seq: u64, user: &str, what: String) {
         let (room, user) = (room.to_owned(), user.to_owned());
         self.violations.push(Violation { rule: Rule::Changed, room, seq, user, what });
     }
 
-    fn at(&self, room: &str, seq: u64) -> Option<&StoredEvent> {
+    fn stored_event(&self, room: &str, seq: u64) -> Option<&StoredEvent> {
         self.stored.get(room)?.events.get(&seq)?.first()
     }
 
-    fn askings(&self, room: &str, target: u64, user: &str, which: impl Fn(&Asked) -> bool) -> usize {
-        let asked = self.asked.get(&(room, target)).into_iter().flatten();
-        asked.filter(|asked| asked.user == user && which(asked)).count()
+    /// Number of requests of a user to change this message for which `which` is true.
+    fn count_requests(
+        &self,
+        room: &str,
+        target: u64,
+        user: &str,
+        which: impl Fn(&RequestedChange) -> bool,
+    ) -> usize {
+        let requested = self.requested.get(&(room, target)).into_iter().flatten();
+        requested.filter(|request| request.user == user && which(request)).count()
     }
 
-    /// Whether somebody requested this text for a message.
-    fn may_say(&self, room: &str, target: u64, text: &str) -> bool {
-        let mut asked = self.asked.get(&(room, target)).into_iter().flatten();
-        asked.any(|asked| asked.change.text() == Some(text))
+    /// Whether an edit or delete of this message requested this text.
+    fn is_requested_text(&self, room: &str, target: u64, text: &str) -> bool {
+        let mut requested = self.requested.get(&(room, target)).into_iter().flatten();
+        requested.any(|request| request.change.text() == Some(text))
     }
 
     /// Checks that a change with the answer `stored` has its event and its effect.
-    fn answer(&mut self, asked: &Asked, reactions: &Reactions) {
-        let Asked { room, user, target, change, outcome } = asked;
+    fn check_outcome(&mut self, request: &RequestedChange, reactions: &Reactions) {
+        let RequestedChange { room, user, target, change, outcome } = request;
         let seq = match outcome {
             ChangeOutcome::Unknown => return,
             ChangeOutcome::Refused(why) => {
@@ -179,7 +181,7 @@ impl Judge<'_> {
             }
             ChangeOutcome::Stored(seq) => *seq,
         };
-        let event = self.at(room, seq);
+        let event = self.stored_event(room, seq);
         let is_there = |stored: &StoredEvent| {
             let Event { kind, about, .. } = &stored.event;
             kind == change.kind() && *about == target.to_string() && stored.by == *user
@@ -188,7 +190,7 @@ impl Judge<'_> {
             let what = format!("{change:?} was answered stored at {seq}, and there is {event:?}");
             self.break_rule(room, seq, user, what);
         }
-        let message = self.at(room, *target);
+        let message = self.stored_event(room, *target);
         let has_effect = match change {
             Change::React(emoji) => reactions.contains(&(room.clone(), *target, user.clone(), emoji.clone())),
             _ => message
@@ -201,23 +203,24 @@ impl Judge<'_> {
     }
 
     /// Checks that every stored change was requested.
-    fn stored(&mut self, room: &str, stored: &StoredEvent) {
+    fn check_stored(&mut self, room: &str, stored: &StoredEvent) {
         let Event { seq, kind, about, .. } = &stored.event;
         match kind.as_str() {
-            "message:new" if stored.changed && !self.may_say(room, *seq, about) => {
+            "message:new" if stored.changed && !self.is_requested_text(room, *seq, about) => {
                 self.break_rule(room, *seq, &stored.by, format!("nobody asked for it to say {about:?}"));
             }
             "message:edited" | "message:deleted" | "reaction:added" | "reaction:removed" => {
                 let target = about.parse().unwrap_or_default();
-                let is_of = |asked: &Asked| asked.change.kind() == kind;
-                let asked = self.askings(room, target, &stored.by, is_of);
+                let is_of = |request: &RequestedChange| request.change.kind() == kind;
+                let request_count = self.count_requests(room, target, &stored.by, is_of);
                 let events = self.stored.get(room).into_iter().flat_map(|log| log.events.values().flatten());
                 let is_one = |other: &&StoredEvent| {
                     (&other.event.kind, &other.event.about, &other.by) == (kind, about, &stored.by)
                 };
                 let made = events.filter(is_one).count();
-                if made > asked {
-                    let what = format!("{kind} of {target} stands {made} times, asked for {asked} times");
+                if made > request_count {
+                    let what =
+                        format!("{kind} of {target} stands {made} times, asked for {request_count} times");
                     self.break_rule(room, *seq, &stored.by, what);
                 }
             }
@@ -225,25 +228,25 @@ impl Judge<'_> {
         }
     }
 
-    /// Checks that listeners received only original or requested texts.
-    fn given(&mut self, entries: &[Entry]) {
-        let mut said: HashMap<(&str, &str), &str> = HashMap::new();
+    /// Checks that listeners received only texts that were sent or requested by an edit.
+    fn check_received_texts(&mut self, entries: &[Entry]) {
+        let mut texts: HashMap<(&str, &str), &str> = HashMap::new();
         for entry in entries {
-            if let What::Sent { client_id, text, .. } = &entry.what {
-                said.insert((&entry.room, client_id), text);
+            if let EntryKind::Sent { client_id, text, .. } = &entry.what {
+                texts.insert((&entry.room, client_id), text);
             }
         }
         for entry in entries {
             let events = match &entry.what {
-                What::Event(event) => std::slice::from_ref(event),
-                What::Page { events, .. } => events.as_slice(),
+                EntryKind::Event(event) => std::slice::from_ref(event),
+                EntryKind::Page { events, .. } => events.as_slice(),
                 _ => continue,
             };
             for event in events.iter().filter(|event| event.kind == "message:new") {
-                let Some(first) = said.get(&(entry.room.as_str(), event.client_id.as_str())) else {
+                let Some(first) = texts.get(&(entry.room.as_str(), event.client_id.as_str())) else {
                     continue;
                 };
-                if event.about != **first && !self.may_say(&entry.room, event.seq, &event.about) {
+                if event.about != **first && !self.is_requested_text(&entry.room, event.seq, &event.about) {
                     let what =
                         format!("was given {event:?}, which said {first:?} and was not to be changed so");
                     self.break_rule(&entry.room, event.seq, &entry.user, what);

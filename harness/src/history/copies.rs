@@ -1,29 +1,29 @@
 //! The views of listeners: the rules `Order`, `Complete`, `Private`, `Agreement` and `Protocol`.
-//! The position of each listener in a room is computed by the protocol's rules for clients, so the events it must have
-//! at the end are known without asking the client.
+//! This module applies the protocol's rules for clients to the recorded frames. So it knows which events each listener
+//! must have at the end, without the client's own state.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::audience::Audiences;
-use super::{Checked, Entry, Event, Rule, Stored, StoredEvent, Violation, What};
+use super::{CheckCounts, Entry, EntryKind, Event, Rule, StoredEvent, StoredLog, Violation};
 use crate::frames::Cursor;
 
-/// The first event that a listener received at each position: (room, epoch, seq).
-type Given<'a> = HashMap<(&'a str, String, u64), (&'a str, Arc<Event>)>;
+/// The first event that any listener received at each position (room, epoch, seq), and the user of this listener.
+type FirstReceptions<'a> = HashMap<(&'a str, String, u64), (&'a str, Arc<Event>)>;
 
 pub(super) fn check(
     entries: &[Entry],
-    stored: &BTreeMap<String, Stored>,
-    checked: &mut Checked,
+    stored: &BTreeMap<String, StoredLog>,
+    checked: &mut CheckCounts,
     violations: &mut Vec<Violation>,
 ) {
-    let mut copies: BTreeMap<(&str, &str), Copy> = BTreeMap::new();
-    let mut given = Given::new();
-    let audiences = Audiences::of(entries);
+    let mut copies: BTreeMap<(&str, &str), ListenerView> = BTreeMap::new();
+    let mut first_receptions = FirstReceptions::new();
+    let audiences = Audiences::from_entries(entries);
     for entry in entries {
         if entry.room.is_empty() {
-            if entry.what == What::Lost {
+            if entry.what == EntryKind::Lost {
                 for ((_, user), copy) in &mut copies {
                     if *user == entry.user {
                         copy.phase = Phase::Away;
@@ -34,12 +34,18 @@ pub(super) fn check(
         }
         let copy = copies.entry((&entry.room, &entry.user)).or_default();
         let log = stored.get(&entry.room);
-        let mut judge = Judge { entry, given: &mut given, audiences: &audiences, violations, log };
-        copy.follow(&mut judge, checked);
+        let mut collector = ViolationCollector {
+            entry,
+            first_receptions: &mut first_receptions,
+            audiences: &audiences,
+            violations,
+            log,
+        };
+        copy.apply(&mut collector, checked);
     }
-    let nothing = Stored::default();
+    let nothing = StoredLog::default();
     for ((room, user), copy) in &copies {
-        copy.conclude(room, user, stored.get(*room).unwrap_or(&nothing), checked, violations);
+        copy.check_complete(room, user, stored.get(*room).unwrap_or(&nothing), checked, violations);
     }
 }
 
@@ -47,8 +53,8 @@ pub(super) fn check(
 enum Phase {
     #[default]
     Away,
-    /// It joins again on the same connection: frames that still come belong to the previous join.
-    Asking,
+    /// The listener joins again on the same connection. Frames that come before the answer belong to the previous join.
+    Rejoining,
     Joined,
     /// A gap is being filled up to this head; live events wait.
     Filling {
@@ -59,109 +65,123 @@ enum Phase {
 
 /// One listener's view of one room.
 #[derive(Debug, Default)]
-struct Copy {
+struct ListenerView {
     phase: Phase,
     cursor: Option<Cursor>,
-    /// The head in `room:joined`, until the first event shows that its epoch applies.
-    told: Option<Cursor>,
-    /// The listener must get everything above this.
+    /// The head in `room:joined`, until the first event or a `room:caught_up` or `room:gap` decides which epoch
+    /// applies.
+    joined_head: Option<Cursor>,
+    /// The listener must receive all events above this seq.
     start: Option<u64>,
     held: BTreeMap<u64, Arc<Event>>,
 }
 
-/// Collects the violations.
-struct Judge<'a, 'b> {
+/// Collects the violations that one entry of the history shows.
+struct ViolationCollector<'a, 'b> {
     entry: &'a Entry,
-    given: &'b mut Given<'a>,
+    first_receptions: &'b mut FirstReceptions<'a>,
     audiences: &'b Audiences<'a>,
     violations: &'b mut Vec<Violation>,
-    log: Option<&'a Stored>,
+    log: Option<&'a StoredLog>,
 }
 
-impl Judge<'_, '_> {
+impl ViolationCollector<'_, '_> {
     fn break_rule(&mut self, rule: Rule, seq: u64, what: String) {
         let (room, user) = (self.entry.room.clone(), self.entry.user.clone());
         self.violations.push(Violation { rule, room, seq, user, what });
     }
 
-    /// Counts an event as received, whatever the client does with it.
-    fn received(&mut self, event: &Event) {
-        if !self.audiences.allow(&self.entry.room, event, self.log, &self.entry.user) {
+    /// Checks that the user may receive an event, even if the client then discards the event.
+    fn check_audience(&mut self, event: &Event) {
+        if !self.audiences.may_receive(&self.entry.room, event, self.log, &self.entry.user) {
             self.break_rule(Rule::Private, event.seq, format!("{event:?} is not for them"));
         }
     }
 }
 
-impl Copy {
-    fn follow<'a>(&mut self, judge: &mut Judge<'a, '_>, checked: &mut Checked) {
-        match &judge.entry.what {
-            What::Joining(from) => {
+impl ListenerView {
+    fn apply<'a>(&mut self, collector: &mut ViolationCollector<'a, '_>, checked: &mut CheckCounts) {
+        match &collector.entry.what {
+            EntryKind::Joining(from) => {
                 if self.phase != Phase::Away {
-                    self.phase = Phase::Asking;
+                    self.phase = Phase::Rejoining;
                 }
                 if self.cursor.is_none() {
                     self.start = from.as_ref().map(|cursor| cursor.seq);
                     self.cursor.clone_from(from);
                 }
             }
-            What::Joined(head) => {
+            EntryKind::Joined(head) => {
                 self.phase = Phase::Joined;
-                self.told = Some(head.clone());
+                self.joined_head = Some(head.clone());
             }
-            What::Event(event) => self.event(judge, event),
-            What::CaughtUp(cursor) => self.caught_up(judge, cursor, checked),
-            What::Gap { after, head } => self.gap(judge, *after, head, checked),
-            What::Page { after, upto, next, events } => self.page(judge, (*after, *upto, *next), events),
-            What::Connected | What::Lost | What::Sent { .. } | What::Answered { .. } => {}
+            EntryKind::Event(event) => self.apply_event(collector, event),
+            EntryKind::CaughtUp(cursor) => self.apply_caught_up(collector, cursor, checked),
+            EntryKind::Gap { after, head } => self.apply_gap(collector, *after, head, checked),
+            EntryKind::Page { after, upto, next, events } => {
+                self.apply_page(collector, (*after, *upto, *next), events)
+            }
+            EntryKind::Connected | EntryKind::Lost | EntryKind::Sent { .. } | EntryKind::Answered { .. } => {}
         }
     }
 
-    fn event(&mut self, judge: &mut Judge<'_, '_>, event: &Arc<Event>) {
-        judge.received(event);
+    fn apply_event(&mut self, collector: &mut ViolationCollector<'_, '_>, event: &Arc<Event>) {
+        collector.check_audience(event);
         match &mut self.phase {
             Phase::Away => {
-                judge.break_rule(Rule::Protocol, event.seq, format!("{event:?} came without a join"));
+                collector.break_rule(Rule::Protocol, event.seq, format!("{event:?} came without a join"));
             }
-            Phase::Asking => {}
+            Phase::Rejoining => {}
             Phase::Filling { waiting, .. } => waiting.push(event.clone()),
             Phase::Joined => {
-                if let Some(told) = self.told.take() {
-                    let seq = self.cursor.as_ref().map_or(told.seq, |cursor| cursor.seq);
+                if let Some(head) = self.joined_head.take() {
+                    let seq = self.cursor.as_ref().map_or(head.seq, |cursor| cursor.seq);
                     self.start.get_or_insert(seq);
-                    self.cursor = Some(Cursor { epoch: told.epoch, seq });
+                    self.cursor = Some(Cursor { epoch: head.epoch, seq });
                 }
-                self.take(judge, event);
+                self.add_event(collector, event);
             }
         }
     }
 
-    fn caught_up(&mut self, judge: &mut Judge<'_, '_>, at: &Cursor, checked: &mut Checked) {
+    fn apply_caught_up(
+        &mut self,
+        collector: &mut ViolationCollector<'_, '_>,
+        at: &Cursor,
+        checked: &mut CheckCounts,
+    ) {
         match self.phase {
-            Phase::Asking => return,
+            Phase::Rejoining => return,
             Phase::Away | Phase::Filling { .. } => {
-                judge.break_rule(Rule::Protocol, at.seq, "room:caught_up came out of place".to_owned());
+                collector.break_rule(Rule::Protocol, at.seq, "room:caught_up came out of place".to_owned());
                 return;
             }
             Phase::Joined => {}
         }
         if let Some(cursor) = self.cursor.as_ref().filter(|cursor| cursor.seq > at.seq) {
             let what = format!("caught up at {}, below {}", at.seq, cursor.seq);
-            judge.break_rule(Rule::Protocol, at.seq, what);
+            collector.break_rule(Rule::Protocol, at.seq, what);
         }
-        // If PostgreSQL had everything that Redis lost, the epoch changes without a gap.
+        // The epoch changes without a gap if PostgreSQL had everything that Redis lost.
         if self.cursor.as_ref().is_some_and(|cursor| cursor.epoch != at.epoch) {
             checked.new_epochs += 1;
         }
-        self.told = None;
+        self.joined_head = None;
         self.start.get_or_insert(at.seq);
         self.cursor = Some(at.clone());
     }
 
-    fn gap(&mut self, judge: &mut Judge<'_, '_>, after: u64, head: &Cursor, checked: &mut Checked) {
+    fn apply_gap(
+        &mut self,
+        collector: &mut ViolationCollector<'_, '_>,
+        after: u64,
+        head: &Cursor,
+        checked: &mut CheckCounts,
+    ) {
         match self.phase {
-            Phase::Asking => return,
+            Phase::Rejoining => return,
             Phase::Away => {
-                judge.break_rule(Rule::Protocol, after, "room:gap came without a join".to_owned());
+                collector.break_rule(Rule::Protocol, after, "room:gap came without a join".to_owned());
                 return;
             }
             Phase::Joined | Phase::Filling { .. } => {}
@@ -172,40 +192,40 @@ impl Copy {
                 checked.new_epochs += 1;
             } else if after < cursor.seq {
                 let what = format!("a gap from {after} on takes back what was given up to {cursor:?}");
-                judge.break_rule(Rule::Protocol, after, what);
+                collector.break_rule(Rule::Protocol, after, what);
             }
         }
         let seq = self.cursor.as_ref().map_or(after, |cursor| cursor.seq.min(after));
         self.held.split_off(&(seq + 1));
         self.start = Some(self.start.map_or(seq, |start| start.min(seq)));
-        self.told = None;
+        self.joined_head = None;
         self.cursor = Some(Cursor { epoch: head.epoch.clone(), seq });
         self.phase = Phase::Filling { head: head.seq, waiting: Vec::new() };
-        self.fill_ends(judge);
+        self.finish_fill_if_complete(collector);
     }
 
-    fn page(
+    fn apply_page(
         &mut self,
-        judge: &mut Judge<'_, '_>,
+        collector: &mut ViolationCollector<'_, '_>,
         (after, upto, next): (u64, u64, u64),
         events: &[Arc<Event>],
     ) {
-        events.iter().for_each(|event| judge.received(event));
+        events.iter().for_each(|event| collector.check_audience(event));
         let filling = matches!(self.phase, Phase::Filling { .. });
         if !filling || self.cursor.as_ref().is_none_or(|cursor| cursor.seq != after) {
             // The page belongs to a fill that has ended.
             return;
         }
         for event in events.iter().filter(|event| event.seq <= upto) {
-            self.take(judge, event);
+            self.add_event(collector, event);
         }
         if let Some(cursor) = self.cursor.as_mut() {
             cursor.seq = cursor.seq.max(next.min(upto));
         }
-        self.fill_ends(judge);
+        self.finish_fill_if_complete(collector);
     }
 
-    fn fill_ends(&mut self, judge: &mut Judge<'_, '_>) {
+    fn finish_fill_if_complete(&mut self, collector: &mut ViolationCollector<'_, '_>) {
         let Phase::Filling { head, waiting } = &mut self.phase else { return };
         let filled = self.cursor.as_ref().map_or(0, |cursor| cursor.seq);
         if filled < *head {
@@ -214,20 +234,24 @@ impl Copy {
         let waiting = std::mem::take(waiting);
         self.phase = Phase::Joined;
         for event in waiting.iter().filter(|event| event.seq > filled) {
-            self.take(judge, event);
+            self.add_event(collector, event);
         }
     }
 
-    /// Takes an event, which must be above all previous ones.
-    fn take(&mut self, judge: &mut Judge<'_, '_>, event: &Arc<Event>) {
+    /// Adds an event to the view. Its seq must be above the cursor.
+    fn add_event(&mut self, collector: &mut ViolationCollector<'_, '_>, event: &Arc<Event>) {
         let Some(cursor) = self.cursor.as_mut() else {
-            judge.break_rule(Rule::Protocol, event.seq, format!("{event:?} came before any head was told"));
+            collector.break_rule(
+                Rule::Protocol,
+                event.seq,
+                format!("{event:?} came before any head was received"),
+            );
             return;
         };
         if event.seq <= cursor.seq {
             let again = if self.held.get(&event.seq) == Some(event) { "again" } else { "late" };
             let what = format!("{event:?} came {again}, at or below {cursor:?}");
-            judge.break_rule(Rule::Order, event.seq, what);
+            collector.break_rule(Rule::Order, event.seq, what);
             return;
         }
         cursor.seq = event.seq;
@@ -236,22 +260,26 @@ impl Copy {
         if event.kind == "void" {
             return;
         }
-        let key = (judge.entry.room.as_str(), epoch, event.seq);
-        let (first, other) =
-            judge.given.entry(key).or_insert_with(|| (&judge.entry.user, event.clone())).clone();
-        if !are_one(&other, event) {
+        let key = (collector.entry.room.as_str(), epoch, event.seq);
+        let (first, other) = collector
+            .first_receptions
+            .entry(key)
+            .or_insert_with(|| (&collector.entry.user, event.clone()))
+            .clone();
+        if !is_same_reception(&other, event) {
             let what = format!("{event:?} in {cursor:?}, where {first} was given {other:?}");
-            judge.break_rule(Rule::Agreement, event.seq, what);
+            collector.break_rule(Rule::Agreement, event.seq, what);
         }
     }
 
-    /// Checks at the end that the listener has all events it must have, and only stored events.
-    fn conclude(
+    /// Checks after the last entry that the listener has all events that it must have, and that all its events are
+    /// stored.
+    fn check_complete(
         &self,
         room: &str,
         user: &str,
-        log: &Stored,
-        checked: &mut Checked,
+        log: &StoredLog,
+        checked: &mut CheckCounts,
         violations: &mut Vec<Violation>,
     ) {
         let mut break_rule = |rule, seq, what| {
@@ -271,15 +299,11 @@ impl Copy {
             }
             match log.events.get(seq).and_then(|events| events.first()) {
                 None => break_rule(Rule::Agreement, *seq, format!("holds {event:?}, which is not stored")),
-                Some(stored) if !is_same(event, stored) => {
+                Some(stored) if !equals_stored(event, stored) => {
                     break_rule(Rule::Agreement, *seq, format!("holds {event:?}, stored is {stored:?}"));
                 }
                 Some(stored) if stored.event.kind == "void" && !voided => {
-                    break_rule(
-                        Rule::Complete,
-                        *seq,
-                        format!("holds {event:?}, and was not told of its void"),
-                    );
+                    break_rule(Rule::Complete, *seq, format!("holds {event:?}, and received no void for it"));
                 }
                 Some(_) => {}
             }
@@ -298,8 +322,8 @@ impl Copy {
 }
 
 /// Whether a received event equals the stored one. At the position of a void, a listener may have received the record
-/// before it became void. Frames of changes contain no client id.
-fn is_same(event: &Event, stored: &StoredEvent) -> bool {
+/// before it became void. Such a record has the client id of the void, or none if it is a change.
+fn equals_stored(event: &Event, stored: &StoredEvent) -> bool {
     let Event { kind, id, client_id, about, .. } = &stored.event;
     match kind.as_str() {
         "void" => event.kind == "void" || event.client_id.is_empty() || event.client_id == *client_id,
@@ -313,8 +337,9 @@ fn is_same(event: &Event, stored: &StoredEvent) -> bool {
     }
 }
 
-/// Whether two listeners received the same event. One may have read it from history, after an edit or delete.
-fn are_one(one: &Event, other: &Event) -> bool {
+/// Whether two listeners received the same event. The texts of a message may differ, because a listener may have read
+/// the message over HTTP after an edit or delete.
+fn is_same_reception(one: &Event, other: &Event) -> bool {
     let about = one.kind == "message:new" || one.about == other.about;
     about && one.kind == other.kind && one.id == other.id && one.client_id == other.client_id
 }

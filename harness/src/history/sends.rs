@@ -1,45 +1,45 @@
-//! The outcomes of sent messages: the rules `Stored`, `Accepted`, `Once`, `Dense` and `Sent`.
+//! The outcomes of sent messages: the rules `StoredLog`, `AcceptedAnswer`, `Once`, `Dense` and `Sent`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::{AckOutcome, Checked, Entry, Rule, Stored, StoredEvent, Violation, What};
+use super::{AckOutcome, CheckCounts, Entry, EntryKind, Rule, StoredEvent, StoredLog, Violation};
 
-/// One message of one sender.
+/// One message of one sender: what was sent, and the answers to it.
 #[derive(Default)]
-struct Message<'a> {
+struct SentMessage<'a> {
     text: &'a str,
     visible_to: &'a [String],
     stored: Vec<(u64, &'a str)>,
-    accepted: Vec<Accepted<'a>>,
+    accepted: Vec<AcceptedAnswer<'a>>,
 }
 
 /// An answer `accepted`.
-struct Accepted<'a> {
+struct AcceptedAnswer<'a> {
     at: Duration,
     epoch: &'a str,
     seq: u64,
     id: &'a str,
 }
 
-/// (room, sender, client id)
-type Key<'a> = (&'a str, &'a str, &'a str);
+/// Identifies a sent message: (room, sender, client id).
+type MessageKey<'a> = (&'a str, &'a str, &'a str);
 
 pub(super) fn check(
     entries: &[Entry],
-    stored: &BTreeMap<String, Stored>,
-    checked: &mut Checked,
+    stored: &BTreeMap<String, StoredLog>,
+    checked: &mut CheckCounts,
     violations: &mut Vec<Violation>,
 ) {
-    let messages = gather(entries);
-    let mut places: HashMap<Key<'_>, Vec<&StoredEvent>> = HashMap::new();
+    let messages = messages_by_key(entries);
+    let mut stored_by_key: HashMap<MessageKey<'_>, Vec<&StoredEvent>> = HashMap::new();
     for (room, log) in stored {
-        dense(room, log, violations);
+        check_dense(room, log, violations);
         for event in log.events.values().flatten().filter(|event| event.event.kind == "message:new") {
-            places.entry((room, &event.by, &event.event.client_id)).or_default().push(event);
+            stored_by_key.entry((room, &event.by, &event.event.client_id)).or_default().push(event);
         }
     }
-    for ((room, sender, client_id), found) in &places {
+    for ((room, sender, client_id), found) in &stored_by_key {
         let mut break_rule = |rule, what| {
             let seq = found.first().map_or(0, |event| event.event.seq);
             violations.push(violation(rule, room, seq, sender, what));
@@ -61,7 +61,7 @@ pub(super) fn check(
         }
     }
     for ((room, sender, client_id), message) in &messages {
-        let found = places.get(&(*room, *sender, *client_id)).map(Vec::as_slice).unwrap_or_default();
+        let found = stored_by_key.get(&(*room, *sender, *client_id)).map(Vec::as_slice).unwrap_or_default();
         for (seq, id) in &message.stored {
             checked.stored += 1;
             if !found.iter().any(|event| event.event.seq == *seq && event.event.id == *id) {
@@ -75,9 +75,9 @@ pub(super) fn check(
             let stands =
                 |event: &&&StoredEvent| event.event.seq == accepted.seq && event.event.id == accepted.id;
             if !found.iter().any(|event| stands(&event))
-                && !was_told(entries, room, sender, client_id, accepted)
+                && !was_informed(entries, room, sender, client_id, accepted)
             {
-                let Accepted { epoch, seq, id, .. } = accepted;
+                let AcceptedAnswer { epoch, seq, id, .. } = accepted;
                 let what = format!(
                     "{client_id} was accepted at {seq} of epoch {epoch} as {id}, is at {found:?}, and its sender was \
                      not told"
@@ -88,20 +88,20 @@ pub(super) fn check(
     }
 }
 
-fn gather(entries: &[Entry]) -> HashMap<Key<'_>, Message<'_>> {
-    let mut messages: HashMap<Key<'_>, Message<'_>> = HashMap::new();
+fn messages_by_key(entries: &[Entry]) -> HashMap<MessageKey<'_>, SentMessage<'_>> {
+    let mut messages: HashMap<MessageKey<'_>, SentMessage<'_>> = HashMap::new();
     for entry in entries {
         match &entry.what {
-            What::Sent { client_id, text, visible_to } => {
+            EntryKind::Sent { client_id, text, visible_to } => {
                 let message = messages.entry((&entry.room, &entry.user, client_id)).or_default();
                 (message.text, message.visible_to) = (text, visible_to);
             }
-            What::Answered { client_id, answer } => {
+            EntryKind::Answered { client_id, answer } => {
                 let message = messages.entry((&entry.room, &entry.user, client_id)).or_default();
                 match answer {
                     AckOutcome::Stored { seq, id } => message.stored.push((*seq, id)),
                     AckOutcome::Accepted { epoch, seq, id } => {
-                        message.accepted.push(Accepted { at: entry.at, epoch, seq: *seq, id });
+                        message.accepted.push(AcceptedAnswer { at: entry.at, epoch, seq: *seq, id });
                     }
                     AckOutcome::Refused { .. } => {}
                 }
@@ -112,26 +112,32 @@ fn gather(entries: &[Entry]) -> HashMap<Key<'_>, Message<'_>> {
     messages
 }
 
-/// Whether the sender was informed of the loss after it was accepted: by `message:void` with its client id, by a gap of
-/// a later epoch that begins below it, or by a `room:caught_up` of a later epoch without the message.
-fn was_told(entries: &[Entry], room: &str, sender: &str, client_id: &str, accepted: &Accepted<'_>) -> bool {
-    let later = |epoch: &str| number(epoch) > number(accepted.epoch);
+/// Whether the sender learnt that the message is lost, after it was accepted: by a `message:void` with its client id,
+/// by a gap of a later epoch that begins below the message, or by a `room:caught_up` of a later epoch without it.
+fn was_informed(
+    entries: &[Entry],
+    room: &str,
+    sender: &str,
+    client_id: &str,
+    accepted: &AcceptedAnswer<'_>,
+) -> bool {
+    let later = |epoch: &str| epoch_number(epoch) > epoch_number(accepted.epoch);
     let voids = |event: &super::Event| event.kind == "message:void" && event.client_id == client_id;
     let since = entries.iter().filter(|entry| entry.at >= accepted.at);
     since.filter(|entry| entry.room == room && entry.user == sender).any(|entry| match &entry.what {
-        What::Event(event) => voids(event),
-        What::Page { events, .. } => events.iter().any(|event| voids(event)),
-        What::Gap { after, head } => *after < accepted.seq && later(&head.epoch),
-        What::CaughtUp(cursor) => later(&cursor.epoch),
+        EntryKind::Event(event) => voids(event),
+        EntryKind::Page { events, .. } => events.iter().any(|event| voids(event)),
+        EntryKind::Gap { after, head } => *after < accepted.seq && later(&head.epoch),
+        EntryKind::CaughtUp(cursor) => later(&cursor.epoch),
         _ => false,
     })
 }
 
-fn number(epoch: &str) -> u64 {
+fn epoch_number(epoch: &str) -> u64 {
     epoch.parse().unwrap_or_default()
 }
 
-fn dense(room: &str, log: &Stored, violations: &mut Vec<Violation>) {
+fn check_dense(room: &str, log: &StoredLog, violations: &mut Vec<Violation>) {
     let mut break_rule = |seq, what: String| violations.push(violation(Rule::Dense, room, seq, "", what));
     for (expected, (seq, events)) in (1..).zip(&log.events) {
         if *seq != expected {

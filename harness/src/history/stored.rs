@@ -1,4 +1,4 @@
-//! The stored data at the end, read from PostgreSQL's tables without the services.
+//! The stored data at the end of a run, read from PostgreSQL's tables without the services.
 
 use std::collections::BTreeMap;
 
@@ -7,46 +7,43 @@ use anyhow::{Context, Result};
 use super::Event;
 use crate::postgres::Database;
 
-/// A stored event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredEvent {
-    /// A void has the kind `void`.
+    /// The event. Its kind is `void` if it was a late duplicate or was rejected.
     pub event: Event,
-    /// Its sender.
+    /// The user who caused the event.
     pub by: String,
-    /// Its audience; `None`: all members.
+    /// The users who may see the event; `None` if all members may.
     pub visible_to: Option<Vec<String>>,
-    /// Whether its text was changed: edited, or deleted.
+    /// Whether the message was edited or deleted.
     pub changed: bool,
 }
 
 impl StoredEvent {
-    /// Whether a user may see it.
+    /// Whether a user may see the event.
     pub fn is_visible_to(&self, user: &str) -> bool {
         self.by == user
             || self.visible_to.as_ref().is_none_or(|users| users.iter().any(|visible| visible == user))
     }
 }
 
-/// A stored room log.
+/// The stored log of one room.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stored {
-    /// The head in the room's row.
+pub struct StoredLog {
+    /// The head of the room, from the table `rooms`.
     pub head: u64,
-    /// By position; more than one event at a position is a violation.
+    /// The events by position. More than one event at a position is a violation.
     pub events: BTreeMap<u64, Vec<StoredEvent>>,
 }
 
-/// Reads all rooms. Visibility by role is ignored, because histories only use users.
-///
-/// # Errors
-/// When the database cannot be read.
-pub async fn read_stored(database: &Database) -> Result<BTreeMap<String, Stored>> {
+/// Reads the logs of all rooms, by room id. Ignores audiences that are given by role, because the recorded runs address
+/// only users.
+pub async fn read_stored(database: &Database) -> Result<BTreeMap<String, StoredLog>> {
     let mut rooms = BTreeMap::new();
     for row in database.query("SELECT id, head_seq FROM rooms").await? {
         let [id, head] = row.as_slice() else { continue };
         let head = head.parse().context("a head")?;
-        rooms.insert(id.clone(), Stored { head, events: BTreeMap::new() });
+        rooms.insert(id.clone(), StoredLog { head, events: BTreeMap::new() });
     }
     let rows = "SELECT room_id, seq, 'message:new', id::text, client_id, content, sender_id, \
           visible_users IS NOT NULL, array_to_string(visible_users, ','), deleted OR edited_at IS NOT NULL \

@@ -1,28 +1,32 @@
-//! The story of a violation: the entries of all clients near its position, in the order of time.
+//! Describes a violation by the entries of all clients near its position, in order of time.
 
 use std::fmt::Write;
 
-use super::{Entry, Violation, What};
+use super::{Entry, EntryKind, Violation};
 
-/// Longest story of a violation, in lines.
+/// Limit of a description, in lines.
 const MAX_LINES: usize = 60;
 
-/// The entries near the position of a violation, the connections of these clients, and the faults of that time.
-pub fn story(entries: &[Entry], violation: &Violation, faults: &[(std::time::Duration, String)]) -> String {
+/// Returns the description of a violation: the entries near its position, and the connections and faults of that time.
+pub fn describe_violation(
+    entries: &[Entry],
+    violation: &Violation,
+    faults: &[(std::time::Duration, String)],
+) -> String {
     let mut lines: Vec<(std::time::Duration, String)> = Vec::new();
     for entry in entries {
-        let mine = violation.user.is_empty() || entry.user == violation.user;
-        let told = if entry.room.is_empty() {
-            mine
+        let is_of_user = violation.user.is_empty() || entry.user == violation.user;
+        let is_included = if entry.room.is_empty() {
+            is_of_user
         } else {
-            entry.room == violation.room && is_near(&entry.what, violation.seq, mine)
+            entry.room == violation.room && is_near(&entry.what, violation.seq, is_of_user)
         };
-        if told {
+        if is_included {
             let text = format!("{:<10} #{:<3} {:?}", entry.user, entry.connection, entry.what);
             lines.push((entry.at, text));
         }
     }
-    // Keeps the lines around the first one that names the position.
+    // Keeps the lines around the first line that contains the position.
     let named = |(_, text): &(std::time::Duration, String)| text.contains(&format!("seq: {}", violation.seq));
     let centre = lines.iter().position(named).unwrap_or(lines.len().saturating_sub(1));
     let from = centre.saturating_sub(MAX_LINES / 2);
@@ -30,7 +34,8 @@ pub fn story(entries: &[Entry], violation: &Violation, faults: &[(std::time::Dur
     lines.drain(..from);
     let (begin, end) = (lines.first().map(|line| line.0), lines.last().map(|line| line.0));
     let within = |at: &std::time::Duration| {
-        begin.is_none_or(|begin| *at + AROUND >= begin) && end.is_none_or(|end| *at <= end + AROUND)
+        begin.is_none_or(|begin| *at + FAULT_MARGIN >= begin)
+            && end.is_none_or(|end| *at <= end + FAULT_MARGIN)
     };
     lines.extend(faults.iter().filter(|(at, _)| within(at)).map(|(at, what)| (*at, format!("*** {what}"))));
     lines.sort_by_key(|line| line.0);
@@ -44,26 +49,26 @@ pub fn story(entries: &[Entry], violation: &Violation, faults: &[(std::time::Dur
     text
 }
 
-/// Faults are included up to this time before and after.
-const AROUND: std::time::Duration = std::time::Duration::from_secs(5);
-/// Distance of positions that are included for other users.
-const NEAR: u64 = 1;
-/// Distance of positions that are included for the user of the violation.
-const NEAR_MINE: u64 = 3;
+/// Faults are included from this time before the first line until this time after the last line.
+const FAULT_MARGIN: std::time::Duration = std::time::Duration::from_secs(5);
+/// Entries of other users are included up to this distance in seqs from the violation.
+const MAX_DISTANCE_OF_OTHERS: u64 = 1;
+/// Entries of the violation's user are included up to this distance in seqs from the violation.
+const MAX_DISTANCE_OF_USER: u64 = 3;
 
-fn is_near(what: &What, seq: u64, mine: bool) -> bool {
-    let reach = if mine { NEAR_MINE } else { NEAR };
+fn is_near(what: &EntryKind, seq: u64, is_of_user: bool) -> bool {
+    let reach = if is_of_user { MAX_DISTANCE_OF_USER } else { MAX_DISTANCE_OF_OTHERS };
     let near = |other: u64| other.abs_diff(seq) <= reach;
     match what {
-        What::Event(event) => near(event.seq),
-        What::Page { after, next, .. } => mine && *after <= seq && seq <= *next,
-        What::CaughtUp(cursor) | What::Joined(cursor) => mine || near(cursor.seq),
-        What::Gap { .. } | What::Joining(_) => mine,
-        What::Answered {
+        EntryKind::Event(event) => near(event.seq),
+        EntryKind::Page { after, next, .. } => is_of_user && *after <= seq && seq <= *next,
+        EntryKind::CaughtUp(cursor) | EntryKind::Joined(cursor) => is_of_user || near(cursor.seq),
+        EntryKind::Gap { .. } | EntryKind::Joining(_) => is_of_user,
+        EntryKind::Answered {
             answer: super::AckOutcome::Stored { seq, .. } | super::AckOutcome::Accepted { seq, .. },
             ..
         } => near(*seq),
-        What::Answered { .. } | What::Sent { .. } => seq == 0 && mine,
-        What::Connected | What::Lost => true,
+        EntryKind::Answered { .. } | EntryKind::Sent { .. } => seq == 0 && is_of_user,
+        EntryKind::Connected | EntryKind::Lost => true,
     }
 }

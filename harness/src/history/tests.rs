@@ -1,4 +1,4 @@
-//! A correct history breaks no rule, and for each rule a history that breaks it is found.
+//! Tests of the rules: a correct history breaks no rule, and a history that breaks a rule is found.
 
 use super::*;
 
@@ -24,16 +24,15 @@ fn stored_event(seq: u64) -> StoredEvent {
     StoredEvent { event: event(seq), by: "alice".to_owned(), visible_to: None, changed: false }
 }
 
-/// A room with four messages of alice, the third only for carol. Bob receives them over two connections, with a gap in
-/// between that is filled by HTTP.
+/// A room with four stored messages of alice; only carol may see the third. The tests add what alice and bob do.
 struct Run {
     history: History,
-    stored: Stored,
+    stored: StoredLog,
 }
 
 impl Run {
     fn new() -> Run {
-        let mut stored = Stored { head: 4, events: BTreeMap::new() };
+        let mut stored = StoredLog { head: 4, events: BTreeMap::new() };
         for seq in 1..=4 {
             stored.events.insert(seq, vec![stored_event(seq)]);
         }
@@ -41,21 +40,21 @@ impl Run {
         Run { history: History::default(), stored }
     }
 
-    fn bob(&self, what: What) {
+    fn add_bob(&self, what: EntryKind) {
         self.history.add("bob", 1, ROOM, what);
     }
 
-    fn hears(&self, seq: u64) {
-        self.bob(What::Event(Arc::new(event(seq))));
+    fn bob_receives(&self, seq: u64) {
+        self.add_bob(EntryKind::Event(Arc::new(event(seq))));
     }
 
-    fn sends(&self, seq: u64, answer: Option<AckOutcome>) {
+    fn alice_sends(&self, seq: u64, answer: Option<AckOutcome>) {
         let visible_to = if seq == 3 { vec!["carol".to_owned()] } else { Vec::new() };
         let client_id = format!("c-{seq}");
-        let sent = What::Sent { client_id: client_id.clone(), text: format!("text {seq}"), visible_to };
+        let sent = EntryKind::Sent { client_id: client_id.clone(), text: format!("text {seq}"), visible_to };
         self.history.add("alice", 1, ROOM, sent);
         if let Some(answer) = answer {
-            self.history.add("alice", 1, ROOM, What::Answered { client_id, answer });
+            self.history.add("alice", 1, ROOM, EntryKind::Answered { client_id, answer });
         }
     }
 
@@ -63,18 +62,18 @@ impl Run {
         Some(AckOutcome::Stored { seq, id: format!("id-{seq}") })
     }
 
-    fn all_is_sent(&self) {
-        (1..=4).for_each(|seq| self.sends(seq, Self::stored_answer(seq)));
+    fn alice_sends_all(&self) {
+        (1..=4).for_each(|seq| self.alice_sends(seq, Self::stored_answer(seq)));
     }
 
     fn bob_joins(&self) {
-        self.history.add("bob", 1, "", What::Connected);
-        self.bob(What::Joining(Some(cursor("1", 0))));
-        self.bob(What::Joined(cursor("1", 0)));
-        self.bob(What::CaughtUp(cursor("1", 0)));
+        self.history.add("bob", 1, "", EntryKind::Connected);
+        self.add_bob(EntryKind::Joining(Some(cursor("1", 0))));
+        self.add_bob(EntryKind::Joined(cursor("1", 0)));
+        self.add_bob(EntryKind::CaughtUp(cursor("1", 0)));
     }
 
-    fn broken(&self) -> Vec<Rule> {
+    fn broken_rules(&self) -> Vec<Rule> {
         let rooms = [(ROOM.to_owned(), self.stored.clone())].into_iter().collect();
         let (_, violations) = check(&self.history.take(), &rooms);
         let mut rules: Vec<Rule> = violations.into_iter().map(|violation| violation.rule).collect();
@@ -83,42 +82,42 @@ impl Run {
     }
 }
 
-/// A run in which this many messages are sent and stored, and bob receives them correctly.
-fn heard(upto: u64) -> Run {
+/// A run in which all messages are sent and stored, and bob receives those up to this seq correctly.
+fn run_received_up_to(upto: u64) -> Run {
     let run = Run::new();
-    run.all_is_sent();
+    run.alice_sends_all();
     run.bob_joins();
-    (1..=upto).filter(|seq| *seq != 3).for_each(|seq| run.hears(seq));
+    (1..=upto).filter(|seq| *seq != 3).for_each(|seq| run.bob_receives(seq));
     run
 }
 
 #[test]
 fn correct_history_breaks_no_rule_and_is_counted() {
     let run = Run::new();
-    run.all_is_sent();
+    run.alice_sends_all();
     run.bob_joins();
-    run.hears(1);
-    run.history.add("bob", 1, "", What::Lost);
-    run.history.add("bob", 2, "", What::Connected);
-    run.bob(What::Joining(Some(cursor("1", 1))));
-    run.bob(What::Joined(cursor("2", 4)));
-    run.bob(What::Gap { after: 0, head: cursor("2", 3) });
-    run.hears(4);
+    run.bob_receives(1);
+    run.history.add("bob", 1, "", EntryKind::Lost);
+    run.history.add("bob", 2, "", EntryKind::Connected);
+    run.add_bob(EntryKind::Joining(Some(cursor("1", 1))));
+    run.add_bob(EntryKind::Joined(cursor("2", 4)));
+    run.add_bob(EntryKind::Gap { after: 0, head: cursor("2", 3) });
+    run.bob_receives(4);
     let events = vec![Arc::new(event(1)), Arc::new(event(2)), Arc::new(event(4))];
-    run.bob(What::Page { after: 0, upto: 3, next: 4, events });
-    run.bob(What::CaughtUp(cursor("2", 4)));
-    run.bob(What::CaughtUp(cursor("3", 4)));
+    run.add_bob(EntryKind::Page { after: 0, upto: 3, next: 4, events });
+    run.add_bob(EntryKind::CaughtUp(cursor("2", 4)));
+    run.add_bob(EntryKind::CaughtUp(cursor("3", 4)));
     let rooms = [(ROOM.to_owned(), run.stored.clone())].into_iter().collect();
     let (checked, violations) = check(&run.history.take(), &rooms);
     assert_eq!(violations, []);
-    let expected = Checked {
+    let expected = CheckCounts {
         stored: 4,
         deliveries: 3,
         gaps: 1,
         new_epochs: 2,
         hidden: 1,
         connections: 2,
-        ..Checked::default()
+        ..CheckCounts::default()
     };
     assert_eq!(checked, expected);
 }
@@ -126,52 +125,52 @@ fn correct_history_breaks_no_rule_and_is_counted() {
 #[test]
 fn answer_stored_without_the_stored_event_breaks_stored() {
     for (seq, id) in [(2, "id-9"), (3, "id-2")] {
-        let run = heard(4);
+        let run = run_received_up_to(4);
         run.history.add(
             "alice",
             1,
             ROOM,
-            What::Answered {
+            EntryKind::Answered {
                 client_id: "c-2".to_owned(),
                 answer: AckOutcome::Stored { seq, id: id.to_owned() },
             },
         );
-        assert_eq!(run.broken(), [Rule::Stored]);
+        assert_eq!(run.broken_rules(), [Rule::Stored]);
     }
-    let run = heard(4);
-    run.sends(5, Run::stored_answer(5));
-    assert_eq!(run.broken(), [Rule::Stored]);
+    let run = run_received_up_to(4);
+    run.alice_sends(5, Run::stored_answer(5));
+    assert_eq!(run.broken_rules(), [Rule::Stored]);
 }
 
 #[test]
 fn unreported_loss_of_an_accepted_message_breaks_accepted() {
     let accepted = |seq| Some(AckOutcome::Accepted { epoch: "2".to_owned(), seq, id: "id-5".to_owned() });
-    let run = heard(4);
-    run.sends(5, accepted(5));
-    assert_eq!(run.broken(), [Rule::Accepted]);
-    // It is stored, but not as the answer says.
-    let run = heard(4);
-    run.sends(4, accepted(4));
-    assert_eq!(run.broken(), [Rule::Accepted]);
+    let run = run_received_up_to(4);
+    run.alice_sends(5, accepted(5));
+    assert_eq!(run.broken_rules(), [Rule::Accepted]);
+    // The message is stored, but the answer differs from the stored position or id.
+    let run = run_received_up_to(4);
+    run.alice_sends(4, accepted(4));
+    assert_eq!(run.broken_rules(), [Rule::Accepted]);
 
-    let run = heard(4);
-    run.history.add("alice", 1, ROOM, What::Joining(Some(cursor("1", 4))));
-    run.history.add("alice", 1, ROOM, What::Joined(cursor("1", 4)));
-    run.history.add("alice", 1, ROOM, What::CaughtUp(cursor("1", 4)));
-    // A gap before it was accepted does not report its loss, and a gap in the same epoch neither.
-    run.history.add("alice", 1, ROOM, What::Gap { after: 4, head: cursor("2", 4) });
-    run.sends(5, accepted(5));
-    run.history.add("alice", 1, ROOM, What::CaughtUp(cursor("2", 4)));
-    run.history.add("alice", 1, ROOM, What::Gap { after: 4, head: cursor("2", 4) });
-    // A gap that begins above it neither.
-    run.history.add("alice", 1, ROOM, What::Gap { after: 5, head: cursor("3", 5) });
+    let run = run_received_up_to(4);
+    run.history.add("alice", 1, ROOM, EntryKind::Joining(Some(cursor("1", 4))));
+    run.history.add("alice", 1, ROOM, EntryKind::Joined(cursor("1", 4)));
+    run.history.add("alice", 1, ROOM, EntryKind::CaughtUp(cursor("1", 4)));
+    // A gap in the same epoch does not report the loss. A gap before the message was accepted does not either.
+    run.history.add("alice", 1, ROOM, EntryKind::Gap { after: 4, head: cursor("2", 4) });
+    run.alice_sends(5, accepted(5));
+    run.history.add("alice", 1, ROOM, EntryKind::CaughtUp(cursor("2", 4)));
+    run.history.add("alice", 1, ROOM, EntryKind::Gap { after: 4, head: cursor("2", 4) });
+    // A gap that begins above the message does not report its loss either.
+    run.history.add("alice", 1, ROOM, EntryKind::Gap { after: 5, head: cursor("3", 5) });
     let entries = run.history.take();
     let rooms: BTreeMap<_, _> = [(ROOM.to_owned(), run.stored.clone())].into_iter().collect();
     assert_eq!(check(&entries, &rooms).1[0].rule, Rule::Accepted);
     for told in [
-        What::Gap { after: 4, head: cursor("3", 4) },
-        What::CaughtUp(cursor("3", 4)),
-        What::Event(Arc::new(Event {
+        EntryKind::Gap { after: 4, head: cursor("3", 4) },
+        EntryKind::CaughtUp(cursor("3", 4)),
+        EntryKind::Event(Arc::new(Event {
             kind: "message:void".to_owned(),
             client_id: "c-5".to_owned(),
             ..event(9)
@@ -192,51 +191,51 @@ fn unreported_loss_of_an_accepted_message_breaks_accepted() {
 
 #[test]
 fn client_id_at_two_positions_breaks_once() {
-    let mut run = heard(4);
+    let mut run = run_received_up_to(4);
     run.stored.head = 5;
     let event = Event { client_id: "c-4".to_owned(), about: "text 4".to_owned(), ..event(5) };
     run.stored.events.insert(5, vec![StoredEvent { event: event.clone(), ..stored_event(4) }]);
-    run.bob(What::Event(Arc::new(event)));
-    assert_eq!(run.broken(), [Rule::Once]);
+    run.add_bob(EntryKind::Event(Arc::new(event)));
+    assert_eq!(run.broken_rules(), [Rule::Once]);
 }
 
 #[test]
 fn missing_void_breaks_complete_and_two_copies_break_once() {
     for told in [false, true] {
-        let mut run = heard(4);
-        // Bob received it twice; the second is a void in the meantime.
+        let mut run = run_received_up_to(4);
+        // Bob received the message twice, but the second record is a void now.
         let again = Event { client_id: "c-4".to_owned(), ..event(5) };
         let void =
             Event { kind: "void".to_owned(), id: String::new(), about: String::new(), ..again.clone() };
         run.stored.events.insert(5, vec![StoredEvent { event: void, ..stored_event(5) }]);
         run.stored.head = 5;
-        run.bob(What::Event(Arc::new(again)));
+        run.add_bob(EntryKind::Event(Arc::new(again)));
         if told {
             let kind = "message:void".to_owned();
             let about = "5".to_owned();
             let void = Event { kind, id: String::new(), client_id: "c-4".to_owned(), about, seq: 6 };
             run.stored.events.insert(6, vec![StoredEvent { event: void.clone(), ..stored_event(6) }]);
             run.stored.head = 6;
-            run.bob(What::Event(Arc::new(void)));
+            run.add_bob(EntryKind::Event(Arc::new(void)));
         }
         let expected = if told { vec![] } else { vec![Rule::Once, Rule::Complete] };
-        assert_eq!(run.broken(), expected);
+        assert_eq!(run.broken_rules(), expected);
     }
 }
 
 #[test]
 fn gap_double_position_and_wrong_head_break_dense() {
-    let mut run = heard(4);
+    let mut run = run_received_up_to(4);
     run.stored.events.remove(&3);
-    run.sends(3, None);
-    assert!(run.broken().contains(&Rule::Dense));
-    let mut run = heard(4);
+    run.alice_sends(3, None);
+    assert!(run.broken_rules().contains(&Rule::Dense));
+    let mut run = run_received_up_to(4);
     let void = StoredEvent { event: Event { kind: "void".to_owned(), ..event(4) }, ..stored_event(4) };
     run.stored.events.get_mut(&4).unwrap().push(void);
-    assert_eq!(run.broken(), [Rule::Dense]);
-    let mut run = heard(4);
+    assert_eq!(run.broken_rules(), [Rule::Dense]);
+    let mut run = run_received_up_to(4);
     run.stored.head = 5;
-    assert!(run.broken().contains(&Rule::Dense));
+    assert!(run.broken_rules().contains(&Rule::Dense));
 }
 
 #[test]
@@ -247,25 +246,25 @@ fn stored_event_that_was_not_sent_like_this_breaks_sent() {
         |event| event.visible_to = None,
     ];
     for spoil in spoil {
-        let mut run = heard(4);
+        let mut run = run_received_up_to(4);
         spoil(&mut run.stored.events.get_mut(&3).unwrap()[0]);
-        assert!(run.broken().contains(&Rule::Sent));
+        assert!(run.broken_rules().contains(&Rule::Sent));
     }
-    let mut run = heard(4);
+    let mut run = run_received_up_to(4);
     let edited = &mut run.stored.events.get_mut(&2).unwrap()[0];
     (edited.changed, edited.event.about) = (true, "edited".to_owned());
-    assert_eq!(run.broken(), []);
+    assert_eq!(run.broken_rules(), []);
 }
 
 #[test]
 fn story_contains_the_position_and_nearby_faults() {
-    let run = heard(2);
-    run.hears(3);
+    let run = run_received_up_to(2);
+    run.bob_receives(3);
     let entries = run.history.take();
     let rooms = [(ROOM.to_owned(), run.stored.clone())].into_iter().collect();
     let (_, violations) = check(&entries, &rooms);
     let private = violations.iter().find(|violation| violation.rule == Rule::Private).unwrap();
-    let told = story(&entries, private, &[(Duration::ZERO, "kill gateway 0".to_owned())]);
+    let told = describe_violation(&entries, private, &[(Duration::ZERO, "kill gateway 0".to_owned())]);
     assert!(told.contains("Private") && told.contains("id-3") && told.contains("kill gateway 0"), "{told}");
     assert_eq!(told.matches("alice").count(), 3, "of others only what is next to it: {told}");
 }

@@ -1,5 +1,5 @@
-//! A provider's key for one test: signs tokens and gives its public half as a JWK (RFC 7517). Both are encoded here,
-//! and not by the library with which the services verify tokens.
+//! A provider's key for one test. It signs tokens and gives its public key as a JWK (RFC 7517). This module encodes
+//! tokens and JWKs without the library with which the services verify tokens.
 
 use anyhow::{Result, anyhow};
 use aws_lc_rs::rand::SystemRandom;
@@ -10,60 +10,51 @@ use aws_lc_rs::signature::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
 
-/// See the module.
+/// A signing key of an identity provider.
 pub struct SigningKey {
     id: String,
-    pair: Pair,
+    pair: PrivateKey,
 }
 
-enum Pair {
+enum PrivateKey {
     Rsa(Box<RsaKeyPair>),
     Ec(EcdsaKeyPair),
     Ed(Ed25519KeyPair),
 }
 
 impl SigningKey {
-    /// Signs with RS256, as Firebase does.
-    ///
-    /// # Errors
-    /// When no key can be made.
+    /// Creates a key that signs with RS256, as Firebase does.
     pub fn rs256(id: &str) -> Result<SigningKey> {
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| anyhow!("no RSA key"))?;
-        Ok(SigningKey { id: id.to_owned(), pair: Pair::Rsa(Box::new(pair)) })
+        Ok(SigningKey { id: id.to_owned(), pair: PrivateKey::Rsa(Box::new(pair)) })
     }
 
-    /// Signs with ES256.
-    ///
-    /// # Errors
-    /// When no key can be made.
+    /// Creates a key that signs with ES256.
     pub fn es256(id: &str) -> Result<SigningKey> {
         let pair =
             EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| anyhow!("no EC key"))?;
-        Ok(SigningKey { id: id.to_owned(), pair: Pair::Ec(pair) })
+        Ok(SigningKey { id: id.to_owned(), pair: PrivateKey::Ec(pair) })
     }
 
-    /// Signs with `EdDSA`.
-    ///
-    /// # Errors
-    /// When no key can be made.
+    /// Creates a key that signs with `EdDSA`.
     pub fn eddsa(id: &str) -> Result<SigningKey> {
         let pair = Ed25519KeyPair::generate().map_err(|_| anyhow!("no Ed25519 key"))?;
-        Ok(SigningKey { id: id.to_owned(), pair: Pair::Ed(pair) })
+        Ok(SigningKey { id: id.to_owned(), pair: PrivateKey::Ed(pair) })
     }
 
-    /// The name of its algorithm.
+    /// The name of the key's algorithm.
     pub fn algorithm(&self) -> &'static str {
         match &self.pair {
-            Pair::Rsa(_) => "RS256",
-            Pair::Ec(_) => "ES256",
-            Pair::Ed(_) => "EdDSA",
+            PrivateKey::Rsa(_) => "RS256",
+            PrivateKey::Ec(_) => "ES256",
+            PrivateKey::Ed(_) => "EdDSA",
         }
     }
 
-    /// Its public half.
+    /// The public key, as a JWK.
     pub fn public_jwk(&self) -> Value {
         let mut jwk = match &self.pair {
-            Pair::Rsa(pair) => {
+            PrivateKey::Rsa(pair) => {
                 let key = pair.public_key();
                 let number = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
                 json!({
@@ -72,12 +63,12 @@ impl SigningKey {
                     "e": number(key.exponent().big_endian_without_leading_zero()),
                 })
             }
-            Pair::Ec(pair) => {
-                // An uncompressed point: 4, x, y.
+            PrivateKey::Ec(pair) => {
+                // The public key is an uncompressed point: one byte 4, then x, then y.
                 let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
                 json!({ "kty": "EC", "crv": "P-256", "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y) })
             }
-            Pair::Ed(pair) => {
+            PrivateKey::Ed(pair) => {
                 json!({ "kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(pair.public_key().as_ref()) })
             }
         };
@@ -92,20 +83,22 @@ impl SigningKey {
         self.sign_as(&json!({ "alg": self.algorithm(), "kid": self.id, "typ": "JWT" }), claims)
     }
 
-    /// A token with these claims and any header, even a wrong one.
+    /// A token with these claims and this header, which may be invalid.
     pub fn sign_as(&self, header: &Value, claims: &Map<String, Value>) -> String {
         let part = |json: &dyn ToString| URL_SAFE_NO_PAD.encode(json.to_string());
         let signed = format!("{}.{}", part(header), part(&Value::Object(claims.clone())));
         let (message, random) = (signed.as_bytes(), SystemRandom::new());
         let signature = match &self.pair {
-            Pair::Rsa(pair) => {
+            PrivateKey::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
                 pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature)
                     .expect("the buffer has the length of the modulus");
                 signature
             }
-            Pair::Ec(pair) => pair.sign(&random, message).expect("there is randomness").as_ref().to_vec(),
-            Pair::Ed(pair) => pair.sign(message).as_ref().to_vec(),
+            PrivateKey::Ec(pair) => {
+                pair.sign(&random, message).expect("there is randomness").as_ref().to_vec()
+            }
+            PrivateKey::Ed(pair) => pair.sign(message).as_ref().to_vec(),
         };
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }

@@ -1,19 +1,19 @@
-//! The backoff before a retry: full jitter below a limit that doubles.
+//! The backoff before a retry: a random pause below a limit, which doubles with each failure.
 
 use std::time::Duration;
 
-const FIRST_MS: u64 = 100;
-const LONGEST_MS: u64 = 5_000;
+const INITIAL_MS: u64 = 100;
+const MAX_MS: u64 = 5_000;
 
-/// Counts failures in a row.
+/// The number of failures since the last success.
 #[derive(Debug, Default)]
 pub(super) struct Backoff(u32);
 
 impl Backoff {
-    pub(super) fn next(&mut self) -> Duration {
-        let bound = (FIRST_MS << self.0.min(10)).min(LONGEST_MS);
+    pub(super) fn next_pause(&mut self) -> Duration {
+        let bound = (INITIAL_MS << self.0.min(10)).min(MAX_MS);
         self.0 += 1;
-        Duration::from_millis(rand::random_range(FIRST_MS / 2..=bound))
+        Duration::from_millis(rand::random_range(INITIAL_MS / 2..=bound))
     }
 
     pub(super) fn reset(&mut self) {

@@ -1,5 +1,5 @@
 //! The connection loop of one listener: connect, receive, send, detect silence, reconnect.
-//! One task, one socket. The recorder of a room makes all decisions about its log.
+//! The loop is one task with at most one socket. A room's recorder makes all decisions about the room's log.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -12,44 +12,44 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::backoff::Backoff;
-use super::fetch::{self, Fetched};
+use super::fetch::{self, FetchResult};
 use super::outbox::{DeadlineAction, Outgoing};
 use super::outboxes::Outboxes;
-use super::{Nodes, Observers, Order, Shared, lock};
+use super::{ListenerCommand, Nodes, Observers, SharedState, lock};
 use crate::client::socket::{self, Incoming};
-use crate::history::What;
+use crate::history::EntryKind;
 use crate::recorder::{Fill, Recorder};
 
-mod hear;
-mod line;
+mod connection;
+mod input;
 
-use line::ClientLine;
+use connection::Connection;
 
-const PONG_PATIENCE: Duration = Duration::from_secs(5);
-const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
-/// For this time before leaving no new message is sent, so that the current one can be answered.
-const FINISHING: Duration = Duration::from_secs(1);
+const PONG_TIMEOUT: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// No new message is sent in this time before a planned reconnect, because its answer might come too late.
+const NO_SEND_BEFORE_RECONNECT: Duration = Duration::from_secs(1);
 
 /// A room of this listener.
 struct Room {
     recorder: Arc<Mutex<Recorder>>,
-    /// Its history must be loaded before the join.
+    /// Whether the room's history must be loaded before the first join.
     load: bool,
     rejoin_at: Option<Instant>,
 }
 
-/// A request over HTTP.
+/// What a request over HTTP reads: the latest page of history, or a page that fills a gap.
 #[derive(Clone)]
-enum Wanted {
+enum FetchTarget {
     Latest,
     Page(Fill),
 }
 
 /// Why the engine woke up.
 enum Wake {
-    Order(Option<Order>),
+    Command(Option<ListenerCommand>),
     Incoming(Incoming),
-    Fetched(String, Wanted, Fetched),
+    Fetched(String, FetchTarget, FetchResult),
     Time,
 }
 
@@ -58,17 +58,18 @@ pub(super) struct Engine {
     nodes: Arc<Nodes>,
     gateway: usize,
     observers: Observers,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     rooms: HashMap<String, Room>,
     outboxes: Outboxes,
-    fetches: JoinSet<(String, Wanted, Fetched)>,
+    fetches: JoinSet<(String, FetchTarget, FetchResult)>,
     wanted: bool,
-    line: Option<ClientLine>,
+    connection: Option<Connection>,
     backoff: Backoff,
     connect_at: Instant,
-    /// The server drains: reconnect at this time, and start no new sends shortly before.
+    /// The time of the planned reconnect, because the server drains.
     draining: Option<Instant>,
-    /// From when on (since 1970) messages are expected without delay.
+    /// Latencies are reported only for messages that were created after this time since 1970. `None`: latencies are not
+    /// reported yet.
     online_since: Option<Duration>,
     given_up: bool,
 }
@@ -79,7 +80,7 @@ impl Engine {
         nodes: Arc<Nodes>,
         gateway: usize,
         observers: Observers,
-        shared: Arc<Shared>,
+        shared: Arc<SharedState>,
     ) -> Engine {
         Engine {
             user: user.to_owned(),
@@ -91,7 +92,7 @@ impl Engine {
             outboxes: Outboxes::default(),
             fetches: JoinSet::new(),
             wanted: false,
-            line: None,
+            connection: None,
             backoff: Backoff::default(),
             connect_at: Instant::now(),
             draining: None,
@@ -100,35 +101,35 @@ impl Engine {
         }
     }
 
-    pub(super) async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
+    pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<ListenerCommand>) {
         while !self.given_up {
-            if self.wanted && self.line.is_none() && self.connect_at <= Instant::now() {
+            if self.wanted && self.connection.is_none() && self.connect_at <= Instant::now() {
                 self.connect().await;
                 continue;
             }
-            match self.wake(&mut orders).await {
-                Wake::Order(None) => return,
-                Wake::Order(Some(order)) => self.obey(order).await,
-                Wake::Incoming(Incoming::Text(text)) => self.hear(&text).await,
-                Wake::Incoming(Incoming::Alive) => self.alive(),
-                Wake::Incoming(Incoming::Closed(closed)) => self.closed(&closed),
-                Wake::Fetched(room, wanted, fetched) => self.fetched(&room, wanted, fetched).await,
-                Wake::Time => self.time().await,
+            match self.wait_for_wake(&mut commands).await {
+                Wake::Command(None) => return,
+                Wake::Command(Some(command)) => self.execute(command).await,
+                Wake::Incoming(Incoming::Text(text)) => self.handle_text(&text).await,
+                Wake::Incoming(Incoming::Alive) => self.mark_alive(),
+                Wake::Incoming(Incoming::Closed(closed)) => self.handle_close(&closed),
+                Wake::Fetched(room, wanted, fetched) => self.handle_fetched(&room, wanted, fetched).await,
+                Wake::Time => self.handle_deadlines().await,
             }
         }
     }
 
-    async fn wake(&mut self, orders: &mut mpsc::UnboundedReceiver<Order>) -> Wake {
+    async fn wait_for_wake(&mut self, commands: &mut mpsc::UnboundedReceiver<ListenerCommand>) -> Wake {
         let deadline = self.deadline();
         let far = Instant::now() + Duration::from_secs(3600);
         let incoming = async {
-            match self.line.as_mut() {
-                Some(line) => socket::next(&mut line.socket).await,
+            match self.connection.as_mut() {
+                Some(connection) => socket::next_message(&mut connection.socket).await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            order = orders.recv() => Wake::Order(order),
+            command = commands.recv() => Wake::Command(command),
             incoming = incoming => Wake::Incoming(incoming),
             Some(Ok((room, wanted, fetched))) = self.fetches.join_next(), if !self.fetches.is_empty() => {
                 Wake::Fetched(room, wanted, fetched)
@@ -138,31 +139,31 @@ impl Engine {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let Some(line) = &self.line else { return self.wanted.then_some(self.connect_at) };
-        let silence = line.heartbeat + if line.pinged { PONG_PATIENCE } else { Duration::ZERO };
+        let Some(connection) = &self.connection else { return self.wanted.then_some(self.connect_at) };
+        let silence = connection.heartbeat + if connection.pinged { PONG_TIMEOUT } else { Duration::ZERO };
         let rejoins = self.rooms.values().filter_map(|room| room.rejoin_at);
         rejoins
-            .chain([line.heard + silence])
+            .chain([connection.last_heard + silence])
             .chain(self.draining)
             .chain(self.outboxes.deadline(self.is_leaving()))
             .min()
     }
 
-    async fn obey(&mut self, order: Order) {
-        match order {
-            Order::Online(wanted) => {
+    async fn execute(&mut self, command: ListenerCommand) {
+        match command {
+            ListenerCommand::Online(wanted) => {
                 if wanted != self.wanted {
                     self.online_since = None;
                     self.connect_at = Instant::now();
                 }
                 self.wanted = wanted;
-                if !wanted && let Some(mut line) = self.hang_up() {
+                if !wanted && let Some(mut connection) = self.disconnect() {
                     // If the server does not answer the close, the connection is dropped anyway.
-                    let _ = timeout(CLOSE_PATIENCE, line.socket.close(None)).await;
+                    let _ = timeout(CLOSE_TIMEOUT, connection.socket.close(None)).await;
                 }
             }
-            Order::Send(sending) => self.outboxes.push(*sending),
-            Order::Join { room, recorder, load } => {
+            ListenerCommand::Send(sending) => self.outboxes.push(*sending),
+            ListenerCommand::Join { room, recorder, load } => {
                 self.rooms.insert(room.clone(), Room { recorder, load, rejoin_at: None });
                 self.join(&room).await;
             }
@@ -171,7 +172,7 @@ impl Engine {
 
     /// Joins at the cursor, or loads history first. Does nothing while offline, because connecting joins all rooms.
     async fn join(&mut self, name: &str) {
-        let Some(room) = self.rooms.get_mut(name).filter(|_| self.line.is_some()) else { return };
+        let Some(room) = self.rooms.get_mut(name).filter(|_| self.connection.is_some()) else { return };
         room.rejoin_at = None;
         let frame = {
             let mut recorder = lock(&room.recorder);
@@ -188,57 +189,57 @@ impl Engine {
         };
         match frame {
             Some((frame, cursor)) => {
-                self.note(name, What::Joining(cursor));
+                self.add_entry(name, EntryKind::Joining(cursor));
                 self.send(&format!("j:{name}"), frame).await;
             }
-            None => self.fetch(name, Wanted::Latest, Duration::ZERO),
+            None => self.fetch(name, FetchTarget::Latest, Duration::ZERO),
         }
     }
 
     async fn send(&mut self, reference: &str, frame: String) {
-        let Some(line) = self.line.as_mut() else { return };
-        if !line.unanswered.insert(reference.to_owned()) {
+        let Some(connection) = self.connection.as_mut() else { return };
+        if !connection.unanswered.insert(reference.to_owned()) {
             let again = format!("{reference} was asked again before its answer came");
-            self.broken(again);
+            self.report_violation(again);
         }
-        let Some(line) = self.line.as_mut() else { return };
-        // The reading side reports a broken connection, with the reason.
-        let _ = socket::send(&mut line.socket, Message::text(frame)).await;
+        let Some(connection) = self.connection.as_mut() else { return };
+        // Reading from the connection reports its end, with the reason.
+        let _ = socket::send(&mut connection.socket, Message::text(frame)).await;
     }
 
-    fn fetch(&mut self, room: &str, wanted: Wanted, pause: Duration) {
+    fn fetch(&mut self, room: &str, wanted: FetchTarget, pause: Duration) {
         let (nodes, user, room) = (Arc::clone(&self.nodes), self.user.clone(), room.to_owned());
         self.fetches.spawn(async move {
             tokio::time::sleep(pause).await;
             let fetched = match &wanted {
-                Wanted::Latest => fetch::latest(&nodes, &user, &room).await,
-                Wanted::Page(fill) => fetch::events(&nodes, &user, &room, fill).await,
+                FetchTarget::Latest => fetch::fetch_latest_page(&nodes, &user, &room).await,
+                FetchTarget::Page(fill) => fetch::fetch_events(&nodes, &user, &room, fill).await,
             };
             (room, wanted, fetched)
         });
     }
 
-    /// Handles passed deadlines.
-    async fn time(&mut self) {
+    /// Acts on all deadlines that have passed.
+    async fn handle_deadlines(&mut self) {
         let now = Instant::now();
         let due = |at: &Instant| *at <= now;
         if self.draining.as_ref().is_some_and(due) {
-            self.hang_up();
+            self.disconnect();
             self.draining = None;
             self.gateway += 1;
             self.connect_at = now;
             return;
         }
-        if self.outboxes.deadline(self.is_leaving()).as_ref().is_some_and(due) && self.line.is_some() {
+        if self.outboxes.deadline(self.is_leaving()).as_ref().is_some_and(due) && self.connection.is_some() {
             match self.outboxes.on_deadline(self.is_leaving()) {
                 Some(DeadlineAction::Send(Outgoing { frame, room, client_id, text, visible_to })) => {
-                    self.note(&room, What::Sent { client_id, text, visible_to });
-                    let reference = hear::reference(&frame);
+                    self.add_entry(&room, EntryKind::Sent { client_id, text, visible_to });
+                    let reference = input::reference_of(&frame);
                     self.send(&reference, frame).await;
                 }
                 Some(DeadlineAction::Unanswered) => {
-                    self.broken("a send was not answered within 40 s".to_owned());
-                    self.lost(Duration::ZERO);
+                    self.report_violation("a send was not answered within 40 s".to_owned());
+                    self.reconnect_after(Duration::ZERO);
                     return;
                 }
                 None => {}
@@ -249,32 +250,32 @@ impl Engine {
         for room in rooms {
             self.join(&room).await;
         }
-        let Some(line) = self.line.as_mut() else { return };
-        if line.pinged && line.heard + line.heartbeat + PONG_PATIENCE <= now {
-            let pause = self.backoff.next();
-            self.lost(pause);
-        } else if !line.pinged && line.heard + line.heartbeat <= now {
-            line.pinged = true;
-            line.pings += 1;
-            let reference = format!("p{}", line.pings);
+        let Some(connection) = self.connection.as_mut() else { return };
+        if connection.pinged && connection.last_heard + connection.heartbeat + PONG_TIMEOUT <= now {
+            let pause = self.backoff.next_pause();
+            self.reconnect_after(pause);
+        } else if !connection.pinged && connection.last_heard + connection.heartbeat <= now {
+            connection.pinged = true;
+            connection.pings += 1;
+            let reference = format!("p{}", connection.pings);
             self.send(&reference, json!({ "type": "ping", "ref": reference }).to_string()).await;
         }
     }
 
-    /// Whether a message that is sent now may be answered only after we have left.
+    /// Whether a planned reconnect is nearer than [`NO_SEND_BEFORE_RECONNECT`].
     fn is_leaving(&self) -> bool {
-        self.draining.is_some_and(|at| at <= Instant::now() + FINISHING)
+        self.draining.is_some_and(|at| at <= Instant::now() + NO_SEND_BEFORE_RECONNECT)
     }
 
     /// Adds an entry to the history.
-    fn note(&self, room: &str, what: What) {
+    fn add_entry(&self, room: &str, what: EntryKind) {
         if let Some(history) = &self.observers.history {
             let connection = lock(&self.shared.state).connections.len() as u64;
             history.add(&self.user, connection, room, what);
         }
     }
 
-    fn broken(&self, what: String) {
-        lock(&self.shared.state).broken.push(what);
+    fn report_violation(&self, what: String) {
+        lock(&self.shared.state).violations.push(what);
     }
 }

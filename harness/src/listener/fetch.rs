@@ -1,5 +1,5 @@
-//! The HTTP requests of a listener: the first page, and the pages of a gap.
-//! Touches persistence nodes. It passes results to the engine and makes no decisions.
+//! The HTTP requests of a listener: the latest page of history, and the pages that fill a gap. The engine decides what
+//! follows from a result.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,65 +9,67 @@ use crate::http::{Answer, EventsPage, Http, MessagesPage};
 use crate::recorder::Fill;
 use crate::token::Token;
 
-const PAGE: u32 = 200;
-pub(super) const RETRY: Duration = Duration::from_millis(200);
+const PAGE_LIMIT: u32 = 200;
+pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// The result of a request.
-pub(super) enum Fetched {
+pub(super) enum FetchResult {
     Page(EventsPage),
     Loaded(MessagesPage),
-    /// The epoch is not valid any more: join again.
+    /// The epoch is not valid any more. The listener must join again.
     Stale,
-    /// Ask again after this.
-    Later(Duration),
-    /// The node reports an internal error; ask again.
-    Unsound(String),
-    /// A final error.
+    /// The request must be repeated after this time.
+    RetryAfter(Duration),
+    /// The node reported an internal error. The request must be repeated.
+    InternalError(String),
+    /// The request failed finally.
     Failed(String),
 }
 
-/// Index of the node to ask; incremented after a node did not answer.
-static NODE: AtomicUsize = AtomicUsize::new(0);
+/// Index of the node to ask. After a node did not answer, all listeners of this process ask the next one.
+static NEXT_NODE: AtomicUsize = AtomicUsize::new(0);
 
-fn http(nodes: &Nodes, user: &str) -> Http {
-    let node = NODE.load(Ordering::Relaxed) % nodes.persistence.len().max(1);
+fn http_client(nodes: &Nodes, user: &str) -> Http {
+    let node = NEXT_NODE.load(Ordering::Relaxed) % nodes.persistence.len().max(1);
     let base = nodes.persistence.get(node).map(String::as_str).unwrap_or_default();
     Http::sharing(nodes.http.clone(), base, &Token::of(user).ttl_s(TOKEN_TTL_S).sign(&nodes.jwt_secret))
 }
 
-/// One page of a gap.
-pub(super) async fn events(nodes: &Nodes, user: &str, room: &str, fill: &Fill) -> Fetched {
+/// Requests one page of the log, to fill a gap.
+pub(super) async fn fetch_events(nodes: &Nodes, user: &str, room: &str, fill: &Fill) -> FetchResult {
     let epoch = crate::http::encode(&fill.epoch);
-    let query = format!("after={}&epoch={epoch}&upto={}&limit={PAGE}", fill.after, fill.upto);
-    let answer = http(nodes, user).events(room, &query).await;
-    read(answer, |answer| answer.parse().map(Fetched::Page))
+    let query = format!("after={}&epoch={epoch}&upto={}&limit={PAGE_LIMIT}", fill.after, fill.upto);
+    let answer = http_client(nodes, user).events(room, &query).await;
+    classify_response(answer, |answer| answer.parse().map(FetchResult::Page))
 }
 
-/// The latest page of history.
-pub(super) async fn latest(nodes: &Nodes, user: &str, room: &str) -> Fetched {
-    let answer = http(nodes, user).messages(room, "limit=50").await;
-    read(answer, |answer| answer.parse().map(Fetched::Loaded))
+/// Requests the latest page of history.
+pub(super) async fn fetch_latest_page(nodes: &Nodes, user: &str, room: &str) -> FetchResult {
+    let answer = http_client(nodes, user).messages(room, "limit=50").await;
+    classify_response(answer, |answer| answer.parse().map(FetchResult::Loaded))
 }
 
-fn read(
+fn classify_response(
     answer: Result<Answer, reqwest::Error>,
-    parse: impl FnOnce(&Answer) -> anyhow::Result<Fetched>,
-) -> Fetched {
+    parse: impl FnOnce(&Answer) -> anyhow::Result<FetchResult>,
+) -> FetchResult {
     match answer {
         Err(_) => {
-            NODE.fetch_add(1, Ordering::Relaxed);
-            Fetched::Later(RETRY)
+            NEXT_NODE.fetch_add(1, Ordering::Relaxed);
+            FetchResult::RetryAfter(RETRY_PAUSE)
         }
-        Ok(answer) if answer.is_unsound() => Fetched::Unsound(format!("{}: {}", answer.status, answer.body)),
+        Ok(answer) if answer.is_internal_error() => {
+            FetchResult::InternalError(format!("{}: {}", answer.status, answer.body))
+        }
         Ok(answer) => match answer.status {
-            200 => parse(&answer).unwrap_or_else(|error| Fetched::Failed(error.to_string())),
-            409 => Fetched::Stale,
-            // 408: the server closed an idle pooled connection just as we used it; it asks for a retry.
+            200 => parse(&answer).unwrap_or_else(|error| FetchResult::Failed(error.to_string())),
+            409 => FetchResult::Stale,
+            // A 408 is retried: the server closed an idle pooled connection while the request was sent on it.
             408 | 429 | 503 => {
-                let told = answer.body["retry_after_ms"].as_u64();
-                Fetched::Later(told.map_or(RETRY, Duration::from_millis))
+                let retry_after_ms = answer.body["retry_after_ms"].as_u64();
+                FetchResult::RetryAfter(retry_after_ms.map_or(RETRY_PAUSE, Duration::from_millis))
             }
-            status => Fetched::Failed(format!("{status}: {}", answer.body)),
+            status => FetchResult::Failed(format!("{status}: {}", answer.body)),
         },
     }
 }
@@ -78,18 +80,18 @@ mod tests {
 
     use super::*;
 
-    fn read_as(status: u16) -> Fetched {
+    fn classify_status(status: u16) -> FetchResult {
         let answer = Answer { status, body: json!({}), content_type: String::new(), closes: false };
-        read(Ok(answer), |_| Ok(Fetched::Stale))
+        classify_response(Ok(answer), |_| Ok(FetchResult::Stale))
     }
 
     #[test]
     fn internal_error_is_distinguished_from_a_retry() {
         for status in [500, 502] {
-            assert!(matches!(read_as(status), Fetched::Unsound(_)), "{status}");
+            assert!(matches!(classify_status(status), FetchResult::InternalError(_)), "{status}");
         }
         for status in [408, 429, 503] {
-            assert!(matches!(read_as(status), Fetched::Later(_)), "{status}");
+            assert!(matches!(classify_status(status), FetchResult::RetryAfter(_)), "{status}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Users with clients of the TypeScript kit. One Node.js process holds all of them (`clients/ts/play/player.mjs`). Its
-//! protocol is lines of JSON: numbered orders in, answers with that number and updates out.
+//! Users with clients of the TypeScript kit. One Node.js process runs all of them (`clients/ts/play/player.mjs`). It
+//! reads numbered orders as lines of JSON. It writes answers with the number of their order, and updates about users.
 //! Guarantees that every order gets an answer, even if the process ends. Dropping the value ends the process.
 
 use std::collections::HashMap;
@@ -31,28 +31,28 @@ struct PersonState {
     connections: AtomicU64,
 }
 
-struct Part {
+struct KitUser {
     state: Arc<PersonState>,
     on_latency: LatencyObserver,
 }
 
 #[derive(Default)]
-struct Shared {
+struct SharedState {
     orders: AtomicU64,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Value>>>,
-    people: Mutex<Vec<Part>>,
+    people: Mutex<Vec<KitUser>>,
     ended: Mutex<Option<String>>,
 }
 
-/// The process.
+/// The Node.js process.
 pub struct Kit {
     lines: mpsc::UnboundedSender<String>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     _child: Child,
 }
 
 impl Kit {
-    /// Starts `node PROGRAM`, and waits until it has the kit.
+    /// Starts `node PROGRAM`, and waits until it has loaded the kit.
     ///
     /// # Errors
     /// When Node is missing, or the kit is not built.
@@ -70,14 +70,14 @@ impl Kit {
         let first = output.next_line().await?.unwrap_or_default();
         ensure!(first.contains("\"ready\""), "{} did not begin: is the kit built?", program.display());
         let (lines, outgoing) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::default());
-        tokio::spawn(write(stdin, outgoing));
-        tokio::spawn(read(output, Arc::clone(&shared)));
+        let shared = Arc::new(SharedState::default());
+        tokio::spawn(write_lines(stdin, outgoing));
+        tokio::spawn(read_lines(output, Arc::clone(&shared)));
         Ok(Kit { lines, shared, _child: child })
     }
 
     /// Creates a user, who is offline at first.
-    pub(super) fn hire(
+    pub(super) fn create_user(
         self: &Arc<Self>,
         user: &str,
         room: &str,
@@ -88,7 +88,7 @@ impl Kit {
         let state = Arc::new(PersonState::default());
         let person = {
             let mut people = lock(&self.shared.people);
-            people.push(Part { state: Arc::clone(&state), on_latency });
+            people.push(KitUser { state: Arc::clone(&state), on_latency });
             people.len() - 1
         };
         let origin = |ws: &String| ws.replacen("ws", "http", 1).trim_end_matches("/v1/ws").to_owned();
@@ -98,24 +98,24 @@ impl Kit {
             "gateways": nodes.gateways.iter().map(origin).collect::<Vec<_>>(),
             "persistence": nodes.persistence,
         });
-        self.tell(&order);
+        self.send_order(&order);
         KitPerson::new(person, Arc::clone(self), state)
     }
 
     /// Sends an order without waiting for an answer.
-    fn tell(&self, order: &Value) {
-        // If the process has ended, `read` fails all waiting orders.
+    fn send_order(&self, order: &Value) {
+        // This fails if the process has ended. Then [`read_lines`] fails all waiting orders.
         let _ = self.lines.send(order.to_string());
     }
 
     /// Sends an order and returns its answer.
-    async fn ask(&self, mut order: Value) -> Result<Value, String> {
+    async fn request(&self, mut order: Value) -> Result<Value, String> {
         let id = self.shared.orders.fetch_add(1, Ordering::Relaxed);
         order["id"] = id.into();
         let (answered, answer) = oneshot::channel();
         lock(&self.shared.waiting).insert(id, answered);
-        self.tell(&order);
-        // Checked after the order was registered, so that an end at this moment is not missed.
+        self.send_order(&order);
+        // [`read_lines`] sets `ended` and then fails all registered orders, so this check must follow the registration.
         if let Some(why) = lock(&self.shared.ended).clone() {
             return Err(why);
         }
@@ -127,7 +127,7 @@ impl Kit {
     }
 }
 
-async fn write(mut stdin: ChildStdin, mut lines: mpsc::UnboundedReceiver<String>) {
+async fn write_lines(mut stdin: ChildStdin, mut lines: mpsc::UnboundedReceiver<String>) {
     while let Some(line) = lines.recv().await {
         if stdin.write_all(format!("{line}\n").as_bytes()).await.is_err() {
             return;
@@ -135,16 +135,16 @@ async fn write(mut stdin: ChildStdin, mut lines: mpsc::UnboundedReceiver<String>
     }
 }
 
-async fn read(mut lines: Lines<BufReader<ChildStdout>>, shared: Arc<Shared>) {
+async fn read_lines(mut lines: Lines<BufReader<ChildStdout>>, shared: Arc<SharedState>) {
     while let Ok(Some(line)) = lines.next_line().await {
         let Ok(mut said) = serde_json::from_str::<Value>(&line) else { continue };
         if let Some(id) = said["id"].as_u64() {
             if let Some(waiting) = lock(&shared.waiting).remove(&id) {
-                // The receiver is gone if the caller was cancelled.
+                // This fails if the caller was cancelled.
                 let _ = waiting.send(said);
             }
         } else {
-            take(&shared, said["news"].take());
+            apply_updates(&shared, said["news"].take());
         }
     }
     *lock(&shared.ended) = Some("the process with the kit has ended".to_owned());
@@ -152,7 +152,7 @@ async fn read(mut lines: Lines<BufReader<ChildStdout>>, shared: Arc<Shared>) {
 }
 
 /// Handles updates: `[[person, seq, connections, [latency in microseconds, …]], …]`.
-fn take(shared: &Shared, updates: Value) {
+fn apply_updates(shared: &SharedState, updates: Value) {
     type Update = (usize, u64, u64, Vec<u64>);
     let people = lock(&shared.people);
     for (person, seq, connections, delays) in

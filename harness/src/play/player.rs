@@ -1,18 +1,18 @@
-//! The client of a user: that of the harness, or of the TypeScript kit, with the same interface.
+//! The client of a user: the harness's client or the TypeScript kit's, with the same interface.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::heard::Heard;
 use super::kit::{Kit, KitPerson};
+use super::room_view::RoomView;
 use crate::frames::Cursor;
 use crate::listener::{Begin, LatencyObserver, Listener, Nodes, Sent, lock};
 use crate::recorder::Interner;
 
-const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_PAUSE: Duration = Duration::from_millis(5);
 
-/// Which client plays.
+/// Which client the users have.
 #[derive(Clone, Default)]
 pub enum Players {
     /// The client of the harness.
@@ -23,8 +23,8 @@ pub enum Players {
 }
 
 impl Players {
-    /// Creates a user who prefers the gateway of this number; offline at first.
-    pub(super) fn hire(
+    /// Creates a user, who is offline at first. The first connection goes to the gateway with this number.
+    pub(super) fn create_user(
         &self,
         user: &str,
         room: &str,
@@ -36,7 +36,7 @@ impl Players {
             Players::Harness => {
                 Player::Harness(Listener::new(user, Arc::clone(nodes), number, Some(on_latency)))
             }
-            Players::Kit(kit) => Player::Kit(kit.hire(user, room, nodes, number, on_latency)),
+            Players::Kit(kit) => Player::Kit(kit.create_user(user, room, nodes, number, on_latency)),
         }
     }
 }
@@ -50,13 +50,14 @@ pub enum Player {
 }
 
 impl Player {
-    /// Joins the room, from its creation on or with its last page, and waits for the connection for a limited time.
-    pub(super) async fn come(&self, room: &str, head: Option<&Cursor>, interner: &Arc<Interner>) {
+    /// Goes online, and waits for the connection for a limited time. The harness's client joins the room at `head`;
+    /// without `head` it loads the latest page of history.
+    pub(super) async fn go_online(&self, room: &str, head: Option<&Cursor>, interner: &Arc<Interner>) {
         let listener = match self {
             Player::Harness(listener) => listener,
             Player::Kit(person) => {
-                // After the timeout it connects in the background.
-                let _ = tokio::time::timeout(CONNECT_PATIENCE, person.come()).await;
+                // After the timeout the kit goes on connecting.
+                let _ = tokio::time::timeout(CONNECT_TIMEOUT, person.go_online()).await;
                 return;
             }
         };
@@ -65,7 +66,7 @@ impl Player {
             listener.join(room, begin, Arc::clone(interner));
         }
         listener.online();
-        let deadline = tokio::time::Instant::now() + CONNECT_PATIENCE;
+        let deadline = tokio::time::Instant::now() + CONNECT_TIMEOUT;
         while !listener.is_connected()
             && listener.failed().is_none()
             && tokio::time::Instant::now() < deadline
@@ -74,23 +75,23 @@ impl Player {
         }
     }
 
-    /// Goes offline until the next [`Player::come`].
-    pub(super) fn go(&self) {
+    /// Goes offline until the next [`Player::go_online`].
+    pub(super) fn go_offline(&self) {
         match self {
             Player::Harness(listener) => listener.offline(),
-            Player::Kit(person) => person.go(),
+            Player::Kit(person) => person.go_offline(),
         }
     }
 
     /// Sends a message, and repeats it until it is stored.
-    pub(super) async fn say(&self, room: &str, text: &str) -> Result<Sent, String> {
+    pub(super) async fn send(&self, room: &str, text: &str) -> Result<Sent, String> {
         match self {
             Player::Harness(listener) => listener.send(room, text).await,
-            Player::Kit(person) => person.say(text).await,
+            Player::Kit(person) => person.send(text).await,
         }
     }
 
-    /// Its position in the room.
+    /// The seq of the client's cursor in the room.
     pub(super) fn seq(&self, room: &str) -> u64 {
         match self {
             Player::Harness(listener) => listener.cursor(room).map_or(0, |cursor| cursor.seq),
@@ -98,15 +99,15 @@ impl Player {
         }
     }
 
-    /// Whether it is online by the last order.
-    pub(super) fn is_here(&self) -> bool {
+    /// Whether the last command was to go online.
+    pub(super) fn is_online(&self) -> bool {
         match self {
             Player::Harness(listener) => listener.is_wanted_online(),
-            Player::Kit(person) => person.is_here(),
+            Player::Kit(person) => person.is_online(),
         }
     }
 
-    /// How often they connected.
+    /// How often the client connected.
     pub(super) fn connections(&self) -> u64 {
         match self {
             Player::Harness(listener) => listener.connections(),
@@ -114,15 +115,16 @@ impl Player {
         }
     }
 
-    /// Its view of the room, `None` if it never came; and other errors.
-    pub(super) async fn heard(&self, room: &str, interner: &Interner) -> (Option<Heard>, Vec<String>) {
+    /// The client's view of the room, and errors that do not concern the room. The view is `None` if the client was
+    /// never online.
+    pub(super) async fn room_view(&self, room: &str, interner: &Interner) -> (Option<RoomView>, Vec<String>) {
         match self {
             Player::Harness(listener) => {
-                let heard = listener.record(room).map(|record| Heard::from(&*lock(&record)));
-                (heard, listener.broken_rules().into_iter().chain(listener.failed()).collect())
+                let view = listener.record(room).map(|record| RoomView::from(&*lock(&record)));
+                (view, listener.broken_rules().into_iter().chain(listener.failed()).collect())
             }
-            Player::Kit(person) => match person.heard(interner).await {
-                Ok((heard, broken)) => (heard, broken),
+            Player::Kit(person) => match person.room_view(interner).await {
+                Ok((view, broken)) => (view, broken),
                 Err(why) => (None, vec![why]),
             },
         }

@@ -1,4 +1,4 @@
-//! A run from the first connection to the last copy. `outcome` evaluates it.
+//! A run, from the first connection to the last received copy. The module `outcome` evaluates the result.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,24 +8,24 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use futures_util::future::join_all;
 
-use super::cast::{self, Cast, CastMember, Stage};
 use super::history;
-use super::outcome::{Outcome, Played};
+use super::outcome::{FinishedRun, SendOutcome};
 use super::player::Players;
 use super::report::Report;
 use super::transcript::{Act, Conversation};
+use super::users::{self, RoomUser, RunRoom, RunUsers};
 use super::verdict::Verdict;
 use crate::http::Http;
 use crate::listener::{Nodes, lock};
 use crate::token::Token;
 
-const LOOK: Duration = Duration::from_millis(100);
-const TELL: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How fast.
+/// The speed of a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Speed {
-    /// This many times the original pace.
+    /// This multiple of the original speed.
     Times(f64),
     /// As fast as the limits allow.
     Max,
@@ -34,11 +34,11 @@ pub enum Speed {
 /// How a conversation is played.
 #[derive(Debug, Clone, Copy)]
 pub struct PlayOptions {
-    /// How fast.
+    /// The speed of a run.
     pub speed: Speed,
     /// Additional members of each room, who only listen.
     pub observers: usize,
-    /// If no message was stored or received for this time, the run ends.
+    /// The run ends after this time without a stored or received message.
     pub standstill: Duration,
 }
 
@@ -58,119 +58,115 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Messages to be sent.
+    /// Number of messages to be sent.
     pub fn total(&self) -> usize {
         self.total.load(Ordering::Relaxed)
     }
 
-    /// Messages acked as stored.
+    /// Number of messages with the answer `stored`.
     pub fn stored(&self) -> usize {
         self.stored.load(Ordering::Relaxed)
     }
 }
 
-/// Plays the conversations and compares everything.
+/// Plays the conversations, and compares everything that was received with the sent messages.
 ///
 /// # Errors
-/// When the rooms cannot be created; later errors of the system are in the verdict.
+/// When the rooms cannot be created. Later errors of the system are in the verdict.
 pub async fn play(
     conversations: BTreeMap<String, Conversation>,
-    direction: PlayOptions,
+    options: PlayOptions,
     nodes: Nodes,
     progress: &Progress,
 ) -> Result<(Report, Verdict)> {
-    Ok(perform(conversations, direction, nodes, progress).await?.judged().await)
+    Ok(run_conversations(conversations, options, nodes, progress).await?.evaluate().await)
 }
 
-/// As [`play`], with these clients.
-///
-/// # Errors
-/// As [`play`].
+/// Like [`play`], with these clients.
 pub async fn play_with(
     players: Players,
     conversations: BTreeMap<String, Conversation>,
-    direction: PlayOptions,
+    options: PlayOptions,
     nodes: Nodes,
     progress: &Progress,
 ) -> Result<(Report, Verdict)> {
-    Ok(perform_with(players, conversations, direction, nodes, progress).await?.judged().await)
+    Ok(run_conversations_with(players, conversations, options, nodes, progress).await?.evaluate().await)
 }
 
 /// Plays the conversations until the last copy has come or there is no progress any more.
-///
-/// # Errors
-/// As [`play`].
-pub async fn perform(
+pub async fn run_conversations(
     conversations: BTreeMap<String, Conversation>,
-    direction: PlayOptions,
+    options: PlayOptions,
     nodes: Nodes,
     progress: &Progress,
-) -> Result<Played> {
-    perform_with(Players::Harness, conversations, direction, nodes, progress).await
+) -> Result<FinishedRun> {
+    run_conversations_with(Players::Harness, conversations, options, nodes, progress).await
 }
 
-async fn perform_with(
+async fn run_conversations_with(
     players: Players,
     conversations: BTreeMap<String, Conversation>,
-    direction: PlayOptions,
+    options: PlayOptions,
     nodes: Nodes,
     progress: &Progress,
-) -> Result<Played> {
+) -> Result<FinishedRun> {
     let suffix = format!("{:06x}", rand::random_range(0..0x100_0000));
     let names: HashSet<&String> = conversations.values().flat_map(|room| room.people.keys()).collect();
     let (rooms, names) = (conversations.len(), names.len());
 
     let nodes = Arc::new(nodes);
-    let token = Token::of(cast::HOST).ttl_s(24 * 3600).sign(&nodes.jwt_secret);
+    let token = Token::of(users::HOST).ttl_s(24 * 3600).sign(&nodes.jwt_secret);
     let host: Vec<Http> =
         nodes.persistence.iter().map(|base| Http::sharing(nodes.http.clone(), base, &token)).collect();
-    let cast = Cast::hire(conversations, direction.observers, &suffix, &nodes, &players, &host).await?;
-    let lines = cast.stages.iter().flat_map(|stage| &stage.people).map(CastMember::says);
+    let users = RunUsers::create(conversations, options.observers, &suffix, &nodes, &players, &host).await?;
+    let lines = users.stages.iter().flat_map(|stage| &stage.people).map(RoomUser::message_count);
     progress.total.store(lines.sum(), Ordering::Relaxed);
     eprintln!("play: {rooms} rooms, {names} people, {} messages, run {suffix}", progress.total());
 
-    let there = cast.stages.iter().flat_map(|stage| stage.people.iter().map(move |person| (stage, person)));
+    let there = users.stages.iter().flat_map(|stage| stage.people.iter().map(move |person| (stage, person)));
     join_all(
         there
             .filter(|(_, person)| person.from_start)
-            .map(|(stage, person)| cast.connect_limiter.enter(stage, person)),
+            .map(|(stage, person)| users.connect_limiter.connect(stage, person)),
     )
     .await;
     eprintln!("play: everybody who was there before is there");
 
     let begun = Instant::now();
-    // Kept outside of the acting futures, so that outcomes are kept when these are cancelled without progress.
-    let outcomes: Vec<Vec<Mutex<Vec<Outcome>>>> =
-        cast.stages.iter().map(|stage| stage.people.iter().map(|_| Mutex::default()).collect()).collect();
-    let acting = cast.stages.iter().zip(&outcomes).flat_map(|(stage, outcomes)| {
+    // The outcomes are stored outside of the `acting` futures, which are cancelled if there is no progress.
+    let outcomes: Vec<Vec<Mutex<Vec<SendOutcome>>>> =
+        users.stages.iter().map(|stage| stage.people.iter().map(|_| Mutex::default()).collect()).collect();
+    let acting = users.stages.iter().zip(&outcomes).flat_map(|(stage, outcomes)| {
         let parts = stage.people.iter().zip(outcomes);
-        parts.map(|(person, outcomes)| act(&cast, stage, person, direction.speed, begun, progress, outcomes))
+        parts.map(|(person, outcomes)| {
+            play_lines(&users, stage, person, options.speed, begun, progress, outcomes)
+        })
     });
     tokio::select! {
         _ = join_all(acting) => eprintln!("play: all said after {:.1} s", begun.elapsed().as_secs_f64()),
-        () = until_standstill(progress, direction.standstill) => {
-            eprintln!("play: no send was answered with stored for {:?}", direction.standstill);
+        () = wait_for_standstill(progress, options.standstill) => {
+            eprintln!("play: no send was answered with stored for {:?}", options.standstill);
         }
     }
     eprintln!("play: waiting for the last copies");
 
     let outcomes =
         outcomes.into_iter().map(|stage| stage.iter().map(|said| std::mem::take(&mut *lock(said))).collect());
-    let mut played = Played::new(cast, host, names, outcomes.collect());
-    until_caught_up(&played, direction.standstill).await;
-    played.took(begun.elapsed());
+    let mut played = FinishedRun::new(users, host, names, outcomes.collect());
+    wait_until_caught_up(&played, options.standstill).await;
+    played.set_duration(begun.elapsed());
     Ok(played)
 }
 
 /// Plays one user's lines, one after the other.
-async fn act(
-    cast: &Cast,
-    stage: &Stage,
-    person: &CastMember,
+async fn play_lines(
+    users: &RunUsers,
+    stage: &RunRoom,
+    person: &RoomUser,
     speed: Speed,
     begun: Instant,
     progress: &Progress,
-    outcomes: &Mutex<Vec<Outcome>>,
+    outcomes: &Mutex<Vec<SendOutcome>>,
 ) {
     let mut here = person.from_start;
     for line in &person.lines {
@@ -180,56 +176,56 @@ async fn act(
         }
         match &line.act {
             Act::Go => {
-                person.player.go();
+                person.player.go_offline();
                 here = false;
             }
             Act::Come | Act::Say(_) if !here => {
-                cast.connect_limiter.enter(stage, person).await;
+                users.connect_limiter.connect(stage, person).await;
                 here = true;
             }
             Act::Come | Act::Say(_) => {}
         }
         if let Act::Say(text) = &line.act {
             progress.under_way.fetch_add(1, Ordering::Relaxed);
-            let sent = person.player.say(&stage.room, text).await;
+            let sent = person.player.send(&stage.room, text).await;
             progress.under_way.fetch_sub(1, Ordering::Relaxed);
             progress.stored.fetch_add(usize::from(sent.is_ok()), Ordering::Relaxed);
-            lock(outcomes).push(Outcome { text: text.clone(), sent });
+            lock(outcomes).push(SendOutcome { text: text.clone(), sent });
         }
     }
 }
 
-/// Shows the progress; returns when messages are waiting and none was stored for this time.
-async fn until_standstill(progress: &Progress, standstill: Duration) {
-    let (mut before, mut moved, mut told) = (0, Instant::now(), Instant::now());
+/// Shows the progress. Returns when sent messages wait for their answer and none was stored for this time.
+async fn wait_for_standstill(progress: &Progress, standstill: Duration) {
+    let (mut before, mut moved, mut shown) = (0, Instant::now(), Instant::now());
     while moved.elapsed() < standstill {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         let stored = progress.stored();
         if stored != before || progress.under_way.load(Ordering::Relaxed) == 0 {
             (before, moved) = (stored, Instant::now());
         }
-        if told.elapsed() >= TELL {
-            told = Instant::now();
+        if shown.elapsed() >= PROGRESS_INTERVAL {
+            shown = Instant::now();
             eprintln!("play: {stored} of {} messages", progress.total());
         }
     }
 }
 
 /// Waits until everybody online has reached the head of their room, or there is no progress any more.
-async fn until_caught_up(played: &Played, standstill: Duration) {
+async fn wait_until_caught_up(played: &FinishedRun, standstill: Duration) {
     let mut moved = Instant::now();
     let mut before = 0;
     loop {
         let (mut sum, mut behind) = (0, 0);
         for (stage, expected) in played.rooms() {
-            let Ok(head) = history::head(&played.host, &stage.room).await else {
+            let Ok(head) = history::read_head(&played.host, &stage.room).await else {
                 eprintln!("play: the head of {} cannot be read", stage.name);
                 return;
             };
             sum += head;
             let goal = head.max(expected.last_seq());
             behind += u64::from(head < goal);
-            for person in stage.people.iter().filter(|person| person.player.is_here()) {
+            for person in stage.people.iter().filter(|person| person.player.is_online()) {
                 let seq = person.player.seq(&stage.room);
                 sum += seq;
                 behind += u64::from(seq < goal);
@@ -245,6 +241,6 @@ async fn until_caught_up(played: &Played, standstill: Duration) {
             eprintln!("play: {behind} stay behind");
             return;
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

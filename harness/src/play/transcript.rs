@@ -9,27 +9,27 @@ use serde::Deserialize;
 /// The action of one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
-    /// Said something.
+    /// Sends a message.
     Say(String),
-    /// Connected.
+    /// Connects.
     Come,
-    /// Disconnected.
+    /// Disconnects.
     Go,
 }
 
-/// One line.
+/// One line of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// Milliseconds after the start.
+    /// Time of the action, in milliseconds after the start.
     pub at_ms: u64,
-    /// What happened.
+    /// The action of the user.
     pub act: Act,
 }
 
-/// One room's conversation: everybody's lines, each in order of time.
+/// The conversation of one room.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Conversation {
-    /// By user id.
+    /// The lines of each user by user id, in order of time.
     pub people: BTreeMap<String, Vec<Line>>,
 }
 
@@ -42,23 +42,23 @@ struct RawLine {
     text: Option<String>,
 }
 
-/// Reads files into conversations by room name.
+/// Reads the conversations in these files; returns them by room name.
 ///
 /// # Errors
-/// When a file cannot be read or a line is not of the form; says which.
+/// When a file cannot be read or a line is malformed; with the file and line.
 pub fn read(files: &[impl AsRef<Path>]) -> Result<BTreeMap<String, Conversation>> {
     let mut rooms = BTreeMap::new();
     for file in files {
         let file = file.as_ref();
         let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            add(&mut rooms, line).with_context(|| format!("{} line {}", file.display(), number + 1))?;
+            add_line(&mut rooms, line).with_context(|| format!("{} line {}", file.display(), number + 1))?;
         }
     }
     Ok(rooms)
 }
 
-fn add(rooms: &mut BTreeMap<String, Conversation>, line: &str) -> Result<()> {
+fn add_line(rooms: &mut BTreeMap<String, Conversation>, line: &str) -> Result<()> {
     let raw: RawLine = serde_json::from_str(line)?;
     let act = match (raw.event.as_str(), raw.text) {
         ("message", Some(text)) => Act::Say(text),
@@ -72,7 +72,7 @@ fn add(rooms: &mut BTreeMap<String, Conversation>, line: &str) -> Result<()> {
     Ok(())
 }
 
-/// A name as a user id: 1 to 128 characters, no white space, no control characters, not `.` or `..`.
+/// Changes a name into a valid user id: 1 to 128 characters, no white space, no control characters, not `.` or `..`.
 fn user_id(name: &str) -> String {
     let replace = |c: char| if c.is_whitespace() || c.is_control() { '_' } else { c };
     let id: String = name.chars().map(replace).take(128).collect();
@@ -94,7 +94,7 @@ mod tests {
             r#"{"at_ms":5,"room":"r","user":"a b","event":"join"}"#,
             r#"{"at_ms":9,"room":"r","user":"|trey|","event":"leave"}"#,
         ] {
-            add(&mut rooms, line).unwrap();
+            add_line(&mut rooms, line).unwrap();
         }
         let people = &rooms["r"].people;
         assert_eq!(people.keys().collect::<Vec<_>>(), ["a_b", "|trey|"]);
@@ -105,6 +105,6 @@ mod tests {
     #[test]
     fn message_without_a_text_is_refused() {
         let line = r#"{"at_ms":0,"room":"r","user":"a","event":"message"}"#;
-        assert!(add(&mut BTreeMap::new(), line).is_err());
+        assert!(add_line(&mut BTreeMap::new(), line).is_err());
     }
 }

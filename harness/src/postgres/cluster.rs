@@ -11,10 +11,10 @@ use anyhow::{Context, Result, ensure};
 
 use super::{ROLE, identity};
 
-/// Must be incremented when the settings below change, so that old templates are not used.
-const TEMPLATE_VERSION: u32 = 1;
+/// Part of the template's path. Increment it when the settings below change, so that old templates are not used.
+const TEMPLATE_VERSION: u32 = 2;
 
-const SETTINGS: &str = "
+const SERVER_SETTINGS: &str = "
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
 max_connections = 200
@@ -23,22 +23,22 @@ timezone = 'UTC'
 log_timezone = 'UTC'
 ";
 
-/// Tests kill processes and never the machine, so data in the kernel are safe. Commits stay synchronous, so that a
-/// killed server loses nothing that it acknowledged.
+/// `fsync` is off because tests kill processes and never the machine: written data are safe in the kernel. Commits stay
+/// synchronous, so a killed server loses nothing that it acknowledged.
 const TEST_SETTINGS: &str = "
 fsync = off
 full_page_writes = off
 ";
 
-/// Restores durability; the last of several equal settings applies.
-pub(crate) const DURABLE: &str = "
+/// Switches durability on again. Of a setting that occurs twice in `postgresql.conf`, the last one applies.
+pub(crate) const DURABLE_SETTINGS: &str = "
 fsync = on
 full_page_writes = on
 ";
 
-const ACCESS: &str = "host all all 127.0.0.1/32 trust\n";
+const HBA_RULES: &str = "host all,replication all 127.0.0.1/32 trust\n";
 
-/// Creates a cluster in `data` with PostgreSQL's default, durable settings; completely or not at all.
+/// Creates a cluster in `data` with PostgreSQL's default, durable settings. After an error, `data` does not exist.
 pub(crate) fn create(data: &Path) -> Result<()> {
     let draft = data.with_extension("new");
     if draft.exists() {
@@ -48,9 +48,10 @@ pub(crate) fn create(data: &Path) -> Result<()> {
     fs::rename(draft, data).context("move the new cluster into place")
 }
 
-/// Copies the template of tests to `data`, and adds settings. Creates the template if there is none.
+/// Copies the template cluster for tests to `data`, and appends `settings` to its `postgresql.conf`. Creates the
+/// template cluster if it does not exist.
 pub(crate) fn copy_for_tests(data: &Path, settings: &str) -> Result<()> {
-    let template = template()?;
+    let template = template_path()?;
     if !template.exists() {
         let parent = template.parent().context("the template has no parent")?;
         fs::create_dir_all(parent)?;
@@ -58,7 +59,7 @@ pub(crate) fn copy_for_tests(data: &Path, settings: &str) -> Result<()> {
         fs::set_permissions(draft.path(), fs::Permissions::from_mode(0o755))?;
         let cluster = draft.path().join("cluster");
         initdb(&cluster, &["--no-sync"], TEST_SETTINGS)?;
-        // Another test process may have been faster; its template is equivalent.
+        // Another test process may have created the template meanwhile. It is equivalent.
         if let Err(error) = fs::rename(&cluster, &template) {
             ensure!(template.exists(), "move the template into place: {error}");
         }
@@ -66,29 +67,29 @@ pub(crate) fn copy_for_tests(data: &Path, settings: &str) -> Result<()> {
     let copied = Command::new("cp").args(["-a", "--reflink=auto"]).arg(&template).arg(data).status()?;
     ensure!(copied.success(), "copy {} to {}", template.display(), data.display());
     fs::OpenOptions::new().append(true).open(data.join("postgresql.conf"))?.write_all(settings.as_bytes())?;
-    identity::hand_over(data)
+    identity::give_to_server_user(data)
 }
 
-/// The command line of a server on `data`.
+/// The command that starts a server with this data folder.
 pub(crate) fn command(data: &Path, port: u16) -> Command {
     let mut command = identity::command("postgres");
     command.current_dir("/").arg("-D").arg(data).args(["-p", &port.to_string()]);
     command
 }
 
-fn template() -> Result<PathBuf> {
+fn template_path() -> Result<PathBuf> {
     let uid = nix::unistd::Uid::effective();
     let name = format!("postgres-15-template-{TEMPLATE_VERSION}-{uid}");
-    Ok(crate::folder::target()?.join("tidings-harness").join(name))
+    Ok(crate::folder::build_folder()?.join("tidings-harness").join(name))
 }
 
 fn initdb(data: &Path, options: &[&str], settings: &str) -> Result<()> {
     let program = identity::program("initdb");
     ensure!(program.exists(), "{} is missing: install postgresql-15 (./dev up does it)", program.display());
-    // Created here, because the user of PostgreSQL may not write into the parent folder.
+    // PostgreSQL's user may not create the folder itself, because it may have no access to the parent folder.
     fs::create_dir_all(data)?;
     fs::set_permissions(data, fs::Permissions::from_mode(0o700))?;
-    identity::hand_over(data)?;
+    identity::give_to_server_user(data)?;
     let done = identity::command("initdb")
         .current_dir("/")
         .args(options)
@@ -99,8 +100,8 @@ fn initdb(data: &Path, options: &[&str], settings: &str) -> Result<()> {
         .context("run initdb")?;
     ensure!(done.status.success(), "initdb: {}", String::from_utf8_lossy(&done.stderr).trim());
     let mut file = fs::OpenOptions::new().append(true).open(data.join("postgresql.conf"))?;
-    file.write_all(SETTINGS.as_bytes())?;
+    file.write_all(SERVER_SETTINGS.as_bytes())?;
     file.write_all(settings.as_bytes())?;
-    fs::write(data.join("pg_hba.conf"), ACCESS)?;
+    fs::write(data.join("pg_hba.conf"), HBA_RULES)?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The database of one test: queries, waits for a value, and its removal.
+//! The database of one test: runs queries, waits for values, and drops the database at the end.
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -8,12 +8,13 @@ use anyhow::{Context, Result, ensure};
 
 use super::{Postgres, identity::program, sql};
 
-const VALUE_PATIENCE: Duration = Duration::from_secs(60);
-const VALUE_PAUSE: Duration = Duration::from_millis(20);
-/// Whether statements of this database wait for a lock; ignores other databases of a shared server.
-const BLOCKED: &str = "SELECT (count(*) > 0)::text FROM pg_stat_activity \
+const VALUE_TIMEOUT: Duration = Duration::from_secs(120);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// Selects whether a statement in this database waits for a lock. Statements in other databases of a shared server do
+/// not count.
+const HAS_BLOCKED_STATEMENT: &str = "SELECT (count(*) > 0)::text FROM pg_stat_activity \
                        WHERE wait_event_type = 'Lock' AND datname = current_database()";
-const ASLEEP: &str = "SELECT (count(*) > 0)::text FROM pg_stat_activity \
+const HAS_SLEEPING_STATEMENT: &str = "SELECT (count(*) > 0)::text FROM pg_stat_activity \
                       WHERE wait_event = 'PgSleep' AND datname = current_database()";
 
 /// A database of one test.
@@ -28,15 +29,12 @@ impl Database {
         &self.url
     }
 
-    /// Its server.
+    /// The server of the database.
     pub fn server(&self) -> &Arc<Postgres> {
         &self.server
     }
 
-    /// Runs statements and returns the rows of text (NULL is empty), columns split at U+001F.
-    ///
-    /// # Errors
-    /// What PostgreSQL says.
+    /// Runs statements and returns the rows with their columns as text. NULL becomes an empty text.
     pub async fn query(&self, statements: &str) -> Result<Vec<Vec<String>>> {
         sql(&self.url, statements).await
     }
@@ -44,16 +42,16 @@ impl Database {
     /// The single value of a query.
     ///
     /// # Errors
-    /// What PostgreSQL says, or when there is no row.
+    /// The error of PostgreSQL, or when there is no row.
     pub async fn value(&self, statement: &str) -> Result<String> {
         let rows = self.query(statement).await?;
         rows.into_iter().flatten().next().with_context(|| format!("no row from {statement}"))
     }
 
-    /// Waits until a query's value is this one.
+    /// Waits until a query returns this value.
     ///
     /// # Errors
-    /// What PostgreSQL says, or when the value is different for a minute.
+    /// The error of PostgreSQL, or when the query does not return the value within two minutes.
     pub async fn until(&self, statement: &str, value: &str) -> Result<()> {
         let begun = Instant::now();
         loop {
@@ -61,25 +59,19 @@ impl Database {
             if is == value {
                 return Ok(());
             }
-            ensure!(begun.elapsed() < VALUE_PATIENCE, "{statement} is {is}, not {value}");
-            tokio::time::sleep(VALUE_PAUSE).await;
+            ensure!(begun.elapsed() < VALUE_TIMEOUT, "{statement} is {is}, not {value}");
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Waits until some statement in it waits for a lock.
-    ///
-    /// # Errors
-    /// As [`Database::until`].
+    /// Waits until a statement in this database waits for a lock.
     pub async fn until_blocked(&self) -> Result<()> {
-        self.until(BLOCKED, "true").await
+        self.until(HAS_BLOCKED_STATEMENT, "true").await
     }
 
-    /// Waits until some statement in it is in `pg_sleep`.
-    ///
-    /// # Errors
-    /// As [`Database::until`].
+    /// Waits until a statement in this database is in `pg_sleep`.
     pub async fn until_asleep(&self) -> Result<()> {
-        self.until(ASLEEP, "true").await
+        self.until(HAS_SLEEPING_STATEMENT, "true").await
     }
 }
 
@@ -92,7 +84,7 @@ impl Drop for Database {
         let name = self.url.rsplit('/').next().unwrap_or_default();
         let mut command = Command::new(program("psql"));
         command.args(["--no-psqlrc", "--quiet", "--command", &format!("DROP DATABASE {name} WITH (FORCE)")]);
-        // Nobody waits for this, and the whole server is removed at the end of the run.
+        // A failure does not matter, because the whole server is removed at the end of the test run.
         let _ = command
             .arg(self.server.url_of("postgres"))
             .stdin(Stdio::null())

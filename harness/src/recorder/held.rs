@@ -1,4 +1,4 @@
-//! The received events of a listener. Equal messages of several listeners are stored once.
+//! The received events of a listener. Equal messages of several listeners are stored once, by the [`Interner`].
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,20 +9,20 @@ use crate::http::MessageObject;
 /// A message as it was received.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Received {
-    /// Its place in the log.
+    /// Seq of the event in the room's log.
     pub seq: u64,
     /// Message id.
     pub id: String,
-    /// The sender's own id of it.
+    /// The client id, which the sender has chosen.
     pub client_id: String,
     /// The sender's user id.
     pub sender: String,
-    /// What was said.
+    /// The text of the message.
     pub text: String,
 }
 
-/// Stores equal messages once: thousands of listeners receive the same bytes, and each copy is compared byte by byte
-/// when it arrives.
+/// Stores equal messages once, because thousands of listeners receive the same bytes. Messages are equal only if all
+/// their bytes are.
 #[derive(Debug, Default)]
 pub struct Interner(Mutex<HashSet<Arc<Received>>>);
 
@@ -40,8 +40,7 @@ impl Interner {
 
 /// A received event at one position of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Held {
-    /// A message.
+pub enum RecordedEvent {
     Message(Arc<Received>),
     /// Any other event.
     Event(u64),
@@ -49,12 +48,12 @@ pub enum Held {
     Void(u64, u64),
 }
 
-impl Held {
-    /// Its place in the log.
+impl RecordedEvent {
+    /// Seq of the event in the room's log.
     pub fn seq(&self) -> u64 {
         match self {
-            Held::Message(received) => received.seq,
-            Held::Event(seq) | Held::Void(seq, _) => *seq,
+            RecordedEvent::Message(received) => received.seq,
+            RecordedEvent::Event(seq) | RecordedEvent::Void(seq, _) => *seq,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The recorder finds errors of the server, and drops only what the rules allow to drop.
+//! Tests: the recorder finds violations by the server, and drops events only where the rules allow it.
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ fn page(seqs: std::ops::RangeInclusive<u64>) -> EventsPage {
     EventsPage { events: seqs.map(message).collect(), head: next.clone(), next, more: false }
 }
 
-/// Live from the start of the log, caught up at `head`.
+/// A recorder that joined at seq 0 and has caught up at `head`.
 fn live(head: u64) -> Recorder {
     let mut recorder = Recorder::new("r", Arc::new(Interner::default()));
     recorder.begin(cursor("1", 0));

@@ -1,44 +1,44 @@
-//! Violations of a server: all are counted, the first ones are described.
+//! Violations of the protocol by a server. All violations are counted, the first ones are described.
 
-/// How many descriptions are kept; all violations are counted.
-const KEPT: usize = 20;
+/// Limit of the descriptions. The counts contain all violations.
+const MAX_DESCRIPTIONS: usize = 20;
 
-/// Counts of violations.
+/// The counts of violations, and descriptions of the first ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Violations {
-    /// Events delivered twice within a chain.
+    /// Events that were delivered twice.
     pub duplicated: u64,
-    /// Events delivered after a later one.
+    /// Events that were delivered after a later event.
     pub reordered: u64,
-    /// Any other frame out of place.
+    /// Other frames that the protocol does not allow.
     pub others: u64,
-    /// The first few, in words.
-    pub told: Vec<String>,
+    /// Descriptions of the first violations.
+    pub descriptions: Vec<String>,
 }
 
 impl Violations {
     pub(crate) fn duplicated(&mut self, what: String) {
         self.duplicated += 1;
-        self.tell(what);
+        self.describe(what);
     }
 
     pub(crate) fn reordered(&mut self, what: String) {
         self.reordered += 1;
-        self.tell(what);
+        self.describe(what);
     }
 
     pub(crate) fn other(&mut self, what: String) {
         self.others += 1;
-        self.tell(what);
+        self.describe(what);
     }
 
-    fn tell(&mut self, what: String) {
-        if self.told.len() < KEPT {
-            self.told.push(what);
+    fn describe(&mut self, what: String) {
+        if self.descriptions.len() < MAX_DESCRIPTIONS {
+            self.descriptions.push(what);
         }
     }
 
-    /// How many in all.
+    /// Number of all violations.
     pub fn count(&self) -> u64 {
         self.duplicated + self.reordered + self.others
     }

@@ -1,11 +1,11 @@
-//! The proxies between the parts of a stack: all traffic that uses the network in production passes one of them.
+//! The proxies between the parts of a stack. All traffic that uses the network in production passes one of the proxies.
 
 use anyhow::Result;
 
 use crate::node::Node;
 use crate::proxy::Proxy;
 
-/// A link by its two ends; nodes by their numbers.
+/// The link between two parts. Nodes have numbers from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
     /// From all gateways to Redis.
@@ -40,7 +40,7 @@ pub struct Links {
 }
 
 impl Links {
-    pub(super) async fn begin(redis: u16, postgres: u16) -> Result<Links> {
+    pub(super) async fn start(redis: u16, postgres: u16) -> Result<Links> {
         Ok(Links {
             gateways_redis: Proxy::start(redis).await?,
             persistence_redis: Proxy::start(redis).await?,
@@ -52,7 +52,7 @@ impl Links {
         })
     }
 
-    pub(super) fn of_persistence(&self, database_url: &str) -> Vec<(String, String)> {
+    pub(super) fn persistence_settings(&self, database_url: &str) -> Vec<(String, String)> {
         let (direct, proxied) =
             (format!(":{}/", self.postgres), format!(":{}/", self.persistence_postgres.port()));
         vec![
@@ -61,12 +61,12 @@ impl Links {
         ]
     }
 
-    pub(super) fn of_gateways(&self) -> Vec<(String, String)> {
+    pub(super) fn gateway_settings(&self) -> Vec<(String, String)> {
         vec![("REDIS_URL".to_owned(), redis_url(&self.gateways_redis))]
     }
 
-    /// Puts proxies in front of persistence; returns the addresses for gateways.
-    pub(super) async fn put_before_persistence(&mut self, nodes: &[Node]) -> Result<String> {
+    /// Starts proxies in front of the persistence nodes. Returns the URLs for gateways, separated by commas.
+    pub(super) async fn add_persistence_proxies(&mut self, nodes: &[Node]) -> Result<String> {
         let mut urls = Vec::with_capacity(nodes.len());
         for node in nodes {
             let proxy = Proxy::start(node.ports().internal).await?;
@@ -77,7 +77,7 @@ impl Links {
         Ok(urls.join(","))
     }
 
-    pub(super) async fn put_before_gateways(&mut self, nodes: &[Node]) -> Result<()> {
+    pub(super) async fn add_gateway_proxies(&mut self, nodes: &[Node]) -> Result<()> {
         for node in nodes {
             self.clients_gateways.push(Proxy::start(node.ports().public).await?);
         }
@@ -93,7 +93,7 @@ impl Links {
         all
     }
 
-    /// The proxy of a link; `None`: there is no such node.
+    /// The proxy of a link; `None` if there is no node of this number.
     pub fn proxy(&self, link: Link) -> Option<&Proxy> {
         match link {
             Link::GatewaysRedis => Some(&self.gateways_redis),

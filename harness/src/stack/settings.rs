@@ -14,7 +14,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub(super) fn of(&self, service: Service) -> Vec<(String, String)> {
+    pub(super) fn for_service(&self, service: Service) -> Vec<(String, String)> {
         let mut settings = vec![
             ("REDIS_URL", self.redis_url.as_str()),
             ("TIDINGS_JWT_SECRET", &self.jwt_secret),
@@ -23,19 +23,21 @@ impl Settings {
         let more = match service {
             Service::Gateway => {
                 settings.push(("TIDINGS_PERSISTENCE_URLS", &self.persistence_urls));
-                // Each worker is a full runtime, and many nodes run on a test machine at once.
+                // Each worker is a complete runtime, and a test machine runs many nodes at once.
                 settings.push(("TIDINGS_WORKERS", "2"));
-                // Tests of draining set their own time.
+                // The time is short, so that tests end soon. Tests of draining set their own time.
                 settings.push(("TIDINGS_DRAIN_MS", "1000"));
                 &self.gateway
             }
             Service::Persistence => {
                 settings.push(("DATABASE_URL", &self.database_url));
-                // Tests are faster than humans; tests of the limits set their own rates.
+                // The rates are high, because tests send faster than humans. Tests of the rate limits set their own
+                // rates.
                 settings.push(("TIDINGS_MESSAGES_PER_SECOND", "100000"));
                 settings.push(("TIDINGS_MESSAGES_BURST", "100000"));
                 settings.push(("TIDINGS_MARKS_PER_SECOND", "100000"));
                 settings.push(("TIDINGS_PRESENCE_PER_SECOND", "100000"));
+                settings.push(("TIDINGS_READS_PER_SECOND", "100000"));
                 &self.persistence
             }
         };

@@ -12,10 +12,10 @@ pub(super) enum StackPart {
     Postgres,
 }
 
-/// The service whose client links are meant.
+/// The service of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum To {
+pub(super) enum NodeKind {
     Gateway,
     Persistence,
 }
@@ -44,60 +44,60 @@ pub(super) enum LinkOrder {
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub(super) enum Order {
-    /// SIGKILL.
+    /// Sends SIGKILL.
     Kill {
         of: StackPart,
         #[serde(default)]
         number: usize,
     },
-    /// SIGSTOP.
+    /// Sends SIGSTOP.
     Pause {
         of: StackPart,
         #[serde(default)]
         number: usize,
     },
-    /// SIGCONT.
+    /// Sends SIGCONT.
     Resume {
         of: StackPart,
         #[serde(default)]
         number: usize,
     },
-    /// SIGTERM; answered when the process has ended.
+    /// Sends SIGTERM. The answer comes when the process has ended.
     Drain {
         of: StackPart,
         #[serde(default)]
         number: usize,
     },
-    /// Starts it on its old port, after draining it if it runs; answered when it is ready.
+    /// Starts the part on its old ports. If it still runs, it is stopped first. The answer comes when it is ready.
     Start {
         of: StackPart,
         #[serde(default)]
         number: usize,
     },
-    /// Redis, killed and started without any data.
+    /// Kills Redis and starts it without any data.
     EmptyRedis,
-    /// The connections of clients to one node.
+    /// Sets or removes a fault of the connections between clients and one node.
     Link {
-        to: To,
+        to: NodeKind,
         #[serde(default)]
         number: usize,
         weather: LinkOrder,
         #[serde(default)]
         delay_ms: u64,
     },
-    /// Statements for PostgreSQL: `rows` of text.
+    /// Runs statements in PostgreSQL. The answer has `rows` of text.
     Sql { query: String },
-    /// A command for Redis: its `value`.
+    /// Runs a command in Redis. The answer has its `value`.
     Redis { command: Vec<String> },
-    /// A node's metrics page: its `text`.
+    /// Reads the metrics of a node. The answer has the `text`.
     Metrics {
-        of: To,
+        of: NodeKind,
         #[serde(default)]
         number: usize,
     },
-    /// All that a node has logged: its `text`.
+    /// Reads the log of a node. The answer has the `text`.
     Log {
-        of: To,
+        of: NodeKind,
         #[serde(default)]
         number: usize,
     },
@@ -113,7 +113,7 @@ mod tests {
         let kill = read(r#"{"id":7,"do":"kill","of":"gateway","number":1}"#).unwrap();
         assert_eq!(kill, Order::Kill { of: StackPart::Gateway, number: 1 });
         let link = read(r#"{"do":"link","to":"gateway","weather":"delay","delay_ms":20}"#).unwrap();
-        let delay = Order::Link { to: To::Gateway, number: 0, weather: LinkOrder::Delay, delay_ms: 20 };
+        let delay = Order::Link { to: NodeKind::Gateway, number: 0, weather: LinkOrder::Delay, delay_ms: 20 };
         assert_eq!(link, delay);
         assert!(read(r#"{"do":"explode","of":"gateway"}"#).is_err());
     }

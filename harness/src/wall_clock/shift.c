@@ -1,7 +1,7 @@
-/* What the wall clock says to a program that is started with this library in LD_PRELOAD: the machine's time and what
-   stands in the file that WALL_CLOCK_FILE names, in nanoseconds. The file is mapped: what is written there counts at
-   once, and nothing is locked, so that a program killed at any moment leaves nothing behind. The monotonic clock, by
-   which programs wait, is left alone. */
+/* Shifts the wall clock of a program that is started with this library in LD_PRELOAD. The program sees the machine's
+   time plus the nanoseconds in the file that WALL_CLOCK_FILE names. The file is mapped into memory, so a new offset
+   applies at once. There are no locks, so a program that is killed leaves nothing behind. The monotonic clock, which
+   programs use to wait, does not change. */
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>

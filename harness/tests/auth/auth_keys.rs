@@ -10,24 +10,24 @@ use tidings_harness::stack::StackBuilder;
 use tidings_harness::{Client, ClientError, Http, ServerFrame, Stack, Token, TokenBy};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The least interval between two fetches of keys because of unknown key ids.
+/// A node fetches keys because of an unknown key id at most once in this time.
 const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(10);
-const PROJECT: &str = "tea-party";
+const FIREBASE_PROJECT: &str = "tea-party";
 
-/// A Firebase project by configuration alone: the settings of docs/TOKENS.md with another key URL.
-fn firebase(keys: &KeyServer) -> StackBuilder {
+/// Builds a stack with the settings that docs/TOKENS.md gives for Firebase, but with the key URL of `keys`.
+fn firebase_stack(keys: &KeyServer) -> StackBuilder {
     Stack::builder()
         .env("TIDINGS_JWT_SECRET", "")
         .env("TIDINGS_JWKS_URL", keys.url())
-        .env("TIDINGS_JWT_ISSUER", format!("https://securetoken.google.com/{PROJECT}"))
-        .env("TIDINGS_JWT_AUDIENCE", PROJECT)
+        .env("TIDINGS_JWT_ISSUER", format!("https://securetoken.google.com/{FIREBASE_PROJECT}"))
+        .env("TIDINGS_JWT_AUDIENCE", FIREBASE_PROJECT)
 }
 
 /// An ID token as Firebase issues it.
-fn id_token(user: &str) -> Token {
+fn firebase_token(user: &str) -> Token {
     Token::of(user)
-        .claim("iss", json!(format!("https://securetoken.google.com/{PROJECT}")))
-        .claim("aud", json!(PROJECT))
+        .claim("iss", json!(format!("https://securetoken.google.com/{FIREBASE_PROJECT}")))
+        .claim("aud", json!(FIREBASE_PROJECT))
         .claim("user_id", json!(user))
         .claim("auth_time", json!(1_700_000_000))
         .claim("name", json!("Alice Liddell"))
@@ -35,7 +35,7 @@ fn id_token(user: &str) -> Token {
         .claim("firebase", json!({"identities": {"google.com": ["1"]}, "sign_in_provider": "google.com"}))
 }
 
-async fn refusal(ws: &str, token: &str) -> Result<(u16, String)> {
+async fn connect_refusal(ws: &str, token: &str) -> Result<(u16, String)> {
     match Client::connect(ws, token).await {
         Err(ref error @ ClientError::Refused { status, .. }) => {
             let why = if error.reason().is_empty() { error.code() } else { error.reason() };
@@ -49,8 +49,8 @@ async fn refusal(ws: &str, token: &str) -> Result<(u16, String)> {
 async fn firebase_id_token_is_accepted_by_configuration_alone() -> Result<()> {
     let key = SigningKey::rs256("firebase-1")?;
     let keys = KeyServer::start(&[&key]).await?;
-    let stack = firebase(&keys).start().await?;
-    let (ws, token) = (stack.gateway(0).ws(), id_token("alice").sign_with(&key));
+    let stack = firebase_stack(&keys).start().await?;
+    let (ws, token) = (stack.gateway(0).ws(), firebase_token("alice").sign_with(&key));
     for by in [TokenBy::Header, TokenBy::Query, TokenBy::FirstFrame] {
         let client = Client::connect_by(by, &ws, &token).await?;
         let connected = client.connected();
@@ -62,13 +62,13 @@ async fn firebase_id_token_is_accepted_by_configuration_alone() -> Result<()> {
     let members = http.members(&room, "").await?.expect(200).body;
     let alice = &members["members"][0];
     ensure!(alice["picture"] == "https://lh3.example/alice", "{members}");
-    // One fetch per node; more requests caused no more fetches.
-    ensure!(keys.asked() == 2, "{} fetches", keys.asked());
+    // Each node fetched the keys once. The requests since then caused no fetch.
+    ensure!(keys.request_count() == 2, "{} fetches", keys.request_count());
 
-    let other_audience = id_token("alice").claim("aud", json!("another-project")).sign_with(&key);
-    ensure!(refusal(&ws, &other_audience).await? == (401, "claims".to_owned()));
+    let other_audience = firebase_token("alice").claim("aud", json!("another-project")).sign_with(&key);
+    ensure!(connect_refusal(&ws, &other_audience).await? == (401, "claims".to_owned()));
     let other_issuer =
-        id_token("alice").claim("iss", json!("https://securetoken.google.com/another")).sign_with(&key);
+        firebase_token("alice").claim("iss", json!("https://securetoken.google.com/another")).sign_with(&key);
     let answer = http.with_token(&other_issuer).my_rooms("").await?.expect(401);
     ensure!(answer.body["reason"] == "claims", "{}", answer.body);
     Ok(())
@@ -78,28 +78,31 @@ async fn firebase_id_token_is_accepted_by_configuration_alone() -> Result<()> {
 async fn rotated_key_is_fetched_on_first_use_and_old_key_ends() -> Result<()> {
     let (old, new) = (SigningKey::es256("march")?, SigningKey::eddsa("april")?);
     let keys = KeyServer::start(&[&old]).await?;
-    let stack = firebase(&keys).start().await?;
+    let stack = firebase_stack(&keys).start().await?;
     let ws = stack.gateway(0).ws();
-    let short = |key: &SigningKey| id_token("alice").ttl_s(10).sign_with(key);
+    let short = |key: &SigningKey| firebase_token("alice").ttl_s(10).sign_with(key);
     let renewed = Client::connect(&ws, &short(&old)).await?;
     let left_alone = Client::connect(&ws, &short(&old)).await?;
 
-    keys.hold(&[&new]);
+    keys.set_keys(&[&new]);
     let fetched_at = Instant::now();
-    let long = id_token("alice").sign_with(&new);
+    let long = firebase_token("alice").sign_with(&new);
     renewed.renew(&long).await?;
     Client::connect(&ws, &long).await?.ping().await?;
     Http::new(&stack.persistence(0).url(), &long).my_rooms("").await?.expect(200);
 
     // The old key is withdrawn. No node fetches again within ten seconds, so the token is refused at once.
-    let before = keys.asked();
-    ensure!(refusal(&ws, &id_token("alice").sign_with(&old)).await? == (401, "unknown_key".to_owned()));
-    ensure!(keys.asked() == before || fetched_at.elapsed() > MIN_FETCH_INTERVAL);
+    let before = keys.request_count();
+    ensure!(
+        connect_refusal(&ws, &firebase_token("alice").sign_with(&old)).await?
+            == (401, "unknown_key".to_owned())
+    );
+    ensure!(keys.request_count() == before || fetched_at.elapsed() > MIN_FETCH_INTERVAL);
 
     // The renewed connection stays. A failed renewal changes nothing, and a token of another user is refused.
-    let other = renewed.renew(&id_token("bob").sign_with(&new)).await.err();
+    let other = renewed.renew(&firebase_token("bob").sign_with(&new)).await.err();
     ensure!(other.as_ref().is_some_and(|error| error.reason() == "user_changed"), "{other:?}");
-    let withdrawn = renewed.renew(&id_token("alice").sign_with(&old)).await.err();
+    let withdrawn = renewed.renew(&firebase_token("alice").sign_with(&old)).await.err();
     ensure!(withdrawn.as_ref().is_some_and(|error| error.reason() == "unknown_key"), "{withdrawn:?}");
     ensure!(left_alone.until_closed().await?.code == Some(4401));
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -111,9 +114,10 @@ async fn rotated_key_is_fetched_on_first_use_and_old_key_ends() -> Result<()> {
 async fn failed_renewal_keeps_old_token_valid_until_expiry() -> Result<()> {
     let (key, unknown_key) = (SigningKey::es256("march")?, SigningKey::es256("other")?);
     let keys = KeyServer::start(&[&key]).await?;
-    let stack = firebase(&keys).start().await?;
-    let client = Client::connect(&stack.gateway(0).ws(), &id_token("alice").ttl_s(5).sign_with(&key)).await?;
-    let error = client.renew(&id_token("alice").sign_with(&unknown_key)).await.err();
+    let stack = firebase_stack(&keys).start().await?;
+    let client =
+        Client::connect(&stack.gateway(0).ws(), &firebase_token("alice").ttl_s(5).sign_with(&key)).await?;
+    let error = client.renew(&firebase_token("alice").sign_with(&unknown_key)).await.err();
     ensure!(error.as_ref().is_some_and(|error| error.reason() == "unknown_key"), "{error:?}");
     client.ping().await?;
     ensure!(client.until_closed().await?.code == Some(4401));
@@ -124,30 +128,31 @@ async fn failed_renewal_keeps_old_token_valid_until_expiry() -> Result<()> {
 async fn unknown_key_flood_fetches_keys_once_per_interval() -> Result<()> {
     let key = SigningKey::es256("known")?;
     let keys = KeyServer::start(&[&key]).await?;
-    let stack = firebase(&keys).persistence(1).start().await?;
+    let stack = firebase_stack(&keys).persistence(1).start().await?;
     let ws = stack.gateway(0).ws();
     let started = Instant::now();
-    let (before, mut attempts) = (keys.asked(), tokio::task::JoinSet::new());
+    let (before, mut attempts) = (keys.request_count(), tokio::task::JoinSet::new());
     for n in 0..100 {
-        let (ws, token) = (ws.clone(), id_token("alice").sign_with(&SigningKey::es256(&format!("k{n}"))?));
-        attempts.spawn(async move { refusal(&ws, &token).await });
+        let (ws, token) =
+            (ws.clone(), firebase_token("alice").sign_with(&SigningKey::es256(&format!("k{n}"))?));
+        attempts.spawn(async move { connect_refusal(&ws, &token).await });
     }
     while let Some(answer) = attempts.join_next().await {
         let answer = answer??;
         ensure!(answer == (401, "unknown_key".to_owned()), "{answer:?}");
     }
     // A token with a known key is accepted without a fetch.
-    Client::connect(&ws, &id_token("alice").sign_with(&key)).await?.ping().await?;
+    Client::connect(&ws, &firebase_token("alice").sign_with(&key)).await?.ping().await?;
     let max_fetches = 1 + usize::try_from(started.elapsed().as_secs() / MIN_FETCH_INTERVAL.as_secs())?;
     ensure!(
-        keys.asked() - before <= max_fetches,
+        keys.request_count() - before <= max_fetches,
         "{} fetches, at most {max_fetches} allowed",
-        keys.asked() - before
+        keys.request_count() - before
     );
 
-    // In the first frame an unknown key leads to an error and a close.
+    // A token with an unknown key in the first frame gets an error, and then a close.
     let client = Client::connect_by(TokenBy::Nothing, &ws, "").await?;
-    let token = id_token("alice").sign_with(&SigningKey::es256("none")?);
+    let token = firebase_token("alice").sign_with(&SigningKey::es256("none")?);
     client.send_json(&json!({"type": "auth", "token": token, "ref": "r"})).await?;
     match client.next_event(WAIT_TIMEOUT).await? {
         ServerFrame::Error(error) => {
@@ -162,15 +167,15 @@ async fn unknown_key_flood_fetches_keys_once_per_interval() -> Result<()> {
     Ok(())
 }
 
-/// Mallory knows all public data and has her own keys.
+/// The forged tokens use only what is public and keys that the server does not know.
 #[tokio::test]
 async fn forged_token_is_refused_over_http_handshake_and_frame() -> Result<()> {
     let (ours, mallory) = (SigningKey::rs256("ours")?, SigningKey::rs256("mallory")?);
     let keys = KeyServer::start(&[&ours]).await?;
-    let stack = firebase(&keys).start().await?;
-    let claims = id_token("alice").claims().clone();
+    let stack = firebase_stack(&keys).start().await?;
+    let claims = firebase_token("alice").claims().clone();
     let modulus = ours.public_jwk()["n"].as_str().unwrap_or_default().to_owned();
-    let hmac = |header: Value, secret: &[u8]| hmac_token(&header, &claims, secret);
+    let hmac = |header: Value, secret: &[u8]| sign_hmac_token(&header, &claims, secret);
     let none = {
         let token = ours.sign_as(&json!({"alg": "none", "kid": "ours"}), &claims);
         format!("{}.", token.rsplit_once('.').map_or("", |(signed, _)| signed))
@@ -221,7 +226,7 @@ async fn forged_token_is_refused_over_http_handshake_and_frame() -> Result<()> {
     for (name, token, reason) in cases {
         let answer = http.with_token(&token).my_rooms("").await?.expect(401);
         ensure!(answer.body["reason"] == reason, "{name} over HTTP: {}", answer.body);
-        ensure!(refusal(&ws, &token).await? == (401, reason.to_owned()), "{name} in the handshake");
+        ensure!(connect_refusal(&ws, &token).await? == (401, reason.to_owned()), "{name} in the handshake");
         let client = Client::connect_by(TokenBy::Nothing, &ws, "").await?;
         let error = client.ask(json!({"type": "auth", "token": token})).await.err();
         ensure!(error.as_ref().is_some_and(|error| error.reason() == reason), "{name} as a frame: {error:?}");
@@ -231,7 +236,7 @@ async fn forged_token_is_refused_over_http_handshake_and_frame() -> Result<()> {
     Ok(())
 }
 
-fn hmac_token(header: &Value, claims: &Map<String, Value>, secret: &[u8]) -> String {
+fn sign_hmac_token(header: &Value, claims: &Map<String, Value>, secret: &[u8]) -> String {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     let part = |text: String| URL_SAFE_NO_PAD.encode(text);
     let signed = format!("{}.{}", part(header.to_string()), part(Value::Object(claims.clone()).to_string()));

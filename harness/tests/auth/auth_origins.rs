@@ -1,12 +1,12 @@
-//! Origins that may connect by WebSocket and over HTTP (CORS): listed ones, subdomains of a wildcard, and by default
-//! pages of this machine. Uses a whole stack.
+//! The origins that may connect by WebSocket and over HTTP (CORS): listed ones, subdomains of a wildcard, and by
+//! default pages from localhost. Uses a whole stack.
 
 use anyhow::{Result, ensure};
 use reqwest::Method;
 use tidings_harness::{Client, ClientError, Stack, TokenBy};
 
-/// Whether a page of this origin gets a WebSocket, and whether CORS lets it call HTTP.
-async fn may(stack: &Stack, origin: &str) -> Result<(bool, bool)> {
+/// Returns whether a page of this origin may open a WebSocket, and whether CORS allows its HTTP requests.
+async fn allowed_access(stack: &Stack, origin: &str) -> Result<(bool, bool)> {
     let headers = [("origin", origin.to_owned())];
     let connected =
         Client::connect_with(TokenBy::Header, &stack.gateway(0).ws(), &stack.token("alice"), &headers).await;
@@ -45,7 +45,7 @@ async fn only_listed_and_wildcard_origins_may_connect() -> Result<()> {
     let origins = "https://chat.example, https://*.tea.example:8443";
     let stack = Stack::builder().env("TIDINGS_ALLOWED_ORIGINS", origins).start().await?;
     for good in ["https://chat.example", "https://a.tea.example:8443", "https://a.b.tea.example:8443"] {
-        ensure!(may(&stack, good).await? == (true, true), "{good}");
+        ensure!(allowed_access(&stack, good).await? == (true, true), "{good}");
     }
     for bad in [
         "http://chat.example",
@@ -58,7 +58,7 @@ async fn only_listed_and_wildcard_origins_may_connect() -> Result<()> {
         "http://localhost:3000",
         "null",
     ] {
-        ensure!(may(&stack, bad).await? == (false, false), "{bad}");
+        ensure!(allowed_access(&stack, bad).await? == (false, false), "{bad}");
     }
     Ok(())
 }
@@ -67,10 +67,10 @@ async fn only_listed_and_wildcard_origins_may_connect() -> Result<()> {
 async fn default_origins_allow_only_localhost_pages() -> Result<()> {
     let stack = Stack::start().await?;
     for good in ["http://localhost:5173", "http://127.0.0.1:8080", "https://[::1]"] {
-        ensure!(may(&stack, good).await? == (true, true), "{good}");
+        ensure!(allowed_access(&stack, good).await? == (true, true), "{good}");
     }
     for bad in ["https://chat.example", "http://localhost.evil.test", "null", "file://"] {
-        ensure!(may(&stack, bad).await? == (false, false), "{bad}");
+        ensure!(allowed_access(&stack, bad).await? == (false, false), "{bad}");
     }
     // Clients that are not browsers send no origin.
     stack.connect("alice").await?.ping().await?;

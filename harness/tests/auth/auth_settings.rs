@@ -10,7 +10,7 @@ use tidings_harness::{Client, Http, Service, Stack, Token, TokenBy};
 const SECRET: &str = "hunter2hunter2hunter2hunter2";
 
 /// Starts a program that must fail at once; returns its output.
-fn fails(service: Service, flags: &[&str]) -> Result<String> {
+fn failed_startup_output(service: Service, flags: &[&str]) -> Result<String> {
     let mut command = Command::new(tidings_harness::node::program(service.program())?);
     command.env_clear().args(["--redis-url=redis://:hunter2@127.0.0.1:1", "--listen=127.0.0.1:0"]);
     command.arg(format!("--internal-secret={SECRET}")).arg("--admin-listen=127.0.0.1:0");
@@ -63,11 +63,11 @@ fn invalid_setting_fails_startup_and_is_named() -> Result<()> {
             (vec![secret.clone(), "--allowed-origins=chat.example".to_owned()], "--allowed-origins"),
         ] {
             let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-            let output_text = fails(service, &flags)?;
+            let output_text = failed_startup_output(service, &flags)?;
             ensure!(output_text.contains(name), "{flags:?} does not name {name}: {output_text}");
         }
     }
-    let output_text = fails(Service::Persistence, &[&secret, "--users=everybody"])?;
+    let output_text = failed_startup_output(Service::Persistence, &[&secret, "--users=everybody"])?;
     ensure!(output_text.contains("--users"), "{output_text}");
     Ok(())
 }
@@ -140,7 +140,7 @@ async fn tokens_and_secrets_are_never_logged() -> Result<()> {
             ("the secret", stack.jwt_secret()),
             ("the internal secret", stack.internal_secret()),
         ] {
-            // A part of a secret in the log is already a leak.
+            // Searches only for the end of the secret, because a part of it in the log is already a leak.
             let part = &secret[secret.len() - 20..];
             ensure!(!log.contains(part), "{name} is in the log of the {:?}", node.service());
         }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tidings_harness::{Client, Http, Stack};
 
 /// Calls the route with this session; returns status and body.
-fn ask_route(session: &Value, secret: &str) -> Result<(u64, Value)> {
+fn call_token_route(session: &Value, secret: &str) -> Result<(u64, Value)> {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/chat-token.mjs");
     let script = r#"
         const { chatTokenRoute } = await import("file://" + process.env.EXAMPLE);
@@ -35,7 +35,7 @@ async fn auth_js_session_gets_valid_token_and_no_session_gets_none() -> Result<(
     let stack = Stack::start().await?;
     let session =
         json!({"user": {"id": "clx0alice", "name": "Älice \"A\" ☕", "image": "https://x.example/a.png"}});
-    let (status, answer) = ask_route(&session, stack.jwt_secret())?;
+    let (status, answer) = call_token_route(&session, stack.jwt_secret())?;
     ensure!(status == 200, "{answer}");
     let token = answer["token"].as_str().context("a token")?;
     let client = Client::connect(&stack.gateway(0).ws(), token).await?;
@@ -48,7 +48,7 @@ async fn auth_js_session_gets_valid_token_and_no_session_gets_none() -> Result<(
     );
 
     for no_user in [json!(null), json!({}), json!({"user": {"name": "Eve"}})] {
-        let (status, answer) = ask_route(&no_user, stack.jwt_secret())?;
+        let (status, answer) = call_token_route(&no_user, stack.jwt_secret())?;
         ensure!(status == 401 && answer.get("token").is_none(), "{no_user}: {answer}");
     }
     Ok(())

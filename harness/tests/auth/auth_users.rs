@@ -6,7 +6,7 @@ use tidings_harness::{Client, ClientError, ServerFrame, Stack, Token, TokenBy};
 
 const WAIT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
-async fn stack() -> Result<Stack> {
+async fn start_stack_with_required_users() -> Result<Stack> {
     let stack = Stack::builder().persistence_env("TIDINGS_USERS", "required").start().await?;
     stack.database().query("INSERT INTO users (id, name) VALUES ('alice', 'Alice'), ('bob', NULL)").await?;
     Ok(stack)
@@ -14,7 +14,7 @@ async fn stack() -> Result<Stack> {
 
 #[tokio::test]
 async fn unknown_user_token_is_refused_and_creates_no_user() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack_with_required_users().await?;
     let (ws, token) = (stack.gateway(0).ws(), Token::of("eve").name("Eve").sign(stack.jwt_secret()));
     for by in [TokenBy::Header, TokenBy::Query] {
         match Client::connect_by(by, &ws, &token).await {
@@ -53,7 +53,7 @@ async fn unknown_user_token_is_refused_and_creates_no_user() -> Result<()> {
 
 #[tokio::test]
 async fn known_user_connects_with_name_from_token() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack_with_required_users().await?;
     let alice = stack.connect("alice").await?;
     ensure!(alice.connected().name.as_deref() == Some("Alice"));
     let renamed = Token::of("bob").name("Bob").sign(stack.jwt_secret());
@@ -64,7 +64,7 @@ async fn known_user_connects_with_name_from_token() -> Result<()> {
 
 #[tokio::test]
 async fn room_with_unknown_member_is_not_created() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack_with_required_users().await?;
     let http = stack.http("alice");
     let answer = http.create_room("private", &["bob", "eve"]).await?.expect(404);
     ensure!(answer.code() == "not_found" && answer.body["field"] == "members", "{}", answer.body);

@@ -1,5 +1,5 @@
-//! Access: tokens, revocation, hostile clients, visibility, TLS.
-//! All these modules are one test program, because linking each file separately took minutes.
+//! Access: tokens, revocation, hostile clients, visibility, TLS. All these modules are one test program, because
+//! linking each file separately takes minutes.
 
 #![allow(clippy::unwrap_used)]
 
@@ -16,6 +16,7 @@ mod security_handshake;
 mod security_http;
 mod security_rooms;
 mod tls;
+mod tls_rights;
 mod visibility;
 
 #[path = "../support/behind.rs"]

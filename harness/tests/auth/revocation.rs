@@ -13,28 +13,28 @@ use serde_json::json;
 use tidings_harness::{Client, Cursor, ServerFrame, Stack};
 
 const ROUNDS: usize = 200;
-const AT_ONCE: usize = 10;
+const MAX_CONCURRENT_ROUNDS: usize = 10;
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// 200 messages a second for 0.3 s.
-const MESSAGES: usize = 60;
-const MESSAGE_EVERY: Duration = Duration::from_millis(5);
-const VICTIM_SENDS_EVERY: Duration = Duration::from_millis(15);
-/// Join times vary by this much around the aim.
-const SPREAD_MS: u64 = 30;
-/// A round moves the aim by this much.
-const STEP_MS: i64 = 2;
-/// The first rounds move the aim faster, because on a slow machine it is far from its initial value.
+const MESSAGES_PER_ROUND: usize = 60;
+const MESSAGE_INTERVAL: Duration = Duration::from_millis(5);
+const VICTIM_SEND_INTERVAL: Duration = Duration::from_millis(15);
+/// The width of the random variation of the join time around [`JoinDelay::ms`].
+const JOIN_JITTER_MS: u64 = 30;
+/// Each round changes [`JoinDelay::ms`] by this much.
+const JOIN_DELAY_STEP_MS: i64 = 2;
+/// The first rounds change [`JoinDelay::ms`] faster, because on a slow machine its initial value is far off.
 const FIRST_ROUNDS: usize = 40;
-const FIRST_STEP_MS: i64 = 8;
-const MAX_AIM_MS: i64 = 150;
+const FIRST_ROUNDS_STEP_MS: i64 = 8;
+const MAX_JOIN_DELAY_MS: i64 = 150;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Change {
+enum MembershipChange {
     Removal,
     Demotion,
 }
 
-async fn three_gateways() -> Result<Stack> {
+async fn start_three_gateways() -> Result<Stack> {
     let mut builder = Stack::builder().gateways(3);
     for limit in ["MESSAGES_PER_SECOND", "MESSAGES_BURST", "COMMANDS_PER_SECOND", "JOINS_PER_SECOND"] {
         builder = builder.gateway_env(&format!("TIDINGS_{limit}"), 100_000);
@@ -45,25 +45,26 @@ async fn three_gateways() -> Result<Stack> {
 // Covers: member:removed.
 #[tokio::test]
 async fn removed_member_receives_and_sends_nothing_after_removal() -> Result<()> {
-    rounds(Change::Removal).await
+    run_rounds(MembershipChange::Removal).await
 }
 
 #[tokio::test]
 async fn demoted_guest_receives_no_member_messages_and_cannot_send() -> Result<()> {
-    rounds(Change::Demotion).await
+    run_rounds(MembershipChange::Demotion).await
 }
 
-async fn rounds(change: Change) -> Result<()> {
-    let stack = three_gateways().await?;
-    let (stack, aim) = (&stack, &Aim::default());
+async fn run_rounds(change: MembershipChange) -> Result<()> {
+    let stack = start_three_gateways().await?;
+    let (stack, join_delay) = (&stack, &JoinDelay::default());
     let outcomes = stream::iter(0..ROUNDS)
         .map(async |number| {
-            round(stack, number, change, aim).await.with_context(|| format!("round {number}"))
+            run_round(stack, number, change, join_delay).await.with_context(|| format!("round {number}"))
         })
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(MAX_CONCURRENT_ROUNDS)
         .try_collect::<Vec<_>>()
         .await?;
-    // The test proves something only if many changes fell into a running join or series of sends.
+    // The test is meaningful only if the change and the join come in either order, and if in many rounds the victim
+    // sends both before and after the change.
     let early = outcomes.iter().filter(|outcome| outcome.joined_before).count();
     let split = outcomes.iter().filter(|outcome| outcome.accepted > 0 && outcome.refused > 0).count();
     println!("{change:?}: {early} joined before, {split} sent before and after, of {ROUNDS}");
@@ -73,31 +74,33 @@ async fn rounds(change: Change) -> Result<()> {
 }
 
 /// The delay from the start of the change to the start of the second device's join at which half of the joins come
-/// before the change. It depends on the machine, so the rounds learn it.
+/// before the change. It depends on the machine, so each round adjusts it.
 #[derive(Debug, Default)]
-struct Aim {
+struct JoinDelay {
     ms: AtomicI64,
     rounds: AtomicUsize,
 }
 
-impl Aim {
-    /// The start times of the change and of the join; the earlier one is `least`.
-    fn times(&self, least: Duration, random: u64) -> (Duration, Duration) {
-        let spread = i64::try_from(random % SPREAD_MS).unwrap_or(0) - SPREAD_MS as i64 / 2;
+impl JoinDelay {
+    /// Returns when the change and the join start; the earlier one starts after `least`.
+    fn start_times(&self, least: Duration, random: u64) -> (Duration, Duration) {
+        let spread = i64::try_from(random % JOIN_JITTER_MS).unwrap_or(0) - JOIN_JITTER_MS as i64 / 2;
         let later = self.ms.load(Ordering::Relaxed) + spread;
         let apart = Duration::from_millis(later.unsigned_abs());
         if later < 0 { (least + apart, least) } else { (least, least + apart) }
     }
 
-    fn learn(&self, joined_before: bool) {
-        let step =
-            if self.rounds.fetch_add(1, Ordering::Relaxed) < FIRST_ROUNDS { FIRST_STEP_MS } else { STEP_MS };
+    fn adjust(&self, joined_before: bool) {
+        let step = if self.rounds.fetch_add(1, Ordering::Relaxed) < FIRST_ROUNDS {
+            FIRST_ROUNDS_STEP_MS
+        } else {
+            JOIN_DELAY_STEP_MS
+        };
         let moved = self.ms.load(Ordering::Relaxed) + if joined_before { step } else { -step };
-        self.ms.store(moved.clamp(-MAX_AIM_MS, MAX_AIM_MS), Ordering::Relaxed);
+        self.ms.store(moved.clamp(-MAX_JOIN_DELAY_MS, MAX_JOIN_DELAY_MS), Ordering::Relaxed);
     }
 }
 
-/// The outcome of a round.
 struct RoundOutcome {
     /// The second device joined before the change.
     joined_before: bool,
@@ -105,7 +108,12 @@ struct RoundOutcome {
     refused: usize,
 }
 
-async fn round(stack: &Stack, number: usize, change: Change, aim: &Aim) -> Result<RoundOutcome> {
+async fn run_round(
+    stack: &Stack,
+    number: usize,
+    change: MembershipChange,
+    join_delay: &JoinDelay,
+) -> Result<RoundOutcome> {
     let [owner, victim, sender] = ["owner", "victim", "sender"].map(|who| format!("{who}-{number}"));
     let room = stack.http(&owner).new_room(&[&victim, &sender]).await?;
     let speaker = stack.connect_at(0, &sender).await?;
@@ -116,20 +124,21 @@ async fn round(stack: &Stack, number: usize, change: Change, aim: &Aim) -> Resul
         joined.join_and_catch_up(&room).await?;
     }
     let random: u64 = rand::random();
-    let (change_after, join_after) = aim.times(Duration::from_millis(60 + random % 100), random / 100);
+    let (change_after, join_after) =
+        join_delay.start_times(Duration::from_millis(60 + random % 100), random / 100);
 
     let changing = async {
         tokio::time::sleep(change_after).await;
         let owner = stack.http(&owner);
         let answer = match change {
-            Change::Removal => owner.remove_member(&room, &victim).await?,
-            Change::Demotion => owner.put_member(&room, &victim, "guest").await?,
+            MembershipChange::Removal => owner.remove_member(&room, &victim).await?,
+            MembershipChange::Demotion => owner.put_member(&room, &victim, "guest").await?,
         };
         answer.expect(200).body["seq"].as_u64().context("no seq")
     };
     let joining = async {
         tokio::time::sleep(join_after).await;
-        // From the beginning, or from the head.
+        // Replays from the beginning, or joins at the head.
         match random % 2 {
             0 => second.join_after(&room, &Cursor { epoch: "1".to_owned(), seq: 0 }).await,
             _ => second.join(&room).await,
@@ -139,24 +148,28 @@ async fn round(stack: &Stack, number: usize, change: Change, aim: &Aim) -> Resul
         changing,
         joining,
         send_messages(&speaker, &room, change),
-        send_meanwhile(&first, &room)
+        send_as_victim(&first, &room)
     );
     let (changed, attempts) = (changed?, attempts?);
     messages_sent?;
     for witness in &witnesses {
-        receive_until_sent(witness, &room, MESSAGES - 1).await?;
+        receive_message(witness, &room, MESSAGES_PER_ROUND - 1).await?;
     }
 
     let guest_joined = joined.as_ref().is_ok_and(|joined| joined.role == "guest");
-    let mut first_check = MembershipChangeCheck::new(&room, changed, change == Change::Demotion);
+    let mut first_check = MembershipChangeCheck::new(&room, changed, change == MembershipChange::Demotion);
     // A guest still receives public messages.
     first_check
-        .receive_until(&first, attempts, if change == Change::Demotion { MESSAGES / 2 } else { 0 })
+        .receive_until(
+            &first,
+            attempts,
+            if change == MembershipChange::Demotion { MESSAGES_PER_ROUND / 2 } else { 0 },
+        )
         .await?;
-    let mut second_check = MembershipChangeCheck::new(&room, changed, change == Change::Demotion);
+    let mut second_check = MembershipChangeCheck::new(&room, changed, change == MembershipChange::Demotion);
     second_check.joined_as_guest = guest_joined;
     for (device, check) in [(&first, &mut first_check), (&second, &mut second_check)] {
-        // Frames that were under way have arrived when these pings are answered.
+        // When the gateway has answered these pings, all frames that it had sent before have arrived.
         device.ping().await?;
         tokio::time::sleep(Duration::from_millis(20)).await;
         device.ping().await?;
@@ -171,23 +184,23 @@ async fn round(stack: &Stack, number: usize, change: Change, aim: &Aim) -> Resul
         });
     ensure!(late.is_none(), "accepted after the change at {changed}: {late:?}");
     let again = first.send(&room, "still here").await;
-    let refusal = if change == Change::Demotion { "forbidden" } else { "not_found" };
+    let refusal = if change == MembershipChange::Demotion { "forbidden" } else { "not_found" };
     ensure!(again.as_ref().is_err_and(|error| error.code() == refusal), "{again:?}");
     let joined_before = joined.is_ok_and(|joined| joined.head.seq < changed && joined.role == "member");
-    aim.learn(joined_before);
+    join_delay.adjust(joined_before);
     Ok(RoundOutcome { joined_before, accepted, refused })
 }
 
 /// Sends the speaker's messages; in a demotion round every other one is for members only.
-async fn send_messages(speaker: &Client, room: &str, change: Change) -> Result<()> {
-    let mut tick = tokio::time::interval(MESSAGE_EVERY);
-    for number in 0..MESSAGES {
+async fn send_messages(speaker: &Client, room: &str, change: MembershipChange) -> Result<()> {
+    let mut tick = tokio::time::interval(MESSAGE_INTERVAL);
+    for number in 0..MESSAGES_PER_ROUND {
         tick.tick().await;
         let mut frame = json!({
             "type": "message:send", "room": room, "client_id": number.to_string(), "content": "for all",
             "attempt": 1, "ack": "accepted",
         });
-        if change == Change::Demotion && number % 2 == 0 {
+        if change == MembershipChange::Demotion && number % 2 == 0 {
             frame["content"] = json!(behind::FOR_MEMBERS);
             frame["visible_to"] = json!({ "roles": ["member"] });
         }
@@ -196,10 +209,10 @@ async fn send_messages(speaker: &Client, room: &str, change: Change) -> Result<(
     Ok(())
 }
 
-/// Sends while the speaker sends; returns the number of sends.
-async fn send_meanwhile(device: &Client, room: &str) -> Result<usize> {
-    let mut tick = tokio::time::interval(VICTIM_SENDS_EVERY);
-    let sends = (MESSAGE_EVERY * MESSAGES as u32).as_millis() / VICTIM_SENDS_EVERY.as_millis();
+/// The device sends for as long as the speaker sends. Returns the number of sends.
+async fn send_as_victim(device: &Client, room: &str) -> Result<usize> {
+    let mut tick = tokio::time::interval(VICTIM_SEND_INTERVAL);
+    let sends = (MESSAGE_INTERVAL * MESSAGES_PER_ROUND as u32).as_millis() / VICTIM_SEND_INTERVAL.as_millis();
     for number in 0..sends {
         tick.tick().await;
         let frame = json!({
@@ -212,7 +225,7 @@ async fn send_meanwhile(device: &Client, room: &str) -> Result<usize> {
 }
 
 /// Waits until a witness has received this message of the speaker.
-async fn receive_until_sent(witness: &Client, room: &str, number: usize) -> Result<()> {
+async fn receive_message(witness: &Client, room: &str, number: usize) -> Result<()> {
     loop {
         if let ServerFrame::Message(message) = witness.next_event(WAIT_TIMEOUT).await?
             && message.room == room

@@ -1,10 +1,11 @@
-//! Removals during a fault: a cache that is filled before the commit, a Redis that is replaced, cut pub/sub
-//! connections. Still nothing passes after the removal, in either direction.
+//! Removals of a member during a fault: the membership is cached before the removal commits, Redis is replaced, or
+//! pub/sub connections are cut. Even then, after the removal the user receives nothing, and no send of the user is
+//! accepted.
 
 use std::time::Duration;
 
 use crate::behind::MembershipChangeCheck;
-use crate::room_log::{PATIENCE, RoomLog, hold};
+use crate::room_log::{RoomLog, WAIT_TIMEOUT, hold};
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
@@ -16,9 +17,9 @@ use tidings_shared::{
     role::MinRole,
 };
 
-const ROOMY: u64 = 100_000;
-/// Blocks commits of memberships, but not reads.
-const HOLD_MEMBERS: &str = "LOCK TABLE members IN SHARE MODE";
+const MAX_BACKLOG_RECORDS: u64 = 100_000;
+/// This lock blocks writes of memberships, but not reads.
+const LOCK_MEMBERS: &str = "LOCK TABLE members IN SHARE MODE";
 
 fn ensure_refused(answer: Result<impl std::fmt::Debug, ClientError>, code: &str) -> Result<()> {
     let error = answer.err().context("the request succeeded")?;
@@ -26,16 +27,17 @@ fn ensure_refused(answer: Result<impl std::fmt::Debug, ClientError>, code: &str)
     Ok(())
 }
 
-/// The cached role of a user in a room; `None` if Redis caches nothing of this user.
-async fn cached(room: &RoomLog, user: &UserId) -> Result<Option<Option<String>>> {
+/// The role of a user in a room as Redis caches it: `Some(None)` if the user is no member, `None` if Redis has not
+/// cached the memberships of this user.
+async fn cached_role(room: &RoomLog, user: &UserId) -> Result<Option<Option<String>>> {
     let session = room.log.session().await?;
     let rooms = std::slice::from_ref(&room.room);
     let cached = membership::cached_in(&mut session.connection(), user, session.epoch, rooms).await?;
     Ok(cached.map(|mut cached| cached.pop().flatten().map(|membership| membership.role)))
 }
 
-/// Appends a membership event with the rights of the admin scope, through Redis alone.
-async fn append(room: &RoomLog, user: &UserId, role: &str) -> Result<Accepted> {
+/// Appends a membership event with the rights of the admin scope, directly in Redis and without persistence.
+async fn append_membership(room: &RoomLog, user: &UserId, role: &str) -> Result<Accepted> {
     let kind = if role == "removed" { "member:removed" } else { "member:added" };
     let body = json!({"user": user, "role": role, "by": "alice"}).to_string();
     let entry = Entry {
@@ -50,36 +52,36 @@ async fn append(room: &RoomLog, user: &UserId, role: &str) -> Result<Accepted> {
 #[tokio::test]
 async fn cache_filled_before_removal_commit_readmits_nobody() -> Result<()> {
     let stack = Stack::start().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     let (id, bob) = (room.room.as_str(), UserId::parse("bob")?);
     let (live, later) = (stack.connect("bob").await?, stack.connect("bob").await?);
     live.join_and_catch_up(id).await?;
-    let held = hold(&stack, HOLD_MEMBERS, 8.0).await?;
+    let held = hold(&stack, LOCK_MEMBERS, 8.0).await?;
     let alice = stack.http("alice");
     let removing = tokio::spawn({
         let (alice, id) = (alice.clone(), id.to_owned());
         async move { alice.remove_member(&id, "bob").await }
     });
     ensure!(
-        matches!(live.next_of_log(PATIENCE).await?, ServerFrame::Other(event) if event["type"] == "member:removed")
+        matches!(live.next_of_log(WAIT_TIMEOUT).await?, ServerFrame::Other(event) if event["type"] == "member:removed")
     );
-    // The removal is in the log but not committed, so a cache fill now reads the old membership. The node that
-    // appended it drops the cache once, shortly afterwards.
+    // The removal is in the log but not committed, so a read of the database now fills the cache with the old
+    // membership. The node that appended the removal drops the cache only once, shortly afterwards.
     let filled = async {
         loop {
             ensure_refused(later.join(id).await, "not_found")?;
-            if cached(&room, &bob).await? == Some(Some("member".to_owned())) {
+            if cached_role(&room, &bob).await? == Some(Some("member".to_owned())) {
                 return anyhow::Ok(());
             }
         }
     };
-    tokio::time::timeout(PATIENCE, filled).await??;
+    tokio::time::timeout(WAIT_TIMEOUT, filled).await??;
     ensure_refused(later.join(id).await, "not_found")?;
     ensure_refused(later.send(id, "still here").await, "not_found")?;
     ensure!(!removing.is_finished(), "the commit was not blocked");
     removing.await??.expect(200);
     held.await?;
-    ensure!(cached(&room, &bob).await?.flatten().is_none(), "the cache still has the membership");
+    ensure!(cached_role(&room, &bob).await?.flatten().is_none(), "the cache still has the membership");
     ensure_refused(later.join(id).await, "not_found")?;
     ensure_refused(later.send(id, "still here").await, "not_found")?;
     Ok(())
@@ -88,11 +90,11 @@ async fn cache_filled_before_removal_commit_readmits_nobody() -> Result<()> {
 #[tokio::test]
 async fn removal_committed_during_redis_swap_holds_in_new_epoch() -> Result<()> {
     let stack = Stack::start().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     let (id, bob) = (room.room.as_str(), UserId::parse("bob")?);
     stack.connect("bob").await?.join_and_catch_up(id).await?;
-    let held = hold(&stack, HOLD_MEMBERS, 3.0).await?;
-    append(&room, &bob, "removed").await?;
+    let held = hold(&stack, LOCK_MEMBERS, 3.0).await?;
+    append_membership(&room, &bob, "removed").await?;
     stack.database().until_blocked().await?;
     // The writer is in its transaction. The new Redis has no mark of the removal.
     stack.redis().restart_empty().await?;
@@ -104,7 +106,7 @@ async fn removal_committed_during_redis_swap_holds_in_new_epoch() -> Result<()> 
         };
         match answer.err().context("bob's join succeeded")? {
             error if error.code() == "not_found" => break,
-            error if error.code() == "unavailable" && begun.elapsed() < PATIENCE => {
+            error if error.code() == "unavailable" && begun.elapsed() < WAIT_TIMEOUT => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             error => return Err(error.into()),
@@ -116,14 +118,14 @@ async fn removal_committed_during_redis_swap_holds_in_new_epoch() -> Result<()> 
     );
     let client = stack.connect("bob").await?;
     ensure_refused(client.send(id, "still here").await, "not_found")?;
-    ensure!(cached(&room, &bob).await?.flatten().is_none());
+    ensure!(cached_role(&room, &bob).await?.flatten().is_none());
     Ok(())
 }
 
 #[tokio::test]
 async fn member_lost_with_redis_receives_and_sends_nothing() -> Result<()> {
     let stack = Stack::start().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     let (id, carol) = (room.room.as_str(), UserId::parse("carol")?);
     let alice = stack.connect("alice").await?;
     room.send("stored").await?;
@@ -131,7 +133,7 @@ async fn member_lost_with_redis_receives_and_sends_nothing() -> Result<()> {
     let client = stack.connect("carol").await?;
     ensure_refused(client.join(id).await, "not_found")?;
     stack.persistence(0).kill();
-    append(&room, &carol, "guest").await?;
+    append_membership(&room, &carol, "guest").await?;
     let joined = client.join(id).await?;
     ensure!(
         (joined.role.as_str(), joined.read_seq) == ("guest", 0),
@@ -141,7 +143,7 @@ async fn member_lost_with_redis_receives_and_sends_nothing() -> Result<()> {
     stack.persistence(0).restart().await?;
     let sent = until_stored(&alice, id).await?;
     ensure!(sent == 2, "the lost addition still has a seq: {sent}");
-    ensure_refused_in_time(&client, id).await?;
+    retry_until_refused(&client, id).await?;
     client.ping().await?;
     let mut frames = Vec::new();
     while let Ok(frame) = client.next_of_log(Duration::from_millis(300)).await {
@@ -165,7 +167,7 @@ async fn until_stored(client: &Client, room: &str) -> Result<u64> {
     anyhow::bail!("the message was never stored")
 }
 
-async fn ensure_refused_in_time(client: &Client, room: &str) -> Result<()> {
+async fn retry_until_refused(client: &Client, room: &str) -> Result<()> {
     for _ in 0..60 {
         match client.send(room, "still here").await.err().context("accepted")? {
             error if error.code() == "unavailable" => tokio::time::sleep(Duration::from_millis(250)).await,
@@ -176,7 +178,7 @@ async fn ensure_refused_in_time(client: &Client, room: &str) -> Result<()> {
 }
 
 const CUT_ROUNDS: usize = 40;
-const MESSAGES: usize = 80;
+const MESSAGES_PER_ROUND: usize = 80;
 
 #[tokio::test]
 async fn removal_during_pub_sub_cut_leaks_nothing_after_it() -> Result<()> {
@@ -186,7 +188,7 @@ async fn removal_during_pub_sub_cut_leaks_nothing_after_it() -> Result<()> {
     }
     let stack = &builder.start().await?;
     stream::iter(0..CUT_ROUNDS)
-        .map(async |number| cut_round(stack, number).await.with_context(|| format!("round {number}")))
+        .map(async |number| run_cut_round(stack, number).await.with_context(|| format!("round {number}")))
         .buffer_unordered(4)
         .try_collect::<()>()
         .await?;
@@ -197,7 +199,7 @@ async fn removal_during_pub_sub_cut_leaks_nothing_after_it() -> Result<()> {
     Ok(())
 }
 
-async fn cut_round(stack: &Stack, number: usize) -> Result<()> {
+async fn run_cut_round(stack: &Stack, number: usize) -> Result<()> {
     let [owner, victim, sender] = ["owner", "victim", "sender"].map(|who| format!("{who}-{number}"));
     let room = stack.http(&owner).new_room(&[&victim, &sender]).await?;
     let (speaker, witness) = (stack.connect_at(0, &sender).await?, stack.connect_at(1, &sender).await?);
@@ -226,7 +228,7 @@ async fn cut_round(stack: &Stack, number: usize) -> Result<()> {
     };
     let sending = async {
         let mut tick = tokio::time::interval(Duration::from_millis(5));
-        for number in 0..MESSAGES {
+        for number in 0..MESSAGES_PER_ROUND {
             tick.tick().await;
             let frame = json!({
                 "type": "message:send", "room": room, "client_id": number.to_string(), "content": "for all",
@@ -239,9 +241,9 @@ async fn cut_round(stack: &Stack, number: usize) -> Result<()> {
     let (changed, cut, sent) = tokio::join!(changing, cutting, sending);
     let (changed, (), ()) = (changed?, cut?, sent?);
     loop {
-        let frame = witness.next_of_log(PATIENCE).await?;
+        let frame = witness.next_of_log(WAIT_TIMEOUT).await?;
         ensure!(frame.kind() != "room:gap", "the tail must heal a cut this short: {frame:?}");
-        if matches!(&frame, ServerFrame::Message(message) if message.client_id == (MESSAGES - 1).to_string())
+        if matches!(&frame, ServerFrame::Message(message) if message.client_id == (MESSAGES_PER_ROUND - 1).to_string())
         {
             break;
         }

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use crate::hostile::{
-    DEADLINE_SLACK, KIB, MIB, MemoryWatch, WAIT_TIMEOUT, connections_having_sent, drip, is_refusal,
-    read_until_closed, status,
+    DEADLINE_SLACK, KIB, MIB, MemoryWatch, WAIT_TIMEOUT, connect_and_send, is_refusal, read_until_closed,
+    send_byte, status,
 };
 use anyhow::{Context, Result, ensure};
 use tidings_harness::{
@@ -13,7 +13,7 @@ use tidings_harness::{
     raw::{RawSocket, frame, opcode},
 };
 
-/// The gateway's deadline for a head and for a token.
+/// The gateway waits this long for the head of a request, and again this long for a token.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// actix measures the deadline with a clock that it reads twice a second.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
@@ -23,16 +23,15 @@ const REFUSED_HEAD_BYTES: usize = 128 * KIB as usize;
 #[tokio::test]
 async fn thousand_slow_heads_are_cut_off_while_others_are_served() -> Result<()> {
     const COUNT: usize = 1_000;
-    // The buffers of a connection are 16 KiB, its socket and timers a little more.
-    const BOUND: u64 = COUNT as u64 * 32 * KIB;
+    // Per connection: buffers of 16 KiB, and a little more for its socket and timers.
+    const MAX_GROWTH_BYTES: u64 = COUNT as u64 * 32 * KIB;
     let stack = Stack::start().await?;
     let (port, watch) = (stack.gateway(0).ports().public, MemoryWatch::begin(stack.gateway(0))?);
     let begun = Instant::now();
-    let mut slow =
-        connections_having_sent(port, COUNT, b"GET /v1/ws HTTP/1.1\r\nHost: x\r\nX-Slow: ").await?;
+    let mut slow = connect_and_send(port, COUNT, b"GET /v1/ws HTTP/1.1\r\nHost: x\r\nX-Slow: ").await?;
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        drip(&mut slow, b'a').await;
+        send_byte(&mut slow, b'a').await;
         stack.connect("alice").await?.ping().await?;
     }
     for stream in &mut slow {
@@ -46,7 +45,7 @@ async fn thousand_slow_heads_are_cut_off_while_others_are_served() -> Result<()>
         "cut off too early: {:?}",
         begun.elapsed()
     );
-    watch.stayed_within(BOUND, "slow heads")?;
+    watch.ensure_growth_within(MAX_GROWTH_BYTES, "slow heads")?;
     stack.connect("alice").await?.ping().await?;
     Ok(())
 }
@@ -54,18 +53,18 @@ async fn thousand_slow_heads_are_cut_off_while_others_are_served() -> Result<()>
 #[tokio::test]
 async fn oversized_heads_are_refused_and_hold_128_kib_at_most() -> Result<()> {
     const COUNT: usize = 100;
-    // Up to 128 KiB of head; the buffer doubles as it grows, and the old buffer lives during the copy.
-    const BOUND: u64 = COUNT as u64 * 400 * KIB;
-    // Five times the bound, if the gateway kept all of it.
-    const SENT: usize = 2 * MIB as usize;
+    // Per connection: up to 128 KiB of head. Its buffer doubles as it grows, and both buffers exist during the copy.
+    const MAX_GROWTH_BYTES: u64 = COUNT as u64 * 400 * KIB;
+    // If the gateway kept all these bytes, it would use five times the bound.
+    const SENT_BYTES: usize = 2 * MIB as usize;
     let stack = Stack::start().await?;
     let (port, watch) = (stack.gateway(0).ports().public, MemoryWatch::begin(stack.gateway(0))?);
     let handshake = "GET /v1/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                      Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-    let long = "a".repeat(SENT);
+    let long = "a".repeat(SENT_BYTES);
     let bombs = [
         ("one header that never ends", format!("{handshake}X-Bomb: {long}")),
-        ("headers that never end", format!("{handshake}{}", "X-Bomb: aaaaaaaa\r\n".repeat(SENT / 18))),
+        ("headers that never end", format!("{handshake}{}", "X-Bomb: aaaaaaaa\r\n".repeat(SENT_BYTES / 18))),
         ("a thousand headers", format!("{handshake}{}\r\n", "X-Bomb: a\r\n".repeat(1_000))),
         ("an address that never ends", format!("GET /v1/ws?token={long}")),
         (
@@ -79,25 +78,25 @@ async fn oversized_heads_are_refused_and_hold_128_kib_at_most() -> Result<()> {
         ("no HTTP", long.clone()),
     ];
     for (name, bomb) in bombs {
-        for mut stream in connections_having_sent(port, COUNT, bomb.as_bytes()).await? {
+        for mut stream in connect_and_send(port, COUNT, bomb.as_bytes()).await? {
             let answer = read_until_closed(&mut stream, HANDSHAKE_DEADLINE + DEADLINE_SLACK)
                 .await
                 .with_context(|| name.to_owned())?;
             ensure!(is_refusal(&answer) && !answer.contains("aaaa"), "{name}: {answer}");
         }
-        watch.stayed_within(BOUND, name)?;
+        watch.ensure_growth_within(MAX_GROWTH_BYTES, name)?;
     }
-    // A head with one byte less is kept until the deadline; it is the largest that a client can make the gateway hold.
+    // A head with one byte less is not refused: the gateway holds it until the deadline.
     let started = format!("{handshake}X-Bomb: ");
     for (length, expected) in [(REFUSED_HEAD_BYTES, 431), (REFUSED_HEAD_BYTES - 1, 408)] {
         let head = format!("{started}{}", &long[..length - started.len()]);
-        for mut stream in connections_having_sent(port, COUNT, head.as_bytes()).await? {
+        for mut stream in connect_and_send(port, COUNT, head.as_bytes()).await? {
             let answer = read_until_closed(&mut stream, HANDSHAKE_DEADLINE + DEADLINE_SLACK)
                 .await
                 .context("a large head was not cut off")?;
             ensure!(status(&answer) == Some(expected), "{length} bytes: {answer}");
         }
-        watch.stayed_within(BOUND, "heads of 128 KiB")?;
+        watch.ensure_growth_within(MAX_GROWTH_BYTES, "heads of 128 KiB")?;
     }
     stack.connect("alice").await?.ping().await?;
     Ok(())
@@ -107,11 +106,11 @@ async fn oversized_heads_are_refused_and_hold_128_kib_at_most() -> Result<()> {
 #[tokio::test]
 async fn thousands_of_silent_sockets_are_closed_by_deadline() -> Result<()> {
     const COUNT: usize = 2_000;
-    // The buffers of all handshakes at the same time.
-    const BOUND: u64 = 2 * COUNT as u64 * 32 * KIB;
+    // All handshakes run at the same time, each with its buffers.
+    const MAX_GROWTH_BYTES: u64 = 2 * COUNT as u64 * 32 * KIB;
     let stack = Stack::start().await?;
     let (port, watch) = (stack.gateway(0).ports().public, MemoryWatch::begin(stack.gateway(0))?);
-    let mut silent = connections_having_sent(port, COUNT, b"").await?;
+    let mut silent = connect_and_send(port, COUNT, b"").await?;
     let mut upgraded = Vec::new();
     for _ in 0..COUNT {
         upgraded.push(RawSocket::open_with(port, "").await?);
@@ -126,7 +125,7 @@ async fn thousands_of_silent_sockets_are_closed_by_deadline() -> Result<()> {
         let code = socket.until_close(HANDSHAKE_DEADLINE + DEADLINE_SLACK).await?;
         ensure!(code == Some(4408), "{code:?}");
     }
-    watch.stayed_within(BOUND, "sockets without a token")?;
+    watch.ensure_growth_within(MAX_GROWTH_BYTES, "sockets without a token")?;
     stack.connect("alice").await?.ping().await?;
     Ok(())
 }
@@ -138,7 +137,7 @@ async fn byte_by_byte_auth_frame_does_not_extend_deadline() -> Result<()> {
     let token = format!(r#"{{"type":"auth","token":"{}"}}"#, stack.token("alice"));
     let slow = frame(0x80 | opcode::TEXT, token.as_bytes(), Some([1, 2, 3, 4]));
     let mut socket = RawSocket::open_with(stack.gateway(0).ports().public, "").await?;
-    // At ten bytes a second it takes three times the deadline for a token.
+    // At ten bytes a second, this frame takes three times the deadline for a token.
     ensure!(slow.len() > 150, "{}", slow.len());
     let closed = tokio::time::timeout(WAIT_TIMEOUT, async {
         for byte in &slow {
@@ -160,12 +159,12 @@ async fn byte_by_byte_auth_frame_does_not_extend_deadline() -> Result<()> {
 #[tokio::test]
 async fn unread_handshake_refusal_is_not_awaited() -> Result<()> {
     const COUNT: usize = 300;
-    const BOUND: u64 = 16 * MIB;
+    const MAX_GROWTH_BYTES: u64 = 16 * MIB;
     let stack = Stack::start().await?;
     let (port, watch) = (stack.gateway(0).ports().public, MemoryWatch::begin(stack.gateway(0))?);
     let handshake = "GET /v1/ws?token=nonsense HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                      Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    let refused = connections_having_sent(port, COUNT, handshake.as_bytes()).await?;
+    let refused = connect_and_send(port, COUNT, handshake.as_bytes()).await?;
     tokio::time::sleep(HANDSHAKE_DEADLINE + Duration::from_secs(2)).await;
     for mut stream in refused {
         let answer = read_until_closed(&mut stream, DEADLINE_SLACK)
@@ -173,5 +172,5 @@ async fn unread_handshake_refusal_is_not_awaited() -> Result<()> {
             .context("the refused connection was not closed")?;
         ensure!(status(&answer) == Some(401), "{answer}");
     }
-    watch.stayed_within(BOUND, "refused handshakes")
+    watch.ensure_growth_within(MAX_GROWTH_BYTES, "refused handshakes")
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::secured::{GATEWAY, HOST, PERSISTENCE, SecuredServers};
+use crate::secured::{GATEWAY_USER, HOST, PERSISTENCE_USER, SecuredServers};
 use anyhow::{Result, ensure};
 use redis::cmd;
 use serde_json::json;
@@ -15,10 +15,10 @@ use tidings_harness::play::run::{PlayOptions, Progress, Speed, play};
 use tidings_harness::play::transcript;
 use tidings_harness::{Client, Node, Nodes, Service, Token, http::Http, node, token};
 
-const OWNER: &str = "tidings_owner";
-const SERVICE: &str = "tidings_service";
-/// If a right is missing, the play makes no progress; it ends after this time.
-const STANDSTILL: Duration = Duration::from_secs(30);
+const OWNER_ROLE: &str = "tidings_owner";
+const SERVICE_ROLE: &str = "tidings_service";
+/// The scripted conversation ends after this time without progress. A missing right stops its progress.
+const PROGRESS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The settings by which a program connects to Redis as its user, and persistence also to PostgreSQL.
 fn connection_settings(secured: &SecuredServers, user: &str) -> BTreeMap<&'static str, String> {
@@ -27,14 +27,15 @@ fn connection_settings(secured: &SecuredServers, user: &str) -> BTreeMap<&'stati
         ("TIDINGS_REDIS_PASSWORD", secured.redis_password().to_owned()),
         ("TIDINGS_REDIS_CA_FILE", secured.authority.display().to_string()),
     ]);
-    if user == PERSISTENCE {
-        settings.insert("DATABASE_URL", secured.database_url(SERVICE, HOST));
+    if user == PERSISTENCE_USER {
+        settings.insert("DATABASE_URL", secured.database_url(SERVICE_ROLE, HOST));
     }
     settings
 }
 
-/// Two gateways and two persistence nodes.
-async fn nodes(secured: &SecuredServers) -> Result<(Vec<Node>, Vec<Node>, Nodes)> {
+/// Starts two gateways and two persistence nodes. Each service connects as its own Redis user, persistence also as its
+/// PostgreSQL role.
+pub async fn start_nodes(secured: &SecuredServers) -> Result<(Vec<Node>, Vec<Node>, Nodes)> {
     let jwt_secret = token::secret();
     let mut both = vec![
         ("TIDINGS_JWT_SECRET".to_owned(), jwt_secret.clone()),
@@ -48,12 +49,12 @@ async fn nodes(secured: &SecuredServers) -> Result<(Vec<Node>, Vec<Node>, Nodes)
             connection_settings(secured, user).into_iter().map(|(name, value)| (name.to_owned(), value));
         both.iter().cloned().chain(settings).collect()
     };
-    let (settings, mut persistence) = (settings_of(PERSISTENCE), Vec::new());
+    let (settings, mut persistence) = (settings_of(PERSISTENCE_USER), Vec::new());
     for name in ["persistence-0", "persistence-1"] {
         persistence.push(Node::start(Service::Persistence, secured.folder(), name, &settings).await?);
     }
     let urls: Vec<String> = persistence.iter().map(Node::internal).collect();
-    let (mut settings, mut gateways) = (settings_of(GATEWAY), Vec::new());
+    let (mut settings, mut gateways) = (settings_of(GATEWAY_USER), Vec::new());
     settings.push(("TIDINGS_PERSISTENCE_URLS".to_owned(), urls.join(",")));
     settings.push(("TIDINGS_WORKERS".to_owned(), "2".to_owned()));
     for name in ["gateway-0", "gateway-1"] {
@@ -68,16 +69,15 @@ async fn nodes(secured: &SecuredServers) -> Result<(Vec<Node>, Vec<Node>, Nodes)
     Ok((gateways, persistence, nodes))
 }
 
-/// Runs a job of persistence; returns its output.
-fn job(secured: &SecuredServers, arguments: &[&str]) -> Result<String> {
+fn run_job(secured: &SecuredServers, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(node::program("tidings-persistence")?);
     let output =
-        command.env_clear().envs(connection_settings(secured, PERSISTENCE)).args(arguments).output()?;
+        command.env_clear().envs(connection_settings(secured, PERSISTENCE_USER)).args(arguments).output()?;
     ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Runs each command of gateways once, by WebSocket and by poll; none may be `unavailable` or `internal`.
+/// Runs each command of gateways once, by WebSocket and by poll. No answer may be `unavailable` or `internal`.
 async fn run_gateway_commands(client: &Client, polls: &Http, room: &str) -> Result<()> {
     client.join_mine().await?;
     client.edit(room, 1, "goodbye").await?;
@@ -109,26 +109,26 @@ async fn run_gateway_commands(client: &Client, polls: &Http, room: &str) -> Resu
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn conversation_completes_with_least_privilege_users() -> Result<()> {
     let secured = SecuredServers::start().await?;
-    let (gateways, persistence, nodes) = nodes(&secured).await?;
+    let (gateways, persistence, nodes) = start_nodes(&secured).await?;
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/ubuntu-2004-11-15.jsonl");
     let (report, verdict) = play(
         transcript::read(&[file])?,
-        PlayOptions { standstill: STANDSTILL, ..PlayOptions::new(Speed::Max, 3) },
+        PlayOptions { standstill: PROGRESS_TIMEOUT, ..PlayOptions::new(Speed::Max, 3) },
         nodes.clone(),
         &Progress::default(),
     )
     .await?;
     println!("{}", serde_json::to_string(&report)?);
-    let refused: redis::Value = secured.as_admin(cmd("ACL").arg("LOG")).await?;
+    let refused: redis::Value = secured.command_as_admin(cmd("ACL").arg("LOG")).await?;
     ensure!(verdict.is_clean() && report.messages > 50, "{verdict:?} {refused:?} {}", gateways[0].log()?);
 
-    // Functions that a conversation does not use: changes of messages and rooms, marks, presence, typing, erasure, a
-    // job.
+    // The scripted conversation does not use these functions: changes of messages and rooms, marks, presence, typing,
+    // erasure, a job.
     let http = |user: &str| Http::new(&persistence[0].url(), &Token::of(user).sign(&nodes.jwt_secret));
     let alice = http("alice");
     let room = alice.new_room(&["bob"]).await?;
     let client = Client::connect(&gateways[0].ws(), &Token::of("bob").sign(&nodes.jwt_secret)).await?;
-    let printed = job(&secured, &["retain", "--older-than", "1d", "--archive"])?;
+    let printed = run_job(&secured, &["retain", "--older-than", "1d", "--archive"])?;
     let sent = client.send(&room, "hello").await?;
     ensure!(alice.get(&format!("/rooms/{room}/search?q=hello")).await?.status < 500);
     for (method, path, body) in [
@@ -159,9 +159,9 @@ async fn conversation_completes_with_least_privilege_users() -> Result<()> {
             ensure!(!log.contains(refusal), "{:?}: {}", node.service(), log);
         }
     }
-    let refused: redis::Value = secured.as_admin(cmd("ACL").arg("LOG")).await?;
+    let refused: redis::Value = secured.command_as_admin(cmd("ACL").arg("LOG")).await?;
     ensure!(refused == redis::Value::Array(Vec::new()), "{refused:?}");
-    let used: String = secured.as_admin(cmd("INFO").arg("commandstats")).await?;
+    let used: String = secured.command_as_admin(cmd("INFO").arg("commandstats")).await?;
     let used = used.lines().filter_map(|line| line.strip_prefix("cmdstat_")?.split(':').next());
     println!("used: {}", used.collect::<Vec<_>>().join(" "));
     Ok(())
@@ -172,21 +172,21 @@ async fn wrong_certificate_password_or_role_is_refused() -> Result<()> {
     let secured = SecuredServers::start().await?;
     // With correct settings a job reaches both servers.
     let list = ["dead-letter", "list"];
-    job(&secured, &list)?;
+    run_job(&secured, &list)?;
     let open = |url: &str, authority: Option<&Path>| {
         let pem = authority.map(std::fs::read).transpose()?;
         let client =
             tidings_shared::log::address::client_with(url, Some(secured.redis_password()), pem.as_deref());
         client.map_err(|unfit| anyhow::anyhow!("{unfit:?}"))
     };
-    let plain = format!("redis://{GATEWAY}@{HOST}:{}", secured.redis_port());
+    let plain = format!("redis://{GATEWAY_USER}@{HOST}:{}", secured.redis_port());
     let (authority, other_authority) =
         (Some(secured.authority.as_path()), Some(secured.other_authority.as_path()));
     for (url, authority, why) in [
-        (secured.redis_url(GATEWAY, HOST), authority, None),
-        (secured.redis_url(GATEWAY, HOST), other_authority, Some("certificate")),
-        (secured.redis_url(GATEWAY, HOST), None, Some("certificate")),
-        (secured.redis_url(GATEWAY, "127.0.0.1"), authority, Some("certificate")),
+        (secured.redis_url(GATEWAY_USER, HOST), authority, None),
+        (secured.redis_url(GATEWAY_USER, HOST), other_authority, Some("certificate")),
+        (secured.redis_url(GATEWAY_USER, HOST), None, Some("certificate")),
+        (secured.redis_url(GATEWAY_USER, "127.0.0.1"), authority, Some("certificate")),
         (plain, None, Some("")),
     ] {
         let client = open(&url, authority)?;
@@ -198,10 +198,10 @@ async fn wrong_certificate_password_or_role_is_refused() -> Result<()> {
         }
     }
     let name = |url: &str, from: &str, to: &str| url.replace(from, to);
-    let (right, ca) = (secured.database_url(SERVICE, HOST), secured.authority.display().to_string());
+    let (right, ca) = (secured.database_url(SERVICE_ROLE, HOST), secured.authority.display().to_string());
     for (url, why) in [
         (right.clone(), None),
-        (secured.database_url(SERVICE, "127.0.0.1"), Some("")),
+        (secured.database_url(SERVICE_ROLE, "127.0.0.1"), Some("")),
         (name(&right, &ca, &secured.other_authority.display().to_string()), Some("")),
         (name(&right, "verify-full", "disable"), Some("")),
         (name(&right, "correct", "wrong"), Some("")),
@@ -209,7 +209,7 @@ async fn wrong_certificate_password_or_role_is_refused() -> Result<()> {
         let mut command = Command::new(node::program("tidings-persistence")?);
         command
             .env_clear()
-            .envs(connection_settings(&secured, PERSISTENCE))
+            .envs(connection_settings(&secured, PERSISTENCE_USER))
             .env("DATABASE_URL", &url)
             .args(list);
         let output = command.output()?;
@@ -219,18 +219,18 @@ async fn wrong_certificate_password_or_role_is_refused() -> Result<()> {
     }
     // The service role may change rows, but not tables.
     let refused = |role: &str, sql: &str| {
-        let url = format!("SET ROLE {role}; {sql}");
+        let statements = format!("SET ROLE {role}; {sql}");
         let database = &secured.database;
-        async move { database.query(&url).await.err().map(|error| error.to_string()) }
+        async move { database.query(&statements).await.err().map(|error| error.to_string()) }
     };
     for sql in
         ["CREATE TABLE t (x int)", "TRUNCATE messages", "DROP TABLE messages", "ALTER TABLE users ADD x int"]
     {
-        let error = refused(SERVICE, sql).await.unwrap_or_default();
+        let error = refused(SERVICE_ROLE, sql).await.unwrap_or_default();
         ensure!(error.contains("permission denied") || error.contains("must be owner"), "{sql}: {error}");
     }
-    ensure!(refused(SERVICE, "SELECT count(*) FROM messages").await.is_none());
-    ensure!(refused(OWNER, "CREATE TABLE t (x int); DROP TABLE t").await.is_none());
+    ensure!(refused(SERVICE_ROLE, "SELECT count(*) FROM messages").await.is_none());
+    ensure!(refused(OWNER_ROLE, "CREATE TABLE t (x int); DROP TABLE t").await.is_none());
     Ok(())
 }
 
@@ -240,7 +240,7 @@ async fn service_role_reads_migrations_table_but_cannot_write_it() -> Result<()>
     let roles = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/postgres/roles.sql");
     let roles = std::fs::read_to_string(roles)?;
     let name = secured.database.value("SELECT current_database()").await?;
-    let owners = secured.database_url(OWNER, HOST);
+    let owners = secured.database_url(OWNER_ROLE, HOST);
     let migrate = |arguments: &[&str]| -> Result<()> {
         let mut command = Command::new(node::program("tidings-migrations")?);
         let output = command.env_clear().env("DATABASE_URL", &owners).args(arguments).output()?;
@@ -267,21 +267,21 @@ async fn service_role_reads_migrations_table_but_cannot_write_it() -> Result<()>
             ("DELETE FROM seaql_migrations", false),
             ("TRUNCATE seaql_migrations", false),
         ] {
-            let outcome = secured.database.query(&format!("SET ROLE {SERVICE}; {sql}")).await;
+            let outcome = secured.database.query(&format!("SET ROLE {SERVICE_ROLE}; {sql}")).await;
             let error = outcome.err().map(|error| error.to_string()).unwrap_or_default();
             ensure!(
                 error.contains("permission denied") != may && (error.is_empty() == may),
                 "{round} {sql}: {error}"
             );
         }
-        ensure!(job(&secured, &["dead-letter", "list"]).is_ok());
+        ensure!(run_job(&secured, &["dead-letter", "list"]).is_ok());
     }
     Ok(())
 }
 
-/// Whether Redis refused a command to a user. The error of a script has another wording.
+/// Whether Redis refused a command to a user. Redis words the error differently inside a script.
 async fn is_refused(secured: &SecuredServers, user: &str, command: &redis::Cmd) -> Result<bool> {
-    let outcome = secured.as_user::<redis::Value>(user, command).await;
+    let outcome = secured.command_as_user::<redis::Value>(user, command).await;
     let error = outcome.err().map(|error| format!("{error:#}")).unwrap_or_default();
     let refused = ["no permissions", "can't run this command"].iter().any(|word| error.contains(word));
     ensure!(refused || error.is_empty(), "{user} {command:?}: {error}");
@@ -302,7 +302,7 @@ async fn redis_user_is_refused_commands_outside_its_service() -> Result<()> {
     let mut flush = cmd("EVAL");
     flush.arg("return redis.call('FLUSHALL')").arg(0);
     for (command, gateway, persistence) in [
-        // Neither user: commands, keys and channels that no service uses.
+        // Neither user may use these commands, keys and channels, because no service needs them.
         (of("FLUSHALL"), false, false),
         (of("CONFIG GET *"), false, false),
         (of("KEYS *"), false, false),
@@ -310,7 +310,8 @@ async fn redis_user_is_refused_commands_outside_its_service() -> Result<()> {
         (of("PUBLISH other 1"), false, false),
         (of("SUBSCRIBE other"), false, false),
         (flush, false, false),
-        // Persistence only, or read-only for gateways: exceptions, leases, accounts, ingest streams, last-seen times.
+        // Only persistence may write these, and gateways may read some: exceptions, leases, accounts, ingest streams,
+        // last-seen times.
         (of("HMGET {07}:exceptions room"), true, true),
         (of("DEL {07}:exceptions"), false, true),
         (set, false, true),
@@ -320,7 +321,7 @@ async fn redis_user_is_refused_commands_outside_its_service() -> Result<()> {
         (of("XREVRANGE {07}:ingest + -"), false, true),
         (of("HRANDFIELD {u07}:presence:gone 1"), false, true),
         (of("SET presence:writer 1"), false, true),
-        // Gateways only: presence of connections, and members of rooms.
+        // Only gateways may use these: presence of connections, and members of rooms.
         (of("SADD {u07}:presence:life:x ann"), true, false),
         (of("DEL {u07}:presence:life:x"), true, false),
         (of("ZRANGEBYSCORE {u07}:presence:lives 0 1"), true, false),
@@ -331,7 +332,7 @@ async fn redis_user_is_refused_commands_outside_its_service() -> Result<()> {
         (of("PUBLISH {07}:room:tea 1"), true, true),
         (of("PUBLISH user:ann 1"), true, true),
     ] {
-        for (user, may) in [(GATEWAY, gateway), (PERSISTENCE, persistence)] {
+        for (user, may) in [(GATEWAY_USER, gateway), (PERSISTENCE_USER, persistence)] {
             let refused = is_refused(&secured, user, &command).await?;
             ensure!(refused != may, "{user} {command:?}: {}", if refused { "refused" } else { "allowed" });
         }

@@ -1,6 +1,6 @@
 //! Random rooms, roles, private messages, changes and membership changes, compared with a simple model: no read path
-//! shows a user anything that the model forbids, and each path shows all that the model allows.
-//! Long because one world is changed, and all read paths check it and each other.
+//! shows a user anything that the model forbids, and each path shows all that the model allows. Long because all read
+//! paths are checked in one world, against the model and each other.
 
 mod model;
 mod shown;
@@ -16,8 +16,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tidings_harness::{Client, ClientError, Http, ServerFrame, Stack, clock};
 
-use model::{Event, Room};
-use shown::{Reader, Shown};
+use model::{ModelEvent, RoomModel};
+use shown::{ReadEvents, RoomReader};
 
 const USERS: [&str; 5] = ["ann", "ben", "cat", "dan", "eve"];
 const ROLES: [&str; 4] = ["admin", "member", "vip", "guest"];
@@ -26,19 +26,19 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// A connection that receives nothing for this long has received everything.
 const QUIET_PERIOD: Duration = Duration::from_millis(150);
 
-struct World {
+struct RandomWorld {
     stack: Stack,
     rng: StdRng,
-    rooms: BTreeMap<String, Room>,
+    rooms: BTreeMap<String, RoomModel>,
     /// By room and user: the listening connection, and the seq after which it listens.
     listening: BTreeMap<(String, String), (Client, u64)>,
     texts: u64,
-    checked: Checked,
+    checked: CheckCounts,
 }
 
 /// How much was checked. A run that checked nothing proves nothing.
 #[derive(Debug, Default)]
-struct Checked {
+struct CheckCounts {
     /// Log events that arrived live.
     live: usize,
     /// Log events replayed by WebSocket, and by poll.
@@ -49,14 +49,14 @@ struct Checked {
     hidden: usize,
 }
 
-impl Checked {
-    fn add(&mut self, way: usize, shown: &Shown) {
+impl CheckCounts {
+    fn add(&mut self, way: usize, shown: &ReadEvents) {
         self.replayed[way] += shown.replayed;
-        self.gaps[way] += usize::from(shown.gap);
+        self.gaps[way] += usize::from(shown.has_gap);
     }
 
-    /// Whether it is at least half of what random worlds with this many steps usually reach. Replays stop growing with
-    /// the log, because they begin after the last delete.
+    /// Whether at least half as much was checked as random worlds with this many steps usually reach. Replays do not
+    /// grow with the log, because they begin after the last delete.
     fn is_enough(&self, steps: usize) -> bool {
         let is_enough = |way: usize| self.replayed[way] > steps.min(150) && self.gaps[way] >= 2;
         self.live > steps && self.hidden > steps / 4 && is_enough(0) && is_enough(1)
@@ -68,7 +68,7 @@ fn seqs(list: &Value, kind: Option<&str>) -> Vec<u64> {
     list.as_array().into_iter().flatten().filter(wanted).filter_map(|one| one["seq"].as_u64()).collect()
 }
 
-impl World {
+impl RandomWorld {
     async fn new(seed: u64) -> Result<Self> {
         let mut builder = Stack::builder().gateways(2);
         for setting in ["TIDINGS_MESSAGES_PER_SECOND", "TIDINGS_MESSAGES_BURST"] {
@@ -81,7 +81,7 @@ impl World {
             rooms: BTreeMap::new(),
             listening: BTreeMap::new(),
             texts: 0,
-            checked: Checked::default(),
+            checked: CheckCounts::default(),
         };
         for _ in 0..2 {
             let members = [("ben", "member"), ("cat", "vip"), ("dan", "guest")];
@@ -90,7 +90,7 @@ impl World {
             let body = json!({"kind": "private", "members": list});
             let room = world.http(OWNER).post("/rooms", body).await?.expect(201).body;
             let room = room["room"].as_str().unwrap().to_owned();
-            let known = Room::created(&[&[(OWNER, "owner")], &members[..]].concat());
+            let known = RoomModel::with_members(&[&[(OWNER, "owner")], &members[..]].concat());
             world.rooms.insert(room.clone(), known);
             for user in USERS {
                 world.listen(&room, user).await?;
@@ -107,12 +107,12 @@ impl World {
         *of.choose(&mut self.rng).unwrap()
     }
 
-    fn text(&mut self) -> String {
+    fn next_text(&mut self) -> String {
         self.texts += 1;
         format!("text{}of", self.texts)
     }
 
-    /// If the user is a member: joins the room at its head on a new connection.
+    /// Joins the room at its head on a new connection, if the user is a member.
     async fn listen(&mut self, room: &str, user: &str) -> Result<()> {
         if self.rooms[room].role(user).is_none() {
             return Ok(());
@@ -125,21 +125,21 @@ impl World {
         Ok(())
     }
 
-    /// One random change of one random room.
-    async fn step(&mut self) -> Result<()> {
+    /// Performs one random action in one random room.
+    async fn random_step(&mut self) -> Result<()> {
         let ids: Vec<String> = self.rooms.keys().cloned().collect();
         let room = ids.choose(&mut self.rng).unwrap().clone();
         match self.rng.random_range(0..20) {
             0..=8 => self.send(&room).await,
-            9..=14 => self.change(&room).await,
+            9..=14 => self.change_message(&room).await,
             15..=17 => self.change_membership(&room).await,
-            _ => self.read(&room).await,
+            _ => self.mark_read(&room).await,
         }
     }
 
     async fn send(&mut self, room: &str) -> Result<()> {
         let user = self.pick(&USERS);
-        let text = self.text();
+        let text = self.next_text();
         let is_private = self.rng.random_bool(0.6);
         let users: BTreeSet<String> =
             (0..self.rng.random_range(0..3)).map(|_| self.pick(&USERS).to_owned()).collect();
@@ -156,18 +156,18 @@ impl World {
         ensure!(answer.status == expected, "{user} as {role:?}: {}", answer.body);
         if expected == 201 {
             let private = is_private.then(|| (user.to_owned(), users, roles));
-            let event = Event { kind: "message:new", by: user.into(), private, target: None, text };
+            let event = ModelEvent { kind: "message:new", by: user.into(), private, target: None, text };
             self.rooms.get_mut(room).unwrap().push(answer.body["seq"].as_u64().unwrap(), event);
         }
         Ok(())
     }
 
-    async fn change(&mut self, room: &str) -> Result<()> {
+    async fn change_message(&mut self, room: &str) -> Result<()> {
         let user = self.pick(&USERS);
         let known = &self.rooms[room];
         let messages: Vec<u64> = (1..=known.head()).filter(|seq| known.is_message(*seq)).collect();
         let Some(target) = messages.choose(&mut self.rng).copied() else { return Ok(()) };
-        let text = self.text();
+        let text = self.next_text();
         let message = format!("/rooms/{room}/messages/{target}");
         let reaction = format!("{message}/reactions/x");
         let (kind, method, path, body) = match self.rng.random_range(0..6) {
@@ -183,7 +183,7 @@ impl World {
         let is_own = of.by == user;
         let may = match role {
             None => 404,
-            // Guests change nothing, whatever they may see.
+            // A guest may change nothing, not even a message that the guest may see.
             Some("guest") => 403,
             Some(role) if !known.may_see(user, role, target) => 404,
             Some("owner" | "admin") => 200,
@@ -195,7 +195,7 @@ impl World {
         ensure!(answer.status == expected, "{user} as {role:?} {kind} {target}: {}", answer.body);
         if expected == 200 {
             let text = if kind == "message:edited" { text } else { String::new() };
-            let event = Event { kind, by: user.into(), private: of.private, target: Some(target), text };
+            let event = ModelEvent { kind, by: user.into(), private: of.private, target: Some(target), text };
             self.rooms.get_mut(room).unwrap().push(answer.body["seq"].as_u64().unwrap(), event);
         }
         Ok(())
@@ -219,7 +219,10 @@ impl World {
         };
         let seq = answer["seq"].as_u64().unwrap();
         let known = self.rooms.get_mut(room).unwrap();
-        known.push(seq, Event { kind, by: OWNER.into(), private: None, target: None, text: String::new() });
+        known.push(
+            seq,
+            ModelEvent { kind, by: OWNER.into(), private: None, target: None, text: String::new() },
+        );
         known.set_role(user, seq, (!removes).then_some(role));
         if kind == "member:added" {
             self.check_live(room, user, seq).await?;
@@ -228,7 +231,7 @@ impl World {
         Ok(())
     }
 
-    async fn read(&mut self, room: &str) -> Result<()> {
+    async fn mark_read(&mut self, room: &str) -> Result<()> {
         let user = self.pick(&USERS);
         let seq = self.rng.random_range(0..=self.rooms[room].head());
         let status = self.http(user).read(room, seq).await?.status;
@@ -247,18 +250,18 @@ impl World {
             return Ok(());
         };
         let known = &self.rooms[room];
-        let expected = known.live(user, from, upto);
+        let expected = known.live_seqs(user, from, upto);
         let mut received = Vec::new();
         loop {
             let is_all = received.last() >= expected.last();
             let timeout = if is_all { QUIET_PERIOD } else { WAIT_TIMEOUT };
             let frame = match client.next_event(timeout).await {
-                // Silence proves the end; a closed connection would not.
+                // Only silence proves that nothing else arrives. A closed connection does not.
                 Err(ClientError::Silent(_)) if is_all => break,
                 frame => frame.context("a listener did not receive everything")?,
             };
             ensure!(!matches!(frame, ServerFrame::Gap(_)), "{user} received a gap");
-            let Some((of, seq)) = frame.place() else { continue };
+            let Some((of, seq)) = frame.log_position() else { continue };
             ensure!(of == room, "a frame of {of}");
             received.push(seq);
             let shown = format!("{frame:?}");
@@ -287,7 +290,7 @@ impl World {
             }
             return Ok(());
         }
-        let (visible, messages) = (known.visible(user), known.messages(user));
+        let (visible, messages) = (known.visible_seqs(user), known.visible_messages(user));
         let mut given = Vec::new();
         let page = http.messages(room, "limit=200").await?.expect(200).body;
         ensure!(seqs(&page["messages"], None) == messages, "{user} history: {page}");
@@ -308,9 +311,9 @@ impl World {
             mine["rooms"].as_array().unwrap().iter().find(|one| one["room"] == room).context("not mine")?;
         ensure!(entry["last_message"]["seq"].as_u64() == messages.last().copied(), "{user}: {entry}");
         ensure!(
-            entry["unread"] == known.unread(user).min(100),
+            entry["unread"] == known.unread_count(user).min(100),
             "{user} unread {}: {entry}",
-            known.unread(user)
+            known.unread_count(user)
         );
         given.push(mine);
         let found = http.get(&format!("/search?q=text&room={room}&limit=200")).await?.expect(200).body;
@@ -324,10 +327,11 @@ impl World {
         given.push(found);
         let mut given: Vec<String> = given.iter().map(Value::to_string).collect();
         let mut checked = std::mem::take(&mut self.checked);
-        // From the beginning, and from the last delete, which is where the tail begins.
-        for from in [0, known.last_deleted()] {
-            let reader = Reader { stack: &self.stack, user, room, from };
-            for (way, shown) in [reader.by_socket(1).await?, reader.by_poll(0).await?].into_iter().enumerate()
+        // Reads from the beginning of the log, and from the last delete, where the tail begins.
+        for from in [0, known.last_delete()] {
+            let reader = RoomReader { stack: &self.stack, user, room, from };
+            for (way, shown) in
+                [reader.read_by_socket(1).await?, reader.read_by_poll(0).await?].into_iter().enumerate()
             {
                 let may = visible.iter().copied().filter(|seq| *seq > from);
                 ensure!(
@@ -352,7 +356,7 @@ impl World {
     async fn check_search(&self, room: &str, user: &str) -> Result<()> {
         let known = &self.rooms[room];
         let expected: BTreeSet<u64> =
-            known.messages(user).into_iter().filter(|seq| !known.is_deleted(*seq)).collect();
+            known.visible_messages(user).into_iter().filter(|seq| !known.is_deleted(*seq)).collect();
         let deadline = std::time::Instant::now() + WAIT_TIMEOUT;
         loop {
             let path = format!("/search?q=text&room={room}&limit=200");
@@ -400,11 +404,11 @@ impl World {
     }
 }
 
-async fn run(seed: u64, steps: usize) -> Result<()> {
-    let mut world = World::new(seed).await?;
+async fn run_random_world(seed: u64, steps: usize) -> Result<()> {
+    let mut world = RandomWorld::new(seed).await?;
     let rooms: Vec<String> = world.rooms.keys().cloned().collect();
     for step in 0..steps {
-        world.step().await.with_context(|| format!("step {step}"))?;
+        world.random_step().await.with_context(|| format!("step {step}"))?;
         if step % 10 == 9 {
             let (room, user) = (rooms[step / 10 % rooms.len()].clone(), world.pick(&USERS));
             world.check_reads(&room, user).await.with_context(|| format!("reads after step {step}"))?;
@@ -432,12 +436,12 @@ async fn run(seed: u64, steps: usize) -> Result<()> {
 #[tokio::test]
 async fn every_read_path_shows_only_what_model_allows() -> Result<()> {
     for seed in [1, 2] {
-        run(seed, 150).await.with_context(|| format!("seed {seed}"))?;
+        run_random_world(seed, 150).await.with_context(|| format!("seed {seed}"))?;
     }
     Ok(())
 }
 
-/// A user who changed a message as admin and is a guest now sees neither the message nor the own change.
+/// A user changed a message as admin, and is a guest now. The user sees neither the message nor the change.
 #[tokio::test]
 async fn demoted_user_sees_no_own_change_of_hidden_message() -> Result<()> {
     let stack = Stack::builder().gateways(1).start().await?;
@@ -456,8 +460,8 @@ async fn demoted_user_sees_no_own_change_of_hidden_message() -> Result<()> {
     let visible = vec![1, last];
     let page = ben.events(&room, "after=0").await?.expect(200).body;
     ensure!(seqs(&page["events"], None) == visible, "{page}");
-    let reader = Reader { stack: &stack, user: "ben", room: &room, from: 0 };
-    for shown in [reader.by_socket(0).await?, reader.by_poll(0).await?] {
+    let reader = RoomReader { stack: &stack, user: "ben", room: &room, from: 0 };
+    for shown in [reader.read_by_socket(0).await?, reader.read_by_poll(0).await?] {
         ensure!(shown.seqs == visible, "{:?}: {}", shown.seqs, shown.text);
     }
     Ok(())
@@ -469,7 +473,7 @@ async fn demoted_user_sees_no_own_change_of_hidden_message() -> Result<()> {
 async fn many_random_rooms_show_only_what_model_allows() -> Result<()> {
     let seeds: u64 = std::env::var("TIDINGS_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(20);
     for seed in 100..100 + seeds {
-        run(seed, 300).await.with_context(|| format!("seed {seed}"))?;
+        run_random_world(seed, 300).await.with_context(|| format!("seed {seed}"))?;
     }
     Ok(())
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::draining::{
-    PATIENCE, close_code_without_frames, metric, reconnect_delay, until_gone, until_metric, until_unready,
+    WAIT_TIMEOUT, close_code_without_frames, metric, reconnect_delay, until_gone, until_metric, until_unready,
 };
 use anyhow::{Result, ensure};
 use futures_util::future::try_join_all;
 use serde_json::json;
 use tidings_harness::{Client, ClientError, Http, ServerFrame, Stack, TokenBy};
 
-async fn stack(drain_ms: u64) -> Result<Stack> {
+async fn start_stack_with_drain_time(drain_ms: u64) -> Result<Stack> {
     Stack::builder().gateway_env("TIDINGS_DRAIN_MS", drain_ms).start().await
 }
 
@@ -21,7 +21,7 @@ async fn stack(drain_ms: u64) -> Result<Stack> {
 #[tokio::test]
 async fn drain_notices_are_spread_evenly_and_followed_by_close() -> Result<()> {
     const CONNECTIONS: usize = 60;
-    let stack = stack(7_500).await?;
+    let stack = start_stack_with_drain_time(7_500).await?;
     let people: Vec<String> = (0..CONNECTIONS).map(|number| format!("p{number}")).collect();
     let clients = try_join_all(people.iter().map(|user| stack.connect(user))).await?;
     stack.gateway(0).terminate()?;
@@ -54,7 +54,7 @@ async fn drain_notices_are_spread_evenly_and_followed_by_close() -> Result<()> {
 
 #[tokio::test]
 async fn draining_gateway_refuses_new_and_serves_old_connections() -> Result<()> {
-    let stack = stack(60_000).await?;
+    let stack = start_stack_with_drain_time(60_000).await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let (alice, bob) = (stack.connect("alice").await?, stack.connect("bob").await?);
     bob.join_and_catch_up(&room).await?;
@@ -72,14 +72,14 @@ async fn draining_gateway_refuses_new_and_serves_old_connections() -> Result<()>
     let polled = gateway.post("/poll", json!({})).await?.expect(503);
     ensure!(polled.code() == "unavailable");
     let transport = gateway.get("/transport").await?.expect(200);
-    // `Connection: close` sends the next request through the load balancer again.
+    // `Connection: close` makes the client connect again, so the load balancer can choose another node.
     ensure!(polled.closes && transport.closes);
     let transport = transport.body;
     ensure!(transport == json!({"websocket": true, "retry_after_ms": 1000}), "{transport}");
 
     let ack = alice.send(&room, "still here").await?;
     ensure!(ack.stage == "stored");
-    match bob.wait_for("message:new", PATIENCE).await? {
+    match bob.wait_for("message:new", WAIT_TIMEOUT).await? {
         ServerFrame::Message(message) => ensure!(message.content == "still here"),
         other => anyhow::bail!("{other:?}"),
     }
@@ -93,7 +93,7 @@ async fn draining_gateway_refuses_new_and_serves_old_connections() -> Result<()>
 
 #[tokio::test]
 async fn client_authenticating_during_drain_connects_and_gets_notice() -> Result<()> {
-    let stack = stack(60_000).await?;
+    let stack = start_stack_with_drain_time(60_000).await?;
     let unauthenticated = Client::connect_by(TokenBy::Nothing, &stack.gateway(0).ws(), "").await?;
     let bob = stack.connect("bob").await?;
     stack.gateway(0).terminate()?;
@@ -106,7 +106,7 @@ async fn client_authenticating_during_drain_connects_and_gets_notice() -> Result
 
 #[tokio::test]
 async fn overdue_connection_gets_pending_answer_before_close() -> Result<()> {
-    let stack = stack(20_000).await?;
+    let stack = start_stack_with_drain_time(20_000).await?;
     let room = stack.http("alice").new_room(&[]).await?;
     let alice = Arc::new(stack.connect("alice").await?);
     let held = room_log::hold_messages(&stack, 14.0).await?;
@@ -116,8 +116,8 @@ async fn overdue_connection_gets_pending_answer_before_close() -> Result<()> {
     });
     stack.gateway(0).terminate()?;
     reconnect_delay(&alice).await?;
-    // The only connection should leave in the middle of the drain time and is asked to close one second later: about
-    // 10 s from here.
+    // The notice told the only connection to leave in the middle of the drain time. One second after that time, about
+    // 10 s after this point, the node asks the connection to close.
     until_metric(stack.gateway(0), "tidings_gateway_drain_overstayed_total", 1.0).await?;
     tokio::time::sleep(Duration::from_millis(500)).await;
     ensure!(alice.closed().is_none() && !sending.is_finished(), "{:?}", alice.closed());
@@ -131,7 +131,7 @@ async fn overdue_connection_gets_pending_answer_before_close() -> Result<()> {
 
 #[tokio::test]
 async fn expired_drain_time_closes_connections_with_pending_answers() -> Result<()> {
-    let stack = stack(2_000).await?;
+    let stack = start_stack_with_drain_time(2_000).await?;
     let room = stack.http("alice").new_room(&[]).await?;
     let alice = stack.connect("alice").await?;
     let held = room_log::hold_messages(&stack, 10.0).await?;
@@ -145,7 +145,7 @@ async fn expired_drain_time_closes_connections_with_pending_answers() -> Result<
     until_gone(stack.gateway(0)).await?;
     ensure!(stack.gateway(0).log()?.contains(r#""told":1,"overstayed":1,"cut":1"#));
     held.await?;
-    // The accepted message is stored once nevertheless.
+    // The accepted message is stored, and only once.
     stack.gateway(0).restart().await?;
     let again = stack.connect("alice").await?.send_as(&room, &client_id, "too late").await?;
     ensure!(again.duplicate && again.seq == 1, "{again:?}");
@@ -154,9 +154,9 @@ async fn expired_drain_time_closes_connections_with_pending_answers() -> Result<
 
 #[tokio::test]
 async fn pending_poll_is_answered_during_drain() -> Result<()> {
-    let stack = stack(20_000).await?;
+    let stack = start_stack_with_drain_time(20_000).await?;
     let room = stack.http("alice").new_room(&[]).await?;
-    // A connection that may still stay keeps the node running.
+    // Bob's connection may stay for a while, which keeps the node running.
     let _bob = stack.connect("bob").await?;
     let http = Http::new(&stack.gateway(0).url(), &stack.token("alice"));
     let held = room_log::hold_messages(&stack, 4.0).await?;
@@ -178,7 +178,7 @@ async fn until_command_received(stack: &Stack) -> Result<()> {
     let begun = Instant::now();
     let sent = "tidings_gateway_frames_total{type=\"message:send\"} 1";
     while !stack.gateway(0).metrics().await?.contains(sent) {
-        ensure!(begun.elapsed() < PATIENCE, "the gateway received no command");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "the gateway received no command");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
@@ -201,7 +201,7 @@ async fn unready_gateway_accepts_connections_before_drain_begins() -> Result<()>
 
 #[tokio::test]
 async fn a_second_signal_ends_a_gateway_at_once() -> Result<()> {
-    let stack = stack(60_000).await?;
+    let stack = start_stack_with_drain_time(60_000).await?;
     let alice = stack.connect("alice").await?;
     stack.gateway(0).terminate()?;
     let delay = reconnect_delay(&alice).await?;

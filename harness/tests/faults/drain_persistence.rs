@@ -4,7 +4,7 @@
 use crate::room_log;
 use std::time::{Duration, Instant};
 
-use crate::draining::{PATIENCE, until_gone, until_unready};
+use crate::draining::{WAIT_TIMEOUT, until_gone, until_unready};
 use anyhow::{Result, ensure};
 use serde_json::json;
 use tidings_harness::{Stack, clock, http};
@@ -20,7 +20,7 @@ async fn until_first_append(stack: &Stack, room: &str) -> Result<()> {
         if head == Some(1) {
             return Ok(());
         }
-        ensure!(begun.elapsed() < PATIENCE, "nothing was appended: {head:?}");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "nothing was appended: {head:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -40,7 +40,7 @@ async fn stopping_node_answers_pending_send_and_refuses_new_requests() -> Result
     let begun = Instant::now();
     // A connection made while the listener closes may be reset instead of refused.
     while !stack.http("alice").get("/me/rooms").await.is_err_and(|error| error.is_connect()) {
-        ensure!(begun.elapsed() < PATIENCE, "the node still accepts connections");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "the node still accepts connections");
     }
     let answer = sending.await??.expect(201).body;
     ensure!(answer["stage"] == "stored", "{answer}");

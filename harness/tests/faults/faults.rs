@@ -10,18 +10,18 @@ use tidings_harness::faults::{Fault, FaultReport, LinkFault, Plan, run};
 use tidings_harness::stack::Link;
 
 /// Messages per second of all senders together. Each goes to twelve clients, which a debug build can sustain.
-const RATE: u32 = 120;
+const MESSAGES_PER_SECOND: u32 = 120;
 const SEED: u64 = 4;
 /// Seconds until all clients have caught up. The longest wait is a client's timeout for a silent connection, plus its
 /// pauses between attempts.
-const SETTLED_WITHIN_S: f64 = 45.0;
+const MAX_SETTLE_S: f64 = 45.0;
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
 async fn run_without_violations(faults: Vec<Fault>) -> Result<FaultReport> {
-    let report = run(&Plan { rate: RATE, ..Plan::once(SEED, faults) }).await?;
+    let report = run(&Plan { rate: MESSAGES_PER_SECOND, ..Plan::once(SEED, faults) }).await?;
     ensure!(report.violations == 0, "{} violations\n{}", report.violations, report.stories.join("\n"));
     eprintln!("{report:?}");
     ensure_meaningful(&report)?;
@@ -32,14 +32,14 @@ async fn run_without_violations(faults: Vec<Fault>) -> Result<FaultReport> {
 /// changed. Checks also that the clients caught up soon.
 fn ensure_meaningful(report: &FaultReport) -> Result<()> {
     ensure!(report.stored > 200 && report.deliveries > 2_000, "{report:?}");
-    // For more than half of the time a message waits for a service that is away.
-    let due = f64::from(RATE) * report.fault_seconds;
+    // For more than half of the time some service is away, and the messages wait for it.
+    let due = f64::from(MESSAGES_PER_SECOND) * report.fault_seconds;
     ensure!(report.answered as f64 > due / 5.0, "{} of {due:.0} were answered: {report:?}", report.answered);
     for kind in ["message:edited", "message:deleted", "reaction:added"] {
         ensure!(report.changes.contains_key(kind), "no {kind}: {report:?}");
     }
     ensure!(report.changes.values().sum::<u64>() >= 10, "too few changes: {report:?}");
-    ensure!(report.settle_seconds < SETTLED_WITHIN_S, "clients caught up too late: {report:?}");
+    ensure!(report.settle_seconds < MAX_SETTLE_S, "clients caught up too late: {report:?}");
     Ok(())
 }
 
@@ -179,7 +179,8 @@ async fn postgres_persistence_and_client_link_faults_break_nothing() -> Result<(
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: a schedule of faults"]
 async fn fixed_seed_faults_break_nothing() -> Result<()> {
-    let report = run(&Plan { rate: RATE, ..Plan::random(SEED, Duration::from_secs(40)) }).await?;
+    let report =
+        run(&Plan { rate: MESSAGES_PER_SECOND, ..Plan::random(SEED, Duration::from_secs(40)) }).await?;
     ensure!(report.violations == 0, "{} violations\n{}", report.violations, report.stories.join("\n"));
     ensure!(report.stored > 500 && report.faults.len() > 5, "{report:?}");
     ensure_meaningful(&report)
@@ -197,10 +198,11 @@ fn seed_of_today() -> Result<u64> {
 async fn random_faults_break_nothing() -> Result<()> {
     let seed = seed_of_today()?;
     eprintln!("to repeat: TIDINGS_FAULT_SEED={seed} ./dev test random_faults_break_nothing");
-    let report = run(&Plan { rate: RATE, ..Plan::random(seed, Duration::from_secs(40)) }).await?;
+    let report =
+        run(&Plan { rate: MESSAGES_PER_SECOND, ..Plan::random(seed, Duration::from_secs(40)) }).await?;
     ensure!(report.violations == 0, "{} violations\n{}", report.violations, report.stories.join("\n"));
-    // The bound is lower than for a fixed schedule, because a seed may produce only outages.
+    // The bounds are lower than for a fixed schedule, because a random schedule may contain only outages.
     ensure!(report.stored > 200 && report.faults.len() > 2, "{report:?}");
-    ensure!(report.settle_seconds < SETTLED_WITHIN_S, "clients caught up too late: {report:?}");
+    ensure!(report.settle_seconds < MAX_SETTLE_S, "clients caught up too late: {report:?}");
     Ok(())
 }

@@ -29,7 +29,8 @@ async fn vanished_clients_are_closed_after_two_heartbeats() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: a schedule of faults"]
 async fn non_reading_clients_are_closed_at_outbox_limit() -> Result<()> {
-    let report = run(&Plan::once(42, vec![Fault::Stall(Duration::from_secs(10))])).await?;
+    // A gateway closes a connection to which it could write nothing for 10 s.
+    let report = run(&Plan::once(42, vec![Fault::Stall(Duration::from_secs(30))])).await?;
     assert_others_unaffected(&report);
     assert_eq!(report.strangers["stalled"], 8, "{report:#?}");
     assert_eq!(report.closes.get("4413"), Some(&8), "{report:#?}");

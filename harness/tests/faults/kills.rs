@@ -3,14 +3,14 @@
 
 use std::time::{Duration, Instant};
 
-use crate::show::{OBSERVERS, RunningPlay, conversations, stage};
+use crate::show::{OBSERVERS, RunningPlay, conversations, play_stack};
 use anyhow::{Context, Result, ensure};
 use tidings_harness::Stack;
 
 /// How often each player repeats its part.
 const REPETITIONS: usize = 12;
 const LEASE: Duration = Duration::from_millis(1500);
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Checks that every room's log is dense from 1 to its head in `messages` and `events` together.
 async fn ensure_dense(stack: &Stack) -> Result<()> {
@@ -28,32 +28,32 @@ async fn ensure_dense(stack: &Stack) -> Result<()> {
 
 #[tokio::test]
 async fn play_without_faults_is_clean() -> Result<()> {
-    let stack = stage().start().await?;
+    let stack = play_stack().start().await?;
     let played = RunningPlay::begin(&stack, conversations(1)?).finish_clean().await?;
-    // Only players that leave in the transcript reconnect.
+    // Without faults, a player reconnects only after a `leave` in its transcript. This happens at most four times.
     ensure!(played.reconnects() <= 4, "{} reconnects", played.reconnects());
     ensure_dense(&stack).await
 }
 
 #[tokio::test]
 async fn row_altered_or_deleted_in_database_is_detected() -> Result<()> {
-    let stack = stage().start().await?;
+    let stack = play_stack().start().await?;
     let played = RunningPlay::begin(&stack, conversations(1)?).finish_clean().await?;
     let room = played.room_ids().next().context("there are two rooms")?;
     let row = format!("WHERE room_id = '{room}' AND seq = 7");
     let change = |set: &str| format!("UPDATE messages SET {set} {row}");
 
     stack.database().query(&change("content = content || ' '")).await?;
-    let (altered, verdict) = played.judged().await;
+    let (altered, verdict) = played.evaluate().await;
     ensure!(altered.history_mismatch > 0 && !verdict.is_clean(), "{altered:?}");
-    ensure!(verdict.told.iter().any(|line| line.contains("seq: 7")), "{:?}", verdict.told);
+    ensure!(verdict.descriptions.iter().any(|line| line.contains("seq: 7")), "{:?}", verdict.descriptions);
     ensure!(altered.missing + altered.duplicated + altered.reordered == 0, "{altered:?}");
 
     stack.database().query(&change("content = left(content, -1)")).await?;
-    ensure!(played.judged().await.1.is_clean(), "the row is restored");
+    ensure!(played.evaluate().await.1.is_clean(), "the row is restored");
 
     stack.database().query(&format!("DELETE FROM messages {row}")).await?;
-    let (deleted, _) = played.judged().await;
+    let (deleted, _) = played.evaluate().await;
     ensure!(deleted.history_mismatch == 2, "missing in messages and in events: {deleted:?}");
     ensure!(ensure_dense(&stack).await.is_err(), "the hole was not detected");
     Ok(())
@@ -61,31 +61,32 @@ async fn row_altered_or_deleted_in_database_is_detected() -> Result<()> {
 
 #[tokio::test]
 async fn killed_gateways_and_a_killed_persistence_node_lose_nothing() -> Result<()> {
-    let stack = stage().start().await?;
-    let show = RunningPlay::begin(&stack, conversations(REPETITIONS)?);
+    let stack = play_stack().start().await?;
+    let play = RunningPlay::begin(&stack, conversations(REPETITIONS)?);
     // After a gateway is killed all clients are on the other one, so the other one is killed next.
     for (percent, gateway) in [(10, 0), (20, 1), (50, 0)] {
-        show.until_percent(percent).await?;
-        show.ensure_under_way()?;
+        play.until_percent(percent).await?;
+        play.ensure_under_way()?;
         stack.gateway(gateway).kill();
-        show.until_more(20).await?;
+        play.until_more(20).await?;
         stack.gateway(gateway).restart().await?;
         if percent == 20 {
-            show.until_percent(35).await?;
+            play.until_percent(35).await?;
             stack.persistence(0).kill();
             stack.persistence(0).restart().await?;
-            show.until_more(20).await?;
+            play.until_more(20).await?;
         }
     }
-    show.ensure_under_way()?;
-    let played = show.finish_clean().await?;
-    // A lower bound by the observers: at first half of them are on gateway 0, later all are on the next killed gateway.
+    play.ensure_under_way()?;
+    let played = play.finish_clean().await?;
+    // The observers alone reconnect this often: half of them were on the first killed gateway, and all of them on each
+    // of the other two.
     let least = 2 * (OBSERVERS / 2 + OBSERVERS + OBSERVERS) as u64;
     ensure!(played.reconnects() >= least, "{} reconnects", played.reconnects());
     ensure_dense(&stack).await
 }
 
-/// The number and the owner name of a persistence node that owns the partition of a room.
+/// The index and the owner name of a persistence node that owns the partition of a room.
 async fn busy_owner(stack: &Stack) -> Result<(usize, String)> {
     let sql = "SELECT p.owner FROM partitions p JOIN rooms r USING (partition) WHERE p.owner IS NOT NULL";
     let owner = stack.database().value(sql).await?;
@@ -96,45 +97,45 @@ async fn busy_owner(stack: &Stack) -> Result<(usize, String)> {
 
 #[tokio::test]
 async fn resumed_persistence_node_does_no_harm_after_takeover() -> Result<()> {
-    let stack = stage().persistence(2).persistence_env("TIDINGS_LEASE_MS", LEASE.as_millis()).start().await?;
-    let show = RunningPlay::begin(&stack, conversations(REPETITIONS)?);
-    show.until_percent(20).await?;
+    let stack =
+        play_stack().persistence(2).persistence_env("TIDINGS_LEASE_MS", LEASE.as_millis()).start().await?;
+    let play = RunningPlay::begin(&stack, conversations(REPETITIONS)?);
+    play.until_percent(20).await?;
     let (paused, owner) = busy_owner(&stack).await?;
     stack.persistence(paused).pause()?;
     let begun = Instant::now();
     let left = format!("SELECT count(*) FROM partitions WHERE owner = '{owner}'");
     while stack.database().value(&left).await? != "0" {
-        ensure!(begun.elapsed() < PATIENCE, "no other node took over");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "no other node took over");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     ensure!(begun.elapsed() > LEASE / 2, "the takeover did not wait for the lease: {:?}", begun.elapsed());
-    show.until_more(200).await.context("under the new owner")?;
+    play.until_more(200).await.context("under the new owner")?;
     stack.persistence(paused).resume()?;
-    show.ensure_under_way()?;
-    show.until_more(200).await.context("after SIGCONT")?;
-    show.finish_clean().await?;
+    play.ensure_under_way()?;
+    play.until_more(200).await.context("after SIGCONT")?;
+    play.finish_clean().await?;
     ensure_dense(&stack).await
 }
 
 #[tokio::test]
 async fn redis_restart_with_or_without_data_loses_nothing_stored() -> Result<()> {
-    let stack = stage().start().await?;
-    let show = RunningPlay::begin(&stack, conversations(REPETITIONS)?);
+    let stack = play_stack().start().await?;
+    let play = RunningPlay::begin(&stack, conversations(REPETITIONS)?);
     for percent in [20, 40, 60] {
-        show.until_percent(percent).await?;
-        show.ensure_under_way()?;
+        play.until_percent(percent).await?;
+        play.ensure_under_way()?;
         if percent == 60 {
             stack.redis().restart_empty().await?;
         } else {
-            // Redis may lose the appends of its last second. Their senders got no `stored`, or history has the
-            // messages.
+            // Redis may lose the appends of its last second. History still has each message whose sender got `stored`.
             stack.redis().kill();
             stack.redis().restart().await?;
         }
-        show.until_more(20).await?;
+        play.until_more(20).await?;
     }
-    show.ensure_under_way()?;
-    show.finish_clean().await?;
+    play.ensure_under_way()?;
+    play.finish_clean().await?;
     let epochs = stack.database().value("SELECT count(*) FROM epochs_opened").await?;
     ensure!(epochs == "4", "{epochs} epochs were opened");
     ensure_dense(&stack).await

@@ -1,5 +1,5 @@
-//! Faults of processes, links, disks and clocks under load; drains and rolling restarts.
-//! One test program per subject with a module per behaviour, because linking each file by itself took minutes.
+//! Faults of processes, links, disks and clocks under load; drains and rolling restarts. One test program per subject
+//! with a module per behaviour, because linking each file separately takes minutes.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,6 +8,7 @@ mod drain_persistence;
 mod faults;
 mod faults_clients;
 mod faults_clock;
+mod faults_noisy;
 mod kills;
 mod postgres_away;
 mod postgres_faults;

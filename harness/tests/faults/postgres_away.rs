@@ -13,68 +13,70 @@ use tidings_shared::{
 };
 
 const MIB: u64 = 1024 * 1024;
-/// How much more memory than during the outage the processes may use when the backlog is written: a batch exists in
-/// several forms at once. Unoptimized builds use 36 MiB here, on a busy machine.
-const AFTER_FACTOR: u64 = 3;
-/// Bytes of a message's content: in most rooms, and in the rooms whose messages are to fill memory.
-const USUAL_BYTES: usize = 200;
-const LARGE_BYTES: usize = 32 * 1024;
+/// While the backlog is written, a process may grow by this many times [`OutagePlan::max_growth_bytes`], because a
+/// batch exists in several forms at once. An unoptimized build uses 36 MiB here on a busy machine.
+const RECOVERY_GROWTH_FACTOR: u64 = 3;
+/// The size of a message in a room with listeners.
+const USUAL_MESSAGE_BYTES: usize = 200;
+/// The size of a message in a room without listeners. These messages would fill memory if a process kept them.
+const LARGE_MESSAGE_BYTES: usize = 32 * 1024;
 
-struct Plan {
-    /// Rooms in which `rate` messages a second are sent together.
+struct OutagePlan {
+    /// The number of rooms. All of them together get `rate` messages a second.
     rooms: usize,
     rate: u32,
-    /// The number of rooms without listeners. Their messages are large; a listener could be closed as too slow.
+    /// The number of these rooms that have large messages and no listeners. A gateway could close a listener as too
+    /// slow.
     rooms_without_listeners: usize,
     before: Duration,
     away: Duration,
     after: Duration,
-    /// The backlog bound of one partition, in records.
-    bound: u64,
-    /// Bytes by which a process may grow during the outage; [`AFTER_FACTOR`] times as many afterwards.
-    growth: u64,
+    /// The limit of the backlog of one partition.
+    max_backlog_records: u64,
+    /// Bytes by which a process may grow during the outage; [`RECOVERY_GROWTH_FACTOR`] times as many afterwards.
+    max_growth_bytes: u64,
 }
 
-impl Plan {
-    /// Bytes of large messages that are sent during the outage. Memory would grow by as much if all of them were kept.
-    fn large_while_away(&self) -> u64 {
+impl OutagePlan {
+    /// The bytes of the large messages that are sent during the outage. If a process kept all of them, it would grow by
+    /// this much.
+    fn large_bytes_during_outage(&self) -> u64 {
         self.away.as_secs()
             * u64::from(self.rate)
-            * (self.rooms_without_listeners * LARGE_BYTES / self.rooms) as u64
+            * (self.rooms_without_listeners * LARGE_MESSAGE_BYTES / self.rooms) as u64
     }
 }
 
 /// Resident memory by name of the process, in bytes.
-type Memory = Vec<(String, u64)>;
+type ResidentBytes = Vec<(String, u64)>;
 
-fn memory(stack: &Stack) -> Result<Memory> {
+fn measure_memory(stack: &Stack) -> Result<ResidentBytes> {
     let nodes = stack.gateways().iter().map(|node| ("gateway", node.pid()));
     let others = [("persistence", stack.persistence(0).pid()), ("Redis", stack.redis().pid())];
     nodes.chain(others).map(|(name, pid)| Ok((name.to_owned(), resident(pid.context(name)?)?))).collect()
 }
 
-/// The results of a run.
-struct Figures {
+struct OutageMeasurements {
     refused: HashMap<String, usize>,
-    /// The largest memory before, during and after the outage.
-    memory: [Memory; 3],
+    /// The highest memory use of each process before, during and after the outage.
+    memory: [ResidentBytes; 3],
     /// Times from send to delivery of the messages accepted during the outage, up to the first refusal in their room.
     delivery: Vec<Duration>,
-    /// Messages delivered in the quiet room, by second of the outage.
+    /// The number of messages delivered in the quiet room, for each second of the outage.
     quiet: Vec<usize>,
     /// Sends answered `accepted`, and sends answered `stored`.
     answered: [usize; 2],
     tries: u32,
-    /// Time from PostgreSQL's return until the logs of that moment were written.
+    /// Time from the return of PostgreSQL until it had everything that was in the logs at its return.
     written_after: Duration,
 }
 
 /// Creates rooms in different partitions; the last one is the quiet room.
-async fn rooms(stack: &Stack, count: usize) -> Result<Vec<String>> {
+async fn create_rooms(stack: &Stack, count: usize) -> Result<Vec<String>> {
     let mut rooms: Vec<String> = Vec::new();
     while rooms.len() < count {
         let number = rooms.len();
-        let people = [format!("hearer{number}"), format!("other{number}")];
+        let people = [format!("listener{number}"), format!("other{number}")];
         let room = stack.http(&format!("sender{number}")).new_room(&[&people[0], &people[1]]).await?;
         let of = |room: &str| RoomId::parse(room).map(|room| Partition::of(&room));
         if rooms.iter().all(|other| of(other) != of(&room)) {
@@ -84,19 +86,19 @@ async fn rooms(stack: &Stack, count: usize) -> Result<Vec<String>> {
     Ok(rooms)
 }
 
-async fn largest_during(stack: &Stack, length: Duration) -> Result<Memory> {
+async fn peak_memory_during(stack: &Stack, length: Duration) -> Result<ResidentBytes> {
     let begun = Instant::now();
-    let mut largest = memory(stack)?;
+    let mut largest = measure_memory(stack)?;
     while begun.elapsed() < length {
         tokio::time::sleep(Duration::from_millis(500).min(length)).await;
-        for ((_, largest), (_, now)) in largest.iter_mut().zip(memory(stack)?) {
+        for ((_, largest), (_, now)) in largest.iter_mut().zip(measure_memory(stack)?) {
             *largest = now.max(*largest);
         }
     }
     Ok(largest)
 }
 
-/// Waits until everything that is in the logs now is in the database; returns how long that took.
+/// Waits until the database has everything that is in the logs now. Returns how long that took.
 async fn until_written(stack: &Stack, rooms: &[String]) -> Result<Duration> {
     let begun = Instant::now();
     let mut heads = Vec::new();
@@ -115,22 +117,25 @@ async fn until_written(stack: &Stack, rooms: &[String]) -> Result<Duration> {
     Ok(begun.elapsed())
 }
 
-async fn play(plan: &Plan) -> Result<Figures> {
-    let builder = Stack::builder().gateways(2).own_postgres().env("TIDINGS_MAX_BACKLOG_RECORDS", plan.bound);
+async fn run_plan(plan: &OutagePlan) -> Result<OutageMeasurements> {
+    let builder = Stack::builder()
+        .gateways(2)
+        .own_postgres()
+        .env("TIDINGS_MAX_BACKLOG_RECORDS", plan.max_backlog_records);
     let stack = builder
-        .env("TIDINGS_MAX_MESSAGE_CHARS", LARGE_BYTES)
+        .env("TIDINGS_MAX_MESSAGE_CHARS", LARGE_MESSAGE_BYTES)
         .gateway_env("TIDINGS_MESSAGES_PER_SECOND", 100_000)
         .gateway_env("TIDINGS_MESSAGES_BURST", 100_000)
         .start()
         .await?;
-    let rooms = rooms(&stack, plan.rooms + 1).await?;
+    let rooms = create_rooms(&stack, plan.rooms + 1).await?;
     let length = plan.before + plan.away + plan.after;
-    let (mut senders, mut hearers) = (Vec::new(), Vec::new());
+    let (mut senders, mut listeners) = (Vec::new(), Vec::new());
     for (number, room) in rooms.iter().enumerate() {
-        let heard = number >= plan.rooms_without_listeners;
-        for (gateway, name) in ["hearer", "other"].iter().enumerate().filter(|_| heard) {
+        let has_listeners = number >= plan.rooms_without_listeners;
+        for (gateway, name) in ["listener", "other"].iter().enumerate().filter(|_| has_listeners) {
             let client = stack.connect_at(gateway, &format!("{name}{number}")).await?;
-            hearers.push((room.clone(), RoomListener::start(client, room).await?));
+            listeners.push((room.clone(), RoomListener::start(client, room).await?));
         }
         let busy = Duration::from_secs_f64(plan.rooms as f64 / f64::from(plan.rate));
         let pause = if number < plan.rooms { busy } else { Duration::from_millis(250) };
@@ -141,34 +146,34 @@ async fn play(plan: &Plan) -> Result<Figures> {
             room,
             count,
             pause,
-            if heard { USUAL_BYTES } else { LARGE_BYTES },
+            if has_listeners { USUAL_MESSAGE_BYTES } else { LARGE_MESSAGE_BYTES },
         ));
     }
-    let before = largest_during(&stack, plan.before).await?;
+    let before = peak_memory_during(&stack, plan.before).await?;
     stack.database().server().kill();
-    let down = Instant::now();
-    let away = largest_during(&stack, plan.away).await?;
-    let up = Instant::now();
+    let outage_began = Instant::now();
+    let away = peak_memory_during(&stack, plan.away).await?;
+    let outage_ended = Instant::now();
     stack.database().server().restart().await?;
-    let mut met: HashMap<String, SendResults> = HashMap::new();
+    let mut results: HashMap<String, SendResults> = HashMap::new();
     let (after, written_after) =
-        tokio::try_join!(largest_during(&stack, plan.after), until_written(&stack, &rooms))?;
+        tokio::try_join!(peak_memory_during(&stack, plan.after), until_written(&stack, &rooms))?;
     for sender in senders {
-        let answered = sender.answered();
+        let answered = sender.acked_count();
         let (room, all) = sender.finish().await.with_context(|| format!("{answered} were answered"))?;
-        met.insert(room, all);
+        results.insert(room, all);
     }
-    let mut heard = Vec::new();
-    for (room, hearer) in hearers {
-        heard.push((room.clone(), hearer.finish(met[&room].sent.len()).await?));
+    let mut deliveries = Vec::new();
+    for (room, listener) in listeners {
+        deliveries.push((room.clone(), listener.finish(results[&room].sent.len()).await?));
     }
-    ensure_stored_once(&stack, &met).await?;
+    ensure_stored_once(&stack, &results).await?;
     for node in stack.gateways().iter().chain(stack.persistence_nodes()) {
         ensure!(!node.log()?.contains("panicked"), "a node panicked");
     }
 
-    let sent = || met.values().flat_map(|met| &met.sent);
-    let mut figures = Figures {
+    let sent = || results.values().flat_map(|results| &results.sent);
+    let mut measurements = OutageMeasurements {
         refused: HashMap::new(),
         memory: [before, away, after],
         delivery: Vec::new(),
@@ -177,34 +182,38 @@ async fn play(plan: &Plan) -> Result<Figures> {
         tries: sent().map(|sent| sent.tries).sum(),
         written_after,
     };
-    for (code, count) in met.values().flat_map(|met| &met.refused) {
-        *figures.refused.entry(code.clone()).or_default() += count;
+    for (code, count) in results.values().flat_map(|results| &results.refused) {
+        *measurements.refused.entry(code.clone()).or_default() += count;
     }
-    for (room, heard) in &heard {
-        let heard: HashMap<&str, Instant> = heard.iter().map(|(id, _, at)| (id.as_str(), *at)).collect();
-        let sent = met[room].sent.iter();
+    for (room, deliveries) in &deliveries {
+        let delivered_at: HashMap<&str, Instant> =
+            deliveries.iter().map(|(id, _, at)| (id.as_str(), *at)).collect();
+        let sent = results[room].sent.iter();
         // The sender does not know the append time of a message that waited for `stored` or was repeated.
-        for sent in sent.filter(|sent| sent.accepted && sent.tries == 1 && (down..up).contains(&sent.at)) {
-            let heard = heard.get(sent.client_id.as_str()).context("the message was not delivered")?;
+        for sent in sent.filter(|sent| {
+            sent.accepted && sent.tries == 1 && (outage_began..outage_ended).contains(&sent.at)
+        }) {
+            let delivered_at =
+                delivered_at.get(sent.client_id.as_str()).context("the message was not delivered")?;
             // Later messages may have waited for the look-up of a repetition, which takes seconds during the outage.
-            if met[room].first_refusal.is_none_or(|refused| sent.at < refused) {
-                figures.delivery.push(heard.saturating_duration_since(sent.at));
+            if results[room].first_refusal.is_none_or(|refused| sent.at < refused) {
+                measurements.delivery.push(delivered_at.saturating_duration_since(sent.at));
             }
-            let second = usize::try_from((*heard - down).as_secs())?;
-            if room == &rooms[plan.rooms] && second < figures.quiet.len() {
-                figures.quiet[second] += 1;
+            let second = usize::try_from((*delivered_at - outage_began).as_secs())?;
+            if room == &rooms[plan.rooms] && second < measurements.quiet.len() {
+                measurements.quiet[second] += 1;
             }
         }
     }
-    figures.delivery.sort_unstable();
-    Ok(figures)
+    measurements.delivery.sort_unstable();
+    Ok(measurements)
 }
 
 /// Checks that each message is stored once, at the seq in its answer, and that the logs have no hole.
-async fn ensure_stored_once(stack: &Stack, met: &HashMap<String, SendResults>) -> Result<()> {
+async fn ensure_stored_once(stack: &Stack, results: &HashMap<String, SendResults>) -> Result<()> {
     let begun = Instant::now();
-    for (room, met) in met {
-        let last = met.sent.iter().map(|sent| sent.seq).max().unwrap_or_default();
+    for (room, results) in results {
+        let last = results.sent.iter().map(|sent| sent.seq).max().unwrap_or_default();
         let head = format!("SELECT head_seq FROM rooms WHERE id = '{room}'");
         while stack.database().value(&head).await? != last.to_string() {
             ensure!(begun.elapsed() < Duration::from_secs(60), "not everything is stored");
@@ -212,7 +221,7 @@ async fn ensure_stored_once(stack: &Stack, met: &HashMap<String, SendResults>) -
         }
         let sql = format!("SELECT client_id, seq FROM messages WHERE room_id = '{room}' ORDER BY seq");
         let rows = stack.database().query(&sql).await?;
-        let mut sent: Vec<_> = met.sent.iter().map(|sent| (sent.seq, &sent.client_id)).collect();
+        let mut sent: Vec<_> = results.sent.iter().map(|sent| (sent.seq, &sent.client_id)).collect();
         sent.sort_unstable();
         let sent: Vec<Vec<String>> =
             sent.into_iter().map(|(seq, client_id)| vec![client_id.clone(), seq.to_string()]).collect();
@@ -224,13 +233,13 @@ async fn ensure_stored_once(stack: &Stack, met: &HashMap<String, SendResults>) -
     Ok(())
 }
 
-impl Figures {
+impl OutageMeasurements {
     fn delivery_quantile(&self, share: f64) -> Duration {
-        let place = (self.delivery.len() as f64 * share) as usize;
-        self.delivery.get(place.min(self.delivery.len().saturating_sub(1))).copied().unwrap_or(Duration::MAX)
+        let index = (self.delivery.len() as f64 * share) as usize;
+        self.delivery.get(index.min(self.delivery.len().saturating_sub(1))).copied().unwrap_or(Duration::MAX)
     }
 
-    fn print(&self, plan: &Plan) {
+    fn print(&self, plan: &OutagePlan) {
         let [accepted, stored] = self.answered;
         let (sent, tries) = (accepted + stored, self.tries);
         println!("PostgreSQL away for {:?}, {}/s", plan.away, plan.rate);
@@ -251,17 +260,18 @@ impl Figures {
         println!("refused and sent again: {:?}; quiet room by second: {:?}", self.refused, self.quiet);
     }
 
-    fn check(&self, plan: &Plan) -> Result<()> {
+    fn check(&self, plan: &OutagePlan) -> Result<()> {
         self.print(plan);
         ensure!(self.delivery_quantile(0.99) < Duration::from_secs(3), "live delivery stalled");
         // A busy machine may stretch a pause of a quarter second to more than a second.
         let silent = self.quiet.windows(3).find(|seconds| seconds.iter().sum::<usize>() == 0);
         ensure!(silent.is_none(), "nothing was delivered for three seconds: {:?}", self.quiet);
-        // The backlog is written in few batches, which take a multiple of its size for a moment.
-        for (phase, growth) in [(1, plan.growth), (2, AFTER_FACTOR * plan.growth)] {
+        for (phase, max_growth) in
+            [(1, plan.max_growth_bytes), (2, RECOVERY_GROWTH_FACTOR * plan.max_growth_bytes)]
+        {
             for ((name, before), (_, now)) in self.memory[0].iter().zip(&self.memory[phase]) {
-                let [before, now, growth] = [*before, *now, growth].map(|bytes: u64| bytes / MIB);
-                ensure!(now.saturating_sub(before) < growth, "{name} grew from {before} to {now} MiB");
+                let [before, now, max_growth] = [*before, *now, max_growth].map(|bytes: u64| bytes / MIB);
+                ensure!(now.saturating_sub(before) < max_growth, "{name} grew from {before} to {now} MiB");
             }
         }
         Ok(())
@@ -270,39 +280,43 @@ impl Figures {
 
 #[tokio::test]
 async fn postgres_outage_delivers_accepted_and_refuses_above_bound() -> Result<()> {
-    let plan = Plan {
+    let plan = OutagePlan {
         rooms: 3,
         rate: 150,
         rooms_without_listeners: 2,
         before: Duration::from_secs(4),
         away: Duration::from_secs(18),
         after: Duration::from_secs(4),
-        bound: 80,
-        growth: 16 * MIB,
+        max_backlog_records: 80,
+        max_growth_bytes: 16 * MIB,
     };
     ensure!(
-        plan.large_while_away() > AFTER_FACTOR * plan.growth,
+        plan.large_bytes_during_outage() > RECOVERY_GROWTH_FACTOR * plan.max_growth_bytes,
         "the test could not detect that all large messages are kept"
     );
-    let figures = play(&plan).await?;
-    figures.check(&plan)?;
-    ensure!(figures.refused.get("overloaded").is_some_and(|count| *count > 0), "{:?}", figures.refused);
+    let measurements = run_plan(&plan).await?;
+    measurements.check(&plan)?;
+    ensure!(
+        measurements.refused.get("overloaded").is_some_and(|count| *count > 0),
+        "{:?}",
+        measurements.refused
+    );
     Ok(())
 }
 
-/// `./dev test --long a_minute_without_postgresql`
+/// Started with `./dev test --long a_minute_without_postgresql`.
 #[tokio::test]
 #[ignore = "long: a minute without PostgreSQL"]
 async fn a_minute_without_postgresql_costs_bounded_memory() -> Result<()> {
-    let plan = Plan {
+    let plan = OutagePlan {
         rooms: 8,
         rate: 500,
         rooms_without_listeners: 0,
         before: Duration::from_secs(10),
         away: Duration::from_secs(60),
         after: Duration::from_secs(20),
-        bound: 10_000,
-        growth: 128 * MIB,
+        max_backlog_records: 10_000,
+        max_growth_bytes: 128 * MIB,
     };
-    play(&plan).await?.check(&plan)
+    run_plan(&plan).await?.check(&plan)
 }

@@ -1,5 +1,5 @@
-//! PostgreSQL is away. Every answer that needs it is a coded `unavailable` within a bounded time, however many requests
-//! come at once. Everything else goes on, and all works again when PostgreSQL is back.
+//! PostgreSQL is away. Every request that needs it gets the code `unavailable` within a bounded time, for any number of
+//! concurrent requests. Other requests succeed, and all requests succeed again when PostgreSQL is back.
 
 use std::time::{Duration, Instant};
 
@@ -10,22 +10,23 @@ use serde_json::{Value, json};
 use tidings_harness::http::{Answer, client};
 use tidings_harness::{ClientError, Http, Stack};
 
-/// Bound for an answer: a request waits up to 5 s for a connection, possibly behind a statement that takes 10 s.
-const ANSWER_BOUND: Duration = Duration::from_secs(25);
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest time that an answer may take: a request waits up to 5 s for a connection, possibly behind a statement
+/// that takes 10 s.
+const MAX_ANSWER_TIME: Duration = Duration::from_secs(25);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-async fn stack() -> Result<Stack> {
+async fn start_stack() -> Result<Stack> {
     let builder = Stack::builder().own_postgres().gateway_env("TIDINGS_MESSAGES_PER_SECOND", 1000);
     builder.gateway_env("TIDINGS_MESSAGES_BURST", 1000).start().await
 }
 
-fn unavailable(answer: &Answer) -> bool {
+fn is_unavailable_answer(answer: &Answer) -> bool {
     let problem = (answer.status, answer.code(), answer.body["retry_after_ms"].is_u64());
     problem == (503, "unavailable", true) && answer.content_type.starts_with("application/problem+json")
 }
 
 /// All requests that need the database, for a room with one message.
-fn requests(room: &str) -> Vec<(Method, String, Option<Value>)> {
+fn database_requests(room: &str) -> Vec<(Method, String, Option<Value>)> {
     let room = format!("/rooms/{room}");
     let message = |client_id: &str| json!({"client_id": client_id, "content": "x"});
     let (get, post, put) = (Method::GET, Method::POST, Method::PUT);
@@ -60,21 +61,21 @@ fn requests(room: &str) -> Vec<(Method, String, Option<Value>)> {
 
 #[tokio::test]
 async fn requests_without_database_are_unavailable_then_recover() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = Http::new(&stack.persistence(0).url(), &stack.admin_token("alice"));
     let room = alice.new_room(&["bob"]).await?;
     alice.send(&room, "one", "tea").await?.expect(201);
     stack.database().server().kill();
     let begun = Instant::now();
-    let asked = requests(&room).into_iter().map(|(method, path, body)| {
+    let asked = database_requests(&room).into_iter().map(|(method, path, body)| {
         let alice = &alice;
         async move { (format!("{method} {path}"), alice.request(method, &path, body).await) }
     });
     for (request, answer) in join_all(asked).await {
         let answer = answer?;
-        ensure!(unavailable(&answer), "{request}: {answer:?}");
+        ensure!(is_unavailable_answer(&answer), "{request}: {answer:?}");
     }
-    ensure!(begun.elapsed() < ANSWER_BOUND, "{:?}", begun.elapsed());
+    ensure!(begun.elapsed() < MAX_ANSWER_TIME, "{:?}", begun.elapsed());
     let node = stack.persistence(0);
     let health = async |path: &str| client().get(format!("{}{path}", node.admin())).send().await;
     ensure!(health("/healthz").await?.status() == 200 && health("/readyz").await?.status() == 503);
@@ -91,7 +92,7 @@ async fn requests_without_database_are_unavailable_then_recover() -> Result<()> 
 
 #[tokio::test]
 async fn thousand_requests_to_paused_database_answer_in_time() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&["bob"]).await?;
     alice.send(&room, "one", "tea").await?.expect(201);
@@ -100,14 +101,14 @@ async fn thousand_requests_to_paused_database_answer_in_time() -> Result<()> {
     let begun = Instant::now();
     let asked = (0..1000).map(|_| alice.messages(&room, ""));
     for answer in try_join_all(asked).await? {
-        ensure!(unavailable(&answer), "{answer:?}");
+        ensure!(is_unavailable_answer(&answer), "{answer:?}");
     }
-    ensure!(begun.elapsed() < ANSWER_BOUND, "{:?}", begun.elapsed());
+    ensure!(begun.elapsed() < MAX_ANSWER_TIME, "{:?}", begun.elapsed());
     stack.database().server().resume()?;
     stack.persistence(0).until_ready().await?;
     let begun = Instant::now();
     while alice.messages(&room, "").await?.status != 200 {
-        ensure!(begun.elapsed() < PATIENCE, "history stays unavailable");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "history stays unavailable");
     }
     alice.send(&room, "two", "more").await?.expect(201);
     ensure!(!stack.persistence(0).log()?.contains("panicked"));
@@ -116,7 +117,7 @@ async fn thousand_requests_to_paused_database_answer_in_time() -> Result<()> {
 
 #[tokio::test]
 async fn websocket_without_database_refuses_only_database_commands() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let hidden = stack.http("alice").new_room(&["bob"]).await?;
     let (alice, bob) = (stack.connect("alice").await?, stack.connect("bob").await?);
@@ -129,13 +130,13 @@ async fn websocket_without_database_refuses_only_database_commands() -> Result<(
         ClientError::Refused { status, body, .. } => *status == 503 && body["code"] == "unavailable",
         _ => false,
     };
-    // Commands go on where Redis has the data.
+    // Commands for which Redis has the data still succeed.
     let quick = json!({"room": room, "client_id": "a", "content": "hello", "ack": "accepted", "attempt": 1});
     alice.send_with(quick).await?;
-    bob.wait_for("message:new", ANSWER_BOUND).await?;
+    bob.wait_for("message:new", MAX_ANSWER_TIME).await?;
     let again = stack.connect("bob").await?;
     again.join_and_catch_up(&room).await?;
-    // Redis lacks the data: a room without a hash, a user without an account, a client id that may be old.
+    // Redis lacks the data for these: a user without an account, a room without a hash, a client id that may be old.
     let (newcomer, unseeded, repeated) = tokio::join!(
         stack.connect("newcomer"),
         bob.join(&hidden),
@@ -147,8 +148,8 @@ async fn websocket_without_database_refuses_only_database_commands() -> Result<(
     {
         ensure!(error.as_ref().is_some_and(is_unavailable), "{request}: {error:?}");
     }
-    // A client sends its outbox again. Each send is answered in time, although they run one after the other, and delays
-    // no command that needs no look-up.
+    // A client sends its outbox again. The sends run one after the other, but each is answered in time. They delay no
+    // command that needs no look-up.
     let many = (0..60).map(|n| {
         let (alice, room) = (&alice, &room);
         let fields = json!({"room": room, "client_id": n.to_string(), "content": "x", "attempt": 2, "ack": "accepted"});
@@ -171,7 +172,7 @@ async fn websocket_without_database_refuses_only_database_commands() -> Result<(
     stack.persistence(0).until_ready().await?;
     let begun = Instant::now();
     while alice.send(&room, "back").await.is_err() {
-        ensure!(begun.elapsed() < PATIENCE, "no message is stored");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "no message is stored");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     bob.join(&hidden).await?;

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use tidings_harness::faults::{Fault, Plan, run};
 use tidings_harness::history::Rule;
 
-const RATE: u32 = 120;
+const MESSAGES_PER_SECOND: u32 = 120;
 const SEED: u64 = 8;
 
 /// With these switches the clients never catch up, because nothing delivers the missing events.
@@ -18,7 +18,12 @@ const NEVER_CAUGHT_UP: [&str; 2] = ["prefix", "complete"];
 /// must catch up, because a run in which they do not breaks rules even without sabotage.
 async fn ensure_detected(sabotage: &str, faults: Vec<Fault>, rules: &[Rule]) -> Result<()> {
     let settings = vec![("TIDINGS_SABOTAGE".to_owned(), sabotage.to_owned())];
-    let plan = Plan { rate: RATE, settle: Duration::from_secs(20), settings, ..Plan::once(SEED, faults) };
+    let plan = Plan {
+        rate: MESSAGES_PER_SECOND,
+        settle: Duration::from_secs(20),
+        settings,
+        ..Plan::once(SEED, faults)
+    };
     let report = run(&plan).await?;
     let expected: BTreeSet<Rule> = rules.iter().copied().collect();
     ensure!(report.at_rest || NEVER_CAUGHT_UP.contains(&sabotage), "{report:?}");
@@ -39,8 +44,7 @@ async fn delivery_of_old_events_is_detected() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn second_append_of_repeated_send_is_detected() -> Result<()> {
-    // A message that is stored soon is seldom repeated, so it takes many cuts until one hits between a message and its
-    // answer.
+    // A repeated send needs a cut between a message and its answer. That time is short, so many cuts are necessary.
     let faults = [Fault::Storm, Fault::KillGateway(0), Fault::KillGateway(1), Fault::Storm];
     ensure_detected("once", faults.iter().cycle().take(20).cloned().collect(), &[Rule::Sent]).await
 }

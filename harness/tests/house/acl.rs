@@ -4,21 +4,20 @@ use std::collections::BTreeSet;
 
 use crate::tree::{File, read, tree};
 
-const USERS: &str = "deploy/redis/users.acl";
-/// Commands that the client library sends from functions of its own, by service.
+const ACL_FILE: &str = "deploy/redis/users.acl";
+/// Commands that functions of the Redis client library send, with the services that call these functions.
 const LIBRARY_COMMANDS: [(&[&str], &str); 3] = [
     (&["gateway", "persistence"], "subscribe"),
     (&["gateway"], "unsubscribe"),
     (&["persistence"], "multi exec"),
 ];
-/// Scripts and functions of `shared/` that only one service uses, with the calls that prove it: the calls are in the
-/// sources of this service, and neither in those of the other nor in `shared/`. All other commands count for both
-/// services.
-const USED_BY_ONE_SERVICE: [(&str, &str, &[&str]); 33] = [
+/// Scripts and functions of `shared/` that only one service uses, with the calls that prove this: the calls occur in
+/// the sources of this service, but neither in those of the other service nor in `shared/`. All other commands of
+/// `shared/` count for both services.
+const USED_BY_ONE_SERVICE: [(&str, &str, &[&str]); 32] = [
     ("gateway", "log/live.lua", &[".publish_live("]),
     ("gateway", "log/live.rs command", &[".publish_live("]),
     ("gateway", "membership.rs versions", &["membership::versions("]),
-    ("gateway", "membership.rs all_cached", &["membership::all_cached("]),
     ("gateway", "membership.rs cached_in", &["membership::cached_in("]),
     ("gateway", "membership.rs cached_account", &["membership::cached_account("]),
     ("gateway", "presence/claim.lua", &["presence::users_of_expired_lease("]),
@@ -54,7 +53,7 @@ const USED_BY_ONE_SERVICE: [(&str, &str, &[&str]); 33] = [
     ("persistence", "membership/fill.lua", &["membership::fill("]),
     ("persistence", "membership/remember.lua", &["membership::cache_account("]),
     ("persistence", "people.rs publish", &["people::publish("]),
-    ("persistence", "presence/drained.lua", &["presence::last_seen_stored("]),
+    ("persistence", "presence/drained.lua", &["presence::remove_stored_last_seen("]),
     ("persistence", "presence/node_leases.rs unstored_last_seen", &["presence::unstored_last_seen("]),
 ];
 
@@ -70,8 +69,11 @@ fn commands_in(file: &File) -> BTreeSet<(String, String)> {
             if command.is_empty() {
                 continue;
             }
-            let below = rest.get(command.len() + 1..).and_then(|rest| rest.strip_prefix(").arg(\"LOAD\")"));
-            let command = format!("{}{}", command.to_lowercase(), below.map_or("", |_| "|load"));
+            let arguments = rest.get(command.len() + 1..).unwrap_or_default();
+            let below =
+                [(").arg(\"LOAD\")", "|load"), (").arg(\"USAGE\")", "|usage"), (", 'USAGE'", "|usage")];
+            let below = below.iter().find(|(argument, _)| arguments.starts_with(argument));
+            let command = format!("{}{}", command.to_lowercase(), below.map_or("", |(_, name)| name));
             let function = file.text[..at].rsplit_once("fn ").map(|(_, rest)| {
                 rest.chars()
                     .take_while(|letter| letter.is_alphanumeric() || *letter == '_')
@@ -84,9 +86,9 @@ fn commands_in(file: &File) -> BTreeSet<(String, String)> {
     commands
 }
 
-/// The sources of a crate, without tests.
-fn sources(folder: &str) -> Vec<File> {
-    // The program of persistence also contains the jobs.
+/// The sources of the crate in `folder`, without tests. Those of persistence include the jobs, which are part of its
+/// program.
+fn sources_of_service(folder: &str) -> Vec<File> {
     let jobs = if folder == "persistence/src/" { "jobs/src/" } else { folder };
     let of_crate = |file: &File| {
         (file.path.starts_with(folder) || file.path.starts_with(jobs)) && !file.path.ends_with("tests.rs")
@@ -96,8 +98,9 @@ fn sources(folder: &str) -> Vec<File> {
 
 #[test]
 fn redis_users_may_run_exactly_their_services_commands() {
-    let shared: BTreeSet<(String, String)> = sources("shared/src/").iter().flat_map(commands_in).collect();
-    let users = read(USERS);
+    let shared: BTreeSet<(String, String)> =
+        sources_of_service("shared/src/").iter().flat_map(commands_in).collect();
+    let users = read(ACL_FILE);
     for (service, other) in [("gateway", "persistence"), ("persistence", "gateway")] {
         let of_other = |place: &str| {
             USED_BY_ONE_SERVICE.iter().any(|(whose, only, _)| *whose == other && *only == place)
@@ -106,7 +109,7 @@ fn redis_users_may_run_exactly_their_services_commands() {
             .iter()
             .filter(|(place, _)| !of_other(place))
             .cloned()
-            .chain(sources(&format!("{service}/src/")).iter().flat_map(commands_in))
+            .chain(sources_of_service(&format!("{service}/src/")).iter().flat_map(commands_in))
             .map(|(_, command)| command)
             .collect();
         assert!(used.len() > 20, "the commands were not found: {used:?}");
@@ -126,9 +129,10 @@ fn redis_users_may_run_exactly_their_services_commands() {
 
 #[test]
 fn commands_of_one_service_are_called_by_no_other() {
-    let shared: BTreeSet<(String, String)> = sources("shared/src/").iter().flat_map(commands_in).collect();
+    let shared: BTreeSet<(String, String)> =
+        sources_of_service("shared/src/").iter().flat_map(commands_in).collect();
     let calls = |service: &str, call: &str| {
-        sources(&format!("{service}/src/")).iter().any(|file| file.text.contains(call))
+        sources_of_service(&format!("{service}/src/")).iter().any(|file| file.text.contains(call))
     };
     for (whose, place, by) in USED_BY_ONE_SERVICE {
         assert!(shared.iter().any(|(there, _)| there == place), "no commands in {place}");

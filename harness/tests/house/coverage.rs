@@ -10,11 +10,11 @@ use tidings_shared::protocol::names::{ANSWERS, CLIENT_FRAMES, LOG_EVENTS, OTHER_
 
 use crate::tree::{assert_none, read, root, section, sources};
 
-const PAGE: &str = "docs/COVERAGE.md";
-const MARK: &str = "// Covers: ";
+const COVERAGE_PAGE: &str = "docs/COVERAGE.md";
+const COVERS_PREFIX: &str = "// Covers: ";
 
 /// The rows that must be covered, in order, by section of the page.
-fn rows() -> Vec<(&'static str, Vec<String>)> {
+fn required_rows() -> Vec<(&'static str, Vec<String>)> {
     let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
     vec![
         ("Client frames", names(&CLIENT_FRAMES)),
@@ -56,12 +56,12 @@ fn http_rows() -> Vec<String> {
 }
 
 /// The tests that cover each row.
-fn covered() -> BTreeMap<String, BTreeSet<String>> {
+fn tests_by_row() -> BTreeMap<String, BTreeSet<String>> {
     let mut covered: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for file in sources("") {
         let mut marks: Vec<String> = Vec::new();
         for line in file.text.lines().map(str::trim) {
-            if let Some(list) = line.strip_prefix(MARK) {
+            if let Some(list) = line.strip_prefix(COVERS_PREFIX) {
                 marks.extend(list.trim_end_matches('.').split(", ").map(ToOwned::to_owned));
             } else if let Some(rest) = line.strip_prefix("async fn ").or_else(|| line.strip_prefix("fn ")) {
                 let name = rest.split('(').next().unwrap_or_default();
@@ -76,7 +76,7 @@ fn covered() -> BTreeMap<String, BTreeSet<String>> {
 
 #[test]
 fn every_contract_row_has_a_test_on_the_coverage_page() {
-    let (rows, covered) = (rows(), covered());
+    let (rows, covered) = (required_rows(), tests_by_row());
     let known: BTreeSet<&String> = rows.iter().flat_map(|(_, rows)| rows).collect();
     let uncovered =
         known.iter().filter(|row| !covered.contains_key(**row)).map(|row| format!("{row}: no test"));
@@ -95,7 +95,7 @@ fn every_contract_row_has_a_test_on_the_coverage_page() {
     }
     assert_none("rows of the protocol and their tests", &uncovered.chain(unknown).collect::<Vec<_>>());
     if std::env::var_os("TIDINGS_WRITE_COVERAGE").is_some() {
-        fs::write(root().join(PAGE), &page).unwrap();
+        fs::write(root().join(COVERAGE_PAGE), &page).unwrap();
     }
-    assert_eq!(read(PAGE), page, "rewrite the page as its head says");
+    assert_eq!(read(COVERAGE_PAGE), page, "rewrite the page as its head says");
 }

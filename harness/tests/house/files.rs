@@ -2,8 +2,8 @@
 
 use crate::tree::{assert_none, sources, tree};
 
-/// A longer file must give the reason in its head, after the words `LONG_BECAUSE`.
-const LONG_FILE_LINES: usize = 350;
+/// A longer file must state the reason in its head, after the text of [`LONG_BECAUSE`].
+const MAX_FILE_LINES: usize = 350;
 const LONG_BECAUSE: &str = "Long because";
 
 #[test]
@@ -14,7 +14,7 @@ fn source_files_state_their_purpose_and_reason_for_length() {
         if head.is_empty() {
             broken.push(format!("{} does not open with //!", file.path));
         }
-        if lines > LONG_FILE_LINES && !head.contains(LONG_BECAUSE) {
+        if lines > MAX_FILE_LINES && !head.contains(LONG_BECAUSE) {
             broken
                 .push(format!("{} has {lines} lines, and its head does not say {LONG_BECAUSE:?}", file.path));
         }

@@ -13,8 +13,8 @@ const BANNED_BEGINNINGS: [&str; 9] =
     ["what_", "who_", "whoever_", "whatever_", "where_", "when_", "while_", "so_", "only_whoever"];
 const PRODUCT_SOURCES: [&str; 6] =
     ["gateway/src/", "jobs/src/", "persistence/src/", "shared/src/", "clients/ts/src/", "clients/react/src/"];
-/// Phrases that do not mean what their words mean. The last word also matches with an ending: `stranger` finds
-/// `strangers`.
+/// Idioms and unclear words that the product's sources must not contain. The last word of a phrase matches as a prefix:
+/// `stranger` also finds `strangers`.
 const IDIOMS: [&str; 19] = [
     "bid farewell",
     "call upon",
@@ -38,12 +38,12 @@ const IDIOMS: [&str; 19] = [
 ];
 
 /// The name of the type that a line of Rust defines with any `pub` visibility.
-fn public_type(line: &str) -> Option<&str> {
+fn public_type_name(line: &str) -> Option<&str> {
     let rest = line.trim_start().strip_prefix("pub")?;
     let rest = if rest.starts_with('(') { rest.split_once(')')?.1 } else { rest };
     let (kind, rest) = rest.strip_prefix(' ')?.split_once(' ')?;
     let name = rest.split(|letter: char| !(letter.is_alphanumeric() || letter == '_')).next()?;
-    // A macro's type has its name from the call.
+    // The name is empty if a macro inserts it (`$name`).
     (!name.is_empty() && ["struct", "enum", "trait", "type"].contains(&kind)).then_some(name)
 }
 
@@ -53,7 +53,7 @@ fn public_type_names_are_unique_within_a_crate() {
     for name in CRATES {
         let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for file in sources(&format!("{name}/src/")) {
-            for found in file.code().lines().filter_map(public_type) {
+            for found in file.code().lines().filter_map(public_type_name) {
                 places.entry(found.to_owned()).or_default().push(file.path.clone());
             }
         }
@@ -84,7 +84,7 @@ fn test_names_are_short_and_begin_with_a_subject() {
 
 /// The words of a text in lower case, each with the number of its line. Identifiers are split into words. Punctuation
 /// is an empty word, so that no idiom spans two sentences.
-fn words(text: &str) -> Vec<(usize, String)> {
+fn split_words(text: &str) -> Vec<(usize, String)> {
     let mut words = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let mut word = String::new();
@@ -116,13 +116,13 @@ fn lines_with(idiom: &str, words: &[(usize, String)]) -> Vec<usize> {
 
 #[test]
 fn product_sources_contain_no_idioms() {
-    assert_eq!(lines_with("so long", &words("// so\n// longer\n// so. Long\nsoLong")), [1, 4]);
+    assert_eq!(lines_with("so long", &split_words("// so\n// longer\n// so. Long\nsoLong")), [1, 4]);
     let mut broken = Vec::new();
     for place in PRODUCT_SOURCES {
         let files: Vec<_> = tree().into_iter().filter(|file| file.path.starts_with(place)).collect();
         assert!(!files.is_empty(), "{place} does not exist");
         for file in files {
-            let words = words(&file.text);
+            let words = split_words(&file.text);
             for idiom in IDIOMS {
                 let lines = lines_with(idiom, &words);
                 broken.extend(lines.iter().map(|line| format!("{}:{line}: {idiom}", file.path)));

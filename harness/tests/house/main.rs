@@ -11,6 +11,7 @@ mod guarantees;
 mod imports;
 mod language;
 mod manifest;
+mod online_migrations;
 mod pages;
 mod settings;
 mod tree;

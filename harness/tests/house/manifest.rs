@@ -1,4 +1,4 @@
-//! The root manifest: the test build optimises dependencies, and none of our crates.
+//! The root manifest: the test build optimises dependencies, but no crate of this project.
 
 use std::collections::BTreeSet;
 

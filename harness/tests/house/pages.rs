@@ -1,6 +1,6 @@
 //! The pages match the code: map, tables, protocol names, commands, links.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,11 +9,11 @@ use tidings_shared::error::ErrorCode;
 use tidings_shared::protocol::names::{ANSWERS, CLIENT_FRAMES, LOG_EVENTS, OTHER_FRAMES, VOID};
 use tidings_shared::role::RANKS;
 
-use crate::tree::{assert_none, pages, quoted, read, root, section};
+use crate::tree::{assert_none, code_spans, pages, read, root, section};
 
 #[test]
 fn architecture_map_names_existing_paths_and_every_crate() {
-    let map = quoted(&section("docs/ARCHITECTURE.md", "## The map"));
+    let map = code_spans(&section("docs/ARCHITECTURE.md", "## The map"));
     let places: Vec<&String> =
         map.iter().filter(|name| name.ends_with('/') || name.contains(".rs")).collect();
     let missing = places.iter().filter(|place| !root().join(place).exists()).map(ToString::to_string);
@@ -58,7 +58,7 @@ fn the_protocol_page_names_every_frame_code_reason_and_route() {
     names.extend(ErrorCode::ALL.map(|code| code.as_str().to_owned()));
     names.extend(RANKS.map(|(role, _)| role.to_owned()));
     let frames = CLIENT_FRAMES.iter().chain(&ANSWERS).chain(&LOG_EVENTS).chain(&OTHER_FRAMES);
-    // The page shows a `void` only as part of its JSON.
+    // docs/PROTOCOL.md names `void` only inside JSON, not as a code span.
     names.extend(frames.filter(|name| **name != VOID).map(ToString::to_string));
     let codes = between("shared/src/protocol/close.rs", "pub enum CloseCode {", "\n}");
     names.extend(
@@ -69,9 +69,9 @@ fn the_protocol_page_names_every_frame_code_reason_and_route() {
         text.trim_start().strip_prefix('"').and_then(|t| t.split('"').next()).map(ToOwned::to_owned)
     };
     names.extend(routes.split("resource(").filter_map(route).filter(|path| path.starts_with('/')));
-    // Fails if the sources change their form and the search finds nothing.
+    // Fails if the form of the sources changed and the search finds nothing.
     assert!(names.len() > 40, "only {} names were found", names.len());
-    let documented = quoted(&read("docs/PROTOCOL.md")).join(" ");
+    let documented = code_spans(&read("docs/PROTOCOL.md")).join(" ");
     let documented: BTreeSet<&str> = documented.split_whitespace().collect();
     let missing = names.into_iter().filter(|name| !documented.contains(name.as_str()));
     assert_none("not on the protocol page", &missing.collect::<Vec<_>>());
@@ -111,8 +111,15 @@ fn relative_links_have_existing_targets() {
             let folder = Path::new(&page.path).parent().unwrap().to_owned();
             let target = if path.is_empty() { PathBuf::from(&page.path) } else { folder.join(path) };
             let there = root().join(&target);
-            let heads =
-                |text: String| text.lines().any(|line| line.starts_with('#') && anchor(line) == fragment);
+            // The anchors of headings with the same text end with `-1`, `-2` and so on.
+            let heads = |text: String| {
+                let mut anchors = text.lines().filter(|line| line.starts_with('#')).map(anchor);
+                let mut seen = HashMap::<String, usize>::new();
+                anchors.any(|anchor| {
+                    let count = seen.entry(anchor.clone()).and_modify(|count| *count += 1).or_default();
+                    (if *count == 0 { anchor } else { format!("{anchor}-{count}") }) == fragment
+                })
+            };
             if !there.exists() || !fragment.is_empty() && !fs::read_to_string(there).is_ok_and(heads) {
                 broken.push(format!("{}: {link}", page.path));
             }

@@ -8,9 +8,9 @@ use tidings_harness::node::program;
 
 use crate::tree::{read, root};
 
-const PAGE: &str = "docs/OPERATIONS.md";
-const WRITE: &str = "TIDINGS_WRITE_SETTINGS";
-const HEAD: &str = "| flag | variable | default | unit | meaning |\n| --- | --- | --- | --- | --- |\n";
+const OPERATIONS_PAGE: &str = "docs/OPERATIONS.md";
+const WRITE_VARIABLE: &str = "TIDINGS_WRITE_SETTINGS";
+const TABLE_HEAD: &str = "| flag | variable | default | unit | meaning |\n| --- | --- | --- | --- | --- |\n";
 
 fn settings(name: &str) -> Vec<Value> {
     let output = Command::new(program(name).unwrap()).args(["settings", "--json"]).output().unwrap();
@@ -18,15 +18,15 @@ fn settings(name: &str) -> Vec<Value> {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn row(setting: &Value) -> String {
+fn table_row(setting: &Value) -> String {
     let cell = |name: &str| setting[name].as_str().unwrap().to_owned();
-    let words: Vec<String> = cell("meaning").split(' ').map(linked).collect();
+    let words: Vec<String> = cell("meaning").split(' ').map(link_page_name).collect();
     let (flag, variable, default, unit) = (cell("flag"), cell("variable"), cell("default"), cell("unit"));
     format!("| `{flag}` | `{variable}` | {default} | {unit} | {} |", words.join(" "))
 }
 
 /// Turns the name of a page into a link from the operations page.
-fn linked(word: &str) -> String {
+fn link_page_name(word: &str) -> String {
     let Some(target) = word.strip_prefix("docs/") else { return word.to_owned() };
     match target.split_once(".md#") {
         Some(("OPERATIONS", anchor)) => format!("[below](#{anchor})"),
@@ -41,24 +41,25 @@ fn settings_tables_equal_program_output() {
         gateway.iter().partition(|it| persistence.contains(it));
     let persistences = persistence.iter().filter(|it| !gateway.contains(it)).collect();
     assert!(both.len() > 10 && gateways.len() > 10, "the programs print too few settings");
-    let mut page = read(PAGE);
+    let mut page = read(OPERATIONS_PAGE);
     for (heading, settings) in [
         ("### Both services\n", both),
         ("### Gateway settings\n", gateways),
         ("### Persistence settings\n", persistences),
     ] {
-        let rows: Vec<String> = settings.into_iter().map(row).collect();
-        let begin = page.find(heading).unwrap_or_else(|| panic!("{PAGE} has no {heading:?}")) + heading.len();
+        let rows: Vec<String> = settings.into_iter().map(table_row).collect();
+        let begin = page.find(heading).unwrap_or_else(|| panic!("{OPERATIONS_PAGE} has no {heading:?}"))
+            + heading.len();
         let begin = begin + page[begin..].find("| flag |").unwrap();
         let end = begin + page[begin..].find("\n\n").unwrap();
-        page.replace_range(begin..end, &format!("{HEAD}{}", rows.join("\n")));
+        page.replace_range(begin..end, &format!("{TABLE_HEAD}{}", rows.join("\n")));
     }
-    if std::env::var_os(WRITE).is_some() {
-        std::fs::write(root().join(PAGE), &page).unwrap();
+    if std::env::var_os(WRITE_VARIABLE).is_some() {
+        std::fs::write(root().join(OPERATIONS_PAGE), &page).unwrap();
     }
     assert!(
-        read(PAGE) == page,
-        "rewrite the page: {WRITE}=1 cargo test -p tidings-harness --test house settings"
+        read(OPERATIONS_PAGE) == page,
+        "rewrite the page: {WRITE_VARIABLE}=1 cargo test -p tidings-harness --test house settings"
     );
 }
 
@@ -79,7 +80,7 @@ fn settings_have_unit_meaning_and_matching_variable() {
             names_of_both.insert(variable);
         }
     }
-    // Each service knows the variables of the other from this list, so that one file of variables may serve both.
+    // With this list, each service accepts the variables that only the other service uses, so one file can serve both.
     let names_of_one = names.difference(&names_of_both).filter(|it| it.starts_with("TIDINGS_"));
     assert_eq!(names_of_one.collect::<Vec<_>>(), tidings_shared::config::ONE_SERVICE_VARIABLES);
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 pub struct File {
-    /// The path from the root, with `/`.
+    /// The path from the project's root, with `/` as separator.
     pub path: String,
     pub text: String,
 }
@@ -79,7 +79,7 @@ pub fn section(page: &str, heading: &str) -> String {
 }
 
 /// The code spans outside fenced code.
-pub fn quoted(text: &str) -> Vec<String> {
+pub fn code_spans(text: &str) -> Vec<String> {
     let outside = text.split("```").step_by(2);
     outside.flat_map(|part| part.split('`').skip(1).step_by(2)).map(ToOwned::to_owned).collect()
 }

@@ -2,17 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use crate::marked::{MARK, create_data, erase, mallory, stack, token};
+use crate::marked::{MARK, create_data, erase, mallory, start_stack, token};
 use crate::search_index::{ensure_index_is_of_present_texts, index_all};
-use crate::traces::traces;
+use crate::traces::find_traces;
 use anyhow::{Context, Result, ensure};
+use reqwest::Method;
 use serde_json::{Value, json};
-use tidings_harness::{Client, Http, Stack};
+use tidings_harness::{Client, Http, Stack, node};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 async fn ensure_no_trace(stack: &Stack) -> Result<()> {
-    let left = traces(stack, MARK).await?;
+    let left = find_traces(stack, MARK).await?;
     ensure!(left.is_empty(), "left behind:\n{}", left.join("\n"));
     Ok(())
 }
@@ -20,10 +21,10 @@ async fn ensure_no_trace(stack: &Stack) -> Result<()> {
 // Covers: DELETE /me.
 #[tokio::test]
 async fn erasure_leaves_no_trace_in_tables_or_redis() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let rooms = create_data(&stack).await?;
     index_all(&stack).await?;
-    let before: Vec<String> = traces(&stack, MARK)
+    let before: Vec<String> = find_traces(&stack, MARK)
         .await?
         .iter()
         .map(|trace| trace.split(':').next().unwrap_or_default().to_owned())
@@ -46,7 +47,7 @@ async fn erasure_leaves_no_trace_in_tables_or_redis() -> Result<()> {
     ensure_no_trace(&stack).await?;
     ensure_index_is_of_present_texts(&stack).await?;
 
-    // Seqs, ids and client ids stay. The heads moved only by her leaving and by the transfer of her rooms.
+    // Seqs, ids and client ids stay. Only mallory's leaving, and the transfer of her rooms, moved the heads.
     assert_eq!(stack.database().query(ids).await?, ids_before);
     for (before, after) in heads_before.iter().zip(stack.database().query(heads).await?) {
         let moved = after[1].parse::<u64>()? - before[1].parse::<u64>()?;
@@ -81,7 +82,8 @@ async fn erasure_leaves_no_trace_in_tables_or_redis() -> Result<()> {
     assert_eq!(found["results"].as_array().map(Vec::len), Some(1));
     assert_eq!(stack.database().value("SELECT count(*) FROM members WHERE user_id = 'mallory'").await?, "0");
 
-    // A second erasure has the same result. Requests with an old token are refused, and its name is not stored.
+    // A second erasure has the same result. Requests with an old token are refused, and the name in the token is not
+    // stored.
     assert_eq!(erase(&mallory(&stack)).await?, 204);
     assert_eq!(mallory(&stack).get("/me/rooms").await?.expect(403).code(), "forbidden");
     let refused = Client::connect(&stack.gateway(0).ws(), &token(&stack))
@@ -96,7 +98,7 @@ async fn erasure_leaves_no_trace_in_tables_or_redis() -> Result<()> {
 
 #[tokio::test]
 async fn erased_last_owner_hands_room_to_senior_member() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let http = mallory(&stack);
     let members = json!([{"user": "greg", "role": "guest"}, {"user": "mia"}, {"user": "ada", "role": "admin"}, {"user": "bea", "role": "admin"}]);
     let create = async |kind: &str, members: Value| -> Result<String> {
@@ -149,8 +151,8 @@ async fn erased_last_owner_hands_room_to_senior_member() -> Result<()> {
         assert_eq!(owner_of(room).await?, [[owner]], "{room}");
     }
     assert!(owner_of(&alone).await?.is_empty());
-    let changed = socket.wait_for("member:changed", PATIENCE).await?;
-    let removed = socket.wait_for("member:removed", PATIENCE).await?;
+    let changed = socket.wait_for("member:changed", WAIT_TIMEOUT).await?;
+    let removed = socket.wait_for("member:removed", WAIT_TIMEOUT).await?;
     ensure!(
         format!("{changed:?}").contains("vip") && format!("{removed:?}").contains("mallory"),
         "{changed:?} {removed:?}"
@@ -162,7 +164,7 @@ async fn erased_last_owner_hands_room_to_senior_member() -> Result<()> {
 
 #[tokio::test]
 async fn user_erased_while_sending_is_disconnected_without_trace() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let room = stack.http("alice").new_room(&["mallory"]).await?;
     let mut senders = Vec::new();
     for number in 0..3 {
@@ -181,7 +183,7 @@ async fn user_erased_while_sending_is_disconnected_without_trace() -> Result<()>
     let stored = "SELECT count(*) FROM messages";
     let begun = Instant::now();
     while stack.database().value(stored).await?.parse::<u32>()? < 100 {
-        ensure!(begun.elapsed() < PATIENCE, "no message is stored");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "no message is stored");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(erase(&mallory(&stack)).await?, 204);
@@ -193,7 +195,7 @@ async fn user_erased_while_sending_is_disconnected_without_trace() -> Result<()>
 
 #[tokio::test]
 async fn interrupted_erasure_is_finished_by_another_replica() -> Result<()> {
-    let mut stack = stack().await?;
+    let mut stack = start_stack().await?;
     create_data(&stack).await?;
     // The lock lets the erasure begin but not finish.
     let url = stack.database().url().to_owned();
@@ -208,6 +210,7 @@ async fn interrupted_erasure_is_finished_by_another_replica() -> Result<()> {
         ])
         .kill_on_drop(true)
         .spawn()?;
+    stack.database().until_asleep().await?;
     let http = mallory(&stack);
     let asking = tokio::spawn(async move { erase(&http).await });
     let under_way = "SELECT count(*) FROM users WHERE erasing_at IS NOT NULL AND erased_at IS NULL";
@@ -218,7 +221,7 @@ async fn interrupted_erasure_is_finished_by_another_replica() -> Result<()> {
         "forbidden",
         "the user is refused from the start"
     );
-    ensure!(!traces(&stack, MARK).await?.is_empty());
+    ensure!(!find_traces(&stack, MARK).await?.is_empty());
     stack.persistence(0).kill();
     ensure!(asking.await?.is_err());
     holder.kill().await?;
@@ -238,7 +241,7 @@ async fn indexer_in_progress_does_not_restore_erased_content() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let http = mallory(&stack);
     let room = http.new_room(&["bob"]).await?;
-    // The indexer has read her message and takes four seconds to commit it.
+    // The indexer has read mallory's message, and takes four seconds to commit its index entry.
     let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(4); RETURN NULL; END'; \
                 CREATE TRIGGER slow AFTER INSERT ON search_blocks EXECUTE FUNCTION slow()";
     http.send(&room, "c", &format!("words {MARK}")).await?.expect(201);
@@ -261,22 +264,70 @@ async fn name_from_token_is_not_stored_when_erasure_begins() -> Result<()> {
         .args(["--no-psqlrc", "--quiet", "--output=/dev/null", "--command", begins, stack.database().url()])
         .spawn()?;
     stack.database().until_asleep().await?;
-    // The request has read that she is not being erased, and waits to write her name.
+    // The request has read that mallory is not being erased, and now waits to write her name.
     assert_eq!(mallory(&stack).get("/me/rooms").await?.status, 403);
     ensure!(beginning.wait().await?.success());
     ensure_no_trace(&stack).await
 }
 
 #[tokio::test]
-async fn erasure_requires_valid_token_and_unblocked_user() -> Result<()> {
+async fn erasure_requires_valid_token() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let alice = stack.http("alice");
-    assert_eq!(erase(&alice.with_token("")).await?, 401);
     alice.get("/me/rooms").await?.expect(200);
-    stack.database().query("UPDATE users SET blocked = true").await?;
-    assert_eq!(erase(&alice).await?, 403);
+    assert_eq!(erase(&alice.with_token("")).await?, 401);
     assert_eq!(stack.database().value("SELECT count(*) FROM users WHERE erasing_at IS NOT NULL").await?, "0");
     assert_eq!(erase(&stack.http("unknown")).await?, 204, "an unknown user has nothing to erase");
     assert_eq!(stack.database().value("SELECT count(*) FROM users WHERE id = 'unknown'").await?, "0");
+    Ok(())
+}
+
+// Covers: DELETE /users/{user}.
+#[tokio::test]
+async fn blocked_users_are_erased_by_admin_by_job_and_by_themselves() -> Result<()> {
+    let stack = start_stack().await?;
+    create_data(&stack).await?;
+    let root = Http::new(&stack.persistence(0).url(), &stack.admin_token("root"));
+    for user in ["mallory", "carol", "dave"] {
+        root.put_user(user, json!({"blocked": true})).await?.expect(200);
+    }
+    let delete = async |caller: &Http, user: &str| -> Result<(u16, String)> {
+        let answer = caller.request(Method::DELETE, &format!("/users/{user}"), None).await?;
+        Ok((answer.status, answer.code().to_owned()))
+    };
+    assert_eq!(delete(&stack.http("alice"), "mallory").await?, (403, "forbidden".to_owned()));
+    assert_eq!(delete(&root, "nobody").await?, (404, "not_found".to_owned()));
+    assert_eq!(stack.database().value("SELECT count(*) FROM users WHERE erasing_at IS NOT NULL").await?, "0");
+    for _ in 0..2 {
+        assert_eq!(delete(&root, "mallory").await?.0, 204);
+        ensure_no_trace(&stack).await?;
+    }
+
+    assert_eq!(erase(&stack.http("carol")).await?, 204);
+    assert_eq!(stack.http("carol").get("/me/rooms").await?.expect(403).code(), "forbidden");
+
+    let job = async |users: &[&str]| -> Result<std::process::Output> {
+        let mut job = tokio::process::Command::new(node::program("tidings-persistence")?);
+        job.arg("erase").args(users).args(["--database-url", stack.database().url()]);
+        Ok(tokio::time::timeout(WAIT_TIMEOUT, job.kill_on_drop(true).output()).await??)
+    };
+    // The lease keeps the replicas from this erasure, so the job reports that it is not done.
+    stack.database().query("UPDATE users SET erasing_at = now(), erasure_lease = now() + interval '1 hour' WHERE id = 'dave'").await?;
+    let waited = job(&["--wait-s", "1", "dave", "carol"]).await?;
+    let message = String::from_utf8(waited.stderr)?;
+    ensure!(!waited.status.success() && message.contains("dave is not erased after 1 s"), "{message}");
+    ensure!(message.contains("2 users are left") && message.contains("the service runs"), "{message}");
+    stack
+        .database()
+        .query("UPDATE users SET erasing_at = NULL, erasure_lease = NULL WHERE id = 'dave'")
+        .await?;
+    let refused = job(&["dave", "nobody"]).await?;
+    ensure!(!refused.status.success() && String::from_utf8(refused.stderr)?.contains("no user nobody"));
+    let erased = "SELECT string_agg(id, ' ' ORDER BY id) FROM users WHERE erased_at IS NOT NULL";
+    assert_eq!(stack.database().value(erased).await?, "carol mallory");
+    let done = job(&["dave", "carol"]).await?;
+    ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    ensure!(String::from_utf8(done.stdout)?.contains("dave is erased"));
+    assert_eq!(stack.database().value(erased).await?, "carol dave mallory");
     Ok(())
 }

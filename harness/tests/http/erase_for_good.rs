@@ -1,8 +1,8 @@
-//! An erased user stays erased and never becomes a member again, whatever was in progress.
+//! An erased user stays erased and never becomes a member again, even if requests about the user are in progress.
 
 use std::time::{Duration, Instant};
 
-use crate::room_log::{PATIENCE, RoomLog, hold, hold_partition};
+use crate::room_log::{RoomLog, WAIT_TIMEOUT, hold, hold_partition};
 use anyhow::{Result, ensure};
 use reqwest::Method;
 use serde_json::json;
@@ -17,8 +17,8 @@ async fn erase(user: &Http) -> Result<u16> {
     Ok(user.request(Method::DELETE, "/me", None).await?.status)
 }
 
-const MEMBERSHIPS: &str = "SELECT count(*) FROM members WHERE user_id = 'mallory'";
-const ERASED: &str = "SELECT count(*) FROM users WHERE id = 'mallory' AND erased_at IS NOT NULL";
+const COUNT_MEMBERSHIPS: &str = "SELECT count(*) FROM members WHERE user_id = 'mallory'";
+const COUNT_ERASED: &str = "SELECT count(*) FROM users WHERE id = 'mallory' AND erased_at IS NOT NULL";
 
 #[tokio::test]
 async fn erased_user_cannot_be_added_or_named_in_new_room() -> Result<()> {
@@ -37,7 +37,7 @@ async fn erased_user_cannot_be_added_or_named_in_new_room() -> Result<()> {
         }
     }
     ensure!(stack.database().value("SELECT count(*) FROM rooms").await? == "1", "a room was left behind");
-    ensure!(stack.database().value(MEMBERSHIPS).await? == "0");
+    ensure!(stack.database().value(COUNT_MEMBERSHIPS).await? == "0");
     // The erased user could not become an owner, so alice is the last owner and cannot leave.
     ensure!(alice.remove_member(&room, "alice").await?.expect(409).code() == "conflict");
     Ok(())
@@ -49,7 +49,7 @@ async fn erasure_waits_for_pending_room_creation() -> Result<()> {
     for user in ["alice", "mallory"] {
         stack.http(user).my_rooms("").await?.expect(200);
     }
-    // The creation is held after it has checked its members. No erasure begins before the creation is done.
+    // The lock stops the creation after it has checked its members. No erasure begins before the creation is done.
     let held = hold(&stack, "LOCK TABLE members IN SHARE MODE", 1.5).await?;
     let alice = stack.http("alice");
     let creating = tokio::spawn(async move { alice.create_room("private", &["mallory"]).await });
@@ -57,7 +57,7 @@ async fn erasure_waits_for_pending_room_creation() -> Result<()> {
     assert_eq!(erase(&stack.http("mallory")).await?, 204);
     creating.await??.expect(201);
     held.await?;
-    ensure!(stack.database().value(MEMBERSHIPS).await? == "0", "the erasure missed a room");
+    ensure!(stack.database().value(COUNT_MEMBERSHIPS).await? == "0", "the erasure missed a room");
     Ok(())
 }
 
@@ -72,14 +72,14 @@ async fn accepted_addition_stored_after_erasure_is_reverted() -> Result<()> {
     let adding = tokio::spawn(async move { alice.put_member(id.as_str(), "mallory", "owner").await });
     let begun = Instant::now();
     while room.log.read(&room.room, None, tidings_shared::ids::Epoch(0), None, &[]).await?.head.seq.0 < 2 {
-        ensure!(begun.elapsed() < PATIENCE, "nothing was accepted");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "nothing was accepted");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     // PostgreSQL does not know of the membership yet.
     assert_eq!(erase(&stack.http_at(1, "mallory")).await?, 204);
     held.await?;
     adding.await??.expect(200);
-    ensure!(stack.database().value(MEMBERSHIPS).await? == "0", "the erased user stayed a member");
+    ensure!(stack.database().value(COUNT_MEMBERSHIPS).await? == "0", "the erased user stayed a member");
     Ok(())
 }
 
@@ -89,7 +89,7 @@ async fn addition_by_stale_node_after_erasure_is_reverted() -> Result<()> {
     let room = RoomLog::new(&stack, 10_000).await?;
     stack.http("mallory").my_rooms("").await?.expect(200);
     assert_eq!(erase(&stack.http("mallory")).await?, 204);
-    // A change that was decided before the erasure began and is appended after it.
+    // This change was decided before the erasure began, and is appended after it.
     let (mallory, body) =
         (UserId::parse("mallory")?, json!({"user": "mallory", "role": "owner", "by": "alice"}));
     let late = Entry {
@@ -100,9 +100,9 @@ async fn addition_by_stale_node_after_erasure_is_reverted() -> Result<()> {
         ..Entry::new(&room.room, "member:added", body.to_string())
     };
     let accepted = room.log.append(&late).await?;
-    ensure!(room.stored(&accepted).await == Stored::AsAccepted);
-    stack.database().until(MEMBERSHIPS, "0").await?;
-    stack.database().until(ERASED, "1").await?;
+    ensure!(room.wait_stored(&accepted).await == Stored::AsAccepted);
+    stack.database().until(COUNT_MEMBERSHIPS, "0").await?;
+    stack.database().until(COUNT_ERASED, "1").await?;
     let count = format!(
         "SELECT (member_count = (SELECT count(*) FROM members m WHERE m.room_id = r.id))::text FROM rooms r \
          WHERE r.id = '{}'",

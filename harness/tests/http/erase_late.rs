@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::marked::{MARK, erase, mallory};
 use crate::room_log::RoomLog;
-use crate::traces::traces;
+use crate::traces::find_traces;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tidings_harness::{Client, Http, Ports, Stack, Token};
@@ -21,13 +21,13 @@ fn token(stack: &Stack) -> String {
 }
 
 async fn ensure_no_trace(stack: &Stack) -> Result<()> {
-    let left = traces(stack, MARK).await?;
+    let left = find_traces(stack, MARK).await?;
     ensure!(left.is_empty(), "left behind:\n{}", left.join("\n"));
     Ok(())
 }
 
-/// Holds locks until it is killed.
-async fn hold(stack: &Stack, locks: &str) -> Result<Child> {
+/// Starts a process that holds locks until it is killed.
+async fn start_lock_holder(stack: &Stack, locks: &str) -> Result<Child> {
     let sql = format!("BEGIN; {locks}; SELECT pg_sleep(60)");
     let holder = Command::new("psql")
         .args(["--no-psqlrc", "--quiet", "--output=/dev/null", "--command", &sql, stack.database().url()])
@@ -37,28 +37,28 @@ async fn hold(stack: &Stack, locks: &str) -> Result<Child> {
     Ok(holder)
 }
 
-async fn release(stack: &Stack, mut holder: Child) -> Result<()> {
+async fn kill_lock_holder(stack: &Stack, mut holder: Child) -> Result<()> {
     holder.kill().await?;
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' \
                AND pid <> pg_backend_pid() AND datname = current_database()";
     stack.database().query(end).await.map(drop)
 }
 
-const ERASED: &str = "SELECT count(*) FROM users WHERE id = 'mallory' AND erased_at IS NOT NULL";
+const COUNT_ERASED: &str = "SELECT count(*) FROM users WHERE id = 'mallory' AND erased_at IS NOT NULL";
 
 #[tokio::test]
 async fn erasure_waits_for_accepted_message_and_removes_it() -> Result<()> {
     let stack = Stack::start().await?;
     let room = stack.http("alice").new_room(&[]).await?;
     let socket = Client::connect(&stack.gateway(0).ws(), &token(&stack)).await?;
-    let holder = hold(&stack, "LOCK TABLE messages IN SHARE MODE").await?;
+    let holder = start_lock_holder(&stack, "LOCK TABLE messages IN SHARE MODE").await?;
     socket.send_with(json!({"room": room, "client_id": "c", "content": MARK, "ack": "accepted"})).await?;
     let http = Http::new(&stack.persistence(0).url(), &token(&stack));
     let erasing = tokio::spawn(async move { erase(&http).await });
-    // Enough time for an erasure that does not wait.
+    // An erasure that wrongly does not wait would end in this time.
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(stack.database().value(ERASED).await?, "0", "the erasure did not wait for her message");
-    release(&stack, holder).await?;
+    assert_eq!(stack.database().value(COUNT_ERASED).await?, "0", "the erasure did not wait for her message");
+    kill_lock_holder(&stack, holder).await?;
     stack.database().until("SELECT count(*) FROM messages", "1").await?;
     assert_eq!(erasing.await??, 204);
     ensure_no_trace(&stack).await
@@ -81,7 +81,7 @@ async fn stale_node_cannot_append_for_erased_user() -> Result<()> {
     }
     ensure_no_trace(&stack).await?;
     // Only the removal of the erased user from a room may still be appended.
-    room.stored(&room.log.append(&entry(MinRole::Always)).await?).await;
+    room.wait_stored(&room.log.append(&entry(MinRole::Always)).await?).await;
     Ok(())
 }
 
@@ -101,7 +101,7 @@ async fn request_admitted_before_erasure_appends_nothing() -> Result<()> {
     );
     slow.write_all(head.as_bytes()).await?;
     slow.write_all(&body.as_bytes()[..1]).await?;
-    // Her account exists, so the request was admitted.
+    // Mallory's account exists, so the request was admitted.
     stack.database().until("SELECT count(*) FROM users WHERE id = 'mallory'", "1").await?;
     assert_eq!(erase(&Http::new(&url, &token(&stack))).await?, 204);
     slow.write_all(&body.as_bytes()[1..]).await?;
@@ -124,20 +124,22 @@ async fn edited_text_leaves_redis_before_its_rows_are_cleared() -> Result<()> {
     mallory(&stack).request("PATCH".parse()?, &path, Some(edit)).await?.expect(200);
     alice.remove_member(&room, "mallory").await?.expect(200);
     let is_in_a_tail = async |stack: &Stack| -> Result<bool> {
-        Ok(traces(stack, MARK).await?.iter().any(|trace| trace.contains(":tail:")))
+        Ok(find_traces(stack, MARK).await?.iter().any(|trace| trace.contains(":tail:")))
     };
     ensure!(is_in_a_tail(&stack).await?);
 
-    let holder = hold(&stack, &format!("SELECT FROM messages WHERE room_id = '{room}' FOR UPDATE")).await?;
+    let holder =
+        start_lock_holder(&stack, &format!("SELECT FROM messages WHERE room_id = '{room}' FOR UPDATE"))
+            .await?;
     let http = mallory(&stack);
     let erasing = tokio::spawn(async move { erase(&http).await });
     stack.database().until_blocked().await?;
     ensure!(!is_in_a_tail(&stack).await?, "the next replica could not know of this tail");
     stack.persistence(0).kill();
     ensure!(erasing.await?.is_err());
-    release(&stack, holder).await?;
+    kill_lock_holder(&stack, holder).await?;
     stack.add_persistence(Ports::free()?).await?;
-    stack.database().until(ERASED, "1").await?;
+    stack.database().until(COUNT_ERASED, "1").await?;
     ensure_no_trace(&stack).await
 }
 
@@ -160,6 +162,56 @@ async fn failing_erasures_do_not_block_others() -> Result<()> {
             .value("SELECT count(*) FROM users WHERE erased_at IS NULL AND erasing_at IS NOT NULL")
             .await?,
         "21"
+    );
+    Ok(())
+}
+
+/// Changes reactions like a batch of the writer: locks the messages in order, adds a reaction to the first message and,
+/// when another statement waits, removes the reactions of the second.
+const REACTION_BATCH_SQL: &str = "\
+    BEGIN; \
+    SELECT FROM messages ORDER BY room_id, seq FOR NO KEY UPDATE; \
+    INSERT INTO reactions (room_id, seq, emoji, user_id, at, event_seq) \
+      SELECT room_id, min(seq), 'x', 'bob', now(), 99 FROM messages GROUP BY room_id; \
+    SELECT pg_sleep(1); \
+    DO $$ BEGIN FOR turn IN 1..300 LOOP \
+      PERFORM pg_stat_clear_snapshot(), pg_sleep(0.1); \
+      EXIT WHEN EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()); \
+    END LOOP; END $$; \
+    DELETE FROM reactions WHERE seq = (SELECT max(seq) FROM messages); \
+    COMMIT";
+
+#[tokio::test]
+async fn erasure_of_reactions_and_a_batch_do_not_deadlock() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let alice = stack.http("alice");
+    let room = alice.new_room(&["mallory"]).await?;
+    for client_id in ["c1", "c2"] {
+        let seq = alice.send(&room, client_id, "x").await?.expect(201).body["seq"].clone();
+        let path = format!("/rooms/{room}/messages/{seq}/reactions/x");
+        mallory(&stack).request("PUT".parse()?, &path, None).await?.expect(200);
+    }
+    let batch = Command::new("psql")
+        .args([
+            "--no-psqlrc",
+            "--quiet",
+            "--output=/dev/null",
+            "--set=ON_ERROR_STOP=1",
+            "--command",
+            REACTION_BATCH_SQL,
+        ])
+        .arg(stack.database().url())
+        .kill_on_drop(true)
+        .spawn()?;
+    stack.database().until_asleep().await?;
+    assert_eq!(erase(&mallory(&stack)).await?, 204);
+    let done = batch.wait_with_output().await?;
+    ensure!(done.status.success(), "the batch was ended");
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    assert_eq!(stack.database().value(deadlocks).await?, "0");
+    assert_eq!(
+        stack.database().value("SELECT count(*) FROM reactions WHERE user_id = 'mallory'").await?,
+        "0"
     );
     Ok(())
 }

@@ -1,5 +1,4 @@
-//! `GET /me/export`: all data about a user, either complete or visibly broken off, with little of it in memory at a
-//! time.
+//! `GET /me/export`: the answer is complete, or visibly breaks off. The server holds only a little of it in memory.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tidings_harness::{Http, Stack, Token, memory::resident, node};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 fn token(stack: &Stack) -> String {
     Token::of("mallory").name("Mallory M.").sign(stack.jwt_secret())
@@ -32,7 +31,7 @@ async fn export(user: &Http, token: &str) -> Result<Vec<Value>> {
     text.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
 }
 
-fn of_type<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
+fn lines_of_type<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
     lines.iter().filter(|line| line["type"] == kind).collect()
 }
 
@@ -44,7 +43,7 @@ async fn export_holds_all_own_data_and_nothing_of_others() -> Result<()> {
     let (stays, left) = (alice.new_room(&["mallory"]).await?, alice.new_room(&["mallory"]).await?);
     alice.send(&stays, "a", "of alice").await?.expect(201);
     let body = json!({"client_id": "m", "content": "first \"words\"\n☕", "metadata": {"b": 1.5}, "reply_to": 1,
-        "visible_to": {"users": ["alice"]},
+        "visible_to": {"users": ["alice"]}, "mentions": ["alice"],
         "attachments": [{"name": "n", "url": "https://example.org/n", "media_type": "a/b", "size": 3}]});
     mallory.post(&format!("/rooms/{stays}/messages"), body.clone()).await?.expect(201);
     let path = format!("/rooms/{stays}/messages/2");
@@ -65,21 +64,21 @@ async fn export_holds_all_own_data_and_nothing_of_others() -> Result<()> {
     let last = lines.last().context("no lines")?;
     assert_eq!((&last["type"], &last["lines"]), (&json!("end"), &json!(lines.len() - 1)));
     assert_eq!(lines[1]["name"], "Mallory M.");
-    let memberships = of_type(&lines, "membership");
+    let memberships = lines_of_type(&lines, "membership");
     assert_eq!((memberships.len(), &memberships[0]["room"]), (1, &json!(stays)));
     assert_eq!((&memberships[0]["role"], &memberships[0]["read_seq"]), (&json!("member"), &json!(2)));
-    let messages = of_type(&lines, "message");
+    let messages = lines_of_type(&lines, "message");
     let in_room = |room: &str| messages.iter().find(|message| message["room"] == room).context("a message");
     assert_eq!(messages.len(), 2);
     assert_eq!(in_room(&left)?["content"], "said in a room that was left");
-    for field in ["metadata", "reply_to", "attachments", "client_id"] {
+    for field in ["metadata", "reply_to", "attachments", "client_id", "mentions"] {
         assert_eq!(in_room(&stays)?[field], body[field], "{field}");
     }
     assert_eq!(in_room(&stays)?["visible_to"], json!({"users": ["alice"], "roles": []}));
     let versions: Vec<_> =
-        of_type(&lines, "version").iter().map(|version| version["content"].clone()).collect();
+        lines_of_type(&lines, "version").iter().map(|version| version["content"].clone()).collect();
     assert_eq!(versions, ["first \"words\"\n☕", "second words"]);
-    let reactions = of_type(&lines, "reaction");
+    let reactions = lines_of_type(&lines, "reaction");
     assert_eq!((reactions.len(), &reactions[0]["emoji"], &reactions[0]["seq"]), (1, &json!("☕"), &json!(1)));
     ensure!(!serde_json::to_string(&lines)?.contains("of alice"));
 
@@ -89,7 +88,7 @@ async fn export_holds_all_own_data_and_nothing_of_others() -> Result<()> {
     job.args(["retain", "--older-than", "1d", "--archive", "--database-url", stack.database().url()]);
     ensure!(job.args(["--redis-url", &stack.redis().url()]).output().await?.status.success());
     let archived = export(&mallory, &token(&stack)).await?;
-    let archived = of_type(&archived, "message");
+    let archived = lines_of_type(&archived, "message");
     ensure!(
         archived.iter().any(|line| line["content"] == "second words" && line["archived"] == true),
         "{archived:?}"
@@ -99,7 +98,7 @@ async fn export_holds_all_own_data_and_nothing_of_others() -> Result<()> {
 }
 
 /// Inserts messages of alice, each of 800 characters, directly into the tables.
-async fn many_messages(stack: &Stack, room: &str, count: u32) -> Result<()> {
+async fn insert_messages(stack: &Stack, room: &str, count: u32) -> Result<()> {
     stack
         .database()
         .query(&format!(
@@ -117,7 +116,7 @@ async fn long_export_needs_little_memory_and_stops_with_its_reader() -> Result<(
     let stack = Stack::builder().gateways(0).start().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&["bob", "carol", "dave"]).await?;
-    many_messages(&stack, &room, 60_000).await?;
+    insert_messages(&stack, &room, 60_000).await?;
     // One request before the measurement, so that memory that any request needs is already allocated.
     let url = format!("{}/v1/me/export", alice.base());
     let client = tidings_harness::http::client();
@@ -150,7 +149,7 @@ async fn long_export_needs_little_memory_and_stops_with_its_reader() -> Result<(
             if answer.status() == 200 {
                 return anyhow::Ok(answer);
             }
-            ensure!(asked.elapsed() < PATIENCE, "exports go on without their clients");
+            ensure!(asked.elapsed() < WAIT_TIMEOUT, "exports go on without their clients");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
@@ -176,7 +175,7 @@ async fn failed_export_breaks_off_without_end_line() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
-    many_messages(&stack, &room, 20_000).await?;
+    insert_messages(&stack, &room, 20_000).await?;
     let url = format!("{}/v1/me/export", alice.base());
     let mut answer =
         tidings_harness::http::client().get(&url).bearer_auth(stack.token("alice")).send().await?;

@@ -1,7 +1,7 @@
 //! `tidings-persistence export`: all data as lines that `import` reads on another system; an export can be resumed.
 
-use crate::importing::{file, import, message, stack};
-use anyhow::{Result, ensure};
+use crate::importing::{import, message_line, start_stack, write_lines};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tidings_harness::{Stack, node};
 
@@ -24,7 +24,8 @@ async fn export_with_stderr(stack: &Stack, arguments: &[&str]) -> Result<(Vec<Va
     Ok((lines, String::from_utf8(output.stderr)?))
 }
 
-/// The lines without the seqs of messages, which an import assigns anew. `reply_to` becomes the text of that message.
+/// The lines without the seqs of messages, which an import assigns anew. `reply_to` becomes the text of the message
+/// that it names.
 fn without_seqs(lines: &[Value]) -> Vec<Value> {
     let text_of = |room: &Value, id: &Value| {
         let is_it = |line: &&Value| line["type"] == "message" && line["room"] == *room && line["id"] == *id;
@@ -48,7 +49,7 @@ fn without_seqs(lines: &[Value]) -> Vec<Value> {
 
 #[tokio::test]
 async fn exported_data_can_be_imported_and_resumed() -> Result<()> {
-    let (here, there) = (stack().await?, stack().await?);
+    let (here, there) = (start_stack().await?, start_stack().await?);
     let mut lines = vec![
         json!({"type": "user", "id": "alice", "name": "Alice A.", "picture": "https://example.org/a"}),
         json!({"type": "room", "id": "general", "kind": "private", "name": "General", "created_by": "alice",
@@ -60,13 +61,13 @@ async fn exported_data_can_be_imported_and_resumed() -> Result<()> {
             "content": "first\nZoë ☕", "kind": "note", "metadata": {"b": 1.0, "a": [2]}}),
         json!({"type": "message", "room": "general", "id": "m/2", "sender": "bob", "content": "answer", "reply_to": "m/1",
             "visible_to": {"users": ["alice"]}, "at": "2019-05-06T07:08:10Z"}),
-        message("two", 1, "bob"),
+        message_line("two", 1, "bob"),
     ];
-    // More than a page of messages and of members.
-    lines.extend((10..1100).map(|id| message("general", id, "alice")));
+    // More messages and members than fit into one page.
+    lines.extend((10..1100).map(|id| message_line("general", id, "alice")));
     let crowd = (0..700).map(|number| json!({"user": format!("u{number:03}")}));
     lines.push(json!({"type": "room", "id": "crowd", "kind": "private", "created_by": "alice", "members": crowd.collect::<Vec<_>>()}));
-    import(&here, &file(&here, "a.jsonl", lines)?, &["--strict"]).await?;
+    import(&here, &write_lines(&here, "a.jsonl", lines)?, &["--strict"]).await?;
     let alice = here.http("alice");
     for (method, path, body) in [
         (
@@ -90,7 +91,7 @@ async fn exported_data_can_be_imported_and_resumed() -> Result<()> {
         "lines by type"
     );
     ensure!(all.iter().all(|line| line["metadata"]["imported"].is_null() && line["content"] != "words 10"));
-    let summary = import(&there, &file(&there, "b.jsonl", all.clone())?, &["--strict"]).await?;
+    let summary = import(&there, &write_lines(&there, "b.jsonl", all.clone())?, &["--strict"]).await?;
     ensure!(summary.starts_with("1093 messages, 4 rooms"), "{summary}");
     let again = export(&there, &[]).await?;
     for (was, is) in without_seqs(&all).iter().zip(&without_seqs(&again)) {
@@ -130,9 +131,9 @@ async fn send_all(stack: &Stack, requests: &[(&str, &str, &str, Option<Value>)])
 
 #[tokio::test]
 async fn former_creator_does_not_regain_room_after_import() -> Result<()> {
-    let (here, there) = (stack().await?, stack().await?);
+    let (here, there) = (start_stack().await?, start_stack().await?);
     let room = |id: &str, by: &str, members: Value| json!({"type": "room", "id": id, "kind": "private", "created_by": by, "members": members});
-    // The new owner of the crowd is on its second page of members, its creator on the first.
+    // In the crowd, the new owner is on the second page of members, and the creator on the first.
     let mut crowd: Vec<Value> = (0..600).map(|number| json!({"user": format!("u{number:03}")})).collect();
     crowd.push(json!({"user": "zoe", "role": "owner"}));
     let lines = [
@@ -146,12 +147,13 @@ async fn former_creator_does_not_regain_room_after_import() -> Result<()> {
         room("kept", "zoe", json!([{"user": "bob", "role": "owner"}])),
         room("left", "eve", json!([])),
         json!({"type": "room", "id": "one", "kind": "direct", "created_by": "eve", "members": [{"user": "bob"}]}),
-        message("erased", 1, "bob"),
-        message("erased", 2, "eve"),
-        message("one", 1, "bob"),
+        message_line("erased", 1, "bob"),
+        message_line("erased", 2, "eve"),
+        message_line("one", 1, "bob"),
     ];
-    import(&here, &file(&here, "a.jsonl", lines)?, &["--strict"]).await?;
-    let whisper = json!({"client_id": "w", "content": "for eve", "visible_to": {"users": ["eve"]}});
+    import(&here, &write_lines(&here, "a.jsonl", lines)?, &["--strict"]).await?;
+    let whisper = json!({"client_id": "w", "content": "for eve", "visible_to": {"users": ["eve"]},
+        "mentions": ["eve", "bob"]});
     send_all(
         &here,
         &[
@@ -179,11 +181,13 @@ async fn former_creator_does_not_regain_room_after_import() -> Result<()> {
         "{warnings}"
     );
     ensure!(!all.iter().any(|line| line.to_string().contains("\"eve\"")), "the export names the erased user");
-    let whispered =
-        all.iter().find(|line| line["content"] == "for eve").map(|line| &line["visible_to"]["users"]);
-    assert_eq!(whispered, Some(&json!(["bob"])));
+    let whispered = all.iter().find(|line| line["content"] == "for eve").context("the whisper")?;
+    assert_eq!(
+        (&whispered["visible_to"]["users"], &whispered["mentions"]),
+        (&json!(["bob"]), &json!(["bob"]))
+    );
 
-    import(&there, &file(&there, "b.jsonl", all)?, &["--strict"]).await?;
+    import(&there, &write_lines(&there, "b.jsonl", all)?, &["--strict"]).await?;
     let members = "SELECT room_id, user_id, role FROM members WHERE user_id <> 'eve' AND room_id NOT IN ('left', 'one', 'erased') \
                    ORDER BY 1, 2";
     assert_eq!(here.database().query(members).await?, there.database().query(members).await?);
@@ -194,16 +198,17 @@ async fn former_creator_does_not_regain_room_after_import() -> Result<()> {
     assert_eq!(erased, [["bob", "member"], ["carol", "owner"]]);
     let rest = export(&here, &["--after", "demoted/0"]).await?;
     assert_eq!((&rest[0]["user"], &rest[0]["role"]), (&json!("zoe"), &json!("owner")));
-    import(&there, &file(&there, "c.jsonl", rest)?, &["--strict"]).await?;
+    import(&there, &write_lines(&there, "c.jsonl", rest)?, &["--strict"]).await?;
     assert_eq!(here.database().query(members).await?, there.database().query(members).await?);
     Ok(())
 }
 
 #[tokio::test]
 async fn client_metadata_under_import_key_is_exported_unchanged() -> Result<()> {
-    let here = stack().await?;
+    let here = start_stack().await?;
     let room = json!({"type": "room", "id": "r", "kind": "private", "created_by": "alice"});
-    import(&here, &file(&here, "a.jsonl", [room, message("r", 1, "alice")])?, &["--strict"]).await?;
+    import(&here, &write_lines(&here, "a.jsonl", [room, message_line("r", 1, "alice")])?, &["--strict"])
+        .await?;
     let mine = json!({"imported": {"id": "1", "at": "1999-01-01T00:00:00Z"}, "a": 1});
     let metadata = json!({"imported": "by hand"});
     send_all(

@@ -1,5 +1,5 @@
-//! How HTTP answers are sent: not modified, compressed or streamed; and that malformed requests are refused with a
-//! code. Uses a whole stack.
+//! HTTP answers: `304 Not Modified`, compression and streaming; and the refusal of malformed requests. Uses a whole
+//! stack.
 
 use std::io::Read;
 
@@ -10,12 +10,11 @@ use tidings_harness::{Stack, memory::resident};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-async fn stack() -> Result<Stack> {
+async fn start_stack() -> Result<Stack> {
     Stack::builder().gateways(0).start().await
 }
 
-/// Sends one GET request; returns status, headers and the bytes of the body.
-async fn ask(stack: &Stack, path: &str, headers: &[(&str, &str)]) -> Result<(u16, HeaderMap, Vec<u8>)> {
+async fn get(stack: &Stack, path: &str, headers: &[(&str, &str)]) -> Result<(u16, HeaderMap, Vec<u8>)> {
     request(stack, reqwest::Method::GET, path, headers).await
 }
 
@@ -40,18 +39,18 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
 }
 
 /// Whether `Vary` tells caches that the answer depends on `Accept-Encoding`.
-fn varies(headers: &HeaderMap) -> bool {
+fn varies_by_encoding(headers: &HeaderMap) -> bool {
     let lists = headers.get_all("vary").iter().filter_map(|value| value.to_str().ok());
     lists.flat_map(|list| list.split(',')).any(|name| name.trim() == "accept-encoding")
 }
 
-fn inflate(body: &[u8]) -> Result<Vec<u8>> {
+fn gunzip(body: &[u8]) -> Result<Vec<u8>> {
     let mut plain = Vec::new();
     flate2::read::GzDecoder::new(body).read_to_end(&mut plain)?;
     Ok(plain)
 }
 
-async fn talk(stack: &Stack, count: usize) -> Result<String> {
+async fn new_room_with_messages(stack: &Stack, count: usize) -> Result<String> {
     let alice = stack.http("alice");
     let room = alice.new_room(&["bob"]).await?;
     for n in 0..count {
@@ -65,10 +64,10 @@ async fn talk(stack: &Stack, count: usize) -> Result<String> {
 
 #[tokio::test]
 async fn known_answer_is_not_modified_until_it_changes() -> Result<()> {
-    let stack = stack().await?;
-    let room = talk(&stack, 3).await?;
+    let stack = start_stack().await?;
+    let room = new_room_with_messages(&stack, 3).await?;
     for path in [format!("/rooms/{room}/messages"), "/me/rooms".to_owned(), "/openapi.json".to_owned()] {
-        let (status, headers, body) = ask(&stack, &path, &[]).await?;
+        let (status, headers, body) = get(&stack, &path, &[]).await?;
         let tag = header(&headers, "etag").to_owned();
         ensure!(status == 200 && tag.starts_with("W/\"") && !body.is_empty(), "{path}: {headers:?}");
         assert_eq!(header(&headers, "cache-control"), "private, no-cache");
@@ -82,18 +81,18 @@ async fn known_answer_is_not_modified_until_it_changes() -> Result<()> {
                     (304, tag.as_str(), 0),
                     "{path} {known}"
                 );
-                ensure!(varies(&headers), "{headers:?}");
+                ensure!(varies_by_encoding(&headers), "{headers:?}");
             }
         }
     }
     let path = format!("/rooms/{room}/messages");
-    let tag = header(&ask(&stack, &path, &[]).await?.1, "etag").to_owned();
+    let tag = header(&get(&stack, &path, &[]).await?.1, "etag").to_owned();
     stack.http("alice").send(&room, "more", "x").await?.expect(201);
-    let (status, headers, _) = ask(&stack, &path, &[("if-none-match", &tag)]).await?;
+    let (status, headers, _) = get(&stack, &path, &[("if-none-match", &tag)]).await?;
     ensure!(status == 200 && header(&headers, "etag") != tag, "the answer changed");
 
     // Refusals and answers to commands have no ETag.
-    let (status, headers, _) = ask(&stack, "/rooms/nowhere", &[("if-none-match", "*")]).await?;
+    let (status, headers, _) = get(&stack, "/rooms/nowhere", &[("if-none-match", "*")]).await?;
     ensure!(status == 404 && header(&headers, "etag").is_empty(), "{headers:?}");
     let (status, headers, _) =
         request(&stack, reqwest::Method::POST, &path, &[("if-none-match", "*")]).await?;
@@ -103,31 +102,31 @@ async fn known_answer_is_not_modified_until_it_changes() -> Result<()> {
 
 #[tokio::test]
 async fn long_answer_is_compressed_when_client_accepts_gzip() -> Result<()> {
-    let stack = stack().await?;
-    let room = talk(&stack, 20).await?;
+    let stack = start_stack().await?;
+    let room = new_room_with_messages(&stack, 20).await?;
     let path = format!("/rooms/{room}/messages");
-    let (_, plain_headers, plain) = ask(&stack, &path, &[]).await?;
+    let (_, plain_headers, plain) = get(&stack, &path, &[]).await?;
     ensure!(header(&plain_headers, "content-encoding").is_empty(), "{plain_headers:?}");
     for accepted in ["gzip", "br, gzip;q=0.5", "gzip, deflate, br, zstd"] {
-        let (status, headers, body) = ask(&stack, &path, &[("accept-encoding", accepted)]).await?;
+        let (status, headers, body) = get(&stack, &path, &[("accept-encoding", accepted)]).await?;
         assert_eq!((status, header(&headers, "content-encoding")), (200, "gzip"), "{accepted}");
         ensure!(header(&headers, "content-type").starts_with("application/json"), "{headers:?}");
         ensure!(body.len() * 3 < plain.len(), "{} of {}", body.len(), plain.len());
-        assert_eq!(inflate(&body)?, plain);
-        // Both forms have the same ETag.
+        assert_eq!(gunzip(&body)?, plain);
+        // The plain and the compressed form have the same ETag.
         assert_eq!(header(&headers, "etag"), header(&plain_headers, "etag"));
     }
     for accepted in ["", "br", "gzip;q=0", "identity;q=0", "identity;q=0, gzip;q=0", "*;q=0", "gzip;q=x"] {
-        let (status, headers, body) = ask(&stack, &path, &[("accept-encoding", accepted)]).await?;
+        let (status, headers, body) = get(&stack, &path, &[("accept-encoding", accepted)]).await?;
         assert_eq!((status, header(&headers, "content-encoding")), (200, ""), "{accepted}");
         assert_eq!(body, plain, "{accepted}");
     }
     // Short answers and refusals stay uncompressed. All of them have `Vary`.
     for (path, status) in [(format!("/rooms/{room}/receipts"), 200), ("/rooms/nowhere".to_owned(), 404)] {
-        let (got, headers, body) = ask(&stack, &path, &[("accept-encoding", "gzip")]).await?;
+        let (got, headers, body) = get(&stack, &path, &[("accept-encoding", "gzip")]).await?;
         assert_eq!((got, header(&headers, "content-encoding")), (status, ""), "{path}");
         ensure!(serde_json::from_slice::<Value>(&body).is_ok());
-        ensure!(varies(&headers), "{headers:?}");
+        ensure!(varies_by_encoding(&headers), "{headers:?}");
     }
     // HEAD leaves the connection usable.
     let client = tidings_harness::http::client();
@@ -142,7 +141,7 @@ async fn long_answer_is_compressed_when_client_accepts_gzip() -> Result<()> {
 
 #[tokio::test]
 async fn export_streams_with_and_without_compression() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let room = stack.http("alice").new_room(&[]).await?;
     // Random text stays long when it is compressed.
     stack
@@ -177,7 +176,7 @@ async fn export_streams_with_and_without_compression() -> Result<()> {
             "{coding}: from {before} to {peak} bytes for {} bytes",
             body.len()
         );
-        let plain = if coding == "gzip" { inflate(&body)? } else { body };
+        let plain = if coding == "gzip" { gunzip(&body)? } else { body };
         let mut lines = plain.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let last: Value = serde_json::from_slice(lines.next_back().context("no lines")?)?;
         assert_eq!(last["type"], "end", "{coding}");
@@ -186,7 +185,7 @@ async fn export_streams_with_and_without_compression() -> Result<()> {
 }
 
 /// Sends raw bytes; returns status, `Content-Type` and body of the answer.
-async fn raw(stack: &Stack, head: &str, body: &[u8]) -> Result<(u16, String, String)> {
+async fn send_raw_request(stack: &Stack, head: &str, body: &[u8]) -> Result<(u16, String, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", stack.persistence(0).ports().public)).await?;
     let token = stack.token("alice");
     let length =
@@ -194,7 +193,7 @@ async fn raw(stack: &Stack, head: &str, body: &[u8]) -> Result<(u16, String, Str
     let head =
         format!("{head}\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n{length}\r\n");
     stream.write_all(head.as_bytes()).await?;
-    // A request that is refused early may find the connection closed while it is still being sent.
+    // The server may refuse the request early, and close the connection while the body is still being sent.
     let _ = stream.write_all(body).await;
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
@@ -208,8 +207,8 @@ async fn raw(stack: &Stack, head: &str, body: &[u8]) -> Result<(u16, String, Str
 
 #[tokio::test]
 async fn malformed_request_is_refused_with_a_code() -> Result<()> {
-    let stack = stack().await?;
-    let room = talk(&stack, 1).await?;
+    let stack = start_stack().await?;
+    let room = new_room_with_messages(&stack, 1).await?;
     let long = format!("/v1/rooms?query={}", "a".repeat(20_000));
     for (path, status) in [
         ("/v1/rooms/%FF", 400),
@@ -240,7 +239,8 @@ async fn malformed_request_is_refused_with_a_code() -> Result<()> {
         ("/", 404),
         ("/v2/rooms", 404),
     ] {
-        let (got, content_type, body) = raw(&stack, &format!("GET {path} HTTP/1.1"), b"").await?;
+        let (got, content_type, body) =
+            send_raw_request(&stack, &format!("GET {path} HTTP/1.1"), b"").await?;
         assert_eq!(got, status, "{path}: {body}");
         let expected = if status == 200 { "application/json" } else { "application/problem+json" };
         assert_eq!(content_type, expected, "{path}: {body}");
@@ -258,7 +258,7 @@ async fn malformed_request_is_refused_with_a_code() -> Result<()> {
     ];
     for (number, content_type) in types.into_iter().enumerate() {
         let head = format!("{send}\r\ncontent-type: {content_type}");
-        let (status, _, body) = raw(&stack, &head, &good(&format!("t{number}"))).await?;
+        let (status, _, body) = send_raw_request(&stack, &head, &good(&format!("t{number}"))).await?;
         assert_eq!(status, 201, "{content_type}: {body}");
     }
     let large = vec![b' '; 70_000];
@@ -286,7 +286,7 @@ async fn malformed_request_is_refused_with_a_code() -> Result<()> {
         ("\r\ntransfer-encoding: chunked", chunked, 413, "too_large"),
     ] {
         let shown = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
-        let (got, content_type, answer) = raw(&stack, &format!("{send}{extra}"), &body).await?;
+        let (got, content_type, answer) = send_raw_request(&stack, &format!("{send}{extra}"), &body).await?;
         assert_eq!(got, status, "{extra} {shown}: {answer}");
         assert_eq!(content_type, "application/problem+json", "{extra} {shown}");
         ensure!(answer.contains(&format!("\"code\":\"{code}\"")), "{extra} {shown}: {answer}");

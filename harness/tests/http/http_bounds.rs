@@ -1,4 +1,5 @@
-//! Bounds on what a single client can occupy of persistence: slow bodies, long waits, and rows that one page scans.
+//! Limits on the resources of persistence that one client can occupy: unfinished bodies, waiting requests, slow reads,
+//! and the rows that one page scans.
 
 use std::time::{Duration, Instant};
 
@@ -6,11 +7,15 @@ use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tidings_harness::http::{self, Answer};
 use tidings_harness::{Http, Stack, Token};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::room_log::hold;
+
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A request whose body is not finished yet.
 struct SlowRequest {
@@ -32,12 +37,11 @@ impl SlowRequest {
         Ok(SlowRequest { stream, rest: rest.to_owned() })
     }
 
-    /// Status and text of the answer.
-    async fn answer(mut self) -> Result<(u16, String)> {
+    async fn read_answer(mut self) -> Result<(u16, String)> {
         let mut text = String::new();
         while !text.contains("\r\n\r\n") {
             let mut bytes = [0; 4096];
-            let count = tokio::time::timeout(PATIENCE, self.stream.read(&mut bytes)).await??;
+            let count = tokio::time::timeout(WAIT_TIMEOUT, self.stream.read(&mut bytes)).await??;
             ensure!(count > 0, "closed without an answer");
             text.push_str(&String::from_utf8_lossy(&bytes[..count]));
         }
@@ -49,12 +53,12 @@ impl SlowRequest {
     async fn finish(mut self) -> Result<(u16, String)> {
         let rest = std::mem::take(&mut self.rest);
         self.stream.write_all(rest.as_bytes()).await?;
-        self.answer().await
+        self.read_answer().await
     }
 }
 
-/// A message whose body is not finished yet.
-async fn slow_send(stack: &Stack, room: &str, token: &str) -> Result<SlowRequest> {
+/// Begins to send a message, but does not finish its body.
+async fn begin_send(stack: &Stack, room: &str, token: &str) -> Result<SlowRequest> {
     let body = json!({"client_id": token.len().to_string(), "content": "late"}).to_string();
     let path = format!("/v1/rooms/{room}/messages");
     SlowRequest::begin(&stack.persistence(0).url(), &path, &format!("authorization: Bearer {token}"), &body)
@@ -67,10 +71,10 @@ async fn request_is_refused_when_access_ends_before_its_body() -> Result<()> {
     let root = stack.http("root").with_token(&stack.admin_token("root"));
     let room = stack.http("alice").new_room(&["bob", "carol", "dave"]).await?;
     let short = Token::of("carol").ttl_s(2).sign(stack.jwt_secret());
-    let blocked = slow_send(&stack, &room, &stack.token("bob")).await?;
-    let expired = slow_send(&stack, &room, &short).await?;
-    let good = slow_send(&stack, &room, &stack.token("alice")).await?;
-    // The server handles all of them by then.
+    let blocked = begin_send(&stack, &room, &stack.token("bob")).await?;
+    let expired = begin_send(&stack, &room, &short).await?;
+    let good = begin_send(&stack, &room, &stack.token("alice")).await?;
+    // After this pause, the server is handling all these requests.
     tokio::time::sleep(Duration::from_secs(1)).await;
     root.put_user("bob", json!({"blocked": true})).await?.expect(200);
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -88,13 +92,17 @@ async fn request_is_refused_when_access_ends_before_its_body() -> Result<()> {
 async fn unfinished_request_body_times_out() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let room = stack.http("alice").new_room(&[]).await?;
-    let public = slow_send(&stack, &room, &stack.token("alice")).await?;
+    let public = begin_send(&stack, &room, &stack.token("alice")).await?;
     let secret = format!("{}: {}", tidings_shared::internal::SECRET_HEADER, stack.internal_secret());
-    let internal =
-        SlowRequest::begin(&stack.persistence(0).internal(), tidings_shared::internal::SEED, &secret, "{}")
-            .await?;
+    let internal = SlowRequest::begin(
+        &stack.persistence(0).internal(),
+        tidings_shared::internal::SEED_PATH,
+        &secret,
+        "{}",
+    )
+    .await?;
     for (name, slow) in [("internal", internal), ("public", public)] {
-        let (status, text) = slow.answer().await?;
+        let (status, text) = slow.read_answer().await?;
         ensure!(status == 400, "{name}: {text}");
     }
     Ok(())
@@ -120,14 +128,14 @@ async fn waiting_erasure_requests_of_one_user_are_limited() -> Result<()> {
     stack.redis().resume()?;
     let begun = Instant::now();
     while stack.http("alice").request(Method::DELETE, "/me", None).await?.status != 204 {
-        ensure!(begun.elapsed() < PATIENCE, "the erasure never finishes");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "the erasure never finishes");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(())
 }
 
-/// A page as a user sees it: seqs, `has_before` and `has_after`.
-async fn page(user: &Http, room: &str, query: &str) -> Result<(Vec<u64>, bool, bool)> {
+/// Fetches a page of history; returns its seqs, `has_before` and `has_after`.
+async fn fetch_page(user: &Http, room: &str, query: &str) -> Result<(Vec<u64>, bool, bool)> {
     let page = user.messages(room, query).await?.expect(200).body;
     let messages = page["messages"].as_array().context("no messages")?;
     let seqs = messages.iter().filter_map(|message| message["seq"].as_u64()).collect();
@@ -139,7 +147,8 @@ async fn history_pages_skip_any_number_of_hidden_messages() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let room = alice.new_room(&["bob"]).await?;
-    // Public are 1 to 3, 50,001 to 50,003 and 120,001 to 120,003. The others are private; 60,000 to 95,000 are missing.
+    // The messages 1 to 3, 50,001 to 50,003 and 120,001 to 120,003 are public. The seqs 60,000 to 95,000 are missing.
+    // All other messages are private.
     stack
         .database()
         .query(&format!(
@@ -167,13 +176,13 @@ async fn history_pages_skip_any_number_of_hidden_messages() -> Result<()> {
         ("limit=200&around=50002", ([low, middle, top].concat(), false, false)),
     ] {
         ensure!(
-            page(&bob, &room, query).await? == expected,
+            fetch_page(&bob, &room, query).await? == expected,
             "{query}: {:?}",
-            page(&bob, &room, query).await?
+            fetch_page(&bob, &room, query).await?
         );
     }
     // A user who sees all messages gets full pages.
-    let own = page(&alice, &room, "limit=3&before=50000").await?;
+    let own = fetch_page(&alice, &room, "limit=3&before=50000").await?;
     ensure!(own == (vec![49_997, 49_998, 49_999], true, true), "{own:?}");
     Ok(())
 }
@@ -182,7 +191,8 @@ async fn history_pages_skip_any_number_of_hidden_messages() -> Result<()> {
 async fn public_rooms_with_equal_timestamps_are_each_listed_once() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let alice = stack.http("alice");
-    // Seven rooms at a time share a timestamp. Among 12,000 rooms the oldest public one has the name that is searched.
+    // There are 12,000 rooms, and every seven of them share a timestamp. The oldest public room has the name that is
+    // searched.
     stack
         .database()
         .query(
@@ -214,5 +224,97 @@ async fn public_rooms_with_equal_timestamps_are_each_listed_once() -> Result<()>
     // A page scans at most 5,000 names, so the search finds the room on its second page.
     ensure!(read("query=NEEDLE", usize::MAX).await? == (vec!["r11999".to_owned()], 2));
     ensure!(read("query=room%201&limit=50", 3).await?.0.len() == 150);
+    Ok(())
+}
+
+/// Starts `count` concurrent requests of `path` in the background.
+fn spawn_requests(user: &Http, path: &str, count: usize) -> FuturesUnordered<JoinHandle<Result<Answer>>> {
+    let ask = |_| {
+        let (user, path) = (user.clone(), path.to_owned());
+        tokio::spawn(async move { Ok(user.get(&path).await?) })
+    };
+    (0..count).map(ask).collect()
+}
+
+#[tokio::test]
+async fn slow_reads_of_one_account_delay_nobody_and_keep_nodes_ready() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let (mallory, bob) = (stack.http("mallory"), stack.http("bob"));
+    let room = mallory.new_room(&["bob"]).await?;
+    mallory.send(&room, "c1", "needle").await?.expect(201);
+    let receipts = format!("/rooms/{room}/receipts");
+    let readyz = format!("{}/readyz", stack.persistence(0).admin());
+    for (slow, table, quick) in [
+        ("/search?q=needle", "search_blocks", "/me/rooms"),
+        ("/rooms?query=x", "public_rooms", "/me/rooms"),
+        ("/me/rooms", "members", "/rooms"),
+        (&receipts, "members", "/rooms"),
+    ] {
+        // While the table is locked, each read takes as long as the statement timeout.
+        let held = hold(&stack, &format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"), 8.0).await?;
+        let mut asked = spawn_requests(&mallory, slow, 60);
+        stack.database().until_blocked().await?;
+        // After this pause, all requests have reached the server.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let ready = http::get(&readyz).await?.status();
+        ensure!(ready == 200, "{slow}: the node is not ready: {ready}");
+        bob.get(quick).await?.expect(200);
+        // Reads that get no slot are refused long before the reads with slots are answered.
+        let refused = tokio::time::timeout(WAIT_TIMEOUT, asked.next()).await?.context("an answer")???;
+        ensure!(refused.status == 429 && refused.code() == "rate_limited", "{slow}: {}", refused.body);
+        ensure!(refused.body["retry_after_ms"].as_u64().is_some_and(|ms| ms > 0), "{}", refused.body);
+        let waiting = format!(
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database \
+             WHERE datname = current_database()) AND relation = '{table}'::regclass AND mode = 'AccessShareLock'"
+        );
+        ensure!(
+            stack.database().value(&waiting).await?.parse::<u32>()? <= 4,
+            "{slow} takes too many connections"
+        );
+        held.await?;
+        while let Some(answer) = asked.next().await {
+            let status = answer??.status;
+            ensure!(status == 200 || status == 429, "{slow}: {status}");
+        }
+        mallory.get(slow).await?.expect(200);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn slow_reads_have_their_own_rate_limit() -> Result<()> {
+    let stack = Stack::builder().gateways(0).persistence_env("TIDINGS_READS_PER_SECOND", 1).start().await?;
+    let (mallory, root) = (stack.http("mallory"), stack.http("root").with_token(&stack.admin_token("root")));
+    let room = mallory.new_room(&["bob"]).await?;
+    let receipts = format!("/rooms/{room}/receipts");
+    let mut refused = 0;
+    for path in ["/search?q=x", "/me/rooms", "/rooms?query=x", &receipts].repeat(3) {
+        let answer = mallory.get(path).await?;
+        ensure!(answer.status == 200 || answer.code() == "rate_limited", "{path}: {}", answer.body);
+        refused += u32::from(answer.status == 429);
+        root.get(path).await?.expect(200);
+        // The rate limit does not count reads that are always quick.
+        mallory.get("/rooms").await?.expect(200);
+        mallory.messages(&room, "").await?.expect(200);
+    }
+    // The rate limit allows a burst of four, then one read per second. So at most 8 of the 12 reads are refused.
+    ensure!((1..=8).contains(&refused), "{refused} were refused");
+    stack.http("bob").get("/me/rooms").await?.expect(200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn returned_pool_connection_runs_no_statement() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let alice = stack.http("alice");
+    let room = alice.new_room(&[]).await?;
+    for _ in 0..5 {
+        alice.messages(&room, "").await?.expect(200);
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let last = "SELECT count(*) > 0 AND bool_and(query NOT LIKE 'SHOW%') FROM pg_stat_activity \
+                WHERE datname = current_database() AND state = 'idle' AND application_name = 'tidings-persistence http' \
+                  AND query LIKE ANY (ARRAY['SHOW%', '%messages%'])";
+    assert_eq!(stack.database().value(last).await?, "t");
     Ok(())
 }

@@ -5,33 +5,32 @@ use serde_json::{Value, json};
 use tidings_harness::http::{EventsPage, MessagesPage};
 use tidings_harness::{Http, Stack};
 
-async fn stack() -> Result<Stack> {
+async fn start_stack() -> Result<Stack> {
     Stack::builder().gateways(0).start().await
 }
 
-/// Sends a message and returns its seq.
 async fn send(who: &Http, room: &str, body: Value) -> Result<u64> {
     let answer = who.post(&format!("/rooms/{room}/messages"), body).await?.expect(201);
     Ok(answer.body["seq"].as_u64().unwrap_or_default())
 }
 
-async fn page(who: &Http, room: &str, query: &str) -> Result<(Vec<u64>, bool, bool)> {
+async fn fetch_page(who: &Http, room: &str, query: &str) -> Result<(Vec<u64>, bool, bool)> {
     let page: MessagesPage = who.messages(room, query).await?.parse()?;
     Ok((page.messages.iter().map(|message| message.seq).collect(), page.has_before, page.has_after))
 }
 
-async fn log(who: &Http, room: &str, query: &str) -> Result<EventsPage> {
+async fn fetch_log(who: &Http, room: &str, query: &str) -> Result<EventsPage> {
     who.events(room, query).await?.parse()
 }
 
-fn seqs(page: &EventsPage) -> Vec<u64> {
+fn event_seqs(page: &EventsPage) -> Vec<u64> {
     page.events.iter().filter_map(|event| event["seq"].as_u64()).collect()
 }
 
 // Covers: GET /rooms/{room}/messages.
 #[tokio::test]
 async fn history_pages_lie_before_after_or_around_a_seq() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&["bob"]).await?;
     for n in 1..=9 {
@@ -54,7 +53,7 @@ async fn history_pages_lie_before_after_or_around_a_seq() -> Result<()> {
         ("around=900&limit=2", vec![9], true, false),
         ("limit=999", vec![1, 2, 3, 4, 5, 6, 7, 8, 9], false, false),
     ] {
-        assert_eq!(page(&alice, &room, query).await?, (seqs, has_before, has_after), "{query}");
+        assert_eq!(fetch_page(&alice, &room, query).await?, (seqs, has_before, has_after), "{query}");
     }
     for bad in ["limit=0", "limit=x", "before=-1", "before=1&after=1", "around=1.5"] {
         assert_eq!(alice.messages(&room, bad).await?.expect(400).code(), "bad_request", "{bad}");
@@ -65,7 +64,7 @@ async fn history_pages_lie_before_after_or_around_a_seq() -> Result<()> {
 // Covers: GET /rooms/{room}/messages/{seq}.
 #[tokio::test]
 async fn a_message_comes_back_as_it_was_sent() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&["bob"]).await?;
     let content = "<b>hi</b>\n\t\"🙂\" \u{2028} ﷽ \\u0041";
@@ -94,7 +93,7 @@ async fn a_message_comes_back_as_it_was_sent() -> Result<()> {
         (&json!("alice"), &Value::Null, &Value::Null)
     );
 
-    let events = log(&alice, &room, "").await?;
+    let events = fetch_log(&alice, &room, "").await?;
     let frame = &events.events[0];
     assert_eq!(
         (&frame["type"], &frame["id"], &frame["at"]),
@@ -110,7 +109,7 @@ async fn a_message_comes_back_as_it_was_sent() -> Result<()> {
 
 #[tokio::test]
 async fn private_message_is_visible_to_sender_and_recipients_only() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let (alice, bob, carol, dave) =
         (stack.http("alice"), stack.http("bob"), stack.http("carol"), stack.http("dave"));
     let body = json!({"kind": "private", "members": [{"user": "bob"}, {"user": "carol"}, {"user": "dave", "role": "vip"}]});
@@ -130,9 +129,9 @@ async fn private_message_is_visible_to_sender_and_recipients_only() -> Result<()
         (&dave, vec![1, 3]),
         (&admin, vec![1]),
     ] {
-        assert_eq!(page(who, &room, "").await?, (seen.clone(), false, false));
-        let events = log(who, &room, "").await?;
-        assert_eq!((seqs(&events), events.next.seq, events.more), (seen.clone(), 3, false));
+        assert_eq!(fetch_page(who, &room, "").await?, (seen.clone(), false, false));
+        let events = fetch_log(who, &room, "").await?;
+        assert_eq!((event_seqs(&events), events.next.seq, events.more), (seen.clone(), 3, false));
         for seq in 1..=3 {
             let status = if seen.contains(&seq) { 200 } else { 404 };
             who.get(&format!("/rooms/{room}/messages/{seq}")).await?.expect(status);
@@ -142,34 +141,34 @@ async fn private_message_is_visible_to_sender_and_recipients_only() -> Result<()
         let room = who.room(&room).await?.expect(200).body;
         assert_eq!((&room["last_message"]["content"], &room["unread"]), (&json!(last), &json!(unread)));
     }
-    // A page without visible events is complete nevertheless.
-    let hidden = log(&carol, &room, "after=1&limit=1").await?;
-    assert_eq!((seqs(&hidden), hidden.next.seq, hidden.more), (vec![], 2, true));
+    // A page without visible events still says where the next page begins.
+    let hidden = fetch_log(&carol, &room, "after=1&limit=1").await?;
+    assert_eq!((event_seqs(&hidden), hidden.next.seq, hidden.more), (vec![], 2, true));
     Ok(())
 }
 
 // Covers: GET /rooms/{room}/events.
 #[tokio::test]
 async fn the_log_is_read_in_pages_up_to_its_head() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
-    let empty = log(&alice, &room, "").await?;
-    assert_eq!((seqs(&empty), empty.next.seq, empty.head.seq, empty.more), (vec![], 0, 0, false));
+    let empty = fetch_log(&alice, &room, "").await?;
+    assert_eq!((event_seqs(&empty), empty.next.seq, empty.head.seq, empty.more), (vec![], 0, 0, false));
     for n in 1..=5 {
         send(&alice, &room, json!({"client_id": format!("c{n}"), "content": "x"})).await?;
     }
-    let first = log(&alice, &room, "limit=3").await?;
-    assert_eq!((seqs(&first), first.next.seq, first.head.seq, first.more), (vec![1, 2, 3], 3, 5, true));
-    let rest = log(&alice, &room, &format!("after=3&epoch={}&upto=5", first.head.epoch)).await?;
-    assert_eq!((seqs(&rest), rest.next, rest.more), (vec![4, 5], first.head, false));
+    let first = fetch_log(&alice, &room, "limit=3").await?;
+    assert_eq!((event_seqs(&first), first.next.seq, first.head.seq, first.more), (vec![1, 2, 3], 3, 5, true));
+    let rest = fetch_log(&alice, &room, &format!("after=3&epoch={}&upto=5", first.head.epoch)).await?;
+    assert_eq!((event_seqs(&rest), rest.next, rest.more), (vec![4, 5], first.head, false));
     Ok(())
 }
 
 // Covers: void.
 #[tokio::test]
 async fn void_event_exposes_only_its_seq_and_time() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     send(&alice, &room, json!({"client_id": "c1", "content": "x"})).await?;
@@ -179,22 +178,22 @@ async fn void_event_exposes_only_its_seq_and_time() -> Result<()> {
          UPDATE rooms SET head_seq = 2 WHERE id = '{room}'"
     );
     stack.database().query(&rows).await?;
-    let events = log(&alice, &room, "after=1").await?;
+    let events = fetch_log(&alice, &room, "after=1").await?;
     let void = json!({"type": "void", "room": room, "seq": 2, "at": "2024-05-06T07:08:09.123Z"});
     assert_eq!(events.events, [void]);
-    assert_eq!(page(&alice, &room, "").await?, (vec![1], false, false));
+    assert_eq!(fetch_page(&alice, &room, "").await?, (vec![1], false, false));
     Ok(())
 }
 
 #[tokio::test]
 async fn outdated_epoch_conflict_names_last_valid_seq() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     for n in 1..=4 {
         send(&alice, &room, json!({"client_id": format!("c{n}"), "content": "x"})).await?;
     }
-    let epoch: u64 = log(&alice, &room, "").await?.head.epoch.parse()?;
+    let epoch: u64 = fetch_log(&alice, &room, "").await?.head.epoch.parse()?;
     for unknown in [format!("{}", epoch + 1), "x".into(), "0".into(), format!("0{epoch}"), "-1".into()] {
         let answer = alice.events(&room, &format!("epoch={unknown}")).await?.expect(409);
         assert_eq!((answer.code(), &answer.body["after"]), ("conflict", &json!(0)), "{unknown}");
@@ -210,16 +209,16 @@ async fn outdated_epoch_conflict_names_last_valid_seq() -> Result<()> {
         let answer = alice.events(&room, &format!("epoch={epoch}&{query}")).await?.expect(409);
         assert_eq!((answer.code(), &answer.body["after"]), ("conflict", &json!(after)), "{query}");
     }
-    let good = log(&alice, &room, &format!("epoch={epoch}&after=2")).await?;
-    assert_eq!((seqs(&good), good.next.epoch), (vec![3, 4], (epoch + 2).to_string()));
-    let good = log(&alice, &room, &format!("epoch={}&after=4", epoch + 1)).await?;
-    assert_eq!(seqs(&good), [] as [u64; 0]);
+    let good = fetch_log(&alice, &room, &format!("epoch={epoch}&after=2")).await?;
+    assert_eq!((event_seqs(&good), good.next.epoch), (vec![3, 4], (epoch + 2).to_string()));
+    let good = fetch_log(&alice, &room, &format!("epoch={}&after=4", epoch + 1)).await?;
+    assert_eq!(event_seqs(&good), [] as [u64; 0]);
     Ok(())
 }
 
 #[tokio::test]
 async fn unstored_upto_is_unavailable_after_five_seconds() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     let started = std::time::Instant::now();
@@ -232,11 +231,11 @@ async fn unstored_upto_is_unavailable_after_five_seconds() -> Result<()> {
 
     let waiting = {
         let (alice, room) = (alice.clone(), room.clone());
-        tokio::spawn(async move { log(&alice, &room, "upto=1").await })
+        tokio::spawn(async move { fetch_log(&alice, &room, "upto=1").await })
     };
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     send(&alice, &room, json!({"client_id": "c", "content": "x"})).await?;
-    assert_eq!(seqs(&waiting.await??), [1]);
+    assert_eq!(event_seqs(&waiting.await??), [1]);
     Ok(())
 }
 
@@ -244,7 +243,7 @@ async fn unstored_upto_is_unavailable_after_five_seconds() -> Result<()> {
 async fn readers_waiting_for_storage_are_limited_in_all_and_per_user() -> Result<()> {
     const MAX_WAITING: usize = 256;
     const MAX_WAITING_PER_USER: usize = 16;
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let names: Vec<String> = (0..20).map(|n| format!("u{n}")).collect();
     let room = alice.new_room(&names.iter().map(String::as_str).collect::<Vec<_>>()).await?;
@@ -268,7 +267,7 @@ async fn readers_waiting_for_storage_are_limited_in_all_and_per_user() -> Result
 
 #[tokio::test]
 async fn head_request_is_answered_as_get_without_body() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     for (path, status) in

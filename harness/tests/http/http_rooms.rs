@@ -6,15 +6,15 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use tidings_harness::{Http, Stack};
 
-async fn stack() -> Result<Stack> {
+async fn start_stack() -> Result<Stack> {
     Stack::builder().gateways(0).start().await
 }
 
-fn admin(stack: &Stack) -> Http {
+fn admin_http(stack: &Stack) -> Http {
     stack.http("root").with_token(&stack.admin_token("root"))
 }
 
-fn names(list: &Value, field: &str) -> Vec<String> {
+fn field_values(list: &Value, field: &str) -> Vec<String> {
     let entries = list.as_array().into_iter().flatten();
     entries.map(|entry| entry[field].as_str().unwrap_or_default().to_owned()).collect()
 }
@@ -22,7 +22,7 @@ fn names(list: &Value, field: &str) -> Vec<String> {
 // Covers: POST /rooms, GET /rooms/{room}.
 #[tokio::test]
 async fn new_room_has_the_requested_properties() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let body = json!({
         "kind": "private", "name": "Tea ☕", "metadata": {"b": 1, "a": [true, null]},
@@ -42,8 +42,8 @@ async fn new_room_has_the_requested_properties() -> Result<()> {
 
     let id = room["room"].as_str().unwrap_or_default();
     let members = alice.members(id, "").await?.expect(200).body;
-    assert_eq!(names(&members["members"], "user"), ["alice", "bob", "carol", "dave"]);
-    assert_eq!(names(&members["members"], "role"), ["owner", "member", "guest", "vip"]);
+    assert_eq!(field_values(&members["members"], "user"), ["alice", "bob", "carol", "dave"]);
+    assert_eq!(field_values(&members["members"], "role"), ["owner", "member", "guest", "vip"]);
     // A member who never connected has no name until a token brings it.
     assert_eq!(members["members"][1]["name"], Value::Null);
     let own = stack.http("bob").room(id).await?.expect(200).body;
@@ -56,7 +56,7 @@ async fn new_room_has_the_requested_properties() -> Result<()> {
 
 #[tokio::test]
 async fn concurrent_requests_create_one_direct_room_per_pair() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let asked = (0..20).map(|n| {
         let (who, other) = if n % 2 == 0 { (alice.clone(), "bob") } else { (bob.clone(), "alice") };
@@ -82,7 +82,7 @@ async fn concurrent_requests_create_one_direct_room_per_pair() -> Result<()> {
 
 #[tokio::test]
 async fn non_member_gets_same_answer_for_foreign_and_missing_room() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let (alice, mallory) = (stack.http("alice"), stack.http("mallory"));
     let private = alice.new_room(&["bob"]).await?;
     let public = alice.create_room("public", &[]).await?.expect(201).body;
@@ -106,8 +106,8 @@ async fn non_member_gets_same_answer_for_foreign_and_missing_room() -> Result<()
 
 #[tokio::test]
 async fn only_an_admin_chooses_a_room_id_and_acts_on_any_room() -> Result<()> {
-    let stack = stack().await?;
-    let (alice, admin) = (stack.http("alice"), admin(&stack));
+    let stack = start_stack().await?;
+    let (alice, admin) = (stack.http("alice"), admin_http(&stack));
     let body = json!({"kind": "public", "id": "lobby"});
     assert_eq!(alice.post("/rooms", body.clone()).await?.expect(403).code(), "forbidden");
     assert_eq!(admin.post("/rooms", body.clone()).await?.expect(201).body["room"], "lobby");
@@ -122,7 +122,7 @@ async fn only_an_admin_chooses_a_room_id_and_acts_on_any_room() -> Result<()> {
 
 #[tokio::test]
 async fn invalid_room_is_refused_with_its_field() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let crowd: Vec<Value> = (0..1001).map(|n| json!({"user": format!("u{n}")})).collect();
     for (body, status, field) in [
@@ -150,7 +150,7 @@ async fn invalid_room_is_refused_with_its_field() -> Result<()> {
 // Covers: GET /rooms/{room}/members.
 #[tokio::test]
 async fn room_with_thousand_initial_members_is_listed_in_pages() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let users: Vec<String> = (0..999).map(|n| format!("u{n:03}")).collect();
     let users: Vec<&str> = users.iter().map(String::as_str).collect();
@@ -160,7 +160,7 @@ async fn room_with_thousand_initial_members_is_listed_in_pages() -> Result<()> {
     let (mut listed, mut cursor) = (Vec::new(), String::new());
     loop {
         let page = alice.members(room, &format!("limit=150&cursor={cursor}")).await?.expect(200).body;
-        listed.extend(names(&page["members"], "user"));
+        listed.extend(field_values(&page["members"], "user"));
         match page["next"].as_str() {
             Some(next) => next.clone_into(&mut cursor),
             None => break,
@@ -174,7 +174,7 @@ async fn room_with_thousand_initial_members_is_listed_in_pages() -> Result<()> {
 // Covers: GET /me/rooms.
 #[tokio::test]
 async fn my_rooms_are_ordered_by_latest_activity_with_unread() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let mut rooms = Vec::new();
     for _ in 0..5 {
@@ -186,7 +186,7 @@ async fn my_rooms_are_ordered_by_latest_activity_with_unread() -> Result<()> {
     alice.send(&rooms[3], "a1", "hello").await?.expect(201);
 
     let first = bob.my_rooms("limit=2").await?.expect(200).body;
-    assert_eq!(names(&first["rooms"], "room"), [rooms[3].as_str(), &rooms[1]]);
+    assert_eq!(field_values(&first["rooms"], "room"), [rooms[3].as_str(), &rooms[1]]);
     let (newest, second) = (&first["rooms"][0], &first["rooms"][1]);
     assert_eq!((&newest["last_message"]["content"], &newest["unread"]), (&json!("hello"), &json!(1)));
     assert_eq!((&second["last_message"]["content"], &second["unread"]), (&json!("mine"), &json!(2)));
@@ -195,14 +195,14 @@ async fn my_rooms_are_ordered_by_latest_activity_with_unread() -> Result<()> {
 
     let cursor = first["next"].as_str().unwrap_or_default();
     let rest = bob.my_rooms(&format!("cursor={cursor}")).await?.expect(200).body;
-    assert_eq!(names(&rest["rooms"], "room"), [rooms[4].as_str(), &rooms[2], &rooms[0]]);
+    assert_eq!(field_values(&rest["rooms"], "room"), [rooms[4].as_str(), &rooms[2], &rooms[0]]);
     assert_eq!(rest["next"], Value::Null);
     Ok(())
 }
 
 #[tokio::test]
 async fn rooms_version_changes_when_user_is_added() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let before = bob.my_rooms("").await?.expect(200).body["rooms_version"].clone();
     assert_eq!(bob.my_rooms("").await?.body["rooms_version"], before);
@@ -213,10 +213,10 @@ async fn rooms_version_changes_when_user_is_added() -> Result<()> {
 
 #[tokio::test]
 async fn rooms_version_changes_when_direct_room_already_exists() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     alice.create_room("direct", &["bob"]).await?.expect(201);
-    // The node that created the room may have died before it announced the room.
+    // The repetition announces the room again, because the node that created the room may have died before it did.
     let before = bob.my_rooms("").await?.expect(200).body["rooms_version"].clone();
     alice.create_room("direct", &["bob"]).await?.expect(200);
     assert_ne!(bob.my_rooms("").await?.body["rooms_version"], before);
@@ -225,7 +225,7 @@ async fn rooms_version_changes_when_direct_room_already_exists() -> Result<()> {
 
 #[tokio::test]
 async fn paused_redis_keeps_my_rooms_fast_and_blocks_creation() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let bob = stack.http("bob");
     bob.new_room(&[]).await?;
     stack.redis().pause()?;
@@ -260,7 +260,7 @@ async fn paused_redis_keeps_my_rooms_fast_and_blocks_creation() -> Result<()> {
 // Covers: GET /rooms.
 #[tokio::test]
 async fn public_rooms_are_found_by_a_part_of_their_name() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     for (kind, name) in
         [("public", "Rust 100%"), ("public", "rusty things"), ("public", "Go"), ("private", "Rust secrets")]
@@ -268,24 +268,24 @@ async fn public_rooms_are_found_by_a_part_of_their_name() -> Result<()> {
         alice.post("/rooms", json!({"kind": kind, "name": name})).await?.expect(201);
     }
     let all = bob.get("/rooms").await?.expect(200).body;
-    assert_eq!(names(&all["rooms"], "name"), ["Go", "rusty things", "Rust 100%"]);
+    assert_eq!(field_values(&all["rooms"], "name"), ["Go", "rusty things", "Rust 100%"]);
     assert_eq!(all["rooms"][0].get("role"), None);
     let found = bob.get("/rooms?query=RUST&limit=1").await?.expect(200).body;
-    assert_eq!(names(&found["rooms"], "name"), ["rusty things"]);
+    assert_eq!(field_values(&found["rooms"], "name"), ["rusty things"]);
     let next = found["next"].as_str().unwrap_or_default();
     let found = bob.get(&format!("/rooms?query=RUST&limit=1&cursor={next}")).await?.expect(200).body;
     assert_eq!(
-        (names(&found["rooms"], "name"), &found["next"]),
+        (field_values(&found["rooms"], "name"), &found["next"]),
         (vec!["Rust 100%".to_owned()], &Value::Null)
     );
     let literal = bob.get("/rooms?query=100%25").await?.expect(200).body;
-    assert_eq!(names(&literal["rooms"], "name"), ["Rust 100%"]);
+    assert_eq!(field_values(&literal["rooms"], "name"), ["Rust 100%"]);
     Ok(())
 }
 
 #[tokio::test]
 async fn blocked_user_is_forbidden() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     alice.my_rooms("").await?.expect(200);
     stack.database().query("UPDATE users SET blocked = true WHERE id = 'alice'").await?;

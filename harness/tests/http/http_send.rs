@@ -1,18 +1,20 @@
 //! Sends and read marks over HTTP: the same result as over the WebSocket.
 
 use crate::room_log::RoomLog;
-use anyhow::Result;
+use anyhow::{Context, Result, bail, ensure};
+use futures_util::future::try_join_all;
+use reqwest::Method;
 use serde_json::{Value, json};
-use tidings_harness::Stack;
+use tidings_harness::{Http, Stack, clock, http::Answer};
 
-async fn stack() -> Result<Stack> {
+async fn start_stack() -> Result<Stack> {
     Stack::builder().gateways(0).start().await
 }
 
 // Covers: POST /rooms/{room}/messages.
 #[tokio::test]
 async fn repeated_send_is_answered_with_first_message() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let room = alice.new_room(&["bob"]).await?;
     let first = alice.send(&room, "c", "hello").await?.expect(201).body;
@@ -35,7 +37,7 @@ async fn repeated_send_is_answered_with_first_message() -> Result<()> {
 
 #[tokio::test]
 async fn repeated_send_is_duplicate_after_redis_lost_it() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     let first = alice.send(&room, "c", "hello").await?.expect(201).body;
@@ -58,33 +60,33 @@ async fn repeated_send_is_duplicate_after_redis_lost_it() -> Result<()> {
 }
 
 /// A send that claims to be the first attempt.
-fn first_attempt(client_id: &str, content: &str) -> Value {
+fn first_attempt_body(client_id: &str, content: &str) -> Value {
     json!({"client_id": client_id, "content": content, "attempt": 1})
 }
 
 #[tokio::test]
 async fn duplicate_found_by_writer_is_answered_with_first_message() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let (alice, room) = (stack.http("alice"), RoomLog::new(&stack, 10_000).await?);
     let path = format!("/rooms/{}/messages", room.room);
-    let first = alice.post(&path, first_attempt("c", "hello")).await?.expect(201).body;
+    let first = alice.post(&path, first_attempt_body("c", "hello")).await?.expect(201).body;
     room.forget_client_ids().await?;
-    let again = alice.post(&path, first_attempt("c", "something else")).await?.expect(200).body;
+    let again = alice.post(&path, first_attempt_body("c", "something else")).await?.expect(200).body;
     assert_eq!((&again["duplicate"], &again["stage"]), (&json!(true), &json!("stored")));
     for field in ["seq", "at", "id", "client_id"] {
         assert_eq!(again[field], first[field], "{field}");
     }
-    assert_eq!(room.texts(&stack).await?, ["hello"]);
+    assert_eq!(room.message_texts(&stack).await?, ["hello"]);
     Ok(())
 }
 
 #[tokio::test]
 async fn unwritable_message_is_refused_permanently() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let (alice, room) = (stack.http("alice"), RoomLog::new(&stack, 10_000).await?);
     let path = format!("/rooms/{}/messages", room.room);
     stack.database().query("ALTER TABLE messages ADD CHECK (content <> 'poison')").await?;
-    let mut repeated = first_attempt("c", "poison");
+    let mut repeated = first_attempt_body("c", "poison");
     for attempt in 1..=3 {
         repeated["attempt"] = json!(attempt);
         let problem = alice.post(&path, repeated.clone()).await?.expect(400).body;
@@ -95,13 +97,13 @@ async fn unwritable_message_is_refused_permanently() -> Result<()> {
         }
     }
     alice.send(room.room.as_str(), "d", "good").await?.expect(201);
-    assert_eq!(room.texts(&stack).await?, ["good"]);
+    assert_eq!(room.message_texts(&stack).await?, ["good"]);
     Ok(())
 }
 
 #[tokio::test]
 async fn accepted_send_is_answered_at_once_and_stored_later() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     let body = json!({"client_id": "c", "content": "x", "ack": "accepted"});
@@ -114,19 +116,19 @@ async fn accepted_send_is_answered_at_once_and_stored_later() -> Result<()> {
 
 #[tokio::test]
 async fn repeated_accepted_send_reports_outcome_of_first() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let (alice, room) = (stack.http("alice"), RoomLog::new(&stack, 10_000).await?);
     let path = format!("/rooms/{}/messages", room.room);
     let accepted = |client_id: &str, content: &str| json!({"client_id": client_id, "content": content, "ack": "accepted", "attempt": 2});
     stack.database().query("ALTER TABLE messages ADD CHECK (content <> 'poison')").await?;
-    alice.post(&path, first_attempt("p", "poison")).await?.expect(400);
+    alice.post(&path, first_attempt_body("p", "poison")).await?.expect(400);
     let problem = alice.post(&path, accepted("p", "poison")).await?.expect(400).body;
     assert_eq!(problem["reason"], "rejected");
 
-    let first = alice.post(&path, first_attempt("c", "hello")).await?.expect(201).body;
+    let first = alice.post(&path, first_attempt_body("c", "hello")).await?.expect(201).body;
     room.forget_client_ids().await?;
-    // From here on Redis remembers the seq of a void.
-    alice.post(&path, first_attempt("c", "hello")).await?.expect(200);
+    // The repetition becomes a void, and from here on Redis remembers the seq of that void.
+    alice.post(&path, first_attempt_body("c", "hello")).await?.expect(200);
     let again = alice.post(&path, accepted("c", "hello")).await?.expect(200).body;
     for field in ["seq", "at", "id"] {
         assert_eq!(again[field], first[field], "{field}");
@@ -136,7 +138,7 @@ async fn repeated_accepted_send_reports_outcome_of_first() -> Result<()> {
 
 #[tokio::test]
 async fn invalid_send_is_refused_with_its_code() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let body = json!({"kind": "private", "members": [{"user": "greg", "role": "guest"}, {"user": "vera", "role": "vip"}]});
     let room =
@@ -163,7 +165,7 @@ async fn invalid_send_is_refused_with_its_code() -> Result<()> {
 // Covers: POST /rooms/{room}/read.
 #[tokio::test]
 async fn read_mark_moves_forward_only_and_stops_at_head() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let room = alice.new_room(&["bob"]).await?;
     for n in 1..=103 {
@@ -189,5 +191,94 @@ async fn read_mark_moves_forward_only_and_stops_at_head() -> Result<()> {
     );
     assert!(receipts["receipts"][1]["read_at"].is_string());
     assert_eq!(receipts["receipts"][0]["read_seq"], 0);
+    Ok(())
+}
+
+/// Sends at most `max_messages` messages of about 20 KB, and stops when one is refused. Returns the number of accepted
+/// messages, and the refusal.
+async fn send_large(http: &Http, room: &str, max_messages: usize) -> Result<(usize, Option<Answer>)> {
+    let url = format!("https://files.example/{}", "x".repeat(2_000));
+    let attachment = json!({"url": url, "name": "photo", "media_type": "image/png", "size": 1});
+    for accepted in 0..max_messages {
+        let body = json!({
+            "client_id": clock::client_id(), "attachments": vec![&attachment; 10], "ack": "accepted", "attempt": 1
+        });
+        let answer = http.post(&format!("/rooms/{room}/messages"), body).await?;
+        if answer.status == 429 {
+            return Ok((accepted, Some(answer)));
+        }
+        answer.expect(202);
+    }
+    Ok((max_messages, None))
+}
+
+#[tokio::test]
+async fn large_requests_are_limited_in_bytes_for_user_and_room() -> Result<()> {
+    // Limits in bytes: the bucket of a user holds 160 KiB, and the bucket of a room 1,280 KiB. They regain 8 and 64 KiB
+    // a second.
+    let builder = Stack::builder().gateways(0).env("TIDINGS_MESSAGES_PER_SECOND", 1);
+    let stack = builder.env("TIDINGS_MESSAGES_BURST", 20).start().await?;
+    let users: Vec<String> = (0..12).map(|n| format!("user{n}")).collect();
+    let members: Vec<&str> = users.iter().map(String::as_str).collect();
+    let room = stack.http("alice").new_room(&members).await?;
+    let (accepted, refused) = send_large(&stack.http("alice"), &room, 20).await?;
+    let refused = refused.with_context(|| format!("{accepted} messages of 20 KB are accepted"))?;
+    assert_eq!(refused.code(), "rate_limited");
+    assert!(refused.body["retry_after_ms"].is_u64(), "{}", refused.body);
+    assert!((9..=12).contains(&accepted), "{accepted} were accepted");
+    // Small messages of the user, and large ones of others, are accepted.
+    stack.http("alice").send(&room, "small", "small").await?.expect(201);
+    let mut of_others = 0;
+    for user in &users {
+        of_others += send_large(&stack.http(user), &room, 9).await?.0;
+    }
+    // Without the limit of the room, each of the 12 users could send 9 messages.
+    assert!((60..=100).contains(&of_others), "{of_others} of others were accepted");
+    // The limits do not apply to callers with the admin scope, and other rooms have their own.
+    let root = stack.http("root").with_token(&stack.admin_token("root"));
+    assert_eq!(send_large(&root, &room, 12).await?.0, 12);
+    let carol = stack.http("carol");
+    let other = carol.new_room(&[]).await?;
+    assert_eq!(send_large(&carol, &other, 9).await?.0, 9);
+    // The limits count an edit like a message.
+    let edit = json!({"content": "🙂".repeat(1_000), "metadata": {"x": "y".repeat(4_000)}});
+    for edits in 0..10 {
+        let path = format!("/rooms/{other}/messages/9");
+        let answer = carol.request(Method::PATCH, &path, Some(edit.clone())).await?;
+        if answer.status == 429 {
+            assert!(answer.body["detail"].as_str().is_some_and(|detail| detail.contains("bytes")), "{edits}");
+            return Ok(());
+        }
+        answer.expect(200);
+    }
+    bail!("ten edits of 8 KB are accepted")
+}
+
+#[tokio::test]
+async fn refused_edits_of_guests_take_no_bytes_of_the_room() -> Result<()> {
+    // The bucket of bytes of the room holds 1,280 KiB. All edits together have 2,560 KiB, and those of one guest 128
+    // KiB.
+    let builder = Stack::builder().gateways(0).env("TIDINGS_MESSAGES_PER_SECOND", 1);
+    let stack = builder.env("TIDINGS_MESSAGES_BURST", 20).start().await?;
+    let guests: Vec<String> = (0..20).map(|n| format!("guest{n}")).collect();
+    let members: Vec<Value> = guests.iter().map(|guest| json!({"user": guest, "role": "guest"})).collect();
+    let alice = stack.http("alice");
+    let created = alice.post("/rooms", json!({"kind": "private", "members": members})).await?.expect(201);
+    let room = created.body["room"].as_str().context("the room has no id")?;
+    alice.send(room, "first", "first").await?.expect(201);
+    let edit = json!({"content": "🙂".repeat(1_000), "metadata": {"x": "y".repeat(4_000)}});
+    let path = format!("/rooms/{room}/messages/1");
+    try_join_all(guests.iter().map(|guest| {
+        let (guest, path, edit) = (stack.http(guest), &path, &edit);
+        async move {
+            for _ in 0..16 {
+                let answer = guest.request(Method::PATCH, path, Some(edit.clone())).await?;
+                ensure!(answer.status == 403, "{} {}", answer.status, answer.body);
+            }
+            anyhow::Ok(())
+        }
+    }))
+    .await?;
+    assert_eq!(send_large(&alice, room, 5).await?.0, 5);
     Ok(())
 }

@@ -1,13 +1,13 @@
 //! `tidings-persistence import`: the data of another system is imported once and in its order.
 
-use crate::importing::{file, import, message, run, stack};
+use crate::importing::{import, message_line, run_import, start_stack, write_lines};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tidings_harness::node;
 
 #[tokio::test]
 async fn import_keeps_rooms_users_and_messages_with_their_fields() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let lines = [
         json!({"type": "user", "id": "alice", "name": "Alice A.", "picture": "https://example.org/a"}),
         json!({"type": "room", "id": "general", "kind": "private", "name": "General", "created_by": "alice",
@@ -19,7 +19,7 @@ async fn import_keeps_rooms_users_and_messages_with_their_fields() -> Result<()>
         json!({"type": "message", "room": "general", "id": "m/3", "sender": "bob", "content": "lost thread", "reply_to": "m/0"}),
         json!({"type": "member", "room": "general", "user": "carol", "role": "guest"}),
     ];
-    let path = file(&stack, "a.jsonl", lines)?;
+    let path = write_lines(&stack, "a.jsonl", lines)?;
     let summary = import(&stack, &path, &[]).await?;
     assert_eq!(
         summary,
@@ -61,17 +61,17 @@ async fn import_keeps_rooms_users_and_messages_with_their_fields() -> Result<()>
 
 #[tokio::test]
 async fn repeated_import_adds_only_missing_lines() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let room = json!({"type": "room", "id": "r", "kind": "private", "created_by": "alice"});
     let member = json!({"type": "member", "room": "r", "user": "bob"});
     let lines = |upto: u32| {
-        let messages = (1..=upto).map(|id| message("r", id, if id % 3 == 0 { "bob" } else { "alice" }));
+        let messages = (1..=upto).map(|id| message_line("r", id, if id % 3 == 0 { "bob" } else { "alice" }));
         [room.clone(), member.clone()].into_iter().chain(messages)
     };
-    let half = file(&stack, "half.jsonl", lines(700))?;
+    let half = write_lines(&stack, "half.jsonl", lines(700))?;
     import(&stack, &half, &[]).await?;
-    let whole = file(&stack, "whole.jsonl", lines(1200))?;
-    // Only PostgreSQL remembers the first half.
+    let whole = write_lines(&stack, "whole.jsonl", lines(1200))?;
+    // Redis becomes empty, so only PostgreSQL remembers the first half.
     stack.redis().restart_empty().await?;
     let summary = import(&stack, &whole, &[]).await?;
     ensure!(
@@ -89,24 +89,24 @@ async fn repeated_import_adds_only_missing_lines() -> Result<()> {
     Ok(())
 }
 
-/// The distance between a message and its answer; a multiple of the number of rooms.
+/// The number of lines from a message to its reply; a multiple of the number of rooms, so both are in the same room.
 const REPLY_DISTANCE: u32 = 999;
 
 #[tokio::test]
 async fn killed_import_resumes_at_its_checkpoint() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let rooms = ["r1", "r2", "r3"];
     let created =
         rooms.iter().map(|room| json!({"type": "room", "id": room, "kind": "public", "created_by": "alice"}));
-    // Each message answers one that lies further back than the lines that the next run reads again.
+    // Each message replies to a message before the lines that the next run reads again.
     let messages = (1..=6000).map(|id| {
-        let mut message = message(rooms[id as usize % 3], id, "alice");
+        let mut message = message_line(rooms[id as usize % 3], id, "alice");
         if id > REPLY_DISTANCE {
             message["reply_to"] = json!(id - REPLY_DISTANCE);
         }
         message
     });
-    let path = file(&stack, "all.jsonl", created.chain(messages))?;
+    let path = write_lines(&stack, "all.jsonl", created.chain(messages))?;
     let checkpoint = stack.folder().join("checkpoint");
     let checkpoint = checkpoint.to_str().unwrap_or_default();
     let mut command = tokio::process::Command::new(node::program("tidings-persistence")?);
@@ -148,19 +148,19 @@ async fn killed_import_resumes_at_its_checkpoint() -> Result<()> {
 
 #[tokio::test]
 async fn invalid_import_lines_are_reported_with_line_numbers() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let lines = [
         json!({"type": "room", "id": "r", "kind": "private", "created_by": "alice"}),
         json!("this is no JSON"),
-        message("r", 1, "alice"),
-        message("nowhere", 2, "alice"),
+        message_line("r", 1, "alice"),
+        message_line("nowhere", 2, "alice"),
         json!({"type": "message", "room": "r", "id": 3, "sender": "alice", "content": "x".repeat(1001)}),
         json!(""),
         json!("y".repeat(300_000)),
-        message("r", 4, "alice"),
+        message_line("r", 4, "alice"),
     ];
-    let path = file(&stack, "bad.jsonl", lines)?;
-    let output = run(&stack, &path, &[]).await?;
+    let path = write_lines(&stack, "bad.jsonl", lines)?;
+    let output = run_import(&stack, &path, &[]).await?;
     ensure!(output.status.success());
     let errors = String::from_utf8(output.stderr)?;
     let mut numbers: Vec<&str> = errors.lines().filter_map(|line| line.split(':').nth(1)).collect();
@@ -170,23 +170,23 @@ async fn invalid_import_lines_are_reported_with_line_numbers() -> Result<()> {
     let stored = stack.database().query("SELECT content FROM messages ORDER BY seq").await?;
     assert_eq!(stored, [["words 1"], ["words 4"]]);
 
-    let strict = run(&stack, &path, &["--strict"]).await?;
+    let strict = run_import(&stack, &path, &["--strict"]).await?;
     ensure!(!strict.status.success() && String::from_utf8_lossy(&strict.stderr).contains("bad.jsonl:2:"));
-    let missing = run(&stack, &stack.folder().join("missing.jsonl"), &[]).await?;
+    let missing = run_import(&stack, &stack.folder().join("missing.jsonl"), &[]).await?;
     ensure!(!missing.status.success() && String::from_utf8_lossy(&missing.stderr).contains("missing.jsonl"));
     Ok(())
 }
 
 #[tokio::test]
 async fn imported_direct_room_without_id_reuses_existing_room() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let direct =
         json!({"type": "room", "kind": "direct", "created_by": "alice", "members": [{"user": "bob"}]});
-    let path = file(&stack, "direct.jsonl", [direct.clone(), direct])?;
+    let path = write_lines(&stack, "direct.jsonl", [direct.clone(), direct])?;
     let summary = import(&stack, &path, &["--strict"]).await?;
     ensure!(summary.contains(" 1 rooms,") && summary.contains(" 1 were there already"), "{summary}");
     let nameless = json!({"type": "room", "kind": "private", "created_by": "alice"});
-    let output = run(&stack, &file(&stack, "nameless.jsonl", [nameless])?, &[]).await?;
+    let output = run_import(&stack, &write_lines(&stack, "nameless.jsonl", [nameless])?, &[]).await?;
     ensure!(
         String::from_utf8_lossy(&output.stderr).contains("nameless.jsonl:1: id is missing"),
         "{output:?}"
@@ -197,10 +197,13 @@ async fn imported_direct_room_without_id_reuses_existing_room() -> Result<()> {
 
 #[tokio::test]
 async fn import_brings_back_nothing_of_erased_user() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let room = json!({"type": "room", "id": "r", "kind": "private", "created_by": "mallory", "members": [{"user": "alice"}]});
-    let first =
-        file(&stack, "first.jsonl", [room.clone(), message("r", 1, "mallory"), message("r", 2, "alice")])?;
+    let first = write_lines(
+        &stack,
+        "first.jsonl",
+        [room.clone(), message_line("r", 1, "mallory"), message_line("r", 2, "alice")],
+    )?;
     import(&stack, &first, &["--strict"]).await?;
     let erased = stack.http("mallory").request("DELETE".parse()?, "/me", None).await?;
     assert_eq!(erased.status, 204);
@@ -209,15 +212,15 @@ async fn import_brings_back_nothing_of_erased_user() -> Result<()> {
     second_room["id"] = json!("r2");
     let lines = [
         room,
-        message("r", 1, "mallory"),
-        message("r", 2, "alice"),
+        message_line("r", 1, "mallory"),
+        message_line("r", 2, "alice"),
         json!({"type": "user", "id": "mallory", "name": "Mallory"}),
         second_room,
         json!({"type": "member", "room": "r", "user": "mallory", "role": "owner"}),
-        message("r", 3, "mallory"),
-        message("r", 4, "alice"),
+        message_line("r", 3, "mallory"),
+        message_line("r", 4, "alice"),
     ];
-    let output = run(&stack, &file(&stack, "second.jsonl", lines)?, &[]).await?;
+    let output = run_import(&stack, &write_lines(&stack, "second.jsonl", lines)?, &[]).await?;
     let errors = String::from_utf8(output.stderr)?;
     let mut refused: Vec<&str> = errors
         .lines()

@@ -1,5 +1,5 @@
 //! The internal listener for gateways: it answers only requests with the secret, and opens epochs only for the Redis
-//! process that persistence uses.
+//! process that persistence uses. Long because it has a test for each request of gateways.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,10 @@ use tidings_harness::{Stack, http, token::Token};
 use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     internal::{ConnectUserRequest, InternalClient, SECRET_HEADER},
-    log::{Authority, AuthorityError, KnownClientId, SeedOutcome},
+    log::{
+        Authority, AuthorityError, KnownClientId, SeedOutcome,
+        keys::{self, Partition},
+    },
     membership::{self, Account},
 };
 use tokio::{
@@ -19,7 +22,7 @@ use tokio::{
     net::TcpStream,
 };
 
-fn client(stack: &Stack) -> Result<InternalClient> {
+fn internal_client(stack: &Stack) -> Result<InternalClient> {
     let urls = [stack.persistence(0).internal()];
     Ok(InternalClient::new(&urls, SecretString::from(stack.internal_secret().to_owned()))?)
 }
@@ -60,7 +63,7 @@ async fn broken_connection_is_retried_at_another_replica() -> Result<()> {
     let address = listener.local_addr()?;
     let behind = stack.persistence(0).ports().internal;
     let balancer = tokio::spawn(async move {
-        // The first connection breaks as with a dead replica; the second one reaches a live replica.
+        // The first connection breaks, as if its replica were dead. The second one reaches a live replica.
         drop(listener.accept().await?);
         let (mut from, _) = listener.accept().await?;
         let mut to = TcpStream::connect(("127.0.0.1", behind)).await?;
@@ -78,7 +81,7 @@ async fn broken_connection_is_retried_at_another_replica() -> Result<()> {
 #[tokio::test]
 async fn epoch_is_opened_only_for_the_redis_process_in_use() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
-    let client = client(&stack)?;
+    let client = internal_client(&stack)?;
     let refused = client.open_epoch("0123456789012345678901234567890123456789").await;
     ensure!(matches!(refused, Err(AuthorityError::OtherProcess)), "{refused:?}");
     let room = RoomLog::new(&stack, 100).await?;
@@ -92,7 +95,7 @@ async fn epoch_is_opened_only_for_the_redis_process_in_use() -> Result<()> {
 #[tokio::test]
 async fn seed_requires_current_epoch_and_existing_room() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
-    let (client, room) = (client(&stack)?, RoomLog::new(&stack, 100).await?);
+    let (client, room) = (internal_client(&stack)?, RoomLog::new(&stack, 100).await?);
     let epoch = room.log.session().await?.epoch;
     let unknown = RoomId::parse("nowhere")?;
     let mut rooms = vec![unknown];
@@ -116,7 +119,7 @@ async fn seed_requires_current_epoch_and_existing_room() -> Result<()> {
 #[tokio::test]
 async fn busy_partition_delays_seeds_of_its_own_rooms_only() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
-    let (client, busy) = (client(&stack)?, RoomLog::new(&stack, 100).await?);
+    let (client, busy) = (internal_client(&stack)?, RoomLog::new(&stack, 100).await?);
     let mut free = RoomLog::new(&stack, 100).await?;
     while free.partition() == busy.partition() {
         free = RoomLog::new(&stack, 100).await?;
@@ -133,29 +136,9 @@ async fn busy_partition_delays_seeds_of_its_own_rooms_only() -> Result<()> {
 }
 
 #[tokio::test]
-async fn marks_above_base_are_lowered_when_redis_loses_events() -> Result<()> {
-    let stack = Stack::builder().gateways(0).start().await?;
-    let room = RoomLog::new(&stack, 100).await?;
-    for n in 1..=3 {
-        room.send(&n.to_string()).await?;
-    }
-    // As if the marks were written for events that only Redis had and then lost.
-    stack
-        .database()
-        .query("UPDATE members SET read_seq = 9, delivered_seq = 2 WHERE user_id = 'bob'")
-        .await?;
-    stack.redis().restart_empty().await?;
-    room.send("4").await?;
-    let row =
-        stack.database().query("SELECT read_seq, delivered_seq FROM members WHERE user_id = 'bob'").await?;
-    ensure!(row == [["3", "2"]], "{row:?}");
-    Ok(())
-}
-
-#[tokio::test]
 async fn connecting_user_is_created_and_keeps_omitted_fields() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
-    let (client, user) = (client(&stack)?, UserId::parse("zoë")?);
+    let (client, user) = (internal_client(&stack)?, UserId::parse("zoë")?);
     let connect = async |name: Option<&str>, picture: Option<&str>| {
         let (name, picture) = (name.map(str::to_owned), picture.map(str::to_owned));
         let account = client.connect_user(&ConnectUserRequest { user: user.clone(), name, picture }).await?;
@@ -185,7 +168,7 @@ async fn connecting_user_is_created_and_keeps_omitted_fields() -> Result<()> {
 #[tokio::test]
 async fn http_and_gateway_update_account_from_token_alike() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
-    let (client, user) = (client(&stack)?, UserId::parse("zoë")?);
+    let (client, user) = (internal_client(&stack)?, UserId::parse("zoë")?);
     let room = RoomLog::new(&stack, 100).await?;
     let cached = async || -> Result<_> {
         let session = room.log.session().await?;
@@ -242,7 +225,8 @@ async fn idle_connection_stays_open_before_its_first_request() -> Result<()> {
 #[tokio::test]
 async fn rejected_client_id_lookup_uses_its_index() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
-    let (client, room) = (client(&stack)?, RoomId::parse(&stack.http("alice").new_room(&[]).await?)?);
+    let (client, room) =
+        (internal_client(&stack)?, RoomId::parse(&stack.http("alice").new_room(&[]).await?)?);
     stack
         .database()
         .query(&format!(
@@ -270,7 +254,7 @@ async fn rejected_client_id_lookup_uses_its_index() -> Result<()> {
 #[tokio::test]
 async fn memberships_are_returned_and_cached_latest_rooms_first() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
-    let (client, bob) = (client(&stack)?, UserId::parse("bob")?);
+    let (client, bob) = (internal_client(&stack)?, UserId::parse("bob")?);
     let (quiet, busy) = (RoomLog::new(&stack, 100).await?, RoomLog::new(&stack, 100).await?);
     quiet.send("early").await?;
     busy.send("late").await?;
@@ -278,8 +262,11 @@ async fn memberships_are_returned_and_cached_latest_rooms_first() -> Result<()> 
     ensure!(answer.recent == [busy.room.clone(), quiet.room.clone()], "{answer:?}");
     ensure!(answer.rooms[&busy.room].role == "member" && answer.rooms[&busy.room].read_seq == Seq(0));
     let session = busy.log.session().await?;
-    let cached = membership::all_cached(&mut session.connection(), &bob, session.epoch).await?;
-    ensure!(cached.as_ref() == Some(&answer.rooms), "{cached:?}");
+    let rooms = [busy.room.clone(), quiet.room.clone()];
+    let cached = membership::cached_in(&mut session.connection(), &bob, session.epoch, &rooms).await?;
+    let expected = rooms.iter().map(|room| answer.rooms.get(room).cloned()).collect();
+    ensure!(cached == Some(expected), "{cached:?}");
+    ensure!(client.recent_rooms(&bob).await? == rooms);
     ensure!(client.rooms(&UserId::parse("nobody")?, Epoch(0)).await?.rooms.is_empty());
     Ok(())
 }
@@ -288,7 +275,7 @@ async fn memberships_are_returned_and_cached_latest_rooms_first() -> Result<()> 
 async fn roles_and_accounts_keep_request_order_and_create_nobody() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let (client, room) =
-        (client(&stack)?, RoomId::parse(&stack.http("alice").new_room(&["zoë", "bob"]).await?)?);
+        (internal_client(&stack)?, RoomId::parse(&stack.http("alice").new_room(&["zoë", "bob"]).await?)?);
     stack.database().query("UPDATE users SET name = 'Bob', blocked = true WHERE id = 'bob'").await?;
     let users = ["bob", "nobody", "alice", "zoë", "bob"].map(|user| UserId::parse(user).unwrap());
     let roles = client.roles(&room, &users).await?;
@@ -301,6 +288,10 @@ async fn roles_and_accounts_keep_request_order_and_create_nobody() -> Result<()>
         accounts.iter().map(|account| account.as_ref().map(|account| account.blocked)).collect();
     ensure!(known == [Some(true), None, Some(false), Some(false), Some(true)], "{accounts:?}");
     ensure!(accounts[0].as_ref().and_then(|account| account.name.as_deref()) == Some("Bob"), "{accounts:?}");
+    let loaded = users.iter().map(|user| client.load_account(user));
+    ensure!(futures_util::future::try_join_all(loaded).await? == accounts);
+    let cached = stack.redis().command::<bool>(redis::cmd("EXISTS").arg("account:{bob}")).await?;
+    ensure!(cached, "the loaded account is not cached");
     ensure!(stack.database().value("SELECT count(*) FROM users WHERE id = 'nobody'").await? == "0");
 
     // The client splits a long list into several requests. The server refuses a request that is too long.
@@ -326,5 +317,98 @@ async fn internal_request_without_database_is_unavailable_in_time() -> Result<()
     ensure!((status, &problem["code"]) == (503, &json!("unavailable")), "{status} {problem}");
     let ready = http::client().get(format!("{}/readyz", stack.persistence(0).admin())).send().await?;
     ensure!(ready.status() == 503 && ready.text().await?.contains("database"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn concurrent_callers_get_their_own_answers() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let (client, alice) = (internal_client(&stack)?, UserId::parse("alice")?);
+    let mut rooms = Vec::new();
+    for n in 0..5 {
+        let members = [format!("member-{n}")];
+        let room = stack.http("alice").new_room(&[members[0].as_str()]).await?;
+        for m in 0..4 {
+            stack.http("alice").send(&room, &format!("c{m}"), "x").await?.expect(201);
+        }
+        rooms.push(RoomId::parse(&room)?);
+    }
+    let rejected = "UPDATE messages SET client_id = 'gone' WHERE seq = 4; \
+        INSERT INTO events (room_id, seq, type, actor_id, client_id, at, body, void_reason, void_told) \
+        SELECT id, 9, 'void', 'alice', 'c3', now(), '{}', 'rejected', true FROM rooms";
+    stack.database().query(rejected).await?;
+    let look_ups = (0..rooms.len() * 5).map(async |n| {
+        let (room, m) = (&rooms[n / 5], n % 5);
+        let known = client.look_up(room, &alice, &ClientId::parse(&format!("c{m}"))?).await?;
+        let expected = match (&known, m) {
+            (Some(KnownClientId::Stored { seq, .. }), 0..=2) => seq.0 == m as u64 + 1,
+            (known, 3) => *known == Some(KnownClientId::Rejected),
+            (known, _) => known.is_none(),
+        };
+        ensure!(expected, "{n}: {known:?}");
+        anyhow::Ok(())
+    });
+    futures_util::future::try_join_all(look_ups).await?;
+    let roles = (0..rooms.len()).map(async |n| {
+        let users = [n, (n + 1) % 5].map(|n| UserId::parse(&format!("member-{n}")).unwrap());
+        let roles = client.roles(&rooms[n], &users).await?;
+        ensure!(roles == [Some("member".to_owned()), None], "{n}: {roles:?}");
+        anyhow::Ok(())
+    });
+    futures_util::future::try_join_all(roles).await?;
+    let memberships = (0..rooms.len()).map(async |n| {
+        let of_member = client.rooms(&UserId::parse(&format!("member-{n}"))?, Epoch(1)).await?;
+        ensure!(
+            of_member.rooms.keys().eq([&rooms[n]]) && of_member.recent == rooms[n..=n],
+            "{n}: {of_member:?}"
+        );
+        anyhow::Ok(())
+    });
+    futures_util::future::try_join_all(memberships).await?;
+    let key = |n: usize| json!({"room": rooms[0], "sender": "alice", "client_id": n.to_string()});
+    let mut body = key(0);
+    body["more"] = (1..101).map(key).collect();
+    let answer =
+        post(&stack, "/internal/v1/look-up", Some(stack.internal_secret()), body.to_string()).await?;
+    ensure!(answer.0 == 413, "{answer:?}");
+    let users: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+    let body = json!({"user": "alice", "more": users}).to_string();
+    let answer = post(&stack, "/internal/v1/rooms", Some(stack.internal_secret()), body).await?;
+    ensure!(answer.0 == 413, "{answer:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn users_in_partitions_of_an_earlier_epoch_do_not_delay_others() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let (client, secret) = (internal_client(&stack)?, Some(stack.internal_secret()));
+    let room = stack.http("alice").new_room(&[]).await?;
+    let mut other = stack.http("bob").new_room(&[]).await?;
+    let partition = |room: &str| anyhow::Ok(Partition::of(&RoomId::parse(room)?));
+    while partition(&other)? == partition(&room)? {
+        other = stack.http("bob").new_room(&[]).await?;
+    }
+    let rooms = [RoomId::parse(&room)?, RoomId::parse(&other)?];
+    let seeded = client.seed(Epoch(1), &rooms).await?;
+    ensure!(seeded == [SeedOutcome::Seeded, SeedOutcome::Seeded], "{seeded:?}");
+    let number = partition(&room)?.0;
+    stack.database().query(&format!("UPDATE partitions SET epoch = 0 WHERE partition = {number}")).await?;
+    stack.redis().command::<i64>(redis::cmd("DEL").arg(keys::room(&rooms[0]))).await?;
+    let ask = json!({"user": "alice", "epoch": 1, "more": ["bob", "nobody"]}).to_string();
+    let (status, answer) = post(&stack, "/internal/v1/rooms", secret, ask).await?;
+    ensure!(status == 200 && answer["is_first_missing"] == true, "{status} {answer}");
+    ensure!(
+        answer["rooms"] == json!({}) && answer["more"][0]["rooms"][&other]["role"] == "owner",
+        "{answer}"
+    );
+    ensure!(answer["more"][1]["rooms"] == json!({}), "{answer}");
+    let held = hold_partition(&stack, partition(&room)?, 6.0).await?;
+    let alice = UserId::parse("alice")?;
+    let waiting = client.rooms(&alice, Epoch(1));
+    let early = tokio::time::timeout(Duration::from_secs(8), waiting).await?;
+    ensure!(early.is_err(), "the memberships are answered before the partition is in the epoch: {early:?}");
+    held.await?;
+    let loaded = client.rooms(&alice, Epoch(1)).await?;
+    ensure!(loaded.rooms.contains_key(&rooms[0]), "{loaded:?}");
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The HTTP side: rooms, history, sending, the OpenAPI document, import, export, erasure.
-//! One test program per subject with a module per behaviour, because linking each file by itself took minutes.
+//! The HTTP side: rooms, history, sending, the OpenAPI document, import, export, erasure. One test program per subject
+//! with a module per behaviour, because linking each file separately takes minutes.
 
 #![allow(clippy::unwrap_used)]
 

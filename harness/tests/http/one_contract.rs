@@ -79,7 +79,7 @@ async fn execute(
 }
 
 /// A room's log as a user sees it, without ids and times.
-async fn log_of(stack: &Stack, room: &str, user: &str) -> Result<Vec<Value>> {
+async fn visible_log(stack: &Stack, room: &str, user: &str) -> Result<Vec<Value>> {
     let page = stack.http(user).events(room, "after=0&limit=200").await?.expect(200).body;
     let mut events: Vec<Value> = page["events"].as_array().unwrap().clone();
     for event in &mut events {
@@ -127,20 +127,20 @@ async fn command_result_is_equal_by_frame_http_and_poll() -> Result<()> {
     for (user, frame, expected) in steps() {
         for (transport, room) in TRANSPORTS.into_iter().zip(&rooms) {
             let outcome = execute(&stack, transport, room, user, &frame).await?;
-            if !outcome.is(&expected, transport) {
+            if !outcome.matches(&expected, transport) {
                 differing.push(format!("{transport:?}: {user} {frame}: {outcome:?}, expected {expected:?}"));
             }
         }
     }
     ensure!(differing.is_empty(), "{}", differing.join("\n"));
-    for (user, hidden) in HIDDEN {
+    for (user, hidden) in HIDDEN_SEQS {
         let logs = [
-            log_of(&stack, &rooms[0], user).await?,
-            log_of(&stack, &rooms[1], user).await?,
-            log_of(&stack, &rooms[2], user).await?,
+            visible_log(&stack, &rooms[0], user).await?,
+            visible_log(&stack, &rooms[1], user).await?,
+            visible_log(&stack, &rooms[2], user).await?,
         ];
         let places: Vec<_> = logs[0].iter().map(|event| (&event["seq"], &event["type"])).collect();
-        ensure!(json!(places) == json!(log_without(hidden)), "{user}: {:?}", logs[0]);
+        ensure!(json!(places) == json!(expected_log_without(hidden)), "{user}: {:?}", logs[0]);
         ensure!(
             logs[0] == logs[1] && logs[0] == logs[2],
             "{user}:\n{:?}\n{:?}\n{:?}",
@@ -154,7 +154,7 @@ async fn command_result_is_equal_by_frame_http_and_poll() -> Result<()> {
 
 /// The seqs that each user does not see: alice's messages to bob and tutors (4), to bob (5) and to tutors (6), and the
 /// reactions to the first of them (13 to 15).
-const HIDDEN: [(&str, &[u64]); 5] = [
+const HIDDEN_SEQS: [(&str, &[u64]); 5] = [
     ("alice", &[]),
     ("bob", &[6]),
     ("carol", &[4, 5, 6, 13, 14, 15]),
@@ -163,7 +163,7 @@ const HIDDEN: [(&str, &[u64]); 5] = [
 ];
 
 /// Seqs and types of the log after all steps, without the hidden ones.
-fn log_without(hidden: &[u64]) -> Vec<(u64, &'static str)> {
+fn expected_log_without(hidden: &[u64]) -> Vec<(u64, &'static str)> {
     let stored = steps().into_iter().filter_map(|(_, frame, outcome)| {
         let Outcome::Stored(seq) = outcome else { return None };
         let kind = match frame["type"].as_str()? {
@@ -195,7 +195,7 @@ async fn archived_room_refuses_changes_by_frame_http_and_poll() -> Result<()> {
     for transport in TRANSPORTS {
         for (user, frame, expected) in &steps {
             let outcome = execute(&stack, transport, &room, user, frame).await?;
-            ensure!(outcome.is(expected, transport), "{transport:?}: {user} {frame}: {outcome:?}");
+            ensure!(outcome.matches(expected, transport), "{transport:?}: {user} {frame}: {outcome:?}");
         }
     }
     Ok(())

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::ways::{ADD, CHANGES, ChangeOutcome, DELETE, EDIT, REMOVE, Transport, both_transports};
+use crate::ways::{
+    ADD_REACTION, CHANGES, ChangeOutcome, DELETE, EDIT, REMOVE_REACTION, Transport, both_transports,
+};
 use anyhow::{Context, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -10,25 +12,24 @@ use tidings_harness::{Stack, client::Client, frames::ServerFrame, http::Http};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-async fn stack() -> Result<Stack> {
+async fn start_stack() -> Result<Stack> {
     let builder = Stack::builder().gateway_env("TIDINGS_MESSAGES_PER_SECOND", 1000);
     builder.gateway_env("TIDINGS_MESSAGES_BURST", 1000).start().await
 }
 
-async fn message(http: &Http, room: &str, seq: u64) -> Result<Value> {
+async fn fetch_message(http: &Http, room: &str, seq: u64) -> Result<Value> {
     Ok(http.get(&format!("/rooms/{room}/messages/{seq}")).await?.expect(200).body)
 }
 
-async fn events(http: &Http, room: &str, after: u64) -> Result<Vec<Value>> {
+async fn fetch_events(http: &Http, room: &str, after: u64) -> Result<Vec<Value>> {
     let page = http.events(room, &format!("after={after}&limit=200")).await?.expect(200).body;
     Ok(page["events"].as_array().cloned().unwrap_or_default())
 }
 
-/// The next pushed log event.
 async fn next_event(client: &Client) -> Result<Value> {
     loop {
         match client.next_event(WAIT_TIMEOUT).await? {
-            frame if frame.place().is_none() => {}
+            frame if frame.log_position().is_none() => {}
             ServerFrame::Other(value) => return Ok(value),
             other => anyhow::bail!("{other:?}"),
         }
@@ -38,7 +39,7 @@ async fn next_event(client: &Client) -> Result<Value> {
 // Covers: message:edited, message:deleted, reaction:added, reaction:removed.
 #[tokio::test]
 async fn change_by_frame_and_by_http_has_same_event_and_state() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let (alice, bob) = (stack.http("alice"), stack.connect("bob").await?);
     let room = alice.new_room(&["bob"]).await?;
     bob.join_and_catch_up(&room).await?;
@@ -55,7 +56,7 @@ async fn change_by_frame_and_by_http_has_same_event_and_state() -> Result<()> {
             json!({"type": "message:edited", "room": room, "seq": outcome.seq()?, "at": edited["at"], "target": seq,
                 "target_id": id, "content": "second\n\"🙂\"", "metadata": {"b": 1, "a": [2]}, "by": "alice"})
         );
-        let now = message(&alice, &room, seq).await?;
+        let now = fetch_message(&alice, &room, seq).await?;
         assert_eq!(
             (&now["content"], &now["metadata"]),
             (&json!("second\n\"🙂\""), &json!({"b": 1, "a": [2]}))
@@ -66,27 +67,27 @@ async fn change_by_frame_and_by_http_has_same_event_and_state() -> Result<()> {
         // An edit without metadata keeps the stored metadata.
         transport.change(EDIT, &room, seq, json!({"content": "third"})).await?.seq()?;
         assert!(next_event(&bob).await?.get("metadata").is_none());
-        let now = message(&alice, &room, seq).await?;
+        let now = fetch_message(&alice, &room, seq).await?;
         assert_eq!((&now["content"], &now["metadata"]["b"]), (&json!("third"), &json!(1)));
 
-        let outcome = transport.change(ADD, &room, seq, json!({"emoji": "a/b%👍🏽"})).await?;
+        let outcome = transport.change(ADD_REACTION, &room, seq, json!({"emoji": "a/b%👍🏽"})).await?;
         let added = next_event(&bob).await?;
         assert_eq!(
             added,
             json!({"type": "reaction:added", "room": room, "seq": outcome.seq()?, "at": added["at"], "target": seq,
                 "target_id": id, "emoji": "a/b%👍🏽", "by": "alice"})
         );
-        let now = message(&alice, &room, seq).await?;
+        let now = fetch_message(&alice, &room, seq).await?;
         assert_eq!(
             now["reactions"],
             json!([{"emoji": "a/b%👍🏽", "count": 1, "mine": true, "users": ["alice"]}])
         );
         assert_eq!(now["last_seq"], added["seq"]);
 
-        transport.change(REMOVE, &room, seq, json!({"emoji": "a/b%👍🏽"})).await?.seq()?;
+        transport.change(REMOVE_REACTION, &room, seq, json!({"emoji": "a/b%👍🏽"})).await?.seq()?;
         let removed = next_event(&bob).await?;
         assert_eq!(removed["type"], "reaction:removed");
-        let now = message(&alice, &room, seq).await?;
+        let now = fetch_message(&alice, &room, seq).await?;
         assert_eq!((&now["reactions"], &now["last_seq"]), (&json!([]), &removed["seq"]));
 
         let outcome = transport.change(DELETE, &room, seq, json!({})).await?;
@@ -96,7 +97,7 @@ async fn change_by_frame_and_by_http_has_same_event_and_state() -> Result<()> {
             json!({"type": "message:deleted", "room": room, "seq": outcome.seq()?, "at": deleted["at"], "target": seq,
                 "target_id": id, "by": "alice"})
         );
-        let now = message(&alice, &room, seq).await?;
+        let now = fetch_message(&alice, &room, seq).await?;
         assert_eq!(
             (&now["content"], &now["metadata"], &now["deleted"]),
             (&json!(""), &json!(null), &json!(true))
@@ -104,7 +105,7 @@ async fn change_by_frame_and_by_http_has_same_event_and_state() -> Result<()> {
         assert_eq!((&now["last_seq"], &now["reactions"]), (&deleted["seq"], &json!([])));
 
         // The log over HTTP holds the same events, except for the deleted text.
-        let log = events(&alice, &room, seq).await?;
+        let log = fetch_events(&alice, &room, seq).await?;
         assert_eq!(log.len(), 5);
         assert_eq!([&log[2], &log[3], &log[4]], [&added, &removed, &deleted]);
     }
@@ -113,7 +114,7 @@ async fn change_by_frame_and_by_http_has_same_event_and_state() -> Result<()> {
 
 #[tokio::test]
 async fn authors_change_own_admins_any_and_guests_no_messages() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let owner = stack.http("olga");
     let members = json!([{"user": "adam", "role": "admin"}, {"user": "mary"}, {"user": "vera", "role": "vip"},
         {"user": "greg", "role": "guest"}]);
@@ -152,19 +153,19 @@ async fn authors_change_own_admins_any_and_guests_no_messages() -> Result<()> {
 
 #[tokio::test]
 async fn invalid_change_gets_same_code_by_frame_and_http() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&["bob"]).await?;
     alice.send(&room, "c", "x").await?.expect(201);
     let id = uuid::Uuid::now_v7().to_string();
     for transport in both_transports(&stack, "alice").await? {
-        transport.change(ADD, &room, 1, json!({"emoji": "+"})).await?.seq()?;
+        transport.change(ADD_REACTION, &room, 1, json!({"emoji": "+"})).await?.seq()?;
         for (kind, seq, fields, code, field) in [
             (EDIT, 1, json!({"content": "y", "id": id}), "conflict", "id"),
             (DELETE, 1, json!({"id": id}), "conflict", "id"),
-            (ADD, 1, json!({"emoji": "+", "id": id}), "conflict", "id"),
+            (ADD_REACTION, 1, json!({"emoji": "+", "id": id}), "conflict", "id"),
             (EDIT, 999, json!({"content": "y"}), "not_found", ""),
-            // The event 2 is a reaction, not a message.
+            // Event 2 is a reaction, not a message.
             (DELETE, 2, json!({}), "not_found", ""),
             (EDIT, 0, json!({"content": "y"}), "bad_request", "seq"),
             (EDIT, 1, json!({"content": ""}), "bad_request", "content"),
@@ -172,8 +173,8 @@ async fn invalid_change_gets_same_code_by_frame_and_http() -> Result<()> {
             (EDIT, 1, json!({"content": "a\u{0}"}), "bad_request", "content"),
             (EDIT, 1, json!({"metadata": {}}), "bad_request", "content"),
             (EDIT, 1, json!({"content": "y", "metadata": {"a": "x".repeat(4096)}}), "too_large", "metadata"),
-            (ADD, 1, json!({"emoji": "x".repeat(33)}), "bad_request", "emoji"),
-            (ADD, 1, json!({"emoji": "a b"}), "bad_request", "emoji"),
+            (ADD_REACTION, 1, json!({"emoji": "x".repeat(33)}), "bad_request", "emoji"),
+            (ADD_REACTION, 1, json!({"emoji": "a b"}), "bad_request", "emoji"),
             (DELETE, 1, json!({"client_id": "é"}), "bad_request", "client_id"),
             (DELETE, 1, json!({"ack": "soon"}), "bad_request", "ack"),
         ] {
@@ -184,13 +185,13 @@ async fn invalid_change_gets_same_code_by_frame_and_http() -> Result<()> {
             assert_eq!((found.as_str(), named.as_str()), (code, field), "{kind} {seq} {fields}");
         }
     }
-    assert_eq!(message(&alice, &room, 1).await?["content"], "x");
+    assert_eq!(fetch_message(&alice, &room, 1).await?["content"], "x");
     Ok(())
 }
 
 #[tokio::test]
 async fn text_with_attachments_may_be_emptied() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     let file = json!([{"name": "a", "url": "https://files.example/a", "media_type": "image/png", "size": 7}]);
@@ -198,19 +199,19 @@ async fn text_with_attachments_may_be_emptied() -> Result<()> {
         let body = json!({"client_id": seq.to_string(), "content": "caption", "attachments": file});
         alice.post(&format!("/rooms/{room}/messages"), body).await?.expect(201);
         transport.change(EDIT, &room, seq, json!({"content": ""})).await?.seq()?;
-        let now = message(&alice, &room, seq).await?;
+        let now = fetch_message(&alice, &room, seq).await?;
         assert_eq!((&now["content"], &now["attachments"]), (&json!(""), &file));
     }
     // A delete drops the tail, so PostgreSQL answers the next look-up of a target.
     Transport::Http(alice.clone()).change(DELETE, &room, 3, json!({})).await?.seq()?;
     Transport::Http(alice.clone()).change(EDIT, &room, 1, json!({"content": ""})).await?.seq()?;
-    assert_eq!(message(&alice, &room, 3).await?["attachments"], json!(null));
+    assert_eq!(fetch_message(&alice, &room, 3).await?["attachments"], json!(null));
     Ok(())
 }
 
 #[tokio::test]
 async fn repeated_change_gets_first_answer_despite_equal_send_id() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&["bob"]).await?;
     let [frame, http] = both_transports(&stack, "alice").await?;
@@ -233,8 +234,8 @@ async fn repeated_change_gets_first_answer_despite_equal_send_id() -> Result<()>
             at: at.clone(),
         };
         assert_eq!(again.change(EDIT, &room, seq, fields("two")).await?, repeated);
-        assert_eq!(message(&alice, &room, seq).await?["content"], "one");
-        // The same after the message was deleted.
+        assert_eq!(fetch_message(&alice, &room, seq).await?["content"], "one");
+        // A repetition has the same answer after the message was deleted.
         http.change(DELETE, &room, seq, json!({})).await?.seq()?;
         assert_eq!(again.change(EDIT, &room, seq, fields("one")).await?, repeated);
         assert_eq!(again.change(EDIT, &room, seq, json!({"content": "three"})).await?.code(), "conflict");
@@ -245,7 +246,7 @@ async fn repeated_change_gets_first_answer_despite_equal_send_id() -> Result<()>
 
 #[tokio::test]
 async fn change_with_ack_accepted_is_answered_accepted() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     alice.send(&room, "c", "x").await?.expect(201);
@@ -259,13 +260,13 @@ async fn change_with_ack_accepted_is_answered_accepted() -> Result<()> {
 
 #[tokio::test]
 async fn archived_room_refuses_message_changes() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     alice.send(&room, "c", "x").await?.expect(201);
     let transports = both_transports(&stack, "alice").await?;
     stack.database().query(&format!("UPDATE rooms SET archived = true WHERE id = '{room}'")).await?;
-    // An empty Redis reads `archived` from PostgreSQL.
+    // After Redis was emptied, services read `archived` from PostgreSQL.
     stack.redis().restart_empty().await?;
     for transport in transports {
         for (kind, fields) in CHANGES {
@@ -286,7 +287,7 @@ async fn archived_room_refuses_message_changes() -> Result<()> {
 
 #[tokio::test]
 async fn admin_scope_sends_to_any_room() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     let token = stack.admin_token("root");
@@ -300,6 +301,6 @@ async fn admin_scope_sends_to_any_room() -> Result<()> {
     let path = format!("/rooms/{room}/messages/1");
     let answer =
         alice.request(Method::DELETE, &path, Some(json!({"seq": 2, "emoji": "x"}))).await?.expect(200);
-    ensure!(answer.body["seq"] == 3 && message(&alice, &room, 2).await?["deleted"] == false);
+    ensure!(answer.body["seq"] == 3 && fetch_message(&alice, &room, 2).await?["deleted"] == false);
     Ok(())
 }

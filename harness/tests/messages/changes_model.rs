@@ -1,9 +1,9 @@
-//! Random changes in random batches: the writer's result must equal a simple model that folds them one by one.
+//! Random changes in random batches: the writer's result must equal a simple model that applies them one by one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::room_log::{PATIENCE, RoomLog, metric};
+use crate::room_log::{RoomLog, WAIT_TIMEOUT, metric};
 use anyhow::{Context, Result, ensure};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
@@ -15,12 +15,12 @@ use tidings_shared::{
 
 const ROOMS: usize = 5;
 const ROUNDS: usize = 16;
-const PEOPLE: [&str; 4] = ["alice", "bob", "carol", "dora"];
+const USERS: [&str; 4] = ["alice", "bob", "carol", "dora"];
 const EMOJI: [&str; 4] = ["👍", "👎", "a/b", "é"];
 
-/// A message in the model, by the rules of the protocol.
+/// The state that a message has by the rules of the protocol.
 #[derive(Debug, Clone, Default)]
-struct Message {
+struct MessageModel {
     id: String,
     content: String,
     metadata: Value,
@@ -32,10 +32,10 @@ struct Message {
     versions: Vec<(u64, String, String)>,
 }
 
-struct Room {
+struct RoomModel {
     id: RoomId,
     head: u64,
-    messages: BTreeMap<u64, Message>,
+    messages: BTreeMap<u64, MessageModel>,
 }
 
 /// The next event to append.
@@ -44,7 +44,7 @@ enum Step {
     Change { kind: &'static str, target: u64, target_id: String, fields: Value },
 }
 
-fn step(random: &mut StdRng, room: &Room, by: &str) -> Step {
+fn random_step(random: &mut StdRng, room: &RoomModel, by: &str) -> Step {
     let roll = random.random_range(0..100);
     if room.head == 0 || roll < 12 {
         return Step::Send { id: uuid::Uuid::now_v7().to_string(), content: format!("text {roll}") };
@@ -59,7 +59,7 @@ fn step(random: &mut StdRng, room: &Room, by: &str) -> Step {
     };
     let named = if random.random_bool(0.05) { messages.first().copied().unwrap_or(1) } else { target };
     let target_id = room.messages.get(&named).map_or_else(|| uuid::Uuid::nil().to_string(), |m| m.id.clone());
-    // If the user already reacted to the target: that emoji, to add it again or to remove it.
+    // An emoji with which the user already reacted to the target, to add it again or to remove it.
     let mine = room.messages.get(&target).and_then(|message| {
         message.reactions.keys().filter(|(_, user)| user == by).map(|(emoji, _)| emoji.clone()).next()
     });
@@ -75,16 +75,17 @@ fn step(random: &mut StdRng, room: &Room, by: &str) -> Step {
     Step::Change { kind, target, target_id, fields }
 }
 
-impl Room {
-    /// Folds the event with the next seq.
-    fn fold(&mut self, step: &Step, by: &str, at_ms: i64) {
+impl RoomModel {
+    /// Applies the event that gets the next seq.
+    fn apply(&mut self, step: &Step, by: &str, at_ms: i64) {
         self.head += 1;
         let seq = self.head;
         let (kind, target, target_id, fields) = match step {
             Step::Send { id, content } => {
                 let versions = vec![(seq, content.clone(), by.to_owned())];
                 let (id, content) = (id.clone(), content.clone());
-                let message = Message { id, content, last_seq: seq, versions, ..Message::default() };
+                let message =
+                    MessageModel { id, content, last_seq: seq, versions, ..MessageModel::default() };
                 self.messages.insert(seq, message);
                 return;
             }
@@ -125,7 +126,7 @@ impl Room {
     }
 
     /// The expected rows of the database, as text.
-    fn expected(&self) -> BTreeSet<Vec<String>> {
+    fn expected_rows(&self) -> BTreeSet<Vec<String>> {
         let mut rows = BTreeSet::new();
         for (seq, message) in &self.messages {
             let seq = seq.to_string();
@@ -139,14 +140,14 @@ impl Room {
                 format!("{} {} {edited_at}", message.last_seq, message.deleted),
             ]);
             let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-            for ((emoji, user), given) in &message.reactions {
+            for ((emoji, user), added_seq) in &message.reactions {
                 *counts.entry(emoji).or_default() += 1;
                 rows.insert(vec![
                     "reaction".into(),
                     seq.clone(),
                     emoji.clone(),
                     user.clone(),
-                    given.to_string(),
+                    added_seq.to_string(),
                 ]);
             }
             for (emoji, count) in counts {
@@ -172,8 +173,8 @@ impl Room {
     /// The reactions as history shows them to a user without own reactions.
     fn reactions(&self, seq: u64) -> Value {
         let mut by_emoji: BTreeMap<&str, Vec<(u64, &str)>> = BTreeMap::new();
-        for ((emoji, user), given) in &self.messages[&seq].reactions {
-            by_emoji.entry(emoji).or_default().push((*given, user));
+        for ((emoji, user), added_seq) in &self.messages[&seq].reactions {
+            by_emoji.entry(emoji).or_default().push((*added_seq, user));
         }
         let mut lists: Vec<(&str, Vec<(u64, &str)>)> = by_emoji.into_iter().collect();
         lists.iter_mut().for_each(|(_, users)| users.sort_unstable());
@@ -186,7 +187,7 @@ impl Room {
     }
 }
 
-async fn stored(stack: &Stack, room: &RoomId) -> Result<BTreeSet<Vec<String>>> {
+async fn stored_rows(stack: &Stack, room: &RoomId) -> Result<BTreeSet<Vec<String>>> {
     let sql = format!(
         "SELECT 'message', seq, content, COALESCE(metadata::text, ''), last_seq || CASE WHEN deleted THEN ' true ' \
            ELSE ' false ' END || COALESCE((extract(epoch FROM edited_at) * 1000)::bigint::text, '') \
@@ -198,11 +199,11 @@ async fn stored(stack: &Stack, room: &RoomId) -> Result<BTreeSet<Vec<String>>> {
     Ok(stack.database().query(&sql).await?.into_iter().collect())
 }
 
-async fn until_stored(stack: &Stack, room: &Room) -> Result<()> {
+async fn until_stored(stack: &Stack, room: &RoomModel) -> Result<()> {
     let (begun, id) = (Instant::now(), &room.id);
     let head = format!("SELECT head_seq FROM rooms WHERE id = '{id}'");
     while stack.database().value(&head).await? != room.head.to_string() {
-        ensure!(begun.elapsed() < PATIENCE, "{id} is not stored up to {}", room.head);
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "{id} is not stored up to {}", room.head);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
@@ -216,31 +217,38 @@ async fn random_batched_changes_match_sequential_model() -> Result<()> {
     let log = RoomLog::new(&stack, 10_000).await?.log;
     let mut rooms = Vec::new();
     for _ in 0..ROOMS {
-        let id = RoomId::parse(&owner.new_room(&PEOPLE).await?)?;
-        rooms.push(Room { id, head: 0, messages: BTreeMap::new() });
+        let id = RoomId::parse(&owner.new_room(&USERS).await?)?;
+        rooms.push(RoomModel { id, head: 0, messages: BTreeMap::new() });
     }
     let mut random = StdRng::seed_from_u64(seed);
     let (mut records, mut batches) = (0.0, 0.0);
     for round in 0..ROUNDS {
         // Events that are appended while the writer is paused become one batch; otherwise the number of batches varies.
         let in_one_batch = round > 0 && random.random_bool(0.6);
-        let before = counts(&stack).await?;
+        let before = written_counts(&stack).await?;
         if in_one_batch {
             stack.persistence(0).pause()?;
         }
         for _ in 0..random.random_range(1..60) {
             let room = random.random_range(0..rooms.len());
-            let by = PEOPLE[random.random_range(0..PEOPLE.len())];
-            let step = step(&mut random, &rooms[room], by);
-            let at_ms = append(&log, &rooms[room], by, &step).await?;
-            rooms[room].fold(&step, by, at_ms);
+            let by = USERS[random.random_range(0..USERS.len())];
+            let step = random_step(&mut random, &rooms[room], by);
+            let mut at_ms = append_step(&log, &rooms[room], by, &step).await;
+            if in_one_batch && at_ms.is_err() {
+                // On a busy machine the log reconnects. Then it needs an epoch from persistence before it can append.
+                stack.persistence(0).resume()?;
+                at_ms = append_step(&log, &rooms[room], by, &step).await;
+                stack.persistence(0).pause()?;
+            }
+            let at_ms = at_ms?;
+            rooms[room].apply(&step, by, at_ms);
         }
         if in_one_batch {
             stack.persistence(0).resume()?;
         }
         for room in &rooms {
             until_stored(&stack, room).await?;
-            let (stored, expected) = (stored(&stack, &room.id).await?, room.expected());
+            let (stored, expected) = (stored_rows(&stack, &room.id).await?, room.expected_rows());
             let missing: Vec<_> = expected.difference(&stored).collect();
             let wrong: Vec<_> = stored.difference(&expected).collect();
             ensure!(
@@ -249,7 +257,7 @@ async fn random_batched_changes_match_sequential_model() -> Result<()> {
             );
         }
         if in_one_batch {
-            let after = counts(&stack).await?;
+            let after = written_counts(&stack).await?;
             records += after.0 - before.0;
             batches += after.1 - before.1;
         }
@@ -270,12 +278,12 @@ async fn random_batched_changes_match_sequential_model() -> Result<()> {
 }
 
 /// The numbers of records and batches written so far.
-async fn counts(stack: &Stack) -> Result<(f64, f64)> {
+async fn written_counts(stack: &Stack) -> Result<(f64, f64)> {
     let records = metric(stack, 0, "tidings_persistence_batch_records_sum").await?;
     Ok((records, metric(stack, 0, "tidings_persistence_batch_records_count").await?))
 }
 
-async fn append(log: &tidings_shared::log::Log, room: &Room, by: &str, step: &Step) -> Result<i64> {
+async fn append_step(log: &tidings_shared::log::Log, room: &RoomModel, by: &str, step: &Step) -> Result<i64> {
     let (by, client_id) = (UserId::parse(by)?, ClientId::parse(&clock::client_id())?);
     let entry = |kind: &'static str, body: Value| Entry {
         sender: Some(&by),

@@ -2,28 +2,30 @@
 
 use std::time::Duration;
 
-use crate::ways::{ADD, CHANGES, ChangeOutcome, DELETE, EDIT, REMOVE, Transport, both_transports};
+use crate::ways::{
+    ADD_REACTION, CHANGES, ChangeOutcome, DELETE, EDIT, REMOVE_REACTION, Transport, both_transports,
+};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tidings_harness::{Stack, client::Client, frames::Cursor, frames::ServerFrame, http::Http};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-async fn stack() -> Result<Stack> {
+async fn start_stack() -> Result<Stack> {
     let builder = Stack::builder().gateway_env("TIDINGS_MESSAGES_PER_SECOND", 1000);
     builder.gateway_env("TIDINGS_MESSAGES_BURST", 1000).start().await
 }
 
-async fn message(http: &Http, room: &str, seq: u64) -> Result<Value> {
+async fn fetch_message(http: &Http, room: &str, seq: u64) -> Result<Value> {
     Ok(http.get(&format!("/rooms/{room}/messages/{seq}")).await?.expect(200).body)
 }
 
-async fn events(http: &Http, room: &str) -> Result<Vec<Value>> {
+async fn fetch_events(http: &Http, room: &str) -> Result<Vec<Value>> {
     let page = http.events(room, "limit=200").await?.expect(200).body;
     Ok(page["events"].as_array().cloned().unwrap_or_default())
 }
 
-async fn versions(http: &Http, room: &str, seq: u64) -> Result<Vec<Value>> {
+async fn fetch_versions(http: &Http, room: &str, seq: u64) -> Result<Vec<Value>> {
     let answer = http.get(&format!("/rooms/{room}/messages/{seq}/versions")).await?.expect(200).body;
     Ok(answer["versions"].as_array().cloned().unwrap_or_default())
 }
@@ -51,7 +53,7 @@ async fn replay(client: &Client, room: &str, epoch: &str) -> Result<Vec<Value>> 
 
 #[tokio::test]
 async fn private_message_changes_are_visible_only_to_its_readers() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let members = json!([{"user": "bob"}, {"user": "eve"}, {"user": "vera", "role": "vip"}, {"user": "adam", "role": "admin"}]);
     let room = alice.post("/rooms", json!({"kind": "private", "members": members})).await?.expect(201).body;
@@ -66,7 +68,7 @@ async fn private_message_changes_are_visible_only_to_its_readers() -> Result<()>
         listeners.push((user, client));
     }
 
-    // Users who may not see it get `not_found`: the owner, an admin and the admin scope too.
+    // Users who may not see the message get `not_found`, also the owner, an admin and the admin scope.
     let root = Http::new(&stack.persistence(0).url(), &stack.admin_token("root"));
     let mut excluded = vec![Transport::Http(root.clone())];
     for user in ["alice", "eve", "adam"] {
@@ -84,8 +86,8 @@ async fn private_message_changes_are_visible_only_to_its_readers() -> Result<()>
 
     let [bob, vera] = [Transport::Http(stack.http("bob")), Transport::Http(stack.http("vera"))];
     bob.change(EDIT, room, 1, json!({"content": "more secret"})).await?.seq()?;
-    vera.change(ADD, room, 1, json!({"emoji": "👀"})).await?.seq()?;
-    vera.change(REMOVE, room, 1, json!({"emoji": "👀"})).await?.seq()?;
+    vera.change(ADD_REACTION, room, 1, json!({"emoji": "👀"})).await?.seq()?;
+    vera.change(REMOVE_REACTION, room, 1, json!({"emoji": "👀"})).await?.seq()?;
     bob.change(EDIT, room, 1, json!({"content": "most secret"})).await?.seq()?;
     alice.send(room, "after", "for all").await?.expect(201);
     let kinds = ["message:edited", "reaction:added", "reaction:removed", "message:edited"];
@@ -96,14 +98,14 @@ async fn private_message_changes_are_visible_only_to_its_readers() -> Result<()>
             if event.kind() == "message:new" {
                 break;
             }
-            if event.place().is_some() {
+            if event.log_position().is_some() {
                 seen.push(event.kind().to_owned());
             }
         }
         let expected: &[&str] = if matches!(*user, "bob" | "vera") { &kinds } else { &[] };
         assert_eq!(seen, expected, "{user}, live");
 
-        let log = events(&stack.http(user), room).await?;
+        let log = fetch_events(&stack.http(user), room).await?;
         let seen: Vec<&str> = log.iter().filter_map(|event| event["type"].as_str()).collect();
         assert_eq!(
             seen.len(),
@@ -115,13 +117,13 @@ async fn private_message_changes_are_visible_only_to_its_readers() -> Result<()>
         let received = format!("{log:?}{replayed:?}");
         assert_eq!(received.contains("secret"), !expected.is_empty(), "{user}");
     }
-    assert_eq!(message(&stack.http("vera"), room, 1).await?["content"], "most secret");
+    assert_eq!(fetch_message(&stack.http("vera"), room, 1).await?["content"], "most secret");
     Ok(())
 }
 
 #[tokio::test]
 async fn deleted_text_is_shown_only_in_versions_to_admins() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let room = alice.new_room(&["bob"]).await?;
     let body = json!({"client_id": "c", "content": "secret", "metadata": {"a": "secret"}});
@@ -132,27 +134,27 @@ async fn deleted_text_is_shown_only_in_versions_to_admins() -> Result<()> {
         .change(EDIT, &room, 1, json!({"content": "secret too", "metadata": {"b": "secret"}}))
         .await?
         .seq()?;
-    transport.change(ADD, &room, 1, json!({"emoji": "👍"})).await?.seq()?;
+    transport.change(ADD_REACTION, &room, 1, json!({"emoji": "👍"})).await?.seq()?;
 
-    // Before the delete the replay has the original text and its changes.
+    // Before the delete, the replay has the original text and its changes.
     let replayed = replay(&stack.connect("alice").await?, &room, epoch).await?;
     let contents: Vec<&Value> = replayed.iter().map(|event| &event["content"]).collect();
     assert_eq!(contents, [&json!("secret"), &json!("secret too"), &Value::Null]);
-    let log = events(&alice, &room).await?;
+    let log = fetch_events(&alice, &room).await?;
     assert_eq!((&log[0]["content"], &log[0]["metadata"]), (&json!("secret too"), &json!({"b": "secret"})));
     assert_eq!(log[0]["edited_at"], log[1]["at"]);
 
     let deleted = transport.change(DELETE, &room, 1, json!({})).await?.seq()?;
     for user in [&alice, &bob] {
-        let mut answers = vec![message(user, &room, 1).await?];
+        let mut answers = vec![fetch_message(user, &room, 1).await?];
         answers.push(user.messages(&room, "").await?.body);
         answers.push(user.room(&room).await?.body);
         answers.push(user.my_rooms("").await?.body);
-        answers.extend(events(user, &room).await?);
+        answers.extend(fetch_events(user, &room).await?);
         let answers = json!(answers).to_string();
         ensure!(!answers.contains("secret"), "{answers}");
     }
-    let log = events(&alice, &room).await?;
+    let log = fetch_events(&alice, &room).await?;
     assert_eq!(
         (&log[0]["content"], &log[0]["deleted"], &log[1]["content"]),
         (&json!(""), &json!(true), &json!(""))
@@ -163,7 +165,7 @@ async fn deleted_text_is_shown_only_in_versions_to_admins() -> Result<()> {
         (&json!(true), &json!(deleted), &json!([]))
     );
 
-    // The tail was dropped, so an older replay is a gap. The bytes of its key no longer contain the text.
+    // The delete dropped the tail, so a replay of older events is a gap. Redis no longer holds the text.
     let replayed = replay(&stack.connect("alice").await?, &room, epoch).await?;
     assert_eq!(replayed, [json!({"type": "room:gap", "after": 0})]);
     ensure!(!dump_of_tail(&stack, &room).await?.contains("secret"));
@@ -171,10 +173,10 @@ async fn deleted_text_is_shown_only_in_versions_to_admins() -> Result<()> {
     // A second delete is an event, but does not drop the tail again.
     let again = transport.change(DELETE, &room, 1, json!({})).await?.seq()?;
     assert_eq!(again, deleted + 1);
-    assert_eq!(message(&alice, &room, 1).await?["last_seq"], deleted);
+    assert_eq!(fetch_message(&alice, &room, 1).await?["last_seq"], deleted);
     ensure!(dump_of_tail(&stack, &room).await?.matches("\"type\":\"message:deleted\"").count() == 2);
 
-    let kept = versions(&alice, &room, 1).await?;
+    let kept = fetch_versions(&alice, &room, 1).await?;
     let kept: Vec<&Value> = kept.iter().map(|version| &version["content"]).collect();
     assert_eq!(kept, ["secret", "secret too"]);
     Ok(())
@@ -200,7 +202,7 @@ async fn dump_of_tail(stack: &Stack, room: &str) -> Result<String> {
 // Covers: GET /rooms/{room}/messages/{seq}/versions.
 #[tokio::test]
 async fn admins_read_every_version_oldest_first() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let olga = stack.http("olga");
     let members =
         json!([{"user": "adam", "role": "admin"}, {"user": "mary"}, {"user": "greg", "role": "guest"}]);
@@ -209,10 +211,10 @@ async fn admins_read_every_version_oldest_first() -> Result<()> {
     let mary = stack.http("mary");
     let sent = mary.send(room, "c", "one").await?.expect(201).body;
     let mut expected = vec![json!({"content": "one", "at": sent["at"], "by": "mary"})];
-    assert_eq!(versions(&olga, room, 1).await?, expected);
+    assert_eq!(fetch_versions(&olga, room, 1).await?, expected);
 
-    Transport::Http(mary.clone()).change(ADD, room, 1, json!({"emoji": "+"})).await?.seq()?;
-    assert_eq!(versions(&olga, room, 1).await?.len(), 1, "a reaction makes no version");
+    Transport::Http(mary.clone()).change(ADD_REACTION, room, 1, json!({"emoji": "+"})).await?.seq()?;
+    assert_eq!(fetch_versions(&olga, room, 1).await?.len(), 1, "a reaction makes no version");
     for (user, content) in [(&mary, "two"), (&olga, "three"), (&mary, "two")] {
         let path = format!("/rooms/{room}/messages/1");
         let body = json!({"content": content});
@@ -222,10 +224,10 @@ async fn admins_read_every_version_oldest_first() -> Result<()> {
     }
     let root = Http::new(&stack.persistence(0).url(), &stack.admin_token("root"));
     for user in [&olga, &stack.http("adam"), &root] {
-        assert_eq!(versions(user, room, 1).await?, expected);
+        assert_eq!(fetch_versions(user, room, 1).await?, expected);
     }
     Transport::Http(mary.clone()).change(DELETE, room, 1, json!({})).await?.seq()?;
-    assert_eq!(versions(&olga, room, 1).await?, expected);
+    assert_eq!(fetch_versions(&olga, room, 1).await?, expected);
 
     let path = format!("/rooms/{room}/messages/1/versions");
     for (user, status) in [("mary", 403), ("greg", 403), ("eve", 404)] {
@@ -234,7 +236,7 @@ async fn admins_read_every_version_oldest_first() -> Result<()> {
     for no_message in [2, 99] {
         olga.get(&format!("/rooms/{room}/messages/{no_message}/versions")).await?.expect(404);
     }
-    // Of more than 200 versions the answer has the original and the latest ones.
+    // If a message has more than 200 versions, the answer has the original and the latest ones.
     stack
         .database()
         .query(&format!(
@@ -242,7 +244,7 @@ async fn admins_read_every_version_oldest_first() -> Result<()> {
              SELECT '{room}', 1, n, n::text, now(), 'mary' FROM generate_series(1000, 1999) n"
         ))
         .await?;
-    let many = versions(&olga, room, 1).await?;
+    let many = fetch_versions(&olga, room, 1).await?;
     assert_eq!(
         (many.len(), &many[0]["content"], &many[199]["content"]),
         (200, &json!("one"), &json!("1999"))
@@ -253,7 +255,7 @@ async fn admins_read_every_version_oldest_first() -> Result<()> {
 // Covers: GET /rooms/{room}/messages/{seq}.
 #[tokio::test]
 async fn reactions_are_listed_in_given_order_with_first_twenty_users() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let people: Vec<String> = (0..25).map(|n| format!("p{n:02}")).collect();
     let names: Vec<&str> = people.iter().map(String::as_str).collect();
@@ -262,19 +264,19 @@ async fn reactions_are_listed_in_given_order_with_first_twenty_users() -> Result
     let react = async |user: &str, kind: &str, emoji: &str| -> Result<u64> {
         Transport::Http(stack.http(user)).change(kind, &room, 1, json!({"emoji": emoji})).await?.seq()
     };
-    react("p24", ADD, "z").await?;
+    react("p24", ADD_REACTION, "z").await?;
     for user in people.iter().rev() {
-        react(user, ADD, "a").await?;
+        react(user, ADD_REACTION, "a").await?;
     }
-    let last = react("alice", ADD, "m").await?;
-    react("alice", ADD, "m").await?;
+    let last = react("alice", ADD_REACTION, "m").await?;
+    react("alice", ADD_REACTION, "m").await?;
     let first_twenty: Vec<&String> = people.iter().rev().take(20).collect();
     let mut expected = json!([
         {"emoji": "z", "count": 1, "mine": false, "users": ["p24"]},
         {"emoji": "a", "count": 25, "mine": false, "users": first_twenty},
         {"emoji": "m", "count": 1, "mine": true, "users": ["alice"]},
     ]);
-    let now = message(&alice, &room, 1).await?;
+    let now = fetch_message(&alice, &room, 1).await?;
     assert_eq!(
         (&now["reactions"], &now["last_seq"]),
         (&expected, &json!(last)),
@@ -285,15 +287,15 @@ async fn reactions_are_listed_in_given_order_with_first_twenty_users() -> Result
     assert_eq!(alice.room(&room).await?.body["last_message"]["reactions"], expected);
     (expected[1]["mine"], expected[2]["mine"]) = (json!(true), json!(false));
     assert_eq!(
-        message(&stack.http("p00"), &room, 1).await?["reactions"],
+        fetch_message(&stack.http("p00"), &room, 1).await?["reactions"],
         expected,
         "`mine` must count users beyond the listed ones"
     );
 
-    react("p24", REMOVE, "z").await?;
-    react("p24", REMOVE, "z").await?;
-    react("p24", ADD, "z").await?;
-    let now = message(&alice, &room, 1).await?;
+    react("p24", REMOVE_REACTION, "z").await?;
+    react("p24", REMOVE_REACTION, "z").await?;
+    react("p24", ADD_REACTION, "z").await?;
+    let now = fetch_message(&alice, &room, 1).await?;
     let order: Vec<&Value> =
         now["reactions"].as_array().context("list")?.iter().map(|r| &r["emoji"]).collect();
     assert_eq!(order, ["a", "m", "z"]);
@@ -302,19 +304,23 @@ async fn reactions_are_listed_in_given_order_with_first_twenty_users() -> Result
 
 #[tokio::test]
 async fn emoji_over_limit_is_rejected_and_voided_for_everyone() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let (alice, bob) = (stack.http("alice"), stack.connect("bob").await?);
     let room = alice.new_room(&["bob"]).await?;
     alice.send(&room, "c", "x").await?.expect(201);
     let transport = Transport::Http(alice.clone());
     for n in 0..100 {
-        transport.change(ADD, &room, 1, json!({"emoji": n.to_string(), "ack": "accepted"})).await?.seq()?;
+        transport
+            .change(ADD_REACTION, &room, 1, json!({"emoji": n.to_string(), "ack": "accepted"}))
+            .await?
+            .seq()?;
     }
     bob.join_and_catch_up(&room).await?;
     for (transport, client_id) in both_transports(&stack, "alice").await?.iter().zip(["a", "b"]) {
         for _ in 0..2 {
-            let outcome =
-                transport.change(ADD, &room, 1, json!({"emoji": "new", "client_id": client_id})).await?;
+            let outcome = transport
+                .change(ADD_REACTION, &room, 1, json!({"emoji": "new", "client_id": client_id}))
+                .await?;
             let refused = ChangeOutcome::Refused {
                 code: "bad_request".to_owned(),
                 reason: "rejected".to_owned(),
@@ -332,8 +338,8 @@ async fn emoji_over_limit_is_rejected_and_voided_for_everyone() -> Result<()> {
         assert_eq!((void.message, void.reason.as_str(), void.of), (Some(1), "rejected", None));
         assert_eq!(void.client_id.as_deref(), Some(client_id));
     }
-    transport.change(ADD, &room, 1, json!({"emoji": "7"})).await?.seq()?;
-    let now = message(&alice, &room, 1).await?;
+    transport.change(ADD_REACTION, &room, 1, json!({"emoji": "7"})).await?.seq()?;
+    let now = fetch_message(&alice, &room, 1).await?;
     assert_eq!((now["reactions"].as_array().map(Vec::len), &now["last_seq"]), (Some(100), &json!(101)));
     assert_eq!(stack.database().value("SELECT count(*) FROM dead_letters").await?, "0");
     // The client id of the rejected change is still free for a message.

@@ -1,6 +1,6 @@
 //! Compression in the whole system: a room message is compressed once for all receivers, history is unchanged, and
 //! decompression bombs cost little memory. Tests of the gateway's transport cover offers and inflating. With
-//! `TIDINGS_TEST_DEFLATE=1` all other tests here use compression too.
+//! `TIDINGS_TEST_DEFLATE=1` all other tests of the harness use compression too.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use tidings_harness::{
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
-async fn deflating(stack: &Stack, user: &str) -> Result<Client> {
+async fn connect_deflating(stack: &Stack, user: &str) -> Result<Client> {
     Ok(Client::connect_deflating(&stack.gateway(0).ws(), &stack.token(user)).await?)
 }
 
-async fn raw_deflating(stack: &Stack, user: &str) -> Result<RawSocket> {
+async fn open_deflating_socket(stack: &Stack, user: &str) -> Result<RawSocket> {
     let token = stack.token(user);
     let headers = format!("Authorization: Bearer {token}\r\nSec-WebSocket-Extensions: {OFFER}\r\n");
     RawSocket::open_with(stack.gateway(0).ports().public, &headers).await
@@ -30,7 +30,6 @@ async fn metric(stack: &Stack, name: &str) -> Result<u64> {
     Ok(value.with_context(|| format!("no {name}"))?.parse()?)
 }
 
-/// The content of the next message.
 async fn next_content(client: &Client) -> Result<String> {
     loop {
         if let ServerFrame::Message(message) = client.next_event(WAIT_TIMEOUT).await? {
@@ -45,12 +44,12 @@ async fn room_message_is_compressed_once_for_all_receivers() -> Result<()> {
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let mut listeners = Vec::new();
     for _ in 0..8 {
-        listeners.push(deflating(&stack, "bob").await?);
+        listeners.push(connect_deflating(&stack, "bob").await?);
     }
     for listener in &listeners {
         listener.join_and_catch_up(&room).await?;
     }
-    let alice = deflating(&stack, "alice").await?;
+    let alice = connect_deflating(&stack, "alice").await?;
     let words = "Treffen wir uns um acht, oder um neun, und dann essen wir. ".repeat(16);
     alice.send(&room, "short").await?;
     alice.send(&room, &words).await?;
@@ -77,12 +76,12 @@ async fn client_without_deflate_offer_gets_plain_frames() -> Result<()> {
         json!({"type": "message:send", "ref": client_id, "room": room, "client_id": client_id, "content": content})
             .to_string()
     };
-    let mut compressing = raw_deflating(&stack, "alice").await?;
+    let mut compressing = open_deflating_socket(&stack, "alice").await?;
     let mut plain = RawSocket::open(stack.gateway(0).ports().public, &stack.token("alice")).await?;
     let join = json!({"type": "room:join", "room": room}).to_string();
     for socket in [&mut compressing, &mut plain] {
         socket.send(opcode::TEXT, join.as_bytes()).await?;
-        while text(socket).await?.0["type"] != "room:caught_up" {}
+        while next_json_frame(socket).await?.0["type"] != "room:caught_up" {}
     }
     compressing.send(opcode::TEXT, send("plainly").as_bytes()).await?;
     let mask = Some([9, 8, 7, 6]);
@@ -91,7 +90,7 @@ async fn client_without_deflate_offer_gets_plain_frames() -> Result<()> {
     for (socket, compressed) in [(&mut compressing, true), (&mut plain, false)] {
         let mut messages = 0;
         while messages < 2 {
-            let (value, is_compressed) = text(socket).await?;
+            let (value, is_compressed) = next_json_frame(socket).await?;
             if value["type"] == "message:new" {
                 ensure!(value["content"] == content.as_str() && is_compressed == compressed, "{value}");
                 messages += 1;
@@ -107,11 +106,11 @@ async fn bombs_are_refused_within_memory_bound() -> Result<()> {
     let bomb =
         frame(0x80 | COMPRESSED | opcode::TEXT, &deflated(&vec![b' '; 32 * 1024 * 1024]), Some([1, 2, 3, 4]));
     ensure!(bomb.len() < 64 * 1024, "{}", bomb.len());
-    let peak = || peak_bytes(stack.gateway(0).pid().context("no gateway")?);
-    raw_deflating(&stack, "alice").await?.send(opcode::TEXT, b"{}").await?;
+    let peak = || peak_memory_bytes(stack.gateway(0).pid().context("no gateway")?);
+    open_deflating_socket(&stack, "alice").await?.send(opcode::TEXT, b"{}").await?;
     let before = peak()?;
     for _ in 0..10 {
-        let mut socket = raw_deflating(&stack, "alice").await?;
+        let mut socket = open_deflating_socket(&stack, "alice").await?;
         socket.send_bytes(&bomb).await?;
         ensure!(socket.until_close(WAIT_TIMEOUT).await? == Some(1009));
     }
@@ -126,13 +125,13 @@ async fn bombs_are_refused_within_memory_bound() -> Result<()> {
 async fn disabled_deflate_is_not_negotiated_and_messages_flow() -> Result<()> {
     let stack = Stack::builder().gateway_env("TIDINGS_DEFLATE", "false").start().await?;
     let room = stack.http("alice").new_room(&[]).await?;
-    let alice = deflating(&stack, "alice").await?;
+    let alice = connect_deflating(&stack, "alice").await?;
     alice.join_and_catch_up(&room).await?;
     let words = "the same words ".repeat(60);
     alice.send(&room, &words).await?;
     ensure!(next_content(&alice).await? == words);
     ensure!(metric(&stack, "tidings_gateway_compressed_frames_sent_total").await? == 0);
-    let mut socket = raw_deflating(&stack, "alice").await?;
+    let mut socket = open_deflating_socket(&stack, "alice").await?;
     let marked = frame(0x80 | COMPRESSED | opcode::TEXT, &deflated(b"{}"), Some([1, 2, 3, 4]));
     socket.send_bytes(&marked).await?;
     ensure!(socket.until_close(WAIT_TIMEOUT).await? == Some(1002));
@@ -140,7 +139,7 @@ async fn disabled_deflate_is_not_negotiated_and_messages_flow() -> Result<()> {
 }
 
 /// The next JSON frame, and whether it was compressed.
-async fn text(socket: &mut RawSocket) -> Result<(serde_json::Value, bool)> {
+async fn next_json_frame(socket: &mut RawSocket) -> Result<(serde_json::Value, bool)> {
     loop {
         let frame =
             tokio::time::timeout(WAIT_TIMEOUT, socket.next()).await??.context("the connection ended")?;
@@ -153,8 +152,7 @@ async fn text(socket: &mut RawSocket) -> Result<(serde_json::Value, bool)> {
     }
 }
 
-/// The peak memory of a process.
-fn peak_bytes(pid: u32) -> Result<u64> {
+fn peak_memory_bytes(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
     Ok(peak.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)

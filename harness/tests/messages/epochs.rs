@@ -29,7 +29,7 @@ async fn send_until_stored(client: &Client, room: &str, text: &str) -> Result<Ac
     anyhow::bail!("{text} was never stored")
 }
 
-async fn contents(stack: &Stack, room: &str) -> Result<Vec<String>> {
+async fn stored_contents(stack: &Stack, room: &str) -> Result<Vec<String>> {
     let page = stack.http("alice").messages(room, "limit=200").await?.expect(200).body;
     let messages = page["messages"].as_array().cloned().unwrap_or_default();
     ensure!(
@@ -80,7 +80,7 @@ async fn empty_redis_continues_numbering_in_new_epoch() -> Result<()> {
         }
         other => anyhow::bail!("{other:?}"),
     }
-    ensure!(contents(&stack, &room).await? == ["1", "2", "3", "4", "5", "6"]);
+    ensure!(stored_contents(&stack, &room).await? == ["1", "2", "3", "4", "5", "6"]);
     Ok(())
 }
 
@@ -105,7 +105,7 @@ async fn redis_restart_with_data_loses_no_message_and_no_cursor() -> Result<()> 
         }
     }
     ensure!(received == (1..=10).collect::<Vec<_>>(), "{received:?}");
-    ensure!(contents(&stack, &room).await?.len() == 10);
+    ensure!(stored_contents(&stack, &room).await?.len() == 10);
     Ok(())
 }
 
@@ -133,7 +133,7 @@ async fn accepted_message_lost_with_redis_is_gap_and_resent_once() -> Result<()>
         ServerFrame::Gap(gap) => ensure!(gap.after == 1, "{gap:?}"),
         other => anyhow::bail!("{other:?}"),
     }
-    ensure!(contents(&stack, &room).await? == ["stored", "lost"]);
+    ensure!(stored_contents(&stack, &room).await? == ["stored", "lost"]);
     Ok(())
 }
 
@@ -190,7 +190,7 @@ async fn redis_hang_refuses_sends_and_loses_or_doubles_nothing() -> Result<()> {
         }
     }
     ensure!(received == ["before", "during", "after"], "{received:?}");
-    ensure!(contents(&stack, &room).await? == received);
+    ensure!(stored_contents(&stack, &room).await? == received);
     Ok(())
 }
 

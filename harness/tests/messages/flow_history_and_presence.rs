@@ -8,7 +8,7 @@ use tidings_harness::{Client, Stack};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
-async fn two_gateways() -> Result<Stack> {
+async fn start_two_gateways() -> Result<Stack> {
     let stack = Stack::builder().gateways(2);
     stack
         .gateway_env("TIDINGS_MESSAGES_PER_SECOND", 10_000)
@@ -23,7 +23,7 @@ fn seqs(page: &Value) -> Vec<u64> {
 
 #[tokio::test]
 async fn history_pages_hold_fifty_and_follow_without_gap() -> Result<()> {
-    let stack = two_gateways().await?;
+    let stack = start_two_gateways().await?;
     let room = stack.http("desk").new_room(&["guest-7"]).await?;
     let desk = stack.connect("desk").await?;
     for n in 1..=130 {
@@ -48,13 +48,13 @@ async fn history_pages_hold_fifty_and_follow_without_gap() -> Result<()> {
     desk.send(&room, "132").await?;
     let live = stack.connect_at(1, "guest-7").await?;
     live.join_after(&room, &serde_json::from_value(page["head"].clone())?).await?;
-    ensure!(live.wait_for("message:new", WAIT_TIMEOUT).await?.place() == Some((room.as_str(), 132)));
+    ensure!(live.wait_for("message:new", WAIT_TIMEOUT).await?.log_position() == Some((room.as_str(), 132)));
     Ok(())
 }
 
 #[tokio::test]
 async fn presence_is_reported_on_join_change_and_request() -> Result<()> {
-    let stack = two_gateways().await?;
+    let stack = start_two_gateways().await?;
     let room = stack.http("desk").new_room(&["guest-7", "guest-8"]).await?;
     let desk = stack.connect_at(0, "desk").await?;
     desk.join_and_catch_up(&room).await?;
@@ -93,13 +93,13 @@ async fn wait_for_status(client: &Client, user: &str, status: &str) -> Result<()
 
 #[tokio::test]
 async fn reconnect_with_backoff_misses_nothing() -> Result<()> {
-    let stack = two_gateways().await?;
+    let stack = start_two_gateways().await?;
     let room = stack.http("desk").new_room(&["guest-7"]).await?;
     let desk = stack.connect_at(0, "desk").await?;
     let guest = stack.connect_at(1, "guest-7").await?;
     let mut cursor = guest.join(&room).await?.head;
     drop(guest);
-    // The guest retries after 1, 2, 4 … s, at most 30 s, scaled down for the test; the node restarts after the fourth
+    // Clients retry after 1, 2, 4 … s, at most 30 s; the test uses shorter pauses. The node restarts after the fourth
     // try.
     stack.gateway(1).kill();
     for n in 1..=5 {
@@ -121,7 +121,7 @@ async fn reconnect_with_backoff_misses_nothing() -> Result<()> {
     back.join_after(&room, &cursor).await?;
     for n in 1..=5 {
         let missed = back.wait_for("message:new", WAIT_TIMEOUT).await?;
-        ensure!(missed.place() == Some((room.as_str(), n)), "{missed:?}");
+        ensure!(missed.log_position() == Some((room.as_str(), n)), "{missed:?}");
         cursor.seq = n;
     }
     back.wait_for("room:caught_up", WAIT_TIMEOUT).await?;

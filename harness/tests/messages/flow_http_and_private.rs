@@ -9,7 +9,6 @@ use tidings_harness::{ClientError, Http, ServerFrame, Stack, clock};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A room with a teacher, two tutors and two pupils.
 async fn classroom(stack: &Stack) -> Result<String> {
     let members = json!([
         {"user": "tutor-1", "role": "tutor"}, {"user": "tutor-2", "role": "tutor"},
@@ -20,7 +19,7 @@ async fn classroom(stack: &Stack) -> Result<String> {
     Ok(room["room"].as_str().context("no room")?.to_owned())
 }
 
-fn private(content: &str, visible_to: &Value) -> Value {
+fn private_message(content: &str, visible_to: &Value) -> Value {
     json!({"client_id": clock::client_id(), "content": content, "visible_to": visible_to})
 }
 
@@ -40,9 +39,9 @@ async fn http_sends_arrive_live_and_private_ones_only_at_recipients() -> Result<
     let sent =
         teacher.post(&path, json!({"client_id": "1", "content": "good morning"})).await?.expect(201).body;
     ensure!(sent["stage"] == "stored" && sent["seq"] == 1, "{sent}");
-    let to_tutors = private("who marks today?", &json!({"roles": ["tutor"]}));
+    let to_tutors = private_message("who marks today?", &json!({"roles": ["tutor"]}));
     teacher.post(&path, to_tutors.clone()).await?.expect(201);
-    pupil.post(&path, private("may I leave?", &json!({"users": ["teacher"]}))).await?.expect(201);
+    pupil.post(&path, private_message("may I leave?", &json!({"users": ["teacher"]}))).await?.expect(201);
     teacher.post(&path, json!({"client_id": "4", "content": "class is over"})).await?.expect(201);
     ensure!(teacher.post(&path, to_tutors).await?.expect(200).body["duplicate"] == true);
     stack.http("pupil-2").post(&path, json!({"client_id": "5", "content": "x"})).await?.expect(403);
@@ -59,7 +58,7 @@ async fn http_sends_arrive_live_and_private_ones_only_at_recipients() -> Result<
             client.wait_for("message:new", Duration::from_millis(300)).await,
             Err(ClientError::Silent(_))
         ));
-        // History, events and single messages show the same.
+        // History, the log and single messages show the user the same messages.
         let http = stack.http(user);
         let page = http.messages(&room, "").await?.expect(200).body;
         let listed: Vec<_> =

@@ -53,7 +53,7 @@ async fn join_mine_joins_all_chats_and_new_chat_needs_no_reconnect() -> Result<(
     let ann = stack.connect_at(0, "ann").await?;
     ann.send(direct, "psst").await?;
     ben.join_after(direct, &serde_json::from_value(added["from"].clone())?).await?;
-    ensure!(ben.wait_for("message:new", WAIT_TIMEOUT).await?.place() == Some((direct, 1)));
+    ensure!(ben.wait_for("message:new", WAIT_TIMEOUT).await?.log_position() == Some((direct, 1)));
     Ok(())
 }
 
@@ -98,7 +98,6 @@ async fn read_on_one_device_reaches_other_devices_and_sender() -> Result<()> {
     let ben = receipts["receipts"].as_array().into_iter().flatten().find(|one| one["user"] == "ben");
     ensure!(ben.is_some_and(|ben| ben["read_seq"] == 2 && ben["read_at"].is_string()), "{receipts}");
 
-    // Activity moves a chat to the top.
     ann.send(&quiet, "again").await?;
     let list = http.my_rooms("").await?.expect(200).body;
     ensure!(summary(&list) == [(quiet, 1, 1), (busy, 1, 2)], "{list}");

@@ -43,7 +43,7 @@ async fn user_connects_joins_sends_and_leaves() -> Result<()> {
     let after = tidings_harness::Cursor { epoch: joined.head.epoch.clone(), seq: 1 };
     ben.join_after(&room, &after).await?;
     let missed = ben.wait_for("message:new", WAIT_TIMEOUT).await?;
-    ensure!(missed.place() == Some((room.as_str(), 2)), "{missed:?}");
+    ensure!(missed.log_position() == Some((room.as_str(), 2)), "{missed:?}");
     Ok(())
 }
 

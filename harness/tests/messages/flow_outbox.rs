@@ -11,7 +11,7 @@ use tokio::time::timeout;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
-async fn stack() -> Result<Stack> {
+async fn start_stack() -> Result<Stack> {
     let stack = Stack::builder().gateways(2);
     stack
         .gateway_env("TIDINGS_MESSAGES_PER_SECOND", 10_000)
@@ -41,7 +41,7 @@ async fn send_with_retries(stack: &Stack, room: &str, client_id: &str, text: &st
 
 #[tokio::test]
 async fn duplicate_send_gets_same_answer_from_any_gateway() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let room = stack.http("rover").new_room(&["base"]).await?;
     let client_id = clock::client_id();
     let first = stack.connect_at(0, "rover").await?.send_as(&room, &client_id, "sample 1").await?;
@@ -64,7 +64,7 @@ async fn duplicate_send_gets_same_answer_from_any_gateway() -> Result<()> {
 
 #[tokio::test]
 async fn sends_during_gateway_crash_are_stored_once() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let room = stack.http("rover").new_room(&["base"]).await?;
     let mut acked = BTreeMap::new();
     for n in 0..12 {
@@ -96,7 +96,7 @@ async fn sends_during_gateway_crash_are_stored_once() -> Result<()> {
 
 #[tokio::test]
 async fn messages_missed_offline_arrive_once_in_order() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let room = stack.http("base").new_room(&["rover"]).await?;
     let base = stack.connect_at(0, "base").await?;
     let cursor = stack.connect_at(1, "rover").await?.join(&room).await?.head;
@@ -120,7 +120,7 @@ async fn messages_missed_offline_arrive_once_in_order() -> Result<()> {
     Ok(())
 }
 
-/// Reads the replay, and a gap over HTTP.
+/// Reads the replay, and reads a gap over HTTP.
 async fn catch_up(
     stack: &Stack,
     rover: &Client,
@@ -155,7 +155,7 @@ async fn catch_up(
                 return Ok(());
             }
             event => {
-                if let Some((_, seq)) = event.place() {
+                if let Some((_, seq)) = event.log_position() {
                     received.push(seq);
                     cursor.seq = seq;
                 }

@@ -64,15 +64,16 @@ async fn too_deep_json_is_bad_request_and_connection_survives() -> Result<()> {
         ensure!(error["type"] == "error" && error["code"] == "bad_request", "{name}: {error}");
         ensure!(error["field"] == field, "{name}: {error}");
     }
-    // The greatest allowed depth, brackets in strings, which do not count, and a deep unknown field.
+    // These are accepted: the greatest allowed depth, brackets in strings (which do not count), and a deep unknown
+    // field.
     let brackets = format!(r#"{{"a":"{}\"[["}}"#, "[".repeat(1_000));
-    let taken = [
+    let accepted = [
         (send(&objects(100)), "ack"),
         (send(&brackets).replace(r#""c""#, r#""d""#), "ack"),
         (signal(&lists(100)), "ok"),
         (format!(r#"{{"type":"ping","ref":"r","unknown":{}}}"#, lists(30_000)), "pong"),
     ];
-    for (text, answer) in taken {
+    for (text, answer) in accepted {
         socket.send(opcode::TEXT, text.as_bytes()).await?;
         let answered = next_json(&mut socket).await?;
         ensure!(answered["type"] == answer && answered["ref"] == "r", "{answered}");

@@ -39,7 +39,8 @@ async fn unknown_client_id_is_looked_up_unless_first_attempt() -> Result<()> {
     fixture.append("a").await?;
     ensure!(*fixture.authority.look_ups.lock().unwrap() == 1);
     fixture.log.append(&Entry { first_attempt: true, ..fixture.entry("b") }).await?;
-    // The epoch is younger than the memory of client ids: even a new UUIDv7 may have been sent before the epoch.
+    // Redis remembers client ids for longer than the epoch has existed. So even a new UUIDv7 may have been sent before
+    // the epoch.
     let young = uuid::Uuid::now_v7().to_string();
     fixture.append(&young).await?;
     ensure!(*fixture.authority.look_ups.lock().unwrap() == 2);
@@ -185,7 +186,7 @@ async fn new_redis_process_gets_own_epoch_before_writes() -> Result<()> {
     let after = after?;
     ensure!((before.epoch, after.epoch) == (Epoch(1), Epoch(2)));
     ensure!(fixture.authority.run_ids.lock().unwrap().len() == 2);
-    // The watermark of the new epoch cannot answer a wait of the old epoch.
+    // A watermark of the new epoch cannot answer a wait that began in the old epoch.
     let session = fixture.log.session().await?;
     let last = after.ingest.expect("just appended");
     ensure!(fixture.publish_stored(&session, last, Vec::new()).await?);

@@ -1,4 +1,5 @@
-//! Decisions that depend on an earlier change: a delete, a role, the Redis process that persistence reaches.
+//! Decisions of the log after an archive, a delete or a role change, and while persistence reaches another Redis
+//! process.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -28,7 +29,7 @@ async fn repeated_stored_event_gets_first_answer_in_archived_room() -> Result<()
     let found = fixture.append("forgotten").await?;
     ensure!(found.duplicate && found.seq == Seq(1), "{found:?}");
     ensure!(fixture.append("new").await == Err(AppendError::Archived));
-    // The same for a user who may no longer send.
+    // A user who was demoted to guest may not send either.
     let demotion = Entry {
         membership: Some((&fixture.alice, "guest")),
         allowed_in_archive: true,
@@ -41,7 +42,7 @@ async fn repeated_stored_event_gets_first_answer_in_archived_room() -> Result<()
     Ok(())
 }
 
-fn stored(deleted: bool, upto: u64) -> Target {
+fn stored_target(deleted: bool, upto: u64) -> Target {
     Target {
         id: "id".into(),
         sender: "alice".into(),
@@ -52,13 +53,13 @@ fn stored(deleted: bool, upto: u64) -> Target {
     }
 }
 
-fn change(action: Action) -> Change {
+fn change_of_first_event(action: Action) -> Change {
     let client_id = ClientId::parse(&uuid::Uuid::now_v7().to_string()).unwrap();
     Change { target: Seq(1), id: None, client_id, ack: AckStage::Accepted, action }
 }
 
-fn edit() -> Change {
-    change(Action::Edit { content: "shown again".into(), metadata: None })
+fn edit_of_first_event() -> Change {
+    change_of_first_event(Action::Edit { content: "shown again".into(), metadata: None, mentions: None })
 }
 
 #[tokio::test]
@@ -67,26 +68,26 @@ async fn edit_after_unstored_delete_is_refused() -> Result<()> {
     let alice = fixture.alice.clone();
     let actor = Actor { user: &alice, role: "member", admin: false };
     fixture.append("a").await?;
-    fixture.log.change(&fixture.room, &actor, &edit()).await?;
-    fixture.log.change(&fixture.room, &actor, &change(Action::Delete)).await?;
+    fixture.log.change(&fixture.room, &actor, &edit_of_first_event()).await?;
+    fixture.log.change(&fixture.room, &actor, &change_of_first_event(Action::Delete)).await?;
     // PostgreSQL lags: it has the state before the delete, which has seq 3.
-    *fixture.authority.target.lock().unwrap() = Some(stored(false, 2));
+    *fixture.authority.target.lock().unwrap() = Some(stored_target(false, 2));
     let catching_up = tokio::spawn({
         let fixture = fixture.clone();
         async move {
             tokio::time::sleep(Duration::from_millis(500)).await;
-            *fixture.authority.target.lock().unwrap() = Some(stored(true, 3));
+            *fixture.authority.target.lock().unwrap() = Some(stored_target(true, 3));
         }
     });
-    let refusal = fixture.log.change(&fixture.room, &actor, &edit()).await.unwrap_err();
+    let refusal = fixture.log.change(&fixture.room, &actor, &edit_of_first_event()).await.unwrap_err();
     ensure!(refusal.code == ErrorCode::Conflict, "{refusal:?}");
     catching_up.await?;
     let read = fixture.log.read(&fixture.room, Some(Seq(2)), Epoch(0), None, &[]).await?;
     ensure!(read.head.seq == Seq(3) && read.records.len() == 1, "{read:?}");
-    // Once everything up to 3 is stored and the target is not deleted, the delete concerned another message: edit at
-    // once.
-    *fixture.authority.target.lock().unwrap() = Some(stored(false, 3));
-    fixture.log.change(&fixture.room, &actor, &edit()).await?;
+    // Everything up to seq 3 is stored and the target is not deleted, so the delete concerned another message. The edit
+    // need not wait.
+    *fixture.authority.target.lock().unwrap() = Some(stored_target(false, 3));
+    fixture.log.change(&fixture.room, &actor, &edit_of_first_event()).await?;
     Ok(())
 }
 
@@ -95,12 +96,12 @@ async fn change_gives_up_if_delete_is_not_stored_in_time() -> Result<()> {
     let fixture = LogFixture::new(1000).await?;
     let actor = Actor { user: &fixture.alice, role: "member", admin: false };
     fixture.append("a").await?;
-    fixture.log.change(&fixture.room, &actor, &change(Action::Delete)).await?;
-    *fixture.authority.target.lock().unwrap() = Some(stored(false, 1));
-    let refusal = fixture.log.change(&fixture.room, &actor, &edit()).await.unwrap_err();
+    fixture.log.change(&fixture.room, &actor, &change_of_first_event(Action::Delete)).await?;
+    *fixture.authority.target.lock().unwrap() = Some(stored_target(false, 1));
+    let refusal = fixture.log.change(&fixture.room, &actor, &edit_of_first_event()).await.unwrap_err();
     ensure!(refusal.code == ErrorCode::Unavailable, "{refusal:?}");
     // A delete does not wait.
-    fixture.log.change(&fixture.room, &actor, &change(Action::Delete)).await?;
+    fixture.log.change(&fixture.room, &actor, &change_of_first_event(Action::Delete)).await?;
     Ok(())
 }
 
@@ -147,7 +148,7 @@ async fn append_fails_if_persistence_reaches_other_redis_process() -> Result<()>
     ensure!(matches!(refused, Err(AppendError::Unavailable(_))), "{refused:?}");
     fixture.authority.other_process.store(false, Ordering::Relaxed);
     fixture.authority.unavailable.store(false, Ordering::Relaxed);
-    // The log does not retry a failed session at once.
+    // The log waits before it tries again to open a session.
     tokio::time::sleep(Duration::from_secs(2)).await;
     fixture.append("c").await?;
     Ok(())

@@ -10,7 +10,7 @@ use tidings_shared::{
 
 use crate::log_world::LogFixture;
 
-/// Appends messages of one room together; then the answers as `seq`, `duplicate`, or the error.
+/// Appends messages of one room together. Returns each answer as `seq` and `duplicate`, or the error.
 async fn append_all(fixture: &LogFixture, entries: &[Entry<'_>]) -> Vec<Result<(u64, bool), AppendError>> {
     let mut answers = Vec::new();
     let answered = |answer: Result<Accepted, AppendError>| {
@@ -20,11 +20,11 @@ async fn append_all(fixture: &LogFixture, entries: &[Entry<'_>]) -> Vec<Result<(
     answers
 }
 
-pub fn first<'a>(fixture: &'a LogFixture, client_id: &str) -> Entry<'a> {
+pub fn first_attempt<'a>(fixture: &'a LogFixture, client_id: &str) -> Entry<'a> {
     Entry { first_attempt: true, ..fixture.entry(client_id) }
 }
 
-pub async fn calls(fixture: &LogFixture) -> Result<u64> {
+pub async fn script_calls(fixture: &LogFixture) -> Result<u64> {
     let stats: String = fixture.command(redis::cmd("INFO").arg("commandstats")).await?;
     let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
     Ok(line.and_then(|line| line.split(',').next()).map_or(Ok(0), str::parse)?)
@@ -35,12 +35,12 @@ async fn waiting_messages_are_appended_by_one_call() -> Result<()> {
     let fixture = LogFixture::new(1000).await?;
     // Seeds the room and begins the window of client ids.
     fixture.append("0").await?;
-    let before = calls(&fixture).await?;
+    let before = script_calls(&fixture).await?;
     let names: Vec<String> = (1..=40).map(|n| n.to_string()).collect();
-    let entries: Vec<Entry<'_>> = names.iter().map(|name| first(&fixture, name)).collect();
+    let entries: Vec<Entry<'_>> = names.iter().map(|name| first_attempt(&fixture, name)).collect();
     let answers = append_all(&fixture, &entries).await;
     ensure!(answers == (2..=41).map(|seq| Ok((seq, false))).collect::<Vec<_>>(), "{answers:?}");
-    ensure!(calls(&fixture).await? - before == 1, "one call for all of them");
+    ensure!(script_calls(&fixture).await? - before == 1, "one call for all of them");
     let read = fixture.log.read(&fixture.room, Some(Seq(1)), Epoch(0), None, &[]).await?;
     let records = read.records_after(Seq(1)).expect("the tail has no hole");
     let ids: Vec<&str> = records.iter().map(Record::client_id).collect();
@@ -54,14 +54,38 @@ async fn waiting_messages_are_appended_by_one_call() -> Result<()> {
     Ok(())
 }
 
+/// Neither the messages of an owner nor the refused messages of a member are sent to Redis again and again.
+#[tokio::test]
+async fn group_in_a_slow_room_is_appended_message_by_message() -> Result<()> {
+    let names: Vec<String> = (1..=40).map(|n| n.to_string()).collect();
+    for obeys_slow_mode in [false, true] {
+        let fixture = LogFixture::new(1000).await?;
+        fixture.append("0").await?;
+        let mut set = redis::cmd("HSET");
+        set.arg(keys::room(&fixture.room)).arg(&["archived", "slow", "slow_mode_s", "3600"]);
+        let _: usize = fixture.command(&mut set).await?;
+        let before = script_calls(&fixture).await?;
+        let entry = |name: &String| Entry { obeys_slow_mode, ..first_attempt(&fixture, name) };
+        let entries: Vec<Entry<'_>> = names.iter().map(entry).collect();
+        let answers = append_all(&fixture, &entries).await;
+        let is_slow = |answer: &_| matches!(answer, Err(AppendError::SlowMode(_)));
+        let refused = answers.iter().filter(|answer| is_slow(answer)).count();
+        ensure!(answers[0] == Ok((2, false)), "{:?}", answers[0]);
+        ensure!(refused == if obeys_slow_mode { 39 } else { 0 }, "{refused} are refused");
+        let groups = script_calls(&fixture).await? - before - 40;
+        ensure!(groups == 2, "{groups} groups besides a call for each message");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn repeated_message_of_a_group_gets_its_first_answer() -> Result<()> {
     let fixture = LogFixture::new(1000).await?;
     fixture.append("a").await?;
-    let repeated = ["b", "a", "b", "c"].map(|name| first(&fixture, name));
+    let repeated = ["b", "a", "b", "c"].map(|name| first_attempt(&fixture, name));
     let answers = append_all(&fixture, &repeated).await;
     ensure!(answers == [Ok((2, false)), Ok((1, true)), Ok((2, true)), Ok((3, false))], "{answers:?}");
-    let answers = append_all(&fixture, &["d", "d", "e"].map(|name| first(&fixture, name))).await;
+    let answers = append_all(&fixture, &["d", "d", "e"].map(|name| first_attempt(&fixture, name))).await;
     ensure!(answers == [Ok((4, false)), Ok((4, true)), Ok((5, false))], "twice in one call: {answers:?}");
     Ok(())
 }
@@ -70,7 +94,7 @@ async fn repeated_message_of_a_group_gets_its_first_answer() -> Result<()> {
 async fn client_id_of_the_previous_window_is_known() -> Result<()> {
     let fixture = LogFixture::new(1000).await?;
     fixture.append("a").await?;
-    // As if all of this had happened one window earlier.
+    // Renames the present window of client ids to the one before, as if time had passed.
     let key = fixture.partition().sent();
     let windows: Vec<u64> = fixture.command(redis::cmd("LRANGE").arg(&key).arg(0).arg(-1)).await?;
     let earlier = windows[0] - 1;
@@ -80,10 +104,11 @@ async fn client_id_of_the_previous_window_is_known() -> Result<()> {
         )
         .await?;
     fixture.command::<()>(redis::cmd("LSET").arg(&key).arg(0).arg(earlier)).await?;
-    // The first append begins the window, the second is decided by the script for many.
-    let answers = append_all(&fixture, &["b", "a", "c"].map(|name| first(&fixture, name))).await;
+    // The new window has not begun, so `append.lua` decides the first group and begins it. `append_many.lua` decides
+    // the second group.
+    let answers = append_all(&fixture, &["b", "a", "c"].map(|name| first_attempt(&fixture, name))).await;
     ensure!(answers == [Ok((2, false)), Ok((1, true)), Ok((3, false))], "{answers:?}");
-    let answers = append_all(&fixture, &["d", "a"].map(|name| first(&fixture, name))).await;
+    let answers = append_all(&fixture, &["d", "a"].map(|name| first_attempt(&fixture, name))).await;
     ensure!(answers == [Ok((4, false)), Ok((1, true))], "{answers:?}");
     Ok(())
 }
@@ -96,17 +121,17 @@ async fn window_that_is_not_the_newest_is_left_to_single_appends() -> Result<()>
     let windows: Vec<u64> = fixture.command(redis::cmd("LRANGE").arg(&key).arg(0).arg(-1)).await?;
     let window = format!("{key}:{}", windows[0]);
     let last: String = fixture.command(redis::cmd("HGET").arg(&window).arg("last")).await?;
-    append_all(&fixture, &["b", "c"].map(|name| first(&fixture, name))).await;
+    append_all(&fixture, &["b", "c"].map(|name| first_attempt(&fixture, name))).await;
     let moved: String = fixture.command(redis::cmd("HGET").arg(&window).arg("last")).await?;
     ensure!(moved > last, "the window must outlive its last record: {last}, then {moved}");
-    // As if the clock had been set back from the next window, which knows the client id.
+    // Simulates a clock that was set back: a later window already knows the client id.
     let later = windows[0] + 1;
     fixture.command::<()>(redis::cmd("RPUSH").arg(&key).arg(later)).await?;
     fixture.command::<()>(redis::cmd("HSET").arg(&window).arg("later").arg(later)).await?;
     let entry: String = fixture.command(redis::cmd("HGET").arg(&window).arg("r\u{1f}alice\u{1f}c")).await?;
     let remembered = format!("{key}:{later}");
     fixture.command::<()>(redis::cmd("HSET").arg(&remembered).arg("r\u{1f}alice\u{1f}x").arg(entry)).await?;
-    let answers = append_all(&fixture, &["x", "d"].map(|name| first(&fixture, name))).await;
+    let answers = append_all(&fixture, &["x", "d"].map(|name| first_attempt(&fixture, name))).await;
     ensure!(answers == [Ok((3, true)), Ok((4, false))], "{answers:?}");
     Ok(())
 }
@@ -115,12 +140,12 @@ async fn window_that_is_not_the_newest_is_left_to_single_appends() -> Result<()>
 async fn refused_messages_of_a_group_cost_one_call_each() -> Result<()> {
     let fixture = LogFixture::new(1).await?;
     fixture.append("0").await?;
-    let before = calls(&fixture).await?;
+    let before = script_calls(&fixture).await?;
     let names: Vec<String> = (1..=40).map(|n| n.to_string()).collect();
-    let entries: Vec<Entry<'_>> = names.iter().map(|name| first(&fixture, name)).collect();
+    let entries: Vec<Entry<'_>> = names.iter().map(|name| first_attempt(&fixture, name)).collect();
     let answers = append_all(&fixture, &entries).await;
     ensure!(answers == vec![Err(AppendError::Overloaded); 40], "{answers:?}");
-    ensure!(calls(&fixture).await? - before == 41, "one for all of them, then one for each");
+    ensure!(script_calls(&fixture).await? - before == 41, "one for all of them, then one for each");
     Ok(())
 }
 
@@ -130,7 +155,7 @@ async fn no_message_of_a_group_overtakes_a_look_up() -> Result<()> {
     fixture.append("0").await?;
     let known = KnownClientId::Stored { seq: Seq(1), id: "old".into(), at_ms: 7 };
     fixture.authority.known.lock().unwrap().insert("known".into(), known);
-    let mut entries = ["a", "unknown", "b", "known", "c"].map(|name| first(&fixture, name));
+    let mut entries = ["a", "unknown", "b", "known", "c"].map(|name| first_attempt(&fixture, name));
     (entries[1].first_attempt, entries[3].first_attempt) = (false, false);
     let answers = append_all(&fixture, &entries).await;
     let expected = [Ok((2, false)), Ok((3, false)), Ok((4, false)), Ok((1, true)), Ok((5, false))];
@@ -143,22 +168,24 @@ async fn refusals_of_a_group_are_those_of_single_messages() -> Result<()> {
     let fixture = LogFixture::new(1000).await?;
     fixture.append("0").await?;
     let bob = UserId::parse("bob")?;
-    let by_bob = |client_id| Entry { sender: Some(&bob), ..first(&fixture, client_id) };
+    let by_bob = |client_id| Entry { sender: Some(&bob), ..first_attempt(&fixture, client_id) };
     fixture.log.append(&Entry { membership: Some((&bob, "guest")), ..fixture.entry("demote") }).await?;
-    let answers = append_all(&fixture, &[first(&fixture, "a"), by_bob("b"), first(&fixture, "c")]).await;
+    let answers =
+        append_all(&fixture, &[first_attempt(&fixture, "a"), by_bob("b"), first_attempt(&fixture, "c")])
+            .await;
     ensure!(answers == [Ok((3, false)), Err(AppendError::RoleTooLow), Ok((4, false))], "{answers:?}");
     fixture.log.append(&Entry { membership: Some((&bob, "removed")), ..fixture.entry("remove") }).await?;
-    let answers = append_all(&fixture, &[by_bob("d"), first(&fixture, "e")]).await;
+    let answers = append_all(&fixture, &[by_bob("d"), first_attempt(&fixture, "e")]).await;
     ensure!(answers == [Err(AppendError::Revoked), Ok((6, false))], "{answers:?}");
-    // Only the block stops carol, because no membership mark does.
+    // Only the block of appends stops carol, because she has no membership mark.
     let carol = UserId::parse("carol")?;
-    let by_carol = |client_id| Entry { sender: Some(&carol), ..first(&fixture, client_id) };
+    let by_carol = |client_id| Entry { sender: Some(&carol), ..first_attempt(&fixture, client_id) };
     fixture.log.block_appends(&carol).await?;
-    let answers = append_all(&fixture, &[first(&fixture, "f"), by_carol("g"), by_carol("h")]).await;
+    let answers = append_all(&fixture, &[first_attempt(&fixture, "f"), by_carol("g"), by_carol("h")]).await;
     let revoked = || Err(AppendError::Revoked);
     ensure!(answers == [Ok((7, false)), revoked(), revoked()], "{answers:?}");
     fixture.command::<()>(redis::cmd("HSET").arg(keys::room(&fixture.room)).arg("archived").arg("1")).await?;
-    let answers = append_all(&fixture, &[first(&fixture, "i"), first(&fixture, "a")]).await;
+    let answers = append_all(&fixture, &[first_attempt(&fixture, "i"), first_attempt(&fixture, "a")]).await;
     ensure!(answers == [Err(AppendError::Archived), Ok((3, true))], "{answers:?}");
     Ok(())
 }
@@ -167,7 +194,7 @@ async fn refusals_of_a_group_are_those_of_single_messages() -> Result<()> {
 async fn group_that_exceeds_the_backlog_is_accepted_up_to_it() -> Result<()> {
     let fixture = LogFixture::new(3).await?;
     fixture.append("0").await?;
-    let answers = append_all(&fixture, &["a", "b", "c", "d"].map(|name| first(&fixture, name))).await;
+    let answers = append_all(&fixture, &["a", "b", "c", "d"].map(|name| first_attempt(&fixture, name))).await;
     let full = || Err(AppendError::Overloaded);
     ensure!(answers == [Ok((2, false)), Ok((3, false)), full(), full()], "{answers:?}");
     Ok(())
@@ -181,7 +208,7 @@ async fn rooms_share_calls_without_mixing() -> Result<()> {
     // Three rooms of one partition, and some of others.
     let rooms: Vec<RoomId> =
         named().filter(same).take(3).chain(named().filter(|room| !same(room)).take(3)).collect();
-    let before = calls(&fixture).await?;
+    let before = script_calls(&fixture).await?;
     let batcher = fixture.log.new_batcher();
     let mut senders = Vec::new();
     for room in rooms.iter().chain(&rooms) {
@@ -215,7 +242,7 @@ async fn rooms_share_calls_without_mixing() -> Result<()> {
         by_room.entry(room).or_default().extend(seqs);
     }
     let groups = 30 * 2 * by_room.len() as u64;
-    let calls = calls(&fixture).await? - before;
+    let calls = script_calls(&fixture).await? - before;
     ensure!(calls < groups / 2, "{calls} calls for {groups} groups");
     for (room, mut seqs) in by_room {
         seqs.sort();
@@ -236,7 +263,7 @@ async fn tail_of_grouped_messages_is_bounded_and_keeps_the_newest() -> Result<()
     let body = format!(r#"{{"content":"{}"}}"#, "x".repeat(2000));
     for round in 0..4 {
         let names: Vec<String> = (0..60).map(|n| format!("{round}-{n}")).collect();
-        let long = |name: &String| Entry { body: body.clone(), ..first(&fixture, name) };
+        let long = |name: &String| Entry { body: body.clone(), ..first_attempt(&fixture, name) };
         let answers = append_all(&fixture, &names.iter().map(long).collect::<Vec<_>>()).await;
         ensure!(answers.iter().all(Result::is_ok), "{answers:?}");
         let read = fixture.log.read(&fixture.room, Some(Seq(0)), Epoch(0), None, &[]).await?;

@@ -1,5 +1,5 @@
-//! One call of `append_many.lua` and one of `stored.lua` for several partitions, on a real Redis: what stops one partition
-//! or room stops no other.
+//! One call of `append_many.lua` and one of `stored.lua` for several partitions, on a real Redis: a refusal in one
+//! partition or room stops no other.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,13 +8,13 @@ use futures_util::{FutureExt, StreamExt};
 use tidings_shared::{
     ids::{Epoch, RoomId, Seq, UserId},
     log::{
-        Accepted, AppendError, Entry, StoredUpto, keys,
+        Accepted, AppendError, Entry, WatermarkUpdate, keys,
         stored::{Stored, StoredQueue},
     },
 };
 
 use crate::{
-    log_many::{calls, first},
+    log_many::{first_attempt, script_calls},
     log_world::LogFixture,
 };
 
@@ -28,22 +28,22 @@ fn other_room(fixture: &LogFixture) -> RoomId {
 async fn partition_without_space_stops_no_other_partition() -> Result<()> {
     let fixture = LogFixture::new(2).await?;
     let other = other_room(&fixture);
-    let in_other = |client_id| Entry { room: &other, ..first(&fixture, client_id) };
+    let in_other = |client_id| Entry { room: &other, ..first_attempt(&fixture, client_id) };
     // Seeds both rooms and begins both windows of client ids.
     fixture.append("0").await?;
     fixture.log.append(&in_other("0")).await?;
     fixture.append("1").await?;
-    let (before, batcher) = (calls(&fixture).await?, fixture.log.new_batcher());
+    let (before, batcher) = (script_calls(&fixture).await?, fixture.log.new_batcher());
     let (mut full, mut appended) = (Vec::new(), Vec::new());
-    let (refused, accepted) = ([first(&fixture, "a")], [in_other("a")]);
-    // Both groups wait before the task that makes the call runs, because the test has one thread.
+    let (refused, accepted) = ([first_attempt(&fixture, "a")], [in_other("a")]);
+    // The test has one thread, so both groups are queued before the task runs that makes the call.
     tokio::join!(
         fixture.log.append_messages(&batcher, &refused, |answer| full.push(answer)),
         fixture.log.append_messages(&batcher, &accepted, |answer| appended.push(answer)),
     );
     ensure!(full == [Err(AppendError::Overloaded)], "{full:?}");
     ensure!(matches!(&appended[..], [Ok(at)] if at.seq == Seq(2) && !at.duplicate), "{appended:?}");
-    let calls = calls(&fixture).await? - before;
+    let calls = script_calls(&fixture).await? - before;
     ensure!(calls == 2, "one call for both rooms and one for the refused message, not {calls}");
     let read = fixture.log.read(&other, Some(Seq(1)), Epoch(0), None, &[]).await?;
     let records: Vec<(&str, &str)> =
@@ -63,12 +63,12 @@ async fn one_notice_tells_of_the_watermarks_of_all_partitions() -> Result<()> {
     let mut subscription = redis::Client::open(fixture.redis.url())?.get_async_pubsub().await?;
     subscription.subscribe(&channel).await?;
     let mut notices = subscription.on_message();
-    let stored = |room: &RoomId, accepted: &Accepted, exceptions| StoredUpto {
+    let stored = |room: &RoomId, accepted: &Accepted, exceptions| WatermarkUpdate {
         partition: keys::Partition::of(room),
         watermark: accepted.ingest.expect("just appended"),
         exceptions,
     };
-    // The first watermarks of the epoch, which nobody waits for.
+    // These are the first watermarks of the epoch, and nobody waits for them.
     let (here, there) = (fixture.append("a").await?, fixture.log.append(&in_other("a")).await?);
     let moved = [stored(&fixture.room, &here, Vec::new()), stored(&other, &there, Vec::new())];
     ensure!(fixture.log.publish_stored(&session, &moved).await == [Ok(true), Ok(true)]);
@@ -104,7 +104,7 @@ async fn watermark_key_of_a_wrong_type_stops_no_other_partition() -> Result<()> 
     let channel = keys::Partition::of(&other).stored();
     let mut subscription = redis::Client::open(fixture.redis.url())?.get_async_pubsub().await?;
     subscription.subscribe(&channel).await?;
-    let stored = |room: &RoomId, accepted: &Accepted| StoredUpto {
+    let stored = |room: &RoomId, accepted: &Accepted| WatermarkUpdate {
         partition: keys::Partition::of(room),
         watermark: accepted.ingest.expect("just appended"),
         exceptions: Vec::new(),
@@ -131,8 +131,8 @@ async fn keys_of_a_wrong_type_and_erasures_stop_only_their_own_rooms() -> Result
     fixture.log.append(&Entry { room: bad, ..fixture.entry("0") }).await?;
     let together = async |client_ids: [&str; 2], sender: &UserId| {
         let batcher = fixture.log.new_batcher();
-        let here = [Entry { room: good, ..first(&fixture, client_ids[0]) }];
-        let there = [Entry { room: bad, sender: Some(sender), ..first(&fixture, client_ids[1]) }];
+        let here = [Entry { room: good, ..first_attempt(&fixture, client_ids[0]) }];
+        let there = [Entry { room: bad, sender: Some(sender), ..first_attempt(&fixture, client_ids[1]) }];
         let (mut accepted, mut refused) = (Vec::new(), Vec::new());
         tokio::join!(
             fixture.log.append_messages(&batcher, &here, |answer| accepted.push(answer)),
@@ -140,13 +140,13 @@ async fn keys_of_a_wrong_type_and_erasures_stop_only_their_own_rooms() -> Result
         );
         (accepted.pop().expect("one answer").map(|at| at.seq.0), refused.pop().expect("one answer"))
     };
-    // A block of bob in the partition of the bad room; `block_appends` would block him in all partitions.
+    // Blocks bob only in the partition of the bad room; `block_appends` would block him in all partitions.
     let erased = keys::Partition::of(bad).erased("bob");
     fixture.command::<()>(redis::cmd("SET").arg(erased).arg("1")).await?;
-    let before = calls(&fixture).await?;
+    let before = script_calls(&fixture).await?;
     let answers = together(["a", "b"], &bob).await;
     ensure!(answers == (Ok(2), Err(AppendError::Revoked)), "{answers:?}");
-    let calls = calls(&fixture).await? - before;
+    let calls = script_calls(&fixture).await? - before;
     ensure!(calls == 2, "one call for both rooms and one for the refused message, not {calls}");
     fixture.command::<()>(redis::cmd("DEL").arg(keys::tail(bad))).await?;
     fixture.command::<()>(redis::cmd("SET").arg(keys::tail(bad)).arg("x")).await?;

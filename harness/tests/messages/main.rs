@@ -1,5 +1,5 @@
-//! Messages: the log, sending, changing, joining, replay, polling, search, frames.
-//! All these modules are one test program, because linking each file separately took minutes.
+//! Messages: the log, sending, changing, joining, replay, polling, search, frames. All these modules are one test
+//! program, because linking each file separately takes minutes.
 
 #![allow(clippy::unwrap_used)]
 
@@ -19,12 +19,18 @@ mod flow_outbox;
 mod gateway_frames;
 mod gateway_input;
 mod log;
+mod log_backlog;
 mod log_decided;
 mod log_many;
+mod log_mentions;
 mod log_partitions;
+mod log_reads;
+mod mentions;
 mod poll;
 mod poll_ends;
+mod poll_kept;
 mod poll_limits;
+mod replay_storm;
 mod search;
 mod search_blocks;
 mod search_look;

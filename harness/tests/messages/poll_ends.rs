@@ -1,4 +1,5 @@
-//! The end of long polls, after which they leave no state; and polls of very many rooms.
+//! The end of long polls: the gateway keeps them for 10 s, and then none of their state remains. Also polls of many
+//! rooms, polls without a waiting time, and the limit of concurrent polls.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -7,17 +8,17 @@ use futures_util::{StreamExt, TryStreamExt, future::join_all, stream};
 use serde_json::{Map, Value, json};
 use tidings_harness::{Http, Stack};
 
-async fn stack() -> Result<Stack> {
+async fn start_stack() -> Result<Stack> {
     let roomy =
         Stack::builder().env("TIDINGS_MESSAGES_PER_SECOND", 10_000).env("TIDINGS_MESSAGES_BURST", 10_000);
     roomy.gateway_env("TIDINGS_WORKERS", 1).gateway_env("TIDINGS_POLLS_PER_SECOND", 10_000).start().await
 }
 
-fn poller(stack: &Stack, user: &str) -> Http {
+fn poll_client(stack: &Stack, user: &str) -> Http {
     Http::new(&stack.gateway(0).url(), &stack.token(user))
 }
 
-/// New rooms of alice and bob, with the longest names.
+/// Creates rooms of alice and bob with names of the maximum length.
 async fn new_rooms(stack: &Stack, count: usize) -> Result<Vec<String>> {
     let http = stack.http("alice");
     let rooms = stream::iter(0..count).map(async |_| {
@@ -42,7 +43,7 @@ async fn gauge(stack: &Stack, name: &str) -> Result<f64> {
 
 #[tokio::test]
 async fn ended_poll_leaves_its_rooms() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let rooms = new_rooms(&stack, 20).await?;
     let alice = stack.connect("alice").await?;
     for n in 0..90 {
@@ -51,7 +52,7 @@ async fn ended_poll_leaves_its_rooms() -> Result<()> {
             json!({"room": rooms[0], "client_id": client_id, "content": "x".repeat(900), "ack": "accepted"});
         alice.send_with(long).await?;
     }
-    let bob = poller(&stack, "bob");
+    let bob = poll_client(&stack, "bob");
     let body = |timeout_ms| json!({"cursors": cursors(&rooms), "timeout_ms": timeout_ms});
     for _ in 0..10 {
         // The first poll ends at once; the second one when its answer is long enough.
@@ -65,7 +66,7 @@ async fn ended_poll_leaves_its_rooms() -> Result<()> {
             tidings_harness::http::client().post(&url).bearer_auth(stack.token("bob")).json(&body(2_000));
         let _ = request.timeout(Duration::from_millis(5)).send().await;
     }
-    for _ in 0..100 {
+    for _ in 0..250 {
         if gauge(&stack, "tidings_gateway_rooms").await? == 0.0 {
             return Ok(());
         }
@@ -76,7 +77,7 @@ async fn ended_poll_leaves_its_rooms() -> Result<()> {
 
 #[tokio::test]
 async fn poll_of_many_rooms_receives_messages_of_all() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let rooms = new_rooms(&stack, 320).await?;
     let alice = stack.connect("alice").await?;
     let active: BTreeSet<&str> = rooms.iter().step_by(40).map(String::as_str).collect();
@@ -87,7 +88,7 @@ async fn poll_of_many_rooms_receives_messages_of_all() -> Result<()> {
     let mut received = BTreeSet::new();
     for _ in 0..10 {
         let body = json!({"cursors": cursors, "timeout_ms": 5_000});
-        let answer = poller(&stack, "bob").post("/poll", body).await?.expect(200).body;
+        let answer = poll_client(&stack, "bob").post("/poll", body).await?.expect(200).body;
         for event in
             answer["events"].as_array().unwrap().iter().filter(|event| event["type"] == "message:new")
         {
@@ -110,8 +111,8 @@ async fn poll_of_many_rooms_receives_messages_of_all() -> Result<()> {
 
 #[tokio::test]
 async fn concurrent_polls_are_limited_per_user() -> Result<()> {
-    let stack = stack().await?;
-    let (bob, carol) = (poller(&stack, "bob"), poller(&stack, "carol"));
+    let stack = start_stack().await?;
+    let (bob, carol) = (poll_client(&stack, "bob"), poll_client(&stack, "carol"));
     let polls = join_all((0..40).map(|_| bob.post("/poll", json!({"timeout_ms": 3_000}))));
     let other = async {
         tokio::time::sleep(Duration::from_millis(700)).await;
@@ -131,13 +132,13 @@ async fn concurrent_polls_are_limited_per_user() -> Result<()> {
 
 #[tokio::test]
 async fn zero_timeout_poll_returns_available_events() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let rooms = new_rooms(&stack, 20).await?;
     let alice = stack.connect("alice").await?;
     for n in 0..5 {
         alice.send(&rooms[0], &n.to_string()).await?;
     }
-    let bob = poller(&stack, "bob");
+    let bob = poll_client(&stack, "bob");
     for _ in 0..5 {
         let body = json!({"cursors": cursors(&rooms), "timeout_ms": 0});
         let answer = bob.post("/poll", body).await?.expect(200).body;
@@ -152,7 +153,7 @@ async fn zero_timeout_poll_returns_available_events() -> Result<()> {
     let send = json!({"type": "message:send", "room": rooms[1], "client_id": "c", "content": "hello"});
     let answer = bob.post("/poll", json!({"commands": [send], "timeout_ms": 0})).await?.expect(200).body;
     ensure!(answer["answers"][0]["type"] == "ack" && answer["answers"][0]["stage"] == "stored", "{answer}");
-    // Polls without events do not wait either; otherwise a hundred of them would take minutes.
+    // Polls with a timeout of 0 return at once, even without events. Otherwise a hundred of them would take minutes.
     let began = std::time::Instant::now();
     for _ in 0..100 {
         bob.post("/poll", json!({"cursors": {rooms[2].clone(): null}, "timeout_ms": 0})).await?.expect(200);
@@ -163,7 +164,7 @@ async fn zero_timeout_poll_returns_available_events() -> Result<()> {
 
 #[tokio::test]
 async fn poll_ends_when_caller_disconnects() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let rooms = new_rooms(&stack, 5).await?;
     let url = format!("{}/v1/poll", stack.gateway(0).url());
     let rooms: Map<_, _> = rooms.into_iter().map(|room| (room, Value::Null)).collect();
@@ -172,8 +173,8 @@ async fn poll_ends_when_caller_disconnects() -> Result<()> {
         let request = tidings_harness::http::client().post(&url).bearer_auth(stack.token("bob")).json(&body);
         let _ = request.timeout(Duration::from_millis(50)).send().await;
     }
-    poller(&stack, "bob").post("/poll", json!({"timeout_ms": 0})).await?.expect(200);
-    for _ in 0..100 {
+    poll_client(&stack, "bob").post("/poll", json!({"timeout_ms": 0})).await?.expect(200);
+    for _ in 0..250 {
         if gauge(&stack, "tidings_gateway_rooms").await? == 0.0 {
             return Ok(());
         }

@@ -12,7 +12,7 @@ use crate::search_index::{index_all, until_indexed};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-async fn stack() -> Result<Stack> {
+async fn start_stack() -> Result<Stack> {
     Stack::builder().gateways(0).start().await
 }
 
@@ -21,7 +21,7 @@ async fn search(user: &Http, query: &str, more: &str) -> Result<Value> {
 }
 
 /// The texts of the results, newest first.
-async fn texts(user: &Http, query: &str, more: &str) -> Result<Vec<String>> {
+async fn hit_texts(user: &Http, query: &str, more: &str) -> Result<Vec<String>> {
     let page = search(user, query, more).await?;
     let text = |result: &Value| result["message"]["content"].as_str().unwrap_or_default().to_owned();
     Ok(page["results"].as_array().into_iter().flatten().map(text).collect())
@@ -37,23 +37,24 @@ async fn send_all(user: &Http, room: &str, texts: &[&str]) -> Result<()> {
 // Covers: GET /search.
 #[tokio::test]
 async fn search_matches_all_words_newest_first_with_snippet() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let (one, other) = (alice.new_room(&["bob"]).await?, alice.new_room(&["bob"]).await?);
     send_all(&alice, &one, &["Tea for Zoë?", "coffee", "no <b>TEA</b> today"]).await?;
     send_all(&bob, &other, &["more tea, Zoe"]).await?;
     // A stored message is found at once, and also after it was indexed.
-    finds_words(&bob, &one).await?;
+    ensure_words_found(&bob, &one).await?;
     index_all(&stack).await?;
-    finds_words(&bob, &one).await
+    ensure_words_found(&bob, &one).await
 }
 
-async fn finds_words(bob: &Http, one: &str) -> Result<()> {
-    assert_eq!(texts(bob, "tea", "").await?, ["more tea, Zoe", "no <b>TEA</b> today", "Tea for Zoë?"]);
-    assert_eq!(texts(bob, "zoe tea", "").await?, ["more tea, Zoe", "Tea for Zoë?"]);
-    assert_eq!(texts(bob, "te", "").await?.len(), 3, "the last word must match as a prefix");
-    assert!(texts(bob, "te zoe", "").await?.is_empty(), "other words must match exactly");
-    assert_eq!(texts(bob, "tea", &format!("&room={one}")).await?, ["no <b>TEA</b> today", "Tea for Zoë?"]);
+async fn ensure_words_found(bob: &Http, one: &str) -> Result<()> {
+    assert_eq!(hit_texts(bob, "tea", "").await?, ["more tea, Zoe", "no <b>TEA</b> today", "Tea for Zoë?"]);
+    assert_eq!(hit_texts(bob, "zoe tea", "").await?, ["more tea, Zoe", "Tea for Zoë?"]);
+    assert_eq!(hit_texts(bob, "te", "").await?.len(), 3, "the last word must match as a prefix");
+    assert!(hit_texts(bob, "te zoe", "").await?.is_empty(), "other words must match exactly");
+    let in_one = hit_texts(bob, "tea", &format!("&room={one}")).await?;
+    assert_eq!(in_one, ["no <b>TEA</b> today", "Tea for Zoë?"]);
 
     let page = search(bob, "today tea", "").await?;
     let found = &page["results"][0];
@@ -72,7 +73,7 @@ async fn finds_words(bob: &Http, one: &str) -> Result<()> {
 
 #[tokio::test]
 async fn search_finds_only_currently_visible_messages() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let members =
         json!([{"user": "bob"}, {"user": "vera", "role": "vip"}, {"user": "greg", "role": "guest"}]);
@@ -87,7 +88,7 @@ async fn search_finds_only_currently_visible_messages() -> Result<()> {
     send_all(&stack.http("eve"), &stack.http("eve").new_room(&[]).await?, &["secret of eve"]).await?;
     index_all(&stack).await?;
 
-    let found = async |user: &str| texts(&stack.http(user), "secret", "").await;
+    let found = async |user: &str| hit_texts(&stack.http(user), "secret", "").await;
     assert_eq!(found("alice").await?, ["secret v", "secret b"]);
     assert_eq!(found("bob").await?, ["secret b"]);
     assert_eq!(found("vera").await?, ["secret v"]);
@@ -105,10 +106,10 @@ async fn search_finds_only_currently_visible_messages() -> Result<()> {
     assert_eq!(stack.http("eve").get(&format!("/search?q=secret{in_room}")).await?.status, 404);
     let root = Http::new(&stack.persistence(0).url(), &stack.admin_token("root"));
     assert!(
-        texts(&root, "secret", &in_room).await?.is_empty(),
+        hit_texts(&root, "secret", &in_room).await?.is_empty(),
         "the admin scope must not find private messages"
     );
-    assert!(texts(&root, "secret", "").await?.is_empty());
+    assert!(hit_texts(&root, "secret", "").await?.is_empty());
 
     stack.database().query("UPDATE members SET role = 'member' WHERE user_id = 'vera'").await?;
     assert!(found("vera").await?.is_empty(), "search must use the current role");
@@ -119,7 +120,7 @@ async fn search_finds_only_currently_visible_messages() -> Result<()> {
 
 #[tokio::test]
 async fn stale_index_never_finds_deleted_or_changed_message() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     send_all(&alice, &room, &["needle one", "needle two", "needle three"]).await?;
@@ -128,13 +129,13 @@ async fn stale_index_never_finds_deleted_or_changed_message() -> Result<()> {
     stack.database().query("UPDATE messages SET deleted = true WHERE seq = 1").await?;
     stack.database().query("UPDATE messages SET content = 'thread two' WHERE seq = 2").await?;
     assert_eq!(stack.database().value("SELECT count(*) FROM search_blocks").await?, "1");
-    assert_eq!(texts(&alice, "needle", "").await?, ["needle three"]);
+    assert_eq!(hit_texts(&alice, "needle", "").await?, ["needle three"]);
     Ok(())
 }
 
 #[tokio::test]
 async fn edits_and_deletes_reach_index() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     send_all(&alice, &room, &["needle one", "needle two"]).await?;
@@ -145,15 +146,16 @@ async fn edits_and_deletes_reach_index() -> Result<()> {
         .await?
         .expect(200);
     alice.request("DELETE".parse()?, &format!("{path}/2"), None).await?.expect(200);
-    assert_eq!(texts(&alice, "thread", "").await?, ["thread one"], "an edited text must be found at once");
+    let edited = hit_texts(&alice, "thread", "").await?;
+    assert_eq!(edited, ["thread one"], "an edited text must be found at once");
     index_all(&stack).await?;
-    assert_eq!(texts(&alice, "thread", "").await?, ["thread one"]);
-    assert!(texts(&alice, "needle", "").await?.is_empty());
+    assert_eq!(hit_texts(&alice, "thread", "").await?, ["thread one"]);
+    assert!(hit_texts(&alice, "needle", "").await?.is_empty());
     let metrics = stack.persistence(0).metrics().await?;
     let value =
         |name: &str| metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
     ensure!(value("tidings_persistence_search_indexed_total") >= Some(1.0), "{metrics}");
-    // The signature is the same as that of a room which never had the other texts.
+    // The signature equals that of a room that never had the other texts.
     let other = alice.new_room(&[]).await?;
     send_all(&alice, &other, &["thread one"]).await?;
     index_all(&stack).await?;
@@ -164,10 +166,10 @@ async fn edits_and_deletes_reach_index() -> Result<()> {
 
 #[tokio::test]
 async fn huge_message_does_not_block_indexing_of_room() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
-    // More words than a signature has bits, and longer than the API accepts.
+    // The message has more words than a signature has bits, and is longer than the API accepts.
     stack
         .database()
         .query(&format!(
@@ -183,14 +185,14 @@ async fn huge_message_does_not_block_indexing_of_room() -> Result<()> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     index_all(&stack).await?;
-    assert_eq!(texts(&alice, "needle", "").await?, ["needle"]);
-    assert_eq!(texts(&alice, "word1 ", "").await?.len(), 1);
+    assert_eq!(hit_texts(&alice, "needle", "").await?, ["needle"]);
+    assert_eq!(hit_texts(&alice, "word1 ", "").await?.len(), 1);
     Ok(())
 }
 
 #[tokio::test]
 async fn page_ends_early_after_bounded_reading() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&["bob"]).await?;
     // Bob may see only the oldest message.
@@ -219,13 +221,13 @@ async fn page_ends_early_after_bounded_reading() -> Result<()> {
 
 #[tokio::test]
 async fn search_pages_have_no_hole_and_no_repetition() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let mut rooms = Vec::new();
     for _ in 0..3 {
         rooms.push(alice.new_room(&[]).await?);
     }
-    // Groups of fifty messages with equal times, in many blocks of each room.
+    // Groups of fifty messages have equal times, and lie in many blocks of each room.
     let database = stack.database();
     for (number, room) in rooms.iter().enumerate() {
         database
@@ -267,7 +269,7 @@ async fn search_pages_have_no_hole_and_no_repetition() -> Result<()> {
 
 #[tokio::test]
 async fn any_query_text_is_answered() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     send_all(&alice, &room, &["it's 'quoted' \\ & (odd) | !x:* 東京タワー 🙂"]).await?;
@@ -289,11 +291,11 @@ async fn any_query_text_is_answered() -> Result<()> {
         "%",
         "x:*&",
     ] {
-        let found = texts(&alice, query, "").await?.len();
+        let found = hit_texts(&alice, query, "").await?.len();
         assert_eq!(found, usize::from(query.contains(char::is_alphanumeric)), "{query}");
     }
-    assert!(texts(&alice, "京東", "").await?.is_empty());
-    assert!(texts(&alice, &"word ".repeat(40), "").await?.is_empty());
+    assert!(hit_texts(&alice, "京東", "").await?.is_empty());
+    assert!(hit_texts(&alice, &"word ".repeat(40), "").await?.is_empty());
     for (bad, field) in [
         ("", "q"),
         ("?q=", "q"),
@@ -311,7 +313,7 @@ async fn any_query_text_is_answered() -> Result<()> {
 
 #[tokio::test]
 async fn index_fills_behind_writer_and_by_surviving_replica() -> Result<()> {
-    let mut stack = stack().await?;
+    let mut stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     // The lock blocks indexing; messages must still be stored.
@@ -333,7 +335,7 @@ async fn index_fills_behind_writer_and_by_surviving_replica() -> Result<()> {
     let waiting = "SELECT count(*) > 0 FROM pg_locks WHERE relation = 'search_blocks'::regclass AND NOT granted \
          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     stack.database().until(waiting, "t").await?;
-    assert_eq!(texts(&alice, "needle", "").await?, ["needle"]);
+    assert_eq!(hit_texts(&alice, "needle", "").await?, ["needle"]);
     // The replica that stored the messages crashes before it indexes them.
     stack.persistence(0).kill();
     holder.kill().await?;
@@ -342,6 +344,6 @@ async fn index_fills_behind_writer_and_by_surviving_replica() -> Result<()> {
     stack.add_persistence(tidings_harness::Ports::free()?).await?;
     until_indexed(&stack).await?;
     assert_eq!(stack.database().value("SELECT count(*) FROM search_blocks").await?, "2");
-    assert_eq!(texts(&stack.http_at(1, "alice"), "needle", "").await?, ["needle"]);
+    assert_eq!(hit_texts(&stack.http_at(1, "alice"), "needle", "").await?, ["needle"]);
     Ok(())
 }

@@ -15,33 +15,33 @@ const ROOMS: usize = 3;
 const MESSAGES: usize = 200;
 const LETTERS: [&str; 8] = ["a", "b", "c", "é", "D", "茶", "東", "5"];
 
-/// A model of all messages: room, seq, and the present text; None if it is deleted.
-type Model = Vec<(String, usize, Option<String>)>;
+/// All messages: room, seq, and the present text, which is `None` for a deleted message.
+type MessageTexts = Vec<(String, usize, Option<String>)>;
 
-fn word(random: &mut StdRng) -> String {
+fn random_word(random: &mut StdRng) -> String {
     let length = [1, 2, 3, 4, 5, 7, 13][random.random_range(0..7)];
     (0..length).map(|_| LETTERS[random.random_range(0..if length < 4 { 8 } else { 5 })]).collect()
 }
 
-fn text(random: &mut StdRng) -> String {
-    (0..random.random_range(0..8)).map(|_| word(random)).collect::<Vec<_>>().join(" ")
+fn random_text(random: &mut StdRng) -> String {
+    (0..random.random_range(0..8)).map(|_| random_word(random)).collect::<Vec<_>>().join(" ")
 }
 
 /// The words of a text: runs of letters, and each letter of a script without spaces.
-fn words(text: &str) -> Vec<String> {
+fn split_words(text: &str) -> Vec<String> {
     let spaced = text.replace('é', "e").to_lowercase().replace('茶', " 茶 ").replace('東', " 東 ");
     spaced.split_whitespace().map(str::to_owned).collect()
 }
 
 /// Whether a query of one or two words separated by spaces finds a text. The last word may be incomplete.
-fn matches(query: &str, text: &str) -> bool {
-    let words = words(text);
+fn matches_query(query: &str, text: &str) -> bool {
+    let words = split_words(text);
     let (first, last) = query.split_once(' ').map_or((None, query), |(first, last)| (Some(first), last));
     first.is_none_or(|first| words.iter().any(|word| word == first))
         && words.iter().any(|word| word.starts_with(last))
 }
 
-async fn found(user: &Http, query: &str) -> Result<BTreeSet<(String, usize)>> {
+async fn search_all_pages(user: &Http, query: &str) -> Result<BTreeSet<(String, usize)>> {
     let (mut found, mut cursor) = (BTreeSet::new(), String::new());
     loop {
         let page = user.get(&format!("/search?q={}&limit=50{cursor}", encode(query))).await?.expect(200).body;
@@ -56,19 +56,20 @@ async fn found(user: &Http, query: &str) -> Result<BTreeSet<(String, usize)>> {
     }
 }
 
-async fn ensure_search_equals_scan(user: &Http, model: &Model, random: &mut StdRng) -> Result<()> {
+async fn ensure_search_equals_scan(user: &Http, model: &MessageTexts, random: &mut StdRng) -> Result<()> {
     for _ in 0..40 {
-        let words = words(&word(random));
+        let words = split_words(&random_word(random));
         let (all, last) = (words.join(" "), words.last().map(String::as_str).unwrap_or_default());
-        // At most two words, because several adjacent letters would be one term.
+        // The query has at most two words, because search treats adjacent letters of a script without spaces as one
+        // term.
         let other = ["a ", "ab ", ""][random.random_range(0..3)];
         let query = if words.len() > 1 { format!("{other}{last}") } else { format!("{other}{all}") };
         let scanned: BTreeSet<_> = model
             .iter()
-            .filter(|(.., text)| text.as_ref().is_some_and(|text| matches(&query, text)))
+            .filter(|(.., text)| text.as_ref().is_some_and(|text| matches_query(&query, text)))
             .map(|(room, seq, _)| (room.clone(), *seq))
             .collect();
-        let found = found(user, &query).await?;
+        let found = search_all_pages(user, &query).await?;
         ensure!(found == scanned, "{query}: search found {found:?}, the scan {scanned:?}");
     }
     Ok(())
@@ -79,7 +80,7 @@ async fn search_finds_the_same_as_a_scan_of_all_texts() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let (alice, seed) = (stack.http("alice"), rand::random());
     println!("seed {seed}");
-    let (mut random, mut model) = (StdRng::seed_from_u64(seed), Model::new());
+    let (mut random, mut model) = (StdRng::seed_from_u64(seed), MessageTexts::new());
     let mut rooms = Vec::new();
     for _ in 0..ROOMS {
         rooms.push(alice.new_room(&[]).await?);
@@ -87,12 +88,12 @@ async fn search_finds_the_same_as_a_scan_of_all_texts() -> Result<()> {
     for room in rooms {
         let mut rows = Vec::new();
         for seq in 1..=MESSAGES {
-            let text = text(&mut random);
+            let text = random_text(&mut random);
             let minute = random.random_range(0..60);
             rows.push(format!("({seq}, '{text}', {minute})"));
             model.push((room.clone(), seq, Some(text)));
         }
-        // Random times: clocks may jump.
+        // The times are random, because clocks may jump.
         stack
             .database()
             .query(&format!(
@@ -104,7 +105,7 @@ async fn search_finds_the_same_as_a_scan_of_all_texts() -> Result<()> {
             ))
             .await?;
     }
-    // Edits and deletes need the heads in Redis.
+    // Edits and deletes need the heads in Redis. After Redis was emptied, services read the heads from PostgreSQL.
     stack.redis().restart_empty().await?;
     ensure_search_equals_scan(&alice, &model, &mut random).await?;
     index_all(&stack).await?;
@@ -118,7 +119,7 @@ async fn search_finds_the_same_as_a_scan_of_all_texts() -> Result<()> {
             continue;
         }
         let path = format!("/rooms/{room}/messages/{seq}");
-        let new = format!("{} new", text(&mut random));
+        let new = format!("{} new", random_text(&mut random));
         loop {
             let answer = if random.random_range(0..4) == 0 {
                 *present = None;
@@ -149,7 +150,7 @@ async fn paging_finds_all_stored_messages_while_index_changes() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let (alice, database) = (stack.http("alice"), stack.database());
     let room = alice.new_room(&[]).await?;
-    // Administrators have no limit of rate.
+    // Requests with the admin scope have no rate limit.
     let root = Http::new(&stack.persistence(0).url(), &stack.admin_token("root"));
     let writing = async {
         for number in 1..=400 {
@@ -166,7 +167,7 @@ async fn paging_finds_all_stored_messages_while_index_changes() -> Result<()> {
         let blocks = "SELECT count(*) FROM search_blocks WHERE block >= 5";
         while database.value(blocks).await? == "0" {
             let stored = database.query("SELECT seq FROM messages WHERE content LIKE 'common%'").await?;
-            let found = found(&alice, "common").await?;
+            let found = search_all_pages(&alice, "common").await?;
             for seq in stored.iter().flatten() {
                 ensure!(found.contains(&(room.clone(), seq.parse()?)), "{seq} is missing in {}", found.len());
             }

@@ -21,14 +21,14 @@ async fn unmarked_room_is_indexed_while_others_are_busy() -> Result<()> {
     for _ in 0..6 {
         busy.push(sender.new_room(&[]).await?);
     }
-    // Both replicas own half of the partitions and have scanned all rooms since.
+    // When each replica owns half of the partitions, it has scanned all rooms.
     let begun = Instant::now();
     while !stack.persistence(1).metrics().await?.contains("tidings_persistence_leases 32\n") {
         ensure!(begun.elapsed() < WAIT_TIMEOUT, "the partitions are not shared equally");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     until_indexed(&stack).await?;
-    // A slow index, so that there is always more to index.
+    // A slow index write, so that there is always more to index.
     let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1); RETURN NULL; END'; \
                 CREATE TRIGGER slow AFTER INSERT ON search_blocks FOR EACH STATEMENT EXECUTE FUNCTION slow()";
     stack.database().query(slow).await?;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use document::Document;
-use rebuilt::rebuilt;
+use rebuilt::rebuild_frame;
 use serde_json::{Value, json};
 use tidings_harness::Stack;
 use tidings_shared::protocol::client::parse;
@@ -17,18 +17,18 @@ use tidings_shared::protocol::names::{ANSWERS, CLIENT_FRAMES, LOG_EVENTS, OTHER_
 
 const MAX_MESSAGE_CHARS: usize = 1000;
 
-fn fixtures(name: &str) -> Vec<Value> {
+fn read_fixtures(name: &str) -> Vec<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/wire").join(name);
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-fn kinds(frames: &[Value]) -> BTreeSet<&str> {
+fn frame_types(frames: &[Value]) -> BTreeSet<&str> {
     frames.iter().map(|frame| frame["type"].as_str().unwrap()).collect()
 }
 
 #[test]
 fn client_fixture_frames_parse_with_all_fields() {
-    let frames = fixtures("client.json");
+    let frames = read_fixtures("client.json");
     for frame in &frames {
         let text = frame.to_string();
         let parsed = parse(&text, MAX_MESSAGE_CHARS);
@@ -43,7 +43,7 @@ fn client_fixture_frames_parse_with_all_fields() {
             assert!(refused.is_err(), "the server does not know {field} of {text}");
         }
     }
-    assert_eq!(kinds(&frames), BTreeSet::from(CLIENT_FRAMES));
+    assert_eq!(frame_types(&frames), BTreeSet::from(CLIENT_FRAMES));
 }
 
 fn is_opaque(field: &str) -> bool {
@@ -52,22 +52,22 @@ fn is_opaque(field: &str) -> bool {
 
 #[test]
 fn server_fixture_frames_match_server_types() {
-    let frames = fixtures("server.json");
+    let frames = read_fixtures("server.json");
     for frame in &frames {
-        if let Some(rebuilt) = rebuilt(frame) {
+        if let Some(rebuilt) = rebuild_frame(frame) {
             assert_eq!(&rebuilt, frame);
         } else {
             let kind = frame["type"].as_str().unwrap();
             assert!(LOG_EVENTS.contains(&kind) || kind == "void", "the server has no type for {kind}");
         }
     }
-    // Typing and signal frames share the names of the client's frames and are in no list of the server's.
+    // Typing and signal frames have the same names as frames of clients, so no list of server frames contains them.
     let all = ANSWERS.iter().chain(&LOG_EVENTS).chain(&OTHER_FRAMES).chain(&[
         "typing:start",
         "typing:stop",
         "signal",
     ]);
-    assert_eq!(kinds(&frames), all.copied().collect());
+    assert_eq!(frame_types(&frames), all.copied().collect());
 }
 
 #[tokio::test]
@@ -75,10 +75,10 @@ async fn fixture_events_and_answers_match_openapi_document() {
     let stack = Stack::start().await.unwrap();
     let document = stack.http("alice").get("/openapi.json").await.unwrap().expect(200).body;
     let document = Document(document);
-    let frames = fixtures("server.json");
-    let events = frames.iter().filter(|frame| rebuilt(frame).is_none());
+    let frames = read_fixtures("server.json");
+    let events = frames.iter().filter(|frame| rebuild_frame(frame).is_none());
     let mut violations: Vec<String> = events.flat_map(|event| document.violations("Event", event)).collect();
-    for answer in fixtures("http.json") {
+    for answer in read_fixtures("http.json") {
         violations.extend(document.violations(answer["form"].as_str().unwrap(), &answer["object"]));
     }
     assert!(violations.is_empty(), "{violations:#?}");

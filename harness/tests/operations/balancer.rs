@@ -10,15 +10,15 @@ use tidings_harness::{Client, Http, Ports, ServerFrame, Stack, TokenBy, ports};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
-async fn stack() -> Result<Stack> {
+async fn start_stack() -> Result<Stack> {
     Stack::builder().gateways(2).persistence(2).start().await
 }
 
 #[tokio::test]
 async fn websockets_are_spread_over_gateways_and_exchange_messages() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let balancer = Balancer::of(&stack).await?;
     let https = Http::new(&balancer.url(), &stack.token("ann"));
     let room = https.new_room(&["ben"]).await?;
@@ -40,7 +40,7 @@ async fn websockets_are_spread_over_gateways_and_exchange_messages() -> Result<(
     let ack = clients[0].send(&room, "through the front door").await?;
     ensure!((ack.seq, ack.stage.as_str()) == (1, "stored"), "{ack:?}");
     for client in &clients {
-        let ServerFrame::Message(message) = client.wait_for("message:new", PATIENCE).await? else {
+        let ServerFrame::Message(message) = client.wait_for("message:new", WAIT_TIMEOUT).await? else {
             anyhow::bail!("not a message");
         };
         ensure!(message.content == "through the front door");
@@ -52,7 +52,7 @@ async fn websockets_are_spread_over_gateways_and_exchange_messages() -> Result<(
 
 #[tokio::test]
 async fn balancer_passes_compression_and_tokens_but_logs_no_token() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let balancer = Balancer::of(&stack).await?;
     let token = stack.token("ann");
     let client = Client::connect_by(TokenBy::Query, &balancer.ws(), &token).await?;
@@ -72,7 +72,7 @@ async fn balancer_passes_compression_and_tokens_but_logs_no_token() -> Result<()
         if ["/v1/ws", "/v1/rooms"].iter().all(|path| lines.iter().any(|line| line["path"] == *path)) {
             break log;
         }
-        ensure!(begun.elapsed() < PATIENCE, "{log}");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "{log}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     ensure!(
@@ -84,7 +84,7 @@ async fn balancer_passes_compression_and_tokens_but_logs_no_token() -> Result<()
 
 #[tokio::test]
 async fn poll_waits_for_its_timeout_or_returns_with_a_message() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let balancer = Balancer::of(&stack).await?;
     let ann = Http::new(&balancer.url(), &stack.token("ann"));
     let room = ann.new_room(&["ben"]).await?;
@@ -112,7 +112,7 @@ async fn poll_waits_for_its_timeout_or_returns_with_a_message() -> Result<()> {
 
 #[tokio::test]
 async fn unfinished_request_head_is_answered_408() -> Result<()> {
-    let balancer = Balancer::of(&stack().await?).await?;
+    let balancer = Balancer::of(&start_stack().await?).await?;
     let mut stream = TcpStream::connect(("127.0.0.1", balancer.http_port())).await?;
     stream.write_all(b"GET /v1/rooms HTTP/1.1\r\nHost: localhost\r\nX-Slow: ").await?;
     let mut answer = String::new();
@@ -121,8 +121,8 @@ async fn unfinished_request_head_is_answered_408() -> Result<()> {
     Ok(())
 }
 
-/// Two listeners that answer every request with its own head.
-async fn echo() -> Result<Ports> {
+/// Starts two listeners that answer each request with the head of that request; returns their ports.
+async fn start_echo_servers() -> Result<Ports> {
     let (public, admin) = (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
     let ports = Ports {
         public: public.local_addr()?.port(),
@@ -155,7 +155,7 @@ async fn echo() -> Result<Ports> {
 
 #[tokio::test]
 async fn nodes_receive_real_client_address_despite_forged_headers() -> Result<()> {
-    let nodes = [echo().await?, echo().await?];
+    let nodes = [start_echo_servers().await?, start_echo_servers().await?];
     let balancer = Balancer::before(&nodes, &nodes).await?;
     for path in ["/v1/poll", "/v1/rooms"] {
         let request = tidings_harness::http::client().get(format!("{}{path}", balancer.url()));

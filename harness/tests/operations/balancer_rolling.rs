@@ -16,25 +16,26 @@ use tidings_harness::play::transcript;
 use tidings_harness::{Node, Nodes, Stack};
 
 /// Longer than the load balancer needs to notice an unready node: two checks, two seconds apart.
-const UNREADY: Duration = Duration::from_secs(6);
-const DRAIN: Duration = Duration::from_secs(4);
+const UNREADY_TIME: Duration = Duration::from_secs(6);
+const DRAIN_TIME: Duration = Duration::from_secs(4);
 /// Time until the load balancer uses a restarted node again.
-const BACK_IN_USE: Duration = Duration::from_secs(3);
+const RETURN_DELAY: Duration = Duration::from_secs(3);
 /// The speed at which the conversation takes about a minute, so that all restarts happen during one play.
-const SPEED: f64 = 110.0;
+const PLAY_SPEED: f64 = 110.0;
 
 /// The allowed share of late events. A busy machine makes some events late; restarts that delay messages would make
 /// many late. Alerts on lateness fire at a lower share, so the test ignores them.
 const MAX_LATE_SHARE: f64 = 0.05;
 
-/// Plays the conversation again and again until the restarts are over. Each play must be clean.
+/// Plays the conversation again and again until the restarts are over; each play must be clean. Returns the number of
+/// messages.
 async fn play_until(restarted: Arc<AtomicBool>, nodes: Nodes) -> Result<u64> {
     let conversation = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/ubuntu-2016-12-19.jsonl");
     let conversations = transcript::read(&[conversation])?;
     let mut messages = 0;
     loop {
-        let (direction, progress) = (PlayOptions::new(Speed::Times(SPEED), 20), Progress::default());
-        let (report, verdict) = play(conversations.clone(), direction, nodes.clone(), &progress).await?;
+        let (options, progress) = (PlayOptions::new(Speed::Times(PLAY_SPEED), 20), Progress::default());
+        let (report, verdict) = play(conversations.clone(), options, nodes.clone(), &progress).await?;
         println!("{}", serde_json::to_string(&report)?);
         ensure!(verdict.is_clean(), "{verdict:#?}");
         ensure!(report.messages >= 100, "{report:?}");
@@ -47,7 +48,7 @@ async fn play_until(restarted: Arc<AtomicBool>, nodes: Nodes) -> Result<u64> {
 
 async fn restart(node: &Node) -> Result<()> {
     node.restart().await?;
-    tokio::time::sleep(BACK_IN_USE).await;
+    tokio::time::sleep(RETURN_DELAY).await;
     Ok(())
 }
 
@@ -55,8 +56,8 @@ async fn restart(node: &Node) -> Result<()> {
 #[ignore = "long: a rolling restart"]
 async fn rolling_restart_behind_balancer_disturbs_nobody() -> Result<()> {
     let builder = Stack::builder().gateways(2).persistence(2);
-    let builder = builder.gateway_env("TIDINGS_DRAIN_MS", DRAIN.as_millis());
-    let stack = builder.env("TIDINGS_UNREADY_MS", UNREADY.as_millis()).start().await?;
+    let builder = builder.gateway_env("TIDINGS_DRAIN_MS", DRAIN_TIME.as_millis());
+    let stack = builder.env("TIDINGS_UNREADY_MS", UNREADY_TIME.as_millis()).start().await?;
     let balancer = Balancer::of(&stack).await?;
     let prometheus = Prometheus::start(&stack, |rules| rules).await?;
     let restarted = Arc::new(AtomicBool::new(false));
@@ -85,7 +86,7 @@ async fn rolling_restart_behind_balancer_disturbs_nobody() -> Result<()> {
     let failed: Vec<&str> = metrics.lines().filter(|line| is_failure(line)).collect();
     println!("{}", failed.join("\n"));
     ensure!(!failed.is_empty(), "HAProxy has no metric of its answers:\n{metrics}");
-    let sum: f64 = failed.iter().map(|line| value(line)).sum::<Result<f64>>()?;
+    let sum: f64 = failed.iter().map(|line| metric_value(line)).sum::<Result<f64>>()?;
     ensure!(sum == 0.0, "{failed:#?}\n{}", balancer.log()?);
     Ok(())
 }
@@ -96,6 +97,6 @@ fn is_failure(line: &str) -> bool {
         && line.contains(r#"proxy="public",code="5xx""#)
 }
 
-fn value(line: &str) -> Result<f64> {
+fn metric_value(line: &str) -> Result<f64> {
     Ok(line.rsplit(' ').next().context("no value")?.parse()?)
 }

@@ -6,7 +6,6 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Result, ensure};
 use tidings_harness::folder::Folder;
 
-/// Runs `tidings-dev` with a closed standard output.
 fn run_with_closed_stdout(folder: &Folder, arguments: &[&str]) -> Result<Output> {
     let (reader, writer) = std::io::pipe()?;
     drop(reader);
@@ -16,7 +15,7 @@ fn run_with_closed_stdout(folder: &Folder, arguments: &[&str]) -> Result<Output>
     Ok(command.stdout(writer).stderr(Stdio::piped()).output()?)
 }
 
-fn ensure_quiet(output: &Output) -> Result<()> {
+fn ensure_success_without_errors(output: &Output) -> Result<()> {
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success() && errors.is_empty(), "{}: {errors}", output.status);
     Ok(())
@@ -27,15 +26,16 @@ fn dev_program_completes_when_stdout_is_closed() -> Result<()> {
     let folder = Folder::new()?;
     let base = base::free_base().to_string();
     let mut outcome = run_with_closed_stdout(&folder, &["up", "--detach", "--port", &base])
-        .and_then(|output| ensure_quiet(&output));
+        .and_then(|output| ensure_success_without_errors(&output));
     for arguments in [&["status"][..], &["status", "--json"], &["token", "ann"]] {
-        outcome = outcome.and_then(|()| ensure_quiet(&run_with_closed_stdout(&folder, arguments)?));
+        outcome = outcome
+            .and_then(|()| ensure_success_without_errors(&run_with_closed_stdout(&folder, arguments)?));
     }
     let state = std::fs::read_to_string(folder.path().join(".dev/state.json")).unwrap_or_default();
     let down = run_with_closed_stdout(&folder, &["down"]);
     outcome?;
-    ensure_quiet(&down?)?;
-    // `down` stopped all processes and did not end after its first line of output.
+    ensure_success_without_errors(&down?)?;
+    // `down` stopped all processes, although nobody read its output.
     let left: Vec<u32> = pids(&serde_json::from_str(&state)?);
     ensure!(left.len() >= 4, "the state lists too few processes: {state}");
     for pid in left {

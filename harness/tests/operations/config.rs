@@ -8,21 +8,21 @@ use anyhow::{Result, ensure};
 use tidings_harness::folder::Folder;
 use tidings_harness::{Service, Stack, node};
 
-/// Part of every secret in this file.
-const MARK: &str = "hunter2hunter2hunter2";
+/// Every secret in this file contains this text.
+const SECRET_TEXT: &str = "hunter2hunter2hunter2";
 const PROGRAMS: [Service; 2] = [Service::Gateway, Service::Persistence];
 
 /// Valid settings; no server listens at the addresses.
-fn good(service: Service) -> BTreeMap<&'static str, String> {
+fn valid_settings(service: Service) -> BTreeMap<&'static str, String> {
     let mut settings = BTreeMap::from([
-        ("REDIS_URL", format!("redis://:{MARK}@127.0.0.1:1")),
-        ("TIDINGS_INTERNAL_SECRET", MARK.to_owned()),
-        ("TIDINGS_JWT_SECRET", MARK.to_owned()),
+        ("REDIS_URL", format!("redis://:{SECRET_TEXT}@127.0.0.1:1")),
+        ("TIDINGS_INTERNAL_SECRET", SECRET_TEXT.to_owned()),
+        ("TIDINGS_JWT_SECRET", SECRET_TEXT.to_owned()),
     ]);
     match service {
         Service::Gateway => settings.insert("TIDINGS_PERSISTENCE_URLS", "http://127.0.0.1:1".to_owned()),
         Service::Persistence => {
-            settings.insert("DATABASE_URL", format!("postgres://tidings:{MARK}@127.0.0.1:1/tidings"))
+            settings.insert("DATABASE_URL", format!("postgres://tidings:{SECRET_TEXT}@127.0.0.1:1/tidings"))
         }
     };
     settings
@@ -33,15 +33,15 @@ fn run_program(program: &str, flags: &[&str], settings: &BTreeMap<&str, String>)
     let mut command = Command::new(node::program(program)?);
     let Output { status, stdout, stderr } = command.env_clear().envs(settings).args(flags).output()?;
     let output = format!("{}{}", String::from_utf8(stdout)?, String::from_utf8(stderr)?);
-    ensure!(!output.contains(MARK), "{program} {flags:?} prints a secret: {output}");
+    ensure!(!output.contains(SECRET_TEXT), "{program} {flags:?} prints a secret: {output}");
     Ok((status.code().unwrap_or(-1), output))
 }
 
-fn check(service: Service, settings: &BTreeMap<&str, String>) -> Result<(i32, String)> {
+fn check_config(service: Service, settings: &BTreeMap<&str, String>) -> Result<(i32, String)> {
     run_program(service.program(), &["--check-config"], settings)
 }
 
-fn file(folder: &Folder, name: &str, text: &str) -> Result<String> {
+fn write_file(folder: &Folder, name: &str, text: &str) -> Result<String> {
     let path = folder.path().join(name);
     std::fs::write(&path, text)?;
     Ok(path.display().to_string())
@@ -50,7 +50,7 @@ fn file(folder: &Folder, name: &str, text: &str) -> Result<String> {
 #[test]
 fn valid_settings_pass_check_without_starting_anything() -> Result<()> {
     for service in PROGRAMS {
-        assert_eq!(check(service, &good(service))?, (0, "ok\n".to_owned()));
+        assert_eq!(check_config(service, &valid_settings(service))?, (0, "ok\n".to_owned()));
     }
     Ok(())
 }
@@ -59,15 +59,15 @@ fn valid_settings_pass_check_without_starting_anything() -> Result<()> {
 fn all_invalid_settings_are_reported_at_once_with_reasons() -> Result<()> {
     let folder = Folder::new()?;
     for service in PROGRAMS {
-        let mut settings = good(service);
-        settings.insert("REDIS_URL", format!("redis://:{MARK}@127.0.0.1:port"));
+        let mut settings = valid_settings(service);
+        settings.insert("REDIS_URL", format!("redis://:{SECRET_TEXT}@127.0.0.1:port"));
         settings.insert("TIDINGS_LISTEN", "somewhere".to_owned());
         settings.insert("TIDINGS_UNREADY_MS", "700000".to_owned());
         settings.insert("TIDINGS_ALLOWED_ORIGINS", "chat.example".to_owned());
         settings.insert("TIDINGS_JWT_USER_CLAIM", " ".to_owned());
         settings.insert("TIDINGS_LOG", "tidings=loud".to_owned());
         settings.remove("TIDINGS_INTERNAL_SECRET");
-        settings.insert("TIDINGS_INTERNAL_SECRET_FILE", file(&folder, "short", &MARK[..9])?);
+        settings.insert("TIDINGS_INTERNAL_SECRET_FILE", write_file(&folder, "short", &SECRET_TEXT[..9])?);
         let mut expected = vec![
             "--redis-url (REDIS_URL): is not a URL",
             "--listen (TIDINGS_LISTEN): \"somewhere\": invalid socket address",
@@ -77,7 +77,8 @@ fn all_invalid_settings_are_reported_at_once_with_reasons() -> Result<()> {
             "--internal-secret (TIDINGS_INTERNAL_SECRET): must have at least 16 bytes",
         ];
         if service == Service::Persistence {
-            settings.insert("DATABASE_URL", format!("postgres://tidings:{MARK}@x/y?sslrootcert=/no/file"));
+            settings
+                .insert("DATABASE_URL", format!("postgres://tidings:{SECRET_TEXT}@x/y?sslrootcert=/no/file"));
             settings.insert("TIDINGS_LEASE_MS", "5".to_owned());
             settings.insert("TIDINGS_USERS", "everybody".to_owned());
             expected.extend([
@@ -89,7 +90,7 @@ fn all_invalid_settings_are_reported_at_once_with_reasons() -> Result<()> {
             settings.insert("TIDINGS_PERSISTENCE_URLS", "http://127.0.0.1:1,ftp://x".to_owned());
             expected.push("--persistence-url (TIDINGS_PERSISTENCE_URLS): must begin with http://");
         }
-        let (code, output) = check(service, &settings)?;
+        let (code, output) = check_config(service, &settings)?;
         for line in &expected {
             ensure!(output.contains(line), "{line} is not in:\n{output}");
         }
@@ -106,18 +107,18 @@ fn secrets_are_read_from_files_but_not_from_both_sources() -> Result<()> {
     let folder = Folder::new()?;
     for service in PROGRAMS {
         for secret in ["REDIS_URL", "DATABASE_URL", "TIDINGS_JWT_SECRET", "TIDINGS_INTERNAL_SECRET"] {
-            let mut settings = good(service);
+            let mut settings = valid_settings(service);
             let Some(value) = settings.remove(secret) else { continue };
             let variable = format!("{secret}_FILE");
-            let path = file(&folder, secret, &format!("{value}\n"))?;
+            let path = write_file(&folder, secret, &format!("{value}\n"))?;
             settings.insert(&variable, path);
-            assert_eq!(check(service, &settings)?, (0, "ok\n".to_owned()), "{variable}");
+            assert_eq!(check_config(service, &settings)?, (0, "ok\n".to_owned()), "{variable}");
             settings.insert(secret, value);
-            let (code, output) = check(service, &settings)?;
+            let (code, output) = check_config(service, &settings)?;
             ensure!(code == 2 && output.contains(secret) && output.contains(&variable), "{output}");
             settings.remove(secret);
             settings.insert(&variable, "/no/such/secret".to_owned());
-            let (code, output) = check(service, &settings)?;
+            let (code, output) = check_config(service, &settings)?;
             ensure!(
                 code == 2 && output.contains(&variable) && output.contains("/no/such/secret"),
                 "{output}"
@@ -128,8 +129,8 @@ fn secrets_are_read_from_files_but_not_from_both_sources() -> Result<()> {
             );
         }
     }
-    // Jobs and migrations read them the same way.
-    let path = file(&folder, "database", &format!("mysql://{MARK}"))?;
+    // Jobs and migrations read secrets in the same way.
+    let path = write_file(&folder, "database", &format!("mysql://{SECRET_TEXT}"))?;
     let settings =
         BTreeMap::from([("DATABASE_URL_FILE", path), ("REDIS_URL", "redis://127.0.0.1:1".to_owned())]);
     for (program, job) in [
@@ -137,6 +138,7 @@ fn secrets_are_read_from_files_but_not_from_both_sources() -> Result<()> {
         ("tidings-persistence", &["dead-letter", "list"]),
         ("tidings-persistence", &["import", "x"]),
         ("tidings-persistence", &["export"]),
+        ("tidings-persistence", &["erase", "x"]),
         ("tidings-persistence", &["migrate", "up"]),
         ("tidings-migrations", &["status"]),
     ] {
@@ -147,7 +149,7 @@ fn secrets_are_read_from_files_but_not_from_both_sources() -> Result<()> {
         ensure!(code == 2 && output.contains("DATABASE_URL_FILE"), "{job:?}: {output}");
     }
     // A job refuses a bound of zero, as a service does.
-    let mut settings = good(Service::Persistence);
+    let mut settings = valid_settings(Service::Persistence);
     settings.insert("TIDINGS_MAX_BACKLOG_RECORDS", "0".to_owned());
     let (code, output) = run_program("tidings-persistence", &["import", "x"], &settings)?;
     ensure!(code == 2 && output.contains("--max-backlog-records"), "{output}");
@@ -156,10 +158,10 @@ fn secrets_are_read_from_files_but_not_from_both_sources() -> Result<()> {
 
 #[test]
 fn only_unknown_variables_cause_a_warning() -> Result<()> {
-    let mut settings = good(Service::Gateway);
+    let mut settings = valid_settings(Service::Gateway);
     settings.insert("TIDINGS_HARTBEAT_MS", "5".to_owned());
     settings.insert("TIDINGS_LEASE_MS", "5".to_owned());
-    let (code, output) = check(Service::Gateway, &settings)?;
+    let (code, output) = check_config(Service::Gateway, &settings)?;
     let warning = "tidings-gateway: warning: the variable TIDINGS_HARTBEAT_MS is not a setting; did you mean TIDINGS_HEARTBEAT_MS?";
     ensure!(code == 0 && output.contains(warning) && output.lines().count() == 2, "{output}");
     Ok(())
@@ -168,7 +170,7 @@ fn only_unknown_variables_cause_a_warning() -> Result<()> {
 #[test]
 fn help_version_settings_and_completions_print_no_secrets() -> Result<()> {
     for service in PROGRAMS {
-        let (program, settings) = (service.program(), good(service));
+        let (program, settings) = (service.program(), valid_settings(service));
         let run = |flags: &[&str]| -> Result<String> {
             let (code, output) = run_program(program, flags, &settings)?;
             ensure!(code == 0, "{flags:?}: {output}");
@@ -191,7 +193,7 @@ fn help_version_settings_and_completions_print_no_secrets() -> Result<()> {
     let completed = r#"source /dev/stdin && COMP_WORDS=(tidings-persistence mig) COMP_CWORD=1 && _tidings__persistence tidings-persistence mig tidings-persistence && echo "${COMPREPLY[0]}""#;
     let (_, script) = run_program("tidings-persistence", &["completions", "bash"], &BTreeMap::new())?;
     let folder = Folder::new()?;
-    let path = file(&folder, "completions", &script)?;
+    let path = write_file(&folder, "completions", &script)?;
     let output = Command::new("bash").args(["-c", completed]).stdin(std::fs::File::open(path)?).output()?;
     assert_eq!(String::from_utf8(output.stdout)?, "migrate\n");
     Ok(())

@@ -14,56 +14,61 @@ use tidings_harness::postgres::Postgres;
 use tidings_harness::redis::Redis;
 use tidings_harness::{ServerFrame, Stack};
 
-const PATIENCE: Duration = Duration::from_secs(20);
-/// The user of the images.
-const NOBODY: &str = "65532";
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
+/// The user id with which the images run.
+const NOBODY_UID: &str = "65532";
 /// Exit code of `build-in-folder.sh` on a machine that does not allow a separate root file system.
-const UNSUPPORTED: i32 = 3;
+const UNSUPPORTED_EXIT_CODE: i32 = 3;
 
-fn shipped(path: &str) -> PathBuf {
+fn deploy_path(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(path)
 }
 
-fn in_folder(arguments: &[&str]) -> Command {
-    let mut command = Command::new(shipped("tools/build-in-folder.sh"));
+fn build_in_folder_command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(deploy_path("tools/build-in-folder.sh"));
     command.args(arguments);
     command
 }
 
-fn text(output: &Output) -> String {
+fn output_text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// Builds the images in a folder, with the programs of the test build.
-fn images() -> Result<Folder> {
+fn build_images() -> Result<Folder> {
     let folder = Folder::new()?;
     let built = node::program("tidings-gateway")?;
-    let output = in_folder(&["build", folder.path().to_str().unwrap()])
+    let output = build_in_folder_command(&["build", folder.path().to_str().unwrap()])
         .env("TIDINGS_BIN_DIR", built.parent().unwrap())
         .output()?;
-    ensure!(output.status.success(), "{}", text(&output));
+    ensure!(output.status.success(), "{}", output_text(&output));
     Ok(folder)
 }
 
 /// Whether images can be started on this machine. Prints a notice if they cannot.
-fn can_start(images: &Folder) -> Result<bool> {
-    let output = in_folder(&["run", images.path().to_str().unwrap(), "gateway", "--version"]).output()?;
-    if output.status.code() == Some(UNSUPPORTED) {
-        eprintln!("NOT CHECKED: {}", text(&output).trim());
+fn can_start_images(images: &Folder) -> Result<bool> {
+    let output = build_in_folder_command(&["run", images.path().to_str().unwrap(), "gateway", "--version"])
+        .output()?;
+    if output.status.code() == Some(UNSUPPORTED_EXIT_CODE) {
+        eprintln!("NOT CHECKED: {}", output_text(&output).trim());
         return Ok(false);
     }
-    ensure!(output.status.success() && text(&output).starts_with("tidings-gateway "), "{}", text(&output));
+    ensure!(
+        output.status.success() && output_text(&output).starts_with("tidings-gateway "),
+        "{}",
+        output_text(&output)
+    );
     Ok(true)
 }
 
-fn launcher(images: &Folder, image: &str) -> Vec<String> {
-    let script = shipped("tools/build-in-folder.sh").to_str().unwrap().to_owned();
+fn launch_command(images: &Folder, image: &str) -> Vec<String> {
+    let script = deploy_path("tools/build-in-folder.sh").to_str().unwrap().to_owned();
     vec![script, "exec".to_owned(), images.path().to_str().unwrap().to_owned(), image.to_owned()]
 }
 
 #[test]
 fn image_holds_only_the_program_and_its_libraries() -> Result<()> {
-    let images = images()?;
+    let images = build_images()?;
     for (image, program) in [
         ("gateway", "tidings-gateway"),
         ("persistence", "tidings-persistence"),
@@ -80,13 +85,13 @@ fn image_holds_only_the_program_and_its_libraries() -> Result<()> {
 
 #[tokio::test]
 async fn images_run_read_only_as_nobody_and_stop_on_sigterm() -> Result<()> {
-    let images = images()?;
-    if !can_start(&images)? {
+    let images = build_images()?;
+    if !can_start_images(&images)? {
         return Ok(());
     }
     let stack = Stack::builder()
-        .under(Service::Gateway, 0, launcher(&images, "gateway"))
-        .under(Service::Persistence, 0, launcher(&images, "persistence"))
+        .under(Service::Gateway, 0, launch_command(&images, "gateway"))
+        .under(Service::Persistence, 0, launch_command(&images, "persistence"))
         .start()
         .await?;
     for (node, image) in [(stack.gateway(0), "gateway"), (stack.persistence(0), "persistence")] {
@@ -96,9 +101,10 @@ async fn images_run_read_only_as_nobody_and_stop_on_sigterm() -> Result<()> {
             let found = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
             found.split_whitespace().skip(1).map(ToOwned::to_owned).collect::<Vec<_>>()
         };
-        // Without root rights it is our own user id, which the process sees as nobody.
+        // Without root rights the image runs in a user namespace that maps the test's user id to `nobody`. /proc is read
+        // from outside this namespace, so it shows the test's user id.
         let ours = nix::unistd::Uid::effective();
-        let expected = if ours.is_root() { NOBODY.to_owned() } else { ours.to_string() };
+        let expected = if ours.is_root() { NOBODY_UID.to_owned() } else { ours.to_string() };
         ensure!(line("Uid:").iter().all(|uid| *uid == expected), "{image}: {:?}", line("Uid:"));
         ensure!(line("CapEff:") == ["0000000000000000"], "{image}: {:?}", line("CapEff:"));
         ensure!(line("NoNewPrivs:") == ["1"], "{image}");
@@ -112,11 +118,11 @@ async fn images_run_read_only_as_nobody_and_stop_on_sigterm() -> Result<()> {
 
         // The health check as Docker runs it: by the program itself, with the image's environment.
         let admin = node.admin().rsplit(':').next().unwrap().to_owned();
-        let mut ask = in_folder(&["health", images.path().to_str().unwrap(), image]);
+        let mut ask = build_in_folder_command(&["health", images.path().to_str().unwrap(), image]);
         let output = ask.env("TIDINGS_ADMIN_LISTEN", format!("127.0.0.1:{admin}")).output()?;
-        ensure!(output.status.success(), "{image}: {}", text(&output));
+        ensure!(output.status.success(), "{image}: {}", output_text(&output));
         let output = ask.env("TIDINGS_ADMIN_LISTEN", "127.0.0.1:1").output()?;
-        ensure!(output.status.code() == Some(1), "{image}: {} {}", output.status, text(&output));
+        ensure!(output.status.code() == Some(1), "{image}: {} {}", output.status, output_text(&output));
     }
 
     let room = stack.http("ann").new_room(&["ben"]).await?;
@@ -124,7 +130,7 @@ async fn images_run_read_only_as_nobody_and_stop_on_sigterm() -> Result<()> {
     ann.join_and_catch_up(&room).await?;
     let ack = ann.send(&room, "from within").await?;
     ensure!((ack.seq, ack.stage.as_str()) == (1, "stored"), "{ack:?}");
-    let ServerFrame::Message(message) = ann.wait_for("message:new", PATIENCE).await? else {
+    let ServerFrame::Message(message) = ann.wait_for("message:new", WAIT_TIMEOUT).await? else {
         anyhow::bail!("not a message");
     };
     ensure!(message.content == "from within");
@@ -141,15 +147,15 @@ async fn images_run_read_only_as_nobody_and_stop_on_sigterm() -> Result<()> {
 async fn compose_roles_and_redis_users_have_minimal_rights() -> Result<()> {
     let folder = Folder::new()?;
     let secrets = folder.path().join("secrets");
-    let made = Command::new(shipped("compose/secrets.sh")).arg(&secrets).output()?;
-    ensure!(made.status.success(), "{}", text(&made));
+    let made = Command::new(deploy_path("compose/secrets.sh")).arg(&secrets).output()?;
+    ensure!(made.status.success(), "{}", output_text(&made));
     let secret =
         |name: &str| -> Result<String> { Ok(std::fs::read_to_string(secrets.join(name))?.trim().to_owned()) };
     let before = secret("jwt_secret")?;
     // A second run changes nothing, and the script never prints a secret.
-    let again = Command::new(shipped("compose/secrets.sh")).arg(&secrets).output()?;
-    ensure!(again.status.success() && text(&again).is_empty() && secret("jwt_secret")? == before);
-    ensure!(!text(&made).contains(&before));
+    let again = Command::new(deploy_path("compose/secrets.sh")).arg(&secrets).output()?;
+    ensure!(again.status.success() && output_text(&again).is_empty() && secret("jwt_secret")? == before);
+    ensure!(!output_text(&made).contains(&before));
 
     // Redis gets the users as the file describes them.
     let redis = Redis::start().await?;
@@ -173,13 +179,13 @@ async fn compose_roles_and_redis_users_have_minimal_rights() -> Result<()> {
     let (superuser, place) = server.trim_start_matches("postgres://").split_once('@').unwrap();
     let (host, port) = place.split_once(':').unwrap();
     let psql = std::env::var("TIDINGS_POSTGRES_BIN").unwrap_or("/usr/lib/postgresql/15/bin".to_owned());
-    let made = Command::new(shipped("compose/postgresql/roles.sh"))
+    let made = Command::new(deploy_path("compose/postgresql/roles.sh"))
         .env("PATH", format!("{psql}:{}", std::env::var("PATH")?))
         .env("TIDINGS_SECRETS", &secrets)
         .envs([("PGHOST", host), ("PGPORT", port)])
         .envs([("POSTGRES_USER", superuser.split(':').next().unwrap()), ("POSTGRES_DB", name)])
         .output()?;
-    ensure!(made.status.success(), "{}", text(&made));
+    ensure!(made.status.success(), "{}", output_text(&made));
     let of_role = |role: &str, password: &str| format!("postgres://{role}:{password}@{place}/{name}");
     let owner = of_role("tidings_owner", &secret("postgresql_owner_password")?);
     let service = of_role("tidings_service", &secret("postgresql_service_password")?);
@@ -189,7 +195,7 @@ async fn compose_roles_and_redis_users_have_minimal_rights() -> Result<()> {
     let refused = migrate(&service)?;
     ensure!(!refused.status.success(), "the services' role can change the schema");
     let migrated = migrate(&owner)?;
-    ensure!(migrated.status.success(), "{}", text(&migrated));
+    ensure!(migrated.status.success(), "{}", output_text(&migrated));
 
     let stack = Stack::builder()
         .gateway_env("REDIS_URL", &redis_url("gateway")?)
@@ -206,7 +212,7 @@ async fn compose_roles_and_redis_users_have_minimal_rights() -> Result<()> {
     }
     let ack = ann.send(&room, "only what is needed").await?;
     ensure!(ack.stage == "stored", "{ack:?}");
-    ben.wait_for("message:new", PATIENCE).await?;
+    ben.wait_for("message:new", WAIT_TIMEOUT).await?;
     stack.http("ben").read(&room, 1).await?.expect(200);
     http.request(
         reqwest::Method::PATCH,

@@ -11,9 +11,9 @@ use tidings_harness::dev::status::Status;
 use tidings_harness::folder::Folder;
 
 /// A separate developer system, removed when the value is dropped.
-struct Dev(Folder);
+struct DevSystem(Folder);
 
-impl Dev {
+impl DevSystem {
     fn run(&self, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_tidings-dev"))
             .arg("--folder")
@@ -25,26 +25,26 @@ impl Dev {
             .unwrap()
     }
 
-    fn succeeds(&self, arguments: &[&str]) -> String {
+    fn run_successfully(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 
     fn status(&self) -> Status {
-        serde_json::from_str(&self.succeeds(&["status", "--json"])).unwrap()
+        serde_json::from_str(&self.run_successfully(&["status", "--json"])).unwrap()
     }
 }
 
-impl Drop for Dev {
+impl Drop for DevSystem {
     fn drop(&mut self) {
         self.run(&["reset"]);
     }
 }
 
-fn kill_now(pid: u32) {
+fn kill_and_wait(pid: u32) {
     kill(Pid::from_raw(pid.try_into().unwrap()), Signal::SIGKILL).unwrap();
-    // On a busy machine it takes a moment until it is gone.
+    // On a busy machine it takes a moment until the process is gone.
     for _ in 0..1000 {
         if !is_alive(pid) {
             return;
@@ -60,20 +60,20 @@ fn is_alive(pid: u32) -> bool {
 
 #[test]
 fn up_restarts_dead_processes_on_same_ports_and_down_stops_all() {
-    let dev = Dev(Folder::new().unwrap());
+    let dev = DevSystem(Folder::new().unwrap());
     let base = free_base().to_string();
-    let output = dev.succeeds(&["up", "--detach", "--gateways", "2", "--port", &base]);
+    let output = dev.run_successfully(&["up", "--detach", "--gateways", "2", "--port", &base]);
     assert!(output.contains("curl") && output.contains("TOKEN="), "{output}");
 
     let before = dev.status();
     assert_eq!((before.gateways.len(), before.persistence.len()), (2, 1));
     assert_eq!(before.gateways[0].ws, format!("ws://127.0.0.1:{base}/v1/ws"));
-    kill_now(before.gateways[0].pid.unwrap());
-    kill_now(before.redis_pid.unwrap());
+    kill_and_wait(before.gateways[0].pid.unwrap());
+    kill_and_wait(before.redis_pid.unwrap());
     let between = dev.status();
     assert_eq!((between.gateways[0].pid, between.redis_pid), (None, None));
 
-    dev.succeeds(&["up", "--detach"]);
+    dev.run_successfully(&["up", "--detach"]);
     let after = dev.status();
     assert_eq!(after.redis_url, before.redis_url);
     assert_eq!(after.gateways[0].url, before.gateways[0].url);
@@ -81,7 +81,7 @@ fn up_restarts_dead_processes_on_same_ports_and_down_stops_all() {
     assert_eq!(after.gateways[1], before.gateways[1]);
     assert_eq!(after.postgres_pid, before.postgres_pid);
 
-    dev.succeeds(&["down"]);
+    dev.run_successfully(&["down"]);
     let pids =
         after.gateways.iter().map(|node| node.pid).chain(after.persistence.iter().map(|node| node.pid));
     for pid in pids.chain([after.redis_pid, after.postgres_pid]) {
@@ -91,7 +91,7 @@ fn up_restarts_dead_processes_on_same_ports_and_down_stops_all() {
 }
 
 /// A stand-in for the demo's server: it is healthy, and returns its environment.
-const SERVER: &str = r#"import http from "node:http";
+const DEMO_SERVER: &str = r#"import http from "node:http";
 const port = Number(process.argv[process.argv.indexOf("--port") + 1]);
 const { TIDINGS_DEMO_GATEWAYS: gateways, TIDINGS_DEMO_PERSISTENCE: persistence } = process.env;
 http
@@ -101,10 +101,10 @@ http
 "#;
 
 /// Writes a built demo into a folder; returns its program for `--demo`.
-fn built_demo(folder: &Path) -> String {
+fn write_demo(folder: &Path) -> String {
     std::fs::create_dir_all(folder.join("dist")).unwrap();
     std::fs::write(folder.join("dist/index.html"), "").unwrap();
-    std::fs::write(folder.join("serve.mjs"), SERVER).unwrap();
+    std::fs::write(folder.join("serve.mjs"), DEMO_SERVER).unwrap();
     folder.join("serve.mjs").to_str().unwrap().to_owned()
 }
 
@@ -114,47 +114,47 @@ async fn get_json(url: &str) -> serde_json::Value {
 
 #[tokio::test]
 async fn demo_is_restarted_like_a_node_and_knows_all_nodes() {
-    let dev = Dev(Folder::new().unwrap());
+    let dev = DevSystem(Folder::new().unwrap());
     let base = free_base();
-    let program = built_demo(&dev.0.path().join("web"));
+    let program = write_demo(&dev.0.path().join("web"));
     let (port, up) = (base.to_string(), ["up", "--detach", "--demo", &program]);
-    let output = dev.succeeds(&[&up[..], &["--gateways", "1", "--port", &port]].concat());
+    let output = dev.run_successfully(&[&up[..], &["--gateways", "1", "--port", &port]].concat());
     let url = format!("http://127.0.0.1:{}", base + 2);
     assert!(output.contains(&format!("The demo, in a browser: {url}")), "{output}");
     assert_eq!(dev.status().demo.as_deref(), Some(url.as_str()));
     let gateway = format!("http://127.0.0.1:{base}");
     assert_eq!(get_json(&url).await["gateways"], gateway);
 
-    let pid = |dev: &Dev| {
+    let pid = |dev: &DevSystem| {
         let state = std::fs::read_to_string(dev.0.path().join(".dev/state.json")).unwrap();
         let state: serde_json::Value = serde_json::from_str(&state).unwrap();
         u32::try_from(state["demo"]["running"]["pid"].as_u64().unwrap()).unwrap()
     };
     let first = pid(&dev);
-    dev.succeeds(&up);
+    dev.run_successfully(&up);
     assert_eq!(pid(&dev), first, "nothing has changed");
-    kill_now(first);
+    kill_and_wait(first);
     assert_eq!(dev.status().demo, None);
-    dev.succeeds(&up);
+    dev.run_successfully(&up);
     let second = pid(&dev);
     assert!(second != first && dev.status().demo.is_some());
-    dev.succeeds(&[&up[..], &["--gateways", "2"]].concat());
+    dev.run_successfully(&[&up[..], &["--gateways", "2"]].concat());
     assert_ne!(pid(&dev), second, "the demo is restarted with the new gateway");
     assert_eq!(get_json(&url).await["gateways"], format!("{gateway},http://127.0.0.1:{}", base + 10));
 
     let last = pid(&dev);
-    dev.succeeds(&["down"]);
+    dev.run_successfully(&["down"]);
     assert!(!is_alive(last));
     assert_eq!(dev.status().demo, None);
 }
 
 #[test]
 fn failed_demo_leaves_nodes_running_and_reports_reason() {
-    let dev = Dev(Folder::new().unwrap());
+    let dev = DevSystem(Folder::new().unwrap());
     let base = free_base();
     let _taken = std::net::TcpListener::bind(("127.0.0.1", base + 2)).unwrap();
-    let program = built_demo(&dev.0.path().join("web"));
-    let output = dev.succeeds(&["up", "--detach", "--demo", &program, "--port", &base.to_string()]);
+    let program = write_demo(&dev.0.path().join("web"));
+    let output = dev.run_successfully(&["up", "--detach", "--demo", &program, "--port", &base.to_string()]);
     assert!(output.contains(&format!("not started: port {} of 127.0.0.1 is taken", base + 2)), "{output}");
     let status = dev.status();
     assert_eq!((status.demo, status.gateways.iter().filter(|node| node.pid.is_some()).count()), (None, 2));
@@ -162,7 +162,7 @@ fn failed_demo_leaves_nodes_running_and_reports_reason() {
 
 #[test]
 fn taken_port_is_reported_with_its_number() {
-    let dev = Dev(Folder::new().unwrap());
+    let dev = DevSystem(Folder::new().unwrap());
     let base = free_base();
     let _taken = std::net::TcpListener::bind(("127.0.0.1", base + 1)).unwrap();
     let output = dev.run(&["up", "--detach", "--port", &base.to_string()]);
@@ -173,9 +173,17 @@ fn taken_port_is_reported_with_its_number() {
 
 #[test]
 fn token_command_signs_the_requested_claims() {
-    let dev = Dev(Folder::new().unwrap());
-    let token =
-        dev.succeeds(&["token", "alice", "--name", "Alice", "--ttl", "60", "--scope", "tidings.admin"]);
+    let dev = DevSystem(Folder::new().unwrap());
+    let token = dev.run_successfully(&[
+        "token",
+        "alice",
+        "--name",
+        "Alice",
+        "--ttl",
+        "60",
+        "--scope",
+        "tidings.admin",
+    ]);
     let state = std::fs::read_to_string(dev.0.path().join(".dev/state.json")).unwrap();
     let state: serde_json::Value = serde_json::from_str(&state).unwrap();
     let key = jsonwebtoken::DecodingKey::from_secret(state["jwt_secret"].as_str().unwrap().as_bytes());

@@ -8,25 +8,25 @@ use std::process::Command;
 use tidings_harness::folder::Folder;
 
 /// Stub of `tidings-guard`; fails as `FAILING` says.
-const GUARD: &str = r#"#!/bin/sh
+const GUARD_STUB: &str = r#"#!/bin/sh
 echo guard >>"$ASKED"
 case " $FAILING " in *" guard "*) exit 1 ;; *" valgrind "*) exit 3 ;; esac
 "#;
 
-const WATCH: &str = r#"#!/bin/sh
+const WATCH_STUB: &str = r#"#!/bin/sh
 echo watch >>"$ASKED"
 case " $FAILING " in *" watch "*) exit 1 ;; esac
 "#;
 
 /// Stub of two deployment checks, of which one may fail.
-const DEPLOY: &str = r#"#!/bin/sh
+const DEPLOY_STUB: &str = r#"#!/bin/sh
 echo "deploy-$1" >>"$ASKED"
 case " $FAILING " in *" deploy "*) echo 1 passed, 1 failed; exit 1 ;; esac
 echo 2 passed, 0 failed
 "#;
 
 /// Stub of npm: logs its calls, and writes the test results given in `FIGURES`.
-const NPM: &str = r#"#!/bin/sh
+const NPM_STUB: &str = r#"#!/bin/sh
 [ "$3" = run ] && asked=$4 || asked=$3
 echo "npm-$asked" >>"$ASKED"
 for word; do case $word in --outputFile.json=*) [ -z "$FIGURES" ] || echo "$FIGURES" >"${word#*=}" ;; esac; done
@@ -34,13 +34,13 @@ case " $FAILING " in *" npm-$asked "*) exit 1 ;; esac
 "#;
 
 /// Stub of node: prints its version, or the test results.
-const NODE: &str = r#"#!/bin/sh
+const NODE_STUB: &str = r#"#!/bin/sh
 case " $FAILING " in *" node "*) exit 127 ;; esac
 if [ "$1" = -p ]; then echo 20.19.0; else cat "$3"; fi
 "#;
 
 /// Stub of nextest: prints the results given in `RESULTS`, or lists the long tests.
-const NEXTEST: &str = r#"#!/bin/sh
+const NEXTEST_STUB: &str = r#"#!/bin/sh
 [ "$2" = list ] && { printf 'harness::faults a::one\nharness::auth b::two\nharness::auth c::three\n'; exit; }
 case "$*" in *--run-ignored*) for last; do :; done; echo "long:$last" | tr -d ' ' >>"$ASKED" ;; *) echo nextest >>"$ASKED" ;; esac
 printf '%s\n' "$RESULTS"
@@ -48,7 +48,7 @@ case " $FAILING " in *" nextest "*) exit 100 ;; esac
 "#;
 
 /// Stub of `tidings-stack`: runs until its input is closed.
-const STACK: &str = "#!/bin/sh\necho 5432\ncat >/dev/null\n";
+const STACK_STUB: &str = "#!/bin/sh\necho 5432\ncat >/dev/null\n";
 
 /// The script in a separate folder with the stubs.
 struct DryRun(Folder);
@@ -83,7 +83,7 @@ done
 echo "deny$of-$word" >>"$ASKED"
 case " $FAILING " in *" deny$of-$word "*) exit 1 ;; esac
 "#;
-        // Installs nothing, but creates the requested folders.
+        // Stub of Python: installs nothing, but creates the requested folders.
         let python = "#!/bin/sh\nfor last; do :; done\n[ \"$2\" != venv ] || mkdir -p \"$last\"\n";
         let clients = folder.path().join("clients");
         std::fs::create_dir_all(clients.join("tools")).unwrap();
@@ -111,13 +111,13 @@ case " $FAILING " in *" deny$of-$word "*) exit 1 ;; esac
             (&bin, "shellcheck", "#!/bin/sh\n"),
             (&bin, "valgrind", "#!/bin/sh\n"),
             (&bin, "chromium", "#!/bin/sh\n"),
-            (&bin, "npm", NPM),
-            (&bin, "node", NODE),
-            (&built, "tidings-guard", GUARD),
-            (&built, "tidings-stack", STACK),
-            (&nextest, "cargo-nextest", NEXTEST),
-            (&checks, "watch.sh", WATCH),
-            (&checks, "deploy.sh", DEPLOY),
+            (&bin, "npm", NPM_STUB),
+            (&bin, "node", NODE_STUB),
+            (&built, "tidings-guard", GUARD_STUB),
+            (&built, "tidings-stack", STACK_STUB),
+            (&nextest, "cargo-nextest", NEXTEST_STUB),
+            (&checks, "watch.sh", WATCH_STUB),
+            (&checks, "deploy.sh", DEPLOY_STUB),
         ];
         for (place, name, text) in programs {
             std::fs::write(place.join(name), text).unwrap();
@@ -127,13 +127,13 @@ case " $FAILING " in *" deny$of-$word "*) exit 1 ;; esac
         DryRun(folder)
     }
 
-    /// Exit code and last line of `./dev test` (or `lint`), and the logged calls of the stubs in order.
-    fn dev(&self, command: &str, results: &str, failing: &str) -> (i32, String, String) {
-        self.dev_with(&[command], results, "", failing)
+    /// Runs `./dev test` (or `lint`); returns its exit code, its last line, and the logged calls of the stubs in order.
+    fn run_dev(&self, command: &str, results: &str, failing: &str) -> (i32, String, String) {
+        self.run_dev_with_results(&[command], results, "", failing)
     }
 
-    /// Like `dev`, with the test results that each run of vitest writes.
-    fn dev_with(
+    /// Like `run_dev`, with the test results that each run of vitest writes.
+    fn run_dev_with_results(
         &self,
         command: &[&str],
         results: &str,
@@ -164,41 +164,39 @@ case " $FAILING " in *" deny$of-$word "*) exit 1 ;; esac
 }
 
 impl DryRun {
-    /// Standard error of the last run.
     fn stderr(&self) -> String {
         std::fs::read_to_string(self.0.path().join("stderr")).unwrap()
     }
 
-    /// Standard output of the last run.
     fn stdout(&self) -> String {
         std::fs::read_to_string(self.0.path().join("stdout")).unwrap()
     }
 }
 
-const GOOD: &str = "     Summary [   1.234s] 3 tests run: 3 passed (1 slow), 0 skipped";
-const BAD: &str = "     Summary [   1.234s] 3 tests run: 2 passed, 1 failed, 4 skipped";
-const STOPPED: &str = "     Summary [   1.234s] 2/3 tests run: 1 passed, 1 timed out, 4 skipped";
+const PASSED_SUMMARY: &str = "     Summary [   1.234s] 3 tests run: 3 passed (1 slow), 0 skipped";
+const FAILED_SUMMARY: &str = "     Summary [   1.234s] 3 tests run: 2 passed, 1 failed, 4 skipped";
+const TIMED_OUT_SUMMARY: &str = "     Summary [   1.234s] 2/3 tests run: 1 passed, 1 timed out, 4 skipped";
 
 #[rstest::rstest]
-#[case::all_is_well(GOOD, "", 0, "5 passed, 0 failed")]
-#[case::a_test_fails(BAD, "nextest", 1, "4 passed, 1 failed")]
-#[case::a_test_times_out(STOPPED, "nextest", 1, "3 passed, 2 failed")]
-#[case::clippy_complains(GOOD, "clippy", 1, "5 passed, 1 failed")]
-#[case::a_manifest_is_refused(GOOD, "deploy", 1, "4 passed, 1 failed")]
-#[case::an_alert_test_fails(GOOD, "watch", 1, "5 passed, 1 failed")]
-#[case::the_runner_crashes(GOOD, "nextest", 1, "5 passed, 1 failed")]
-#[case::clippy_complains_and_a_test_fails(BAD, "clippy nextest", 1, "4 passed, 2 failed")]
+#[case::all_is_well(PASSED_SUMMARY, "", 0, "5 passed, 0 failed")]
+#[case::a_test_fails(FAILED_SUMMARY, "nextest", 1, "4 passed, 1 failed")]
+#[case::a_test_times_out(TIMED_OUT_SUMMARY, "nextest", 1, "3 passed, 2 failed")]
+#[case::clippy_complains(PASSED_SUMMARY, "clippy", 1, "5 passed, 1 failed")]
+#[case::a_manifest_is_refused(PASSED_SUMMARY, "deploy", 1, "4 passed, 1 failed")]
+#[case::an_alert_test_fails(PASSED_SUMMARY, "watch", 1, "5 passed, 1 failed")]
+#[case::the_runner_crashes(PASSED_SUMMARY, "nextest", 1, "5 passed, 1 failed")]
+#[case::clippy_complains_and_a_test_fails(FAILED_SUMMARY, "clippy nextest", 1, "4 passed, 2 failed")]
 #[case::nothing_builds("", "build nextest", 1, "2 passed, 3 failed")]
-#[case::a_hot_path_costs_more(GOOD, "guard", 1, "5 passed, 1 failed")]
-#[case::instructions_cannot_be_counted(GOOD, "valgrind", 0, "5 passed, 0 failed")]
-#[case::advisories_cannot_be_fetched(GOOD, "deny-fetch", 0, "5 passed, 0 failed")]
+#[case::a_hot_path_costs_more(PASSED_SUMMARY, "guard", 1, "5 passed, 1 failed")]
+#[case::instructions_cannot_be_counted(PASSED_SUMMARY, "valgrind", 0, "5 passed, 0 failed")]
+#[case::advisories_cannot_be_fetched(PASSED_SUMMARY, "deny-fetch", 0, "5 passed, 0 failed")]
 fn test_reports_result_in_last_line_and_exit_code(
     #[case] results: &str,
     #[case] failing: &str,
     #[case] code: i32,
     #[case] last: &str,
 ) {
-    let (exited, last_line, asked) = DryRun::new().dev("test", results, failing);
+    let (exited, last_line, asked) = DryRun::new().run_dev("test", results, failing);
     assert_eq!((exited, last_line.as_str()), (code, last));
     let asked: Vec<&str> = asked.split(' ').filter(|asked| !asked.starts_with("deny")).collect();
     assert_eq!(
@@ -222,20 +220,23 @@ fn client_tests_are_counted_like_service_tests(
     #[case] code: i32,
     #[case] last: &str,
 ) {
-    let (exited, last_line, _) = DryRun::new().dev_with(&["test"], GOOD, figures, failing);
+    let (exited, last_line, _) =
+        DryRun::new().run_dev_with_results(&["test"], PASSED_SUMMARY, figures, failing);
     assert_eq!((exited, last_line.as_str()), (code, last));
 }
 
 #[test]
 fn test_with_name_runs_matching_tests_and_no_lint() {
-    let (exited, last_line, asked) = DryRun::new().dev_with(&["test", "a_name"], GOOD, "1 0", "");
+    let (exited, last_line, asked) =
+        DryRun::new().run_dev_with_results(&["test", "a_name"], PASSED_SUMMARY, "1 0", "");
     assert_eq!((exited, last_line.as_str(), asked.as_str()), (0, "3 passed, 0 failed", "build nextest"));
 
     let dry_run = DryRun::new();
     let tests = dry_run.0.path().join("clients/ts/test");
     std::fs::create_dir_all(&tests).unwrap();
     std::fs::write(tests.join("a.test.ts"), "it('has a_name', () => {})").unwrap();
-    let (exited, last_line, asked) = dry_run.dev_with(&["test", "a_name"], GOOD, "1 0", "");
+    let (exited, last_line, asked) =
+        dry_run.run_dev_with_results(&["test", "a_name"], PASSED_SUMMARY, "1 0", "");
     assert_eq!((exited, last_line.as_str()), (0, "4 passed, 0 failed"));
     assert_eq!(asked, "build nextest npm-ci npm-build npm-test");
 }
@@ -243,7 +244,8 @@ fn test_with_name_runs_matching_tests_and_no_lint() {
 #[test]
 fn long_tests_run_until_time_is_over_and_are_counted() {
     let dry_run = DryRun::new();
-    let (exited, last_line, asked) = dry_run.dev_with(&["test", "--long"], GOOD, "", "");
+    let (exited, last_line, asked) =
+        dry_run.run_dev_with_results(&["test", "--long"], PASSED_SUMMARY, "", "");
     assert_eq!((exited, last_line.as_str()), (0, "9 passed, 0 failed"));
     let mut long: Vec<&str> = asked.split(' ').filter(|asked| asked.starts_with("long:")).collect();
     long.sort_unstable();
@@ -255,11 +257,13 @@ fn long_tests_run_until_time_is_over_and_are_counted() {
     assert!(asked.contains("npm-test:long npm-e2e:long"), "{asked}");
 
     let dry_run = DryRun::new();
-    let (exited, last_line, _) = dry_run.dev_with(&["test", "--long", "--seconds", "0"], GOOD, "", "");
+    let (exited, last_line, _) =
+        dry_run.run_dev_with_results(&["test", "--long", "--seconds", "0"], PASSED_SUMMARY, "", "");
     assert_eq!((exited, last_line.as_str()), (0, "0 passed, 0 failed"));
     assert!(dry_run.stdout().contains("long: 0 of 4 run"), "{}", dry_run.stdout());
 
-    let (exited, last_line, _) = DryRun::new().dev_with(&["test", "--long"], BAD, "", "nextest");
+    let (exited, last_line, _) =
+        DryRun::new().run_dev_with_results(&["test", "--long"], FAILED_SUMMARY, "", "nextest");
     assert_eq!((exited, last_line.as_str()), (1, "6 passed, 3 failed"));
 }
 
@@ -275,7 +279,7 @@ fn test_ends_with_a_table_of_durations() {
         r#"<testcase name="quick::one" classname="harness::rooms" timestamp="2026-01-01" time="0.001">"#;
     let cases = std::iter::once(case).chain(std::iter::repeat_n(quick, 5_000)).collect::<Vec<_>>();
     std::fs::write(junit.join("junit.xml"), cases.join("\n")).unwrap();
-    let (exited, last, _) = dry_run.dev("test", GOOD, "");
+    let (exited, last, _) = dry_run.run_dev("test", PASSED_SUMMARY, "");
     assert_eq!((exited, last.as_str()), (0, "5 passed, 0 failed"));
     let stdout = dry_run.stdout();
     for line in [
@@ -300,14 +304,14 @@ fn test_ends_with_a_table_of_durations() {
 #[case("npm-build", 1)]
 #[case("npm-types", 1)]
 fn failed_lint_exits_with_1_after_running_every_check(#[case] failing: &str, #[case] code: i32) {
-    let (exited, _, asked) = DryRun::new().dev("lint", "", failing);
+    let (exited, _, asked) = DryRun::new().run_dev("lint", "", failing);
     let all = "fmt clippy deny-check fetch deny-fuzz-check deny-fetch deny-check deny-fuzz-check \
         watch npm-ci npm-lint npm-build npm-types";
     assert_eq!((exited, asked.as_str()), (code, all));
 }
 
 /// The calls of lint for the watch files and for the clients.
-const CLIENTS: &str = " watch npm-ci npm-lint npm-build npm-types";
+const WATCH_AND_CLIENT_CALLS: &str = " watch npm-ci npm-lint npm-build npm-types";
 
 #[rstest::rstest]
 #[case::the_tool_is_too_old("deny-version", 0, "info install deny-check fetch deny-fuzz-check", None)]
@@ -322,9 +326,9 @@ fn unchecked_dependencies_are_reported_without_network(
     #[case] unchecked: Option<&str>,
 ) {
     let dry_run = DryRun::new();
-    let (exited, _, asked) = dry_run.dev("lint", "", &format!("deny-fetch {failing}"));
+    let (exited, _, asked) = dry_run.run_dev("lint", "", &format!("deny-fetch {failing}"));
     let asked = asked.strip_prefix("fmt clippy ").unwrap();
-    let asked = asked.trim_end_matches(CLIENTS).trim_end_matches(" deny-fetch");
+    let asked = asked.trim_end_matches(WATCH_AND_CLIENT_CALLS).trim_end_matches(" deny-fetch");
     assert_eq!((exited, asked), (code, expected));
     let stderr = dry_run.stderr();
     let mut lines = stderr.lines().filter(|line| !line.starts_with("advisories"));
@@ -335,8 +339,8 @@ fn unchecked_dependencies_are_reported_without_network(
 #[test]
 fn missing_advisory_database_is_reported_and_rest_is_checked() {
     let dry_run = DryRun::new();
-    let (exited, _, asked) = dry_run.dev("lint", "", "deny-fetch");
-    let asked = asked.trim_end_matches(CLIENTS);
+    let (exited, _, asked) = dry_run.run_dev("lint", "", "deny-fetch");
+    let asked = asked.trim_end_matches(WATCH_AND_CLIENT_CALLS);
     assert_eq!((exited, asked), (0, "fmt clippy deny-check fetch deny-fuzz-check deny-fetch"));
     assert!(dry_run.stderr().contains("advisories: NOT CHECKED"), "{}", dry_run.stderr());
 }

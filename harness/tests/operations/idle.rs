@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 use tidings_harness::Stack;
 
 const CONNECTIONS: usize = 100;
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 const IDLE_S: u64 = 3;
 /// Short enough for each connection to answer at least one ping while it is idle.
 const HEARTBEAT_MS: u64 = 1000;
-/// No bound at all.
+/// A bound that no connection reaches.
 const ANY_BYTES: u64 = 1 << 40;
 
 /// The JSON of `./dev status` for a stack.
-fn status(stack: &Stack) -> Value {
+fn stack_status(stack: &Stack) -> Value {
     let gateway = |node: &tidings_harness::Node| json!({ "url": node.url(), "ws": node.ws(), "admin": node.admin(), "pid": node.pid() });
     let persistence =
         |node: &tidings_harness::Node| json!({ "url": node.url(), "admin": node.admin(), "pid": node.pid() });
@@ -29,9 +29,9 @@ fn status(stack: &Stack) -> Value {
     })
 }
 
-async fn idle(stack: &Stack, max_bytes: u64) -> Result<(Output, Value)> {
+async fn run_idle(stack: &Stack, max_bytes: u64) -> Result<(Output, Value)> {
     let file = stack.folder().join("status.json");
-    std::fs::write(&file, status(stack).to_string())?;
+    std::fs::write(&file, stack_status(stack).to_string())?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidings-idle"));
     command.arg("--stack").arg(&file);
     command.args(["--connections", &CONNECTIONS.to_string(), "--idle", &IDLE_S.to_string()]);
@@ -50,12 +50,12 @@ async fn idle_reports_memory_per_connection_and_enforces_bound() -> Result<()> {
     let stack = builder.start().await?;
 
     // The first hundred connections of a new process need memory, so they exceed a bound of 0.
-    let (output, figures) = idle(&stack, 0).await?;
+    let (output, figures) = run_idle(&stack, 0).await?;
     ensure!(output.status.code() == Some(1), "{output:?}");
     ensure!(String::from_utf8_lossy(&output.stdout).contains("TOO MUCH"), "{output:?}");
     ensure!(figures["bytes_per_connection"].as_u64() > Some(0), "{figures}");
 
-    let (output, figures) = idle(&stack, ANY_BYTES).await?;
+    let (output, figures) = run_idle(&stack, ANY_BYTES).await?;
     ensure!(output.status.success(), "{output:?}");
     ensure!(String::from_utf8_lossy(&output.stdout).contains("good"), "{output:?}");
     ensure!(figures["connections"] == CONNECTIONS && figures["rooms_each"] == 2, "{figures}");
@@ -80,13 +80,13 @@ async fn gateway_death_during_idle_run_is_reported() -> Result<()> {
             .await?
             .contains(&format!("tidings_gateway_connections {CONNECTIONS}\n"))
         {
-            ensure!(begun.elapsed() < PATIENCE, "not all connections were made");
+            ensure!(begun.elapsed() < WAIT_TIMEOUT, "not all connections were made");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         stack.gateway(0).kill();
         anyhow::Ok(())
     };
-    let (idled, killed) = tokio::join!(idle(&stack, ANY_BYTES), killed);
+    let (idled, killed) = tokio::join!(run_idle(&stack, ANY_BYTES), killed);
     killed?;
     let error = format!("{:#}", idled.err().context("there are figures of a dead gateway")?);
     // The gateway dies before its memory is read, or while the last connection joins.

@@ -13,14 +13,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 
-/// What the fake does after a frame.
+/// What the fake server does after a frame.
 enum Action {
     Send(Value),
     Cut,
 }
 
-/// A gateway and a persistence node in one.
-struct Fake {
+/// A fake gateway and a fake persistence node in one.
+struct FakeServer {
     ws: String,
     http: String,
     received: Arc<Mutex<Vec<(usize, Value)>>>,
@@ -29,11 +29,11 @@ struct Fake {
 type Script = dyn Fn(usize, &Value) -> Vec<Action> + Send + Sync;
 type Pages = dyn Fn(&str) -> (u16, Value) + Send + Sync;
 
-impl Fake {
+impl FakeServer {
     async fn start(
         script: impl Fn(usize, &Value) -> Vec<Action> + Send + Sync + 'static,
         pages: impl Fn(&str) -> (u16, Value) + Send + Sync + 'static,
-    ) -> Fake {
+    ) -> FakeServer {
         let (script, pages): (Arc<Script>, Arc<Pages>) = (Arc::new(script), Arc::new(pages));
         let received = Arc::new(Mutex::new(Vec::new()));
         let gateway = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -45,20 +45,20 @@ impl Fake {
             async move {
                 for number in 0.. {
                     let (stream, _) = gateway.accept().await.unwrap();
-                    tokio::spawn(serve(number, stream, Arc::clone(&script), Arc::clone(&received)));
+                    tokio::spawn(serve_websocket(number, stream, Arc::clone(&script), Arc::clone(&received)));
                 }
             }
         });
         tokio::spawn(async move {
             loop {
                 let (stream, _) = persistence.accept().await.unwrap();
-                tokio::spawn(answer(stream, Arc::clone(&pages)));
+                tokio::spawn(answer_http(stream, Arc::clone(&pages)));
             }
         });
-        Fake { ws, http, received }
+        FakeServer { ws, http, received }
     }
 
-    fn user(&self) -> Listener {
+    fn offline_listener(&self) -> Listener {
         let nodes = Nodes {
             gateways: vec![self.ws.clone()],
             persistence: vec![self.http.clone()],
@@ -68,9 +68,9 @@ impl Fake {
         Listener::new("bob", Arc::new(nodes), 0, None)
     }
 
-    /// Someone online who listens to room `r` from its start.
-    fn listener(&self) -> Listener {
-        let bob = self.user();
+    /// A user who is online and listens to room `r` from its start.
+    fn listener_in_room(&self) -> Listener {
+        let bob = self.offline_listener();
         bob.join("r", Begin::At(Cursor { epoch: "1".to_owned(), seq: 0 }), Arc::default());
         bob.online();
         bob
@@ -82,7 +82,7 @@ impl Fake {
     }
 }
 
-async fn serve(
+async fn serve_websocket(
     number: usize,
     stream: TcpStream,
     script: Arc<Script>,
@@ -108,7 +108,7 @@ async fn serve(
     }
 }
 
-async fn answer(mut stream: TcpStream, pages: Arc<Pages>) {
+async fn answer_http(mut stream: TcpStream, pages: Arc<Pages>) {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         if stream.read_buf(&mut request).await.unwrap() == 0 {
@@ -122,14 +122,14 @@ async fn answer(mut stream: TcpStream, pages: Arc<Pages>) {
     stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
 }
 
-fn message(seq: u64) -> Value {
+fn message_event(seq: u64) -> Value {
     json!({
         "type": "message:new", "room": "r", "seq": seq, "at": "", "id": format!("id-{seq}"), "kind": "text",
         "client_id": format!("c-{seq}"), "sender": { "id": "alice" }, "content": format!("text {seq}"),
     })
 }
 
-fn joined(frame: &Value, head: u64) -> Action {
+fn joined_answer(frame: &Value, head: u64) -> Action {
     Action::Send(json!({ "type": "room:joined", "ref": frame["ref"], "failed": [], "rooms": [{
         "room": "r", "kind": "private", "name": null, "role": "member", "read_seq": 0, "members": 2,
         "head": { "epoch": "1", "seq": head },
@@ -140,7 +140,7 @@ fn caught_up(seq: u64) -> Action {
     Action::Send(json!({ "type": "room:caught_up", "room": "r", "epoch": "1", "seq": seq }))
 }
 
-fn stored(frame: &Value, seq: u64) -> Action {
+fn stored_ack(frame: &Value, seq: u64) -> Action {
     Action::Send(json!({
         "type": "ack", "ref": frame["ref"], "room": "r", "seq": seq, "epoch": "1", "at": "",
         "stage": "stored", "duplicate": false, "id": "id", "client_id": frame["client_id"],
@@ -151,7 +151,7 @@ fn no_pages(path: &str) -> (u16, Value) {
     (404, json!({ "asked": path }))
 }
 
-async fn until(what: &str, done: impl Fn() -> bool) {
+async fn wait_until(what: &str, done: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !done() {
         assert!(Instant::now() < deadline, "not reached: {what}");
@@ -167,10 +167,10 @@ fn seqs(bob: &Listener) -> Vec<u64> {
 async fn unanswered_send_is_repeated_with_same_client_id() {
     let script = |connection, frame: &Value| match connection {
         0 => vec![Action::Cut],
-        _ => vec![stored(frame, 7)],
+        _ => vec![stored_ack(frame, 7)],
     };
-    let fake = Fake::start(script, no_pages).await;
-    let bob = fake.user();
+    let fake = FakeServer::start(script, no_pages).await;
+    let bob = fake.offline_listener();
     bob.online();
     let sent = bob.send("r", "hello").await.unwrap();
     assert_eq!((sent.seq, sent.attempts), (7, 2));
@@ -190,10 +190,10 @@ async fn refused_send_waits_for_retry_after() {
             });
             return vec![Action::Send(error)];
         }
-        vec![stored(frame, 1)]
+        vec![stored_ack(frame, 1)]
     };
-    let fake = Fake::start(script, no_pages).await;
-    let bob = fake.user();
+    let fake = FakeServer::start(script, no_pages).await;
+    let bob = fake.offline_listener();
     bob.online();
     let begun = Instant::now();
     bob.send("r", "hello").await.unwrap();
@@ -206,8 +206,8 @@ async fn permanently_refused_send_is_not_repeated() {
         let error = json!({ "type": "error", "ref": frame["ref"], "code": "forbidden", "message": "no" });
         vec![Action::Send(error)]
     };
-    let fake = Fake::start(script, no_pages).await;
-    let bob = fake.user();
+    let fake = FakeServer::start(script, no_pages).await;
+    let bob = fake.offline_listener();
     bob.online();
     assert!(bob.send("r", "hello").await.unwrap_err().contains("forbidden"));
     assert_eq!(fake.received("message:send").len(), 1);
@@ -218,19 +218,19 @@ async fn new_connection_joins_at_cursor_and_misses_nothing() {
     let script = |connection, frame: &Value| match (connection, frame["after"]["seq"].as_u64()) {
         (0, _) => {
             vec![
-                joined(frame, 0),
+                joined_answer(frame, 0),
                 caught_up(0),
-                Action::Send(message(1)),
-                Action::Send(message(2)),
+                Action::Send(message_event(1)),
+                Action::Send(message_event(2)),
                 Action::Cut,
             ]
         }
-        (_, Some(2)) => vec![joined(frame, 3), Action::Send(message(3)), caught_up(3)],
+        (_, Some(2)) => vec![joined_answer(frame, 3), Action::Send(message_event(3)), caught_up(3)],
         _ => vec![],
     };
-    let fake = Fake::start(script, no_pages).await;
-    let bob = fake.listener();
-    until("bob has all three", || seqs(&bob) == [1, 2, 3]).await;
+    let fake = FakeServer::start(script, no_pages).await;
+    let bob = fake.listener_in_room();
+    wait_until("bob has all three", || seqs(&bob) == [1, 2, 3]).await;
     assert_eq!(bob.record("r").unwrap().lock().unwrap().violations().count(), 0);
     assert!(bob.broken_rules().is_empty());
 }
@@ -241,7 +241,7 @@ async fn gap_is_filled_over_http_while_live_events_wait() {
         let gap = json!({
             "type": "room:gap", "room": "r", "after": 0, "head": { "epoch": "2", "seq": 3 },
         });
-        vec![joined(frame, 3), Action::Send(gap), Action::Send(message(4))]
+        vec![joined_answer(frame, 3), Action::Send(gap), Action::Send(message_event(4))]
     };
     let asked = Arc::new(Mutex::new(Vec::new()));
     let pages = {
@@ -256,16 +256,18 @@ async fn gap_is_filled_over_http_while_live_events_wait() {
                     let next = json!({ "epoch": "2", "seq": 2 });
                     (
                         200,
-                        json!({ "events": [message(1), message(2)], "next": next, "head": head, "more": true }),
+                        json!({ "events": [message_event(1), message_event(2)], "next": next, "head": head, "more": true }),
                     )
                 }
-                _ => (200, json!({ "events": [message(3)], "next": head, "head": head, "more": false })),
+                _ => {
+                    (200, json!({ "events": [message_event(3)], "next": head, "head": head, "more": false }))
+                }
             }
         }
     };
-    let fake = Fake::start(script, pages).await;
-    let bob = fake.listener();
-    until("the gap is filled", || seqs(&bob) == [1, 2, 3, 4]).await;
+    let fake = FakeServer::start(script, pages).await;
+    let bob = fake.listener_in_room();
+    wait_until("the gap is filled", || seqs(&bob) == [1, 2, 3, 4]).await;
     assert_eq!(bob.cursor("r"), Some(Cursor { epoch: "2".to_owned(), seq: 4 }));
     let asked = asked.lock().unwrap().clone();
     assert_eq!(asked[1], "/v1/rooms/r/events?after=0&epoch=2&upto=3&limit=200");
@@ -279,24 +281,34 @@ async fn outdated_epoch_during_gap_fill_causes_new_join() {
             "type": "room:gap", "room": "r", "after": 0, "head": { "epoch": "2", "seq": 1 },
         });
         match frame["after"]["epoch"].as_str() {
-            Some("1") => vec![joined(frame, 1), Action::Send(gap), Action::Send(message(2))],
-            _ => vec![joined(frame, 2), Action::Send(message(1)), Action::Send(message(2)), caught_up(2)],
+            Some("1") => vec![joined_answer(frame, 1), Action::Send(gap), Action::Send(message_event(2))],
+            _ => vec![
+                joined_answer(frame, 2),
+                Action::Send(message_event(1)),
+                Action::Send(message_event(2)),
+                caught_up(2),
+            ],
         }
     };
-    let fake = Fake::start(script, |_| (409, json!({ "code": "conflict", "after": 0 }))).await;
-    let bob = fake.listener();
-    until("bob has both", || seqs(&bob) == [1, 2]).await;
+    let fake = FakeServer::start(script, |_| (409, json!({ "code": "conflict", "after": 0 }))).await;
+    let bob = fake.listener_in_room();
+    wait_until("bob has both", || seqs(&bob) == [1, 2]).await;
     assert_eq!(bob.record("r").unwrap().lock().unwrap().violations().count(), 0);
 }
 
 #[tokio::test]
 async fn duplicate_delivery_is_counted_as_violation() {
     let script = |_, frame: &Value| {
-        vec![joined(frame, 0), caught_up(0), Action::Send(message(1)), Action::Send(message(1))]
+        vec![
+            joined_answer(frame, 0),
+            caught_up(0),
+            Action::Send(message_event(1)),
+            Action::Send(message_event(1)),
+        ]
     };
-    let fake = Fake::start(script, no_pages).await;
-    let bob = fake.listener();
-    until("the duplicate is counted", || {
+    let fake = FakeServer::start(script, no_pages).await;
+    let bob = fake.listener_in_room();
+    wait_until("the duplicate is counted", || {
         bob.record("r").is_some_and(|record| record.lock().unwrap().violations().duplicated == 1)
     })
     .await;
@@ -304,12 +316,12 @@ async fn duplicate_delivery_is_counted_as_violation() {
 
 #[tokio::test]
 async fn second_answer_to_one_ref_is_counted_as_violation() {
-    let script = |_, frame: &Value| vec![stored(frame, 1), stored(frame, 1)];
-    let fake = Fake::start(script, no_pages).await;
-    let bob = fake.user();
+    let script = |_, frame: &Value| vec![stored_ack(frame, 1), stored_ack(frame, 1)];
+    let fake = FakeServer::start(script, no_pages).await;
+    let bob = fake.offline_listener();
     bob.online();
     bob.send("r", "hello").await.unwrap();
-    until("the second answer is counted", || bob.broken_rules().len() == 1).await;
+    wait_until("the second answer is counted", || bob.broken_rules().len() == 1).await;
 }
 
 #[tokio::test]
@@ -317,13 +329,13 @@ async fn draining_node_is_left_after_announced_delay() {
     let script = |connection, frame: &Value| match connection {
         0 => {
             let draining = json!({ "type": "draining", "reconnect_after_ms": 300 });
-            vec![joined(frame, 0), caught_up(0), Action::Send(draining)]
+            vec![joined_answer(frame, 0), caught_up(0), Action::Send(draining)]
         }
-        _ => vec![joined(frame, 0), caught_up(0)],
+        _ => vec![joined_answer(frame, 0), caught_up(0)],
     };
-    let fake = Fake::start(script, no_pages).await;
+    let fake = FakeServer::start(script, no_pages).await;
     let begun = Instant::now();
-    let bob = fake.listener();
-    until("bob connects again", || bob.connections() == 2).await;
+    let bob = fake.listener_in_room();
+    wait_until("bob connects again", || bob.connections() == 2).await;
     assert!(begun.elapsed() >= Duration::from_millis(300));
 }

@@ -1,5 +1,5 @@
-//! Tools of operators and developers: settings, deployment, balancer, telemetry, alerts, ./dev.
-//! One test program per subject with a module per behaviour, because linking each file by itself took minutes.
+//! Tools of operators and developers: settings, deployment, balancer, telemetry, alerts, ./dev. One test program per
+//! subject with a module per behaviour, because linking each file separately takes minutes.
 
 #![allow(clippy::unwrap_used)]
 

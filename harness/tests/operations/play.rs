@@ -1,4 +1,4 @@
-//! The verdict of `play`: clean for a correct system, and not for one that loses, repeats, reorders, changes or hides a
+//! `play` must judge a correct system as clean, but not a system that loses, repeats, reorders, changes or hides a
 //! message, or stops answering. The system under test is a small fake in memory that fails on demand.
 
 use std::collections::BTreeMap;
@@ -34,8 +34,8 @@ fn conversation() -> BTreeMap<String, Conversation> {
 async fn play_with_fault(fault: Fault) -> (Report, Verdict) {
     let nodes = FaultySystem::start(fault).await;
     let standstill = Duration::from_secs(2);
-    let direction = PlayOptions { standstill, ..PlayOptions::new(Speed::Times(1.0), 2) };
-    play(conversation(), direction, nodes, &Progress::default()).await.unwrap()
+    let options = PlayOptions { standstill, ..PlayOptions::new(Speed::Times(1.0), 2) };
+    play(conversation(), options, nodes, &Progress::default()).await.unwrap()
 }
 
 #[tokio::test]
@@ -149,8 +149,8 @@ async fn full_speed_play_respects_gateway_rate_limits() {
     let say = |number: u64| Line { at_ms: 0, act: Act::Say(number.to_string()) };
     let people = BTreeMap::from([("alice".to_owned(), (0..25).map(say).collect())]);
     let rooms = BTreeMap::from([("kitchen".to_owned(), Conversation { people })]);
-    let direction = PlayOptions::new(Speed::Max, 1);
-    let (report, verdict) = play(rooms, direction, Nodes::of(&stack), &Progress::default()).await.unwrap();
+    let options = PlayOptions::new(Speed::Max, 1);
+    let (report, verdict) = play(rooms, options, Nodes::of(&stack), &Progress::default()).await.unwrap();
     assert!(verdict.is_clean(), "{verdict:?}");
     // Five messages at once, then twenty at ten per second.
     assert!(report.seconds > 1.9, "{report:?}");
@@ -163,13 +163,13 @@ async fn messages_count_as_missing_when_kit_process_ends() {
     let ends = r#"console.log('{"ready":true}'); process.stdin.once("data", () => process.exit(1));"#;
     std::fs::write(&program, ends).unwrap();
     let players = Players::Kit(Arc::new(Kit::start(&program).await.unwrap()));
-    let direction = PlayOptions { standstill: Duration::from_secs(2), ..PlayOptions::new(Speed::Max, 1) };
+    let options = PlayOptions { standstill: Duration::from_secs(2), ..PlayOptions::new(Speed::Max, 1) };
     let nodes = FaultySystem::start(Fault::None).await;
     let progress = Progress::default();
-    let played = play_with(players, conversation(), direction, nodes, &progress).await;
+    let played = play_with(players, conversation(), options, nodes, &progress).await;
     let (report, verdict) = played.unwrap();
     assert_eq!((report.messages, report.missing), (0, 27), "{verdict:?}");
-    assert!(verdict.told.iter().any(|line| line.contains("has ended")), "{verdict:?}");
+    assert!(verdict.descriptions.iter().any(|line| line.contains("has ended")), "{verdict:?}");
 
     std::fs::write(&program, "process.exit(1);").unwrap();
     let error = Kit::start(&program).await.err().unwrap().to_string();

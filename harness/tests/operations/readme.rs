@@ -12,10 +12,11 @@ use tidings_harness::dev::status::Status;
 use tidings_harness::folder::Folder;
 use tokio_tungstenite::tungstenite::Message;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Makes curl fail on an error status. Alone it would print the problem document and succeed.
-const STRICT: &str = "set -euo pipefail\ncurl() { command curl --fail-with-body --noproxy '*' \"$@\"; }\n";
+/// Makes curl fail on an error status. Otherwise curl would print the problem document and succeed.
+const STRICT_SHELL: &str =
+    "set -euo pipefail\ncurl() { command curl --fail-with-body --noproxy '*' \"$@\"; }\n";
 
 /// Commands that would build, test or stop everything. They run elsewhere or by hand.
 const SKIPPED_COMMANDS: [&str; 4] = ["./dev test", "./dev lint", "./dev idle", "./dev down"];
@@ -25,27 +26,27 @@ fn root() -> PathBuf {
 }
 
 /// A reader's separate system, removed when the value is dropped.
-struct Reader {
+struct ReaderSystem {
     folder: Folder,
     base: u16,
 }
 
-impl Reader {
-    fn new() -> Reader {
-        Reader { folder: Folder::new().unwrap(), base: free_base() }
+impl ReaderSystem {
+    fn new() -> ReaderSystem {
+        ReaderSystem { folder: Folder::new().unwrap(), base: free_base() }
     }
 
     fn run(&self, script: &str) -> Output {
         let programs = Path::new(env!("CARGO_BIN_EXE_tidings-dev")).parent().unwrap();
         let mut bash = Command::new("bash");
-        bash.args(["-c", &format!("{STRICT}{script}")]).current_dir(root()).stdin(Stdio::null());
+        bash.args(["-c", &format!("{STRICT_SHELL}{script}")]).current_dir(root()).stdin(Stdio::null());
         bash.env("TIDINGS_BIN_DIR", programs).env("TIDINGS_DEV_DIR", self.folder.path().join(".dev"));
         bash.env_remove("REDIS_URL").env_remove("DATABASE_URL");
         bash.output().unwrap()
     }
 
     /// Runs a script that must succeed; returns its output.
-    fn succeeds(&self, script: &str) -> String {
+    fn run_successfully(&self, script: &str) -> String {
         let output = self.run(script);
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(
@@ -56,8 +57,8 @@ impl Reader {
         printed
     }
 
-    /// The same command on this system's ports; a wscat command prints its URL instead.
-    fn on_own_ports(&self, line: &str) -> String {
+    /// Changes a command to use the ports of this system. A wscat command becomes one that prints the URL.
+    fn with_own_ports(&self, line: &str) -> String {
         line.replace("./dev up", &format!("./dev up --port {}", self.base))
             .replace("127.0.0.1:8081", &format!("127.0.0.1:{}", self.base + 1))
             .replace("127.0.0.1:8080", &format!("127.0.0.1:{}", self.base))
@@ -65,21 +66,21 @@ impl Reader {
     }
 }
 
-impl Drop for Reader {
+impl Drop for ReaderSystem {
     fn drop(&mut self) {
         self.run("./dev reset");
     }
 }
 
 /// The lines of all fenced shell blocks.
-fn commands(page: &str) -> Vec<String> {
+fn shell_commands(page: &str) -> Vec<String> {
     let blocks = page.split("```").skip(1).step_by(2);
     let shell = blocks.filter_map(|block| block.strip_prefix("sh\n").or(block.strip_prefix("bash\n")));
     shell.flat_map(str::lines).map(ToOwned::to_owned).collect()
 }
 
 /// The frames that a page shows: code spans that are objects with a type.
-fn frames(page: &str, room: &str) -> Vec<String> {
+fn shown_frames(page: &str, room: &str) -> Vec<String> {
     let outside = page.split("```").step_by(2);
     let code = outside.flat_map(|part| part.split('`').skip(1).step_by(2));
     code.filter(|code| code.starts_with("{\"type\"")).map(|code| code.replace('…', room)).collect()
@@ -93,7 +94,7 @@ fn printed_value<'a>(printed: &'a str, name: &str) -> &'a str {
 }
 
 /// Sends the frames over a WebSocket; returns the received frames once all expected types have come.
-async fn converse(url: &str, frames: Vec<String>, expected_types: &[&str]) -> Vec<Value> {
+async fn send_and_receive(url: &str, frames: Vec<String>, expected_types: &[&str]) -> Vec<Value> {
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
     for frame in frames {
         socket.send(Message::text(frame)).await.unwrap();
@@ -106,19 +107,19 @@ async fn converse(url: &str, frames: Vec<String>, expected_types: &[&str]) -> Ve
             }
         }
     };
-    let came = tokio::time::timeout(PATIENCE, all).await;
+    let came = tokio::time::timeout(WAIT_TIMEOUT, all).await;
     assert!(came.is_ok(), "{expected_types:?} are not all among {received:#?}");
     received
 }
 
 #[tokio::test]
 async fn readme_commands_and_up_hints_work_when_typed() {
-    let reader = Reader::new();
+    let reader = ReaderSystem::new();
     let page = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let commands: Vec<String> = commands(&page)
+    let commands: Vec<String> = shell_commands(&page)
         .iter()
         .filter(|line| !SKIPPED_COMMANDS.iter().any(|command| line.starts_with(command)))
-        .map(|line| reader.on_own_ports(line))
+        .map(|line| reader.with_own_ports(line))
         .collect();
     for command in ["./dev up", "./dev play", "./dev token", "curl", "WS="] {
         assert!(
@@ -126,39 +127,39 @@ async fn readme_commands_and_up_hints_work_when_typed() {
             "README does not show {command}: {commands:#?}"
         );
     }
-    let printed = reader.succeeds(&format!("{}\necho \"ROOM=$ROOM\"", commands.join("\n")));
+    let printed = reader.run_successfully(&format!("{}\necho \"ROOM=$ROOM\"", commands.join("\n")));
     assert!(printed.contains("\"missing\":0") && printed.contains("\"stage\":\"stored\""), "{printed}");
 
     let (room, url) = (printed_value(&printed, "ROOM"), printed_value(&printed, "WS"));
     let expected_types = ["connected", "room:joined", "room:caught_up", "ack", "message:new"];
-    let received = converse(url, frames(&page, room), &expected_types).await;
+    let received = send_and_receive(url, shown_frames(&page, room), &expected_types).await;
     assert!(received.iter().all(|frame| frame["type"] != "error"), "{received:#?}");
 
     // The hints have the right ports. A second `up` changes nothing and prints them again.
-    let printed = reader.succeeds("./dev up --detach");
+    let printed = reader.run_successfully("./dev up --detach");
     let (_, hints) = printed.split_once("Ready.").unwrap();
     let hints: Vec<&str> = hints.lines().filter_map(|line| line.strip_prefix("  ")).collect();
     let (typed, typed_there) = hints.split_at(hints.iter().position(|line| line.starts_with("npx")).unwrap());
     let connect = typed_there[0].replace("npx wscat -c ", "printf '\\nWS=%s\\n' ");
-    let printed = reader.succeeds(&format!("{}\n{connect}\necho \"ROOM=$ROOM\"", typed.join("\n")));
+    let printed = reader.run_successfully(&format!("{}\n{connect}\necho \"ROOM=$ROOM\"", typed.join("\n")));
     assert!(printed.contains("\"stage\":\"stored\""), "{printed}");
     let frame = typed_there[1].replace('…', printed_value(&printed, "ROOM"));
-    converse(printed_value(&printed, "WS"), vec![frame], &["room:caught_up"]).await;
+    send_and_receive(printed_value(&printed, "WS"), vec![frame], &["room:caught_up"]).await;
 
-    let status: Status = serde_json::from_str(&reader.succeeds("./dev status --json")).unwrap();
+    let status: Status = serde_json::from_str(&reader.run_successfully("./dev status --json")).unwrap();
     assert_eq!((status.gateways.len(), status.persistence.len()), (2, 1));
-    for node in reader.succeeds("./dev status").lines() {
+    for node in reader.run_successfully("./dev status").lines() {
         assert!(node.contains("127.0.0.1:"), "{node}");
     }
-    reader.succeeds("./dev down");
-    assert!(reader.succeeds("./dev status").contains("down"));
+    reader.run_successfully("./dev down");
+    assert!(reader.run_successfully("./dev status").contains("down"));
 }
 
 #[test]
 fn dev_script_prints_usage_and_refuses_unknown_commands() {
-    let reader = Reader::new();
-    let usage = reader.succeeds("./dev help");
-    assert_eq!(reader.succeeds("./dev"), usage);
+    let reader = ReaderSystem::new();
+    let usage = reader.run_successfully("./dev help");
+    assert_eq!(reader.run_successfully("./dev"), usage);
     let script = std::fs::read_to_string(root().join("dev")).unwrap();
     for command in ["up", "down", "reset", "status", "token", "play", "idle", "test", "e2e", "lint"] {
         assert!(usage.contains(&format!("./dev {command}")), "{usage}");
@@ -171,12 +172,12 @@ fn dev_script_prints_usage_and_refuses_unknown_commands() {
 
 #[test]
 fn status_fails_and_down_succeeds_before_first_up() {
-    let reader = Reader::new();
+    let reader = ReaderSystem::new();
     let status = reader.run("./dev status");
     assert!(!status.status.success());
     assert!(String::from_utf8_lossy(&status.stderr).contains("./dev up"), "{status:?}");
-    reader.succeeds("./dev down");
-    reader.succeeds("./dev reset");
-    // A token is available before: the secret is created once and kept.
-    assert_eq!(reader.succeeds("./dev token alice").trim().split('.').count(), 3);
+    reader.run_successfully("./dev down");
+    reader.run_successfully("./dev reset");
+    // `./dev token` works before the first `up`, because the secret is created once and kept.
+    assert_eq!(reader.run_successfully("./dev token alice").trim().split('.').count(), 3);
 }

@@ -1,5 +1,5 @@
-//! Dry runs of `deploy/release.sh`: what it refuses and what it makes. The script and git are the real ones; `./dev`
-//! and cargo are stubs that log their calls.
+//! Runs `deploy/release.sh`: what it refuses, and what it makes. The script and git are the real ones; `./dev` and
+//! cargo are stubs that log their calls.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -11,7 +11,7 @@ const MANIFEST: &str = "[workspace]\nmembers = []\n\n[workspace.package]\nversio
 const CHANGELOG: &str =
     "# Changelog\n\n## Unreleased\n\n## 1.2.3 - 2026-01-01\n\n- something\n\n## 1.2.2\n\n- less\n";
 /// Stub of cargo: builds programs that print a completion.
-const CARGO: &str = r#"#!/bin/sh
+const CARGO_STUB: &str = r#"#!/bin/sh
 echo "cargo $* commit=$TIDINGS_COMMIT" >>"$ASKED"
 mkdir -p target/release
 for program in gateway persistence migrations; do
@@ -21,38 +21,38 @@ done
 "#;
 const DOCKERFILE: &str =
     "FROM scratch AS one\nARG TIDINGS_VERSION=1.2.3\nFROM scratch AS two\nARG TIDINGS_VERSION=1.2.3\n";
-const DEPLOYED: &str = "k8s/overlays/production/version/kustomization.yaml";
-const DEV: &str = "#!/bin/sh\necho \"dev $*\" >>\"$ASKED\"\n[ -z \"$FAILING\" ]\n";
+const KUSTOMIZATION: &str = "k8s/overlays/production/version/kustomization.yaml";
+const DEV_STUB: &str = "#!/bin/sh\necho \"dev $*\" >>\"$ASKED\"\n[ -z \"$FAILING\" ]\n";
 
-struct Project(Folder);
+struct ReleaseProject(Folder);
 
-impl Project {
+impl ReleaseProject {
     /// A project that can be released.
-    fn new() -> Result<Project> {
-        let project = Project(Folder::new()?);
+    fn new() -> Result<ReleaseProject> {
+        let project = ReleaseProject(Folder::new()?);
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/release.sh");
-        project.put("deploy/release.sh", &std::fs::read_to_string(script)?)?;
-        project.put("deploy/compose.yaml", "services: {}\n")?;
-        project.put("docs/OPERATIONS.md", "# Operations\n")?;
+        project.write_executable("deploy/release.sh", &std::fs::read_to_string(script)?)?;
+        project.write_executable("deploy/compose.yaml", "services: {}\n")?;
+        project.write_executable("docs/OPERATIONS.md", "# Operations\n")?;
         for (path, text) in [
             ("Cargo.toml", MANIFEST),
             ("CHANGELOG.md", CHANGELOG),
             ("LICENSE", "free\n"),
             ("README.md", "# It\n"),
             ("deploy/Dockerfile", DOCKERFILE),
-            (DEPLOYED, "images:\n  - newTag: 1.2.3\n  - newTag: \"1.2.3\"\n"),
+            (KUSTOMIZATION, "images:\n  - newTag: 1.2.3\n  - newTag: \"1.2.3\"\n"),
             (".gitignore", "target/\ndist/\n/bin/\n/asked\n"),
-            ("dev", DEV),
-            ("bin/cargo", CARGO),
+            ("dev", DEV_STUB),
+            ("bin/cargo", CARGO_STUB),
         ] {
-            project.put(path, text)?;
+            project.write_executable(path, text)?;
         }
         project.git(&["init", "-q"])?;
         project.commit()?;
         Ok(project)
     }
 
-    fn put(&self, path: &str, text: &str) -> Result<()> {
+    fn write_executable(&self, path: &str, text: &str) -> Result<()> {
         use std::os::unix::fs::PermissionsExt;
         let path = self.0.path().join(path);
         std::fs::create_dir_all(path.parent().unwrap_or(self.0.path()))?;
@@ -83,35 +83,35 @@ impl Project {
         self.git(&["commit", "-q", "-m", "all"]).map(drop)
     }
 
-    /// The exit code and all output.
+    /// Runs the script; returns its exit code and all output.
     fn release(&self, arguments: &[&str], failing: &str) -> Result<(i32, String)> {
         let output = self.run("deploy/release.sh", arguments, failing)?;
         let printed = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
         Ok((output.status.code().unwrap_or(-1), printed))
     }
 
-    fn calls(&self) -> String {
+    fn logged_calls(&self) -> String {
         std::fs::read_to_string(self.0.path().join("asked")).unwrap_or_default()
     }
 }
 
 #[test]
 fn unfit_release_is_refused_before_any_action() -> Result<()> {
-    let refused = |change: &dyn Fn(&Project) -> Result<()>, why: &[&str]| -> Result<()> {
-        let project = Project::new()?;
+    let refused = |change: &dyn Fn(&ReleaseProject) -> Result<()>, why: &[&str]| -> Result<()> {
+        let project = ReleaseProject::new()?;
         change(&project)?;
         for arguments in [&["--dry-run"][..], &[]] {
             let (code, printed) = project.release(arguments, "")?;
             ensure!(code == 1 && why.iter().all(|why| printed.contains(why)), "{why:?}: {code}: {printed}");
         }
-        ensure!(project.calls().is_empty(), "{}", project.calls());
+        ensure!(project.logged_calls().is_empty(), "{}", project.logged_calls());
         Ok(())
     };
-    refused(&|it| it.put("new.txt", "x"), &["not committed"])?;
+    refused(&|it| it.write_executable("new.txt", "x"), &["not committed"])?;
     refused(&|it| it.git(&["tag", "v1.2.3"]).map(drop), &["a tag v1.2.3 already"])?;
     let committed = |path: &'static str, text: String| {
-        move |it: &Project| {
-            it.put(path, &text)?;
+        move |it: &ReleaseProject| {
+            it.write_executable(path, &text)?;
             it.commit()
         }
     };
@@ -120,27 +120,33 @@ fn unfit_release_is_refused_before_any_action() -> Result<()> {
     refused(&committed("Cargo.toml", MANIFEST.replace("1.2.3", "soon")), &["no version", "soon"])?;
     let half = DOCKERFILE.replacen("1.2.3", "1.2.2", 1);
     refused(&committed("deploy/Dockerfile", half), &["deploy/Dockerfile", "\"1.2.2\", \"1.2.3\""])?;
-    refused(&committed(DEPLOYED, "images:\n  - newTag: 1.2.2\n".to_owned()), &[DEPLOYED, "\"1.2.2\""])?;
-    refused(&|it| it.git(&["rm", "-q", DEPLOYED]).and_then(|_| it.commit()), &[DEPLOYED, "of version \"\""])?;
-    let all = |it: &Project| {
+    refused(
+        &committed(KUSTOMIZATION, "images:\n  - newTag: 1.2.2\n".to_owned()),
+        &[KUSTOMIZATION, "\"1.2.2\""],
+    )?;
+    refused(
+        &|it| it.git(&["rm", "-q", KUSTOMIZATION]).and_then(|_| it.commit()),
+        &[KUSTOMIZATION, "of version \"\""],
+    )?;
+    let all = |it: &ReleaseProject| {
         it.git(&["tag", "v1.2.3"])?;
-        it.put("CHANGELOG.md", "# Changelog\n")
+        it.write_executable("CHANGELOG.md", "# Changelog\n")
     };
     refused(&all, &["not committed", "no heading", "a tag"])
 }
 
 #[test]
 fn failed_check_or_dry_run_sets_no_tag() -> Result<()> {
-    let project = Project::new()?;
+    let project = ReleaseProject::new()?;
     let (code, printed) = project.release(&["--dry-run"], "")?;
     ensure!(
         code == 0 && printed.contains("would set the tag v1.2.3") && printed.contains("would run ./dev test"),
         "{printed}"
     );
-    ensure!(project.calls().is_empty(), "{}", project.calls());
+    ensure!(project.logged_calls().is_empty(), "{}", project.logged_calls());
     let (code, printed) = project.release(&[], "yes")?;
     ensure!(code != 0, "{printed}");
-    assert_eq!(project.calls(), "dev test\n");
+    assert_eq!(project.logged_calls(), "dev test\n");
     assert_eq!(project.git(&["tag"])?, "");
     ensure!(project.release(&["--wrong"], "")?.0 == 2);
     Ok(())
@@ -148,11 +154,11 @@ fn failed_check_or_dry_run_sets_no_tag() -> Result<()> {
 
 #[test]
 fn a_release_is_an_archive_with_its_checksum_and_a_tag() -> Result<()> {
-    let project = Project::new()?;
+    let project = ReleaseProject::new()?;
     let (code, printed) = project.release(&[], "")?;
     ensure!(code == 0 && printed.contains("git push origin v1.2.3"), "{printed}");
     let commit = project.git(&["rev-parse", "--short=12", "HEAD"])?;
-    let calls = project.calls();
+    let calls = project.logged_calls();
     ensure!(
         calls.starts_with("dev test\ncargo build --release --locked")
             && calls.contains(&format!("commit={commit}")),
@@ -173,12 +179,12 @@ fn a_release_is_an_archive_with_its_checksum_and_a_tag() -> Result<()> {
         ensure!(packed.contains(part), "{part} is not in {packed}");
     }
     ensure!(!packed.contains("asked"), "{packed}");
-    // A second release without the checks has the same bytes.
+    // A second release, without the checks, makes the same bytes.
     let first = project.run("sh", &["-c", "cat dist/*.sha256"], "")?.stdout;
     project.git(&["tag", "-d", "v1.2.3"])?;
     let (code, printed) = project.release(&["--no-gate"], "")?;
     ensure!(code == 0, "{printed}");
     assert_eq!(first, project.run("sh", &["-c", "cat dist/*.sha256"], "")?.stdout);
-    assert_eq!(project.calls().matches("dev test").count(), 1);
+    assert_eq!(project.logged_calls().matches("dev test").count(), 1);
     Ok(())
 }

@@ -10,7 +10,7 @@ use redis::AsyncCommands;
 use tidings_harness::postgres::Postgres;
 use tidings_harness::redis::Redis;
 
-async fn connection(redis: &Redis) -> redis::aio::MultiplexedConnection {
+async fn connect(redis: &Redis) -> redis::aio::MultiplexedConnection {
     let client = redis::Client::open(redis.url()).unwrap();
     client.get_multiplexed_async_connection().await.unwrap()
 }
@@ -32,11 +32,11 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 async fn a_restarted_redis_has_its_data_and_its_port() {
     let redis = Redis::start().await.unwrap();
     let (url, pid) = (redis.url(), redis.pid().unwrap());
-    let () = connection(&redis).await.set("room", "kitchen").await.unwrap();
+    let () = connect(&redis).await.set("room", "kitchen").await.unwrap();
     redis.restart().await.unwrap();
     assert_eq!(redis.url(), url);
     assert_ne!(redis.pid(), Some(pid));
-    let kept: String = connection(&redis).await.get("room").await.unwrap();
+    let kept: String = connect(&redis).await.get("room").await.unwrap();
     assert_eq!(kept, "kitchen");
 }
 
@@ -44,22 +44,22 @@ async fn a_restarted_redis_has_its_data_and_its_port() {
 async fn a_redis_restarted_empty_has_nothing_but_its_port() {
     let redis = Redis::start().await.unwrap();
     let url = redis.url();
-    let () = connection(&redis).await.set("room", "kitchen").await.unwrap();
+    let () = connect(&redis).await.set("room", "kitchen").await.unwrap();
     redis.restart_empty().await.unwrap();
     assert_eq!(redis.url(), url);
-    let gone: Option<String> = connection(&redis).await.get("room").await.unwrap();
+    let gone: Option<String> = connect(&redis).await.get("room").await.unwrap();
     assert_eq!(gone, None);
 }
 
 #[tokio::test]
 async fn paused_redis_answers_only_after_resume() {
     let redis = Redis::start().await.unwrap();
-    let mut connection = connection(&redis).await;
+    let mut connection = connect(&redis).await;
     redis.pause().unwrap();
     let ping = tokio::time::timeout(Duration::from_millis(300), connection.ping::<String>());
     assert!(!matches!(ping.await, Ok(Ok(_))));
     redis.resume().unwrap();
-    let mut connection = self::connection(&redis).await;
+    let mut connection = self::connect(&redis).await;
     assert_eq!(connection.ping::<String>().await.unwrap(), "PONG");
 }
 
@@ -115,15 +115,15 @@ async fn paused_postgres_holds_open_connections_until_resume() {
     let lines = BufReader::new(psql.stdout.take().unwrap()).lines();
     let reader =
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| sender.send(line).unwrap()));
-    let patience = Duration::from_secs(15);
+    let time_limit = Duration::from_secs(15);
     writeln!(asks, "SELECT 'open';").unwrap();
-    assert_eq!(answers.recv_timeout(patience).unwrap(), "open");
+    assert_eq!(answers.recv_timeout(time_limit).unwrap(), "open");
 
     server.pause().unwrap();
     writeln!(asks, "SELECT 'late';").unwrap();
     assert!(answers.recv_timeout(Duration::from_millis(500)).is_err(), "the paused server answered");
     server.resume().unwrap();
-    assert_eq!(answers.recv_timeout(patience).unwrap(), "late");
+    assert_eq!(answers.recv_timeout(time_limit).unwrap(), "late");
 
     // A paused server can be stopped too, with all its children.
     server.pause().unwrap();
@@ -167,8 +167,8 @@ async fn a_panicking_owner_leaves_no_process() {
 /// Runs this test again in a child process, which starts servers and is then killed.
 #[tokio::test]
 async fn a_killed_owner_leaves_no_process_and_no_folder() {
-    const ROLE: &str = "TIDINGS_TEST_OWNER";
-    if std::env::var_os(ROLE).is_some() {
+    const OWNER_VARIABLE: &str = "TIDINGS_TEST_OWNER";
+    if std::env::var_os(OWNER_VARIABLE).is_some() {
         let folder = tidings_harness::folder::Folder::new().unwrap();
         let redis = Redis::start_in(folder.path()).await.unwrap();
         let postgres = Postgres::start_in(folder.path()).await.unwrap();
@@ -177,7 +177,7 @@ async fn a_killed_owner_leaves_no_process_and_no_folder() {
     }
     let mut owner = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "servers::a_killed_owner_leaves_no_process_and_no_folder", "--nocapture"])
-        .env(ROLE, "1")
+        .env(OWNER_VARIABLE, "1")
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

@@ -6,22 +6,20 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tidings_harness::{Client, Node, Stack, TokenBy};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The value of a series on a page of metrics.
-fn value(page: &str, series: &str) -> Option<f64> {
+fn metric_value(page: &str, series: &str) -> Option<f64> {
     page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
 
-/// Waits until a series has this value.
-async fn until(node: &Node, series: &str, wanted: f64) -> Result<()> {
+async fn until_metric(node: &Node, series: &str, wanted: f64) -> Result<()> {
     let begun = Instant::now();
     loop {
-        let found = value(&node.metrics().await?, series);
+        let found = metric_value(&node.metrics().await?, series);
         if found == Some(wanted) {
             return Ok(());
         }
-        ensure!(begun.elapsed() < PATIENCE, "{series} is {found:?} and not {wanted}");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "{series} is {found:?} and not {wanted}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -38,7 +36,7 @@ async fn message_is_counted_once_at_each_step() -> Result<()> {
     let message = json!({"room": room, "client_id": "once", "content": "hello", "attempt": 1});
     ann.send_with(message.clone()).await?;
     for client in [&ann, &ben, &second] {
-        client.wait_for("message:new", PATIENCE).await?;
+        client.wait_for("message:new", WAIT_TIMEOUT).await?;
     }
     ensure!(ann.send_with(message).await?.duplicate);
     ann.send(&room, "").await.err().context("an empty message was accepted")?;
@@ -49,8 +47,8 @@ async fn message_is_counted_once_at_each_step() -> Result<()> {
     // Each node counts the message once, however many clients receive it. The edit counts only for pub/sub, and the
     // repeated send is not published.
     for node in [sender, receiver] {
-        until(node, "tidings_gateway_deliver_seconds_count", 1.0).await?;
-        until(node, "tidings_gateway_pubsub_seconds_count", 2.0).await?;
+        until_metric(node, "tidings_gateway_deliver_seconds_count", 1.0).await?;
+        until_metric(node, "tidings_gateway_pubsub_seconds_count", 2.0).await?;
     }
     for (series, wanted) in [
         ("tidings_gateway_sends_total{result=\"accepted\"}", 1.0),
@@ -65,19 +63,22 @@ async fn message_is_counted_once_at_each_step() -> Result<()> {
         ("tidings_gateway_errors_total{code=\"not_found\"}", 1.0),
         ("tidings_gateway_connections_opened_total", 1.0),
     ] {
-        until(sender, series, wanted).await.context("on the sender's node")?;
+        until_metric(sender, series, wanted).await.context("on the sender's node")?;
     }
     let page = sender.metrics().await?;
     for step in ["append", "read", "subscribe", "people", "presence"] {
         let series = format!("tidings_gateway_redis_seconds_count{{step=\"{step}\"}}");
-        ensure!(value(&page, &series).is_some_and(|count| count >= 1.0), "{series}: {page}");
+        ensure!(metric_value(&page, &series).is_some_and(|count| count >= 1.0), "{series}: {page}");
     }
     ensure!(page.contains("# TYPE tidings_gateway_sent_bytes_total counter"), "{page}");
     let writer = stack.persistence(0);
-    until(writer, "tidings_persistence_stored_seconds_count", 1.0).await?;
+    until_metric(writer, "tidings_persistence_stored_seconds_count", 1.0).await?;
     let pool = writer.metrics().await?;
     let state = |state: &str| {
-        value(&pool, &format!("tidings_persistence_pool_connections{{pool=\"writer\",state=\"{state}\"}}"))
+        metric_value(
+            &pool,
+            &format!("tidings_persistence_pool_connections{{pool=\"writer\",state=\"{state}\"}}"),
+        )
     };
     ensure!(state("idle").zip(state("used")).is_some_and(|(idle, used)| idle + used >= 1.0), "{pool}");
     Ok(())
@@ -91,7 +92,7 @@ async fn build_and_process_metrics_exist_and_counters_never_fall() -> Result<()>
         let build = format!("tidings_{service}_build_info{{commit=\"");
         let build = page.lines().find(|line| line.starts_with(&build)).context("no build")?;
         ensure!(build.contains("version=\"") && build.ends_with("} 1"), "{build}");
-        let used = |name: &str| value(&page, name).with_context(|| format!("{service}: no {name}"));
+        let used = |name: &str| metric_value(&page, name).with_context(|| format!("{service}: no {name}"));
         let listed = include_str!("../../../docs/OPERATIONS.md").lines();
         let listed = listed.filter_map(|line| line.strip_prefix("| `process_")?.split_once('`'));
         let listed: Vec<String> = listed.map(|(name, _)| format!("process_{name}")).collect();
@@ -100,8 +101,9 @@ async fn build_and_process_metrics_exist_and_counters_never_fall() -> Result<()>
         ensure!(used("process_max_fds")? >= used("process_open_fds")?);
         // The metric counts whole seconds, and the process has just started. Answering these requests takes CPU time.
         let begun = Instant::now();
-        while value(&node.metrics().await?, "process_cpu_seconds_total").context("no CPU time")? < 1.0 {
-            ensure!(begun.elapsed() < 3 * PATIENCE, "{service} uses no CPU time");
+        while metric_value(&node.metrics().await?, "process_cpu_seconds_total").context("no CPU time")? < 1.0
+        {
+            ensure!(begun.elapsed() < 3 * WAIT_TIMEOUT, "{service} uses no CPU time");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs_f64();
@@ -113,14 +115,14 @@ async fn build_and_process_metrics_exist_and_counters_never_fall() -> Result<()>
     let mut sent = 0.0;
     for _ in 0..3 {
         ann.ping().await?;
-        let now = value(&stack.gateway(0).metrics().await?, "tidings_gateway_sent_bytes_total")
+        let now = metric_value(&stack.gateway(0).metrics().await?, "tidings_gateway_sent_bytes_total")
             .context("no bytes")?;
         ensure!(now > sent, "{now} after {sent}");
         sent = now;
     }
     ann.close().await?;
-    until(stack.gateway(0), "tidings_gateway_closes_total{code=\"1005\"}", 1.0).await?;
-    until(stack.gateway(0), "tidings_gateway_connections", 0.0).await
+    until_metric(stack.gateway(0), "tidings_gateway_closes_total{code=\"1005\"}", 1.0).await?;
+    until_metric(stack.gateway(0), "tidings_gateway_connections", 0.0).await
 }
 
 #[tokio::test]
@@ -129,29 +131,29 @@ async fn unready_nodes_report_readiness_and_refused_connections() -> Result<()> 
     let (gateway, persistence) = (stack.gateway(0), stack.persistence(0));
     let connect = async || Client::connect_by(TokenBy::FirstFrame, &gateway.ws(), &stack.token("ann")).await;
     connect().await?.ping().await?;
-    until(gateway, "tidings_gateway_auths_total{result=\"accepted\"}", 1.0).await?;
-    until(gateway, "tidings_gateway_ready", 1.0).await?;
-    until(persistence, "tidings_persistence_ready", 1.0).await?;
+    until_metric(gateway, "tidings_gateway_auths_total{result=\"accepted\"}", 1.0).await?;
+    until_metric(gateway, "tidings_gateway_ready", 1.0).await?;
+    until_metric(persistence, "tidings_persistence_ready", 1.0).await?;
 
     stack.redis().pause()?;
-    until(gateway, "tidings_gateway_ready", 0.0).await?;
+    until_metric(gateway, "tidings_gateway_ready", 0.0).await?;
     let refused = connect().await.err().context("a connection was accepted without Redis")?;
     ensure!(refused.code() == "unavailable", "{refused}");
-    until(gateway, "tidings_gateway_auths_total{result=\"unavailable\"}", 1.0).await?;
+    until_metric(gateway, "tidings_gateway_auths_total{result=\"unavailable\"}", 1.0).await?;
     stack.redis().resume()?;
-    until(gateway, "tidings_gateway_ready", 1.0).await?;
+    until_metric(gateway, "tidings_gateway_ready", 1.0).await?;
 
     stack.database().server().kill();
-    until(persistence, "tidings_persistence_ready", 0.0).await?;
+    until_metric(persistence, "tidings_persistence_ready", 0.0).await?;
     stack.database().server().restart().await?;
-    until(persistence, "tidings_persistence_ready", 1.0).await
+    until_metric(persistence, "tidings_persistence_ready", 1.0).await
 }
 
 #[tokio::test]
 async fn handshake_with_websockets_disabled_is_not_unavailable() -> Result<()> {
     let stack = Stack::builder().gateway_env("TIDINGS_WEBSOCKET", false).start().await?;
     stack.connect("ann").await.err().context("a WebSocket was opened")?;
-    until(stack.gateway(0), "tidings_gateway_handshakes_total{result=\"switched_off\"}", 1.0).await?;
+    until_metric(stack.gateway(0), "tidings_gateway_handshakes_total{result=\"switched_off\"}", 1.0).await?;
     ensure!(!stack.gateway(0).metrics().await?.contains("handshakes_total{result=\"unavailable\"}"));
     Ok(())
 }

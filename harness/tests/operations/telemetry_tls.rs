@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use tidings_harness::sink::tree;
+use tidings_harness::sink::render_trace_tree;
 use tidings_harness::{Sink, Stack, tls};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn spans_are_exported_only_to_a_trusted_tls_collector() -> Result<()> {
@@ -24,15 +24,15 @@ async fn spans_are_exported_only_to_a_trusted_tls_collector() -> Result<()> {
         let stack = stack.env("TIDINGS_OTLP_CA_FILE", authority.display()).start().await?;
         stack.connect("ann").await?.ping().await?;
         if trusted {
-            sink.until(PATIENCE, |spans| spans.iter().any(|span| span.name == "connect")).await?;
+            sink.until(WAIT_TIMEOUT, |spans| spans.iter().any(|span| span.name == "connect")).await?;
             continue;
         }
         let begun = Instant::now();
         while !stack.gateway(0).log()?.contains("spans cannot be exported") {
-            ensure!(begun.elapsed() < PATIENCE, "{}", stack.gateway(0).log()?);
+            ensure!(begun.elapsed() < WAIT_TIMEOUT, "{}", stack.gateway(0).log()?);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        ensure!(sink.spans().is_empty(), "{name}: {}", tree(&sink.spans()));
+        ensure!(sink.spans().is_empty(), "{name}: {}", render_trace_tree(&sink.spans()));
     }
     Ok(())
 }

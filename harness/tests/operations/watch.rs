@@ -16,12 +16,12 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tidings_harness::Stack;
 
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Two gateways, persistence, and Prometheus itself.
-const TARGETS: usize = 4;
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
+/// The scrape targets: two gateways, persistence, and Prometheus itself.
+const TARGET_COUNT: usize = 4;
 
 /// Two users talk through two gateways, and one of them reads history.
-async fn talk(stack: &Stack) -> Result<()> {
+async fn generate_traffic(stack: &Stack) -> Result<()> {
     let room = stack.http("ann").new_room(&["ben"]).await?;
     let (ann, ben) = (stack.connect_at(0, "ann").await?, stack.connect_at(1, "ben").await?);
     ann.join_and_catch_up(&room).await?;
@@ -42,12 +42,12 @@ async fn talk(stack: &Stack) -> Result<()> {
 async fn until_targets_are_up(prometheus: &Prometheus) -> Result<()> {
     let begun = Instant::now();
     loop {
-        let answer = prometheus.ask("targets", &[("state", "active")]).await?;
+        let answer = prometheus.get_api("targets", &[("state", "active")]).await?;
         let targets = answer["activeTargets"].as_array().cloned().unwrap_or_default();
-        if targets.len() == TARGETS && targets.iter().all(|target| target["health"] == "up") {
+        if targets.len() == TARGET_COUNT && targets.iter().all(|target| target["health"] == "up") {
             return Ok(());
         }
-        ensure!(begun.elapsed() < PATIENCE, "{targets:#?}");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "{targets:#?}");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
@@ -62,20 +62,20 @@ async fn until_rules_are_evaluated(prometheus: &Prometheus) -> Result<Vec<Value>
         if rules.iter().all(|rule| rule["health"] == "ok") {
             return Ok(rules);
         }
-        ensure!(begun.elapsed() < PATIENCE, "not all rules are evaluated: {rules:#?}");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "not all rules are evaluated: {rules:#?}");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
 /// Metric names without a series, each with the rule or panel that uses it.
-async fn missing(
+async fn missing_metrics(
     prometheus: &Prometheus,
     asked: &BTreeMap<String, String>,
     late: &BTreeMap<String, String>,
 ) -> Result<Vec<String>> {
     let mut missing = BTreeSet::new();
     for (place, expression) in asked {
-        for name in names::of(expression).into_iter().filter(|name| !late.contains_key(name)) {
+        for name in names::metric_names(expression).into_iter().filter(|name| !late.contains_key(name)) {
             if prometheus.query(&format!("{{__name__=\"{name}\"}}")).await?.is_empty() {
                 missing.insert(format!("{name}, used by {place}"));
             }
@@ -90,7 +90,7 @@ async fn rules_and_dashboards_find_their_metrics_in_running_system() -> Result<(
     // Rule groups with an interval of their own would delay the test.
     let prometheus = Prometheus::start(&stack, |rules| names::without_intervals(&rules)).await?;
     until_targets_are_up(&prometheus).await?;
-    talk(&stack).await?;
+    generate_traffic(&stack).await?;
     let rules = until_rules_are_evaluated(&prometheus).await?;
     ensure!(rules.len() > 50, "only {} rules were found", rules.len());
 
@@ -104,19 +104,19 @@ async fn rules_and_dashboards_find_their_metrics_in_running_system() -> Result<(
     let mut values = Vec::new();
     for (place, expression) in panels {
         let found = prometheus.query(&expression).await.with_context(|| format!("{place}: {expression}"))?;
-        values.push(format!("{place}: {}", dashboards::shown(&found)));
+        values.push(format!("{place}: {}", dashboards::one_line(&found)));
         asked.insert(place, expression);
     }
     println!("{}", values.join("\n"));
 
-    let (late, begun) = (names::late()?, Instant::now());
+    let (late, begun) = (names::late_metrics()?, Instant::now());
     loop {
         // The latest events are visible only after the next scrape.
-        let missing = missing(&prometheus, &asked, &late).await?;
+        let missing = missing_metrics(&prometheus, &asked, &late).await?;
         if missing.is_empty() {
             break;
         }
-        ensure!(begun.elapsed() < PATIENCE / 4, "metrics without a series:\n  {}", missing.join("\n  "));
+        ensure!(begun.elapsed() < WAIT_TIMEOUT / 4, "metrics without a series:\n  {}", missing.join("\n  "));
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 

@@ -1,5 +1,5 @@
-//! Alerts on faults of the monitoring itself, and on failing fetches of keys, which would refuse users later: a rule
-//! that fails, wrong scrape targets, an unavailable key server. Prints a table of fault, alert and value:
+//! Alerts on faults of the monitoring itself (a rule that fails, wrong scrape targets) and on an unavailable key
+//! server, because of which gateways would refuse users later. Prints a table of fault, alert and value:
 //!
 //!     ./dev test --long watch_blind
 
@@ -10,28 +10,32 @@ use crate::prometheus::Prometheus;
 use crate::watch::scene::AlertRecorder;
 use anyhow::{Result, ensure};
 use serde_json::json;
-use tidings_harness::jwks::{Day, KeyServer, SigningKey};
+use tidings_harness::jwks::{KeyServer, ServerBehaviour, SigningKey};
 use tidings_harness::{Client, Stack, Token};
 
 /// Time until all targets are scraped and alerts on missing data have ended.
 const WARM_UP: Duration = Duration::from_secs(15);
-/// With two gateways each side of the join has two series, so the rule fails.
-const FAILING: &str = "groups:
+/// With two gateways each side of the rule's join has two series, so the rule fails.
+const FAILING_RULE: &str = "groups:
   - name: broken
     rules:
       - record: job:open_fds:product
         expr: process_open_fds * on (job) process_open_fds
 ";
 
-async fn rules(prometheus: &Prometheus, recorder: &mut AlertRecorder<'_>) -> Result<()> {
-    recorder.begin_fault("a rule finds two series where it expects one");
-    prometheus.configure("rules/broken.yml", |_| FAILING.to_owned())?;
+async fn break_rule(prometheus: &Prometheus, recorder: &mut AlertRecorder<'_>) -> Result<()> {
+    recorder.set_current_fault("a rule finds two series where it expects one");
+    prometheus.configure("rules/broken.yml", |_| FAILING_RULE.to_owned())?;
     recorder.until_firing(&["TidingsRulesFailing"]).await?;
     prometheus.configure("rules/broken.yml", |_| "groups: []\n".to_owned())?;
     recorder.until_resolved(&["TidingsRulesFailing"]).await
 }
 
-async fn targets(stack: &Stack, prometheus: &Prometheus, recorder: &mut AlertRecorder<'_>) -> Result<()> {
+async fn break_targets(
+    stack: &Stack,
+    prometheus: &Prometheus,
+    recorder: &mut AlertRecorder<'_>,
+) -> Result<()> {
     let addresses: Vec<String> = stack.gateways().iter().map(|node| node.admin()).collect();
     let addresses: Vec<&str> = addresses.iter().map(|place| place.trim_start_matches("http://")).collect();
     let redirect = |from: usize, to: usize| {
@@ -46,7 +50,7 @@ async fn targets(stack: &Stack, prometheus: &Prometheus, recorder: &mut AlertRec
                 .fold(text, |text, (from, to)| text.replacen(&format!("- {from}\n"), &format!("- {to}\n"), 1))
         })
     };
-    recorder.begin_fault("the gateway targets point to another program that has metrics too");
+    recorder.set_current_fault("the gateway targets point to another program that has metrics too");
     redirect(0, 1)?;
     recorder.until_firing(&["TidingsMetricsAbsent", "TidingsNoGateway"]).await?;
     redirect(1, 0)?;
@@ -61,9 +65,9 @@ async fn connect_with_unknown_key(ws: &str, token: &str) {
     }
 }
 
-async fn keys(stack: &Stack, server: &KeyServer, recorder: &mut AlertRecorder<'_>) -> Result<()> {
-    recorder.begin_fault("the key server closes connections");
-    server.turn(Day::Down);
+async fn break_key_server(stack: &Stack, server: &KeyServer, recorder: &mut AlertRecorder<'_>) -> Result<()> {
+    recorder.set_current_fault("the key server closes connections");
+    server.set_behaviour(ServerBehaviour::Down);
     let key = SigningKey::rs256("of tomorrow")?;
     let token = Token::of("eve").claim("aud", json!("tidings")).sign_with(&key);
     let ws = stack.gateway(0).ws();
@@ -71,7 +75,7 @@ async fn keys(stack: &Stack, server: &KeyServer, recorder: &mut AlertRecorder<'_
         () = connect_with_unknown_key(&ws, &token) => {}
         fired = recorder.until_firing(&["TidingsKeyFetchesFailing"]) => fired?,
     }
-    server.turn(Day::Good);
+    server.set_behaviour(ServerBehaviour::Normal);
     tokio::select! {
         () = connect_with_unknown_key(&ws, &token) => Ok(()),
         fired = recorder.until_resolved(&["TidingsKeyFetchesFailing"]) => fired,
@@ -88,15 +92,15 @@ async fn monitoring_faults_and_failing_key_fetches_fire_alerts() -> Result<()> {
         .env("TIDINGS_JWT_AUDIENCE", "tidings")
         .start()
         .await?;
-    let prometheus = Prometheus::start(&stack, shortened::rules).await?;
+    let prometheus = Prometheus::start(&stack, shortened::shortened_rules).await?;
     tokio::time::sleep(WARM_UP).await;
     let mut recorder = AlertRecorder::of(&prometheus);
-    recorder.begin_fault("none");
+    recorder.set_current_fault("none");
     recorder.poll().await?;
     let played = async {
-        rules(&prometheus, &mut recorder).await?;
-        targets(&stack, &prometheus, &mut recorder).await?;
-        keys(&stack, &server, &mut recorder).await
+        break_rule(&prometheus, &mut recorder).await?;
+        break_targets(&stack, &prometheus, &mut recorder).await?;
+        break_key_server(&stack, &server, &mut recorder).await
     };
     let outcome = played.await;
     println!("{}", recorder.table());

@@ -17,19 +17,19 @@ use serde_json::Value;
 use tidings_harness::{Stack, daemon::Daemon, http, ports};
 use tokio::task::JoinSet;
 
-const REDIS: &str = "prometheus-redis-exporter";
-const POSTGRES: &str = "prometheus-postgres-exporter";
-const PATIENCE: Duration = Duration::from_secs(20);
+const REDIS_EXPORTER: &str = "prometheus-redis-exporter";
+const POSTGRES_EXPORTER: &str = "prometheus-postgres-exporter";
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 const WARM_UP: Duration = Duration::from_secs(5);
-/// `max_connections` of PostgreSQL. Persistence takes up to 34 of them.
+/// `max_connections` of PostgreSQL. Persistence takes up to 39 of them.
 const MAX_CONNECTIONS: u64 = 60;
-const MB: u64 = 1024 * 1024;
+const MIB: u64 = 1024 * 1024;
 
 /// Whether both exporters are installed. Prints a notice if one is not.
-fn are_installed() -> bool {
+fn are_exporters_installed() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<_> = std::env::split_paths(&path).collect();
-    [REDIS, POSTGRES].iter().all(|name| {
+    [REDIS_EXPORTER, POSTGRES_EXPORTER].iter().all(|name| {
         let found = folders.iter().any(|folder| folder.join(name).is_file());
         if !found {
             eprintln!("NOT CHECKED: there is no {name} on this machine (Debian's package has the same name)");
@@ -39,7 +39,7 @@ fn are_installed() -> bool {
 }
 
 /// Starts an exporter; returns its process and its address.
-async fn exporter(stack: &Stack, name: &'static str) -> Result<(Daemon, String)> {
+async fn start_exporter(stack: &Stack, name: &'static str) -> Result<(Daemon, String)> {
     let place = format!("127.0.0.1:{}", ports::free()?);
     let listen = format!("--web.listen-address={place}");
     let (redis, postgres) = (stack.redis().url(), format!("{}?sslmode=disable", stack.database().url()));
@@ -47,7 +47,7 @@ async fn exporter(stack: &Stack, name: &'static str) -> Result<(Daemon, String)>
         let mut command = Command::new(name);
         command.arg(&listen);
         match name {
-            REDIS => command.arg(format!("--redis.addr={redis}")),
+            REDIS_EXPORTER => command.arg(format!("--redis.addr={redis}")),
             _ => command.env("DATA_SOURCE_NAME", &postgres),
         };
         command
@@ -55,20 +55,21 @@ async fn exporter(stack: &Stack, name: &'static str) -> Result<(Daemon, String)>
     daemon.start()?;
     let (url, client) = (format!("http://{place}/metrics"), http::client());
     let ready = || async { client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) };
-    daemon.until_ready(PATIENCE, ready).await?;
+    daemon.until_ready(WAIT_TIMEOUT, ready).await?;
     Ok((daemon, place))
 }
 
 /// Checks that the exporters have all metrics that rules and dashboards use.
 async fn ensure_metrics_exist(prometheus: &Prometheus) -> Result<()> {
-    let late: Value =
-        serde_json::from_str(&std::fs::read_to_string(prometheus::shipped().join("late-metrics.json"))?)?;
+    let late: Value = serde_json::from_str(&std::fs::read_to_string(
+        prometheus::shipped_folder().join("late-metrics.json"),
+    )?)?;
     for group in ["redis_exporter", "postgres_exporter"] {
         for name in late[group].as_object().context(group)?.keys() {
             let begun = Instant::now();
             // Prometheus finds new targets within seconds.
             while prometheus.query(name).await?.is_empty() {
-                ensure!(begun.elapsed() < PATIENCE, "{group} has no metric {name}");
+                ensure!(begun.elapsed() < WAIT_TIMEOUT, "{group} has no metric {name}");
                 tokio::time::sleep(Duration::from_millis(250)).await;
             }
         }
@@ -76,8 +77,8 @@ async fn ensure_metrics_exist(prometheus: &Prometheus) -> Result<()> {
     Ok(())
 }
 
-async fn redis(stack: &Stack, recorder: &mut AlertRecorder<'_>) -> Result<()> {
-    recorder.begin_fault("Redis is killed (SIGKILL)");
+async fn redis_faults_fire_alerts(stack: &Stack, recorder: &mut AlertRecorder<'_>) -> Result<()> {
+    recorder.set_current_fault("Redis is killed (SIGKILL)");
     stack.redis().kill();
     recorder.until_firing(&["TidingsDependencyDown"]).await?;
     stack.redis().restart().await?;
@@ -92,17 +93,17 @@ async fn redis(stack: &Stack, recorder: &mut AlertRecorder<'_>) -> Result<()> {
         let mut command = redis::cmd("SETRANGE");
         stack.redis().command::<u64>(command.arg(key).arg(bytes - 1).arg("x")).await
     };
-    recorder.begin_fault("somebody else fills Redis to nine tenths of its maxmemory");
-    fill("other:0".to_owned(), 33 * MB).await?;
+    recorder.set_current_fault("somebody else fills Redis to nine tenths of its maxmemory");
+    fill("other:0".to_owned(), 33 * MIB).await?;
     let info: String = stack.redis().command(redis::cmd("INFO").arg("memory")).await?;
     let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")).context("no used_memory")?;
     set("maxmemory", (used.trim().parse::<u64>()? * 10 / 9).to_string()).await?;
     recorder.until_firing(&["TidingsRedisMemoryHigh"]).await?;
 
-    recorder.begin_fault("maxmemory-policy is allkeys-lru, and Redis is filled over its maxmemory");
+    recorder.set_current_fault("maxmemory-policy is allkeys-lru, and Redis is filled over its maxmemory");
     set("maxmemory-policy", "allkeys-lru".to_owned()).await?;
     for number in 1..20 {
-        fill(format!("other:{number}"), MB).await?;
+        fill(format!("other:{number}"), MIB).await?;
     }
     recorder.until_firing(&["TidingsRedisEvicts"]).await?;
     set("maxmemory-policy", "noeviction".to_owned()).await?;
@@ -133,14 +134,14 @@ async fn hold_connections(
     }
 }
 
-async fn postgres(stack: &Stack, recorder: &mut AlertRecorder<'_>) -> Result<()> {
-    recorder.begin_fault("PostgreSQL is killed (SIGKILL)");
+async fn postgres_faults_fire_alerts(stack: &Stack, recorder: &mut AlertRecorder<'_>) -> Result<()> {
+    recorder.set_current_fault("PostgreSQL is killed (SIGKILL)");
     stack.database().server().kill();
     recorder.until_firing(&["TidingsDependencyDown"]).await?;
     stack.database().server().restart().await?;
     recorder.until_resolved(&["TidingsDependencyDown"]).await?;
 
-    recorder.begin_fault("somebody else holds connections, until nine tenths are taken");
+    recorder.set_current_fault("somebody else holds connections, until nine tenths are taken");
     let mut others = JoinSet::new();
     tokio::select! {
         failed = hold_connections(stack, &mut others) => failed?,
@@ -150,18 +151,29 @@ async fn postgres(stack: &Stack, recorder: &mut AlertRecorder<'_>) -> Result<()>
     let end =
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(120)'";
     stack.database().query(&format!("{end} AND pid <> pg_backend_pid()")).await?;
-    recorder.until_resolved(&["TidingsPostgresConnectionsHigh"]).await
+    recorder.until_resolved(&["TidingsPostgresConnectionsHigh"]).await?;
+
+    recorder.set_current_fault("a report holds a transaction open");
+    let report = tokio::process::Command::new("psql")
+        .args(["--no-psqlrc", "--quiet", "--output=/dev/null", "--command=BEGIN; SELECT pg_sleep(120)"])
+        .arg(stack.database().url())
+        .kill_on_drop(true)
+        .spawn()?;
+    recorder.until_firing(&["TidingsPostgresOldTransaction"]).await?;
+    drop(report);
+    stack.database().query(&format!("{end} AND pid <> pg_backend_pid()")).await?;
+    recorder.until_resolved(&["TidingsPostgresOldTransaction"]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: alerts by real faults"]
 async fn exporter_metrics_of_redis_and_postgres_fire_alerts() -> Result<()> {
-    if !are_installed() {
+    if !are_exporters_installed() {
         return Ok(());
     }
     let connections = format!("max_connections = {MAX_CONNECTIONS}\n");
     let stack = Stack::builder().gateways(2).durable_postgres(&connections).start().await?;
-    let prometheus = Prometheus::start(&stack, shortened::rules).await?;
+    let prometheus = Prometheus::start(&stack, shortened::shortened_rules).await?;
     // The PostgreSQL exporter tries for a second before it reports a missing server, which is longer than the timeout
     // here.
     prometheus.configure("prometheus.yml", |text| {
@@ -171,20 +183,20 @@ async fn exporter_metrics_of_redis_and_postgres_fire_alerts() -> Result<()> {
         )
     })?;
     let mut exporters = Vec::new();
-    for (name, job) in [(REDIS, "redis"), (POSTGRES, "postgres")] {
-        let (daemon, place) = exporter(&stack, name).await?;
+    for (name, job) in [(REDIS_EXPORTER, "redis"), (POSTGRES_EXPORTER, "postgres")] {
+        let (daemon, place) = start_exporter(&stack, name).await?;
         exporters.push(daemon);
         prometheus.configure(&format!("targets/{job}.yml"), |_| format!("- targets: [\"{place}\"]\n"))?;
     }
     ensure_metrics_exist(&prometheus).await?;
     tokio::time::sleep(WARM_UP).await;
     let mut recorder = AlertRecorder::of(&prometheus);
-    recorder.begin_fault("none");
+    recorder.set_current_fault("none");
     recorder.poll().await?;
     let played = async {
-        redis(&stack, &mut recorder).await?;
-        postgres(&stack, &mut recorder).await?;
-        recorder.begin_fault("an exporter is killed (SIGKILL)");
+        redis_faults_fire_alerts(&stack, &mut recorder).await?;
+        postgres_faults_fire_alerts(&stack, &mut recorder).await?;
+        recorder.set_current_fault("an exporter is killed (SIGKILL)");
         exporters[0].kill();
         recorder.until_firing(&["TidingsTargetDown"]).await
     };

@@ -15,8 +15,8 @@ use serde_json::json;
 use tidings_harness::{Client, Stack, clock};
 
 const WARM_UP: Duration = Duration::from_secs(15);
-/// The memory limit as in deploy/prometheus/rules/recording.yml.
-const LIMIT: &str = "vector(768 * 1024 * 1024)";
+/// The expression of the memory limit in deploy/prometheus/rules/recording.yml.
+const MEMORY_LIMIT_EXPRESSION: &str = "vector(768 * 1024 * 1024)";
 /// Clients in one room, on the gateway whose thread gets no CPU.
 const LISTENERS: usize = 30;
 const SENDERS: usize = 4;
@@ -27,19 +27,23 @@ fn resident_bytes(pid: u32) -> Result<u64> {
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
-async fn memory(stack: &Stack, prometheus: &Prometheus, recorder: &mut AlertRecorder<'_>) -> Result<()> {
+async fn memory_near_limit(
+    stack: &Stack,
+    prometheus: &Prometheus,
+    recorder: &mut AlertRecorder<'_>,
+) -> Result<()> {
     let pid = stack.gateway(0).pid().context("gateway 0 does not run")?;
     let limit = format!("vector({})", resident_bytes(pid)? * 10 / 9);
-    recorder.begin_fault("the limit of a gateway's memory is a ninth above what it holds");
+    recorder.set_current_fault("the limit of a gateway's memory is a ninth above what it holds");
     let limited = |from: &str, to: &str| {
         prometheus.configure("rules/recording.yml", |text| {
             assert!(text.contains(from), "recording.yml does not contain {from}");
             text.replace(from, to)
         })
     };
-    limited(LIMIT, &limit)?;
+    limited(MEMORY_LIMIT_EXPRESSION, &limit)?;
     recorder.until_firing(&["TidingsMemoryHigh"]).await?;
-    limited(&limit, LIMIT)?;
+    limited(&limit, MEMORY_LIMIT_EXPRESSION)?;
     recorder.until_resolved(&["TidingsMemoryHigh"]).await
 }
 
@@ -61,7 +65,7 @@ impl Drop for CpuHog {
 
 /// The thread with the most CPU time among those whose names begin with `beginning`. The thread for metrics and health
 /// has the same name and must not be slowed down.
-fn busiest(pid: u32, beginning: &str) -> Result<String> {
+fn busiest_thread(pid: u32, beginning: &str) -> Result<String> {
     let mut found = Vec::new();
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let task = task?;
@@ -74,7 +78,7 @@ fn busiest(pid: u32, beginning: &str) -> Result<String> {
     Ok(found.into_iter().max().with_context(|| format!("no thread is called {beginning}"))?.1)
 }
 
-async fn say(client: &Client, room: &str) {
+async fn keep_sending(client: &Client, room: &str) {
     loop {
         let sends = (0..50).map(|_| {
             let id = clock::client_id();
@@ -98,8 +102,8 @@ async fn threads_without_cpu(stack: &Stack, recorder: &mut AlertRecorder<'_>) ->
         senders.push(stack.connect_at(0, "ann").await?);
     }
     let pid = stack.gateway(1).pid().context("gateway 1 does not run")?;
-    let worker = busiest(pid, "actix-server wo")?;
-    recorder.begin_fault(
+    let worker = busiest_thread(pid, "actix-server wo")?;
+    recorder.set_current_fault(
         "the thread of a gateway shares a core with somebody who takes all of it, while a room is busy",
     );
     for (program, arguments) in [("taskset", ["-p", "-c", "0"].as_slice()), ("chrt", &["--idle", "-p", "0"])]
@@ -108,7 +112,7 @@ async fn threads_without_cpu(stack: &Stack, recorder: &mut AlertRecorder<'_>) ->
         ensure!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     }
     let _hog = CpuHog::on("0")?;
-    let saying = futures_util::future::join_all(senders.iter().map(|sender| say(sender, &room)));
+    let saying = futures_util::future::join_all(senders.iter().map(|sender| keep_sending(sender, &room)));
     tokio::select! {
         _ = saying => Ok(()),
         fired = recorder.until_firing(&["TidingsHintsDropped"]) => fired,
@@ -123,13 +127,13 @@ async fn overloaded_gateways_fire_their_alerts() -> Result<()> {
         builder = builder.gateway_env(limit, 100_000);
     }
     let stack = builder.start().await?;
-    let prometheus = Prometheus::start(&stack, shortened::rules).await?;
+    let prometheus = Prometheus::start(&stack, shortened::shortened_rules).await?;
     tokio::time::sleep(WARM_UP).await;
     let mut recorder = AlertRecorder::of(&prometheus);
-    recorder.begin_fault("none");
+    recorder.set_current_fault("none");
     recorder.poll().await?;
     let played = async {
-        memory(&stack, &prometheus, &mut recorder).await?;
+        memory_near_limit(&stack, &prometheus, &mut recorder).await?;
         threads_without_cpu(&stack, &mut recorder).await
     };
     let outcome = played.await;

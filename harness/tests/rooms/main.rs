@@ -1,8 +1,10 @@
-//! Rooms and their members: membership, presence, typing, receipts, limits.
-//! All these modules are one test program, because linking each file separately took minutes.
+//! Rooms and their members: membership, presence, typing, receipts, limits. All these modules are one test program,
+//! because linking each file separately takes minutes.
 
 #![allow(clippy::unwrap_used)]
 
+mod common_limits;
+mod lagging;
 mod limits;
 mod membership;
 mod membership_behind;
@@ -10,6 +12,8 @@ mod membership_concurrency;
 mod membership_limits;
 mod membership_live;
 mod membership_telling;
+mod notify_level;
+mod people;
 mod presence;
 mod presence_faults;
 mod presence_rooms;
@@ -18,6 +22,7 @@ mod receipts;
 mod receipts_marks;
 mod rooms_version;
 mod signals;
+mod slow_mode;
 mod typing;
 mod user_channel;
 

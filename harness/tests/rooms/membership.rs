@@ -5,16 +5,15 @@ use serde_json::{Value, json};
 use tidings_harness::http::Answer;
 use tidings_harness::{Http, Stack};
 
-async fn stack() -> Result<Stack> {
+async fn start_stack() -> Result<Stack> {
     Stack::builder().gateways(0).start().await
 }
 
-fn admin(stack: &Stack) -> Http {
+fn admin_http(stack: &Stack) -> Http {
     stack.http("root").with_token(&stack.admin_token("root"))
 }
 
-/// A room of alice with these members.
-async fn room_of(stack: &Stack, kind: &str, members: &[(&str, &str)]) -> Result<String> {
+async fn create_room(stack: &Stack, kind: &str, members: &[(&str, &str)]) -> Result<String> {
     let members: Vec<Value> =
         members.iter().map(|(user, role)| json!({"user": user, "role": role})).collect();
     let body = json!({"kind": kind, "name": "Tea", "members": members});
@@ -23,7 +22,7 @@ async fn room_of(stack: &Stack, kind: &str, members: &[(&str, &str)]) -> Result<
 }
 
 /// Users with their roles, as in alice's list of members.
-async fn roles(stack: &Stack, room: &str) -> Result<Vec<String>> {
+async fn member_roles(stack: &Stack, room: &str) -> Result<Vec<String>> {
     let members = stack.http("alice").members(room, "").await?.expect(200).body;
     let members = members["members"].as_array().cloned().unwrap_or_default();
     let word = |member: &Value| {
@@ -32,22 +31,22 @@ async fn roles(stack: &Stack, room: &str) -> Result<Vec<String>> {
     Ok(members.iter().map(word).collect())
 }
 
-fn seq(answer: &Answer) -> u64 {
+fn answer_seq(answer: &Answer) -> u64 {
     answer.body["seq"].as_u64().unwrap_or_default()
 }
 
 // Covers: PUT /rooms/{room}/members/{user}, DELETE /rooms/{room}/members/{user}, member:added, member:changed, member:removed.
 #[tokio::test]
 async fn membership_change_is_logged_and_applied() -> Result<()> {
-    let stack = stack().await?;
-    let (alice, room) = (stack.http("alice"), room_of(&stack, "private", &[("bob", "admin")]).await?);
+    let stack = start_stack().await?;
+    let (alice, room) = (stack.http("alice"), create_room(&stack, "private", &[("bob", "admin")]).await?);
     let bob = stack.http("bob");
     alice.send(&room, "m1", "hello").await?.expect(201);
     let added = bob.put_member(&room, "carol", "guest").await?.expect(200).body;
     ensure!(added == json!({"user": "carol", "role": "guest", "seq": 2}), "{added}");
     let changed = alice.put_member(&room, "carol", "vip").await?.expect(200).body;
     ensure!(changed == json!({"user": "carol", "role": "vip", "seq": 3}), "{changed}");
-    // The same role again changes nothing.
+    // A request for the role that the user already has changes nothing.
     let same = alice.put_member(&room, "carol", "vip").await?.expect(200).body;
     ensure!(same == json!({"user": "carol", "role": "vip", "seq": 3}), "{same}");
     let without_role = alice.join_room(&room, "carol").await?.expect(200).body;
@@ -64,7 +63,7 @@ async fn membership_change_is_logged_and_applied() -> Result<()> {
         json!({"type": "member:removed", "room": room, "seq": 5, "user": "carol", "by": "carol"}),
     ];
     ensure!(logged == expected, "{logged:?}");
-    ensure!(roles(&stack, &room).await? == ["alice owner"]);
+    ensure!(member_roles(&stack, &room).await? == ["alice owner"]);
     let seen = alice.room(&room).await?.expect(200).body;
     ensure!((&seen["members"], &seen["head"]["seq"]) == (&json!(1), &json!(5)), "{seen}");
     Ok(())
@@ -78,10 +77,10 @@ fn without_time(mut event: Value) -> Value {
 // Covers: forbidden.
 #[tokio::test]
 async fn membership_permissions_match_role_table() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let of_each =
         [("o2", "owner"), ("a", "admin"), ("a2", "admin"), ("m", "member"), ("v", "vip"), ("g", "guest")];
-    let room = room_of(&stack, "public", &of_each).await?;
+    let room = create_room(&stack, "public", &of_each).await?;
     let put = |user: &'static str, role: &'static str| (user, Some(role));
     let remove = |user: &'static str| (user, None);
     // In order: who asks, for which change, and the status of the answer.
@@ -134,22 +133,22 @@ async fn membership_permissions_match_role_table() -> Result<()> {
 
 #[tokio::test]
 async fn admin_scope_acts_as_owner_but_cannot_remove_last_owner() -> Result<()> {
-    let stack = stack().await?;
-    let (root, room) = (admin(&stack), room_of(&stack, "private", &[]).await?);
+    let stack = start_stack().await?;
+    let (root, room) = (admin_http(&stack), create_room(&stack, "private", &[]).await?);
     ensure!(root.remove_member(&room, "alice").await?.expect(409).code() == "conflict");
     root.put_member(&room, "alice", "member").await?.expect(409);
     root.put_member(&room, "bob", "owner").await?.expect(200);
     root.put_member(&room, "alice", "member").await?.expect(200);
     root.put_member(&room, "root", "admin").await?.expect(200);
-    ensure!(roles(&stack, &room).await? == ["alice member", "bob owner", "root admin"]);
+    ensure!(member_roles(&stack, &room).await? == ["alice member", "bob owner", "root admin"]);
     root.put_member("no-such-room", "bob", "owner").await?.expect(404);
     Ok(())
 }
 
 #[tokio::test]
 async fn anyone_joins_public_room_always_as_member() -> Result<()> {
-    let stack = stack().await?;
-    let room = room_of(&stack, "public", &[("gus", "guest")]).await?;
+    let stack = start_stack().await?;
+    let room = create_room(&stack, "public", &[("gus", "guest")]).await?;
     let bob = stack.http("bob");
     bob.room(&room).await?.expect(404);
     let joined = bob.put_member(&room, "bob", "owner").await?.expect(200).body;
@@ -159,14 +158,14 @@ async fn anyone_joins_public_room_always_as_member() -> Result<()> {
     ensure!(bob.join_room(&room, "bob").await?.expect(200).body["role"] == "member");
     ensure!(stack.http("alice").join_room(&room, "alice").await?.expect(200).body["role"] == "owner");
     ensure!(stack.http("gus").join_room(&room, "gus").await?.expect(200).body["role"] == "guest");
-    // Leaves and joins again, while the room's hash still has the mark of the removal.
+    // Bob leaves and joins again, while the room's hash still has the mark of his removal.
     bob.remove_member(&room, "bob").await?.expect(200);
     bob.room(&room).await?.expect(404);
     ensure!(bob.send(&room, "b2", "again?").await?.expect(404).code() == "not_found");
     bob.join_room(&room, "bob").await?.expect(200);
     bob.send(&room, "b3", "back").await?.expect(201);
     // A private room cannot be joined, and the answer is the same as for a missing room.
-    let private = room_of(&stack, "private", &[]).await?;
+    let private = create_room(&stack, "private", &[]).await?;
     let foreign = bob.join_room(&private, "bob").await?.expect(404).body;
     ensure!(foreign == bob.join_room("no-such-room", "bob").await?.expect(404).body);
     Ok(())
@@ -174,7 +173,7 @@ async fn anyone_joins_public_room_always_as_member() -> Result<()> {
 
 #[tokio::test]
 async fn direct_room_members_cannot_change() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.create_room("direct", &["bob"]).await?.expect(201).body;
     let room = room["room"].as_str().unwrap_or_default();
@@ -182,16 +181,16 @@ async fn direct_room_members_cannot_change() -> Result<()> {
         ensure!(stack.http(who).put_member(room, user, "guest").await?.expect(403).code() == "forbidden");
         stack.http(who).remove_member(room, user).await?.expect(403);
     }
-    admin(&stack).put_member(room, "carol", "member").await?.expect(403);
+    admin_http(&stack).put_member(room, "carol", "member").await?.expect(403);
     ensure!(stack.http("carol").put_member(room, "carol", "member").await?.expect(404).code() == "not_found");
-    ensure!(roles(&stack, room).await? == ["alice owner", "bob member"]);
+    ensure!(member_roles(&stack, room).await? == ["alice owner", "bob member"]);
     Ok(())
 }
 
 #[tokio::test]
 async fn removed_member_reads_and_sends_nothing_after_answer() -> Result<()> {
-    let stack = stack().await?;
-    let room = room_of(&stack, "private", &[("bob", "member")]).await?;
+    let stack = start_stack().await?;
+    let room = create_room(&stack, "private", &[("bob", "member")]).await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     bob.send(&room, "b1", "hi").await?.expect(201);
     alice.remove_member(&room, "bob").await?.expect(200);
@@ -201,21 +200,21 @@ async fn removed_member_reads_and_sends_nothing_after_answer() -> Result<()> {
     bob.send(&room, "b2", "still here?").await?.expect(404);
     bob.read(&room, 1).await?.expect(404);
     ensure!(bob.my_rooms("").await?.body["rooms"] == json!([]));
-    // A repeated send of an earlier message gets no answer either.
+    // A removed user who repeats an earlier message gets 404 too.
     bob.send(&room, "b1", "hi").await?.expect(404);
     Ok(())
 }
 
 #[tokio::test]
 async fn returning_member_has_fresh_marks_and_sees_whole_log() -> Result<()> {
-    let stack = stack().await?;
-    let room = room_of(&stack, "private", &[("bob", "member")]).await?;
+    let stack = start_stack().await?;
+    let room = create_room(&stack, "private", &[("bob", "member")]).await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     alice.send(&room, "a1", "one").await?.expect(201);
     bob.read(&room, 1).await?.expect(200);
     alice.remove_member(&room, "bob").await?.expect(200);
     alice.send(&room, "a2", "two").await?.expect(201);
-    let back = seq(&alice.put_member(&room, "bob", "guest").await?.expect(200));
+    let back = answer_seq(&alice.put_member(&room, "bob", "guest").await?.expect(200));
     let mine = bob.room(&room).await?.expect(200).body;
     ensure!(
         (&mine["read_seq"], &mine["unread"], &mine["role"]) == (&json!(0), &json!(2), &json!("guest")),
@@ -236,8 +235,8 @@ async fn returning_member_has_fresh_marks_and_sees_whole_log() -> Result<()> {
 
 #[tokio::test]
 async fn role_change_changes_visible_messages() -> Result<()> {
-    let stack = stack().await?;
-    let room = room_of(&stack, "private", &[("bob", "member")]).await?;
+    let stack = start_stack().await?;
+    let room = create_room(&stack, "private", &[("bob", "member")]).await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let path = format!("/rooms/{room}/messages");
     let to_vips = json!({"client_id": "a1", "content": "psst", "visible_to": {"roles": ["vip"]}});
@@ -256,8 +255,8 @@ async fn role_change_changes_visible_messages() -> Result<()> {
 
 #[tokio::test]
 async fn added_user_is_created_for_any_valid_id() -> Result<()> {
-    let stack = stack().await?;
-    let room = room_of(&stack, "private", &[]).await?;
+    let stack = start_stack().await?;
+    let room = create_room(&stack, "private", &[]).await?;
     for user in ["zoë/ü", "a+b%2F@c", "x?y#z"] {
         let put = stack.http("alice").put_member(&room, user, "member").await?.expect(200).body;
         ensure!(put["user"] == user, "{put}");
@@ -274,11 +273,11 @@ async fn added_user_is_created_for_any_valid_id() -> Result<()> {
 async fn required_users_mode_refuses_unknown_member() -> Result<()> {
     let stack = Stack::builder().gateways(0).persistence_env("TIDINGS_USERS", "required").start().await?;
     stack.database().query("INSERT INTO users (id) VALUES ('alice'), ('root')").await?;
-    let room = room_of(&stack, "private", &[]).await?;
+    let room = create_room(&stack, "private", &[]).await?;
     let alice = stack.http("alice");
     ensure!(alice.put_member(&room, "bob", "member").await?.expect(404).code() == "not_found");
     ensure!(stack.database().value("SELECT count(*) FROM users").await? == "2");
-    admin(&stack).put_user("bob", json!({"name": "Bob"})).await?.expect(200);
+    admin_http(&stack).put_user("bob", json!({"name": "Bob"})).await?.expect(200);
     alice.put_member(&room, "bob", "member").await?.expect(200);
     stack.http("bob").room(&room).await?.expect(200);
     Ok(())
@@ -287,8 +286,8 @@ async fn required_users_mode_refuses_unknown_member() -> Result<()> {
 // Covers: PATCH /rooms/{room}, DELETE /rooms/{room}, room:updated.
 #[tokio::test]
 async fn room_is_renamed_described_archived_and_unarchived() -> Result<()> {
-    let stack = stack().await?;
-    let room = room_of(&stack, "public", &[("ada", "admin"), ("bob", "member")]).await?;
+    let stack = start_stack().await?;
+    let room = create_room(&stack, "public", &[("ada", "admin"), ("bob", "member")]).await?;
     let (ada, bob) = (stack.http("ada"), stack.http("bob"));
     let before = ada.room(&room).await?.expect(200).body;
     ensure!(ada.change_room(&room, json!({})).await?.expect(200).body["head"]["seq"] == 0, "no event added");
@@ -315,7 +314,7 @@ async fn room_is_renamed_described_archived_and_unarchived() -> Result<()> {
     let back = ada.change_room(&room, json!({"name": "Tea", "archived": false})).await?.expect(200).body;
     ensure!((&back["name"], &back["archived"]) == (&json!("Tea"), &json!(false)), "{back}");
     bob.send(&room, "b1", "hello!").await?.expect(201);
-    admin(&stack).archive_room(&room).await?.expect(204);
+    admin_http(&stack).archive_room(&room).await?.expect(204);
 
     let events = ada.events(&room, "").await?.expect(200).body["events"].clone();
     let logged: Vec<Value> = events.as_array().into_iter().flatten().cloned().map(without_time).collect();
@@ -333,8 +332,9 @@ async fn room_is_renamed_described_archived_and_unarchived() -> Result<()> {
 
 #[tokio::test]
 async fn membership_change_is_no_activity_but_message_is() -> Result<()> {
-    let stack = stack().await?;
-    let (first, second) = (room_of(&stack, "private", &[]).await?, room_of(&stack, "private", &[]).await?);
+    let stack = start_stack().await?;
+    let (first, second) =
+        (create_room(&stack, "private", &[]).await?, create_room(&stack, "private", &[]).await?);
     let alice = stack.http("alice");
     let newest = async || -> Result<_> {
         Ok(alice.my_rooms("limit=1").await?.expect(200).body["rooms"][0]["room"].clone())

@@ -1,23 +1,23 @@
-//! Concurrent changes of memberships: a decision on stale data is made again, and nothing is locked.
+//! Concurrent changes of memberships take no lock: a decision on stale data is made again.
 
-use crate::room_log::{PATIENCE, RoomLog, hold_partition};
+use crate::room_log::{RoomLog, WAIT_TIMEOUT, hold_partition};
 use anyhow::{Result, ensure};
 use futures_util::future::try_join_all;
 use serde_json::json;
 use tidings_harness::{Http, Stack};
 use tidings_shared::{
     ids::{RoomId, Seq, UserId},
-    log::{AppendError, Entry, KnownUpto, keys::Partition},
+    log::{AppendError, Entry, KnownMemberships, keys::Partition},
     role::MinRole,
 };
 
-const ROOMY: u64 = 10_000;
+const MAX_BACKLOG_RECORDS: u64 = 10_000;
 
-async fn two_nodes() -> Result<Stack> {
+async fn start_two_nodes() -> Result<Stack> {
     Stack::builder().gateways(0).persistence(2).start().await
 }
 
-fn owners(users: &[&str]) -> serde_json::Value {
+fn room_of_owners(users: &[&str]) -> serde_json::Value {
     let members: Vec<_> = users.iter().map(|user| json!({"user": user, "role": "owner"})).collect();
     json!({"kind": "private", "members": members})
 }
@@ -29,9 +29,9 @@ async fn new_room(http: &Http, body: serde_json::Value) -> Result<RoomId> {
 
 #[tokio::test]
 async fn two_owners_leaving_at_once_leave_one_owner() -> Result<()> {
-    let stack = two_nodes().await?;
+    let stack = start_two_nodes().await?;
     for round in 0..10 {
-        let room = new_room(&stack.http("alice"), owners(&["bob"])).await?;
+        let room = new_room(&stack.http("alice"), room_of_owners(&["bob"])).await?;
         let (alice, bob) = (stack.http_at(0, "alice"), stack.http_at(1, "bob"));
         let answers = match round % 3 {
             0 => tokio::join!(
@@ -59,8 +59,8 @@ async fn two_owners_leaving_at_once_leave_one_owner() -> Result<()> {
 
 #[tokio::test]
 async fn overtaken_change_is_decided_again_after_store() -> Result<()> {
-    let stack = two_nodes().await?;
-    let room = new_room(&stack.http("alice"), owners(&["bob", "carol"])).await?;
+    let stack = start_two_nodes().await?;
+    let room = new_room(&stack.http("alice"), room_of_owners(&["bob", "carol"])).await?;
     // The first change creates the room's hash, so that later changes do not wait for its seed.
     stack.http("alice").put_member(room.as_str(), "dave", "member").await?.expect(200);
     let hold = hold_partition(&stack, Partition::of(&room), 2.0).await?;
@@ -87,9 +87,9 @@ async fn overtaken_change_is_decided_again_after_store() -> Result<()> {
 #[tokio::test]
 async fn conditional_append_is_refused_after_relevant_change() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
-    let log = RoomLog::new(&stack, ROOMY).await?;
+    let log = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     let [bob, carol] = ["bob", "carol"].map(|user| UserId::parse(user).unwrap());
-    let change = |user: &'static str, role: &'static str, upto: KnownUpto| {
+    let change = |user: &'static str, role: &'static str, upto: KnownMemberships| {
         let user = if user == "bob" { &bob } else { &carol };
         let entry = Entry {
             sender: Some(&log.alice),
@@ -103,32 +103,34 @@ async fn conditional_append_is_refused_after_relevant_change() -> Result<()> {
     };
     log.append("m1").await?;
     ensure!(
-        change("bob", "vip", KnownUpto::Room(Seq(0))).await == Ok(Seq(2)),
+        change("bob", "vip", KnownMemberships::Room(Seq(0))).await == Ok(Seq(2)),
         "a message must not make a change stale"
     );
-    ensure!(change("carol", "vip", KnownUpto::Room(Seq(1))).await == Err(AppendError::Stale(Seq(2))));
+    ensure!(change("carol", "vip", KnownMemberships::Room(Seq(1))).await == Err(AppendError::Stale(Seq(2))));
     ensure!(
-        change("carol", "vip", KnownUpto::User(Seq(1))).await == Ok(Seq(3)),
+        change("carol", "vip", KnownMemberships::User(Seq(1))).await == Ok(Seq(3)),
         "a change of bob must not make carol's change stale"
     );
-    ensure!(change("bob", "guest", KnownUpto::User(Seq(1))).await == Err(AppendError::Stale(Seq(2))));
-    ensure!(change("bob", "guest", KnownUpto::User(Seq(2))).await == Ok(Seq(4)));
-    // If the marks are lost with the hash, the change must know everything up to the base.
+    ensure!(change("bob", "guest", KnownMemberships::User(Seq(1))).await == Err(AppendError::Stale(Seq(2))));
+    ensure!(change("bob", "guest", KnownMemberships::User(Seq(2))).await == Ok(Seq(4)));
+    // If the marks are lost with the room's hash, a change must be decided on everything up to the base.
     log.until_head(&stack, 4).await?;
     stack.redis().restart_empty().await?;
     let begun = std::time::Instant::now();
     while let Err(error) = log.append("m5").await {
-        ensure!(begun.elapsed() < PATIENCE, "{error:?}");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "{error:?}");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    ensure!(change("carol", "guest", KnownUpto::User(Seq(3))).await == Err(AppendError::Stale(Seq(4))));
-    ensure!(change("carol", "guest", KnownUpto::User(Seq(4))).await.is_ok());
+    ensure!(
+        change("carol", "guest", KnownMemberships::User(Seq(3))).await == Err(AppendError::Stale(Seq(4)))
+    );
+    ensure!(change("carol", "guest", KnownMemberships::User(Seq(4))).await.is_ok());
     Ok(())
 }
 
 #[tokio::test]
 async fn three_hundred_users_join_public_room_at_once() -> Result<()> {
-    let stack = two_nodes().await?;
+    let stack = start_two_nodes().await?;
     let room = new_room(&stack.http("alice"), json!({"kind": "public"})).await?;
     let begun = std::time::Instant::now();
     let joins = (0..300).map(|n| {
@@ -147,7 +149,7 @@ async fn three_hundred_users_join_public_room_at_once() -> Result<()> {
 
 #[tokio::test]
 async fn concurrent_add_and_remove_of_member_apply_once() -> Result<()> {
-    let stack = two_nodes().await?;
+    let stack = start_two_nodes().await?;
     let room = new_room(&stack.http("alice"), json!({"kind": "private"})).await?;
     let nodes: Vec<Http> = (0..20).map(|n| stack.http_at(n % 2, "alice")).collect();
     let adds = nodes.iter().map(|http| http.put_member(room.as_str(), "bob", "member"));
@@ -166,7 +168,7 @@ async fn concurrent_add_and_remove_of_member_apply_once() -> Result<()> {
 
 #[tokio::test]
 async fn concurrently_demoted_admin_acts_before_demotion_or_fails() -> Result<()> {
-    let stack = two_nodes().await?;
+    let stack = start_two_nodes().await?;
     for round in 0..10 {
         let members = json!({"kind": "private", "members": [{"user": "ada", "role": "admin"}]});
         let room = new_room(&stack.http("alice"), members).await?;
@@ -192,7 +194,7 @@ async fn concurrently_demoted_admin_acts_before_demotion_or_fails() -> Result<()
 
 #[tokio::test]
 async fn concurrent_direct_room_creation_yields_one_room() -> Result<()> {
-    let stack = two_nodes().await?;
+    let stack = start_two_nodes().await?;
     let asked = (0..20).map(|n| {
         let (who, other) = if n % 2 == 0 { ("alice", "bob") } else { ("bob", "alice") };
         let http = stack.http_at((n / 2) % 2, who);
@@ -208,7 +210,7 @@ async fn concurrent_direct_room_creation_yields_one_room() -> Result<()> {
 
 #[tokio::test]
 async fn concurrent_joins_and_leaves_keep_member_count_exact() -> Result<()> {
-    let stack = two_nodes().await?;
+    let stack = start_two_nodes().await?;
     let room = new_room(&stack.http("alice"), json!({"kind": "public"})).await?;
     let users = (0..12).map(|n| {
         let (user, room) = (format!("u{}", n % 6), room.clone());
@@ -228,7 +230,7 @@ async fn concurrent_joins_and_leaves_keep_member_count_exact() -> Result<()> {
          WHERE r.id = '{room}'"
     );
     ensure!(stack.database().value(&count).await? == "t");
-    // In log order, each added user was absent and each removed user was present.
+    // In log order, each added user was absent before, and each removed user was present.
     let events = format!("SELECT type, body->>'user' FROM events WHERE room_id = '{room}' ORDER BY seq");
     let mut present = std::collections::HashSet::new();
     for row in stack.database().query(&events).await? {
@@ -242,7 +244,7 @@ async fn concurrent_joins_and_leaves_keep_member_count_exact() -> Result<()> {
 
 #[tokio::test]
 async fn concurrent_archive_requests_all_succeed() -> Result<()> {
-    let stack = two_nodes().await?;
+    let stack = start_two_nodes().await?;
     let room = new_room(&stack.http("alice"), json!({"kind": "private"})).await?;
     let nodes: Vec<Http> = (0..10).map(|n| stack.http_at(n % 2, "alice")).collect();
     for answer in try_join_all(nodes.iter().map(|http| http.archive_room(room.as_str()))).await? {

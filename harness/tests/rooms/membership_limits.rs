@@ -63,7 +63,8 @@ async fn http_commands_are_limited_per_user_with_retry_after() -> Result<()> {
     let (alice, root) = (stack.http("alice"), stack.http("root").with_token(&stack.admin_token("root")));
     let room = alice.new_room(&["bob", "carol"]).await?;
     let other = alice.new_room(&[]).await?;
-    // One more command is allowed each second, and a busy machine may need that long: each kind is repeated.
+    // Each kind of command is repeated, because the limit allows one more each second, and a busy machine may need that
+    // long.
     for kind in 0..6 {
         let mut refused = None;
         for n in 0..40 {
@@ -86,7 +87,7 @@ async fn http_commands_are_limited_per_user_with_retry_after() -> Result<()> {
         ensure!(refused.code() == "rate_limited", "{kind}: {}", refused.body);
         ensure!(refused.body["retry_after_ms"].as_u64().is_some_and(|ms| (1..=1000).contains(&ms)));
     }
-    // Each user has an own limit; the admin scope is not limited; reads are not limited.
+    // Each user has a separate limit. Requests with the admin scope, and reads of history, have no limit.
     stack.http("bob").send(&room, "b1", "hi").await?.expect(201);
     for n in 0..10 {
         root.put_member(&room, &format!("u{n}"), "member").await?.expect(200);
@@ -122,7 +123,7 @@ async fn http_marks_and_presence_have_separate_limits() -> Result<()> {
         let answers = [alice.get("/presence?user=bob").await?, alice.post("/presence", away.clone()).await?];
         presence += answers.iter().filter(|answer| answer.code() == "rate_limited").count();
     }
-    // A burst of four, then one per second.
+    // Each limit allows a burst of four requests, then one per second.
     ensure!(
         (1..=12).contains(&marks) && (1..=12).contains(&presence),
         "{marks} marks and {presence} presence requests were refused"
@@ -147,5 +148,38 @@ async fn large_room_creation_costs_several_commands() -> Result<()> {
     let refused = alice.create_room("private", &people).await?.expect(429);
     ensure!(refused.body["retry_after_ms"].as_u64().is_some_and(|ms| ms > 1000), "{}", refused.body);
     ensure!(stack.database().value("SELECT count(*) FROM rooms").await? == "1");
+    Ok(())
+}
+
+/// Number of `HSET` calls that Redis has executed, including those of scripts.
+async fn hset_calls(stack: &Stack) -> Result<u64> {
+    let stats: String = stack.redis().command(redis::cmd("INFO").arg("commandstats")).await?;
+    let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_hset:calls="));
+    Ok(calls.and_then(|calls| calls.split(',').next()).unwrap_or("0").parse()?)
+}
+
+#[tokio::test]
+async fn join_of_mine_beyond_200_rooms_does_not_write_cache() -> Result<()> {
+    let stack = Stack::builder().gateway_env("TIDINGS_JOINS_PER_SECOND", 1000).start().await?;
+    for _ in 0..220 {
+        stack.http("alice").new_room(&[]).await?;
+    }
+    let client = stack.connect("alice").await?;
+    let join = async || {
+        let (before, joined) = (hset_calls(&stack).await?, client.join_mine().await?);
+        ensure!(joined.rooms.len() == 200 && joined.more, "{joined:?}");
+        anyhow::Ok(hset_calls(&stack).await? - before)
+    };
+    // The first join seeds the rooms and fills the cache.
+    join().await?;
+    let cached = redis::cmd("HLEN").arg("rooms:{alice}").to_owned();
+    ensure!(stack.redis().command::<u64>(&cached).await? == 221);
+    // Other tasks, such as the renewal of the node lease, may also write.
+    let written = join().await?;
+    ensure!(written < 50, "{written} HSET calls although the memberships are cached");
+    stack.redis().command::<()>(redis::cmd("DEL").arg("rooms:{alice}")).await?;
+    let written = join().await?;
+    ensure!(written < 50, "{written} HSET calls to fill the cache");
+    ensure!(stack.redis().command::<u64>(&cached).await? == 221);
     Ok(())
 }

@@ -16,13 +16,14 @@ async fn member_added_mid_conversation_misses_nothing() -> Result<()> {
     let stack = Stack::start().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
-    let mut channel = UserChannel::of(&stack, "bob").await?;
-    // Alice sends until `enough` is set.
-    let (sent, enough) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let mut channel = UserChannel::subscribe(&stack, "bob").await?;
+    // Alice sends until `stop_sending` is set.
+    let (sent, stop_sending) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let sending = {
-        let (alice, room, sent, enough) = (alice.clone(), room.clone(), sent.clone(), enough.clone());
+        let (alice, room, sent, stop_sending) =
+            (alice.clone(), room.clone(), sent.clone(), stop_sending.clone());
         tokio::spawn(async move {
-            while !enough.load(Relaxed) {
+            while !stop_sending.load(Relaxed) {
                 let n = sent.load(Relaxed);
                 alice.send(&room, &format!("m{n}"), &n.to_string()).await?.expect(201);
                 sent.fetch_add(1, Relaxed);
@@ -50,7 +51,7 @@ async fn member_added_mid_conversation_misses_nothing() -> Result<()> {
     ensure!((joined.role.as_str(), joined.members) == ("vip", 2), "{joined:?}");
     adding.await??.expect(200);
     until_sent(sent.load(Relaxed) + 20).await?;
-    enough.store(true, Relaxed);
+    stop_sending.store(true, Relaxed);
     sending.await??;
     ensure!(from.seq >= 20, "bob was added too early: {from:?}");
     // Bob receives his own addition and all later messages.
@@ -59,7 +60,7 @@ async fn member_added_mid_conversation_misses_nothing() -> Result<()> {
         if event.kind() == "room:caught_up" {
             event = bob.next_of_log(WAIT_TIMEOUT).await?;
         }
-        ensure!(event.place() == Some((room.as_str(), seq)), "{seq}: {event:?}");
+        ensure!(event.log_position() == Some((room.as_str(), seq)), "{seq}: {event:?}");
         ensure!((event.kind() == "member:added") == (seq == from.seq + 1), "{event:?}");
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::channel::UserChannel;
-use crate::room_log::{PATIENCE, RoomLog, hold};
+use crate::room_log::{RoomLog, WAIT_TIMEOUT, hold};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tidings_harness::{Http, Stack};
@@ -16,37 +16,37 @@ use tidings_shared::{
     people::UserNotice,
 };
 
-const ROOMY: u64 = 10_000;
+const MAX_BACKLOG_RECORDS: u64 = 10_000;
 
-async fn stack() -> Result<Stack> {
+async fn start_stack() -> Result<Stack> {
     Stack::builder().gateways(0).start().await
 }
 
-fn user(name: &str) -> UserId {
+fn user_id(name: &str) -> UserId {
     UserId::parse(name).expect("a user id")
 }
 
-fn admin(stack: &Stack) -> Http {
+fn admin_http(stack: &Stack) -> Http {
     stack.http("root").with_token(&stack.admin_token("root"))
 }
 
-/// The `rooms_version` of a user over HTTP.
-async fn version(stack: &Stack, name: &str) -> Result<Value> {
+async fn rooms_version(stack: &Stack, name: &str) -> Result<Value> {
     Ok(stack.http(name).my_rooms("").await?.expect(200).body["rooms_version"].clone())
 }
 
 // Covers: room:added.
 #[tokio::test]
 async fn added_user_is_notified_before_answer_and_misses_nothing() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let body = json!({"kind": "private", "name": "Tea"});
     let room = alice.post("/rooms", body).await?.expect(201).body["room"].clone();
     let room = room.as_str().unwrap_or_default();
     alice.send(room, "a1", "before").await?.expect(201);
-    let (mut channel, before) = (UserChannel::of(&stack, "bob").await?, version(&stack, "bob").await?);
+    let (mut channel, before) =
+        (UserChannel::subscribe(&stack, "bob").await?, rooms_version(&stack, "bob").await?);
     alice.put_member(room, "bob", "vip").await?.expect(200);
-    ensure!(version(&stack, "bob").await? != before);
+    ensure!(rooms_version(&stack, "bob").await? != before);
     let added = channel.next_frame().await?;
     let expected = json!({
         "type": "room:added", "room": room, "kind": "private", "name": "Tea", "role": "vip",
@@ -65,9 +65,9 @@ async fn added_user_is_notified_before_answer_and_misses_nothing() -> Result<()>
     ensure!(kinds == ["member:added", "message:new"], "{kinds:?}");
 
     // A role change is announced in the room only, but it also changes the list of rooms.
-    let before = version(&stack, "bob").await?;
+    let before = rooms_version(&stack, "bob").await?;
     alice.put_member(room, "bob", "guest").await?.expect(200);
-    ensure!(version(&stack, "bob").await? != before);
+    ensure!(rooms_version(&stack, "bob").await? != before);
     alice.remove_member(room, "bob").await?.expect(200);
     let removed = channel.next_frame().await?;
     ensure!(removed == json!({"type": "room:removed", "room": room, "seq": 5}), "{removed}");
@@ -77,11 +77,11 @@ async fn added_user_is_notified_before_answer_and_misses_nothing() -> Result<()>
 
 #[tokio::test]
 async fn all_initial_members_are_notified_of_new_room() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let users: Vec<String> = (0..450).map(|n| format!("u{n:03}")).collect();
     let mut channels = Vec::new();
     for name in ["alice", "u000", "u225", "u449"] {
-        channels.push((name, UserChannel::of(&stack, name).await?));
+        channels.push((name, UserChannel::subscribe(&stack, name).await?));
     }
     let members: Vec<&str> = users.iter().map(String::as_str).collect();
     let room = stack.http("alice").create_room("public", &members).await?.expect(201).body["room"].clone();
@@ -99,28 +99,29 @@ async fn all_initial_members_are_notified_of_new_room() -> Result<()> {
 
 #[tokio::test]
 async fn existing_empty_direct_room_is_announced_again() -> Result<()> {
-    let stack = stack().await?;
-    let (alice, mut channel) = (stack.http("alice"), UserChannel::of(&stack, "bob").await?);
+    let stack = start_stack().await?;
+    let (alice, mut channel) = (stack.http("alice"), UserChannel::subscribe(&stack, "bob").await?);
     let room = alice.create_room("direct", &["bob"]).await?.expect(201).body["room"].clone();
     ensure!(channel.next_frame().await?["room"] == room);
-    // The creator may have crashed before the announcement.
+    // A repeated creation announces the room again, because the node that created it may have crashed before.
     alice.create_room("direct", &["bob"]).await?.expect(200);
     let again = channel.next_frame().await?;
     ensure!((&again["role"], &again["kind"]) == (&json!("member"), &json!("direct")), "{again}");
     alice.send(room.as_str().unwrap_or_default(), "a1", "hi").await?.expect(201);
-    let before = version(&stack, "bob").await?;
+    let before = rooms_version(&stack, "bob").await?;
     alice.create_room("direct", &["bob"]).await?.expect(200);
-    ensure!(version(&stack, "bob").await? == before && channel.is_silent());
+    ensure!(rooms_version(&stack, "bob").await? == before && channel.is_silent());
     Ok(())
 }
 
 #[tokio::test]
 async fn committed_change_is_announced_by_next_writer_after_crash() -> Result<()> {
     let stack = Stack::builder().gateways(0).persistence_env("TIDINGS_LEASE_MS", 1000).start().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     room.send("m1").await?;
-    let mut channel = UserChannel::of(&stack, "carol").await?;
-    // The writer waits for the rows of members when Redis hangs: it commits, but cannot announce the change.
+    let mut channel = UserChannel::subscribe(&stack, "carol").await?;
+    // Redis hangs while the writer waits for the lock on members. So the writer commits the change, but cannot announce
+    // it.
     let held = hold(&stack, "LOCK TABLE members IN SHARE MODE", 2.0).await?;
     let (alice, id) = (stack.http("alice"), room.room.clone());
     let adding = tokio::spawn(async move { alice.put_member(id.as_str(), "carol", "member").await });
@@ -138,7 +139,7 @@ async fn committed_change_is_announced_by_next_writer_after_crash() -> Result<()
     stack.persistence(0).restart().await?;
     let added = channel.next_frame().await?;
     ensure!((&added["type"], &added["from"]["seq"]) == (&json!("room:added"), &json!(1)), "{added}");
-    // Announced after the restart, and written once.
+    // The change is announced after the restart, and was written once.
     room.send("m2").await?;
     ensure!(room.stored_log(&stack).await?.len() == 3);
     let count = format!("SELECT member_count FROM rooms WHERE id = '{}'", room.room);
@@ -148,16 +149,17 @@ async fn committed_change_is_announced_by_next_writer_after_crash() -> Result<()
 
 #[tokio::test]
 async fn overtaken_cache_fill_is_discarded() -> Result<()> {
-    let stack = stack().await?;
-    let log = RoomLog::new(&stack, ROOMY).await?;
-    let (session, bob) = (log.log.session().await?, user("bob"));
+    let stack = start_stack().await?;
+    let log = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
+    let (session, bob) = (log.log.session().await?, user_id("bob"));
     let mut connection = session.connection();
     let rooms = |read: u64| {
         HashMap::from([(log.room.clone(), Membership { role: "member".into(), read_seq: Seq(read) })])
     };
     let cached = async |connection: &mut _| -> Result<_> {
-        let all = membership::all_cached(connection, &bob, session.epoch).await?;
-        Ok(all.and_then(|rooms| rooms.get(&log.room).map(|membership| membership.read_seq.0)))
+        let room = std::slice::from_ref(&log.room);
+        let cached = membership::cached_in(connection, &bob, session.epoch, room).await?;
+        Ok(cached.and_then(|mut cached| cached.pop()?).map(|membership| membership.read_seq.0))
     };
     let stamp = membership::stamp(&mut connection, &bob).await?;
     membership::advance_read(&mut connection, &log.room, [(&bob, Seq(9))]).await?;
@@ -165,7 +167,7 @@ async fn overtaken_cache_fill_is_discarded() -> Result<()> {
     ensure!(cached(&mut connection).await?.is_none());
     let stamp = membership::stamp(&mut connection, &bob).await?;
     ensure!(membership::fill(&mut connection, &bob, session.epoch, stamp, &rooms(9)).await?);
-    // A cache that was filled meanwhile has the new mark; an older fill must not undo it.
+    // A read mark moves while the cache is being filled. The older fill must not undo the new mark.
     membership::advance_read(&mut connection, &log.room, [(&bob, Seq(11))]).await?;
     ensure!(!membership::fill(&mut connection, &bob, session.epoch, stamp, &rooms(9)).await?);
     ensure!(cached(&mut connection).await? == Some(11));
@@ -178,10 +180,10 @@ async fn overtaken_cache_fill_is_discarded() -> Result<()> {
 
 #[tokio::test]
 async fn changed_membership_is_never_stale_in_cache() -> Result<()> {
-    let stack = stack().await?;
-    let log = RoomLog::new(&stack, ROOMY).await?;
-    let (session, bob) = (log.log.session().await?, user("bob"));
-    let persistence = internal(&stack)?;
+    let stack = start_stack().await?;
+    let log = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
+    let (session, bob) = (log.log.session().await?, user_id("bob"));
+    let persistence = internal_client(&stack)?;
     let cached = async || -> Result<Option<Option<String>>> {
         let mut connection = session.connection();
         let rooms = [log.room.clone()];
@@ -198,7 +200,7 @@ async fn changed_membership_is_never_stale_in_cache() -> Result<()> {
     persistence.rooms(&bob, session.epoch).await?;
     alice.remove_member(log.room.as_str(), "bob").await?.expect(200);
     ensure!(cached().await?.is_none_or(|found| found.is_none()));
-    // The same if the cache is filled between the append and the commit.
+    // Now the cache is filled between the append and the commit.
     let hold = hold(&stack, "LOCK TABLE members IN SHARE MODE", 1.5).await?;
     let (http, id) = (stack.http("alice"), log.room.clone());
     let adding = tokio::spawn(async move { http.put_member(id.as_str(), "bob", "member").await });
@@ -214,7 +216,7 @@ async fn changed_membership_is_never_stale_in_cache() -> Result<()> {
     Ok(())
 }
 
-fn internal(stack: &Stack) -> Result<InternalClient> {
+fn internal_client(stack: &Stack) -> Result<InternalClient> {
     let secret = secrecy::SecretString::from(stack.internal_secret().to_owned());
     Ok(InternalClient::new(&[stack.persistence(0).internal()], secret)?)
 }
@@ -222,8 +224,8 @@ fn internal(stack: &Stack) -> Result<InternalClient> {
 // Covers: PUT /users/{user}.
 #[tokio::test]
 async fn admin_scope_creates_changes_and_blocks_user() -> Result<()> {
-    let stack = stack().await?;
-    let (root, bob) = (admin(&stack), stack.http("bob"));
+    let stack = start_stack().await?;
+    let (root, bob) = (admin_http(&stack), stack.http("bob"));
     bob.put_user("bob", json!({"name": "Bob"})).await?.expect(403);
     let created =
         root.put_user("bob", json!({"name": "Bob", "picture": "https://x/p"})).await?.expect(200).body;
@@ -243,11 +245,11 @@ async fn admin_scope_creates_changes_and_blocks_user() -> Result<()> {
 
 #[tokio::test]
 async fn changed_account_is_announced_and_never_stale_in_cache() -> Result<()> {
-    let stack = stack().await?;
-    let (root, bob) = (admin(&stack), user("bob"));
-    let log = RoomLog::new(&stack, ROOMY).await?;
+    let stack = start_stack().await?;
+    let (root, bob) = (admin_http(&stack), user_id("bob"));
+    let log = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     let session = log.log.session().await?;
-    let persistence = internal(&stack)?;
+    let persistence = internal_client(&stack)?;
     let ask = ConnectUserRequest { user: bob.clone(), name: None, picture: None };
     let cached = async || -> Result<Option<bool>> {
         let account = membership::cached_account(&mut session.connection(), &bob, session.epoch).await?;
@@ -255,9 +257,9 @@ async fn changed_account_is_announced_and_never_stale_in_cache() -> Result<()> {
     };
     persistence.connect_user(&ask).await?;
     ensure!(cached().await? == Some(false));
-    let mut channel = UserChannel::of(&stack, "bob").await?;
+    let mut channel = UserChannel::subscribe(&stack, "bob").await?;
     root.put_user("bob", json!({"blocked": true})).await?.expect(200);
-    ensure!(channel.next().await? == UserNotice::Account);
+    ensure!(channel.next_notice().await? == UserNotice::Account);
     ensure!(cached().await?.is_none_or(|blocked| blocked));
     // A read that began before the change must not fill the cache.
     let mut connection = session.connection();
@@ -271,16 +273,16 @@ async fn changed_account_is_announced_and_never_stale_in_cache() -> Result<()> {
 
 #[tokio::test]
 async fn full_redis_still_receives_committed_changes() -> Result<()> {
-    let stack = stack().await?;
-    let room = RoomLog::new(&stack, ROOMY).await?;
+    let stack = start_stack().await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     room.send("m1").await?;
-    let mut channel = UserChannel::of(&stack, "bob").await?;
+    let mut channel = UserChannel::subscribe(&stack, "bob").await?;
     let held = hold(&stack, "LOCK TABLE members IN SHARE MODE", 1.5).await?;
     let (alice, id) = (stack.http("alice"), room.room.clone());
     let removing = tokio::spawn(async move { alice.remove_member(id.as_str(), "bob").await });
     let begun = Instant::now();
     while room.log.read(&room.room, None, Epoch(0), None, &[]).await?.head.seq < Seq(2) {
-        ensure!(begun.elapsed() < PATIENCE, "nothing was appended");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "nothing was appended");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let _: String = room.redis(redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1mb")).await?;

@@ -4,21 +4,21 @@ use std::time::{Duration, Instant};
 
 use crate::watching::{
     GRACE, GRACE_AND_SWEEP, UPDATE_TIMEOUT, connect_watcher, expect_no_update, expect_update, get_presence,
-    get_presence_http, ms, now_ms, set_status,
+    get_presence_http, now_ms, parse_time_ms, set_status,
 };
 use anyhow::{Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tidings_harness::Stack;
 
-async fn two_gateways() -> Result<Stack> {
+async fn start_two_gateways() -> Result<Stack> {
     Stack::builder().gateways(2).start().await
 }
 
 // Covers: presence:set, presence:get, presence:list, presence.
 #[tokio::test]
 async fn user_has_one_status_across_devices_and_nodes() -> Result<()> {
-    let stack = two_gateways().await?;
+    let stack = start_two_gateways().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = connect_watcher(&stack, 0, &room).await?;
 
@@ -53,8 +53,8 @@ async fn user_has_one_status_across_devices_and_nodes() -> Result<()> {
         "the status changed before the grace ended: {:?}",
         closed.elapsed()
     );
-    // `last_seen` is the close of the last connection, not the end of the grace.
-    ensure!((ms(&frame["last_seen"])? - closed_at).abs() < 4000, "{frame}, closed at {closed_at}");
+    // `last_seen` is the time when the last connection closed, not the end of the grace.
+    ensure!((parse_time_ms(&frame["last_seen"])? - closed_at).abs() < 4000, "{frame}, closed at {closed_at}");
     let asked = get_presence(&alice, "bob").await?;
     ensure!(asked["status"] == "offline" && asked["last_seen"] == frame["last_seen"], "{asked} {frame}");
     ensure!(get_presence_http(&stack.http("alice"), "bob").await? == asked);
@@ -63,7 +63,7 @@ async fn user_has_one_status_across_devices_and_nodes() -> Result<()> {
 
 #[tokio::test]
 async fn quick_reconnect_is_invisible_on_any_node() -> Result<()> {
-    let stack = two_gateways().await?;
+    let stack = start_two_gateways().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = connect_watcher(&stack, 0, &room).await?;
     let bob = stack.connect_at(0, "bob").await?;
@@ -109,7 +109,7 @@ async fn flapping_status_is_published_about_once_per_second() -> Result<()> {
 // Covers: GET /presence, POST /presence.
 #[tokio::test]
 async fn http_presence_lasts_one_minute() -> Result<()> {
-    let stack = two_gateways().await?;
+    let stack = start_two_gateways().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = connect_watcher(&stack, 0, &room).await?;
     let bob = stack.http("bob");
@@ -117,7 +117,7 @@ async fn http_presence_lasts_one_minute() -> Result<()> {
     let posted_at = Instant::now();
     expect_update(&alice, "bob", "away", UPDATE_TIMEOUT).await?;
     ensure!(get_presence_http(&stack.http("alice"), "bob").await?["status"] == "away");
-    // With a connection as well, the higher of the two statuses counts.
+    // If the user is also connected, the higher of the two statuses counts.
     let device = stack.connect_at(1, "bob").await?;
     expect_update(&alice, "bob", "online", UPDATE_TIMEOUT).await?;
     device.close().await?;
@@ -145,7 +145,7 @@ async fn http_presence_lasts_one_minute() -> Result<()> {
 
 #[tokio::test]
 async fn polling_user_stays_online_thirty_seconds_after_answer() -> Result<()> {
-    let stack = two_gateways().await?;
+    let stack = start_two_gateways().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = connect_watcher(&stack, 0, &room).await?;
     let bob = tidings_harness::Http::new(&stack.gateway(1).url(), &stack.token("bob"));

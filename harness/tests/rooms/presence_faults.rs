@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use crate::watching::{
-    GRACE_AND_SWEEP, UPDATE_TIMEOUT, connect_watcher, expect_no_update, expect_update, get_presence, ms,
-    now_ms, set_status, wait_for_status,
+    GRACE_AND_SWEEP, UPDATE_TIMEOUT, connect_watcher, expect_no_update, expect_update, get_presence, now_ms,
+    parse_time_ms, set_status, wait_for_status,
 };
 use anyhow::{Result, ensure};
 use tidings_harness::Stack;
 
-/// A node lease, its grace, and the time that the sweep needs.
+/// The sum of the times of a node lease, its grace and the sweep.
 const LEASE_AND_GRACE: Duration = Duration::from_secs(32);
 
 #[tokio::test]
@@ -33,7 +33,7 @@ async fn killed_node_users_go_offline_after_lease_and_grace() -> Result<()> {
     stack.gateway(1).kill();
     tokio::time::sleep(Duration::from_secs(5)).await;
     let _back = stack.connect_at(2, "dave").await?;
-    // The last renewal may be five seconds old, so nothing can happen before 20 seconds; 15 is safe.
+    // The last renewal may be 5 s old, so no status changes in the first 20 s. The test waits only 15 s of them.
     expect_no_update(&alice, Duration::from_secs(15).saturating_sub(killed.elapsed())).await?;
     let mut frames = Vec::new();
     for _ in 0..2 {
@@ -46,8 +46,8 @@ async fn killed_node_users_go_offline_after_lease_and_grace() -> Result<()> {
     frames.sort_unstable_by_key(|frame| frame["user"].to_string());
     ensure!(frames[0]["user"] == "bob" && frames[0]["status"] == "offline", "{frames:?}");
     ensure!(frames[1]["user"] == "carol" && frames[1]["status"] == "away", "{frames:?}");
-    // `last_seen` is the last renewal of the node's lease.
-    let seen = killed_at - ms(&frames[0]["last_seen"])?;
+    // `last_seen` is the time of the last renewal of the node's lease.
+    let seen = killed_at - parse_time_ms(&frames[0]["last_seen"])?;
     ensure!((-1000..7000).contains(&seen), "last_seen is {seen} ms before the kill: {frames:?}");
     expect_no_update(&alice, Duration::from_secs(4)).await?;
     ensure!(get_presence(&alice, "dave").await?["status"] == "online");
@@ -160,7 +160,7 @@ async fn status_set_during_redis_hang_is_published_after_it() -> Result<()> {
     let bob = stack.connect_at(1, "bob").await?;
     expect_update(&alice, "bob", "online", UPDATE_TIMEOUT).await?;
     stack.redis().pause()?;
-    // The command is answered at once and published when Redis is back.
+    // The gateway answers the command at once, and publishes the status when Redis is back.
     set_status(&bob, "away").await?;
     tokio::time::sleep(Duration::from_secs(6)).await;
     stack.redis().resume()?;
@@ -189,7 +189,7 @@ async fn presence_missed_during_pub_sub_cut_is_delivered_after_it() -> Result<()
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     expect_update(&alice, "bob", "away", UPDATE_TIMEOUT).await?;
-    // The update arrives once, and no older one does.
+    // The update arrives once, and no older update arrives.
     expect_no_update(&alice, Duration::from_secs(2)).await?;
     let _carol = stack.connect_at(1, "carol").await?;
     expect_update(&alice, "carol", "online", UPDATE_TIMEOUT).await?;

@@ -1,4 +1,4 @@
-//! Receivers of presence: only users who share a small room, and once each; and the cost of a connect.
+//! Who receives presence: only users who share a small room, each of them once. Also the cost of a connect.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ use reqwest::Method;
 use serde_json::json;
 use tidings_harness::Stack;
 
-async fn two_gateways() -> Result<Stack> {
+async fn start_two_gateways() -> Result<Stack> {
     Stack::builder().gateways(2).start().await
 }
 
 #[tokio::test]
 async fn users_without_shared_room_learn_no_presence() -> Result<()> {
-    let stack = two_gateways().await?;
+    let stack = start_two_gateways().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = connect_watcher(&stack, 0, &room).await?;
     let eve = stack.connect_at(0, "eve").await?;
@@ -69,19 +69,19 @@ async fn large_room_gets_no_presence_updates() -> Result<()> {
     ensure!(listed.is_none(), "{listed:?}");
     discard_first_updates(&alice).await;
 
-    // Dave is only in the larger room, user-000 is in both.
+    // Dave is only in the larger room, and user-000 is in both rooms.
     let _dave = stack.connect("dave").await?;
     expect_no_update(&alice, Duration::from_secs(3)).await?;
     let _member = stack.connect("user-000").await?;
     expect_update(&alice, "user-000", "online", UPDATE_TIMEOUT).await?;
-    // A request is answered, because they share a room.
+    // Alice may ask for dave's status, because they share a room.
     ensure!(get_presence(&alice, "dave").await?["status"] == "online");
     Ok(())
 }
 
 #[tokio::test]
 async fn presence_change_is_sent_once_despite_many_shared_rooms() -> Result<()> {
-    let stack = two_gateways().await?;
+    let stack = start_two_gateways().await?;
     for _ in 0..20 {
         stack.http("alice").new_room(&["bob"]).await?;
     }
@@ -106,11 +106,11 @@ async fn join_without_presence_receives_no_updates() -> Result<()> {
     ensure!(join_and_list_online(&alice, join).await?.is_none());
     let bob = stack.connect("bob").await?;
     expect_no_update(&alice, Duration::from_secs(3)).await?;
-    // After a join with presence she receives later updates.
+    // After a join with presence, alice receives later updates.
     ensure!(join_and_list_online(&alice, json!({ "type": "room:join", "room": room })).await?.is_some());
     set_status(&bob, "away").await?;
     expect_update(&alice, "bob", "away", UPDATE_TIMEOUT).await?;
-    // A room that she left sends no updates either.
+    // A room that alice left sends her no updates either.
     alice.leave(&room).await?;
     set_status(&bob, "online").await?;
     expect_no_update(&alice, Duration::from_secs(3)).await?;
@@ -119,7 +119,7 @@ async fn join_without_presence_receives_no_updates() -> Result<()> {
 
 #[tokio::test]
 async fn single_room_join_lists_online_members_including_self() -> Result<()> {
-    let stack = two_gateways().await?;
+    let stack = start_two_gateways().await?;
     let room = stack.http("alice").new_room(&["bob", "carol", "dave"]).await?;
     let bob = stack.connect_at(0, "bob").await?;
     let carol = stack.connect_at(1, "carol").await?;
@@ -133,7 +133,7 @@ async fn single_room_join_lists_online_members_including_self() -> Result<()> {
     ensure!(join_and_list_online(&alice, json!({ "type": "room:join", "rooms": [room] })).await?.is_none());
     ensure!(join_and_list_online(&alice, json!({ "type": "room:join", "rooms": "mine" })).await?.is_none());
 
-    // The list now comes from the cache in Redis; a new member must still be in it.
+    // While persistence is paused, the list comes from the cache in Redis. Later, a new member must be in the list too.
     stack.persistence(0).pause()?;
     let paused = Instant::now();
     let here = join_and_list_online(&alice, one.clone()).await?;
@@ -167,7 +167,7 @@ async fn leaving_last_shared_room_ends_presence_visibility() -> Result<()> {
 }
 
 /// Number of commands that Redis has executed, including those of scripts.
-async fn calls(stack: &Stack) -> Result<u64> {
+async fn command_calls(stack: &Stack) -> Result<u64> {
     let client = redis::Client::open(stack.redis().url())?;
     let mut connection = client.get_multiplexed_async_connection().await?;
     let stats: String = redis::cmd("INFO").arg("commandstats").query_async(&mut connection).await?;
@@ -178,7 +178,7 @@ async fn calls(stack: &Stack) -> Result<u64> {
 
 #[tokio::test]
 async fn connect_costs_bounded_number_of_redis_commands() -> Result<()> {
-    const WINDOW: Duration = Duration::from_secs(4);
+    const MEASURE_TIME: Duration = Duration::from_secs(4);
     let stack = Stack::builder().gateway_env("TIDINGS_WORKERS", 1).start().await?;
     let alice = stack.http("alice");
     for _ in 0..300 {
@@ -192,26 +192,26 @@ async fn connect_costs_bounded_number_of_redis_commands() -> Result<()> {
     watcher.join_and_catch_up(&rooms[0].room).await?;
     tokio::time::sleep(GRACE_AND_SWEEP).await;
     discard_first_updates(&watcher).await;
-    let before = calls(&stack).await?;
-    tokio::time::sleep(WINDOW).await;
-    let idle = calls(&stack).await? - before;
+    let before = command_calls(&stack).await?;
+    tokio::time::sleep(MEASURE_TIME).await;
+    let idle = command_calls(&stack).await? - before;
 
-    let before = calls(&stack).await?;
+    let before = command_calls(&stack).await?;
     let _phone = stack.connect("alice").await?;
-    tokio::time::sleep(WINDOW).await;
-    let first = (calls(&stack).await? - before).saturating_sub(idle);
+    tokio::time::sleep(MEASURE_TIME).await;
+    let first = (command_calls(&stack).await? - before).saturating_sub(idle);
     expect_update(&watcher, "alice", "online", UPDATE_TIMEOUT).await?;
-    // The gateway looks at 200 of the rooms; the other commands are few.
+    // A connect reads 200 of the user's rooms, and needs few other commands.
     println!("{first} commands for the first device, {idle} when idle");
     ensure!((180..320).contains(&first), "{first} commands for the first device, {idle} when idle");
 
-    let before = calls(&stack).await?;
+    let before = command_calls(&stack).await?;
     let mut devices = Vec::new();
     for _ in 0..5 {
         devices.push(stack.connect("alice").await?);
     }
-    tokio::time::sleep(WINDOW).await;
-    let more = (calls(&stack).await? - before).saturating_sub(idle);
+    tokio::time::sleep(MEASURE_TIME).await;
+    let more = (command_calls(&stack).await? - before).saturating_sub(idle);
     println!("{more} commands for five more devices");
     ensure!(more < 100, "{more} commands for five more devices, {idle} when idle");
     Ok(())

@@ -8,12 +8,11 @@ use redis::{AsyncCommands, aio::MultiplexedConnection};
 use tidings_harness::redis::Redis;
 use tidings_shared::{
     ids::{RoomId, UserId},
-    presence::{self, HoldKind, NodeLease, NodeState, PresencePartition, State, WriteOutcome},
+    presence::{self, HoldKind, NodeLease, NodeState, PresencePartition, PresenceState, WriteOutcome},
     protocol::Status,
 };
 
-/// A Redis, a connection to it, and a user.
-struct Store {
+struct PresenceStore {
     connection: MultiplexedConnection,
     user: UserId,
     _redis: Redis,
@@ -22,9 +21,9 @@ struct Store {
 const ONLINE: Option<Status> = Some(Status::Online);
 const AWAY: Option<Status> = Some(Status::Away);
 /// Longer than a lease and its grace.
-const LONG_MS: i64 = 60_000;
+const EXPIRY_SHIFT_MS: i64 = 60_000;
 
-impl Store {
+impl PresenceStore {
     async fn new() -> Result<Self> {
         let redis = Redis::start().await?;
         let connection = ::redis::Client::open(redis.url())?.get_multiplexed_async_connection().await?;
@@ -36,12 +35,12 @@ impl Store {
     }
 
     async fn new_lease(&mut self) -> Result<NodeLease> {
-        let lease = NodeLease::fresh();
+        let lease = NodeLease::generate();
         assert!(presence::begin_lease(&mut self.connection, &lease).await?);
         Ok(lease)
     }
 
-    async fn put(
+    async fn write_state(
         &mut self,
         lease: &NodeLease,
         status: Option<Status>,
@@ -56,7 +55,7 @@ impl Store {
         Ok(presence::publish_states(&mut self.connection, &users).await?.remove(0))
     }
 
-    async fn state(&mut self) -> Result<State> {
+    async fn state(&mut self) -> Result<PresenceState> {
         Ok(presence::states(&mut self.connection, std::slice::from_ref(&self.user)).await?.remove(0))
     }
 
@@ -67,41 +66,41 @@ impl Store {
     /// Moves the end of a node lease and its grace into the past.
     async fn expire_lease(&mut self, lease: &NodeLease) -> Result<()> {
         let key = self.key("lives");
-        let _: f64 = self.connection.zincr(key, lease.to_string(), -LONG_MS).await?;
+        let _: f64 = self.connection.zincr(key, lease.to_string(), -EXPIRY_SHIFT_MS).await?;
         Ok(())
     }
 
-    /// Moves the end of a timed hold into the past.
+    /// Moves the end of a presence state without a connection (a hold) into the past.
     async fn expire_hold(&mut self, kind: &str) -> Result<()> {
         let (key, field) = (self.key(&format!("user:{}", self.user)), format!("x:{kind}"));
         let held: String = self.connection.hget(&key, &field).await?;
         let parts: Vec<&str> = held.split(' ').collect();
-        let past = |ms: &str| ms.parse::<i64>().map(|ms| ms - LONG_MS);
+        let past = |ms: &str| ms.parse::<i64>().map(|ms| ms - EXPIRY_SHIFT_MS);
         let over = format!("{} {} {}", parts[0], past(parts[1])?, past(parts[2])?);
         let _: i64 = self.connection.hset(key, field, over).await?;
         Ok(())
     }
 
-    async fn keys(&mut self) -> Result<Vec<String>> {
+    async fn presence_keys(&mut self) -> Result<Vec<String>> {
         Ok(self.connection.keys(self.key("*")).await?)
     }
 }
 
 #[tokio::test]
 async fn expired_node_lease_accepts_nothing_and_cannot_be_renewed() -> Result<()> {
-    let mut store = Store::new().await?;
+    let mut store = PresenceStore::new().await?;
     let lease = store.new_lease().await?;
     assert_eq!(
-        store.put(&NodeLease::fresh(), ONLINE, None).await?,
+        store.write_state(&NodeLease::generate(), ONLINE, None).await?,
         WriteOutcome::LeaseExpired,
         "a lease that never began"
     );
-    assert_eq!(store.put(&lease, ONLINE, None).await?, WriteOutcome::MustPublish);
+    assert_eq!(store.write_state(&lease, ONLINE, None).await?, WriteOutcome::MustPublish);
     assert!(presence::renew_lease(&mut store.connection, &lease).await?);
     store.expire_lease(&lease).await?;
     assert_eq!(store.status().await?, None, "an expired lease must not count, even before it is reaped");
     assert!(!presence::renew_lease(&mut store.connection, &lease).await?);
-    assert_eq!(store.put(&lease, ONLINE, None).await?, WriteOutcome::LeaseExpired);
+    assert_eq!(store.write_state(&lease, ONLINE, None).await?, WriteOutcome::LeaseExpired);
     assert!(
         !presence::begin_lease(&mut store.connection, &lease).await?,
         "an expired lease must not begin again"
@@ -111,9 +110,9 @@ async fn expired_node_lease_accepts_nothing_and_cannot_be_renewed() -> Result<()
 
 #[tokio::test]
 async fn claimed_node_lease_cannot_be_renewed() -> Result<()> {
-    let mut store = Store::new().await?;
+    let mut store = PresenceStore::new().await?;
     let lease = store.new_lease().await?;
-    store.put(&lease, ONLINE, None).await?;
+    store.write_state(&lease, ONLINE, None).await?;
     let partition = PresencePartition::of(&store.user);
     assert!(
         presence::users_of_expired_lease(&mut store.connection, partition, &lease, 10).await?.is_empty(),
@@ -124,7 +123,7 @@ async fn claimed_node_lease_cannot_be_renewed() -> Result<()> {
         presence::users_of_expired_lease(&mut store.connection, partition, &lease, 10).await?,
         [store.user.clone()]
     );
-    // The reaper's mark counts even if the clock was set back.
+    // The reaper's mark is negative, so the lease stays expired even if the clock was set back.
     let key = store.key("lives");
     let marked: f64 = store.connection.zscore(key, lease.to_string()).await?;
     assert!(marked < 0.0 && !presence::renew_lease(&mut store.connection, &lease).await?);
@@ -133,10 +132,10 @@ async fn claimed_node_lease_cannot_be_renewed() -> Result<()> {
 
 #[tokio::test]
 async fn reaping_node_lease_removes_only_its_entries() -> Result<()> {
-    let mut store = Store::new().await?;
+    let mut store = PresenceStore::new().await?;
     let (old, other) = (store.new_lease().await?, store.new_lease().await?);
-    store.put(&old, ONLINE, None).await?;
-    store.put(&other, AWAY, None).await?;
+    store.write_state(&old, ONLINE, None).await?;
+    store.write_state(&other, AWAY, None).await?;
     assert!(store.publish().await?);
     assert_eq!(store.status().await?, ONLINE);
     store.expire_lease(&old).await?;
@@ -163,9 +162,9 @@ async fn reaping_node_lease_removes_only_its_entries() -> Result<()> {
 
 #[tokio::test]
 async fn concurrent_publishers_publish_change_once() -> Result<()> {
-    let mut store = Store::new().await?;
+    let mut store = PresenceStore::new().await?;
     let lease = store.new_lease().await?;
-    store.put(&lease, ONLINE, None).await?;
+    store.write_state(&lease, ONLINE, None).await?;
     let users = [(store.user.clone(), vec![RoomId::parse("r")?])];
     let all = (0..20).map(|_| {
         let (mut connection, users) = (store.connection.clone(), users.clone());
@@ -176,7 +175,11 @@ async fn concurrent_publishers_publish_change_once() -> Result<()> {
         published += usize::from(one.await??[0]);
     }
     assert_eq!(published, 1);
-    assert_eq!(store.put(&lease, ONLINE, None).await?, WriteOutcome::UpToDate, "the status did not change");
+    assert_eq!(
+        store.write_state(&lease, ONLINE, None).await?,
+        WriteOutcome::UpToDate,
+        "the status did not change"
+    );
     let kept: usize = { store.connection.xlen(store.key("told")).await? };
     assert_eq!(kept, 1, "the change must be kept for nodes that missed it");
     Ok(())
@@ -184,30 +187,30 @@ async fn concurrent_publishers_publish_change_once() -> Result<()> {
 
 #[tokio::test]
 async fn closed_connection_counts_for_grace_unless_user_returns() -> Result<()> {
-    let mut store = Store::new().await?;
+    let mut store = PresenceStore::new().await?;
     let (here, there) = (store.new_lease().await?, store.new_lease().await?);
-    store.put(&here, ONLINE, None).await?;
+    store.write_state(&here, ONLINE, None).await?;
     store.publish().await?;
     assert_eq!(
-        store.put(&here, None, ONLINE).await?,
+        store.write_state(&here, None, ONLINE).await?,
         WriteOutcome::UpToDate,
         "the grace must keep the status"
     );
     assert_eq!(store.status().await?, ONLINE);
     // After a reconnect to another node a status set there counts at once.
-    assert_eq!(store.put(&there, ONLINE, None).await?, WriteOutcome::UpToDate);
-    assert_eq!(store.put(&there, AWAY, None).await?, WriteOutcome::MustPublish);
+    assert_eq!(store.write_state(&there, ONLINE, None).await?, WriteOutcome::UpToDate);
+    assert_eq!(store.write_state(&there, AWAY, None).await?, WriteOutcome::MustPublish);
     assert!(store.publish().await?);
     assert_eq!(store.status().await?, AWAY);
 
-    assert_eq!(store.put(&there, None, AWAY).await?, WriteOutcome::UpToDate);
+    assert_eq!(store.write_state(&there, None, AWAY).await?, WriteOutcome::UpToDate);
     store.expire_hold("a").await?;
     assert_eq!(store.status().await?, None);
     assert!(store.publish().await?);
     assert!(!store.publish().await?, "a change must be published once");
     assert!(store.state().await?.last_seen_ms.is_some());
-    // Of an offline user only `last_seen`, the published changes and the leases remain.
-    let left: Vec<String> = store.keys().await?;
+    // For an offline user, Redis keeps only `last_seen`, the published changes and the leases.
+    let left: Vec<String> = store.presence_keys().await?;
     assert!(
         !left.iter().any(|key| key.contains(":user:") || key.ends_with(":due") || key.contains(":life:")),
         "{left:?}"
@@ -217,8 +220,8 @@ async fn closed_connection_counts_for_grace_unless_user_returns() -> Result<()> 
 
 #[tokio::test]
 async fn timed_hold_keeps_status_until_it_expires() -> Result<()> {
-    let mut store = Store::new().await?;
-    let hold = async |store: &mut Store, status| {
+    let mut store = PresenceStore::new().await?;
+    let hold = async |store: &mut PresenceStore, status| {
         let holds = [(store.user.clone(), status)];
         let time = Duration::from_secs(30);
         presence::hold_states(&mut store.connection, HoldKind::Poll, time, &holds)
@@ -241,35 +244,35 @@ async fn timed_hold_keeps_status_until_it_expires() -> Result<()> {
 
 #[tokio::test]
 async fn last_seen_is_kept_until_stored_and_newer_one_survives() -> Result<()> {
-    let mut store = Store::new().await?;
+    let mut store = PresenceStore::new().await?;
     let lease = store.new_lease().await?;
     let mut times = Vec::new();
     for _ in 0..2 {
-        store.put(&lease, ONLINE, None).await?;
+        store.write_state(&lease, ONLINE, None).await?;
         store.publish().await?;
         tokio::time::sleep(Duration::from_millis(20)).await;
-        store.put(&lease, None, None).await?;
+        store.write_state(&lease, None, None).await?;
         assert!(store.publish().await?);
         times.push(presence::unstored_last_seen(&mut store.connection, 10).await?);
     }
     assert!(times[0][0].0 == store.user && times[0][0].1 < times[1][0].1, "{times:?}");
-    presence::last_seen_stored(&mut store.connection, &times[0]).await?;
+    presence::remove_stored_last_seen(&mut store.connection, &times[0]).await?;
     assert_eq!(
         presence::unstored_last_seen(&mut store.connection, 10).await?,
         times[1],
         "a newer last_seen must not be drained"
     );
-    presence::last_seen_stored(&mut store.connection, &times[1]).await?;
+    presence::remove_stored_last_seen(&mut store.connection, &times[1]).await?;
     assert_eq!(presence::unstored_last_seen(&mut store.connection, 10).await?, []);
     Ok(())
 }
 
 #[tokio::test]
 async fn sweep_finds_expired_and_unpublished_users() -> Result<()> {
-    let mut store = Store::new().await?;
+    let mut store = PresenceStore::new().await?;
     let lease = store.new_lease().await?;
     let now_ms = || u64::try_from(unix_ms()).unwrap_or(0);
-    store.put(&lease, ONLINE, None).await?;
+    store.write_state(&lease, ONLINE, None).await?;
     assert_eq!(
         presence::due_users(&mut store.connection, now_ms(), 10).await?,
         [],
@@ -279,7 +282,7 @@ async fn sweep_finds_expired_and_unpublished_users() -> Result<()> {
     assert_eq!(presence::due_users(&mut store.connection, soon, 10).await?, [store.user.clone()]);
     store.publish().await?;
     assert_eq!(presence::due_users(&mut store.connection, soon, 10).await?, []);
-    store.put(&lease, None, ONLINE).await?;
+    store.write_state(&lease, None, ONLINE).await?;
     assert_eq!(presence::due_users(&mut store.connection, soon, 10).await?, []);
     let later = now_ms() + 11_000;
     assert_eq!(presence::due_users(&mut store.connection, later, 10).await?, [store.user.clone()]);

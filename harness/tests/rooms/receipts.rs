@@ -4,21 +4,21 @@
 use crate::hearing;
 use std::time::{Duration, Instant};
 
-use crate::hearing::{connect_and_join, expect_ok, frames_until_quiet, of_types, room_with};
+use crate::hearing::{connect_and_join, expect_ok, frames_of_types, frames_until_quiet, new_room_with};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tidings_harness::{Client, Stack};
 
-const RECEIPTS: &[&str] = &["receipt:read", "receipt:delivered"];
+const RECEIPT_FRAMES: &[&str] = &["receipt:read", "receipt:delivered"];
 
-fn mark(kind: &str, room: &str, seq: u64) -> Value {
+fn mark_command(kind: &str, room: &str, seq: u64) -> Value {
     json!({"type": format!("message:{kind}"), "room": room, "seq": seq})
 }
 
 /// All marks of the receipts that a connection received: type, user, seq.
-async fn receipts(client: &Client) -> Result<Vec<(String, String, u64)>> {
+async fn received_receipts(client: &Client) -> Result<Vec<(String, String, u64)>> {
     let mut all = Vec::new();
-    for frame in of_types(&frames_until_quiet(client).await?, RECEIPTS) {
+    for frame in frames_of_types(&frames_until_quiet(client).await?, RECEIPT_FRAMES) {
         for mark in frame["marks"].as_array().context("marks")? {
             let (user, seq) = (mark["user"].as_str().context("user")?, mark["seq"].as_u64().context("seq")?);
             ensure!(mark["at"].as_str().is_some_and(|at| at.ends_with('Z') && at.len() == 24), "{frame}");
@@ -28,18 +28,18 @@ async fn receipts(client: &Client) -> Result<Vec<(String, String, u64)>> {
     Ok(all)
 }
 
-fn receipt(kind: &str, user: &str, seq: u64) -> (String, String, u64) {
+fn expected_receipt(kind: &str, user: &str, seq: u64) -> (String, String, u64) {
     (format!("receipt:{kind}"), user.to_owned(), seq)
 }
 
-async fn unread(stack: &Stack, user: &str) -> Result<u64> {
+async fn unread_count(stack: &Stack, user: &str) -> Result<u64> {
     let rooms = stack.http(user).my_rooms("").await?.expect(200).body;
     rooms["rooms"][0]["unread"].as_u64().context("unread")
 }
 
-/// A room of alice with these members and some messages of alice.
-async fn room_of(stack: &Stack, members: &[(&str, &str)], messages: usize) -> Result<String> {
-    let room = room_with(stack, "alice", members).await?;
+/// Creates a room of alice with these members and this number of messages of alice.
+async fn create_room(stack: &Stack, members: &[(&str, &str)], messages: usize) -> Result<String> {
+    let room = new_room_with(stack, "alice", members).await?;
     for n in 0..messages {
         stack.http("alice").send(&room, &format!("m{n}"), "hi").await?.expect(201);
     }
@@ -50,8 +50,8 @@ async fn room_of(stack: &Stack, members: &[(&str, &str)], messages: usize) -> Re
 #[tokio::test]
 async fn read_reaches_room_and_own_devices_exactly_once() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
-    let room = room_of(&stack, &[("bob", "member"), ("gus", "guest")], 3).await?;
-    ensure!(unread(&stack, "bob").await? == 3);
+    let room = create_room(&stack, &[("bob", "member"), ("gus", "guest")], 3).await?;
+    ensure!(unread_count(&stack, "bob").await? == 3);
     let reader = stack.connect_at(0, "bob").await?;
     let (alice, gus) = (
         connect_and_join(&stack, 1, "alice", &room).await?,
@@ -65,10 +65,10 @@ async fn read_reaches_room_and_own_devices_exactly_once() -> Result<()> {
     ];
     reader.read(&room, 2).await?;
     for client in own.iter().chain([&alice, &gus, &reader]) {
-        let receipts = receipts(client).await?;
-        ensure!(receipts == [receipt("read", "bob", 2)], "{receipts:?}");
+        let receipts = received_receipts(client).await?;
+        ensure!(receipts == [expected_receipt("read", "bob", 2)], "{receipts:?}");
     }
-    ensure!(unread(&stack, "bob").await? == 1);
+    ensure!(unread_count(&stack, "bob").await? == 1);
     ensure!(stack.connect_at(1, "bob").await?.join(&room).await?.read_seq == 2);
 
     // A mark that moves back, or stays, changes nothing and sends no receipt, neither by WebSocket nor by HTTP.
@@ -77,10 +77,10 @@ async fn read_reaches_room_and_own_devices_exactly_once() -> Result<()> {
     let by_http = stack.http("bob").read(&room, 1).await?.expect(200).body;
     ensure!(by_http == json!({"seq": 2}), "{by_http}");
     for client in own.iter().chain([&alice, &gus, &reader]) {
-        let receipts = receipts(client).await?;
+        let receipts = received_receipts(client).await?;
         ensure!(receipts.is_empty(), "{receipts:?}");
     }
-    ensure!(unread(&stack, "bob").await? == 1);
+    ensure!(unread_count(&stack, "bob").await? == 1);
     Ok(())
 }
 
@@ -88,19 +88,19 @@ async fn read_reaches_room_and_own_devices_exactly_once() -> Result<()> {
 #[tokio::test]
 async fn delivery_reaches_only_joined_connections() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
-    let room = room_of(&stack, &[("bob", "member")], 2).await?;
+    let room = create_room(&stack, &[("bob", "member")], 2).await?;
     let (bob, not_joined) =
         (connect_and_join(&stack, 0, "bob", &room).await?, stack.connect_at(1, "bob").await?);
     let alice = connect_and_join(&stack, 1, "alice", &room).await?;
-    expect_ok(&bob, mark("delivered", &room, 99)).await?;
+    expect_ok(&bob, mark_command("delivered", &room, 99)).await?;
     for client in [&alice, &bob] {
-        let receipts = receipts(client).await?;
+        let receipts = received_receipts(client).await?;
         ensure!(
-            receipts == [receipt("delivered", "bob", 2)],
+            receipts == [expected_receipt("delivered", "bob", 2)],
             "a mark above the head must be clamped: {receipts:?}"
         );
     }
-    ensure!(receipts(&not_joined).await?.is_empty());
+    ensure!(received_receipts(&not_joined).await?.is_empty());
     let body = stack.http("alice").get(&format!("/rooms/{room}/receipts")).await?.expect(200).body;
     let bobs = body["receipts"].as_array().and_then(|all| all.iter().find(|one| one["user"] == "bob"));
     let bobs = bobs.context("bob's receipt")?;
@@ -113,7 +113,7 @@ async fn delivery_reaches_only_joined_connections() -> Result<()> {
 #[tokio::test]
 async fn http_marks_reach_room_and_answer_current_position() -> Result<()> {
     let stack = Stack::builder().gateways(2).persistence(2).start().await?;
-    let room = room_of(&stack, &[("bob", "member")], 3).await?;
+    let room = create_room(&stack, &[("bob", "member")], 3).await?;
     let (alice, bob) =
         (connect_and_join(&stack, 0, "alice", &room).await?, stack.connect_at(1, "bob").await?);
     let post = async |node: usize, kind: &str, seq: u64| {
@@ -125,11 +125,14 @@ async fn http_marks_reach_room_and_answer_current_position() -> Result<()> {
     ensure!(post(1, "read", 2).await? == json!({"seq": 2}));
     ensure!(post(0, "read", 1).await? == json!({"seq": 2}));
     ensure!(post(1, "delivered", 2).await? == json!({"seq": 3}));
-    let mut received = receipts(&alice).await?;
+    let mut received = received_receipts(&alice).await?;
     received.sort_unstable();
-    ensure!(received == [receipt("delivered", "bob", 3), receipt("read", "bob", 2)], "{received:?}");
-    let own = receipts(&bob).await?;
-    ensure!(own == [receipt("read", "bob", 2)], "{own:?}");
+    ensure!(
+        received == [expected_receipt("delivered", "bob", 3), expected_receipt("read", "bob", 2)],
+        "{received:?}"
+    );
+    let own = received_receipts(&bob).await?;
+    ensure!(own == [expected_receipt("read", "bob", 2)], "{own:?}");
     ensure!(stack.connect("bob").await?.join(&room).await?.read_seq == 2);
 
     let outsider = stack.http("eve").post(&format!("/rooms/{room}/delivered"), json!({"seq": 1})).await?;
@@ -148,7 +151,7 @@ async fn read_in_room_of_101_reaches_only_own_devices() -> Result<()> {
     let people: Vec<String> = (0..99).map(|n| format!("member-{n}")).collect();
     let mut members: Vec<(&str, &str)> = people.iter().map(|user| (user.as_str(), "member")).collect();
     members.push(("bob", "member"));
-    let room = room_of(&stack, &members, 2).await?;
+    let room = create_room(&stack, &members, 2).await?;
     let alice = connect_and_join(&stack, 1, "alice", &room).await?;
     let own = [
         connect_and_join(&stack, 0, "bob", &room).await?,
@@ -156,13 +159,13 @@ async fn read_in_room_of_101_reaches_only_own_devices() -> Result<()> {
         stack.connect_at(1, "bob").await?,
     ];
     own[0].read(&room, 1).await?;
-    expect_ok(&own[0], mark("delivered", &room, 1)).await?;
+    expect_ok(&own[0], mark_command("delivered", &room, 1)).await?;
     for client in &own {
-        let receipts = receipts(client).await?;
-        ensure!(receipts == [receipt("read", "bob", 1)], "{receipts:?}");
+        let receipts = received_receipts(client).await?;
+        ensure!(receipts == [expected_receipt("read", "bob", 1)], "{receipts:?}");
     }
-    ensure!(receipts(&alice).await?.is_empty(), "a receipt was pushed in a room of 101 members");
-    ensure!(unread(&stack, "bob").await? == 1);
+    ensure!(received_receipts(&alice).await?.is_empty(), "a receipt was pushed in a room of 101 members");
+    ensure!(unread_count(&stack, "bob").await? == 1);
     Ok(())
 }
 
@@ -170,7 +173,7 @@ async fn read_in_room_of_101_reaches_only_own_devices() -> Result<()> {
 async fn each_receipt_kind_arrives_at_most_twice_a_second() -> Result<()> {
     let stack = Stack::builder().gateways(2).gateway_env("TIDINGS_MARKS_PER_SECOND", 10_000).start().await?;
     let members = [("bob", "member"), ("carol", "member"), ("dave", "guest")];
-    let room = room_of(&stack, &members, 30).await?;
+    let room = create_room(&stack, &members, 30).await?;
     let alice = connect_and_join(&stack, 1, "alice", &room).await?;
     let mut readers = Vec::new();
     for (gateway, user) in [(0, "bob"), (1, "carol"), (0, "dave"), (1, "bob")] {
@@ -179,8 +182,8 @@ async fn each_receipt_kind_arrives_at_most_twice_a_second() -> Result<()> {
     let begun = Instant::now();
     for seq in 1..=30 {
         for reader in &readers {
-            reader.send_json(&mark("read", &room, seq)).await?;
-            reader.send_json(&mark("delivered", &room, seq)).await?;
+            reader.send_json(&mark_command("read", &room, seq)).await?;
+            reader.send_json(&mark_command("delivered", &room, seq)).await?;
         }
         tokio::time::sleep(Duration::from_millis(80)).await;
     }
@@ -192,7 +195,7 @@ async fn each_receipt_kind_arrives_at_most_twice_a_second() -> Result<()> {
             tidings_harness::ServerFrame::Other(frame) => frame,
             _ => continue,
         };
-        let Some(kind) = RECEIPTS.iter().position(|kind| frame["type"] == *kind) else { continue };
+        let Some(kind) = RECEIPT_FRAMES.iter().position(|kind| frame["type"] == *kind) else { continue };
         frames[kind] += 1;
         for mark in frame["marks"].as_array().context("marks")? {
             let seq = mark["seq"].as_u64().context("seq")?;

@@ -1,9 +1,8 @@
 //! Read and delivered marks in Redis: their records and publications, on a real log and database, without a gateway.
 
-use crate::room_log;
 use std::time::Duration;
 
-use crate::room_log::RoomLog;
+use crate::room_log::{self, RoomLog};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tidings_harness::Stack;
@@ -33,10 +32,10 @@ struct MarksSetup {
 }
 
 #[derive(Debug, PartialEq)]
-enum Published {
+enum Publication {
     /// On the room's channel.
     Room(Value),
-    /// On bob's channel; `pushed` if it was also published to the room.
+    /// A frame on bob's channel. `pushed`: it was also published to the room.
     Bob { pushed: bool, frame: Value },
 }
 
@@ -62,11 +61,11 @@ impl MarksSetup {
         for n in 1..=message_count {
             setup.room.send(&n.to_string()).await?;
         }
-        setup.published().await?;
+        setup.take_publications().await?;
         Ok(setup)
     }
 
-    async fn mark(&self, marks: &[(&str, &str, u64)]) -> Result<MarkResult> {
+    async fn set_marks(&self, marks: &[(&str, &str, u64)]) -> Result<MarkResult> {
         let mark = |(kind, user, seq): &(&str, &str, u64)| {
             anyhow::Ok(ReadMark {
                 user: UserId::parse(user)?,
@@ -76,25 +75,25 @@ impl MarksSetup {
         };
         let marks: Vec<ReadMark> = marks.iter().map(mark).collect::<Result<_>>()?;
         let marked = self.room.log.mark(&self.room.room, &marks).await?;
-        ensure!(self.room.stored(&marked.accepted).await == Stored::AsAccepted);
+        ensure!(self.room.wait_stored(&marked.accepted).await == Stored::AsAccepted);
         Ok(marked)
     }
 
-    /// The positions of marks after one call.
-    async fn positions(&self, marks: &[(&str, &str, u64)]) -> Result<Vec<Option<u64>>> {
-        Ok(self.mark(marks).await?.positions.into_iter().map(|seq| seq.map(|seq| seq.0)).collect())
+    /// Sets marks in one call; returns the position of each mark after that.
+    async fn move_marks(&self, marks: &[(&str, &str, u64)]) -> Result<Vec<Option<u64>>> {
+        Ok(self.set_marks(marks).await?.positions.into_iter().map(|seq| seq.map(|seq| seq.0)).collect())
     }
 
-    /// All publications about marks up to now. Held receipts are published first.
-    async fn published(&self) -> Result<Vec<Published>> {
+    /// Removes and returns the publications about marks so far, also those of receipts that were held back.
+    async fn take_publications(&self) -> Result<Vec<Publication>> {
         tokio::time::sleep(QUIET_PERIOD).await;
-        self.mark(&[]).await?;
+        self.set_marks(&[]).await?;
         let end = "the end of this list";
         self.room.redis::<()>(redis::cmd("PUBLISH").arg(people::channel(&self.bob)).arg(end)).await?;
         let (mut messages, mut published) = (self.messages.lock().await, Vec::new());
         loop {
             let (channel, payload) =
-                tokio::time::timeout(room_log::PATIENCE, messages.recv()).await?.context("subscribed")?;
+                tokio::time::timeout(room_log::WAIT_TIMEOUT, messages.recv()).await?.context("subscribed")?;
             if payload == end.as_bytes() {
                 return Ok(published);
             }
@@ -102,14 +101,14 @@ impl MarksSetup {
                 let notice = UserNotice::parse(&payload.into()).context("a notice")?;
                 if let UserNotice::Read { room, pushed, frame } = notice {
                     ensure!(room == self.room.room);
-                    published.push(Published::Bob { pushed, frame: serde_json::from_slice(&frame)? });
+                    published.push(Publication::Bob { pushed, frame: serde_json::from_slice(&frame)? });
                 }
             } else {
                 let record = Record::parse(payload.into())?;
                 if record.is_live_only() {
                     let frame: Value = serde_json::from_slice(record.json())?;
                     ensure!(frame["type"] == record.kind() && frame["room"] == record.room());
-                    published.push(Published::Room(frame));
+                    published.push(Publication::Room(frame));
                 }
             }
         }
@@ -121,7 +120,7 @@ impl MarksSetup {
         json!({"type": kind, "room": self.room.room, "marks": marks})
     }
 
-    async fn stored(&self, user: &str) -> Result<Value> {
+    async fn stored_receipt(&self, user: &str) -> Result<Value> {
         let path = format!("/rooms/{}/receipts", self.room.room);
         let receipts = self.stack.http("alice").get(&path).await?.expect(200).body;
         let receipts = receipts["receipts"].as_array().context("a list")?;
@@ -133,7 +132,7 @@ impl MarksSetup {
         let membership = Some((&self.bob, role));
         let entry = Entry { membership, ..Entry::new(&self.room.room, kind, body) };
         let accepted = self.room.log.append(&entry).await?;
-        ensure!(self.room.stored(&accepted).await == Stored::AsAccepted);
+        ensure!(self.room.wait_stored(&accepted).await == Stored::AsAccepted);
         Ok(())
     }
 }
@@ -141,28 +140,27 @@ impl MarksSetup {
 #[tokio::test]
 async fn moved_mark_is_published_once_and_unmoved_mark_never() -> Result<()> {
     let setup = MarksSetup::new(5).await?;
-    ensure!(setup.positions(&[("read", "bob", 2)]).await? == [Some(2)]);
-    let at = setup.stored("bob").await?["read_at"].as_str().context("a time")?.to_owned();
+    ensure!(setup.move_marks(&[("read", "bob", 2)]).await? == [Some(2)]);
+    let at = setup.stored_receipt("bob").await?["read_at"].as_str().context("a time")?.to_owned();
     let receipt = setup.receipt("receipt:read", &[("bob", 2, &at)]);
-    let published = setup.published().await?;
-    ensure!(published.contains(&Published::Room(receipt.clone())), "{published:?}");
+    let published = setup.take_publications().await?;
+    ensure!(published.contains(&Publication::Room(receipt.clone())), "{published:?}");
     ensure!(
-        published.contains(&Published::Bob { pushed: true, frame: receipt }) && published.len() == 2,
+        published.contains(&Publication::Bob { pushed: true, frame: receipt }) && published.len() == 2,
         "{published:?}"
     );
 
-    let before = setup.mark(&[]).await?.accepted.ingest;
-    ensure!(setup.positions(&[("read", "bob", 1), ("read", "bob", 2)]).await? == [Some(2), Some(2)]);
-    ensure!(setup.mark(&[("read", "bob", 2)]).await?.accepted.ingest == before, "nothing was appended");
-    ensure!(setup.published().await?.is_empty());
+    let before = setup.set_marks(&[]).await?.accepted.ingest;
+    ensure!(setup.move_marks(&[("read", "bob", 1), ("read", "bob", 2)]).await? == [Some(2), Some(2)]);
+    ensure!(setup.set_marks(&[("read", "bob", 2)]).await?.accepted.ingest == before, "nothing was appended");
+    ensure!(setup.take_publications().await?.is_empty());
 
-    // A delivery is published only to the room.
-    ensure!(setup.positions(&[("delivered", "bob", 99)]).await? == [Some(5)], "must be clamped to the head");
-    let at = setup.stored("bob").await?["delivered_at"].as_str().context("a time")?.to_owned();
-    ensure!(
-        setup.published().await? == [Published::Room(setup.receipt("receipt:delivered", &[("bob", 5, &at)]))]
-    );
-    let stored = setup.stored("bob").await?;
+    // A delivered mark is published only to the room.
+    ensure!(setup.move_marks(&[("delivered", "bob", 99)]).await? == [Some(5)], "must be clamped to the head");
+    let at = setup.stored_receipt("bob").await?["delivered_at"].as_str().context("a time")?.to_owned();
+    let expected = Publication::Room(setup.receipt("receipt:delivered", &[("bob", 5, &at)]));
+    ensure!(setup.take_publications().await? == [expected]);
+    let stored = setup.stored_receipt("bob").await?;
     ensure!((&stored["read_seq"], &stored["delivered_seq"]) == (&json!(2), &json!(5)), "{stored}");
     Ok(())
 }
@@ -170,17 +168,17 @@ async fn moved_mark_is_published_once_and_unmoved_mark_never() -> Result<()> {
 #[tokio::test]
 async fn marks_known_only_to_database_count() -> Result<()> {
     let setup = MarksSetup::new(5).await?;
-    setup.mark(&[("read", "bob", 3), ("delivered", "bob", 4)]).await?;
-    ensure!(setup.published().await?.len() == 3);
+    setup.set_marks(&[("read", "bob", 3), ("delivered", "bob", 4)]).await?;
+    ensure!(setup.take_publications().await?.len() == 3);
     let forget = async || setup.room.redis::<()>(redis::cmd("DEL").arg(keys::marks(&setup.room.room))).await;
     forget().await?;
-    ensure!(setup.positions(&[("read", "bob", 3), ("delivered", "bob", 4)]).await? == [Some(3), Some(4)]);
-    ensure!(setup.published().await?.is_empty(), "nothing moved");
+    ensure!(setup.move_marks(&[("read", "bob", 3), ("delivered", "bob", 4)]).await? == [Some(3), Some(4)]);
+    ensure!(setup.take_publications().await?.is_empty(), "nothing moved");
     forget().await?;
     let positions =
-        setup.positions(&[("read", "bob", 1), ("read", "alice", 1), ("delivered", "bob", 5)]).await?;
+        setup.move_marks(&[("read", "bob", 1), ("read", "alice", 1), ("delivered", "bob", 5)]).await?;
     ensure!(positions == [Some(3), Some(1), Some(5)], "{positions:?}");
-    ensure!(setup.published().await?.len() == 2);
+    ensure!(setup.take_publications().await?.len() == 2);
     Ok(())
 }
 
@@ -188,21 +186,21 @@ async fn marks_known_only_to_database_count() -> Result<()> {
 async fn room_receipts_are_half_second_apart_with_latest_marks() -> Result<()> {
     let setup = MarksSetup::new(9).await?;
     ensure!(
-        setup.mark(&[("read", "alice", 1)]).await?.receipts_due_in.is_none(),
+        setup.set_marks(&[("read", "alice", 1)]).await?.receipts_due_in.is_none(),
         "the first receipt must not be held"
     );
-    let held =
-        setup.mark(&[("read", "bob", 1), ("delivered", "bob", 1)]).await?.receipts_due_in.context("held")?;
+    let due_in = setup.set_marks(&[("read", "bob", 1), ("delivered", "bob", 1)]).await?.receipts_due_in;
+    let held = due_in.context("held")?;
     ensure!(held <= Duration::from_millis(500), "{held:?}");
-    setup.mark(&[("read", "bob", 2)]).await?;
-    setup.mark(&[("read", "alice", 2), ("read", "bob", 3)]).await?;
+    setup.set_marks(&[("read", "bob", 2)]).await?;
+    setup.set_marks(&[("read", "alice", 2), ("read", "bob", 3)]).await?;
     let frames: Vec<Value> = setup
-        .published()
+        .take_publications()
         .await?
         .into_iter()
         .filter_map(|published| match published {
-            Published::Room(frame) => Some(frame),
-            Published::Bob { .. } => None,
+            Publication::Room(frame) => Some(frame),
+            Publication::Bob { .. } => None,
         })
         .collect();
     let kind_and_marks = |frame: &Value| {
@@ -240,45 +238,45 @@ async fn read_in_large_room_is_published_to_own_channel_only() -> Result<()> {
         setup.room.redis::<()>(redis::cmd("HSET").arg(room).arg("members").arg(members)).await
     };
     set_members(101).await?;
-    setup.mark(&[("read", "bob", 1), ("delivered", "bob", 1), ("read", "alice", 1)]).await?;
-    let published = setup.published().await?;
+    setup.set_marks(&[("read", "bob", 1), ("delivered", "bob", 1), ("read", "alice", 1)]).await?;
+    let published = setup.take_publications().await?;
     ensure!(
-        matches!(&published[..], [Published::Bob { pushed: false, frame }] if frame["marks"][0]["seq"] == 1),
+        matches!(&published[..], [Publication::Bob { pushed: false, frame }] if frame["marks"][0]["seq"] == 1),
         "{published:?}"
     );
     set_members(100).await?;
-    setup.mark(&[("read", "bob", 2)]).await?;
-    ensure!(setup.published().await?.len() == 2);
+    setup.set_marks(&[("read", "bob", 2)]).await?;
+    ensure!(setup.take_publications().await?.len() == 2);
     Ok(())
 }
 
 #[tokio::test]
 async fn removed_member_has_no_mark_and_returns_with_fresh_one() -> Result<()> {
     let setup = MarksSetup::new(5).await?;
-    setup.mark(&[("read", "bob", 3)]).await?;
-    ensure!(setup.mark(&[("read", "bob", 4)]).await?.receipts_due_in.is_some());
+    setup.set_marks(&[("read", "bob", 3)]).await?;
+    ensure!(setup.set_marks(&[("read", "bob", 4)]).await?.receipts_due_in.is_some());
     // A held receipt is not published after the removal.
     setup.change_membership("member:removed", "removed").await?;
-    let published = setup.published().await?;
+    let published = setup.take_publications().await?;
     ensure!(published.len() == 2, "{published:?}");
     ensure!(
-        setup.positions(&[("read", "bob", 5), ("read", "alice", 1), ("read", "eve", 1)]).await?
+        setup.move_marks(&[("read", "bob", 5), ("read", "alice", 1), ("read", "eve", 1)]).await?
             == [None, Some(1), None]
     );
-    let published = setup.published().await?;
+    let published = setup.take_publications().await?;
     ensure!(
-        matches!(&published[..], [Published::Room(frame)] if frame["marks"][0]["user"] == "alice"),
+        matches!(&published[..], [Publication::Room(frame)] if frame["marks"][0]["user"] == "alice"),
         "{published:?}"
     );
     setup.change_membership("member:added", "member").await?;
-    ensure!(setup.positions(&[("read", "bob", 3)]).await? == [Some(3)]);
+    ensure!(setup.move_marks(&[("read", "bob", 3)]).await? == [Some(3)]);
     Ok(())
 }
 
 #[tokio::test]
 async fn marks_of_lost_epoch_block_no_later_marks() -> Result<()> {
     let setup = MarksSetup::new(3).await?;
-    setup.mark(&[("read", "bob", 3)]).await?;
+    setup.set_marks(&[("read", "bob", 3)]).await?;
     let kept: Vec<String> =
         setup.room.redis(redis::cmd("HGETALL").arg(keys::marks(&setup.room.room))).await?;
     setup.stack.redis().restart_empty().await?;
@@ -286,7 +284,7 @@ async fn marks_of_lost_epoch_block_no_later_marks() -> Result<()> {
     // Simulates a failover to a replica that still has these marks, although their records are lost.
     setup.stack.database().query("UPDATE members SET read_seq = 1").await?;
     setup.room.redis::<()>(redis::cmd("HSET").arg(keys::marks(&setup.room.room)).arg(&kept)).await?;
-    ensure!(setup.positions(&[("read", "bob", 2)]).await? == [Some(2)]);
+    ensure!(setup.move_marks(&[("read", "bob", 2)]).await? == [Some(2)]);
     Ok(())
 }
 
@@ -337,13 +335,14 @@ async fn user_id_with_json_characters_is_published_unchanged() -> Result<()> {
     subscriber.subscribe(keys::room(&room_id)).context("the queue is full")?.await?;
     let marked = room.log.mark(&room_id, &[mark]).await?;
     ensure!(accepted.seq == Seq(1) && marked.positions == [Some(Seq(1))]);
-    let payload = tokio::time::timeout(room_log::PATIENCE, published.recv()).await?.context("published")?;
+    let payload =
+        tokio::time::timeout(room_log::WAIT_TIMEOUT, published.recv()).await?.context("published")?;
     let frame: Value = serde_json::from_slice(Record::parse(payload.into())?.json())?;
     ensure!(frame["marks"][0]["user"] == odd, "{frame}");
     let receipts = format!("SELECT user_id FROM members WHERE room_id = '{room_id}' AND read_seq = 1");
     let begun = std::time::Instant::now();
     while stack.database().query(&receipts).await? != [[odd]] {
-        ensure!(begun.elapsed() < room_log::PATIENCE, "the mark was not stored");
+        ensure!(begun.elapsed() < room_log::WAIT_TIMEOUT, "the mark was not stored");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())

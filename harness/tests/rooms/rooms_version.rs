@@ -6,8 +6,7 @@ use crate::room_log::RoomLog;
 use anyhow::{Result, ensure};
 use tidings_harness::Stack;
 
-/// The `rooms_version` of a user over HTTP.
-async fn version(stack: &Stack, user: &str) -> Result<String> {
+async fn rooms_version(stack: &Stack, user: &str) -> Result<String> {
     let rooms = stack.http(user).my_rooms("").await?.expect(200).body;
     Ok(rooms["rooms_version"].as_str().unwrap_or_default().to_owned())
 }
@@ -19,9 +18,9 @@ async fn rooms_version_never_repeats_after_it_is_forgotten() -> Result<()> {
     let (alice, mut seen) = (stack.http("alice"), HashSet::new());
     for role in ["vip", "guest", "member"] {
         alice.put_member(room.room.as_str(), "bob", role).await?.expect(200);
-        let now = version(&stack, "bob").await?;
+        let now = rooms_version(&stack, "bob").await?;
         ensure!(seen.insert(now.clone()), "{now} again: {seen:?}");
-        ensure!(version(&stack, "bob").await? == now, "the version must not change without a change");
+        ensure!(rooms_version(&stack, "bob").await? == now, "the version must not change without a change");
         ensure!(
             stack.connect("bob").await?.connected().rooms_version == now,
             "the gateway reports another version"
@@ -30,9 +29,9 @@ async fn rooms_version_never_repeats_after_it_is_forgotten() -> Result<()> {
         room.redis::<u32>(redis::cmd("DEL").arg("rooms:{bob}:v")).await?;
     }
     // The next reader starts a new version that was never used.
-    let renewed = version(&stack, "bob").await?;
+    let renewed = rooms_version(&stack, "bob").await?;
     ensure!(!seen.contains(&renewed), "{renewed} again: {seen:?}");
-    ensure!(version(&stack, "bob").await? == renewed, "the version must not change without a change");
+    ensure!(rooms_version(&stack, "bob").await? == renewed, "the version must not change without a change");
     ensure!(stack.connect("bob").await?.connected().rooms_version == renewed);
     Ok(())
 }
@@ -41,12 +40,12 @@ async fn rooms_version_never_repeats_after_it_is_forgotten() -> Result<()> {
 async fn forgotten_rooms_version_is_renewed_while_redis_is_full() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let room = RoomLog::new(&stack, 10_000).await?;
-    let before = version(&stack, "bob").await?;
+    let before = rooms_version(&stack, "bob").await?;
     room.redis::<u32>(redis::cmd("DEL").arg("rooms:{bob}:v")).await?;
     let _: String = room.redis(redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1mb")).await?;
     let refused = room.redis::<String>(redis::cmd("SET").arg("x").arg("y")).await;
     ensure!(refused.is_err_and(|error| error.to_string().contains("OOM")), "the memory of Redis is not full");
-    let full = version(&stack, "bob").await?;
+    let full = rooms_version(&stack, "bob").await?;
     ensure!(full != "unknown" && full != before, "{full} after {before}");
     Ok(())
 }

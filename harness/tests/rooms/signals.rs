@@ -1,8 +1,8 @@
 //! Signals: opaque payloads to all members of a room or to one of them, never stored.
 
 use crate::hearing::{
-    WAIT_TIMEOUT, archive, connect_and_join, expect_ok, frames_until_message, frames_until_quiet, of_types,
-    refusal_code, room_with,
+    WAIT_TIMEOUT, archive, connect_and_join, expect_ok, frames_of_types, frames_until_message,
+    frames_until_quiet, new_room_with, refusal_code,
 };
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ fn signal(room: &str, to: Option<&str>, data: &Value) -> Value {
 
 /// The signals of a connection up to the message with this text.
 async fn signals_until(client: &Client, text: &str) -> Result<Vec<Value>> {
-    Ok(of_types(&frames_until_message(client, text).await?, &["signal"]))
+    Ok(frames_of_types(&frames_until_message(client, text).await?, &["signal"]))
 }
 
 // Covers: signal.
@@ -25,7 +25,7 @@ async fn signals_until(client: &Client, text: &str) -> Result<Vec<Value>> {
 async fn signal_reaches_joined_others_or_only_named_user() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
     let room =
-        room_with(&stack, "alice", &[("bob", "member"), ("carol", "member"), ("gus", "guest")]).await?;
+        new_room_with(&stack, "alice", &[("bob", "member"), ("carol", "member"), ("gus", "guest")]).await?;
     let alice = connect_and_join(&stack, 0, "alice", &room).await?;
     let own = connect_and_join(&stack, 1, "alice", &room).await?;
     let bobs =
@@ -54,7 +54,7 @@ async fn signal_reaches_joined_others_or_only_named_user() -> Result<()> {
         let received = signals_until(sender, "end").await?;
         ensure!(received == [frame(&to_self)], "{received:?}");
     }
-    ensure!(of_types(&frames_until_quiet(&not_joined).await?, &["signal"]).is_empty());
+    ensure!(frames_of_types(&frames_until_quiet(&not_joined).await?, &["signal"]).is_empty());
 
     // Signals are neither stored nor replayed.
     let late = stack.connect_at(1, "bob").await?;
@@ -69,17 +69,17 @@ async fn signal_reaches_joined_others_or_only_named_user() -> Result<()> {
 #[tokio::test]
 async fn payload_up_to_16_kib_arrives_byte_for_byte() -> Result<()> {
     let stack = Stack::start().await?;
-    let room = room_with(&stack, "alice", &[("bob", "member")]).await?;
+    let room = new_room_with(&stack, "alice", &[("bob", "member")]).await?;
     let mut bob = RawSocket::open(stack.gateway(0).ports().public, &stack.token("bob")).await?;
     let join = json!({"type": "room:join", "room": room}).to_string();
     bob.send(opcode::TEXT, join.as_bytes()).await?;
-    until(&mut bob, "room:caught_up").await?;
+    next_text_of_type(&mut bob, "room:caught_up").await?;
     let alice = stack.connect("alice").await?;
     let data = format!(r#"{{"z":1.50,  "a":"\u00e9\n{}"}}"#, "x".repeat(16 * 1024 - 27));
     ensure!(data.len() == 16 * 1024, "{}", data.len());
     let send = |data: &str| format!(r#"{{"type":"signal","ref":"s","room":"{room}","data":{data}}}"#);
     alice.send_text(&send(&data)).await?;
-    let text = until(&mut bob, "signal").await?;
+    let text = next_text_of_type(&mut bob, "signal").await?;
     let expected = format!(r#"{{"type":"signal","room":"{room}","from":"alice","data":{data}}}"#);
     ensure!(text == expected, "{} bytes instead of {}", text.len(), expected.len());
     match alice.ask(signal(&room, None, &json!("x".repeat(16 * 1024)))).await {
@@ -94,7 +94,7 @@ async fn payload_up_to_16_kib_arrives_byte_for_byte() -> Result<()> {
 #[tokio::test]
 async fn only_sending_roles_signal_and_only_to_members() -> Result<()> {
     let stack = Stack::start().await?;
-    let room = room_with(&stack, "alice", &[("bob", "member"), ("gus", "guest")]).await?;
+    let room = new_room_with(&stack, "alice", &[("bob", "member"), ("gus", "guest")]).await?;
     let other = stack.http("eve").new_room(&["mal"]).await?;
     let (alice, gus, eve) = (
         connect_and_join(&stack, 0, "alice", &room).await?,
@@ -105,7 +105,7 @@ async fn only_sending_roles_signal_and_only_to_members() -> Result<()> {
     ensure!(refusal_code(&gus, signal(&room, None, &data)).await? == "forbidden");
     ensure!(refusal_code(&eve, signal(&room, None, &data)).await? == "not_found");
     ensure!(refusal_code(&eve, signal(&room, Some("alice"), &data)).await? == "not_found");
-    // A member of another room, a connected user without a shared room, and an unknown user.
+    // None of them is a member of the room: two users of another room, and the unknown user `nobody`.
     for outsider in ["mal", "eve", "nobody"] {
         match alice.ask(signal(&room, Some(outsider), &data)).await {
             Err(ClientError::Answered(error)) => {
@@ -126,7 +126,7 @@ async fn only_sending_roles_signal_and_only_to_members() -> Result<()> {
 }
 
 /// The text of the next frame of a type.
-async fn until(socket: &mut RawSocket, kind: &str) -> Result<String> {
+async fn next_text_of_type(socket: &mut RawSocket, kind: &str) -> Result<String> {
     let start = format!(r#"{{"type":"{kind}""#);
     loop {
         let frame = tokio::time::timeout(WAIT_TIMEOUT, socket.next()).await??;

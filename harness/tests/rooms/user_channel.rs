@@ -12,31 +12,30 @@ use tidings_shared::{
 };
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
-/// Limit for closing the connections of a blocked user.
+/// The connections of a blocked user must be closed within this time.
 const BLOCK_DEADLINE: Duration = Duration::from_secs(5);
 
-fn root(stack: &Stack) -> Http {
+fn admin_http(stack: &Stack) -> Http {
     stack.http("root").with_token(&stack.admin_token("root"))
 }
 
-async fn redis(stack: &Stack) -> Result<redis::aio::MultiplexedConnection> {
+async fn connect_redis(stack: &Stack) -> Result<redis::aio::MultiplexedConnection> {
     Ok(redis::Client::open(stack.redis().url())?.get_multiplexed_async_connection().await?)
 }
 
 async fn cut_pub_sub(stack: &Stack) -> Result<()> {
-    let mut redis = redis(stack).await?;
+    let mut redis = connect_redis(stack).await?;
     Ok(redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").query_async(&mut redis).await?)
 }
 
-async fn subscribers(stack: &Stack, user: &str) -> Result<u64> {
-    let mut redis = redis(stack).await?;
+async fn subscriber_count(stack: &Stack, user: &str) -> Result<u64> {
+    let mut redis = connect_redis(stack).await?;
     let channel = format!("user:{user}");
     let (_, count): (String, u64) =
         redis::cmd("PUBSUB").arg("NUMSUB").arg(&channel).query_async(&mut redis).await?;
     Ok(count)
 }
 
-/// The next frame of this type, as JSON.
 async fn next_frame(client: &Client, kind: &str) -> Result<Value> {
     match client.wait_for(kind, WAIT_TIMEOUT).await? {
         ServerFrame::Other(value) => Ok(value),
@@ -53,8 +52,8 @@ async fn expect_no_frame(client: &Client, kind: &str) -> Result<()> {
     }
 }
 
-async fn notify(stack: &Stack, user: &str, notice: UserNotice) -> Result<()> {
-    Ok(people::publish(&mut redis(stack).await?, [(&UserId::parse(user)?, &notice)]).await?)
+async fn publish_notice(stack: &Stack, user: &str, notice: UserNotice) -> Result<()> {
+    Ok(people::publish(&mut connect_redis(stack).await?, [(&UserId::parse(user)?, &notice)]).await?)
 }
 
 // Covers: room:added, room:removed.
@@ -80,7 +79,7 @@ async fn membership_change_reaches_all_connections_on_all_nodes() -> Result<()> 
         );
         let from: Cursor = serde_json::from_value(added["from"].clone())?;
         device.join_after(&room, &from).await?;
-        // From there the device receives its own addition and everything later.
+        // From this cursor on, the device receives its own addition and everything later.
         ensure!(next_frame(device, "member:added").await?["seq"] == 2);
         ensure!(
             matches!(device.next_of_log(WAIT_TIMEOUT).await?, ServerFrame::Message(message) if message.seq == 3)
@@ -103,19 +102,19 @@ async fn membership_change_reaches_all_connections_on_all_nodes() -> Result<()> 
 #[tokio::test]
 async fn node_subscribes_user_from_first_to_last_connection() -> Result<()> {
     let stack = Stack::builder().gateways(2).start().await?;
-    ensure!(subscribers(&stack, "bob").await? == 0);
+    ensure!(subscriber_count(&stack, "bob").await? == 0);
     let (first, second) = (stack.connect_at(0, "bob").await?, stack.connect_at(0, "bob").await?);
     let on_other_node = stack.connect_at(1, "bob").await?;
-    ensure!(subscribers(&stack, "bob").await? == 2, "each of the two nodes must subscribe once");
+    ensure!(subscriber_count(&stack, "bob").await? == 2, "each of the two nodes must subscribe once");
     let channels = "\ntidings_gateway_user_channels 1\n";
     ensure!(stack.gateway(0).metrics().await?.contains(channels));
     first.close().await?;
-    notify(&stack, "bob", UserNotice::Frame("{\"type\":\"x:test\"}".into())).await?;
+    publish_notice(&stack, "bob", UserNotice::Frame("{\"type\":\"x:test\"}".into())).await?;
     next_frame(&second, "x:test").await?;
     next_frame(&on_other_node, "x:test").await?;
     second.close().await?;
     let begun = tokio::time::Instant::now();
-    while subscribers(&stack, "bob").await? != 1 {
+    while subscriber_count(&stack, "bob").await? != 1 {
         ensure!(begun.elapsed() < WAIT_TIMEOUT, "the channel of a disconnected user is still subscribed");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -130,7 +129,7 @@ async fn missed_rooms_change_is_sent_after_resubscription() -> Result<()> {
     let (carol, before) = (stack.connect_at(0, "carol").await?, bobs[0].connected().rooms_version.clone());
     // Simulates a lost notice: only the version shows the change.
     let users = [UserId::parse("bob")?];
-    tidings_shared::membership::invalidate(&mut redis(&stack).await?, &users).await?;
+    tidings_shared::membership::invalidate(&mut connect_redis(&stack).await?, &users).await?;
     cut_pub_sub(&stack).await?;
     let version = stack.http("bob").my_rooms("").await?.expect(200).body["rooms_version"].clone();
     for bob in &bobs {
@@ -155,7 +154,7 @@ async fn blocked_user_is_disconnected_from_all_nodes_in_seconds() -> Result<()> 
     let devices = [stack.connect_at(0, "mallory").await?, stack.connect_at(1, "mallory").await?];
     devices[0].join_and_catch_up(&room).await?;
     let alice = stack.connect_at(0, "alice").await?;
-    root(&stack).put_user("mallory", json!({"blocked": true})).await?.expect(200);
+    admin_http(&stack).put_user("mallory", json!({"blocked": true})).await?.expect(200);
     for device in &devices {
         let closed = tokio::time::timeout(BLOCK_DEADLINE, device.until_closed()).await??;
         ensure!(closed.code == Some(4403), "{closed:?}");
@@ -164,7 +163,7 @@ async fn blocked_user_is_disconnected_from_all_nodes_in_seconds() -> Result<()> 
     }
     ensure!(stack.connect("mallory").await.is_err_and(|error| error.code() == "forbidden"));
     alice.ping().await?;
-    root(&stack).put_user("mallory", json!({"blocked": false})).await?.expect(200);
+    admin_http(&stack).put_user("mallory", json!({"blocked": false})).await?.expect(200);
     stack.connect("mallory").await?;
     Ok(())
 }
@@ -177,7 +176,7 @@ async fn missed_block_takes_effect_after_resubscription() -> Result<()> {
     // Simulates a lost notice.
     stack.database().query("UPDATE users SET blocked = true WHERE id = 'mallory'").await?;
     let mallory = UserId::parse("mallory")?;
-    tidings_shared::membership::invalidate_account(&mut redis(&stack).await?, &mallory).await?;
+    tidings_shared::membership::invalidate_account(&mut connect_redis(&stack).await?, &mallory).await?;
     cut_pub_sub(&stack).await?;
     for device in &devices {
         let closed = tokio::time::timeout(BLOCK_DEADLINE, device.until_closed()).await??;
@@ -194,7 +193,7 @@ async fn block_during_repeated_pub_sub_cuts_takes_effect() -> Result<()> {
         let user = format!("mallory-{round}");
         let device = stack.connect(&user).await?;
         let (blocked, cut) = tokio::join!(
-            async { root(&stack).put_user(&user, json!({"blocked": true})).await },
+            async { admin_http(&stack).put_user(&user, json!({"blocked": true})).await },
             cut_pub_sub(&stack)
         );
         blocked?.expect(200);
@@ -212,8 +211,8 @@ async fn account_lookup_is_retried_until_persistence_answers() -> Result<()> {
     stack.database().query("UPDATE users SET blocked = true WHERE id = 'mallory'").await?;
     stack.persistence(0).kill();
     let mallory = UserId::parse("mallory")?;
-    tidings_shared::membership::invalidate_account(&mut redis(&stack).await?, &mallory).await?;
-    notify(&stack, "mallory", UserNotice::Account).await?;
+    tidings_shared::membership::invalidate_account(&mut connect_redis(&stack).await?, &mallory).await?;
+    publish_notice(&stack, "mallory", UserNotice::Account).await?;
     device.ping().await?;
     stack.persistence(0).restart().await?;
     let closed = tokio::time::timeout(WAIT_TIMEOUT, device.until_closed()).await??;
@@ -228,7 +227,7 @@ async fn changed_name_appears_on_later_messages() -> Result<()> {
     let (alice, bob) = (stack.connect("alice").await?, stack.connect("bob").await?);
     alice.join_and_catch_up(&room).await?;
     bob.send(&room, "as nobody").await?;
-    root(&stack).put_user("bob", json!({"name": "Bob the Great"})).await?.expect(200);
+    admin_http(&stack).put_user("bob", json!({"name": "Bob the Great"})).await?.expect(200);
     let begun = tokio::time::Instant::now();
     loop {
         bob.send(&room, "as somebody").await?;
@@ -254,10 +253,10 @@ async fn own_read_marks_reach_every_connection_once() -> Result<()> {
         pushed,
         frame: json!({"type": "receipt:read", "room": room, "mark": mark}).to_string().into(),
     };
-    // A read that was pushed to the room reaches live connections through the room; all others get it from this
+    // Live subscriptions already got a pushed read through the room. All other connections get it from the user's
     // channel.
-    notify(&stack, "bob", notice(true, "pushed")).await?;
-    notify(&stack, "bob", notice(false, "not pushed")).await?;
+    publish_notice(&stack, "bob", notice(true, "pushed")).await?;
+    publish_notice(&stack, "bob", notice(false, "not pushed")).await?;
     ensure!(next_frame(&not_joined, "receipt:read").await?["mark"] == "pushed");
     ensure!(next_frame(&not_joined, "receipt:read").await?["mark"] == "not pushed");
     ensure!(next_frame(&live, "receipt:read").await?["mark"] == "not pushed");
@@ -277,7 +276,7 @@ async fn connection_over_user_limit_closes_oldest_on_node() -> Result<()> {
     for device in &devices {
         device.ping().await?;
     }
-    // The worker thread of a connection does not matter.
+    // The limit counts the connections on all worker threads.
     for oldest in 0..3 {
         devices.push(stack.connect_at(0, "bob").await?);
         let closed = devices[oldest].until_closed().await?;
@@ -297,13 +296,13 @@ async fn connection_over_user_limit_closes_oldest_on_node() -> Result<()> {
 async fn connect_during_pub_sub_cut_succeeds_and_misses_nothing() -> Result<()> {
     let stack = Stack::start().await?;
     let room = stack.http("alice").new_room(&[]).await?;
-    let mut redis = redis(&stack).await?;
+    let mut redis = connect_redis(&stack).await?;
     for round in 0..10 {
         let user = format!("bob-{round}");
         let (connected, cut) = tokio::join!(stack.connect(&user), cut_pub_sub(&stack));
         let (device, ()) = (connected?, cut?);
         stack.http("alice").put_member(&room, &user, "member").await?.expect(200);
-        // One of these two frames arrives, wherever the cut falls.
+        // The user gets one of these two frames, no matter at which moment the cut comes.
         let notified = tokio::time::timeout(WAIT_TIMEOUT, async {
             loop {
                 let frame = device.next_event(WAIT_TIMEOUT).await?;
@@ -315,5 +314,25 @@ async fn connect_during_pub_sub_cut_succeeds_and_misses_nothing() -> Result<()> 
         notified.await.with_context(|| format!("round {round}"))??;
     }
     let _: String = redis::cmd("PING").query_async(&mut redis).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn new_epoch_is_announced_to_many_users_over_time() -> Result<()> {
+    const USERS: usize = 350;
+    let stack = Stack::builder().gateways(1).start().await?;
+    let mut clients = Vec::with_capacity(USERS);
+    for n in 0..USERS {
+        clients.push(stack.connect(&format!("user-{n}")).await?);
+    }
+    stack.redis().restart().await?;
+    let announced = clients.iter().map(async |client| {
+        let changed = next_frame(client, "rooms:changed").await?;
+        ensure!(changed["rooms_version"] != json!(client.connected().rooms_version), "{changed}");
+        Ok(tokio::time::Instant::now())
+    });
+    let times = futures_util::future::try_join_all(announced).await?;
+    let (first, last) = (times.iter().min().context("no user")?, times.iter().max().context("no user")?);
+    ensure!(*last - *first > Duration::from_secs(1), "{:?}", *last - *first);
     Ok(())
 }

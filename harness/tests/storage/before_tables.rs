@@ -9,7 +9,7 @@ use tidings_harness::redis::Redis;
 use tidings_harness::{Node, Ports, Service, http, stack, token};
 use tokio::net::TcpStream;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn persistence_waits_for_tables_before_it_listens() -> Result<()> {
@@ -29,7 +29,7 @@ async fn persistence_waits_for_tables_before_it_listens() -> Result<()> {
     let watching = async {
         let begun = Instant::now();
         while asked("/healthz").await != 200 {
-            ensure!(begun.elapsed() < PATIENCE, "the node is not alive");
+            ensure!(begun.elapsed() < WAIT_TIMEOUT, "the node is not alive");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         ensure!(asked("/readyz").await == 503, "ready without tables");

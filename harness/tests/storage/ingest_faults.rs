@@ -1,9 +1,9 @@
-//! Redis or PostgreSQL fail under the writer. Every accepted record that Redis did not lose is stored, once and in
-//! order.
+//! Redis or PostgreSQL fails while the writer works. Every accepted record that Redis did not lose is stored, once and
+//! in order.
 
 use std::time::{Duration, Instant};
 
-use crate::room_log::{PATIENCE, RoomLog, hold_messages, metric};
+use crate::room_log::{RoomLog, WAIT_TIMEOUT, hold_messages, metric};
 use anyhow::{Result, ensure};
 use tidings_harness::Stack;
 use tidings_shared::{
@@ -11,17 +11,17 @@ use tidings_shared::{
     log::AppendError,
 };
 
-const MAX_BACKLOG: u64 = 10_000;
+const MAX_BACKLOG_RECORDS: u64 = 10_000;
 
-fn names(range: std::ops::RangeInclusive<u32>) -> Vec<String> {
+fn message_names(range: std::ops::RangeInclusive<u32>) -> Vec<String> {
     range.map(|n| format!("m{n}")).collect()
 }
 
 #[tokio::test]
 async fn records_kept_by_redis_restart_are_stored_in_sequence() -> Result<()> {
     let stack = Stack::builder().gateways(0).persistence_env("TIDINGS_LEASE_MS", 1000).start().await?;
-    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
-    for name in names(1..=5) {
+    let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
+    for name in message_names(1..=5) {
         room.send(&name).await?;
     }
     // No replica writes for a while, so the accepted records are only in Redis when the room is seeded again.
@@ -29,18 +29,18 @@ async fn records_kept_by_redis_restart_are_stored_in_sequence() -> Result<()> {
                 lease_until = clock_timestamp() + interval '4 seconds'";
     stack.database().query(away).await?;
     let mut last = None;
-    for name in names(6..=60) {
+    for name in message_names(6..=60) {
         last = Some(room.append(&name).await?);
     }
     stack.redis().restart().await?;
     let begun = Instant::now();
     while room.log.read(&room.room, None, Epoch(2), None, &[]).await.is_err() {
-        ensure!(begun.elapsed() < PATIENCE, "the room is not seeded");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "the room is not seeded");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     ensure!(room.stored_log(&stack).await?.len() == 5, "seeded before anything was written");
     ensure!(room.send("m61").await? == Seq(61));
-    ensure!(room.texts(&stack).await? == names(1..=61));
+    ensure!(room.message_texts(&stack).await? == message_names(1..=61));
     let epoch = room.log.session().await?.epoch;
     ensure!(last.is_some_and(|last| last.epoch < epoch), "a new epoch: {epoch}");
     ensure!(metric(&stack, 0, "tidings_persistence_holes_total").await? == 0.0);
@@ -50,12 +50,12 @@ async fn records_kept_by_redis_restart_are_stored_in_sequence() -> Result<()> {
 #[tokio::test]
 async fn empty_redis_continues_from_stored_head() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
-    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
-    for name in names(1..=5) {
+    let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
+    for name in message_names(1..=5) {
         room.send(&name).await?;
     }
     stack.redis().restart_empty().await?;
-    for (name, seq) in names(6..=10).iter().zip(6..) {
+    for (name, seq) in message_names(6..=10).iter().zip(6..) {
         ensure!(room.send(name).await? == Seq(seq));
     }
     // Only PostgreSQL knows this client id.
@@ -63,7 +63,7 @@ async fn empty_redis_continues_from_stored_head() -> Result<()> {
     entry.first_attempt = false;
     let known = room.log.append(&entry).await?;
     ensure!((known.seq, known.duplicate, known.ingest) == (Seq(3), true, None));
-    ensure!(room.texts(&stack).await? == names(1..=10));
+    ensure!(room.message_texts(&stack).await? == message_names(1..=10));
     let bases = stack
         .database()
         .query(&format!("SELECT epoch, base FROM room_epochs WHERE room_id = '{}' ORDER BY epoch", room.room))
@@ -75,38 +75,38 @@ async fn empty_redis_continues_from_stored_head() -> Result<()> {
 #[tokio::test]
 async fn older_redis_state_does_not_reuse_assigned_seqs() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
-    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
-    for name in names(1..=3) {
+    let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
+    for name in message_names(1..=3) {
         room.send(&name).await?;
     }
-    // The hash of a lagging replica, put into the next Redis process before it is used.
+    // Simulates a lagging replica: the next Redis process gets this older hash of the room before it is used.
     let key = tidings_shared::log::keys::room(&room.room);
     let lagging: Vec<String> = room.redis(redis::cmd("HGETALL").arg(&key)).await?;
-    for name in names(4..=8) {
+    for name in message_names(4..=8) {
         room.send(&name).await?;
     }
     stack.redis().restart_empty().await?;
     let _: i64 = room.redis(redis::cmd("HSET").arg(&key).arg(&lagging)).await?;
     ensure!(room.send("m9").await? == Seq(9));
-    ensure!(room.texts(&stack).await? == names(1..=9));
+    ensure!(room.message_texts(&stack).await? == message_names(1..=9));
     Ok(())
 }
 
 #[tokio::test]
 async fn records_accepted_during_postgres_outage_are_stored_later() -> Result<()> {
     let stack = Stack::builder().gateways(0).own_postgres().start().await?;
-    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     room.send("m1").await?;
     stack.database().server().kill();
-    for name in names(2..=200) {
+    for name in message_names(2..=200) {
         room.append(&name).await?;
     }
     stack.database().server().restart().await?;
     room.until_head(&stack, 200).await?;
-    ensure!(room.texts(&stack).await? == names(1..=200));
+    ensure!(room.message_texts(&stack).await? == message_names(1..=200));
     // PostgreSQL is also killed several times while it writes.
     for round in 0..3_u32 {
-        for name in names(201 + round * 100..=300 + round * 100) {
+        for name in message_names(201 + round * 100..=300 + round * 100) {
             room.append(&name).await?;
         }
         stack.database().server().kill();
@@ -114,7 +114,7 @@ async fn records_accepted_during_postgres_outage_are_stored_later() -> Result<()
         stack.database().server().restart().await?;
     }
     room.until_head(&stack, 500).await?;
-    ensure!(room.texts(&stack).await? == names(1..=500));
+    ensure!(room.message_texts(&stack).await? == message_names(1..=500));
     ensure!(metric(&stack, 0, "tidings_persistence_voids_total").await? == 0.0);
     Ok(())
 }
@@ -137,31 +137,31 @@ async fn full_backlog_is_overloaded_until_postgres_returns() -> Result<()> {
     ensure!(refused == AppendError::Overloaded && (45..=51).contains(&accepted), "{accepted}: {refused:?}");
     let begun = Instant::now();
     while metric(&stack, 0, "tidings_persistence_backlog_records").await? < 40.0 {
-        ensure!(begun.elapsed() < PATIENCE, "the backlog is not measured");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "the backlog is not measured");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     ensure!(metric(&stack, 0, "tidings_persistence_oldest_unwritten_seconds").await? > 0.0);
     stack.database().server().restart().await?;
     room.until_head(&stack, accepted).await?;
     ensure!(room.send(&format!("m{}", accepted + 1)).await? == Seq(accepted as u64 + 1));
-    let expected = names(1..=u32::try_from(accepted)? + 1);
-    ensure!(room.texts(&stack).await? == expected);
+    let expected = message_names(1..=u32::try_from(accepted)? + 1);
+    ensure!(room.message_texts(&stack).await? == expected);
     Ok(())
 }
 
 #[tokio::test]
 async fn redis_process_used_again_gets_a_new_epoch() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
-    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     room.send("m1").await?;
-    // Another process was opened meanwhile, and then the first one is used again.
+    // Simulates an epoch that was opened for another Redis process. Then the first process is used again.
     stack.database().query("INSERT INTO epochs_opened (run_id) VALUES ('another')").await?;
     let session = room.log.session().await?;
     ensure!(session.epoch == Epoch(1));
     room.log.discard(&session);
     ensure!(room.log.session().await?.epoch == Epoch(3));
     ensure!(room.send("m2").await? == Seq(2));
-    ensure!(room.texts(&stack).await? == names(1..=2));
+    ensure!(room.message_texts(&stack).await? == message_names(1..=2));
     let row = format!("SELECT epoch FROM partitions WHERE partition = {}", room.partition().0);
     ensure!(stack.database().value(&row).await? == "3");
     Ok(())
@@ -170,12 +170,12 @@ async fn redis_process_used_again_gets_a_new_epoch() -> Result<()> {
 #[tokio::test]
 async fn stuck_record_blocks_only_its_partition_and_is_retried() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
-    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
-    let mut other = RoomLog::new(&stack, MAX_BACKLOG).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
+    let mut other = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     while other.partition() == room.partition() {
-        other = RoomLog::new(&stack, MAX_BACKLOG).await?;
+        other = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     }
-    // The error of a server that reaches one of its own limits.
+    // PostgreSQL raises the error of a server that has reached one of its own limits.
     stack
         .database()
         .query(
@@ -189,16 +189,19 @@ async fn stuck_record_blocks_only_its_partition_and_is_retried() -> Result<()> {
     for name in ["before", "stuck", "after"] {
         room.append(name).await?;
     }
-    for name in names(1..=20) {
+    for name in message_names(1..=20) {
         other.append(&name).await?;
     }
     hold.await?;
     other.until_head(&stack, 20).await?;
     other.send("m21").await?;
-    ensure!(room.texts(&stack).await? == ["before"], "only the record before the stuck one is stored");
+    ensure!(
+        room.message_texts(&stack).await? == ["before"],
+        "only the record before the stuck one is stored"
+    );
     stack.database().query("DROP TRIGGER refuse ON messages").await?;
     room.until_head(&stack, 3).await?;
-    ensure!(room.texts(&stack).await? == ["before", "stuck", "after"]);
+    ensure!(room.message_texts(&stack).await? == ["before", "stuck", "after"]);
     ensure!(stack.database().value("SELECT count(*) FROM dead_letters").await? == "0");
     Ok(())
 }
@@ -206,14 +209,14 @@ async fn stuck_record_blocks_only_its_partition_and_is_retried() -> Result<()> {
 #[tokio::test]
 async fn record_read_twice_is_one_dead_letter() -> Result<()> {
     let stack = Stack::builder().gateways(0).persistence_env("TIDINGS_LEASE_MS", 1000).start().await?;
-    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     room.send("before").await?;
     let mut add = redis::cmd("XADD");
     let _: String = room.redis(add.arg(room.partition().ingest()).arg("*").arg("r").arg("garbage")).await?;
     let letters = "SELECT count(*) FROM dead_letters";
     let begun = Instant::now();
     while stack.database().value(letters).await? != "1" {
-        ensure!(begun.elapsed() < PATIENCE, "there is no dead letter");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "there is no dead letter");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     // Redis loses the watermark, so the stream is read from its start under a new lease.
@@ -225,7 +228,7 @@ async fn record_read_twice_is_one_dead_letter() -> Result<()> {
     );
     stack.database().query(&take).await?;
     while metric(&stack, 0, "tidings_persistence_settlings_total").await? <= settlings {
-        ensure!(begun.elapsed() < PATIENCE, "the partition is not settled again");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "the partition is not settled again");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     room.send("after").await?;

@@ -12,30 +12,30 @@ use tidings_shared::{
     log::{AppendError, ReadMark, record::Visibility, stored::Stored},
 };
 
-const MAX_BACKLOG: u64 = 10_000;
+const MAX_BACKLOG_RECORDS: u64 = 10_000;
 
-async fn stack() -> Result<Stack> {
+async fn start_stack() -> Result<Stack> {
     Stack::builder().gateways(0).start().await
 }
 
 #[tokio::test]
 async fn every_part_of_a_message_is_stored_byte_for_byte() -> Result<()> {
-    let stack = stack().await?;
-    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
+    let stack = start_stack().await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     let mut entry = room.message("c-1", "");
     let id = entry.id.clone().unwrap_or_default();
     entry.body = format!(
-        r#"{{"id":"{id}","client_id":"c-1","sender":{{"id":"alice"}},"kind":"note","content":"Zoë \"☕\"\n\ud83d\ude00","reply_to":1,"attachments":[{{"b":1.0, "a":2}}],"metadata":{{"z":1e2,  "a":null}}}}"#
+        r#"{{"id":"{id}","client_id":"c-1","sender":{{"id":"alice"}},"kind":"note","content":"Zoë \"☕\"\n\ud83d\ude00","reply_to":1,"attachments":[{{"b":1.0, "a":2}}],"metadata":{{"z":1e2,  "a":null}},"mentions":["bob,{{}}\"","carol"]}}"#
     );
     entry.visibility =
         Visibility { users: vec!["bob,{}\"".into(), "carol".into()], roles: vec!["admin".into()] };
     let accepted = room.log.append(&entry).await?;
-    ensure!(room.stored(&accepted).await == Stored::AsAccepted);
+    ensure!(room.wait_stored(&accepted).await == Stored::AsAccepted);
     let row = stack
         .database()
         .query(&format!(
             "SELECT seq, id, sender_id, client_id, kind, content, reply_to, attachments, metadata, \
-               to_json(visible_users), to_json(visible_roles), (extract(epoch FROM at) * 1000)::bigint, last_seq, deleted \
+               to_json(visible_users), to_json(visible_roles), (extract(epoch FROM at) * 1000)::bigint, last_seq, deleted, to_json(mentions) \
              FROM messages WHERE room_id = '{}'",
             room.room
         ))
@@ -55,23 +55,24 @@ async fn every_part_of_a_message_is_stored_byte_for_byte() -> Result<()> {
         &accepted.at_ms.to_string(),
         "1",
         "f",
+        r#"["bob,{}\"","carol"]"#,
     ];
     ensure!(row == [expected], "{row:?}");
 
     let plain = room.log.append(&room.message("c-2", "plain")).await?;
-    ensure!(room.stored(&plain).await == Stored::AsAccepted);
+    ensure!(room.wait_stored(&plain).await == Stored::AsAccepted);
     let row = stack
         .database()
-        .query("SELECT reply_to IS NULL, attachments IS NULL, metadata IS NULL, visible_users IS NULL, visible_roles IS NULL FROM messages WHERE client_id = 'c-2'")
+        .query("SELECT reply_to IS NULL, attachments IS NULL, metadata IS NULL, visible_users IS NULL, visible_roles IS NULL, mentions IS NULL FROM messages WHERE client_id = 'c-2'")
         .await?;
-    ensure!(row == [["t", "t", "t", "t", "t"]], "{row:?}");
+    ensure!(row == [["t", "t", "t", "t", "t", "t"]], "{row:?}");
     Ok(())
 }
 
 #[tokio::test]
 async fn concurrent_messages_are_stored_in_accepted_order() -> Result<()> {
-    let stack = stack().await?;
-    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
+    let stack = start_stack().await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     let names: Vec<String> = (1..=1500).map(|n| format!("m{n}")).collect();
     let mut accepted = Vec::new();
     for names in names.chunks(100) {
@@ -80,8 +81,8 @@ async fn concurrent_messages_are_stored_in_accepted_order() -> Result<()> {
     }
     accepted.sort_by_key(|(accepted, _)| accepted.seq);
     let (last, _) = accepted.last().expect("there are appends");
-    ensure!(last.seq == Seq(1500) && room.stored(last).await == Stored::AsAccepted);
-    let texts = room.texts(&stack).await?;
+    ensure!(last.seq == Seq(1500) && room.wait_stored(last).await == Stored::AsAccepted);
+    let texts = room.message_texts(&stack).await?;
     ensure!(texts.iter().eq(accepted.iter().map(|(_, name)| *name)));
     ensure!(metric(&stack, 0, "tidings_persistence_holes_total").await? == 0.0);
     Ok(())
@@ -90,20 +91,20 @@ async fn concurrent_messages_are_stored_in_accepted_order() -> Result<()> {
 // Covers: message:void, void.
 #[tokio::test]
 async fn late_duplicate_becomes_an_announced_void() -> Result<()> {
-    let stack = stack().await?;
-    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
+    let stack = start_stack().await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     let first = room.append("once").await?;
-    ensure!(room.stored(&first).await == Stored::AsAccepted);
+    ensure!(room.wait_stored(&first).await == Stored::AsAccepted);
     let active = format!("SELECT updated_at FROM rooms WHERE id = '{}'", room.room);
     let first_active = stack.database().value(&active).await?;
     room.forget_client_ids().await?;
     let again = room.append("once").await?;
     ensure!((again.seq, again.duplicate) == (Seq(2), false), "Redis remembers nothing: {again:?}");
     let there = Stored::First { seq: Seq(1), id: first.id.clone(), at_ms: first.at_ms };
-    ensure!(room.stored(&again).await == there);
+    ensure!(room.wait_stored(&again).await == there);
     // A further repetition gets the same answer, although Redis knows only the second seq.
     let third = room.append("once").await?;
-    ensure!(third.duplicate && room.stored(&third).await == there);
+    ensure!(third.duplicate && room.wait_stored(&third).await == there);
 
     let stands = room.until_head(&stack, 3).await?;
     ensure!((stands[1].kind.as_str(), stands[1].body_text.as_str()) == ("void", "{}"), "{stands:?}");
@@ -118,23 +119,23 @@ async fn late_duplicate_becomes_an_announced_void() -> Result<()> {
         .query("SELECT actor_id, client_id, void_reason, void_of, void_told FROM events WHERE type = 'void'")
         .await?;
     ensure!(row == [["alice", "once", "duplicate", "1", "t"]], "{row:?}");
-    ensure!(room.texts(&stack).await? == ["once"]);
+    ensure!(room.message_texts(&stack).await? == ["once"]);
     ensure!(stack.database().value(&active).await? == first_active, "a void is no activity");
     Ok(())
 }
 
 #[tokio::test]
 async fn repeated_old_client_ids_fail_one_batch_a_second() -> Result<()> {
-    let stack = stack().await?;
-    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
+    let stack = start_stack().await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     let first = room.append("once").await?;
-    ensure!(room.stored(&first).await == Stored::AsAccepted);
+    ensure!(room.wait_stored(&first).await == Stored::AsAccepted);
     let there = Stored::First { seq: first.seq, id: first.id.clone(), at_ms: first.at_ms };
     let begun = Instant::now();
     for _ in 0..10 {
         room.forget_client_ids().await?;
         let again = room.append("once").await?;
-        ensure!(room.stored(&again).await == there);
+        ensure!(room.wait_stored(&again).await == there);
     }
     let failed = metric(&stack, 0, r#"tidings_persistence_retries_total{cause="taken"}"#).await?;
     let seconds = begun.elapsed().as_secs_f64();
@@ -144,29 +145,31 @@ async fn repeated_old_client_ids_fail_one_batch_a_second() -> Result<()> {
 
 #[tokio::test]
 async fn same_client_id_twice_in_a_batch_is_one_message() -> Result<()> {
-    let stack = stack().await?;
-    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
+    let stack = start_stack().await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     let hold = hold_messages(&stack, 1.0).await?;
     room.append("before").await?;
     let first = room.append("once").await?;
     room.forget_client_ids().await?;
     let again = room.append("once").await?;
     hold.await?;
-    ensure!(room.stored(&first).await == Stored::AsAccepted);
-    ensure!(room.stored(&again).await == Stored::First { seq: first.seq, id: first.id, at_ms: first.at_ms });
-    ensure!(room.texts(&stack).await? == ["before", "once"]);
+    ensure!(room.wait_stored(&first).await == Stored::AsAccepted);
+    ensure!(
+        room.wait_stored(&again).await == Stored::First { seq: first.seq, id: first.id, at_ms: first.at_ms }
+    );
+    ensure!(room.message_texts(&stack).await? == ["before", "once"]);
     Ok(())
 }
 
 #[tokio::test]
 async fn void_of_private_message_is_visible_to_its_readers_only() -> Result<()> {
-    let stack = stack().await?;
-    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
+    let stack = start_stack().await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     for _ in 0..2 {
         let mut entry = room.message("secret", "secret");
         entry.visibility = Visibility { users: vec!["bob".into()], roles: vec![] };
         let accepted = room.log.append(&entry).await?;
-        room.stored(&accepted).await;
+        room.wait_stored(&accepted).await;
         room.forget_client_ids().await?;
     }
     room.until_head(&stack, 3).await?;
@@ -180,8 +183,8 @@ async fn void_of_private_message_is_visible_to_its_readers_only() -> Result<()> 
 
 #[tokio::test]
 async fn poison_record_becomes_void_and_its_neighbours_are_stored() -> Result<()> {
-    let stack = stack().await?;
-    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
+    let stack = start_stack().await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     let hold = hold_messages(&stack, 1.0).await?;
     room.append("before").await?;
     let mut waits = Vec::new();
@@ -198,9 +201,9 @@ async fn poison_record_becomes_void_and_its_neighbours_are_stored() -> Result<()
     }
     hold.await?;
     for (accepted, outcome) in &waits {
-        ensure!(room.stored(accepted).await == *outcome, "{accepted:?}");
+        ensure!(room.wait_stored(accepted).await == *outcome, "{accepted:?}");
     }
-    ensure!(room.texts(&stack).await?.len() == 41);
+    ensure!(room.message_texts(&stack).await?.len() == 41);
     let stands = room.until_head(&stack, 41 + 8 + 8).await?;
     let announced = stands.iter().filter(|stands| stands.kind == "message:void").count();
     ensure!(
@@ -217,7 +220,7 @@ async fn poison_record_becomes_void_and_its_neighbours_are_stored() -> Result<()
     ensure!(letters == "8", "{letters}");
     // The client id stays used even when Redis has forgotten it.
     let repeated = room.append("poison 0").await?;
-    ensure!(repeated.duplicate && room.stored(&repeated).await == Stored::Rejected);
+    ensure!(repeated.duplicate && room.wait_stored(&repeated).await == Stored::Rejected);
     room.forget_client_ids().await?;
     let mut entry = room.message("poison 0", "now good");
     entry.first_attempt = false;
@@ -229,7 +232,7 @@ async fn poison_record_becomes_void_and_its_neighbours_are_stored() -> Result<()
 async fn log_and_reason_hold_no_content_of_poison_record() -> Result<()> {
     const MARK: &str = "hunter2";
     let stack = Stack::builder().gateways(0).persistence_env("TIDINGS_LOG", "debug").start().await?;
-    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     let bodies = [
         format!(r#"{{"kind":"text","content":{{"a":"{MARK}"}}}}"#),
         format!(r#"{{"kind":"text","content":"x","reply_to":"{MARK}"}}"#),
@@ -253,7 +256,7 @@ async fn log_and_reason_hold_no_content_of_poison_record() -> Result<()> {
     poison.push(event);
     for entry in &poison {
         let accepted = room.log.append(entry).await?;
-        ensure!(room.stored(&accepted).await == Stored::Rejected, "{}", entry.body);
+        ensure!(room.wait_stored(&accepted).await == Stored::Rejected, "{}", entry.body);
     }
     let line = |kind: &str, json: &str| {
         let fields = ["1", "1", "0", "1", room.room.as_str(), kind, "", "", "", "", "", ""];
@@ -283,15 +286,15 @@ async fn log_and_reason_hold_no_content_of_poison_record() -> Result<()> {
 
 #[tokio::test]
 async fn malformed_record_becomes_dead_letter_and_stream_goes_on() -> Result<()> {
-    let stack = stack().await?;
-    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
+    let stack = start_stack().await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     room.send("before").await?;
     for record in ["garbage", "", "9\u{1f}x\n{}"] {
         let mut add = redis::cmd("XADD");
         let _: String = room.redis(add.arg(room.partition().ingest()).arg("*").arg("r").arg(record)).await?;
     }
     ensure!(room.send("after").await? == Seq(2));
-    ensure!(room.texts(&stack).await? == ["before", "after"]);
+    ensure!(room.message_texts(&stack).await? == ["before", "after"]);
     let letters = stack
         .database()
         .query("SELECT partition, convert_from(record, 'UTF8') FROM dead_letters ORDER BY id")
@@ -303,10 +306,10 @@ async fn malformed_record_becomes_dead_letter_and_stream_goes_on() -> Result<()>
 
 #[tokio::test]
 async fn lost_watermark_is_written_again_with_its_exceptions() -> Result<()> {
-    let stack = stack().await?;
-    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
+    let stack = start_stack().await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     let first = room.append("once").await?;
-    ensure!(room.stored(&first).await == Stored::AsAccepted);
+    ensure!(room.wait_stored(&first).await == Stored::AsAccepted);
     room.forget_client_ids().await?;
     let hold = hold_messages(&stack, 1.5).await?;
     let again = room.append("once").await?;
@@ -314,7 +317,7 @@ async fn lost_watermark_is_written_again_with_its_exceptions() -> Result<()> {
     // The batch is in progress. When it is committed, the script that writes the watermark is gone.
     let _: () = room.redis(redis::cmd("SCRIPT").arg("FLUSH")).await?;
     hold.await?;
-    let outcome = room.stored(&again).await;
+    let outcome = room.wait_stored(&again).await;
     ensure!(outcome == Stored::First { seq: Seq(1), id: first.id, at_ms: first.at_ms }, "{outcome:?}");
     room.until_head(&stack, 3).await?;
     Ok(())
@@ -322,8 +325,8 @@ async fn lost_watermark_is_written_again_with_its_exceptions() -> Result<()> {
 
 #[tokio::test]
 async fn marks_move_forward_and_never_beyond_the_head() -> Result<()> {
-    let stack = stack().await?;
-    let room = RoomLog::new(&stack, MAX_BACKLOG).await?;
+    let stack = start_stack().await?;
+    let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     for n in 0..5 {
         room.append(&n.to_string()).await?;
     }
@@ -331,7 +334,7 @@ async fn marks_move_forward_and_never_beyond_the_head() -> Result<()> {
     let marks = |seq, delivered| [ReadMark { user: bob.clone(), seq: Seq(seq), delivered }];
     for (seq, delivered) in [(3, false), (1, false), (4, true), (99, true), (2, true)] {
         let marked = room.log.mark(&room.room, &marks(seq, delivered)).await?;
-        ensure!(marked.head == Seq(5) && room.stored(&marked.accepted).await == Stored::AsAccepted);
+        ensure!(marked.head == Seq(5) && room.wait_stored(&marked.accepted).await == Stored::AsAccepted);
     }
     let row = stack
         .database()

@@ -14,10 +14,10 @@ use tokio::{
 };
 
 /// Longer than the timeout of a batch plus the settling of the partition after it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Relays connections to `upstream`. When `silent` becomes true, older connections stay open but pass nothing on.
-async fn relay(upstream: u16, silent: watch::Receiver<bool>) -> Result<u16> {
+async fn start_relay(upstream: u16, silent: watch::Receiver<bool>) -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let port = listener.local_addr()?.port();
     tokio::spawn(async move {
@@ -48,7 +48,8 @@ async fn writer_abandons_unresponsive_postgres_connections() -> Result<()> {
     let (fall_silent, silent) = watch::channel(false);
     let direct = stack.database().url();
     let port = direct.rsplit_once(':').and_then(|(_, rest)| rest.split_once('/')).context("no port")?.0;
-    let relayed = direct.replace(&format!(":{port}/"), &format!(":{}/", relay(port.parse()?, silent).await?));
+    let relayed =
+        direct.replace(&format!(":{port}/"), &format!(":{}/", start_relay(port.parse()?, silent).await?));
     let settings = [
         ("REDIS_URL", stack.redis().url()),
         ("DATABASE_URL", relayed),
@@ -66,9 +67,9 @@ async fn writer_abandons_unresponsive_postgres_connections() -> Result<()> {
     room.append("4").await?;
     let begun = Instant::now();
     while room.stored_log(&stack).await?.len() < 4 {
-        ensure!(begun.elapsed() < PATIENCE, "nothing is written any more");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "nothing is written any more");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    ensure!(room.texts(&stack).await? == ["1", "2", "3", "4"]);
+    ensure!(room.message_texts(&stack).await? == ["1", "2", "3", "4"]);
     Ok(())
 }

@@ -1,17 +1,21 @@
-//! Storage: ingest, retention, migrations, dead letters, backups, query plans.
-//! One test program per subject with a module per behaviour, because linking each file by itself took minutes.
+//! Storage: ingest, retention, migrations, dead letters, backups, query plans. One test program per subject with a
+//! module per behaviour, because linking each file separately takes minutes.
 
 #![allow(clippy::unwrap_used)]
 
 mod before_tables;
 mod dead_letters;
+mod epoch_cleanup;
 mod explain;
 mod ingest_faults;
 mod ingest_leases;
 mod ingest_once;
 mod ingest_silence;
 mod ingest_statement;
+mod locked_partition;
 mod migrations;
+mod migrations_beside_others;
+mod open_snapshot;
 mod restore;
 mod retention;
 mod retention_stream;

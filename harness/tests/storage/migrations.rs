@@ -6,8 +6,9 @@ use anyhow::{Result, ensure};
 use tidings_harness::node;
 use tidings_harness::postgres::{Database, Postgres};
 
-const MIGRATIONS: usize = 9;
+pub const MIGRATION_COUNT: usize = 13;
 const TABLES: &[&str] = &[
+    "batches",
     "dead_letters",
     "epochs_opened",
     "events",
@@ -29,20 +30,19 @@ const TABLES: &[&str] = &[
     "users",
 ];
 
-async fn run(database: &Database, arguments: &[&str]) -> Result<Output> {
+async fn run_program(database: &Database, arguments: &[&str]) -> Result<Output> {
     let program = node::program("tidings-migrations")?;
     let mut command = tokio::process::Command::new(program);
     Ok(command.args(arguments).args(["--database-url", database.url()]).output().await?)
 }
 
-/// Runs the program and returns what it printed.
-async fn migrations(database: &Database, arguments: &[&str]) -> Result<String> {
-    let output = run(database, arguments).await?;
+pub async fn run_migrations(database: &Database, arguments: &[&str]) -> Result<String> {
+    let output = run_program(database, arguments).await?;
     ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
 }
 
-async fn tables(database: &Database) -> Result<Vec<String>> {
+async fn table_names(database: &Database) -> Result<Vec<String>> {
     let rows = database
         .query(
             "SELECT tablename FROM pg_tables WHERE schemaname = 'public' \
@@ -53,7 +53,7 @@ async fn tables(database: &Database) -> Result<Vec<String>> {
 }
 
 /// The whole schema as PostgreSQL reports it: columns with types, defaults and collations, constraints, indexes.
-async fn schema(database: &Database) -> Result<Vec<Vec<String>>> {
+async fn describe_schema(database: &Database) -> Result<Vec<Vec<String>>> {
     database
         .query(
             "SELECT table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable || ' ' || \
@@ -70,31 +70,35 @@ async fn schema(database: &Database) -> Result<Vec<Vec<String>>> {
 async fn schema_is_applied_reverted_and_applied_again() -> Result<()> {
     let database = Postgres::shared().await?.database().await?;
 
-    let applied = migrations(&database, &["up"]).await?;
-    assert_eq!(applied.lines().filter(|line| line.ends_with(": applied")).count(), MIGRATIONS, "{applied}");
-    assert_eq!(tables(&database).await?, TABLES);
-    let first = schema(&database).await?;
+    let applied = run_migrations(&database, &["up"]).await?;
+    assert_eq!(
+        applied.lines().filter(|line| line.ends_with(": applied")).count(),
+        MIGRATION_COUNT,
+        "{applied}"
+    );
+    assert_eq!(table_names(&database).await?, TABLES);
+    let first = describe_schema(&database).await?;
 
     let name = database.value("SELECT current_database()").await?;
-    let reverted = migrations(&database, &["down", "--all", &name]).await?;
+    let reverted = run_migrations(&database, &["down", "--all", &name]).await?;
     assert_eq!(
         reverted.lines().filter(|line| line.ends_with(": taken back")).count(),
-        MIGRATIONS,
+        MIGRATION_COUNT,
         "{reverted}"
     );
-    assert!(tables(&database).await?.is_empty());
-    assert_eq!(migrations(&database, &["status"]).await?.matches(": pending").count(), MIGRATIONS);
+    assert!(table_names(&database).await?.is_empty());
+    assert_eq!(run_migrations(&database, &["status"]).await?.matches(": pending").count(), MIGRATION_COUNT);
 
-    migrations(&database, &["up"]).await?;
-    assert_eq!(schema(&database).await?, first);
+    run_migrations(&database, &["up"]).await?;
+    assert_eq!(describe_schema(&database).await?, first);
     Ok(())
 }
 
 #[tokio::test]
 async fn public_rooms_are_listed_by_activity_after_an_upgrade() -> Result<()> {
     let database = Postgres::shared().await?.database().await?;
-    migrations(&database, &["up"]).await?;
-    migrations(&database, &["down", "--steps", &(MIGRATIONS - 7).to_string()]).await?;
+    run_migrations(&database, &["up"]).await?;
+    run_migrations(&database, &["down", "--steps", &(MIGRATION_COUNT - 7).to_string()]).await?;
     let room = |id: &str, kind: &str, day: u32| {
         format!(
             "INSERT INTO rooms (id, partition, kind, created_by, updated_at) VALUES ('{id}', 0, '{kind}', 'alice', '2026-01-0{day}Z')"
@@ -102,7 +106,7 @@ async fn public_rooms_are_listed_by_activity_after_an_upgrade() -> Result<()> {
     };
     database.query("INSERT INTO users (id) VALUES ('alice')").await?;
     database.query(&[room("old", "public", 1), room("hidden", "private", 2)].join(";")).await?;
-    migrations(&database, &["up"]).await?;
+    run_migrations(&database, &["up"]).await?;
     let listed = "SELECT room_id FROM public_rooms ORDER BY updated_at DESC, room_id";
     assert_eq!(database.query(listed).await?, [["old"]]);
     database.query(&[room("new", "public", 3), room("other", "private", 4)].join(";")).await?;
@@ -116,7 +120,7 @@ async fn public_rooms_are_listed_by_activity_after_an_upgrade() -> Result<()> {
 #[tokio::test]
 async fn signatures_stay_uncompressed_and_older_version_indexes_again() -> Result<()> {
     let database = Postgres::shared().await?.database().await?;
-    migrations(&database, &["up"]).await?;
+    run_migrations(&database, &["up"]).await?;
     database
         .query(
             "INSERT INTO search_progress VALUES ('r', 7); INSERT INTO search_blocks \
@@ -126,19 +130,19 @@ async fn signatures_stay_uncompressed_and_older_version_indexes_again() -> Resul
     let stored =
         "SELECT min(pg_column_size(signature)), pg_relation_size('search_blocks') / 8192 FROM search_blocks";
     assert_eq!(database.query(stored).await?, [["3844", "50"]], "a page must hold two of the longest");
-    migrations(&database, &["down", "--steps", &(MIGRATIONS - 8).to_string()]).await?;
+    run_migrations(&database, &["down", "--steps", &(MIGRATION_COUNT - 8).to_string()]).await?;
     assert_eq!(database.value("SELECT count(*) FROM search_progress").await?, "0");
     let old = "SELECT (SELECT count(*) FROM search_slices) + (SELECT count(*) FROM message_search)";
     assert_eq!(database.value(old).await?, "0");
-    migrations(&database, &["down", "--steps", "2"]).await?;
-    migrations(&database, &["up"]).await?;
+    run_migrations(&database, &["down", "--steps", "2"]).await?;
+    run_migrations(&database, &["up"]).await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn heads_and_progress_of_rooms_are_updated_in_place() -> Result<()> {
     let database = Postgres::shared().await?.database().await?;
-    migrations(&database, &["up"]).await?;
+    run_migrations(&database, &["up"]).await?;
     database
         .query(
             "INSERT INTO users (id) VALUES ('alice'); \
@@ -163,9 +167,9 @@ async fn heads_and_progress_of_rooms_are_updated_in_place() -> Result<()> {
 #[tokio::test]
 async fn repeated_migration_changes_nothing() -> Result<()> {
     let database = Postgres::shared().await?.database().await?;
-    migrations(&database, &["up"]).await?;
+    run_migrations(&database, &["up"]).await?;
     database.query("INSERT INTO users (id) VALUES ('alice')").await?;
-    assert_eq!(migrations(&database, &["up"]).await?, "nothing to do\n");
+    assert_eq!(run_migrations(&database, &["up"]).await?, "nothing to do\n");
     assert_eq!(database.value("SELECT count(*) FROM users").await?, "1");
     assert_eq!(database.value("SELECT count(*) FROM partitions").await?, "64");
     Ok(())
@@ -174,22 +178,22 @@ async fn repeated_migration_changes_nothing() -> Result<()> {
 #[tokio::test]
 async fn older_version_leaves_later_schema_unchanged() -> Result<()> {
     let database = Postgres::shared().await?.database().await?;
-    migrations(&database, &["up"]).await?;
+    run_migrations(&database, &["up"]).await?;
     database.query("INSERT INTO seaql_migrations (version, applied_at) VALUES ('m9999_later', 0)").await?;
-    let before = schema(&database).await?;
-    assert_eq!(migrations(&database, &["up"]).await?, "nothing to do\n");
-    let status = migrations(&database, &["status"]).await?;
+    let before = describe_schema(&database).await?;
+    assert_eq!(run_migrations(&database, &["up"]).await?, "nothing to do\n");
+    let status = run_migrations(&database, &["status"]).await?;
     assert!(
-        status.ends_with("m9999_later: applied\n") && status.lines().count() == MIGRATIONS + 1,
+        status.ends_with("m9999_later: applied\n") && status.lines().count() == MIGRATION_COUNT + 1,
         "{status}"
     );
-    let refused = run(&database, &["down", "--steps", "1"]).await?;
+    let refused = run_program(&database, &["down", "--steps", "1"]).await?;
     let error = String::from_utf8(refused.stderr)?;
     assert!(!refused.status.success() && error.contains("m9999_later"), "{error}");
-    assert_eq!(schema(&database).await?, before);
+    assert_eq!(describe_schema(&database).await?, before);
     // A schema that lacks a migration of this version is refused.
     database.query("DELETE FROM seaql_migrations WHERE version LIKE 'm0007%'").await?;
-    let refused = run(&database, &["up"]).await?;
+    let refused = run_program(&database, &["up"]).await?;
     let error = String::from_utf8(refused.stderr)?;
     assert!(!refused.status.success() && error.contains("m0007"), "{error}");
     Ok(())
@@ -198,10 +202,10 @@ async fn older_version_leaves_later_schema_unchanged() -> Result<()> {
 #[tokio::test]
 async fn concurrent_migrations_run_one_after_the_other() -> Result<()> {
     let database = Postgres::shared().await?.database().await?;
-    let (one, other) = tokio::join!(migrations(&database, &["up"]), migrations(&database, &["up"]));
+    let (one, other) = tokio::join!(run_migrations(&database, &["up"]), run_migrations(&database, &["up"]));
     let mut printed = [one?, other?];
     printed.sort();
-    assert_eq!(printed[0].lines().count(), MIGRATIONS, "{printed:?}");
+    assert_eq!(printed[0].lines().count(), MIGRATION_COUNT, "{printed:?}");
     assert_eq!(printed[1], "nothing to do\n");
     Ok(())
 }
@@ -209,19 +213,19 @@ async fn concurrent_migrations_run_one_after_the_other() -> Result<()> {
 #[tokio::test]
 async fn fresh_requires_confirmation_and_drops_all_data() -> Result<()> {
     let database = Postgres::shared().await?.database().await?;
-    migrations(&database, &["up"]).await?;
+    run_migrations(&database, &["up"]).await?;
     database.query("INSERT INTO users (id) VALUES ('alice')").await?;
     let name = database.value("SELECT current_database()").await?;
     for (arguments, expected) in
         [(vec!["fresh"], "--drop-everything"), (vec!["fresh", "--drop-everything", "other"], &*name)]
     {
-        let refused = run(&database, &arguments).await?;
+        let refused = run_program(&database, &arguments).await?;
         let error = String::from_utf8_lossy(&refused.stderr).into_owned();
         ensure!(!refused.status.success() && error.contains(expected), "{arguments:?}: {error}");
         assert_eq!(database.value("SELECT count(*) FROM users").await?, "1", "{arguments:?}");
     }
-    migrations(&database, &["fresh", "--drop-everything", &name]).await?;
-    assert_eq!(tables(&database).await?, TABLES);
+    run_migrations(&database, &["fresh", "--drop-everything", &name]).await?;
+    assert_eq!(table_names(&database).await?, TABLES);
     assert_eq!(database.value("SELECT count(*) FROM users").await?, "0");
     Ok(())
 }
@@ -229,7 +233,7 @@ async fn fresh_requires_confirmation_and_drops_all_data() -> Result<()> {
 #[tokio::test]
 async fn down_requires_steps_or_database_name() -> Result<()> {
     let database = Postgres::shared().await?.database().await?;
-    migrations(&database, &["up"]).await?;
+    run_migrations(&database, &["up"]).await?;
     database.query("INSERT INTO users (id) VALUES ('alice')").await?;
     let name = database.value("SELECT current_database()").await?;
     for (arguments, expected) in [
@@ -239,13 +243,13 @@ async fn down_requires_steps_or_database_name() -> Result<()> {
         (vec!["down", "--all", "other"], &*name),
         (vec!["down", "--steps", "1", "--all", &name], "cannot be used with"),
     ] {
-        let refused = run(&database, &arguments).await?;
+        let refused = run_program(&database, &arguments).await?;
         let error = String::from_utf8_lossy(&refused.stderr).into_owned();
         ensure!(!refused.status.success() && error.contains(expected), "{arguments:?}: {error}");
-        ensure!(!migrations(&database, &["status"]).await?.contains("pending"), "{arguments:?}");
+        ensure!(!run_migrations(&database, &["status"]).await?.contains("pending"), "{arguments:?}");
     }
-    migrations(&database, &["down", "--steps", "1"]).await?;
-    assert_eq!(migrations(&database, &["status"]).await?.matches(": pending").count(), 1);
+    run_migrations(&database, &["down", "--steps", "1"]).await?;
+    assert_eq!(run_migrations(&database, &["status"]).await?.matches(": pending").count(), 1);
     assert_eq!(database.value("SELECT count(*) FROM users").await?, "1");
     Ok(())
 }
@@ -253,7 +257,7 @@ async fn down_requires_steps_or_database_name() -> Result<()> {
 #[tokio::test]
 async fn constraints_refuse_duplicate_rows() -> Result<()> {
     let database = Postgres::shared().await?.database().await?;
-    migrations(&database, &["up"]).await?;
+    run_migrations(&database, &["up"]).await?;
     database
         .query(
             "INSERT INTO users (id) VALUES ('alice'); \

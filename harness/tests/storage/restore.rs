@@ -1,6 +1,6 @@
 //! A backup is made while everything runs and restored after everything is lost: its contents are served, numbering
-//! goes on, and clients with newer cursors get a gap. All of it with the shipped roles: the services use one that reads
-//! and writes rows; backup, restore and migrations use that of the owner.
+//! continues, and clients with newer cursors get a gap. Uses the shipped roles: the services may read and write rows,
+//! migrations run as the owner, and the backup role may replicate.
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -12,40 +12,45 @@ use tidings_harness::postgres::{Database, Postgres};
 use tidings_harness::{Begin, Client, Cursor, Listener, Nodes, ServerFrame, Stack, frames::Ack, stack};
 use tokio::process::Command;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 const RETRY_DELAY: Duration = Duration::from_millis(250);
-const OWNER: &str = "tidings_owner";
-const SERVICE: &str = "tidings_service";
+const OWNER_ROLE: &str = "tidings_owner";
+const SERVICE_ROLE: &str = "tidings_service";
+const BACKUP_ROLE: &str = "tidings_backup";
 
 /// The folder with the scripts and roles.
-fn shipped() -> PathBuf {
+fn scripts_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/postgres")
 }
 
 /// Creates the two roles if they are missing, and grants their rights in this database.
-async fn roles(database: &Database) -> Result<()> {
-    database.query(&std::fs::read_to_string(shipped().join("roles.sql"))?).await.map(drop)
+async fn create_roles(database: &Database) -> Result<()> {
+    database.query(&std::fs::read_to_string(scripts_folder().join("roles.sql"))?).await.map(drop)
 }
 
-/// The database's URL for a role.
-fn url(database: &Database, role: &str) -> String {
+fn role_url(database: &Database, role: &str) -> String {
     database.url().replace("//tidings@", &format!("//{role}@"))
 }
 
-/// Runs a shipped script as the owner; returns whether it succeeded, and its output.
-async fn script(database: &Database, name: &str, file: &Path) -> Result<(bool, String)> {
-    let folder = shipped();
+/// Runs a shipped script for this database with a role; returns whether it succeeded, and its output.
+async fn run_script(
+    database: &Database,
+    role: &str,
+    name: &str,
+    arguments: &[&Path],
+) -> Result<(bool, String)> {
+    let folder = scripts_folder();
     let programs = std::env::var("TIDINGS_POSTGRES_BIN").unwrap_or("/usr/lib/postgresql/15/bin".to_owned());
     let path = format!("{programs}:{}", std::env::var("PATH")?);
     let mut command = Command::new(folder.join(name));
-    command.arg(file).env("PATH", path).env("DATABASE_URL", url(database, OWNER));
+    command.args(arguments).env("PATH", path).env("DATABASE_URL", role_url(database, role));
     let done = command.output().await?;
     let output = String::from_utf8_lossy(&done.stdout) + String::from_utf8_lossy(&done.stderr);
     Ok((done.status.success(), output.into_owned()))
 }
 
 /// Connects; tries again while the node reconnects to its servers.
-async fn connect(stack: &Stack, user: &str) -> Result<Client> {
+async fn connect_with_retries(stack: &Stack, user: &str) -> Result<Client> {
     for _ in 0..120 {
         match stack.connect(user).await {
             Err(error) if error.code() == "unavailable" => tokio::time::sleep(RETRY_DELAY).await,
@@ -56,7 +61,7 @@ async fn connect(stack: &Stack, user: &str) -> Result<Client> {
 }
 
 /// Sends the numbers of a range as messages, each until it is stored; returns the last answer.
-async fn say(client: &Client, room: &str, numbers: RangeInclusive<u64>) -> Result<Ack> {
+async fn send_numbers(client: &Client, room: &str, numbers: RangeInclusive<u64>) -> Result<Ack> {
     let mut last = None;
     for number in numbers {
         let text = number.to_string();
@@ -74,45 +79,31 @@ async fn say(client: &Client, room: &str, numbers: RangeInclusive<u64>) -> Resul
     last.context("the range is empty")
 }
 
-/// The texts in the room's history.
-async fn history(stack: &Stack, room: &str) -> Result<Vec<String>> {
+async fn history_contents(stack: &Stack, room: &str) -> Result<Vec<String>> {
     let page = stack.http("ann").messages(room, "limit=200").await?.expect(200).body;
     let messages = page["messages"].as_array().context("no messages")?;
     Ok(messages.iter().map(|message| message["content"].as_str().unwrap_or_default().to_owned()).collect())
 }
 
-/// Replaces the lost database with an empty one that has only the roles' rights.
-async fn replace(database: &Database) -> Result<()> {
-    let other = database.server().database().await?;
-    let name = database.value("SELECT current_database()").await?;
-    other.query(&format!("DROP DATABASE {name} WITH (FORCE)")).await?;
-    other.query(&format!("CREATE DATABASE {name}")).await?;
-    roles(database).await
-}
-
-/// Destroys the database and the data of Redis, and restores the backup.
+/// Destroys the data of PostgreSQL and of Redis, and restores the backup.
 async fn lose_and_restore(stack: &Stack, database: &Database, backup: &Path) -> Result<()> {
     for node in stack.gateways().iter().chain(stack.persistence_nodes()) {
         node.kill();
     }
-    let (restored, output) = script(database, "restore.sh", backup).await?;
-    ensure!(
-        !restored && output.contains("restore into an empty one"),
-        "it restores over existing data: {output}"
-    );
-    replace(database).await?;
-    let (restored, output) = script(database, "restore.sh", Path::new("--recovered")).await?;
-    ensure!(
-        !restored && output.contains("NOT finished: run "),
-        "it succeeds without restored tables: {output}"
-    );
-    let (restored, output) = script(database, "restore.sh", backup).await?;
+    let server = database.server();
+    let (restored, output) = run_script(database, OWNER_ROLE, "restore.sh", &[backup, server.data()]).await?;
+    ensure!(!restored && output.contains("is not empty"), "it restores over existing data: {output}");
+    server.lose_data().await?;
+    ensure_damaged_backup_is_refused(database, backup).await?;
+    let (restored, output) = run_script(database, OWNER_ROLE, "restore.sh", &[backup, server.data()]).await?;
     ensure!(restored && !output.contains("NOT finished"), "{output}");
-    stack::migrate(&url(database, OWNER)).await?;
-    let owners = "SELECT string_agg(DISTINCT tableowner, ' ') FROM pg_tables WHERE schemaname = 'public'";
-    ensure!(database.value(owners).await? == OWNER, "the tables are not the owner's");
+    server.start_with_files().await?;
+    let (recovered, output) =
+        run_script(database, OWNER_ROLE, "restore.sh", &[Path::new("--recovered")]).await?;
+    ensure!(recovered && !output.contains("NOT finished"), "{output}");
+    stack::migrate(&role_url(database, OWNER_ROLE)).await?;
     let writes =
-        format!("SELECT has_table_privilege('{SERVICE}', 'seaql_migrations', 'INSERT, UPDATE, DELETE')");
+        format!("SELECT has_table_privilege('{SERVICE_ROLE}', 'seaql_migrations', 'INSERT, UPDATE, DELETE')");
     ensure!(database.value(&writes).await? == "f", "the services may write to the table of migrations");
     stack.redis().restart_empty().await?;
     for node in stack.persistence_nodes().iter().chain(stack.gateways()) {
@@ -121,42 +112,57 @@ async fn lose_and_restore(stack: &Stack, database: &Database, backup: &Path) -> 
     Ok(())
 }
 
+/// Restores a backup in which one byte has changed. This must fail. Then repairs the backup.
+async fn ensure_damaged_backup_is_refused(database: &Database, backup: &Path) -> Result<()> {
+    let (file, into) = (backup.join("global/pg_control"), backup.with_extension("damaged"));
+    let good = std::fs::read(&file)?;
+    let mut bad = good.clone();
+    bad[0] ^= 1;
+    std::fs::write(&file, bad)?;
+    let (restored, output) = run_script(database, OWNER_ROLE, "restore.sh", &[backup, &into]).await?;
+    ensure!(!restored && output.contains("NOT finished: empty "), "it restores a damaged backup: {output}");
+    std::fs::write(&file, good)?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn backup_is_restored_and_newer_clients_get_a_gap() -> Result<()> {
     let database = Arc::new(Postgres::start().await?).database().await?;
-    roles(&database).await?;
-    stack::migrate(&url(&database, OWNER)).await?;
-    let stack = Stack::builder().persistence_env("DATABASE_URL", url(&database, SERVICE)).start().await?;
+    create_roles(&database).await?;
+    database.query(&format!("CREATE ROLE {BACKUP_ROLE} LOGIN REPLICATION")).await?;
+    stack::migrate(&role_url(&database, OWNER_ROLE)).await?;
+    let stack =
+        Stack::builder().persistence_env("DATABASE_URL", role_url(&database, SERVICE_ROLE)).start().await?;
     let room = stack.http("ann").new_room(&["ben"]).await?;
     let connected = "SELECT string_agg(DISTINCT usename, ' ') FROM pg_stat_activity \
                      WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    ensure!(database.value(connected).await? == SERVICE, "the services have another role");
-    let ann = connect(&stack, "ann").await?;
-    let first = say(&ann, &room, 1..=5).await?;
+    ensure!(database.value(connected).await? == SERVICE_ROLE, "the services have another role");
+    let ann = connect_with_retries(&stack, "ann").await?;
+    let first = send_numbers(&ann, &room, 1..=5).await?;
     let backup: PathBuf = stack.folder().join("tidings.backup");
-    let (made, output) = script(&database, "backup.sh", &backup).await?;
+    let (made, output) = run_script(&database, BACKUP_ROLE, "backup.sh", &[&backup]).await?;
     ensure!(made, "{output}");
-    let (again, output) = script(&database, "backup.sh", &backup).await?;
+    let (again, output) = run_script(&database, BACKUP_ROLE, "backup.sh", &[&backup]).await?;
     ensure!(!again && output.contains("is there already"), "{output}");
 
     // More messages follow, some of them in an epoch that the backup does not know.
-    say(&ann, &room, 6..=7).await?;
+    send_numbers(&ann, &room, 6..=7).await?;
     stack.redis().restart_empty().await?;
-    let ann = connect(&stack, "ann").await?;
-    let last = say(&ann, &room, 8..=10).await?;
+    let ann = connect_with_retries(&stack, "ann").await?;
+    let last = send_numbers(&ann, &room, 8..=10).await?;
     ensure!(last.epoch != first.epoch && last.seq == 10, "{last:?}");
 
     lose_and_restore(&stack, &database, &backup).await?;
-    ensure!(history(&stack, &room).await? == ["1", "2", "3", "4", "5"]);
+    ensure!(history_contents(&stack, &room).await? == ["1", "2", "3", "4", "5"]);
 
-    // A client with a cursor above the restored head gets a gap after it, and then all later events.
-    let ann = connect(&stack, "ann").await?;
-    let again = say(&ann, &room, 11..=17).await?;
+    // A client with a cursor above the restored head gets a gap, and then all later events.
+    let ann = connect_with_retries(&stack, "ann").await?;
+    let again = send_numbers(&ann, &room, 11..=17).await?;
     ensure!(again.seq == 12, "{again:?}");
     ensure!(again.epoch != last.epoch && again.epoch != first.epoch, "epoch {} was used before", again.epoch);
-    let ben = connect(&stack, "ben").await?;
+    let ben = connect_with_retries(&stack, "ben").await?;
     ben.join_after(&room, &Cursor { epoch: last.epoch.clone(), seq: last.seq }).await?;
-    let frame = ben.next_of_log(PATIENCE).await?;
+    let frame = ben.next_of_log(WAIT_TIMEOUT).await?;
     let ServerFrame::Gap(gap) = frame else { anyhow::bail!("no gap, but {frame:?}") };
     ensure!(gap.after <= 5 && gap.head.epoch == again.epoch, "{gap:?}");
     // A client with a cursor below the restored head gets all later events.
@@ -165,19 +171,23 @@ async fn backup_is_restored_and_newer_clients_get_a_gap() -> Result<()> {
     ben.join(&room, Begin::At(Cursor { epoch: first.epoch, seq: 3 }), Arc::default());
     let begun = Instant::now();
     while !ben.is_at(&room, 12) {
-        ensure!(begun.elapsed() < PATIENCE, "ben stays at {:?}", ben.cursor(&room));
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "ben stays at {:?}", ben.cursor(&room));
         tokio::time::sleep(RETRY_DELAY).await;
     }
     let record = ben.record(&room).context("ben has joined")?;
     let texts: Vec<String> =
         record.lock().unwrap().messages().map(|message| message.text.to_string()).collect();
     ensure!(texts == ["4", "5", "11", "12", "13", "14", "15", "16", "17"], "{texts:?}");
-    ensure!(history(&stack, &room).await?.len() == 12);
+    ensure!(history_contents(&stack, &room).await?.len() == 12);
 
-    // After a recovery by other means the script only moves the counter of epochs.
+    // If the data was recovered by other means, the script only moves the counter of epochs.
     let counter = "SELECT last_value FROM epochs_opened_epoch_seq";
     database.query("SELECT setval('epochs_opened_epoch_seq', 7)").await?;
-    let (moved, output) = script(&database, "restore.sh", Path::new("--recovered")).await?;
+    let empty = database.server().database().await?;
+    let (moved, output) = run_script(&empty, OWNER_ROLE, "restore.sh", &[Path::new("--recovered")]).await?;
+    ensure!(!moved && output.contains("NOT finished: run "), "it succeeds without restored tables: {output}");
+    let (moved, output) =
+        run_script(&database, OWNER_ROLE, "restore.sh", &[Path::new("--recovered")]).await?;
     ensure!(moved, "{output}");
     let moved_to: u64 = database.value(counter).await?.parse()?;
     ensure!(moved_to >= again.epoch.parse()?, "{moved_to}");

@@ -11,11 +11,11 @@ use tidings_harness::{Stack, clock, node};
 
 use crate::search_index::{ensure_index_is_of_present_texts, index_all};
 
-async fn stack() -> Result<Stack> {
+async fn start_stack() -> Result<Stack> {
     Stack::builder().gateways(0).start().await
 }
 
-async fn run(stack: &Stack, arguments: &[&str]) -> Result<Output> {
+async fn run_retain(stack: &Stack, arguments: &[&str]) -> Result<Output> {
     let mut command = tokio::process::Command::new(node::program("tidings-persistence")?);
     command.arg("retain").args(arguments);
     command.args(["--database-url", stack.database().url(), "--redis-url", &stack.redis().url()]);
@@ -24,24 +24,24 @@ async fn run(stack: &Stack, arguments: &[&str]) -> Result<Output> {
 
 /// Runs the job to its end; returns its output.
 async fn retain(stack: &Stack, arguments: &[&str]) -> Result<String> {
-    let output = run(stack, arguments).await?;
+    let output = run_retain(stack, arguments).await?;
     ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
 }
 
-async fn age(stack: &Stack, days: u32, which: &str) -> Result<()> {
+async fn age_messages(stack: &Stack, days: u32, which: &str) -> Result<()> {
     let sql = format!("UPDATE messages SET at = at - interval '{days} days' WHERE {which}");
     stack.database().query(&sql).await.map(drop)
 }
 
-/// A room of alice and bob with three messages. The first two are 200 days old; the second is edited and has a
+/// Creates a room of alice and bob with three messages. The first two are 200 days old; the second is edited and has a
 /// reaction.
-async fn old_room(stack: &Stack) -> Result<String> {
+async fn create_old_room(stack: &Stack) -> Result<String> {
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let room = alice.new_room(&["bob"]).await?;
     let path = format!("/rooms/{room}/messages");
     let full = json!({
-        "client_id": "one", "content": "first words", "metadata": {"secret": 1},
+        "client_id": "one", "content": "first words", "metadata": {"secret": 1}, "mentions": ["bob"],
         "attachments": [{"name": "a", "url": "https://example.org/a", "media_type": "text/plain", "size": 1}]
     });
     alice.post(&path, full).await?.expect(201);
@@ -50,12 +50,12 @@ async fn old_room(stack: &Stack) -> Result<String> {
     alice.request("PATCH".parse()?, &format!("{path}/2"), Some(edit)).await?.expect(200);
     bob.request("PUT".parse()?, &format!("{path}/2/reactions/%F0%9F%91%8D"), None).await?.expect(200);
     alice.send(&room, "three", "young words").await?.expect(201);
-    age(stack, 200, &format!("room_id = '{room}' AND seq < 3")).await?;
+    age_messages(stack, 200, &format!("room_id = '{room}' AND seq < 3")).await?;
     Ok(room)
 }
 
 /// All rows that hold contents, as text.
-async fn contents(stack: &Stack) -> Result<String> {
+async fn stored_contents(stack: &Stack) -> Result<String> {
     let sql = "SELECT m::text FROM messages m UNION ALL SELECT e::text FROM events e UNION ALL \
                SELECT v::text FROM message_versions v UNION ALL SELECT r::text FROM reactions r";
     Ok(stack.database().query(sql).await?.concat().join("\n"))
@@ -63,8 +63,8 @@ async fn contents(stack: &Stack) -> Result<String> {
 
 #[tokio::test]
 async fn old_messages_are_archived_and_shown_as_deleted() -> Result<()> {
-    let stack = stack().await?;
-    let (alice, room) = (stack.http("alice"), old_room(&stack).await?);
+    let stack = start_stack().await?;
+    let (alice, room) = (stack.http("alice"), create_old_room(&stack).await?);
     let before = alice.messages(&room, "").await?.expect(200).body;
     let summary = retain(&stack, &["--older-than", "180d", "--archive"]).await?;
     ensure!(summary.contains("2 messages in 1 rooms"), "{summary}");
@@ -80,23 +80,23 @@ async fn old_messages_are_archived_and_shown_as_deleted() -> Result<()> {
             (&message["content"], &message["deleted"], &message["metadata"], &message["attachments"]),
             (&json!(""), &json!(true), &json!(null), &json!(null))
         );
-        assert_eq!(message["reactions"], json!([]));
+        assert_eq!((&message["reactions"], &message["mentions"]), (&json!([]), &json!(null)));
     }
     assert_eq!(page["messages"][2], before["messages"][2], "newer messages stay unchanged");
     assert_eq!(page["head"], before["head"]);
 
     let archived = stack
         .database()
-        .query("SELECT seq, content, metadata::text, attachments IS NOT NULL, versions->0->>'content', versions->1->>'content' FROM messages_archive ORDER BY seq")
+        .query("SELECT seq, content, metadata::text, attachments IS NOT NULL, versions->0->>'content', versions->1->>'content', mentions::text FROM messages_archive ORDER BY seq")
         .await?;
     assert_eq!(
         archived,
         [
-            ["1", "first words", "{\"secret\":1}", "t", "", ""],
-            ["2", "second words edited", "", "f", "second words", "second words edited"]
+            ["1", "first words", "{\"secret\":1}", "t", "", "", "{bob}"],
+            ["2", "second words edited", "", "f", "second words", "second words edited", ""]
         ]
     );
-    let left = contents(&stack).await?;
+    let left = stored_contents(&stack).await?;
     ensure!(!left.contains("first") && !left.contains("second") && left.contains("young words"), "{left}");
     let events = alice.events(&room, "").await?.expect(200).body;
     let types: Vec<_> =
@@ -111,8 +111,8 @@ async fn old_messages_are_archived_and_shown_as_deleted() -> Result<()> {
 
 #[tokio::test]
 async fn late_repetition_of_dropped_message_is_a_duplicate() -> Result<()> {
-    let stack = stack().await?;
-    let (alice, room) = (stack.http("alice"), old_room(&stack).await?);
+    let stack = start_stack().await?;
+    let (alice, room) = (stack.http("alice"), create_old_room(&stack).await?);
     let first = alice.messages(&room, "").await?.expect(200).body["messages"][0].clone();
     retain(&stack, &["--older-than", "180d", "--drop"]).await?;
     // In the first round Redis remembers the client id, in the second only PostgreSQL.
@@ -129,15 +129,15 @@ async fn late_repetition_of_dropped_message_is_a_duplicate() -> Result<()> {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
-    ensure!(!contents(&stack).await?.contains("first words"));
+    ensure!(!stored_contents(&stack).await?.contains("first words"));
     Ok(())
 }
 
 #[tokio::test]
 async fn drop_removes_messages_and_their_archive_everywhere() -> Result<()> {
-    let stack = stack().await?;
-    let room = old_room(&stack).await?;
-    let other = old_room(&stack).await?;
+    let stack = start_stack().await?;
+    let room = create_old_room(&stack).await?;
+    let other = create_old_room(&stack).await?;
     retain(&stack, &["--older-than", "180d", "--archive", "--room", &room]).await?;
     let archive = "SELECT room_id, count(*) FROM messages_archive GROUP BY room_id";
     assert_eq!(
@@ -145,11 +145,11 @@ async fn drop_removes_messages_and_their_archive_everywhere() -> Result<()> {
         [[room.as_str(), "2"]],
         "the other room is not touched"
     );
-    // The tails of both rooms reach back to the old messages.
+    // The tails of both rooms still hold the old messages.
     let summary = retain(&stack, &["--older-than", "180d", "--drop", "--batch", "1"]).await?;
     ensure!(summary.contains("2 messages in 1 rooms") && summary.contains("2 contents dropped"), "{summary}");
     assert!(stack.database().query(archive).await?.is_empty());
-    let left = contents(&stack).await? + &tails(&stack).await?;
+    let left = stored_contents(&stack).await? + &tail_contents(&stack).await?;
     for gone in ["first words", "second words"] {
         ensure!(!left.contains(gone), "{gone}: {left}");
     }
@@ -159,8 +159,8 @@ async fn drop_removes_messages_and_their_archive_everywhere() -> Result<()> {
     Ok(())
 }
 
-/// All tails in Redis as text. Their entries were written today, whatever the age of their messages.
-async fn tails(stack: &Stack) -> Result<String> {
+/// All tails in Redis as text. They hold old messages too, because `age_messages` changes no time in Redis.
+async fn tail_contents(stack: &Stack) -> Result<String> {
     let client = redis::Client::open(stack.redis().url())?;
     let mut connection = client.get_multiplexed_async_connection().await?;
     let tails: Vec<String> = redis::cmd("KEYS").arg("*:tail:*").query_async(&mut connection).await?;
@@ -175,14 +175,14 @@ async fn tails(stack: &Stack) -> Result<String> {
 
 #[tokio::test]
 async fn deleted_message_keeps_earlier_text_only_in_archive() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     alice.send(&room, "one", "regretted words").await?.expect(201);
     alice.request("DELETE".parse()?, &format!("/rooms/{room}/messages/1"), None).await?.expect(200);
-    age(&stack, 2, "true").await?;
+    age_messages(&stack, 2, "true").await?;
     retain(&stack, &["--older-than", "1d", "--archive"]).await?;
-    ensure!(!contents(&stack).await?.contains("regretted"));
+    ensure!(!stored_contents(&stack).await?.contains("regretted"));
     let archived =
         stack.database().query("SELECT content, versions->0->>'content' FROM messages_archive").await?;
     assert_eq!(archived, [["", "regretted words"]]);
@@ -191,7 +191,7 @@ async fn deleted_message_keeps_earlier_text_only_in_archive() -> Result<()> {
 
 #[tokio::test]
 async fn invalid_retain_arguments_are_refused() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     for (arguments, expected) in [
         (&["--older-than", "180d"][..], "--archive"),
         (&["--archive"], "--older-than"),
@@ -200,7 +200,7 @@ async fn invalid_retain_arguments_are_refused() -> Result<()> {
         (&["--older-than", "1d", "--drop", "--batch", "1001"], "1001"),
         (&["--older-than", "1d", "--drop", "--room", "a b"], "room id"),
     ] {
-        let output = run(&stack, arguments).await?;
+        let output = run_retain(&stack, arguments).await?;
         let error = String::from_utf8_lossy(&output.stderr);
         ensure!(!output.status.success() && error.contains(expected), "{arguments:?}: {error}");
     }
@@ -208,7 +208,7 @@ async fn invalid_retain_arguments_are_refused() -> Result<()> {
 }
 
 /// Inserts old messages into a room, directly into the tables.
-async fn old_messages(stack: &Stack, room: &str, seqs: RangeInclusive<u32>) -> Result<()> {
+async fn insert_old_messages(stack: &Stack, room: &str, seqs: RangeInclusive<u32>) -> Result<()> {
     let (first, last) = (seqs.start(), seqs.end());
     stack
         .database()
@@ -234,7 +234,7 @@ async fn retain_under_load(count: u32, pause_ms: &str) -> Result<(Duration, usiz
         .await?;
     let alice = stack.http("alice");
     let (old, busy) = (alice.new_room(&["bob"]).await?, alice.new_room(&["bob"]).await?);
-    old_messages(&stack, &old, 1..=count).await?;
+    insert_old_messages(&stack, &old, 1..=count).await?;
 
     let job = {
         let mut command = tokio::process::Command::new(node::program("tidings-persistence")?);
@@ -286,7 +286,7 @@ async fn retention_does_not_delay_concurrent_senders() -> Result<()> {
     Ok(())
 }
 
-/// `./dev test --long retention`
+/// Started with `./dev test --long retention`.
 #[tokio::test]
 #[ignore = "long: a million messages"]
 async fn a_million_old_messages_are_archived_beside_senders() -> Result<()> {
@@ -298,14 +298,14 @@ async fn a_million_old_messages_are_archived_beside_senders() -> Result<()> {
 
 #[tokio::test]
 async fn killed_retention_is_finished_by_next_run() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     // The first message is in the tail.
     alice.send(&room, "said", "said long ago").await?.expect(201);
-    age(&stack, 400, "true").await?;
-    ensure!(tails(&stack).await?.contains("said long ago"));
-    old_messages(&stack, &room, 2..=20_000).await?;
+    age_messages(&stack, 400, "true").await?;
+    ensure!(tail_contents(&stack).await?.contains("said long ago"));
+    insert_old_messages(&stack, &room, 2..=20_000).await?;
     let mut command = tokio::process::Command::new(node::program("tidings-persistence")?);
     command.args(["retain", "--older-than", "180d", "--archive", "--batch", "200", "--pause-ms", "20"]);
     command.args(["--database-url", stack.database().url(), "--redis-url", &stack.redis().url()]);
@@ -319,7 +319,7 @@ async fn killed_retention_is_finished_by_next_run() -> Result<()> {
     job.kill().await?;
     let half: u32 = stack.database().value(archived).await?.parse()?;
     ensure!(half < 20_000, "the job was already finished");
-    ensure!(!tails(&stack).await?.contains("said long ago"), "the next run does not drop this tail");
+    ensure!(!tail_contents(&stack).await?.contains("said long ago"), "the next run does not drop this tail");
     let deleted = "SELECT count(*) FROM messages WHERE deleted";
     assert_eq!(
         stack.database().value(deleted).await?,
@@ -334,7 +334,7 @@ async fn killed_retention_is_finished_by_next_run() -> Result<()> {
 
 #[tokio::test]
 async fn removed_contents_leave_no_trace_in_search_index() -> Result<()> {
-    let stack = stack().await?;
+    let stack = start_stack().await?;
     let room = stack.http("alice").new_room(&[]).await?;
     let sql = format!(
         "INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, at, last_seq) \
@@ -342,7 +342,7 @@ async fn removed_contents_leave_no_trace_in_search_index() -> Result<()> {
          FROM generate_series(1, 300) n; UPDATE rooms SET head_seq = 300 WHERE id = '{room}'"
     );
     stack.database().query(&sql).await?;
-    age(&stack, 200, "seq < 150").await?;
+    age_messages(&stack, 200, "seq < 150").await?;
     index_all(&stack).await?;
     retain(&stack, &["--older-than", "180d", "--drop"]).await?;
     assert_eq!(stack.database().value("SELECT count(*) FROM search_blocks").await?, "3");

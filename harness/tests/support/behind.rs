@@ -9,13 +9,13 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Content of messages that only members may see.
 pub const FOR_MEMBERS: &str = "for members";
 
-/// Checks that one device receives nothing forbidden after the change at a seq of a room.
+/// Checks that one device receives nothing forbidden after the change of its user's membership at `change_seq`.
 pub struct MembershipChangeCheck<'a> {
     room: &'a str,
-    changed: u64,
+    change_seq: u64,
     /// True: the user became a guest. False: the user was removed.
-    guest: bool,
-    /// The answer to its join already named the role `guest`.
+    is_guest: bool,
+    /// The answer to the device's join already named the role `guest`.
     pub joined_as_guest: bool,
     last: u64,
     /// Received messages that everybody may see.
@@ -26,8 +26,17 @@ pub struct MembershipChangeCheck<'a> {
 }
 
 impl<'a> MembershipChangeCheck<'a> {
-    pub fn new(room: &'a str, changed: u64, guest: bool) -> Self {
-        Self { room, changed, guest, joined_as_guest: false, last: 0, for_all: 0, accepted: 0, refused: 0 }
+    pub fn new(room: &'a str, change_seq: u64, is_guest: bool) -> Self {
+        Self {
+            room,
+            change_seq,
+            is_guest,
+            joined_as_guest: false,
+            last: 0,
+            for_all: 0,
+            accepted: 0,
+            refused: 0,
+        }
     }
 
     /// Receives until this many own sends were answered and this many public messages arrived.
@@ -35,7 +44,7 @@ impl<'a> MembershipChangeCheck<'a> {
         while self.accepted + self.refused < sends || self.for_all < for_all {
             let frame = device.next_event(WAIT_TIMEOUT).await;
             let counts = (self.accepted, self.refused, self.for_all);
-            self.check(&frame.with_context(|| format!("accepted, refused, public: {counts:?}"))?)?;
+            self.check_frame(&frame.with_context(|| format!("accepted, refused, public: {counts:?}"))?)?;
         }
         Ok(())
     }
@@ -44,27 +53,27 @@ impl<'a> MembershipChangeCheck<'a> {
     pub async fn check_arrived(&mut self, device: &Client) -> Result<()> {
         loop {
             match device.next_event(Duration::ZERO).await {
-                Ok(frame) => self.check(&frame)?,
+                Ok(frame) => self.check_frame(&frame)?,
                 Err(ClientError::Silent(_)) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    fn check(&mut self, frame: &ServerFrame) -> Result<()> {
+    fn check_frame(&mut self, frame: &ServerFrame) -> Result<()> {
         match frame {
             ServerFrame::Ack(ack) => {
                 ensure!(
-                    ack.seq < self.changed,
+                    ack.seq < self.change_seq,
                     "a send was accepted at {}, after the change at {}",
                     ack.seq,
-                    self.changed
+                    self.change_seq
                 );
                 self.accepted += 1;
                 return Ok(());
             }
             ServerFrame::Error(error) => {
-                let refusal = if self.guest { "forbidden" } else { "not_found" };
+                let refusal = if self.is_guest { "forbidden" } else { "not_found" };
                 ensure!(error.code == refusal, "{error:?}");
                 self.refused += 1;
                 return Ok(());
@@ -76,16 +85,16 @@ impl<'a> MembershipChangeCheck<'a> {
                 if message.content == FOR_MEMBERS {
                     ensure!(!self.joined_as_guest, "joined as a guest, but received {message:?}");
                     ensure!(
-                        message.seq < self.changed,
+                        message.seq < self.change_seq,
                         "received after the change at {}: {message:?}",
-                        self.changed
+                        self.change_seq
                     );
                 }
             }
             _ => {}
         }
-        let seq = highest_seq(frame, self.room).filter(|seq| *seq > self.changed && !self.guest);
-        ensure!(seq.is_none(), "received after the change at {}: {frame:?}", self.changed);
+        let seq = highest_seq(frame, self.room).filter(|seq| *seq > self.change_seq && !self.is_guest);
+        ensure!(seq.is_none(), "received after the change at {}: {frame:?}", self.change_seq);
         Ok(())
     }
 }
@@ -99,6 +108,6 @@ fn highest_seq(frame: &ServerFrame, of: &str) -> Option<u64> {
             joined.rooms.iter().find(|room| room.room == of).map(|room| room.head.seq)
         }
         ServerFrame::Other(value) if value["room"] == of => value["seq"].as_u64(),
-        frame => frame.place().filter(|(room, _)| *room == of).map(|(_, seq)| seq),
+        frame => frame.log_position().filter(|(room, _)| *room == of).map(|(_, seq)| seq),
     }
 }

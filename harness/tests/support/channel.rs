@@ -21,7 +21,7 @@ pub struct UserChannel {
 }
 
 impl UserChannel {
-    pub async fn of(stack: &Stack, user: &str) -> Result<Self> {
+    pub async fn subscribe(stack: &Stack, user: &str) -> Result<Self> {
         let (sender, notices) = unbounded_channel();
         let redis = tidings_shared::log::client(&stack.redis().url())?;
         let subscriber = Subscriber::start(redis, move |event| {
@@ -40,14 +40,14 @@ impl UserChannel {
         Ok(Self { notices, _subscriber: subscriber })
     }
 
-    pub async fn next(&mut self) -> Result<UserNotice> {
+    pub async fn next_notice(&mut self) -> Result<UserNotice> {
         let notice = tokio::time::timeout(WAIT_TIMEOUT, self.notices.recv()).await?;
         notice.flatten().ok_or_else(|| anyhow::anyhow!("not a notice"))
     }
 
     /// The frame of the next notice, which must be a membership notice.
     pub async fn next_frame(&mut self) -> Result<Value> {
-        match self.next().await? {
+        match self.next_notice().await? {
             UserNotice::Membership { frame, .. } => Ok(serde_json::from_slice(&frame)?),
             other => anyhow::bail!("not a membership notice: {other:?}"),
         }

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use reqwest::{Response, header};
 use serde_json::{Value, json};
-use tidings_harness::play::heard::Heard;
 use tidings_harness::play::history;
-use tidings_harness::play::verdict::{Expected, Verdict, of_history, of_listener};
+use tidings_harness::play::room_view::RoomView;
+use tidings_harness::play::verdict::{ExpectedMessages, Verdict, check_history, check_listener};
 use tidings_harness::recorder::{Interner, Received};
 use tidings_harness::{Begin, Cursor, Http, Listener, Nodes, Stack, clock};
 use tokio::task::JoinHandle;
@@ -18,10 +18,10 @@ const ROOMS: usize = 30;
 const PEOPLE_PER_ROOM: usize = 10;
 /// Number of WebSocket connections.
 pub const CONNECTIONS: usize = ROOMS * PEOPLE_PER_ROOM;
-const SEND_EVERY: Duration = Duration::from_millis(1000);
+const SEND_INTERVAL: Duration = Duration::from_millis(1000);
 /// Number of users that send over HTTP, each into one room.
 const HTTP_SENDERS: usize = 4;
-const HTTP_EVERY: Duration = Duration::from_millis(100);
+const HTTP_SEND_INTERVAL: Duration = Duration::from_millis(100);
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 struct Room {
@@ -29,7 +29,6 @@ struct Room {
     people: Vec<Arc<Listener>>,
 }
 
-/// The result of one sender.
 #[derive(Default)]
 struct SenderResult {
     room: usize,
@@ -47,12 +46,12 @@ pub struct Crowd {
     begun: Instant,
 }
 
-/// The result of all senders and receivers.
 pub struct CrowdReport {
     connected_at: Vec<Instant>,
     /// Failed sends, and errors and broken rules of listeners.
     pub errors: Vec<String>,
-    pub turned_away: Vec<String>,
+    /// Why connection attempts of listeners were refused.
+    pub refused_connects: Vec<String>,
     /// Connections to persistence that were refused.
     pub refused: usize,
     pub messages: u64,
@@ -99,7 +98,7 @@ impl Crowd {
             for person in &room.people {
                 person.online();
             }
-            until("all users of a room are connected", || {
+            wait_until("all users of a room are connected", || {
                 room.people.iter().all(|person| person.is_connected())
             })
             .await?;
@@ -125,7 +124,8 @@ impl Crowd {
     /// Stops the senders, waits until all users received everything, and judges what they received.
     pub async fn finish(self) -> Result<CrowdReport> {
         self.stop.store(true, Ordering::Relaxed);
-        let mut expected: Vec<Expected> = self.rooms.iter().map(|_| Expected::default()).collect();
+        let mut expected: Vec<ExpectedMessages> =
+            self.rooms.iter().map(|_| ExpectedMessages::default()).collect();
         let (mut errors, mut refused) = (Vec::new(), 0);
         for sender in self.senders {
             let result = sender.await?;
@@ -134,34 +134,36 @@ impl Crowd {
             refused += result.refused;
         }
         let took = self.begun.elapsed();
-        let (mut verdict, mut connected_at, mut turned_away) = (Verdict::default(), Vec::new(), Vec::new());
+        let (mut verdict, mut connected_at, mut refused_connects) =
+            (Verdict::default(), Vec::new(), Vec::new());
         for (room, expected) in self.rooms.iter().zip(&expected) {
             let last = expected.last_seq();
             let has_all = |person: &Arc<Listener>| {
                 person.cursor(&room.id).is_some_and(|cursor| cursor.seq >= last) || person.failed().is_some()
             };
-            until("all users of a room received all messages", || room.people.iter().all(has_all)).await?;
+            wait_until("all users of a room received all messages", || room.people.iter().all(has_all))
+                .await?;
             for (place, person) in room.people.iter().enumerate() {
                 let record = person.record(&room.id).context("joined")?;
                 let record = record.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                verdict.add(of_listener(
+                verdict.add(check_listener(
                     &format!("{place} of {}", room.id),
                     expected,
-                    &Heard::from(&*record),
+                    &RoomView::from(&*record),
                 ));
                 connected_at.extend(person.connected_at());
-                turned_away.extend(person.turned_away());
+                refused_connects.extend(person.connect_errors());
                 errors.extend(person.errors());
                 errors.extend(person.broken_rules());
                 errors.extend(person.failed());
             }
-            let messages = history::messages(&self.http, &room.id).await?;
-            verdict.add(of_history(&room.id, expected, &messages));
-            let events = history::events(&self.http, &room.id).await?;
-            verdict.add(of_history(&room.id, expected, &events));
+            let messages = history::read_messages(&self.http, &room.id).await?;
+            verdict.add(check_history(&room.id, expected, &messages));
+            let events = history::read_events(&self.http, &room.id).await?;
+            verdict.add(check_history(&room.id, expected, &events));
         }
-        let messages = expected.iter().map(Expected::count).sum();
-        Ok(CrowdReport { connected_at, errors, turned_away, refused, messages, took, verdict })
+        let messages = expected.iter().map(ExpectedMessages::count).sum();
+        Ok(CrowdReport { connected_at, errors, refused_connects, refused, messages, took, verdict })
     }
 }
 
@@ -175,10 +177,10 @@ async fn send_by_socket(
 ) -> SenderResult {
     let mut result = SenderResult { room, ..SenderResult::default() };
     // Spreads the first sends over one interval.
-    let mut turn = tokio::time::Instant::now() + SEND_EVERY.mul_f64(rand::random_range(0.0..1.0));
+    let mut turn = tokio::time::Instant::now() + SEND_INTERVAL.mul_f64(rand::random_range(0.0..1.0));
     for number in 0.. {
         tokio::time::sleep_until(turn).await;
-        turn += SEND_EVERY;
+        turn += SEND_INTERVAL;
         if stop.load(Ordering::Relaxed) {
             break;
         }
@@ -210,7 +212,7 @@ async fn send_by_http(
     let client = tidings_harness::http::client();
     let mut node = room;
     for number in 0.. {
-        tokio::time::sleep(HTTP_EVERY).await;
+        tokio::time::sleep(HTTP_SEND_INTERVAL).await;
         if stop.load(Ordering::Relaxed) {
             break;
         }
@@ -250,7 +252,7 @@ async fn seq_and_id(answer: Response) -> Result<(u64, String)> {
     Ok((body["seq"].as_u64().context("a seq")?, id))
 }
 
-async fn until(what: &str, done: impl Fn() -> bool) -> Result<()> {
+async fn wait_until(what: &str, done: impl Fn() -> bool) -> Result<()> {
     let begun = Instant::now();
     while !done() {
         ensure!(begun.elapsed() < WAIT_TIMEOUT, "not in time: {what}");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use tidings_harness::{Client, ClientError, Node, ServerFrame};
 
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The value of a metric without labels.
 pub async fn metric(node: &Node, name: &str) -> Result<f64> {
@@ -18,7 +18,7 @@ pub async fn metric(node: &Node, name: &str) -> Result<f64> {
 pub async fn until_metric(node: &Node, name: &str, least: f64) -> Result<()> {
     let begun = Instant::now();
     while metric(node, name).await? < least {
-        ensure!(begun.elapsed() < PATIENCE, "{name} stayed below {least}");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "{name} stayed below {least}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
@@ -32,7 +32,7 @@ pub async fn until_unready(node: &Node) -> Result<()> {
         if answer.status() == 503 && answer.text().await?.contains("draining") {
             return Ok(());
         }
-        ensure!(begun.elapsed() < PATIENCE, "the node stayed ready");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "the node stayed ready");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -41,15 +41,15 @@ pub async fn until_unready(node: &Node) -> Result<()> {
 pub async fn until_gone(node: &Node) -> Result<Duration> {
     let begun = Instant::now();
     while node.pid().is_some() {
-        ensure!(begun.elapsed() < PATIENCE, "the node did not end");
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "the node did not end");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Ok(begun.elapsed())
 }
 
-/// Waits for `draining`; returns its delay until the connection shall reconnect.
+/// Waits for the frame `draining`; returns the delay after which the client shall reconnect.
 pub async fn reconnect_delay(client: &Client) -> Result<Duration> {
-    match client.wait_for("draining", PATIENCE).await? {
+    match client.wait_for("draining", WAIT_TIMEOUT).await? {
         ServerFrame::Draining(draining) => Ok(Duration::from_millis(draining.reconnect_after_ms)),
         other => bail!("{other:?}"),
     }
@@ -57,7 +57,7 @@ pub async fn reconnect_delay(client: &Client) -> Result<Duration> {
 
 /// Waits until the server closes the connection, without any frame before the close; returns the close code.
 pub async fn close_code_without_frames(client: &Client) -> Result<Option<u16>> {
-    match client.next_event(PATIENCE).await {
+    match client.next_event(WAIT_TIMEOUT).await {
         Err(ClientError::Closed(closed)) => Ok(closed.code),
         other => bail!("{other:?}"),
     }

@@ -1,5 +1,5 @@
-//! A small in-memory chat system with a fault on demand: one room `r`, its log and its history.
-//! To add a fault, add it to `Fault` and inject it where the tenth message passes.
+//! A small in-memory chat system with a fault on demand: one room `r`, its log and its history. To add a fault, add it
+//! to `Fault` and inject it where the tenth message is delivered.
 
 use std::sync::{Arc, Mutex};
 
@@ -46,7 +46,7 @@ struct Subscriber {
 }
 
 impl FaultySystem {
-    /// Starts it. Each request to create a room answers with the one room `r`.
+    /// Starts the system. It answers each request to create a room with its only room, `r`.
     pub async fn start(fault: Fault) -> Nodes {
         let system = Arc::new(FaultySystem {
             fault,
@@ -66,13 +66,13 @@ impl FaultySystem {
             let system = Arc::clone(&system);
             async move {
                 loop {
-                    tokio::spawn(connection(gateway.accept().await.unwrap().0, Arc::clone(&system)));
+                    tokio::spawn(serve_websocket(gateway.accept().await.unwrap().0, Arc::clone(&system)));
                 }
             }
         });
         tokio::spawn(async move {
             loop {
-                tokio::spawn(request(persistence.accept().await.unwrap().0, Arc::clone(&system)));
+                tokio::spawn(serve_http_request(persistence.accept().await.unwrap().0, Arc::clone(&system)));
             }
         });
         nodes
@@ -130,7 +130,7 @@ impl FaultySystem {
         })
     }
 
-    fn answer(&self, path: &str) -> Value {
+    fn http_answer(&self, path: &str) -> Value {
         let log = self.log.lock().unwrap();
         let head = json!({ "epoch": "1", "seq": log.len() });
         if path.ends_with("/v1/rooms") {
@@ -147,14 +147,14 @@ impl FaultySystem {
             return json!({ "events": page, "next": next, "head": head, "more": more });
         }
         if self.fault == Fault::RepeatsMessagePage {
-            let first: Vec<Value> = log.iter().map(|event| self.as_object(event.clone())).collect();
+            let first: Vec<Value> = log.iter().map(|event| self.to_history_message(event.clone())).collect();
             return json!({ "messages": first, "head": head, "has_before": false, "has_after": true });
         }
-        let messages: Vec<Value> = page.into_iter().map(|event| self.as_object(event)).collect();
+        let messages: Vec<Value> = page.into_iter().map(|event| self.to_history_message(event)).collect();
         json!({ "messages": messages, "head": head, "has_before": after > 0, "has_after": end < log.len() })
     }
 
-    fn as_object(&self, mut event: Value) -> Value {
+    fn to_history_message(&self, mut event: Value) -> Value {
         event["deleted"] = json!(false);
         event["last_seq"] = event["seq"].clone();
         if self.fault == Fault::ChangesHistory && event["seq"] == 10 {
@@ -164,7 +164,7 @@ impl FaultySystem {
     }
 }
 
-async fn connection(stream: TcpStream, system: Arc<FaultySystem>) {
+async fn serve_websocket(stream: TcpStream, system: Arc<FaultySystem>) {
     let mut user = String::new();
     #[expect(clippy::result_large_err, reason = "the library's own signature")]
     let read_token = |request: &Request, response: Response| {
@@ -207,7 +207,7 @@ async fn connection(stream: TcpStream, system: Arc<FaultySystem>) {
     }
 }
 
-async fn request(mut stream: TcpStream, system: Arc<FaultySystem>) {
+async fn serve_http_request(mut stream: TcpStream, system: Arc<FaultySystem>) {
     let mut bytes = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&bytes).to_lowercase();
@@ -227,7 +227,7 @@ async fn request(mut stream: TcpStream, system: Arc<FaultySystem>) {
         _ if system.fault == Fault::HidesHistory && text.contains("after=") => 403,
         _ => 200,
     };
-    let body = system.answer(text.split(' ').nth(1).unwrap()).to_string();
+    let body = system.http_answer(text.split(' ').nth(1).unwrap()).to_string();
     let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
     stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
 }

@@ -1,4 +1,5 @@
-//! Helpers for typing, signals and receipts, above all to collect the frames of a connection.
+//! Connections and commands for the tests of typing, signals and receipts, and functions that collect the frames of a
+//! connection.
 
 use std::time::Duration;
 
@@ -10,13 +11,12 @@ pub const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a test listens on a connection that must receive nothing.
 pub const QUIET_PERIOD: Duration = Duration::from_millis(700);
 
-/// A connection with a name in its token.
+/// Connects with a token that contains a name.
 pub async fn connect_as(stack: &Stack, gateway: usize, user: &str, name: &str) -> Result<Client> {
     let token = Token::of(user).name(name).sign(stack.jwt_secret());
     Ok(Client::connect(&stack.gateway(gateway).ws(), &token).await?)
 }
 
-/// Connects, joins the room and catches up.
 pub async fn connect_and_join(stack: &Stack, gateway: usize, user: &str, room: &str) -> Result<Client> {
     let client = stack.connect_at(gateway, user).await?;
     client.join_and_catch_up(room).await?;
@@ -50,13 +50,11 @@ pub async fn frames_until_quiet(client: &Client) -> Result<Vec<Value>> {
     }
 }
 
-/// The frames of these types.
-pub fn of_types(frames: &[Value], types: &[&str]) -> Vec<Value> {
+pub fn frames_of_types(frames: &[Value], types: &[&str]) -> Vec<Value> {
     let wanted = |frame: &&Value| types.iter().any(|kind| frame["type"] == **kind);
     frames.iter().filter(wanted).cloned().collect()
 }
 
-/// Sends a command and expects `ok`.
 pub async fn expect_ok(client: &Client, frame: Value) -> Result<()> {
     let (answer, _) = client.ask(frame).await?;
     anyhow::ensure!(answer.kind() == "ok", "{answer:?}");
@@ -71,12 +69,12 @@ pub async fn refusal_code(client: &Client, frame: Value) -> Result<String> {
     }
 }
 
-pub fn typing(room: &str, started: bool) -> Value {
+pub fn typing_frame(room: &str, started: bool) -> Value {
     json!({"type": if started { "typing:start" } else { "typing:stop" }, "room": room})
 }
 
-/// A private room whose members have these roles; its creator is the owner.
-pub async fn room_with(stack: &Stack, owner: &str, members: &[(&str, &str)]) -> Result<String> {
+/// Creates a private room whose members have these roles; its creator is the owner.
+pub async fn new_room_with(stack: &Stack, owner: &str, members: &[(&str, &str)]) -> Result<String> {
     let members: Vec<Value> =
         members.iter().map(|(user, role)| json!({"user": user, "role": role})).collect();
     let room = stack.http(owner).post("/rooms", json!({"kind": "private", "members": members})).await?;

@@ -18,7 +18,7 @@ pub const DEADLINE_SLACK: Duration = Duration::from_secs(20);
 pub const KIB: u64 = 1024;
 pub const MIB: u64 = 1024 * KIB;
 const MAX_CONCURRENT_CONNECTS: usize = 64;
-const SAMPLE_EVERY: Duration = Duration::from_millis(20);
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Samples the resident memory of a node from its creation on.
 pub struct MemoryWatch {
@@ -37,7 +37,7 @@ impl MemoryWatch {
             async move {
                 while let Ok(now) = resident(pid) {
                     peak.fetch_max(now, Ordering::Relaxed);
-                    tokio::time::sleep(SAMPLE_EVERY).await;
+                    tokio::time::sleep(SAMPLE_INTERVAL).await;
                 }
             }
         });
@@ -45,7 +45,7 @@ impl MemoryWatch {
     }
 
     /// Fails if the node ever held more than `bound` bytes above its value at the beginning, or if it has ended.
-    pub fn stayed_within(&self, bound: u64, what: &str) -> Result<()> {
+    pub fn ensure_growth_within(&self, bound: u64, what: &str) -> Result<()> {
         ensure!(!self.sampling.is_finished(), "{what}: the node has ended");
         let grown = self.peak.load(Ordering::Relaxed) - self.before;
         eprintln!("{what}: at most {} KiB more, allowed {} KiB", grown / KIB, bound / KIB);
@@ -66,7 +66,7 @@ impl Drop for MemoryWatch {
 }
 
 /// Opens `count` connections and sends these bytes on each. The server may already have closed some of them.
-pub async fn connections_having_sent(port: u16, count: usize, bytes: &[u8]) -> Result<Vec<TcpStream>> {
+pub async fn connect_and_send(port: u16, count: usize, bytes: &[u8]) -> Result<Vec<TcpStream>> {
     let opening = (0..count).map(|_| async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
         stream.set_nodelay(true)?;
@@ -77,14 +77,14 @@ pub async fn connections_having_sent(port: u16, count: usize, bytes: &[u8]) -> R
 }
 
 /// Sends one more byte on each connection.
-pub async fn drip(streams: &mut [TcpStream], byte: u8) {
+pub async fn send_byte(streams: &mut [TcpStream], byte: u8) {
     for stream in streams {
         // A write to a closed connection may fail; a later read shows the close.
         let _ = stream.write_all(&[byte]).await;
     }
 }
 
-/// Reads until the server ends the connection; `None` if it does not within this time.
+/// Reads until the server ends the connection. `None` if the server does not end it within this time.
 pub async fn read_until_closed(stream: &mut TcpStream, within: Duration) -> Option<String> {
     let mut received = Vec::new();
     let reading = async {
@@ -97,8 +97,8 @@ pub async fn read_until_closed(stream: &mut TcpStream, within: Duration) -> Opti
     Some(String::from_utf8_lossy(&received).into_owned())
 }
 
-/// Whether the server refused the request, and did not only wait until its time limit for a head (408).
-/// An empty answer counts as a refusal: if the client sent more than the server read, the reset may discard the answer.
+/// Whether the server refused the request itself. At the deadline for a head it answers 408, which is no refusal. An
+/// empty answer counts as a refusal: if the client sent more than the server read, the reset may discard the answer.
 pub fn is_refusal(answer: &str) -> bool {
     answer.is_empty() || status(answer).is_some_and(|status| (400..500).contains(&status) && status != 408)
 }

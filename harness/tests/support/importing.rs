@@ -8,12 +8,12 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tidings_harness::{Stack, node};
 
-pub async fn stack() -> Result<Stack> {
+pub async fn start_stack() -> Result<Stack> {
     Stack::builder().gateways(0).start().await
 }
 
 /// Writes a file with one line for each value.
-pub fn file(stack: &Stack, name: &str, lines: impl IntoIterator<Item = Value>) -> Result<PathBuf> {
+pub fn write_lines(stack: &Stack, name: &str, lines: impl IntoIterator<Item = Value>) -> Result<PathBuf> {
     let path = stack.folder().join(name);
     let mut file = std::io::BufWriter::new(std::fs::File::create(&path)?);
     for line in lines {
@@ -26,7 +26,7 @@ pub fn file(stack: &Stack, name: &str, lines: impl IntoIterator<Item = Value>) -
     Ok(path)
 }
 
-pub async fn run(stack: &Stack, path: &PathBuf, arguments: &[&str]) -> Result<Output> {
+pub async fn run_import(stack: &Stack, path: &PathBuf, arguments: &[&str]) -> Result<Output> {
     let mut command = tokio::process::Command::new(node::program("tidings-persistence")?);
     command.arg("import").arg(path).args(arguments);
     command.args(["--database-url", stack.database().url(), "--redis-url", &stack.redis().url()]);
@@ -35,13 +35,12 @@ pub async fn run(stack: &Stack, path: &PathBuf, arguments: &[&str]) -> Result<Ou
 
 /// Runs an import that must succeed; returns the last line that it printed.
 pub async fn import(stack: &Stack, path: &PathBuf, arguments: &[&str]) -> Result<String> {
-    let output = run(stack, path, arguments).await?;
+    let output = run_import(stack, path, arguments).await?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let printed = String::from_utf8(output.stdout)?;
     Ok(printed.lines().last().unwrap_or_default().to_owned())
 }
 
-/// A message line of an import file.
-pub fn message(room: &str, id: u32, sender: &str) -> Value {
+pub fn message_line(room: &str, id: u32, sender: &str) -> Value {
     json!({"type": "message", "room": room, "id": id, "sender": sender, "at": "2019-05-06T07:08:09Z", "content": format!("words {id}")})
 }

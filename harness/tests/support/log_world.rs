@@ -15,7 +15,7 @@ use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     log::{
         Accepted, AppendError, Authority, AuthorityError, Bases, Entry, KnownClientId, Log, LogLimits,
-        OpenedEpoch, RoomHead, SeedOutcome, Session, StoredMarks, StoredUpto, Survival, Target,
+        OpenedEpoch, RoomHead, SeedOutcome, Session, StoredMarks, Survival, Target, WatermarkUpdate,
         keys::{self, Partition},
         record::IngestId,
     },
@@ -27,13 +27,16 @@ use tidings_shared::{
 pub struct ScriptedAuthority {
     log: OnceLock<Weak<Log>>,
     pub run_ids: Mutex<Vec<String>>,
+    /// The answers to look-ups, by client id.
     pub known: Mutex<HashMap<String, KnownClientId>>,
     pub look_ups: Mutex<usize>,
     /// The answer to each look-up of a change's target.
     pub target: Mutex<Option<Target>>,
-    /// Persistence reaches another Redis process.
+    /// If set, persistence reaches another Redis process.
     pub other_process: AtomicBool,
-    /// Persistence is unreachable.
+    /// If set, no user is a member of a room.
+    pub without_members: AtomicBool,
+    /// If set, persistence is unreachable.
     pub unavailable: AtomicBool,
 }
 
@@ -93,6 +96,11 @@ impl Authority for ScriptedAuthority {
         Ok(StoredMarks { head: Seq(0), marks: vec![Some((Seq(0), Seq(0))); users.len()] })
     }
 
+    async fn roles(&self, _: &RoomId, users: &[UserId]) -> Result<Vec<Option<String>>, AuthorityError> {
+        let is_member = !self.without_members.load(Ordering::Relaxed);
+        Ok(vec![is_member.then(|| "member".to_owned()); users.len()])
+    }
+
     async fn target(&self, _: &RoomId, _: Seq) -> Result<Option<Target>, AuthorityError> {
         Ok(self.target.lock().unwrap().clone())
     }
@@ -108,10 +116,18 @@ pub struct LogFixture {
 
 impl LogFixture {
     pub async fn new(max_backlog_records: u64) -> Result<Self> {
+        Self::with_limits(LogLimits {
+            max_backlog_records,
+            max_backlog_bytes: LogLimits::DEFAULT_BACKLOG_BYTES,
+        })
+        .await
+    }
+
+    pub async fn with_limits(limits: LogLimits) -> Result<Self> {
         let redis = Redis::start().await?;
         let authority = Arc::new(ScriptedAuthority::default());
         let client = tidings_shared::log::client(&redis.url())?;
-        let log = Log::start(client, authority.clone(), LogLimits { max_backlog_records });
+        let log = Log::start(client, authority.clone(), limits);
         authority.log.set(Arc::downgrade(&log)).expect("set once");
         Ok(Self { redis, authority, log, room: RoomId::parse("r")?, alice: UserId::parse("alice")? })
     }
@@ -142,7 +158,7 @@ impl LogFixture {
         watermark: IngestId,
         exceptions: Vec<(String, String)>,
     ) -> Result<bool, AppendError> {
-        let stored = StoredUpto { partition: Partition::of(&self.room), watermark, exceptions };
+        let stored = WatermarkUpdate { partition: Partition::of(&self.room), watermark, exceptions };
         self.log.publish_stored(session, &[stored]).await.pop().expect("one answer for each partition")
     }
 

@@ -5,10 +5,10 @@ use reqwest::Method;
 use serde_json::json;
 use tidings_harness::{Client, Http, Stack, Token, clock, http::encode, node};
 
-/// Part of every text and name of mallory, and of nothing else.
+/// Every text and name of mallory contains this mark, and nothing else does.
 pub const MARK: &str = "xq7mark";
 
-pub async fn stack() -> Result<Stack> {
+pub async fn start_stack() -> Result<Stack> {
     let builder = Stack::builder().gateway_env("TIDINGS_MESSAGES_PER_SECOND", 1000);
     builder.gateway_env("TIDINGS_MESSAGES_BURST", 1000).start().await
 }
@@ -50,7 +50,7 @@ pub async fn create_data(stack: &Stack) -> Result<Vec<String>> {
             "media_type": "a/b", "size": 1}]});
         http.post(&format!("/rooms/{room}/messages"), body).await?.expect(201);
     }
-    // Edits and reactions by her and by others, some of them removed again, in a room in which she stays.
+    // Edits and reactions by mallory and by others, some of them removed again, in a room in which mallory stays.
     socket.edit(&stays, 2, &text("edited")).await?;
     socket.edit(&stays, 2, &text("edited again")).await?;
     alice
@@ -67,7 +67,7 @@ pub async fn create_data(stack: &Stack) -> Result<Vec<String>> {
         http.request(method, &path, None).await?.expect(200);
     }
     alice.request(Method::PUT, &format!("/rooms/{stays}/messages/2/reactions/x"), None).await?.expect(200);
-    // As an admin she edits a message of alice.
+    // As an admin, mallory edits a message of alice.
     alice.put_member(&stays, "mallory", "admin").await?.expect(200);
     http.request(
         Method::PATCH,
@@ -80,7 +80,7 @@ pub async fn create_data(stack: &Stack) -> Result<Vec<String>> {
     // This edit is the last record of its partition.
     let corrected = json!({"content": text("corrected by alice")});
     alice.request(Method::PATCH, &format!("/rooms/{left}/messages/1"), Some(corrected)).await?.expect(200);
-    // One of her messages is in the archive.
+    // One of mallory's messages is in the archive.
     stack
         .database()
         .query(&format!("UPDATE messages SET at = at - interval '9 days' WHERE room_id = '{old}'"))
@@ -88,8 +88,8 @@ pub async fn create_data(stack: &Stack) -> Result<Vec<String>> {
     let mut job = tokio::process::Command::new(node::program("tidings-persistence")?);
     job.args(["retain", "--older-than", "1d", "--archive", "--database-url", stack.database().url()]);
     ensure!(job.args(["--redis-url", &stack.redis().url()]).output().await?.status.success());
-    // One of her messages becomes a dead letter in each of three rooms: a room with other data of hers, a room without,
-    // and a room that she has left.
+    // In each of three rooms, one of mallory's messages becomes a dead letter: a room with other data of mallory, a
+    // room without, and a room that she has left.
     let (refused, gone) = (alice.new_room(&["mallory"]).await?, alice.new_room(&["mallory"]).await?);
     stack.database().query("ALTER TABLE messages ADD CHECK (content NOT LIKE '%poison%')").await?;
     for room in [&stays, &refused, &gone] {

@@ -27,19 +27,19 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one that scrapes the nodes of `stack` each second. `changed` maps the text of each shipped rule file to
-    /// the text to use.
+    /// Starts a Prometheus that scrapes the nodes of `stack` each second. `changed` maps the text of each shipped rule
+    /// file to the text to use.
     ///
     /// # Errors
     /// When the program is missing or does not become ready; contains its output.
     pub async fn start(stack: &Stack, changed: impl Fn(String) -> String) -> Result<Prometheus> {
-        let program = program()?;
+        let program = prometheus_program()?;
         let port = ports::free()?;
         let folder = stack.folder().join("prometheus");
         for part in ["rules", "targets"] {
             fs::create_dir_all(folder.join(part))?;
         }
-        for entry in fs::read_dir(shipped().join("rules"))? {
+        for entry in fs::read_dir(shipped_folder().join("rules"))? {
             let entry = entry?;
             let text = changed(fs::read_to_string(entry.path())?);
             fs::write(folder.join("rules").join(entry.file_name()), text)?;
@@ -80,11 +80,11 @@ impl Prometheus {
         self.daemon.signal(Signal::SIGHUP)
     }
 
-    /// The field `data` of the API's answer.
+    /// Calls the HTTP API; returns the field `data` of its answer.
     ///
     /// # Errors
     /// When the API answers with an error; contains its text.
-    pub async fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value> {
+    pub async fn get_api(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value> {
         let request = self.client.get(format!("{}/api/v1/{path}", self.url)).query(parameters);
         let answer: Value = request.send().await?.json().await?;
         ensure!(answer["status"] == "success", "{path} {parameters:?}: {}", answer["error"]);
@@ -94,37 +94,36 @@ impl Prometheus {
     /// The current series of an expression.
     ///
     /// # Errors
-    /// As [`Prometheus::ask`].
+    /// As [`Prometheus::get_api`].
     pub async fn query(&self, expression: &str) -> Result<Vec<Value>> {
-        let data = self.ask("query", &[("query", expression)]).await?;
+        let data = self.get_api("query", &[("query", expression)]).await?;
         Ok(data["result"].as_array().cloned().unwrap_or_default())
     }
 
     /// All rules, as the API reports them.
     ///
     /// # Errors
-    /// As [`Prometheus::ask`].
+    /// As [`Prometheus::get_api`].
     pub async fn rules(&self) -> Result<Vec<Value>> {
-        let data = self.ask("rules", &[]).await?;
+        let data = self.get_api("rules", &[]).await?;
         let groups = data["groups"].as_array().context("no groups")?;
         Ok(groups.iter().flat_map(|group| group["rules"].as_array().cloned().unwrap_or_default()).collect())
     }
 }
 
-/// The folder of the shipped Prometheus files.
-pub fn shipped() -> PathBuf {
+pub fn shipped_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("deploy").join("prometheus")
 }
 
-fn program() -> Result<PathBuf> {
+fn prometheus_program() -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|folder| folder.join("prometheus")).find(|p| p.is_file());
     found.context("prometheus is not installed: install Debian's package `prometheus` (./dev test does so)")
 }
 
-/// The shipped configuration with our nodes as its targets, scraped each second.
+/// The shipped configuration with the nodes of the stack as its targets, scraped each second.
 fn scrape_config(stack: &Stack, own: u16) -> Result<String> {
-    let mut text = fs::read_to_string(shipped().join("prometheus.yml"))?;
+    let mut text = fs::read_to_string(shipped_folder().join("prometheus.yml"))?;
     let gateways = stack.gateways().iter().zip(["gateway-1:18080", "gateway-2:18080"]);
     let mut targets: Vec<_> = gateways.map(|(node, target)| (target, vec![node.ports().admin])).collect();
     // One target for each persistence node; the shipped file has a single target.

@@ -18,14 +18,14 @@ use tidings_shared::{
 };
 use tokio::task::JoinHandle;
 
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub struct RoomLog {
     pub log: Arc<Log>,
     pub room: RoomId,
     pub alice: UserId,
     redis: RedisClient,
-    /// Delivers the stored notices while it lives.
+    /// Delivers the notices about stored records until it is dropped.
     _subscriber: Subscriber,
 }
 
@@ -37,14 +37,18 @@ pub struct StoredEvent {
 }
 
 impl RoomLog {
-    /// A new room of alice; the backlog may grow to `max_backlog_records`.
+    /// Creates a room of alice, and starts a log whose backlog may grow to `max_backlog_records`.
     pub async fn new(stack: &Stack, max_backlog_records: u64) -> Result<Self> {
         let room = stack.http("alice").new_room(&["bob"]).await?;
         let urls: Vec<String> = stack.persistence_nodes().iter().map(|node| node.internal()).collect();
         let secret = SecretString::from(stack.internal_secret().to_owned());
         let authority = Arc::new(InternalClient::new(&urls, secret)?);
         let redis = tidings_shared::log::client(&stack.redis().url())?;
-        let log = Log::start(redis.clone(), authority, LogLimits { max_backlog_records });
+        let log = Log::start(
+            redis.clone(),
+            authority,
+            LogLimits { max_backlog_records, max_backlog_bytes: LogLimits::DEFAULT_BACKLOG_BYTES },
+        );
         let watermarks = log.watermarks().clone();
         let subscriber = Subscriber::start(redis.clone(), move |event| {
             if let Event::Messages(messages) = event {
@@ -83,7 +87,7 @@ impl RoomLog {
         self.log.append(&self.message(client_id, client_id)).await
     }
 
-    pub async fn stored(&self, accepted: &Accepted) -> Stored {
+    pub async fn wait_stored(&self, accepted: &Accepted) -> Stored {
         self.log.wait_stored(&self.room, accepted).await
     }
 
@@ -92,9 +96,9 @@ impl RoomLog {
         let begun = Instant::now();
         // Later tries clear `first_attempt`.
         let mut entry = self.message(client_id, client_id);
-        while begun.elapsed() < PATIENCE {
+        while begun.elapsed() < WAIT_TIMEOUT {
             if let Ok(accepted) = self.log.append(&entry).await {
-                match self.stored(&accepted).await {
+                match self.wait_stored(&accepted).await {
                     Stored::AsAccepted => return Ok(accepted.seq),
                     Stored::First { seq, .. } => return Ok(seq),
                     Stored::Rejected => bail!("{client_id} was rejected"),
@@ -104,10 +108,9 @@ impl RoomLog {
             entry.first_attempt = false;
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        bail!("{client_id} was not stored within {PATIENCE:?}")
+        bail!("{client_id} was not stored within {WAIT_TIMEOUT:?}")
     }
 
-    /// Deletes the client ids that Redis remembers.
     pub async fn forget_client_ids(&self) -> Result<()> {
         let mut connection = self.redis.get_multiplexed_async_connection().await?;
         let key = self.partition().sent();
@@ -150,8 +153,7 @@ impl RoomLog {
             .collect())
     }
 
-    /// The texts of the room's messages.
-    pub async fn texts(&self, stack: &Stack) -> Result<Vec<String>> {
+    pub async fn message_texts(&self, stack: &Stack) -> Result<Vec<String>> {
         let messages = self.stored_log(stack).await?.into_iter().filter(|event| event.kind == "message:new");
         Ok(messages.map(|event| event.body_text).collect())
     }
@@ -164,7 +166,11 @@ impl RoomLog {
             if events.len() >= head {
                 return Ok(events);
             }
-            ensure!(begun.elapsed() < PATIENCE, "{} of {head} events are stored: {events:?}", events.len());
+            ensure!(
+                begun.elapsed() < WAIT_TIMEOUT,
+                "{} of {head} events are stored: {events:?}",
+                events.len()
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -175,7 +181,6 @@ pub async fn hold_messages(stack: &Stack, seconds: f32) -> Result<JoinHandle<()>
     hold(stack, "LOCK TABLE messages IN SHARE MODE", seconds).await
 }
 
-/// Locks the partition's row for `seconds`.
 pub async fn hold_partition(stack: &Stack, partition: Partition, seconds: f32) -> Result<JoinHandle<()>> {
     let row = format!("SELECT FROM partitions WHERE partition = {} FOR UPDATE", partition.0);
     hold(stack, &row, seconds).await

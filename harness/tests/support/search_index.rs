@@ -1,4 +1,4 @@
-//! The search index of a test system: indexing everything now, and whether the index is made of present texts only.
+//! Updates the search index of a test system, and checks that the index is made of present texts only.
 
 use anyhow::{Result, ensure};
 use tidings_harness::Stack;
@@ -10,7 +10,7 @@ pub async fn until_indexed(stack: &Stack) -> Result<()> {
     stack.database().until(behind, "0").await
 }
 
-/// Indexes every room up to its head. A replica that starts indexes blocks that are not complete without a delay.
+/// Indexes every room up to its head. When a replica starts, it indexes incomplete blocks without a delay.
 pub async fn index_all(stack: &Stack) -> Result<()> {
     stack.persistence(0).restart().await?;
     until_indexed(stack).await

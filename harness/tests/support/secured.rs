@@ -22,44 +22,45 @@ pub const HOST: &str = "localhost";
 const PASSWORD: &str = "correct horse battery staple";
 /// The password, URL-encoded.
 const PASSWORD_IN_URL: &str = "correct%20horse%20battery%20staple";
-const ADMIN: &str = "user admin on >admin ~* &* +@all\n";
+const ADMIN_ACL: &str = "user admin on >admin ~* &* +@all\n";
 /// The placeholder hash in the shipped file. No password has this hash.
-const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+const PLACEHOLDER_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The Redis users of gateways, and of persistence and its jobs.
-pub const GATEWAY: &str = "tidings-gateway";
-pub const PERSISTENCE: &str = "tidings-persistence";
+/// The Redis user of gateways.
+pub const GATEWAY_USER: &str = "tidings-gateway";
+/// The Redis user of persistence and its jobs.
+pub const PERSISTENCE_USER: &str = "tidings-persistence";
 
-/// Both servers and their certificate authority.
 pub struct SecuredServers {
     redis: Daemon,
     redis_port: u16,
     pub database: Database,
-    /// The certificate of the authority that signed the servers' certificates, and that of another authority.
+    /// The file with the certificate of the authority that signed the servers' certificates.
     pub authority: PathBuf,
+    /// The file with the certificate of another authority.
     pub other_authority: PathBuf,
     folder: Folder,
 }
 
 impl SecuredServers {
-    /// Starts both, and creates the tables as the owner role.
+    /// Starts both servers, and creates the tables as the owner role.
     pub async fn start() -> Result<SecuredServers> {
         tidings_shared::tls::install_provider();
         let folder = Folder::new()?;
         let path = folder.path();
-        let authority = certificates(path)?;
+        let authority = write_certificates(path)?;
         let other_authority = path.join("other_authority.pem");
         fs::write(&other_authority, Authority::new("somebody else")?.pem())?;
-        let (redis, redis_port) = redis(path)?;
-        let database = postgres(path).await?;
+        let (redis, redis_port) = start_redis(path)?;
+        let database = start_postgres(path).await?;
         database.query(&project_file("deploy/postgres/roles.sql")?).await?;
         for role in ["tidings_owner", "tidings_service"] {
             database.query(&format!("ALTER ROLE {role} PASSWORD '{PASSWORD}'")).await?;
         }
         let secured = SecuredServers { redis, redis_port, database, authority, other_authority, folder };
         stack::migrate(&secured.database_url("tidings_owner", HOST)).await?;
-        let ready = || async { secured.as_admin::<String>(&::redis::cmd("PING")).await.is_ok() };
+        let ready = || async { secured.command_as_admin::<String>(&::redis::cmd("PING")).await.is_ok() };
         secured.redis.until_ready(WAIT_TIMEOUT, ready).await?;
         Ok(secured)
     }
@@ -73,7 +74,7 @@ impl SecuredServers {
         self.redis_port
     }
 
-    /// Without the password.
+    /// The URL of Redis for a user, without the password.
     pub fn redis_url(&self, user: &str, host: &str) -> String {
         format!("rediss://{user}@{host}:{}", self.redis_port)
     }
@@ -90,17 +91,20 @@ impl SecuredServers {
         )
     }
 
-    /// Runs a Redis command as the user of a service.
-    pub async fn as_user<T: ::redis::FromRedisValue>(&self, user: &str, command: &::redis::Cmd) -> Result<T> {
-        self.ask(&format!("rediss://{user}:{PASSWORD_IN_URL}@{HOST}:{}", self.redis_port), command).await
+    pub async fn command_as_user<T: ::redis::FromRedisValue>(
+        &self,
+        user: &str,
+        command: &::redis::Cmd,
+    ) -> Result<T> {
+        self.run_command(&format!("rediss://{user}:{PASSWORD_IN_URL}@{HOST}:{}", self.redis_port), command)
+            .await
     }
 
-    /// Runs a Redis command as the administrator.
-    pub async fn as_admin<T: ::redis::FromRedisValue>(&self, command: &::redis::Cmd) -> Result<T> {
-        self.ask(&format!("rediss://admin:admin@{HOST}:{}", self.redis_port), command).await
+    pub async fn command_as_admin<T: ::redis::FromRedisValue>(&self, command: &::redis::Cmd) -> Result<T> {
+        self.run_command(&format!("rediss://admin:admin@{HOST}:{}", self.redis_port), command).await
     }
 
-    async fn ask<T: ::redis::FromRedisValue>(&self, url: &str, command: &::redis::Cmd) -> Result<T> {
+    async fn run_command<T: ::redis::FromRedisValue>(&self, url: &str, command: &::redis::Cmd) -> Result<T> {
         let root_cert = Some(fs::read(&self.authority)?);
         let certificates = ::redis::TlsCertificates { client_tls: None, root_cert };
         let address = ::redis::IntoConnectionInfo::into_connection_info(url)?;
@@ -111,13 +115,12 @@ impl SecuredServers {
     }
 }
 
-/// Reads a file of the project.
 fn project_file(path: &str) -> Result<String> {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).context(path.to_owned())
 }
 
-/// Writes `ca.pem`, `server.pem` and `server.key` into a folder.
-fn certificates(folder: &Path) -> Result<PathBuf> {
+/// Writes `ca.pem`, `server.pem` and `server.key` into a folder; returns the path of `ca.pem`.
+fn write_certificates(folder: &Path) -> Result<PathBuf> {
     let authority = Authority::new("Tidings tests")?;
     let server = authority.identity(&[HOST])?;
     let ca = folder.join("ca.pem");
@@ -130,12 +133,12 @@ fn certificates(folder: &Path) -> Result<PathBuf> {
 }
 
 /// Starts Redis with TLS only and with the shipped users.
-fn redis(folder: &Path) -> Result<(Daemon, u16)> {
+fn start_redis(folder: &Path) -> Result<(Daemon, u16)> {
     let hash: String =
         digest(&SHA256, PASSWORD.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     let users = project_file("deploy/redis/users.acl")?;
-    assert!(users.contains(NO_HASH), "users.acl lacks the placeholder hash");
-    fs::write(folder.join("users.acl"), format!("{}{ADMIN}", users.replace(NO_HASH, &hash)))?;
+    assert!(users.contains(PLACEHOLDER_HASH), "users.acl lacks the placeholder hash");
+    fs::write(folder.join("users.acl"), format!("{}{ADMIN_ACL}", users.replace(PLACEHOLDER_HASH, &hash)))?;
     let (port, data) = (ports::free()?, folder.to_owned());
     let daemon = Daemon::new("redis-server", folder.join("redis.log"), Signal::SIGKILL, move || {
         let mut command = Command::new("redis-server");
@@ -173,7 +176,7 @@ fn redis(folder: &Path) -> Result<(Daemon, u16)> {
 }
 
 /// Starts PostgreSQL. All roles except the tests' own role need TLS and a password.
-async fn postgres(folder: &Path) -> Result<Database> {
+async fn start_postgres(folder: &Path) -> Result<Database> {
     let hba = folder.join("hba.conf");
     fs::write(&hba, "host all tidings 127.0.0.1/32 trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n")?;
     let settings = format!(

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tidings_harness::play::outcome::Played;
-use tidings_harness::play::run::{PlayOptions, Progress, Speed, perform};
+use tidings_harness::play::outcome::FinishedRun;
+use tidings_harness::play::run::{PlayOptions, Progress, Speed, run_conversations};
 use tidings_harness::play::transcript::{self, Conversation};
 use tidings_harness::stack::StackBuilder;
 use tidings_harness::{Nodes, Stack};
@@ -31,8 +31,8 @@ pub fn conversations(times: usize) -> Result<BTreeMap<String, Conversation>> {
     Ok(rooms)
 }
 
-/// Two gateways whose message limits do not slow the play.
-pub fn stage() -> StackBuilder {
+/// Builds a stack of two gateways whose message limits do not slow the play.
+pub fn play_stack() -> StackBuilder {
     let builder = Stack::builder().gateways(2);
     builder.gateway_env("TIDINGS_MESSAGES_PER_SECOND", 10_000).gateway_env("TIDINGS_MESSAGES_BURST", 10_000)
 }
@@ -40,18 +40,18 @@ pub fn stage() -> StackBuilder {
 /// A running play.
 pub struct RunningPlay {
     progress: Arc<Progress>,
-    play: JoinHandle<Result<Played>>,
+    play: JoinHandle<Result<FinishedRun>>,
 }
 
 impl RunningPlay {
-    /// Starts it at full speed, with five observers in each room.
+    /// Starts the play at full speed, with five observers in each room.
     pub fn begin(stack: &Stack, conversations: BTreeMap<String, Conversation>) -> RunningPlay {
         let (progress, nodes) = (Arc::new(Progress::default()), Nodes::of(stack));
         let play = tokio::spawn({
             let progress = Arc::clone(&progress);
             async move {
-                let direction = PlayOptions::new(Speed::Max, OBSERVERS);
-                perform(conversations, direction, nodes, &progress).await
+                let options = PlayOptions::new(Speed::Max, OBSERVERS);
+                run_conversations(conversations, options, nodes, &progress).await
             }
         });
         RunningPlay { progress, play }
@@ -93,9 +93,9 @@ impl RunningPlay {
     }
 
     /// Waits for the end, and fails if any message was lost, repeated, reordered or changed.
-    pub async fn finish_clean(self) -> Result<Played> {
+    pub async fn finish_clean(self) -> Result<FinishedRun> {
         let played = self.play.await??;
-        let (report, verdict) = played.judged().await;
+        let (report, verdict) = played.evaluate().await;
         println!("{} reconnects, {}", played.reconnects(), serde_json::to_string(&report)?);
         ensure!(verdict.is_clean(), "{verdict:#?}");
         ensure!(report.messages == self.progress.total() as u64, "{report:?}");

@@ -15,20 +15,19 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A message that got the requested ack.
 #[derive(Debug, Clone)]
-pub struct Sent {
+pub struct AckedMessage {
     pub client_id: String,
     pub seq: u64,
     /// When the answered try was sent.
     pub at: Instant,
-    /// True: it requested the ack `accepted`. False: `stored`.
+    /// True: the message requested the ack `accepted`. False: `stored`.
     pub accepted: bool,
     pub tries: u32,
 }
 
-/// The results of one sender.
 #[derive(Debug, Default)]
 pub struct SendResults {
-    pub sent: Vec<Sent>,
+    pub sent: Vec<AckedMessage>,
     /// Refusals by code.
     pub refused: HashMap<String, usize>,
     pub first_refusal: Option<Instant>,
@@ -36,18 +35,17 @@ pub struct SendResults {
     hold: Option<Instant>,
 }
 
-/// A user who sends to one room.
 pub struct Sender {
     pub room: String,
     pub results: Arc<Mutex<SendResults>>,
     task: JoinHandle<Result<()>>,
 }
 
-struct Try {
+struct PendingMessage {
     client_id: String,
     accepted: bool,
     tries: u32,
-    /// The refusal concerns all messages, not only this one: this message is sent before newer ones.
+    /// If set, the refusal concerned all messages, so this message is sent again before newer ones.
     held: bool,
 }
 
@@ -60,8 +58,7 @@ impl Sender {
         Self { room, results, task }
     }
 
-    /// The number of answered messages.
-    pub fn answered(&self) -> usize {
+    pub fn acked_count(&self) -> usize {
         lock(&self.results).sent.len()
     }
 
@@ -84,7 +81,7 @@ async fn send_all(
     pause: Duration,
     bytes: usize,
 ) -> Result<()> {
-    let (back, mut again) = mpsc::unbounded_channel::<Result<Try>>();
+    let (back, mut again) = mpsc::unbounded_channel::<Result<PendingMessage>>();
     let mut tick = tokio::time::interval(pause);
     let (mut made, mut waiting) = (0, VecDeque::new());
     loop {
@@ -99,7 +96,7 @@ async fn send_all(
                 if made < count {
                     made += 1;
                     let (client_id, accepted) = (clock::client_id(), made % 2 == 0);
-                    waiting.push_back(Try { client_id, accepted, tries: 0, held: false });
+                    waiting.push_back(PendingMessage { client_id, accepted, tries: 0, held: false });
                 } else if lock(&results).sent.len() == count {
                     return Ok(());
                 }
@@ -117,9 +114,9 @@ async fn send(
     client: Arc<Client>,
     room: String,
     results: Arc<Mutex<SendResults>>,
-    message: Try,
+    message: PendingMessage,
     bytes: usize,
-    back: mpsc::UnboundedSender<Result<Try>>,
+    back: mpsc::UnboundedSender<Result<PendingMessage>>,
 ) {
     let (at, tries) = (Instant::now(), message.tries + 1);
     let ack = if message.accepted { "accepted" } else { "stored" };
@@ -128,8 +125,8 @@ async fn send(
         "attempt": tries});
     let refused = match client.send_with(fields).await {
         Ok(ack) => {
-            let Try { client_id, accepted, .. } = message;
-            lock(&results).sent.push(Sent { client_id, seq: ack.seq, at, accepted, tries });
+            let PendingMessage { client_id, accepted, .. } = message;
+            lock(&results).sent.push(AckedMessage { client_id, seq: ack.seq, at, accepted, tries });
             return;
         }
         Err(error) => error,
@@ -151,7 +148,7 @@ async fn send(
                 None => {}
             }
             let missing = anyhow::anyhow!("{} without retry_after_ms", error.code);
-            error.retry_after_ms.map(|_| Try { tries, held, ..message }).ok_or(missing)
+            error.retry_after_ms.map(|_| PendingMessage { tries, held, ..message }).ok_or(missing)
         }
         other => Err(anyhow::anyhow!("{other}")),
     };
@@ -166,7 +163,6 @@ pub struct RoomListener {
 }
 
 impl RoomListener {
-    /// Joins the room and listens.
     pub async fn start(client: Client, room: &str) -> Result<Self> {
         client.join_and_catch_up(room).await?;
         let received = Arc::<Mutex<Vec<_>>>::default();

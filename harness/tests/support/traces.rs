@@ -5,10 +5,10 @@ use redis::{Value, aio::MultiplexedConnection};
 use tidings_harness::Stack;
 
 /// All rows of tables and all keys of Redis that contain `mark`, ignoring case.
-pub async fn traces(stack: &Stack, mark: &str) -> Result<Vec<String>> {
+pub async fn find_traces(stack: &Stack, mark: &str) -> Result<Vec<String>> {
     let mark = mark.to_lowercase();
     let mut found = Vec::new();
-    for (place, text) in tables(stack).await?.into_iter().chain(keys(stack).await?) {
+    for (place, text) in table_rows(stack).await?.into_iter().chain(key_values(stack).await?) {
         if text.to_lowercase().contains(&mark) {
             found.push(format!("{place}: {text}"));
         }
@@ -17,7 +17,7 @@ pub async fn traces(stack: &Stack, mark: &str) -> Result<Vec<String>> {
 }
 
 /// Each row of each table, with bytes as text.
-async fn tables(stack: &Stack) -> Result<Vec<(String, String)>> {
+async fn table_rows(stack: &Stack) -> Result<Vec<(String, String)>> {
     let database = stack.database();
     let tables =
         database.query("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1").await?;
@@ -31,8 +31,7 @@ async fn tables(stack: &Stack) -> Result<Vec<(String, String)>> {
     Ok(rows)
 }
 
-/// Each key of Redis with its name and value.
-async fn keys(stack: &Stack) -> Result<Vec<(String, String)>> {
+async fn key_values(stack: &Stack) -> Result<Vec<(String, String)>> {
     let client = redis::Client::open(stack.redis().url())?;
     let mut connection = client.get_multiplexed_async_connection().await?;
     let names: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query_async(&mut connection).await?;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use tidings_harness::{Client, ClientError, Http, ServerFrame, Stack};
 
-/// Limit for updates that are sent at once.
+/// Time limit for updates that are sent immediately.
 pub const UPDATE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The grace of a closed connection.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -26,7 +26,7 @@ pub async fn discard_first_updates(client: &Client) {
     while client.wait_for("presence", Duration::from_millis(1500)).await.is_ok() {}
 }
 
-/// The next update must be this one.
+/// Waits for the next update, which must have this user and this status.
 pub async fn expect_update(watcher: &Client, user: &str, status: &str, timeout: Duration) -> Result<Value> {
     match watcher.wait_for("presence", timeout).await {
         Ok(ServerFrame::Other(frame)) if frame["user"] == user && frame["status"] == status => Ok(frame),
@@ -42,20 +42,17 @@ pub async fn expect_no_update(watcher: &Client, time: Duration) -> Result<()> {
     }
 }
 
-/// Sets the status of a connection.
 pub async fn set_status(client: &Client, status: &str) -> Result<()> {
     client.ask(json!({ "type": "presence:set", "status": status })).await?;
     Ok(())
 }
 
-/// Requests the presence of one user.
 pub async fn get_presence(client: &Client, user: &str) -> Result<Value> {
     let (_, mut answer) = client.ask(json!({ "type": "presence:get", "users": [user] })).await?;
     ensure!(answer["type"] == "presence:list" && answer["users"][0]["user"] == user, "{answer}");
     Ok(answer["users"][0].take())
 }
 
-/// Requests the presence of one user over HTTP.
 pub async fn get_presence_http(http: &Http, user: &str) -> Result<Value> {
     let mut body = http.get(&format!("/presence?user={user}")).await?.expect(200).body;
     ensure!(body["users"][0]["user"] == user, "{body}");
@@ -93,7 +90,7 @@ pub async fn join_and_list_online(client: &Client, join: Value) -> Result<Option
 }
 
 /// Milliseconds from the Unix epoch to an RFC 3339 time of the wire.
-pub fn ms(time: &Value) -> Result<i64> {
+pub fn parse_time_ms(time: &Value) -> Result<i64> {
     let text = time.as_str().with_context(|| format!("{time} is not a time"))?;
     let number = |range: std::ops::Range<usize>| -> Result<i64> {
         Ok(text.get(range).with_context(|| text.to_owned())?.parse()?)
@@ -108,7 +105,6 @@ pub fn ms(time: &Value) -> Result<i64> {
     Ok((days * 86_400 + seconds) * 1000 + number(20..23)?)
 }
 
-/// Milliseconds since the Unix epoch, now.
 pub fn now_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)

@@ -11,13 +11,13 @@ use tidings_harness::{
 
 pub const EDIT: &str = "message:edit";
 pub const DELETE: &str = "message:delete";
-pub const ADD: &str = "reaction:add";
-pub const REMOVE: &str = "reaction:remove";
+pub const ADD_REACTION: &str = "reaction:add";
+pub const REMOVE_REACTION: &str = "reaction:remove";
 /// All four changes, each with its fields besides room and seq.
 pub const CHANGES: [(&str, &str); 4] = [
     (EDIT, r#"{"content":"edited"}"#),
-    (ADD, r#"{"emoji":"👍"}"#),
-    (REMOVE, r#"{"emoji":"👍"}"#),
+    (ADD_REACTION, r#"{"emoji":"👍"}"#),
+    (REMOVE_REACTION, r#"{"emoji":"👍"}"#),
     (DELETE, "{}"),
 ];
 
@@ -27,7 +27,6 @@ pub enum Transport {
     Http(Http),
 }
 
-/// The answer to a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChangeOutcome {
     Ack { seq: u64, stage: String, duplicate: bool, client_id: String, at: String },
@@ -82,19 +81,25 @@ impl Transport {
                 }),
                 Err(error) => Err(error.into()),
             },
-            Transport::Http(http) => by_http(http, kind, room, seq, fields).await,
+            Transport::Http(http) => change_over_http(http, kind, room, seq, fields).await,
         }
     }
 }
 
-async fn by_http(http: &Http, kind: &str, room: &str, seq: u64, mut fields: Value) -> Result<ChangeOutcome> {
+async fn change_over_http(
+    http: &Http,
+    kind: &str,
+    room: &str,
+    seq: u64,
+    mut fields: Value,
+) -> Result<ChangeOutcome> {
     let message = format!("/rooms/{}/messages/{seq}", encode(room));
     let emoji = fields.as_object_mut().and_then(|fields| fields.remove("emoji"));
     let emoji = emoji.as_ref().and_then(Value::as_str).map(encode).unwrap_or_default();
     let (method, path) = match kind {
         EDIT => (Method::PATCH, message),
         DELETE => (Method::DELETE, message),
-        ADD => (Method::PUT, format!("{message}/reactions/{emoji}")),
+        ADD_REACTION => (Method::PUT, format!("{message}/reactions/{emoji}")),
         _ => (Method::DELETE, format!("{message}/reactions/{emoji}")),
     };
     // Omits an empty body.

@@ -4,7 +4,7 @@ use serde::Serialize;
 use tidings_persistence::query::json::wire_time;
 use tidings_shared::log::Record;
 
-use super::{ListArgs, PAGE_SIZE};
+use super::{ListArgs, PAGE_LETTERS};
 use crate::sql::dead_letters::{self, DeadLetter};
 
 /// A dead letter as it is printed. Fields that cannot be read from the record are null.
@@ -18,13 +18,13 @@ struct LetterLine {
     sender: Option<String>,
     client_id: Option<String>,
     reason: String,
-    /// The JSON of the record, or the whole record if it cannot be parsed. None unless the content was requested.
+    /// The JSON of the record, or the whole record if it cannot be parsed. Set only if the content was requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<String>,
 }
 
 impl LetterLine {
-    fn of(letter: &DeadLetter, show: bool) -> Self {
+    fn from_letter(letter: &DeadLetter, show: bool) -> Self {
         let record = Record::parse(letter.record.clone()).ok();
         let field = |of: fn(&Record) -> &str| record.as_ref().map(|record| of(record).to_owned());
         let text = record.as_ref().map_or(&letter.record[..], Record::json);
@@ -42,7 +42,7 @@ impl LetterLine {
     }
 
     /// The fields, separated by tabs. Control characters are escaped, so that a record cannot control the terminal.
-    fn plain(&self) -> String {
+    fn tab_separated(&self) -> String {
         let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         let seq = self.seq.map_or_else(|| "-".to_owned(), |seq| seq.to_string());
         let fields = [
@@ -65,28 +65,28 @@ fn escape_controls(text: &str) -> String {
     text.chars().map(escape).collect()
 }
 
-/// Prints dead letters page by page, up to `--limit`, and says on stderr if there are more.
-pub(super) async fn run(arguments: &ListArgs) -> anyhow::Result<()> {
+/// Prints dead letters page by page, up to `--limit`, and reports on stderr if there are more.
+pub(super) async fn print_letters(arguments: &ListArgs) -> anyhow::Result<()> {
     let db = arguments.connection.connect_database().await?;
     if !arguments.json {
         let record = if arguments.show { "\trecord" } else { "" };
         println!("id\tat\troom\tseq\ttype\tsender\tclient id\treason{record}");
     }
-    let (mut after, mut left) = (0, arguments.limit);
+    let (mut after, mut remaining) = (0, arguments.limit);
     loop {
         let room = arguments.room.as_ref();
         // Reads one dead letter more than it prints, to know whether there are more.
-        let limit = left.min(PAGE_SIZE) + 1;
-        let page = dead_letters::page(&db, room, after, i64::MAX, limit).await?;
-        for letter in page.iter().take(usize::try_from(left.min(PAGE_SIZE)).unwrap_or(usize::MAX)) {
-            let line = LetterLine::of(letter, arguments.show);
-            println!("{}", if arguments.json { serde_json::to_string(&line)? } else { line.plain() });
-            (after, left) = (letter.id, left - 1);
+        let limit = remaining.min(PAGE_LETTERS) + 1;
+        let page = dead_letters::letters_page(&db, room, after, i64::MAX, limit).await?;
+        for letter in page.iter().take(usize::try_from(remaining.min(PAGE_LETTERS)).unwrap_or(usize::MAX)) {
+            let line = LetterLine::from_letter(letter, arguments.show);
+            println!("{}", if arguments.json { serde_json::to_string(&line)? } else { line.tab_separated() });
+            (after, remaining) = (letter.id, remaining - 1);
         }
         if (page.len() as u64) < limit {
             return Ok(());
         }
-        if left == 0 {
+        if remaining == 0 {
             eprintln!("there are more than {} letters; raise --limit", arguments.limit);
             return Ok(());
         }
@@ -116,20 +116,20 @@ mod tests {
         let whole = letter(
             b"1\x1f1\x1f3\x1f9\x1fr\x1fmessage:new\x1falice\x1fc 1\x1fi\x1f\x1f\x1f\n{\"content\":\"hunter2\x1b[2J\"}",
         );
-        let plain = LetterLine::of(&whole, false).plain();
+        let plain = LetterLine::from_letter(&whole, false).tab_separated();
         assert_eq!(
             plain,
             "7\t1970-01-01T00:00:00.000Z\tr\t3\tmessage:new\talice\tc 1\tPostgreSQL refuses it"
         );
-        let shown = LetterLine::of(&whole, true).plain();
+        let shown = LetterLine::from_letter(&whole, true).tab_separated();
         assert!(shown.contains("hunter2") && !shown.contains('\x1b'), "{shown}");
-        let json = serde_json::to_string(&LetterLine::of(&whole, false)).unwrap();
+        let json = serde_json::to_string(&LetterLine::from_letter(&whole, false)).unwrap();
         assert!(!json.contains("record") && !json.contains("hunter2"), "{json}");
     }
 
     #[test]
     fn unreadable_record_is_listed_with_known_fields() {
-        let plain = LetterLine::of(&letter(b"garbage"), false).plain();
+        let plain = LetterLine::from_letter(&letter(b"garbage"), false).tab_separated();
         assert_eq!(plain, "7\t1970-01-01T00:00:00.000Z\tr\t3\t-\t-\t-\tPostgreSQL refuses it");
     }
 }

@@ -1,5 +1,5 @@
-//! Reads the record of a dead letter into an event that can be appended anew. Pure.
-//! Refuses, with the reason, records that no user sent, and those whose replay would have another effect.
+//! Converts the record of a dead letter into an event that can be appended again. Pure. The conversion fails, with the
+//! reason, for records that no user sent, and for records whose replay would have another effect than the original.
 
 use serde_json::value::RawValue;
 use tidings_persistence::batch::{
@@ -13,7 +13,6 @@ use tidings_shared::message::{AckStage, Draft, check_text};
 
 use crate::sql::dead_letters::DeadLetter;
 
-/// The event of a dead letter.
 #[derive(Debug)]
 pub struct ReplayableEvent {
     pub room: RoomId,
@@ -34,14 +33,14 @@ pub enum ReplayableAction {
     Change(Change),
 }
 
-/// The client id under which the dead letter with this id is appended.
+/// The client id for all replays of the dead letter with this id.
 fn client_id(letter: i64) -> ClientId {
     ClientId::parse(&format!("replay:{letter}")).expect("a number behind a word is a client id")
 }
 
 impl ReplayableEvent {
-    /// Reads a dead letter. The error says why it cannot be appended anew, and quotes nothing from the record.
-    pub fn read(letter: &DeadLetter) -> Result<Self, &'static str> {
+    /// Reads a dead letter. The error says why the event cannot be appended again, and contains no text of the record.
+    pub fn parse(letter: &DeadLetter) -> Result<Self, &'static str> {
         let record = Record::parse(letter.record.clone())
             .map_err(|_| "the letter holds no record that can be read")?;
         match record.kind() {
@@ -63,25 +62,25 @@ impl ReplayableEvent {
         let sender = UserId::parse(record.sender()).map_err(|_| "nobody sent it")?;
         let client_id = client_id(letter.id);
         let action = if record.kind() == MESSAGE_NEW {
-            let row = MessageRow::of(&room, &record)?;
+            let row = MessageRow::from_record(&room, &record)?;
             let draft = Draft::from_stored(row.fields, client_id.clone(), row.visibility)?;
             ReplayableAction::Message(Box::new(draft))
         } else {
-            ReplayableAction::Change(change(&room, &record, client_id.clone())?)
+            ReplayableAction::Change(parse_change(&room, &record, client_id.clone())?)
         };
         let (seq, traceparent) = (record.seq, record.traceparent().to_owned());
         Ok(Self { room, seq, sender, client_id, traceparent, action })
     }
 }
 
-fn change(room: &RoomId, record: &Record, client_id: ClientId) -> Result<Change, &'static str> {
-    let row = ChangeRow::of(room, record, 0)?.ok_or("it is an event that no user makes")?;
+fn parse_change(room: &RoomId, record: &Record, client_id: ClientId) -> Result<Change, &'static str> {
+    let row = ChangeRow::from_record(room, record, 0)?.ok_or("it is an event that no user makes")?;
     let action = match row.action {
-        Action::Edit { content, metadata } => {
+        Action::Edit { content, metadata, mentions } => {
             check_text(&content, "content", usize::MAX).map_err(|_| "its text holds a control character")?;
             let metadata = metadata.map(|json| RawValue::from_string(json.to_owned())).transpose();
             let metadata = metadata.map_err(|_| "its metadata has an unexpected form")?;
-            ChangeAction::Edit { content: content.into_owned(), metadata }
+            ChangeAction::Edit { content: content.into_owned(), metadata, mentions }
         }
         Action::Delete => ChangeAction::Delete,
         Action::AddReaction(emoji) => ChangeAction::AddReaction { emoji: emoji.into_owned() },
@@ -126,9 +125,9 @@ mod tests {
             traceparent: "00-ab",
             ..Header::default()
         };
-        let sent = ReplayableEvent::read(&letter(
+        let sent = ReplayableEvent::parse(&letter(
             &header,
-            r#"{"type":"message:new","room":"r","seq":9,"at":"x","id":"i","client_id":"c","sender":{"id":"alice"},"kind":"note","content":"Zoë\n","reply_to":3,"attachments":[{"name":"a","url":"https://a","media_type":"x/y","size":1}],"metadata":{"b": 1.0,"a":2}}"#,
+            r#"{"type":"message:new","room":"r","seq":9,"at":"x","id":"i","client_id":"c","sender":{"id":"alice"},"kind":"note","content":"Zoë\n","reply_to":3,"attachments":[{"name":"a","url":"https://a","media_type":"x/y","size":1}],"metadata":{"b": 1.0,"a":2},"mentions":["bob"]}"#,
         ))
         .unwrap();
         assert_eq!((sent.room.as_str(), sent.sender.as_str(), sent.seq), ("r", "alice", Seq(9)));
@@ -138,7 +137,7 @@ mod tests {
         let body = draft.body("j", Sender { id: "alice", name: None, picture: None });
         assert_eq!(
             body,
-            r#"{"id":"j","client_id":"replay:31","sender":{"id":"alice"},"kind":"note","content":"Zoë\n","reply_to":3,"attachments":[{"name":"a","url":"https://a","media_type":"x/y","size":1}],"metadata":{"b": 1.0,"a":2},"visible_to":{"users":["bob"],"roles":["tutor"]}}"#
+            r#"{"id":"j","client_id":"replay:31","sender":{"id":"alice"},"kind":"note","content":"Zoë\n","reply_to":3,"attachments":[{"name":"a","url":"https://a","media_type":"x/y","size":1}],"metadata":{"b": 1.0,"a":2},"visible_to":{"users":["bob"],"roles":["tutor"]},"mentions":["bob"]}"#
         );
     }
 
@@ -147,7 +146,7 @@ mod tests {
         let header = Header { room: "r", kind: "reaction:added", sender: "alice", ..Header::default() };
         let json =
             r#"{"target":2,"target_id":"01900000-0000-7000-8000-000000000000","emoji":"+","by":"alice"}"#;
-        let ReplayableAction::Change(change) = ReplayableEvent::read(&letter(&header, json)).unwrap().action
+        let ReplayableAction::Change(change) = ReplayableEvent::parse(&letter(&header, json)).unwrap().action
         else {
             panic!()
         };
@@ -171,10 +170,10 @@ mod tests {
             ("dance", "alice", "{}", "no user makes"),
         ] {
             let header = Header { room: "r", kind, sender, client_id: "c", id, ..Header::default() };
-            let refused = ReplayableEvent::read(&letter(&header, json)).unwrap_err();
+            let refused = ReplayableEvent::parse(&letter(&header, json)).unwrap_err();
             assert!(refused.contains(expected), "{kind} {json}: {refused}");
         }
         let garbage = DeadLetter { record: Bytes::from_static(b"garbage"), ..letter(&Header::default(), "") };
-        assert!(ReplayableEvent::read(&garbage).unwrap_err().contains("no record"));
+        assert!(ReplayableEvent::parse(&garbage).unwrap_err().contains("no record"));
     }
 }

@@ -1,4 +1,4 @@
-//! Appends a dead letter's event anew, and deletes the dead letter when the event is stored or is in a new dead letter.
+//! Appends a dead letter's event again. Deletes the dead letter when the event is stored or is in a new dead letter.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,14 +19,13 @@ use crate::sql::dead_letters::{self, DeadLetter};
 use crate::sql::import::erased_users;
 
 /// Number of attempts to append one event. With the pauses of `RETRY_BACKOFF` they take about half a minute.
-const APPEND_ATTEMPTS: u32 = 15;
+const MAX_APPEND_ATTEMPTS: u32 = 15;
 const RETRY_BACKOFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(4)];
 /// How long the replay of a change waits until all earlier events of the room are stored.
 const STORED_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many times an event is appended if it does not become stored. Each attempt waits for half a minute.
-const STORE_ATTEMPTS: u32 = 2;
+const MAX_STORE_ATTEMPTS: u32 = 2;
 
-/// Replays dead letters one by one.
 pub(super) struct Replayer {
     pub db: DatabaseConnection,
     pub log: Arc<Log>,
@@ -34,7 +33,6 @@ pub(super) struct Replayer {
     pub any_sender: bool,
 }
 
-/// The outcome of replaying one dead letter.
 #[derive(Debug)]
 pub(super) enum ReplayOutcome {
     /// The event is stored in `room` at `seq`, perhaps by an earlier run. The dead letter is deleted.
@@ -70,6 +68,7 @@ impl From<AppendError> for ReplayError {
             | AppendError::RoleTooLow
             | AppendError::Archived => Self::Permanent(error.to_string()),
             AppendError::Stale(_)
+            | AppendError::SlowMode(_)
             | AppendError::Overloaded
             | AppendError::Unavailable(_)
             | AppendError::OtherProcess => Self::Temporary(error.to_string()),
@@ -80,7 +79,7 @@ impl From<AppendError> for ReplayError {
 impl Replayer {
     /// Replays one dead letter. After an error the dead letter stays, and the replay may be repeated.
     pub(super) async fn replay(&self, letter: &DeadLetter) -> Result<ReplayOutcome, JobError> {
-        let event = match ReplayableEvent::read(letter) {
+        let event = match ReplayableEvent::parse(letter) {
             Ok(event) => event,
             Err(reason) => return Ok(ReplayOutcome::NotReplayed(reason.to_owned())),
         };
@@ -88,19 +87,20 @@ impl Replayer {
             Ok(seq) => ReplayOutcome::Stored { room: event.room, seq },
             Err(ReplayError::RejectedAgain) => {
                 let (room, sender, client_id) = (&event.room, &event.sender, &event.client_id);
-                let Some(kept) = dead_letters::find_rejected(&self.db, room, sender, client_id).await? else {
+                let Some(new_letter) = dead_letters::find_rejected(&self.db, room, sender, client_id).await?
+                else {
                     let reason =
                         "a limit does not allow it now (for instance the number of reactions of a message)";
                     return Ok(ReplayOutcome::NotReplayed(reason.to_owned()));
                 };
-                ReplayOutcome::RefusedAgain(kept)
+                ReplayOutcome::RefusedAgain(new_letter)
             }
             Err(ReplayError::Permanent(reason) | ReplayError::Temporary(reason)) => {
                 return Ok(ReplayOutcome::NotReplayed(reason));
             }
             Err(ReplayError::Fatal(error)) => return Err(error),
         };
-        dead_letters::remove(&self.db, letter.id).await?;
+        dead_letters::delete_letter(&self.db, letter.id).await?;
         Ok(outcome)
     }
 
@@ -147,7 +147,7 @@ impl Replayer {
             }
             Action::Edit { .. } | Action::Delete => None,
         };
-        let change = dead_letters::ReplayedChange {
+        let change = dead_letters::ChangeToReplay {
             room: &event.room,
             at: event.seq,
             target: change.target,
@@ -173,13 +173,13 @@ impl Replayer {
         if query::wait_until_stored(&self.db, room, head, Instant::now() + STORED_TIMEOUT).await? {
             return Ok(());
         }
-        Err(fatal("later events are not stored yet; replayed letters stay replayed, repeat this later"))
+        Err(fatal_error("later events are not stored yet; replayed letters stay replayed, repeat this later"))
     }
 
-    /// Appends the event, again if it does not become stored. Returns its seq when it is stored.
+    /// Appends the event and waits until it is stored. If it does not become stored, appends it again. Returns its seq.
     async fn store(&self, event: &ReplayableEvent) -> Result<Seq, ReplayError> {
         let role = self.sender_role(event).await?;
-        for _ in 0..STORE_ATTEMPTS {
+        for _ in 0..MAX_STORE_ATTEMPTS {
             if let ReplayableAction::Change(change) = &event.action
                 && let Some(seq) = self.find_replayed(event, change).await?
             {
@@ -193,15 +193,17 @@ impl Replayer {
                 Stored::Unavailable => {}
             }
         }
-        Err(fatal("appended events are not being stored: is a persistence node running? Repeat this later"))
+        Err(fatal_error(
+            "appended events are not being stored: is a persistence node running? Repeat this later",
+        ))
     }
 
     async fn append_with_retry(&self, event: &ReplayableEvent, role: &str) -> Result<Accepted, ReplayError> {
-        let mut backoff = Backoff::new(APPEND_ATTEMPTS - 1, RETRY_BACKOFF);
+        let mut backoff = Backoff::new(MAX_APPEND_ATTEMPTS - 1, RETRY_BACKOFF);
         loop {
             let appended = match &event.action {
-                ReplayableAction::Message(draft) => self.append(event, role, draft).await,
-                ReplayableAction::Change(change) => self.change(event, role, change).await,
+                ReplayableAction::Message(draft) => self.append_message(event, role, draft).await,
+                ReplayableAction::Change(change) => self.append_change(event, role, change).await,
             };
             let Err(ReplayError::Temporary(cause)) = appended else { return appended };
             let cause = format!("{cause}; replayed letters stay replayed, repeat this later");
@@ -209,7 +211,7 @@ impl Replayer {
         }
     }
 
-    async fn append(
+    async fn append_message(
         &self,
         event: &ReplayableEvent,
         role: &str,
@@ -225,7 +227,7 @@ impl Replayer {
         Ok(self.log.append(&entry).await?)
     }
 
-    async fn change(
+    async fn append_change(
         &self,
         event: &ReplayableEvent,
         role: &str,
@@ -242,7 +244,7 @@ impl Replayer {
     }
 }
 
-fn fatal(cause: &str) -> ReplayError {
+fn fatal_error(cause: &str) -> ReplayError {
     ReplayError::Fatal(JobError(cause.to_owned()))
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sea_orm::DatabaseConnection;
 use tidings_persistence::batch::{MEMBER_CHANGED, MEMBER_REMOVED};
-use tidings_persistence::membership::{RoleChange, entry};
+use tidings_persistence::membership::{RoleChange, membership_entry};
 use tidings_persistence::query;
 use tidings_shared::ids::{RoomId, UserId};
 use tidings_shared::log::{AppendError, Entry, Log, stored::Stored};
@@ -17,13 +17,14 @@ use tokio::time::Instant;
 use crate::error::JobError;
 use crate::sql::leaving_member::leaving_member;
 
-/// How many times a removal is decided, because each other change that is appended first makes the decision stale.
+/// Maximum number of decisions about one removal. A decision is stale if another change of the room was appended before
+/// it.
 const MAX_ATTEMPTS: usize = 20;
 /// How long a stale removal waits until the change that made it stale is stored.
 const STORED_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Removes the user from one room. Returns when the removal is stored, and so all earlier events of the room.
-pub(super) async fn leave(
+/// Removes the user from one room. Returns when the removal and all earlier events of the room are stored.
+pub(super) async fn leave_room(
     db: &DatabaseConnection,
     log: &Log,
     room: &RoomId,
@@ -41,7 +42,7 @@ pub(super) async fn leave(
         let entry = Entry {
             allowed_in_archive: true,
             exempt_from_backlog: true,
-            ..entry(room, user, affected, &change, member.head)
+            ..membership_entry(room, user, affected, &change, member.head)
         };
         match log.append(&entry).await {
             Ok(accepted) => {

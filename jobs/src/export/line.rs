@@ -1,8 +1,8 @@
-//! Turns rows into lines that `import` reads. An import keeps the original time and id of a room or message under one
-//! key of its metadata. The exported line has that original time, and its metadata omits that key. Metadata under this
-//! key that no import wrote is kept: a message counts as imported only if its client id is derived from the original
-//! id.
-//! Pure.
+//! Converts rows into lines that `import` reads. Pure.
+//!
+//! An import stores the original time and id of a room or message in its metadata, under one key. The export writes the
+//! original time into the line, and omits the key. A key that a client wrote itself is kept: a message counts as
+//! imported only if its client id is derived from the original id.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use tidings_persistence::query::json::wire_time;
 use tidings_shared::message::events::Audience;
 
-use crate::import::{self, line::IMPORTED};
+use crate::import::{self, line::IMPORTED_KEY};
 use crate::sql::export::{ExportedMember, ExportedMessage, ExportedRoom, ExportedUser};
 
 /// A line of the export: a user, a room, a member or a message.
@@ -48,7 +48,6 @@ pub enum ExportLine<'a> {
     },
 }
 
-/// A member in a room's line.
 #[derive(Debug, Serialize)]
 pub struct RoomLineMember<'a> {
     user: &'a str,
@@ -67,14 +66,14 @@ pub enum Metadata<'a> {
 /// The part that an import adds to the metadata of a room.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ImportedRoom {
+struct ImportedRoomMetadata {
     at: String,
 }
 
 /// The part that an import adds to the metadata of a message.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ImportedMessage {
+struct ImportedMessageMetadata {
     id: String,
     at: Option<String>,
     #[serde(rename = "reply_to")]
@@ -82,7 +81,7 @@ struct ImportedMessage {
 }
 
 impl<'a> ExportLine<'a> {
-    /// The line of a room. It names `owner` as the creator, because an import makes the creator owner.
+    /// The line of a room. It names `owner` as the creator, because an import makes the creator the owner.
     pub fn of_room(room: &'a ExportedRoom, owner: &'a str, members: &'a [ExportedMember]) -> Self {
         let direct = room.kind == "direct";
         let others = members.iter().filter(|member| member.user_id != owner);
@@ -90,7 +89,8 @@ impl<'a> ExportLine<'a> {
             user: &member.user_id,
             role: (!direct).then_some(member.role.as_str()),
         };
-        let (metadata, at) = without_imported(Some(&room.metadata), |ImportedRoom { at }| Some(Some(at)));
+        let (metadata, at) =
+            without_imported(Some(&room.metadata), |ImportedRoomMetadata { at }| Some(Some(at)));
         Self::Room {
             id: &room.id,
             kind: &room.kind,
@@ -104,7 +104,7 @@ impl<'a> ExportLine<'a> {
 
     /// The line of a message. `room` is the room's id.
     pub fn of_message(room: &'a str, message: &'a ExportedMessage) -> Self {
-        let imported = |imported: ImportedMessage| {
+        let imported = |imported: ImportedMessageMetadata| {
             (message.client_id == import::line::client_id(&imported.id)).then_some(imported.at)
         };
         let (metadata, at) = without_imported(message.metadata.as_deref(), imported);
@@ -136,7 +136,7 @@ fn without_imported<T: DeserializeOwned>(
     if rest.is_empty() {
         return (None, None);
     }
-    let imported = rest.remove(IMPORTED).and_then(|imported| serde_json::from_str(imported.get()).ok());
+    let imported = rest.remove(IMPORTED_KEY).and_then(|imported| serde_json::from_str(imported.get()).ok());
     match imported.and_then(original_time) {
         Some(at) => ((!rest.is_empty()).then_some(Metadata::WithoutImported(rest)), at),
         None => (Some(Metadata::Unchanged(given)), None),
@@ -145,13 +145,13 @@ fn without_imported<T: DeserializeOwned>(
 
 #[cfg(test)]
 mod tests {
-    use tidings_persistence::query::json::Raw;
+    use tidings_persistence::query::json::RawJson;
 
     use super::*;
     use crate::sql::export::sample_message;
 
     fn message(client_id: &str, metadata: &str) -> serde_json::Value {
-        let raw = |text: &str| Raw::new(text.to_owned()).unwrap();
+        let raw = |text: &str| RawJson::new(text.to_owned()).unwrap();
         let message = ExportedMessage {
             metadata: Some(raw(metadata)),
             client_id: client_id.into(),

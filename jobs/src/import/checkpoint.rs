@@ -1,4 +1,4 @@
-//! The progress of an import, in a small file. It only saves work, because an import without it has the same result.
+//! The progress of an import, in a small file. Without the file an import has the same result, but takes longer.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;

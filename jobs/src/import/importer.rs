@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, future::join_all, stream};
 use sea_orm::DatabaseConnection;
-use tidings_persistence::membership::{MembershipLimits, MembershipRequest, Memberships, Requester};
+use tidings_persistence::membership::{MembershipLimits, MembershipRequest, MembershipService, Requester};
 use tidings_persistence::query;
 use tidings_persistence::request_error::RequestError;
 use tidings_persistence::writer::failure;
-use tidings_persistence::writer::rooms::{CreationOutcome, NewRoom, create};
+use tidings_persistence::writer::rooms::{CreationOutcome, NewRoom, create_room};
 use tidings_persistence::writer::users::{self, UnknownUserPolicy};
 use tidings_shared::ids::{RoomId, Seq, UserId};
 use tidings_shared::log::{Accepted, AppendError, Entry, Log, stored::Stored};
@@ -27,14 +27,13 @@ use crate::sql::import as sql;
 /// Number of rooms to which messages are appended concurrently.
 const CONCURRENT_ROOMS: usize = 32;
 /// Number of retries after temporary failures. With the pauses of `RETRY_BACKOFF` they take about ten minutes.
-const MAX_ATTEMPTS: u32 = 65;
+const MAX_RETRIES: u32 = 65;
 /// How many times a message is appended if it does not become stored. Each attempt waits for half a minute.
-const STORE_ATTEMPTS: u32 = 20;
+const MAX_STORE_ATTEMPTS: u32 = 20;
 const RETRY_BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
 /// Number of messages that one statement looks up.
-const LOOK_UPS_PER_STATEMENT: usize = 500;
+const MAX_LOOK_UPS_PER_STATEMENT: usize = 500;
 
-/// The outcome of importing one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImportOutcome {
     Done,
@@ -50,12 +49,11 @@ impl ImportOutcome {
     }
 }
 
-/// Imports the parsed lines of an import.
 pub struct Importer {
     pub db: DatabaseConnection,
     pub log: Arc<Log>,
     pub max_message_chars: usize,
-    pub memberships: Memberships,
+    pub memberships: MembershipService,
     reply_targets: Mutex<ReplyTargets>,
 }
 
@@ -65,7 +63,7 @@ impl Importer {
     pub fn new(db: DatabaseConnection, log: Arc<Log>, max_message_chars: usize) -> Self {
         // The limits for clients do not apply, because the imported memberships existed in the other system.
         let bounds = MembershipLimits { members_per_room: u32::MAX, rooms_per_user: u32::MAX };
-        let memberships = Memberships {
+        let memberships = MembershipService {
             db: db.clone(),
             log: log.clone(),
             unknown_users: UnknownUserPolicy::Create,
@@ -92,15 +90,15 @@ impl Importer {
         })
     }
 
-    /// Creates the room of a line. `has_id` says whether the line contained the room's id.
+    /// Creates the room of a line. `has_id` tells whether the line contained the room's id.
     pub async fn import_room(&self, room: &NewRoom, has_id: bool) -> Result<ImportOutcome, JobError> {
         let members = room.members.iter().map(|(user, _)| user);
         if let Some(outcome) = self.refuse_erased(members.chain([&room.creator])).await? {
             let exists = has_id && query::stored_head(&self.db, &room.id).await?.is_some();
             return Ok(if exists { ImportOutcome::Exists } else { outcome });
         }
-        let outcome = match create(&self.db, room, UnknownUserPolicy::Create).await? {
-            CreationOutcome::New => ImportOutcome::Done,
+        let outcome = match create_room(&self.db, room, UnknownUserPolicy::Create).await? {
+            CreationOutcome::Created => ImportOutcome::Done,
             CreationOutcome::IdTaken => ImportOutcome::Exists,
             CreationOutcome::Exists(id) if !has_id || id == room.id => ImportOutcome::Exists,
             CreationOutcome::Exists(id) => {
@@ -131,7 +129,7 @@ impl Importer {
             return Ok(outcome);
         }
         let request = MembershipRequest::Put(Some(role.to_owned()));
-        let mut backoff = Backoff::new(MAX_ATTEMPTS, RETRY_BACKOFF);
+        let mut backoff = Backoff::new(MAX_RETRIES, RETRY_BACKOFF);
         loop {
             let requester = Requester { user, admin: true };
             match self.memberships.change(requester, room, user, &request).await {
@@ -157,7 +155,7 @@ impl Importer {
 
     /// Looks up the seqs of messages that earlier runs imported, and keeps them as targets of replies.
     pub async fn look_up_skipped(&self, skipped: &[SkippedMessage]) -> Result<(), JobError> {
-        for skipped in skipped.chunks(LOOK_UPS_PER_STATEMENT) {
+        for skipped in skipped.chunks(MAX_LOOK_UPS_PER_STATEMENT) {
             let keys = skipped.iter().map(|skipped| (&skipped.room, &skipped.sender, &*skipped.client_id));
             let keys: Vec<_> = keys.collect();
             for (skipped, seq) in skipped.iter().zip(sql::stored_seqs(&self.db, &keys).await?) {
@@ -174,7 +172,7 @@ impl Importer {
         let erased = sql::erased_users(&self.db, messages.iter().map(|message| &message.sender)).await?;
         let senders = messages.iter().map(|message| &message.sender);
         let senders: HashSet<&UserId> = senders.filter(|sender| !erased.contains(sender.as_str())).collect();
-        users::add_new(&self.db, senders, UnknownUserPolicy::Create).await?;
+        users::create_unknown_users(&self.db, senders, UnknownUserPolicy::Create).await?;
         let keys = messages.iter().map(|message| (&message.room, &message.sender, &*message.client_id));
         let keys: Vec<_> = keys.collect();
         let stored = sql::stored_seqs(&self.db, &keys).await?;
@@ -182,7 +180,7 @@ impl Importer {
         let mut rooms: BTreeMap<&RoomId, Vec<usize>> = BTreeMap::new();
         for (index, (message, stored)) in messages.iter().zip(stored).enumerate() {
             match stored {
-                Some(seq) => self.remember(message, seq),
+                Some(seq) => self.remember_seq(message, seq),
                 None if erased.contains(message.sender.as_str()) => outcomes[index] = ImportOutcome::erased(),
                 None => rooms.entry(&message.room).or_default().push(index),
             }
@@ -206,9 +204,9 @@ impl Importer {
         let mut outcomes = Vec::with_capacity(indices.len());
         let mut appended = Vec::new();
         for index in indices {
-            match self.append(&messages[index], true).await? {
+            match self.append_message(&messages[index], true).await? {
                 Ok(accepted) => {
-                    self.remember(&messages[index], accepted.seq);
+                    self.remember_seq(&messages[index], accepted.seq);
                     appended.push((index, accepted));
                 }
                 Err(outcome) => outcomes.push((index, outcome)),
@@ -222,9 +220,9 @@ impl Importer {
         Ok(outcomes)
     }
 
-    /// Appends one message. `looked_up` says that PostgreSQL was just asked and does not have the client id. The append
-    /// then needs no look-up, because Redis itself finds recent client ids.
-    async fn append(
+    /// Appends one message. `looked_up` means that the caller has just found no such client id in PostgreSQL. Then the
+    /// append needs no look-up, because Redis itself finds recent client ids.
+    async fn append_message(
         &self,
         message: &ImportMessage,
         looked_up: bool,
@@ -234,7 +232,7 @@ impl Importer {
             Ok(draft) => draft,
             Err(reason) => return Ok(Err(ImportOutcome::Refused(reason))),
         };
-        let mut backoff = Backoff::new(MAX_ATTEMPTS, RETRY_BACKOFF);
+        let mut backoff = Backoff::new(MAX_RETRIES, RETRY_BACKOFF);
         let mut first_attempt = looked_up;
         loop {
             let entry = Entry {
@@ -265,16 +263,16 @@ impl Importer {
         accepted: &Accepted,
     ) -> Result<ImportOutcome, JobError> {
         let mut accepted = accepted.clone();
-        for _ in 0..STORE_ATTEMPTS {
+        for _ in 0..MAX_STORE_ATTEMPTS {
             match self.log.wait_stored(&message.room, &accepted).await {
                 Stored::AsAccepted if accepted.duplicate => return Ok(ImportOutcome::Exists),
                 Stored::AsAccepted => return Ok(ImportOutcome::Done),
                 Stored::First { seq, .. } => {
-                    self.remember(message, seq);
+                    self.remember_seq(message, seq);
                     return Ok(ImportOutcome::Exists);
                 }
                 Stored::Rejected => return Ok(ImportOutcome::Refused("it could not be written".to_owned())),
-                Stored::Unavailable => match self.append(message, false).await? {
+                Stored::Unavailable => match self.append_message(message, false).await? {
                     Ok(again) => accepted = again,
                     Err(outcome) => return Ok(outcome),
                 },
@@ -283,12 +281,12 @@ impl Importer {
         Err(JobError("appended messages are not being stored: is a persistence node running?".to_owned()))
     }
 
-    fn remember(&self, message: &ImportMessage, seq: Seq) {
+    fn remember_seq(&self, message: &ImportMessage, seq: Seq) {
         self.reply_targets().insert(&message.room, &message.id, seq);
     }
 
     fn reply_targets(&self) -> std::sync::MutexGuard<'_, ReplyTargets> {
-        // Ignores poisoning, because no code that holds the lock can panic in the middle of a change.
+        // A poisoned lock is usable, because no code that holds the lock can panic in the middle of a change.
         self.reply_targets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,7 +8,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use sha1::{Digest, Sha1};
 use tidings_persistence::http::creation;
 use tidings_persistence::writer::rooms::{self, NewRoom};
-use tidings_shared::fields::Fields;
+use tidings_shared::command_fields::Fields;
 use tidings_shared::ids::{RoomId, Seq, UserId};
 use tidings_shared::limits::{MAX_CLIENT_ID_CHARS, MAX_METADATA_BYTES};
 use tidings_shared::message::Draft;
@@ -17,13 +17,12 @@ use tidings_shared::role;
 pub use skipped::SkippedMessage;
 
 /// Key in the metadata of a room or message under which an import keeps the original id and time.
-pub const IMPORTED: &str = "imported";
+pub const IMPORTED_KEY: &str = "imported";
 /// The client id of an imported message is `import:` and the original id. If that text has more than 64 characters or
 /// is not printable ASCII, the client id is `import-sha1:` and the SHA-1 of the original id.
 const CLIENT_ID_PREFIX: &str = "import:";
 const HASH_PREFIX: &str = "import-sha1:";
 
-/// A parsed and checked line of an import.
 #[derive(Debug)]
 pub enum ImportLine {
     User {
@@ -56,12 +55,12 @@ pub struct ImportMessage {
     pub client_id: String,
     /// JSON text: the metadata of the message with the original id and time added.
     metadata: String,
-    /// The text of the line. Its other fields have the names of the fields of a send.
+    /// The text of the line. Its remaining fields have the same names as in the frame that sends a message.
     line: String,
 }
 
 #[derive(Deserialize)]
-struct Kind<'a> {
+struct LineType<'a> {
     r#type: &'a str,
 }
 
@@ -104,7 +103,7 @@ enum OriginalId {
 }
 
 impl OriginalId {
-    fn text(self) -> String {
+    fn into_text(self) -> String {
         match self {
             Self::Text(text) => text,
             Self::Number(number) => number.to_string(),
@@ -115,17 +114,17 @@ impl OriginalId {
 impl ImportLine {
     /// Parses one line. The error says what is wrong with the line.
     pub fn parse(text: &str, max_message_chars: usize) -> Result<Self, String> {
-        fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
+        fn parse_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
             serde_json::from_str(text).map_err(|error| error.to_string())
         }
-        match read::<Kind<'_>>(text)?.r#type {
+        match parse_json::<LineType<'_>>(text)?.r#type {
             "user" => {
-                let UserLine { id, name, picture } = read(text)?;
+                let UserLine { id, name, picture } = parse_json(text)?;
                 Ok(Self::User { user: id, name, picture })
             }
-            "room" => room(read(text)?, text),
+            "room" => parse_room(parse_json(text)?, text),
             "member" => {
-                let MemberLine { room, user, role } = read(text)?;
+                let MemberLine { room, user, role } = parse_json(text)?;
                 let role = role.unwrap_or_else(|| role::MEMBER.to_owned());
                 if !role::is_valid(&role) {
                     return Err(format!("{role:?} is not a role"));
@@ -133,7 +132,7 @@ impl ImportLine {
                 Ok(Self::Member { room, user, role })
             }
             "message" => {
-                let message = message(read(text)?, text)?;
+                let message = parse_message(parse_json(text)?, text)?;
                 // The draft is checked here, so that an error is reported with its line number.
                 message.draft(None, max_message_chars)?;
                 Ok(Self::Message(Box::new(message)))
@@ -143,8 +142,8 @@ impl ImportLine {
     }
 }
 
-fn room(line: RoomLine, text: &str) -> Result<ImportLine, String> {
-    let read = creation::read(text, &line.created_by, true, RoomId::fresh());
+fn parse_room(line: RoomLine, text: &str) -> Result<ImportLine, String> {
+    let read = creation::parse_new_room(text, &line.created_by, true, RoomId::generate());
     let mut room = read.map_err(|refusal| refusal.message)?;
     let has_id = line.id.is_some();
     if !has_id && room.kind != rooms::RoomKind::Direct {
@@ -157,8 +156,8 @@ fn room(line: RoomLine, text: &str) -> Result<ImportLine, String> {
     Ok(ImportLine::Room { room: Box::new(room), has_id })
 }
 
-fn message(line: MessageLine, text: &str) -> Result<ImportMessage, String> {
-    let (id, reply_to) = (line.id.text(), line.reply_to.map(OriginalId::text));
+fn parse_message(line: MessageLine, text: &str) -> Result<ImportMessage, String> {
+    let (id, reply_to) = (line.id.into_text(), line.reply_to.map(OriginalId::into_text));
     if id.is_empty() {
         return Err("id is empty".to_owned());
     }
@@ -170,7 +169,7 @@ fn message(line: MessageLine, text: &str) -> Result<ImportMessage, String> {
     if let Some(reply_to) = &reply_to {
         imported["reply_to"] = reply_to.as_str().into();
     }
-    let given = fields(text)?.metadata;
+    let given = parse_fields(text)?.metadata;
     let metadata = with_imported(given.map(RawValue::get), &imported.to_string())?;
     Ok(ImportMessage {
         room: line.room,
@@ -183,7 +182,7 @@ fn message(line: MessageLine, text: &str) -> Result<ImportMessage, String> {
     })
 }
 
-fn fields(text: &str) -> Result<Fields<'_>, String> {
+fn parse_fields(text: &str) -> Result<Fields<'_>, String> {
     Fields::parse(text).map_err(|refusal| refusal.message)
 }
 
@@ -194,7 +193,7 @@ impl ImportMessage {
         let (client_id, reply_to) =
             (json(self.client_id.as_str().into())?, json(reply_to.map(|seq| seq.0).into())?);
         let metadata: &RawValue = serde_json::from_str(&self.metadata).map_err(|error| error.to_string())?;
-        // `attempt: 1`: the importer looks up the client id before it appends the message.
+        // `attempt: 1` saves a second look-up: the importer looks up the client id before it appends the message.
         let attempt = json(1.into())?;
         let fields = Fields {
             client_id: Some(&client_id),
@@ -202,7 +201,7 @@ impl ImportMessage {
             metadata: Some(metadata),
             attempt: Some(&attempt),
             ack: None,
-            ..fields(&self.line)?
+            ..parse_fields(&self.line)?
         };
         Draft::from_fields(&fields, max_message_chars).map_err(|refusal| refusal.message)
     }
@@ -224,12 +223,12 @@ fn with_imported(metadata: Option<&str>, imported: &str) -> Result<String, Strin
     let given = metadata.filter(|metadata| *metadata != "null").unwrap_or("{}").trim();
     let object: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(given).map_err(|_| "metadata is not an object".to_owned())?;
-    if object.contains_key(IMPORTED) {
-        return Err(format!("metadata already has the key {IMPORTED:?}"));
+    if object.contains_key(IMPORTED_KEY) {
+        return Err(format!("metadata already has the key {IMPORTED_KEY:?}"));
     }
     let open = given.strip_suffix('}').unwrap_or_default().trim_end();
     let comma = if object.is_empty() { "" } else { "," };
-    let metadata = format!("{open}{comma}\"{IMPORTED}\":{imported}}}");
+    let metadata = format!("{open}{comma}\"{IMPORTED_KEY}\":{imported}}}");
     if metadata.len() > MAX_METADATA_BYTES {
         return Err(format!(
             "metadata together with the original id and time are over {MAX_METADATA_BYTES} bytes"

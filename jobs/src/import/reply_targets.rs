@@ -21,7 +21,7 @@ impl ReplyTargets {
         self.0[0].insert((room.clone(), id.to_owned()), seq);
     }
 
-    /// The seq of the message with this original id; None if it is not remembered (any more).
+    /// The seq of the message with this original id, or None if it is not remembered (any more).
     #[must_use]
     pub fn get(&self, room: &RoomId, id: &str) -> Option<Seq> {
         let key = (room.clone(), id.to_owned());

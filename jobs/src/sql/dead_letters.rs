@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
-use tidings_persistence::sql::{bigint, seq, statement};
+use tidings_persistence::sql::{bigint, seq_column, statement};
 use tidings_shared::ids::{ClientId, RoomId, Seq, UserId};
 
 /// A record that PostgreSQL refused, with the reason.
@@ -13,7 +13,8 @@ pub struct DeadLetter {
     pub id: i64,
     /// When the writer made the dead letter.
     pub at: DateTime<Utc>,
-    /// The room of the void that replaces the record; None if the record names no room. `seq` is the seq of that void.
+    /// The room of the void that replaces the record, or None if the record names no room. `seq` is the seq of that
+    /// void.
     pub room: Option<String>,
     pub seq: Option<i64>,
     pub reason: String,
@@ -21,9 +22,9 @@ pub struct DeadLetter {
     pub record: Bytes,
 }
 
-/// A change that is to be replayed. It is not replayed if a later event of these `kinds` changed the message.
+/// A change that an operator wants to replay. A later event of one of these `kinds` prevents the replay.
 #[derive(Debug, Clone, Copy)]
-pub struct ReplayedChange<'a> {
+pub struct ChangeToReplay<'a> {
     pub room: &'a RoomId,
     /// The seq of the original change.
     pub at: Seq,
@@ -41,9 +42,9 @@ pub async fn newest_id(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
     row.map_or(Ok(0), |row| row.try_get_by("last_id"))
 }
 
-/// The first dead letters with ids above `after` and up to `upto`, ordered by id, at most `limit`. All rooms if `room`
-/// is None.
-pub async fn page(
+/// The dead letters with ids above `after` and up to `upto`, ordered by id, at most `limit`. If `room` is None, reads
+/// those of all rooms.
+pub async fn letters_page(
     db: &impl ConnectionTrait,
     room: Option<&RoomId>,
     after: i64,
@@ -54,16 +55,16 @@ pub async fn page(
                WHERE id > $1 AND id <= $2 AND ($3::text IS NULL OR room_id = $3) ORDER BY id LIMIT $4";
     let room = room.map(|room| room.as_str().to_owned());
     let values = [after.into(), upto.into(), room.into(), bigint(limit).into()];
-    db.query_all_raw(statement(sql, values)).await?.iter().map(read).collect()
+    db.query_all_raw(statement(sql, values)).await?.iter().map(letter_of_row).collect()
 }
 
-/// The dead letter with this id; None if it was replayed or dropped, or never existed.
-pub async fn find(db: &impl ConnectionTrait, id: i64) -> Result<Option<DeadLetter>, DbErr> {
+/// The dead letter with this id, or None if it was replayed or dropped, or never existed.
+pub async fn find_letter(db: &impl ConnectionTrait, id: i64) -> Result<Option<DeadLetter>, DbErr> {
     let sql = "SELECT id, at, room_id, seq, reason, record FROM dead_letters WHERE id = $1";
-    db.query_one_raw(statement(sql, [id.into()])).await?.as_ref().map(read).transpose()
+    db.query_one_raw(statement(sql, [id.into()])).await?.as_ref().map(letter_of_row).transpose()
 }
 
-fn read(row: &QueryResult) -> Result<DeadLetter, DbErr> {
+fn letter_of_row(row: &QueryResult) -> Result<DeadLetter, DbErr> {
     Ok(DeadLetter {
         id: row.try_get_by("id")?,
         at: row.try_get_by("at")?,
@@ -75,13 +76,17 @@ fn read(row: &QueryResult) -> Result<DeadLetter, DbErr> {
 }
 
 /// Deletes the dead letter with this id. Returns false if it does not exist.
-pub async fn remove(db: &impl ConnectionTrait, id: i64) -> Result<bool, DbErr> {
+pub async fn delete_letter(db: &impl ConnectionTrait, id: i64) -> Result<bool, DbErr> {
     let sql = "DELETE FROM dead_letters WHERE id = $1";
     Ok(db.execute_raw(statement(sql, [id.into()])).await?.rows_affected() == 1)
 }
 
 /// Deletes all dead letters with ids up to `upto`, of one room or of all. Returns how many were deleted.
-pub async fn remove_all(db: &impl ConnectionTrait, room: Option<&RoomId>, upto: i64) -> Result<u64, DbErr> {
+pub async fn delete_letters(
+    db: &impl ConnectionTrait,
+    room: Option<&RoomId>,
+    upto: i64,
+) -> Result<u64, DbErr> {
     let sql = "DELETE FROM dead_letters WHERE id <= $1 AND ($2::text IS NULL OR room_id = $2)";
     let room = room.map(|room| room.as_str().to_owned());
     Ok(db.execute_raw(statement(sql, [upto.into(), room.into()])).await?.rows_affected())
@@ -99,13 +104,13 @@ pub async fn find_rejected(
                WHERE e.room_id = $1 AND e.actor_id = $2 AND e.client_id = $3 AND e.void_reason = 'rejected' \
                ORDER BY d.id DESC LIMIT 1";
     let values = [room.as_str().into(), sender.as_str().into(), client_id.as_str().into()];
-    db.query_one_raw(statement(sql, values)).await?.as_ref().map(read).transpose()
+    db.query_one_raw(statement(sql, values)).await?.as_ref().map(letter_of_row).transpose()
 }
 
 /// The first event after `change` that changed the same part of the message: its seq, client id and actor.
 pub async fn superseding_change(
     db: &impl ConnectionTrait,
-    change: &ReplayedChange<'_>,
+    change: &ChangeToReplay<'_>,
 ) -> Result<Option<(Seq, String, String)>, DbErr> {
     let kinds: Vec<String> = change.kinds.iter().map(ToString::to_string).collect();
     let (user, emoji) = change.reaction.map(|(user, emoji)| (user.to_string(), emoji.to_owned())).unzip();
@@ -122,6 +127,6 @@ pub async fn superseding_change(
         emoji.into(),
     ];
     let row = db.query_one_raw(statement(sql, values)).await?;
-    row.map(|row| Ok((seq(&row, "seq")?, row.try_get_by("client_id")?, row.try_get_by("actor_id")?)))
+    row.map(|row| Ok((seq_column(&row, "seq")?, row.try_get_by("client_id")?, row.try_get_by("actor_id")?)))
         .transpose()
 }

@@ -5,8 +5,8 @@ use tidings_persistence::sql::statement;
 use tidings_shared::ids::{RoomId, UserId};
 use tidings_shared::log::Record;
 
-/// Number of dead letters that one statement reads.
-const PAGE_SIZE: i64 = 100;
+/// Maximum number of dead letters that one statement reads.
+const PAGE_LETTERS: i64 = 100;
 
 /// The dead letters of one user in one page of dead letters.
 #[derive(Debug, Default)]
@@ -19,13 +19,13 @@ pub struct LettersOfUser {
 
 /// Reads the next page of dead letters, after the id `after`. Finds those that the user sent, and unreadable ones that
 /// contain the user's id. Returns None after the last page.
-pub async fn find(
+pub async fn find_in_next_page(
     db: &impl ConnectionTrait,
     user: &UserId,
     after: i64,
 ) -> Result<Option<LettersOfUser>, DbErr> {
     let sql = "SELECT id, record, room_id FROM dead_letters WHERE id > $1 ORDER BY id LIMIT $2";
-    let rows = db.query_all_raw(statement(sql, [after.into(), PAGE_SIZE.into()])).await?;
+    let rows = db.query_all_raw(statement(sql, [after.into(), PAGE_LETTERS.into()])).await?;
     let mut found = LettersOfUser::default();
     for row in &rows {
         found.last = row.try_get_by("id")?;
@@ -40,7 +40,6 @@ pub async fn find(
 }
 
 impl LettersOfUser {
-    /// Deletes the dead letters that were found.
     pub async fn delete(self, db: &impl ConnectionTrait) -> Result<(), DbErr> {
         if self.ids.is_empty() {
             return Ok(());

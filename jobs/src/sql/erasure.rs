@@ -1,19 +1,19 @@
-//! Erases a user in the tables: removes their texts, name and picture, but keeps seqs, ids and client ids, so that no
-//! event gets another seq. Every step may be repeated, and a repetition changes nothing.
+//! Erases a user in the tables: removes the user's texts, name and picture, but keeps seqs, ids and client ids, so that
+//! no event gets another seq. Every step may be repeated, and a repetition changes nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
-use tidings_persistence::sql::{bigint, room as room_of, statement, user as user_of};
+use tidings_persistence::sql::{bigint, column, room_column, statement, user_column};
 use tidings_persistence::writer::search;
 use tidings_shared::ids::{RoomId, UserId};
 
-/// Number of rows that one transaction changes at most.
-const ROWS_PER_TRANSACTION: i64 = 1000;
+/// Maximum number of messages or events that one transaction changes.
+const MAX_ROWS_PER_TRANSACTION: i64 = 1000;
 
-/// Takes the lease of an erasure, or renews it if the caller already holds it. Returns false if the erasure is
-/// finished, or if the lease was to be taken and another replica has it.
+/// Takes the lease of an erasure, or renews it if the caller holds the lease (`holds`). Returns false if the erasure is
+/// finished, or if `holds` is false and another replica has the lease.
 pub async fn take_or_renew_lease(
     db: &impl ConnectionTrait,
     user: &UserId,
@@ -29,7 +29,11 @@ pub async fn take_or_renew_lease(
 }
 
 /// Makes a failed erasure due again after `pause`. If this statement fails, the erasure is due when its lease expires.
-pub async fn postpone(db: &impl ConnectionTrait, user: &UserId, pause: Duration) -> Result<(), DbErr> {
+pub async fn postpone_erasure(
+    db: &impl ConnectionTrait,
+    user: &UserId,
+    pause: Duration,
+) -> Result<(), DbErr> {
     let sql = "UPDATE users SET erasure_lease = clock_timestamp() + $2 * interval '1 millisecond' \
                WHERE id = $1 AND erased_at IS NULL";
     let values = [user.as_str().into(), bigint(pause.as_millis() as u64).into()];
@@ -43,11 +47,11 @@ pub async fn due_erasures(db: &impl ConnectionTrait, limit: usize) -> Result<Vec
                  AND (erasure_lease IS NULL OR erasure_lease < clock_timestamp()) \
                ORDER BY erasure_lease NULLS FIRST, id LIMIT $1";
     let rows = db.query_all_raw(statement(sql, [bigint(limit as u64).into()])).await?;
-    rows.iter().map(|row| user_of(row, "id")).collect()
+    rows.iter().map(|row| user_column(row, "id")).collect()
 }
 
 /// Marks the erasure as finished, unless the user is a member of a room. Returns whether it is marked.
-pub async fn finish(db: &DatabaseConnection, user: &UserId) -> Result<bool, DbErr> {
+pub async fn finish_erasure(db: &DatabaseConnection, user: &UserId) -> Result<bool, DbErr> {
     let transaction = db.begin().await?;
     // A new membership refers to this row, so its transaction and this lock wait for each other. The next statement
     // sees every membership that was being written, and a later membership sees the finished erasure.
@@ -60,8 +64,8 @@ pub async fn finish(db: &DatabaseConnection, user: &UserId) -> Result<bool, DbEr
     Ok(finished.rows_affected() == 1)
 }
 
-/// Turns up to `ROWS_PER_TRANSACTION` messages of the user in a room into tombstones, ordered by client id, from the
-/// first above `after`. Returns the last client id; None if no message is left.
+/// Turns the next messages of the user in a room into tombstones: at most `MAX_ROWS_PER_TRANSACTION`, in the order of
+/// their client ids, after the client id `after`. Returns the last client id, or None if no message is left.
 pub async fn erase_messages(
     db: &DatabaseConnection,
     user: &UserId,
@@ -72,7 +76,7 @@ pub async fn erase_messages(
     search::lock_room(&transaction, room).await?;
     let sql = "SELECT m.seq, m.client_id FROM messages m WHERE m.room_id = $1 AND m.sender_id = $2 AND m.client_id > $3 \
                ORDER BY m.client_id LIMIT $4";
-    let values = [room.into(), user.as_str().into(), after.into(), ROWS_PER_TRANSACTION.into()];
+    let values = [room.into(), user.as_str().into(), after.into(), MAX_ROWS_PER_TRANSACTION.into()];
     let rows = transaction.query_all_raw(statement(sql, values)).await?;
     let (mut seqs, mut last) = (Vec::with_capacity(rows.len()), None);
     for row in &rows {
@@ -80,10 +84,10 @@ pub async fn erase_messages(
         last = Some(row.try_get_by("client_id")?);
     }
     if !seqs.is_empty() {
-        for sql in TOMBSTONES {
+        for sql in TOMBSTONE_STATEMENTS {
             transaction.execute_raw(statement(sql, [room.into(), seqs.clone().into()])).await?;
         }
-        search::refresh(&transaction, room, &seqs).await?;
+        search::reindex_messages(&transaction, room, &seqs).await?;
     }
     transaction.commit().await?;
     Ok(last)
@@ -91,12 +95,12 @@ pub async fn erase_messages(
 
 /// The statements that make tombstones. The first one locks the messages in the same order as the writer, so that this
 /// transaction and a batch cannot deadlock.
-const TOMBSTONES: [&str; 5] = [
+const TOMBSTONE_STATEMENTS: [&str; 5] = [
     "WITH locked AS MATERIALIZED (SELECT m.seq FROM messages m WHERE m.room_id = $1 AND m.seq = ANY ($2) \
        ORDER BY m.seq FOR NO KEY UPDATE) \
-     UPDATE messages m SET deleted = true, content = '', attachments = NULL, metadata = NULL FROM locked \
+     UPDATE messages m SET deleted = true, content = '', attachments = NULL, metadata = NULL, mentions = NULL FROM locked \
      WHERE m.room_id = $1 AND m.seq = locked.seq \
-       AND NOT (m.deleted AND m.content = '' AND m.attachments IS NULL AND m.metadata IS NULL)",
+       AND NOT (m.deleted AND m.content = '' AND m.attachments IS NULL AND m.metadata IS NULL AND m.mentions IS NULL)",
     "DELETE FROM message_versions WHERE room_id = $1 AND seq = ANY ($2)",
     "DELETE FROM messages_archive WHERE room_id = $1 AND seq = ANY ($2)",
     "DELETE FROM reactions WHERE room_id = $1 AND seq = ANY ($2)",
@@ -106,33 +110,33 @@ const TOMBSTONES: [&str; 5] = [
 
 /// Edits and reactions of a user. For each room: the seqs of these events, and the seqs of the edited messages.
 #[derive(Debug, Default)]
-pub struct Changes(BTreeMap<RoomId, (Vec<i64>, Vec<i64>)>);
+pub struct UserChanges(BTreeMap<RoomId, (Vec<i64>, Vec<i64>)>);
 
-/// The first `ROWS_PER_TRANSACTION` events by which the user edited or reacted; empty when none is left.
-pub async fn changes(db: &impl ConnectionTrait, user: &UserId) -> Result<Changes, DbErr> {
+/// The first `MAX_ROWS_PER_TRANSACTION` events by which the user edited or reacted; empty when none is left.
+pub async fn next_changes(db: &impl ConnectionTrait, user: &UserId) -> Result<UserChanges, DbErr> {
     let sql = "SELECT e.room_id, e.seq, CASE WHEN e.type = 'message:edited' THEN e.target END AS edited FROM events e \
                WHERE e.actor_id = $1 AND e.type IN ('message:edited', 'reaction:added', 'reaction:removed') \
                ORDER BY e.room_id, e.seq LIMIT $2";
-    let values = [user.as_str().into(), ROWS_PER_TRANSACTION.into()];
+    let values = [user.as_str().into(), MAX_ROWS_PER_TRANSACTION.into()];
     let rows = db.query_all_raw(statement(sql, values)).await?;
-    let mut changes = Changes::default();
+    let mut changes = UserChanges::default();
     for row in &rows {
-        let (seqs, edited) = changes.0.entry(room_of(row, "room_id")?).or_default();
+        let (seqs, edited) = changes.0.entry(room_column(row, "room_id")?).or_default();
         seqs.push(row.try_get_by("seq")?);
         edited.extend(row.try_get_by::<Option<i64>, _>("edited")?);
     }
     Ok(changes)
 }
 
-impl Changes {
+impl UserChanges {
     /// The rooms in which the user edited or reacted.
     #[must_use]
     pub fn rooms(&self) -> Vec<RoomId> {
         self.0.keys().cloned().collect()
     }
 
-    /// Turns the events into voids, and restores the earlier text of others' messages that the user edited, room by
-    /// room.
+    /// Turns the events into voids, and restores the earlier text of messages of other users that the user edited, room
+    /// by room.
     pub async fn undo(self, db: &DatabaseConnection) -> Result<(), DbErr> {
         for (room, (seqs, mut edited)) in self.0 {
             edited.sort_unstable();
@@ -159,15 +163,15 @@ async fn restore_texts(
         let versions =
             "DELETE FROM message_versions WHERE room_id = $1 AND version = ANY ($2) AND version <> seq";
         transaction.execute_raw(statement(versions, values(seqs))).await?;
-        transaction.execute_raw(statement(RESTORE_LATEST, values(edited))).await?;
-        search::refresh(transaction, room.as_str(), edited).await?;
+        transaction.execute_raw(statement(RESTORE_LATEST_SQL, values(edited))).await?;
+        search::reindex_messages(transaction, room.as_str(), edited).await?;
     }
     let void = "UPDATE events SET type = 'void', void_type = type, body = '{}' WHERE room_id = $1 AND seq = ANY ($2)";
     transaction.execute_raw(statement(void, values(seqs))).await.map(drop)
 }
 
 /// Restores the text of messages from the last of their versions, unless they are deleted.
-const RESTORE_LATEST: &str = "\
+const RESTORE_LATEST_SQL: &str = "\
     UPDATE messages m SET content = v.content, metadata = v.metadata, \
       edited_at = CASE WHEN v.version > m.seq THEN v.at END \
     FROM unnest($2::bigint[]) AS e (seq) CROSS JOIN LATERAL (SELECT v.version, v.content, v.at, \
@@ -176,20 +180,53 @@ const RESTORE_LATEST: &str = "\
       FROM message_versions v WHERE v.room_id = $1 AND v.seq = e.seq ORDER BY v.version DESC LIMIT 1) v \
     WHERE m.room_id = $1 AND m.seq = e.seq AND NOT m.deleted";
 
-/// The rooms of the first `ROWS_PER_TRANSACTION` reactions of the user; empty when no reaction is left.
-pub async fn rooms_with_reactions(db: &impl ConnectionTrait, user: &UserId) -> Result<Vec<RoomId>, DbErr> {
-    let sql = "SELECT DISTINCT x.room_id FROM (SELECT room_id FROM reactions \
-                 WHERE user_id = $1 ORDER BY room_id, seq, emoji LIMIT $2) x";
-    let rows = db.query_all_raw(statement(sql, [user.as_str().into(), ROWS_PER_TRANSACTION.into()])).await?;
-    rows.iter().map(|row| room_of(row, "room_id")).collect()
+/// Reactions of a user: the room, the seq and the emoji of each, in this order.
+#[derive(Debug, Default)]
+pub struct UserReactions {
+    rooms: Vec<RoomId>,
+    seqs: Vec<i64>,
+    emojis: Vec<String>,
 }
 
-/// Deletes the first `ROWS_PER_TRANSACTION` reactions of the user: those whose rooms `rooms_with_reactions` returns.
-pub async fn delete_reactions(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
-    let sql = "DELETE FROM reactions r USING (SELECT room_id, seq, emoji FROM reactions \
-                 WHERE user_id = $1 ORDER BY room_id, seq, emoji LIMIT $2) g \
-               WHERE r.room_id = g.room_id AND r.seq = g.seq AND r.emoji = g.emoji AND r.user_id = $1";
-    db.execute_raw(statement(sql, [user.as_str().into(), ROWS_PER_TRANSACTION.into()])).await.map(drop)
+/// The first `MAX_ROWS_PER_TRANSACTION` reactions of the user; empty when none is left.
+pub async fn next_reactions(db: &impl ConnectionTrait, user: &UserId) -> Result<UserReactions, DbErr> {
+    let sql =
+        "SELECT room_id, seq, emoji FROM reactions WHERE user_id = $1 ORDER BY room_id, seq, emoji LIMIT $2";
+    let rows =
+        db.query_all_raw(statement(sql, [user.as_str().into(), MAX_ROWS_PER_TRANSACTION.into()])).await?;
+    let mut reactions = UserReactions::default();
+    for row in &rows {
+        reactions.rooms.push(room_column(row, "room_id")?);
+        reactions.seqs.push(row.try_get_by("seq")?);
+        reactions.emojis.push(row.try_get_by("emoji")?);
+    }
+    Ok(reactions)
+}
+
+impl UserReactions {
+    /// The rooms in which the user reacted.
+    #[must_use]
+    pub fn rooms(&self) -> Vec<RoomId> {
+        let mut rooms = self.rooms.clone();
+        rooms.dedup();
+        rooms
+    }
+
+    /// Deletes these reactions of the user, and no others. Locks their messages first, in the same order as the writer, so
+    /// that this transaction and a batch cannot deadlock.
+    pub async fn delete(self, db: &DatabaseConnection, user: &UserId) -> Result<(), DbErr> {
+        let transaction = db.begin().await?;
+        let lock = "SELECT FROM messages m WHERE (m.room_id, m.seq) IN \
+                      (SELECT k.room_id, k.seq FROM unnest($1::text[], $2::bigint[]) AS k (room_id, seq)) \
+                    ORDER BY m.room_id, m.seq FOR NO KEY UPDATE";
+        let rooms = || column(&self.rooms, |room| room.as_str().to_owned());
+        transaction.execute_raw(statement(lock, [rooms(), self.seqs.clone().into()])).await?;
+        let sql = "DELETE FROM reactions r USING unnest($2::text[], $3::bigint[], $4::text[]) AS k (room_id, seq, emoji) \
+                   WHERE r.user_id = $1 AND r.room_id = k.room_id AND r.seq = k.seq AND r.emoji = k.emoji";
+        let values = [user.as_str().into(), rooms(), self.seqs.clone().into(), self.emojis.into()];
+        transaction.execute_raw(statement(sql, values)).await?;
+        transaction.commit().await
+    }
 }
 
 /// Deletes the row of `presence`, which holds when the user was last seen.
@@ -198,10 +235,9 @@ pub async fn delete_last_seen(db: &impl ConnectionTrait, user: &UserId) -> Resul
     db.execute_raw(statement(sql, [user.as_str().into()])).await.map(drop)
 }
 
-/// One room of each partition that has a room.
 pub async fn one_room_of_each_partition(db: &impl ConnectionTrait) -> Result<Vec<RoomId>, DbErr> {
     let sql = "SELECT r.id FROM partitions p CROSS JOIN LATERAL \
                  (SELECT id FROM rooms WHERE partition = p.partition LIMIT 1) r";
     let rows = db.query_all_raw(statement(sql, [])).await?;
-    rows.iter().map(|row| room_of(row, "id")).collect()
+    rows.iter().map(|row| room_column(row, "id")).collect()
 }

@@ -7,12 +7,12 @@ use tidings_persistence::sql::{column, statement};
 use tidings_shared::ids::{RoomId, Seq, UserId};
 
 /// Room, sender and client id of a message.
-pub type MessageKey<'a> = (&'a RoomId, &'a UserId, &'a str);
+pub type ClientIdKey<'a> = (&'a RoomId, &'a UserId, &'a str);
 
 /// The seqs of the messages with these keys, in the order of the keys; None for a message that is not stored.
 pub async fn stored_seqs(
     db: &impl ConnectionTrait,
-    messages: &[MessageKey<'_>],
+    messages: &[ClientIdKey<'_>],
 ) -> Result<Vec<Option<Seq>>, DbErr> {
     let sql = "SELECT m.seq FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS v (room, sender, client, place) \
                LEFT JOIN LATERAL (SELECT m.seq FROM messages m \

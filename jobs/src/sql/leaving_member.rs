@@ -1,7 +1,7 @@
 //! Reads the membership of an erased user in a room, and selects the next owner if the user is the only owner.
 
 use sea_orm::{ConnectionTrait, DbErr};
-use tidings_persistence::sql::{rank_of, seq, statement, user as user_of};
+use tidings_persistence::sql::{role_rank_sql, seq_column, statement, user_column};
 use tidings_shared::{
     ids::{RoomId, Seq, UserId},
     role::OWNER,
@@ -18,7 +18,7 @@ pub struct LeavingMember {
     pub successor: Option<UserId>,
 }
 
-/// The user's membership in a room; None if they are not a member.
+/// The user's membership in a room, or None if the user is not a member.
 pub async fn leaving_member(
     db: &impl ConnectionTrait,
     room: &RoomId,
@@ -31,11 +31,11 @@ pub async fn leaving_member(
              AND NOT EXISTS (SELECT FROM members o WHERE o.room_id = $1 AND o.user_id <> $2 AND o.role = '{OWNER}') \
            ORDER BY u.blocked, {} DESC, h.joined_at, h.user_id LIMIT 1) END AS successor \
          FROM rooms r JOIN members mb ON mb.room_id = r.id AND mb.user_id = $2 WHERE r.id = $1",
-        rank_of("h.role")
+        role_rank_sql("h.role")
     );
     let values = [room.as_str().into(), user.as_str().into()];
     let Some(row) = db.query_one_raw(statement(&sql, values)).await? else { return Ok(None) };
     let successor = row.try_get_by::<Option<String>, _>("successor")?;
-    let successor = successor.map(|_| user_of(&row, "successor")).transpose()?;
-    Ok(Some(LeavingMember { head: seq(&row, "head_seq")?, role: row.try_get_by("role")?, successor }))
+    let successor = successor.map(|_| user_column(&row, "successor")).transpose()?;
+    Ok(Some(LeavingMember { head: seq_column(&row, "head_seq")?, role: row.try_get_by("role")?, successor }))
 }

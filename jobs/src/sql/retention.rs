@@ -8,8 +8,8 @@ use tidings_persistence::sql::{bigint, flagged_ids, statement};
 use tidings_persistence::writer::search;
 use tidings_shared::ids::{RoomId, Seq};
 
-/// Number of rooms that one statement examines.
-const ROOMS_AT_ONCE: i64 = 500;
+/// Maximum number of rooms that one statement examines.
+const MAX_ROOMS_PER_STATEMENT: i64 = 500;
 
 /// Whether old contents are moved to the table `messages_archive` or dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct RetentionBatch {
 }
 
 /// The next rooms with contents older than `bound`, ordered by id, after the room id `after`. Also returns the id after
-/// which the next call continues. None if no room is left. `only` limits the search to one room.
+/// which the next call continues. Returns None if no room is left. `only` limits the search to one room.
 pub async fn rooms_due(
     db: &impl ConnectionTrait,
     bound: DateTime<Utc>,
@@ -45,7 +45,8 @@ pub async fn rooms_due(
                LEFT JOIN LATERAL (SELECT m.at FROM messages m \
                  WHERE m.room_id = r.id AND m.seq > COALESCE(p.upto_seq, 0) ORDER BY m.seq LIMIT 1) m ON true \
                ORDER BY r.id";
-    let values = [bound.into(), after.into(), only.map(RoomId::as_str).into(), ROOMS_AT_ONCE.into()];
+    let values =
+        [bound.into(), after.into(), only.map(RoomId::as_str).into(), MAX_ROOMS_PER_STATEMENT.into()];
     let rows = db.query_all_raw(statement(sql, values)).await?;
     let Some((last, due)) = flagged_ids(&rows, "expired")? else { return Ok(None) };
     let room = |id: &String| RoomId::parse(id).map_err(|error| DbErr::Custom(error.to_string()));
@@ -62,22 +63,22 @@ pub async fn remove_contents(
 ) -> Result<RetentionBatch, DbErr> {
     let transaction = db.begin().await?;
     search::lock_room(&transaction, room.as_str()).await?;
-    let Some((since, upto, messages)) = range(&transaction, room, bound, limit).await? else {
+    let Some((since, upto, messages)) = lock_expired_range(&transaction, room, bound, limit).await? else {
         transaction.rollback().await?;
         return Ok(RetentionBatch::default());
     };
     let values = || [room.as_str().into(), since.into(), upto.into()];
     if action == RetentionAction::Archive {
-        transaction.execute_raw(statement(ARCHIVE, values())).await?;
+        transaction.execute_raw(statement(ARCHIVE_SQL, values())).await?;
     }
-    let last_edit: Option<i64> = match transaction.query_one_raw(statement(VOID_EDITS, values())).await? {
+    let last_edit: Option<i64> = match transaction.query_one_raw(statement(VOID_EDITS_SQL, values())).await? {
         Some(row) => row.try_get_by("last_edit")?,
         None => None,
     };
-    for sql in EMPTY {
+    for sql in EMPTY_MESSAGES_STATEMENTS {
         transaction.execute_raw(statement(sql, values())).await?;
     }
-    search::remove_up_to(&transaction, room.as_str(), upto).await?;
+    search::unindex_up_to(&transaction, room.as_str(), upto).await?;
     let sql = "INSERT INTO retention_progress (room_id, upto_seq) VALUES ($1, $2) \
                ON CONFLICT (room_id) DO UPDATE SET upto_seq = GREATEST(retention_progress.upto_seq, EXCLUDED.upto_seq)";
     transaction.execute_raw(statement(sql, [room.as_str().into(), upto.into()])).await?;
@@ -88,8 +89,8 @@ pub async fn remove_contents(
 }
 
 /// Locks the next messages that are older than the bound, up to the first newer message. Returns the seq before the
-/// first of them, the seq of the last, and their number; None if there are none.
-async fn range(
+/// first of them, the seq of the last, and their number, or None if there are none.
+async fn lock_expired_range(
     transaction: &DatabaseTransaction,
     room: &RoomId,
     bound: DateTime<Utc>,
@@ -113,9 +114,9 @@ async fn range(
 }
 
 /// Copies messages to the archive. A deleted message is copied only if it has earlier versions.
-const ARCHIVE: &str = "\
-    INSERT INTO messages_archive (room_id, seq, sender_id, content, attachments, metadata, at, edited_at, versions) \
-    SELECT m.room_id, m.seq, m.sender_id, m.content, m.attachments, m.metadata, m.at, m.edited_at, v.versions \
+const ARCHIVE_SQL: &str = "\
+    INSERT INTO messages_archive (room_id, seq, sender_id, content, attachments, metadata, mentions, at, edited_at, versions) \
+    SELECT m.room_id, m.seq, m.sender_id, m.content, m.attachments, m.metadata, m.mentions, m.at, m.edited_at, v.versions \
     FROM messages m LEFT JOIN LATERAL (SELECT json_agg(json_build_object('version', v.version, 'content', v.content, \
         'metadata', v.metadata, 'at', v.at, 'by', v.by) ORDER BY v.version) AS versions \
       FROM message_versions v WHERE v.room_id = m.room_id AND v.seq = m.seq) v ON true \
@@ -123,16 +124,17 @@ const ARCHIVE: &str = "\
     ON CONFLICT (room_id, seq) DO NOTHING";
 
 /// Turns the edit events of the messages into voids, because these events contain texts too.
-const VOID_EDITS: &str = "\
+const VOID_EDITS_SQL: &str = "\
     WITH edits AS (UPDATE events e SET type = 'void', void_type = e.type, body = '{}' \
       WHERE e.room_id = $1 AND e.type = 'message:edited' AND e.target > $2 AND e.target <= $3 RETURNING e.seq) \
     SELECT max(seq) AS last_edit FROM edits";
 
-const EMPTY: [&str; 3] = [
+const EMPTY_MESSAGES_STATEMENTS: [&str; 3] = [
     "DELETE FROM message_versions WHERE room_id = $1 AND seq > $2 AND seq <= $3",
     "DELETE FROM reactions WHERE room_id = $1 AND seq > $2 AND seq <= $3",
-    "UPDATE messages SET deleted = true, content = '', attachments = NULL, metadata = NULL \
-     WHERE room_id = $1 AND seq > $2 AND seq <= $3 AND NOT (deleted AND content = '' AND attachments IS NULL AND metadata IS NULL)",
+    "UPDATE messages SET deleted = true, content = '', attachments = NULL, metadata = NULL, mentions = NULL \
+     WHERE room_id = $1 AND seq > $2 AND seq <= $3 \
+       AND NOT (deleted AND content = '' AND attachments IS NULL AND metadata IS NULL AND mentions IS NULL)",
 ];
 
 /// Deletes up to `limit` contents older than the bound from the archive. Returns how many were deleted.

@@ -1,6 +1,6 @@
-//! Counts and measures public requests by route and status. The labels are routes instead of paths, because a path
-//! contains room ids. While the service drains, each answer closes its connection, so that the next request goes
-//! elsewhere.
+//! Counts public requests by route and status, and measures their time by route. The labels are routes instead of
+//! paths, because a path contains room ids. While the service drains, each answer closes its connection, and the client
+//! sends its next request to another node.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::Metrics;
 
 /// Label of requests that match no route.
-const NO_ROUTE: &str = "none";
+const NO_ROUTE_LABEL: &str = "none";
 
 /// The metric label of a method. Unknown methods share one label, because a client can send any word as a method.
 fn method_label(method: &Method) -> &str {
@@ -41,9 +41,10 @@ pub async fn observe<B: MessageBody>(
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     let begun = Instant::now();
-    let route = request.match_pattern().unwrap_or_else(|| NO_ROUTE.to_owned());
+    let route = request.match_pattern().unwrap_or_else(|| NO_ROUTE_LABEL.to_owned());
     let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
-    let mut span = telemetry::begin("request", SpanKind::Server, traceparent.and_then(TraceContext::parse));
+    let mut span =
+        telemetry::begin_trace("request", SpanKind::Server, traceparent.and_then(TraceContext::parse));
     if let Some(span) = &mut span {
         span.rename(format!("{} {route}", method_label(request.method())));
     }

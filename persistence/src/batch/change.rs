@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidings_shared::{
-    ids::{RoomId, Seq},
+    ids::{RoomId, Seq, UserId},
     log::Record,
     message::change::ChangeKind,
 };
@@ -17,7 +17,7 @@ use uuid::Uuid;
 pub struct ChangeRow<'a> {
     pub room: RoomId,
     pub record: &'a Record,
-    /// Index of the record's row in `Plan::events`.
+    /// Index of the record's row in `BatchPlan::events`.
     pub event: usize,
     pub target: Seq,
     pub target_id: Uuid,
@@ -27,10 +27,11 @@ pub struct ChangeRow<'a> {
 /// The kind of the change, with its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action<'a> {
-    /// Replaces the text. If `metadata` is None, the message keeps its metadata.
+    /// Replaces the text. If `metadata` or `mentions` is None, the message keeps its own.
     Edit {
         content: Cow<'a, str>,
         metadata: Option<&'a str>,
+        mentions: Option<Vec<UserId>>,
     },
     Delete,
     AddReaction(Cow<'a, str>),
@@ -38,19 +39,20 @@ pub enum Action<'a> {
 }
 
 #[derive(Deserialize)]
-struct Body<'a> {
+struct ChangeFields<'a> {
     target: Seq,
     target_id: Uuid,
     #[serde(borrow)]
     content: Option<Cow<'a, str>>,
     #[serde(borrow)]
     metadata: Option<&'a RawValue>,
+    mentions: Option<Vec<UserId>>,
     #[serde(borrow)]
     emoji: Option<Cow<'a, str>>,
 }
 
 /// The kind of change that a record makes; None if its event type changes no message.
-pub fn kind_of(record: &Record) -> Option<ChangeKind> {
+pub fn change_kind_of(record: &Record) -> Option<ChangeKind> {
     use ChangeKind::{AddReaction, Delete, Edit, RemoveReaction};
     [Edit, Delete, AddReaction, RemoveReaction].into_iter().find(|kind| kind.event() == record.kind())
 }
@@ -61,24 +63,29 @@ pub fn target_of(record: &Record) -> Option<Seq> {
     struct TargetField {
         target: Seq,
     }
-    kind_of(record)?;
+    change_kind_of(record)?;
     serde_json::from_slice::<TargetField>(record.json()).ok().map(|field| field.target)
 }
 
 impl<'a> ChangeRow<'a> {
-    /// Parses the record, whose row in `Plan::events` has the index `event`. None if the record changes no message.
-    pub fn of(room: &RoomId, record: &'a Record, event: usize) -> Result<Option<Self>, &'static str> {
-        let Some(kind) = kind_of(record) else { return Ok(None) };
+    /// Parses a record. `event` is the index of its row in `BatchPlan::events`. None if the record changes no message.
+    pub fn from_record(
+        room: &RoomId,
+        record: &'a Record,
+        event: usize,
+    ) -> Result<Option<Self>, &'static str> {
+        let Some(kind) = change_kind_of(record) else { return Ok(None) };
         if record.sender().is_empty() {
             return Err("a change without a sender");
         }
-        let body: Body<'a> = serde_json::from_slice(record.json())
+        let body: ChangeFields<'a> = serde_json::from_slice(record.json())
             .map_err(|_| "a change whose body has an unexpected form")?;
         let emoji = |emoji: Option<Cow<'a, str>>| emoji.ok_or("a reaction without an emoji");
         let action = match kind {
             ChangeKind::Edit => Action::Edit {
                 content: body.content.ok_or("an edit without content")?,
                 metadata: body.metadata.map(RawValue::get),
+                mentions: body.mentions,
             },
             ChangeKind::Delete => Action::Delete,
             ChangeKind::AddReaction => Action::AddReaction(emoji(body.emoji)?),

@@ -1,22 +1,22 @@
-//! Folds changes (edits, deletes, reactions) into the new state of their messages. Pure, no I/O.
-//! The outcome is the same however the log is cut into batches, because a deleted message never changes again and the
-//! reactions of a message are a set of (emoji, user).
+//! Folds changes (edits, deletes, reactions) into the new state of their messages. Pure, no I/O. The outcome does not
+//! depend on how the log is cut into batches, because a deleted message never changes again and the reactions of a
+//! message are a set of (emoji, user).
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use tidings_shared::ids::{RoomId, Seq};
+use tidings_shared::ids::{RoomId, Seq, UserId};
 use uuid::Uuid;
 
 use super::change::{Action, ChangeRow};
 
-/// Number of different emoji on one message. Limits the size of a page of messages.
+/// Maximum number of different emoji on one message. Limits the size of a page of messages.
 pub const MAX_EMOJI: usize = 100;
 
-/// Identifies a message by its room and seq.
-pub type MessageKey = (RoomId, Seq);
+/// The room and the seq of a message.
+pub type MessagePosition = (RoomId, Seq);
 
 /// The stored state of a message that the changes of a batch refer to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct MessageState {
     pub deleted: bool,
     /// The current number of reactions with each emoji.
     pub emoji: BTreeMap<String, i64>,
-    /// Those (emoji, user) pairs named by changes of the batch that are stored as reactions.
+    /// The stored reactions (emoji, user) among those that the batch adds or removes.
     pub existing: BTreeSet<(String, String)>,
 }
 
@@ -39,7 +39,7 @@ pub struct MessageOutcome {
     pub deleted: bool,
     /// Reactions to insert: (emoji, user), and when each was added.
     pub added: BTreeMap<(String, String), AddedReaction>,
-    /// Stored (emoji, user) pairs to delete. A pair may also be in `added`, because it was added again.
+    /// Stored (emoji, user) pairs to delete. If the user added the reaction again, the pair is also in `added`.
     pub removed: BTreeSet<(String, String)>,
 }
 
@@ -50,7 +50,7 @@ pub struct AddedReaction {
     pub at_ms: i64,
 }
 
-/// The text of a message after an edit.
+/// A version of a message that an edit made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EditedVersion {
     pub seq: Seq,
@@ -59,25 +59,35 @@ pub struct EditedVersion {
     pub content: String,
     /// JSON text; None if the edit did not change the metadata.
     pub metadata: Option<String>,
+    /// The mentioned users; None if the edit did not change the mentions.
+    pub mentions: Option<Vec<UserId>>,
 }
 
-/// The result of folding all changes of a batch.
+/// The combined effect of the changes of a batch.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Folded {
-    pub outcomes: BTreeMap<MessageKey, MessageOutcome>,
+pub struct FoldedChanges {
+    pub outcomes: BTreeMap<MessagePosition, MessageOutcome>,
     /// Indices of changes that are refused because the message would get more than `MAX_EMOJI` different emoji.
     pub refused: Vec<usize>,
+    /// Indices of edits of messages whose content is removed. Their texts must not be stored.
+    pub late_edits: Vec<usize>,
 }
 
 /// Folds changes, which are in the order of their rooms' logs. A change has no effect if its target is not a message,
-/// is a message with another id than the change names, or is deleted.
+/// has another id than the change names, or is deleted.
 #[must_use]
-pub fn fold(changes: &[ChangeRow<'_>], mut states: HashMap<MessageKey, MessageState>) -> Folded {
-    let mut folded = Folded::default();
+pub fn fold(changes: &[ChangeRow<'_>], mut states: HashMap<MessagePosition, MessageState>) -> FoldedChanges {
+    let mut folded = FoldedChanges::default();
     for (index, change) in changes.iter().enumerate() {
         let key = (change.room.clone(), change.target);
         let Some(state) = states.get_mut(&key) else { continue };
-        if state.id != change.target_id || state.deleted {
+        if state.id != change.target_id {
+            continue;
+        }
+        if state.deleted {
+            if matches!(change.action, Action::Edit { .. }) {
+                folded.late_edits.push(index);
+            }
             continue;
         }
         if exceeds_emoji_limit(state, &change.action) {
@@ -98,7 +108,7 @@ fn exceeds_emoji_limit(state: &MessageState, action: &Action<'_>) -> bool {
 }
 
 fn has_no_effect(state: &MessageState, change: &ChangeRow<'_>) -> bool {
-    let exists = |emoji: &str| state.existing.contains(&pair(emoji, change));
+    let exists = |emoji: &str| state.existing.contains(&reaction_pair(emoji, change));
     match &change.action {
         Action::AddReaction(emoji) => exists(emoji),
         Action::RemoveReaction(emoji) => !exists(emoji),
@@ -106,7 +116,7 @@ fn has_no_effect(state: &MessageState, change: &ChangeRow<'_>) -> bool {
     }
 }
 
-fn pair(emoji: &str, change: &ChangeRow<'_>) -> (String, String) {
+fn reaction_pair(emoji: &str, change: &ChangeRow<'_>) -> (String, String) {
     (emoji.to_owned(), change.record.sender().to_owned())
 }
 
@@ -114,12 +124,13 @@ fn apply(state: &mut MessageState, outcome: &mut MessageOutcome, change: &Change
     let (seq, at_ms) = (change.record.seq, change.record.at_ms);
     outcome.last_seq = seq;
     match &change.action {
-        Action::Edit { content, metadata } => outcome.versions.push(EditedVersion {
+        Action::Edit { content, metadata, mentions } => outcome.versions.push(EditedVersion {
             seq,
             at_ms,
             by: change.record.sender().to_owned(),
             content: content.clone().into_owned(),
             metadata: metadata.map(ToOwned::to_owned),
+            mentions: mentions.clone(),
         }),
         Action::Delete => {
             state.deleted = true;
@@ -130,8 +141,8 @@ fn apply(state: &mut MessageState, outcome: &mut MessageOutcome, change: &Change
         }
         Action::AddReaction(emoji) => {
             *state.emoji.entry(emoji.clone().into_owned()).or_default() += 1;
-            state.existing.insert(pair(emoji, change));
-            outcome.added.insert(pair(emoji, change), AddedReaction { seq, at_ms });
+            state.existing.insert(reaction_pair(emoji, change));
+            outcome.added.insert(reaction_pair(emoji, change), AddedReaction { seq, at_ms });
         }
         Action::RemoveReaction(emoji) => {
             if let Some(count) = state.emoji.get_mut(emoji.as_ref()) {
@@ -140,7 +151,7 @@ fn apply(state: &mut MessageState, outcome: &mut MessageOutcome, change: &Change
                     state.emoji.remove(emoji.as_ref());
                 }
             }
-            let pair = pair(emoji, change);
+            let pair = reaction_pair(emoji, change);
             state.existing.remove(&pair);
             // A reaction that this batch added is not stored yet, so it needs no deletion.
             if outcome.added.remove(&pair).is_none() {

@@ -25,12 +25,12 @@ pub struct MembershipChange {
     pub user: UserId,
     pub epoch: Epoch,
     pub seq: Seq,
-    pub kind: MembershipKind,
+    pub kind: MembershipChangeKind,
 }
 
 /// How a membership changed; `role` is the role after the change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MembershipKind {
+pub enum MembershipChangeKind {
     Added { role: String },
     Changed { role: String },
     Removed,
@@ -43,7 +43,8 @@ pub struct FinalMembership {
     pub was_removed: bool,
     /// The user's role after the batch; None if the user is not a member.
     pub role: Option<String>,
-    /// When this batch added the user, ms since 1970; None if it did not, or removed the user again.
+    /// When this batch added the user, ms since 1970. None if the batch did not add the user, or removed the user
+    /// again.
     pub added_at_ms: Option<i64>,
 }
 
@@ -65,35 +66,36 @@ impl MemberChanges {
         record: &Record,
         marks: &mut BTreeMap<(RoomId, String), Marks>,
     ) -> Result<(), &'static str> {
-        let Some(change) = MembershipChange::of(partition, room, record)? else { return Ok(()) };
+        let Some(change) = MembershipChange::from_record(partition, room, record)? else { return Ok(()) };
         let state = self.final_memberships.entry((room.clone(), change.user.clone())).or_default();
         match &change.kind {
-            MembershipKind::Added { role } => {
+            MembershipChangeKind::Added { role } => {
                 *state =
                     FinalMembership { role: Some(role.clone()), added_at_ms: Some(record.at_ms), ..*state };
             }
-            MembershipKind::Changed { role } if state.role.is_some() || !state.was_removed => {
+            MembershipChangeKind::Changed { role } if state.role.is_some() || !state.was_removed => {
                 state.role = Some(role.clone())
             }
             // A change of the role of a user who is not a member has no effect.
-            MembershipKind::Changed { .. } => {}
-            MembershipKind::Removed => {
+            MembershipChangeKind::Changed { .. } => {}
+            MembershipChangeKind::Removed => {
                 *state = FinalMembership { was_removed: true, ..FinalMembership::default() }
             }
         }
-        self.add(change, marks);
+        self.push_change(change, marks);
         Ok(())
     }
 
     /// Adds a change to `all`. If it adds or removes a user, drops that user's earlier `marks`.
-    fn add(&mut self, change: MembershipChange, marks: &mut BTreeMap<(RoomId, String), Marks>) {
-        if !matches!(change.kind, MembershipKind::Changed { .. }) {
+    fn push_change(&mut self, change: MembershipChange, marks: &mut BTreeMap<(RoomId, String), Marks>) {
+        if !matches!(change.kind, MembershipChangeKind::Changed { .. }) {
             marks.remove(&(change.room.clone(), change.user.as_str().to_owned()));
         }
         self.all.push(change);
     }
 
-    /// Merges a record that an earlier batch stored: only its user is notified again.
+    /// Adds the membership change of a record that an earlier batch stored, so that the affected user is notified
+    /// again. Does not change `final_memberships`. An addition or removal drops the user's earlier `marks`.
     pub fn merge_stored(
         &mut self,
         partition: Partition,
@@ -102,15 +104,19 @@ impl MemberChanges {
         marks: &mut BTreeMap<(RoomId, String), Marks>,
     ) {
         // A malformed record is ignored, because it was rejected when it was first read.
-        if let Ok(Some(change)) = MembershipChange::of(partition, room, record) {
-            self.add(change, marks);
+        if let Ok(Some(change)) = MembershipChange::from_record(partition, room, record) {
+            self.push_change(change, marks);
         }
     }
 }
 
 impl MembershipChange {
     /// Parses a record; None if it changes no membership.
-    fn of(partition: Partition, room: &RoomId, record: &Record) -> Result<Option<Self>, &'static str> {
+    fn from_record(
+        partition: Partition,
+        room: &RoomId,
+        record: &Record,
+    ) -> Result<Option<Self>, &'static str> {
         let kind = record.kind();
         if record.membership().is_empty() {
             return match kind {
@@ -123,9 +129,9 @@ impl MembershipChange {
         let user = UserId::parse(user).map_err(|_| "a membership without a valid user")?;
         let role = role.to_owned();
         let kind = match kind {
-            MEMBER_REMOVED if role == role::REMOVED => MembershipKind::Removed,
-            MEMBER_ADDED if role::is_valid(&role) => MembershipKind::Added { role },
-            MEMBER_CHANGED if role::is_valid(&role) => MembershipKind::Changed { role },
+            MEMBER_REMOVED if role == role::REMOVED => MembershipChangeKind::Removed,
+            MEMBER_ADDED if role::is_valid(&role) => MembershipChangeKind::Added { role },
+            MEMBER_CHANGED if role::is_valid(&role) => MembershipChangeKind::Changed { role },
             _ => return Err("a membership that does not fit its event type"),
         };
         let room = room.clone();

@@ -1,4 +1,4 @@
-//! Parses records that change a room itself: its name, its metadata, whether it is archived. Pure.
+//! Parses records that change a room itself: its name, its metadata, whether it is archived, its slow mode. Pure.
 //! Refuses a malformed record. The reason never quotes the record.
 
 use std::borrow::Cow;
@@ -19,17 +19,19 @@ pub struct RoomUpdate {
     /// The new metadata as the JSON text of an object, None if unchanged.
     pub metadata: Option<String>,
     pub archived: Option<bool>,
+    pub slow_mode_s: Option<u16>,
     /// When the last update was appended, ms since 1970.
     pub at_ms: i64,
 }
 
 #[derive(Deserialize)]
-struct Body<'a> {
+struct UpdateFields<'a> {
     #[serde(borrow)]
     name: Option<Cow<'a, str>>,
     #[serde(borrow)]
     metadata: Option<&'a RawValue>,
     archived: Option<bool>,
+    slow_mode_s: Option<u16>,
 }
 
 /// Merges a record that follows the stored head into `updates`. Ignores records of other event types.
@@ -41,12 +43,13 @@ pub fn merge(
     if record.kind() != ROOM_UPDATED {
         return Ok(());
     }
-    let body: Body<'_> = serde_json::from_slice(record.json())
+    let body: UpdateFields<'_> = serde_json::from_slice(record.json())
         .map_err(|_| "an update of a room whose body has an unexpected form")?;
     let update = updates.entry(room.clone()).or_default();
     update.name = body.name.map(Cow::into_owned).or(update.name.take());
     update.metadata = body.metadata.map(|json| json.get().to_owned()).or(update.metadata.take());
     update.archived = body.archived.or(update.archived);
+    update.slow_mode_s = body.slow_mode_s.or(update.slow_mode_s);
     update.at_ms = update.at_ms.max(record.at_ms);
     Ok(())
 }
@@ -73,14 +76,16 @@ mod tests {
     fn last_update_of_each_field_wins() {
         let update = merge_all(&[
             r#"{"name":"a","metadata":{"b": 1},"by":"alice"}"#,
-            r#"{"name":"","archived":true}"#,
+            r#"{"name":"","archived":true,"slow_mode_s":30}"#,
+            r#"{"slow_mode_s":0}"#,
             r#"{"archived":false,"metadata":{"c":2.0}}"#,
         ]);
         let expected = RoomUpdate {
             name: Some(String::new()),
             metadata: Some(r#"{"c":2.0}"#.to_owned()),
             archived: Some(false),
-            at_ms: 300,
+            slow_mode_s: Some(0),
+            at_ms: 400,
         };
         assert_eq!(update, Ok(expected));
         assert!(merge_all(&[r#"{"name":7}"#]).is_err() && merge_all(&["[]x"]).is_err());

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use tidings_shared::{
     ids::{RoomId, Seq},
     log::{Record, record::Visibility},
-    message::events::StoredFields,
+    message::events::MessageJsonFields,
     role::REMOVED,
 };
 use uuid::Uuid;
@@ -20,13 +20,13 @@ pub struct MessageRow<'a> {
     pub room: RoomId,
     pub record: &'a Record,
     pub id: Uuid,
-    pub fields: StoredFields<'a>,
+    pub fields: MessageJsonFields<'a>,
     pub visibility: Visibility,
 }
 
 impl<'a> MessageRow<'a> {
     /// Makes the row of a `message:new` record. Err is the reason why the record becomes a void and a dead letter.
-    pub fn of(room: &RoomId, record: &'a Record) -> Result<Self, &'static str> {
+    pub fn from_record(room: &RoomId, record: &'a Record) -> Result<Self, &'static str> {
         if record.sender().is_empty() || record.client_id().is_empty() {
             return Err("a message without sender or client id");
         }
@@ -37,7 +37,8 @@ impl<'a> MessageRow<'a> {
     }
 }
 
-/// The users and roles that may see a record. An unreadable field is refused, so that the record stays private.
+/// The users and roles that may see a record. A record whose field is unreadable is rejected, because the record may be
+/// private.
 fn visibility(record: &Record) -> Result<Visibility, &'static str> {
     let field = record.visibility();
     let visibility = Visibility::decode(field);
@@ -93,7 +94,7 @@ pub struct EventRow {
 }
 
 #[derive(Deserialize)]
-struct EventBody {
+struct TargetFields {
     target: Option<Seq>,
     target_id: Option<Uuid>,
 }
@@ -101,12 +102,12 @@ struct EventBody {
 impl EventRow {
     /// Makes the row of a record that is not a message. Err is the reason why the record becomes a void and a dead
     /// letter.
-    pub fn of(room: &RoomId, record: &Record) -> Result<Self, &'static str> {
+    pub fn from_record(room: &RoomId, record: &Record) -> Result<Self, &'static str> {
         let body = std::str::from_utf8(record.json()).map_err(|_| "an event whose body is not text")?;
         if record.kind().is_empty() || record.kind() == VOID {
             return Err("an event without a wire type");
         }
-        let EventBody { target, target_id } =
+        let TargetFields { target, target_id } =
             serde_json::from_str(body).map_err(|_| "an event whose body has an unexpected form")?;
         if record.kind() == MESSAGE_VOID && target.is_none() {
             return Err("a message:void without a target");
@@ -127,7 +128,14 @@ impl EventRow {
         })
     }
 
-    /// The row of a void: a late duplicate of the message at the seq `first`, or a rejected record if `first` is None.
+    /// Turns an edit into a void without its text, as retention and erasure do with stored edits. No `message:void`
+    /// follows, because the sender's edit was accepted and counts as stored.
+    pub fn remove_text(&mut self) {
+        self.void_type = std::mem::replace(&mut self.kind, VOID.to_owned());
+        "{}".clone_into(&mut self.body);
+    }
+
+    /// The row of a void: if `first` is Some, a late duplicate of the message at that seq; otherwise a rejected record.
     /// The void of a change keeps the target of the change.
     pub fn void(room: &RoomId, record: &Record, first: Option<Seq>) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Classification of batches: by example, and against every history of epochs that a room can have.
+//! Tests with examples, and with generated histories of epochs, which rows are planned for a batch.
 
 use proptest::prelude::*;
 use serde_json::value::RawValue;
@@ -41,13 +41,13 @@ impl Sample {
         Self { epoch, seq, client_id: format!("{epoch}.{seq}"), ..Self::default() }
     }
 
-    fn entry(self, place: u64) -> Entry {
+    fn entry(self, position: u64) -> IngestEntry {
         let id = "0190163d-8694-739b-aea5-966c26f8ad91";
         let header = [
             "1",
             &self.epoch.to_string(),
             &self.seq.to_string(),
-            &(1000 + place).to_string(),
+            &(1000 + position).to_string(),
             self.room,
             self.kind,
             "alice",
@@ -59,12 +59,12 @@ impl Sample {
         ]
         .join("\u{1f}");
         let raw = Bytes::from(format!("{header}\n{}", self.json));
-        Entry::parse(Partition::of(&room()), IngestId { ms: place, n: 0 }, raw)
+        IngestEntry::parse(Partition::of(&room()), IngestId { ms: position, n: 0 }, raw)
     }
 }
 
-fn entries(samples: impl IntoIterator<Item = Sample>) -> Vec<Entry> {
-    samples.into_iter().zip(1..).map(|(sample, place)| sample.entry(place)).collect()
+fn entries(samples: impl IntoIterator<Item = Sample>) -> Vec<IngestEntry> {
+    samples.into_iter().zip(1..).map(|(sample, position)| sample.entry(position)).collect()
 }
 
 fn stored(head: u64, bases: &str) -> HashMap<RoomId, StoredRoom> {
@@ -78,7 +78,7 @@ fn advance(from: u64, to: u64, at: i64) -> HeadAdvance {
 #[test]
 fn records_that_follow_the_head_move_it() {
     let entries = entries([Sample::message(1, 5), Sample::message(1, 6)]);
-    let plan = classify(&entries, &stored(4, ""), None).unwrap();
+    let plan = plan_records(&entries, &stored(4, ""), None).unwrap();
     assert_eq!(plan.heads[&room()], advance(4, 6, 1002));
     let message = &plan.messages[0];
     let fields = &message.fields;
@@ -94,7 +94,7 @@ fn records_that_follow_the_head_move_it() {
 #[test]
 fn stored_record_is_not_written_again() {
     let entries = entries([Sample::message(1, 3), Sample::message(1, 4), Sample::message(1, 5)]);
-    let plan = classify(&entries, &stored(4, ""), None).unwrap();
+    let plan = plan_records(&entries, &stored(4, ""), None).unwrap();
     assert_eq!((plan.already_stored.len(), plan.messages.len()), (2, 1));
     assert_eq!(plan.heads[&room()], advance(4, 5, 1003));
 }
@@ -102,7 +102,7 @@ fn stored_record_is_not_written_again() {
 #[test]
 fn records_above_a_later_base_are_left_out() {
     let entries = entries([Sample::message(1, 5), Sample::message(1, 6), Sample::message(3, 6)]);
-    let plan = classify(&entries, &stored(4, "2:9,3:5"), None).unwrap();
+    let plan = plan_records(&entries, &stored(4, "2:9,3:5"), None).unwrap();
     assert_eq!(plan.left_out, 1);
     let clients: Vec<&str> = plan.messages.iter().map(|message| message.record.client_id()).collect();
     assert_eq!(clients, ["1.5", "3.6"]);
@@ -111,7 +111,7 @@ fn records_above_a_later_base_are_left_out() {
 #[test]
 fn record_after_a_hole_is_never_written() {
     let entries = entries([Sample::message(1, 5), Sample::message(1, 7)]);
-    let hole = classify(&entries, &stored(4, ""), None).unwrap_err();
+    let hole = plan_records(&entries, &stored(4, ""), None).unwrap_err();
     assert_eq!((hole.head, hole.found), (Seq(5), Seq(7)));
 }
 
@@ -119,7 +119,7 @@ fn record_after_a_hole_is_never_written() {
 fn incomplete_record_becomes_a_void_in_the_log() {
     let bad = Sample { json: r#"{"kind":"text"}"#.to_owned(), ..Sample::message(1, 2) };
     let entries = entries([Sample::message(1, 1), bad, Sample::message(1, 3)]);
-    let plan = classify(&entries, &stored(0, ""), None).unwrap();
+    let plan = plan_records(&entries, &stored(0, ""), None).unwrap();
     assert_eq!((plan.messages.len(), plan.events.len(), plan.rejects.len()), (2, 1, 1));
     assert_eq!((plan.events[0].seq, &plan.events[0].void), (Seq(2), &Some(VoidReason::Rejected)));
     assert_eq!((plan.events[0].client_id.as_str(), plan.events[0].body.as_str()), ("1.2", "{}"));
@@ -134,21 +134,21 @@ fn unreadable_visibility_never_means_everyone() {
     for visibility in ["g=friends", "bob", "u=", "u=bob\u{1e}r=", "\u{1e}"] {
         for sample in [Sample::message(1, 1), edit()] {
             let entries = [Sample { visibility, ..sample }.entry(1)];
-            let plan = classify(&entries, &stored(0, ""), None).unwrap();
+            let plan = plan_records(&entries, &stored(0, ""), None).unwrap();
             assert_eq!((plan.messages.len(), plan.rejects.len()), (0, 1), "{visibility:?}");
             assert_eq!(plan.events[0].void, Some(VoidReason::Rejected));
             assert!(!plan.events[0].visibility.is_everyone(), "nor is the void: {visibility:?}");
         }
     }
     let entries = [Sample { visibility: "", ..Sample::message(1, 1) }.entry(1)];
-    assert!(classify(&entries, &stored(0, ""), None).unwrap().messages[0].visibility.is_everyone());
+    assert!(plan_records(&entries, &stored(0, ""), None).unwrap().messages[0].visibility.is_everyone());
 }
 
 #[test]
-fn only_valid_messages_date_a_room() {
+fn only_valid_messages_set_last_message_time() {
     let bad = Sample { json: r#"{"kind":"text"}"#.to_owned(), ..Sample::message(1, 3) };
     let entries = entries([Sample::message(1, 1), Sample::message(1, 2), bad]);
-    let mut plan = classify(&entries, &stored(0, ""), None).unwrap();
+    let mut plan = plan_records(&entries, &stored(0, ""), None).unwrap();
     assert_eq!(plan.heads[&room()], advance(0, 3, 1002), "a rejected one does not");
     plan.set_last_message_times(&[1]);
     assert_eq!(plan.heads[&room()], advance(0, 3, 1001), "nor does a duplicate");
@@ -161,7 +161,7 @@ fn poison_turns_any_event_into_a_void() {
     let edit = Sample { kind: "message:edited", json: r#"{"target":1}"#.to_owned(), ..Sample::message(1, 2) };
     for sample in [Sample::message(1, 2), edit] {
         let entries = [sample.entry(1)];
-        let plan = classify(&entries, &stored(1, ""), Some("too bad")).unwrap();
+        let plan = plan_records(&entries, &stored(1, ""), Some("too bad")).unwrap();
         assert_eq!((plan.messages.len(), plan.events.len()), (0, 1));
         assert_eq!(plan.rejects[0].reason, "too bad");
     }
@@ -171,10 +171,10 @@ fn poison_turns_any_event_into_a_void() {
 fn record_without_room_of_its_partition_is_rejected() {
     let other = Sample { room: "elsewhere", ..Sample::message(1, 1) };
     assert_ne!(Partition::of(&RoomId::parse("elsewhere").unwrap()), Partition::of(&room()));
-    let malformed = Entry::parse(Partition(1), IngestId::default(), Bytes::from_static(b"garbage"));
+    let malformed = IngestEntry::parse(Partition(1), IngestId::default(), Bytes::from_static(b"garbage"));
     let unknown = Sample::message(1, 1);
     let entries = [other.entry(1), malformed, unknown.entry(3)];
-    let plan = classify(&entries, &HashMap::new(), None).unwrap();
+    let plan = plan_records(&entries, &HashMap::new(), None).unwrap();
     assert_eq!((plan.rejects.len(), plan.heads.len(), plan.events.len()), (3, 0, 0));
     assert_eq!(plan.rejects[2].at, Some((room(), Seq(1))));
 }
@@ -184,12 +184,12 @@ fn event_keeps_its_json_and_target() {
     let json = r#"{"type":"message:edited","target":3,"target_id":"0190163d-8694-739b-aea5-966c26f8ad91","content":"a\nb","x": 1.0}"#;
     let entries =
         [Sample { kind: "message:edited", json: json.to_owned(), ..Sample::message(1, 1) }.entry(1)];
-    let plan = classify(&entries, &stored(0, ""), None).unwrap();
+    let plan = plan_records(&entries, &stored(0, ""), None).unwrap();
     let event = &plan.events[0];
     assert_eq!((event.body.as_str(), event.target, event.target_id.is_some()), (json, Some(Seq(3)), true));
     let change = &plan.changes[0];
     assert_eq!((change.event, change.target, Some(change.target_id)), (0, Seq(3), event.target_id));
-    assert_eq!(change.action, Action::Edit { content: "a\nb".into(), metadata: None });
+    assert_eq!(change.action, Action::Edit { content: "a\nb".into(), metadata: None, mentions: None });
     assert_eq!(plan.heads[&room()].last_message_at_ms, None);
 }
 
@@ -204,7 +204,7 @@ fn incomplete_change_becomes_a_void_with_its_target() {
     ];
     for (kind, json) in cases {
         let entries = [Sample { kind, json, ..Sample::message(1, 2) }.entry(1)];
-        let plan = classify(&entries, &stored(1, ""), None).unwrap();
+        let plan = plan_records(&entries, &stored(1, ""), None).unwrap();
         assert_eq!((plan.changes.len(), plan.rejects.len(), plan.events.len()), (0, 1, 1), "{kind}");
         let void = &plan.events[0];
         assert_eq!((void.kind.as_str(), void.void_type.as_str(), void.target), ("void", kind, Some(Seq(1))));
@@ -212,10 +212,10 @@ fn incomplete_change_becomes_a_void_with_its_target() {
 }
 
 #[test]
-fn stored_message_void_marks_its_target_announced() {
+fn void_event_lists_its_target_as_announced() {
     let json = r#"{"target":3,"client_id":"c","by":"alice","reason":"duplicate"}"#;
     let entries = [Sample { kind: "message:void", json: json.to_owned(), ..Sample::message(1, 5) }.entry(1)];
-    let plan = classify(&entries, &stored(4, ""), None).unwrap();
+    let plan = plan_records(&entries, &stored(4, ""), None).unwrap();
     assert_eq!(plan.announced_voids, [(room(), Seq(3))]);
 }
 
@@ -234,7 +234,7 @@ fn marks_are_capped_at_head_and_later_base() {
         marks(1, r#"[["read","carol",5]]"#),
         marks(2, r#"[["read","bob",1]]"#),
     ]);
-    let plan = classify(&entries, &stored(4, "2:3"), None).unwrap();
+    let plan = plan_records(&entries, &stored(4, "2:3"), None).unwrap();
     let marks = |user: &str| plan.marks[&(room(), user.to_owned())].clone();
     assert_eq!((marks("alice").read, marks("alice").delivered), (Seq(5), Seq(2)));
     assert_eq!((marks("bob").read, marks("bob").read_at_ms), (Seq(2), 1001));
@@ -247,13 +247,13 @@ fn malformed_marks_are_rejected() {
     for json in ["{}", r#"[["seen","alice",1]]"#, r#"[["read","alice",-1]]"#] {
         let entries =
             [Sample { seq: 0, kind: TYPE_MARKS, json: json.to_owned(), ..Sample::default() }.entry(1)];
-        let plan = classify(&entries, &stored(4, ""), None).unwrap();
+        let plan = plan_records(&entries, &stored(4, ""), None).unwrap();
         assert_eq!((plan.rejects.len(), plan.marks.len()), (1, 0), "{json}");
         assert_eq!(plan.rejects[0].at, None);
     }
 }
 
-/// Histories: how many events each epoch lost of the one before, and how many it added.
+/// Histories of a room. For each epoch: how many events of the previous epoch were lost, and how many were added.
 fn histories() -> impl Strategy<Value = Vec<(usize, u64)>> {
     prop::collection::vec((0_usize..6, 0_u64..6), 1..6)
 }
@@ -286,7 +286,7 @@ proptest! {
             let (batch, later) = rest.split_at((*cut).min(rest.len()));
             rest = later;
             let rooms = HashMap::from([(room(), StoredRoom { head: Seq(head), bases: Bases(bases.clone()) })]);
-            let plan = classify(batch, &rooms, None).unwrap();
+            let plan = plan_records(batch, &rooms, None).unwrap();
             written.extend(plan.messages.iter().map(|message| (message.record.epoch.0, message.record.seq.0)));
             head = plan.heads.get(&room()).map_or(head, |advance| advance.to.0);
         }

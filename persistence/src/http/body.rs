@@ -12,9 +12,9 @@ use super::problem::Problem;
 use super::state::State;
 
 /// Longest body of a command, in bytes. Equals the largest frame over the WebSocket.
-pub const COMMAND_BYTES: usize = 64 * 1024;
+pub const MAX_COMMAND_BODY_BYTES: usize = 64 * 1024;
 /// Longest body of a room creation, in bytes. Enough for a thousand members with long user ids.
-pub const ROOM_BYTES: usize = 256 * 1024;
+pub const MAX_ROOM_BODY_BYTES: usize = 256 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 /// If reading a body took longer than this, the caller's account and token are checked again.
@@ -33,7 +33,7 @@ impl Body {
         limit_bytes: usize,
     ) -> Result<Self, Problem> {
         let began = Instant::now();
-        let bytes = bytes(payload, limit_bytes, BODY_TIMEOUT).await?;
+        let bytes = read_bytes(payload, limit_bytes, BODY_TIMEOUT).await?;
         if began.elapsed() > RECHECK_AFTER {
             caller.recheck(state).await?;
         }
@@ -43,7 +43,7 @@ impl Body {
         }
     }
 
-    /// The text of the body, which was checked when it was read.
+    /// The text of the body. [`Body::read`] has checked that it is UTF-8.
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.0).expect("checked when it was read")
     }
@@ -51,7 +51,11 @@ impl Body {
 
 /// Reads a body of at most `limit_bytes` within the time `within`. Refuses with `too_large`, or `bad_request` if it is
 /// incomplete.
-pub async fn bytes(payload: web::Payload, limit_bytes: usize, within: Duration) -> Result<Bytes, Problem> {
+pub async fn read_bytes(
+    payload: web::Payload,
+    limit_bytes: usize,
+    within: Duration,
+) -> Result<Bytes, Problem> {
     match timeout(within, payload.to_bytes_limited(limit_bytes)).await {
         Ok(Ok(Ok(bytes))) => Ok(bytes),
         Ok(Ok(Err(_))) => Err(Problem::new(ErrorCode::BadRequest, "the body cannot be read")),

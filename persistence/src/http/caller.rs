@@ -11,7 +11,7 @@ use tidings_shared::ids::UserId;
 
 use super::problem::Problem;
 use super::state::State;
-use crate::account::{self, Caching};
+use crate::account::{self, CachePolicy};
 use crate::query::{Viewer, users};
 
 /// The authenticated user of a request, whose row exists in PostgreSQL.
@@ -34,11 +34,11 @@ impl Caller {
         if chrono::Utc::now().timestamp() >= self.expires_at_s {
             return Err(Refusal::from(Reason::Expired).into());
         }
-        let account = users::account_of(&state.db, &self.user).await?;
+        let account = users::account_of(&state.accounts_db, &self.user).await?;
         if account.is_none_or(|account| account.blocked) { Err(blocked()) } else { Ok(()) }
     }
 
-    /// The caller as the queries need it: who asks, and whether as an admin.
+    /// The caller for queries: the user, and whether they are an admin.
     #[must_use]
     pub fn viewer(&self) -> Viewer<'_> {
         Viewer { user: &self.user, admin: self.admin }
@@ -51,14 +51,20 @@ impl FromRequest for Caller {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let state = request.app_data::<web::Data<State>>().cloned();
-        let token = bearer(request.headers()).map(str::to_owned);
+        let token = bearer_token(request.headers()).map(str::to_owned);
         Box::pin(async move {
             let state = state.ok_or_else(|| Problem::new(ErrorCode::Internal, "the service has no state"))?;
             let identity = state.auth.verify_or_fetch(&token.map_err(Refusal::from)?).await?;
             let claims = (identity.name.as_deref(), identity.picture.as_deref());
             let (user, unknown_users) = (&identity.user, state.unknown_users);
-            let admitting =
-                account::admit(&state.db, &state.log, user, claims, Caching::WhenWritten, unknown_users);
+            let admitting = account::admit(
+                &state.accounts_db,
+                &state.log,
+                user,
+                claims,
+                CachePolicy::WhenWritten,
+                unknown_users,
+            );
             let account = admitting.await?.ok_or_else(|| Refusal::from(Reason::UnknownUser))?;
             if account.blocked {
                 return Err(blocked());
@@ -79,7 +85,7 @@ fn blocked() -> Problem {
 }
 
 /// The token of an `Authorization: Bearer` header (RFC 6750, 2.1).
-pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, Reason> {
+pub(super) fn bearer_token(headers: &HeaderMap) -> Result<&str, Reason> {
     let header = headers.get(AUTHORIZATION).ok_or(Reason::Missing)?;
     let (scheme, token) =
         header.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Reason::Malformed)?;
@@ -97,12 +103,12 @@ mod tests {
         let read = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
-            bearer(&headers).map(str::to_owned)
+            bearer_token(&headers).map(str::to_owned)
         };
         assert_eq!(read("Bearer a.b.c").as_deref(), Ok("a.b.c"));
         assert_eq!(read("bearer  a.b.c").as_deref(), Ok("a.b.c"));
         assert_eq!(read("Basic YTpi"), Err(Reason::Malformed));
         assert_eq!(read("Bearer"), Err(Reason::Malformed));
-        assert_eq!(bearer(&HeaderMap::new()), Err(Reason::Missing));
+        assert_eq!(bearer_token(&HeaderMap::new()), Err(Reason::Missing));
     }
 }

@@ -1,5 +1,6 @@
 //! Notices of changes that do not go through a room's log: the creation of a room with its first members, and changes
-//! of accounts. After the commit, they invalidate the caches in Redis and inform the connected users.
+//! of accounts and of what a member sets for themselves. After the commit, they invalidate the caches in Redis and
+//! inform the connected users.
 
 use bytes::Bytes;
 use sea_orm::ConnectionTrait;
@@ -12,20 +13,20 @@ use tidings_shared::protocol::server::ServerFrame;
 use crate::account;
 
 /// Users in one Redis request. Limited, because a thousand members would block the connection that all commands share.
-const USERS_PER_REQUEST: usize = 200;
+const MAX_USERS_PER_REQUEST: usize = 200;
 
-/// A change whose cached values must be invalidated, and of which users are notified.
+/// A change after which cached values must be invalidated and users must be notified.
 #[derive(Clone, Debug)]
 pub enum ChangeNotice {
     /// The memberships of these users changed or may have changed.
     Memberships(Vec<UserId>),
-    /// A room was created with these members.
     Room(CreatedRoom),
-    /// The account of this user changed.
     Account(UserId),
+    /// The user's list of rooms changed, but no membership.
+    RoomList(UserId),
 }
 
-/// A new room with an empty log, with what the notice to its members contains.
+/// A new room with an empty log: the content of the notice to its members.
 #[derive(Clone, Debug)]
 pub struct CreatedRoom {
     pub room: RoomId,
@@ -39,14 +40,19 @@ impl ChangeNotice {
     /// Sends the notice. Returns false if a part was not sent; then it must be sent again, which does no harm.
     pub async fn send(&self, db: &impl ConnectionTrait, log: &Log) -> bool {
         match self {
-            Self::Memberships(users) => memberships_changed(log, users).await,
+            Self::Memberships(users) => invalidate_memberships(log, users).await,
             Self::Room(created) => {
                 let users: Vec<UserId> = created.members.iter().map(|(user, _)| user.clone()).collect();
-                // The cache is invalidated first, so that a notified user does not read the old memberships.
-                memberships_changed(log, &users).await && created.send(log).await
+                // The cache is invalidated first, because a notified user must not read the old memberships.
+                invalidate_memberships(log, &users).await && created.send(log).await
             }
             Self::Account(user) => {
                 account::refresh_cache(db, log, user).await
+                    && notify(log, &[(user, UserNotice::Account)]).await
+            }
+            Self::RoomList(user) => {
+                // The nodes then compare the versions of the user, and send `rooms:changed`.
+                invalidate_memberships(log, std::slice::from_ref(user)).await
                     && notify(log, &[(user, UserNotice::Account)]).await
             }
         }
@@ -58,7 +64,7 @@ impl CreatedRoom {
         let Ok(session) = log.session().await else { return false };
         let from = Cursor::new(session.epoch, Seq(0));
         let (room, kind, name) = (&self.room, self.kind.as_str(), self.name.as_deref());
-        for members in self.members.chunks(USERS_PER_REQUEST) {
+        for members in self.members.chunks(MAX_USERS_PER_REQUEST) {
             let notice = |role: &str| {
                 let frame = ServerFrame::RoomAdded { room, kind, name, role, from: &from }.to_json();
                 UserNotice::Membership { room: room.clone(), seq: from.seq, frame: Bytes::from(frame) }
@@ -72,10 +78,10 @@ impl CreatedRoom {
     }
 }
 
-async fn memberships_changed(log: &Log, users: &[UserId]) -> bool {
+async fn invalidate_memberships(log: &Log, users: &[UserId]) -> bool {
     let session = log.session().await.inspect_err(|error| tracing::warn!(%error, "Redis is unavailable"));
     let Ok(session) = session else { return false };
-    for users in users.chunks(USERS_PER_REQUEST) {
+    for users in users.chunks(MAX_USERS_PER_REQUEST) {
         if let Err(error) = membership::invalidate(&mut session.connection(), users).await {
             tracing::warn!(kind = ?error.kind(), code = error.code(), "invalidating the membership cache failed");
             log.discard_if_unusable(&session, &error);

@@ -4,15 +4,14 @@
 use crate::schemas::{ChangeForm, EditForm};
 use actix_web::web;
 use serde_json::value::RawValue;
-use tidings_shared::fields::Fields;
+use tidings_shared::command_fields::Fields;
 use tidings_shared::ids::RoomId;
 use tidings_shared::message::change::{Actor, Change, ChangeKind};
 use tidings_shared::openapi::{EmojiForm, MessageSeqForm};
 use tidings_shared::protocol::server::Ack;
 use tidings_shared::telemetry::{self, SpanKind};
 
-use super::allowance::CommandKind;
-use super::body::{Body, COMMAND_BYTES};
+use super::body::{Body, MAX_COMMAND_BODY_BYTES};
 use super::caller::Caller;
 use super::parameters;
 use super::problem::Problem;
@@ -35,7 +34,7 @@ pub async fn edit(
     path: web::Path<(String, String)>,
     payload: web::Payload,
 ) -> Result<web::Json<Ack>, Problem> {
-    change(&state, &caller, ChangeKind::Edit, &path.0, &path.1, None, payload).await
+    change_message(&state, &caller, ChangeKind::Edit, &path.0, &path.1, None, payload).await
 }
 
 /// Deletes my message. Admins may delete any message.
@@ -54,7 +53,7 @@ pub async fn delete(
     path: web::Path<(String, String)>,
     payload: web::Payload,
 ) -> Result<web::Json<Ack>, Problem> {
-    change(&state, &caller, ChangeKind::Delete, &path.0, &path.1, None, payload).await
+    change_message(&state, &caller, ChangeKind::Delete, &path.0, &path.1, None, payload).await
 }
 
 /// Adds my reaction to a message. Adding it again changes nothing.
@@ -78,7 +77,7 @@ pub async fn add_reaction(
     path: web::Path<(String, String, String)>,
     payload: web::Payload,
 ) -> Result<web::Json<Ack>, Problem> {
-    change(&state, &caller, ChangeKind::AddReaction, &path.0, &path.1, Some(&path.2), payload).await
+    change_message(&state, &caller, ChangeKind::AddReaction, &path.0, &path.1, Some(&path.2), payload).await
 }
 
 /// Removes my reaction from a message. Changes nothing if I have no such reaction.
@@ -102,11 +101,12 @@ pub async fn remove_reaction(
     path: web::Path<(String, String, String)>,
     payload: web::Payload,
 ) -> Result<web::Json<Ack>, Problem> {
-    change(&state, &caller, ChangeKind::RemoveReaction, &path.0, &path.1, Some(&path.2), payload).await
+    change_message(&state, &caller, ChangeKind::RemoveReaction, &path.0, &path.1, Some(&path.2), payload)
+        .await
 }
 
 /// Changes the message at `seq`. Fields that the path and the body both contain are taken from the path.
-async fn change(
+async fn change_message(
     state: &State,
     caller: &Caller,
     kind: ChangeKind,
@@ -116,23 +116,25 @@ async fn change(
     payload: web::Payload,
 ) -> Result<web::Json<Ack>, Problem> {
     let (room, seq) = (parameters::room(room)?, parameters::seq("seq", seq)?);
-    let body = Body::read(state, caller, payload, COMMAND_BYTES).await?;
-    let (seq, emoji) = (json(&seq)?, emoji.map(|emoji| json(&emoji)).transpose()?);
+    let body = Body::read(state, caller, payload, MAX_COMMAND_BODY_BYTES).await?;
+    let (seq, emoji) = (raw_json(&seq)?, emoji.map(|emoji| raw_json(&emoji)).transpose()?);
     let mut fields = if body.text().is_empty() { Fields::default() } else { Fields::parse(body.text())? };
     fields.seq = Some(&seq);
     fields.emoji = emoji.as_deref();
     let change = Change::from_fields(kind, &fields, state.limits.max_message_chars)?;
-    state.allowance.take_token(CommandKind::Commands, caller.viewer())?;
+    state.allowance.take_command_tokens(caller.viewer(), change.bytes())?;
     let access = state.access(caller.viewer(), &room).await?;
     let role = access.role.as_deref().unwrap_or_default();
     let actor = Actor { user: &caller.user, role, admin: caller.admin };
+    change.permit(&actor)?;
+    state.allowance.take_room_content_tokens(&room, caller.viewer(), change.bytes())?;
     let accepted = state.log.change(&room, &actor, &change).await?;
-    let waits = telemetry::child("stored answer", SpanKind::Internal);
+    let wait_span = telemetry::child("stored answer", SpanKind::Internal);
     let (accepted, stage) = state.log.wait_for_stage(&room, change.ack, accepted).await?;
-    drop(waits);
+    drop(wait_span);
     Ok(web::Json(change.ack(&room, &accepted, stage)))
 }
 
-fn json(value: &impl serde::Serialize) -> Result<Box<RawValue>, Problem> {
+fn raw_json(value: &impl serde::Serialize) -> Result<Box<RawValue>, Problem> {
     serde_json::value::to_raw_value(value).map_err(|_| Problem::bad_field("path", "the path cannot be read"))
 }

@@ -1,6 +1,6 @@
 //! Compresses long answers with gzip for clients that accept it (RFC 9110, 8.4 and 12.5.3), because pages of history
-//! are mostly text. A streamed answer stays streamed. No request is refused for its `Accept-Encoding`: a client that
-//! accepts neither gzip nor identity gets an uncompressed answer.
+//! are mostly text. A streamed answer is compressed as a stream. No request is refused for its `Accept-Encoding`: a
+//! client that accepts neither gzip nor identity gets an uncompressed answer.
 
 use actix_http::encoding::Encoder;
 use actix_web::Error;
@@ -12,18 +12,18 @@ use actix_web::http::header::{
 use actix_web::middleware::Next;
 
 /// Shorter answers stay uncompressed, because they fit into one packet.
-const MIN_BYTES: u64 = 1024;
+const MIN_COMPRESSED_BYTES: u64 = 1024;
 
-/// Compresses an answer of at least `MIN_BYTES` if the client accepts gzip.
-pub async fn answer<B: MessageBody + 'static>(
+/// Compresses an answer of at least `MIN_COMPRESSED_BYTES` if the client accepts gzip.
+pub async fn compress_answer<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<Encoder<B>>, Error> {
-    let wanted = wanted(&request);
+    let coding = negotiate_coding(&request);
     let response = next.call(request).await?;
     let mut response = response.map_body(|head, body| {
-        let is_small = matches!(body.size(), BodySize::Sized(bytes) if bytes < MIN_BYTES);
-        Encoder::response(if is_small { ContentEncoding::Identity } else { wanted }, head, body)
+        let is_small = matches!(body.size(), BodySize::Sized(bytes) if bytes < MIN_COMPRESSED_BYTES);
+        Encoder::response(if is_small { ContentEncoding::Identity } else { coding }, head, body)
     });
     // Adds `Vary` to uncompressed answers; the encoder adds it to compressed ones.
     if !response.headers().contains_key(CONTENT_ENCODING) {
@@ -32,9 +32,10 @@ pub async fn answer<B: MessageBody + 'static>(
     Ok(response)
 }
 
-fn wanted(request: &ServiceRequest) -> ContentEncoding {
-    let ours = [Encoding::identity(), Encoding::gzip()];
-    let chosen = AcceptEncoding::parse(request).ok().and_then(|taken| taken.negotiate(ours.iter()));
+fn negotiate_coding(request: &ServiceRequest) -> ContentEncoding {
+    let supported = [Encoding::identity(), Encoding::gzip()];
+    let chosen =
+        AcceptEncoding::parse(request).ok().and_then(|accepted| accepted.negotiate(supported.iter()));
     match chosen {
         Some(Encoding::Known(coding)) => coding,
         _ => ContentEncoding::Identity,
@@ -51,7 +52,7 @@ mod tests {
     #[test]
     fn gzip_needs_acceptance_and_no_encoding_is_refused() {
         let gzip = ContentEncoding::Gzip;
-        for (taken, coding) in [
+        for (accepted, coding) in [
             ("gzip", gzip),
             ("br, gzip;q=0.5", gzip),
             ("*", ContentEncoding::Identity),
@@ -62,9 +63,9 @@ mod tests {
             ("identity;q=0", ContentEncoding::Identity),
             ("gzip;q=x, \"", ContentEncoding::Identity),
         ] {
-            let request = TestRequest::get().insert_header((ACCEPT_ENCODING, taken)).to_srv_request();
-            assert_eq!(wanted(&request), coding, "{taken}");
+            let request = TestRequest::get().insert_header((ACCEPT_ENCODING, accepted)).to_srv_request();
+            assert_eq!(negotiate_coding(&request), coding, "{accepted}");
         }
-        assert_eq!(wanted(&TestRequest::get().to_srv_request()), ContentEncoding::Identity);
+        assert_eq!(negotiate_coding(&TestRequest::get().to_srv_request()), ContentEncoding::Identity);
     }
 }

@@ -1,5 +1,5 @@
-//! Conditional answers (RFC 9110, 13): a client that already has the same answer gets `304`, because clients often ask
-//! for lists of rooms and pages of history that have not changed.
+//! Conditional answers (RFC 9110, 13): a client that already has the same answer gets `304`. Clients often ask for
+//! lists of rooms and pages of history that have not changed.
 //! Keeps no second copy of an answer. Streamed answers pass unchanged.
 
 use actix_web::{
@@ -16,11 +16,11 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 /// Longer answers get no entity tag, because hashing takes time. A page of a list or of history is far shorter.
 const MAX_TAGGED_BYTES: u64 = 4 * 1024 * 1024;
-const TAG_BYTES: usize = 16;
+const ENTITY_TAG_BYTES: usize = 16;
 
 /// Adds an entity tag to a `200` answer to `GET` or `HEAD`, and answers `304` if the request names that tag. The tag is
 /// weak, because the same answer may also be sent compressed.
-pub async fn answer(
+pub async fn add_entity_tag(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
@@ -48,7 +48,7 @@ pub async fn answer(
     if let Ok(value) = HeaderValue::from_str(&tag.to_string()) {
         headers.insert(ETAG, value);
     }
-    if known.is_some_and(|known| is_known(&known, &tag)) {
+    if known.is_some_and(|known| has_tag(&known, &tag)) {
         let mut unchanged = HttpResponse::NotModified();
         for (name, value) in
             response.headers().iter().filter(|(name, _)| **name == ETAG || **name == CACHE_CONTROL)
@@ -60,7 +60,7 @@ pub async fn answer(
     Ok(ServiceResponse::new(request, response.set_body(body).map_into_boxed_body()))
 }
 
-fn is_known(known: &IfNoneMatch, tag: &EntityTag) -> bool {
+fn has_tag(known: &IfNoneMatch, tag: &EntityTag) -> bool {
     match known {
         IfNoneMatch::Any => true,
         IfNoneMatch::Items(items) => items.iter().any(|item| item.weak_eq(tag)),
@@ -69,7 +69,7 @@ fn is_known(known: &IfNoneMatch, tag: &EntityTag) -> bool {
 
 /// The first 128 bits of the SHA-256 of the body, as hex digits. SHA-256 is fast on most processors.
 fn tag_of(body: &[u8]) -> String {
-    digest(&SHA256, body).as_ref().iter().take(TAG_BYTES).map(|byte| format!("{byte:02x}")).collect()
+    digest(&SHA256, body).as_ref().iter().take(ENTITY_TAG_BYTES).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -88,7 +88,7 @@ mod tests {
     async fn streamed_or_large_answer_has_no_tag() {
         let large = "x".repeat(usize::try_from(MAX_TAGGED_BYTES).unwrap() + 1);
         let app = App::new()
-            .wrap(from_fn(answer))
+            .wrap(from_fn(add_entity_tag))
             .route(
                 "/large",
                 web::get().to(move || std::future::ready(HttpResponse::Ok().body(large.clone()))),
@@ -121,7 +121,7 @@ mod tests {
     #[actix_web::test]
     async fn known_tag_is_answered_with_not_modified() {
         let app = App::new()
-            .wrap(from_fn(answer))
+            .wrap(from_fn(add_entity_tag))
             .route("/", web::get().to(|| async { HttpResponse::Ok().json([1, 2]) }))
             .route("/", web::post().to(|| async { HttpResponse::Ok().json([1, 2]) }))
             .route("/none", web::get().to(|| async { HttpResponse::NotFound().json([1, 2]) }));

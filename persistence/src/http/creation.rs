@@ -6,8 +6,8 @@ use std::num::NonZeroU32;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tidings_shared::command_fields::{Fields, bounded, object, optional, required};
 use tidings_shared::error::{ErrorCode, Refusal};
-use tidings_shared::fields::{Fields, bounded, object, optional, required};
 use tidings_shared::ids::{RoomId, UserId};
 use tidings_shared::limits::{MAX_FIRST_MEMBERS, MAX_METADATA_BYTES, MAX_ROOM_NAME_CHARS};
 use tidings_shared::message::check_text;
@@ -51,10 +51,10 @@ pub struct NewMember {
 
 /// Checks the body of a room creation. `fresh` becomes the room's id unless an admin gives one. Refuses with
 /// `bad_request`, `too_large` or `forbidden`, and with the field's name.
-pub fn read(text: &str, creator: &UserId, admin: bool, fresh: RoomId) -> Result<NewRoom, Refusal> {
+pub fn parse_new_room(text: &str, creator: &UserId, admin: bool, fresh: RoomId) -> Result<NewRoom, Refusal> {
     let body: NewRoomBody<'_> = object(text)?;
-    let given: Option<RoomId> = optional(body.id, "id", "1 to 64 characters of A-Z a-z 0-9 . _ - :")?;
-    if given.is_some() && !admin {
+    let chosen_id: Option<RoomId> = optional(body.id, "id", "1 to 64 characters of A-Z a-z 0-9 . _ - :")?;
+    if chosen_id.is_some() && !admin {
         let rule = "a room's id is given by the server; choosing one needs the scope tidings.admin";
         return Err(Refusal::new(ErrorCode::Forbidden, rule).with_field("id"));
     }
@@ -68,9 +68,9 @@ pub fn read(text: &str, creator: &UserId, admin: bool, fresh: RoomId) -> Result<
     let metadata = Fields::object(body.metadata, "metadata", MAX_METADATA_BYTES)?;
     let named: Vec<NewMember> =
         optional(body.members, "members", "a list of {user, role}")?.unwrap_or_default();
-    let members = members(bounded(named, "members", MAX_FIRST_MEMBERS)?, creator, kind)?;
+    let members = first_members(bounded(named, "members", MAX_FIRST_MEMBERS)?, creator, kind)?;
     Ok(NewRoom {
-        id: given.unwrap_or(fresh),
+        id: chosen_id.unwrap_or(fresh),
         kind,
         name: name.filter(|name| !name.is_empty()),
         creator: creator.clone(),
@@ -84,7 +84,7 @@ pub fn read(text: &str, creator: &UserId, admin: bool, fresh: RoomId) -> Result<
 const MEMBERS_PER_COMMAND: usize = 100;
 
 /// The number of commands that a room creation counts as in the rate limit.
-pub fn cost(new: &NewRoom) -> NonZeroU32 {
+pub fn command_cost(new: &NewRoom) -> NonZeroU32 {
     NonZeroU32::MIN.saturating_add(u32::try_from(new.members.len() / MEMBERS_PER_COMMAND).unwrap_or(u32::MAX))
 }
 
@@ -105,7 +105,7 @@ pub fn check_line(text: &str, field: &'static str, max_chars: usize) -> Result<(
 
 /// The members of the new room: the creator as owner, then the named users, each at most once. The creator stays owner
 /// if named too.
-fn members(
+fn first_members(
     named: Vec<NewMember>,
     creator: &UserId,
     kind: RoomKind,
@@ -115,7 +115,7 @@ fn members(
     for NewMember { user, role } in named {
         let role = role.unwrap_or_else(|| MEMBER.to_owned());
         if !role::is_valid(&role) {
-            return Err(Refusal::bad_field("members", format!("a role is {}", role::rule())));
+            return Err(Refusal::bad_field("members", format!("a role is {}", role::name_rule())));
         }
         if !seen.insert(user.clone()) {
             return Err(Refusal::bad_field("members", "`members` names a user twice"));
@@ -146,7 +146,7 @@ mod tests {
     }
 
     fn room(text: &str) -> Result<NewRoom, Refusal> {
-        read(text, &alice(), false, RoomId::parse("fresh").unwrap())
+        parse_new_room(text, &alice(), false, RoomId::parse("fresh").unwrap())
     }
 
     fn roles(room: &NewRoom) -> Vec<(&str, &str)> {
@@ -185,7 +185,7 @@ mod tests {
         let refusal = room(text).unwrap_err();
         assert_eq!((refusal.code, refusal.field.as_deref()), (ErrorCode::Forbidden, Some("id")));
         let fresh = RoomId::parse("fresh").unwrap();
-        assert_eq!(read(text, &alice(), true, fresh).unwrap().id.as_str(), "lobby");
+        assert_eq!(parse_new_room(text, &alice(), true, fresh).unwrap().id.as_str(), "lobby");
     }
 
     #[test]

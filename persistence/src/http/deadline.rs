@@ -11,8 +11,8 @@ use tidings_shared::log::stored::STORED_TIMEOUT;
 use super::problem::Problem;
 use crate::writer::limit::ANSWER_DEADLINE;
 
-/// Cancels a handler that misses the deadline, and answers `unavailable`. Wraps a single resource, so that this answer
-/// still passes through the middleware of the scope, such as CORS.
+/// Cancels a handler that misses the deadline, and answers `unavailable`. Wraps a single resource, because this answer
+/// must pass through the middleware of the scope, such as CORS.
 pub async fn with_deadline<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,

@@ -1,4 +1,4 @@
-//! `/rooms/{room}/events`: the events of a room's log after a seq, so that a client can catch up exactly.
+//! `/rooms/{room}/events`: the events of a room's log after a seq, for clients that catch up.
 
 use actix_web::{HttpRequest, web};
 use tidings_shared::ids::{Epoch, RoomId};
@@ -8,7 +8,7 @@ use super::caller::Caller;
 use super::parameters::{self, Parameters};
 use super::problem::Problem;
 use super::state::State;
-use crate::query::events::{EventPage, EventRange, Events, events};
+use crate::query::events::{EventPage, EventRange, EventsOutcome, events};
 
 /// The events after a seq, ascending, in the form of the WebSocket frames. `limit` counts seqs of the log, so a page
 /// may hold fewer events, or none, and is still complete up to `next`.
@@ -34,7 +34,7 @@ pub async fn list_events(
     request: HttpRequest,
 ) -> Result<web::Json<EventPage>, Problem> {
     let room = parameters::room(&path)?;
-    let parameters = Parameters::of(&request)?;
+    let parameters = Parameters::from_request(&request)?;
     let range = EventRange {
         after: parameters.seq("after")?.unwrap_or(0),
         limit: parameters.limit()?,
@@ -43,13 +43,13 @@ pub async fn list_events(
     };
     let read = async || match events(&state.db, caller.viewer(), &room, range).await? {
         None => Err(Problem::no_such_room()),
-        Some(Events::EpochEnded { after }) => Err(Problem::epoch_ended(after)),
-        Some(Events::Page(page)) => Ok(page),
+        Some(EventsOutcome::EpochEnded { after }) => Err(Problem::epoch_ended(after)),
+        Some(EventsOutcome::Page(page)) => Ok(page),
     };
     if let Some(upto) = range.upto {
         let access = state.access(caller.viewer(), &room).await?;
         if access.head_seq < upto {
-            // Checks the epoch before the wait, because a seq that only a past epoch had may never be stored.
+            // Checks the epoch before the wait, because a seq that existed only in an ended epoch may never be stored.
             read().await?;
             state.wait_until_stored(&caller.user, &room, upto).await?;
         }

@@ -25,7 +25,7 @@ use crate::writer::failure;
 
 /// Version of the format of the lines, which the first line contains.
 const FORMAT_VERSION: u32 = 1;
-/// Number of pages that wait to be sent.
+/// Maximum number of pages that wait to be sent.
 const PAGE_CHANNEL_CAPACITY: usize = 1;
 /// A client that reads nothing for this long counts as disconnected.
 const CLIENT_READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,7 +35,7 @@ const CLIENT_READ_TIMEOUT: Duration = Duration::from_secs(30);
 enum ExportError {
     #[error("the client is gone, or reads nothing")]
     ClientGone,
-    #[error("{}", failure::without_data(.0))]
+    #[error("{}", failure::redacted_cause(.0))]
     Database(#[from] DbErr),
     #[error("a line cannot be written")]
     Line(#[from] serde_json::Error),
@@ -59,7 +59,7 @@ pub async fn export_me(state: web::Data<State>, caller: Caller) -> Result<HttpRe
     let (pages, receiver) = mpsc::channel(PAGE_CHANNEL_CAPACITY);
     let complete = Arc::new(AtomicBool::new(false));
     let export = Export { db: state.db.clone(), user: caller.user, pages, page: Vec::new(), lines: 0 };
-    tokio::spawn(produce(export, complete.clone(), permit));
+    tokio::spawn(run_export(export, complete.clone(), permit));
     let body = stream::unfold(Some(receiver), move |receiver| {
         let complete = complete.clone();
         async move {
@@ -78,7 +78,7 @@ pub async fn export_me(state: web::Data<State>, caller: Caller) -> Result<HttpRe
         .streaming(body))
 }
 
-async fn produce(mut export: Export, complete: Arc<AtomicBool>, _permit: SlotGuard) {
+async fn run_export(mut export: Export, complete: Arc<AtomicBool>, _permit: SlotGuard) {
     match export.run().await {
         Ok(()) => complete.store(true, Ordering::Release),
         Err(ExportError::ClientGone) => tracing::debug!("a client did not read an export to its end"),
@@ -90,21 +90,21 @@ struct Export {
     db: DatabaseConnection,
     user: UserId,
     pages: mpsc::Sender<Bytes>,
-    /// The lines of the next page, which is not sent yet.
+    /// The collected lines of the page that is sent next.
     page: Vec<u8>,
     /// Number of lines so far, which the line `end` contains.
     lines: u64,
 }
 
 #[derive(Serialize)]
-struct Line<'a, T> {
+struct ExportLine<'a, T> {
     r#type: &'static str,
     #[serde(flatten)]
-    what: &'a T,
+    data: &'a T,
 }
 
 #[derive(Serialize)]
-struct Head<'a> {
+struct ExportHeader<'a> {
     version: u32,
     user: &'a str,
     at: String,
@@ -113,76 +113,78 @@ struct Head<'a> {
 impl Export {
     async fn run(&mut self) -> Result<(), ExportError> {
         let user = self.user.clone();
-        let head = Head { version: FORMAT_VERSION, user: user.as_str(), at: wire_time(&Utc::now()) };
-        self.line("export", &head)?;
+        let head = ExportHeader { version: FORMAT_VERSION, user: user.as_str(), at: wire_time(&Utc::now()) };
+        self.write_line("export", &head)?;
         if let Some(profile) = export::profile(&self.db, &user).await? {
-            self.line("profile", &profile)?;
+            self.write_line("profile", &profile)?;
         }
         self.send_page().await?;
-        self.memberships(&user).await?;
+        self.write_memberships(&user).await?;
         let mut after = String::new();
-        while let Some((last, written)) = export::rooms_with_messages(&self.db, &user, &after).await? {
+        loop {
+            let written = export::rooms_with_messages(&self.db, &user, &after).await?;
+            let Some(last) = written.last() else { break };
+            after.clone_from(last);
             for room in &written {
-                self.messages(&user, room).await?;
+                self.write_messages(&user, room).await?;
             }
-            after = last;
         }
-        self.reactions(&user).await?;
-        self.line("end", &serde_json::json!({ "lines": self.lines }))?;
+        self.write_reactions(&user).await?;
+        self.write_line("end", &serde_json::json!({ "lines": self.lines }))?;
         self.send_page().await
     }
 
-    async fn memberships(&mut self, user: &UserId) -> Result<(), ExportError> {
+    async fn write_memberships(&mut self, user: &UserId) -> Result<(), ExportError> {
         let mut after = String::new();
         loop {
             let page = export::memberships(&self.db, user, &after).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after.clone_from(&last.room);
-            page.iter().try_for_each(|membership| self.line("membership", membership))?;
+            page.iter().try_for_each(|membership| self.write_line("membership", membership))?;
             self.send_page().await?;
         }
     }
 
-    async fn messages(&mut self, user: &UserId, room: &str) -> Result<(), ExportError> {
+    async fn write_messages(&mut self, user: &UserId, room: &str) -> Result<(), ExportError> {
         let mut after = String::new();
         loop {
             let page = export::sent_messages(&self.db, user, room, &after).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after.clone_from(&last.client_id);
-            page.iter().try_for_each(|message| self.line("message", message))?;
+            page.iter().try_for_each(|message| self.write_line("message", message))?;
             self.send_page().await?;
             let changed = page.iter().filter(|message| message.edited_at.is_some() || message.deleted);
             let changed: Vec<i64> = changed.map(|message| message.seq).collect();
             if !changed.is_empty() {
-                self.versions(room, &changed).await?;
+                self.write_versions(room, &changed).await?;
             }
         }
     }
 
-    async fn versions(&mut self, room: &str, seqs: &[i64]) -> Result<(), ExportError> {
+    async fn write_versions(&mut self, room: &str, seqs: &[i64]) -> Result<(), ExportError> {
         let mut after = (0, i64::MIN);
         loop {
             let page = export::versions(&self.db, room, seqs, after).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = (last.seq, last.version);
-            page.iter().try_for_each(|version| self.line("version", version))?;
+            page.iter().try_for_each(|version| self.write_line("version", version))?;
             self.send_page().await?;
         }
     }
 
-    async fn reactions(&mut self, user: &UserId) -> Result<(), ExportError> {
+    async fn write_reactions(&mut self, user: &UserId) -> Result<(), ExportError> {
         let mut after = (String::new(), 0, String::new());
         loop {
             let page = export::reactions(&self.db, user, (&after.0, after.1, &after.2)).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = (last.room.clone(), last.seq, last.emoji.clone());
-            page.iter().try_for_each(|reaction| self.line("reaction", reaction))?;
+            page.iter().try_for_each(|reaction| self.write_line("reaction", reaction))?;
             self.send_page().await?;
         }
     }
 
-    fn line(&mut self, kind: &'static str, what: &impl Serialize) -> Result<(), ExportError> {
-        serde_json::to_writer(&mut self.page, &Line { r#type: kind, what })?;
+    fn write_line(&mut self, kind: &'static str, data: &impl Serialize) -> Result<(), ExportError> {
+        serde_json::to_writer(&mut self.page, &ExportLine { r#type: kind, data })?;
         self.page.push(b'\n');
         self.lines += 1;
         Ok(())

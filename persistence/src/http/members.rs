@@ -3,15 +3,15 @@
 use actix_web::{HttpRequest, web};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tidings_shared::command_fields::{object, optional};
 use tidings_shared::error::Refusal;
-use tidings_shared::fields::{object, optional};
 use tidings_shared::ids::{RoomId, Seq, UserId};
 use tidings_shared::openapi::{LimitForm, ListCursorForm, RoleForm};
 use tidings_shared::role;
 use utoipa::ToSchema;
 
-use super::allowance::CommandKind;
-use super::body::{Body, COMMAND_BYTES};
+use super::allowance::RateLimitKind;
+use super::body::{Body, MAX_COMMAND_BODY_BYTES};
 use super::caller::Caller;
 use super::parameters::{self, Parameters};
 use super::problem::Problem;
@@ -37,7 +37,7 @@ pub async fn list(
     request: HttpRequest,
 ) -> Result<web::Json<Members>, Problem> {
     let room = parameters::room(&path)?;
-    let parameters = Parameters::of(&request)?;
+    let parameters = Parameters::from_request(&request)?;
     let (after, limit) = (parameters.cursor(unpack_id)?, parameters.limit()?);
     state.access(caller.viewer(), &room).await?;
     Ok(web::Json(members(&state.db, &room, after.as_deref(), limit).await?))
@@ -73,10 +73,10 @@ pub async fn put_member(
     path: web::Path<(String, String)>,
     payload: web::Payload,
 ) -> Result<web::Json<MembershipAnswer>, Problem> {
-    let body = Body::read(&state, &caller, payload, COMMAND_BYTES).await?;
-    let change = MembershipRequest::Put(wanted_role(body.text())?);
+    let body = Body::read(&state, &caller, payload, MAX_COMMAND_BODY_BYTES).await?;
+    let change = MembershipRequest::Put(parse_requested_role(body.text())?);
     let (room, user) = (parameters::room(&path.0)?, parameters::user(&path.1)?);
-    state.allowance.take_token(CommandKind::Commands, caller.viewer())?;
+    state.allowance.take_token(RateLimitKind::Commands, caller.viewer())?;
     let requester = Requester { user: &caller.user, admin: caller.admin };
     let outcome = state.memberships.change(requester, &room, &user, &change).await?;
     Ok(web::Json(MembershipAnswer { user: user.into(), role: outcome.role, seq: outcome.seq.0 }))
@@ -107,7 +107,7 @@ pub async fn remove(
     path: web::Path<(String, String)>,
 ) -> Result<web::Json<RemovedAnswer>, Problem> {
     let (room, user) = (parameters::room(&path.0)?, parameters::user(&path.1)?);
-    state.allowance.take_token(CommandKind::Commands, caller.viewer())?;
+    state.allowance.take_token(RateLimitKind::Commands, caller.viewer())?;
     let requester = Requester { user: &caller.user, admin: caller.admin };
     let outcome = state.memberships.change(requester, &room, &user, &MembershipRequest::Remove).await?;
     Ok(web::Json(RemovedAnswer { seq: outcome.seq.0 }))
@@ -123,7 +123,7 @@ pub struct PutMemberBody<'a> {
     role: Option<&'a RawValue>,
 }
 
-fn wanted_role(body: &str) -> Result<Option<String>, Refusal> {
+fn parse_requested_role(body: &str) -> Result<Option<String>, Refusal> {
     let wanted: PutMemberBody<'_> =
         if body.trim().is_empty() { PutMemberBody::default() } else { object(body)? };
     let role: Option<String> = optional(wanted.role, "role", "a string")?;
@@ -144,14 +144,14 @@ mod tests {
     #[test]
     fn role_is_optional_and_must_be_a_label() {
         for body in ["", " ", "{}", r#"{"role":null,"x":1}"#] {
-            assert_eq!(wanted_role(body), Ok(None), "{body:?}");
+            assert_eq!(parse_requested_role(body), Ok(None), "{body:?}");
         }
-        assert_eq!(wanted_role(r#"{"role":"vip-1"}"#), Ok(Some("vip-1".to_owned())));
+        assert_eq!(parse_requested_role(r#"{"role":"vip-1"}"#), Ok(Some("vip-1".to_owned())));
         for body in [r#"{"role":"removed"}"#, r#"{"role":"Vip"}"#, r#"{"role":""}"#, r#"{"role":7}"#] {
-            assert_eq!(wanted_role(body).unwrap_err().field.as_deref(), Some("role"), "{body}");
+            assert_eq!(parse_requested_role(body).unwrap_err().field.as_deref(), Some("role"), "{body}");
         }
         for body in ["[]", "{", "null", r#"{"role":"a","role":"b"}"#] {
-            assert_eq!(wanted_role(body).unwrap_err().code, ErrorCode::BadRequest, "{body}");
+            assert_eq!(parse_requested_role(body).unwrap_err().code, ErrorCode::BadRequest, "{body}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `/rooms/{room}/messages` and `/rooms/{room}/messages/{seq}`: reads messages in their present state, and their earlier
+//! `/rooms/{room}/messages` and `/rooms/{room}/messages/{seq}`: reads messages in their present state, and earlier
 //! texts.
 
 use actix_web::{HttpRequest, web};
@@ -37,18 +37,18 @@ pub async fn list_messages(
     request: HttpRequest,
 ) -> Result<web::Json<MessagePage>, Problem> {
     let room = parameters::room(&path)?;
-    let parameters = Parameters::of(&request)?;
-    let window = window(&parameters)?;
+    let parameters = Parameters::from_request(&request)?;
+    let window = parse_window(&parameters)?;
     if let Some(upto) = parameters.seq("upto")? {
         let access = state.access(caller.viewer(), &room).await?;
         if access.head_seq < upto {
             state.wait_until_stored(&caller.user, &room, upto).await?;
         }
     }
-    Ok(web::Json(history::page(&state.db, caller.viewer(), &room, window, &state.history_slots).await?))
+    Ok(web::Json(history::read_page(&state.db, caller.viewer(), &room, window, &state.history_slots).await?))
 }
 
-fn window(parameters: &Parameters) -> Result<Window, Problem> {
+fn parse_window(parameters: &Parameters) -> Result<Window, Problem> {
     let limit = parameters.limit()?;
     match (parameters.seq("before")?, parameters.seq("after")?, parameters.seq("around")?) {
         (None, None, None) => Ok(Window::last(limit)),
@@ -79,8 +79,8 @@ pub async fn get(
     Err(Problem::no_such_message())
 }
 
-/// The earlier texts of a message, also of a deleted one, oldest first. For admins and owners of the room, and for the
-/// scope `tidings.admin`. If there are more than 200 versions, returns the original and the last 199.
+/// The earlier texts of a message, oldest first, even if the message is deleted. For admins and owners of the room, and
+/// for the scope `tidings.admin`. If there are more than 200 versions, returns the original and the last 199.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/messages/{seq}/versions", operation_id = "listVersions", tag = "messages",
     params(("room" = RoomId, Path), ("seq" = MessageSeqForm, Path)),

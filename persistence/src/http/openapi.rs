@@ -5,7 +5,7 @@ mod answers;
 
 use actix_web::HttpResponse;
 use actix_web::web::{self, Bytes};
-use answers::Answers;
+use answers::SharedAnswers;
 use tidings_shared::message::Attachment;
 use tidings_shared::openapi::{self, MessageTextForm};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -15,8 +15,8 @@ use utoipa::{Modify, OpenApi, PartialSchema, ToSchema};
 use super::problem::ProblemDocument;
 use super::state::Limits;
 use super::{
-    changes, erase, events, export, members, messages, my_rooms, presence, room_changes, rooms, search, send,
-    users, watermarks,
+    changes, erase, events, export, members, messages, my_membership, my_rooms, people, presence,
+    room_changes, rooms, search, send, users, watermarks,
 };
 use crate::query::messages::Reaction;
 
@@ -25,15 +25,16 @@ use crate::query::messages::Reaction;
     info(title = "Tidings", description = include_str!("openapi/about.md")),
     paths(
         rooms::create, rooms::list, rooms::get, room_changes::change, room_changes::archive, my_rooms::list,
-        members::list, members::put_member, members::remove, messages::list_messages, messages::get,
-        send::send, changes::edit, changes::delete, changes::add_reaction, changes::remove_reaction,
-        messages::list_versions, events::list_events, watermarks::list_receipts, watermarks::set_read,
-        watermarks::set_delivered, search::search_messages, presence::list, presence::set_presence,
-        users::put_user, export::export_me, erase::erase_me, document,
+        my_membership::change, people::list, members::list, members::put_member, members::remove,
+        messages::list_messages, messages::get, send::send, changes::edit, changes::delete,
+        changes::add_reaction, changes::remove_reaction, messages::list_versions,
+        events::list_events, watermarks::list_receipts, watermarks::set_read, watermarks::set_delivered,
+        search::search_messages, presence::list, presence::set_presence,
+        users::put_user, export::export_me, erase::erase_me, erase::erase_user, document,
     ),
     components(schemas(ProblemDocument, Reaction, Attachment)),
     security(("bearer" = [])),
-    modifiers(&SharedParts, &Answers),
+    modifiers(&SharedComponents, &SharedAnswers),
     tags(
         (name = "rooms", description = "Rooms and their members"),
         (name = "messages", description = "The log of a room"),
@@ -44,10 +45,10 @@ use crate::query::messages::Reaction;
 )]
 struct Document;
 
-/// Adds the security scheme, and the schemas that only parameters refer to, because utoipa collects only those of bodies.
-struct SharedParts;
+/// Adds the security scheme, and the schemas that only parameters refer to: utoipa collects only the schemas of bodies.
+struct SharedComponents;
 
-impl Modify for SharedParts {
+impl Modify for SharedComponents {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let mut scheme = Http::new(HttpAuthScheme::Bearer);
         scheme.bearer_format = Some("JWT".to_owned());
@@ -106,6 +107,8 @@ mod tests {
             commands: Rate::per_second(two),
             marks: Rate::per_second(two),
             presence: Rate::per_second(two),
+            reads: Rate::per_second(two),
+            read_slots: 2,
         };
         serde_json::from_slice(&ServedDocument::new(&limits).0).unwrap()
     }

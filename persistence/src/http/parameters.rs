@@ -1,5 +1,5 @@
 //! Parses query strings and path segments into the arguments of the queries. Pure.
-//! Every refusal names the wrong parameter. Unknown parameters are ignored.
+//! Every error names the invalid parameter. Unknown parameters are ignored.
 
 use actix_web::HttpRequest;
 use actix_web::web;
@@ -13,7 +13,7 @@ pub struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
     /// Decodes the query string of a request. Refuses one that is malformed.
-    pub fn of(request: &HttpRequest) -> Result<Self, Problem> {
+    pub fn from_request(request: &HttpRequest) -> Result<Self, Problem> {
         Self::parse(request.query_string())
     }
 
@@ -25,14 +25,20 @@ impl Parameters {
 
     /// The text of a parameter; None if it is missing or empty.
     pub fn text(&self, name: &str) -> Option<&str> {
-        let given = self.0.iter().find(|(given, _)| given == name);
-        given.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+        let found = self.0.iter().find(|(given, _)| given == name);
+        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
     /// All texts of a parameter that may be repeated, without empty ones.
     pub fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
-        let given = self.0.iter().filter(move |(given, _)| given == name);
-        given.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+        let found = self.0.iter().filter(move |(given, _)| given == name);
+        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// A room id; None if it is missing. Refuses an empty one.
+    pub fn room(&self, name: &str) -> Result<Option<RoomId>, Problem> {
+        let found = self.0.iter().find(|(given, _)| given == name);
+        found.map(|(_, value)| room(value)).transpose()
     }
 
     /// A text to search for in room names; None if it is missing or empty.
@@ -56,7 +62,7 @@ impl Parameters {
     /// The number of entries of a page, at most `MAX_PAGE_ENTRIES`; `DEFAULT_PAGE_ENTRIES` if omitted.
     pub fn limit(&self) -> Result<i64, Problem> {
         let Some(text) = self.text("limit") else { return Ok(DEFAULT_PAGE_ENTRIES) };
-        match digits(text) {
+        match parse_digits(text) {
             Some(limit) if limit > 0 => Ok(limit.min(MAX_PAGE_ENTRIES)),
             _ => Err(Problem::bad_field(
                 "limit",
@@ -74,11 +80,12 @@ impl Parameters {
 
 /// Parses a seq from a parameter or a path segment. `name` is the parameter in a refusal.
 pub fn seq(name: &str, text: &str) -> Result<i64, Problem> {
-    digits(text).ok_or_else(|| Problem::bad_field(name, format!("{name} must be a position: 0, 1, 2 …")))
+    parse_digits(text)
+        .ok_or_else(|| Problem::bad_field(name, format!("{name} must be a position: 0, 1, 2 …")))
 }
 
 /// Parses digits into a number, clamped to [`MAX_SEQ`]. None for any other text.
-fn digits(text: &str) -> Option<i64> {
+fn parse_digits(text: &str) -> Option<i64> {
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
+use tidings_shared::command_fields::{self, Fields};
 use tidings_shared::error::{ErrorCode, Refusal};
-use tidings_shared::fields::{self, Fields};
 use tidings_shared::ids::UserId;
 use tidings_shared::limits::MAX_PRESENCE_USERS;
 use tidings_shared::presence::{self, HoldKind, WriteOutcome};
@@ -14,8 +14,8 @@ use tidings_shared::protocol::Status;
 use tidings_shared::protocol::server::Presence;
 use utoipa::ToSchema;
 
-use super::allowance::CommandKind;
-use super::body::{Body, COMMAND_BYTES};
+use super::allowance::RateLimitKind;
+use super::body::{Body, MAX_COMMAND_BODY_BYTES};
 use super::caller::Caller;
 use super::parameters::{self, Parameters};
 use super::problem::Problem;
@@ -45,17 +45,17 @@ pub async fn list(
     caller: Caller,
     request: HttpRequest,
 ) -> Result<web::Json<PresenceList>, Problem> {
-    let parameters = Parameters::of(&request)?;
+    let parameters = Parameters::from_request(&request)?;
     let given: Vec<&str> = parameters.texts("user").collect();
     if given.len() > MAX_PRESENCE_USERS {
         let refusal = Refusal::new(ErrorCode::TooLarge, format!("more than {MAX_PRESENCE_USERS} users"));
         return Err(refusal.with_field("user").into());
     }
     let mut users = given.into_iter().map(parameters::user).collect::<Result<Vec<_>, _>>()?;
-    let mut named = HashSet::with_capacity(users.len());
-    users.retain(|user| named.insert(user.clone()));
-    state.allowance.take_token(CommandKind::Presence, caller.viewer())?;
-    let users = for_viewer(&state, &caller.user, &users).await?;
+    let mut seen = HashSet::with_capacity(users.len());
+    users.retain(|user| seen.insert(user.clone()));
+    state.allowance.take_token(RateLimitKind::Presence, caller.viewer())?;
+    let users = presence_for_viewer(&state, &caller.user, &users).await?;
     Ok(web::Json(PresenceList { users }))
 }
 
@@ -73,18 +73,18 @@ pub async fn set_presence(
     caller: Caller,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body = Body::read(&state, &caller, payload, COMMAND_BYTES).await?;
+    let body = Body::read(&state, &caller, payload, MAX_COMMAND_BODY_BYTES).await?;
     let status: Status =
-        fields::required(Fields::parse(body.text())?.status, "status", "`online` or `away`")?;
-    state.allowance.take_token(CommandKind::Presence, caller.viewer())?;
-    hold(&state, &caller.user, status).await?;
+        command_fields::required(Fields::parse(body.text())?.status, "status", "`online` or `away`")?;
+    state.allowance.take_token(RateLimitKind::Presence, caller.viewer())?;
+    hold_presence(&state, &caller.user, status).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
 /// The presence of `users` as the user `me` may see it, in the same order. Users who share no room with `me` appear as
 /// offline.
-async fn for_viewer(state: &State, me: &UserId, users: &[UserId]) -> Result<Vec<Presence>, Problem> {
-    let acquainted = query::acquainted(&state.db, me, users).await?;
+async fn presence_for_viewer(state: &State, me: &UserId, users: &[UserId]) -> Result<Vec<Presence>, Problem> {
+    let acquainted = query::users_sharing_room(&state.db, me, users).await?;
     let known: Vec<UserId> = acquainted.iter().map(|known| known.user.clone()).collect();
     let session = state.log.session().await.map_err(|error| unavailable(&error))?;
     let states = presence::states(&mut session.connection(), &known).await;
@@ -98,7 +98,7 @@ async fn for_viewer(state: &State, me: &UserId, users: &[UserId]) -> Result<Vec<
 }
 
 /// Sets the presence of the user `me` for `presence::HTTP_HOLD` (60 s).
-async fn hold(state: &State, me: &UserId, status: Status) -> Result<(), Problem> {
+async fn hold_presence(state: &State, me: &UserId, status: Status) -> Result<(), Problem> {
     let session = state.log.session().await.map_err(|error| unavailable(&error))?;
     let failed = |error| {
         state.log.discard_if_unusable(&session, &error);
@@ -117,7 +117,7 @@ async fn hold(state: &State, me: &UserId, status: Status) -> Result<(), Problem>
             // The update is saved in Redis as pending, and a gateway will publish it soon.
             Err(error) => {
                 tracing::debug!(
-                    cause = failure::without_data(&error),
+                    cause = failure::redacted_cause(&error),
                     "the presence update is left to a gateway"
                 );
             }

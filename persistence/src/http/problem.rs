@@ -89,7 +89,7 @@ impl Problem {
     }
 
     /// The refusal with status 405. `allow` lists the methods that the resource has, as in the header `Allow`.
-    pub fn wrong_method(allow: &'static str) -> Self {
+    pub fn method_not_allowed(allow: &'static str) -> Self {
         let problem = Self::new(ErrorCode::BadRequest, format!("this resource supports {allow}"));
         Self { status: StatusCode::METHOD_NOT_ALLOWED, allow: Some(allow), ..problem }
     }
@@ -120,10 +120,10 @@ impl From<RequestError> for Problem {
 impl From<DbErr> for Problem {
     fn from(error: DbErr) -> Self {
         if is_unavailable(&error) {
-            tracing::warn!(cause = failure::without_data(&error), "the database is unavailable");
+            tracing::warn!(cause = failure::redacted_cause(&error), "the database is unavailable");
             return Refusal::unavailable("the database is unavailable; retry").into();
         }
-        tracing::error!(cause = failure::without_data(&error), "the database refused a statement");
+        tracing::error!(cause = failure::redacted_cause(&error), "the database refused a statement");
         Self::new(ErrorCode::Internal, "internal error; it was logged")
     }
 }
@@ -229,7 +229,7 @@ mod tests {
 
     #[actix_web::test]
     async fn wrong_method_names_allowed_ones() {
-        let (head, body) = document(Problem::wrong_method("GET, POST")).await;
+        let (head, body) = document(Problem::method_not_allowed("GET, POST")).await;
         assert_eq!((head.status().as_u16(), &body["code"]), (405, &"bad_request".into()));
         assert_eq!(head.headers().get("allow").unwrap(), "GET, POST");
     }

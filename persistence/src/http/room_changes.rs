@@ -1,21 +1,21 @@
-//! `PATCH` and `DELETE` of `/rooms/{room}`: change the name, the metadata and the archived flag of a room.
+//! `PATCH` and `DELETE` of `/rooms/{room}`: change the name, metadata, archived flag or slow mode of a room.
 
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tidings_shared::command_fields::{Fields, object, optional};
 use tidings_shared::error::{ErrorCode, Refusal};
-use tidings_shared::fields::{Fields, object, optional};
 use tidings_shared::ids::{RoomId, Seq, UserId};
-use tidings_shared::limits::MAX_METADATA_BYTES;
+use tidings_shared::limits::{MAX_METADATA_BYTES, MAX_SLOW_MODE_S};
 use tidings_shared::log::Entry;
 use tidings_shared::message::events::RoomBody;
-use tidings_shared::openapi::{MetadataForm, NameForm};
+use tidings_shared::openapi::{MetadataForm, NameForm, SlowModeForm};
 use tidings_shared::role::{self, MinRole, Permission};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::allowance::CommandKind;
-use super::body::{Body, COMMAND_BYTES};
+use super::allowance::RateLimitKind;
+use super::body::{Body, MAX_COMMAND_BODY_BYTES};
 use super::caller::Caller;
 use super::creation::check_name;
 use super::parameters;
@@ -23,9 +23,9 @@ use super::problem::Problem;
 use super::state::State;
 use crate::batch::ROOM_UPDATED;
 use crate::membership::{DECISION_TIMEOUT, check_against_log, wait_stored};
-use crate::query::room::{Role, Room, plain_room};
+use crate::query::room::{Role, Room, room_without_viewer_state};
 
-/// Changes the name, the metadata or the archived flag of a room. Answered when the change is stored.
+/// Changes the name, the metadata, the archived flag or the slow mode of a room. Answered when the change is stored.
 #[utoipa::path(
     patch, path = "/v1/rooms/{room}", operation_id = "changeRoom", tag = "rooms",
     params(("room" = RoomId, Path)), request_body = RoomChangeBody,
@@ -43,9 +43,9 @@ pub async fn change(
     payload: web::Payload,
 ) -> Result<web::Json<Room>, Problem> {
     let room = parameters::room(&path)?;
-    let body = Body::read(&state, &caller, payload, COMMAND_BYTES).await?;
-    let change = RoomChange::read(body.text())?;
-    state.allowance.take_token(CommandKind::Commands, caller.viewer())?;
+    let body = Body::read(&state, &caller, payload, MAX_COMMAND_BODY_BYTES).await?;
+    let change = RoomChange::parse(body.text())?;
+    state.allowance.take_token(RateLimitKind::Commands, caller.viewer())?;
     Ok(web::Json(apply(&state, &caller, &room, &change).await?))
 }
 
@@ -64,15 +64,16 @@ pub async fn archive(
     path: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let room = parameters::room(&path)?;
-    state.allowance.take_token(CommandKind::Commands, caller.viewer())?;
+    state.allowance.take_token(RateLimitKind::Commands, caller.viewer())?;
     let change = RoomChange { archived: Some(true), ..RoomChange::default() };
     apply(&state, &caller, &room, &change).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
 async fn apply(state: &State, caller: &Caller, id: &RoomId, change: &RoomChange) -> Result<Room, Problem> {
-    let read =
-        || async { plain_room(&state.db, caller.viewer(), id).await?.ok_or_else(Problem::no_such_room) };
+    let read = || async {
+        room_without_viewer_state(&state.db, caller.viewer(), id).await?.ok_or_else(Problem::no_such_room)
+    };
     let mut room = read().await?;
     let mut checked = change.check(&room, caller.admin);
     // The caller may already have seen a change that is not stored yet. So a request that would append nothing is
@@ -90,12 +91,16 @@ async fn apply(state: &State, caller: &Caller, id: &RoomId, change: &RoomChange)
     read().await
 }
 
+const SLOW_MODE_RULE: &str = "a number of seconds from 0 to 3600";
+const _: () = assert!(MAX_SLOW_MODE_S == 3600, "the rule names the maximum");
+
 /// A checked change of a room; None stands for a field that is not changed.
 #[derive(Debug, Default)]
 struct RoomChange {
     name: Option<String>,
     metadata: Option<Box<RawValue>>,
     archived: Option<bool>,
+    slow_mode_s: Option<u16>,
 }
 
 /// The fields of a room to change. Omitted fields stay as they are.
@@ -105,7 +110,7 @@ pub struct RoomChangeBody<'a> {
     #[serde(borrow, default)]
     #[schema(value_type = Option<NameForm>)]
     name: Option<&'a RawValue>,
-    /// The new metadata, which replace all of the old metadata.
+    /// The new metadata, in place of all old metadata.
     #[serde(borrow, default)]
     #[schema(value_type = Option<MetadataForm>)]
     metadata: Option<&'a RawValue>,
@@ -113,17 +118,26 @@ pub struct RoomChangeBody<'a> {
     #[serde(borrow, default)]
     #[schema(value_type = Option<bool>)]
     archived: Option<&'a RawValue>,
+    /// A member who may not change the room may send one message in this time.
+    #[serde(borrow, default)]
+    #[schema(value_type = Option<SlowModeForm>)]
+    slow_mode_s: Option<&'a RawValue>,
 }
 
 impl RoomChange {
-    fn read(text: &str) -> Result<Self, Refusal> {
+    fn parse(text: &str) -> Result<Self, Refusal> {
         let given: RoomChangeBody<'_> = object(text)?;
         let name: Option<String> = optional(given.name, "name", "a string")?;
         name.as_deref().map_or(Ok(()), check_name)?;
+        let slow_mode_s: Option<u16> = optional(given.slow_mode_s, "slow_mode_s", SLOW_MODE_RULE)?;
+        if slow_mode_s.is_some_and(|seconds| seconds > MAX_SLOW_MODE_S) {
+            return Err(Refusal::bad_field("slow_mode_s", format!("`slow_mode_s` must be {SLOW_MODE_RULE}")));
+        }
         Ok(Self {
             name,
             metadata: Fields::object(given.metadata, "metadata", MAX_METADATA_BYTES)?,
             archived: optional(given.archived, "archived", "true or false")?,
+            slow_mode_s,
         })
     }
 
@@ -140,7 +154,8 @@ impl RoomChange {
         let same_name = self.name.as_deref().is_none_or(|name| name == room.name.as_deref().unwrap_or(""));
         let same_metadata = self.metadata.as_ref().is_none_or(|json| json.get() == room.metadata.get());
         let same_archived = self.archived.is_none_or(|archived| archived == room.archived);
-        if same_name && same_metadata && same_archived {
+        let same_slow_mode = self.slow_mode_s.is_none_or(|seconds| i32::from(seconds) == room.slow_mode_s);
+        if same_name && same_metadata && same_archived && same_slow_mode {
             return Ok(None);
         }
         if room.archived && self.archived != Some(false) {
@@ -154,13 +169,17 @@ impl RoomChange {
 
     fn entry<'a>(&self, room: &'a RoomId, by: &'a UserId, min_role: MinRole) -> Entry<'a> {
         let (name, metadata, archived) = (self.name.as_deref(), self.metadata.as_deref(), self.archived);
-        let body = serde_json::to_string(&RoomBody { name, metadata, archived, by });
+        let slow_mode_s = self.slow_mode_s;
+        let body = serde_json::to_string(&RoomBody { name, metadata, archived, slow_mode_s, by });
         let sets = [
             name.map(|name| ("name", name.to_owned())),
             archived.map(|archived| ("archived", u8::from(archived).to_string())),
+            slow_mode_s.map(|seconds| ("slow_mode_s", seconds.to_string())),
         ];
-        // If another request has just archived the room, archiving it again changes nothing.
-        let archives_only = archived == Some(true) && name.is_none() && metadata.is_none();
+        // An archived room accepts a request that only archives, because another request may just have archived the
+        // room.
+        let others_stay = name.is_none() && metadata.is_none() && slow_mode_s.is_none();
+        let archives_only = archived == Some(true) && others_stay;
         Entry {
             sender: Some(by),
             sets: sets.into_iter().flatten().collect(),

@@ -6,8 +6,8 @@ use tidings_shared::ids::{RoomId, UserId};
 use tidings_shared::limits::MAX_PAGE_ENTRIES;
 use tidings_shared::openapi::{LimitForm, ListCursorForm, NameForm};
 
-use super::allowance::CommandKind;
-use super::body::{Body, ROOM_BYTES};
+use super::allowance::RateLimitKind;
+use super::body::{Body, MAX_ROOM_BODY_BYTES};
 use super::caller::Caller;
 use super::change_notices::{ChangeNotice, CreatedRoom};
 use super::creation;
@@ -19,13 +19,13 @@ use crate::query::members::{Member, members};
 use crate::query::room::{self, Room, RoomAnswer};
 use crate::query::room_lists::{PublicRooms, public_rooms};
 use crate::writer::rooms::{
-    CreationOutcome, RoomKind, anyone_has_many_rooms, create as create_room, find_direct_room,
+    CreationOutcome, RoomKind, any_user_at_room_limit, create_room, find_direct_room,
 };
 
 /// Creates a room with its first members.
 ///
-/// The creator becomes owner, in a direct room too; the other member of a direct room is `member`, and the two stay its
-/// only members. Unknown users are created without a name, or refused if the installation requires known users.
+/// The creator becomes owner. In a direct room the other member has the role `member`, and these two stay the only
+/// members. Unknown users are created without a name, or refused if the installation requires known users.
 #[utoipa::path(
     post, path = "/v1/rooms", operation_id = "createRoom", tag = "rooms", request_body = creation::NewRoomBody,
     responses(
@@ -42,26 +42,26 @@ pub async fn create(
     caller: Caller,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body = Body::read(&state, &caller, payload, ROOM_BYTES).await?;
-    let new = creation::read(body.text(), &caller.user, caller.admin, RoomId::fresh())?;
-    state.allowance.take_cost(CommandKind::Commands, caller.viewer(), creation::cost(&new))?;
+    let body = Body::read(&state, &caller, payload, MAX_ROOM_BODY_BYTES).await?;
+    let new = creation::parse_new_room(body.text(), &caller.user, caller.admin, RoomId::generate())?;
+    state.allowance.take_cost(RateLimitKind::Commands, caller.viewer(), creation::command_cost(&new))?;
     if let Some(id) = find_direct_room(&state.db, &new).await? {
         return answer_existing(&state, &caller, id).await;
     }
     let members: Vec<UserId> = new.members.iter().map(|(user, _)| user.clone()).collect();
-    let most_members = state.limits.max_members_per_room.get();
-    if new.kind != RoomKind::Direct && u32::try_from(members.len()).map_or(true, |many| many > most_members) {
-        let message = format!("a room has up to {most_members} members");
+    let max_members = state.limits.max_members_per_room.get();
+    if new.kind != RoomKind::Direct && u32::try_from(members.len()).map_or(true, |many| many > max_members) {
+        let message = format!("a room has up to {max_members} members");
         return Err(Refusal::new(ErrorCode::TooLarge, message).with_field("members").into());
     }
-    let most_rooms = state.limits.max_rooms_per_user.get();
-    if anyone_has_many_rooms(&state.db, &members, most_rooms).await? {
-        let message = format!("a member is already in {most_rooms} rooms, which is the limit");
+    let max_rooms = state.limits.max_rooms_per_user.get();
+    if any_user_at_room_limit(&state.db, &members, max_rooms).await? {
+        let message = format!("a member is already in {max_rooms} rooms, which is the limit");
         return Err(Refusal::new(ErrorCode::TooLarge, message).with_field("members").into());
     }
     state.notify_before(&ChangeNotice::Memberships(members.clone())).await?;
     match create_room(&state.db, &new, state.unknown_users).await {
-        Ok(CreationOutcome::New) => {}
+        Ok(CreationOutcome::Created) => {}
         Ok(CreationOutcome::Exists(id)) => return answer_existing(&state, &caller, id).await,
         Ok(CreationOutcome::IdTaken) => {
             let refusal = Refusal::new(ErrorCode::Conflict, "a room with this id exists").with_field("id");
@@ -86,7 +86,9 @@ pub async fn create(
 /// Answers with the existing direct room. If its log is empty, sends the notices of its creation again, because the
 /// node that created the room may have crashed before it sent them.
 async fn answer_existing(state: &State, caller: &Caller, id: RoomId) -> Result<HttpResponse, Problem> {
-    let room = room::plain_room(&state.db, caller.viewer(), &id).await?.ok_or_else(Problem::no_such_room)?;
+    let room = room::room_without_viewer_state(&state.db, caller.viewer(), &id)
+        .await?
+        .ok_or_else(Problem::no_such_room)?;
     if room.head.seq == 0 {
         let members = members(&state.db, &id, None, MAX_PAGE_ENTRIES).await?.members.into_iter();
         let member = |member: Member| Some((UserId::parse(&member.user).ok()?, member.role));
@@ -102,7 +104,9 @@ async fn answer(
     id: &RoomId,
     mut response: HttpResponseBuilder,
 ) -> Result<HttpResponse, Problem> {
-    let room = room::plain_room(&state.db, caller.viewer(), id).await?.ok_or_else(Problem::no_such_room)?;
+    let room = room::room_without_viewer_state(&state.db, caller.viewer(), id)
+        .await?
+        .ok_or_else(Problem::no_such_room)?;
     Ok(response.insert_header(("location", format!("/v1/rooms/{id}"))).json(room))
 }
 
@@ -114,16 +118,21 @@ async fn answer(
         ("cursor" = Option<ListCursorForm>, Query),
         ("limit" = Option<LimitForm>, Query),
     ),
-    responses((status = 200, description = "A page", body = PublicRooms))
+    responses(
+        (status = 200, description = "A page", body = PublicRooms),
+        (status = 429, description = "Too many searches and reads of lists"),
+    )
 )]
 pub async fn list(
     state: web::Data<State>,
-    _caller: Caller,
+    caller: Caller,
     request: HttpRequest,
 ) -> Result<web::Json<PublicRooms>, Problem> {
-    let parameters = Parameters::of(&request)?;
+    let parameters = Parameters::from_request(&request)?;
     let query = parameters.name_part("query")?;
     let (cursor, limit) = (parameters.cursor(ActivityCursor::unpack)?, parameters.limit()?);
+    // Only a search by name takes a slot, because a page without a search reads no more rooms than it returns.
+    let _slot = if query.is_some() { Some(state.admit_read(caller.viewer()).await?) } else { None };
     Ok(web::Json(public_rooms(&state.db, query, cursor.as_ref(), limit).await?))
 }
 

@@ -26,6 +26,7 @@ use crate::search::words::Query;
     responses(
         (status = 200, description = "A page; it may be short and still have a `next`", body = SearchPage),
         (status = 404, description = "No such room, or not visible to the caller"),
+        (status = 429, description = "Too many searches and reads of lists"),
     )
 )]
 pub async fn search_messages(
@@ -33,7 +34,7 @@ pub async fn search_messages(
     caller: Caller,
     request: HttpRequest,
 ) -> Result<web::Json<SearchPage>, Problem> {
-    let parameters = Parameters::of(&request)?;
+    let parameters = Parameters::from_request(&request)?;
     let text = parameters
         .text("q")
         .ok_or_else(|| Problem::bad_field("q", "q must contain the words to search for"))?;
@@ -42,6 +43,7 @@ pub async fn search_messages(
     }
     let room = parameters.text("room").map(parameters::room).transpose()?;
     let (cursor, limit) = (parameters.cursor(SearchCursor::unpack)?, parameters.limit()?);
+    let _slot = state.admit_read(caller.viewer()).await?;
     if let Some(room) = &room {
         state.access(caller.viewer(), room).await?;
     }

@@ -2,14 +2,13 @@
 
 use crate::schemas::SendForm;
 use actix_web::{HttpResponse, web};
-use tidings_shared::fields::Fields;
+use tidings_shared::command_fields::Fields;
 use tidings_shared::ids::RoomId;
 use tidings_shared::message::{AckStage, Draft, change::Actor};
 use tidings_shared::protocol::server::Ack;
 use tidings_shared::telemetry::{self, SpanKind};
 
-use super::allowance::CommandKind;
-use super::body::{Body, COMMAND_BYTES};
+use super::body::{Body, MAX_COMMAND_BODY_BYTES};
 use super::caller::Caller;
 use super::parameters;
 use super::problem::Problem;
@@ -25,7 +24,7 @@ use super::state::State;
         (status = 200, description = "Sent before", body = Ack),
         (status = 409, description = "The room is archived"),
         (status = 413, description = "Too much text"),
-        (status = 429, description = "Too many commands"),
+        (status = 429, description = "Too many commands, or slow mode"),
     )
 )]
 pub async fn send(
@@ -35,18 +34,22 @@ pub async fn send(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let room = parameters::room(&path)?;
-    let body = Body::read(&state, &caller, payload, COMMAND_BYTES).await?;
+    let body = Body::read(&state, &caller, payload, MAX_COMMAND_BODY_BYTES).await?;
     let draft = Draft::from_fields(&Fields::parse(body.text())?, state.limits.max_message_chars)?;
-    state.allowance.take_token(CommandKind::Commands, caller.viewer())?;
+    state.allowance.take_command_tokens(caller.viewer(), draft.bytes())?;
     let access = state.access(caller.viewer(), &room).await?;
     let role = access.role.as_deref().unwrap_or_default();
-    let min_role = draft.permit(&Actor { user: &caller.user, role, admin: caller.admin })?;
+    let actor = Actor { user: &caller.user, role, admin: caller.admin };
+    let min_role = draft.permit(&actor)?;
+    state.log.check_mentions(&room, &caller.user, &draft).await?;
+    state.allowance.take_room_content_tokens(&room, caller.viewer(), draft.bytes())?;
     let (name, picture) = (caller.name.as_deref(), caller.picture.as_deref());
-    let entry = draft.entry(&room, &caller.user, name, picture, min_role);
+    let mut entry = draft.entry(&room, &caller.user, name, picture, min_role);
+    entry.obeys_slow_mode = actor.obeys_slow_mode();
     let accepted = state.log.append(&entry).await?;
-    let waits = telemetry::child("stored answer", SpanKind::Internal);
+    let wait_span = telemetry::child("stored answer", SpanKind::Internal);
     let (accepted, stage) = state.log.wait_for_stage(&room, draft.ack, accepted).await?;
-    drop(waits);
+    drop(wait_span);
     let ack = draft.ack(&room, &accepted, stage);
     let mut response = match (ack.duplicate, ack.stage) {
         (true, _) => HttpResponse::Ok(),

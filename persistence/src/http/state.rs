@@ -14,50 +14,59 @@ use tidings_shared::membership;
 use tidings_shared::origin::AllowedOrigins;
 use tidings_shared::rate::Rate;
 use tidings_shared::receipts::Receipts;
-use tidings_shared::request_slots::RequestSlots;
+use tidings_shared::request_slots::{RequestSlots, SlotGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::allowance::{Allowance, CommandKind};
+use super::allowance::{RateLimitKind, RateLimiters};
 use super::change_notices::ChangeNotice;
 use super::problem::Problem;
-use crate::membership::{MembershipLimits, Memberships};
+use crate::membership::{MembershipLimits, MembershipService};
 use crate::query::{self, Access, Viewer};
 use crate::writer::users::UnknownUserPolicy;
 
 /// How many requests may wait at the same time until records are stored or an erasure is finished: in total, and per
 /// user. A waiting request repeatedly reads one row.
-const WAIT_PERMITS: (usize, usize) = (256, 16);
+const MAX_WAITING_REQUESTS: (usize, usize) = (256, 16);
 /// How long a request for events waits until its `upto` is stored.
-const UPTO_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many requests for history may search past many private messages of others at once: in total, and per user.
-const WALK_PERMITS: (usize, usize) = (8, 2);
+const STORED_WAIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many requests for history may search past many private messages of other users at the same time: in total, and
+/// per user.
+const MAX_HISTORY_REQUESTS: (usize, usize) = (8, 2);
 /// How many exports may run at the same time: in total, and per user. An export lasts until its client has read it.
-const EXPORT_PERMITS: (usize, usize) = (4, 1);
+const MAX_EXPORT_REQUESTS: (usize, usize) = (4, 1);
+/// How long a read waits for a slot. It uses no database connection while it waits.
+const READ_SLOT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How many times a failed notice to the cache is sent again, and the pause before each retry.
-const NOTICE_RETRIES: u32 = 60;
+const MAX_NOTICE_RETRIES: u32 = 60;
 const NOTICE_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The version of a user's list of rooms that is answered while Redis is unavailable.
 const UNKNOWN_VERSION: &str = "unknown";
 
-/// The configured limits of the HTTP API.
+/// The configured limits of the public HTTP API.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Longest text of a message, in Unicode scalar values.
     pub max_message_chars: usize,
     pub max_members_per_room: NonZeroU32,
     pub max_rooms_per_user: NonZeroU32,
-    /// The rate limit for commands of one user on this node. The next two rates are per user and node too.
+    /// The rate limit for commands of one user on this node. The next three rates are per user and node too.
     pub commands: Rate,
     pub marks: Rate,
     pub presence: Rate,
+    pub reads: Rate,
+    /// Maximum number of concurrent searches and reads of room lists and receipts; one user may have half of them. The
+    /// number is half the size of the connection pool, so that other requests do not wait for these reads.
+    pub read_slots: usize,
 }
 
 /// The state of the public HTTP API, shared by all of its threads.
 pub struct State {
     pub db: DatabaseConnection,
+    /// Only for the accounts of callers: no other query delays authentication.
+    pub accounts_db: DatabaseConnection,
     pub auth: Arc<Verifier>,
     pub log: Arc<Log>,
     /// Appends read and delivered marks to the logs.
@@ -65,23 +74,25 @@ pub struct State {
     pub limits: Limits,
     pub origins: AllowedOrigins,
     pub unknown_users: UnknownUserPolicy,
-    pub(super) memberships: Memberships,
-    pub(super) allowance: Arc<Allowance>,
+    pub(super) memberships: MembershipService,
+    pub(super) allowance: Arc<RateLimiters>,
     /// The tasks that retry failed notices to the caches; the drain of the service waits for them.
     pub notice_retries: TaskTracker,
     /// Permits for requests that wait until a seq is stored or an erasure is finished.
     pub(super) wait_slots: RequestSlots,
     pub(super) history_slots: RequestSlots,
     pub(super) export_slots: RequestSlots,
+    read_slots: RequestSlots,
     /// Notifies the task that erases users.
     pub(super) erasure_requested: Arc<Notify>,
 }
 
 impl State {
-    /// Creates the state. Its tasks run on the current runtime.
+    /// Creates the state from the pools for requests and for the accounts of callers. Its tasks run on the current
+    /// runtime.
     #[must_use]
     pub fn new(
-        db: DatabaseConnection,
+        (db, accounts_db): (DatabaseConnection, DatabaseConnection),
         auth: Arc<Verifier>,
         log: Arc<Log>,
         limits: Limits,
@@ -91,20 +102,25 @@ impl State {
     ) -> Self {
         let notice_retries = TaskTracker::new();
         let [wait_slots, history_slots, export_slots] =
-            [WAIT_PERMITS, WALK_PERMITS, EXPORT_PERMITS].map(|(all, each)| RequestSlots::new(all, each));
+            [MAX_WAITING_REQUESTS, MAX_HISTORY_REQUESTS, MAX_EXPORT_REQUESTS]
+                .map(|(all, each)| RequestSlots::new(all, each));
+        let read_slots = RequestSlots::new(limits.read_slots, limits.read_slots.div_ceil(2));
         let receipts = Receipts::start(log.clone());
         let bounds = MembershipLimits {
             members_per_room: limits.max_members_per_room.get(),
             rooms_per_user: limits.max_rooms_per_user.get(),
         };
-        let memberships = Memberships { db: db.clone(), log: log.clone(), unknown_users, bounds };
-        let allowance = Allowance::start(|kind| match kind {
-            CommandKind::Commands => limits.commands,
-            CommandKind::Marks => limits.marks,
-            CommandKind::Presence => limits.presence,
+        let memberships = MembershipService { db: db.clone(), log: log.clone(), unknown_users, bounds };
+        let allowance = RateLimiters::start(|kind| match kind {
+            RateLimitKind::Commands => limits.commands,
+            RateLimitKind::Marks => limits.marks,
+            RateLimitKind::Presence => limits.presence,
+            RateLimitKind::Reads => limits.reads,
+            RateLimitKind::Content => limits.commands.content_of_user(),
         });
         Self {
             db,
+            accounts_db,
             auth,
             log,
             receipts,
@@ -117,6 +133,7 @@ impl State {
             wait_slots,
             history_slots,
             export_slots,
+            read_slots,
             erasure_requested,
         }
     }
@@ -124,6 +141,15 @@ impl State {
     /// The viewer's access to a room. Refuses a room that does not exist or that the viewer may not see.
     pub(super) async fn access(&self, viewer: Viewer<'_>, room: &RoomId) -> Result<Access, Problem> {
         query::access(&self.db, viewer, room).await?.ok_or_else(Problem::no_such_room)
+    }
+
+    /// Admits a read whose statements may take long: takes a token of the viewer's allowance, and waits for a slot,
+    /// which is released when the guard is dropped. Refuses with `rate_limited` if the viewer reads too often or too
+    /// much at once, and with `overloaded` if all users together do.
+    pub(super) async fn admit_read(&self, viewer: Viewer<'_>) -> Result<SlotGuard, Problem> {
+        self.allowance.take_token(RateLimitKind::Reads, viewer)?;
+        let what = "searches and reads of lists";
+        Ok(self.read_slots.acquire_within(viewer.user, what, READ_SLOT_TIMEOUT).await?)
     }
 
     /// Returns when the room's stored head is at least `upto`. Holds no database connection while it waits. Refuses
@@ -137,15 +163,15 @@ impl State {
     ) -> Result<(), Problem> {
         let _permit = self.wait_slots.acquire(user, "waits for the log to be stored")?;
         let seq = Seq(u64::try_from(upto).unwrap_or_default());
-        if query::wait_until_stored(&self.db, room, seq, Instant::now() + UPTO_TIMEOUT).await? {
+        if query::wait_until_stored(&self.db, room, seq, Instant::now() + STORED_WAIT_TIMEOUT).await? {
             return Ok(());
         }
         Err(Refusal::unavailable(format!("seq {upto} of the room is not stored yet; retry")).into())
     }
 
-    /// The version of a user's list of rooms. Must be read before the list: if the list changes in between, the client
-    /// then gets a new list with an old version and reads it again. While Redis is unavailable, returns a version that
-    /// no list has, so that the client reads the list again later.
+    /// The version of a user's list of rooms. Must be read before the list: if the list changes between the two reads,
+    /// the client gets the new list with the old version, and reads the list again. While Redis is unavailable, returns
+    /// a version that no list has, so that the client reads the list again later.
     pub(super) async fn rooms_version(&self, user: &UserId) -> String {
         let version = async {
             let session = self.log.current_session()?;
@@ -174,7 +200,7 @@ impl State {
         }
         let (db, log) = (self.db.clone(), self.log.clone());
         self.notice_retries.spawn(async move {
-            for _ in 0..NOTICE_RETRIES {
+            for _ in 0..MAX_NOTICE_RETRIES {
                 tokio::time::sleep(NOTICE_RETRY_PAUSE).await;
                 if notice.send(&db, &log).await {
                     return;

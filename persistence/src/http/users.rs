@@ -3,14 +3,14 @@
 use actix_web::web;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tidings_shared::command_fields::{object, optional};
 use tidings_shared::error::{ErrorCode, Refusal};
-use tidings_shared::fields::{object, optional};
 use tidings_shared::ids::UserId;
 use tidings_shared::limits::MAX_PERSON_TEXT_CHARS;
 use tidings_shared::openapi::PersonTextForm;
 use utoipa::ToSchema;
 
-use super::body::{Body, COMMAND_BYTES};
+use super::body::{Body, MAX_COMMAND_BODY_BYTES};
 use super::caller::Caller;
 use super::change_notices::ChangeNotice;
 use super::creation::check_line;
@@ -48,12 +48,12 @@ pub async fn put_user(
     payload: web::Payload,
 ) -> Result<web::Json<UserAnswer>, Problem> {
     let user = parameters::user(&path)?;
-    let body = Body::read(&state, &caller, payload, COMMAND_BYTES).await?;
+    let body = Body::read(&state, &caller, payload, MAX_COMMAND_BODY_BYTES).await?;
     if !caller.admin {
         let rule = "users are changed with the scope tidings.admin, or by their own tokens";
         return Err(Problem::new(ErrorCode::Forbidden, rule));
     }
-    let change = read(body.text())?;
+    let change = parse_change(body.text())?;
     let notice = ChangeNotice::Account(user.clone());
     state.notify_before(&notice).await?;
     let put = users::put_account(&state.db, &user, &change).await;
@@ -83,16 +83,16 @@ pub struct PutUserBody<'a> {
     blocked: Option<&'a RawValue>,
 }
 
-fn read(text: &str) -> Result<AccountChange, Refusal> {
+fn parse_change(text: &str) -> Result<AccountChange, Refusal> {
     let given: PutUserBody<'_> = object(text)?;
     Ok(AccountChange {
-        name: line(given.name, "name")?,
-        picture: line(given.picture, "picture")?,
+        name: parse_line(given.name, "name")?,
+        picture: parse_line(given.picture, "picture")?,
         blocked: optional(given.blocked, "blocked", "true or false")?,
     })
 }
 
-fn line(field: Option<&RawValue>, name: &'static str) -> Result<Option<String>, Refusal> {
+fn parse_line(field: Option<&RawValue>, name: &'static str) -> Result<Option<String>, Refusal> {
     let text: Option<String> = optional(field, name, "a string")?;
     text.as_deref().map_or(Ok(()), |text| check_line(text, name, MAX_PERSON_TEXT_CHARS))?;
     Ok(text)
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn omitted_field_stays_and_invalid_one_is_named() {
-        let change = read(r#"{"name":"","blocked":true,"picture":null,"x":1}"#).unwrap();
+        let change = parse_change(r#"{"name":"","blocked":true,"picture":null,"x":1}"#).unwrap();
         assert_eq!((change.name.as_deref(), change.picture, change.blocked), (Some(""), None, Some(true)));
         let long = serde_json::json!({"picture": "x".repeat(513)}).to_string();
         for (text, code, field) in [
@@ -114,7 +114,7 @@ mod tests {
             (r#"{"blocked":1}"#, ErrorCode::BadRequest, Some("blocked")),
             ("", ErrorCode::BadRequest, None),
         ] {
-            let refusal = read(text).unwrap_err();
+            let refusal = parse_change(text).unwrap_err();
             assert_eq!((refusal.code, refusal.field.as_deref()), (code, field), "{text}");
         }
     }

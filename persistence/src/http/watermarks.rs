@@ -1,16 +1,16 @@
 //! `/rooms/{room}/receipts`, `/rooms/{room}/read` and `/rooms/{room}/delivered`: read and set how far members have read
-//! and received messages. As in the gateway, marks are gathered for a short time and then appended together.
+//! and received messages. As in the gateway, marks of a short time are gathered and appended together.
 
 use actix_web::web;
 use serde::{Deserialize, Serialize};
+use tidings_shared::command_fields::Fields;
 use tidings_shared::error::ErrorCode;
-use tidings_shared::fields::Fields;
 use tidings_shared::ids::{RoomId, Seq};
 use tidings_shared::limits::MAX_SEQ;
 use utoipa::ToSchema;
 
-use super::allowance::CommandKind;
-use super::body::{Body, COMMAND_BYTES};
+use super::allowance::RateLimitKind;
+use super::body::{Body, MAX_COMMAND_BODY_BYTES};
 use super::caller::Caller;
 use super::parameters;
 use super::problem::Problem;
@@ -28,7 +28,10 @@ pub struct ReceiptList {
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/receipts", operation_id = "listReceipts", tag = "rooms",
     params(("room" = RoomId, Path)),
-    responses((status = 200, description = "The members, at most the 1,000 who read last", body = ReceiptList))
+    responses(
+        (status = 200, description = "The members, at most the 1,000 who read last", body = ReceiptList),
+        (status = 429, description = "Too many searches and reads of lists"),
+    )
 )]
 pub async fn list_receipts(
     state: web::Data<State>,
@@ -36,6 +39,7 @@ pub async fn list_receipts(
     path: web::Path<String>,
 ) -> Result<web::Json<ReceiptList>, Problem> {
     let room = parameters::room(&path)?;
+    let _slot = state.admit_read(caller.viewer()).await?;
     state.access(caller.viewer(), &room).await?;
     Ok(web::Json(ReceiptList { receipts: members::receipts(&state.db, &room).await? }))
 }
@@ -64,7 +68,7 @@ pub async fn set_read(
     path: web::Path<String>,
     payload: web::Payload,
 ) -> Result<web::Json<Mark>, Problem> {
-    mark(&state, &caller, &path, payload, false).await
+    set_mark(&state, &caller, &path, payload, false).await
 }
 
 /// Marks everything up to `seq` as delivered, in the same way as `read`.
@@ -82,10 +86,10 @@ pub async fn set_delivered(
     path: web::Path<String>,
     payload: web::Payload,
 ) -> Result<web::Json<Mark>, Problem> {
-    mark(&state, &caller, &path, payload, true).await
+    set_mark(&state, &caller, &path, payload, true).await
 }
 
-async fn mark(
+async fn set_mark(
     state: &State,
     caller: &Caller,
     room: &str,
@@ -93,9 +97,9 @@ async fn mark(
     delivered: bool,
 ) -> Result<web::Json<Mark>, Problem> {
     let room = parameters::room(room)?;
-    let body = Body::read(state, caller, payload, COMMAND_BYTES).await?;
+    let body = Body::read(state, caller, payload, MAX_COMMAND_BODY_BYTES).await?;
     let requested = Fields::parse(body.text())?.seq()?;
-    state.allowance.take_token(CommandKind::Marks, caller.viewer())?;
+    state.allowance.take_token(RateLimitKind::Marks, caller.viewer())?;
     let access = state.access(caller.viewer(), &room).await?;
     if access.role.is_none() {
         // A caller with the scope `tidings.admin` who is not a member has no marks in the room.

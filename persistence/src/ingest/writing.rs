@@ -5,60 +5,61 @@
 //! are never given up, and the partition of a single stuck record pauses.
 
 mod batch_pacer;
+mod batch_parts;
 mod committed_heads;
 mod counts;
-mod gathered;
+mod publishing;
 mod spans;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use sea_orm::DbErr;
-use tidings_shared::log::{StoredUpto, keys::Partition};
+use tidings_shared::log::keys::Partition;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Ingest, announcing,
+    Ingest,
     partition_backoff::PartitionBackoff,
-    reader::{BATCH_RECORDS, Chunk},
+    reader::{Chunk, MAX_BATCH_RECORDS},
     settling,
 };
-use crate::batch::BatchClaim;
+use crate::batch::PartitionAdvance;
 use crate::sql::bigint;
 use crate::writer::{
-    batch::{KeptConnection, write as write_batch},
-    failure,
+    batch::{BatchNumber, BatchWrite, KeptConnection},
+    failure, leases,
     limit::{self, within},
-    outcome::{Exception, WriteError, Written},
+    outcome::WriteError,
 };
 use batch_pacer::BatchPacer;
+use batch_parts::Batch;
 use committed_heads::CommittedHeads;
-use counts::count;
-use gathered::Batch;
-use spans::record_spans;
+use counts::count_batch;
+use publishing::publish_stored;
+use spans::create_spans;
 
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
-/// After this many identical failures in a row a batch counts as stuck. Before, the database counts as unavailable.
-const STUCK_AFTER: u32 = 3;
+/// After this many identical failures in a row a batch counts as stuck. Before that, it is retried as a whole.
+const STUCK_AFTER_FAILURES: u32 = 3;
 /// Pause of a partition whose next record would leave a hole, before the partition is settled again.
 const HOLE_PAUSE: Duration = Duration::from_secs(1);
 /// First and longest pause of a partition whose watermark Redis refused.
 const WATERMARK_REFUSED_BACKOFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
-/// How long every batch checks its client ids after one was already used, so that a sender who repeats old client ids
-/// cannot make every batch fail once.
-const CHECK_CLIENT_IDS_FOR: Duration = Duration::from_secs(1);
+/// After a batch failed because a client id was already used, batches check their client ids for this long. Otherwise a
+/// sender who repeats old client ids could make every batch fail once.
+const CLIENT_ID_CHECK_DURATION: Duration = Duration::from_secs(1);
 /// First and longest pause of a partition whose next record is stuck.
 const STUCK_BACKOFF: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 
 /// A batch, or the part of a halved batch, that is still to be written.
-struct Piece {
+struct BatchPiece {
     batch: Batch,
     /// The reason why the only record of this piece becomes a void and a dead letter.
     poison: Option<String>,
-    /// The cause of failure of the stuck piece of which this piece is a half.
+    /// If this piece is a half of a stuck piece: why the stuck piece failed.
     stuck: Option<String>,
 }
 
@@ -66,35 +67,41 @@ struct Piece {
 enum PieceFailure {
     /// PostgreSQL refused the content of a record in the piece.
     Data(DbErr),
-    /// The piece failed `STUCK_AFTER` times in a row for this cause.
+    /// The piece failed `STUCK_AFTER_FAILURES` times in a row for this cause.
     Stuck(String),
 }
 
-/// Gathers chunks into batches and writes them, until the reader has ended. After `stop`, does not wait to retry a
-/// batch.
-pub(super) async fn write(ingest: Arc<Ingest>, mut chunks: mpsc::Receiver<Chunk>, stop: CancellationToken) {
-    let mut writer = Writer {
+/// Gathers chunks into batches and writes them, until the reader has ended. After `stop` is cancelled, gives up a batch
+/// instead of waiting for a retry.
+pub(super) async fn write_batches(
+    ingest: Arc<Ingest>,
+    mut chunks: mpsc::Receiver<Chunk>,
+    stop: CancellationToken,
+) {
+    let mut writer = BatchWriter {
         ingest: &ingest,
         stop: &stop,
         watermark_backoff: PartitionBackoff::new(WATERMARK_REFUSED_BACKOFF[0], WATERMARK_REFUSED_BACKOFF[1]),
         stuck_backoff: PartitionBackoff::new(STUCK_BACKOFF[0], STUCK_BACKOFF[1]),
+        locked_backoff: PartitionBackoff::new(settling::LOCKED_BACKOFF[0], settling::LOCKED_BACKOFF[1]),
         connection: KeptConnection::new(ingest.db.clone()),
+        number: BatchNumber::first_of(&ingest.replica),
         heads: CommittedHeads::default(),
         check_client_ids_until: Instant::now(),
     };
     let mut pacer = BatchPacer::new(Instant::now());
     let mut waiting: Option<Chunk> = None;
     loop {
-        writer.connection.give_back_old();
+        writer.connection.release_expired();
         if !stop.is_cancelled() {
-            settling::settle(&ingest).await;
+            settling::settle(&ingest, &mut writer.locked_backoff).await;
         }
         let first = match waiting.take() {
             Some(chunk) => chunk,
             None => {
-                let settling = ingest.owned().next_settling();
+                let settling = ingest.owned().next_settling_at();
                 let pause = settling.map_or(MAX_BACKOFF, |at| at.saturating_duration_since(Instant::now()));
-                // The longest pause, because the kept connection must be given back in time.
+                // The pause is limited, because the kept connection must return to the pool in time.
                 let pause = pause.min(MAX_BACKOFF);
                 tokio::select! {
                     chunk = chunks.recv() => match chunk {
@@ -111,7 +118,7 @@ pub(super) async fn write(ingest: Arc<Ingest>, mut chunks: mpsc::Receiver<Chunk>
         let mut records = first.record_count();
         let mut reader_permit = batch.add(first);
         while let Ok(chunk) = chunks.try_recv() {
-            if records + chunk.record_count() > BATCH_RECORDS {
+            if records + chunk.record_count() > MAX_BATCH_RECORDS {
                 waiting = Some(chunk);
                 break;
             }
@@ -120,7 +127,7 @@ pub(super) async fn write(ingest: Arc<Ingest>, mut chunks: mpsc::Receiver<Chunk>
         }
         writer.write_all(batch).await;
         pacer.count(records, begun);
-        // Pauses so that records gather, unless records are already read.
+        // Pauses to let records gather, unless the next records are already read.
         if waiting.is_none() && chunks.is_empty() {
             let pause = pacer.gather_pause(records, begun.elapsed());
             let _ = stop.run_until_cancelled(tokio::time::sleep(pause)).await;
@@ -129,20 +136,22 @@ pub(super) async fn write(ingest: Arc<Ingest>, mut chunks: mpsc::Receiver<Chunk>
     }
 }
 
-struct Writer<'a> {
+struct BatchWriter<'a> {
     ingest: &'a Ingest,
     stop: &'a CancellationToken,
     watermark_backoff: PartitionBackoff,
     stuck_backoff: PartitionBackoff,
+    locked_backoff: PartitionBackoff,
     connection: KeptConnection,
+    number: BatchNumber,
     heads: CommittedHeads,
     check_client_ids_until: Instant,
 }
 
-impl Writer<'_> {
+impl BatchWriter<'_> {
     /// Writes a whole batch. Halves the pieces whose data is refused or that are stuck.
     async fn write_all(&mut self, batch: Batch) {
-        let mut left = vec![Piece { batch, poison: None, stuck: None }];
+        let mut left = vec![BatchPiece { batch, poison: None, stuck: None }];
         while let Some(mut piece) = left.pop() {
             let Err(failed) = self.write_piece(&mut piece).await else { continue };
             let (label, stuck) = match &failed {
@@ -153,25 +162,25 @@ impl Writer<'_> {
             if piece.batch.record_count() > 1 {
                 let (first, second) = piece.batch.halve();
                 for batch in [second, first] {
-                    left.push(Piece { batch, poison: None, stuck: stuck.clone() });
+                    left.push(BatchPiece { batch, poison: None, stuck: stuck.clone() });
                 }
                 continue;
             }
             match failed {
                 PieceFailure::Data(error) if piece.poison.is_none() => {
-                    piece.poison = Some(failure::without_data(&error));
+                    piece.poison = Some(failure::redacted_cause(&error));
                     left.push(piece);
                 }
                 PieceFailure::Data(error) => {
-                    self.pause_partitions(&piece.batch, &failure::without_data(&error))
+                    self.pause_partitions(&piece.batch, &failure::redacted_cause(&error))
                 }
                 PieceFailure::Stuck(cause) => self.pause_partitions(&piece.batch, &cause),
             }
         }
     }
 
-    /// Pauses the partition of a record that cannot be written, neither as an event nor as a void, until an operator
-    /// acts. Other partitions continue.
+    /// Pauses the partition of a record that can be written neither as an event nor as a void. After each pause the
+    /// record is tried again. Other partitions continue.
     fn pause_partitions(&mut self, batch: &Batch, cause: &str) {
         for (partition, part) in &batch.0 {
             let (number, after, pause) = (partition.0, part.after, self.stuck_backoff.next_pause(*partition));
@@ -181,36 +190,41 @@ impl Writer<'_> {
     }
 
     /// Writes those partitions of the piece that this replica can claim. Retries while the database is unavailable.
-    async fn write_piece(&mut self, piece: &mut Piece) -> Result<(), PieceFailure> {
+    async fn write_piece(&mut self, piece: &mut BatchPiece) -> Result<(), PieceFailure> {
         let Self { ingest, stop, .. } = *self;
         let mut backoff = MIN_BACKOFF;
-        let (mut last, mut in_a_row) = match piece.stuck.take() {
-            Some(cause) => (cause, STUCK_AFTER - 1),
+        let (mut last, mut failures_in_a_row) = match piece.stuck.take() {
+            Some(cause) => (cause, STUCK_AFTER_FAILURES - 1),
             None => (String::new(), 0),
         };
         loop {
-            let claims = claim(ingest, &mut piece.batch);
+            let claims = claim_partitions(ingest, &mut piece.batch);
             if claims.is_empty() {
                 return Ok(());
             }
             let entries = piece.batch.entries();
             let (begun, begun_at) = (Instant::now(), SystemTime::now());
-            // After a timeout the batch may still be committed. The next attempt then finds that the partition's row
-            // has moved.
+            // After a timeout the batch may still be committed. The next attempt then finds that the number is taken.
             let heads = self.heads.usable_for(&piece.batch, &claims);
-            let checked = begun < self.check_client_ids_until;
-            let (connection, poison) = (&mut self.connection, piece.poison.as_deref());
-            let writing = write_batch(connection, &claims, &entries, &heads, poison, checked);
-            let written = within(limit::ANSWER_DEADLINE, writing).await;
+            let write = BatchWrite {
+                number: &self.number,
+                claims: &claims,
+                entries: &entries,
+                heads: &heads,
+                poison: piece.poison.as_deref(),
+                check_client_ids: begun < self.check_client_ids_until,
+            };
+            let written = within(limit::ANSWER_DEADLINE, write.write(&mut self.connection)).await;
             if written.is_err() {
                 // After any failure, the next attempt reads the heads from PostgreSQL.
                 self.heads.forget_all();
             }
             match written {
                 Ok(mut written) => {
+                    self.number.advance();
                     self.heads.remember(&piece.batch, std::mem::take(&mut written.heads));
                     ingest.metrics.write_seconds.observe(begun.elapsed().as_secs_f64());
-                    count(&ingest.metrics, entries.len(), &written);
+                    count_batch(&ingest.metrics, entries.len(), &written);
                     let records = entries.iter().filter_map(|entry| entry.record.as_ref().ok());
                     // Records with the seq 0 are not events.
                     let events = records.filter(|record| record.seq.0 > 0);
@@ -222,14 +236,14 @@ impl Writer<'_> {
                         self.stuck_backoff.reset(partition);
                     }
                     let (committing_at, committed_at) = (written.committing_at, SystemTime::now());
-                    self.publish_stored(&claims, written).await;
-                    // Created after the watermark is written, because senders wait for the watermark.
-                    record_spans(&entries, begun_at, committing_at, committed_at);
+                    publish_stored(ingest, &mut self.watermark_backoff, &claims, written).await;
+                    // Creates the spans after the watermark is written, because senders wait for the watermark.
+                    create_spans(&entries, begun_at, committing_at, committed_at);
                     return Ok(());
                 }
                 Err(WriteError::ClientIdTaken) => {
                     ingest.metrics.retries.with_label_values(&["taken"]).inc();
-                    self.check_client_ids_until = Instant::now() + CHECK_CLIENT_IDS_FOR;
+                    self.check_client_ids_until = Instant::now() + CLIENT_ID_CHECK_DURATION;
                     continue;
                 }
                 Err(WriteError::Lost(partitions)) => {
@@ -238,6 +252,13 @@ impl Writer<'_> {
                     let (now, mut owned) = (Instant::now(), ingest.owned());
                     partitions.iter().for_each(|partition| owned.unsettle(*partition, now, Duration::ZERO));
                     continue;
+                }
+                Err(WriteError::NumberTaken) => {
+                    ingest.metrics.retries.with_label_values(&["lost"]).inc();
+                    tracing::info!("an earlier attempt was committed: settling again");
+                    self.number.advance();
+                    end_passes(ingest, &piece.batch);
+                    return Ok(());
                 }
                 Err(WriteError::Hole(hole)) => {
                     ingest.metrics.holes.inc();
@@ -248,17 +269,21 @@ impl Writer<'_> {
                 }
                 Err(WriteError::Data(error)) => return Err(PieceFailure::Data(error)),
                 Err(WriteError::Stuck(error)) => {
-                    let cause = failure::without_data(&error);
-                    in_a_row = if cause == last { in_a_row + 1 } else { 1 };
-                    if in_a_row >= STUCK_AFTER {
+                    if failure::is_time_limit_error(&error) && self.pause_locked_partitions(&claims).await {
+                        ingest.metrics.retries.with_label_values(&["locked"]).inc();
+                        continue;
+                    }
+                    let cause = failure::redacted_cause(&error);
+                    failures_in_a_row = if cause == last { failures_in_a_row + 1 } else { 1 };
+                    if failures_in_a_row >= STUCK_AFTER_FAILURES {
                         return Err(PieceFailure::Stuck(cause));
                     }
                     tracing::warn!(cause, "batch not written, retrying");
                     last = cause;
                 }
                 Err(WriteError::Transient(error)) => {
-                    tracing::warn!(cause = failure::without_data(&error), "batch not written, retrying");
-                    in_a_row = 0;
+                    tracing::warn!(cause = failure::redacted_cause(&error), "batch not written, retrying");
+                    failures_in_a_row = 0;
                 }
             }
             ingest.metrics.retries.with_label_values(&["away"]).inc();
@@ -273,57 +298,26 @@ impl Writer<'_> {
         }
     }
 
-    /// Announces membership changes, then writes each partition's watermark to Redis. A partition whose watermark Redis
-    /// refused is settled again, so that the records above its watermark are read and reported again.
-    async fn publish_stored(&mut self, claims: &[BatchClaim], written: Written) {
-        let ingest = self.ingest;
-        let mut by_partition: BTreeMap<Partition, Vec<(String, String)>> = BTreeMap::new();
-        for Exception { room, seq, outcome } in written.exceptions {
-            let partition = Partition::of(&room);
-            by_partition.entry(partition).or_default().push((format!("{room}\u{1f}{seq}"), outcome));
-            ingest.wake_announcer.notify_one();
-        }
-        let session = ingest.log.session().await.ok();
-        let unannounced = announcing::announce(ingest, session.as_ref(), &written.memberships).await;
-        let (mut results, mut updates) = (Vec::with_capacity(claims.len()), Vec::with_capacity(claims.len()));
-        for claim in claims {
-            let (partition, watermark) = (claim.expected.lease.partition, claim.upto);
-            let session = session.as_ref().filter(|session| session.epoch == claim.expected.epoch);
-            if session.is_some() && !unannounced.contains(&partition) {
-                let exceptions = by_partition.remove(&partition).unwrap_or_default();
-                updates.push(StoredUpto { partition, watermark, exceptions });
-            } else {
-                results.push((partition, Ok(false)));
-            }
-        }
-        if let Some(session) = &session {
-            let answers = ingest.log.publish_stored(session, &updates).await;
-            results.extend(updates.iter().map(|update| update.partition).zip(answers));
-        }
-        for (partition, result) in results {
-            if matches!(result, Ok(true)) {
-                self.watermark_backoff.reset(partition);
-            } else {
-                tracing::info!(
-                    partition = partition.0,
-                    ?result,
-                    "the watermark was not accepted: settling again"
-                );
-                let pause = self.watermark_backoff.next_pause(partition);
-                ingest.owned().unsettle(partition, Instant::now(), pause);
-            }
-        }
+    /// Pauses the partitions whose rows another transaction has locked, so that the other partitions need not wait.
+    /// Returns whether any row is locked.
+    async fn pause_locked_partitions(&mut self, claims: &[PartitionAdvance]) -> bool {
+        let partitions: Vec<Partition> = claims.iter().map(|claim| claim.expected.lease.partition).collect();
+        let locked =
+            within(limit::ANSWER_DEADLINE, leases::locked_partitions(&self.ingest.db, &partitions)).await;
+        let locked = locked.unwrap_or_default();
+        settling::pause_locked_partitions(self.ingest, &mut self.locked_backoff, &locked);
+        !locked.is_empty()
     }
 }
 
 /// The claims of the batch's partitions. Removes partitions from the batch whose pass has ended, or whose records do
 /// not follow the committed position.
-fn claim(ingest: &Ingest, batch: &mut Batch) -> Vec<BatchClaim> {
+fn claim_partitions(ingest: &Ingest, batch: &mut Batch) -> Vec<PartitionAdvance> {
     let (now, mut owned) = (Instant::now(), ingest.owned());
     let mut claims = Vec::with_capacity(batch.0.len());
     batch.0.retain(|partition, part| {
         let expected = owned.claim(*partition, part.pass, part.after, now);
-        let claim = expected.map(|expected| BatchClaim { expected, upto: part.upto() });
+        let claim = expected.map(|expected| PartitionAdvance { expected, upto: part.upto() });
         claims.extend(claim);
         claim.is_some()
     });

@@ -1,102 +1,53 @@
-//! Answers requests of gateways about users: the rooms of a user, the roles of users in a room, accounts and presence.
-
-use std::time::Duration;
+//! Answers requests of gateways about users: the roles of users in a room, accounts and presence.
 
 use actix_web::web::Data;
 use tidings_shared::{
-    error::Refusal,
-    ids::{Epoch, Seq, UserId},
+    ids::Seq,
     internal::{
-        ConnectUserAnswer, ConnectUserRequest, MAX_USERS, RoomsAnswer, RoomsRequest,
-        people::{AccountsAnswer, AccountsRequest, RolesAnswer, RolesRequest},
+        ConnectUserAnswer, ConnectUserRequest, MAX_USERS, UsersOfRoom,
         presence::{
             AcquaintedAnswer, AcquaintedRequest, MembersAnswer, MembersRequest, SmallRoomsAnswer,
             SmallRoomsRequest,
         },
+        users::{AccountsAnswer, AccountsRequest, RolesAnswer, RolesRequest},
     },
     limits::MAX_PRESENCE_USERS,
-    membership,
 };
-use tokio::time::timeout;
 
-use super::{InternalState, authority_problem, check_count};
-use crate::account::{self, Caching};
+use super::{InternalState, check_count};
+use crate::account::{self, CachePolicy};
 use crate::http::problem::Problem;
-use crate::query::memberships::{self, UserMemberships};
-use crate::query::{presence, users};
+use crate::query::{memberships, presence, users};
 
-/// How long a cache operation may take, so that an unresponsive Redis does not use up the time for the answer.
-const CACHE_TIMEOUT: Duration = Duration::from_millis(500);
-/// How many times memberships are read. One seed moves a partition to the epoch, unless a later epoch is opened.
-const MAX_SEED_ATTEMPTS: usize = 3;
-
-/// Answers the memberships of a user, and fills the membership cache if this process has a Redis session.
-pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> Result<RoomsAnswer, Problem> {
-    let RoomsRequest { user, epoch } = request;
-    // Reads the stamp of the cache entry before the memberships. If they change in between, Redis does not accept the
-    // value that is cached here. Uses only an existing session, because the answer does not need the cache.
-    let cache = async {
-        let session = state.log.current_session()?;
-        let mut connection = session.connection();
-        let stamp = timeout(CACHE_TIMEOUT, membership::stamp(&mut connection, &user)).await.ok()?;
-        let stamp = stamp.inspect_err(|error| state.log.discard_if_unusable(&session, error)).ok()?;
-        Some((session, stamp))
-    };
-    let cache = cache.await;
-    // Readers of the cache rely on these memberships in the session's epoch.
-    let epoch = cache.as_ref().map_or(epoch, |(session, _)| epoch.max(session.epoch.0));
-    let UserMemberships { rooms, recent, .. } = memberships_in(&state, Epoch(epoch), &user).await?;
-    if let Some((session, stamp)) = cache {
-        let mut connection = session.connection();
-        let filled = membership::fill(&mut connection, &user, session.epoch, stamp, &rooms);
-        if let Ok(Err(error)) = timeout(CACHE_TIMEOUT, filled).await {
-            tracing::debug!(kind = ?error.kind(), code = error.code(), "the membership cache cannot be filled");
-            state.log.discard_if_unusable(&session, &error);
-        }
-    }
-    Ok(RoomsAnswer { rooms, recent })
-}
-
-/// Answers the stored roles of users in a room.
+/// Answers the stored roles of users in rooms.
 pub(super) async fn roles(state: Data<InternalState>, request: RolesRequest) -> Result<RolesAnswer, Problem> {
-    check_count(request.users.len(), MAX_USERS, "users")?;
-    Ok(RolesAnswer { roles: memberships::roles(&state.db, &request.room, &request.users).await? })
+    let rooms: Vec<UsersOfRoom> = std::iter::once(request.first).chain(request.more).collect();
+    check_count(rooms.iter().map(|room| room.users.len()).sum(), MAX_USERS, "users")?;
+    let mut roles = memberships::roles(&state.db, &rooms).await?;
+    Ok(RolesAnswer { more: roles.split_off(1), roles: roles.pop().unwrap_or_default() })
 }
 
-/// Answers the stored accounts of users. Creates none.
+/// Answers the stored accounts of users, and caches them if the request asks for that. Creates none.
 pub(super) async fn accounts(
     state: Data<InternalState>,
     request: AccountsRequest,
 ) -> Result<AccountsAnswer, Problem> {
     check_count(request.users.len(), MAX_USERS, "users")?;
-    Ok(AccountsAnswer { accounts: users::accounts(&state.db, &request.users).await? })
+    let accounts = match request.fills_cache {
+        true => account::load_and_cache(&state.db, &state.log, &request.users).await?,
+        false => users::accounts(&state.db, &request.users).await?,
+    };
+    Ok(AccountsAnswer { accounts })
 }
 
-/// Creates or updates a user from the claims of a token, and always caches the account.
+/// Creates or updates a user from the claims of a token, and caches the account even if it did not change.
 pub(super) async fn connect_user(
     state: Data<InternalState>,
     request: ConnectUserRequest,
 ) -> Result<ConnectUserAnswer, Problem> {
     let claims = (request.name.as_deref(), request.picture.as_deref());
     let (user, unknown_users) = (&request.user, state.unknown_users);
-    Ok(account::admit(&state.db, &state.log, user, claims, Caching::Always, unknown_users).await?)
-}
-
-/// A user's memberships, valid in `epoch`. While a partition is in an earlier epoch, a writer of that epoch may still
-/// commit a removal. So a room of that partition is seeded first, which waits for such a writer or fences it off.
-async fn memberships_in(
-    state: &InternalState,
-    epoch: Epoch,
-    user: &UserId,
-) -> Result<UserMemberships, Problem> {
-    for _ in 0..MAX_SEED_ATTEMPTS {
-        let read = memberships::load(&state.db, user, epoch).await?;
-        if read.behind.is_empty() {
-            return Ok(read);
-        }
-        state.authority.seed(epoch, &read.behind).await.map_err(authority_problem)?;
-    }
-    Err(Refusal::unavailable("another epoch is being opened; retry").into())
+    Ok(account::admit(&state.db, &state.log, user, claims, CachePolicy::Always, unknown_users).await?)
 }
 
 /// Answers the members of a room and its stored head.
@@ -115,7 +66,9 @@ pub(super) async fn acquainted(
     request: AcquaintedRequest,
 ) -> Result<AcquaintedAnswer, Problem> {
     check_count(request.others.len(), MAX_PRESENCE_USERS, "users")?;
-    Ok(AcquaintedAnswer { users: presence::acquainted(&state.db, &request.user, &request.others).await? })
+    Ok(AcquaintedAnswer {
+        users: presence::users_sharing_room(&state.db, &request.user, &request.others).await?,
+    })
 }
 
 /// Answers the most recently active small rooms of a user.

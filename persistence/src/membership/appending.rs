@@ -4,7 +4,7 @@ use sea_orm::ConnectionTrait;
 use tidings_shared::{
     error::{ErrorCode, Refusal},
     ids::{Epoch, RoomId, Seq, UserId},
-    log::{Accepted, AppendError, Entry, KnownUpto, Log, stored::Stored},
+    log::{Accepted, AppendError, Entry, KnownMemberships, Log, stored::Stored},
     message::events::MemberBody,
     role,
 };
@@ -16,7 +16,7 @@ use crate::query::wait_until_stored;
 use crate::request_error::RequestError;
 
 /// The log entry of a change that was decided from the state at `head`.
-pub fn entry<'a>(
+pub fn membership_entry<'a>(
     room: &'a RoomId,
     by: &'a UserId,
     user: &'a UserId,
@@ -30,9 +30,9 @@ pub fn entry<'a>(
         sender: Some(by),
         membership: Some((user, &change.role)),
         members_upto: Some(if change.depends_on_owners {
-            KnownUpto::Room(head)
+            KnownMemberships::Room(head)
         } else {
-            KnownUpto::User(head)
+            KnownMemberships::User(head)
         }),
         members_delta: match change.kind {
             MEMBER_ADDED => 1,
@@ -63,9 +63,9 @@ pub async fn wait_stored(log: &Log, room: &RoomId, accepted: &Accepted) -> Resul
 }
 
 /// For a request that appends nothing: checks whether the state that was read at `head` includes everything that the
-/// log has accepted. If not, waits until everything is stored and returns false; the caller then reads the state again,
-/// and need not check it again. Appends are checked by the log itself. Refuses with `unavailable` if Redis is
-/// unavailable, or if the events are not stored before the deadline.
+/// log has accepted. If not, waits until everything is stored and returns false; the caller then reads the state once
+/// more, without another check. The log itself checks appends. Refuses with `unavailable` if Redis is unavailable, or
+/// if the events are not stored before the deadline.
 pub async fn check_against_log(
     db: &impl ConnectionTrait,
     log: &Log,
@@ -99,15 +99,15 @@ mod tests {
         let room = RoomId::parse("r").unwrap();
         let [alice, bob] = ["alice", "bob"].map(|user| UserId::parse(user).unwrap());
         let added = change(MEMBER_ADDED, "vip", false);
-        let added = entry(&room, &alice, &bob, &added, Seq(7));
+        let added = membership_entry(&room, &alice, &bob, &added, Seq(7));
         assert_eq!(added.body, r#"{"user":"bob","role":"vip","by":"alice"}"#);
-        assert_eq!((added.members_delta, added.members_upto), (1, Some(KnownUpto::User(Seq(7)))));
+        assert_eq!((added.members_delta, added.members_upto), (1, Some(KnownMemberships::User(Seq(7)))));
         assert!(!added.exempt_from_backlog && !added.allowed_in_archive);
         let changed = change(MEMBER_CHANGED, "member", true);
-        let changed = entry(&room, &alice, &bob, &changed, Seq(7));
-        assert_eq!((changed.members_delta, changed.members_upto), (0, Some(KnownUpto::Room(Seq(7)))));
+        let changed = membership_entry(&room, &alice, &bob, &changed, Seq(7));
+        assert_eq!((changed.members_delta, changed.members_upto), (0, Some(KnownMemberships::Room(Seq(7)))));
         let removed = change(MEMBER_REMOVED, "removed", false);
-        let removed = entry(&room, &bob, &bob, &removed, Seq(7));
+        let removed = membership_entry(&room, &bob, &bob, &removed, Seq(7));
         assert_eq!(removed.body, r#"{"user":"bob","by":"bob"}"#);
         assert_eq!(removed.membership.map(|(_, role)| role), Some("removed"));
         assert!(removed.exempt_from_backlog && removed.members_delta == -1);

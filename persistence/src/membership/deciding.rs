@@ -13,7 +13,7 @@ use tidings_shared::{
 use crate::batch::{MEMBER_ADDED, MEMBER_CHANGED, MEMBER_REMOVED};
 use crate::query::membership_context::MembershipContext;
 
-/// The user who makes a request.
+/// The user who requests a membership change.
 #[derive(Clone, Copy, Debug)]
 pub struct Requester<'a> {
     pub user: &'a UserId,
@@ -24,13 +24,12 @@ pub struct Requester<'a> {
 /// The requested change of a membership.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MembershipRequest {
-    /// Make the user a member with this role. With None, a new member gets `member` and others keep their role.
+    /// Make the user a member with this role. With None, a new member gets the role `member`, and an existing member
+    /// keeps their role.
     Put(Option<String>),
-    /// Remove the user from the room.
     Remove,
 }
 
-/// Limits of the number of memberships.
 #[derive(Clone, Copy, Debug)]
 pub struct MembershipLimits {
     pub members_per_room: u32,
@@ -41,7 +40,7 @@ pub struct MembershipLimits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// The user already has this role, so nothing is appended.
-    Nothing {
+    NoChange {
         role: String,
     },
     Append(RoleChange),
@@ -60,7 +59,7 @@ pub struct RoleChange {
     pub depends_on_owners: bool,
 }
 
-/// Whether the room is refused as if it did not exist: the requester is not a member and does not join by this request.
+/// Whether to answer as if the room did not exist: the requester is not a member and does not join by this request.
 #[must_use]
 pub fn is_hidden(
     snapshot: &MembershipContext,
@@ -68,18 +67,18 @@ pub fn is_hidden(
     user: &UserId,
     request: &MembershipRequest,
 ) -> bool {
-    snapshot.requester.is_none() && !requester.admin && !joins(snapshot, requester, user, request)
+    snapshot.requester.is_none() && !requester.admin && !is_join(snapshot, requester, user, request)
 }
 
-/// Whether by this request the requester joins a public room.
-fn joins(
+/// Whether the requester joins a public room by this request.
+fn is_join(
     snapshot: &MembershipContext,
     requester: Requester<'_>,
     user: &UserId,
     request: &MembershipRequest,
 ) -> bool {
-    let comes_in = snapshot.user.is_none() && matches!(request, MembershipRequest::Put(_));
-    requester.user == user && comes_in && snapshot.kind == "public"
+    let would_be_added = snapshot.user.is_none() && matches!(request, MembershipRequest::Put(_));
+    requester.user == user && would_be_added && snapshot.kind == "public"
 }
 
 /// Decides a membership request. Refuses with `not_found`, `forbidden`, `conflict` or `too_large`.
@@ -90,12 +89,12 @@ pub fn decide(
     request: &MembershipRequest,
     bounds: MembershipLimits,
 ) -> Result<Decision, Refusal> {
-    let own = requester.user == user;
-    let joins = joins(snapshot, requester, user, request);
+    let is_self = requester.user == user;
+    let is_join = is_join(snapshot, requester, user, request);
     if is_hidden(snapshot, requester, user, request) {
         return Err(Refusal::not_found("room"));
     }
-    let rank = match &snapshot.requester {
+    let requester_role = match &snapshot.requester {
         _ if requester.admin => OWNER,
         Some(role) => role,
         None => "",
@@ -104,23 +103,23 @@ pub fn decide(
         return Err(forbidden("the members of a direct room are fixed"));
     }
     let (before, after) =
-        (snapshot.user.as_deref(), role_after(snapshot, request, joins && !requester.admin));
-    let leaves = own && after.is_none() && before.is_some();
+        (snapshot.user.as_deref(), role_after(snapshot, request, is_join && !requester.admin));
+    let leaves = is_self && after.is_none() && before.is_some();
     let owners_change = before == Some(OWNER) || after == Some(OWNER);
     let needed = if owners_change { Permission::ManageOwners } else { Permission::ManageMembers };
     let min_role = match before {
-        _ if requester.admin || joins => MinRole::Anyone,
+        _ if requester.admin || is_join => MinRole::Anyone,
         Some(_) if leaves => MinRole::Guest,
-        Some(role) if own && after == before => return Ok(Decision::Nothing { role: role.to_owned() }),
+        Some(role) if is_self && after == before => return Ok(Decision::NoChange { role: role.to_owned() }),
         // A member may always give themselves a lower role.
-        Some(role) if own && after.is_some_and(|after| role::rank(after) < role::rank(role)) => {
+        Some(role) if is_self && after.is_some_and(|after| role::rank(after) < role::rank(role)) => {
             MinRole::Guest
         }
-        _ if role::allows(rank, needed) => needed.min_role(),
+        _ if role::allows(requester_role, needed) => needed.min_role(),
         _ => return Err(forbidden("your role in this room does not allow this")),
     };
     if let Some(role) = before.filter(|_| after == before) {
-        return Ok(Decision::Nothing { role: role.to_owned() });
+        return Ok(Decision::NoChange { role: role.to_owned() });
     }
     if after.is_some() && snapshot.erased {
         return Err(Refusal::not_found("user"));
@@ -138,7 +137,7 @@ pub fn decide(
     let (kind, role) = match (before, after) {
         (None, None) => return Err(Refusal::not_found("member")),
         (None, Some(role)) => {
-            check_room(snapshot, bounds)?;
+            check_limits(snapshot, bounds)?;
             (MEMBER_ADDED, role)
         }
         (Some(_), Some(role)) => (MEMBER_CHANGED, role),
@@ -147,8 +146,8 @@ pub fn decide(
     Ok(Decision::Append(RoleChange { kind, role: role.to_owned(), min_role, depends_on_owners }))
 }
 
-/// The role of the user after the request; None if they are not a member then. With `as_member` it is always `member`,
-/// because a user who joins a public room cannot choose a role.
+/// The role of the user after the request; None if they are not a member then. With `as_member` the role is always
+/// `member`, because a user who joins a public room cannot choose a role.
 fn role_after<'a>(
     snapshot: &'a MembershipContext,
     request: &'a MembershipRequest,
@@ -162,7 +161,7 @@ fn role_after<'a>(
     }
 }
 
-fn check_room(snapshot: &MembershipContext, bounds: MembershipLimits) -> Result<(), Refusal> {
+fn check_limits(snapshot: &MembershipContext, bounds: MembershipLimits) -> Result<(), Refusal> {
     if u32::try_from(snapshot.member_count).is_ok_and(|members| members >= bounds.members_per_room) {
         let message = format!("the room has {} members and takes no more", bounds.members_per_room);
         return Err(Refusal::new(ErrorCode::TooLarge, message));

@@ -7,7 +7,7 @@ use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 use tidings_shared::ids::{RoomId, Seq, UserId};
 use tokio::time::{Instant, sleep};
 
-use crate::sql::{seq as seq_of, statement};
+use crate::sql::{seq_column, statement};
 
 /// The user for whom a query reads. With `admin` (scope `tidings.admin`) the user may read every room, but not messages
 /// that are private to others.
@@ -44,29 +44,29 @@ pub async fn access(
 pub async fn stored_head(db: &impl ConnectionTrait, room: &RoomId) -> Result<Option<Seq>, DbErr> {
     let sql = "SELECT head_seq FROM rooms WHERE id = $1";
     let row = db.query_one_raw(statement(sql, [room.as_str().into()])).await?;
-    row.map(|row| seq_of(&row, "head_seq")).transpose()
+    row.map(|row| seq_column(&row, "head_seq")).transpose()
 }
 
 /// The pauses between reads of the stored head double from the first to the longest. The first is short, because a
 /// batch is stored within milliseconds unless the backlog is long.
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(160);
+const FIRST_POLL_PAUSE: Duration = Duration::from_millis(5);
+const MAX_POLL_PAUSE: Duration = Duration::from_millis(160);
 
-/// Waits until the room is stored up to `seq`, and returns false if it is not at the deadline. Holds no connection
-/// between the reads. Returns true for a missing room, because no event of it will be stored.
+/// Waits until the room is stored up to `seq`. Returns false if the deadline passes first. Holds no connection between
+/// the reads. Returns true for a missing room, because no event of it will be stored.
 pub async fn wait_until_stored(
     db: &impl ConnectionTrait,
     room: &RoomId,
     seq: Seq,
     deadline: Instant,
 ) -> Result<bool, DbErr> {
-    let mut pause = FIRST_PAUSE;
+    let mut pause = FIRST_POLL_PAUSE;
     while stored_head(db, room).await?.is_some_and(|head| head < seq) {
         if Instant::now() + pause >= deadline {
             return Ok(false);
         }
         sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        pause = (pause * 2).min(MAX_POLL_PAUSE);
     }
     Ok(true)
 }

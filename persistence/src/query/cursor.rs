@@ -1,13 +1,13 @@
 //! Opaque cursors of lists: the packed position at which a page ended. Pure.
-//! Unpacking accepts only texts that were packed.
+//! Unpacking refuses texts that packing cannot have made.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 
 /// A time in the year 200,000, later than every time in the system. PostgreSQL's range of times ends even later.
-pub(super) const LATEST: DateTime<Utc> =
+pub(super) const LATEST_TIME: DateTime<Utc> =
     DateTime::from_timestamp(6_249_000_000_000, 0).expect("within the range of chrono");
-/// Separates the parts of a cursor, because no id contains a control character.
+/// Separates the parts of a cursor. No id contains a control character.
 const SEPARATOR: char = '\u{1f}';
 
 /// The last room of a page of a list that is ordered by last activity.
@@ -25,11 +25,11 @@ impl ActivityCursor {
         URL_SAFE_NO_PAD.encode(format!("{}{SEPARATOR}{}", self.updated_at.timestamp_micros(), self.room))
     }
 
-    /// Unpacks a cursor; None for a text that [`ActivityCursor::pack`] did not make.
+    /// Unpacks a cursor; None for a text that [`ActivityCursor::pack`] cannot have made.
     #[must_use]
     pub fn unpack(text: &str) -> Option<Self> {
         let (micros, room) =
-            unpacked(text)?.split_once(SEPARATOR).map(|(a, b)| (a.to_owned(), b.to_owned()))?;
+            decode_text(text)?.split_once(SEPARATOR).map(|(a, b)| (a.to_owned(), b.to_owned()))?;
         if room.is_empty() || room.contains(char::is_control) {
             return None;
         }
@@ -49,9 +49,9 @@ pub struct SearchCursor {
 }
 
 impl SearchCursor {
-    /// The position after all messages that are newer than `at`.
+    /// The position just before the messages of the time `at`. A search from here returns these and older messages.
     #[must_use]
-    pub fn before(at: DateTime<Utc>) -> Self {
+    pub fn starting_at(at: DateTime<Utc>) -> Self {
         Self { at, room: String::new(), seq: 0 }
     }
 
@@ -62,15 +62,15 @@ impl SearchCursor {
         URL_SAFE_NO_PAD.encode(format!("s{SEPARATOR}{micros}{SEPARATOR}{seq}{SEPARATOR}{}", self.room))
     }
 
-    /// Unpacks a cursor; None for a text that [`SearchCursor::pack`] did not make.
+    /// Unpacks a cursor; None for a text that [`SearchCursor::pack`] cannot have made.
     #[must_use]
     pub fn unpack(text: &str) -> Option<Self> {
-        let text = unpacked(text)?;
+        let text = decode_text(text)?;
         let mut parts = text.split(SEPARATOR);
         let (kind, micros, seq) = (parts.next()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
         let room = parts.next().filter(|room| !room.contains(char::is_control))?.to_owned();
-        let sound = kind == "s" && micros >= 0 && seq >= 0 && parts.next().is_none();
-        let at = DateTime::from_timestamp_micros(micros).filter(|at| sound && *at < LATEST)?;
+        let is_valid = kind == "s" && micros >= 0 && seq >= 0 && parts.next().is_none();
+        let at = DateTime::from_timestamp_micros(micros).filter(|at| is_valid && *at < LATEST_TIME)?;
         Some(Self { at, room, seq })
     }
 }
@@ -81,13 +81,13 @@ pub fn pack_id(id: &str) -> String {
     URL_SAFE_NO_PAD.encode(id)
 }
 
-/// Unpacks an id; None for a text that [`pack_id`] did not make.
+/// Unpacks an id; None for a text that [`pack_id`] cannot have made.
 #[must_use]
 pub fn unpack_id(text: &str) -> Option<String> {
-    unpacked(text).filter(|id| !id.is_empty() && !id.contains(char::is_control))
+    decode_text(text).filter(|id| !id.is_empty() && !id.contains(char::is_control))
 }
 
-fn unpacked(text: &str) -> Option<String> {
+fn decode_text(text: &str) -> Option<String> {
     String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()
 }
 
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn search_cursor_is_unpacked_unchanged() {
         let at = DateTime::from_timestamp_micros(1_763_628_170_123_456).unwrap();
-        for cursor in [SearchCursor { at, room: "a:b".into(), seq: 7 }, SearchCursor::before(at)] {
+        for cursor in [SearchCursor { at, room: "a:b".into(), seq: 7 }, SearchCursor::starting_at(at)] {
             assert_eq!(SearchCursor::unpack(&cursor.pack()), Some(cursor));
         }
         for bad in [

@@ -1,6 +1,6 @@
 //! Reads the log of a room after a seq: the merge of `messages` and `events`, as event frames.
 //! A page is complete up to its `next`, even if the viewer may not see some of its events. If the epoch of the request
-//! is not valid at the requested seqs, this is reported instead of a page.
+//! is not valid at the requested seqs, the result is [`EventsOutcome::EpochEnded`].
 
 mod frame;
 
@@ -10,7 +10,7 @@ use tidings_shared::ids::{Epoch, RoomId};
 use utoipa::ToSchema;
 
 use super::access::Viewer;
-use super::json::{Head, Raw};
+use super::json::{Head, RawJson};
 use super::messages::Message;
 use super::sql::{epoch_of, me, message_columns, message_row, row_without_message, visible};
 use crate::schemas::EventForm;
@@ -21,7 +21,7 @@ use crate::sql::statement;
 pub struct EventPage {
     /// Event frames as over the WebSocket. Messages have their present content.
     #[schema(value_type = Vec<EventForm>)]
-    pub events: Vec<Raw>,
+    pub events: Vec<RawJson>,
     /// All events up to this seq that the viewer may see are in this page or in earlier ones.
     pub next: Head,
     pub head: Head,
@@ -43,7 +43,7 @@ pub struct EventRange<'a> {
 
 /// The result of reading a range of a room's log.
 #[derive(Debug)]
-pub enum Events {
+pub enum EventsOutcome {
     Page(EventPage),
     /// The epoch is not valid at the requested seqs: everything above `after` must be read again.
     EpochEnded {
@@ -53,10 +53,10 @@ pub enum Events {
 
 /// `$4` is the seq after which the page begins, `$5` the limit, `$6` the epoch of the cursor or NULL. Seqs are dense,
 /// so a page is a range of the key. The LIMITs remove no rows, but give the planner the number of rows to expect. An
-/// event with a target is visible to the target's sender too, but not always to its own actor, who may have lost the
-/// role that showed them the target. A void is visible to its sender. `event_blank` is true for an edit whose message
-/// is deleted.
-const EVENTS: &str = concat!(
+/// event about a message is also visible to the sender of that message. An actor who has lost the role that showed the
+/// message does not see the event. A void is visible to its sender. `event_blank` is true for an edit whose message is
+/// deleted.
+const EVENTS_SQL: &str = concat!(
     "WITH ",
     me!(),
     ", m AS (",
@@ -88,7 +88,7 @@ pub async fn events(
     viewer: Viewer<'_>,
     room: &RoomId,
     range: EventRange<'_>,
-) -> Result<Option<Events>, DbErr> {
+) -> Result<Option<EventsOutcome>, DbErr> {
     let epoch = range.epoch.map(parse_epoch);
     let cursor_epoch: Value = epoch.flatten().into();
     let values = [
@@ -99,20 +99,20 @@ pub async fn events(
         range.limit.into(),
         cursor_epoch,
     ];
-    let rows = db.query_all_raw(statement(EVENTS, values)).await?;
+    let rows = db.query_all_raw(statement(EVENTS_SQL, values)).await?;
     let Some(first) = rows.first() else { return Ok(None) };
     let (head, epoch_now): (i64, i64) = (first.try_get("", "head_seq")?, first.try_get("", "epoch")?);
     let later =
-        LaterEpochs { newest: first.try_get("", "newest")?, lowest: first.try_get("", "good_up_to")? };
+        LaterEpochs { newest: first.try_get("", "newest")?, lowest_base: first.try_get("", "good_up_to")? };
     if let Some(epoch) = epoch
         && let Some(after) = later.invalid_above(epoch, range.after.max(range.upto.unwrap_or(0)))
     {
-        return Ok(Some(Events::EpochEnded { after }));
+        return Ok(Some(EventsOutcome::EpochEnded { after }));
     }
-    let events = rows.iter().filter_map(|row| read(row, room).transpose());
+    let events = rows.iter().filter_map(|row| frame_of_row(row, room).transpose());
     let events = events.collect::<Result<Vec<_>, DbErr>>()?;
     let end = (range.after + range.limit).min(head);
-    Ok(Some(Events::Page(EventPage {
+    Ok(Some(EventsOutcome::Page(EventPage {
         events,
         next: Head::new(epoch_now, end),
         head: Head::new(epoch_now, head),
@@ -129,30 +129,30 @@ fn parse_epoch(text: &str) -> Option<i64> {
 struct LaterEpochs {
     newest: Option<i64>,
     /// The lowest base of the room in an epoch that is later than the requested one.
-    lowest: Option<i64>,
+    lowest_base: Option<i64>,
 }
 
 impl LaterEpochs {
-    /// The last seq at which `epoch` is valid, if the requested `seq` is above it; otherwise None.
+    /// None if `epoch` is valid at `seq`; otherwise the last seq at which it is valid.
     fn invalid_above(&self, epoch: Option<i64>, seq: i64) -> Option<i64> {
         match epoch {
             Some(epoch) if self.newest.is_some_and(|newest| epoch <= newest) => {
-                self.lowest.filter(|base| seq > *base)
+                self.lowest_base.filter(|base| seq > *base)
             }
             _ => Some(0),
         }
     }
 }
 
-fn read(row: &QueryResult, room: &RoomId) -> Result<Option<Raw>, DbErr> {
+fn frame_of_row(row: &QueryResult, room: &RoomId) -> Result<Option<RawJson>, DbErr> {
     let event: Option<String> = row.try_get("", "event_type")?;
     if let Some(kind) = event {
         let (seq, at) = (row.try_get("", "m_seq")?, row.try_get("", "m_at")?);
         let body: String = row.try_get("", "event_body")?;
         let body = if row.try_get("", "event_blank")? { frame::without_content(&body)? } else { body };
-        return frame::event(&kind, &body, room.as_str(), seq, &at).map(Some);
+        return frame::event_frame(&kind, &body, room.as_str(), seq, &at).map(Some);
     }
-    Message::of(row, room.as_str())?.map(|message| frame::message(&message)).transpose()
+    Message::from_row(row, room.as_str())?.map(|message| frame::message_frame(&message)).transpose()
 }
 
 #[cfg(test)]
@@ -161,16 +161,16 @@ mod tests {
 
     #[test]
     fn unopened_epoch_is_never_valid() {
-        let later = LaterEpochs { newest: Some(4), lowest: None };
+        let later = LaterEpochs { newest: Some(4), lowest_base: None };
         assert_eq!(later.invalid_above(None, 0), Some(0));
         assert_eq!(later.invalid_above(Some(5), 3), Some(0));
         assert_eq!(later.invalid_above(Some(4), 3), None);
-        assert_eq!(LaterEpochs { newest: None, lowest: None }.invalid_above(Some(1), 0), Some(0));
+        assert_eq!(LaterEpochs { newest: None, lowest_base: None }.invalid_above(Some(1), 0), Some(0));
     }
 
     #[test]
     fn epoch_is_valid_up_to_lowest_later_base() {
-        let later = LaterEpochs { newest: Some(4), lowest: Some(10) };
+        let later = LaterEpochs { newest: Some(4), lowest_base: Some(10) };
         assert_eq!(later.invalid_above(Some(3), 10), None);
         assert_eq!(later.invalid_above(Some(3), 11), Some(10));
     }

@@ -1,5 +1,5 @@
 //! Reads all data of one user, page by page: profile, memberships, messages, reactions.
-//! A page has a bounded number of rows. Also searches the rooms that the user has left.
+//! A page has a bounded number of rows. Includes messages in rooms that the user has left.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
@@ -7,14 +7,13 @@ use serde::Serialize;
 use tidings_shared::ids::UserId;
 use uuid::Uuid;
 
-use super::json::{Raw, optional_time, time};
+use super::json::{RawJson, serialize_optional_time, serialize_time};
 use super::messages::VisibleTo;
-use crate::sql::{flagged_ids, statement};
+use crate::sql::statement;
 
-/// Number of rows in a page.
-pub const PAGE_ROWS: i64 = 500;
-/// Number of rooms in which one statement searches for messages of the user.
-const ROOMS_PER_STATEMENT: i64 = 1000;
+pub const MAX_PAGE_ROWS: i64 = 500;
+/// Maximum number of rooms that one statement finds.
+const MAX_ROOMS_PER_STATEMENT: i64 = 1000;
 
 /// The account of a user, with their last-seen time.
 #[derive(Debug, Serialize, FromQueryResult)]
@@ -22,10 +21,10 @@ pub struct Profile {
     pub user: String,
     pub name: Option<String>,
     pub picture: Option<String>,
-    #[serde(serialize_with = "time")]
+    #[serde(serialize_with = "serialize_time")]
     pub created_at: DateTime<Utc>,
     pub status: Option<String>,
-    #[serde(serialize_with = "optional_time")]
+    #[serde(serialize_with = "serialize_optional_time")]
     pub last_seen: Option<DateTime<Utc>>,
 }
 
@@ -36,14 +35,16 @@ pub struct ExportedMembership {
     pub kind: String,
     pub name: Option<String>,
     pub role: String,
-    #[serde(serialize_with = "time")]
+    #[serde(serialize_with = "serialize_time")]
     pub joined_at: DateTime<Utc>,
     pub read_seq: i64,
-    #[serde(serialize_with = "optional_time")]
+    #[serde(serialize_with = "serialize_optional_time")]
     pub read_at: Option<DateTime<Utc>>,
     pub delivered_seq: i64,
-    #[serde(serialize_with = "optional_time")]
+    #[serde(serialize_with = "serialize_optional_time")]
     pub delivered_at: Option<DateTime<Utc>>,
+    /// For which messages of the room the user wants notifications.
+    pub notify: String,
 }
 
 /// A message that the user sent. Its content comes from the archive if retention archived it.
@@ -56,19 +57,20 @@ pub struct SentMessage {
     pub kind: String,
     pub content: String,
     pub reply_to: Option<i64>,
-    pub attachments: Option<Raw>,
-    pub metadata: Option<Raw>,
+    pub attachments: Option<RawJson>,
+    pub metadata: Option<RawJson>,
     #[sea_orm(nested)]
     pub visible_to: Option<VisibleTo>,
-    #[serde(serialize_with = "time")]
+    pub mentions: Option<Vec<String>>,
+    #[serde(serialize_with = "serialize_time")]
     pub at: DateTime<Utc>,
-    #[serde(serialize_with = "optional_time")]
+    #[serde(serialize_with = "serialize_optional_time")]
     pub edited_at: Option<DateTime<Utc>>,
     pub deleted: bool,
     pub archived: bool,
     /// The earlier versions of the message, if the archive holds them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub versions: Option<Raw>,
+    pub versions: Option<RawJson>,
 }
 
 /// An earlier text of one of the user's messages.
@@ -80,8 +82,8 @@ pub struct ExportedVersion {
     #[serde(skip)]
     pub version: i64,
     pub content: String,
-    pub metadata: Option<Raw>,
-    #[serde(serialize_with = "time")]
+    pub metadata: Option<RawJson>,
+    #[serde(serialize_with = "serialize_time")]
     pub at: DateTime<Utc>,
     pub by: String,
 }
@@ -92,7 +94,7 @@ pub struct ExportedReaction {
     pub room: String,
     pub seq: i64,
     pub emoji: String,
-    #[serde(serialize_with = "time")]
+    #[serde(serialize_with = "serialize_time")]
     pub at: DateTime<Utc>,
 }
 
@@ -110,27 +112,30 @@ pub async fn memberships(
     after: &str,
 ) -> Result<Vec<ExportedMembership>, DbErr> {
     let sql = "SELECT mb.room_id AS room, r.kind, r.name, mb.role, mb.joined_at, mb.read_seq, mb.read_at, \
-                 mb.delivered_seq, mb.delivered_at FROM members mb JOIN rooms r ON r.id = mb.room_id \
+                 mb.delivered_seq, mb.delivered_at, mb.notify FROM members mb JOIN rooms r ON r.id = mb.room_id \
                WHERE mb.user_id = $1 AND mb.room_id > $2 ORDER BY mb.room_id LIMIT $3";
-    let values = [user.as_str().into(), after.into(), PAGE_ROWS.into()];
+    let values = [user.as_str().into(), after.into(), MAX_PAGE_ROWS.into()];
     ExportedMembership::find_by_statement(statement(sql, values)).all(db).await
 }
 
-/// Searches the next rooms, after the room id `after`, for messages of the user. Returns the last searched room and the
-/// rooms with such messages; None if no room is left. There is no index of messages by sender, because it would make
-/// every send slower, and this search is rare.
+/// The next rooms with messages of the user, ordered by id, after the room id `after`; empty if no room is left. The
+/// user may have left a room. Each step of the recursion finds the next room by one index look-up, which does not
+/// depend on the number of messages in a room.
 pub async fn rooms_with_messages(
     db: &impl ConnectionTrait,
     user: &UserId,
     after: &str,
-) -> Result<Option<(String, Vec<String>)>, DbErr> {
-    let sql = "SELECT r.id, m.there IS NOT NULL AS has_messages \
-               FROM (SELECT id FROM rooms WHERE id > $2 ORDER BY id LIMIT $3) r \
-               LEFT JOIN LATERAL (SELECT true AS there FROM messages m \
-                 WHERE m.room_id = r.id AND m.sender_id = $1 LIMIT 1) m ON true ORDER BY r.id";
-    let values = [user.as_str().into(), after.into(), ROOMS_PER_STATEMENT.into()];
+) -> Result<Vec<String>, DbErr> {
+    let sql = "WITH RECURSIVE found AS ( \
+                 (SELECT m.room_id, 1 AS place FROM messages m WHERE m.sender_id = $1 AND m.room_id > $2 \
+                   ORDER BY m.room_id LIMIT 1) \
+                 UNION ALL SELECT n.room_id, f.place + 1 FROM found f CROSS JOIN LATERAL (SELECT m.room_id FROM messages m \
+                   WHERE m.sender_id = $1 AND m.room_id > f.room_id ORDER BY m.room_id LIMIT 1) n \
+                 WHERE f.place < $3) \
+               SELECT room_id FROM found ORDER BY room_id";
+    let values = [user.as_str().into(), after.into(), MAX_ROOMS_PER_STATEMENT.into()];
     let rows = db.query_all_raw(statement(sql, values)).await?;
-    flagged_ids(&rows, "has_messages")
+    rows.iter().map(|row| row.try_get_by("room_id")).collect()
 }
 
 /// The next page of the user's messages in a room, ordered by client id, after the client id `after`.
@@ -142,7 +147,7 @@ pub async fn sent_messages(
 ) -> Result<Vec<SentMessage>, DbErr> {
     let sql = "SELECT m.room_id AS room, m.seq, m.id, m.client_id, m.kind, COALESCE(a.content, m.content) AS content, \
                  m.reply_to, COALESCE(a.attachments, m.attachments)::text AS attachments, \
-                 COALESCE(a.metadata, m.metadata)::text AS metadata, m.at, m.edited_at, m.deleted, \
+                 COALESCE(a.metadata, m.metadata)::text AS metadata, COALESCE(a.mentions, m.mentions) AS mentions, m.at, m.edited_at, m.deleted, \
                  CASE WHEN m.visible_roles IS NULL THEN m.visible_users ELSE COALESCE(m.visible_users, '{}') END AS users, \
                  CASE WHEN m.visible_users IS NULL THEN m.visible_roles ELSE COALESCE(m.visible_roles, '{}') END AS roles, \
                  a.room_id IS NOT NULL AS archived, a.versions::text AS versions \
@@ -150,11 +155,11 @@ pub async fn sent_messages(
                  ORDER BY m.client_id LIMIT $4) m \
                LEFT JOIN LATERAL (SELECT * FROM messages_archive a \
                  WHERE a.room_id = m.room_id AND a.seq = m.seq LIMIT 1) a ON true ORDER BY m.client_id";
-    let values = [room.into(), user.as_str().into(), after.into(), PAGE_ROWS.into()];
+    let values = [room.into(), user.as_str().into(), after.into(), MAX_PAGE_ROWS.into()];
     SentMessage::find_by_statement(statement(sql, values)).all(db).await
 }
 
-/// The next page of the versions of these messages, at most [`PAGE_ROWS`], after the version `after` (seq, version).
+/// The next page of the versions of these messages, after the version `after` (seq, version).
 pub async fn versions(
     db: &impl ConnectionTrait,
     room: &str,
@@ -165,7 +170,7 @@ pub async fn versions(
                FROM message_versions v \
                WHERE v.room_id = $1 AND v.seq = ANY ($2) AND (v.seq, v.version) > ($3, $4) \
                ORDER BY v.seq, v.version LIMIT $5";
-    let values = [room.into(), seqs.to_vec().into(), after.0.into(), after.1.into(), PAGE_ROWS.into()];
+    let values = [room.into(), seqs.to_vec().into(), after.0.into(), after.1.into(), MAX_PAGE_ROWS.into()];
     ExportedVersion::find_by_statement(statement(sql, values)).all(db).await
 }
 
@@ -178,6 +183,6 @@ pub async fn reactions(
     let sql = "SELECT x.room_id AS room, x.seq, x.emoji, x.at FROM reactions x \
                WHERE x.user_id = $1 AND (x.room_id, x.seq, x.emoji) > ($2, $3, $4) \
                ORDER BY x.room_id, x.seq, x.emoji LIMIT $5";
-    let values = [user.as_str().into(), after.0.into(), after.1.into(), after.2.into(), PAGE_ROWS.into()];
+    let values = [user.as_str().into(), after.0.into(), after.1.into(), after.2.into(), MAX_PAGE_ROWS.into()];
     ExportedReaction::find_by_statement(statement(sql, values)).all(db).await
 }

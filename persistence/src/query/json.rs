@@ -12,9 +12,9 @@ use tidings_shared::protocol::server::rfc3339;
 /// JSON text from the database that answers contain unchanged.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
-pub struct Raw(pub(super) Box<RawValue>);
+pub struct RawJson(pub(super) Box<RawValue>);
 
-impl Raw {
+impl RawJson {
     /// Wraps the JSON text of a column. Fails only for other text, which a column of type `json` cannot hold.
     pub fn new(text: String) -> Result<Self, DbErr> {
         let raw = RawValue::from_string(text).map(Self);
@@ -22,7 +22,7 @@ impl Raw {
     }
 }
 
-impl Deref for Raw {
+impl Deref for RawJson {
     type Target = RawValue;
 
     fn deref(&self) -> &RawValue {
@@ -30,7 +30,7 @@ impl Deref for Raw {
     }
 }
 
-impl TryGetable for Raw {
+impl TryGetable for RawJson {
     fn try_get_by<I: ColIdx>(row: &QueryResult, index: I) -> Result<Self, TryGetError> {
         Ok(Self::new(String::try_get_by(row, index)?)?)
     }
@@ -43,17 +43,17 @@ pub fn wire_time(at: &DateTime<Utc>) -> String {
 }
 
 /// Serialises a time as [`wire_time`] writes it, for `serialize_with`.
-pub(crate) fn time<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize_time<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&wire_time(at))
 }
 
 /// Serialises a time as [`wire_time`] writes it, or null, for `serialize_with`.
-pub(crate) fn optional_time<S: Serializer>(
+pub(crate) fn serialize_optional_time<S: Serializer>(
     at: &Option<DateTime<Utc>>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     match at {
-        Some(at) => time(at, serializer),
+        Some(at) => serialize_time(at, serializer),
         None => serializer.serialize_none(),
     }
 }
@@ -69,7 +69,6 @@ pub struct Head {
 }
 
 impl Head {
-    /// Makes a head from columns of the database.
     pub(super) fn new(epoch: i64, seq: i64) -> Self {
         Self { epoch: epoch.to_string(), seq }
     }
@@ -90,6 +89,6 @@ mod tests {
     #[test]
     fn raw_json_keeps_order_numbers_and_spaces() {
         let text = r#"{"b": 1.0, "a":1e400,  "c":"\u0000"}"#;
-        assert_eq!(serde_json::to_string(&Raw::new(text.to_owned()).unwrap()).unwrap(), text);
+        assert_eq!(serde_json::to_string(&RawJson::new(text.to_owned()).unwrap()).unwrap(), text);
     }
 }

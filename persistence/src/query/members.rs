@@ -9,7 +9,7 @@ use tidings_shared::log::StoredMarks;
 use utoipa::ToSchema;
 
 use super::cursor::pack_id;
-use super::json::{optional_time, time};
+use super::json::{serialize_optional_time, serialize_time};
 use crate::sql::statement;
 
 /// A member as other members of the room see them.
@@ -21,7 +21,7 @@ pub struct Member {
     #[schema(required)]
     pub picture: Option<String>,
     pub role: String,
-    #[serde(serialize_with = "time")]
+    #[serde(serialize_with = "serialize_time")]
     pub joined_at: DateTime<Utc>,
 }
 
@@ -58,16 +58,16 @@ pub async fn members(
 pub struct Receipt {
     pub user: String,
     pub read_seq: i64,
-    #[serde(serialize_with = "optional_time")]
+    #[serde(serialize_with = "serialize_optional_time")]
     #[schema(required)]
     pub read_at: Option<DateTime<Utc>>,
     pub delivered_seq: i64,
-    #[serde(serialize_with = "optional_time")]
+    #[serde(serialize_with = "serialize_optional_time")]
     #[schema(required)]
     pub delivered_at: Option<DateTime<Utc>>,
 }
 
-/// Number of receipts in an answer at most. In a larger room these are the members who read last.
+/// Maximum number of receipts in an answer. In a larger room the answer has the members who read last.
 const MAX_RECEIPTS: i64 = 1000;
 
 /// The read and delivered marks of up to [`MAX_RECEIPTS`] members, ordered by user id.
@@ -80,8 +80,8 @@ pub async fn receipts(db: &impl ConnectionTrait, room: &RoomId) -> Result<Vec<Re
     Ok(latest)
 }
 
-/// The read and delivered marks of users in a room and the room's stored head, as one snapshot. In a missing room all
-/// marks are None.
+/// The read and delivered marks of users in a room and the room's stored head, as one snapshot. If the room does not
+/// exist, all marks are None.
 pub async fn stored_marks(
     db: &impl ConnectionTrait,
     room: &RoomId,

@@ -1,5 +1,5 @@
 //! Reads the state from which a membership change is decided: the room, the requester, the affected user. One statement
-//! reads all of it, so that it is one snapshot.
+//! reads all of this state, as one snapshot.
 //! Reads `rooms`, `members` and `users`.
 
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
@@ -26,7 +26,7 @@ pub struct MembershipContext {
     pub erased: bool,
     /// The number of owners, where 2 means two or more. Counted only if the affected user is an owner.
     pub owners: i64,
-    /// The number of the affected user's rooms, up to `most_rooms`. Counted only if the user is not in this room.
+    /// The number of the affected user's rooms, up to `max_rooms`. Counted only if the user is not in this room.
     pub rooms: i64,
 }
 
@@ -36,9 +36,9 @@ pub async fn membership_context(
     room: &RoomId,
     requester: &UserId,
     user: &UserId,
-    most_rooms: i64,
+    max_rooms: i64,
 ) -> Result<Option<MembershipContext>, DbErr> {
-    let values = [room.as_str().into(), requester.as_str().into(), user.as_str().into(), most_rooms.into()];
+    let values = [room.as_str().into(), requester.as_str().into(), user.as_str().into(), max_rooms.into()];
     let sql = format!(
         "SELECT s.*, \
            CASE WHEN s.\"user\" = '{OWNER}' THEN (SELECT count(*) FROM (SELECT FROM members o \

@@ -1,63 +1,91 @@
-//! Reads memberships for gateways: all of one user, or the roles of many users in one room.
+//! Reads memberships for gateways: all rooms of some users, the recent rooms of one user, or the roles of many users in many rooms.
 //! Reads `members`, `rooms` and the epochs of `partitions`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashSet;
 
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use sea_orm::{ConnectionTrait, DbErr};
 use tidings_shared::ids::{Epoch, RoomId, UserId};
+use tidings_shared::internal::{UserRooms, UsersOfRoom};
 use tidings_shared::log::keys::Partition;
 use tidings_shared::membership::Membership;
 
-use crate::sql::{epoch as epoch_of, room as room_of, seq as seq_of, statement};
+use crate::sql::{column, epoch_column, room_column, seq_column, statement};
 
-/// Number of recently active rooms in the answer: as many as a join of `"mine"` joins.
-const RECENT_ROOMS: usize = 200;
+/// Number of recently active rooms in the answer: the number that a join of `"mine"` joins.
+const MAX_RECENT_ROOMS: usize = 200;
 
 /// All memberships of a user, from one snapshot.
 #[derive(Debug, Default)]
 pub struct UserMemberships {
-    pub rooms: HashMap<RoomId, Membership>,
-    /// The rooms of the user with the latest activity, newest first.
-    pub recent: Vec<RoomId>,
+    pub of: UserRooms,
     /// One room of each partition that is in an earlier epoch than the requested one. A writer of the earlier epoch may
     /// still commit changes of memberships in these partitions.
     pub behind: Vec<RoomId>,
 }
 
-/// Reads all memberships of a user, and finds the partitions in an earlier epoch than `epoch`.
-pub async fn load(db: &impl ConnectionTrait, user: &UserId, epoch: Epoch) -> Result<UserMemberships, DbErr> {
-    // A negative seq or epoch counts as 0, because one damaged row must not lock the user out.
-    let sql = "SELECT mb.room_id, mb.role, greatest(mb.read_seq, 0) AS read_seq, greatest(p.epoch, 0) AS epoch \
-               FROM members mb JOIN rooms r ON r.id = mb.room_id JOIN partitions p ON p.partition = r.partition \
-               WHERE mb.user_id = $1 ORDER BY r.updated_at DESC, r.id";
-    let rows = db.query_all_raw(statement(sql, [user.as_str().into()])).await?;
-    let mut read =
-        UserMemberships { rooms: HashMap::with_capacity(rows.len()), ..UserMemberships::default() };
-    let mut behind = BTreeSet::new();
+/// Reads at most `max_rooms` memberships of each user, in the order of the users, and finds the partitions in an earlier
+/// epoch than `epoch`.
+pub async fn load_memberships(
+    db: &impl ConnectionTrait,
+    users: &[UserId],
+    epoch: Epoch,
+    max_rooms: usize,
+) -> Result<Vec<UserMemberships>, DbErr> {
+    // A negative seq or epoch counts as 0, because one damaged row must not lock users out.
+    // The LIMIT also makes PostgreSQL read the memberships of each user by their index.
+    let sql = "SELECT v.n, m.* FROM unnest($1::text[]) WITH ORDINALITY AS v (member, n) CROSS JOIN LATERAL ( \
+                 SELECT mb.room_id, mb.role, greatest(mb.read_seq, 0) AS read_seq, greatest(p.epoch, 0) AS epoch, \
+                   r.updated_at FROM members mb JOIN rooms r ON r.id = mb.room_id \
+                   JOIN partitions p ON p.partition = r.partition WHERE mb.user_id = v.member LIMIT $2) m \
+               ORDER BY v.n, m.updated_at DESC, m.room_id";
+    let max_rooms = i64::try_from(max_rooms).unwrap_or(i64::MAX);
+    let values = [column(users, UserId::to_string), max_rooms.into()];
+    let rows = db.query_all_raw(statement(sql, values)).await?;
+    let mut loaded: Vec<UserMemberships> = users.iter().map(|_| UserMemberships::default()).collect();
+    let mut behind: HashSet<(usize, Partition)> = HashSet::new();
     for row in &rows {
-        let room = room_of(row, "room_id")?;
-        if epoch_of(row, "epoch")? < epoch && behind.insert(Partition::of(&room)) {
+        let number: i64 = row.try_get_by("n")?;
+        let number = usize::try_from(number - 1).unwrap_or_default();
+        let Some(read) = loaded.get_mut(number) else { continue };
+        let Ok(room) = room_column(row, "room_id") else {
+            tracing::warn!(user = %users[number], "a membership has no valid room id");
+            continue;
+        };
+        if epoch_column(row, "epoch")? < epoch && behind.insert((number, Partition::of(&room))) {
             read.behind.push(room.clone());
         }
-        if read.recent.len() < RECENT_ROOMS {
-            read.recent.push(room.clone());
+        if read.of.recent.len() < MAX_RECENT_ROOMS {
+            read.of.recent.push(room.clone());
         }
-        let membership = Membership { role: row.try_get_by("role")?, read_seq: seq_of(row, "read_seq")? };
-        read.rooms.insert(room, membership);
+        let membership = Membership { role: row.try_get_by("role")?, read_seq: seq_column(row, "read_seq")? };
+        read.of.rooms.insert(room, membership);
     }
-    Ok(read)
+    Ok(loaded)
 }
 
-/// The roles of users in a room, in the order of `users`; None for a user who is not a member.
+/// The rooms of a user with the latest activity, newest first.
+pub async fn recent_rooms(db: &impl ConnectionTrait, user: &UserId) -> Result<Vec<RoomId>, DbErr> {
+    let sql = "SELECT mb.room_id FROM members mb JOIN rooms r ON r.id = mb.room_id \
+               WHERE mb.user_id = $1 ORDER BY r.updated_at DESC, r.id LIMIT $2";
+    let limit = i64::try_from(MAX_RECENT_ROOMS).unwrap_or(i64::MAX);
+    let rows = db.query_all_raw(statement(sql, [user.as_str().into(), limit.into()])).await?;
+    rows.iter().map(|row| room_column(row, "room_id")).collect()
+}
+
+/// The roles of users in rooms, in the order of the rooms and their users. A role is None if the user is not a member.
 pub async fn roles(
     db: &impl ConnectionTrait,
-    room: &RoomId,
-    users: &[UserId],
-) -> Result<Vec<Option<String>>, DbErr> {
-    let sql = "SELECT user_id, role FROM members WHERE room_id = $1 AND user_id = ANY ($2)";
-    let ids: Vec<String> = users.iter().map(|user| user.as_str().to_owned()).collect();
-    let rows = db.query_all_raw(statement(sql, [room.as_str().into(), ids.into()])).await?;
-    let role = |row: &QueryResult| Ok((row.try_get_by("user_id")?, row.try_get_by("role")?));
-    let roles: HashMap<String, String> = rows.iter().map(role).collect::<Result<_, DbErr>>()?;
-    Ok(users.iter().map(|user| roles.get(user.as_str()).cloned()).collect())
+    rooms: &[UsersOfRoom],
+) -> Result<Vec<Vec<Option<String>>>, DbErr> {
+    let pairs: Vec<(&RoomId, &UserId)> =
+        rooms.iter().flat_map(|of| of.users.iter().map(|user| (&of.room, user))).collect();
+    // The subquery makes PostgreSQL read each membership by its key, regardless of the statistics of the table.
+    let sql = "SELECT (SELECT m.role FROM members m WHERE m.room_id = v.room AND m.user_id = v.member) AS role \
+               FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS v (room, member, n) ORDER BY v.n";
+    let values = [column(&pairs, |(room, _)| room.to_string()), column(&pairs, |(_, user)| user.to_string())];
+    let rows = db.query_all_raw(statement(sql, values)).await?;
+    let roles: Vec<Option<String>> =
+        rows.iter().map(|row| row.try_get_by("role")).collect::<Result<_, DbErr>>()?;
+    let mut roles = roles.into_iter();
+    Ok(rooms.iter().map(|of| roles.by_ref().take(of.users.len()).collect()).collect())
 }

@@ -15,11 +15,11 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::access::Viewer;
-use super::json::{Raw, optional_time, time};
+use super::json::{RawJson, serialize_optional_time, serialize_time};
 use super::sql::{epoch_of, me, message_columns, reactions, visible};
 use crate::sql::statement;
 
-pub use page::{MessagePage, Window, page};
+pub use page::{MessagePage, Window, read_page};
 
 /// The sender of a message, with their present name and picture.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -52,22 +52,25 @@ pub struct Message {
     #[schema(required)]
     pub reply_to: Option<i64>,
     #[schema(required, value_type = Option<Vec<Attachment>>)]
-    pub attachments: Option<Raw>,
+    pub attachments: Option<RawJson>,
     #[schema(required, value_type = Option<MetadataForm>)]
-    pub metadata: Option<Raw>,
+    pub metadata: Option<RawJson>,
     /// Who may see the message; null if everyone in the room may.
     #[schema(required)]
     pub visible_to: Option<VisibleTo>,
-    #[serde(serialize_with = "time")]
+    /// The ids of the users whom the message mentions; null if it mentions nobody.
+    #[schema(required)]
+    pub mentions: Option<Vec<String>>,
+    #[serde(serialize_with = "serialize_time")]
     pub at: DateTime<Utc>,
-    #[serde(serialize_with = "optional_time")]
+    #[serde(serialize_with = "serialize_optional_time")]
     #[schema(required)]
     pub edited_at: Option<DateTime<Utc>>,
     pub deleted: bool,
     /// The seq of the event that last changed the message.
     pub last_seq: i64,
     #[schema(value_type = Vec<Reaction>)]
-    pub reactions: Raw,
+    pub reactions: RawJson,
 }
 
 /// The reactions with one emoji to a message.
@@ -85,51 +88,53 @@ impl Message {
     /// Reads the message of a row of an outer join; None if the row has no message. The row has the columns of
     /// `message_columns!` in their order, and `m_reactions` anywhere. Columns are read by position, because a page has
     /// thousands of values and a look-up by name takes longer than reading the value.
-    pub(super) fn of(row: &QueryResult, room: &str) -> Result<Option<Self>, DbErr> {
+    pub(super) fn from_row(row: &QueryResult, room: &str) -> Result<Option<Self>, DbErr> {
         let row = row.try_as_pg_row().ok_or_else(|| DbErr::Custom("not a row of PostgreSQL".to_owned()))?;
-        let ordinal = |name| row.try_column(name).map(Column::ordinal).map_err(unreadable);
+        let ordinal = |name| row.try_column(name).map(Column::ordinal).map_err(column_error);
         let first = ordinal("m_seq")?;
-        let Some(seq) = get(row, first)? else { return Ok(None) };
-        let json = |column| get::<Option<String>>(row, column)?.map(Raw::new).transpose();
-        let users: Option<Vec<String>> = get(row, first + 11)?;
-        let roles: Option<Vec<String>> = get(row, first + 12)?;
+        let Some(seq) = decode_column(row, first)? else { return Ok(None) };
+        let json = |column| decode_column::<Option<String>>(row, column)?.map(RawJson::new).transpose();
+        let users: Option<Vec<String>> = decode_column(row, first + 11)?;
+        let roles: Option<Vec<String>> = decode_column(row, first + 12)?;
         let visible_to = (users.is_some() || roles.is_some())
             .then(|| VisibleTo { users: users.unwrap_or_default(), roles: roles.unwrap_or_default() });
-        let reactions: Option<String> = get(row, ordinal("m_reactions")?)?;
+        let reactions: Option<String> = decode_column(row, ordinal("m_reactions")?)?;
         let message = Self {
-            id: get(row, first + 1)?,
+            id: decode_column(row, first + 1)?,
             seq,
             room: room.to_owned(),
-            client_id: get(row, first + 2)?,
+            client_id: decode_column(row, first + 2)?,
             sender: Sender {
-                id: get(row, first + 3)?,
-                name: get(row, first + 4)?,
-                picture: get(row, first + 5)?,
+                id: decode_column(row, first + 3)?,
+                name: decode_column(row, first + 4)?,
+                picture: decode_column(row, first + 5)?,
             },
-            kind: get(row, first + 6)?,
-            content: get(row, first + 7)?,
-            reply_to: get(row, first + 8)?,
+            kind: decode_column(row, first + 6)?,
+            content: decode_column(row, first + 7)?,
+            reply_to: decode_column(row, first + 8)?,
             attachments: json(first + 9)?,
             metadata: json(first + 10)?,
             visible_to,
-            at: get(row, first + 13)?,
-            edited_at: get(row, first + 14)?,
-            deleted: get(row, first + 15)?,
-            last_seq: get(row, first + 16)?,
-            reactions: Raw::new(reactions.unwrap_or_else(|| "[]".to_owned()))?,
+            mentions: decode_column(row, first + 17)?,
+            at: decode_column(row, first + 13)?,
+            edited_at: decode_column(row, first + 14)?,
+            deleted: decode_column(row, first + 15)?,
+            last_seq: decode_column(row, first + 16)?,
+            reactions: RawJson::new(reactions.unwrap_or_else(|| "[]".to_owned()))?,
         };
         Ok(Some(message.blank_if_deleted()))
     }
 
-    /// Removes content, attachments and metadata if the message is deleted.
+    /// Removes content, attachments, metadata and mentions if the message is deleted.
     fn blank_if_deleted(self) -> Self {
         if !self.deleted {
             return self;
         }
-        Self { content: String::new(), attachments: None, metadata: None, ..self }
+        Self { content: String::new(), attachments: None, metadata: None, mentions: None, ..self }
     }
 
-    /// The body of the message's event, in its present state. `id` and `edited_at` are those of the message as text.
+    /// The body of the `message:new` event, with the present state of the message. `id` and `edited_at` are fields of
+    /// the message as text.
     pub(super) fn event_body<'a>(&'a self, id: &'a str, edited_at: Option<&'a str>) -> MessageBody<'a> {
         let sender = &self.sender;
         MessageBody {
@@ -149,13 +154,14 @@ impl Message {
                 .visible_to
                 .as_ref()
                 .map(|visible| Audience { users: &visible.users, roles: &visible.roles }),
+            mentions: self.mentions.as_deref(),
             edited_at,
             deleted: self.deleted.then_some(true),
         }
     }
 }
 
-const ONE: &str = concat!(
+const ONE_MESSAGE_SQL: &str = concat!(
     "WITH ",
     me!(),
     " SELECT ",
@@ -175,18 +181,18 @@ pub async fn message(
     seq: i64,
 ) -> Result<Option<Message>, DbErr> {
     let values = [room.as_str().into(), viewer.user.as_str().into(), viewer.admin.into(), seq.into()];
-    let Some(row) = db.query_one_raw(statement(ONE, values)).await? else { return Ok(None) };
-    Message::of(&row, room.as_str())
+    let Some(row) = db.query_one_raw(statement(ONE_MESSAGE_SQL, values)).await? else { return Ok(None) };
+    Message::from_row(&row, room.as_str())
 }
 
-fn get<'r, T>(row: &'r PgRow, column: usize) -> Result<T, DbErr>
+fn decode_column<'r, T>(row: &'r PgRow, column: usize) -> Result<T, DbErr>
 where
     T: Decode<'r, Postgres> + Type<Postgres>,
 {
-    row.try_get(column).map_err(unreadable)
+    row.try_get(column).map_err(column_error)
 }
 
-fn unreadable(error: SqlxError) -> DbErr {
+fn column_error(error: SqlxError) -> DbErr {
     DbErr::Query(RuntimeErr::SqlxError(error.into()))
 }
 
@@ -196,7 +202,7 @@ pub(super) mod tests {
 
     /// A message with this seq, for tests.
     pub(in crate::query) fn sample(seq: i64) -> Message {
-        let raw = |text: &str| Raw::new(text.to_owned()).unwrap();
+        let raw = |text: &str| RawJson::new(text.to_owned()).unwrap();
         Message {
             id: Uuid::nil(),
             seq,
@@ -209,6 +215,7 @@ pub(super) mod tests {
             attachments: Some(raw(r#"[{"name":"a"}]"#)),
             metadata: None,
             visible_to: Some(VisibleTo { users: Vec::new(), roles: vec!["admin".into()] }),
+            mentions: Some(vec!["bob".into()]),
             at: DateTime::UNIX_EPOCH,
             edited_at: None,
             deleted: false,
@@ -221,6 +228,7 @@ pub(super) mod tests {
     fn deleted_message_has_no_content() {
         let message = Message { deleted: true, ..sample(1) }.blank_if_deleted();
         assert_eq!((message.content.as_str(), message.attachments.is_none()), ("", true));
+        assert_eq!(message.mentions, None);
     }
 
     #[test]
@@ -230,7 +238,7 @@ pub(super) mod tests {
             "id": "00000000-0000-0000-0000-000000000000", "seq": 3, "room": "r", "client_id": "c",
             "sender": {"id": "alice", "name": null, "picture": null}, "kind": "text", "content": "hello",
             "reply_to": null, "attachments": [{"name": "a"}], "metadata": null,
-            "visible_to": {"users": [], "roles": ["admin"]}, "at": "1970-01-01T00:00:00.000Z",
+            "visible_to": {"users": [], "roles": ["admin"]}, "mentions": ["bob"], "at": "1970-01-01T00:00:00.000Z",
             "edited_at": null, "deleted": false, "last_seq": 3, "reactions": []
         });
         assert_eq!(value, expected);

@@ -7,7 +7,7 @@ use tidings_shared::ids::{RoomId, UserId};
 use tidings_shared::internal::presence::{LastSeen, MembersAnswer};
 use tidings_shared::presence::{MAX_NOTIFIED_ROOMS, MAX_SMALL_ROOM_MEMBERS};
 
-use crate::sql::{parse_user, room as room_of, seq as seq_of, statement, user as user_of};
+use crate::sql::{parse_user, room_column, seq_column, statement, user_column};
 
 /// The members of a room with its stored head, as one snapshot. The list is missing if the room has too many members.
 /// None if the room does not exist.
@@ -22,16 +22,17 @@ pub async fn members(db: &impl ConnectionTrait, room: &RoomId) -> Result<Option<
     let users: Vec<String> = row.try_get_by("users")?;
     let users =
         (users.len() <= MAX_SMALL_ROOM_MEMBERS).then(|| users.iter().map(|id| parse_user(id)).collect());
-    Ok(Some(MembersAnswer { head: seq_of(&row, "head_seq")?, users: users.transpose()? }))
+    Ok(Some(MembersAnswer { head: seq_column(&row, "head_seq")?, users: users.transpose()? }))
 }
 
-/// Those of `others` who share a room with the user `me`, with their last-seen times. Includes `me` if `others` does.
-pub async fn acquainted(
+/// The users in `others` who share a room with the user `me`, with their last-seen times. Includes `me` if `others`
+/// includes `me`.
+pub async fn users_sharing_room(
     db: &impl ConnectionTrait,
     me: &UserId,
     others: &[UserId],
 ) -> Result<Vec<LastSeen>, DbErr> {
-    // Joins the rooms of `others` with the rooms of `me`, so that the cost does not depend on the size of a room.
+    // Joins the rooms of `others` with the rooms of `me`, because the cost must not depend on the size of a room.
     let sql = "WITH mine AS MATERIALIZED (SELECT room_id FROM members WHERE user_id = $1), \
                known AS (SELECT $1 AS id WHERE $1 = ANY ($2) UNION \
                  SELECT o.user_id FROM members o JOIN mine USING (room_id) WHERE o.user_id = ANY ($2)) \
@@ -43,7 +44,7 @@ pub async fn acquainted(
 
 fn last_seen(row: &QueryResult) -> Result<LastSeen, DbErr> {
     let at: Option<DateTime<Utc>> = row.try_get_by("last_seen")?;
-    Ok(LastSeen { user: user_of(row, "id")?, at_ms: at.map(|at| at.timestamp_millis()) })
+    Ok(LastSeen { user: user_column(row, "id")?, at_ms: at.map(|at| at.timestamp_millis()) })
 }
 
 /// The small rooms of a user with the latest activity, at most `MAX_NOTIFIED_ROOMS`.
@@ -53,5 +54,5 @@ pub async fn small_rooms(db: &impl ConnectionTrait, me: &UserId) -> Result<Vec<R
     let [members, limit] =
         [MAX_SMALL_ROOM_MEMBERS, MAX_NOTIFIED_ROOMS].map(|number| i64::try_from(number).unwrap_or(0));
     let rows = db.query_all_raw(statement(sql, [me.as_str().into(), members.into(), limit.into()])).await?;
-    rows.iter().map(|row| room_of(row, "id")).collect()
+    rows.iter().map(|row| room_column(row, "id")).collect()
 }

@@ -1,18 +1,17 @@
-//! The room object of HTTP answers, and one room with a member's state in it.
-//! Reads `rooms`, `members` and `messages`. Counting of unread messages stops at the number that is reported; every
-//! read is bounded.
+//! The room object of HTTP answers, and one room with a member's state in it. Reads `rooms`, `members` and `messages`.
+//! Counting of unread messages stops one above [`MAX_UNREAD_COUNT`]; every read is bounded.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tidings_shared::ids::RoomId;
-use tidings_shared::openapi::MetadataForm;
+use tidings_shared::openapi::{MetadataForm, SlowModeForm};
 use utoipa::openapi::schema::AnyOfBuilder;
 use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::access::Viewer;
-use super::json::{Head, Raw, time};
+use super::json::{Head, RawJson, serialize_time};
 use super::messages::Message;
 use super::sql::{epoch_of, message_columns, reactions, visible};
 use crate::sql::statement;
@@ -44,6 +43,28 @@ impl RoomKind {
     }
 }
 
+/// For which messages of a room a member wants notifications. The server only stores the level: it delivers everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NotifyLevel {
+    All,
+    /// Only for messages that mention the member.
+    Mentions,
+    None,
+}
+
+impl NotifyLevel {
+    /// The name of the level in answers and in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Mentions => "mentions",
+            Self::None => "none",
+        }
+    }
+}
+
 /// A room, as HTTP answers contain it.
 #[derive(Debug, Serialize, ToSchema, FromQueryResult)]
 pub struct Room {
@@ -53,14 +74,16 @@ pub struct Room {
     #[schema(required)]
     pub name: Option<String>,
     pub created_by: String,
-    #[serde(serialize_with = "time")]
+    #[serde(serialize_with = "serialize_time")]
     pub created_at: DateTime<Utc>,
     /// When the last message or change of the room was appended.
-    #[serde(serialize_with = "time")]
+    #[serde(serialize_with = "serialize_time")]
     pub updated_at: DateTime<Utc>,
     pub archived: bool,
+    #[schema(value_type = SlowModeForm)]
+    pub slow_mode_s: i32,
     #[schema(value_type = MetadataForm)]
-    pub metadata: Raw,
+    pub metadata: RawJson,
     /// The number of members.
     pub members: i32,
     /// My role; null for an admin who is not a member. Omitted in the list of public rooms.
@@ -101,7 +124,12 @@ pub struct MyRoom {
     pub unread: i64,
     /// Whether there may be more unread messages than `unread`.
     pub unread_capped: bool,
+    /// The number of these unread messages that mention me, at most 100.
+    pub unread_mentions: i64,
     pub read_seq: i64,
+    /// For which messages I want notifications. Nobody else sees it.
+    #[schema(value_type = NotifyLevel)]
+    pub notify: String,
 }
 
 /// A room in the form that the viewer gets.
@@ -110,11 +138,10 @@ pub struct MyRoom {
 pub enum RoomAnswer {
     Member(Box<MyRoom>),
     /// The answer to an admin who is not a member.
-    Plain(Room),
+    NonMember(Room),
 }
 
-// Not derived, because a derived schema would mean "exactly one of them", but each value of the first schema matches
-// the second too.
+// Not derived: a derived schema would demand that exactly one variant matches, but each `MyRoom` also matches `Room`.
 impl PartialSchema for RoomAnswer {
     fn schema() -> RefOr<Schema> {
         let either = AnyOfBuilder::new().item(Ref::from_schema_name(MyRoom::name()));
@@ -130,8 +157,9 @@ impl ToSchema for RoomAnswer {
     }
 }
 
-/// Counting of unread messages stops here. A larger number is reported by `unread_capped`.
-pub const UNREAD_CAP: i64 = 100;
+/// Highest number of unread messages that is reported. If there are more, `unread_capped` is true. Unread mentions are
+/// counted up to the same number.
+pub const MAX_UNREAD_COUNT: i64 = 100;
 
 /// The columns of [`Room`] from a row `r` of `rooms`, each prefixed with `r_`.
 macro_rules! room_columns {
@@ -139,24 +167,26 @@ macro_rules! room_columns {
         concat!(
             "r.id AS r_room, r.kind AS r_kind, r.name AS r_name, r.created_by AS r_created_by, \
              r.created_at AS r_created_at, r.updated_at AS r_updated_at, r.archived AS r_archived, \
-             r.metadata::text AS r_metadata, r.member_count AS r_members, r.head_seq AS r_seq, ",
+             r.slow_mode_s AS r_slow_mode_s, r.metadata::text AS r_metadata, r.member_count AS r_members, r.head_seq AS r_seq, ",
             epoch_of!("r.id"),
             "::text AS r_epoch"
         )
     };
 }
 
-/// Selects the rooms `$rooms` (a SELECT from `rooms` with the membership columns `role` and `read_seq`) with the
-/// columns that [`my_room`] reads: the last visible message `m` of each room, its sender `u`, and the unread count
-/// `n.unread` of user `$2`, at most one above the cap. `n.capped` is true if there may be more. A look-up spans at most
-/// 2,000 seqs of the log, however many messages `$2` may not see. A range of seqs limits the look-up, because with a
-/// LIMIT the planner may first sort all messages of a large room.
+/// Selects the rooms `$rooms` (a SELECT from `rooms` with the membership columns `role`, `read_seq` and `notify`) with
+/// the columns that [`my_room`] reads: the last visible message `m` of each room, its sender `u`, the unread count
+/// `n.unread` of user `$2`, at most one above the cap, and the count `a.mentions` of unread messages that mention `$2`.
+/// `n.capped` is true if there may be more. A look-up spans at most 2,000 seqs of the log, including messages that `$2`
+/// may not see. A range of seqs limits the look-up, because with a LIMIT the planner may first sort all messages of a
+/// large room. The mentions are counted in the index `messages_mentions`, which has only messages with mentions.
 macro_rules! select_my_rooms {
     ($rooms:literal) => {
         concat!(
             "SELECT ",
             room_columns!(),
-            ", r.role AS r_role, r.read_seq AS r_read_seq, n.unread AS r_unread, n.capped AS r_capped, ",
+            ", r.role AS r_role, r.read_seq AS r_read_seq, r.notify AS r_notify, n.unread AS r_unread, \
+              n.capped AS r_capped, a.mentions AS r_mentions, ",
             message_columns!(),
             ", ",
             reactions!(),
@@ -175,7 +205,12 @@ macro_rules! select_my_rooms {
                  WHERE l.room_id = r.id AND l.seq >= f.seq AND l.seq < f.seq + 2000 \
                    AND l.sender_id <> $2 AND NOT l.deleted AND ",
             visible!("l", "l.sender_id", "r.role"),
-            " LIMIT 101) c) v) n ON true"
+            " LIMIT 101) c) v) n ON true \
+             LEFT JOIN LATERAL (SELECT count(*) AS mentions FROM (SELECT 1 FROM messages l \
+               WHERE l.room_id = r.id AND l.seq >= f.seq AND l.seq < f.seq + 2000 AND l.mentions IS NOT NULL \
+                 AND $2 = ANY (l.mentions) AND l.sender_id <> $2 AND NOT l.deleted AND ",
+            visible!("l", "l.sender_id", "r.role"),
+            " LIMIT 100) c) a ON true"
         )
     };
 }
@@ -186,19 +221,21 @@ pub(super) use {room_columns, select_my_rooms};
 pub(super) fn my_room(row: &QueryResult) -> Result<MyRoom, DbErr> {
     let role = Role::Included(row.try_get("", "r_role")?);
     let room = Room { role, ..Room::from_query_result(row, "r_")? };
-    let last_message = Message::of(row, &room.room)?;
+    let last_message = Message::from_row(row, &room.room)?;
     let unread: i64 = row.try_get("", "r_unread")?;
     Ok(MyRoom {
         room,
         last_message,
-        unread: unread.min(UNREAD_CAP),
+        unread: unread.min(MAX_UNREAD_COUNT),
         unread_capped: row.try_get("", "r_capped")?,
+        unread_mentions: row.try_get("", "r_mentions")?,
         read_seq: row.try_get("", "r_read_seq")?,
+        notify: row.try_get("", "r_notify")?,
     })
 }
 
-const ROOM: &str = select_my_rooms!(
-    "SELECT r.*, mb.role, mb.read_seq FROM rooms r \
+const ROOM_SQL: &str = select_my_rooms!(
+    "SELECT r.*, mb.role, mb.read_seq, mb.notify FROM rooms r \
       LEFT JOIN members mb ON mb.room_id = r.id AND mb.user_id = $2 \
       WHERE r.id = $1 AND (mb.user_id IS NOT NULL OR $3)"
 );
@@ -210,23 +247,23 @@ pub async fn room(
     room: &RoomId,
 ) -> Result<Option<RoomAnswer>, DbErr> {
     let values = [room.as_str().into(), viewer.user.as_str().into(), viewer.admin.into()];
-    let Some(row) = db.query_one_raw(statement(ROOM, values)).await? else { return Ok(None) };
+    let Some(row) = db.query_one_raw(statement(ROOM_SQL, values)).await? else { return Ok(None) };
     if row.try_get::<Option<String>>("", "r_role")?.is_none() {
         let room = Room::from_query_result(&row, "r_")?;
-        return Ok(Some(RoomAnswer::Plain(Room { role: Role::Included(None), ..room })));
+        return Ok(Some(RoomAnswer::NonMember(Room { role: Role::Included(None), ..room })));
     }
     my_room(&row).map(|room| Some(RoomAnswer::Member(Box::new(room))))
 }
 
 /// The room without the viewer's last message and unread count, as in the answer to its creation.
-pub async fn plain_room(
+pub async fn room_without_viewer_state(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,
     id: &RoomId,
 ) -> Result<Option<Room>, DbErr> {
     Ok(room(db, viewer, id).await?.map(|answer| match answer {
         RoomAnswer::Member(mine) => mine.room,
-        RoomAnswer::Plain(room) => room,
+        RoomAnswer::NonMember(room) => room,
     }))
 }
 
@@ -237,7 +274,7 @@ impl Room {
         id: &str,
         name: Option<&str>,
         archived: bool,
-        metadata: Raw,
+        metadata: RawJson,
         role: Option<&str>,
     ) -> Self {
         Self {
@@ -248,6 +285,7 @@ impl Room {
             created_at: DateTime::UNIX_EPOCH,
             updated_at: DateTime::UNIX_EPOCH,
             archived,
+            slow_mode_s: 0,
             metadata,
             members: 1,
             role: Role::Included(role.map(str::to_owned)),
@@ -261,7 +299,7 @@ mod tests {
     use super::*;
 
     fn sample(role: Role) -> Room {
-        let metadata = Raw::new(r#"{"b":1.0,"a":2}"#.into()).unwrap();
+        let metadata = RawJson::new(r#"{"b":1.0,"a":2}"#.into()).unwrap();
         let room = Room::sample("r", None, false, metadata, None);
         Room { kind: "public".into(), members: 2, role, head: Head::new(3, 7), ..room }
     }
@@ -273,15 +311,18 @@ mod tests {
             last_message: None,
             unread: 100,
             unread_capped: true,
+            unread_mentions: 3,
             read_seq: 2,
+            notify: NotifyLevel::Mentions.as_str().into(),
         };
         assert_eq!(
             serde_json::to_string(&mine).unwrap(),
             concat!(
                 r#"{"room":"r","kind":"public","name":null,"created_by":"alice","#,
                 r#""created_at":"1970-01-01T00:00:00.000Z","updated_at":"1970-01-01T00:00:00.000Z","#,
-                r#""archived":false,"metadata":{"b":1.0,"a":2},"members":2,"role":"owner","#,
-                r#""head":{"epoch":"3","seq":7},"last_message":null,"unread":100,"unread_capped":true,"read_seq":2}"#
+                r#""archived":false,"slow_mode_s":0,"metadata":{"b":1.0,"a":2},"members":2,"role":"owner","#,
+                r#""head":{"epoch":"3","seq":7},"last_message":null,"unread":100,"unread_capped":true,"#,
+                r#""unread_mentions":3,"read_seq":2,"notify":"mentions"}"#
             )
         );
     }

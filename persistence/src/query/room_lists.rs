@@ -23,9 +23,9 @@ pub struct PublicRooms {
 
 /// `$1` and `$3` are the activity time and room id of the cursor after which the page begins, or NULL. `$2`: user.
 /// `$4`: limit.
-const MY_ROOMS: &str = concat!(
+const MY_ROOMS_SQL: &str = concat!(
     select_my_rooms!(
-        "SELECT r.*, mb.role, mb.read_seq FROM members mb JOIN rooms r ON r.id = mb.room_id \
+        "SELECT r.*, mb.role, mb.read_seq, mb.notify FROM members mb JOIN rooms r ON r.id = mb.room_id \
           WHERE mb.user_id = $2 AND ($1::timestamptz IS NULL OR r.updated_at < $1 \
             OR (r.updated_at = $1 AND r.id > $3)) \
           ORDER BY r.updated_at DESC, r.id LIMIT $4 + 1"
@@ -40,19 +40,19 @@ pub async fn my_rooms(
     cursor: Option<&ActivityCursor>,
     limit: i64,
 ) -> Result<(Vec<MyRoom>, Option<String>), DbErr> {
-    let [at, room] = parts(cursor);
+    let [at, room] = cursor_values(cursor);
     let values = [at, user.as_str().into(), room, limit.into()];
-    let mut rows = db.query_all_raw(statement(MY_ROOMS, values)).await?;
-    let next = next(&mut rows, limit)?;
+    let mut rows = db.query_all_raw(statement(MY_ROOMS_SQL, values)).await?;
+    let next = truncate_page(&mut rows, limit)?;
     Ok((rows.iter().map(my_room).collect::<Result<_, _>>()?, next))
 }
 
-/// Number of public rooms that a page of a search by name reads. Limited, because names are not indexed.
-const NAMES_PER_PAGE: i64 = 5_000;
+/// Maximum number of public rooms that a page of a search by name reads. Limited, because names are not indexed.
+const MAX_NAMES_PER_PAGE: i64 = 5_000;
 
 /// `$1` and `$3` are the activity time and room id of the cursor or NULL, `$2` is the name pattern or NULL, `$5` the
 /// number of rooms to read. Rooms with the cursor's time and older rooms are two ranges of one index.
-const PUBLIC_ROOMS: &str = concat!(
+const PUBLIC_ROOMS_SQL: &str = concat!(
     "WITH looked AS MATERIALIZED (SELECT * FROM (\
       (SELECT p.room_id AS id, p.updated_at FROM public_rooms p WHERE p.updated_at = $1::timestamptz \
         AND p.room_id > $3 ORDER BY p.room_id LIMIT $5) UNION ALL \
@@ -76,10 +76,10 @@ pub async fn public_rooms(
     cursor: Option<&ActivityCursor>,
     limit: i64,
 ) -> Result<PublicRooms, DbErr> {
-    let [at, room] = parts(cursor);
-    let read_limit = if query.is_some() { NAMES_PER_PAGE } else { limit + 1 };
-    let values = [at, query.map(pattern).into(), room, limit.into(), read_limit.into()];
-    let mut rows = db.query_all_raw(statement(PUBLIC_ROOMS, values)).await?;
+    let [at, room] = cursor_values(cursor);
+    let read_limit = if query.is_some() { MAX_NAMES_PER_PAGE } else { limit + 1 };
+    let values = [at, query.map(like_pattern).into(), room, limit.into(), read_limit.into()];
+    let mut rows = db.query_all_raw(statement(PUBLIC_ROOMS_SQL, values)).await?;
     // If no name matches, the result is one row that holds the position at which the read ended.
     let end = match rows.first() {
         Some(row) if row.try_get::<i64>("", "looked")? == read_limit => {
@@ -89,18 +89,18 @@ pub async fn public_rooms(
         _ => None,
     };
     rows.retain(|row| row.try_get::<Option<String>>("", "r_room").is_ok_and(|id| id.is_some()));
-    let next = next(&mut rows, limit)?.or(end);
+    let next = truncate_page(&mut rows, limit)?.or(end);
     let room = |row: &QueryResult| Room::from_query_result(row, "r_");
     Ok(PublicRooms { rooms: rows.iter().map(room).collect::<Result<_, _>>()?, next })
 }
 
-fn parts(cursor: Option<&ActivityCursor>) -> [Value; 2] {
+fn cursor_values(cursor: Option<&ActivityCursor>) -> [Value; 2] {
     [cursor.map(|cursor| cursor.updated_at).into(), cursor.map(|cursor| cursor.room.as_str()).into()]
 }
 
-/// Removes the row above `limit`, which callers read to see whether there is a next page. Returns the cursor of the
-/// last row of this page, or None if there was no such row.
-fn next(rows: &mut Vec<QueryResult>, limit: i64) -> Result<Option<String>, DbErr> {
+/// Callers read one row more than `limit`, to see whether there is a next page. Removes that row, and returns the
+/// cursor of the last row that stays; None if there are at most `limit` rows.
+fn truncate_page(rows: &mut Vec<QueryResult>, limit: i64) -> Result<Option<String>, DbErr> {
     let limit = usize::try_from(limit).unwrap_or_default();
     if rows.len() <= limit {
         return Ok(None);
@@ -113,7 +113,7 @@ fn next(rows: &mut Vec<QueryResult>, limit: i64) -> Result<Option<String>, DbErr
 }
 
 /// A LIKE pattern that finds `text` anywhere in a name. Special characters of LIKE in `text` are escaped.
-fn pattern(text: &str) -> String {
+fn like_pattern(text: &str) -> String {
     let escape = |c: char| matches!(c, '%' | '_' | '\\').then_some('\\');
     let escaped: String = text.chars().flat_map(|c| escape(c).into_iter().chain([c])).collect();
     format!("%{escaped}%")
@@ -121,10 +121,10 @@ fn pattern(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::pattern;
+    use super::like_pattern;
 
     #[test]
     fn search_pattern_matches_literally() {
-        assert_eq!(pattern("50%_a\\b"), "%50\\%\\_a\\\\b%");
+        assert_eq!(like_pattern("50%_a\\b"), "%50\\%\\_a\\\\b%");
     }
 }

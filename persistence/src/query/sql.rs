@@ -13,7 +13,7 @@ macro_rules! epoch_of {
 }
 
 /// A CTE `me` with the stored head of room `$1`, its epoch, and the role of user `$2` in it. It has one row if `$2` is
-/// a member or `$3` (admin scope) is true, otherwise none. Read it with scalar subqueries instead of a join, so that
+/// a member or `$3` (admin scope) is true, otherwise none. Read `me` with scalar subqueries instead of a join. Then
 /// PostgreSQL scans the log in the order of its key and stops at the limit.
 macro_rules! me {
     () => {
@@ -57,7 +57,7 @@ macro_rules! message_columns {
          u.name AS m_sender_name, u.picture AS m_sender_picture, m.kind AS m_kind, m.content AS m_content, \
          m.reply_to AS m_reply_to, m.attachments::text AS m_attachments, m.metadata::text AS m_metadata, \
          m.visible_users AS m_visible_users, m.visible_roles AS m_visible_roles, m.at AS m_at, \
-         m.edited_at AS m_edited_at, m.deleted AS m_deleted, m.last_seq AS m_last_seq"
+         m.edited_at AS m_edited_at, m.deleted AS m_deleted, m.last_seq AS m_last_seq, m.mentions AS m_mentions"
     };
 }
 
@@ -65,20 +65,20 @@ macro_rules! message_columns {
 macro_rules! message_row {
     () => {
         "m.room_id, m.seq, m.id, m.client_id, m.sender_id, m.kind, m.content, m.reply_to, m.attachments, m.metadata, \
-         m.visible_users, m.visible_roles, m.at, m.edited_at, m.deleted, m.last_seq"
+         m.visible_users, m.visible_roles, m.at, m.edited_at, m.deleted, m.last_seq, m.mentions"
     };
 }
 
 /// The columns of [`message_row!`] for an event `e` without a message: the columns of the message are NULL.
 macro_rules! row_without_message {
     () => {
-        "e.room_id, e.seq, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, e.at, NULL, NULL, NULL"
+        "e.room_id, e.seq, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, e.at, NULL, NULL, NULL, NULL"
     };
 }
 
 /// The reactions to message `m` as user `$2` sees them: JSON text in the order of the first use of each emoji, or NULL.
-/// Reads only the rows that it shows, however many users gave the same emoji. A scalar subquery checks for the reaction
-/// of `$2`, because PostgreSQL may plan an EXISTS as a hash of all reactions that `$2` ever gave.
+/// Reads only the reactions that it shows, even if many users gave the same emoji. A scalar subquery checks for the
+/// reaction of `$2`, because PostgreSQL may plan an EXISTS as a hash of all reactions that `$2` ever gave.
 macro_rules! reactions {
     () => {
         "(SELECT json_agg(json_build_object('emoji', x.emoji, 'count', x.count, 'mine', COALESCE((SELECT true \

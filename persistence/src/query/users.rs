@@ -21,7 +21,7 @@ pub async fn account_of(db: &impl ConnectionTrait, user: &UserId) -> Result<Opti
     row.as_ref().map(read_account).transpose()
 }
 
-/// The accounts of users, in the order of `users`; None for an unknown user.
+/// The accounts of users, in the order of `users`. An account is None if the user is unknown.
 pub async fn accounts(db: &impl ConnectionTrait, users: &[UserId]) -> Result<Vec<Option<Account>>, DbErr> {
     let sql = "SELECT id, name, picture, blocked FROM users WHERE id = ANY ($1)";
     let mut known: HashMap<String, Account> = HashMap::with_capacity(users.len());

@@ -8,7 +8,7 @@ use tidings_shared::ids::RoomId;
 use utoipa::ToSchema;
 
 use super::access::Viewer;
-use super::json::time;
+use super::json::serialize_time;
 use super::sql::{epoch_of, me, visible};
 use crate::sql::statement;
 
@@ -22,14 +22,15 @@ pub struct Versions {
 #[derive(Debug, Serialize, ToSchema, FromQueryResult)]
 pub struct Version {
     pub content: String,
-    #[serde(serialize_with = "time")]
+    #[serde(serialize_with = "serialize_time")]
     pub at: DateTime<Utc>,
     /// The user who wrote this version.
     pub by: String,
 }
 
-/// A message that never changed has no rows in `message_versions`, so its present text is returned as its only version.
-const VERSIONS: &str = concat!(
+/// Selects the versions of the message `$4`. A message that never changed has no rows in `message_versions`, so its
+/// present text is its only version.
+const VERSIONS_SQL: &str = concat!(
     "WITH ",
     me!(),
     ", m AS (SELECT m.* FROM messages m WHERE m.room_id = $1 AND m.seq = $4 AND EXISTS (SELECT FROM me) AND ",
@@ -51,6 +52,6 @@ pub async fn versions(
     seq: i64,
 ) -> Result<Option<Versions>, DbErr> {
     let values = [room.as_str().into(), viewer.user.as_str().into(), viewer.admin.into(), seq.into()];
-    let versions = Version::find_by_statement(statement(VERSIONS, values)).all(db).await?;
+    let versions = Version::find_by_statement(statement(VERSIONS_SQL, values)).all(db).await?;
     Ok((!versions.is_empty()).then_some(Versions { versions }))
 }

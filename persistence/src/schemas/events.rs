@@ -22,8 +22,8 @@ pub struct EventForm;
 impl PartialSchema for EventForm {
     fn schema() -> RefOr<Schema> {
         let (mut one_of, mut discriminator) = (OneOfBuilder::new(), Discriminator::new("type"));
-        for (kind, _) in all() {
-            let part = Ref::from_schema_name(name(kind));
+        for (kind, _) in event_schemas() {
+            let part = Ref::from_schema_name(schema_name(kind));
             discriminator.mapping.insert(kind.to_owned(), part.ref_location.clone());
             one_of = one_of.item(part);
         }
@@ -37,42 +37,42 @@ impl ToSchema for EventForm {
     }
 
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-        schemas.extend(all().into_iter().map(|(kind, event)| (name(kind), event.into())));
+        schemas.extend(event_schemas().into_iter().map(|(kind, event)| (schema_name(kind), event.into())));
         schemas.push((Sender::name().into_owned(), Sender::schema()));
         schemas.push((Audience::name().into_owned(), Audience::schema()));
     }
 }
 
 /// The schema name of an event type: `MessageNewEvent` for `message:new`.
-fn name(kind: &str) -> String {
+fn schema_name(kind: &str) -> String {
     let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
     kind.split(':').map(capital).chain(["Event".to_owned()]).collect()
 }
 
-fn all() -> Vec<(&'static str, Object)> {
+fn event_schemas() -> Vec<(&'static str, Object)> {
     let change = |kind, about, required: &[&str], without: &[&str]| {
-        event::<ChangeBody<'_>>(kind, about, required, without)
+        event_schema::<ChangeBody<'_>>(kind, about, required, without)
     };
     let edited = "`content` is empty once the message is deleted.";
     let removed = "`by` is `user` when they left.";
     let nothing = ObjectBuilder::new().description(Some("The event at this position has no effect."));
     vec![
-        event::<MessageBody<'_>>(MESSAGE_NEW, "Holds the present state of the message.", &[], &[]),
+        event_schema::<MessageBody<'_>>(MESSAGE_NEW, "Holds the present state of the message.", &[], &[]),
         change(MESSAGE_EDITED, edited, &["content"], &["emoji"]),
-        change(MESSAGE_DELETED, "", &[], &["content", "metadata", "emoji"]),
-        change(REACTION_ADDED, "", &["emoji"], &["content", "metadata"]),
-        change(REACTION_REMOVED, "", &["emoji"], &["content", "metadata"]),
-        event::<VoidBody<'_>>(MESSAGE_VOID, "The event at `target` has no effect.", &[], &[]),
-        event::<MemberBody<'_>>(MEMBER_ADDED, "", &["role"], &[]),
-        event::<MemberBody<'_>>(MEMBER_CHANGED, "", &["role"], &[]),
-        event::<MemberBody<'_>>(MEMBER_REMOVED, removed, &[], &["role"]),
-        event::<RoomBody<'_>>(ROOM_UPDATED, "Omitted fields stay as they are.", &[], &[]),
-        frame(VOID, nothing.build()),
+        change(MESSAGE_DELETED, "", &[], &["content", "metadata", "mentions", "emoji"]),
+        change(REACTION_ADDED, "", &["emoji"], &["content", "metadata", "mentions"]),
+        change(REACTION_REMOVED, "", &["emoji"], &["content", "metadata", "mentions"]),
+        event_schema::<VoidBody<'_>>(MESSAGE_VOID, "The event at `target` has no effect.", &[], &[]),
+        event_schema::<MemberBody<'_>>(MEMBER_ADDED, "", &["role"], &[]),
+        event_schema::<MemberBody<'_>>(MEMBER_CHANGED, "", &["role"], &[]),
+        event_schema::<MemberBody<'_>>(MEMBER_REMOVED, removed, &[], &["role"]),
+        event_schema::<RoomBody<'_>>(ROOM_UPDATED, "Omitted fields stay as they are.", &[], &[]),
+        frame_schema(VOID, nothing.build()),
     ]
 }
 
 /// The schema of an event type: the fields of `Body` except those in `without`. The fields in `required` are required.
-fn event<Body: PartialSchema>(
+fn event_schema<Body: PartialSchema>(
     kind: &'static str,
     about: &str,
     required: &[&str],
@@ -82,11 +82,11 @@ fn event<Body: PartialSchema>(
     body.description = (!about.is_empty()).then(|| about.to_owned());
     body.required.extend(required.iter().map(ToString::to_string));
     without.iter().for_each(|name| drop(body.properties.remove(*name)));
-    frame(kind, body)
+    frame_schema(kind, body)
 }
 
 /// The schema of the frame of an event type: the fields of `body` and those that all events have.
-fn frame(kind: &'static str, body: Object) -> (&'static str, Object) {
+fn frame_schema(kind: &'static str, body: Object) -> (&'static str, Object) {
     let this_kind = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([kind]));
     let mut frame = ObjectBuilder::new()
         .schema_type(Type::Object)

@@ -1,11 +1,12 @@
-//! The signature of a block of messages: a Bloom filter that tells whether the block may contain a word. Pure.
+//! The signature of a block of messages: a Bloom filter of its words. Pure.
 //! PostgreSQL stores signatures and tests their bits, so this format must not change without a migration:
 //!
-//! - An *item* is the beginning of a folded word: its first 1, 2, 3, 4, 6, 8 and 12 characters, as far as it has them.
+//! - An *item* is the beginning of a folded word: its first 1, 2, 3, 4, 6, 8 and 12 characters, up to its length.
 //! - The hash of an item is XXH3 (64 bits, seed 0) of its UTF-8 bytes. With `h` for the hash and `step` for the hash
-//!   rotated by 32 bits, with the lowest bit set, the item has the numbers `(h + i * step) mod 2^64 / 2` for i = 0 to 7.
-//! - A signature of `n` bytes contains an item if it has the bits `number mod 8n` of all its numbers. Bit 0 is the lowest
-//!   bit of the first byte, as in `get_bit` of PostgreSQL.
+//!   rotated by 32 bits, with the lowest bit set, the item has the numbers `(h + i * step) mod 2^64 / 2` for i = 0 to
+//!   7.
+//! - A signature of `n` bytes contains an item if it has the bits `number mod 8n` of all its numbers. Bit 0 is the
+//!   lowest bit of the first byte, as in `get_bit` of PostgreSQL.
 
 use std::collections::BTreeSet;
 
@@ -13,20 +14,21 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::words::{DistinctWords, Query};
 
-/// The lengths of the beginnings of words in a signature. The last word of a query is usually incomplete, or could be, so
-/// whole words would seldom help. Most English words have up to 6 letters; letters of scripts without spaces are words of
-/// one character.
+/// Lengths of the prefixes that a signature holds of each word. It holds prefixes, because the last word of a query may
+/// be incomplete. Lengths up to 6 cover most English words. Length 1 is for scripts without spaces, in which each
+/// character is indexed as a word.
 const PREFIX_CHARS: [usize; 7] = [1, 2, 3, 4, 6, 8, 12];
-/// Bits of an item, and bytes of a signature for each of its items. Of the blocks without a word, 0.06 % seem to have it.
-/// Reading the texts of a block costs as much as testing a hundred blocks, so 0.4 % (12 bits per item) would cost more.
-const BITS: u64 = 8;
+/// Bits of an item, and bytes of a signature for each of its items. Of the blocks without a word, 0.06 % seem to
+/// contain the word. With 12 bits per item 0.4 % would, and would cost more in total, because reading the texts of a
+/// block costs over a hundred times as much as testing the block.
+const BITS_PER_ITEM: u64 = 8;
 const BYTES_PER_ITEM: usize = 2;
 /// Sizes of signatures are multiples of this.
-const SIZE_STEP: usize = 8;
-/// Size of the longest signature, so that a page of PostgreSQL holds two. A signature of more words has more bits set,
-/// and more often seems to contain a word that the block does not contain.
-const MAX_BYTES: usize = 3840;
-/// Number of items of a query that are tested, the longest first. So a test has a bounded cost.
+const SIZE_STEP_BYTES: usize = 8;
+/// Size of the longest signature, in bytes; a page of PostgreSQL holds two. If a block has more words than fit, its
+/// signature has more bits set, and more often seems to contain a word that the block does not contain.
+const MAX_SIGNATURE_BYTES: usize = 3840;
+/// Maximum number of items of a query that are tested; the longest are tested. This bounds the cost of a test.
 const MAX_QUERY_ITEMS: usize = 16;
 
 /// Collects the words of a block's messages.
@@ -36,7 +38,6 @@ pub struct SignatureBuilder {
 }
 
 impl SignatureBuilder {
-    /// Adds the words of a message.
     pub fn add(&mut self, words: &DistinctWords) {
         for word in words.iter() {
             self.hashes.extend(prefixes(word).map(|prefix| xxh3_64(prefix.as_bytes())));
@@ -48,10 +49,10 @@ impl SignatureBuilder {
     pub fn finish(mut self) -> Vec<u8> {
         self.hashes.sort_unstable();
         self.hashes.dedup();
-        let size = (self.hashes.len() * BYTES_PER_ITEM).next_multiple_of(SIZE_STEP);
-        let mut signature = vec![0; size.clamp(SIZE_STEP, MAX_BYTES)];
+        let size = (self.hashes.len() * BYTES_PER_ITEM).next_multiple_of(SIZE_STEP_BYTES);
+        let mut signature = vec![0; size.clamp(SIZE_STEP_BYTES, MAX_SIGNATURE_BYTES)];
         let bits = signature.len() as u64 * 8;
-        for number in self.hashes.into_iter().flat_map(numbers) {
+        for number in self.hashes.into_iter().flat_map(bit_numbers) {
             let bit = number % bits;
             signature[(bit / 8) as usize] |= 1 << (bit % 8);
         }
@@ -59,7 +60,8 @@ impl SignatureBuilder {
     }
 }
 
-/// The numbers whose bits a signature must have, if the block contains all words of the query.
+/// The numbers of the query's items. If a block contains all words of the query, its signature has the bits of these
+/// numbers.
 #[must_use]
 pub fn query_numbers(query: &Query) -> Vec<i64> {
     let longest: BTreeSet<&str> = query.words().filter_map(|word| prefixes(word).last()).collect();
@@ -68,7 +70,7 @@ pub fn query_numbers(query: &Query) -> Vec<i64> {
     items.truncate(MAX_QUERY_ITEMS);
     let hashes = items.into_iter().map(|item| xxh3_64(item.as_bytes()));
     // Each number is below 2^63.
-    hashes.flat_map(numbers).map(|number| number as i64).collect()
+    hashes.flat_map(bit_numbers).map(|number| number as i64).collect()
 }
 
 /// The items of a word, ascending by length.
@@ -82,9 +84,9 @@ fn prefixes(word: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn numbers(hash: u64) -> impl Iterator<Item = u64> {
+fn bit_numbers(hash: u64) -> impl Iterator<Item = u64> {
     let step = hash.rotate_left(32) | 1;
-    (0..BITS).map(move |i| hash.wrapping_add(i.wrapping_mul(step)) >> 1)
+    (0..BITS_PER_ITEM).map(move |i| hash.wrapping_add(i.wrapping_mul(step)) >> 1)
 }
 
 #[cfg(test)]
@@ -95,7 +97,7 @@ mod tests {
 
     fn signature<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
         let mut builder = SignatureBuilder::default();
-        texts.into_iter().for_each(|text| builder.add(&DistinctWords::of(text)));
+        texts.into_iter().for_each(|text| builder.add(&DistinctWords::from_text(text)));
         builder.finish()
     }
 
@@ -124,11 +126,11 @@ mod tests {
     }
 
     #[test]
-    fn signature_of_different_words_has_no_trace_of_a_word() {
+    fn signature_does_not_match_a_word_of_another_text() {
         let texts = ["zyxwv needle", "needles and pins"];
         assert!(finds(&signature(texts), "zyxwv") && finds(&signature(texts), "needle pi"));
         assert!(!finds(&signature([texts[1]]), "zyxwv"));
-        assert_eq!(signature([""]), [0; SIZE_STEP]);
+        assert_eq!(signature([""]), [0; SIZE_STEP_BYTES]);
     }
 
     #[test]
@@ -137,7 +139,7 @@ mod tests {
             let block =
                 (0..words).map(|n| format!("{:x}", xxh3_64(&[n as u8, (n >> 8) as u8]))).collect::<Vec<_>>();
             let signature = signature(block.iter().map(String::as_str));
-            assert!(signature.len() <= MAX_BYTES && signature.len() % SIZE_STEP == 0);
+            assert!(signature.len() <= MAX_SIGNATURE_BYTES && signature.len() % SIZE_STEP_BYTES == 0);
             let wrong = (0..10_000).filter(|n| finds(&signature, &format!("q{n}zzzz"))).count();
             assert!(wrong <= per_mille * 10, "{words} words: {wrong} of 10,000");
         }

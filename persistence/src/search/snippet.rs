@@ -5,10 +5,10 @@ use std::ops::Range;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Number of characters in a snippet of a longer text.
-const MAX_CHARS: usize = 240;
-/// Number of characters before the first hit at most.
-const BEFORE_CHARS: usize = 60;
+/// Maximum number of characters in a snippet, without the ellipses. A longer text is cut.
+const MAX_SNIPPET_CHARS: usize = 240;
+/// Number of characters to show before the first hit. More are shown if few characters follow the hit.
+const CHARS_BEFORE_HIT: usize = 60;
 /// Replaces the text that is left out.
 const ELLIPSIS: &str = "…";
 
@@ -24,7 +24,7 @@ pub struct Piece {
 /// Cuts a text around its first hit. `hits` are byte ranges in ascending order that do not overlap.
 #[must_use]
 pub fn snippet(text: &str, hits: &[Range<usize>]) -> Vec<Piece> {
-    let shown = window(text, hits.first().map_or(0, |hit| hit.start));
+    let shown = shown_range(text, hits.first().map_or(0, |hit| hit.start));
     let mut pieces = Pieces::default();
     if shown.start > 0 {
         pieces.add(ELLIPSIS, false);
@@ -44,15 +44,15 @@ pub fn snippet(text: &str, hits: &[Range<usize>]) -> Vec<Piece> {
 }
 
 /// The byte range to show. It begins and ends between words if the text has a space there.
-fn window(text: &str, first_hit: usize) -> Range<usize> {
+fn shown_range(text: &str, first_hit: usize) -> Range<usize> {
     let boundaries: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
     let chars = boundaries.len() - 1;
-    if chars <= MAX_CHARS {
+    if chars <= MAX_SNIPPET_CHARS {
         return 0..text.len();
     }
     let hit = boundaries.partition_point(|at| *at < first_hit);
-    let from = hit.saturating_sub(BEFORE_CHARS).min(chars - MAX_CHARS);
-    let (start, end) = (boundaries[from], boundaries[from + MAX_CHARS]);
+    let from = hit.saturating_sub(CHARS_BEFORE_HIT).min(chars - MAX_SNIPPET_CHARS);
+    let (start, end) = (boundaries[from], boundaries[from + MAX_SNIPPET_CHARS]);
     let after_space =
         |part: &str| part.char_indices().find(|(_, c)| c.is_whitespace()).map(|(at, c)| at + c.len_utf8());
     let start = match start {
@@ -61,7 +61,7 @@ fn window(text: &str, first_hit: usize) -> Range<usize> {
     };
     let end = match end {
         end if end == text.len() => end,
-        // The search for a space starts at the first hit, so that the window never ends before it.
+        // The search for a space starts at the first hit, so that the snippet never ends before it.
         end => text
             .get(first_hit..end)
             .and_then(|part| part.rfind(char::is_whitespace))
@@ -113,13 +113,13 @@ mod tests {
         assert!(pieces[0].0.starts_with("…lorem ") || pieces[0].0.starts_with("…ipsum "), "{}", pieces[0].0);
         assert!(pieces[2].0.ends_with("dolor…") || pieces[2].0.ends_with("sit…"), "{}", pieces[2].0);
         let length: usize = pieces.iter().map(|(text, _)| text.chars().count()).sum();
-        assert!((150..=MAX_CHARS + 2).contains(&length), "{length}");
+        assert!((150..=MAX_SNIPPET_CHARS + 2).contains(&length), "{length}");
     }
 
     #[test]
     fn word_longer_than_a_snippet_is_cut() {
         let pieces = shown("xxx", &"x".repeat(2000));
-        assert_eq!(pieces, [("x".repeat(MAX_CHARS), true), ("…".to_owned(), false)]);
+        assert_eq!(pieces, [("x".repeat(MAX_SNIPPET_CHARS), true), ("…".to_owned(), false)]);
     }
 
     proptest! {

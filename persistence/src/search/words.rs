@@ -8,10 +8,10 @@ use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
 /// Number of significant characters of a word. Longer words are compared by these first characters only.
 const MAX_WORD_CHARS: usize = 64;
-/// Number of significant terms of a query. Further terms are ignored.
+/// Maximum number of terms of a query. Further terms are ignored.
 const MAX_TERMS: usize = 20;
 
-/// A word in a text.
+/// A word of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Word {
     /// The form in which words are compared: only letters, digits and their marks, in lower case.
@@ -22,9 +22,9 @@ pub struct Word {
     pub is_adjacent: bool,
 }
 
-/// The words of a text, in order.
+/// The words of a text, in their order.
 #[must_use]
-pub fn words(text: &str) -> Vec<Word> {
+pub fn split_words(text: &str) -> Vec<Word> {
     let mut words: Vec<Word> = Vec::new();
     // Whether the next letter belongs to the last word.
     let mut open = false;
@@ -33,7 +33,7 @@ pub fn words(text: &str) -> Vec<Word> {
         if is_joiner(c) || is_combining_mark(c) {
             if open && let Some(word) = words.last_mut() {
                 word.range.end = end;
-                fold_into(&mut word.folded, c);
+                push_folded(&mut word.folded, c);
             }
             continue;
         }
@@ -48,11 +48,11 @@ pub fn words(text: &str) -> Vec<Word> {
                 if follows && !alone && !text[word.range.clone()].starts_with(is_written_without_spaces) =>
             {
                 word.range.end = end;
-                fold_into(&mut word.folded, c);
+                push_folded(&mut word.folded, c);
             }
             _ => {
                 let mut folded = String::new();
-                fold_into(&mut folded, c);
+                push_folded(&mut folded, c);
                 words.push(Word { folded, range: start..end, is_adjacent: follows });
             }
         }
@@ -67,7 +67,7 @@ fn is_joiner(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200c}' | '\u{200d}')
 }
 
-fn fold_into(folded: &mut String, c: char) {
+fn push_folded(folded: &mut String, c: char) {
     if is_joiner(c) || folded.chars().count() >= MAX_WORD_CHARS {
         return;
     }
@@ -78,7 +78,8 @@ fn fold_into(folded: &mut String, c: char) {
     // Drops Combining Diacritical Marks, because people omit these accents when they search.
     let kept = std::iter::once(c).nfkd().filter(|d| !('\u{300}'..='\u{36f}').contains(d));
     for d in kept.flat_map(char::to_lowercase).filter(|d| d.is_alphanumeric() || is_combining_mark(*d)) {
-        // Both lower-case forms of sigma count as one, because lower-casing Σ does not know whether a word ends there.
+        // Both lower-case forms of sigma count as one, because the lower case of a single Σ depends on whether the word
+        // ends there.
         folded.push(if d == 'ς' { 'σ' } else { d });
     }
 }
@@ -102,7 +103,7 @@ pub struct DistinctWords {
 impl DistinctWords {
     /// Collects the distinct words of a text, in lower case and without accents.
     #[must_use]
-    pub fn of(text: &str) -> Self {
+    pub fn from_text(text: &str) -> Self {
         let mut distinct = Self { folded: String::with_capacity(text.len()), words: Vec::new() };
         if text.is_ascii() {
             // ASCII has no accents or marks, so lower-casing is enough.
@@ -111,11 +112,11 @@ impl DistinctWords {
             }
             distinct.folded.make_ascii_lowercase();
         } else {
-            words(text).iter().for_each(|word| distinct.push(&word.folded));
+            split_words(text).iter().for_each(|word| distinct.push(&word.folded));
         }
         let Self { folded, words } = &mut distinct;
-        words.sort_unstable_by_key(|word| slice(folded, word));
-        words.dedup_by_key(|word| slice(folded, word));
+        words.sort_unstable_by_key(|word| word_at(folded, word));
+        words.dedup_by_key(|word| word_at(folded, word));
         distinct
     }
 
@@ -127,7 +128,7 @@ impl DistinctWords {
         self.words.push(start..end_of(&self.folded));
     }
 
-    /// Whether the text has no word, so that no query finds it.
+    /// Whether the text has no word. No query finds such a text.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.words.is_empty()
@@ -135,11 +136,11 @@ impl DistinctWords {
 
     /// The words in their folded form, in alphabetical order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.words.iter().map(|word| slice(&self.folded, word))
+        self.words.iter().map(|word| word_at(&self.folded, word))
     }
 }
 
-fn slice<'a>(folded: &'a str, word: &Range<u32>) -> &'a str {
+fn word_at<'a>(folded: &'a str, word: &Range<u32>) -> &'a str {
     folded.get(word.start as usize..word.end as usize).unwrap_or_default()
 }
 
@@ -156,7 +157,7 @@ impl Query {
     /// Parses a query; None if the text contains no word.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let words = words(text);
+        let words = split_words(text);
         let open = words.last()?.range.end == text.len();
         let mut terms: Vec<Vec<String>> = Vec::new();
         for word in words {
@@ -181,12 +182,12 @@ impl Query {
     /// The byte ranges of the terms in a text, ascending and without overlap; None if a term does not occur.
     #[must_use]
     pub fn hits(&self, text: &str) -> Option<Vec<Range<usize>>> {
-        let words = words(text);
+        let words = split_words(text);
         let mut hits = Vec::new();
         for (index, term) in self.terms.iter().enumerate() {
             let open = self.open && index + 1 == self.terms.len();
             let before = hits.len();
-            hits.extend((0..words.len()).filter_map(|from| occurs(term, open, words.get(from..)?)));
+            hits.extend((0..words.len()).filter_map(|from| match_at_start(term, open, words.get(from..)?)));
             if hits.len() == before {
                 return None;
             }
@@ -203,9 +204,9 @@ impl Query {
     }
 }
 
-/// The byte range of the term in the searched text, if `words`, a rest of this text, begins with the term. If `open`,
-/// the last word of the term may be incomplete.
-fn occurs(term: &[String], open: bool, words: &[Word]) -> Option<Range<usize>> {
+/// The byte range of the term in the text, if `words` (the text from some word on) begins with the term. If `open`, the
+/// last word of the term may be incomplete.
+fn match_at_start(term: &[String], open: bool, words: &[Word]) -> Option<Range<usize>> {
     let found = words.get(..term.len())?;
     for (index, (wanted, word)) in term.iter().zip(found).enumerate() {
         let same = if open && index + 1 == term.len() {
@@ -227,7 +228,7 @@ mod tests {
     use super::*;
 
     fn folded(text: &str) -> Vec<String> {
-        words(text).into_iter().map(|word| word.folded).collect()
+        split_words(text).into_iter().map(|word| word.folded).collect()
     }
 
     fn finds(query: &str, text: &str) -> bool {
@@ -275,7 +276,7 @@ mod tests {
         let query = Query::parse(&text).unwrap();
         assert_eq!(query.words().count(), MAX_TERMS);
         assert!(query.hits(&text).is_some());
-        assert_eq!(words(&"x".repeat(1000))[0].folded.len(), MAX_WORD_CHARS);
+        assert_eq!(split_words(&"x".repeat(1000))[0].folded.len(), MAX_WORD_CHARS);
     }
 
     #[test]
@@ -292,13 +293,13 @@ mod tests {
             let mut all = folded(&text);
             all.sort_unstable();
             all.dedup();
-            let kept = DistinctWords::of(&text);
+            let kept = DistinctWords::from_text(&text);
             prop_assert_eq!(kept.iter().collect::<Vec<_>>(), all);
         }
 
         #[test]
         fn text_is_found_by_each_of_its_words(text in "\\PC{0,40}") {
-            for word in words(&text) {
+            for word in split_words(&text) {
                 let query = Query::parse(&text[word.range.clone()]);
                 prop_assert!(query.is_some_and(|query| query.hits(&text).is_some()), "{word:?}");
             }

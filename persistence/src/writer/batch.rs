@@ -1,8 +1,9 @@
-//! Writes one batch in one transaction: checks the rows of its partitions, reads the rooms, writes the rows, moves the
-//! heads. Either all of the batch is committed, including the new positions in the streams, or nothing. A batch of new
-//! messages needs one statement (`one_statement`), any other a transaction of several.
+//! Writes one batch in one transaction: locks and checks the rows of its partitions, records the number of the batch,
+//! reads the rooms, writes the rows, moves the heads. Either all of the batch is committed, including its number, or
+//! nothing. A batch of new messages needs one statement (`one_statement`), any other a transaction of several.
 
 mod kept_connection;
+mod number;
 mod one_statement;
 
 use std::collections::{BTreeSet, HashMap};
@@ -17,129 +18,167 @@ use tidings_shared::{
 
 use super::{
     changes, members,
-    outcome::{Exception, WriteError, Written},
+    outcome::{Exception, WriteError, WrittenBatch},
     rows,
 };
-use crate::batch::{BatchClaim, Entry, EventRow, Hole, Plan, StoredRoom, classify};
-use crate::sql::{bigint, column, partition, room as room_of, seq as seq_of, smallint, statement};
+use crate::batch::{BatchPlan, EventRow, Hole, IngestEntry, PartitionAdvance, StoredRoom, plan_records};
+use crate::sql::{bigint, column, partition_column, room_column, seq_column, smallint, statement};
 pub use kept_connection::KeptConnection;
+pub use number::{BatchNumber, delete_numbers_without_replica, delete_old_numbers};
 
-/// Writes a batch. `heads` are the heads that the caller remembers; the others are read. With `poison` each record
-/// becomes a void and a dead letter for that reason. Unless `client_ids_checked`, a client id that is already used
-/// fails the batch, because that is rare and checking the client ids costs a third of the insert. After an error
-/// nothing was written, unless the answer to the COMMIT was lost. In that case the retry fails, because the rows of the
-/// partitions have other positions.
-pub async fn write(
-    connection: &mut KeptConnection,
-    claims: &[BatchClaim],
-    entries: &[Entry],
-    heads: &HashMap<RoomId, Seq>,
-    poison: Option<&str>,
-    client_ids_checked: bool,
-) -> Result<Written, WriteError> {
-    if poison.is_none()
-        && !client_ids_checked
-        && let Some(written) = one_statement::write(connection, claims, entries, heads).await?
-    {
-        return Ok(written);
+/// One attempt to write a batch.
+pub struct BatchWrite<'a> {
+    pub number: &'a BatchNumber,
+    pub claims: &'a [PartitionAdvance],
+    pub entries: &'a [IngestEntry],
+    /// The heads that the caller remembers; the others are read.
+    pub heads: &'a HashMap<RoomId, Seq>,
+    /// If present, each record becomes a void and a dead letter for this reason.
+    pub poison: Option<&'a str>,
+    /// Whether the insert skips messages whose client ids are already used. If false, such a message fails the batch.
+    /// Usually false, because duplicates are rare and the check costs a third of the insert.
+    pub check_client_ids: bool,
+}
+
+impl BatchWrite<'_> {
+    /// Writes the batch. After an error nothing was written, unless the answer to the COMMIT was lost. In that case the
+    /// retry fails, because its number is taken.
+    pub async fn write(&self, connection: &mut KeptConnection) -> Result<WrittenBatch, WriteError> {
+        if self.poison.is_none()
+            && !self.check_client_ids
+            && let Some(written) = one_statement::try_write(connection, self).await?
+        {
+            return Ok(written);
+        }
+        let transaction = connection.pool().begin().await?;
+        match self.write_in_transaction(&transaction).await {
+            Ok(mut written) => {
+                written.committing_at = Some(SystemTime::now());
+                transaction.commit().await?;
+                Ok(written)
+            }
+            Err(error) => {
+                // Waits for the rollback, so that the caller never finds rows that this transaction still locks.
+                let _ = transaction.rollback().await;
+                Err(error)
+            }
+        }
     }
-    let transaction = connection.pool().begin().await?;
-    guard(&transaction, claims).await?;
-    let rooms = load_rooms(&transaction, entries, heads).await?;
-    let mut plan = plan_of(entries, &rooms, poison).map_err(WriteError::Hole)?;
-    let mut written = Written { left_out: plan.left_out, ..Written::default() };
 
-    let duplicates = match client_ids_checked {
-        true => rows::insert_new_messages(&transaction, &plan.messages).await?,
-        false => rows::insert_messages(&transaction, &plan.messages).await.map(|()| Vec::new())?,
-    };
-    written.messages = plan.messages.len() - duplicates.len();
-    written.appended_at_ms = plan.messages.iter().map(|message| message.record.at_ms).collect();
-    void_duplicates(&transaction, &mut plan, &duplicates, &mut written).await?;
-    changes::apply(&transaction, &mut plan, &mut written).await?;
-    rows::insert_events(&transaction, &plan.events).await?;
-    written.events = plan.events.len();
-    rows::mark_announced(&transaction, &plan.announced_voids).await?;
-    members::apply(&transaction, &plan).await?;
-    rows::move_marks(&transaction, &plan.marks).await?;
-    rows::update_rooms(&transaction, &plan.updates).await?;
-    rows::advance_heads(&transaction, &plan.heads).await?;
-    rows::store_dead_letters(&transaction, claims, &plan.rejects).await?;
-    // Reports voids that an earlier batch stored, so that their senders are notified again.
-    written.exceptions.extend(rows::stored_voids(&transaction, &plan.already_stored).await?);
-    written.memberships = members::to_announce(&transaction, &mut plan, &written).await?;
+    async fn write_in_transaction(
+        &self,
+        transaction: &DatabaseTransaction,
+    ) -> Result<WrittenBatch, WriteError> {
+        let Self { number, claims, entries, heads, poison, check_client_ids } = *self;
+        lock_and_number(transaction, number, claims).await?;
+        let rooms = load_rooms(transaction, entries, heads).await?;
+        let mut plan = plan_batch(entries, &rooms, poison).map_err(WriteError::Hole)?;
+        let mut written = WrittenBatch { left_out: plan.left_out, ..WrittenBatch::default() };
 
-    let rejected = plan.rejects.iter().filter_map(|reject| reject.at.clone());
-    let rejected = rejected.map(|(room, seq)| Exception { room, seq, outcome: "rejected".to_owned() });
-    written.exceptions.extend(rejected);
-    written.dead_letters = plan.rejects.len();
-    written.voids = plan.events.iter().filter(|event| event.void.is_some()).count();
-    written.heads = plan.heads;
-    written.committing_at = Some(SystemTime::now());
-    transaction.commit().await?;
-    Ok(written)
+        let duplicates = match check_client_ids {
+            true => rows::insert_new_messages(transaction, &plan.messages).await?,
+            false => rows::insert_messages(transaction, &plan.messages).await.map(|()| Vec::new())?,
+        };
+        written.messages = plan.messages.len() - duplicates.len();
+        written.appended_at_ms = plan.messages.iter().map(|message| message.record.at_ms).collect();
+        void_duplicates(transaction, &mut plan, &duplicates, &mut written).await?;
+        changes::apply_changes(transaction, &mut plan, &mut written).await?;
+        rows::insert_events(transaction, &plan.events).await?;
+        written.events = plan.events.len();
+        rows::mark_announced(transaction, &plan.announced_voids).await?;
+        members::apply_memberships(transaction, &plan).await?;
+        rows::move_marks(transaction, &plan.marks).await?;
+        rows::update_rooms(transaction, &plan.updates).await?;
+        rows::advance_heads(transaction, &plan.heads).await?;
+        rows::store_dead_letters(transaction, claims, &plan.rejects).await?;
+        // Reports voids that an earlier batch stored, so that their senders are notified again.
+        written.exceptions.extend(rows::stored_voids(transaction, &plan.already_stored).await?);
+        written.memberships = members::take_changes_to_announce(transaction, &mut plan, &written).await?;
+
+        let rejected = plan.rejects.iter().filter_map(|reject| reject.at.clone());
+        let rejected = rejected.map(|(room, seq)| Exception { room, seq, outcome: "rejected".to_owned() });
+        written.exceptions.extend(rejected);
+        written.dead_letters = plan.rejects.len();
+        written.voids = plan.events.iter().filter(|event| event.void.is_some()).count();
+        written.heads = plan.heads;
+        Ok(written)
+    }
 }
 
 /// What the records of a batch write, decided from the stored state of their rooms.
-fn plan_of<'a>(
-    entries: &'a [Entry],
+fn plan_batch<'a>(
+    entries: &'a [IngestEntry],
     rooms: &HashMap<RoomId, StoredRoom>,
     poison: Option<&str>,
-) -> Result<Plan<'a>, Hole> {
-    let mut plan = classify(entries, rooms, poison)?;
+) -> Result<BatchPlan<'a>, Hole> {
+    let mut plan = plan_records(entries, rooms, poison)?;
     if sabotage::is_active(Sabotage::Prefix) {
         plan.messages.retain(|message| !message.record.seq.0.is_multiple_of(50));
     }
     Ok(plan)
 }
 
-/// Locks the rows of the partitions in order, and advances those that are as expected. The conditions are on the
-/// updated row itself, so a row that changed while this statement waited for its lock is not advanced. A row that
-/// became as expected during the wait is not advanced either, and its partition is settled again. The reads of the
-/// batch belong in later statements of the transaction, because they must see what was committed during the wait.
-const GUARD: &str = "\
-    WITH locked AS MATERIALIZED (SELECT partition FROM partitions WHERE partition = ANY ($1) \
-      ORDER BY partition FOR UPDATE) \
-    UPDATE partitions p SET last_id = v.upto \
-    FROM locked JOIN unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[]) \
-      AS v (partition, token, epoch, old, upto) ON v.partition = locked.partition \
-    WHERE p.partition = locked.partition AND p.token = v.token AND p.epoch = v.epoch AND p.last_id = v.old \
-    RETURNING p.partition";
+/// Locks the rows of the partitions in order, if token and epoch are as expected, and then records the number of the
+/// batch. The conditions are on the locked row itself, so a row that changed while this statement waited for its lock
+/// is checked again. The reads of the batch belong in later statements of the transaction, because they must see what
+/// was committed during the wait.
+///
+/// A lock writes no new row version and an insert reads none. So a batch costs the same while PostgreSQL keeps old row
+/// versions for an open snapshot.
+const LOCK_AND_NUMBER_SQL: &str = "\
+    WITH locked AS MATERIALIZED (SELECT p.partition \
+      FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS v (partition, token, epoch) \
+      JOIN partitions p ON p.partition = v.partition AND p.token = v.token AND p.epoch = v.epoch \
+      ORDER BY p.partition FOR NO KEY UPDATE OF p), \
+    numbered AS (INSERT INTO batches (replica, number) SELECT $4::text, $5::bigint \
+      WHERE (SELECT count(*) FROM locked) = cardinality($1::smallint[]) ON CONFLICT DO NOTHING RETURNING number)";
 
-/// Keeps the ownership invariant: advances `last_id` of every partition of the batch, or fails with the partitions
-/// whose rows are not as expected. After this failure nothing of the batch may be written.
-async fn guard(transaction: &DatabaseTransaction, claims: &[BatchClaim]) -> Result<(), WriteError> {
+/// Locks the rows of the batch's partitions and inserts its number. Fails unless this replica owns each partition in
+/// the expected epoch, and no other batch of this replica has the number. The rows stay locked until the batch ends.
+async fn lock_and_number(
+    transaction: &DatabaseTransaction,
+    number: &BatchNumber,
+    claims: &[PartitionAdvance],
+) -> Result<(), WriteError> {
+    let sql = format!(
+        "{LOCK_AND_NUMBER_SQL} SELECT partition, EXISTS (SELECT FROM numbered) AS is_numbered FROM locked"
+    );
     let values = [
         column(claims, |claim| smallint(claim.expected.lease.partition)),
         column(claims, |claim| claim.expected.lease.token),
         column(claims, |claim| bigint(claim.expected.epoch.0)),
-        column(claims, |claim| claim.expected.committed.to_string()),
-        column(claims, |claim| claim.upto.to_string()),
+        number.replica().into(),
+        number.value().into(),
     ];
-    let rows = transaction.query_all_raw(statement(GUARD, values)).await?;
-    let moved = rows.iter().map(|row| partition(row, "partition")).collect::<Result<Vec<_>, DbErr>>()?;
+    let rows = transaction.query_all_raw(statement(&sql, values)).await?;
+    let owned =
+        rows.iter().map(|row| partition_column(row, "partition")).collect::<Result<Vec<_>, DbErr>>()?;
     let lost = claims.iter().map(|claim| claim.expected.lease.partition);
-    let lost: Vec<Partition> = lost.filter(|partition| !moved.contains(partition)).collect();
-    if lost.is_empty() { Ok(()) } else { Err(WriteError::Lost(lost)) }
+    let lost: Vec<Partition> = lost.filter(|partition| !owned.contains(partition)).collect();
+    if !lost.is_empty() {
+        return Err(WriteError::Lost(lost));
+    }
+    let is_numbered = rows.first().map_or(Ok(false), |row| row.try_get_by("is_numbered"))?;
+    if is_numbered { Ok(()) } else { Err(WriteError::NumberTaken) }
 }
 
-/// The state of the rooms whose heads the caller remembers. All their records are of the claimed epochs, so no base
-/// limits them.
-fn known_rooms(heads: &HashMap<RoomId, Seq>) -> HashMap<RoomId, StoredRoom> {
+/// The state of the rooms whose heads the caller remembers. All their records are of the epochs that the batch expects,
+/// so no base limits them.
+fn remembered_rooms(heads: &HashMap<RoomId, Seq>) -> HashMap<RoomId, StoredRoom> {
     let known =
         |(room, head): (&RoomId, &Seq)| (room.clone(), StoredRoom { head: *head, ..StoredRoom::default() });
     heads.iter().map(known).collect()
 }
 
-/// Reads the stored state of the rooms of a batch, except of those in `heads`. Runs after the partitions are locked, so
-/// that seeds and earlier owners have finished.
+/// The stored state of the rooms of a batch. Reads it for all rooms that are not in `heads`. Runs after the partitions
+/// are locked, so that seeds and earlier owners have finished.
 async fn load_rooms(
     transaction: &DatabaseTransaction,
-    entries: &[Entry],
+    entries: &[IngestEntry],
     heads: &HashMap<RoomId, Seq>,
 ) -> Result<HashMap<RoomId, StoredRoom>, DbErr> {
-    let mut rooms = known_rooms(heads);
-    let unknown = entries.iter().filter_map(Entry::room).filter(|room| !heads.contains_key(room));
+    let mut rooms = remembered_rooms(heads);
+    let unknown = entries.iter().filter_map(IngestEntry::room).filter(|room| !heads.contains_key(room));
     let ids: BTreeSet<String> = unknown.map(String::from).collect();
     if ids.is_empty() {
         return Ok(rooms);
@@ -154,8 +193,8 @@ async fn load_rooms(
     for row in &rows {
         let bases: String = row.try_get_by("bases")?;
         rooms.insert(
-            room_of(row, "id")?,
-            StoredRoom { head: seq_of(row, "head_seq")?, bases: Bases::decode(&bases) },
+            room_column(row, "id")?,
+            StoredRoom { head: seq_column(row, "head_seq")?, bases: Bases::decode(&bases) },
         );
     }
     Ok(rooms)
@@ -165,9 +204,9 @@ async fn load_rooms(
 /// rejected records if there is no such message.
 async fn void_duplicates(
     transaction: &DatabaseTransaction,
-    plan: &mut Plan<'_>,
+    plan: &mut BatchPlan<'_>,
     duplicates: &[usize],
-    written: &mut Written,
+    written: &mut WrittenBatch,
 ) -> Result<(), DbErr> {
     if duplicates.is_empty() {
         return Ok(());

@@ -22,6 +22,18 @@ pub fn is_unique_violation(error: &DbErr) -> bool {
     sqlstate(error).is_some_and(|state| state == "23505")
 }
 
+/// Whether a lock was not free within the time limit for locks (SQLSTATE 55P03).
+#[must_use]
+pub fn is_lock_timeout(error: &DbErr) -> bool {
+    sqlstate(error).is_some_and(|state| state == "55P03")
+}
+
+/// Whether PostgreSQL ended the statement because it, or its wait for a lock, took too long (SQLSTATE 57014 or 55P03).
+#[must_use]
+pub fn is_time_limit_error(error: &DbErr) -> bool {
+    sqlstate(error).is_some_and(|state| state == "57014" || state == "55P03")
+}
+
 /// SQLSTATEs of a server that is stopping, not started yet, out of connections, or that ended an idle connection. All
 /// SQLSTATEs of class 08 have this meaning too.
 const UNAVAILABLE_STATES: [&str; 6] = ["57P01", "57P02", "57P03", "57P05", "53300", "25P03"];
@@ -69,7 +81,7 @@ fn cause(error: &DbErr) -> Option<&SqlxError> {
 
 /// Describes the cause of an error without any text from statements, rows or settings, because messages are private.
 #[must_use]
-pub fn without_data(error: &DbErr) -> String {
+pub fn redacted_cause(error: &DbErr) -> String {
     if let Some(state) = sqlstate(error) {
         return format!("PostgreSQL refuses it: SQLSTATE {state}");
     }
@@ -104,7 +116,8 @@ mod tests {
 
     #[test]
     fn cause_names_connection_failure_but_no_row_data() {
-        let cause_of = |error: SqlxError| without_data(&DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))));
+        let cause_of =
+            |error: SqlxError| redacted_cause(&DbErr::Query(RuntimeErr::SqlxError(Arc::new(error))));
         assert_eq!(
             cause_of(SqlxError::Io(std::io::ErrorKind::ConnectionRefused.into())),
             "connection refused"
@@ -113,8 +126,8 @@ mod tests {
         for error in [
             cause_of(SqlxError::Decode("hunter2 is no number".into())),
             cause_of(SqlxError::Protocol("hunter2".to_owned())),
-            without_data(&DbErr::Type("hunter2".to_owned())),
-            without_data(&DbErr::Json("hunter2".to_owned())),
+            redacted_cause(&DbErr::Type("hunter2".to_owned())),
+            redacted_cause(&DbErr::Json("hunter2".to_owned())),
         ] {
             assert!(!error.contains("hunter2"), "{error}");
         }

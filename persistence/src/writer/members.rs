@@ -1,4 +1,5 @@
-//! Writes membership events into `members`, and creates users whom an event names for the first time.
+//! Writes membership events into `members`, and creates users whom an event names for the first time. Also writes the
+//! notification level of a member, which is no event.
 //! `rooms.member_count` changes by the numbers of rows that were actually inserted and deleted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -6,65 +7,75 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
 use tidings_shared::ids::{RoomId, UserId};
 
-use super::outcome::{StoredMembership, Written};
-use crate::batch::{FinalMembership, MembershipChange, MembershipKind, Plan};
-use crate::sql::{column, room as room_of, statement, time, write_rows};
+use super::outcome::{StoredMembership, WrittenBatch};
+use crate::batch::{BatchPlan, FinalMembership, MembershipChange, MembershipChangeKind};
+use crate::query::room::NotifyLevel;
+use crate::sql::{column, room_column, statement, timestamp_from_ms, write_rows};
 
 /// The room and user of a membership, and its state after the batch.
 type FinalRow<'a> = (&'a (RoomId, UserId), &'a FinalMembership);
 
 /// Writes the final memberships of a batch.
-pub async fn apply(transaction: &DatabaseTransaction, plan: &Plan<'_>) -> Result<(), DbErr> {
-    let ends: Vec<FinalRow<'_>> = plan.members.final_memberships.iter().collect();
-    if ends.is_empty() {
+pub async fn apply_memberships(transaction: &DatabaseTransaction, plan: &BatchPlan<'_>) -> Result<(), DbErr> {
+    let finals: Vec<FinalRow<'_>> = plan.members.final_memberships.iter().collect();
+    if finals.is_empty() {
         return Ok(());
     }
     let of = |keep: fn(&FinalMembership) -> bool| -> Vec<FinalRow<'_>> {
-        ends.iter().copied().filter(|(_, end)| keep(end)).collect()
+        finals.iter().copied().filter(|(_, state)| keep(state)).collect()
     };
-    let (removed, added, remaining) =
-        (of(|end| end.was_removed), of(|end| end.added_at_ms.is_some()), of(|end| end.role.is_some()));
+    let (removed, added, remaining) = (
+        of(|state| state.was_removed),
+        of(|state| state.added_at_ms.is_some()),
+        of(|state| state.role.is_some()),
+    );
     let mut count_changes: BTreeMap<RoomId, i32> = BTreeMap::new();
-    for room in delete(transaction, &removed).await? {
+    for room in delete_removed(transaction, &removed).await? {
         *count_changes.entry(room).or_default() -= 1;
     }
-    for room in insert(transaction, &added).await? {
+    for room in insert_added(transaction, &added).await? {
         *count_changes.entry(room).or_default() += 1;
     }
     update_roles(transaction, &remaining).await?;
     count_changes.retain(|_, by| *by != 0);
-    count(transaction, &count_changes).await
+    update_member_counts(transaction, &count_changes).await
 }
 
-fn keys(ends: &[FinalRow<'_>]) -> [Value; 2] {
+fn key_columns(finals: &[FinalRow<'_>]) -> [Value; 2] {
     [
-        column(ends, |((room, _), _)| room.as_str().to_owned()),
-        column(ends, |((_, user), _)| user.as_str().to_owned()),
+        column(finals, |((room, _), _)| room.as_str().to_owned()),
+        column(finals, |((_, user), _)| user.as_str().to_owned()),
     ]
 }
 
 /// Deletes the rows of users whom the batch removed at least once. Returns the room of each deleted row.
-async fn delete(transaction: &DatabaseTransaction, ends: &[FinalRow<'_>]) -> Result<Vec<RoomId>, DbErr> {
-    if ends.is_empty() {
+async fn delete_removed(
+    transaction: &DatabaseTransaction,
+    finals: &[FinalRow<'_>],
+) -> Result<Vec<RoomId>, DbErr> {
+    if finals.is_empty() {
         return Ok(Vec::new());
     }
     let sql = "DELETE FROM members m USING unnest($1::text[], $2::text[]) AS v (room, member) \
                WHERE m.room_id = v.room AND m.user_id = v.member RETURNING m.room_id";
-    let rows = transaction.query_all_raw(statement(sql, keys(ends))).await?;
-    rows.iter().map(|row| room_of(row, "room_id")).collect()
+    let rows = transaction.query_all_raw(statement(sql, key_columns(finals))).await?;
+    rows.iter().map(|row| room_column(row, "room_id")).collect()
 }
 
-/// Inserts the rows of added members, and of users who are unknown. Returns the room of each inserted member.
-async fn insert(transaction: &DatabaseTransaction, ends: &[FinalRow<'_>]) -> Result<Vec<RoomId>, DbErr> {
-    if ends.is_empty() {
+/// Inserts the rows of added members, and the missing rows of their users. Returns the room of each inserted member.
+async fn insert_added(
+    transaction: &DatabaseTransaction,
+    finals: &[FinalRow<'_>],
+) -> Result<Vec<RoomId>, DbErr> {
+    if finals.is_empty() {
         return Ok(Vec::new());
     }
     // Users are created in the same order everywhere, so that transactions cannot deadlock.
-    let [_, users] = keys(ends);
+    let [_, users] = key_columns(finals);
     let sql = "INSERT INTO users (id) SELECT DISTINCT u COLLATE \"C\" FROM unnest($1::text[]) AS v (u) \
                ORDER BY 1 ON CONFLICT DO NOTHING";
     transaction.execute_raw(statement(sql, [users])).await?;
-    let [rooms, users] = keys(ends);
+    let [rooms, users] = key_columns(finals);
     let sql = "INSERT INTO members (room_id, user_id, role, joined_at) \
                SELECT room, member, role, at \
                FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS v (room, member, role, at) \
@@ -72,34 +83,47 @@ async fn insert(transaction: &DatabaseTransaction, ends: &[FinalRow<'_>]) -> Res
     let values = [
         rooms,
         users,
-        column(ends, |(_, end)| end.role.clone().unwrap_or_default()),
-        column(ends, |(_, end)| time(end.added_at_ms.unwrap_or_default())),
+        column(finals, |(_, state)| state.role.clone().unwrap_or_default()),
+        column(finals, |(_, state)| timestamp_from_ms(state.added_at_ms.unwrap_or_default())),
     ];
     let rows = transaction.query_all_raw(statement(sql, values)).await?;
-    reopen_erasures(transaction, ends).await?;
-    rows.iter().map(|row| room_of(row, "room_id")).collect()
+    reopen_erasures(transaction, finals).await?;
+    rows.iter().map(|row| room_column(row, "room_id")).collect()
 }
 
-/// Starts the erasures again of erased users whom a node added because it did not know of the erasure; the erasure then
-/// removes them. Runs after the insert, whose foreign key check waits for an erasure that is about to finish.
+/// Reopens the erasure of users who were added to a room after their erasure had finished; it then removes them from
+/// the room. Must run after the insert: the insert's foreign key check waits for the `FOR UPDATE` lock of an erasure
+/// that is finishing, so this statement sees its `erased_at`.
 async fn reopen_erasures(transaction: &DatabaseTransaction, added: &[FinalRow<'_>]) -> Result<(), DbErr> {
-    let [_, users] = keys(added);
+    let [_, users] = key_columns(added);
     let sql = "UPDATE users SET erased_at = NULL WHERE id IN (SELECT id FROM users \
                WHERE id = ANY ($1) AND erased_at IS NOT NULL ORDER BY id FOR NO KEY UPDATE)";
     transaction.execute_raw(statement(sql, [users])).await.map(drop)
 }
 
-/// Writes the roles after the batch of users who stay members.
-async fn update_roles(transaction: &DatabaseTransaction, ends: &[FinalRow<'_>]) -> Result<(), DbErr> {
-    let [rooms, users] = keys(ends);
+/// Writes the final roles of users who stay members.
+async fn update_roles(transaction: &DatabaseTransaction, finals: &[FinalRow<'_>]) -> Result<(), DbErr> {
+    let [rooms, users] = key_columns(finals);
     let sql = "UPDATE members m SET role = v.role \
                FROM unnest($1::text[], $2::text[], $3::text[]) AS v (room, member, role) \
                WHERE m.room_id = v.room AND m.user_id = v.member AND m.role <> v.role";
-    let values = [rooms, users, column(ends, |(_, end)| end.role.clone().unwrap_or_default())];
-    write_rows(transaction, ends.len(), sql, values).await
+    let values = [rooms, users, column(finals, |(_, state)| state.role.clone().unwrap_or_default())];
+    write_rows(transaction, finals.len(), sql, values).await
 }
 
-async fn count(
+/// Sets for which messages of a room a member wants notifications. Returns whether this changed the stored level.
+pub async fn set_notify_level(
+    db: &impl ConnectionTrait,
+    room: &RoomId,
+    user: &UserId,
+    level: NotifyLevel,
+) -> Result<bool, DbErr> {
+    let sql = "UPDATE members SET notify = $3 WHERE room_id = $1 AND user_id = $2 AND notify <> $3";
+    let values = [room.as_str().into(), user.as_str().into(), level.as_str().into()];
+    Ok(db.execute_raw(statement(sql, values)).await?.rows_affected() > 0)
+}
+
+async fn update_member_counts(
     transaction: &DatabaseTransaction,
     count_changes: &BTreeMap<RoomId, i32>,
 ) -> Result<(), DbErr> {
@@ -110,17 +134,17 @@ async fn count(
     write_rows(transaction, count_changes.len(), sql, values).await
 }
 
-/// The membership changes to announce: those of all records except those that became voids, which are exceptions.
-pub async fn to_announce(
+/// Takes the membership changes to announce out of `plan`: all except those whose records became voids (`exceptions`).
+pub async fn take_changes_to_announce(
     transaction: &DatabaseTransaction,
-    plan: &mut Plan<'_>,
-    written: &Written,
+    plan: &mut BatchPlan<'_>,
+    written: &WrittenBatch,
 ) -> Result<Vec<StoredMembership>, DbErr> {
     let mut changes = std::mem::take(&mut plan.members.all);
     changes.retain(|change| {
         !written.exceptions.iter().any(|void| void.seq == change.seq && void.room == change.room)
     });
-    let is_addition = |change: &MembershipChange| matches!(change.kind, MembershipKind::Added { .. });
+    let is_addition = |change: &MembershipChange| matches!(change.kind, MembershipChangeKind::Added { .. });
     let added: BTreeSet<(String, String)> = changes
         .iter()
         .filter(|change| is_addition(change))
@@ -134,8 +158,10 @@ pub async fn to_announce(
         let (rooms, users): (Vec<String>, Vec<String>) = added.into_iter().unzip();
         for row in transaction.query_all_raw(statement(sql, [rooms.into(), users.into()])).await? {
             let member: String = row.try_get_by("user_id")?;
-            added_rooms
-                .insert((room_of(&row, "id")?, member), (row.try_get_by("kind")?, row.try_get_by("name")?));
+            added_rooms.insert(
+                (room_column(&row, "id")?, member),
+                (row.try_get_by("kind")?, row.try_get_by("name")?),
+            );
         }
     }
     let stored = |change: MembershipChange| {

@@ -13,7 +13,7 @@ use tidings_shared::{
 use super::failure;
 use crate::batch::{HeadAdvance, Hole, MembershipChange};
 
-/// A record that became a void. Written with the watermark, so that its sender is notified.
+/// A record that became a void. Written to Redis with the watermark, because its sender must be notified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exception {
     pub room: RoomId,
@@ -22,9 +22,9 @@ pub struct Exception {
     pub outcome: String,
 }
 
-/// The result of a committed batch.
+/// What the COMMIT of a batch stored.
 #[derive(Debug, Default)]
-pub struct Written {
+pub struct WrittenBatch {
     pub exceptions: Vec<Exception>,
     pub messages: usize,
     pub events: usize,
@@ -33,40 +33,43 @@ pub struct Written {
     pub left_out: usize,
     /// When the messages were appended to the log, ms since 1970.
     pub appended_at_ms: Vec<i64>,
-    /// The moves of the rooms' heads.
     pub heads: BTreeMap<RoomId, HeadAdvance>,
-    /// When the COMMIT was sent.
     pub committing_at: Option<SystemTime>,
-    /// Changed memberships, including changes that an earlier batch stored.
+    /// Membership changes to announce. Contains changes that an earlier batch already stored, because this process or
+    /// an earlier owner may have failed to announce them.
     pub memberships: Vec<StoredMembership>,
 }
 
-/// A membership change that is stored, with what its notice needs.
+/// A stored membership change, with the data for its notice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredMembership {
     pub change: MembershipChange,
-    /// Kind and name of the room; None unless the change added a user who is still a member.
+    /// Kind and name of the room, if the change added a user who is still a member; otherwise None.
     pub room: Option<(String, Option<String>)>,
 }
 
 /// Why nothing of a batch was written.
 #[derive(Debug, Error)]
 pub enum WriteError {
+    /// The rows of these partitions have another token or epoch than the batch claims.
     #[error("the rows of {} partitions are not as expected", .0.len())]
     Lost(Vec<Partition>),
+    /// An earlier attempt, whose answer was lost, committed a batch with this number.
+    #[error("the number of the batch is taken")]
+    NumberTaken,
     #[error("{} would get a hole: its head is {}, and the next record is {}", .0.room, .0.head, .0.found)]
     Hole(Hole),
     /// A client id (or a seq) of the batch is already used. The next attempt must check the client ids.
     #[error("a client id is taken")]
     ClientIdTaken,
     /// PostgreSQL refused the data of a record in the batch, and would refuse it again.
-    #[error("{}", failure::without_data(.0))]
+    #[error("{}", failure::redacted_cause(.0))]
     Data(DbErr),
     /// Another failure, such as a time limit or unexpected stored data. One record of the batch may be the cause.
-    #[error("{}", failure::without_data(.0))]
+    #[error("{}", failure::redacted_cause(.0))]
     Stuck(DbErr),
     /// The database is unavailable. A retry may succeed.
-    #[error("{}", failure::without_data(.0))]
+    #[error("{}", failure::redacted_cause(.0))]
     Transient(DbErr),
 }
 

@@ -8,9 +8,9 @@ use tidings_shared::log::keys::Partition;
 
 use super::users::{self, UnknownUserPolicy};
 pub use crate::query::room::RoomKind;
-use crate::sql::{room as room_of, smallint, statement};
+use crate::sql::{room_column, smallint, statement};
 
-/// A room to create, whose fields are checked.
+/// A room to create. Its fields are already checked.
 #[derive(Debug)]
 pub struct NewRoom {
     pub id: RoomId,
@@ -23,10 +23,9 @@ pub struct NewRoom {
     pub metadata: String,
 }
 
-/// The result of creating a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CreationOutcome {
-    New,
+    Created,
     /// The direct room of the two users already exists, with this id.
     Exists(RoomId),
     IdTaken,
@@ -37,13 +36,13 @@ pub enum CreationOutcome {
 /// The existing direct room of the two members of `new`; None if it does not exist or `new` is of another kind.
 pub async fn find_direct_room(db: &impl ConnectionTrait, new: &NewRoom) -> Result<Option<RoomId>, DbErr> {
     match new.kind {
-        RoomKind::Direct => direct_room(db, &direct_key(&new.members)).await,
+        RoomKind::Direct => room_with_direct_key(db, &direct_key(&new.members)).await,
         RoomKind::Private | RoomKind::Public => Ok(None),
     }
 }
 
-/// Creates a room with its members, or finds that it exists.
-pub async fn create(
+/// Creates a room with its first members. Creates nothing unless the outcome is `Created`.
+pub async fn create_room(
     db: &DatabaseConnection,
     new: &NewRoom,
     unknown_users: UnknownUserPolicy,
@@ -54,7 +53,7 @@ pub async fn create(
     let direct_key = (new.kind == RoomKind::Direct).then(|| direct_key(&new.members));
     let transaction = db.begin().await?;
     let members = || new.members.iter().map(|(user, _)| user);
-    if !users::add_new(&transaction, members(), unknown_users).await? {
+    if !users::create_unknown_users(&transaction, members(), unknown_users).await? {
         transaction.rollback().await?;
         return Ok(CreationOutcome::UnknownMember);
     }
@@ -75,12 +74,12 @@ pub async fn create(
     if transaction.execute_raw(statement(sql, values)).await?.rows_affected() == 0 {
         transaction.rollback().await?;
         let other = match &direct_key {
-            Some(key) => direct_room(db, key).await?,
+            Some(key) => room_with_direct_key(db, key).await?,
             None => None,
         };
         return Ok(other.map_or(CreationOutcome::IdTaken, CreationOutcome::Exists));
     }
-    if users::anyone_is_erased(&transaction, members()).await? {
+    if users::any_user_is_erased(&transaction, members()).await? {
         transaction.rollback().await?;
         return Ok(CreationOutcome::UnknownMember);
     }
@@ -91,19 +90,19 @@ pub async fn create(
     let values = [new.id.as_str().into(), users.into(), roles.into()];
     transaction.execute_raw(statement(sql, values)).await?;
     transaction.commit().await?;
-    Ok(CreationOutcome::New)
+    Ok(CreationOutcome::Created)
 }
 
-/// Whether one of these users is a member of at least `many` rooms.
-pub async fn anyone_has_many_rooms(
+/// Whether one of these users is a member of at least `limit` rooms.
+pub async fn any_user_at_room_limit(
     db: &impl ConnectionTrait,
     users: &[UserId],
-    many: u32,
+    limit: u32,
 ) -> Result<bool, DbErr> {
     let users: Vec<String> = users.iter().map(UserId::to_string).collect();
     let sql = "SELECT FROM unnest($1::text[]) AS v (u) WHERE (SELECT count(*) FROM (SELECT FROM members m \
                WHERE m.user_id = v.u COLLATE \"C\" LIMIT $2) m) >= $2 LIMIT 1";
-    Ok(db.query_one_raw(statement(sql, [users.into(), i64::from(many).into()])).await?.is_some())
+    Ok(db.query_one_raw(statement(sql, [users.into(), i64::from(limit).into()])).await?.is_some())
 }
 
 /// The key of a pair of users, the same for both orders. The separator U+001F occurs in no user id.
@@ -113,10 +112,10 @@ fn direct_key(members: &[(UserId, String)]) -> String {
     pair.join("\u{1f}")
 }
 
-async fn direct_room(db: &impl ConnectionTrait, key: &str) -> Result<Option<RoomId>, DbErr> {
+async fn room_with_direct_key(db: &impl ConnectionTrait, key: &str) -> Result<Option<RoomId>, DbErr> {
     let sql = "SELECT id FROM rooms WHERE direct_key = $1";
     let row = db.query_one_raw(statement(sql, [key.into()])).await?;
-    row.map(|row| room_of(&row, "id")).transpose()
+    row.map(|row| room_column(&row, "id")).transpose()
 }
 
 #[cfg(test)]

@@ -7,30 +7,29 @@ use std::fmt;
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult, Value};
 use serde_json::value::RawValue;
-use tidings_shared::{
-    ids::{RoomId, Seq},
-    log::Record,
+use tidings_shared::ids::{RoomId, Seq};
+use tidings_shared::log::Record;
+
+use super::failure;
+use super::outcome::{Exception, WriteError};
+use crate::batch::{
+    EventRow, HeadAdvance, Marks, MessageRow, PartitionAdvance, RejectedRecord, RoomUpdate, VoidReason,
+};
+use crate::sql::{
+    LIST_SEPARATOR, bigint, column, join_users, room_column, seq_column, smallint, statement,
+    timestamp_from_ms, write_rows,
 };
 
-use super::{
-    failure,
-    outcome::{Exception, WriteError},
-};
-use crate::batch::{BatchClaim, EventRow, HeadAdvance, Marks, MessageRow, Reject, RoomUpdate, VoidReason};
-use crate::sql::{bigint, column, room as room_of, seq as seq_of, smallint, statement, time, write_rows};
-
-pub const LIST: &str = "\u{1e}";
-
-/// The columns are those of [`message_columns`], in the same order. `batch::one_statement` binds the same columns.
-pub const INSERT_MESSAGES: &str = "\
+/// Inserts messages. The parameters are the [`message_columns`]; `batch::one_statement` binds the same ones.
+pub const INSERT_MESSAGES_SQL: &str = "\
     INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, reply_to, attachments, metadata, \
-      visible_users, visible_roles, at, last_seq) \
+      visible_users, visible_roles, at, last_seq, mentions) \
     SELECT room, seq, id, sender, client, kind, content, NULLIF(reply_to, 0), NULLIF(attachments, '')::json, \
       NULLIF(metadata, '')::json, string_to_array(NULLIF(users, ''), chr(30)), \
-      string_to_array(NULLIF(roles, ''), chr(30)), at, seq \
+      string_to_array(NULLIF(roles, ''), chr(30)), at, seq, string_to_array(NULLIF(mentions, ''), chr(30)) \
     FROM unnest($1::text[], $2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], \
-      $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[]) WITH ORDINALITY AS v \
-      (room, seq, id, sender, client, kind, content, reply_to, attachments, metadata, users, roles, at, place)";
+      $9::text[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::text[]) WITH ORDINALITY AS v \
+      (room, seq, id, sender, client, kind, content, reply_to, attachments, metadata, users, roles, at, mentions, place)";
 
 /// Inserts messages. Fails with [`WriteError::ClientIdTaken`] if a client id or a seq is already used.
 pub async fn insert_messages(
@@ -40,7 +39,7 @@ pub async fn insert_messages(
     if messages.is_empty() {
         return Ok(());
     }
-    let inserted = transaction.execute_raw(statement(INSERT_MESSAGES, message_columns(messages))).await;
+    let inserted = transaction.execute_raw(statement(INSERT_MESSAGES_SQL, message_columns(messages))).await;
     match inserted {
         Err(error) if failure::is_unique_violation(&error) => Err(WriteError::ClientIdTaken),
         inserted => Ok(inserted.map(drop)?),
@@ -56,7 +55,7 @@ pub async fn insert_new_messages(
     if messages.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = format!("{INSERT_MESSAGES} ORDER BY place ON CONFLICT DO NOTHING");
+    let sql = format!("{INSERT_MESSAGES_SQL} ORDER BY place ON CONFLICT DO NOTHING");
     let inserted = transaction.execute_raw(statement(&sql, message_columns(messages))).await?;
     if inserted.rows_affected() == messages.len() as u64 {
         return Ok(Vec::new());
@@ -64,7 +63,7 @@ pub async fn insert_new_messages(
     missing_messages(transaction, messages).await
 }
 
-fn message_columns(messages: &[MessageRow<'_>]) -> [Value; 13] {
+fn message_columns(messages: &[MessageRow<'_>]) -> [Value; 14] {
     let text = |json: Option<&RawValue>| json.map_or("", RawValue::get).to_owned();
     [
         column(messages, |message| message.room.as_str().to_owned()),
@@ -77,9 +76,10 @@ fn message_columns(messages: &[MessageRow<'_>]) -> [Value; 13] {
         column(messages, |message| message.fields.reply_to.map_or(0, |seq| bigint(seq.0))),
         column(messages, |message| text(message.fields.attachments)),
         column(messages, |message| text(message.fields.metadata)),
-        column(messages, |message| message.visibility.users.join(LIST)),
-        column(messages, |message| message.visibility.roles.join(LIST)),
-        column(messages, |message| time(message.record.at_ms)),
+        column(messages, |message| message.visibility.users.join(LIST_SEPARATOR)),
+        column(messages, |message| message.visibility.roles.join(LIST_SEPARATOR)),
+        column(messages, |message| timestamp_from_ms(message.record.at_ms)),
+        column(messages, |message| join_users(message.fields.mentions.as_deref())),
     ]
 }
 
@@ -96,7 +96,7 @@ async fn missing_messages(
         column(messages, |message| message.id),
     ];
     let rows = transaction.query_all_raw(statement(sql, values)).await?;
-    let key = |row: &QueryResult| Ok((room_of(row, "room_id")?, seq_of(row, "seq")?));
+    let key = |row: &QueryResult| Ok((room_column(row, "room_id")?, seq_column(row, "seq")?));
     let stored: HashSet<(RoomId, Seq)> = rows.iter().map(key).collect::<Result<_, DbErr>>()?;
     let missing = messages
         .iter()
@@ -105,7 +105,7 @@ async fn missing_messages(
     Ok(missing.map(|(index, _)| index).collect())
 }
 
-/// The message that first used a client id. Its `Display` is the format of exceptions of a watermark.
+/// The message that first used a client id. Its `Display` is the text in `Exception::outcome`.
 #[derive(Debug)]
 pub struct FirstMessage {
     pub seq: Seq,
@@ -140,7 +140,7 @@ pub async fn first_messages(
         let position: i64 = row.try_get_by("place")?;
         let index = usize::try_from(position - 1).ok().and_then(|position| indices.get(position));
         let first = FirstMessage {
-            seq: seq_of(row, "seq")?,
+            seq: seq_column(row, "seq")?,
             id: row.try_get_by("id")?,
             at_ms: row.try_get_by("at_ms")?,
         };
@@ -176,10 +176,10 @@ pub async fn insert_events(transaction: &DatabaseTransaction, events: &[EventRow
         column(events, |event| event.client_id.clone()),
         column(events, |event| event.target.map_or(0, |target| bigint(target.0))),
         column(events, |event| event.target_id.unwrap_or(nil)),
-        column(events, |event| time(event.at_ms)),
+        column(events, |event| timestamp_from_ms(event.at_ms)),
         column(events, |event| event.body.clone()),
-        column(events, |event| event.visibility.users.join(LIST)),
-        column(events, |event| event.visibility.roles.join(LIST)),
+        column(events, |event| event.visibility.users.join(LIST_SEPARATOR)),
+        column(events, |event| event.visibility.roles.join(LIST_SEPARATOR)),
         column(events, |event| event.void.as_ref().map_or("", |void| void.as_str()).to_owned()),
         column(events, void_of),
         column(events, |event| event.void.is_some()),
@@ -198,7 +198,7 @@ pub async fn mark_announced(transaction: &DatabaseTransaction, voids: &[(RoomId,
     write_rows(transaction, voids.len(), sql, values).await
 }
 
-/// Moves read and delivered marks of members forward, and never back.
+/// Moves read and delivered marks of members, only forward.
 pub async fn move_marks(
     transaction: &DatabaseTransaction,
     marks: &BTreeMap<(RoomId, String), Marks>,
@@ -217,15 +217,15 @@ pub async fn move_marks(
         column(&rows, |((room, _), _)| room.as_str().to_owned()),
         column(&rows, |((_, user), _)| user.clone()),
         column(&rows, |(_, marks)| bigint(marks.read.0)),
-        column(&rows, |(_, marks)| time(marks.read_at_ms)),
+        column(&rows, |(_, marks)| timestamp_from_ms(marks.read_at_ms)),
         column(&rows, |(_, marks)| bigint(marks.delivered.0)),
-        column(&rows, |(_, marks)| time(marks.delivered_at_ms)),
+        column(&rows, |(_, marks)| timestamp_from_ms(marks.delivered_at_ms)),
     ];
     write_rows(transaction, marks.len(), sql, values).await
 }
 
-/// The condition on the head is on the updated row itself.
-pub const ADVANCE_HEADS: &str = "\
+/// Moves heads. The UPDATE itself has the condition on the old head, so it is checked on the row that changes.
+pub const ADVANCE_HEADS_SQL: &str = "\
     UPDATE rooms r SET head_seq = v.upto, \
       updated_at = CASE WHEN v.has_message THEN GREATEST(r.updated_at, v.at) ELSE r.updated_at END \
     FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::boolean[]) \
@@ -245,19 +245,17 @@ pub async fn advance_heads(
         column(&rows, |(room, _)| room.as_str().to_owned()),
         column(&rows, |(_, advance)| bigint(advance.from.0)),
         column(&rows, |(_, advance)| bigint(advance.to.0)),
-        column(&rows, |(_, advance)| time(advance.last_message_at_ms.unwrap_or(0))),
+        column(&rows, |(_, advance)| timestamp_from_ms(advance.last_message_at_ms.unwrap_or(0))),
         column(&rows, |(_, advance)| advance.last_message_at_ms.is_some()),
     ];
-    let moved = transaction.execute_raw(statement(ADVANCE_HEADS, values)).await?;
-    if moved.rows_affected() == heads.len() as u64 {
-        Ok(())
-    } else {
-        Err(DbErr::Custom("a head moved under its partition's lock".to_owned()))
+    let moved = transaction.execute_raw(statement(ADVANCE_HEADS_SQL, values)).await?;
+    if moved.rows_affected() != heads.len() as u64 {
+        return Err(DbErr::Custom("a head moved under its partition's lock".to_owned()));
     }
+    Ok(())
 }
 
-/// Writes updates of rooms. Fields that an update omits stay as they are. An update counts as activity in the room, like
-/// a message.
+/// Writes updates of rooms. Fields that an update omits stay as they are. An update counts as activity in the room.
 pub async fn update_rooms(
     transaction: &DatabaseTransaction,
     updates: &BTreeMap<RoomId, RoomUpdate>,
@@ -267,9 +265,11 @@ pub async fn update_rooms(
                  name = CASE WHEN v.has_name THEN NULLIF(v.name, '') ELSE r.name END, \
                  metadata = CASE WHEN v.metadata <> '' THEN v.metadata::json ELSE r.metadata END, \
                  archived = CASE WHEN v.has_archived THEN v.archived ELSE r.archived END, \
+                 slow_mode_s = CASE WHEN v.slow_mode_s >= 0 THEN v.slow_mode_s ELSE r.slow_mode_s END, \
                  updated_at = GREATEST(r.updated_at, v.at) \
                FROM unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::boolean[], $6::boolean[], \
-                 $7::timestamptz[]) AS v (room, has_name, name, metadata, has_archived, archived, at) \
+                 $7::integer[], $8::timestamptz[]) \
+                 AS v (room, has_name, name, metadata, has_archived, archived, slow_mode_s, at) \
                WHERE r.id = v.room";
     let values = [
         column(&rows, |(room, _)| room.as_str().to_owned()),
@@ -278,7 +278,8 @@ pub async fn update_rooms(
         column(&rows, |(_, update)| update.metadata.clone().unwrap_or_default()),
         column(&rows, |(_, update)| update.archived.is_some()),
         column(&rows, |(_, update)| update.archived.unwrap_or_default()),
-        column(&rows, |(_, update)| time(update.at_ms)),
+        column(&rows, |(_, update)| update.slow_mode_s.map_or(-1, i32::from)),
+        column(&rows, |(_, update)| timestamp_from_ms(update.at_ms)),
     ];
     write_rows(transaction, updates.len(), sql, values).await
 }
@@ -286,10 +287,10 @@ pub async fn update_rooms(
 /// Stores rejected records as dead letters.
 pub async fn store_dead_letters(
     transaction: &DatabaseTransaction,
-    claims: &[BatchClaim],
-    rejects: &[Reject<'_>],
+    claims: &[PartitionAdvance],
+    rejects: &[RejectedRecord<'_>],
 ) -> Result<(), DbErr> {
-    for Reject { entry, at, reason } in rejects {
+    for RejectedRecord { entry, at, reason } in rejects {
         let partition = entry.partition;
         let claim = claims.iter().find(|claim| claim.expected.lease.partition == partition);
         let epoch = claim.map_or(0, |claim| bigint(claim.expected.epoch.0));
@@ -314,7 +315,7 @@ pub async fn store_dead_letters(
     Ok(())
 }
 
-/// Finds those records of earlier batches that became voids: their seq holds a void with the same client id.
+/// Finds the records of earlier batches that became voids: the event at their seq is a void with the same client id.
 pub async fn stored_voids(
     transaction: &DatabaseTransaction,
     records: &[(&Record, RoomId)],
@@ -337,11 +338,13 @@ pub async fn stored_voids(
     let void = |row: &QueryResult| {
         let first_id: Option<uuid::Uuid> = row.try_get_by("id")?;
         let outcome = match first_id {
-            Some(id) => FirstMessage { seq: seq_of(row, "first_seq")?, id, at_ms: row.try_get_by("at_ms")? }
-                .to_string(),
+            Some(id) => {
+                let seq = seq_column(row, "first_seq")?;
+                FirstMessage { seq, id, at_ms: row.try_get_by("at_ms")? }.to_string()
+            }
             None => "rejected".to_owned(),
         };
-        Ok(Exception { room: room_of(row, "room_id")?, seq: seq_of(row, "seq")?, outcome })
+        Ok(Exception { room: room_column(row, "room_id")?, seq: seq_column(row, "seq")?, outcome })
     };
     rows.iter().map(void).collect()
 }

@@ -1,6 +1,6 @@
-//! Writes the search index: a signature of the words of each block of messages. Every transaction that changes the index
-//! of a room first locks the room's row in `search_progress`, and reads the messages afterwards. So content that an
-//! erasure removes is never indexed again. A block is always made from the present texts of all its messages.
+//! Writes the search index: a signature of the words of each block of messages. Every transaction that changes the
+//! index of a room first locks the room's row in `search_progress`, and reads the messages afterwards. So content that
+//! an erasure removes is never indexed again. A block is always made from the present texts of all its messages.
 
 mod blocks;
 
@@ -10,15 +10,15 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, T
 use tidings_shared::ids::RoomId;
 
 use crate::search::{BLOCK_SEQS, block_of};
-use crate::sql::{column, room as room_of, statement};
-use blocks::{Block, rebuild};
+use crate::sql::{column, room_column, statement};
+use blocks::{Block, rebuild_blocks};
 
 /// The result of one indexing transaction.
 #[derive(Debug, Default)]
-pub struct Indexed {
+pub struct IndexOutcome {
     /// Number of messages in the blocks that were written.
     pub messages: usize,
-    /// Rooms that are not indexed as far as requested.
+    /// Rooms that are not indexed up to the requested seq.
     pub behind: BTreeSet<RoomId>,
 }
 
@@ -30,47 +30,57 @@ struct IndexRange {
 }
 
 /// Indexes the next seqs of these rooms, each up to the given seq, at most `limit` blocks in total.
-pub async fn index(db: &DatabaseConnection, rooms: &[(RoomId, i64)], limit: i64) -> Result<Indexed, DbErr> {
-    let mut indexed = Indexed::default();
+pub async fn index_rooms(
+    db: &DatabaseConnection,
+    rooms: &[(RoomId, i64)],
+    limit: i64,
+) -> Result<IndexOutcome, DbErr> {
+    let mut indexed = IndexOutcome::default();
     let ranges = ranges_to_index(db, rooms, limit, &mut indexed).await?;
     if ranges.is_empty() {
         return Ok(indexed);
     }
     let transaction = db.begin().await?;
     let requested: Vec<String> = ranges.iter().map(|range| range.room.clone()).collect();
-    let ranges = advance(&transaction, ranges).await?;
+    let ranges = advance_progress(&transaction, ranges).await?;
     let lost = requested.iter().filter(|room| ranges.iter().all(|range| range.room != **room));
     indexed.behind.extend(lost.filter_map(|room| RoomId::parse(room).ok()));
-    let mut changed = edited(&transaction, &ranges).await?;
+    let mut changed = edited_blocks(&transaction, &ranges).await?;
     for range in &ranges {
         let blocks = block_of(range.since + 1)..=block_of(range.upto);
         changed.extend(blocks.map(|block| Block { room: range.room.clone(), block }));
     }
-    indexed.messages = rebuild(&transaction, &changed).await?;
+    indexed.messages = rebuild_blocks(&transaction, &changed).await?;
     transaction.commit().await?;
     Ok(indexed)
 }
 
-/// Indexes messages again after a change of their content without an event. The caller has called [`lock_room`].
-pub async fn refresh(transaction: &DatabaseTransaction, room: &str, seqs: &[i64]) -> Result<(), DbErr> {
+/// Indexes messages again after a change of their content without an event. The caller has locked the index of the room
+/// with [`lock_room`].
+pub async fn reindex_messages(
+    transaction: &DatabaseTransaction,
+    room: &str,
+    seqs: &[i64],
+) -> Result<(), DbErr> {
     let block = |seq: &i64| Block { room: room.to_owned(), block: block_of(*seq) };
-    rebuild(transaction, &seqs.iter().map(block).collect()).await.map(drop)
+    rebuild_blocks(transaction, &seqs.iter().map(block).collect()).await.map(drop)
 }
 
-/// Removes the messages up to a seq from the index, after their contents were removed. The caller has called
-/// [`lock_room`].
-pub async fn remove_up_to(transaction: &DatabaseTransaction, room: &str, upto: i64) -> Result<(), DbErr> {
+/// Removes the messages up to a seq from the index, after their contents were removed. The caller has locked the index
+/// of the room with [`lock_room`].
+pub async fn unindex_up_to(transaction: &DatabaseTransaction, room: &str, upto: i64) -> Result<(), DbErr> {
     let sql = "DELETE FROM search_blocks WHERE room_id = $1 AND block < $2";
     transaction.execute_raw(statement(sql, [room.into(), block_of(upto).into()])).await?;
-    refresh(transaction, room, &[upto]).await
+    reindex_messages(transaction, room, &[upto]).await
 }
 
-/// Divides `limit` blocks among the rooms, in the given order. Adds rooms that do not reach their seqs to `indexed`.
+/// Divides `limit` blocks among the rooms, in the given order. Adds rooms that cannot be indexed up to their seqs to
+/// `indexed.behind`.
 async fn ranges_to_index(
     db: &DatabaseConnection,
     rooms: &[(RoomId, i64)],
     limit: i64,
-    indexed: &mut Indexed,
+    indexed: &mut IndexOutcome,
 ) -> Result<Vec<IndexRange>, DbErr> {
     let sql = "SELECT r.id, COALESCE(p.indexed_seq, 0) AS indexed_seq, LEAST(v.upto, r.head_seq) AS upto \
                FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS v (room, upto, place) \
@@ -81,12 +91,11 @@ async fn ranges_to_index(
     let (mut ranges, mut left) = (Vec::new(), limit);
     let mut waiting = i64::try_from(rows.len()).unwrap_or(i64::MAX);
     for row in &rows {
-        // Each room gets an equal share of the blocks that are left. The unused part of a share is left for the later
-        // rooms.
+        // Each room gets an equal share of the blocks that are left. Later rooms get the unused part of a share.
         let share = left.min((left / waiting.max(1)).max(1));
         waiting -= 1;
         let (since, upto): (i64, i64) = (row.try_get_by("indexed_seq")?, row.try_get_by("upto")?);
-        let room = room_of(row, "id")?;
+        let room = room_column(row, "id")?;
         let first = block_of(since + 1);
         let last = block_of(upto).min(first + share - 1);
         let reached = upto.min((last + 1) * BLOCK_SEQS - 1);
@@ -101,9 +110,9 @@ async fn ranges_to_index(
     Ok(ranges)
 }
 
-/// Joins the array with the table before it takes the locks. PostgreSQL does not know how many rows an array has, so in
-/// a later join it would compare the array with every locked row.
-const ADVANCE: &str = "\
+/// Locks the progress of rooms and moves it. Joins the array with the table before it takes the locks. PostgreSQL does
+/// not know how many rows an array has, so in a later join it would compare the array with every locked row.
+const ADVANCE_PROGRESS_SQL: &str = "\
     WITH locked AS MATERIALIZED (SELECT p.room_id, v.since, v.upto \
       FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS v (room, since, upto) \
       JOIN search_progress p ON p.room_id = v.room ORDER BY p.room_id FOR UPDATE OF p) \
@@ -112,7 +121,7 @@ const ADVANCE: &str = "\
 
 /// Locks the rooms in order and moves their progress. Returns the ranges of the moved rooms. Leaves out rooms whose
 /// progress another replica has moved, because that replica indexes them.
-async fn advance(
+async fn advance_progress(
     transaction: &DatabaseTransaction,
     ranges: Vec<IndexRange>,
 ) -> Result<Vec<IndexRange>, DbErr> {
@@ -123,14 +132,14 @@ async fn advance(
                    SELECT v.room, 0 FROM unnest($1::text[]) AS v (room) ORDER BY v.room ON CONFLICT DO NOTHING";
         transaction.execute_raw(statement(sql, [new.into()])).await?;
     }
-    let moved = transaction.query_all_raw(statement(ADVANCE, columns(&ranges))).await?;
-    let ours: BTreeSet<String> =
+    let moved = transaction.query_all_raw(statement(ADVANCE_PROGRESS_SQL, range_columns(&ranges))).await?;
+    let owned: BTreeSet<String> =
         moved.iter().map(|row| row.try_get_by("room_id")).collect::<Result<_, DbErr>>()?;
-    Ok(ranges.into_iter().filter(|range| ours.contains(&range.room)).collect())
+    Ok(ranges.into_iter().filter(|range| owned.contains(&range.room)).collect())
 }
 
 /// The rooms, `since` and `upto` of ranges, as three array parameters.
-fn columns(ranges: &[IndexRange]) -> [Value; 3] {
+fn range_columns(ranges: &[IndexRange]) -> [Value; 3] {
     [
         column(ranges, |range| range.room.clone()),
         column(ranges, |range| range.since),
@@ -138,25 +147,28 @@ fn columns(ranges: &[IndexRange]) -> [Value; 3] {
     ]
 }
 
-/// The blocks of messages that the events of these ranges edit or delete. The LIMIT removes no rows, but prevents scans
-/// of the whole table.
-const EDITED: &str = "\
+/// The blocks of messages that the events of these ranges edit or delete. The LIMIT removes no rows, but keeps the
+/// planner from a scan of the whole table.
+const EDITED_BLOCKS_SQL: &str = "\
     SELECT DISTINCT e.room_id, e.target / $4 AS block \
     FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS v (room, since, upto) \
     CROSS JOIN LATERAL (SELECT e.room_id, e.target FROM events e \
       WHERE e.room_id = v.room AND e.seq > v.since AND e.seq <= v.upto \
         AND e.type IN ('message:edited', 'message:deleted') ORDER BY e.seq LIMIT v.upto - v.since) e";
 
-async fn edited(transaction: &DatabaseTransaction, ranges: &[IndexRange]) -> Result<BTreeSet<Block>, DbErr> {
-    let [rooms, since, upto] = columns(ranges);
+async fn edited_blocks(
+    transaction: &DatabaseTransaction,
+    ranges: &[IndexRange],
+) -> Result<BTreeSet<Block>, DbErr> {
+    let [rooms, since, upto] = range_columns(ranges);
     let values = [rooms, since, upto, BLOCK_SEQS.into()];
-    let rows = transaction.query_all_raw(statement(EDITED, values)).await?;
+    let rows = transaction.query_all_raw(statement(EDITED_BLOCKS_SQL, values)).await?;
     rows.iter()
         .map(|row| Ok(Block { room: row.try_get_by("room_id")?, block: row.try_get_by("block")? }))
         .collect()
 }
 
-/// Locks the search index of a room, so that the indexer does not change it until the transaction ends.
+/// Locks the search index of a room: the indexer does not change it until the transaction ends.
 pub async fn lock_room(transaction: &DatabaseTransaction, room: &str) -> Result<(), DbErr> {
     for sql in [
         "INSERT INTO search_progress (room_id, indexed_seq) VALUES ($1, 0) ON CONFLICT DO NOTHING",
@@ -185,7 +197,7 @@ pub async fn rooms_behind(
     for row in &rows {
         let (indexed, head): (i64, i64) = (row.try_get_by("indexed_seq")?, row.try_get_by("head_seq")?);
         if head > indexed {
-            behind.push((room_of(row, "id")?, indexed + 1, head));
+            behind.push((room_column(row, "id")?, indexed + 1, head));
         }
     }
     Ok(Some((last.try_get_by("id")?, behind)))

@@ -1,9 +1,12 @@
-//! Decides seeds: writes the bases of rooms under the lock of their partition. The lock waits for a batch that is being
-//! written, and the new epoch in the row stops later batches of an earlier epoch. A written base never changes.
+//! Decides seeds: writes the bases of rooms under the locks of their partitions. A partition is locked only when no batch
+//! of it is being written, and the new epoch in the row stops later batches of an earlier epoch. A written base never
+//! changes.
 
 pub mod plan;
+mod tampering;
 
-use std::collections::HashMap;
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
 use tidings_shared::{
@@ -11,101 +14,157 @@ use tidings_shared::{
     log::{Bases, RoomHead, keys::Partition},
 };
 
-use crate::sql::{bigint, column, epoch as epoch_of, room as room_of, seq as seq_of, smallint, statement};
-use plan::{SeedPlan, SurvivingState, plan};
+use crate::sql::{
+    bigint, column, epoch_column, partition_column, room_column, seq_column, smallint, statement,
+};
+use crate::writer::failure;
+use plan::{SeedPlan, SurvivingState, plan_seed};
 
-/// How long a seed waits for a batch that holds the lock. After that the seed fails, and its requester retries.
-const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1s'";
+/// Limits how long a seed waits for a batch that holds the lock of the partition. After this time the requester must
+/// retry.
+pub(super) const SET_LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '200ms'";
 
 /// A room to be seeded, and its state in Redis.
 pub type RoomToSeed = (RoomId, SurvivingState);
 /// The decision for each room to be seeded. Contains no room that does not exist.
 pub type SeedDecisions = HashMap<RoomId, (RoomHead, SeedPlan)>;
 
-/// Decides the seeds of rooms of one partition and writes their bases. None if the epoch has ended.
+/// What a seed does about a partition whose lock another transaction holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockWait {
+    /// Leaves the partition out at once.
+    Skip,
+    /// Waits for the lock, at most 200 ms.
+    Short,
+}
+
+/// The result of the seeds of some rooms.
+#[derive(Debug)]
+pub enum Seeds {
+    Decided {
+        decided: SeedDecisions,
+        /// The partitions whose lock another transaction holds. Nothing is decided for their rooms.
+        locked: HashSet<Partition>,
+    },
+    EpochEnded,
+}
+
+/// Decides the seeds of rooms and writes their bases, in one transaction. With [`LockWait::Short`] all rooms must be of
+/// one partition.
 pub async fn decide(
     db: &DatabaseConnection,
     epoch: Epoch,
-    partition: Partition,
     wanted: &[RoomToSeed],
-) -> Result<Option<SeedDecisions>, DbErr> {
+    wait: LockWait,
+) -> Result<Seeds, DbErr> {
+    let mut locked: HashSet<Partition> = wanted.iter().map(|(room, _)| Partition::of(room)).collect();
     let transaction = db.begin().await?;
-    transaction.execute_unprepared(LOCK_TIMEOUT).await?;
-    if !lock_partition(&transaction, epoch, partition).await? {
-        return Ok(None);
+    let obtained = match lock_partitions(&transaction, epoch, &locked, wait).await {
+        Ok(Some(obtained)) => obtained,
+        Ok(None) => return Ok(Seeds::EpochEnded),
+        Err(error) if failure::is_lock_timeout(&error) => HashSet::new(),
+        Err(error) => return Err(error),
+    };
+    locked.retain(|partition| !obtained.contains(partition));
+    if obtained.is_empty() {
+        return Ok(Seeds::Decided { decided: SeedDecisions::new(), locked });
     }
-    let mut decided = read(&transaction, epoch, wanted).await?;
+    let free: HashMap<&RoomId, &SurvivingState> = wanted
+        .iter()
+        .filter(|(room, _)| obtained.contains(&Partition::of(room)))
+        .map(|(room, survived)| (room, survived))
+        .collect();
+    let mut decided = decide_seeds(&transaction, epoch, &free).await?;
     let new = decided.iter().filter(|(_, (_, plan))| plan.is_new);
     let new: Vec<(&RoomId, &SeedPlan)> = new.map(|(room, (_, plan))| (room, plan)).collect();
     if !new.is_empty() {
-        write(&transaction, epoch, &new).await?;
+        write_bases(&transaction, epoch, &new).await?;
     }
     transaction.commit().await?;
     for (head, plan) in decided.values_mut() {
         (head.epoch, head.seq, head.bases) = (epoch, plan.seq, plan.bases.clone());
     }
-    Ok(Some(decided))
+    Ok(Seeds::Decided { decided, locked })
 }
 
-/// Locks the partition's row and moves it to the epoch. Returns false if the row is already in a later epoch.
-async fn lock_partition(
+/// Locks the rows of partitions, and moves them to the epoch. Returns the partitions whose lock was obtained, or `None`
+/// if a row is already in a later epoch.
+async fn lock_partitions(
     transaction: &DatabaseTransaction,
     epoch: Epoch,
-    partition: Partition,
-) -> Result<bool, DbErr> {
-    let sql = "SELECT epoch FROM partitions WHERE partition = $1 FOR UPDATE";
-    let values = [smallint(partition).into()];
-    let row = transaction
-        .query_one_raw(statement(sql, values))
-        .await?
-        .ok_or_else(|| DbErr::Custom(format!("no row of partition {}", partition.0)))?;
-    let present = epoch_of(&row, "epoch")?;
-    if present > epoch {
-        return Ok(false);
+    partitions: &HashSet<Partition>,
+    wait: LockWait,
+) -> Result<Option<HashSet<Partition>>, DbErr> {
+    let skip = if wait == LockWait::Skip { " SKIP LOCKED" } else { "" };
+    if wait == LockWait::Short {
+        transaction.execute_unprepared(SET_LOCK_TIMEOUT).await?;
     }
-    if present < epoch {
-        let sql = "UPDATE partitions SET epoch = $2, last_id = '0-0' WHERE partition = $1";
-        let values = [smallint(partition).into(), bigint(epoch.0).into()];
-        transaction.execute_raw(statement(sql, values)).await?;
+    let ids = |partitions: &[Partition]| column(partitions, |partition| smallint(*partition));
+    let wanted: Vec<Partition> = partitions.iter().copied().collect();
+    // The writer locks partitions in the same order.
+    let sql = format!(
+        "SELECT partition, epoch FROM partitions WHERE partition = ANY ($1::smallint[]) \
+         ORDER BY partition FOR UPDATE{skip}"
+    );
+    let rows = transaction.query_all_raw(statement(&sql, [ids(&wanted)])).await?;
+    if wait == LockWait::Short && rows.len() < wanted.len() {
+        return Err(DbErr::Custom(format!("a row of the partitions {wanted:?} is missing")));
     }
-    Ok(true)
+    let (mut obtained, mut earlier) = (HashSet::new(), Vec::new());
+    for row in &rows {
+        let partition = partition_column(row, "partition")?;
+        match epoch_column(row, "epoch")?.cmp(&epoch) {
+            Ordering::Greater => return Ok(None),
+            Ordering::Less => earlier.push(partition),
+            Ordering::Equal => {}
+        }
+        obtained.insert(partition);
+    }
+    if !earlier.is_empty() {
+        let sql = "UPDATE partitions SET epoch = $2 WHERE partition = ANY ($1::smallint[])";
+        transaction.execute_raw(statement(sql, [ids(&earlier), bigint(epoch.0).into()])).await?;
+    }
+    Ok(Some(obtained))
 }
 
-/// Reads the stored rooms and decides their seeds. A separate statement after the lock, so that it sees what a batch
+/// Reads the stored rooms and decides their seeds. Reads in a separate statement after the lock, to see what a batch
 /// committed while the lock waited.
-async fn read(
+async fn decide_seeds(
     transaction: &DatabaseTransaction,
     epoch: Epoch,
-    wanted: &[RoomToSeed],
+    wanted: &HashMap<&RoomId, &SurvivingState>,
 ) -> Result<SeedDecisions, DbErr> {
-    let ids: Vec<String> = wanted.iter().map(|(room, _)| room.as_str().to_owned()).collect();
-    let sql = "SELECT r.id, r.head_seq, r.kind, r.name, r.member_count, r.archived, \
+    let ids: Vec<String> = wanted.keys().map(|room| room.as_str().to_owned()).collect();
+    let sql = "SELECT r.id, r.head_seq, r.kind, r.name, r.member_count, r.archived, r.slow_mode_s, \
                  COALESCE((SELECT string_agg(e.epoch || ':' || e.base, ',' ORDER BY e.epoch) \
                    FROM room_epochs e WHERE e.room_id = r.id), '') AS bases \
                FROM rooms r WHERE r.id = ANY ($1)";
     let rows = transaction.query_all_raw(statement(sql, [ids.into()])).await?;
-    let survived: HashMap<&RoomId, &SurvivingState> =
-        wanted.iter().map(|(room, survived)| (room, survived)).collect();
     let mut decided = HashMap::with_capacity(rows.len());
     for row in &rows {
-        let room = room_of(row, "id")?;
-        let Some(survived) = survived.get(&room) else { continue };
+        let room = room_column(row, "id")?;
+        let Some(survived) = wanted.get(&room) else { continue };
         let bases: String = row.try_get_by("bases")?;
         let members: i32 = row.try_get_by("member_count")?;
+        let slow_mode_s: i32 = row.try_get_by("slow_mode_s")?;
         let head = RoomHead {
             kind: row.try_get_by("kind")?,
             name: row.try_get_by("name")?,
             members: u64::try_from(members).unwrap_or(0),
             archived: row.try_get_by("archived")?,
+            slow_mode_s: u16::try_from(slow_mode_s).unwrap_or(0),
             ..RoomHead::default()
         };
-        let plan = plan(epoch, survived, seq_of(row, "head_seq")?, &Bases::decode(&bases));
+        let survived = tampering::tamper_with_survived(survived, epoch);
+        let bases = tampering::tamper_with_bases(Bases::decode(&bases), epoch);
+        let mut plan = plan_seed(epoch, &survived, seq_column(row, "head_seq")?, &bases);
+        tampering::tamper_with_plan(&mut plan, &survived);
         decided.insert(room, (head, plan));
     }
     Ok(decided)
 }
 
-async fn write(
+async fn write_bases(
     transaction: &DatabaseTransaction,
     epoch: Epoch,
     new: &[(&RoomId, &SeedPlan)],
@@ -113,14 +172,7 @@ async fn write(
     let rooms = column(new, |(room, _)| room.to_string());
     let sql = "INSERT INTO room_epochs (room_id, epoch, base) \
                SELECT v.room, $1, v.base FROM unnest($2::text[], $3::bigint[]) AS v (room, base)";
-    let values = [bigint(epoch.0).into(), rooms.clone(), column(new, |(_, plan)| bigint(plan.base.0))];
-    transaction.execute_raw(statement(sql, values)).await?;
-    // Lowers marks above the new head. They belong to lost events of the previous epoch, and new events at these seqs
-    // would count as read.
-    let sql = "UPDATE members m SET read_seq = LEAST(m.read_seq, v.seq), \
-                 delivered_seq = LEAST(m.delivered_seq, v.seq) \
-               FROM unnest($1::text[], $2::bigint[]) AS v (room, seq) \
-               WHERE m.room_id = v.room AND (m.read_seq > v.seq OR m.delivered_seq > v.seq)";
-    let values = [rooms, column(new, |(_, plan)| bigint(plan.seq.0))];
+    let values = [bigint(epoch.0).into(), rooms, column(new, |(_, plan)| bigint(plan.base.0))];
+    // All marks are at or below the new head: the writer stores none above the stored head, and a seed never lowers it.
     transaction.execute_raw(statement(sql, values)).await.map(drop)
 }

@@ -1,52 +1,66 @@
-//! Sets the positions from which partitions are read, under the locks of their rows. The caller reads the watermarks in
-//! Redis between [`Settling::lock`] and [`Settling::finish`].
+//! Moves the rows of partitions to an epoch, under their locks. The caller reads the watermarks in Redis between
+//! [`Settling::lock`] and [`Settling::finish`], when no batch of an earlier owner can commit any more.
 //! Changes no partition whose fencing token has changed.
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
-use tidings_shared::{
-    ids::Epoch,
-    log::{IngestId, keys::Partition},
-};
+use tidings_shared::{ids::Epoch, log::keys::Partition};
 
 use crate::batch::Lease;
-use crate::sql::{bigint, column, epoch, partition, smallint, statement};
+use crate::sql::{bigint, epoch_column, partition_column, smallint, statement};
+use crate::writer::{failure, seeds};
 
 /// A transaction that has locked the rows of partitions of this replica.
 pub struct Settling {
     transaction: DatabaseTransaction,
     /// The leases that are still valid, each with the epoch of its row.
     pub rows: Vec<(Lease, Epoch)>,
+    /// The leases that are lost.
+    pub lost: Vec<Lease>,
+    /// The partitions whose rows another transaction kept locked for the whole time that this one waits.
+    pub locked: Vec<Partition>,
 }
 
 impl Settling {
-    /// Locks the rows of the partitions. Leases that are missing in `rows` afterwards are lost.
+    /// Locks the rows of the partitions. Waits a short time for each lock, because seeds and batches hold it only
+    /// briefly. If a row stays locked, locks only the other rows.
     pub async fn lock(db: &DatabaseConnection, leases: &[Lease]) -> Result<Self, DbErr> {
-        let transaction = db.begin().await?;
-        let numbers: Vec<i16> = leases.iter().map(|lease| smallint(lease.partition)).collect();
-        let sql = "SELECT partition, token, epoch FROM partitions WHERE partition = ANY ($1) \
-                   ORDER BY partition FOR UPDATE";
-        let rows = transaction.query_all_raw(statement(sql, [numbers.into()])).await?;
-        let mut ours = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let lease = Lease { partition: partition(row, "partition")?, token: row.try_get_by("token")? };
-            if leases.contains(&lease) {
-                ours.push((lease, epoch(row, "epoch")?));
+        match Self::lock_rows(db, leases, "").await {
+            Err(error) if failure::is_lock_timeout(&error) => {
+                Self::lock_rows(db, leases, "SKIP LOCKED").await
             }
+            settling => settling,
         }
-        Ok(Self { transaction, rows: ours })
     }
 
-    /// Sets the epoch and the positions of the partitions, and commits.
-    pub async fn finish(self, epoch: Epoch, positions: &[(Partition, IngestId)]) -> Result<(), DbErr> {
-        let sql = "UPDATE partitions p SET epoch = $1, last_id = v.last_id \
-                   FROM unnest($2::smallint[], $3::text[]) AS v (partition, last_id) \
-                   WHERE p.partition = v.partition";
-        let values = [
-            bigint(epoch.0).into(),
-            column(positions, |(partition, _)| smallint(*partition)),
-            column(positions, |(_, id)| id.to_string()),
-        ];
-        self.transaction.execute_raw(statement(sql, values)).await?;
+    async fn lock_rows(db: &DatabaseConnection, leases: &[Lease], skip: &str) -> Result<Self, DbErr> {
+        let transaction = db.begin().await?;
+        transaction.execute_unprepared(seeds::SET_LOCK_TIMEOUT).await?;
+        let numbers: Vec<i16> = leases.iter().map(|lease| smallint(lease.partition)).collect();
+        let sql = format!(
+            "SELECT partition, token, epoch FROM partitions WHERE partition = ANY ($1) \
+             ORDER BY partition FOR UPDATE {skip}"
+        );
+        let rows = transaction.query_all_raw(statement(&sql, [numbers.into()])).await?;
+        let mut found = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let lease =
+                Lease { partition: partition_column(row, "partition")?, token: row.try_get_by("token")? };
+            found.push((lease, epoch_column(row, "epoch")?));
+        }
+        let is_missing = |wanted: &Partition| found.iter().all(|(row, _)| row.partition != *wanted);
+        let locked: Vec<Partition> = leases.iter().map(|lease| lease.partition).filter(is_missing).collect();
+        found.retain(|(row, _)| leases.contains(row));
+        let is_owned = |lease: &Lease| found.iter().any(|(row, _)| row == lease);
+        let lost = leases.iter().filter(|lease| !is_owned(lease) && !locked.contains(&lease.partition));
+        let lost = lost.copied().collect();
+        Ok(Self { transaction, rows: found, lost, locked })
+    }
+
+    /// Moves the partitions in `rows` to the epoch, and commits.
+    pub async fn finish(self, epoch: Epoch) -> Result<(), DbErr> {
+        let numbers: Vec<i16> = self.rows.iter().map(|(lease, _)| smallint(lease.partition)).collect();
+        let sql = "UPDATE partitions SET epoch = $1 WHERE partition = ANY ($2) AND epoch <> $1";
+        self.transaction.execute_raw(statement(sql, [bigint(epoch.0).into(), numbers.into()])).await?;
         self.transaction.commit().await
     }
 }

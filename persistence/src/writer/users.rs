@@ -1,5 +1,5 @@
-//! Writes users. Unless the policy requires known users, they are created by their first token or when they are named.
-//! Writes the tables `users` and, for last-seen times, `presence`.
+//! Writes users. If the policy allows unknown users, they are created by their first token, or when they are named as
+//! members. Writes the tables `users` and, for last-seen times, `presence`.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +28,7 @@ pub struct AdmissionOutcome {
 }
 
 /// Updates a user from their token: a value in the token replaces a different stored one, and an omitted value keeps
-/// it. Creates an unknown user, or returns None if the policy requires known users. Writes nothing if nothing differs.
+/// it. Creates an unknown user, or returns None if the policy requires known users. Writes nothing if no value differs.
 /// Blocked users are not refused, but the returned account says that they are blocked.
 pub async fn admit(
     db: &impl ConnectionTrait,
@@ -37,7 +37,7 @@ pub async fn admit(
     picture: Option<&str>,
     unknown_users: UnknownUserPolicy,
 ) -> Result<Option<AdmissionOutcome>, DbErr> {
-    let (name, picture) = (name.map(storable), picture.map(storable));
+    let (name, picture) = (name.map(without_nul), picture.map(without_nul));
     let sql = "SELECT name, picture, blocked, erasing_at IS NOT NULL AS erasing FROM users WHERE id = $1";
     if let Some(row) = db.query_one_raw(statement(sql, [user.as_str().into()])).await? {
         let account = read_account(&row)?;
@@ -72,8 +72,8 @@ pub struct AccountChange {
     pub blocked: Option<bool>,
 }
 
-/// Creates a user, or changes their account, and returns the new account. None if the user is (being) erased, which
-/// cannot be undone.
+/// Creates a user, or changes their account, and returns the new account. None if the user is erased or being erased,
+/// which cannot be undone.
 pub async fn put_account(
     db: &impl ConnectionTrait,
     user: &UserId,
@@ -91,13 +91,13 @@ pub async fn put_account(
 }
 
 /// Removes NUL characters, because PostgreSQL's type `text` cannot contain them.
-fn storable(text: &str) -> String {
+fn without_nul(text: &str) -> String {
     text.replace('\0', "")
 }
 
-/// Creates those of `users` who are unknown, without names. If the policy requires known users, creates no user, and
+/// Creates the unknown users among `users`, without names. If the policy requires known users, creates no user, and
 /// returns false if a user is unknown.
-pub async fn add_new<'a>(
+pub async fn create_unknown_users<'a>(
     db: &impl ConnectionTrait,
     users: impl IntoIterator<Item = &'a UserId>,
     unknown_users: UnknownUserPolicy,
@@ -110,7 +110,6 @@ pub async fn add_new<'a>(
         let row = db.query_one_raw(statement(sql, [ids.into()])).await?;
         return row.map_or(Ok(false), |row| row.try_get_by("all_known"));
     }
-    // Users are created in the same order everywhere, so that transactions cannot deadlock.
     let sql = "INSERT INTO users (id) SELECT v.id FROM unnest($1::text[]) AS v (id) \
                ORDER BY v.id COLLATE \"C\" ON CONFLICT DO NOTHING";
     db.execute_raw(statement(sql, [ids.into()])).await?;
@@ -118,7 +117,7 @@ pub async fn add_new<'a>(
 }
 
 /// Whether one of these users is erased or being erased. None of their erasures can begin before the transaction ends.
-pub async fn anyone_is_erased<'a>(
+pub async fn any_user_is_erased<'a>(
     transaction: &DatabaseTransaction,
     users: impl IntoIterator<Item = &'a UserId>,
 ) -> Result<bool, DbErr> {

@@ -1,12 +1,13 @@
-//! Reads voids that are not announced to their rooms yet, and looks up client ids.
+//! Reads the voids whose `message:void` event is not stored yet, and looks up which message already uses a client id.
 
 use sea_orm::{ConnectionTrait, DbErr};
 use tidings_shared::{
-    ids::{ClientId, RoomId, Seq, UserId},
+    ids::{RoomId, Seq},
+    internal::MessageKey,
     log::{KnownClientId, keys::Partition, record::Visibility},
 };
 
-use crate::sql::{room, seq, smallint, statement};
+use crate::sql::{column, room_column, seq_column, smallint, statement};
 
 /// A void whose `message:void` event is not stored yet.
 #[derive(Debug)]
@@ -45,8 +46,8 @@ pub async fn unannounced_voids(
             let users: Option<Vec<String>> = row.try_get_by("visible_users")?;
             let roles: Option<Vec<String>> = row.try_get_by("visible_roles")?;
             Ok(UnannouncedVoid {
-                room: room(row, "room_id")?,
-                target: seq(row, "seq")?,
+                room: room_column(row, "room_id")?,
+                target: seq_column(row, "seq")?,
                 by: row.try_get_by("actor_id")?,
                 client_id: row.try_get_by("client_id")?,
                 reason: row.try_get_by("reason")?,
@@ -58,28 +59,34 @@ pub async fn unannounced_voids(
         .collect()
 }
 
-/// Looks up the client id of a message: finds the stored message, or that the message was accepted and later rejected.
-/// Client ids of other events are separate and are ignored.
-pub async fn look_up(
+/// Looks up the client ids of messages. Each result, in the order of `keys`, is the stored message, or says that the
+/// message was rejected after it was accepted. Client ids of other events are separate and are ignored.
+pub async fn look_up_client_ids(
     db: &impl ConnectionTrait,
-    room: &RoomId,
-    sender: &UserId,
-    client_id: &ClientId,
-) -> Result<Option<KnownClientId>, DbErr> {
-    let key = || [room.as_str().into(), sender.as_str().into(), client_id.as_str().into()];
-    let sql = "SELECT seq, id, (extract(epoch FROM at) * 1000)::bigint AS at_ms FROM messages \
-               WHERE room_id = $1 AND sender_id = $2 AND client_id = $3";
-    let message = db.query_one_raw(statement(sql, key())).await?;
-    if let Some(row) = message {
-        let id: uuid::Uuid = row.try_get_by("id")?;
-        return Ok(Some(KnownClientId::Stored {
-            seq: seq(&row, "seq")?,
-            id: id.to_string(),
-            at_ms: row.try_get_by("at_ms")?,
-        }));
-    }
-    let sql = "SELECT seq FROM events WHERE room_id = $1 AND actor_id = $2 AND client_id = $3 \
-               AND void_reason = 'rejected' AND COALESCE(void_type, 'message:new') = 'message:new' LIMIT 1";
-    let rejected = db.query_one_raw(statement(sql, key())).await?;
-    Ok(rejected.map(|_| KnownClientId::Rejected))
+    keys: &[MessageKey],
+) -> Result<Vec<Option<KnownClientId>>, DbErr> {
+    // The LIMIT removes no rows, but makes PostgreSQL read each message by its key.
+    let sql = "SELECT m.seq, m.id, (extract(epoch FROM m.at) * 1000)::bigint AS at_ms, \
+                 m.seq IS NULL AND EXISTS (SELECT FROM events e WHERE e.room_id = v.room AND e.actor_id = v.sender \
+                   AND e.client_id = v.client AND e.void_reason = 'rejected' \
+                   AND COALESCE(e.void_type, 'message:new') = 'message:new') AS rejected \
+               FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS v (room, sender, client, n) \
+               LEFT JOIN LATERAL (SELECT seq, id, at FROM messages WHERE room_id = v.room AND sender_id = v.sender \
+                 AND client_id = v.client LIMIT 1) m ON true ORDER BY v.n";
+    let values = [
+        column(keys, |key| key.room.to_string()),
+        column(keys, |key| key.sender.to_string()),
+        column(keys, |key| key.client_id.to_string()),
+    ];
+    let rows = db.query_all_raw(statement(sql, values)).await?;
+    rows.iter()
+        .map(|row| {
+            if row.try_get_by("rejected")? {
+                return Ok(Some(KnownClientId::Rejected));
+            }
+            let Some(id) = row.try_get_by::<Option<uuid::Uuid>, _>("id")? else { return Ok(None) };
+            let (seq, id) = (seq_column(row, "seq")?, id.to_string());
+            Ok(Some(KnownClientId::Stored { seq, id, at_ms: row.try_get_by("at_ms")? }))
+        })
+        .collect()
 }

@@ -13,14 +13,17 @@ const LAST_RFC3339_SECOND: i64 = 253_402_300_799;
 pub struct ClaimRules {
     /// The accepted values of `iss`. If the list is empty, `iss` is not checked.
     pub issuers: Vec<String>,
-    /// The accepted values of `aud`, which must contain one of them. If the list is empty, `aud` is not checked.
+    /// The accepted values of `aud`. The claim must contain one of them. If the list is empty, `aud` is not checked.
     pub audiences: Vec<String>,
     /// Tolerance for `exp` and `nbf`, in seconds.
     pub leeway_s: u64,
-    /// Name of the claim with the user id; the three names below have the same form, such as `sub` or `user.id`.
+    /// Name of the claim with the user id, such as `sub`, or `user.id` for a claim inside an object.
     pub user: String,
+    /// Name of the claim with the user's name.
     pub name: String,
+    /// Name of the claim with the URL of the user's picture.
     pub picture: String,
+    /// Name of the claim with the scopes.
     pub scope: String,
 }
 
@@ -39,25 +42,25 @@ impl Default for ClaimRules {
 }
 
 impl ClaimRules {
-    /// Reads the identity from the claims of a token whose signature is already verified. `now_s` is the present time
-    /// in seconds since the Unix epoch.
+    /// Checks the claims of a token whose signature is already verified, and returns the identity in them. `now_s` is
+    /// the present time in seconds since the Unix epoch.
     pub(super) fn identity(&self, claims: &Map<String, Value>, now_s: i64) -> Result<Identity, Reason> {
         let leeway_s = i64::try_from(self.leeway_s).unwrap_or(i64::MAX);
-        let exp = claims.get("exp").and_then(seconds).ok_or(Reason::Claims)?;
+        let exp = claims.get("exp").and_then(claim_seconds).ok_or(Reason::Claims)?;
         // A connection may stay open as long as its token is accepted, which is until `exp` plus the leeway.
         let expires_at_s = exp.saturating_add(leeway_s).min(LAST_RFC3339_SECOND);
         if now_s >= expires_at_s {
             return Err(Reason::Expired);
         }
         if let Some(nbf) = claims.get("nbf")
-            && now_s < seconds(nbf).ok_or(Reason::Claims)?.saturating_sub(leeway_s)
+            && now_s < claim_seconds(nbf).ok_or(Reason::Claims)?.saturating_sub(leeway_s)
         {
             return Err(Reason::NotYetValid);
         }
         if !self.is_meant_for_us(claims) {
             return Err(Reason::Claims);
         }
-        let user = match find(claims, &self.user) {
+        let user = match find_claim(claims, &self.user) {
             Some(Value::String(text)) => UserId::parse(text),
             // Fractions and inexact large numbers are refused, because rounding could give the id of another user.
             Some(Value::Number(number)) if !number.is_f64() => UserId::parse(&number.to_string()),
@@ -65,10 +68,10 @@ impl ClaimRules {
         };
         Ok(Identity {
             user: user.map_err(|_| Reason::Claims)?,
-            name: text(claims, &self.name),
-            picture: text(claims, &self.picture),
+            name: claim_text(claims, &self.name),
+            picture: claim_text(claims, &self.picture),
             expires_at_s,
-            admin: match find(claims, &self.scope) {
+            admin: match find_claim(claims, &self.scope) {
                 Some(Value::String(scopes)) => scopes.split(' ').any(|scope| scope == ADMIN_SCOPE),
                 Some(Value::Array(scopes)) => scopes.iter().any(|scope| scope == ADMIN_SCOPE),
                 _ => false,
@@ -90,7 +93,9 @@ impl ClaimRules {
     }
 }
 
-fn seconds(value: &Value) -> Option<i64> {
+/// Converts a time claim to seconds since the Unix epoch, without fractions. Returns `None` if it is not a number or is
+/// negative.
+fn claim_seconds(value: &Value) -> Option<i64> {
     #[allow(clippy::cast_possible_truncation, reason = "far beyond any date")]
     let seconds = value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds as i64))?;
     (seconds >= 0).then_some(seconds)
@@ -98,15 +103,16 @@ fn seconds(value: &Value) -> Option<i64> {
 
 /// Finds the claim with exactly this name. If there is none, `name` is used as a dotted path to a claim inside objects.
 /// The exact name is tried first, because names such as `https://example.com/id` contain dots too.
-fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+fn find_claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     claims.get(name).or_else(|| {
         let (first, rest) = name.split_once('.')?;
-        find(claims.get(first)?.as_object()?, rest)
+        find_claim(claims.get(first)?.as_object()?, rest)
     })
 }
 
-fn text(claims: &Map<String, Value>, name: &str) -> Option<String> {
-    let text = find(claims, name)?.as_str()?;
+/// Returns the text of a claim without control characters, cut to the maximum length, or `None` if nothing is left.
+fn claim_text(claims: &Map<String, Value>, name: &str) -> Option<String> {
+    let text = find_claim(claims, name)?.as_str()?;
     let kept: String = text.chars().filter(|c| !c.is_control()).take(MAX_PERSON_TEXT_CHARS).collect();
     (!kept.is_empty()).then_some(kept)
 }

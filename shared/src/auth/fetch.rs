@@ -1,4 +1,5 @@
-//! Downloads a JWK set from its URL, by HTTPS, without redirects, and with limits of time and bytes.
+//! Downloads a JWK set from its URL, by HTTPS (from this machine also by HTTP), without redirects, and with limits of
+//! time and bytes.
 
 use std::time::Duration;
 
@@ -8,22 +9,23 @@ use reqwest::{
 };
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::http_client::{self, cause};
+use crate::http_client::{self, innermost_cause};
 
 /// Limit for the whole request, from connecting to the last byte.
-const TIMEOUT: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Largest body that is read. A JWK set of 64 keys with their certificates has about 200 KiB.
-const MAX_BYTES: usize = 1024 * 1024;
+/// Maximum size of the body; a larger one is an error. A JWK set of 64 keys with their certificates has about 200 KiB.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// An HTTP client for the URL of a JWK set.
-pub(super) struct Client {
+/// Downloads the JWK set from one URL.
+pub(super) struct JwksClient {
     http: reqwest::Client,
     url: Url,
 }
 
-impl Client {
-    /// Creates a client. Refuses a URL whose server cannot be trusted, because it decides which keys may sign tokens.
+impl JwksClient {
+    /// Creates a client for a URL. The server of the URL decides which keys may sign tokens, so a URL without TLS is
+    /// refused, unless it is on this machine. The error names the problem of the URL.
     pub fn new(url: &str) -> Result<Self, &'static str> {
         let url: Url = url.parse().map_err(|_| "is not a URL")?;
         let host = url.host_str().ok_or("is not a URL with a host")?;
@@ -37,11 +39,11 @@ impl Client {
             );
         }
         let builder = http_client::builder()
-            .timeout(TIMEOUT)
+            .timeout(REQUEST_TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_max_idle_per_host(0)
             .user_agent("tidings");
-        let tls = ClientConfig::builder().with_root_certificates(roots()).with_no_client_auth();
+        let tls = ClientConfig::builder().with_root_certificates(trusted_roots()).with_no_client_auth();
         let http = builder.use_preconfigured_tls(tls).build();
         Ok(Self { http: http.map_err(|_| "needs TLS, which is not available")?, url })
     }
@@ -52,22 +54,22 @@ impl Client {
     }
 
     /// Downloads the JWK set. Returns its unparsed text, and how long the answer is fresh according to `Cache-Control`
-    /// and `Age`; `None` if the answer has no `max-age`.
+    /// and `Age`, or `None` if the answer has no `max-age`.
     pub async fn get(&self) -> Result<(Vec<u8>, Option<Duration>), String> {
         let request = self.http.get(self.url.clone()).header(header::ACCEPT, "application/json");
-        let answer = request.send().await.map_err(cause)?;
+        let answer = request.send().await.map_err(innermost_cause)?;
         if answer.status() != StatusCode::OK {
             // Redirects are refused too, because only the configured URL is trusted.
             return Err(format!("answered {}", answer.status().as_u16()));
         }
         let fresh_for = fresh_for(answer.headers());
-        Ok((http_client::body(answer, MAX_BYTES).await?, fresh_for))
+        Ok((http_client::read_body(answer, MAX_BODY_BYTES).await?, fresh_for))
     }
 }
 
 /// Returns the root certificates of the system, which may include those of a company. If the system has none, returns
 /// the built-in public root certificates.
-fn roots() -> RootCertStore {
+fn trusted_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
@@ -77,7 +79,7 @@ fn roots() -> RootCertStore {
     roots
 }
 
-/// How long an answer is fresh (RFC 9111, 4.2); `None` if the answer has no `max-age`.
+/// How long an answer is fresh (RFC 9111, 4.2), or `None` if the answer has no `max-age`.
 fn fresh_for(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let directives = text(header::CACHE_CONTROL)?.split(',').map(str::trim);
@@ -107,7 +109,7 @@ mod tests {
             "http://localhost/jwks",
             "http://[::1]:9/",
         ] {
-            assert!(Client::new(good).is_ok(), "{good}");
+            assert!(JwksClient::new(good).is_ok(), "{good}");
         }
         for bad in [
             "http://issuer.example/jwks",
@@ -119,7 +121,7 @@ mod tests {
             "",
             "https://",
         ] {
-            assert!(Client::new(bad).is_err(), "{bad}");
+            assert!(JwksClient::new(bad).is_err(), "{bad}");
         }
     }
 

@@ -25,7 +25,7 @@ pub(crate) const MIN_SECRET_BYTES: usize = 16;
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// Why a key cannot be used, as a phrase that follows the words "the key".
-pub(super) type UnusableKey = &'static str;
+pub(super) type UnusableReason = &'static str;
 
 /// A key with the algorithms for which it may be used.
 pub(super) struct Key {
@@ -36,8 +36,8 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// Makes an HMAC key of a secret. Refuses PEM, and secrets of fewer than 16 bytes.
-    pub fn of_secret(secret: &SecretString, allowed: &[Algorithm]) -> Result<Self, UnusableKey> {
+    /// Creates an HMAC key from a secret. Refuses PEM, and secrets of fewer than 16 bytes.
+    pub fn of_secret(secret: &SecretString, allowed: &[Algorithm]) -> Result<Self, UnusableReason> {
         let secret = secret.expose_secret();
         if secret.contains("-----BEGIN") {
             return Err("is PEM: with a public key as the secret, anybody could sign tokens");
@@ -45,28 +45,32 @@ impl Key {
         if secret.len() < MIN_SECRET_BYTES {
             return Err("is too short: a secret must have at least 16 bytes");
         }
-        Self::new(None, DecodingKey::from_secret(secret.as_bytes()), Kind::Secret, None, allowed)
+        Self::new(None, DecodingKey::from_secret(secret.as_bytes()), KeyType::Secret, None, allowed)
     }
 
     /// Reads a public key in DER (`SubjectPublicKeyInfo`).
-    pub fn of_der(der: &[u8], allowed: &[Algorithm]) -> Result<Self, UnusableKey> {
-        let (decoding, kind) = if ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, der).is_ok() {
-            (DecodingKey::from_ec_der(der), Kind::P256)
+    pub fn of_der(der: &[u8], allowed: &[Algorithm]) -> Result<Self, UnusableReason> {
+        let (decoding, key_type) = if ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, der).is_ok() {
+            (DecodingKey::from_ec_der(der), KeyType::P256)
         } else if ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, der).is_ok() {
-            (DecodingKey::from_ec_der(der), Kind::P384)
+            (DecodingKey::from_ec_der(der), KeyType::P384)
         } else if ParsedPublicKey::new(&ED25519, der).is_ok() {
-            (DecodingKey::from_ed_der(der), Kind::Ed25519)
+            (DecodingKey::from_ed_der(der), KeyType::Ed25519)
         } else if let Ok(key) = PublicEncryptingKey::from_der(der) {
             check_rsa_bits(key.key_size_bits())?;
-            (DecodingKey::from_rsa_der(der), Kind::Rsa)
+            (DecodingKey::from_rsa_der(der), KeyType::Rsa)
         } else {
             return Err("must be one of RSA (2048 to 8192 bits), P-256, P-384 and Ed25519");
         };
-        Self::new(None, decoding, kind, None, allowed)
+        Self::new(None, decoding, key_type, None, allowed)
     }
 
     /// Reads a key of a JWK set. Refuses a symmetric key if its source, such as a URL, is not secret.
-    pub fn of_jwk(jwk: &Value, source_is_secret: bool, allowed: &[Algorithm]) -> Result<Self, UnusableKey> {
+    pub fn of_jwk(
+        jwk: &Value,
+        source_is_secret: bool,
+        allowed: &[Algorithm],
+    ) -> Result<Self, UnusableReason> {
         let jwk: Jwk = serde_json::from_value(jwk.clone()).map_err(|_| "is not a JWK")?;
         let for_signatures =
             jwk.common.public_key_use.as_ref().is_none_or(|it| *it == PublicKeyUse::Signature)
@@ -74,33 +78,33 @@ impl Key {
         if !for_signatures {
             return Err("is not meant for signatures");
         }
-        let own = jwk.common.key_algorithm.map(Algorithm::try_from).transpose();
-        let own = own.map_err(|_| "names an algorithm that is not supported")?;
+        let own_algorithm = jwk.common.key_algorithm.map(Algorithm::try_from).transpose();
+        let own_algorithm = own_algorithm.map_err(|_| "names an algorithm that is not supported")?;
         let decoding = DecodingKey::from_jwk(&jwk).map_err(|_| "is of a type that is not supported")?;
-        let kind = kind_of(&jwk, &decoding)?;
-        if kind == Kind::Secret && !source_is_secret {
+        let key_type = key_type_of(&jwk, &decoding)?;
+        if key_type == KeyType::Secret && !source_is_secret {
             return Err("is symmetric, but its source is not secret");
         }
-        Self::new(jwk.common.key_id.map(String::into_boxed_str), decoding, kind, own, allowed)
+        Self::new(jwk.common.key_id.map(String::into_boxed_str), decoding, key_type, own_algorithm, allowed)
     }
 
     fn new(
         id: Option<Box<str>>,
         decoding: DecodingKey,
-        kind: Kind,
-        own: Option<Algorithm>,
+        key_type: KeyType,
+        own_algorithm: Option<Algorithm>,
         allowed: &[Algorithm],
-    ) -> Result<Self, UnusableKey> {
-        let allowed = own.as_ref().map_or(allowed, std::slice::from_ref);
+    ) -> Result<Self, UnusableReason> {
+        let allowed = own_algorithm.as_ref().map_or(allowed, std::slice::from_ref);
         let algorithms: Vec<Algorithm> =
-            kind.supported().iter().copied().filter(|it| allowed.contains(it)).collect();
+            key_type.supported_algorithms().iter().copied().filter(|it| allowed.contains(it)).collect();
         if algorithms.is_empty() {
             return Err("supports none of the allowed algorithms");
         }
         Ok(Self { id, decoding, algorithms })
     }
 
-    /// Whether this key may verify tokens with this algorithm.
+    /// Whether tokens with this algorithm may be verified with this key.
     pub fn accepts(&self, algorithm: Algorithm) -> bool {
         self.algorithms.contains(&algorithm)
     }
@@ -112,9 +116,9 @@ impl Key {
     }
 }
 
-/// The supported types of keys.
+/// The type of a key, with the curve of an elliptic key. It determines which algorithms the key supports.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum KeyType {
     Secret,
     Rsa,
     P256,
@@ -122,8 +126,8 @@ enum Kind {
     Ed25519,
 }
 
-impl Kind {
-    fn supported(self) -> &'static [Algorithm] {
+impl KeyType {
+    fn supported_algorithms(self) -> &'static [Algorithm] {
         use Algorithm::{ES256, ES384, EdDSA, HS256, HS384, HS512, PS256, PS384, PS512, RS256, RS384, RS512};
         match self {
             Self::Secret => &[HS256, HS384, HS512],
@@ -136,34 +140,34 @@ impl Kind {
 }
 
 /// Returns the type of a JWK. Fails if the numbers of the JWK are not a valid key of this type.
-fn kind_of(jwk: &Jwk, decoding: &DecodingKey) -> Result<Kind, UnusableKey> {
+fn key_type_of(jwk: &Jwk, decoding: &DecodingKey) -> Result<KeyType, UnusableReason> {
     let bytes = match decoding.kind() {
         DecodingKeyKind::RsaModulusExponent { n, e } => {
             let zeros = n.iter().take_while(|byte| **byte == 0).count();
             check_rsa_bits((n.len() - zeros) * 8)?;
             let parsed = RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256);
-            return parsed.map(|_| Kind::Rsa).map_err(|_| "is not an RSA key");
+            return parsed.map(|_| KeyType::Rsa).map_err(|_| "is not an RSA key");
         }
         DecodingKeyKind::SecretOrDer(bytes) => bytes,
     };
     let parsed = match &jwk.algorithm {
-        AlgorithmParameters::OctetKey(_) if bytes.len() >= MIN_SECRET_BYTES => return Ok(Kind::Secret),
+        AlgorithmParameters::OctetKey(_) if bytes.len() >= MIN_SECRET_BYTES => return Ok(KeyType::Secret),
         AlgorithmParameters::OctetKey(_) => return Err("is too short: a secret must have at least 16 bytes"),
         AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
-            ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, bytes).map(|_| Kind::P256)
+            ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, bytes).map(|_| KeyType::P256)
         }
         AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P384 => {
-            ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, bytes).map(|_| Kind::P384)
+            ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, bytes).map(|_| KeyType::P384)
         }
         AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
-            ParsedPublicKey::new(&ED25519, bytes).map(|_| Kind::Ed25519)
+            ParsedPublicKey::new(&ED25519, bytes).map(|_| KeyType::Ed25519)
         }
         _ => return Err("is on a curve that is not supported"),
     };
     parsed.map_err(|_| "is not a point on its curve")
 }
 
-fn check_rsa_bits(bits: usize) -> Result<(), UnusableKey> {
+fn check_rsa_bits(bits: usize) -> Result<(), UnusableReason> {
     if RSA_BITS.contains(&bits) {
         Ok(())
     } else {
@@ -172,7 +176,7 @@ fn check_rsa_bits(bits: usize) -> Result<(), UnusableKey> {
 }
 
 /// Reads the public keys in a PEM text, which must have one or more blocks of `PUBLIC KEY`.
-pub(super) fn public_keys_of_pem(text: &str, allowed: &[Algorithm]) -> Result<Vec<Key>, UnusableKey> {
+pub(super) fn public_keys_of_pem(text: &str, allowed: &[Algorithm]) -> Result<Vec<Key>, UnusableReason> {
     let mut keys = Vec::new();
     let mut lines = text.lines().map(str::trim);
     while let Some(line) = lines.next() {

@@ -16,18 +16,19 @@ use serde_json::Value;
 
 use super::{Reason, key::Key, token::Token};
 
-/// Highest number of keys that are read from one JWK set; further keys are ignored.
+/// Maximum number of keys that are read from one JWK set; further keys are ignored.
 const MAX_KEYS_PER_SET: usize = 64;
-/// Highest number of signature checks for one token, so that refusing a token is not too expensive.
+/// Maximum number of signature checks for one token, because each check costs CPU time even if the token is refused.
 const MAX_KEYS_TRIED: usize = 16;
 
 /// Whether the keys of the configured URL are loaded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum UrlKeys {
+pub(super) enum UrlKeysState {
     /// No URL is configured.
     Unused,
     /// The keys were never fetched, or are too old to be used.
     Missing,
+    /// The keys were fetched, and are not too old.
     Loaded,
 }
 
@@ -35,45 +36,46 @@ pub(super) enum UrlKeys {
 pub(super) struct KeySet {
     configured: Arc<[Key]>,
     fetched: Vec<Key>,
-    pub remote: UrlKeys,
+    pub url_keys: UrlKeysState,
 }
 
-/// Why no key of the set has verified a token.
+/// Why [`KeySet::check`] did not accept a token.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unmatched {
+pub(super) enum KeyCheckError {
     Refused(Reason),
     /// No key of the set matches the token, but the URL may have a matching key, so the keys should be fetched.
     FetchMayHelp,
 }
 
 impl KeySet {
-    /// Creates a set. `remote` says whether `fetched` are the present keys of the URL.
-    pub fn new(configured: Arc<[Key]>, fetched: Vec<Key>, remote: UrlKeys) -> Self {
-        Self { configured, fetched, remote }
+    /// Creates a set of the configured keys and the keys of the URL. `fetched` must be empty if `url_keys` is not
+    /// `Loaded`.
+    pub fn new(configured: Arc<[Key]>, fetched: Vec<Key>, url_keys: UrlKeysState) -> Self {
+        Self { configured, fetched, url_keys }
     }
 
     /// Returns a set with the same configured keys, and with the given keys of the URL.
-    pub fn with_fetched(&self, fetched: Vec<Key>, remote: UrlKeys) -> Self {
-        Self::new(self.configured.clone(), fetched, remote)
+    pub fn with_fetched(&self, fetched: Vec<Key>, url_keys: UrlKeysState) -> Self {
+        Self::new(self.configured.clone(), fetched, url_keys)
     }
 
     /// Whether there is no key, neither configured nor fetched, so that no token can be verified.
     pub fn is_empty(&self) -> bool {
-        self.all().next().is_none()
+        self.all_keys().next().is_none()
     }
 
-    fn all(&self) -> impl Iterator<Item = &Key> {
+    fn all_keys(&self) -> impl Iterator<Item = &Key> {
         self.configured.iter().chain(&self.fetched)
     }
 
-    /// Checks that one of the keys that may verify the token has signed it.
-    pub fn check(&self, token: &Token<'_>) -> Result<(), Unmatched> {
-        let accepting = || self.all().filter(|key| key.accepts(token.algorithm));
+    /// Verifies the token's signature with the keys that match its algorithm and key id.
+    pub fn check(&self, token: &Token<'_>) -> Result<(), KeyCheckError> {
+        let accepting = || self.all_keys().filter(|key| key.accepts(token.algorithm));
         let named = |key: &&Key| key.id.is_some() && key.id.as_deref() == token.id.as_deref();
-        if self.all().any(|key| named(&key)) {
-            return verify(accepting().filter(named), token)
+        if self.all_keys().any(|key| named(&key)) {
+            return verify_with_any(accepting().filter(named), token)
                 .unwrap_or(Err(Reason::Algorithm))
-                .map_err(Unmatched::Refused);
+                .map_err(KeyCheckError::Refused);
         }
         let mut with_id = accepting().filter(|key| key.id.is_some());
         let only = with_id.next().filter(|_| token.id.is_none());
@@ -81,42 +83,44 @@ impl KeySet {
         let candidates = accepting().filter(|key| key.id.is_none()).chain(only.filter(|_| !ambiguous));
         // A fetch may find a new key with the token's id. For a token without an id, a fetch may help only while no
         // keys of the URL are loaded.
-        let fetch_may_help = match self.remote {
-            UrlKeys::Unused => false,
-            UrlKeys::Missing => true,
-            UrlKeys::Loaded => token.id.is_some(),
+        let fetch_may_help = match self.url_keys {
+            UrlKeysState::Unused => false,
+            UrlKeysState::Missing => true,
+            UrlKeysState::Loaded => token.id.is_some(),
         };
-        match verify(candidates, token) {
+        match verify_with_any(candidates, token) {
             Some(Ok(())) => Ok(()),
             // Keys of the URL are never symmetric, so a fetch cannot help a token with HMAC.
             _ if fetch_may_help && token.algorithm.family() != AlgorithmFamily::Hmac => {
-                Err(Unmatched::FetchMayHelp)
+                Err(KeyCheckError::FetchMayHelp)
             }
-            Some(Err(reason)) => Err(Unmatched::Refused(reason)),
-            None if accepting().next().is_none() => Err(Unmatched::Refused(Reason::Algorithm)),
-            None => Err(Unmatched::Refused(Reason::UnknownKey)),
+            Some(Err(reason)) => Err(KeyCheckError::Refused(reason)),
+            None if accepting().next().is_none() => Err(KeyCheckError::Refused(Reason::Algorithm)),
+            None => Err(KeyCheckError::Refused(Reason::UnknownKey)),
         }
     }
 }
 
-/// Checks that one of these keys has signed the token; `None` if there are no keys.
-fn verify<'a>(keys: impl Iterator<Item = &'a Key>, token: &Token<'_>) -> Option<Result<(), Reason>> {
+/// Checks that one of these keys has signed the token; returns `None` if there are no keys. Tries at most
+/// [`MAX_KEYS_TRIED`] keys.
+fn verify_with_any<'a>(keys: impl Iterator<Item = &'a Key>, token: &Token<'_>) -> Option<Result<(), Reason>> {
     let mut keys = keys.take(MAX_KEYS_TRIED).peekable();
     keys.peek()?;
     Some(if keys.any(|key| key.verifies(token)) { Ok(()) } else { Err(Reason::Signature) })
 }
 
 /// Reads the usable keys of a JWK set. Unusable keys are ignored, as RFC 7517, 5 requires. Fails if no key is usable.
-pub(super) fn of_jwks(
+pub(super) fn parse_jwks(
     text: &[u8],
     source_is_secret: bool,
     allowed: &[Algorithm],
 ) -> Result<Vec<Key>, &'static str> {
     #[derive(Deserialize)]
-    struct Set {
+    struct JwkSet {
         keys: Vec<Value>,
     }
-    let set: Set = serde_json::from_slice(text).map_err(|_| "is not a JWK set: expected {\"keys\": […]}")?;
+    let set: JwkSet =
+        serde_json::from_slice(text).map_err(|_| "is not a JWK set: expected {\"keys\": […]}")?;
     if set.keys.len() > MAX_KEYS_PER_SET {
         tracing::warn!(keys = set.keys.len(), used = MAX_KEYS_PER_SET, "a JWK set has too many keys");
     }

@@ -8,16 +8,16 @@ use crate::problem::Problem;
 
 use super::{
     claims::ClaimRules,
-    fetch::Client,
+    fetch::JwksClient,
     key::{Key, public_keys_of_pem},
     keys,
 };
 
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
-/// The algorithms that are used if the setting of algorithms is invalid, so that the keys can be checked nevertheless.
+/// Used instead of an invalid setting of algorithms, so that the keys can still be checked.
 const DEFAULT_ALGORITHMS: [Algorithm; 5] =
     [Algorithm::HS256, Algorithm::RS256, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA];
-/// Highest number of public keys in one PEM text. These keys have no id, so each of them may be tried for a token.
+/// Maximum number of public keys in one PEM text. These keys have no id, so each of them may be tried for a token.
 const MAX_PEM_KEYS: usize = 15;
 
 /// The settings of tokens before they are checked. A setting that is not given is `None`.
@@ -36,14 +36,15 @@ pub struct TokenSettings<'a> {
 /// The checked settings of tokens, with the configured keys and a client for the URL of further keys.
 pub struct CheckedTokenSettings {
     pub(super) keys: Vec<Key>,
-    pub(super) url: Option<Client>,
+    pub(super) url: Option<JwksClient>,
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) rules: ClaimRules,
 }
 
 impl CheckedTokenSettings {
-    /// Reads and checks all settings.
-    pub fn read(settings: TokenSettings<'_>) -> Result<Self, Vec<Problem>> {
+    /// Checks the settings, and reads the keys in them and in the files that they name. Returns the checked settings,
+    /// or all problems.
+    pub fn check(settings: TokenSettings<'_>) -> Result<Self, Vec<Problem>> {
         let TokenSettings { secret, public_key, jwks_file, jwks_url, algorithms, rules } = settings;
         let mut problems = Vec::new();
         let algorithms = keys::parse_algorithms(algorithms).unwrap_or_else(|cause| {
@@ -56,10 +57,10 @@ impl CheckedTokenSettings {
                 let key = Key::of_secret(secret, &algorithms);
                 ("jwt-secret", key.map(|key| vec![key]).map_err(str::to_owned))
             }),
-            public_key.map(|value| ("jwt-public-key", public_keys(value, &algorithms))),
-            jwks_file.map(|path| ("jwks-file", key_set(path, &algorithms))),
+            public_key.map(|value| ("jwt-public-key", read_public_keys(value, &algorithms))),
+            jwks_file.map(|path| ("jwks-file", read_jwks_file(path, &algorithms))),
         ];
-        let any = jwks_url.is_some() || sources.iter().any(Option::is_some);
+        let has_keys = jwks_url.is_some() || sources.iter().any(Option::is_some);
         let mut configured = Vec::new();
         for (setting, keys) in sources.into_iter().flatten() {
             match keys {
@@ -67,11 +68,11 @@ impl CheckedTokenSettings {
                 Err(why) => problems.push(Problem::new(setting, why)),
             }
         }
-        let url = jwks_url.map(Client::new).transpose().unwrap_or_else(|cause| {
+        let url = jwks_url.map(JwksClient::new).transpose().unwrap_or_else(|cause| {
             problems.push(Problem::new("jwks-url", cause));
             None
         });
-        if !any {
+        if !has_keys {
             let all = "--jwt-secret, --jwt-public-key, --jwks-file, --jwks-url";
             let why = format!("no key to verify tokens with: give at least one of {all}");
             problems.push(Problem::new("jwt-secret", why));
@@ -102,10 +103,10 @@ impl CheckedTokenSettings {
 }
 
 /// Reads public keys. `value` is a PEM text or the path of a PEM file.
-fn public_keys(value: &str, algorithms: &[Algorithm]) -> Result<Vec<Key>, String> {
+fn read_public_keys(value: &str, algorithms: &[Algorithm]) -> Result<Vec<Key>, String> {
     // Environment files often cannot contain line ends, so the two characters `\n` count as a line end.
     let inline = value.contains("-----BEGIN").then(|| value.replace("\\n", "\n"));
-    let pem = inline.map_or_else(|| read(value), Ok)?;
+    let pem = inline.map_or_else(|| read_file(value), Ok)?;
     let keys = public_keys_of_pem(&pem, algorithms).map_err(|unfit| format!("the key {unfit}"))?;
     if keys.len() > MAX_PEM_KEYS {
         return Err(format!("contains more than {MAX_PEM_KEYS} keys: use a JWK set, whose keys have ids"));
@@ -113,11 +114,13 @@ fn public_keys(value: &str, algorithms: &[Algorithm]) -> Result<Vec<Key>, String
     Ok(keys)
 }
 
-fn key_set(path: &str, algorithms: &[Algorithm]) -> Result<Vec<Key>, String> {
-    keys::of_jwks(read(path)?.as_bytes(), true, algorithms).map_err(|cause| format!("{path} {cause}"))
+/// Reads the usable keys of a file with a JWK set. The file counts as secret, so it may contain symmetric keys.
+fn read_jwks_file(path: &str, algorithms: &[Algorithm]) -> Result<Vec<Key>, String> {
+    keys::parse_jwks(read_file(path)?.as_bytes(), true, algorithms).map_err(|cause| format!("{path} {cause}"))
 }
 
-fn read(path: &str) -> Result<String, String> {
+/// Reads a text file of at most [`MAX_FILE_BYTES`]. The error names the file.
+fn read_file(path: &str) -> Result<String, String> {
     let unreadable = |cause: &dyn std::fmt::Display| format!("the file {path} cannot be read: {cause}");
     let length = std::fs::metadata(path).map_err(|error| unreadable(&error))?.len();
     if length > MAX_FILE_BYTES {

@@ -13,17 +13,17 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     key::Key,
-    keys::{KeySet, UrlKeys},
+    keys::{KeySet, UrlKeysState},
 };
 
-/// The intervals and limits of fetching keys.
+/// The intervals and limits of fetches.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FetchSchedule {
     /// Minimum interval between two fetches on demand, so that unverified tokens cannot cause many requests to the URL.
     pub demand_interval: Duration,
     /// How long a token waits for its key. This is shorter than the time that clients wait for an answer.
     pub wait_timeout: Duration,
-    /// Bounds of the time until the next regular fetch. Between them, the freshness of the last answer decides.
+    /// Minimum and maximum time until the next regular fetch. Between them, the freshness of the last answer decides.
     pub refresh: [Duration; 2],
     /// Time until the next regular fetch if the answer does not say how long it is fresh.
     pub default_refresh: Duration,
@@ -44,10 +44,10 @@ pub(super) const FETCH_SCHEDULE: FetchSchedule = FetchSchedule {
     max_age: Duration::from_secs(24 * 3600),
 };
 
-/// Number of tokens that may wait for a fetch; further tokens are refused at once as `unavailable`.
-const MAX_WAITING: usize = 1024;
+/// Maximum number of tokens that wait for a fetch; further tokens are refused at once as `unavailable`.
+const MAX_WAITING_TOKENS: usize = 1024;
 
-/// The keys of a successful fetch. `fresh_for`: how long the answer is fresh; `None` if it does not say.
+/// The keys of a successful fetch, and how long the answer is fresh, or `None` if the answer does not say it.
 pub(super) struct FetchedKeys {
     pub keys: Vec<Key>,
     pub fresh_for: Option<Duration>,
@@ -57,109 +57,115 @@ pub(super) struct FetchedKeys {
 #[derive(Debug)]
 pub(super) struct KeysUnavailable;
 
-/// Fetches the keys of a URL in a task. Dropping the source ends the task.
-pub(super) struct Source {
-    shared: Arc<Shared>,
+/// Keeps the keys of a URL up to date in a task. Dropping this value ends the task.
+pub(super) struct KeySource {
+    shared: Arc<SourceState>,
     _task: AbortOnDropHandle<()>,
 }
 
-struct Shared {
-    status: watch::Sender<Status>,
+/// What the task and the callers of [`KeySource::refresh`] share.
+struct SourceState {
+    status: watch::Sender<FetchStatus>,
     demand: Notify,
     waiters: Semaphore,
     schedule: FetchSchedule,
 }
 
+/// The progress and the result of fetches.
 #[derive(Clone, Copy)]
-struct Status {
-    /// Number of fetches that have begun, and that have ended.
+struct FetchStatus {
+    /// Number of fetches that have begun, and number of those that have ended.
     begun: u64,
     ended: u64,
     /// Whether the fetch that ended last was successful.
-    good: bool,
-    /// Begin of the last fetch on demand.
+    succeeded: bool,
+    /// When the last fetch on demand began.
     demanded_at: Option<Instant>,
 }
 
-impl Source {
-    /// Starts the task that fetches keys by `load` and stores them in `keys`, on the current runtime. `fetched` is
-    /// called after each fetch with whether the fetch succeeded.
+impl KeySource {
+    /// Starts the task that fetches keys by `load` and stores them in `keys`, on the current runtime. After each fetch
+    /// the task calls `on_fetch_end`, and tells it whether the fetch succeeded.
     pub fn start<F, L>(
         keys: Arc<ArcSwap<KeySet>>,
         schedule: FetchSchedule,
         load: F,
-        fetched: impl Fn(bool) + Send + 'static,
+        on_fetch_end: impl Fn(bool) + Send + 'static,
     ) -> Self
     where
         F: Fn() -> L + Send + 'static,
         L: Future<Output = Result<FetchedKeys, String>> + Send + 'static,
     {
         // The first fetch counts as begun from the start, so that early callers of `refresh` wait for it.
-        let status = Status { begun: 1, ended: 0, good: false, demanded_at: None };
+        let status = FetchStatus { begun: 1, ended: 0, succeeded: false, demanded_at: None };
         let (status, _) = watch::channel(status);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SourceState {
             status,
             demand: Notify::new(),
-            waiters: Semaphore::new(MAX_WAITING),
+            waiters: Semaphore::new(MAX_WAITING_TOKENS),
             schedule,
         });
-        let task = tokio::spawn(run(shared.clone(), keys, load, fetched));
+        let task = tokio::spawn(run_fetches(shared.clone(), keys, load, on_fetch_end));
         Self { shared, _task: AbortOnDropHandle::new(task) }
     }
 
     /// Waits for the end of the fetch in progress. If there is none, starts a fetch and waits for its end. If the last
     /// fetch on demand began less than `demand_interval` ago, returns the result of the last fetch instead.
     pub async fn refresh(&self) -> Result<(), KeysUnavailable> {
-        let Shared { status, demand, waiters, schedule } = &*self.shared;
+        let SourceState { status, demand, waiters, schedule } = &*self.shared;
         let _permit = waiters.try_acquire().map_err(|_| KeysUnavailable)?;
         let mut watched = status.subscribe();
         let now = *watched.borrow();
         let awaited = if now.begun > now.ended {
             now.begun
         } else if now.demanded_at.is_some_and(|at| at.elapsed() < schedule.demand_interval) {
-            return if now.good { Ok(()) } else { Err(KeysUnavailable) };
+            return if now.succeeded { Ok(()) } else { Err(KeysUnavailable) };
         } else {
             demand.notify_one();
             now.begun + 1
         };
         let ended = timeout(schedule.wait_timeout, watched.wait_for(|status| status.ended >= awaited)).await;
         match ended {
-            Ok(Ok(status)) if status.good => Ok(()),
+            Ok(Ok(status)) if status.succeeded => Ok(()),
             _ => Err(KeysUnavailable),
         }
     }
 }
 
-async fn run<F, L>(shared: Arc<Shared>, keys: Arc<ArcSwap<KeySet>>, load: F, fetched: impl Fn(bool))
-where
+async fn run_fetches<F, L>(
+    shared: Arc<SourceState>,
+    keys: Arc<ArcSwap<KeySet>>,
+    load: F,
+    on_fetch_end: impl Fn(bool),
+) where
     F: Fn() -> L,
     L: Future<Output = Result<FetchedKeys, String>>,
 {
     let schedule = shared.schedule;
     let [first_retry, last_retry] = schedule.retry;
     let mut retry = first_retry;
-    let mut last_good = None;
+    let mut last_success_at = None;
     loop {
         let began = Instant::now();
         let loaded = load().await;
-        let good = loaded.is_ok();
-        fetched(good);
+        let succeeded = loaded.is_ok();
+        on_fetch_end(succeeded);
         let pause = match loaded {
             Ok(FetchedKeys { keys: new, fresh_for }) => {
                 tracing::debug!(keys = new.len(), "keys fetched");
-                keys.store(Arc::new(keys.load().with_fetched(new, UrlKeys::Loaded)));
-                (last_good, retry) = (Some(began), first_retry);
+                keys.store(Arc::new(keys.load().with_fetched(new, UrlKeysState::Loaded)));
+                (last_success_at, retry) = (Some(began), first_retry);
                 let [least, most] = schedule.refresh;
                 fresh_for.unwrap_or(schedule.default_refresh).clamp(least, most)
             }
             Err(cause) => {
-                let kept = keys.load().remote == UrlKeys::Loaded;
+                let kept = keys.load().url_keys == UrlKeysState::Loaded;
                 tracing::warn!(cause, kept, "fetching the keys that verify tokens failed");
-                if kept && last_good.is_none_or(|at: Instant| at.elapsed() >= schedule.max_age) {
+                if kept && last_success_at.is_none_or(|at: Instant| at.elapsed() >= schedule.max_age) {
                     tracing::error!(
                         "the fetched keys that verify tokens are too old; they are no longer used"
                     );
-                    keys.store(Arc::new(keys.load().with_fetched(Vec::new(), UrlKeys::Missing)));
+                    keys.store(Arc::new(keys.load().with_fetched(Vec::new(), UrlKeysState::Missing)));
                 }
                 let pause = retry;
                 retry = (retry * 2).min(last_retry);
@@ -171,9 +177,9 @@ where
         pin!(shared.demand.notified()).enable();
         shared.status.send_modify(|status| {
             status.ended = status.begun;
-            status.good = good;
+            status.succeeded = succeeded;
         });
-        let demanded = until_due(&shared, Instant::now() + pause).await;
+        let demanded = wait_until_due(&shared, Instant::now() + pause).await;
         shared.status.send_modify(|status| {
             status.begun += 1;
             if demanded {
@@ -184,7 +190,7 @@ where
 }
 
 /// Waits until the next fetch is due. Returns whether it is due because a token needs it.
-async fn until_due(shared: &Shared, due: Instant) -> bool {
+async fn wait_until_due(shared: &SourceState, due: Instant) -> bool {
     loop {
         tokio::select! {
             () = sleep_until(due) => return false,

@@ -1,4 +1,5 @@
-//! Valid tokens and attacks, made by another library; see `testdata/make_jwt_vectors.py`.
+//! Tests which tokens are accepted and why others are refused. Another library has made most of the tokens: see
+//! `testdata/make_jwt_vectors.py`.
 
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use serde_json::json;
 
 use super::{
     key::public_keys_of_pem,
-    keys::{KeySet, UrlKeys, of_jwks},
+    keys::{KeySet, UrlKeysState, parse_jwks},
     *,
 };
 
@@ -37,8 +38,7 @@ fn algorithms_of(family: &str) -> Vec<String> {
     names.iter().filter(|name| name.starts_with(family)).map(|name| (*name).to_owned()).collect()
 }
 
-/// A verifier with one configured key and these algorithms.
-fn configured(vectors: &Value, key: &str, algorithms: &[String]) -> Verifier {
+fn verifier_of_settings(vectors: &Value, key: &str, algorithms: &[String]) -> Verifier {
     let secret = (key == "secret").then(|| SecretString::from(text(vectors, "secret")));
     let given = TokenSettings {
         secret: secret.as_ref(),
@@ -48,17 +48,18 @@ fn configured(vectors: &Value, key: &str, algorithms: &[String]) -> Verifier {
         algorithms,
         rules: rules(vectors),
     };
-    Verifier::start(CheckedTokenSettings::read(given).unwrap(), |_| {})
+    Verifier::start(CheckedTokenSettings::check(given).unwrap(), |_| {})
 }
 
-/// A verifier whose keys were fetched: the JWK set of the vectors.
-fn fetched(vectors: &Value) -> Verifier {
-    let keys = of_jwks(vectors["jwks"].to_string().as_bytes(), false, &[Algorithm::RS256]).unwrap();
-    Verifier::of_keys(KeySet::new(Arc::new([]), keys, UrlKeys::Loaded), rules(vectors))
+/// Returns a verifier whose keys are the JWK set of the vectors, as if it had been fetched from a URL.
+fn verifier_of_jwks(vectors: &Value) -> Verifier {
+    let keys = parse_jwks(vectors["jwks"].to_string().as_bytes(), false, &[Algorithm::RS256]).unwrap();
+    Verifier::of_keys(KeySet::new(Arc::new([]), keys, UrlKeysState::Loaded), rules(vectors))
 }
 
-/// The final result for a token; no fetch can bring further keys.
-async fn verdict(verifier: &Verifier, token: &str) -> Result<String, String> {
+/// Verifies a token and returns the user id, or the reason or code of the refusal. These verifiers have no key URL to
+/// fetch from, so the result is final.
+async fn verify_user(verifier: &Verifier, token: &str) -> Result<String, String> {
     match verifier.verify_or_fetch(token).await {
         Ok(identity) => Ok(identity.user.as_str().to_owned()),
         Err(refusal) => Err(refusal.reason.unwrap_or_else(|| refusal.code.as_str().to_owned())),
@@ -68,14 +69,14 @@ async fn verdict(verifier: &Verifier, token: &str) -> Result<String, String> {
 #[tokio::test]
 async fn every_algorithm_verifies_tokens_of_another_library() {
     let vectors = vectors();
-    let fetched = fetched(&vectors);
+    let fetched = verifier_of_jwks(&vectors);
     let mut seen = std::collections::BTreeSet::new();
     for vector in vectors["good"].as_array().unwrap() {
         let (name, key, token) = (text(vector, "name"), text(vector, "key"), text(vector, "token"));
         let algorithm = name.split(' ').next().unwrap();
         let verdict = match key {
-            "jwks" => verdict(&fetched, token).await,
-            key => verdict(&configured(&vectors, key, &algorithms_of(algorithm)), token).await,
+            "jwks" => verify_user(&fetched, token).await,
+            key => verify_user(&verifier_of_settings(&vectors, key, &algorithms_of(algorithm)), token).await,
         };
         assert_eq!(verdict.as_deref(), Ok("alice"), "{name}");
         seen.insert(algorithm);
@@ -86,26 +87,27 @@ async fn every_algorithm_verifies_tokens_of_another_library() {
 #[tokio::test]
 async fn unusual_but_valid_tokens_are_accepted() {
     let vectors = vectors();
-    let fetched = fetched(&vectors);
+    let fetched = verifier_of_jwks(&vectors);
     for vector in vectors["odd"].as_array().unwrap() {
         let (name, user, token) = (text(vector, "name"), text(vector, "user"), text(vector, "token"));
-        assert_eq!(verdict(&fetched, token).await.as_deref(), Ok(user), "{name}");
+        assert_eq!(verify_user(&fetched, token).await.as_deref(), Ok(user), "{name}");
     }
 }
 
 #[tokio::test]
 async fn every_attack_is_refused_with_its_reason() {
     let vectors = vectors();
-    let fetched = fetched(&vectors);
+    let fetched = verifier_of_jwks(&vectors);
     let bad = vectors["bad"].as_array().unwrap();
     assert!(bad.len() > 90);
     for vector in bad {
         let (name, reason, token) = (text(vector, "name"), text(vector, "reason"), text(vector, "token"));
-        assert_eq!(verdict(&fetched, token).await, Err(reason.to_owned()), "{name}");
+        assert_eq!(verify_user(&fetched, token).await, Err(reason.to_owned()), "{name}");
     }
 }
 
-/// Keys of every kind are configured at once, and none is used as another kind: nobody can sign with a public key.
+/// Configures keys of all kinds at once, and checks that each token is verified only with a key of its kind: nobody can
+/// sign with a public key as an HMAC secret.
 #[tokio::test]
 async fn public_key_is_never_used_as_a_secret() {
     let vectors = vectors();
@@ -119,16 +121,16 @@ async fn public_key_is_never_used_as_a_secret() {
         algorithms: &algorithms_of(""),
         rules: rules(&vectors),
     };
-    let verifier = Verifier::start(CheckedTokenSettings::read(given).unwrap(), |_| {});
+    let verifier = Verifier::start(CheckedTokenSettings::check(given).unwrap(), |_| {});
     for vector in vectors["good"].as_array().unwrap() {
         let (name, token) = (text(vector, "name"), text(vector, "token"));
-        assert_eq!(verdict(&verifier, token).await.as_deref(), Ok("alice"), "{name}");
+        assert_eq!(verify_user(&verifier, token).await.as_deref(), Ok("alice"), "{name}");
     }
     for vector in
         vectors["bad"].as_array().unwrap().iter().filter(|v| text(v, "name").contains("taken for a secret"))
     {
         let (name, token) = (text(vector, "name"), text(vector, "token"));
-        assert_eq!(verdict(&verifier, token).await, Err("signature".to_owned()), "{name}");
+        assert_eq!(verify_user(&verifier, token).await, Err("signature".to_owned()), "{name}");
     }
 }
 
@@ -138,21 +140,25 @@ async fn key_accepts_only_configured_algorithms() {
     for (key, allowed, other) in
         [("secret", "HS256", "HS512"), ("rsa", "RS256", "PS256"), ("rsa", "PS384", "RS384")]
     {
-        let verifier = configured(&vectors, key, &[allowed.to_owned()]);
+        let verifier = verifier_of_settings(&vectors, key, &[allowed.to_owned()]);
         for vector in vectors["good"].as_array().unwrap().iter().filter(|v| text(v, "key") == key) {
             let (name, token) = (text(vector, "name"), text(vector, "token"));
             let expected =
                 if name.starts_with(allowed) { Ok("alice".to_owned()) } else { Err("algorithm".to_owned()) };
-            assert_eq!(verdict(&verifier, token).await, expected, "{allowed} only: {name} (such as {other})");
+            assert_eq!(
+                verify_user(&verifier, token).await,
+                expected,
+                "{allowed} only: {name} (such as {other})"
+            );
         }
     }
 }
 
-fn token(claims: &Value) -> String {
+fn sign_token(claims: &Value) -> String {
     sign_hs256(&SecretString::from("a secret of the tests"), claims.as_object().unwrap()).unwrap()
 }
 
-fn hs256(leeway_s: u64) -> Verifier {
+fn hs256_verifier(leeway_s: u64) -> Verifier {
     Verifier::hs256(&SecretString::from("a secret of the tests"), leeway_s)
 }
 
@@ -160,37 +166,38 @@ fn hs256(leeway_s: u64) -> Verifier {
 fn valid_token_yields_its_identity() {
     let exp = 4_000_000_000_i64;
     let claims = json!({"sub": 42, "exp": exp, "name": "Al\u{7}", "scope": "a tidings.admin"});
-    let identity = hs256(0).verify(&token(&claims)).unwrap();
+    let identity = hs256_verifier(0).verify(&sign_token(&claims)).unwrap();
     assert_eq!((identity.user.as_str(), identity.name.as_deref()), ("42", Some("Al")));
     assert_eq!((identity.expires_at_s, identity.admin), (exp, true));
 }
 
 #[test]
 fn empty_token_is_missing_and_not_malformed() {
-    assert_eq!(hs256(0).verify(""), Err(Unverified::Refused(Reason::Missing)));
-    assert_eq!(hs256(0).verify("x"), Err(Unverified::Refused(Reason::Malformed)));
+    assert_eq!(hs256_verifier(0).verify(""), Err(VerifyError::Refused(Reason::Missing)));
+    assert_eq!(hs256_verifier(0).verify("x"), Err(VerifyError::Refused(Reason::Malformed)));
 }
 
 #[test]
 fn leeway_extends_both_ends_of_validity() {
     let now = chrono::Utc::now().timestamp();
-    let late = token(&json!({"sub": "a", "exp": now - 30}));
-    let early = token(&json!({"sub": "a", "exp": now + 600, "nbf": now + 30}));
-    assert_eq!(hs256(0).verify(&late), Err(Unverified::Refused(Reason::Expired)));
-    assert_eq!(hs256(0).verify(&early), Err(Unverified::Refused(Reason::NotYetValid)));
-    assert_eq!(hs256(60).verify(&late).unwrap().expires_at_s, now + 30);
-    assert!(hs256(60).verify(&early).is_ok());
-    assert_eq!(hs256(10).verify(&late), Err(Unverified::Refused(Reason::Expired)));
-    assert_eq!(hs256(10).verify(&early), Err(Unverified::Refused(Reason::NotYetValid)));
+    let late = sign_token(&json!({"sub": "a", "exp": now - 30}));
+    let early = sign_token(&json!({"sub": "a", "exp": now + 600, "nbf": now + 30}));
+    assert_eq!(hs256_verifier(0).verify(&late), Err(VerifyError::Refused(Reason::Expired)));
+    assert_eq!(hs256_verifier(0).verify(&early), Err(VerifyError::Refused(Reason::NotYetValid)));
+    assert_eq!(hs256_verifier(60).verify(&late).unwrap().expires_at_s, now + 30);
+    assert!(hs256_verifier(60).verify(&early).is_ok());
+    assert_eq!(hs256_verifier(10).verify(&late), Err(VerifyError::Refused(Reason::Expired)));
+    assert_eq!(hs256_verifier(10).verify(&early), Err(VerifyError::Refused(Reason::NotYetValid)));
 }
 
 #[test]
 fn token_over_8_kib_is_malformed() {
-    let long = |more: usize| token(&json!({"sub": "a", "exp": 4_000_000_000_i64, "more": "x".repeat(more)}));
+    let long =
+        |more: usize| sign_token(&json!({"sub": "a", "exp": 4_000_000_000_i64, "more": "x".repeat(more)}));
     let fitting = (6000..6144).rev().map(long).find(|token| token.len() <= 8192).unwrap();
-    assert!(fitting.len() > 8180 && hs256(0).verify(&fitting).is_ok(), "{}", fitting.len());
+    assert!(fitting.len() > 8180 && hs256_verifier(0).verify(&fitting).is_ok(), "{}", fitting.len());
     let over = (6000..6144).map(long).find(|token| token.len() > 8192).unwrap();
-    assert_eq!(hs256(0).verify(&over), Err(Unverified::Refused(Reason::Malformed)));
+    assert_eq!(hs256_verifier(0).verify(&over), Err(VerifyError::Refused(Reason::Malformed)));
 }
 
 #[test]
@@ -202,7 +209,7 @@ fn pem_text_may_contain_several_keys() {
     assert!(public_keys_of_pem(&both, &[Algorithm::RS256]).is_err());
 }
 
-/// Which key may verify a token, and when a fetch may help.
+/// Tests which keys may verify a token, and when a fetch may help.
 #[test]
 fn key_id_selects_keys_and_decides_about_a_fetch() {
     let vectors = vectors();
@@ -216,19 +223,19 @@ fn key_id_selects_keys_and_decides_about_a_fetch() {
             .as_array_mut()
             .unwrap()
             .retain(|key| key["kid"].as_str().is_some_and(|id| wanted.contains(&id)));
-        of_jwks(set.to_string().as_bytes(), false, &[Algorithm::RS256]).unwrap()
+        parse_jwks(set.to_string().as_bytes(), false, &[Algorithm::RS256]).unwrap()
     };
     let verify = |keys: KeySet, token: &str| {
         let verified = Verifier::of_keys(keys, rules(&vectors)).verify(token);
         match verified {
             Ok(_) => "good",
-            Err(Unverified::Refused(reason)) => reason.as_str(),
-            Err(Unverified::KeysNeeded) => "fetch",
+            Err(VerifyError::Refused(reason)) => reason.as_str(),
+            Err(VerifyError::KeysNeeded) => "fetch",
         }
     };
-    let missing = || KeySet::new(Arc::new([secret()]), Vec::new(), UrlKeys::Missing);
-    let loaded = |ids: &[&str]| KeySet::new(Arc::new([secret()]), jwks(ids), UrlKeys::Loaded);
-    let unused = || KeySet::new(Arc::new([secret()]), Vec::new(), UrlKeys::Unused);
+    let missing = || KeySet::new(Arc::new([secret()]), Vec::new(), UrlKeysState::Missing);
+    let loaded = |ids: &[&str]| KeySet::new(Arc::new([secret()]), jwks(ids), UrlKeysState::Loaded);
+    let unused = || KeySet::new(Arc::new([secret()]), Vec::new(), UrlKeysState::Unused);
     let by_id = named("RS256 by its id");
     let without = named("RS256 without an id");
     let cut = |token: &str| format!("{}AAAA", &token[..token.len() - 4]);
@@ -268,7 +275,7 @@ proptest::proptest! {
         let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
         let formed = format!("{}.{}.{}", part(&header), part(&claims), part(&text));
         for token in [text, formed] {
-            proptest::prop_assert!(hs256(0).verify(&token).is_err());
+            proptest::prop_assert!(hs256_verifier(0).verify(&token).is_err());
         }
     }
 }

@@ -24,7 +24,7 @@ pub(super) struct Token<'a> {
 }
 
 #[derive(Deserialize)]
-struct Header<'a> {
+struct TokenHeader<'a> {
     alg: String,
     #[serde(default)]
     kid: Option<String>,
@@ -34,7 +34,7 @@ struct Header<'a> {
 
 impl<'a> Token<'a> {
     /// Splits a token and reads its header; the claims stay encoded.
-    pub fn read(text: &'a str) -> Result<Self, Reason> {
+    pub fn parse(text: &'a str) -> Result<Self, Reason> {
         if text.is_empty() {
             return Err(Reason::Missing);
         }
@@ -49,7 +49,7 @@ impl<'a> Token<'a> {
         let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| Reason::Malformed)?;
         // The whole header must be UTF-8. The JSON parser does not check this for values that it skips.
         let header = str::from_utf8(&header).map_err(|_| Reason::Malformed)?;
-        let header: Header<'_> = serde_json::from_str(header).map_err(|_| Reason::Malformed)?;
+        let header: TokenHeader<'_> = serde_json::from_str(header).map_err(|_| Reason::Malformed)?;
         if header.crit.is_some() {
             // A token with an unsupported critical extension is invalid (RFC 7515, 4.1.11), and none is supported.
             return Err(Reason::Malformed);

@@ -1,5 +1,6 @@
-//! Verifies tokens at once with the loaded keys, or after a bounded wait for keys of the URL. All threads of a service
-//! share one verifier. With loaded keys, a verification takes no lock and does not wait.
+//! Verifies tokens with the loaded keys, without a lock or a wait. If the key of a token is not loaded,
+//! [`Verifier::verify_or_fetch`] fetches the keys from the configured JWKS URL, for a bounded time. All threads of a
+//! service share one verifier.
 
 use std::sync::Arc;
 
@@ -11,29 +12,29 @@ use super::{
     Identity, Reason,
     claims::ClaimRules,
     key::Key,
-    keys::{self, KeySet, Unmatched, UrlKeys},
+    keys::{self, KeyCheckError, KeySet, UrlKeysState},
     settings::CheckedTokenSettings,
-    source::{FETCH_SCHEDULE, FetchedKeys, Source},
+    source::{FETCH_SCHEDULE, FetchedKeys, KeySource},
     token::Token,
 };
 use crate::error::Refusal;
 
-/// Verifies tokens with the configured keys and the keys of the URL.
+/// Verifies tokens with the configured keys, and with those of the configured URL.
 pub struct Verifier {
     keys: Arc<ArcSwap<KeySet>>,
     rules: ClaimRules,
-    source: Option<Source>,
+    source: Option<KeySource>,
 }
 
-/// Why [`Verifier::verify`] has not accepted a token.
+/// Why [`Verifier::verify`] did not accept a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unverified {
+pub enum VerifyError {
     Refused(Reason),
     /// The token's key is not loaded, but may be at the URL. The caller should use [`Verifier::verify_or_fetch`].
     KeysNeeded,
 }
 
-impl From<Reason> for Unverified {
+impl From<Reason> for VerifyError {
     fn from(reason: Reason) -> Self {
         Self::Refused(reason)
     }
@@ -45,7 +46,7 @@ impl Verifier {
         let rules = ClaimRules { leeway_s, ..ClaimRules::default() };
         let key =
             Key::of_secret(secret, &[Algorithm::HS256]).expect("a secret of at least 16 bytes is a key");
-        Self::of_keys(KeySet::new(Arc::new([key]), Vec::new(), UrlKeys::Unused), rules)
+        Self::of_keys(KeySet::new(Arc::new([key]), Vec::new(), UrlKeysState::Unused), rules)
     }
 
     /// Creates a verifier with only these keys, without a URL.
@@ -54,12 +55,12 @@ impl Verifier {
     }
 
     /// Creates a verifier with these settings. If the settings have a URL, a task on the current runtime fetches the
-    /// keys of the URL, and calls `fetched` after each fetch with whether the fetch succeeded.
+    /// keys of the URL. After each fetch the task calls `on_fetch_end`, and tells it whether the fetch succeeded.
     #[must_use]
-    pub fn start(settings: CheckedTokenSettings, fetched: impl Fn(bool) + Send + 'static) -> Self {
+    pub fn start(settings: CheckedTokenSettings, on_fetch_end: impl Fn(bool) + Send + 'static) -> Self {
         let CheckedTokenSettings { keys, url, algorithms, rules } = settings;
-        let remote = if url.is_some() { UrlKeys::Missing } else { UrlKeys::Unused };
-        let keys = Arc::new(ArcSwap::from_pointee(KeySet::new(keys.into(), Vec::new(), remote)));
+        let url_keys = if url.is_some() { UrlKeysState::Missing } else { UrlKeysState::Unused };
+        let keys = Arc::new(ArcSwap::from_pointee(KeySet::new(keys.into(), Vec::new(), url_keys)));
         let source = url.map(|client| {
             let (client, algorithms) = (Arc::new(client), Arc::new(algorithms));
             let load = move || {
@@ -67,22 +68,22 @@ impl Verifier {
                 async move {
                     let with_host = |cause: &str| format!("{}: {cause}", client.host());
                     let (text, fresh_for) = client.get().await.map_err(|cause| with_host(&cause))?;
-                    let keys = keys::of_jwks(&text, false, &algorithms).map_err(with_host)?;
+                    let keys = keys::parse_jwks(&text, false, &algorithms).map_err(with_host)?;
                     Ok(FetchedKeys { keys, fresh_for })
                 }
             };
-            Source::start(keys.clone(), FETCH_SCHEDULE, load, fetched)
+            KeySource::start(keys.clone(), FETCH_SCHEDULE, load, on_fetch_end)
         });
         Self { keys, rules, source }
     }
 
     /// Checks form, key, algorithm, signature, times and claims of a token with the loaded keys.
-    pub fn verify(&self, token: &str) -> Result<Identity, Unverified> {
-        let token = Token::read(token)?;
+    pub fn verify(&self, token: &str) -> Result<Identity, VerifyError> {
+        let token = Token::parse(token)?;
         match self.keys.load().check(&token) {
             Ok(()) => Ok(self.rules.identity(&token.claims()?, chrono::Utc::now().timestamp())?),
-            Err(Unmatched::Refused(reason)) => Err(reason.into()),
-            Err(Unmatched::FetchMayHelp) => Err(Unverified::KeysNeeded),
+            Err(KeyCheckError::Refused(reason)) => Err(reason.into()),
+            Err(KeyCheckError::FetchMayHelp) => Err(VerifyError::KeysNeeded),
         }
     }
 
@@ -90,8 +91,8 @@ impl Verifier {
     /// keys. Refuses the token as `unavailable` if the keys cannot be fetched.
     pub async fn verify_or_fetch(&self, token: &str) -> Result<Identity, Refusal> {
         match self.verify(token) {
-            Err(Unverified::KeysNeeded) => {}
-            Err(Unverified::Refused(reason)) => return Err(reason.into()),
+            Err(VerifyError::KeysNeeded) => {}
+            Err(VerifyError::Refused(reason)) => return Err(reason.into()),
             Ok(identity) => return Ok(identity),
         }
         if let Some(source) = &self.source
@@ -100,9 +101,9 @@ impl Verifier {
             let why = "the keys that verify your token are not available now; try again";
             return Err(Refusal::unavailable(why));
         }
-        self.verify(token).map_err(|unverified| match unverified {
-            Unverified::Refused(reason) => reason.into(),
-            Unverified::KeysNeeded => Reason::UnknownKey.into(),
+        self.verify(token).map_err(|error| match error {
+            VerifyError::Refused(reason) => reason.into(),
+            VerifyError::KeysNeeded => Reason::UnknownKey.into(),
         })
     }
 

@@ -23,11 +23,11 @@ pub struct CollectorArgs {
     #[arg(long, env = "TIDINGS_OTLP_CA_FILE", value_name = "PATH")]
     pub otlp_ca_file: Option<PathBuf>,
     /// Share of messages and requests that are traced, 0 to 1; those with a trace context follow the decision in it
-    #[arg(long, env = "TIDINGS_TRACE_RATIO", default_value_t = 0.01, value_name = "SHARE", value_parser = ratio)]
+    #[arg(long, env = "TIDINGS_TRACE_RATIO", default_value_t = 0.01, value_name = "SHARE", value_parser = parse_ratio)]
     pub trace_ratio: f64,
 }
 
-fn ratio(text: &str) -> Result<f64, String> {
+fn parse_ratio(text: &str) -> Result<f64, String> {
     let ratio = text.parse::<f64>().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
     ratio.ok_or_else(|| "must be a number from 0 to 1".to_owned())
 }
@@ -36,34 +36,35 @@ impl CollectorArgs {
     /// Returns all problems that clap cannot find. Reads the file with certificates.
     #[must_use]
     pub fn check(&self) -> Vec<Problem> {
-        let address = self.collector().filter(|address| !is_collector(address));
+        let address = self.endpoint().filter(|address| !is_collector_address(address));
         let wrong = address.map(|_| {
             let why = "must be an address like http://127.0.0.1:4317 or https://collector.example.com:4317";
             Problem::new("otlp-endpoint", why)
         });
-        let missing = self.collector().filter(|_| !HAS_OTLP);
+        let missing = self.endpoint().filter(|_| !HAS_OTLP);
         let missing = missing.map(|_| Problem::new("otlp-endpoint", OTLP_IS_MISSING));
-        wrong.into_iter().chain(missing).chain(self.authorities().err()).collect()
+        wrong.into_iter().chain(missing).chain(self.read_authorities().err()).collect()
     }
 
-    /// The address of the collector; `None` if no collector is set, and nothing is traced.
-    pub fn collector(&self) -> Option<&str> {
+    /// The address of the collector, or `None` if no collector is set. Then nothing is traced.
+    pub fn endpoint(&self) -> Option<&str> {
         self.otlp_endpoint.as_deref().filter(|address| !address.is_empty())
     }
 
     /// Starts tracing if a collector is set. The connection to the collector runs on the current runtime.
     pub fn start_traces(&self, service: &'static str, instance: &str) -> Result<(), String> {
-        let Some(endpoint) = self.collector() else { return Ok(()) };
-        let authorities = self.authorities().map_err(|problem| problem.to_string())?;
+        let Some(endpoint) = self.endpoint() else { return Ok(()) };
+        let authorities = self.read_authorities().map_err(|problem| problem.to_string())?;
         start_traces(exporter(endpoint, self.is_tls(), authorities)?, self.trace_ratio, service, instance)
     }
 
     fn is_tls(&self) -> bool {
-        let url = self.collector().and_then(|address| reqwest::Url::parse(address).ok());
+        let url = self.endpoint().and_then(|address| reqwest::Url::parse(address).ok());
         url.is_some_and(|url| url.scheme() == "https")
     }
 
-    fn authorities(&self) -> Result<Option<Vec<u8>>, Problem> {
+    /// Reads and checks the file with the certificates of authorities; `None` if it is not set.
+    fn read_authorities(&self) -> Result<Option<Vec<u8>>, Problem> {
         let problem = |why: &str| Problem::new("otlp-ca-file", why);
         let Some(path) = &self.otlp_ca_file else { return Ok(None) };
         if !self.is_tls() {
@@ -85,7 +86,8 @@ impl CollectorArgs {
     }
 }
 
-fn is_collector(address: &str) -> bool {
+/// Whether the text is an `http` or `https` URL with a host and without a user.
+fn is_collector_address(address: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(address) else { return false };
     let scheme = ["http", "https"].contains(&url.scheme());
     scheme && url.has_host() && url.username().is_empty() && url.password().is_none()
@@ -97,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    fn wrong(endpoint: &str, authorities: Option<&str>) -> Vec<String> {
+    fn settings_with_problems(endpoint: &str, authorities: Option<&str>) -> Vec<String> {
         let file = authorities.map(|pem| {
             let mut file = tempfile::NamedTempFile::new().unwrap();
             file.write_all(pem.as_bytes()).unwrap();
@@ -112,10 +114,10 @@ mod tests {
     #[test]
     fn invalid_collector_address_is_reported() {
         for good in ["", "http://127.0.0.1:4317", "https://collector.example.com:4317"] {
-            assert!(wrong(good, None).is_empty(), "{good}");
+            assert!(settings_with_problems(good, None).is_empty(), "{good}");
         }
         for bad in ["nonsense", "collector:4317", "ftp://a:1", "http://ann:secret@collector:4317"] {
-            assert_eq!(wrong(bad, None), ["otlp-endpoint"], "{bad}");
+            assert_eq!(settings_with_problems(bad, None), ["otlp-endpoint"], "{bad}");
         }
     }
 
@@ -134,8 +136,12 @@ mod tests {
     fn unusable_certificate_file_is_reported_by_check() {
         let none = "-----BEGIN CERTIFICATE-----\nbm9uZQ==\n-----END CERTIFICATE-----\n";
         for pem in ["", "hello", none] {
-            assert_eq!(wrong("https://collector:4317", Some(pem)), ["otlp-ca-file"], "{pem}");
+            assert_eq!(
+                settings_with_problems("https://collector:4317", Some(pem)),
+                ["otlp-ca-file"],
+                "{pem}"
+            );
         }
-        assert_eq!(wrong("http://collector:4317", Some(none)), ["otlp-ca-file"]);
+        assert_eq!(settings_with_problems("http://collector:4317", Some(none)), ["otlp-ca-file"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Reads the command line and the settings when a program starts. If a setting is wrong, prints all problems and ends
+//! Reads the command line and the settings when a program starts. If settings are wrong, prints all problems and ends
 //! the program with exit code 2.
 
 use std::ffi::OsString;
@@ -6,16 +6,16 @@ use std::ffi::OsString;
 use clap::{Arg, ArgAction, Command, FromArgMatches, Parser, Subcommand};
 
 use super::{
-    declared::{Declared, settings, with_files},
+    declaration::{SettingDeclaration, declared_settings, with_file_arguments},
     problem::{Check, Problem},
-    resolve::{Environment, Resolved, resolve},
-    unknown::unknown,
+    resolve::{Environment, ResolvedSettings, resolve_settings},
+    unknown_variables::unknown_variable_warnings,
 };
 
 const CHECK_CONFIG: &str = "check-config";
 const EXIT_WRONG_SETTINGS: i32 = 2;
 
-/// What the command line asks a program to do.
+/// The action that the command line requests.
 #[derive(Debug)]
 pub enum Invocation<S, T> {
     /// The program runs the service. It must write the warnings into the log after it has started the log.
@@ -34,25 +34,28 @@ pub fn command<S: Parser, T: Subcommand>() -> Command {
     let about = service.get_about().cloned().unwrap_or_default();
     // `augment_subcommands` replaces the description of the command, so the description is set again.
     let command = T::augment_subcommands(service).about(about);
-    with_files(command.subcommand_negates_reqs(true).args_conflicts_with_subcommands(true))
+    with_file_arguments(command.subcommand_negates_reqs(true).args_conflicts_with_subcommands(true))
 }
 
-/// Reads the command line and the settings of a service.
+/// Reads the command line and the settings of a service. Ends the program if a setting is wrong, and after
+/// `--check-config`.
 #[must_use]
 pub fn parse_invocation<S: Parser + Check, T: Subcommand + Check>() -> Invocation<S, T> {
     let (command, environment) = (command::<S, T>(), std::env::vars_os().collect());
     let name = command.get_name().to_owned();
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let mut resolved = resolve(&command, &arguments, &environment).unwrap_or_else(|error| error.exit());
-    if !resolved.path.is_empty() {
-        return Invocation::Task(Box::new(task(&command, &arguments, &resolved)));
+    let mut resolved =
+        resolve_settings(&command, &arguments, &environment).unwrap_or_else(|error| error.exit());
+    if !resolved.subcommands.is_empty() {
+        return Invocation::Task(Box::new(parse_subcommand(&command, &arguments, &resolved)));
     }
-    let checked = resolved.given_to(command.clone()).try_get_matches_from([&name]);
+    let checked = resolved.set_defaults_of(command.clone()).try_get_matches_from([&name]);
     let settings =
         checked.and_then(|matches| S::from_arg_matches(&matches)).unwrap_or_else(|error| error.exit());
-    resolved.problems.extend(with_variables(&command, settings.check(), &resolved.problems));
-    exit_on(&name, &resolved.problems);
-    let warnings = unknown(&environment, all_settings(&command).iter().map(|it| it.variable.as_str()));
+    resolved.problems.extend(add_variables(&command, settings.check(), &resolved.problems));
+    exit_on_problems(&name, &resolved.problems);
+    let warnings =
+        unknown_variable_warnings(&environment, all_settings(&command).iter().map(|it| it.variable.as_str()));
     if resolved.matches.get_flag(CHECK_CONFIG) {
         for warning in warnings {
             eprintln!("{name}: warning: {warning}");
@@ -66,23 +69,29 @@ pub fn parse_invocation<S: Parser + Check, T: Subcommand + Check>() -> Invocatio
 /// Reads the command line and the settings of a program that only has subcommands.
 #[must_use]
 pub fn parse_task<T: Parser + Check>() -> T {
-    let (command, environment): (_, Environment) = (with_files(T::command()), std::env::vars_os().collect());
+    let (command, environment): (_, Environment) =
+        (with_file_arguments(T::command()), std::env::vars_os().collect());
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let resolved = resolve(&command, &arguments, &environment).unwrap_or_else(|error| error.exit());
-    task(&command, &arguments, &resolved)
+    let resolved = resolve_settings(&command, &arguments, &environment).unwrap_or_else(|error| error.exit());
+    parse_subcommand(&command, &arguments, &resolved)
 }
 
-fn task<T: FromArgMatches + Check>(command: &Command, arguments: &[OsString], resolved: &Resolved) -> T {
+/// Parses the subcommand on the command line, and ends the program if a setting of it is wrong.
+fn parse_subcommand<T: FromArgMatches + Check>(
+    command: &Command,
+    arguments: &[OsString],
+    resolved: &ResolvedSettings,
+) -> T {
     let name = command.get_name();
-    exit_on(name, &resolved.problems);
-    let matches = resolved.given_to(command.clone()).try_get_matches_from(arguments);
+    exit_on_problems(name, &resolved.problems);
+    let matches = resolved.set_defaults_of(command.clone()).try_get_matches_from(arguments);
     let task = matches.and_then(|matches| T::from_arg_matches(&matches)).unwrap_or_else(|error| error.exit());
-    exit_on(name, &with_variables(command, task.check(), &[]));
+    exit_on_problems(name, &add_variables(command, task.check(), &[]));
     task
 }
 
 /// Adds to each problem the variable of its setting. Leaves out settings that already have a problem in `reported`.
-fn with_variables(command: &Command, problems: Vec<Problem>, reported: &[Problem]) -> Vec<Problem> {
+fn add_variables(command: &Command, problems: Vec<Problem>, reported: &[Problem]) -> Vec<Problem> {
     // If the file of a secret cannot be read, only the file is reported, because the secret has no value to check.
     let is_file_of = |flag: &str, setting: &str| flag.strip_suffix("-file") == Some(setting);
     let is_reported = |problem: &Problem| {
@@ -97,11 +106,12 @@ fn with_variables(command: &Command, problems: Vec<Problem>, reported: &[Problem
 }
 
 /// The settings of a command and of all its subcommands.
-fn all_settings(command: &Command) -> Vec<Declared> {
-    settings(command).chain(command.get_subcommands().flat_map(all_settings)).collect()
+fn all_settings(command: &Command) -> Vec<SettingDeclaration> {
+    declared_settings(command).chain(command.get_subcommands().flat_map(all_settings)).collect()
 }
 
-fn exit_on(name: &str, problems: &[Problem]) {
+/// Prints the problems and ends the program, if there are any.
+fn exit_on_problems(name: &str, problems: &[Problem]) {
     if problems.is_empty() {
         return;
     }

@@ -35,12 +35,12 @@ impl RedisArgs {
     pub fn client(&self) -> Result<RedisClient, Problem> {
         let url = self.redis_url.expose_secret();
         let password = self.redis_password.as_ref().map(ExposeSecret::expose_secret);
-        let ca = self.redis_ca_file.as_deref().map(read).transpose()?;
+        let ca = self.redis_ca_file.as_deref().map(read_ca_file).transpose()?;
         address::client_with(url, password, ca.as_deref())
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Problem> {
+fn read_ca_file(path: &Path) -> Result<Vec<u8>, Problem> {
     let problem =
         |error| Problem::new("redis-ca-file", format!("the file {} cannot be read: {error}", path.display()));
     std::fs::read(path).map_err(problem)

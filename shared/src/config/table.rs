@@ -3,14 +3,14 @@
 use clap::{Arg, Command};
 use serde::Serialize;
 
-use super::declared::{Declared, settings};
+use super::declaration::{SettingDeclaration, declared_settings};
 
-/// Text in the help of a setting, after which the last sentence describes the default in words.
+/// In the help of a setting, the text after these words describes the default.
 const DEFAULT_IN_WORDS: &str = ". Default: ";
 
 /// One setting in the list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Row {
+pub struct SettingRow {
     pub flag: String,
     pub variable: String,
     /// The default value between backticks, or a description of the default, or `required` or `none`.
@@ -23,21 +23,21 @@ pub struct Row {
 }
 
 /// Lists the settings of a command, without the settings of its subcommands.
-pub fn rows(command: &Command) -> Vec<Row> {
-    settings(command).map(|setting| row(&setting)).collect()
+pub fn setting_rows(command: &Command) -> Vec<SettingRow> {
+    declared_settings(command).map(|setting| row_of_setting(&setting)).collect()
 }
 
 /// Formats the settings as a Markdown table with a head, one setting per line.
-pub fn markdown(rows: &[Row]) -> String {
+pub fn markdown(rows: &[SettingRow]) -> String {
     let mut table =
         "| flag | variable | default | unit | meaning |\n| --- | --- | --- | --- | --- |\n".to_owned();
-    for Row { flag, variable, default, unit, meaning, .. } in rows {
+    for SettingRow { flag, variable, default, unit, meaning, .. } in rows {
         table.push_str(&format!("| `{flag}` | `{variable}` | {default} | {unit} | {meaning} |\n"));
     }
     table
 }
 
-fn row(setting: &Declared) -> Row {
+fn row_of_setting(setting: &SettingDeclaration) -> SettingRow {
     let arg = &setting.arg;
     let help = arg.get_long_help().or_else(|| arg.get_help()).map(ToString::to_string).unwrap_or_default();
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -49,11 +49,11 @@ fn row(setting: &Declared) -> Row {
     let value = Some(values.join(",")).filter(|value| !value.is_empty()).map(|value| format!("`{value}`"));
     let required = arg.is_required_set();
     let none = || if required { "required".to_owned() } else { "none".to_owned() };
-    Row {
+    SettingRow {
         flag: format!("--{}", setting.flag),
         variable: setting.variable.clone(),
         default: in_words.or(value).unwrap_or_else(none),
-        unit: unit(arg),
+        unit: unit_of_value(arg),
         meaning,
         secret: setting.secret,
         required,
@@ -62,7 +62,7 @@ fn row(setting: &Declared) -> Row {
 
 /// Returns the possible values if the argument declares them. If not, returns the unit in words, which is the name of
 /// the value, such as `PER_SECOND`.
-fn unit(arg: &Arg) -> String {
+fn unit_of_value(arg: &Arg) -> String {
     let values: Vec<String> =
         arg.get_possible_values().iter().map(|it| format!("`{}`", it.get_name())).collect();
     if !values.is_empty() {

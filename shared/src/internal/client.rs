@@ -3,44 +3,40 @@
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::sync::Semaphore;
 
 use super::{
-    ACCOUNTS, CONNECT_USER, ConnectUserAnswer, ConnectUserRequest, LOOK_UP, LookUpAnswer, LookUpRequest,
-    MARKS, MAX_USERS, MarksAnswer, MarksRequest, OPEN_EPOCH, OpenEpochAnswer, OpenEpochRequest, ROLES, ROOMS,
-    RoomsAnswer, RoomsRequest, SECRET_HEADER, SEED, SeedAnswer, SeedRequest, TARGET, TargetAnswer,
-    TargetRequest, circuit_breaker::CircuitBreaker,
+    CONNECT_USER_PATH, ConnectUserAnswer, ConnectUserRequest, LOOK_UP_PATH, LookUpAnswer, LookUpRequest,
+    MARKS_PATH, MAX_LOOK_UPS, MAX_USERS, MAX_USERS_WITH_ROOMS, MarksAnswer, MarksRequest, MessageKey,
+    OPEN_EPOCH_PATH, OpenEpochAnswer, OpenEpochRequest, SECRET_HEADER, SEED_PATH, SeedAnswer, SeedRequest,
+    TARGET_PATH, TargetAnswer, TargetRequest, UserRooms, UsersOfRoom, combining::RequestCombiner,
+    pools::RequestPools,
 };
 use crate::{
     http_client,
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     log::{Authority, AuthorityError, KnownClientId, OpenedEpoch, SeedOutcome, StoredMarks, Target},
+    membership::Account,
 };
 
 /// Limit for one request to one replica. The slowest request is a seed of 200 rooms.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Limit of concurrent requests. It is low, so that during a storm of connects requests wait in the gateway and not for
-/// PostgreSQL's pool, and because each HTTP connection uses about 35 KB.
-const MAX_CONCURRENT_REQUESTS: usize = 8;
-/// Highest number of idle connections per replica, and how long they are kept.
+/// Maximum number of idle connections per replica, and how long they are kept.
 const MAX_IDLE_CONNECTIONS: usize = 2;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long a request may wait until fewer than [`MAX_CONCURRENT_REQUESTS`] requests run.
-const PERMIT_TIMEOUT: Duration = Duration::from_secs(4);
-/// The paths of requests that fail only when PostgreSQL is unavailable, so that their failures may open the circuit
-/// breaker. Other requests may also fail because they wait for records to be stored.
-const PATHS_WITH_BREAKER: [&str; 6] = [LOOK_UP, MARKS, ROOMS, CONNECT_USER, ROLES, ACCOUNTS];
+
+/// Maximum number of concurrent requests for the memberships, and for the accounts, of many users.
+const MAX_SHARED_REQUESTS: usize = 2;
 
 /// Checks the URL of an internal listener. The URL must use plain HTTP, because internal listeners are inside the
-/// private network and have no TLS. The error says what is wrong with the URL.
+/// private network and have no TLS. The error names the problem of the URL.
 pub fn check_url(url: &str) -> Result<(), &'static str> {
     match reqwest::Url::parse(url) {
         Ok(url) if url.scheme() != "http" => Err("must begin with http://"),
@@ -57,8 +53,14 @@ pub struct InternalClient {
     secret: SecretString,
     /// Index of the replica that answered last, which is tried first for the next request.
     preferred: AtomicUsize,
-    permits: Semaphore,
-    breaker: CircuitBreaker,
+    pools: RequestPools,
+    look_ups: RequestCombiner<MessageKey, Option<KnownClientId>>,
+    pub(super) role_look_ups: RequestCombiner<UsersOfRoom, Vec<Option<String>>>,
+    pub(super) account_loads: RequestCombiner<UserId, Option<Account>>,
+    /// The questions are users, with the epoch in which the caller uses the memberships.
+    pub(super) membership_loads: RequestCombiner<(UserId, Epoch), Option<UserRooms>>,
+    /// The caller whose request waits for writers of an earlier epoch holds this lock.
+    pub(super) earlier_epoch: tokio::sync::Mutex<()>,
     /// The runtime on which all connections run. The runtime of a caller may end earlier.
     runtime: tokio::runtime::Handle,
 }
@@ -79,43 +81,35 @@ impl InternalClient {
             urls,
             secret,
             preferred: AtomicUsize::new(0),
-            permits: Semaphore::new(MAX_CONCURRENT_REQUESTS),
-            breaker: CircuitBreaker::default(),
+            pools: RequestPools::default(),
+            look_ups: RequestCombiner::new(|_| 1, MAX_LOOK_UPS, 1),
+            role_look_ups: RequestCombiner::new(|question: &UsersOfRoom| question.users.len(), MAX_USERS, 1),
+            account_loads: RequestCombiner::new(|_| 1, MAX_USERS, MAX_SHARED_REQUESTS),
+            membership_loads: RequestCombiner::new(|_| 1, MAX_USERS_WITH_ROOMS, MAX_SHARED_REQUESTS),
+            earlier_epoch: tokio::sync::Mutex::default(),
             runtime,
         })
     }
 
-    /// Loads a user's memberships from PostgreSQL, for use in this epoch. Persistence also writes them into the cache.
-    pub async fn rooms(&self, user: &UserId, epoch: Epoch) -> Result<RoomsAnswer, AuthorityError> {
-        self.ask(ROOMS, &RoomsRequest { user: user.clone(), epoch: epoch.0 }).await
-    }
-
-    /// Creates or updates a user from the claims of a token; `None` if the user is unknown and may not be created.
+    /// Creates or updates a user from the claims of a token; returns `None` if the user is unknown and may not be
+    /// created.
     pub async fn connect_user(
         &self,
         request: &ConnectUserRequest,
     ) -> Result<ConnectUserAnswer, AuthorityError> {
-        self.ask(CONNECT_USER, request).await
+        self.send_request(CONNECT_USER_PATH, request).await
     }
 
-    /// Sends a request to a replica, and to the others in turn until one answers. The error is `OtherProcess` if a
-    /// replica reported it, otherwise `Unavailable`.
-    pub(super) async fn ask<A: DeserializeOwned + Send + 'static>(
+    /// Sends a request to one replica of persistence. If it does not answer, tries the next replica. The error is
+    /// `OtherProcess` if a replica reported it, otherwise `Unavailable`.
+    pub(super) async fn send_request<A: DeserializeOwned + Send + 'static>(
         &self,
         path: &str,
         request: &(impl Serialize + Sync),
     ) -> Result<A, AuthorityError> {
         let unavailable = |error: &dyn std::fmt::Display| AuthorityError::Unavailable(error.to_string());
         let body = bytes::Bytes::from(serde_json::to_vec(request).map_err(|error| unavailable(&error))?);
-        let permit = tokio::time::timeout(PERMIT_TIMEOUT, self.permits.acquire()).await;
-        let _permit = permit
-            .map_err(|_| unavailable(&"too many requests are waiting"))?
-            .map_err(|e| unavailable(&e))?;
-        let uses_breaker = PATHS_WITH_BREAKER.contains(&path);
-        // The breaker is checked after the wait for a permit, because it may open during the wait.
-        if uses_breaker && self.breaker.refuses(Instant::now()) {
-            return Err(unavailable(&"it did not answer a moment ago"));
-        }
+        let permit = self.pools.pool_of(path).acquire().await?;
         let first = self.preferred.load(Ordering::Relaxed);
         let mut last_error = AuthorityError::Unavailable("no persistence URL is configured".to_owned());
         let mut all_disconnected = !self.urls.is_empty();
@@ -138,9 +132,7 @@ impl InternalClient {
             match answer.await {
                 Ok(Ok(answer)) => {
                     self.preferred.store(replica, Ordering::Relaxed);
-                    if uses_breaker {
-                        self.breaker.succeeded();
-                    }
+                    permit.record_success();
                     return Ok(answer);
                 }
                 Ok(Err(error)) if error.status() == Some(StatusCode::CONFLICT) => {
@@ -159,9 +151,7 @@ impl InternalClient {
                 }
             }
         }
-        if uses_breaker {
-            self.breaker.failed(Instant::now());
-        }
+        permit.record_failure();
         Err(last_error)
     }
 }
@@ -170,13 +160,13 @@ impl InternalClient {
 impl Authority for InternalClient {
     async fn open_epoch(&self, run_id: &str) -> Result<OpenedEpoch, AuthorityError> {
         let answer: OpenEpochAnswer =
-            self.ask(OPEN_EPOCH, &OpenEpochRequest { run_id: run_id.to_owned() }).await?;
+            self.send_request(OPEN_EPOCH_PATH, &OpenEpochRequest { run_id: run_id.to_owned() }).await?;
         Ok(OpenedEpoch { epoch: Epoch(answer.epoch), age: Duration::from_millis(answer.age_ms) })
     }
 
     async fn seed(&self, epoch: Epoch, rooms: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError> {
         let request = SeedRequest { epoch: epoch.0, rooms: rooms.to_vec() };
-        self.ask::<SeedAnswer>(SEED, &request).await?.outcomes.ok_or(AuthorityError::EpochEnded)
+        self.send_request::<SeedAnswer>(SEED_PATH, &request).await?.outcomes.ok_or(AuthorityError::EpochEnded)
     }
 
     async fn look_up(
@@ -185,25 +175,35 @@ impl Authority for InternalClient {
         sender: &UserId,
         client_id: &ClientId,
     ) -> Result<Option<KnownClientId>, AuthorityError> {
-        let request =
-            LookUpRequest { room: room.clone(), sender: sender.clone(), client_id: client_id.clone() };
-        Ok(self.ask::<LookUpAnswer>(LOOK_UP, &request).await?.known)
+        let key = MessageKey { room: room.clone(), sender: sender.clone(), client_id: client_id.clone() };
+        let request = |mut keys: Vec<MessageKey>| async move {
+            let request = LookUpRequest { more: keys.split_off(1), first: keys.remove(0) };
+            let answer: LookUpAnswer = self.send_request(LOOK_UP_PATH, &request).await?;
+            Ok::<Vec<_>, AuthorityError>(std::iter::once(answer.known).chain(answer.more).collect())
+        };
+        self.look_ups.ask(key, request).await
     }
 
     async fn marks(&self, room: &RoomId, users: &[UserId]) -> Result<StoredMarks, AuthorityError> {
         let mut all = StoredMarks::default();
         for users in users.chunks(MAX_USERS) {
             let request = MarksRequest { room: room.clone(), users: users.to_vec() };
-            let answer: MarksAnswer = self.ask(MARKS, &request).await?;
-            // Each chunk was read at its own head. All chunks are complete up to the lowest of these heads.
+            let answer: MarksAnswer = self.send_request(MARKS_PATH, &request).await?;
+            // Each request may have read the room at a different head. The lowest head is the one up to which all marks
+            // are complete.
             all.head = if all.marks.is_empty() { answer.head } else { all.head.min(answer.head) };
             all.marks.extend(answer.marks);
         }
         Ok(all)
     }
 
+    async fn roles(&self, room: &RoomId, users: &[UserId]) -> Result<Vec<Option<String>>, AuthorityError> {
+        InternalClient::roles(self, room, users).await
+    }
+
     async fn target(&self, room: &RoomId, seq: Seq) -> Result<Option<Target>, AuthorityError> {
-        let request = TargetRequest { room: room.clone(), seq };
-        Ok(self.ask::<TargetAnswer>(TARGET, &request).await?.target)
+        let request = TargetRequest { room: room.clone(), seq, waits_itself: true };
+        let TargetAnswer { target, not_stored } = self.send_request(TARGET_PATH, &request).await?;
+        if not_stored { Err(AuthorityError::NotStored) } else { Ok(target) }
     }
 }

@@ -7,12 +7,9 @@ use crate::{
     log::AuthorityError,
 };
 
-/// Path of a [`MembersRequest`].
-pub const MEMBERS: &str = "/internal/v1/members";
-/// Path of an [`AcquaintedRequest`].
-pub const ACQUAINTED: &str = "/internal/v1/acquainted";
-/// Path of a [`SmallRoomsRequest`].
-pub const SMALL_ROOMS: &str = "/internal/v1/small-rooms";
+pub const MEMBERS_PATH: &str = "/internal/v1/members";
+pub const ACQUAINTED_PATH: &str = "/internal/v1/acquainted";
+pub const SMALL_ROOMS_PATH: &str = "/internal/v1/small-rooms";
 
 json_types! {
     /// Asks for the members of a room, if the room is small enough for presence.
@@ -23,20 +20,20 @@ json_types! {
     pub struct MembersAnswer {
         /// The room's stored head at the time when the list was read.
         pub head: Seq,
-        /// The members; `None` if the room has too many members for presence, or does not exist.
+        /// The members, or `None` if the room has too many members for presence, or does not exist.
         pub users: Option<Vec<UserId>>,
     }
 
     /// Asks which users of `others` share a room with `user`, so that `user` may see their presence.
     pub struct AcquaintedRequest { pub user: UserId, pub others: Vec<UserId> }
 
-    /// Those users whose presence the user may see.
+    /// The answer to an [`AcquaintedRequest`].
     pub struct AcquaintedAnswer {
         /// The users of `others` who share a room with the user, unordered. Includes the user if `others` does.
         pub users: Vec<LastSeen>,
     }
 
-    /// When a user was last seen, in milliseconds since the Unix epoch; `None` if no time is stored.
+    /// When a user was last seen, in milliseconds since the Unix epoch, or `None` if no time is stored.
     #[derive(Clone, PartialEq, Eq)]
     pub struct LastSeen { pub user: UserId, pub at_ms: Option<i64> }
 
@@ -49,9 +46,9 @@ json_types! {
 }
 
 impl InternalClient {
-    /// Loads the members of a small room.
+    /// Returns the members of a room, or `None` for them if the room has too many for presence or does not exist.
     pub async fn members(&self, room: &RoomId) -> Result<MembersAnswer, AuthorityError> {
-        self.ask(MEMBERS, &MembersRequest { room: room.clone() }).await
+        self.send_request(MEMBERS_PATH, &MembersRequest { room: room.clone() }).await
     }
 
     /// Returns those of `others` who share a room with `user`, with the times when they were last seen.
@@ -61,12 +58,12 @@ impl InternalClient {
         others: &[UserId],
     ) -> Result<Vec<LastSeen>, AuthorityError> {
         let request = AcquaintedRequest { user: user.clone(), others: others.to_vec() };
-        Ok(self.ask::<AcquaintedAnswer>(ACQUAINTED, &request).await?.users)
+        Ok(self.send_request::<AcquaintedAnswer>(ACQUAINTED_PATH, &request).await?.users)
     }
 
-    /// Loads the small rooms of a user.
+    /// Returns the most recently active small rooms of a user.
     pub async fn small_rooms(&self, user: &UserId) -> Result<Vec<RoomId>, AuthorityError> {
         let request = SmallRoomsRequest { user: user.clone() };
-        Ok(self.ask::<SmallRoomsAnswer>(SMALL_ROOMS, &request).await?.rooms)
+        Ok(self.send_request::<SmallRoomsAnswer>(SMALL_ROOMS_PATH, &request).await?.rooms)
     }
 }

@@ -1,4 +1,5 @@
-//! Waits until an accepted event has reached the ack stage that its sender wants. Frames and HTTP requests use it.
+//! Waits until an accepted event has reached the ack stage that its sender wants. Frames and HTTP requests share this
+//! code.
 
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ impl Accepted {
         wanted == AckStage::Accepted && !self.duplicate && self.ingest.is_some()
     }
 
-    /// Returns the event that PostgreSQL stores. If this event is a late duplicate, that is the first event with its
-    /// client id. Refuses if the event was rejected, or is not known to be stored.
+    /// Returns the event that PostgreSQL stores. For a late duplicate this is the first event with the same client id.
+    /// Refuses if the event was rejected, or if it is unknown whether the event is stored.
     pub fn as_stored(self, stored: Stored) -> Result<Self, Refusal> {
         match stored {
             Stored::AsAccepted => Ok(self),
@@ -46,15 +47,15 @@ impl Log {
         if accepted.may_ack_at_once(wanted) {
             return Ok((accepted, AckStage::Accepted));
         }
-        let waits = wanted == AckStage::Stored || accepted.ingest.is_none();
-        let stored = if waits {
+        let must_be_stored = wanted == AckStage::Stored || accepted.ingest.is_none();
+        let stored = if must_be_stored {
             self.wait_stored(room, &accepted).await
         } else {
-            let known =
+            let outcome =
                 tokio::time::timeout(DUPLICATE_OUTCOME_TIMEOUT, self.wait_stored(room, &accepted)).await;
-            known.unwrap_or(Stored::Unavailable)
+            outcome.unwrap_or(Stored::Unavailable)
         };
-        if !waits && stored == Stored::Unavailable {
+        if !must_be_stored && stored == Stored::Unavailable {
             return Ok((accepted, AckStage::Accepted));
         }
         Ok((accepted.as_stored(stored)?, AckStage::Stored))

@@ -13,8 +13,8 @@ use rustls::{
 
 use crate::{problem::Problem, tls};
 
-/// A Redis client. It also has the TLS settings for connections that are opened without the Redis crate, because that
-/// crate does not hand out its own.
+/// A Redis client with its TLS settings. The pub/sub connection is opened without the Redis crate, so it needs the
+/// settings, and the crate does not expose its own.
 #[derive(Debug, Clone)]
 pub struct RedisClient {
     redis: redis::Client,
@@ -31,7 +31,7 @@ impl RedisClient {
         Self { redis, tls }
     }
 
-    /// The settings of a TLS connection to the client's address; `None` if the address is one without TLS.
+    /// The settings of a TLS connection to the client's address, or `None` if the address does not use TLS.
     pub(super) fn tls(&self) -> Option<&Arc<ClientConfig>> {
         self.tls.as_ref()
     }
@@ -49,7 +49,8 @@ fn public_roots() -> RootCertStore {
     RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
 }
 
-/// Creates a client for a Redis URL.
+/// Creates a client for a Redis URL. With TLS the client trusts the public certificate authorities. Fails if the URL is
+/// malformed.
 pub fn client(url: &str) -> Result<RedisClient, RedisError> {
     let redis = redis::Client::open(with_client_options(url.into_connection_info()?))?;
     Ok(RedisClient::new(redis, public_roots))
@@ -66,7 +67,7 @@ pub fn client_with(
     let invalid_url = |why| Problem::new("redis-url", why);
     let invalid_authorities = |why| Err(Problem::new("redis-ca-file", why));
     let mut address = url.into_connection_info().map_err(|_| invalid_url(URL))?;
-    let secured = match address.addr() {
+    let uses_tls = match address.addr() {
         ConnectionAddr::TcpTls { insecure: true, .. } => {
             return Err(invalid_url("ends with #insecure: TLS does not protect if the name is not verified"));
         }
@@ -86,14 +87,14 @@ pub fn client_with(
             let redis = redis::Client::open(address).map_err(|_| invalid_url(URL))?;
             Ok(RedisClient::new(redis, public_roots))
         }
-        Some(_) if !secured => invalid_authorities("is given, but the URL does not begin with rediss://"),
+        Some(_) if !uses_tls => invalid_authorities("is given, but the URL does not begin with rediss://"),
         Some(pem) if !pem.windows(CERTIFICATE_BEGIN.len()).any(|part| part == CERTIFICATE_BEGIN) => {
             invalid_authorities("contains no certificate in PEM")
         }
         Some(pem) => {
             let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.to_vec()) };
             let redis = redis::Client::build_with_tls(address, certificates);
-            match (redis, roots_of(pem)) {
+            match (redis, parse_root_certificates(pem)) {
                 (Ok(redis), Some(roots)) => Ok(RedisClient::new(redis, || roots)),
                 _ => invalid_authorities("contains a certificate that cannot be read"),
             }
@@ -101,8 +102,8 @@ pub fn client_with(
     }
 }
 
-/// The certificate authorities in a PEM file; `None` if one cannot be read.
-fn roots_of(pem: &[u8]) -> Option<RootCertStore> {
+/// Parses the certificate authorities in a PEM file. Returns `None` if a certificate cannot be parsed.
+fn parse_root_certificates(pem: &[u8]) -> Option<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         roots.add(certificate.ok()?).ok()?;

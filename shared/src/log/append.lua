@@ -1,23 +1,28 @@
--- Appends one event to a room's log. It writes all or nothing, because every check comes before the first write.
--- The loaded text begins with `local EPOCH = '<epoch>'`, the ranks of roles (role.rs), rfc3339.lua and tail.lua.
--- A Redis process for which this epoch was not opened does not have a script with this text, so it answers NOSCRIPT.
+-- Appends one event to a room's log. It writes all or nothing, because every check comes before the first write. Only
+-- the measured size of the backlog (backlog.lua) is also written when the append is refused.
+-- The loaded text begins with `local EPOCH = '<epoch>'`, the ranks of roles (role.rs), rfc3339.lua, tail.lua, backlog.lua
+-- and `local MAX_SLOW_MODE_S`. A Redis process for which this epoch was not opened does not have a script with this text,
+-- so it answers NOSCRIPT.
 --
 -- room_key: the room's hash, and the name of its channel
 -- erased_key: exists while appends of the sender are blocked because the sender is being erased
 -- sender: '' for the system's own records   client_id: '' if no client id is to be remembered
 -- looked_up: '1' = append even if Redis does not remember the client id; '0' = answer `lookup` in that case
--- max_backlog: number of records in the ingest stream from which on appends are refused; 0 = no limit
+-- max_backlog, max_backlog_bytes: appends are refused when the ingest stream has at least this number of records, or
+--   records of at least this many bytes; 0 = no limit
 -- min_role: lowest rank that the sender needs if the room's hash has a membership mark of the sender; ANYONE: ignore
 --   membership marks; ALWAYS: ignore membership marks and the erasure of the sender
--- allowed_in_archive: '1' = allowed in an archived room   header_rest: the record's header from the room on (record.rs)
+-- allowed_in_archive: '1' = allowed in an archived room   header_rest: the header's fields from `room` on (record.rs)
 -- message_id: '' if the event is not a message   member: the user whose membership the event changes, or ''
 -- new_role: the new role of `member`, or REMOVED
 -- members_upto: seq up to which the caller knows the room's memberships; with the prefix 'u', the caller needs only the
 --   membership of `member`; '' = the caller needs no membership
--- drops_tail: '1' = drop the tail first, because it contains the message that this event deletes
+-- drops_tail: '1' = drop the tail first, because it may contain the message that this event deletes
 -- members_delta: change of the number of members
 -- deletes_upto: seq up to which the caller knows which messages are deleted; '' = the caller does not need to know
--- From FIRST_SET on: pairs of a field and its new value, for fields of the room's hash that a join returns
+-- obeys_slow_mode: '1' = the slow mode of the room limits this event
+-- From FIRST_SET on: pairs of a field and its new value, for fields of the room's hash that a join returns, and
+--   slow_mode_s
 --
 -- Answers  {'ok', seq, at_ms, ingest id}
 --          {'known', seq, at_ms, ingest id, id, epoch}  the client id was accepted before
@@ -27,12 +32,14 @@
 --          deletes_upto); the caller must decide again when the event at this seq is stored
 --          {'revoked'}   the sender was removed or is being erased
 --          {'role'}      the sender's role is below min_role
+--          {'slow', ms}  slow mode: the sender may send again after this time
 --          {'archived'} {'full'}
 
 local room_key, tail_key, ingest_key, stored_key, sent_key, erased_key = unpack(KEYS)
-local sender, client_id, looked_up, max_backlog, min_role, allowed_in_archive, header_rest, json_before_seq,
-  json_after_at, message_id, member, new_role, members_upto, drops_tail, members_delta, deletes_upto = unpack(ARGV, 1, 16)
-local FIRST_SET = 17
+local sender, client_id, looked_up, max_backlog, max_backlog_bytes, min_role, allowed_in_archive, header_rest,
+  json_before_seq, json_after_at, message_id, member, new_role, members_upto, drops_tail, members_delta,
+  deletes_upto, obeys_slow_mode = unpack(ARGV, 1, 18)
+local FIRST_SET = 19
 
 local WINDOW_S = 600
 -- A membership mark is kept until no cache and no gateway can still hold the membership from before the change.
@@ -71,8 +78,9 @@ local function remove_old_marks(checked_at)
 end
 
 local seq, epoch, bases, archived, tail_part, tail_parts, sender_mark, members_seq, marks_checked_at, marks_since,
-  deleted_seq, touched_at = unpack(redis.call('HMGET', room_key, 'seq', 'epoch', 'bases', 'archived', 'tail_part',
-  'tail_parts', 'mark:' .. sender, 'members_seq', 'marks_checked_at', 'marks_since', 'deleted_seq', 'touched_at'))
+  deleted_seq, touched_at, slow_mode_s = unpack(redis.call('HMGET', room_key, 'seq', 'epoch', 'bases', 'archived',
+  'tail_part', 'tail_parts', 'mark:' .. sender, 'members_seq', 'marks_checked_at', 'marks_since', 'deleted_seq',
+  'touched_at', 'slow_mode_s'))
 if epoch ~= EPOCH then return {'seed'} end
 min_role = tonumber(min_role)
 
@@ -81,7 +89,8 @@ local now_s = tonumber(clock[1])
 local now_ms = now_s * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local window = math.floor(now_s / WINDOW_S)
 local windows = redis.call('LRANGE', sent_key, 0, -1)
--- If the clock was set back, the last window of client ids continues, so that the list of windows stays in order.
+-- If the clock was set back by at most one window, the last window of client ids continues, so that the list of windows
+-- stays in order. After a larger jump back a new window begins.
 if windows[1] then window = math.min(math.max(window, tonumber(windows[#windows])), window + 1) end
 
 local field
@@ -100,7 +109,8 @@ if client_id ~= '' then
   end
 end
 
--- The erasure is checked whatever role the sender has, because the request may have been admitted before the erasure.
+-- A sender who is being erased is refused whatever the role is, because the gateway may have admitted the request
+-- before the erasure began.
 if min_role > ALWAYS and sender ~= '' and redis.call('EXISTS', erased_key) == 1 then return {'revoked'} end
 local sender_role = sender_mark and min_role > ANYONE and string.match(sender_mark, '^%S+')
 if sender_role == REMOVED then return {'revoked'} end
@@ -109,6 +119,15 @@ if sender_role == REMOVED then return {'revoked'} end
 if client_id ~= '' and looked_up ~= '1' then return {'lookup'} end
 if sender_role and rank(sender_role) < min_role then return {'role'} end
 if archived == '1' and allowed_in_archive ~= '1' then return {'archived'} end
+-- The key holds the time of the sender's last message in a room with slow mode.
+local slow_s = obeys_slow_mode == '1' and tonumber(slow_mode_s or 0) or 0
+local slow_key = slow_s > 0 and sent_key .. ':slow:' .. string.sub(room_key, #'{00}:room:' + 1) .. '\31' .. sender
+if slow_key then
+  local sent_ms = tonumber(redis.call('GET', slow_key) or 0)
+  local wait_ms = sent_ms + slow_s * 1000 - now_ms
+  -- A time after the present one was written before the clock was set back, so it does not count.
+  if wait_ms > 0 and sent_ms <= now_ms then return {'slow', wait_ms} end
+end
 if members_upto ~= '' then
   local changed, upto = tonumber(members_seq or 0), tonumber(string.match(members_upto, '%d+$'))
   if changed > upto and string.sub(members_upto, 1, 1) == 'u' then
@@ -121,8 +140,9 @@ if members_upto ~= '' then
 end
 local deleted = deletes_upto ~= '' and tonumber(deleted_seq or 0) or 0
 if deleted > 0 and deleted > tonumber(deletes_upto) then return {'stale', deleted} end
-max_backlog = tonumber(max_backlog)
-if max_backlog > 0 and redis.call('XLEN', ingest_key) >= max_backlog then return {'full'} end
+local full, bytes, window_key = read_backlog(ingest_key, windows[1] and sent_key .. ':' .. windows[#windows],
+  tonumber(max_backlog), tonumber(max_backlog_bytes), now_s)
+if full then return {'full'} end
 
 seq = tonumber(seq) + 1
 local header = '1\31' .. EPOCH .. '\31' .. seq .. '\31' .. now_ms .. '\31' .. header_rest
@@ -132,8 +152,18 @@ local part, parts, renews = add_to_tail(tail_key, seq, {record}, tail_part, tail
 if not part then return redis.error_reply(parts) end
 
 local ingest = redis.call('XADD', ingest_key, '*', 'r', record)
+bytes = string.format('%d', bytes + #record)
 write_head(room_key, tail_key, string.format('%d', seq), part, parts, renews, now_s)
-if ARGV[FIRST_SET] then redis.call('HSET', room_key, unpack(ARGV, FIRST_SET)) end
+-- The time is kept for the longest slow mode, so that a longer one applies at once.
+if slow_key then redis.call('SET', slow_key, string.format('%d', now_ms), 'EX', MAX_SLOW_MODE_S) end
+if ARGV[FIRST_SET] then
+  redis.call('HSET', room_key, unpack(ARGV, FIRST_SET))
+  -- append_many.lua reads only `archived`, so the field also says that the room has slow mode.
+  archived, slow_mode_s = unpack(redis.call('HMGET', room_key, 'archived', 'slow_mode_s'))
+  if archived ~= '1' then
+    redis.call('HSET', room_key, 'archived', tonumber(slow_mode_s or 0) > 0 and 'slow' or '0')
+  end
+end
 if drops_tail == '1' then redis.call('HSET', room_key, 'deleted_seq', seq) end
 if member ~= '' then
   -- The membership mark contains the seq at which the membership began (0 = unknown), because read marks of an earlier
@@ -153,6 +183,7 @@ if field then
   local key = sent_key .. ':' .. window
   local begins = windows[#windows] ~= tostring(window)
   if begins then
+    bytes = string.format('%d', measure(ingest_key))
     -- append_many.lua reads the fields `earlier` and `later` instead of the list of windows.
     redis.call('HSET', key, 'earlier', table.concat(windows, ' '))
     if windows[1] then redis.call('HSET', sent_key .. ':' .. windows[#windows], 'later', window) end
@@ -168,9 +199,12 @@ if field then
       table.remove(windows, 1)
     end
   end
-  redis.call('HSET', key, field, seq .. ' ' .. EPOCH .. ' ' .. now_ms .. ' ' .. ingest .. ' ' .. message_id, 'last', ingest)
+  redis.call('HSET', key, field, seq .. ' ' .. EPOCH .. ' ' .. now_ms .. ' ' .. ingest .. ' ' .. message_id, 'last', ingest,
+    'bytes', bytes)
   -- The expiry removes the last windows of a partition that gets no further events.
-  if begins then redis.call('EXPIRE', key, ROOM_TTL_S) end
+  if begins or not window_key then redis.call('EXPIRE', key, ROOM_TTL_S) end
+elseif window_key then
+  redis.call('HSET', window_key, 'bytes', bytes)
 end
 
 redis.call('PUBLISH', room_key, record)

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::{
     arguments::arguments,
+    backlog::LogLimits,
     keys::{self, Partition},
     record::{Header, IngestId, Visibility},
     scripts::Scripts,
@@ -19,17 +20,17 @@ use crate::{
     role::MinRole,
 };
 
-/// The seq up to which the caller of an append knows memberships of the room. If one of these memberships changed above
+/// The memberships that the caller of an append has used for its decision, as of a seq. If one of them changed above
 /// this seq, the append is refused as [`AppendError::Stale`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KnownUpto {
-    /// The caller's decision uses all memberships of the room.
+pub enum KnownMemberships {
+    /// All memberships of the room.
     Room(Seq),
-    /// The caller's decision uses only the membership of the user whose membership the event changes.
+    /// Only the membership of the user whose membership the event changes.
     User(Seq),
 }
 
-impl KnownUpto {
+impl KnownMemberships {
     fn encode(self) -> String {
         match self {
             Self::Room(seq) => seq.to_string(),
@@ -44,7 +45,7 @@ pub struct Entry<'a> {
     pub room: &'a RoomId,
     /// The user who causes the event; `None` for an event of the system, such as `message:void`.
     pub sender: Option<&'a UserId>,
-    /// Redis and PostgreSQL recognise a repeated append by this id; `None` if a repetition is appended again.
+    /// Redis and PostgreSQL recognise a repeated append by this id. Without an id every call appends a new event.
     pub client_id: Option<ClientId>,
     /// Wire type of the event, such as `message:new`.
     pub kind: &'a str,
@@ -54,14 +55,14 @@ pub struct Entry<'a> {
     /// The user whose membership this event changes, and the new role or [`crate::role::REMOVED`].
     pub membership: Option<(&'a UserId, &'a str)>,
     /// The append is refused as [`AppendError::Stale`] if memberships that the caller used changed above this seq.
-    pub members_upto: Option<KnownUpto>,
+    pub members_upto: Option<KnownMemberships>,
     /// The append is refused as [`AppendError::Stale`] if a message of the room was deleted above this seq.
     pub deletes_upto: Option<Seq>,
     /// Change of the room's number of members: -1, 0 or 1.
     pub members_delta: i8,
-    /// New values of fields of the room's hash that a join returns: `name`, `archived` (`0` or `1`).
+    /// New values of fields of the room's hash: `name`, `archived` (`0` or `1`), `slow_mode_s`.
     pub sets: Vec<(&'static str, String)>,
-    /// Whether the append drops the room's tail, because the tail contains the message that this event deletes.
+    /// Whether the append drops the room's tail, because the tail may contain the message that this event deletes.
     pub drops_tail: bool,
     pub traceparent: Option<&'a str>,
     /// JSON object with the event's own fields; the script puts `type`, `room`, `seq` and `at` before them.
@@ -69,6 +70,8 @@ pub struct Entry<'a> {
     /// Lowest role with which the sender may cause this event.
     pub min_role: MinRole,
     pub allowed_in_archive: bool,
+    /// Whether the slow mode of the room limits this event: true for a message of a member who may not change the room.
+    pub obeys_slow_mode: bool,
     /// Whether the event, such as a removal, is appended even if the backlog is full.
     pub exempt_from_backlog: bool,
     /// Whether the sender promises that this client id was never sent before.
@@ -98,12 +101,14 @@ impl<'a> Entry<'a> {
             body,
             min_role: MinRole::Guest,
             allowed_in_archive: false,
+            obeys_slow_mode: false,
             exempt_from_backlog: false,
             first_attempt: false,
             is_change: true,
         }
     }
 
+    /// The client id in the form in which Redis remembers it; empty if the event has none.
     fn remembered_id(&self) -> Cow<'_, str> {
         let client_id = self.client_id.as_ref().map_or("", ClientId::as_str);
         // The prefix U+001E separates client ids of changes from those of messages, because no client id contains it.
@@ -140,14 +145,14 @@ impl Draft {
     }
 }
 
-/// An event that the append script has written to the log, or a marks record in the ingest stream.
+/// An event that was appended to a room's log, by this call or an earlier one, or a marks record in the ingest stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     pub seq: Seq,
     /// The epoch in which the event was appended. Only a stored watermark of this epoch can cover the event.
     pub epoch: Epoch,
     pub at_ms: i64,
-    /// The event's id in the ingest stream; `None` if the event is already stored.
+    /// The event's id in the ingest stream, or `None` if the event is already stored.
     pub ingest: Option<IngestId>,
     /// The id of the message; empty for other events.
     pub id: String,
@@ -155,7 +160,7 @@ pub struct Accepted {
     pub duplicate: bool,
 }
 
-/// Why an event was not appended.
+/// Why an append failed. After `Unavailable` the event may nevertheless be in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AppendError {
     #[error("no such room")]
@@ -166,6 +171,9 @@ pub enum AppendError {
     RoleTooLow,
     #[error("the room is archived")]
     Archived,
+    /// The sender may send again after this number of milliseconds.
+    #[error("the room is in slow mode")]
+    SlowMode(u64),
     /// A membership changed or a message was deleted at this seq, which is above [`Entry::members_upto`] or
     /// [`Entry::deletes_upto`].
     #[error("the state on which the decision is based has changed")]
@@ -190,6 +198,11 @@ impl From<AppendError> for Refusal {
             AppendError::Archived => {
                 Refusal::new(ErrorCode::Conflict, "the room is archived and takes no changes")
             }
+            AppendError::SlowMode(wait_ms) => Refusal {
+                retry_after_ms: Some(wait_ms),
+                ..Refusal::new(ErrorCode::RateLimited, "the room is in slow mode; repeat this message later")
+                    .with_reason("slow_mode")
+            },
             AppendError::Overloaded => {
                 Refusal::overloaded("storage is behind; repeat with the same client_id")
             }
@@ -203,7 +216,8 @@ impl From<AppendError> for Refusal {
     }
 }
 
-/// What `append.lua` answered. After `Seed` or `LookUp` the caller does this, and then calls the script again.
+/// The answer of `append.lua`. After `Seed` the caller seeds the room, after `LookUp` it looks up the client id. Then
+/// it calls the script again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum AppendAnswer {
     Done(Accepted),
@@ -212,12 +226,12 @@ pub(super) enum AppendAnswer {
     Refused(AppendError),
 }
 
-/// Number of arguments of a usual append command, and their bytes without the body. Reserved to avoid reallocations.
-const COMMAND_ARGS: usize = 26;
-const COMMAND_BYTES: usize = 1024;
+/// Initial capacities for an append command: its usual number of arguments, and their usual size without the body.
+const USUAL_COMMAND_ARGS: usize = 28;
+const USUAL_COMMAND_BYTES: usize = 1024;
 
 impl Entry<'_> {
-    /// The record's header from the room on; the script writes the part before it.
+    /// The fields of the record's header from `room` on. The append script writes the fields before them.
     pub(super) fn header_rest(&self) -> String {
         let membership =
             self.membership.map_or_else(String::new, |(user, role)| format!("{user}\u{1e}{role}"));
@@ -247,11 +261,13 @@ impl Entry<'_> {
         [comma, rest].concat()
     }
 
-    /// The call of `append.lua`. `looked_up` prevents the answer `LookUp`. A `max_backlog` of 0 records means no limit.
-    pub(super) fn command(&self, scripts: &Scripts, looked_up: bool, max_backlog: u64) -> redis::Cmd {
+    /// Creates the call of `append.lua`. `looked_up` prevents the answer `LookUp`. Limits of 0 mean no limit.
+    pub(super) fn command(&self, scripts: &Scripts, looked_up: bool, limits: LogLimits) -> redis::Cmd {
+        let limits = if self.exempt_from_backlog { LogLimits::default() } else { limits };
         let partition = Partition::of(self.room);
         let sender = self.sender.map_or("", UserId::as_str);
-        let mut command = redis::Cmd::with_capacity(COMMAND_ARGS, COMMAND_BYTES + self.body.len());
+        let mut command =
+            redis::Cmd::with_capacity(USUAL_COMMAND_ARGS, USUAL_COMMAND_BYTES + self.body.len());
         command.arg("EVALSHA").arg(&scripts.append.sha);
         arguments!(command, "append.lua", KEYS:
             room_key = keys::room(self.room),
@@ -265,7 +281,8 @@ impl Entry<'_> {
             sender = sender,
             client_id = &*self.remembered_id(),
             looked_up = i32::from(looked_up),
-            max_backlog = if self.exempt_from_backlog { 0 } else { max_backlog },
+            max_backlog = limits.max_backlog_records,
+            max_backlog_bytes = limits.max_backlog_bytes,
             min_role = self.min_role as i32,
             allowed_in_archive = i32::from(self.allowed_in_archive),
             header_rest = self.header_rest(),
@@ -274,10 +291,11 @@ impl Entry<'_> {
             message_id = self.id.as_deref().unwrap_or(""),
             member = self.membership.map_or("", |(user, _)| user.as_str()),
             new_role = self.membership.map_or("", |(_, role)| role),
-            members_upto = self.members_upto.map_or_else(String::new, KnownUpto::encode),
+            members_upto = self.members_upto.map_or_else(String::new, KnownMemberships::encode),
             drops_tail = i32::from(self.drops_tail),
             members_delta = self.members_delta,
             deletes_upto = self.deletes_upto.map_or_else(String::new, |seq| seq.to_string()),
+            obeys_slow_mode = i32::from(self.obeys_slow_mode),
         );
         for (field, value) in &self.sets {
             command.arg(field).arg(value);
@@ -286,12 +304,13 @@ impl Entry<'_> {
     }
 
     /// Parses an answer of `append.lua` in a session of this epoch. The error describes an answer of an unknown form.
-    pub(super) fn read_answer(&self, epoch: Epoch, value: Value) -> Result<AppendAnswer, String> {
+    pub(super) fn parse_answer(&self, epoch: Epoch, value: Value) -> Result<AppendAnswer, String> {
         let malformed = |value: &Value| format!("unexpected answer of the append script: {value:?}");
         let Value::Array(parts) = &value else { return Err(malformed(&value)) };
-        let status: String = parts.first().map(parse).transpose()?.ok_or_else(|| malformed(&value))?;
+        let status: String = parts.first().map(parse_value).transpose()?.ok_or_else(|| malformed(&value))?;
         let accepted = |seq: &Value, at_ms: &Value, ingest: &Value| -> Result<Accepted, String> {
-            let (seq, at_ms, ingest) = (Seq(parse(seq)?), parse(at_ms)?, Some(ingest_id(ingest)?));
+            let (seq, at_ms, ingest) =
+                (Seq(parse_value(seq)?), parse_value(at_ms)?, Some(parse_ingest_id(ingest)?));
             let id = self.id.clone().unwrap_or_default();
             Ok(Accepted { seq, epoch, at_ms, ingest, id, duplicate: false })
         };
@@ -299,26 +318,27 @@ impl Entry<'_> {
             ("ok", [_, seq, at_ms, ingest]) => AppendAnswer::Done(accepted(seq, at_ms, ingest)?),
             ("known", [_, seq, at_ms, ingest, id, _epoch]) => {
                 let first = accepted(seq, at_ms, ingest)?;
-                AppendAnswer::Done(Accepted { id: parse(id)?, duplicate: true, ..first })
+                AppendAnswer::Done(Accepted { id: parse_value(id)?, duplicate: true, ..first })
             }
             ("seed", _) => AppendAnswer::Seed,
             ("lookup", _) => AppendAnswer::LookUp,
-            ("stale", [_, seq]) => AppendAnswer::Refused(AppendError::Stale(Seq(parse(seq)?))),
+            ("stale", [_, seq]) => AppendAnswer::Refused(AppendError::Stale(Seq(parse_value(seq)?))),
             ("revoked", _) => AppendAnswer::Refused(AppendError::Revoked),
             ("role", _) => AppendAnswer::Refused(AppendError::RoleTooLow),
             ("archived", _) => AppendAnswer::Refused(AppendError::Archived),
+            ("slow", [_, wait_ms]) => AppendAnswer::Refused(AppendError::SlowMode(parse_value(wait_ms)?)),
             ("full", _) => AppendAnswer::Refused(AppendError::Overloaded),
             _ => return Err(malformed(&value)),
         })
     }
 }
 
-/// Converts a part of a script's answer. The error says what is wrong with the value.
-pub(super) fn parse<T: FromRedisValue>(value: &Value) -> Result<T, String> {
+/// Converts a part of a script's answer. The error describes the wrong value.
+pub(super) fn parse_value<T: FromRedisValue>(value: &Value) -> Result<T, String> {
     T::from_redis_value_ref(value).map_err(|error| error.to_string())
 }
 
-/// Parses the ingest id in a script's answer.
-pub(super) fn ingest_id(value: &Value) -> Result<IngestId, String> {
-    parse::<String>(value)?.parse().map_err(|error: super::record::RecordError| error.to_string())
+/// Converts an ingest id in a script's answer. The error describes the wrong value.
+pub(super) fn parse_ingest_id(value: &Value) -> Result<IngestId, String> {
+    parse_value::<String>(value)?.parse().map_err(|error: super::record::RecordError| error.to_string())
 }

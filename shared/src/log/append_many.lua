@@ -1,24 +1,27 @@
--- Appends messages of many rooms in the usual case: the room is seeded and open, the senders may send, and no client id
--- is known. If a message needs more, neither it nor the later ones of its room are appended. Nothing of a partition is
--- appended if its window of client ids has not begun or is not the newest, if its backlog has no space, or if one of its
--- senders is being erased. append.lua decides about all messages that are left. Every check comes before the first write.
--- The first lines of the loaded text are as in append.lua.
+-- Appends messages of many rooms in the usual case: the room is seeded, open and without slow mode, the senders may
+-- send, and no client id is known. If a message needs more checks, neither this message nor the later messages of its
+-- room are appended. No message of a partition is appended if the window of client ids has not begun or is not the
+-- newest, if the backlog has no space, or if one of the senders is being erased. append.lua decides about all these
+-- messages. Every check comes before the first write.
+-- The loaded text begins like that of append.lua, but without backlog.lua.
 --
--- KEYS: ingest_key and sent_key of each partition, the room's key and the tail's key of each room, then the `erased` key
--- of each sender in each partition
+-- KEYS: ingest_key and sent_key of each partition, the room's key and the tail's key of each room, then the `erased`
+-- key of each sender in each partition
 -- second, second_text: the second that the caller expects, as Unix time and as RFC 3339 text without fraction and zone;
---   saves computing the text   max_backlog: as in append.lua   partitions: their number
+--   saves formatting the time
+-- max_backlog, max_backlog_bytes: as in append.lua; the bytes of this call may exceed the limit
+-- partitions: the number of partitions of the messages
 -- From FIRST_PARTITION on, for each partition: the number of its rooms, and for each room: the number of its messages,
 --   the JSON of a message up to its seq, and for each message: sent_field (room \31 sender \31 client id), mark_field (of
 --   the sender's mark), min_role, header_rest, json_after_at, message_id
 --
 -- Answers  at_ms, then for each message in order: seq and ingest id, or 0 and '' if the message was not appended;
 --          only at_ms if no message was appended
--- Notice   All new records of a room in one published payload (`Record::split`)
+-- Notice   All new records of a room in one published payload (`Record::split_payload`)
 
-local second, second_text, max_backlog, partitions = unpack(ARGV, 1, 4)
-local FIRST_PARTITION, ROOM_ARGS, MESSAGE_ARGS = 5, 2, 6
-partitions, max_backlog = tonumber(partitions), tonumber(max_backlog)
+local second, second_text, max_backlog, max_backlog_bytes, partitions = unpack(ARGV, 1, 5)
+local FIRST_PARTITION, ROOM_ARGS, MESSAGE_ARGS = 6, 2, 6
+partitions, max_backlog, max_backlog_bytes = tonumber(partitions), tonumber(max_backlog), tonumber(max_backlog_bytes)
 
 local WINDOW_S = 600
 
@@ -27,31 +30,34 @@ local now_s = tonumber(clock[1])
 local now_ms = now_s * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local window = ':' .. math.floor(now_s / WINDOW_S)
 
--- Whether each client id is unknown in a partition, or nil if append.lua must decide. The current window must have a hash
--- (`earlier`: the windows before it), and no newer window may have begun (`later`). append.lua writes both fields.
+-- Returns for each client id whether it is unknown in the partition, or nil if append.lua must decide. The current
+-- window must have a hash (`earlier`: the windows before it), and no newer window may have begun (`later`). append.lua
+-- writes these fields. Also returns the field `bytes` of the window (backlog.lua).
 local function unknown_ids(ingest_key, sent_key, fields)
   if max_backlog > 0 and redis.call('XLEN', ingest_key) + #fields > max_backlog then return nil end
-  local known = redis.call('HMGET', sent_key .. window, 'earlier', 'later', unpack(fields))
+  local known = redis.call('HMGET', sent_key .. window, 'earlier', 'later', 'bytes', unpack(fields))
   if not known[1] or known[2] then return nil end
+  local bytes = tonumber(known[3])
+  if not bytes or max_backlog_bytes > 0 and bytes >= max_backlog_bytes then return nil end
   local unknown = {}
-  for i = 1, #fields do unknown[i] = not known[i + 2] end
+  for i = 1, #fields do unknown[i] = not known[i + 3] end
   for earlier in string.gmatch(known[1], '%d+') do
     known = redis.call('HMGET', sent_key .. ':' .. earlier, unpack(fields))
     for i = 1, #fields do unknown[i] = unknown[i] and not known[i] end
   end
-  return unknown
+  return unknown, bytes
 end
 
--- How many messages of a room are appended, and four fields of its hash: seq, tail_part, tail_parts, touched_at. `place`
--- is the index of the room's arguments, `unknown` and `fields` are those of the partition, the room's messages follow
--- `before`.
+-- Returns how many messages of a room are appended, and four fields of its hash: seq, tail_part, tail_parts,
+-- touched_at. `place` is the index of the room's first argument. `unknown` and `fields` have an entry for each message
+-- of the partition; the entries of this room begin after the index `before`. `taken` has the client ids of this call.
 local function decide(room_key, place, unknown, fields, before, taken)
   local messages, marks = tonumber(ARGV[place]), {}
   for i = 1, messages do marks[i] = ARGV[place + ROOM_ARGS + (i - 1) * MESSAGE_ARGS + 1] end
   local head = redis.call('HMGET', room_key, 'seq', 'epoch', 'archived', 'tail_part', 'tail_parts', 'touched_at',
     unpack(marks))
   local count = 0
-  if head[2] == EPOCH and head[3] ~= '1' then
+  if head[2] == EPOCH and head[3] == '0' then
     for i = 1, messages do
       local mark, min_role = head[6 + i], tonumber(ARGV[place + ROOM_ARGS + (i - 1) * MESSAGE_ARGS + 2])
       local role = mark and min_role > ANYONE and string.match(mark, '^%S+')
@@ -64,7 +70,7 @@ local function decide(room_key, place, unknown, fields, before, taken)
   return {count, head[1], head[4], head[5], head[6]}
 end
 
-local decisions, place, room_at, any = {}, FIRST_PARTITION, 2 * partitions + 1, false
+local decisions, backlogs, place, room_at, any = {}, {}, FIRST_PARTITION, 2 * partitions + 1, false
 for partition = 1, partitions do
   local rooms, fields = tonumber(ARGV[place]), {}
   local first = place + 1
@@ -74,8 +80,9 @@ for partition = 1, partitions do
     for i = place + ROOM_ARGS, next_room - 1, MESSAGE_ARGS do fields[#fields + 1] = ARGV[i] end
     place = next_room
   end
-  -- A key of a wrong type concerns one partition or room only. append.lua then tells the error to its senders alone.
-  local read, unknown = pcall(unknown_ids, KEYS[2 * partition - 1], KEYS[2 * partition], fields)
+  -- A key of a wrong type must affect only its own partition or room. append.lua reports the error to its senders.
+  local read, unknown, bytes = pcall(unknown_ids, KEYS[2 * partition - 1], KEYS[2 * partition], fields)
+  backlogs[partition] = bytes
   local taken, before, at = {}, 0, first
   for _ = 1, rooms do
     local decided, decision = read and unknown, {0}
@@ -89,7 +96,7 @@ for partition = 1, partitions do
 end
 if not any then return {now_ms} end
 
--- The partitions in which a sender is being erased. The rest of KEYS are those of erasures.
+-- The partitions in which a sender is being erased. The remaining KEYS are the `erased` keys.
 local erasing = {}
 if redis.call('EXISTS', unpack(KEYS, room_at)) > 0 then
   for i = room_at, #KEYS do
@@ -103,7 +110,8 @@ local before_seq, after_seq, before_json = '1\31' .. EPOCH .. '\31', '\31' .. at
 local after_sent_seq = ' ' .. EPOCH .. ' ' .. at_ms .. ' '
 local answer, answered = {now_ms}, 1
 
--- Appends the first messages of a room. Adds what the partition remembers of them to `sent`. Returns the last ingest id.
+-- Appends the messages of a room that `decide` accepted. Adds their client ids and positions to `sent`. Returns the
+-- last ingest id and the bytes of the records, or nil and an error message.
 local function append(room_key, tail_key, ingest_key, place, decision, sent)
   local count, seq, part, parts, touched_at = unpack(decision, 1, 5)
   local json_before_seq, records, texts = ARGV[place + 1], {}, {}
@@ -116,7 +124,7 @@ local function append(room_key, tail_key, ingest_key, place, decision, sent)
   end
   local new_part, new_parts, renews = add_to_tail(tail_key, seq + 1, records, part, parts, touched_at, now_s)
   if not new_part then return nil, new_parts end
-  local lengths, last, n = {'2'}, nil, #sent
+  local lengths, last, n, bytes = {'2'}, nil, #sent, 0
   for i = 1, count do
     local base = place + ROOM_ARGS + (i - 1) * MESSAGE_ARGS
     last = redis.call('XADD', ingest_key, '*', 'r', records[i])
@@ -124,6 +132,7 @@ local function append(room_key, tail_key, ingest_key, place, decision, sent)
     answered = answered + 2
     sent[n + 1], sent[n + 2] = ARGV[base], texts[i] .. after_sent_seq .. last .. ' ' .. ARGV[base + 5]
     n = n + 2
+    bytes = bytes + #records[i]
     lengths[i + 1] = string.format('%d', #records[i])
   end
   write_head(room_key, tail_key, texts[count], new_part, new_parts, renews, now_s)
@@ -132,13 +141,13 @@ local function append(room_key, tail_key, ingest_key, place, decision, sent)
   else
     redis.call('PUBLISH', room_key, table.concat(lengths, '\31') .. '\n' .. table.concat(records))
   end
-  return last
+  return last, bytes
 end
 
 local room = 0
 place = FIRST_PARTITION
 for partition = 1, partitions do
-  local rooms, sent, last = tonumber(ARGV[place]), {}, nil
+  local rooms, sent, last, bytes = tonumber(ARGV[place]), {}, nil, backlogs[partition]
   local stopped = erasing[string.sub(KEYS[2 * partition], 1, 4)]
   place = place + 1
   for _ = 1, rooms do
@@ -146,10 +155,11 @@ for partition = 1, partitions do
     local decision, key = decisions[room], 2 * (partitions + room)
     if stopped then decision[1] = 0 end
     if decision[1] > 0 then
-      local id, failed = append(KEYS[key - 1], KEYS[key], KEYS[2 * partition - 1], place, decision, sent)
-      -- A tail of a wrong type concerns this room only. Other errors are of the script's first write.
-      if failed and not string.find(failed, 'WRONGTYPE', 1, true) then return redis.error_reply(failed) end
-      if failed then decision[1] = 0 else last = id end
+      local id, added = append(KEYS[key - 1], KEYS[key], KEYS[2 * partition - 1], place, decision, sent)
+      -- A tail of a wrong type affects this room only. Any other error can only come from the script's first write, so
+      -- the script has written nothing.
+      if not id and not string.find(added, 'WRONGTYPE', 1, true) then return redis.error_reply(added) end
+      if id then last, bytes = id, bytes + added else decision[1] = 0 end
     end
     local messages = tonumber(ARGV[place])
     for _ = decision[1] + 1, messages do
@@ -158,6 +168,8 @@ for partition = 1, partitions do
     end
     place = place + ROOM_ARGS + messages * MESSAGE_ARGS
   end
-  if last then redis.call('HSET', KEYS[2 * partition] .. window, 'last', last, unpack(sent)) end
+  if last then
+    redis.call('HSET', KEYS[2 * partition] .. window, 'last', last, 'bytes', string.format('%d', bytes), unpack(sent))
+  end
 end
 return answer

@@ -3,7 +3,8 @@
 use redis::Value;
 
 use super::{
-    append::{Entry, ingest_id, parse},
+    append::{Entry, parse_ingest_id, parse_value},
+    backlog::LogLimits,
     keys::{self, Partition},
     record::IngestId,
     scripts::Scripts,
@@ -14,7 +15,8 @@ use crate::{
     ids::{ClientId, RoomId, Seq, UserId},
 };
 
-/// A message that needs no other checks than `append_many.lua` has: epoch, archive, role, erasure, client id, backlog.
+/// A message that needs only the checks of `append_many.lua`: epoch, archive, slow mode, role, erasure, client id and
+/// backlog.
 #[derive(Debug)]
 pub(super) struct FastMessage {
     sender: UserId,
@@ -60,7 +62,7 @@ fn sent_field(room: &RoomId, sender: &UserId, client_id: &ClientId) -> String {
     [room.as_str(), "\u{1f}", sender.as_str(), "\u{1f}", client_id.as_str()].concat()
 }
 
-/// Whether `append_many.lua` appended a message.
+/// What `append_many.lua` did with one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BatchOutcome {
     Appended {
@@ -79,9 +81,9 @@ pub(super) struct RoomMessages<'a> {
     pub messages: Vec<&'a FastMessage>,
 }
 
-/// The call for these rooms. The rooms of a partition must be neighbours in the list. It appends each room's messages in
-/// their order.
-pub(super) fn command(scripts: &Scripts, rooms: &[RoomMessages<'_>], max_backlog: u64) -> redis::Cmd {
+/// Creates the call that appends messages of these rooms. The rooms of a partition must be adjacent in the list. The
+/// messages of a room are appended in their order.
+pub(super) fn append_command(scripts: &Scripts, rooms: &[RoomMessages<'_>], limits: LogLimits) -> redis::Cmd {
     debug_assert!(rooms.is_sorted_by_key(|room| room.partition), "the rooms of a partition are neighbours");
     let partitions = || rooms.chunk_by(|a, b| a.partition == b.partition);
     let mut senders: Vec<(Partition, &UserId)> = rooms
@@ -92,7 +94,7 @@ pub(super) fn command(scripts: &Scripts, rooms: &[RoomMessages<'_>], max_backlog
     senders.sort_unstable();
     senders.dedup();
     let keys = 2 * partition_count + 2 * rooms.len() + senders.len();
-    let arguments = 7 + keys + partition_count + 2 * rooms.len() + 6 * messages;
+    let arguments = 8 + keys + partition_count + 2 * rooms.len() + 6 * messages;
     let mut command = redis::Cmd::with_capacity(arguments, 64 * arguments);
     command.arg("EVALSHA").arg(&scripts.append_many.sha).arg(keys);
     for rooms in partitions() {
@@ -104,10 +106,12 @@ pub(super) fn command(scripts: &Scripts, rooms: &[RoomMessages<'_>], max_backlog
     for (partition, sender) in senders {
         command.arg(partition.erased(sender.as_str()));
     }
-    // The script adds the fraction of the second and the zone to `text`.
+    // The script formats the time of the messages itself only if the second has changed since this process read its
+    // clock.
     let now_ms = unix_ms();
-    let text = rfc3339(now_ms);
-    command.arg(now_ms / 1000).arg(&text[..SECOND_CHARS]).arg(max_backlog).arg(partition_count);
+    let now_text = rfc3339(now_ms);
+    command.arg(now_ms / 1000).arg(&now_text[..RFC3339_SECOND_CHARS]);
+    command.arg(limits.max_backlog_records).arg(limits.max_backlog_bytes).arg(partition_count);
     for rooms in partitions() {
         command.arg(rooms.len());
         for RoomMessages { room, messages, .. } in rooms {
@@ -127,10 +131,10 @@ pub(super) fn command(scripts: &Scripts, rooms: &[RoomMessages<'_>], max_backlog
 }
 
 /// Length of an RFC 3339 time without fraction and zone, such as `2026-01-31T23:59:59`.
-const SECOND_CHARS: usize = 19;
+const RFC3339_SECOND_CHARS: usize = 19;
 
 /// Parses the answer to a call with `messages` messages.
-pub(super) fn read_answer(value: &Value, messages: usize) -> Result<Vec<BatchOutcome>, String> {
+pub(super) fn parse_answer(value: &Value, messages: usize) -> Result<Vec<BatchOutcome>, String> {
     let malformed = || format!("unexpected answer of append_many.lua: {value:?}");
     let Value::Array(parts) = value else { return Err(malformed()) };
     let (at_ms, positions) = parts.split_first().ok_or_else(malformed)?;
@@ -140,33 +144,32 @@ pub(super) fn read_answer(value: &Value, messages: usize) -> Result<Vec<BatchOut
     if positions.len() != 2 * messages {
         return Err(malformed());
     }
-    let at_ms = parse(at_ms)?;
+    let at_ms = parse_value(at_ms)?;
     let outcome = |position: &[Value]| {
         let [seq, ingest] = position else { return Err(malformed()) };
-        Ok(match parse(seq)? {
+        Ok(match parse_value(seq)? {
             0 => BatchOutcome::Undecided,
-            seq => BatchOutcome::Appended { seq: Seq(seq), at_ms, ingest: ingest_id(ingest)? },
+            seq => BatchOutcome::Appended { seq: Seq(seq), at_ms, ingest: parse_ingest_id(ingest)? },
         })
     };
     positions.chunks(2).map(outcome).collect()
 }
 
-/// Groups messages by room. Each input is a partition, a room of it and messages of the room; the inputs of a partition
-/// are neighbours. Also returns, for each input group, the index of its first message in the order of the
-/// call.
+/// Groups messages by room. Each input is a partition, one of its rooms, and messages of this room. The inputs of a
+/// partition must be adjacent. Also returns, for each input, the index of its first message in the call.
 pub(super) fn group_by_room<'a>(
     groups: impl Iterator<Item = (Partition, &'a RoomId, &'a [FastMessage])>,
 ) -> (Vec<RoomMessages<'a>>, Vec<usize>) {
     let mut rooms: Vec<RoomMessages<'a>> = Vec::new();
-    let mut places = Vec::new();
+    let mut offsets = Vec::new();
     for (partition, room, messages) in groups {
         // A call has at most 64 messages, so a search costs less than a map.
-        let known = rooms.iter().position(|known| known.room == room);
-        let at = known.unwrap_or_else(|| {
+        let existing = rooms.iter().position(|existing| existing.room == room);
+        let at = existing.unwrap_or_else(|| {
             rooms.push(RoomMessages { partition, room, messages: Vec::new() });
             rooms.len() - 1
         });
-        places.push((at, rooms[at].messages.len()));
+        offsets.push((at, rooms[at].messages.len()));
         rooms[at].messages.extend(messages);
     }
     let firsts: Vec<usize> = rooms
@@ -177,8 +180,8 @@ pub(super) fn group_by_room<'a>(
             Some(first)
         })
         .collect();
-    let places = places.into_iter().map(|(room, place)| firsts[room] + place).collect();
-    (rooms, places)
+    let offsets = offsets.into_iter().map(|(room, offset)| firsts[room] + offset).collect();
+    (rooms, offsets)
 }
 
 #[cfg(test)]
@@ -205,23 +208,23 @@ mod tests {
             (&a, vec![message("4", &a)]),
         ];
         let partition = Partition(0);
-        let (rooms, places) =
+        let (rooms, offsets) =
             group_by_room(groups.iter().map(|(room, messages)| (partition, *room, messages.as_slice())));
         let order: Vec<&str> = rooms
             .iter()
             .flat_map(|room| &room.messages)
             .map(|message| message.sent_field.rsplit('\u{1f}').next().unwrap())
             .collect();
-        assert_eq!((order, places), (vec!["1", "2", "4", "3"], vec![0, 3, 2]));
+        assert_eq!((order, offsets), (vec!["1", "2", "4", "3"], vec![0, 3, 2]));
     }
 
     #[test]
-    fn answer_names_each_message_or_none() {
+    fn answer_has_an_outcome_for_each_message_or_none() {
         let ok = |text: &str| Value::BulkString(text.into());
         let answer = Value::Array(vec![Value::Int(5), Value::Int(7), ok("5-1"), Value::Int(0), ok("")]);
         let at = BatchOutcome::Appended { seq: Seq(7), at_ms: 5, ingest: IngestId { ms: 5, n: 1 } };
-        assert_eq!(read_answer(&answer, 2), Ok(vec![at, BatchOutcome::Undecided]));
-        assert_eq!(read_answer(&Value::Array(vec![Value::Int(5)]), 2), Ok(vec![BatchOutcome::Undecided; 2]));
-        assert!(read_answer(&answer, 3).is_err() && read_answer(&Value::Nil, 1).is_err());
+        assert_eq!(parse_answer(&answer, 2), Ok(vec![at, BatchOutcome::Undecided]));
+        assert_eq!(parse_answer(&Value::Array(vec![Value::Int(5)]), 2), Ok(vec![BatchOutcome::Undecided; 2]));
+        assert!(parse_answer(&answer, 3).is_err() && parse_answer(&Value::Nil, 1).is_err());
     }
 }

@@ -16,7 +16,8 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenedEpoch {
     pub epoch: Epoch,
-    /// Time since the epoch was opened. A duration is sent, because the clocks of two machines may differ.
+    /// Time since the epoch was opened. It is a duration and not a point in time, because the clocks of two machines
+    /// may differ.
     pub age: Duration,
 }
 
@@ -30,7 +31,7 @@ pub enum SeedOutcome {
     Later,
 }
 
-/// What PostgreSQL knows about a message with a given room, sender and client id.
+/// The stored outcome of a message with a given room, sender and client id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KnownClientId {
@@ -45,7 +46,7 @@ pub enum KnownClientId {
 pub struct StoredMarks {
     /// The last seq of the room that is stored in PostgreSQL.
     pub head: Seq,
-    /// The read and the delivered mark of each user, in the order of the users; `None` if the user is not a member.
+    /// The read and the delivered mark of each user, in the order of the users, or `None` if the user is not a member.
     pub marks: Vec<Option<(Seq, Seq)>>,
 }
 
@@ -62,6 +63,9 @@ pub enum AuthorityError {
     /// The requested epoch is not in use; the caller must open an epoch again.
     #[error("the epoch has ended")]
     EpochEnded,
+    /// PostgreSQL does not hold the requested event yet; the caller may ask again when more is stored.
+    #[error("the event is not stored yet")]
+    NotStored,
 }
 
 /// Persistence with its database, which opens epochs, seeds rooms and answers questions about stored data.
@@ -73,7 +77,8 @@ pub trait Authority: Send + Sync + 'static {
     /// Writes the heads of rooms into Redis for the open epoch `epoch`. Returns one outcome per room, in their order.
     async fn seed(&self, epoch: Epoch, rooms: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError>;
 
-    /// Returns the message that this sender sent to this room with this client id; `None` if PostgreSQL knows none.
+    /// Returns the stored outcome of the message with this room, sender and client id, or `None` if PostgreSQL does not
+    /// know the message.
     async fn look_up(
         &self,
         room: &RoomId,
@@ -81,10 +86,14 @@ pub trait Authority: Send + Sync + 'static {
         client_id: &ClientId,
     ) -> Result<Option<KnownClientId>, AuthorityError>;
 
-    /// Returns the stored read and delivered marks of users in a room.
+    /// Returns the stored read and delivered marks of users in a room, in the order of the users.
     async fn marks(&self, room: &RoomId, users: &[UserId]) -> Result<StoredMarks, AuthorityError>;
 
-    /// Returns the message at a seq that is not above the room's head; `None` if the event there is not a message.
-    /// Waits for a while if the event is not stored yet.
+    /// Returns the stored roles of users in a room, in the order of the users. The role of a user who is not a member is
+    /// `None`.
+    async fn roles(&self, room: &RoomId, users: &[UserId]) -> Result<Vec<Option<String>>, AuthorityError>;
+
+    /// Returns the message at a seq that is not above the room's head, or `None` if the event there is not a message.
+    /// Fails at once with [`AuthorityError::NotStored`] if the event is not stored yet.
     async fn target(&self, room: &RoomId, seq: Seq) -> Result<Option<Target>, AuthorityError>;
 }

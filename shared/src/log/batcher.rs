@@ -1,5 +1,5 @@
-//! Group commit for messages: while a call is under way, further messages wait, and the next call appends them together. A
-//! message that finds no call under way is appended at once. Each worker has a batcher of its own.
+//! Group commit for messages: while a call to Redis runs, further messages wait, and the next call appends them
+//! together. A message is appended at once if no call runs. Each worker has its own batcher.
 
 use std::{
     collections::VecDeque,
@@ -12,79 +12,82 @@ use tokio::{runtime::Handle, sync::oneshot};
 use super::{
     append::AppendError,
     append_many::{self, BatchOutcome, FastMessage},
-    calls::{Calls, unavailable},
+    backlog::LogLimits,
+    calls::{RedisCalls, unavailable},
     keys::{PARTITIONS, Partition},
     timing::RoundTrip,
 };
 use crate::ids::{Epoch, RoomId};
 
-/// Limit of the messages in one call of `append_many.lua`.
-pub(super) const MAX_MESSAGES: usize = 64;
-/// Limit of the size of the arguments of one call of `append_many.lua`, in bytes.
-pub(super) const MAX_BYTES: usize = 256 * 1024;
-/// How long a message waits until its call begins; the same as the time limit of a call.
+/// Maximum number of messages in one call of `append_many.lua`.
+pub(super) const MAX_CALL_MESSAGES: usize = 64;
+/// Maximum size of the arguments of one call of `append_many.lua`. A single larger group is sent alone.
+pub(super) const MAX_CALL_BYTES: usize = 256 * 1024;
+/// How long a message may wait until its call begins. Then it is refused as unavailable.
 const MAX_WAIT: Duration = Duration::from_secs(3);
-/// Bytes of messages of one partition that may wait.
+/// Maximum size of the waiting messages of one partition. Further messages are refused as overloaded.
 const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 
 /// Messages of one room from one call of [`AppendBatcher::append`], which are appended in their order.
-struct Group {
-    /// The epoch in which it was decided that the client ids of the messages need no look-up in PostgreSQL.
+struct MessageGroup {
+    /// The epoch in which the caller decided that the client ids of the messages need no look-up in PostgreSQL.
     epoch: Epoch,
     partition: Partition,
     room: RoomId,
     messages: Vec<FastMessage>,
     /// Approximate size of the script arguments of `messages`.
     bytes: usize,
-    since: Instant,
+    queued_at: Instant,
     outcomes: oneshot::Sender<Result<Vec<BatchOutcome>, AppendError>>,
 }
 
-struct Waiting {
-    /// The waiting groups, in the order in which they came.
-    groups: VecDeque<Group>,
-    /// The waiting bytes of each partition. They are limited separately, so that a full partition blocks no other one.
+/// The messages that wait for a call of `append_many.lua`.
+struct AppendQueue {
+    /// The waiting groups, in the order of their arrival.
+    groups: VecDeque<MessageGroup>,
+    /// The waiting bytes of each partition. Each partition has its own limit, so that a partition whose limit is
+    /// reached blocks no other one.
     bytes: [usize; PARTITIONS as usize],
-    /// Whether a task makes calls.
+    /// Whether the task [`append_until_empty`] is running.
     running: bool,
 }
 
-impl Default for Waiting {
+impl Default for AppendQueue {
     fn default() -> Self {
         Self { groups: VecDeque::new(), bytes: [0; PARTITIONS as usize], running: false }
     }
 }
 
-impl Waiting {
-    fn bytes(&mut self, partition: Partition) -> &mut usize {
+impl AppendQueue {
+    fn bytes_mut(&mut self, partition: Partition) -> &mut usize {
         &mut self.bytes[usize::from(partition.0)]
     }
 
-    /// Removes the first groups.
-    fn take(&mut self, count: usize) -> Vec<Group> {
-        let groups: Vec<Group> = self.groups.drain(..count).collect();
+    /// Removes and returns the first `count` groups.
+    fn take_first(&mut self, count: usize) -> Vec<MessageGroup> {
+        let groups: Vec<MessageGroup> = self.groups.drain(..count).collect();
         for group in &groups {
-            *self.bytes(group.partition) -= group.bytes;
+            *self.bytes_mut(group.partition) -= group.bytes;
         }
         groups
     }
 }
 
-/// The waiting messages of one worker.
+/// Collects the messages of one worker, and appends them in shared calls of `append_many.lua`.
 pub struct AppendBatcher {
-    calls: Arc<Calls>,
-    max_backlog: u64,
-    /// Runs the tasks that make the calls. They do not run on a caller's runtime, because it may shut down while other
-    /// callers wait for the same call.
+    calls: Arc<RedisCalls>,
+    limits: LogLimits,
+    /// The runtime of the tasks that make the calls. A caller's runtime is not used, because that runtime may shut down
+    /// while other callers wait for the same call.
     runtime: Handle,
-    waiting: Mutex<Waiting>,
+    queue: Mutex<AppendQueue>,
 }
 
 impl AppendBatcher {
-    /// Creates a batcher that makes its calls on the current runtime. If more than `max_backlog` records of a partition
-    /// wait to be stored, the batcher leaves the decision to `append.lua`.
-    pub(super) fn new(calls: Arc<Calls>, max_backlog: u64) -> Arc<Self> {
-        Arc::new(Self { calls, max_backlog, runtime: Handle::current(), waiting: Mutex::default() })
+    /// Creates a batcher that makes its calls on the current runtime. If the backlog of a partition reaches one of the
+    /// `limits`, the batcher leaves the decision to `append.lua`.
+    pub(super) fn new(calls: Arc<RedisCalls>, limits: LogLimits) -> Arc<Self> {
+        Arc::new(Self { calls, limits, runtime: Handle::current(), queue: Mutex::default() })
     }
 
     /// Appends messages of one room. Returns one outcome for each message.
@@ -101,52 +104,62 @@ impl AppendBatcher {
         let partition = Partition::of(room);
         let (outcomes, answer) = oneshot::channel();
         let bytes = messages.iter().map(FastMessage::bytes).sum();
-        let starts = {
-            let mut waiting = self.waiting();
-            if *waiting.bytes(partition) + bytes > MAX_WAITING_BYTES {
+        let must_start_task = {
+            let mut queue = self.queue();
+            if *queue.bytes_mut(partition) + bytes > MAX_WAITING_BYTES {
                 return Err(AppendError::Overloaded);
             }
-            *waiting.bytes(partition) += bytes;
-            let (room, since) = (room.clone(), Instant::now());
-            waiting.groups.push_back(Group { epoch, partition, room, messages, bytes, since, outcomes });
-            !std::mem::replace(&mut waiting.running, true)
+            *queue.bytes_mut(partition) += bytes;
+            let (room, queued_at) = (room.clone(), Instant::now());
+            queue.groups.push_back(MessageGroup {
+                epoch,
+                partition,
+                room,
+                messages,
+                bytes,
+                queued_at,
+                outcomes,
+            });
+            !std::mem::replace(&mut queue.running, true)
         };
-        if starts {
-            // A task of its own, because a caller that is cancelled must not stop the messages of others.
+        if must_start_task {
+            // The calls run in their own task, because a cancelled caller must not stop the appends of other callers.
             let guard = RunGuard { batcher: self.clone(), ended: false };
-            self.runtime.spawn(run(guard));
+            self.runtime.spawn(append_until_empty(guard));
         }
         answer.await.unwrap_or_else(|_| Err(AppendError::Unavailable("shutting down".to_owned())))
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, Waiting> {
-        // No code that runs under the lock can panic half-way through a change.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self) -> std::sync::MutexGuard<'_, AppendQueue> {
+        // A poisoned lock is usable, because no code that holds the lock can panic in the middle of a change.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The groups of the next call. `None`: none wait, and the next caller starts another task.
-    fn next_groups(&self) -> Option<Vec<Group>> {
-        let mut waiting = self.waiting();
+    /// Takes the groups of the next call. Returns `None` if no group waits; then the task must end, and the next caller
+    /// of [`AppendBatcher::append`] starts another one.
+    fn take_next_groups(&self) -> Option<Vec<MessageGroup>> {
+        let mut queue = self.queue();
         let now = Instant::now();
-        let late = waiting.groups.iter().take_while(|group| now - group.since > MAX_WAIT).count();
+        let late = queue.groups.iter().take_while(|group| now - group.queued_at > MAX_WAIT).count();
         if late > 0 {
-            refuse(waiting.take(late), &AppendError::Unavailable("Redis is slow".to_owned()));
+            refuse_groups(queue.take_first(late), &AppendError::Unavailable("Redis is slow".to_owned()));
         }
-        if waiting.groups.is_empty() {
-            waiting.running = false;
+        if queue.groups.is_empty() {
+            queue.running = false;
             return None;
         }
-        let count = fitting(&waiting.groups);
-        Some(waiting.take(count))
+        let count = count_fitting(&queue.groups);
+        Some(queue.take_first(count))
     }
 
-    async fn append_groups(&self, groups: Vec<Group>) {
+    async fn append_groups(&self, groups: Vec<MessageGroup>) {
         let session = match self.calls.sessions.get().await {
             Ok(session) => session,
-            Err(error) => return refuse(groups, &unavailable(error)),
+            Err(error) => return refuse_groups(groups, &unavailable(error)),
         };
-        // The caller of such a group decided in another epoch that no look-up is needed. That may be wrong in this one.
-        let (mut groups, other_epoch): (Vec<Group>, Vec<Group>) =
+        // The callers of groups of another epoch decided that their client ids need no look-up. In the present epoch
+        // this may be wrong, so `append.lua` must decide again.
+        let (mut groups, other_epoch): (Vec<MessageGroup>, Vec<MessageGroup>) =
             groups.into_iter().partition(|group| group.epoch == session.epoch);
         for group in other_epoch {
             let _ = group.outcomes.send(Ok(vec![BatchOutcome::Undecided; group.messages.len()]));
@@ -154,21 +167,21 @@ impl AppendBatcher {
         if groups.is_empty() {
             return;
         }
-        // A stable sort: the groups of a room keep their order.
+        // The sort is stable, so the groups of a room keep their order.
         groups.sort_by_key(|group| group.partition);
-        let (rooms, places) = append_many::group_by_room(
+        let (rooms, offsets) = append_many::group_by_room(
             groups.iter().map(|group| (group.partition, &group.room, group.messages.as_slice())),
         );
         let messages = rooms.iter().map(|room| room.messages.len()).sum();
-        let command = append_many::command(&session.scripts, &rooms, self.max_backlog);
+        let command = append_many::append_command(&session.scripts, &rooms, self.limits);
         let answer = self.calls.timed(RoundTrip::Append, self.calls.call(&session, command)).await;
         let outcomes = answer
-            .and_then(|value| append_many::read_answer(&value, messages).map_err(AppendError::Unavailable));
+            .and_then(|value| append_many::parse_answer(&value, messages).map_err(AppendError::Unavailable));
         match outcomes {
-            Err(error) => refuse(groups, &error),
+            Err(error) => refuse_groups(groups, &error),
             Ok(outcomes) => {
-                for (group, place) in groups.into_iter().zip(places) {
-                    let own = outcomes[place..place + group.messages.len()].to_vec();
+                for (group, offset) in groups.into_iter().zip(offsets) {
+                    let own = outcomes[offset..offset + group.messages.len()].to_vec();
                     let _ = group.outcomes.send(Ok(own));
                 }
             }
@@ -177,11 +190,11 @@ impl AppendBatcher {
 }
 
 /// Appends the waiting messages, call after call, until none wait.
-async fn run(mut guard: RunGuard) {
-    while let Some(groups) = guard.batcher.next_groups() {
+async fn append_until_empty(mut guard: RunGuard) {
+    while let Some(groups) = guard.batcher.take_next_groups() {
         guard.batcher.append_groups(groups).await;
     }
-    // `next_groups` has cleared `running`, and another task may already run for this batcher.
+    // `take_next_groups` has cleared `running`, so another task may already run for this batcher.
     guard.ended = true;
 }
 
@@ -195,25 +208,26 @@ struct RunGuard {
 impl Drop for RunGuard {
     fn drop(&mut self) {
         if !self.ended {
-            *self.batcher.waiting() = Waiting::default();
+            *self.batcher.queue() = AppendQueue::default();
         }
     }
 }
 
-fn refuse(groups: Vec<Group>, error: &AppendError) {
+/// Answers the callers of the groups with an error.
+fn refuse_groups(groups: Vec<MessageGroup>, error: &AppendError) {
     for group in groups {
         // Sending fails if the caller was cancelled.
         let _ = group.outcomes.send(Err(error.clone()));
     }
 }
 
-/// Number of groups, from the first and at least one, that fit into one call.
-fn fitting(groups: &VecDeque<Group>) -> usize {
+/// Returns how many of the first groups fit into one call; at least 1.
+fn count_fitting(groups: &VecDeque<MessageGroup>) -> usize {
     let (mut messages, mut bytes) = (0, 0);
-    let fits = |group: &&Group| {
+    let fits = |group: &&MessageGroup| {
         messages += group.messages.len();
         bytes += group.bytes;
-        messages <= MAX_MESSAGES && bytes <= MAX_BYTES
+        messages <= MAX_CALL_MESSAGES && bytes <= MAX_CALL_BYTES
     };
     groups.iter().take_while(fits).count().max(1)
 }

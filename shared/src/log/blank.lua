@@ -1,8 +1,9 @@
 -- Appends an empty marks record (without read or delivered marks) to a partition's ingest stream. When the empty record
 -- is stored, stored.lua trims all earlier records of the stream.
--- The loaded text begins with `local EPOCH`, as in append.lua.
+-- The loaded text begins with `local EPOCH`, as in append.lua. The record is too small to count as backlog
+-- (backlog.lua).
 --
--- header_rest: the record's header from the room on (record.rs)
+-- header_rest: the header's fields from `room` on (record.rs)
 --
 -- Answers  {at_ms, ingest id}
 

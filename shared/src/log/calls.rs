@@ -9,20 +9,21 @@ use redis::{FromRedisValue, RedisError, Value};
 
 use super::{
     append::AppendError,
-    session::{self, Session, Sessions},
-    timing::{RoundTrip, Timings},
+    session::{self, Session, SessionHolder},
+    timing::{RoundTrip, TimingObserver},
 };
 
-/// Makes and times round trips on Redis sessions, and discards a session when an error shows that it is unusable.
-pub(super) struct Calls {
-    pub sessions: Arc<Sessions>,
-    pub timings: OnceLock<Timings>,
+/// Makes round trips on Redis sessions and measures their durations. Discards a session when an error shows that its
+/// connection or its Redis process is unusable.
+pub(super) struct RedisCalls {
+    pub sessions: Arc<SessionHolder>,
+    pub timing_observer: OnceLock<TimingObserver>,
 }
 
-impl Calls {
-    /// Creates calls that are not timed until `timings` is set.
-    pub fn new(sessions: Arc<Sessions>) -> Self {
-        Self { sessions, timings: OnceLock::new() }
+impl RedisCalls {
+    /// Creates calls whose durations are reported to nobody until `timing_observer` is set.
+    pub fn new(sessions: Arc<SessionHolder>) -> Self {
+        Self { sessions, timing_observer: OnceLock::new() }
     }
 
     /// Sends one command. Discards the session if an error shows that it is unusable.
@@ -42,6 +43,18 @@ impl Calls {
         pipe.query_async(&mut session.connection()).await.map_err(|error| self.append_error(session, &error))
     }
 
+    /// Sends a pipeline in one round trip on the connection for reads. A timeout does not discard the session, because
+    /// Redis may only be slow. Any other error is handled like an error of [`RedisCalls::pipeline`].
+    pub async fn read<T: FromRedisValue>(
+        &self,
+        session: &Arc<Session>,
+        pipe: &redis::Pipeline,
+    ) -> Result<T, AppendError> {
+        pipe.query_async(&mut session.reads_connection()).await.map_err(|error| {
+            if error.is_timeout() { unavailable(error) } else { self.append_error(session, &error) }
+        })
+    }
+
     /// Converts an error of a command. Discards the session if its connection or Redis process is unusable.
     pub fn append_error(&self, session: &Arc<Session>, error: &RedisError) -> AppendError {
         self.discard_if_unusable(session, error);
@@ -52,7 +65,7 @@ impl Calls {
         }
     }
 
-    /// Discards the session if the error shows that its connection or Redis process is unusable.
+    /// Discards the session if the error means that its connection or its Redis process is unusable.
     pub fn discard_if_unusable(&self, session: &Arc<Session>, error: &RedisError) {
         if session::ends_session(error) {
             self.sessions.discard(session);
@@ -61,7 +74,7 @@ impl Calls {
 
     /// Awaits a round trip, and reports its duration to the observer, if there is one.
     pub async fn timed<T>(&self, purpose: RoundTrip, trip: impl Future<Output = T>) -> T {
-        let Some(observer) = self.timings.get() else { return trip.await };
+        let Some(observer) = self.timing_observer.get() else { return trip.await };
         let begun = Instant::now();
         let answer = trip.await;
         observer(purpose, begun.elapsed());
@@ -69,7 +82,8 @@ impl Calls {
     }
 }
 
-/// Converts an error of a dependency. The append may or may not have taken effect.
+/// Converts an error of Redis or persistence into [`AppendError::Unavailable`]. The append may or may not have taken
+/// effect.
 pub(super) fn unavailable(error: impl std::fmt::Display) -> AppendError {
     AppendError::Unavailable(error.to_string())
 }

@@ -11,43 +11,39 @@ use super::{
     append::{Accepted, AppendAnswer, AppendError, Entry},
     append_many::{BatchOutcome, FastMessage},
     authority::{Authority, AuthorityError, KnownClientId, SeedOutcome},
-    batcher::{AppendBatcher, MAX_BYTES, MAX_MESSAGES},
-    calls::{Calls, unavailable},
-    seeding::Seeding,
-    session::{Session, SessionError, Sessions},
+    backlog::LogLimits,
+    batcher::{AppendBatcher, MAX_CALL_BYTES, MAX_CALL_MESSAGES},
+    calls::{RedisCalls, unavailable},
+    seeding::SeedQueue,
+    session::{Session, SessionError, SessionHolder},
     stored::{Stored, Watermarks},
     timing::RoundTrip,
 };
 use crate::{
     clock::unix_ms,
     ids::RoomId,
+    sabotage,
     telemetry::{self, SpanKind},
 };
 
-/// How often one command is tried. Between attempts a room is seeded, a client id looked up or a session opened.
+/// Maximum number of attempts of one command. Between attempts a room is seeded, a client id looked up or a session
+/// opened.
 pub(super) const MAX_ATTEMPTS: usize = 6;
 /// Interval between two PINGs on the session, so that a dead connection is found before a sender uses it.
 const PING_EVERY: Duration = Duration::from_secs(2);
-/// A client id that is a UUIDv7 counts as young up to this age. Redis remembers client ids for 10 min, so it remembers
-/// each young client id that was sent before.
-const YOUNG_CLIENT_ID_MS: u64 = 5 * 60 * 1000;
-/// A UUIDv7 counts as young although its time is in the future, by at most this difference of the clocks.
-const CLOCK_AHEAD_MS: u64 = 60 * 1000;
-/// When its epoch is older than this, a Redis process remembers all young client ids.
-const MEMORY_COMPLETE_AFTER: Duration = Duration::from_secs(600);
-
-/// Limits of the appends of this process.
-#[derive(Debug, Clone, Copy)]
-pub struct LogLimits {
-    /// Number of records of one partition that may wait to be stored; further appends are refused as overloaded.
-    pub max_backlog_records: u64,
-}
+/// A client id that is a UUIDv7 counts as young up to this age. Redis remembers client ids for 10 min, so Redis knows
+/// whether a young client id was sent before.
+const MAX_YOUNG_AGE_MS: u64 = 5 * 60 * 1000;
+/// A UUIDv7 whose time is in the future also counts as young, up to this difference of the clocks.
+const MAX_CLOCK_AHEAD_MS: u64 = 60 * 1000;
+/// When the epoch is older than this, Redis remembers all young client ids that were sent before.
+const CLIENT_IDS_COMPLETE_AFTER: Duration = Duration::from_secs(600);
 
 /// The room log in Redis. All threads of a node share it.
 pub struct Log {
-    pub(super) calls: Arc<Calls>,
+    pub(super) calls: Arc<RedisCalls>,
     pub(super) authority: Arc<dyn Authority>,
-    seeding: Seeding,
+    seed_queue: SeedQueue,
     watermarks: Arc<Watermarks>,
     pub(super) limits: LogLimits,
     batcher: Arc<AppendBatcher>,
@@ -56,25 +52,25 @@ pub struct Log {
 impl Log {
     /// Starts the tasks of the log on the current runtime. A connection is opened only when it is first needed.
     pub fn start(client: RedisClient, authority: Arc<dyn Authority>, limits: LogLimits) -> Arc<Self> {
-        let sessions = Arc::new(Sessions::new(client, authority.clone()));
-        let seeding = Seeding::start(authority.clone());
+        let sessions = Arc::new(SessionHolder::new(client, authority.clone()));
+        let seed_queue = SeedQueue::start(authority.clone());
         let watermarks = Watermarks::start(sessions.clone());
-        let calls = Arc::new(Calls::new(sessions.clone()));
-        let batcher = AppendBatcher::new(calls.clone(), limits.max_backlog_records);
-        let log = Arc::new(Self { calls, authority, seeding, watermarks, limits, batcher });
+        let calls = Arc::new(RedisCalls::new(sessions.clone()));
+        let batcher = AppendBatcher::new(calls.clone(), limits);
+        let log = Arc::new(Self { calls, authority, seed_queue, watermarks, limits, batcher });
         let weak = Arc::downgrade(&log);
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(PING_EVERY).await;
                 let Some(log) = weak.upgrade() else { return };
-                log.check().await;
+                log.ping_session().await;
             }
         });
         log
     }
 
-    /// The events whose senders wait until they are stored. The owner of the pub/sub connection must pass each
-    /// watermark notice to [`Watermarks::apply_notice`].
+    /// Returns the stored watermarks, and the events whose senders wait until they are stored. The owner of the pub/sub
+    /// connection must pass each watermark notice to [`Watermarks::apply_notice`].
     pub fn watermarks(&self) -> &Arc<Watermarks> {
         &self.watermarks
     }
@@ -84,7 +80,7 @@ impl Log {
         self.calls.sessions.get().await
     }
 
-    /// Returns the current Redis session; `None` if none is open.
+    /// Returns the current Redis session, or `None` if none is open.
     pub fn current_session(&self) -> Option<Arc<Session>> {
         self.calls.sessions.current()
     }
@@ -113,28 +109,29 @@ impl Log {
     }
 
     async fn append_one(&self, entry: &Entry<'_>) -> Result<Accepted, AppendError> {
-        let mut only = Err(head_keeps_changing());
-        self.append_messages(&self.batcher, std::slice::from_ref(entry), |answer| only = answer).await;
-        only
+        let mut result = Err(head_keeps_changing());
+        self.append_messages(&self.batcher, std::slice::from_ref(entry), |answer| result = answer).await;
+        result
     }
 
-    /// Appends messages of one room in their order. Calls to Redis are shared with other messages in `batcher`. Calls
-    /// `answered` once for each message, in their order, with a result as of [`Log::append`].
+    /// Appends messages of one room in their order. The calls to Redis are shared with other messages in `batcher`.
+    /// Calls `on_answer` once for each message, in their order, with a result like that of [`Log::append`].
     pub async fn append_messages(
         &self,
         batcher: &Arc<AppendBatcher>,
         entries: &[Entry<'_>],
-        mut answered: impl FnMut(Result<Accepted, AppendError>),
+        mut on_answer: impl FnMut(Result<Accepted, AppendError>),
     ) {
         let mut rest = entries;
-        // After a message that was not appended, the next messages are tried one by one. Otherwise each refused message
-        // would cause all messages after it to be sent again.
-        let mut one_by_one = false;
+        // After a message that was not appended, the next messages are tried one by one, and also after two groups of
+        // which no message was appended, for example of an owner in a room with slow mode. Otherwise each of these
+        // messages would cause all messages after it to be sent again.
+        let (mut one_by_one, mut undecided_groups) = (false, 0);
         while let Some(first) = rest.first() {
             let session = match self.calls.sessions.get().await {
                 Ok(session) => session,
                 Err(error) => {
-                    answered(Err(unavailable(error)));
+                    on_answer(Err(unavailable(error)));
                     rest = &rest[1..];
                     continue;
                 }
@@ -144,7 +141,7 @@ impl Log {
                 .iter()
                 .take_while(|_| !one_by_one)
                 .map_while(|entry| self.needs_no_look_up(entry, &session).then(|| FastMessage::of(entry))?)
-                .take(fitting(rest))
+                .take(count_fitting(rest))
                 .collect();
             let count = fast.len();
             let outcomes = match count {
@@ -154,7 +151,7 @@ impl Log {
             let outcomes = match outcomes {
                 Ok(outcomes) => outcomes,
                 Err(error) => {
-                    (0..count).for_each(|_| answered(Err(error.clone())));
+                    (0..count).for_each(|_| on_answer(Err(error.clone())));
                     rest = &rest[count..];
                     continue;
                 }
@@ -163,15 +160,19 @@ impl Log {
             for (outcome, entry) in outcomes.into_iter().zip(rest) {
                 let BatchOutcome::Appended { seq, at_ms, ingest } = outcome else { break };
                 let (epoch, id) = (session.epoch, entry.id.clone().unwrap_or_default());
-                answered(Ok(Accepted { seq, epoch, at_ms, ingest: Some(ingest), id, duplicate: false }));
+                on_answer(Ok(Accepted { seq, epoch, at_ms, ingest: Some(ingest), id, duplicate: false }));
                 appended += 1;
             }
             rest = &rest[appended..];
             if count == 0 || appended < count {
                 let [next, others @ ..] = rest else { return };
                 let answer = self.append_with_retries(next).await;
-                one_by_one = !answer.as_ref().is_ok_and(|accepted| !accepted.duplicate);
-                answered(answer);
+                if count > 0 {
+                    undecided_groups = if appended == 0 { undecided_groups + 1 } else { 0 };
+                }
+                one_by_one =
+                    undecided_groups > 1 || !answer.as_ref().is_ok_and(|accepted| !accepted.duplicate);
+                on_answer(answer);
                 rest = others;
             }
         }
@@ -180,7 +181,7 @@ impl Log {
     /// Creates a batcher for the messages of one thread. The batcher makes its calls on the current runtime.
     #[must_use]
     pub fn new_batcher(&self) -> Arc<AppendBatcher> {
-        AppendBatcher::new(self.calls.clone(), self.limits.max_backlog_records)
+        AppendBatcher::new(self.calls.clone(), self.limits)
     }
 
     async fn append_with_retries(&self, entry: &Entry<'_>) -> Result<Accepted, AppendError> {
@@ -188,9 +189,9 @@ impl Log {
         for _ in 0..MAX_ATTEMPTS {
             let session = self.calls.sessions.get().await.map_err(unavailable)?;
             let skip_look_up = looked_up || self.needs_no_look_up(entry, &session);
-            let command = entry.command(&session.scripts, skip_look_up, self.limits.max_backlog_records);
+            let command = entry.command(&session.scripts, skip_look_up, self.limits);
             let value = self.timed(RoundTrip::Append, self.calls.call(&session, command)).await?;
-            match entry.read_answer(session.epoch, value).map_err(AppendError::Unavailable)? {
+            match entry.parse_answer(session.epoch, value).map_err(AppendError::Unavailable)? {
                 AppendAnswer::Done(accepted) => return Ok(accepted),
                 AppendAnswer::Refused(error) => return Err(error),
                 AppendAnswer::Seed => self.seed(&session, entry.room).await?,
@@ -213,7 +214,7 @@ impl Log {
         Err(head_keeps_changing())
     }
 
-    /// Waits until an accepted event is committed in PostgreSQL, at most 30 s.
+    /// Waits until an accepted event is committed in PostgreSQL, at most 30 s, and returns the outcome.
     pub async fn wait_stored(&self, room: &RoomId, accepted: &Accepted) -> Stored {
         self.watermarks.wait(room, accepted).await
     }
@@ -221,7 +222,7 @@ impl Log {
     /// Seeds a room for the epoch of the session. If the epoch has ended, discards the session and returns Ok, because
     /// the caller then repeats its command in another session.
     pub(super) async fn seed(&self, session: &Arc<Session>, room: &RoomId) -> Result<(), AppendError> {
-        match self.seeding.seed(session.epoch, room.clone()).await {
+        match self.seed_queue.seed(session.epoch, room.clone()).await {
             Ok(SeedOutcome::Seeded) => Ok(()),
             Ok(SeedOutcome::NoSuchRoom) => Err(AppendError::NoSuchRoom),
             Ok(SeedOutcome::Later) => {
@@ -235,18 +236,21 @@ impl Log {
         }
     }
 
+    /// Whether the append needs no look-up in PostgreSQL: the client id is new, or Redis remembers it if it was sent
+    /// before.
     fn needs_no_look_up(&self, entry: &Entry<'_>, session: &Session) -> bool {
         if entry.first_attempt || entry.is_change || entry.sender.is_none() {
             return true;
         }
-        let made = entry.client_id.as_ref().and_then(crate::ids::ClientId::uuid_v7_at_ms);
-        made.is_some_and(|made| is_young(made, unix_ms().unsigned_abs()))
-            && session.epoch_age() > MEMORY_COMPLETE_AFTER
+        let made_at_ms = entry.client_id.as_ref().and_then(crate::ids::ClientId::uuid_v7_at_ms);
+        made_at_ms.is_some_and(|made_at_ms| is_young(made_at_ms, unix_ms().unsigned_abs()))
+            && (session.epoch_age() > CLIENT_IDS_COMPLETE_AFTER
+                || sabotage::is_removed("young client ids are known after 10 min"))
     }
 
     /// Registers `observer`, which is then called after each round trip. A second registration has no effect.
     pub fn observe_timings(&self, observer: impl Fn(RoundTrip, Duration) + Send + Sync + 'static) {
-        let _ = self.calls.timings.set(Box::new(observer));
+        let _ = self.calls.timing_observer.set(Box::new(observer));
     }
 
     /// Waits for a round trip, and reports its duration to the observer of [`Log::observe_timings`], if there is one.
@@ -254,24 +258,36 @@ impl Log {
         self.calls.timed(purpose, trip).await
     }
 
-    async fn check(&self) {
+    /// Sends a PING on both connections of the session, and discards the session if one of them is unusable.
+    async fn ping_session(&self) {
         let Ok(session) = self.calls.sessions.get().await else { return };
-        let answer: Result<Value, _> =
-            self.timed(RoundTrip::Ping, redis::cmd("PING").query_async(&mut session.connection())).await;
+        let ping = redis::cmd("PING");
+        let (mut connection, mut reads) = (session.connection(), session.reads_connection());
+        let (answer, answer_to_read): (Result<Value, _>, Result<Value, _>) = tokio::join!(
+            self.timed(RoundTrip::Ping, ping.query_async(&mut connection)),
+            ping.query_async(&mut reads)
+        );
         if let Err(error) = answer {
+            self.discard_if_unusable(&session, &error);
+        }
+        let timed_out = answer_to_read.as_ref().is_err_and(RedisError::is_timeout);
+        let timed_out_twice = session.record_reads_ping(timed_out);
+        if let Err(error) = answer_to_read
+            && (timed_out_twice || !timed_out)
+        {
             self.discard_if_unusable(&session, &error);
         }
     }
 }
 
-/// Number of messages, from the first and at least one, that fit into one call.
-fn fitting(entries: &[Entry<'_>]) -> usize {
+/// Returns how many of the first messages fit into one call; at least 1.
+fn count_fitting(entries: &[Entry<'_>]) -> usize {
     let mut bytes = 0;
     let fits = |entry: &&Entry<'_>| {
         bytes += entry.body.len();
-        bytes <= MAX_BYTES
+        bytes <= MAX_CALL_BYTES
     };
-    entries.iter().take(MAX_MESSAGES).take_while(fits).count().max(1)
+    entries.iter().take(MAX_CALL_MESSAGES).take_while(fits).count().max(1)
 }
 
 /// The error of a command that gave up after [`MAX_ATTEMPTS`] attempts.
@@ -279,8 +295,9 @@ pub(super) fn head_keeps_changing() -> AppendError {
     AppendError::Unavailable("the room's head kept changing".to_owned())
 }
 
-fn is_young(made_ms: u64, now_ms: u64) -> bool {
-    made_ms <= now_ms + CLOCK_AHEAD_MS && now_ms < made_ms + YOUNG_CLIENT_ID_MS
+/// Whether a client id that was made at this time is young enough for Redis to remember it.
+fn is_young(made_at_ms: u64, now_ms: u64) -> bool {
+    made_at_ms <= now_ms + MAX_CLOCK_AHEAD_MS && now_ms < made_at_ms + MAX_YOUNG_AGE_MS
 }
 
 #[cfg(test)]
@@ -291,9 +308,9 @@ mod tests {
     fn only_client_ids_of_the_last_minutes_are_young() {
         let now = 1_800_000_000_000;
         assert!(is_young(now, now));
-        assert!(is_young(now + CLOCK_AHEAD_MS, now));
-        assert!(!is_young(now + CLOCK_AHEAD_MS + 1, now));
-        assert!(is_young(now - YOUNG_CLIENT_ID_MS + 1, now));
-        assert!(!is_young(now - YOUNG_CLIENT_ID_MS, now));
+        assert!(is_young(now + MAX_CLOCK_AHEAD_MS, now));
+        assert!(!is_young(now + MAX_CLOCK_AHEAD_MS + 1, now));
+        assert!(is_young(now - MAX_YOUNG_AGE_MS + 1, now));
+        assert!(!is_young(now - MAX_YOUNG_AGE_MS, now));
     }
 }

@@ -23,7 +23,7 @@ impl Partition {
     }
 
     /// Joins `{pp}:` and the parts of a key. `format!` would be slower, and each command needs several keys.
-    fn key(self, rest: &[&str]) -> String {
+    fn join_key(self, rest: &[&str]) -> String {
         let mut key = String::with_capacity(5 + rest.iter().map(|part| part.len()).sum::<usize>());
         key.push('{');
         key.push(char::from(b'0' + (self.0 / 10 % 10) as u8));
@@ -38,39 +38,40 @@ impl Partition {
         (0..PARTITIONS).map(Self)
     }
 
-    /// Key of the ingest stream, which persistence reads. The names are cached, because each append needs one.
+    /// Key of the ingest stream, which persistence reads. The keys are cached, because each append needs one.
     pub fn ingest(self) -> &'static str {
-        static NAMES: LazyLock<Vec<String>> =
-            LazyLock::new(|| Partition::all().map(|partition| partition.key(&["ingest"])).collect());
-        NAMES.get(usize::from(self.0)).map_or("", String::as_str)
+        static INGEST_KEYS: LazyLock<Vec<String>> =
+            LazyLock::new(|| Partition::all().map(|partition| partition.join_key(&["ingest"])).collect());
+        INGEST_KEYS.get(usize::from(self.0)).map_or("", String::as_str)
     }
 
-    /// Key of the watermark, and name of the channel of notices that begin with this partition.
+    /// Key of the stored watermark. Also the name of the channel of those watermark notices that begin with this
+    /// partition.
     pub fn stored(self) -> String {
-        self.key(&["stored"])
+        self.join_key(&["stored"])
     }
 
     /// Key of the list of windows of recent client ids; the hash of a window has `:<window>` appended to this name.
     pub fn sent(self) -> String {
-        self.key(&["sent"])
+        self.join_key(&["sent"])
     }
 
-    /// Key of the hash of records up to the stored watermark that were not stored as sent.
+    /// Key of the hash of exceptions: records up to the stored watermark that became voids, with their outcomes.
     pub fn exceptions(self) -> String {
-        self.key(&["exceptions"])
+        self.join_key(&["exceptions"])
     }
 
-    /// Key that exists while no event of this user may be appended.
+    /// Key that exists while appends of this user are blocked because of the user's erasure.
     pub fn erased(self, user: &str) -> String {
-        self.key(&["erased:", user])
+        self.join_key(&["erased:", user])
     }
 
-    /// Parses the name of a channel of watermark notices; `None` if it is another channel.
+    /// Returns the partition in the name of a channel of watermark notices, or `None` if it is another channel.
     pub fn of_stored_channel(channel: &str) -> Option<Self> {
         Self::parse(channel.strip_prefix('{')?.strip_suffix("}:stored")?)
     }
 
-    /// Parses the number of a partition.
+    /// Parses the number of a partition; returns `None` if there is no partition with this number.
     pub(super) fn parse(digits: &str) -> Option<Self> {
         digits.parse().ok().filter(|p| *p < PARTITIONS).map(Self)
     }
@@ -85,25 +86,25 @@ pub(crate) fn fnv1a(text: &str) -> u64 {
 
 /// Key of the room's hash, and name of the room's channel.
 pub fn room(room: &RoomId) -> String {
-    Partition::of(room).key(&["room:", room.as_str()])
+    Partition::of(room).join_key(&["room:", room.as_str()])
 }
 
 /// Key of the stream with the room's last records.
 pub fn tail(room: &RoomId) -> String {
-    Partition::of(room).key(&["tail:", room.as_str()])
+    Partition::of(room).join_key(&["tail:", room.as_str()])
 }
 
 /// Key of the read and delivered marks of the room's members.
 pub fn marks(room: &RoomId) -> String {
-    Partition::of(room).key(&["marks:", room.as_str()])
+    Partition::of(room).join_key(&["marks:", room.as_str()])
 }
 
-/// Key of the cached member list of a small room.
+/// Key of the cached members of a small room.
 pub fn members(room: &RoomId) -> String {
-    Partition::of(room).key(&["members:", room.as_str()])
+    Partition::of(room).join_key(&["members:", room.as_str()])
 }
 
-/// The room id in the name of a room's channel; `None` if it is another channel.
+/// Returns the room id in the name of a room's channel, or `None` if it is another channel.
 pub fn room_of_channel(channel: &str) -> Option<&str> {
     channel.strip_prefix('{')?.split_once("}:room:").map(|(_, room)| room)
 }

@@ -3,8 +3,8 @@
 -- The loaded text begins with `local EPOCH` and the ranks of roles, as in append.lua.
 --
 -- room_key: the room's hash, and the name of its channel
--- ARGV: for each record: sender, min_role as in append.lua, the only recipient or '', the record's header from the room
---   on (record.rs), JSON
+-- ARGV: for each record: sender, min_role as in append.lua, the only recipient or '', the header's fields
+--   from `room` on (record.rs), JSON
 --
 -- Answers  {'ok', outcome …}  one per record: 'ok', 'revoked' (the sender was removed), 'role' (the sender's role is
 --          below min_role), or 'gone' (the only recipient was removed)

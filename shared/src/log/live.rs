@@ -7,6 +7,7 @@ use redis::Value;
 use super::{
     append::AppendError,
     arguments::arguments,
+    calls::unavailable,
     commands::{Log, MAX_ATTEMPTS},
     keys,
     record::{Header, Visibility},
@@ -23,10 +24,10 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct LiveEntry<'a> {
     pub room: &'a RoomId,
-    /// Wire type of the frame, such as `typing:started`.
+    /// Wire type of the frame, such as `typing:start`.
     pub kind: &'a str,
     pub sender: &'a UserId,
-    /// The only recipient; `None` if all users in the room except the sender receive the frame.
+    /// The only recipient, or `None` if all users in the room except the sender receive the frame.
     pub to: Option<&'a UserId>,
     /// Lowest role with which the sender may send the frame.
     pub min_role: MinRole,
@@ -34,59 +35,68 @@ pub struct LiveEntry<'a> {
     pub json: Vec<u8>,
 }
 
-type Outcome = Result<(), Refusal>;
+/// Whether a frame was published, or why not.
+type PublishOutcome = Result<(), Refusal>;
 
 impl Log {
-    /// Publishes frames, and returns the outcome of each. The frames of one room keep their order. A frame is refused
-    /// if an event in the log has removed its sender or has given the sender too low a role.
-    pub async fn publish_live(&self, entries: &[LiveEntry<'_>]) -> Vec<Outcome> {
-        let mut outcomes: Vec<Outcome> = vec![Err(room_unavailable()); entries.len()];
+    /// Publishes frames of one room, and returns the outcome of each. Seeds the room first if this is necessary. The
+    /// frames keep their order. A frame is refused if an event in the log has removed its sender or has given the
+    /// sender too low a role.
+    pub async fn publish_live(&self, entries: &[LiveEntry<'_>]) -> Vec<PublishOutcome> {
+        for _ in 0..MAX_ATTEMPTS {
+            let outcomes = self.publish_in_seeded_rooms(entries).await;
+            let Some(unseeded) = outcomes.iter().position(Option::is_none) else {
+                return outcomes.into_iter().flatten().collect();
+            };
+            let seed_result = match self.calls.sessions.get().await {
+                Ok(session) => self.seed(&session, entries[unseeded].room).await,
+                Err(error) => Err(unavailable(error)),
+            };
+            if let Err(error) = seed_result {
+                return vec![outcome_of_error(error); entries.len()];
+            }
+        }
+        vec![Err(room_unavailable()); entries.len()]
+    }
+
+    /// Publishes frames of several rooms in one round trip. Returns `None` for a frame whose room must be seeded first,
+    /// otherwise an outcome as [`Log::publish_live`] does.
+    pub async fn publish_in_seeded_rooms(&self, entries: &[LiveEntry<'_>]) -> Vec<Option<PublishOutcome>> {
+        let mut outcomes: Vec<Option<PublishOutcome>> = vec![Some(Err(room_unavailable())); entries.len()];
         let mut rooms: HashMap<&RoomId, Vec<usize>> = HashMap::new();
         for (index, entry) in entries.iter().enumerate() {
             rooms.entry(entry.room).or_default().push(index);
         }
-        let mut rooms: Vec<(&RoomId, Vec<usize>)> = rooms.into_iter().collect();
-        for _ in 0..MAX_ATTEMPTS {
-            if rooms.is_empty() {
-                break;
+        let session = match self.calls.sessions.get().await {
+            Ok(session) => session,
+            Err(error) => {
+                tracing::debug!(%error, "live-only frames were not published");
+                return outcomes;
             }
-            let session = match self.calls.sessions.get().await {
-                Ok(session) => session,
-                Err(error) => {
-                    tracing::debug!(%error, "live frames are lost");
-                    break;
-                }
-            };
-            let mut pipe = redis::pipe();
-            for (room, indices) in &rooms {
-                pipe.add_command(command(&session, room, indices.iter().map(|index| &entries[*index])));
+        };
+        let rooms: Vec<(&RoomId, Vec<usize>)> = rooms.into_iter().collect();
+        let mut pipe = redis::pipe();
+        for (room, indices) in &rooms {
+            pipe.add_command(command(&session, room, indices.iter().map(|index| &entries[*index])));
+        }
+        let answers = self.timed(RoundTrip::Live, self.calls.pipeline(&session, &pipe)).await;
+        let answers: Vec<Vec<Value>> = match answers {
+            Ok(answers) => answers,
+            Err(error) => {
+                tracing::debug!(%error, "live-only frames were not published");
+                return outcomes;
             }
-            let answers = self.timed(RoundTrip::Live, self.calls.pipeline(&session, &pipe)).await;
-            let answers: Vec<Vec<Value>> = match answers {
-                Ok(answers) => answers,
-                Err(error) => {
-                    tracing::debug!(%error, "live frames are lost");
-                    break;
-                }
-            };
-            let mut unseeded = Vec::new();
-            for ((room, indices), answer) in rooms.into_iter().zip(answers) {
-                match word(answer.first()).as_str() {
-                    "ok" => {
-                        for (index, outcome) in indices.into_iter().zip(&answer[1..]) {
-                            outcomes[index] = outcome_of(&word(Some(outcome)));
-                        }
+        };
+        for ((_, indices), answer) in rooms.into_iter().zip(answers) {
+            match parse_word(answer.first()).as_str() {
+                "ok" => {
+                    for (index, outcome) in indices.into_iter().zip(&answer[1..]) {
+                        outcomes[index] = Some(parse_outcome(&parse_word(Some(outcome))));
                     }
-                    "seed" => match self.seed(&session, room).await {
-                        Ok(()) => unseeded.push((room, indices)),
-                        Err(error) => {
-                            indices.iter().for_each(|index| outcomes[*index] = refused(error.clone()))
-                        }
-                    },
-                    other => indices.iter().for_each(|index| outcomes[*index] = outcome_of(other)),
                 }
+                "seed" => indices.iter().for_each(|index| outcomes[*index] = None),
+                other => indices.iter().for_each(|index| outcomes[*index] = Some(parse_outcome(other))),
             }
-            rooms = unseeded;
         }
         outcomes
     }
@@ -116,27 +126,28 @@ fn command<'a>(
     command
 }
 
-fn word(value: Option<&Value>) -> String {
+/// Reads a word of the script's answer; empty if there is none.
+fn parse_word(value: Option<&Value>) -> String {
     value.and_then(|value| redis::FromRedisValue::from_redis_value_ref(value).ok()).unwrap_or_default()
 }
 
-fn outcome_of(word: &str) -> Outcome {
+fn parse_outcome(word: &str) -> PublishOutcome {
     match word {
         "ok" => Ok(()),
-        "revoked" => refused(AppendError::Revoked),
-        "role" => refused(AppendError::RoleTooLow),
-        "archived" => refused(AppendError::Archived),
+        "revoked" => outcome_of_error(AppendError::Revoked),
+        "role" => outcome_of_error(AppendError::RoleTooLow),
+        "archived" => outcome_of_error(AppendError::Archived),
         "gone" => Err(Refusal::not_found("member")),
         _ => Err(room_unavailable()),
     }
 }
 
-/// Converts an error of the log into a refusal. Does not advise to repeat the client id, because live-only frames have
-/// no client id.
-fn refused(error: AppendError) -> Outcome {
+/// Converts an error of the log into the outcome of a frame. The refusal does not advise to repeat the client id,
+/// because live-only frames have no client id.
+fn outcome_of_error(error: AppendError) -> PublishOutcome {
     match error {
         AppendError::Unavailable(cause) => {
-            tracing::debug!(cause, "a live frame is lost");
+            tracing::debug!(cause, "a live-only frame was not published");
             Err(room_unavailable())
         }
         error => Err(error.into()),

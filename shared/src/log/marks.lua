@@ -1,10 +1,10 @@
 -- Moves read and delivered marks of a room's members forward, and publishes receipts. The marks that moved are appended
 -- to the ingest stream as one record without a seq. A mark that is not above the present one is ignored.
--- The loaded text begins with `local EPOCH`, the ranks of roles and rfc3339.lua, as in append.lua.
+-- The loaded text begins with `local EPOCH`, the ranks of roles, rfc3339.lua and backlog.lua, as in append.lua.
 --
--- room_key: the room's hash, and the name of its channel   max_backlog: as in append.lua
+-- room_key: the room's hash, and the name of its channel   max_backlog, max_backlog_bytes: as in append.lua
 -- marks_header, read_header, delivered_header: the headers of the marks record, of receipt:read and of
---   receipt:delivered, from the room on (record.rs)
+--   receipt:delivered, from the field `room` on (record.rs)
 -- stored_head: the room's head in PostgreSQL when the caller looked up stored marks, or '' without a look-up
 -- From FIRST_MARK on, for each mark: kind ('read' or 'delivered'), user, seq, and the user's stored read and delivered
 --   mark: two seqs if the user is a member; '-' and '-' if not; '' and '' if the caller has not looked them up
@@ -19,9 +19,10 @@
 -- space separates other fields from user ids: ' epoch'; ' ingest', the id of the last marks record; ' at', when
 -- receipts were last published; ' read' and ' delivered', the receipts that wait.
 
-local room_key, ingest_key, marks_key = unpack(KEYS)
-local max_backlog, marks_header, read_header, delivered_header, room, stored_head = unpack(ARGV, 1, 6)
-local FIRST_MARK = 7
+local room_key, ingest_key, marks_key, sent_key = unpack(KEYS)
+local max_backlog, max_backlog_bytes, marks_header, read_header, delivered_header, room,
+  stored_head = unpack(ARGV, 1, 7)
+local FIRST_MARK = 8
 
 local RECEIPTS_EVERY_MS = 500
 -- In rooms with more members receipts are not pushed to all members, because the number of frames would grow with the
@@ -97,15 +98,19 @@ local function json(user) return '"' .. string.gsub(user, '[\\"]', '\\%0') .. '"
 
 local waits = {read = waiting_read or '', delivered = waiting_delivered or ''}
 if #moved > 0 then
-  max_backlog = tonumber(max_backlog)
-  if max_backlog > 0 and redis.call('XLEN', ingest_key) >= max_backlog then return {'full'} end
+  local window = redis.call('LRANGE', sent_key, -1, -1)[1]
+  local full, bytes, window_key = read_backlog(ingest_key, window and sent_key .. ':' .. window, tonumber(max_backlog),
+    tonumber(max_backlog_bytes), tonumber(clock[1]))
+  if full then return {'full'} end
   local list = {}
   for n, mark in ipairs(moved) do
     list[n] = '["' .. mark.kind .. '",' .. json(mark.user) .. ',' .. mark.seq .. ']'
     waits[mark.kind] = waits[mark.kind] .. mark.user .. '\30' .. mark.seq .. '\30' .. now_ms .. '\31'
   end
   local header = '1\31' .. EPOCH .. '\0310\31' .. now_ms .. '\31' .. marks_header
-  ingest = redis.call('XADD', ingest_key, '*', 'r', header .. '\n[' .. table.concat(list, ',') .. ']')
+  local record = header .. '\n[' .. table.concat(list, ',') .. ']'
+  ingest = redis.call('XADD', ingest_key, '*', 'r', record)
+  if window_key then redis.call('HSET', window_key, 'bytes', string.format('%d', bytes + #record)) end
 end
 
 local function frame(kind, marks)

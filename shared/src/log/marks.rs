@@ -1,12 +1,12 @@
-//! Moves read and delivered marks of a room's members by `marks.lua`. If Redis does not know the present marks of a
-//! user, the script asks for them, and they are looked up in PostgreSQL.
+//! Moves read and delivered marks of a room's members with `marks.lua`. If Redis does not know the present marks of a
+//! user, the script answers `lookup`, and the marks are read from PostgreSQL.
 
 use std::time::Duration;
 
 use redis::Value;
 
 use super::{
-    append::{Accepted, AppendError, parse},
+    append::{Accepted, AppendError, parse_value},
     arguments::arguments,
     authority::StoredMarks,
     calls::unavailable,
@@ -27,7 +27,7 @@ pub struct ReadMark {
     pub delivered: bool,
 }
 
-/// The result of [`Log::mark`].
+/// The state of the marks of one call of [`Log::mark`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MarkResult {
     /// The room's last marks record. When this record is stored, all marks of this call are stored. Its `seq` is 0, so
@@ -35,9 +35,9 @@ pub struct MarkResult {
     pub accepted: Accepted,
     /// The room's head. A mark above the head was lowered to the head.
     pub head: Seq,
-    /// The present position of each mark, in the order of the call; `None` if the user is not a member.
+    /// The present position of each mark, in the order of the call, or `None` if the user is not a member.
     pub positions: Vec<Option<Seq>>,
-    /// Time until the waiting receipts may be published; `None` if no receipts wait. After this time the caller must
+    /// Time until the waiting receipts may be published, or `None` if no receipts wait. After this time the caller must
     /// call [`Log::mark`] for the room again, with or without marks.
     pub receipts_due_in: Option<Duration>,
 }
@@ -46,24 +46,25 @@ impl Log {
     /// Moves at most 500 marks of one room forward. Appends one record with the marks that moved, and publishes
     /// receipts for them, at most every 500 ms per room.
     pub async fn mark(&self, room: &RoomId, marks: &[ReadMark]) -> Result<MarkResult, AppendError> {
-        let mut stored: Vec<Option<Found>> = vec![None; marks.len()];
+        let mut stored: Vec<Option<StoredUserMarks>> = vec![None; marks.len()];
         let mut head = None;
         for _ in 0..MAX_ATTEMPTS {
             let session = self.calls.sessions.get().await.map_err(unavailable)?;
             let command = self.mark_command(&session, room, marks, &stored, head);
             let answer = self.timed(RoundTrip::Mark, self.calls.call(&session, command)).await?;
-            match read_answer(&session, &answer).map_err(AppendError::Unavailable)? {
-                Answer::Done(marked) => return Ok(marked),
-                Answer::Seed => self.seed(&session, room).await?,
-                Answer::Full => return Err(AppendError::Overloaded),
-                Answer::LookUp(groups) => {
+            match parse_answer(&session, &answer).map_err(AppendError::Unavailable)? {
+                ScriptAnswer::Done(marked) => return Ok(marked),
+                ScriptAnswer::Seed => self.seed(&session, room).await?,
+                ScriptAnswer::Full => return Err(AppendError::Overloaded),
+                ScriptAnswer::LookUp(indices) => {
                     let users: Vec<UserId> =
-                        groups.iter().filter_map(|group| Some(marks.get(*group)?.user.clone())).collect();
+                        indices.iter().filter_map(|index| Some(marks.get(*index)?.user.clone())).collect();
                     let found: StoredMarks = self.authority.marks(room, &users).await.map_err(unavailable)?;
                     head = Some(head.unwrap_or(found.head).min(found.head));
-                    for (group, found) in groups.into_iter().zip(found.marks) {
-                        // Only the first mark of each user is set; the script uses it for all marks of the user.
-                        if let Some(stored) = stored.get_mut(group) {
+                    for (index, found) in indices.into_iter().zip(found.marks) {
+                        // Only the first mark of each user gets the stored marks; the script uses them for all marks of
+                        // the user.
+                        if let Some(stored) = stored.get_mut(index) {
                             *stored = Some(found);
                         }
                     }
@@ -78,7 +79,7 @@ impl Log {
         session: &Session,
         room: &RoomId,
         marks: &[ReadMark],
-        stored: &[Option<Found>],
+        stored: &[Option<StoredUserMarks>],
         head: Option<Seq>,
     ) -> redis::Cmd {
         let header = |kind| Header { room: room.as_str(), kind, ..Header::default() }.encode();
@@ -88,9 +89,11 @@ impl Log {
             room_key = keys::room(room),
             ingest_key = Partition::of(room).ingest(),
             marks_key = keys::marks(room),
+            sent_key = Partition::of(room).sent(),
         );
         arguments!(command, "marks.lua", ARGV:
             max_backlog = self.limits.max_backlog_records,
+            max_backlog_bytes = self.limits.max_backlog_bytes,
             marks_header = header(TYPE_MARKS),
             read_header = header("receipt:read"),
             delivered_header = header("receipt:delivered"),
@@ -110,10 +113,11 @@ impl Log {
     }
 }
 
-/// A user's stored read and delivered mark; `None` if the user is not a member.
-type Found = Option<(Seq, Seq)>;
+/// A user's stored read and delivered mark, or `None` if the user is not a member.
+type StoredUserMarks = Option<(Seq, Seq)>;
 
-enum Answer {
+/// The answer of `marks.lua`.
+enum ScriptAnswer {
     Done(MarkResult),
     Seed,
     Full,
@@ -121,30 +125,30 @@ enum Answer {
     LookUp(Vec<usize>),
 }
 
-fn read_answer(session: &Session, value: &Value) -> Result<Answer, String> {
+fn parse_answer(session: &Session, value: &Value) -> Result<ScriptAnswer, String> {
     let malformed = || format!("unexpected answer of the marks script: {value:?}");
     let Value::Array(parts) = value else { return Err(malformed()) };
-    let status: String = parts.first().map(parse).transpose()?.ok_or_else(malformed)?;
+    let status: String = parts.first().map(parse_value).transpose()?.ok_or_else(malformed)?;
     Ok(match (status.as_str(), parts.as_slice()) {
         ("ok", [_, head, at_ms, ingest, due_in_ms, positions @ ..]) => {
-            let ingest = Some(parse::<String>(ingest)?).filter(|id| !id.is_empty());
+            let ingest = Some(parse_value::<String>(ingest)?).filter(|id| !id.is_empty());
             let ingest = ingest.map(|id| id.parse::<IngestId>()).transpose().map_err(|_| malformed())?;
-            let (at_ms, due_in_ms) = (parse(at_ms)?, parse::<u64>(due_in_ms)?);
+            let (at_ms, due_in_ms) = (parse_value(at_ms)?, parse_value::<u64>(due_in_ms)?);
             let epoch = session.epoch;
-            let position = |value| Ok(u64::try_from(parse::<i64>(value)?).ok().map(Seq));
-            Answer::Done(MarkResult {
+            let position = |value| Ok(u64::try_from(parse_value::<i64>(value)?).ok().map(Seq));
+            ScriptAnswer::Done(MarkResult {
                 accepted: Accepted { seq: Seq(0), epoch, at_ms, ingest, id: String::new(), duplicate: false },
-                head: Seq(parse(head)?),
+                head: Seq(parse_value(head)?),
                 positions: positions.iter().map(position).collect::<Result<_, String>>()?,
                 receipts_due_in: (due_in_ms > 0).then(|| Duration::from_millis(due_in_ms)),
             })
         }
-        ("lookup", [_, groups @ ..]) => {
-            let group = |value| Ok(parse::<usize>(value)?.saturating_sub(1));
-            Answer::LookUp(groups.iter().map(group).collect::<Result<_, String>>()?)
+        ("lookup", [_, numbers @ ..]) => {
+            let index = |number| Ok(parse_value::<usize>(number)?.saturating_sub(1));
+            ScriptAnswer::LookUp(numbers.iter().map(index).collect::<Result<_, String>>()?)
         }
-        ("seed", _) => Answer::Seed,
-        ("full", _) => Answer::Full,
+        ("seed", _) => ScriptAnswer::Seed,
+        ("full", _) => ScriptAnswer::Full,
         _ => return Err(malformed()),
     })
 }

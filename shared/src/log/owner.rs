@@ -15,13 +15,14 @@ use super::{
 };
 use crate::ids::{Epoch, RoomId, Seq};
 
-/// How much of a room's data of an earlier epoch in Redis stays valid when the room is seeded in a new epoch.
+/// Which data of a room in Redis, from an earlier epoch, stays valid when the room is seeded in a new epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Survival {
     /// Nothing is valid, because PostgreSQL is ahead of the hash, and its events may contradict the hash.
     #[default]
     Nothing = 0,
-    /// Only membership marks up to the new head are valid. They are kept, because their events may be unstored.
+    /// Only membership marks up to the new head are valid. They are kept, because PostgreSQL may not have their events
+    /// yet.
     Marks = 1,
     /// The whole hash is valid, but not the tail.
     Hash = 2,
@@ -30,7 +31,7 @@ pub enum Survival {
 
 /// The new stored watermark of a partition: the ingest id up to which its records are committed in PostgreSQL.
 #[derive(Debug, Clone)]
-pub struct StoredUpto {
+pub struct WatermarkUpdate {
     pub partition: Partition,
     pub watermark: IngestId,
     /// The newly committed records that were not stored as sent: pairs of `room ␟ seq` and outcome, as in `stored.lua`.
@@ -38,27 +39,28 @@ pub struct StoredUpto {
 }
 
 impl Log {
-    /// Writes the watermarks of partitions, and publishes one notice for all of them. For each partition: false if a later
-    /// epoch has written the watermark; then nothing was changed.
+    /// Writes the watermarks of partitions, and publishes one notice for all of them. Returns one result per partition:
+    /// false if a later epoch has written the watermark, which is then left unchanged.
     ///
     /// # Errors
-    /// For each partition that Redis did not confirm; its watermark may or may not be written.
+    /// The result of a partition is an error if Redis did not confirm the partition. Its watermark may or may not be
+    /// written.
     pub async fn publish_stored(
         &self,
         session: &Arc<Session>,
-        watermarks: &[StoredUpto],
+        watermarks: &[WatermarkUpdate],
     ) -> Vec<Result<bool, AppendError>> {
         if watermarks.is_empty() {
             return Vec::new();
         }
         let mut command = redis::cmd("EVALSHA");
         command.arg(&session.scripts.stored.sha).arg(4 * watermarks.len());
-        for StoredUpto { partition, .. } in watermarks {
+        for WatermarkUpdate { partition, .. } in watermarks {
             let exceptions = partition.exceptions();
             command.arg(partition.stored()).arg(partition.ingest());
             command.arg(&exceptions).arg(format!("{exceptions}:old"));
         }
-        for StoredUpto { watermark, exceptions, .. } in watermarks {
+        for WatermarkUpdate { watermark, exceptions, .. } in watermarks {
             command.arg(watermark.to_string()).arg(exceptions.len());
             for (at, outcome) in exceptions {
                 command.arg(at).arg(outcome);
@@ -70,25 +72,25 @@ impl Log {
         };
         match answers {
             Ok(answers) if answers.len() == watermarks.len() => {
-                let read = |answer: String| match answer.as_str() {
+                let parse = |answer: String| match answer.as_str() {
                     "ok" => Ok(true),
                     "newer" => Ok(false),
                     _ => Err(AppendError::Unavailable(answer)),
                 };
-                answers.into_iter().map(read).collect()
+                answers.into_iter().map(parse).collect()
             }
             Ok(_) => vec![Err(unavailable("Redis sent the wrong number of answers")); watermarks.len()],
             Err(error) => vec![Err(error); watermarks.len()],
         }
     }
 
-    /// Writes a room's head for the present epoch, if the room's hash still has the epoch and seq in `read` (`None` if
-    /// there was no hash). Returns false, and writes nothing, if the hash has changed.
+    /// Writes a room's head for the present epoch, if the room's hash still has the epoch and seq that the caller has
+    /// read (`expected`; `None` if there was no hash). Returns false, and writes nothing, if the hash has changed.
     pub async fn write_seed(
         &self,
         session: &Arc<Session>,
         room: &RoomId,
-        read: Option<(Epoch, Seq)>,
+        expected: Option<(Epoch, Seq)>,
         head: &RoomHead,
         survived: Survival,
     ) -> Result<bool, AppendError> {
@@ -96,14 +98,21 @@ impl Log {
         command.arg(&session.scripts.seed.sha);
         arguments!(command, "seed.lua", KEYS: room_key = keys::room(room), tail_key = keys::tail(room));
         arguments!(command, "seed.lua", ARGV:
-            known_epoch = read.map_or_else(String::new, |(epoch, _)| epoch.to_string()),
-            known_seq = read.map_or_else(String::new, |(_, seq)| seq.to_string()),
+            known_epoch = expected.map_or_else(String::new, |(epoch, _)| epoch.to_string()),
+            known_seq = expected.map_or_else(String::new, |(_, seq)| seq.to_string()),
             seq = head.seq.0,
             bases = head.bases.clone().merged().encode(),
             survives = survived as i32,
         );
         command.arg("kind").arg(&head.kind).arg("name").arg(head.name.as_deref().unwrap_or(""));
-        command.arg("members").arg(head.members).arg("archived").arg(i32::from(head.archived));
+        // The same value as append.lua writes when one of the two fields changes.
+        let archived = match (head.archived, head.slow_mode_s) {
+            (true, _) => "1",
+            (false, 0) => "0",
+            (false, _) => "slow",
+        };
+        command.arg("members").arg(head.members).arg("archived").arg(archived);
+        command.arg("slow_mode_s").arg(head.slow_mode_s);
         let answer = self.calls.call(session, command).await?;
         let answer: String = redis::from_redis_value(answer).map_err(unavailable)?;
         Ok(answer == "ok")

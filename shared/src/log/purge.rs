@@ -13,8 +13,8 @@ use super::{
 };
 use crate::ids::{RoomId, Seq, UserId};
 
-/// How long appends of an erased user stay blocked. No request that was admitted before the erasure takes as long.
-const ERASED_KEPT_S: u64 = 2 * 3600;
+/// How long appends of an erased user stay blocked. No request that was admitted before the erasure takes that long.
+const ERASED_TTL_S: u64 = 2 * 3600;
 
 impl Log {
     /// Blocks appends of this user in all rooms for two hours, except the events by which the user leaves a room. After
@@ -24,13 +24,13 @@ impl Log {
         let mut pipe = redis::pipe();
         for partition in Partition::all() {
             let key = partition.erased(user.as_str());
-            pipe.cmd("SET").arg(key).arg(1).arg("EX").arg(ERASED_KEPT_S).ignore();
+            pipe.cmd("SET").arg(key).arg(1).arg("EX").arg(ERASED_TTL_S).ignore();
         }
         self.calls.pipeline(&session, &pipe).await
     }
 
-    /// Empties the tails of rooms. After an error some or all of the tails may be empty. The keys stay, so that they keep
-    /// their expiry.
+    /// Empties the tails of rooms. After an error some or all of the tails may be empty. The keys stay, so that they
+    /// keep their expiry.
     pub async fn drop_tails(&self, rooms: &[RoomId]) -> Result<(), AppendError> {
         if rooms.is_empty() {
             return Ok(());
@@ -43,7 +43,7 @@ impl Log {
         self.calls.pipeline(&session, &pipe).await
     }
 
-    /// The first seq in a room's tail; `None` if there is no tail.
+    /// The first seq in a room's tail, or `None` if there is no tail.
     pub async fn first_tail_seq(&self, room: &RoomId) -> Result<Option<Seq>, AppendError> {
         let mut range = redis::cmd("XRANGE");
         range.arg(keys::tail(room)).arg("-").arg("+");
@@ -51,7 +51,7 @@ impl Log {
         Ok(first.and_then(|id| id.split_once('-')?.0.parse().ok()).map(Seq))
     }
 
-    /// The id of the last record in a partition's ingest stream; `None` if the stream is empty.
+    /// The id of the last record in a partition's ingest stream, or `None` if the stream is empty.
     pub async fn last_ingest_id(&self, partition: Partition) -> Result<Option<IngestId>, AppendError> {
         let mut range = redis::cmd("XREVRANGE");
         range.arg(partition.ingest()).arg("+").arg("-");
@@ -67,8 +67,8 @@ impl Log {
         Ok(entries.into_iter().next().map(|(id, _)| id))
     }
 
-    /// Appends an empty record to the ingest stream of a room's partition. When this record is stored, the stream
-    /// contains no earlier record.
+    /// Appends an empty record to the ingest stream of a room's partition. When the returned record is stored, the
+    /// stream contains no earlier record.
     pub async fn append_blank(&self, room: &RoomId) -> Result<Accepted, AppendError> {
         let session = self.session().await.map_err(unavailable)?;
         let header = Header { room: room.as_str(), kind: TYPE_MARKS, ..Header::default() }.encode();

@@ -25,7 +25,7 @@ use crate::{
 pub const FORMAT_VERSION: &str = "1";
 /// The type of a record that contains read and delivered marks instead of an event.
 pub const TYPE_MARKS: &str = "marks";
-const UNIT: char = '\u{1f}';
+const FIELD_SEPARATOR: char = '\u{1f}';
 
 /// The id of an entry in an ingest stream, `<milliseconds>-<counter>`, ordered by milliseconds, then counter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,14 +50,14 @@ impl fmt::Display for IngestId {
     }
 }
 
-/// The error of a malformed record. Its text names the part that is malformed.
+/// The error of a malformed record or ingest id. Its text names the part that is malformed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("malformed record: {0}")]
 pub struct RecordError(pub &'static str);
 
 macro_rules! header_fields {
     ($($(#[$doc:meta])* $name:ident,)+) => {
-        /// The fields of a record's header from the room on. The caller of the append script provides them.
+        /// The fields of a record's header from `room` on. The caller of the append script provides them.
         #[derive(Debug, Clone, Default)]
         pub struct Header<'a> {
             $($(#[$doc])* pub $name: &'a str,)+
@@ -67,23 +67,23 @@ macro_rules! header_fields {
             /// The fields in their order, separated by U+001F, as `header_rest` of the scripts.
             pub fn encode(&self) -> String {
                 let mut separator = [0; 4];
-                [$(self.$name),+].join(&*UNIT.encode_utf8(&mut separator))
+                [$(self.$name),+].join(&*FIELD_SEPARATOR.encode_utf8(&mut separator))
             }
         }
 
         /// The index of each text field in the header.
         #[allow(non_camel_case_types, reason = "the names of the fields")]
-        enum Field {
+        enum HeaderField {
             $($name),+
         }
 
         /// The number of text fields.
-        const FIELDS: usize = [$(Field::$name as usize),+].len();
+        const FIELD_COUNT: usize = [$(HeaderField::$name as usize),+].len();
 
         impl Record {
             $($(#[$doc])*
             pub fn $name(&self) -> &str {
-                self.field(Field::$name)
+                self.field(HeaderField::$name)
             })+
         }
     };
@@ -110,16 +110,16 @@ pub struct Record {
     pub epoch: Epoch,
     pub seq: Seq,
     pub at_ms: i64,
-    /// Offset of the end of each text field. The first text field begins at `first`, each further text field one byte
-    /// after the end of the previous one.
-    ends: [u32; FIELDS],
-    first: u32,
+    /// Offset of the end of each text field. The first text field begins at `first_begin`, each further text field
+    /// begins one byte after the end of the previous one.
+    ends: [u32; FIELD_COUNT],
+    first_begin: u32,
 }
 
 impl Record {
     /// Splits a published payload into its records. A payload of several records begins with a line of their lengths in
     /// bytes: `2 ␟ length ␟ length … \n record record …`. A payload whose lengths do not fit is refused as a whole.
-    pub fn split(payload: Bytes) -> Result<Vec<Bytes>, RecordError> {
+    pub fn split_payload(payload: Bytes) -> Result<Vec<Bytes>, RecordError> {
         if !payload.starts_with(b"2\x1f") {
             return Ok(vec![payload]);
         }
@@ -130,7 +130,7 @@ impl Record {
             let end = at.checked_add(length.parse().ok()?).filter(|end| *end <= payload.len())?;
             Some(payload.slice(std::mem::replace(&mut at, end)..end))
         };
-        let records: Option<Vec<Bytes>> = line.split(UNIT).map(&mut record).collect();
+        let records: Option<Vec<Bytes>> = line.split(FIELD_SEPARATOR).map(&mut record).collect();
         records.filter(|_| at == payload.len()).ok_or(RecordError("lengths"))
     }
 
@@ -138,7 +138,7 @@ impl Record {
     pub fn parse(bytes: Bytes) -> Result<Self, RecordError> {
         let line_end = bytes.iter().position(|b| *b == b'\n').ok_or(RecordError("no header line"))?;
         let line = std::str::from_utf8(&bytes[..line_end]).map_err(|_| RecordError("header is not UTF-8"))?;
-        let mut fields = line.split(UNIT);
+        let mut fields = line.split(FIELD_SEPARATOR);
         let mut next = |what| fields.next().ok_or(RecordError(what));
         if next("version")? != FORMAT_VERSION {
             return Err(RecordError("unknown version"));
@@ -148,24 +148,24 @@ impl Record {
         let at_ms = next("at")?.parse().map_err(|_| RecordError("at"))?;
         let offset = |field: &str| field.as_ptr() as usize - line.as_ptr() as usize;
         let position = |at: usize| u32::try_from(at).map_err(|_| RecordError("header too long"));
-        let mut ends = [0_u32; FIELDS];
-        let mut first = 0;
+        let mut ends = [0_u32; FIELD_COUNT];
+        let mut first_begin = 0;
         for (index, end) in ends.iter_mut().enumerate() {
             let field = fields.next().ok_or(RecordError("missing field"))?;
             if index == 0 {
-                first = position(offset(field))?;
+                first_begin = position(offset(field))?;
             }
             *end = position(offset(field) + field.len())?;
         }
-        if ends[FIELDS - 1] as usize != line_end {
+        if ends[FIELD_COUNT - 1] as usize != line_end {
             return Err(RecordError("too many fields"));
         }
-        Ok(Self { bytes, epoch, seq, at_ms, ends, first })
+        Ok(Self { bytes, epoch, seq, at_ms, ends, first_begin })
     }
 
-    fn field(&self, field: Field) -> &str {
+    fn field(&self, field: HeaderField) -> &str {
         let index = field as usize;
-        let begin = if index == 0 { self.first } else { self.ends[index - 1] + 1 };
+        let begin = if index == 0 { self.first_begin } else { self.ends[index - 1] + 1 };
         std::str::from_utf8(&self.bytes[begin as usize..self.ends[index] as usize]).unwrap_or_default()
     }
 
@@ -181,10 +181,10 @@ impl Record {
 
     /// The JSON that is sent to clients.
     pub fn json(&self) -> &[u8] {
-        &self.bytes[self.ends[FIELDS - 1] as usize + 1..]
+        &self.bytes[self.ends[FIELD_COUNT - 1] as usize + 1..]
     }
 
-    /// The whole record as Redis holds it: header line and JSON.
+    /// The bytes of the whole record as Redis holds it: header line and JSON.
     pub fn raw(&self) -> &Bytes {
         &self.bytes
     }
@@ -256,13 +256,13 @@ mod tests {
     #[test]
     fn payload_of_several_records_is_split() {
         let one = record(&Header::default());
-        assert_eq!(Record::split(one.clone()).unwrap(), std::slice::from_ref(&one));
+        assert_eq!(Record::split_payload(one.clone()).unwrap(), std::slice::from_ref(&one));
         let both = Bytes::from(["2\x1f3\x1f2\nabcde".as_bytes()].concat());
-        assert_eq!(Record::split(both.clone()).unwrap(), ["abc", "de"]);
+        assert_eq!(Record::split_payload(both.clone()).unwrap(), ["abc", "de"]);
         for end in 2..both.len() {
-            assert!(Record::split(both.slice(..end)).is_err(), "{end}");
+            assert!(Record::split_payload(both.slice(..end)).is_err(), "{end}");
         }
-        assert!(Record::split(Bytes::from_static(b"2\x1f18446744073709551615\nab")).is_err());
+        assert!(Record::split_payload(Bytes::from_static(b"2\x1f18446744073709551615\nab")).is_err());
     }
 
     #[test]

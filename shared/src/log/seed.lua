@@ -6,7 +6,8 @@
 -- seq: the head from which the numbering continues   bases: `epoch:base,…`
 -- survives: the data of earlier epochs to keep: '3' the hash and the tail; '2' the hash; '1' membership marks up to
 --   `seq`; '0' nothing, because PostgreSQL is ahead of the hash
--- From FIRST_FIELD on: pairs of field and value: the room's fields that a join returns (kind, name, members, archived)
+-- From FIRST_FIELD on: pairs of field and value: the room's fields that a join returns (kind, name, members, archived),
+--   and slow_mode_s
 --
 -- Answers  'ok', or 'changed' if the hash has changed: the caller must read it again
 
@@ -36,6 +37,9 @@ else
   for i = FIRST_FIELD, #ARGV, 2 do redis.call('HSETNX', room_key, ARGV[i], ARGV[i + 1]) end
   redis.call('HSETNX', room_key, 'members_seq', seq)
 end
+-- The previous version writes `archived` without regard to slow mode.
+local archived, slow_mode_s = unpack(redis.call('HMGET', room_key, 'archived', 'slow_mode_s'))
+if archived == '0' and tonumber(slow_mode_s or 0) > 0 then redis.call('HSET', room_key, 'archived', 'slow') end
 if survives < 3 then
   redis.call('DEL', tail_key)
   redis.call('HDEL', room_key, 'tail_bytes', 'tail_part', 'tail_parts', 'touched_at')

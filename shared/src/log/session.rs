@@ -1,9 +1,13 @@
-//! A session is one connection to one Redis process for which persistence has opened an epoch and which has loaded the
-//! scripts. Every write uses a session, so no write reaches a Redis process without an open epoch. When the process is
-//! restarted or another one is promoted, the connection breaks, and a new session is opened.
+//! A session has two connections to one Redis process for which persistence has opened an epoch and which has loaded
+//! the scripts. Heads and tails are read on a connection of their own, so that appends do not wait behind tails. Every
+//! write uses a session, so no write reaches a Redis process without an open epoch. When the process is restarted or
+//! another one is promoted, the connections break, and a new session is opened.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -17,16 +21,16 @@ use super::{
     authority::{Authority, AuthorityError, OpenedEpoch},
     scripts::Scripts,
 };
-use crate::ids::Epoch;
+use crate::{ids::Epoch, sabotage};
 
 /// After this time without an answer a command fails, although it may have taken effect. Appends are safe to repeat.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Limit for one attempt to open a session, including the answer of persistence.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(6);
-/// Minimum interval between attempts to open a session, so that an outage does not cause a storm of attempts.
+/// Minimum interval between attempts to open a session, so that an outage does not cause too many attempts.
 const REOPEN_INTERVAL: Duration = Duration::from_millis(100);
-/// Number of commands in the queue of a connection; further callers wait for space.
+/// Maximum number of commands in the queue of a connection. If the queue is full, callers wait for space.
 const PIPELINE_CAPACITY: usize = 4096;
 
 /// Why there is no session.
@@ -38,6 +42,8 @@ pub enum SessionError {
     Authority(#[from] AuthorityError),
     #[error("Redis did not send its run_id")]
     NoRunId,
+    #[error("the address of Redis leads to several processes")]
+    TwoProcesses,
     #[error("shutting down")]
     ShuttingDown,
     /// The attempt to open a session took too long, or an attempt of another caller has just failed.
@@ -45,26 +51,41 @@ pub enum SessionError {
     AttemptFailed(String),
 }
 
-/// A connection to a Redis process with an open epoch. All callers share the session until it fails.
+/// The connections to a Redis process with an open epoch. All callers share the session until it fails.
 #[derive(Debug)]
 pub struct Session {
     connection: MultiplexedConnection,
+    reads: MultiplexedConnection,
+    /// Whether the last PING on the connection for reads timed out.
+    reads_timed_out: AtomicBool,
     /// The id by which Redis distinguishes its processes; a restarted process has a new one.
     pub run_id: String,
     pub epoch: Epoch,
-    epoch_opened: Instant,
+    epoch_opened_at: Instant,
     pub(super) scripts: Scripts,
 }
 
 impl Session {
-    /// Returns a handle of the shared connection, which pipelines the commands of all its handles.
+    /// Returns a handle of the connection for all commands except reads of rooms. The connection pipelines the commands
+    /// of all handles.
     pub fn connection(&self) -> MultiplexedConnection {
         self.connection.clone()
     }
 
+    /// Returns a handle of the connection for reads of heads and tails.
+    pub(super) fn reads_connection(&self) -> MultiplexedConnection {
+        self.reads.clone()
+    }
+
+    /// Records whether a PING on the connection for reads timed out. Returns true if this PING and the previous one
+    /// timed out. One timeout proves nothing, because a PING may wait behind large tails.
+    pub(super) fn record_reads_ping(&self, timed_out: bool) -> bool {
+        self.reads_timed_out.swap(timed_out, Ordering::Relaxed) && timed_out
+    }
+
     /// Time since the epoch was opened.
     pub fn epoch_age(&self) -> Duration {
-        self.epoch_opened.elapsed()
+        self.epoch_opened_at.elapsed()
     }
 
     /// Opens a session. `last` is the previous session. If persistence is unavailable and the new connection leads to
@@ -74,10 +95,17 @@ impl Session {
         authority: &dyn Authority,
         last: Option<Arc<Session>>,
     ) -> Result<Self, SessionError> {
-        let (mut connection, run_id) = connect(client, AsyncConnectionConfig::new()).await?;
+        let (mut connection, run_id) = connect_to_process(client, AsyncConnectionConfig::new()).await?;
+        let (reads, process_of_reads) = connect_to_process(client, AsyncConnectionConfig::new()).await?;
+        if process_of_reads != run_id {
+            return Err(SessionError::TwoProcesses);
+        }
         let opened = match (authority.open_epoch(&run_id).await, last) {
             (Ok(opened), _) => opened,
-            (Err(AuthorityError::Unavailable(_)), Some(last)) if last.run_id == run_id => {
+            (Err(AuthorityError::Unavailable(_)), Some(last))
+                if last.run_id == run_id
+                    || sabotage::is_removed("only the same process continues its epoch") =>
+            {
                 OpenedEpoch { epoch: last.epoch, age: last.epoch_age() }
             }
             (Err(error), _) => return Err(error.into()),
@@ -88,36 +116,38 @@ impl Session {
             pipe.cmd("SCRIPT").arg("LOAD").arg(&script.text).ignore();
         }
         let () = pipe.query_async(&mut connection).await?;
-        let epoch_opened = Instant::now().checked_sub(opened.age).unwrap_or_else(Instant::now);
-        Ok(Self { connection, run_id, epoch: opened.epoch, epoch_opened, scripts })
+        let epoch_opened_at = Instant::now().checked_sub(opened.age).unwrap_or_else(Instant::now);
+        let reads_timed_out = AtomicBool::new(false);
+        Ok(Self { connection, reads, reads_timed_out, run_id, epoch: opened.epoch, epoch_opened_at, scripts })
     }
 }
 
-/// Connects to the Redis process behind the client's address, and reads the `run_id` of this process.
-pub async fn connect(
+/// Connects to the Redis process behind the client's address. Returns the connection and the `run_id` of the process.
+pub async fn connect_to_process(
     client: &RedisClient,
     config: AsyncConnectionConfig,
 ) -> Result<(MultiplexedConnection, String), SessionError> {
-    let config = limited(config).set_connection_timeout(Some(CONNECT_TIMEOUT));
+    let config = with_limits(config).set_connection_timeout(Some(CONNECT_TIMEOUT));
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-    let run_id = run_id(&mut connection).await?;
+    let run_id = read_run_id(&mut connection).await?;
     Ok((connection, run_id))
 }
 
-/// Sets the limits that all connections have.
-pub(super) fn limited(config: AsyncConnectionConfig) -> AsyncConnectionConfig {
+/// Sets the response timeout and the queue capacity, which are the same for all connections.
+pub(super) fn with_limits(config: AsyncConnectionConfig) -> AsyncConnectionConfig {
     config.set_response_timeout(Some(RESPONSE_TIMEOUT)).set_pipeline_buffer_size(PIPELINE_CAPACITY)
 }
 
-/// Reads the id of the Redis process.
-pub(super) async fn run_id(connection: &mut MultiplexedConnection) -> Result<String, SessionError> {
+/// Asks Redis for the id of its process. Fails if the answer does not contain the id.
+pub(super) async fn read_run_id(connection: &mut MultiplexedConnection) -> Result<String, SessionError> {
     let server: String = redis::cmd("INFO").arg("server").query_async(connection).await?;
     let run_id = server.lines().find_map(|line| line.strip_prefix("run_id:")).ok_or(SessionError::NoRunId)?;
     Ok(run_id.trim().to_owned())
 }
 
+/// The result of the last attempt to open a session, and the last session.
 #[derive(Default)]
-struct Opening {
+struct OpenHistory {
     /// Time and error of the last attempt, if it failed.
     failed: Option<(Instant, String)>,
     /// The session that was opened last, even if it is discarded.
@@ -125,17 +155,18 @@ struct Opening {
 }
 
 /// Holds the current session, and opens another one after it is discarded. At most one attempt to open runs at a time.
-pub(super) struct Sessions {
+pub(super) struct SessionHolder {
     client: RedisClient,
     authority: Arc<dyn Authority>,
     current: ArcSwapOption<Session>,
-    opening: Mutex<Opening>,
-    /// The runtime on which the log was started. All connections run on it, because the runtime of a caller may end.
+    opening: Mutex<OpenHistory>,
+    /// The runtime on which the log was started. All connections run on this runtime, because the runtime of a caller
+    /// may end.
     runtime: tokio::runtime::Handle,
 }
 
-impl Sessions {
-    /// Creates the sessions without a connection. All connections run on the current runtime.
+impl SessionHolder {
+    /// Creates the holder without a connection. All connections run on the current runtime.
     pub fn new(client: RedisClient, authority: Arc<dyn Authority>) -> Self {
         let runtime = tokio::runtime::Handle::current();
         Self { client, authority, current: ArcSwapOption::empty(), opening: Mutex::default(), runtime }
@@ -146,13 +177,13 @@ impl Sessions {
         if let Some(session) = self.current.load_full() {
             return Ok(session);
         }
-        let asked = Instant::now();
+        let called_at = Instant::now();
         let mut opening = self.opening.lock().await;
         if let Some(session) = self.current.load_full() {
             return Ok(session);
         }
         if let Some((at, error)) = &opening.failed
-            && (*at >= asked || at.elapsed() < REOPEN_INTERVAL)
+            && (*at >= called_at || at.elapsed() < REOPEN_INTERVAL)
         {
             return Err(SessionError::AttemptFailed(error.clone()));
         }
@@ -165,7 +196,7 @@ impl Sessions {
             Ok(session) => {
                 let session = Arc::new(session);
                 tracing::info!(epoch = %session.epoch, run_id = %session.run_id, "Redis session opened");
-                *opening = Opening { failed: None, last: Some(session.clone()) };
+                *opening = OpenHistory { failed: None, last: Some(session.clone()) };
                 self.current.store(Some(session.clone()));
                 Ok(session)
             }
@@ -176,12 +207,13 @@ impl Sessions {
         }
     }
 
-    /// Returns the current session; `None` if none is open.
+    /// Returns the current session, or `None` if none is open.
     pub fn current(&self) -> Option<Arc<Session>> {
         self.current.load_full()
     }
 
-    /// Stops using a session that failed, or whose epoch has ended. The next caller of [`Sessions::get`] opens another.
+    /// Stops using a session that failed, or whose epoch has ended. The next caller of [`SessionHolder::get`] opens
+    /// another.
     pub fn discard(&self, session: &Arc<Session>) {
         let previous = self.current.compare_and_swap(session, None);
         if previous.as_ref().is_some_and(|previous| Arc::ptr_eq(previous, session)) {

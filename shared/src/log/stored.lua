@@ -9,7 +9,7 @@
 --   count: the number of exceptions
 --   for each exception: `room \31 seq` and its outcome: `<first seq> <first id> <first at_ms>` or `rejected`
 --
--- Answers  for each partition: 'ok'; or 'newer' if a later epoch has written the watermark, then nothing was changed; or
+-- Answers  for each partition: 'ok'; 'newer' if a later epoch has written the watermark, and nothing was changed; or
 --          the message of an error
 -- Notice   for each partition a line `<epoch> <watermark before> <watermark> <partition>`, then a line
 --          `room \31 seq \31 outcome` for each exception

@@ -1,6 +1,7 @@
 //! The one pub/sub connection of a node. A task keeps the set of wanted channels, subscribes to all of them after every
-//! reconnect, and checks the connection by PING every 2 s. After each connect it reports when Redis has confirmed all
-//! wanted channels, with the id of the Redis process. Messages do not pass through the Redis client: see `stream`.
+//! connect, and checks the connection by PING every 2 s. It calls an event handler with published messages, and when
+//! the connection is lost or Redis has confirmed all wanted channels. Messages do not pass through the Redis client:
+//! see `stream`.
 
 mod resp;
 mod stream;
@@ -19,9 +20,9 @@ pub use stream::Messages;
 
 const PING_EVERY: Duration = Duration::from_secs(2);
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
-/// Highest number of channels in one SUBSCRIBE, and of requests that are taken from the queue at once.
+/// Maximum number of channels in one SUBSCRIBE, and of requests that are taken from the queue at once.
 const MAX_BATCH: usize = 1000;
-/// Number of requests that may wait in the queue; further requests are refused.
+/// Maximum number of requests that wait in the queue; further requests are refused.
 const QUEUE_CAPACITY: usize = 65_536;
 
 /// An event of the pub/sub connection.
@@ -36,10 +37,11 @@ pub enum Event<'a> {
     Offline,
 }
 
-/// Called with each event on the connection's task, so it must not block.
-type Sink = Arc<dyn Fn(Event<'_>) + Send + Sync>;
+/// Called with each event, on the task of the connection. It must not block.
+type EventHandler = Arc<dyn Fn(Event<'_>) + Send + Sync>;
 
-enum Request {
+/// A request of a caller to the task.
+enum SubscriptionRequest {
     Subscribe(String, oneshot::Sender<()>),
     Unsubscribe(String),
     Reconnect,
@@ -48,16 +50,20 @@ enum Request {
 /// Handle of the task that keeps the pub/sub connection.
 #[derive(Clone)]
 pub struct Subscriber {
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<SubscriptionRequest>,
 }
 
 impl Subscriber {
-    /// Starts the task of the connection. The task calls `sink` with each event; `sink` must not block.
-    pub fn start(client: RedisClient, sink: impl Fn(Event<'_>) + Send + Sync + 'static) -> Self {
+    /// Starts the task of the connection. The task calls `handler` with each event; `handler` must not block.
+    pub fn start(client: RedisClient, handler: impl Fn(Event<'_>) + Send + Sync + 'static) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE_CAPACITY);
-        let connection =
-            Connection { client, sink: Arc::new(sink), wanted: HashSet::new(), unconfirmed: Vec::new() };
-        tokio::spawn(connection.serve(queue));
+        let task = ConnectionTask {
+            client,
+            handler: Arc::new(handler),
+            wanted_channels: HashSet::new(),
+            confirmations: Vec::new(),
+        };
+        tokio::spawn(task.run(queue));
         Self { requests }
     }
 
@@ -66,46 +72,47 @@ impl Subscriber {
     #[must_use]
     pub fn subscribe(&self, channel: String) -> Option<oneshot::Receiver<()>> {
         let (confirmed, confirmation) = oneshot::channel();
-        self.requests.try_send(Request::Subscribe(channel, confirmed)).ok().map(|()| confirmation)
+        self.requests.try_send(SubscriptionRequest::Subscribe(channel, confirmed)).ok().map(|()| confirmation)
     }
 
     /// Removes a wanted channel. Returns false, and changes nothing, if too many requests are waiting.
     #[must_use]
     pub fn unsubscribe(&self, channel: String) -> bool {
-        self.requests.try_send(Request::Unsubscribe(channel)).is_ok()
+        self.requests.try_send(SubscriptionRequest::Unsubscribe(channel)).is_ok()
     }
 
     /// Replaces the connection by a new one. Used when the address may lead to another Redis process than before.
     pub fn reconnect(&self) {
-        // If the queue is full, the request is dropped. A caller who still needs a new connection asks again later.
-        let _ = self.requests.try_send(Request::Reconnect);
+        // If the queue is full, the request is dropped. A caller that still needs a new connection calls this again.
+        let _ = self.requests.try_send(SubscriptionRequest::Reconnect);
     }
 }
 
-struct Connection {
+/// The state of the task that keeps the pub/sub connection.
+struct ConnectionTask {
     client: RedisClient,
-    sink: Sink,
-    wanted: HashSet<String>,
-    /// Senders to the callers of `subscribe` whose channels Redis has not confirmed yet.
-    unconfirmed: Vec<oneshot::Sender<()>>,
+    handler: EventHandler,
+    wanted_channels: HashSet<String>,
+    /// Senders to the callers of [`Subscriber::subscribe`] whose channels Redis has not confirmed yet.
+    confirmations: Vec<oneshot::Sender<()>>,
 }
 
 /// A connection of the Redis client, and the task that reads and writes its stream.
-struct Link {
+struct DrivenConnection {
     connection: MultiplexedConnection,
     _driver: AbortOnDropHandle<()>,
 }
 
-impl Connection {
-    async fn serve(mut self, mut requests: mpsc::Receiver<Request>) {
+impl ConnectionTask {
+    async fn run(mut self, mut requests: mpsc::Receiver<SubscriptionRequest>) {
         loop {
             let lost = Arc::new(Notify::new());
             match self.connect(&lost).await {
-                Ok((mut link, run_id)) => {
-                    self.confirm();
-                    (self.sink)(Event::Online { run_id });
-                    let ended = self.follow(&mut link.connection, &lost, &mut requests).await;
-                    (self.sink)(Event::Offline);
+                Ok((mut driven, run_id)) => {
+                    self.send_confirmations();
+                    (self.handler)(Event::Online { run_id });
+                    let ended = self.serve_requests(&mut driven.connection, &lost, &mut requests).await;
+                    (self.handler)(Event::Offline);
                     if ended {
                         return;
                     }
@@ -127,7 +134,10 @@ impl Connection {
         }
     }
 
-    async fn connect(&self, lost: &Arc<Notify>) -> Result<(Link, Arc<str>), session::SessionError> {
+    async fn connect(
+        &self,
+        lost: &Arc<Notify>,
+    ) -> Result<(DrivenConnection, Arc<str>), session::SessionError> {
         let settings = self.client.get_connection_info().redis_settings().clone();
         let settings = settings.set_protocol(ProtocolVersion::RESP3);
         let lost = lost.clone();
@@ -138,28 +148,29 @@ impl Connection {
             Ok(())
         });
         let connected = async {
-            let stream = HintStream::new(stream::open(&self.client).await?, self.sink.clone());
-            MultiplexedConnection::new_with_config(&settings, stream, session::limited(config)).await
+            let stream = HintStream::new(stream::open(&self.client).await?, self.handler.clone());
+            MultiplexedConnection::new_with_config(&settings, stream, session::with_limits(config)).await
         };
         let connected = tokio::time::timeout(session::CONNECT_TIMEOUT, connected).await;
         let (connection, driver) =
             connected.map_err(|elapsed| RedisError::from(std::io::Error::from(elapsed)))??;
-        let mut link = Link { connection, _driver: AbortOnDropHandle::new(tokio::spawn(driver)) };
-        let run_id = session::run_id(&mut link.connection).await?;
-        let wanted: Vec<&String> = self.wanted.iter().collect();
+        let mut driven =
+            DrivenConnection { connection, _driver: AbortOnDropHandle::new(tokio::spawn(driver)) };
+        let run_id = session::read_run_id(&mut driven.connection).await?;
+        let wanted: Vec<&String> = self.wanted_channels.iter().collect();
         for channels in wanted.chunks(MAX_BATCH) {
-            link.connection.subscribe(channels).await?;
+            driven.connection.subscribe(channels).await?;
         }
-        Ok((link, run_id.into()))
+        Ok((driven, run_id.into()))
     }
 
     /// Serves requests until the connection is lost or must be replaced (returns false), or until all handles are
     /// dropped (returns true).
-    async fn follow(
+    async fn serve_requests(
         &mut self,
         connection: &mut MultiplexedConnection,
         lost: &Notify,
-        requests: &mut mpsc::Receiver<Request>,
+        requests: &mut mpsc::Receiver<SubscriptionRequest>,
     ) -> bool {
         let mut ping = tokio::time::interval(PING_EVERY);
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -172,8 +183,8 @@ impl Connection {
                     if count == 0 {
                         return true;
                     }
-                    let reconnect = batch.iter().any(|request| matches!(request, Request::Reconnect));
-                    let applied = self.apply(connection, &mut batch).await;
+                    let reconnect = batch.iter().any(|request| matches!(request, SubscriptionRequest::Reconnect));
+                    let applied = self.apply_requests(connection, &mut batch).await;
                     if reconnect {
                         return false;
                     }
@@ -188,47 +199,49 @@ impl Connection {
     }
 
     /// Applies a request to the set of wanted channels, and returns the channel of the request, if it has one.
-    fn update_wanted(&mut self, request: Request) -> Option<String> {
+    fn update_wanted(&mut self, request: SubscriptionRequest) -> Option<String> {
         match request {
-            Request::Subscribe(channel, confirmed) => {
-                self.wanted.insert(channel.clone());
-                // Senders whose callers were cancelled are removed, so that `unconfirmed` stays bounded.
-                if self.unconfirmed.len() >= QUEUE_CAPACITY {
-                    self.unconfirmed.retain(|confirmed| !confirmed.is_closed());
+            SubscriptionRequest::Subscribe(channel, confirmed) => {
+                self.wanted_channels.insert(channel.clone());
+                // Senders whose callers were cancelled are removed, so that `confirmations` stays bounded.
+                if self.confirmations.len() >= QUEUE_CAPACITY {
+                    self.confirmations.retain(|confirmed| !confirmed.is_closed());
                 }
-                self.unconfirmed.push(confirmed);
+                self.confirmations.push(confirmed);
                 Some(channel)
             }
-            Request::Unsubscribe(channel) => {
-                self.wanted.remove(&channel);
+            SubscriptionRequest::Unsubscribe(channel) => {
+                self.wanted_channels.remove(&channel);
                 Some(channel)
             }
-            Request::Reconnect => None,
+            SubscriptionRequest::Reconnect => None,
         }
     }
 
-    /// Subscribes and unsubscribes as a batch of requests asks. The last request for a channel decides.
-    async fn apply(
+    /// Applies a batch of requests to Redis: subscribes to channels and unsubscribes from others. If several requests
+    /// name a channel, the last one decides.
+    async fn apply_requests(
         &mut self,
         connection: &mut MultiplexedConnection,
-        batch: &mut Vec<Request>,
+        batch: &mut Vec<SubscriptionRequest>,
     ) -> Result<(), redis::RedisError> {
         let changed: HashSet<String> =
             batch.drain(..).filter_map(|request| self.update_wanted(request)).collect();
-        let (on, off): (Vec<&String>, Vec<&String>) =
-            changed.iter().partition(|channel| self.wanted.contains(*channel));
-        if !off.is_empty() {
-            connection.unsubscribe(off).await?;
+        let (added, removed): (Vec<&String>, Vec<&String>) =
+            changed.iter().partition(|channel| self.wanted_channels.contains(*channel));
+        if !removed.is_empty() {
+            connection.unsubscribe(removed).await?;
         }
-        if !on.is_empty() {
-            connection.subscribe(on).await?;
+        if !added.is_empty() {
+            connection.subscribe(added).await?;
         }
-        self.confirm();
+        self.send_confirmations();
         Ok(())
     }
 
-    fn confirm(&mut self) {
-        for confirmed in self.unconfirmed.drain(..) {
+    /// Tells all waiting callers that Redis has confirmed their channels.
+    fn send_confirmations(&mut self) {
+        for confirmed in self.confirmations.drain(..) {
             // Sending fails if the caller was cancelled.
             let _ = confirmed.send(());
         }

@@ -2,17 +2,17 @@
 -- Redis formats a number argument with 17 digits, which costs more than the command, so all arguments are texts.
 
 local TAIL_EVENTS, TAIL_IDLE_S = '256', '600'
--- A tail consists of parts of at most TAIL_PART_BYTES, or of one record. When it has more than TAIL_BYTES, its oldest parts
--- are removed, so no record is read to know its size.
+-- A tail consists of parts of at most TAIL_PART_BYTES, or of one record. When a tail has more than TAIL_BYTES, its
+-- oldest parts are removed. So the script need not read records to know their sizes.
 local TAIL_BYTES, TAIL_PART_BYTES = 65536, 16384
 -- Expiry of a room's hash. It is far longer than records wait to be stored: if a hash expired while its records wait,
 -- their seqs would be assigned twice.
 local ROOM_TTL_S = tostring(7 * 86400)
--- Interval between two renewals of the expiry of a room's keys, so that nearly all appends save two EXPIRE commands.
+-- Minimum interval between two renewals of the expiry of a room's keys. So nearly all appends need no EXPIRE commands.
 local TOUCH_S = 30
 
--- Removes the oldest parts until the tail has at most TAIL_BYTES. `first` is the first seq of the newest part, `parts` are
--- the others, newest first. Returns the new `parts` and `total`.
+-- Removes the oldest parts until the tail has at most TAIL_BYTES. `first` is the first seq of the newest part, `parts`
+-- are the older parts, newest first. Returns the new `parts` and `total`.
 local function remove_oldest_parts(tail_key, first, parts, total)
   local counts, sizes = {}, {}
   for count, size in string.gmatch(parts, '(%d+) (%d+)') do
@@ -27,14 +27,15 @@ local function remove_oldest_parts(tail_key, first, parts, total)
   return table.concat(counts), total
 end
 
--- Adds records with the seqs from `first_seq` on to a room's tail. `part`, `parts` and `touched_at` are the fields
--- tail_part, tail_parts and touched_at of the room's hash: the number of records and the bytes of the newest part and the
--- bytes of all parts; the numbers of records and the bytes of the other parts, newest first; when the expiry was renewed.
--- Sizes still count events that MAXLEN removed or that have expired, so they are never too low.
--- Returns the new `part`, the new `parts` or nil if they have not changed, and whether the expiry must be renewed. If Redis
--- refuses the write, returns nil and the error message, and nothing is written.
--- Must be the script's first write: when memory is full, Redis refuses only the first write of a script. So a further
--- call for another room in the same script cannot fail. If a tail is lost, its events are read from PostgreSQL.
+-- Adds records with the seqs from `first_seq` on to a room's tail. The arguments `part`, `parts` and `touched_at` are
+-- fields of the room's hash: tail_part (records and bytes of the newest part, bytes of all parts), tail_parts (records
+-- and bytes of each older part, newest first), and touched_at (when the expiry was renewed). The bytes include events
+-- that MAXLEN removed or that have expired, so they are never too low.
+-- Returns the new `part`, the new `parts` or nil if they have not changed, and whether the expiry must be renewed. If
+-- Redis refuses the write, returns nil and the error message, and nothing is written.
+-- The first call must be the script's first write: when memory is full, Redis refuses only the first write of a script.
+-- So a further call for another room in the same script cannot fail. If a tail is lost, its events are read from
+-- PostgreSQL.
 local function add_to_tail(tail_key, first_seq, records, part, parts, touched_at, now_s, drops_tail)
   local id = string.format('%d-0', first_seq)
   local answer = redis.pcall('XADD', tail_key, 'MAXLEN', TAIL_EVENTS, id, 'r', records[1])
@@ -69,8 +70,8 @@ local function add_to_tail(tail_key, first_seq, records, part, parts, touched_at
   return string.format('%d %d %d', count, bytes, total), new_parts, renews
 end
 
--- Writes the head of a room. `part`, `parts` and `renews` are the results of `add_to_tail`. A tail that has expired, or that
--- another script deleted, gets its expiry by a renewal, because then `touched_at` is old or missing.
+-- Writes the head of a room. `part`, `parts` and `renews` are the results of `add_to_tail`. If the tail had expired, or
+-- another script had deleted it, `touched_at` is old or missing, so the new tail gets an expiry.
 local function write_head(room_key, tail_key, seq, part, parts, renews, now_s)
   redis.call('HSET', room_key, 'seq', seq, 'tail_part', part)
   if parts then redis.call('HSET', room_key, 'tail_parts', parts) end

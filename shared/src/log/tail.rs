@@ -10,9 +10,9 @@ use crate::ids::{Cursor, Epoch, Seq};
 pub struct Bases(pub Vec<(Epoch, Seq)>);
 
 impl Bases {
-    /// Highest number of bases in a room's hash. Older bases are merged. A client with a cursor of a merged epoch may
-    /// then be told to read more events over HTTP than necessary, but never fewer.
-    pub const KEPT: usize = 16;
+    /// Maximum number of bases in a room's hash. Older bases are merged. Then a client with a cursor of a merged epoch
+    /// may read more events over HTTP than necessary, but never too few.
+    pub const MAX_BASES: usize = 16;
 
     /// Parses `epoch:base,…`. Malformed items are ignored.
     pub fn decode(text: &str) -> Self {
@@ -28,18 +28,19 @@ impl Bases {
         self.0.iter().map(|(epoch, base)| format!("{epoch}:{base}")).collect::<Vec<_>>().join(",")
     }
 
-    /// The lowest base of the epochs after `epoch`. A cursor of `epoch` with a seq above this base is not valid. `None`
-    /// if there is no later epoch.
+    /// The lowest base of the epochs after `epoch`. A cursor of `epoch` with a seq above this base is not valid.
+    /// Returns `None` if there is no later epoch.
     pub fn lowest_base_after(&self, epoch: Epoch) -> Option<Seq> {
         self.0.iter().filter(|(later, _)| *later > epoch).map(|(_, base)| *base).min()
     }
 
-    /// Sorts the bases by epoch, and merges the oldest ones, so that at most [`Bases::KEPT`] are left.
+    /// Returns the bases sorted by epoch, with the oldest ones merged into one, so that at most [`Bases::MAX_BASES`]
+    /// are left.
     #[must_use]
     pub fn merged(mut self) -> Self {
         self.0.sort_unstable();
-        if self.0.len() > Self::KEPT {
-            let recent = self.0.split_off(self.0.len() - (Self::KEPT - 1));
+        if self.0.len() > Self::MAX_BASES {
+            let recent = self.0.split_off(self.0.len() - (Self::MAX_BASES - 1));
             let epoch = self.0.iter().map(|(epoch, _)| *epoch).max().unwrap_or_default();
             let base = self.0.iter().map(|(_, base)| *base).min().unwrap_or_default();
             self.0 = std::iter::once((epoch, base)).chain(recent).collect();
@@ -48,7 +49,7 @@ impl Bases {
     }
 }
 
-/// The head of a room and other fields of its hash in Redis.
+/// The head of a room, with the other fields of its hash in Redis that a join returns.
 #[derive(Debug, Clone, Default)]
 pub struct RoomHead {
     pub epoch: Epoch,
@@ -58,14 +59,16 @@ pub struct RoomHead {
     /// `direct`, `private` or `public`.
     pub kind: String,
     pub name: Option<String>,
-    /// Number of members.
     pub members: u64,
     pub archived: bool,
+    /// Minimum seconds between two messages of a member, which a seed writes into the hash; 0 = no slow mode. Always 0
+    /// in a head that was read from Redis.
+    pub slow_mode_s: u16,
 }
 
 impl RoomHead {
-    /// The seq after which the events that a client with this cursor has may differ from the room's events; `None` if
-    /// the cursor is valid.
+    /// Returns `None` if the cursor is valid. Otherwise returns the last seq up to which the client certainly has the
+    /// events of the room.
     pub fn gap_after(&self, cursor: &Cursor) -> Option<Seq> {
         match Epoch::parse(&cursor.epoch) {
             Some(epoch) if epoch <= self.epoch => self.gap_after_position(epoch, cursor.seq),
@@ -84,7 +87,7 @@ impl RoomHead {
 /// with the event, before PostgreSQL stores the change. So the mark is never older than a cached membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MembershipMark {
-    /// The new role; `None` if the user was removed.
+    /// The new role, or `None` if the user was removed.
     pub role: Option<String>,
     /// The seq of the event that changed the membership.
     pub seq: Seq,
@@ -99,42 +102,68 @@ impl MembershipMark {
     }
 }
 
+/// The part of a tail that is read.
+#[derive(Debug, Clone, Copy)]
+pub struct TailPart {
+    /// The records after this seq are read.
+    pub after: Seq,
+    /// Maximum number of records; `None` for all.
+    pub max_records: Option<usize>,
+}
+
+impl TailPart {
+    /// All records after a seq.
+    pub fn all_after(after: Seq) -> Self {
+        Self { after, max_records: None }
+    }
+}
+
 /// A room's head, membership marks, and the records of its tail after a seq, all read together.
 #[derive(Debug, Clone)]
 pub struct TailRead {
     pub head: RoomHead,
     /// The records in order of seq. If the tail begins later than the requested seq, the first ones are missing.
     pub records: Vec<Record>,
-    /// The membership marks of the requested users as of `head`, in the same order; `None` if the hash has none.
+    /// The membership marks of the requested users as of `head`, in the same order, or `None` if the hash has none.
     pub marks: Vec<Option<MembershipMark>>,
 }
 
 impl TailRead {
-    /// All records after the seq `after` up to the head; `None` if one of them is missing in the tail.
+    /// All records after the seq `after` up to the head, or `None` if one of them is missing in the tail.
     pub fn records_after(&self, after: Seq) -> Option<&[Record]> {
+        let records = self.next_records(after)?;
+        let last = records.last().map_or(after, |last| last.seq);
+        (last >= self.head.seq).then_some(records)
+    }
+
+    /// The records after the seq `after` up to the first one that is missing or was not read, or `None` if the record
+    /// directly after `after` is missing.
+    pub fn next_records(&self, after: Seq) -> Option<&[Record]> {
         if after >= self.head.seq {
             return Some(&[]);
         }
         let first = self.records.partition_point(|record| record.seq <= after);
         let records = &self.records[first..];
-        let dense = records.iter().zip(after.0 + 1..).all(|(record, expected)| record.seq.0 == expected);
-        (dense && records.last().is_some_and(|last| last.seq == self.head.seq)).then_some(records)
+        let dense =
+            records.iter().zip(after.0 + 1..).take_while(|(record, next)| record.seq.0 == *next).count();
+        (dense > 0).then(|| &records[..dense])
     }
 }
 
 /// The answer of Redis to `XRANGE` of a tail: for each entry the id and its fields, the record last.
 pub(super) type TailEntries = Vec<(String, Vec<Bytes>)>;
 
-/// The fields of the room's hash that [`head_of`] reads, in their order. Membership marks are requested after them.
-pub(super) const HASH_FIELDS: [&str; 7] = ["seq", "epoch", "bases", "kind", "name", "members", "archived"];
+/// The fields of the room's hash that [`parse_head`] expects, in this order. The fields of membership marks follow
+/// them.
+pub(super) const HEAD_FIELDS: [&str; 7] = ["seq", "epoch", "bases", "kind", "name", "members", "archived"];
 
 /// The field of the room's hash that holds the membership mark of a user.
 pub(crate) fn mark_field(user: &str) -> String {
     format!("mark:{user}")
 }
 
-/// Parses the head, and the membership marks in the fields after the head; `None` if there is no hash.
-pub(super) fn head_of(fields: Vec<Option<String>>) -> Option<(RoomHead, Vec<Option<MembershipMark>>)> {
+/// Parses the head, and the membership marks in the fields after the head; returns `None` if there is no hash.
+pub(super) fn parse_head(fields: Vec<Option<String>>) -> Option<(RoomHead, Vec<Option<MembershipMark>>)> {
     let mut fields = fields.into_iter();
     let mut next = || fields.next().flatten();
     let number = |text: Option<String>| text.and_then(|text| text.parse::<u64>().ok());
@@ -145,6 +174,7 @@ pub(super) fn head_of(fields: Vec<Option<String>>) -> Option<(RoomHead, Vec<Opti
         name: next().filter(|name| !name.is_empty()),
         members: number(next()).unwrap_or_default(),
         archived: next().as_deref() == Some("1"),
+        slow_mode_s: 0,
         seq: Seq(seq?),
         epoch: Epoch(epoch?),
     };
@@ -152,7 +182,7 @@ pub(super) fn head_of(fields: Vec<Option<String>>) -> Option<(RoomHead, Vec<Opti
 }
 
 /// Parses the records of a tail. A malformed record ends the list, and the caller sees the missing seqs.
-pub(super) fn records_of(entries: TailEntries) -> Vec<Record> {
+pub(super) fn parse_records(entries: TailEntries) -> Vec<Record> {
     entries.into_iter().map_while(|(_, mut fields)| Record::parse(fields.pop()?).ok()).collect()
 }
 
@@ -203,7 +233,7 @@ mod tests {
     fn merged_bases_never_accept_an_invalid_cursor() {
         let all = Bases((1..=40).map(|e| (Epoch(e), Seq(e * 7 % 31 + e))).collect());
         let merged = all.clone().merged();
-        assert_eq!(merged.0.len(), Bases::KEPT);
+        assert_eq!(merged.0.len(), Bases::MAX_BASES);
         for epoch in 0..=41 {
             let (exact, kept) = (all.lowest_base_after(Epoch(epoch)), merged.lowest_base_after(Epoch(epoch)));
             assert!(kept <= exact || exact.is_none(), "epoch {epoch}: {kept:?} above {exact:?}");

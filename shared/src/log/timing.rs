@@ -1,4 +1,4 @@
-//! The round trips to Redis whose durations are reported as metrics.
+//! The purposes of round trips to Redis, whose durations are reported as metrics.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use crate::named_enum::named_enum;
 named_enum! {
     /// The purpose of a round trip to Redis. Its name is the value of the metric label `step`.
     pub enum RoundTrip {
-        /// Appends one event to a room's log.
+        /// Appends events to rooms' logs.
         Append = "append",
         /// Reads head, membership marks and tail of a room.
         Read = "read",
         /// Reads the heads of many rooms.
         Heads = "heads",
-        /// Moves read and delivered marks of a room.
+        /// Moves read and delivered marks of a room's members.
         Mark = "mark",
         /// Publishes live-only frames, such as typing.
         Live = "live",
@@ -29,4 +29,4 @@ named_enum! {
 }
 
 /// A function that is called with the duration of each round trip, on the thread that made the round trip.
-pub(super) type Timings = Box<dyn Fn(RoundTrip, Duration) + Send + Sync>;
+pub(super) type TimingObserver = Box<dyn Fn(RoundTrip, Duration) + Send + Sync>;

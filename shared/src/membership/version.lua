@@ -6,7 +6,7 @@ local version = redis.call('GET', version_key)
 if version then return tonumber(version) end
 local clock = redis.call('TIME')
 local now_ms = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
--- This write fails when Redis's memory is full. Then the next caller gets another version, which only causes an
--- unnecessary read.
+-- This write fails when the memory of Redis is full. Then the next caller gets another version, which only causes an
+-- unnecessary read of the rooms.
 redis.pcall('SET', version_key, string.format('%.0f', now_ms), 'EX', version_ttl_s)
 return now_ms

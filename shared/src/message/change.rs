@@ -1,5 +1,5 @@
-//! Changes of a message: edits, deletes, and added or removed reactions. Frames and HTTP requests are checked by the
-//! same code. [`crate::log::Log::change`] appends changes.
+//! Changes of a message: edits, deletes, and added or removed reactions. The same code checks the fields of frames and
+//! of HTTP requests. [`crate::log::Log::change`] appends changes.
 
 #[cfg(test)]
 mod tests;
@@ -8,21 +8,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{AckStage, check_text, events::ChangeBody};
+use super::{AckStage, check_text, events::ChangeBody, mentions::parse_mentions};
 use crate::{
+    command_fields::{Fields, optional, required},
     error::{ErrorCode, Refusal},
     events::{MESSAGE_DELETED, MESSAGE_EDITED, REACTION_ADDED, REACTION_REMOVED},
-    fields::{Fields, optional, required},
     ids::{ClientId, Seq, UserId},
     limits::{MAX_EMOJI_BYTES, MAX_METADATA_BYTES},
     role::{self, MinRole, Permission},
     visibility::{Visibility, is_visible_to},
 };
 
-/// What a change does, with its new values. An edit replaces the text, and also the metadata if `metadata` is given.
+/// What a change does, with its new values. An edit replaces the text, and the metadata and the mentions if they are
+/// given.
 #[derive(Debug, Clone)]
 pub enum Action {
-    Edit { content: String, metadata: Option<Box<RawValue>> },
+    Edit { content: String, metadata: Option<Box<RawValue>>, mentions: Option<Vec<UserId>> },
     Delete,
     AddReaction { emoji: String },
     RemoveReaction { emoji: String },
@@ -70,6 +71,12 @@ impl Actor<'_> {
         }
         Err(Refusal::new(ErrorCode::Forbidden, "your role in this room does not allow this"))
     }
+
+    /// Whether the slow mode of a room limits the actor's messages. It does not limit those who may change it.
+    #[must_use]
+    pub fn obeys_slow_mode(&self) -> bool {
+        !self.admin && !role::allows(self.role, Permission::ChangeRoom)
+    }
 }
 
 /// The properties of the message that a change is about (its target), which decide whether a user may change it.
@@ -104,12 +111,12 @@ impl Target {
     }
 }
 
-/// A checked change of a message, before it is appended to the log.
+/// A change of a message whose fields are checked, before it is appended to the log.
 #[derive(Debug, Clone)]
 pub struct Change {
     /// The seq of the message.
     pub target: Seq,
-    /// If given, the change is refused unless the message has this id.
+    /// If given, the message must have this id. Otherwise the change is refused.
     pub id: Option<Uuid>,
     pub client_id: ClientId,
     pub ack: AckStage,
@@ -117,6 +124,19 @@ pub struct Change {
 }
 
 impl Change {
+    /// Approximate size of what the change sends to its room, in bytes.
+    pub fn bytes(&self) -> usize {
+        match &self.action {
+            Action::Edit { content, metadata, mentions } => {
+                let mentioned = mentions.iter().flatten().map(|user| user.as_str().len());
+                content.len()
+                    + metadata.as_ref().map_or(0, |metadata| metadata.get().len())
+                    + mentioned.sum::<usize>()
+            }
+            Action::Delete | Action::AddReaction { .. } | Action::RemoveReaction { .. } => 0,
+        }
+    }
+
     /// Checks the fields of a change. A change without a `client_id` gets a new one, so its repetition is appended as a
     /// second change with the same effect.
     pub fn from_fields(kind: ChangeKind, fields: &Fields<'_>, max_chars: usize) -> Result<Self, Refusal> {
@@ -125,7 +145,7 @@ impl Change {
             return Err(Refusal::bad_field("seq", "`seq` must be the seq of a message"));
         }
         let id = optional(fields.id, "id", "the id of a message")?;
-        let client_id = fields.client_id()?.unwrap_or_else(fresh_client_id);
+        let client_id = fields.client_id()?.unwrap_or_else(new_client_id);
         let ack = optional(fields.ack, "ack", "`stored` or `accepted`")?.unwrap_or_default();
         let emoji = || check_emoji(required(fields.emoji, "emoji", "a string")?);
         let action = match kind {
@@ -133,13 +153,22 @@ impl Change {
                 let content: String = required(fields.content, "content", "a string")?;
                 check_text(&content, "content", max_chars)?;
                 let metadata = Fields::object(fields.metadata, "metadata", MAX_METADATA_BYTES)?;
-                Action::Edit { content, metadata }
+                Action::Edit { content, metadata, mentions: parse_mentions(fields)? }
             }
             ChangeKind::Delete => Action::Delete,
             ChangeKind::AddReaction => Action::AddReaction { emoji: emoji()? },
             ChangeKind::RemoveReaction => Action::RemoveReaction { emoji: emoji()? },
         };
         Ok(Self { target, id, client_id, ack, action })
+    }
+
+    /// The users whom the message mentions after this change; empty if the change does not set them.
+    #[must_use]
+    pub fn mentions(&self) -> &[UserId] {
+        match &self.action {
+            Action::Edit { mentions, .. } => mentions.as_deref().unwrap_or_default(),
+            Action::Delete | Action::AddReaction { .. } | Action::RemoveReaction { .. } => &[],
+        }
     }
 
     pub fn kind(&self) -> ChangeKind {
@@ -151,7 +180,7 @@ impl Change {
         }
     }
 
-    /// Refuses an actor whose role allows no change of any message. Needs no look-up of the message.
+    /// Refuses an actor whose role does not even allow changes of own messages. Needs no look-up of the message.
     pub fn permit(&self, actor: &Actor<'_>) -> Result<(), Refusal> {
         actor.permit(Permission::ChangeOwn).map(drop)
     }
@@ -186,25 +215,36 @@ impl Change {
 
     /// The fields of the event after `type`, `room`, `seq` and `at`, as JSON in the wire form.
     pub(crate) fn body(&self, user: &UserId, target: &Target) -> String {
-        let (content, metadata, emoji) = match &self.action {
-            Action::Edit { content, metadata } => (Some(content.as_str()), metadata.as_deref(), None),
-            Action::Delete => (None, None, None),
-            Action::AddReaction { emoji } | Action::RemoveReaction { emoji } => {
-                (None, None, Some(emoji.as_str()))
-            }
+        let mut body = ChangeBody {
+            target: self.target,
+            target_id: &target.id,
+            content: None,
+            metadata: None,
+            mentions: None,
+            emoji: None,
+            by: user,
         };
-        let body =
-            ChangeBody { target: self.target, target_id: &target.id, content, metadata, emoji, by: user };
+        match &self.action {
+            Action::Edit { content, metadata, mentions } => {
+                body.content = Some(content.as_str());
+                body.metadata = metadata.as_deref();
+                body.mentions = mentions.as_deref();
+            }
+            Action::Delete => {}
+            Action::AddReaction { emoji } | Action::RemoveReaction { emoji } => {
+                body.emoji = Some(emoji.as_str());
+            }
+        }
         serde_json::to_string(&body).expect("strings, numbers and checked JSON always serialise")
     }
 }
 
-fn fresh_client_id() -> ClientId {
+fn new_client_id() -> ClientId {
     ClientId::parse(&Uuid::now_v7().to_string()).expect("a UUID is a client id")
 }
 
-/// Refuses an emoji that is not 1 to 32 bytes without control characters and white space. Also refuses `.` and `..`,
-/// which cannot be part of an HTTP path.
+/// Checks that an emoji has 1 to 32 bytes, no control characters and no white space. Refuses `.` and `..`, which cannot
+/// be part of an HTTP path.
 pub fn check_emoji(emoji: String) -> Result<String, Refusal> {
     let wrong = emoji.is_empty()
         || emoji.len() > MAX_EMOJI_BYTES

@@ -13,7 +13,8 @@ use crate::{
     ids::ClientId,
     message::Attachment,
     openapi::{
-        EmojiForm, LabelForm, MessageIdForm, MessageSeqForm, MetadataForm, RoleForm, TimeForm, VoidReasonForm,
+        EmojiForm, LabelForm, MessageIdForm, MessageSeqForm, MetadataForm, RoleForm, SlowModeForm, TimeForm,
+        VoidReasonForm,
     },
 };
 
@@ -49,6 +50,10 @@ pub struct MessageBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub visible_to: Option<Audience<'a>>,
+    /// The users whom the message mentions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<Vec<UserId>>))]
+    pub mentions: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<TimeForm>))]
     pub edited_at: Option<&'a str>,
@@ -60,7 +65,7 @@ pub struct MessageBody<'a> {
 /// The fields of a [`MessageBody`] that persistence reads from the JSON of a record. It reads the other fields from the
 /// header of the record.
 #[derive(Debug, Deserialize)]
-pub struct StoredFields<'a> {
+pub struct MessageJsonFields<'a> {
     #[serde(borrow)]
     pub kind: Cow<'a, str>,
     #[serde(borrow)]
@@ -70,6 +75,7 @@ pub struct StoredFields<'a> {
     pub attachments: Option<&'a RawValue>,
     #[serde(borrow)]
     pub metadata: Option<&'a RawValue>,
+    pub mentions: Option<Vec<UserId>>,
 }
 
 /// A change of a message. Each kind of change has only some of the optional fields.
@@ -86,6 +92,10 @@ pub struct ChangeBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<MetadataForm>))]
     pub metadata: Option<&'a RawValue>,
+    /// The users whom the message mentions from this edit on. Without this field the mentions stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<Vec<UserId>>))]
+    pub mentions: Option<&'a [UserId]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<EmojiForm>))]
     pub emoji: Option<&'a str>,
@@ -116,6 +126,9 @@ pub struct RoomBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub archived: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<SlowModeForm>))]
+    pub slow_mode_s: Option<u16>,
     pub by: &'a UserId,
 }
 

@@ -4,10 +4,10 @@
 
 use redis::{RedisResult, aio::MultiplexedConnection as Connection};
 
-use super::{PARTITIONS, PresencePartition, State, status_of_letter};
+use super::{PARTITIONS, PresencePartition, PresenceState, status_of_letter};
 use crate::{ids::UserId, log::IngestId, protocol::server::Presence};
 
-/// Highest number of changes of one partition that one call reads. The stream keeps about 500.
+/// Maximum number of changes of one partition that one call reads. The stream keeps about 500.
 const MAX_CHANGES_READ: usize = 1000;
 
 /// A published change of a user's presence.
@@ -17,19 +17,20 @@ pub struct PresenceChange {
     pub id: IngestId,
     pub user: UserId,
     /// The new presence of the user.
-    pub state: State,
+    pub state: PresenceState,
     text: String,
     /// Offset of the rooms in `text`.
     rooms: usize,
 }
 
 impl PresenceChange {
-    /// Parses a published payload; `None` if it is malformed.
+    /// Parses a published payload; returns `None` if it is malformed.
     pub fn parse(payload: &[u8]) -> Option<Self> {
         let (id, text) = std::str::from_utf8(payload).ok()?.split_once(' ')?;
         Self::of_entry(id, text.to_owned())
     }
 
+    /// Parses a change with its id in the stream; returns `None` if it is malformed.
     fn of_entry(id: &str, text: String) -> Option<Self> {
         let mut parts = text.splitn(5, ' ');
         if parts.next()? != "1" {
@@ -42,7 +43,7 @@ impl PresenceChange {
         };
         let last_seen_ms = parts.next()?.parse().ok().filter(|ms| *ms > 0);
         let rooms = text.len() - parts.next().map_or(0, str::len);
-        Some(Self { id: id.parse().ok()?, user, state: State { status, last_seen_ms }, text, rooms })
+        Some(Self { id: id.parse().ok()?, user, state: PresenceState { status, last_seen_ms }, text, rooms })
     }
 
     /// The partition of the user. Only changes of the same partition are ordered by their ids.
@@ -55,7 +56,7 @@ impl PresenceChange {
         self.text[self.rooms..].split(' ').filter(|room| !room.is_empty())
     }
 
-    /// The user's new presence in the form of a frame for other users.
+    /// Converts the user's new presence into the form of a frame for other users.
     pub fn on_the_wire(&self) -> Presence {
         self.state.on_the_wire(self.user.clone())
     }
@@ -84,13 +85,13 @@ mod tests {
 
     #[test]
     fn published_change_is_parsed() {
-        let told = PresenceChange::parse(b"7-1 1 |trey| o 0 a:b c").unwrap();
-        assert_eq!((told.user.as_str(), told.state.status), ("|trey|", Some(Status::Online)));
-        assert_eq!((told.rooms().collect::<Vec<_>>(), told.state.last_seen_ms), (vec!["a:b", "c"], None));
-        assert_eq!(told.id, IngestId { ms: 7, n: 1 });
-        let told = PresenceChange::parse("7-1 1 Zoë - 1700000000123".as_bytes()).unwrap();
-        assert_eq!((told.rooms().count(), told.state.status), (0, None));
-        assert_eq!(told.on_the_wire().last_seen.as_deref(), Some("2023-11-14T22:13:20.123Z"));
+        let change = PresenceChange::parse(b"7-1 1 |trey| o 0 a:b c").unwrap();
+        assert_eq!((change.user.as_str(), change.state.status), ("|trey|", Some(Status::Online)));
+        assert_eq!((change.rooms().collect::<Vec<_>>(), change.state.last_seen_ms), (vec!["a:b", "c"], None));
+        assert_eq!(change.id, IngestId { ms: 7, n: 1 });
+        let change = PresenceChange::parse("7-1 1 Zoë - 1700000000123".as_bytes()).unwrap();
+        assert_eq!((change.rooms().count(), change.state.status), (0, None));
+        assert_eq!(change.on_the_wire().last_seen.as_deref(), Some("2023-11-14T22:13:20.123Z"));
         for wrong in ["", "7-1 2 a o 0 r", "7-1 1 a x 0 r", "7-1 1 a o", "7-1 1  o 0", "x 1 a o 0 r"] {
             assert_eq!(PresenceChange::parse(wrong.as_bytes()), None, "{wrong:?}");
         }

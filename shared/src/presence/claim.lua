@@ -1,5 +1,5 @@
 -- Returns at most max_users users with a state under an expired node lease, so that the caller can remove these states.
--- If there are no such users, or the lease has not expired, answers an empty list. Without users, deletes the lease.
+-- Returns an empty list if the lease has not expired. If an expired lease has no users, deletes the lease.
 local leases_key, users_key = unpack(KEYS)
 local lease_id, max_users = unpack(ARGV)
 local lease = lease_of(leases_key, lease_id)

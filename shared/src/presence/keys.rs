@@ -12,8 +12,8 @@ pub const PARTITIONS: u8 = 16;
 pub struct NodeLease(pub(super) String);
 
 impl NodeLease {
-    /// A new unique id. Each lease needs its own, because an expired one is never renewed.
-    pub fn fresh() -> Self {
+    /// Creates a new unique id.
+    pub fn generate() -> Self {
         Self(uuid::Uuid::now_v7().simple().to_string())
     }
 }
@@ -36,7 +36,7 @@ impl PresencePartition {
         Self(u8::try_from(hash % u64::from(PARTITIONS)).expect("a remainder of 16 fits"))
     }
 
-    /// The index of the partition, from 0.
+    /// The number of the partition, from 0 on.
     pub fn index(self) -> usize {
         usize::from(self.0)
     }

@@ -1,4 +1,4 @@
-//! The members of a small room, cached in Redis as `<epoch> <stored head> <user> …`, so that a storm of joins needs no
+//! The members of a small room, cached in Redis as `<epoch> <stored head> <user> …`, so that many joins at once need no
 //! SQL queries. The list is valid in its epoch, until a membership changes above its stored head.
 
 use redis::{RedisResult, aio::MultiplexedConnection as Connection};
@@ -8,13 +8,12 @@ use crate::{
     log::keys,
 };
 
-/// Expiry of a cached list.
-const TTL_S: u64 = 3600;
+const MEMBERS_TTL_S: u64 = 3600;
 
-/// The result of [`cached_members`] for a room.
+/// The cached members of a small room, if they are up to date.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CachedMembers {
-    /// The members of the room; `None` if they are not cached, or out of date.
+    /// The members of the room, or `None` if they are not cached, or out of date.
     pub users: Option<Vec<UserId>>,
     /// Seq of the room's last membership change.
     pub changed: Seq,
@@ -30,14 +29,15 @@ pub async fn cached_members(
     // The list is read first, so a membership change between the two reads can only make the list count as out of date.
     pipe.cmd("GET").arg(keys::members(room));
     pipe.cmd("HGET").arg(keys::room(room)).arg("members_seq");
-    let (kept, changed): (Option<String>, Option<u64>) = pipe.query_async(connection).await?;
+    let (cached, changed): (Option<String>, Option<u64>) = pipe.query_async(connection).await?;
     let changed = Seq(changed.unwrap_or(0));
-    let users = kept.and_then(|kept| read(&kept, epoch, changed));
+    let users = cached.and_then(|cached| parse_members(&cached, epoch, changed));
     Ok(CachedMembers { users, changed })
 }
 
-fn read(kept: &str, epoch: Epoch, changed: Seq) -> Option<Vec<UserId>> {
-    let mut parts = kept.split(' ');
+/// Parses the cached members; returns `None` if they are malformed, of another epoch, or older than the last change.
+fn parse_members(cached: &str, epoch: Epoch, changed: Seq) -> Option<Vec<UserId>> {
+    let mut parts = cached.split(' ');
     let of_epoch = parts.next()? == epoch.to_string();
     let head = Seq(parts.next()?.parse().ok()?);
     if !of_epoch || head < changed {
@@ -54,12 +54,18 @@ pub async fn cache_members(
     head: Seq,
     users: &[UserId],
 ) -> RedisResult<()> {
-    let mut kept = format!("{epoch} {head}");
+    let mut cached = format!("{epoch} {head}");
     for user in users {
-        kept.push(' ');
-        kept.push_str(user.as_str());
+        cached.push(' ');
+        cached.push_str(user.as_str());
     }
-    redis::cmd("SET").arg(keys::members(room)).arg(kept).arg("EX").arg(TTL_S).query_async(connection).await
+    redis::cmd("SET")
+        .arg(keys::members(room))
+        .arg(cached)
+        .arg("EX")
+        .arg(MEMBERS_TTL_S)
+        .query_async(connection)
+        .await
 }
 
 #[cfg(test)]
@@ -69,10 +75,10 @@ mod tests {
     #[test]
     fn list_is_valid_in_its_epoch_until_a_membership_changes() {
         let users = Some(vec![UserId::parse("a").unwrap(), UserId::parse("é:b").unwrap()]);
-        assert_eq!(read("7 41 a é:b", Epoch(7), Seq(41)), users);
-        assert_eq!(read("7 41 a é:b", Epoch(7), Seq(42)), None);
-        assert_eq!(read("7 41 a é:b", Epoch(8), Seq(0)), None);
-        assert_eq!(read("7 41", Epoch(7), Seq(0)), Some(Vec::new()));
-        assert_eq!(read("", Epoch(7), Seq(0)), None);
+        assert_eq!(parse_members("7 41 a é:b", Epoch(7), Seq(41)), users);
+        assert_eq!(parse_members("7 41 a é:b", Epoch(7), Seq(42)), None);
+        assert_eq!(parse_members("7 41 a é:b", Epoch(8), Seq(0)), None);
+        assert_eq!(parse_members("7 41", Epoch(7), Seq(0)), Some(Vec::new()));
+        assert_eq!(parse_members("", Epoch(7), Seq(0)), None);
     }
 }

@@ -11,27 +11,28 @@ use super::{
 };
 use crate::{ids::UserId, named_enum::named_enum};
 
-/// Begins a node lease in all partitions. Returns false if the lease has already expired.
+/// Begins a node lease in all partitions. Returns false if the lease has already expired in one of them.
 pub async fn begin_lease(connection: &mut Connection, lease: &NodeLease) -> RedisResult<bool> {
-    run_lease(connection, lease, "begin").await
+    call_lease_script(connection, lease, "begin").await
 }
 
-/// Renews a node lease in all partitions, at a cost independent of its users. Returns false if the lease has expired.
+/// Renews a node lease in all partitions. The cost does not depend on the number of users. Returns false if the lease
+/// has expired in one of the partitions.
 pub async fn renew_lease(connection: &mut Connection, lease: &NodeLease) -> RedisResult<bool> {
-    run_lease(connection, lease, "renew").await
+    call_lease_script(connection, lease, "renew").await
 }
 
 /// Ends a node lease, e.g. when the node stops. The presence states under the lease stay valid for the grace period.
 pub async fn end_lease(connection: &mut Connection, lease: &NodeLease) -> RedisResult<()> {
-    run_lease(connection, lease, "end").await.map(drop)
+    call_lease_script(connection, lease, "end").await.map(drop)
 }
 
-async fn run_lease(connection: &mut Connection, lease: &NodeLease, what: &str) -> RedisResult<bool> {
+async fn call_lease_script(connection: &mut Connection, lease: &NodeLease, what: &str) -> RedisResult<bool> {
     let mut pipe = redis::pipe();
     for partition in PresencePartition::all() {
-        scripts::call(&mut pipe, &LEASE, &[partition.leases()]).arg(&lease.0).arg(what);
+        scripts::add_call(&mut pipe, &LEASE, &[partition.leases()]).arg(&lease.0).arg(what);
     }
-    let alive: Vec<bool> = scripts::run(connection, &pipe).await?;
+    let alive: Vec<bool> = scripts::run_calls(connection, &pipe).await?;
     Ok(alive.into_iter().all(|alive| alive))
 }
 
@@ -66,17 +67,23 @@ pub async fn expired_leases(
     now_ms: u64,
     most: usize,
 ) -> RedisResult<Vec<(PresencePartition, Vec<NodeLease>)>> {
-    let over = now_ms.saturating_sub(GRACE_MS);
+    let expired_before = now_ms.saturating_sub(GRACE_MS);
     let mut pipe = redis::pipe();
     for partition in PresencePartition::all() {
-        pipe.cmd("ZRANGEBYSCORE").arg(partition.leases()).arg("-inf").arg(over).arg("LIMIT").arg(0).arg(most);
+        pipe.cmd("ZRANGEBYSCORE")
+            .arg(partition.leases())
+            .arg("-inf")
+            .arg(expired_before)
+            .arg("LIMIT")
+            .arg(0)
+            .arg(most);
     }
-    let lives: Vec<Vec<String>> = pipe.query_async(connection).await?;
-    let named = lives.into_iter().map(|lives| lives.into_iter().map(NodeLease).collect());
-    Ok(PresencePartition::all().zip(named).collect())
+    let lease_ids: Vec<Vec<String>> = pipe.query_async(connection).await?;
+    let leases = lease_ids.into_iter().map(|lease_ids| lease_ids.into_iter().map(NodeLease).collect());
+    Ok(PresencePartition::all().zip(leases).collect())
 }
 
-/// How long states stay valid after their node lease has expired, as in `weigh.lua`.
+/// How long states stay valid after their node lease has expired, as in `combine.lua`.
 const GRACE_MS: u64 = 10_000;
 
 /// Returns at most `most` users with a state under an expired node lease, for [`remove_states`](super::remove_states).
@@ -89,12 +96,12 @@ pub async fn users_of_expired_lease(
 ) -> RedisResult<Vec<UserId>> {
     let mut pipe = redis::pipe();
     let keys = [partition.leases(), partition.users_of(lease)];
-    scripts::call(&mut pipe, &CLAIM, &keys).arg(&lease.0).arg(most);
-    let (users,): (Vec<String>,) = scripts::run(connection, &pipe).await?;
-    Ok(users_of(users))
+    scripts::add_call(&mut pipe, &CLAIM, &keys).arg(&lease.0).arg(most);
+    let (users,): (Vec<String>,) = scripts::run_calls(connection, &pipe).await?;
+    Ok(parse_users(users))
 }
 
-/// Returns users with an expired state, or with a change that nobody has published for 2 s, up to `most` of each
+/// Returns users with an expired state, or with a change that was not published within 2 s, up to `most` of each
 /// partition.
 pub async fn due_users(connection: &mut Connection, now_ms: u64, most: usize) -> RedisResult<Vec<UserId>> {
     let mut pipe = redis::pipe();
@@ -102,7 +109,7 @@ pub async fn due_users(connection: &mut Connection, now_ms: u64, most: usize) ->
         pipe.cmd("ZRANGEBYSCORE").arg(partition.due()).arg("-inf").arg(now_ms).arg("LIMIT").arg(0).arg(most);
     }
     let users: Vec<Vec<String>> = pipe.query_async(connection).await?;
-    Ok(users.into_iter().flat_map(users_of).collect())
+    Ok(users.into_iter().flat_map(parse_users).collect())
 }
 
 /// Postpones users of [`due_users`], so that they are due again after `pause`.
@@ -130,28 +137,31 @@ pub async fn unstored_last_seen(connection: &mut Connection, most: usize) -> Red
     for partition in PresencePartition::all() {
         pipe.cmd("HRANDFIELD").arg(partition.last_seen()).arg(most).arg("WITHVALUES");
     }
-    let gone: Vec<Vec<String>> = pipe.query_async(connection).await?;
+    let times: Vec<Vec<String>> = pipe.query_async(connection).await?;
     let pair = |pair: &[String]| Some((UserId::parse(&pair[0]).ok()?, pair[1].parse().ok()?));
-    Ok(gone.iter().flat_map(|fields| fields.chunks_exact(2).filter_map(pair)).collect())
+    Ok(times.iter().flat_map(|fields| fields.chunks_exact(2).filter_map(pair)).collect())
 }
 
 /// Removes these last-seen times from Redis, because PostgreSQL has stored them. After an error they are stored again.
-pub async fn last_seen_stored(connection: &mut Connection, written: &[(UserId, i64)]) -> RedisResult<()> {
+pub async fn remove_stored_last_seen(
+    connection: &mut Connection,
+    stored: &[(UserId, i64)],
+) -> RedisResult<()> {
     let mut pipe = redis::pipe();
     for partition in PresencePartition::all() {
         let mut of_partition =
-            written.iter().filter(|(user, _)| PresencePartition::of(user) == partition).peekable();
+            stored.iter().filter(|(user, _)| PresencePartition::of(user) == partition).peekable();
         if of_partition.peek().is_some() {
-            scripts::call(&mut pipe, &DRAINED, &[partition.last_seen()]);
+            scripts::add_call(&mut pipe, &DRAINED, &[partition.last_seen()]);
             for (user, at_ms) in of_partition {
                 pipe.arg(user.as_str()).arg(at_ms);
             }
         }
     }
-    if pipe.is_empty() { Ok(()) } else { scripts::run::<Vec<i64>>(connection, &pipe).await.map(drop) }
+    if pipe.is_empty() { Ok(()) } else { scripts::run_calls::<Vec<i64>>(connection, &pipe).await.map(drop) }
 }
 
 /// Parses user ids, and skips invalid ones.
-fn users_of(users: Vec<String>) -> Vec<UserId> {
+fn parse_users(users: Vec<String>) -> Vec<UserId> {
     users.iter().filter_map(|user| UserId::parse(user).ok()).collect()
 }

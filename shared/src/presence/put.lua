@@ -1,22 +1,22 @@
 -- Sets or removes a user's state under a node lease. `o` is online, `a` is away.
 -- status: o or a; '' = remove the state
 -- grace: the status (o or a) of a closed connection, which stays valid for the grace period; '' = none
--- reap: '1' = the caller is another node, which removes the state because the lease has expired
+-- by_other_node: '1' = the caller is another node, which removes the state because the lease has expired
 -- Answers 'told' if the published state is up to date, 'tell' if a change must be published, or 'over' if the lease has
 -- expired and the node must begin another one.
 local user_key, due_key, leases_key, users_key = unpack(KEYS)
-local user, lease_id, status, grace, reap = unpack(ARGV)
+local user, lease_id, status, grace, by_other_node = unpack(ARGV)
 local lease = lease_of(leases_key, lease_id)
-if reap == '1' then
+if by_other_node == '1' then
   if is_alive(lease) then return 'told' end
 elseif not is_alive(lease) then
   return 'over'
 end
 if status == '' then
   if redis.call('HDEL', user_key, 'n:' .. lease_id) == 1 then
-    local seen = reap == '1' and math.abs(lease) - LEASE_MS or now
-    local before = tonumber(redis.call('HGET', user_key, 'seen')) or 0
-    redis.call('HSET', user_key, 'seen', integer(math.max(seen, before)))
+    local seen = by_other_node == '1' and math.abs(lease) - LEASE_MS or now
+    local seen_before = tonumber(redis.call('HGET', user_key, 'seen')) or 0
+    redis.call('HSET', user_key, 'seen', integer(math.max(seen, seen_before)))
   end
   redis.call('SREM', users_key, user)
 else
@@ -26,4 +26,4 @@ end
 if grace ~= '' then
   redis.call('HSET', user_key, 'x:' .. grace, grace .. ' ' .. integer(now + GRACE_MS) .. ' ' .. integer(now))
 end
-return settle(user, user_key, due_key, weigh(user_key, leases_key)) and 'tell' or 'told'
+return schedule_check(user, user_key, due_key, combine_states(user_key, leases_key)) and 'tell' or 'told'

@@ -29,13 +29,15 @@ pub async fn cached_rooms(
 ) -> RedisResult<Vec<CachedRooms>> {
     let mut pipe = redis::pipe();
     for user in users {
-        scripts::call(&mut pipe, &ROOMS, &[membership::rooms_key(user)]).arg(epoch.0).arg(MAX_NOTIFIED_ROOMS);
+        scripts::add_call(&mut pipe, &ROOMS, &[membership::rooms_key(user)])
+            .arg(epoch.0)
+            .arg(MAX_NOTIFIED_ROOMS);
     }
-    let answers: Vec<Value> = scripts::run(connection, &pipe).await?;
-    Ok(answers.into_iter().map(read).collect())
+    let answers: Vec<Value> = scripts::run_calls(connection, &pipe).await?;
+    Ok(answers.into_iter().map(parse_answer).collect())
 }
 
-fn read(answer: Value) -> CachedRooms {
+fn parse_answer(answer: Value) -> CachedRooms {
     match answer {
         Value::Nil => CachedRooms::NotCached,
         Value::Array(rooms) => {
@@ -66,12 +68,15 @@ pub async fn retain_small_rooms(
     let found: Vec<(Option<usize>, Option<String>)> = pipe.query_async(connection).await?;
     let mut found = found.into_iter();
     for (_, rooms) in users {
-        rooms.retain(|_| found.next().is_some_and(|(members, mark)| receives(members, mark.as_deref())));
+        rooms.retain(|_| {
+            found.next().is_some_and(|(members, mark)| is_small_room_of_member(members, mark.as_deref()))
+        });
     }
     Ok(())
 }
 
-fn receives(members: Option<usize>, mark: Option<&str>) -> bool {
+/// Whether a room with this number of members is small, and the user's membership mark does not show a removal.
+fn is_small_room_of_member(members: Option<usize>, mark: Option<&str>) -> bool {
     let removed = mark.and_then(MembershipMark::parse).is_some_and(|mark| mark.role.is_none());
     members.is_some_and(|members| members <= MAX_SMALL_ROOM_MEMBERS) && !removed
 }
@@ -84,15 +89,18 @@ mod tests {
     fn script_answers_are_distinguished() {
         let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
         let rooms = CachedRooms::Rooms(vec![RoomId::parse("many").unwrap()]);
-        assert_eq!(read(Value::Array(vec![text(""), text("many")])), rooms);
-        assert_eq!(read(text("many")), CachedRooms::Many);
-        assert_eq!(read(Value::Nil), CachedRooms::NotCached);
+        assert_eq!(parse_answer(Value::Array(vec![text(""), text("many")])), rooms);
+        assert_eq!(parse_answer(text("many")), CachedRooms::Many);
+        assert_eq!(parse_answer(Value::Nil), CachedRooms::NotCached);
     }
 
     #[test]
-    fn small_rooms_receive_changes_of_present_members() {
-        assert!(receives(Some(100), None) && receives(Some(2), Some("member 7 1-1")));
-        assert!(!receives(Some(101), None) && !receives(None, None));
-        assert!(!receives(Some(2), Some("removed 7 1-1")));
+    fn large_rooms_and_rooms_of_removed_members_are_left_out() {
+        assert!(
+            is_small_room_of_member(Some(100), None)
+                && is_small_room_of_member(Some(2), Some("member 7 1-1"))
+        );
+        assert!(!is_small_room_of_member(Some(101), None) && !is_small_room_of_member(None, None));
+        assert!(!is_small_room_of_member(Some(2), Some("removed 7 1-1")));
     }
 }

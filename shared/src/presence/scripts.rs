@@ -1,16 +1,16 @@
-//! Calls presence scripts, many in one pipeline.
+//! The presence scripts, and calls of many scripts in one pipeline.
 
 use std::sync::LazyLock;
 
 use redis::{FromRedisValue, Pipeline, RedisResult, Script, aio::MultiplexedConnection as Connection};
 
-/// Declares the scripts. The text of each begins with `weigh.lua`, which contains functions that all scripts share.
+/// Declares the scripts. The text of each begins with `combine.lua`, which contains functions that all scripts share.
 macro_rules! scripts {
     ($($name:ident = $file:literal),* $(,)?) => {
         $(pub(super) static $name: LazyLock<Script> =
-            LazyLock::new(|| Script::new(concat!(include_str!("weigh.lua"), include_str!($file))));)*
+            LazyLock::new(|| Script::new(concat!(include_str!("combine.lua"), include_str!($file))));)*
 
-        fn all() -> Vec<&'static Script> {
+        fn all_scripts() -> Vec<&'static Script> {
             vec![$(&*$name),*]
         }
     };
@@ -19,7 +19,7 @@ macro_rules! scripts {
 scripts! {
     PUT = "put.lua",
     HOLD = "hold.lua",
-    TELL = "tell.lua",
+    PUBLISH = "publish.lua",
     STATES = "states.lua",
     LEASE = "lease.lua",
     CLAIM = "claim.lua",
@@ -28,16 +28,19 @@ scripts! {
 }
 
 /// Adds a call of a script to a pipeline. The caller then adds the script's arguments with `arg`.
-pub(super) fn call<'p>(pipe: &'p mut Pipeline, script: &Script, keys: &[String]) -> &'p mut Pipeline {
+pub(super) fn add_call<'p>(pipe: &'p mut Pipeline, script: &Script, keys: &[String]) -> &'p mut Pipeline {
     pipe.cmd("EVALSHA").arg(script.get_hash()).arg(keys.len()).arg(keys)
 }
 
 /// Runs a pipeline of calls. If the Redis process does not have the scripts, loads them and repeats all calls, which is
 /// safe because each call is idempotent.
-pub(super) async fn run<T: FromRedisValue>(connection: &mut Connection, pipe: &Pipeline) -> RedisResult<T> {
+pub(super) async fn run_calls<T: FromRedisValue>(
+    connection: &mut Connection,
+    pipe: &Pipeline,
+) -> RedisResult<T> {
     match pipe.query_async(connection).await {
         Err(error) if error.code() == Some("NOSCRIPT") => {
-            for script in all() {
+            for script in all_scripts() {
                 script.load_async(connection).await?;
             }
             pipe.query_async(connection).await

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
+    command_fields::{self, Fields, optional, required},
     error::{ErrorCode, Refusal},
-    fields::{self, Fields, optional, required},
     ids::{Cursor, RoomId, Seq, UserId},
     limits::{MAX_PRESENCE_USERS, MAX_ROOMS_PER_JOIN, MAX_SIGNAL_BYTES},
     message::{
@@ -70,16 +70,16 @@ pub enum Status {
 
 /// Parses one text frame. [`Parsed::frame`] contains the refusal of an invalid frame.
 pub fn parse(text: &str, max_message_chars: usize) -> Parsed {
-    match Fields::parse(text).and_then(|fields| Ok((reference(&fields)?, fields))) {
+    match Fields::parse(text).and_then(|fields| Ok((parse_reference(&fields)?, fields))) {
         Ok((reference, fields)) => {
             let (room, trace) = (fields.room().ok(), fields.trace());
-            Parsed { reference, room, trace, frame: command(&fields, max_message_chars) }
+            Parsed { reference, room, trace, frame: parse_command(&fields, max_message_chars) }
         }
         Err(refusal) => Parsed { reference: None, room: None, trace: None, frame: Err(refusal) },
     }
 }
 
-fn reference(fields: &Fields<'_>) -> Result<Option<String>, Refusal> {
+fn parse_reference(fields: &Fields<'_>) -> Result<Option<String>, Refusal> {
     let reference: Option<String> = optional(fields.reference, "ref", "a string of up to 64 characters")?;
     if reference.as_ref().is_some_and(|reference| reference.chars().count() > MAX_REF_CHARS) {
         return Err(Refusal::bad_field("ref", "`ref` must be a string of up to 64 characters"));
@@ -87,22 +87,22 @@ fn reference(fields: &Fields<'_>) -> Result<Option<String>, Refusal> {
     Ok(reference)
 }
 
-fn command(fields: &Fields<'_>, max_message_chars: usize) -> Result<Command, Refusal> {
+fn parse_command(fields: &Fields<'_>, max_message_chars: usize) -> Result<Command, Refusal> {
     let kind: String = required(fields.kind_of_frame, "type", "a string")?;
     match kind.as_str() {
         "auth" => Ok(Command::Auth { token: required(fields.token, "token", "a string")? }),
-        "room:join" => join(fields),
-        "room:leave" => leave(fields),
+        "room:join" => parse_join(fields),
+        "room:leave" => parse_leave(fields),
         "message:send" => {
             let room = fields.room()?;
             Ok(Command::Send { room, draft: Box::new(Draft::from_fields(fields, max_message_chars)?) })
         }
         "message:read" => Ok(Command::Read { room: fields.room()?, seq: fields.seq()? }),
         "message:delivered" => Ok(Command::Delivered { room: fields.room()?, seq: fields.seq()? }),
-        "message:edit" => change(ChangeKind::Edit, fields, max_message_chars),
-        "message:delete" => change(ChangeKind::Delete, fields, max_message_chars),
-        "reaction:add" => change(ChangeKind::AddReaction, fields, max_message_chars),
-        "reaction:remove" => change(ChangeKind::RemoveReaction, fields, max_message_chars),
+        "message:edit" => parse_change(ChangeKind::Edit, fields, max_message_chars),
+        "message:delete" => parse_change(ChangeKind::Delete, fields, max_message_chars),
+        "reaction:add" => parse_change(ChangeKind::AddReaction, fields, max_message_chars),
+        "reaction:remove" => parse_change(ChangeKind::RemoveReaction, fields, max_message_chars),
         "typing:start" => Ok(Command::Typing { room: fields.room()?, started: true }),
         "typing:stop" => Ok(Command::Typing { room: fields.room()?, started: false }),
         "presence:set" => {
@@ -110,24 +110,25 @@ fn command(fields: &Fields<'_>, max_message_chars: usize) -> Result<Command, Ref
         }
         "presence:get" => {
             let users: Vec<UserId> = required(fields.users, "users", "a list of user ids")?;
-            Ok(Command::PresenceGet { users: fields::bounded(users, "users", MAX_PRESENCE_USERS)? })
+            Ok(Command::PresenceGet { users: command_fields::bounded(users, "users", MAX_PRESENCE_USERS)? })
         }
-        "signal" => signal(fields),
+        "signal" => parse_signal(fields),
         "ping" => Ok(Command::Ping),
         _ => Err(Refusal::new(ErrorCode::BadRequest, "unknown `type`").with_field("type")),
     }
 }
 
-const CURSOR: &str = "a cursor {epoch, seq}";
-const CURSORS: &str = "a map from room to cursor {epoch, seq} or null";
-const ROOMS: &str = "a list of room ids or \"mine\"";
+// The expected forms of fields, for error messages.
+const CURSOR_FORM: &str = "a cursor {epoch, seq}";
+const CURSORS_FORM: &str = "a map from room to cursor {epoch, seq} or null";
+const ROOMS_FORM: &str = "a list of room ids or \"mine\"";
 
-fn change(kind: ChangeKind, fields: &Fields<'_>, max_chars: usize) -> Result<Command, Refusal> {
+fn parse_change(kind: ChangeKind, fields: &Fields<'_>, max_chars: usize) -> Result<Command, Refusal> {
     let room = fields.room()?;
     Ok(Command::Change { room, change: Box::new(Change::from_fields(kind, fields, max_chars)?) })
 }
 
-fn signal(fields: &Fields<'_>) -> Result<Command, Refusal> {
+fn parse_signal(fields: &Fields<'_>) -> Result<Command, Refusal> {
     let room = fields.room()?;
     let to = optional(fields.to, "to", "a user id")?;
     // `data` is sent to receivers with its text unchanged. As in all fields, `null` counts as absent.
@@ -135,45 +136,46 @@ fn signal(fields: &Fields<'_>) -> Result<Command, Refusal> {
     if data.get().len() > MAX_SIGNAL_BYTES {
         return Err(Refusal::too_large("data", format!("`data` is over {MAX_SIGNAL_BYTES} bytes")));
     }
-    fields::check_depth(data.get(), "data")?;
-    fields::check_readable(data.get(), "data")?;
+    command_fields::check_depth(data.get(), "data")?;
+    command_fields::check_readable(data.get(), "data")?;
     Ok(Command::Signal { room, to, data: data.to_owned() })
 }
 
-fn join(fields: &Fields<'_>) -> Result<Command, Refusal> {
+fn parse_join(fields: &Fields<'_>) -> Result<Command, Refusal> {
     let presence = optional(fields.presence, "presence", "true or false")?.unwrap_or(true);
-    join_target(fields).map(|target| Command::Join { target, presence })
+    parse_join_target(fields).map(|target| Command::Join { target, presence })
 }
 
-fn join_target(fields: &Fields<'_>) -> Result<JoinTarget, Refusal> {
-    let after = || cursors(fields.after);
+fn parse_join_target(fields: &Fields<'_>) -> Result<JoinTarget, Refusal> {
+    let after = || parse_cursors(fields.after);
     match (fields.room, fields.rooms) {
         (Some(_), None) => {
-            Ok(JoinTarget::One { room: fields.room()?, after: optional(fields.after, "after", CURSOR)? })
+            Ok(JoinTarget::One { room: fields.room()?, after: optional(fields.after, "after", CURSOR_FORM)? })
         }
         (None, Some(rooms)) if rooms.get() == "\"mine\"" => Ok(JoinTarget::Mine { after: after()? }),
-        (None, Some(_)) => Ok(JoinTarget::Many { rooms: rooms(fields)?, after: after()? }),
+        (None, Some(_)) => Ok(JoinTarget::Many { rooms: parse_rooms(fields)?, after: after()? }),
         _ => Err(Refusal::bad_field("room", "give either `room` or `rooms`")),
     }
 }
 
 /// Parses a map from room to cursor. A cursor that is `null` counts as absent.
-fn cursors(after: Option<&RawValue>) -> Result<HashMap<RoomId, Cursor>, Refusal> {
-    let cursors: HashMap<RoomId, Option<Cursor>> = optional(after, "after", CURSORS)?.unwrap_or_default();
+fn parse_cursors(after: Option<&RawValue>) -> Result<HashMap<RoomId, Cursor>, Refusal> {
+    let cursors: HashMap<RoomId, Option<Cursor>> =
+        optional(after, "after", CURSORS_FORM)?.unwrap_or_default();
     Ok(cursors.into_iter().filter_map(|(room, cursor)| Some((room, cursor?))).collect())
 }
 
-fn leave(fields: &Fields<'_>) -> Result<Command, Refusal> {
+fn parse_leave(fields: &Fields<'_>) -> Result<Command, Refusal> {
     match (fields.room, fields.rooms) {
         (Some(_), None) => Ok(Command::Leave { rooms: vec![fields.room()?] }),
-        (None, Some(_)) => Ok(Command::Leave { rooms: rooms(fields)? }),
+        (None, Some(_)) => Ok(Command::Leave { rooms: parse_rooms(fields)? }),
         _ => Err(Refusal::bad_field("room", "give either `room` or `rooms`")),
     }
 }
 
-fn rooms(fields: &Fields<'_>) -> Result<Vec<RoomId>, Refusal> {
-    let rooms: Vec<RoomId> = required(fields.rooms, "rooms", ROOMS)?;
-    let mut rooms = fields::bounded(rooms, "rooms", MAX_ROOMS_PER_JOIN)?;
+fn parse_rooms(fields: &Fields<'_>) -> Result<Vec<RoomId>, Refusal> {
+    let rooms: Vec<RoomId> = required(fields.rooms, "rooms", ROOMS_FORM)?;
+    let mut rooms = command_fields::bounded(rooms, "rooms", MAX_ROOMS_PER_JOIN)?;
     let mut seen = std::collections::HashSet::new();
     rooms.retain(|room| seen.insert(room.clone()));
     Ok(rooms)

@@ -1,4 +1,4 @@
-//! The names of all frames of this version. Tests compare documents and other code with these lists.
+//! The names of all frames of this version of the protocol. Tests compare documents and other code with these lists.
 
 use super::client::Command;
 pub use crate::events::{LOG_EVENTS, VOID};
@@ -28,8 +28,9 @@ pub const CLIENT_FRAMES: [&str; 16] = [
 pub const ANSWERS: [&str; 9] =
     ["connected", "auth:ok", "room:joined", "room:left", "ack", "ok", "presence:list", "pong", "error"];
 
-/// The names of the server's other frames: positions, notices for all connections of a user, and live-only frames. The
-/// server's `typing` and `signal` frames are not listed, because client frames have the same names.
+/// The names of the server's frames that neither answer commands nor are log events: positions, notices for all
+/// connections of a user, live-only frames and the notice of a drain. `typing` and `signal` frames are not listed,
+/// because client frames have the same names.
 pub const OTHER_FRAMES: [&str; 10] = [
     "room:caught_up",
     "room:gap",

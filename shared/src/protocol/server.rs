@@ -32,12 +32,12 @@ pub struct JoinedRoom {
     pub members: u64,
     /// The members who are not offline. Only present if the client joined a single small room.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub online: Option<Vec<Online>>,
+    pub online: Option<Vec<PresentMember>>,
 }
 
 /// A member who is not offline, in a `room:joined` frame.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Online {
+pub struct PresentMember {
     pub user: UserId,
     pub status: Status,
 }
@@ -85,6 +85,8 @@ pub enum ServerFrame<'a> {
         heartbeat_ms: u64,
         expires_at: &'a str,
         rooms_version: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        spread_ms: Option<u64>,
         limits: &'a Limits,
         node: &'a str,
     },
@@ -156,7 +158,11 @@ pub enum ServerFrame<'a> {
     #[serde(rename = "room:removed")]
     RoomRemoved { room: &'a RoomId, seq: Seq },
     #[serde(rename = "rooms:changed")]
-    RoomsChanged { rooms_version: &'a str },
+    RoomsChanged {
+        rooms_version: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        spread_ms: Option<u64>,
+    },
     #[serde(rename = "draining")]
     Draining { reconnect_after_ms: u64 },
     #[serde(rename = "pong")]
@@ -177,7 +183,7 @@ pub enum ServerFrame<'a> {
 }
 
 impl ServerFrame<'_> {
-    /// The JSON text of the frame, as it is sent.
+    /// Returns the frame as JSON.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("strings and numbers always serialise")
     }
@@ -224,14 +230,14 @@ impl Ack {
 }
 
 impl Draft {
-    /// Returns the ack for the sender of this message.
+    /// Returns the ack object of this message after it was accepted.
     pub fn ack(&self, room: &RoomId, accepted: &Accepted, stage: AckStage) -> Ack {
         Ack { id: Some(accepted.id.clone()), ..ack(&self.client_id, room, accepted, stage) }
     }
 }
 
 impl Change {
-    /// Returns the ack for the sender of this change.
+    /// Returns the ack object of this change after it was accepted.
     pub fn ack(&self, room: &RoomId, accepted: &Accepted, stage: AckStage) -> Ack {
         ack(&self.client_id, room, accepted, stage)
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
 /// Length of a `traceparent` of version 00. Later versions may be longer, but not shorter.
-const LENGTH: usize = 55;
+const TRACEPARENT_CHARS: usize = 55;
 
 /// The identity of a span: its trace id and span id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,15 +17,16 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// Parses a `traceparent`; `None` if it is malformed. Callers ignore a malformed context without an error.
+    /// Parses a `traceparent`; returns `None` if it is malformed. Callers ignore a malformed context without an error.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
-        let later = bytes.len() > LENGTH && bytes[LENGTH] == b'-' && !text.starts_with("00-");
-        if (bytes.len() != LENGTH && !later) || !text.is_ascii() || text.starts_with("ff") {
+        let later =
+            bytes.len() > TRACEPARENT_CHARS && bytes[TRACEPARENT_CHARS] == b'-' && !text.starts_with("00-");
+        if (bytes.len() != TRACEPARENT_CHARS && !later) || !text.is_ascii() || text.starts_with("ff") {
             return None;
         }
         let hex = |part: &str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        let mut parts = text[..LENGTH].split('-');
+        let mut parts = text[..TRACEPARENT_CHARS].split('-');
         let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let lengths = [version, trace, span, flags].map(str::len);
         if lengths != [2, 32, 16, 2] || ![version, trace, span, flags].into_iter().all(hex) {
@@ -42,7 +43,7 @@ impl TraceContext {
     }
 
     /// Converts the context into one that marks its span as a span of another process.
-    pub(super) fn remote(self) -> SpanContext {
+    pub(super) fn to_remote_span_context(self) -> SpanContext {
         let flags = if self.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
         SpanContext::new(self.trace, self.span, flags, true, TraceState::NONE)
     }

@@ -14,8 +14,9 @@ mod implementation {
     /// Time limit of one export. If the collector takes longer, the spans count as lost.
     const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
-    /// Creates the exporter for a collector at `http://…` or `https://…`. `authorities` (PEM) may sign its certificate;
-    /// `None` for those that browsers trust. Err is a message for the operator about the setting `--otlp-endpoint`.
+    /// Creates the exporter for a collector at `http://…` or `https://…`. `authorities` (PEM) are the authorities that
+    /// may sign the collector's certificate; `None` means those that browsers trust. The error is a message for the
+    /// operator about the setting `--otlp-endpoint`.
     pub fn exporter(endpoint: &str, tls: bool, authorities: Option<Vec<u8>>) -> Result<SpanExporter, String> {
         let mut exporter =
             SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(EXPORT_TIMEOUT);

@@ -12,16 +12,16 @@ use opentelemetry_sdk::{
     trace::{Span, SpanData, SpanExporter, SpanProcessor},
 };
 
-/// Number of spans that may wait to be exported; further spans are lost.
+/// Maximum number of spans that wait to be exported; further spans are lost.
 pub(super) const QUEUE_CAPACITY: usize = 4096;
 
-static WAITING: AtomicUsize = AtomicUsize::new(0);
-static LOST_FULL: AtomicU64 = AtomicU64::new(0);
-static LOST_BY_COLLECTOR: AtomicU64 = AtomicU64::new(0);
+static WAITING_SPANS: AtomicUsize = AtomicUsize::new(0);
+static LOST_TO_FULL_QUEUE: AtomicU64 = AtomicU64::new(0);
+static LOST_IN_EXPORT: AtomicU64 = AtomicU64::new(0);
 
 /// Number of spans lost since the start, by cause: the queue was full (`full`), or an export failed (`away`).
 pub fn spans_lost() -> [(&'static str, u64); 2] {
-    [("full", LOST_FULL.load(Ordering::Relaxed)), ("away", LOST_BY_COLLECTOR.load(Ordering::Relaxed))]
+    [("full", LOST_TO_FULL_QUEUE.load(Ordering::Relaxed)), ("away", LOST_IN_EXPORT.load(Ordering::Relaxed))]
 }
 
 /// Passes spans to the inner processor while fewer than [`QUEUE_CAPACITY`] wait, and counts further spans as lost. The
@@ -35,9 +35,9 @@ impl<P: SpanProcessor> SpanProcessor for BoundedProcessor<P> {
     }
 
     fn on_end(&self, span: SpanData) {
-        if WAITING.fetch_add(1, Ordering::Relaxed) >= QUEUE_CAPACITY {
-            WAITING.fetch_sub(1, Ordering::Relaxed);
-            LOST_FULL.fetch_add(1, Ordering::Relaxed);
+        if WAITING_SPANS.fetch_add(1, Ordering::Relaxed) >= QUEUE_CAPACITY {
+            WAITING_SPANS.fetch_sub(1, Ordering::Relaxed);
+            LOST_TO_FULL_QUEUE.fetch_add(1, Ordering::Relaxed);
             return;
         }
         self.0.on_end(span);
@@ -66,7 +66,7 @@ pub(super) struct OutageLogger<E> {
 impl<E: SpanExporter> SpanExporter for OutageLogger<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
-        WAITING.fetch_sub(spans, Ordering::Relaxed);
+        WAITING_SPANS.fetch_sub(spans, Ordering::Relaxed);
         let exported = self.exporter.export(batch).await;
         match &exported {
             Ok(()) if self.failing.swap(false, Ordering::Relaxed) => {
@@ -75,7 +75,7 @@ impl<E: SpanExporter> SpanExporter for OutageLogger<E> {
             }
             Ok(()) => {}
             Err(error) => {
-                LOST_BY_COLLECTOR.fetch_add(spans as u64, Ordering::Relaxed);
+                LOST_IN_EXPORT.fetch_add(spans as u64, Ordering::Relaxed);
                 if !self.failing.swap(true, Ordering::Relaxed) {
                     tracing::warn!(%error, "spans cannot be exported and are lost until the collector answers again");
                 }

@@ -27,27 +27,29 @@ use super::{
 };
 use crate::version::{VERSION, commit};
 
-const MAX_BATCH: usize = 512;
+/// Maximum number of spans in one export.
+const MAX_EXPORT_BATCH: usize = 512;
 /// How long spans are collected before they are exported.
 const EXPORT_EVERY: Duration = Duration::from_secs(1);
 /// How long the shutdown waits for the export of the last spans.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Number of traces that a process continues in one second because the context of a client asks for it. The limit
-/// exists because a client that samples every frame could fill the span queue.
-const REMOTE_TRACES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(199);
+/// Maximum number of traces per second that a process continues because the context of a client asks for it. Without
+/// the limit, a client that samples every frame could fill the span queue.
+const MAX_REMOTE_TRACES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(199);
 
-static REMOTE_TRACES: LazyLock<DefaultDirectRateLimiter> =
-    LazyLock::new(|| RateLimiter::direct(Quota::per_second(REMOTE_TRACES_PER_SECOND)));
-static PIPELINE: OnceLock<Pipeline> = OnceLock::new();
+static REMOTE_TRACE_LIMITER: LazyLock<DefaultDirectRateLimiter> =
+    LazyLock::new(|| RateLimiter::direct(Quota::per_second(MAX_REMOTE_TRACES_PER_SECOND)));
+static PIPELINE: OnceLock<SpanPipeline> = OnceLock::new();
 
-struct Pipeline {
+/// Creates spans, and exports them in the background.
+struct SpanPipeline {
     provider: SdkTracerProvider,
     tracer: SdkTracer,
-    /// A trace is sampled if a random number is below this threshold.
-    threshold: u64,
-    /// Whether all traces are sampled.
-    always: bool,
+    /// A trace is sampled if a random `u64` is below this threshold.
+    sampling_threshold: u64,
+    /// Whether all traces are sampled. The threshold alone would leave out one of 2^64.
+    samples_all: bool,
 }
 
 /// Starts the span pipeline, once per process. The connection to the collector runs on the current runtime. `ratio` is
@@ -60,9 +62,9 @@ pub fn start(
     instance: &str,
 ) -> Result<(), String> {
     let config = BatchConfigBuilder::default()
-        // Larger than `QUEUE_CAPACITY`, so that this processor never drops a span that was not counted as lost.
+        // Larger than `QUEUE_CAPACITY`, so that only `BoundedProcessor`, which counts lost spans, ever drops a span.
         .with_max_queue_size(2 * QUEUE_CAPACITY)
-        .with_max_export_batch_size(MAX_BATCH)
+        .with_max_export_batch_size(MAX_EXPORT_BATCH)
         .with_scheduled_delay(EXPORT_EVERY)
         .build();
     let exporter = OutageLogger { exporter, failing: AtomicBool::new(false) };
@@ -73,7 +75,7 @@ pub fn start(
         KeyValue::new("service.version", VERSION),
         KeyValue::new("tidings.commit", commit()),
     ]);
-    // `begin` decides about sampling before it creates a span, so every created span is recorded.
+    // `begin_trace` decides about sampling before it creates a span, so every created span is recorded.
     let provider = SdkTracerProvider::builder()
         .with_sampler(Sampler::AlwaysOn)
         .with_resource(resource.build())
@@ -81,8 +83,8 @@ pub fn start(
         .build();
     let tracer = provider.tracer(service);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of all numbers")]
-    let threshold = (ratio.clamp(0.0, 1.0) * u64::MAX as f64) as u64;
-    let pipeline = Pipeline { provider, tracer, threshold, always: ratio >= 1.0 };
+    let sampling_threshold = (ratio.clamp(0.0, 1.0) * u64::MAX as f64) as u64;
+    let pipeline = SpanPipeline { provider, tracer, sampling_threshold, samples_all: ratio >= 1.0 };
     PIPELINE.set(pipeline).map_err(|_| "traces were started before".to_owned())
 }
 
@@ -97,17 +99,19 @@ pub async fn stop() {
     }
 }
 
-/// Begins a trace, or continues the trace of a remote context; `None` if the trace is not sampled. A remote context
-/// decides whether its trace is sampled, but a process continues only 200 such traces per second. Without a remote
-/// context sampling is random.
+/// Begins a trace, or continues the trace of a remote context; returns `None` if the trace is not sampled. A remote
+/// context decides whether its trace is sampled, but a process continues only 200 such traces per second. Without a
+/// remote context sampling is random.
 #[must_use]
-pub fn begin(name: &'static str, kind: SpanKind, remote: Option<TraceContext>) -> Option<Span> {
+pub fn begin_trace(name: &'static str, kind: SpanKind, remote: Option<TraceContext>) -> Option<Span> {
     let pipeline = PIPELINE.get()?;
     match remote {
-        Some(remote) if remote.sampled && REMOTE_TRACES.check().is_ok() => child_of(name, kind, remote, None),
+        Some(remote) if remote.sampled && REMOTE_TRACE_LIMITER.check().is_ok() => {
+            child_of(name, kind, remote, None)
+        }
         Some(_) => None,
-        None if pipeline.always || fastrand::u64(..) < pipeline.threshold => {
-            Some(pipeline.span(name, kind, None, None))
+        None if pipeline.samples_all || fastrand::u64(..) < pipeline.sampling_threshold => {
+            Some(pipeline.start_span(name, kind, None, None))
         }
         None => None,
     }
@@ -123,10 +127,10 @@ pub fn child_of(
     start: Option<SystemTime>,
 ) -> Option<Span> {
     let pipeline = PIPELINE.get().filter(|_| parent.sampled)?;
-    Some(pipeline.span(name, kind, Some(parent), start))
+    Some(pipeline.start_span(name, kind, Some(parent), start))
 }
 
-/// Begins a child of the span of [`current`]; `None` if there is no such span.
+/// Begins a child of the span of [`current`]; returns `None` if there is no such span.
 #[must_use]
 pub fn child(name: &'static str, kind: SpanKind) -> Option<Span> {
     child_of(name, kind, current()?, None)
@@ -142,7 +146,7 @@ impl Span {
         TraceContext::of(self.0.span_context())
     }
 
-    /// Changes the name of the span.
+    /// Replaces the name of the span.
     pub fn rename(&mut self, name: String) {
         self.0.update_name(name);
     }
@@ -160,7 +164,7 @@ impl Span {
         }
     }
 
-    /// Ends the span with `end` as its end time.
+    /// Ends the span at this time, instead of when it is dropped.
     pub fn end_at(mut self, end: SystemTime) {
         self.0.end_with_timestamp(end);
     }
@@ -172,8 +176,8 @@ impl Span {
     }
 }
 
-impl Pipeline {
-    fn span(
+impl SpanPipeline {
+    fn start_span(
         &self,
         name: &'static str,
         kind: SpanKind,
@@ -184,7 +188,7 @@ impl Pipeline {
         builder.start_time = start;
         let mut context = Context::new();
         if let Some(parent) = parent {
-            context = context.with_remote_span_context(parent.remote());
+            context = context.with_remote_span_context(parent.to_remote_span_context());
         }
         Span(Box::new(self.tracer.build_with_context(builder, &context)))
     }
@@ -197,7 +201,7 @@ mod tests {
     #[test]
     fn no_span_is_recorded_without_an_endpoint() {
         let remote = TraceContext::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
-        assert!(begin("receive", SpanKind::Server, remote).is_none());
-        assert!(begin("receive", SpanKind::Server, None).is_none());
+        assert!(begin_trace("receive", SpanKind::Server, remote).is_none());
+        assert!(begin_trace("receive", SpanKind::Server, None).is_none());
     }
 }

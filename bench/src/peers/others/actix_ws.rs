@@ -1,4 +1,5 @@
-//! Raw fan-out as in the documentation of actix-ws: one `Session` per connection, and each gets a clone of the text.
+//! Raw fan-out as in the documentation of actix-ws: one `Session` per connection. Each session gets a clone of the
+//! text.
 
 use std::collections::HashMap;
 use std::net::TcpListener;
@@ -10,10 +11,10 @@ use actix_ws::{AggregatedMessage, AggregatedMessageStream, Session};
 use anyhow::Result;
 use bytestring::ByteString;
 
-use super::bare::{BAD_REQUEST, Message, Who};
+use super::bare::{BAD_REQUEST, ClientMessage, ConnectQuery};
 
-/// No limit besides that of file descriptors.
-const CONNECTIONS: usize = 1_000_000;
+/// Limit of connections. It has no effect, because the limit of file descriptors is lower.
+const MAX_CONNECTIONS: usize = 1_000_000;
 
 type Room = tokio::sync::Mutex<Sessions>;
 
@@ -36,8 +37,8 @@ pub fn run(listener: TcpListener) -> Result<()> {
         HttpServer::new(move || App::new().app_data(rooms.clone()).route("/", web::get().to(connect)))
             .workers(1)
             .tcp_nodelay(true)
-            .max_connections(CONNECTIONS)
-            // Thousands connect at once, and must not time out while they wait.
+            .max_connections(MAX_CONNECTIONS)
+            // Thousands of clients connect at once, and must not time out while they wait.
             .client_request_timeout(Duration::from_secs(60))
             .listen(listener)?
             .run()
@@ -47,21 +48,22 @@ pub fn run(listener: TcpListener) -> Result<()> {
 }
 
 impl Rooms {
-    fn of(&self, name: &str) -> Arc<Room> {
+    fn get_or_create(&self, name: &str) -> Arc<Room> {
         let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(rooms.entry(name.to_owned()).or_default())
     }
 }
 
 impl Sessions {
-    /// Sends to all sessions, and forgets those that have ended, because nothing else reports them.
+    /// Sends a text to all sessions. Removes each session whose send fails: nothing else shows that a session has
+    /// ended.
     async fn send(&mut self, text: ByteString) {
-        let mut place = 0;
-        while let Some(session) = self.all.get_mut(place) {
+        let mut index = 0;
+        while let Some(session) = self.all.get_mut(index) {
             if session.text(text.clone()).await.is_ok() {
-                place += 1;
+                index += 1;
             } else {
-                self.all.swap_remove(place);
+                self.all.swap_remove(index);
             }
         }
     }
@@ -70,28 +72,33 @@ impl Sessions {
 async fn connect(
     request: HttpRequest,
     body: web::Payload,
-    who: web::Query<Who>,
+    query: web::Query<ConnectQuery>,
     rooms: web::Data<Rooms>,
 ) -> actix_web::Result<HttpResponse> {
     let (response, session, stream) = actix_ws::handle(&request, body)?;
-    let who = who.into_inner();
-    let room = rooms.of(&who.room);
+    let query = query.into_inner();
+    let room = rooms.get_or_create(&query.room);
     room.lock().await.all.push(session.clone());
-    actix_web::rt::spawn(serve(session, stream.aggregate_continuations(), who, room));
+    actix_web::rt::spawn(serve(session, stream.aggregate_continuations(), query, room));
     Ok(response)
 }
 
-/// One connection, until it ends.
-async fn serve(mut session: Session, mut stream: AggregatedMessageStream, who: Who, room: Arc<Room>) {
+/// Serves one connection until it ends.
+async fn serve(
+    mut session: Session,
+    mut stream: AggregatedMessageStream,
+    query: ConnectQuery,
+    room: Arc<Room>,
+) {
     while let Some(Ok(received)) = stream.recv().await {
         let answered = match received {
-            AggregatedMessage::Text(text) => match serde_json::from_str::<Message>(&text) {
+            AggregatedMessage::Text(text) => match serde_json::from_str::<ClientMessage>(&text) {
                 Ok(message) => {
                     let answered = session.text(message.ack()).await;
-                    // The lock is held while sending, so that the room has one order.
+                    // The lock is held while sending, so all members of the room get the messages in the same order.
                     let mut sessions = room.lock().await;
                     sessions.seq += 1;
-                    let event = message.event(&who.room, &who.user, sessions.seq);
+                    let event = message.event(&query.room, &query.user, sessions.seq);
                     sessions.send(event.into()).await;
                     answered
                 }

@@ -1,5 +1,4 @@
-//! The shared code of servers without rooms, tokens and storage: listening, and their frames. `ws.mjs` has the same
-//! frames.
+//! The shared code of the servers without tokens and storage, and of `ws.mjs` the frames.
 
 use std::borrow::Cow;
 use std::net::{SocketAddr, TcpListener};
@@ -9,15 +8,17 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that may wait to be accepted, because thousands come at once. The kernel may limit it further.
-const BACKLOG: i32 = 4096;
+/// Limit of connections that wait to be accepted. It is high because thousands connect at once. The kernel may lower
+/// it.
+const MAX_BACKLOG: i32 = 4096;
 
 /// The answer to a malformed frame; the connection stays open.
 pub const BAD_REQUEST: &str = r#"{"type":"error","code":"bad_request"}"#;
 
+/// The command line of a measured server.
 #[derive(clap::Parser)]
 pub struct Arguments {
-    /// The address to listen on; port 0: any.
+    /// The address to listen on; port 0 means any free port.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
 }
@@ -33,7 +34,7 @@ impl Arguments {
         let socket = Socket::new(Domain::for_address(self.listen), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.bind(&self.listen.into()).with_context(|| format!("bind {}", self.listen))?;
-        socket.listen(BACKLOG)?;
+        socket.listen(MAX_BACKLOG)?;
         let listener = TcpListener::from(socket);
         println!("listening {}", listener.local_addr()?);
         Ok(listener)
@@ -42,7 +43,7 @@ impl Arguments {
 
 /// A message of a client.
 #[derive(Debug, Deserialize)]
-pub struct Message<'a> {
+pub struct ClientMessage<'a> {
     #[serde(borrow)]
     pub client_id: Cow<'a, str>,
     #[serde(borrow)]
@@ -51,8 +52,8 @@ pub struct Message<'a> {
     pub reference: Cow<'a, str>,
 }
 
-impl Message<'_> {
-    /// The event for everybody in the room: the fields of our `message:new`, in its order.
+impl ClientMessage<'_> {
+    /// The event for everybody in the room, as JSON. It has the fields of Tidings' `message:new`, in the same order.
     #[must_use]
     pub fn event(&self, room: &str, user: &str, seq: u64) -> String {
         #[derive(Serialize)]
@@ -85,7 +86,7 @@ impl Message<'_> {
         serde_json::to_string(&event).expect("strings and numbers always serialise")
     }
 
-    /// The ack for the sender.
+    /// The ack for the sender, as JSON.
     #[must_use]
     pub fn ack(&self) -> String {
         #[derive(Serialize)]
@@ -100,7 +101,7 @@ impl Message<'_> {
 
 /// User and room of a connection, from the query of the path: `/?room=R&user=U`.
 #[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
-pub struct Who {
+pub struct ConnectQuery {
     pub room: String,
     pub user: String,
 }
@@ -112,7 +113,7 @@ mod tests {
     #[test]
     fn event_has_the_fields_of_our_events_in_their_order() {
         let sent = r#"{"ref":"7","client_id":"c","content":"a \"word\"\n"}"#;
-        let message: Message = serde_json::from_str(sent).unwrap();
+        let message: ClientMessage = serde_json::from_str(sent).unwrap();
         let event = message.event("r", "ann", 3);
         let keys = ["type", "room", "seq", "at", "id", "client_id", "sender", "kind", "content"]
             .map(|key| format!("\"{key}\":"));

@@ -1,5 +1,6 @@
 //! The lower bound of fan-out: one thread, one frame per message, one write(2) per receiver, and nothing else (no
-//! tokens, heartbeats, limits or storage). A server close to it can only save system calls.
+//! tokens, heartbeats, limits or storage). A server with nearly the same cost can become cheaper only with fewer system
+//! calls.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read};
@@ -9,16 +10,16 @@ use anyhow::Result;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use self::connection::{Connection, PeerState};
+use self::connection::{Connection, HandshakeState};
 use self::frames::{opcode, server_frame};
-use super::bare::{BAD_REQUEST, Message};
+use super::bare::{BAD_REQUEST, ClientMessage};
 
 mod connection;
 mod frames;
 mod handshake;
 
-const LISTENER: Token = Token(usize::MAX);
-const READ_BYTES: usize = 64 * 1024;
+const LISTENER_TOKEN: Token = Token(usize::MAX);
+const READ_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Serves until the process ends.
 ///
@@ -28,20 +29,20 @@ pub fn run(listener: TcpListener) -> Result<()> {
     let mut listener = mio::net::TcpListener::from_std(listener);
     let poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
-    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    poll.registry().register(&mut listener, LISTENER_TOKEN, Interest::READABLE)?;
     let mut server =
-        Server { poll, connections: Slab::new(), rooms: HashMap::new(), buffer: vec![0; READ_BYTES] };
+        Server { poll, connections: Slab::new(), rooms: HashMap::new(), buffer: vec![0; READ_BUFFER_BYTES] };
     loop {
         match server.poll.poll(&mut events, None) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             polled => polled?,
         }
         for event in &events {
-            if event.token() == LISTENER {
+            if event.token() == LISTENER_TOKEN {
                 server.accept(&listener);
                 continue;
             }
-            // If the slot has been reused, flushing does nothing.
+            // An earlier event of this batch may have freed the slot for a new connection; then flushing does nothing.
             if event.is_writable() {
                 server.flush(event.token().0);
             }
@@ -71,7 +72,7 @@ impl Server {
             let mut stream = match listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                // The client is gone, or there is no file descriptor left: tries the next connection at once.
+                // The client has disconnected already. Tries the next connection at once.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
                 Err(error) => {
                     eprintln!("accept: {error}");
@@ -87,50 +88,50 @@ impl Server {
         }
     }
 
-    fn flush(&mut self, place: usize) {
-        let flushed = self.connections.get_mut(place).map_or(Ok(()), Connection::flush);
+    fn flush(&mut self, key: usize) {
+        let flushed = self.connections.get_mut(key).map_or(Ok(()), Connection::flush);
         if flushed.is_err() {
-            self.forget(place);
+            self.remove_connection(key);
         }
     }
 
-    /// Edge-triggered: reads until there are no more data.
-    fn read(&mut self, place: usize) {
-        while let Some(connection) = self.connections.get_mut(place) {
+    /// Reads until there are no more data, because epoll is edge-triggered.
+    fn read(&mut self, key: usize) {
+        while let Some(connection) = self.connections.get_mut(key) {
             let read = match connection.stream.read(&mut self.buffer) {
                 Ok(read) if read > 0 => read,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Ok(_) | Err(_) => return self.forget(place),
+                Ok(_) | Err(_) => return self.remove_connection(key),
             };
             connection.received.extend_from_slice(&self.buffer[..read]);
-            if self.take(place).is_err() {
-                return self.forget(place);
+            if self.handle_input(key).is_err() {
+                return self.remove_connection(key);
             }
         }
     }
 
-    /// Handles all complete requests and frames.
-    fn take(&mut self, place: usize) -> Result<()> {
-        let Some(connection) = self.connections.get_mut(place) else { return Ok(()) };
+    /// Handles the request, then all complete frames, and keeps the rest of the input.
+    fn handle_input(&mut self, key: usize) -> Result<()> {
+        let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
         let mut received = std::mem::take(&mut connection.received);
         let mut taken = 0;
-        if matches!(connection.stage, PeerState::Handshake) {
-            let Some((who, answer, length)) = handshake::answer(&received)? else {
+        if matches!(connection.stage, HandshakeState::Handshake) {
+            let Some((query, answer, length)) = handshake::parse_request(&received)? else {
                 connection.received = received;
                 return Ok(());
             };
             connection.write(answer.as_bytes())?;
-            self.rooms.entry(who.room.clone()).or_default().members.push(place);
-            connection.stage = PeerState::In(who);
+            self.rooms.entry(query.room.clone()).or_default().members.push(key);
+            connection.stage = HandshakeState::Joined(query);
             taken = length;
         }
-        while let Some((opcode, payload, length)) = frames::next(&mut received[taken..])? {
-            self.carry_out(place, opcode, payload)?;
+        while let Some((opcode, payload, length)) = frames::parse_frame(&mut received[taken..])? {
+            self.handle_frame(key, opcode, payload)?;
             taken += length;
         }
-        // An idle connection must not hold a receive buffer.
-        if let Some(connection) = self.connections.get_mut(place)
+        // The buffer is dropped when everything was handled, so that an idle connection holds no memory for it.
+        if let Some(connection) = self.connections.get_mut(key)
             && taken < received.len()
         {
             connection.received = received.split_off(taken);
@@ -138,46 +139,46 @@ impl Server {
         Ok(())
     }
 
-    fn carry_out(&mut self, place: usize, opcode: u8, payload: &[u8]) -> Result<()> {
-        let Some(connection) = self.connections.get_mut(place) else { return Ok(()) };
-        let PeerState::In(who) = &connection.stage else { return Ok(()) };
+    fn handle_frame(&mut self, key: usize, opcode: u8, payload: &[u8]) -> Result<()> {
+        let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
+        let HandshakeState::Joined(query) = &connection.stage else { return Ok(()) };
         match opcode {
             opcode::TEXT => {}
             opcode::PING => return Ok(connection.write(&server_frame(opcode::PONG, payload))?),
             opcode::PONG => return Ok(()),
             _ => anyhow::bail!("closed, or not to be understood"),
         }
-        let Ok(message) = serde_json::from_slice::<Message>(payload) else {
+        let Ok(message) = serde_json::from_slice::<ClientMessage>(payload) else {
             return Ok(connection.write(&server_frame(opcode::TEXT, BAD_REQUEST.as_bytes()))?);
         };
-        let Some(room) = self.rooms.get_mut(&who.room) else { return Ok(()) };
+        let Some(room) = self.rooms.get_mut(&query.room) else { return Ok(()) };
         room.seq += 1;
-        let event = server_frame(opcode::TEXT, message.event(&who.room, &who.user, room.seq).as_bytes());
+        let event = server_frame(opcode::TEXT, message.event(&query.room, &query.user, room.seq).as_bytes());
         connection.write(&server_frame(opcode::TEXT, message.ack().as_bytes()))?;
-        let mut gone = Vec::new();
+        let mut failed_keys = Vec::new();
         for member in &room.members {
             let written = self.connections.get_mut(*member).map(|connection| connection.write(&event));
             if matches!(written, Some(Err(_))) {
-                gone.push(*member);
+                failed_keys.push(*member);
             }
         }
-        for member in gone {
-            self.forget(member);
+        for member in failed_keys {
+            self.remove_connection(member);
         }
         Ok(())
     }
 
-    fn forget(&mut self, place: usize) {
-        let Some(mut connection) = self.connections.try_remove(place) else { return };
-        if let PeerState::In(who) = &connection.stage
-            && let Some(room) = self.rooms.get_mut(&who.room)
+    fn remove_connection(&mut self, key: usize) {
+        let Some(mut connection) = self.connections.try_remove(key) else { return };
+        if let HandshakeState::Joined(query) = &connection.stage
+            && let Some(room) = self.rooms.get_mut(&query.room)
         {
-            room.members.retain(|member| *member != place);
+            room.members.retain(|member| *member != key);
             if room.members.is_empty() {
-                self.rooms.remove(&who.room);
+                self.rooms.remove(&query.room);
             }
         }
-        // Closing the descriptor removes it from the poll as well.
+        // This may fail: dropping the stream closes the descriptor, which removes it from the poll as well.
         let _ = self.poll.registry().deregister(&mut connection.stream);
     }
 }

@@ -1,5 +1,4 @@
-//! Fills databases with any number of messages by SQL, with the same data that persistence would have written,
-//! including the search index.
+//! Fills a database by SQL with any number of messages. The rows are those that persistence would have written.
 
 use anyhow::Result;
 use tidings_harness::postgres::Database;
@@ -7,37 +6,37 @@ use tidings_harness::postgres::Database;
 /// The reader, who is a member of every room.
 pub const READER: &str = "reader";
 /// The room that holds half of all messages.
-pub const LARGE: &str = "large";
-/// Messages of a page.
-pub const PAGE: u64 = 50;
+pub const LARGE_ROOM: &str = "large";
+/// Number of messages of a page.
+pub const PAGE_SIZE: u64 = 50;
 
-/// The distribution of messages.
+/// The distribution of the messages over the rooms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Filled {
-    /// Messages in [`LARGE`]; the small rooms together have as many.
+pub struct MessageDistribution {
+    /// Number of messages in [`LARGE_ROOM`]. The small rooms together have about as many.
     pub in_large: u64,
-    /// `small0`, `small1` and so on.
+    /// Number of small rooms, which have the ids `small0`, `small1` and so on.
     pub small_rooms: u64,
 }
 
-impl Filled {
-    /// The distribution of this many messages: over a thousand small rooms, or fewer, so that each has at least one
-    /// page.
+impl MessageDistribution {
+    /// Distributes this many messages: half to the large room, half to small rooms. There are at most a thousand small
+    /// rooms, and each has enough messages for one page.
     #[must_use]
-    pub fn of(messages: u64) -> Filled {
+    pub fn for_messages(messages: u64) -> MessageDistribution {
         let in_large = messages / 2;
-        Filled { in_large, small_rooms: (in_large / PAGE).clamp(1, 1000) }
+        MessageDistribution { in_large, small_rooms: (in_large / PAGE_SIZE).clamp(1, 1000) }
     }
 
-    /// Messages of each small room.
+    /// Number of messages in each small room.
     #[must_use]
-    pub fn in_small(self) -> u64 {
+    pub fn in_each_small(self) -> u64 {
         self.in_large / self.small_rooms
     }
 }
 
-/// Halves of messages; two of them have 60 to 120 characters.
-const HALVES: [&str; 8] = [
+/// Halves of messages. Two halves together have 60 to 120 characters.
+const MESSAGE_HALVES: [&str; 8] = [
     "Did you see that the train to the coast is late again?",
     "I will bring the drawings tomorrow, if nobody minds.",
     "The second build went through, so we can go on now.",
@@ -48,25 +47,22 @@ const HALVES: [&str; 8] = [
     "Thanks, that was all I had to know.",
 ];
 
-/// Fills a migrated database.
-///
-/// # Errors
-/// What PostgreSQL says.
-pub async fn fill(database: &Database, messages: u64) -> Result<Filled> {
-    let filled = Filled::of(messages);
-    // One transaction with TRUNCATE, and indexes created afterwards: with `wal_level = minimal` PostgreSQL then writes
-    // only the tables, and syncs them at the commit.
-    database.query(&statements(filled)).await?;
+/// Fills a migrated database with about this many messages, and returns their distribution.
+pub async fn fill_database(database: &Database, messages: u64) -> Result<MessageDistribution> {
+    let filled = MessageDistribution::for_messages(messages);
+    // With `wal_level = minimal`, PostgreSQL writes no WAL for a table that is truncated and filled in one transaction.
+    // The indexes are created after the messages are inserted, because this is faster.
+    database.query(&fill_statements(filled)).await?;
     database.query("VACUUM (ANALYZE)").await?;
     database.query("CHECKPOINT").await?;
     Ok(filled)
 }
 
-fn statements(filled: Filled) -> String {
-    let Filled { in_large, small_rooms } = filled;
-    let in_small = filled.in_small();
-    let halves = HALVES.map(|half| format!("'{half}'")).join(",");
-    // Ids are UUIDv7, like those of persistence and of good clients: first a time, then random bits.
+fn fill_statements(filled: MessageDistribution) -> String {
+    let MessageDistribution { in_large, small_rooms } = filled;
+    let in_small = filled.in_each_small();
+    let halves = MESSAGE_HALVES.map(|half| format!("'{half}'")).join(",");
+    // Ids are UUIDv7, like those of persistence and of clients: first a time, then random bits.
     let uuid = |salt: &str| {
         format!(
             "(lpad(to_hex(1735689600000 + n * 1000), 12, '0') || '7' || substr(md5('{salt}' || n), 1, 3) || '8' || \
@@ -74,7 +70,7 @@ fn statements(filled: Filled) -> String {
         )
     };
     let (id, client_id) = (uuid("m"), uuid("c"));
-    // Every second message is in the large room, the others are in the small rooms in turn.
+    // Every second message goes to the large room. The others go to the small rooms in turn.
     format!(
         "BEGIN;
 SET LOCAL maintenance_work_mem = '1GB';
@@ -82,31 +78,32 @@ INSERT INTO users (id, name) SELECT 'user' || n, 'User ' || n FROM generate_seri
   UNION ALL SELECT '{READER}', 'Reader';
 INSERT INTO epochs_opened (run_id) VALUES ('filled');
 INSERT INTO rooms (id, partition, kind, name, created_by, member_count, head_seq)
-  SELECT '{LARGE}', 0, 'private', 'Large', '{READER}', 1001, {in_large}
+  SELECT '{LARGE_ROOM}', 0, 'private', 'Large', '{READER}', 1001, {in_large}
   UNION ALL SELECT 'small' || n, n % 64, 'private', 'Small ' || n, '{READER}', 11, {in_small}
     FROM generate_series(0, {small_rooms} - 1) n;
 INSERT INTO members (room_id, user_id, role, read_seq)
   SELECT id, '{READER}', 'owner', head_seq FROM rooms
-  UNION ALL SELECT '{LARGE}', 'user' || n, 'member', 0 FROM generate_series(0, 999) n
+  UNION ALL SELECT '{LARGE_ROOM}', 'user' || n, 'member', 0 FROM generate_series(0, 999) n
   UNION ALL SELECT 'small' || r, 'user' || (r * 7 + n) % 1000, 'member', 0
     FROM generate_series(0, {small_rooms} - 1) r, generate_series(0, 9) n;
 INSERT INTO room_epochs SELECT id, 1, 0 FROM rooms;
 INSERT INTO search_progress SELECT id, head_seq FROM rooms;
 TRUNCATE messages;
-ALTER TABLE messages DROP CONSTRAINT messages_pkey,
-  DROP CONSTRAINT messages_room_id_sender_id_client_id_key;
+ALTER TABLE messages DROP CONSTRAINT messages_pkey;
+DROP INDEX messages_by_sender;
 INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, at, last_seq)
-  SELECT room, seq, {id}, 'user' || (CASE WHEN room = '{LARGE}' THEN n * 31 % 1000 ELSE (r * 7 + n * 31 % 10) % 1000 END),
+  SELECT room, seq, {id},
+ 'user' || (CASE WHEN room = '{LARGE_ROOM}' THEN n * 31 % 1000 ELSE (r * 7 + n * 31 % 10) % 1000 END),
     {client_id}::text, 'text',
     (ARRAY[{halves}])[(1 + n % 8)::int] || ' ' || (ARRAY[{halves}])[(1 + n * 13 / 8 % 8)::int],
     timestamptz '2025-01-01 00:00:00Z' + n * interval '1 second', seq
   FROM generate_series(0::bigint, {in_large} * 2 - 1) n
   CROSS JOIN LATERAL (SELECT n / 2 % {small_rooms} AS r) small
-  CROSS JOIN LATERAL (SELECT CASE WHEN n % 2 = 0 THEN '{LARGE}' ELSE 'small' || r END AS room,
+  CROSS JOIN LATERAL (SELECT CASE WHEN n % 2 = 0 THEN '{LARGE_ROOM}' ELSE 'small' || r END AS room,
     CASE WHEN n % 2 = 0 THEN n / 2 + 1 ELSE n / 2 / {small_rooms} + 1 END AS seq) place
   WHERE n % 2 = 0 OR n / 2 < {in_small} * {small_rooms};
 ALTER TABLE messages ADD PRIMARY KEY (room_id, seq);
-ALTER TABLE messages ADD UNIQUE (room_id, sender_id, client_id);
+CREATE UNIQUE INDEX messages_by_sender ON messages (sender_id, room_id, client_id);
 COMMIT"
     )
 }
@@ -117,9 +114,15 @@ mod tests {
 
     #[test]
     fn small_rooms_have_at_least_one_page_each() {
-        assert_eq!(Filled::of(10_000), Filled { in_large: 5_000, small_rooms: 100 });
-        assert_eq!(Filled::of(10_000_000), Filled { in_large: 5_000_000, small_rooms: 1_000 });
-        assert_eq!(Filled::of(10_000_000).in_small(), 5_000);
-        assert_eq!(Filled::of(10_000).in_small(), PAGE);
+        assert_eq!(
+            MessageDistribution::for_messages(10_000),
+            MessageDistribution { in_large: 5_000, small_rooms: 100 }
+        );
+        assert_eq!(
+            MessageDistribution::for_messages(10_000_000),
+            MessageDistribution { in_large: 5_000_000, small_rooms: 1_000 }
+        );
+        assert_eq!(MessageDistribution::for_messages(10_000_000).in_each_small(), 5_000);
+        assert_eq!(MessageDistribution::for_messages(10_000).in_each_small(), PAGE_SIZE);
     }
 }

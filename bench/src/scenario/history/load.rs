@@ -1,6 +1,6 @@
-//! Requests over HTTP/1.1 keep-alive at a fixed rate, independent of the answers: a slow answer delays the next
-//! requests, and this delay counts. Uses threads and blocking sockets, because tokio's timers are a millisecond off,
-//! which is about as long as the measured latencies.
+//! Requests over HTTP/1.1 keep-alive at a fixed rate. Latencies count from when a request was due, so if a slow answer
+//! delays the next requests, the delay counts. Uses threads and blocking sockets, because tokio's timers have a
+//! resolution of a millisecond, which is about as long as the measured latencies.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,13 +13,13 @@ use anyhow::{Context, Result, anyhow, ensure};
 use hdrhistogram::Histogram;
 use memchr::memmem;
 
-/// Connections, so that one slow answer does not delay the others.
-const CONNECTIONS: usize = 8;
+/// Limit of the connections. With several, one slow answer does not delay all requests.
+const MAX_CONNECTIONS: usize = 8;
 /// Timeout of an answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-const HEAD_LIMIT_BYTES: usize = 8 * 1024;
+const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_HEAD_BYTES: usize = 8 * 1024;
 
-/// A histogram of microseconds with three digits.
+/// An empty histogram of microseconds, up to a minute, with three significant digits.
 ///
 /// # Errors
 /// Never, with these bounds.
@@ -27,14 +27,14 @@ pub fn histogram() -> Result<Histogram<u64>> {
     Ok(Histogram::new_with_bounds(1, 60_000_000, 3)?)
 }
 
-/// Requests every path, at `rate` per second; returns the latencies from when each request was due.
+/// Requests every path, at `rate` requests per second. Returns the latencies in µs from when each request was due.
 ///
 /// # Errors
-/// When an answer is not 200, or does not come.
-pub fn ask(node: SocketAddr, token: &str, paths: &[String], rate: f64) -> Result<Histogram<u64>> {
+/// When the status of an answer is not 200, or no answer comes.
+pub fn request_all(node: SocketAddr, token: &str, paths: &[String], rate: f64) -> Result<Histogram<u64>> {
     let (next, all) = (AtomicUsize::new(0), Mutex::new(histogram()?));
     let mut connections = Vec::new();
-    for _ in 0..CONNECTIONS.min(paths.len()) {
+    for _ in 0..MAX_CONNECTIONS.min(paths.len()) {
         connections.push(Connection::open(node, token)?);
     }
     let begun = Instant::now();
@@ -75,37 +75,40 @@ impl Connection {
     fn open(node: SocketAddr, token: &str) -> Result<Connection> {
         let stream = TcpStream::connect(node).with_context(|| format!("connect to {node}"))?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(WAIT_TIMEOUT))?;
         let headers = format!(" HTTP/1.1\r\nHost: {node}\r\nAuthorization: Bearer {token}\r\n\r\n");
         Ok(Connection { stream, headers, read: Vec::with_capacity(64 * 1024) })
     }
 
-    /// Requests a path; returns the length of the body.
+    /// Requests a path. Returns the length of the body in bytes.
     fn get(&mut self, path: &str) -> Result<usize> {
         self.stream.write_all(format!("GET {path}{}", self.headers).as_bytes())?;
         self.read.clear();
-        let mut some = [0; 32 * 1024];
+        let mut chunk = [0; 32 * 1024];
         let (end, length) = loop {
-            let count = self.stream.read(&mut some).with_context(|| format!("no answer to {path}"))?;
+            let count = self.stream.read(&mut chunk).with_context(|| format!("no answer to {path}"))?;
             ensure!(count > 0, "closed instead of answering {path}");
-            self.read.extend_from_slice(&some[..count]);
+            self.read.extend_from_slice(&chunk[..count]);
             if let Some(end) = memmem::find(&self.read, b"\r\n\r\n") {
-                break (end + 4, length(&self.read[..end]).with_context(|| format!("the answer to {path}"))?);
+                break (
+                    end + 4,
+                    content_length(&self.read[..end]).with_context(|| format!("the answer to {path}"))?,
+                );
             }
-            ensure!(self.read.len() < HEAD_LIMIT_BYTES, "the answer to {path} has no end of headers");
+            ensure!(self.read.len() < MAX_HEAD_BYTES, "the answer to {path} has no end of headers");
         };
         while self.read.len() < end + length {
-            let count = self.stream.read(&mut some)?;
+            let count = self.stream.read(&mut chunk)?;
             ensure!(count > 0, "closed within the answer to {path}");
-            self.read.extend_from_slice(&some[..count]);
+            self.read.extend_from_slice(&chunk[..count]);
         }
         ensure!(self.read.len() == end + length, "more than the answer to {path} came");
         Ok(length)
     }
 }
 
-/// The length of the body of a 200 answer, from its head.
-fn length(head: &[u8]) -> Result<usize> {
+/// The length of the body in bytes, from the head of an answer. Any status but 200 is an error.
+fn content_length(head: &[u8]) -> Result<usize> {
     let head = std::str::from_utf8(head)?;
     ensure!(head.starts_with("HTTP/1.1 200 "), "{head}");
     let named = head.lines().skip(1).filter_map(|line| line.split_once(':'));
@@ -119,8 +122,8 @@ mod tests {
 
     use super::*;
 
-    /// A server that answers every request after `pause` has passed.
-    fn server(pause: Duration) -> SocketAddr {
+    /// A server that answers no request before `pause` has passed since its start.
+    fn slow_server(pause: Duration) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         thread::spawn(move || {
@@ -128,8 +131,8 @@ mod tests {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
                 thread::spawn(move || {
-                    let mut some = [0; 1024];
-                    while stream.read(&mut some).is_ok_and(|count| count > 0) {
+                    let mut chunk = [0; 1024];
+                    while stream.read(&mut chunk).is_ok_and(|count| count > 0) {
                         thread::sleep(pause.saturating_sub(begun.elapsed()));
                         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").unwrap();
                     }
@@ -142,9 +145,10 @@ mod tests {
     #[test]
     fn requests_due_during_a_server_pause_count_as_slow() {
         let paths = vec!["/".to_owned(); 100];
-        let took = ask(server(Duration::from_millis(500)), "t", &paths, 200.0).unwrap();
+        let took = request_all(slow_server(Duration::from_millis(500)), "t", &paths, 200.0).unwrap();
         assert_eq!(took.len(), 100);
-        // Eight connections waited for an answer; the other requests became due during that half second.
+        // All eight connections waited half a second for their first answer, and the other requests became due in this
+        // time.
         let slow = took.iter_recorded().filter(|step| step.value_iterated_to() > 100_000);
         let slow: u64 = slow.map(|step| step.count_since_last_iteration()).sum();
         assert!(slow >= 70, "{slow}");
@@ -152,8 +156,8 @@ mod tests {
 
     #[test]
     fn only_status_200_with_a_length_is_an_answer() {
-        assert_eq!(length(b"HTTP/1.1 200 OK\r\ncontent-LENGTH: 17\r\nDate: x").unwrap(), 17);
-        assert!(length(b"HTTP/1.1 404 Not Found\r\nContent-Length: 17").is_err());
-        assert!(length(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked").is_err());
+        assert_eq!(content_length(b"HTTP/1.1 200 OK\r\ncontent-LENGTH: 17\r\nDate: x").unwrap(), 17);
+        assert!(content_length(b"HTTP/1.1 404 Not Found\r\nContent-Length: 17").is_err());
+        assert!(content_length(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked").is_err());
     }
 }

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { undocumented } from "./exported.js";
+import { entries, snakeCase, undocumented } from "./exported.js";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const api = resolve(here, "../../../../docs/clients/api");
@@ -27,7 +27,7 @@ function files(root: string): Record<string, string> {
 test("every export and every method of the packages has a comment", () => {
   const { checked, missing } = undocumented();
   expect(missing).toEqual([]);
-  // Otherwise the test would pass when the search finds nothing.
+  // Without this check the test would pass when the search finds nothing.
   expect(checked).toBeGreaterThan(100);
 }, 60_000);
 
@@ -38,6 +38,19 @@ test("the check reports an export or a method without a comment", () => {
     "export const bare = 1;\n/** Documented. */\nexport interface Documented { run(): void; go: () => void; n: number }\n",
   );
   expect(undocumented([file]).missing).toEqual(["bare", "Documented.run", "Documented.go"]);
+}, 60_000);
+
+test("no field of the kit's own types has a name in snake_case", () => {
+  const http = resolve(here, "../../../ts/src/http.ts");
+  const { checked, found } = snakeCase([...entries, http]);
+  expect(found).toEqual([]);
+  expect(checked).toBeGreaterThan(100);
+}, 60_000);
+
+test("the check reports a nested field in snake_case", () => {
+  const file = join(folder, "snake.ts");
+  writeFileSync(file, "export interface Snake { readonly at: number; readonly in: { read_seq: number } }\n");
+  expect(snakeCase([file]).found).toEqual(["Snake.read_seq"]);
 }, 60_000);
 
 test("the reference matches the comments: `npm run api -w @tidings/react` generates it", () => {

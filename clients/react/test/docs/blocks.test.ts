@@ -3,7 +3,7 @@ import { blocksOf, compile, pages } from "./blocks.js";
 
 test("every ts and tsx block of the docs compiles against the built packages", () => {
   const blocks = pages().flatMap((page) => blocksOf(page));
-  // Otherwise the test would pass when the search finds nothing.
+  // Without this check the test would pass when the search finds nothing.
   expect(blocks.length).toBeGreaterThan(40);
   expect(compile(blocks)).toEqual([]);
 }, 120_000);

@@ -18,7 +18,8 @@ export interface Block {
 /** The pages about the kit, as paths from the root of the repository, without the generated reference. */
 export function pages(): string[] {
   const guides = readdirSync(join(root, "docs/clients")).filter((name) => name.endsWith(".md"));
-  const readmes = ["clients/README.md", "clients/ts/README.md", "clients/react/README.md"];
+  const packages = ["ts", "react", "react-ui", "react-native", "solid", "svelte", "vue"];
+  const readmes = ["clients/README.md", ...packages.map((name) => `clients/${name}/README.md`)];
   return [...readmes, ...guides.map((name) => `docs/clients/${name}`)];
 }
 

@@ -5,7 +5,16 @@ import ts from "typescript";
 const clients = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
 
 /** The entry points that the reference documents. */
-export const entries = [resolve(clients, "ts/src/index.ts"), resolve(clients, "react/src/index.ts")];
+export const entries = [
+  "ts/src/index.ts",
+  "ts/src/testing.ts",
+  "react/src/index.ts",
+  "react-ui/src/index.ts",
+  "react-native/src/index.ts",
+  "solid/src/index.ts",
+  "svelte/src/index.ts",
+  "vue/src/index.ts",
+].map((file) => resolve(clients, file));
 
 const parsed = new Map<string, ts.SourceFile | undefined>();
 
@@ -22,8 +31,8 @@ export function sharingHost(options: ts.CompilerOptions): ts.CompilerHost {
 
 /**
  * Finds exports without a comment: their names, and `Name.method` for methods of a class or an interface. Properties
- * need no comment, because many names say everything. Methods of types named `…Like` need none either, because such a
- * type is the shape of something that is documented elsewhere.
+ * need no comment, because many names explain themselves. Methods of types named `…Like` need no comment either,
+ * because such a type describes an object that is documented elsewhere.
  */
 export function undocumented(files: readonly string[] = entries): { checked: number; missing: string[] } {
   const read = ts.readConfigFile(resolve(clients, "react/tsconfig.api.json"), ts.sys.readFile);
@@ -50,6 +59,41 @@ export function undocumented(files: readonly string[] = entries): { checked: num
     }
   }
   return { checked, missing };
+}
+
+/**
+ * Finds fields with names in snake_case in the exported types, as `Type.field`, also in nested objects. The objects and
+ * frames of the protocol keep the names of the wire, so they are not searched.
+ */
+export function snakeCase(files: readonly string[] = entries): { checked: number; found: string[] } {
+  const read = ts.readConfigFile(resolve(clients, "react/tsconfig.api.json"), ts.sys.readFile);
+  const { options } = ts.parseJsonConfigFileContent(read.config, ts.sys, resolve(clients, "react"));
+  const program = ts.createProgram(files, options, sharingHost(options));
+  const checker = program.getTypeChecker();
+  const found: string[] = [];
+  let checked = 0;
+  for (const file of files) {
+    const source = program.getSourceFile(file);
+    const module = source && checker.getSymbolAtLocation(source);
+    if (module === undefined) throw new Error(`${file} exports nothing`);
+    for (const one of checker.getExportsOfModule(module)) {
+      const symbol = one.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(one) : one;
+      for (const declaration of symbol.declarations ?? []) {
+        if (declaration.getSourceFile().fileName.includes("/protocol/")) continue;
+        const visit = (node: ts.Node): void => {
+          if (ts.isPropertySignature(node) || ts.isParameter(node) || ts.isMethodSignature(node)) {
+            checked += 1;
+            const name = node.name.getText();
+            if (/[a-z]_[a-z]/.test(name)) found.push(`${one.name}.${name}`);
+          }
+          // The code of functions may use the names of the wire.
+          if (!ts.isBlock(node)) ts.forEachChild(node, visit);
+        };
+        visit(declaration);
+      }
+    }
+  }
+  return { checked, found };
 }
 
 /** Whether a member is a public method, or a property that is a function. */

@@ -6,7 +6,7 @@ import { pages } from "./blocks.js";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../../../..");
 
-/** All pages: those written by hand and those of the reference. */
+/** All pages: the pages that are written by hand, and the generated reference. */
 function allPages(): string[] {
   const api = readdirSync(join(root, "docs/clients/api"), { recursive: true, encoding: "utf8" });
   return [

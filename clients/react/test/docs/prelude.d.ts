@@ -7,9 +7,6 @@ declare const message: import("@tidings/client").Message;
 declare const input: HTMLInputElement;
 declare const myUserId: string;
 
-declare function appLifecycle(
-  app: import("react-native").AppStateStatic,
-): import("@tidings/client").Lifecycle;
 declare function fetchToken(): Promise<string>;
 declare const tokenOfTheTest: string;
 declare function report(error: Error): void;
@@ -27,14 +24,13 @@ declare function showFailed(content: string, code: string | undefined): void;
 declare function showTyping(names: readonly string[]): void;
 declare function showMembers(names: readonly string[]): void;
 declare function showSignal(room: string, from: string, data: unknown): void;
-declare function showHit(room: string, seq: number, text: string): void;
+declare function showHit(room: string, seq: number | undefined, text: string): void;
 
 declare module "react-native" {
   import type { ReactElement, ReactNode } from "react";
-  export interface AppStateStatic {
+  export const AppState: {
     addEventListener(type: "change", listener: (state: string) => void): { remove(): void };
-  }
-  export const AppState: AppStateStatic;
+  };
   export interface ViewToken<T> {
     item: T;
     isViewable: boolean;
@@ -66,4 +62,27 @@ declare module "@react-native-async-storage/async-storage" {
     getAllKeys(): Promise<readonly string[]>;
   };
   export default AsyncStorage;
+}
+
+declare module "expo-secure-store" {
+  interface Options {
+    keychainAccessible?: number;
+  }
+  export const AFTER_FIRST_UNLOCK: number;
+  export function getItemAsync(key: string, options?: Options): Promise<string | null>;
+  export function setItemAsync(key: string, value: string, options?: Options): Promise<void>;
+  export function deleteItemAsync(key: string, options?: Options): Promise<void>;
+}
+
+declare module "expo-notifications" {
+  export interface NotificationResponse {
+    actionIdentifier: string;
+    notification: { request: { identifier: string; content: { data: Record<string, unknown> } } };
+  }
+  export const DEFAULT_ACTION_IDENTIFIER: string;
+  export function addNotificationResponseReceivedListener(listener: (event: NotificationResponse) => void): {
+    remove(): void;
+  };
+  export function getLastNotificationResponse(): NotificationResponse | null;
+  export function clearLastNotificationResponse(): void;
 }

@@ -1,120 +1,130 @@
-import { rejectedError, TidingsError } from "../errors.js";
+import { TidingsError } from "../errors.js";
 import type { Feature } from "../feature.js";
-import { sendUntilAnswered } from "../outbox/send-until-answered.js";
-import type { AckFrame, ClientFrame, LogEvent, ServerFrame } from "../protocol/frames.js";
-import { applyReaction } from "../room/fold.js";
+import type { Entry, EntryChange } from "../outbox/entry.js";
+import type { ChangeEvent } from "../protocol/frames.js";
+import { applyChange } from "../room/fold.js";
 import type { RoomImpl } from "../room/room.js";
 import type { Message } from "../types.js";
 
-/** A command that changes a message, without the fields `room`, `seq`, `id` and `client_id`. */
-type ChangeCommand =
-  | { type: "message:edit"; content: string; metadata?: object }
-  | { type: "message:delete" }
-  | { type: "reaction:add" | "reaction:remove"; emoji: string };
+/** Settles the promise of a caller. Without an error the change is stored. */
+type Settle = (error?: TidingsError) => void;
 
-/** A reaction that is shown before its event arrives. `until` is the seq of the event, set by the answer. */
-interface Overlay {
-  readonly seq: number;
-  readonly emoji: string;
-  readonly added: boolean;
-  readonly until?: number;
-}
+const EVENT_TYPES: { readonly [type in EntryChange["type"]]: ChangeEvent["type"] } = {
+  "message:edit": "message:edited",
+  "message:delete": "message:deleted",
+  "reaction:add": "reaction:added",
+  "reaction:remove": "reaction:removed",
+};
 
-/** Sends changes of messages. Each change keeps its client id and is repeated until it is stored or refused. */
+/**
+ * The edits, deletions and reactions of the current user in one room. The outbox sends and keeps them; this feature
+ * shows them at once, and until their events arrive.
+ */
 export class ChangesFeature implements Feature {
   readonly #room: RoomImpl;
-  readonly #waiting = new Map<string, (error?: TidingsError) => void>();
-  /** The last pending change of each message, by seq. The next change of the message waits for this one. */
-  readonly #lastChange = new Map<number, Promise<unknown>>();
-  readonly #overlay = new Map<object, Overlay>();
+  /** The callers that wait for a change of this page. Changes of earlier pages have no caller. */
+  readonly #callers = new Map<Entry, Settle>();
+  /** The changes that are shown: those in the outbox, then stored ones whose event has not arrived. */
+  #shown: readonly Entry[] = [];
 
   constructor(room: RoomImpl) {
     this.#room = room;
     room.timeline.decorate = (row) => this.#decorate(row);
+    room.core.outbox.subscribe(() => this.#update());
+    this.#update();
   }
 
-  /** Sends a change after the earlier changes of the same message. Rejects with TidingsError. */
-  send(change: ChangeCommand, seq: number): Promise<AckFrame | undefined> {
+  /** Adds a change to the outbox. Resolves once it is stored, or discarded by the app. Rejects with TidingsError. */
+  send(change: EntryChange): Promise<void> {
     const { core, id: room, timeline } = this.#room;
-    const id = timeline.find(seq)?.id;
-    const client_id = core.uuid();
-    const frame = { ...change, room, seq, ...(id && { id }), client_id } as ClientFrame;
-    let settled = false;
-    const before = this.#lastChange.get(seq);
-    const made = new Promise<AckFrame | undefined>((resolve, reject) => {
-      const settle = (error?: TidingsError, ack?: ServerFrame) => {
-        settled = true;
-        this.#waiting.delete(client_id);
-        if (error) reject(error);
-        else resolve(ack?.type === "ack" ? ack : undefined);
-      };
-      this.#waiting.set(client_id, settle);
-      const send = () => sendUntilAnswered(core, () => frame, { alive: () => !settled });
-      (before?.then(send) ?? send()).then((ack) => settle(undefined, ack), settle);
+    return new Promise((resolve, reject) => {
+      const { id } = timeline.find(change.seq) ?? {};
+      const entry = core.outbox.add(room, "", {}, { ...change, id });
+      this.#callers.set(entry, (error) => (error ? reject(error) : resolve()));
     });
-    const end = () => {
-      if (this.#lastChange.get(seq) === done) this.#lastChange.delete(seq);
-    };
-    const done = made.then(end, end);
-    this.#lastChange.set(seq, done);
-    return made;
   }
 
-  /** Adds or removes a reaction and shows it at once. Rejects with TidingsError. */
-  async react(seq: number, emoji: string, added: boolean): Promise<void> {
-    const { log } = this.#room;
-    const key = {};
-    const overlay = { seq, emoji, added };
-    this.#setOverlay(key, overlay);
-    try {
-      const ack = await this.send({ type: added ? "reaction:add" : "reaction:remove", emoji }, seq);
-      // The answer may arrive before the event. The overlay then stays until the event arrives.
-      const arrived = !ack || !log.joined || (log.cursor?.seq ?? 0) >= ack.seq;
-      this.#setOverlay(key, arrived ? undefined : { ...overlay, until: ack.seq });
-    } catch (thrown) {
-      this.#setOverlay(key, undefined);
-      throw thrown;
+  /**
+   * If the kit will not reconnect, drops changes that are only in memory. With a storage the outbox sends them after the
+   * next `connect()`.
+   */
+  down(ended?: TidingsError): void {
+    if (!ended || this.#room.core.env.storage) return;
+    this.#rejectAll(ended);
+    for (const { clientId } of this.#shown) this.#room.core.outbox.discard(clientId);
+  }
+
+  /** Rejects the changes of the earlier user. The outbox keeps them for that user. */
+  userChanged(): void {
+    this.#rejectAll();
+    this.#show([]);
+  }
+
+  /** Stops to show changes whose events the messages now contain. */
+  cursorMoved(): void {
+    if (this.#shown.some((entry) => entry.acceptance)) this.#update();
+  }
+
+  #rejectAll(cause?: TidingsError): void {
+    for (const entry of this.#callers.keys()) this.#settle(entry, new TidingsError("closed", "", { cause }));
+  }
+
+  #settle(entry: Entry, error?: TidingsError): void {
+    const settle = this.#callers.get(entry);
+    this.#callers.delete(entry);
+    settle?.(error);
+  }
+
+  /** Takes the changes of the outbox, settles those that were stored or refused, and shows the others. */
+  #update(): void {
+    const { core, id, log } = this.#room;
+    const pending = core.outbox.entriesOf(id).filter((entry) => entry.change);
+    const refused = pending.filter((entry) => entry.error && this.#callers.has(entry));
+    // A change without an acceptance was voided as a duplicate of itself, or the app has discarded it.
+    const settled = this.#shown.filter((entry) => !pending.includes(entry));
+    // The answer may arrive before the event. Until then the change stays visible.
+    const awaited = settled.filter(
+      ({ acceptance }) => log.joined && (log.cursor?.seq ?? 0) < (acceptance?.seq ?? 0),
+    );
+    this.#show([...awaited, ...pending.filter((entry) => !refused.includes(entry))]);
+    for (const entry of settled) this.#settle(entry);
+    for (const entry of refused) {
+      this.#settle(entry, entry.error);
+      // The caller knows of the refusal, so the outbox need not keep the change.
+      core.outbox.discard(entry.clientId);
     }
   }
 
-  /** Fails all pending changes if the kit will not reconnect. */
-  down(ended?: TidingsError): void {
-    if (!ended) return;
-    const error = new TidingsError("closed", ended.message, { cause: ended });
-    for (const settle of [...this.#waiting.values()]) settle(error);
+  #show(entries: readonly Entry[]): void {
+    const isSame =
+      entries.length === this.#shown.length && entries.every((entry, at) => entry === this.#shown[at]);
+    this.#shown = entries;
+    // An entry that stays may have failed, or may be sent again.
+    if (!isSame || entries.length) this.#room.timeline.redecorate();
   }
 
-  /** Removes the overlays of the earlier user. */
-  userChanged(): void {
-    for (const key of [...this.#overlay.keys()]) this.#setOverlay(key, undefined);
-  }
-
-  /** Handles `message:void`, which ends a change: it was a duplicate of a stored change, or it was rejected. */
-  event(event: LogEvent): void {
-    if (event.type !== "message:void") return;
-    const settle = this.#waiting.get(event.client_id);
-    if (event.reason === "rejected") settle?.(rejectedError(event.room));
-    else settle?.();
-  }
-
-  /** Removes the overlays of events up to `seq`, because the messages now contain these events. */
-  cursorMoved(seq: number): void {
-    for (const [key, { until }] of this.#overlay)
-      if (until !== undefined && until <= seq) this.#setOverlay(key, undefined);
-  }
-
-  #setOverlay(key: object, reaction: Overlay | undefined): void {
-    if (reaction) this.#overlay.set(key, reaction);
-    else if (!this.#overlay.delete(key)) return;
-    this.#room.timeline.redecorate();
-  }
-
-  /** Returns the message with the reactions that the server has not confirmed yet. */
+  /** Returns the message with the changes applied that the server has not refused. */
   #decorate(row: Message): Message {
-    const me = this.#room.core.me()?.id;
-    for (const { seq, emoji, added } of this.#overlay.values()) {
-      const reactions = seq === row.seq && me && applyReaction(row.reactions, emoji, me, added, me);
-      if (reactions && reactions !== row.reactions) row = { ...row, reactions };
+    const by = this.#room.core.me()?.id ?? "";
+    for (const { change, clientId, at, error, acceptance } of this.#shown) {
+      if (change?.seq !== row.seq || (change?.id ?? row.id) !== row.id || !change) continue;
+      const { lastSeq } = row;
+      const event = {
+        ...change,
+        type: EVENT_TYPES[change.type],
+        seq: lastSeq + 1,
+        target_id: row.id,
+        by,
+        at: new Date(at).toISOString(),
+      } as unknown as ChangeEvent;
+      // The row keeps its `lastSeq`, because the seq of the event is not known yet.
+      if (!error) row = { ...(applyChange(row, event, by) ?? row), lastSeq };
+      if (acceptance) continue;
+      const { type } = change;
+      row = {
+        ...row,
+        pendingChange: { clientId, type, status: error ? "failed" : "sending", ...(error && { error }) },
+      };
     }
     return row;
   }

@@ -12,19 +12,19 @@ const MAX_USERS_PER_REQUEST = 100;
 /**
  * The first and the longest pause before the presence of new members is requested, in milliseconds. Each pause doubles.
  */
-const FIRST_DELAY_MS = 1_000;
-const MAX_DELAY_MS = 60_000;
+const FIRST_NEW_MEMBER_DELAY_MS = 1_000;
+const MAX_NEW_MEMBER_DELAY_MS = 60_000;
 
 /** The presence of each user, once the server has sent it. */
 export class PresenceFeature implements Feature, Presence {
   readonly #core: Core;
   readonly #users = new Map<string, Cell<PresenceState | undefined>>();
   readonly #watched = new Map<string, number>();
-  #queued = new Set<string>();
+  #queuedUsers = new Set<string>();
   readonly #newMembers = new Set<string>();
   readonly #newMemberTimer: Timer;
   #requesting = false;
-  #own: "online" | "away" | undefined;
+  #ownStatus: "online" | "away" | undefined;
 
   constructor(core: Core) {
     this.#core = core;
@@ -38,7 +38,7 @@ export class PresenceFeature implements Feature, Presence {
   watch(users: readonly string[]): () => void {
     for (const user of users) {
       this.#watched.set(user, (this.#watched.get(user) ?? 0) + 1);
-      this.#queued.add(user);
+      this.#queuedUsers.add(user);
     }
     void this.#requestQueued();
     let released = false;
@@ -54,26 +54,28 @@ export class PresenceFeature implements Feature, Presence {
   }
 
   set(status: "online" | "away"): void {
-    this.#own = status;
+    this.#ownStatus = status;
     this.#core.connection.send({ type: "presence:set", status });
   }
 
   /**
-   * Requests the presence of watched users and of users who were not offline, because changes were missed while the
-   * client was disconnected.
+   * Requests the presence of watched users, and of users who were last known as online or away, because the client has
+   * missed changes while it was disconnected.
    */
   up(): void {
-    const known = [...this.#users].filter(([, state]) => state.get() && state.get()?.status !== "offline");
-    this.#queued = new Set([...this.#watched.keys(), ...known.map(([user]) => user)]);
+    const notOffline = [...this.#users].filter(
+      ([, state]) => state.get() && state.get()?.status !== "offline",
+    );
+    this.#queuedUsers = new Set([...this.#watched.keys(), ...notOffline.map(([user]) => user)]);
     void this.#requestQueued();
-    if (this.#own) this.set(this.#own);
+    if (this.#ownStatus) this.set(this.#ownStatus);
   }
 
   frame(frame: ServerFrame): void {
     if (frame.type === "presence") this.#apply([frame]);
     if (frame.type === "member:added") {
       this.#newMembers.add(frame.user);
-      this.#requestNewMembersIn(FIRST_DELAY_MS);
+      this.#requestNewMembersIn(FIRST_NEW_MEMBER_DELAY_MS);
     }
     if (frame.type !== "room:joined") return;
     for (const { online } of filterShape<JoinedRoom>(frame.rooms, SHAPES.joined)) {
@@ -89,7 +91,7 @@ export class PresenceFeature implements Feature, Presence {
 
   /** Drops the presence of all users, because another user has connected. */
   userChanged(): void {
-    this.#own = undefined;
+    this.#ownStatus = undefined;
     for (const state of this.#users.values()) state.set(undefined);
   }
 
@@ -111,10 +113,10 @@ export class PresenceFeature implements Feature, Presence {
   #requestNewMembersIn(ms: number): void {
     this.#newMemberTimer.set(ms, () => {
       for (const user of this.#newMembers) {
-        if (this.#watched.has(user)) this.#queued.add(user);
+        if (this.#watched.has(user)) this.#queuedUsers.add(user);
         else this.#newMembers.delete(user);
       }
-      if (this.#newMembers.size && ms < MAX_DELAY_MS) this.#requestNewMembersIn(2 * ms);
+      if (this.#newMembers.size && ms < MAX_NEW_MEMBER_DELAY_MS) this.#requestNewMembersIn(2 * ms);
       void this.#requestQueued();
     });
   }
@@ -134,9 +136,9 @@ export class PresenceFeature implements Feature, Presence {
     this.#requesting = true;
     // Waits for one microtask, so that users that are watched at the same moment share one request.
     await Promise.resolve();
-    while (this.#queued.size && connection.up) {
-      const users = [...this.#queued].slice(0, MAX_USERS_PER_REQUEST);
-      for (const user of users) this.#queued.delete(user);
+    while (this.#queuedUsers.size && connection.up) {
+      const users = [...this.#queuedUsers].slice(0, MAX_USERS_PER_REQUEST);
+      for (const user of users) this.#queuedUsers.delete(user);
       try {
         const answer = await retryUntilDone(
           env,

@@ -6,13 +6,13 @@ import type { RoomImpl } from "../room/room.js";
 import { cell } from "../store.js";
 import type { Receipt, Store } from "../types.js";
 
-const NONE: Receipt = { readSeq: 0, deliveredSeq: 0 };
+const NO_RECEIPT: Receipt = { readSeq: 0, deliveredSeq: 0 };
 
 /** The read and delivered marks of each member, while the room is open. Marks never move back. */
 export class ReceiptsFeature implements Feature, Store<ReadonlyMap<string, Receipt>> {
   readonly #store = cell<ReadonlyMap<string, Receipt>>(new Map());
   readonly #room: RoomImpl;
-  /** Changes when another user connects. The kit ignores answers that were requested before this. */
+  /** Changes when another user connects. The kit ignores answers that were requested before the change. */
   #generation = 0;
   readonly get = this.#store.get;
   readonly subscribe = this.#store.subscribe;
@@ -44,7 +44,7 @@ export class ReceiptsFeature implements Feature, Store<ReadonlyMap<string, Recei
     if ((frame.type !== "receipt:read" && frame.type !== "receipt:delivered") || !this.#room.opened) return;
     const kind = frame.type === "receipt:read" ? "readSeq" : "deliveredSeq";
     const marks = filterShape<{ user: string; seq: number }>(frame.marks, SHAPES.mark);
-    this.#advance(marks.map(({ user, seq }) => [user, { ...NONE, [kind]: seq }]));
+    this.#advance(marks.map(({ user, seq }) => [user, { ...NO_RECEIPT, [kind]: seq }]));
   }
 
   /** Deletes the marks of a removed member, because a new membership starts without marks. */
@@ -68,7 +68,7 @@ export class ReceiptsFeature implements Feature, Store<ReadonlyMap<string, Recei
     const map = new Map(this.get());
     let changed = false;
     for (const [user, mark] of marks) {
-      const before = map.get(user) ?? NONE;
+      const before = map.get(user) ?? NO_RECEIPT;
       const readSeq = Math.max(before.readSeq, mark.readSeq);
       // A message that was read has also been delivered.
       const deliveredSeq = Math.max(before.deliveredSeq, mark.deliveredSeq, readSeq);

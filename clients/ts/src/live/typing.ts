@@ -1,5 +1,6 @@
 import type { Feature } from "../feature.js";
 import { omitNullish } from "../omit-nullish.js";
+import { hasShape } from "../protocol/check.js";
 import type { LogEvent, ServerFrame } from "../protocol/frames.js";
 import type { RoomImpl } from "../room/room.js";
 import { cell } from "../store.js";
@@ -7,18 +8,18 @@ import { Timer } from "../timers.js";
 import type { Typing, TypingUser } from "../types.js";
 
 /**
- * How often `typing:start` is sent again while the user types, and how long after the last key
+ * How long after a `typing:start` the next one is sent while the user types, and how long after the last key press
  * `typing:stop` is sent, in milliseconds.
  */
-const REPEAT_MS = 1_000;
-const IDLE_MS = 2_000;
+const START_REPEAT_MS = 1_000;
+const STOP_AFTER_IDLE_MS = 2_000;
 
 /** The users who are typing in a room, and the typing state of the current user. */
 export class TypingFeature implements Feature, Typing {
   readonly #store = cell<readonly TypingUser[]>([]);
   readonly #room: RoomImpl;
   readonly #userTimers = new Map<string, Timer>();
-  #started: number | undefined;
+  #startSentAt: number | undefined;
   readonly #idleTimer: Timer;
   readonly get = this.#store.get;
   readonly subscribe = this.#store.subscribe;
@@ -29,7 +30,8 @@ export class TypingFeature implements Feature, Typing {
   }
 
   frame(frame: ServerFrame): void {
-    if (frame.type === "typing:start") this.#start(frame.user, frame.expires_ms ?? IDLE_MS);
+    if (!hasShape(frame, "user:u expires_ms?:n")) return;
+    if (frame.type === "typing:start") this.#start(frame.user, frame.expires_ms ?? STOP_AFTER_IDLE_MS);
     if (frame.type === "typing:stop") this.#stop(frame.user.id);
   }
 
@@ -42,15 +44,15 @@ export class TypingFeature implements Feature, Typing {
   down(): void {
     for (const user of [...this.#userTimers.keys()]) this.#stop(user);
     this.#idleTimer.clear();
-    this.#started = undefined;
+    this.#startSentAt = undefined;
   }
 
   readonly typed = (): void => {
     const { core, id } = this.#room;
     const now = core.env.timers.now();
-    this.#idleTimer.set(IDLE_MS, this.messageSent);
-    if (this.#started !== undefined && Math.abs(now - this.#started) < REPEAT_MS) return;
-    this.#started = now;
+    this.#idleTimer.set(STOP_AFTER_IDLE_MS, this.messageSent);
+    if (this.#startSentAt !== undefined && Math.abs(now - this.#startSentAt) < START_REPEAT_MS) return;
+    this.#startSentAt = now;
     core.connection.send({ type: "typing:start", room: id });
   };
 
@@ -59,18 +61,18 @@ export class TypingFeature implements Feature, Typing {
   /** Sends `typing:stop`, because the user stopped typing or sent a message. */
   readonly messageSent = (): void => {
     this.#idleTimer.clear();
-    if (this.#started === undefined) return;
-    this.#started = undefined;
+    if (this.#startSentAt === undefined) return;
+    this.#startSentAt = undefined;
     this.#room.core.connection.send({ type: "typing:stop", room: this.#room.id });
   };
 
   /** Shows a user as typing for `expires` milliseconds, or until the user stops. */
-  #start(user: { readonly id: string; readonly name?: string | null }, expires: number): void {
+  #start(user: { readonly id: string; readonly name?: string | null }, ms: number): void {
     const { id, name } = user;
     const { me, env } = this.#room.core;
     if (id === me()?.id) return;
     const timer = this.#userTimers.get(id) ?? new Timer(env.timers);
-    timer.set(expires, () => this.#stop(id));
+    timer.set(ms, () => this.#stop(id));
     if (this.#userTimers.has(id)) return;
     this.#userTimers.set(id, timer);
     this.#store.set([...this.#store.get(), omitNullish({ id, name: name || undefined })]);

@@ -1,8 +1,8 @@
 import { backoffMs } from "../backoff.js";
 import { type CloseReaction, interpretClose } from "../close-codes.js";
 import type { Env } from "../env.js";
-import { asError, TidingsError } from "../errors.js";
-import { type ConnectionEvent, type ConnectionPhase, nextPhase, PUBLIC_STATES } from "../machine.js";
+import { asError, defaultMessage, TidingsError } from "../errors.js";
+import { type ConnectionPhase, PUBLIC_STATES } from "../machine.js";
 import { omitNullish } from "../omit-nullish.js";
 import type { ClientFrame, ConnectedFrame, ServerFrame } from "../protocol/frames.js";
 import { cell, setIfChanged } from "../store.js";
@@ -19,28 +19,33 @@ import type { Transport } from "./transport.js";
 import { WebSocketLink } from "./websocket.js";
 
 /** The time limit from the start of an attempt to its `connected` frame, in milliseconds. */
-const WELCOME_TIMEOUT_MS = 7_000;
-/** After a connection of at least this length, in milliseconds, the pauses between attempts are short again. */
-const STABLE_MS = 1_000;
+const CONNECT_TIMEOUT_MS = 7_000;
+/** A connection that lasted at least this long, in milliseconds, makes the pauses between attempts short again. */
+const MIN_STABLE_MS = 1_000;
+
+const NO_ANSWER_MESSAGE = defaultMessage("timeout");
+const NO_WEBSOCKET_MESSAGE = "No WebSocket: give the option WebSocket, or allow polls";
 
 /** Receives the frames, and is called when the connection opens and ends. */
 interface ConnectionListener {
   /** Called when the client has connected. All state of an earlier connection is then invalid. */
-  up(welcome: ConnectedFrame): void;
+  up(frame: ConnectedFrame): void;
   frame(frame: ServerFrame): void;
   /**
-   * Called when the link was lost, or when a new link replaces it. `ended` is set if the kit will not reconnect by
-   * itself.
+   * Called when the link was lost, or when a new link replaces the old one. `ended` is set if the kit will not
+   * reconnect by itself.
    */
   down(ended?: TidingsError): void;
 }
 
-/** An attempt to open a link (a WebSocket or polls). It holds the link once the link exists. */
+/** An attempt to open a link (a WebSocket or polls), and later the link that it has opened. */
 interface Attempt {
-  kind?: Link["kind"];
+  kind?: "websocket" | "poll";
   /** The origin of the gateway; empty for polls. */
   origin?: string;
   link?: Link;
+  /** The token with which the link was opened, or a newer one that the server has accepted. */
+  token?: string;
   readonly timer: Timer;
 }
 
@@ -95,12 +100,10 @@ export class ServerConnection {
     this.#requests = createRequests(env.timers);
     this.#timer = new Timer(env.timers);
     this.#auto = env.transport === "auto" && env.WebSocket !== undefined;
-    this.#renewal = createTokenRenewal(env, tokens, (token) => this.request({ type: "auth", token }));
-  }
-
-  /** Starts the next attempt without a further pause, because the kit has decided to use polls. */
-  endPause(): void {
-    if (this.#phase === "waiting") this.#retry();
+    this.#renewal = createTokenRenewal(env, tokens, async (token) => {
+      await this.request({ type: "auth", token });
+      if (this.#current) this.#current.token = token;
+    });
   }
 
   /** Delays the next attempt by at least `ms` milliseconds, because the node asked for this. */
@@ -116,8 +119,8 @@ export class ServerConnection {
   }
 
   /** The kind of the current link; undefined while disconnected. */
-  get kind(): Link["kind"] | undefined {
-    return this.#current?.link?.kind;
+  get kind(): Attempt["kind"] {
+    return this.#current?.kind;
   }
 
   /** Whether a link is open. */
@@ -140,18 +143,26 @@ export class ServerConnection {
       });
       this.#tokenRefused = false;
       this.#error = undefined;
-      if (this.#transition("connect")) void this.#open();
+      if (this.#transition("connecting")) void this.#open();
     }
     return promise;
   }
 
-  /** Resolves once the client is connected. Never rejects: when the kit gives up, waits for the next `connect()`. */
+  /**
+   * Resolves once the client is connected. Never rejects: after the kit has given up, it waits for the next
+   * `connect()`.
+   */
   async whenUp(): Promise<void> {
     while (!this.up) await this.#connected.promise.catch(() => {});
   }
 
   disconnect(): void {
-    this.#stop("disconnect", new TidingsError("closed"));
+    this.#stop("idle", new TidingsError("closed"));
+  }
+
+  /** Stops until the app connects again, because the app says that the user is signed out. */
+  signedOut(error: TidingsError): void {
+    if (PUBLIC_STATES[this.#phase] !== "disconnected") this.#stop("stopped", error);
   }
 
   /** Ends the pause before the next attempt. While connected, sends a ping to test the link. */
@@ -177,15 +188,17 @@ export class ServerConnection {
     try {
       return await this.#requests.send((ref) => this.send({ ...frame, ref }));
     } catch (thrown) {
-      // A missing answer may be the first sign of a dead link.
+      // A missing answer may mean that the link is dead.
       if (asError(thrown).code === "timeout") this.#heartbeat?.probe();
       throw thrown;
     }
   }
 
   /** Changes the phase. Returns false if a listener has changed the phase again; the caller must then stop. */
-  #transition(event: ConnectionEvent): boolean {
-    this.#phase = nextPhase(this.#phase, event);
+  #transition(to: ConnectionPhase): boolean {
+    const from = this.#phase;
+    this.#phase = to;
+    this.#env.debug?.(omitNullish({ type: "step", from, to, error: this.#error } as const));
     const step = ++this.#transitions;
     this.#updateStatus();
     return step === this.#transitions;
@@ -216,6 +229,9 @@ export class ServerConnection {
       this.#closed(attempt, code, reason, serverError);
     const host: LinkHost = {
       frame: (frame) => this.#frame(attempt, frame),
+      sent: (frame) =>
+        // Logs must not contain tokens.
+        env.debug?.({ type: "sent", frame: frame.type === "auth" ? { ...frame, token: "…" } : frame }),
       closed,
       hint: (worthTrying) => {
         if (this.#auto) this.#transport?.hint(worthTrying);
@@ -225,10 +241,11 @@ export class ServerConnection {
       let kind = env.transport;
       if (kind === "auto")
         kind = !env.WebSocket || (this.polling && this.#phase !== "moving") ? "poll" : "websocket";
-      if (kind === "websocket" && !env.WebSocket) throw new TidingsError("protocol", "no WebSocket");
-      attempt.timer.set(WELCOME_TIMEOUT_MS, () => closed(1006, "no answer"));
-      const token = await this.#tokens.renew();
-      // Polls resolve their origin per request, because the app's function may return another node each time.
+      if (kind === "websocket" && !env.WebSocket) throw new TidingsError("protocol", NO_WEBSOCKET_MESSAGE);
+      attempt.timer.set(CONNECT_TIMEOUT_MS, () => closed(1006, NO_ANSWER_MESSAGE));
+      const token = await this.#tokens.get();
+      attempt.token = token;
+      // A link of polls asks the app for the origin before each poll, because the app may name another node each time.
       const polls = kind === "poll" ? await this.#polls() : undefined;
       const origin = polls ? "" : await env.gateway();
       if (this.#attempt !== attempt) return;
@@ -253,6 +270,7 @@ export class ServerConnection {
   #frame(attempt: Attempt, frame: ServerFrame | undefined): void {
     const env = this.#env;
     if (this.#current === attempt) this.#heartbeat?.received();
+    env.debug?.({ type: "received", frame });
     if (!frame) {
       env.report(new TidingsError("protocol"));
       return;
@@ -286,14 +304,14 @@ export class ServerConnection {
         timers,
         heartbeat_ms,
         () => this.send({ type: "ping" }),
-        () => this.#closed(attempt, 1006, "no answer"),
+        () => this.#closed(attempt, 1006, NO_ANSWER_MESSAGE),
       );
     }
     if (expires_at) this.#renewal.start(expires_at, server_time);
     this.polling = this.kind === "poll";
     this.#transport?.opened();
     this.#connected.settle();
-    this.#transition("opened");
+    this.#transition("connected");
   }
 
   /** Closes the current link and fails its pending requests. */
@@ -312,17 +330,18 @@ export class ServerConnection {
   #drain(delay: number): void {
     if (this.#drainedAt !== undefined) return;
     this.#drainedAt = this.#env.timers.now() + delay;
-    this.#transition("drain");
+    this.#transition(this.#phase === "moving" ? "moving" : "draining");
     if (this.#phase === "draining") this.#timer.set(delay, () => this.#move());
   }
 
   /** Opens another link while the current one continues. */
   #move(): void {
-    if (this.#transition("move")) void this.#open();
+    if (this.#transition("moving")) void this.#open();
   }
 
   #closed(attempt: Attempt, code: number, reason: string, serverError?: TidingsError): void {
     const reaction = interpretClose(code, reason, serverError);
+    if (reaction.action === "token") this.#tokens.refuse(reaction.error, attempt.token);
     if (this.#current === attempt) this.#linkLost(reaction);
     if (this.#attempt !== attempt) return;
     this.#attempt = undefined;
@@ -338,7 +357,7 @@ export class ServerConnection {
     }
     // The old link still works, so another attempt is needed only if its node is stopping.
     if (this.#phase === "moving") {
-      if (this.#transition("failed") && this.#drainedAt !== undefined) {
+      if (this.#transition("connected") && this.#drainedAt !== undefined) {
         this.#timer.set(backoffMs(++this.#failures, this.#env.random), () => this.#move());
       }
       return;
@@ -351,28 +370,28 @@ export class ServerConnection {
     const now = this.#env.timers.now();
     const drainTimeLeft = this.#drainedAt === undefined ? undefined : Math.max(0, this.#drainedAt - now);
     // If connections keep ending soon after they opened, the pauses must keep growing.
-    const stable = now - this.#connectedAt >= STABLE_MS;
-    this.#failures = stable ? 1 : this.#failures + 1;
-    // A refused token is replaced without a pause. After a short connection a pause is made, to prevent a fast loop.
-    if (reaction.action === "token" && !stable) reaction = { ...reaction, action: "retry" };
+    const wasStable = now - this.#connectedAt >= MIN_STABLE_MS;
+    this.#failures = wasStable ? 1 : this.#failures + 1;
+    // The kit replaces a refused token without a pause. But it pauses after a short connection, to prevent a fast loop.
+    if (reaction.action === "token" && !wasStable) reaction = { ...reaction, action: "retry" };
     this.#dropLink();
     this.#error = reaction.error;
-    // A running attempt continues as the reconnect attempt, unless the close forbids to reconnect.
-    if (this.#phase === "moving" && reaction.action !== "stop") this.#transition("lost");
+    // A running attempt continues as the reconnect attempt, unless the close code forbids a reconnect.
+    if (this.#phase === "moving" && reaction.action !== "stop") this.#transition("retrying");
     else this.#handleClose(reaction, drainTimeLeft);
     this.#listener.down();
   }
 
   /**
-   * Plans the next attempt, or stops for good. `exactDelay` is the remaining time, in milliseconds, of the delay that a
-   * stopping node asked for. It replaces the random pause.
+   * Plans the next attempt, or stops until the app connects again. `exactDelay` is the remaining time, in milliseconds,
+   * of the delay that a stopping node asked for. It replaces the random pause.
    */
   #handleClose({ action, error }: CloseReaction, exactDelay?: number): void {
     const { timers, random } = this.#env;
     this.#error = error;
     const refusedTwice = action === "token" && this.#tokenRefused;
     if (refusedTwice || action === "stop" || (action === "poll" && !this.#auto)) {
-      this.#stop("fatal", error);
+      this.#stop("stopped", error);
       this.#env.report(error);
       return;
     }
@@ -382,7 +401,7 @@ export class ServerConnection {
     const pause = action === "retry" && exactDelay === undefined ? backoffMs(this.#failures, random) : 0;
     this.#notBefore = timers.now() + this.#serverDelay;
     this.#retryAt = this.#notBefore + pause;
-    if (this.#transition("lost")) this.#wait();
+    if (this.#transition("waiting")) this.#wait();
   }
 
   #wait(): void {
@@ -394,23 +413,24 @@ export class ServerConnection {
 
   #retry(): void {
     this.#timer.clear();
-    if (this.#transition("retry")) void this.#open();
+    if (this.#transition("retrying")) void this.#open();
   }
 
   /** Disconnects until the app connects again. */
-  #stop(event: "fatal" | "disconnect", error: TidingsError): void {
+  #stop(phase: "idle" | "stopped", error: TidingsError): void {
     this.#dropLink();
     this.#attempt?.timer.clear();
     this.#attempt?.link?.close();
     this.#attempt = undefined;
     this.#transport?.stop();
+    this.#tokens.clear();
     this.polling = false;
     this.#unsubscribe?.();
     this.#unsubscribe = undefined;
     this.#failures = 0;
-    this.#error = event === "fatal" ? error : undefined;
+    this.#error = phase === "stopped" ? error : undefined;
     this.#connected.settle(error);
-    this.#transition(event);
+    this.#transition(phase);
     this.#listener.down(error);
   }
 }

@@ -10,7 +10,7 @@ export function toJson(value: unknown): string {
 }
 
 /** The size of a value as JSON, in bytes. */
-export const jsonBytes = (value: unknown): number =>
+export const jsonByteLength = (value: unknown): number =>
   encodeURIComponent(toJson(value)).replace(/%../g, "_").length;
 
 /**
@@ -18,6 +18,6 @@ export const jsonBytes = (value: unknown): number =>
  * connection.
  */
 export function checkFrameSize(frame: object, limit: number): void {
-  const size = jsonBytes(frame);
+  const size = jsonByteLength(frame);
   if (size > limit) throw new TidingsError("too_large", `${size} of ${limit} bytes`);
 }

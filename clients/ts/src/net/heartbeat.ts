@@ -3,10 +3,11 @@ import type { Timers } from "../types.js";
 
 /** The time limit for a pong, and the interval of clock checks, in milliseconds. */
 const PONG_TIMEOUT_MS = 5_000;
-const CHECK_MS = 5_000;
+const CLOCK_CHECK_MS = 5_000;
 
 /**
- * Sends pings to detect a dead link. A ping is sent at once when the clock jumps, because the device has slept.
+ * Sends pings to detect a dead link. A ping is sent at once when the clock jumps, because a jump means that the device
+ * was suspended.
  * @param maxSilence milliseconds without a frame before a ping
  * @param onDead called when a ping was not answered in time
  */
@@ -21,12 +22,12 @@ export function createHeartbeat(timers: Timers, maxSilence: number, ping: () => 
     ping();
   };
   const scheduleCheck = (): void => {
-    const before = timers.now();
-    const due = lastFrameAt + maxSilence - before;
-    const wait = due > 0 ? Math.min(CHECK_MS, due) : CHECK_MS;
+    const scheduledAt = timers.now();
+    const untilPing = lastFrameAt + maxSilence - scheduledAt;
+    const wait = untilPing > 0 ? Math.min(CLOCK_CHECK_MS, untilPing) : CLOCK_CHECK_MS;
     checkTimer.set(wait, () => {
       const now = timers.now();
-      const jumped = Math.abs(now - before - wait) > PONG_TIMEOUT_MS;
+      const jumped = Math.abs(now - scheduledAt - wait) > PONG_TIMEOUT_MS;
       if (jumped || now - lastFrameAt >= maxSilence) probe();
       scheduleCheck();
     });
@@ -34,7 +35,7 @@ export function createHeartbeat(timers: Timers, maxSilence: number, ping: () => 
   scheduleCheck();
   return {
     probe,
-    /** Must be called for each received frame, because any frame proves that the link works. */
+    /** Records a received frame. Must be called for each frame, because any frame proves that the link works. */
     received(): void {
       lastFrameAt = timers.now();
       pongTimer.clear();

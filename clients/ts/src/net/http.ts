@@ -5,8 +5,8 @@ import { omitNullish } from "../omit-nullish.js";
 import { pause, withTimeout } from "../timers.js";
 import type { Tokens } from "./tokens.js";
 
-/** The time limit of a request, in milliseconds; the slowest answer of the server takes 8 s. */
-const TIMEOUT_MS = 12_000;
+/** The time limit of a request, in milliseconds. The server answers within 8 s. */
+const REQUEST_TIMEOUT_MS = 12_000;
 /**
  * How often a repeatable request is tried, and the longest pause between tries, in milliseconds. The request fails
  * if the server asks for a longer pause.
@@ -16,10 +16,11 @@ const MAX_PAUSE_MS = 10_000;
 
 /** The options of an HTTP request. */
 export interface HttpOptions {
+  /** Ends the request; its promise then rejects with TidingsError `closed`. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The details of one request. */
+/** The method, the token, the body and the limits of one request. */
 interface CallOptions {
   readonly method?: string;
   readonly token?: string;
@@ -45,8 +46,8 @@ export async function callHttp<T>(
   url: string,
   { method = "GET", token, body, ms, signal }: CallOptions,
 ): Promise<T> {
+  if (signal?.aborted) throw new TidingsError("closed");
   const controller = new AbortController();
-  const abort = () => controller.abort();
   const work = async (): Promise<T> => {
     const response = await env.fetch(url, {
       method,
@@ -59,85 +60,90 @@ export async function callHttp<T>(
     });
     const { ok, status, headers } = response;
     const text = await response.text();
-    let read: unknown;
+    let parsed: unknown;
     try {
-      read = text ? JSON.parse(text) : undefined;
+      parsed = text ? JSON.parse(text) : undefined;
     } catch (thrown) {
-      // The body is not JSON, for example the page of a proxy. For a failed request the status suffices.
+      // The body is not JSON, for example the page of a proxy. For a failed request the HTTP status is enough.
       if (ok) throw asError(thrown, "protocol");
     }
-    if (ok) return read as T;
+    if (ok) return parsed as T;
     const retryAfterMs = Number(headers.get("retry-after")) * 1_000 || undefined;
-    throw errorFrom(read, CODE_BY_STATUS[status] ?? (status < 500 ? "bad_request" : "unavailable"), {
+    throw errorFrom(parsed, CODE_BY_STATUS[status] ?? (status < 500 ? "bad_request" : "unavailable"), {
       status,
       retryAfterMs,
     });
   };
-  signal?.addEventListener("abort", abort);
   try {
-    if (signal?.aborted) abort();
-    return await withTimeout(env.timers, ms, work);
+    return await abortable(withTimeout(env.timers, ms, work), signal);
   } catch (thrown) {
-    throw signal?.aborted ? new TidingsError("closed") : asError(thrown);
+    throw asError(thrown);
   } finally {
-    // Cancels a request that timed out.
-    abort();
-    signal?.removeEventListener("abort", abort);
+    // Cancels a request that timed out or that the app has aborted.
+    controller.abort();
   }
 }
 
 /** Sends a request; `path` is below /v1. Rejects with TidingsError, at once when `signal` aborts it. */
 export type Http = <T>(method: string, path: string, body?: unknown, options?: HttpOptions) => Promise<T>;
 
-/** Makes the function that sends HTTP requests. After a network or server failure it repeats all methods but POST. */
+/** Returns the function that sends HTTP requests. After a temporary failure it repeats all methods but POST. */
 export function createHttp(env: Env, tokens: Tokens): Http {
   const send = async <T>(method: string, path: string, body: unknown, signal?: AbortSignal): Promise<T> => {
-    let refused: string | undefined;
+    const generation = tokens.generation();
+    let tokenRefused = false;
     for (let tries = 1; ; tries++) {
       let token: string | undefined;
       try {
-        token = await tokens.get(refused);
+        token = await tokens.get();
+        // A request of one user must not be sent with the token of the next user.
+        if (generation !== tokens.generation()) throw new TidingsError("disconnected");
         return await callHttp<T>(env, `${await env.origin()}/v1${path}`, {
           method,
           token,
           body,
-          ms: TIMEOUT_MS,
+          ms: REQUEST_TIMEOUT_MS,
           signal,
         });
       } catch (thrown) {
         const error = asError(thrown);
         const { code, status, retryAfterMs } = error;
-        if (status === 401 && refused === undefined) {
-          refused = token;
-          continue;
+        if (status === 401) {
+          tokens.refuse(error, token);
+          if (!tokenRefused) {
+            tokenRefused = true;
+            continue;
+          }
         }
-        // An earlier try deleted the object and its answer was lost, so `not_found` means success.
+        // An earlier try may have deleted the object without its answer arriving, so `not_found` means success.
         if (method === "DELETE" && tries > 1 && code === "not_found") return undefined as T;
         const wait = backoffMs(tries, env.random, retryAfterMs);
-        const temporary =
+        const isTemporary =
           /^(network|timeout|unavailable|overloaded)$/.test(code) || (status === 429 && retryAfterMs);
-        if (method === "POST" || !temporary || tries >= MAX_TRIES || wait > MAX_PAUSE_MS) throw error;
+        if (method === "POST" || !isTemporary || tries >= MAX_TRIES || wait > MAX_PAUSE_MS) throw error;
         await pause(env.timers, wait).done;
       }
     }
   };
-  return <T>(method: string, path: string, body?: unknown, { signal }: HttpOptions = {}): Promise<T> => {
-    const work = send<T>(method, path, body, signal);
-    if (!signal) return work;
-    return new Promise((resolve, reject) => {
-      const end = () => reject(new TidingsError("closed"));
-      if (signal.aborted) end();
-      signal.addEventListener("abort", end);
-      work.then(resolve, reject).finally(() => signal.removeEventListener("abort", end));
-    });
-  };
+  return (method, path, body, { signal } = {}) => abortable(send(method, path, body, signal), signal);
+}
+
+/** Returns the result of `work`. Rejects with TidingsError `closed` at once when `signal` aborts. */
+export function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return work;
+  return new Promise((resolve, reject) => {
+    const rejectClosed = () => reject(new TidingsError("closed"));
+    if (signal.aborted) rejectClosed();
+    signal.addEventListener("abort", rejectClosed);
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", rejectClosed));
+  });
 }
 
 /**
  * Makes a query string such as `?limit=50`, without values that are undefined or "". Returns "" if no value remains.
  */
 export function queryString(parts: { [name: string]: string | number | undefined }): string {
-  const given = Object.entries(parts).filter(([, value]) => value !== undefined && value !== "");
-  const text = given.map(([name, value]) => `${name}=${encodeURIComponent(value as string)}`).join("&");
+  const present = Object.entries(parts).filter(([, value]) => value !== undefined && value !== "");
+  const text = present.map(([name, value]) => `${name}=${encodeURIComponent(value as string)}`).join("&");
   return text && `?${text}`;
 }

@@ -2,9 +2,9 @@ import type { Env } from "../env.js";
 import { asError } from "../errors.js";
 import { asFrame, assertShape, filterShape, hasShape, isEvent, SHAPES } from "../protocol/check.js";
 import type { ClientFrame } from "../protocol/frames.js";
-import type { Cursor, Limits } from "../protocol/objects.js";
+import type { Cursor, LimitsObject } from "../protocol/objects.js";
 import { pause } from "../timers.js";
-import { jsonBytes } from "./frame-size.js";
+import { jsonByteLength } from "./frame-size.js";
 import { callHttp } from "./http.js";
 import type { Link, LinkHost } from "./link.js";
 import type { Tokens } from "./tokens.js";
@@ -18,18 +18,18 @@ interface PollAnswer {
   readonly websocket?: boolean;
   readonly user: string;
   readonly server_time: string;
-  readonly limits: Limits;
+  readonly limits: LimitsObject;
 }
 
 type Cursors = ReadonlyMap<string, Cursor | null>;
 
 /** How long the server may wait before it answers a poll for events and a poll with commands, in milliseconds. */
-const EVENT_POLL_MS = 20_000;
-const COMMAND_POLL_MS = 5_000;
-/** The time for the network that is added to the time limit of a poll, in milliseconds. */
+const EVENT_POLL_TIMEOUT_MS = 20_000;
+const COMMAND_POLL_TIMEOUT_MS = 5_000;
+/** How much longer the client waits for the answer to a poll than the server waits, in milliseconds. */
 const NETWORK_GRACE_MS = 5_000;
 /** The most commands in one poll, and the most bytes of these commands. The server accepts 256 KiB per request. */
-const MAX_COMMANDS = 100;
+const MAX_COMMANDS_PER_POLL = 100;
 const MAX_COMMAND_BYTES = 200 * 1_024;
 /** The most concurrent polls with commands. The server allows 32 polls per user. */
 const MAX_COMMAND_POLLS = 4;
@@ -39,10 +39,10 @@ const ANSWER_SHAPE = "events:a cursors:o answers:a failed:a rooms_version user s
 const CLOSE_CODES: { readonly [status: number]: number } = { 400: 1007, 401: 4401, 403: 4403, 413: 1009 };
 
 /**
- * Returns the lane of a command. Commands of one lane never run in two polls at the same time, so that their order
- * stays. Each `message:send` has its own lane, because the outbox keeps the order of messages.
+ * Returns the lane of a command. Two concurrent polls never contain commands of the same lane, so these commands keep
+ * their order. Each `message:send` has its own lane, because the outbox keeps the order of messages.
  */
-const lane = (frame: ClientFrame): string =>
+const laneOf = (frame: ClientFrame): string =>
   frame.type === "message:send" ? frame.client_id : ((frame as { room?: string }).room ?? "");
 
 /**
@@ -50,7 +50,6 @@ const lane = (frame: ClientFrame): string =>
  * cursors advance only with a complete answer, so that a lost answer loses no events.
  */
 export class PollLink implements Link {
-  readonly kind = "poll";
   readonly #env: Env;
   readonly #tokens: Tokens;
   readonly #host: LinkHost;
@@ -63,7 +62,7 @@ export class PollLink implements Link {
   #eventPoll: AbortController | undefined;
   #user: string | undefined;
   #answerAtOnce = true;
-  #maxCommands = MAX_COMMANDS;
+  #maxCommands = MAX_COMMANDS_PER_POLL;
   #sending = 0;
 
   constructor(env: Env, tokens: Tokens, host: LinkHost) {
@@ -74,23 +73,24 @@ export class PollLink implements Link {
   }
 
   send(frame: ClientFrame): void {
+    this.#host.sent(frame);
     if (frame.type === "room:join" || frame.type === "room:leave") {
       // A poll must name its rooms, so a join of `mine` joins no room.
-      const named = frame.room ? [frame.room] : (frame.rooms ?? []);
-      const rooms = typeof named === "string" ? [] : named;
-      const join = frame.type === "room:join";
+      const requested = frame.room ? [frame.room] : (frame.rooms ?? []);
+      const rooms = typeof requested === "string" ? [] : requested;
+      const isJoin = frame.type === "room:join";
       for (const room of rooms) {
-        const after = join
+        const after = isJoin
           ? frame.room
             ? frame.after
             : (frame.after as { [room: string]: Cursor })?.[room]
           : null;
-        if (join) this.#cursors.set(room, (after as Cursor | undefined) ?? null);
+        if (isJoin) this.#cursors.set(room, (after as Cursor | undefined) ?? null);
         else this.#cursors.delete(room);
       }
       queueMicrotask(() => {
         const { ref } = frame;
-        if (join)
+        if (isJoin)
           this.#deliver({ type: "room:joined", ref, rooms: rooms.map((room) => ({ room })), failed: [] });
         else this.#deliver({ type: "room:left", ref, rooms });
         // The running poll lacks the changed rooms. The next poll contains them, and the server answers it at once.
@@ -117,7 +117,7 @@ export class PollLink implements Link {
     while (!this.#closed) {
       const rooms_version = this.#roomsVersion;
       const requestCursors = new Map(this.#cursors);
-      const timeout = this.#answerAtOnce ? 0 : EVENT_POLL_MS;
+      const timeout = this.#answerAtOnce ? 0 : EVENT_POLL_TIMEOUT_MS;
       this.#answerAtOnce = false;
       const controller = new AbortController();
       // Joins do not abort the first poll, because its answer becomes the `connected` frame.
@@ -136,27 +136,32 @@ export class PollLink implements Link {
   }
 
   #applyAnswer({ failed, events, cursors, websocket }: PollAnswer, requestCursors: Cursors): void {
-    // False for a room that was joined again or left during the poll. The answer must not move the cursor of this room.
-    const same = (room: string) => this.#cursors.get(room) === requestCursors.get(room);
-    const left = new Set<string>();
-    const leave = (room: string) => {
-      left.add(room);
-      if (same(room)) this.#cursors.delete(room);
+    // False for a room that was left or joined again during the poll. The answer must not move the cursor of this room.
+    const isUnchanged = (room: string) => this.#cursors.get(room) === requestCursors.get(room);
+    const leftRooms = new Set<string>();
+    const leaveRoom = (room: string) => {
+      leftRooms.add(room);
+      if (isUnchanged(room)) this.#cursors.delete(room);
     };
-    const refused = filterShape<{ room: string }>(failed, SHAPES.failed);
-    for (const { room } of refused) leave(room);
-    if (refused.length) this.#deliver({ type: "room:joined", rooms: [], failed: refused });
+    const refusedRooms = filterShape<{ room: string }>(failed, SHAPES.failed);
+    for (const { room } of refusedRooms) leaveRoom(room);
+    if (refusedRooms.length) this.#deliver({ type: "room:joined", rooms: [], failed: refusedRooms });
     for (const event of events) {
       const frame = asFrame(event);
-      // Skips events of a room that was joined again during this poll. The replay after
-      // the new join brings them in order.
-      if (frame && isEvent(frame) && !same(frame.room)) continue;
+      // Skips events of a room that was left or joined again during this poll. The replay after a new join brings them
+      // in order.
+      if (frame && isEvent(frame) && !isUnchanged(frame.room)) continue;
       // Polls omit a room with a gap until the room has read the missing events and joins again.
-      if (frame?.type === "room:gap") leave(frame.room);
+      if (frame?.type === "room:gap") leaveRoom(frame.room);
       this.#deliver(event);
     }
     for (const [room, cursor] of Object.entries(cursors)) {
-      if (left.has(room) || !hasShape(cursor, SHAPES.cursor) || !same(room) || !this.#cursors.has(room))
+      if (
+        leftRooms.has(room) ||
+        !hasShape(cursor, SHAPES.cursor) ||
+        !isUnchanged(room) ||
+        !this.#cursors.has(room)
+      )
         continue;
       this.#cursors.set(room, cursor as Cursor);
       this.#deliver({ ...(cursor as Cursor), type: "room:caught_up", room });
@@ -170,18 +175,18 @@ export class PollLink implements Link {
     let bytes = 0;
     let full = false;
     this.#queue = this.#queue.filter((frame) => {
-      if (full || this.#busyLanes.has(lane(frame))) return true;
-      bytes += jsonBytes(frame);
+      if (full || this.#busyLanes.has(laneOf(frame))) return true;
+      bytes += jsonByteLength(frame);
       // Once a command does not fit, all later commands wait too, so that they keep their order.
       full = commands.length > 0 && (commands.length >= this.#maxCommands || bytes > MAX_COMMAND_BYTES);
       if (!full) commands.push(frame);
       return full;
     });
     if (!commands.length) return;
-    const lanes = commands.map(lane);
+    const lanes = commands.map(laneOf);
     for (const name of lanes) this.#busyLanes.add(name);
     this.#sending++;
-    const refused = (status: number | undefined) => {
+    const handleRefusal = (status: number | undefined) => {
       if (status !== 413 && status !== 429) return false;
       // A proxy may accept less than the server, so the next polls carry at most half as many commands.
       if (status === 413) this.#maxCommands = Math.max(1, commands.length >> 1);
@@ -189,12 +194,14 @@ export class PollLink implements Link {
       else this.#deliver({ type: "error", ref: commands[0]?.ref, code: "too_large" });
       return true;
     };
-    void this.#post(new AbortController(), COMMAND_POLL_MS, { commands }, refused).then((answer) => {
-      this.#sending--;
-      for (const name of lanes) this.#busyLanes.delete(name);
-      for (const frame of answer?.answers ?? []) this.#deliver(frame);
-      if (!this.#closed) this.#flush();
-    });
+    void this.#post(new AbortController(), COMMAND_POLL_TIMEOUT_MS, { commands }, handleRefusal).then(
+      (answer) => {
+        this.#sending--;
+        for (const name of lanes) this.#busyLanes.delete(name);
+        for (const frame of answer?.answers ?? []) this.#deliver(frame);
+        if (!this.#closed) this.#flush();
+      },
+    );
   }
 
   /**
@@ -231,9 +238,9 @@ export class PollLink implements Link {
    * Calls the server, and repeats a poll once with a new token if its token is refused. Unlike a WebSocket, a poll gets
    * no warning before its token expires.
    */
-  async #call(signal: AbortSignal, timeout_ms: number, body: object, refused?: string): Promise<PollAnswer> {
+  async #call(signal: AbortSignal, timeout_ms: number, body: object, mayRetry = true): Promise<PollAnswer> {
     const env = this.#env;
-    const token = await this.#tokens.get(refused);
+    const token = await this.#tokens.get();
     try {
       return await callHttp(env, `${await env.gateway()}/v1/poll`, {
         method: "POST",
@@ -243,13 +250,16 @@ export class PollLink implements Link {
         signal,
       });
     } catch (thrown) {
-      // Retries here only after the first answer. Before it, `ServerConnection` retries with a new token.
-      const again = this.#roomsVersion !== undefined && refused === undefined && !this.#closed;
-      if (!again || asError(thrown).status !== 401) throw thrown;
-      // The new token may belong to another user. An empty poll checks its user before anything is sent or delivered.
-      const { user } = assertShape(await this.#call(signal, 0, {}, token), ANSWER_SHAPE);
-      if (user !== this.#user) throw thrown;
-      return this.#call(signal, timeout_ms, body, token);
+      const error = asError(thrown);
+      if (error.status !== 401) throw error;
+      this.#tokens.refuse(error, token);
+      // Retries here only after the first answer. Until then `ServerConnection` retries with a new token.
+      if (!mayRetry || this.#roomsVersion === undefined || this.#closed) throw error;
+      // The new token may belong to another user, so an empty poll asks for its user before anything is sent or
+      // delivered.
+      const { user } = assertShape(await this.#call(signal, 0, {}, false), ANSWER_SHAPE);
+      if (user !== this.#user) throw error;
+      return this.#call(signal, timeout_ms, body, false);
     }
   }
 }

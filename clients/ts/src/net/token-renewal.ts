@@ -1,5 +1,6 @@
 import type { Env } from "../env.js";
-import { Timer } from "../timers.js";
+import { asError } from "../errors.js";
+import { MAX_TIMER_MS, Timer } from "../timers.js";
 import type { Tokens } from "./tokens.js";
 
 /**
@@ -8,39 +9,48 @@ import type { Tokens } from "./tokens.js";
  */
 const RENEW_BEFORE_MS = 30_000;
 /** The pause after a failed renewal, in milliseconds. */
-const RETRY_MS = 10_000;
-/** The longest time that a timer supports, in milliseconds. A token that expires later is renewed after this time. */
-const MAX_TIMER_MS = 0x7fffffff;
+const RENEWAL_RETRY_MS = 10_000;
 
 /**
  * Renews the token before the connection expires. Times are measured with the clock of the server, because the clock of
  * the device may differ.
+ * @param auth sends a new token to the server on the open connection
  */
 export function createTokenRenewal(env: Env, tokens: Tokens, auth: (token: string) => Promise<unknown>) {
   const timer = new Timer(env.timers);
-  let skew = 0;
+  let clockSkew = 0;
   const renew = async (): Promise<void> => {
     // Plans a retry in case this renewal fails. After a success the `auth:ok` frame calls `start`, which replaces the
     // planned retry.
-    timer.set(RETRY_MS, () => void renew());
+    timer.set(RENEWAL_RETRY_MS, () => void renew());
+    // The error needs no handling here, because `tokens` reports each failure.
+    const generation = tokens.generation();
+    const token = await tokens.renew().catch(() => undefined);
+    // The connection of the next user must not get the token.
+    if (generation !== tokens.generation()) return;
     try {
-      const token = await tokens.renew();
-      if (timer.pending) await auth(token);
+      if (token && timer.pending) await auth(token);
     } catch (thrown) {
-      if (timer.pending) env.report(thrown);
+      const error = asError(thrown);
+      if (error.code === "unauthorized") tokens.refuse(error, token);
+      if (timer.pending) env.report(error);
     }
   };
   return {
     /**
-     * Plans the renewal for a connection that expires at `expiresAt`. `serverTime` is the clock of the server, which is
-     * known only at the start of a connection.
+     * Plans the renewal for a connection whose token expires at `expiresAt`. `serverTime` is the clock of the server,
+     * which only the first frame of a connection contains.
      */
     start(expiresAt: string, serverTime?: string): void {
       const now = env.timers.now();
-      if (serverTime) skew = Date.parse(serverTime) - now;
-      const left = Date.parse(expiresAt) - now - skew;
-      const wait = Math.max(1_000, left > 2 * RENEW_BEFORE_MS ? left - RENEW_BEFORE_MS : left / 2);
-      timer.set(Math.min(wait || MAX_TIMER_MS, MAX_TIMER_MS), () => void renew());
+      if (serverTime) clockSkew = Date.parse(serverTime) - now;
+      const remainingMs = Date.parse(expiresAt) - now - clockSkew;
+      tokens.setExpiry(now + remainingMs);
+      const wait = Math.max(
+        1_000,
+        remainingMs > 2 * RENEW_BEFORE_MS ? remainingMs - RENEW_BEFORE_MS : remainingMs / 2,
+      );
+      timer.set(wait || MAX_TIMER_MS, () => void renew());
     },
     stop: (): void => timer.clear(),
   };

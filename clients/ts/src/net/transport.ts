@@ -1,4 +1,5 @@
 import type { Env } from "../env.js";
+import { asError, TidingsError } from "../errors.js";
 import { Timer } from "../timers.js";
 import type { ServerConnection } from "./connection.js";
 import { callHttp } from "./http.js";
@@ -6,13 +7,17 @@ import { callHttp } from "./http.js";
 /** Failed handshakes in a row before the kit switches to polls, and failed polls before it switches back. */
 const MAX_FAILED_HANDSHAKES = 3;
 const MAX_FAILED_POLLS = 3;
-/** The first and the longest pause before an attempt to return to a WebSocket, in milliseconds. Each pause doubles. */
-const UPGRADE_MS = 5_000;
-const MAX_UPGRADE_MS = 300_000;
+/**
+ * The first and the longest pause before an attempt to return to a WebSocket, in milliseconds. Each failed attempt
+ * doubles the pause.
+ */
+const FIRST_UPGRADE_PAUSE_MS = 5_000;
+const MAX_UPGRADE_PAUSE_MS = 300_000;
 const PROBE_TIMEOUT_MS = 5_000;
 
 /**
- * Chooses between WebSocket and polls when the app's `transport` is `auto`. The kit loads it together with the polls.
+ * Chooses between WebSocket and polls when the app's `transport` is `auto`. The kit loads this class together with the
+ * polls.
  */
 export class Transport {
   readonly #env: Env;
@@ -20,7 +25,7 @@ export class Transport {
   readonly #upgradeTimer: Timer;
   #failedHandshakes = 0;
   #failedPolls = 0;
-  #pause = UPGRADE_MS;
+  #upgradePauseMs = FIRST_UPGRADE_PAUSE_MS;
   #generation = 0;
 
   constructor(env: Env, connection: ServerConnection) {
@@ -32,24 +37,27 @@ export class Transport {
   /** Resets the counters and timers, because a link has opened. */
   opened(): void {
     this.stop();
-    if (!this.#connection.polling) this.#pause = UPGRADE_MS;
+    if (!this.#connection.polling) this.#upgradePauseMs = FIRST_UPGRADE_PAUSE_MS;
   }
 
   /** Counts an attempt at the gateway `origin` that failed before `connected`. May change the next transport. */
   failed(kind: "websocket" | "poll", code: number, origin: string): void {
     if (kind === "poll") {
       if (++this.#failedPolls % MAX_FAILED_POLLS === 0) this.#connection.polling = false;
-    } else if (this.#connection.polling) this.#pause = Math.min(this.#pause * 2, MAX_UPGRADE_MS);
+    } else if (this.#connection.polling)
+      this.#upgradePauseMs = Math.min(this.#upgradePauseMs * 2, MAX_UPGRADE_PAUSE_MS);
     else if (code === 1006) void this.#probeGateway(origin);
     // Any other close code comes from the server, so WebSockets work.
     else this.#failedHandshakes = 0;
   }
 
-  /** Plans an attempt to open a WebSocket when the answer to a poll says that it may work, or cancels the plan. */
+  /** Handles what the answer to a poll says about WebSockets: plans an attempt to open one, or cancels the plan. */
   hint(worthTrying: boolean): void {
     if (!worthTrying) this.#upgradeTimer.clear();
     else if (!this.#upgradeTimer.pending) {
-      this.#upgradeTimer.set(this.#pause * (0.5 + this.#env.random() / 2), () => this.#connection.upgrade());
+      this.#upgradeTimer.set(this.#upgradePauseMs * (0.5 + this.#env.random() / 2), () =>
+        this.#connection.upgrade(),
+      );
     }
   }
 
@@ -79,9 +87,14 @@ export class Transport {
       )
         return;
       this.#connection.polling = true;
-      this.#connection.endPause();
-    } catch {
+      this.#connection.retryNow();
+    } catch (cause) {
       // The gateway is not reachable, so the failed handshake does not show that WebSockets are blocked.
+      const { status, code } = asError(cause);
+      if (status === 404 || code === "protocol") {
+        const message = `No Tidings server answers at ${origin}; check the option url`;
+        this.#env.report(new TidingsError("protocol", message, { status, cause }));
+      }
     }
   }
 }

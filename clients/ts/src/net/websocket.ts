@@ -6,13 +6,14 @@ import type { Link, LinkHost } from "./link.js";
 
 /** A link over a WebSocket. The token goes in the first frame, so that access logs do not contain it. */
 export class WebSocketLink implements Link {
-  readonly kind = "websocket";
   readonly #socket: WebSocketLike;
+  readonly #host: LinkHost;
 
   /** Throws the error of the WebSocket's constructor. */
   constructor(WebSocketClass: WebSocketConstructor, origin: string, token: string, host: LinkHost) {
     const socket = new WebSocketClass(`${origin.replace(/^http/, "ws")}/v1/ws`, "tidings.v1");
     this.#socket = socket;
+    this.#host = host;
     let serverError: TidingsError | undefined;
     socket.onopen = () => this.send({ type: "auth", token });
     socket.onmessage = ({ data }: { data: unknown }) => {
@@ -29,7 +30,9 @@ export class WebSocketLink implements Link {
 
   send(frame: ClientFrame): void {
     // A closing socket accepts no frames; its close event follows.
-    if (this.#socket.readyState === 1) this.#socket.send(JSON.stringify(frame));
+    if (this.#socket.readyState !== 1) return;
+    this.#host.sent(frame);
+    this.#socket.send(JSON.stringify(frame));
   }
 
   close(): void {

@@ -1,22 +1,36 @@
 import type { TidingsError } from "../errors.js";
 import { omitNullish } from "../omit-nullish.js";
 import type { ClientFrame } from "../protocol/frames.js";
+import type { VisibleTo } from "../protocol/objects.js";
 import type { Message, OutboxEntry, SendOptions } from "../types.js";
 
-/** The position that the server gave to an accepted message. `at` is in milliseconds since 1970. */
+/** The seq, the id and the time that the server gave to an accepted message. `at` is in milliseconds since 1970. */
 export interface Acceptance {
   readonly seq: number;
   readonly id: string;
   readonly at: number;
 }
 
-/** A message in the outbox, in the kit's internal form. */
+/** A change of the message at `seq`: the fields of its frame, without `room` and `client_id`. */
+export type EntryChange = { readonly seq: number; readonly id?: string | undefined } & (
+  | {
+      readonly type: "message:edit";
+      readonly content: string;
+      readonly metadata?: object | undefined;
+      readonly mentions?: readonly string[] | undefined;
+    }
+  | { readonly type: "message:delete" }
+  | { readonly type: "reaction:add" | "reaction:remove"; readonly emoji: string }
+);
+
+/** A message or a change in the outbox, in the kit's internal form. A change has no content and no options. */
 export interface Entry {
   readonly clientId: string;
   readonly room: string;
   readonly content: string;
   readonly options: SendOptions;
-  /** When the user wrote the message, in milliseconds since 1970. */
+  readonly change?: EntryChange | undefined;
+  /** When the user wrote the message or the change, in milliseconds since 1970. */
   readonly at: number;
   /** The id of the author; undefined until it is known. */
   user?: string | undefined;
@@ -24,7 +38,9 @@ export interface Entry {
   tries: number;
   acceptance?: Acceptance | undefined;
   error?: TidingsError | undefined;
-  /** The cached `OutboxEntry` and the cached row in the room's messages. Each change of the entry clears both. */
+  /**
+   * The cached `OutboxEntry` and the cached row in the room's messages. Each change of the entry clears these caches.
+   */
   view?: OutboxEntry | undefined;
   row?: Message | undefined;
 }
@@ -32,25 +48,24 @@ export interface Entry {
 /** Returns the object that the app gets for an entry. It stays the same object until the entry changes. */
 export function toOutboxEntry(entry: Entry): OutboxEntry {
   const { clientId, room, content, options, at, acceptance, error } = entry;
-  const status = error ? "failed" : acceptance ? "sent" : "sending";
-  const { seq, id } = acceptance ?? {};
   entry.view ??= omitNullish({
     clientId,
     room,
     content,
     options,
     at,
-    status,
-    seq,
-    id,
+    status: error ? "failed" : acceptance ? "sent" : "sending",
+    seq: acceptance?.seq,
+    id: acceptance?.id,
     error,
   } as const);
   return entry.view;
 }
 
 /** Makes the frame that sends an entry. `attempt` 1 promises that the message was never sent before. */
-export function sendFrame({ room, clientId, content, options, tries }: Entry): ClientFrame {
-  const { kind, replyTo, visibleTo, attachments, metadata } = options;
+export function toSendFrame({ room, clientId, content, options, change, tries }: Entry): ClientFrame {
+  if (change) return { ...change, room, client_id: clientId } as ClientFrame;
+  const { kind, replyTo, visibleTo, mentions, attachments, metadata } = options;
   return omitNullish({
     type: "message:send",
     room,
@@ -58,8 +73,11 @@ export function sendFrame({ room, clientId, content, options, tries }: Entry): C
     content,
     kind,
     reply_to: replyTo,
-    visible_to: visibleTo,
-    attachments,
+    // `Room.send` has already replaced `everyone` by undefined.
+    visible_to: visibleTo as VisibleTo | undefined,
+    mentions,
+    // An entry that an older version has stored may contain `media_type`.
+    attachments: attachments?.map(({ mediaType, ...rest }) => ({ media_type: mediaType, ...rest })),
     metadata,
     attempt: tries,
   } as const);

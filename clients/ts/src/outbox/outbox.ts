@@ -1,18 +1,19 @@
 import type { Env } from "../env.js";
-import { asError, rejectedError, TidingsError } from "../errors.js";
+import { asError, TidingsError } from "../errors.js";
 import type { ServerConnection } from "../net/connection.js";
 import { toJson } from "../net/frame-size.js";
 import type { AckFrame, MessageNew, MessageVoid } from "../protocol/frames.js";
 import type { Rooms } from "../rooms.js";
 import type { EntryStore } from "../storage/tab-entry-store.js";
 import { derived } from "../store.js";
-import { type Pause, Timer } from "../timers.js";
+import { Timer } from "../timers.js";
 import type { Outbox, OutboxEntry, SendOptions } from "../types.js";
-import { type Entry, sendFrame, toOutboxEntry } from "./entry.js";
-import { sendUntilAnswered } from "./send-until-answered.js";
+import { type Entry, type EntryChange, toOutboxEntry, toSendFrame } from "./entry.js";
+import { type SendTask, sendUntilAnswered } from "./send-until-answered.js";
 
 /**
- * After a connect accepted messages wait this time, in milliseconds: the server may first report a loss of Redis data.
+ * How long accepted messages wait after a connect before they are sent again, in milliseconds. Meanwhile the server may
+ * report a loss of Redis data.
  */
 const EPOCH_WAIT_MS = 1_500;
 
@@ -22,20 +23,20 @@ interface MessageRef {
   readonly client_id: string;
 }
 
-interface Task {
-  ended: boolean;
-  pause?: Pause;
-}
-
-/** Sends messages: each message exactly once, the messages of a room in order, also after reconnects and reloads. */
+/**
+ * Sends messages and changes of messages: each exactly once, also after reconnects and reloads. Keeps the order of the
+ * messages of a room, and of the changes of a message. A change waits for earlier messages of its room.
+ */
 export class OutboxImpl implements Outbox {
   readonly #env: Env;
   readonly #connection: ServerConnection;
   readonly #uuid: () => string;
   /** The stored entries; undefined when the outbox is only in memory. */
   readonly #entryStore: EntryStore | undefined;
-  readonly #tasks = new Map<Entry, Task>();
-  readonly #list = derived<readonly OutboxEntry[]>(() => this.#entries.map(toOutboxEntry));
+  readonly #tasks = new Map<Entry, SendTask>();
+  readonly #list = derived<readonly OutboxEntry[]>(() =>
+    this.#entries.filter((entry) => !entry.change).map(toOutboxEntry),
+  );
   readonly #epochTimer: Timer;
   #entries: Entry[] = [];
   /** Entries of other users, kept in memory until those users return. */
@@ -72,7 +73,7 @@ export class OutboxImpl implements Outbox {
     this.#entryStore?.stop();
   }
 
-  /** Sends the entries of `user`, as whom the client has connected. */
+  /** Sends the entries of `user`, because the client has connected as this user. */
   up(user: string): void {
     if (this.#user !== user) {
       this.#user = this.#lastUser = user;
@@ -97,8 +98,11 @@ export class OutboxImpl implements Outbox {
     this.#startTasks();
   }
 
-  /** Adds a message. Throws TidingsError `outbox_full`, or `bad_request` when JSON cannot represent the options. */
-  add(room: string, content: string, options: SendOptions): Entry {
+  /**
+   * Adds a message, or a change of a message. Throws TidingsError `outbox_full`, or `bad_request` when JSON cannot
+   * represent the options or the change.
+   */
+  add(room: string, content: string, options: SendOptions, change?: EntryChange): Entry {
     if (this.#entries.length >= this.#env.outboxLimit) {
       throw new TidingsError("outbox_full", "", { room });
     }
@@ -107,7 +111,7 @@ export class OutboxImpl implements Outbox {
       room,
       content,
       // A copy, so that later changes of the app's objects do not change the message.
-      options: JSON.parse(toJson(options)),
+      ...JSON.parse(toJson({ options, change })),
       at: this.#env.timers.now(),
       user: this.#user,
       tries: 0,
@@ -128,7 +132,7 @@ export class OutboxImpl implements Outbox {
     if (entry.error.reason === "rejected") {
       // The retry needs a new client id, because the server keeps the old one for the rejected message.
       this.discard(clientId);
-      this.add(entry.room, entry.content, entry.options);
+      this.add(entry.room, entry.content, entry.options, entry.change);
       return;
     }
     entry.error = undefined;
@@ -170,7 +174,13 @@ export class OutboxImpl implements Outbox {
     const entry = this.#entryOf(event);
     if (!entry) return;
     if (event.reason === "duplicate" && event.of != null) this.#delete(entry);
-    else if (event.reason === "rejected") this.#fail(entry, rejectedError(entry.room));
+    else if (event.reason === "rejected") {
+      const { reason, room } = event;
+      this.#fail(
+        entry,
+        new TidingsError("bad_request", "The server could not store the message", { reason, room }),
+      );
+    }
   }
 
   /**
@@ -197,6 +207,7 @@ export class OutboxImpl implements Outbox {
     return this.entriesOf(room).find((entry) => entry.clientId === client_id);
   }
 
+  /** Adds an entry that a closed page or another tab left. Returns false for an entry of another user. */
   #adopt(entry: Entry): boolean {
     if (entry.user !== undefined && entry.user !== (this.#user ?? this.#lastUser)) return false;
     this.#entries = [...this.#entries, entry].sort((a, b) => (a.clientId < b.clientId ? -1 : 1));
@@ -205,47 +216,38 @@ export class OutboxImpl implements Outbox {
   }
 
   /**
-   * Starts the entries that may be sent: in each room the first entry that is not accepted,
-   * and all accepted entries before it.
+   * Starts a task for each entry that may be sent now: in each room the first message that is not accepted, the first
+   * such change of each message before it, and all accepted entries before these. A change never delays a message,
+   * because the server may be unable to find its target for a long time.
    */
   #startTasks(): void {
     if (this.#user === undefined) return;
     const blocked = new Set<string>();
     for (const entry of this.#entries) {
-      if (entry.error || blocked.has(entry.room)) continue;
-      if (!entry.acceptance || this.#epochTimer.pending) blocked.add(entry.room);
+      const { room, change } = entry;
+      const queue = change ? `${room} ${change.seq}` : room;
+      if (entry.error || blocked.has(room) || blocked.has(queue)) continue;
+      if (!entry.acceptance || this.#epochTimer.pending) blocked.add(queue);
       if (entry.acceptance && this.#epochTimer.pending) continue;
-      if (!this.#tasks.has(entry)) void this.#sendTask(entry);
+      if (!this.#tasks.has(entry)) void this.#runSendTask(entry);
     }
   }
 
-  async #sendTask(entry: Entry): Promise<void> {
-    const task: Task = { ended: false };
+  async #runSendTask(entry: Entry): Promise<void> {
+    const task: SendTask = { ended: false };
     this.#tasks.set(entry, task);
-    const alive = () => !task.ended;
     try {
       await this.#persist(entry);
-      await sendUntilAnswered(
-        { env: this.#env, connection: this.#connection },
-        () => {
-          if (this.#entryStore?.mayHaveBeenSent(entry.clientId)) entry.tries ||= 1;
-          entry.tries++;
-          return sendFrame(entry);
-        },
-        {
-          alive,
-          accepted: () => entry.acceptance !== undefined,
-          paused: (pause) => {
-            task.pause = pause;
-            if (task.ended) pause.end();
-          },
-        },
-      );
+      await sendUntilAnswered(this.#env, this.#connection, entry, task, () => {
+        if (this.#entryStore?.mayHaveBeenSent(entry.clientId)) entry.tries ||= 1;
+        entry.tries++;
+        return toSendFrame(entry);
+      });
     } catch (thrown) {
       const error = asError(thrown);
-      if (alive()) {
-        // An accepted entry is in the log, so it stays valid when a repeated send of it is refused. Only `rejected`
-        // means that it could not be stored.
+      if (!task.ended) {
+        // An accepted entry is in the log, so it does not fail when the server refuses a repeated send. Only `rejected`
+        // means that the server could not store it.
         if (entry.acceptance && error.reason !== "rejected") this.#delete(entry);
         else this.#fail(entry, error);
       }
@@ -289,7 +291,7 @@ export class OutboxImpl implements Outbox {
     this.#tasks.delete(entry);
   }
 
-  /** Persists the changed entry and reports the change. */
+  /** Persists a changed entry, and updates everything that shows it. */
   #changed(entry: Entry): void {
     entry.view = entry.row = undefined;
     void this.#persist(entry);

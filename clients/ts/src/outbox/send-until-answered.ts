@@ -1,63 +1,64 @@
-import type { Core } from "../core.js";
+import type { Env } from "../env.js";
 import { asError, type TidingsError } from "../errors.js";
-import type { ClientFrame, ServerFrame } from "../protocol/frames.js";
+import type { ServerConnection } from "../net/connection.js";
+import type { ClientFrame } from "../protocol/frames.js";
 import { type Pause, pause } from "../timers.js";
+import type { Entry } from "./entry.js";
 
 /**
- * The pauses, in milliseconds, before a command that timed out or got `internal` is sent again. The next failure is
- * final, unless the command is known to be accepted.
+ * The pauses, in milliseconds, before a command that timed out or got `internal` is sent again. After the last pause
+ * another failure is final, unless the command is known to be accepted.
  */
 const RETRY_PAUSES_MS = [1_000, 2_000, 4_000];
+/** Also the longest pause after a refusal, because slow mode may be switched off before its time is over. */
 const MAX_PAUSE_MS = 30_000;
 /** The pause after a temporary refusal that names no delay, in milliseconds. */
 const DEFAULT_PAUSE_MS = 1_000;
 
-/** The callbacks of `sendUntilAnswered`. */
-interface RepeatObserver {
-  /** Returns false once the caller does not need the answer. */
-  alive?(): boolean;
-  /** Returns true once the command is known to be accepted. From then on missing answers never make it fail. */
-  accepted?(): boolean;
-  /** Called when a pause begins; `pause.end()` ends the pause early. */
-  paused?(pause: Pause): void;
+/** A running attempt to send one entry. `ended` tells it to stop; the owner must then also end the pause. */
+export interface SendTask {
+  ended: boolean;
+  pause?: Pause;
 }
 
 /** Whether the same command may succeed later. */
 const isTemporary = ({ code }: TidingsError) => /^(unavailable|overloaded|rate_limited)$/.test(code);
 
 /**
- * Sends a command until it is answered, across reconnects. A timeout or `internal` is retried three times; temporary
- * refusals are retried without limit. Rejects with the permanent refusal, or with the last failure. Resolves with
- * undefined once `alive` returns false.
+ * Sends the frame of an entry until it is answered or the task has ended, across reconnects. A timeout or `internal` is
+ * retried three times on one connection; for an accepted entry, and after temporary refusals, without limit. Rejects
+ * with the permanent refusal, or with the last failure.
  */
 export async function sendUntilAnswered(
-  { connection, env }: Pick<Core, "connection" | "env">,
-  make: () => ClientFrame,
-  observer: RepeatObserver = {},
-): Promise<ServerFrame | undefined> {
+  env: Env,
+  connection: ServerConnection,
+  entry: Entry,
+  task: SendTask,
+  makeFrame: () => ClientFrame,
+): Promise<void> {
   let failures = 0;
   for (;;) {
     await connection.whenUp();
-    if (observer.alive?.() === false) return undefined;
+    if (task.ended) return;
     let wait: number;
     try {
-      return await connection.request(make());
+      await connection.request(makeFrame());
+      return;
     } catch (thrown) {
       const error = asError(thrown);
       if (error.code === "disconnected" || error.code === "closed") {
-        // The connection ended before the answer. For the outbox (the only caller with `accepted`) the count of
-        // failures then starts again.
-        if (observer.accepted) failures = 0;
+        // The connection ended before the answer, so the count of failures starts again.
+        failures = 0;
         continue;
       }
-      if (isTemporary(error)) wait = error.retryAfterMs ?? DEFAULT_PAUSE_MS;
+      if (isTemporary(error)) wait = Math.min(error.retryAfterMs ?? DEFAULT_PAUSE_MS, MAX_PAUSE_MS);
       else if (error.code === "timeout" || error.code === "internal") {
         wait = RETRY_PAUSES_MS[failures++] ?? MAX_PAUSE_MS;
-        if (failures > RETRY_PAUSES_MS.length && !observer.accepted?.()) throw error;
+        if (failures > RETRY_PAUSES_MS.length && !entry.acceptance) throw error;
       } else throw error;
     }
-    const waiting = pause(env.timers, wait);
-    observer.paused?.(waiting);
-    await waiting.done;
+    if (task.ended) return;
+    task.pause = pause(env.timers, wait);
+    await task.pause.done;
   }
 }

@@ -2,7 +2,7 @@ import { TidingsError } from "../errors.js";
 import type { LogEvent, ServerFrame } from "./frames.js";
 
 /** The check for each kind of field: string, number, boolean, array, object, cursor, user (object with an id). */
-const FIELD_KINDS: { readonly [name: string]: (value: unknown) => boolean } = {
+const FIELD_CHECKS: { readonly [name: string]: (value: unknown) => boolean } = {
   s: (value) => typeof value === "string",
   n: (value) => Number.isFinite(value),
   b: (value) => typeof value === "boolean",
@@ -14,46 +14,35 @@ const FIELD_KINDS: { readonly [name: string]: (value: unknown) => boolean } = {
 
 /**
  * Parts of shapes. A shape lists the fields of an object as `name` or `name:kind`. The kind is a letter of
- * `FIELD_KINDS`, by default `s`. A field with `?` may be absent or null.
+ * `FIELD_CHECKS`, by default `s`. A field with `?` may be absent or null.
  */
-const POSITIONED = "room seq:n at ";
-const CHANGE = `${POSITIONED}target:n target_id by `;
-const MEMBER = `${POSITIONED}user by `;
-const MESSAGE = `${POSITIONED}id client_id sender:u kind content reply_to?:n attachments?:a `;
-const PRESENCE = "user status last_seen?";
-const TYPING = "room user:u expires_ms?:n";
-const MARKS = "room marks:a";
+const POSITION_FIELDS = "room seq:n at ";
+const CHANGE_FIELDS = `${POSITION_FIELDS}target:n target_id by `;
+const MEMBER_FIELDS = `${POSITION_FIELDS}user by `;
+const MESSAGE_FIELDS = `${POSITION_FIELDS}id client_id sender:u kind content `;
+/** The shapes of the frames that the main entry point uses. The entry point `live` checks its own frames. */
 const FRAME_SHAPES: { readonly [type: string]: string } = {
-  // Without a prototype a type such as `constructor` is not found.
+  // Removes the prototype, so that a frame type such as `constructor` finds no inherited property.
   __proto__: null as never,
-  connected: "user name? server_time heartbeat_ms:n expires_at? rooms_version limits:o",
+  connected: "user server_time heartbeat_ms:n rooms_version limits:o",
   "room:joined": "rooms:a failed:a",
-  "room:left": "rooms:a",
-  ack: `${POSITIONED}epoch stage duplicate:b id? client_id`,
-  pong: "server_time",
+  ack: `${POSITION_FIELDS}epoch stage duplicate:b client_id`,
   "auth:ok": "expires_at",
-  "presence:list": "users:a",
-  error: "code message? reason? retry_after_ms?:n",
-  "message:new": MESSAGE,
-  "message:edited": `${CHANGE}content metadata?:o`,
-  "message:deleted": CHANGE,
-  "reaction:added": `${CHANGE}emoji`,
-  "reaction:removed": `${CHANGE}emoji`,
-  "member:added": `${MEMBER}role`,
-  "member:changed": `${MEMBER}role`,
-  "member:removed": MEMBER,
-  "room:updated": `${POSITIONED}name? archived?:b by`,
-  "message:void": `${POSITIONED}target:n client_id by reason of?:n message?:n`,
-  void: POSITIONED,
+  error: "code",
+  "message:new": MESSAGE_FIELDS,
+  "message:edited": `${CHANGE_FIELDS}content`,
+  "message:deleted": CHANGE_FIELDS,
+  "reaction:added": `${CHANGE_FIELDS}emoji`,
+  "reaction:removed": `${CHANGE_FIELDS}emoji`,
+  "member:added": `${MEMBER_FIELDS}role`,
+  "member:changed": `${MEMBER_FIELDS}role`,
+  "member:removed": MEMBER_FIELDS,
+  "room:updated": `${POSITION_FIELDS}by`,
+  "message:void": `${POSITION_FIELDS}target:n client_id by reason`,
+  void: POSITION_FIELDS,
   "room:caught_up": "room epoch seq:n",
   "room:gap": "room after:n head:c",
-  "typing:start": TYPING,
-  "typing:stop": TYPING,
-  signal: "room from",
-  presence: PRESENCE,
-  "receipt:read": MARKS,
-  "receipt:delivered": MARKS,
-  "room:added": "room kind name? role from:c",
+  "room:added": "room kind role from:c",
   "room:removed": "room seq:n",
   "rooms:changed": "rooms_version",
   draining: "reconnect_after_ms:n",
@@ -61,12 +50,13 @@ const FRAME_SHAPES: { readonly [type: string]: string } = {
 
 /** The shapes of HTTP answers and of the elements of arrays. */
 export const SHAPES = {
-  message: `${MESSAGE}last_seq:n reactions?:a`,
-  room: "room kind name? members:n head:c updated_at read_seq?:n",
+  message: `${MESSAGE_FIELDS}last_seq:n`,
+  room: "room kind members:n head:c updated_at",
   mark: "user seq:n",
   member: "user role",
+  attachment: "name url media_type size:n",
   reaction: "emoji count:n users:a",
-  joined: "room read_seq?:n head?:c online?:a",
+  joined: "room read_seq?:n head?:c",
   failed: "room code",
   cursor: "epoch seq:n",
   page: "messages:a head:c",
@@ -77,7 +67,7 @@ export function hasShape(value: unknown, shape: string): boolean {
   if (typeof value !== "object" || !value) return false;
   return [...shape.matchAll(/(\w+)(\??):?(\w?)/g)].every(([, name = "", optional, kind = ""]) => {
     const field = (value as { [name: string]: unknown })[name];
-    return field == null ? !!optional : FIELD_KINDS[kind || "s"]?.(field);
+    return field == null ? !!optional : FIELD_CHECKS[kind || "s"]?.(field);
   });
 }
 
@@ -87,7 +77,7 @@ export function assertShape<T>(value: T, shape: string): T {
   return value;
 }
 
-/** Returns the elements of a list that have the shape. Returns an empty list when `list` is no list. */
+/** Returns the elements of a list that have the shape. Returns an empty list if `list` is not an array. */
 export function filterShape<T>(list: unknown, shape: string): T[] {
   return Array.isArray(list) ? (list.filter((value) => hasShape(value, shape)) as T[]) : [];
 }
@@ -102,7 +92,7 @@ export function asFrame(value: unknown): ServerFrame | undefined {
 
 /** Whether a frame is an event in the log of a room. */
 export const isEvent = (frame: ServerFrame): frame is LogEvent =>
-  !!FRAME_SHAPES[frame.type]?.startsWith(POSITIONED) && frame.type !== "ack";
+  !!FRAME_SHAPES[frame.type]?.startsWith(POSITION_FIELDS) && frame.type !== "ack";
 
 /** Parses the text of a frame. Returns undefined when the text is not a valid frame. */
 export function parseFrame(text: unknown): ServerFrame | undefined {

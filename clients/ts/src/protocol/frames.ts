@@ -1,7 +1,7 @@
 /** The frames of the protocol, in both directions. */
 import type {
   Cursor,
-  Limits,
+  LimitsObject,
   MessageObject,
   PresenceObject,
   PresenceStatus,
@@ -33,7 +33,12 @@ export type ClientFrame = { readonly ref?: string } & (
     }
   | { readonly type: "room:leave"; readonly room?: string; readonly rooms?: readonly string[] }
   | ({ readonly type: "message:send"; readonly room: string; readonly client_id: string } & SendFields)
-  | ({ readonly type: "message:edit"; readonly content: string; readonly metadata?: object } & ChangeFields)
+  | ({
+      readonly type: "message:edit";
+      readonly content: string;
+      readonly metadata?: object;
+      readonly mentions?: readonly string[];
+    } & ChangeFields)
   | ({ readonly type: "message:delete" } & ChangeFields)
   | ({ readonly type: "reaction:add" | "reaction:remove"; readonly emoji: string } & ChangeFields)
   | {
@@ -68,7 +73,8 @@ export interface ConnectedFrame {
   readonly heartbeat_ms: number;
   readonly expires_at?: string;
   readonly rooms_version: string;
-  readonly limits: Limits;
+  readonly spread_ms?: number;
+  readonly limits: LimitsObject;
   readonly node?: string;
 }
 
@@ -87,7 +93,7 @@ export interface AckFrame {
   readonly client_id: string;
 }
 
-/** A refusal, which answers the command with the same `ref`, or no command if `ref` is absent. */
+/** Refuses the command with the same `ref`. Without a `ref` it is about a command without one, a room or a close. */
 export interface ErrorFrame {
   readonly type: "error";
   readonly ref?: string;
@@ -99,7 +105,7 @@ export interface ErrorFrame {
   readonly retry_after_ms?: number;
 }
 
-interface Positioned {
+interface EventFields {
   readonly room: string;
   readonly seq: number;
   readonly at: string;
@@ -110,22 +116,27 @@ export interface MessageNew extends Omit<MessageObject, "last_seq" | "reactions"
   readonly type: "message:new";
 }
 
-interface Targeted extends Positioned {
+interface ChangeEventFields extends EventFields {
   readonly target: number;
   readonly target_id: string;
   readonly by: string;
 }
 
 /** An event that changes the message whose seq is `target`. */
-export type ChangeEvent = Targeted &
+export type ChangeEvent = ChangeEventFields &
   (
-    | { readonly type: "message:edited"; readonly content: string; readonly metadata?: object | null }
+    | {
+        readonly type: "message:edited";
+        readonly content: string;
+        readonly metadata?: object | null;
+        readonly mentions?: readonly string[] | null;
+      }
     | { readonly type: "message:deleted" }
     | { readonly type: "reaction:added" | "reaction:removed"; readonly emoji: string }
   );
 
 /** An event that makes the event with the seq `target` void: a late duplicate, or rejected. Clients drop that event. */
-export interface MessageVoid extends Positioned {
+export interface MessageVoid extends EventFields {
   readonly type: "message:void";
   readonly target: number;
   readonly client_id: string;
@@ -136,22 +147,23 @@ export interface MessageVoid extends Positioned {
 }
 
 /** An event that adds or removes a member, or changes the role of a member. */
-export type MemberEvent = Positioned & { readonly user: string; readonly by: string } & (
+export type MemberEvent = EventFields & { readonly user: string; readonly by: string } & (
     | { readonly type: "member:added" | "member:changed"; readonly role: string }
     | { readonly type: "member:removed" }
   );
 
 /** An event that changes the name, the metadata or the archived state of the room. */
-export interface RoomUpdated extends Positioned {
+export interface RoomUpdated extends EventFields {
   readonly type: "room:updated";
   readonly name?: string | null;
   readonly metadata?: object | null;
   readonly archived?: boolean | null;
+  readonly slow_mode_s?: number | null;
   readonly by: string;
 }
 
-/** Replaces a void event in an answer of `GET /rooms/{room}/events`. */
-export interface VoidEvent extends Positioned {
+/** Replaces an event that became void, in an answer of `GET /rooms/{room}/events`. It has the seq of that event. */
+export interface VoidEvent extends EventFields {
   readonly type: "void";
 }
 
@@ -200,5 +212,5 @@ export type ServerFrame =
       readonly from: Cursor;
     }
   | { readonly type: "room:removed"; readonly room: string; readonly seq: number }
-  | { readonly type: "rooms:changed"; readonly rooms_version: string }
+  | { readonly type: "rooms:changed"; readonly rooms_version: string; readonly spread_ms?: number }
   | { readonly type: "draining"; readonly reconnect_after_ms: number };

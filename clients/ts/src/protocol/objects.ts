@@ -14,7 +14,7 @@ export interface Sender {
 }
 
 /** A file that is stored elsewhere; the server keeps only these fields. `size` is in bytes. */
-export interface Attachment {
+export interface AttachmentObject {
   readonly name: string;
   readonly url: string;
   readonly media_type: string;
@@ -30,10 +30,16 @@ export interface VisibleTo {
 /** `direct`: between two users; `private`: by invitation; `public`: anybody may join. */
 export type RoomKind = "direct" | "private" | "public";
 
+/**
+ * For which messages of a room the user wants notifications: all, those that mention the user, or none. The server only
+ * stores the level: it delivers all messages.
+ */
+export type NotifyLevel = "all" | "mentions" | "none";
+
 /** Whether a user is online, away or offline. */
 export type PresenceStatus = "online" | "away" | "offline";
 
-/** The presence of one user; `last_seen` is RFC 3339, null unless the user is offline. */
+/** The presence of one user. `last_seen`, an RFC 3339 time, is null while the user is online or away. */
 export interface PresenceObject {
   readonly user: string;
   readonly status: PresenceStatus;
@@ -41,7 +47,7 @@ export interface PresenceObject {
 }
 
 /** The limits that the server sets for this connection. */
-export interface Limits {
+export interface LimitsObject {
   readonly max_message_chars: number;
   readonly max_frame_bytes: number;
   readonly messages_per_second: number;
@@ -65,9 +71,11 @@ export interface MessageObject {
   readonly kind: string;
   readonly content: string;
   readonly reply_to?: number | null;
-  readonly attachments?: Attachment[] | null;
+  readonly attachments?: AttachmentObject[] | null;
   readonly metadata?: object | null;
   readonly visible_to?: VisibleTo | null;
+  /** The ids of the users whom the message mentions. */
+  readonly mentions?: readonly string[] | null;
   readonly at: string;
   readonly edited_at?: string | null;
   readonly deleted?: boolean | null;
@@ -81,7 +89,8 @@ export interface SendFields {
   readonly kind?: string;
   readonly reply_to?: number;
   readonly visible_to?: VisibleTo;
-  readonly attachments?: readonly Attachment[];
+  readonly mentions?: readonly string[];
+  readonly attachments?: readonly AttachmentObject[];
   readonly metadata?: object;
   readonly attempt?: number;
   readonly ack?: "stored" | "accepted";
@@ -96,6 +105,7 @@ export interface RoomObject {
   readonly created_at: string;
   readonly updated_at: string;
   readonly archived: boolean;
+  readonly slow_mode_s?: number;
   readonly metadata: object | null;
   readonly members: number;
   readonly role?: string | null;
@@ -107,11 +117,21 @@ export interface MyRoomObject extends RoomObject {
   readonly last_message: MessageObject | null;
   readonly unread: number;
   readonly unread_capped: boolean;
+  /** The number of unread messages that mention the user. */
+  readonly unread_mentions?: number;
   readonly read_seq: number;
+  readonly notify?: NotifyLevel;
 }
 
-/** A member of a room. */
-export interface Member {
+/** A person who shares a room with the current user. */
+export interface PersonObject {
+  readonly user: string;
+  readonly name?: string | null;
+  readonly picture?: string | null;
+}
+
+/** A member of a room in an HTTP answer. */
+export interface MemberObject {
   readonly user: string;
   readonly name?: string | null;
   readonly picture?: string | null;
@@ -128,8 +148,8 @@ export interface ReceiptObject {
   readonly delivered_at?: string | null;
 }
 
-/** A page of search results, newest first; `next` is null at the end. */
-export interface SearchPage {
+/** A page of search results in an HTTP answer. */
+export interface SearchPageObject {
   readonly results: readonly {
     readonly message: MessageObject;
     readonly snippet: readonly { readonly text: string; readonly hit: boolean }[];

@@ -1,3 +1,4 @@
+import { omitNullish } from "../omit-nullish.js";
 import type { ChangeEvent, LogEvent } from "../protocol/frames.js";
 import type { Message, Reaction } from "../types.js";
 
@@ -12,7 +13,11 @@ export const isChange = (event: LogEvent): event is ChangeEvent =>
  * Applies a change to a message. Returns the same object when nothing changes, and undefined when `message` lacks the
  * data for the change. The caller must then read the message again.
  */
-export function fold(message: Message, event: ChangeEvent, me: string | undefined): Message | undefined {
+export function applyChange(
+  message: Message,
+  event: ChangeEvent,
+  me: string | undefined,
+): Message | undefined {
   const lastSeq = event.seq;
   if (lastSeq <= message.lastSeq || event.target_id !== message.id) return message;
   if (message.deleted) {
@@ -26,12 +31,13 @@ export function fold(message: Message, event: ChangeEvent, me: string | undefine
       return {
         ...message,
         content: event.content,
-        ...(event.metadata && { metadata: event.metadata }),
+        // An edit without metadata or mentions keeps those of the message.
+        ...omitNullish({ metadata: event.metadata, mentions: event.mentions }),
         editedAt: Date.parse(event.at) || message.at,
         lastSeq,
       };
     case "message:deleted": {
-      const { metadata: _, ...rest } = message;
+      const { metadata: _, mentions: __, ...rest } = message;
       return { ...rest, content: "", attachments: [], reactions: [], deleted: true, lastSeq };
     }
     default: {
@@ -49,8 +55,8 @@ export function fold(message: Message, event: ChangeEvent, me: string | undefine
 }
 
 /**
- * Adds or removes the reaction of the user `by`. Returns undefined if `reactions` does not show whether `by` has
- * reacted, because it names only the first users.
+ * Adds or removes the reaction of the user `by`. Returns undefined if it is unknown whether `by` has reacted, because
+ * `reactions` names only the first users.
  */
 export function applyReaction(
   reactions: readonly Reaction[],
@@ -62,16 +68,16 @@ export function applyReaction(
   const old = reactions.find((reaction) => reaction.emoji === emoji);
   const mine = by === me;
   if (!old) return added ? [...reactions, { emoji, count: 1, mine, users: [by] }] : reactions;
-  const named = old.users.includes(by);
+  const isNamed = old.users.includes(by);
   // The server always reports whether the current user has reacted, but it names only the first 20 users.
-  if (!named && !mine && old.count > old.users.length) return undefined;
-  const exists = named || (mine && old.mine);
-  if (exists === added) return reactions;
+  if (!isNamed && !mine && old.count > old.users.length) return undefined;
+  const hasReacted = isNamed || (mine && old.mine);
+  if (hasReacted === added) return reactions;
   const count = old.count + (added ? 1 : -1);
   if (count <= 0) return reactions.filter((reaction) => reaction !== old);
   const users = added
     ? [...old.users, by].slice(0, MAX_NAMED_USERS)
     : old.users.filter((user) => user !== by);
-  const now = { emoji, count, mine: mine ? added : old.mine, users };
-  return reactions.map((reaction) => (reaction === old ? now : reaction));
+  const updated = { emoji, count, mine: mine ? added : old.mine, users };
+  return reactions.map((reaction) => (reaction === old ? updated : reaction));
 }

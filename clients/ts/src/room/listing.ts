@@ -2,22 +2,23 @@ import { asError } from "../errors.js";
 import { omitNullish } from "../omit-nullish.js";
 import { filterShape, SHAPES } from "../protocol/check.js";
 import type { JoinedRoom } from "../protocol/frames.js";
-import type { Member, MyRoomObject } from "../protocol/objects.js";
+import type { MemberObject, MyRoomObject } from "../protocol/objects.js";
 import { pause } from "../timers.js";
 import type { RoomImpl } from "./room.js";
 import { Summary } from "./summary.js";
 import { createWatermark, type Watermark } from "./watermark.js";
 
-/** How long moves of the read mark, and of the delivered mark, are gathered into one command, in milliseconds. */
+/** How long the kit collects moves of the read mark, and of the delivered mark, into one command, in milliseconds. */
 const READ_DELAY_MS = 250;
 const DELIVERED_DELAY_MS = 600;
-const MAX_SPREAD_MS = 5_000;
+/** The longest random delay of the delivered mark after the list of rooms was read, in milliseconds. */
+const MAX_DELIVERED_SPREAD_MS = 5_000;
 /**
  * The most reads of a room until its summary is recent enough, and the first pause between these reads, in
  * milliseconds. Each pause doubles.
  */
-const MAX_TRIES = 8;
-const PAUSE_MS = 500;
+const MAX_REREADS = 8;
+const FIRST_REREAD_PAUSE_MS = 500;
 
 /** Whether an error code means that the user is not a member of the room. */
 export const isRemoval = ({ code }: { readonly code: string }) =>
@@ -32,29 +33,29 @@ export class Listing {
   static removals = 0;
   summary!: Summary;
   readonly #room: RoomImpl;
-  readonly #read: Watermark;
-  readonly #delivered: Watermark;
+  readonly #readMark: Watermark;
+  readonly #deliveredMark: Watermark;
   #removedAt = 0;
   /** Whether the members of the direct room are being read or have been read. */
-  #findingPeer = false;
+  #peerRequested = false;
   #refreshing: number | undefined;
   /** Whether the running read may return an answer that is too old. */
   #stale = false;
-  /** Changes when another user connects. The kit ignores answers that were requested before this. */
+  /** Changes when another user connects. The kit ignores answers that were requested before the change. */
   #userGeneration = 0;
 
   constructor(room: RoomImpl) {
     const { core, id } = room;
     this.#room = room;
-    this.#read = createWatermark(core, "message:read", id, READ_DELAY_MS, () => this.#readConfirmed());
-    this.#delivered = createWatermark(core, "message:delivered", id, DELIVERED_DELAY_MS, () => {});
+    this.#readMark = createWatermark(core, "message:read", id, READ_DELAY_MS, () => this.#readConfirmed());
+    this.#deliveredMark = createWatermark(core, "message:delivered", id, DELIVERED_DELAY_MS, () => {});
     this.reset();
   }
 
   /** Resets the marks and the summary, because they belong to one membership. */
   reset(): void {
-    this.#read.reset();
-    this.#delivered.reset();
+    this.#readMark.reset();
+    this.#deliveredMark.reset();
     this.#resetSummary();
   }
 
@@ -67,45 +68,46 @@ export class Listing {
 
   /** Sends pending marks, because the client has connected. */
   up(): void {
-    this.#read.up();
-    this.#delivered.up();
+    this.#readMark.up();
+    this.#deliveredMark.up();
   }
 
   down(): void {
-    this.#read.stop();
-    this.#delivered.stop();
+    this.#readMark.stop();
+    this.#deliveredMark.stop();
   }
 
   /** Drops the marks, because the user was removed from the room. */
   removed(): void {
     this.#removedAt = ++Listing.removals;
-    this.#read.reset();
-    this.#delivered.reset();
+    this.#readMark.reset();
+    this.#deliveredMark.reset();
   }
 
   /** Marks all messages up to `seq` as read. */
   markRead(seq: number): void {
-    this.#read.move(seq);
+    this.#readMark.move(seq);
     this.#readTo(seq);
   }
 
   /** Moves the delivered mark, because this device has received the message at `seq`. */
   delivered(seq: number): void {
-    this.#delivered.move(seq);
+    this.#deliveredMark.move(seq);
   }
 
   /** Applies a mark of the current user that the server has stored, perhaps for another device of the user. */
   applyMark(type: string, seq: number): void {
     if (type === "receipt:read") {
-      this.#read.confirm(seq);
+      this.#readMark.confirm(seq);
       this.#readTo(seq);
       this.#readConfirmed();
-    } else this.#delivered.confirm(seq);
+    } else this.#deliveredMark.confirm(seq);
   }
 
-  /** Applies the answer to a join. */
-  joined({ room, kind, name, role, members, read_seq }: Partial<JoinedRoom>): void {
-    if (kind) this.summary.setKnownFields({ room, kind, name, role, members } as Partial<MyRoomObject>);
+  /** Applies the answer to a join, or the fields of `room:added`, which arrived at `updatedAt`. */
+  joined(room: Partial<JoinedRoom>, updatedAt = 0): void {
+    const { kind, read_seq } = room;
+    if (kind) this.summary.setKnownFields(room as MyRoomObject, updatedAt);
     if (read_seq !== undefined) this.applyMark("receipt:read", read_seq);
   }
 
@@ -123,20 +125,20 @@ export class Listing {
     room.error = undefined;
     const complete = this.summary.applyAnswer(object);
     // If the server has confirmed a higher read mark than the answer contains, the answer's unread count is wrong.
-    if (!complete || (this.summary.stale && object.read_seq < this.#read.stored())) this.#rereadUnread();
-    this.#read.confirm(object.read_seq);
-    // The answer contains the last message, so the message is now delivered. The random delay prevents
-    // a burst of marks from many rooms.
+    if (!complete || (this.summary.stale && object.read_seq < this.#readMark.stored())) this.#rereadUnread();
+    this.#readMark.confirm(object.read_seq);
+    // The answer contains the last message, so the message is now delivered. The random delay prevents a burst of marks
+    // from many rooms.
     const { unread, lastMessage } = this.summary.value ?? {};
     if (unread && lastMessage)
-      this.#delivered.move(lastMessage.seq ?? 0, room.core.env.random() * MAX_SPREAD_MS);
+      this.#deliveredMark.move(lastMessage.seq ?? 0, room.core.env.random() * MAX_DELIVERED_SPREAD_MS);
     this.findPeer();
     room.update();
     if (earlierError && room.opened && room.core.connection.up) room.log.follow();
     return true;
   }
 
-  /** Reads the room again until its head (last seq) is at least `upto`, at most `MAX_TRIES` times. */
+  /** Reads the room again until its head (last seq) is at least `upto`, at most `MAX_REREADS` times. */
   async refresh(upto: number): Promise<void> {
     const room = this.#room;
     const running = this.#refreshing;
@@ -146,7 +148,7 @@ export class Listing {
     const userGeneration = this.#userGeneration;
     const alive = () => userGeneration === this.#userGeneration;
     try {
-      for (let tries = 0; tries < MAX_TRIES && alive(); tries++) {
+      for (let tries = 0; tries < MAX_REREADS && alive(); tries++) {
         const wanted: number = this.#refreshing ?? 0;
         this.#stale = false;
         const { removals } = Listing;
@@ -157,7 +159,7 @@ export class Listing {
           room.log.cursor ??= object.head;
           if (object.head.seq >= wanted && wanted === this.#refreshing && !this.#stale) break;
         }
-        await pause(env.timers, PAUSE_MS * 2 ** tries).done;
+        await pause(env.timers, FIRST_REREAD_PAUSE_MS * 2 ** tries).done;
       }
     } catch (thrown) {
       const error = asError(thrown);
@@ -176,27 +178,28 @@ export class Listing {
     const { kind, peer, lastMessage } = summary.value ?? {};
     if (kind !== "direct" || peer?.name) return;
     const me = room.core.me()?.id;
-    const last = lastMessage?.sender;
-    if (last && last.id !== me) summary.setPeer(omitNullish({ user: last.id, name: last.name }));
-    else if (!this.#findingPeer && (room.opened || !peer)) {
+    const lastSender = lastMessage?.sender;
+    if (lastSender && lastSender.id !== me)
+      summary.setPeer(omitNullish({ user: lastSender.id, name: lastSender.name }));
+    else if (!this.#peerRequested && (room.opened || !peer)) {
       // The last message is not from the other user, so only the list of members names the other user.
-      this.#findingPeer = true;
+      this.#peerRequested = true;
       room.detach(async () => {
-        let other: Member | undefined;
+        let other: MemberObject | undefined;
         try {
           const page = await room.read<{ members?: unknown }>("/members");
-          other = filterShape<Member>(page?.members, SHAPES.member).find(({ user }) => user !== me);
+          other = filterShape<MemberObject>(page?.members, SHAPES.member).find(({ user }) => user !== me);
         } finally {
-          this.#findingPeer = !!other;
+          this.#peerRequested = !!other;
         }
-        if (other) summary.setPeer(omitNullish({ user: other.user, name: other.name ?? undefined }));
+        if (other) summary.setPeer(omitNullish({ user: other.user, name: other.name }));
         room.update();
       });
     }
   }
 
   #resetSummary(): void {
-    this.#findingPeer = false;
+    this.#peerRequested = false;
     this.summary = new Summary(() => this.#room.core.me()?.id);
   }
 
@@ -205,7 +208,9 @@ export class Listing {
     this.#room.update();
   }
 
-  /** Reads an unknown unread count again, because the server has confirmed the read mark. */
+  /**
+   * Reads the unread count again if the kit does not know it. The server can count now, because it has the read mark.
+   */
   #readConfirmed(): void {
     if (this.summary.stale) this.#rereadUnread();
   }

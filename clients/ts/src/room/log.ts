@@ -6,6 +6,8 @@ import { asFrame, assertShape, SHAPES } from "../protocol/check.js";
 import type { JoinedRoom, LogEvent, ServerFrame } from "../protocol/frames.js";
 import type { Cursor } from "../protocol/objects.js";
 import { pause, retryUntilDone } from "../timers.js";
+import type { RoomPosition } from "../types.js";
+import { PAGE_SIZE } from "./reader.js";
 import type { RoomImpl } from "./room.js";
 import type { Page } from "./timeline.js";
 
@@ -13,17 +15,15 @@ import type { Page } from "./timeline.js";
  * The most missing events that the log reads after a gap. After a larger gap the newest messages are loaded instead.
  */
 const MAX_FILL_EVENTS = 200;
-/** The number of messages in the newest page, unless the window is smaller. */
-const PAGE_SIZE = 50;
 
 /**
  * How the log treats events and `room:caught_up`. `open`: it applies them. `filling`: it keeps them until the missing
- * events of a gap are read. `closed` (the newest page is being read) and `joining` (the join after that page was sent):
+ * events of a gap are read. `closed` (a page is being read) and `joining` (the join that follows this page was sent):
  * it drops them, because they would move the cursor past events that the page does not contain.
  */
-type Intake = "open" | "filling" | "closed" | "joining";
+type IntakeMode = "open" | "filling" | "closed" | "joining";
 
-type CaughtUp = Extract<ServerFrame, { type: "room:caught_up" }>;
+type CaughtUpFrame = Extract<ServerFrame, { type: "room:caught_up" }>;
 
 /** Follows the log of one room: joins, loads, fills gaps and moves the cursor, as docs/PROTOCOL.md describes. */
 export class Log {
@@ -31,13 +31,17 @@ export class Log {
   error: TidingsError | undefined;
   cursor: Cursor | undefined;
   joined = false;
+  /** The position around which the first page is read. */
+  target: RoomPosition = "end";
+  /** The seq of the last event that was emitted to the app, by epoch. Holds only the epoch of that event. */
+  #lastEmittedSeqs: Record<string, number> = {};
   readonly #core: Core;
   readonly #room: RoomImpl;
   /** The epoch in the answer to the last join. The next event moves the cursor into this epoch. */
   #joinedEpoch: string | undefined;
-  #intake: Intake = "open";
+  #intake: IntakeMode = "open";
   /** The frames that arrived during the gap fill. */
-  #buffer: (LogEvent | CaughtUp)[] = [];
+  #buffer: (LogEvent | CaughtUpFrame)[] = [];
   /** Whether the loaded messages are out of date and must be loaded again. */
   #stale = false;
   /** The seq up to which the next load must contain all events. */
@@ -57,7 +61,7 @@ export class Log {
     this.#stale = true;
   }
 
-  /** Stops following the log, for example because the connection is gone. */
+  /** Stops following the log, for example because the connection was lost. */
   down(): void {
     this.#job++;
     this.joined = false;
@@ -89,7 +93,7 @@ export class Log {
   }
 
   /** Handles an event, or `room:caught_up`, which means that no event up to its seq is missing. */
-  onFrame(frame: LogEvent | CaughtUp): void {
+  onFrame(frame: LogEvent | CaughtUpFrame): void {
     if (this.#intake === "closed" || this.#intake === "joining") return;
     const caughtUp = frame.type === "room:caught_up";
     if (!caughtUp && this.cursor && this.#joinedEpoch !== undefined) {
@@ -153,7 +157,10 @@ export class Log {
     const cursor = this.cursor;
     if (!cursor || event.seq <= cursor.seq) return;
     this.cursor = { epoch: cursor.epoch, seq: event.seq };
-    this.#room.apply(event);
+    // A page may end below an earlier cursor. The join after that page then repeats events that the app already has.
+    const repeated = event.seq <= (this.#lastEmittedSeqs[cursor.epoch] ?? 0);
+    if (!repeated) this.#lastEmittedSeqs = { [cursor.epoch]: event.seq };
+    this.#room.apply(event, repeated);
   }
 
   async #join(job: number): Promise<void> {
@@ -186,7 +193,7 @@ export class Log {
   }
 
   /**
-   * Reads a page, with retries. Returns undefined when a newer job has started or when the read has failed for good.
+   * Reads a page, with retries. Returns undefined when a newer job has started or when the read has failed permanently.
    */
   async #read<T>(
     job: number,
@@ -227,37 +234,42 @@ export class Log {
   async #load(): Promise<void> {
     const job = ++this.#job;
     // If the room is joined and its cursor is valid, the log keeps applying events while the page is read.
-    const followed = this.cursor !== undefined && this.joined && !this.#stale && this.#intake === "open";
-    if (!followed) this.#intake = "closed";
+    const isFollowing = this.cursor !== undefined && this.joined && !this.#stale && this.#intake === "open";
+    if (!isFollowing) this.#intake = "closed";
     this.#setPhase("loading");
-    this.#room.timeline.beginRead();
+    const { timeline, listing, reader } = this.#room;
     const limit = Math.min(PAGE_SIZE, this.#core.env.windowSize);
-    // The server answers once PostgreSQL has all events up to `upto`, which never happens if Redis has lost events. So
-    // a log that is not followed reads without `upto` after `unavailable`. Its next join reports the new epoch.
-    let wait = true;
-    const upto = () => (wait && Math.max(this.#requiredSeq, this.cursor?.seq ?? 0)) || undefined;
-    const page = await this.#read<Page>(
-      job,
-      () => `/messages${queryString({ limit, upto: upto() })}`,
-      SHAPES.page,
-      ({ code }) => {
-        if (code === "unavailable") wait = followed;
-      },
-    );
-    if (page && job === this.#job) {
+    if (!timeline.loaded && this.target === "unread" && !listing.summary.value) await listing.refresh(0);
+    if (job !== this.#job) return;
+    const around = () => (timeline.loaded ? timeline.anchor : reader.resolve(this.target, limit));
+    // The server answers once PostgreSQL has all events up to `upto`, which never happens if Redis has lost some of
+    // them. So after the error `unavailable`, a log that does not follow reads without `upto`. Its next join
+    // reports the new epoch.
+    let waitForUpto = true;
+    const upto = () => (waitForUpto && Math.max(this.#requiredSeq, this.cursor?.seq ?? 0)) || undefined;
+    const loaded = await timeline.duringRead(async () => {
+      const page = await this.#read<Page>(
+        job,
+        () => `/messages${queryString({ around: around(), limit, upto: upto() })}`,
+        SHAPES.page,
+        ({ code }) => {
+          if (code === "unavailable") waitForUpto = isFollowing;
+        },
+      );
+      if (!page || job !== this.#job) return false;
       this.#stale = false;
       this.#requiredSeq = 0;
-      if (this.#room.opened) this.#room.timeline.load(page);
+      if (this.#room.opened) timeline.load(page);
       const cursor = this.cursor;
-      if (!cursor || !followed) this.cursor = page.head;
-      if (!followed) this.#room.refresh(page.head.seq);
+      if (!cursor || !isFollowing) this.cursor = page.head;
+      if (!isFollowing) this.#room.refresh(page.head.seq);
       // The page ends below the cursor, so accepted messages above `page.head` may be lost. The next join uses the
       // lower cursor, so no `room:gap` will report this loss.
       if (cursor && page.head.seq < cursor.seq) this.#room.epochChanged(page.head.seq);
-    }
-    this.#room.timeline.endRead();
-    if (!page || job !== this.#job) return;
-    void this.#join(job);
+      return true;
+    });
+    // A listener may have started a newer job.
+    if (loaded && job === this.#job) void this.#join(job);
   }
 
   async #fill(head: Cursor): Promise<void> {
@@ -265,7 +277,7 @@ export class Log {
     this.#buffer = [];
     this.#intake = "filling";
     this.#setPhase("catching-up");
-    for (let idle = 0; ; ) {
+    for (let idleReads = 0; ; ) {
       const at = this.cursor?.seq ?? 0;
       const page = await this.#read<{ events: unknown[]; next: Cursor; more: boolean }>(
         job,
@@ -283,8 +295,8 @@ export class Log {
       this.cursor = { epoch: head.epoch, seq };
       if (seq >= head.seq) break;
       // Without progress the next request waits longer, because PostgreSQL lacks some of the missing events.
-      idle = seq > at ? 0 : idle + 1;
-      if (idle) await pause(this.#core.env.timers, 500 * idle).done;
+      idleReads = seq > at ? 0 : idleReads + 1;
+      if (idleReads) await pause(this.#core.env.timers, 500 * idleReads).done;
       if (job !== this.#job) return;
     }
     this.#requiredSeq = 0;

@@ -2,14 +2,14 @@ import { omitNullish } from "../omit-nullish.js";
 import { type Entry, toOutboxEntry } from "../outbox/entry.js";
 import { filterShape, SHAPES } from "../protocol/check.js";
 import type { MessageNew } from "../protocol/frames.js";
-import type { MessageObject, ReactionObject } from "../protocol/objects.js";
+import type { AttachmentObject, MessageObject, ReactionObject } from "../protocol/objects.js";
 import type { Message } from "../types.js";
 
 /**
- * Makes the key of a row from the sender and the client id. The sender is empty for the user's own messages, so that
- * the key is the same before the user id is known. User ids contain no space.
+ * Makes the key of a row (a message as the app gets it) from the sender and the client id. The sender is empty for the
+ * user's own messages, so that the key is the same before the user id is known. User ids contain no space.
  */
-const keyOf = (clientId: string, sender = ""): string => `${sender} ${clientId}`;
+const rowKey = (clientId: string, sender = ""): string => `${sender} ${clientId}`;
 
 /** A message in an event or in an HTTP answer. */
 type WireMessage = Omit<MessageNew, "type"> & Partial<Pick<MessageObject, "reactions" | "last_seq">>;
@@ -18,7 +18,7 @@ type WireMessage = Omit<MessageNew, "type"> & Partial<Pick<MessageObject, "react
 export function toMessage(source: WireMessage, me: string | undefined): Message {
   const { id, name, picture } = source.sender;
   return omitNullish({
-    key: keyOf(source.client_id, id === me ? "" : id),
+    key: rowKey(source.client_id, id === me ? "" : id),
     seq: source.seq,
     id: source.id,
     clientId: source.client_id,
@@ -28,12 +28,15 @@ export function toMessage(source: WireMessage, me: string | undefined): Message 
     kind: source.kind,
     content: source.content,
     at: Date.parse(source.at) || 0,
-    editedAt: (source.edited_at && Date.parse(source.edited_at)) || undefined,
-    deleted: source.deleted === true,
-    replyTo: source.reply_to ?? undefined,
-    attachments: source.attachments ?? [],
-    metadata: source.metadata ?? undefined,
-    visibleTo: source.visible_to ?? undefined,
+    editedAt: Date.parse(source.edited_at as string) || undefined,
+    deleted: !!source.deleted,
+    replyTo: source.reply_to,
+    attachments: filterShape<AttachmentObject>(source.attachments, SHAPES.attachment).map(
+      ({ media_type: mediaType, ...rest }) => ({ ...rest, mediaType }),
+    ),
+    metadata: source.metadata,
+    visibleTo: source.visible_to,
+    mentions: source.mentions,
     reactions: filterShape<ReactionObject>(source.reactions, SHAPES.reaction),
     lastSeq: source.last_seq ?? source.seq,
     status: "sent" as const,
@@ -42,11 +45,11 @@ export function toMessage(source: WireMessage, me: string | undefined): Message 
 }
 
 /** Makes the row of a message in the outbox. `me` is the current user. */
-export function pendingMessage(entry: Entry, me: { id: string; name?: string } | undefined): Message {
+export function toPendingMessage(entry: Entry, me: { id: string; name?: string } | undefined): Message {
   const { clientId, room, content, options, acceptance, error } = entry;
   const id = me?.id ?? entry.user ?? "";
   return omitNullish({
-    key: keyOf(clientId),
+    key: rowKey(clientId),
     ...acceptance,
     clientId,
     room,

@@ -1,38 +1,78 @@
-import { asError, type TidingsError } from "../errors.js";
+import { asError, TidingsError } from "../errors.js";
 import { queryString } from "../net/http.js";
 import { assertShape, filterShape, SHAPES } from "../protocol/check.js";
 import type { MessageObject } from "../protocol/objects.js";
+import type { RoomPosition } from "../types.js";
 import type { RoomImpl } from "./room.js";
 import type { Page } from "./timeline.js";
+
+/** The number of messages in the first page, unless the window is smaller. */
+export const PAGE_SIZE = 50;
 
 /**
  * A running read of one message, whose answer must include all events up to `upto`. The read ends when the generation
  * of the timeline changes.
  */
-interface Reread {
+interface RereadTask {
   readonly generation: number;
   upto: number;
 }
 
-/** Reads older messages and single messages over HTTP. The newest page is read by `Log`. */
+/** Reads pages of messages and single messages over HTTP. The first page is read by `Log`. */
 export class MessageReader {
   readonly #room: RoomImpl;
-  readonly #rereading = new Map<number, Reread>();
-  #older: Promise<boolean> | undefined;
+  readonly #rereads = new Map<number, RereadTask>();
+  /** The running read of the page before or after the loaded messages. Only one such read runs at a time. */
+  #pageRead: { older: boolean; done: Promise<boolean> } | undefined;
+  #moveCount = 0;
 
   constructor(room: RoomImpl) {
     this.#room = room;
   }
 
   /**
-   * Reads the page before the first message and inserts it. Resolves to whether the room has still older
-   * messages. Rejects with TidingsError.
+   * Reads the page before the first message, or after the last one, and inserts it. Resolves to true if the room has
+   * still more messages on that side. Rejects with TidingsError.
    */
-  loadOlder(count: number): Promise<boolean> {
-    this.#older ??= this.#loadOlder(count).finally(() => {
-      this.#older = undefined;
+  async load(older: boolean, count: number): Promise<boolean> {
+    while (this.#pageRead && this.#pageRead.older !== older) await this.#pageRead.done.catch(() => {});
+    this.#pageRead ??= {
+      older,
+      done: this.#load(older, count).finally(() => {
+        this.#pageRead = undefined;
+      }),
+    };
+    return this.#pageRead.done;
+  }
+
+  /** Returns the seq of a position, undefined for the end. `limit` is the number of messages in a page. */
+  resolve(at: RoomPosition, limit: number): number | undefined {
+    if (at !== "unread") return at === "end" ? undefined : at;
+    const { unread, readSeq = 0 } = this.#room.listing.summary.value ?? {};
+    // The newest page contains at least `limit` seqs, so it contains all unread messages if they are fewer.
+    const fitNewestPage = (this.#room.log.cursor?.seq ?? Number.POSITIVE_INFINITY) - readSeq < limit;
+    return unread && readSeq && !fitNewestPage ? readSeq + 1 : undefined;
+  }
+
+  /** Replaces the messages by those around a position. Resolves to true if the position is then loaded. */
+  async moveTo(position: RoomPosition): Promise<boolean> {
+    const { timeline, log } = this.#room;
+    const move = ++this.#moveCount;
+    if (!timeline.loaded) log.target = position;
+    await this.#waitUntilLoaded();
+    const at = this.resolve(position, PAGE_SIZE);
+    // Stops here if a later call has replaced this move.
+    if (timeline.includes(at) || move !== this.#moveCount) return timeline.includes(at);
+    const { generation } = timeline;
+    return timeline.duringRead(async () => {
+      const page = await this.#read({ around: at, limit: PAGE_SIZE });
+      if (move === this.#moveCount) {
+        // If the log has loaded a page meanwhile, that page may be newer than this one.
+        if (timeline.generation !== generation) return this.moveTo(position);
+        timeline.load(page);
+      }
+      return timeline.includes(at);
     });
-    return this.#older;
   }
 
   /**
@@ -41,57 +81,81 @@ export class MessageReader {
    */
   reread(seq: number, upto: number): void {
     const { generation } = this.#room.timeline;
-    const running = this.#rereading.get(seq);
+    const running = this.#rereads.get(seq);
     if (running?.generation === generation) running.upto = Math.max(running.upto, upto);
     else void this.#reread(seq, { generation, upto });
   }
 
-  async #loadOlder(count: number): Promise<boolean> {
-    const { timeline, log } = this.#room;
-    const before = timeline.firstSeq;
-    if (!timeline.hasOlder || before === undefined) return false;
+  /** Waits for the first page. Rejects with TidingsError if the room is not open or has failed. */
+  #waitUntilLoaded(): Promise<void> {
+    const room = this.#room;
+    return new Promise((resolve, reject) => {
+      const check = (): void => {
+        const { error, opened, timeline } = room;
+        if (!error && opened && !timeline.loaded) return;
+        unsubscribe();
+        if (!error && opened) resolve();
+        else reject(error ?? new TidingsError("closed", "The room is not open"));
+      };
+      // The phase changes after each load.
+      const unsubscribe = room.state.subscribe(check);
+      check();
+    });
+  }
+
+  async #read(query: { [name: string]: number | undefined }): Promise<Page> {
+    const { cursor } = this.#room.log;
+    const path = `/messages${queryString({ ...query, upto: cursor?.seq })}`;
+    return assertShape(await this.#room.read<Page>(path), SHAPES.page);
+  }
+
+  async #load(older: boolean, limit: number): Promise<boolean> {
+    const { timeline } = this.#room;
+    const hasMore = () => (older ? timeline.hasOlder : timeline.hasNewer);
+    const from = older ? timeline.firstSeq : timeline.lastSeq;
+    if (!hasMore() || from === undefined) return false;
     const { generation } = timeline;
-    timeline.beginRead();
-    timeline.setOlderState(true);
+    timeline.setLoading(older ? "older" : "newer");
     let error: TidingsError | undefined;
     try {
-      const path = `/messages${queryString({ before, limit: count, upto: log.cursor?.seq })}`;
-      const page = assertShape(await this.#room.read<Page>(path), SHAPES.page);
-      if (timeline.generation === generation) timeline.prepend(page);
-      return timeline.hasOlder;
+      return await timeline.duringRead(async () => {
+        const page = await this.#read({ [older ? "before" : "after"]: from, limit });
+        if (timeline.generation === generation) timeline.extend(page, older);
+        return hasMore();
+      });
     } catch (thrown) {
-      error = asError(thrown);
-      throw error;
+      // An error of an earlier window must not be shown in the present one.
+      if (timeline.generation === generation) error = asError(thrown);
+      throw thrown;
     } finally {
-      timeline.endRead();
-      timeline.setOlderState(false, error);
+      timeline.setLoading(undefined, error);
     }
   }
 
-  async #reread(seq: number, wanted: Reread): Promise<void> {
+  async #reread(seq: number, task: RereadTask): Promise<void> {
     const { timeline, log, core } = this.#room;
-    this.#rereading.set(seq, wanted);
-    timeline.beginRead();
+    this.#rereads.set(seq, task);
     try {
-      for (let upto = 0; upto !== wanted.upto; ) {
-        upto = wanted.upto;
-        const page = await this.#room.retryRead<Page>(
-          () => timeline.generation === wanted.generation,
-          SHAPES.page,
-          // Reads a page, because only a page has a head, which shows how recent the answer is. If Redis has lost
-          // events, PostgreSQL may never reach `upto`, so the cursor of the log limits it.
-          () =>
-            `/messages${queryString({ before: seq + 1, limit: 1, upto: Math.min(upto, log.cursor?.seq ?? upto) })}`,
-        );
-        if (!page) return;
-        const [found] = filterShape<MessageObject>(page.messages, SHAPES.message);
-        timeline.replace(seq, found?.seq === seq ? found : undefined, page.head.seq);
-      }
+      await timeline.duringRead(async () => {
+        for (let upto = 0; upto !== task.upto; ) {
+          upto = task.upto;
+          const page = await this.#room.retryRead<Page>(
+            () => timeline.generation === task.generation,
+            SHAPES.page,
+            // Reads a page, because only a page has a head, which shows how recent the answer is. If Redis has lost
+            // events, PostgreSQL may never reach `upto`, so the cursor of the log limits `upto`.
+            () =>
+              `/messages${queryString({ before: seq + 1, limit: 1, upto: Math.min(upto, log.cursor?.seq ?? upto) })}`,
+          );
+          if (!page) return;
+          const [found] = filterShape<MessageObject>(page.messages, SHAPES.message);
+          timeline.replace(seq, found?.seq === seq ? found : undefined, page.head.seq);
+        }
+      });
     } catch (thrown) {
       core.env.report(thrown);
     } finally {
-      if (this.#rereading.get(seq) === wanted) this.#rereading.delete(seq);
-      timeline.endRead();
+      if (this.#rereads.get(seq) === task) this.#rereads.delete(seq);
     }
   }
 }

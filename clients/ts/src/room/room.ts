@@ -1,4 +1,5 @@
 import type { Core } from "../core.js";
+import { replyAudience } from "../draft/audience.js";
 import { TidingsError } from "../errors.js";
 import { Features } from "../feature.js";
 import { omitNullish } from "../omit-nullish.js";
@@ -7,7 +8,7 @@ import type { JoinedRoom, LogEvent, ServerFrame } from "../protocol/frames.js";
 import type { Rooms } from "../rooms.js";
 import { cell, setIfChanged } from "../store.js";
 import { retryUntilDone, Timer } from "../timers.js";
-import type { Message, Room, RoomState, SendOptions } from "../types.js";
+import type { Message, Room, RoomPosition, RoomState, SendOptions } from "../types.js";
 import { isRemoval, Listing } from "./listing.js";
 import { Log } from "./log.js";
 import { MessageReader } from "./reader.js";
@@ -52,6 +53,13 @@ export class RoomImpl implements Room {
     return this.#openers > 0 || this.#lingerTimer.pending;
   }
 
+  /** Whether the kit may drop this object, and later make a new object for the room, without losing anything. */
+  get forgettable(): boolean {
+    const inUse = this.opened || this.state.watched() || this.messages.watched() || !this.features.unused;
+    const isListed = !this.error && this.listing.summary.value !== undefined;
+    return !inUse && !isListed && this.core.outbox.entriesOf(this.id).length === 0;
+  }
+
   /** Reads `path` below the HTTP resource of this room. */
   read<T>(path: string): Promise<T> {
     return this.core.http("GET", `/rooms/${encodeURIComponent(this.id)}${path}`);
@@ -59,7 +67,7 @@ export class RoomImpl implements Room {
 
   /**
    * Reads with retries; each try waits for a connection and for a slot of the request limiter. Returns undefined once
-   * `alive` returns false. Rejects with a permanent refusal.
+   * `alive` returns false. Rejects when the refusal is permanent.
    */
   retryRead<T>(alive: () => boolean, shape: string, path: () => string): Promise<T | undefined> {
     const { env, connection, limit } = this.core;
@@ -69,7 +77,7 @@ export class RoomImpl implements Room {
     });
   }
 
-  /** Runs work that no caller awaits, in a slot of the request limiter; errors are reported. */
+  /** Runs work that no caller awaits, in a slot of the request limiter. Reports errors unless the room has failed. */
   detach(work: () => Promise<unknown>): void {
     this.core.limit(work).catch((thrown) => {
       if (!this.error) this.core.env.report(thrown);
@@ -77,15 +85,36 @@ export class RoomImpl implements Room {
   }
 
   open(): () => void {
-    let fresh = !this.opened;
+    return this.#open("end");
+  }
+
+  openAround(at: RoomPosition): () => void {
+    const release = this.#open(at);
+    if (this.timeline.loaded) this.detach(() => this.jumpTo(at));
+    return release;
+  }
+
+  jumpTo(at: RoomPosition): Promise<boolean> {
+    return this.reader.moveTo(at);
+  }
+
+  jumpToLatest(): Promise<boolean> {
+    return this.jumpTo("end");
+  }
+
+  #open(at: RoomPosition): () => void {
+    let mustFollow = !this.opened;
+    this.rooms.keep(this);
+    // In a room that is already open, an earlier caller may wait for another position.
+    if (mustFollow) this.log.target = at;
     this.#openers++;
     this.#lingerTimer.clear();
     if (this.error && this.error.code !== "not_found") {
       this.error = undefined;
       // The error has stopped the log, so the log must be followed again even if the room was still open.
-      fresh = true;
+      mustFollow = true;
     }
-    if (fresh && this.core.connection.up && !this.error) this.log.follow();
+    if (mustFollow && this.core.connection.up && !this.error) this.log.follow();
     this.update();
     let released = false;
     return () => {
@@ -97,7 +126,11 @@ export class RoomImpl implements Room {
   }
 
   loadOlder(count = 50): Promise<boolean> {
-    return this.reader.loadOlder(count);
+    return this.reader.load(true, count);
+  }
+
+  loadNewer(count = 50): Promise<boolean> {
+    return this.reader.load(false, count);
   }
 
   trim(): void {
@@ -106,15 +139,42 @@ export class RoomImpl implements Room {
 
   send(content: string, options: SendOptions = {}): Message {
     this.features.callHook("messageSent");
-    return this.timeline.pendingRow(this.core.outbox.add(this.id, content, options));
+    const { core, timeline } = this;
+    const { replyTo, visibleTo } = options;
+    const original = visibleTo || replyTo === undefined ? undefined : timeline.find(replyTo);
+    const audience = visibleTo ?? (original && replyAudience(original, core.me()?.id));
+    const row = timeline.pendingRow(
+      core.outbox.add(this.id, content, {
+        ...options,
+        visibleTo: audience === "everyone" ? undefined : audience,
+      }),
+    );
+    if (timeline.hasNewer) this.detach(() => this.jumpToLatest());
+    return row;
   }
 
-  markRead(seq: number): void {
-    this.listing.markRead(seq);
+  markRead(seq: number, { acrossGaps = false }: { readonly acrossGaps?: boolean } = {}): boolean {
+    const { timeline, listing, log } = this;
+    if (this.opened && !acrossGaps) {
+      const { summary } = listing;
+      const { readSeq = 0, unread = 0, unreadCapped } = summary.value ?? {};
+      const { firstSeq = 0, lastSeq = 0 } = timeline;
+      if (timeline.hasNewer) seq = Math.min(seq, lastSeq);
+      // Messages above the cursor may be missing, for example before an own message that was just accepted.
+      if (!timeline.loaded || seq > (log.cursor?.seq ?? 0)) return false;
+      // Unread messages before the first loaded one were never shown, so the mark must not skip them. They exist if the
+      // loaded messages include fewer unread ones than the room has.
+      const hasGap = timeline.hasOlder && firstSeq > readSeq + 1 && seq > readSeq;
+      if (hasGap && (unreadCapped || !summary.counts(lastSeq) || timeline.countUnread(readSeq) < unread))
+        return false;
+    }
+    listing.markRead(seq);
+    return true;
   }
 
   /** Clears an error that is not a removal, and sends pending marks, because the client has connected. */
   up(): void {
+    this.features.callHook("up");
     if (this.error && !isRemoval(this.error)) this.error = undefined;
     this.listing.up();
   }
@@ -147,6 +207,10 @@ export class RoomImpl implements Room {
       case "room:gap":
         this.log.onGap(frame.after, frame.head);
         return;
+      case "error":
+        // Other errors of a room answer a command without a `ref`.
+        if (frame.reason === "ended") this.removed(Number.POSITIVE_INFINITY);
+        return;
       case "receipt:read":
       case "receipt:delivered":
         for (const { user, seq } of filterShape<{ user: string; seq: number }>(frame.marks, SHAPES.mark)) {
@@ -157,7 +221,8 @@ export class RoomImpl implements Room {
   }
 
   /** Handles `room:added`: the user was added to the room by the event at `from`. */
-  added({ from, kind, name, role }: Extract<ServerFrame, { type: "room:added" }>): void {
+  added(frame: Extract<ServerFrame, { type: "room:added" }>): void {
+    const { from } = frame;
     const { cursor, joined } = this.log;
     this.#addedAt = Math.max(this.#addedAt, from.seq);
     if (!this.error) {
@@ -171,7 +236,9 @@ export class RoomImpl implements Room {
     this.timeline.clear();
     this.log.reset(from);
     this.listing.reset();
-    this.listing.joined({ room: this.id, kind, name, role });
+    this.listing.joined(frame, this.core.env.timers.now());
+    // Messages from before the membership count as read.
+    this.listing.markRead(from.seq);
     void this.listing.refresh(0);
     this.log.follow();
   }
@@ -180,7 +247,7 @@ export class RoomImpl implements Room {
   removed(seq: number): void {
     if (seq <= this.#addedAt) return;
     this.log.reset();
-    this.failed(new TidingsError("not_found", "", { room: this.id }));
+    this.failed(new TidingsError("not_found", "The user is not a member", { room: this.id }));
   }
 
   /** Stops the room with an error: it cannot be followed, or the user is not a member. */
@@ -212,8 +279,8 @@ export class RoomImpl implements Room {
   }
 
   /**
-   * Drops messages and events above `seq`. Reads each earlier message that such an event changed
-   * again, with all events up to `upto`.
+   * Drops messages and events above `seq`. If such an event changed an earlier message, reads that message anew, with
+   * all events up to `upto`.
    */
   dropAbove(seq: number, upto: number): void {
     this.timeline.dropAbove(seq, upto);
@@ -232,7 +299,8 @@ export class RoomImpl implements Room {
     this.features.callHook("joined");
   }
 
-  apply(event: LogEvent): void {
+  /** Applies an event. A repeated event is not emitted again. */
+  apply(event: LogEvent, repeated: boolean): void {
     const { core, listing } = this;
     const me = core.me()?.id;
     listing.summary.apply(event);
@@ -251,15 +319,15 @@ export class RoomImpl implements Room {
         if (event.user === me) this.removed(event.seq);
         break;
       case "member:changed":
-        // With the new role the user may see other earlier messages, so the room is loaded again.
-        if (event.user === me) {
+        // The new role may show or hide earlier messages, so the room is loaded again.
+        if (event.user === me && !repeated) {
           this.log.reload();
           if (!this.opened) void listing.refresh(event.seq);
         }
     }
     this.features.callHook("event", event);
     this.update();
-    core.emit("event", event);
+    if (!repeated) core.emit("event", event);
   }
 
   /** Applies the answer to a join. */
@@ -270,9 +338,17 @@ export class RoomImpl implements Room {
     this.update();
   }
 
+  /** Closes a room that the app has released, without waiting for the rest of `LINGER_MS`. */
+  endLinger(): void {
+    if (!this.#lingerTimer.pending) return;
+    this.#lingerTimer.clear();
+    this.#close();
+  }
+
   #close(): void {
     this.timeline.clear();
     this.features.callHook("closed");
     this.update();
+    this.rooms.closed(this);
   }
 }

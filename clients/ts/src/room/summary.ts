@@ -1,27 +1,37 @@
+import { omitNullish } from "../omit-nullish.js";
 import type { LogEvent } from "../protocol/frames.js";
 import type { MyRoomObject } from "../protocol/objects.js";
 import type { RoomSummary } from "../types.js";
-import { fold, isChange } from "./fold.js";
+import { applyChange, isChange } from "./fold.js";
 import { toMessage } from "./message.js";
 
-/** The number of recent events that are kept. The kit applies them to HTTP answers that are older. */
+/** The number of recent events that are kept. The kit applies them to HTTP answers that do not contain them yet. */
 const MAX_RECENT_EVENTS = 100;
 /** The highest unread count that the kit reports. */
 const MAX_UNREAD = 100;
 
+/** The fields of a room that are known before it is read: the others may be missing. */
+type KnownFields = Pick<MyRoomObject, "room" | "kind"> & Partial<MyRoomObject>;
+
+type UnreadCounts = Pick<RoomSummary, "unread" | "unreadCapped" | "unreadMentions">;
+
 /** The list entry of a room: the last HTTP answer with later events applied. */
 export class Summary {
   value: RoomSummary | undefined;
+  /** The seq up to which `value` contains the events. */
   #seq = 0;
-  #recent: LogEvent[] = [];
-  /** The seqs of unread messages of others that came as events after the last HTTP answer. */
-  #unreadSeqs: number[] = [];
-  /** The unread count of the last HTTP answer, and whether the true number may be higher. */
-  #unread = 0;
-  #capped = false;
+  #hasAnswer = false;
+  #recentEvents: LogEvent[] = [];
   /**
-   * Whether the unread count is unknown: the read mark moved past some of the `#unread`
-   * messages, whose seqs are not known.
+   * The seqs of unread messages of others that came as events after the last HTTP answer, in their order. The value says
+   * whether the message mentions the user.
+   */
+  #newUnread = new Map<number, boolean | undefined>();
+  /** The unread counts of the last HTTP answer; undefined once its messages are read. */
+  #counted: UnreadCounts | undefined;
+  /**
+   * Whether the unread count is unknown: the read mark moved past some of the `#counted` messages, whose seqs are not
+   * known.
    */
   stale = false;
   readonly #me: () => string | undefined;
@@ -36,25 +46,31 @@ export class Summary {
    */
   applyAnswer(object: MyRoomObject): boolean {
     const { head } = object;
-    const complete = this.#recent.length < MAX_RECENT_EVENTS || (this.#recent[0]?.seq ?? 0) <= head.seq + 1;
+    const complete =
+      this.#recentEvents.length < MAX_RECENT_EVENTS || (this.#recentEvents[0]?.seq ?? 0) <= head.seq + 1;
     const before = this.value;
     const me = this.#me();
-    const { created_by } = object;
-    const creator = created_by && created_by !== me ? { user: created_by } : undefined;
+    const { created_by: user } = object;
+    const creator = user && user !== me && { user };
     this.#seq = head.seq;
-    this.#unreadSeqs = [];
-    this.#unread = object.unread ?? 0;
-    this.#capped = object.unread_capped === true;
-    this.value = toSummary(object, me, object.kind === "direct" ? (before?.peer ?? creator) : undefined);
-    for (const event of this.#recent) if (event.seq > head.seq) this.#fold(event);
+    this.#hasAnswer = true;
+    this.#newUnread.clear();
+    this.value = toSummary(object, me, object.kind === "direct" && (before?.peer ?? creator));
+    this.#counted = this.value;
+    for (const event of this.#recentEvents) if (event.seq > head.seq) this.#applyToValue(event);
     this.stale = false;
     this.readTo(before?.readSeq ?? 0);
     return complete;
   }
 
-  /** Sets the known fields of a room that has not been read yet. */
-  setKnownFields(object: Partial<MyRoomObject>): void {
-    this.value ??= toSummary(object, undefined);
+  /** Whether the unread count includes the messages up to `seq`. */
+  counts(seq: number): boolean {
+    return this.#hasAnswer && seq <= this.#seq;
+  }
+
+  /** Sets the known fields of a room that has not been read yet. Rooms with `updatedAt` 0 come last in the list. */
+  setKnownFields(object: KnownFields, updatedAt: number): void {
+    this.value ??= { ...toSummary(object, undefined), updatedAt };
   }
 
   setPeer(peer: { user: string; name?: string }): void {
@@ -62,76 +78,80 @@ export class Summary {
   }
 
   apply(event: LogEvent): void {
-    this.#recent.push(event);
-    if (this.#recent.length > MAX_RECENT_EVENTS) this.#recent.shift();
-    if (event.seq > this.#seq) this.#fold(event);
+    this.#recentEvents.push(event);
+    if (this.#recentEvents.length > MAX_RECENT_EVENTS) this.#recentEvents.shift();
+    if (event.seq > this.#seq) this.#applyToValue(event);
   }
 
   /** Drops kept events above `seq`, because a new epoch began and the log may not contain them. */
   dropAbove(seq: number): void {
-    this.#recent = this.#recent.filter((event) => event.seq <= seq);
+    this.#recentEvents = this.#recentEvents.filter((event) => event.seq <= seq);
   }
 
   /** Marks all messages up to `seq` as read. Sets `stale` when the number of messages that remain unread is unknown. */
   readTo(seq: number): void {
     const value = this.value;
     if (!value || seq <= value.readSeq) return;
-    const remaining = this.#unreadSeqs.filter((other) => other > seq);
-    const last = Math.max(value.lastMessage?.seq ?? 0, this.#unreadSeqs.at(-1) ?? 0);
-    const countKnown = seq >= last || this.#unread === 0 || remaining.length < this.#unreadSeqs.length;
-    if (countKnown) {
-      this.#unread = 0;
-      this.#capped = false;
-    } else this.stale = true;
-    this.#unreadSeqs = remaining;
+    const { size } = this.#newUnread;
+    for (const other of this.#newUnread.keys()) if (other <= seq) this.#newUnread.delete(other);
+    // The last message is at or above all seqs of `#newUnread`.
+    const countKnown =
+      this.#newUnread.size < size || seq >= (value.lastMessage?.seq ?? 0) || !this.#counted?.unread;
+    if (countKnown) this.#counted = undefined;
+    else this.stale = true;
     this.value = { ...value, readSeq: seq, ...this.#count() };
   }
 
-  #count(): { unread: number; unreadCapped: boolean } {
-    const count = this.#unread + this.#unreadSeqs.length;
-    return { unread: Math.min(count, MAX_UNREAD), unreadCapped: this.#capped || count > MAX_UNREAD };
+  #count(): UnreadCounts {
+    const { unread = 0, unreadCapped, unreadMentions = 0 } = this.#counted ?? {};
+    const count = unread + this.#newUnread.size;
+    return {
+      unread: Math.min(count, MAX_UNREAD),
+      unreadCapped: !!unreadCapped || count > MAX_UNREAD,
+      unreadMentions: unreadMentions + [...this.#newUnread.values()].filter(Boolean).length,
+    };
   }
 
-  #fold(event: LogEvent): void {
+  #applyToValue(event: LogEvent): void {
     this.#seq = event.seq;
-    const value = this.value;
-    if (!value) return;
+    if (!this.value) return;
+    // A deleted or voided message is not unread.
+    const isGone = event.type === "message:deleted" || event.type === "message:void";
+    if (isGone && this.#newUnread.delete(event.target)) this.value = { ...this.value, ...this.#count() };
+    const { value } = this;
     const me = this.#me();
     const updatedAt = Math.max(value.updatedAt, Date.parse(event.at) || 0);
     if (isChange(event)) {
       const last = value.lastMessage;
-      const lastMessage = last && event.target === last.seq ? (fold(last, event, me) ?? last) : last;
+      const lastMessage = last && applyChange(last, event, me);
       if (lastMessage && lastMessage !== last) this.value = { ...value, lastMessage };
       return;
     }
     switch (event.type) {
       case "message:new": {
         const lastMessage = toMessage(event, me);
-        if (!lastMessage.mine && event.seq > value.readSeq) this.#unreadSeqs.push(event.seq);
+        if (!lastMessage.mine && event.seq > value.readSeq)
+          this.#newUnread.set(event.seq, lastMessage.mentions?.includes(me as string));
         // The count stops at `MAX_UNREAD`, so more seqs are not needed.
-        if (this.#unreadSeqs.length > 2 * MAX_UNREAD) this.#unreadSeqs.shift();
+        const [oldest] = this.#newUnread.keys();
+        if (this.#newUnread.size > 2 * MAX_UNREAD) this.#newUnread.delete(oldest as number);
         this.value = { ...value, lastMessage, updatedAt, ...this.#count() };
         return;
       }
-      case "message:void":
-        this.#unreadSeqs = this.#unreadSeqs.filter((seq) => seq !== event.target);
-        this.value = { ...value, ...this.#count() };
-        return;
       case "room:updated":
         this.value = {
           ...value,
           updatedAt,
           ...(event.name != null && { name: event.name || null }),
-          ...(event.metadata && { metadata: event.metadata }),
-          ...(event.archived != null && { archived: event.archived }),
+          ...omitNullish({ metadata: event.metadata, archived: event.archived }),
         };
         return;
       case "member:added":
-        this.value = { ...value, members: value.members + 1 };
+      case "member:removed": {
+        const members = value.members + (event.type === "member:added" ? 1 : -1);
+        this.value = { ...value, members: Math.max(0, members) };
         return;
-      case "member:removed":
-        this.value = { ...value, members: Math.max(0, value.members - 1) };
-        return;
+      }
       case "member:changed":
         if (event.user === me) this.value = { ...value, role: event.role };
     }
@@ -140,24 +160,25 @@ export class Summary {
 
 /** Makes the list entry from the known fields of a room. */
 function toSummary(
-  object: Partial<MyRoomObject>,
+  object: KnownFields,
   me: string | undefined,
-  peer?: RoomSummary["peer"],
+  peer?: RoomSummary["peer"] | false | "",
 ): RoomSummary {
-  const { room, kind, name, role, members, archived, metadata, unread, last_message } = object;
   return {
-    id: room ?? "",
-    kind: kind ?? "private",
-    name: name || null,
-    role: role ?? "member",
-    members: members ?? 0,
-    archived: archived === true,
-    metadata: metadata ?? null,
-    unread: unread ?? 0,
-    unreadCapped: object.unread_capped === true,
+    id: object.room,
+    kind: object.kind,
+    name: object.name || null,
+    role: object.role ?? "member",
+    members: object.members ?? 0,
+    archived: !!object.archived,
+    metadata: object.metadata ?? null,
+    unread: object.unread ?? 0,
+    unreadCapped: !!object.unread_capped,
+    unreadMentions: object.unread_mentions ?? 0,
+    notify: object.notify ?? "all",
     readSeq: object.read_seq ?? 0,
-    updatedAt: Date.parse(object.updated_at ?? "") || 0,
-    ...(last_message && { lastMessage: toMessage(last_message, me) }),
+    updatedAt: Date.parse(object.updated_at as string) || 0,
+    ...(object.last_message && { lastMessage: toMessage(object.last_message, me) }),
     ...(peer && { peer }),
   };
 }

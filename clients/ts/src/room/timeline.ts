@@ -6,8 +6,8 @@ import type { ChangeEvent, LogEvent } from "../protocol/frames.js";
 import type { Cursor, MessageObject } from "../protocol/objects.js";
 import { derived } from "../store.js";
 import type { Message, MessageList } from "../types.js";
-import { fold, isChange } from "./fold.js";
-import { pendingMessage, toMessage } from "./message.js";
+import { applyChange, isChange } from "./fold.js";
+import { toMessage, toPendingMessage } from "./message.js";
 import type { RoomImpl } from "./room.js";
 
 /** A page of messages in an HTTP answer. */
@@ -21,20 +21,23 @@ export interface Page {
 /** The rows of one room: messages read over HTTP with later events applied, and messages of the outbox. */
 export class Timeline {
   readonly store = derived<MessageList>(() => this.#rows());
-  /** Adds changes that the server has not confirmed yet to a row. */
+  /** Adds to a row the changes that the server has not confirmed yet. */
   decorate: (row: Message) => Message = (row) => row;
   hasOlder = false;
+  /** Whether the log has messages after the last loaded one. New messages are then not inserted. */
+  hasNewer = false;
   loaded = false;
   /** Changes when all messages are dropped or replaced. The kit then ignores answers to earlier requests. */
   generation = 0;
   readonly #room: RoomImpl;
   #items: readonly Message[] = [];
   #publicRows = new WeakMap<Message, Message>();
-  #loadingOlder = false;
+  #loading: "older" | "newer" | undefined;
   #error: TidingsError | undefined;
   /** Events that arrive during a read. They are applied again to the answer, which may not contain them. */
   #eventsDuringRead: LogEvent[] = [];
   #reads = 0;
+  /** Whether more messages than `windowSize` may be loaded, as after `loadOlder`. */
   #unbounded = false;
 
   constructor(room: RoomImpl) {
@@ -46,56 +49,84 @@ export class Timeline {
     return this.#items[0]?.seq;
   }
 
+  /** The seq of the last message. */
+  get lastSeq(): number | undefined {
+    return this.#items.at(-1)?.seq;
+  }
+
+  /** The seq around which a reload reads: that of the middle message. Undefined if the newest messages are loaded. */
+  get anchor(): number | undefined {
+    return (this.hasNewer && this.#items[this.#items.length >> 1]?.seq) || undefined;
+  }
+
+  /** Whether all messages around this seq are loaded. Undefined means the end of the log. */
+  includes(at: number | undefined): boolean {
+    if (!this.loaded) return false;
+    const { firstSeq = 0, lastSeq = 0 } = this;
+    if (at === undefined) return !this.hasNewer;
+    return (at >= firstSeq || !this.hasOlder) && (at <= lastSeq || !this.hasNewer);
+  }
+
+  /** The number of messages of others above `seq` that are loaded and not deleted. */
+  countUnread(seq: number): number {
+    return this.#items.filter((message) => !message.mine && !message.deleted && (message.seq ?? 0) > seq)
+      .length;
+  }
+
   find(seq: number): Message | undefined {
     return this.#items.find((message) => message.seq === seq);
   }
 
-  /** Must be called before a read over HTTP. Events are kept until `endRead`. */
-  beginRead(): void {
+  /** Runs work that reads messages over HTTP and inserts them. Events are kept until the work ends. */
+  async duringRead<T>(work: () => Promise<T>): Promise<T> {
     this.#reads++;
-  }
-
-  endRead(): void {
-    if (--this.#reads === 0) this.#eventsDuringRead = [];
+    try {
+      return await work();
+    } finally {
+      if (--this.#reads === 0) this.#eventsDuringRead = [];
+    }
   }
 
   /** Drops all messages of the log. Messages of the outbox stay. */
   clear(): void {
     this.generation++;
     this.#items = [];
-    this.hasOlder = this.loaded = this.#unbounded = false;
+    this.hasOlder = this.hasNewer = this.loaded = this.#unbounded = false;
     this.store.refresh();
   }
 
-  /** Replaces all messages by the newest page. */
+  /** Replaces all messages by a page. */
   load(page: Page): void {
     this.generation++;
     this.loaded = true;
-    this.#unbounded = false;
+    this.hasNewer = this.#unbounded = !!page.has_after;
     this.#error = undefined;
     this.#items = this.#toRows(page.messages);
-    this.hasOlder = page.has_before === true;
-    for (const event of this.#eventsDuringRead) if (event.seq > page.head.seq) this.#fold(event);
+    this.hasOlder = !!page.has_before;
+    for (const event of this.#eventsDuringRead) if (event.seq > page.head.seq) this.#applyToItems(event);
     this.#trimToWindow();
     this.store.refresh();
   }
 
-  /** Sets whether older messages are being read, and the error of the last attempt. */
-  setOlderState(loading: boolean, error?: TidingsError): void {
-    this.#loadingOlder = loading;
+  /** Sets which side is being read, and the error of the last attempt. */
+  setLoading(side: "older" | "newer" | undefined, error?: TidingsError): void {
+    this.#loading = side;
     this.#error = error;
     this.store.refresh();
   }
 
-  /** Inserts a page before the first message. */
-  prepend(page: Page): void {
+  /** Inserts a page before the first message, or after the last one. */
+  extend(page: Page, older: boolean): void {
     this.#unbounded = true;
-    const first = this.firstSeq ?? Number.POSITIVE_INFINITY;
-    const added = this.#toRows(page.messages).filter((message) => (message.seq ?? 0) < first);
-    this.#items = [...added, ...this.#items];
-    this.hasOlder = page.has_before === true;
+    const edge = older ? (this.firstSeq ?? Number.POSITIVE_INFINITY) : (this.lastSeq ?? 0);
+    const isOutside = (seq = 0) => (older ? seq < edge : seq > edge);
+    const newRows = this.#toRows(page.messages).filter(({ seq }) => isOutside(seq));
+    this.#items = older ? [...newRows, ...this.#items] : [...this.#items, ...newRows];
+    if (older) this.hasOlder = !!page.has_before;
+    else this.hasNewer = !!page.has_after;
     for (const event of this.#eventsDuringRead) {
-      if (event.seq > page.head.seq && "target" in event && event.target < first) this.#fold(event);
+      if (event.seq > page.head.seq && isOutside("target" in event ? event.target : event.seq))
+        this.#applyToItems(event);
     }
     this.store.refresh();
   }
@@ -103,12 +134,11 @@ export class Timeline {
   /** Replaces the message at `seq`; `undefined` removes it. `head` is the last seq that the HTTP answer includes. */
   replace(seq: number, found: MessageObject | undefined, head: number): void {
     this.#remove(seq);
-    const first = this.firstSeq;
-    if (found && (!this.hasOlder || first === undefined || seq > first)) {
+    if (found && this.includes(seq)) {
       for (const message of this.#toRows([found])) this.#insert(message);
     }
     for (const event of this.#eventsDuringRead) {
-      if (event.seq > head && "target" in event && event.target === seq) this.#fold(event);
+      if (event.seq > head && "target" in event && event.target === seq) this.#applyToItems(event);
     }
     this.store.refresh();
   }
@@ -120,12 +150,14 @@ export class Timeline {
   }
 
   /**
-   * Drops the messages above `seq`. Reads each earlier message that an event above `seq` changed
-   * again, with all events up to `upto`.
+   * Drops the messages above `seq`. If an event above `seq` changed an earlier message, reads that message anew, with
+   * all events up to `upto`.
    */
   dropAbove(seq: number, upto: number): void {
     this.#items = this.#items.filter((message) => (message.seq ?? 0) <= seq);
     this.#eventsDuringRead = this.#eventsDuringRead.filter((event) => event.seq <= seq);
+    // Without a message the position of the window is unknown.
+    if (this.hasNewer && !this.#items.length) this.loaded = false;
     for (const message of this.#items) {
       if (message.lastSeq > seq && message.seq !== undefined) this.#room.reader.reread(message.seq, upto);
     }
@@ -137,17 +169,15 @@ export class Timeline {
     if (this.#reads > 0) this.#eventsDuringRead.push(event);
     if (!this.loaded) return;
     const before = this.#items;
-    this.#fold(event);
+    this.#applyToItems(event);
     this.#trimToWindow();
     if (this.#items !== before) this.store.refresh();
   }
 
-  /** Inserts a message that the server has accepted, because its event may not follow. */
+  /** Inserts a message that the server has accepted, because its event may never arrive. */
   accepted(entry: Entry): void {
     const { acceptance } = entry;
-    if (!this.loaded || !acceptance || this.find(acceptance.seq)) return;
-    const first = this.firstSeq;
-    if (this.hasOlder && first !== undefined && acceptance.seq < first) return;
+    if (!acceptance || entry.change || !this.includes(acceptance.seq) || this.find(acceptance.seq)) return;
     this.#insert({ ...this.pendingRow(entry), stored: true });
     this.store.refresh();
   }
@@ -171,17 +201,19 @@ export class Timeline {
     });
   }
 
-  #fold(event: LogEvent): void {
+  #applyToItems(event: LogEvent): void {
     if (isChange(event)) this.#change(event);
     else if (event.type === "message:new") {
+      // The messages between the last loaded one and this one are not loaded.
+      if (this.hasNewer && event.seq > (this.lastSeq ?? 0)) return;
       const message = toMessage(event, this.#me);
-      const held = this.#items.find(
+      const existing = this.#items.find(
         (other) => other.seq === event.seq || (other.key === message.key && other.id !== undefined),
       );
       // A second message with the same client id is a duplicate. The server voids it with a later event.
-      if (held && held.seq !== event.seq) return;
-      if (!held) this.#insert(message);
-      else if (held.lastSeq <= event.seq) this.#replaceRow(held, message);
+      if (existing && existing.seq !== event.seq) return;
+      if (!existing) this.#insert(message);
+      else if (existing.lastSeq <= event.seq) this.#replaceRow(existing, message);
     } else if (event.type === "message:void") {
       this.#remove(event.target);
       const first = this.firstSeq ?? 0;
@@ -194,20 +226,20 @@ export class Timeline {
   }
 
   #change(event: ChangeEvent): void {
-    const held = this.find(event.target);
-    if (!held) return;
-    const folded = fold(held, event, this.#me);
-    if (!folded) this.#room.reader.reread(event.target, event.seq);
-    else if (folded !== held) this.#replaceRow(held, folded);
+    const message = this.find(event.target);
+    if (!message) return;
+    const changed = applyChange(message, event, this.#me);
+    if (!changed) this.#room.reader.reread(event.target, event.seq);
+    else if (changed !== message) this.#replaceRow(message, changed);
   }
 
-  #replaceRow(held: Message, by: Message): void {
-    this.#items = this.#items.map((other) => (other === held ? by : other));
+  #replaceRow(row: Message, replacement: Message): void {
+    this.#items = this.#items.map((other) => (other === row ? replacement : other));
   }
 
   #insert(message: Message): void {
-    const at = ({ seq = 0 }: Message) => seq;
-    this.#items = [...this.#items, message].sort((a, b) => at(a) - at(b));
+    const seqOf = ({ seq = 0 }: Message) => seq;
+    this.#items = [...this.#items, message].sort((a, b) => seqOf(a) - seqOf(b));
   }
 
   #remove(seq: number): void {
@@ -216,39 +248,44 @@ export class Timeline {
 
   #trimToWindow(): void {
     const { windowSize } = this.#room.core.env;
-    // Does not trim during a read of older messages, because their page must end directly before the first row.
-    if (this.#unbounded || this.#loadingOlder || this.#items.length <= windowSize) return;
+    // Does not trim while a page is read, because the page must be adjacent to the loaded rows.
+    if (this.#unbounded || this.#loading || this.#items.length <= windowSize) return;
     this.#items = this.#items.slice(-windowSize);
     this.hasOlder = true;
   }
 
   /** Returns the row of a message in the outbox. */
   pendingRow(entry: Entry): Message {
-    entry.row ??= pendingMessage(entry, this.#room.core.me());
+    entry.row ??= toPendingMessage(entry, this.#room.core.me());
     return entry.row;
   }
 
   #rows(): MessageList {
-    const waiting = this.#room.core.outbox.entriesOf(this.#room.id);
-    const unstored = new Set(waiting.map((entry) => entry.clientId));
-    const held = new Set<string>();
+    const outboxEntries = this.#room.core.outbox.entriesOf(this.#room.id);
+    const unstored = new Set(outboxEntries.map((entry) => entry.clientId));
+    const loadedClientIds = new Set<string>();
     const rows = this.#items.map((message) => {
-      if (message.mine) held.add(message.clientId);
+      if (message.mine) loadedClientIds.add(message.clientId);
       return this.#publicRow(message, message.mine && unstored.has(message.clientId));
     });
-    for (const entry of waiting) {
+    for (const entry of outboxEntries) {
       // A message of the outbox that is not among the loaded rows comes last, even if it is accepted.
-      if (!held.has(entry.clientId)) rows.push(this.pendingRow(entry));
+      if (!entry.change && !loadedClientIds.has(entry.clientId)) rows.push(this.pendingRow(entry));
     }
     return omitNullish({
       items: rows,
       hasOlder: this.hasOlder,
-      loadingOlder: this.#loadingOlder,
+      loadingOlder: this.#loading === "older",
+      hasNewer: this.hasNewer,
+      loadingNewer: this.#loading === "newer",
       error: this.#error,
     });
   }
 
-  /** Returns the row that the app gets, with unconfirmed changes. `unstored`: the outbox holds the message. */
+  /**
+   * Returns the row that the app gets, with unconfirmed changes. `unstored` means that the outbox still holds the
+   * message.
+   */
   #publicRow(message: Message, unstored: boolean): Message {
     let row = this.#publicRows.get(message);
     if (!row || row.stored === unstored) {

@@ -7,7 +7,7 @@ const DEFAULT_RETRY_MS = 2_000;
 /**
  * Makes a read or delivered mark of the current user. The mark only moves forward, and the kit sends the mark until the
  * server has it.
- * @param delay milliseconds in which several moves are sent as one
+ * @param delay milliseconds for which several moves are collected into one command
  * @param onConfirmed called when the server has the mark
  */
 export function createWatermark(
@@ -18,22 +18,22 @@ export function createWatermark(
   onConfirmed: () => void,
 ) {
   const timer = new Timer(core.env.timers);
-  let wanted = 0;
-  let stored = 0;
+  let wantedSeq = 0;
+  let storedSeq = 0;
   let sending = false;
   let generation = 0;
   const schedule = (ms: number): void => {
-    if (timer.pending || sending || wanted <= stored) return;
+    if (timer.pending || sending || wantedSeq <= storedSeq) return;
     timer.set(ms, () => void send());
   };
   /** Records that the server has stored the mark at `seq`, perhaps for another device of the user. */
   const confirm = (seq: number): void => {
-    stored = Math.max(stored, seq);
-    wanted = Math.max(wanted, seq);
+    storedSeq = Math.max(storedSeq, seq);
+    wantedSeq = Math.max(wantedSeq, seq);
   };
   const send = async (): Promise<void> => {
-    const seq = wanted;
-    if (seq <= stored || !core.connection.up) return;
+    const seq = wantedSeq;
+    if (seq <= storedSeq || !core.connection.up) return;
     const before = generation;
     sending = true;
     let wait = delay;
@@ -44,9 +44,9 @@ export function createWatermark(
       onConfirmed();
     } catch (thrown) {
       const error = asError(thrown);
-      // A permanent refusal, for example of a removed member, would come again. The mark then counts as stored, so that
-      // no retry follows.
-      if (isPermanent(error) && before === generation) stored = seq;
+      // After a permanent refusal, for example of a removed member, a retry would fail again. So the mark counts as
+      // stored.
+      if (isPermanent(error) && before === generation) storedSeq = seq;
       wait = error.retryAfterMs ?? DEFAULT_RETRY_MS;
     } finally {
       if (before === generation) {
@@ -57,12 +57,12 @@ export function createWatermark(
   };
   return {
     /** Returns the highest seq that the server has confirmed or permanently refused. */
-    stored: (): number => stored,
+    stored: (): number => storedSeq,
     confirm,
     /** Moves the mark forward. The new mark is sent within `ms` milliseconds. */
     move(seq: number, ms = delay): void {
-      if (!(seq > wanted)) return;
-      wanted = seq;
+      if (!(seq > wantedSeq)) return;
+      wantedSeq = seq;
       schedule(ms);
     },
     /** Sends a pending mark after a reconnect. */
@@ -72,7 +72,7 @@ export function createWatermark(
     reset(): void {
       timer.clear();
       generation++;
-      wanted = stored = 0;
+      wantedSeq = storedSeq = 0;
       sending = false;
     },
   };

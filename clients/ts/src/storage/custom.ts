@@ -7,6 +7,7 @@ export type AdapterStorage = StorageAdapter & OutboxStorage;
 /** Makes a storage from an object with `getItem`, `setItem` and `removeItem`. Several tabs may share it. */
 export function customStorage(adapter: StorageAdapter): AdapterStorage {
   return {
+    isOutboxStorage: true,
     getItem: (key) => adapter.getItem(key),
     setItem: (key, value) => adapter.setItem(key, value),
     removeItem: (key) => adapter.removeItem(key),

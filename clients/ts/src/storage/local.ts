@@ -1,6 +1,8 @@
 import { type AdapterStorage, customStorage } from "./custom.js";
 
-/** Makes a storage in localStorage, shared by the tabs of a site. Calls throw when the browser refuses access. */
+/**
+ * Makes a storage in localStorage, shared by the tabs of a site. Its functions throw when the browser refuses access.
+ */
 export function localStorageAdapter(): AdapterStorage {
   const storage = () => globalThis.localStorage;
   return customStorage({

@@ -12,11 +12,11 @@ const LEASE_MS = 20_000;
  * A new client in the same page may scan the storage before the old client has released its entries. The new client
  * therefore scans again after this time, in milliseconds.
  */
-const SECOND_SCAN_MS = 2_000;
+const SECOND_SCAN_DELAY_MS = 2_000;
 /** The longest time that the kit waits for a write to the storage, in milliseconds. */
 const MAX_WRITE_WAIT_MS = 2_000;
 
-/** The methods that the outbox calls, without the private fields of the class, so that any object with them fits. */
+/** The methods that the outbox calls. Without the private fields of the class, any object with these methods fits. */
 export type EntryStore = Pick<
   TabEntryStore,
   "mayHaveBeenSent" | "start" | "stop" | "save" | "remove" | "release" | "saveUser"
@@ -37,9 +37,12 @@ export class TabEntryStore {
   readonly #writes = new Map<string, Promise<unknown>>();
   readonly #leaseTimer: Timer;
   readonly #scanTimer: Timer;
-  /** The value of `#lapses` when each entry was first written, by client id; undefined for adopted entries. */
+  /**
+   * How often the lease may have expired before each entry was written, by client id; undefined for adopted entries.
+   */
   readonly #lapsesAtWrite = new Map<string, number | undefined>();
   #leaseRenewedAt = 0;
+  /** How often the lease may have expired so far. */
   #lapses = 0;
   #scanAt = 0;
   #stopped = false;
@@ -60,11 +63,11 @@ export class TabEntryStore {
    * Whether another tab may have sent the entry: it was adopted, or the lease may have expired since its first write.
    */
   mayHaveBeenSent(clientId: string): boolean {
-    return this.#lapsesAtWrite.get(clientId) !== this.#countLapses();
+    return this.#lapsesAtWrite.get(clientId) !== this.#updateLapses();
   }
 
-  /** Returns how often the lease of this tab may have expired so far. */
-  #countLapses(): number {
+  /** Counts an overdue renewal. Returns how often the lease of this tab may have expired so far. */
+  #updateLapses(): number {
     if (this.#env.timers.now() - this.#leaseRenewedAt > LEASE_MS / 2) this.#lapses++;
     return this.#lapses;
   }
@@ -88,7 +91,7 @@ export class TabEntryStore {
       }),
       this.#subscribe(),
     ];
-    await this.#scan(SECOND_SCAN_MS);
+    await this.#scan(SECOND_SCAN_DELAY_MS);
   }
 
   /** Releases all entries, so that other tabs can adopt them. */
@@ -100,7 +103,7 @@ export class TabEntryStore {
     this.#endLease();
   }
 
-  /** Writes an entry. Resolves also when the write failed, because sending continues from memory. */
+  /** Writes an entry. Resolves even when the write fails, because sending continues from memory. */
   async save(entry: Entry): Promise<void> {
     const { clientId } = entry;
     const text = serialize(entry, this.#tab);
@@ -109,7 +112,7 @@ export class TabEntryStore {
     const done = before ? before.then(write) : write();
     this.#writes.set(clientId, done);
     this.#renewLease();
-    if (!this.#lapsesAtWrite.has(clientId)) this.#lapsesAtWrite.set(clientId, this.#countLapses());
+    if (!this.#lapsesAtWrite.has(clientId)) this.#lapsesAtWrite.set(clientId, this.#updateLapses());
     const timeout = pause(this.#env.timers, MAX_WRITE_WAIT_MS);
     await Promise.race([done, timeout.done]);
     timeout.end();
@@ -145,12 +148,12 @@ export class TabEntryStore {
     try {
       return await work(this.#storage);
     } catch (cause) {
-      this.#failed(cause);
+      this.#reportFailure(cause);
       return undefined;
     }
   }
 
-  #failed(cause: unknown): void {
+  #reportFailure(cause: unknown): void {
     this.#env.report(new TidingsError("internal", "the storage of the outbox failed", { cause }));
   }
 
@@ -158,11 +161,13 @@ export class TabEntryStore {
   #subscribe(): () => void {
     try {
       const onChange = (key: string | null) => {
-        if (key === null || key.startsWith(this.#prefix)) this.#planScan(LEASE_RENEW_MS);
+        // Ignores drafts and the cache, which are in the same storage and change often.
+        const isOther = key?.slice(this.#prefix.length).match(/^(draft|cache)\//);
+        if (key === null || (key.startsWith(this.#prefix) && !isOther)) this.#planScan(LEASE_RENEW_MS);
       };
       return this.#storage.subscribe?.(onChange) ?? (() => {});
     } catch (cause) {
-      this.#failed(cause);
+      this.#reportFailure(cause);
       return () => {};
     }
   }
@@ -197,22 +202,22 @@ export class TabEntryStore {
     this.#scanTimer.set(ms, () => void this.#scan(LEASE_MS + random() * LEASE_RENEW_MS));
   }
 
-  /** Adopts the entries of tabs whose lease has expired, and plans the next scan in `next` milliseconds. */
-  async #scan(next: number): Promise<void> {
+  /** Adopts the entries of tabs whose lease has expired, and plans the next scan in `nextScanMs` milliseconds. */
+  async #scan(nextScanMs: number): Promise<void> {
     const { timers, report } = this.#env;
     const keys = (await this.#try((storage) => (storage.keys ?? storage.getAllKeys)?.call(storage))) ?? [];
-    const start = this.#entryKey("");
-    const lease = (tab: string) => `${this.#prefix}tab/${tab}`;
-    const leaseIsValid = async (key: string) => {
+    const entryPrefix = this.#entryKey("");
+    const leaseKey = (tab: string) => `${this.#prefix}tab/${tab}`;
+    const isLeaseValid = async (key: string) => {
       const renewedAt = Number(await this.#try((storage) => storage.getItem(key)));
       // A time far in the future comes from a clock that was set back, so the lease is not valid.
       return Math.abs(timers.now() - renewedAt) < LEASE_MS;
     };
     for (const key of [...keys].sort()) {
-      if (key.startsWith(lease("")) && key !== lease(this.#tab) && !(await leaseIsValid(key))) {
+      if (key.startsWith(leaseKey("")) && key !== leaseKey(this.#tab) && !(await isLeaseValid(key))) {
         await this.#try((storage) => storage.removeItem(key));
       }
-      if (!key.startsWith(start) || this.#writes.has(key.slice(start.length))) continue;
+      if (!key.startsWith(entryPrefix) || this.#writes.has(key.slice(entryPrefix.length))) continue;
       const read = () => this.#try((storage) => storage.getItem(key));
       const text = await read();
       if (!text) continue;
@@ -221,7 +226,7 @@ export class TabEntryStore {
         report(new TidingsError("internal", "an entry of the outbox is damaged"));
         await this.#try((storage) => storage.removeItem(key));
       } else if (
-        !(await leaseIsValid(lease(stored.owner))) &&
+        !(await isLeaseValid(leaseKey(stored.owner))) &&
         // Reads again, because the owner may have changed or deleted the entry after the first read.
         (await read()) === text &&
         this.#unsubscribe &&
@@ -234,6 +239,6 @@ export class TabEntryStore {
         if (!this.#adopt(stored.entry)) this.#lapsesAtWrite.delete(stored.entry.clientId);
       }
     }
-    this.#planScan(next);
+    this.#planScan(nextScanMs);
   }
 }

@@ -17,28 +17,29 @@ export class Device {
   readonly #timeouts = new Set<NodeJS.Timeout>();
   readonly #sockets = new Set<WebSocket>();
   readonly #listeners = new Set<(event: LifecycleEvent) => void>();
-  readonly #calls = new AbortController();
-  #jumped = 0;
+  readonly #requestAbort = new AbortController();
+  #jumpedMs = 0;
   #alive = true;
   #online = true;
   /** Whether WebSockets can be opened. */
   webSockets = true;
-  /** Which frames of the client are lost while the connection stays. */
+  /** Returns true for a frame of the client that is lost although the connection stays open. */
   dropsFrame: (text: string) => boolean = () => false;
 
   /**
-   * @param speed the factor by which its clock is faster, for long pauses in short tests
-   * @param clockOrigin the time at which its clock was right; devices with a shared storage need the same
+   * @param speed how many times faster the clock of the device runs, so that tests with long pauses are short
+   * @param clockOrigin the time at which the clock was right; devices with a shared storage need the same value
    */
   constructor(speed = 1, clockOrigin = Date.now()) {
     this.#speed = speed;
     this.#clockOrigin = clockOrigin;
-    // One listener per pending request is normal.
-    setMaxListeners(0, this.#calls.signal);
+    // Each pending request adds a listener, and by default Node warns about a leak above ten of them.
+    setMaxListeners(0, this.#requestAbort.signal);
   }
 
   readonly timers: Timers = {
-    now: () => this.#clockOrigin + Math.floor((Date.now() - this.#clockOrigin) * this.#speed) + this.#jumped,
+    now: () =>
+      this.#clockOrigin + Math.floor((Date.now() - this.#clockOrigin) * this.#speed) + this.#jumpedMs,
     setTimeout: (run, ms) => {
       if (!this.#alive) return undefined;
       const timeout = setTimeout(() => {
@@ -83,7 +84,7 @@ export class Device {
       WebSocket: Socket as unknown as WebSocketConstructor,
       fetch: (input, init) => {
         if (!this.#alive) return new Promise(() => undefined);
-        const signals = [this.#calls.signal, ...(init?.signal ? [init.signal] : [])];
+        const signals = [this.#requestAbort.signal, ...(init?.signal ? [init.signal] : [])];
         return fetch(input, { ...init, signal: AbortSignal.any(signals) });
       },
     };
@@ -109,14 +110,14 @@ export class Device {
     for (const listener of [...this.#listeners]) listener(event);
   }
 
-  /** Waits that many milliseconds of its clock. */
+  /** Waits `ms` milliseconds of the device's clock. */
   wait(ms: number): Promise<void> {
     return sleep(ms / this.#speed);
   }
 
   /** Moves the clock, as after a sleep. */
   jump(ms: number): void {
-    this.#jumped += ms;
+    this.#jumpedMs += ms;
   }
 
   /** Terminates every socket, as a change of the network does. */
@@ -124,7 +125,7 @@ export class Device {
     for (const socket of this.#sockets) socket.terminate();
   }
 
-  /** Ends the page as in a crash: nothing of it runs on, and no event is emitted. */
+  /** Ends the page as in a crash: all its code stops, and no event is emitted. */
   crash(): void {
     this.#alive = false;
     for (const timeout of this.#timeouts) clearTimeout(timeout);
@@ -133,6 +134,6 @@ export class Device {
       socket.onopen = socket.onmessage = socket.onclose = null;
       socket.terminate();
     }
-    this.#calls.abort();
+    this.#requestAbort.abort();
   }
 }

@@ -1,4 +1,4 @@
-/** A gateway of one test beside those of the system, so that it can restart with other settings. */
+/** An additional gateway for one test, which can restart with other settings. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { createServer } from "node:net";
 import { program, type Stack, type StackOptions } from "../stack.js";
@@ -16,23 +16,23 @@ export function freePort(): Promise<number> {
 }
 
 /** The settings that a system and its additional gateway must share. */
-export class Shared {
+export class SharedSettings {
   private constructor(
     readonly persistence: string,
     readonly port: number,
     readonly admin: number,
   ) {}
 
-  static async make(): Promise<Shared> {
+  static async create(): Promise<SharedSettings> {
     const [persistence, port, admin] = await Promise.all([freePort(), freePort(), freePort()]);
-    return new Shared(`127.0.0.1:${persistence}`, port, admin);
+    return new SharedSettings(`127.0.0.1:${persistence}`, port, admin);
   }
 
   /** The settings of the system. */
   get options(): StackOptions {
     return {
-      gatewayEnv: { ...secret, TIDINGS_PERSISTENCE_URLS: `http://${this.persistence}` },
-      persistenceEnv: { ...secret, TIDINGS_INTERNAL_LISTEN: this.persistence },
+      gatewayEnv: { ...SECRET_ENV, TIDINGS_PERSISTENCE_URLS: `http://${this.persistence}` },
+      persistenceEnv: { ...SECRET_ENV, TIDINGS_INTERNAL_LISTEN: this.persistence },
     };
   }
 
@@ -41,25 +41,25 @@ export class Shared {
   }
 }
 
-const secret = { TIDINGS_INTERNAL_SECRET: "a secret between the nodes of one test" };
+const SECRET_ENV = { TIDINGS_INTERNAL_SECRET: "a secret between the nodes of one test" };
 
 /** The additional gateway; it runs from `start` to `stop`. */
-export class OwnGateway {
+export class AdditionalGateway {
   #child: ChildProcess | undefined;
 
   constructor(
     readonly stack: Stack,
-    readonly shared: Shared,
+    readonly shared: SharedSettings,
   ) {}
 
-  /** Starts it with these settings and returns once it is ready. */
+  /** Starts the gateway with these settings and returns once it is ready. */
   async start(settings: Readonly<Record<string, string>>): Promise<void> {
     const { shared, stack } = this;
     this.#child = spawn(program("tidings-gateway"), [], {
       stdio: "ignore",
       env: {
         ...process.env,
-        ...secret,
+        ...SECRET_ENV,
         REDIS_URL: stack.at.redis_url,
         TIDINGS_JWT_SECRET: stack.at.jwt_secret,
         TIDINGS_PERSISTENCE_URLS: `http://${shared.persistence}`,
@@ -76,13 +76,13 @@ export class OwnGateway {
     );
   }
 
-  /** Ends it by a signal and returns after the exit. */
+  /** Sends the signal to the gateway and returns after its exit. */
   async stop(signal: "SIGTERM" | "SIGKILL" = "SIGTERM"): Promise<void> {
     const child = this.#child;
     this.#child = undefined;
     if (!child || child.exitCode !== null || child.signalCode !== null) return;
-    const ended = new Promise((resolve) => child.once("exit", resolve));
+    const exited = new Promise((resolve) => child.once("exit", resolve));
     child.kill(signal);
-    await ended;
+    await exited;
   }
 }

@@ -36,7 +36,7 @@ export async function log(system: System, user: string, room: string): Promise<L
   }
 }
 
-const reactions = (of: Message["reactions"]) =>
+const comparableReactions = (of: Message["reactions"]) =>
   of.map(({ emoji, count, mine, users }) => ({ emoji, count, mine, users: [...users] }));
 
 /** The fields that must be equal in a row and in storage. */
@@ -51,7 +51,7 @@ export const shownRow = (message: Message) => ({
   edited: message.editedAt ?? null,
   deleted: message.deleted,
   last_seq: message.lastSeq,
-  reactions: reactions(message.reactions),
+  reactions: comparableReactions(message.reactions),
 });
 
 /** The same fields of a stored message. */
@@ -66,12 +66,12 @@ export const storedRow = (message: MessageObject): ReturnType<typeof shownRow> =
   edited: message.edited_at ? Date.parse(message.edited_at) : null,
   deleted: message.deleted ?? false,
   last_seq: message.last_seq,
-  reactions: reactions(message.reactions ?? []),
+  reactions: comparableReactions(message.reactions ?? []),
 });
 
 /**
- * Waits until the shown rows of a room equal the stored ones: all of them when nothing older is left out,
- * else the newest ones. No key may appear twice.
+ * Waits until the shown rows of a room equal its newest stored messages, or all of them if the room reports no older
+ * ones. Failed messages do not count. No key may appear twice.
  */
 export async function expectShownEqualsStored(
   system: System,
@@ -117,5 +117,5 @@ export async function expectAllEmitted(
 }
 
 /** The number of frames of a type. */
-export const count = (frames: readonly ServerFrame[], type: ServerFrame["type"]): number =>
+export const countFrames = (frames: readonly ServerFrame[], type: ServerFrame["type"]): number =>
   frames.filter((frame) => frame.type === type).length;

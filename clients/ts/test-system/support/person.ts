@@ -24,7 +24,7 @@ export interface PersonOptions extends Partial<ClientOptions> {
 /** A user of the system. */
 export class Person {
   readonly client: TidingsClient;
-  /** Every state of the connection, in order, without repetitions. */
+  /** The states of the connection in order. Consecutive equal states are recorded once. */
   readonly states: ConnectionState[] = [];
   readonly events: LogEvent[] = [];
   readonly frames: ServerFrame[] = [];
@@ -38,29 +38,29 @@ export class Person {
     readonly id: string,
     options: PersonOptions = {},
   ) {
-    const { gateways = stack.gateways.map((_, number) => number), name, ...given } = options;
+    const { gateways = stack.gateways.map((_, number) => number), name, ...clientOptions } = options;
     const random = seededRandom(id.length);
     this.client = new TidingsClient({
       url: () => stack.gateway(pick(random, gateways)),
       httpUrl: stack.http(),
       WebSocket: WebSocket as unknown as WebSocketConstructor,
-      // Pauses at a tenth of their cap: short, and the same in every run.
+      // Pauses have a tenth of their maximum length: they are short, and the same in every run.
       random: () => 0.1,
-      ...given,
-      token: async () => {
+      ...clientOptions,
+      token: async (request) => {
         this.tokenRequests++;
-        return (await given.token?.()) ?? stack.token(id, name === undefined ? {} : { name });
+        return (await clientOptions.token?.(request)) ?? stack.token(id, name === undefined ? {} : { name });
       },
       onError: (error) => {
         this.errors.push(error);
-        given.onError?.(error);
+        clientOptions.onError?.(error);
       },
     });
-    const look = () => {
+    const recordState = () => {
       const { state } = this.client.connection.get();
       if (state !== this.states.at(-1)) this.states.push(state);
     };
-    this.client.connection.subscribe(look);
+    this.client.connection.subscribe(recordState);
     this.client.on("event", (event) => void this.events.push(event));
     this.client.on("frame", (frame) => void this.frames.push(frame));
   }
@@ -129,8 +129,8 @@ export class Person {
     await waitUntil(
       `the outbox of ${this.id} is empty`,
       () => {
-        const left = outbox.get();
-        if (left.length) throw new Error(JSON.stringify(left.slice(0, 5)));
+        const entries = outbox.get();
+        if (entries.length) throw new Error(JSON.stringify(entries.slice(0, 5)));
       },
       timeoutMs,
     );

@@ -4,7 +4,7 @@
  */
 import WebSocket from "ws";
 
-const missing = [
+const MISSING_GLOBALS = [
   "window",
   "document",
   "localStorage",
@@ -18,7 +18,7 @@ const missing = [
   "addEventListener",
   "removeEventListener",
 ];
-for (const name of missing) {
+for (const name of MISSING_GLOBALS) {
   Object.defineProperty(globalThis, name, { value: undefined, configurable: true, writable: true });
 }
 
@@ -35,9 +35,9 @@ for (const name of ["get", "set", "has", "delete", "sort"] as const) {
   });
 }
 
-const whole = globalThis.fetch;
+const originalFetch = globalThis.fetch;
 globalThis.fetch = async (input, init) => {
-  const { ok, status, headers, ...rest } = await whole(input, init).then(async (answer) => ({
+  const { ok, status, headers, ...rest } = await originalFetch(input, init).then(async (answer) => ({
     ok: answer.ok,
     status: answer.status,
     headers: { get: (name: string) => answer.headers.get(name) },

@@ -5,7 +5,7 @@ import { Person, type PersonOptions } from "./person.js";
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
-let names = 0;
+let nameCount = 0;
 
 /** A system that starts before the tests of a file and stops after them. */
 export class System {
@@ -30,8 +30,8 @@ export class System {
 
   /** A unique name, so that tests do not affect each other. */
   name(like: string): string {
-    names++;
-    return `${like}-${names}`;
+    nameCount++;
+    return `${like}-${nameCount}`;
   }
 
   /** A user whose client is closed after the test. It is not connected yet. */
@@ -66,12 +66,12 @@ export class System {
   async room(users: readonly string[], more: object = {}): Promise<string> {
     const [owner = "", ...others] = users;
     const members = others.map((user) => ({ user }));
-    const made = await this.http<{ room: string }>(owner, "POST", "/rooms", {
+    const created = await this.http<{ room: string }>(owner, "POST", "/rooms", {
       kind: "private",
       members,
       ...more,
     });
-    return made.room;
+    return created.room;
   }
 
   /** Sends a request to persistence without proxies and without the kit. Rejects for an error status. */
@@ -88,17 +88,17 @@ export class System {
 
   /** Posts a message without the kit and returns its position. */
   async post(user: string, room: string, content: string, more: object = {}): Promise<number> {
-    names++;
-    const client_id = `post-${names}`;
+    nameCount++;
+    const client_id = `post-${nameCount}`;
     const path = `/rooms/${encodeURIComponent(room)}/messages`;
     return (await this.http<{ seq: number }>(user, "POST", path, { client_id, content, ...more })).seq;
   }
 
-  /** Posts many messages concurrently; only the last one has a defined place. */
+  /** Posts many messages concurrently. Only the position of the last one is defined. */
   async posts(user: string, room: string, count: number, text = "p"): Promise<void> {
-    const left = Array.from({ length: count - 1 }, (_, i) => `${text}${i + 1}`);
+    const texts = Array.from({ length: count - 1 }, (_, i) => `${text}${i + 1}`);
     const worker = async () => {
-      for (let next = left.shift(); next !== undefined; next = left.shift())
+      for (let next = texts.shift(); next !== undefined; next = texts.shift())
         await this.post(user, room, next);
     };
     await Promise.all(Array.from({ length: 8 }, worker));

@@ -1,6 +1,6 @@
 /** Waits for conditions. */
 
-/** Waits that many milliseconds. For the pace of traffic and for the length of faults, not for a state. */
+/** Waits `ms` milliseconds: for the rate of traffic, or the length of a fault. Use `waitUntil` to wait for a state. */
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Waits a short time in which something must not happen. A fast clock makes it longer for the client. */

@@ -1,19 +1,21 @@
 import { useTidings } from "@tidings/react";
-import { useApp } from "../state/app.ts";
+import { Button, EmptyState, type EmptyStateProps, FormError, useAction, useChatUi } from "@tidings/react-ui";
+import { useAccount } from "../state/account.ts";
 import { joinOrCreateLobby } from "../state/lobby.ts";
-import { Button } from "../ui/Button.tsx";
-import { FormError } from "../ui/FormError.tsx";
-import { Icon } from "../ui/Icon.tsx";
-import { useAction } from "../ui/useAction.ts";
 
-/** The welcome page for a user without rooms, with a button to join the Lobby. */
-export function Welcome() {
+/** The page beside the list while no room is open. A user without rooms gets a button to join the Lobby. */
+export function Welcome({ hasRooms }: EmptyStateProps) {
+  return hasRooms ? <EmptyState hasRooms /> : <JoinLobby />;
+}
+
+function JoinLobby() {
   const client = useTidings();
-  const { name, go } = useApp();
+  const { go } = useChatUi();
+  const { name } = useAccount();
   const { busy, error, run } = useAction();
   const join = () => run(async () => go({ room: await joinOrCreateLobby(client) }));
   return (
-    <main className="welcome centred column">
+    <main className="tidings-welcome tidings-centred tidings-column">
       <img src="/icon.svg" alt="" width="64" height="64" />
       <h1>Hello, {name}</h1>
       <p>
@@ -24,19 +26,6 @@ export function Welcome() {
         Join the Lobby
       </Button>
       <FormError text={error} />
-    </main>
-  );
-}
-
-/** The text beside the list while no room is open. */
-export function NoRoomOpen() {
-  return (
-    <main className="welcome centred column only-wide">
-      <span className="welcome-sign">
-        <Icon name="chat" size={32} />
-      </span>
-      <h1>Your conversations</h1>
-      <p>Choose a room from the list to start chatting.</p>
     </main>
   );
 }

@@ -27,21 +27,21 @@ export function fetchToken(name: string): Promise<{ token: string; user: string;
 }
 
 /**
- * Makes a function that picks the server for each connection attempt: first a random one, then the next one each time,
- * so that an unreachable server costs one attempt. `?gateway=0` in the page's address selects one server.
+ * Returns a function that picks the server for each connection attempt: first a random server, then the next one each
+ * time. So an unreachable server fails only one attempt. `?gateway=0` in the page's address selects one server.
  */
-export function originPicker(
+export function createOriginPicker(
   origins: readonly string[],
   search: string,
   random: () => number = Math.random,
 ): () => string {
   const requested = new URLSearchParams(search).get("gateway");
-  const pinned = requested === null || requested === "" ? undefined : origins[Number(requested)];
+  const pinnedOrigin = requested === null || requested === "" ? undefined : origins[Number(requested)];
   let at = Math.floor(random() * origins.length);
   return () => {
-    const picked = pinned ?? origins[at];
+    const nextOrigin = pinnedOrigin ?? origins[at];
     at = (at + 1) % origins.length;
-    if (picked === undefined) throw new Error("The server did not name a gateway.");
-    return picked;
+    if (nextOrigin === undefined) throw new Error("The server did not name a gateway.");
+    return nextOrigin;
   };
 }

@@ -1,4 +1,4 @@
-import { cleanName, userIdOf } from "../logic/names.ts";
+import { cleanName, userIdOf } from "../../serve/names.mjs";
 import { tryStorage } from "./tryStorage.ts";
 
 /** The user who is signed in in this tab. */
@@ -7,7 +7,7 @@ export interface Session {
   readonly name: string;
 }
 
-const KEY = "tidings.session";
+const SESSION_KEY = "tidings.session";
 /** The stored value after a sign-out, so that the tab does not sign in again by itself. */
 const SIGNED_OUT = "-";
 
@@ -23,24 +23,25 @@ type SessionStorage = Pick<Storage, "getItem" | "setItem" | "removeItem">;
  */
 export function createSessions(tab: SessionStorage, device: SessionStorage) {
   const sessionFor = (name: string | null): Session | undefined => {
-    const clean = cleanName(name);
-    return clean === undefined ? undefined : { user: userIdOf(clean), name: clean };
+    const cleanedName = cleanName(name);
+    return cleanedName === undefined ? undefined : { user: userIdOf(cleanedName), name: cleanedName };
   };
   return {
     load: (): Session | undefined => {
-      const own = tryStorage(() => tab.getItem(KEY)) ?? null;
-      if (own === SIGNED_OUT) return undefined;
-      const session = sessionFor(own ?? tryStorage(() => device.getItem(KEY)) ?? null);
-      if (session) tryStorage(() => tab.setItem(KEY, session.name));
+      const tabName = tryStorage(() => tab.getItem(SESSION_KEY)) ?? null;
+      if (tabName === SIGNED_OUT) return undefined;
+      const session = sessionFor(tabName ?? tryStorage(() => device.getItem(SESSION_KEY)) ?? null);
+      if (session) tryStorage(() => tab.setItem(SESSION_KEY, session.name));
       return session;
     },
     save: (session: Session): void => {
-      tryStorage(() => tab.setItem(KEY, session.name));
-      tryStorage(() => device.setItem(KEY, session.name));
+      tryStorage(() => tab.setItem(SESSION_KEY, session.name));
+      tryStorage(() => device.setItem(SESSION_KEY, session.name));
     },
     clear: (session: Session): void => {
-      tryStorage(() => tab.setItem(KEY, SIGNED_OUT));
-      if (tryStorage(() => device.getItem(KEY)) === session.name) tryStorage(() => device.removeItem(KEY));
+      tryStorage(() => tab.setItem(SESSION_KEY, SIGNED_OUT));
+      if (tryStorage(() => device.getItem(SESSION_KEY)) === session.name)
+        tryStorage(() => device.removeItem(SESSION_KEY));
     },
   };
 }

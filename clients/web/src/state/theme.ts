@@ -4,11 +4,11 @@ import { tryStorage } from "./tryStorage.ts";
 /** The theme of the page: that of the system, or a fixed one. */
 type Theme = "system" | "light" | "dark";
 
-const KEY = "tidings.theme";
+const THEME_KEY = "tidings.theme";
 
 function storedTheme(): Theme {
-  const found = tryStorage(() => localStorage.getItem(KEY));
-  return found === "light" || found === "dark" ? found : "system";
+  const stored = tryStorage(() => localStorage.getItem(THEME_KEY));
+  return stored === "light" || stored === "dark" ? stored : "system";
 }
 
 /** The theme, and a function to change it. Without a storage the choice lasts only while the page is open. */
@@ -18,7 +18,9 @@ export function useTheme(): [Theme, (theme: Theme) => void] {
     setTheme(next);
     if (next === "system") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = next;
-    tryStorage(() => (next === "system" ? localStorage.removeItem(KEY) : localStorage.setItem(KEY, next)));
+    tryStorage(() =>
+      next === "system" ? localStorage.removeItem(THEME_KEY) : localStorage.setItem(THEME_KEY, next),
+    );
   }, []);
   return [theme, choose];
 }

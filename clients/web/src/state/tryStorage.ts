@@ -1,4 +1,4 @@
-/** Calls the browser's storage. Returns undefined when it throws because it is full or blocked. */
+/** Runs a function that uses the browser's storage. Returns undefined when the storage is full or blocked. */
 export function tryStorage<T>(call: () => T): T | undefined {
   try {
     return call();

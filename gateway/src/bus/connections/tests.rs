@@ -1,8 +1,9 @@
-//! Registering and unregistering connections, and the versions that all connections of a user have.
+//! Tests registering and unregistering connections, and which versions of the memberships and the account count as
+//! received by every connection of a user.
 
 use super::*;
 
-const NOW: Epoch = Epoch(7);
+const CURRENT_EPOCH: Epoch = Epoch(7);
 
 fn user(name: &str) -> UserId {
     UserId::parse(name).unwrap()
@@ -12,21 +13,20 @@ fn versions(rooms: u64, account: u64) -> Versions {
     Versions { rooms, account }
 }
 
-/// Registers a connection.
 fn register(
     registry: &mut ConnectionRegistry,
     name: &str,
     key: ConnectionKey,
     known: Versions,
-) -> Registered {
+) -> RegistrationResult {
     let user = user(name);
     registry.begin_registration(&user);
     let notice_count = registry.notice_count(&user);
-    registry.register(&user, key, notice_count, (NOW, known))
+    registry.register(&user, key, notice_count, (CURRENT_EPOCH, known))
 }
 
 fn diff(registry: &ConnectionRegistry, name: &str, now: Versions) -> (bool, bool) {
-    let VersionDiff { rooms, account } = registry.diff(&user(name), NOW, now);
+    let VersionDiff { rooms, account } = registry.diff(&user(name), CURRENT_EPOCH, now);
     (rooms, account)
 }
 
@@ -96,7 +96,7 @@ fn versions_differ_until_all_connections_know_them() {
     register(&mut registry, "ann", ConnectionKey::new(0, 2), versions(4, 1));
     assert_eq!(diff(&registry, "ann", versions(4, 1)), (true, false));
     let notice_count = registry.notice_count(&user("ann"));
-    registry.mark_rooms_sent(&user("ann"), notice_count, NOW, 4);
+    registry.mark_rooms_sent(&user("ann"), notice_count, CURRENT_EPOCH, 4);
     assert_eq!(diff(&registry, "ann", versions(4, 1)), (false, false));
 }
 
@@ -110,7 +110,7 @@ fn notice_invalidates_known_version() {
     registry.invalidate_rooms(&ann);
     assert_eq!(diff(&registry, "ann", versions(3, 1)), (true, false));
     // A check that began before the notice must not mark the version as sent.
-    registry.mark_rooms_sent(&ann, before, NOW, 3);
+    registry.mark_rooms_sent(&ann, before, CURRENT_EPOCH, 3);
     assert_eq!(diff(&registry, "ann", versions(3, 1)), (true, false));
     assert_eq!(registry.count_notice("bob"), None);
 }
@@ -123,7 +123,9 @@ fn notice_during_admission_is_not_missed() {
     let notice_count = registry.notice_count(&ann);
     registry.count_notice("ann");
     assert!(
-        registry.register(&ann, ConnectionKey::new(0, 1), notice_count, (NOW, versions(1, 1))).missed_notice
+        registry
+            .register(&ann, ConnectionKey::new(0, 1), notice_count, (CURRENT_EPOCH, versions(1, 1)))
+            .missed_notice
     );
     assert!(!register(&mut registry, "ann", ConnectionKey::new(0, 2), versions(1, 1)).missed_notice);
 }
@@ -135,9 +137,11 @@ fn check_during_admission_requests_another_check() {
     let notice_count = registry.notice_count(&ann);
     // The result of the check is sent to registered connections only, and marks the newer version as sent.
     let notice_count_of_check = registry.begin_check(&ann);
-    registry.mark_rooms_sent(&ann, notice_count_of_check, NOW, 2);
+    registry.mark_rooms_sent(&ann, notice_count_of_check, CURRENT_EPOCH, 2);
     assert!(
-        registry.register(&ann, ConnectionKey::new(0, 1), notice_count, (NOW, versions(1, 1))).missed_notice
+        registry
+            .register(&ann, ConnectionKey::new(0, 1), notice_count, (CURRENT_EPOCH, versions(1, 1)))
+            .missed_notice
     );
     assert_eq!(registry.begin_check(&ann), registry.begin_check(&ann), "no connection is pending");
 }
@@ -147,13 +151,13 @@ fn versions_of_earlier_epoch_do_not_count() {
     let mut registry = ConnectionRegistry::new(9);
     let (ann, bob) = (user("ann"), user("bob"));
     register(&mut registry, "ann", ConnectionKey::new(0, 1), versions(3, 1));
-    let both = |registry: &ConnectionRegistry, epoch, user| registry.diff(user, epoch, versions(3, 1));
+    let diff_in = |registry: &ConnectionRegistry, epoch, user| registry.diff(user, epoch, versions(3, 1));
     let all = VersionDiff { rooms: true, account: true };
-    assert_eq!(both(&registry, Epoch(8), &ann), all);
+    assert_eq!(diff_in(&registry, Epoch(8), &ann), all);
     registry.begin_registration(&bob);
     registry.register(&bob, ConnectionKey::new(0, 2), 0, (Epoch(8), versions(3, 1)));
-    assert_eq!(both(&registry, Epoch(8), &ann), all, "the same versions of another epoch");
-    assert_eq!(both(&registry, Epoch(8), &bob), VersionDiff { rooms: false, account: false });
-    registry.mark_rooms_sent(&ann, 0, NOW, 3);
-    assert_eq!(both(&registry, Epoch(8), &ann), all, "sent for the epoch before");
+    assert_eq!(diff_in(&registry, Epoch(8), &ann), all, "the same versions of another epoch");
+    assert_eq!(diff_in(&registry, Epoch(8), &bob), VersionDiff { rooms: false, account: false });
+    registry.mark_rooms_sent(&ann, 0, CURRENT_EPOCH, 3);
+    assert_eq!(diff_in(&registry, Epoch(8), &ann), all, "sent for the epoch before");
 }

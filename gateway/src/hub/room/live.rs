@@ -5,24 +5,48 @@ use std::rc::Rc;
 
 use tidings_shared::log::{Record, record::is_visible_to};
 
-use super::{Room, Subscription};
+use super::{Room, Subscriber, Subscription};
 use crate::{hub::Peer, transport::Frame};
 
 /// Whether a live-only record is for a user. A record with a visibility is for the named users and roles only. Any
 /// other record is for everyone except the sender.
-fn reaches(record: &Record, user: &str, role: &str) -> bool {
-    let named = record.visibility();
-    if named.is_empty() { record.sender() != user } else { is_visible_to(named, "", user, role) }
+fn is_for_user(record: &Record, user: &str, role: &str) -> bool {
+    let visibility = record.visibility();
+    if visibility.is_empty() { record.sender() != user } else { is_visible_to(visibility, "", user, role) }
+}
+
+impl<P> Subscriber<P> {
+    /// Whether the subscription gets live-only records while the room is not being refilled.
+    fn receives_live_only(&self) -> bool {
+        self.live && !self.marks_expired
+    }
 }
 
 impl<P: Peer> Room<P> {
-    /// Sends a live-only record to all live subscriptions that cannot have missed the removal of their user.
-    pub fn deliver_live(&self, record: &Record, frame: &Frame) {
-        for (_, subscriber) in
-            self.subscribers.iter().filter(|(_, subscriber)| self.receives_live(subscriber))
-        {
-            if reaches(record, subscriber.peer.user().as_str(), &subscriber.role) {
-                subscriber.peer.send_shared(frame);
+    /// The number of live subscriptions.
+    pub fn live_count(&self) -> usize {
+        self.live_count
+    }
+
+    /// Whether a subscription gets live-only records: only if it is live and cannot have missed its user's removal.
+    pub fn receives_live_only(&self, subscription: Subscription) -> bool {
+        !self.refilling && self.get(subscription).is_some_and(Subscriber::receives_live_only)
+    }
+
+    /// Sends a live-only record to the live subscriptions that it is for, unless they may have missed the removal of
+    /// their user.
+    pub fn deliver_live_only(&mut self, record: &Record, frame: &Frame) {
+        if self.refilling {
+            return;
+        }
+        let position = self.position.unwrap_or_default();
+        for (slot, subscriber) in &mut self.subscribers {
+            if subscriber.receives_live_only()
+                && is_for_user(record, subscriber.peer.user().as_str(), &subscriber.role)
+                && !subscriber.peer.send_shared(frame)
+            {
+                self.live_count -= 1;
+                self.lagging_slots.push((slot, subscriber.mark_lagging(position)));
             }
         }
     }

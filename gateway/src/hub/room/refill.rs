@@ -1,6 +1,8 @@
 //! Brings a room's live subscriptions up to the head of a read of the room. Each live subscription is sent the missing
 //! records that its role at the record's position may see, or `room:gap`. Then all roles are updated to the head.
 
+use std::rc::Rc;
+
 use tidings_shared::{
     ids::{Cursor, RoomId, Seq, UserId},
     log::TailRead,
@@ -9,7 +11,7 @@ use tidings_shared::{
 
 use super::{Room, Subscriber};
 use crate::{
-    hub::{Peer, Position, RefillOutcome, role::RoleNames, role::Roles},
+    hub::{Peer, Position, RefillOutcome, role::RoleNames, role::StoredRoles},
     transport::Frame,
 };
 
@@ -20,24 +22,24 @@ pub struct RoomRead<'a> {
     /// The users whose membership marks were read, sorted.
     pub users: &'a [UserId],
     /// The roles that persistence returned; `None` if the roles were not read.
-    pub roles: Option<&'a Roles>,
+    pub roles: Option<&'a StoredRoles>,
 }
 
-/// What a read says about the role of one subscription as of the head.
+/// The role of one subscription as of the head, as far as a read shows it.
 enum RoleVerdict<'a> {
     Unchanged,
     Role(&'a str),
     /// The user was removed by the change at this seq; `None` if only persistence reported the removal.
     Removed(Option<Seq>),
-    /// The user's mark was not read.
+    /// The user's membership mark was not read.
     MarkNotRead,
-    /// The role must be read from persistence first.
+    /// No membership mark shows the role as of the head, and the role was not read from persistence.
     RoleNotRead,
 }
 
 impl<'a> RoomRead<'a> {
     fn role_verdict<P: Peer>(&self, subscriber: &Subscriber<P>) -> RoleVerdict<'a> {
-        let (head, user) = (Position::of(&self.tail.head), subscriber.peer.user());
+        let (head, user) = (Position::of_head(&self.tail.head), subscriber.peer.user());
         if subscriber.role_as_of >= head {
             return RoleVerdict::Unchanged;
         }
@@ -57,6 +59,17 @@ impl<'a> RoomRead<'a> {
 }
 
 impl<P: Peer> Room<P> {
+    /// The users whose subscriptions have a role, sorted and unique. A refill must read their membership marks.
+    pub fn users_with_known_role(&self) -> Vec<UserId> {
+        let with_role =
+            self.subscribers.iter().filter(|(_, subscriber)| subscriber.role_as_of != Position::UNREAD);
+        let mut users: Vec<UserId> =
+            with_role.map(|(_, subscriber)| subscriber.peer.user().clone()).collect();
+        users.sort_unstable();
+        users.dedup();
+        users
+    }
+
     /// Carries out [`Hub::refill`](crate::hub::Hub::refill). A call that returns `Retry` or `RolesUnknown` has changed
     /// nothing, so the refill still runs.
     pub(in crate::hub) fn refill(
@@ -66,12 +79,12 @@ impl<P: Peer> Room<P> {
         names: &mut RoleNames,
     ) -> RefillOutcome {
         let tail = read.tail;
-        let head = Position::of(&tail.head);
+        let head = Position::of_head(&tail.head);
         let Some(position) = self.live_position() else {
             self.refilling = false;
             return RefillOutcome::FromTail;
         };
-        if head < self.newest() {
+        if head < self.newest_position() {
             return RefillOutcome::Retry;
         }
         let diverged = tail.head.gap_after_position(position.epoch, position.seq).is_some();
@@ -85,22 +98,20 @@ impl<P: Peer> Room<P> {
             gap.or_else(|| (records.is_none() && sent < tail.head.seq).then_some(sent))
         };
         for (_, subscriber) in self.subscribers.iter().filter(|(_, subscriber)| subscriber.live) {
+            // A subscription without a gap needs neither mark nor stored role, because the records include every change
+            // of the role since `role_as_of`. If the head is of a later epoch, `role_as_of` is at or below that epoch's
+            // base, up to which both epochs have the same events.
             match read.role_verdict(subscriber) {
-                RoleVerdict::RoleNotRead => return RefillOutcome::RolesUnknown,
-                // Otherwise the mark is not needed, because the records include all changes of the role.
-                RoleVerdict::MarkNotRead
-                    if subscriber.marks_expired
-                        || subscriber.role_as_of.epoch != head.epoch
-                        || gap_of(subscriber).is_some() =>
-                {
-                    return RefillOutcome::Retry;
+                RoleVerdict::RoleNotRead if gap_of(subscriber).is_some() => {
+                    return RefillOutcome::RolesUnknown;
                 }
+                RoleVerdict::MarkNotRead if gap_of(subscriber).is_some() => return RefillOutcome::Retry,
                 _ => {}
             }
         }
         // From here on the refill must not return early, because it changes subscriptions.
         let mut outcome = RefillOutcome::FromTail;
-        self.retain(id.as_str(), |subscriber| {
+        self.retain_subscribers(id.as_str(), |subscriber| {
             if !subscriber.live {
                 return true;
             }
@@ -118,20 +129,29 @@ impl<P: Peer> Room<P> {
                 let head = Cursor::new(tail.head.epoch, tail.head.seq);
                 let gap = ServerFrame::Gap { room: id, after, head: &head };
                 subscriber.peer.send(Frame::text(gap.to_json()));
-                (subscriber.role_as_of, subscriber.marks_expired) = (Position::of(&tail.head), false);
+                (subscriber.role_as_of, subscriber.marks_expired) = (Position::of_head(&tail.head), false);
                 outcome = RefillOutcome::Gap;
             } else if position.epoch != head.epoch {
-                // `room:caught_up` comes before the first record of the new epoch, because it moves the cursor.
+                // `room:caught_up` comes before the first record of the new epoch, because this frame moves the
+                // client's cursor to that epoch.
                 let caught_up = ServerFrame::CaughtUp { room: id, epoch: head.epoch, seq: sent };
                 subscriber.peer.send(Frame::text(caught_up.to_json()));
             }
             true
         });
         for record in records.unwrap_or_default() {
-            self.deliver(record, &Frame::text(record.json()));
+            // The subscriptions are now in the head's epoch, which has all records up to the head.
+            let before = Position { seq: Seq(record.seq.0 - 1), ..head };
+            self.deliver(record, &Frame::text(record.json()), before);
             if let Some(change) = record.member_change() {
                 for live in [false, true] {
-                    self.apply_change(id.as_str(), Position::of_record(record), change, live, names);
+                    self.apply_membership_change(
+                        id.as_str(),
+                        Position::of_record(record),
+                        change,
+                        live,
+                        names,
+                    );
                 }
             }
         }
@@ -140,10 +160,23 @@ impl<P: Peer> Room<P> {
         outcome
     }
 
+    /// Ends the live subscriptions and the refill. Returns the peers of the ended subscriptions.
+    pub(in crate::hub) fn end_live_subscriptions(&mut self, id: &RoomId) -> Vec<Rc<P>> {
+        let mut peers = Vec::new();
+        self.retain_subscribers(id.as_str(), |subscriber| {
+            if subscriber.live {
+                peers.push(subscriber.peer.clone());
+            }
+            !subscriber.live
+        });
+        self.refilling = false;
+        peers
+    }
+
     /// Sets every subscription's role as of the head that was read, and ends the subscriptions of removed users.
     fn update_roles(&mut self, id: &RoomId, read: RoomRead<'_>, names: &mut RoleNames) {
-        let head = Position::of(&read.tail.head);
-        self.retain(id.as_str(), |subscriber| {
+        let head = Position::of_head(&read.tail.head);
+        self.retain_subscribers(id.as_str(), |subscriber| {
             match read.role_verdict(subscriber) {
                 RoleVerdict::Removed(_) => return false,
                 RoleVerdict::Role(role) => subscriber.role = names.intern(role),

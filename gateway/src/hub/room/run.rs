@@ -1,4 +1,4 @@
-//! Sends consecutive records at once.
+//! Sends a run of consecutive records together.
 
 use tidings_shared::ids::Seq;
 
@@ -18,15 +18,21 @@ impl<P: Peer> Room<P> {
         if !follows || run.frames().is_empty() {
             return false;
         }
-        for (_, subscriber) in self.subscribers.iter().filter(|(_, subscriber)| subscriber.live) {
-            if subscriber.role_as_of < first {
-                subscriber.peer.send_run(run);
-                continue;
-            }
-            // This subscription went live above the room's position, so its peer already got the first records.
-            let frames = run.frames().iter().enumerate();
-            for (_, frame) in frames.filter(|(index, _)| subscriber.role_as_of < at(*index)) {
-                subscriber.peer.send_shared(frame);
+        for (slot, subscriber) in self.subscribers.iter_mut().filter(|(_, subscriber)| subscriber.live) {
+            let sent = if subscriber.role_as_of < first {
+                subscriber.peer.send_run(run)
+            } else {
+                // This subscription went live above the room's position, so its peer already got the first records.
+                let mut due = run.frames().iter().enumerate();
+                due.position(|(index, frame)| {
+                    subscriber.role_as_of < at(index) && !subscriber.peer.send_shared(frame)
+                })
+                .unwrap_or(run.frames().len())
+            };
+            if sent < run.frames().len() {
+                let before = Position { seq: Seq(at(sent).seq.0 - 1), ..first };
+                self.live_count -= 1;
+                self.lagging_slots.push((slot, subscriber.mark_lagging(before)));
             }
         }
         let last = at(run.frames().len() - 1);

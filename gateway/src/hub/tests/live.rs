@@ -1,8 +1,9 @@
-//! Live-only records: which peers get them, and that they move no position.
+//! Tests which peers get live-only records, and that these records move no position. Also tests the end of the live
+//! subscriptions of a room that does not exist.
 
-use super::*;
+use super::{lagging::take_lagging_peers, *};
 
-fn live_only(sender: &str, visibility: &str) -> Record {
+fn live_only_record(sender: &str, visibility: &str) -> Record {
     let line = format!(
         "1\x1f1\x1f0\x1f0\x1fr\x1fsignal\x1f{sender}\x1f\x1f\x1f{visibility}\x1f\x1f\n{{\"from\":\"{sender}\"}}"
     );
@@ -10,13 +11,18 @@ fn live_only(sender: &str, visibility: &str) -> Record {
 }
 
 /// Dispatches a live-only record. Returns for each peer whether it got the record.
-fn reached(hub: &mut Hub<Listener>, peers: &[&Listener], sender: &str, visibility: &str) -> Vec<bool> {
-    let record = live_only(sender, visibility);
+fn dispatch_live_only(
+    hub: &mut Hub<Listener>,
+    peers: &[&Listener],
+    sender: &str,
+    visibility: &str,
+) -> Vec<bool> {
+    let record = live_only_record(sender, visibility);
     peers.iter().for_each(|peer| peer.got.borrow_mut().clear());
-    let before = (hub.room(&room()).live_position(), hub.room(&room()).newest());
-    assert_eq!(hub.dispatch(&record, &Frame::text(record.json())).0, Dispatch::Delivered);
+    let before = (hub.room(&room()).live_position(), hub.room(&room()).newest_position());
+    assert_eq!(hub.dispatch(&record, &Frame::text(record.json())).0, DispatchOutcome::Delivered);
     assert_eq!(
-        (hub.room(&room()).live_position(), hub.room(&room()).newest()),
+        (hub.room(&room()).live_position(), hub.room(&room()).newest_position()),
         before,
         "a live-only record must not move the room"
     );
@@ -27,35 +33,70 @@ fn reached(hub: &mut Hub<Listener>, peers: &[&Listener], sender: &str, visibilit
 fn live_only_record_reaches_live_others_or_named_users() {
     let mut hub = Hub::default();
     let mut live = |name: &str| {
-        let (peer, subscription) = listener(&mut hub, name);
+        let (peer, subscription) = subscribe_member(&mut hub, name);
         assert!(go_live(&mut hub, subscription, at(1, 4)));
         peer
     };
     let (ann, second, bob) = (live("ann"), live("ann"), live("bob"));
-    let (replaying, _) = listener(&mut hub, "bob");
+    let (replaying, _) = subscribe_member(&mut hub, "bob");
     let peers = [&*ann, &*second, &*bob, &*replaying];
-    assert_eq!(reached(&mut hub, &peers, "ann", ""), [false, false, true, false]);
-    assert_eq!(reached(&mut hub, &peers, "", ""), [true, true, true, false]);
-    assert_eq!(reached(&mut hub, &peers, "ann", "u=bob"), [false, false, true, false]);
-    assert_eq!(reached(&mut hub, &peers, "ann", "u=ann"), [true, true, false, false]);
-    assert_eq!(reached(&mut hub, &peers, "ann", "u=eve"), [false; 4]);
+    assert_eq!(dispatch_live_only(&mut hub, &peers, "ann", ""), [false, false, true, false]);
+    assert_eq!(dispatch_live_only(&mut hub, &peers, "", ""), [true, true, true, false]);
+    assert_eq!(dispatch_live_only(&mut hub, &peers, "ann", "u=bob"), [false, false, true, false]);
+    assert_eq!(dispatch_live_only(&mut hub, &peers, "ann", "u=ann"), [true, true, false, false]);
+    assert_eq!(dispatch_live_only(&mut hub, &peers, "ann", "u=eve"), [false; 4]);
 }
 
 #[test]
 fn live_only_record_skips_peers_that_may_be_removed() {
     let mut hub = Hub::default();
-    let (bob, subscription) = listener(&mut hub, "bob");
+    let (bob, subscription) = subscribe_member(&mut hub, "bob");
     assert!(go_live(&mut hub, subscription, at(1, 4)));
     let peers = [&*bob];
-    assert_eq!(reached(&mut hub, &peers, "ann", ""), [true]);
+    assert_eq!(dispatch_live_only(&mut hub, &peers, "ann", ""), [true]);
     // Record 5 is missing, and may be the removal of the receiver.
     let later = record(1, 6, "");
-    assert_eq!(hub.dispatch(&later, &Frame::text(later.json())).0, Dispatch::Refill);
-    assert_eq!(reached(&mut hub, &peers, "ann", ""), [false]);
-    assert_eq!(refill(&mut hub, &read(1, 1..=6, "1:0")), RefillOutcome::FromTail);
-    assert_eq!(reached(&mut hub, &peers, "ann", ""), [true]);
+    assert_eq!(hub.dispatch(&later, &Frame::text(later.json())).0, DispatchOutcome::Refill);
+    assert_eq!(dispatch_live_only(&mut hub, &peers, "ann", ""), [false]);
+    assert_eq!(refill(&mut hub, &tail_read(1, 1..=6, "1:0")), RefillOutcome::FromTail);
+    assert_eq!(dispatch_live_only(&mut hub, &peers, "ann", ""), [true]);
     assert!(hub.begin_refill(&room()));
-    assert_eq!(reached(&mut hub, &peers, "ann", ""), [false]);
-    assert_eq!(refill(&mut hub, &read(1, 1..=6, "1:0")), RefillOutcome::FromTail);
-    assert_eq!(reached(&mut hub, &peers, "ann", ""), [true]);
+    assert_eq!(dispatch_live_only(&mut hub, &peers, "ann", ""), [false]);
+    assert_eq!(refill(&mut hub, &tail_read(1, 1..=6, "1:0")), RefillOutcome::FromTail);
+    assert_eq!(dispatch_live_only(&mut hub, &peers, "ann", ""), [true]);
+}
+
+#[test]
+fn live_subscriptions_of_missing_room_end() {
+    let mut hub = Hub::default();
+    let (ann, first) = subscribe_member(&mut hub, "ann");
+    let (bob, second) = subscribe_member(&mut hub, "bob");
+    let (_, replaying) = subscribe_member(&mut hub, "cleo");
+    assert!(go_live(&mut hub, first, at(1, 4)) && go_live(&mut hub, second, at(1, 4)));
+    assert!(hub.begin_refill(&room()));
+    let (peers, ended) = hub.end_live_subscriptions(&room());
+    assert!(peers.len() == 2 && Rc::ptr_eq(&peers[0], &ann) && Rc::ptr_eq(&peers[1], &bob));
+    assert_eq!((ended.subscriptions, ended.room, ann.ended.get(), bob.ended.get()), (2, None, 1, 1));
+    assert_eq!(hub.room(&room()).live_position(), None);
+    // The refill has ended, so another one may begin when a subscription goes live.
+    assert!(go_live(&mut hub, replaying, at(1, 4)) && hub.begin_refill(&room()));
+    let (peers, ended) = hub.end_live_subscriptions(&room());
+    assert_eq!((peers.len(), ended.subscriptions, ended.room), (1, 1, Some(room())));
+    assert_eq!(hub.room_count(), 0);
+}
+
+#[test]
+fn peer_without_space_misses_live_only_record_and_no_event() {
+    let mut hub = Hub::default();
+    let (bob, subscription) = subscribe_member(&mut hub, "bob");
+    let (_, other) = subscribe_member(&mut hub, "cleo");
+    assert!(go_live(&mut hub, subscription, at(1, 4)) && go_live(&mut hub, other, at(1, 4)));
+    bob.space.set(0);
+    assert_eq!(dispatch_live_only(&mut hub, &[&bob], "ann", ""), [false]);
+    assert_eq!(take_lagging_peers(&mut hub), [("bob".to_owned(), at(1, 4))]);
+    bob.space.set(usize::MAX);
+    assert_eq!(dispatch_live_only(&mut hub, &[&bob], "ann", ""), [false], "bob is replaying");
+    assert!(go_live(&mut hub, subscription, at(1, 4)));
+    assert_eq!(dispatch_hint(&mut hub, 1, 5), DispatchOutcome::Delivered);
+    assert_eq!(dispatch_live_only(&mut hub, &[&bob], "ann", ""), [true]);
 }

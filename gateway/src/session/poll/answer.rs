@@ -16,27 +16,33 @@ use super::request::PollRequest;
 use crate::{client::PollBuffer, hub::Position};
 
 /// The `ref` of the poll's own join, which differs from every `ref` of a client by its length.
-pub(super) const JOIN: &str = "join__________________________________________________________________";
-const REFERENCE_CHARS: usize = 70;
+pub(super) const JOIN_REF: &str = "join__________________________________________________________________";
+const REF_CHARS: usize = 70;
 
 /// The `ref` of the command at an index, which differs from every `ref` of a client by its length.
-pub(super) fn reference(index: usize) -> String {
-    format!("{index:0>REFERENCE_CHARS$}")
+pub(super) fn command_ref(index: usize) -> String {
+    format!("{index:0>REF_CHARS$}")
 }
 
-/// The parts of a poll's answer that are known so far.
+/// The answer of a poll while it is being built.
 #[derive(Default)]
 pub(super) struct AnswerBuilder {
     events: Vec<Box<RawValue>>,
     answers: Vec<CommandAnswer>,
     unanswered: usize,
     cursors: HashMap<RoomId, Option<Cursor>>,
-    /// The epoch of each joined room, which is also the epoch of its next event.
+    /// The epoch of each joined room. The next event of the room is in this epoch.
     epochs: HashMap<RoomId, String>,
     failed: Vec<Box<RawValue>>,
-    joined: bool,
+    join_answered: bool,
     /// Joined rooms for which no `room:caught_up` was sent yet.
     replaying: FxHashSet<RoomId>,
+}
+
+/// The cursors in an answer, and the epoch of each joined room.
+pub(super) struct AnswerPositions {
+    pub cursors: HashMap<RoomId, Option<Cursor>>,
+    pub epochs: HashMap<RoomId, String>,
 }
 
 /// A command's own `ref`, and its answer.
@@ -53,13 +59,13 @@ struct FrameFields<'a> {
     epoch: Option<String>,
     head: Option<Cursor>,
     #[serde(default)]
-    rooms: Vec<Joined>,
+    rooms: Vec<JoinedRoomFields>,
     #[serde(borrow)]
     failed: Option<Vec<&'a RawValue>>,
 }
 
 #[derive(Deserialize)]
-struct Joined {
+struct JoinedRoomFields {
     room: RoomId,
     head: Cursor,
 }
@@ -75,7 +81,7 @@ pub(super) struct AnswerMetadata<'a> {
 }
 
 impl AnswerBuilder {
-    /// Starts an answer with the cursors of the request, and with all answers to its commands missing.
+    /// Starts an answer with the cursors of the request. The answers to its commands are still missing.
     pub fn new(request: &PollRequest) -> Self {
         #[derive(Deserialize)]
         struct Reference {
@@ -91,7 +97,12 @@ impl AnswerBuilder {
         Self { unanswered: answers.len(), answers, cursors, ..Self::default() }
     }
 
-    /// Takes the frames that were sent to the poll. Returns true if the buffer has space again, because some of the
+    /// Sets the epochs of the rooms that the continued poll has joined.
+    pub fn set_epochs(&mut self, epochs: HashMap<RoomId, String>) {
+        self.epochs = epochs;
+    }
+
+    /// Takes the frames that were sent to the poll. Returns true if this freed space in the buffer, because some of the
     /// frames are not part of the answer.
     pub fn collect(&mut self, buffer: &PollBuffer) -> bool {
         let mut excluded = 0;
@@ -114,9 +125,9 @@ impl AnswerBuilder {
             return true;
         };
         match (reference, r#type, room) {
-            (Some(JOIN), ..) => {
-                self.joined = true;
-                for Joined { room, head } in rooms {
+            (Some(JOIN_REF), ..) => {
+                self.join_answered = true;
+                for JoinedRoomFields { room, head } in rooms {
                     self.epochs.insert(room.clone(), head.epoch.clone());
                     // A room for which the request has no cursor starts at the head.
                     self.cursors.entry(room.clone()).or_default().get_or_insert(head);
@@ -167,30 +178,34 @@ impl AnswerBuilder {
 
     fn add_answer(&mut self, reference: &str, text: &str) {
         let index = reference.parse::<usize>().ok();
-        let Some((own, answer @ None)) = index.and_then(|index| self.answers.get_mut(index)) else { return };
-        let our_ref = format!("\"ref\":\"{reference}\"");
-        let text = match own {
-            Some(own) => text.replacen(&our_ref, &format!("\"ref\":{}", own.get()), 1),
-            // The `ref` is the last field of `ok`, and is followed by other fields in all other answers.
-            None => text.replacen(&format!("{our_ref},"), "", 1).replacen(&format!(",{our_ref}"), "", 1),
+        let Some((own_ref, answer @ None)) = index.and_then(|index| self.answers.get_mut(index)) else {
+            return;
+        };
+        let server_ref = format!("\"ref\":\"{reference}\"");
+        let text = match own_ref {
+            Some(own_ref) => text.replacen(&server_ref, &format!("\"ref\":{}", own_ref.get()), 1),
+            // In `ok` the `ref` is the last field. In all other answers more fields follow.
+            None => {
+                text.replacen(&format!("{server_ref},"), "", 1).replacen(&format!(",{server_ref}"), "", 1)
+            }
         };
         *answer = RawValue::from_string(text).ok();
         self.unanswered -= usize::from(answer.is_some());
     }
 
     /// Adds the event `rooms:changed`, because the client has an older version of the list of rooms.
-    pub fn add_rooms_changed(&mut self, rooms_version: &str) {
-        let frame = ServerFrame::RoomsChanged { rooms_version }.to_json();
+    pub fn add_rooms_changed(&mut self, rooms_version: &str, spread_ms: Option<u64>) {
+        let frame = ServerFrame::RoomsChanged { rooms_version, spread_ms }.to_json();
         self.add_event(&String::from_utf8_lossy(&frame));
     }
 
     /// Whether the poll's join was answered and each joined room has caught up or was sent `room:gap`.
     pub fn is_caught_up(&self) -> bool {
-        self.joined && self.replaying.is_empty()
+        self.join_answered && self.replaying.is_empty()
     }
 
     /// Whether all commands of the poll are answered.
-    pub fn is_answered(&self) -> bool {
+    pub fn has_answered_all(&self) -> bool {
         self.unanswered == 0
     }
 
@@ -214,31 +229,35 @@ impl AnswerBuilder {
         }
     }
 
-    /// The body of the answer. Clients are told to repeat commands that have no answer yet.
-    pub fn into_json(self, answer: &AnswerMetadata<'_>) -> Vec<u8> {
+    /// The body of the answer, and its positions. A command without an answer gets an error that asks to repeat it.
+    pub fn into_json(self, metadata: &AnswerMetadata<'_>) -> (Vec<u8>, AnswerPositions) {
         #[derive(Serialize)]
         struct Body<'a> {
             events: Vec<Box<RawValue>>,
-            cursors: HashMap<RoomId, Option<Cursor>>,
+            cursors: &'a HashMap<RoomId, Option<Cursor>>,
             answers: Vec<Box<RawValue>>,
             failed: Vec<Box<RawValue>>,
             #[serde(flatten)]
-            answer: &'a AnswerMetadata<'a>,
+            metadata: &'a AnswerMetadata<'a>,
         }
-        let answers =
-            self.answers.into_iter().map(|(own, answer)| answer.or_else(|| no_answer_yet(own.as_deref())));
+        let answers = self
+            .answers
+            .into_iter()
+            .map(|(own_ref, answer)| answer.or_else(|| no_answer_error(own_ref.as_deref())));
         let body = Body {
             events: self.events,
-            cursors: self.cursors,
+            cursors: &self.cursors,
             answers: answers.flatten().collect(),
             failed: self.failed,
-            answer,
+            metadata,
         };
-        serde_json::to_vec(&body).expect("strings, numbers and checked JSON always serialise")
+        let json = serde_json::to_vec(&body).expect("strings, numbers and checked JSON always serialise");
+        (json, AnswerPositions { cursors: self.cursors, epochs: self.epochs })
     }
 }
 
-fn no_answer_yet(reference: Option<&RawValue>) -> Option<Box<RawValue>> {
+/// The error for a command whose answer is not known when the poll ends.
+fn no_answer_error(reference: Option<&RawValue>) -> Option<Box<RawValue>> {
     #[derive(Serialize)]
     struct NoAnswer<'a> {
         r#type: &'a str,

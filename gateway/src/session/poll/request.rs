@@ -1,12 +1,12 @@
-//! The body of a poll, parsed and checked.
+//! Parses the body of a poll, and checks its limits.
 
 use std::{collections::HashMap, time::Duration};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidings_shared::{
+    command_fields::optional,
     error::{ErrorCode, Refusal},
-    fields::optional,
     ids::{Cursor, RoomId},
 };
 
@@ -16,7 +16,7 @@ const MAX_COMMANDS: usize = 100;
 const DEFAULT_TIMEOUT_MS: u64 = 25_000;
 const MAX_TIMEOUT_MS: u64 = 30_000;
 
-/// The checked body of a poll. `timeout` is at most 30 s, and 25 s if the body has none.
+/// The parsed body of a poll. `timeout` is at most 30 s, and 25 s if the body has none.
 #[derive(Debug)]
 pub(super) struct PollRequest {
     /// The rooms with their cursors, sorted by room id. `None` means that the poll starts at the room's head.
@@ -26,8 +26,9 @@ pub(super) struct PollRequest {
     pub rooms_version: Option<String>,
 }
 
+/// The fields of the body, not parsed yet, so that a refusal can name the invalid field.
 #[derive(Deserialize)]
-struct Body<'a> {
+struct RawBody<'a> {
     #[serde(borrow, default)]
     cursors: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -47,15 +48,15 @@ impl PollRequest {
         if !text.trim_start().starts_with('{') {
             return Err(bad("expected one JSON object".to_owned()));
         }
-        let body: Body<'_> =
+        let body: RawBody<'_> =
             serde_json::from_str(text).map_err(|error| bad(format!("not a JSON object: {error}")))?;
         let cursors: HashMap<RoomId, Option<Cursor>> =
             optional(body.cursors, "cursors", "a map from room to cursor {epoch, seq} or null")?
                 .unwrap_or_default();
         let commands: Vec<Box<RawValue>> =
             optional(body.commands, "commands", "a list of client frames")?.unwrap_or_default();
-        too_many(cursors.len(), "cursors", MAX_ROOMS)?;
-        too_many(commands.len(), "commands", MAX_COMMANDS)?;
+        check_count(cursors.len(), "cursors", MAX_ROOMS)?;
+        check_count(commands.len(), "commands", MAX_COMMANDS)?;
         let timeout_ms: Option<u64> = optional(body.timeout_ms, "timeout_ms", "milliseconds")?;
         let mut cursors: Vec<_> = cursors.into_iter().collect();
         cursors.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
@@ -68,7 +69,7 @@ impl PollRequest {
     }
 }
 
-fn too_many(count: usize, field: &'static str, max: usize) -> Result<(), Refusal> {
+fn check_count(count: usize, field: &'static str, max: usize) -> Result<(), Refusal> {
     if count <= max {
         return Ok(());
     }

@@ -1,7 +1,7 @@
 //! The HTTP route of the long poll: authorization, limits, and the HTTP answer. A poll that exceeds its user's rate
 //! limit waits for tokens until its timeout ends.
 
-use std::{num::NonZeroU32, rc::Rc, time::Duration};
+use std::{num::NonZeroU32, rc::Rc, sync::Arc, time::Duration};
 
 use actix_cors::Cors;
 use actix_web::{
@@ -16,39 +16,59 @@ use tidings_shared::{
     request_slots::RequestSlots,
     telemetry::TraceContext,
 };
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    super::{ChatAcceptor, Gate, admit},
-    poll,
+    super::{AdmissionControl, ChatAcceptor, admit},
+    kept::KeptPolls,
     request::PollRequest,
+    run_poll,
+    workers::{PollJob, PollResult, PollWorkers, RemotePoll},
 };
 use crate::{
     limits::{Limit, rooms_cost},
     problem,
-    worker::Node,
+    worker::{Node, Worker},
 };
 
-/// Maximum size of a body, in bytes: enough for a thousand cursors, or for some of the longest commands.
+/// Maximum size of a body, in bytes: enough for 1,000 cursors, or for several commands of maximum size.
 const MAX_BODY_BYTES: usize = 256 * 1024;
 /// Time limit for a body, because a poll holds its slot while its body arrives.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum number of running polls on one worker, and of one user on one worker. A user may poll on several devices.
-const MAX_POLLS: usize = 10_000;
-const MAX_POLLS_OF_USER: usize = 32;
+const MAX_RUNNING_POLLS: usize = 10_000;
+const MAX_RUNNING_POLLS_PER_USER: usize = 32;
 /// Maximum time for which a poll waits for tokens: 5 s less than the longest timeout, so that the rooms can be read.
-const MAX_PACING_DELAY: Duration = Duration::from_secs(25);
+const MAX_TOKEN_WAIT: Duration = Duration::from_secs(25);
 const CORS_MAX_AGE_S: usize = 3600;
 const TRACEPARENT: header::HeaderName = header::HeaderName::from_static("traceparent");
 
+/// The state of the route on one worker.
+struct PollRouteState {
+    running: RequestSlots,
+    kept: Rc<KeptPolls>,
+    workers: Arc<PollWorkers>,
+}
+
 /// Adds `POST /v1/poll`.
-pub fn configure(acceptor: &Rc<ChatAcceptor>, config: &mut web::ServiceConfig) {
-    let (poll_acceptor, running) =
-        (acceptor.clone(), Rc::new(RequestSlots::new(MAX_POLLS, MAX_POLLS_OF_USER)));
+pub fn configure(acceptor: &Rc<ChatAcceptor>, workers: &Arc<PollWorkers>, config: &mut web::ServiceConfig) {
+    let polls = PollRouteState {
+        running: RequestSlots::new(MAX_RUNNING_POLLS, MAX_RUNNING_POLLS_PER_USER),
+        kept: KeptPolls::start(acceptor.worker.index, workers.clone()),
+        workers: workers.clone(),
+    };
+    let (poll_acceptor, polls) = (acceptor.clone(), Rc::new(polls));
+    let remote_polls = workers.add_worker(acceptor.worker.index);
+    tokio::task::spawn_local(run_remote_polls(
+        acceptor.worker.clone(),
+        polls.kept.clone(),
+        acceptor.admission.clone(),
+        remote_polls,
+    ));
     let handler = move |request: HttpRequest, body: web::Payload| {
-        let (acceptor, running) = (poll_acceptor.clone(), running.clone());
+        let (acceptor, polls) = (poll_acceptor.clone(), polls.clone());
         async move {
-            let answer = answer(&acceptor, &running, &request, body).await;
+            let answer = answer_poll(&acceptor, &polls, &request, body).await;
             let result = answer.as_ref().err().map_or("answered", |refusal| refusal.code.as_str());
             acceptor.worker.node.metrics.polls.with_label_values(&[result]).inc();
             answer.map_or_else(
@@ -62,7 +82,7 @@ pub fn configure(acceptor: &Rc<ChatAcceptor>, config: &mut web::ServiceConfig) {
             )
         }
     };
-    let origins = acceptor.gate.origins.clone();
+    let origins = acceptor.admission.origins.clone();
     let cors = Cors::default()
         .allowed_origin_fn(move |origin, _| origins.allows(origin.to_str().ok().or(Some(""))))
         .allowed_methods(["POST"])
@@ -70,27 +90,29 @@ pub fn configure(acceptor: &Rc<ChatAcceptor>, config: &mut web::ServiceConfig) {
         .expose_headers([header::RETRY_AFTER, header::WWW_AUTHENTICATE])
         .max_age(CORS_MAX_AGE_S);
     let route = web::resource("/v1/poll").wrap(cors).route(web::post().to(handler));
-    config.service(route.default_service(web::to(wrong_method)));
+    config.service(route.default_service(web::to(method_not_allowed)));
 }
 
-async fn wrong_method() -> HttpResponse {
+async fn method_not_allowed() -> HttpResponse {
     let refusal = Refusal::new(ErrorCode::BadRequest, "a poll is a POST");
     let mut response = HttpResponse::MethodNotAllowed();
     response.insert_header((header::ALLOW, "POST")).content_type(problem::CONTENT_TYPE);
     response.body(problem::document(&refusal, StatusCode::METHOD_NOT_ALLOWED))
 }
 
-async fn answer(
+/// Authorizes and parses a poll, waits for the tokens of its user's rate limit, and runs the poll on this worker or on
+/// the worker that keeps the last poll of its user.
+async fn answer_poll(
     acceptor: &ChatAcceptor,
-    running: &RequestSlots,
+    polls: &PollRouteState,
     request: &HttpRequest,
     body: web::Payload,
-) -> Result<Vec<u8>, Refusal> {
-    acceptor.gate.check(request.headers(), "this origin is not allowed to poll")?;
+) -> PollResult {
+    acceptor.admission.check_request(request.headers(), "this origin is not allowed to poll")?;
     let authorization = request.headers().get(header::AUTHORIZATION).ok_or(Reason::Missing)?;
-    let token = super::super::accept::bearer(authorization.to_str().map_err(|_| Reason::Malformed)?)?;
+    let token = super::super::accept::bearer_token(authorization.to_str().map_err(|_| Reason::Malformed)?)?;
     let identity = acceptor.worker.node.verifier.verify_or_fetch(token).await?;
-    let _slot = running.acquire(&identity.user, "polls")?;
+    let _slot = polls.running.acquire(&identity.user, "polls")?;
     let body = match tokio::time::timeout(BODY_TIMEOUT, body.to_bytes_limited(MAX_BODY_BYTES)).await {
         Ok(Ok(Ok(body))) => body,
         Ok(Ok(Err(_))) => return Err(Refusal::new(ErrorCode::BadRequest, "the body cannot be read")),
@@ -107,19 +129,51 @@ async fn answer(
     // An invalid request also takes a token of the rate limit, but does not wait for a token.
     let (rooms, timeout) =
         request.as_ref().map_or((0, Duration::ZERO), |request| (request.cursors.len(), request.timeout));
-    let (until, gate) = (Instant::now() + timeout, &acceptor.gate);
+    let (until, admission) = (Instant::now() + timeout, &acceptor.admission);
     // The rate limit is applied before anything is read from Redis for the rooms.
-    pace(&acceptor.worker.node, &identity.user, rooms, until, gate).await?;
+    wait_for_tokens(&acceptor.worker.node, &identity.user, rooms, until, admission).await?;
     let request = request?;
     let admitted = admit(&acceptor.worker, identity).await?;
-    poll(&acceptor.worker, admitted, request, trace, until, gate).await
+    let job = Box::new(PollJob { admitted, request, trace, until });
+    match polls.workers.hand_over(acceptor.worker.index, job) {
+        Ok(result) => {
+            result.await.unwrap_or_else(|_| Err(Refusal::unavailable("the poll was ended; poll again")))
+        }
+        Err(job) => run_poll(&acceptor.worker, &polls.kept, *job, admission).await,
+    }
 }
 
-/// Takes the tokens of a poll from its user's bucket. Waits if the tokens are available before `until`; otherwise
-/// refuses the poll with `rate_limited`. While the node drains, refuses the poll with `unavailable`. The poll joins its
-/// rooms only after this wait, so the answer includes events that happened during the wait.
-async fn pace(node: &Node, user: &UserId, rooms: usize, until: Instant, gate: &Gate) -> Result<(), Refusal> {
-    let until = until.min(Instant::now() + MAX_PACING_DELAY);
+/// Runs the polls from other workers, each until it is answered or its caller disconnects.
+async fn run_remote_polls(
+    worker: Rc<Worker>,
+    kept: Rc<KeptPolls>,
+    admission: Arc<AdmissionControl>,
+    mut polls: mpsc::Receiver<RemotePoll>,
+) {
+    while let Some(RemotePoll { job, result: mut sender }) = polls.recv().await {
+        let (worker, kept, admission) = (worker.clone(), kept.clone(), admission.clone());
+        tokio::task::spawn_local(async move {
+            tokio::select! {
+                result = run_poll(&worker, &kept, *job, &admission) => {
+                    let _ = sender.send(result);
+                }
+                () = sender.closed() => {}
+            }
+        });
+    }
+}
+
+/// Takes the tokens of a poll from its user's bucket. Waits for the tokens if they are available before `until`;
+/// otherwise refuses the poll with `rate_limited`. While the node drains, refuses the poll with `unavailable`. The poll
+/// joins its rooms only after this wait, so the answer includes events that happened during the wait.
+async fn wait_for_tokens(
+    node: &Node,
+    user: &UserId,
+    rooms: usize,
+    until: Instant,
+    admission: &AdmissionControl,
+) -> Result<(), Refusal> {
+    let until = until.min(Instant::now() + MAX_TOKEN_WAIT);
     let cost = NonZeroU32::MIN.saturating_add(rooms_cost(rooms));
     while let Err(retry_after_ms) = node.rate_limits.take_tokens(Limit::Polls, user, cost) {
         let allowed_at = Instant::now().checked_add(Duration::from_millis(retry_after_ms));
@@ -129,7 +183,7 @@ async fn pace(node: &Node, user: &UserId, rooms: usize, until: Instant, gate: &G
         };
         tokio::select! {
             () = tokio::time::sleep_until(allowed_at) => {}
-            () = gate.draining.cancelled() => gate.refuse_if_draining()?,
+            () = admission.draining.cancelled() => admission.refuse_if_draining()?,
         }
     }
     Ok(())

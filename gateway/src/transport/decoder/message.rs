@@ -1,9 +1,9 @@
-//! A data message is collected until it is complete, then inflated if it was compressed and is wanted, then checked as
-//! UTF-8 if it is text. Pure, like the decoder.
+//! Collects a data message until it is complete, inflates it if it is compressed and wanted, and checks that a text is
+//! UTF-8. Pure, like the decoder.
 
 use std::str;
 
-use super::{Event, Header, Inflater, Opcode, Rules, Violation, close_code};
+use super::{DecoderRules, Event, Header, Inflater, Opcode, Violation, close_code};
 
 /// The violation of a text message that is not UTF-8.
 pub(super) const NOT_UTF_8: Violation =
@@ -18,7 +18,6 @@ pub(super) struct OpenMessage {
 }
 
 impl OpenMessage {
-    /// Starts a message with the header of its first frame.
     pub(super) fn new(header: Header) -> OpenMessage {
         OpenMessage { header, payload: Vec::new(), valid_bytes: 0 }
     }
@@ -39,9 +38,9 @@ impl OpenMessage {
 
 /// The event of a complete message. `header` is the header of the message's first frame. If `wanted` returns false, a
 /// compressed message is not inflated, and its event is [`Event::Part`].
-pub(super) fn event<'a>(
+pub(super) fn message_event<'a>(
     header: &Header,
-    rules: Rules,
+    rules: DecoderRules,
     inflater: &'a mut Inflater,
     wanted: &impl Fn() -> bool,
     payload: &'a [u8],

@@ -1,4 +1,5 @@
-//! Tests of the decoder: each rule of RFC 6455 that the decoder enforces, and all ways to split the same bytes.
+//! Tests of the decoder: the rules of RFC 6455 that it enforces, the size limits, compression, and the same bytes split
+//! in different ways.
 
 use std::ops::ControlFlow;
 
@@ -7,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::transport::probe::{DecodedEvent, to_decoded_event};
 
-const RULES: Rules = Rules { max_message_bytes: 1_000, accept_binary: true, deflate: true };
+const RULES: DecoderRules = DecoderRules { max_message_bytes: 1_000, accept_binary: true, deflate: true };
 
 /// A masked client frame; `first` is its first byte.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -29,9 +30,9 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Decodes `bytes` in pieces of the given lengths, repeated; a length of 0 means all remaining bytes.
+/// Decodes `bytes` in pieces of these lengths, in a cycle. A length of 0 means all remaining bytes.
 fn decode_in(
-    rules: Rules,
+    rules: DecoderRules,
     bytes: &[u8],
     pieces: &[usize],
 ) -> (Vec<DecodedEvent>, Option<Violation>, Decoder) {
@@ -59,7 +60,7 @@ fn decode_in(
 }
 
 /// Decodes the bytes whole and byte by byte, and checks that the results are the same.
-fn decode(rules: Rules, bytes: &[u8]) -> (Vec<DecodedEvent>, Option<u16>) {
+fn decode(rules: DecoderRules, bytes: &[u8]) -> (Vec<DecodedEvent>, Option<u16>) {
     let (whole, verdict, _) = decode_in(rules, bytes, &[0]);
     let (single, single_verdict, _) = decode_in(rules, bytes, &[1]);
     assert_eq!((&whole, verdict), (&single, single_verdict));
@@ -72,7 +73,7 @@ fn text(text: &str) -> DecodedEvent {
 
 #[test]
 fn messages_of_every_length_encoding_are_decoded() {
-    let rules = Rules { max_message_bytes: 100_000, ..RULES };
+    let rules = DecoderRules { max_message_bytes: 100_000, ..RULES };
     for length in [0, 1, 7, 8, 125, 126, 65_535, 65_536, 100_000] {
         let payload = "x".repeat(length);
         assert_eq!(decode(rules, &frame(0x81, payload.as_bytes())), (vec![text(&payload)], None));
@@ -140,18 +141,18 @@ fn size_limit_covers_fragments_and_is_checked_at_header() {
 
 #[test]
 fn unaccepted_binary_is_refused_at_its_header() {
-    let rules = Rules { accept_binary: false, ..RULES };
+    let rules = DecoderRules { accept_binary: false, ..RULES };
     assert_eq!(decode(rules, &frame(0x82, &[0; 20])[..6]), (vec![], Some(1003)));
 }
 
 #[test]
 fn close_frame_is_checked_by_code_and_reason() {
     assert_eq!(decode(RULES, &frame(0x88, b"")), (vec![DecodedEvent::Close(None)], None));
-    for code in [1000, 1001, 1002, 1003, 1007, 1011, 3000, 3999, 4000, 4999u16] {
+    for code in [1000, 1001, 1002, 1003, 1007, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999u16] {
         let payload = [&code.to_be_bytes()[..], "späße".as_bytes()].concat();
         assert_eq!(decode(RULES, &frame(0x88, &payload)), (vec![DecodedEvent::Close(Some(code))], None));
     }
-    for code in [0, 999, 1004, 1005, 1006, 1012, 1015, 1016, 1100, 2000, 2999, 5000, 65_535u16] {
+    for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535u16] {
         assert_eq!(decode(RULES, &frame(0x88, &code.to_be_bytes())), (vec![], Some(1002)), "{code}");
     }
     assert_eq!(decode(RULES, &frame(0x88, &[3])), (vec![], Some(1002)), "half a code");
@@ -221,7 +222,7 @@ fn compressed_messages_and_fragments_are_inflated() {
 #[test]
 fn compression_bit_is_valid_only_on_first_frame_if_negotiated() {
     let payload = deflated(b"hello hello hello");
-    let without = Rules { deflate: false, ..RULES };
+    let without = DecoderRules { deflate: false, ..RULES };
     assert_eq!(decode(without, &frame(0xC1, &payload)), (vec![], Some(1002)));
     assert_eq!(decode(RULES, &frame(0xC9, b"")), (vec![], Some(1002)), "a ping");
     assert_eq!(decode(RULES, &frame(0xC8, b"")), (vec![], Some(1002)), "a close");
@@ -318,7 +319,7 @@ proptest! {
                 bytes.truncate(cut.index(bytes.len()));
             }
         }
-        let rules = Rules { max_message_bytes: 500, accept_binary, deflate };
+        let rules = DecoderRules { max_message_bytes: 500, accept_binary, deflate };
         let (whole, verdict, _) = decode_in(rules, &bytes, &[0]);
         for pieces in [&pieces[..], &[1]] {
             let (seen, split_verdict, _) = decode_in(rules, &bytes, pieces);

@@ -1,14 +1,14 @@
-//! Several text frames for the same receivers, encoded into one buffer. A connection without compression queues the whole
-//! buffer at once. Each frame stays a WebSocket message of its own.
+//! Several text frames for the same receivers, encoded into one buffer. A connection without compression queues the
+//! whole buffer at once. Each frame stays a WebSocket message of its own.
 
 use std::mem;
 
 use bytes::Bytes;
 
-use super::{FIN, Frame, LONGEST_HEADER_BYTES, TEXT, header};
-use crate::transport::deflate::SHARED_MIN_BYTES;
+use super::{FIN, Frame, MAX_HEADER_BYTES, TEXT, encode_header};
+use crate::transport::deflate::MIN_COMPRESSED_SHARED_BYTES;
 
-/// Several text frames, encoded one behind the other.
+/// Text frames that share one buffer, in order.
 #[derive(Debug)]
 pub struct FrameRun {
     bytes: Bytes,
@@ -18,14 +18,14 @@ pub struct FrameRun {
 impl FrameRun {
     /// Text frames for any number of receivers. The payloads must be UTF-8; they are not checked again.
     pub fn text<'a>(payloads: impl Iterator<Item = &'a [u8]> + Clone) -> Self {
-        let capacity = payloads.clone().map(|payload| LONGEST_HEADER_BYTES + payload.len()).sum();
+        let capacity = payloads.clone().map(|payload| MAX_HEADER_BYTES + payload.len()).sum();
         let mut buffer = Vec::with_capacity(capacity);
         let mut ends = Vec::new();
         for payload in payloads {
-            let (header, header_bytes) = header(FIN | TEXT, payload.len());
+            let (header, header_bytes) = encode_header(FIN | TEXT, payload.len());
             buffer.extend_from_slice(&header[..header_bytes]);
             buffer.extend_from_slice(payload);
-            ends.push((buffer.len(), payload.len() >= SHARED_MIN_BYTES));
+            ends.push((buffer.len(), payload.len() >= MIN_COMPRESSED_SHARED_BYTES));
         }
         let (bytes, mut start) = (Bytes::from(buffer), 0);
         let frame = |(end, compressible): (usize, bool)| Frame {
@@ -37,7 +37,6 @@ impl FrameRun {
         Self { bytes, frames }
     }
 
-    /// The frames in their order.
     pub fn frames(&self) -> &[Frame] {
         &self.frames
     }

@@ -20,10 +20,10 @@ use crate::transport::{
     extension::Window,
     frame::{Frame, close_code},
     outbox::Outbox,
-    wheel::ticks,
+    wheel::to_ticks,
 };
 
-/// How far a connection has come towards its end.
+/// How far the close of a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     Open,
@@ -36,7 +36,7 @@ pub enum Phase {
     Discarding,
 }
 
-/// What the connection's task must tell the session about the drain.
+/// A notice about the drain that the connection's task must pass to the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DrainNotice {
     None,
@@ -46,6 +46,7 @@ pub enum DrainNotice {
     RequestClose,
 }
 
+/// The tick of a timer that is not set.
 const NEVER: u32 = u32::MAX;
 
 /// The state of one client connection on its worker: its socket, outbox, phase, timers and flags. The handles, the
@@ -57,13 +58,18 @@ pub struct Link {
     pub outbox: RefCell<Outbox>,
     pub waker: RefCell<Option<Waker>>,
     pub id: u64,
+    /// The index in the worker's table of connections.
     pub key: u32,
+    /// The tick at which the last bytes were received.
     pub last_received: Cell<u32>,
     ping_at: Cell<u32>,
     deadline_at: Cell<u32>,
     close_by: Cell<u32>,
     /// Reading is paused until this tick because of too many frames; `NEVER` if reading is not paused.
     paused_until: Cell<u32>,
+    /// The tick at which the connection is closed as too slow, unless something is written to its socket before;
+    /// `NEVER` if no shared frame was refused since the outbox was low.
+    stalled_at: Cell<u32>,
     /// The tick of the latest timer wheel entry of this connection; `on_timer` ignores entries for other ticks.
     timer_at: Cell<u32>,
     pub drain_notice: Cell<DrainNotice>,
@@ -71,8 +77,11 @@ pub struct Link {
     pub phase: Cell<Phase>,
     /// Whether the task will run in any case, so that another wake is not needed.
     pub awake: Cell<bool>,
+    /// The peer's inflate window; `None` if compression was not negotiated.
     pub window: Cell<Option<Window>>,
+    /// Whether the session has paused reading.
     pub paused: Cell<bool>,
+    /// Whether `on_drained` must be called when the outbox is low.
     pub drain_wanted: Cell<bool>,
     pub deadline_due: Cell<bool>,
     pub aborted: Cell<bool>,
@@ -93,6 +102,7 @@ impl Link {
             deadline_at: Cell::new(NEVER),
             close_by: Cell::new(NEVER),
             paused_until: Cell::new(NEVER),
+            stalled_at: Cell::new(NEVER),
             timer_at: Cell::new(NEVER),
             drain_notice: Cell::new(DrainNotice::None),
             close_code: Cell::new(close_code::ABNORMAL),
@@ -149,18 +159,18 @@ impl Link {
         if self.phase.get() != Phase::Open {
             return;
         }
-        if self.queued_with(frame.len()) > self.worker.limits.outbox_bytes {
-            self.close_slow();
+        if self.queued_bytes_with(frame.len()) > self.worker.limits.outbox_bytes {
+            self.close_as_too_slow();
         } else {
             self.queue(frame.into_bytes());
         }
     }
 
-    fn close_slow(&self) {
+    fn close_as_too_slow(&self) {
         {
             let mut outbox = self.outbox.borrow_mut();
             let before = outbox.bytes();
-            outbox.drop_unbegun();
+            outbox.drop_unstarted();
             self.worker.counters.outbox_bytes.subtract(before - outbox.bytes());
         }
         self.close(close_code::TOO_SLOW, "too slow");
@@ -179,7 +189,7 @@ impl Link {
         self.phase.set(phase);
         self.close_code.set(code);
         self.queue(Frame::close(code, reason).into_bytes());
-        self.close_by.set(self.worker.now().saturating_add(self.worker.limits.close_ticks + 1));
+        self.close_by.set(self.worker.current_tick().saturating_add(self.worker.limits.close_ticks + 1));
         self.schedule();
         self.wake();
     }
@@ -196,6 +206,30 @@ impl Link {
     pub fn pause_until(&self, tick: u32) {
         self.paused_until.set(tick);
         self.schedule();
+    }
+
+    /// Starts the timer after which the connection is closed as too slow, unless the timer is already running.
+    fn start_stall_timer(&self) {
+        if self.stalled_at.get() == NEVER {
+            self.stalled_at.set(self.stall_deadline());
+            self.schedule();
+        }
+    }
+
+    /// Restarts a running stall timer, because bytes were written to the socket.
+    pub fn restart_stall_timer(&self) {
+        if self.stalled_at.get() != NEVER {
+            self.stalled_at.set(self.stall_deadline());
+        }
+    }
+
+    /// Stops the stall timer, because the outbox is low.
+    pub fn stop_stall_timer(&self) {
+        self.stalled_at.set(NEVER);
+    }
+
+    fn stall_deadline(&self) -> u32 {
+        self.worker.current_tick().saturating_add(self.worker.limits.stall_ticks + 1)
     }
 
     /// Whether reading is paused because of too many frames.
@@ -221,7 +255,9 @@ impl Link {
         self.deadline_due.set(false);
         self.deadline_at.set(match after {
             // The current tick is partly over, so one more tick is added and the call is never early.
-            Some(time) => self.worker.now().saturating_add(ticks(time, self.worker.limits.tick) + 1),
+            Some(time) => {
+                self.worker.current_tick().saturating_add(to_ticks(time, self.worker.limits.tick) + 1)
+            }
             None => NEVER,
         });
         self.schedule();
@@ -231,14 +267,15 @@ impl Link {
     pub fn schedule(&self) {
         let next = if self.phase.get() == Phase::Open {
             let silent_at = self.last_received.get().saturating_add(2 * self.worker.limits.heartbeat_ticks);
-            self.ping_at.get().min(silent_at).min(self.deadline_at.get()).min(self.paused_until.get())
+            let earliest = self.ping_at.get().min(silent_at).min(self.deadline_at.get());
+            earliest.min(self.paused_until.get()).min(self.stalled_at.get())
         } else {
             self.close_by.get()
         };
-        let next = next.max(self.worker.now() + 1);
+        let next = next.max(self.worker.current_tick() + 1);
         if next < self.timer_at.get() {
             self.timer_at.set(next);
-            self.worker.wake_at(self, next);
+            self.worker.schedule_timer(self, next);
         }
     }
 
@@ -248,9 +285,9 @@ impl Link {
             return;
         }
         self.timer_at.set(NEVER);
-        let now = self.worker.now();
+        let now = self.worker.current_tick();
         if self.phase.get() == Phase::Open {
-            self.on_open_timer(now);
+            self.run_open_timers(now);
         } else if now >= self.close_by.get() {
             self.abort();
             return;
@@ -258,12 +295,17 @@ impl Link {
         self.schedule();
     }
 
-    fn on_open_timer(&self, now: u32) {
+    /// Runs the due timers of an open connection: deadline, stall, silence, frame rate pause and ping.
+    fn run_open_timers(&self, now: u32) {
         let heartbeat = self.worker.limits.heartbeat_ticks;
         if self.deadline_at.get() <= now {
             self.deadline_at.set(NEVER);
             self.deadline_due.set(true);
             self.wake();
+        }
+        if self.stalled_at.get() <= now {
+            self.close_as_too_slow();
+            return;
         }
         if self.paused.get() || self.is_rate_limited() {
             self.last_received.set(now);

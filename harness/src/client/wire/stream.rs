@@ -10,7 +10,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::tls;
 
-/// See the module.
+/// A TCP stream, with TLS for `wss`.
 pub(crate) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),

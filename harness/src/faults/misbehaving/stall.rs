@@ -1,5 +1,5 @@
-//! Clients that stop reading while much is sent to them: messages of the users, answers to their own commands, and
-//! signals, which are large and not stored. A gateway may only buffer a bounded part for them.
+//! Clients that do not read while the server sends much to them: messages of the users, answers to their own commands,
+//! and signals, which are large and not stored. A gateway may buffer only a limited amount for such clients.
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use anyhow::Result;
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::{GIVERS, MisbehavingClients};
+use super::{MisbehavingClients, SIGNAL_SENDERS};
 use crate::Client;
 use crate::faults::World;
 use crate::raw::opcode;
 
 /// Number of stalled clients per gateway.
-const STALLED: usize = 4;
-/// The smallest buffer that the kernel allows; it buffers a little more for each side of a connection.
-const BUFFER_BYTES: u32 = 4096;
-/// Pings that are sent before a client stalls, so that the answers come when it does not read any more.
+const STALLED_PER_GATEWAY: usize = 4;
+/// Size of the receive buffer. The kernel allows nothing much smaller.
+const RECEIVE_BUFFER_BYTES: u32 = 4096;
+/// Number of pings that a client sends before it stalls. Their answers come when the client does not read any more.
 const PINGS: usize = 100;
-/// A little below the limit of a signal.
+/// Size of a signal: a little below the limit.
 const SIGNAL_BYTES: usize = 15 * 1024;
-/// A little faster than the rate limit.
-const PACE: Duration = Duration::from_millis(45);
+/// Pause between two signals: a little shorter than the rate limit allows.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(45);
 
-pub(in crate::faults) async fn stall(
+pub(in crate::faults) async fn stall_clients(
     world: &World,
     misbehaving: &MisbehavingClients,
     time: Duration,
@@ -31,9 +31,11 @@ pub(in crate::faults) async fn stall(
     let end = Instant::now() + time;
     let mut stalled = Vec::new();
     for gateway in world.stack.gateways() {
-        for _ in 0..STALLED {
-            let Ok(mut socket) = misbehaving.enter(gateway.ports().public, Some(BUFFER_BYTES)).await else {
-                misbehaving.note("not let in");
+        for _ in 0..STALLED_PER_GATEWAY {
+            let Ok(mut socket) =
+                misbehaving.connect_ghost(gateway.ports().public, Some(RECEIVE_BUFFER_BYTES)).await
+            else {
+                misbehaving.count("not let in");
                 continue;
             };
             for number in 0..PINGS {
@@ -41,29 +43,30 @@ pub(in crate::faults) async fn stall(
                 // This fails if the server has closed the connection, which does not matter here.
                 let _ = socket.send(opcode::TEXT, ping.as_bytes()).await;
             }
-            misbehaving.note("stalled");
+            misbehaving.count("stalled");
             stalled.push(socket);
         }
     }
-    let giving = (0..GIVERS.len()).map(|number| give(world, misbehaving, number, end));
+    let giving = (0..SIGNAL_SENDERS.len()).map(|number| send_signals(world, misbehaving, number, end));
     futures_util::future::join_all(giving).await;
     sleep_until(end).await;
     Ok(())
 }
 
-/// Sends much to all in the room of these clients.
-async fn give(world: &World, misbehaving: &MisbehavingClients, number: usize, end: Instant) {
+/// Sends signals to the room of the stalled clients until `end`, and reconnects when the connection ends.
+async fn send_signals(world: &World, misbehaving: &MisbehavingClients, number: usize, end: Instant) {
     let gateway = world.stack.gateway(number % world.stack.gateways().len());
     let signal = json!({ "type": "signal", "room": misbehaving.own, "data": "x".repeat(SIGNAL_BYTES) });
-    let mut tick = interval(PACE);
+    let mut tick = interval(SIGNAL_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while Instant::now() < end {
         tick.tick().await;
-        let Ok(client) = Client::connect(&gateway.ws(), &misbehaving.token(GIVERS[number])).await else {
+        let Ok(client) = Client::connect(&gateway.ws(), &misbehaving.token(SIGNAL_SENDERS[number])).await
+        else {
             continue;
         };
         while Instant::now() < end && client.send_json(&signal).await.is_ok() {
-            misbehaving.note("given");
+            misbehaving.count("given");
             tick.tick().await;
         }
     }

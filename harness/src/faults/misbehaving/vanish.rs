@@ -1,5 +1,5 @@
-//! Clients that disappear without a close: their connection is lost in the network, or reset; some in the middle of a
-//! frame.
+//! Clients that disappear without a close frame: the network loses their connection or resets it. Some disappear in the
+//! middle of a frame.
 
 use std::time::Duration;
 
@@ -10,32 +10,32 @@ use crate::faults::World;
 use crate::proxy::{LinkConditions, Proxy};
 use crate::raw::{frame, opcode};
 
-/// How long to wait until sent bytes have arrived.
-const ARRIVED: Duration = Duration::from_millis(200);
+/// Wait until the sent bytes have arrived.
+const ARRIVAL_TIME: Duration = Duration::from_millis(200);
 
-/// Makes this many clients disappear, over all gateways. Every third is reset, the others are lost; half of them send
-/// half a frame before.
-pub(in crate::faults) async fn vanish(
+/// Connects this many clients, spread over all gateways, and makes them disappear. Every third connection is reset, the
+/// others are lost. Before that, half of all clients send half a frame.
+pub(in crate::faults) async fn abandon_connections(
     world: &World,
     misbehaving: &MisbehavingClients,
-    many: usize,
+    count: usize,
 ) -> Result<()> {
     let gateways = world.stack.gateways();
-    let mut holes = Vec::with_capacity(gateways.len());
+    let mut black_holes = Vec::with_capacity(gateways.len());
     for gateway in gateways {
-        holes.push(Proxy::start(gateway.ports().public).await?);
+        black_holes.push(Proxy::start(gateway.ports().public).await?);
     }
     let (mut lost, mut reset) = (Vec::new(), Vec::new());
     let ping = frame(0x80 | opcode::TEXT, br#"{"type":"ping"}"#, Some(rand::random()));
-    for number in 0..many {
+    for number in 0..count {
         let gateway = number % gateways.len();
         let is_reset = number % 3 == 0;
-        let port = if is_reset { gateways[gateway].ports().public } else { holes[gateway].port() };
-        let mut socket = match misbehaving.enter(port, None).await {
+        let port = if is_reset { gateways[gateway].ports().public } else { black_holes[gateway].port() };
+        let mut socket = match misbehaving.connect_ghost(port, None).await {
             Ok(socket) => socket,
             // The system may still recover from the previous fault.
             Err(_) => {
-                misbehaving.note("not let in");
+                misbehaving.count("not let in");
                 continue;
             }
         };
@@ -45,14 +45,14 @@ pub(in crate::faults) async fn vanish(
         }
         if is_reset { reset.push(socket) } else { lost.push(socket) }
     }
-    tokio::time::sleep(ARRIVED).await;
-    holes.iter().for_each(|hole| hole.set(LinkConditions::BLACK_HOLE));
-    lost.iter().for_each(|_| misbehaving.note("vanished"));
+    tokio::time::sleep(ARRIVAL_TIME).await;
+    black_holes.iter().for_each(|proxy| proxy.set(LinkConditions::BLACK_HOLE));
+    lost.iter().for_each(|_| misbehaving.count("vanished"));
     for socket in reset {
         socket.reset();
-        misbehaving.note("reset");
+        misbehaving.count("reset");
     }
     drop(lost);
-    holes.into_iter().for_each(|hole| misbehaving.keep(hole));
+    black_holes.into_iter().for_each(|proxy| misbehaving.keep_open(proxy));
     Ok(())
 }

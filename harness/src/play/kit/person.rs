@@ -9,10 +9,10 @@ use serde_json::json;
 
 use super::{Kit, PersonState};
 use crate::listener::Sent;
-use crate::play::heard::Heard;
+use crate::play::room_view::RoomView;
 use crate::recorder::{Interner, Received, Violations};
 
-/// See the module.
+/// A user whose client is in the kit's process.
 pub struct KitPerson {
     number: usize,
     kit: Arc<Kit>,
@@ -21,7 +21,7 @@ pub struct KitPerson {
 }
 
 #[derive(Deserialize)]
-struct Said {
+struct SentAnswer {
     client_id: String,
     seq: u64,
     message_id: String,
@@ -47,26 +47,26 @@ impl KitPerson {
         KitPerson { number, kit, state, here: AtomicBool::new(false) }
     }
 
-    /// Returns when the room is live; errors appear in the final state.
-    pub(in crate::play) async fn come(&self) {
+    /// Goes online, and returns when the room is live. Errors appear in the final state.
+    pub(in crate::play) async fn go_online(&self) {
         self.here.store(true, Ordering::Relaxed);
-        let _ = self.kit.ask(json!({ "do": "come", "person": self.number })).await;
+        let _ = self.kit.request(json!({ "do": "come", "person": self.number })).await;
     }
 
-    pub(in crate::play) fn go(&self) {
+    pub(in crate::play) fn go_offline(&self) {
         self.here.store(false, Ordering::Relaxed);
-        self.kit.tell(&json!({ "do": "go", "person": self.number }));
+        self.kit.send_order(&json!({ "do": "go", "person": self.number }));
     }
 
-    pub(in crate::play) async fn say(&self, text: &str) -> Result<Sent, String> {
-        let answer = self.kit.ask(json!({ "do": "say", "person": self.number, "text": text })).await?;
-        let said: Said = serde_json::from_value(answer).map_err(|error| error.to_string())?;
+    pub(in crate::play) async fn send(&self, text: &str) -> Result<Sent, String> {
+        let answer = self.kit.request(json!({ "do": "say", "person": self.number, "text": text })).await?;
+        let sent: SentAnswer = serde_json::from_value(answer).map_err(|error| error.to_string())?;
         Ok(Sent {
-            client_id: said.client_id,
-            seq: said.seq,
-            id: said.message_id,
+            client_id: sent.client_id,
+            seq: sent.seq,
+            id: sent.message_id,
             attempts: 1,
-            took: Duration::from_micros(said.took_us),
+            took: Duration::from_micros(sent.took_us),
         })
     }
 
@@ -78,20 +78,20 @@ impl KitPerson {
         self.state.connections.load(Ordering::Relaxed)
     }
 
-    pub(in crate::play) fn is_here(&self) -> bool {
+    pub(in crate::play) fn is_online(&self) -> bool {
         self.here.load(Ordering::Relaxed)
     }
 
-    pub(in crate::play) async fn heard(
+    pub(in crate::play) async fn room_view(
         &self,
         interner: &Interner,
-    ) -> Result<(Option<Heard>, Vec<String>), String> {
-        let answer = self.kit.ask(json!({ "do": "tell", "person": self.number })).await?;
+    ) -> Result<(Option<RoomView>, Vec<String>), String> {
+        let answer = self.kit.request(json!({ "do": "tell", "person": self.number })).await?;
         let last: FinalState = serde_json::from_value(answer).map_err(|error| error.to_string())?;
         let messages = last.messages.into_iter().map(|(seq, id, client_id, sender, text)| {
             interner.intern(Received { seq, id, client_id, sender, text })
         });
-        let heard = Heard {
+        let view = RoomView {
             messages: messages.collect(),
             start: last.start,
             cursor: last.cursor,
@@ -99,9 +99,9 @@ impl KitPerson {
                 duplicated: last.duplicated,
                 reordered: last.reordered,
                 others: last.others,
-                told: last.told,
+                descriptions: last.told,
             },
         };
-        Ok((last.came.then_some(heard), last.broken))
+        Ok((last.came.then_some(view), last.broken))
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone)]
-pub struct Event {
+pub struct ModelEvent {
     pub kind: &'static str,
     pub by: String,
-    /// Visibility of a message, and of changes to it: its sender, users and roles. `None`: everyone.
+    /// Who may see a message and its changes: the sender, users and roles. `None`: everyone may.
     pub private: Option<(String, BTreeSet<String>, BTreeSet<String>)>,
     /// The message that a change concerns.
     pub target: Option<u64>,
@@ -14,18 +14,18 @@ pub struct Event {
     pub text: String,
 }
 
-/// One room.
+/// The expected state of one room.
 #[derive(Debug, Default)]
-pub struct Room {
+pub struct RoomModel {
     /// Events from seq 1 on.
-    pub log: Vec<Event>,
-    /// By user: roles with the seqs from which they counted; `None`: not a member.
+    pub log: Vec<ModelEvent>,
+    /// By user: each role with the seq after which it applies. The role is `None` while the user is not a member.
     roles: BTreeMap<String, Vec<(u64, Option<String>)>>,
     pub read: BTreeMap<String, u64>,
 }
 
-impl Room {
-    pub fn created(members: &[(&str, &str)]) -> Self {
+impl RoomModel {
+    pub fn with_members(members: &[(&str, &str)]) -> Self {
         let mut room = Self::default();
         for (user, role) in members {
             room.set_role(user, 0, Some(role));
@@ -37,7 +37,7 @@ impl Room {
         self.log.len() as u64
     }
 
-    pub fn push(&mut self, seq: u64, event: Event) {
+    pub fn push(&mut self, seq: u64, event: ModelEvent) {
         assert_eq!(seq, self.head() + 1, "the log has a hole or an unexpected event");
         self.log.push(event);
     }
@@ -49,7 +49,7 @@ impl Room {
         }
     }
 
-    /// The user's role at the event `seq`. A role change counts from the next event on.
+    /// The user's role at the event `seq`. A role change applies from the next event on.
     pub fn role_at(&self, user: &str, seq: u64) -> Option<&str> {
         let roles = self.roles.get(user)?;
         roles.iter().rev().find(|(since, _)| *since < seq).and_then(|(_, role)| role.as_deref())
@@ -66,13 +66,13 @@ impl Room {
     }
 
     /// The events that a current member may read.
-    pub fn visible(&self, user: &str) -> Vec<u64> {
+    pub fn visible_seqs(&self, user: &str) -> Vec<u64> {
         let Some(role) = self.role(user) else { return Vec::new() };
         (1..=self.head()).filter(|seq| self.may_see(user, role, *seq)).collect()
     }
 
-    /// The events that a user who joined after `from` receives live, by the role at each event.
-    pub fn live(&self, user: &str, from: u64, upto: u64) -> Vec<u64> {
+    /// The events that a user who joined after `from` receives live. The user's role at each event decides.
+    pub fn live_seqs(&self, user: &str, from: u64, upto: u64) -> Vec<u64> {
         let sees = |seq: &u64| self.role_at(user, *seq).is_some_and(|role| self.may_see(user, role, *seq));
         (from + 1..=upto).filter(sees).collect()
     }
@@ -86,7 +86,7 @@ impl Room {
     }
 
     /// The seq of the last delete; 0 if there was none.
-    pub fn last_deleted(&self) -> u64 {
+    pub fn last_delete(&self) -> u64 {
         (1..)
             .zip(&self.log)
             .filter(|(_, event)| event.kind == "message:deleted")
@@ -96,20 +96,20 @@ impl Room {
     }
 
     /// The messages that a user may read, including deleted ones.
-    pub fn messages(&self, user: &str) -> Vec<u64> {
-        self.visible(user).into_iter().filter(|seq| self.is_message(*seq)).collect()
+    pub fn visible_messages(&self, user: &str) -> Vec<u64> {
+        self.visible_seqs(user).into_iter().filter(|seq| self.is_message(*seq)).collect()
     }
 
-    pub fn unread(&self, user: &str) -> u64 {
+    pub fn unread_count(&self, user: &str) -> u64 {
         let read = self.read.get(user).copied().unwrap_or(0);
         let counts =
             |seq: &u64| *seq > read && self.log[*seq as usize - 1].by != user && !self.is_deleted(*seq);
-        self.messages(user).into_iter().filter(counts).count() as u64
+        self.visible_messages(user).into_iter().filter(counts).count() as u64
     }
 
     /// Texts that a user may not read now. No answer to this user may contain them.
     pub fn hidden_texts(&self, user: &str) -> Vec<&str> {
-        let visible: BTreeSet<u64> = self.visible(user).into_iter().collect();
+        let visible: BTreeSet<u64> = self.visible_seqs(user).into_iter().collect();
         let hidden =
             (1..).zip(&self.log).filter(|(seq, event)| !visible.contains(seq) && !event.text.is_empty());
         hidden.map(|(_, event)| event.text.as_str()).collect()

@@ -13,7 +13,7 @@ use tidings_harness::{
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A user who reads a room from a cursor on.
-pub struct Reader<'a> {
+pub struct RoomReader<'a> {
     pub stack: &'a Stack,
     pub user: &'a str,
     pub room: &'a str,
@@ -21,24 +21,23 @@ pub struct Reader<'a> {
     pub from: u64,
 }
 
-/// The events that the reader received.
-pub struct Shown {
-    /// The seqs of log events, in the order in which they count for the reader.
+pub struct ReadEvents {
+    /// The seqs of log events, in the order in which the reader applies them.
     pub seqs: Vec<u64>,
     /// The raw text of everything received.
     pub text: String,
     /// How many of the seqs arrived before any gap.
     pub replayed: usize,
-    pub gap: bool,
+    pub has_gap: bool,
 }
 
-impl Shown {
+impl ReadEvents {
     fn new() -> Self {
-        Self { seqs: Vec::new(), text: String::new(), replayed: 0, gap: false }
+        Self { seqs: Vec::new(), text: String::new(), replayed: 0, has_gap: false }
     }
 
     fn add(&mut self, room: &str, frame: &ServerFrame) -> Result<()> {
-        if let Some((of, seq)) = frame.place() {
+        if let Some((of, seq)) = frame.log_position() {
             ensure!(of == room, "a frame of {of}");
             self.seqs.push(seq);
         }
@@ -46,15 +45,15 @@ impl Shown {
     }
 }
 
-impl Reader<'_> {
+impl RoomReader<'_> {
     /// Joins after the cursor and reads until the replay ends.
-    pub async fn by_socket(&self, gateway: usize) -> Result<Shown> {
+    pub async fn read_by_socket(&self, gateway: usize) -> Result<ReadEvents> {
         let port = self.stack.gateway(gateway).ports().public;
         let mut socket = RawSocket::open(port, &self.stack.token(self.user)).await?;
         let after = json!({"epoch": "1", "seq": self.from});
         let join = json!({"type": "room:join", "room": self.room, "after": after}).to_string();
         socket.send(opcode::TEXT, join.as_bytes()).await?;
-        let mut shown = Shown::new();
+        let mut shown = ReadEvents::new();
         loop {
             let frame =
                 tokio::time::timeout(WAIT_TIMEOUT, socket.next()).await.context("no frame arrived")??;
@@ -71,7 +70,7 @@ impl Reader<'_> {
                     return Ok(shown);
                 }
                 ServerFrame::Gap(gap) => {
-                    self.fill(&mut shown, &gap).await?;
+                    self.fill_gap(&mut shown, &gap).await?;
                     return Ok(shown);
                 }
                 ServerFrame::Error(error) => anyhow::bail!("{error:?}"),
@@ -81,12 +80,12 @@ impl Reader<'_> {
     }
 
     /// Polls once from the cursor.
-    pub async fn by_poll(&self, gateway: usize) -> Result<Shown> {
+    pub async fn read_by_poll(&self, gateway: usize) -> Result<ReadEvents> {
         let http = Http::new(&self.stack.gateway(gateway).url(), &self.stack.token(self.user));
         let cursors = json!({"cursors": {self.room: {"epoch": "1", "seq": self.from}}, "timeout_ms": 300});
         let answer = http.post("/poll", cursors).await?.expect(200).body;
         ensure!(answer["failed"] == json!([]), "{answer}");
-        let mut shown = Shown::new();
+        let mut shown = ReadEvents::new();
         shown.text.push_str(&answer.to_string());
         let mut gap = None;
         for event in answer["events"].as_array().context("no events")? {
@@ -101,27 +100,27 @@ impl Reader<'_> {
         }
         let head = match &gap {
             Some(gap) => {
-                self.fill(&mut shown, gap).await?;
+                self.fill_gap(&mut shown, gap).await?;
                 gap.head.seq
             }
             None => {
                 shown.replayed = shown.seqs.len();
-                self.head().await?
+                self.fetch_head().await?
             }
         };
         ensure!(answer["cursors"][self.room]["seq"] == head, "{answer}");
         Ok(shown)
     }
 
-    async fn head(&self) -> Result<u64> {
+    async fn fetch_head(&self) -> Result<u64> {
         let page = self.stack.http(self.user).events(self.room, "limit=1").await?.expect(200).body;
         page["head"]["seq"].as_u64().context("no head")
     }
 
     /// Drops the events above the gap's start and reads the gap page by page, up to its head.
-    async fn fill(&self, shown: &mut Shown, gap: &Gap) -> Result<()> {
+    async fn fill_gap(&self, shown: &mut ReadEvents, gap: &Gap) -> Result<()> {
         ensure!(gap.room == self.room, "{gap:?}");
-        shown.gap = true;
+        shown.has_gap = true;
         shown.seqs.retain(|seq| *seq <= gap.after);
         shown.replayed = shown.seqs.len();
         let mut cursor = Cursor { epoch: gap.head.epoch.clone(), seq: self.from.min(gap.after) };

@@ -1,5 +1,4 @@
-//! The outcome of a command, read from a frame, from an answer of a poll or from an HTTP answer, so that all three
-//! compare.
+//! The outcome of a command, read from a frame, a poll answer or an HTTP answer. Outcomes of all three can be compared.
 
 use reqwest::Method;
 use serde_json::Value;
@@ -9,21 +8,21 @@ use super::Transport;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// Appended at this seq, and stored.
+    /// The event was appended at this seq, and stored.
     Stored(u64),
-    /// The client id was used before, for the stored event at this seq.
+    /// The sender had used the client id before, for the stored event at this seq.
     Repeated(u64),
-    /// A mark was handled. HTTP answers with the present seq of the mark; an `ok` frame does not.
+    /// A read or delivered mark was accepted. Holds the present seq of the mark, which only HTTP returns.
     Marked(Option<u64>),
-    /// Refused with this code, for this field.
+    /// The command was refused with this code, because of this field.
     Refused(String, Option<String>),
     /// An answer that the protocol does not define.
     Unknown(String),
 }
 
 impl Outcome {
-    /// Whether the outcome is the expected one. Only HTTP answers with the seq of a mark.
-    pub fn is(&self, expected: &Self, transport: Transport) -> bool {
+    /// Whether the outcome is the expected one. The seq of a mark is compared only for HTTP.
+    pub fn matches(&self, expected: &Self, transport: Transport) -> bool {
         match expected {
             Self::Marked(_) if transport != Transport::Http => *self == Self::Marked(None),
             expected => self == expected,
@@ -33,9 +32,9 @@ impl Outcome {
     /// The outcome in a frame: `ack`, `ok` or `error`.
     pub fn of_frame(frame: &Value) -> Self {
         match frame["type"].as_str() {
-            Some("ack") => acked(frame),
+            Some("ack") => ack_outcome(frame),
             Some("ok") => Self::Marked(None),
-            Some("error") => refused(frame),
+            Some("error") => refusal_outcome(frame),
             _ => Self::Unknown(frame.to_string()),
         }
     }
@@ -45,18 +44,18 @@ impl Outcome {
         let body = &answer.body;
         let outcome = match answer.status {
             400.. if answer.content_type == "application/problem+json" && body["status"] == answer.status => {
-                refused(body)
+                refusal_outcome(body)
             }
             200 if path.ends_with("/read") || path.ends_with("/delivered") => body["seq"]
                 .as_u64()
                 .map_or_else(|| Self::Unknown(body.to_string()), |seq| Self::Marked(Some(seq))),
-            200..300 => acked(body),
+            200..300 => ack_outcome(body),
             _ => Self::Unknown(body.to_string()),
         };
         let is_send = *method == Method::POST && path.ends_with("/messages");
         let status = match &outcome {
             Self::Stored(_) if is_send => 201,
-            Self::Refused(code, _) => status_of(code),
+            Self::Refused(code, _) => http_status(code),
             _ => 200,
         };
         if status == answer.status { outcome } else { Self::Unknown(format!("{answer:?}")) }
@@ -64,7 +63,7 @@ impl Outcome {
 }
 
 /// The outcome in an ack frame or in the body of an HTTP answer. Each step waits until it is stored.
-fn acked(ack: &Value) -> Outcome {
+fn ack_outcome(ack: &Value) -> Outcome {
     let named = ["room", "epoch", "at", "client_id"].iter().all(|field| ack[field].is_string());
     match (ack["stage"].as_str(), ack["duplicate"].as_bool(), ack["seq"].as_u64()) {
         (Some("stored"), Some(false), Some(seq)) if named => Outcome::Stored(seq),
@@ -74,7 +73,7 @@ fn acked(ack: &Value) -> Outcome {
 }
 
 /// The outcome in an `error` frame or in a problem document. No step expects a `reason`.
-fn refused(refusal: &Value) -> Outcome {
+fn refusal_outcome(refusal: &Value) -> Outcome {
     match refusal["code"].as_str() {
         Some(code) if refusal["reason"].is_null() => {
             Outcome::Refused(code.to_owned(), refusal["field"].as_str().map(ToOwned::to_owned))
@@ -83,8 +82,7 @@ fn refused(refusal: &Value) -> Outcome {
     }
 }
 
-/// The HTTP status of an error code.
-fn status_of(code: &str) -> u16 {
+fn http_status(code: &str) -> u16 {
     match code {
         "bad_request" => 400,
         "forbidden" => 403,

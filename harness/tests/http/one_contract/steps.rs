@@ -16,25 +16,25 @@ fn refused_for(code: &str, field: &str) -> Outcome {
     Outcome::Refused(code.to_owned(), Some(field.to_owned()))
 }
 
-fn wrong(field: &str) -> Outcome {
+fn bad_field(field: &str) -> Outcome {
     refused_for("bad_request", field)
 }
 
-fn with(mut frame: Value, fields: &Value) -> Value {
+fn with_fields(mut frame: Value, fields: &Value) -> Value {
     frame.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     frame
 }
 
 pub fn send(client_id: &str, fields: Value) -> Value {
-    with(json!({"type": "message:send", "client_id": client_id}), &fields)
+    with_fields(json!({"type": "message:send", "client_id": client_id}), &fields)
 }
 
 fn edit(seq: u64, fields: Value) -> Value {
-    with(json!({"type": "message:edit", "seq": seq}), &fields)
+    with_fields(json!({"type": "message:edit", "seq": seq}), &fields)
 }
 
 fn delete(seq: u64, fields: Value) -> Value {
-    with(json!({"type": "message:delete", "seq": seq}), &fields)
+    with_fields(json!({"type": "message:delete", "seq": seq}), &fields)
 }
 
 fn react(seq: u64, emoji: &str) -> Value {
@@ -51,8 +51,9 @@ pub fn steps() -> Vec<Step> {
 }
 
 fn sends() -> Vec<Step> {
-    let full = json!({"content": "bob has a 1 of his own", "kind": "note", "reply_to": 2, "metadata": {"b": 1, "a": [1.0]}});
-    let both = json!({"content": "psst", "visible_to": {"users": ["bob"], "roles": ["tutor"]}});
+    let full = json!({"content": "bob has a 1 of his own", "kind": "note", "reply_to": 2, "metadata": {"b": 1, "a": [1.0]},
+        "mentions": ["alice", "gil"]});
+    let both = json!({"content": "psst", "visible_to": {"users": ["bob"], "roles": ["tutor"]}, "mentions": ["bob", "tim"]});
     // `null` means the same as a missing field, also inside a field.
     let to_bob = json!({"content": "psst, bob", "visible_to": {"users": ["bob"], "roles": null}});
     let to_tutors = json!({"content": "psst, tim", "visible_to": {"users": null, "roles": ["tutor"]}});
@@ -60,7 +61,9 @@ fn sends() -> Vec<Step> {
     vec![
         ("alice", send("1", json!({"content": "hello\n🙂"})), Stored(2)),
         ("alice", send("1", json!({"content": "other"})), Repeated(2)),
-        // The first send is known to be stored by then, so the answer is `stored`.
+        // A repetition is answered although eve is no member.
+        ("alice", send("1", json!({"content": "other", "mentions": ["eve"]})), Repeated(2)),
+        // The first send is already stored, so the answer is `stored` although only `accepted` is requested.
         ("alice", send("1", json!({"content": "other", "ack": "accepted"})), Repeated(2)),
         ("bob", send("1", full), Stored(3)),
         ("alice", send("2", both), Stored(4)),
@@ -77,24 +80,33 @@ fn sends() -> Vec<Step> {
 fn bad_sends() -> Vec<Step> {
     let long = "x".repeat(1001);
     let bulky = json!({"a": long, "b": long, "c": long, "d": long, "e": long});
-    let of_x = |fields: Value| with(send("b", json!({"content": "x"})), &fields);
+    let of_x = |fields: Value| with_fields(send("b", json!({"content": "x"})), &fields);
     let bad = [
-        (send("b", json!({})), wrong("content")),
-        (send("b", json!({"content": ""})), wrong("content")),
-        (send("b", json!({"content": 7})), wrong("content")),
-        (send("b", json!({"content": "a\u{7}b"})), wrong("content")),
+        (send("b", json!({})), bad_field("content")),
+        (send("b", json!({"content": ""})), bad_field("content")),
+        (send("b", json!({"content": 7})), bad_field("content")),
+        (send("b", json!({"content": "a\u{7}b"})), bad_field("content")),
         (send("b", json!({"content": long})), refused_for("too_large", "content")),
-        (send("", json!({"content": "x"})), wrong("client_id")),
-        (of_x(json!({"kind": "No"})), wrong("kind")),
-        (of_x(json!({"reply_to": 0})), wrong("reply_to")),
-        (of_x(json!({"visible_to": {}})), wrong("visible_to")),
-        (of_x(json!({"visible_to": {"users": null, "roles": null}})), wrong("visible_to")),
-        (of_x(json!({"visible_to": {"users": ["a b"]}})), wrong("visible_to")),
-        (of_x(json!({"attachments": [{"name": "a"}]})), wrong("attachments")),
-        (of_x(json!({"metadata": 7})), wrong("metadata")),
+        (send("", json!({"content": "x"})), bad_field("client_id")),
+        (of_x(json!({"kind": "No"})), bad_field("kind")),
+        (of_x(json!({"reply_to": 0})), bad_field("reply_to")),
+        (of_x(json!({"visible_to": {}})), bad_field("visible_to")),
+        (of_x(json!({"visible_to": {"users": null, "roles": null}})), bad_field("visible_to")),
+        (of_x(json!({"visible_to": {"users": ["a b"]}})), bad_field("visible_to")),
+        (of_x(json!({"attachments": [{"name": "a"}]})), bad_field("attachments")),
+        (of_x(json!({"metadata": 7})), bad_field("metadata")),
         (of_x(json!({"metadata": bulky})), refused_for("too_large", "metadata")),
-        (of_x(json!({"ack": "maybe"})), wrong("ack")),
-        (of_x(json!({"attempt": "one"})), wrong("attempt")),
+        (of_x(json!({"mentions": "bob"})), bad_field("mentions")),
+        (of_x(json!({"mentions": ["bob", "bob"]})), bad_field("mentions")),
+        (of_x(json!({"mentions": vec!["bob"; 21]})), refused_for("too_large", "mentions")),
+        // A user of other rooms, a former member, a user who does not exist, and a member who may not see the message.
+        (of_x(json!({"mentions": ["bob", "eve"]})), bad_field("mentions")),
+        (of_x(json!({"mentions": ["rita"]})), bad_field("mentions")),
+        (of_x(json!({"mentions": ["nobody"]})), bad_field("mentions")),
+        (of_x(json!({"mentions": ["tim"], "visible_to": {"users": ["bob"]}})), bad_field("mentions")),
+        (of_x(json!({"mentions": ["bob"], "visible_to": {"roles": ["tutor"]}})), bad_field("mentions")),
+        (of_x(json!({"ack": "maybe"})), bad_field("ack")),
+        (of_x(json!({"attempt": "one"})), bad_field("attempt")),
     ];
     bad.map(|(frame, outcome)| ("alice", frame, outcome)).into()
 }
@@ -104,8 +116,15 @@ fn changes() -> Vec<Step> {
     let over_bob = json!({"content": "mine to edit", "metadata": {"x": 1}, "client_id": "f"});
     let other = json!({"content": "x", "id": "00000000-0000-0000-0000-000000000000"});
     vec![
-        ("alice", edit(2, json!({"content": "hello again", "client_id": "e"})), Stored(9)),
+        (
+            "alice",
+            edit(2, json!({"content": "hello again", "client_id": "e", "mentions": ["bob"]})),
+            Stored(9),
+        ),
         ("alice", edit(2, json!({"content": "and again", "client_id": "e"})), Repeated(9)),
+        ("alice", edit(2, json!({"content": "x", "client_id": "e", "mentions": ["eve"]})), Repeated(9)),
+        ("alice", edit(2, json!({"content": "x", "mentions": ["eve"]})), bad_field("mentions")),
+        ("alice", edit(5, json!({"content": "x", "mentions": ["tim"]})), bad_field("mentions")),
         ("bob", edit(2, json!({"content": "not mine"})), refused("forbidden")),
         ("alice", edit(3, over_bob), Stored(10)),
         ("root", edit(3, json!({"content": "anyone's", "client_id": "f"})), Stored(11)),
@@ -115,17 +134,17 @@ fn changes() -> Vec<Step> {
         ("alice", edit(999, x()), refused("not_found")),
         // Seq 1 is the removal of rita and not a message.
         ("alice", edit(1, x()), refused("not_found")),
-        ("alice", edit(2, json!({"content": ""})), wrong("content")),
+        ("alice", edit(2, json!({"content": ""})), bad_field("content")),
         // A message with attachments may have empty content.
         ("bob", edit(7, json!({"content": "", "client_id": "h"})), Stored(12)),
         ("alice", edit(2, json!({"content": "x".repeat(1001)})), refused_for("too_large", "content")),
         ("alice", edit(2, other), refused_for("conflict", "id")),
-        ("alice", edit(2, json!({"content": "x", "id": "seven"})), wrong("id")),
+        ("alice", edit(2, json!({"content": "x", "id": "seven"})), bad_field("id")),
     ]
 }
 
 fn changes_of_private_messages() -> Vec<Step> {
-    let with_id = |client_id: &str| with(react(4, "👍"), &json!({"client_id": client_id}));
+    let with_id = |client_id: &str| with_fields(react(4, "👍"), &json!({"client_id": client_id}));
     let taken_back = json!({"type": "reaction:remove", "seq": 4, "emoji": "👍", "client_id": "r3"});
     vec![
         // A message that a user may not see is not found.
@@ -136,8 +155,8 @@ fn changes_of_private_messages() -> Vec<Step> {
         ("bob", with_id("r1"), Stored(13)),
         ("bob", with_id("r2"), Stored(14)),
         ("gil", react(2, "👍"), refused("forbidden")),
-        ("bob", react(2, "a b"), wrong("emoji")),
-        ("bob", react(2, &"x".repeat(33)), wrong("emoji")),
+        ("bob", react(2, "a b"), bad_field("emoji")),
+        ("bob", react(2, &"x".repeat(33)), bad_field("emoji")),
         ("bob", taken_back, Stored(15)),
     ]
 }
@@ -158,11 +177,11 @@ fn marks() -> Vec<Step> {
         // A mark never moves back.
         ("bob", mark("read", json!(2)), Marked(Some(3))),
         ("bob", mark("delivered", json!(4)), Marked(Some(4))),
-        // A mark above the head is set to the head.
+        // A mark above the head is lowered to the head.
         ("gil", mark("read", json!(1_000_000)), Marked(Some(16))),
         ("eve", mark("read", json!(1)), refused("not_found")),
         ("rita", mark("read", json!(1)), refused("not_found")),
-        ("bob", mark("read", json!(-1)), wrong("seq")),
-        ("bob", mark("delivered", json!("x")), wrong("seq")),
+        ("bob", mark("read", json!(-1)), bad_field("seq")),
+        ("bob", mark("delivered", json!("x")), bad_field("seq")),
     ]
 }

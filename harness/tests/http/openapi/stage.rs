@@ -14,8 +14,8 @@ const ROOMS: [(&str, &str); 7] = [
     ("porch", "private"),
 ];
 
-/// A stack without effective rate limits, because the tool sends requests faster than a person.
-pub async fn stack() -> Result<Stack> {
+/// Starts a stack without effective rate limits, because the tool sends requests faster than a person.
+pub async fn start_stack() -> Result<Stack> {
     let many = 1_000_000;
     let builder = Stack::builder().gateways(0);
     let builder = builder.persistence_env("TIDINGS_MESSAGES_PER_SECOND", many);
@@ -31,7 +31,7 @@ pub async fn create_rooms(stack: &Stack) -> Result<()> {
         let body =
             json!({"id": room, "kind": kind, "name": room, "members": members, "metadata": {"floor": 1}});
         owner.post("/rooms", body).await?.expect(201);
-        talk(&alice, room).await?;
+        send_messages(&alice, room).await?;
     }
     let pair = json!({"id": "pair", "kind": "direct", "members": [{"user": "bob"}]});
     owner.post("/rooms", pair).await?.expect(201);
@@ -40,11 +40,14 @@ pub async fn create_rooms(stack: &Stack) -> Result<()> {
     owner.change_room("lobby", json!({"name": "Lobby", "metadata": {}})).await?.expect(200);
     owner.put_member("lobby", "carol", "member").await?.expect(200);
     owner.remove_member("lobby", "bob").await?.expect(200);
+    for user in ["fay", "gus"] {
+        owner.put_user(user, json!({"name": user})).await?.expect(200);
+    }
     stack.http("carol").read("kitchen", 2).await?.expect(200);
     Ok(())
 }
 
-async fn talk(alice: &Http, room: &str) -> Result<()> {
+async fn send_messages(alice: &Http, room: &str) -> Result<()> {
     let path = format!("/rooms/{room}/messages");
     let picture =
         json!({"name": "a.png", "url": "https://x.example/a.png", "media_type": "image/png", "size": 1});

@@ -10,30 +10,29 @@ use tidings_harness::folder::Folder;
 use tokio::process::Command;
 
 /// The variable with the path of the program; `./dev test` sets it.
-const PROGRAM: &str = "TIDINGS_SCHEMATHESIS";
+const PROGRAM_VARIABLE: &str = "TIDINGS_SCHEMATHESIS";
 /// The tool sends several thousand requests.
-const PATIENCE: Duration = Duration::from_secs(600);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// One run of the tool.
 pub struct ToolRun<'a> {
     /// The strict form of the document.
     pub document: &'a Value,
     /// The URL of the node, without a path.
     pub url: &'a str,
-    /// The token of the caller.
     pub token: &'a str,
     /// More arguments, which select operations.
     pub arguments: &'a [&'a str],
 }
 
-/// The report of a run.
 pub struct Report(Value);
 
 impl ToolRun<'_> {
     /// Runs the tool; fails if an answer contradicts the document.
     pub async fn run(&self) -> Result<Report> {
-        let program = std::env::var_os(PROGRAM).with_context(|| {
-            format!("{PROGRAM} is not set: `./dev test openapi` installs the tool and runs this test")
+        let program = std::env::var_os(PROGRAM_VARIABLE).with_context(|| {
+            format!(
+                "{PROGRAM_VARIABLE} is not set: `./dev test openapi` installs the tool and runs this test"
+            )
         })?;
         let folder = Folder::new()?;
         let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/http/openapi");
@@ -55,7 +54,7 @@ impl ToolRun<'_> {
             .stdin(Stdio::null())
             .kill_on_drop(true);
         let output =
-            tokio::time::timeout(PATIENCE, command.output()).await.context("the tool did not end")??;
+            tokio::time::timeout(WAIT_TIMEOUT, command.output()).await.context("the tool did not end")??;
         let stdout = String::from_utf8_lossy(&output.stdout);
         ensure!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
         let report = std::fs::read(&report).context("the tool wrote no report")?;
@@ -64,8 +63,7 @@ impl ToolRun<'_> {
 }
 
 impl Report {
-    /// The number of tested operations.
-    pub fn tested(&self) -> usize {
+    pub fn tested_operations(&self) -> usize {
         self.0["operations"]["tested"]
             .as_u64()
             .and_then(|count| usize::try_from(count).ok())
@@ -74,7 +72,7 @@ impl Report {
 
     /// Whether a request of this operation (such as `GET /v1/rooms`) succeeded. If none did, its success answers are
     /// untested.
-    pub fn accepted(&self, operation: &str) -> bool {
+    pub fn has_accepted(&self, operation: &str) -> bool {
         let phases = self.0["valid_rates"][operation].as_object();
         phases.into_iter().flatten().any(|(_, rate)| rate["accepted"].as_u64() > Some(0))
     }

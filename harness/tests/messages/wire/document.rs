@@ -1,35 +1,35 @@
-//! The fields in the OpenAPI document: checks that a value has all required fields and no unknown ones. `openapi.rs`
-//! checks the real answers against the document.
+//! Checks that a value has all fields that its schema in the OpenAPI document requires, and no unknown ones.
+//! `openapi.rs` checks the real answers against the document.
 
 use serde_json::Value;
 
 pub struct Document(pub Value);
 
 impl Document {
-    /// The violations of the schema of this name in this value.
+    /// The points in which a value breaks the schema of this name.
     pub fn violations(&self, name: &str, value: &Value) -> Vec<String> {
         let schema = &self.0["components"]["schemas"][name];
         assert!(schema.is_object(), "there is no schema {name}");
         let mut violations = Vec::new();
-        self.check(name, schema, value, &mut violations);
+        self.check_schema(name, schema, value, &mut violations);
         violations
     }
 
-    fn check(&self, place: &str, schema: &Value, value: &Value, violations: &mut Vec<String>) {
+    fn check_schema(&self, place: &str, schema: &Value, value: &Value, violations: &mut Vec<String>) {
         if let Some(name) = schema["$ref"].as_str().and_then(|at| at.strip_prefix("#/components/schemas/")) {
-            return self.check(place, &self.0["components"]["schemas"][name], value, violations);
+            return self.check_schema(place, &self.0["components"]["schemas"][name], value, violations);
         }
         if let Some(one_of) = schema["oneOf"].as_array().or_else(|| schema["anyOf"].as_array()) {
             let tries = one_of.iter().map(|schema| {
                 let mut violations = Vec::new();
-                self.check(place, schema, value, &mut violations);
+                self.check_schema(place, schema, value, &mut violations);
                 violations
             });
-            // The alternative with the fewest violations is the most informative.
+            // Reports only the alternative with the fewest violations, because it is the most informative.
             violations.extend(tries.min_by_key(Vec::len).unwrap_or_default());
             return;
         }
-        if !is_of(&schema["type"], value) {
+        if !is_of_type(&schema["type"], value) {
             violations.push(format!("{place} is {value}, not {}", schema["type"]));
         }
         if let (Some(only), Some(text)) = (schema["enum"].as_array(), value.as_str())
@@ -41,7 +41,7 @@ impl Document {
             violations.push(format!("{place} is {value}, not {}", schema["const"]));
         }
         for (number, item) in value.as_array().into_iter().flatten().enumerate() {
-            self.check(&format!("{place}[{number}]"), &schema["items"], item, violations);
+            self.check_schema(&format!("{place}[{number}]"), &schema["items"], item, violations);
         }
         if let Some(fields) = value.as_object() {
             self.check_fields(place, schema, fields, violations);
@@ -64,7 +64,7 @@ impl Document {
         violations.extend(missing.map(|name| format!("{place} lacks {name}")));
         for (name, value) in fields {
             match named.get(name) {
-                Some(schema) => self.check(&format!("{place}.{name}"), schema, value, violations),
+                Some(schema) => self.check_schema(&format!("{place}.{name}"), schema, value, violations),
                 None => violations.push(format!("{place} has the unknown field {name}")),
             }
         }
@@ -89,7 +89,7 @@ impl Document {
 }
 
 /// Whether a value has one of the named types; true if no type is named.
-fn is_of(types: &Value, value: &Value) -> bool {
+fn is_of_type(types: &Value, value: &Value) -> bool {
     let is = |name: &Value| match name.as_str() {
         Some("null") => value.is_null(),
         Some("string") => value.is_string(),

@@ -7,13 +7,13 @@ use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::{Cursor, Epoch, RoomId, Seq, UserId};
 use tidings_shared::message::AckStage;
 use tidings_shared::protocol::server::{
-    Ack, FailedRoom, JoinedRoom, Limits, Online, Presence, Receipt, Sender, ServerFrame,
+    Ack, FailedRoom, JoinedRoom, Limits, Presence, PresentMember, Receipt, Sender, ServerFrame,
 };
 
-/// Reads the fields of a frame as the server's types.
-struct Read<'a>(&'a Value);
+/// Reads the fields of a JSON object as the server's types.
+struct FrameReader<'a>(&'a Value);
 
-impl<'a> Read<'a> {
+impl<'a> FrameReader<'a> {
     fn get<T: DeserializeOwned>(&self, name: &str) -> T {
         let value = self.0[name].clone();
         serde_json::from_value(value).unwrap_or_else(|error| panic!("{name} of {}: {error}", self.0))
@@ -27,9 +27,9 @@ impl<'a> Read<'a> {
         self.0[name].as_str()
     }
 
-    fn each<T>(&self, name: &str, make: impl Fn(Read<'a>) -> T) -> Vec<T> {
+    fn map_list<T>(&self, name: &str, make: impl Fn(FrameReader<'a>) -> T) -> Vec<T> {
         let values = self.0[name].as_array().unwrap_or_else(|| panic!("{name} of {} is not a list", self.0));
-        values.iter().map(|value| make(Read(value))).collect()
+        values.iter().map(|value| make(FrameReader(value))).collect()
     }
 
     fn epoch(&self) -> Epoch {
@@ -55,14 +55,14 @@ impl<'a> Read<'a> {
     }
 
     fn marks(&self) -> Vec<Receipt> {
-        self.each("marks", |mark| Receipt {
+        self.map_list("marks", |mark| Receipt {
             user: mark.get("user"),
             seq: mark.get("seq"),
             at: mark.get("at"),
         })
     }
 
-    fn joined(&self) -> JoinedRoom {
+    fn joined_room(&self) -> JoinedRoom {
         JoinedRoom {
             room: self.get("room"),
             kind: self.get("kind"),
@@ -71,11 +71,11 @@ impl<'a> Read<'a> {
             head: self.get("head"),
             read_seq: self.get("read_seq"),
             members: self.get("members"),
-            online: self.get::<Option<Vec<Online>>>("online"),
+            online: self.get::<Option<Vec<PresentMember>>>("online"),
         }
     }
 
-    fn failed(&self) -> FailedRoom {
+    fn failed_room(&self) -> FailedRoom {
         FailedRoom { room: self.get("room"), code: self.get::<ErrorCode>("code") }
     }
 
@@ -93,15 +93,15 @@ impl<'a> Read<'a> {
     }
 }
 
-/// The frame that the server would send; `None` if no server type exists, because the log builds log events.
-pub fn rebuilt(frame: &Value) -> Option<Value> {
-    let read = Read(frame);
+/// The frame that the server would send. `None` for a log event: the log builds it, and no server type exists.
+pub fn rebuild_frame(frame: &Value) -> Option<Value> {
+    let read = FrameReader(frame);
     let reference = read.optional_text("ref");
     let room = || read.get::<RoomId>("room");
     let json = |frame: ServerFrame<'_>| Some(serde_json::from_slice(&frame.to_json()).unwrap());
     match read.text("type") {
         "connected" => {
-            let limits = Read(&frame["limits"]);
+            let limits = FrameReader(&frame["limits"]);
             let limits = Limits {
                 max_message_chars: limits.get("max_message_chars"),
                 max_frame_bytes: limits.get("max_frame_bytes"),
@@ -116,6 +116,7 @@ pub fn rebuilt(frame: &Value) -> Option<Value> {
                 heartbeat_ms: read.get("heartbeat_ms"),
                 expires_at: read.text("expires_at"),
                 rooms_version: read.text("rooms_version"),
+                spread_ms: frame["spread_ms"].as_u64(),
                 limits: &limits,
                 node: read.text("node"),
             })
@@ -123,8 +124,8 @@ pub fn rebuilt(frame: &Value) -> Option<Value> {
         "auth:ok" => json(ServerFrame::AuthOk { reference, expires_at: read.text("expires_at") }),
         "room:joined" => json(ServerFrame::RoomJoined {
             reference,
-            rooms: &read.each("rooms", |room| room.joined()),
-            failed: &read.each("failed", |room| room.failed()),
+            rooms: &read.map_list("rooms", |room| room.joined_room()),
+            failed: &read.map_list("failed", |room| room.failed_room()),
             more: read.get("more"),
         }),
         "room:left" => json(ServerFrame::RoomLeft { reference, rooms: &read.get::<Vec<RoomId>>("rooms") }),
@@ -138,16 +139,19 @@ pub fn rebuilt(frame: &Value) -> Option<Value> {
         }),
         "ack" => json(read.ack().frame(reference)),
         "ok" => json(ServerFrame::Ok { reference }),
-        "presence:list" => {
-            json(ServerFrame::PresenceList { reference, users: &read.each("users", |user| user.presence()) })
-        }
+        "presence:list" => json(ServerFrame::PresenceList {
+            reference,
+            users: &read.map_list("users", |user| user.presence()),
+        }),
         "presence" => json(ServerFrame::Presence(&read.presence())),
         "typing:start" => json(ServerFrame::TypingStart {
             room: &room(),
-            user: Read(&frame["user"]).sender(),
+            user: FrameReader(&frame["user"]).sender(),
             expires_ms: read.get("expires_ms"),
         }),
-        "typing:stop" => json(ServerFrame::TypingStop { room: &room(), user: Read(&frame["user"]).sender() }),
+        "typing:stop" => {
+            json(ServerFrame::TypingStop { room: &room(), user: FrameReader(&frame["user"]).sender() })
+        }
         "signal" => {
             let data = RawValue::from_string(frame["data"].to_string()).unwrap();
             json(ServerFrame::Signal { room: &room(), from: &read.get::<UserId>("from"), data: &data })
@@ -162,7 +166,10 @@ pub fn rebuilt(frame: &Value) -> Option<Value> {
             from: &read.get::<Cursor>("from"),
         }),
         "room:removed" => json(ServerFrame::RoomRemoved { room: &room(), seq: read.get("seq") }),
-        "rooms:changed" => json(ServerFrame::RoomsChanged { rooms_version: read.text("rooms_version") }),
+        "rooms:changed" => json(ServerFrame::RoomsChanged {
+            rooms_version: read.text("rooms_version"),
+            spread_ms: frame["spread_ms"].as_u64(),
+        }),
         "draining" => json(ServerFrame::Draining { reconnect_after_ms: read.get("reconnect_after_ms") }),
         "pong" => json(ServerFrame::Pong { reference, server_time: read.text("server_time") }),
         "error" => {

@@ -5,11 +5,11 @@ use std::fs;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::prometheus::shipped;
+use crate::prometheus::shipped_folder;
 
 /// Each expression with its place: dashboard, panel and letter.
 pub fn expressions() -> Result<Vec<(String, String)>> {
-    let folder = shipped().with_file_name("grafana").join("dashboards");
+    let folder = shipped_folder().with_file_name("grafana").join("dashboards");
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let dashboard: Value = serde_json::from_str(&fs::read_to_string(entry?.path())?)?;
@@ -19,20 +19,20 @@ pub fn expressions() -> Result<Vec<(String, String)>> {
                 let expression = target["expr"].as_str().context("a target without an expression")?;
                 let letter = target["refId"].as_str().context("a target without a letter")?;
                 let place = format!("{title} / {} {letter}", panel["title"].as_str().context("no title")?);
-                found.push((place, filled(expression)));
+                found.push((place, replace_variables(expression)));
             }
         }
     }
     Ok(found)
 }
 
-fn filled(expression: &str) -> String {
+fn replace_variables(expression: &str) -> String {
     let expression = expression.replace("$__rate_interval", "30s").replace("$__range", "5m");
     expression.replace("$instance", ".*")
 }
 
 /// The result of an expression, in one line.
-pub fn shown(found: &[Value]) -> String {
+pub fn one_line(found: &[Value]) -> String {
     let shown = found.iter().take(4).map(|series| {
         let labels = series["metric"].as_object().into_iter().flatten();
         let labels = labels.filter(|(name, _)| !["__name__", "job"].contains(&name.as_str()));

@@ -9,15 +9,14 @@ use serde_json::json;
 use tidings_harness::{Client, ClientError, Http, Stack, clock};
 use tokio::task::JoinSet;
 
-const BETWEEN_SENDS: Duration = Duration::from_millis(50);
-const BETWEEN_READS: Duration = Duration::from_millis(250);
-const BETWEEN_CONNECTS: Duration = Duration::from_millis(500);
+const SEND_INTERVAL: Duration = Duration::from_millis(50);
+const READ_INTERVAL: Duration = Duration::from_millis(250);
+const CONNECT_INTERVAL: Duration = Duration::from_millis(500);
 const RETRY_DELAY: Duration = Duration::from_millis(300);
 
 /// The running load.
 pub struct Load {
     _tasks: JoinSet<()>,
-    /// The room in which the clients talk.
     pub room: String,
 }
 
@@ -31,21 +30,20 @@ impl Load {
         let mut tasks = JoinSet::new();
         for (number, user) in ["ann", "ben"].into_iter().enumerate() {
             let (ws, token) = (stack.gateway(number).ws(), stack.token(user));
-            tasks.spawn(talk(ws.clone(), token, room.clone()));
+            tasks.spawn(keep_talking(ws.clone(), token, room.clone()));
             tasks.spawn(connect_and_close(ws, stack.token("eve")));
         }
-        tasks.spawn(read(stack.http("ann"), room.clone()));
+        tasks.spawn(keep_reading(stack.http("ann"), room.clone()));
         Ok(Load { _tasks: tasks, room })
     }
 }
 
-async fn talk(ws: String, token: String, room: String) {
+async fn keep_talking(ws: String, token: String, room: String) {
     loop {
         if let Ok(client) = Client::connect(&ws, &token).await {
             let client = Arc::new(client);
-            // Until the connection is gone.
             tokio::select! {
-                () = send(&client, &room) => {}
+                () = keep_sending(&client, &room) => {}
                 () = until_closed(&client) => {}
             }
         }
@@ -53,7 +51,7 @@ async fn talk(ws: String, token: String, room: String) {
     }
 }
 
-async fn send(client: &Client, room: &str) {
+async fn keep_sending(client: &Client, room: &str) {
     if client.join_and_catch_up(room).await.is_err() {
         return;
     }
@@ -66,7 +64,7 @@ async fn send(client: &Client, room: &str) {
             Ok(_) | Err(ClientError::Answered(_)) => {}
             Err(_) => return,
         }
-        tokio::time::sleep(BETWEEN_SENDS).await;
+        tokio::time::sleep(SEND_INTERVAL).await;
     }
 }
 
@@ -84,18 +82,18 @@ async fn connect_and_close(ws: String, token: String) {
             }
         });
         while connecting.try_join_next().is_some() {}
-        tokio::time::sleep(BETWEEN_CONNECTS).await;
+        tokio::time::sleep(CONNECT_INTERVAL).await;
     }
 }
 
-/// Sends requests without waiting for answers, so that a request that hangs does not delay the others.
-async fn read(http: Http, room: String) {
+/// Requests history again and again. Does not wait for answers, so that a request that hangs does not delay the others.
+async fn keep_reading(http: Http, room: String) {
     let http = Arc::new(http);
     let mut requests = JoinSet::new();
     loop {
         let (http, room) = (http.clone(), room.clone());
         requests.spawn(async move { http.messages(&room, "?limit=1").await.is_ok() });
         while requests.try_join_next().is_some() {}
-        tokio::time::sleep(BETWEEN_READS).await;
+        tokio::time::sleep(READ_INTERVAL).await;
     }
 }

@@ -4,35 +4,36 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use crate::prometheus::shipped;
+use crate::prometheus::shipped_folder;
 
 /// The prefixes of all metric names in rules and dashboards. deploy/tools/watch/expressions.py checks that there are no
 /// others.
-const PREFIXES: [&str; 6] = ["tidings_", "process_", "haproxy_", "redis_", "pg_", "prometheus_"];
+const METRIC_PREFIXES: [&str; 6] = ["tidings_", "process_", "haproxy_", "redis_", "pg_", "prometheus_"];
 
 /// Metrics that exist only after an event, or only in programs outside this test, each with the reason.
-pub fn late() -> Result<BTreeMap<String, String>> {
-    let text = std::fs::read_to_string(shipped().join("late-metrics.json"))?;
+pub fn late_metrics() -> Result<BTreeMap<String, String>> {
+    let text = std::fs::read_to_string(shipped_folder().join("late-metrics.json"))?;
     let late: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_str(&text)?;
     Ok(late.into_values().flatten().collect())
 }
 
 /// The metric names in an expression, including those of recording rules (with a colon).
-pub fn of(expression: &str) -> BTreeSet<String> {
+pub fn metric_names(expression: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     // Every other part is a text between quotation marks.
     for part in expression.split('"').step_by(2) {
         let words = part.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
         let named = words.filter(|word| {
-            word.contains(':') && word.contains("tidings") || PREFIXES.iter().any(|b| word.starts_with(b))
+            word.contains(':') && word.contains("tidings")
+                || METRIC_PREFIXES.iter().any(|b| word.starts_with(b))
         });
         names.extend(named.map(ToOwned::to_owned));
     }
     names
 }
 
-/// The rules without intervals of groups, so that all are evaluated each second. Adapts the time that a sample stands
-/// for.
+/// Removes the intervals of rule groups, so that all rules are evaluated each second. Then a sample stands for 1 s
+/// instead of 30 s.
 pub fn without_intervals(rules: &str) -> String {
     let kept = rules.lines().filter(|line| !line.starts_with("    interval: "));
     let kept: String = kept.map(|line| format!("{line}\n")).collect();

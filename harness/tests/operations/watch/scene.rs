@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::prometheus::Prometheus;
 
 /// How long an alert may take to fire, or to end.
-const PATIENCE: Duration = Duration::from_secs(90);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(90);
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 struct FiredAlert {
@@ -33,7 +33,6 @@ pub struct AlertRecorder<'a> {
 }
 
 impl<'a> AlertRecorder<'a> {
-    /// A recorder before the first fault.
     pub fn of(prometheus: &'a Prometheus) -> Self {
         let (fault, since) = (String::new(), Instant::now());
         AlertRecorder {
@@ -46,8 +45,8 @@ impl<'a> AlertRecorder<'a> {
         }
     }
 
-    /// Begins a fault.
-    pub fn begin_fault(&mut self, name: &str) {
+    /// Begins a fault: the alerts that fire from now on are recorded for it.
+    pub fn set_current_fault(&mut self, name: &str) {
         println!("\n{name}");
         (self.fault, self.since) = (name.to_owned(), Instant::now());
     }
@@ -58,11 +57,11 @@ impl<'a> AlertRecorder<'a> {
         let mut firing = BTreeSet::new();
         for rule in rules.iter().filter(|rule| rule["state"] == "firing") {
             for alert in rule["alerts"].as_array().into_iter().flatten().filter(|a| a["state"] == "firing") {
-                let name = text(&rule["name"]);
+                let name = text_or_empty(&rule["name"]);
                 if !self.firing.contains(&name) && firing.insert(name.clone()) {
                     self.record(name, alert);
                 }
-                firing.insert(text(&rule["name"]));
+                firing.insert(text_or_empty(&rule["name"]));
             }
         }
         self.firing = firing;
@@ -73,16 +72,17 @@ impl<'a> AlertRecorder<'a> {
         let seen = FiredAlert {
             fault: self.fault.clone(),
             alert,
-            severity: text(&details["labels"]["severity"]),
-            value: text(&details["value"]),
-            description: text(&details["annotations"]["description"]),
+            severity: text_or_empty(&details["labels"]["severity"]),
+            value: text_or_empty(&details["value"]),
+            description: text_or_empty(&details["annotations"]["description"]),
             after: self.since.elapsed(),
         };
         println!("  {:>3} s  {} = {}: {}", seen.after.as_secs(), seen.alert, seen.value, seen.description);
         self.seen.push(seen);
     }
 
-    /// Waits until all of these alerts fire or have fired since the fault began. Records those that do not as missed.
+    /// Waits until all of these alerts fire or have fired since the fault began. Records those that do not fire in time
+    /// as missed.
     pub async fn until_firing(&mut self, alerts: &[&str]) -> Result<()> {
         let begun = Instant::now();
         loop {
@@ -95,7 +95,7 @@ impl<'a> AlertRecorder<'a> {
             if missing.is_empty() {
                 return Ok(());
             }
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > WAIT_TIMEOUT {
                 self.missed.extend(missing.iter().map(|alert| format!("{}: {alert}", self.fault)));
                 return Ok(());
             }
@@ -103,7 +103,7 @@ impl<'a> AlertRecorder<'a> {
         }
     }
 
-    /// Waits until none of these alerts fires any more. Records those that go on as missed.
+    /// Waits until none of these alerts fires any more. Records those that still fire as missed.
     pub async fn until_resolved(&mut self, alerts: &[&str]) -> Result<()> {
         let begun = Instant::now();
         loop {
@@ -112,7 +112,7 @@ impl<'a> AlertRecorder<'a> {
             if left.is_empty() {
                 return Ok(());
             }
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > WAIT_TIMEOUT {
                 self.missed.extend(left.iter().map(|alert| format!("{}: {alert} goes on", self.fault)));
                 return Ok(());
             }
@@ -125,7 +125,6 @@ impl<'a> AlertRecorder<'a> {
         &self.missed
     }
 
-    /// All that fired, as a table.
     pub fn table(&self) -> String {
         let mut table = String::from("\n| fault | alert | severity | after | value | description |\n");
         table.push_str("| --- | --- | --- | --- | --- | --- |\n");
@@ -139,6 +138,6 @@ impl<'a> AlertRecorder<'a> {
     }
 }
 
-fn text(value: &Value) -> String {
+fn text_or_empty(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }

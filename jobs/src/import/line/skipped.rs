@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use tidings_shared::ids::{RoomId, UserId};
 
-use super::{Kind, OriginalId, client_id};
+use super::{LineType, OriginalId, client_id};
 
 /// The fields that identify a message that an earlier run imported.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,15 +20,15 @@ impl SkippedMessage {
     /// Reads a message line without its content. Returns None for any other line.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let Kind { r#type: "message" } = serde_json::from_str(text).ok()? else { return None };
-        let MessageKeyLine { room, sender, id } = serde_json::from_str(text).ok()?;
-        let id = id.text();
+        let LineType { r#type: "message" } = serde_json::from_str(text).ok()? else { return None };
+        let MessageIdLine { room, sender, id } = serde_json::from_str(text).ok()?;
+        let id = id.into_text();
         Some(Self { room, sender, client_id: client_id(&id), id })
     }
 }
 
 #[derive(Deserialize)]
-struct MessageKeyLine {
+struct MessageIdLine {
     room: RoomId,
     sender: UserId,
     id: OriginalId,

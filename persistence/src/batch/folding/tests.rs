@@ -1,4 +1,4 @@
-//! Folding: by example, and against a plain model over every way to cut a log into batches.
+//! Tests folding with examples, and compares it with a simple model for generated logs that are cut into batches.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -45,7 +45,7 @@ fn rows(samples: &[Sample]) -> Vec<ChangeRow<'_>> {
 }
 
 fn edit(content: &str) -> Action<'static> {
-    Action::Edit { content: content.to_owned().into(), metadata: None }
+    Action::Edit { content: content.to_owned().into(), metadata: None, mentions: None }
 }
 
 fn add(emoji: &str) -> Action<'static> {
@@ -56,13 +56,13 @@ fn remove(emoji: &str) -> Action<'static> {
     Action::RemoveReaction(emoji.to_owned().into())
 }
 
-fn state() -> HashMap<MessageKey, MessageState> {
+fn initial_states() -> HashMap<MessagePosition, MessageState> {
     HashMap::from([((room(), Seq(1)), MessageState { id: id_of(1), ..MessageState::default() })])
 }
 
 /// Folds changes of message 1, which has no earlier changes.
 fn outcome(samples: &[Sample]) -> Option<MessageOutcome> {
-    fold(&rows(samples), state()).outcomes.remove(&(room(), Seq(1)))
+    fold(&rows(samples), initial_states()).outcomes.remove(&(room(), Seq(1)))
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn deleted_message_ignores_later_changes() {
     assert!(outcome.versions.is_empty() && outcome.added.is_empty());
     let deleted = MessageState { id: id_of(1), deleted: true, ..MessageState::default() };
     let folded = fold(&rows(&samples), HashMap::from([((room(), Seq(1)), deleted)]));
-    assert_eq!(folded, Folded::default());
+    assert_eq!(folded, FoldedChanges { late_edits: vec![2], ..FoldedChanges::default() });
 }
 
 #[test]
@@ -87,8 +87,8 @@ fn repeated_reaction_counts_once() {
     let again = [sample(2, "bob", 1, add("+")), sample(3, "bob", 1, add("+"))];
     let outcome = outcome(&again).unwrap();
     assert_eq!(outcome.last_seq, Seq(2), "a repetition changes nothing");
-    let given: Vec<_> = outcome.added.into_iter().collect();
-    assert_eq!(given, [(("+".to_owned(), "bob".to_owned()), AddedReaction { seq: Seq(2), at_ms: 1002 })]);
+    let added: Vec<_> = outcome.added.into_iter().collect();
+    assert_eq!(added, [(("+".to_owned(), "bob".to_owned()), AddedReaction { seq: Seq(2), at_ms: 1002 })]);
 }
 
 #[test]
@@ -102,7 +102,12 @@ fn missing_reaction_cannot_be_removed() {
 #[test]
 fn each_edit_is_a_version_and_keeps_omitted_metadata() {
     let samples = [
-        sample(2, "alice", 1, Action::Edit { content: "one".into(), metadata: Some("{\"a\":1}") }),
+        sample(
+            2,
+            "alice",
+            1,
+            Action::Edit { content: "one".into(), metadata: Some("{\"a\":1}"), mentions: Some(Vec::new()) },
+        ),
         sample(3, "bob", 1, edit("two")),
     ];
     let versions = outcome(&samples).unwrap().versions;
@@ -120,7 +125,7 @@ fn change_with_wrong_target_has_no_effect() {
     let mut other = sample(2, "alice", 1, edit("x"));
     other.target_id = id_of(9);
     let nowhere = sample(3, "alice", 2, edit("x"));
-    assert_eq!(fold(&rows(&[other, nowhere]), state()), Folded::default());
+    assert_eq!(fold(&rows(&[other, nowhere]), initial_states()), FoldedChanges::default());
 }
 
 #[test]
@@ -131,7 +136,7 @@ fn message_never_exceeds_the_emoji_limit() {
     samples.push(sample(next, "eve", 1, add("0")));
     samples.push(sample(next + 1, "bob", 1, remove("7")));
     samples.push(sample(next + 2, "bob", 1, add("new")));
-    let mut folded = fold(&rows(&samples), state());
+    let mut folded = fold(&rows(&samples), initial_states());
     assert_eq!(
         folded.refused,
         [MAX_EMOJI],
@@ -150,15 +155,15 @@ fn message_never_exceeds_the_emoji_limit() {
 
 /// A message as the rows of the database hold it.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Stored {
+struct StoredMessage {
     deleted: bool,
     last_seq: u64,
     versions: Vec<(u64, String)>,
     reactions: BTreeMap<(String, String), u64>,
 }
 
-impl Stored {
-    /// The rules of folding, one change at a time.
+impl StoredMessage {
+    /// Applies one change by the rules of folding.
     fn apply(&mut self, change: &ChangeRow<'_>) {
         let (seq, user) = (change.record.seq.0, change.record.sender().to_owned());
         let changed = match &change.action {
@@ -187,7 +192,7 @@ impl Stored {
         }
     }
 
-    /// The state that the writer reads.
+    /// The state of the message as the writer reads it.
     fn state(&self, target: u64) -> MessageState {
         let mut emoji = BTreeMap::new();
         for (name, _) in self.reactions.keys() {
@@ -201,7 +206,7 @@ impl Stored {
         }
     }
 
-    /// Writes what the writer writes, in its order.
+    /// Applies an outcome as the writer does, in the same order.
     fn write(&mut self, outcome: MessageOutcome) {
         self.last_seq = outcome.last_seq.0;
         self.deleted = outcome.deleted;
@@ -212,8 +217,8 @@ impl Stored {
         for pair in outcome.removed {
             assert!(self.reactions.remove(&pair).is_some(), "only an existing reaction is removed");
         }
-        for (pair, given) in outcome.added {
-            assert!(self.reactions.insert(pair, given.seq.0).is_none(), "only a missing reaction is added");
+        for (pair, added) in outcome.added {
+            assert!(self.reactions.insert(pair, added.seq.0).is_none(), "only a missing reaction is added");
         }
     }
 }
@@ -239,7 +244,7 @@ proptest! {
             .map(|((target, user, action), seq)| sample(seq, &format!("u{user}"), target, action))
             .collect();
         let all = rows(&samples);
-        let mut model: BTreeMap<u64, Stored> = (1..4).map(|target| (target, Stored::default())).collect();
+        let mut model: BTreeMap<u64, StoredMessage> = (1..4).map(|target| (target, StoredMessage::default())).collect();
         let mut stored = model.clone();
         for change in &all {
             model.get_mut(&change.target.0).unwrap().apply(change);

@@ -1,4 +1,4 @@
-//! Membership records through the classification of a batch: their combined effect, and the notices.
+//! Tests how a batch combines membership records, which changes it announces, and which marks it drops.
 
 use std::collections::HashMap;
 
@@ -6,66 +6,67 @@ use bytes::Bytes;
 use tidings_shared::log::{IngestId, record::Header};
 
 use super::*;
-use crate::batch::{Entry, Plan, StoredRoom, classify};
+use crate::batch::{BatchPlan, IngestEntry, StoredRoom, plan_records};
 
 fn room() -> RoomId {
     RoomId::parse("r").unwrap()
 }
 
-fn entry(place: u64, seq: u64, kind: &str, membership: &str, json: &str) -> Entry {
+fn entry(position: u64, seq: u64, kind: &str, membership: &str, json: &str) -> IngestEntry {
     let header = Header { room: "r", kind, sender: "alice", membership, ..Header::default() };
-    let raw = format!("1\u{1f}1\u{1f}{seq}\u{1f}{}\u{1f}{}\n{json}", 1000 + place, header.encode());
-    Entry::parse(Partition::of(&room()), IngestId { ms: place, n: 0 }, Bytes::from(raw))
+    let raw = format!("1\u{1f}1\u{1f}{seq}\u{1f}{}\u{1f}{}\n{json}", 1000 + position, header.encode());
+    IngestEntry::parse(Partition::of(&room()), IngestId { ms: position, n: 0 }, Bytes::from(raw))
 }
 
-/// `+bob guest`, `=bob owner`, `-bob`, `rbob 4` (a read mark); events in order from seq 1 on.
-fn entries(words: &[&str]) -> Vec<Entry> {
+/// Entries from words: `+bob guest` adds, `=bob owner` changes the role, `-bob` removes, `rbob 4` is a read mark. The
+/// events have the seqs from 1 on.
+fn entries(words: &[&str]) -> Vec<IngestEntry> {
     let mut seq = 0;
-    let sample = |(place, word): (u64, &&str)| {
+    let sample = |(position, word): (u64, &&str)| {
         let (user, rest) = word[1..].split_once(' ').unwrap_or((&word[1..], "removed"));
         let membership = format!("{user}\u{1e}{rest}");
         let kind = match &word[..1] {
             "+" => MEMBER_ADDED,
             "=" => MEMBER_CHANGED,
             "-" => MEMBER_REMOVED,
-            _ => return entry(place, 0, "marks", "", &format!(r#"[["read","{user}",{rest}]]"#)),
+            _ => return entry(position, 0, "marks", "", &format!(r#"[["read","{user}",{rest}]]"#)),
         };
         seq += 1;
-        entry(place, seq, kind, &membership, "{}")
+        entry(position, seq, kind, &membership, "{}")
     };
     (1..).zip(words).map(sample).collect()
 }
 
-fn plan(entries: &[Entry], head: u64) -> Plan<'_> {
+fn plan(entries: &[IngestEntry], head: u64) -> BatchPlan<'_> {
     let stored = HashMap::from([(room(), StoredRoom { head: Seq(head), ..StoredRoom::default() })]);
-    classify(entries, &stored, None).unwrap()
+    plan_records(entries, &stored, None).unwrap()
 }
 
-fn bobs(plan: &Plan<'_>) -> Option<FinalMembership> {
+fn membership_of_bob(plan: &BatchPlan<'_>) -> Option<FinalMembership> {
     plan.members.final_memberships.get(&(room(), UserId::parse("bob").unwrap())).cloned()
 }
 
-fn end(was_removed: bool, role: Option<&str>, added_at_ms: Option<i64>) -> Option<FinalMembership> {
+fn membership(was_removed: bool, role: Option<&str>, added_at_ms: Option<i64>) -> Option<FinalMembership> {
     Some(FinalMembership { was_removed, role: role.map(str::to_owned), added_at_ms })
 }
 
 #[test]
 fn several_changes_of_one_user_combine_in_order() {
     let cases: [(&[&str], Option<FinalMembership>); 9] = [
-        (&["+bob guest"], end(false, Some("guest"), Some(1001))),
-        (&["=bob admin"], end(false, Some("admin"), None)),
-        (&["-bob"], end(true, None, None)),
-        (&["+bob guest", "=bob vip"], end(false, Some("vip"), Some(1001))),
-        (&["+bob guest", "-bob"], end(true, None, None)),
-        (&["-bob", "+bob member"], end(true, Some("member"), Some(1002))),
-        (&["=bob vip", "-bob", "+bob member", "=bob admin"], end(true, Some("admin"), Some(1003))),
-        (&["-bob", "=bob admin"], end(true, None, None)),
+        (&["+bob guest"], membership(false, Some("guest"), Some(1001))),
+        (&["=bob admin"], membership(false, Some("admin"), None)),
+        (&["-bob"], membership(true, None, None)),
+        (&["+bob guest", "=bob vip"], membership(false, Some("vip"), Some(1001))),
+        (&["+bob guest", "-bob"], membership(true, None, None)),
+        (&["-bob", "+bob member"], membership(true, Some("member"), Some(1002))),
+        (&["=bob vip", "-bob", "+bob member", "=bob admin"], membership(true, Some("admin"), Some(1003))),
+        (&["-bob", "=bob admin"], membership(true, None, None)),
         (&["+carol member"], None),
     ];
     for (words, expected) in cases {
         let entries = entries(words);
         let plan = plan(&entries, 0);
-        assert_eq!(bobs(&plan), expected, "{words:?}");
+        assert_eq!(membership_of_bob(&plan), expected, "{words:?}");
         assert_eq!((plan.members.all.len(), plan.events.len()), (words.len(), words.len()), "{words:?}");
     }
 }
@@ -74,14 +75,14 @@ fn several_changes_of_one_user_combine_in_order() {
 fn stored_record_changes_nothing_but_is_announced_again() {
     let entries = entries(&["+bob guest", "-bob"]);
     let plan = plan(&entries, 1);
-    assert_eq!(bobs(&plan), end(true, None, None), "only new records count");
-    let noted: Vec<(u64, bool)> = plan
+    assert_eq!(membership_of_bob(&plan), membership(true, None, None), "only new records count");
+    let announced: Vec<(u64, bool)> = plan
         .members
         .all
         .iter()
-        .map(|change| (change.seq.0, change.kind == MembershipKind::Removed))
+        .map(|change| (change.seq.0, change.kind == MembershipChangeKind::Removed))
         .collect();
-    assert_eq!(noted, [(1, false), (2, true)]);
+    assert_eq!(announced, [(1, false), (2, true)]);
     let stored = super::tests::plan(&entries, 2);
     assert!(stored.members.final_memberships.is_empty() && stored.members.all.len() == 2);
 }

@@ -11,19 +11,19 @@ use utoipa::openapi::{Content, ContentBuilder, OpenApi, Ref, RefOr, ResponseBuil
 use crate::http::problem::PROBLEM_JSON;
 
 /// Adds the shared answers to every operation of the document.
-pub struct Answers;
+pub struct SharedAnswers;
 
-impl Modify for Answers {
+impl Modify for SharedAnswers {
     fn modify(&self, document: &mut OpenApi) {
         for (path, item) in &mut document.paths.paths {
             for (method, operation) in operations(item) {
-                complete(path, method, operation);
+                add_shared_answers(path, method, operation);
             }
         }
     }
 }
 
-fn complete(path: &str, method: HttpMethod, operation: &mut Operation) {
+fn add_shared_answers(path: &str, method: HttpMethod, operation: &mut Operation) {
     let has_token = operation.security.is_none();
     let has_body = operation.request_body.is_some();
     let has_input = has_body || operation.parameters.as_ref().is_some_and(|given| !given.is_empty());
@@ -40,7 +40,7 @@ fn complete(path: &str, method: HttpMethod, operation: &mut Operation) {
         (has_token, "503", "Unavailable or overloaded; retry"),
     ];
     if let Some(RefOr::T(body)) = &mut operation.request_body {
-        body.content.values_mut().for_each(never_null);
+        body.content.values_mut().for_each(remove_null);
     }
     let responses = &mut operation.responses.responses;
     for (_, status, description) in problems.iter().filter(|(applies, ..)| *applies) {
@@ -73,7 +73,7 @@ fn complete(path: &str, method: HttpMethod, operation: &mut Operation) {
 }
 
 /// Makes an optional body not nullable, because utoipa adds `null` to its schema but no handler accepts `null`.
-fn never_null(content: &mut RefOr<Content>) {
+fn remove_null(content: &mut RefOr<Content>) {
     let RefOr::T(content) = content else { return };
     if let Some(RefOr::T(Schema::OneOf(either))) = &content.schema {
         content.schema = either.items.iter().find(|item| matches!(item, RefOr::Ref(_))).cloned();

@@ -1,20 +1,21 @@
-//! Computes how long the reader pauses after a batch. In the pause records gather, because a transaction for many
-//! records costs little more than one for a few. Pure.
+//! Computes how long the reader pauses after a batch. Records gather during the pause: a transaction for many records
+//! costs little more than one for a few. Pure.
 
 use std::time::{Duration, Instant};
 
 /// Minimum time between the starts of two batches. A record after a quiet period is written at once, and records that
 /// are already read are written without a pause.
 const MIN_BATCH_INTERVAL: Duration = Duration::from_millis(5);
-/// Replaces `MIN_BATCH_INTERVAL` above `BUSY_RECORDS_PER_SECOND`. One sender who waits for each answer is slower.
+/// Replaces `MIN_BATCH_INTERVAL` above `BUSY_RECORDS_PER_SECOND`. A single sender who waits for each answer stays below
+/// that rate.
 const BUSY_BATCH_INTERVAL: Duration = Duration::from_millis(20);
 const BUSY_RECORDS_PER_SECOND: f64 = 200.0;
 /// Time constant of the moving average of the record rate.
 const RATE_WINDOW: Duration = Duration::from_millis(250);
 /// After a batch of more records than this, the reader pauses at least half as long as the batch took, at most
-/// [`MAX_GATHER`].
+/// [`MAX_GATHER_PAUSE`].
 const SMALL_BATCH_RECORDS: usize = 16;
-const MAX_GATHER: Duration = Duration::from_millis(25);
+const MAX_GATHER_PAUSE: Duration = Duration::from_millis(25);
 
 /// The moving average of the record rate, which decides the pause.
 #[derive(Debug)]
@@ -34,16 +35,17 @@ impl BatchPacer {
         let passed = now.saturating_duration_since(self.counted_at).max(Duration::from_micros(1));
         self.counted_at = now;
         // The weight of the old rate falls with the time since the last batch.
-        let kept = (-passed.as_secs_f64() / RATE_WINDOW.as_secs_f64()).exp();
+        let old_weight = (-passed.as_secs_f64() / RATE_WINDOW.as_secs_f64()).exp();
         let rate = records as f64 / passed.as_secs_f64();
-        self.records_per_second = self.records_per_second * kept + rate * (1.0 - kept);
+        self.records_per_second = self.records_per_second * old_weight + rate * (1.0 - old_weight);
     }
 
     /// The pause after a batch of `records` records that took the time `took`.
     pub fn gather_pause(&self, records: usize, took: Duration) -> Duration {
         let busy = self.records_per_second > BUSY_RECORDS_PER_SECOND;
         let interval = if busy { BUSY_BATCH_INTERVAL } else { MIN_BATCH_INTERVAL };
-        let gather = if records > SMALL_BATCH_RECORDS { (took / 2).min(MAX_GATHER) } else { Duration::ZERO };
+        let gather =
+            if records > SMALL_BATCH_RECORDS { (took / 2).min(MAX_GATHER_PAUSE) } else { Duration::ZERO };
         interval.saturating_sub(took).max(gather)
     }
 }
@@ -56,7 +58,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// The pacer after `batches` of `records` each, one every `interval`.
+    /// The pacer after `batches` batches with `records` records each, one every `interval`.
     fn pacer(batches: u32, records: usize, interval: Duration) -> BatchPacer {
         let begun = Instant::now();
         let mut pacer = BatchPacer::new(begun);

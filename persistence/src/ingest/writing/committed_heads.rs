@@ -1,11 +1,13 @@
-//! Remembers the heads of rooms that this owner committed, so that the next batch need not read them. Pure.
+//! Remembers the heads of rooms that batches of this replica committed, so that the next batch need not read them.
+//! Pure.
 //!
-//! A head moves only together with its partition's `last_id`. Each batch of a pass requires the token, the epoch and the
-//! `last_id` that the previous batch left, so within a pass no other transaction moves a head. Bases of later epochs
-//! matter only for records of an epoch before the claimed one, because a seed moves the partition to its epoch.
+//! Only a batch moves a head. Each batch requires the token and the epoch of its partitions, and a number that no other
+//! batch of this replica has, so within a pass no other transaction moves a head. Only records of an epoch before the
+//! claimed one need the bases of later epochs: a seed in an epoch after the claimed one would have moved the partition
+//! to that epoch.
 //!
 //! So a remembered head is used only if it was committed in the same pass, if the room's next record follows it, and if
-//! all records of the room are of the claimed epoch. If it were wrong, nothing would be written, because a batch moves a
+//! all records of the room are of the claimed epoch. A batch with a wrong head would write nothing, because it moves a
 //! head only from the expected value.
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,30 +15,31 @@ use std::collections::{BTreeMap, HashMap};
 use tidings_shared::ids::{RoomId, Seq};
 use tidings_shared::log::{Record, keys::Partition};
 
-use super::gathered::{Batch, Part};
-use crate::batch::{BatchClaim, HeadAdvance};
+use super::batch_parts::{Batch, BatchPart};
+use crate::batch::{HeadAdvance, PartitionAdvance};
 
-/// Number of heads that are remembered at most, about 15 MB. When there are more, all are dropped.
+/// Maximum number of remembered heads, about 15 MB. All are dropped when it would be exceeded.
 const MAX_HEADS: usize = 100_000;
 
-/// The heads that the batches of this owner committed, each with its pass.
+/// The heads that the batches of this replica committed, each with the pass of its batch.
 #[derive(Debug, Default)]
 pub(super) struct CommittedHeads(HashMap<RoomId, (u64, Seq)>);
 
 impl CommittedHeads {
     /// The remembered heads that a batch may use. `claims` are the claims of its parts, in the same order.
-    pub fn usable_for(&self, batch: &Batch, claims: &[BatchClaim]) -> HashMap<RoomId, Seq> {
+    pub fn usable_for(&self, batch: &Batch, claims: &[PartitionAdvance]) -> HashMap<RoomId, Seq> {
         // A value of None means that the head must be read.
         let mut heads: HashMap<RoomId, Option<Seq>> = HashMap::new();
         for (part, claim) in batch.0.values().zip(claims) {
             for entry in &part.entries {
                 let (Some(room), Ok(record)) = (entry.room(), &entry.record) else { continue };
-                let is_present = record.epoch == claim.expected.epoch;
-                // Skips marks, because they have no seq. Only the first event of each room must follow its head.
-                if is_present && (record.seq.0 == 0 || heads.contains_key(&room)) {
+                let in_claimed_epoch = record.epoch == claim.expected.epoch;
+                // Skips marks, because they have no seq. Only the first event of each room must follow the remembered
+                // head.
+                if in_claimed_epoch && (record.seq.0 == 0 || heads.contains_key(&room)) {
                     continue;
                 }
-                let head = self.before(part, &room, record).filter(|_| is_present);
+                let head = self.head_before(part, &room, record).filter(|_| in_claimed_epoch);
                 heads.insert(room, head);
             }
         }
@@ -44,7 +47,7 @@ impl CommittedHeads {
     }
 
     /// The head of a room, if it was committed in the pass of this part and `record` follows it.
-    fn before(&self, part: &Part, room: &RoomId, record: &Record) -> Option<Seq> {
+    fn head_before(&self, part: &BatchPart, room: &RoomId, record: &Record) -> Option<Seq> {
         let (pass, head) = self.0.get(room)?;
         (*pass == part.pass && record.seq == head.next()).then_some(*head)
     }
@@ -74,25 +77,26 @@ mod tests {
     use tidings_shared::log::IngestId;
 
     use super::*;
-    use crate::batch::{Entry, Lease, PartitionClaim};
+    use crate::batch::{IngestEntry, Lease, PartitionClaim};
 
     fn room() -> RoomId {
         RoomId::parse("r").unwrap()
     }
 
     /// A batch of one pass with records of room `r`, each an epoch and a seq, and its claim in epoch 2.
-    fn batch(pass: u64, records: &[(u64, u64)]) -> (Batch, [BatchClaim; 1]) {
+    fn batch(pass: u64, records: &[(u64, u64)]) -> (Batch, [PartitionAdvance; 1]) {
         let partition = Partition::of(&room());
         let entry = |(epoch, seq): &(u64, u64)| {
             let text = format!("1\u{1f}{epoch}\u{1f}{seq}\u{1f}1000\u{1f}r{}\n{{}}", "\u{1f}".repeat(7));
-            let entry = Entry::parse(partition, IngestId { ms: *seq, n: 0 }, Bytes::from(text));
+            let entry = IngestEntry::parse(partition, IngestId { ms: *seq, n: 0 }, Bytes::from(text));
             assert!(entry.record.is_ok(), "{:?}", entry.record);
             entry
         };
-        let part = Part { pass, after: IngestId::default(), entries: records.iter().map(entry).collect() };
+        let part =
+            BatchPart { pass, after: IngestId::default(), entries: records.iter().map(entry).collect() };
         let lease = Lease { partition, token: 1 };
         let expected = PartitionClaim { lease, epoch: Epoch(2), committed: IngestId::default() };
-        let claim = BatchClaim { expected, upto: part.upto() };
+        let claim = PartitionAdvance { expected, upto: part.upto() };
         (Batch(BTreeMap::from([(partition, part)])), [claim])
     }
 

@@ -1,11 +1,11 @@
-//! The metrics of written batches.
+//! Counts written batches in the metrics.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::{metrics::Metrics, writer::outcome::Written};
+use crate::{metrics::Metrics, writer::outcome::WrittenBatch};
 
 /// Counts a batch that was written, with this number of records.
-pub(super) fn count(metrics: &Metrics, records: usize, written: &Written) {
+pub(super) fn count_batch(metrics: &Metrics, records: usize, written: &WrittenBatch) {
     metrics.batch_records.observe(records as f64);
     metrics.messages.inc_by(written.messages as u64);
     metrics.events.inc_by(written.events as u64);

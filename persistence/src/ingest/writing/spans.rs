@@ -5,18 +5,18 @@ use std::time::SystemTime;
 
 use tidings_shared::telemetry::{self, SpanKind, TraceContext, log_in_trace};
 
-use crate::batch::Entry;
+use crate::batch::IngestEntry;
 
 /// Creates the spans of the traced records of a batch. The batch began at `begun`, its COMMIT was sent at `committing`
 /// and answered at `committed`.
-pub(super) fn record_spans(
-    entries: &[Entry],
+pub(super) fn create_spans(
+    entries: &[IngestEntry],
     begun: SystemTime,
     committing: Option<SystemTime>,
     committed: SystemTime,
 ) {
     let contexts = entries.iter().filter_map(|entry| {
-        // Skips records that are not traced, as most are not.
+        // Most records are not traced.
         let text = entry.record.as_ref().ok()?.traceparent();
         if text.is_empty() { None } else { TraceContext::parse(text) }
     });

@@ -1,4 +1,4 @@
-//! The decisions as tables: each role with each request.
+//! Tests the decisions with tables: each role with each request.
 
 use super::*;
 
@@ -26,11 +26,11 @@ fn put(role: &str) -> MembershipRequest {
 }
 
 /// The result of a request by alice, as one word: the code of the refusal, `nothing`, or the resulting role.
-fn word(snapshot: &MembershipContext, admin: bool, of: &str, request: &MembershipRequest) -> String {
+fn outcome_word(snapshot: &MembershipContext, admin: bool, of: &str, request: &MembershipRequest) -> String {
     let (alice, of) = (user("alice"), user(of));
     match decide(snapshot, Requester { user: &alice, admin }, &of, request, LARGE_LIMITS) {
         Err(refusal) => refusal.code.as_str().to_owned(),
-        Ok(Decision::Nothing { .. }) => "nothing".to_owned(),
+        Ok(Decision::NoChange { .. }) => "nothing".to_owned(),
         Ok(Decision::Append(change)) => match change.kind {
             MEMBER_ADDED => format!("+{}", change.role),
             MEMBER_CHANGED => format!("={}", change.role),
@@ -42,7 +42,7 @@ fn word(snapshot: &MembershipContext, admin: bool, of: &str, request: &Membershi
 
 #[test]
 fn each_role_changes_other_members_as_in_the_table() {
-    // Role of bob before, request; the result for a guest, member, custom role, admin, owner.
+    // Columns: bob's role before, the request, and the results if alice is guest, member, custom role, admin, owner.
     let table: [(&str, MembershipRequest, [&str; 5]); 15] = [
         (
             NO_MEMBER,
@@ -80,21 +80,25 @@ fn each_role_changes_other_members_as_in_the_table() {
         for (role, expected) in ["guest", "member", "vip", "admin", "owner"].into_iter().zip(expected) {
             for kind in ["private", "public"] {
                 let snapshot = in_room(kind, role, before);
-                assert_eq!(word(&snapshot, false, "bob", &request), expected, "{role}: {before} {request:?}");
+                assert_eq!(
+                    outcome_word(&snapshot, false, "bob", &request),
+                    expected,
+                    "{role}: {before} {request:?}"
+                );
                 let archived = match expected {
                     "forbidden" | "nothing" => expected,
                     _ => "conflict",
                 };
                 let snapshot = MembershipContext { archived: true, ..snapshot };
                 assert_eq!(
-                    word(&snapshot, false, "bob", &request),
+                    outcome_word(&snapshot, false, "bob", &request),
                     archived,
                     "archived, {role}: {before} {request:?}"
                 );
             }
             let direct = in_room("direct", role, before);
             assert_eq!(
-                word(&direct, false, "bob", &request),
+                outcome_word(&direct, false, "bob", &request),
                 "forbidden",
                 "direct, {role}: {before} {request:?}"
             );
@@ -103,7 +107,7 @@ fn each_role_changes_other_members_as_in_the_table() {
         for role in [NO_MEMBER, "guest", "owner"] {
             let snapshot = in_room("private", role, before);
             assert_eq!(
-                word(&snapshot, true, "bob", &request),
+                outcome_word(&snapshot, true, "bob", &request),
                 expected[4],
                 "scope, {role}: {before} {request:?}"
             );
@@ -111,7 +115,7 @@ fn each_role_changes_other_members_as_in_the_table() {
         for (kind, code) in [("private", "not_found"), ("public", "not_found"), ("direct", "not_found")] {
             let snapshot = in_room(kind, NO_MEMBER, before);
             assert_eq!(
-                word(&snapshot, false, "bob", &request),
+                outcome_word(&snapshot, false, "bob", &request),
                 code,
                 "no member, {kind}: {before} {request:?}"
             );
@@ -145,35 +149,39 @@ fn own_membership_changes_follow_the_table() {
     ];
     for (kind, role, request, expected) in table {
         let snapshot = in_room(kind, role, role);
-        assert_eq!(word(&snapshot, false, "alice", &request), expected, "{kind}, {role}: {request:?}");
+        assert_eq!(
+            outcome_word(&snapshot, false, "alice", &request),
+            expected,
+            "{kind}, {role}: {request:?}"
+        );
     }
     let archived = MembershipContext { archived: true, ..in_room("public", NO_MEMBER, NO_MEMBER) };
-    assert_eq!(word(&archived, false, "alice", &MembershipRequest::Put(None)), "conflict");
+    assert_eq!(outcome_word(&archived, false, "alice", &MembershipRequest::Put(None)), "conflict");
     let scope = in_room("public", NO_MEMBER, NO_MEMBER);
-    assert_eq!(word(&scope, true, "alice", &put("admin")), "+admin", "an admin may choose the role");
+    assert_eq!(outcome_word(&scope, true, "alice", &put("admin")), "+admin", "an admin may choose the role");
 }
 
 #[test]
 fn erased_user_can_only_be_removed() {
     for admin in [false, true] {
         let gone = MembershipContext { erased: true, ..in_room("private", "owner", NO_MEMBER) };
-        assert_eq!(word(&gone, admin, "bob", &MembershipRequest::Put(None)), "not_found");
+        assert_eq!(outcome_word(&gone, admin, "bob", &MembershipRequest::Put(None)), "not_found");
         let going = MembershipContext { erased: true, ..in_room("private", "owner", "member") };
-        assert_eq!(word(&going, admin, "bob", &put("owner")), "not_found");
-        assert_eq!(word(&going, admin, "bob", &MembershipRequest::Remove), "removed");
+        assert_eq!(outcome_word(&going, admin, "bob", &put("owner")), "not_found");
+        assert_eq!(outcome_word(&going, admin, "bob", &MembershipRequest::Remove), "removed");
     }
     let as_plain_member = MembershipContext { erased: true, ..in_room("private", "member", NO_MEMBER) };
-    assert_eq!(word(&as_plain_member, false, "bob", &put("member")), "forbidden");
+    assert_eq!(outcome_word(&as_plain_member, false, "bob", &put("member")), "forbidden");
 }
 
 #[test]
 fn last_owner_cannot_be_removed_or_demoted() {
     let last = MembershipContext { owners: 1, ..in_room("private", "owner", "owner") };
     for request in [MembershipRequest::Remove, put("admin"), put("member")] {
-        assert_eq!(word(&last, false, "alice", &request), "conflict", "{request:?}");
-        assert_eq!(word(&last, true, "bob", &request), "conflict", "{request:?}");
+        assert_eq!(outcome_word(&last, false, "alice", &request), "conflict", "{request:?}");
+        assert_eq!(outcome_word(&last, true, "bob", &request), "conflict", "{request:?}");
     }
-    assert_eq!(word(&last, false, "alice", &put("owner")), "nothing");
+    assert_eq!(outcome_word(&last, false, "alice", &put("owner")), "nothing");
 }
 
 #[test]
@@ -184,7 +192,7 @@ fn only_changes_of_owners_depend_on_all_memberships() {
         match decide(&in_room("private", "owner", before), requester, &user("bob"), request, LARGE_LIMITS)
             .unwrap()
         {
-            Decision::Nothing { .. } => None,
+            Decision::NoChange { .. } => None,
             Decision::Append(change) => Some((change.depends_on_owners, change.min_role)),
         }
     };

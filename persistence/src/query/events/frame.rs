@@ -9,13 +9,13 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tidings_shared::events::{MESSAGE_NEW, VOID};
 
-use crate::query::json::{Raw, time, wire_time};
+use crate::query::json::{RawJson, serialize_time, wire_time};
 use crate::query::messages::Message;
 
 /// The `message:new` frame of a message in its present state.
-pub(super) fn message(message: &Message) -> Result<Raw, DbErr> {
+pub(super) fn message_frame(message: &Message) -> Result<RawJson, DbErr> {
     let (id, edited_at) = (message.id.to_string(), message.edited_at.as_ref().map(wire_time));
-    written(&EventFrame {
+    to_raw_json(&EventFrame {
         r#type: MESSAGE_NEW,
         room: &message.room,
         seq: message.seq,
@@ -29,25 +29,32 @@ const COMMON_FIELDS: [&str; 4] = ["type", "room", "seq", "at"];
 
 /// The frame of a stored event that is not a message. A void has only the common fields. Err if `body` is not an
 /// object.
-pub(super) fn event(kind: &str, body: &str, room: &str, seq: i64, at: &DateTime<Utc>) -> Result<Raw, DbErr> {
+pub(super) fn event_frame(
+    kind: &str,
+    body: &str,
+    room: &str,
+    seq: i64,
+    at: &DateTime<Utc>,
+) -> Result<RawJson, DbErr> {
     let fields: BTreeMap<Cow<'_, str>, &RawValue> = if kind == VOID {
         BTreeMap::new()
     } else {
-        serde_json::from_str(body).map_err(|error| unreadable(&error))?
+        serde_json::from_str(body).map_err(|error| frame_error(&error))?
     };
     let own: BTreeMap<_, _> =
         fields.into_iter().filter(|(name, _)| !COMMON_FIELDS.contains(&name.as_ref())).collect();
-    written(&EventFrame { r#type: kind, room, seq, at: *at, own })
+    to_raw_json(&EventFrame { r#type: kind, room, seq, at: *at, own })
 }
 
-/// Removes the text and the metadata from an edit whose message is deleted.
+/// Removes the text, the metadata and the mentions from an edit whose message is deleted.
 pub(super) fn without_content(edit: &str) -> Result<String, DbErr> {
     let mut fields: BTreeMap<Cow<'_, str>, &RawValue> =
-        serde_json::from_str(edit).map_err(|error| unreadable(&error))?;
-    let nothing = serde_json::value::to_raw_value("").map_err(|error| unreadable(&error))?;
+        serde_json::from_str(edit).map_err(|error| frame_error(&error))?;
+    let nothing = serde_json::value::to_raw_value("").map_err(|error| frame_error(&error))?;
     fields.insert("content".into(), &nothing);
     fields.remove("metadata");
-    serde_json::to_string(&fields).map_err(|error| unreadable(&error))
+    fields.remove("mentions");
+    serde_json::to_string(&fields).map_err(|error| frame_error(&error))
 }
 
 #[derive(Serialize)]
@@ -55,17 +62,17 @@ struct EventFrame<'a, Own: Serialize> {
     r#type: &'a str,
     room: &'a str,
     seq: i64,
-    #[serde(serialize_with = "time")]
+    #[serde(serialize_with = "serialize_time")]
     at: DateTime<Utc>,
     #[serde(flatten)]
     own: Own,
 }
 
-fn written(frame: &impl Serialize) -> Result<Raw, DbErr> {
-    serde_json::value::to_raw_value(frame).map(Raw).map_err(|error| unreadable(&error))
+fn to_raw_json(frame: &impl Serialize) -> Result<RawJson, DbErr> {
+    serde_json::value::to_raw_value(frame).map(RawJson).map_err(|error| frame_error(&error))
 }
 
-fn unreadable(error: &serde_json::Error) -> DbErr {
+fn frame_error(error: &serde_json::Error) -> DbErr {
     DbErr::Custom(format!("a stored event cannot be put into a frame: {error}"))
 }
 
@@ -76,7 +83,7 @@ mod tests {
 
     #[test]
     fn void_frame_holds_only_its_position() {
-        let frame = event("void", r#"{"content":"secret"}"#, "r", 5, &DateTime::UNIX_EPOCH).unwrap();
+        let frame = event_frame("void", r#"{"content":"secret"}"#, "r", 5, &DateTime::UNIX_EPOCH).unwrap();
         assert_eq!(frame.get(), r#"{"type":"void","room":"r","seq":5,"at":"1970-01-01T00:00:00.000Z"}"#);
     }
 
@@ -84,7 +91,7 @@ mod tests {
     fn event_frame_holds_common_fields_once() {
         let body =
             r#"{"type":"x","room":"y","seq":1,"at":"z","by":"al\u0069ce","metadata":{"b":1.0, "a":2}}"#;
-        let frame = event("room:updated", body, "r", 5, &DateTime::UNIX_EPOCH).unwrap();
+        let frame = event_frame("room:updated", body, "r", 5, &DateTime::UNIX_EPOCH).unwrap();
         assert_eq!(
             frame.get(),
             r#"{"type":"room:updated","room":"r","seq":5,"at":"1970-01-01T00:00:00.000Z","by":"al\u0069ce","metadata":{"b":1.0, "a":2}}"#
@@ -93,15 +100,22 @@ mod tests {
 
     #[test]
     fn edit_of_a_deleted_message_holds_no_content() {
-        let edit = r#"{"target":2,"content":"secret","metadata":{"secret":1},"by":"alice"}"#;
+        let edit =
+            r#"{"target":2,"content":"secret","metadata":{"secret":1},"mentions":["bob"],"by":"alice"}"#;
         assert_eq!(without_content(edit).unwrap(), r#"{"by":"alice","content":"","target":2}"#);
     }
 
     #[test]
     fn message_frame_omits_missing_fields() {
-        let message = Message { content: "a \"b\"".into(), attachments: None, visible_to: None, ..sample(2) };
+        let message = Message {
+            content: "a \"b\"".into(),
+            attachments: None,
+            visible_to: None,
+            mentions: None,
+            ..sample(2)
+        };
         assert_eq!(
-            super::message(&message).unwrap().get(),
+            super::message_frame(&message).unwrap().get(),
             concat!(
                 r#"{"type":"message:new","room":"r","seq":2,"at":"1970-01-01T00:00:00.000Z","#,
                 r#""id":"00000000-0000-0000-0000-000000000000","client_id":"c","sender":{"id":"alice"},"#,
@@ -109,6 +123,6 @@ mod tests {
             )
         );
         let deleted = Message { deleted: true, content: String::new(), ..message };
-        assert!(super::message(&deleted).unwrap().get().ends_with(r#""content":"","deleted":true}"#));
+        assert!(super::message_frame(&deleted).unwrap().get().ends_with(r#""content":"","deleted":true}"#));
     }
 }

@@ -1,6 +1,6 @@
-//! Reads pages of history. A read skips messages that are private to others in steps of at most [`STEP`] seqs, so that
-//! each statement is short and does not delay other requests.
-//! The position of a page in the log does not change its cost; only skipped messages add to it.
+//! Reads pages of history. A read skips messages that are private to others, in steps of at most [`STEP_SEQS`] seqs,
+//! because long statements would delay other requests. The cost of a page does not depend on its position in the log;
+//! only skipped messages add to the cost.
 
 use std::time::Duration;
 
@@ -20,12 +20,12 @@ use crate::request_error::RequestError;
 use crate::sql::statement;
 
 /// Number of seqs that one step spans.
-const STEP: i64 = 10_000;
-/// Number of steps that a page may take without a slot. Pages of public messages need one step.
-const STEPS_WITHOUT_SLOT: u32 = 4;
+const STEP_SEQS: i64 = 10_000;
+/// Number of steps after which a page needs one of the `slots`. Pages of public messages need one step.
+const MAX_STEPS_WITHOUT_SLOT: u32 = 4;
 /// Soft deadline: after this time a page from which the client can continue is returned, even if it is not full.
 const PAGE_SOFT_DEADLINE: Duration = Duration::from_secs(1);
-/// Hard deadline: after this time a request whose page allows no continuation is refused.
+/// Hard deadline: after this time a request is refused if the client could not continue from the page.
 const PAGE_HARD_DEADLINE: Duration = Duration::from_secs(8);
 
 /// The messages that a page holds: up to `older` messages at or below the seq `pivot` and up to `newer` above it.
@@ -75,29 +75,29 @@ pub struct MessagePage {
 /// messages found, if the client can continue from them; otherwise searches until the hard deadline. A long read takes
 /// one of the `slots`. Refuses with `not_found` if the viewer may not see the room, with `unavailable` after the hard
 /// deadline, and with `rate_limited` or `overloaded` if no slot is free.
-pub async fn page(
+pub async fn read_page(
     db: &impl ConnectionTrait,
     viewer: Viewer<'_>,
     room: &RoomId,
     window: Window,
     slots: &RequestSlots,
 ) -> Result<MessagePage, RequestError> {
-    let mut walk = Walk::new(window);
+    let mut scan = PageScan::new(window);
     let (began, mut steps, mut slot) = (Instant::now(), 0, None);
     loop {
-        if !walk.step(db, viewer, room).await? {
+        if !scan.read_step(db, viewer, room).await? {
             return Err(Refusal::not_found("room").into());
         }
         steps += 1;
-        let has_next_page = walk.has_next_page();
-        if walk.is_settled() || (has_next_page && began.elapsed() > PAGE_SOFT_DEADLINE) {
+        let has_next_page = scan.has_next_page();
+        if scan.is_complete() || (has_next_page && began.elapsed() > PAGE_SOFT_DEADLINE) {
             break;
         }
         if began.elapsed() > PAGE_HARD_DEADLINE {
             let message = "too many messages next to this position are private to others; retry";
             return Err(Refusal::unavailable(message).into());
         }
-        if steps == STEPS_WITHOUT_SLOT {
+        if steps == MAX_STEPS_WITHOUT_SLOT {
             match slots.acquire(viewer.user, "searches past messages that are private to others") {
                 Ok(taken) => slot = Some(taken),
                 Err(_) if has_next_page => break,
@@ -106,12 +106,13 @@ pub async fn page(
         }
     }
     drop(slot);
-    walk.into_page().ok_or_else(|| Refusal::not_found("room").into())
+    scan.into_page().ok_or_else(|| Refusal::not_found("room").into())
 }
 
-/// `$4` and `$7` are the seqs at which the steps to older and to newer messages begin. `$5` and `$6` are the numbers of
-/// messages wanted, negative if none are to be read. A step begins at the next existing message, and returns the seq at
-/// which the next step would begin. It reads one message more than wanted, to know whether there are more.
+/// `$4` and `$7` are the seqs at which the steps to older and to newer messages begin. `$5` and `$6` are the wanted
+/// numbers of older and newer messages; a negative number reads none. A step begins at the next existing message, and
+/// returns the seq at which the next step would begin. It reads one message more than wanted, to know whether there are
+/// more.
 const STEP_SQL: &str = concat!(
     "WITH ",
     me!(),
@@ -138,19 +139,19 @@ const STEP_SQL: &str = concat!(
 
 /// One direction of a page: the messages found, nearest to the pivot first, and the seq at which the next step begins.
 #[derive(Debug)]
-struct Side {
+struct PageSide {
     wanted: i64,
     found: Vec<Message>,
     /// The seq at which the next step begins; None at the end of the log.
     next: Option<i64>,
 }
 
-impl Side {
+impl PageSide {
     fn new(wanted: i64, from: i64) -> Self {
         Self { wanted, found: Vec::new(), next: Some(from) }
     }
 
-    /// The number of messages that are missing to complete this side; negative if it is complete.
+    /// The number of messages that this side still needs; negative if the side is complete.
     fn missing(&self) -> i64 {
         match self.next {
             Some(_) => self.wanted - i64::try_from(self.found.len()).unwrap_or(i64::MAX),
@@ -158,7 +159,8 @@ impl Side {
         }
     }
 
-    /// Removes the surplus message. Returns whether this side has more messages, or was not searched to its end.
+    /// Removes messages beyond the wanted number. Returns whether this side has more messages, or was not searched to
+    /// its end.
     fn truncate_to_wanted(&mut self) -> bool {
         let wanted = usize::try_from(self.wanted).unwrap_or_default();
         let more = self.found.len() > wanted || self.missing() >= 0;
@@ -169,21 +171,21 @@ impl Side {
 
 /// The state of a page that is read step by step.
 #[derive(Debug)]
-struct Walk {
-    older: Side,
-    newer: Side,
+struct PageScan {
+    older: PageSide,
+    newer: PageSide,
     /// The head of the room at the first step. Messages above it are not part of the page.
     head: Option<Head>,
 }
 
-impl Walk {
+impl PageScan {
     fn new(window: Window) -> Self {
         let Window { pivot, older, newer } = window;
-        Self { older: Side::new(older, pivot), newer: Side::new(newer, pivot), head: None }
+        Self { older: PageSide::new(older, pivot), newer: PageSide::new(newer, pivot), head: None }
     }
 
     /// Reads one step. Returns false if the viewer may not see the room.
-    async fn step(
+    async fn read_step(
         &mut self,
         db: &impl ConnectionTrait,
         viewer: Viewer<'_>,
@@ -201,14 +203,14 @@ impl Walk {
             older_missing.into(),
             newer_missing.into(),
             newer_from.into(),
-            STEP.into(),
+            STEP_SEQS.into(),
         ];
         let rows = db.query_all_raw(statement(STEP_SQL, values)).await?;
         let Some(first) = rows.first() else { return Ok(false) };
         if self.head.is_none() {
             self.head = Some(Head::new(first.try_get("", "epoch")?, first.try_get("", "head_seq")?));
         }
-        self.take(&rows, room, older_from)?;
+        self.add_rows(&rows, room, older_from)?;
         if older_missing >= 0 {
             self.older.next = first.try_get("", "then_older")?;
         }
@@ -218,8 +220,8 @@ impl Walk {
         Ok(true)
     }
 
-    fn take(&mut self, rows: &[QueryResult], room: &RoomId, older_from: i64) -> Result<(), DbErr> {
-        let found = rows.iter().filter_map(|row| Message::of(row, room.as_str()).transpose());
+    fn add_rows(&mut self, rows: &[QueryResult], room: &RoomId, older_from: i64) -> Result<(), DbErr> {
+        let found = rows.iter().filter_map(|row| Message::from_row(row, room.as_str()).transpose());
         let mut found = found.collect::<Result<Vec<_>, DbErr>>()?;
         // The rows ascend by seq. Older rows are at or below `older_from` and newer rows above it, so one split
         // separates them.
@@ -231,15 +233,17 @@ impl Walk {
         Ok(())
     }
 
-    /// Whether the page is full, and it is known for both of its ends whether there are more messages.
-    fn is_settled(&self) -> bool {
+    /// Whether each side has found one message more than wanted, or was searched to the end of the log. Then the page
+    /// is complete, and it is known whether there are more messages.
+    fn is_complete(&self) -> bool {
         self.older.missing() < 0 && self.newer.missing() < 0
     }
 
-    /// Whether the client can continue from a message found, or has reached the end of the log in its direction.
+    /// Whether the client can continue: it can begin at a message found, or has reached the end of the log in its
+    /// direction.
     fn has_next_page(&self) -> bool {
-        let is_open = |side: &Side| side.wanted > 0 && side.missing() >= 0;
-        let found = |side: &Side| side.wanted > 0 && !side.found.is_empty();
+        let is_open = |side: &PageSide| side.wanted > 0 && side.missing() >= 0;
+        let found = |side: &PageSide| side.wanted > 0 && !side.found.is_empty();
         found(&self.older) || found(&self.newer) || !(is_open(&self.older) || is_open(&self.newer))
     }
 
@@ -258,19 +262,19 @@ mod tests {
     use super::super::tests::sample;
     use super::*;
 
-    /// A walk after one step that found these messages, and either the ends of the log or more to search.
-    fn walk(window: Window, found: &[i64], next: (Option<i64>, Option<i64>)) -> Walk {
-        let mut walk = Walk::new(window);
+    /// A scan after one step that found these messages, and either the ends of the log or more to search.
+    fn scan(window: Window, found: &[i64], next: (Option<i64>, Option<i64>)) -> PageScan {
+        let mut scan = PageScan::new(window);
         let (older, newer): (Vec<i64>, Vec<i64>) = found.iter().partition(|seq| **seq <= window.pivot);
-        walk.older.found = older.into_iter().rev().map(sample).collect();
-        walk.newer.found = newer.into_iter().map(sample).collect();
-        (walk.older.next, walk.newer.next) = next;
-        walk.head = Some(Head::new(1, 100));
-        walk
+        scan.older.found = older.into_iter().rev().map(sample).collect();
+        scan.newer.found = newer.into_iter().map(sample).collect();
+        (scan.older.next, scan.newer.next) = next;
+        scan.head = Some(Head::new(1, 100));
+        scan
     }
 
-    fn page_of(walk: Walk) -> (Vec<i64>, bool, bool) {
-        let page = walk.into_page().unwrap();
+    fn page_of(scan: PageScan) -> (Vec<i64>, bool, bool) {
+        let page = scan.into_page().unwrap();
         (page.messages.iter().map(|message| message.seq).collect(), page.has_before, page.has_after)
     }
 
@@ -286,17 +290,17 @@ mod tests {
             (Window::around(8, 1), &[7, 8, 9], (vec![8], true, true)),
             (Window::last(2), &[], (vec![], false, false)),
         ] {
-            let walk = walk(window, found, (None, None));
-            assert!(walk.is_settled());
-            assert_eq!(page_of(walk), expected, "{window:?} {found:?}");
+            let scan = scan(window, found, (None, None));
+            assert!(scan.is_complete());
+            assert_eq!(page_of(scan), expected, "{window:?} {found:?}");
         }
     }
 
     #[test]
     fn unsearched_side_is_reported_to_have_more() {
         let open = |window, found: &[i64]| {
-            let walk = walk(window, found, (Some(3), Some(90)));
-            (walk.is_settled(), walk.has_next_page(), page_of(walk))
+            let scan = scan(window, found, (Some(3), Some(90)));
+            (scan.is_complete(), scan.has_next_page(), page_of(scan))
         };
         assert_eq!(open(Window::before(50, 2), &[40]), (false, true, (vec![40], true, true)));
         assert_eq!(open(Window::before(50, 2), &[20, 30, 40, 60]), (true, true, (vec![30, 40], true, true)));
@@ -305,7 +309,7 @@ mod tests {
 
     #[test]
     fn next_page_needs_a_message_or_the_end_of_the_log() {
-        let next_page = |window, found: &[i64], next| walk(window, found, next).has_next_page();
+        let next_page = |window, found: &[i64], next| scan(window, found, next).has_next_page();
         assert!(!next_page(Window::before(50, 2), &[], (Some(3), None)));
         // A newer message does not help a client that reads older ones.
         assert!(!next_page(Window::before(50, 2), &[60], (Some(3), Some(90))));

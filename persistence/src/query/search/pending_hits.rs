@@ -1,5 +1,5 @@
-//! Merges the hits of many blocks into one order, newest first. Returns a hit when no block that is not searched yet
-//! can contain a newer one. Pure.
+//! Merges the hits of many blocks into one order, newest first. Returns a hit when no unsearched block can contain a
+//! newer one. Pure.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -24,37 +24,37 @@ impl Hit {
 }
 
 /// The order of results: newest first, then by room, then the higher seq first.
-type Order = (Reverse<DateTime<Utc>>, String, Reverse<i64>);
+type HitOrder = (Reverse<DateTime<Utc>>, String, Reverse<i64>);
 
-fn order(at: DateTime<Utc>, room: &str, seq: i64) -> Order {
+fn hit_order(at: DateTime<Utc>, room: &str, seq: i64) -> HitOrder {
     (Reverse(at), room.to_owned(), Reverse(seq))
 }
 
 /// The hits that were found and are not returned yet.
 pub struct PendingHits {
     /// The last hit that was returned, by this page or the previous one. Hits up to it are ignored.
-    after: Option<Order>,
-    waiting: BTreeMap<Order, ()>,
+    after: Option<HitOrder>,
+    waiting: BTreeMap<HitOrder, ()>,
 }
 
 impl PendingHits {
     /// Starts after the hit of `cursor`; None starts at the newest hit.
     pub fn new(cursor: Option<SearchCursor>) -> Self {
-        let after = cursor.map(|cursor| order(cursor.at, &cursor.room, cursor.seq));
+        let after = cursor.map(|cursor| hit_order(cursor.at, &cursor.room, cursor.seq));
         Self { after, waiting: BTreeMap::new() }
     }
 
-    /// Adds a hit, unless it was returned or is already waiting. A block that is indexed again meanwhile may be searched
-    /// twice, and a message may be in a block and among those that are not indexed.
+    /// Adds a hit, unless it was returned or is already waiting. A hit is found twice if its block is indexed again
+    /// meanwhile, or if it is also among the unindexed messages.
     pub fn add(&mut self, hit: Hit) {
-        let order = order(hit.at, &hit.room, hit.seq);
+        let order = hit_order(hit.at, &hit.room, hit.seq);
         if self.after.as_ref().is_none_or(|after| order > *after) {
             self.waiting.insert(order, ());
         }
     }
 
-    /// Takes, in order, up to `limit` hits that are newer than `horizon`. No message in a block that is not searched yet
-    /// is newer than `horizon`; None means that all blocks are searched.
+    /// Takes, in order, up to `limit` hits that are newer than `horizon`. No unsearched block has a message newer than
+    /// `horizon`; None means that all blocks are searched.
     pub fn take_newer_than(&mut self, horizon: Option<DateTime<Utc>>, limit: usize) -> Vec<Hit> {
         let mut hits = Vec::new();
         while hits.len() < limit
@@ -117,10 +117,10 @@ mod tests {
             assert_eq!(add(PendingHits::new(Some(last.cursor()))), all[index + 1..]);
         }
         assert_eq!(
-            add(PendingHits::new(Some(SearchCursor::before(at(9))))),
+            add(PendingHits::new(Some(SearchCursor::starting_at(at(9))))),
             all,
             "hits at the cursor's time are still to come"
         );
-        assert_eq!(add(PendingHits::new(Some(SearchCursor::before(at(8))))), all[3..]);
+        assert_eq!(add(PendingHits::new(Some(SearchCursor::starting_at(at(8))))), all[3..]);
     }
 }

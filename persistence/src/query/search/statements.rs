@@ -20,17 +20,17 @@ macro_rules! rooms_with_progress {
     };
 }
 
-/// The room `$1`, or the rooms of the user `$1`: the progress of their index, and the newest block that may have messages
-/// up to the time `$2`. Usually one block has messages on both sides of this time, because messages of a room are stored
-/// in the order of their times but for the error of clocks. So such blocks are looked for among the next 64 only, not
-/// among all newer blocks.
-pub const ROOM: &str = rooms_with_progress!("(SELECT $1::text AS room_id) v");
-pub const MY_ROOMS: &str = rooms_with_progress!("(SELECT room_id FROM members WHERE user_id = $1) v");
+/// The room `$1`, or the rooms of the user `$1`: the progress of their index, and the newest block that may have
+/// messages up to the time `$2`. Usually one block has messages on both sides of this time, because messages of a room
+/// are stored in the order of their times, except for differences between clocks. So the statement looks for such
+/// blocks only among the next 64, not among all newer blocks.
+pub const ROOM_SQL: &str = rooms_with_progress!("(SELECT $1::text AS room_id) v");
+pub const MY_ROOMS_SQL: &str = rooms_with_progress!("(SELECT room_id FROM members WHERE user_id = $1) v");
 
-/// The messages of the rooms `$1` after the seqs `$2`, and the messages that were edited after these seqs, as far as they
-/// are not newer than `$3`. Reads at most `$4` messages and `$4` events of each room, the newest ones. The limits come
-/// before all other conditions, so that they also limit the rows that are read in vain.
-pub const UNINDEXED: &str = "\
+/// The messages of the rooms `$1` after the seqs `$2`, and the messages that were edited after these seqs, both only up
+/// to the time `$3`. Reads at most `$4` messages and `$4` events of each room, the newest ones. The limits apply before
+/// all other conditions, so they also limit the rows that are read and then rejected.
+pub const UNINDEXED_SQL: &str = "\
     SELECT m.room_id, m.seq, m.at, m.content FROM unnest($1::text[], $2::bigint[]) AS v (room, since) \
     CROSS JOIN LATERAL ( \
       SELECT * FROM (SELECT n.room_id, n.seq, n.at, n.content, n.deleted FROM messages n \
@@ -43,11 +43,12 @@ pub const UNINDEXED: &str = "\
         WHERE e.type = 'message:edited' \
     ) m WHERE m.at <= $3 AND NOT m.deleted";
 
-/// The statement that tests the next `$4` blocks of the rooms `$1`, those before the times `$2` and blocks `$3`. Returns
-/// the blocks that may contain the words and have messages up to the time `$6`, and the last tested block of each room in
-/// which more blocks may be left. `$5` are the numbers of the words; the test of a block ends at the first bit that is
-/// not set.
-pub fn test_blocks(numbers: usize) -> String {
+/// The statement that tests the signatures of the next `$4` blocks of each room in `$1`, newest first. `$2` and `$3`
+/// are the cursor of each room: time and number of the last tested block. `$5` holds the bit numbers of the query, and
+/// `numbers` is their count. A block is a hit if all these bits are set and its first message is not newer than `$6`.
+/// Returns the hits, and the last tested block of each room that may have more blocks. The test of a block ends at the
+/// first unset bit.
+pub fn test_blocks_sql(numbers: usize) -> String {
     let bits = (1..=numbers)
         .map(|n| format!(" AND get_bit(w.signature, $5[{n}] % (octet_length(w.signature) * 8)) = 1"))
         .collect::<String>();
@@ -62,7 +63,7 @@ pub fn test_blocks(numbers: usize) -> String {
 }
 
 /// The messages with the given rooms and seqs that the user `$2` may see.
-pub const READ: &str = concat!(
+pub const READ_HITS_SQL: &str = concat!(
     "SELECT v.place, m.room_id AS m_room, ",
     message_columns!(),
     ", ",

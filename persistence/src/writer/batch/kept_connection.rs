@@ -1,14 +1,14 @@
-//! A connection that the writer keeps from one batch to the next. A connection that goes back to its pool is tested
-//! there, which costs two round trips. A kept connection goes back after [`MAX_KEPT`], and after any failure.
+//! A connection that the writer keeps from one batch to the next, because the pool tests returned connections with a
+//! round trip. A kept connection returns to the pool after [`MAX_KEPT_DURATION`], and after any failure.
 
 use std::time::{Duration, Instant};
 
 use sea_orm::sqlx::{Postgres, pool::PoolConnection};
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 
-/// How long a connection is kept. The pool closes connections that are read-only or silent, so this delays it by as
-/// much.
-const MAX_KEPT: Duration = Duration::from_secs(1);
+/// How long a connection is kept. The pool tests returned connections and closes those that are read-only or silent.
+/// Keeping a connection delays this test.
+const MAX_KEPT_DURATION: Duration = Duration::from_secs(1);
 
 /// The pool of the writer, and the connection that it keeps.
 pub struct KeptConnection {
@@ -16,7 +16,7 @@ pub struct KeptConnection {
     kept: Option<TakenConnection>,
 }
 
-/// A connection that is in use. It goes back to the pool when it is dropped.
+/// A connection that is in use. It returns to the pool when it is dropped.
 pub(super) struct TakenConnection {
     pub connection: PoolConnection<Postgres>,
     since: Instant,
@@ -35,7 +35,7 @@ impl KeptConnection {
 
     /// Takes the kept connection, or one from the pool if none is kept or it was kept for too long.
     pub(super) async fn take(&mut self) -> Result<TakenConnection, DbErr> {
-        self.give_back_old();
+        self.release_expired();
         if let Some(kept) = self.kept.take() {
             return Ok(kept);
         }
@@ -50,7 +50,7 @@ impl KeptConnection {
     }
 
     /// Gives the connection back to the pool if it was kept for too long.
-    pub fn give_back_old(&mut self) {
-        self.kept.take_if(|kept| kept.since.elapsed() >= MAX_KEPT);
+    pub fn release_expired(&mut self) {
+        self.kept.take_if(|kept| kept.since.elapsed() >= MAX_KEPT_DURATION);
     }
 }

@@ -1,15 +1,15 @@
-//! Writes the usual batch, which has only new messages of rooms whose heads are known, with one statement. So it needs
-//! one round trip instead of five, and no transaction stays open if this process stops in between.
+//! Writes the usual batch, which has only new messages of rooms whose heads are known, with one statement. One
+//! statement needs one round trip instead of five, and leaves no transaction open if this process stops.
 //!
 //! All parts of a statement read one snapshot, which may be older than the locks of the partitions. No part relies on
-//! what it reads: the conditions are on the updated rows themselves, and PostgreSQL checks them again on a row that
-//! changed while the statement waited for its lock. The other parts depend on the number of advanced partitions, so
-//! they begin when all partitions are locked.
+//! what it reads: the conditions are on the locked and updated rows themselves, and PostgreSQL checks them again on a
+//! row that changed while the statement waited for its lock. The number of the batch is unique, and the check of a
+//! unique key sees rows that the snapshot does not. The other parts depend on the row with the number, which is
+//! inserted when all partitions are locked.
 //!
-//! If a partition or a head is not as expected, the statement fails and nothing is written. The transaction in `batch`
-//! then finds which one it is.
+//! If a partition, the number or a head is not as expected, the statement fails and nothing is written. The transaction
+//! in `batch` then finds the cause.
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 use std::time::SystemTime;
 
@@ -17,27 +17,30 @@ use sea_orm::sqlx::{self, PgConnection};
 use sea_orm::{DbErr, RuntimeErr};
 use serde_json::value::RawValue;
 use tidings_shared::events::MESSAGE_NEW;
-use tidings_shared::ids::{RoomId, Seq};
+use tidings_shared::sabotage;
 
-use super::{GUARD, KeptConnection, known_rooms, plan_of};
-use crate::batch::{BatchClaim, Entry, Plan};
-use crate::sql::{bigint, smallint, time};
+use super::{BatchWrite, KeptConnection, LOCK_AND_NUMBER_SQL, plan_batch, remembered_rooms};
+use crate::batch::{BatchPlan, IngestEntry};
+use crate::sql::{LIST_SEPARATOR, bigint, join_users, smallint, timestamp_from_ms};
 use crate::writer::failure;
-use crate::writer::outcome::{WriteError, Written};
-use crate::writer::rows::{ADVANCE_HEADS, INSERT_MESSAGES, LIST};
+use crate::writer::outcome::{WriteError, WrittenBatch};
+use crate::writer::rows::{ADVANCE_HEADS_SQL, INSERT_MESSAGES_SQL};
 
-/// The guard has the parameters 1 to 5, the messages 6 to 18 and the heads 19 to 23. Casting a text that is no number is
-/// how a statement without functions of its own can fail.
-static WRITE: LazyLock<String> = LazyLock::new(|| {
-    let (messages, heads) = (shift_parameters(INSERT_MESSAGES, 5), shift_parameters(ADVANCE_HEADS, 18));
-    let all_moved = "(SELECT count(*) FROM moved) = cardinality($1::smallint[])";
-    format!(
-        "WITH moved AS ({GUARD}), \
-         inserted AS ({messages} WHERE {all_moved}), \
-         advanced AS ({heads} AND {all_moved} RETURNING r.id) \
-         SELECT (CASE WHEN {all_moved} AND (SELECT count(*) FROM advanced) = cardinality($19::text[]) THEN '0' \
-           ELSE 'a partition or a head is not as expected' END)::integer"
-    )
+/// The parameters are 1 to 5 of `LOCK_AND_NUMBER_SQL`, 6 to 19 of `INSERT_MESSAGES_SQL` and 20 to 24 of
+/// `ADVANCE_HEADS_SQL`. If a precondition does not hold, the last SELECT casts an error text to an integer. This cast
+/// fails, so PostgreSQL writes nothing.
+static WRITE_BATCH_SQL: LazyLock<String> = LazyLock::new(|| {
+    let (messages, heads) =
+        (shift_parameters(INSERT_MESSAGES_SQL, 5), shift_parameters(ADVANCE_HEADS_SQL, 19));
+    let is_numbered = "EXISTS (SELECT FROM numbered)";
+    let sql = format!(
+        "{LOCK_AND_NUMBER_SQL}, \
+         inserted AS ({messages} WHERE {is_numbered}), \
+         advanced AS ({heads} AND {is_numbered} RETURNING r.id) \
+         SELECT (CASE WHEN {is_numbered} AND (SELECT count(*) FROM advanced) = cardinality($20::text[]) THEN '0' \
+           ELSE 'a partition, the number or a head is not as expected' END)::integer"
+    );
+    sabotage::without_rules(&sql).into_owned()
 });
 
 /// The statement with all numbers of its parameters increased by `by`.
@@ -51,15 +54,15 @@ fn shift_parameters(sql: &str, by: usize) -> String {
     shifted
 }
 
-/// Writes a batch that has only new messages of rooms with known heads. Returns None, and has written nothing, if the batch
-/// is another one, or if PostgreSQL refused it because a row is not as expected or because of the data.
-pub(super) async fn write(
+/// Writes a batch that has only new messages of rooms with known heads. Returns None and writes nothing if the batch
+/// holds anything else. The same applies if PostgreSQL refuses the batch, because a row is not as expected or because
+/// of the data.
+pub(super) async fn try_write(
     kept: &mut KeptConnection,
-    claims: &[BatchClaim],
-    entries: &[Entry],
-    heads: &HashMap<RoomId, Seq>,
-) -> Result<Option<Written>, WriteError> {
-    let is_usual = |entry: &Entry| {
+    batch: &BatchWrite<'_>,
+) -> Result<Option<WrittenBatch>, WriteError> {
+    let BatchWrite { entries, heads, .. } = *batch;
+    let is_usual = |entry: &IngestEntry| {
         let record = entry.record.as_ref();
         record.is_ok_and(|record| record.kind() == MESSAGE_NEW && heads.contains_key(record.room()))
     };
@@ -67,13 +70,14 @@ pub(super) async fn write(
     if !entries.iter().all(is_usual) {
         return Ok(None);
     }
-    let Some(plan) = plan_of(entries, &known_rooms(heads), None).ok().filter(has_only_messages) else {
+    let Some(plan) = plan_batch(entries, &remembered_rooms(heads), None).ok().filter(has_only_messages)
+    else {
         return Ok(None);
     };
     let mut taken = kept.take().await?;
     let committing_at = Some(SystemTime::now());
-    // After an error, or if the caller gives up, the connection goes back to the pool, which tests it.
-    match execute(&mut taken.connection, claims, &plan).await {
+    // After an error, or if the caller is cancelled, the connection returns to the pool, which tests it.
+    match execute(&mut taken.connection, batch, &plan).await {
         Ok(()) => kept.keep(taken),
         Err(error) => {
             let error = DbErr::Query(RuntimeErr::SqlxError(error.into()));
@@ -84,18 +88,18 @@ pub(super) async fn write(
             };
         }
     }
-    Ok(Some(Written {
+    Ok(Some(WrittenBatch {
         messages: plan.messages.len(),
         appended_at_ms: plan.messages.iter().map(|message| message.record.at_ms).collect(),
         heads: plan.heads,
         committing_at,
-        ..Written::default()
+        ..WrittenBatch::default()
     }))
 }
 
 /// Whether a plan writes messages and heads, and nothing else.
-fn has_only_messages(plan: &Plan<'_>) -> bool {
-    let Plan {
+fn has_only_messages(plan: &BatchPlan<'_>) -> bool {
+    let BatchPlan {
         messages,
         heads: _,
         events,
@@ -115,17 +119,18 @@ fn has_only_messages(plan: &Plan<'_>) -> bool {
 
 async fn execute(
     connection: &mut PgConnection,
-    claims: &[BatchClaim],
-    plan: &Plan<'_>,
+    batch: &BatchWrite<'_>,
+    plan: &BatchPlan<'_>,
 ) -> Result<(), sqlx::Error> {
+    let BatchWrite { number, claims, .. } = *batch;
     let (messages, heads) = (&plan.messages, &plan.heads);
     let json = |text: Option<&RawValue>| text.map_or("", RawValue::get).to_owned();
-    sqlx::query(WRITE.as_str())
+    sqlx::query(WRITE_BATCH_SQL.as_str())
         .bind(array(claims, |claim| smallint(claim.expected.lease.partition)))
         .bind(array(claims, |claim| claim.expected.lease.token))
         .bind(array(claims, |claim| bigint(claim.expected.epoch.0)))
-        .bind(array(claims, |claim| claim.expected.committed.to_string()))
-        .bind(array(claims, |claim| claim.upto.to_string()))
+        .bind(number.replica())
+        .bind(number.value())
         .bind(array(messages, |message| message.room.as_str()))
         .bind(array(messages, |message| bigint(message.record.seq.0)))
         .bind(array(messages, |message| message.id))
@@ -136,13 +141,14 @@ async fn execute(
         .bind(array(messages, |message| message.fields.reply_to.map_or(0, |seq| bigint(seq.0))))
         .bind(array(messages, |message| json(message.fields.attachments)))
         .bind(array(messages, |message| json(message.fields.metadata)))
-        .bind(array(messages, |message| message.visibility.users.join(LIST)))
-        .bind(array(messages, |message| message.visibility.roles.join(LIST)))
-        .bind(array(messages, |message| time(message.record.at_ms)))
+        .bind(array(messages, |message| message.visibility.users.join(LIST_SEPARATOR)))
+        .bind(array(messages, |message| message.visibility.roles.join(LIST_SEPARATOR)))
+        .bind(array(messages, |message| timestamp_from_ms(message.record.at_ms)))
+        .bind(array(messages, |message| join_users(message.fields.mentions.as_deref())))
         .bind(array(heads, |(room, _)| room.as_str()))
         .bind(array(heads, |(_, advance)| bigint(advance.from.0)))
         .bind(array(heads, |(_, advance)| bigint(advance.to.0)))
-        .bind(array(heads, |(_, advance)| time(advance.last_message_at_ms.unwrap_or(0))))
+        .bind(array(heads, |(_, advance)| timestamp_from_ms(advance.last_message_at_ms.unwrap_or(0))))
         .bind(array(heads, |(_, advance)| advance.last_message_at_ms.is_some()))
         .execute(connection)
         .await

@@ -31,29 +31,31 @@ pub struct SeedPlan {
     pub must_wait: bool,
 }
 
-/// Decides the seed of a room. The stored head and `bases`, those of all epochs of the room, were read under the
-/// partition's lock.
+/// Decides the seed of a room. `stored_head` and `bases` (of all epochs of the room) were read under the partition's
+/// lock.
 #[must_use]
-pub fn plan(epoch: Epoch, survived: &SurvivingState, stored_head: Seq, bases: &Bases) -> SeedPlan {
+pub fn plan_seed(epoch: Epoch, survived: &SurvivingState, stored_head: Seq, bases: &Bases) -> SeedPlan {
     let (hash_epoch, hash_seq) = survived.hash.unwrap_or_default();
-    // Events of the hash above the base of an epoch later than the hash's own were abandoned, so they do not count.
+    // Later epochs may have continued from a lower base. Events of the hash above that base were abandoned and are not
+    // valid.
     let earlier = bases.0.iter().copied().filter(|(of, _)| *of < epoch).collect();
-    let counted = Bases(earlier).lowest_base_after(hash_epoch).map_or(hash_seq, |limit| limit.min(hash_seq));
+    let surviving_seq =
+        Bases(earlier).lowest_base_after(hash_epoch).map_or(hash_seq, |limit| limit.min(hash_seq));
     let existing = bases.0.iter().find(|(of, _)| *of == epoch).map(|(_, base)| *base);
-    let base = existing.unwrap_or_else(|| stored_head.max(counted));
+    let base = existing.unwrap_or_else(|| stored_head.max(surviving_seq));
     let seq = base.max(stored_head);
     let mut bases = bases.clone();
     if existing.is_none() {
         bases.0.push((epoch, base));
     }
-    let whole = survived.hash.is_some() && hash_seq == counted && counted == seq;
-    // The marks may stay if the events of the hash that count reach the base and PostgreSQL has stored nothing above
-    // the base. In any other case a change that the hash does not contain may have reverted a mark.
-    let marked = survived.hash.is_some() && counted >= base && base == seq;
+    let hash_is_whole = survived.hash.is_some() && hash_seq == surviving_seq && surviving_seq == seq;
+    // The membership marks may stay if the valid events of the hash reach the base, and PostgreSQL has stored nothing
+    // above the base. Otherwise a change that the hash does not contain may contradict a mark.
+    let marks_may_stay = survived.hash.is_some() && surviving_seq >= base && base == seq;
     let survived = match survived.tail_last == Some(seq) {
-        true if whole => Survival::HashAndTail,
-        false if whole => Survival::Hash,
-        _ if marked => Survival::Marks,
+        true if hash_is_whole => Survival::HashAndTail,
+        false if hash_is_whole => Survival::Hash,
+        _ if marks_may_stay => Survival::Marks,
         _ => Survival::Nothing,
     };
     let must_wait = survived == Survival::Marks && stored_head < seq;
@@ -74,7 +76,7 @@ mod tests {
 
     #[test]
     fn records_kept_in_redis_beyond_stored_head_are_counted() {
-        let plan = plan(Epoch(2), &survived(1, 9, 9), Seq(5), &bases("1:0"));
+        let plan = plan_seed(Epoch(2), &survived(1, 9, 9), Seq(5), &bases("1:0"));
         assert_eq!(
             (plan.base, plan.seq, plan.is_new, plan.survived),
             (Seq(9), Seq(9), true, Survival::HashAndTail)
@@ -85,7 +87,7 @@ mod tests {
 
     #[test]
     fn empty_redis_continues_from_stored_head() {
-        let plan = plan(Epoch(2), &SurvivingState::default(), Seq(5), &bases("1:0"));
+        let plan = plan_seed(Epoch(2), &SurvivingState::default(), Seq(5), &bases("1:0"));
         assert_eq!(
             (plan.base, plan.seq, plan.is_new, plan.survived),
             (Seq(5), Seq(5), true, Survival::Nothing)
@@ -95,18 +97,18 @@ mod tests {
     #[test]
     fn surviving_hash_counts_up_to_bases_of_later_epochs() {
         // The process of epoch 1 comes back with 9 events, but epoch 2 continued from 6.
-        let plan = plan(Epoch(3), &survived(1, 9, 9), Seq(5), &bases("1:0,2:6"));
+        let plan = plan_seed(Epoch(3), &survived(1, 9, 9), Seq(5), &bases("1:0,2:6"));
         assert_eq!((plan.base, plan.seq, plan.survived), (Seq(6), Seq(6), Survival::Marks));
         assert!(plan.must_wait, "the state at 6 is known only when 6 is stored");
-        let stored = super::plan(Epoch(3), &survived(1, 9, 9), Seq(6), &bases("1:0,2:6"));
+        let stored = super::plan_seed(Epoch(3), &survived(1, 9, 9), Seq(6), &bases("1:0,2:6"));
         assert!(stored.survived == Survival::Marks && !stored.must_wait);
-        let lower_later = super::plan(Epoch(4), &survived(1, 9, 9), Seq(5), &bases("1:0,2:8,3:6"));
+        let lower_later = super::plan_seed(Epoch(4), &survived(1, 9, 9), Seq(5), &bases("1:0,2:8,3:6"));
         assert_eq!(lower_later.base, Seq(6));
     }
 
     #[test]
     fn existing_base_is_kept_and_head_continues_from_stored() {
-        let plan = plan(Epoch(2), &survived(1, 20, 20), Seq(14), &bases("1:0,2:9"));
+        let plan = plan_seed(Epoch(2), &survived(1, 20, 20), Seq(14), &bases("1:0,2:9"));
         assert_eq!((plan.base, plan.seq, plan.is_new), (Seq(9), Seq(14), false));
         assert_eq!(plan.bases, bases("1:0,2:9"));
         assert_eq!(plan.survived, Survival::Nothing, "the surviving state belongs to the previous epoch");
@@ -114,11 +116,12 @@ mod tests {
 
     #[test]
     fn tail_survives_only_when_it_ends_at_head() {
-        let survival =
-            |survived: &SurvivingState, head| plan(Epoch(2), survived, Seq(head), &bases("1:0")).survived;
+        let survival = |survived: &SurvivingState, head| {
+            plan_seed(Epoch(2), survived, Seq(head), &bases("1:0")).survived
+        };
         assert_eq!(survival(&survived(1, 9, 8), 5), Survival::Hash);
         assert_eq!(survival(&survived(1, 9, 9), 10), Survival::Nothing);
-        let given_up = super::plan(Epoch(3), &survived(1, 9, 9), Seq(8), &bases("1:0,2:6")).survived;
+        let given_up = super::plan_seed(Epoch(3), &survived(1, 9, 9), Seq(8), &bases("1:0,2:6")).survived;
         assert_eq!(
             given_up,
             Survival::Nothing,

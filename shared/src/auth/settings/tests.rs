@@ -1,4 +1,4 @@
-//! Which problems are reported for settings that cannot work.
+//! Tests which settings of tokens are accepted, and which problems are reported for others.
 
 use std::sync::LazyLock;
 
@@ -28,7 +28,7 @@ fn unset<'a>() -> TokenSettings<'a> {
 fn read<'a>(change: impl FnOnce(&mut TokenSettings<'a>)) -> Result<CheckedTokenSettings, String> {
     let mut given = unset();
     change(&mut given);
-    CheckedTokenSettings::read(given).map_err(|problems| {
+    CheckedTokenSettings::check(given).map_err(|problems| {
         assert_eq!(problems.len(), 1, "{problems:?}");
         problems[0].to_string()
     })
@@ -59,7 +59,7 @@ fn invalid_public_key_is_reported_with_setting_and_reason() {
 }
 
 #[test]
-fn public_key_is_accepted_as_file_text_or_one_line() {
+fn public_key_accepts_path_pem_or_one_line_pem() {
     let vectors = vectors();
     let pem = vectors["pems"]["p256"].as_str().unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -87,7 +87,7 @@ fn jwks_file_yields_its_usable_keys() {
     let path = path.to_str().unwrap();
     std::fs::write(path, vectors["jwks"].to_string()).unwrap();
     let settings = read(|given| given.jwks_file = Some(path)).unwrap();
-    // One for each algorithm, one without an algorithm, and the symmetric one, because a file can be kept secret.
+    // One key for each algorithm, one without an algorithm, and the symmetric key, which a file may contain.
     assert_eq!(settings.keys.len(), 9 + 1 + 1);
     for (text, part) in [
         ("{}", "not a JWK set"),
@@ -113,7 +113,7 @@ fn insecure_token_settings_are_refused() {
     let refusals = |change: fn(&mut TokenSettings<'static>)| {
         let mut given = unset();
         change(&mut given);
-        CheckedTokenSettings::read(given)
+        CheckedTokenSettings::check(given)
             .err()
             .expect("refused")
             .iter()

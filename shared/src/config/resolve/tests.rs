@@ -1,10 +1,10 @@
-//! Settings of an example program: where their values come from, and that every problem is reported.
+//! Tests with the settings of an example program: where their values come from, and that every problem is reported.
 
 use clap::{Args, Parser, Subcommand};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::*;
-use crate::config::declared::with_files;
+use crate::config::declaration::with_file_arguments;
 
 #[derive(Debug, Parser)]
 #[command(name = "program")]
@@ -39,19 +39,19 @@ struct Job {
 
 fn command() -> Command {
     let command = Task::augment_subcommands(<Settings as clap::CommandFactory>::command());
-    with_files(command.subcommand_negates_reqs(true).args_conflicts_with_subcommands(true))
+    with_file_arguments(command.subcommand_negates_reqs(true).args_conflicts_with_subcommands(true))
 }
 
-fn look_up(flags: &[&str], variables: &[(&str, &str)]) -> Resolved {
+fn look_up(flags: &[&str], variables: &[(&str, &str)]) -> ResolvedSettings {
     let arguments: Vec<OsString> = ["program"].iter().chain(flags).map(OsString::from).collect();
     let environment = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
-    resolve(&command(), &arguments, &environment).unwrap()
+    resolve_settings(&command(), &arguments, &environment).unwrap()
 }
 
 fn settings_of(flags: &[&str], variables: &[(&str, &str)]) -> Settings {
     let resolved = look_up(flags, variables);
     assert_eq!(resolved.problems, []);
-    let matches = resolved.given_to(command()).try_get_matches_from(["program"]).unwrap();
+    let matches = resolved.set_defaults_of(command()).try_get_matches_from(["program"]).unwrap();
     <Settings as clap::FromArgMatches>::from_arg_matches(&matches).unwrap()
 }
 
@@ -88,26 +88,26 @@ fn secret_file_is_read_without_its_trailing_line_end() {
 
 #[test]
 fn all_problems_are_reported_with_setting_value_and_reason() {
-    let told = problems(&["--count=12"], &[("T_BOOL", "perhaps"), ("T_SECRET_FILE", "/no/such/file")]);
-    assert_eq!(told.len(), 4, "{told:?}");
+    let reported = problems(&["--count=12"], &[("T_BOOL", "perhaps"), ("T_SECRET_FILE", "/no/such/file")]);
+    assert_eq!(reported.len(), 4, "{reported:?}");
     assert_eq!(
-        told[0],
+        reported[0],
         "--secret-file (T_SECRET_FILE): the file /no/such/file cannot be read: No such file or directory (os error 2)"
     );
-    assert_eq!(told[1], "--urls (T_URLS): must be given");
-    assert_eq!(told[2], "--count (T_COUNT): \"12\": 12 is not in 1..=9");
-    assert_eq!(told[3], "--bool (T_BOOL): \"perhaps\": it must be one of true, false");
-    let told = problems(&["--urls=a"], &[]);
-    assert_eq!(told, ["--secret (T_SECRET): must be given, directly or as a file (T_SECRET_FILE)"]);
+    assert_eq!(reported[1], "--urls (T_URLS): must be given");
+    assert_eq!(reported[2], "--count (T_COUNT): \"12\": 12 is not in 1..=9");
+    assert_eq!(reported[3], "--bool (T_BOOL): \"perhaps\": it must be one of true, false");
+    let reported = problems(&["--urls=a"], &[]);
+    assert_eq!(reported, ["--secret (T_SECRET): must be given, directly or as a file (T_SECRET_FILE)"]);
 }
 
 #[test]
 fn invalid_secret_is_reported_without_its_value() {
     let good = file(b"hunter2");
     let path = good.path().to_str().unwrap();
-    let told = problems(&["--urls=a"], &[("T_SECRET_FILE", path), ("T_SECRET", "hunter2")]);
+    let reported = problems(&["--urls=a"], &[("T_SECRET_FILE", path), ("T_SECRET", "hunter2")]);
     assert_eq!(
-        told,
+        reported,
         ["--secret (T_SECRET): --secret-file (T_SECRET_FILE) is given too: give only one of them"]
     );
     for (text, why) in [
@@ -116,8 +116,8 @@ fn invalid_secret_is_reported_without_its_value() {
         (b"hunter2 ".repeat(10_000), "is over 65536 bytes"),
     ] {
         let bad = file(&text);
-        let told = problems(&["--urls=a"], &[("T_SECRET_FILE", bad.path().to_str().unwrap())]);
-        assert!(told[0].ends_with(why) && !told[0].contains("hunter2"), "{told:?}");
+        let reported = problems(&["--urls=a"], &[("T_SECRET_FILE", bad.path().to_str().unwrap())]);
+        assert!(reported[0].ends_with(why) && !reported[0].contains("hunter2"), "{reported:?}");
     }
 }
 
@@ -126,24 +126,24 @@ fn subcommand_has_its_own_settings_and_arguments() {
     let variables = [("T_SECRET", "s"), ("T_COUNT", "8"), ("T_BOOL", "perhaps")];
     let arguments = ["program", "job", "--quick", "--", "-file"].map(OsString::from);
     let environment = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
-    let resolved = resolve(&command(), &arguments, &environment).unwrap();
-    assert_eq!((resolved.path.clone(), resolved.problems.len()), (vec!["job".to_owned()], 0));
-    let matches = resolved.given_to(command()).try_get_matches_from(&arguments).unwrap();
+    let resolved = resolve_settings(&command(), &arguments, &environment).unwrap();
+    assert_eq!((resolved.subcommands.clone(), resolved.problems.len()), (vec!["job".to_owned()], 0));
+    let matches = resolved.set_defaults_of(command()).try_get_matches_from(&arguments).unwrap();
     let Task::Job(job) = <Task as clap::FromArgMatches>::from_arg_matches(&matches).unwrap();
     assert_eq!((job.file.as_str(), job.quick, job.count), ("-file", true, 8));
     assert_eq!(job.secret.expose_secret(), "s");
-    let told = problems(&["job", "x"], &[("T_COUNT", "many")]);
-    assert_eq!(told.len(), 2, "{told:?}");
+    let reported = problems(&["job", "x"], &[("T_COUNT", "many")]);
+    assert_eq!(reported.len(), 2, "{reported:?}");
 }
 
 #[test]
 fn help_shows_defaults_and_no_secret() {
     let arguments = ["program", "--help"].map(OsString::from);
     let environment = Environment::from([("T_SECRET".into(), "hunter2".into())]);
-    let help = resolve(&command(), &arguments, &environment).err().unwrap().to_string();
+    let help = resolve_settings(&command(), &arguments, &environment).err().unwrap().to_string();
     assert!(help.contains("[default: 5]") && help.contains("--secret-file <PATH>"), "{help}");
     assert!(!help.contains("hunter2"), "{help}");
     let wrong = ["program", "--coutn=5"].map(OsString::from);
-    let told = resolve(&command(), &wrong, &environment).err().unwrap().to_string();
-    assert!(told.contains("--coutn"), "{told}");
+    let reported = resolve_settings(&command(), &wrong, &environment).err().unwrap().to_string();
+    assert!(reported.contains("--coutn"), "{reported}");
 }

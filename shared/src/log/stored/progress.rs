@@ -15,30 +15,31 @@ pub const STORED_TIMEOUT: Duration = Duration::from_secs(30);
 /// A sender who waits until an event is stored.
 pub(super) struct Waiter {
     pub epoch: Epoch,
-    /// Room and seq of the event, separated by U+001F, which is the key of the event in `WatermarkNotice::exceptions`.
-    pub at: String,
+    /// Room and seq of the event, separated by U+001F: the key of the event in `WatermarkNotice::exceptions`.
+    pub event_key: String,
     /// End of the wait, [`STORED_TIMEOUT`] after its begin.
     pub until: Instant,
-    pub receiver: ResultSender,
+    pub result_sender: ResultSender,
 }
 
 /// The newest known watermark of the partition, and the waiters by the ingest ids of their events.
 #[derive(Default)]
-pub(super) struct Progress {
+pub(super) struct PartitionProgress {
     pub epoch: Epoch,
     pub watermark: IngestId,
-    pub waiting: BTreeMap<IngestId, Vec<Waiter>>,
+    pub waiters: BTreeMap<IngestId, Vec<Waiter>>,
 }
 
-impl Progress {
-    /// Moves the watermark forward, and answers waiters at or below `watermark`. `known` returns whether `exceptions`
-    /// would contain an exception for a waiter; other waiters are not answered until their exceptions are read.
-    pub fn settle(
+impl PartitionProgress {
+    /// Moves the watermark forward, and answers the waiters at or below `watermark` for whom `is_known` is true: for
+    /// them `exceptions` says whether their event is an exception. The others are answered after the exceptions are
+    /// read.
+    pub fn advance_watermark(
         &mut self,
         epoch: Epoch,
         watermark: IngestId,
         exceptions: &HashMap<String, String>,
-        known: impl Fn(IngestId, &Waiter) -> bool,
+        is_known: impl Fn(IngestId, &Waiter) -> bool,
     ) {
         if (epoch, watermark) > (self.epoch, self.watermark) {
             if epoch > self.epoch {
@@ -50,30 +51,31 @@ impl Progress {
             self.watermark = watermark;
         }
         let mut answered = Vec::new();
-        for (id, waiters) in self.waiting.range_mut(..=watermark) {
-            for waiter in waiters.extract_if(.., |waiter| waiter.epoch == epoch && known(*id, waiter)) {
-                let outcome =
-                    exceptions.get(&waiter.at).map_or(Stored::AsAccepted, |outcome| Stored::parse(outcome));
-                waiter.receiver.send(outcome);
+        for (id, waiters) in self.waiters.range_mut(..=watermark) {
+            for waiter in waiters.extract_if(.., |waiter| waiter.epoch == epoch && is_known(*id, waiter)) {
+                let outcome = exceptions
+                    .get(&waiter.event_key)
+                    .map_or(Stored::AsAccepted, |outcome| Stored::parse(outcome));
+                waiter.result_sender.send(outcome);
             }
             if waiters.is_empty() {
                 answered.push(*id);
             }
         }
         for id in answered {
-            self.waiting.remove(&id);
+            self.waiters.remove(&id);
         }
     }
 
     /// Ends the waits that were cancelled by their caller or that lasted for [`STORED_TIMEOUT`].
-    pub fn end_old_waits(&mut self, now: Instant) {
-        self.end_waits(|waiter| waiter.until <= now || waiter.receiver.is_cancelled());
+    pub fn end_expired_or_cancelled_waits(&mut self, now: Instant) {
+        self.end_waits(|waiter| waiter.until <= now || waiter.result_sender.is_cancelled());
     }
 
     fn end_waits(&mut self, ends: impl Fn(&Waiter) -> bool) {
-        self.waiting.retain(|_, waiters| {
+        self.waiters.retain(|_, waiters| {
             for waiter in waiters.extract_if(.., |waiter| ends(waiter)) {
-                waiter.receiver.send(Stored::Unavailable);
+                waiter.result_sender.send(Stored::Unavailable);
             }
             !waiters.is_empty()
         });
@@ -89,12 +91,13 @@ mod tests {
     use super::*;
     use crate::log::stored::StoredQueue;
 
-    fn waiter(progress: &mut Progress, id: u64, seq: u64) -> oneshot::Receiver<Stored> {
+    fn add_waiter(progress: &mut PartitionProgress, id: u64, seq: u64) -> oneshot::Receiver<Stored> {
         let (task, stored) = oneshot::channel();
-        let at = format!("r\u{1f}{seq}");
-        let receiver = ResultSender::Task(task);
-        let waiter = Waiter { epoch: Epoch(1), at, until: Instant::now() + STORED_TIMEOUT, receiver };
-        progress.waiting.entry(IngestId { ms: id, n: 0 }).or_default().push(waiter);
+        let event_key = format!("r\u{1f}{seq}");
+        let result_sender = ResultSender::Task(task);
+        let waiter =
+            Waiter { epoch: Epoch(1), event_key, until: Instant::now() + STORED_TIMEOUT, result_sender };
+        progress.waiters.entry(IngestId { ms: id, n: 0 }).or_default().push(waiter);
         stored
     }
 
@@ -108,48 +111,50 @@ mod tests {
 
     #[test]
     fn waiter_after_its_notice_is_not_answered_by_the_next_notice() {
-        let mut progress = Progress::default();
-        progress.settle(Epoch(1), at(5), &rejected(3), |_, _| true);
-        let mut late = waiter(&mut progress, 4, 3);
-        let mut next = waiter(&mut progress, 7, 9);
-        progress.settle(Epoch(1), at(8), &HashMap::new(), |id, _| id > at(5));
+        let mut progress = PartitionProgress::default();
+        progress.advance_watermark(Epoch(1), at(5), &rejected(3), |_, _| true);
+        let mut late = add_waiter(&mut progress, 4, 3);
+        let mut next = add_waiter(&mut progress, 7, 9);
+        progress.advance_watermark(Epoch(1), at(8), &HashMap::new(), |id, _| id > at(5));
         assert_eq!(next.try_recv(), Ok(Stored::AsAccepted));
         assert!(late.try_recv().is_err(), "it is not known yet whether it is an exception");
         // A read that includes the late waiter's exception answers this waiter, although the read watermark is lower.
-        progress.settle(Epoch(1), at(6), &rejected(3), |_, waiter| waiter.at.ends_with("\u{1f}3"));
+        progress.advance_watermark(Epoch(1), at(6), &rejected(3), |_, waiter| {
+            waiter.event_key.ends_with("\u{1f}3")
+        });
         assert_eq!(late.try_recv(), Ok(Stored::Rejected));
         assert_eq!(progress.watermark, at(8), "the watermark never moves back");
     }
 
     #[test]
     fn old_wait_ends_as_unavailable() {
-        let mut progress = Progress::default();
-        let mut waiting = waiter(&mut progress, 4, 3);
-        progress.end_old_waits(Instant::now());
+        let mut progress = PartitionProgress::default();
+        let mut waiting = add_waiter(&mut progress, 4, 3);
+        progress.end_expired_or_cancelled_waits(Instant::now());
         assert!(waiting.try_recv().is_err(), "it is not old yet");
-        progress.end_old_waits(Instant::now() + STORED_TIMEOUT);
-        assert_eq!((waiting.try_recv(), progress.waiting.len()), (Ok(Stored::Unavailable), 0));
+        progress.end_expired_or_cancelled_waits(Instant::now() + STORED_TIMEOUT);
+        assert_eq!((waiting.try_recv(), progress.waiters.len()), (Ok(Stored::Unavailable), 0));
     }
 
     #[tokio::test]
     async fn queue_holds_results_by_ticket() {
-        let (mut progress, queue) = (Progress::default(), Arc::<StoredQueue>::default());
+        let (mut progress, queue) = (PartitionProgress::default(), Arc::<StoredQueue>::default());
         for (ticket, id) in [(7, 1), (8, 2), (9, 3)] {
-            let receiver = ResultSender::Queue(queue.clone(), ticket);
-            let (at, until) = (format!("r\u{1f}{id}"), Instant::now() + STORED_TIMEOUT);
-            let waiter = Waiter { epoch: Epoch(1), at, until, receiver };
-            progress.waiting.entry(IngestId { ms: id, n: 0 }).or_default().push(waiter);
+            let result_sender = ResultSender::Queue(queue.clone(), ticket);
+            let (event_key, until) = (format!("r\u{1f}{id}"), Instant::now() + STORED_TIMEOUT);
+            let waiter = Waiter { epoch: Epoch(1), event_key, until, result_sender };
+            progress.waiters.entry(IngestId { ms: id, n: 0 }).or_default().push(waiter);
         }
-        progress.settle(Epoch(1), at(2), &rejected(2), |_, _| true);
+        progress.advance_watermark(Epoch(1), at(2), &rejected(2), |_, _| true);
         assert_eq!(queue.take_all().await, [(7, Stored::AsAccepted), (8, Stored::Rejected)]);
-        assert_eq!(progress.waiting.len(), 1);
+        assert_eq!(progress.waiters.len(), 1);
     }
 
     #[test]
     fn later_epoch_ends_waits_of_the_previous_one() {
-        let mut progress = Progress::default();
-        let mut waiting = waiter(&mut progress, 4, 3);
-        progress.settle(Epoch(2), at(1), &HashMap::new(), |_, _| true);
+        let mut progress = PartitionProgress::default();
+        let mut waiting = add_waiter(&mut progress, 4, 3);
+        progress.advance_watermark(Epoch(2), at(1), &HashMap::new(), |_, _| true);
         assert_eq!(waiting.try_recv(), Ok(Stored::Unavailable));
     }
 }

@@ -20,7 +20,8 @@ pub enum Stored {
 }
 
 impl Stored {
-    /// Parses the outcome of an exception as `stored.lua` writes it: `rejected`, or `<seq> <id> <at_ms>`.
+    /// Parses the outcome of an exception as `stored.lua` writes it: `rejected`, or `<seq> <id> <at_ms>`. A malformed
+    /// outcome is `Unavailable`.
     pub(super) fn parse(text: &str) -> Self {
         if text == "rejected" {
             return Self::Rejected;
@@ -37,8 +38,8 @@ impl Stored {
     }
 }
 
-/// Outcomes of the waits of one thread, each with the ticket that the thread gave to the wait. So a watermark that ends
-/// many waits schedules the thread only once.
+/// A queue of outcomes for one thread, each with the ticket that the thread gave to the wait. The thread is woken only
+/// once for a watermark that ends many waits.
 #[derive(Debug, Default)]
 pub struct StoredQueue {
     results: Mutex<Vec<(u64, Stored)>>,
@@ -63,12 +64,12 @@ impl StoredQueue {
     }
 
     fn results(&self) -> std::sync::MutexGuard<'_, Vec<(u64, Stored)>> {
-        // A poisoned lock is usable, because no code under it can panic half-way through a change.
+        // A poisoned lock is usable, because no code that holds the lock can panic in the middle of a change.
         self.results.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Where the outcome of one wait is sent.
+/// Sends the outcome of one wait to the waiting task, or into a queue with the ticket of the wait.
 #[derive(Debug)]
 pub(super) enum ResultSender {
     Task(oneshot::Sender<Stored>),
@@ -76,7 +77,7 @@ pub(super) enum ResultSender {
 }
 
 impl ResultSender {
-    /// Delivers the outcome. It is dropped if the task no longer waits.
+    /// Delivers the outcome, or drops the outcome if the task no longer waits.
     pub fn send(self, stored: Stored) {
         match self {
             Self::Task(task) => {

@@ -8,55 +8,56 @@ use thiserror::Error;
 
 /// Maximum size of a value. Our payloads are at most some hundred KiB; a larger value ends the connection.
 pub const MAX_VALUE_BYTES: usize = 16 * 1024 * 1024;
-/// Start of a message that was published on a subscribed channel. The channel and the payload follow.
-const MESSAGE: &[u8] = b">3\r\n$7\r\nmessage\r\n";
+/// The bytes with which a message begins that was published on a subscribed channel. The channel and the payload
+/// follow.
+const MESSAGE_PREFIX: &[u8] = b">3\r\n$7\r\nmessage\r\n";
 /// Maximum nesting of arrays, which bounds the recursion.
 const MAX_DEPTH: u8 = 16;
 
 /// Why bytes are not values of the protocol, or not values that a pub/sub connection may get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("invalid bytes from Redis: {0}")]
-pub struct Malformed(&'static str);
+pub struct RespError(&'static str);
 
 /// A complete value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
-    Message(Message),
+pub enum FoundValue {
+    Message(MessageRanges),
     /// Any other value, such as the answer to a command.
     Other,
 }
 
 /// The ranges of a message's channel and payload in the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
+pub struct MessageRanges {
     pub channel: Range<usize>,
     pub payload: Range<usize>,
 }
 
-/// Finds the value that begins at `at`. Returns the value and its end; `None` if the value is not complete yet.
-pub fn find(input: &[u8], at: usize) -> Result<Option<(Found, usize)>, Malformed> {
-    if !input[at..].starts_with(MESSAGE) {
-        return Ok(end_of_value(input, at, MAX_DEPTH)?.map(|end| (Found::Other, end)));
+/// Finds the value that begins at `at`. Returns the value and its end, or `None` if the value is not complete yet.
+pub fn find_value(input: &[u8], at: usize) -> Result<Option<(FoundValue, usize)>, RespError> {
+    if !input[at..].starts_with(MESSAGE_PREFIX) {
+        return Ok(end_of_value(input, at, MAX_DEPTH)?.map(|end| (FoundValue::Other, end)));
     }
-    let Some((channel, at)) = bulk_string(input, at + MESSAGE.len())? else { return Ok(None) };
-    let Some((payload, at)) = bulk_string(input, at)? else { return Ok(None) };
-    Ok(Some((Found::Message(Message { channel, payload }), at)))
+    let Some((channel, at)) = read_bulk_string(input, at + MESSAGE_PREFIX.len())? else { return Ok(None) };
+    let Some((payload, at)) = read_bulk_string(input, at)? else { return Ok(None) };
+    Ok(Some((FoundValue::Message(MessageRanges { channel, payload }), at)))
 }
 
 /// Reads a bulk string, `$5\r\nhello\r\n`. Returns the range of its bytes and the end of the value.
-fn bulk_string(input: &[u8], at: usize) -> Result<Option<(Range<usize>, usize)>, Malformed> {
+fn read_bulk_string(input: &[u8], at: usize) -> Result<Option<(Range<usize>, usize)>, RespError> {
     match input.get(at) {
         None => return Ok(None),
         Some(b'$') => {}
-        Some(_) => return Err(Malformed("a message whose channel or payload is not a text")),
+        Some(_) => return Err(RespError("a message whose channel or payload is not a text")),
     }
-    let Some((length, start)) = length(input, at + 1)? else { return Ok(None) };
+    let Some((length, start)) = read_length(input, at + 1)? else { return Ok(None) };
     let end = start + length;
-    Ok(line_end(input, end)?.map(|next| (start..end, next)))
+    Ok(skip_line_end(input, end)?.map(|next| (start..end, next)))
 }
 
-/// The end of the value that begins at `at`; `None` if the value is not complete yet.
-fn end_of_value(input: &[u8], at: usize, depth: u8) -> Result<Option<usize>, Malformed> {
+/// The end of the value that begins at `at`, or `None` if the value is not complete yet.
+fn end_of_value(input: &[u8], at: usize, depth: u8) -> Result<Option<usize>, RespError> {
     let Some(kind) = input.get(at) else { return Ok(None) };
     let at = at + 1;
     let per_entry = match kind {
@@ -68,19 +69,19 @@ fn end_of_value(input: &[u8], at: usize, depth: u8) -> Result<Option<usize>, Mal
             let null = &input[at..input.len().min(at + 4)];
             return match b"-1\r\n".starts_with(null) {
                 true => Ok((null.len() == 4).then_some(at + 4)),
-                false => Err(Malformed("a negative length")),
+                false => Err(RespError("a negative length")),
             };
         }
         b'$' | b'=' | b'!' => {
-            let Some((length, start)) = length(input, at)? else { return Ok(None) };
-            return line_end(input, start + length);
+            let Some((length, start)) = read_length(input, at)? else { return Ok(None) };
+            return skip_line_end(input, start + length);
         }
         b'*' | b'~' | b'>' => 1,
         b'%' | b'|' => 2,
-        _ => return Err(Malformed("an unknown type")),
+        _ => return Err(RespError("an unknown type")),
     };
-    let deeper = depth.checked_sub(1).ok_or(Malformed("arrays are nested too deeply"))?;
-    let Some((entries, mut at)) = length(input, at)? else { return Ok(None) };
+    let deeper = depth.checked_sub(1).ok_or(RespError("arrays are nested too deeply"))?;
+    let Some((entries, mut at)) = read_length(input, at)? else { return Ok(None) };
     for _ in 0..entries * per_entry {
         let Some(end) = end_of_value(input, at, deeper)? else { return Ok(None) };
         at = end;
@@ -88,31 +89,31 @@ fn end_of_value(input: &[u8], at: usize, depth: u8) -> Result<Option<usize>, Mal
     Ok(Some(at))
 }
 
-/// Reads a decimal length and its line end. Returns the length and the place after the line.
-fn length(input: &[u8], start: usize) -> Result<Option<(usize, usize)>, Malformed> {
+/// Reads a decimal length and its line end. Returns the length and the index after the line.
+fn read_length(input: &[u8], start: usize) -> Result<Option<(usize, usize)>, RespError> {
     let mut length = 0;
     for (at, byte) in (start..).zip(&input[start..]) {
         match byte {
             b'0'..=b'9' => length = length * 10 + usize::from(byte - b'0'),
-            b'\r' if at > start => return Ok(line_end(input, at)?.map(|next| (length, next))),
-            _ => return Err(Malformed("a length is not a number")),
+            b'\r' if at > start => return Ok(skip_line_end(input, at)?.map(|next| (length, next))),
+            _ => return Err(RespError("a length is not a number")),
         }
         if length > MAX_VALUE_BYTES || at - start > MAX_LENGTH_DIGITS {
-            return Err(Malformed("a value is too large"));
+            return Err(RespError("a value is too large"));
         }
     }
     Ok(None)
 }
 
-/// More digits than any valid length has.
+/// More digits than a length needs. A longer one is refused, so that leading zeros cannot go on for ever.
 const MAX_LENGTH_DIGITS: usize = 16;
 
-/// Checks the line end at `at`. Returns the place after it; `None` if it is not complete yet.
-fn line_end(input: &[u8], at: usize) -> Result<Option<usize>, Malformed> {
+/// Checks the line end at `at`. Returns the index after the line end, or `None` if the line end is not complete yet.
+fn skip_line_end(input: &[u8], at: usize) -> Result<Option<usize>, RespError> {
     match input.get(at..) {
         Some([b'\r', b'\n', ..]) => Ok(Some(at + 2)),
         None | Some([] | [b'\r']) => Ok(None),
-        Some(_) => Err(Malformed("a line end is missing")),
+        Some(_) => Err(RespError("a line end is missing")),
     }
 }
 
@@ -122,7 +123,7 @@ mod tests {
 
     use super::*;
 
-    /// Values as a pub/sub connection gets them, and the message that each one is.
+    /// Values as Redis sends them on a pub/sub connection; for a message also its channel and payload.
     const VALUES: &[(&str, Option<(&str, &str)>)] = &[
         (">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$5\r\nhello\r\n", Some(("c", "hello"))),
         (">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n", None),
@@ -136,31 +137,38 @@ mod tests {
         (",1.5\r\n", None),
     ];
 
-    fn found(input: &str, at: usize) -> Option<(Option<(&str, &str)>, usize)> {
-        let (found, end) = find(input.as_bytes(), at).unwrap()?;
+    fn find_in_text(input: &str, at: usize) -> Option<(Option<(&str, &str)>, usize)> {
+        let (found, end) = find_value(input.as_bytes(), at).unwrap()?;
         let message = match found {
-            Found::Message(Message { channel, payload }) => Some((&input[channel], &input[payload])),
-            Found::Other => None,
+            FoundValue::Message(MessageRanges { channel, payload }) => {
+                Some((&input[channel], &input[payload]))
+            }
+            FoundValue::Other => None,
         };
         Some((message, end))
     }
 
     #[test]
-    fn values_one_behind_the_other_are_found() {
+    fn consecutive_values_are_found() {
         let all: String = VALUES.iter().map(|(value, _)| *value).collect();
         let mut at = 0;
         for (value, message) in VALUES {
-            assert_eq!(found(&all, at), Some((*message, at + value.len())), "{value:?}");
+            assert_eq!(find_in_text(&all, at), Some((*message, at + value.len())), "{value:?}");
             at += value.len();
         }
-        assert_eq!(found(&all, at), None);
+        assert_eq!(find_in_text(&all, at), None);
     }
 
     #[test]
     fn value_cut_at_any_byte_is_incomplete() {
         for (value, _) in VALUES {
             for cut in 0..value.len() {
-                assert_eq!(find(&value.as_bytes()[..cut], 0), Ok(None), "{:?}", &value.as_bytes()[..cut]);
+                assert_eq!(
+                    find_value(&value.as_bytes()[..cut], 0),
+                    Ok(None),
+                    "{:?}",
+                    &value.as_bytes()[..cut]
+                );
             }
         }
     }
@@ -169,16 +177,16 @@ mod tests {
     fn malformed_bytes_are_refused() {
         let message = ">3\r\n$7\r\nmessage\r\n";
         for tail in ["$1\r\ncc\r\n", ":1\r\n", "$-1\r\n", "$x\r\n", "$1\r\nc\r\n*0\r\n", "$\r\n", "$1\nc"] {
-            assert!(find([message, tail].concat().as_bytes(), 0).is_err(), "{tail:?}");
+            assert!(find_value([message, tail].concat().as_bytes(), 0).is_err(), "{tail:?}");
         }
         let deep = "*1\r\n".repeat(100);
         for bytes in ["?", "hello", "$-2\r\n", "*-12\r\n", "*1\r\nx", "$2\r\nabc\r\n", "$?\r\n", &deep] {
-            assert!(find(bytes.as_bytes(), 0).is_err(), "{bytes:?}");
+            assert!(find_value(bytes.as_bytes(), 0).is_err(), "{bytes:?}");
         }
         for length in ["16777217", "999999999999999999999999", "00000000000000000000000"] {
-            assert!(find(format!("${length}\r\n").as_bytes(), 0).is_err(), "{length}");
+            assert!(find_value(format!("${length}\r\n").as_bytes(), 0).is_err(), "{length}");
         }
-        assert_eq!(find(b"$16777216\r\n", 0), Ok(None));
+        assert_eq!(find_value(b"$16777216\r\n", 0), Ok(None));
     }
 
     proptest! {
@@ -195,9 +203,9 @@ mod tests {
         ) {
             let bytes = pieces.concat();
             let mut at = 0;
-            while let Ok(Some((found, end))) = find(&bytes, at) {
+            while let Ok(Some((found, end))) = find_value(&bytes, at) {
                 prop_assert!(end > at && end <= bytes.len());
-                if let Found::Message(Message { channel, payload }) = found {
+                if let FoundValue::Message(MessageRanges { channel, payload }) = found {
                     prop_assert!(at < channel.start && channel.end < payload.start && payload.end < end);
                 }
                 at = end;

@@ -1,6 +1,6 @@
-//! The stream of the pub/sub connection. It passes the messages of each read to the sink, as one batch, straight from
-//! its read buffer. All other values, such as answers and confirmations, go to the Redis client, which reads and writes
-//! through this stream as through a socket. So the Redis client parses no message.
+//! The stream of the pub/sub connection. It passes the messages of each read to the handler, as one batch, straight
+//! from its read buffer. All other values, such as answers and confirmations, go to the Redis client, which reads and
+//! writes through this stream as through a socket. So the Redis client parses no message.
 
 use std::{
     io,
@@ -19,8 +19,8 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::{
-    Event, Sink,
-    resp::{self, Found, MAX_VALUE_BYTES, Message},
+    Event, EventHandler,
+    resp::{self, FoundValue, MAX_VALUE_BYTES, MessageRanges},
 };
 use crate::log::RedisClient;
 
@@ -48,7 +48,8 @@ pub async fn open(client: &RedisClient) -> io::Result<Box<dyn Socket>> {
 }
 
 async fn open_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    // All addresses of the host are tried at the same time, as the Redis client does, because one may not answer.
+    // All addresses of the host are tried at the same time, because some may not answer. The Redis client does the
+    // same.
     let mut attempts: JoinSet<io::Result<TcpStream>> =
         tokio::net::lookup_host((host, port)).await?.map(TcpStream::connect).collect();
     let mut failure = io::Error::other("the name of the host has no address");
@@ -61,41 +62,41 @@ async fn open_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     Err(failure)
 }
 
-/// Reads and writes a socket, and takes the messages out of what it reads.
+/// Reads and writes a socket, and extracts the published messages from the bytes that it reads.
 pub struct HintStream<S> {
     socket: S,
-    sink: Sink,
+    handler: EventHandler,
     /// Bytes that were read and that do not make a complete value yet.
     input: BytesMut,
     /// Complete values that are no messages, which the Redis client reads next.
     replies: BytesMut,
     /// The messages of a read. The list is kept, so that its memory is used again.
-    messages: Vec<Message>,
+    messages: Vec<MessageRanges>,
 }
 
 impl<S> HintStream<S> {
-    pub fn new(socket: S, sink: Sink) -> Self {
+    pub fn new(socket: S, handler: EventHandler) -> Self {
         let (input, replies, messages) = (BytesMut::new(), BytesMut::new(), Vec::new());
-        Self { socket, sink, input, replies, messages }
+        Self { socket, handler, input, replies, messages }
     }
 
-    /// Passes all complete messages to the sink, and moves all other complete values to the replies.
+    /// Passes all complete messages to the handler, and moves all other complete values to the replies.
     fn take_values(&mut self) -> io::Result<()> {
         let mut at = 0;
-        while let Some((found, end)) = resp::find(&self.input, at).map_err(io::Error::other)? {
+        while let Some((found, end)) = resp::find_value(&self.input, at).map_err(io::Error::other)? {
             match found {
-                Found::Message(message) => self.messages.push(message),
-                Found::Other => self.replies.extend_from_slice(&self.input[at..end]),
+                FoundValue::Message(message) => self.messages.push(message),
+                FoundValue::Other => self.replies.extend_from_slice(&self.input[at..end]),
             }
             at = end;
         }
         if !self.messages.is_empty() {
-            (self.sink)(Event::Messages(Messages { input: &self.input, messages: self.messages.iter() }));
+            (self.handler)(Event::Messages(Messages { input: &self.input, messages: self.messages.iter() }));
             self.messages.clear();
         }
         self.input.advance(at);
         if at > 2 * READ_BYTES {
-            // The buffer has grown for a large value, and must not stay so large.
+            // The buffer has grown for a large value. A new buffer releases this memory.
             self.input = BytesMut::from(&self.input[..]);
             self.messages = Vec::new();
         }
@@ -144,12 +145,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for HintStream<S> {
     }
 }
 
-/// The messages of one read, each as its channel and its payload, in the order in which Redis sent them. They are only
-/// borrowed: who keeps a payload copies it, so that no queue keeps a whole read buffer alive.
+/// The messages of one read, each as its channel and its payload, in the order in which Redis sent them. They borrow
+/// the read buffer. The handler must copy a payload that it keeps, so that no queue keeps a whole read buffer alive.
 #[derive(Debug, Clone)]
 pub struct Messages<'a> {
     input: &'a [u8],
-    messages: std::slice::Iter<'a, Message>,
+    messages: std::slice::Iter<'a, MessageRanges>,
 }
 
 impl<'a> Iterator for Messages<'a> {
@@ -157,7 +158,7 @@ impl<'a> Iterator for Messages<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let Message { channel, payload } = self.messages.next()?;
+            let MessageRanges { channel, payload } = self.messages.next()?;
             // All our channels are UTF-8.
             if let Ok(channel) = std::str::from_utf8(&self.input[channel.clone()]) {
                 return Some((channel, &self.input[payload.clone()]));

@@ -1,4 +1,4 @@
-//! Changes of messages: refusals, permissions, and the form of the events.
+//! Tests of changes of messages: refusals, permissions, and the form of the events.
 
 use super::*;
 use crate::ids::RoomId;
@@ -18,7 +18,7 @@ fn target(sender: &str, users: &[&str]) -> Target {
     }
 }
 
-/// The decision for alice, who has this role and no scope.
+/// Returns what alice, who has this role and not the admin scope, gets for a change: the lowest role or the error code.
 fn decide(change: &Change, role: &str, target: &Target) -> Result<MinRole, ErrorCode> {
     let alice = UserId::parse("alice").unwrap();
     let actor = Actor { user: &alice, role, admin: false };
@@ -38,6 +38,7 @@ fn invalid_field_is_refused_with_its_name() {
         (ChangeKind::Edit, r#"{"seq":1,"content":"x","metadata":1}"#, "metadata"),
         (ChangeKind::Edit, r#"{"seq":1,"content":"x","metadata":{"a":"\u0000"}}"#, "metadata"),
         (ChangeKind::Edit, r#"{"seq":1,"content":"x","ack":"soon"}"#, "ack"),
+        (ChangeKind::Edit, r#"{"seq":1,"content":"x","mentions":["bob","bob"]}"#, "mentions"),
         (ChangeKind::Delete, r#"{"seq":1,"client_id":""}"#, "client_id"),
         (ChangeKind::AddReaction, r#"{"seq":1}"#, "emoji"),
         (ChangeKind::AddReaction, r#"{"seq":1,"emoji":""}"#, "emoji"),
@@ -144,6 +145,18 @@ fn edit_event_has_the_wire_form() {
     );
     assert_eq!((entry.kind, entry.drops_tail, entry.is_change), ("message:edited", false, true));
     assert_eq!(entry.visibility.users, ["eve", "bob"]);
+}
+
+#[test]
+fn edit_event_keeps_replaces_or_removes_mentions() {
+    let (room, user) = (RoomId::parse("r").unwrap(), UserId::parse("alice").unwrap());
+    let body = |mentions: &str| {
+        let edit = change(ChangeKind::Edit, &format!(r#"{{"seq":3,"content":"x"{mentions}}}"#)).unwrap();
+        edit.entry(&room, &user, &target("alice", &[]), MinRole::Member).body
+    };
+    assert!(!body("").contains("mentions"));
+    assert!(body(r#","mentions":["bob"]"#).contains(r#""mentions":["bob"]"#));
+    assert!(body(r#","mentions":[]"#).contains(r#""mentions":[]"#));
 }
 
 #[test]

@@ -37,7 +37,6 @@ pub fn role_at(log: &Log, user: usize, upto: usize) -> Option<&'static str> {
     changes.next_back().map_or(Some("member"), |(_, role)| role)
 }
 
-/// Redis and PostgreSQL.
 pub struct World {
     pub epoch: u64,
     pub bases: Vec<(u64, usize)>,
@@ -45,6 +44,7 @@ pub struct World {
     pub logs: BTreeMap<u64, Log>,
     /// The tail holds the records above this index.
     pub tail_from: usize,
+    /// PostgreSQL holds this number of events.
     pub stored: usize,
     pub marks: BTreeMap<usize, (Option<&'static str>, usize)>,
     pub hints: Vec<(u64, ModelEvent)>,
@@ -81,7 +81,7 @@ impl World {
         self.hints.push((head as u64, event));
     }
 
-    /// Takes up to `max` of the first hints, as far as they are a run, and at least one.
+    /// Removes the first hints that are a run: at least one, and at most `max`.
     pub fn take_run(&mut self, max: usize) -> Vec<Record> {
         let (first, of) = self.hints[0];
         let is_next = |(index, (seq, event)): &(u64, &(u64, ModelEvent))| {
@@ -91,7 +91,7 @@ impl World {
         self.hints.drain(..run).map(|(seq, event)| event.record(seq)).collect()
     }
 
-    /// Starts a new epoch of Redis. With `survives`, Redis keeps its data, or else has only the stored events.
+    /// Starts a new epoch of Redis. With `survives`, Redis keeps its data. Otherwise Redis has only the stored events.
     pub fn new_epoch(&mut self, survives: bool) {
         let mut log = self.log().clone();
         if !survives {
@@ -113,16 +113,16 @@ impl World {
             Some(MembershipMark { role: role.map(ToOwned::to_owned), seq: Seq(*seq as u64) })
         };
         let marks = users.iter().map(mark).collect();
-        TailRead { records, marks, ..read(self.epoch, head..=head, &bases.join(",")) }
+        TailRead { records, marks, ..tail_read(self.epoch, head..=head, &bases.join(",")) }
     }
 
-    /// The roles that persistence returns at this moment.
-    pub fn roles(&self, users: &[UserId]) -> Roles {
+    /// The roles that persistence returns now: those after the stored events.
+    pub fn roles(&self, users: &[UserId]) -> StoredRoles {
         let role = |user: &UserId| {
             let user = USERS.iter().position(|name| *name == user.as_str()).unwrap();
             role_at(self.log(), user, self.stored).map(Into::into)
         };
-        Roles {
+        StoredRoles {
             epoch: Epoch(self.epoch),
             by_user: users.iter().map(|user| (user.clone(), role(user))).collect(),
         }

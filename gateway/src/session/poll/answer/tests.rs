@@ -1,4 +1,4 @@
-//! Tests of the building of a poll's answer, without a poll.
+//! Tests how the answer of a poll is built, without a poll.
 
 use serde_json::{Value, json};
 use tidings_shared::ids::Epoch;
@@ -19,12 +19,12 @@ fn json(builder: AnswerBuilder) -> Value {
         server_time: "now",
         limits: &limits,
     };
-    serde_json::from_slice(&builder.into_json(&answer)).unwrap()
+    serde_json::from_slice(&builder.into_json(&answer).0).unwrap()
 }
 
-fn joined(builder: &mut AnswerBuilder, rooms: Value, failed: Value) {
+fn add_joined(builder: &mut AnswerBuilder, rooms: Value, failed: Value) {
     builder.add_frame(
-        &json!({"type": "room:joined", "ref": JOIN, "rooms": rooms, "failed": failed}).to_string(),
+        &json!({"type": "room:joined", "ref": JOIN_REF, "rooms": rooms, "failed": failed}).to_string(),
     );
 }
 
@@ -32,11 +32,11 @@ fn joined(builder: &mut AnswerBuilder, rooms: Value, failed: Value) {
 fn answers_keep_order_and_refs_of_commands() {
     let mut poll =
         builder(&json!({"commands": [{"type": "a", "ref": "x\"1"}, {"type": "b"}, {"type": "c"}]}));
-    joined(&mut poll, json!([]), json!([]));
-    let frame = |index: usize, rest: &str| format!(r#"{{"type":"ok","ref":"{}"{rest}}}"#, reference(index));
+    add_joined(&mut poll, json!([]), json!([]));
+    let frame = |index: usize, rest: &str| format!(r#"{{"type":"ok","ref":"{}"{rest}}}"#, command_ref(index));
     poll.add_frame(&frame(1, ""));
     poll.add_frame(&frame(0, r#","seq":7"#));
-    assert!(!poll.is_answered());
+    assert!(!poll.has_answered_all());
     poll.add_frame(&frame(0, r#","seq":8"#));
     let answers = json(poll)["answers"].clone();
     assert_eq!(answers[0], json!({"type": "ok", "ref": "x\"1", "seq": 7}));
@@ -50,7 +50,7 @@ fn cursor_moves_with_replay_but_not_beyond_it() {
     let mut poll =
         builder(&json!({"cursors": {"a": cursor("1", 3), "b": null, "c": cursor("1", 9), "d": null}}));
     let rooms: Vec<_> = ["a", "b", "c"].map(|id| json!({"room": id, "head": cursor("2", 5)})).into();
-    joined(&mut poll, json!(rooms), json!([{"room": "d", "code": "not_found"}]));
+    add_joined(&mut poll, json!(rooms), json!([{"room": "d", "code": "not_found"}]));
     poll.add_frame(r#"{"type":"message:new","room":"a","seq":4,"content":"x"}"#);
     poll.add_frame(r#"{"type":"room:gap","room":"c","after":2,"head":{"epoch":"2","seq":5}}"#);
     poll.add_frame(r#"{"type":"room:removed","room":"b","seq":4}"#);
@@ -70,7 +70,7 @@ fn ended_room_is_not_awaited_and_keeps_its_cursor() {
     let cursor = json!({"epoch": "1", "seq": 3});
     let mut poll = builder(&json!({"cursors": {"a": cursor, "b": cursor}}));
     let rooms: Vec<_> = ["a", "b"].map(|id| json!({"room": id, "head": {"epoch": "1", "seq": 9}})).into();
-    joined(&mut poll, json!(rooms), json!([]));
+    add_joined(&mut poll, json!(rooms), json!([]));
     poll.add_frame(r#"{"type":"room:caught_up","room":"b","epoch":"1","seq":9}"#);
     poll.retain_replaying(|_| true);
     assert!(!poll.is_caught_up());
@@ -89,7 +89,9 @@ fn join_frames_use_no_space_of_the_answer() {
             .send(crate::transport::Frame::text(frame.to_string().into_bytes()));
     };
     let head = json!({"epoch": "1", "seq": 3});
-    send(json!({"type": "room:joined", "ref": JOIN, "rooms": [{"room": "a", "head": head}], "failed": []}));
+    send(
+        json!({"type": "room:joined", "ref": JOIN_REF, "rooms": [{"room": "a", "head": head}], "failed": []}),
+    );
     send(json!({"type": "room:caught_up", "room": "a", "epoch": "1", "seq": 3}));
     assert!(buffer.bytes() > 0 && poll.collect(&buffer));
     assert_eq!(buffer.bytes(), 0);
@@ -100,7 +102,7 @@ fn join_frames_use_no_space_of_the_answer() {
 #[test]
 fn cursor_of_other_epoch_than_hub_stays() {
     let mut poll = builder(&json!({"cursors": {"a": {"epoch": "1", "seq": 3}}}));
-    joined(&mut poll, json!([{"room": "a", "head": {"epoch": "1", "seq": 3}}]), json!([]));
+    add_joined(&mut poll, json!([{"room": "a", "head": {"epoch": "1", "seq": 3}}]), json!([]));
     poll.add_frame(r#"{"type":"room:caught_up","room":"a","epoch":"1","seq":3}"#);
     poll.advance_cursors(|_| Some(Position { epoch: Epoch(2), seq: Seq(8) }));
     assert_eq!(json(poll)["cursors"]["a"], json!({"epoch": "1", "seq": 3}));
@@ -109,10 +111,10 @@ fn cursor_of_other_epoch_than_hub_stays() {
 #[test]
 fn caught_up_alone_is_no_content() {
     let mut poll = builder(&json!({"cursors": {"a": null}}));
-    joined(&mut poll, json!([{"room": "a", "head": {"epoch": "1", "seq": 3}}]), json!([]));
+    add_joined(&mut poll, json!([{"room": "a", "head": {"epoch": "1", "seq": 3}}]), json!([]));
     poll.add_frame(r#"{"type":"room:caught_up","room":"a","epoch":"1","seq":3}"#);
-    assert!(poll.is_caught_up() && poll.is_answered() && !poll.has_content());
-    poll.add_rooms_changed("1.3");
+    assert!(poll.is_caught_up() && poll.has_answered_all() && !poll.has_content());
+    poll.add_rooms_changed("1.3", Some(5_000));
     assert!(poll.has_content());
 }
 

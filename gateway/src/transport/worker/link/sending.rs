@@ -1,5 +1,6 @@
 //! Sends a session's frames, compressed if compression was negotiated. An immediate frame is written at once if nothing
-//! is queued. All other frames are queued within the outbox limit.
+//! is queued. All other frames are queued. A shared frame that would exceed its limit is refused. Any other frame that
+//! would exceed its limit closes the connection.
 
 use bytes::Bytes;
 
@@ -9,22 +10,58 @@ use crate::transport::frame::{Frame, FrameRun};
 impl Link {
     /// Queues a frame: see [`Connection::send`](crate::transport::Connection::send).
     pub fn send(&self, frame: Frame) {
-        if self.phase.get() == Phase::Open && !self.send_compressed(&frame) {
-            self.queue_within_limit(frame.into_bytes(), 1);
+        if self.phase.get() != Phase::Open {
+            return;
         }
+        let limit = self.worker.limits.outbox_bytes;
+        let queued = match self.compressed(&frame) {
+            Some(compressed) => {
+                let bytes = compressed.len();
+                self.queue_within_limit(limit, compressed, 1) && self.count_compressed(&frame, bytes)
+            }
+            None => self.queue_within_limit(limit, frame.into_bytes(), 1),
+        };
+        if !queued {
+            self.close_as_too_slow();
+        }
+    }
+
+    /// Sends a frame that other connections also get: see
+    /// [`Connection::send_shared`](crate::transport::Connection::send_shared).
+    pub fn send_shared(&self, frame: &Frame) -> bool {
+        if self.phase.get() != Phase::Open {
+            return true;
+        }
+        let sent = match self.compressed(frame) {
+            Some(compressed) => {
+                self.write_or_queue(frame, &compressed) && self.count_compressed(frame, compressed.len())
+            }
+            None => self.write_or_queue(frame, &frame.bytes),
+        };
+        if !sent {
+            self.start_stall_timer();
+        }
+        sent
     }
 
     /// Queues the frames of a run: see [`Connection::send_run`](crate::transport::Connection::send_run).
-    pub fn send_run(&self, run: &FrameRun) {
+    pub fn send_run(&self, run: &FrameRun) -> usize {
+        let frames = run.frames();
         if self.window.get().is_some() {
-            run.frames().iter().for_each(|frame| self.send_shared(frame));
-        } else if self.phase.get() == Phase::Open {
-            self.queue_within_limit(run.bytes().clone(), run.frames().len());
+            return frames.iter().take_while(|frame| self.send_shared(frame)).count();
         }
+        if self.phase.get() != Phase::Open
+            || self.queue_within_limit(self.worker.limits.shared_bytes, run.bytes().clone(), frames.len())
+        {
+            return frames.len();
+        }
+        self.start_stall_timer();
+        0
     }
 
     /// Writes a frame to the socket if nothing is queued, and returns the number of written bytes. Fewer bytes than the
-    /// frame has are written if the socket is not ready or is broken, which the connection's task then detects.
+    /// frame has are written if the socket is not ready or is broken. The connection's task later detects a broken
+    /// socket.
     fn write_immediately(&self, bytes: &Bytes) -> usize {
         if !self.outbox.borrow().is_empty() {
             return 0;
@@ -35,62 +72,56 @@ impl Link {
         written
     }
 
-    /// Sends a frame that other connections also get: see
-    /// [`Connection::send_shared`](crate::transport::Connection::send_shared).
-    pub fn send_shared(&self, frame: &Frame) {
-        if self.phase.get() == Phase::Open && !self.send_compressed(frame) {
-            self.write_or_queue(frame, &frame.bytes);
-        }
-    }
-
-    /// Queues a frame, or after an immediate write the part of the frame that was not written.
-    fn write_or_queue(&self, frame: &Frame, bytes: &Bytes) {
+    /// Queues a shared frame. An immediate frame is written first, and only its remaining part is queued. Returns
+    /// false, and sends nothing, if too much is queued.
+    fn write_or_queue(&self, frame: &Frame, bytes: &Bytes) -> bool {
         let written = if frame.immediate { self.write_immediately(bytes) } else { 0 };
         if written == 0 {
-            self.queue_within_limit(bytes.clone(), 1);
-            return;
+            return self.queue_within_limit(self.worker.limits.shared_bytes, bytes.clone(), 1);
         }
         self.worker.counters.messages_out.add(1);
         if written < bytes.len() {
             self.queue(bytes.clone());
             self.drain_wanted.set(true);
-            // The outbox must record that the frame was begun, because the rest of a begun frame must never be dropped.
+            // The outbox must record that the frame was partly written, because the rest of such a frame must not be
+            // dropped.
             self.outbox.borrow_mut().advance(written);
             self.worker.counters.outbox_bytes.subtract(written);
         }
-    }
-
-    /// Sends a frame compressed, if that was negotiated and saves enough. Returns false if nothing was sent.
-    fn send_compressed(&self, frame: &Frame) -> bool {
-        let Some(window) = self.window.get() else { return false };
-        if !frame.is_worth_compressing() || !window.covers(frame.payload_bytes()) {
-            return false;
-        }
-        let Some(compressed) = self.worker.compressed(frame) else { return false };
-        let counters = &self.worker.counters;
-        counters.compressed_out.add(1);
-        counters.saved_bytes.add(frame.len() - compressed.len());
-        self.write_or_queue(frame, &compressed);
         true
     }
 
-    /// The size of the outbox in bytes if `more` bytes were queued.
-    pub(super) fn queued_with(&self, more: usize) -> usize {
-        self.outbox.borrow().bytes() + more
+    /// The compressed copy of a frame; `None` if compression was not negotiated or does not save enough.
+    fn compressed(&self, frame: &Frame) -> Option<Bytes> {
+        let window = self.window.get()?;
+        let is_worth_it = frame.is_worth_compressing() && window.covers(frame.payload_bytes());
+        is_worth_it.then(|| self.worker.compressed(frame)).flatten()
     }
 
-    /// Queues the bytes of this many messages, unless the outbox would exceed its limit.
-    fn queue_within_limit(&self, bytes: Bytes, messages: usize) {
-        let limits = &self.worker.limits;
-        let queued = self.queued_with(bytes.len());
-        if queued > limits.outbox_bytes {
-            self.close_slow();
-            return;
+    /// Counts a frame that was sent compressed to this many bytes. Always returns true, for use behind `&&`.
+    fn count_compressed(&self, frame: &Frame, compressed_bytes: usize) -> bool {
+        let counters = &self.worker.counters;
+        counters.compressed_out.add(1);
+        counters.saved_bytes.add(frame.len() - compressed_bytes);
+        true
+    }
+
+    /// The size of the outbox in bytes if this many additional bytes were queued.
+    pub(super) fn queued_bytes_with(&self, additional: usize) -> usize {
+        self.outbox.borrow().bytes() + additional
+    }
+
+    /// Queues the bytes of this many messages. Returns false, and queues nothing, if the outbox would exceed `limit`.
+    fn queue_within_limit(&self, limit: usize, bytes: Bytes, messages: usize) -> bool {
+        let queued = self.queued_bytes_with(bytes.len());
+        if queued > limit {
+            return false;
         }
-        if queued >= limits.low_water_bytes {
+        if queued >= self.worker.limits.low_water_bytes {
             self.drain_wanted.set(true);
         }
         self.worker.counters.messages_out.add(messages);
         self.queue(bytes);
+        true
     }
 }

@@ -1,4 +1,4 @@
-//! Tests of the stream: what the sink gets, and what is left for the Redis client.
+//! Tests which bytes the stream passes to the event handler as messages, and which it leaves for the Redis client.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,18 +8,18 @@ use super::*;
 
 type Batches = Arc<Mutex<Vec<Vec<(String, Vec<u8>)>>>>;
 
-/// A stream, the other end of its socket, and the batches that the sink got.
+/// Returns a stream, the other end of its socket, and the batches of messages that the event handler has received.
 fn stream() -> (HintStream<tokio::io::DuplexStream>, tokio::io::DuplexStream, Batches) {
     let (socket, server) = tokio::io::duplex(8 * MAX_VALUE_BYTES);
     let batches = Batches::default();
-    let sink = batches.clone();
-    let sink = move |event: Event<'_>| {
+    let received_batches = batches.clone();
+    let handler = move |event: Event<'_>| {
         if let Event::Messages(messages) = event {
             let batch = messages.map(|(channel, payload)| (channel.to_owned(), payload.to_vec())).collect();
-            sink.lock().unwrap().push(batch);
+            received_batches.lock().unwrap().push(batch);
         }
     };
-    (HintStream::new(socket, Arc::new(sink)), server, batches)
+    (HintStream::new(socket, Arc::new(handler)), server, batches)
 }
 
 fn message(channel: &str, payload: &[u8]) -> Vec<u8> {

@@ -1,0 +1,76 @@
+import { useMe } from "@tidings/react";
+import { type ReactNode, useEffect, useMemo, useRef, useState } from "react";
+import type { ChatSlots } from "./slots.js";
+import { ChatPlaceContext, type ChatUi, ChatUiContext } from "./state/chatUi.js";
+import { type ChatNavigation, type ChatRoute, useMemoryNavigation } from "./state/route.js";
+import type { SavedPosition } from "./state/savedPositions.js";
+import { tryStorage } from "./state/tryStorage.js";
+import { createUnreadMarks } from "./state/unreadMarks.js";
+import { useMessageTarget } from "./state/useMessageTarget.js";
+import { Toasts } from "./ui/Toasts.js";
+
+/** The properties of the provider. None is required. */
+export interface ChatUiProviderProps {
+  readonly children?: ReactNode;
+  /** The id of the signed-in user; by default that of the connection, which is known after the first connection. */
+  readonly user?: string | undefined;
+  /** Where the open room is kept; by default in the memory of the page. See {@link useHashNavigation}. */
+  readonly navigation?: ChatNavigation | undefined;
+  /** Components of the app in place of parts of the chat. */
+  readonly slots?: ChatSlots | undefined;
+  /** Makes the id of a user from a name that was typed to add or message this user; by default the name is the id. */
+  readonly userIdOf?: ((name: string) => string) | undefined;
+  /** Signs in again after the server has refused the user. Without it the connection banner has no such button. */
+  readonly onSignIn?: (() => void) | undefined;
+}
+
+const NO_SLOTS: ChatSlots = {};
+const sameId = (name: string): string => name;
+
+/** Gives the components inside what they share: the user, the open room, the slots and the notices. */
+export function ChatUiProvider(props: ChatUiProviderProps): ReactNode {
+  const { children, slots = NO_SLOTS, userIdOf = sameId, onSignIn } = props;
+  const me = useMe();
+  const user = props.user ?? me?.id;
+  const memory = useMemoryNavigation();
+  const { route, go: navigate, href } = props.navigation ?? memory;
+  const [savedPositions] = useState(() => new Map<string, SavedPosition>());
+  const unreadMarks = useMemo(() => {
+    const page = typeof window === "undefined" ? undefined : window;
+    return createUnreadMarks(
+      user ?? "",
+      tryStorage(() => page?.localStorage),
+      page,
+    );
+  }, [user]);
+
+  // `go` stays the same function, so that components do not render again when the user goes to another room.
+  const latest = useRef({ navigate, route });
+  useEffect(() => {
+    latest.current = { navigate, route };
+  });
+  const [go] = useState<ChatUi["go"]>(
+    () => (next: ChatRoute, replace?: boolean) => latest.current.navigate(next, replace),
+  );
+  const { target, goToMessage } = useMessageTarget(route, go, latest);
+
+  const { room } = route;
+  useEffect(() => {
+    if (room !== undefined) unreadMarks.set(room, false);
+  }, [room, unreadMarks]);
+
+  const ui = useMemo<ChatUi>(
+    () => ({ user, go, href, goToMessage, slots, userIdOf, onSignIn, unreadMarks, savedPositions }),
+    [user, go, href, goToMessage, slots, userIdOf, onSignIn, unreadMarks, savedPositions],
+  );
+  const place = useMemo(() => ({ route, target }), [route, target]);
+  return (
+    <ChatUiContext.Provider value={ui}>
+      <ChatPlaceContext.Provider value={place}>
+        <div className="tidings tidings-root">
+          <Toasts>{children}</Toasts>
+        </div>
+      </ChatPlaceContext.Provider>
+    </ChatUiContext.Provider>
+  );
+}

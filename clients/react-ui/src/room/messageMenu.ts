@@ -1,0 +1,54 @@
+import type { Message, RoomSummary } from "@tidings/client";
+import { copyText } from "../ui/copyText.js";
+import type { MenuItem } from "../ui/Menu.js";
+import type { MessageActions } from "./actions.js";
+import { mayChange, mayWrite } from "./permissions.js";
+
+/** What the menu needs besides `MessageActions`. */
+interface MenuCallbacks {
+  readonly openDetails: () => void;
+  readonly openPicker: () => void;
+  readonly copied: () => void;
+  /** The address of the message, if messages have addresses. */
+  readonly link: string | undefined;
+}
+
+/** The menu of a message, with the actions that the user may take. */
+export function messageMenu(
+  message: Message,
+  room: RoomSummary | undefined,
+  actions: MessageActions,
+  callbacks: MenuCallbacks,
+): (MenuItem | "line")[] {
+  const items: (MenuItem | "line")[] = [];
+  if (message.seq !== undefined && !message.deleted && mayWrite(room)) {
+    items.push(
+      { label: "Reply", icon: "reply", hint: "R", onSelect: () => actions.reply(message) },
+      { label: "React", icon: "smile", onSelect: callbacks.openPicker },
+    );
+  }
+  if (!message.deleted) {
+    const copy = () => void copyText(message.content).then(callbacks.copied, () => {});
+    items.push({ label: "Copy text", icon: "copy", onSelect: copy });
+  }
+  const { link } = callbacks;
+  if (link !== undefined) {
+    const copyLink = () => void copyText(link).then(callbacks.copied, () => {});
+    items.push({ label: "Copy link", icon: "link", onSelect: copyLink });
+  }
+  items.push({ label: "Details", icon: "info", onSelect: callbacks.openDetails });
+  if (mayChange(room, message)) {
+    items.push("line");
+    if (message.mine) {
+      items.push({ label: "Edit", icon: "edit", hint: "E", onSelect: () => actions.edit(message) });
+    }
+    items.push({
+      label: "Delete",
+      icon: "trash",
+      hint: "Del",
+      danger: true,
+      onSelect: () => actions.askDelete(message),
+    });
+  }
+  return items;
+}

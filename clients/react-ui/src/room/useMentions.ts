@@ -1,0 +1,63 @@
+import type { VisibleTo } from "@tidings/client";
+import { useMembers } from "@tidings/react";
+import { useState } from "react";
+import {
+  type Candidate,
+  findMembers,
+  keepMentions,
+  MAX_MENTIONS,
+  mentionAt,
+  mentionLabels,
+} from "../logic/mentions.js";
+import { type OptionsState, useOptions } from "../ui/useOptions.js";
+
+/** The text that the input shows, and its mentions. */
+interface MentionedText {
+  readonly room: string;
+  readonly text: string;
+  readonly mentions: readonly string[];
+  /** Who sees the message; undefined for everyone. */
+  readonly audience: VisibleTo | undefined;
+  readonly me: string | undefined;
+  /** Replaces the text between two positions, and the mentions. */
+  readonly insert: (part: string, from: number, to: number, mentions: readonly string[]) => void;
+}
+
+/** The people picker of the input: the members whom the typed `@` may mean. */
+export function useMentions({ room, text, mentions, audience, me, insert }: MentionedText): {
+  readonly options: OptionsState<Candidate>;
+  /** Takes the position of the cursor; undefined while the input has no focus. */
+  readonly setCursor: (cursor: number | undefined) => void;
+  /** The mentions that are left after a change of the text. */
+  readonly kept: (next: string) => readonly string[];
+} {
+  const members = useMembers(room).items;
+  const [cursor, setCursor] = useState<number>();
+  const [closedAt, setClosedAt] = useState<number>();
+  const typed = cursor === undefined ? undefined : mentionAt(text, cursor);
+  const query = typed?.query.toLocaleLowerCase();
+  // Enter after a finished mention sends the message.
+  const isFinished = mentionLabels(mentions, members).some(({ texts }) =>
+    texts.some((label) => label.toLocaleLowerCase() === query),
+  );
+  const isOpen =
+    typed !== undefined && !isFinished && typed.from !== closedAt && mentions.length < MAX_MENTIONS;
+  const options = useOptions<Candidate>({
+    options: isOpen && members ? findMembers(typed.query, members, audience, me) : [],
+    onChoose: ({ user, name }) => {
+      if (typed === undefined || cursor === undefined) return;
+      insert(`@${name} `, typed.from, cursor, mentions.includes(user) ? mentions : [...mentions, user]);
+      // The browser reports the earlier position of the cursor once more before it moves.
+      setClosedAt(typed.from);
+    },
+    onClose: () => setClosedAt(typed?.from),
+  });
+  return {
+    options,
+    setCursor: (next) => {
+      setCursor(next);
+      if (next === undefined || mentionAt(text, next) === undefined) setClosedAt(undefined);
+    },
+    kept: (next) => keepMentions(text, next, mentions, members),
+  };
+}

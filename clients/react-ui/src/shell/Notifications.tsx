@@ -1,0 +1,110 @@
+import { useTidings } from "@tidings/react";
+import { type ReactNode, useEffect, useRef, useState } from "react";
+import {
+  type NewMessage,
+  type NotificationPreview,
+  notificationText,
+  wantsNotification,
+} from "../logic/notify.js";
+import { useChatUi } from "../state/chatUi.js";
+import { claimNotification, markVisible } from "../state/notifyLocks.js";
+import { showNotification } from "../state/showNotification.js";
+import { playTone } from "../state/tone.js";
+import { tryStorage } from "../state/tryStorage.js";
+import { Icon } from "../ui/Icon.js";
+
+/** The properties of the notifications. */
+export interface NotificationsProps {
+  /**
+   * Which texts notifications show, also on a locked screen: `all`; `public`, the default, without the texts of private
+   * messages; or `none`.
+   */
+  readonly preview?: NotificationPreview;
+  /** Whether a notification has a sound; false by default. */
+  readonly sound?: boolean;
+  /** The address of the icon of notifications. */
+  readonly icon?: string | undefined;
+}
+
+/** Where the time of "Not now" is kept, in ms since 1970. */
+const DECLINED_KEY = "tidings.notifications.declined";
+/** How long the notice stays away after "Not now", in ms. */
+const DECLINED_MS = 14 * 24 * 3_600_000;
+
+/**
+ * Shows a notification for new messages while no tab shows the chat, according to the level of their room. Asks for the
+ * permission with a notice, after the first message that arrives while the page is hidden.
+ */
+export function Notifications({ preview = "public", sound = false, icon }: NotificationsProps): ReactNode {
+  const client = useTidings();
+  const { user, go, goToMessage } = useChatUi();
+  const [isAsking, setIsAsking] = useState(false);
+  const latest = useRef({ preview, sound, icon, user });
+  useEffect(() => {
+    latest.current = { preview, sound, icon, user };
+  });
+
+  useEffect(() => {
+    const open = (room: string, seq: number) => {
+      window.focus();
+      goToMessage(room, seq);
+    };
+    const notify = async (message: NewMessage) => {
+      const me = latest.current.user;
+      const summary = client.rooms.get().items.find(({ id }) => id === message.room);
+      if (!document.hidden || !wantsNotification(message, summary, me)) return;
+      const permission = permissionNow();
+      if (permission === "default" && !isDeclined()) setIsAsking(true);
+      if (permission !== "granted" || !(await claimNotification(me ?? "", message.room, message.seq))) return;
+      const { title, body } = notificationText(message, summary, me, latest.current.preview);
+      const { room, seq } = message;
+      const shown = await showNotification({ title, body, room, seq, icon: latest.current.icon }, open);
+      if (shown && latest.current.sound) playTone();
+    };
+    const removeListener = client.on("event", (event) => {
+      if (event.type === "message:new") void notify(event);
+    });
+    // The service worker sends this after a click on its notification.
+    const onWorkerMessage = ({ data }: MessageEvent) => {
+      if (data?.type !== "tidings:open" || typeof data.room !== "string") return;
+      if (Number.isSafeInteger(data.seq)) goToMessage(data.room, data.seq);
+      else go({ room: data.room });
+    };
+    navigator.serviceWorker?.addEventListener("message", onWorkerMessage);
+    return () => {
+      removeListener();
+      navigator.serviceWorker?.removeEventListener("message", onWorkerMessage);
+    };
+  }, [client, go, goToMessage]);
+
+  useEffect(() => markVisible(user ?? ""), [user]);
+
+  if (!isAsking) return null;
+  const answer = (allow: boolean) => {
+    setIsAsking(false);
+    if (allow) void Notification.requestPermission();
+    else tryStorage(() => window.localStorage.setItem(DECLINED_KEY, String(Date.now())));
+  };
+  return (
+    <section className="tidings-notify-ask tidings-line" aria-label="Notifications">
+      <Icon name="bell" />
+      <p role="status">You have missed a message. Do you want notifications of new messages?</p>
+      <button type="button" className="tidings-link-button" onClick={() => answer(true)}>
+        Turn on
+      </button>
+      <button type="button" className="tidings-link-button" onClick={() => answer(false)}>
+        Not now
+      </button>
+    </section>
+  );
+}
+
+/** The permission of the browser; `denied` if the browser has no notifications. */
+function permissionNow(): NotificationPermission {
+  return typeof Notification === "function" ? Notification.permission : "denied";
+}
+
+function isDeclined(): boolean {
+  const declinedAt = Number(tryStorage(() => window.localStorage.getItem(DECLINED_KEY)) ?? 0);
+  return Date.now() - declinedAt < DECLINED_MS;
+}

@@ -1,0 +1,16 @@
+import { useRooms } from "@tidings/react";
+import { useEffect } from "react";
+import { documentTitle, roomTitle, totalUnread } from "../logic/title.js";
+import { useChatRoute } from "../state/chatUi.js";
+
+/** Sets the title of the page: the number of unread messages, the open room, and the name of the app. */
+export function PageTitle({ app }: { readonly app: string }): null {
+  const { room } = useChatRoute();
+  const { items } = useRooms();
+  const openRoom = items.find((one) => one.id === room);
+  const title = documentTitle(totalUnread(items), app, openRoom && roomTitle(openRoom));
+  useEffect(() => {
+    document.title = title;
+  }, [title]);
+  return null;
+}

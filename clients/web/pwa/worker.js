@@ -1,0 +1,128 @@
+// The service worker of the demo. It keeps the page itself, so that the page opens without a network: the build puts the
+// constant SHELL (the version and the files) above this text. Answers of the chat are never kept here.
+/* global SHELL */
+const PREFIX = "tidings-shell-";
+const CACHE = PREFIX + SHELL.version;
+/** Pages of the previous version may still load its files. */
+const KEPT_VERSIONS = 2;
+
+self.addEventListener("install", (event) => {
+  const store = async () => {
+    const cache = await caches.open(CACHE);
+    // The browser's own cache may hold an older file under a name without a hash.
+    const requestOf = (file) =>
+      new Request(file, { cache: file.startsWith("/assets/") ? "default" : "reload" });
+    await cache.addAll(SHELL.files.map(requestOf));
+    await self.skipWaiting();
+  };
+  event.waitUntil(store());
+});
+
+self.addEventListener("activate", (event) => {
+  const takeOver = async () => {
+    // The names are in the order in which the caches were made.
+    const names = (await caches.keys()).filter((name) => name.startsWith(PREFIX) && name !== CACHE);
+    await Promise.all(
+      names.slice(0, Math.max(0, names.length + 1 - KEPT_VERSIONS)).map((name) => caches.delete(name)),
+    );
+    await self.clients.claim();
+  };
+  event.waitUntil(takeOver());
+});
+
+self.addEventListener("fetch", (event) => {
+  const { request } = event;
+  const { origin, pathname } = new URL(request.url);
+  if (request.method !== "GET" || origin !== self.location.origin) return;
+  const isNavigation = request.mode === "navigate";
+  // The server answers with index.html at each address without an extension. Other pages need the network.
+  if (isNavigation && /\/(index\.html|[^/.]*)$/.test(pathname)) event.respondWith(openPage(request));
+  // The name of an asset contains a hash of its content, so a kept asset is never out of date.
+  else if (pathname.startsWith("/assets/")) event.respondWith(findAsset(request));
+  else if (SHELL.files.includes(pathname)) event.respondWith(openFile(request));
+});
+
+/** Fetches the page. Without a network, or when the server fails, returns the kept page. */
+async function openPage(request) {
+  const kept = async () => (await caches.open(CACHE)).match("/");
+  try {
+    const response = await fetch(request);
+    return response.status < 500 ? response : ((await kept()) ?? response);
+  } catch (error) {
+    const page = await kept();
+    if (page) return page;
+    throw error;
+  }
+}
+
+/** Returns a kept asset, or fetches it and keeps it. */
+async function findAsset(request) {
+  const kept = await caches.match(request);
+  if (kept) return kept;
+  const response = await fetch(request);
+  if (response.ok) await (await caches.open(CACHE)).put(request, response.clone());
+  return response;
+}
+
+/** Fetches a file whose name has no hash. Without a network, returns the kept file. */
+async function openFile(request) {
+  try {
+    return await fetch(request);
+  } catch (error) {
+    const kept = await (await caches.open(CACHE)).match(request);
+    if (kept) return kept;
+    throw error;
+  }
+}
+
+// Shows a push message: a JSON object {title, body, room, seq, tag}. docs/clients/GUIDE.md describes it.
+self.addEventListener("push", (event) => {
+  event.waitUntil(showPush(parsePush(event.data)));
+});
+
+self.addEventListener("notificationclick", (event) => {
+  event.notification.close();
+  event.waitUntil(openMessage(event.notification.data ?? {}));
+});
+
+/** Parses a push message. A field of another type counts as absent, because the browser expects a notification anyway. */
+function parsePush(data) {
+  let sent;
+  try {
+    sent = data.json() ?? {};
+  } catch {
+    sent = {};
+  }
+  const textOf = (value, longest) =>
+    typeof value === "string" && value !== "" ? value.slice(0, longest) : undefined;
+  const room = textOf(sent.room, 128);
+  return {
+    title: textOf(sent.title, 200) ?? "Tidings",
+    body: textOf(sent.body, 500) ?? "New message",
+    tag: textOf(sent.tag, 200) ?? (room && `tidings/${room}`),
+    room,
+    seq: Number.isSafeInteger(sent.seq) && sent.seq > 0 ? sent.seq : undefined,
+  };
+}
+
+/** Shows a notification, unless the user looks at the page. */
+async function showPush({ title, body, tag, room, seq }) {
+  const pages = await self.clients.matchAll({ type: "window", includeUncontrolled: true });
+  if (pages.some((page) => page.visibilityState === "visible")) return;
+  const options = { body, icon: "/icon.svg", data: { room, seq } };
+  await self.registration.showNotification(title, tag === undefined ? options : { ...options, tag });
+}
+
+/** Focuses the page and opens a message in it. Without a page opens a new one. */
+async function openMessage({ room, seq }) {
+  const pages = await self.clients.matchAll({ type: "window", includeUncontrolled: true });
+  // Another page of the site is no chat.
+  const page = pages.find(({ url }) => /^\/(index\.html|[^/.]*)$/.test(new URL(url).pathname));
+  if (page === undefined) {
+    const place = seq === undefined ? "" : `/at/${seq}`;
+    await self.clients.openWindow(room === undefined ? "/" : `/#/room/${encodeURIComponent(room)}${place}`);
+    return;
+  }
+  const focused = await page.focus();
+  if (room !== undefined) focused.postMessage({ type: "tidings:open", room, seq });
+}

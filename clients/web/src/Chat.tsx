@@ -1,0 +1,52 @@
+import { signOut } from "@tidings/client/offline";
+import { useTidings } from "@tidings/react";
+import {
+  ChatApp,
+  type ChatSlots,
+  FaviconBadge,
+  Notifications,
+  PageTitle,
+  useHashNavigation,
+} from "@tidings/react-ui";
+import { useMemo } from "react";
+import { userIdOf } from "../serve/names.mjs";
+import { Account } from "./shell/Account.tsx";
+import { Welcome } from "./shell/Welcome.tsx";
+import { AccountContext } from "./state/account.ts";
+import type { Session } from "./state/session.ts";
+import { useSound } from "./state/sound.ts";
+
+const SLOTS: ChatSlots = { SidebarHeader: Account, EmptyState: Welcome };
+
+/** The chat of the signed-in user. */
+export function Chat({ session, onSignOut }: { session: Session; onSignOut: () => void }) {
+  const client = useTidings();
+  const navigation = useHashNavigation();
+  const [sound] = useSound();
+  const account = useMemo(
+    () => ({
+      name: session.name,
+      signOut: () => {
+        // Deletes the cached rooms and messages, and keeps unsent ones. A storage that fails has cached nothing.
+        signOut(client).catch(() => {});
+        onSignOut();
+      },
+    }),
+    [session, client, onSignOut],
+  );
+  return (
+    <AccountContext.Provider value={account}>
+      <ChatApp
+        user={session.user}
+        navigation={navigation}
+        slots={SLOTS}
+        userIdOf={userIdOf}
+        onSignIn={account.signOut}
+      >
+        <PageTitle app="Tidings" />
+        <FaviconBadge />
+        <Notifications sound={sound} icon="/icon.svg" />
+      </ChatApp>
+    </AccountContext.Provider>
+  );
+}

@@ -1,0 +1,5 @@
+import { ChatApp } from "@tidings/react-ui";
+
+export default function WholeChat() {
+  return <ChatApp />;
+}

@@ -1,0 +1,313 @@
+//! Delivers the records and user events of a worker's queue in bounded turns. After a turn the task yields, so that the
+//! connections' tasks write to their sockets. Records above the bound of a turn wait in a backlog. The backlog has
+//! queues by room, which are served in turn, so a busy room does not delay other rooms.
+
+use std::{
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use tidings_shared::ids::{RoomId, UserId};
+
+use super::{
+    Inbox, Worker,
+    fair_queue::{FairQueue, QueueIndex},
+    refill,
+};
+use crate::{
+    bus::{Hint, PublishedRecord, UserEvent, WorkerMessage, WorkerQueue},
+    hub::DispatchOutcome,
+    transport::{Frame, FrameRun},
+};
+
+/// Maximum number of messages that one receive takes from the worker's queue. A message may have many records.
+const MAX_MESSAGES_PER_RECEIVE: usize = 16;
+/// Maximum number of messages that one receive moves to the backlog. The number is high, because a full queue of a
+/// worker drops records of all rooms, but a full queue of the backlog drops only records of a busy room.
+const MAX_MESSAGES_TO_BACKLOG: usize = 1024;
+/// A turn ends after this many records and user events, or this many bytes, so that the outbox of a client that reads
+/// quickly does not fill within one turn.
+const MAX_TURN_RECORDS: usize = 128;
+const MAX_TURN_BYTES: usize = 64 * 1024;
+/// A turn ends after this many receivers of its records, because sending a record to a large room takes long.
+const MAX_TURN_RECEIVERS: usize = 2048;
+/// A turn ends this long after its last receive, unless that receive took only a single record.
+const MAX_TURN_TIME: Duration = Duration::from_millis(2);
+/// A record of the backlog is written to the sockets at once if it is the only one in its queue, and its room has at
+/// most this many live subscriptions. So it does not wait until the connections of a large room have written.
+const MAX_IMMEDIATE_RECEIVERS: usize = 64;
+
+/// An item of the backlog: a record, or a user event that must not overtake the records of its room.
+enum BacklogItem {
+    Hint(Hint),
+    User(UserId, Arc<UserEvent>),
+}
+
+impl BacklogItem {
+    /// The bytes that the item holds in the backlog.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Hint(hint) => hint.bytes(),
+            Self::User(user, event) => user.as_str().len() + event.bytes(),
+        }
+    }
+}
+
+/// The work of the task since it last yielded at the end of a turn.
+#[derive(Default)]
+struct Turn {
+    records: usize,
+    bytes: usize,
+    receivers: usize,
+    /// The time of the last receive; `None` after a receive of a single record, because this common case must not cost
+    /// a read of the clock.
+    received_at: Option<Instant>,
+}
+
+impl Turn {
+    fn is_over(&self) -> bool {
+        self.records >= MAX_TURN_RECORDS
+            || self.bytes >= MAX_TURN_BYTES
+            || self.receivers >= MAX_TURN_RECEIVERS
+            || self.received_at.is_some_and(|at| at.elapsed() >= MAX_TURN_TIME)
+    }
+}
+
+/// The state of the task that delivers a worker's messages.
+struct DeliveryTask {
+    worker: Rc<Worker>,
+    queue: WorkerQueue,
+    backlog: FairQueue<BacklogItem>,
+    turn: Turn,
+}
+
+/// Delivers the messages of a worker's queue until the node ends.
+pub(super) async fn deliver_messages(worker: Rc<Worker>, mut inbox: Inbox) {
+    let mut messages = Vec::with_capacity(MAX_MESSAGES_PER_RECEIVE);
+    let (backlog, turn) = (FairQueue::default(), Turn::default());
+    let mut task = DeliveryTask { worker, queue: inbox.queue, backlog, turn };
+    loop {
+        if task.backlog.is_empty() {
+            tokio::select! {
+                count = inbox.receiver.recv_many(&mut messages, MAX_MESSAGES_PER_RECEIVE) => if count == 0 { return },
+                () = task.queue.wake.notified() => {}
+            }
+        } else {
+            // New messages join the backlog, because a record must not overtake earlier records of its room.
+            messages
+                .extend(std::iter::from_fn(|| inbox.receiver.try_recv().ok()).take(MAX_MESSAGES_TO_BACKLOG));
+        }
+        // The frame of a single record is written to the sockets at once. The frames of several records are queued, so
+        // that they are written together.
+        let immediate = task.backlog.is_empty()
+            && matches!(&messages[..], [WorkerMessage::Hints { hints, .. }] if hints.len() == 1);
+        let had_backlog = !task.backlog.is_empty();
+        task.turn.received_at = (!immediate).then(Instant::now);
+        for message in messages.drain(..) {
+            task.handle_message(message, immediate);
+        }
+        if had_backlog {
+            task.serve_backlog();
+        }
+        task.refill_if_missed();
+        if !task.backlog.is_empty() || task.turn.is_over() {
+            task.turn = Turn::default();
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl DeliveryTask {
+    /// Delivers the content of a message. Adds to the backlog the records that are left when the turn is over, and a
+    /// user event that must not overtake them.
+    fn handle_message(&mut self, message: WorkerMessage, immediate: bool) {
+        match message {
+            WorkerMessage::Hints { hints, bytes } => {
+                let (mut hints, mut waiting_bytes) = (hints.into_iter(), 0);
+                while self.backlog.is_empty()
+                    && (immediate || !self.turn.is_over())
+                    && let Some(hint) = hints.next()
+                {
+                    self.deliver(hint, &mut hints, immediate);
+                }
+                for hint in hints {
+                    waiting_bytes += hint.bytes();
+                    self.push_to_backlog(QueueIndex::of_room(hint.record.room()), BacklogItem::Hint(hint));
+                }
+                self.queue.subtract_bytes(bytes - waiting_bytes);
+            }
+            WorkerMessage::User { user, event } => {
+                let index = event.room().map(|room| QueueIndex::of_room(room.as_str()));
+                match index.filter(|index| !self.backlog.is_queue_empty(*index)) {
+                    Some(index) => {
+                        let item = BacklogItem::User(user, event);
+                        self.queue.add_bytes(item.bytes());
+                        self.push_to_backlog(index, item);
+                    }
+                    None => self.send_event(&user, &event),
+                }
+            }
+        }
+    }
+
+    fn send_event(&mut self, user: &UserId, event: &UserEvent) {
+        self.turn.records += 1;
+        self.turn.bytes += event.bytes();
+        self.worker.send_event(user, event);
+    }
+
+    /// Adds an item to the backlog. If the item's queue is then too large, drops the records of the queue, sends its
+    /// user events, and requests a refill of its rooms, which reads the dropped records from Redis.
+    fn push_to_backlog(&mut self, index: QueueIndex, item: BacklogItem) {
+        let bytes = item.bytes();
+        let Some((items, bytes)) = self.backlog.push(index, item, bytes) else { return };
+        self.queue.subtract_bytes(bytes);
+        self.worker.hub.borrow_mut().invalidate_reads();
+        let is_of_queue = |room: &&RoomId| QueueIndex::of_room(room.as_str()) == index;
+        let rooms: Vec<RoomId> = self.worker.hub.borrow().live_rooms().filter(is_of_queue).cloned().collect();
+        rooms.iter().for_each(|room| self.worker.request_refill(room));
+        for item in items {
+            match item {
+                BacklogItem::Hint(_) => self.worker.node.metrics.hints_dropped.inc(),
+                BacklogItem::User(user, event) => self.send_event(&user, &event),
+            }
+        }
+    }
+
+    /// Delivers items of the backlog, at least one, until the turn is over.
+    fn serve_backlog(&mut self) {
+        while let Some((item, index, bytes)) = self.backlog.pop() {
+            match item {
+                BacklogItem::User(user, event) => {
+                    self.queue.subtract_bytes(bytes);
+                    self.send_event(&user, &event);
+                }
+                BacklogItem::Hint(hint) => self.deliver_from_backlog(index, hint, bytes),
+            }
+            if self.turn.is_over() {
+                return self.backlog.end_visit(index);
+            }
+        }
+    }
+
+    /// Delivers a record of the backlog, with the other records of its run, which follow in the same queue.
+    fn deliver_from_backlog(&mut self, index: QueueIndex, hint: Hint, mut bytes: usize) {
+        let mut rest = Vec::new();
+        for _ in 1..hint.run.as_ref().map_or(1, |run| run.frames().len()) {
+            let Some((BacklogItem::Hint(hint), item_bytes)) = self.backlog.pop_from(index) else { break };
+            bytes += item_bytes;
+            rest.push(hint);
+        }
+        let room = hint.record.room();
+        let immediate = rest.is_empty()
+            && self.backlog.is_queue_empty(index)
+            && self.worker.hub.borrow().live_count(room) <= MAX_IMMEDIATE_RECEIVERS;
+        self.queue.subtract_bytes(bytes);
+        let mut rest = rest.into_iter();
+        let mut next = Some(hint);
+        while let Some(hint) = next {
+            self.deliver(hint, &mut rest, immediate);
+            next = rest.next();
+        }
+    }
+
+    /// Delivers a record. If the record begins a run that can be sent as a whole, also delivers the other records of
+    /// the run, which come first in `rest`.
+    fn deliver(&mut self, hint: Hint, rest: &mut impl Iterator<Item = Hint>, immediate: bool) {
+        let Hint { record, frame, run } = hint;
+        self.turn.records += 1;
+        self.turn.bytes += frame.len();
+        if let Some(run) = run
+            && self.worker.dispatch_run(&record, &run, &mut self.turn.receivers)
+        {
+            record.mark_delivered();
+            for hint in rest.take(run.frames().len() - 1) {
+                self.turn.records += 1;
+                self.turn.bytes += hint.frame.len();
+                hint.record.mark_delivered();
+            }
+            return;
+        }
+        // A live-only record cannot reveal a missed removal of one of its receivers, so it is dropped.
+        if record.is_live_only() && self.queue.may_have_missed_hints() {
+            return;
+        }
+        let frame = if immediate { frame.to_immediate() } else { frame };
+        self.worker.dispatch(&record, &frame, &mut self.turn.receivers);
+    }
+
+    /// Refills all rooms if the bus has dropped records, or was disconnected from pub/sub.
+    fn refill_if_missed(&self) {
+        if self.queue.refill.swap(false, Ordering::AcqRel) {
+            self.worker.hub.borrow_mut().invalidate_reads();
+            if self.queue.marks_expired.swap(false, Ordering::AcqRel) {
+                self.worker.hub.borrow_mut().expire_all_marks();
+            }
+            let rooms: Vec<RoomId> = self.worker.hub.borrow().live_rooms().cloned().collect();
+            for room in rooms {
+                self.worker.request_refill(&room);
+            }
+        }
+    }
+}
+
+impl Worker {
+    /// Dispatches a record, and does what its outcome requires. Adds the number of receivers to `receivers`.
+    fn dispatch(self: &Rc<Self>, record: &PublishedRecord, frame: &Frame, receivers: &mut usize) {
+        let (outcome, ended, lagging) = {
+            let mut hub = self.hub.borrow_mut();
+            let (outcome, ended) = hub.dispatch(record, frame);
+            *receivers += hub.take_receiver_count();
+            (outcome, ended, hub.take_lagging())
+        };
+        self.release_ended(&ended);
+        self.replay_lagging(lagging);
+        if outcome == DispatchOutcome::Delivered {
+            record.mark_delivered();
+        }
+        if outcome == DispatchOutcome::Refill {
+            self.node.metrics.holes.inc();
+            if let Ok(room) = RoomId::parse(record.room()) {
+                tokio::task::spawn_local(refill::run_refill(self.clone(), room));
+            }
+        }
+    }
+
+    /// Dispatches a run. Returns false if each record must be dispatched by itself.
+    fn dispatch_run(self: &Rc<Self>, first: &PublishedRecord, run: &FrameRun, receivers: &mut usize) -> bool {
+        let (sent, lagging) = {
+            let mut hub = self.hub.borrow_mut();
+            let sent = hub.dispatch_run(first, run);
+            *receivers += hub.take_receiver_count();
+            (sent, hub.take_lagging())
+        };
+        self.replay_lagging(lagging);
+        sent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_shared::ids::Seq;
+
+    use super::*;
+
+    #[test]
+    fn user_events_of_a_room_are_bounded_in_bytes() {
+        let (mut backlog, room) = (FairQueue::default(), RoomId::parse("r").unwrap());
+        let (index, user) = (QueueIndex::of_room("r"), UserId::parse("alice").unwrap());
+        let frame = Frame::text("x".repeat(1_000));
+        for _ in 0..10_000 {
+            let event = UserEvent::Membership { room: room.clone(), seq: Seq(1), frame: frame.clone() };
+            let item = BacklogItem::User(user.clone(), Arc::new(event));
+            let bytes = item.bytes();
+            assert!((1_000..2_000).contains(&bytes), "{bytes}");
+            if let Some((items, all)) = backlog.push(index, item, bytes) {
+                assert_eq!(all, items.len() * bytes);
+                return;
+            }
+        }
+        panic!("10 MB of user events wait");
+    }
+}

@@ -1,0 +1,219 @@
+//! Replay sends the records that a connection missed, one room after the other, as fast as the outbox empties. When a
+//! subscription reaches the room's position, the subscription goes live, and the client of a new subscription gets
+//! `room:caught_up`. A lagging subscription, whose connection did not take a live record, is replayed in the same way.
+
+use std::{rc::Rc, time::Duration};
+
+use tidings_shared::{
+    error::{ErrorCode, Refusal},
+    ids::{Cursor, RoomId, Seq},
+    log::{AppendError, Record, TailPart},
+    protocol::server::ServerFrame,
+};
+
+use super::Worker;
+use crate::{
+    client::{Client, Replay},
+    hub::{LaggingSubscription, MarkRead, Peer, Position, RoleRefresh},
+};
+
+/// A replay reads and sends only while fewer bytes than this are queued for the connection.
+const LOW_WATER_BYTES: usize = 64 * 1024;
+/// Maximum number of records in one read of a replay. Further records are read after these were sent.
+const MAX_RECORDS_PER_READ: usize = 64;
+/// Delay before another read of a room, after a read that failed or found nothing new.
+const RETRY_AFTER: Duration = Duration::from_millis(50);
+
+impl Worker {
+    /// Queues replays of a connection, and starts the connection's replay task if the task is not running.
+    pub(crate) fn queue_replays(self: &Rc<Self>, client: &Rc<Client>, replays: Vec<Replay>) {
+        let mut queue = client.replays.borrow_mut();
+        let idle = queue.is_empty();
+        queue.extend(replays);
+        if idle && !queue.is_empty() {
+            tokio::task::spawn_local(run_replays(self.clone(), client.clone()));
+        }
+    }
+
+    /// Replays lagging subscriptions, whose connections did not take a record.
+    pub(super) fn replay_lagging(self: &Rc<Self>, lagging: Vec<LaggingSubscription<Client>>) {
+        for LaggingSubscription { room, peer, subscription, reached } in lagging {
+            self.node.metrics.lagging.inc();
+            let generation = self.hub.borrow().generation();
+            let (position, head, gap) = (reached, reached, None);
+            let replay = Replay { room, subscription, position, head, gap, generation, was_live: true };
+            self.queue_replays(&peer, vec![replay]);
+        }
+    }
+}
+
+/// Runs the queued replays of a connection, one after the other, until the queue is empty.
+async fn run_replays(worker: Rc<Worker>, client: Rc<Client>) {
+    loop {
+        // The running replay stays at the front of the queue, so a non-empty queue means that the task runs.
+        let Some(replay) = client.replays.borrow().front().cloned() else { return };
+        replay_room(&worker, &client, &replay).await;
+        let mut queue = client.replays.borrow_mut();
+        queue.pop_front();
+        if queue.is_empty() {
+            queue.shrink_to_fit();
+            return;
+        }
+    }
+}
+
+/// Replays one room until its subscription is live or has ended, or the connection has closed.
+async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &Replay) {
+    let Replay { room, subscription, .. } = replay;
+    let (mut reached, mut head, mut generation) = (replay.position, replay.head, replay.generation);
+    let mut source = "memory";
+    // The stored roles are valid for the next read only, because roles become outdated soon.
+    let mut roles = None;
+    if !worker.hub.borrow().room(room).has_subscription(*subscription) {
+        return;
+    }
+    if let Some(after) = replay.gap {
+        send_gap(client, room, after, head);
+        reached = head;
+        source = "history";
+    }
+    loop {
+        // Waiting comes before reading, so that no records are kept in memory for a client that does not read.
+        if !wait_until_drained(client).await
+            || !worker.hub.borrow().room(room).has_subscription(*subscription)
+        {
+            return;
+        }
+        let is_live =
+            reached >= head && worker.hub.borrow_mut().go_live(room, *subscription, reached, generation);
+        if is_live {
+            if source != "history" && !replay.was_live {
+                let (epoch, seq) = (reached.epoch, reached.seq);
+                client.reply(&ServerFrame::CaughtUp { room, epoch, seq });
+            }
+            worker.node.metrics.replays.with_label_values(&[source]).inc();
+            return;
+        }
+        let permit = worker.replay_read_permits.acquire().await;
+        // The subscription may have ended while the task waited for a permit.
+        if !worker.hub.borrow().room(room).has_subscription(*subscription) {
+            return;
+        }
+        let newest = worker.hub.borrow().room(room).newest_position();
+        let read_generation = worker.hub.borrow().generation();
+        if newest.epoch < reached.epoch {
+            // The replay has read a newer epoch than any hint, so the live subscriptions must move to that epoch first.
+            worker.request_refill(room);
+        }
+        let not_before = newest.epoch.max(reached.epoch);
+        let user = std::slice::from_ref(client.user());
+        let part = TailPart { after: reached.seq, max_records: Some(MAX_RECORDS_PER_READ) };
+        let read = worker.node.bus.read_room(room, Some(part), not_before, user).await;
+        drop(permit);
+        let read = match read {
+            Ok(read) => read,
+            Err(AppendError::NoSuchRoom) => {
+                tracing::error!(%room, "a joined room is not in PostgreSQL");
+                return end_missing_room(worker, client, replay);
+            }
+            Err(_) => {
+                roles = None;
+                tokio::time::sleep(RETRY_AFTER).await;
+                continue;
+            }
+        };
+        let (refresh, ended) = {
+            let mark = read.marks.first().and_then(Option::as_ref);
+            let read = MarkRead { head: Position::of_head(&read.head), mark, generation: read_generation };
+            worker.hub.borrow_mut().refresh_role(room, *subscription, read, roles.as_ref())
+        };
+        worker.release_ended(&ended);
+        match refresh {
+            RoleRefresh::UpToDate => roles = None,
+            RoleRefresh::Ended => return,
+            RoleRefresh::RoleUnknown => {
+                match worker.node.bus.stored_roles(room, read.head.epoch, user).await {
+                    Ok(stored) => roles = Some(stored),
+                    Err(_) => tokio::time::sleep(RETRY_AFTER).await,
+                }
+                continue;
+            }
+        }
+        if Position::of_head(&read.head) == reached {
+            // The read found nothing new, but the subscription could not go live: the hub or Redis is behind.
+            tokio::time::sleep(RETRY_AFTER).await;
+        }
+        // `head` and `generation` are updated only after a successful read, because `go_live` needs the generation in
+        // which the head was read.
+        (head, generation) = (Position::of_head(&read.head), read_generation);
+        let diverged = read.head.gap_after_position(reached.epoch, reached.seq);
+        reached = match (diverged, read.next_records(reached.seq)) {
+            (None, Some(records)) => {
+                if read.head.epoch != reached.epoch {
+                    // `room:caught_up` must be sent before the first record of the new epoch, because this frame moves
+                    // the client's cursor to that epoch.
+                    let (epoch, seq) = (read.head.epoch, reached.seq);
+                    client.reply(&ServerFrame::CaughtUp { room, epoch, seq });
+                }
+                if !send_records(worker, client, replay, records).await {
+                    return;
+                }
+                if source == "memory" {
+                    source = "tail";
+                }
+                Position { seq: records.last().map_or(reached.seq, |last| last.seq), ..head }
+            }
+            (after, _) => {
+                send_gap(client, room, after.unwrap_or(reached.seq), head);
+                source = "history";
+                head
+            }
+        };
+    }
+}
+
+/// Ends the subscription of a room that does not exist.
+fn end_missing_room(worker: &Worker, client: &Client, Replay { room, subscription, .. }: &Replay) {
+    let ended = worker.hub.borrow_mut().end_subscription(room, *subscription);
+    worker.release_ended(&ended);
+    report_missing_room(client, room);
+}
+
+/// Tells a client that its subscription has ended because the room does not exist. Otherwise the client would wait for
+/// events of the room for ever.
+pub(super) fn report_missing_room(client: &Client, room: &RoomId) {
+    let refusal = Refusal::new(ErrorCode::NotFound, "this room does not exist any more");
+    let refusal = refusal.with_reason("ended");
+    client.reply(&ServerFrame::Error { reference: None, room: Some(room), refusal: &refusal });
+}
+
+fn send_gap(client: &Client, room: &RoomId, after: Seq, head: Position) {
+    let head = Cursor::new(head.epoch, head.seq);
+    client.reply(&ServerFrame::Gap { room, after, head: &head });
+}
+
+/// Sends records as fast as the outbox empties. Returns false if the subscription has ended.
+async fn send_records(worker: &Worker, client: &Client, replay: &Replay, records: &[Record]) -> bool {
+    for record in records {
+        if !wait_until_drained(client).await {
+            return false;
+        }
+        let sent = worker.hub.borrow().room(&replay.room).replay_record(replay.subscription, record);
+        if !sent {
+            return false;
+        }
+    }
+    true
+}
+
+/// Waits until little is queued for the connection. Returns false if the connection has closed.
+async fn wait_until_drained(client: &Client) -> bool {
+    while client.connection.queued_bytes() >= LOW_WATER_BYTES {
+        if client.connection.is_closed() {
+            return false;
+        }
+        client.connection.notify_drained();
+        client.drained.notified().await;
+    }
+    !client.connection.is_closed()
+}

@@ -1,0 +1,115 @@
+//! Answers requests of gateways for the memberships of users, and fills the membership cache.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::web::Data;
+use futures_util::future::join_all;
+use tidings_shared::{
+    error::Refusal,
+    ids::{Epoch, UserId},
+    internal::{MAX_USERS_WITH_ROOMS, RoomsAnswer, RoomsRequest, UserRooms},
+    log::Session,
+    membership::{self, CacheStamp},
+};
+use tokio::time::timeout;
+
+use super::{InternalState, authority_problem, check_count};
+use crate::http::problem::Problem;
+use crate::query::memberships::{self, UserMemberships};
+
+/// How long a cache operation may take. An unresponsive Redis must not use up the time for the answer.
+const CACHE_TIMEOUT: Duration = Duration::from_millis(500);
+/// Maximum number of reads of the memberships. One or two are enough unless a seed does not get the lock of its
+/// partition in time, or a later epoch is opened.
+const MAX_MEMBERSHIP_READS: usize = 3;
+/// Users with more rooms are asked for alone, so that they do not delay the other users of a request.
+const MAX_ROOMS_OF_SHARED_REQUEST: usize = 1000;
+
+/// Answers the memberships of users and, with a Redis session, fills the membership cache. If the request asks only
+/// for recent rooms, answers only those.
+pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> Result<RoomsAnswer, Problem> {
+    let RoomsRequest { user, epoch, recent_only, more } = request;
+    if recent_only {
+        let recent = memberships::recent_rooms(&state.db, &user).await?;
+        let first = UserRooms { recent, ..UserRooms::default() };
+        return Ok(RoomsAnswer { first, is_first_missing: false, more: Vec::new() });
+    }
+    let must_wait = more.is_none();
+    let users: Vec<UserId> = std::iter::once(user).chain(more.into_iter().flatten()).collect();
+    check_count(users.len(), MAX_USERS_WITH_ROOMS, "users")?;
+    // Reads the stamps of the cache entries before the memberships. If memberships change between the two reads, Redis
+    // refuses to cache the old ones. Uses only an existing session, because the answer does not need the cache.
+    let cache = async {
+        let session = state.log.current_session()?;
+        let stamps = users.iter().map(async |user| {
+            let mut connection = session.connection();
+            membership::stamp(&mut connection, user).await
+        });
+        let stamps = timeout(CACHE_TIMEOUT, join_all(stamps)).await.ok()?;
+        let stamps: Result<Vec<CacheStamp>, _> = stamps.into_iter().collect();
+        let stamps = stamps.inspect_err(|error| state.log.discard_if_unusable(&session, error)).ok()?;
+        Some((session, stamps))
+    };
+    let cache = cache.await;
+    // The memberships must be valid in the session's epoch, because the cache is read in that epoch.
+    let epoch = Epoch(cache.as_ref().map_or(epoch, |(session, _)| epoch.max(session.epoch.0)));
+    let max_rooms = if must_wait { usize::MAX } else { MAX_ROOMS_OF_SHARED_REQUEST + 1 };
+    let mut loaded = memberships::load_memberships(&state.db, &users, epoch, max_rooms).await?;
+    if must_wait {
+        wait_until_valid(&state, epoch, &users, &mut loaded).await?;
+    }
+    let is_valid = |read: &UserMemberships| read.behind.is_empty() && read.of.rooms.len() < max_rooms;
+    let valid = loaded.into_iter().map(|read| is_valid(&read).then_some(read.of));
+    let valid: Vec<Option<UserRooms>> = valid.collect();
+    if let Some((session, stamps)) = cache {
+        fill_cache(&state, &session, &users, &stamps, &valid).await;
+    }
+    let mut valid = valid.into_iter();
+    let first = valid.next().flatten();
+    let is_first_missing = first.is_none();
+    Ok(RoomsAnswer { first: first.unwrap_or_default(), is_first_missing, more: valid.collect() })
+}
+
+/// Reads the memberships again until they are valid in `epoch`. While a partition is in an earlier epoch, a writer of
+/// that epoch may still commit a removal. So one room of that partition is seeded first: the seed waits for the
+/// transaction of such a writer, and stops later ones.
+async fn wait_until_valid(
+    state: &InternalState,
+    epoch: Epoch,
+    users: &[UserId],
+    loaded: &mut Vec<UserMemberships>,
+) -> Result<(), Problem> {
+    for _ in 0..MAX_MEMBERSHIP_READS {
+        let behind: Vec<_> = loaded.iter().flat_map(|read| &read.behind).cloned().collect();
+        if behind.is_empty() {
+            return Ok(());
+        }
+        state.authority.seed(epoch, &behind).await.map_err(authority_problem)?;
+        *loaded = memberships::load_memberships(&state.db, users, epoch, usize::MAX).await?;
+    }
+    match loaded.iter().all(|read| read.behind.is_empty()) {
+        true => Ok(()),
+        false => Err(Refusal::unavailable("another epoch is being opened; retry").into()),
+    }
+}
+
+/// Caches the memberships that were read, unless they changed after their stamp was read.
+async fn fill_cache(
+    state: &InternalState,
+    session: &Arc<Session>,
+    users: &[UserId],
+    stamps: &[CacheStamp],
+    read: &[Option<UserRooms>],
+) {
+    let stamped = users.iter().zip(stamps).zip(read);
+    let read = stamped.filter_map(|((user, stamp), read)| Some((user, stamp, read.as_ref()?)));
+    let fills = read.map(async |(user, stamp, read)| {
+        let mut connection = session.connection();
+        membership::fill(&mut connection, user, session.epoch, *stamp, &read.rooms).await
+    });
+    let Ok(filled) = timeout(CACHE_TIMEOUT, join_all(fills)).await else { return };
+    if let Some(error) = filled.into_iter().find_map(Result::err) {
+        tracing::debug!(kind = ?error.kind(), code = error.code(), "the membership cache cannot be filled");
+        state.log.discard_if_unusable(session, &error);
+    }
+}
