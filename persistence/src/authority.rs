@@ -107,7 +107,9 @@ impl PostgresAuthority {
             for (room, survived) in wanted {
                 match decided.remove(&room) {
                     None if locked.contains(&Partition::of(&room)) => {
-                        outcomes.push((room, SeedOutcome::Later))
+                        if wait == LockWait::Short {
+                            outcomes.push((room, SeedOutcome::Later));
+                        }
                     }
                     None => outcomes.push((room, SeedOutcome::NoSuchRoom)),
                     // The base is decided, but the owner of the partition must first write the records up to the base.
