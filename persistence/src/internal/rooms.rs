@@ -38,7 +38,8 @@ pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> 
     let users: Vec<UserId> = std::iter::once(user).chain(more.into_iter().flatten()).collect();
     check_count(users.len(), MAX_USERS_WITH_ROOMS, "users")?;
     // Reads the stamps of the cache entries before the memberships. If memberships change between the two reads, Redis
-    // refuses to cache the old ones. Uses only an existing session, because the answer does not need the cache.
+    // refuses to cache the old ones. Uses only an existing session, because the answer does not need the cache. A stamp
+    // that cannot be read leaves only its user uncached.
     let cache = async {
         let session = state.log.current_session()?;
         let stamps = users.iter().map(async |user| {
@@ -46,8 +47,10 @@ pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> 
             membership::stamp(&mut connection, user).await
         });
         let stamps = timeout(CACHE_TIMEOUT, join_all(stamps)).await.ok()?;
-        let stamps: Result<Vec<CacheStamp>, _> = stamps.into_iter().collect();
-        let stamps = stamps.inspect_err(|error| state.log.discard_if_unusable(&session, error)).ok()?;
+        let stamps = stamps
+            .into_iter()
+            .map(|stamp| stamp.inspect_err(|error| state.log.discard_if_unusable(&session, error)).ok());
+        let stamps: Vec<Option<CacheStamp>> = stamps.collect();
         Some((session, stamps))
     };
     let cache = cache.await;
@@ -93,19 +96,19 @@ async fn wait_until_valid(
     }
 }
 
-/// Caches the memberships that were read, unless they changed after their stamp was read.
+/// Caches the memberships that were read, unless they changed after their stamp was read, or have no stamp.
 async fn fill_cache(
     state: &InternalState,
     session: &Arc<Session>,
     users: &[UserId],
-    stamps: &[CacheStamp],
+    stamps: &[Option<CacheStamp>],
     read: &[Option<UserRooms>],
 ) {
     let stamped = users.iter().zip(stamps).zip(read);
-    let read = stamped.filter_map(|((user, stamp), read)| Some((user, stamp, read.as_ref()?)));
+    let read = stamped.filter_map(|((user, stamp), read)| Some((user, (*stamp)?, read.as_ref()?)));
     let fills = read.map(async |(user, stamp, read)| {
         let mut connection = session.connection();
-        membership::fill(&mut connection, user, session.epoch, *stamp, &read.rooms).await
+        membership::fill(&mut connection, user, session.epoch, stamp, &read.rooms).await
     });
     let Ok(filled) = timeout(CACHE_TIMEOUT, join_all(fills)).await else { return };
     if let Some(error) = filled.into_iter().find_map(Result::err) {
