@@ -22,12 +22,12 @@ use tokio::{
     net::TcpStream,
 };
 
-fn internal_client(stack: &Stack) -> Result<InternalClient> {
+pub fn internal_client(stack: &Stack) -> Result<InternalClient> {
     let urls = [stack.persistence(0).internal()];
     Ok(InternalClient::new(&urls, SecretString::from(stack.internal_secret().to_owned()))?)
 }
 
-async fn post(stack: &Stack, path: &str, secret: Option<&str>, body: String) -> Result<(u16, Value)> {
+pub async fn post(stack: &Stack, path: &str, secret: Option<&str>, body: String) -> Result<(u16, Value)> {
     let request = http::client().post(format!("{}{path}", stack.persistence(0).internal())).body(body);
     let request = secret.into_iter().fold(request, |request, secret| request.header(SECRET_HEADER, secret));
     let answer = request.send().await?;

@@ -15,6 +15,8 @@ mod http_rooms;
 mod http_send;
 mod import;
 mod internal_listener;
+mod internal_memberships;
+mod internal_seeds;
 mod one_contract;
 mod openapi;
 

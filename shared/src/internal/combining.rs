@@ -178,7 +178,13 @@ impl<Q: Clone, A> RequestCombiner<Q, A> {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        time::Duration,
+    };
 
     use tokio::task::JoinSet;
 
@@ -219,6 +225,29 @@ mod tests {
         let (answers, requests) = ask_all(10, usize::MAX).await;
         assert_eq!(answers, doubled(10));
         assert!(requests.len() <= 4 && requests.iter().all(|count| *count <= 4), "{requests:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn number_of_running_requests_is_limited() {
+        const MAX_REQUESTS: usize = 2;
+        let combiner = Arc::new(RequestCombiner::new(|_| 1, 4, MAX_REQUESTS));
+        let (running, highest) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let mut callers = JoinSet::new();
+        for question in 0..20 {
+            let (combiner, running, highest) = (combiner.clone(), running.clone(), highest.clone());
+            let request = move |questions: Vec<usize>| {
+                highest.fetch_max(running.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                let running = running.clone();
+                async move {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    running.fetch_sub(1, Ordering::Relaxed);
+                    Ok(questions)
+                }
+            };
+            callers.spawn(async move { combiner.ask(question, request).await });
+        }
+        assert!(callers.join_all().await.iter().all(Result::is_ok));
+        assert_eq!(highest.load(Ordering::Relaxed), MAX_REQUESTS);
     }
 
     #[tokio::test(start_paused = true)]
