@@ -42,9 +42,11 @@ pub(super) async fn append_sends(
             entry.obeys_slow_mode = actor.obeys_slow_mode();
             Ok(entry)
         });
-        if entry.is_ok() && !draft.mentions.is_empty() {
+        if let Ok(message) = &mut entry
+            && !draft.mentions.is_empty()
+        {
             // Boxed, because few messages mention users.
-            let checked = Box::pin(worker.node.bus.log.check_mentions(room, &identity.user, &draft)).await;
+            let checked = Box::pin(worker.node.bus.log.check_mentions(message, &draft.mentions)).await;
             // The check may wait for persistence, so the role is read again.
             let still_permitted = access::role_in(session, &identity, room).await.and_then(|role| {
                 draft.permit(&Actor { user: &identity.user, role: &role, admin: identity.admin })

@@ -50,6 +50,7 @@ fn stored_target(deleted: bool, upto: u64) -> Target {
         deleted,
         upto: Seq(upto),
         has_attachments: false,
+        mentions: Vec::new(),
     }
 }
 

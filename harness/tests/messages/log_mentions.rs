@@ -4,13 +4,34 @@ use std::sync::atomic::Ordering;
 
 use crate::log_world::LogFixture;
 use anyhow::{Result, ensure};
-use tidings_shared::{command_fields::Fields, error::Refusal, ids::Seq, log::KnownClientId, message::Draft};
+use tidings_shared::{
+    command_fields::Fields,
+    error::Refusal,
+    ids::{Epoch, Seq},
+    log::{Accepted, KnownClientId, MinRole},
+    message::Draft,
+};
 
-/// Checks the mentions of a message of alice. `mentions` is a JSON list.
+/// A message whose mentions are checked. `mentions` is a JSON list.
+fn draft(client_id: &str, mentions: &str) -> Result<Draft, Refusal> {
+    // Each message claims that it is a first attempt.
+    let json = format!(r#"{{"client_id":"{client_id}","content":"x","attempt":1,"mentions":{mentions}}}"#);
+    Draft::from_fields(&Fields::parse(&json)?, 1000)
+}
+
+/// Checks the mentions of a message of alice.
 async fn check(fixture: &LogFixture, client_id: &str, mentions: &str) -> Result<(), Refusal> {
-    let json = format!(r#"{{"client_id":"{client_id}","content":"x","mentions":{mentions}}}"#);
-    let draft = Draft::from_fields(&Fields::parse(&json)?, 1000)?;
-    fixture.log.check_mentions(&fixture.room, &fixture.alice, &draft).await
+    let draft = draft(client_id, mentions)?;
+    let mut entry = draft.entry(&fixture.room, &fixture.alice, None, None, MinRole::Member);
+    fixture.log.check_mentions(&mut entry, &draft.mentions).await
+}
+
+/// Checks the mentions of a message of alice, and then appends it, as the services do.
+async fn send(fixture: &LogFixture, client_id: &str, mentions: &str) -> Result<Accepted, Refusal> {
+    let draft = draft(client_id, mentions)?;
+    let mut entry = draft.entry(&fixture.room, &fixture.alice, None, None, MinRole::Member);
+    fixture.log.check_mentions(&mut entry, &draft.mentions).await?;
+    Ok(fixture.log.append(&entry).await?)
 }
 
 #[tokio::test]
@@ -27,6 +48,22 @@ async fn refused_mention_does_not_refuse_repetition_of_known_message() -> Result
     ensure!(check(&fixture, "stored", bob).await.is_ok());
     fixture.append("recent").await?;
     ensure!(check(&fixture, "recent", bob).await.is_ok());
+    Ok(())
+}
+
+#[tokio::test]
+async fn repetition_marked_as_first_attempt_publishes_no_unchecked_mention() -> Result<()> {
+    let fixture = LogFixture::new(1000).await?;
+    let bob = r#"["bob"]"#;
+    ensure!(send(&fixture, "new", bob).await?.seq == Seq(1));
+    fixture.authority.without_members.store(true, Ordering::Relaxed);
+    // Only PostgreSQL knows the first message.
+    let stored = KnownClientId::Stored { seq: Seq(7), id: "i".to_owned(), at_ms: 1 };
+    fixture.authority.known.lock().unwrap().insert("stored".to_owned(), stored);
+    let repeated = send(&fixture, "stored", bob).await?;
+    ensure!(repeated.duplicate && repeated.seq == Seq(7), "{repeated:?}");
+    let head = fixture.log.read(&fixture.room, None, Epoch(0), None, &[]).await?.head;
+    ensure!(head.seq == Seq(1), "the repetition was appended: {head:?}");
     Ok(())
 }
 

@@ -148,3 +148,25 @@ async fn membership_change_counts_for_next_mention_on_every_node() -> Result<()>
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn edit_may_keep_but_not_add_a_user_who_left() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let alice = stack.http("alice");
+    let room = alice.new_room(&["bob", "carol"]).await?;
+    let seq = send(&alice, &room, "1", json!({"mentions": ["carol"]})).await?;
+    edit(&alice, &room, seq, json!({"content": "y", "mentions": ["bob"]})).await?;
+    for user in ["bob", "carol"] {
+        alice.remove_member(&room, user).await?.expect(200);
+    }
+    // Another client id, so Redis does not know this edit. It names only a user whom the stored message mentions.
+    edit(&alice, &room, seq, json!({"content": "z", "mentions": ["bob"]})).await?;
+    ensure!(mentions(&alice, &room, seq).await? == json!(["bob"]));
+    for users in [json!(["carol"]), json!(["bob", "carol"])] {
+        let body = json!({"content": "z", "mentions": users});
+        let path = format!("/rooms/{room}/messages/{seq}");
+        let refused = alice.request(Method::PATCH, &path, Some(body)).await?.expect(400).body;
+        ensure!(refused["field"] == "mentions", "{refused}");
+    }
+    Ok(())
+}

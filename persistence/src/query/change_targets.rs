@@ -2,7 +2,7 @@
 
 use sea_orm::{ConnectionTrait, DbErr};
 use tidings_shared::{
-    ids::{RoomId, Seq},
+    ids::{RoomId, Seq, UserId},
     log::{Target, record::Visibility},
 };
 
@@ -22,7 +22,7 @@ pub enum TargetLookup {
 pub async fn find_target(db: &impl ConnectionTrait, room: &RoomId, seq: Seq) -> Result<TargetLookup, DbErr> {
     let position = i64::try_from(seq.0).unwrap_or(i64::MAX);
     let sql = "SELECT r.head_seq, m.id, m.sender_id, m.visible_users, m.visible_roles, m.deleted, \
-                 m.attachments IS NOT NULL AS has_attachments \
+                 m.attachments IS NOT NULL AS has_attachments, m.mentions \
                FROM rooms r LEFT JOIN messages m ON m.room_id = r.id AND m.seq = $2 WHERE r.id = $1";
     let row = db.query_one_raw(statement(sql, [room.as_str().into(), position.into()])).await?;
     let Some(row) = row else { return Ok(TargetLookup::NoMessage) };
@@ -30,6 +30,7 @@ pub async fn find_target(db: &impl ConnectionTrait, room: &RoomId, seq: Seq) -> 
     if head < position {
         return Ok(TargetLookup::NotStored);
     }
+    let mentions: Option<Vec<String>> = row.try_get_by("mentions")?;
     let Some(id) = row.try_get_by::<Option<uuid::Uuid>, _>("id")? else { return Ok(TargetLookup::NoMessage) };
     Ok(TargetLookup::Message(Target {
         id: id.to_string(),
@@ -41,5 +42,6 @@ pub async fn find_target(db: &impl ConnectionTrait, room: &RoomId, seq: Seq) -> 
         deleted: row.try_get_by("deleted")?,
         upto: Seq(u64::try_from(head).unwrap_or_default()),
         has_attachments: row.try_get_by("has_attachments")?,
+        mentions: mentions.iter().flatten().filter_map(|user| UserId::parse(user).ok()).collect(),
     }))
 }

@@ -3,35 +3,56 @@
 
 use super::{
     append::{AppendError, Entry},
+    authority::AuthorityError,
     calls::unavailable,
     commands::Log,
 };
 use crate::{
     error::Refusal,
-    events::MESSAGE_NEW,
     ids::{Epoch, RoomId, UserId},
-    message::Draft,
+    message::{Target, change::Change},
     visibility::{Visibility, is_visible_to},
 };
 
 impl Log {
     /// Refuses a message that mentions a user who may not see it. Does not refuse a message that was sent before, so
-    /// that a repetition gets the answer of the first one, also if a mentioned user has left meanwhile.
-    pub async fn check_mentions(&self, room: &RoomId, sender: &UserId, draft: &Draft) -> Result<(), Refusal> {
-        if self.may_all_see(room, &draft.mentions, &draft.visibility, sender.as_str()).await? {
+    /// that a repetition gets the answer of the first one, also if a mentioned user has left meanwhile. `entry` must be
+    /// the message that the caller appends after this check.
+    pub async fn check_mentions(&self, entry: &mut Entry<'_>, mentions: &[UserId]) -> Result<(), Refusal> {
+        let (room, Some(sender), Some(client_id)) = (entry.room, entry.sender, &entry.client_id) else {
             return Ok(());
-        }
-        let repetition = Entry {
-            sender: Some(sender),
-            client_id: Some(draft.client_id.clone()),
-            is_change: false,
-            ..Entry::new(room, MESSAGE_NEW, String::new())
         };
-        if self.remembered_event(&repetition).await?.is_some() {
+        if self.may_all_see(room, mentions, &entry.visibility, sender.as_str()).await? {
             return Ok(());
         }
-        let known = self.authority.look_up(room, sender, &draft.client_id).await.map_err(unavailable)?;
-        if known.is_some() { Ok(()) } else { Err(mentions_refusal()) }
+        if self.remembered_event(entry).await?.is_some() {
+            return Ok(());
+        }
+        if self.authority.look_up(room, sender, client_id).await.map_err(unavailable)?.is_none() {
+            return Err(mentions_refusal());
+        }
+        // Only PostgreSQL knows the first message. If the sender calls this repetition a first attempt, the append would
+        // not look it up, and would publish the mentions.
+        entry.first_attempt = false;
+        Ok(())
+    }
+
+    /// Whether an edit may mention its users: the stored message mentions them already, or they may see the message. So a
+    /// repetition of an edit that Redis has forgotten is accepted again, also if a mentioned user has left meanwhile.
+    pub(super) async fn keeps_or_may_mention(
+        &self,
+        room: &RoomId,
+        change: &Change,
+        target: &Target,
+    ) -> Result<bool, AppendError> {
+        let kept = match self.authority.target(room, change.target).await {
+            Ok(stored) => stored.map_or_else(Vec::new, |stored| stored.mentions),
+            Err(AuthorityError::NotStored) => Vec::new(),
+            Err(error) => return Err(unavailable(error)),
+        };
+        let added = change.mentions().iter().filter(|user| !kept.contains(user));
+        let added: Vec<UserId> = added.cloned().collect();
+        self.may_all_see(room, &added, &target.visibility, &target.sender).await
     }
 
     /// Whether all `users` are members of the room and may see an event of `sender` with this visibility. A membership

@@ -53,16 +53,20 @@ impl Log {
             let target = self.target_until(room, change.target, deadline).await?;
             let target = target.ok_or_else(|| Refusal::not_found("message"))?;
             let entry = |min_role| change.entry(room, actor.user, &target, min_role);
-            let mut checked = change.check(actor, &target);
-            let mut may_be_repetition = target.deleted;
+            let checked = change.check(actor, &target);
             // Boxed, because few changes mention users.
             if checked.is_ok()
                 && !change.mentions().is_empty()
                 && !Box::pin(self.may_all_see(room, change.mentions(), &target.visibility, &target.sender))
                     .await?
             {
-                checked = Err(mentions_refusal());
-                may_be_repetition = true;
+                // A repetition of an edit that was appended before a mentioned user left gets the answer of that edit.
+                if let Some(first) = self.remembered_event(&entry(MinRole::Anyone)).await? {
+                    return Ok(first);
+                }
+                if !Box::pin(self.keeps_or_may_mention(room, change, &target)).await? {
+                    return Err(mentions_refusal());
+                }
             }
             return match checked {
                 Ok(min_role) => match self.append(&entry(min_role)).await {
@@ -74,9 +78,8 @@ impl Log {
                     }
                     appended => Ok(appended?),
                 },
-                // A repetition of a change that was appended before the delete, or before a mentioned user left, gets
-                // the answer of that change.
-                Err(refusal) if may_be_repetition => {
+                // A repetition of a change that was appended before the delete gets the answer of that change.
+                Err(refusal) if target.deleted => {
                     self.remembered_event(&entry(MinRole::Anyone)).await?.ok_or(refusal)
                 }
                 Err(refusal) => Err(refusal),
@@ -215,5 +218,6 @@ fn target_from_record(record: &Record, upto: Seq) -> Target {
         deleted: false,
         upto,
         has_attachments: body.is_ok_and(|body| body.attachments.is_some()),
+        mentions: Vec::new(),
     }
 }

@@ -92,6 +92,9 @@ pub struct Target {
     /// Whether the message has attachments. Only then may an edit make the text empty.
     #[serde(default)]
     pub has_attachments: bool,
+    /// The users whom the stored message mentions. Empty if the message was read from Redis.
+    #[serde(default)]
+    pub mentions: Vec<UserId>,
 }
 
 impl Target {

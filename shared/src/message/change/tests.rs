@@ -15,6 +15,7 @@ fn target(sender: &str, users: &[&str]) -> Target {
         deleted: false,
         upto: Seq(9),
         has_attachments: false,
+        mentions: Vec::new(),
     }
 }
 
