@@ -1,4 +1,4 @@
-//! CPU times and resident memory of processes and their descendants, from `/proc`.
+//! CPU times and resident memory of processes and their descendants, and CPU times of the machine, from `/proc`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,6 +8,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 use serde::Serialize;
 use tidings_harness::memory;
 
@@ -58,6 +60,23 @@ pub fn cpu_times(processes: &[Process]) -> Result<CpuTimes> {
         *used.entry(process.name.clone()).or_default() += seconds;
     }
     Ok(CpuTimes(used))
+}
+
+/// The CPU time of this process in seconds, without its descendants.
+pub fn own_cpu_seconds() -> Result<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    Ok(micros as f64 / 1e6)
+}
+
+/// The busy time and the whole time of all cores of the machine since its start, in clock ticks.
+pub fn machine_cpu_ticks() -> Result<(u64, u64)> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let line = stat.lines().find_map(|line| line.strip_prefix("cpu ")).context("/proc/stat has no sum")?;
+    // user, nice, system, idle, iowait, irq, softirq, steal. The times of guests are also part of `user` and `nice`.
+    let times: Vec<u64> = line.split_ascii_whitespace().take(8).flat_map(str::parse::<u64>).collect();
+    let (total, idle): (u64, u64) = (times.iter().sum(), times.iter().skip(3).take(2).sum());
+    Ok((total - idle, total))
 }
 
 /// Reads the resident memory of these processes and their descendants in bytes, by process name. Shared memory counts

@@ -59,6 +59,11 @@ async fn quiet_rooms_are_measured_beside_each_noisy_neighbour() {
     }
     assert_all(&scenario, "p99, times that without it", 4, |times| times > 0.0 && times.is_finite());
     assert_all(&scenario, "readiness of persistence: longest answer (ms)", 4, |ms| ms > 0.0);
+    assert_all(&scenario, "deliveries or answers to the noise, per second", 4, |rate| rate > 0.0);
+    for process in ["gateway", "redis", "noise", "quiet"] {
+        assert_all(&scenario, &format!("{process}: CPU, % of a core"), 4, |percent| percent > 0.0);
+    }
+    assert_all(&scenario, "the machine: CPU, % of all cores", 4, |percent| (0.1..=100.0).contains(&percent));
     let answered = |noise: &str, answers: &[&str]| {
         let note = scenario.notes.iter().find(|note| note.starts_with(noise)).unwrap();
         for answer in answers {
@@ -66,7 +71,7 @@ async fn quiet_rooms_are_measured_beside_each_noisy_neighbour() {
         }
     };
     answered("a flooding member", &["Large: ", "Signals: ", "heard: ", "rate_limited: "]);
-    answered("a hot room", &["connections closed: 0", "heard: ", "given: "]);
+    answered("a hot room", &["connections closed: 0", "heard: ", "given: ", "; 0 subscriptions lagged"]);
     answered("a herd of pollers", &["poll 200: "]);
     answered("an account that searches", &["search 200: "]);
 }

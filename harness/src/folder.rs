@@ -27,7 +27,10 @@ impl Folder {
 }
 
 /// The build folder of the running program (`target/debug`). For a test, this is the parent of the test's folder.
-pub(crate) fn build_folder() -> Result<PathBuf> {
+///
+/// # Errors
+/// When the path of the running program is unknown.
+pub fn build_folder() -> Result<PathBuf> {
     let program = std::env::current_exe()?;
     let folder = program.parent().context("the program has no folder")?;
     let deeper = folder.ends_with("deps") || folder.ends_with("examples");

@@ -1,7 +1,9 @@
 //! People and rooms in blocks. All people of a block are in all rooms of the block, and in no rooms of other blocks.
 
+use serde::{Deserialize, Serialize};
+
 /// The sizes of the blocks, and the numbers of the first person and room. The last block may have fewer people.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Blocks {
     pub first_person: u32,
     pub first_room: u32,

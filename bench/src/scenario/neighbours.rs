@@ -1,6 +1,6 @@
 //! Quiet rooms beside noisy neighbours: a flooding member, a hot room, many pollers, an account that searches. Measures
 //! the delivery latency of the quiet rooms, how many of their connections are closed, and whether persistence stays
-//! ready.
+//! ready. The noise is made by another process, at the lowest priority.
 
 use std::time::Duration;
 
@@ -8,16 +8,23 @@ use anyhow::{Context, Result};
 use tidings_harness::Stack;
 
 use super::Scale;
-use super::storm::wait_until_connected_at_most;
+use super::storm::{sum_of_gateways, wait_until_connected_at_most};
 use super::world::World;
 use crate::load::Tally;
 use crate::peers::{ServerRequirements, tidings};
+use crate::processes::Process;
 use crate::results::{Bound, Scenario};
-use noise::{NoiseSizes, NoisyNeighbour};
+use generator::NoiseOrder;
+pub use generator::run as run_noise_program;
+use noise::NoiseSizes;
+use noise_process::{NICENESS, NoiseProcess, NoiseReport};
 use quiet::QuietRooms;
 use readiness::ReadinessWatch;
 
+mod cpu_shares;
+mod generator;
 mod noise;
+mod noise_process;
 mod quiet;
 mod readiness;
 
@@ -33,6 +40,9 @@ const CONNECTIONS_CLOSED: &str = "quiet connections closed";
 const DELIVERIES_MISSING: &str = "quiet deliveries missing";
 const NOT_READY_PERCENT: &str = "readiness of persistence: refused or late, %";
 const LONGEST_READINESS_ANSWER: &str = "readiness of persistence: longest answer (ms)";
+const NOISE_DELIVERIES: &str = "deliveries or answers to the noise, per second";
+const NOISE_REPLAYS: &str = "subscriptions that lagged and were replayed";
+const LAGGING_METRIC: &str = "tidings_gateway_lagging_total";
 
 /// Runs the scenario.
 pub async fn run(scale: &Scale) -> Result<Scenario> {
@@ -52,8 +62,10 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
             "{quiet_rooms} rooms of two over {NODES} gateways, with the default limits of users. One member of each \
              sends one message per second, and both receive it, for {} s; then the same beside a noisy neighbour, in \
              rooms of its own. {} Latencies count from the moment when a message was due; ratios are made within a \
-             sample. The clients of the quiet rooms have a load generator with a thread of its own, on the same \
-             machine. The readiness of persistence is asked for every {} ms, and an answer after {} ms is late.",
+             sample. The noise is made by a process of its own with niceness {NICENESS} on the same machine; the quiet \
+             rooms are measured by a process with normal priority. The CPU times are those of the part with the noise. \
+             Pollers begin with that part, so it contains the arrival of all of them. The readiness of persistence is \
+             asked for every {} ms, and an answer after {} ms is late.",
             time.as_secs(),
             sizes.description(),
             readiness::CHECK_INTERVAL.as_millis(),
@@ -71,12 +83,14 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
     noise::fill_searched(&mut world, &noises)?;
     wait_until_connected_at_most(&stack, 0).await?;
     let mut quiet = QuietRooms::connect(&world, quiet_rooms)?;
+    let processes = world.running.processes.clone();
     // Warms up.
     quiet.send_during(sleep(CLEANUP_PAUSE)).await?;
     for _ in 0..scale.samples {
         for noise in &noises {
             eprintln!("neighbours: {}", noise.name());
-            measure(&mut scenario, &mut world, &stack, (&mut quiet, noise), time).await?;
+            let order = NoiseOrder::new(*noise, &world, &stack);
+            measure(&mut scenario, &stack, &mut quiet, &processes, order, time).await?;
         }
     }
     for noise in &noises {
@@ -93,18 +107,23 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
 
 async fn measure(
     scenario: &mut Scenario,
-    world: &mut World,
     stack: &Stack,
-    (quiet, noise): (&mut QuietRooms, &NoisyNeighbour),
+    quiet: &mut QuietRooms,
+    processes: &[Process],
+    order: NoiseOrder,
     time: Duration,
 ) -> Result<()> {
-    let name = noise.name();
+    let name = order.noise.name();
     let ((), alone) = quiet.send_during(sleep(time)).await?;
-    let (making, entering) = quiet.send_during(noise.start(world)).await?;
+    let lagged_before = sum_of_gateways(stack, LAGGING_METRIC).await?;
+    let (making, entering) = quiet.send_during(NoiseProcess::start(order)).await?;
     let readiness = ReadinessWatch::start(stack);
-    let ((), beside) = quiet.send_during(sleep(time)).await?;
+    let processes = [processes, &[making.process()?]].concat();
+    let (cpu, beside) = quiet.send_during(cpu_shares::measure_during(&processes, time)).await?;
     let readiness = readiness.finish().await?;
-    let (answers, ending) = quiet.send_during(making.stop(world)).await?;
+    let (report, ending) = quiet.send_during(making.stop()).await?;
+    let NoiseReport { answers, deliveries_per_second } = report;
+    let lagged = sum_of_gateways(stack, LAGGING_METRIC).await? - lagged_before;
     let connections = quiet.connections;
     quiet.send_during(wait_until_connected_at_most(stack, connections)).await?;
     quiet.send_during(sleep(CLEANUP_PAUSE)).await?;
@@ -119,8 +138,18 @@ async fn measure(
     add(DELIVERIES_MISSING, sum(|tally| tally.expected.abs_diff(tally.delivered)));
     add(NOT_READY_PERCENT, readiness.not_ready_percent());
     add(LONGEST_READINESS_ANSWER, readiness.longest.as_secs_f64() * 1000.0);
+    add(NOISE_DELIVERIES, deliveries_per_second);
+    add(NOISE_REPLAYS, lagged as f64);
+    for (process, percent) in &cpu.processes {
+        add(&format!("{process}: CPU, % of a core"), *percent);
+    }
+    add("the machine: CPU, % of all cores", cpu.machine);
     let counts: Vec<String> = answers.iter().map(|(answer, count)| format!("{answer}: {count}")).collect();
-    scenario.notes.push(format!("{name} was answered {}", counts.join(", ")));
+    scenario.notes.push(format!(
+        "{name} was answered {}; {deliveries_per_second:.0} deliveries or answers per second; {lagged} subscriptions \
+         lagged and were replayed",
+        counts.join(", ")
+    ));
     scenario.note_if_generator_bound(SUBJECT, name, &beside);
     Ok(())
 }

@@ -200,17 +200,23 @@ pub(super) async fn wait_until_all_disconnected(stack: &Stack) -> Result<()> {
     wait_until_connected_at_most(stack, 0).await
 }
 
+/// The sum of a metric without labels over all gateways.
+pub(super) async fn sum_of_gateways(stack: &Stack, metric: &str) -> Result<u64> {
+    let mut sum = 0;
+    for gateway in stack.gateways() {
+        let metrics = gateway.metrics().await?;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
+        sum += value.with_context(|| format!("the gateways have no metric {metric}"))?.parse::<u64>()?;
+    }
+    Ok(sum)
+}
+
 /// Waits until the gateways hold at most this many connections.
 pub(super) async fn wait_until_connected_at_most(stack: &Stack, most: u32) -> Result<()> {
     let begun = Instant::now();
     loop {
-        let mut connected = 0;
-        for gateway in stack.gateways() {
-            let metrics = gateway.metrics().await?;
-            let count = metrics.lines().find_map(|line| line.strip_prefix("tidings_gateway_connections "));
-            connected += count.context("gateways tell how many are connected")?.parse::<u32>()?;
-        }
-        if connected <= most {
+        let connected = sum_of_gateways(stack, "tidings_gateway_connections").await?;
+        if connected <= u64::from(most) {
             return Ok(());
         }
         ensure!(

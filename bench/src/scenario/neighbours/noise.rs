@@ -1,33 +1,27 @@
-//! The noisy neighbours and their rooms. The clients of the hot room belong to a load generator; all other clients are
-//! tasks.
+//! The noisy neighbours, their people and their rooms.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use tidings_harness::noisy::{self, Answers, FloodKind};
-use tidings_harness::{Http, Stack, Token, http};
-use tokio::task::JoinSet;
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
-use crate::load::{BackgroundLoad, LoadGenerator, fixed_rate_work};
+use crate::load::fixed_rate_work;
 use crate::scenario::blocks::Blocks;
-use crate::scenario::world::{World, user_id};
+use crate::scenario::world::World;
 
-const MESSAGE_CHARS: u16 = 64;
-const MAX_CONCURRENT_HANDSHAKES: usize = 256;
+pub(super) const MESSAGE_CHARS: u16 = 64;
 /// Members of the flooded room besides the flooding one.
-const LISTENERS: u32 = 20;
+pub(super) const LISTENERS: u32 = 20;
 /// Members of a polled room.
 const POLLED_MEMBERS: u32 = 10;
 /// One poll in this many is followed by a message. A message ends the polls of all members of its room, so with a
 /// smaller number no poll would have to wait.
-const POLLS_PER_MESSAGE: u32 = 2 * POLLED_MEMBERS;
+pub(super) const POLLS_PER_MESSAGE: u32 = 2 * POLLED_MEMBERS;
 /// Number of messages in a searched room: one block of the search index.
 const MESSAGES_PER_SEARCHED_ROOM: u32 = 64;
 const SEARCHED_MESSAGES_PER_SECOND: u32 = 8;
 /// All messages of the load generator contain this word.
-const COMMON_WORD: &str = "fox";
-const TOKEN_TTL_S: i64 = 24 * 3600;
+pub(super) const COMMON_WORD: &str = "fox";
 
 /// The sizes of the noisy neighbours.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +50,7 @@ impl NoiseSizes {
 }
 
 /// A noisy neighbour, with the numbers of its people and rooms.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) enum NoisyNeighbour {
     FloodingMember { person: u32, room: u32 },
     HotRoom { first: u32, members: u32, room: u32, rate: u32 },
@@ -123,97 +117,6 @@ impl NoisyNeighbour {
             NoisyNeighbour::Pollers(_) => "a herd of pollers",
             NoisyNeighbour::Searches { .. } => "an account that searches",
         }
-    }
-
-    /// Connects the clients of the noisy neighbour and starts its load.
-    pub(super) async fn start(&self, world: &mut World) -> Result<RunningNeighbour> {
-        let stack = world.stack.clone().context("Tidings has a stack")?;
-        let (answers, mut tasks) = (Answers::default(), JoinSet::new());
-        let mut listening = None;
-        match *self {
-            NoisyNeighbour::FloodingMember { person, room } => {
-                let room = world.rooms[room as usize].clone();
-                for (number, node) in (0..=LISTENERS).zip(stack.gateways().iter().cycle()) {
-                    let (ws, token) = (node.ws(), day_long_token(&stack, person + number));
-                    if number > 0 {
-                        tasks.spawn(noisy::listen_repeatedly(ws, token, room.clone(), answers.clone()));
-                        continue;
-                    }
-                    for kind in FloodKind::MEMBER {
-                        let (ws, token) = (ws.clone(), token.clone());
-                        tasks.spawn(noisy::flood_over_websocket(
-                            ws,
-                            token,
-                            room.clone(),
-                            kind,
-                            answers.clone(),
-                        ));
-                    }
-                }
-            }
-            NoisyNeighbour::HotRoom { first, members, room, rate } => {
-                let people = first..first + members;
-                let people = people.map(|number| world.client_spec(number, number as usize, vec![room]));
-                let people = people.collect();
-                world.connect_all_limited(people, MAX_CONCURRENT_HANDSHAKES)?;
-                let fresh = LoadGenerator::new(world.running.dialect.clone(), world.rooms.clone())?;
-                let load = std::mem::replace(&mut world.load, fresh);
-                listening = Some(BackgroundLoad::start(load, &[(0, room)], MESSAGE_CHARS, f64::from(rate)));
-            }
-            NoisyNeighbour::Pollers(blocks) => {
-                let pool = http::client();
-                for (person, node) in blocks.everybody().zip(stack.gateways().iter().cycle()) {
-                    let http = Http::sharing(pool.clone(), &node.url(), &day_long_token(&stack, person));
-                    let rooms = blocks.rooms_of(person);
-                    let rooms = rooms.into_iter().map(|room| world.rooms[room as usize].clone()).collect();
-                    tasks.spawn(noisy::poll_repeatedly(http, rooms, POLLS_PER_MESSAGE, answers.clone()));
-                }
-            }
-            NoisyNeighbour::Searches { person, parallel, .. } => {
-                let http = Http::sharing(
-                    http::client(),
-                    &stack.persistence(0).url(),
-                    &day_long_token(&stack, person),
-                );
-                for _ in 0..parallel {
-                    tasks.spawn(noisy::search_repeatedly(
-                        http.clone(),
-                        COMMON_WORD.to_owned(),
-                        answers.clone(),
-                    ));
-                }
-            }
-        }
-        Ok(RunningNeighbour { answers, tasks, listening })
-    }
-}
-
-/// A token that is valid for a day, because a run may take hours.
-fn day_long_token(stack: &Stack, person: u32) -> String {
-    Token::of(&user_id(person)).ttl_s(TOKEN_TTL_S).sign(stack.jwt_secret())
-}
-
-/// A running noisy neighbour.
-pub(super) struct RunningNeighbour {
-    answers: Answers,
-    tasks: JoinSet<()>,
-    listening: Option<BackgroundLoad>,
-}
-
-impl RunningNeighbour {
-    /// Stops the noisy neighbour. Returns the answers to its requests, with their counts.
-    pub(super) async fn stop(mut self, world: &mut World) -> Result<BTreeMap<String, u64>> {
-        self.tasks.shutdown().await;
-        let mut counts = self.answers.counts();
-        if let Some(listening) = self.listening {
-            let (load, tally) = listening.finish()?;
-            world.load = load;
-            world.load.reset_all();
-            counts.insert("heard".into(), tally.delivered);
-            counts.insert("given".into(), tally.sent);
-            counts.insert("connections closed".into(), tally.closed_count());
-        }
-        Ok(counts)
     }
 }
 
