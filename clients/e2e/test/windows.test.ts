@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { accessibilityFaults } from "../support/axe.js";
 import { Chat } from "../support/chat.js";
 import { focusedElement } from "../support/keys.js";
+import { printFigures, watchFirstRow } from "../support/measure.js";
 
 const chat = new Chat();
 
@@ -31,11 +32,13 @@ test("a room with 3,000 unread messages opens at the first of them, with one req
   const room = await chat.filledRoom(name, ["carol", ada.id], { count: 5400, text: "line #.", read: 2400 });
   await ada.signIn();
   const pageRequests = collectPageRequests(ada.page);
-  const startedAt = Date.now();
+  const firstRow = await watchFirstRow(ada.page);
   await ada.roomLink(name).click();
   await ada.row("line 2401.").waitFor();
-  process.stdout.write(`opened after ${Date.now() - startedAt} ms with ${pageRequests.length} requests\n`);
+  const firstRowMs = await firstRow();
+  printFigures("open room", { unread: 3000, firstRowMs, pageRequests: pageRequests.length });
   expect(pageRequests.length).toBe(1);
+  expect(firstRowMs).toBeLessThan(5000);
   const rowAboveDivider = ada.page.locator("article:has(+ [data-key=unread])");
   expect(await rowAboveDivider.locator(".tidings-bubble-text").textContent()).toBe("line 2400.");
   await chat.screenshot(ada, "window-unread");
