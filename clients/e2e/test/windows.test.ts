@@ -1,5 +1,6 @@
 import type { Page } from "playwright-core";
 import { expect, test } from "vitest";
+import { usesFirefox } from "../setup/browser.js";
 import { accessibilityFaults } from "../support/axe.js";
 import { Chat } from "../support/chat.js";
 import { focusedElement } from "../support/keys.js";
@@ -93,7 +94,9 @@ test("a link to a message opens the room there, with one request", async () => {
   expect(new URL(ada.page.url()).hash).toBe(`#/room/${room}`);
 });
 
-test("the pill of skipped messages has no accessibility faults, on a dark phone too", async () => {
+// The content security policy of the page would block the script that looks for faults. Playwright cannot switch it off
+// in Firefox.
+test.skipIf(usesFirefox)("the pill of skipped messages is accessible, on a dark phone too", async () => {
   const phone = { viewport: { width: 360, height: 740 }, hasTouch: true, colorScheme: "dark" as const };
   for (const [part, device] of Object.entries({ light: {}, dark: phone })) {
     const ada = await chat.person("Ada", { device: { ...device, bypassCSP: true } });
