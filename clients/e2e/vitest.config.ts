@@ -3,13 +3,26 @@ import { defineConfig } from "vitest/config";
 /** The long gate runs only the files named `*.long.test.ts`: `npm run test:long`. */
 const isLongRun = process.env.TIDINGS_LONG === "yes";
 
+/**
+ * The files that need Chromium. Their tests use its protocol, phones, pages without their content security policy, what
+ * WebSockets carry, or the texts of its errors. With WebDriver BiDi Playwright offers none of these. Firefox reports no
+ * long tasks.
+ */
+const NEEDS_CHROMIUM = ["accessibility", "examples", "failover", "menus", "phone", "policy", "privacy"]
+  .concat("live.long", "slow-network.long")
+  .map((name) => `test/${name}.test.ts`);
+
 export default defineConfig({
   test: {
     include: [`test/**/*${isLongRun ? ".long" : ""}.test.ts`],
-    exclude: isLongRun ? [] : ["**/*.long.test.ts"],
+    exclude: [
+      ...(isLongRun ? [] : ["**/*.long.test.ts"]),
+      ...(process.env.TIDINGS_BROWSER === "firefox" ? NEEDS_CHROMIUM : []),
+    ],
     globalSetup: ["setup/global.ts"],
-    // Each worker has its own system. Three workers keep two cores busy, because users and systems often wait.
-    maxWorkers: 3,
+    // Each worker has its own system. Three workers keep two cores busy, because users and systems often wait. The long
+    // tests measure times, so they run one after the other.
+    maxWorkers: isLongRun ? 1 : 3,
     testTimeout: 60_000,
     hookTimeout: 60_000,
     expect: { poll: { timeout: 15_000, interval: 50 } },

@@ -114,6 +114,15 @@ has_chromium() {
   find_chromium || { (provide chromium) && use_unpacked_tools && find_chromium; }
 }
 
+# Finds or installs a Firefox for the tests of the demo and sets $TIDINGS_FIREFOX.
+has_firefox() {
+  if [[ -z ${TIDINGS_FIREFOX:-} ]]; then
+    command -v firefox-esr >/dev/null || { (provide firefox-esr) && use_unpacked_tools; } || return 1
+    TIDINGS_FIREFOX=$(command -v firefox-esr) || return 1
+  fi
+  export TIDINGS_FIREFOX
+}
+
 # Runs vitest, which writes its results as JSON to a file and starts the system's programs from the given folder.
 vitest_clients() {
   local folder=$1 figures=$2 package=$3
@@ -170,10 +179,25 @@ client_test_times() {
 
 # Runs only the tests of the demo in a browser.
 e2e() {
+  local filter=() browser=chromium
+  while (($#)); do
+    case $1 in
+      --browser)
+        browser=${2:-}
+        [[ $browser == chromium || $browser == firefox ]] || fail "--browser needs chromium or firefox"
+        shift
+        ;;
+      --*) fail "unknown option: $1" ;;
+      *) filter=(-t "$1") ;;
+    esac
+    shift
+  done
   if [[ $build_wanted == yes ]]; then build_kit; else use_npm || fail "Node.js 20.19 or later with npm is missing"; fi
-  has_chromium || fail "please install: chromium"
+  if [[ $browser == firefox ]]; then
+    has_firefox || fail "please install: firefox-esr"
+  else
+    has_chromium || fail "please install: chromium"
+  fi
   mkdir -p "$TIDINGS_DEV_DIR"
-  local filter=()
-  if (($#)); then filter=(-t "$1"); fi
-  vitest_clients "${TIDINGS_BIN_DIR:-$target/quick}" "$TIDINGS_DEV_DIR/e2e.json" e2e ${filter[@]+"${filter[@]}"}
+  TIDINGS_BROWSER=$browser vitest_clients "${TIDINGS_BIN_DIR:-$target/quick}" "$TIDINGS_DEV_DIR/e2e.json" e2e ${filter[@]+"${filter[@]}"}
 }

@@ -2,10 +2,9 @@
  * Starts one browser for all tests, and for each worker an environment of its own: a system of two gateways behind
  * proxies, and the demo's server. Files of different workers run in parallel and cannot disturb each other.
  */
-import { existsSync } from "node:fs";
-import { chromium } from "playwright-core";
 import type { TestProject } from "vitest/node";
 import { Stack } from "../../ts/test-system/stack.js";
+import { launchBrowser } from "./browser.js";
 import { serveControl } from "./control.js";
 import { buildDemo, serveDemo } from "./demo.js";
 import type { Environment } from "./environment.js";
@@ -16,9 +15,6 @@ declare module "vitest" {
   }
 }
 
-/** The browser runs without its sandbox, because a container does not have the rights for it. */
-const CHROMIUM_FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"];
-
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   buildDemo();
   const cleanups: (() => unknown)[] = [];
@@ -26,7 +22,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     for (const one of cleanups.splice(0).reverse()) await one();
   };
   try {
-    const browser = await chromium.launchServer({ executablePath: browserPath(), args: CHROMIUM_FLAGS });
+    const browser = await launchBrowser();
     cleanups.push(() => browser.close());
     const environments = Array.from({ length: project.config.maxWorkers }, () =>
       startEnvironment(browser.wsEndpoint(), cleanups),
@@ -58,10 +54,4 @@ async function startEnvironment(browser: string, cleanups: (() => unknown)[]): P
   const demo = await serveDemo(stack.at);
   cleanups.push(demo.close);
   return { demo: demo.url, browser, control: control.url, addresses: stack.at };
-}
-
-function browserPath(): string {
-  const path = process.env.TIDINGS_CHROMIUM || "/usr/bin/chromium";
-  if (!existsSync(path)) throw new Error(`${path} is missing: set TIDINGS_CHROMIUM to a Chromium`);
-  return path;
 }

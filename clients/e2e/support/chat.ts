@@ -1,9 +1,10 @@
 /** The environment of one test file, and its users, whose browser contexts close after each test. */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { type Browser, chromium } from "playwright-core";
+import type { Browser } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, inject, type TestContext } from "vitest";
 import { sign } from "../../ts/test-system/token.js";
+import { browserType } from "../setup/browser.js";
 import type { Environment, StackControl } from "../setup/environment.js";
 import { Person, type PersonOptions } from "./person.js";
 
@@ -31,7 +32,7 @@ export class Chat {
 
   constructor() {
     beforeAll(async () => {
-      this.#browser = await chromium.connect(this.environment.browser);
+      this.#browser = await browserType.connect(this.environment.browser);
     });
     afterEach((context) => this.#closeContexts(context));
     afterAll(() => this.#browser?.close());

@@ -1,7 +1,8 @@
 /** A room with a long history, and a test that scrolls through all of it. */
 import { beforeAll, expect, test } from "vitest";
 import { Chat } from "./chat.js";
-import { scrollUp, watchLongTasks } from "./scroll.js";
+import { printFigures, watchFrames, watchLongTasks } from "./measure.js";
+import { scrollUp } from "./scroll.js";
 
 /** With more rows in the page the browser would become slow. */
 const MAX_ROWS = 200;
@@ -31,8 +32,11 @@ export class LongRoom {
   }
 }
 
-/** Defines a test that scrolls up through `room.count` messages. `countName` is that count in the title. */
-export function testScroll(room: LongRoom, countName: string): void {
+/**
+ * Defines a test that scrolls up through `room.count` messages. `countName` is that count in the title. Of 100 times
+ * between frames, 99 must be below `maxP99FrameMs`.
+ */
+export function testScroll(room: LongRoom, countName: string, maxP99FrameMs: number): void {
   const { chat, count, name } = room;
   test(`a user scrolls up through ${countName} messages, and visible messages never jump`, async () => {
     const ada = await chat.person(reader);
@@ -41,29 +45,36 @@ export function testScroll(room: LongRoom, countName: string): void {
     await ada.signIn();
     await ada.open(name);
     await ada.row(`Message ${count}`).waitFor();
-    const longestTask = await watchLongTasks(ada.messages);
+    const longTasks = await watchLongTasks(ada.page);
+    const frameTimes = await watchFrames(ada.page);
     // Scrolls slowly at first, as a reader does, and then fast.
     const slowScroll = await scrollUp(ada.messages, { seq: count - 400, px: 200, steps: 700 });
     const startedAt = Date.now();
     const fastScroll = await scrollUp(ada.messages, { seq: 1, px: 2500, steps: 5000 });
-    const seconds = ((Date.now() - startedAt) / 1000).toFixed(1);
-    const longestTaskMs = await longestTask();
-    process.stdout.write(
-      `${slowScroll.samples} samples, largest jump ${slowScroll.largestJump} px; ` +
-        `${slowScroll.oldest - 1} more messages in ${seconds} s; ` +
-        `at most ${Math.max(slowScroll.maxRows, fastScroll.maxRows)} rows; ` +
-        `${longestTaskMs ? `longest task ${longestTaskMs} ms` : "no task over 50 ms"}\n`,
-    );
+    const fastScrollMs = Date.now() - startedAt;
+    const maxRows = Math.max(slowScroll.maxRows, fastScroll.maxRows);
+    const frames = await frameTimes();
+    const longestTaskMs = Math.max(0, ...(await longTasks()));
+    printFigures("scroll", {
+      messages: count,
+      samples: slowScroll.samples,
+      largestJumpPx: slowScroll.largestJump,
+      fastScrollMs,
+      maxRows,
+      frames,
+      longestTaskMs,
+    });
     expect(slowScroll.oldest).toBeLessThan(count - 350);
     expect(slowScroll.samples).toBeGreaterThan(30);
     expect(slowScroll.largestJump).toBeLessThanOrEqual(3);
     expect(fastScroll.oldest).toBe(1);
-    expect(Math.max(slowScroll.maxRows, fastScroll.maxRows)).toBeLessThan(MAX_ROWS);
+    expect(maxRows).toBeLessThan(MAX_ROWS);
     await ada.messages.evaluate((box) => box.scrollTo(0, 0));
     await ada.messages.getByText("This is the beginning of").waitFor();
     await expect.poll(() => ada.rows.first().getAttribute("data-seq")).toBe("1");
-    // A longer task would be a visible delay. The limit is generous, because the machine is shared.
+    // A longer task or frame would be a visible delay. The limits are generous, because the machine is shared.
     expect(longestTaskMs).toBeLessThan(1000);
+    expect(frames.p99).toBeLessThan(maxP99FrameMs);
 
     await ada.page.getByRole("button", { name: "Jump to newest" }).click();
     await ada.row(`Message ${count}`).waitFor();

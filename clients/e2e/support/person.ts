@@ -60,6 +60,9 @@ export class Person {
   /** Allows errors about failed connections, because the test breaks them. */
   allowBrokenConnections(): void {
     this.#allowedErrors.push(/net::ERR_/, /WebSocket connection to .* failed/, /status of 50[0-9]/);
+    // The same errors in the words of Firefox.
+    this.#allowedErrors.push(/can.t establish a connection/, /connection to .* was interrupted/);
+    this.#allowedErrors.push(/Cross-Origin Request Blocked/);
   }
 
   /** Allows errors about answers with this status, because the test causes them. */

@@ -54,15 +54,3 @@ export function scrollUp(
     return run();
   }, to);
 }
-
-/** Starts to watch for long tasks. Returns a function that gives the longest one so far, in ms. */
-export async function watchLongTasks(list: Locator): Promise<() => Promise<number>> {
-  await list.evaluate(() => {
-    const seen = window as unknown as { longest: number };
-    seen.longest = 0;
-    new PerformanceObserver((tasks) => {
-      for (const task of tasks.getEntries()) seen.longest = Math.max(seen.longest, task.duration);
-    }).observe({ type: "longtask" });
-  });
-  return () => list.evaluate(() => (window as unknown as { longest: number }).longest);
-}

@@ -1,8 +1,10 @@
 import type { Page } from "playwright-core";
 import { expect, test } from "vitest";
+import { usesFirefox } from "../setup/browser.js";
 import { accessibilityFaults } from "../support/axe.js";
 import { Chat } from "../support/chat.js";
 import { focusedElement } from "../support/keys.js";
+import { printFigures, watchFirstRow } from "../support/measure.js";
 
 const chat = new Chat();
 
@@ -31,11 +33,13 @@ test("a room with 3,000 unread messages opens at the first of them, with one req
   const room = await chat.filledRoom(name, ["carol", ada.id], { count: 5400, text: "line #.", read: 2400 });
   await ada.signIn();
   const pageRequests = collectPageRequests(ada.page);
-  const startedAt = Date.now();
+  const firstRow = await watchFirstRow(ada.page);
   await ada.roomLink(name).click();
   await ada.row("line 2401.").waitFor();
-  process.stdout.write(`opened after ${Date.now() - startedAt} ms with ${pageRequests.length} requests\n`);
+  const firstRowMs = await firstRow();
+  printFigures("open room", { unread: 3000, firstRowMs, pageRequests: pageRequests.length });
   expect(pageRequests.length).toBe(1);
+  expect(firstRowMs).toBeLessThan(5000);
   const rowAboveDivider = ada.page.locator("article:has(+ [data-key=unread])");
   expect(await rowAboveDivider.locator(".tidings-bubble-text").textContent()).toBe("line 2400.");
   await chat.screenshot(ada, "window-unread");
@@ -90,7 +94,9 @@ test("a link to a message opens the room there, with one request", async () => {
   expect(new URL(ada.page.url()).hash).toBe(`#/room/${room}`);
 });
 
-test("the pill of skipped messages has no accessibility faults, on a dark phone too", async () => {
+// The content security policy of the page would block the script that looks for faults. Playwright cannot switch it off
+// in Firefox.
+test.skipIf(usesFirefox)("the pill of skipped messages is accessible, on a dark phone too", async () => {
   const phone = { viewport: { width: 360, height: 740 }, hasTouch: true, colorScheme: "dark" as const };
   for (const [part, device] of Object.entries({ light: {}, dark: phone })) {
     const ada = await chat.person("Ada", { device: { ...device, bypassCSP: true } });
