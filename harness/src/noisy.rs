@@ -72,16 +72,25 @@ impl Answers {
     }
 }
 
-/// Polls these rooms at a gateway repeatedly. One of `polls_per_message` polls sends a message to the first room.
-pub async fn poll_repeatedly(http: Http, rooms: Vec<String>, polls_per_message: u32, answers: Answers) {
+/// Polls these rooms at a gateway repeatedly. One of `polls_per_message` polls sends a message to the first room: of the
+/// first polls those whose poller `number` is a multiple of it, and later random ones.
+pub async fn poll_repeatedly(
+    http: Http,
+    rooms: Vec<String>,
+    number: u32,
+    polls_per_message: u32,
+    answers: Answers,
+) {
+    let mut must_send = number.is_multiple_of(polls_per_message);
     let mut cursors = json!(rooms.iter().map(|room| (room.as_str(), ())).collect::<BTreeMap<_, _>>());
     loop {
         let mut body = json!({ "cursors": cursors, "timeout_ms": POLL_TIMEOUT_MS });
-        if rand::random_ratio(1, polls_per_message) {
+        if must_send {
             let send = json!({ "type": "message:send", "room": rooms[0], "client_id": clock::client_id(),
                 "attempt": 1, "ack": "accepted", "content": "from a poll" });
             body["commands"] = json!([send]);
         }
+        must_send = rand::random_ratio(1, polls_per_message);
         let answer = http.post("/poll", body).await;
         if answers.count_http("poll", answer.as_ref().ok())
             && let Ok(answer) = answer

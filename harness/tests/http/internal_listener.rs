@@ -382,11 +382,11 @@ async fn concurrent_callers_get_their_own_answers() -> Result<()> {
 async fn users_in_partitions_of_an_earlier_epoch_do_not_delay_others() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let (client, secret) = (internal_client(&stack)?, Some(stack.internal_secret()));
-    let room = stack.http("alice").new_room(&[]).await?;
-    let mut other = stack.http("bob").new_room(&[]).await?;
+    let other = stack.http("bob").new_room(&[]).await?;
+    let mut room = stack.http("alice").new_room(&[]).await?;
     let partition = |room: &str| anyhow::Ok(Partition::of(&RoomId::parse(room)?));
-    while partition(&other)? == partition(&room)? {
-        other = stack.http("bob").new_room(&[]).await?;
+    while partition(&room)? == partition(&other)? {
+        room = stack.http("alice").new_room(&[]).await?;
     }
     let rooms = [RoomId::parse(&room)?, RoomId::parse(&other)?];
     let seeded = client.seed(Epoch(1), &rooms).await?;

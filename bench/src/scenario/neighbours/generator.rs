@@ -127,7 +127,7 @@ impl RunningNoise {
                     let url = format!("http://{node}");
                     let http = Http::sharing(pool.clone(), &url, &order.token(person));
                     let rooms = blocks.rooms_of(person).into_iter().map(|room| order.room(room)).collect();
-                    tasks.spawn(noisy::poll_repeatedly(http, rooms, POLLS_PER_MESSAGE, answers.clone()));
+                    tasks.spawn(noisy::poll_repeatedly(http, rooms, person, POLLS_PER_MESSAGE, answers.clone()));
                 }
             }
             NoisyNeighbour::Searches { person, parallel, .. } => {

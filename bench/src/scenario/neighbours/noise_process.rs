@@ -14,8 +14,6 @@ use super::generator::{NoiseOrder, STARTED_LINE};
 use crate::processes::Process;
 
 const PROGRAM: &str = "bench-noise";
-/// The niceness of the process: the lowest priority.
-pub(super) const NICENESS: &str = "19";
 /// The answers that show how much was delivered to the noisy neighbour.
 const DELIVERIES: [&str; 3] = ["heard", "poll 200", "search 200"];
 
@@ -37,12 +35,12 @@ pub(super) struct NoiseReport {
 impl NoiseProcess {
     /// Starts the process, and waits until the noise has begun. The program is always that of this build: a
     /// `TIDINGS_BIN_DIR` with an older version names the services only.
-    pub(super) async fn start(order: NoiseOrder) -> Result<NoiseProcess> {
+    pub(super) async fn start(order: NoiseOrder, niceness: u32) -> Result<NoiseProcess> {
         let program = folder::build_folder()?.join(PROGRAM);
         ensure!(program.exists(), "{} is missing: build all programs of tidings-bench", program.display());
         // `nice` becomes the program, so the pid of the child is that of the program.
         let mut child = Command::new("nice")
-            .args(["-n", NICENESS])
+            .args(["-n", &niceness.to_string()])
             .arg(program)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

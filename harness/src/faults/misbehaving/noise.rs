@@ -110,6 +110,7 @@ pub(in crate::faults) fn start_noise(
                 making.spawn(noisy::poll_repeatedly(
                     http,
                     misbehaving.polled.clone(),
+                    number as u32,
                     POLLS_PER_MESSAGE,
                     answers(),
                 ));
