@@ -41,6 +41,7 @@ test("a room without messages shows when it was created", async () => {
 
 test("a room that is joined before the list is read shows no time", async () => {
   const { server } = showList();
-  server.http = (_, path) => (path === "/me/rooms" ? { status: 503, body: { code: "unavailable" } } : undefined);
+  const refusal = { status: 503, body: { code: "unavailable" } };
+  server.http = (_, path) => (path === "/me/rooms" ? refusal : undefined);
   expect(await timeOf("kitchen")).toBeUndefined();
 });
