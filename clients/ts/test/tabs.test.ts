@@ -35,7 +35,7 @@ test("an open tab keeps its unsent messages, and the other tabs send them after 
 test.each([
   ["a fast", 0],
   ["a slow", 50],
-])("two tabs that find the messages of a dead tab in %s storage send each once and in order", async (_, ms) => {
+])("two tabs that adopt the same messages from %s storage send each once and in order", async (_, ms) => {
   const [world, disk] = [new World(), sharedDisk()];
   const dead = disk.tab();
   const crashed = await openTab(world, { storage: dead });
