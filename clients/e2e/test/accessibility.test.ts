@@ -91,6 +91,12 @@ test.each(["light", "dark"] as const)(
       await page.keyboard.press("Escape");
       await waitUntilDialogCloses(title);
     }
+    await ada.account.click();
+    await page.getByRole("menuitem", { name: "Notifications…" }).click();
+    await page.getByRole("dialog", { name: "Notifications" }).waitFor();
+    await checkPart("notifications");
+    await page.keyboard.press("Escape");
+    await waitUntilDialogCloses("Notifications");
     await page.context().setOffline(true);
     await ada.banner.waitFor();
     await checkPart("offline");

@@ -11,6 +11,7 @@ export { ChatUiProvider, type ChatUiProviderProps } from "./ChatUiProvider.js";
 export { BrowseDialog } from "./dialogs/BrowseDialog.js";
 export { DirectDialog } from "./dialogs/DirectDialog.js";
 export { NewRoomDialog } from "./dialogs/NewRoomDialog.js";
+export { NotificationsDialog } from "./dialogs/NotificationsDialog.js";
 export { errorText } from "./logic/connection.js";
 export { displayName } from "./logic/names.js";
 export type { NotificationPreview } from "./logic/notify.js";

@@ -76,6 +76,31 @@ test("a private message offers and mentions only its audience", async () => {
   await waitFor(() => expect(server.framesOf("message:send")[0]?.mentions).toEqual(["carol"]));
 });
 
+test("a message with 20 mentions offers nobody else and says why, until one mention is removed", async () => {
+  const { server, client } = showRoom();
+  const users = Array.from({ length: 21 }, (_, index) => `guest-${index + 10}`);
+  for (const user of users) server.addMember("kitchen", user);
+  const input = await readyInput();
+  type(input, "");
+  const mentioned = users.slice(0, 20);
+  const content = mentioned.map((user) => `@${user} `).join("");
+  draft(client.room("kitchen")).set({ content, mentions: mentioned });
+  await waitFor(() => expect(input.value).toBe(content));
+  const notice = "A message mentions at most 20 people.";
+  expect(screen.queryByText(notice)).toBeNull();
+  type(input, `${content}@guest 3`);
+  expect(screen.getByText(notice).getAttribute("role")).toBe("status");
+  expect(screen.queryByRole("listbox")).toBeNull();
+  // Another `@` that means nobody needs no notice.
+  type(input, `${content}@nobody`);
+  expect(screen.queryByText(notice)).toBeNull();
+  type(input, `${content.replace("@guest-10 ", "")}@guest 3`);
+  expect(screen.queryByText(notice)).toBeNull();
+  fireEvent.click(screen.getByRole("option", { name: /Guest 30/ }));
+  fireEvent.keyDown(input, { key: "Enter" });
+  await waitFor(() => expect(server.framesOf("message:send")[0]?.mentions).toEqual(users.slice(1)));
+});
+
 test("an edit keeps the mentions, and sends others only when they changed", async () => {
   const { server } = showRoom();
   const input = await readyInput();

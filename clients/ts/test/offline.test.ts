@@ -334,6 +334,48 @@ test("a sign-out deletes the cache, and keeps unsent messages unless all is to b
   expect(await outboxKeys()).toEqual([]);
 });
 
+test("each of two tabs keeps the messages of the rooms that it has opened", async () => {
+  const world = new World(["r", "s"]);
+  const storage = memoryStorage();
+  world.server.say("r", "bob", "first in r");
+  world.server.say("s", "bob", "first in s");
+  const [one, two] = [await openPage(world, { storage }), await openPage(world, { storage })];
+  one.room("r").open();
+  two.room("s").open();
+  await world.clock.pass(1_000);
+  await Promise.all([members(one.room("r")).load(), world.clock.pass(1_000)]);
+  world.server.say("r", "bob", "later in r");
+  world.server.say("s", "bob", "later in s");
+  await world.clock.pass(5_000);
+  one.close();
+  await world.clock.pass(5_000);
+  // The second tab has not opened this room.
+  world.server.say("r", "bob", "last in r");
+  await world.clock.pass(5_000);
+  two.close();
+  const client = await openOffline(world, storage);
+  expect(contents(client)).toEqual(["first in r", "later in r"]);
+  expect(members(client.room("r")).get()).toMatchObject([{ user: "alice" }, { user: "bob" }]);
+  expect(client.rooms.get().items.find(({ id }) => id === "r")?.lastMessage?.content).toBe("last in r");
+  client.room("s").open();
+  await settle();
+  expect(contents(client, "s")).toEqual(["first in s", "later in s"]);
+});
+
+test("a room that is closed before its messages are written keeps them", async () => {
+  const world = new World();
+  const storage = memoryStorage();
+  world.server.say("r", "bob", "first");
+  const one = await openPage(world, { storage });
+  await world.clock.pass(5_000);
+  const release = one.room("r").open();
+  await world.clock.pass(1_000);
+  release();
+  one.close();
+  await world.clock.pass(5_000);
+  expect(contents(await openOffline(world, storage))).toEqual(["first"]);
+});
+
 test("after a sign-out other tabs of the account write nothing more", async () => {
   const { world, storage } = await visited();
   const [one, two] = [await openPage(world, { storage }), await openPage(world, { storage })];

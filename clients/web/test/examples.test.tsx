@@ -41,3 +41,10 @@ test("an example has a server of its own in the page", async () => {
   const members = await screen.findByRole("complementary", { name: "Members" });
   await waitFor(() => expect(within(members).getByText("Carol Ann")).toBeDefined());
 });
+
+test("rooms without messages have the time of their creation", async () => {
+  const example = open("Rooms");
+  const room = await within(example).findByRole("link", { name: /workshop/ }, { timeout: 5_000 });
+  const createdAt = Date.parse(room.querySelector("time")?.dateTime ?? "");
+  expect(Math.abs(Date.now() - createdAt)).toBeLessThan(60_000);
+});

@@ -251,7 +251,7 @@ function MessageInput() {
           <Icon name={mode ? "check" : "send"} />
         </button>
       </div>
-      <LimitLine id={limitId} left={remainingChars} limit={limit} />
+      <LimitLine id={limitId} left={remainingChars} limit={limit} mentionsFull={picker.isFull} />
       {open?.what === "emoji" && (
         <EmojiPicker
           anchor={open.anchor}

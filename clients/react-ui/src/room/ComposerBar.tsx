@@ -1,4 +1,5 @@
 import type { Message } from "@tidings/client";
+import { MAX_MENTIONS } from "../logic/mentions.js";
 import { listNames, plural } from "../logic/names.js";
 import { previewText } from "../logic/preview.js";
 import { IconButton } from "../ui/Button.js";
@@ -55,14 +56,24 @@ export function PrivateBar({ names, onCancel }: { names: readonly string[]; onCa
 /** The number of characters that are left is shown when it is below this. */
 const SHOW_BELOW_CHARS = 100;
 
-/** Shows how many characters are left, or how many characters the message is too long. */
-export function LimitLine({ id, left, limit }: { id: string; left: number; limit: number }) {
+interface LimitLineProps {
+  readonly id: string;
+  /** The number of characters that are left. */
+  readonly left: number;
+  readonly limit: number;
+  /** Whether the user types one mention more than a message can have. */
+  readonly mentionsFull: boolean;
+}
+
+/** Shows how many characters are left or too many, and that no more people can be mentioned. */
+export function LimitLine({ id, left, limit, mentionsFull }: LimitLineProps) {
   const isTooLong = left < 0;
   const text = isTooLong
     ? `Too long by ${plural(-left, "character")}. A message has at most ${limit.toLocaleString()}.`
     : `${plural(left, "character")} left`;
   return (
     <p id={id} className="tidings-composer-limit" data-over={isTooLong || undefined}>
+      <span role="status">{mentionsFull && `A message mentions at most ${MAX_MENTIONS} people. `}</span>
       {left < SHOW_BELOW_CHARS && text}
       {/* Screen readers announce the limit once, not each character. */}
       <span className="tidings-visually-hidden" role="status">

@@ -26,6 +26,8 @@ interface MentionedText {
 /** The people picker of the input: the members whom the typed `@` may mean. */
 export function useMentions({ room, text, mentions, audience, me, insert }: MentionedText): {
   readonly options: OptionsState<Candidate>;
+  /** Whether the typed `@` means a member, but the text has the most mentions already. */
+  readonly isFull: boolean;
   /** Takes the position of the cursor; undefined while the input has no focus. */
   readonly setCursor: (cursor: number | undefined) => void;
   /** The mentions that are left after a change of the text. */
@@ -40,10 +42,11 @@ export function useMentions({ room, text, mentions, audience, me, insert }: Ment
   const isFinished = mentionLabels(mentions, members).some(({ texts }) =>
     texts.some((label) => label.toLocaleLowerCase() === query),
   );
-  const isOpen =
-    typed !== undefined && !isFinished && typed.from !== closedAt && mentions.length < MAX_MENTIONS;
+  const isOpen = typed !== undefined && !isFinished && typed.from !== closedAt;
+  const found = isOpen && members ? findMembers(typed.query, members, audience, me) : [];
+  const isFull = found.length > 0 && mentions.length >= MAX_MENTIONS;
   const options = useOptions<Candidate>({
-    options: isOpen && members ? findMembers(typed.query, members, audience, me) : [],
+    options: isFull ? [] : found,
     onChoose: ({ user, name }) => {
       if (typed === undefined || cursor === undefined) return;
       insert(`@${name} `, typed.from, cursor, mentions.includes(user) ? mentions : [...mentions, user]);
@@ -54,6 +57,7 @@ export function useMentions({ room, text, mentions, audience, me, insert }: Ment
   });
   return {
     options,
+    isFull,
     setCursor: (next) => {
       setCursor(next);
       if (next === undefined || mentionAt(text, next) === undefined) setClosedAt(undefined);

@@ -8,6 +8,7 @@ import {
 } from "../logic/notify.js";
 import { useChatUi } from "../state/chatUi.js";
 import { claimNotification, markVisible } from "../state/notifyLocks.js";
+import { notifyPermission } from "../state/notifyPermission.js";
 import { showNotification } from "../state/showNotification.js";
 import { playTone } from "../state/tone.js";
 import { tryStorage } from "../state/tryStorage.js";
@@ -53,7 +54,7 @@ export function Notifications({ preview = "public", sound = false, icon }: Notif
       const me = latest.current.user;
       const summary = client.rooms.get().items.find(({ id }) => id === message.room);
       if (!document.hidden || !wantsNotification(message, summary, me)) return;
-      const permission = permissionNow();
+      const permission = notifyPermission();
       if (permission === "default" && !isDeclined()) setIsAsking(true);
       if (permission !== "granted" || !(await claimNotification(me ?? "", message.room, message.seq))) return;
       const { title, body } = notificationText(message, summary, me, latest.current.preview);
@@ -97,11 +98,6 @@ export function Notifications({ preview = "public", sound = false, icon }: Notif
       </button>
     </section>
   );
-}
-
-/** The permission of the browser; `denied` if the browser has no notifications. */
-function permissionNow(): NotificationPermission {
-  return typeof Notification === "function" ? Notification.permission : "denied";
 }
 
 function isDeclined(): boolean {

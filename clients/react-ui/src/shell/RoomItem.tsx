@@ -2,6 +2,7 @@ import type { OutboxEntry, RoomSummary } from "@tidings/client";
 import { useDraft, useTyping } from "@tidings/react";
 import { type MouseEvent, memo } from "react";
 import { displayName, typingText } from "../logic/names.js";
+import { originalTime } from "../logic/originalTime.js";
 import { isNewer, lastMessageText, previewText } from "../logic/preview.js";
 import { listTime } from "../logic/time.js";
 import { badgeText, roomTitle } from "../logic/title.js";
@@ -67,7 +68,7 @@ function RoomItemContent({ room, current, waiting, marked }: RoomItemContentProp
   const { lastMessage: last, unread, unreadMentions } = room;
   const typingLine = typingText(typing.map((user) => displayName(user.id, user.name)));
   const own = isNewer(waiting, last) ? waiting : undefined;
-  const at = own?.at ?? last?.at ?? room.updatedAt;
+  const at = own?.at ?? (last ? originalTime(last) : room.updatedAt);
   return (
     <>
       <RoomAvatar room={room} />
@@ -88,9 +89,12 @@ function RoomItemContent({ room, current, waiting, marked }: RoomItemContentProp
               <span className="tidings-visually-hidden">, archived</span>
             </>
           )}
-          <time dateTime={new Date(at).toISOString()} data-unread={unread > 0 || undefined}>
-            {listTime(at, now)}
-          </time>
+          {/* The time of a room that was joined but not read yet is unknown, and then 0. */}
+          {at > 0 && (
+            <time dateTime={new Date(at).toISOString()} data-unread={unread > 0 || undefined}>
+              {listTime(at, now)}
+            </time>
+          )}
         </span>
         <span className="tidings-room-item-line tidings-line">
           <span

@@ -214,18 +214,22 @@ export class OfflineCache implements Feature {
   #write(): void {
     this.#writeTimer.clear();
     const user = this.#core.me()?.id;
-    if (!this.#active || !user || user !== this.#user) return;
-    const changes = this.#snapshots?.take(this.#rooms, user, (room) => this.#showWhenOpened(room));
-    const { texts = [], dropped = [] } = changes ?? {};
+    const snapshots = this.#snapshots;
+    if (!this.#active || !snapshots || !user || user !== this.#user) return;
+    const { texts, dropped } = snapshots.take(this.#rooms, user, (room) => this.#showWhenOpened(room));
     if (!texts.length && !dropped.length) return;
     this.#run(async (storage) => {
       if (await this.#isForeign(storage)) return this.#stop();
       for (const id of dropped) await storage.remove(storage.roomKey(id));
-      for (const [id, text] of texts) await storage.write(storage.roomKey(id), text);
+      for (const [room, text, isOpen] of texts) {
+        const key = storage.roomKey(room.id);
+        const merged = isOpen ? undefined : snapshots.merge(room, await storage.read(key));
+        await storage.write(key, merged ?? text);
+      }
       // Another tab may have signed out during the writes.
       if (!(await this.#isForeign(storage))) return;
       this.#stop();
-      for (const [id] of texts) await storage.remove(storage.roomKey(id));
+      for (const [{ id }] of texts) await storage.remove(storage.roomKey(id));
     });
   }
 

@@ -53,7 +53,7 @@ function smaller({ members, page, ...rest }: RoomRecord): RoomRecord | undefined
 }
 
 /** Decodes a record. Returns undefined for a damaged text or another version. */
-export function decodeRoom(text: string): RoomRecord | undefined {
+export function decodeRoom(text: string | null): RoomRecord | undefined {
   const stored = parse(text);
   if (!hasShape(stored, ROOM_SHAPE)) return undefined;
   const record = stored as RoomRecord;
@@ -73,16 +73,16 @@ export const encodeUser = (me: Me): string => JSON.stringify({ v: VERSION, me })
 
 /** Decodes the user of the cache. Returns undefined for a damaged text or another version. */
 export function decodeUser(text: string | null): Me | undefined {
-  const stored = text ? parse(text) : undefined;
+  const stored = parse(text);
   if (!hasShape(stored, "v:n me:o")) return undefined;
   const { me } = stored as { me: Me };
   return hasShape(me, "id limits:o") ? me : undefined;
 }
 
 /** Parses JSON of the present version. Returns undefined for any other text. */
-function parse(text: string): unknown {
+function parse(text: string | null): unknown {
   try {
-    const stored: { v?: unknown } | null = JSON.parse(text);
+    const stored: { v?: unknown } | null = JSON.parse(text ?? "");
     return stored?.v === VERSION ? stored : undefined;
   } catch {
     return undefined;

@@ -6,7 +6,7 @@ import type { RoomImpl } from "../room/room.js";
 import type { Rooms } from "../rooms.js";
 import type { Member, Message, RoomSummary } from "../types.js";
 import type { Limits } from "./cache.js";
-import { type CachedPage, encodeRoom, type RoomRecord } from "./record.js";
+import { type CachedPage, decodeRoom, encodeRoom, type RoomRecord } from "./record.js";
 
 /** The most members that are kept of a room. A larger list is not kept, because a part of it would mislead. */
 const MAX_MEMBERS = 200;
@@ -17,9 +17,9 @@ interface Snapshot {
   readonly bytes: number;
 }
 
-/** What must be written: the new texts by room id, and the ids of rooms that are not kept any more. */
+/** What must be written: the new texts of rooms, and the ids of rooms that are not kept any more. */
 export interface Changes {
-  readonly texts: readonly (readonly [id: string, text: string])[];
+  readonly texts: readonly (readonly [room: RoomImpl, text: string, isOpen: boolean])[];
   readonly dropped: readonly string[];
 }
 
@@ -39,6 +39,20 @@ export class RoomSnapshots {
     this.#snapshots.set(room, { record, bytes: jsonByteLength(record) });
   }
 
+  /**
+   * Takes the page and the members of the stored record of a closed room, because another tab may have the room open.
+   * Returns the text to store; undefined if nothing is to be taken.
+   */
+  merge(room: RoomImpl, text: string | null): string | undefined {
+    const before = this.recordOf(room);
+    const stored = decodeRoom(text);
+    if (!before || stored?.user !== before.user) return undefined;
+    const { page, members } = stored;
+    const record = { ...before, page, members };
+    this.add(room, record);
+    return encodeRoom(record, this.#limits.maxRoomBytes)?.text;
+  }
+
   recordOf(room: RoomImpl): RoomRecord | undefined {
     return this.#snapshots.get(room)?.record;
   }
@@ -54,22 +68,22 @@ export class RoomSnapshots {
   take(rooms: Rooms, user: string, onNew: (room: RoomImpl) => void): Changes {
     const { maxRooms, maxRoomBytes, maxBytes } = this.#limits;
     const list = rooms.get();
-    const texts: [string, string][] = [];
+    const texts: [RoomImpl, string, boolean][] = [];
     const kept = new Set<RoomImpl>();
     let total = 0;
     for (const summary of list.items.slice(0, maxRooms)) {
       const room = rooms.room(summary.id);
       const before = this.#snapshots.get(room);
       const record = this.#recordOf(room, summary, user, before?.record);
-      const isStored = before !== undefined && isSame(before.record, record);
+      const isStored = before && isSame(before.record, record);
       const encoded = isStored ? undefined : encodeRoom(record, maxRoomBytes);
-      const snapshot = encoded ? { record, bytes: encoded.bytes } : isStored ? before : undefined;
+      const snapshot = isStored ? before : encoded && { record, bytes: encoded.bytes };
       if (!snapshot) continue;
       total += snapshot.bytes;
       if (total > maxBytes) break;
       kept.add(room);
       this.#snapshots.set(room, snapshot);
-      if (encoded) texts.push([room.id, encoded.text]);
+      if (encoded) texts.push([room, encoded.text, room.opened]);
       if (!before) onNew(room);
     }
     const dropped: string[] = [];
@@ -101,7 +115,6 @@ export class RoomSnapshots {
     const { cursor } = log;
     if (!room.opened || !timeline.loaded || timeline.hasNewer || !cursor) return before;
     const items: Message[] = [];
-    let { hasOlder } = timeline;
     let end = cursor;
     for (const { seq, mine, stored } of messages.get().items) {
       // Takes the row without changes that the server has not confirmed.
@@ -115,9 +128,11 @@ export class RoomSnapshots {
       items.push(row);
     }
     const { maxMessages } = this.#limits;
-    if (items.length > maxMessages) hasOlder = true;
-    const page = { cursor: end, items: items.slice(-maxMessages), hasOlder };
-    return before && isSamePage(before, page) ? before : page;
+    return {
+      cursor: end,
+      items: items.slice(-maxMessages),
+      hasOlder: timeline.hasOlder || items.length > maxMessages,
+    };
   }
 }
 
@@ -126,14 +141,8 @@ function membersOf(room: RoomImpl): readonly Member[] | undefined {
   return members && members.length <= MAX_MEMBERS ? members : undefined;
 }
 
-/** Whether two records have the same content. Most parts are the same objects, so JSON is needed rarely. */
+/** Whether two records have the same content. The parts of a closed room are the same objects, so it needs no JSON. */
 const isSame = (one: RoomRecord, other: RoomRecord): boolean =>
   (["user", "summary", "sentRead", "page", "members"] as const).every(
     (key) => one[key] === other[key] || JSON.stringify(one[key]) === JSON.stringify(other[key]),
   );
-
-const isSamePage = (one: CachedPage, other: CachedPage): boolean =>
-  one.cursor.seq === other.cursor.seq &&
-  one.cursor.epoch === other.cursor.epoch &&
-  one.items.length === other.items.length &&
-  one.items.every((message, at) => message === other.items[at]);

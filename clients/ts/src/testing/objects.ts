@@ -44,7 +44,7 @@ export function messageObject(server: ScriptedServer, event: Json, me: string): 
 
 /** A room as HTTP returns it. */
 export function roomObject(server: ScriptedServer, id: string, me: string): Json {
-  const log = server.room(id).log;
+  const { log, createdAt } = server.room(id);
   const messages = log.filter((event) => event.type === "message:new");
   const last = messages.at(-1);
   const read = server.room(id).read.get(me) ?? 0;
@@ -60,8 +60,8 @@ export function roomObject(server: ScriptedServer, id: string, me: string): Json
     kind: "private",
     name: server.room(id).name,
     created_by: "bob",
-    created_at: server.at(),
-    updated_at: (last?.at as string) ?? new Date(0).toISOString(),
+    created_at: createdAt,
+    updated_at: last?.at ?? createdAt,
     archived: false,
     metadata: null,
     members: server.room(id).others.length + 1,

@@ -15,10 +15,15 @@ export interface Session {
   close(code: number, reason?: string): void;
 }
 
+/** When rooms were created by default. It is before all messages, so rooms without messages are last in lists. */
+const CREATED_AT = "2020-01-01T00:00:00.000Z";
+
 /** A room of the server. */
 export interface ScriptedRoom {
   readonly id: string;
   name: string;
+  /** When the room was created, as in the wire format. */
+  createdAt: string;
   /** The users in the room apart from the one who asks. */
   readonly others: string[];
   /** The events of the room. The one at index `i` has the seq `i + 1`. */
@@ -79,6 +84,7 @@ export class ScriptedServer {
     const room: ScriptedRoom = {
       id,
       name: id,
+      createdAt: CREATED_AT,
       others: [...others],
       log: [],
       tailStart: 0,

@@ -12,7 +12,7 @@ export function exampleOptions(): ClientOptions {
   const { server } = network;
   server.addRoom("kitchen", ["bob", "carol-ann"]);
   server.addRoom("garden", ["bob"]);
-  server.addRoom("workshop", ["carol-ann"]);
+  server.addRoom("workshop", ["carol-ann"]).createdAt = new Date(server.now()).toISOString();
   server.presence.set("bob", "online").set("carol-ann", "away").set("alice", "online");
   server.say("garden", "bob", "The beans need water. Can you do it *today*?");
   server.say("kitchen", "carol-ann", "Shall we bake on Sunday?");

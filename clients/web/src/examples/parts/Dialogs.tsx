@@ -5,11 +5,19 @@ import {
   Dialog,
   DirectDialog,
   NewRoomDialog,
+  NotificationsDialog,
   RoomSwitcher,
 } from "@tidings/react-ui";
 import { useState } from "react";
 
-const NAMES = ["New room", "Message a person", "Public rooms", "Go to room", "A dialog of the app"];
+const NAMES = [
+  "New room",
+  "Message a person",
+  "Public rooms",
+  "Go to room",
+  "Notifications",
+  "A dialog of the app",
+];
 
 export default function Dialogs() {
   const [open, setOpen] = useState<string>();
@@ -27,6 +35,7 @@ export default function Dialogs() {
       {open === "Message a person" && <DirectDialog onClose={close} />}
       {open === "Public rooms" && <BrowseDialog onClose={close} />}
       {open === "Go to room" && <RoomSwitcher onClose={close} />}
+      {open === "Notifications" && <NotificationsDialog onClose={close} />}
       {open === "A dialog of the app" && (
         <Dialog title="Hello" onClose={close} confirm={<Button variant="primary">Save</Button>}>
           <p>Its content is yours.</p>
