@@ -115,7 +115,7 @@ test("the page asks only after a message has arrived while it was hidden, and as
   expect(requestPermission).toHaveBeenCalledTimes(1);
 });
 
-test("after \"Not now\" the page does not ask for 14 days, also after a reload", async () => {
+test('after "Not now" the page does not ask for 14 days, also after a reload', async () => {
   const { requestPermission } = stubNotifications("default");
   const first = await showPage();
   await first.say("bob", "missed");
