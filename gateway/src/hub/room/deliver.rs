@@ -1,9 +1,9 @@
 //! Sends a record to the live subscriptions of a room. A large room is sent a record in slices, so that other rooms do
 //! not wait until all subscriptions of the large room were sent the record.
 //!
-//! Between two slices the room's position stays before the record. The subscriptions that were sent the record are ahead
-//! of the room, like subscriptions that went live above its position. So joins, leaves, refills and replays need not
-//! know whether a record is being sent in slices.
+//! Between two slices the room's position stays before the record. The subscriptions that were sent the record are
+//! ahead of the room, like subscriptions that went live above its position. So joins, leaves, refills and replays need
+//! not know whether a record is being sent in slices.
 
 use slab::Slab;
 use tidings_shared::log::Record;
@@ -18,8 +18,8 @@ use crate::{
 /// most this many live subscriptions is not sent slices. The tests of the hub have few subscriptions.
 pub const MAX_SLICE_RECEIVERS: usize = if cfg!(test) { 2 } else { 256 };
 
-/// Calls `visit` for the subscriptions of one slice, which begins with the slot `from_slot`. Returns the slot with which
-/// the next slice begins; `None` after the last slot.
+/// Calls `visit` for the subscriptions of one slice, which begins with the slot `from_slot`. Returns the slot with
+/// which the next slice begins; `None` after the last slot.
 pub(super) fn visit_slice<P>(
     subscribers: &mut Slab<Subscriber<P>>,
     from_slot: usize,
@@ -58,9 +58,9 @@ impl<P: Peer> Room<P> {
         }
     }
 
-    /// Sends a record to those of the next slice, which begins with `from_slot`. Returns the slot with which the slice
-    /// after it begins. Leaves out the subscriptions of the user whose membership the record changes, because their
-    /// role must change when they were sent the record.
+    /// Sends a record to the live subscriptions of one slice that may see it. Returns the slot with which the next slice
+    /// begins. Leaves out the subscriptions of the user whose membership the record changes, because their role must
+    /// change directly after they were sent the record. [`Room::deliver`] sends it to them after the last slice.
     pub(super) fn deliver_slice(
         &mut self,
         record: &Record,

@@ -80,8 +80,8 @@ impl Model {
         self.want_refill_if(refill_wanted);
     }
 
-    /// Sends a slice of the records that are being dispatched: of a run if they can be sent as one, or else of the first
-    /// record.
+    /// Sends a slice of the records that are being dispatched: of a run if they can be sent as one, or else of the
+    /// first record.
     fn send_slice(&mut self) {
         let Some((mut records, from_slot)) = self.dispatching.take() else { return };
         let run =
