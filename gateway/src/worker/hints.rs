@@ -1,7 +1,7 @@
 //! Delivers the records and user events of a worker's queue in bounded turns. After a turn the task yields, so that the
 //! connections' tasks write to their sockets. Records above the bound of a turn wait in a backlog. The backlog has
-//! queues by room, which are served in turn, so a busy room does not delay other rooms. A record of a large room is sent
-//! in slices, one in a turn, and waits before the other records of its room meanwhile.
+//! queues by room, which are served in turn, so a busy room does not delay other rooms. A record of a large room is
+//! sent in slices, one in a turn, and waits before the other records of its room meanwhile.
 
 use std::{
     rc::Rc,

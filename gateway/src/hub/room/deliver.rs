@@ -58,9 +58,9 @@ impl<P: Peer> Room<P> {
         }
     }
 
-    /// Sends a record to the live subscriptions of one slice that may see it. Returns the slot with which the next slice
-    /// begins. Leaves out the subscriptions of the user whose membership the record changes, because their role must
-    /// change directly after they were sent the record. [`Room::deliver`] sends it to them after the last slice.
+    /// Sends a record to the live subscriptions of one slice that may see it. Returns the slot with which the next
+    /// slice begins. Leaves out the subscriptions of the user whose membership the record changes, because their role
+    /// must change directly after they were sent the record. [`Room::deliver`] sends it to them after the last slice.
     pub(super) fn deliver_slice(
         &mut self,
         record: &Record,
