@@ -7,6 +7,9 @@ use tidings_shared::ids::RoomId;
 pub enum DispatchOutcome {
     /// The record was sent to all live subscriptions that may see it.
     Delivered,
+    /// The record was sent to a part of the subscriptions of a large room. Before any other record of the room, the
+    /// caller must dispatch the record again with this slot, until the outcome is another one.
+    Partial(usize),
     /// No subscription was live. Later joins read the record from the room's tail.
     NobodyLive,
     /// The record is of an older epoch, or was sent already.

@@ -5,6 +5,7 @@
 
 mod common_limits;
 mod lagging;
+mod large_room;
 mod limits;
 mod membership;
 mod membership_behind;

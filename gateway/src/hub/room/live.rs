@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use tidings_shared::log::{Record, record::is_visible_to};
 
-use super::{Room, Subscriber, Subscription};
+use super::{Room, Subscriber, Subscription, deliver::visit_slice};
 use crate::{hub::Peer, transport::Frame};
 
 /// Whether a live-only record is for a user. A record with a visibility is for the named users and roles only. Any
@@ -34,21 +34,33 @@ impl<P: Peer> Room<P> {
     }
 
     /// Sends a live-only record to the live subscriptions that it is for, unless they may have missed the removal of
-    /// their user.
-    pub fn deliver_live_only(&mut self, record: &Record, frame: &Frame) {
+    /// their user. Of a large room, only one slice is sent, which begins with `from_slot`. Returns the slot with which
+    /// the next slice begins.
+    pub fn deliver_live_only(&mut self, record: &Record, frame: &Frame, from_slot: usize) -> Option<usize> {
         if self.refilling {
-            return;
+            return None;
         }
         let position = self.position.unwrap_or_default();
-        for (slot, subscriber) in &mut self.subscribers {
+        // If a room becomes small between two slices, the rest is still sent in slices, so that no subscription gets
+        // the record twice.
+        let in_slices = self.is_large() || from_slot > 0;
+        let Self { subscribers, live_count, lagging_slots, .. } = self;
+        let mut send = |slot: usize, subscriber: &mut Subscriber<P>| {
             if subscriber.receives_live_only()
                 && is_for_user(record, subscriber.peer.user().as_str(), &subscriber.role)
                 && !subscriber.peer.send_shared(frame)
             {
-                self.live_count -= 1;
-                self.lagging_slots.push((slot, subscriber.mark_lagging(position)));
+                *live_count -= 1;
+                lagging_slots.push((slot, subscriber.mark_lagging(position)));
             }
+        };
+        if in_slices {
+            return visit_slice(subscribers, from_slot, send);
         }
+        for (slot, subscriber) in subscribers {
+            send(slot, subscriber);
+        }
+        None
     }
 
     /// Lets a subscription receive presence changes, whether it is live or replaying.

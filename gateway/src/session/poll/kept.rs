@@ -13,6 +13,9 @@ use super::{Poll, answer::AnswerPositions, workers::PollWorkers};
 use crate::client::PollBuffer;
 use queue::{HasPollBuffer, KeptQueue};
 
+/// After this many polls have ended, the other tasks of the worker run, because ending a poll leaves all its rooms.
+const MAX_ENDED_AT_ONCE: usize = 64;
+
 /// An answered poll, with the cursors in its answer.
 struct KeptPoll {
     poll: Poll,
@@ -79,9 +82,12 @@ impl KeptPolls {
     }
 
     /// Ends the kept polls that must end. Returns the time at which the next one ends.
-    fn end_expired(&self) -> Option<Instant> {
+    async fn end_expired(&self) -> Option<Instant> {
         let ended = self.queue.borrow_mut().take_ended(Instant::now());
-        for (user, kept) in ended {
+        for (index, (user, kept)) in ended.into_iter().enumerate() {
+            if index > 0 && index.is_multiple_of(MAX_ENDED_AT_ONCE) {
+                tokio::task::yield_now().await;
+            }
             self.clear_owner_if_unused(&user);
             drop(kept);
         }
@@ -101,7 +107,7 @@ impl KeptPolls {
 async fn expire_kept_polls(polls: Rc<KeptPolls>) {
     let usage = polls.queue.borrow().usage().clone();
     loop {
-        let next_end = polls.end_expired();
+        let next_end = polls.end_expired().await;
         let timer = async {
             match next_end {
                 Some(at) => tokio::time::sleep_until(at).await,
