@@ -8,8 +8,8 @@ run --sends 2 --faults 2 --kinds mol
 run --sends 2 --faults 2 --kinds mo --swap
 run --sends 1 --faults 3 --kinds m
 run --sends 2 --faults 1 --kinds mf
-run --sends 1 --faults 2 --kinds f
-run --sends 1 --faults 2 --kinds mfol
+run --sends 1 --faults 2 --kinds f --no-receiver
+run --sends 1 --faults 2 --kinds mfol --no-receiver
 for w in moved_epoch global_numbers partition_row mark mark_check freeze no_follow lost_refill sweep read_process term heartbeat reader_process guard_epoch mark_epoch; do
  case $w in
   moved_epoch) c="--sends 2 --faults 2 --kinds m";;

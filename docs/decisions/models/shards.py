@@ -65,8 +65,8 @@ class Model:
     budget  (sends, faults, lossless)
     """
 
-    def __init__(self, rules, sends, faults, kinds, gates, swap):
-        self.rules, self.kinds = rules, kinds
+    def __init__(self, rules, sends, faults, kinds, gates, swap, receiver=True):
+        self.rules, self.kinds, self.receiver = rules, kinds, receiver
         a, b = (2, 1) if swap else (1, 2)
         if not rules["global_numbers"]:
             a = b = 1
@@ -102,10 +102,12 @@ class Model:
         if target is not None or budget[0] or seed or data is None or not data[0] or not self.serves(procs, owner):
             return False
         epoch = data[0][1]
-        if (opened[0], opened[1][0]) != (epoch, owner) or row_epoch != epoch:
+        if opened[:2] != (epoch, (owner, procs[owner][4] if self.rules["term"] else 0)) or row_epoch != epoch:
             return False
         if writer is None or writer[:3] != ("read", owner, epoch) or writer[3] < data[3]:
             return False
+        if not self.receiver:
+            return True
         _, _, fill, run, at_epoch, seq, lost, queue = lis
         return fill is None and not lost and not queue and (run, at_epoch, seq) == (owner, epoch, data[0][0])
 
@@ -113,10 +115,72 @@ class Model:
         rows, data, lis = state[0][0], state[2][state[3][0]][3], state[8]
         if len(rows) != data[0][0]:
             raise Violation("I4: at rest, Redis at %d, PostgreSQL at %d" % (data[0][0], len(rows)))
-        if lis[0] != rows:
+        if self.receiver and lis[0] != rows:
             raise Violation("I4: at rest, the receiver holds %s, PostgreSQL %s" % (lis[0], rows))
         if state[9][2] and len(rows) != sent:
             raise Violation("I0: nothing was lost, but of %d accepted events %d are stored" % (sent, len(rows)))
+
+    def cluster(self, state, put, proc):
+        """What happens to the cluster: a move ends, a process learns of its end, and the faults."""
+        _, opened, procs, place, gates, _, _, _, lis, budget = state
+        rules, (owner, target, image), (sends, faults, lossless) = self.rules, place, budget
+        if target is not None:
+            source, arrived = procs[owner], procs[target][3]
+            data = source[3]
+            if not rules["freeze"] and arrived is not None and data is not None:
+                data = arrived[:1] + arrived[1:2] + data[2:]
+            gone = proc(owner, state="no", data=None)
+            ended = lis
+            if self.receiver and lis[3] == owner:
+                ended = lis[:3] + ((None,) + lis[4:6] + (True, ()) if rules["lost_refill"] else lis[3:])
+            put("the slot has moved to process %d" % target, True, procs=proc(target, gone, state="own", data=data),
+                place=(target, None, image), lis=ended)
+        for index, (_, condition, _, _, _) in enumerate(procs):
+            if index != owner and condition == "own" and procs[index][3] is not None:
+                put("process %d learns that it is no longer a master" % index, True,
+                    procs=proc(index, state="replica", data=None))
+        if faults and target is None and procs[owner][1] == "own":
+            spent = (sends, faults - 1, lossless)
+            data = procs[owner][3]
+            others = [index for index, (_, condition, _, held, _) in enumerate(procs)
+                      if index != owner and condition in ("own", "no") and held is None]
+            for other in others:
+                if "m" in self.kinds:
+                    half = procs
+                    if not rules["freeze"] and data is not None:
+                        half = proc(other, data=(data[0], data[1], (), data[3], (0, 0), data[5]))
+                    put("the slot begins to move from process %d to %d" % (owner, other), False,
+                        procs=proc(owner, half, state="mig"), place=(owner, other, image), budget=spent)
+                if "l" in self.kinds:
+                    put("process %d and its data are lost, the slot is given to process %d" % (owner, other), False,
+                        procs=proc(other, proc(owner, state="dead", data=None), state="own", data=None),
+                        place=(other, None, image), budget=(sends, faults - 1, False))
+            if "f" in self.kinds:
+                number, shard = len(procs), procs[owner][0]
+                for what, copy in (("up-to-date", data), ("older", image)):
+                    if what == "older" and (image is None or image == data):
+                        continue
+                    put("failover to an %s replica: process %d; the old one runs on for some" % (what, number), False,
+                        procs=procs + ((shard, "own", (), copy, 0),), place=(number, None, image),
+                        budget=(sends, faults - 1, lossless and what == "up-to-date"))
+                    for old, (_, condition, _, _, term) in enumerate(procs):
+                        used = any(session and session[0] == old for session in gates)
+                        if condition == "replica" and procs[old][0] == shard and not (used and rules["heartbeat"]):
+                            put("failover to an %s replica: process %d is promoted again" % (what, old), False,
+                                procs=proc(old, proc(owner, state="dead", data=None), state="own", data=copy, term=term + 1),
+                                place=(old, None, image), budget=(sends, faults - 1, lossless and what == "up-to-date"))
+            if "o" in self.kinds:
+                shard = 1 - procs[owner][0]
+                number = (max(opened[2]) if rules["global_numbers"] else opened[2][shard]) + 1
+                numbers = tuple(number if s == shard else old for s, old in enumerate(opened[2]))
+                dead = tuple(index for index in others if procs[index][0] == shard)
+                now = procs
+                for index in dead:
+                    now = proc(index, now, state="dead")
+                put("failover of the other shard: epoch %d for process %d" % (number, len(procs)), False,
+                    opened=opened[:2] + (numbers,), procs=now + ((shard, "no", (number,), None, 0),), budget=spent)
+            if "f" in self.kinds and data is not None and data != image:
+                put("(a replica holds this data)", False, place=(owner, None, data))
 
     # ---- successors: (label, whether it is progress, state)
     def successors(self, state):
@@ -201,7 +265,7 @@ class Model:
             record = (last, epoch, seq, sends)
             new = ((seq, epoch), data[1] + ((seq, sends),), data[2] + (record,), last) + data[4:]
             heard = lis
-            if lis[3] == run and not (lis[6] and rules["lost_refill"] and lis[3] is None):
+            if self.receiver and lis[3] == run and not (lis[6] and rules["lost_refill"] and lis[3] is None):
                 heard = lis[:7] + (lis[7] + ((epoch, seq, sends),),)
             put("node %d appends event %d as seq %d of epoch %d at process %d" % (index, sends, seq, epoch, run),
                 run == owner, procs=proc(run, data=new), lis=heard, waits=waits + ((sends, run, epoch, last, seq),),
@@ -301,12 +365,19 @@ class Model:
         elif writer is not None:
             _, run, epoch, end = writer
             data = procs[run][3]
-            if self.serves(procs, run) and epoch in procs[run][2] and data is not None and data[4][0] <= epoch:
+            allowed = data is not None and data[4][0] <= epoch and (data[5] == epoch or not rules["mark_check"])
+            # The session that has read the records may have ended meanwhile.
+            allowed = allowed and gates[-1] == (run, epoch)
+            if self.serves(procs, run) and epoch in procs[run][2] and allowed:
                 kept = tuple(record for record in data[2] if record[0] >= end)
                 put("writer: watermark (%d, %d) at process %d" % (epoch, end, run), True, writer=("read", run, epoch, end),
                     procs=proc(run, data=data[:2] + (kept, data[3], (epoch, end), data[5])))
             else:
                 put("writer: the watermark is refused, settles again", True, writer=None)
+
+        self.cluster(state, put, proc)
+        if not self.receiver:
+            return out
 
         # the receiver and its node, which uses the session of gateway 0
         view, cursor, fill, run, at_epoch, at_seq, lost, queue = lis
@@ -346,64 +417,6 @@ class Model:
             put("the receiver reads up to %d over HTTP" % len(rows), True,
                 lis=(view + rows[len(view):], cursor, None, run, at_epoch, len(view + rows[len(view):]), True, ()))
 
-        # the cluster
-        if target is not None:
-            source, arrived = procs[owner], procs[target][3]
-            data = source[3]
-            if not rules["freeze"] and arrived is not None and data is not None:
-                data = arrived[:1] + arrived[1:2] + data[2:]
-            gone = proc(owner, state="no", data=None)
-            ended = lis
-            if lis[3] == owner:
-                ended = lis[:3] + ((None,) + lis[4:6] + (True, ()) if rules["lost_refill"] else lis[3:])
-            put("the slot has moved to process %d" % target, True, procs=proc(target, gone, state="own", data=data),
-                place=(target, None, image), lis=ended)
-        for index, (_, condition, _, _, _) in enumerate(procs):
-            if index != owner and condition == "own" and procs[index][3] is not None:
-                put("process %d learns that it is no longer a master" % index, True,
-                    procs=proc(index, state="replica", data=None))
-        if faults and target is None and procs[owner][1] == "own":
-            spent = (sends, faults - 1, lossless)
-            data = procs[owner][3]
-            others = [index for index, (_, condition, _, held, _) in enumerate(procs)
-                      if index != owner and condition in ("own", "no") and held is None]
-            for other in others:
-                if "m" in self.kinds:
-                    half = procs
-                    if not rules["freeze"] and data is not None:
-                        half = proc(other, data=(data[0], data[1], (), data[3], (0, 0), data[5]))
-                    put("the slot begins to move from process %d to %d" % (owner, other), False,
-                        procs=proc(owner, half, state="mig"), place=(owner, other, image), budget=spent)
-                if "l" in self.kinds:
-                    put("process %d and its data are lost, the slot is given to process %d" % (owner, other), False,
-                        procs=proc(other, proc(owner, state="dead", data=None), state="own", data=None),
-                        place=(other, None, image), budget=(sends, faults - 1, False))
-            if "f" in self.kinds:
-                number, shard = len(procs), procs[owner][0]
-                for what, copy in (("up-to-date", data), ("older", image)):
-                    if what == "older" and (image is None or image == data):
-                        continue
-                    put("failover to an %s replica: process %d; the old one runs on for some" % (what, number), False,
-                        procs=procs + ((shard, "own", (), copy, 0),), place=(number, None, image),
-                        budget=(sends, faults - 1, lossless and what == "up-to-date"))
-                    for old, (_, condition, _, _, term) in enumerate(procs):
-                        used = any(session and session[0] == old for session in gates)
-                        if condition == "replica" and procs[old][0] == shard and not (used and rules["heartbeat"]):
-                            put("failover to an %s replica: process %d is promoted again" % (what, old), False,
-                                procs=proc(old, proc(owner, state="dead", data=None), state="own", data=copy, term=term + 1),
-                                place=(old, None, image), budget=(sends, faults - 1, lossless and what == "up-to-date"))
-            if "o" in self.kinds:
-                shard = 1 - procs[owner][0]
-                number = (max(opened[2]) if rules["global_numbers"] else opened[2][shard]) + 1
-                numbers = tuple(number if s == shard else old for s, old in enumerate(opened[2]))
-                dead = tuple(index for index in others if procs[index][0] == shard)
-                now = procs
-                for index in dead:
-                    now = proc(index, now, state="dead")
-                put("failover of the other shard: epoch %d for process %d" % (number, len(procs)), False,
-                    opened=opened[:2] + (numbers,), procs=now + ((shard, "no", (number,), None, 0),), budget=spent)
-            if "f" in self.kinds and data is not None and data != image:
-                put("(a replica holds this data)", False, place=(owner, None, data))
         return out
 
 
@@ -453,13 +466,14 @@ def main():
     parser.add_argument("--kinds", default="mf", help="m the slot moves, f failover of its shard, o of the other shard, l its shard is lost")
     parser.add_argument("--gates", type=int, default=2, help="nodes with a session, the last one is persistence")
     parser.add_argument("--swap", action="store_true", help="the other shard has the lower epoch at first")
+    parser.add_argument("--no-receiver", action="store_true", help="leave the receiver out, for larger bounds of the rest")
     parser.add_argument("--without", default="", help="rules to take away: " + ", ".join(RULES))
     parser.add_argument("--seconds", type=float, default=60)
     arguments = parser.parse_args()
     removed = [rule for rule in arguments.without.split(",") if rule]
     assert all(rule in RULES for rule in removed), removed
     rules = {rule: rule not in removed for rule in RULES}
-    model = Model(rules, arguments.sends, arguments.faults, arguments.kinds, arguments.gates, arguments.swap)
+    model = Model(rules, arguments.sends, arguments.faults, arguments.kinds, arguments.gates, arguments.swap, not arguments.no_receiver)
     began = time.time()
     states, depth, quiet, found, labels, complete = explore(model, arguments.sends, arguments.seconds)
     verdict = "VIOLATION " + found if found else ("clean, complete" if complete else "clean so far, NOT complete")
