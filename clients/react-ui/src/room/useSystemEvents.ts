@@ -45,7 +45,8 @@ export function useSystemEvents(
       onRead: (found, range) => {
         if (aborter.signal.aborted) return;
         if (range) known.current = range;
-        setEvents((before) => mergeEvents(before, found));
+        // Each live message moves a full window. This must not cause a second render: see `Announcer`.
+        if (found.length > 0) setEvents((before) => mergeEvents(before, found));
       },
       signal: aborter.signal,
     });
