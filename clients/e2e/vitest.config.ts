@@ -4,9 +4,9 @@ import { defineConfig } from "vitest/config";
 const isLongRun = process.env.TIDINGS_LONG === "yes";
 
 /**
- * The files that need Chromium. Their tests use its protocol, phones, pages without their content security policy, what
- * WebSockets carry, or the texts of its errors. With WebDriver BiDi Playwright offers none of these. Firefox reports no
- * long tasks.
+ * The files that need Chromium. Their tests use the protocol of Chromium, emulate phones, switch off the content
+ * security policy of a page, read the frames of WebSockets, or compare error messages of Chromium. Playwright offers
+ * none of these with WebDriver BiDi. Firefox reports no long tasks.
  */
 const NEEDS_CHROMIUM = ["accessibility", "examples", "failover", "menus", "phone", "policy", "privacy"]
   .concat("live.long", "slow-network.long")

@@ -1,4 +1,4 @@
-// The tests that the packages for Vue, Svelte and Solid share: of a component that shows a room. Each package calls
+// Tests of a component that shows a room. The packages for Vue, Svelte and Solid share them: each package calls
 // `testRoomComponent` with its own component.
 import type { TidingsClientLike } from "@tidings/client";
 import { countSubscriptions, TestNetwork } from "@tidings/client/testing";

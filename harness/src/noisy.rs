@@ -72,8 +72,9 @@ impl Answers {
     }
 }
 
-/// Polls these rooms at a gateway repeatedly. One of `polls_per_message` polls sends a message to the first room: of the
-/// first polls those whose poller `number` is a multiple of it, and later random ones.
+/// Polls these rooms at a gateway repeatedly. On average, one of `polls_per_message` polls sends a message to the first
+/// room. The first poll sends one if the poller's `number` is a multiple of `polls_per_message`; later polls are
+/// random.
 pub async fn poll_repeatedly(
     http: Http,
     rooms: Vec<String>,

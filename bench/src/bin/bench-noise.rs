@@ -1,4 +1,4 @@
-//! A noisy neighbour of the scenario `neighbours`, as a process of its own. Reads its order from the standard input.
+//! A noisy neighbour of the scenario `neighbours`, as a separate process. Reads its order from the standard input.
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

@@ -29,7 +29,7 @@ mod quiet;
 mod readiness;
 
 const NODES: usize = 2;
-/// The niceness of the noise: the lowest priority.
+/// The niceness of the process that makes the noise: the lowest priority.
 const NICENESS: u8 = 19;
 /// Pause after each noisy neighbour, in which gateways remove its connections.
 const CLEANUP_PAUSE: Duration = Duration::from_secs(2);
@@ -56,7 +56,8 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
         searches: scale.sizes.searches.unwrap_or(scale.choose(80, 8)),
         searched_rooms: scale.choose(500, 10),
     };
-    // A quick run has no figures to protect, and on a busy machine the lowest priority may get no CPU time at all.
+    // The figures of a quick run do not count, and on a busy machine a process with the lowest priority may get no CPU
+    // time.
     let niceness = scale.choose(NICENESS.into(), 0);
     let time = Duration::from_secs(scale.sizes.seconds.unwrap_or(scale.choose(15, 3)).into());
     let mut scenario = Scenario {

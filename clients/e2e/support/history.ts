@@ -33,8 +33,8 @@ export class LongRoom {
 }
 
 /**
- * Defines a test that scrolls up through `room.count` messages. `countName` is that count in the title. Of 100 times
- * between frames, 99 must be below `maxP99FrameMs`.
+ * Defines a test that scrolls up through `room.count` messages. `countName` is that count in the title. The p99 of
+ * the times between frames must be below `maxP99FrameMs`.
  */
 export function testScroll(room: LongRoom, countName: string, maxP99FrameMs: number): void {
   const { chat, count, name } = room;

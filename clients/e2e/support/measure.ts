@@ -1,4 +1,4 @@
-/** Measures what a user of the page notices, inside the page, and prints the figures. */
+/** Measures, inside the page, delays that a user notices, and prints the figures. */
 import type { Page } from "playwright-core";
 
 /** The times between two frames, in ms. Half of them are at most `p50`, and 99 of 100 are at most `p99`. */
@@ -42,8 +42,8 @@ export async function watchFrames(page: Page): Promise<() => Promise<FrameTimes>
   return async () => {
     const times = await page.evaluate(() => (window as unknown as { frameTimes: number[] }).frameTimes);
     times.sort((a, b) => a - b);
-    const atShare = (share: number) => Math.round(times[Math.ceil(times.length * share) - 1] ?? Number.NaN);
-    return { count: times.length, p50: atShare(0.5), p99: atShare(0.99), max: atShare(1) };
+    const quantile = (share: number) => Math.round(times[Math.ceil(times.length * share) - 1] ?? Number.NaN);
+    return { count: times.length, p50: quantile(0.5), p99: quantile(0.99), max: quantile(1) };
   };
 }
 

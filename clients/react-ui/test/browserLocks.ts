@@ -1,4 +1,4 @@
-/** The locks of one browser, as far as its tabs use them: shared and exclusive ones, `ifAvailable`, and `query`. */
+/** A fake of `navigator.locks` for the tabs of one browser: shared and exclusive locks, `ifAvailable`, and `query`. */
 export class BrowserLocks {
   readonly #held: { readonly name: string; readonly mode: LockMode }[] = [];
 

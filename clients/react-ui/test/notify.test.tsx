@@ -1,5 +1,5 @@
 // @vitest-environment jsdom
-// Which messages get a notification, the question about the permission, and the sound.
+// Which messages get a notification, how the page asks for the permission, and the sound.
 import { act, fireEvent, screen, waitFor } from "@testing-library/react";
 import type { RoomSummary } from "@tidings/client";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
@@ -47,7 +47,10 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-/** Gives the page a browser with this permission. Returns the titles of the shown notifications, and the question. */
+/**
+ * Gives the page a browser with this permission. Returns the titles of the shown notifications, and the function that
+ * asks for the permission.
+ */
 function stubNotifications(permission: NotificationPermission, answer = permission) {
   const titles: string[] = [];
   const requestPermission = vi.fn(async () => answer);
@@ -62,7 +65,7 @@ function stubNotifications(permission: NotificationPermission, answer = permissi
   return { titles, requestPermission };
 }
 
-/** Shows a page, hidden or not, with notifications, when it has joined its rooms. */
+/** Shows a page with notifications, and waits until the page has joined its rooms. */
 async function showPage(props: NotificationsProps = {}, isHidden = true) {
   const hidden = vi.spyOn(document, "hidden", "get").mockReturnValue(isHidden);
   const page = show(
@@ -72,7 +75,7 @@ async function showPage(props: NotificationsProps = {}, isHidden = true) {
   );
   await waitFor(() => expect(page.server.framesOf("room:join").length).toBeGreaterThan(0));
   await waitFor(() => expect(page.client.rooms.get().items.length).toBe(2));
-  /** Waits until the page has the message. */
+  /** Sends a message, and waits until the page has it. */
   const say = async (user: string, content: string) => {
     page.server.say("garden", user, content);
     await waitFor(() => expect(page.client.rooms.get().items[0]?.lastMessage?.content).toBe(content));

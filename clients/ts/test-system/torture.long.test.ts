@@ -1,6 +1,6 @@
 /**
  * Twenty users send and change messages while connections are cut, both gateways are killed, and the service that gives
- * tokens fails half of the time. Long, because the tokens must expire several times. TIDINGS_SEED selects another run.
+ * tokens fails half of the time. Long because the tokens must expire several times. TIDINGS_SEED selects another run.
  */
 import { afterEach, expect, test } from "vitest";
 import { editMessage, react } from "../src/changes.js";
@@ -14,7 +14,7 @@ import { sleep } from "./support/until.js";
 const SEED = Number(process.env.TIDINGS_SEED ?? 20_260_218);
 const PEOPLE = 20;
 const SENDS = 100;
-/** How long a token is valid, in seconds. A client sends for some 25 s, so it needs many tokens. */
+/** How long a token is valid, in seconds. A client sends for about 25 s, so it needs several tokens. */
 const TOKEN_TTL = 5;
 const EMOJIS = ["👍", "🎉", "👀"];
 /** The number of faults. Faults 5 and 11 kill a gateway, the others cut connections. */
@@ -50,7 +50,7 @@ interface UserLog {
   readonly texts: Map<string, string>;
   /** The user's reactions, as `SEQ EMOJI USER`. */
   readonly reactions: Set<string>;
-  /** One promise for each change: of undefined, or of the error when the server refused the change. */
+  /** One promise for each change. It resolves to undefined, or to the error if the server refused the change. */
   readonly changes: Promise<unknown>[];
 }
 
@@ -90,7 +90,7 @@ async function act(person: Person, room: string, random: () => number): Promise<
   return log;
 }
 
-/** Cuts the connections of one gateway and of persistence each time, or kills the gateway and starts it again. */
+/** Each fault cuts the connections of one gateway and of persistence, or kills the gateway and starts it again. */
 async function breakParts(): Promise<void> {
   const { stack } = system;
   for (let fault = 0; fault < FAULTS; fault++) {
@@ -130,7 +130,7 @@ test(`nothing is lost or doubled while these parts fail (seed ${SEED})`, { timeo
     people.map((person, number) => act(person, room, seededRandom(SEED + 1 + number))),
   );
   await faults;
-  // Fewer failed requests would prove little.
+  // With fewer failed requests the test would prove little.
   const { answered, refused, unanswered } = service.outcomes;
   process.stdout.write(`tokens: ${answered} answered, ${refused} refused, ${unanswered} unanswered\n`);
   expect(Math.min(refused, unanswered)).toBeGreaterThan(PEOPLE);

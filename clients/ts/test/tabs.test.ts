@@ -1,4 +1,4 @@
-// Several tabs, which are clients, on one storage: which of them sends a message.
+// Several tabs of a browser, each a client, share one storage. Tests which of them sends a message.
 import { expect, test } from "vitest";
 import { pause } from "../src/timers.js";
 import { lifecycle } from "./support/lifecycle.js";

@@ -9,8 +9,8 @@ use crate::transport::{Frame, FrameRun};
 
 impl<P: Peer> Hub<P> {
     /// Sends a published record to the room's live subscriptions that may see it, if it follows the last sent record. A
-    /// record that changes a membership may end subscriptions. A large room is sent the record in slices: the first has
-    /// the `from_slot` 0, and [`DispatchOutcome::Partial`] has that of the next one.
+    /// record that changes a membership may end subscriptions. A large room is sent the record in slices. The first
+    /// call has the `from_slot` 0. [`DispatchOutcome::Partial`] contains the `from_slot` of the next call.
     pub fn dispatch(
         &mut self,
         record: &Record,

@@ -170,7 +170,7 @@ impl<P: Peer> Room<P> {
         {
             return DispatchOutcome::Partial(next_slot);
         }
-        // After the last slice this sends the record to the subscriptions that no slice has sent it to.
+        // After the last slice, sends the record to the subscriptions that have not been sent it yet.
         self.deliver(record, frame, position);
         self.position = Some(at);
         if let Some(change) = change {

@@ -1,4 +1,4 @@
-//! Dispatches records to the hub of a worker, and starts the refills and replays that this requires.
+//! Dispatches records to the hub of a worker, and starts the refills and replays that follow from the outcome.
 
 use std::rc::Rc;
 
@@ -13,7 +13,7 @@ use crate::{
 
 impl Worker {
     /// Dispatches a record, and does what its outcome requires. Adds the number of receivers to `receivers`. Returns
-    /// the slot from which the record must be dispatched again, if only a slice of a large room was sent.
+    /// the slot from which the record must be dispatched again if it was sent only to a slice of a large room.
     pub(super) fn dispatch(
         self: &Rc<Self>,
         record: &PublishedRecord,

@@ -74,8 +74,8 @@ impl<T> FairQueue<T> {
         Some((items.into_iter().map(|(item, _)| item).collect(), bytes))
     }
 
-    /// Puts an item that was taken from its queue, or not queued yet, before the other items of the queue. Never
-    /// empties the queue.
+    /// Puts an item before the other items of its queue. The item was taken from the queue, or was not queued yet.
+    /// Unlike `push`, never empties a queue that is too long.
     pub fn push_front(&mut self, index: QueueIndex, item: T, bytes: usize) {
         let queue = &mut self.queues[index.0];
         if queue.items.is_empty() {

@@ -1,7 +1,7 @@
 //! Delivers the records and user events of a worker's queue in bounded turns. After a turn the task yields, so that the
 //! connections' tasks write to their sockets. Records above the bound of a turn wait in a backlog. The backlog has
 //! queues by room, which are served in turn, so a busy room does not delay other rooms. A record of a large room is
-//! sent in slices, one in a turn, and waits before the other records of its room meanwhile.
+//! sent in slices, one per turn. Between the slices it waits at the front of its room's queue.
 
 use std::{
     rc::Rc,
@@ -39,7 +39,7 @@ const MAX_IMMEDIATE_RECEIVERS: usize = 64;
 
 /// An item of the backlog: a record, or a user event that must not overtake the records of its room.
 enum BacklogItem {
-    /// A record, and the slot of its room from which it must be sent: 0, unless slices of it were sent.
+    /// A record, and the slot of its room from which it must be sent. The slot is 0 if no slice was sent yet.
     Hint(Hint, usize),
     User(UserId, Arc<UserEvent>),
 }
@@ -60,7 +60,7 @@ struct Turn {
     records: usize,
     bytes: usize,
     receivers: usize,
-    /// Whether a slice of a large room was sent, and other slices must follow. Ends the turn.
+    /// Whether a record was sent to a slice of a large room, and more slices must follow. Ends the turn.
     sent_slice: bool,
     /// The time of the last receive; `None` after a receive of a single record, because this common case must not cost
     /// a read of the clock.
@@ -199,7 +199,7 @@ impl DeliveryTask {
         }
     }
 
-    /// Puts a record of which only slices were sent before the other items of its queue.
+    /// Puts a record whose last slice was not sent yet before the other items of its queue.
     fn put_back(&mut self, index: QueueIndex, hint: Hint, from_slot: usize) {
         let bytes = hint.bytes();
         self.queue.add_bytes(bytes);
@@ -231,8 +231,8 @@ impl DeliveryTask {
     }
 
     /// Delivers a record. If the record begins a run that can be sent as a whole, also delivers the other records of
-    /// the run, which come first in `rest`. If only a slice of a large room was sent, takes nothing from `rest`, and
-    /// returns the record with the slot from which it must be sent next.
+    /// the run, which come first in `rest`. If the record was sent only to a slice of a large room, takes nothing from
+    /// `rest`, and returns the record with the slot from which it must be sent next.
     fn deliver(
         &mut self,
         mut hint: Hint,

@@ -11,8 +11,8 @@ use crate::room_log::{RoomLog, hold};
 /// A busy machine may free the row too late for the 200 ms that a seed waits.
 const MAX_ATTEMPTS: usize = 4;
 
-/// Locks the row of a partition until a seed waits for it, but at most 5 s. PostgreSQL itself looks for the seed, so
-/// that it frees the row within milliseconds.
+/// Locks the row of a partition until a seed waits for it, but for at most 5 s. The statement itself looks for the
+/// waiting seed, so that it frees the row within milliseconds.
 async fn hold_until_seed_waits(stack: &Stack, partition: Partition) -> Result<JoinHandle<()>> {
     let number = partition.0;
     let lock = format!(

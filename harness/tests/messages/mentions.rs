@@ -159,7 +159,8 @@ async fn edit_may_keep_but_not_add_a_user_who_left() -> Result<()> {
     for user in ["bob", "carol"] {
         alice.remove_member(&room, user).await?.expect(200);
     }
-    // Another client id, so Redis does not know this edit. It names only a user whom the stored message mentions.
+    // Redis does not know this edit, because it has another client id. It names only a user whom the stored message
+    // mentions.
     edit(&alice, &room, seq, json!({"content": "z", "mentions": ["bob"]})).await?;
     ensure!(mentions(&alice, &room, seq).await? == json!(["bob"]));
     for users in [json!(["carol"]), json!(["bob", "carol"])] {

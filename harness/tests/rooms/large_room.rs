@@ -14,8 +14,8 @@ const MESSAGES: usize = 20;
 /// Connects and joins. Also returns the seq up to which the connection has received everything.
 async fn connect_and_join(stack: &Stack, user: &str, room: &str) -> Result<(Client, u64)> {
     let client = stack.connect(user).await?;
-    let joined_at = client.join_and_catch_up(room).await?.seq;
-    Ok((client, joined_at))
+    let joined_seq = client.join_and_catch_up(room).await?.seq;
+    Ok((client, joined_seq))
 }
 
 async fn send_together(client: &Client, room: &str) -> Result<u64> {
@@ -24,8 +24,8 @@ async fn send_together(client: &Client, room: &str) -> Result<u64> {
     Ok(acks.iter().map(|ack| ack.seq).fold(0, u64::max))
 }
 
-/// Receives each event after `position` once and in order: up to `last`, or up to the removal of a member if `last` is
-/// `None`. Then nothing more may arrive.
+/// Checks that the client receives each event after `position` once and in order, and nothing more. The last event is
+/// `last`, or the removal of a member if `last` is `None`.
 async fn receive_all(client: &Client, room: &str, mut position: u64, last: Option<u64>) -> Result<()> {
     loop {
         let event = client.next_of_log(WAIT_TIMEOUT).await?;
@@ -60,9 +60,9 @@ async fn member_removed_from_large_room_gets_nothing_after_it() -> Result<()> {
     sent?;
     removed?.expect(200);
     let last = send_together(&alice, &room).await?;
-    try_join_all(users.zip(&receivers).map(async |(user, (client, joined_at))| {
+    try_join_all(users.zip(&receivers).map(async |(user, (client, joined_seq))| {
         let last = (user == "bob").then_some(last);
-        receive_all(client, &room, *joined_at, last).await.context(user)
+        receive_all(client, &room, *joined_seq, last).await.context(user)
     }))
     .await?;
     Ok(())

@@ -205,7 +205,7 @@ async fn connect_costs_bounded_number_of_redis_commands() -> Result<()> {
     tokio::time::sleep(GRACE_AND_SWEEP).await;
     discard_first_updates(&watcher).await;
     let ((), idle, idle_time) = count_commands(&stack, async { anyhow::Ok(()) }).await?;
-    // A busy machine takes longer to connect, so the commands of an idle system count by the time that has passed.
+    // Connecting takes longer on a busy machine, so the commands of the idle system are scaled to the elapsed time.
     let without_idle = |commands: u64, time: Duration| {
         let of_idle = idle as f64 * time.as_secs_f64() / idle_time.as_secs_f64();
         commands.saturating_sub(of_idle.round() as u64)

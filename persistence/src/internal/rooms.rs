@@ -38,8 +38,8 @@ pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> 
     let users: Vec<UserId> = std::iter::once(user).chain(more.into_iter().flatten()).collect();
     check_count(users.len(), MAX_USERS_WITH_ROOMS, "users")?;
     // Reads the stamps of the cache entries before the memberships. If memberships change between the two reads, Redis
-    // refuses to cache the old ones. Uses only an existing session, because the answer does not need the cache. A stamp
-    // that cannot be read leaves only its user uncached.
+    // refuses to cache the old ones. Uses only an existing session, because the answer does not need the cache. If the
+    // stamp of a user cannot be read, only this user is not cached.
     let cache = async {
         let session = state.log.current_session()?;
         let stamps = users.iter().map(async |user| {

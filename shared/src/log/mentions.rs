@@ -31,14 +31,15 @@ impl Log {
         if self.authority.look_up(room, sender, client_id).await.map_err(unavailable)?.is_none() {
             return Err(mentions_refusal());
         }
-        // Only PostgreSQL knows the first message. If the sender calls this repetition a first attempt, the append would
-        // not look it up, and would publish the mentions.
+        // Only PostgreSQL knows the first message. If the sender marked this repetition as a first attempt, the append
+        // would not look up the client id, and would publish the mentions.
         entry.first_attempt = false;
         Ok(())
     }
 
-    /// Whether an edit may mention its users: the stored message mentions them already, or they may see the message. So a
-    /// repetition of an edit that Redis has forgotten is accepted again, also if a mentioned user has left meanwhile.
+    /// Whether an edit may mention its users. It may mention a user whom the stored message already mentions, and a
+    /// user who may see the message. So a repetition is accepted even if Redis no longer has the client id of the edit
+    /// and a mentioned user has left.
     pub(super) async fn keeps_or_may_mention(
         &self,
         room: &RoomId,

@@ -1,6 +1,6 @@
-//! The program that makes the noise. It has a process of its own, so that the process that measures the quiet rooms
-//! does none of its work. It reads an order from the standard input, makes noise until the input ends, and prints the
-//! answers with their counts.
+//! The program that makes the noise. It runs in a separate process, so that it takes no time from the process that
+//! measures the quiet rooms. It reads an order from the standard input, makes noise until the input ends, and prints
+//! the answers with their counts.
 
 use std::collections::BTreeMap;
 use std::io::stdin;
@@ -127,7 +127,13 @@ impl RunningNoise {
                     let url = format!("http://{node}");
                     let http = Http::sharing(pool.clone(), &url, &order.token(person));
                     let rooms = blocks.rooms_of(person).into_iter().map(|room| order.room(room)).collect();
-                    tasks.spawn(noisy::poll_repeatedly(http, rooms, person, POLLS_PER_MESSAGE, answers.clone()));
+                    tasks.spawn(noisy::poll_repeatedly(
+                        http,
+                        rooms,
+                        person,
+                        POLLS_PER_MESSAGE,
+                        answers.clone(),
+                    ));
                 }
             }
             NoisyNeighbour::Searches { person, parallel, .. } => {

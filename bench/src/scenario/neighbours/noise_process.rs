@@ -33,8 +33,8 @@ pub(super) struct NoiseReport {
 }
 
 impl NoiseProcess {
-    /// Starts the process, and waits until the noise has begun. The program is always that of this build: a
-    /// `TIDINGS_BIN_DIR` with an older version names the services only.
+    /// Starts the process, and waits until the noise has begun. The program is always from this build, because
+    /// `TIDINGS_BIN_DIR` selects only the services.
     pub(super) async fn start(order: NoiseOrder, niceness: u32) -> Result<NoiseProcess> {
         let program = folder::build_folder()?.join(PROGRAM);
         ensure!(program.exists(), "{} is missing: build all programs of tidings-bench", program.display());

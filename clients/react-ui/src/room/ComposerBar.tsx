@@ -61,7 +61,7 @@ interface LimitLineProps {
   /** The number of characters that are left. */
   readonly left: number;
   readonly limit: number;
-  /** Whether the user types one mention more than a message can have. */
+  /** Whether the user types a mention although the message already has the maximum number of mentions. */
   readonly mentionsFull: boolean;
 }
 

@@ -26,7 +26,7 @@ interface MentionedText {
 /** The people picker of the input: the members whom the typed `@` may mean. */
 export function useMentions({ room, text, mentions, audience, me, insert }: MentionedText): {
   readonly options: OptionsState<Candidate>;
-  /** Whether the typed `@` means a member, but the text has the most mentions already. */
+  /** Whether the typed `@` matches a member, but the text already has the maximum number of mentions. */
   readonly isFull: boolean;
   /** Takes the position of the cursor; undefined while the input has no focus. */
   readonly setCursor: (cursor: number | undefined) => void;

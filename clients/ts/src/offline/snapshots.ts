@@ -40,8 +40,8 @@ export class RoomSnapshots {
   }
 
   /**
-   * Takes the page and the members of the stored record of a closed room, because another tab may have the room open.
-   * Returns the text to store; undefined if nothing is to be taken.
+   * Keeps the stored page and members of a room that is not open in this tab, because another tab may have stored newer
+   * ones. Returns the text to store; undefined if the storage has no record of this user.
    */
   merge(room: RoomImpl, text: string | null): string | undefined {
     const before = this.recordOf(room);
@@ -141,7 +141,7 @@ function membersOf(room: RoomImpl): readonly Member[] | undefined {
   return members && members.length <= MAX_MEMBERS ? members : undefined;
 }
 
-/** Whether two records have the same content. The parts of a closed room are the same objects, so it needs no JSON. */
+/** Whether two records have the same content. The parts of a closed room are the same objects and need no JSON. */
 const isSame = (one: RoomRecord, other: RoomRecord): boolean =>
   (["user", "summary", "sentRead", "page", "members"] as const).every(
     (key) => one[key] === other[key] || JSON.stringify(one[key]) === JSON.stringify(other[key]),

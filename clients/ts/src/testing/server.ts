@@ -15,7 +15,7 @@ export interface Session {
   close(code: number, reason?: string): void;
 }
 
-/** When rooms were created by default. It is before all messages, so rooms without messages are last in lists. */
+/** The default time of creation of a room. It is before all messages, so rooms without messages are last in lists. */
 const CREATED_AT = "2020-01-01T00:00:00.000Z";
 
 /** A room of the server. */

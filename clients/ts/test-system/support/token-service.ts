@@ -8,7 +8,7 @@ const CLIENT_TIMEOUT_MS = 500;
 
 /** The token service of one test. */
 export class TokenService {
-  /** The probability that a request fails: with status 500 or without an answer, each half of the time. */
+  /** The probability that a request fails. Half of the failures have status 500, the others have no answer. */
   failureRate = 0;
   /** The numbers of requests by outcome. */
   readonly outcomes = { answered: 0, refused: 0, unanswered: 0 };

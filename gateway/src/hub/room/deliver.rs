@@ -1,9 +1,9 @@
 //! Sends a record to the live subscriptions of a room. A large room is sent a record in slices, so that other rooms do
-//! not wait until all subscriptions of the large room were sent the record.
+//! not wait until the record has been sent to all subscriptions of the large room.
 //!
 //! Between two slices the room's position stays before the record. The subscriptions that were sent the record are
-//! ahead of the room, like subscriptions that went live above its position. So joins, leaves, refills and replays need
-//! not know whether a record is being sent in slices.
+//! ahead of the room, like subscriptions that went live above its position. So joins, leaves, refills and replays work
+//! the same whether or not a record is being sent in slices.
 
 use slab::Slab;
 use tidings_shared::log::Record;
@@ -14,8 +14,8 @@ use crate::{
     transport::Frame,
 };
 
-/// Maximum number of subscriptions in a slice. Writing a frame to as many sockets takes less than 1 ms. A room with at
-/// most this many live subscriptions is not sent slices. The tests of the hub have few subscriptions.
+/// Maximum number of subscriptions in a slice. Writing a frame to 256 sockets takes less than 1 ms. A room with at most
+/// this many live subscriptions gets each record at once. Tests use 2, because their rooms have few subscriptions.
 pub const MAX_SLICE_RECEIVERS: usize = if cfg!(test) { 2 } else { 256 };
 
 /// Calls `visit` for the subscriptions of one slice, which begins with the slot `from_slot`. Returns the slot with
@@ -60,7 +60,7 @@ impl<P: Peer> Room<P> {
 
     /// Sends a record to the live subscriptions of one slice that may see it. Returns the slot with which the next
     /// slice begins. Leaves out the subscriptions of the user whose membership the record changes, because their role
-    /// must change directly after they were sent the record. [`Room::deliver`] sends it to them after the last slice.
+    /// must change directly after they are sent the record. [`Room::deliver`] sends it to them after the last slice.
     pub(super) fn deliver_slice(
         &mut self,
         record: &Record,

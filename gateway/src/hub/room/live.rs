@@ -34,8 +34,8 @@ impl<P: Peer> Room<P> {
     }
 
     /// Sends a live-only record to the live subscriptions that it is for, unless they may have missed the removal of
-    /// their user. Of a large room, only one slice is sent, which begins with `from_slot`. Returns the slot with which
-    /// the next slice begins.
+    /// their user. In a large room, sends the record only to the slice that begins with `from_slot`, and returns the
+    /// slot with which the next slice begins.
     pub fn deliver_live_only(&mut self, record: &Record, frame: &Frame, from_slot: usize) -> Option<usize> {
         if self.refilling {
             return None;

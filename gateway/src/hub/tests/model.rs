@@ -1,6 +1,6 @@
 //! Tests the hub against a model of its environment: a log with memberships, Redis with tail and marks, PostgreSQL,
 //! hints that are lost or reordered, reads that arrive late, epochs, joins, replays and refills. Records are sent in
-//! slices, between which all of this happens.
+//! slices, and all of this can happen between two slices.
 //!
 //! No user is sent a record after their removal, or a record that their role may not see. Live delivery uses the role
 //! at the record's position, replay the current role. A user who stays gets every visible record, once and in order.
@@ -80,8 +80,8 @@ impl Model {
         self.want_refill_if(refill_wanted);
     }
 
-    /// Sends a slice of the records that are being dispatched: of a run if they can be sent as one, or else of the
-    /// first record.
+    /// Sends one slice of the records that are being dispatched. They are sent as a run if possible, or else one by
+    /// one.
     fn send_slice(&mut self) {
         let Some((mut records, from_slot)) = self.dispatching.take() else { return };
         let run =

@@ -1,4 +1,4 @@
-//! Tests records that a room is sent in slices of two subscriptions, and what happens between the slices.
+//! Tests records that are sent in slices of two subscriptions, and joins, leaves and refills between the slices.
 
 use super::{lagging::take_lagging_peers, live::live_only_record, *};
 
@@ -44,7 +44,7 @@ fn joins_and_leaves_between_slices_lose_and_repeat_nothing() {
     let next_slot = send_first_slice(&mut hub, &six);
     assert_eq!([&ann, &bob, &cleo, &dan, &eve].map(|peer| got(peer).len()), [1, 1, 0, 0, 0]);
     assert_eq!(hub.room(&room()).live_position(), Some(at(1, 5)), "eve was not sent record 6");
-    // The first one joins in a slot that was visited, and has not read record 6.
+    // Fay joins in a slot that was already visited, and has not read record 6.
     let (late, early) = (replace(&mut hub, a, "fay", 5), replace(&mut hub, c, "gus", 6));
     assert_eq!(dispatch_from(&mut hub, &six, next_slot).0, DispatchOutcome::Delivered);
     assert_eq!(hub.room(&room()).live_position(), Some(at(1, 6)));

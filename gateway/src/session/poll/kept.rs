@@ -13,7 +13,8 @@ use super::{Poll, answer::AnswerPositions, workers::PollWorkers};
 use crate::client::PollBuffer;
 use queue::{HasPollBuffer, KeptQueue};
 
-/// After this many polls have ended, the other tasks of the worker run, because ending a poll leaves all its rooms.
+/// After this many ended polls the task yields to the other tasks of the worker, because each poll that ends must leave
+/// all its rooms.
 const MAX_ENDED_AT_ONCE: usize = 64;
 
 /// An answered poll, with the cursors in its answer.
