@@ -2,7 +2,6 @@
 //! find rooms whose last hint was lost. All sessions of the thread share the worker. No other thread uses the hub.
 
 mod answers;
-mod dispatch;
 mod fair_queue;
 mod hints;
 mod limit_reports;

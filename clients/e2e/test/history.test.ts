@@ -6,7 +6,7 @@ const COUNT = 2000;
 const room = new LongRoom(COUNT);
 const { chat, name } = room;
 
-testScroll(room, "two thousand", 1000);
+testScroll(room, "two thousand");
 
 test("new messages do not move an old part of the history, and the jump button counts them", async () => {
   const ada = await chat.person(room.reader);

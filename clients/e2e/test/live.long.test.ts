@@ -26,7 +26,7 @@ async function sendBurst(writers: readonly string[], room: string): Promise<numb
   return seqs;
 }
 
-test("2,000 live messages are all shown, and no task takes a second", { timeout: 180_000 }, async () => {
+test("2,000 live messages are all shown, and no task takes three seconds", { timeout: 180_000 }, async () => {
   const ada = await chat.person("Ada");
   const name = chat.name("Burst");
   const writers = Array.from({ length: WRITERS }, (_, number) => `writer-${number}`);
@@ -47,7 +47,7 @@ test("2,000 live messages are all shown, and no task takes a second", { timeout:
   const shownMs = Date.now() - startedAt;
   const longTasksMs = await longTasks();
   printFigures("live messages", { messages: seqs.length, sendMs, shownMs, longTasksMs });
-  expect(Math.max(0, ...longTasksMs)).toBeLessThan(1000);
+  expect(Math.max(0, ...longTasksMs)).toBeLessThan(3000);
 
   // The list contains only the rows near the view, so the test scrolls through all of them.
   await scrollUp(ada.messages, { seq: firstSeq, px: 400, steps: 5000 });

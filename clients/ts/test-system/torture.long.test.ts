@@ -135,6 +135,7 @@ test(`nothing is lost or doubled while these parts fail (seed ${SEED})`, { timeo
   process.stdout.write(`tokens: ${answered} answered, ${refused} refused, ${unanswered} unanswered\n`);
   expect(Math.min(refused, unanswered)).toBeGreaterThan(PEOPLE);
   service.failureRate = 0;
+  service.ttl = 600;
   await Promise.all(people.map((person) => person.outboxEmpty(120_000)));
   const refusals = await Promise.all(logs.flatMap(({ changes }) => changes));
   expect(refusals.filter((error) => error !== undefined)).toEqual([]);

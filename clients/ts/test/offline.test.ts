@@ -362,6 +362,23 @@ test("each of two tabs keeps the messages of the rooms that it has opened", asyn
   expect(contents(client, "s")).toEqual(["first in s", "later in s"]);
 });
 
+test("a tab that shows old messages keeps the newest ones that another tab has stored", async () => {
+  const { world, storage } = await visited(200);
+  const [one, two] = [await openPage(world, { storage }), await openPage(world, { storage })];
+  one.room("r").openAround(10);
+  two.room("r").open();
+  await world.clock.pass(2_000);
+  world.server.say("r", "bob", "stored by the second tab");
+  await world.clock.pass(5_000);
+  two.close();
+  world.server.say("r", "bob", "seen by the first tab only");
+  await world.clock.pass(5_000);
+  one.close();
+  const client = await openOffline(world, storage);
+  expect(contents(client).at(-1)).toBe("stored by the second tab");
+  expect(client.rooms.get().items[0]?.lastMessage?.content).toBe("seen by the first tab only");
+});
+
 test("a room that is closed before its messages are written keeps them", async () => {
   const world = new World();
   const storage = memoryStorage();

@@ -112,7 +112,7 @@ impl WorkerQueue {
         sent
     }
 
-    /// Adds the bytes of user events that must wait until hints are delivered, and of hints that return to the backlog.
+    /// Adds the bytes of user events that must wait until hints are delivered.
     pub fn add_bytes(&self, bytes: usize) {
         self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
     }

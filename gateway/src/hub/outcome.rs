@@ -7,9 +7,6 @@ use tidings_shared::ids::RoomId;
 pub enum DispatchOutcome {
     /// The record was sent to all live subscriptions that may see it.
     Delivered,
-    /// The record was sent to one slice of a large room. The caller must dispatch the record again from this slot,
-    /// until the outcome is not `Partial`, and must not dispatch another record of the room before that.
-    Partial(usize),
     /// No subscription was live. Later joins read the record from the room's tail.
     NobodyLive,
     /// The record is of an older epoch, or was sent already.

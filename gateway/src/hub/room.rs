@@ -1,6 +1,5 @@
 //! One room on one worker: its subscriptions, their roles, and the delivery of records.
 
-mod deliver;
 mod lagging;
 mod live;
 mod refill;
@@ -19,7 +18,6 @@ use tidings_shared::{
 use super::{DispatchOutcome, MarkRead, Peer, Position, RoleRefresh, role::RoleNames, role::StoredRoles};
 use crate::transport::Frame;
 
-pub use deliver::MAX_SLICE_RECEIVERS;
 pub use lagging::LaggingSubscription;
 pub use refill::RoomRead;
 
@@ -143,7 +141,6 @@ impl<P: Peer> Room<P> {
         &mut self,
         record: &Record,
         frame: &Frame,
-        from_slot: usize,
         names: &mut RoleNames,
     ) -> DispatchOutcome {
         let at = Position::of_record(record);
@@ -165,12 +162,6 @@ impl<P: Peer> Room<P> {
             self.refilling = true;
             return DispatchOutcome::Refill;
         }
-        if self.is_large()
-            && let Some(next_slot) = self.deliver_slice(record, frame, position, from_slot)
-        {
-            return DispatchOutcome::Partial(next_slot);
-        }
-        // After the last slice, sends the record to the subscriptions that have not been sent it yet.
         self.deliver(record, frame, position);
         self.position = Some(at);
         if let Some(change) = change {
@@ -180,6 +171,21 @@ impl<P: Peer> Room<P> {
             }
         }
         DispatchOutcome::Delivered
+    }
+
+    /// Sends a record to the live subscriptions that may see it. `before` is the position before the record.
+    fn deliver(&mut self, record: &Record, frame: &Frame, before: Position) {
+        let (at, everyone) = (Position::of_record(record), record.visibility().is_empty());
+        for (slot, subscriber) in &mut self.subscribers {
+            let due = subscriber.live && subscriber.role_as_of < at;
+            if due
+                && (everyone || record.is_visible_to(subscriber.peer.user().as_str(), &subscriber.role))
+                && !subscriber.peer.send_shared(frame)
+            {
+                self.live_count -= 1;
+                self.lagging_slots.push((slot, subscriber.mark_lagging(before)));
+            }
+        }
     }
 
     /// Applies a membership change at the position `at` to the user's live subscriptions if `live` is true, or else to

@@ -6,7 +6,6 @@ mod lagging;
 mod live;
 mod membership;
 mod model;
-mod slices;
 
 use std::{
     cell::{Cell, RefCell},
@@ -155,47 +154,12 @@ fn dispatch_hint(hub: &mut Hub<Listener>, epoch: u64, seq: u64) -> DispatchOutco
 }
 
 fn dispatch(hub: &mut Hub<Listener>, record: &Record) -> DispatchOutcome {
-    dispatch_from(hub, record, 0).0
-}
-
-/// Dispatches a record in slices, the first of which begins with this slot.
-fn dispatch_from(
-    hub: &mut Hub<Listener>,
-    record: &Record,
-    mut from_slot: usize,
-) -> (DispatchOutcome, EndedSubscriptions) {
-    let (frame, mut subscriptions) = (Frame::text(record.json()), 0);
-    loop {
-        let (outcome, ended) = hub.dispatch(record, &frame, from_slot);
-        subscriptions += ended.subscriptions;
-        let DispatchOutcome::Partial(next_slot) = outcome else {
-            return (outcome, EndedSubscriptions { subscriptions, ..ended });
-        };
-        from_slot = next_slot;
-    }
+    hub.dispatch(record, &Frame::text(record.json())).0
 }
 
 /// Dispatches consecutive public records as a run. Returns false if each record must be dispatched by itself.
 fn dispatch_run(hub: &mut Hub<Listener>, records: &[Record]) -> bool {
-    dispatch_run_from(hub, records, 0)
-}
-
-/// Dispatches a run in slices, the first of which begins with this slot.
-fn dispatch_run_from(hub: &mut Hub<Listener>, records: &[Record], mut from_slot: usize) -> bool {
-    loop {
-        match dispatch_run_slice(hub, records, from_slot) {
-            Some(DispatchOutcome::Partial(next_slot)) => from_slot = next_slot,
-            outcome => return outcome.is_some(),
-        }
-    }
-}
-
-fn dispatch_run_slice(
-    hub: &mut Hub<Listener>,
-    records: &[Record],
-    from_slot: usize,
-) -> Option<DispatchOutcome> {
-    hub.dispatch_run(&records[0], &FrameRun::text(records.iter().map(Record::json)), from_slot)
+    hub.dispatch_run(&records[0], &FrameRun::text(records.iter().map(Record::json)))
 }
 
 /// Consecutive records that every member may see.

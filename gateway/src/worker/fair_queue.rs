@@ -74,17 +74,6 @@ impl<T> FairQueue<T> {
         Some((items.into_iter().map(|(item, _)| item).collect(), bytes))
     }
 
-    /// Puts an item before the other items of its queue. The item was taken from the queue, or was not queued yet.
-    /// Unlike `push`, never empties a queue that is too long.
-    pub fn push_front(&mut self, index: QueueIndex, item: T, bytes: usize) {
-        let queue = &mut self.queues[index.0];
-        if queue.items.is_empty() {
-            self.order.push_back(index);
-        }
-        queue.items.push_front((item, bytes));
-        queue.bytes += bytes;
-    }
-
     /// Takes the next item, with its queue and its bytes.
     pub fn pop(&mut self) -> Option<(T, QueueIndex, usize)> {
         let index = *self.order.front()?;
@@ -189,26 +178,6 @@ mod tests {
         // The visit to the hot room has ended with its last item.
         queue.end_visit(hot);
         assert_eq!(queue.pop().unwrap().1, quiet);
-    }
-
-    #[test]
-    fn item_put_back_comes_first_in_its_room_but_after_other_rooms() {
-        let mut queue = FairQueue::default();
-        let (hot, quiet) = (QueueIndex::of_room("hot"), QueueIndex::of_room("quiet"));
-        for later in [None, Some(2)] {
-            queue.push_front(hot, (hot.0, 1), 100);
-            if let Some(number) = later {
-                push(&mut queue, "hot", number, 100);
-            }
-            push(&mut queue, "quiet", 7, 100);
-            let (item, index, bytes) = queue.pop().unwrap();
-            assert_eq!((item, index), ((hot.0, 1), hot));
-            queue.push_front(index, item, bytes);
-            queue.end_visit(index);
-            assert_eq!(queue.pop().unwrap().1, quiet);
-            assert_eq!(queue.pop().unwrap().0, (hot.0, 1));
-            assert_eq!(queue.pop().map(|(item, ..)| item.1), later);
-        }
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Delivers the records and user events of a worker's queue in bounded turns. After a turn the task yields, so that the
 //! connections' tasks write to their sockets. Records above the bound of a turn wait in a backlog. The backlog has
-//! queues by room, which are served in turn, so a busy room does not delay other rooms. A record of a large room is
-//! sent in slices, one per turn. Between the slices it waits at the front of its room's queue.
+//! queues by room, which are served in turn, so a busy room does not delay other rooms.
 
 use std::{
     rc::Rc,
@@ -14,10 +13,12 @@ use tidings_shared::ids::{RoomId, UserId};
 use super::{
     Inbox, Worker,
     fair_queue::{FairQueue, QueueIndex},
+    refill,
 };
 use crate::{
-    bus::{Hint, UserEvent, WorkerMessage, WorkerQueue},
+    bus::{Hint, PublishedRecord, UserEvent, WorkerMessage, WorkerQueue},
     hub::DispatchOutcome,
+    transport::{Frame, FrameRun},
 };
 
 /// Maximum number of messages that one receive takes from the worker's queue. A message may have many records.
@@ -39,8 +40,7 @@ const MAX_IMMEDIATE_RECEIVERS: usize = 64;
 
 /// An item of the backlog: a record, or a user event that must not overtake the records of its room.
 enum BacklogItem {
-    /// A record, and the slot of its room from which it must be sent. The slot is 0 if no slice was sent yet.
-    Hint(Hint, usize),
+    Hint(Hint),
     User(UserId, Arc<UserEvent>),
 }
 
@@ -48,7 +48,7 @@ impl BacklogItem {
     /// The bytes that the item holds in the backlog.
     fn bytes(&self) -> usize {
         match self {
-            Self::Hint(hint, _) => hint.bytes(),
+            Self::Hint(hint) => hint.bytes(),
             Self::User(user, event) => user.as_str().len() + event.bytes(),
         }
     }
@@ -60,8 +60,6 @@ struct Turn {
     records: usize,
     bytes: usize,
     receivers: usize,
-    /// Whether a record was sent to a slice of a large room, and more slices must follow. Ends the turn.
-    sent_slice: bool,
     /// The time of the last receive; `None` after a receive of a single record, because this common case must not cost
     /// a read of the clock.
     received_at: Option<Instant>,
@@ -72,7 +70,6 @@ impl Turn {
         self.records >= MAX_TURN_RECORDS
             || self.bytes >= MAX_TURN_BYTES
             || self.receivers >= MAX_TURN_RECEIVERS
-            || self.sent_slice
             || self.received_at.is_some_and(|at| at.elapsed() >= MAX_TURN_TIME)
     }
 }
@@ -132,14 +129,11 @@ impl DeliveryTask {
                     && (immediate || !self.turn.is_over())
                     && let Some(hint) = hints.next()
                 {
-                    if let Some((hint, next_slot)) = self.deliver(hint, 0, &mut hints, immediate) {
-                        let index = QueueIndex::of_room(hint.record.room());
-                        self.put_back(index, hint, next_slot);
-                    }
+                    self.deliver(hint, &mut hints, immediate);
                 }
                 for hint in hints {
                     waiting_bytes += hint.bytes();
-                    self.push_to_backlog(QueueIndex::of_room(hint.record.room()), BacklogItem::Hint(hint, 0));
+                    self.push_to_backlog(QueueIndex::of_room(hint.record.room()), BacklogItem::Hint(hint));
                 }
                 self.queue.subtract_bytes(bytes - waiting_bytes);
             }
@@ -175,7 +169,7 @@ impl DeliveryTask {
         rooms.iter().for_each(|room| self.worker.request_refill(room));
         for item in items {
             match item {
-                BacklogItem::Hint(..) => self.worker.node.metrics.hints_dropped.inc(),
+                BacklogItem::Hint(_) => self.worker.node.metrics.hints_dropped.inc(),
                 BacklogItem::User(user, event) => self.send_event(&user, &event),
             }
         }
@@ -189,9 +183,7 @@ impl DeliveryTask {
                     self.queue.subtract_bytes(bytes);
                     self.send_event(&user, &event);
                 }
-                BacklogItem::Hint(hint, from_slot) => {
-                    self.deliver_from_backlog(index, hint, from_slot, bytes);
-                }
+                BacklogItem::Hint(hint) => self.deliver_from_backlog(index, hint, bytes),
             }
             if self.turn.is_over() {
                 return self.backlog.end_visit(index);
@@ -199,18 +191,11 @@ impl DeliveryTask {
         }
     }
 
-    /// Puts a record whose last slice was not sent yet before the other items of its queue.
-    fn put_back(&mut self, index: QueueIndex, hint: Hint, from_slot: usize) {
-        let bytes = hint.bytes();
-        self.queue.add_bytes(bytes);
-        self.backlog.push_front(index, BacklogItem::Hint(hint, from_slot), bytes);
-    }
-
     /// Delivers a record of the backlog, with the other records of its run, which follow in the same queue.
-    fn deliver_from_backlog(&mut self, index: QueueIndex, hint: Hint, from_slot: usize, mut bytes: usize) {
+    fn deliver_from_backlog(&mut self, index: QueueIndex, hint: Hint, mut bytes: usize) {
         let mut rest = Vec::new();
         for _ in 1..hint.run.as_ref().map_or(1, |run| run.frames().len()) {
-            let Some((BacklogItem::Hint(hint, _), item_bytes)) = self.backlog.pop_from(index) else { break };
+            let Some((BacklogItem::Hint(hint), item_bytes)) = self.backlog.pop_from(index) else { break };
             bytes += item_bytes;
             rest.push(hint);
         }
@@ -220,55 +205,36 @@ impl DeliveryTask {
             && self.worker.hub.borrow().live_count(room) <= MAX_IMMEDIATE_RECEIVERS;
         self.queue.subtract_bytes(bytes);
         let mut rest = rest.into_iter();
-        let mut next = Some((hint, from_slot));
-        while let Some((hint, from_slot)) = next {
-            if let Some((hint, next_slot)) = self.deliver(hint, from_slot, &mut rest, immediate) {
-                rest.rev().for_each(|later| self.put_back(index, later, 0));
-                return self.put_back(index, hint, next_slot);
-            }
-            next = rest.next().map(|hint| (hint, 0));
+        let mut next = Some(hint);
+        while let Some(hint) = next {
+            self.deliver(hint, &mut rest, immediate);
+            next = rest.next();
         }
     }
 
     /// Delivers a record. If the record begins a run that can be sent as a whole, also delivers the other records of
-    /// the run, which come first in `rest`. If the record was sent only to a slice of a large room, takes nothing from
-    /// `rest`, and returns the record with the slot from which it must be sent next.
-    fn deliver(
-        &mut self,
-        mut hint: Hint,
-        from_slot: usize,
-        rest: &mut impl Iterator<Item = Hint>,
-        immediate: bool,
-    ) -> Option<(Hint, usize)> {
+    /// the run, which come first in `rest`.
+    fn deliver(&mut self, hint: Hint, rest: &mut impl Iterator<Item = Hint>, immediate: bool) {
+        let Hint { record, frame, run } = hint;
         self.turn.records += 1;
-        self.turn.bytes += hint.frame.len();
-        if let Some(run) = &hint.run
-            && let Some(outcome) =
-                self.worker.dispatch_run(&hint.record, run, from_slot, &mut self.turn.receivers)
+        self.turn.bytes += frame.len();
+        if let Some(run) = run
+            && self.worker.dispatch_run(&record, &run, &mut self.turn.receivers)
         {
-            if let DispatchOutcome::Partial(next_slot) = outcome {
-                self.turn.sent_slice = true;
-                return Some((hint, next_slot));
-            }
-            hint.record.mark_delivered();
+            record.mark_delivered();
             for hint in rest.take(run.frames().len() - 1) {
                 self.turn.records += 1;
                 self.turn.bytes += hint.frame.len();
                 hint.record.mark_delivered();
             }
-            return None;
+            return;
         }
         // A live-only record cannot reveal a missed removal of one of its receivers, so it is dropped.
-        if hint.record.is_live_only() && self.queue.may_have_missed_hints() {
-            return None;
+        if record.is_live_only() && self.queue.may_have_missed_hints() {
+            return;
         }
-        if immediate {
-            hint.frame = hint.frame.to_immediate();
-        }
-        let next_slot =
-            self.worker.dispatch(&hint.record, &hint.frame, from_slot, &mut self.turn.receivers)?;
-        self.turn.sent_slice = true;
-        Some((hint, next_slot))
+        let frame = if immediate { frame.to_immediate() } else { frame };
+        self.worker.dispatch(&record, &frame, &mut self.turn.receivers);
     }
 
     /// Refills all rooms if the bus has dropped records, or was disconnected from pub/sub.
@@ -286,12 +252,46 @@ impl DeliveryTask {
     }
 }
 
+impl Worker {
+    /// Dispatches a record, and does what its outcome requires. Adds the number of receivers to `receivers`.
+    fn dispatch(self: &Rc<Self>, record: &PublishedRecord, frame: &Frame, receivers: &mut usize) {
+        let (outcome, ended, lagging) = {
+            let mut hub = self.hub.borrow_mut();
+            let (outcome, ended) = hub.dispatch(record, frame);
+            *receivers += hub.take_receiver_count();
+            (outcome, ended, hub.take_lagging())
+        };
+        self.release_ended(&ended);
+        self.replay_lagging(lagging);
+        if outcome == DispatchOutcome::Delivered {
+            record.mark_delivered();
+        }
+        if outcome == DispatchOutcome::Refill {
+            self.node.metrics.holes.inc();
+            if let Ok(room) = RoomId::parse(record.room()) {
+                tokio::task::spawn_local(refill::run_refill(self.clone(), room));
+            }
+        }
+    }
+
+    /// Dispatches a run. Returns false if each record must be dispatched by itself.
+    fn dispatch_run(self: &Rc<Self>, first: &PublishedRecord, run: &FrameRun, receivers: &mut usize) -> bool {
+        let (sent, lagging) = {
+            let mut hub = self.hub.borrow_mut();
+            let sent = hub.dispatch_run(first, run);
+            *receivers += hub.take_receiver_count();
+            (sent, hub.take_lagging())
+        };
+        self.replay_lagging(lagging);
+        sent
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tidings_shared::ids::Seq;
 
     use super::*;
-    use crate::transport::Frame;
 
     #[test]
     fn user_events_of_a_room_are_bounded_in_bytes() {

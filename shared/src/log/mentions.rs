@@ -25,15 +25,15 @@ impl Log {
         if self.may_all_see(room, mentions, &entry.visibility, sender.as_str()).await? {
             return Ok(());
         }
+        // If the sender marked a repetition as a first attempt, and only PostgreSQL knows the first message, the append
+        // would not look up the client id, and would publish the mentions.
+        entry.first_attempt = false;
         if self.remembered_event(entry).await?.is_some() {
             return Ok(());
         }
         if self.authority.look_up(room, sender, client_id).await.map_err(unavailable)?.is_none() {
             return Err(mentions_refusal());
         }
-        // Only PostgreSQL knows the first message. If the sender marked this repetition as a first attempt, the append
-        // would not look up the client id, and would publish the mentions.
-        entry.first_attempt = false;
         Ok(())
     }
 

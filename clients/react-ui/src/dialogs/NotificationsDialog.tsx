@@ -15,9 +15,11 @@ export function NotificationsDialog({ onClose }: { readonly onClose: () => void 
   const toast = useToast();
   const permission = notifyPermission();
   const ask = async () => {
-    const answer = await Notification.requestPermission();
+    // Some browsers reject, or return nothing.
+    await Notification.requestPermission()?.catch(() => undefined);
+    const answer = notifyPermission();
     // The user may close the question without an answer.
-    if (answer === "default") return;
+    if (!answer || answer === "default") return;
     toast(PERMISSION_TEXTS[answer]);
     onClose();
   };

@@ -68,7 +68,8 @@ function RoomItemContent({ room, current, waiting, marked }: RoomItemContentProp
   const { lastMessage: last, unread, unreadMentions } = room;
   const typingLine = typingText(typing.map((user) => displayName(user.id, user.name)));
   const own = isNewer(waiting, last) ? waiting : undefined;
-  const at = own?.at ?? (last ? originalTime(last) : room.updatedAt);
+  // The time of a room that was joined but not read yet is unknown, and then 0.
+  const at = own?.at ?? (last ? originalTime(last) : room.updatedAt || undefined);
   return (
     <>
       <RoomAvatar room={room} />
@@ -89,8 +90,7 @@ function RoomItemContent({ room, current, waiting, marked }: RoomItemContentProp
               <span className="tidings-visually-hidden">, archived</span>
             </>
           )}
-          {/* The time of a room that was joined but not read yet is unknown, and then 0. */}
-          {at > 0 && (
+          {at !== undefined && (
             <time dateTime={new Date(at).toISOString()} data-unread={unread > 0 || undefined}>
               {listTime(at, now)}
             </time>

@@ -221,9 +221,9 @@ export class OfflineCache implements Feature {
     this.#run(async (storage) => {
       if (await this.#isForeign(storage)) return this.#stop();
       for (const id of dropped) await storage.remove(storage.roomKey(id));
-      for (const [room, text, isOpen] of texts) {
+      for (const [room, text, isOwnPage] of texts) {
         const key = storage.roomKey(room.id);
-        const merged = isOpen ? undefined : snapshots.merge(room, await storage.read(key));
+        const merged = isOwnPage ? undefined : snapshots.merge(room, await storage.read(key));
         await storage.write(key, merged ?? text);
       }
       // Another tab may have signed out during the writes.

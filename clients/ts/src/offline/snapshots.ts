@@ -19,7 +19,7 @@ interface Snapshot {
 
 /** What must be written: the new texts of rooms, and the ids of rooms that are not kept any more. */
 export interface Changes {
-  readonly texts: readonly (readonly [room: RoomImpl, text: string, isOpen: boolean])[];
+  readonly texts: readonly (readonly [room: RoomImpl, text: string, isOwnPage: boolean])[];
   readonly dropped: readonly string[];
 }
 
@@ -40,8 +40,8 @@ export class RoomSnapshots {
   }
 
   /**
-   * Keeps the stored page and members of a room that is not open in this tab, because another tab may have stored newer
-   * ones. Returns the text to store; undefined if the storage has no record of this user.
+   * Keeps the stored page and members of a room whose newest page this tab does not have, because another tab may have
+   * stored newer ones. Returns the text to store; undefined if the storage has no record of this user.
    */
   merge(room: RoomImpl, text: string | null): string | undefined {
     const before = this.recordOf(room);
@@ -83,7 +83,7 @@ export class RoomSnapshots {
       if (total > maxBytes) break;
       kept.add(room);
       this.#snapshots.set(room, snapshot);
-      if (encoded) texts.push([room, encoded.text, room.opened]);
+      if (encoded) texts.push([room, encoded.text, record.page !== before?.record.page]);
       if (!before) onNew(room);
     }
     const dropped: string[] = [];

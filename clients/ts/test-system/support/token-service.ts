@@ -10,17 +10,17 @@ const CLIENT_TIMEOUT_MS = 500;
 export class TokenService {
   /** The probability that a request fails. Half of the failures have status 500, the others have no answer. */
   failureRate = 0;
+  /** How many seconds each new token is valid. */
+  ttl: number;
   /** The numbers of requests by outcome. */
   readonly outcomes = { answered: 0, refused: 0, unanswered: 0 };
   readonly #stack: Stack;
   readonly #random: () => number;
-  /** How many seconds each token is valid. */
-  readonly #ttl: number;
   readonly #server = createServer((request, response) => this.#answer(request.url ?? "", response));
 
   private constructor(stack: Stack, ttl: number, random: () => number) {
     this.#stack = stack;
-    this.#ttl = ttl;
+    this.ttl = ttl;
     this.#random = random;
   }
 
@@ -55,7 +55,7 @@ export class TokenService {
     } else if (draw < this.failureRate) this.outcomes.unanswered += 1;
     else {
       this.outcomes.answered += 1;
-      response.end(this.#stack.token(decodeURIComponent(url.slice(1)), { ttl: this.#ttl }));
+      response.end(this.#stack.token(decodeURIComponent(url.slice(1)), { ttl: this.ttl }));
     }
   }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use tidings_shared::log::{Record, record::is_visible_to};
 
-use super::{Room, Subscriber, Subscription, deliver::visit_slice};
+use super::{Room, Subscriber, Subscription};
 use crate::{hub::Peer, transport::Frame};
 
 /// Whether a live-only record is for a user. A record with a visibility is for the named users and roles only. Any
@@ -34,33 +34,21 @@ impl<P: Peer> Room<P> {
     }
 
     /// Sends a live-only record to the live subscriptions that it is for, unless they may have missed the removal of
-    /// their user. In a large room, sends the record only to the slice that begins with `from_slot`, and returns the
-    /// slot with which the next slice begins.
-    pub fn deliver_live_only(&mut self, record: &Record, frame: &Frame, from_slot: usize) -> Option<usize> {
+    /// their user.
+    pub fn deliver_live_only(&mut self, record: &Record, frame: &Frame) {
         if self.refilling {
-            return None;
+            return;
         }
         let position = self.position.unwrap_or_default();
-        // If a room becomes small between two slices, the rest is still sent in slices, so that no subscription gets
-        // the record twice.
-        let in_slices = self.is_large() || from_slot > 0;
-        let Self { subscribers, live_count, lagging_slots, .. } = self;
-        let mut send = |slot: usize, subscriber: &mut Subscriber<P>| {
+        for (slot, subscriber) in &mut self.subscribers {
             if subscriber.receives_live_only()
                 && is_for_user(record, subscriber.peer.user().as_str(), &subscriber.role)
                 && !subscriber.peer.send_shared(frame)
             {
-                *live_count -= 1;
-                lagging_slots.push((slot, subscriber.mark_lagging(position)));
+                self.live_count -= 1;
+                self.lagging_slots.push((slot, subscriber.mark_lagging(position)));
             }
-        };
-        if in_slices {
-            return visit_slice(subscribers, from_slot, send);
         }
-        for (slot, subscriber) in subscribers {
-            send(slot, subscriber);
-        }
-        None
     }
 
     /// Lets a subscription receive presence changes, whether it is live or replaying.

@@ -3,7 +3,7 @@
 
 use super::{lagging::take_lagging_peers, *};
 
-pub fn live_only_record(sender: &str, visibility: &str) -> Record {
+fn live_only_record(sender: &str, visibility: &str) -> Record {
     let line = format!(
         "1\x1f1\x1f0\x1f0\x1fr\x1fsignal\x1f{sender}\x1f\x1f\x1f{visibility}\x1f\x1f\n{{\"from\":\"{sender}\"}}"
     );
@@ -20,7 +20,7 @@ fn dispatch_live_only(
     let record = live_only_record(sender, visibility);
     peers.iter().for_each(|peer| peer.got.borrow_mut().clear());
     let before = (hub.room(&room()).live_position(), hub.room(&room()).newest_position());
-    assert_eq!(dispatch(hub, &record), DispatchOutcome::Delivered);
+    assert_eq!(hub.dispatch(&record, &Frame::text(record.json())).0, DispatchOutcome::Delivered);
     assert_eq!(
         (hub.room(&room()).live_position(), hub.room(&room()).newest_position()),
         before,
@@ -56,7 +56,7 @@ fn live_only_record_skips_peers_that_may_be_removed() {
     assert_eq!(dispatch_live_only(&mut hub, &peers, "ann", ""), [true]);
     // Record 5 is missing, and may be the removal of the receiver.
     let later = record(1, 6, "");
-    assert_eq!(dispatch(&mut hub, &later), DispatchOutcome::Refill);
+    assert_eq!(hub.dispatch(&later, &Frame::text(later.json())).0, DispatchOutcome::Refill);
     assert_eq!(dispatch_live_only(&mut hub, &peers, "ann", ""), [false]);
     assert_eq!(refill(&mut hub, &tail_read(1, 1..=6, "1:0")), RefillOutcome::FromTail);
     assert_eq!(dispatch_live_only(&mut hub, &peers, "ann", ""), [true]);

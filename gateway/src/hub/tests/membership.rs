@@ -29,7 +29,7 @@ fn refill_with(
 }
 
 fn dispatch_change(hub: &mut Hub<Listener>, record: &Record) -> (DispatchOutcome, EndedSubscriptions) {
-    dispatch_from(hub, record, 0)
+    hub.dispatch(record, &Frame::text(record.json()))
 }
 
 fn subscribe_live(hub: &mut Hub<Listener>, name: &str, seq: u64) -> (Rc<Listener>, Subscription) {

@@ -1,6 +1,5 @@
 //! Tests the hub against a model of its environment: a log with memberships, Redis with tail and marks, PostgreSQL,
-//! hints that are lost or reordered, reads that arrive late, epochs, joins, replays and refills. Records are sent in
-//! slices, and all of this can happen between two slices.
+//! hints that are lost or reordered, reads that arrive late, epochs, joins, replays and refills.
 //!
 //! No user is sent a record after their removal, or a record that their role may not see. Live delivery uses the role
 //! at the record's position, replay the current role. A user who stays gets every visible record, once and in order.
@@ -57,14 +56,11 @@ struct Model {
     hub: Hub<Listener>,
     devices: Vec<Device>,
     refilling: Refilling,
-    /// The records that are being dispatched, and the slot with which the next slice of the first one begins.
-    dispatching: Option<(Vec<Record>, usize)>,
 }
 
 impl Model {
     fn new() -> Self {
-        let (world, hub, refilling) = (World::new(), Hub::default(), Refilling::No);
-        Self { world, hub, devices: Vec::new(), refilling, dispatching: None }
+        Self { world: World::new(), hub: Hub::default(), devices: Vec::new(), refilling: Refilling::No }
     }
 
     fn want_refill_if(&mut self, refill_wanted: bool) {
@@ -80,29 +76,6 @@ impl Model {
         self.want_refill_if(refill_wanted);
     }
 
-    /// Sends one slice of the records that are being dispatched. They are sent as a run if possible, or else one by
-    /// one.
-    fn send_slice(&mut self) {
-        let Some((mut records, from_slot)) = self.dispatching.take() else { return };
-        let run =
-            if records.len() > 1 { dispatch_run_slice(&mut self.hub, &records, from_slot) } else { None };
-        let outcome = run
-            .unwrap_or_else(|| self.hub.dispatch(&records[0], &Frame::text(records[0].json()), from_slot).0);
-        self.want_refill_if(outcome == DispatchOutcome::Refill);
-        if let DispatchOutcome::Partial(next_slot) = outcome {
-            self.dispatching = Some((records, next_slot));
-        } else if run.is_none() && records.len() > 1 {
-            records.remove(0);
-            self.dispatching = Some((records, 0));
-        }
-    }
-
-    fn finish_dispatching(&mut self) {
-        while self.dispatching.is_some() {
-            self.send_slice();
-        }
-    }
-
     fn step(&mut self, (op, a, b): (u8, u8, u8)) {
         let (a, b) = (a as usize, b as usize);
         let world = &mut self.world;
@@ -111,19 +84,22 @@ impl Model {
             6..=7 => world.append(Some(ROLES[a % 3]), None),
             8..=9 => world.append(None, Some((a % 4, Some(ROLES[b % 3])))),
             10 => world.append(None, Some((a % 4, None))),
-            // Hints of the room wait while a record is sent in slices.
-            11..=16 | 32..=39 if self.dispatching.is_some() => (0..=b % 4).for_each(|_| self.send_slice()),
             11..=16 if !world.hints.is_empty() => {
                 // Hints arrive mostly in order.
                 let index = if op % 40 == 11 { a % world.hints.len() } else { 0 };
                 let (seq, event) = world.hints.remove(index);
-                self.dispatching = Some((vec![event.record(seq)], 0));
-                (0..=b % 4).for_each(|_| self.send_slice());
+                let refill_wanted = dispatch(&mut self.hub, &event.record(seq)) == DispatchOutcome::Refill;
+                self.want_refill_if(refill_wanted);
             }
             17 if !world.hints.is_empty() => drop(world.hints.remove(0)),
             32..=39 if !world.hints.is_empty() => {
-                self.dispatching = Some((world.take_run(2 + a % 4), 0));
-                (0..=b % 8).for_each(|_| self.send_slice());
+                let records = world.take_run(2 + a % 4);
+                if records.len() == 1 || !dispatch_run(&mut self.hub, &records) {
+                    for record in records {
+                        let refill_wanted = dispatch(&mut self.hub, &record) == DispatchOutcome::Refill;
+                        self.want_refill_if(refill_wanted);
+                    }
+                }
             }
             18 if a % 4 == 0 => self.miss_hints(),
             19..=20 if self.devices.len() < 12 => self.subscribe(a % 4),
@@ -134,8 +110,6 @@ impl Model {
             30 if a % 8 == 1 => world.tail_from = world.tail_from.max(b % (world.head() + 1)),
             30 if a % 8 == 2 => {
                 // Two hours pass without pub/sub, so the marks of stored memberships have expired.
-                self.finish_dispatching();
-                let world = &mut self.world;
                 let stored = world.stored;
                 world.marks.retain(|_, (_, seq)| *seq > stored);
                 // Joins, and stored roles that were read, do not last that long, so the model drops them.
@@ -335,7 +309,6 @@ impl Model {
     fn finish(&mut self) {
         self.world.stored = self.world.head();
         self.miss_hints();
-        self.finish_dispatching();
         self.devices.iter().for_each(|device| device.peer.space.set(usize::MAX));
         self.check_frames();
         for _ in 0..12 {

@@ -13,10 +13,6 @@ use super::{Poll, answer::AnswerPositions, workers::PollWorkers};
 use crate::client::PollBuffer;
 use queue::{HasPollBuffer, KeptQueue};
 
-/// After this many ended polls the task yields to the other tasks of the worker, because each poll that ends must leave
-/// all its rooms.
-const MAX_ENDED_AT_ONCE: usize = 64;
-
 /// An answered poll, with the cursors in its answer.
 struct KeptPoll {
     poll: Poll,
@@ -83,12 +79,9 @@ impl KeptPolls {
     }
 
     /// Ends the kept polls that must end. Returns the time at which the next one ends.
-    async fn end_expired(&self) -> Option<Instant> {
+    fn end_expired(&self) -> Option<Instant> {
         let ended = self.queue.borrow_mut().take_ended(Instant::now());
-        for (index, (user, kept)) in ended.into_iter().enumerate() {
-            if index > 0 && index.is_multiple_of(MAX_ENDED_AT_ONCE) {
-                tokio::task::yield_now().await;
-            }
+        for (user, kept) in ended {
             self.clear_owner_if_unused(&user);
             drop(kept);
         }
@@ -108,7 +101,7 @@ impl KeptPolls {
 async fn expire_kept_polls(polls: Rc<KeptPolls>) {
     let usage = polls.queue.borrow().usage().clone();
     loop {
-        let next_end = polls.end_expired().await;
+        let next_end = polls.end_expired();
         let timer = async {
             match next_end {
                 Some(at) => tokio::time::sleep_until(at).await,
