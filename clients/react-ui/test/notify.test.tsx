@@ -53,9 +53,12 @@ afterEach(() => {
  */
 function stubNotifications(permission: NotificationPermission, answer = permission) {
   const titles: string[] = [];
-  const requestPermission = vi.fn(async () => answer);
+  const requestPermission = vi.fn(async () => {
+    Shown.permission = answer;
+    return answer;
+  });
   class Shown {
-    static readonly permission = permission;
+    static permission = permission;
     static readonly requestPermission = requestPermission;
     constructor(title: string) {
       titles.push(title);
