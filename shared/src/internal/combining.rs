@@ -3,12 +3,13 @@
 
 use std::{
     collections::BTreeMap,
+    pin::pin,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::{
-    sync::{Semaphore, oneshot},
+    sync::{Notify, Semaphore, SemaphorePermit, oneshot},
     time::Instant,
 };
 
@@ -39,6 +40,8 @@ pub(super) struct RequestCombiner<Q, A> {
     queue: Mutex<QuestionQueue<Q, A>>,
     /// The caller that sends a request holds a permit. The request also contains questions of other callers.
     permits: Semaphore,
+    /// Notifies the callers whose questions are in requests when questions return to the queue.
+    put_back: Notify,
     /// The weight of a question, and the highest total weight of one request.
     weight: fn(&Q) -> usize,
     max_weight: usize,
@@ -72,7 +75,7 @@ impl<Q: Clone, A> RequestCombiner<Q, A> {
     /// weight of one request, and at most `max_requests` run at a time.
     pub fn new(weight: fn(&Q) -> usize, max_weight: usize, max_requests: usize) -> Self {
         let queue = Mutex::new(QuestionQueue { questions: BTreeMap::new(), next_number: 0, weight: 0 });
-        Self { queue, permits: Semaphore::new(max_requests), weight, max_weight }
+        Self { queue, permits: Semaphore::new(max_requests), put_back: Notify::new(), weight, max_weight }
     }
 
     /// Asks a question. `request` sends the questions of one or more callers to persistence. It returns the answers in
@@ -95,7 +98,7 @@ impl<Q: Clone, A> RequestCombiner<Q, A> {
             // `distribute` cannot put back a question that nobody removes any more.
             let mut answered = answered;
             loop {
-                let permit = tokio::select! {
+                let (permit, batch) = tokio::select! {
                     biased;
                     answer = &mut answered => match answer {
                         Ok(answer) => return answer,
@@ -105,16 +108,29 @@ impl<Q: Clone, A> RequestCombiner<Q, A> {
                     () = tokio::time::sleep_until(deadline) => {
                         return unavailable("there was no answer in time");
                     }
-                    permit = self.permits.acquire() => permit,
+                    turn = self.next_turn() => turn,
                 };
-                let batch = self.take_batch();
-                if !batch.is_empty() {
-                    let answers =
-                        request(batch.iter().map(|(_, waiting)| waiting.question.clone()).collect());
-                    self.distribute(batch, answers.await);
-                }
+                let answers = request(batch.iter().map(|(_, waiting)| waiting.question.clone()).collect());
+                self.distribute(batch, answers.await);
                 drop(permit);
             }
+        }
+    }
+
+    /// Waits until the caller may send a request. Returns its permit and its questions, of which there is at least one.
+    async fn next_turn(&self) -> (Option<SemaphorePermit<'_>>, Vec<(u64, PendingQuestion<Q, A>)>) {
+        loop {
+            // Enabled before the queue is read, so that no later notification is missed.
+            let mut put_back = pin!(self.put_back.notified());
+            put_back.as_mut().enable();
+            let permit = self.permits.acquire().await.ok();
+            let batch = self.take_batch();
+            if !batch.is_empty() {
+                return (permit, batch);
+            }
+            drop(permit);
+            // All questions are in running requests. Without this wait, a free permit would be taken again and again.
+            put_back.await;
         }
     }
 
@@ -167,12 +183,17 @@ impl<Q: Clone, A> RequestCombiner<Q, A> {
             // Sending fails if the caller was cancelled.
             let _ = waiting.answer.send(answer);
         }
+        if unanswered.is_empty() {
+            return;
+        }
         let mut queue = self.queue();
         // A question whose caller no longer waits is left out, because nobody would remove it from the queue.
         for (number, waiting) in unanswered.into_iter().filter(|(_, waiting)| !waiting.answer.is_closed()) {
             queue.weight += (self.weight)(&waiting.question);
             queue.questions.insert(number, waiting);
         }
+        drop(queue);
+        self.put_back.notify_waiters();
     }
 }
 
