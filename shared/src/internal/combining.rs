@@ -147,8 +147,7 @@ impl<Q: Clone, A> RequestCombiner<Q, A> {
         Some(QuestionGuard { combiner: self, number })
     }
 
-    /// Takes the questions of the next request, with their numbers: the first, and those after it up to the maximum
-    /// weight.
+    /// Takes the questions of the next request, with their numbers: the first, and others up to the maximum weight.
     fn take_batch(&self) -> Vec<(u64, PendingQuestion<Q, A>)> {
         let mut queue = self.queue();
         let (mut batch, mut weight) = (Vec::new(), 0);
