@@ -8,7 +8,7 @@ mod request;
 mod route;
 mod workers;
 
-use std::{rc::Rc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use tidings_shared::{
     auth::Identity,
@@ -18,7 +18,10 @@ use tidings_shared::{
     protocol::{CloseCode, Command, JoinTarget, Parsed, client, server::rfc3339},
     telemetry::TraceContext,
 };
-use tokio::time::Instant;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, timeout_at},
+};
 
 use super::{AdmissionControl, ChatSession, join, presence};
 use crate::{
@@ -39,6 +42,32 @@ pub use workers::PollWorkers;
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Soft limit of an answer, in bytes. At this size the poll is answered, and the next poll continues the replay.
 const SOFT_ANSWER_BYTES: usize = 64 * 1024;
+/// Maximum number of polls of one worker that join rooms at the same time. The tasks of the joins wait in the same
+/// queue as the deliveries of the worker, so many joins at once would delay everybody else.
+const MAX_JOINING_POLLS: usize = 8;
+
+/// What the polls of one worker share.
+struct PollContext {
+    worker: Rc<Worker>,
+    admission: Arc<AdmissionControl>,
+    kept: Rc<KeptPolls>,
+    joining: Semaphore,
+}
+
+impl PollContext {
+    fn new(worker: Rc<Worker>, admission: Arc<AdmissionControl>, kept: Rc<KeptPolls>) -> Self {
+        Self { worker, admission, kept, joining: Semaphore::new(MAX_JOINING_POLLS) }
+    }
+
+    /// Waits until a poll may join its rooms. Refuses the poll at the deadline, or when the node drains.
+    async fn joining_permit(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, Refusal> {
+        let permit = tokio::select! {
+            permit = timeout_at(deadline, self.joining.acquire()) => permit.ok().and_then(Result::ok),
+            () = self.admission.draining.cancelled() => None,
+        };
+        permit.ok_or_else(|| Refusal::unavailable("too many polls are joining rooms; poll again"))
+    }
+}
 
 /// A running or kept poll. Dropping this value leaves the poll's rooms, also when the caller disconnects.
 struct Poll {
@@ -65,19 +94,15 @@ impl Drop for Poll {
 }
 
 /// Runs one poll, as a continuation of a kept poll if one matches. Refuses a user who was blocked meanwhile.
-async fn run_poll(
-    worker: &Rc<Worker>,
-    polls: &Rc<KeptPolls>,
-    job: PollJob,
-    admission: &AdmissionControl,
-) -> PollResult {
+async fn run_poll(context: &PollContext, job: PollJob) -> PollResult {
+    let PollContext { worker, admission, kept, .. } = context;
     let PollJob { admitted, request, trace, until } = job;
     let expiry = Instant::now() + time_until_expiry(&admitted.identity, unix_ms());
     let deadline = until.min(expiry);
-    let unsettled_deadline = (Instant::now() + SETTLE_TIMEOUT).min(expiry).max(deadline);
+    let unsettled_deadline = || (Instant::now() + SETTLE_TIMEOUT).min(expiry).max(deadline);
     let (user, rooms) = (admitted.identity.user.clone(), request.cursors.len());
     let mut answer = AnswerBuilder::new(&request);
-    let mut poll = if let Some((poll, epochs)) = polls.take(&user, &request.cursors) {
+    let mut poll = if let Some((poll, epochs)) = kept.take(&user, &request.cursors) {
         worker.node.metrics.polls_continued.inc();
         answer.set_epochs(epochs);
         poll.buffer.begin_answer(rooms);
@@ -97,6 +122,12 @@ async fn run_poll(
         answer.add_rooms_changed(&admitted.rooms_version, admitted.spread_ms);
     }
     let new_rooms = || request.cursors.iter().filter(|(room, _)| client.subscription(room).is_none());
+    let mut joining = match new_rooms().next() {
+        Some(_) => Some(context.joining_permit(unsettled_deadline()).await?),
+        None => None,
+    };
+    // The time starts after the wait for other polls.
+    let unsettled_deadline = unsettled_deadline();
     let target = JoinTarget::Many {
         rooms: new_rooms().map(|(room, _)| room.clone()).collect(),
         after: new_rooms().filter_map(|(room, after)| Some((room.clone(), after.clone()?))).collect(),
@@ -109,6 +140,9 @@ async fn run_poll(
     loop {
         if answer.collect(&buffer) {
             client.drained.notify_one();
+        }
+        if answer.has_joined() {
+            drop(joining.take());
         }
         answer.retain_replaying(|room| client.subscription(room).is_some());
         let may_return = answer.is_caught_up() || buffer.bytes() >= SOFT_ANSWER_BYTES;
@@ -159,7 +193,7 @@ async fn run_poll(
     if complete {
         presence::report_closed(&poll.session);
         client.drained.notify_one();
-        polls.keep(&user, poll, reached);
+        kept.keep(&user, poll, reached);
     }
     Ok(body)
 }

@@ -235,3 +235,53 @@ async fn member_removed_and_added_again_cannot_continue_poll() -> Result<()> {
     ensure!(message_texts(&answer).is_empty() && continued_polls(&stack).await? == 1, "{answer}");
     Ok(())
 }
+
+#[tokio::test]
+async fn few_polls_of_a_worker_join_at_once() -> Result<()> {
+    const POLLERS: usize = 60;
+    const ROOMS_EACH: usize = 10;
+    let stack = start_stack(1).await?;
+    let http = stack.http("alice");
+    let users: Vec<String> = (0..POLLERS).map(|user| format!("poller-{user}")).collect();
+    let own_rooms = users.iter().map(|user| {
+        let http = &http;
+        async move {
+            let rooms = (0..ROOMS_EACH).map(async |_| http.new_room(&[user.as_str()]).await);
+            anyhow::Ok((user, futures_util::future::try_join_all(rooms).await?))
+        }
+    });
+    let own_rooms: Vec<_> = stream::iter(own_rooms).buffered(4).try_collect().await?;
+    // Caches the accounts, so that the polls arrive together.
+    for user in &users {
+        Poller::new(&stack, user, &[]).poll(0).await?;
+    }
+    let monitor = CommandMonitor::start(&stack).await?;
+    let polls =
+        own_rooms.iter().map(|(user, rooms)| async { Poller::new(&stack, user, rooms).poll(0).await });
+    for answer in futures_util::future::try_join_all(polls).await? {
+        ensure!(
+            answer["failed"] == json!([]) && answer["cursors"].as_object().map(Map::len) == Some(ROOMS_EACH)
+        );
+    }
+    let names: Vec<&str> = own_rooms.iter().flat_map(|(_, rooms)| rooms).map(String::as_str).collect();
+    let lines = monitor.take_commands(&names).await;
+    // A poll joins from the first command for one of its rooms to the first read of the head of the last one.
+    let joining: Vec<_> = own_rooms
+        .iter()
+        .map(|(_, rooms)| {
+            let first = lines.iter().position(|line| rooms.iter().any(|room| line.contains(room.as_str())));
+            let head_read = |room: &String| {
+                lines.iter().position(|line| line.contains(room.as_str()) && line.contains("\"seq\""))
+            };
+            let last = rooms.iter().map(head_read).max().flatten();
+            first.zip(last).context("a room was not read")
+        })
+        .collect::<Result<_>>()?;
+    let at_once = joining
+        .iter()
+        .map(|(began, _)| joining.iter().filter(|(first, last)| first <= began && began <= last).count());
+    let most = at_once.max().unwrap_or(0);
+    // Eight may join at once. A poll may begin before the commands of another connection show that one has ended.
+    ensure!((2..=12).contains(&most), "{most} polls were joining at once");
+    Ok(())
+}

@@ -199,6 +199,11 @@ impl AnswerBuilder {
         self.add_event(&String::from_utf8_lossy(&frame));
     }
 
+    /// Whether the poll's join was answered.
+    pub fn has_joined(&self) -> bool {
+        self.join_answered
+    }
+
     /// Whether the poll's join was answered and each joined room has caught up or was sent `room:gap`.
     pub fn is_caught_up(&self) -> bool {
         self.join_answered && self.replaying.is_empty()

@@ -20,6 +20,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     super::{AdmissionControl, ChatAcceptor, admit},
+    PollContext,
     kept::KeptPolls,
     request::PollRequest,
     run_poll,
@@ -28,7 +29,7 @@ use super::{
 use crate::{
     limits::{Limit, rooms_cost},
     problem,
-    worker::{Node, Worker},
+    worker::Node,
 };
 
 /// Maximum size of a body, in bytes: enough for 1,000 cursors, or for several commands of maximum size.
@@ -46,25 +47,22 @@ const TRACEPARENT: header::HeaderName = header::HeaderName::from_static("tracepa
 /// The state of the route on one worker.
 struct PollRouteState {
     running: RequestSlots,
-    kept: Rc<KeptPolls>,
+    context: Rc<PollContext>,
     workers: Arc<PollWorkers>,
 }
 
 /// Adds `POST /v1/poll`.
 pub fn configure(acceptor: &Rc<ChatAcceptor>, workers: &Arc<PollWorkers>, config: &mut web::ServiceConfig) {
+    let (worker, admission) = (acceptor.worker.clone(), acceptor.admission.clone());
+    let kept = KeptPolls::start(worker.index, workers.clone());
     let polls = PollRouteState {
         running: RequestSlots::new(MAX_RUNNING_POLLS, MAX_RUNNING_POLLS_PER_USER),
-        kept: KeptPolls::start(acceptor.worker.index, workers.clone()),
+        context: Rc::new(PollContext::new(worker, admission, kept)),
         workers: workers.clone(),
     };
     let (poll_acceptor, polls) = (acceptor.clone(), Rc::new(polls));
     let remote_polls = workers.add_worker(acceptor.worker.index);
-    tokio::task::spawn_local(run_remote_polls(
-        acceptor.worker.clone(),
-        polls.kept.clone(),
-        acceptor.admission.clone(),
-        remote_polls,
-    ));
+    tokio::task::spawn_local(run_remote_polls(polls.context.clone(), remote_polls));
     let handler = move |request: HttpRequest, body: web::Payload| {
         let (acceptor, polls) = (poll_acceptor.clone(), polls.clone());
         async move {
@@ -139,22 +137,17 @@ async fn answer_poll(
         Ok(result) => {
             result.await.unwrap_or_else(|_| Err(Refusal::unavailable("the poll was ended; poll again")))
         }
-        Err(job) => run_poll(&acceptor.worker, &polls.kept, *job, admission).await,
+        Err(job) => run_poll(&polls.context, *job).await,
     }
 }
 
 /// Runs the polls from other workers, each until it is answered or its caller disconnects.
-async fn run_remote_polls(
-    worker: Rc<Worker>,
-    kept: Rc<KeptPolls>,
-    admission: Arc<AdmissionControl>,
-    mut polls: mpsc::Receiver<RemotePoll>,
-) {
+async fn run_remote_polls(context: Rc<PollContext>, mut polls: mpsc::Receiver<RemotePoll>) {
     while let Some(RemotePoll { job, result: mut sender }) = polls.recv().await {
-        let (worker, kept, admission) = (worker.clone(), kept.clone(), admission.clone());
+        let context = context.clone();
         tokio::task::spawn_local(async move {
             tokio::select! {
-                result = run_poll(&worker, &kept, *job, &admission) => {
+                result = run_poll(&context, *job) => {
                     let _ = sender.send(result);
                 }
                 () = sender.closed() => {}
