@@ -102,8 +102,7 @@ impl Counter {
         for partition in 0..PARTITIONS {
             pipe.cmd("SET").arg(format!("{{{partition:02}}}:epoch")).arg("1").ignore();
             for window in [window - 1, window, window + 1] {
-                // append.lua names both windows before a new one, and then usually removes the older one.
-                let earlier = format!("{} {}", window - 2, window - 1);
+                let earlier = (window - 1).to_string();
                 pipe.cmd("HSET").arg(format!("{{{partition:02}}}:sent:{window}"));
                 pipe.arg(&["last", "0-0", "bytes", "0", "earlier", &earlier]).ignore();
             }

@@ -14,15 +14,14 @@ const RANKS_LUA: &str = "local ALWAYS, ANYONE, REMOVED = -2, -1, 'removed'\n\
 const EPOCH_CHECK_LUA: &str = "local last = #KEYS\n\
     if redis.call('GET', KEYS[last - 1]) ~= EPOCH then return {'epoch'} end\n\
     KEYS[last - 1], KEYS[last] = nil, nil\n";
-/// The commands of append_many.lua for one message, without its decisions. The first, second and fifth argument are the
-/// present window of client ids, the window before it, and the one before that.
+/// The commands of append_many.lua for one message, without its decisions. The first two arguments are the present
+/// window of client ids and the window before it.
 const COMMANDS_LUA: &str = r"
     local ingest_key, sent_key, room_key, tail_key, erased_key = unpack(KEYS)
     local window = sent_key .. ARGV[1]
     redis.call('TIME')
     redis.call('XLEN', ingest_key)
     redis.call('HMGET', window, 'earlier', 'later', 'bytes', ARGV[9])
-    redis.call('HMGET', sent_key .. ARGV[5], ARGV[9])
     redis.call('HMGET', sent_key .. ARGV[2], ARGV[9])
     redis.call('HMGET', room_key, 'seq', 'epoch', 'archived', 'tail_part', 'tail_parts', 'touched_at', ARGV[10])
     redis.call('EXISTS', erased_key)
@@ -133,14 +132,13 @@ impl AppendCall<'_> {
         let mut command = redis::cmd("EVALSHA");
         command.arg(self.sha).arg(keys.len()).arg(&keys);
         let now = chrono::Utc::now();
-        let window = now.timestamp() / 600;
+        let window = now.timestamp() / super::WINDOW_S;
         if variant == Variant::CommandsOnly {
-            command.arg(format!(":{window}")).arg(format!(":{}", window - 1)).arg("100000").arg("67108864");
-            command.arg(format!(":{}", window - 2));
+            command.arg(format!(":{window}")).arg(format!(":{}", window - 1));
         } else {
             command.arg(now.timestamp()).arg(now.format("%Y-%m-%dT%H:%M:%S").to_string());
-            command.arg("100000").arg("67108864").arg(partitions.len());
         }
+        command.arg("100000").arg("67108864").arg(partitions.len());
         for (number, partition) in self.numbers.iter().zip(&partitions) {
             add_message(&mut command, *number, &variant.room(*partition));
         }
