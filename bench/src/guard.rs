@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+pub mod append_partitions;
 pub mod bounds;
 pub mod callgrind;
 mod gateway;

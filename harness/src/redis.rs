@@ -39,17 +39,28 @@ impl Redis {
     pub async fn start() -> Result<Redis> {
         let folder = Folder::new()?;
         let path = folder.path().to_owned();
-        Self::launch(path, Some(folder)).await
+        Self::launch(path, Some(folder), &[]).await
+    }
+
+    /// Like [`Redis::start`], but runs Redis under another program, such as `valgrind`. `launcher` is this program with
+    /// its arguments.
+    ///
+    /// # Errors
+    /// When a program is missing, or Redis does not start.
+    pub async fn start_under(launcher: &[String]) -> Result<Redis> {
+        let folder = Folder::new()?;
+        let path = folder.path().to_owned();
+        Self::launch(path, Some(folder), launcher).await
     }
 
     /// Starts a Redis with its data and log in `folder`.
     pub async fn start_in(folder: &Path) -> Result<Redis> {
-        Self::launch(folder.to_owned(), None).await
+        Self::launch(folder.to_owned(), None, &[]).await
     }
 
     /// Starts a replica of the Redis on the port `primary` of 127.0.0.1. Its data and log are in `folder`.
     pub async fn follow(folder: &Path, primary: u16) -> Result<Redis> {
-        let redis = Self::launch(folder.to_owned(), None).await?;
+        let redis = Self::launch(folder.to_owned(), None, &[]).await?;
         redis.command::<()>(redis::cmd("REPLICAOF").arg("127.0.0.1").arg(primary)).await?;
         Ok(redis)
     }
@@ -81,7 +92,7 @@ impl Redis {
         Ok(tokio::time::timeout(READY_TIMEOUT, asking).await??)
     }
 
-    async fn launch(path: PathBuf, folder: Option<Folder>) -> Result<Redis> {
+    async fn launch(path: PathBuf, folder: Option<Folder>, launcher: &[String]) -> Result<Redis> {
         let data = path.join("redis");
         std::fs::create_dir_all(&data)?;
         let clock = WallClock::of(&path, "redis");
@@ -89,9 +100,9 @@ impl Redis {
         loop {
             let port = ports::free()?;
             let daemon = Daemon::new("redis-server", path.join("redis.log"), Signal::SIGKILL, {
-                let (data, clock) = (data.clone(), clock.clone());
+                let (data, clock, launcher) = (data.clone(), clock.clone(), launcher.to_owned());
                 move || {
-                    let mut command = command(&data, port);
+                    let mut command = under(&launcher, command(&data, port));
                     clock.apply_to(&mut command);
                     command
                 }
@@ -215,6 +226,17 @@ pub(crate) fn command(data: &Path, port: u16) -> Command {
         .args(["--maxmemory-policy", "noeviction", "--dir"])
         .arg(data);
     command
+}
+
+/// The command that runs `command` under a launcher. An empty launcher changes nothing.
+fn under(launcher: &[String], command: Command) -> Command {
+    let Some((program, arguments)) = launcher.split_first() else { return command };
+    let mut launched = Command::new(program);
+    launched.args(arguments).arg(command.get_program()).args(command.get_args());
+    if let Some(folder) = command.get_current_dir() {
+        launched.current_dir(folder);
+    }
+    launched
 }
 
 /// Whether a Redis on this port answers PING. Redis does not answer while it loads its data.

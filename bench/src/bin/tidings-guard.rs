@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use tidings_bench::guard::bounds::{Bounds, Verdict};
-use tidings_bench::guard::{CountOptions, CountedOperation, bounds_file, callgrind};
+use tidings_bench::guard::{CountOptions, CountedOperation, append_partitions, bounds_file, callgrind};
 
 const EXIT_ABOVE_BOUND: u8 = 1;
 const EXIT_CANNOT_COUNT: u8 = 3;
@@ -35,6 +35,10 @@ struct Arguments {
     /// Trace this share of the messages (0 to 1), to see the cost of tracing.
     #[arg(long)]
     trace_ratio: Option<f64>,
+    /// Only count the instructions of Redis for appends to many partitions, and print them. They have no expected
+    /// numbers.
+    #[arg(long)]
+    append_partitions: bool,
 }
 
 #[tokio::main]
@@ -43,6 +47,11 @@ async fn main() -> Result<ExitCode> {
     if let Err(error) = check_supported().await {
         eprintln!("{error:#}");
         return Ok(ExitCode::from(EXIT_CANNOT_COUNT));
+    }
+    if arguments.append_partitions {
+        let folder = tidings_harness::folder::Folder::new()?;
+        print!("{}", append_partitions::report(folder.path()).await?);
+        return Ok(ExitCode::SUCCESS);
     }
     let path = arguments.bounds.clone().unwrap_or_else(bounds_file);
     let mut bounds = Bounds::read(&path)?;

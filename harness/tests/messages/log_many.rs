@@ -136,6 +136,40 @@ async fn window_that_is_not_the_newest_is_left_to_single_appends() -> Result<()>
     Ok(())
 }
 
+/// Each append of `append_many.lua` reads all windows that the newest one names.
+#[tokio::test]
+async fn new_window_names_only_windows_that_are_kept() -> Result<()> {
+    for is_stored in [false, true] {
+        let fixture = LogFixture::new(1000).await?;
+        let accepted = fixture.append("a").await?;
+        let key = fixture.partition().sent();
+        let mut list = redis::cmd("LRANGE");
+        list.arg(&key).arg(0).arg(-1);
+        let windows: Vec<u64> = fixture.command(&mut list).await?;
+        // Renames the present window, as if two windows of time had passed.
+        let old = windows[0] - 2;
+        let (from, to) = (format!("{key}:{}", windows[0]), format!("{key}:{old}"));
+        fixture.command::<()>(redis::cmd("RENAME").arg(from).arg(to)).await?;
+        fixture.command::<()>(redis::cmd("LSET").arg(&key).arg(0).arg(old)).await?;
+        if is_stored {
+            let watermark = accepted.ingest.expect("just appended");
+            fixture.publish_stored(&fixture.log.session().await?, watermark, Vec::new()).await?;
+        }
+        fixture.append("b").await?;
+        let windows: Vec<u64> = fixture.command(&mut list).await?;
+        let newest = windows.last().expect("one has just begun");
+        let earlier: String =
+            fixture.command(redis::cmd("HGET").arg(format!("{key}:{newest}")).arg("earlier")).await?;
+        let expected = if is_stored { String::new() } else { old.to_string() };
+        ensure!(earlier == expected, "stored: {is_stored}, {windows:?} after {earlier:?}");
+        // The first message is remembered as long as its window is kept.
+        let answers = append_all(&fixture, &["c", "a"].map(|name| first_attempt(&fixture, name))).await;
+        let repeated = if is_stored { Ok((4, false)) } else { Ok((1, true)) };
+        ensure!(answers == [Ok((3, false)), repeated], "{answers:?}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn refused_messages_of_a_group_cost_one_call_each() -> Result<()> {
     let fixture = LogFixture::new(1).await?;

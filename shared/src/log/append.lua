@@ -185,7 +185,6 @@ if field then
   if begins then
     bytes = string.format('%d', measure(ingest_key))
     -- append_many.lua reads the fields `earlier` and `later` instead of the list of windows.
-    redis.call('HSET', key, 'earlier', table.concat(windows, ' '))
     if windows[1] then redis.call('HSET', sent_key .. ':' .. windows[#windows], 'later', window) end
     redis.call('RPUSH', sent_key, window)
     -- A window of client ids is removed when all its records are stored and another whole window has passed.
@@ -198,6 +197,8 @@ if field then
       redis.call('LPOP', sent_key)
       table.remove(windows, 1)
     end
+    -- Written after the removals, because each append of append_many.lua reads all windows that this field names.
+    redis.call('HSET', key, 'earlier', table.concat(windows, ' '))
   end
   redis.call('HSET', key, field, seq .. ' ' .. EPOCH .. ' ' .. now_ms .. ' ' .. ingest .. ' ' .. message_id, 'last', ingest,
     'bytes', bytes)

@@ -133,7 +133,7 @@ local function append(room_key, tail_key, ingest_key, place, decision, sent)
     sent[n + 1], sent[n + 2] = ARGV[base], texts[i] .. after_sent_seq .. last .. ' ' .. ARGV[base + 5]
     n = n + 2
     bytes = bytes + #records[i]
-    lengths[i + 1] = string.format('%d', #records[i])
+    if count > 1 then lengths[i + 1] = string.format('%d', #records[i]) end
   end
   write_head(room_key, tail_key, texts[count], new_part, new_parts, renews, now_s)
   if count == 1 then

@@ -5,9 +5,9 @@ local TAIL_EVENTS, TAIL_IDLE_S = '256', '600'
 -- A tail consists of parts of at most TAIL_PART_BYTES, or of one record. When a tail has more than TAIL_BYTES, its
 -- oldest parts are removed. So the script need not read records to know their sizes.
 local TAIL_BYTES, TAIL_PART_BYTES = 65536, 16384
--- Expiry of a room's hash. It is far longer than records wait to be stored: if a hash expired while its records wait,
--- their seqs would be assigned twice.
-local ROOM_TTL_S = tostring(7 * 86400)
+-- Expiry of a room's hash: 7 days. It is far longer than records wait to be stored: if a hash expired while its records
+-- wait, their seqs would be assigned twice.
+local ROOM_TTL_S = '604800'
 -- Minimum interval between two renewals of the expiry of a room's keys. So nearly all appends need no EXPIRE commands.
 local TOUCH_S = 30
 
