@@ -5,6 +5,7 @@ mod demo;
 pub mod detached;
 pub mod down;
 pub mod hints;
+pub mod redis_plan;
 pub mod state;
 pub mod status;
 pub mod up;

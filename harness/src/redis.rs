@@ -15,17 +15,29 @@ use crate::folder::Folder;
 use crate::ports;
 use crate::wall_clock::WallClock;
 
+mod cluster;
+pub mod cluster_nodes;
 mod image;
 
+pub use cluster::RedisCluster;
 pub use image::RedisImage;
 
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How Redis runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Single,
+    ClusterNode,
+}
+
 /// One running redis-server.
 pub struct Redis {
     daemon: Daemon,
     port: u16,
+    /// The port for the other nodes, if this is a node of a cluster.
+    bus_port: Option<u16>,
     data: PathBuf,
     clock: WallClock,
     _folder: Option<Folder>,
@@ -39,7 +51,7 @@ impl Redis {
     pub async fn start() -> Result<Redis> {
         let folder = Folder::new()?;
         let path = folder.path().to_owned();
-        Self::launch(path, Some(folder), &[]).await
+        Self::launch(path, Some(folder), Mode::Single, &[]).await
     }
 
     /// Like [`Redis::start`], but runs Redis under another program, such as `valgrind`. `launcher` is this program with
@@ -50,17 +62,17 @@ impl Redis {
     pub async fn start_under(launcher: &[String]) -> Result<Redis> {
         let folder = Folder::new()?;
         let path = folder.path().to_owned();
-        Self::launch(path, Some(folder), launcher).await
+        Self::launch(path, Some(folder), Mode::Single, launcher).await
     }
 
     /// Starts a Redis with its data and log in `folder`.
     pub async fn start_in(folder: &Path) -> Result<Redis> {
-        Self::launch(folder.to_owned(), None, &[]).await
+        Self::launch(folder.to_owned(), None, Mode::Single, &[]).await
     }
 
     /// Starts a replica of the Redis on the port `primary` of 127.0.0.1. Its data and log are in `folder`.
     pub async fn follow(folder: &Path, primary: u16) -> Result<Redis> {
-        let redis = Self::launch(folder.to_owned(), None, &[]).await?;
+        let redis = Self::launch(folder.to_owned(), None, Mode::Single, &[]).await?;
         redis.command::<()>(redis::cmd("REPLICAOF").arg("127.0.0.1").arg(primary)).await?;
         Ok(redis)
     }
@@ -84,31 +96,30 @@ impl Redis {
     /// # Errors
     /// When Redis does not answer in time, or refuses the command.
     pub async fn command<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T> {
-        let asking = async {
-            let client = redis::Client::open(self.url())?;
-            let mut connection = client.get_multiplexed_async_connection().await?;
-            command.query_async(&mut connection).await
-        };
-        Ok(tokio::time::timeout(READY_TIMEOUT, asking).await??)
+        command_at(&self.url(), command).await
     }
 
-    async fn launch(path: PathBuf, folder: Option<Folder>, launcher: &[String]) -> Result<Redis> {
+    async fn launch(path: PathBuf, folder: Option<Folder>, mode: Mode, launcher: &[String]) -> Result<Redis> {
         let data = path.join("redis");
         std::fs::create_dir_all(&data)?;
         let clock = WallClock::of(&path, "redis");
         let mut tries = 5;
         loop {
             let port = ports::free()?;
+            let bus_port = (mode == Mode::ClusterNode).then(ports::free).transpose()?;
             let daemon = Daemon::new("redis-server", path.join("redis.log"), Signal::SIGKILL, {
                 let (data, clock, launcher) = (data.clone(), clock.clone(), launcher.to_owned());
                 move || {
                     let mut command = under(&launcher, command(&data, port));
+                    if let Some(bus_port) = bus_port {
+                        cluster::add_arguments(&mut command, bus_port);
+                    }
                     clock.apply_to(&mut command);
                     command
                 }
             });
             let (data, clock) = (data.clone(), clock.clone());
-            let redis = Redis { daemon, port, data, clock, _folder: None };
+            let redis = Redis { daemon, port, bus_port, data, clock, _folder: None };
             match redis.start_and_wait().await {
                 Ok(()) => return Ok(Redis { _folder: folder, ..redis }),
                 Err(error) if tries == 0 || !error.to_string().contains("in use") => return Err(error),
@@ -214,6 +225,19 @@ fn truncate_end(path: &Path, bytes: u64) -> Result<()> {
     let length = file.metadata()?.len();
     ensure!(length > 0 && bytes > 0, "nothing is cut off {}: {bytes} of {length} bytes", path.display());
     Ok(file.set_len(length.saturating_sub(bytes))?)
+}
+
+/// Runs a command at the Redis with this URL.
+///
+/// # Errors
+/// When Redis does not answer in time, or refuses the command.
+pub(crate) async fn command_at<T: redis::FromRedisValue>(url: &str, command: &redis::Cmd) -> Result<T> {
+    let asking = async {
+        let client = redis::Client::open(url)?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        command.query_async(&mut connection).await
+    };
+    Ok(tokio::time::timeout(READY_TIMEOUT, asking).await??)
 }
 
 /// The command line of a private Redis with its data in `data`.

@@ -41,6 +41,7 @@ mod rights;
 mod scripts;
 mod seeding;
 mod session;
+pub mod shard_map;
 pub mod stored;
 pub mod subscriber;
 mod tail;

@@ -1,4 +1,4 @@
-//! The program behind `./dev`, called after the build: up, down, reset, status, token.
+//! The program behind `./dev`, called after the build: up, down, reset, status, token, redis.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use tidings_harness::Token;
 use tidings_harness::dev::state::State;
 use tidings_harness::dev::status::Status;
 use tidings_harness::dev::up::UpOptions;
-use tidings_harness::dev::{Home, down, hints, up};
+use tidings_harness::dev::{Home, down, hints, redis_plan, up};
 use tidings_harness::say;
 
 /// Runs Tidings on this machine.
@@ -86,6 +86,21 @@ enum Command {
         #[arg(long)]
         scope: Option<String>,
     },
+    /// Look at a Redis Cluster.
+    Redis {
+        #[command(subcommand)]
+        action: RedisAction,
+    },
+}
+
+#[derive(Subcommand)]
+enum RedisAction {
+    /// Print which partitions must move so that each master has an equal share.
+    Plan {
+        /// The URL of any node of the cluster.
+        #[arg(long, env = "REDIS_URL")]
+        redis_url: String,
+    },
 }
 
 #[tokio::main]
@@ -134,6 +149,9 @@ async fn run(arguments: Arguments) -> Result<()> {
             }
             say!("{}", token.sign(&state.jwt_secret));
             Ok(())
+        }
+        Command::Redis { action: RedisAction::Plan { redis_url } } => {
+            redis_plan::print_plan(&redis_url).await
         }
     }
 }

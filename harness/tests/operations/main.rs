@@ -15,6 +15,7 @@ mod listener;
 mod play;
 mod proxy;
 mod readme;
+mod redis_cluster;
 mod release;
 mod servers;
 mod telemetry;

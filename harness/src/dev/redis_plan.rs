@@ -1,0 +1,96 @@
+//! `./dev redis plan`: which partitions must move so that each master of a Redis Cluster has an equal share. Reads the
+//! cluster and changes nothing.
+
+use std::cmp::Reverse;
+
+use anyhow::{Context, Result};
+
+use crate::redis::cluster_nodes::{known_nodes, partition_slots};
+use crate::say;
+
+/// A partition to move. Masters are numbered in the order of the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Move {
+    partition: usize,
+    from: usize,
+    to: usize,
+}
+
+/// Prints the share of each master of the cluster to which the Redis with this URL belongs, and the moves.
+///
+/// # Errors
+/// When Redis does not answer, is not a node of a cluster, or does not know an owner of each partition.
+pub async fn print_plan(url: &str) -> Result<()> {
+    let (mut masters, slots) = (known_nodes(url).await?, partition_slots(url).await?);
+    masters.retain(|node| node.master.is_none() && (node.is_reachable || !node.slots.is_empty()));
+    masters.sort_by(|one, other| one.address.cmp(&other.address));
+    let mut owners = Vec::new();
+    for (partition, slot) in slots.iter().enumerate() {
+        let owner = masters.iter().position(|node| node.owns(*slot));
+        owners.push(owner.with_context(|| format!("nobody owns partition {partition:02}, slot {slot}"))?);
+    }
+    let moves = plan(&owners, masters.len());
+    for (number, node) in masters.iter().enumerate() {
+        let now = owners.iter().filter(|owner| **owner == number).count();
+        let after = now + count(&moves, |step| step.to == number) - count(&moves, |step| step.from == number);
+        say!("{:<22} {now:>2} partitions, {after:>2} after the moves", node.address);
+    }
+    for Move { partition, from, to } in &moves {
+        let (from, to) = (&masters[*from].address, &masters[*to].address);
+        say!("partition {partition:02}  slot {:>5}  {from} -> {to}", slots[*partition]);
+    }
+    Ok(())
+}
+
+fn count(moves: &[Move], is_counted: impl Fn(&Move) -> bool) -> usize {
+    moves.iter().filter(|step| is_counted(step)).count()
+}
+
+/// The smallest number of moves after which the shares of two masters differ by at most one. `owners` is the master of
+/// each partition.
+fn plan(owners: &[usize], masters: usize) -> Vec<Move> {
+    let mut counts = vec![0; masters];
+    owners.iter().for_each(|owner| counts[*owner] += 1);
+    let mut largest_first: Vec<usize> = (0..masters).collect();
+    largest_first.sort_by_key(|master| Reverse(counts[*master]));
+    let mut shares = vec![owners.len() / masters; masters];
+    // Masters that have the most keep one more, which saves moves.
+    for master in largest_first.into_iter().take(owners.len() % masters) {
+        shares[master] += 1;
+    }
+    let mut moves = Vec::new();
+    for (partition, from) in owners.iter().copied().enumerate() {
+        let to = (0..masters).find(|master| counts[*master] < shares[*master]);
+        if let (Some(to), true) = (to, counts[from] > shares[from]) {
+            counts[from] -= 1;
+            counts[to] += 1;
+            moves.push(Move { partition, from, to });
+        }
+    }
+    moves
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts_after(owners: &[usize], masters: usize) -> (usize, Vec<usize>) {
+        let (mut owners, moves) = (owners.to_vec(), plan(owners, masters));
+        for Move { partition, from, to } in &moves {
+            assert_eq!(std::mem::replace(&mut owners[*partition], *to), *from);
+        }
+        let count = |master| owners.iter().filter(|owner| **owner == master).count();
+        (moves.len(), (0..masters).map(count).collect())
+    }
+
+    #[test]
+    fn plan_equalizes_shares_with_fewest_moves() {
+        assert_eq!(counts_after(&[0; 64], 1), (0, vec![64]));
+        assert_eq!(counts_after(&[0; 64], 3), (42, vec![22, 21, 21]));
+        let uneven: Vec<usize> = (0..64).map(|partition| usize::from(partition >= 41)).collect();
+        assert_eq!(counts_after(&uneven, 3), (21, vec![22, 21, 21]));
+        let even: Vec<usize> = (0..64).map(|partition| partition % 3).collect();
+        assert_eq!(counts_after(&even, 3).0, 0);
+        assert_eq!(counts_after(&even, 64), (61, vec![1; 64]));
+    }
+}
