@@ -127,6 +127,7 @@ fn pure_modules_use_no_io_and_no_clock() {
         "persistence/src/writer/seeds/plan.rs",
         "shared/src/command_fields.rs",
         "shared/src/log/record.rs",
+        "shared/src/log/subscriber/protocol.rs",
         "shared/src/log/subscriber/resp.rs",
         "shared/src/log/tail.rs",
         "shared/src/message.rs",

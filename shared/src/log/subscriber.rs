@@ -1,22 +1,21 @@
 //! The one pub/sub connection of a node. A task keeps the set of wanted channels, subscribes to all of them after every
 //! connect, and checks the connection by PING every 2 s. It calls an event handler with published messages, and when
-//! the connection is lost or Redis has confirmed all wanted channels. Messages do not pass through the Redis client:
-//! see `stream`.
+//! the connection is lost or Redis has confirmed all wanted channels. A subscription that Redis refuses or ends without
+//! a request also ends the connection. The connection does not use the Redis client: see `connection`.
 
+mod connection;
+mod protocol;
 mod resp;
 mod stream;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use redis::{
-    AsyncConnectionConfig, ProtocolVersion, PushInfo, PushKind, RedisError, Value, aio::MultiplexedConnection,
-};
-use tokio::sync::{Notify, mpsc, oneshot};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::sync::{mpsc, oneshot};
 
-use super::{RedisClient, session};
-use stream::HintStream;
+use super::RedisClient;
+use connection::{PubSubConnection, PubSubError};
 pub use stream::Messages;
+use stream::Socket;
 
 const PING_EVERY: Duration = Duration::from_secs(2);
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
@@ -36,6 +35,8 @@ pub enum Event<'a> {
     /// The connection is lost.
     Offline,
 }
+
+type Connection = PubSubConnection<Box<dyn Socket>>;
 
 /// Called with each event, on the task of the connection. It must not block.
 type EventHandler = Arc<dyn Fn(Event<'_>) + Send + Sync>;
@@ -97,21 +98,14 @@ struct ConnectionTask {
     confirmations: Vec<oneshot::Sender<()>>,
 }
 
-/// A connection of the Redis client, and the task that reads and writes its stream.
-struct DrivenConnection {
-    connection: MultiplexedConnection,
-    _driver: AbortOnDropHandle<()>,
-}
-
 impl ConnectionTask {
     async fn run(mut self, mut requests: mpsc::Receiver<SubscriptionRequest>) {
         loop {
-            let lost = Arc::new(Notify::new());
-            match self.connect(&lost).await {
-                Ok((mut driven, run_id)) => {
+            match self.connect().await {
+                Ok((mut connection, run_id)) => {
                     self.send_confirmations();
                     (self.handler)(Event::Online { run_id });
-                    let ended = self.serve_requests(&mut driven.connection, &lost, &mut requests).await;
+                    let ended = self.serve_requests(&mut connection, &mut requests).await;
                     (self.handler)(Event::Offline);
                     if ended {
                         return;
@@ -134,42 +128,21 @@ impl ConnectionTask {
         }
     }
 
-    async fn connect(
-        &self,
-        lost: &Arc<Notify>,
-    ) -> Result<(DrivenConnection, Arc<str>), session::SessionError> {
-        let settings = self.client.get_connection_info().redis_settings().clone();
-        let settings = settings.set_protocol(ProtocolVersion::RESP3);
-        let lost = lost.clone();
-        let config = AsyncConnectionConfig::new().set_push_sender(move |push: PushInfo| -> Result<(), ()> {
-            if push.kind == PushKind::Disconnection {
-                lost.notify_one();
-            }
-            Ok(())
-        });
-        let connected = async {
-            let stream = HintStream::new(stream::open(&self.client).await?, self.handler.clone());
-            MultiplexedConnection::new_with_config(&settings, stream, session::with_limits(config)).await
-        };
-        let connected = tokio::time::timeout(session::CONNECT_TIMEOUT, connected).await;
-        let (connection, driver) =
-            connected.map_err(|elapsed| RedisError::from(std::io::Error::from(elapsed)))??;
-        let mut driven =
-            DrivenConnection { connection, _driver: AbortOnDropHandle::new(tokio::spawn(driver)) };
-        let run_id = session::read_run_id(&mut driven.connection).await?;
-        let wanted: Vec<&String> = self.wanted_channels.iter().collect();
+    /// Connects, and subscribes to all wanted channels. Returns the connection and the `run_id` of the process.
+    async fn connect(&self) -> Result<(Connection, Arc<str>), PubSubError> {
+        let (mut connection, run_id) = PubSubConnection::open(&self.client, self.handler.clone()).await?;
+        let wanted: Vec<&str> = self.wanted_channels.iter().map(String::as_str).collect();
         for channels in wanted.chunks(MAX_BATCH) {
-            driven.connection.subscribe(channels).await?;
+            connection.change(channels, &[]).await?;
         }
-        Ok((driven, run_id.into()))
+        Ok((connection, run_id))
     }
 
     /// Serves requests until the connection is lost or must be replaced (returns false), or until all handles are
     /// dropped (returns true).
     async fn serve_requests(
         &mut self,
-        connection: &mut MultiplexedConnection,
-        lost: &Notify,
+        connection: &mut Connection,
         requests: &mut mpsc::Receiver<SubscriptionRequest>,
     ) -> bool {
         let mut ping = tokio::time::interval(PING_EVERY);
@@ -177,8 +150,8 @@ impl ConnectionTask {
         let mut batch = Vec::new();
         loop {
             let outcome = tokio::select! {
-                () = lost.notified() => return false,
-                _ = ping.tick() => redis::cmd("PING").query_async::<Value>(connection).await.map(drop),
+                error = connection.until_lost() => Err(error),
+                _ = ping.tick() => connection.ping().await,
                 count = requests.recv_many(&mut batch, MAX_BATCH) => {
                     if count == 0 {
                         return true;
@@ -222,18 +195,16 @@ impl ConnectionTask {
     /// name a channel, the last one decides.
     async fn apply_requests(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Connection,
         batch: &mut Vec<SubscriptionRequest>,
-    ) -> Result<(), redis::RedisError> {
+    ) -> Result<(), PubSubError> {
         let changed: HashSet<String> =
             batch.drain(..).filter_map(|request| self.update_wanted(request)).collect();
-        let (added, removed): (Vec<&String>, Vec<&String>) =
-            changed.iter().partition(|channel| self.wanted_channels.contains(*channel));
-        if !removed.is_empty() {
-            connection.unsubscribe(removed).await?;
-        }
-        if !added.is_empty() {
-            connection.subscribe(added).await?;
+        let changed = changed.iter().map(String::as_str);
+        let (added, removed): (Vec<&str>, Vec<&str>) =
+            changed.partition(|channel| self.wanted_channels.contains(*channel));
+        if !added.is_empty() || !removed.is_empty() {
+            connection.change(&added, &removed).await?;
         }
         self.send_confirmations();
         Ok(())
@@ -247,3 +218,6 @@ impl ConnectionTask {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

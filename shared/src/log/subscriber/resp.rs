@@ -1,6 +1,6 @@
 //! Finds the values of the Redis protocol (RESP3) in the bytes of a pub/sub connection. Locates the channel and payload
-//! of each published message, and the end of any other value, which the Redis client parses. Pure: copies and allocates
-//! nothing.
+//! of each published message, the channel of each confirmation, and the text of strings and errors. Of any other value
+//! it finds only the end. Pure: copies and allocates nothing.
 
 use std::ops::Range;
 
@@ -8,9 +8,13 @@ use thiserror::Error;
 
 /// Maximum size of a value. Our payloads are at most some hundred KiB; a larger value ends the connection.
 pub const MAX_VALUE_BYTES: usize = 16 * 1024 * 1024;
-/// The bytes with which a message begins that was published on a subscribed channel. The channel and the payload
-/// follow.
-const MESSAGE_PREFIX: &[u8] = b">3\r\n$7\r\nmessage\r\n";
+/// The bytes with which a message begins that was published on a subscribed channel, plain or sharded. The channel and
+/// the payload follow.
+const MESSAGE_PREFIXES: [&[u8]; 2] = [b">3\r\n$7\r\nmessage\r\n", b">3\r\n$8\r\nsmessage\r\n"];
+/// The bytes with which Redis confirms a subscription. The channel follows.
+const SUBSCRIBED_PREFIXES: [&[u8]; 2] = [b">3\r\n$9\r\nsubscribe\r\n", b">3\r\n$10\r\nssubscribe\r\n"];
+/// The bytes with which Redis reports that a subscription has ended. The channel follows.
+const UNSUBSCRIBED_PREFIXES: [&[u8]; 2] = [b">3\r\n$11\r\nunsubscribe\r\n", b">3\r\n$12\r\nsunsubscribe\r\n"];
 /// Maximum nesting of arrays, which bounds the recursion.
 const MAX_DEPTH: u8 = 16;
 
@@ -19,11 +23,19 @@ const MAX_DEPTH: u8 = 16;
 #[error("invalid bytes from Redis: {0}")]
 pub struct RespError(&'static str);
 
-/// A complete value.
+/// A complete value, with the ranges of its parts in the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FoundValue {
     Message(MessageRanges),
-    /// Any other value, such as the answer to a command.
+    /// The connection is subscribed to this channel.
+    Subscribed(Range<usize>),
+    /// The subscription to this channel has ended, with or without a request.
+    Unsubscribed(Range<usize>),
+    /// The text of an error.
+    Error(Range<usize>),
+    /// A bulk string or a verbatim string.
+    Text(Range<usize>),
+    /// Any other value.
     Other,
 }
 
@@ -36,12 +48,40 @@ pub struct MessageRanges {
 
 /// Finds the value that begins at `at`. Returns the value and its end, or `None` if the value is not complete yet.
 pub fn find_value(input: &[u8], at: usize) -> Result<Option<(FoundValue, usize)>, RespError> {
-    if !input[at..].starts_with(MESSAGE_PREFIX) {
-        return Ok(end_of_value(input, at, MAX_DEPTH)?.map(|end| (FoundValue::Other, end)));
-    }
-    let Some((channel, at)) = read_bulk_string(input, at + MESSAGE_PREFIX.len())? else { return Ok(None) };
+    let Some(start) = skip_prefix(input, at, MESSAGE_PREFIXES) else {
+        return Ok(end_of_value(input, at, MAX_DEPTH)?.map(|end| (classify(input, at, end), end)));
+    };
+    let Some((channel, at)) = read_bulk_string(input, start)? else { return Ok(None) };
     let Some((payload, at)) = read_bulk_string(input, at)? else { return Ok(None) };
     Ok(Some((FoundValue::Message(MessageRanges { channel, payload }), at)))
+}
+
+/// The end of the prefix with which the value at `at` begins, or `None` if it begins with neither.
+fn skip_prefix(input: &[u8], at: usize, prefixes: [&[u8]; 2]) -> Option<usize> {
+    prefixes.into_iter().find(|prefix| input[at..].starts_with(prefix)).map(|prefix| at + prefix.len())
+}
+
+/// The meaning of the complete value from `at` to `end`, which is no message.
+fn classify(input: &[u8], at: usize, end: usize) -> FoundValue {
+    let channel_after = |prefixes| {
+        let start = skip_prefix(input, at, prefixes)?;
+        // An UNSUBSCRIBE that names no channel may be answered with a null in place of the channel.
+        read_bulk_string(input, start).ok().flatten().map(|(channel, _)| channel)
+    };
+    let content = || {
+        let (length, start) = read_length(input, at + 1).ok().flatten()?;
+        Some(start..start + length)
+    };
+    let found = match input[at] {
+        b'>' => channel_after(SUBSCRIBED_PREFIXES)
+            .map(FoundValue::Subscribed)
+            .or_else(|| channel_after(UNSUBSCRIBED_PREFIXES).map(FoundValue::Unsubscribed)),
+        b'-' => Some(FoundValue::Error(at + 1..end - 2)),
+        b'!' => content().map(FoundValue::Error),
+        b'$' | b'=' => content().map(FoundValue::Text),
+        _ => None,
+    };
+    found.unwrap_or(FoundValue::Other)
 }
 
 /// Reads a bulk string, `$5\r\nhello\r\n`. Returns the range of its bytes and the end of the value.
@@ -123,38 +163,54 @@ mod tests {
 
     use super::*;
 
-    /// Values as Redis sends them on a pub/sub connection; for a message also its channel and payload.
-    const VALUES: &[(&str, Option<(&str, &str)>)] = &[
-        (">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$5\r\nhello\r\n", Some(("c", "hello"))),
-        (">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n", None),
-        ("+PONG\r\n", None),
-        (">3\r\n$7\r\nmessage\r\n$2\r\n\u{e9}\r\n$4\r\n\r\n$9\r\n", Some(("\u{e9}", "\r\n$9"))),
-        ("%2\r\n$6\r\nserver\r\n$5\r\nredis\r\n+modules\r\n*0\r\n", None),
-        ("=6\r\ntxt:ab\r\n", None),
-        ("*3\r\n$-1\r\n_\r\n*-1\r\n", None),
-        ("-ERR no\r\n", None),
-        (">3\r\n$7\r\nmessage\r\n$0\r\n\r\n$0\r\n\r\n", Some(("", ""))),
-        (",1.5\r\n", None),
+    /// Values as Redis sends them on a pub/sub connection, each with its meaning.
+    const VALUES: &[(&str, &str)] = &[
+        (">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$5\r\nhello\r\n", "message c hello"),
+        (">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n", "subscribed c"),
+        ("+PONG\r\n", "other"),
+        (">3\r\n$7\r\nmessage\r\n$2\r\n\u{e9}\r\n$4\r\n\r\n$9\r\n", "message \u{e9} \r\n$9"),
+        (">3\r\n$8\r\nsmessage\r\n$6\r\n{07}:c\r\n$2\r\nhi\r\n", "message {07}:c hi"),
+        ("%2\r\n$6\r\nserver\r\n$5\r\nredis\r\n+modules\r\n*0\r\n", "other"),
+        ("=6\r\ntxt:ab\r\n", "text txt:ab"),
+        ("*3\r\n$-1\r\n_\r\n*-1\r\n", "other"),
+        ("-ERR no\r\n", "error ERR no"),
+        (">3\r\n$7\r\nmessage\r\n$0\r\n\r\n$0\r\n\r\n", "message  "),
+        (",1.5\r\n", "other"),
+        (">3\r\n$10\r\nssubscribe\r\n$6\r\n{07}:c\r\n:2\r\n", "subscribed {07}:c"),
+        (">3\r\n$11\r\nunsubscribe\r\n$1\r\nc\r\n:0\r\n", "unsubscribed c"),
+        (">3\r\n$12\r\nsunsubscribe\r\n$6\r\n{07}:c\r\n:0\r\n", "unsubscribed {07}:c"),
+        (">3\r\n$11\r\nunsubscribe\r\n_\r\n:0\r\n", "other"),
+        (">3\r\n$11\r\nunsubscribe\r\n$-1\r\n:0\r\n", "other"),
+        (">2\r\n$10\r\ninvalidate\r\n*0\r\n", "other"),
+        ("$2\r\n17\r\n", "text 17"),
+        ("$-1\r\n", "other"),
+        ("!6\r\nERR no\r\n", "error ERR no"),
+        ("-\r\n", "error "),
     ];
 
-    fn find_in_text(input: &str, at: usize) -> Option<(Option<(&str, &str)>, usize)> {
+    fn find_in_text(input: &str, at: usize) -> Option<(String, usize)> {
         let (found, end) = find_value(input.as_bytes(), at).unwrap()?;
-        let message = match found {
+        let meaning = match found {
             FoundValue::Message(MessageRanges { channel, payload }) => {
-                Some((&input[channel], &input[payload]))
+                format!("message {} {}", &input[channel], &input[payload])
             }
-            FoundValue::Other => None,
+            FoundValue::Subscribed(channel) => format!("subscribed {}", &input[channel]),
+            FoundValue::Unsubscribed(channel) => format!("unsubscribed {}", &input[channel]),
+            FoundValue::Error(text) => format!("error {}", &input[text]),
+            FoundValue::Text(text) => format!("text {}", &input[text]),
+            FoundValue::Other => "other".to_owned(),
         };
-        Some((message, end))
+        Some((meaning, end))
     }
 
     #[test]
     fn consecutive_values_are_found() {
         let all: String = VALUES.iter().map(|(value, _)| *value).collect();
         let mut at = 0;
-        for (value, message) in VALUES {
-            assert_eq!(find_in_text(&all, at), Some((*message, at + value.len())), "{value:?}");
-            at += value.len();
+        for (value, meaning) in VALUES {
+            let end = at + value.len();
+            assert_eq!(find_in_text(&all, at), Some(((*meaning).to_owned(), end)), "{value:?}");
+            at = end;
         }
         assert_eq!(find_in_text(&all, at), None);
     }
@@ -205,8 +261,17 @@ mod tests {
             let mut at = 0;
             while let Ok(Some((found, end))) = find_value(&bytes, at) {
                 prop_assert!(end > at && end <= bytes.len());
-                if let FoundValue::Message(MessageRanges { channel, payload }) = found {
-                    prop_assert!(at < channel.start && channel.end < payload.start && payload.end < end);
+                match found {
+                    FoundValue::Message(MessageRanges { channel, payload }) => {
+                        prop_assert!(at < channel.start && channel.end < payload.start && payload.end < end);
+                    }
+                    FoundValue::Subscribed(part)
+                    | FoundValue::Unsubscribed(part)
+                    | FoundValue::Error(part)
+                    | FoundValue::Text(part) => {
+                        prop_assert!(at < part.start && part.start <= part.end && part.end < end);
+                    }
+                    FoundValue::Other => {}
                 }
                 at = end;
             }

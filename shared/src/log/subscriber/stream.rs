@@ -1,9 +1,12 @@
 //! The stream of the pub/sub connection. It passes the messages of each read to the handler, as one batch, straight
-//! from its read buffer. All other values, such as answers and confirmations, go to the Redis client, which reads and
-//! writes through this stream as through a socket. So the Redis client parses no message.
+//! from its read buffer. It returns the replies to commands and the confirmations of Redis one at a time. It writes
+//! commands while it reads, so that neither side waits for the other.
 
 use std::{
+    collections::VecDeque,
+    future::poll_fn,
     io,
+    ops::Range,
     pin::{Pin, pin},
     task::{Context, Poll, ready},
 };
@@ -12,7 +15,7 @@ use bytes::{Buf, BytesMut};
 use redis::ConnectionAddr;
 use rustls::pki_types::ServerName;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
     net::{TcpStream, UnixStream},
     task::JoinSet,
 };
@@ -20,6 +23,7 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     Event, EventHandler,
+    protocol::Reply,
     resp::{self, FoundValue, MAX_VALUE_BYTES, MessageRanges},
 };
 use crate::log::RedisClient;
@@ -66,27 +70,36 @@ async fn open_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
 pub struct HintStream<S> {
     socket: S,
     handler: EventHandler,
+    /// Encoded commands, which [`HintStream::next_reply`] writes.
+    pub output: BytesMut,
     /// Bytes that were read and that do not make a complete value yet.
     input: BytesMut,
-    /// Complete values that are no messages, which the Redis client reads next.
-    replies: BytesMut,
+    /// Replies that were read and not returned yet.
+    replies: VecDeque<Reply>,
     /// The messages of a read. The list is kept, so that its memory is used again.
     messages: Vec<MessageRanges>,
 }
 
 impl<S> HintStream<S> {
     pub fn new(socket: S, handler: EventHandler) -> Self {
-        let (input, replies, messages) = (BytesMut::new(), BytesMut::new(), Vec::new());
-        Self { socket, handler, input, replies, messages }
+        let (output, input) = (BytesMut::new(), BytesMut::new());
+        Self { socket, handler, output, input, replies: VecDeque::new(), messages: Vec::new() }
     }
 
-    /// Passes all complete messages to the handler, and moves all other complete values to the replies.
+    /// Passes all complete messages to the handler, and moves all complete replies to `replies`.
     fn take_values(&mut self) -> io::Result<()> {
         let mut at = 0;
         while let Some((found, end)) = resp::find_value(&self.input, at).map_err(io::Error::other)? {
+            let text = |range: Range<usize>| String::from_utf8_lossy(&self.input[range]).into_owned();
             match found {
                 FoundValue::Message(message) => self.messages.push(message),
-                FoundValue::Other => self.replies.extend_from_slice(&self.input[at..end]),
+                FoundValue::Subscribed(channel) => self.replies.push_back(Reply::Subscribed(text(channel))),
+                FoundValue::Unsubscribed(channel) => {
+                    self.replies.push_back(Reply::Unsubscribed(text(channel)));
+                }
+                FoundValue::Error(error) => self.replies.push_back(Reply::Error(text(error))),
+                FoundValue::Text(string) => self.replies.push_back(Reply::Text(text(string))),
+                FoundValue::Other => {}
             }
             at = end;
         }
@@ -107,41 +120,46 @@ impl<S> HintStream<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for HintStream<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        target: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        while this.replies.is_empty() {
-            if this.input.capacity() - this.input.len() < READ_BYTES / 2 {
-                this.input.reserve(READ_BYTES);
+impl<S: AsyncRead + AsyncWrite + Unpin> HintStream<S> {
+    /// Returns the next reply. Until then, writes `output`, and passes messages to the handler. Fails at the end of the
+    /// socket. If a caller drops the future, no byte and no reply is lost.
+    pub async fn next_reply(&mut self) -> io::Result<Reply> {
+        loop {
+            if let Some(reply) = self.replies.pop_front() {
+                return Ok(reply);
             }
-            // The end of the socket is passed on as the end of this stream.
-            if ready!(pin!(this.socket.read_buf(&mut this.input)).poll(cx))? == 0 {
-                return Poll::Ready(Ok(()));
-            }
-            this.take_values().inspect_err(|error| tracing::warn!(%error, "pub/sub connection lost"))?;
+            self.read().await?;
+            self.take_values()?;
         }
-        let length = this.replies.len().min(target.remaining());
-        target.put_slice(&this.replies[..length]);
-        this.replies.advance(length);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for HintStream<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Reads the socket once, and writes `output` while it waits.
+    async fn read(&mut self) -> io::Result<()> {
+        if self.input.capacity() - self.input.len() < READ_BYTES / 2 {
+            self.input.reserve(READ_BYTES);
+        }
+        let read = poll_fn(|cx| {
+            if let Poll::Ready(Err(error)) = self.poll_output(cx) {
+                return Poll::Ready(Err(error));
+            }
+            pin!(self.socket.read_buf(&mut self.input)).poll(cx)
+        });
+        match read.await? {
+            0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "Redis closed the connection")),
+            _ => Ok(()),
+        }
+    }
+
+    fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.output.is_empty() {
+            let written = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.output))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.output.advance(written);
+        }
+        // A TLS stream may hold bytes that it has accepted and not sent.
         Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
 

@@ -1,0 +1,142 @@
+//! The pub/sub connection to one Redis process. It introduces itself, changes subscriptions in batches, and passes
+//! published messages to the event handler while it waits. A connection that has returned an error is unusable.
+
+use std::{io, sync::Arc, time::Duration};
+
+use thiserror::Error;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
+
+use super::{
+    EventHandler,
+    protocol::{self, Batch, ChannelKind, Reply},
+    stream::{self, HintStream, Socket},
+};
+use crate::log::{RedisClient, session::CONNECT_TIMEOUT};
+
+/// After this time without the answer to a batch the connection fails.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Why the pub/sub connection cannot be used any more.
+#[derive(Debug, Error)]
+pub enum PubSubError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The text of an error from Redis.
+    #[error("Redis: {0}")]
+    Refused(String),
+    #[error("Redis did not confirm channel {0}")]
+    Unconfirmed(String),
+    #[error("Redis ended the subscription to channel {0} without a request")]
+    Lost(String),
+    #[error("Redis did not send its run_id")]
+    NoRunId,
+}
+
+pub struct PubSubConnection<S> {
+    stream: HintStream<S>,
+    /// The token of the last PING.
+    token: u64,
+}
+
+impl PubSubConnection<Box<dyn Socket>> {
+    /// Connects to the address of the client. Returns the connection and the `run_id` of the process.
+    pub async fn open(client: &RedisClient, handler: EventHandler) -> Result<(Self, Arc<str>), PubSubError> {
+        let opening = async {
+            let mut connection = Self::new(stream::open(client).await?, handler);
+            let settings = client.get_connection_info().redis_settings();
+            let run_id = connection.introduce(settings.username(), settings.password()).await?;
+            Ok::<_, PubSubError>((connection, run_id))
+        };
+        timeout(CONNECT_TIMEOUT, opening).await.map_err(io::Error::from)?
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> PubSubConnection<S> {
+    fn new(socket: S, handler: EventHandler) -> Self {
+        Self { stream: HintStream::new(socket, handler), token: 0 }
+    }
+
+    /// Authenticates, and asks Redis for the id of its process.
+    async fn introduce(
+        &mut self,
+        user: Option<&str>,
+        password: Option<&str>,
+    ) -> Result<Arc<str>, PubSubError> {
+        protocol::encode_handshake(user, password, &mut self.stream.output);
+        let mut run_id: Option<Arc<str>> = None;
+        let answered = self.exchange(|reply| match reply {
+            // This error of an old server is not passed on, because it repeats the password.
+            Reply::Error(error) if error.starts_with("ERR unknown command") && error.contains("HELLO") => {
+                Err(PubSubError::Refused("the server does not know the command HELLO".to_owned()))
+            }
+            Reply::Error(error) => Err(PubSubError::Refused(error)),
+            Reply::Text(info) => {
+                run_id = protocol::run_id(&info).map(Arc::from);
+                Ok(())
+            }
+            Reply::Subscribed(_) | Reply::Unsubscribed(_) => Ok(()),
+        });
+        answered.await?;
+        run_id.ok_or(PubSubError::NoRunId)
+    }
+
+    /// Begins and ends subscriptions. No channel may be in both lists. Succeeds when Redis has confirmed all added
+    /// channels, and no other subscription was lost.
+    pub async fn change(&mut self, added: &[&str], removed: &[&str]) -> Result<(), PubSubError> {
+        let mut batch = Batch::new(added, removed);
+        ChannelKind::Plain.encode_changes(added, removed, &mut self.stream.output);
+        let answered = self.exchange(|reply| {
+            batch.apply(reply);
+            Ok(())
+        });
+        timeout(ANSWER_TIMEOUT, answered).await.map_err(io::Error::from)??;
+        if let Some(error) = batch.error {
+            return Err(PubSubError::Refused(error));
+        }
+        if let Some(channel) = batch.unconfirmed.into_iter().next() {
+            return Err(PubSubError::Unconfirmed(channel.to_owned()));
+        }
+        batch.lost.pop().map_or(Ok(()), |channel| Err(PubSubError::Lost(channel)))
+    }
+
+    /// Fails if Redis does not answer.
+    pub async fn ping(&mut self) -> Result<(), PubSubError> {
+        self.change(&[], &[]).await
+    }
+
+    /// Reads until the connection or a subscription is lost, and returns the reason. The future may be dropped at any
+    /// time.
+    pub async fn until_lost(&mut self) -> PubSubError {
+        loop {
+            match self.stream.next_reply().await {
+                Ok(Reply::Unsubscribed(channel)) => return PubSubError::Lost(channel),
+                Ok(Reply::Error(error)) => return PubSubError::Refused(error),
+                Ok(Reply::Subscribed(_) | Reply::Text(_)) => {}
+                Err(error) => return error.into(),
+            }
+        }
+    }
+
+    /// Sends the encoded commands and a PING with a new token. Passes the replies to `apply` until the answer to the
+    /// PING arrives.
+    async fn exchange(
+        &mut self,
+        mut apply: impl FnMut(Reply) -> Result<(), PubSubError>,
+    ) -> Result<(), PubSubError> {
+        self.token += 1;
+        let token = self.token.to_string();
+        protocol::encode_command(&["PING", &token], &mut self.stream.output);
+        loop {
+            match self.stream.next_reply().await? {
+                Reply::Text(text) if text == token => return Ok(()),
+                reply => apply(reply)?,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
