@@ -140,9 +140,9 @@ pub(super) async fn run_paced_sends(bus: Weak<Bus>) {
 }
 
 impl Bus {
-    /// The time in ms over which a user's clients should spread the reads of outdated room lists. Grows with the number of users
-    /// of this node, like the time in which [`run_paced_sends`] sends `rooms:changed`. `None` unless an epoch has just
-    /// begun, because at other times few lists are outdated.
+    /// The time in ms over which a user's clients should spread the reads of outdated room lists. Grows with the number
+    /// of users of this node, like the time in which [`run_paced_sends`] sends `rooms:changed`. `None` unless an epoch
+    /// of the user's partition has just begun, because at other times few lists are outdated.
     pub fn rooms_spread_ms(&self, user: &UserId) -> Option<u64> {
         let age = self.log.current_session(Partition::of_user(user))?.epoch_age();
         let users = lock(&self.shared.connections).user_count();

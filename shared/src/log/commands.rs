@@ -1,6 +1,6 @@
 //! The interface of the room log: appends events and waits until they are stored. An append also seeds its room, or
 //! looks up its client id in PostgreSQL, when the append script answers that this is needed. Other files of this folder
-//! add reads, marks and live-only records.
+//! add sessions, reads, marks and live-only records.
 
 use std::{sync::Arc, time::Duration};
 

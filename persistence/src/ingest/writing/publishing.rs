@@ -27,7 +27,7 @@ pub(super) async fn publish_stored(
     let partition_of = |claim: &&PartitionAdvance| claim.expected.lease.partition;
     let by_session = ingest.log.by_session(claims.iter().collect(), partition_of).await;
     let unannounced = announcing::announce_memberships(ingest, &written.memberships).await;
-    let mut results = Vec::with_capacity(claims.len());
+    let mut results: Vec<(Partition, Result<bool, _>)> = Vec::with_capacity(claims.len());
     if by_session.is_err() {
         results.extend(claims.iter().map(|claim| (partition_of(&claim), Ok(false))));
     }
