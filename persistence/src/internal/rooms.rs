@@ -38,21 +38,19 @@ pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> 
     let users: Vec<UserId> = std::iter::once(user).chain(more.into_iter().flatten()).collect();
     check_count(users.len(), MAX_USERS_WITH_ROOMS, "users")?;
     // Reads the stamps of the cache entries before the memberships. If memberships change between the two reads, Redis
-    // refuses to cache the old ones. Uses only an existing session, because the answer does not need the cache. If the
+    // refuses to cache the old ones. Uses only existing sessions, because the answer does not need the cache. If the
     // stamp of a user cannot be read, only this user is not cached.
-    let cache = async {
-        let stamps = users.iter().map(async |user| {
-            let session = state.log.current_session(Partition::of_user(user))?;
-            let mut connection = session.connection();
-            let stamp = membership::stamp(&mut connection, user).await;
-            let stamp = stamp.inspect_err(|error| state.log.discard_if_unusable(&session, error)).ok()?;
-            Some((session, stamp))
-        });
-        timeout(CACHE_TIMEOUT, join_all(stamps)).await.unwrap_or_default()
-    };
-    let cache: Vec<Option<(Arc<Session>, CacheStamp)>> = cache.await;
+    let stamps = users.iter().map(async |user| {
+        let session = state.log.current_session(Partition::of_user(user))?;
+        let mut connection = session.connection();
+        let stamp = membership::stamp(&mut connection, user).await;
+        let stamp = stamp.inspect_err(|error| state.log.discard_if_unusable(&session, error)).ok()?;
+        Some((session, stamp))
+    });
+    let stamps: Vec<Option<(Arc<Session>, CacheStamp)>> =
+        timeout(CACHE_TIMEOUT, join_all(stamps)).await.unwrap_or_default();
     // The memberships must be valid in the sessions' epochs, because the cache is read in those epochs.
-    let epochs = cache.iter().flatten().map(|(session, _)| session.epoch);
+    let epochs = stamps.iter().flatten().map(|(session, _)| session.epoch);
     let epoch = epochs.fold(Epoch(epoch), Epoch::max);
     let max_rooms = if must_wait { usize::MAX } else { MAX_ROOMS_OF_SHARED_REQUEST + 1 };
     let mut loaded = memberships::load_memberships(&state.db, &users, epoch, max_rooms).await?;
@@ -62,7 +60,7 @@ pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> 
     let is_valid = |read: &UserMemberships| read.behind.is_empty() && read.of.rooms.len() < max_rooms;
     let valid = loaded.into_iter().map(|read| is_valid(&read).then_some(read.of));
     let valid: Vec<Option<UserRooms>> = valid.collect();
-    fill_cache(&state, &users, &cache, &valid).await;
+    fill_cache(&state, &users, &stamps, &valid).await;
     let mut valid = valid.into_iter();
     let first = valid.next().flatten();
     let is_first_missing = first.is_none();

@@ -60,8 +60,8 @@ impl Log {
         vec![Err(room_unavailable()); entries.len()]
     }
 
-    /// Publishes frames of several rooms in one round trip for each session. Returns `None` for a frame whose room must be seeded first,
-    /// otherwise an outcome as [`Log::publish_live`] does.
+    /// Publishes frames of several rooms in one round trip for each session. Returns `None` for a frame whose room must
+    /// be seeded first, otherwise an outcome as [`Log::publish_live`] does.
     pub async fn publish_in_seeded_rooms(&self, entries: &[LiveEntry<'_>]) -> Vec<Option<PublishOutcome>> {
         let mut outcomes: Vec<Option<PublishOutcome>> = vec![Some(Err(room_unavailable())); entries.len()];
         let mut rooms: HashMap<&RoomId, Vec<usize>> = HashMap::new();
