@@ -24,7 +24,7 @@ use crate::{ids::Epoch, sabotage};
 pub(super) use holder::SessionHolder;
 use shard::Shard;
 pub use shard::connect_to_process;
-pub(super) use shard::{CONNECT_TIMEOUT, read_run_id, with_limits};
+pub(super) use shard::CONNECT_TIMEOUT;
 
 /// Why there is no session.
 #[derive(Debug, Error)]
