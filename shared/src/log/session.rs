@@ -19,6 +19,8 @@ use tokio::sync::Mutex;
 use super::{
     RedisClient,
     authority::{Authority, AuthorityError, OpenedEpoch},
+    keys::Partition,
+    process_id::ProcessId,
     scripts::Scripts,
 };
 use crate::{ids::Epoch, sabotage};
@@ -44,6 +46,12 @@ pub enum SessionError {
     NoRunId,
     #[error("the address of Redis leads to several processes")]
     TwoProcesses,
+    /// Rows of a later version may say so. This version has one session for all partitions, so it needs one epoch.
+    #[error(
+        "the partitions have different epochs, as in a Redis Cluster, which this version does not support; \
+         use a version that does, or another Redis"
+    )]
+    DifferentEpochs,
     #[error("shutting down")]
     ShuttingDown,
     /// The attempt to open a session took too long, or an attempt of another caller has just failed.
@@ -60,6 +68,8 @@ pub struct Session {
     reads_timed_out: AtomicBool,
     /// The id by which Redis distinguishes its processes; a restarted process has a new one.
     pub run_id: String,
+    /// See [`ProcessId::replid`].
+    replid: String,
     pub epoch: Epoch,
     epoch_opened_at: Instant,
     pub(super) scripts: Scripts,
@@ -95,15 +105,16 @@ impl Session {
         authority: &dyn Authority,
         last: Option<Arc<Session>>,
     ) -> Result<Self, SessionError> {
-        let (mut connection, run_id) = connect_to_process(client, AsyncConnectionConfig::new()).await?;
+        let (mut connection, process) = connect_to_process(client, AsyncConnectionConfig::new()).await?;
         let (reads, process_of_reads) = connect_to_process(client, AsyncConnectionConfig::new()).await?;
-        if process_of_reads != run_id {
+        if process_of_reads.run_id != process.run_id {
             return Err(SessionError::TwoProcesses);
         }
-        let opened = match (authority.open_epoch(&run_id).await, last) {
-            (Ok(opened), _) => opened,
+        let partitions: Vec<Partition> = Partition::all().collect();
+        let opened = match (authority.open_epochs(&process.run_id, &partitions).await, last) {
+            (Ok(opened), _) => common_epoch(&opened).ok_or(SessionError::DifferentEpochs)?,
             (Err(AuthorityError::Unavailable(_)), Some(last))
-                if last.run_id == run_id
+                if process.continues(&last.run_id, Some(&last.replid))
                     || sabotage::is_removed("only the same process continues its epoch") =>
             {
                 OpenedEpoch { epoch: last.epoch, age: last.epoch_age() }
@@ -118,19 +129,26 @@ impl Session {
         let () = pipe.query_async(&mut connection).await?;
         let epoch_opened_at = Instant::now().checked_sub(opened.age).unwrap_or_else(Instant::now);
         let reads_timed_out = AtomicBool::new(false);
-        Ok(Self { connection, reads, reads_timed_out, run_id, epoch: opened.epoch, epoch_opened_at, scripts })
+        let (ProcessId { run_id, replid }, epoch) = (process, opened.epoch);
+        Ok(Self { connection, reads, reads_timed_out, run_id, replid, epoch, epoch_opened_at, scripts })
     }
 }
 
-/// Connects to the Redis process behind the client's address. Returns the connection and the `run_id` of the process.
+/// The epoch of all partitions; `None` if they have different epochs.
+fn common_epoch(opened: &[(Partition, OpenedEpoch)]) -> Option<OpenedEpoch> {
+    let (_, first) = opened.first()?;
+    opened.iter().all(|(_, other)| other.epoch == first.epoch).then_some(*first)
+}
+
+/// Connects to the Redis process behind the client's address. Returns the connection and the identity of the process.
 pub async fn connect_to_process(
     client: &RedisClient,
     config: AsyncConnectionConfig,
-) -> Result<(MultiplexedConnection, String), SessionError> {
+) -> Result<(MultiplexedConnection, ProcessId), SessionError> {
     let config = with_limits(config).set_connection_timeout(Some(CONNECT_TIMEOUT));
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-    let run_id = read_run_id(&mut connection).await?;
-    Ok((connection, run_id))
+    let process = ProcessId::read(&mut connection).await?.ok_or(SessionError::NoRunId)?;
+    Ok((connection, process))
 }
 
 /// Sets the response timeout and the queue capacity, which are the same for all connections.
