@@ -295,7 +295,7 @@ impl Bus {
         if self.shared.process.borrow().is_none() {
             missing.push("pub/sub connection".to_owned());
         }
-        if let Err(error) = self.log.session().await {
+        if let Err(error) = self.log.sessions().await {
             missing.push(error.to_string());
         }
         missing

@@ -224,7 +224,8 @@ async fn admit(worker: &Rc<Worker>, identity: Identity) -> Result<AdmittedUser, 
     }
     let rooms_version = membership::wire_version(versions.0, versions.1.rooms);
     let identity = Identity { name: account.name, picture: account.picture, ..identity };
-    Ok(AdmittedUser { identity, rooms_version, spread_ms: bus.rooms_spread_ms(), versions, registration })
+    let spread_ms = bus.rooms_spread_ms(&identity.user);
+    Ok(AdmittedUser { identity, rooms_version, spread_ms, versions, registration })
 }
 
 fn send_connected(session: &ChatSession, request: &RequestContext, admitted: AdmittedUser) {

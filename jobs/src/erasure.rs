@@ -124,7 +124,7 @@ impl Eraser {
     /// connections.
     async fn block_account(&self, user: &UserId) -> Result<(), JobError> {
         let unavailable = || JobError("the account could not be updated in Redis".to_owned());
-        let session = self.log.session().await.map_err(|_| unavailable())?;
+        let session = self.log.session_of_user(user).await.map_err(|_| unavailable())?;
         if !account::refresh_cache(&self.db, &self.log, user).await {
             return Err(unavailable());
         }

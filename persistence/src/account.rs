@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait, DbErr};
 use tidings_shared::{
     ids::UserId,
-    log::{Log, Session},
+    log::{Log, Session, keys::Partition},
     membership::{self, Account},
 };
 
@@ -69,7 +69,7 @@ pub async fn load_and_cache(
 /// Invalidates the cached account after its row was written, and caches the new account. Returns false if Redis was not
 /// reached. Then the old account may stay cached until a token of the user differs from it.
 pub async fn refresh_cache(db: &impl ConnectionTrait, log: &Log, user: &UserId) -> bool {
-    let Some(session) = log.current_session() else { return false };
+    let Some(session) = log.current_session(Partition::of_user(user)) else { return false };
     let version = membership::invalidate_account(&mut session.connection(), user).await;
     let Ok(version) = version.inspect_err(|error| log.discard_if_unusable(&session, error)) else {
         return false;
@@ -82,7 +82,7 @@ pub async fn refresh_cache(db: &impl ConnectionTrait, log: &Log, user: &UserId) 
 }
 
 async fn cached_version(log: &Log, user: &UserId) -> Option<(Arc<Session>, u64)> {
-    let session = log.current_session()?;
+    let session = log.current_session(Partition::of_user(user))?;
     let version = membership::account_version(&mut session.connection(), user).await;
     let version = version.inspect_err(|error| log.discard_if_unusable(&session, error)).ok()?;
     Some((session, version))

@@ -294,7 +294,7 @@ fn serve_operators(
             if !database::is_available(&db).await {
                 missing.push("the database does not answer".to_owned());
             }
-            if log.current_session().is_none() {
+            if Partition::all().any(|partition| log.current_session(partition).is_none()) {
                 missing.push("no Redis session".to_owned());
             }
             missing.extend(keys_missing);

@@ -61,10 +61,15 @@ impl PostgresAuthority {
         self.log.get().and_then(Weak::upgrade).ok_or_else(|| unavailable("the log is not available"))
     }
 
-    /// A Redis session of exactly this epoch. A session of an earlier epoch is replaced by a new one.
-    async fn session(&self, log: &Log, epoch: Epoch) -> Result<Arc<Session>, AuthorityError> {
+    /// A Redis session of exactly this epoch for a partition. A session of an earlier epoch is replaced by a new one.
+    async fn session(
+        &self,
+        log: &Log,
+        partition: Partition,
+        epoch: Epoch,
+    ) -> Result<Arc<Session>, AuthorityError> {
         for _ in 0..2 {
-            let session = log.session().await.map_err(unavailable)?;
+            let session = log.session(partition).await.map_err(unavailable)?;
             match session.epoch.cmp(&epoch) {
                 std::cmp::Ordering::Equal => return Ok(session),
                 std::cmp::Ordering::Greater => return Err(AuthorityError::EpochEnded),
@@ -212,7 +217,9 @@ impl Authority for PostgresAuthority {
             return Err(AuthorityError::EpochEnded);
         }
         let log = self.log()?;
-        let session = self.session(&log, epoch).await?;
+        // All partitions of one epoch have the same session.
+        let Some(first) = rooms.first() else { return Ok(Vec::new()) };
+        let session = self.session(&log, Partition::of(first), epoch).await?;
         let (log, session) = (&log, &session);
         let seed = async |rooms: Vec<RoomId>, wait: LockWait, deadline: Instant| {
             timeout_at(deadline, self.seed_rooms(log, session, rooms, wait))

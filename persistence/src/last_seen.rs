@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::DatabaseConnection;
-use tidings_shared::log::Log;
+use tidings_shared::log::{Log, keys::COMMON_PARTITION};
 use tidings_shared::presence::{self, ExclusiveTask};
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +31,7 @@ pub async fn run(db: DatabaseConnection, log: Arc<Log>, metrics: Metrics, stop: 
 }
 
 async fn store_turn(db: &DatabaseConnection, log: &Log, metrics: &Metrics) -> Result<(), String> {
-    let session = log.session().await.map_err(|error| error.to_string())?;
+    let session = log.session(COMMON_PARTITION).await.map_err(|error| error.to_string())?;
     let mut connection = session.connection();
     let failed = |error| {
         log.discard_if_unusable(&session, &error);

@@ -12,7 +12,7 @@ use sea_orm::DatabaseConnection;
 use tidings_shared::{
     error::Refusal,
     ids::{RoomId, Seq, UserId},
-    log::{AppendError, Log},
+    log::{AppendError, Log, keys::Partition},
     membership,
 };
 use tokio::time::Instant;
@@ -108,7 +108,7 @@ impl MembershipService {
     /// Invalidates the user's cached memberships. If this fails, ingestion invalidates them when the change is
     /// committed.
     async fn invalidate_cache(&self, user: &UserId) {
-        let Some(session) = self.log.current_session() else { return };
+        let Some(session) = self.log.current_session(Partition::of_user(user)) else { return };
         if let Err(error) = membership::invalidate(&mut session.connection(), [user]).await {
             self.log.discard_if_unusable(&session, &error);
         }

@@ -17,7 +17,7 @@ use tokio::{sync::oneshot, time::Instant};
 use crate::{
     error::Refusal,
     ids::{RoomId, Seq, UserId},
-    log::{Log, ReadMark, stored::Stored},
+    log::{Log, ReadMark, keys::Partition, stored::Stored},
     membership,
 };
 
@@ -160,7 +160,7 @@ impl Receipts {
             let read = read.filter_map(|(index, mark)| Some((&mark.user, mark.seq, position(index)?)));
             // If the stored mark is above the requested seq, this request did not move the mark.
             let moved = read.filter(|(_, asked, seq)| seq <= asked).map(|(user, _, seq)| (user, seq));
-            self.advance_cached_reads(room, moved).await;
+            self.advance_cached_reads(room, moved.collect()).await;
         }
         for (index, senders) in senders.into_iter().enumerate() {
             let answer = match (&stored, position(index)) {
@@ -175,12 +175,13 @@ impl Receipts {
 
     /// Moves the read positions in the membership cache, which are shown in answers to joins. Does nothing if Redis is
     /// not reachable, because the cache is later filled again with the stored read positions.
-    async fn advance_cached_reads<'a>(&self, room: &RoomId, read: impl Iterator<Item = (&'a UserId, Seq)>) {
-        let Some(session) = self.log.current_session() else { return };
-        let advanced = membership::advance_read(&mut session.connection(), room, read).await;
-        if let Err(error) = advanced {
-            tracing::debug!(kind = ?error.kind(), code = error.code(), "moving cached read marks failed");
-            self.log.discard_if_unusable(&session, &error);
+    async fn advance_cached_reads(&self, room: &RoomId, read: Vec<(&UserId, Seq)>) {
+        for (session, read) in self.log.by_current_session(read, |(user, _)| Partition::of_user(user)) {
+            let advanced = membership::advance_read(&mut session.connection(), room, read).await;
+            if let Err(error) = advanced {
+                tracing::debug!(kind = ?error.kind(), code = error.code(), "moving cached read marks failed");
+                self.log.discard_if_unusable(&session, &error);
+            }
         }
     }
 }

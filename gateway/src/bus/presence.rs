@@ -9,7 +9,10 @@ use futures_util::{StreamExt, stream};
 use tidings_shared::{
     ids::{RoomId, UserId},
     internal::presence::MembersAnswer,
-    log::{AuthorityError, RoundTrip},
+    log::{
+        AuthorityError, RoundTrip,
+        keys::{COMMON_PARTITION, Partition},
+    },
     presence::{
         self, CachedRooms, ExclusiveTask, HoldKind, NodeLease, NodeState, PresencePartition, PresenceState,
         WriteOutcome,
@@ -71,7 +74,7 @@ macro_rules! redis_commands {
     ($($(#[$doc:meta])* $name:ident = presence::$command:ident($($arg:ident: $kind:ty),*) -> $answer:ty;)*) => {
         impl Bus {
             $($(#[$doc])* pub async fn $name(&self, $($arg: $kind),*) -> Result<$answer, LookupError> {
-                let session = self.log.session().await?;
+                let session = self.log.session(COMMON_PARTITION).await?;
                 let command = async { presence::$command(&mut session.connection(), $($arg),*).await };
                 self.timed_query(RoundTrip::Presence, &session, command).await
             })*
@@ -117,15 +120,19 @@ impl Bus {
         &self,
         users: &[UserId],
     ) -> Result<Vec<(UserId, Vec<RoomId>)>, LookupError> {
-        let session = self.log.session().await?;
-        let mut redis = session.connection();
-        let cached = presence::cached_rooms(&mut redis, users, session.epoch);
-        let cached = self.timed_query(RoundTrip::Presence, &session, cached).await?;
+        let mut cached = Vec::with_capacity(users.len());
+        for (session, users) in self.log.by_session(users.to_vec(), Partition::of_user).await? {
+            let mut redis = session.connection();
+            let found = presence::cached_rooms(&mut redis, &users, session.epoch);
+            let found = self.timed_query(RoundTrip::Presence, &session, found).await?;
+            cached.extend(users.into_iter().zip(found));
+        }
+        let (users, cached): (Vec<UserId>, Vec<CachedRooms>) = cached.into_iter().unzip();
         let lookups: Vec<_> =
             users.iter().zip(cached).map(|(user, cached)| self.rooms_of(user, cached)).collect();
         let rooms: Vec<_> = stream::iter(lookups).buffered(MAX_CONCURRENT_ROOM_QUERIES).collect().await;
         let (mut rooms_by_user, mut unknown) = (Vec::with_capacity(users.len()), Vec::new());
-        for (user, rooms) in users.iter().cloned().zip(rooms) {
+        for (user, rooms) in users.into_iter().zip(rooms) {
             match rooms {
                 Some(rooms) => rooms_by_user.push((user, rooms)),
                 None => unknown.push(user),
@@ -133,11 +140,15 @@ impl Bus {
         }
         if !unknown.is_empty() {
             // Without a postponement, these users would stay first among the due users and delay all others.
+            let session = self.log.session(COMMON_PARTITION).await?;
+            let mut redis = session.connection();
             let postponed = presence::postpone_users(&mut redis, &unknown, CIRCUIT_OPEN_TIME);
             self.timed_query(RoundTrip::Presence, &session, postponed).await?;
         }
-        let retained = presence::retain_small_rooms(&mut redis, &mut rooms_by_user);
-        self.timed_query(RoundTrip::Presence, &session, retained).await?;
+        for session in self.log.sessions().await? {
+            let retained = presence::retain_small_rooms(&session, &mut rooms_by_user);
+            self.timed_query(RoundTrip::Presence, &session, retained).await?;
+        }
         Ok(rooms_by_user)
     }
 
@@ -168,7 +179,7 @@ impl Bus {
     /// Returns the members of a small room; `None` if the room has too many members, or if persistence has not yet
     /// stored the room's last membership change.
     pub async fn small_room_members(&self, room: &RoomId) -> Result<Option<Vec<UserId>>, LookupError> {
-        let session = self.log.session().await?;
+        let session = self.log.session_of(room).await?;
         let mut redis = session.connection();
         for attempt in 0..MAX_MEMBERS_READS {
             if attempt > 0 {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tidings_shared::{
-    log::{IngestId, RoundTrip},
+    log::{IngestId, RoundTrip, keys::COMMON_PARTITION},
     presence::{self, PARTITIONS, PresenceChange},
     protocol::server::ServerFrame,
 };
@@ -176,7 +176,7 @@ impl Bus {
                 let progress = lock(&self.shared.presence_feed.progress);
                 (progress.last, progress.connection_changes)
             };
-            let session = self.log.session().await?;
+            let session = self.log.session(COMMON_PARTITION).await?;
             let mut redis = session.connection();
             let missed = presence::changes_after(&mut redis, &after);
             let missed = self.timed_query(RoundTrip::Presence, &session, missed).await?;

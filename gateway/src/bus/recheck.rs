@@ -12,7 +12,7 @@ use std::{
 use rustc_hash::FxHashSet;
 use tidings_shared::{
     ids::{Epoch, UserId},
-    log::RoundTrip,
+    log::{RoundTrip, Session, keys::Partition},
     membership::{self, Account, Versions},
     protocol::server::ServerFrame,
 };
@@ -95,7 +95,7 @@ pub(super) async fn run_checks(bus: Weak<Bus>) {
         while !users.is_empty() {
             let batch = users.split_off(users.len().saturating_sub(MAX_USERS_PER_CHECK));
             match bus.check_versions(&batch, due.all).await {
-                Ok(differing) => accounts.push(differing),
+                Ok(differing) => accounts.extend(differing),
                 Err(error) => {
                     users.extend(batch);
                     tracing::debug!(%error, users = users.len(), "users cannot be checked now; retrying");
@@ -140,30 +140,44 @@ pub(super) async fn run_paced_sends(bus: Weak<Bus>) {
 }
 
 impl Bus {
-    /// The time in ms over which clients should spread the reads of outdated room lists. Grows with the number of users
-    /// of this node, like the time in which [`run_paced_sends`] sends `rooms:changed`. `None` unless an epoch has just
-    /// begun, because at other times few lists are outdated.
-    pub fn rooms_spread_ms(&self) -> Option<u64> {
-        let age = self.log.current_session()?.epoch_age();
+    /// The time in ms over which a user's clients should spread the reads of outdated room lists. Grows with the number
+    /// of users of this node, like the time in which [`run_paced_sends`] sends `rooms:changed`. `None` unless an epoch
+    /// of the user's partition has just begun, because at other times few lists are outdated.
+    pub fn rooms_spread_ms(&self, user: &UserId) -> Option<u64> {
+        let age = self.log.current_session(Partition::of_user(user))?.epoch_age();
         let users = lock(&self.shared.connections).user_count();
         (age < SPREAD_PERIOD_AFTER_EPOCH).then(|| time_to_empty_ms(users))
     }
 
     /// Sends `rooms:changed` to users whose connections have an old version of the memberships. With `paced`, users for
     /// whom only the epoch has changed get the frame later, in batches, so that their clients do not all read their
-    /// rooms at once. Returns the users whose connections have an old version of the account.
+    /// rooms at once. Returns for each session its epoch, and the users whose connections have an old version of the
+    /// account.
     async fn check_versions(
         &self,
         users: &[UserId],
         paced: bool,
-    ) -> Result<(Epoch, Vec<OutdatedUser>), LookupError> {
-        let session = self.log.session().await?;
+    ) -> Result<Vec<(Epoch, Vec<OutdatedUser>)>, LookupError> {
+        let mut accounts = Vec::new();
+        for (session, users) in self.log.by_session(users.to_vec(), Partition::of_user).await? {
+            accounts.push((session.epoch, self.check_versions_in(&session, &users, paced).await?));
+        }
+        Ok(accounts)
+    }
+
+    /// [`Bus::check_versions`] for users of one session.
+    async fn check_versions_in(
+        &self,
+        session: &Arc<Session>,
+        users: &[UserId],
+        paced: bool,
+    ) -> Result<Vec<OutdatedUser>, LookupError> {
         let notice_counts: Vec<u16> = {
             let mut connections = lock(&self.shared.connections);
             users.iter().map(|user| connections.begin_check(user)).collect()
         };
         let versions = self
-            .timed_query(RoundTrip::People, &session, membership::versions(&mut session.connection(), users))
+            .timed_query(RoundTrip::People, session, membership::versions(&mut session.connection(), users))
             .await?;
         let (mut rooms, mut later, mut accounts) = (Vec::new(), Vec::new(), Vec::new());
         {
@@ -183,7 +197,7 @@ impl Bus {
             self.send_rooms_changed(session.epoch, &outdated);
         }
         self.shared.recheck.epoch_changed.extend(later);
-        Ok((session.epoch, accounts))
+        Ok(accounts)
     }
 
     fn send_rooms_changed(&self, epoch: Epoch, outdated: &OutdatedUser) {

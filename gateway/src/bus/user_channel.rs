@@ -127,7 +127,7 @@ impl Bus {
     /// Reads the versions of a user's memberships and account from Redis. Must be called after
     /// [`Bus::begin_registration`], so that later changes arrive as notices.
     pub async fn read_versions(&self, user: &UserId) -> Result<(Epoch, Versions), LookupError> {
-        let session = self.log.session().await?;
+        let session = self.log.session_of_user(user).await?;
         let users = std::slice::from_ref(user);
         let query = async { tidings_shared::membership::versions(&mut session.connection(), users).await };
         let versions = self.timed_query(RoundTrip::People, &session, query).await?;

@@ -9,7 +9,7 @@ use tidings_shared::{
     error::Refusal,
     ids::{Epoch, RoomId, UserId},
     internal::{ConnectUserRequest, UserRooms},
-    log::{Authority as _, AuthorityError, RoundTrip, Session, SessionError},
+    log::{Authority as _, AuthorityError, RoundTrip, Session, SessionError, keys::Partition},
     membership::{self, Account, Membership},
     presence::{self, CachedRooms},
 };
@@ -52,8 +52,8 @@ impl Bus {
     /// `identity`, persistence creates or updates the account. `None` means that the user is unknown and that
     /// persistence is configured not to create unknown users.
     pub async fn connect_user(&self, identity: &Identity) -> Result<Option<Account>, LookupError> {
-        let session = self.log.session().await?;
         let user = &identity.user;
+        let session = self.log.session_of_user(user).await?;
         let mut redis = session.connection();
         let cached = membership::cached_account(&mut redis, user, session.epoch);
         let has_claims = |account: &Account| {
@@ -89,7 +89,7 @@ impl Bus {
         user: &UserId,
         rooms: &[RoomId],
     ) -> Result<Vec<MembershipSnapshot>, LookupError> {
-        let session = self.log.session().await?;
+        let session = self.log.session_of_user(user).await?;
         let epoch = session.epoch;
         let mut redis = session.connection();
         let cached = membership::cached_in(&mut redis, user, epoch, rooms);
@@ -118,7 +118,7 @@ impl Bus {
 
     /// Reads a user's most recently active rooms, at most 200. Also returns whether the user has more rooms.
     pub async fn recent_rooms(&self, user: &UserId) -> Result<(Vec<RoomId>, bool), LookupError> {
-        let session = self.log.session().await?;
+        let session = self.log.session_of_user(user).await?;
         let mut redis = session.connection();
         let cached = presence::cached_rooms(&mut redis, std::slice::from_ref(user), session.epoch);
         match self.timed_query(RoundTrip::People, &session, cached).await?.pop() {
@@ -134,7 +134,7 @@ impl Bus {
 
     /// Whether a user is a member of a room. Does not fill the cache, because a client may name any user.
     pub async fn is_member(&self, user: &UserId, room: &RoomId) -> Result<bool, LookupError> {
-        let session = self.log.session().await?;
+        let session = self.log.session_of_user(user).await?;
         let rooms = std::slice::from_ref(room);
         let mut redis = session.connection();
         let cached = membership::cached_in(&mut redis, user, session.epoch, rooms);
@@ -146,9 +146,10 @@ impl Bus {
         Ok(stored.marks.iter().any(Option::is_some))
     }
 
-    /// Loads a user's memberships from PostgreSQL, for the epoch of the current session.
+    /// Loads a user's memberships from PostgreSQL, for the epoch of the user's current session.
     pub(super) async fn load_memberships(&self, user: &UserId) -> Result<Arc<UserRooms>, AuthorityError> {
-        let epoch = self.log.current_session().map_or(Epoch::default(), |session| session.epoch);
+        let session = self.log.current_session(Partition::of_user(user));
+        let epoch = session.map_or(Epoch::default(), |session| session.epoch);
         self.load_memberships_in(user, epoch).await
     }
 

@@ -9,6 +9,7 @@ use std::{
 
 use tidings_shared::{
     ids::{Epoch, UserId},
+    log::keys::COMMON_PARTITION,
     presence::{self, HoldKind, NodeLease, NodeState, WriteOutcome},
 };
 use tokio::sync::mpsc;
@@ -136,7 +137,7 @@ impl LeaseTask {
     /// Renews the current lease if its renewal is due, and returns the lease. Starts another lease if the current one
     /// has expired or belongs to another epoch.
     async fn ensure_lease(&mut self) -> Result<NodeLease, LookupError> {
-        let epoch = self.bus.log.session().await?.epoch;
+        let epoch = self.bus.log.session(COMMON_PARTITION).await?.epoch;
         if let Some(lease) = &mut self.active_lease
             && lease.epoch == epoch
         {

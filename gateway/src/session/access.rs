@@ -6,7 +6,7 @@ use tidings_shared::{
     auth::Identity,
     error::{ErrorCode, Refusal},
     ids::{Epoch, RoomId},
-    log::RoomHead,
+    log::{RoomHead, keys::Partition},
     message::change::Actor,
     role::{MinRole, Permission},
 };
@@ -27,7 +27,7 @@ pub(super) async fn role_in(
     room: &RoomId,
 ) -> Result<Rc<str>, Refusal> {
     let ChatSession { worker, client } = session;
-    let epoch = worker.node.bus.log.current_session().map(|session| session.epoch);
+    let epoch = worker.node.bus.log.current_session(Partition::of(room)).map(|session| session.epoch);
     let joined = client.subscription(room).zip(epoch);
     if let Some(role) = joined.and_then(|(joined, epoch)| worker.hub.borrow().room(room).role(joined, epoch))
     {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tidings_shared::{
-    log::FirstDenial,
+    log::{FirstDenial, keys::Partition},
     rate::{SpentTokens, report_spent_tokens},
 };
 
@@ -43,27 +43,29 @@ async fn report_limit(node: &Node, limit: Limit, denied: &mut FirstDenial) {
     let (spent, age) = limits.take_usage(limit, min_tokens);
     let spent: Vec<SpentTokens> =
         spent.into_iter().map(|(user, count)| SpentTokens { user, kind: limit.name(), count }).collect();
-    for spent in spent.chunks(MAX_USERS_PER_CALL) {
-        // While Redis is unavailable, each node applies only its own limits.
-        let Ok(session) = node.bus.log.session().await else { return };
-        let waits = report_spent_tokens(&mut session.connection(), spent, age, rate).await;
-        let now = Instant::now();
-        match waits {
-            Ok(waits) => {
-                for (spent, wait) in spent.iter().zip(waits).filter(|(_, wait)| !wait.is_zero()) {
-                    limits.refuse_until(limit, spent.user.clone(), now + wait);
+    // While Redis is unavailable, each node applies only its own limits.
+    let by_session = node.bus.log.by_session(spent, |spent| Partition::of_user(&spent.user)).await;
+    for (session, spent) in by_session.unwrap_or_default() {
+        for spent in spent.chunks(MAX_USERS_PER_CALL) {
+            let waits = report_spent_tokens(&mut session.connection(), spent, age, rate).await;
+            let now = Instant::now();
+            match waits {
+                Ok(waits) => {
+                    for (spent, wait) in spent.iter().zip(waits).filter(|(_, wait)| !wait.is_zero()) {
+                        limits.refuse_until(limit, spent.user.clone(), now + wait);
+                    }
                 }
-            }
-            Err(error) => {
-                if denied.record(&error) {
-                    tracing::warn!(
-                        "the Redis user may not use the keys `rate:*`: limits hold on each gateway only; see \
-                         deploy/redis/users.acl"
-                    );
+                Err(error) => {
+                    if denied.record(&error) {
+                        tracing::warn!(
+                            "the Redis user may not use the keys `rate:*`: limits hold on each gateway only; see \
+                             deploy/redis/users.acl"
+                        );
+                    }
+                    tracing::debug!(%error, "the use of rate limits could not be reported");
+                    node.bus.log.discard_if_unusable(&session, &error);
+                    break;
                 }
-                tracing::debug!(%error, "the use of rate limits could not be reported");
-                node.bus.log.discard_if_unusable(&session, &error);
-                return;
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tidings_shared::log::may_measure_backlog;
+use tidings_shared::log::{keys::COMMON_PARTITION, may_measure_backlog};
 
 use super::Node;
 
@@ -12,7 +12,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Checks the right once, as soon as Redis answers, and logs the warning if it is missing.
 pub async fn warn_of_missing_rights(node: Arc<Node>) {
     loop {
-        if let Ok(session) = node.bus.log.session().await
+        if let Ok(session) = node.bus.log.session(COMMON_PARTITION).await
             && let Ok(may_measure) = may_measure_backlog(&mut session.connection()).await
         {
             if !may_measure {

@@ -30,7 +30,7 @@ fn ensure_refused(answer: Result<impl std::fmt::Debug, ClientError>, code: &str)
 /// The role of a user in a room as Redis caches it: `Some(None)` if the user is no member, `None` if Redis has not
 /// cached the memberships of this user.
 async fn cached_role(room: &RoomLog, user: &UserId) -> Result<Option<Option<String>>> {
-    let session = room.log.session().await?;
+    let session = room.log.session_of_user(user).await?;
     let rooms = std::slice::from_ref(&room.room);
     let cached = membership::cached_in(&mut session.connection(), user, session.epoch, rooms).await?;
     Ok(cached.map(|mut cached| cached.pop().flatten().map(|membership| membership.role)))

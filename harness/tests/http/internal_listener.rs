@@ -86,13 +86,13 @@ async fn epoch_is_opened_only_for_the_redis_process_in_use() -> Result<()> {
     let refused = client.open_epochs("0123456789012345678901234567890123456789", &all).await;
     ensure!(matches!(refused, Err(AuthorityError::OtherProcess)), "{refused:?}");
     let room = RoomLog::new(&stack, 100).await?;
-    let session = room.log.session().await?;
-    let opened = client.open_epochs(&session.run_id, &all).await?;
+    let session = room.log.session_of(&room.room).await?;
+    let opened = client.open_epochs(session.run_id(), &all).await?;
     let is_expected =
         |opened: &OpenedEpoch| opened.epoch == session.epoch && opened.age < Duration::from_secs(60);
     ensure!(opened.len() == 64 && opened.iter().all(|(_, opened)| is_expected(opened)), "{opened:?}");
     for partitions in [json!([]), json!([64])] {
-        let body = json!({"run_id": session.run_id, "partitions": partitions}).to_string();
+        let body = json!({"run_id": session.run_id(), "partitions": partitions}).to_string();
         let answer = post(&stack, "/internal/v1/epoch", Some(stack.internal_secret()), body).await?;
         ensure!(answer.0 == 400, "{answer:?}");
     }
@@ -104,7 +104,7 @@ async fn epoch_is_opened_only_for_the_redis_process_in_use() -> Result<()> {
 async fn seed_requires_current_epoch_and_existing_room() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let (client, room) = (internal_client(&stack)?, RoomLog::new(&stack, 100).await?);
-    let epoch = room.log.session().await?.epoch;
+    let epoch = room.log.session_of(&room.room).await?.epoch;
     let unknown = RoomId::parse("nowhere")?;
     let mut rooms = vec![unknown];
     for _ in 0..150 {
@@ -132,7 +132,7 @@ async fn busy_partition_delays_seeds_of_its_own_rooms_only() -> Result<()> {
     while free.partition() == busy.partition() {
         free = RoomLog::new(&stack, 100).await?;
     }
-    let epoch = busy.log.session().await?.epoch;
+    let epoch = busy.log.session_of(&busy.room).await?.epoch;
     let rooms = [busy.room.clone(), free.room.clone()];
     let hold = hold_partition(&stack, busy.partition(), 4.0).await?;
     let begun = Instant::now();
@@ -167,7 +167,7 @@ async fn connecting_user_is_created_and_keeps_omitted_fields() -> Result<()> {
     stack.database().query("UPDATE users SET blocked = true WHERE id = 'zoë'").await?;
     ensure!(connect(Some("Z"), None).await? == account(Some("Z"), Some("p"), true));
     let room = RoomLog::new(&stack, 100).await?;
-    let session = room.log.session().await?;
+    let session = room.log.session_of_user(&user).await?;
     let cached = membership::cached_account(&mut session.connection(), &user, session.epoch).await?;
     ensure!(cached == Some(account(Some("Z"), Some("p"), true)), "{cached:?}");
     Ok(())
@@ -179,7 +179,7 @@ async fn http_and_gateway_update_account_from_token_alike() -> Result<()> {
     let (client, user) = (internal_client(&stack)?, UserId::parse("zoë")?);
     let room = RoomLog::new(&stack, 100).await?;
     let cached = async || -> Result<_> {
-        let session = room.log.session().await?;
+        let session = room.log.session_of_user(&user).await?;
         let account = membership::cached_account(&mut session.connection(), &user, session.epoch).await?;
         Ok(account.map(|account| (account.name, account.picture)))
     };
@@ -269,7 +269,7 @@ async fn memberships_are_returned_and_cached_latest_rooms_first() -> Result<()> 
     let answer = client.rooms(&bob, Epoch(0)).await?;
     ensure!(answer.recent == [busy.room.clone(), quiet.room.clone()], "{answer:?}");
     ensure!(answer.rooms[&busy.room].role == "member" && answer.rooms[&busy.room].read_seq == Seq(0));
-    let session = busy.log.session().await?;
+    let session = busy.log.session_of_user(&bob).await?;
     let rooms = [busy.room.clone(), quiet.room.clone()];
     let cached = membership::cached_in(&mut session.connection(), &bob, session.epoch, &rooms).await?;
     let expected = rooms.iter().map(|room| answer.rooms.get(room).cloned()).collect();

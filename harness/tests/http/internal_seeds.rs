@@ -31,7 +31,7 @@ async fn hold_until_seed_waits(stack: &Stack, partition: Partition) -> Result<Jo
 async fn one_seed_request_waits_for_briefly_locked_partition() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let (client, room) = (internal_client(&stack)?, RoomLog::new(&stack, 100).await?);
-    let epoch = room.log.session().await?.epoch;
+    let epoch = room.log.session_of(&room.room).await?.epoch;
     for _ in 0..MAX_ATTEMPTS {
         let held = hold_until_seed_waits(&stack, room.partition()).await?;
         ensure!(!held.is_finished(), "the lock ended too early");

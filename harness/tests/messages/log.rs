@@ -143,7 +143,7 @@ async fn stored_wait_is_answered_by_watermark_and_exceptions() -> Result<()> {
         let (log, room, waited) = (fixture.log.clone(), fixture.room.clone(), accepted.clone());
         waits.push((accepted, tokio::spawn(async move { log.wait_stored(&room, &waited).await })));
     }
-    let session = fixture.log.session().await?;
+    let session = fixture.log.session_of(&fixture.room).await?;
     let last = waits[2].0.ingest.expect("just appended");
     let exceptions = vec![
         ("r\u{1f}2".to_owned(), "1 id-of-a 5".to_owned()),
@@ -187,7 +187,7 @@ async fn new_redis_process_gets_own_epoch_before_writes() -> Result<()> {
     ensure!((before.epoch, after.epoch) == (Epoch(1), Epoch(2)));
     ensure!(fixture.authority.run_ids.lock().unwrap().len() == 2);
     // A watermark of the new epoch cannot answer a wait that began in the old epoch.
-    let session = fixture.log.session().await?;
+    let session = fixture.log.session_of(&fixture.room).await?;
     let last = after.ingest.expect("just appended");
     ensure!(fixture.publish_stored(&session, last, Vec::new()).await?);
     ensure!(wait.await? == Stored::Unavailable);
@@ -199,7 +199,7 @@ async fn new_redis_process_gets_own_epoch_before_writes() -> Result<()> {
 async fn seed_writes_only_if_room_hash_is_unchanged() -> Result<()> {
     let fixture = LogFixture::new(1000).await?;
     fixture.append("a").await?;
-    let session = fixture.log.session().await?;
+    let session = fixture.log.session_of(&fixture.room).await?;
     let head = RoomHead { epoch: session.epoch, seq: Seq(9), ..RoomHead::default() };
     let stale = [None, Some((Epoch(1), Seq(0))), Some((Epoch(9), Seq(1)))];
     for read in stale {
@@ -238,7 +238,7 @@ async fn full_redis_refuses_events_keeps_tail_and_can_drain() -> Result<()> {
     ensure!(fixture.log.append(&delete).await == Err(AppendError::Overloaded));
     let tail: usize = fixture.command(redis::cmd("XLEN").arg(keys::tail(&fixture.room))).await?;
     ensure!(tail == 21, "{tail}");
-    let session = fixture.log.session().await?;
+    let session = fixture.log.session_of(&fixture.room).await?;
     let exceptions = vec![("r\u{1f}1".to_owned(), "rejected".to_owned())];
     ensure!(fixture.publish_stored(&session, accepted.ingest.expect("just appended"), exceptions).await?);
     ensure!(fixture.log.wait_stored(&fixture.room, &accepted).await == Stored::AsAccepted);

@@ -42,7 +42,7 @@ async fn backlog_of_few_long_records_is_full_until_stored() -> Result<()> {
         fixture.log.mark(&fixture.room, std::slice::from_ref(&mark)).await == Err(AppendError::Overloaded)
     );
     fixture.log.append(&Entry { exempt_from_backlog: true, ..fixture.entry("removal") }).await?;
-    let session = fixture.log.session().await?;
+    let session = fixture.log.session_of(&fixture.room).await?;
     let last = accepted.last().and_then(|last| last.ingest).expect("a new event has an ingest id");
     ensure!(fixture.publish_stored(&session, last, Vec::new()).await?);
     // The stream is measured again within a second.
@@ -59,7 +59,7 @@ async fn backlog_of_few_long_records_is_full_until_stored() -> Result<()> {
 #[tokio::test]
 async fn stored_records_do_not_count_as_backlog() -> Result<()> {
     let fixture = LogFixture::with_limits(LIMITED_BACKLOG).await?;
-    let session = fixture.log.session().await?;
+    let session = fixture.log.session_of(&fixture.room).await?;
     let body = format!(r#"{{"content":"{}"}}"#, "x".repeat(60_000));
     // All messages together have five times the limit of bytes, but at most a sixth of the limit waits to be stored.
     for n in 0..90 {

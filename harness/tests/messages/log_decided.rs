@@ -135,16 +135,16 @@ async fn role_change_keeps_read_mark() -> Result<()> {
 async fn append_fails_if_persistence_reaches_other_redis_process() -> Result<()> {
     let fixture = LogFixture::new(1000).await?;
     fixture.append("a").await?;
-    let epoch = fixture.log.session().await?.epoch;
+    let epoch = fixture.log.session_of(&fixture.room).await?.epoch;
     fixture.authority.unavailable.store(true, Ordering::Relaxed);
-    fixture.log.discard(&fixture.log.session().await?);
+    fixture.log.discard(&fixture.log.session_of(&fixture.room).await?);
     ensure!(
-        fixture.log.session().await?.epoch == epoch,
+        fixture.log.session_of(&fixture.room).await?.epoch == epoch,
         "the same process must keep its epoch while persistence is unavailable"
     );
     fixture.append("b").await?;
     fixture.authority.other_process.store(true, Ordering::Relaxed);
-    fixture.log.discard(&fixture.log.session().await?);
+    fixture.log.discard(&fixture.log.session_of(&fixture.room).await?);
     let refused = fixture.append("c").await;
     ensure!(matches!(refused, Err(AppendError::Unavailable(_))), "{refused:?}");
     fixture.authority.other_process.store(false, Ordering::Relaxed);

@@ -57,7 +57,7 @@ async fn one_notice_tells_of_the_watermarks_of_all_partitions() -> Result<()> {
     let fixture = LogFixture::new(1000).await?;
     let other = other_room(&fixture);
     let in_other = |client_id| Entry { room: &other, ..fixture.entry(client_id) };
-    let session = fixture.log.session().await?;
+    let session = fixture.log.session_of(&fixture.room).await?;
     let (watermarks, queue) = (fixture.log.watermarks(), Arc::<StoredQueue>::default());
     let channel = fixture.partition().stored();
     let mut subscription = redis::Client::open(fixture.redis.url())?.get_async_pubsub().await?;
@@ -99,7 +99,7 @@ async fn watermark_key_of_a_wrong_type_stops_no_other_partition() -> Result<()> 
     let other = other_room(&fixture);
     let here = fixture.append("a").await?;
     let there = fixture.log.append(&Entry { room: &other, ..fixture.entry("a") }).await?;
-    let session = fixture.log.session().await?;
+    let session = fixture.log.session_of(&fixture.room).await?;
     fixture.command::<()>(redis::cmd("RPUSH").arg(fixture.partition().stored()).arg("x")).await?;
     let channel = keys::Partition::of(&other).stored();
     let mut subscription = redis::Client::open(fixture.redis.url())?.get_async_pubsub().await?;

@@ -34,7 +34,7 @@ async fn appends_do_not_wait_behind_tails_and_slow_reads_fail_alone() -> Result<
         fixture.authority.clone(),
         LogLimits { max_backlog_records: 1000, ..LogLimits::default() },
     );
-    let session = log.session().await?;
+    let session = log.session_of(&fixture.room).await?;
     // The link passes at most 16 KiB per 20 ms on each connection. All reads together need about 7 s, twice the timeout
     // of a command.
     link.set(LinkConditions { delay: Duration::from_millis(20), ..LinkConditions::default() });
@@ -53,7 +53,10 @@ async fn appends_do_not_wait_behind_tails_and_slow_reads_fail_alone() -> Result<
     let good = reads.iter().filter(|read| read.is_ok()).count();
     ensure!(good > 0 && good < reads.len(), "{good} of {} reads have succeeded", reads.len());
     link.heal();
-    ensure!(Arc::ptr_eq(&session, &log.session().await?), "a slow read has ended the session");
+    ensure!(
+        Arc::ptr_eq(&session, &log.session_of(&fixture.room).await?),
+        "a slow read has ended the session"
+    );
     log.read(&room, Some(Seq(0)), Epoch(0), None, &[]).await?;
     Ok(())
 }

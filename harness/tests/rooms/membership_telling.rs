@@ -151,7 +151,8 @@ async fn committed_change_is_announced_by_next_writer_after_crash() -> Result<()
 async fn overtaken_cache_fill_is_discarded() -> Result<()> {
     let stack = start_stack().await?;
     let log = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
-    let (session, bob) = (log.log.session().await?, user_id("bob"));
+    let bob = user_id("bob");
+    let session = log.log.session_of_user(&bob).await?;
     let mut connection = session.connection();
     let rooms = |read: u64| {
         HashMap::from([(log.room.clone(), Membership { role: "member".into(), read_seq: Seq(read) })])
@@ -182,7 +183,8 @@ async fn overtaken_cache_fill_is_discarded() -> Result<()> {
 async fn changed_membership_is_never_stale_in_cache() -> Result<()> {
     let stack = start_stack().await?;
     let log = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
-    let (session, bob) = (log.log.session().await?, user_id("bob"));
+    let bob = user_id("bob");
+    let session = log.log.session_of_user(&bob).await?;
     let persistence = internal_client(&stack)?;
     let cached = async || -> Result<Option<Option<String>>> {
         let mut connection = session.connection();
@@ -248,7 +250,7 @@ async fn changed_account_is_announced_and_never_stale_in_cache() -> Result<()> {
     let stack = start_stack().await?;
     let (root, bob) = (admin_http(&stack), user_id("bob"));
     let log = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
-    let session = log.log.session().await?;
+    let session = log.log.session_of_user(&bob).await?;
     let persistence = internal_client(&stack)?;
     let ask = ConnectUserRequest { user: bob.clone(), name: None, picture: None };
     let cached = async || -> Result<Option<bool>> {

@@ -65,7 +65,7 @@ async fn opened_epoch_covers_named_partitions_only() -> Result<()> {
     while other.partition() == room.partition() {
         other = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     }
-    let run_id = room.log.session().await?.run_id.clone();
+    let run_id = room.log.session_of(&room.room).await?.run_id().to_owned();
     // Simulates that another process had the partition of one room meanwhile.
     let (moved, database) = (room.partition(), stack.database());
     let epoch_of_other = format!(
@@ -93,7 +93,7 @@ async fn opened_epoch_covers_named_partitions_only() -> Result<()> {
 async fn previous_version_opens_for_all_partitions() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
-    let run_id = room.log.session().await?.run_id.clone();
+    let run_id = room.log.session_of(&room.room).await?.run_id().to_owned();
     let database = stack.database();
     database.query("INSERT INTO epochs_opened (run_id) VALUES ('another')").await?;
     ensure!(open_epoch_of_all(&stack, &run_id).await? == 3);
@@ -113,14 +113,14 @@ async fn same_process_promoted_again_gets_new_epoch() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     room.send("m1").await?;
-    let session = room.log.session().await?;
+    let session = room.log.session_of(&room.room).await?;
     ensure!(session.epoch == Epoch(1));
     demote_and_promote(stack.redis()).await?;
     for _ in 0..2 {
-        ensure!(open_epoch_of_all(&stack, &session.run_id).await? == 2);
+        ensure!(open_epoch_of_all(&stack, session.run_id()).await? == 2);
     }
     room.log.discard(&session);
-    ensure!(room.log.session().await?.epoch == Epoch(2));
+    ensure!(room.log.session_of(&room.room).await?.epoch == Epoch(2));
     ensure!(room.send("m2").await? == Seq(2));
     ensure!(room.message_texts(&stack).await? == ["m1", "m2"]);
     Ok(())
@@ -130,7 +130,7 @@ async fn same_process_promoted_again_gets_new_epoch() -> Result<()> {
 async fn new_replid_of_same_primary_keeps_the_epoch() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
-    let run_id = room.log.session().await?.run_id.clone();
+    let run_id = room.log.session_of(&room.room).await?.run_id().to_owned();
     let (redis, replica, begun) = (stack.redis(), Redis::start().await?, Instant::now());
     let mut replid = replication_field(redis, "master_replid").await?;
     let set = |name: &str, value: u32| redis::cmd("CONFIG").arg("SET").arg(name).arg(value).to_owned();

@@ -41,7 +41,7 @@ async fn records_kept_by_redis_restart_are_stored_in_sequence() -> Result<()> {
     ensure!(room.stored_log(&stack).await?.len() == 5, "seeded before anything was written");
     ensure!(room.send("m61").await? == Seq(61));
     ensure!(room.message_texts(&stack).await? == message_names(1..=61));
-    let epoch = room.log.session().await?.epoch;
+    let epoch = room.log.session_of(&room.room).await?.epoch;
     ensure!(last.is_some_and(|last| last.epoch < epoch), "a new epoch: {epoch}");
     ensure!(metric(&stack, 0, "tidings_persistence_holes_total").await? == 0.0);
     Ok(())
@@ -156,10 +156,10 @@ async fn redis_process_used_again_gets_a_new_epoch() -> Result<()> {
     room.send("m1").await?;
     // Simulates an epoch that was opened for another Redis process. Then the first process is used again.
     stack.database().query("INSERT INTO epochs_opened (run_id) VALUES ('another')").await?;
-    let session = room.log.session().await?;
+    let session = room.log.session_of(&room.room).await?;
     ensure!(session.epoch == Epoch(1));
     room.log.discard(&session);
-    ensure!(room.log.session().await?.epoch == Epoch(3));
+    ensure!(room.log.session_of(&room.room).await?.epoch == Epoch(3));
     ensure!(room.send("m2").await? == Seq(2));
     ensure!(room.message_texts(&stack).await? == message_names(1..=2));
     let row = format!("SELECT epoch FROM partitions WHERE partition = {}", room.partition().0);

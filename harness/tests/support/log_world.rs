@@ -63,13 +63,14 @@ impl Authority for ScriptedAuthority {
 
     async fn seed(&self, epoch: Epoch, rooms: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError> {
         let log = self.log.get().and_then(Weak::upgrade).expect("set before use");
-        let session = log.session().await.map_err(|error| AuthorityError::Unavailable(error.to_string()))?;
         let mut outcomes = Vec::new();
         for room in rooms {
             if room.as_str() == "nowhere" {
                 outcomes.push(SeedOutcome::NoSuchRoom);
                 continue;
             }
+            let session = log.session_of(room).await;
+            let session = session.map_err(|error| AuthorityError::Unavailable(error.to_string()))?;
             let (at, seq): (Option<u64>, Option<u64>) = redis::cmd("HMGET")
                 .arg(keys::room(room))
                 .arg("epoch")
@@ -168,7 +169,7 @@ impl LogFixture {
     }
 
     pub async fn command<T: redis::FromRedisValue>(&self, command: &mut redis::Cmd) -> Result<T> {
-        let session = self.log.session().await?;
+        let session = self.log.session_of(&self.room).await?;
         Ok(command.query_async(&mut session.connection()).await?)
     }
 }

@@ -46,7 +46,8 @@ pub(super) async fn leave_room(
         };
         match log.append(&entry).await {
             Ok(accepted) => {
-                let session = log.session().await.map_err(|error| JobError(error.to_string()))?;
+                let session = log.session_of_user(affected).await;
+                let session = session.map_err(|error| JobError(error.to_string()))?;
                 // If this notice fails, the replica that writes the room's partition sends it again after the commit.
                 let _ = membership::invalidate(&mut session.connection(), [affected]).await;
                 match log.wait_stored(room, &accepted).await {

@@ -14,7 +14,7 @@ use tidings_persistence::writer::failure;
 use tidings_persistence::writer::rooms::{CreationOutcome, NewRoom, create_room};
 use tidings_persistence::writer::users::{self, UnknownUserPolicy};
 use tidings_shared::ids::{RoomId, Seq, UserId};
-use tidings_shared::log::{Accepted, AppendError, Entry, Log, stored::Stored};
+use tidings_shared::log::{Accepted, AppendError, Entry, Log, keys::Partition, stored::Stored};
 use tidings_shared::membership;
 use tidings_shared::role::MinRole;
 
@@ -109,10 +109,12 @@ impl Importer {
             }
         };
         if outcome == ImportOutcome::Done {
-            let session = self.log.session().await.map_err(|error| JobError(error.to_string()))?;
-            let members = room.members.iter().map(|(user, _)| user);
-            // If this notice fails, the cached memberships expire within an hour.
-            let _ = membership::invalidate(&mut session.connection(), members).await;
+            let members: Vec<&UserId> = room.members.iter().map(|(user, _)| user).collect();
+            let by_session = self.log.by_session(members, |user| Partition::of_user(user)).await;
+            for (session, members) in by_session.map_err(|error| JobError(error.to_string()))? {
+                // If this notice fails, the cached memberships expire within an hour.
+                let _ = membership::invalidate(&mut session.connection(), members).await;
+            }
         }
         Ok(outcome)
     }

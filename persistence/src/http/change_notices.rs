@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use sea_orm::ConnectionTrait;
 use tidings_shared::ids::{Cursor, RoomId, Seq, UserId};
-use tidings_shared::log::Log;
+use tidings_shared::log::{Log, keys::Partition};
 use tidings_shared::membership;
 use tidings_shared::people::{self, UserNotice};
 use tidings_shared::protocol::server::ServerFrame;
@@ -61,7 +61,7 @@ impl ChangeNotice {
 
 impl CreatedRoom {
     async fn send(&self, log: &Log) -> bool {
-        let Ok(session) = log.session().await else { return false };
+        let Ok(session) = log.session_of(&self.room).await else { return false };
         let from = Cursor::new(session.epoch, Seq(0));
         let (room, kind, name) = (&self.room, self.kind.as_str(), self.name.as_deref());
         for members in self.members.chunks(MAX_USERS_PER_REQUEST) {
@@ -79,26 +79,32 @@ impl CreatedRoom {
 }
 
 async fn invalidate_memberships(log: &Log, users: &[UserId]) -> bool {
-    let session = log.session().await.inspect_err(|error| tracing::warn!(%error, "Redis is unavailable"));
-    let Ok(session) = session else { return false };
-    for users in users.chunks(MAX_USERS_PER_REQUEST) {
-        if let Err(error) = membership::invalidate(&mut session.connection(), users).await {
-            tracing::warn!(kind = ?error.kind(), code = error.code(), "invalidating the membership cache failed");
-            log.discard_if_unusable(&session, &error);
-            return false;
+    let by_session = log.by_session(users.to_vec(), Partition::of_user).await;
+    let by_session = by_session.inspect_err(|error| tracing::warn!(%error, "Redis is unavailable"));
+    let Ok(by_session) = by_session else { return false };
+    for (session, users) in by_session {
+        for users in users.chunks(MAX_USERS_PER_REQUEST) {
+            if let Err(error) = membership::invalidate(&mut session.connection(), users).await {
+                tracing::warn!(kind = ?error.kind(), code = error.code(), "invalidating the membership cache failed");
+                log.discard_if_unusable(&session, &error);
+                return false;
+            }
         }
     }
     true
 }
 
 async fn notify(log: &Log, notices: &[(&UserId, UserNotice)]) -> bool {
-    let Ok(session) = log.session().await else { return false };
-    let mut connection = session.connection();
-    let sent = people::publish(&mut connection, notices.iter().map(|(user, notice)| (*user, notice)));
-    if let Err(error) = sent.await {
-        tracing::warn!(kind = ?error.kind(), code = error.code(), "notifying users failed");
-        log.discard_if_unusable(&session, &error);
-        return false;
+    let notices: Vec<(&UserId, &UserNotice)> = notices.iter().map(|(user, notice)| (*user, notice)).collect();
+    let by_session = log.by_session(notices, |(user, _)| Partition::of_user(user)).await;
+    let Ok(by_session) = by_session else { return false };
+    for (session, notices) in by_session {
+        let sent = people::publish(&mut session.connection(), notices).await;
+        if let Err(error) = sent {
+            tracing::warn!(kind = ?error.kind(), code = error.code(), "notifying users failed");
+            log.discard_if_unusable(&session, &error);
+            return false;
+        }
     }
     true
 }

@@ -9,6 +9,7 @@ use tidings_shared::command_fields::{self, Fields};
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::UserId;
 use tidings_shared::limits::MAX_PRESENCE_USERS;
+use tidings_shared::log::keys::COMMON_PARTITION;
 use tidings_shared::presence::{self, HoldKind, WriteOutcome};
 use tidings_shared::protocol::Status;
 use tidings_shared::protocol::server::Presence;
@@ -86,7 +87,7 @@ pub async fn set_presence(
 async fn presence_for_viewer(state: &State, me: &UserId, users: &[UserId]) -> Result<Vec<Presence>, Problem> {
     let acquainted = query::users_sharing_room(&state.db, me, users).await?;
     let known: Vec<UserId> = acquainted.iter().map(|known| known.user.clone()).collect();
-    let session = state.log.session().await.map_err(|error| unavailable(&error))?;
+    let session = state.log.session(COMMON_PARTITION).await.map_err(|error| unavailable(&error))?;
     let states = presence::states(&mut session.connection(), &known).await;
     let states = states.inspect_err(|error| state.log.discard_if_unusable(&session, error));
     let states = states.map_err(|error| unavailable(&error))?;
@@ -99,7 +100,7 @@ async fn presence_for_viewer(state: &State, me: &UserId, users: &[UserId]) -> Re
 
 /// Sets the presence of the user `me` for `presence::HTTP_HOLD` (60 s).
 async fn hold_presence(state: &State, me: &UserId, status: Status) -> Result<(), Problem> {
-    let session = state.log.session().await.map_err(|error| unavailable(&error))?;
+    let session = state.log.session(COMMON_PARTITION).await.map_err(|error| unavailable(&error))?;
     let failed = |error| {
         state.log.discard_if_unusable(&session, &error);
         unavailable(&error)
@@ -111,7 +112,12 @@ async fn hold_presence(state: &State, me: &UserId, status: Status) -> Result<(),
         match query::small_rooms(&state.db, me).await {
             Ok(rooms) => {
                 let mut users = [(me.clone(), rooms)];
-                presence::retain_small_rooms(&mut connection, &mut users).await.map_err(failed)?;
+                for session in state.log.sessions().await.map_err(|error| unavailable(&error))? {
+                    let retained = presence::retain_small_rooms(&session, &mut users).await;
+                    let retained =
+                        retained.inspect_err(|error| state.log.discard_if_unusable(&session, error));
+                    retained.map_err(|error| unavailable(&error))?;
+                }
                 presence::publish_states(&mut connection, &users).await.map_err(failed)?;
             }
             // The update is saved in Redis as pending, and a gateway will publish it soon.

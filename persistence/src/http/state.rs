@@ -9,7 +9,7 @@ use sea_orm::DatabaseConnection;
 use tidings_shared::auth::Verifier;
 use tidings_shared::error::Refusal;
 use tidings_shared::ids::{RoomId, Seq, UserId};
-use tidings_shared::log::Log;
+use tidings_shared::log::{Log, keys::Partition};
 use tidings_shared::membership;
 use tidings_shared::origin::AllowedOrigins;
 use tidings_shared::rate::Rate;
@@ -174,7 +174,7 @@ impl State {
     /// a version that no list has, so that the client reads the list again later.
     pub(super) async fn rooms_version(&self, user: &UserId) -> String {
         let version = async {
-            let session = self.log.current_session()?;
+            let session = self.log.current_session(Partition::of_user(user))?;
             let counter = membership::version(&mut session.connection(), user).await.inspect_err(|error| {
                 tracing::warn!(kind = ?error.kind(), code = error.code(), "reading the version of a list of rooms failed");
                 self.log.discard_if_unusable(&session, error);

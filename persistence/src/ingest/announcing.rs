@@ -2,7 +2,6 @@
 //! before the watermark moves: after a crash between the two steps the records are read and announced again.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use tidings_shared::{
@@ -20,33 +19,33 @@ use crate::writer::outcome::StoredMembership;
 /// Announces the changes in order. If this fails, returns the partitions of all changes.
 pub(super) async fn announce_memberships(
     ingest: &Ingest,
-    session: Option<&Arc<Session>>,
     memberships: &[StoredMembership],
 ) -> BTreeSet<Partition> {
-    if memberships.is_empty() {
-        return BTreeSet::new();
-    }
     let all = || memberships.iter().map(|membership| membership.change.partition).collect();
-    let Some(session) = session else { return all() };
+    let by_user = |membership: &&StoredMembership| Partition::of_user(&membership.change.user);
+    let by_session = ingest.log.by_session(memberships.iter().collect(), by_user).await;
+    let Ok(by_session) = by_session else { return all() };
+    for (session, memberships) in by_session {
+        if let Err(error) = announce_in_session(&session, &memberships).await {
+            ingest.log.discard_if_unusable(&session, &error);
+            tracing::info!(cause = redacted_cause(&error), "membership changes cannot be announced yet");
+            return all();
+        }
+    }
+    BTreeSet::new()
+}
+
+/// Announces the changes of users of one session.
+async fn announce_in_session(session: &Session, memberships: &[&StoredMembership]) -> redis::RedisResult<()> {
     let users: BTreeSet<&UserId> = memberships.iter().map(|membership| &membership.change.user).collect();
     let notices: Vec<(&UserId, UserNotice)> = memberships
         .iter()
         .filter_map(|membership| Some((&membership.change.user, membership_notice(membership)?)))
         .collect();
     let mut connection = session.connection();
-    let announced = async {
-        // The cache is invalidated first, because a notified user must not read the old memberships.
-        membership::invalidate(&mut connection, users).await?;
-        people::publish(&mut connection, notices.iter().map(|(user, notice)| (*user, notice))).await
-    };
-    match announced.await {
-        Ok(()) => BTreeSet::new(),
-        Err(error) => {
-            ingest.log.discard_if_unusable(session, &error);
-            tracing::info!(cause = redacted_cause(&error), "membership changes cannot be announced yet");
-            all()
-        }
-    }
+    // The cache is invalidated first, because a notified user must not read the old memberships.
+    membership::invalidate(&mut connection, users).await?;
+    people::publish(&mut connection, notices.iter().map(|(user, notice)| (*user, notice))).await
 }
 
 /// The notice for the affected user. None for a change of role, because the event in the room's log is enough.

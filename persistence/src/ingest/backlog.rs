@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_shared::log::{FirstDenial, IngestId, keys::Partition};
+use tidings_shared::log::{FirstDenial, IngestId, Session, keys::Partition};
 use tokio_util::sync::CancellationToken;
 
 use super::{Ingest, redacted_cause};
@@ -26,11 +26,30 @@ pub(super) async fn measure_backlog(ingest: Arc<Ingest>, done: CancellationToken
     }
 }
 
+/// Returns the number of records, their bytes and the age of the oldest one, of all owned partitions together.
 async fn read_backlog(ingest: &Ingest, denied: &mut FirstDenial) -> Result<(i64, i64, Duration), String> {
     let positions: Vec<(Partition, IngestId)> = ingest.owned().committed_positions();
-    let session = ingest.log.current_session().ok_or("no Redis session")?;
+    let count = positions.len();
+    let by_session = ingest.log.by_current_session(positions, |(partition, _)| *partition);
+    if by_session.iter().map(|(_, positions)| positions.len()).sum::<usize>() < count {
+        return Err("no Redis session".to_owned());
+    }
+    let (mut records, mut bytes, mut age) = (0, 0, Duration::ZERO);
+    for (session, positions) in by_session {
+        let read = read_backlog_in_session(&session, &positions, denied).await?;
+        (records, bytes, age) = (records + read.0, bytes + read.1, age.max(read.2));
+    }
+    Ok((records, bytes, age))
+}
+
+/// [`read_backlog`] for partitions of one session.
+async fn read_backlog_in_session(
+    session: &Session,
+    positions: &[(Partition, IngestId)],
+    denied: &mut FirstDenial,
+) -> Result<(i64, i64, Duration), String> {
     let (mut pipe, mut sizes) = (redis::pipe(), redis::pipe());
-    for (partition, after) in &positions {
+    for (partition, after) in positions {
         let key = partition.ingest();
         pipe.cmd("XLEN").arg(key);
         sizes.cmd("MEMORY").arg("USAGE").arg(key);

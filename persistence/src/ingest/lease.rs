@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sea_orm::DbErr;
-use tidings_shared::log::keys::{self, PARTITIONS};
+use tidings_shared::log::keys::{self, COMMON_PARTITION, PARTITIONS};
 use tokio_util::sync::CancellationToken;
 
 use super::{Ingest, redacted_cause};
@@ -81,7 +81,7 @@ async fn renew_and_balance(ingest: &Ingest) -> Result<(), DbErr> {
 /// Notifies all replicas that partitions are free. A replica that misses the notice finds the partitions at its next
 /// renewal.
 pub(super) async fn publish_free_partitions(ingest: &Ingest) {
-    let Some(session) = ingest.log.current_session() else { return };
+    let Some(session) = ingest.log.current_session(COMMON_PARTITION) else { return };
     let mut connection = session.connection();
     let published =
         redis::cmd("PUBLISH").arg(keys::LEASES_CHANNEL).arg("").query_async::<i64>(&mut connection).await;

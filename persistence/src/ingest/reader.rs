@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
-use tidings_shared::log::{IngestId, Session, connect_to_process, keys::Partition};
+use tidings_shared::log::{
+    IngestId, Session, connect_to_process,
+    keys::{COMMON_PARTITION, Partition},
+};
 use tidings_shared::sabotage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -140,7 +143,8 @@ async fn read_once(
     source: &mut Option<StreamConnection>,
     largest: usize,
 ) -> Result<Option<Vec<PartitionRead>>, String> {
-    let session = ingest.log.session().await.map_err(|error| error.to_string())?;
+    // There is one Redis, so all partitions have the same session.
+    let session = ingest.log.session(COMMON_PARTITION).await.map_err(|error| error.to_string())?;
     if source.as_ref().is_none_or(|source| !Arc::ptr_eq(&source.session, &session)) {
         *source = Some(connect_stream(ingest, session).await?);
     }
@@ -211,7 +215,7 @@ type StreamEntries = Vec<(String, Vec<(String, Vec<Bytes>)>)>;
 async fn connect_stream(ingest: &Ingest, session: Arc<Session>) -> Result<StreamConnection, String> {
     let reached = connect_to_process(&ingest.redis, AsyncConnectionConfig::new()).await;
     let (connection, process) = reached.map_err(|error| error.to_string())?;
-    if process.run_id != session.run_id
+    if process.run_id != session.run_id()
         && !sabotage::is_removed("the reader reads from the session's process")
     {
         // The address leads to another Redis process, so the session has ended.

@@ -2,6 +2,7 @@
 //! or the start of the stream if there is none. Reading records again is harmless: it changes nothing in PostgreSQL,
 //! and reports the same voids again.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidings_shared::{
@@ -56,7 +57,20 @@ pub(super) fn pause_locked_partitions(ingest: &Ingest, backoff: &mut PartitionBa
 
 /// Settles partitions, and returns those whose rows stay locked.
 async fn try_settle(ingest: &Ingest, due: &[Lease]) -> Result<Vec<Partition>, String> {
-    let session = ingest.log.session().await.map_err(|error| error.to_string())?;
+    let by_session = ingest.log.by_session(due.to_vec(), |lease| lease.partition).await;
+    let mut locked = Vec::new();
+    for (session, due) in by_session.map_err(|error| error.to_string())? {
+        locked.extend(settle_in_session(ingest, &session, &due).await?);
+    }
+    Ok(locked)
+}
+
+/// [`try_settle`] for partitions of one session.
+async fn settle_in_session(
+    ingest: &Ingest,
+    session: &Arc<Session>,
+    due: &[Lease],
+) -> Result<Vec<Partition>, String> {
     let database_error = |error| failure::redacted_cause(&error);
     let mut settling = Settling::lock(&ingest.db, due).await.map_err(database_error)?;
     for lease in &settling.lost {
@@ -65,7 +79,7 @@ async fn try_settle(ingest: &Ingest, due: &[Lease]) -> Result<Vec<Partition>, St
     }
     if settling.rows.iter().any(|(_, epoch)| *epoch > session.epoch) {
         // Other replicas use a Redis process with a later epoch, so this session has ended.
-        ingest.log.discard(&session);
+        ingest.log.discard(session);
         return Err("the session's epoch has ended".to_owned());
     }
     let locked = std::mem::take(&mut settling.locked);
@@ -74,7 +88,7 @@ async fn try_settle(ingest: &Ingest, due: &[Lease]) -> Result<Vec<Partition>, St
     }
     let leases: Vec<Lease> = settling.rows.iter().map(|(lease, _)| *lease).collect();
     let partitions: Vec<Partition> = leases.iter().map(|lease| lease.partition).collect();
-    let positions = session_watermarks(ingest, &session, &partitions).await?;
+    let positions = session_watermarks(ingest, session, &partitions).await?;
     settling.finish(session.epoch).await.map_err(database_error)?;
     let mut owned = ingest.owned();
     for (lease, position) in leases.iter().zip(positions) {
@@ -89,7 +103,7 @@ async fn try_settle(ingest: &Ingest, due: &[Lease]) -> Result<Vec<Partition>, St
 /// The watermark of each partition that Redis holds for the session's epoch; 0-0 for a partition without one.
 async fn session_watermarks(
     ingest: &Ingest,
-    session: &std::sync::Arc<Session>,
+    session: &Arc<Session>,
     partitions: &[Partition],
 ) -> Result<Vec<IngestId>, String> {
     let mut pipe = redis::pipe();

@@ -8,7 +8,7 @@ use tidings_shared::{
     error::Refusal,
     ids::{Epoch, RoomId, UserId},
     internal::{MAX_USERS_WITH_ROOMS, RoomsAnswer, RoomsRequest, UserRooms},
-    log::Session,
+    log::{Session, keys::Partition},
     membership::{self, CacheStamp},
 };
 use tokio::time::timeout;
@@ -38,22 +38,17 @@ pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> 
     let users: Vec<UserId> = std::iter::once(user).chain(more.into_iter().flatten()).collect();
     check_count(users.len(), MAX_USERS_WITH_ROOMS, "users")?;
     // Reads the stamps of the cache entries before the memberships. If memberships change between the two reads, Redis
-    // refuses to cache the old ones. Uses only an existing session, because the answer does not need the cache. If the
+    // refuses to cache the old ones. Uses only existing sessions, because the answer does not need the cache. If the
     // stamp of a user cannot be read, only this user is not cached.
-    let cache = async {
-        let session = state.log.current_session()?;
-        let stamps = users.iter().map(async |user| {
-            let mut connection = session.connection();
-            membership::stamp(&mut connection, user).await
-        });
-        let stamps = timeout(CACHE_TIMEOUT, join_all(stamps)).await.ok()?;
-        let stamps = stamps
-            .into_iter()
-            .map(|stamp| stamp.inspect_err(|error| state.log.discard_if_unusable(&session, error)).ok());
-        let stamps: Vec<Option<CacheStamp>> = stamps.collect();
-        Some((session, stamps))
-    };
-    let cache = cache.await;
+    let stamps = users.iter().map(async |user| {
+        let session = state.log.current_session(Partition::of_user(user))?;
+        let mut connection = session.connection();
+        let stamp = membership::stamp(&mut connection, user).await;
+        let stamp = stamp.inspect_err(|error| state.log.discard_if_unusable(&session, error)).ok()?;
+        Some((session, stamp))
+    });
+    let stamps: Vec<Option<(Arc<Session>, CacheStamp)>> =
+        timeout(CACHE_TIMEOUT, join_all(stamps)).await.unwrap_or_default();
     let max_rooms = if must_wait { usize::MAX } else { MAX_ROOMS_OF_SHARED_REQUEST + 1 };
     let mut loaded = memberships::load_memberships(&state.db, &users, max_rooms).await?;
     if must_wait {
@@ -62,9 +57,7 @@ pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> 
     let is_valid = |read: &UserMemberships| read.behind.is_empty() && read.of.rooms.len() < max_rooms;
     let valid = loaded.into_iter().map(|read| is_valid(&read).then_some(read.of));
     let valid: Vec<Option<UserRooms>> = valid.collect();
-    if let Some((session, stamps)) = cache {
-        fill_cache(&state, &session, &users, &stamps, &valid).await;
-    }
+    fill_cache(&state, &users, &stamps, &valid).await;
     let mut valid = valid.into_iter();
     let first = valid.next().flatten();
     let is_first_missing = first.is_none();
@@ -101,20 +94,19 @@ async fn wait_until_valid(
 /// Caches the memberships that were read, unless they changed after their stamp was read, or have no stamp.
 async fn fill_cache(
     state: &InternalState,
-    session: &Arc<Session>,
     users: &[UserId],
-    stamps: &[Option<CacheStamp>],
+    stamps: &[Option<(Arc<Session>, CacheStamp)>],
     read: &[Option<UserRooms>],
 ) {
     let stamped = users.iter().zip(stamps).zip(read);
-    let read = stamped.filter_map(|((user, stamp), read)| Some((user, (*stamp)?, read.as_ref()?)));
-    let fills = read.map(async |(user, stamp, read)| {
+    let read = stamped.filter_map(|((user, stamp), read)| Some((user, stamp.as_ref()?, read.as_ref()?)));
+    let fills = read.map(async |(user, (session, stamp), read)| {
         let mut connection = session.connection();
-        membership::fill(&mut connection, user, session.epoch, stamp, &read.rooms).await
+        let filled = membership::fill(&mut connection, user, session.epoch, *stamp, &read.rooms).await;
+        filled.inspect_err(|error| state.log.discard_if_unusable(session, error))
     });
     let Ok(filled) = timeout(CACHE_TIMEOUT, join_all(fills)).await else { return };
     if let Some(error) = filled.into_iter().find_map(Result::err) {
         tracing::debug!(kind = ?error.kind(), code = error.code(), "the membership cache cannot be filled");
-        state.log.discard_if_unusable(session, &error);
     }
 }

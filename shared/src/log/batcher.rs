@@ -15,6 +15,7 @@ use super::{
     backlog::LogLimits,
     calls::{RedisCalls, unavailable},
     keys::{PARTITIONS, Partition},
+    session::Session,
     timing::RoundTrip,
 };
 use crate::ids::{Epoch, RoomId};
@@ -152,16 +153,31 @@ impl AppendBatcher {
         Some(queue.take_first(count))
     }
 
-    async fn append_groups(&self, groups: Vec<MessageGroup>) {
-        let session = match self.calls.sessions.get().await {
-            Ok(session) => session,
-            Err(error) => return refuse_groups(groups, &unavailable(error)),
-        };
+    /// Appends groups with one call for each session of their partitions.
+    async fn append_groups(&self, mut groups: Vec<MessageGroup>) {
+        while let Some(partition) = groups.first().map(|group| group.partition) {
+            groups = match self.calls.sessions.get(partition).await {
+                Ok(session) => {
+                    let has_other = |group: &mut MessageGroup| !session.partitions.contains(group.partition);
+                    let others: Vec<_> = groups.extract_if(.., has_other).collect();
+                    self.append_in_session(&session, groups).await;
+                    others
+                }
+                Err(error) => {
+                    let has_other = |group: &mut MessageGroup| group.partition != partition;
+                    let others: Vec<_> = groups.extract_if(.., has_other).collect();
+                    refuse_groups(groups, &unavailable(error));
+                    others
+                }
+            };
+        }
+    }
+
+    /// Appends groups whose partitions have this session, in one call.
+    async fn append_in_session(&self, session: &Arc<Session>, mut groups: Vec<MessageGroup>) {
         // The callers of groups of another epoch decided that their client ids need no look-up. In the present epoch
         // this may be wrong, so `append.lua` must decide again.
-        let (mut groups, other_epoch): (Vec<MessageGroup>, Vec<MessageGroup>) =
-            groups.into_iter().partition(|group| group.epoch == session.epoch);
-        for group in other_epoch {
+        for group in groups.extract_if(.., |group| group.epoch != session.epoch) {
             let _ = group.outcomes.send(Ok(vec![BatchOutcome::Undecided; group.messages.len()]));
         }
         if groups.is_empty() {
@@ -174,7 +190,7 @@ impl AppendBatcher {
         );
         let messages = rooms.iter().map(|room| room.messages.len()).sum();
         let command = append_many::append_command(&session.scripts, &rooms, self.limits);
-        let answer = self.calls.timed(RoundTrip::Append, self.calls.call(&session, command)).await;
+        let answer = self.calls.timed(RoundTrip::Append, self.calls.call(session, command)).await;
         let outcomes = answer
             .and_then(|value| append_many::parse_answer(&value, messages).map_err(AppendError::Unavailable));
         match outcomes {

@@ -1,10 +1,8 @@
 //! The interface of the room log: appends events and waits until they are stored. An append also seeds its room, or
 //! looks up its client id in PostgreSQL, when the append script answers that this is needed. Other files of this folder
-//! add reads, marks and live-only records.
+//! add sessions, reads, marks and live-only records.
 
 use std::{sync::Arc, time::Duration};
-
-use redis::{RedisError, Value};
 
 use super::{
     RedisClient,
@@ -14,8 +12,9 @@ use super::{
     backlog::LogLimits,
     batcher::{AppendBatcher, MAX_CALL_BYTES, MAX_CALL_MESSAGES},
     calls::{RedisCalls, unavailable},
+    keys::Partition,
     seeding::SeedQueue,
-    session::{Session, SessionError, SessionHolder},
+    session::{Session, SessionHolder},
     stored::{Stored, Watermarks},
     timing::RoundTrip,
 };
@@ -29,7 +28,7 @@ use crate::{
 /// Maximum number of attempts of one command. Between attempts a room is seeded, a client id looked up or a session
 /// opened.
 pub(super) const MAX_ATTEMPTS: usize = 6;
-/// Interval between two PINGs on the session, so that a dead connection is found before a sender uses it.
+/// Interval between two PINGs on each session, so that a dead connection is found before a sender uses it.
 const PING_EVERY: Duration = Duration::from_secs(2);
 /// A client id that is a UUIDv7 counts as young up to this age. Redis remembers client ids for 10 min, so Redis knows
 /// whether a young client id was sent before.
@@ -63,7 +62,7 @@ impl Log {
             loop {
                 tokio::time::sleep(PING_EVERY).await;
                 let Some(log) = weak.upgrade() else { return };
-                log.ping_session().await;
+                log.ping_sessions().await;
             }
         });
         log
@@ -73,26 +72,6 @@ impl Log {
     /// connection must pass each watermark notice to [`Watermarks::apply_notice`].
     pub fn watermarks(&self) -> &Arc<Watermarks> {
         &self.watermarks
-    }
-
-    /// Returns the current Redis session. Opens a session if none is open.
-    pub async fn session(&self) -> Result<Arc<Session>, SessionError> {
-        self.calls.sessions.get().await
-    }
-
-    /// Returns the current Redis session, or `None` if none is open.
-    pub fn current_session(&self) -> Option<Arc<Session>> {
-        self.calls.sessions.current()
-    }
-
-    /// Stops using a session that failed, or whose epoch has ended. The next command opens another session.
-    pub fn discard(&self, session: &Arc<Session>) {
-        self.calls.sessions.discard(session);
-    }
-
-    /// Stops using a session if the error means that its connection or its process is unusable.
-    pub fn discard_if_unusable(&self, session: &Arc<Session>, error: &RedisError) {
-        self.calls.discard_if_unusable(session, error);
     }
 
     /// Appends an event. `Ok` proves that the event is in the log. After `Unavailable` the event may or may not be in
@@ -128,7 +107,7 @@ impl Log {
         // messages would cause all messages after it to be sent again.
         let (mut one_by_one, mut undecided_groups) = (false, 0);
         while let Some(first) = rest.first() {
-            let session = match self.calls.sessions.get().await {
+            let session = match self.calls.sessions.get(Partition::of(first.room)).await {
                 Ok(session) => session,
                 Err(error) => {
                     on_answer(Err(unavailable(error)));
@@ -187,7 +166,7 @@ impl Log {
     async fn append_with_retries(&self, entry: &Entry<'_>) -> Result<Accepted, AppendError> {
         let mut looked_up = false;
         for _ in 0..MAX_ATTEMPTS {
-            let session = self.calls.sessions.get().await.map_err(unavailable)?;
+            let session = self.session_of(entry.room).await.map_err(unavailable)?;
             let skip_look_up = looked_up || self.needs_no_look_up(entry, &session);
             let command = entry.command(&session.scripts, skip_look_up, self.limits);
             let value = self.timed(RoundTrip::Append, self.calls.call(&session, command)).await?;
@@ -256,27 +235,6 @@ impl Log {
     /// Waits for a round trip, and reports its duration to the observer of [`Log::observe_timings`], if there is one.
     pub async fn timed<T>(&self, purpose: RoundTrip, trip: impl Future<Output = T>) -> T {
         self.calls.timed(purpose, trip).await
-    }
-
-    /// Sends a PING on both connections of the session, and discards the session if one of them is unusable.
-    async fn ping_session(&self) {
-        let Ok(session) = self.calls.sessions.get().await else { return };
-        let ping = redis::cmd("PING");
-        let (mut connection, mut reads) = (session.connection(), session.reads_connection());
-        let (answer, answer_to_read): (Result<Value, _>, Result<Value, _>) = tokio::join!(
-            self.timed(RoundTrip::Ping, ping.query_async(&mut connection)),
-            ping.query_async(&mut reads)
-        );
-        if let Err(error) = answer {
-            self.discard_if_unusable(&session, &error);
-        }
-        let timed_out = answer_to_read.as_ref().is_err_and(RedisError::is_timeout);
-        let timed_out_twice = session.record_reads_ping(timed_out);
-        if let Err(error) = answer_to_read
-            && (timed_out_twice || !timed_out)
-        {
-            self.discard_if_unusable(&session, &error);
-        }
     }
 }
 

@@ -1,8 +1,8 @@
-//! Names of the keys and channels of the room log, and the partition of a room.
+//! Names of the keys and channels of the room log, and the partition of a room or user.
 
 use std::sync::LazyLock;
 
-use crate::ids::RoomId;
+use crate::ids::{RoomId, UserId};
 
 /// Number of partitions, which never changes. Persistence checks that the table `partitions` has as many rows.
 pub const PARTITIONS: u16 = 64;
@@ -10,8 +10,12 @@ pub const PARTITIONS: u16 = 64;
 /// Channel on which a replica of persistence announces that it has released partitions.
 pub const LEASES_CHANNEL: &str = "leases";
 
-/// The number of a partition, which is one of 64 shares of the rooms. Each partition has one ingest stream and one
-/// stored watermark.
+/// The partition whose session serves the keys and channels that belong to no room and no single user, such as those of
+/// presence, and [`LEASES_CHANNEL`].
+pub const COMMON_PARTITION: Partition = Partition(0);
+
+/// The number of a partition, which is one of 64 shares of the rooms and of the users. Each partition has one ingest
+/// stream and one stored watermark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Partition(pub u16);
 
@@ -19,7 +23,16 @@ impl Partition {
     /// Returns the partition of a room: the FNV-1a hash of the room id, modulo [`PARTITIONS`]. This function must never
     /// change, because stored data depends on it.
     pub fn of(room: &RoomId) -> Self {
-        Self(u16::try_from(fnv1a(room.as_str()) % u64::from(PARTITIONS)).expect("a remainder of 64 fits"))
+        Self::of_id(room.as_str())
+    }
+
+    /// Returns the partition of a user: the same hash as [`Partition::of`], of the user id.
+    pub fn of_user(user: &UserId) -> Self {
+        Self::of_id(user.as_str())
+    }
+
+    fn of_id(id: &str) -> Self {
+        Self(u16::try_from(fnv1a(id) % u64::from(PARTITIONS)).expect("a remainder of 64 fits"))
     }
 
     /// Joins `{pp}:` and the parts of a key. `format!` would be slower, and each command needs several keys.
@@ -77,6 +90,35 @@ impl Partition {
     }
 }
 
+/// A set of partitions, one bit for each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PartitionSet(u64);
+
+impl PartitionSet {
+    /// All 64 partitions.
+    pub const ALL: Self = Self(u64::MAX);
+
+    /// Whether the set contains the partition.
+    pub fn contains(self, partition: Partition) -> bool {
+        self.0 & Self::bit(partition) != 0
+    }
+
+    /// The partitions of the set, in ascending order.
+    pub fn iter(self) -> impl Iterator<Item = Partition> {
+        Partition::all().filter(move |partition| self.contains(*partition))
+    }
+
+    fn bit(partition: Partition) -> u64 {
+        1_u64 << partition.0
+    }
+}
+
+impl FromIterator<Partition> for PartitionSet {
+    fn from_iter<I: IntoIterator<Item = Partition>>(partitions: I) -> Self {
+        Self(partitions.into_iter().fold(0, |bits, partition| bits | Self::bit(partition)))
+    }
+}
+
 /// The 64-bit FNV-1a hash of a text (Fowler, Noll, Vo; RFC 9923).
 pub(crate) fn fnv1a(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -125,6 +167,25 @@ mod tests {
         for (room, partition) in vectors {
             assert_eq!(Partition::of(&RoomId::parse(room).unwrap()), Partition(partition), "{room}");
         }
+    }
+
+    #[test]
+    fn partition_of_a_user_is_stable() {
+        let vectors =
+            [("a", 12), ("alice", 7), ("bob", 20), ("zoë", 28), ("}bob", 19), ("auth0|5f7c8ec7", 39)];
+        for (user, partition) in vectors {
+            assert_eq!(Partition::of_user(&UserId::parse(user).unwrap()), Partition(partition), "{user}");
+        }
+    }
+
+    #[test]
+    fn set_contains_exactly_its_partitions() {
+        let partitions = [Partition(0), Partition(31), Partition(63)];
+        let set: PartitionSet = partitions.into_iter().collect();
+        assert!(set.iter().eq(partitions));
+        assert!(set.contains(Partition(63)) && !set.contains(Partition(62)));
+        assert!(PartitionSet::ALL.iter().eq(Partition::all()));
+        assert_eq!(PartitionSet::default().iter().count(), 0);
     }
 
     #[test]

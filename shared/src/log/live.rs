@@ -9,7 +9,7 @@ use super::{
     arguments::arguments,
     calls::unavailable,
     commands::{Log, MAX_ATTEMPTS},
-    keys,
+    keys::{self, Partition},
     record::{Header, Visibility},
     session::Session,
     timing::RoundTrip,
@@ -48,8 +48,9 @@ impl Log {
             let Some(unseeded) = outcomes.iter().position(Option::is_none) else {
                 return outcomes.into_iter().flatten().collect();
             };
-            let seed_result = match self.calls.sessions.get().await {
-                Ok(session) => self.seed(&session, entries[unseeded].room).await,
+            let room = entries[unseeded].room;
+            let seed_result = match self.session_of(room).await {
+                Ok(session) => self.seed(&session, room).await,
                 Err(error) => Err(unavailable(error)),
             };
             if let Err(error) = seed_result {
@@ -59,43 +60,45 @@ impl Log {
         vec![Err(room_unavailable()); entries.len()]
     }
 
-    /// Publishes frames of several rooms in one round trip. Returns `None` for a frame whose room must be seeded first,
-    /// otherwise an outcome as [`Log::publish_live`] does.
+    /// Publishes frames of several rooms in one round trip for each session. Returns `None` for a frame whose room must
+    /// be seeded first, otherwise an outcome as [`Log::publish_live`] does.
     pub async fn publish_in_seeded_rooms(&self, entries: &[LiveEntry<'_>]) -> Vec<Option<PublishOutcome>> {
         let mut outcomes: Vec<Option<PublishOutcome>> = vec![Some(Err(room_unavailable())); entries.len()];
         let mut rooms: HashMap<&RoomId, Vec<usize>> = HashMap::new();
         for (index, entry) in entries.iter().enumerate() {
             rooms.entry(entry.room).or_default().push(index);
         }
-        let session = match self.calls.sessions.get().await {
-            Ok(session) => session,
+        let by_session = self.by_session(rooms.into_iter().collect(), |(room, _)| Partition::of(room)).await;
+        let by_session = match by_session {
+            Ok(by_session) => by_session,
             Err(error) => {
                 tracing::debug!(%error, "live-only frames were not published");
                 return outcomes;
             }
         };
-        let rooms: Vec<(&RoomId, Vec<usize>)> = rooms.into_iter().collect();
-        let mut pipe = redis::pipe();
-        for (room, indices) in &rooms {
-            pipe.add_command(command(&session, room, indices.iter().map(|index| &entries[*index])));
-        }
-        let answers = self.timed(RoundTrip::Live, self.calls.pipeline(&session, &pipe)).await;
-        let answers: Vec<Vec<Value>> = match answers {
-            Ok(answers) => answers,
-            Err(error) => {
-                tracing::debug!(%error, "live-only frames were not published");
-                return outcomes;
+        for (session, rooms) in by_session {
+            let mut pipe = redis::pipe();
+            for (room, indices) in &rooms {
+                pipe.add_command(command(&session, room, indices.iter().map(|index| &entries[*index])));
             }
-        };
-        for ((_, indices), answer) in rooms.into_iter().zip(answers) {
-            match parse_word(answer.first()).as_str() {
-                "ok" => {
-                    for (index, outcome) in indices.into_iter().zip(&answer[1..]) {
-                        outcomes[index] = Some(parse_outcome(&parse_word(Some(outcome))));
-                    }
+            let answers = self.timed(RoundTrip::Live, self.calls.pipeline(&session, &pipe)).await;
+            let answers: Vec<Vec<Value>> = match answers {
+                Ok(answers) => answers,
+                Err(error) => {
+                    tracing::debug!(%error, "live-only frames were not published");
+                    continue;
                 }
-                "seed" => indices.iter().for_each(|index| outcomes[*index] = None),
-                other => indices.iter().for_each(|index| outcomes[*index] = Some(parse_outcome(other))),
+            };
+            for ((_, indices), answer) in rooms.into_iter().zip(answers) {
+                match parse_word(answer.first()).as_str() {
+                    "ok" => {
+                        for (index, outcome) in indices.into_iter().zip(&answer[1..]) {
+                            outcomes[index] = Some(parse_outcome(&parse_word(Some(outcome))));
+                        }
+                    }
+                    "seed" => indices.iter().for_each(|index| outcomes[*index] = None),
+                    other => indices.iter().for_each(|index| outcomes[*index] = Some(parse_outcome(other))),
+                }
             }
         }
         outcomes

@@ -49,7 +49,7 @@ impl Log {
         let mut stored: Vec<Option<StoredUserMarks>> = vec![None; marks.len()];
         let mut head = None;
         for _ in 0..MAX_ATTEMPTS {
-            let session = self.calls.sessions.get().await.map_err(unavailable)?;
+            let session = self.session_of(room).await.map_err(unavailable)?;
             let command = self.mark_command(&session, room, marks, &stored, head);
             let answer = self.timed(RoundTrip::Mark, self.calls.call(&session, command)).await?;
             match parse_answer(&session, &answer).map_err(AppendError::Unavailable)? {

@@ -20,34 +20,36 @@ impl Log {
     /// Blocks appends of this user in all rooms for two hours, except the events by which the user leaves a room. After
     /// an error appends may or may not be blocked.
     pub async fn block_appends(&self, user: &UserId) -> Result<(), AppendError> {
-        let session = self.session().await.map_err(unavailable)?;
-        let mut pipe = redis::pipe();
-        for partition in Partition::all() {
-            let key = partition.erased(user.as_str());
-            pipe.cmd("SET").arg(key).arg(1).arg("EX").arg(ERASED_TTL_S).ignore();
+        for session in self.sessions().await.map_err(unavailable)? {
+            let mut pipe = redis::pipe();
+            for partition in session.partitions.iter() {
+                let key = partition.erased(user.as_str());
+                pipe.cmd("SET").arg(key).arg(1).arg("EX").arg(ERASED_TTL_S).ignore();
+            }
+            let () = self.calls.pipeline(&session, &pipe).await?;
         }
-        self.calls.pipeline(&session, &pipe).await
+        Ok(())
     }
 
     /// Empties the tails of rooms. After an error some or all of the tails may be empty. The keys stay, so that they
     /// keep their expiry.
     pub async fn drop_tails(&self, rooms: &[RoomId]) -> Result<(), AppendError> {
-        if rooms.is_empty() {
-            return Ok(());
+        let by_session = self.by_session(rooms.iter().collect(), |room| Partition::of(room)).await;
+        for (session, rooms) in by_session.map_err(unavailable)? {
+            let mut pipe = redis::pipe();
+            for room in rooms {
+                pipe.cmd("XTRIM").arg(keys::tail(room)).arg("MAXLEN").arg(0).ignore();
+            }
+            let () = self.calls.pipeline(&session, &pipe).await?;
         }
-        let session = self.session().await.map_err(unavailable)?;
-        let mut pipe = redis::pipe();
-        for room in rooms {
-            pipe.cmd("XTRIM").arg(keys::tail(room)).arg("MAXLEN").arg(0).ignore();
-        }
-        self.calls.pipeline(&session, &pipe).await
+        Ok(())
     }
 
     /// The first seq in a room's tail, or `None` if there is no tail.
     pub async fn first_tail_seq(&self, room: &RoomId) -> Result<Option<Seq>, AppendError> {
         let mut range = redis::cmd("XRANGE");
         range.arg(keys::tail(room)).arg("-").arg("+");
-        let first = self.first_entry_id(range).await?;
+        let first = self.first_entry_id(Partition::of(room), range).await?;
         Ok(first.and_then(|id| id.split_once('-')?.0.parse().ok()).map(Seq))
     }
 
@@ -55,12 +57,16 @@ impl Log {
     pub async fn last_ingest_id(&self, partition: Partition) -> Result<Option<IngestId>, AppendError> {
         let mut range = redis::cmd("XREVRANGE");
         range.arg(partition.ingest()).arg("+").arg("-");
-        let last = self.first_entry_id(range).await?;
+        let last = self.first_entry_id(partition, range).await?;
         Ok(last.and_then(|id| id.parse().ok()))
     }
 
-    async fn first_entry_id(&self, mut range: redis::Cmd) -> Result<Option<String>, AppendError> {
-        let session = self.session().await.map_err(unavailable)?;
+    async fn first_entry_id(
+        &self,
+        partition: Partition,
+        mut range: redis::Cmd,
+    ) -> Result<Option<String>, AppendError> {
+        let session = self.session(partition).await.map_err(unavailable)?;
         range.arg("COUNT").arg(1);
         let answer = self.calls.call(&session, range).await?;
         let entries: Vec<(String, Value)> = redis::from_redis_value(answer).map_err(unavailable)?;
@@ -70,7 +76,7 @@ impl Log {
     /// Appends an empty record to the ingest stream of a room's partition. When the returned record is stored, the
     /// stream contains no earlier record.
     pub async fn append_blank(&self, room: &RoomId) -> Result<Accepted, AppendError> {
-        let session = self.session().await.map_err(unavailable)?;
+        let session = self.session_of(room).await.map_err(unavailable)?;
         let header = Header { room: room.as_str(), kind: TYPE_MARKS, ..Header::default() }.encode();
         let mut command = redis::cmd("EVALSHA");
         command.arg(&session.scripts.blank.sha).arg(1).arg(Partition::of(room).ingest()).arg(header);

@@ -4,7 +4,7 @@ use super::{
     append::AppendError,
     calls::unavailable,
     commands::{Log, MAX_ATTEMPTS, head_keeps_changing},
-    keys,
+    keys::{self, Partition},
     tail::{self, TailPart, TailRead},
     timing::RoundTrip,
 };
@@ -45,8 +45,8 @@ impl Log {
         let accepts_any_epoch = sabotage::is_removed("a head of an earlier epoch is not answered");
         let not_before = if accepts_any_epoch { Epoch(0) } else { not_before };
         for _ in 0..MAX_ATTEMPTS {
-            let session = self.calls.sessions.get().await.map_err(unavailable)?;
-            if process.is_some_and(|process| process != session.run_id) {
+            let session = self.session_of(room).await.map_err(unavailable)?;
+            if process.is_some_and(|process| process != session.run_id()) {
                 // The session and the caller's subscription use different Redis processes, and only one of these
                 // processes is still in use. A new connection shows which one.
                 self.calls.sessions.discard(&session);
@@ -90,15 +90,24 @@ impl Log {
 
     /// Reads the heads of rooms from Redis; `None` for a room that is not seeded in the present epoch.
     pub async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Option<(Epoch, Seq)>>, AppendError> {
-        let session = self.calls.sessions.get().await.map_err(unavailable)?;
-        let mut pipe = redis::pipe();
-        for room in rooms {
-            pipe.cmd("HMGET").arg(keys::room(room)).arg("epoch").arg("seq");
+        let by_session = self
+            .by_session(rooms.iter().enumerate().collect(), |(_, room)| Partition::of(room))
+            .await
+            .map_err(unavailable)?;
+        let mut heads = vec![None; rooms.len()];
+        for (session, rooms) in by_session {
+            let mut pipe = redis::pipe();
+            for (_, room) in &rooms {
+                pipe.cmd("HMGET").arg(keys::room(room)).arg("epoch").arg("seq");
+            }
+            let found: Vec<(Option<u64>, Option<u64>)> =
+                self.timed(RoundTrip::Heads, self.calls.read(&session, &pipe)).await?;
+            let head = |(epoch, seq): (Option<u64>, Option<u64>)| Some((Epoch(epoch?), Seq(seq?)));
+            let is_current = |(epoch, _): &(Epoch, Seq)| *epoch == session.epoch;
+            for ((index, _), found) in rooms.into_iter().zip(found) {
+                heads[index] = head(found).filter(is_current);
+            }
         }
-        let heads: Vec<(Option<u64>, Option<u64>)> =
-            self.timed(RoundTrip::Heads, self.calls.read(&session, &pipe)).await?;
-        let head = |(epoch, seq): (Option<u64>, Option<u64>)| Some((Epoch(epoch?), Seq(seq?)));
-        let is_current = |(epoch, _): &(Epoch, Seq)| *epoch == session.epoch;
-        Ok(heads.into_iter().map(|read| head(read).filter(is_current)).collect())
+        Ok(heads)
     }
 }

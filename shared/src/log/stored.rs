@@ -209,22 +209,30 @@ impl Watermarks {
         }
     }
 
-    /// Reads the watermarks of partitions. Discards the session if its connection fails or its epoch has ended.
+    /// Reads the watermarks of partitions.
     async fn poll_partitions(&self, partitions: &[Partition]) {
-        let Ok(session) = self.sessions.get().await else { return };
+        let by_session = self.sessions.by_session(partitions.to_vec(), |partition| *partition).await;
+        for (session, partitions) in by_session.unwrap_or_default() {
+            self.poll_in_session(&session, &partitions).await;
+        }
+    }
+
+    /// Reads the watermarks of partitions of a session. Discards the session if its connection fails or its epoch has
+    /// ended.
+    async fn poll_in_session(&self, session: &Arc<Session>, partitions: &[Partition]) {
         for partition in partitions {
-            match self.poll_partition(&session, *partition).await {
+            match self.poll_partition(session, *partition).await {
                 Ok(Some(epoch)) if epoch > session.epoch => {
                     // Another epoch was opened after the session's. Events that are appended in the session's epoch
                     // would never be stored, so the session must end.
-                    self.sessions.discard(&session);
+                    self.sessions.discard(session);
                     return;
                 }
                 Ok(_) => {}
                 Err(error) => {
                     tracing::debug!(%error, "reading the stored watermark failed");
                     if ends_session(&error) {
-                        self.sessions.discard(&session);
+                        self.sessions.discard(session);
                     }
                     return;
                 }

@@ -93,7 +93,7 @@ impl Log {
             return Ok(None);
         }
         for _ in 0..MAX_ATTEMPTS {
-            let session = self.calls.sessions.get().await.map_err(unavailable)?;
+            let session = self.session_of(entry.room).await.map_err(unavailable)?;
             // With `looked_up` false, the script appends nothing. For an unknown client id it answers `lookup` instead.
             let value = self
                 .calls
@@ -125,7 +125,7 @@ impl Log {
         if seq > head.seq {
             return Ok(None);
         }
-        let session = self.calls.sessions.get().await.map_err(unavailable)?;
+        let session = self.session_of(room).await.map_err(unavailable)?;
         if session.epoch != head.epoch {
             // Until the room is seeded in the session's epoch, its tail may contain events that the epoch lacks.
             return Err(AppendError::Unavailable("a new epoch has begun".to_owned()));

@@ -8,7 +8,11 @@ use super::{
 };
 use crate::{
     ids::{Epoch, RoomId, UserId},
-    log::{MembershipMark, keys, mark_field},
+    log::{
+        MembershipMark, Session,
+        keys::{self, Partition},
+        mark_field,
+    },
     membership,
 };
 
@@ -49,27 +53,27 @@ fn parse_answer(answer: Value) -> CachedRooms {
     }
 }
 
-/// Keeps only rooms that have at most [`MAX_SMALL_ROOM_MEMBERS`] members and from which the user was not removed. The
-/// membership marks in Redis show a removal even if the membership cache is out of date. A room without a hash in Redis
-/// is left out, because no connection has joined it.
-pub async fn retain_small_rooms(
-    connection: &mut Connection,
-    users: &mut [(UserId, Vec<RoomId>)],
-) -> RedisResult<()> {
+/// Removes rooms that the session serves, unless they have at most [`MAX_SMALL_ROOM_MEMBERS`] members and the user was
+/// not removed from them. The membership marks in Redis show a removal even if the membership cache is out of date. A
+/// room without a hash in Redis is removed too, because no connection has joined it. Rooms of other sessions stay.
+pub async fn retain_small_rooms(session: &Session, users: &mut [(UserId, Vec<RoomId>)]) -> RedisResult<()> {
+    let is_served = |room: &RoomId| session.partitions.contains(Partition::of(room));
     let mut pipe = redis::pipe();
     for (user, rooms) in users.iter() {
-        for room in rooms {
+        for room in rooms.iter().filter(|room| is_served(room)) {
             pipe.cmd("HMGET").arg(keys::room(room)).arg("members").arg(mark_field(user.as_str()));
         }
     }
     if pipe.is_empty() {
         return Ok(());
     }
-    let found: Vec<(Option<usize>, Option<String>)> = pipe.query_async(connection).await?;
+    let found: Vec<(Option<usize>, Option<String>)> = pipe.query_async(&mut session.connection()).await?;
     let mut found = found.into_iter();
     for (_, rooms) in users {
-        rooms.retain(|_| {
-            found.next().is_some_and(|(members, mark)| is_small_room_of_member(members, mark.as_deref()))
+        rooms.retain(|room| {
+            let is_kept =
+                |(members, mark): (_, Option<String>)| is_small_room_of_member(members, mark.as_deref());
+            !is_served(room) || found.next().is_some_and(is_kept)
         });
     }
     Ok(())

@@ -24,23 +24,27 @@ pub(super) async fn publish_stored(
         by_partition.entry(partition).or_default().push((format!("{room}\u{1f}{seq}"), outcome));
         ingest.wake_announcer.notify_one();
     }
-    let session = ingest.log.session().await.ok();
-    let unannounced = announcing::announce_memberships(ingest, session.as_ref(), &written.memberships).await;
-    let (mut results, mut updates) = (Vec::with_capacity(claims.len()), Vec::with_capacity(claims.len()));
-    for claim in claims {
-        let (partition, watermark) = (claim.expected.lease.partition, claim.upto);
-        let session = session.as_ref().filter(|session| session.epoch == claim.expected.epoch);
-        let must_wait = unannounced.contains(&partition)
-            && !sabotage::is_removed("the watermark waits for announcements");
-        if session.is_some() && !must_wait {
-            let exceptions = by_partition.remove(&partition).unwrap_or_default();
-            updates.push(WatermarkUpdate { partition, watermark, exceptions });
-        } else {
-            results.push((partition, Ok(false)));
-        }
+    let partition_of = |claim: &&PartitionAdvance| claim.expected.lease.partition;
+    let by_session = ingest.log.by_session(claims.iter().collect(), partition_of).await;
+    let unannounced = announcing::announce_memberships(ingest, &written.memberships).await;
+    let mut results: Vec<(Partition, Result<bool, _>)> = Vec::with_capacity(claims.len());
+    if by_session.is_err() {
+        results.extend(claims.iter().map(|claim| (partition_of(&claim), Ok(false))));
     }
-    if let Some(session) = &session {
-        let answers = ingest.log.publish_stored(session, &updates).await;
+    for (session, claims) in by_session.unwrap_or_default() {
+        let mut updates = Vec::with_capacity(claims.len());
+        for claim in claims {
+            let (partition, watermark) = (partition_of(&claim), claim.upto);
+            let must_wait = unannounced.contains(&partition)
+                && !sabotage::is_removed("the watermark waits for announcements");
+            if session.epoch == claim.expected.epoch && !must_wait {
+                let exceptions = by_partition.remove(&partition).unwrap_or_default();
+                updates.push(WatermarkUpdate { partition, watermark, exceptions });
+            } else {
+                results.push((partition, Ok(false)));
+            }
+        }
+        let answers = ingest.log.publish_stored(&session, &updates).await;
         results.extend(updates.iter().map(|update| update.partition).zip(answers));
     }
     for (partition, result) in results {

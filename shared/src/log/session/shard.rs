@@ -1,0 +1,90 @@
+//! A shard is one Redis process that serves as a master, and the two connections to it. Heads and tails are read on a
+//! connection of their own, so that appends do not wait behind tails. A shard does not reconnect: when a connection
+//! breaks, all sessions of the shard end.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
+
+use super::SessionError;
+use crate::log::{RedisClient, process_id::ProcessId};
+
+/// After this time without an answer a command fails, although it may have taken effect. Appends are safe to repeat.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Maximum number of commands in the queue of a connection. If the queue is full, callers wait for space.
+const PIPELINE_CAPACITY: usize = 4096;
+
+/// The two connections to one Redis process, and the identity of this process.
+#[derive(Debug)]
+pub struct Shard {
+    connection: MultiplexedConnection,
+    reads: MultiplexedConnection,
+    /// Whether the last PING on the connection for reads timed out.
+    reads_timed_out: AtomicBool,
+    process: ProcessId,
+}
+
+impl Shard {
+    /// Connects twice to the process behind the client's address. Fails if the connections lead to two processes.
+    pub async fn open(client: &RedisClient) -> Result<Self, SessionError> {
+        let (connection, process) = connect_to_process(client, AsyncConnectionConfig::new()).await?;
+        let (reads, process_of_reads) = connect_to_process(client, AsyncConnectionConfig::new()).await?;
+        if process_of_reads.run_id != process.run_id {
+            return Err(SessionError::TwoProcesses);
+        }
+        Ok(Self { connection, reads, reads_timed_out: AtomicBool::new(false), process })
+    }
+
+    /// Returns a handle of the connection for all commands except reads of rooms.
+    pub fn connection(&self) -> MultiplexedConnection {
+        self.connection.clone()
+    }
+
+    /// Returns a handle of the connection for reads of heads and tails.
+    pub fn reads_connection(&self) -> MultiplexedConnection {
+        self.reads.clone()
+    }
+
+    /// The id by which Redis distinguishes its processes; a restarted process has a new one.
+    pub fn run_id(&self) -> &str {
+        &self.process.run_id
+    }
+
+    /// Whether the process of this shard has continued the data of an earlier shard: see [`ProcessId::continues`].
+    pub fn continues(&self, earlier: &Self) -> bool {
+        self.process.continues(&earlier.process.run_id, Some(&earlier.process.replid))
+    }
+
+    /// Records whether a PING on the connection for reads timed out. Returns true if this PING and the previous one
+    /// timed out. One timeout proves nothing, because a PING may wait behind large tails.
+    pub fn record_reads_ping(&self, timed_out: bool) -> bool {
+        self.reads_timed_out.swap(timed_out, Ordering::Relaxed) && timed_out
+    }
+}
+
+/// Connects to the Redis process behind the client's address. Returns the connection and the identity of the process.
+pub async fn connect_to_process(
+    client: &RedisClient,
+    config: AsyncConnectionConfig,
+) -> Result<(MultiplexedConnection, ProcessId), SessionError> {
+    let config = with_limits(config).set_connection_timeout(Some(CONNECT_TIMEOUT));
+    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+    let process = ProcessId::read(&mut connection).await?.ok_or(SessionError::NoRunId)?;
+    Ok((connection, process))
+}
+
+/// Sets the response timeout and the queue capacity, which are the same for all connections.
+pub fn with_limits(config: AsyncConnectionConfig) -> AsyncConnectionConfig {
+    config.set_response_timeout(Some(RESPONSE_TIMEOUT)).set_pipeline_buffer_size(PIPELINE_CAPACITY)
+}
+
+/// Asks Redis for the id of its process. Fails if the answer does not contain the id.
+pub async fn read_run_id(connection: &mut MultiplexedConnection) -> Result<String, SessionError> {
+    let server: String = redis::cmd("INFO").arg("server").query_async(connection).await?;
+    let run_id = server.lines().find_map(|line| line.strip_prefix("run_id:")).ok_or(SessionError::NoRunId)?;
+    Ok(run_id.trim().to_owned())
+}
