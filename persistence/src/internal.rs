@@ -140,10 +140,11 @@ async fn open_epoch(
     let opened = state.authority.open_epochs(&request.run_id, &partitions).await;
     let answer = OpenEpochAnswer::new(&opened.map_err(authority_problem)?);
     let answer = answer.ok_or_else(|| bad_request("no partition is named"))?;
-    // A gateway of the previous version would use the first epoch for all partitions.
+    // A gateway of the previous version would use one epoch for all partitions. After a conflict it does not continue
+    // its last epoch either.
     if request.partitions.is_none() && !answer.others.is_empty() {
         let refusal = "the partitions have different epochs, which needs a later version of the gateway";
-        return Err(Refusal::unavailable(refusal).into());
+        return Err(Problem::new(ErrorCode::Conflict, refusal));
     }
     Ok(answer)
 }
