@@ -268,7 +268,7 @@ async fn slow_reads_of_one_account_delay_nobody_and_keep_nodes_ready() -> Result
              WHERE datname = current_database()) AND relation = '{table}'::regclass AND mode = 'AccessShareLock'"
         );
         ensure!(
-            stack.database().value(&waiting).await?.parse::<u32>()? <= 4,
+            stack.database().value(&waiting).await?.parse::<u32>()? <= 2,
             "{slow} takes too many connections"
         );
         held.await?;

@@ -57,8 +57,8 @@ pub struct Limits {
     pub marks: Rate,
     pub presence: Rate,
     pub reads: Rate,
-    /// Maximum number of concurrent searches and reads of room lists and receipts; one user may have half of them. The
-    /// number is half the size of the connection pool, so that other requests do not wait for these reads.
+    /// Maximum number of concurrent searches and reads of room lists and receipts; one user may have a quarter of them.
+    /// The number is half the size of the connection pool, so that other requests do not wait for these reads.
     pub read_slots: usize,
 }
 
@@ -104,7 +104,7 @@ impl State {
         let [wait_slots, history_slots, export_slots] =
             [MAX_WAITING_REQUESTS, MAX_HISTORY_REQUESTS, MAX_EXPORT_REQUESTS]
                 .map(|(all, each)| RequestSlots::new(all, each));
-        let read_slots = RequestSlots::new(limits.read_slots, limits.read_slots.div_ceil(2));
+        let read_slots = RequestSlots::new(limits.read_slots, limits.read_slots.div_ceil(4));
         let receipts = Receipts::start(log.clone());
         let bounds = MembershipLimits {
             members_per_room: limits.max_members_per_room.get(),
