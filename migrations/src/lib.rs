@@ -17,6 +17,7 @@ pub mod m0010_messages_by_sender;
 pub mod m0011_batches;
 pub mod m0012_slow_mode;
 pub mod m0013_mentions;
+pub mod m0014_epochs_of_partitions;
 pub mod online;
 pub mod schema;
 
@@ -92,6 +93,11 @@ impl MigratorTrait for Migrator {
             name: "m0013_mentions",
             up: m0013_mentions::UP,
             down: m0013_mentions::DOWN,
+        }));
+        migrations.push(Box::new(OnlineMigration {
+            name: "m0014_epochs_of_partitions",
+            up: m0014_epochs_of_partitions::UP,
+            down: m0014_epochs_of_partitions::DOWN,
         }));
         migrations
     }

@@ -191,19 +191,29 @@ async fn read_surviving_of_partition(
 
 #[async_trait]
 impl Authority for PostgresAuthority {
-    async fn open_epoch(&self, run_id: &str) -> Result<OpenedEpoch, AuthorityError> {
-        // The log calls `open_epoch` while it opens a session, so a separate connection is used.
+    async fn open_epochs(
+        &self,
+        run_id: &str,
+        partitions: &[Partition],
+    ) -> Result<Vec<(Partition, OpenedEpoch)>, AuthorityError> {
+        // The log calls `open_epochs` while it opens a session, so a separate connection is used. It also shows whether
+        // the process was promoted, at least up to the time at which the caller connected.
         let reached = connect_to_process(&self.redis, AsyncConnectionConfig::new()).await;
-        let (_connection, reached) = reached.map_err(unavailable)?;
-        if reached != run_id {
+        let (_connection, process) = reached.map_err(unavailable)?;
+        if process.run_id != run_id {
             return Err(AuthorityError::OtherProcess);
         }
-        epochs::open_epoch(&self.db, run_id).await.map_err(database_error)
+        epochs::open_epochs(&self.db, &process, partitions).await.map_err(database_error)
     }
 
     async fn seed(&self, epoch: Epoch, rooms: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError> {
         let deadline = Instant::now() + SEED_TIMEOUT;
-        if epochs::newest_epoch(&self.db).await.map_err(database_error)? != Some(epoch) {
+        // If the epoch of one partition has ended, the caller must open the epochs of all. Those of the other partitions
+        // do not change by that.
+        let partitions: BTreeSet<Partition> = rooms.iter().map(Partition::of).collect();
+        let partitions: Vec<Partition> = partitions.into_iter().collect();
+        let newest = epochs::newest_epochs(&self.db, &partitions).await.map_err(database_error)?;
+        if newest.iter().any(|newest| *newest != Some(epoch)) {
             return Err(AuthorityError::EpochEnded);
         }
         let log = self.log()?;

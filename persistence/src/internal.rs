@@ -5,6 +5,7 @@
 mod people;
 mod rooms;
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,10 @@ use tidings_shared::{
         presence::{ACQUAINTED_PATH, MEMBERS_PATH, SMALL_ROOMS_PATH},
         users::{ACCOUNTS_PATH, ROLES_PATH},
     },
-    log::{Authority, AuthorityError, Log},
+    log::{
+        Authority, AuthorityError, Log,
+        keys::{PARTITIONS, Partition},
+    },
 };
 
 use crate::http::{KEEP_ALIVE, REQUEST_TIMEOUT, body, problem::Problem};
@@ -125,9 +129,24 @@ async fn open_epoch(
     state: Data<InternalState>,
     request: OpenEpochRequest,
 ) -> Result<OpenEpochAnswer, Problem> {
-    let opened = state.authority.open_epoch(&request.run_id).await.map_err(authority_problem)?;
-    let age_ms = u64::try_from(opened.age.as_millis()).unwrap_or(u64::MAX);
-    Ok(OpenEpochAnswer { epoch: opened.epoch.0, age_ms })
+    let bad_request = |detail| Problem::new(ErrorCode::BadRequest, detail);
+    let partitions: Vec<Partition> = match &request.partitions {
+        None => Partition::all().collect(),
+        Some(numbers) if numbers.iter().all(|number| *number < PARTITIONS) => {
+            numbers.iter().copied().map(Partition).collect::<BTreeSet<_>>().into_iter().collect()
+        }
+        Some(_) => return Err(bad_request("a partition does not exist")),
+    };
+    let opened = state.authority.open_epochs(&request.run_id, &partitions).await;
+    let answer = OpenEpochAnswer::new(&opened.map_err(authority_problem)?);
+    let answer = answer.ok_or_else(|| bad_request("no partition is named"))?;
+    // A gateway of the previous version would use one epoch for all partitions. After a conflict it does not continue
+    // its last epoch either.
+    if request.partitions.is_none() && !answer.others.is_empty() {
+        let refusal = "the partitions have different epochs, which needs a later version of the gateway";
+        return Err(Problem::new(ErrorCode::Conflict, refusal));
+    }
+    Ok(answer)
 }
 
 async fn seed(state: Data<InternalState>, request: SeedRequest) -> Result<SeedAnswer, Problem> {

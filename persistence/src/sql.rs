@@ -19,6 +19,19 @@ pub const TEXTS_OF_BLOCKS_SQL: &str = "\
     CROSS JOIN LATERAL (SELECT n.room_id, n.seq, n.at, n.content FROM messages n WHERE n.room_id = v.room \
       AND n.seq >= v.block * $3 AND n.seq < (v.block + 1) * $3 AND NOT n.deleted ORDER BY n.seq LIMIT $3) m";
 
+/// The newest epoch of the partition `$partition`, or NULL. A row without partitions is an epoch of all partitions.
+macro_rules! newest_epoch {
+    ($partition:literal) => {
+        concat!(
+            "(SELECT o.epoch FROM epochs_opened o WHERE o.partitions IS NULL OR ",
+            $partition,
+            " = ANY (o.partitions) ORDER BY o.epoch DESC LIMIT 1)"
+        )
+    };
+}
+
+pub(crate) use newest_epoch;
+
 /// Makes a statement for PostgreSQL. The values replace `$1`, `$2` and so on.
 pub fn statement(sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
     Statement::from_sql_and_values(DbBackend::Postgres, sabotage::without_rules(sql), values)

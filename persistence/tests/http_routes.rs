@@ -17,7 +17,7 @@ use tidings_shared::auth::{Verifier, sign_hs256};
 use tidings_shared::ids::{ClientId, Epoch, RoomId, Seq, UserId};
 use tidings_shared::log::{
     Authority, AuthorityError, KnownClientId, Log, LogLimits, OpenedEpoch, SeedOutcome, StoredMarks, Target,
-    client,
+    client, keys::Partition,
 };
 use tidings_shared::origin::AllowedOrigins;
 use tidings_shared::rate::Rate;
@@ -27,9 +27,14 @@ struct UnreachableAuthority;
 
 #[async_trait]
 impl Authority for UnreachableAuthority {
-    async fn open_epoch(&self, _: &str) -> Result<OpenedEpoch, AuthorityError> {
+    async fn open_epochs(
+        &self,
+        _: &str,
+        _: &[Partition],
+    ) -> Result<Vec<(Partition, OpenedEpoch)>, AuthorityError> {
         Err(AuthorityError::EpochEnded)
     }
+
     async fn seed(&self, _: Epoch, _: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError> {
         Err(AuthorityError::EpochEnded)
     }

@@ -13,6 +13,7 @@ macro_rules! json_types {
 mod circuit_breaker;
 mod client;
 mod combining;
+mod epochs;
 mod memberships;
 mod pools;
 pub mod presence;
@@ -27,6 +28,7 @@ use crate::{
 };
 
 pub use client::{InternalClient, check_url};
+pub use epochs::{EpochOfPartitions, OpenEpochAnswer, OpenEpochRequest};
 
 /// The header that contains the secret which gateways and persistence share.
 pub const SECRET_HEADER: &str = "x-tidings-internal-secret";
@@ -51,12 +53,6 @@ pub const MAX_USERS_WITH_ROOMS: usize = 20;
 pub const MAX_LOOK_UPS: usize = 100;
 
 json_types! {
-    /// Asks for the epoch of the Redis process `run_id`; opens a new epoch if another process was opened last.
-    pub struct OpenEpochRequest { pub run_id: String }
-
-    /// The open epoch of the process, and the time since it was opened.
-    pub struct OpenEpochAnswer { pub epoch: u64, pub age_ms: u64 }
-
     /// Asks persistence to write the heads of rooms into Redis for this epoch.
     pub struct SeedRequest { pub epoch: u64, pub rooms: Vec<RoomId> }
 
@@ -112,8 +108,9 @@ json_types! {
     /// cache.
     pub struct RoomsRequest {
         pub user: UserId,
-        /// The epoch in which the caller uses the answer. Persistence waits until no writer of an earlier epoch can
-        /// commit, so that the answer contains all changes of earlier epochs.
+        /// The epoch in which the caller uses the answer. Only persistence of the previous version reads it, to wait for
+        /// the writers of earlier epochs. This version waits for the writers of all epochs but the newest of each
+        /// partition.
         #[serde(default)]
         pub epoch: u64,
         /// Whether the caller needs only [`UserRooms::recent`]. Then the memberships are left out and not cached.

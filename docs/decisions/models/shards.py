@@ -12,7 +12,8 @@ and at rest:
   I0  if no fault has lost data, every accepted event is stored
   I4  the receiver holds what PostgreSQL holds, and Redis and PostgreSQL have the same head
   L   the system does not stop before it is at rest
-Not modelled: client ids and repetitions, roles, several writers, tails of limited length, the split of one batch.
+Not modelled: client ids and repetitions, roles, several writers, tails of limited length, the split of one batch, and
+that Redis forgets the last promotion of a process that has had no replica for an hour (see `term`).
 
     python3 shards.py --sends 2 --faults 2 --kinds mf
     python3 shards.py --sends 2 --faults 2 --kinds mf --without moved_epoch

@@ -12,7 +12,7 @@ use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     internal::{ConnectUserRequest, InternalClient, SECRET_HEADER},
     log::{
-        Authority, AuthorityError, KnownClientId, SeedOutcome,
+        Authority, AuthorityError, KnownClientId, OpenedEpoch, SeedOutcome,
         keys::{self, Partition},
     },
     membership::{self, Account},
@@ -82,12 +82,20 @@ async fn broken_connection_is_retried_at_another_replica() -> Result<()> {
 async fn epoch_is_opened_only_for_the_redis_process_in_use() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let client = internal_client(&stack)?;
-    let refused = client.open_epoch("0123456789012345678901234567890123456789").await;
+    let all: Vec<Partition> = Partition::all().collect();
+    let refused = client.open_epochs("0123456789012345678901234567890123456789", &all).await;
     ensure!(matches!(refused, Err(AuthorityError::OtherProcess)), "{refused:?}");
     let room = RoomLog::new(&stack, 100).await?;
     let session = room.log.session_of(&room.room).await?;
-    let opened = client.open_epoch(session.run_id()).await?;
-    ensure!(opened.epoch == session.epoch && opened.age < Duration::from_secs(60), "{opened:?}");
+    let opened = client.open_epochs(session.run_id(), &all).await?;
+    let is_expected =
+        |opened: &OpenedEpoch| opened.epoch == session.epoch && opened.age < Duration::from_secs(60);
+    ensure!(opened.len() == 64 && opened.iter().all(|(_, opened)| is_expected(opened)), "{opened:?}");
+    for partitions in [json!([]), json!([64])] {
+        let body = json!({"run_id": session.run_id(), "partitions": partitions}).to_string();
+        let answer = post(&stack, "/internal/v1/epoch", Some(stack.internal_secret()), body).await?;
+        ensure!(answer.0 == 400, "{answer:?}");
+    }
     ensure!(stack.database().value("SELECT count(*) FROM epochs_opened").await? == "1");
     Ok(())
 }

@@ -24,8 +24,8 @@ async fn replay_first_process_is_used_again(system: &mut ReplaySystem) -> Result
 
 #[tokio::test]
 async fn process_that_is_used_again_gets_a_new_epoch() -> Result<()> {
-    let rule = "AS age_ms FROM epochs_opened ORDER BY epoch DESC LIMIT 1";
-    let removal = Removal::Text(rule, "AS age_ms FROM epochs_opened ORDER BY epoch LIMIT 1");
+    let rule = "= ANY (partitions) ORDER BY epoch DESC LIMIT 1";
+    let removal = Removal::Text(rule, "= ANY (partitions) ORDER BY epoch LIMIT 1");
     ensure_needed(&[removal], small_stack().proxied(), replay_first_process_is_used_again).await
 }
 

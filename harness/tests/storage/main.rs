@@ -6,6 +6,7 @@
 mod before_tables;
 mod dead_letters;
 mod epoch_cleanup;
+mod epochs_sql;
 mod explain;
 mod ingest_faults;
 mod ingest_leases;

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use tidings_harness::node;
 use tidings_harness::postgres::{Database, Postgres};
 
-pub const MIGRATION_COUNT: usize = 13;
+pub const MIGRATION_COUNT: usize = 14;
 const TABLES: &[&str] = &[
     "batches",
     "dead_letters",

@@ -42,7 +42,11 @@ pub struct ScriptedAuthority {
 
 #[async_trait::async_trait]
 impl Authority for ScriptedAuthority {
-    async fn open_epoch(&self, run_id: &str) -> Result<OpenedEpoch, AuthorityError> {
+    async fn open_epochs(
+        &self,
+        run_id: &str,
+        partitions: &[Partition],
+    ) -> Result<Vec<(Partition, OpenedEpoch)>, AuthorityError> {
         if self.other_process.load(Ordering::Relaxed) {
             return Err(AuthorityError::OtherProcess);
         }
@@ -53,7 +57,8 @@ impl Authority for ScriptedAuthority {
         if run_ids.last().is_none_or(|last| last != run_id) {
             run_ids.push(run_id.to_owned());
         }
-        Ok(OpenedEpoch { epoch: Epoch(run_ids.len() as u64), age: Duration::ZERO })
+        let opened = OpenedEpoch { epoch: Epoch(run_ids.len() as u64), age: Duration::ZERO };
+        Ok(partitions.iter().map(|partition| (*partition, opened)).collect())
     }
 
     async fn seed(&self, epoch: Epoch, rooms: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError> {

@@ -214,8 +214,10 @@ type StreamEntries = Vec<(String, Vec<(String, Vec<Bytes>)>)>;
 
 async fn connect_stream(ingest: &Ingest, session: Arc<Session>) -> Result<StreamConnection, String> {
     let reached = connect_to_process(&ingest.redis, AsyncConnectionConfig::new()).await;
-    let (connection, run_id) = reached.map_err(|error| error.to_string())?;
-    if run_id != session.run_id() && !sabotage::is_removed("the reader reads from the session's process") {
+    let (connection, process) = reached.map_err(|error| error.to_string())?;
+    if process.run_id != session.run_id()
+        && !sabotage::is_removed("the reader reads from the session's process")
+    {
         // The address leads to another Redis process, so the session has ended.
         ingest.log.discard(&session);
         return Err("the address leads to another Redis process than the session's".to_owned());

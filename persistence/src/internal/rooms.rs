@@ -1,12 +1,12 @@
 //! Answers requests of gateways for the memberships of users, and fills the membership cache.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix_web::web::Data;
 use futures_util::future::join_all;
 use tidings_shared::{
     error::Refusal,
-    ids::{Epoch, UserId},
+    ids::{Epoch, RoomId, UserId},
     internal::{MAX_USERS_WITH_ROOMS, RoomsAnswer, RoomsRequest, UserRooms},
     log::{Session, keys::Partition},
     membership::{self, CacheStamp},
@@ -28,7 +28,7 @@ const MAX_ROOMS_OF_SHARED_REQUEST: usize = 1000;
 /// Answers the memberships of users and, with a Redis session, fills the membership cache. If the request asks only
 /// for recent rooms, answers only those.
 pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> Result<RoomsAnswer, Problem> {
-    let RoomsRequest { user, epoch, recent_only, more } = request;
+    let RoomsRequest { user, recent_only, more, .. } = request;
     if recent_only {
         let recent = memberships::recent_rooms(&state.db, &user).await?;
         let first = UserRooms { recent, ..UserRooms::default() };
@@ -49,13 +49,10 @@ pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> 
     });
     let stamps: Vec<Option<(Arc<Session>, CacheStamp)>> =
         timeout(CACHE_TIMEOUT, join_all(stamps)).await.unwrap_or_default();
-    // The memberships must be valid in the sessions' epochs, because the cache is read in those epochs.
-    let epochs = stamps.iter().flatten().map(|(session, _)| session.epoch);
-    let epoch = epochs.fold(Epoch(epoch), Epoch::max);
     let max_rooms = if must_wait { usize::MAX } else { MAX_ROOMS_OF_SHARED_REQUEST + 1 };
-    let mut loaded = memberships::load_memberships(&state.db, &users, epoch, max_rooms).await?;
+    let mut loaded = memberships::load_memberships(&state.db, &users, max_rooms).await?;
     if must_wait {
-        wait_until_valid(&state, epoch, &users, &mut loaded).await?;
+        wait_until_valid(&state, &users, &mut loaded).await?;
     }
     let is_valid = |read: &UserMemberships| read.behind.is_empty() && read.of.rooms.len() < max_rooms;
     let valid = loaded.into_iter().map(|read| is_valid(&read).then_some(read.of));
@@ -67,22 +64,26 @@ pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> 
     Ok(RoomsAnswer { first: first.unwrap_or_default(), is_first_missing, more: valid.collect() })
 }
 
-/// Reads the memberships again until they are valid in `epoch`. While a partition is in an earlier epoch, a writer of
-/// that epoch may still commit a removal. So one room of that partition is seeded first: the seed waits for the
-/// transaction of such a writer, and stops later ones.
+/// Reads the memberships again until they are valid in the newest epoch of each partition. While a partition is in an
+/// earlier epoch, a writer of that epoch may still commit a removal. So one room of that partition is seeded first: the
+/// seed waits for the transaction of such a writer, and stops later ones.
 async fn wait_until_valid(
     state: &InternalState,
-    epoch: Epoch,
     users: &[UserId],
     loaded: &mut Vec<UserMemberships>,
 ) -> Result<(), Problem> {
     for _ in 0..MAX_MEMBERSHIP_READS {
-        let behind: Vec<_> = loaded.iter().flat_map(|read| &read.behind).cloned().collect();
+        let mut behind: BTreeMap<Epoch, Vec<RoomId>> = BTreeMap::new();
+        for (room, newest) in loaded.iter().flat_map(|read| read.behind.values()) {
+            behind.entry(*newest).or_default().push(room.clone());
+        }
         if behind.is_empty() {
             return Ok(());
         }
-        state.authority.seed(epoch, &behind).await.map_err(authority_problem)?;
-        *loaded = memberships::load_memberships(&state.db, users, epoch, usize::MAX).await?;
+        for (epoch, rooms) in behind {
+            state.authority.seed(epoch, &rooms).await.map_err(authority_problem)?;
+        }
+        *loaded = memberships::load_memberships(&state.db, users, usize::MAX).await?;
     }
     match loaded.iter().all(|read| read.behind.is_empty()) {
         true => Ok(()),

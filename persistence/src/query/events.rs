@@ -14,7 +14,7 @@ use super::json::{Head, RawJson};
 use super::messages::Message;
 use super::sql::{epoch_of, me, message_columns, message_row, row_without_message, visible};
 use crate::schemas::EventForm;
-use crate::sql::statement;
+use crate::sql::{newest_epoch, statement};
 
 /// Event frames after a seq, ascending.
 #[derive(Debug, Serialize, ToSchema)]
@@ -76,7 +76,8 @@ const EVENTS_SQL: &str = concat!(
     " OR (SELECT t.sender_id FROM messages t WHERE t.room_id = $1 AND t.seq = e.target) = $2) ORDER BY e.seq LIMIT $5)) ",
     "SELECT me.head_seq, me.epoch, ",
     "(SELECT min(p.base) FROM room_epochs p WHERE p.room_id = $1 AND p.epoch > $6) AS good_up_to, ",
-    "(SELECT max(o.epoch) FROM epochs_opened o) AS newest, ",
+    newest_epoch!("(SELECT me.partition FROM me)"),
+    " AS newest, ",
     "m.event_type, m.event_body, m.event_blank, NULL::text AS m_reactions, ",
     message_columns!(),
     " FROM me LEFT JOIN m ON true LEFT JOIN users u ON u.id = m.sender_id ORDER BY m.seq"
@@ -127,6 +128,7 @@ fn parse_epoch(text: &str) -> Option<i64> {
 
 /// What PostgreSQL has stored about epochs that are later than the requested one.
 struct LaterEpochs {
+    /// The newest epoch of the room's partition.
     newest: Option<i64>,
     /// The lowest base of the room in an epoch that is later than the requested one.
     lowest_base: Option<i64>,

@@ -1,7 +1,7 @@
 //! Reads memberships for gateways: all rooms of some users, the recent rooms of one user, or the roles of many users in many rooms.
 //! Reads `members`, `rooms` and the epochs of `partitions`.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use sea_orm::{ConnectionTrait, DbErr};
 use tidings_shared::ids::{Epoch, RoomId, UserId};
@@ -9,7 +9,7 @@ use tidings_shared::internal::{UserRooms, UsersOfRoom};
 use tidings_shared::log::keys::Partition;
 use tidings_shared::membership::Membership;
 
-use crate::sql::{column, epoch_column, room_column, seq_column, statement};
+use crate::sql::{column, epoch_column, newest_epoch, room_column, seq_column, statement};
 
 /// Number of recently active rooms in the answer: the number that a join of `"mine"` joins.
 const MAX_RECENT_ROOMS: usize = 200;
@@ -18,31 +18,34 @@ const MAX_RECENT_ROOMS: usize = 200;
 #[derive(Debug, Default)]
 pub struct UserMemberships {
     pub of: UserRooms,
-    /// One room of each partition that is in an earlier epoch than the requested one. A writer of the earlier epoch may
-    /// still commit changes of memberships in these partitions.
-    pub behind: Vec<RoomId>,
+    /// One room of each partition that is not in its newest epoch yet, with that epoch. A writer of the earlier epoch
+    /// may still commit changes of memberships in these partitions.
+    pub behind: HashMap<Partition, (RoomId, Epoch)>,
 }
 
-/// Reads at most `max_rooms` memberships of each user, in the order of the users, and finds the partitions in an earlier
-/// epoch than `epoch`.
+/// Reads at most `max_rooms` memberships of each user, in the order of the users, and finds the partitions that are not
+/// in their newest epoch. The caller's epoch was opened before, so it is not later than the newest one.
 pub async fn load_memberships(
     db: &impl ConnectionTrait,
     users: &[UserId],
-    epoch: Epoch,
     max_rooms: usize,
 ) -> Result<Vec<UserMemberships>, DbErr> {
     // A negative seq or epoch counts as 0, because one damaged row must not lock users out.
-    // The LIMIT also makes PostgreSQL read the memberships of each user by their index.
-    let sql = "SELECT v.n, m.* FROM unnest($1::text[]) WITH ORDINALITY AS v (member, n) CROSS JOIN LATERAL ( \
-                 SELECT mb.room_id, mb.role, greatest(mb.read_seq, 0) AS read_seq, greatest(p.epoch, 0) AS epoch, \
-                   r.updated_at FROM members mb JOIN rooms r ON r.id = mb.room_id \
-                   JOIN partitions p ON p.partition = r.partition WHERE mb.user_id = v.member LIMIT $2) m \
-               ORDER BY v.n, m.updated_at DESC, m.room_id";
+    // The LIMIT also makes PostgreSQL read the memberships of each user by their index. The newest epoch of a partition
+    // is looked up only if the partition is not in the newest epoch of all.
+    let sql = concat!(
+        "SELECT v.n, m.* FROM unnest($1::text[]) WITH ORDINALITY AS v (member, n) CROSS JOIN LATERAL ( \
+           SELECT mb.room_id, mb.role, greatest(mb.read_seq, 0) AS read_seq, greatest(p.epoch, 0) AS epoch, \
+             CASE WHEN p.epoch < (SELECT max(epoch) FROM epochs_opened) THEN ",
+        newest_epoch!("p.partition"),
+        " END AS newest, r.updated_at FROM members mb JOIN rooms r ON r.id = mb.room_id \
+             JOIN partitions p ON p.partition = r.partition WHERE mb.user_id = v.member LIMIT $2) m \
+         ORDER BY v.n, m.updated_at DESC, m.room_id"
+    );
     let max_rooms = i64::try_from(max_rooms).unwrap_or(i64::MAX);
     let values = [column(users, UserId::to_string), max_rooms.into()];
     let rows = db.query_all_raw(statement(sql, values)).await?;
     let mut loaded: Vec<UserMemberships> = users.iter().map(|_| UserMemberships::default()).collect();
-    let mut behind: HashSet<(usize, Partition)> = HashSet::new();
     for row in &rows {
         let number: i64 = row.try_get_by("n")?;
         let number = usize::try_from(number - 1).unwrap_or_default();
@@ -51,8 +54,12 @@ pub async fn load_memberships(
             tracing::warn!(user = %users[number], "a membership has no valid room id");
             continue;
         };
-        if epoch_column(row, "epoch")? < epoch && behind.insert((number, Partition::of(&room))) {
-            read.behind.push(room.clone());
+        let newest: Option<i64> = row.try_get_by("newest")?;
+        if newest.is_some() {
+            let newest = epoch_column(row, "newest")?;
+            if epoch_column(row, "epoch")? < newest {
+                read.behind.insert(Partition::of(&room), (room.clone(), newest));
+            }
         }
         if read.of.recent.len() < MAX_RECENT_ROOMS {
             read.of.recent.push(room.clone());

@@ -1,24 +1,26 @@
 //! Fragments of SQL that several reads share. The comment of each names the parameters that it uses.
 
-/// The epoch in which the stored events of room `$room` are numbered. A room that was never seeded has no events of an
-/// earlier epoch, so it gets the newest opened epoch.
+/// The epoch in which the stored events of room `$room` are numbered; `$room` is the id of the row `r`. A room that was
+/// never seeded has no events of an earlier epoch, so it gets the newest epoch of its partition.
 macro_rules! epoch_of {
     ($room:literal) => {
         concat!(
             "COALESCE((SELECT max(e.epoch) FROM room_epochs e WHERE e.room_id = ",
             $room,
-            "), (SELECT max(o.epoch) FROM epochs_opened o), 0)"
+            "), ",
+            $crate::sql::newest_epoch!("r.partition"),
+            ", 0)"
         )
     };
 }
 
-/// A CTE `me` with the stored head of room `$1`, its epoch, and the role of user `$2` in it. It has one row if `$2` is
-/// a member or `$3` (admin scope) is true, otherwise none. Read `me` with scalar subqueries instead of a join. Then
-/// PostgreSQL scans the log in the order of its key and stops at the limit.
+/// A CTE `me` with the stored head of room `$1`, its partition and epoch, and the role of user `$2` in it. It has one row
+/// if `$2` is a member or `$3` (admin scope) is true, otherwise none. Read `me` with scalar subqueries instead of a
+/// join. Then PostgreSQL scans the log in the order of its key and stops at the limit.
 macro_rules! me {
     () => {
         concat!(
-            "me AS MATERIALIZED (SELECT r.head_seq, ",
+            "me AS MATERIALIZED (SELECT r.head_seq, r.partition, ",
             epoch_of!("$1"),
             " AS epoch, mb.role FROM rooms r \
              LEFT JOIN members mb ON mb.room_id = r.id AND mb.user_id = $2 \

@@ -4,7 +4,7 @@
 use sea_orm::{ConnectionTrait, DbErr};
 use tidings_shared::ids::Epoch;
 
-use crate::sql::{bigint, epoch_column, statement};
+use crate::sql::{bigint, epoch_column, newest_epoch, statement};
 
 /// Number of rooms that one statement merges.
 const MAX_ROOMS_PER_STATEMENT: i64 = 1000;
@@ -12,11 +12,16 @@ const MAX_ROOMS_PER_STATEMENT: i64 = 1000;
 const MIN_EXACT_EPOCHS: i64 = 16;
 
 /// The newest epoch up to which all bases of a room may be merged; None if there is none. It began more than 7 days
-/// ago, so all earlier epochs ended before that, and none of their records waits in Redis any more. It is not the
-/// present epoch, because the base of the present epoch never changes.
+/// ago, and is below the present epoch of every partition. So a base that is merged is of an epoch that began more than
+/// 7 days ago: all earlier epochs of its partition ended before that, and none of their records waits in Redis any more.
+/// The base of a present epoch never changes.
 pub async fn newest_mergeable(db: &impl ConnectionTrait) -> Result<Option<Epoch>, DbErr> {
-    let sql = "SELECT epoch FROM epochs_opened WHERE opened_at < clock_timestamp() - interval '7 days' \
-                 AND epoch < (SELECT max(epoch) FROM epochs_opened) ORDER BY epoch DESC LIMIT 1";
+    let sql = concat!(
+        "SELECT epoch FROM epochs_opened WHERE opened_at < clock_timestamp() - interval '7 days' \
+           AND epoch < (SELECT min(",
+        newest_epoch!("p.partition"),
+        ") FROM partitions p) ORDER BY epoch DESC LIMIT 1"
+    );
     let row = db.query_one_raw(statement(sql, [])).await?;
     row.map(|row| epoch_column(&row, "epoch")).transpose()
 }

@@ -1,47 +1,115 @@
-//! Opens epochs. Each Redis process gets a new epoch when the services begin to use it, even if they used the same
-//! process before.
+//! Opens epochs. The data of a partition get a new epoch whenever the services begin to use another Redis process for
+//! them, even if they used that process before.
 
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, TransactionTrait};
-use tidings_shared::{ids::Epoch, log::OpenedEpoch};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
+use tidings_shared::{
+    ids::Epoch,
+    log::{
+        OpenedEpoch, ProcessId,
+        keys::{PARTITIONS, Partition},
+    },
+};
 
-use crate::sql::{epoch_column, statement};
+use crate::sql::{column, epoch_column, newest_epoch, partition_column, smallint, statement};
 
-/// Key of the advisory lock that is held while an epoch is opened: "epochs" in ASCII.
+/// Key of the advisory lock that is held while epochs are opened: "epochs" in ASCII.
 const EPOCH_LOCK_KEY: i64 = 0x6570_6f63_6873;
 
-/// The newest epoch; None if no epoch was opened.
-pub async fn newest_epoch(db: &impl ConnectionTrait) -> Result<Option<Epoch>, DbErr> {
-    let sql = "SELECT epoch FROM epochs_opened ORDER BY epoch DESC LIMIT 1";
-    let row = db.query_one_raw(statement(sql, [])).await?;
-    row.map(|row| epoch_column(&row, "epoch")).transpose()
+/// The newest epoch of each partition, in their order; None for a partition without an epoch.
+pub async fn newest_epochs(
+    db: &impl ConnectionTrait,
+    partitions: &[Partition],
+) -> Result<Vec<Option<Epoch>>, DbErr> {
+    let sql = concat!(
+        "SELECT ",
+        newest_epoch!("v.partition"),
+        " AS epoch FROM unnest($1::smallint[]) WITH ORDINALITY AS v (partition, n) ORDER BY v.n"
+    );
+    let rows = db.query_all_raw(statement(sql, [numbers(partitions)])).await?;
+    rows.iter()
+        .map(|row| match row.try_get_by::<Option<i64>, _>("epoch")? {
+            Some(_) => epoch_column(row, "epoch").map(Some),
+            None => Ok(None),
+        })
+        .collect()
 }
 
-/// The epoch of the Redis process `run_id`: the newest epoch, if it was opened for this process. Otherwise opens a new
-/// epoch.
-pub async fn open_epoch(db: &DatabaseConnection, run_id: &str) -> Result<OpenedEpoch, DbErr> {
+/// The epochs of partitions at a Redis process, in any order. A partition keeps its newest epoch if that was opened for
+/// this process since its last promotion. All other partitions get one new epoch. No partition may be named twice.
+pub async fn open_epochs(
+    db: &DatabaseConnection,
+    process: &ProcessId,
+    partitions: &[Partition],
+) -> Result<Vec<(Partition, OpenedEpoch)>, DbErr> {
     let transaction = db.begin().await?;
     transaction.execute_raw(statement("SELECT pg_advisory_xact_lock($1)", [EPOCH_LOCK_KEY.into()])).await?;
-    let sql = "SELECT epoch, run_id, GREATEST(0, extract(epoch FROM clock_timestamp() - opened_at) * 1000)::bigint \
-                 AS age_ms \
-               FROM epochs_opened ORDER BY epoch DESC LIMIT 1";
-    let newest = transaction.query_one_raw(statement(sql, [])).await?;
-    if let Some(row) = newest {
-        let of: String = row.try_get_by("run_id")?;
-        if of == run_id {
+    let mut opened = kept_epochs(&transaction, process, partitions).await?;
+    let is_kept = |partition: &Partition| opened.iter().any(|(kept, _)| kept == partition);
+    let without: Vec<Partition> =
+        partitions.iter().copied().filter(|partition| !is_kept(partition)).collect();
+    let mut new = None;
+    if !without.is_empty() {
+        let epoch = insert_epoch(&transaction, process, &without).await?;
+        opened
+            .extend(without.iter().map(|partition| (*partition, OpenedEpoch { epoch, age: Duration::ZERO })));
+        new = Some(epoch);
+    }
+    transaction.commit().await?;
+    if let Some(epoch) = new {
+        let (run_id, replid) = (process.run_id.as_str(), process.replid.as_str());
+        tracing::info!(%epoch, run_id, replid, partitions = without.len(), "epoch opened");
+    }
+    Ok(opened)
+}
+
+/// The partitions whose newest epoch was opened for this process since its last promotion, with that epoch.
+async fn kept_epochs(
+    transaction: &DatabaseTransaction,
+    process: &ProcessId,
+    partitions: &[Partition],
+) -> Result<Vec<(Partition, OpenedEpoch)>, DbErr> {
+    let sql = "SELECT v.partition, e.* FROM unnest($1::smallint[]) AS v (partition) CROSS JOIN LATERAL ( \
+                 SELECT epoch, run_id, replid, \
+                   GREATEST(0, extract(epoch FROM clock_timestamp() - opened_at) * 1000)::bigint AS age_ms \
+                 FROM epochs_opened WHERE partitions IS NULL OR v.partition = ANY (partitions) \
+                 ORDER BY epoch DESC LIMIT 1) e";
+    let rows = transaction.query_all_raw(statement(sql, [numbers(partitions)])).await?;
+    let mut kept = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let (run_id, replid): (String, Option<String>) =
+            (row.try_get_by("run_id")?, row.try_get_by("replid")?);
+        if process.continues(&run_id, replid.as_deref()) {
             let age_ms: i64 = row.try_get_by("age_ms")?;
             let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
-            let opened = OpenedEpoch { epoch: epoch_column(&row, "epoch")?, age };
-            transaction.commit().await?;
-            return Ok(opened);
+            let epoch = epoch_column(row, "epoch")?;
+            kept.push((partition_column(row, "partition")?, OpenedEpoch { epoch, age }));
         }
     }
-    let sql = "INSERT INTO epochs_opened (run_id, opened_at) VALUES ($1, clock_timestamp()) RETURNING epoch";
-    let row = transaction.query_one_raw(statement(sql, [run_id.into()])).await?;
+    Ok(kept)
+}
+
+/// Numbers a new epoch of partitions. An epoch of all partitions has NULL, as the previous version writes it.
+async fn insert_epoch(
+    transaction: &DatabaseTransaction,
+    process: &ProcessId,
+    partitions: &[Partition],
+) -> Result<Epoch, DbErr> {
+    let sql = "INSERT INTO epochs_opened (run_id, replid, partitions, opened_at) \
+               VALUES ($1, $2, CASE WHEN cardinality($3::smallint[]) < $4 THEN $3 END, clock_timestamp()) \
+               RETURNING epoch";
+    let values = [
+        process.run_id.as_str().into(),
+        process.replid.as_str().into(),
+        numbers(partitions),
+        i32::from(PARTITIONS).into(),
+    ];
+    let row = transaction.query_one_raw(statement(sql, values)).await?;
     let row = row.ok_or_else(|| DbErr::Custom("an INSERT returned no row".to_owned()))?;
-    let opened = OpenedEpoch { epoch: epoch_column(&row, "epoch")?, age: Duration::ZERO };
-    transaction.commit().await?;
-    tracing::info!(epoch = %opened.epoch, run_id, "epoch opened");
-    Ok(opened)
+    epoch_column(&row, "epoch")
+}
+
+fn numbers(partitions: &[Partition]) -> sea_orm::Value {
+    column(partitions, |partition| smallint(*partition))
 }

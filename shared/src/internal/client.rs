@@ -21,7 +21,10 @@ use super::{
 use crate::{
     http_client,
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
-    log::{Authority, AuthorityError, KnownClientId, OpenedEpoch, SeedOutcome, StoredMarks, Target},
+    log::{
+        Authority, AuthorityError, KnownClientId, OpenedEpoch, SeedOutcome, StoredMarks, Target,
+        keys::Partition,
+    },
     membership::Account,
 };
 
@@ -158,10 +161,15 @@ impl InternalClient {
 
 #[async_trait]
 impl Authority for InternalClient {
-    async fn open_epoch(&self, run_id: &str) -> Result<OpenedEpoch, AuthorityError> {
-        let answer: OpenEpochAnswer =
-            self.send_request(OPEN_EPOCH_PATH, &OpenEpochRequest { run_id: run_id.to_owned() }).await?;
-        Ok(OpenedEpoch { epoch: Epoch(answer.epoch), age: Duration::from_millis(answer.age_ms) })
+    async fn open_epochs(
+        &self,
+        run_id: &str,
+        partitions: &[Partition],
+    ) -> Result<Vec<(Partition, OpenedEpoch)>, AuthorityError> {
+        let numbers = partitions.iter().map(|partition| partition.0).collect();
+        let request = OpenEpochRequest { run_id: run_id.to_owned(), partitions: Some(numbers) };
+        let answer: OpenEpochAnswer = self.send_request(OPEN_EPOCH_PATH, &request).await?;
+        Ok(answer.epochs_of(partitions))
     }
 
     async fn seed(&self, epoch: Epoch, rooms: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError> {

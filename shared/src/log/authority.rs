@@ -7,12 +7,13 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::keys::Partition;
 use crate::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     message::Target,
 };
 
-/// An epoch (one lifetime of the data in Redis) that PostgreSQL has opened for a Redis process.
+/// An epoch (one lifetime of the data of some partitions in Redis) that PostgreSQL has opened for a Redis process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenedEpoch {
     pub epoch: Epoch,
@@ -71,8 +72,14 @@ pub enum AuthorityError {
 /// Persistence with its database, which opens epochs, seeds rooms and answers questions about stored data.
 #[async_trait]
 pub trait Authority: Send + Sync + 'static {
-    /// Returns the epoch of the Redis process `run_id`. Opens a new epoch if another process was opened last.
-    async fn open_epoch(&self, run_id: &str) -> Result<OpenedEpoch, AuthorityError>;
+    /// Returns the epoch of each partition at the Redis process `run_id`, in any order. Opens one new epoch for all
+    /// partitions whose epoch was opened last for another process, or before the process was last promoted. No partition
+    /// may be named twice.
+    async fn open_epochs(
+        &self,
+        run_id: &str,
+        partitions: &[Partition],
+    ) -> Result<Vec<(Partition, OpenedEpoch)>, AuthorityError>;
 
     /// Writes the heads of rooms into Redis for the open epoch `epoch`. Returns one outcome per room, in their order.
     async fn seed(&self, epoch: Epoch, rooms: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError>;

@@ -17,7 +17,7 @@ use thiserror::Error;
 use super::{
     RedisClient,
     authority::{Authority, AuthorityError, OpenedEpoch},
-    keys::PartitionSet,
+    keys::{Partition, PartitionSet},
     scripts::Scripts,
 };
 use crate::{ids::Epoch, sabotage};
@@ -37,6 +37,12 @@ pub enum SessionError {
     NoRunId,
     #[error("the address of Redis leads to several processes")]
     TwoProcesses,
+    /// Rows of a later version may say so. This version has one session for all partitions, so it needs one epoch.
+    #[error(
+        "the partitions have different epochs, as in a Redis Cluster, which this version does not support; \
+         use a version that does, or another Redis"
+    )]
+    DifferentEpochs,
     #[error("shutting down")]
     ShuttingDown,
     /// The attempt to open a session took too long, or an attempt of another caller has just failed.
@@ -90,10 +96,11 @@ impl Session {
         last: Option<Arc<Session>>,
     ) -> Result<Self, SessionError> {
         let shard = Arc::new(Shard::open(client).await?);
-        let opened = match (authority.open_epoch(shard.run_id()).await, last) {
-            (Ok(opened), _) => opened,
+        let partitions: Vec<Partition> = PartitionSet::ALL.iter().collect();
+        let opened = match (authority.open_epochs(shard.run_id(), &partitions).await, last) {
+            (Ok(opened), _) => common_epoch(&opened).ok_or(SessionError::DifferentEpochs)?,
             (Err(AuthorityError::Unavailable(_)), Some(last))
-                if last.run_id() == shard.run_id()
+                if shard.continues(&last.shard)
                     || sabotage::is_removed("only the same process continues its epoch") =>
             {
                 OpenedEpoch { epoch: last.epoch, age: last.epoch_age() }
@@ -109,6 +116,12 @@ impl Session {
         let epoch_opened_at = Instant::now().checked_sub(opened.age).unwrap_or_else(Instant::now);
         Ok(Self { shard, partitions: PartitionSet::ALL, epoch: opened.epoch, epoch_opened_at, scripts })
     }
+}
+
+/// The epoch of all partitions; `None` if they have different epochs.
+fn common_epoch(opened: &[(Partition, OpenedEpoch)]) -> Option<OpenedEpoch> {
+    let (_, first) = opened.first()?;
+    opened.iter().all(|(_, other)| other.epoch == first.epoch).then_some(*first)
 }
 
 /// Items that are split by the sessions of their partitions: each session with its items.

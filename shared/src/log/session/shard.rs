@@ -10,7 +10,7 @@ use std::{
 use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
 
 use super::SessionError;
-use crate::log::RedisClient;
+use crate::log::{RedisClient, process_id::ProcessId};
 
 /// After this time without an answer a command fails, although it may have taken effect. Appends are safe to repeat.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -25,18 +25,18 @@ pub struct Shard {
     reads: MultiplexedConnection,
     /// Whether the last PING on the connection for reads timed out.
     reads_timed_out: AtomicBool,
-    run_id: String,
+    process: ProcessId,
 }
 
 impl Shard {
     /// Connects twice to the process behind the client's address. Fails if the connections lead to two processes.
     pub async fn open(client: &RedisClient) -> Result<Self, SessionError> {
-        let (connection, run_id) = connect_to_process(client, AsyncConnectionConfig::new()).await?;
+        let (connection, process) = connect_to_process(client, AsyncConnectionConfig::new()).await?;
         let (reads, process_of_reads) = connect_to_process(client, AsyncConnectionConfig::new()).await?;
-        if process_of_reads != run_id {
+        if process_of_reads.run_id != process.run_id {
             return Err(SessionError::TwoProcesses);
         }
-        Ok(Self { connection, reads, reads_timed_out: AtomicBool::new(false), run_id })
+        Ok(Self { connection, reads, reads_timed_out: AtomicBool::new(false), process })
     }
 
     /// Returns a handle of the connection for all commands except reads of rooms.
@@ -51,7 +51,12 @@ impl Shard {
 
     /// The id by which Redis distinguishes its processes; a restarted process has a new one.
     pub fn run_id(&self) -> &str {
-        &self.run_id
+        &self.process.run_id
+    }
+
+    /// Whether the process of this shard has continued the data of an earlier shard: see [`ProcessId::continues`].
+    pub fn continues(&self, earlier: &Self) -> bool {
+        self.process.continues(&earlier.process.run_id, Some(&earlier.process.replid))
     }
 
     /// Records whether a PING on the connection for reads timed out. Returns true if this PING and the previous one
@@ -61,15 +66,15 @@ impl Shard {
     }
 }
 
-/// Connects to the Redis process behind the client's address. Returns the connection and the `run_id` of the process.
+/// Connects to the Redis process behind the client's address. Returns the connection and the identity of the process.
 pub async fn connect_to_process(
     client: &RedisClient,
     config: AsyncConnectionConfig,
-) -> Result<(MultiplexedConnection, String), SessionError> {
+) -> Result<(MultiplexedConnection, ProcessId), SessionError> {
     let config = with_limits(config).set_connection_timeout(Some(CONNECT_TIMEOUT));
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-    let run_id = read_run_id(&mut connection).await?;
-    Ok((connection, run_id))
+    let process = ProcessId::read(&mut connection).await?.ok_or(SessionError::NoRunId)?;
+    Ok((connection, process))
 }
 
 /// Sets the response timeout and the queue capacity, which are the same for all connections.
