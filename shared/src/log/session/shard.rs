@@ -81,10 +81,3 @@ pub async fn connect_to_process(
 fn with_limits(config: AsyncConnectionConfig) -> AsyncConnectionConfig {
     config.set_response_timeout(Some(RESPONSE_TIMEOUT)).set_pipeline_buffer_size(PIPELINE_CAPACITY)
 }
-
-/// Asks Redis for the id of its process. Fails if the answer does not contain the id.
-async fn read_run_id(connection: &mut MultiplexedConnection) -> Result<String, SessionError> {
-    let server: String = redis::cmd("INFO").arg("server").query_async(connection).await?;
-    let run_id = server.lines().find_map(|line| line.strip_prefix("run_id:")).ok_or(SessionError::NoRunId)?;
-    Ok(run_id.trim().to_owned())
-}
