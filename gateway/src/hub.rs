@@ -15,6 +15,7 @@
 //! ends. Replay uses the current role. Before a subscription goes live or a room is refilled, the membership marks are
 //! read together with the head. So a missed hint cannot change who may see a record.
 
+mod dispatch;
 mod outcome;
 mod role;
 mod room;
@@ -33,7 +34,7 @@ use crate::transport::{Frame, FrameRun};
 pub use outcome::{DispatchOutcome, EndedSubscriptions, RefillOutcome, RoleRefresh};
 use role::RoleNames;
 pub use role::StoredRoles;
-pub use room::{LaggingSubscription, Room, RoomRead, Subscription};
+pub use room::{LaggingSubscription, MAX_SLICE_RECEIVERS, Room, RoomRead, Subscription};
 
 /// A position in a room's log. Positions are ordered by epoch first, then by seq.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -203,52 +204,6 @@ impl<P: Peer> Hub<P> {
             return true;
         }
         false
-    }
-
-    /// Sends a published record to the room's live subscriptions that may see it, if it follows the last sent record. A
-    /// record that changes a membership may end subscriptions.
-    pub fn dispatch(&mut self, record: &Record, frame: &Frame) -> (DispatchOutcome, EndedSubscriptions) {
-        if record.is_live_only() {
-            if let Some(room) = self.rooms.get_mut(record.room()) {
-                self.receivers += room.live_count();
-                room.deliver_live_only(record, frame);
-                room.drain_lagging(record.room(), &mut self.lagging);
-            }
-            return (DispatchOutcome::Delivered, EndedSubscriptions::default());
-        }
-        let Some(room) = self.rooms.get_mut(record.room()) else {
-            return (DispatchOutcome::Stale, EndedSubscriptions::default());
-        };
-        self.receivers += room.live_count();
-        let outcome = room.dispatch(record, frame, &mut self.names);
-        room.drain_lagging(record.room(), &mut self.lagging);
-        if record.membership().is_empty() {
-            return (outcome, EndedSubscriptions::default());
-        }
-        (outcome, self.collect_ended(record.room()))
-    }
-
-    /// Sends a run of consecutive records if `first`, its first record, follows the last sent record. Otherwise does
-    /// nothing and returns false, and the caller must dispatch each record. The records of a run are events that every
-    /// member may see and that change no membership.
-    pub fn dispatch_run(&mut self, first: &Record, run: &FrameRun) -> bool {
-        let Some(room) = self.rooms.get_mut(first.room()) else { return false };
-        let receivers = room.live_count();
-        let sent = room.dispatch_run(Position::of_record(first), run);
-        self.receivers += if sent { receivers } else { 0 };
-        room.drain_lagging(first.room(), &mut self.lagging);
-        sent
-    }
-
-    /// Takes the number of live subscriptions to which records were dispatched since the last call. The time that the
-    /// deliveries took grows with this number.
-    pub fn take_receiver_count(&mut self) -> usize {
-        std::mem::take(&mut self.receivers)
-    }
-
-    /// Takes the subscriptions that became lagging since the last call.
-    pub fn take_lagging(&mut self) -> Vec<LaggingSubscription<P>> {
-        std::mem::take(&mut self.lagging)
     }
 
     /// Starts a refill, because records of the room may have been missed. Returns false if no subscription is live, or

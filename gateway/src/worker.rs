@@ -2,6 +2,7 @@
 //! find rooms whose last hint was lost. All sessions of the thread share the worker. No other thread uses the hub.
 
 mod answers;
+mod dispatch;
 mod fair_queue;
 mod hints;
 mod limit_reports;
@@ -9,6 +10,7 @@ mod presence;
 mod refill;
 mod replay;
 mod rights;
+mod slices;
 mod typing;
 mod users;
 

@@ -4,6 +4,7 @@ mod lagging;
 mod live;
 mod refill;
 mod run;
+mod slice;
 
 use std::rc::Rc;
 
@@ -20,6 +21,7 @@ use crate::transport::Frame;
 
 pub use lagging::LaggingSubscription;
 pub use refill::RoomRead;
+pub use slice::MAX_SLICE_RECEIVERS;
 
 /// The id of a subscription in its room. The stamp distinguishes it from a later subscription in the same slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

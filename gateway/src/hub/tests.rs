@@ -6,6 +6,7 @@ mod lagging;
 mod live;
 mod membership;
 mod model;
+mod slices;
 
 use std::{
     cell::{Cell, RefCell},
@@ -155,6 +156,10 @@ fn dispatch_hint(hub: &mut Hub<Listener>, epoch: u64, seq: u64) -> DispatchOutco
 
 fn dispatch(hub: &mut Hub<Listener>, record: &Record) -> DispatchOutcome {
     hub.dispatch(record, &Frame::text(record.json())).0
+}
+
+fn dispatch_slice(hub: &mut Hub<Listener>, record: &Record, from_slot: usize) -> Option<usize> {
+    hub.dispatch_slice(record, &Frame::text(record.json()), from_slot)
 }
 
 /// Dispatches consecutive public records as a run. Returns false if each record must be dispatched by itself.

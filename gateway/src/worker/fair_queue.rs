@@ -24,7 +24,7 @@ struct ItemQueue<T> {
 }
 
 /// The index of one of the queues.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct QueueIndex(usize);
 
 impl QueueIndex {

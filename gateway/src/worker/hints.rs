@@ -1,6 +1,7 @@
 //! Delivers the records and user events of a worker's queue in bounded turns. After a turn the task yields, so that the
 //! connections' tasks write to their sockets. Records above the bound of a turn wait in a backlog. The backlog has
-//! queues by room, which are served in turn, so a busy room does not delay other rooms.
+//! queues by room, which are served in turn, so a busy room does not delay other rooms. A record that comes alone to a
+//! large room is sent in slices, one in each turn.
 
 use std::{
     rc::Rc,
@@ -13,12 +14,11 @@ use tidings_shared::ids::{RoomId, UserId};
 use super::{
     Inbox, Worker,
     fair_queue::{FairQueue, QueueIndex},
-    refill,
+    slices::Slices,
 };
 use crate::{
     bus::{Hint, PublishedRecord, UserEvent, WorkerMessage, WorkerQueue},
-    hub::DispatchOutcome,
-    transport::{Frame, FrameRun},
+    transport::Frame,
 };
 
 /// Maximum number of messages that one receive takes from the worker's queue. A message may have many records.
@@ -79,22 +79,24 @@ struct DeliveryTask {
     worker: Rc<Worker>,
     queue: WorkerQueue,
     backlog: FairQueue<BacklogItem>,
+    slices: Slices,
     turn: Turn,
 }
 
 /// Delivers the messages of a worker's queue until the node ends.
 pub(super) async fn deliver_messages(worker: Rc<Worker>, mut inbox: Inbox) {
     let mut messages = Vec::with_capacity(MAX_MESSAGES_PER_RECEIVE);
-    let (backlog, turn) = (FairQueue::default(), Turn::default());
-    let mut task = DeliveryTask { worker, queue: inbox.queue, backlog, turn };
+    let (backlog, slices, turn) = (FairQueue::default(), Slices::default(), Turn::default());
+    let mut task = DeliveryTask { worker, queue: inbox.queue, backlog, slices, turn };
     loop {
-        if task.backlog.is_empty() {
+        if task.backlog.is_empty() && task.slices.current().is_none() {
             tokio::select! {
                 count = inbox.receiver.recv_many(&mut messages, MAX_MESSAGES_PER_RECEIVE) => if count == 0 { return },
                 () = task.queue.wake.notified() => {}
             }
         } else {
-            // New messages join the backlog, because a record must not overtake earlier records of its room.
+            // New messages join a backlog that is not empty, because a record must not overtake earlier records of its
+            // room.
             messages
                 .extend(std::iter::from_fn(|| inbox.receiver.try_recv().ok()).take(MAX_MESSAGES_TO_BACKLOG));
         }
@@ -110,8 +112,9 @@ pub(super) async fn deliver_messages(worker: Rc<Worker>, mut inbox: Inbox) {
         if had_backlog {
             task.serve_backlog();
         }
+        task.send_slice();
         task.refill_if_missed();
-        if !task.backlog.is_empty() || task.turn.is_over() {
+        if !task.backlog.is_empty() || task.slices.current().is_some() || task.turn.is_over() {
             task.turn = Turn::default();
             tokio::task::yield_now().await;
         }
@@ -152,6 +155,9 @@ impl DeliveryTask {
     }
 
     fn send_event(&mut self, user: &UserId, event: &UserEvent) {
+        if let Some(room) = event.room() {
+            self.finish_slices(room.as_str());
+        }
         self.turn.records += 1;
         self.turn.bytes += event.bytes();
         self.worker.send_event(user, event);
@@ -213,14 +219,23 @@ impl DeliveryTask {
     }
 
     /// Delivers a record. If the record begins a run that can be sent as a whole, also delivers the other records of
-    /// the run, which come first in `rest`.
+    /// the run, which come first in `rest`. Keeps a record that must be sent in slices for [`Self::send_slice`].
     fn deliver(&mut self, hint: Hint, rest: &mut impl Iterator<Item = Hint>, immediate: bool) {
-        let Hint { record, frame, run } = hint;
+        self.finish_slices(hint.record.room());
         self.turn.records += 1;
-        self.turn.bytes += frame.len();
+        self.turn.bytes += hint.frame.len();
+        let hint = if immediate {
+            let live_count = self.worker.hub.borrow().live_count(hint.record.room());
+            let Some(hint) = self.slices.begin(hint, live_count, Instant::now) else { return };
+            hint
+        } else {
+            hint
+        };
+        let Hint { record, frame, run } = hint;
         if let Some(run) = run
-            && self.worker.dispatch_run(&record, &run, &mut self.turn.receivers)
+            && let Some(receivers) = self.worker.dispatch_run(&record, &run)
         {
+            self.count_receivers(record.room(), receivers);
             record.mark_delivered();
             for hint in rest.take(run.frames().len() - 1) {
                 self.turn.records += 1;
@@ -234,7 +249,37 @@ impl DeliveryTask {
             return;
         }
         let frame = if immediate { frame.to_immediate() } else { frame };
-        self.worker.dispatch(&record, &frame, &mut self.turn.receivers);
+        self.dispatch(&record, &frame);
+    }
+
+    /// Sends the next slice of the record that is being sent in slices. Dispatches the record if no slice is left, or
+    /// if the slices have taken too long.
+    fn send_slice(&mut self) {
+        let Some(current) = self.slices.current() else { return };
+        let (record, frame) = (&current.hint.record, current.hint.frame.to_immediate());
+        let next_slot = self.worker.dispatch_slice(record, &frame, current.next_slot);
+        if let Some(hint) = self.slices.advance(next_slot, Instant::now()) {
+            self.dispatch(&hint.record, &hint.frame);
+        }
+    }
+
+    /// Dispatches the record that is being sent to this room in slices, so that nothing of the room overtakes it. Its
+    /// frame is queued, so that it is written together with the next frame of the room.
+    fn finish_slices(&mut self, room: &str) {
+        if let Some(hint) = self.slices.take_of_room(room) {
+            self.dispatch(&hint.record, &hint.frame);
+        }
+    }
+
+    /// Dispatches a record to the live subscriptions that no slice has sent it to.
+    fn dispatch(&mut self, record: &PublishedRecord, frame: &Frame) {
+        let receivers = self.worker.dispatch(record, frame);
+        self.count_receivers(record.room(), receivers);
+    }
+
+    fn count_receivers(&mut self, room: &str, receivers: usize) {
+        self.turn.receivers += receivers;
+        self.slices.record_dispatch(room, receivers, Instant::now);
     }
 
     /// Refills all rooms if the bus has dropped records, or was disconnected from pub/sub.
@@ -249,41 +294,6 @@ impl DeliveryTask {
                 self.worker.request_refill(&room);
             }
         }
-    }
-}
-
-impl Worker {
-    /// Dispatches a record, and does what its outcome requires. Adds the number of receivers to `receivers`.
-    fn dispatch(self: &Rc<Self>, record: &PublishedRecord, frame: &Frame, receivers: &mut usize) {
-        let (outcome, ended, lagging) = {
-            let mut hub = self.hub.borrow_mut();
-            let (outcome, ended) = hub.dispatch(record, frame);
-            *receivers += hub.take_receiver_count();
-            (outcome, ended, hub.take_lagging())
-        };
-        self.release_ended(&ended);
-        self.replay_lagging(lagging);
-        if outcome == DispatchOutcome::Delivered {
-            record.mark_delivered();
-        }
-        if outcome == DispatchOutcome::Refill {
-            self.node.metrics.holes.inc();
-            if let Ok(room) = RoomId::parse(record.room()) {
-                tokio::task::spawn_local(refill::run_refill(self.clone(), room));
-            }
-        }
-    }
-
-    /// Dispatches a run. Returns false if each record must be dispatched by itself.
-    fn dispatch_run(self: &Rc<Self>, first: &PublishedRecord, run: &FrameRun, receivers: &mut usize) -> bool {
-        let (sent, lagging) = {
-            let mut hub = self.hub.borrow_mut();
-            let sent = hub.dispatch_run(first, run);
-            *receivers += hub.take_receiver_count();
-            (sent, hub.take_lagging())
-        };
-        self.replay_lagging(lagging);
-        sent
     }
 }
 

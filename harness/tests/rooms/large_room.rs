@@ -1,4 +1,6 @@
-//! A room with many connections on one worker.
+//! A room with enough connections on one worker that a message which comes alone is sent to them in slices.
+
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{StreamExt, TryStreamExt, future::try_join_all, stream};
@@ -6,7 +8,11 @@ use tidings_harness::{Client, ClientError, Stack};
 
 use crate::hearing::{QUIET_PERIOD, WAIT_TIMEOUT};
 
+/// A slice has 128 connections.
 const CONNECTIONS: usize = 300;
+/// A message is sent in slices if the room got nothing for 100 ms.
+const QUIET_TIME: Duration = Duration::from_millis(150);
+const LONE_MESSAGES: usize = 4;
 const MAX_CONCURRENT_JOINS: usize = 32;
 const MESSAGES: usize = 20;
 
@@ -17,10 +23,21 @@ async fn connect_and_join(stack: &Stack, user: &str, room: &str) -> Result<(Clie
     Ok((client, joined_seq))
 }
 
-async fn send_together(client: &Client, room: &str) -> Result<u64> {
+/// Sends messages one at a time, so that each is sent in slices. Returns the seq of the last one.
+async fn send_one_by_one(client: &Client, room: &str) -> Result<u64> {
+    let mut last = 0;
+    for number in 0..LONE_MESSAGES {
+        tokio::time::sleep(QUIET_TIME).await;
+        last = client.send(room, &number.to_string()).await?.seq;
+    }
+    Ok(last)
+}
+
+/// Sends messages at the same time. Most of them arrive while the first one is being sent in slices.
+async fn send_together(client: &Client, room: &str) -> Result<()> {
     let texts: Vec<String> = (0..MESSAGES).map(|number| number.to_string()).collect();
-    let acks = try_join_all(texts.iter().map(|text| client.send(room, text))).await?;
-    Ok(acks.iter().map(|ack| ack.seq).fold(0, u64::max))
+    try_join_all(texts.iter().map(|text| client.send(room, text))).await?;
+    Ok(())
 }
 
 /// Checks that the client receives each event after `position` once and in order, and nothing more. The last event is
@@ -50,14 +67,17 @@ async fn member_removed_from_large_room_gets_nothing_after_it() -> Result<()> {
     let http = stack.http("alice");
     let room = http.new_room(&["bob", "carol"]).await?;
     let alice = stack.connect("alice").await?;
+    // Both users have connections in each slice.
     let users = ["bob", "carol"].into_iter().cycle().take(CONNECTIONS);
     let connecting = users.clone().map(|user| connect_and_join(&stack, user, &room));
     let receivers: Vec<(Client, u64)> =
         stream::iter(connecting).buffered(MAX_CONCURRENT_JOINS).try_collect().await?;
+    send_one_by_one(&alice, &room).await?;
+    tokio::time::sleep(QUIET_TIME).await;
     let (sent, removed) = tokio::join!(send_together(&alice, &room), http.remove_member(&room, "carol"));
     sent?;
     removed?.expect(200);
-    let last = send_together(&alice, &room).await?;
+    let last = send_one_by_one(&alice, &room).await?;
     try_join_all(users.zip(&receivers).map(async |(user, (client, joined_seq))| {
         let last = (user == "bob").then_some(last);
         receive_all(client, &room, *joined_seq, last).await.context(user)

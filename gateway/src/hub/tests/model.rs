@@ -1,5 +1,6 @@
 //! Tests the hub against a model of its environment: a log with memberships, Redis with tail and marks, PostgreSQL,
-//! hints that are lost or reordered, reads that arrive late, epochs, joins, replays and refills.
+//! hints that are lost or reordered, reads that arrive late, epochs, joins, replays and refills. Some records are sent
+//! in slices, between which all of this happens.
 //!
 //! No user is sent a record after their removal, or a record that their role may not see. Live delivery uses the role
 //! at the record's position, replay the current role. A user who stays gets every visible record, once and in order.
@@ -56,11 +57,14 @@ struct Model {
     hub: Hub<Listener>,
     devices: Vec<Device>,
     refilling: Refilling,
+    /// The record that is being sent in slices, and the slot with which its next slice begins.
+    slicing: Option<(Record, usize)>,
 }
 
 impl Model {
     fn new() -> Self {
-        Self { world: World::new(), hub: Hub::default(), devices: Vec::new(), refilling: Refilling::No }
+        let (world, hub, refilling) = (World::new(), Hub::default(), Refilling::No);
+        Self { world, hub, devices: Vec::new(), refilling, slicing: None }
     }
 
     fn want_refill_if(&mut self, refill_wanted: bool) {
@@ -76,6 +80,26 @@ impl Model {
         self.want_refill_if(refill_wanted);
     }
 
+    fn dispatch(&mut self, record: &Record) {
+        let refill_wanted = dispatch(&mut self.hub, record) == DispatchOutcome::Refill;
+        self.want_refill_if(refill_wanted);
+    }
+
+    /// Sends the next slice of the record that is being sent in slices. Dispatches the record if no slice is left.
+    fn send_slice(&mut self) {
+        let Some((record, from_slot)) = self.slicing.take() else { return };
+        match dispatch_slice(&mut self.hub, &record, from_slot) {
+            Some(next_slot) => self.slicing = Some((record, next_slot)),
+            None => self.dispatch(&record),
+        }
+    }
+
+    fn finish_slices(&mut self) {
+        if let Some((record, _)) = self.slicing.take() {
+            self.dispatch(&record);
+        }
+    }
+
     fn step(&mut self, (op, a, b): (u8, u8, u8)) {
         let (a, b) = (a as usize, b as usize);
         let world = &mut self.world;
@@ -84,21 +108,25 @@ impl Model {
             6..=7 => world.append(Some(ROLES[a % 3]), None),
             8..=9 => world.append(None, Some((a % 4, Some(ROLES[b % 3])))),
             10 => world.append(None, Some((a % 4, None))),
+            11..=16 if self.slicing.is_some() && b % 4 > 0 => (1..=b % 4).for_each(|_| self.send_slice()),
             11..=16 if !world.hints.is_empty() => {
                 // Hints arrive mostly in order.
                 let index = if op % 40 == 11 { a % world.hints.len() } else { 0 };
                 let (seq, event) = world.hints.remove(index);
-                let refill_wanted = dispatch(&mut self.hub, &event.record(seq)) == DispatchOutcome::Refill;
-                self.want_refill_if(refill_wanted);
+                self.finish_slices();
+                if b % 2 == 0 && event.role.is_none() && event.change.is_none() {
+                    self.slicing = Some((event.record(seq), 0));
+                    self.send_slice();
+                } else {
+                    self.dispatch(&event.record(seq));
+                }
             }
             17 if !world.hints.is_empty() => drop(world.hints.remove(0)),
             32..=39 if !world.hints.is_empty() => {
                 let records = world.take_run(2 + a % 4);
+                self.finish_slices();
                 if records.len() == 1 || !dispatch_run(&mut self.hub, &records) {
-                    for record in records {
-                        let refill_wanted = dispatch(&mut self.hub, &record) == DispatchOutcome::Refill;
-                        self.want_refill_if(refill_wanted);
-                    }
+                    records.iter().for_each(|record| self.dispatch(record));
                 }
             }
             18 if a % 4 == 0 => self.miss_hints(),
@@ -110,6 +138,8 @@ impl Model {
             30 if a % 8 == 1 => world.tail_from = world.tail_from.max(b % (world.head() + 1)),
             30 if a % 8 == 2 => {
                 // Two hours pass without pub/sub, so the marks of stored memberships have expired.
+                self.finish_slices();
+                let world = &mut self.world;
                 let stored = world.stored;
                 world.marks.retain(|_, (_, seq)| *seq > stored);
                 // Joins, and stored roles that were read, do not last that long, so the model drops them.
@@ -309,6 +339,7 @@ impl Model {
     fn finish(&mut self) {
         self.world.stored = self.world.head();
         self.miss_hints();
+        self.finish_slices();
         self.devices.iter().for_each(|device| device.peer.space.set(usize::MAX));
         self.check_frames();
         for _ in 0..12 {
