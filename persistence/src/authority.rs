@@ -238,7 +238,9 @@ impl Authority for PostgresAuthority {
             let shared_deadline = deadline.min(Instant::now() + SHARED_SEED_TIMEOUT);
             match seed(left.iter().cloned().collect(), wait, shared_deadline).await {
                 Ok(outcomes) => {
-                    outcomes.iter().for_each(|(room, _)| drop(left.remove(room)));
+                    for (room, _) in &outcomes {
+                        left.remove(room);
+                    }
                     seeded.push(Ok(outcomes));
                 }
                 Err(AuthorityError::EpochEnded) => return Err(AuthorityError::EpochEnded),

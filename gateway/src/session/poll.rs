@@ -44,7 +44,7 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(3);
 const SOFT_ANSWER_BYTES: usize = 64 * 1024;
 /// Maximum number of polls of one worker that join rooms at the same time. The tasks of the joins wait in the same
 /// queue as the deliveries of the worker, so many joins at once would delay everybody else.
-const MAX_JOINING_POLLS: usize = 8;
+const MAX_JOINING_POLLS: usize = 4;
 
 /// What the polls of one worker share.
 struct PollContext {
