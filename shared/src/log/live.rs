@@ -112,7 +112,8 @@ fn command<'a>(
 ) -> redis::Cmd {
     let mut command = redis::cmd("EVALSHA");
     command.arg(&session.scripts.live.sha);
-    arguments!(command, "live.lua", KEYS: room_key = keys::room(room));
+    let check_keys = session.scripts.check_keys(Partition::of(room));
+    arguments!(command, "live.lua", KEYS[check_keys]: room_key = keys::room(room));
     for entry in entries {
         let users = entry.to.map(|user| user.as_str().to_owned()).into_iter().collect();
         let visibility = Visibility { users, roles: Vec::new() }.encode();

@@ -85,7 +85,7 @@ impl Log {
         let header = |kind| Header { room: room.as_str(), kind, ..Header::default() }.encode();
         let mut command = redis::cmd("EVALSHA");
         command.arg(&session.scripts.marks.sha);
-        arguments!(command, "marks.lua", KEYS:
+        arguments!(command, "marks.lua", KEYS[session.scripts.check_keys(Partition::of(room))]:
             room_key = keys::room(room),
             ingest_key = Partition::of(room).ingest(),
             marks_key = keys::marks(room),

@@ -96,7 +96,8 @@ impl Log {
     ) -> Result<bool, AppendError> {
         let mut command = redis::cmd("EVALSHA");
         command.arg(&session.scripts.seed.sha);
-        arguments!(command, "seed.lua", KEYS: room_key = keys::room(room), tail_key = keys::tail(room));
+        let check_keys = session.scripts.check_keys(Partition::of(room));
+        arguments!(command, "seed.lua", KEYS[check_keys]: room_key = keys::room(room), tail_key = keys::tail(room));
         arguments!(command, "seed.lua", ARGV:
             known_epoch = expected.map_or_else(String::new, |(epoch, _)| epoch.to_string()),
             known_seq = expected.map_or_else(String::new, |(_, seq)| seq.to_string()),
