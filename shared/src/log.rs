@@ -11,6 +11,8 @@
 //! | `{p}:marks:<room>` | hash | members' read and delivered marks, and receipts that wait to be published |
 //! | `{p}:sent`, `{p}:sent:<window>` | list, hashes | the windows of 10 min, each with the client ids that were accepted in it; the newest also counts the bytes of the ingest stream |
 //! | `{p}:sent:slow:<room>␟<user>` | string | when the user last sent to a room with slow mode; kept for an hour |
+//! | `{p}:epoch` | string | only in a Redis Cluster: the number of the partition's epoch |
+//! | `{p}:none` | | never exists; each call of a script in a Redis Cluster declares it |
 //! | `{p}:ingest` | stream | records that persistence must write |
 //! | `{p}:erased:<user>` | string | exists while appends of this user are blocked, because the user is being erased |
 //! | `{p}:stored` | string and channel | watermark: epoch and ingest id of the last committed record |
@@ -28,9 +30,12 @@ pub mod authority;
 mod backlog;
 mod batcher;
 mod calls;
+mod checks;
 mod commands;
+pub mod epoch_marks;
 pub mod keys;
 mod live;
+mod map_watch;
 mod marks;
 mod mentions;
 mod owner;
@@ -58,6 +63,7 @@ pub use backlog::LogLimits;
 pub use batcher::AppendBatcher;
 pub use commands::Log;
 pub use live::LiveEntry;
+pub use map_watch::MapWatch;
 pub use marks::{MarkResult, ReadMark};
 pub use owner::{Survival, WatermarkUpdate};
 pub use process_id::ProcessId;

@@ -7,6 +7,7 @@ mod effect;
 mod holder;
 mod opening;
 mod shard;
+mod slots;
 
 use std::{
     sync::Arc,
