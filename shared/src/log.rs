@@ -38,6 +38,7 @@ mod live;
 mod map_watch;
 mod marks;
 mod mentions;
+mod moving;
 mod owner;
 mod process_id;
 mod purge;

@@ -21,10 +21,7 @@ pub(super) struct MoveRetry {
 
 impl MoveRetry {
     /// If an attempt failed because its partition is moving, waits, and returns true if the command must be repeated.
-    pub async fn waits_after<T>(&mut self, result: &Result<T, AppendError>) -> bool
-    where
-        T: Sync,
-    {
+    pub async fn waits_after<T>(&mut self, result: &Result<T, AppendError>) -> bool {
         if !matches!(result, Err(AppendError::Moving)) {
             return false;
         }
