@@ -77,15 +77,14 @@ impl Log {
             }
         };
         for (session, rooms) in by_session {
-            let commands = rooms.iter().map(|(room, indices)| {
-                command(&session, room, indices.iter().map(|index| &entries[*index]))
-            });
+            let commands = rooms
+                .iter()
+                .map(|(room, indices)| command(&session, room, indices.iter().map(|index| &entries[*index])));
             let sending = self.calls.call_each(&session, commands.collect());
             let answers = self.timed(RoundTrip::Live, sending).await;
             for ((_, indices), answer) in rooms.into_iter().zip(answers) {
-                let answer = answer.and_then(|answer| {
-                    redis::from_redis_value::<Vec<Value>>(answer).map_err(unavailable)
-                });
+                let answer = answer
+                    .and_then(|answer| redis::from_redis_value::<Vec<Value>>(answer).map_err(unavailable));
                 let answer = match answer {
                     Ok(answer) => answer,
                     Err(error) => {

@@ -81,7 +81,10 @@ mod tests {
     #[test]
     fn promoted_process_does_not_continue_its_earlier_data() {
         let first = process("a", NO_ID);
-        assert_eq!(first, ProcessId { run_id: "r1".to_owned(), replid: String::new(), layout: Layout::Single });
+        assert_eq!(
+            first,
+            ProcessId { run_id: "r1".to_owned(), replid: String::new(), layout: Layout::Single }
+        );
         let (promoted, again) = (process("c", "b"), process("e", "d"));
         assert!(promoted.continues("r1", Some(&promoted.replid)) && promoted.continues("r1", None));
         assert!(!promoted.continues("r1", Some(&first.replid)));

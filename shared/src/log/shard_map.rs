@@ -61,7 +61,10 @@ pub fn slot_of(tag: &str) -> u16 {
 
 /// The partition whose slot this is, or `None` if the slot belongs to no partition.
 pub(super) fn partition_of_slot(slot: u16) -> Option<Partition> {
-    PARTITION_SLOTS.iter().zip(Partition::all()).find_map(|(own, partition)| (*own == slot).then_some(partition))
+    PARTITION_SLOTS
+        .iter()
+        .zip(Partition::all())
+        .find_map(|(own, partition)| (*own == slot).then_some(partition))
 }
 
 /// The slots of all partitions, in their order.
@@ -224,13 +227,19 @@ mod tests {
         .unwrap();
         let addresses = map.addresses();
         let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-        assert_eq!((texts, map.layout()), (vec!["10.0.0.1:7001".into(), "10.0.0.2:7001".into()], Layout::Cluster));
+        assert_eq!(
+            (texts, map.layout()),
+            (vec!["10.0.0.1:7001".into(), "10.0.0.2:7001".into()], Layout::Cluster)
+        );
         let sizes = addresses.iter().map(|address| map.partitions_of(address).iter().count());
         assert_eq!(sizes.sum::<usize>(), 64);
         assert!(map.partitions_of(&addresses[1]).contains(Partition(7)), "the slot of {{07}} is 801");
         assert_eq!((partition_of_slot(801), partition_of_slot(802)), (Some(Partition(7)), None));
         let single = ShardMap::single(NodeAddress { host: "::1".into(), port: 6379 });
-        assert_eq!((single.layout(), single.addresses()[0].to_string()), (Layout::Single, "[::1]:6379".into()));
+        assert_eq!(
+            (single.layout(), single.addresses()[0].to_string()),
+            (Layout::Single, "[::1]:6379".into())
+        );
         assert_eq!(single.partitions_of(&single.addresses()[0]), PartitionSet::ALL);
     }
 

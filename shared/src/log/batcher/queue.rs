@@ -135,16 +135,13 @@ impl AppendQueue {
             // After its pause the entry stays for the length of the next one, until the partition was tried again.
             groups.iter().any(|group| group.partition == *partition) || now < pause.until + pause.next
         });
-        let is_paused = |group: &MessageGroup| {
-            self.pauses.get(&group.partition).is_some_and(|pause| now < pause.until)
-        };
+        let is_paused =
+            |group: &MessageGroup| self.pauses.get(&group.partition).is_some_and(|pause| now < pause.until);
         let (mut waiting, ready): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.groups).into_iter().partition(is_paused);
         self.groups = ready;
-        let taken = match self.groups.is_empty() {
-            true => Vec::new(),
-            false => self.take_first(count_fitting(&self.groups)),
-        };
+        let count = if self.groups.is_empty() { 0 } else { count_fitting(&self.groups) };
+        let taken = self.take_first(count);
         waiting.append(&mut self.groups);
         self.groups = waiting;
         if !taken.is_empty() {
@@ -208,7 +205,9 @@ mod tests {
     fn groups_of_moving_partition_wait_in_their_order() {
         let mut queue = AppendQueue::default();
         let begun = Instant::now();
-        [(1, 10), (2, 20), (1, 11)].into_iter().for_each(|(partition, size)| push(&mut queue, partition, size));
+        [(1, 10), (2, 20), (1, 11)]
+            .into_iter()
+            .for_each(|(partition, size)| push(&mut queue, partition, size));
         let (moving, others): (Vec<_>, Vec<_>) =
             take(&mut queue, begun).into_iter().partition(|group| group.partition == Partition(1));
         assert_eq!((sizes(&moving), sizes(&others)), (vec![10, 11], vec![20]));

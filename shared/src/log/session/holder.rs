@@ -117,8 +117,7 @@ impl SessionHolder {
         match self.open(&map, address, &mut opening).await {
             Ok(()) => {
                 let session = self.slots.get(partition);
-                opening.failed =
-                    session.is_none().then(|| (Instant::now(), OpenFailure::PartitionMoves));
+                opening.failed = session.is_none().then(|| (Instant::now(), OpenFailure::PartitionMoves));
                 if session.is_none() {
                     self.map_watch.refresh();
                 }
@@ -143,7 +142,8 @@ impl SessionHolder {
         address: &NodeAddress,
         opening: &mut OpenHistory,
     ) -> Result<(), SessionError> {
-        let missing = map.partitions_of(address).iter().filter(|partition| self.slots.get(*partition).is_none());
+        let missing =
+            map.partitions_of(address).iter().filter(|partition| self.slots.get(*partition).is_none());
         let (missing, layout): (PartitionSet, Layout) = (missing.collect(), map.layout());
         let (client, authority) = (self.client.at(address), self.authority.clone());
         let (last, shard) = (self.last_epochs().clone(), opening.shard.upgrade());

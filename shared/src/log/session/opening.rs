@@ -1,11 +1,7 @@
 //! Opens the sessions of a shard: persistence opens the epochs of the partitions, and the process loads the scripts of
 //! each epoch.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use super::{Session, SessionError, Shard};
 use crate::{
