@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, future::try_join_all, stream};
-use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
 use sea_orm::{DatabaseConnection, DbErr};
 use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     internal::{MessageKey, UsersOfRoom},
     log::{
-        Authority, AuthorityError, KnownClientId, Log, OpenedEpoch, ProcessId, RedisClient, SeedOutcome,
-        Session, StoredMarks, Target, connect_to_process, keys::Partition,
+        Authority, AuthorityError, KnownClientId, Log, MarkedProcess, OpenedEpoch, RedisClient, SeedOutcome,
+        Session, StoredMarks, Target, keys::Partition,
     },
 };
 use tokio::time::{Instant, timeout_at};
@@ -70,14 +69,14 @@ impl PostgresAuthority {
         log: &Log,
         run_id: &str,
         partitions: &[Partition],
-    ) -> Result<(MultiplexedConnection, ProcessId), AuthorityError> {
+    ) -> Result<MarkedProcess, AuthorityError> {
         let map = log.map_watch().get().await.map_err(unavailable)?;
         let addresses: BTreeSet<_> =
             partitions.iter().filter_map(|partition| map.master(*partition)).collect();
         let mut failure = AuthorityError::OtherProcess;
         for address in addresses {
-            match connect_to_process(&self.redis.at(address), AsyncConnectionConfig::new()).await {
-                Ok((connection, process)) if process.run_id == run_id => return Ok((connection, process)),
+            match MarkedProcess::connect(&self.redis.at(address)).await {
+                Ok(process) if process.id.run_id == run_id => return Ok(process),
                 Ok(_) => {}
                 Err(error) => failure = unavailable(error),
             }
@@ -186,12 +185,16 @@ impl Authority for PostgresAuthority {
         // The log calls `open_epochs` while it opens a session, so a separate connection is used. It also shows whether
         // the process was promoted, at least up to the time at which the caller connected.
         let log = self.log()?;
-        let (mut connection, process) = self.connect(&log, run_id, partitions).await?;
-        let opened = epochs::open_epochs(&self.db, &mut connection, &process, partitions).await;
-        opened.map_err(|error| match error {
+        let process = self.connect(&log, run_id, partitions).await?;
+        let opened = epochs::open_epochs(&self.db, &process, partitions).await;
+        let opened = opened.map_err(|error| match error {
             OpenEpochsError::Database(error) => database_error(error),
             error => unavailable(error),
-        })
+        })?;
+        if opened.len() < partitions.len() {
+            log.map_watch().refresh();
+        }
+        Ok(opened)
     }
 
     async fn seed(&self, epoch: Epoch, rooms: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError> {

@@ -4,18 +4,15 @@
 
 use std::time::Duration;
 
-use redis::{RedisError, aio::MultiplexedConnection};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
+use thiserror::Error;
 use tidings_shared::{
     ids::Epoch,
     log::{
-        OpenedEpoch, ProcessId,
-        epoch_marks::EpochMarks,
+        EpochMarks, MarkedProcess, OpenedEpoch, ProcessId, SessionError,
         keys::{PARTITIONS, Partition},
     },
 };
-
-use thiserror::Error;
 use tokio::time::timeout;
 
 use crate::sql::{column, epoch_column, newest_epoch, partition_column, smallint, statement};
@@ -30,8 +27,8 @@ const MARKS_TIMEOUT: Duration = Duration::from_secs(1);
 pub enum OpenEpochsError {
     #[error(transparent)]
     Database(#[from] DbErr),
-    #[error("Redis: {0}")]
-    Redis(#[from] RedisError),
+    #[error(transparent)]
+    Redis(#[from] SessionError),
     #[error("Redis did not answer in time")]
     RedisTimeout(#[from] tokio::time::error::Elapsed),
 }
@@ -55,38 +52,36 @@ pub async fn newest_epochs(
         .collect()
 }
 
-/// The epochs of partitions at the Redis process behind a connection, in any order. A partition keeps its newest epoch
-/// if that was opened for this process since its last promotion, and if the process still has the mark of the epoch. All
-/// other partitions get one new epoch. Leaves out the partitions that the process does not serve. No partition may be
-/// named twice.
+/// The epochs of partitions at a Redis process, in any order. A partition keeps its newest epoch if that was opened for
+/// this process since its last promotion, and if the process still has the mark of the epoch. All other partitions get
+/// one new epoch. Leaves out the partitions that the process does not serve. No partition may be named twice.
 pub async fn open_epochs(
     db: &DatabaseConnection,
-    redis: &mut MultiplexedConnection,
-    process: &ProcessId,
+    process: &MarkedProcess,
     partitions: &[Partition],
 ) -> Result<Vec<(Partition, OpenedEpoch)>, OpenEpochsError> {
     let transaction = db.begin().await?;
     transaction.execute_raw(statement("SELECT pg_advisory_xact_lock($1)", [EPOCH_LOCK_KEY.into()])).await?;
     // Read under the lock, so that no other replica writes marks meanwhile.
-    let marks = timeout(MARKS_TIMEOUT, EpochMarks::read(redis, process, partitions)).await??;
+    let marks = timeout(MARKS_TIMEOUT, EpochMarks::read(process, partitions)).await??;
     let served: Vec<Partition> =
         partitions.iter().copied().filter(|partition| marks.contains(*partition)).collect();
-    let mut opened = kept_epochs(&transaction, process, &served, &marks).await?;
+    let mut opened = kept_epochs(&transaction, &process.id, &served, &marks).await?;
     let is_kept = |partition: &Partition| opened.iter().any(|(kept, _)| kept == partition);
     let without: Vec<Partition> = served.iter().copied().filter(|partition| !is_kept(partition)).collect();
     let mut new = None;
     if !without.is_empty() {
-        let epoch = insert_epoch(&transaction, process, &without).await?;
+        let epoch = insert_epoch(&transaction, &process.id, &without).await?;
         // Before the COMMIT: an epoch is never in use while the process has the mark of another one. A mark of an epoch
         // that is rolled back matches no epoch.
-        timeout(MARKS_TIMEOUT, marks.write(redis, &without, epoch)).await??;
+        timeout(MARKS_TIMEOUT, marks.write(process, &without, epoch)).await??;
         opened
             .extend(without.iter().map(|partition| (*partition, OpenedEpoch { epoch, age: Duration::ZERO })));
         new = Some(epoch);
     }
     transaction.commit().await?;
     if let Some(epoch) = new {
-        let (run_id, replid) = (process.run_id.as_str(), process.replid.as_str());
+        let (run_id, replid) = (process.id.run_id.as_str(), process.id.replid.as_str());
         tracing::info!(%epoch, run_id, replid, partitions = without.len(), "epoch opened");
     }
     Ok(opened)

@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use redis::{AsyncConnectionConfig, Value, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, RedisError, Value, aio::MultiplexedConnection};
+use thiserror::Error;
 use tokio::{
     sync::{Mutex, Notify, watch},
     time::{Instant, sleep, sleep_until, timeout},
@@ -18,8 +19,7 @@ use super::{
     keys::Partition,
     layout::Layout,
     process_id::layout_of,
-    session::{CONNECT_TIMEOUT, SessionError},
-    shard_map::{NodeAddress, ShardMap},
+    shard_map::{NodeAddress, ShardMap, ShardMapError},
 };
 
 /// Interval between two reads of the map of a cluster.
@@ -29,14 +29,31 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// Interval between attempts while no node has answered yet and somebody waits for the map.
 const RETRY_EVERY: Duration = Duration::from_millis(500);
 /// Limit for the connection to one node and its answer.
-const NODE_TIMEOUT: Duration = CONNECT_TIMEOUT;
+const NODE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why the map cannot be read. Callers that wait for the same read share the error.
+#[derive(Debug, Clone, Error)]
+#[error("{0}")]
+pub struct MapError(String);
+
+impl From<RedisError> for MapError {
+    fn from(error: RedisError) -> Self {
+        Self(format!("Redis: {error}"))
+    }
+}
+
+impl From<ShardMapError> for MapError {
+    fn from(error: ShardMapError) -> Self {
+        Self(error.to_string())
+    }
+}
 
 /// The last attempt to read the map.
 #[derive(Default)]
 struct LastRead {
     begun_at: Option<Instant>,
     /// The reason if it failed.
-    error: Option<String>,
+    error: Option<MapError>,
 }
 
 /// The shard map, and the task that keeps it current. The task ends when the watch is dropped.
@@ -84,7 +101,7 @@ impl MapWatch {
     }
 
     /// The map as it was last read. Reads it if no node has answered yet.
-    pub async fn get(&self) -> Result<Arc<ShardMap>, SessionError> {
+    pub async fn get(&self) -> Result<Arc<ShardMap>, MapError> {
         match self.current() {
             Some(map) => Ok(map),
             None => self.read().await,
@@ -93,7 +110,7 @@ impl MapWatch {
 
     /// Reads the map, also that of a single Redis. Callers that arrive during a read wait for the next one, and share
     /// it.
-    pub async fn read(&self) -> Result<Arc<ShardMap>, SessionError> {
+    pub async fn read(&self) -> Result<Arc<ShardMap>, MapError> {
         let called_at = Instant::now();
         let mut last = self.last_read.lock().await;
         if last.begun_at.is_none_or(|begun_at| begun_at < called_at) {
@@ -106,17 +123,19 @@ impl MapWatch {
                     self.publish(map);
                     None
                 }
-                Err(error) => Some(error.to_string()),
+                Err(error) => Some(error),
             };
         }
         match (&last.error, self.current()) {
             (None, Some(map)) => Ok(map),
-            (error, _) => Err(SessionError::AttemptFailed(error.clone().unwrap_or_default())),
+            (Some(error), _) => Err(error.clone()),
+            // The last read was cancelled.
+            (None, None) => Err(MapError("the map of the Redis shards is not known yet".to_owned())),
         }
     }
 
     /// Asks the known nodes, one after the other, until one answers.
-    async fn ask_nodes(&self) -> Result<ShardMap, SessionError> {
+    async fn ask_nodes(&self) -> Result<ShardMap, MapError> {
         let mut addresses = match self.current() {
             Some(map) if map.layout() == Layout::Cluster => map.addresses(),
             _ => Vec::new(),
@@ -124,15 +143,15 @@ impl MapWatch {
         // A node that has just answered wrongly or not at all must not always be the first.
         fastrand::shuffle(&mut addresses);
         addresses.push(self.client.address());
-        let mut failed = SessionError::NoRunId;
+        let mut failed = MapError("no node of Redis is known".to_owned());
         for address in addresses {
             let is_own = address == self.client.address();
             let asking = ask_node(&self.client.at(&address), &address, self.current().is_none());
             match timeout(NODE_TIMEOUT, asking).await {
                 Ok(Ok(map)) if is_own || map.layout() == Layout::Cluster => return Ok(map),
-                Ok(Ok(_)) => failed = SessionError::NotInCluster(address),
+                Ok(Ok(_)) => failed = MapError(format!("{address} has left the Redis Cluster")),
                 Ok(Err(error)) => failed = error,
-                Err(_) => failed = SessionError::AttemptFailed(format!("no answer from {address}")),
+                Err(_) => failed = MapError(format!("Redis: no answer from {address}")),
             }
         }
         Err(failed)
@@ -214,11 +233,7 @@ async fn keep_current(weak: Weak<MapWatch>, wanted: Arc<Notify>) {
 }
 
 /// Asks one node whether it belongs to a cluster, and for the map. `is_first` also checks a setting of the cluster.
-async fn ask_node(
-    client: &RedisClient,
-    address: &NodeAddress,
-    is_first: bool,
-) -> Result<ShardMap, SessionError> {
+async fn ask_node(client: &RedisClient, address: &NodeAddress, is_first: bool) -> Result<ShardMap, MapError> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(NODE_TIMEOUT))
         .set_response_timeout(Some(NODE_TIMEOUT));

@@ -5,6 +5,7 @@
 
 mod effect;
 mod holder;
+mod marks;
 mod opening;
 mod shard;
 mod slots;
@@ -18,16 +19,14 @@ use redis::{RedisError, aio::MultiplexedConnection};
 use thiserror::Error;
 
 use super::{
-    authority::AuthorityError,
-    checks::NodeProblem,
-    keys::PartitionSet,
-    layout::Layout,
-    scripts::Scripts,
-    shard_map::{NodeAddress, ShardMapError},
+    authority::AuthorityError, checks::NodeProblem, keys::PartitionSet, layout::Layout, map_watch::MapError,
+    scripts::Scripts, shard_map::NodeAddress,
 };
 use crate::ids::Epoch;
 pub(super) use effect::SessionEffect;
 pub(super) use holder::SessionHolder;
+pub(super) use marks::read_each_mark;
+pub use marks::{EpochMarks, MarkedProcess};
 pub(super) use shard::CONNECT_TIMEOUT;
 use shard::Shard;
 pub use shard::connect_to_process;
@@ -46,9 +45,7 @@ pub enum SessionError {
     #[error("Redis Cluster: {0}")]
     Unsuitable(#[from] NodeProblem),
     #[error(transparent)]
-    Map(#[from] ShardMapError),
-    #[error("{0} does not belong to the Redis Cluster any more")]
-    NotInCluster(NodeAddress),
+    Map(#[from] MapError),
     #[error("no node of the Redis Cluster owns the slot of partition {0}; see CLUSTER INFO")]
     NoMaster(u16),
     /// The partition is moving to another process of the cluster; the caller may try again.

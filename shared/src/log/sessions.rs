@@ -7,10 +7,9 @@ use redis::{RedisError, Value};
 
 use super::{
     commands::Log,
-    epoch_marks::read_each,
     keys::{Partition, PartitionSet},
     layout::Layout,
-    session::{BySession, Session, SessionError},
+    session::{BySession, Session, SessionError, read_each_mark},
     timing::RoundTrip,
 };
 use crate::{
@@ -131,7 +130,7 @@ impl Log {
             return redis::cmd("PING").query_async::<Value>(&mut connection).await.map(|_| ());
         }
         let partitions: Vec<Partition> = session.partitions.iter().collect();
-        let answers = read_each(&mut connection, &partitions).await?;
+        let answers = read_each_mark(&mut connection, &partitions).await?;
         let mut ended = Vec::new();
         for (partition, answer) in partitions.into_iter().zip(answers) {
             match answer {

@@ -149,9 +149,13 @@ impl SessionHolder {
         let (last, shard) = (self.last_epochs().clone(), opening.shard.upgrade());
         let attempt = async move {
             // A shard of a cluster is used again when one of its partitions has ended, or another has arrived.
-            let shard = match shard {
-                Some(shard) if layout == Layout::Cluster && shard.is_unchanged().await => shard,
-                _ => Arc::new(Shard::open(&client).await?),
+            let reused = match shard {
+                Some(shard) if layout == Layout::Cluster => shard.is_unchanged().await.then_some(shard),
+                _ => None,
+            };
+            let shard = match reused {
+                Some(shard) => shard,
+                None => Arc::new(Shard::open(&client).await?),
             };
             if shard.process().layout != layout {
                 return Err(SessionError::OtherLayout);

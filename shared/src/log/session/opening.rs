@@ -3,12 +3,14 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use super::{Session, SessionError, Shard};
+use super::{
+    Session, SessionError, Shard,
+    marks::{EpochMarks, MarkedProcess},
+};
 use crate::{
     ids::Epoch,
     log::{
         authority::{Authority, AuthorityError, OpenedEpoch},
-        epoch_marks::EpochMarks,
         keys::{PARTITIONS, Partition, PartitionSet},
         layout::Layout,
         process_id::ProcessId,
@@ -54,6 +56,8 @@ pub async fn open_sessions(
             }
             continued
         }
+        // The map of persistence differs, or the process serves none of the partitions any more.
+        Err(AuthorityError::OtherProcess) if shard.process().layout == Layout::Cluster => Vec::new(),
         Err(error) => return Err(error.into()),
     };
     let mut by_epoch: BTreeMap<Epoch, (OpenedEpoch, Vec<Partition>)> = BTreeMap::new();
@@ -83,7 +87,8 @@ async fn continue_epochs(
     last: &LastEpochs,
 ) -> Result<Vec<(Partition, OpenedEpoch)>, SessionError> {
     let process = shard.process();
-    let marks = EpochMarks::read(&mut shard.connection(), process, partitions).await?;
+    let marked = MarkedProcess::new(process.clone(), shard.connection());
+    let marks = EpochMarks::read(&marked, partitions).await?;
     let mut continued = Vec::new();
     for partition in partitions {
         let last = last[usize::from(partition.0)].as_deref().filter(|last| {

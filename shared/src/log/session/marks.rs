@@ -3,14 +3,38 @@
 
 use std::collections::HashMap;
 
-use redis::{RedisError, RedisResult, aio::ConnectionLike};
+use redis::{AsyncConnectionConfig, RedisError, RedisResult, aio::MultiplexedConnection};
 
-use super::{keys::Partition, layout::Layout, process_id::ProcessId};
-use crate::{ids::Epoch, sabotage};
+use super::{SessionError, shard::connect_to_process};
+use crate::{
+    ids::Epoch,
+    log::{RedisClient, keys::Partition, layout::Layout, process_id::ProcessId},
+    sabotage,
+};
 
 /// Writes a mark even if the memory of Redis is full. Otherwise a full process could not be used again, although the
 /// records in it are then stored and removed.
 const WRITE_MARK_LUA: &str = "#!lua flags=allow-oom\nreturn redis.call('SET', KEYS[1], ARGV[1])";
+
+/// A Redis process, and a connection on which its marks are read and written.
+#[derive(Debug, Clone)]
+pub struct MarkedProcess {
+    pub id: ProcessId,
+    connection: MultiplexedConnection,
+}
+
+impl MarkedProcess {
+    /// The process behind a connection.
+    pub(super) fn new(id: ProcessId, connection: MultiplexedConnection) -> Self {
+        Self { id, connection }
+    }
+
+    /// Connects to the process behind the client's address.
+    pub async fn connect(client: &RedisClient) -> Result<Self, SessionError> {
+        let (connection, id) = connect_to_process(client, AsyncConnectionConfig::new()).await?;
+        Ok(Self { id, connection })
+    }
+}
 
 /// The partitions that a process serves, each with the epoch of its mark.
 #[derive(Debug, Default)]
@@ -22,15 +46,11 @@ pub struct EpochMarks {
 impl EpochMarks {
     /// Reads the marks of partitions at a process. Leaves out the partitions that the process does not serve, and those
     /// whose slot is moving. Reads nothing from a single Redis.
-    pub async fn read(
-        connection: &mut impl ConnectionLike,
-        process: &ProcessId,
-        partitions: &[Partition],
-    ) -> Result<Self, RedisError> {
-        if process.layout == Layout::Single {
+    pub async fn read(process: &MarkedProcess, partitions: &[Partition]) -> Result<Self, SessionError> {
+        if process.id.layout == Layout::Single {
             return Ok(Self::default());
         }
-        let answers = read_each(connection, partitions).await?;
+        let answers = read_each_mark(&mut process.connection.clone(), partitions).await?;
         let served = partitions.iter().zip(answers).filter_map(|(partition, answer)| {
             let mark = answer.ok()?;
             Some((*partition, mark.and_then(|mark| mark.parse().ok()).map(Epoch)))
@@ -54,10 +74,10 @@ impl EpochMarks {
     /// partitions has left the process meanwhile.
     pub async fn write(
         &self,
-        connection: &mut impl ConnectionLike,
+        process: &MarkedProcess,
         partitions: &[Partition],
         epoch: Epoch,
-    ) -> Result<(), RedisError> {
+    ) -> Result<(), SessionError> {
         if self.found.is_none() || partitions.is_empty() {
             return Ok(());
         }
@@ -65,14 +85,15 @@ impl EpochMarks {
         for partition in partitions {
             pipe.cmd("EVAL").arg(WRITE_MARK_LUA).arg(1).arg(partition.epoch_mark()).arg(epoch.0).ignore();
         }
-        pipe.query_async(connection).await
+        let () = pipe.query_async(&mut process.connection.clone()).await?;
+        Ok(())
     }
 }
 
 /// Reads the marks of partitions. An error of one partition is its own answer.
-pub(super) async fn read_each(
-    connection: &mut impl ConnectionLike,
-    partitions: impl IntoIterator<Item = &Partition>,
+pub(in crate::log) async fn read_each_mark(
+    connection: &mut MultiplexedConnection,
+    partitions: &[Partition],
 ) -> Result<Vec<RedisResult<Option<String>>>, RedisError> {
     let mut pipe = redis::pipe();
     pipe.ignore_errors();
