@@ -98,7 +98,7 @@ impl PostgresAuthority {
             match session.epoch.cmp(&epoch) {
                 std::cmp::Ordering::Equal => return Ok(session),
                 std::cmp::Ordering::Greater => return Err(AuthorityError::EpochEnded),
-                std::cmp::Ordering::Less => log.discard(&session),
+                std::cmp::Ordering::Less => log.end_partition(&session, partition),
             }
         }
         Err(unavailable("this node reaches another Redis process than the one of this epoch"))

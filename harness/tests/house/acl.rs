@@ -71,8 +71,12 @@ fn commands_in(file: &File) -> BTreeSet<(String, String)> {
                 continue;
             }
             let arguments = rest.get(command.len() + 1..).unwrap_or_default();
-            let below =
-                [(").arg(\"LOAD\")", "|load"), (").arg(\"USAGE\")", "|usage"), (", 'USAGE'", "|usage")];
+            let below = [
+                (").arg(\"LOAD\")", "|load"),
+                (").arg(\"SLOTS\")", "|slots"),
+                (").arg(\"USAGE\")", "|usage"),
+                (", 'USAGE'", "|usage"),
+            ];
             let below = below.iter().find(|(argument, _)| arguments.starts_with(argument));
             let command = format!("{}{}", command.to_lowercase(), below.map_or("", |(_, name)| name));
             let function = file.text[..at].rsplit_once("fn ").map(|(_, rest)| {

@@ -235,8 +235,7 @@ impl Log {
                 Err(AppendError::Unavailable("the room's partition is busy".to_owned()))
             }
             Err(AuthorityError::EpochEnded) => {
-                let partition = Partition::of(room);
-                self.calls.sessions.end_partitions(session, [partition].into_iter().collect());
+                self.end_partition(session, Partition::of(room));
                 Ok(())
             }
             Err(error) => Err(unavailable(error)),

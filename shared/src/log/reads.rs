@@ -98,8 +98,7 @@ impl Log {
                 }
                 Some((head, _)) if head.epoch >= session.epoch => {
                     // The session is out of date, because the head or `not_before` has a later epoch.
-                    let partition = Partition::of(room);
-                    self.calls.sessions.end_partitions(&session, [partition].into_iter().collect());
+                    self.end_partition(&session, Partition::of(room));
                 }
                 _ => self.seed(&session, room).await?,
             }

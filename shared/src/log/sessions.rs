@@ -66,6 +66,12 @@ impl Log {
         self.calls.sessions.discard(session);
     }
 
+    /// Stops using a session for a partition whose epoch has ended. In a Redis Cluster the session still serves its other
+    /// partitions.
+    pub fn end_partition(&self, session: &Arc<Session>, partition: Partition) {
+        self.calls.sessions.end_partitions(session, [partition].into_iter().collect());
+    }
+
     /// Stops using a session if the error means that its connection or its process is unusable. Stops using it for
     /// those partitions that it no longer serves, according to the error.
     pub fn discard_if_unusable(&self, session: &Arc<Session>, error: &RedisError) {
