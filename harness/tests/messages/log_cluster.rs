@@ -3,11 +3,14 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, OnceLock, Weak},
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, bail, ensure};
 use tidings_harness::redis::RedisCluster;
 use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
@@ -189,7 +192,7 @@ impl ClusterLog {
                 return Ok(partition);
             }
         }
-        anyhow::bail!("the master has one partition only")
+        bail!("the master has one partition only")
     }
 }
 
@@ -212,33 +215,41 @@ async fn call_in_moving_slot_writes_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn moved_slot_gets_new_epoch_and_loses_nothing() -> Result<()> {
-    const MESSAGES: u64 = 200;
+    /// Number of messages that are sent before and after the move, and during it at least.
+    const MESSAGES: u64 = 20;
     let fixture = ClusterLog::new().await?;
     let (_, to) = fixture.masters().await?;
     let neighbour = fixture.neighbour().await?;
-    let (before, of_neighbour) =
-        (fixture.log.session(fixture.partition()).await?.epoch, fixture.log.session(neighbour).await?.epoch);
+    let before = fixture.log.session(fixture.partition()).await?.epoch;
+    let of_neighbour = fixture.log.session(neighbour).await?.epoch;
+    let (sent, moved) = (AtomicU64::new(1), AtomicBool::new(false));
     let sending = async {
-        let mut last = None;
-        for number in 2..=MESSAGES {
-            let appended = fixture.append(&format!("m{number}")).await?;
-            ensure!(appended.seq == Seq(number), "{number}: {appended:?}");
-            last = Some(appended.epoch);
-            sleep(Duration::from_millis(5)).await;
+        let mut left = MESSAGES;
+        loop {
+            let next = sent.load(Ordering::Relaxed) + 1;
+            let appended = fixture.append(&format!("m{next}")).await?;
+            ensure!(appended.seq == Seq(next), "message {next}: {appended:?}");
+            sent.store(next, Ordering::Relaxed);
+            left -= u64::from(moved.load(Ordering::Relaxed));
+            if left == 0 {
+                return anyhow::Ok(appended.epoch);
+            }
         }
-        last.context("no message was appended")
     };
     let moving = async {
-        sleep(Duration::from_millis(100)).await;
-        fixture.cluster.move_slot(fixture.partition().0, to).await
+        while sent.load(Ordering::Relaxed) < MESSAGES {
+            sleep(Duration::from_millis(5)).await;
+        }
+        fixture.cluster.move_slot(fixture.partition().0, to).await?;
+        moved.store(true, Ordering::Relaxed);
+        anyhow::Ok(())
     };
     let (after, ()) = tokio::try_join!(sending, moving)?;
     ensure!(after > before, "epoch {before} and then {after}");
-    let moved = fixture.log.session(fixture.partition()).await?;
-    let expected = i32::from(fixture.cluster.node(to).port());
-    ensure!(i32::from(moved.address().port) == expected, "{}", moved.address());
+    let session = fixture.log.session(fixture.partition()).await?;
+    ensure!(session.address().port == fixture.cluster.node(to).port(), "{}", session.address());
     let records: u64 = fixture.command(to, redis::cmd("XLEN").arg(fixture.partition().ingest())).await?;
-    ensure!(records == MESSAGES, "{records} records");
+    ensure!(records == sent.into_inner(), "{records} records");
     ensure!(fixture.log.session(neighbour).await?.epoch == of_neighbour, "the neighbour has a new epoch");
     Ok(())
 }
