@@ -1,5 +1,5 @@
-//! The room log on a Redis Cluster, with an authority that keeps epochs in memory as PostgreSQL does: slots move, return
-//! without their data, and sessions become stale.
+//! The room log on a Redis Cluster, with an authority that keeps epochs in memory as PostgreSQL does: slots move,
+//! return without their data, and sessions become stale.
 
 use std::{
     collections::HashMap,

@@ -87,8 +87,8 @@ pub async fn open_epochs(
     Ok(opened)
 }
 
-/// The partitions whose newest epoch was opened for this process since its last promotion and is marked there, with that
-/// epoch.
+/// The partitions whose newest epoch was opened for this process since its last promotion and is marked there, with
+/// that epoch.
 async fn kept_epochs(
     transaction: &DatabaseTransaction,
     process: &ProcessId,

@@ -4,7 +4,10 @@
 /// Adds the keys (preceded by their number) or the arguments of a script to the call of this script. `KEYS[check]` also
 /// declares the keys of [`super::scripts::Scripts::check_keys`] after the keys of the script.
 macro_rules! arguments {
-    ($command:expr, $script:literal, KEYS[$check:expr]: $first:ident = $value:expr $(, $name:ident = $next:expr)* $(,)?) => {
+    (
+        $command:expr, $script:literal,
+        KEYS[$check:expr]: $first:ident = $value:expr $(, $name:ident = $next:expr)* $(,)?
+    ) => {
         let check_keys: Vec<String> = $check;
         $command.arg([stringify!($first) $(, stringify!($name))*].len() + check_keys.len());
         $crate::log::arguments::arguments!(

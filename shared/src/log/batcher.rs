@@ -31,6 +31,7 @@ use queue::{AppendQueue, MessageGroup, NextGroups};
 pub(super) const MAX_CALL_MESSAGES: usize = 64;
 /// Maximum size of the arguments of one call of `append_many.lua`. A single larger group is sent alone.
 pub(super) const MAX_CALL_BYTES: usize = 256 * 1024;
+
 /// The queue of one shard.
 type SharedQueue = Arc<Mutex<AppendQueue>>;
 
@@ -55,8 +56,8 @@ impl AppendBatcher {
         Arc::new(Self { calls, limits, runtime: Handle::current(), queue, shards })
     }
 
-    /// Appends messages of one room, whose client ids need no look-up in the epoch of `session`. Returns one outcome for
-    /// each message.
+    /// Appends messages of one room, whose client ids need no look-up in the epoch of `session`. Returns one outcome
+    /// for each message.
     ///
     /// # Errors
     /// After [`AppendError::Unavailable`] it is unknown how many of the messages, counted from the first, are in the

@@ -43,8 +43,9 @@ pub struct WatermarkUpdate {
 }
 
 impl Log {
-    /// Writes the watermarks of partitions, and publishes one notice for all of them; in a cluster one for each. Returns
-    /// one result per partition: false if a later epoch has written the watermark, which is then left unchanged.
+    /// Writes the watermarks of partitions, and publishes one notice for all of them; in a cluster one for each.
+    /// Returns one result per partition: false if a later epoch has written the watermark, which is then left
+    /// unchanged.
     ///
     /// # Errors
     /// The result of a partition is an error if Redis did not confirm the partition. Its watermark may or may not be

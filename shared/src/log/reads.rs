@@ -106,8 +106,8 @@ impl Log {
         Err(head_keeps_changing())
     }
 
-    /// Reads the heads of rooms from Redis; `None` for a room that is not seeded in the present epoch, or whose shard of
-    /// a cluster does not answer.
+    /// Reads the heads of rooms from Redis; `None` for a room that is not seeded in the present epoch, or whose shard
+    /// of a cluster does not answer.
     pub async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Option<(Epoch, Seq)>>, AppendError> {
         let (is_cluster, indexed) = (self.calls.sessions.is_cluster(), rooms.iter().enumerate().collect());
         let by_session = if is_cluster {

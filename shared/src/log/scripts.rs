@@ -1,6 +1,6 @@
 //! The Lua scripts that write the log. The first line of each text contains the epoch, and Redis calls a script by the
-//! SHA-1 of its text. So a process for which another epoch was opened does not have the script. In a Redis Cluster the text
-//! then compares the epoch of the partition, because a slot may move away and come back.
+//! SHA-1 of its text. So a process for which another epoch was opened does not have the script. In a Redis Cluster the
+//! text then compares the epoch of the partition, because a slot may move away and come back.
 
 use super::{keys::Partition, layout::Layout};
 use crate::{ids::Epoch, limits::MAX_SLOW_MODE_S, role, sabotage};

@@ -66,8 +66,8 @@ impl Log {
         self.calls.sessions.discard(session);
     }
 
-    /// Stops using a session for a partition whose epoch has ended. In a Redis Cluster the session still serves its other
-    /// partitions.
+    /// Stops using a session for a partition whose epoch has ended. In a Redis Cluster the session still serves its
+    /// other partitions.
     pub fn end_partition(&self, session: &Arc<Session>, partition: Partition) {
         self.calls.sessions.end_partitions(session, [partition].into_iter().collect());
     }

@@ -1,5 +1,6 @@
-//! Which Redis process serves each partition: one process serves all, or each master of a Redis Cluster some. Computes the slot of a partition, and reads the owners from the
-//! answer to CLUSTER SLOTS. An answer that breaks a rule of the protocol is refused as a whole.
+//! Which Redis process serves each partition: one process serves all, or each master of a Redis Cluster some. Computes
+//! the slot of a partition, and reads the owners from the answer to CLUSTER SLOTS. An answer that breaks a rule of the
+//! protocol is refused as a whole.
 
 use std::{
     fmt,

@@ -1,5 +1,5 @@
-//! The messages that wait for a call of `append_many.lua`. While the slot of a partition moves, its messages stay at the
-//! front of the queue, and those of other partitions are taken.
+//! The messages that wait for a call of `append_many.lua`. While the slot of a partition moves, its messages stay at
+//! the front of the queue, and those of other partitions are taken.
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -1,5 +1,5 @@
-//! What an error of a command means for the session that sent it. Redis Cluster refuses a command before it begins, if a
-//! key belongs to another process or is about to move.
+//! What an error of a command means for the session that sent it. Redis Cluster refuses a command before it begins, if
+//! a key belongs to another process or is about to move.
 
 use redis::RedisError;
 

@@ -1,5 +1,5 @@
-//! Holds the session of each partition, and opens a session for a partition that has none. One attempt to open runs at a
-//! time for each address of the map. It opens the sessions of all partitions of this address that have none. Items of
+//! Holds the session of each partition, and opens a session for a partition that has none. One attempt to open runs at
+//! a time for each address of the map. It opens the sessions of all partitions of this address that have none. Items of
 //! many partitions are split by session, so that the caller makes one call for each session.
 
 use std::{
@@ -236,8 +236,8 @@ impl SessionHolder {
         split
     }
 
-    /// Stops using a session that failed, and all other sessions of its shard. The next caller of [`SessionHolder::get`]
-    /// opens another.
+    /// Stops using a session that failed, and all other sessions of its shard. The next caller of
+    /// [`SessionHolder::get`] opens another.
     pub fn discard(&self, session: &Arc<Session>) {
         session.shard.end();
         let is_meant = |held: &Session| held.shares_shard(session);
