@@ -104,8 +104,8 @@ impl PostgresAuthority {
         Err(unavailable("this node reaches another Redis process than the one of this epoch"))
     }
 
-    /// Seeds rooms with one transaction. With [`LockWait::Skip`] the rooms of locked partitions have no outcome. With
-    /// [`LockWait::Short`] all rooms must be of one partition.
+    /// Seeds rooms with one transaction. The rooms of locked partitions have no outcome. With [`LockWait::Short`] all
+    /// rooms must be of one partition, and if it is locked, their outcome is `Later`.
     async fn seed_rooms(
         &self,
         log: &Log,
@@ -217,23 +217,29 @@ impl Authority for PostgresAuthority {
                 .await
                 .unwrap_or_else(|_| Err(unavailable("the seed deadline has passed")))
         };
-        // One transaction seeds the rooms of all partitions that no other transaction locks.
+        // Two transactions seed most rooms: those of all partitions that no other transaction locks, and then those of
+        // partitions whose locks become free soon.
         let mut left: BTreeSet<RoomId> = rooms.iter().cloned().collect();
-        let shared_deadline = deadline.min(Instant::now() + SHARED_SEED_TIMEOUT);
-        let seeded = seed(left.iter().cloned().collect(), LockWait::Skip, shared_deadline).await;
-        match &seeded {
-            Ok(outcomes) => {
-                let answered: BTreeSet<&RoomId> = outcomes.iter().map(|(room, _)| room).collect();
-                left.retain(|room| !answered.contains(room));
+        let mut seeded = Vec::new();
+        for wait in [LockWait::Skip, LockWait::ShortForAll] {
+            let partitions: BTreeSet<Partition> = left.iter().map(Partition::of).collect();
+            if wait == LockWait::ShortForAll && partitions.len() < 2 {
+                break;
             }
-            Err(AuthorityError::EpochEnded) => return Err(AuthorityError::EpochEnded),
-            Err(_) => {}
+            let shared_deadline = deadline.min(Instant::now() + SHARED_SEED_TIMEOUT);
+            match seed(left.iter().cloned().collect(), wait, shared_deadline).await {
+                Ok(outcomes) => {
+                    outcomes.iter().for_each(|(room, _)| drop(left.remove(room)));
+                    seeded.push(Ok(outcomes));
+                }
+                Err(AuthorityError::EpochEnded) => return Err(AuthorityError::EpochEnded),
+                Err(_) => break,
+            }
         }
         // The rooms that are left are seeded by partition, so that one partition does not delay or fail the others.
         let left = by_partition(left).into_values().map(|rooms| seed(rooms, LockWait::Short, deadline));
-        let mut seeded_alone: Vec<_> = stream::iter(left).buffer_unordered(CONCURRENT_SEEDS).collect().await;
-        seeded_alone.extend(seeded.is_ok().then_some(seeded));
-        combine_outcomes(rooms, seeded_alone)
+        seeded.extend(stream::iter(left).buffer_unordered(CONCURRENT_SEEDS).collect::<Vec<_>>().await);
+        combine_outcomes(rooms, seeded)
     }
 
     async fn look_up(

@@ -34,7 +34,10 @@ pub type SeedDecisions = HashMap<RoomId, (RoomHead, SeedPlan)>;
 pub enum LockWait {
     /// Leaves the partition out at once.
     Skip,
-    /// Waits for the lock, at most 200 ms.
+    /// Waits for the locks of all partitions, at most 200 ms for each. Leaves all partitions out if one lock is not
+    /// free by then.
+    ShortForAll,
+    /// Waits for the lock of the only partition, at most 200 ms.
     Short,
 }
 
@@ -96,7 +99,7 @@ async fn lock_partitions(
     wait: LockWait,
 ) -> Result<Option<HashSet<Partition>>, DbErr> {
     let skip = if wait == LockWait::Skip { " SKIP LOCKED" } else { "" };
-    if wait == LockWait::Short {
+    if wait != LockWait::Skip {
         transaction.execute_unprepared(SET_LOCK_TIMEOUT).await?;
     }
     let ids = |partitions: &[Partition]| column(partitions, |partition| smallint(*partition));
@@ -107,7 +110,7 @@ async fn lock_partitions(
          ORDER BY partition FOR UPDATE{skip}"
     );
     let rows = transaction.query_all_raw(statement(&sql, [ids(&wanted)])).await?;
-    if wait == LockWait::Short && rows.len() < wanted.len() {
+    if wait != LockWait::Skip && rows.len() < wanted.len() {
         return Err(DbErr::Custom(format!("a row of the partitions {wanted:?} is missing")));
     }
     let (mut obtained, mut earlier) = (HashSet::new(), Vec::new());
