@@ -1,7 +1,7 @@
 //! The identity of a Redis process, read from INFO. An epoch belongs to one identity: data may only be continued by the
 //! process that wrote them, and not after that process was a replica of another one.
 
-use redis::{RedisError, aio::MultiplexedConnection};
+use redis::{RedisError, aio::ConnectionLike};
 
 use super::layout::Layout;
 
@@ -23,7 +23,7 @@ pub struct ProcessId {
 
 impl ProcessId {
     /// Asks a process for its identity. Returns `None` if the answer does not contain a `run_id`.
-    pub(super) async fn read(connection: &mut MultiplexedConnection) -> Result<Option<Self>, RedisError> {
+    pub(super) async fn read(connection: &mut impl ConnectionLike) -> Result<Option<Self>, RedisError> {
         let (server, replication): (String, String) = redis::pipe()
             .cmd("INFO")
             .arg("server")

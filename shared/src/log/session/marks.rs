@@ -3,7 +3,10 @@
 
 use std::collections::HashMap;
 
-use redis::{AsyncConnectionConfig, RedisError, RedisResult, aio::MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, RedisError, RedisResult,
+    aio::{ConnectionLike, MultiplexedConnection},
+};
 
 use super::{SessionError, shard::connect_to_process};
 use crate::{
@@ -24,11 +27,6 @@ pub struct MarkedProcess {
 }
 
 impl MarkedProcess {
-    /// The process behind a connection.
-    pub(super) fn new(id: ProcessId, connection: MultiplexedConnection) -> Self {
-        Self { id, connection }
-    }
-
     /// Connects to the process behind the client's address.
     pub async fn connect(client: &RedisClient) -> Result<Self, SessionError> {
         let (connection, id) = connect_to_process(client, AsyncConnectionConfig::new()).await?;
@@ -47,10 +45,19 @@ impl EpochMarks {
     /// Reads the marks of partitions at a process. Leaves out the partitions that the process does not serve, and those
     /// whose slot is moving. Reads nothing from a single Redis.
     pub async fn read(process: &MarkedProcess, partitions: &[Partition]) -> Result<Self, SessionError> {
-        if process.id.layout == Layout::Single {
+        Self::read_on(&mut process.connection.clone(), process.id.layout, partitions).await
+    }
+
+    /// [`EpochMarks::read`] on a connection to a process with this layout.
+    pub(super) async fn read_on(
+        connection: &mut impl ConnectionLike,
+        layout: Layout,
+        partitions: &[Partition],
+    ) -> Result<Self, SessionError> {
+        if layout == Layout::Single {
             return Ok(Self::default());
         }
-        let answers = read_each_mark(&mut process.connection.clone(), partitions).await?;
+        let answers = read_each_mark(connection, partitions).await?;
         let served = partitions.iter().zip(answers).filter_map(|(partition, answer)| {
             let mark = answer.ok()?;
             Some((*partition, mark.and_then(|mark| mark.parse().ok()).map(Epoch)))
@@ -92,7 +99,7 @@ impl EpochMarks {
 
 /// Reads the marks of partitions. An error of one partition is its own answer.
 pub(in crate::log) async fn read_each_mark(
-    connection: &mut MultiplexedConnection,
+    connection: &mut impl ConnectionLike,
     partitions: &[Partition],
 ) -> Result<Vec<RedisResult<Option<String>>>, RedisError> {
     let mut pipe = redis::pipe();

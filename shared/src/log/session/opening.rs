@@ -3,10 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use super::{
-    Session, SessionError, Shard,
-    marks::{EpochMarks, MarkedProcess},
-};
+use super::{Session, SessionError, Shard, marks::EpochMarks};
 use crate::{
     ids::Epoch,
     log::{
@@ -87,8 +84,7 @@ async fn continue_epochs(
     last: &LastEpochs,
 ) -> Result<Vec<(Partition, OpenedEpoch)>, SessionError> {
     let process = shard.process();
-    let marked = MarkedProcess::new(process.clone(), shard.connection());
-    let marks = EpochMarks::read(&marked, partitions).await?;
+    let marks = EpochMarks::read_on(&mut shard.connection(), process.layout, partitions).await?;
     let mut continued = Vec::new();
     for partition in partitions {
         let last = last[usize::from(partition.0)].as_deref().filter(|last| {
