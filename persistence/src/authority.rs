@@ -2,29 +2,33 @@
 //! internal listener, gateways. An epoch is opened only for the Redis process to which persistence itself connects. A
 //! room's base in an epoch is decided once, under the lock of its partition.
 
+mod surviving;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, future::try_join_all, stream};
-use redis::AsyncConnectionConfig;
 use sea_orm::{DatabaseConnection, DbErr};
 use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     internal::{MessageKey, UsersOfRoom},
     log::{
-        Authority, AuthorityError, KnownClientId, Log, OpenedEpoch, RedisClient, SeedOutcome, Session,
-        StoredMarks, Target, connect_to_process,
-        keys::{self, Partition},
+        Authority, AuthorityError, KnownClientId, Log, MarkedProcess, OpenedEpoch, RedisClient, SeedOutcome,
+        Session, StoredMarks, Target, keys::Partition,
     },
 };
 use tokio::time::{Instant, timeout_at};
 
 use crate::query::change_targets::{self, TargetLookup};
 use crate::query::{members, memberships};
-use crate::writer::seeds::{self, LockWait, Seeds, plan::SurvivingState};
-use crate::writer::{epochs, failure, voids};
+use crate::writer::seeds::{self, LockWait, Seeds};
+use crate::writer::{
+    epochs::{self, OpenEpochsError},
+    failure, voids,
+};
+use surviving::read_surviving;
 
 /// Number of partitions that are seeded concurrently after their lock was not free. Each uses one database connection.
 const CONCURRENT_SEEDS: usize = 4;
@@ -43,8 +47,6 @@ pub struct PostgresAuthority {
     log: OnceLock<Weak<Log>>,
 }
 
-type HashAndTailAnswer = ((Option<u64>, Option<u64>), Vec<(String, redis::Value)>);
-
 impl PostgresAuthority {
     /// Creates an authority that connects to `redis` on demand. The caller then attaches the log.
     #[must_use]
@@ -61,6 +63,29 @@ impl PostgresAuthority {
         self.log.get().and_then(Weak::upgrade).ok_or_else(|| unavailable("the log is not available"))
     }
 
+    /// Connects to the Redis process `run_id`, by the map of this process. Fails if the map leads to other processes.
+    async fn connect(
+        &self,
+        log: &Log,
+        run_id: &str,
+        partitions: &[Partition],
+    ) -> Result<MarkedProcess, AuthorityError> {
+        let map = log.map_watch().get().await.map_err(unavailable)?;
+        let addresses: BTreeSet<_> =
+            partitions.iter().filter_map(|partition| map.master(*partition)).collect();
+        let mut failure = AuthorityError::OtherProcess;
+        for address in addresses {
+            match MarkedProcess::connect(&self.redis.at(address)).await {
+                Ok(process) if process.id.run_id == run_id => return Ok(process),
+                Ok(_) => {}
+                Err(error) => failure = unavailable(error),
+            }
+        }
+        // The caller may know a newer map of the cluster.
+        log.map_watch().refresh();
+        Err(failure)
+    }
+
     /// A Redis session of exactly this epoch for a partition. A session of an earlier epoch is replaced by a new one.
     async fn session(
         &self,
@@ -73,7 +98,7 @@ impl PostgresAuthority {
             match session.epoch.cmp(&epoch) {
                 std::cmp::Ordering::Equal => return Ok(session),
                 std::cmp::Ordering::Greater => return Err(AuthorityError::EpochEnded),
-                std::cmp::Ordering::Less => log.discard(&session),
+                std::cmp::Ordering::Less => log.end_partition(&session, partition),
             }
         }
         Err(unavailable("this node reaches another Redis process than the one of this epoch"))
@@ -150,45 +175,6 @@ fn by_partition(rooms: impl IntoIterator<Item = RoomId>) -> BTreeMap<Partition, 
     by_partition
 }
 
-/// Reads each room's hash and the last record of its tail.
-async fn read_surviving(
-    log: &Log,
-    session: &Arc<Session>,
-    rooms: &[RoomId],
-) -> Result<Vec<(RoomId, SurvivingState)>, AuthorityError> {
-    let reads = by_partition(rooms.iter().cloned()).into_values();
-    let read = try_join_all(reads.map(|rooms| read_surviving_of_partition(log, session, rooms))).await?;
-    Ok(read.into_iter().flatten().collect())
-}
-
-/// [`read_surviving`] for rooms of one partition, in one Redis request.
-async fn read_surviving_of_partition(
-    log: &Log,
-    session: &Arc<Session>,
-    rooms: Vec<RoomId>,
-) -> Result<Vec<(RoomId, SurvivingState)>, AuthorityError> {
-    let mut pipe = redis::pipe();
-    pipe.atomic();
-    for room in &rooms {
-        pipe.cmd("HMGET").arg(keys::room(room)).arg("epoch").arg("seq");
-        pipe.cmd("XREVRANGE").arg(keys::tail(room)).arg("+").arg("-").arg("COUNT").arg(1);
-    }
-    let answer: Result<Vec<redis::Value>, _> = pipe.query_async(&mut session.connection()).await;
-    let answer = answer.inspect_err(|error| log.discard_if_unusable(session, error));
-    let values = answer.map_err(unavailable)?;
-    let pairs = rooms.into_iter().zip(values.chunks(2));
-    pairs
-        .map(|(room, pair)| {
-            let ((epoch, seq), tail): HashAndTailAnswer =
-                redis::from_redis_value(redis::Value::Array(pair.to_vec()))
-                    .map_err(|_| unavailable("a room's hash or tail has an unexpected form"))?;
-            let hash = epoch.map(Epoch).zip(seq.map(Seq));
-            let last = tail.first().and_then(|(id, _)| id.split_once('-')?.0.parse().ok());
-            Ok((room, SurvivingState { hash, tail_last: last.map(Seq) }))
-        })
-        .collect()
-}
-
 #[async_trait]
 impl Authority for PostgresAuthority {
     async fn open_epochs(
@@ -198,12 +184,17 @@ impl Authority for PostgresAuthority {
     ) -> Result<Vec<(Partition, OpenedEpoch)>, AuthorityError> {
         // The log calls `open_epochs` while it opens a session, so a separate connection is used. It also shows whether
         // the process was promoted, at least up to the time at which the caller connected.
-        let reached = connect_to_process(&self.redis, AsyncConnectionConfig::new()).await;
-        let (_connection, process) = reached.map_err(unavailable)?;
-        if process.run_id != run_id {
-            return Err(AuthorityError::OtherProcess);
+        let log = self.log()?;
+        let process = self.connect(&log, run_id, partitions).await?;
+        let opened = epochs::open_epochs(&self.db, &process, partitions).await;
+        let opened = opened.map_err(|error| match error {
+            OpenEpochsError::Database(error) => database_error(error),
+            error => unavailable(error),
+        })?;
+        if opened.len() < partitions.len() {
+            log.map_watch().refresh();
         }
-        epochs::open_epochs(&self.db, &process, partitions).await.map_err(database_error)
+        Ok(opened)
     }
 
     async fn seed(&self, epoch: Epoch, rooms: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError> {

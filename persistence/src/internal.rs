@@ -138,11 +138,16 @@ async fn open_epoch(
         Some(_) => return Err(bad_request("a partition does not exist")),
     };
     let opened = state.authority.open_epochs(&request.run_id, &partitions).await;
-    let answer = OpenEpochAnswer::new(&opened.map_err(authority_problem)?);
-    let answer = answer.ok_or_else(|| bad_request("no partition is named"))?;
+    if partitions.is_empty() {
+        return Err(bad_request("no partition is named"));
+    }
+    let answer = OpenEpochAnswer::new(&partitions, &opened.map_err(authority_problem)?);
+    // The process serves none of the partitions.
+    let answer = answer.ok_or_else(|| authority_problem(AuthorityError::OtherProcess))?;
     // A gateway of the previous version would use one epoch for all partitions. After a conflict it does not continue
     // its last epoch either.
-    if request.partitions.is_none() && !answer.others.is_empty() {
+    let is_of_all = answer.others.is_empty() && answer.without_epoch.is_empty();
+    if request.partitions.is_none() && !is_of_all {
         let refusal = "the partitions have different epochs, which needs a later version of the gateway";
         return Err(Problem::new(ErrorCode::Conflict, refusal));
     }

@@ -11,6 +11,8 @@
 //! | `{p}:marks:<room>` | hash | members' read and delivered marks, and receipts that wait to be published |
 //! | `{p}:sent`, `{p}:sent:<window>` | list, hashes | the windows of 10 min, each with the client ids that were accepted in it; the newest also counts the bytes of the ingest stream |
 //! | `{p}:sent:slow:<room>␟<user>` | string | when the user last sent to a room with slow mode; kept for an hour |
+//! | `{p}:epoch` | string | only in a Redis Cluster: the number of the partition's epoch |
+//! | `{p}:none` | | never exists; each call of a script in a Redis Cluster declares it |
 //! | `{p}:ingest` | stream | records that persistence must write |
 //! | `{p}:erased:<user>` | string | exists while appends of this user are blocked, because the user is being erased |
 //! | `{p}:stored` | string and channel | watermark: epoch and ingest id of the last committed record |
@@ -28,11 +30,14 @@ pub mod authority;
 mod backlog;
 mod batcher;
 mod calls;
+mod checks;
 mod commands;
 pub mod keys;
 mod live;
+mod map_watch;
 mod marks;
 mod mentions;
+mod moving;
 mod owner;
 mod process_id;
 mod purge;
@@ -58,12 +63,13 @@ pub use backlog::LogLimits;
 pub use batcher::AppendBatcher;
 pub use commands::Log;
 pub use live::LiveEntry;
+pub use map_watch::{MapError, MapWatch};
 pub use marks::{MarkResult, ReadMark};
 pub use owner::{Survival, WatermarkUpdate};
 pub use process_id::ProcessId;
 pub use record::{IngestId, Record};
 pub use rights::{FirstDenial, may_measure_backlog};
-pub use session::{BySession, Session, SessionError, connect_to_process};
+pub use session::{BySession, EpochMarks, MarkedProcess, Session, SessionError, connect_to_process};
 pub(crate) use tail::mark_field;
 pub use tail::{Bases, MembershipMark, RoomHead, TailPart, TailRead};
 pub use timing::RoundTrip;

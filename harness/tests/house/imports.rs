@@ -66,7 +66,7 @@ fn only_designated_modules_use_redis_streams_and_sql() {
             &["redis::"],
             &[
                 "persistence/src/app.rs",
-                "persistence/src/authority.rs",
+                "persistence/src/authority/",
                 "persistence/src/ingest.rs",
                 "persistence/src/ingest/",
             ],

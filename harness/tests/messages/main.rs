@@ -20,6 +20,7 @@ mod gateway_frames;
 mod gateway_input;
 mod log;
 mod log_backlog;
+mod log_cluster;
 mod log_decided;
 mod log_many;
 mod log_mentions;

@@ -71,7 +71,8 @@ impl From<AppendError> for ReplayError {
             | AppendError::SlowMode(_)
             | AppendError::Overloaded
             | AppendError::Unavailable(_)
-            | AppendError::OtherProcess => Self::Temporary(error.to_string()),
+            | AppendError::OtherProcess
+            | AppendError::Moving => Self::Temporary(error.to_string()),
         }
     }
 }

@@ -79,7 +79,8 @@ async fn append_void_event(ingest: &Ingest, void: &UnannouncedVoid) -> Result<()
         Ok(_) => {}
         Err(error) => {
             tracing::debug!(%error, room = %void.room, "a void cannot be announced yet");
-            if matches!(error, AppendError::Unavailable(_) | AppendError::OtherProcess) {
+            if matches!(error, AppendError::Unavailable(_) | AppendError::OtherProcess | AppendError::Moving)
+            {
                 return Err(error);
             }
         }

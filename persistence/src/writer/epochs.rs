@@ -1,21 +1,37 @@
 //! Opens epochs. The data of a partition get a new epoch whenever the services begin to use another Redis process for
-//! them, even if they used that process before.
+//! them, even if they used that process before. In a Redis Cluster the process also holds a mark with the number of the
+//! epoch, because the data may leave the process and come back.
 
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
+use thiserror::Error;
 use tidings_shared::{
     ids::Epoch,
     log::{
-        OpenedEpoch, ProcessId,
+        EpochMarks, MarkedProcess, OpenedEpoch, ProcessId, SessionError,
         keys::{PARTITIONS, Partition},
     },
 };
+use tokio::time::timeout;
 
 use crate::sql::{column, epoch_column, newest_epoch, partition_column, smallint, statement};
 
 /// Key of the advisory lock that is held while epochs are opened: "epochs" in ASCII.
 const EPOCH_LOCK_KEY: i64 = 0x6570_6f63_6873;
+/// Limit for reading or writing the marks, which happens under the lock.
+const MARKS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why no epoch was opened.
+#[derive(Debug, Error)]
+pub enum OpenEpochsError {
+    #[error(transparent)]
+    Database(#[from] DbErr),
+    #[error(transparent)]
+    Redis(#[from] SessionError),
+    #[error("Redis did not answer in time")]
+    RedisTimeout(#[from] tokio::time::error::Elapsed),
+}
 
 /// The newest epoch of each partition, in their order; None for a partition without an epoch.
 pub async fn newest_epochs(
@@ -37,38 +53,47 @@ pub async fn newest_epochs(
 }
 
 /// The epochs of partitions at a Redis process, in any order. A partition keeps its newest epoch if that was opened for
-/// this process since its last promotion. All other partitions get one new epoch. No partition may be named twice.
+/// this process since its last promotion, and if the process still has the mark of the epoch. All other partitions get
+/// one new epoch. Leaves out the partitions that the process does not serve. No partition may be named twice.
 pub async fn open_epochs(
     db: &DatabaseConnection,
-    process: &ProcessId,
+    process: &MarkedProcess,
     partitions: &[Partition],
-) -> Result<Vec<(Partition, OpenedEpoch)>, DbErr> {
+) -> Result<Vec<(Partition, OpenedEpoch)>, OpenEpochsError> {
     let transaction = db.begin().await?;
     transaction.execute_raw(statement("SELECT pg_advisory_xact_lock($1)", [EPOCH_LOCK_KEY.into()])).await?;
-    let mut opened = kept_epochs(&transaction, process, partitions).await?;
+    // Read under the lock, so that no other replica writes marks meanwhile.
+    let marks = timeout(MARKS_TIMEOUT, EpochMarks::read(process, partitions)).await??;
+    let served: Vec<Partition> =
+        partitions.iter().copied().filter(|partition| marks.contains(*partition)).collect();
+    let mut opened = kept_epochs(&transaction, &process.id, &served, &marks).await?;
     let is_kept = |partition: &Partition| opened.iter().any(|(kept, _)| kept == partition);
-    let without: Vec<Partition> =
-        partitions.iter().copied().filter(|partition| !is_kept(partition)).collect();
+    let without: Vec<Partition> = served.iter().copied().filter(|partition| !is_kept(partition)).collect();
     let mut new = None;
     if !without.is_empty() {
-        let epoch = insert_epoch(&transaction, process, &without).await?;
+        let epoch = insert_epoch(&transaction, &process.id, &without).await?;
+        // Before the COMMIT: an epoch is never in use while the process has the mark of another one. A mark of an epoch
+        // that is rolled back matches no epoch.
+        timeout(MARKS_TIMEOUT, marks.write(process, &without, epoch)).await??;
         opened
             .extend(without.iter().map(|partition| (*partition, OpenedEpoch { epoch, age: Duration::ZERO })));
         new = Some(epoch);
     }
     transaction.commit().await?;
     if let Some(epoch) = new {
-        let (run_id, replid) = (process.run_id.as_str(), process.replid.as_str());
+        let (run_id, replid) = (process.id.run_id.as_str(), process.id.replid.as_str());
         tracing::info!(%epoch, run_id, replid, partitions = without.len(), "epoch opened");
     }
     Ok(opened)
 }
 
-/// The partitions whose newest epoch was opened for this process since its last promotion, with that epoch.
+/// The partitions whose newest epoch was opened for this process since its last promotion and is marked there, with
+/// that epoch.
 async fn kept_epochs(
     transaction: &DatabaseTransaction,
     process: &ProcessId,
     partitions: &[Partition],
+    marks: &EpochMarks,
 ) -> Result<Vec<(Partition, OpenedEpoch)>, DbErr> {
     let sql = "SELECT v.partition, e.* FROM unnest($1::smallint[]) AS v (partition) CROSS JOIN LATERAL ( \
                  SELECT epoch, run_id, replid, \
@@ -80,11 +105,11 @@ async fn kept_epochs(
     for row in &rows {
         let (run_id, replid): (String, Option<String>) =
             (row.try_get_by("run_id")?, row.try_get_by("replid")?);
-        if process.continues(&run_id, replid.as_deref()) {
+        let (partition, epoch) = (partition_column(row, "partition")?, epoch_column(row, "epoch")?);
+        if process.continues(&run_id, replid.as_deref()) && marks.may_continue(partition, epoch) {
             let age_ms: i64 = row.try_get_by("age_ms")?;
             let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
-            let epoch = epoch_column(row, "epoch")?;
-            kept.push((partition_column(row, "partition")?, OpenedEpoch { epoch, age }));
+            kept.push((partition, OpenedEpoch { epoch, age }));
         }
     }
     Ok(kept)

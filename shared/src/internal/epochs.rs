@@ -20,11 +20,14 @@ json_types! {
 
     /// The open epochs, and the time since each was opened.
     pub struct OpenEpochAnswer {
-        /// The epoch of all requested partitions that are not in [`OpenEpochAnswer::others`].
+        /// The epoch of all requested partitions that are not in the two lists.
         pub epoch: u64,
         pub age_ms: u64,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub others: Vec<EpochOfPartitions>,
+        /// The numbers of the requested partitions that the process does not serve, in a Redis Cluster.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub without_epoch: Vec<u16>,
     }
 
     /// An open epoch with the numbers of its partitions.
@@ -32,9 +35,9 @@ json_types! {
 }
 
 impl OpenEpochAnswer {
-    /// The answer for the requested partitions; `None` if no partition was requested.
+    /// The answer for the requested partitions; `None` if none of them has an epoch.
     #[must_use]
-    pub fn new(opened: &[(Partition, OpenedEpoch)]) -> Option<Self> {
+    pub fn new(requested: &[Partition], opened: &[(Partition, OpenedEpoch)]) -> Option<Self> {
         let mut by_epoch: BTreeMap<Epoch, EpochOfPartitions> = BTreeMap::new();
         for (partition, opened) in opened {
             let of = by_epoch.entry(opened.epoch).or_insert_with(|| EpochOfPartitions {
@@ -45,10 +48,13 @@ impl OpenEpochAnswer {
             of.partitions.push(partition.0);
         }
         let (_, first) = by_epoch.pop_first()?;
-        Some(Self { epoch: first.epoch, age_ms: first.age_ms, others: by_epoch.into_values().collect() })
+        let is_opened = |partition: &Partition| opened.iter().any(|(opened, _)| opened == partition);
+        let without_epoch = requested.iter().filter(|partition| !is_opened(partition)).map(|p| p.0).collect();
+        let others = by_epoch.into_values().collect();
+        Some(Self { epoch: first.epoch, age_ms: first.age_ms, others, without_epoch })
     }
 
-    /// The epoch of each requested partition.
+    /// The epoch of each requested partition that has one.
     pub(super) fn epochs_of(&self, partitions: &[Partition]) -> Vec<(Partition, OpenedEpoch)> {
         let epoch_of = |partition: &Partition| {
             let other = self.others.iter().find(|other| other.partitions.contains(&partition.0));
@@ -56,7 +62,8 @@ impl OpenEpochAnswer {
                 other.map_or((self.epoch, self.age_ms), |other| (other.epoch, other.age_ms));
             (*partition, OpenedEpoch { epoch: Epoch(epoch), age: Duration::from_millis(age_ms) })
         };
-        partitions.iter().map(epoch_of).collect()
+        let has_epoch = |partition: &&Partition| !self.without_epoch.contains(&partition.0);
+        partitions.iter().filter(has_epoch).map(epoch_of).collect()
     }
 }
 
@@ -76,18 +83,21 @@ mod tests {
             (partitions[1], opened(5, 40)),
             (partitions[2], opened(7, 0)),
         ];
-        let answer = OpenEpochAnswer::new(&epochs).unwrap();
-        let json = serde_json::to_string(&answer).unwrap();
-        let read: OpenEpochAnswer = serde_json::from_str(&json).unwrap();
-        assert_eq!(read.epochs_of(&partitions), epochs);
-        assert!(OpenEpochAnswer::new(&[]).is_none());
+        let through_json = |requested: &[Partition]| -> OpenEpochAnswer {
+            let answer = OpenEpochAnswer::new(requested, &epochs).unwrap();
+            serde_json::from_str(&serde_json::to_string(&answer).unwrap()).unwrap()
+        };
+        assert_eq!(through_json(&partitions).epochs_of(&partitions), epochs);
+        assert!(OpenEpochAnswer::new(&partitions, &[]).is_none());
+        let more = [9, 3, 63, 4].map(Partition);
+        assert_eq!(through_json(&more).epochs_of(&more), epochs, "the process does not serve partition 4");
     }
 
     #[test]
     fn one_epoch_is_answered_as_by_the_previous_version() {
         let all: Vec<Partition> = Partition::all().collect();
         let epochs: Vec<_> = all.iter().map(|partition| (*partition, opened(4, 12))).collect();
-        let json = serde_json::to_string(&OpenEpochAnswer::new(&epochs).unwrap()).unwrap();
+        let json = serde_json::to_string(&OpenEpochAnswer::new(&all, &epochs).unwrap()).unwrap();
         assert_eq!(json, r#"{"epoch":4,"age_ms":12}"#);
         let read: OpenEpochAnswer = serde_json::from_str(&json).unwrap();
         assert_eq!(read.epochs_of(&all), epochs);

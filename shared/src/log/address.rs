@@ -11,6 +11,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 
+use super::shard_map::NodeAddress;
 use crate::{problem::Problem, tls};
 
 /// A Redis client with its TLS settings. The pub/sub connection is opened without the Redis crate, so it needs the
@@ -29,6 +30,36 @@ impl RedisClient {
             ClientConfig::builder().with_root_certificates(roots()).with_no_client_auth().into()
         });
         Self { redis, tls }
+    }
+
+    /// The address to which the client connects. A Unix socket has its path as host, and port 0.
+    pub fn address(&self) -> NodeAddress {
+        match self.get_connection_info().addr() {
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+                NodeAddress { host: host.as_str().into(), port: *port }
+            }
+            other => NodeAddress { host: other.to_string().into(), port: 0 },
+        }
+    }
+
+    /// A client for another node of the same cluster: with the same TLS settings, user and password.
+    #[must_use]
+    pub fn at(&self, address: &NodeAddress) -> Self {
+        if self.address() == *address {
+            return self.clone();
+        }
+        let info = self.get_connection_info().clone();
+        let mut addr = info.addr().clone();
+        match &mut addr {
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+                (*host, *port) = (address.host.to_string(), address.port);
+            }
+            // A cluster has no nodes behind Unix sockets, so the address can only be that of a port.
+            other => *other = ConnectionAddr::Tcp(address.host.to_string(), address.port),
+        }
+        // Fails only for a text that is not a URL, and this is not a text.
+        let redis = redis::Client::open(info.set_addr(addr)).unwrap_or_else(|_| self.redis.clone());
+        Self { redis, tls: self.tls.clone() }
     }
 
     /// The settings of a TLS connection to the client's address, or `None` if the address does not use TLS.
@@ -142,6 +173,18 @@ mod tests {
         assert_eq!(problem("redis://x", None, Some(CERTIFICATE_BEGIN)).setting, "redis-ca-file");
         assert_eq!(problem("rediss://x", None, Some(b"hello")).setting, "redis-ca-file");
         assert_eq!(problem("rediss://x", None, Some(CERTIFICATE_BEGIN)).setting, "redis-ca-file");
+    }
+
+    #[test]
+    fn client_of_another_node_keeps_the_settings() {
+        let client = client_with("rediss://tidings@x:1", Some("secret"), None).unwrap();
+        let other = NodeAddress { host: "y".into(), port: 2 };
+        let of_node = client.at(&other);
+        assert_eq!((client.address().to_string(), of_node.address()), ("x:1".to_owned(), other));
+        let settings = of_node.get_connection_info().redis_settings();
+        assert_eq!((settings.username(), settings.password()), (Some("tidings"), Some("secret")));
+        assert!(matches!(of_node.get_connection_info().addr(), ConnectionAddr::TcpTls { .. }));
+        assert!(of_node.tls().is_some());
     }
 
     #[test]

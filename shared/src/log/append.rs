@@ -186,6 +186,9 @@ pub enum AppendError {
     Unavailable(String),
     #[error("commands and hints come from different Redis processes")]
     OtherProcess,
+    /// The partition's slot in a Redis Cluster is moving to another process, or has just moved. Nothing was appended.
+    #[error("the room's partition is moving to another Redis process")]
+    Moving,
 }
 
 impl From<AppendError> for Refusal {
@@ -208,7 +211,10 @@ impl From<AppendError> for Refusal {
             }
             AppendError::Rejected => Refusal::new(ErrorCode::BadRequest, "this message could not be stored")
                 .with_reason("rejected"),
-            AppendError::Unavailable(_) | AppendError::OtherProcess | AppendError::Stale(_) => {
+            AppendError::Unavailable(_)
+            | AppendError::OtherProcess
+            | AppendError::Moving
+            | AppendError::Stale(_) => {
                 tracing::debug!(%error, "append unavailable");
                 Refusal::unavailable("the room log is unavailable; repeat with the same client_id")
             }
@@ -269,7 +275,7 @@ impl Entry<'_> {
         let mut command =
             redis::Cmd::with_capacity(USUAL_COMMAND_ARGS, USUAL_COMMAND_BYTES + self.body.len());
         command.arg("EVALSHA").arg(&scripts.append.sha);
-        arguments!(command, "append.lua", KEYS:
+        arguments!(command, "append.lua", KEYS[scripts.check_keys(partition)]:
             room_key = keys::room(self.room),
             tail_key = keys::tail(self.room),
             ingest_key = partition.ingest(),

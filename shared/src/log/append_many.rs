@@ -81,8 +81,8 @@ pub(super) struct RoomMessages<'a> {
     pub messages: Vec<&'a FastMessage>,
 }
 
-/// Creates the call that appends messages of these rooms. The rooms of a partition must be adjacent in the list. The
-/// messages of a room are appended in their order.
+/// Creates the call that appends messages of these rooms. The rooms of a partition must be adjacent in the list; in a
+/// Redis Cluster all rooms must be of one partition. The messages of a room are appended in their order.
 pub(super) fn append_command(scripts: &Scripts, rooms: &[RoomMessages<'_>], limits: LogLimits) -> redis::Cmd {
     debug_assert!(rooms.is_sorted_by_key(|room| room.partition), "the rooms of a partition are neighbours");
     let partitions = || rooms.chunk_by(|a, b| a.partition == b.partition);
@@ -93,7 +93,8 @@ pub(super) fn append_command(scripts: &Scripts, rooms: &[RoomMessages<'_>], limi
     let (messages, partition_count) = (senders.len(), partitions().count());
     senders.sort_unstable();
     senders.dedup();
-    let keys = 2 * partition_count + 2 * rooms.len() + senders.len();
+    let check_keys = rooms.first().map_or_else(Vec::new, |room| scripts.check_keys(room.partition));
+    let keys = 2 * partition_count + 2 * rooms.len() + senders.len() + check_keys.len();
     let arguments = 8 + keys + partition_count + 2 * rooms.len() + 6 * messages;
     let mut command = redis::Cmd::with_capacity(arguments, 64 * arguments);
     command.arg("EVALSHA").arg(&scripts.append_many.sha).arg(keys);
@@ -106,6 +107,7 @@ pub(super) fn append_command(scripts: &Scripts, rooms: &[RoomMessages<'_>], limi
     for (partition, sender) in senders {
         command.arg(partition.erased(sender.as_str()));
     }
+    command.arg(&check_keys);
     // The script formats the time of the messages itself only if the second has changed since this process read its
     // clock.
     let now_ms = unix_ms();

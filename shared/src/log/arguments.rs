@@ -1,13 +1,19 @@
 //! Passes arguments to scripts by name. Each script unpacks its arguments into named locals. A call does not compile if
 //! its names or their order differ from the script's.
 
-/// Adds the keys (preceded by their number) or the arguments of a script to the call of this script.
+/// Adds the keys (preceded by their number) or the arguments of a script to the call of this script. `KEYS[check]` also
+/// declares the keys of [`super::scripts::Scripts::check_keys`] after the keys of the script.
 macro_rules! arguments {
-    ($command:expr, $script:literal, KEYS: $first:ident = $value:expr $(, $name:ident = $next:expr)* $(,)?) => {
-        $command.arg([stringify!($first) $(, stringify!($name))*].len());
+    (
+        $command:expr, $script:literal,
+        KEYS[$check:expr]: $first:ident = $value:expr $(, $name:ident = $next:expr)* $(,)?
+    ) => {
+        let check_keys: Vec<String> = $check;
+        $command.arg([stringify!($first) $(, stringify!($name))*].len() + check_keys.len());
         $crate::log::arguments::arguments!(
             $command, $script, "KEYS": $first = $value $(, $name = $next)*
         );
+        $command.arg(&check_keys);
     };
     ($command:expr, $script:literal, ARGV: $($arguments:tt)+) => {
         $crate::log::arguments::arguments!($command, $script, "ARGV": $($arguments)+);

@@ -73,7 +73,8 @@ pub enum AuthorityError {
 #[async_trait]
 pub trait Authority: Send + Sync + 'static {
     /// Returns the epoch of each partition at the Redis process `run_id`, in any order. Opens one new epoch for all
-    /// partitions whose epoch was opened last for another process, or before the process was last promoted. No partition
+    /// partitions whose epoch was opened last for another process, or before the process was last promoted, or whose
+    /// data have left the process meanwhile. Leaves out the partitions that the process does not serve. No partition
     /// may be named twice.
     async fn open_epochs(
         &self,

@@ -5,11 +5,11 @@ use std::{
     time::Instant,
 };
 
-use redis::{FromRedisValue, RedisError, Value};
+use redis::{FromRedisValue, RedisError, RedisResult, Value};
 
 use super::{
     append::AppendError,
-    session::{self, Session, SessionHolder},
+    session::{Session, SessionEffect, SessionError, SessionHolder},
     timing::{RoundTrip, TimingObserver},
 };
 
@@ -32,6 +32,28 @@ impl RedisCalls {
             .query_async(&mut session.connection())
             .await
             .map_err(|error| self.append_error(session, &error))
+    }
+
+    /// Sends commands in one round trip, and returns the answer to each. An error of one command is its own answer.
+    pub async fn call_each(
+        &self,
+        session: &Arc<Session>,
+        commands: Vec<redis::Cmd>,
+    ) -> Vec<Result<Value, AppendError>> {
+        let count = commands.len();
+        let mut pipe = redis::Pipeline::with_capacity(count);
+        pipe.ignore_errors();
+        commands.into_iter().for_each(|command| {
+            pipe.add_command(command);
+        });
+        match self.pipeline::<Vec<RedisResult<Value>>>(session, &pipe).await {
+            Ok(answers) if answers.len() == count => answers
+                .into_iter()
+                .map(|answer| answer.map_err(|error| self.append_error(session, &error)))
+                .collect(),
+            Ok(_) => vec![Err(unavailable("Redis sent the wrong number of answers")); count],
+            Err(error) => vec![Err(error); count],
+        }
     }
 
     /// Sends a pipeline in one round trip. Discards the session if an error shows that it is unusable.
@@ -57,19 +79,23 @@ impl RedisCalls {
 
     /// Converts an error of a command. Discards the session if its connection or Redis process is unusable.
     pub fn append_error(&self, session: &Arc<Session>, error: &RedisError) -> AppendError {
-        self.discard_if_unusable(session, error);
-        if error.code() == Some("OOM") {
-            AppendError::Overloaded
-        } else {
-            AppendError::Unavailable(error.to_string())
+        match self.discard_if_unusable(session, error) {
+            SessionEffect::SlotMoves | SessionEffect::PartitionsEnded(_) => AppendError::Moving,
+            SessionEffect::None if error.code() == Some("OOM") => AppendError::Overloaded,
+            SessionEffect::None | SessionEffect::Ended => AppendError::Unavailable(error.to_string()),
         }
     }
 
-    /// Discards the session if the error means that its connection or its Redis process is unusable.
-    pub fn discard_if_unusable(&self, session: &Arc<Session>, error: &RedisError) {
-        if session::ends_session(error) {
-            self.sessions.discard(session);
+    /// Discards the session if the error means that its connection or its Redis process is unusable, or ends it for the
+    /// partitions that it no longer serves. Returns what the error means.
+    pub fn discard_if_unusable(&self, session: &Arc<Session>, error: &RedisError) -> SessionEffect {
+        let effect = SessionEffect::of(error);
+        match effect {
+            SessionEffect::Ended => self.sessions.discard(session),
+            SessionEffect::PartitionsEnded(partitions) => self.sessions.end_partitions(session, partitions),
+            SessionEffect::SlotMoves | SessionEffect::None => {}
         }
+        effect
     }
 
     /// Awaits a round trip, and reports its duration to the observer, if there is one.
@@ -86,4 +112,12 @@ impl RedisCalls {
 /// effect.
 pub(super) fn unavailable(error: impl std::fmt::Display) -> AppendError {
     AppendError::Unavailable(error.to_string())
+}
+
+/// Converts the reason why a partition has no session.
+pub(super) fn no_session(error: SessionError) -> AppendError {
+    match error {
+        SessionError::PartitionMoves => AppendError::Moving,
+        error => unavailable(error),
+    }
 }

@@ -11,10 +11,12 @@ use super::{
     authority::{Authority, AuthorityError, KnownClientId, SeedOutcome},
     backlog::LogLimits,
     batcher::{AppendBatcher, MAX_CALL_BYTES, MAX_CALL_MESSAGES},
-    calls::{RedisCalls, unavailable},
+    calls::{RedisCalls, no_session, unavailable},
     keys::Partition,
+    map_watch::MapWatch,
+    moving::MoveRetry,
     seeding::SeedQueue,
-    session::{Session, SessionHolder},
+    session::{Session, SessionError, SessionHolder},
     stored::{Stored, Watermarks},
     timing::RoundTrip,
 };
@@ -28,7 +30,8 @@ use crate::{
 /// Maximum number of attempts of one command. Between attempts a room is seeded, a client id looked up or a session
 /// opened.
 pub(super) const MAX_ATTEMPTS: usize = 6;
-/// Interval between two PINGs on each session, so that a dead connection is found before a sender uses it.
+/// Interval between two heartbeats of each session, so that a dead connection, or a partition at another process, is
+/// found before a sender uses it.
 const PING_EVERY: Duration = Duration::from_secs(2);
 /// A client id that is a UUIDv7 counts as young up to this age. Redis remembers client ids for 10 min, so Redis knows
 /// whether a young client id was sent before.
@@ -51,7 +54,8 @@ pub struct Log {
 impl Log {
     /// Starts the tasks of the log on the current runtime. A connection is opened only when it is first needed.
     pub fn start(client: RedisClient, authority: Arc<dyn Authority>, limits: LogLimits) -> Arc<Self> {
-        let sessions = Arc::new(SessionHolder::new(client, authority.clone()));
+        let map_watch = MapWatch::start(client.clone());
+        let sessions = Arc::new(SessionHolder::new(client, map_watch, authority.clone()));
         let seed_queue = SeedQueue::start(authority.clone());
         let watermarks = Watermarks::start(sessions.clone());
         let calls = Arc::new(RedisCalls::new(sessions.clone()));
@@ -62,10 +66,15 @@ impl Log {
             loop {
                 tokio::time::sleep(PING_EVERY).await;
                 let Some(log) = weak.upgrade() else { return };
-                log.ping_sessions().await;
+                log.check_sessions().await;
             }
         });
         log
+    }
+
+    /// The map of the Redis processes that serve the partitions.
+    pub fn map_watch(&self) -> &Arc<MapWatch> {
+        self.calls.sessions.map_watch()
     }
 
     /// Returns the stored watermarks, and the events whose senders wait until they are stored. The owner of the pub/sub
@@ -109,6 +118,13 @@ impl Log {
         while let Some(first) = rest.first() {
             let session = match self.calls.sessions.get(Partition::of(first.room)).await {
                 Ok(session) => session,
+                // `append_with_retries` waits for a partition that moves.
+                Err(SessionError::PartitionMoves) => {
+                    // Boxed so that the usual future stays small.
+                    on_answer(Box::pin(self.append_with_retries(first)).await);
+                    rest = &rest[1..];
+                    continue;
+                }
                 Err(error) => {
                     on_answer(Err(unavailable(error)));
                     rest = &rest[1..];
@@ -125,7 +141,7 @@ impl Log {
             let count = fast.len();
             let outcomes = match count {
                 0 => Ok(Vec::new()),
-                _ => batcher.append(session.epoch, first.room, fast).await,
+                _ => batcher.append(&session, first.room, fast).await,
             };
             let outcomes = match outcomes {
                 Ok(outcomes) => outcomes,
@@ -163,10 +179,21 @@ impl Log {
         AppendBatcher::new(self.calls.clone(), self.limits)
     }
 
+    /// Appends one event with `append.lua`. While the room's partition moves, the command is repeated.
     async fn append_with_retries(&self, entry: &Entry<'_>) -> Result<Accepted, AppendError> {
+        let mut moving = MoveRetry::default();
+        loop {
+            let result = self.try_append(entry).await;
+            if !moving.waits_after(&result).await {
+                return result;
+            }
+        }
+    }
+
+    async fn try_append(&self, entry: &Entry<'_>) -> Result<Accepted, AppendError> {
         let mut looked_up = false;
         for _ in 0..MAX_ATTEMPTS {
-            let session = self.session_of(entry.room).await.map_err(unavailable)?;
+            let session = self.session_of(entry.room).await.map_err(no_session)?;
             let skip_look_up = looked_up || self.needs_no_look_up(entry, &session);
             let command = entry.command(&session.scripts, skip_look_up, self.limits);
             let value = self.timed(RoundTrip::Append, self.calls.call(&session, command)).await?;
@@ -208,7 +235,7 @@ impl Log {
                 Err(AppendError::Unavailable("the room's partition is busy".to_owned()))
             }
             Err(AuthorityError::EpochEnded) => {
-                self.calls.sessions.discard(session);
+                self.end_partition(session, Partition::of(room));
                 Ok(())
             }
             Err(error) => Err(unavailable(error)),

@@ -74,6 +74,16 @@ impl Partition {
         self.join_key(&["exceptions"])
     }
 
+    /// Key of the number of the partition's epoch. It exists only in a Redis Cluster.
+    pub fn epoch_mark(self) -> String {
+        self.join_key(&["epoch"])
+    }
+
+    /// Key that never exists. Each script call in a Redis Cluster declares it: see `epoch_check.lua`.
+    pub(super) fn absent(self) -> String {
+        self.join_key(&["none"])
+    }
+
     /// Key that exists while appends of this user are blocked because of the user's erasure.
     pub fn erased(self, user: &str) -> String {
         self.join_key(&["erased:", user])
@@ -82,6 +92,11 @@ impl Partition {
     /// Returns the partition in the name of a channel of watermark notices, or `None` if it is another channel.
     pub fn of_stored_channel(channel: &str) -> Option<Self> {
         Self::parse(channel.strip_prefix('{')?.strip_suffix("}:stored")?)
+    }
+
+    /// Returns the partition of an [`Partition::epoch_mark`], or `None` if it is another key.
+    pub(super) fn of_epoch_mark(key: &str) -> Option<Self> {
+        Self::parse(key.strip_prefix('{')?.strip_suffix("}:epoch")?)
     }
 
     /// Parses the number of a partition; returns `None` if there is no partition with this number.
@@ -101,6 +116,11 @@ impl PartitionSet {
     /// Whether the set contains the partition.
     pub fn contains(self, partition: Partition) -> bool {
         self.0 & Self::bit(partition) != 0
+    }
+
+    /// Whether the set contains no partition.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
     }
 
     /// The partitions of the set, in ascending order.
@@ -194,5 +214,7 @@ mod tests {
         assert_eq!(room_of_channel(&room(&id)), Some("general"));
         assert_eq!(Partition::of_stored_channel(&Partition(7).stored()), Some(Partition(7)));
         assert_eq!(Partition::of_stored_channel("{64}:stored"), None);
+        assert_eq!(Partition::of_epoch_mark(&Partition(7).epoch_mark()), Some(Partition(7)));
+        assert_eq!(Partition::of_epoch_mark("{07}:stored"), None);
     }
 }

@@ -77,19 +77,21 @@ impl Log {
             }
         };
         for (session, rooms) in by_session {
-            let mut pipe = redis::pipe();
-            for (room, indices) in &rooms {
-                pipe.add_command(command(&session, room, indices.iter().map(|index| &entries[*index])));
-            }
-            let answers = self.timed(RoundTrip::Live, self.calls.pipeline(&session, &pipe)).await;
-            let answers: Vec<Vec<Value>> = match answers {
-                Ok(answers) => answers,
-                Err(error) => {
-                    tracing::debug!(%error, "live-only frames were not published");
-                    continue;
-                }
-            };
+            let commands = rooms
+                .iter()
+                .map(|(room, indices)| command(&session, room, indices.iter().map(|index| &entries[*index])));
+            let sending = self.calls.call_each(&session, commands.collect());
+            let answers = self.timed(RoundTrip::Live, sending).await;
             for ((_, indices), answer) in rooms.into_iter().zip(answers) {
+                let answer = answer
+                    .and_then(|answer| redis::from_redis_value::<Vec<Value>>(answer).map_err(unavailable));
+                let answer = match answer {
+                    Ok(answer) => answer,
+                    Err(error) => {
+                        tracing::debug!(%error, "live-only frames were not published");
+                        continue;
+                    }
+                };
                 match parse_word(answer.first()).as_str() {
                     "ok" => {
                         for (index, outcome) in indices.into_iter().zip(&answer[1..]) {
@@ -112,7 +114,8 @@ fn command<'a>(
 ) -> redis::Cmd {
     let mut command = redis::cmd("EVALSHA");
     command.arg(&session.scripts.live.sha);
-    arguments!(command, "live.lua", KEYS: room_key = keys::room(room));
+    let check_keys = session.scripts.check_keys(Partition::of(room));
+    arguments!(command, "live.lua", KEYS[check_keys]: room_key = keys::room(room));
     for entry in entries {
         let users = entry.to.map(|user| user.as_str().to_owned()).into_iter().collect();
         let visibility = Visibility { users, roles: Vec::new() }.encode();

@@ -9,9 +9,10 @@ use super::{
     append::{Accepted, AppendError, parse_value},
     arguments::arguments,
     authority::StoredMarks,
-    calls::unavailable,
+    calls::{no_session, unavailable},
     commands::{Log, MAX_ATTEMPTS, head_keeps_changing},
     keys::{self, Partition},
+    moving::MoveRetry,
     record::{Header, IngestId, TYPE_MARKS},
     session::Session,
     timing::RoundTrip,
@@ -44,12 +45,22 @@ pub struct MarkResult {
 
 impl Log {
     /// Moves at most 500 marks of one room forward. Appends one record with the marks that moved, and publishes
-    /// receipts for them, at most every 500 ms per room.
+    /// receipts for them, at most every 500 ms per room. While the room's partition moves, the command is repeated.
     pub async fn mark(&self, room: &RoomId, marks: &[ReadMark]) -> Result<MarkResult, AppendError> {
+        let mut moving = MoveRetry::default();
+        loop {
+            let result = self.try_mark(room, marks).await;
+            if !moving.waits_after(&result).await {
+                return result;
+            }
+        }
+    }
+
+    async fn try_mark(&self, room: &RoomId, marks: &[ReadMark]) -> Result<MarkResult, AppendError> {
         let mut stored: Vec<Option<StoredUserMarks>> = vec![None; marks.len()];
         let mut head = None;
         for _ in 0..MAX_ATTEMPTS {
-            let session = self.session_of(room).await.map_err(unavailable)?;
+            let session = self.session_of(room).await.map_err(no_session)?;
             let command = self.mark_command(&session, room, marks, &stored, head);
             let answer = self.timed(RoundTrip::Mark, self.calls.call(&session, command)).await?;
             match parse_answer(&session, &answer).map_err(AppendError::Unavailable)? {
@@ -85,7 +96,7 @@ impl Log {
         let header = |kind| Header { room: room.as_str(), kind, ..Header::default() }.encode();
         let mut command = redis::cmd("EVALSHA");
         command.arg(&session.scripts.marks.sha);
-        arguments!(command, "marks.lua", KEYS:
+        arguments!(command, "marks.lua", KEYS[session.scripts.check_keys(Partition::of(room))]:
             room_key = keys::room(room),
             ingest_key = Partition::of(room).ingest(),
             marks_key = keys::marks(room),

@@ -3,13 +3,17 @@
 
 use std::sync::Arc;
 
+use redis::Value;
+
 use super::{
     append::AppendError,
     arguments::arguments,
     calls::unavailable,
     commands::Log,
     keys::{self, Partition},
+    layout::Layout,
     record::IngestId,
+    scripts::Scripts,
     session::Session,
     tail::RoomHead,
 };
@@ -39,8 +43,9 @@ pub struct WatermarkUpdate {
 }
 
 impl Log {
-    /// Writes the watermarks of partitions, and publishes one notice for all of them. Returns one result per partition:
-    /// false if a later epoch has written the watermark, which is then left unchanged.
+    /// Writes the watermarks of partitions, and publishes one notice for all of them; in a cluster one for each.
+    /// Returns one result per partition: false if a later epoch has written the watermark, which is then left
+    /// unchanged.
     ///
     /// # Errors
     /// The result of a partition is an error if Redis did not confirm the partition. Its watermark may or may not be
@@ -53,35 +58,15 @@ impl Log {
         if watermarks.is_empty() {
             return Vec::new();
         }
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(&session.scripts.stored.sha).arg(4 * watermarks.len());
-        for WatermarkUpdate { partition, .. } in watermarks {
-            let exceptions = partition.exceptions();
-            command.arg(partition.stored()).arg(partition.ingest());
-            command.arg(&exceptions).arg(format!("{exceptions}:old"));
+        if session.layout() == Layout::Single {
+            let command = stored_command(&session.scripts, watermarks);
+            return parse_stored(self.calls.call(session, command).await, watermarks.len());
         }
-        for WatermarkUpdate { watermark, exceptions, .. } in watermarks {
-            command.arg(watermark.to_string()).arg(exceptions.len());
-            for (at, outcome) in exceptions {
-                command.arg(at).arg(outcome);
-            }
-        }
-        let answers: Result<Vec<String>, AppendError> = match self.calls.call(session, command).await {
-            Ok(answers) => redis::from_redis_value(answers).map_err(unavailable),
-            Err(error) => Err(error),
-        };
-        match answers {
-            Ok(answers) if answers.len() == watermarks.len() => {
-                let parse = |answer: String| match answer.as_str() {
-                    "ok" => Ok(true),
-                    "newer" => Ok(false),
-                    _ => Err(AppendError::Unavailable(answer)),
-                };
-                answers.into_iter().map(parse).collect()
-            }
-            Ok(_) => vec![Err(unavailable("Redis sent the wrong number of answers")); watermarks.len()],
-            Err(error) => vec![Err(error); watermarks.len()],
-        }
+        // A call in a cluster has keys of one slot only. Each publishes its own notice.
+        let calls = watermarks.chunks(1);
+        let commands = calls.map(|watermark| stored_command(&session.scripts, watermark)).collect();
+        let answers = self.calls.call_each(session, commands).await;
+        answers.into_iter().flat_map(|answer| parse_stored(answer, 1)).collect()
     }
 
     /// Writes a room's head for the present epoch, if the room's hash still has the epoch and seq that the caller has
@@ -96,7 +81,8 @@ impl Log {
     ) -> Result<bool, AppendError> {
         let mut command = redis::cmd("EVALSHA");
         command.arg(&session.scripts.seed.sha);
-        arguments!(command, "seed.lua", KEYS: room_key = keys::room(room), tail_key = keys::tail(room));
+        let check_keys = session.scripts.check_keys(Partition::of(room));
+        arguments!(command, "seed.lua", KEYS[check_keys]: room_key = keys::room(room), tail_key = keys::tail(room));
         arguments!(command, "seed.lua", ARGV:
             known_epoch = expected.map_or_else(String::new, |(epoch, _)| epoch.to_string()),
             known_seq = expected.map_or_else(String::new, |(_, seq)| seq.to_string()),
@@ -116,5 +102,43 @@ impl Log {
         let answer = self.calls.call(session, command).await?;
         let answer: String = redis::from_redis_value(answer).map_err(unavailable)?;
         Ok(answer == "ok")
+    }
+}
+
+/// Creates the call that writes the watermarks of partitions.
+fn stored_command(scripts: &Scripts, watermarks: &[WatermarkUpdate]) -> redis::Cmd {
+    let check_keys = watermarks.first().map_or_else(Vec::new, |first| scripts.check_keys(first.partition));
+    let mut command = redis::cmd("EVALSHA");
+    command.arg(&scripts.stored.sha).arg(4 * watermarks.len() + check_keys.len());
+    for WatermarkUpdate { partition, .. } in watermarks {
+        let exceptions = partition.exceptions();
+        command.arg(partition.stored()).arg(partition.ingest());
+        command.arg(&exceptions).arg(format!("{exceptions}:old"));
+    }
+    command.arg(&check_keys);
+    for WatermarkUpdate { watermark, exceptions, .. } in watermarks {
+        command.arg(watermark.to_string()).arg(exceptions.len());
+        for (at, outcome) in exceptions {
+            command.arg(at).arg(outcome);
+        }
+    }
+    command
+}
+
+/// Reads the answer to a call with `count` watermarks.
+fn parse_stored(answer: Result<Value, AppendError>, count: usize) -> Vec<Result<bool, AppendError>> {
+    let answers: Result<Vec<String>, AppendError> =
+        answer.and_then(|answers| redis::from_redis_value(answers).map_err(unavailable));
+    match answers {
+        Ok(answers) if answers.len() == count => {
+            let parse = |answer: String| match answer.as_str() {
+                "ok" => Ok(true),
+                "newer" => Ok(false),
+                _ => Err(AppendError::Unavailable(answer)),
+            };
+            answers.into_iter().map(parse).collect()
+        }
+        Ok(_) => vec![Err(unavailable("Redis sent the wrong number of answers")); count],
+        Err(error) => vec![Err(error); count],
     }
 }

@@ -1,7 +1,9 @@
 //! The identity of a Redis process, read from INFO. An epoch belongs to one identity: data may only be continued by the
 //! process that wrote them, and not after that process was a replica of another one.
 
-use redis::{RedisError, aio::MultiplexedConnection};
+use redis::{RedisError, aio::ConnectionLike};
+
+use super::layout::Layout;
 
 /// A Redis process since its last promotion. A process that was a replica may hold older data than before, so it counts
 /// as another process after its promotion.
@@ -15,11 +17,13 @@ pub struct ProcessId {
     /// `master_replid` of a master whose data stay as they are: when a first replica attaches, and when no replica was
     /// attached for `repl-backlog-ttl`. Then it clears `master_replid2`. So the id counts only together with a second.
     pub replid: String,
+    /// Whether the process is a node of a cluster.
+    pub layout: Layout,
 }
 
 impl ProcessId {
     /// Asks a process for its identity. Returns `None` if the answer does not contain a `run_id`.
-    pub(super) async fn read(connection: &mut MultiplexedConnection) -> Result<Option<Self>, RedisError> {
+    pub(super) async fn read(connection: &mut impl ConnectionLike) -> Result<Option<Self>, RedisError> {
         let (server, replication): (String, String) = redis::pipe()
             .cmd("INFO")
             .arg("server")
@@ -44,11 +48,19 @@ impl ProcessId {
         let previous = field(replication, "master_replid2").unwrap_or_default();
         let is_promoted = previous.bytes().any(|digit| digit != b'0');
         let replid = field(replication, "master_replid").filter(|_| is_promoted).unwrap_or_default();
-        Some(Self { run_id, replid: replid.to_owned() })
+        Some(Self { run_id, replid: replid.to_owned(), layout: layout_of(server) })
     }
 }
 
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+/// Whether a process is a node of a cluster, from the section `server` of its INFO. Valkey calls the field
+/// `server_mode`.
+pub(super) fn layout_of(server: &str) -> Layout {
+    let mode = field(server, "redis_mode").or_else(|| field(server, "server_mode"));
+    if mode == Some("cluster") { Layout::Cluster } else { Layout::Single }
+}
+
+/// The value of a field of INFO.
+pub(super) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
@@ -69,7 +81,10 @@ mod tests {
     #[test]
     fn promoted_process_does_not_continue_its_earlier_data() {
         let first = process("a", NO_ID);
-        assert_eq!(first, ProcessId { run_id: "r1".to_owned(), replid: String::new() });
+        assert_eq!(
+            first,
+            ProcessId { run_id: "r1".to_owned(), replid: String::new(), layout: Layout::Single }
+        );
         let (promoted, again) = (process("c", "b"), process("e", "d"));
         assert!(promoted.continues("r1", Some(&promoted.replid)) && promoted.continues("r1", None));
         assert!(!promoted.continues("r1", Some(&first.replid)));
@@ -86,7 +101,15 @@ mod tests {
     #[test]
     fn missing_fields_are_accepted_except_the_run_id() {
         let known = ProcessId::parse("run_id:r1\r\n", "").unwrap();
-        assert_eq!(known.replid, "");
+        assert_eq!((known.replid.as_str(), known.layout), ("", Layout::Single));
         assert_eq!(ProcessId::parse("redis_version:7.0.15\r\n", "master_replid:a\r\n"), None);
+    }
+
+    #[test]
+    fn nodes_of_redis_and_valkey_tell_that_they_are_in_a_cluster() {
+        for field in ["redis_mode", "server_mode"] {
+            assert_eq!(layout_of(&format!("# Server\r\n{field}:cluster\r\n")), Layout::Cluster);
+            assert_eq!(layout_of(&format!("# Server\r\n{field}:standalone\r\n")), Layout::Single);
+        }
     }
 }

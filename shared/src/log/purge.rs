@@ -79,7 +79,9 @@ impl Log {
         let session = self.session_of(room).await.map_err(unavailable)?;
         let header = Header { room: room.as_str(), kind: TYPE_MARKS, ..Header::default() }.encode();
         let mut command = redis::cmd("EVALSHA");
-        command.arg(&session.scripts.blank.sha).arg(1).arg(Partition::of(room).ingest()).arg(header);
+        let check_keys = session.scripts.check_keys(Partition::of(room));
+        command.arg(&session.scripts.blank.sha).arg(1 + check_keys.len()).arg(Partition::of(room).ingest());
+        command.arg(&check_keys).arg(header);
         let answer = self.calls.call(&session, command).await?;
         let (at_ms, ingest): (i64, String) = redis::from_redis_value(answer).map_err(unavailable)?;
         let ingest = Some(ingest.parse().map_err(unavailable)?);

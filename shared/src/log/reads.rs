@@ -2,9 +2,10 @@
 
 use super::{
     append::AppendError,
-    calls::unavailable,
+    calls::{no_session, unavailable},
     commands::{Log, MAX_ATTEMPTS, head_keeps_changing},
     keys::{self, Partition},
+    moving::MoveRetry,
     tail::{self, TailPart, TailRead},
     timing::RoundTrip,
 };
@@ -33,8 +34,25 @@ impl Log {
     }
 
     /// Reads a room's head and, if `part` is given, this part of the tail: see [`Log::read`]. Uses the connection for
-    /// reads, so that no append waits behind a tail.
+    /// reads, so that no append waits behind a tail. While the room's partition moves, the read is repeated.
     pub async fn read_part(
+        &self,
+        room: &RoomId,
+        part: Option<TailPart>,
+        not_before: Epoch,
+        process: Option<&str>,
+        users: &[&str],
+    ) -> Result<TailRead, AppendError> {
+        let mut moving = MoveRetry::default();
+        loop {
+            let result = self.try_read(room, part, not_before, process, users).await;
+            if !moving.waits_after(&result).await {
+                return result;
+            }
+        }
+    }
+
+    async fn try_read(
         &self,
         room: &RoomId,
         part: Option<TailPart>,
@@ -45,7 +63,7 @@ impl Log {
         let accepts_any_epoch = sabotage::is_removed("a head of an earlier epoch is not answered");
         let not_before = if accepts_any_epoch { Epoch(0) } else { not_before };
         for _ in 0..MAX_ATTEMPTS {
-            let session = self.session_of(room).await.map_err(unavailable)?;
+            let session = self.session_of(room).await.map_err(no_session)?;
             if process.is_some_and(|process| process != session.run_id()) {
                 // The session and the caller's subscription use different Redis processes, and only one of these
                 // processes is still in use. A new connection shows which one.
@@ -80,7 +98,7 @@ impl Log {
                 }
                 Some((head, _)) if head.epoch >= session.epoch => {
                     // The session is out of date, because the head or `not_before` has a later epoch.
-                    self.calls.sessions.discard(&session);
+                    self.end_partition(&session, Partition::of(room));
                 }
                 _ => self.seed(&session, room).await?,
             }
@@ -88,12 +106,15 @@ impl Log {
         Err(head_keeps_changing())
     }
 
-    /// Reads the heads of rooms from Redis; `None` for a room that is not seeded in the present epoch.
+    /// Reads the heads of rooms from Redis; `None` for a room that is not seeded in the present epoch, or whose shard
+    /// of a cluster does not answer.
     pub async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Option<(Epoch, Seq)>>, AppendError> {
-        let by_session = self
-            .by_session(rooms.iter().enumerate().collect(), |(_, room)| Partition::of(room))
-            .await
-            .map_err(unavailable)?;
+        let (is_cluster, indexed) = (self.calls.sessions.is_cluster(), rooms.iter().enumerate().collect());
+        let by_session = if is_cluster {
+            self.by_current_session(indexed, |(_, room)| Partition::of(room))
+        } else {
+            self.by_session(indexed, |(_, room)| Partition::of(room)).await.map_err(unavailable)?
+        };
         let mut heads = vec![None; rooms.len()];
         for (session, rooms) in by_session {
             let mut pipe = redis::pipe();
@@ -101,7 +122,11 @@ impl Log {
                 pipe.cmd("HMGET").arg(keys::room(room)).arg("epoch").arg("seq");
             }
             let found: Vec<(Option<u64>, Option<u64>)> =
-                self.timed(RoundTrip::Heads, self.calls.read(&session, &pipe)).await?;
+                match self.timed(RoundTrip::Heads, self.calls.read(&session, &pipe)).await {
+                    Ok(found) => found,
+                    Err(_) if is_cluster => continue,
+                    Err(error) => return Err(error),
+                };
             let head = |(epoch, seq): (Option<u64>, Option<u64>)| Some((Epoch(epoch?), Seq(seq?)));
             let is_current = |(epoch, _): &(Epoch, Seq)| *epoch == session.epoch;
             for ((index, _), found) in rooms.into_iter().zip(found) {

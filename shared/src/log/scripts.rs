@@ -1,8 +1,12 @@
 //! The Lua scripts that write the log. The first line of each text contains the epoch, and Redis calls a script by the
-//! SHA-1 of its text. So a process for which another epoch was opened does not have the script.
+//! SHA-1 of its text. So a process for which another epoch was opened does not have the script. In a Redis Cluster the
+//! text then compares the epoch of the partition, because a slot may move away and come back.
 
+use super::{keys::Partition, layout::Layout};
 use crate::{ids::Epoch, limits::MAX_SLOW_MODE_S, role, sabotage};
 
+/// The check of the partition's epoch, for all scripts of a cluster.
+const EPOCH_CHECK_LUA: &str = include_str!("epoch_check.lua");
 /// The function that formats times, for scripts that publish frames.
 const RFC3339_LUA: &str = include_str!("rfc3339.lua");
 /// The functions that write a room's tail and head, for scripts that append events.
@@ -19,12 +23,20 @@ pub struct Script {
 }
 
 impl Script {
-    /// Joins the parts of a script, after a first line that contains the epoch.
-    fn bind_to_epoch(parts: &[&str], epoch: Epoch) -> Self {
+    /// Joins the parts of a script, after a first line that contains the epoch. In a cluster the script also checks the
+    /// epoch of the partition, and publishes on sharded channels.
+    fn bind_to_epoch(parts: &[&str], epoch: Epoch, layout: Layout) -> Self {
         use sha1::{Digest, Sha1};
+        let parts = match layout {
+            Layout::Single => parts.concat(),
+            Layout::Cluster => {
+                [EPOCH_CHECK_LUA, &parts.concat().replace("redis.call('PUBLISH'", "redis.call('SPUBLISH'")]
+                    .concat()
+            }
+        };
         let epoch =
             if sabotage::is_removed("the text of a script holds its epoch") { Epoch(1) } else { epoch };
-        let text = format!("local EPOCH = '{epoch}'\n{}", sabotage::without_rules(&parts.concat()));
+        let text = format!("local EPOCH = '{epoch}'\n{}", sabotage::without_rules(&parts));
         let sha = format!("{:x}", Sha1::digest(text.as_bytes()));
         Self { text, sha }
     }
@@ -33,6 +45,7 @@ impl Script {
 /// The scripts of one epoch; each field has the name of its file.
 #[derive(Debug, Clone)]
 pub struct Scripts {
+    layout: Layout,
     pub append: Script,
     pub append_many: Script,
     pub marks: Script,
@@ -44,29 +57,58 @@ pub struct Scripts {
 
 impl Scripts {
     /// Returns the scripts for an epoch.
-    pub fn of(epoch: Epoch) -> Self {
+    pub fn of(epoch: Epoch, layout: Layout) -> Self {
+        let bind = |parts: &[&str]| Script::bind_to_epoch(parts, epoch, layout);
         let roles = role::ranks_as_lua();
         let slow_mode = format!("local MAX_SLOW_MODE_S = {MAX_SLOW_MODE_S}\n");
         let append = [&roles, RFC3339_LUA, TAIL_LUA, BACKLOG_LUA, &slow_mode, include_str!("append.lua")];
         Self {
-            append: Script::bind_to_epoch(&append, epoch),
-            append_many: Script::bind_to_epoch(
-                &[&roles, RFC3339_LUA, TAIL_LUA, include_str!("append_many.lua")],
-                epoch,
-            ),
-            marks: Script::bind_to_epoch(
-                &[&roles, RFC3339_LUA, BACKLOG_LUA, include_str!("marks.lua")],
-                epoch,
-            ),
-            live: Script::bind_to_epoch(&[&roles, include_str!("live.lua")], epoch),
-            stored: Script::bind_to_epoch(&[include_str!("stored.lua")], epoch),
-            seed: Script::bind_to_epoch(&[include_str!("seed.lua")], epoch),
-            blank: Script::bind_to_epoch(&[include_str!("blank.lua")], epoch),
+            layout,
+            append: bind(&append),
+            append_many: bind(&[&roles, RFC3339_LUA, TAIL_LUA, include_str!("append_many.lua")]),
+            marks: bind(&[&roles, RFC3339_LUA, BACKLOG_LUA, include_str!("marks.lua")]),
+            live: bind(&[&roles, include_str!("live.lua")]),
+            stored: bind(&[include_str!("stored.lua")]),
+            seed: bind(&[include_str!("seed.lua")]),
+            blank: bind(&[include_str!("blank.lua")]),
+        }
+    }
+
+    /// The keys that a call in this partition declares after the keys of the script: see `epoch_check.lua`. A single
+    /// Redis needs none.
+    pub fn check_keys(&self, partition: Partition) -> Vec<String> {
+        match self.layout {
+            Layout::Single => Vec::new(),
+            Layout::Cluster => vec![partition.epoch_mark(), partition.absent()],
         }
     }
 
     /// All scripts, for loading them into a Redis process.
     pub fn all(&self) -> [&Script; 7] {
         [&self.append, &self.append_many, &self.marks, &self.live, &self.stored, &self.seed, &self.blank]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_of_a_single_redis_contain_no_check() {
+        let scripts = Scripts::of(Epoch(5), Layout::Single);
+        assert_eq!(scripts.seed.text, format!("local EPOCH = '5'\n{}", include_str!("seed.lua")));
+        assert!(scripts.all().iter().all(|script| !script.text.contains("SPUBLISH")));
+        assert!(scripts.check_keys(Partition(7)).is_empty());
+    }
+
+    #[test]
+    fn scripts_of_a_cluster_check_the_epoch_first() {
+        let scripts = Scripts::of(Epoch(5), Layout::Cluster);
+        let begin = format!("local EPOCH = '5'\n{EPOCH_CHECK_LUA}");
+        for script in scripts.all() {
+            assert!(script.text.starts_with(&begin) && !script.text.contains("'PUBLISH'"), "{}", script.text);
+        }
+        assert!(scripts.append_many.text.contains("redis.call('SPUBLISH', room_key"));
+        assert_eq!(scripts.check_keys(Partition(7)), ["{07}:epoch", "{07}:none"]);
     }
 }

@@ -1,10 +1,14 @@
 //! A session is a shard with an open epoch: persistence has opened the epoch for the shard's Redis process, and the
 //! process has loaded the scripts of the epoch. Every write uses a session, so no write reaches a Redis process without
 //! an open epoch. When the process is restarted or another one is promoted, the shard's connections break, and a new
-//! session is opened.
+//! session is opened. In a Redis Cluster a shard has one session for each epoch of its partitions.
 
+mod effect;
 mod holder;
+mod marks;
+mod opening;
 mod shard;
+mod slots;
 
 use std::{
     sync::Arc,
@@ -15,16 +19,17 @@ use redis::{RedisError, aio::MultiplexedConnection};
 use thiserror::Error;
 
 use super::{
-    RedisClient,
-    authority::{Authority, AuthorityError, OpenedEpoch},
-    keys::{Partition, PartitionSet},
-    scripts::Scripts,
+    authority::AuthorityError, checks::NodeProblem, keys::PartitionSet, layout::Layout, map_watch::MapError,
+    scripts::Scripts, shard_map::NodeAddress,
 };
-use crate::{ids::Epoch, sabotage};
+use crate::ids::Epoch;
+pub(super) use effect::SessionEffect;
 pub(super) use holder::SessionHolder;
+pub(super) use marks::read_each_mark;
+pub use marks::{EpochMarks, MarkedProcess};
+pub(super) use shard::CONNECT_TIMEOUT;
 use shard::Shard;
 pub use shard::connect_to_process;
-pub(super) use shard::CONNECT_TIMEOUT;
 
 /// Why there is no session.
 #[derive(Debug, Error)]
@@ -37,12 +42,17 @@ pub enum SessionError {
     NoRunId,
     #[error("the address of Redis leads to several processes")]
     TwoProcesses,
-    /// Rows of a later version may say so. This version has one session for all partitions, so it needs one epoch.
-    #[error(
-        "the partitions have different epochs, as in a Redis Cluster, which this version does not support; \
-         use a version that does, or another Redis"
-    )]
-    DifferentEpochs,
+    #[error("Redis Cluster: {0}")]
+    Unsuitable(#[from] NodeProblem),
+    #[error(transparent)]
+    Map(#[from] MapError),
+    #[error("no node of the Redis Cluster owns the slot of partition {0}; see CLUSTER INFO")]
+    NoMaster(u16),
+    /// The partition is moving to another process of the cluster; the caller may try again.
+    #[error("the partition is moving to another Redis process")]
+    PartitionMoves,
+    #[error("Redis was changed into a cluster, or a cluster into a single Redis")]
+    OtherLayout,
     #[error("shutting down")]
     ShuttingDown,
     /// The attempt to open a session took too long, or an attempt of another caller has just failed.
@@ -51,14 +61,15 @@ pub enum SessionError {
 }
 
 /// A shard with an open epoch. All callers share the session until it fails.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Session {
     shard: Arc<Shard>,
-    /// The partitions for which the epoch was opened. The session serves only their keys.
+    /// The partitions that the session serves. When one of them moves, another session with the same epoch serves the
+    /// others.
     pub partitions: PartitionSet,
     pub epoch: Epoch,
     epoch_opened_at: Instant,
-    pub(super) scripts: Scripts,
+    pub(super) scripts: Arc<Scripts>,
 }
 
 impl Session {
@@ -80,7 +91,17 @@ impl Session {
 
     /// The id by which Redis distinguishes its processes; a restarted process has a new one.
     pub fn run_id(&self) -> &str {
-        self.shard.run_id()
+        &self.shard.process().run_id
+    }
+
+    /// The address of the process.
+    pub fn address(&self) -> &NodeAddress {
+        &self.shard.address
+    }
+
+    /// Whether the process is a node of a cluster.
+    pub fn layout(&self) -> Layout {
+        self.shard.process().layout
     }
 
     /// Time since the epoch was opened.
@@ -88,51 +109,11 @@ impl Session {
         self.epoch_opened_at.elapsed()
     }
 
-    /// Opens a session for all partitions. `last` is the previous session. If persistence is unavailable and the new
-    /// connection leads to the same Redis process as `last`, the new session continues the epoch of `last`.
-    async fn open(
-        client: &RedisClient,
-        authority: &dyn Authority,
-        last: Option<Arc<Session>>,
-    ) -> Result<Self, SessionError> {
-        let shard = Arc::new(Shard::open(client).await?);
-        let partitions: Vec<Partition> = PartitionSet::ALL.iter().collect();
-        let opened = match (authority.open_epochs(shard.run_id(), &partitions).await, last) {
-            (Ok(opened), _) => common_epoch(&opened).ok_or(SessionError::DifferentEpochs)?,
-            (Err(AuthorityError::Unavailable(_)), Some(last))
-                if shard.continues(&last.shard)
-                    || sabotage::is_removed("only the same process continues its epoch") =>
-            {
-                OpenedEpoch { epoch: last.epoch, age: last.epoch_age() }
-            }
-            (Err(error), _) => return Err(error.into()),
-        };
-        let scripts = Scripts::of(opened.epoch);
-        let mut pipe = redis::pipe();
-        for script in scripts.all() {
-            pipe.cmd("SCRIPT").arg("LOAD").arg(&script.text).ignore();
-        }
-        let () = pipe.query_async(&mut shard.connection()).await?;
-        let epoch_opened_at = Instant::now().checked_sub(opened.age).unwrap_or_else(Instant::now);
-        Ok(Self { shard, partitions: PartitionSet::ALL, epoch: opened.epoch, epoch_opened_at, scripts })
+    /// Whether both sessions use the same connections.
+    fn shares_shard(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shard, &other.shard)
     }
-}
-
-/// The epoch of all partitions; `None` if they have different epochs.
-fn common_epoch(opened: &[(Partition, OpenedEpoch)]) -> Option<OpenedEpoch> {
-    let (_, first) = opened.first()?;
-    opened.iter().all(|(_, other)| other.epoch == first.epoch).then_some(*first)
 }
 
 /// Items that are split by the sessions of their partitions: each session with its items.
 pub type BySession<T> = Vec<(Arc<Session>, Vec<T>)>;
-
-/// Whether the error means that the session's connection or its Redis process is unusable.
-pub(super) fn ends_session(error: &RedisError) -> bool {
-    error.is_unrecoverable_error()
-        || error.is_timeout()
-        || matches!(
-            error.code(),
-            Some("NOSCRIPT" | "READONLY" | "LOADING" | "MASTERDOWN" | "MISCONF" | "UNBLOCKED")
-        )
-}

@@ -1,4 +1,5 @@
-//! Which session serves a partition, a room or a user, and the PING that finds dead connections.
+//! Which session serves a partition, a room or a user, and the heartbeat that finds dead connections and partitions
+//! whose epoch has ended.
 
 use std::sync::Arc;
 
@@ -6,11 +7,15 @@ use redis::{RedisError, Value};
 
 use super::{
     commands::Log,
-    keys::Partition,
-    session::{BySession, Session, SessionError},
+    keys::{Partition, PartitionSet},
+    layout::Layout,
+    session::{BySession, Session, SessionError, read_each_mark},
     timing::RoundTrip,
 };
-use crate::ids::{RoomId, UserId};
+use crate::{
+    ids::{RoomId, UserId},
+    sabotage,
+};
 
 impl Log {
     /// Returns the Redis session of a partition. Opens a session if none is open.
@@ -61,24 +66,52 @@ impl Log {
         self.calls.sessions.discard(session);
     }
 
-    /// Stops using a session if the error means that its connection or its process is unusable.
+    /// Stops using a session for a partition whose epoch has ended. In a Redis Cluster the session still serves its
+    /// other partitions.
+    pub fn end_partition(&self, session: &Arc<Session>, partition: Partition) {
+        self.calls.sessions.end_partitions(session, [partition].into_iter().collect());
+    }
+
+    /// Stops using a session if the error means that its connection or its process is unusable. Stops using it for
+    /// those partitions that it no longer serves, according to the error.
     pub fn discard_if_unusable(&self, session: &Arc<Session>, error: &RedisError) {
         self.calls.discard_if_unusable(session, error);
     }
 
-    /// Sends a PING on both connections of each session, and discards a session if one of its connections is unusable.
-    pub(super) async fn ping_sessions(&self) {
-        let Ok(sessions) = self.sessions().await else { return };
-        for session in sessions {
-            self.ping(&session).await;
+    /// Sends a heartbeat on both connections of each session, and discards a session if one of its connections is
+    /// unusable. Opens the sessions that are missing. Shards of a cluster do not wait for each other.
+    pub(super) async fn check_sessions(self: &Arc<Self>) {
+        if !self.calls.sessions.is_cluster() {
+            let Ok(sessions) = self.sessions().await else { return };
+            for session in sessions {
+                self.check_session(&session).await;
+            }
+            return;
+        }
+        for (session, _) in self.by_current_session(Partition::all().collect(), |partition| *partition) {
+            let log = self.clone();
+            tokio::spawn(async move { log.check_session(&session).await });
+        }
+        // One partition of each address is enough, because the sessions of an address are opened together.
+        let Some(map) = self.map_watch().current() else { return };
+        for address in map.addresses() {
+            let mut partitions = map.partitions_of(&address).iter();
+            if let Some(partition) = partitions.find(|partition| self.current_session(*partition).is_none()) {
+                let log = self.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = log.session(partition).await {
+                        tracing::debug!(%error, %address, "a shard of the Redis Cluster has no session");
+                    }
+                });
+            }
         }
     }
 
-    async fn ping(&self, session: &Arc<Session>) {
+    async fn check_session(&self, session: &Arc<Session>) {
         let ping = redis::cmd("PING");
-        let (mut connection, mut reads) = (session.connection(), session.reads_connection());
-        let (answer, answer_to_read): (Result<Value, _>, Result<Value, _>) = tokio::join!(
-            self.timed(RoundTrip::Ping, ping.query_async(&mut connection)),
+        let mut reads = session.reads_connection();
+        let (answer, answer_to_read): (Result<(), _>, Result<Value, _>) = tokio::join!(
+            self.timed(RoundTrip::Ping, self.check_epoch(session)),
             ping.query_async(&mut reads)
         );
         if let Err(error) = answer {
@@ -91,5 +124,31 @@ impl Log {
         {
             self.discard_if_unusable(session, &error);
         }
+    }
+
+    /// Sends a PING. In a cluster reads the marks of the session's partitions instead, because a process that was
+    /// demoted, or whose slot has moved away, also answers to PING.
+    async fn check_epoch(&self, session: &Arc<Session>) -> Result<(), RedisError> {
+        let mut connection = session.connection();
+        if session.layout() == Layout::Single
+            || sabotage::is_removed("the heartbeat reads the marks of the partitions")
+        {
+            return redis::cmd("PING").query_async::<Value>(&mut connection).await.map(|_| ());
+        }
+        let partitions: Vec<Partition> = session.partitions.iter().collect();
+        let answers = read_each_mark(&mut connection, &partitions).await?;
+        let mut ended = Vec::new();
+        for (partition, answer) in partitions.into_iter().zip(answers) {
+            match answer {
+                Ok(Some(mark)) if mark == session.epoch.to_string() => {}
+                Ok(_) => ended.push(partition),
+                Err(error) => self.discard_if_unusable(session, &error),
+            }
+        }
+        let ended: PartitionSet = ended.into_iter().collect();
+        if !ended.is_empty() {
+            self.calls.sessions.end_partitions(session, ended);
+        }
+        Ok(())
     }
 }

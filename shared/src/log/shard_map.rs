@@ -1,12 +1,19 @@
-//! Which master of a Redis Cluster owns each partition. Computes the slot of a partition, and reads the owners from the
-//! answer to CLUSTER SLOTS. An answer that breaks a rule of the protocol is refused as a whole.
+//! Which Redis process serves each partition: one process serves all, or each master of a Redis Cluster some. Computes
+//! the slot of a partition, and reads the owners from the answer to CLUSTER SLOTS. An answer that breaks a rule of the
+//! protocol is refused as a whole.
 
-use std::sync::Arc;
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use redis::Value;
 use thiserror::Error;
 
-use super::keys::Partition;
+use super::{
+    keys::{PARTITIONS, Partition, PartitionSet},
+    layout::Layout,
+};
 
 /// Number of slots of every cluster.
 const SLOTS: u16 = 16_384;
@@ -21,15 +28,26 @@ const MAX_HOST_BYTES: usize = 255;
 pub struct ShardMapError(&'static str);
 
 /// The address of a node for clients.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeAddress {
     pub host: Arc<str>,
     pub port: u16,
 }
 
-/// The masters of all partitions, as one node of the cluster knows them.
+impl fmt::Display for NodeAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// The masters of all partitions, as one node of the cluster knows them, or the one Redis without a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardMap {
+    layout: Layout,
     /// In the order of the partitions. `None` if the slot has no owner, or the owner's host is unknown.
     masters: Vec<Option<NodeAddress>>,
 }
@@ -42,7 +60,24 @@ pub fn slot_of(tag: &str) -> u16 {
     crc % SLOTS
 }
 
+/// The partition whose slot this is, or `None` if the slot belongs to no partition.
+pub(super) fn partition_of_slot(slot: u16) -> Option<Partition> {
+    PARTITION_SLOTS
+        .iter()
+        .zip(Partition::all())
+        .find_map(|(own, partition)| (*own == slot).then_some(partition))
+}
+
+/// The slots of all partitions, in their order.
+static PARTITION_SLOTS: LazyLock<Vec<u16>> =
+    LazyLock::new(|| Partition::all().map(|partition| slot_of(&format!("{:02}", partition.0))).collect());
+
 impl ShardMap {
+    /// The map of a Redis that is not a cluster: it serves all partitions.
+    pub fn single(address: NodeAddress) -> Self {
+        Self { layout: Layout::Single, masters: vec![Some(address); usize::from(PARTITIONS)] }
+    }
+
     /// Reads an answer to CLUSTER SLOTS. `asked_host` is the host that was asked. A node that does not know its own
     /// host leaves it out, and then it is this host.
     pub fn parse(answer: &Value, asked_host: &str) -> Result<Self, ShardMapError> {
@@ -50,8 +85,7 @@ impl ShardMap {
         if ranges.len() > usize::from(SLOTS) {
             return Err(ShardMapError("more ranges than slots"));
         }
-        let slots: Vec<u16> =
-            Partition::all().map(|partition| slot_of(&format!("{:02}", partition.0))).collect();
+        let slots = &*PARTITION_SLOTS;
         let (mut masters, mut is_owned) = (vec![None; slots.len()], vec![false; slots.len()]);
         for range in ranges {
             let (first, last, master) = parse_range(range, asked_host)?;
@@ -63,12 +97,30 @@ impl ShardMap {
                 masters[index] = master.clone();
             }
         }
-        Ok(Self { masters })
+        Ok(Self { layout: Layout::Cluster, masters })
     }
 
     /// The address of the partition's master. `None` if nobody owns the slot, or the owner's host is unknown.
     pub fn master(&self, partition: Partition) -> Option<&NodeAddress> {
         self.masters.get(usize::from(partition.0))?.as_ref()
+    }
+
+    /// Whether the map is that of a cluster.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The addresses of all masters, each once, in ascending order.
+    pub fn addresses(&self) -> Vec<NodeAddress> {
+        let mut addresses: Vec<NodeAddress> = self.masters.iter().flatten().cloned().collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses
+    }
+
+    /// The partitions whose master has this address.
+    pub fn partitions_of(&self, address: &NodeAddress) -> PartitionSet {
+        Partition::all().filter(|partition| self.master(*partition) == Some(address)).collect()
     }
 }
 
@@ -164,6 +216,32 @@ mod tests {
             assert_eq!(host_and_port(partition), expected, "{partition:?}");
         }
         assert_eq!(parse(Vec::new()).unwrap().master(Partition(0)), None);
+    }
+
+    #[test]
+    fn map_lists_each_master_with_its_partitions() {
+        let map = parse(vec![
+            range(0, 801, text("10.0.0.2"), 7001),
+            range(802, 8000, text("10.0.0.1"), 7001),
+            range(8001, 16_383, text("10.0.0.2"), 7001),
+        ])
+        .unwrap();
+        let addresses = map.addresses();
+        let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            (texts, map.layout()),
+            (vec!["10.0.0.1:7001".into(), "10.0.0.2:7001".into()], Layout::Cluster)
+        );
+        let sizes = addresses.iter().map(|address| map.partitions_of(address).iter().count());
+        assert_eq!(sizes.sum::<usize>(), 64);
+        assert!(map.partitions_of(&addresses[1]).contains(Partition(7)), "the slot of {{07}} is 801");
+        assert_eq!((partition_of_slot(801), partition_of_slot(802)), (Some(Partition(7)), None));
+        let single = ShardMap::single(NodeAddress { host: "::1".into(), port: 6379 });
+        assert_eq!(
+            (single.layout(), single.addresses()[0].to_string()),
+            (Layout::Single, "[::1]:6379".into())
+        );
+        assert_eq!(single.partitions_of(&single.addresses()[0]), PartitionSet::ALL);
     }
 
     #[test]

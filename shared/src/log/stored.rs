@@ -18,8 +18,9 @@ use tokio::sync::oneshot;
 use super::{
     append::Accepted,
     keys::{PARTITIONS, Partition},
+    layout::Layout,
     record::IngestId,
-    session::{Session, SessionHolder, ends_session},
+    session::{Session, SessionEffect, SessionHolder},
 };
 use crate::{
     ids::{Epoch, RoomId},
@@ -202,16 +203,25 @@ impl Watermarks {
     }
 
     /// Reads the watermarks of the partitions with awaited events.
-    async fn poll_awaited_partitions(&self) {
+    async fn poll_awaited_partitions(self: &Arc<Self>) {
         let awaited: Vec<_> = Partition::all().filter(|p| !self.progress(*p).waiters.is_empty()).collect();
         if !awaited.is_empty() {
             self.poll_partitions(&awaited).await;
         }
     }
 
-    /// Reads the watermarks of partitions.
-    async fn poll_partitions(&self, partitions: &[Partition]) {
-        let by_session = self.sessions.by_session(partitions.to_vec(), |partition| *partition).await;
+    /// Reads the watermarks of partitions. Shards of a cluster are read at the same time, and a partition without a
+    /// session is left out, so that a shard which does not answer delays no other.
+    async fn poll_partitions(self: &Arc<Self>, partitions: &[Partition]) {
+        let partition_of = |partition: &Partition| *partition;
+        if self.sessions.is_cluster() {
+            for (session, partitions) in self.sessions.by_current_session(partitions.to_vec(), partition_of) {
+                let watermarks = self.clone();
+                tokio::spawn(async move { watermarks.poll_in_session(&session, &partitions).await });
+            }
+            return;
+        }
+        let by_session = self.sessions.by_session(partitions.to_vec(), partition_of).await;
         for (session, partitions) in by_session.unwrap_or_default() {
             self.poll_in_session(&session, &partitions).await;
         }
@@ -225,14 +235,22 @@ impl Watermarks {
                 Ok(Some(epoch)) if epoch > session.epoch => {
                     // Another epoch was opened after the session's. Events that are appended in the session's epoch
                     // would never be stored, so the session must end.
-                    self.sessions.discard(session);
-                    return;
+                    self.sessions.end_partitions(session, [*partition].into_iter().collect());
+                    if session.layout() == Layout::Single {
+                        return;
+                    }
                 }
                 Ok(_) => {}
                 Err(error) => {
                     tracing::debug!(%error, "reading the stored watermark failed");
-                    if ends_session(&error) {
-                        self.sessions.discard(session);
+                    match SessionEffect::of(&error) {
+                        SessionEffect::Ended => self.sessions.discard(session),
+                        SessionEffect::PartitionsEnded(ended) => {
+                            self.sessions.end_partitions(session, ended);
+                            continue;
+                        }
+                        SessionEffect::SlotMoves => continue,
+                        SessionEffect::None => {}
                     }
                     return;
                 }

@@ -1,20 +1,27 @@
-//! Holds the session of each partition, and opens a session for a partition that has none. All partitions are at one
-//! Redis, so one attempt to open runs at a time, and its session is stored for all partitions. Items of many partitions
-//! are split by session, so that the caller makes one call for each session.
+//! Holds the session of each partition, and opens a session for a partition that has none. One attempt to open runs at
+//! a time for each address of the map. It opens the sessions of all partitions of this address that have none. Items of
+//! many partitions are split by session, so that the caller makes one call for each session.
 
 use std::{
-    sync::{Arc, Mutex as SyncMutex, PoisonError},
+    collections::HashMap,
+    sync::{Arc, Mutex as SyncMutex, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwapOption;
 use tokio::sync::Mutex;
 
-use super::{BySession, Session, SessionError};
+use super::{
+    BySession, Session, SessionError, Shard,
+    opening::{LastEpoch, LastEpochs, open_sessions},
+    slots::Slots,
+};
 use crate::log::{
     RedisClient,
     authority::Authority,
-    keys::{PARTITIONS, Partition, PartitionSet},
+    keys::{Partition, PartitionSet},
+    layout::Layout,
+    map_watch::MapWatch,
+    shard_map::{NodeAddress, ShardMap},
 };
 
 /// Limit for one attempt to open a session, including the answer of persistence.
@@ -22,66 +29,40 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(6);
 /// Minimum interval between attempts to open a session, so that an outage does not cause too many attempts.
 const REOPEN_INTERVAL: Duration = Duration::from_millis(100);
 
-/// For each partition its session, or none. Reads take no lock.
-struct Slots<S> {
-    slots: [ArcSwapOption<S>; PARTITIONS as usize],
-    /// Locked by every change. Otherwise a session that is discarded while it is being stored could stay in some slots.
-    changes: SyncMutex<()>,
+/// Why the last attempt to open the sessions of an address gave a partition no session.
+enum OpenFailure {
+    /// The process does not serve the partition, or its slot is moving.
+    PartitionMoves,
+    Failed(String),
 }
 
-impl<S> Slots<S> {
-    fn new() -> Self {
-        Self { slots: std::array::from_fn(|_| ArcSwapOption::empty()), changes: SyncMutex::new(()) }
-    }
-
-    fn slot(&self, partition: Partition) -> &ArcSwapOption<S> {
-        &self.slots[usize::from(partition.0)]
-    }
-
-    fn get(&self, partition: Partition) -> Option<Arc<S>> {
-        self.slot(partition).load_full()
-    }
-
-    fn lock_changes(&self) -> std::sync::MutexGuard<'_, ()> {
-        // A poisoned lock is usable, because each slot is changed as a whole.
-        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn store(&self, partitions: PartitionSet, session: &Arc<S>) {
-        let _changes = self.lock_changes();
-        partitions.iter().for_each(|partition| self.slot(partition).store(Some(session.clone())));
-    }
-
-    /// Empties those slots of `partitions` that hold this session. Returns whether there was one.
-    fn clear(&self, partitions: PartitionSet, session: &Arc<S>) -> bool {
-        let _changes = self.lock_changes();
-        let mut cleared = false;
-        for slot in partitions.iter().map(|partition| self.slot(partition)) {
-            if slot.load().as_ref().is_some_and(|held| Arc::ptr_eq(held, session)) {
-                slot.store(None);
-                cleared = true;
-            }
+impl From<&OpenFailure> for SessionError {
+    fn from(failure: &OpenFailure) -> Self {
+        match failure {
+            OpenFailure::PartitionMoves => Self::PartitionMoves,
+            OpenFailure::Failed(error) => Self::AttemptFailed(error.clone()),
         }
-        cleared
     }
 }
 
-/// The result of the last attempt to open a session, and the last session.
+/// The result of the last attempt to open the sessions of an address.
 #[derive(Default)]
 struct OpenHistory {
-    /// Time and error of the last attempt, if it failed.
-    failed: Option<(Instant, String)>,
-    /// The session that was opened last, even if it is discarded.
-    last: Option<Arc<Session>>,
+    /// Time and reason of the last attempt, if it failed.
+    failed: Option<(Instant, OpenFailure)>,
+    /// The shard that was opened last.
+    shard: Weak<Shard>,
 }
 
 /// Holds the session of each partition, and opens another one after a session is discarded.
 pub struct SessionHolder {
     client: RedisClient,
+    map_watch: Arc<MapWatch>,
     authority: Arc<dyn Authority>,
     slots: Slots<Session>,
-    /// Locked during an attempt to open a session of the client's address.
-    opening: Mutex<OpenHistory>,
+    last: SyncMutex<Box<LastEpochs>>,
+    /// For each address a lock that is held during an attempt to open its sessions.
+    openings: SyncMutex<HashMap<NodeAddress, Arc<Mutex<OpenHistory>>>>,
     /// The runtime on which the log was started. All connections run on this runtime, because the runtime of a caller
     /// may end.
     runtime: tokio::runtime::Handle,
@@ -89,9 +70,26 @@ pub struct SessionHolder {
 
 impl SessionHolder {
     /// Creates the holder without a connection. All connections run on the current runtime.
-    pub fn new(client: RedisClient, authority: Arc<dyn Authority>) -> Self {
-        let runtime = tokio::runtime::Handle::current();
-        Self { client, authority, slots: Slots::new(), opening: Mutex::default(), runtime }
+    pub fn new(client: RedisClient, map_watch: Arc<MapWatch>, authority: Arc<dyn Authority>) -> Self {
+        Self {
+            client,
+            map_watch,
+            authority,
+            slots: Slots::new(),
+            last: SyncMutex::new(Box::new(std::array::from_fn(|_| None))),
+            openings: SyncMutex::default(),
+            runtime: tokio::runtime::Handle::current(),
+        }
+    }
+
+    /// The map of the shards.
+    pub fn map_watch(&self) -> &Arc<MapWatch> {
+        &self.map_watch
+    }
+
+    /// Whether the Redis is a cluster, as far as it is known.
+    pub fn is_cluster(&self) -> bool {
+        self.map_watch.current().is_some_and(|map| map.layout() == Layout::Cluster)
     }
 
     /// Returns the session of a partition; opens one if there is none. Callers that arrive during an attempt share its
@@ -101,33 +99,100 @@ impl SessionHolder {
             return Ok(session);
         }
         let called_at = Instant::now();
-        let mut opening = self.opening.lock().await;
+        let map = self.map_watch.get().await?;
+        let Some(address) = map.master(partition) else {
+            self.map_watch.refresh();
+            return Err(SessionError::NoMaster(partition.0));
+        };
+        let opening = self.openings().entry(address.clone()).or_default().clone();
+        let mut opening = opening.lock().await;
         if let Some(session) = self.slots.get(partition) {
             return Ok(session);
         }
-        if let Some((at, error)) = &opening.failed
+        if let Some((at, failure)) = &opening.failed
             && (*at >= called_at || at.elapsed() < REOPEN_INTERVAL)
         {
-            return Err(SessionError::AttemptFailed(error.clone()));
+            return Err(failure.into());
         }
-        let (client, authority, last) = (self.client.clone(), self.authority.clone(), opening.last.clone());
-        let attempt = async move { Session::open(&client, authority.as_ref(), last).await };
-        let attempt = self.runtime.spawn(tokio::time::timeout(OPEN_TIMEOUT, attempt)).await;
-        let opened = attempt.map_err(|_| SessionError::ShuttingDown)?;
-        match opened.unwrap_or_else(|_| Err(SessionError::AttemptFailed("opening took too long".to_owned())))
-        {
-            Ok(session) => {
-                let session = Arc::new(session);
-                tracing::info!(epoch = %session.epoch, run_id = session.run_id(), "Redis session opened");
-                *opening = OpenHistory { failed: None, last: Some(session.clone()) };
-                self.slots.store(session.partitions, &session);
-                Ok(session)
+        match self.open(&map, address, &mut opening).await {
+            Ok(()) => {
+                let session = self.slots.get(partition);
+                opening.failed = session.is_none().then(|| (Instant::now(), OpenFailure::PartitionMoves));
+                if session.is_none() {
+                    self.map_watch.refresh();
+                }
+                session.ok_or(SessionError::PartitionMoves)
             }
             Err(error) => {
-                opening.failed = Some((Instant::now(), error.to_string()));
+                opening.failed = Some((Instant::now(), OpenFailure::Failed(error.to_string())));
+                if matches!(error, SessionError::OtherLayout) {
+                    // A single Redis is not asked for its map again without this.
+                    let _ = self.map_watch.read().await;
+                }
+                self.map_watch.refresh();
                 Err(error)
             }
         }
+    }
+
+    /// Opens and stores the sessions of all partitions of an address that have none.
+    async fn open(
+        &self,
+        map: &ShardMap,
+        address: &NodeAddress,
+        opening: &mut OpenHistory,
+    ) -> Result<(), SessionError> {
+        let missing =
+            map.partitions_of(address).iter().filter(|partition| self.slots.get(*partition).is_none());
+        let (missing, layout): (PartitionSet, Layout) = (missing.collect(), map.layout());
+        let (client, authority) = (self.client.at(address), self.authority.clone());
+        let (last, shard) = (self.last_epochs().clone(), opening.shard.upgrade());
+        let attempt = async move {
+            // A shard of a cluster is used again when one of its partitions has ended, or another has arrived.
+            let reused = match shard {
+                Some(shard) if layout == Layout::Cluster => shard.is_unchanged().await.then_some(shard),
+                _ => None,
+            };
+            let shard = match reused {
+                Some(shard) => shard,
+                None => Arc::new(Shard::open(&client).await?),
+            };
+            if shard.process().layout != layout {
+                return Err(SessionError::OtherLayout);
+            }
+            open_sessions(shard, authority.as_ref(), missing, &last).await
+        };
+        let attempt = self.runtime.spawn(tokio::time::timeout(OPEN_TIMEOUT, attempt)).await;
+        let opened = attempt.map_err(|_| SessionError::ShuttingDown)?;
+        let sessions = opened
+            .unwrap_or_else(|_| Err(SessionError::AttemptFailed("opening took too long".to_owned())))?;
+        for session in sessions {
+            let session = Arc::new(session);
+            let partitions = session.partitions.iter().count();
+            tracing::info!(
+                epoch = %session.epoch,
+                run_id = session.run_id(),
+                partitions,
+                "Redis session opened"
+            );
+            opening.shard = Arc::downgrade(&session.shard);
+            let last = Arc::new(LastEpoch::of(&session));
+            for partition in session.partitions.iter() {
+                self.last_epochs()[usize::from(partition.0)] = Some(last.clone());
+            }
+            self.slots.store(session.partitions, &session);
+        }
+        Ok(())
+    }
+
+    fn openings(&self) -> std::sync::MutexGuard<'_, HashMap<NodeAddress, Arc<Mutex<OpenHistory>>>> {
+        // A poisoned lock is usable, because no code that holds the lock can panic in the middle of a change.
+        self.openings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn last_epochs(&self) -> std::sync::MutexGuard<'_, Box<LastEpochs>> {
+        // A poisoned lock is usable, because each entry is changed as a whole.
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the session of a partition, or `None` if none is open.
@@ -171,11 +236,29 @@ impl SessionHolder {
         split
     }
 
-    /// Stops using a session that failed, or whose epoch has ended. The next caller of [`SessionHolder::get`] opens
-    /// another.
+    /// Stops using a session that failed, and all other sessions of its shard. The next caller of
+    /// [`SessionHolder::get`] opens another.
     pub fn discard(&self, session: &Arc<Session>) {
-        if self.slots.clear(session.partitions, session) {
+        session.shard.end();
+        let is_meant = |held: &Session| held.shares_shard(session);
+        if self.slots.end(PartitionSet::ALL, is_meant, |_| Session::clone(session)) {
             tracing::warn!(epoch = %session.epoch, "Redis session closed after a failure");
+            self.map_watch.refresh();
+        }
+    }
+
+    /// Stops using a session for partitions whose epoch at its process has ended. The other partitions of a cluster's
+    /// shard keep theirs. The session of a single Redis is discarded, because its epoch is that of all partitions.
+    pub fn end_partitions(&self, session: &Arc<Session>, partitions: PartitionSet) {
+        if session.layout() == Layout::Single {
+            return self.discard(session);
+        }
+        let is_meant = |held: &Session| held.shares_shard(session) && held.epoch == session.epoch;
+        let without = |partitions| Session { partitions, ..Session::clone(session) };
+        if self.slots.end(partitions, is_meant, without) {
+            let ended: Vec<u16> = partitions.iter().map(|partition| partition.0).collect();
+            tracing::warn!(epoch = %session.epoch, ?ended, "Redis session ended for partitions");
+            self.map_watch.refresh();
         }
     }
 }
@@ -185,32 +268,4 @@ fn take_items_of<T>(session: &Session, items: &mut Vec<T>, partition_of: fn(&T) 
     let others: Vec<T> =
         items.extract_if(.., |item| !session.partitions.contains(partition_of(item))).collect();
     std::mem::replace(items, others)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn discarded_session_ends_for_its_partitions_only() {
-        let slots = Slots::new();
-        let set = |partitions: [u16; 2]| partitions.into_iter().map(Partition).collect::<PartitionSet>();
-        let (first, second) = (Arc::new("first"), Arc::new("second"));
-        slots.store(set([0, 63]), &first);
-        slots.store(set([5, 6]), &second);
-        assert!(slots.clear(set([0, 63]), &first));
-        let held = || [0, 63, 5, 6, 7].map(|partition| slots.get(Partition(partition)).map(|held| *held));
-        assert_eq!(held(), [None, None, Some("second"), Some("second"), None]);
-        assert!(!slots.clear(set([0, 63]), &first), "the session was discarded before");
-    }
-
-    #[test]
-    fn late_discard_keeps_session_that_was_opened_since() {
-        let slots = Slots::new();
-        let (failed, reopened) = (Arc::new("failed"), Arc::new("reopened"));
-        slots.store(PartitionSet::ALL, &failed);
-        slots.store(PartitionSet::ALL, &reopened);
-        assert!(!slots.clear(PartitionSet::ALL, &failed));
-        assert!(Partition::all().all(|partition| slots.get(partition).is_some()));
-    }
 }

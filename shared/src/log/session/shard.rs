@@ -10,7 +10,9 @@ use std::{
 use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
 
 use super::SessionError;
-use crate::log::{RedisClient, process_id::ProcessId};
+use crate::log::{
+    RedisClient, checks::check_node, layout::Layout, process_id::ProcessId, shard_map::NodeAddress,
+};
 
 /// After this time without an answer a command fails, although it may have taken effect. Appends are safe to repeat.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -21,22 +23,44 @@ const PIPELINE_CAPACITY: usize = 4096;
 /// The two connections to one Redis process, and the identity of this process.
 #[derive(Debug)]
 pub struct Shard {
+    pub address: NodeAddress,
     connection: MultiplexedConnection,
     reads: MultiplexedConnection,
     /// Whether the last PING on the connection for reads timed out.
     reads_timed_out: AtomicBool,
     process: ProcessId,
+    /// Whether the connections were found to be unusable.
+    ended: AtomicBool,
 }
 
 impl Shard {
-    /// Connects twice to the process behind the client's address. Fails if the connections lead to two processes.
+    /// Connects twice to the process behind the client's address. Fails if the connections lead to two processes, or if
+    /// a node of a cluster cannot serve the log.
     pub async fn open(client: &RedisClient) -> Result<Self, SessionError> {
-        let (connection, process) = connect_to_process(client, AsyncConnectionConfig::new()).await?;
+        let (mut connection, process) = connect_to_process(client, AsyncConnectionConfig::new()).await?;
         let (reads, process_of_reads) = connect_to_process(client, AsyncConnectionConfig::new()).await?;
         if process_of_reads.run_id != process.run_id {
             return Err(SessionError::TwoProcesses);
         }
-        Ok(Self { connection, reads, reads_timed_out: AtomicBool::new(false), process })
+        if process.layout == Layout::Cluster {
+            check_node(&mut connection).await??;
+        }
+        let (reads_timed_out, ended) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Self { address: client.address(), connection, reads, reads_timed_out, process, ended })
+    }
+
+    /// Whether the shard can serve another session. Asks the process, which may have been promoted meanwhile.
+    pub async fn is_unchanged(&self) -> bool {
+        if self.ended.load(Ordering::Relaxed) {
+            return false;
+        }
+        let process = ProcessId::read(&mut self.connection()).await;
+        process.is_ok_and(|process| process.as_ref() == Some(&self.process))
+    }
+
+    /// Prevents that the shard serves another session.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
     }
 
     /// Returns a handle of the connection for all commands except reads of rooms.
@@ -49,14 +73,9 @@ impl Shard {
         self.reads.clone()
     }
 
-    /// The id by which Redis distinguishes its processes; a restarted process has a new one.
-    pub fn run_id(&self) -> &str {
-        &self.process.run_id
-    }
-
-    /// Whether the process of this shard has continued the data of an earlier shard: see [`ProcessId::continues`].
-    pub fn continues(&self, earlier: &Self) -> bool {
-        self.process.continues(&earlier.process.run_id, Some(&earlier.process.replid))
+    /// The process of the shard, as it was when the shard was opened.
+    pub fn process(&self) -> &ProcessId {
+        &self.process
     }
 
     /// Records whether a PING on the connection for reads timed out. Returns true if this PING and the previous one
