@@ -15,7 +15,7 @@
 //! | `{p}:erased:<user>` | string | exists while appends of this user are blocked, because the user is being erased |
 //! | `{p}:stored` | string and channel | watermark: epoch and ingest id of the last committed record |
 //! | `{p}:exceptions`, `{p}:exceptions:old` | hashes | outcomes of records up to the watermark that became voids |
-//! | `leases` | channel | notices that a replica of persistence has released partitions for others |
+//! | `leases` (in a cluster `{00}:leases`) | channel | notices that a replica of persistence has released partitions for others |
 //!
 //! The head of each script (`log/*.lua`) describes its keys, arguments and answers.
 
@@ -30,6 +30,7 @@ mod batcher;
 mod calls;
 mod commands;
 pub mod keys;
+mod layout;
 mod live;
 mod marks;
 mod mentions;
@@ -57,6 +58,7 @@ pub use authority::{Authority, AuthorityError, KnownClientId, OpenedEpoch, SeedO
 pub use backlog::LogLimits;
 pub use batcher::AppendBatcher;
 pub use commands::Log;
+pub use layout::{Layout, RedisConnection};
 pub use live::LiveEntry;
 pub use marks::{MarkResult, ReadMark};
 pub use owner::{Survival, WatermarkUpdate};

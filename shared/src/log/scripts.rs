@@ -1,6 +1,9 @@
 //! The Lua scripts that write the log. The first line of each text contains the epoch, and Redis calls a script by the
 //! SHA-1 of its text. So a process for which another epoch was opened does not have the script.
 
+use std::borrow::Cow;
+
+use super::layout::Layout;
 use crate::{ids::Epoch, limits::MAX_SLOW_MODE_S, role, sabotage};
 
 /// The function that formats times, for scripts that publish frames.
@@ -9,6 +12,13 @@ const RFC3339_LUA: &str = include_str!("rfc3339.lua");
 const TAIL_LUA: &str = include_str!("tail.lua");
 /// The functions that limit the bytes of an ingest stream, for scripts that append records.
 const BACKLOG_LUA: &str = include_str!("backlog.lua");
+
+const MARKS_LUA: &str = include_str!("marks.lua");
+/// The line of `marks.lua` that publishes a read mark to its user. In a cluster the user's channel may be in another
+/// slot. So the script answers the notices instead, as a list after the positions.
+const PUBLISH_TO_USER: &str = "redis.call('PUBLISH', 'user:' .. user, notice)";
+const ANSWER_NOTICE: &str = "if type(positions[#positions]) ~= 'table' then positions[#positions + 1] = {} end
+        table.insert(positions[#positions], user .. '\\30' .. notice)";
 
 /// One script as it is loaded into a process for one epoch.
 #[derive(Debug, Clone)]
@@ -43,10 +53,14 @@ pub struct Scripts {
 }
 
 impl Scripts {
-    /// Returns the scripts for an epoch.
-    pub fn of(epoch: Epoch) -> Self {
+    /// Returns the scripts for an epoch of a process with this layout.
+    pub fn of(epoch: Epoch, layout: Layout) -> Self {
         let roles = role::ranks_as_lua();
         let slow_mode = format!("local MAX_SLOW_MODE_S = {MAX_SLOW_MODE_S}\n");
+        let marks = match layout {
+            Layout::Single => Cow::Borrowed(MARKS_LUA),
+            Layout::Cluster => Cow::Owned(MARKS_LUA.replace(PUBLISH_TO_USER, ANSWER_NOTICE)),
+        };
         let append = [&roles, RFC3339_LUA, TAIL_LUA, BACKLOG_LUA, &slow_mode, include_str!("append.lua")];
         Self {
             append: Script::bind_to_epoch(&append, epoch),
@@ -54,10 +68,7 @@ impl Scripts {
                 &[&roles, RFC3339_LUA, TAIL_LUA, include_str!("append_many.lua")],
                 epoch,
             ),
-            marks: Script::bind_to_epoch(
-                &[&roles, RFC3339_LUA, BACKLOG_LUA, include_str!("marks.lua")],
-                epoch,
-            ),
+            marks: Script::bind_to_epoch(&[&roles, RFC3339_LUA, BACKLOG_LUA, &marks], epoch),
             live: Script::bind_to_epoch(&[&roles, include_str!("live.lua")], epoch),
             stored: Script::bind_to_epoch(&[include_str!("stored.lua")], epoch),
             seed: Script::bind_to_epoch(&[include_str!("seed.lua")], epoch),
@@ -68,5 +79,18 @@ impl Scripts {
     /// All scripts, for loading them into a Redis process.
     pub fn all(&self) -> [&Script; 7] {
         [&self.append, &self.append_many, &self.marks, &self.live, &self.stored, &self.seed, &self.blank]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_script_of_a_cluster_publishes_to_no_user() {
+        let text = |layout| Scripts::of(Epoch(7), layout).marks.text;
+        assert!(text(Layout::Single).contains(PUBLISH_TO_USER));
+        let in_cluster = text(Layout::Cluster);
+        assert!(in_cluster.contains(ANSWER_NOTICE) && !in_cluster.contains("'user:'"));
     }
 }

@@ -11,13 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{RedisError, aio::MultiplexedConnection};
+use redis::RedisError;
 use thiserror::Error;
 
 use super::{
     RedisClient,
     authority::{Authority, AuthorityError, OpenedEpoch},
     keys::{Partition, PartitionSet},
+    layout::{Layout, RedisConnection},
     scripts::Scripts,
 };
 use crate::{ids::Epoch, sabotage};
@@ -64,18 +65,23 @@ pub struct Session {
 impl Session {
     /// Returns a handle of the connection for all commands except reads of rooms. The connection pipelines the commands
     /// of all handles.
-    pub fn connection(&self) -> MultiplexedConnection {
+    pub fn connection(&self) -> RedisConnection {
         self.shard.connection()
     }
 
     /// Returns a handle of the connection for reads of heads and tails.
-    pub(super) fn reads_connection(&self) -> MultiplexedConnection {
+    pub(super) fn reads_connection(&self) -> RedisConnection {
         self.shard.reads_connection()
     }
 
     /// Records whether a PING on the connection for reads timed out: see [`Shard::record_reads_ping`].
     pub(super) fn record_reads_ping(&self, timed_out: bool) -> bool {
         self.shard.record_reads_ping(timed_out)
+    }
+
+    /// The layout of the keys and channels in the session's process.
+    pub fn layout(&self) -> Layout {
+        self.shard.layout()
     }
 
     /// The id by which Redis distinguishes its processes; a restarted process has a new one.
@@ -95,7 +101,7 @@ impl Session {
         authority: &dyn Authority,
         last: Option<Arc<Session>>,
     ) -> Result<Self, SessionError> {
-        let shard = Arc::new(Shard::open(client).await?);
+        let shard = Arc::new(Shard::open(client, Layout::Single).await?);
         let partitions: Vec<Partition> = PartitionSet::ALL.iter().collect();
         let opened = match (authority.open_epochs(shard.run_id(), &partitions).await, last) {
             (Ok(opened), _) => common_epoch(&opened).ok_or(SessionError::DifferentEpochs)?,
@@ -107,7 +113,7 @@ impl Session {
             }
             (Err(error), _) => return Err(error.into()),
         };
-        let scripts = Scripts::of(opened.epoch);
+        let scripts = Scripts::of(opened.epoch, shard.layout());
         let mut pipe = redis::pipe();
         for script in scripts.all() {
             pipe.cmd("SCRIPT").arg("LOAD").arg(&script.text).ignore();

@@ -3,7 +3,10 @@
 //! are split by session, so that the caller makes one call for each session.
 
 use std::{
-    sync::{Arc, Mutex as SyncMutex, PoisonError},
+    sync::{
+        Arc, Mutex as SyncMutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -16,6 +19,7 @@ use crate::log::{
     authority::Authority,
     keys::{PARTITIONS, Partition, PartitionSet},
 };
+use crate::ids::Epoch;
 
 /// Limit for one attempt to open a session, including the answer of persistence.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(6);
@@ -80,6 +84,8 @@ pub struct SessionHolder {
     client: RedisClient,
     authority: Arc<dyn Authority>,
     slots: Slots<Session>,
+    /// The newest epoch of all sessions so far, also of discarded ones.
+    newest_epoch: AtomicU64,
     /// Locked during an attempt to open a session of the client's address.
     opening: Mutex<OpenHistory>,
     /// The runtime on which the log was started. All connections run on this runtime, because the runtime of a caller
@@ -91,7 +97,8 @@ impl SessionHolder {
     /// Creates the holder without a connection. All connections run on the current runtime.
     pub fn new(client: RedisClient, authority: Arc<dyn Authority>) -> Self {
         let runtime = tokio::runtime::Handle::current();
-        Self { client, authority, slots: Slots::new(), opening: Mutex::default(), runtime }
+        let (slots, newest_epoch) = (Slots::new(), AtomicU64::new(0));
+        Self { client, authority, slots, newest_epoch, opening: Mutex::default(), runtime }
     }
 
     /// Returns the session of a partition; opens one if there is none. Callers that arrive during an attempt share its
@@ -120,6 +127,7 @@ impl SessionHolder {
                 let session = Arc::new(session);
                 tracing::info!(epoch = %session.epoch, run_id = session.run_id(), "Redis session opened");
                 *opening = OpenHistory { failed: None, last: Some(session.clone()) };
+                self.newest_epoch.fetch_max(session.epoch.0, Ordering::Relaxed);
                 self.slots.store(session.partitions, &session);
                 Ok(session)
             }
@@ -133,6 +141,11 @@ impl SessionHolder {
     /// Returns the session of a partition, or `None` if none is open.
     pub fn current(&self, partition: Partition) -> Option<Arc<Session>> {
         self.slots.get(partition)
+    }
+
+    /// The newest epoch of all sessions so far, also of discarded ones; 0 before the first session.
+    pub fn newest_epoch(&self) -> Epoch {
+        Epoch(self.newest_epoch.load(Ordering::Relaxed))
     }
 
     /// Splits items by the sessions of their partitions. The items of a session keep their order. Opens the sessions

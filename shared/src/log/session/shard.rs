@@ -10,7 +10,11 @@ use std::{
 use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
 
 use super::SessionError;
-use crate::log::{RedisClient, process_id::ProcessId};
+use crate::log::{
+    RedisClient,
+    layout::{Layout, RedisConnection},
+    process_id::ProcessId,
+};
 
 /// After this time without an answer a command fails, although it may have taken effect. Appends are safe to repeat.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -21,8 +25,8 @@ const PIPELINE_CAPACITY: usize = 4096;
 /// The two connections to one Redis process, and the identity of this process.
 #[derive(Debug)]
 pub struct Shard {
-    connection: MultiplexedConnection,
-    reads: MultiplexedConnection,
+    connection: RedisConnection,
+    reads: RedisConnection,
     /// Whether the last PING on the connection for reads timed out.
     reads_timed_out: AtomicBool,
     process: ProcessId,
@@ -30,23 +34,30 @@ pub struct Shard {
 
 impl Shard {
     /// Connects twice to the process behind the client's address. Fails if the connections lead to two processes.
-    pub async fn open(client: &RedisClient) -> Result<Self, SessionError> {
+    pub async fn open(client: &RedisClient, layout: Layout) -> Result<Self, SessionError> {
         let (connection, process) = connect_to_process(client, AsyncConnectionConfig::new()).await?;
         let (reads, process_of_reads) = connect_to_process(client, AsyncConnectionConfig::new()).await?;
         if process_of_reads.run_id != process.run_id {
             return Err(SessionError::TwoProcesses);
         }
+        let (connection, reads) =
+            (RedisConnection::new(connection, layout), RedisConnection::new(reads, layout));
         Ok(Self { connection, reads, reads_timed_out: AtomicBool::new(false), process })
     }
 
     /// Returns a handle of the connection for all commands except reads of rooms.
-    pub fn connection(&self) -> MultiplexedConnection {
+    pub fn connection(&self) -> RedisConnection {
         self.connection.clone()
     }
 
     /// Returns a handle of the connection for reads of heads and tails.
-    pub fn reads_connection(&self) -> MultiplexedConnection {
+    pub fn reads_connection(&self) -> RedisConnection {
         self.reads.clone()
+    }
+
+    /// The layout of the process.
+    pub fn layout(&self) -> Layout {
+        self.connection.layout()
     }
 
     /// The id by which Redis distinguishes its processes; a restarted process has a new one.
