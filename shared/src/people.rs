@@ -8,7 +8,10 @@ use redis::RedisResult;
 
 use crate::{
     ids::{RoomId, Seq, UserId},
-    log::{Layout, RedisConnection as Connection, keys::{self, Partition}},
+    log::{
+        Layout, RedisConnection as Connection,
+        keys::{self, Partition},
+    },
 };
 
 /// Prefix of the names of users' channels, after the tag of the partition. No other channel has this prefix.

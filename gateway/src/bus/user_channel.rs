@@ -132,7 +132,9 @@ impl Bus {
         if let Some(earlier) = *current
             && !names(earlier).fold(true, |removed, name| self.subscriber.unsubscribe(name) && removed)
         {
-            tracing::warn!("channels of an earlier layout stay subscribed because too many requests are waiting");
+            tracing::warn!(
+                "channels of an earlier layout stay subscribed because too many requests are waiting"
+            );
         }
         *current = Some(layout);
         Ok(())

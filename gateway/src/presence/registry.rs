@@ -214,7 +214,11 @@ mod tests {
 
     /// Takes the changes as pairs of status and grace. Only user `a` is connected.
     fn take_changes(registry: &mut PresenceRegistry, now_ms: u32) -> Vec<(Option<Status>, Option<Status>)> {
-        registry.take_states(&all(), 10, now_ms).into_iter().map(|state| (state.status, state.grace)).collect()
+        registry
+            .take_states(&all(), 10, now_ms)
+            .into_iter()
+            .map(|state| (state.status, state.grace))
+            .collect()
     }
 
     #[test]

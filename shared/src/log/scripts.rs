@@ -17,7 +17,8 @@ const MARKS_LUA: &str = include_str!("marks.lua");
 /// The line of `marks.lua` that publishes a read mark to its user. In a cluster the user's channel may be in another
 /// slot. So the script answers the notices instead, as a list after the positions.
 const PUBLISH_TO_USER: &str = "redis.call('PUBLISH', 'user:' .. user, notice)";
-const ANSWER_NOTICE: &str = "if type(positions[#positions]) ~= 'table' then positions[#positions + 1] = {} end
+const ANSWER_NOTICE: &str =
+    "if type(positions[#positions]) ~= 'table' then positions[#positions + 1] = {} end
         table.insert(positions[#positions], user .. '\\30' .. notice)";
 
 /// One script as it is loaded into a process for one epoch.

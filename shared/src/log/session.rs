@@ -23,9 +23,9 @@ use super::{
 };
 use crate::{ids::Epoch, sabotage};
 pub(super) use holder::SessionHolder;
+pub(super) use shard::CONNECT_TIMEOUT;
 use shard::Shard;
 pub use shard::connect_to_process;
-pub(super) use shard::CONNECT_TIMEOUT;
 
 /// Why there is no session.
 #[derive(Debug, Error)]

@@ -5,7 +5,8 @@ use std::fmt;
 use crate::{
     ids::UserId,
     log::{
-        Layout, keys::{self, Partition, fnv1a},
+        Layout,
+        keys::{self, Partition, fnv1a},
     },
 };
 

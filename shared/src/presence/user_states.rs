@@ -73,8 +73,7 @@ async fn write_or_remove(
     let mut pipe = redis::pipe();
     for NodeState { user, status, grace } in states {
         let of = PresencePartition::of(user);
-        let keys =
-            [keys::user(layout, user), of.due(layout), of.leases(layout), of.users_of(layout, lease)];
+        let keys = [keys::user(layout, user), of.due(layout), of.leases(layout), of.users_of(layout, lease)];
         scripts::add_call(&mut pipe, &PUT, &keys).arg(user.as_str()).arg(lease.to_string());
         pipe.arg(letter_of_status(*status)).arg(letter_of_status(*grace)).arg(i32::from(by_other_node));
     }

@@ -14,12 +14,12 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::Mutex;
 
 use super::{BySession, Session, SessionError};
+use crate::ids::Epoch;
 use crate::log::{
     RedisClient,
     authority::Authority,
     keys::{PARTITIONS, Partition, PartitionSet},
 };
-use crate::ids::Epoch;
 
 /// Limit for one attempt to open a session, including the answer of persistence.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(6);
