@@ -3,9 +3,9 @@
 //! change is not cached.
 //!
 //! A new epoch may lack records of changes that PostgreSQL has, and these changes may never be announced. So a cached
-//! account is valid only in the epoch in which it was written. Cached memberships hold the newest epoch of all partitions
-//! that had been opened before they were read. They are valid for a room, also for one that they do not contain, while
-//! neither the user's partition nor the room's partition is in a later epoch.
+//! account is valid only in the epoch in which it was written. Cached memberships hold the newest epoch of all
+//! partitions that had been opened before they were read. They are valid for a room, also for one that they do not
+//! contain, while neither the user's partition nor the room's partition is in a later epoch.
 //!
 //! | key | type | content |
 //! | --- | --- | --- |
@@ -191,9 +191,9 @@ pub async fn fill(
     call.invoke_async(connection).await
 }
 
-/// Reads the cached memberships of a user in some rooms; returns `None` if they are not cached, or not valid in `epoch`,
-/// the latest epoch of the partitions of the user and of the rooms. An inner `None` means that the user is not a member
-/// of the room.
+/// Reads the cached memberships of a user in some rooms; returns `None` if they are not cached, or not valid in
+/// `epoch`, the latest epoch of the partitions of the user and of the rooms. An inner `None` means that the user is not
+/// a member of the room.
 pub async fn cached_in(
     connection: &mut Connection,
     user: &UserId,

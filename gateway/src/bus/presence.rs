@@ -69,8 +69,8 @@ async fn with_timeout<T>(
     tokio::time::timeout(QUERY_TIMEOUT, query).await.unwrap_or_else(timed_out)
 }
 
-/// Declares a method of the bus for each listed Redis command of `tidings_shared::presence`. The session must be that of
-/// the named partitions or users: see [`Bus::presence_sessions`].
+/// Declares a method of the bus for each listed Redis command of `tidings_shared::presence`. The session must be that
+/// of the named partitions or users: see [`Bus::presence_sessions`].
 macro_rules! redis_commands {
     ($($(#[$doc:meta])* $name:ident = presence::$command:ident($($arg:ident: $kind:ty),*) -> $answer:ty;)*) => {
         impl Bus {

@@ -1,12 +1,17 @@
-//! Which names the keys and channels of users and of presence have. A single Redis keeps the names of earlier versions.
-//! In a Redis Cluster each of these names begins with the tag of a partition, and channels are sharded.
+//! The names of the keys and channels of users and of presence depend on the layout. A single Redis keeps the names of
+//! earlier versions. In a Redis Cluster each of these names begins with the tag of a partition, and channels are sharded.
 
-use redis::{Cmd, Pipeline, RedisFuture, Value, aio::ConnectionLike, aio::MultiplexedConnection};
+use redis::{
+    Cmd, Pipeline, RedisFuture, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+};
 
 /// The form of the names of keys and channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
+    /// One process holds everything.
     Single,
+    /// A Redis Cluster, in which the keys of a call must be in one slot.
     Cluster,
 }
 
@@ -28,11 +33,12 @@ pub struct RedisConnection {
 }
 
 impl RedisConnection {
-    /// Names the layout of the process to which the connection leads.
+    /// `layout` is that of the process to which the connection leads.
     pub fn new(connection: MultiplexedConnection, layout: Layout) -> Self {
         Self { connection, layout }
     }
 
+    /// The layout of the process.
     pub fn layout(&self) -> Layout {
         self.layout
     }

@@ -41,7 +41,7 @@ pub struct MarkResult {
     /// Time until the waiting receipts may be published, or `None` if no receipts wait. After this time the caller must
     /// call [`Log::mark`] for the room again, with or without marks.
     pub receipts_due_in: Option<Duration>,
-    /// Read marks that the caller must publish on the channels of their users. Only a cluster leaves this to the caller.
+    /// Read marks that the caller must publish on the channels of their users; empty unless Redis is a cluster.
     pub notices: Vec<(UserId, Bytes)>,
 }
 
