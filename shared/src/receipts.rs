@@ -155,7 +155,7 @@ impl Receipts {
         let parse = |(user, payload): (UserId, Bytes)| Some((user, UserNotice::parse(&payload)?));
         let notices: Vec<(UserId, UserNotice)> = notices.into_iter().filter_map(parse).collect();
         for (session, notices) in self.log.by_current_session(notices, |(user, _)| Partition::of_user(user)) {
-            let notices = notices.iter().map(|(user, notice)| (user, notice));
+            let notices = notices.iter().map(|notice| (&notice.0, &notice.1));
             if let Err(error) = people::publish(&mut session.connection(), notices).await {
                 tracing::debug!(kind = ?error.kind(), code = error.code(), "publishing read marks failed");
                 self.log.discard_if_unusable(&session, &error);
