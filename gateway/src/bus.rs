@@ -24,14 +24,14 @@ use tidings_shared::{
     ids::{Epoch, RoomId, UserId},
     internal::InternalClient,
     log::{
-        Accepted, AppendBatcher, AppendError, Entry, Log, LogLimits, Record, RedisClient, RoundTrip,
+        Accepted, AppendBatcher, AppendError, Entry, Layout, Log, LogLimits, Record, RedisClient, RoundTrip,
         TailPart, TailRead,
         keys::{self, Partition},
         record::TYPE_MARKS,
         stored::Watermarks,
         subscriber::{Event, Messages, Subscriber},
     },
-    people::CHANNEL_PREFIX,
+    people,
     sabotage::is_removed,
 };
 use tokio::sync::watch;
@@ -73,6 +73,9 @@ struct SharedState {
     connections: Mutex<ConnectionRegistry>,
     presence: presence::PresenceQueries,
     presence_feed: presence_feed::PresenceFeed,
+    /// The layout in which the wanted channels of users and of presence are named; `None` before the first user
+    /// connects. Locked after `connections`.
+    layout: Mutex<Option<Layout>>,
     recheck: RecheckQueue,
     /// When the pub/sub connection was lost; `None` while the connection is up, and before the first connection.
     offline: Mutex<Option<Instant>>,
@@ -117,9 +120,9 @@ impl SharedState {
                 continue;
             }
             self.dispatch_hints(&mut hints);
-            if let Some(user) = channel.strip_prefix(CHANNEL_PREFIX) {
+            if let Some(user) = people::user_of_channel(channel) {
                 self.handle_user_notice(user, &Bytes::copy_from_slice(payload));
-            } else if channel == tidings_shared::presence::CHANNEL {
+            } else if tidings_shared::presence::is_presence_channel(channel) {
                 self.handle_presence_message(payload);
             }
         }
@@ -180,6 +183,7 @@ impl Bus {
             connections: Mutex::new(ConnectionRegistry::new(connections_per_user)),
             presence: presence::PresenceQueries::default(),
             presence_feed: presence_feed::PresenceFeed::default(),
+            layout: Mutex::default(),
             recheck: RecheckQueue::default(),
             offline: Mutex::default(),
             process: watch::Sender::new(None),
@@ -191,7 +195,6 @@ impl Bus {
             Event::Online { run_id } => handler.handle_online(run_id),
             Event::Offline => handler.handle_offline(),
         });
-        drop(subscriber.subscribe(tidings_shared::presence::CHANNEL.to_owned()));
         for partition in Partition::all() {
             // The watermark channels are requested before the channels of rooms and users, while the request queue has
             // space. The subscriber requests them again after every reconnect.

@@ -322,17 +322,21 @@ fn subscribe_notices(redis: &RedisClient, log: &Arc<Log>, wake_lease: &Arc<Notif
     let subscriber = Subscriber::start(redis.clone(), move |event| {
         let Event::Messages(messages) = event else { return };
         for (channel, payload) in messages {
-            if channel == keys::LEASES_CHANNEL {
+            if keys::is_leases_channel(channel) {
                 wake_lease.notify_one();
             } else {
                 watermarks.apply_notice(channel, payload);
             }
         }
     });
-    for channel in Partition::all().map(Partition::stored).chain([keys::LEASES_CHANNEL.to_owned()]) {
+    for partition in Partition::all() {
         // The confirmation of the subscription is not needed.
-        let _ = subscriber.subscribe(channel);
+        let _ = subscriber.subscribe(partition.stored());
     }
+    let (log, subscriber_of_leases) = (log.clone(), subscriber.clone());
+    tokio::spawn(async move {
+        let _ = subscriber_of_leases.subscribe(keys::leases_channel(log.layout().await));
+    });
     subscriber
 }
 

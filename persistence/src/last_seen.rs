@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::DatabaseConnection;
-use tidings_shared::log::{Log, keys::COMMON_PARTITION};
-use tidings_shared::presence::{self, ExclusiveTask};
+use tidings_shared::log::{Log, Session, keys::COMMON_PARTITION};
+use tidings_shared::presence::{self, ExclusiveTask, PresencePartition};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
@@ -33,17 +33,37 @@ pub async fn run(db: DatabaseConnection, log: Arc<Log>, metrics: Metrics, stop: 
 async fn store_turn(db: &DatabaseConnection, log: &Log, metrics: &Metrics) -> Result<(), String> {
     let session = log.session(COMMON_PARTITION).await.map_err(|error| error.to_string())?;
     let mut connection = session.connection();
-    let failed = |error| {
-        log.discard_if_unusable(&session, &error);
-        format!("Redis: {:?}", error.kind())
-    };
     let claimed = presence::claim_task(&mut connection, ExclusiveTask::StoreLastSeen, TURN_INTERVAL).await;
-    if claimed.map_err(failed)?.is_none() {
+    let claimed = claimed.inspect_err(|error| log.discard_if_unusable(&session, error));
+    if claimed.map_err(|error| format!("Redis: {:?}", error.kind()))?.is_none() {
         return Ok(());
     }
+    let partitions: Vec<PresencePartition> = PresencePartition::all().collect();
+    let by_session = log.by_open_session(partitions, |partition| partition.partition()).await;
+    let mut stored = Ok(());
+    for (session, partitions) in by_session.map_err(|error| error.to_string())? {
+        // After an error of one shard, the times of the others are still stored.
+        stored = stored.and(store_times(db, log, metrics, &session, &partitions).await);
+    }
+    stored
+}
+
+/// Stores the last-seen times of the presence partitions of one session.
+async fn store_times(
+    db: &DatabaseConnection,
+    log: &Log,
+    metrics: &Metrics,
+    session: &Arc<Session>,
+    partitions: &[PresencePartition],
+) -> Result<(), String> {
+    let mut connection = session.connection();
+    let failed = |error| {
+        log.discard_if_unusable(session, &error);
+        format!("Redis: {:?}", error.kind())
+    };
     for _ in 0..MAX_STATEMENTS_PER_TURN {
-        let last_seen =
-            presence::unstored_last_seen(&mut connection, MAX_USERS_PER_STATEMENT).await.map_err(failed)?;
+        let last_seen = presence::unstored_last_seen(&mut connection, partitions, MAX_USERS_PER_STATEMENT);
+        let last_seen = last_seen.await.map_err(failed)?;
         if last_seen.is_empty() {
             return Ok(());
         }

@@ -17,7 +17,7 @@
 //! | `{p}:erased:<user>` | string | exists while appends of this user are blocked, because the user is being erased |
 //! | `{p}:stored` | string and channel | watermark: epoch and ingest id of the last committed record |
 //! | `{p}:exceptions`, `{p}:exceptions:old` | hashes | outcomes of records up to the watermark that became voids |
-//! | `leases` | channel | notices that a replica of persistence has released partitions for others |
+//! | `leases` (in a cluster `{00}:leases`) | channel | notices that a replica of persistence has released partitions for others |
 //!
 //! The head of each script (`log/*.lua`) describes its keys, arguments and answers.
 
@@ -33,6 +33,7 @@ mod calls;
 mod checks;
 mod commands;
 pub mod keys;
+mod layout;
 mod live;
 mod map_watch;
 mod marks;
@@ -62,6 +63,7 @@ pub use authority::{Authority, AuthorityError, KnownClientId, OpenedEpoch, SeedO
 pub use backlog::LogLimits;
 pub use batcher::AppendBatcher;
 pub use commands::Log;
+pub use layout::{Layout, RedisConnection};
 pub use live::LiveEntry;
 pub use map_watch::{MapError, MapWatch};
 pub use marks::{MarkResult, ReadMark};

@@ -4,16 +4,30 @@
 //! and account with those it knows.
 
 use bytes::Bytes;
-use redis::{RedisResult, aio::MultiplexedConnection as Connection};
+use redis::RedisResult;
 
-use crate::ids::{RoomId, Seq, UserId};
+use crate::{
+    ids::{RoomId, Seq, UserId},
+    log::{
+        Layout, RedisConnection as Connection,
+        keys::{self, Partition},
+    },
+};
 
-/// Prefix of the names of users' channels. No other channel has this prefix.
-pub const CHANNEL_PREFIX: &str = "user:";
+/// Prefix of the names of users' channels, after the tag of the partition. No other channel has this prefix.
+const CHANNEL_PREFIX: &str = "user:";
 
 /// The name of a user's channel.
-pub fn channel(user: &UserId) -> String {
-    format!("{CHANNEL_PREFIX}{user}")
+pub fn channel(layout: Layout, user: &UserId) -> String {
+    match layout {
+        Layout::Single => format!("{CHANNEL_PREFIX}{user}"),
+        Layout::Cluster => Partition::of_user(user).join_key(&[CHANNEL_PREFIX, user.as_str()]),
+    }
+}
+
+/// Returns the user id in the name of a user's channel of any layout, or `None` if it is another channel.
+pub fn user_of_channel(channel: &str) -> Option<&str> {
+    keys::untagged(channel).unwrap_or(channel).strip_prefix(CHANNEL_PREFIX)
 }
 
 /// A notice for the connections of a user. Its payload is one line with kind and arguments, then the JSON of the frame.
@@ -66,9 +80,10 @@ pub async fn publish<'a>(
     connection: &mut Connection,
     notices: impl IntoIterator<Item = (&'a UserId, &'a UserNotice)>,
 ) -> RedisResult<()> {
+    let layout = connection.layout();
     let mut pipe = redis::pipe();
     for (user, notice) in notices {
-        pipe.cmd("PUBLISH").arg(channel(user)).arg(notice.encode()).ignore();
+        pipe.cmd(layout.publish_command()).arg(channel(layout, user)).arg(notice.encode()).ignore();
     }
     if pipe.is_empty() { Ok(()) } else { pipe.query_async(connection).await }
 }
@@ -76,6 +91,22 @@ pub async fn publish<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn channel_of_a_user_round_trips_in_both_layouts() {
+        for id in ["alice", "}bob", "a}:room:b", "user:x", "é"] {
+            let user = UserId::parse(id).unwrap();
+            for layout in [Layout::Single, Layout::Cluster] {
+                let channel = channel(layout, &user);
+                assert_eq!(user_of_channel(&channel), Some(id), "{channel}");
+                assert_eq!(keys::room_of_channel(&channel), None, "{channel}");
+            }
+        }
+        let alice = UserId::parse("alice").unwrap();
+        assert_eq!(channel(Layout::Single, &alice), "user:alice");
+        assert_eq!(channel(Layout::Cluster, &alice), "{07}:user:alice");
+        assert_eq!(user_of_channel("{07}:room:user:x"), None);
+    }
 
     #[test]
     fn notice_round_trips() {

@@ -8,7 +8,9 @@
 //! only one of them publishes it.
 //!
 //! Users are distributed over 16 partitions (`<u>` = two digits), so that all keys of one script call are in one
-//! cluster slot.
+//! cluster slot. In a cluster the tag is `{00}`, `{04}`, `{08}` and so on: that of every fourth partition of the log.
+//! Then the keys of [`ExclusiveTask`] begin with `{00}:`, and each partition has a channel `{00}:presence`,
+//! `{04}:presence` and so on.
 //!
 //! | key | type | content |
 //! | --- | --- | --- |
@@ -35,9 +37,9 @@ mod user_states;
 use std::time::Duration;
 
 pub use changes::{PresenceChange, changes_after};
-pub use keys::{NodeLease, PARTITIONS, PresencePartition};
+pub use keys::{NodeLease, PARTITIONS, PresencePartition, channels, is_presence_channel};
 pub use node_leases::{
-    ExclusiveTask, begin_lease, claim_task, due_users, end_lease, expired_leases, postpone_users,
+    ExclusiveTask, begin_lease, claim_task, clock_ms, due_users, end_lease, expired_leases, postpone_users,
     remove_stored_last_seen, renew_lease, unstored_last_seen, users_of_expired_lease,
 };
 pub use rooms::{CachedRooms, cached_rooms, retain_small_rooms};
@@ -48,8 +50,6 @@ pub use user_states::{
 
 use crate::protocol::Status;
 
-/// The channel on which all changes of presence are published.
-pub const CHANNEL: &str = "presence";
 /// Maximum number of members of a small room. Presence is not sent to larger rooms, to limit the number of frames.
 pub const MAX_SMALL_ROOM_MEMBERS: usize = 100;
 /// Maximum number of a user's rooms to which a change of the user's presence is sent.

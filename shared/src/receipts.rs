@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
     ids::{RoomId, Seq, UserId},
     log::{Log, ReadMark, keys::Partition, stored::Stored},
     membership,
+    people::{self, UserNotice},
 };
 
 /// How long marks of a room are collected, because one record per mark would be too expensive.
@@ -126,8 +128,9 @@ impl Receipts {
             let next = rest.drain(..MAX_MARKS_PER_RECORD.min(rest.len()));
             let (marks, senders): (Vec<ReadMark>, Vec<_>) = next.unzip();
             match self.log.mark(room, &marks).await {
-                Ok(marked) => {
+                Ok(mut marked) => {
                     receipts_due_in = marked.receipts_due_in;
+                    self.publish_notices(mem::take(&mut marked.notices)).await;
                     if !marks.is_empty() {
                         let (receipts, room) = (self.clone(), room.clone());
                         tokio::spawn(async move {
@@ -142,6 +145,20 @@ impl Receipts {
             }
             if rest.is_empty() {
                 return receipts_due_in;
+            }
+        }
+    }
+
+    /// Publishes read marks on the channels of their users. A notice that is not published is lost, and the user's
+    /// other devices read the mark later.
+    async fn publish_notices(&self, notices: Vec<(UserId, Bytes)>) {
+        let parse = |(user, payload): (UserId, Bytes)| Some((user, UserNotice::parse(&payload)?));
+        let notices: Vec<(UserId, UserNotice)> = notices.into_iter().filter_map(parse).collect();
+        for (session, notices) in self.log.by_current_session(notices, |(user, _)| Partition::of_user(user)) {
+            let notices = notices.iter().map(|notice| (&notice.0, &notice.1));
+            if let Err(error) = people::publish(&mut session.connection(), notices).await {
+                tracing::debug!(kind = ?error.kind(), code = error.code(), "publishing read marks failed");
+                self.log.discard_if_unusable(&session, &error);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Reads and writes presence in Redis, and asks persistence for the rooms and members that presence needs.
 
 use std::{
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -10,7 +10,7 @@ use tidings_shared::{
     ids::{RoomId, UserId},
     internal::presence::MembersAnswer,
     log::{
-        AuthorityError, RoundTrip,
+        AuthorityError, BySession, RoundTrip, Session,
         keys::{COMMON_PARTITION, Partition},
     },
     presence::{
@@ -69,50 +69,101 @@ async fn with_timeout<T>(
     tokio::time::timeout(QUERY_TIMEOUT, query).await.unwrap_or_else(timed_out)
 }
 
-/// Declares a method of the bus for each listed Redis command of `tidings_shared::presence`.
+/// Declares a method of the bus for each listed Redis command of `tidings_shared::presence`. The session must be that
+/// of the named partitions or users: see [`Bus::presence_sessions`].
 macro_rules! redis_commands {
     ($($(#[$doc:meta])* $name:ident = presence::$command:ident($($arg:ident: $kind:ty),*) -> $answer:ty;)*) => {
         impl Bus {
-            $($(#[$doc])* pub async fn $name(&self, $($arg: $kind),*) -> Result<$answer, LookupError> {
-                let session = self.log.session(COMMON_PARTITION).await?;
+            $($(#[$doc])* pub async fn $name(
+                &self, session: &Arc<Session>, $($arg: $kind),*
+            ) -> Result<$answer, LookupError> {
                 let command = async { presence::$command(&mut session.connection(), $($arg),*).await };
-                self.timed_query(RoundTrip::Presence, &session, command).await
+                self.timed_query(RoundTrip::Presence, session, command).await
             })*
         }
     };
 }
 
 redis_commands! {
-    /// Begins a node lease. Returns false if the lease has already expired.
-    start_node_lease = presence::begin_lease(lease: &NodeLease) -> bool;
+    /// Begins a node lease in presence partitions. Returns false if the lease has already expired.
+    start_node_lease = presence::begin_lease(partitions: &[PresencePartition], lease: &NodeLease) -> bool;
     /// Renews a node lease. Returns false if the lease has expired.
-    renew_node_lease = presence::renew_lease(lease: &NodeLease) -> bool;
+    renew_node_lease = presence::renew_lease(partitions: &[PresencePartition], lease: &NodeLease) -> bool;
     /// Ends a node lease. The presence under the lease stays valid for the grace period.
-    end_node_lease = presence::end_lease(lease: &NodeLease) -> ();
+    end_node_lease = presence::end_lease(partitions: &[PresencePartition], lease: &NodeLease) -> ();
     /// Writes the presence of users under a node lease. Returns one outcome per user.
     put_presence = presence::write_states(lease: &NodeLease, states: &[NodeState]) -> Vec<WriteOutcome>;
     /// Writes that users are present for `time`, without a node lease. Returns one outcome per user.
     hold_presence = presence::hold_states(kind: HoldKind, time: Duration, holds: &[(UserId, Option<Status>)]) -> Vec<WriteOutcome>;
-    /// Publishes the presence of each user to the members of the rooms that are listed with the user. Returns true for
-    /// each user whose change this call published.
-    publish_presence = presence::publish_states(users: &[(UserId, Vec<RoomId>)]) -> Vec<bool>;
-    /// Takes the lock of a task for the time `lock_for`. Returns Redis's clock in ms; `None` if another node has the
-    /// lock.
-    lock_task = presence::claim_task(task: ExclusiveTask, lock_for: Duration) -> Option<u64>;
-    /// Returns the expired node leases of each presence partition, at most `most` per partition.
-    expired_node_leases = presence::expired_leases(now_ms: u64, most: usize) -> Vec<(PresencePartition, Vec<NodeLease>)>;
+    /// Reads the clock of Redis, in ms.
+    redis_clock_ms = presence::clock_ms() -> u64;
+    /// Returns the expired node leases of presence partitions, at most `most` per partition.
+    expired_node_leases = presence::expired_leases(partitions: &[PresencePartition], now_ms: u64, most: usize) -> Vec<(PresencePartition, Vec<NodeLease>)>;
     /// Returns at most `most` users who are still present under an expired node lease. Deletes the lease if there is no
     /// such user.
     users_of_expired_lease = presence::users_of_expired_lease(partition: PresencePartition, lease: &NodeLease, most: usize) -> Vec<UserId>;
     /// Removes the presence of users under an expired node lease. Returns one outcome per user.
     remove_presence = presence::remove_states(lease: &NodeLease, users: &[UserId]) -> Vec<WriteOutcome>;
-    /// Returns users whose presence expired or must be published, at most `most` of each presence partition.
-    due_presence_users = presence::due_users(now_ms: u64, most: usize) -> Vec<UserId>;
-    /// Returns the current presence of users, in the same order.
-    presence_of = presence::states(users: &[UserId]) -> Vec<PresenceState>;
+    /// Returns users of presence partitions whose presence expired or must be published, at most `most` of each
+    /// partition.
+    due_presence_users = presence::due_users(partitions: &[PresencePartition], now_ms: u64, most: usize) -> Vec<UserId>;
+}
+
+/// The partition of the log that serves the presence of a user.
+fn presence_partition(user: &UserId) -> Partition {
+    PresencePartition::of(user).partition()
 }
 
 impl Bus {
+    /// The open sessions, each with its presence partitions. Opens a session only if none is open.
+    pub async fn presence_sessions(&self) -> Result<BySession<PresencePartition>, LookupError> {
+        let partitions: Vec<PresencePartition> = PresencePartition::all().collect();
+        Ok(self.log.by_open_session(partitions, |partition| partition.partition()).await?)
+    }
+
+    /// Takes the lock of a task for the time `lock_for`. Returns the clock, in ms, of the session of
+    /// [`COMMON_PARTITION`]; `None` if another node has the lock.
+    pub async fn lock_task(
+        &self,
+        task: ExclusiveTask,
+        lock_for: Duration,
+    ) -> Result<Option<u64>, LookupError> {
+        let session = self.log.session(COMMON_PARTITION).await?;
+        let mut redis = session.connection();
+        let claimed = presence::claim_task(&mut redis, task, lock_for);
+        self.timed_query(RoundTrip::Presence, &session, claimed).await
+    }
+
+    /// Publishes the presence of each user to the members of the rooms that are listed with the user. Returns how many
+    /// changes this call published. Leaves out users whose shard is unreachable, because they stay due.
+    pub async fn publish_presence(&self, users: Vec<(UserId, Vec<RoomId>)>) -> Result<u64, LookupError> {
+        let by_session = self.log.by_open_session(users, |(user, _)| presence_partition(user)).await?;
+        let mut count = 0;
+        for (session, users) in by_session {
+            let mut redis = session.connection();
+            let published = presence::publish_states(&mut redis, &users);
+            let published = self.timed_query(RoundTrip::Presence, &session, published).await?;
+            count += published.into_iter().filter(|published| *published).count() as u64;
+        }
+        Ok(count)
+    }
+
+    /// Returns the current presence of users, in the same order.
+    pub async fn presence_of(&self, users: &[UserId]) -> Result<Vec<PresenceState>, LookupError> {
+        let indexed: Vec<(usize, &UserId)> = users.iter().enumerate().collect();
+        let by_session = self.log.by_session(indexed, |(_, user)| presence_partition(user)).await?;
+        let mut states = vec![PresenceState::default(); users.len()];
+        for (session, users) in by_session {
+            let (indices, users): (Vec<usize>, Vec<UserId>) =
+                users.into_iter().map(|(index, user)| (index, user.clone())).unzip();
+            let mut redis = session.connection();
+            let found = presence::states(&mut redis, &users);
+            let found = self.timed_query(RoundTrip::Presence, &session, found).await?;
+            indices.into_iter().zip(found).for_each(|(index, state)| states[index] = state);
+        }
+        Ok(states)
+    }
+
     /// Reads the rooms whose members receive each user's presence: at most 200 rooms per user, each with at most
     /// `MAX_SMALL_ROOM_MEMBERS` members. Omits users whose rooms cannot be read, and postpones the publication of their
     /// presence.
@@ -121,11 +172,17 @@ impl Bus {
         users: &[UserId],
     ) -> Result<Vec<(UserId, Vec<RoomId>)>, LookupError> {
         let mut cached = Vec::with_capacity(users.len());
-        for (session, users) in self.log.by_session(users.to_vec(), Partition::of_user).await? {
+        for (session, users) in self.log.by_open_session(users.to_vec(), Partition::of_user).await? {
             let mut redis = session.connection();
-            let found = presence::cached_rooms(&mut redis, &users, session.epoch);
+            let found = presence::cached_rooms(&mut redis, &users, self.log.newest_epoch());
             let found = self.timed_query(RoundTrip::Presence, &session, found).await?;
             cached.extend(users.into_iter().zip(found));
+        }
+        if cached.len() < users.len() {
+            // The shard of these users is unreachable, so their rooms are read from PostgreSQL.
+            let missing = users.iter().filter(|user| cached.iter().all(|(found, _)| found != *user));
+            let missing: Vec<_> = missing.map(|user| (user.clone(), CachedRooms::NotCached)).collect();
+            cached.extend(missing);
         }
         let (users, cached): (Vec<UserId>, Vec<CachedRooms>) = cached.into_iter().unzip();
         let lookups: Vec<_> =
@@ -140,14 +197,24 @@ impl Bus {
         }
         if !unknown.is_empty() {
             // Without a postponement, these users would stay first among the due users and delay all others.
-            let session = self.log.session(COMMON_PARTITION).await?;
-            let mut redis = session.connection();
-            let postponed = presence::postpone_users(&mut redis, &unknown, CIRCUIT_OPEN_TIME);
-            self.timed_query(RoundTrip::Presence, &session, postponed).await?;
+            for (session, unknown) in self.log.by_open_session(unknown, presence_partition).await? {
+                let mut redis = session.connection();
+                let postponed = presence::postpone_users(&mut redis, &unknown, CIRCUIT_OPEN_TIME);
+                self.timed_query(RoundTrip::Presence, &session, postponed).await?;
+            }
         }
-        for session in self.log.sessions().await? {
-            let retained = presence::retain_small_rooms(&session, &mut rooms_by_user);
-            self.timed_query(RoundTrip::Presence, &session, retained).await?;
+        let sessions = self.log.by_open_session(Partition::all().collect(), |partition| *partition).await?;
+        // The size of a room whose shard is unreachable is unknown, so its members do not receive the change.
+        let is_served = |room: &RoomId| {
+            let partition = Partition::of(room);
+            sessions.iter().any(|(session, _)| session.partitions.contains(partition))
+        };
+        for (_, rooms) in &mut rooms_by_user {
+            rooms.retain(is_served);
+        }
+        for (session, _) in &sessions {
+            let retained = presence::retain_small_rooms(session, &mut rooms_by_user);
+            self.timed_query(RoundTrip::Presence, session, retained).await?;
         }
         Ok(rooms_by_user)
     }

@@ -8,8 +8,8 @@ use std::{
 };
 
 use tidings_shared::{
-    log::{IngestId, RoundTrip, keys::COMMON_PARTITION},
-    presence::{self, PARTITIONS, PresenceChange},
+    log::{IngestId, RoundTrip},
+    presence::{self, PARTITIONS, PresenceChange, PresencePartition},
     protocol::server::ServerFrame,
 };
 use tokio::sync::{Notify, broadcast};
@@ -176,14 +176,16 @@ impl Bus {
                 let progress = lock(&self.shared.presence_feed.progress);
                 (progress.last, progress.connection_changes)
             };
-            let session = self.log.session(COMMON_PARTITION).await?;
-            let mut redis = session.connection();
-            let missed = presence::changes_after(&mut redis, &after);
-            let missed = self.timed_query(RoundTrip::Presence, &session, missed).await?;
-            for change in missed {
-                let is_new = lock(&self.shared.presence_feed.progress).advance(&change);
-                if is_new {
-                    self.shared.send_update(change);
+            let partitions: Vec<PresencePartition> = PresencePartition::all().collect();
+            for (session, partitions) in self.log.by_session(partitions, |of| of.partition()).await? {
+                let mut redis = session.connection();
+                let missed = presence::changes_after(&mut redis, &partitions, &after);
+                let missed = self.timed_query(RoundTrip::Presence, &session, missed).await?;
+                for change in missed {
+                    let is_new = lock(&self.shared.presence_feed.progress).advance(&change);
+                    if is_new {
+                        self.shared.send_update(change);
+                    }
                 }
             }
             if lock(&self.shared.presence_feed.progress).finish_read(connection_changes) {

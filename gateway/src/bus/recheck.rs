@@ -172,6 +172,9 @@ impl Bus {
         users: &[UserId],
         paced: bool,
     ) -> Result<Vec<OutdatedUser>, LookupError> {
+        if self.enter_layout(session.layout()).is_err() {
+            tracing::debug!("the channels of users cannot be subscribed now");
+        }
         let notice_counts: Vec<u16> = {
             let mut connections = lock(&self.shared.connections);
             users.iter().map(|user| connections.begin_check(user)).collect()

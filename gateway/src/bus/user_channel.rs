@@ -13,9 +13,10 @@ use bytes::Bytes;
 use tidings_shared::{
     error::Refusal,
     ids::{Epoch, UserId},
-    log::RoundTrip,
+    log::{Layout, RoundTrip},
     membership::Versions,
     people::{self, UserNotice},
+    presence,
 };
 
 use super::{
@@ -68,12 +69,15 @@ impl Bus {
     /// Begins the registration of a connection: subscribes to the user's channel, and waits at most a second for the
     /// confirmation. Refuses the connection as overloaded if too many subscriptions are waiting.
     pub async fn begin_registration(self: &Arc<Self>, user: &UserId) -> Result<PendingRegistration, Refusal> {
+        let layout = self.log.session_of_user(user).await.map_err(LookupError::from)?.layout();
+        self.enter_layout(layout)?;
         let confirmation = {
             let mut connections = lock(&self.shared.connections);
             let confirmation = if connections.is_channel_confirmed(user) {
                 None
             } else {
-                Some(self.subscriber.subscribe(people::channel(user)).ok_or_else(too_many_requests)?)
+                let channel = people::channel(layout, user);
+                Some(self.subscriber.subscribe(channel).ok_or_else(too_many_requests)?)
             };
             let generation = connections.begin_registration(user);
             self.shared
@@ -105,6 +109,37 @@ impl Bus {
         Ok(pending)
     }
 
+    /// Names the channels of users and of presence in this layout from now on. Subscribes to the channels of presence,
+    /// and to those of the connected users if they were named in another layout. Refuses as overloaded if too many
+    /// requests are waiting; then the next call tries again.
+    pub(super) fn enter_layout(&self, layout: Layout) -> Result<(), Refusal> {
+        if *lock(&self.shared.layout) == Some(layout) {
+            return Ok(());
+        }
+        let connections = lock(&self.shared.connections);
+        let mut current = lock(&self.shared.layout);
+        if *current == Some(layout) {
+            return Ok(());
+        }
+        let names = |layout| {
+            let users = connections.users().map(move |user| people::channel(layout, user));
+            presence::channels(layout).into_iter().chain(users)
+        };
+        for name in names(layout) {
+            let _confirmed = self.subscriber.subscribe(name).ok_or_else(too_many_requests)?;
+        }
+        // A single Redis has become a cluster. Its process has changed, so all users are checked after that.
+        if let Some(earlier) = *current
+            && !names(earlier).fold(true, |removed, name| self.subscriber.unsubscribe(name) && removed)
+        {
+            tracing::warn!(
+                "channels of an earlier layout stay subscribed because too many requests are waiting"
+            );
+        }
+        *current = Some(layout);
+        Ok(())
+    }
+
     /// Unregisters a connection. If it was the user's last one, unsubscribes the user's channel.
     pub fn unregister(&self, user: &UserId, key: ConnectionKey) {
         self.unsubscribe_if_unused(|connections| connections.unregister(user, key), user);
@@ -118,7 +153,11 @@ impl Bus {
     ) {
         let mut connections = lock(&self.shared.connections);
         // The request is made under the lock, so that it cannot overtake a request of another connection.
-        if remove(&mut connections) && !self.subscriber.unsubscribe(people::channel(user)) {
+        let layout = *lock(&self.shared.layout);
+        if remove(&mut connections)
+            && let Some(layout) = layout
+            && !self.subscriber.unsubscribe(people::channel(layout, user))
+        {
             tracing::warn!("a user's channel stays subscribed because too many requests are waiting");
         }
         self.shared.metrics.user_channels.set(i64::try_from(connections.user_count()).unwrap_or(i64::MAX));

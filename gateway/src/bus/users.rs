@@ -38,8 +38,8 @@ impl From<LookupError> for Refusal {
 /// The loads of memberships in progress, by user and epoch.
 pub(super) type MembershipLoads = SingleFlight<(UserId, Epoch), Arc<UserRooms>>;
 
-/// A user's membership in a room, which includes all changes up to the base of `epoch`. Redis has a membership mark for
-/// every later change that the snapshot does not include.
+/// A user's membership in a room, which includes all changes up to the base of `epoch`, an epoch of the room's
+/// partition. Redis has a membership mark for every later change that the snapshot does not include.
 #[derive(Debug, Clone)]
 pub struct MembershipSnapshot {
     pub epoch: Epoch,
@@ -90,18 +90,30 @@ impl Bus {
         rooms: &[RoomId],
     ) -> Result<Vec<MembershipSnapshot>, LookupError> {
         let session = self.log.session_of_user(user).await?;
-        let epoch = session.epoch;
+        let epochs: Vec<Epoch> = rooms.iter().map(|room| self.epoch_of(room, &session)).collect();
+        let latest = epochs.iter().copied().fold(session.epoch, Epoch::max);
         let mut redis = session.connection();
-        let cached = membership::cached_in(&mut redis, user, epoch, rooms);
+        let cached = membership::cached_in(&mut redis, user, latest, rooms);
         let cached = self.timed_query(RoundTrip::People, &session, cached).await?;
         let memberships = match cached {
             Some(memberships) => memberships,
             None => {
-                let loaded = self.load_memberships_in(user, epoch).await?;
+                let loaded = self.load_memberships_in(user, latest).await?;
                 rooms.iter().map(|room| loaded.rooms.get(room).cloned()).collect()
             }
         };
-        Ok(memberships.into_iter().map(|membership| MembershipSnapshot { epoch, membership }).collect())
+        let snapshots = memberships.into_iter().zip(epochs);
+        Ok(snapshots.map(|(membership, epoch)| MembershipSnapshot { epoch, membership }).collect())
+    }
+
+    /// The present epoch of a room's partition. It is 0, which is no epoch of a head, if the partition has no session.
+    /// `session` is the session of the user who is looked up.
+    fn epoch_of(&self, room: &RoomId, session: &Session) -> Epoch {
+        let partition = Partition::of(room);
+        if session.partitions.contains(partition) {
+            return session.epoch;
+        }
+        self.log.current_session(partition).map_or(Epoch::default(), |session| session.epoch)
     }
 
     /// Reads the roles of `users` in a room from PostgreSQL. The caller has read the room's head in `epoch` before.
@@ -120,7 +132,7 @@ impl Bus {
     pub async fn recent_rooms(&self, user: &UserId) -> Result<(Vec<RoomId>, bool), LookupError> {
         let session = self.log.session_of_user(user).await?;
         let mut redis = session.connection();
-        let cached = presence::cached_rooms(&mut redis, std::slice::from_ref(user), session.epoch);
+        let cached = presence::cached_rooms(&mut redis, std::slice::from_ref(user), self.log.newest_epoch());
         match self.timed_query(RoundTrip::People, &session, cached).await?.pop() {
             Some(CachedRooms::Rooms(rooms)) => Ok((rooms, false)),
             // The cached rooms have no order, so PostgreSQL selects the most recently active rooms.
@@ -137,7 +149,8 @@ impl Bus {
         let session = self.log.session_of_user(user).await?;
         let rooms = std::slice::from_ref(room);
         let mut redis = session.connection();
-        let cached = membership::cached_in(&mut redis, user, session.epoch, rooms);
+        let latest = session.epoch.max(self.epoch_of(room, &session));
+        let cached = membership::cached_in(&mut redis, user, latest, rooms);
         let cached = self.timed_query(RoundTrip::People, &session, cached).await?;
         if let Some(memberships) = cached {
             return Ok(memberships.iter().any(Option::is_some));
@@ -146,11 +159,9 @@ impl Bus {
         Ok(stored.marks.iter().any(Option::is_some))
     }
 
-    /// Loads a user's memberships from PostgreSQL, for the epoch of the user's current session.
+    /// Loads a user's memberships from PostgreSQL, for the newest epoch that this node knows.
     pub(super) async fn load_memberships(&self, user: &UserId) -> Result<Arc<UserRooms>, AuthorityError> {
-        let session = self.log.current_session(Partition::of_user(user));
-        let epoch = session.map_or(Epoch::default(), |session| session.epoch);
-        self.load_memberships_in(user, epoch).await
+        self.load_memberships_in(user, self.log.newest_epoch()).await
     }
 
     /// Loads a user's memberships from PostgreSQL. One load per user and epoch runs at a time, and all callers that

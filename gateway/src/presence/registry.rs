@@ -6,7 +6,11 @@
 use std::mem;
 
 use rustc_hash::FxHashMap;
-use tidings_shared::{ids::UserId, presence::NodeState, protocol::Status};
+use tidings_shared::{
+    ids::UserId,
+    presence::{NodeState, PresencePartition},
+    protocol::Status,
+};
 
 /// Minimum interval between two writes of one user. Changes within this interval are combined into one write.
 pub(super) const MIN_WRITE_INTERVAL_MS: u32 = 1000;
@@ -120,9 +124,14 @@ impl PresenceRegistry {
         }
     }
 
-    /// Takes the states to write, of up to `max_users` users. These include waiting users whose minimum interval has
-    /// passed.
-    pub fn take_states(&mut self, max_users: usize, now_ms: u32) -> Vec<NodeState> {
+    /// Takes the states to write, of up to `max_users` users of these partitions. These include waiting users whose
+    /// minimum interval has passed.
+    pub fn take_states(
+        &mut self,
+        partitions: &[PresencePartition],
+        max_users: usize,
+        now_ms: u32,
+    ) -> Vec<NodeState> {
         let users = &self.users;
         let may_be_written = |user: &mut UserId| {
             users
@@ -130,9 +139,13 @@ impl PresenceRegistry {
                 .is_none_or(|state| now_ms.wrapping_sub(state.written_at_ms) >= MIN_WRITE_INTERVAL_MS)
         };
         self.due_users.extend(self.waiting_users.extract_if(.., may_be_written));
-        let mut states = Vec::new();
+        let (mut states, mut others) = (Vec::new(), Vec::new());
         while states.len() < max_users {
             let Some(user) = self.due_users.pop() else { break };
+            if !partitions.contains(&PresencePartition::of(&user)) {
+                others.push(user);
+                continue;
+            }
             let Some(user_state) = self.users.get_mut(&user) else { continue };
             user_state.queued = false;
             let (status, grace) = (user_state.combined_status(), user_state.lost_status.take());
@@ -146,6 +159,7 @@ impl PresenceRegistry {
                 self.users.remove(&user);
             }
         }
+        self.due_users.append(&mut others);
         if self.due_users.is_empty() {
             // Releases the memory that a burst has used.
             self.due_users.shrink_to(max_users);
@@ -155,14 +169,23 @@ impl PresenceRegistry {
         states
     }
 
-    /// Takes the users who polled since the last call, and the status that their polls set.
-    pub fn take_polls(&mut self) -> Vec<(UserId, Option<Status>)> {
-        mem::take(&mut self.polls).into_iter().collect()
+    /// Takes the users of these partitions who polled since the last call, and the status that their polls set.
+    pub fn take_polls(&mut self, partitions: &[PresencePartition]) -> Vec<(UserId, Option<Status>)> {
+        let is_taken = |user: &UserId, _: &mut _| partitions.contains(&PresencePartition::of(user));
+        let polls = self.polls.extract_if(is_taken).collect();
+        if self.polls.is_empty() {
+            // Releases the memory that a burst has used.
+            self.polls = FxHashMap::default();
+        }
+        polls
     }
 
-    /// Queues all users to be written again, because Redis has lost their presence.
-    pub fn reset_written(&mut self) {
+    /// Queues all users of these partitions to be written again, because Redis has lost their presence.
+    pub fn reset_written(&mut self, partitions: &[PresencePartition]) {
         for (user, user_state) in &mut self.users {
+            if !partitions.contains(&PresencePartition::of(user)) {
+                continue;
+            }
             user_state.written_status = None;
             if !mem::replace(&mut user_state.queued, true) {
                 self.due_users.push(user.clone());
@@ -185,9 +208,17 @@ mod tests {
         UserId::parse(id).unwrap()
     }
 
+    fn all() -> Vec<PresencePartition> {
+        PresencePartition::all().collect()
+    }
+
     /// Takes the changes as pairs of status and grace. Only user `a` is connected.
     fn take_changes(registry: &mut PresenceRegistry, now_ms: u32) -> Vec<(Option<Status>, Option<Status>)> {
-        registry.take_states(10, now_ms).into_iter().map(|state| (state.status, state.grace)).collect()
+        registry
+            .take_states(&all(), 10, now_ms)
+            .into_iter()
+            .map(|state| (state.status, state.grace))
+            .collect()
     }
 
     #[test]
@@ -245,10 +276,10 @@ mod tests {
         for n in 0..25 {
             registry.record_status_event(&user(&n.to_string()), Opened(Online), u32::MAX);
         }
-        assert_eq!(registry.take_states(100, u32::MAX).len(), 25);
-        registry.reset_written();
-        registry.reset_written();
-        let batches: Vec<usize> = (0..4).map(|_| registry.take_states(10, 5).len()).collect();
+        assert_eq!(registry.take_states(&all(), 100, u32::MAX).len(), 25);
+        registry.reset_written(&all());
+        registry.reset_written(&all());
+        let batches: Vec<usize> = (0..4).map(|_| registry.take_states(&all(), 10, 5).len()).collect();
         assert_eq!((batches, registry.user_count()), (vec![10, 10, 5, 0], 25));
     }
 
@@ -257,12 +288,30 @@ mod tests {
         let (mut registry, a) = (PresenceRegistry::default(), user("a"));
         registry.record_poll(&a, Some(Away));
         registry.record_poll(&a, None);
-        assert_eq!(registry.take_polls(), [(a.clone(), Some(Away))]);
+        assert_eq!(registry.take_polls(&all()), [(a.clone(), Some(Away))]);
         registry.record_poll(&a, None);
-        let failed = registry.take_polls();
+        let failed = registry.take_polls(&all());
         assert_eq!(failed, [(a.clone(), None)]);
         registry.record_poll(&a, Some(Online));
         registry.requeue_polls(vec![(a.clone(), Some(Away))]);
-        assert_eq!(registry.take_polls(), [(a, Some(Online))]);
+        assert_eq!(registry.take_polls(&all()), [(a, Some(Online))]);
+    }
+
+    #[test]
+    fn users_of_other_partitions_stay_queued() {
+        let mut registry = PresenceRegistry::default();
+        let (alice, bob) = (user("alice"), user("bob"));
+        for user in [&alice, &bob] {
+            registry.record_status_event(user, Opened(Online), 0);
+            registry.record_poll(user, None);
+        }
+        let partition_of = |user: &UserId| [PresencePartition::of(user)];
+        let mut take = |of: &UserId| {
+            let states = registry.take_states(&partition_of(of), 10, 0);
+            let polls = registry.take_polls(&partition_of(of));
+            registry.reset_written(&partition_of(of));
+            (states.len(), polls.len(), states.into_iter().all(|state| state.user == *of))
+        };
+        assert_eq!([take(&alice), take(&bob), take(&alice)], [(1, 1, true), (1, 1, true), (1, 0, true)]);
     }
 }

@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use tidings_shared::{
     ids::UserId,
+    log::{Session, keys::COMMON_PARTITION},
     presence::{ExclusiveTask, NodeLease, PresencePartition, WriteOutcome},
 };
 use tokio::{sync::mpsc, time::Instant};
@@ -42,13 +43,37 @@ pub(super) async fn sweep(bus: Arc<Bus>, metrics: Metrics) {
 async fn sweep_once(bus: &Bus, metrics: &Metrics) -> Result<(), LookupError> {
     let Some(now_ms) = bus.lock_task(ExclusiveTask::Sweep, LOCK_DURATION).await? else { return Ok(()) };
     let deadline = Instant::now() + MAX_SWEEP_DURATION;
-    for (partition, leases) in bus.expired_node_leases(now_ms, MAX_LEASES_PER_PARTITION).await? {
+    let mut swept = Ok(());
+    for (session, partitions) in bus.presence_sessions().await? {
+        // After an error of one shard, the others are still swept.
+        swept = swept.and(sweep_session(bus, metrics, &session, &partitions, now_ms, deadline).await);
+    }
+    swept
+}
+
+/// Sweeps the presence partitions of one session. `common_now_ms` is the clock of the session of `COMMON_PARTITION`.
+async fn sweep_session(
+    bus: &Bus,
+    metrics: &Metrics,
+    session: &Arc<Session>,
+    partitions: &[PresencePartition],
+    common_now_ms: u64,
+    deadline: Instant,
+) -> Result<(), LookupError> {
+    // The clocks of two shards may differ.
+    let now_ms = match session.partitions.contains(COMMON_PARTITION) {
+        true => common_now_ms,
+        false => bus.redis_clock_ms(session).await?,
+    };
+    for (partition, leases) in
+        bus.expired_node_leases(session, partitions, now_ms, MAX_LEASES_PER_PARTITION).await?
+    {
         for lease in leases {
-            remove_expired(bus, metrics, partition, &lease, deadline).await?;
+            remove_expired(bus, metrics, session, partition, &lease, deadline).await?;
         }
     }
     while Instant::now() < deadline {
-        let due = bus.due_presence_users(now_ms, MAX_USERS_PER_COMMAND).await?;
+        let due = bus.due_presence_users(session, partitions, now_ms, MAX_USERS_PER_COMMAND).await?;
         if due.is_empty() {
             return Ok(());
         }
@@ -61,16 +86,17 @@ async fn sweep_once(bus: &Bus, metrics: &Metrics) -> Result<(), LookupError> {
 async fn remove_expired(
     bus: &Bus,
     metrics: &Metrics,
+    session: &Arc<Session>,
     partition: PresencePartition,
     lease: &NodeLease,
     deadline: Instant,
 ) -> Result<(), LookupError> {
     while Instant::now() < deadline {
-        let users = bus.users_of_expired_lease(partition, lease, MAX_USERS_PER_COMMAND).await?;
+        let users = bus.users_of_expired_lease(session, partition, lease, MAX_USERS_PER_COMMAND).await?;
         if users.is_empty() {
             return Ok(());
         }
-        let outcomes = bus.remove_presence(lease, &users).await?;
+        let outcomes = bus.remove_presence(session, lease, &users).await?;
         metrics.presence_reaped.inc_by(users.len() as u64);
         let outcomes = users.into_iter().zip(outcomes);
         let changed: Vec<_> = outcomes
@@ -99,12 +125,12 @@ async fn publish(bus: &Bus, metrics: &Metrics, users: &[UserId]) -> Result<(), L
     for users in users.chunks(MAX_USERS_PER_COMMAND) {
         let publication = async {
             let users = bus.load_rooms_to_notify(users).await?;
-            bus.publish_presence(&users).await
+            bus.publish_presence(users).await
         };
         let published = publication.await.inspect_err(|_| {
             metrics.presence_failures.with_label_values(&["tell"]).inc();
         })?;
-        metrics.presence_published.inc_by(published.iter().filter(|published| **published).count() as u64);
+        metrics.presence_published.inc_by(published);
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tidings_shared::{
-    log::{FirstDenial, keys::Partition},
+    log::{FirstDenial, Layout, keys::Partition},
     rate::{SpentTokens, report_spent_tokens},
 };
 
@@ -45,8 +45,15 @@ async fn report_limit(node: &Node, limit: Limit, denied: &mut FirstDenial) {
         spent.into_iter().map(|(user, count)| SpentTokens { user, kind: limit.name(), count }).collect();
     // While Redis is unavailable, each node applies only its own limits.
     let by_session = node.bus.log.by_session(spent, |spent| Partition::of_user(&spent.user)).await;
-    for (session, spent) in by_session.unwrap_or_default() {
-        for spent in spent.chunks(MAX_USERS_PER_CALL) {
+    for (session, mut spent) in by_session.unwrap_or_default() {
+        let partition = |spent: &SpentTokens| Partition::of_user(&spent.user);
+        // In a cluster, the keys of a call must be in one slot.
+        let is_split = session.layout() == Layout::Cluster;
+        if is_split {
+            spent.sort_by_key(partition);
+        }
+        let slots = spent.chunk_by(|one, other| !is_split || partition(one) == partition(other));
+        for spent in slots.flat_map(|spent| spent.chunks(MAX_USERS_PER_CALL)) {
             let waits = report_spent_tokens(&mut session.connection(), spent, age, rate).await;
             let now = Instant::now();
             match waits {

@@ -15,7 +15,7 @@ const OTHER_COMMANDS: [(&[&str], &str); 3] = [
 /// Scripts and functions of `shared/` that only one service uses, with the calls that prove this: the calls occur in
 /// the sources of this service, but neither in those of the other service nor in `shared/`. All other commands of
 /// `shared/` count for both services.
-const USED_BY_ONE_SERVICE: [(&str, &str, &[&str]); 32] = [
+const USED_BY_ONE_SERVICE: [(&str, &str, &[&str]); 31] = [
     ("gateway", "log/live.lua", &[".publish_live("]),
     ("gateway", "log/live.rs command", &[".publish_live("]),
     ("gateway", "membership.rs versions", &["membership::versions("]),
@@ -53,7 +53,6 @@ const USED_BY_ONE_SERVICE: [(&str, &str, &[&str]); 32] = [
     ),
     ("persistence", "membership/fill.lua", &["membership::fill("]),
     ("persistence", "membership/remember.lua", &["membership::cache_account("]),
-    ("persistence", "people.rs publish", &["people::publish("]),
     ("persistence", "presence/drained.lua", &["presence::remove_stored_last_seen("]),
     ("persistence", "presence/node_leases.rs unstored_last_seen", &["presence::unstored_last_seen("]),
 ];

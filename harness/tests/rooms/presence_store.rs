@@ -4,16 +4,17 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use redis::{AsyncCommands, aio::MultiplexedConnection};
+use redis::AsyncCommands;
 use tidings_harness::redis::Redis;
 use tidings_shared::{
     ids::{RoomId, UserId},
+    log::{Layout, RedisConnection},
     presence::{self, HoldKind, NodeLease, NodeState, PresencePartition, PresenceState, WriteOutcome},
     protocol::Status,
 };
 
 struct PresenceStore {
-    connection: MultiplexedConnection,
+    connection: RedisConnection,
     user: UserId,
     _redis: Redis,
 }
@@ -23,10 +24,15 @@ const AWAY: Option<Status> = Some(Status::Away);
 /// Longer than a lease and its grace.
 const EXPIRY_SHIFT_MS: i64 = 60_000;
 
+fn all() -> Vec<PresencePartition> {
+    PresencePartition::all().collect()
+}
+
 impl PresenceStore {
     async fn new() -> Result<Self> {
         let redis = Redis::start().await?;
         let connection = ::redis::Client::open(redis.url())?.get_multiplexed_async_connection().await?;
+        let connection = RedisConnection::new(connection, Layout::Single);
         Ok(Self { connection, user: UserId::parse("alice")?, _redis: redis })
     }
 
@@ -36,7 +42,7 @@ impl PresenceStore {
 
     async fn new_lease(&mut self) -> Result<NodeLease> {
         let lease = NodeLease::generate();
-        assert!(presence::begin_lease(&mut self.connection, &lease).await?);
+        assert!(presence::begin_lease(&mut self.connection, &all(), &lease).await?);
         Ok(lease)
     }
 
@@ -96,13 +102,13 @@ async fn expired_node_lease_accepts_nothing_and_cannot_be_renewed() -> Result<()
         "a lease that never began"
     );
     assert_eq!(store.write_state(&lease, ONLINE, None).await?, WriteOutcome::MustPublish);
-    assert!(presence::renew_lease(&mut store.connection, &lease).await?);
+    assert!(presence::renew_lease(&mut store.connection, &all(), &lease).await?);
     store.expire_lease(&lease).await?;
     assert_eq!(store.status().await?, None, "an expired lease must not count, even before it is reaped");
-    assert!(!presence::renew_lease(&mut store.connection, &lease).await?);
+    assert!(!presence::renew_lease(&mut store.connection, &all(), &lease).await?);
     assert_eq!(store.write_state(&lease, ONLINE, None).await?, WriteOutcome::LeaseExpired);
     assert!(
-        !presence::begin_lease(&mut store.connection, &lease).await?,
+        !presence::begin_lease(&mut store.connection, &all(), &lease).await?,
         "an expired lease must not begin again"
     );
     Ok(())
@@ -126,7 +132,7 @@ async fn claimed_node_lease_cannot_be_renewed() -> Result<()> {
     // The reaper's mark is negative, so the lease stays expired even if the clock was set back.
     let key = store.key("lives");
     let marked: f64 = store.connection.zscore(key, lease.to_string()).await?;
-    assert!(marked < 0.0 && !presence::renew_lease(&mut store.connection, &lease).await?);
+    assert!(marked < 0.0 && !presence::renew_lease(&mut store.connection, &all(), &lease).await?);
     Ok(())
 }
 
@@ -253,17 +259,17 @@ async fn last_seen_is_kept_until_stored_and_newer_one_survives() -> Result<()> {
         tokio::time::sleep(Duration::from_millis(20)).await;
         store.write_state(&lease, None, None).await?;
         assert!(store.publish().await?);
-        times.push(presence::unstored_last_seen(&mut store.connection, 10).await?);
+        times.push(presence::unstored_last_seen(&mut store.connection, &all(), 10).await?);
     }
     assert!(times[0][0].0 == store.user && times[0][0].1 < times[1][0].1, "{times:?}");
     presence::remove_stored_last_seen(&mut store.connection, &times[0]).await?;
     assert_eq!(
-        presence::unstored_last_seen(&mut store.connection, 10).await?,
+        presence::unstored_last_seen(&mut store.connection, &all(), 10).await?,
         times[1],
         "a newer last_seen must not be drained"
     );
     presence::remove_stored_last_seen(&mut store.connection, &times[1]).await?;
-    assert_eq!(presence::unstored_last_seen(&mut store.connection, 10).await?, []);
+    assert_eq!(presence::unstored_last_seen(&mut store.connection, &all(), 10).await?, []);
     Ok(())
 }
 
@@ -274,20 +280,20 @@ async fn sweep_finds_expired_and_unpublished_users() -> Result<()> {
     let now_ms = || u64::try_from(unix_ms()).unwrap_or(0);
     store.write_state(&lease, ONLINE, None).await?;
     assert_eq!(
-        presence::due_users(&mut store.connection, now_ms(), 10).await?,
+        presence::due_users(&mut store.connection, &all(), now_ms(), 10).await?,
         [],
         "a fresh change is left to the node that made it"
     );
     let soon = now_ms() + 3000;
-    assert_eq!(presence::due_users(&mut store.connection, soon, 10).await?, [store.user.clone()]);
+    assert_eq!(presence::due_users(&mut store.connection, &all(), soon, 10).await?, [store.user.clone()]);
     store.publish().await?;
-    assert_eq!(presence::due_users(&mut store.connection, soon, 10).await?, []);
+    assert_eq!(presence::due_users(&mut store.connection, &all(), soon, 10).await?, []);
     store.write_state(&lease, None, ONLINE).await?;
-    assert_eq!(presence::due_users(&mut store.connection, soon, 10).await?, []);
+    assert_eq!(presence::due_users(&mut store.connection, &all(), soon, 10).await?, []);
     let later = now_ms() + 11_000;
-    assert_eq!(presence::due_users(&mut store.connection, later, 10).await?, [store.user.clone()]);
+    assert_eq!(presence::due_users(&mut store.connection, &all(), later, 10).await?, [store.user.clone()]);
     store.expire_lease(&lease).await?;
-    let lapsed = presence::expired_leases(&mut store.connection, now_ms(), 10).await?;
+    let lapsed = presence::expired_leases(&mut store.connection, &all(), now_ms(), 10).await?;
     let of_user = lapsed.into_iter().find(|(partition, _)| *partition == PresencePartition::of(&store.user));
     assert_eq!(of_user.map(|(_, lives)| lives), Some(vec![lease]));
     Ok(())

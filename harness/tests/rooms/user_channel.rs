@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tidings_harness::{Client, ClientError, Cursor, Http, ServerFrame, Stack};
 use tidings_shared::{
     ids::{RoomId, UserId},
+    log::{Layout, RedisConnection},
     people::{self, UserNotice},
 };
 
@@ -19,8 +20,9 @@ fn admin_http(stack: &Stack) -> Http {
     stack.http("root").with_token(&stack.admin_token("root"))
 }
 
-async fn connect_redis(stack: &Stack) -> Result<redis::aio::MultiplexedConnection> {
-    Ok(redis::Client::open(stack.redis().url())?.get_multiplexed_async_connection().await?)
+async fn connect_redis(stack: &Stack) -> Result<RedisConnection> {
+    let connection = redis::Client::open(stack.redis().url())?.get_multiplexed_async_connection().await?;
+    Ok(RedisConnection::new(connection, Layout::Single))
 }
 
 async fn cut_pub_sub(stack: &Stack) -> Result<()> {

@@ -170,6 +170,32 @@ async fn seed_drops_marks_when_postgres_is_ahead() -> Result<()> {
     ensure_needed(&[removal], small_stack(), replay_redis_goes_back_to_a_removal).await
 }
 
+/// The memberships of a user are cached, and the user is removed. Then Redis goes back to the time before the removal,
+/// which nobody announces again.
+async fn replay_redis_goes_back_before_a_removal(system: &mut ReplaySystem) -> Result<BrokenPromise> {
+    let begun = Instant::now();
+    loop {
+        drop(system.connect_and_join("bob", None).await?);
+        let mut cached = redis::cmd("HEXISTS");
+        let cached = cached.arg("rooms:{bob}").arg(system.room.as_str());
+        if system.stack.redis().command(cached).await? {
+            break;
+        }
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "the memberships of bob are not cached");
+    }
+    let image = system.stack.redis().image()?;
+    system.stack.http("alice").remove_member(&system.room, "bob").await?.expect(200);
+    system.restart_redis_from(&image).await?;
+    system.until_seeded(2).await?;
+    Ok(send_as_bob(system).await?.ok().map(|ack| format!("a removed member sends: {ack:?}")))
+}
+
+#[tokio::test]
+async fn cached_memberships_count_up_to_their_newest_epoch() -> Result<()> {
+    let removal = Removal::Named("cached memberships count up to their newest epoch");
+    ensure_needed(&[removal], small_stack(), replay_redis_goes_back_before_a_removal).await
+}
+
 /// A message is deleted and then edited while no writer stores the deletion.
 async fn replay_deleted_message_is_edited(system: &mut ReplaySystem) -> Result<BrokenPromise> {
     let message = system.send_until_stored("a").await?;

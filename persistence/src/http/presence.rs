@@ -9,8 +9,8 @@ use tidings_shared::command_fields::{self, Fields};
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::UserId;
 use tidings_shared::limits::MAX_PRESENCE_USERS;
-use tidings_shared::log::keys::COMMON_PARTITION;
-use tidings_shared::presence::{self, HoldKind, WriteOutcome};
+use tidings_shared::log::keys::Partition;
+use tidings_shared::presence::{self, HoldKind, PresencePartition, WriteOutcome};
 use tidings_shared::protocol::Status;
 use tidings_shared::protocol::server::Presence;
 use utoipa::ToSchema;
@@ -87,20 +87,28 @@ pub async fn set_presence(
 async fn presence_for_viewer(state: &State, me: &UserId, users: &[UserId]) -> Result<Vec<Presence>, Problem> {
     let acquainted = query::users_sharing_room(&state.db, me, users).await?;
     let known: Vec<UserId> = acquainted.iter().map(|known| known.user.clone()).collect();
-    let session = state.log.session(COMMON_PARTITION).await.map_err(|error| unavailable(&error))?;
-    let states = presence::states(&mut session.connection(), &known).await;
-    let states = states.inspect_err(|error| state.log.discard_if_unusable(&session, error));
-    let states = states.map_err(|error| unavailable(&error))?;
-    let states = acquainted.into_iter().zip(states);
-    let mut states: HashMap<_, _> =
-        states.map(|(known, found)| (known.user, found.with_last_seen(known.at_ms))).collect();
+    let by_session = state.log.by_session(known, presence_partition).await;
+    let mut found: HashMap<UserId, presence::PresenceState> = HashMap::with_capacity(acquainted.len());
+    for (session, users) in by_session.map_err(|error| unavailable(&error))? {
+        let states = presence::states(&mut session.connection(), &users).await;
+        let states = states.inspect_err(|error| state.log.discard_if_unusable(&session, error));
+        found.extend(users.into_iter().zip(states.map_err(|error| unavailable(&error))?));
+    }
+    let found_state = |user: &UserId| found.get(user).copied().unwrap_or_default();
+    let mut states: HashMap<_, _> = acquainted
+        .into_iter()
+        .map(|known| {
+            let of_user = found_state(&known.user).with_last_seen(known.at_ms);
+            (known.user, of_user)
+        })
+        .collect();
     let state_of = |user: &UserId| states.remove(user).unwrap_or_default().on_the_wire(user.clone());
     Ok(users.iter().map(state_of).collect())
 }
 
 /// Sets the presence of the user `me` for `presence::HTTP_HOLD` (60 s).
 async fn hold_presence(state: &State, me: &UserId, status: Status) -> Result<(), Problem> {
-    let session = state.log.session(COMMON_PARTITION).await.map_err(|error| unavailable(&error))?;
+    let session = state.log.session(presence_partition(me)).await.map_err(|error| unavailable(&error))?;
     let failed = |error| {
         state.log.discard_if_unusable(&session, &error);
         unavailable(&error)
@@ -130,6 +138,11 @@ async fn hold_presence(state: &State, me: &UserId, status: Status) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// The partition of the log that serves the presence of a user.
+fn presence_partition(user: &UserId) -> Partition {
+    PresencePartition::of(user).partition()
 }
 
 fn unavailable(error: &dyn std::fmt::Display) -> Problem {

@@ -49,6 +49,8 @@ pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> 
     });
     let stamps: Vec<Option<(Arc<Session>, CacheStamp)>> =
         timeout(CACHE_TIMEOUT, join_all(stamps)).await.unwrap_or_default();
+    // Read before the memberships, so that they include the changes up to the bases of all epochs up to this one.
+    let newest = state.log.newest_epoch();
     let max_rooms = if must_wait { usize::MAX } else { MAX_ROOMS_OF_SHARED_REQUEST + 1 };
     let mut loaded = memberships::load_memberships(&state.db, &users, max_rooms).await?;
     if must_wait {
@@ -57,7 +59,7 @@ pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> 
     let is_valid = |read: &UserMemberships| read.behind.is_empty() && read.of.rooms.len() < max_rooms;
     let valid = loaded.into_iter().map(|read| is_valid(&read).then_some(read.of));
     let valid: Vec<Option<UserRooms>> = valid.collect();
-    fill_cache(&state, &users, &stamps, &valid).await;
+    fill_cache(&state, &users, newest, &stamps, &valid).await;
     let mut valid = valid.into_iter();
     let first = valid.next().flatten();
     let is_first_missing = first.is_none();
@@ -91,10 +93,12 @@ async fn wait_until_valid(
     }
 }
 
-/// Caches the memberships that were read, unless they changed after their stamp was read, or have no stamp.
+/// Caches the memberships that were read, unless they changed after their stamp was read, or have no stamp. `newest` is
+/// an epoch that was opened before the memberships were read.
 async fn fill_cache(
     state: &InternalState,
     users: &[UserId],
+    newest: Epoch,
     stamps: &[Option<(Arc<Session>, CacheStamp)>],
     read: &[Option<UserRooms>],
 ) {
@@ -102,7 +106,7 @@ async fn fill_cache(
     let read = stamped.filter_map(|((user, stamp), read)| Some((user, stamp.as_ref()?, read.as_ref()?)));
     let fills = read.map(async |(user, (session, stamp), read)| {
         let mut connection = session.connection();
-        let filled = membership::fill(&mut connection, user, session.epoch, *stamp, &read.rooms).await;
+        let filled = membership::fill(&mut connection, user, newest, *stamp, &read.rooms).await;
         filled.inspect_err(|error| state.log.discard_if_unusable(session, error))
     });
     let Ok(filled) = timeout(CACHE_TIMEOUT, join_all(fills)).await else { return };

@@ -2,17 +2,17 @@
 
 use std::sync::LazyLock;
 
+use super::layout::Layout;
 use crate::ids::{RoomId, UserId};
 
 /// Number of partitions, which never changes. Persistence checks that the table `partitions` has as many rows.
 pub const PARTITIONS: u16 = 64;
 
-/// Channel on which a replica of persistence announces that it has released partitions.
-pub const LEASES_CHANNEL: &str = "leases";
-
-/// The partition whose session serves the keys and channels that belong to no room and no single user, such as those of
-/// presence, and [`LEASES_CHANNEL`].
+/// The partition whose session serves the keys and channels that belong to no room and no user: [`leases_channel`] and
+/// the reservations of exclusive tasks.
 pub const COMMON_PARTITION: Partition = Partition(0);
+
+const LEASES: &str = "leases";
 
 /// The number of a partition, which is one of 64 shares of the rooms and of the users. Each partition has one ingest
 /// stream and one stored watermark.
@@ -36,7 +36,7 @@ impl Partition {
     }
 
     /// Joins `{pp}:` and the parts of a key. `format!` would be slower, and each command needs several keys.
-    fn join_key(self, rest: &[&str]) -> String {
+    pub(crate) fn join_key(self, rest: &[&str]) -> String {
         let mut key = String::with_capacity(5 + rest.iter().map(|part| part.len()).sum::<usize>());
         key.push('{');
         key.push(char::from(b'0' + (self.0 / 10 % 10) as u8));
@@ -168,7 +168,26 @@ pub fn members(room: &RoomId) -> String {
 
 /// Returns the room id in the name of a room's channel, or `None` if it is another channel.
 pub fn room_of_channel(channel: &str) -> Option<&str> {
-    channel.strip_prefix('{')?.split_once("}:room:").map(|(_, room)| room)
+    untagged(channel)?.strip_prefix("room:")
+}
+
+/// Channel on which a replica of persistence announces that it has released partitions.
+pub fn leases_channel(layout: Layout) -> String {
+    match layout {
+        Layout::Single => LEASES.to_owned(),
+        Layout::Cluster => COMMON_PARTITION.join_key(&[LEASES]),
+    }
+}
+
+/// Whether a channel is [`leases_channel`], in any layout.
+pub fn is_leases_channel(channel: &str) -> bool {
+    untagged(channel).unwrap_or(channel) == LEASES
+}
+
+/// The name of a channel or key after the tag of its partition; `None` if it has no such tag. The tag has two digits.
+/// So a `}` in an id after the tag is not mistaken for the end of the tag.
+pub(crate) fn untagged(name: &str) -> Option<&str> {
+    name.strip_prefix('{')?.get(2..)?.strip_prefix("}:")
 }
 
 #[cfg(test)]
@@ -212,6 +231,11 @@ mod tests {
     fn channel_names_round_trip() {
         let id = RoomId::parse("general").unwrap();
         assert_eq!(room_of_channel(&room(&id)), Some("general"));
+        assert_eq!(room_of_channel("{07}:user:bob}:room:general"), None);
+        for layout in [Layout::Single, Layout::Cluster] {
+            assert!(is_leases_channel(&leases_channel(layout)));
+        }
+        assert!(!is_leases_channel("{07}:user:leases"));
         assert_eq!(Partition::of_stored_channel(&Partition(7).stored()), Some(Partition(7)));
         assert_eq!(Partition::of_stored_channel("{64}:stored"), None);
         assert_eq!(Partition::of_epoch_mark(&Partition(7).epoch_mark()), Some(Partition(7)));

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use redis::Value;
 
 use super::{
@@ -41,6 +42,8 @@ pub struct MarkResult {
     /// Time until the waiting receipts may be published, or `None` if no receipts wait. After this time the caller must
     /// call [`Log::mark`] for the room again, with or without marks.
     pub receipts_due_in: Option<Duration>,
+    /// Read marks that the caller must publish on the channels of their users; empty unless Redis is a cluster.
+    pub notices: Vec<(UserId, Bytes)>,
 }
 
 impl Log {
@@ -142,6 +145,10 @@ fn parse_answer(session: &Session, value: &Value) -> Result<ScriptAnswer, String
     let status: String = parts.first().map(parse_value).transpose()?.ok_or_else(malformed)?;
     Ok(match (status.as_str(), parts.as_slice()) {
         ("ok", [_, head, at_ms, ingest, due_in_ms, positions @ ..]) => {
+            let (positions, notices) = match positions {
+                [positions @ .., Value::Array(notices)] => (positions, parse_notices(notices)?),
+                positions => (positions, Vec::new()),
+            };
             let ingest = Some(parse_value::<String>(ingest)?).filter(|id| !id.is_empty());
             let ingest = ingest.map(|id| id.parse::<IngestId>()).transpose().map_err(|_| malformed())?;
             let (at_ms, due_in_ms) = (parse_value(at_ms)?, parse_value::<u64>(due_in_ms)?);
@@ -152,6 +159,7 @@ fn parse_answer(session: &Session, value: &Value) -> Result<ScriptAnswer, String
                 head: Seq(parse_value(head)?),
                 positions: positions.iter().map(position).collect::<Result<_, String>>()?,
                 receipts_due_in: (due_in_ms > 0).then(|| Duration::from_millis(due_in_ms)),
+                notices,
             })
         }
         ("lookup", [_, numbers @ ..]) => {
@@ -162,4 +170,27 @@ fn parse_answer(session: &Session, value: &Value) -> Result<ScriptAnswer, String
         ("full", _) => ScriptAnswer::Full,
         _ => return Err(malformed()),
     })
+}
+
+/// Parses the notices of a cluster, each `<user>` U+001E `<payload>`. Skips those of invalid user ids.
+fn parse_notices(notices: &[Value]) -> Result<Vec<(UserId, Bytes)>, String> {
+    let notices = notices.iter().map(parse_value::<String>).collect::<Result<Vec<_>, String>>()?;
+    let notice = |notice: String| {
+        let (user, payload) = notice.split_once('\u{1e}')?;
+        Some((UserId::parse(user).ok()?, Bytes::copy_from_slice(payload.as_bytes())))
+    };
+    Ok(notices.into_iter().filter_map(notice).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notices_of_a_cluster_are_split_by_user() {
+        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let notices = parse_notices(&[text("}bob\u{1e}read r 1\n{}"), text("no payload")]).unwrap();
+        let bob = UserId::parse("}bob").unwrap();
+        assert_eq!(notices, [(bob, Bytes::from_static(b"read r 1\n{}"))]);
+    }
 }

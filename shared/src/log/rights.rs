@@ -1,8 +1,8 @@
 //! Detects rights that the Redis user lacks although no command fails, so that operators learn of them.
 
-use redis::{RedisError, RedisResult, aio::MultiplexedConnection as Connection};
+use redis::{RedisError, RedisResult};
 
-use super::keys::Partition;
+use super::{keys::Partition, layout::RedisConnection as Connection};
 
 /// Returns whether this process's Redis user may measure streams. If not, scripts limit only the number of records of
 /// the backlog, and not their bytes.

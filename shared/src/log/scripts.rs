@@ -2,6 +2,8 @@
 //! SHA-1 of its text. So a process for which another epoch was opened does not have the script. In a Redis Cluster the
 //! text then compares the epoch of the partition, because a slot may move away and come back.
 
+use std::borrow::Cow;
+
 use super::{keys::Partition, layout::Layout};
 use crate::{ids::Epoch, limits::MAX_SLOW_MODE_S, role, sabotage};
 
@@ -13,6 +15,14 @@ const RFC3339_LUA: &str = include_str!("rfc3339.lua");
 const TAIL_LUA: &str = include_str!("tail.lua");
 /// The functions that limit the bytes of an ingest stream, for scripts that append records.
 const BACKLOG_LUA: &str = include_str!("backlog.lua");
+
+const MARKS_LUA: &str = include_str!("marks.lua");
+/// The line of `marks.lua` that publishes a read mark to its user. In a cluster the user's channel may be in another
+/// slot. So the script answers the notices instead, as a list after the positions.
+const PUBLISH_TO_USER: &str = "redis.call('PUBLISH', 'user:' .. user, notice)";
+const ANSWER_NOTICE: &str =
+    "if type(positions[#positions]) ~= 'table' then positions[#positions + 1] = {} end
+        table.insert(positions[#positions], user .. '\\30' .. notice)";
 
 /// One script as it is loaded into a process for one epoch.
 #[derive(Debug, Clone)]
@@ -56,17 +66,21 @@ pub struct Scripts {
 }
 
 impl Scripts {
-    /// Returns the scripts for an epoch.
+    /// Returns the scripts for an epoch of a process with this layout.
     pub fn of(epoch: Epoch, layout: Layout) -> Self {
         let bind = |parts: &[&str]| Script::bind_to_epoch(parts, epoch, layout);
         let roles = role::ranks_as_lua();
         let slow_mode = format!("local MAX_SLOW_MODE_S = {MAX_SLOW_MODE_S}\n");
+        let marks = match layout {
+            Layout::Single => Cow::Borrowed(MARKS_LUA),
+            Layout::Cluster => Cow::Owned(MARKS_LUA.replace(PUBLISH_TO_USER, ANSWER_NOTICE)),
+        };
         let append = [&roles, RFC3339_LUA, TAIL_LUA, BACKLOG_LUA, &slow_mode, include_str!("append.lua")];
         Self {
             layout,
             append: bind(&append),
             append_many: bind(&[&roles, RFC3339_LUA, TAIL_LUA, include_str!("append_many.lua")]),
-            marks: bind(&[&roles, RFC3339_LUA, BACKLOG_LUA, include_str!("marks.lua")]),
+            marks: bind(&[&roles, RFC3339_LUA, BACKLOG_LUA, &marks]),
             live: bind(&[&roles, include_str!("live.lua")]),
             stored: bind(&[include_str!("stored.lua")]),
             seed: bind(&[include_str!("seed.lua")]),
@@ -110,5 +124,13 @@ mod tests {
         }
         assert!(scripts.append_many.text.contains("redis.call('SPUBLISH', room_key"));
         assert_eq!(scripts.check_keys(Partition(7)), ["{07}:epoch", "{07}:none"]);
+    }
+
+    #[test]
+    fn marks_script_of_a_cluster_publishes_to_no_user() {
+        let text = |layout| Scripts::of(Epoch(7), layout).marks.text;
+        assert!(text(Layout::Single).contains(PUBLISH_TO_USER));
+        let in_cluster = text(Layout::Cluster);
+        assert!(in_cluster.contains(ANSWER_NOTICE) && !in_cluster.contains("'user:'"));
     }
 }

@@ -15,12 +15,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{RedisError, aio::MultiplexedConnection};
+use redis::RedisError;
 use thiserror::Error;
 
 use super::{
-    authority::AuthorityError, checks::NodeProblem, keys::PartitionSet, layout::Layout, map_watch::MapError,
-    scripts::Scripts, shard_map::NodeAddress,
+    authority::AuthorityError,
+    checks::NodeProblem,
+    keys::PartitionSet,
+    layout::{Layout, RedisConnection},
+    map_watch::MapError,
+    scripts::Scripts,
+    shard_map::NodeAddress,
 };
 use crate::ids::Epoch;
 pub(super) use effect::SessionEffect;
@@ -75,12 +80,12 @@ pub struct Session {
 impl Session {
     /// Returns a handle of the connection for all commands except reads of rooms. The connection pipelines the commands
     /// of all handles.
-    pub fn connection(&self) -> MultiplexedConnection {
+    pub fn connection(&self) -> RedisConnection {
         self.shard.connection()
     }
 
     /// Returns a handle of the connection for reads of heads and tails.
-    pub(super) fn reads_connection(&self) -> MultiplexedConnection {
+    pub(super) fn reads_connection(&self) -> RedisConnection {
         self.shard.reads_connection()
     }
 
@@ -99,7 +104,7 @@ impl Session {
         &self.shard.address
     }
 
-    /// Whether the process is a node of a cluster.
+    /// The layout of the keys and channels in the session's process.
     pub fn layout(&self) -> Layout {
         self.shard.process().layout
     }

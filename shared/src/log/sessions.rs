@@ -1,21 +1,24 @@
 //! Which session serves a partition, a room or a user, and the heartbeat that finds dead connections and partitions
 //! whose epoch has ended.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use redis::{RedisError, Value};
 
 use super::{
     commands::Log,
-    keys::{Partition, PartitionSet},
+    keys::{COMMON_PARTITION, Partition, PartitionSet},
     layout::Layout,
     session::{BySession, Session, SessionError, read_each_mark},
     timing::RoundTrip,
 };
 use crate::{
-    ids::{RoomId, UserId},
+    ids::{Epoch, RoomId, UserId},
     sabotage,
 };
+
+/// Pause between two attempts to learn the layout.
+const LAYOUT_RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 impl Log {
     /// Returns the Redis session of a partition. Opens a session if none is open.
@@ -36,6 +39,25 @@ impl Log {
     /// Returns the Redis session of a partition, or `None` if none is open.
     pub fn current_session(&self, partition: Partition) -> Option<Arc<Session>> {
         self.calls.sessions.current(partition)
+    }
+
+    /// The newest epoch of all sessions of this process so far, also of discarded ones; 0 before the first session.
+    /// PostgreSQL numbers epochs in the order in which they are opened, so every lower epoch was opened earlier.
+    pub fn newest_epoch(&self) -> Epoch {
+        self.calls.sessions.newest_epoch()
+    }
+
+    /// Returns the layout of the keys and channels in Redis. Waits until a session has been opened.
+    pub async fn layout(&self) -> Layout {
+        loop {
+            if let Ok(session) = self.session(COMMON_PARTITION).await {
+                return session.layout();
+            }
+            if let Some(session) = Partition::all().find_map(|partition| self.current_session(partition)) {
+                return session.layout();
+            }
+            tokio::time::sleep(LAYOUT_RETRY_PAUSE).await;
+        }
     }
 
     /// Returns the sessions of all partitions, each once. Opens the sessions that are missing.
@@ -59,6 +81,19 @@ impl Log {
     /// session.
     pub fn by_current_session<T>(&self, items: Vec<T>, partition_of: fn(&T) -> Partition) -> BySession<T> {
         self.calls.sessions.by_current_session(items, partition_of)
+    }
+
+    /// Splits items like [`Log::by_current_session`] if any partition has a session, and otherwise like
+    /// [`Log::by_session`]. So an unreachable shard does not delay the items of the others.
+    pub async fn by_open_session<T>(
+        &self,
+        items: Vec<T>,
+        partition_of: fn(&T) -> Partition,
+    ) -> Result<BySession<T>, SessionError> {
+        if Partition::all().any(|partition| self.current_session(partition).is_some()) {
+            return Ok(self.by_current_session(items, partition_of));
+        }
+        self.by_session(items, partition_of).await
     }
 
     /// Stops using a session that failed, or whose epoch has ended. The next command opens another session.

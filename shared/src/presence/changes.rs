@@ -2,10 +2,14 @@
 //! and `-` means offline. The members of the rooms receive the change. In the published payload, the text is preceded
 //! by the id that the change has in the stream of its partition. No id contains a space.
 
-use redis::{RedisResult, aio::MultiplexedConnection as Connection};
+use redis::RedisResult;
 
 use super::{PARTITIONS, PresencePartition, PresenceState, status_of_letter};
-use crate::{ids::UserId, log::IngestId, protocol::server::Presence};
+use crate::{
+    ids::UserId,
+    log::{IngestId, RedisConnection as Connection},
+    protocol::server::Presence,
+};
 
 /// Maximum number of changes of one partition that one call reads. The stream keeps about 500.
 const MAX_CHANGES_READ: usize = 1000;
@@ -62,15 +66,17 @@ impl PresenceChange {
     }
 }
 
-/// Reads the changes after the ids in `after`, which has one id for each partition. Changes that the streams have
-/// dropped are missing.
+/// Reads the changes of partitions after the ids in `after`, which has one id for each of all partitions. Changes that
+/// the streams have dropped are missing.
 pub async fn changes_after(
     connection: &mut Connection,
+    partitions: &[PresencePartition],
     after: &[IngestId; PARTITIONS as usize],
 ) -> RedisResult<Vec<PresenceChange>> {
     let mut pipe = redis::pipe();
-    for (partition, after) in PresencePartition::all().zip(after) {
-        pipe.cmd("XRANGE").arg(partition.changes()).arg(format!("({after}")).arg("+");
+    for partition in partitions {
+        let after = after[partition.index()];
+        pipe.cmd("XRANGE").arg(partition.changes(connection.layout())).arg(format!("({after}")).arg("+");
         pipe.arg("COUNT").arg(MAX_CHANGES_READ);
     }
     let entries: Vec<Vec<(String, Vec<String>)>> = pipe.query_async(connection).await?;

@@ -1,11 +1,11 @@
 //! The members of a small room, cached in Redis as `<epoch> <stored head> <user> …`, so that many joins at once need no
 //! SQL queries. The list is valid in its epoch, until a membership changes above its stored head.
 
-use redis::{RedisResult, aio::MultiplexedConnection as Connection};
+use redis::RedisResult;
 
 use crate::{
     ids::{Epoch, RoomId, Seq, UserId},
-    log::keys,
+    log::{RedisConnection as Connection, keys},
 };
 
 const MEMBERS_TTL_S: u64 = 3600;

@@ -1,6 +1,6 @@
 //! Finds the small rooms of a user, whose members receive changes of the user's presence.
 
-use redis::{RedisResult, Value, aio::MultiplexedConnection as Connection};
+use redis::{RedisResult, Value};
 
 use super::{
     MAX_NOTIFIED_ROOMS, MAX_SMALL_ROOM_MEMBERS,
@@ -9,7 +9,7 @@ use super::{
 use crate::{
     ids::{Epoch, RoomId, UserId},
     log::{
-        MembershipMark, Session,
+        MembershipMark, RedisConnection as Connection, Session,
         keys::{self, Partition},
         mark_field,
     },
@@ -25,16 +25,17 @@ pub enum CachedRooms {
     NotCached,
 }
 
-/// Reads the rooms of users from the membership cache, in the order of the users.
+/// Reads the rooms of users from the membership cache, in the order of the users. `newest` is the newest epoch that the
+/// caller knows. Memberships that were cached with another newest epoch are not answered, because they may lack rooms.
 pub async fn cached_rooms(
     connection: &mut Connection,
     users: &[UserId],
-    epoch: Epoch,
+    newest: Epoch,
 ) -> RedisResult<Vec<CachedRooms>> {
     let mut pipe = redis::pipe();
     for user in users {
-        scripts::add_call(&mut pipe, &ROOMS, &[membership::rooms_key(user)])
-            .arg(epoch.0)
+        scripts::add_call(&mut pipe, &ROOMS, &[membership::rooms_key(connection.layout(), user)])
+            .arg(newest.0)
             .arg(MAX_NOTIFIED_ROOMS);
     }
     let answers: Vec<Value> = scripts::run_calls(connection, &pipe).await?;

@@ -2,7 +2,9 @@
 
 use std::sync::LazyLock;
 
-use redis::{FromRedisValue, Pipeline, RedisResult, Script, aio::MultiplexedConnection as Connection};
+use redis::{FromRedisValue, Pipeline, RedisResult, Script};
+
+use crate::log::{Layout, RedisConnection as Connection};
 
 /// Declares the scripts. The text of each begins with `combine.lua`, which contains functions that all scripts share.
 macro_rules! scripts {
@@ -27,6 +29,19 @@ scripts! {
     DRAINED = "drained.lua",
 }
 
+static PUBLISH_IN_CLUSTER: LazyLock<Script> = LazyLock::new(|| {
+    let text = concat!(include_str!("combine.lua"), include_str!("publish.lua"));
+    Script::new(&text.replace("'PUBLISH'", "'SPUBLISH'"))
+});
+
+/// The script that publishes a change.
+pub(super) fn publish(layout: Layout) -> &'static Script {
+    match layout {
+        Layout::Single => &PUBLISH,
+        Layout::Cluster => &PUBLISH_IN_CLUSTER,
+    }
+}
+
 /// Adds a call of a script to a pipeline. The caller then adds the script's arguments with `arg`.
 pub(super) fn add_call<'p>(pipe: &'p mut Pipeline, script: &Script, keys: &[String]) -> &'p mut Pipeline {
     pipe.cmd("EVALSHA").arg(script.get_hash()).arg(keys.len()).arg(keys)
@@ -40,7 +55,8 @@ pub(super) async fn run_calls<T: FromRedisValue>(
 ) -> RedisResult<T> {
     match pipe.query_async(connection).await {
         Err(error) if error.code() == Some("NOSCRIPT") => {
-            for script in all_scripts() {
+            let of_cluster = (connection.layout() == Layout::Cluster).then(|| &*PUBLISH_IN_CLUSTER);
+            for script in all_scripts().into_iter().chain(of_cluster) {
                 script.load_async(connection).await?;
             }
             pipe.query_async(connection).await

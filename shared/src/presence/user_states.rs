@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use redis::{RedisResult, aio::MultiplexedConnection as Connection};
+use redis::RedisResult;
 
 use super::{
-    CHANNEL, NodeLease, PresencePartition, keys, letter_of_status,
-    scripts::{self, HOLD, PUBLISH, PUT, STATES},
+    NodeLease, PresencePartition, keys, letter_of_status,
+    scripts::{self, HOLD, PUT, STATES},
     status_of_letter,
 };
 use crate::{
     ids::{RoomId, UserId},
+    log::RedisConnection as Connection,
     named_enum::named_enum,
     protocol::{
         Status,
@@ -68,10 +69,11 @@ async fn write_or_remove(
     states: &[NodeState],
     by_other_node: bool,
 ) -> RedisResult<Vec<WriteOutcome>> {
+    let layout = connection.layout();
     let mut pipe = redis::pipe();
     for NodeState { user, status, grace } in states {
-        let partition = PresencePartition::of(user);
-        let keys = [keys::user(user), partition.due(), partition.leases(), partition.users_of(lease)];
+        let of = PresencePartition::of(user);
+        let keys = [keys::user(layout, user), of.due(layout), of.leases(layout), of.users_of(layout, lease)];
         scripts::add_call(&mut pipe, &PUT, &keys).arg(user.as_str()).arg(lease.to_string());
         pipe.arg(letter_of_status(*status)).arg(letter_of_status(*grace)).arg(i32::from(by_other_node));
     }
@@ -107,11 +109,12 @@ pub async fn hold_states(
     time: Duration,
     holds: &[(UserId, Option<Status>)],
 ) -> RedisResult<Vec<WriteOutcome>> {
+    let layout = connection.layout();
     let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let mut pipe = redis::pipe();
     for (user, status) in holds {
         let partition = PresencePartition::of(user);
-        let keys = [keys::user(user), partition.due(), partition.leases()];
+        let keys = [keys::user(layout, user), partition.due(layout), partition.leases(layout)];
         let call = scripts::add_call(&mut pipe, &HOLD, &keys);
         call.arg(user.as_str()).arg(kind.as_str()).arg(letter_of_status(*status)).arg(ms);
     }
@@ -124,19 +127,20 @@ pub async fn publish_states(
     connection: &mut Connection,
     users: &[(UserId, Vec<RoomId>)],
 ) -> RedisResult<Vec<bool>> {
+    let layout = connection.layout();
     let mut pipe = redis::pipe();
     for (user, rooms) in users {
         let partition = PresencePartition::of(user);
         let keys = [
-            keys::user(user),
-            partition.due(),
-            partition.leases(),
-            partition.last_seen(),
-            partition.changes(),
+            keys::user(layout, user),
+            partition.due(layout),
+            partition.leases(layout),
+            partition.last_seen(layout),
+            partition.changes(layout),
         ];
-        scripts::add_call(&mut pipe, &PUBLISH, &keys)
+        scripts::add_call(&mut pipe, scripts::publish(layout), &keys)
             .arg(user.as_str())
-            .arg(CHANNEL)
+            .arg(partition.channel(layout))
             .arg(MAX_UNSTORED_LAST_SEEN);
         for room in rooms {
             pipe.arg(room.as_str());
@@ -176,6 +180,7 @@ impl PresenceState {
 
 /// Reads the present states of users. The result has the same order.
 pub async fn states(connection: &mut Connection, users: &[UserId]) -> RedisResult<Vec<PresenceState>> {
+    let layout = connection.layout();
     let mut indices: Vec<usize> = (0..users.len()).collect();
     indices.sort_by_key(|index| PresencePartition::of(&users[*index]));
     let mut pipe = redis::pipe();
@@ -183,8 +188,8 @@ pub async fn states(connection: &mut Connection, users: &[UserId]) -> RedisResul
         .chunk_by(|one, other| PresencePartition::of(&users[*one]) == PresencePartition::of(&users[*other]))
     {
         let partition = PresencePartition::of(&users[indices[0]]);
-        let mut keys = vec![partition.leases(), partition.last_seen()];
-        keys.extend(indices.iter().map(|index| keys::user(&users[*index])));
+        let mut keys = vec![partition.leases(layout), partition.last_seen(layout)];
+        keys.extend(indices.iter().map(|index| keys::user(layout, &users[*index])));
         scripts::add_call(&mut pipe, &STATES, &keys);
         for index in indices {
             pipe.arg(users[*index].as_str());

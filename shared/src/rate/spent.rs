@@ -2,10 +2,14 @@
 
 use std::{sync::LazyLock, time::Duration};
 
-use redis::{RedisResult, Script, aio::MultiplexedConnection as Connection};
+use redis::{RedisResult, Script};
 
 use super::Rate;
-use crate::{ids::UserId, membership};
+use crate::{
+    ids::UserId,
+    log::{Layout, RedisConnection as Connection},
+    membership,
+};
 
 static SPENT_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("spent.lua")));
 
@@ -18,8 +22,8 @@ pub struct SpentTokens {
     pub count: u32,
 }
 
-fn spent_key(user: &UserId, kind: &str) -> String {
-    membership::user_key("rate", user, &format!(":{kind}"))
+fn spent_key(layout: Layout, user: &UserId, kind: &str) -> String {
+    membership::user_key(layout, "rate", user, kind)
 }
 
 /// Takes tokens for one kind of command from the shared buckets. The tokens were spent during `age`, the time before
@@ -35,7 +39,7 @@ pub async fn report_spent_tokens(
     call.arg(u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
     let micros = |count: u32| u64::from(count) * 1_000_000 / u64::from(per_second.get());
     for spent in spent {
-        call.key(spent_key(&spent.user, spent.kind));
+        call.key(spent_key(connection.layout(), &spent.user, spent.kind));
         call.arg(micros(spent.count)).arg(micros(burst.get()));
     }
     let waits: Vec<u64> = call.invoke_async(connection).await?;
@@ -49,8 +53,13 @@ mod tests {
     #[test]
     fn keys_of_all_users_have_a_hash_tag() {
         // Redis takes the text between the first `{` and the next `}` as the tag, unless it is empty.
-        for (id, key) in [("alice", "rate:{alice}:typing"), ("}bob", "rate:{\u{1f}}bob}:typing")] {
-            assert_eq!(spent_key(&UserId::parse(id).unwrap(), "typing"), key);
+        for (id, single, cluster) in [
+            ("alice", "rate:{alice}:typing", "{07}:rate:alice\u{1f}typing"),
+            ("}bob", "rate:{\u{1f}}bob}:typing", "{19}:rate:}bob\u{1f}typing"),
+        ] {
+            let user = UserId::parse(id).unwrap();
+            assert_eq!(spent_key(Layout::Single, &user, "typing"), single);
+            assert_eq!(spent_key(Layout::Cluster, &user, "typing"), cluster);
         }
     }
 }

@@ -4,7 +4,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex as SyncMutex, PoisonError, Weak},
+    sync::{
+        Arc, Mutex as SyncMutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -15,6 +18,7 @@ use super::{
     opening::{LastEpoch, LastEpochs, open_sessions},
     slots::Slots,
 };
+use crate::ids::Epoch;
 use crate::log::{
     RedisClient,
     authority::Authority,
@@ -61,6 +65,8 @@ pub struct SessionHolder {
     authority: Arc<dyn Authority>,
     slots: Slots<Session>,
     last: SyncMutex<Box<LastEpochs>>,
+    /// The newest epoch of all sessions so far, also of discarded ones.
+    newest_epoch: AtomicU64,
     /// For each address a lock that is held during an attempt to open its sessions.
     openings: SyncMutex<HashMap<NodeAddress, Arc<Mutex<OpenHistory>>>>,
     /// The runtime on which the log was started. All connections run on this runtime, because the runtime of a caller
@@ -77,6 +83,7 @@ impl SessionHolder {
             authority,
             slots: Slots::new(),
             last: SyncMutex::new(Box::new(std::array::from_fn(|_| None))),
+            newest_epoch: AtomicU64::new(0),
             openings: SyncMutex::default(),
             runtime: tokio::runtime::Handle::current(),
         }
@@ -176,6 +183,7 @@ impl SessionHolder {
                 "Redis session opened"
             );
             opening.shard = Arc::downgrade(&session.shard);
+            self.newest_epoch.fetch_max(session.epoch.0, Ordering::Relaxed);
             let last = Arc::new(LastEpoch::of(&session));
             for partition in session.partitions.iter() {
                 self.last_epochs()[usize::from(partition.0)] = Some(last.clone());
@@ -198,6 +206,11 @@ impl SessionHolder {
     /// Returns the session of a partition, or `None` if none is open.
     pub fn current(&self, partition: Partition) -> Option<Arc<Session>> {
         self.slots.get(partition)
+    }
+
+    /// The newest epoch of all sessions so far, also of discarded ones; 0 before the first session.
+    pub fn newest_epoch(&self) -> Epoch {
+        Epoch(self.newest_epoch.load(Ordering::Relaxed))
     }
 
     /// Splits items by the sessions of their partitions. The items of a session keep their order. Opens the sessions

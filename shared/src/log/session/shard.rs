@@ -11,7 +11,11 @@ use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
 
 use super::SessionError;
 use crate::log::{
-    RedisClient, checks::check_node, layout::Layout, process_id::ProcessId, shard_map::NodeAddress,
+    RedisClient,
+    checks::check_node,
+    layout::{Layout, RedisConnection},
+    process_id::ProcessId,
+    shard_map::NodeAddress,
 };
 
 /// After this time without an answer a command fails, although it may have taken effect. Appends are safe to repeat.
@@ -24,8 +28,8 @@ const PIPELINE_CAPACITY: usize = 4096;
 #[derive(Debug)]
 pub struct Shard {
     pub address: NodeAddress,
-    connection: MultiplexedConnection,
-    reads: MultiplexedConnection,
+    connection: RedisConnection,
+    reads: RedisConnection,
     /// Whether the last PING on the connection for reads timed out.
     reads_timed_out: AtomicBool,
     process: ProcessId,
@@ -45,6 +49,8 @@ impl Shard {
         if process.layout == Layout::Cluster {
             check_node(&mut connection).await??;
         }
+        let connection = RedisConnection::new(connection, process.layout);
+        let reads = RedisConnection::new(reads, process.layout);
         let (reads_timed_out, ended) = (AtomicBool::new(false), AtomicBool::new(false));
         Ok(Self { address: client.address(), connection, reads, reads_timed_out, process, ended })
     }
@@ -64,12 +70,12 @@ impl Shard {
     }
 
     /// Returns a handle of the connection for all commands except reads of rooms.
-    pub fn connection(&self) -> MultiplexedConnection {
+    pub fn connection(&self) -> RedisConnection {
         self.connection.clone()
     }
 
     /// Returns a handle of the connection for reads of heads and tails.
-    pub fn reads_connection(&self) -> MultiplexedConnection {
+    pub fn reads_connection(&self) -> RedisConnection {
         self.reads.clone()
     }
 
