@@ -1,6 +1,9 @@
 //! Names of the keys and channels of the room log, and the partition of a room or user.
 
-use std::sync::LazyLock;
+use std::{
+    ops::{BitAnd, BitOr, Sub},
+    sync::LazyLock,
+};
 
 use crate::ids::{RoomId, UserId};
 
@@ -31,7 +34,8 @@ impl Partition {
         Self::of_id(user.as_str())
     }
 
-    fn of_id(id: &str) -> Self {
+    /// Returns the partition of a room or user with this id.
+    pub fn of_id(id: &str) -> Self {
         Self(u16::try_from(fnv1a(id) % u64::from(PARTITIONS)).expect("a remainder of 64 fits"))
     }
 
@@ -84,6 +88,12 @@ impl Partition {
         Self::parse(channel.strip_prefix('{')?.strip_suffix("}:stored")?)
     }
 
+    /// The partition whose process has the channel: that of the tag `{pp}`, or [`COMMON_PARTITION`] without a tag.
+    pub fn of_channel(channel: &str) -> Self {
+        let tag = channel.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+        tag.and_then(|(digits, _)| Self::parse(digits)).unwrap_or(COMMON_PARTITION)
+    }
+
     /// Parses the number of a partition; returns `None` if there is no partition with this number.
     pub(super) fn parse(digits: &str) -> Option<Self> {
         digits.parse().ok().filter(|p| *p < PARTITIONS).map(Self)
@@ -103,6 +113,21 @@ impl PartitionSet {
         self.0 & Self::bit(partition) != 0
     }
 
+    /// The set with these bits. The lowest bit is that of partition 0.
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The bits of the set, for atomics.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Whether the set contains no partition.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     /// The partitions of the set, in ascending order.
     pub fn iter(self) -> impl Iterator<Item = Partition> {
         Partition::all().filter(move |partition| self.contains(*partition))
@@ -110,6 +135,34 @@ impl PartitionSet {
 
     fn bit(partition: Partition) -> u64 {
         1_u64 << partition.0
+    }
+}
+
+impl BitAnd for PartitionSet {
+    type Output = Self;
+    fn bitand(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+}
+
+impl BitOr for PartitionSet {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// The partitions of the first set that are not in the second.
+impl Sub for PartitionSet {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}
+
+impl From<Partition> for PartitionSet {
+    fn from(partition: Partition) -> Self {
+        Self(Self::bit(partition))
     }
 }
 
@@ -185,7 +238,11 @@ mod tests {
         assert!(set.iter().eq(partitions));
         assert!(set.contains(Partition(63)) && !set.contains(Partition(62)));
         assert!(PartitionSet::ALL.iter().eq(Partition::all()));
-        assert_eq!(PartitionSet::default().iter().count(), 0);
+        assert!(PartitionSet::default().is_empty() && PartitionSet::default().iter().count() == 0);
+        let (first, last) = (PartitionSet::from(Partition(0)), PartitionSet::from(Partition(63)));
+        assert_eq!((set - first - last).iter().collect::<Vec<_>>(), [Partition(31)]);
+        assert_eq!(((first | last) & set, first & last), (first | last, PartitionSet::default()));
+        assert_eq!(PartitionSet::from_bits(set.bits()), set);
     }
 
     #[test]
@@ -194,5 +251,9 @@ mod tests {
         assert_eq!(room_of_channel(&room(&id)), Some("general"));
         assert_eq!(Partition::of_stored_channel(&Partition(7).stored()), Some(Partition(7)));
         assert_eq!(Partition::of_stored_channel("{64}:stored"), None);
+        assert_eq!(Partition::of_channel(&room(&id)), Partition::of(&id));
+        for channel in [LEASES_CHANNEL, "user:alice", "user:{07}", "{u01}:x", "{64}:x", "{07"] {
+            assert_eq!(Partition::of_channel(channel), COMMON_PARTITION, "{channel}");
+        }
     }
 }
