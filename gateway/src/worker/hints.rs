@@ -4,7 +4,7 @@
 
 use std::{
     rc::Rc,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -230,25 +230,26 @@ impl DeliveryTask {
             return;
         }
         // A live-only record cannot reveal a missed removal of one of its receivers, so it is dropped.
-        if record.is_live_only() && self.queue.may_have_missed_hints() {
+        if record.is_live_only() && self.queue.may_have_missed_hints(record.room()) {
             return;
         }
         let frame = if immediate { frame.to_immediate() } else { frame };
         self.worker.dispatch(&record, &frame, &mut self.turn.receivers);
     }
 
-    /// Refills all rooms if the bus has dropped records, or was disconnected from pub/sub.
+    /// Refills the rooms of partitions whose records the bus may have missed or has dropped.
     fn refill_if_missed(&self) {
-        if self.queue.refill.swap(false, Ordering::AcqRel) {
-            self.worker.hub.borrow_mut().invalidate_reads();
-            if self.queue.marks_expired.swap(false, Ordering::AcqRel) {
-                self.worker.hub.borrow_mut().expire_all_marks();
-            }
-            let rooms: Vec<RoomId> = self.worker.hub.borrow().live_rooms().cloned().collect();
-            for room in rooms {
-                self.worker.request_refill(&room);
-            }
+        let (missed, marks_expired) = self.queue.take_missed();
+        if missed.is_empty() {
+            return;
         }
+        let rooms: Vec<RoomId> = {
+            let mut hub = self.worker.hub.borrow_mut();
+            hub.invalidate_reads();
+            hub.expire_marks_of(marks_expired);
+            hub.live_rooms_of(missed).cloned().collect()
+        };
+        rooms.iter().for_each(|room| self.worker.request_refill(room));
     }
 }
 
