@@ -125,12 +125,15 @@ impl ConnectionRegistry {
         Self { users: FxHashMap::default(), max_per_user, generation: 0 }
     }
 
+    pub fn users(&self) -> impl Iterator<Item = &UserId> {
+        self.users.keys()
+    }
+
     /// The users of these partitions.
     pub fn users_of(&self, partitions: PartitionSet) -> impl Iterator<Item = &UserId> {
-        let is_of = move |user: &&UserId| {
+        self.users().filter(move |user| {
             partitions == PartitionSet::ALL || partitions.contains(Partition::of_user(user))
-        };
-        self.users.keys().filter(is_of)
+        })
     }
 
     pub fn user_count(&self) -> usize {
