@@ -2,6 +2,8 @@
 //! connections' tasks write to their sockets. Records above the bound of a turn wait in a backlog. The backlog has
 //! queues by room, which are served in turn, so a busy room does not delay other rooms.
 
+mod delayed;
+
 use std::{
     rc::Rc,
     sync::Arc,
@@ -20,6 +22,7 @@ use crate::{
     hub::DispatchOutcome,
     transport::{Frame, FrameRun},
 };
+use delayed::DelayedEvents;
 
 /// Maximum number of messages that one receive takes from the worker's queue. A message may have many records.
 const MAX_MESSAGES_PER_RECEIVE: usize = 16;
@@ -79,19 +82,29 @@ struct DeliveryTask {
     worker: Rc<Worker>,
     queue: WorkerQueue,
     backlog: FairQueue<BacklogItem>,
+    delayed: DelayedEvents,
     turn: Turn,
 }
 
 /// Delivers the messages of a worker's queue until the node ends.
 pub(super) async fn deliver_messages(worker: Rc<Worker>, mut inbox: Inbox) {
     let mut messages = Vec::with_capacity(MAX_MESSAGES_PER_RECEIVE);
-    let (backlog, turn) = (FairQueue::default(), Turn::default());
-    let mut task = DeliveryTask { worker, queue: inbox.queue, backlog, turn };
+    let (backlog, delayed, turn) = (FairQueue::default(), DelayedEvents::default(), Turn::default());
+    let mut task = DeliveryTask { worker, queue: inbox.queue, backlog, delayed, turn };
     loop {
         if task.backlog.is_empty() {
+            let has_delayed = !task.delayed.is_empty();
+            // Without delayed events no timer is made, because this is the common case.
+            let check_delayed = async {
+                match has_delayed {
+                    true => tokio::time::sleep(delayed::CHECK_INTERVAL).await,
+                    false => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 count = inbox.receiver.recv_many(&mut messages, MAX_MESSAGES_PER_RECEIVE) => if count == 0 { return },
                 () = task.queue.wake.notified() => {}
+                () = check_delayed => {}
             }
         } else {
             // New messages join the backlog, because a record must not overtake earlier records of its room.
@@ -111,6 +124,7 @@ pub(super) async fn deliver_messages(worker: Rc<Worker>, mut inbox: Inbox) {
             task.serve_backlog();
         }
         task.refill_if_missed();
+        task.send_delayed();
         if !task.backlog.is_empty() || task.turn.is_over() {
             task.turn = Turn::default();
             tokio::task::yield_now().await;
@@ -145,13 +159,13 @@ impl DeliveryTask {
                         self.queue.add_bytes(item.bytes());
                         self.push_to_backlog(index, item);
                     }
-                    None => self.send_event(&user, &event),
+                    None => self.send_event(user, event),
                 }
             }
         }
     }
 
-    fn send_event(&mut self, user: &UserId, event: &UserEvent) {
+    fn send_now(&mut self, user: &UserId, event: &UserEvent) {
         self.turn.records += 1;
         self.turn.bytes += event.bytes();
         self.worker.send_event(user, event);
@@ -170,7 +184,7 @@ impl DeliveryTask {
         for item in items {
             match item {
                 BacklogItem::Hint(_) => self.worker.node.metrics.hints_dropped.inc(),
-                BacklogItem::User(user, event) => self.send_event(&user, &event),
+                BacklogItem::User(user, event) => self.send_now(&user, &event),
             }
         }
     }
@@ -181,7 +195,7 @@ impl DeliveryTask {
             match item {
                 BacklogItem::User(user, event) => {
                     self.queue.subtract_bytes(bytes);
-                    self.send_event(&user, &event);
+                    self.send_event(user, event);
                 }
                 BacklogItem::Hint(hint) => self.deliver_from_backlog(index, hint, bytes),
             }
