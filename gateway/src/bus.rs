@@ -203,7 +203,7 @@ impl Bus {
             presence_feed: presence_feed::PresenceFeed::default(),
             recheck: RecheckQueue::default(),
             offline: Mutex::new([None; PARTITIONS as usize]),
-            processes: watch::Sender::new([const { None }; PARTITIONS as usize]),
+            processes: watch::Sender::new(std::array::from_fn(|_| None)),
             metrics,
         });
         let (handler, watermarks) = (shared.clone(), log.watermarks().clone());

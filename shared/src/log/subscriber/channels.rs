@@ -107,7 +107,7 @@ impl Channels {
     /// Asks the owner of the partition to replace its connection.
     pub fn request_reconnect(&self, partition: Partition) {
         let mut state = lock(&self.state);
-        state.reconnect = state.reconnect | partition.into();
+        state.reconnect = state.reconnect | PartitionSet::from(partition);
         state.get_mut(partition).owner.iter().for_each(|owner| owner.notify_one());
     }
 
@@ -123,7 +123,7 @@ impl Channels {
                 if current.as_ref().map(Arc::as_ptr) != owner.as_ref().map(Arc::as_ptr) {
                     let former = std::mem::replace(current, owner.clone());
                     [former, owner].iter().flatten().for_each(|task| task.notify_one());
-                    moved = moved | partition.into();
+                    moved = moved | PartitionSet::from(partition);
                 }
             }
             state.reset(moved);
@@ -259,7 +259,7 @@ impl State {
         if channels.is_taken {
             channels.changes.push(change);
             channels.owner.iter().for_each(|owner| owner.notify_one());
-            self.changed = self.changed | partition.into();
+            self.changed = self.changed | PartitionSet::from(partition);
             self.change_count += 1;
         } else if let Some(confirmed) = change.confirmed {
             if channels.waiting.len() >= MAX_WAITING {

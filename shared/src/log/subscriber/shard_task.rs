@@ -53,7 +53,7 @@ impl ShardTask {
         let mut ping = interval(PING_EVERY);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Lost partitions are subscribed again at this time; `None` if no partition is lost.
-        let mut retry_at = None;
+        let mut retry_at: Option<Instant> = None;
         loop {
             let is_due = retry_at.is_none_or(|retry_at| Instant::now() >= retry_at);
             let mut lost = if is_due {
@@ -73,7 +73,7 @@ impl ShardTask {
                 lost = tokio::select! {
                     error = connection.until_lost() => match error {
                         PubSubError::Lost(channel) if self.layout == Layout::Cluster => {
-                            Partition::of_channel(&channel).into()
+                            PartitionSet::from(Partition::of_channel(&channel))
                         }
                         error => return Err(error),
                     },
@@ -104,7 +104,7 @@ impl ShardTask {
         if missing.is_empty() {
             return Ok(lost);
         }
-        let channels: Vec<&str> = channels.iter().map(AsRef::as_ref).collect();
+        let channels: Vec<&str> = channels.iter().map(|channel| &**channel).collect();
         for channels in channels.chunks(MAX_BATCH) {
             lost = lost | connection.change(channels, &[]).await?;
         }
@@ -139,7 +139,7 @@ async fn change_subscriptions(
     batch: &[Change],
 ) -> Result<PartitionSet, PubSubError> {
     let unique: HashMap<&str, bool> =
-        batch.iter().map(|change| (change.channel.as_ref(), change.is_wanted)).collect();
+        batch.iter().map(|change| (&*change.channel, change.is_wanted)).collect();
     let (added, removed): (Vec<&str>, Vec<&str>) = unique.keys().copied().partition(|name| unique[name]);
     connection.change(&added, &removed).await
 }
