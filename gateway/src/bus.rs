@@ -85,8 +85,8 @@ struct SharedState {
 }
 
 impl SharedState {
-    /// Called when Redis has confirmed all wanted channels of these partitions. Messages may have been lost before that,
-    /// so this refills their rooms, and compares the membership and account versions of their users with Redis.
+    /// Called when Redis has confirmed all wanted channels of these partitions. Messages may have been lost before
+    /// that, so this refills their rooms, and compares the membership and account versions of their users with Redis.
     fn handle_online(&self, run_id: &Arc<str>, partitions: PartitionSet) {
         let marks_expired: PartitionSet = {
             let mut offline = lock(&self.offline);
@@ -313,8 +313,8 @@ impl Bus {
         read
     }
 
-    /// Returns the reasons why the node cannot serve; empty if it can serve. A node serves while one shard is reachable,
-    /// because the failure of another shard would otherwise make all nodes unready.
+    /// Returns the reasons why the node cannot serve; empty if it can serve. A node serves while one shard is
+    /// reachable, because the failure of another shard would otherwise make all nodes unready.
     pub async fn unready_reasons(&self) -> Vec<String> {
         let mut missing = Vec::new();
         if self.shared.processes.borrow().iter().all(Option::is_none) {

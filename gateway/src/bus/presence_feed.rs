@@ -1,6 +1,6 @@
 //! Passes presence changes from Redis to the workers, in order for each user. Each presence partition belongs to a
-//! partition of the log. After that partition was offline, the changes published meanwhile are read from a stream before
-//! later changes are sent. Redis keeps this stream for a minute.
+//! partition of the log. After that partition was offline, the changes published meanwhile are read from a stream
+//! before later changes are sent. Redis keeps this stream for a minute.
 
 use std::{
     sync::{Arc, Mutex, Weak},
@@ -25,8 +25,8 @@ const UPDATE_QUEUE_CAPACITY: usize = 4096;
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Limit of stream reads in one catch-up, and the pause between two reads. Redis stores every change that it publishes,
-/// so one or two reads find all missed changes. If another Redis process has replaced the stream, no read can find them;
-/// after the limit, some 2 s, they count as lost.
+/// so one or two reads find all missed changes. If another Redis process has replaced the stream, no read can find
+/// them; after the limit, some 2 s, they count as lost.
 const MAX_CATCH_UP_READS: usize = 100;
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(20);
 
@@ -152,8 +152,8 @@ impl PartitionProgress {
         is_new
     }
 
-    /// Ends a read that began when `connection_changes` had this value. Another read is needed if changes were published
-    /// or may have been missed since the read began.
+    /// Ends a read that began when `connection_changes` had this value. Another read is needed if changes were
+    /// published or may have been missed since the read began.
     fn finish_read(&mut self, connection_changes: u32) {
         let has_newer = self.newest_published > self.last;
         self.behind = has_newer || !self.connected || self.connection_changes != connection_changes;

@@ -1,7 +1,7 @@
 //! Compares the versions of memberships and accounts in Redis with the versions that the connections of users have, and
-//! notifies the connections whose versions differ. The users of a partition are checked when its pub/sub is online again.
-//! One user is checked after a notice about the account, and when the user may have missed a notice. One command reads
-//! the versions of many users of one session.
+//! notifies the connections whose versions differ. The users of a partition are checked when its pub/sub is online
+//! again. One user is checked after a notice about the account, and when the user may have missed a notice. One command
+//! reads the versions of many users of one session.
 
 use std::{
     mem,
@@ -182,9 +182,9 @@ impl Bus {
     }
 
     /// Sends `rooms:changed` to users whose connections have an old version of the memberships. The session is that of
-    /// the users' partitions. With `paced`, users for whom only the epoch has changed get the frame later, in batches, so
-    /// that their clients do not all read their rooms at once. Returns the users whose connections have an old version
-    /// of the account.
+    /// the users' partitions. With `paced`, users for whom only the epoch has changed get the frame later, in batches,
+    /// so that their clients do not all read their rooms at once. Returns the users whose connections have an old
+    /// version of the account.
     async fn check_versions(
         &self,
         session: &Arc<Session>,

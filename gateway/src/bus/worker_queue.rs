@@ -15,7 +15,8 @@ pub(super) const MAX_QUEUED_BYTES: usize = 32 * 1024 * 1024;
 
 /// The bus's end of a worker's queue. When the queue is full, messages are dropped. After dropped hints, `refill` is
 /// set, so that the worker refills its rooms from Redis. A dropped user event does not set `refill`: if the event
-/// reports a lasting change, the bus compares the user's versions with Redis. The flags are sets of partitions, as bits.
+/// reports a lasting change, the bus compares the user's versions with Redis. The flags are sets of partitions, as
+/// bits.
 #[derive(Debug, Clone)]
 pub struct WorkerQueue {
     sender: mpsc::Sender<WorkerMessage>,
@@ -39,8 +40,8 @@ impl WorkerQueue {
         Self { sender, queued_bytes, refill, marks_expired, disconnected, wake }
     }
 
-    /// Whether the worker may have missed hints of this room for which it has not begun a refill. A missed hint may be a
-    /// removal.
+    /// Whether the worker may have missed hints of this room for which it has not begun a refill. A missed hint may be
+    /// a removal.
     pub fn may_have_missed_hints(&self, room: &str) -> bool {
         // `disconnected` must be loaded first, because `refill` is set before `disconnected` is cleared.
         let disconnected = PartitionSet::from_bits(self.disconnected.load(Ordering::Acquire));

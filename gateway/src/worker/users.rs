@@ -90,8 +90,8 @@ impl Worker {
         }
     }
 
-    /// Whether an event reports a membership change whose record has not been sent to the room, although a connection of
-    /// the user has joined the room.
+    /// Whether an event reports a membership change whose record has not been sent to the room, although a connection
+    /// of the user has joined the room.
     pub(super) fn is_early(&self, user: &UserId, event: &UserEvent) -> bool {
         let UserEvent::Membership { room, seq, .. } = event else { return false };
         let position = self.hub.borrow().room(room).live_position();

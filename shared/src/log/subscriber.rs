@@ -1,5 +1,5 @@
-//! The pub/sub connections of a node: one for each shard, so a single Redis has one connection. A task follows the map of
-//! the shards, and starts a task for each connection. Each channel belongs to a partition, and is subscribed at the
+//! The pub/sub connections of a node: one for each shard, so a single Redis has one connection. A task follows the map
+//! of the shards, and starts a task for each connection. Each channel belongs to a partition, and is subscribed at the
 //! shard of the partition. An event handler gets the published messages, and learns which partitions are online, which
 //! means that all their wanted channels are confirmed. The connections do not use the Redis client: see `connection`.
 
@@ -33,8 +33,8 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 pub enum Event<'a> {
     /// Messages were published on wanted channels.
     Messages(Messages<'a>),
-    /// Redis has confirmed every wanted channel of these partitions. `run_id` is the id of their Redis process. Messages
-    /// that were published before this event may be lost.
+    /// Redis has confirmed every wanted channel of these partitions. `run_id` is the id of their Redis process.
+    /// Messages that were published before this event may be lost.
     Online { run_id: Arc<str>, partitions: PartitionSet },
     /// Subscriptions of these partitions are lost.
     Offline { partitions: PartitionSet },
@@ -54,8 +54,8 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// Starts the tasks. They connect to the addresses of the map with the settings of `client`, and call `handler` with
-    /// each event; `handler` must not block.
+    /// Starts the tasks. They connect to the addresses of the map with the settings of `client`, and call `handler`
+    /// with each event; `handler` must not block.
     pub fn start(
         map_watch: Arc<MapWatch>,
         client: RedisClient,

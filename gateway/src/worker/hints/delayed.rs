@@ -40,8 +40,8 @@ impl DelayedEvents {
         self.0.is_empty()
     }
 
-    /// Takes the events that must be sent now. `is_early` tells whether an event's room has not reached its record. Also
-    /// returns the rooms to refill.
+    /// Takes the events that must be sent now. `is_early` tells whether an event's room has not reached its record.
+    /// Also returns the rooms to refill.
     fn take_due(
         &mut self,
         now: Instant,
