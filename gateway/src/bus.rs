@@ -39,12 +39,12 @@ use tokio::sync::watch;
 
 pub use connections::ConnectionKey;
 pub use hint::Hint;
-pub use interest::{MAX_WORKERS, UserEvent, WorkerMessage};
+pub use interest::MAX_WORKERS;
 pub use presence_feed::PresenceUpdate;
 pub use published::{PublishedRecord, observe_delivery};
 pub use user_channel::PendingRegistration;
 pub use users::{LookupError, MembershipSnapshot};
-pub use worker_queue::WorkerQueue;
+pub use worker_queue::{UserEvent, WorkerMessage, WorkerQueue};
 
 use crate::{
     lock::lock,

@@ -1,67 +1,12 @@
-//! Which workers have subscriptions in which room, and the messages from the bus to the workers.
-
-use std::sync::Arc;
+//! Which workers have subscriptions in which room, and the queue of each worker.
 
 use rustc_hash::FxHashMap;
-use tidings_shared::{
-    ids::{RoomId, Seq, UserId},
-    log::keys::PartitionSet,
+use tidings_shared::{ids::RoomId, log::keys::PartitionSet};
+
+use super::{
+    hint::Hint,
+    worker_queue::{WorkerMessage, WorkerQueue},
 };
-
-use super::{connections::ConnectionKey, hint::Hint, worker_queue::WorkerQueue};
-use crate::transport::Frame;
-
-/// A message from the bus to workers. All clones of a message share its content.
-#[derive(Debug, Clone)]
-pub enum WorkerMessage {
-    /// The worker's records from one read of the pub/sub connection, in order. `bytes` is their size.
-    Hints { hints: Vec<Hint>, bytes: usize },
-    /// An event for the connections of a user.
-    User { user: UserId, event: Arc<UserEvent> },
-}
-
-/// An event for a user's connections on a worker. Each frame is encoded once for the whole node.
-#[derive(Debug)]
-pub enum UserEvent {
-    /// A frame for all connections of the user.
-    Frame(Frame),
-    /// The user's read mark in a room. `pushed` means that the room publishes receipts, so a connection that is live in
-    /// the room gets the mark with the receipts and not with this frame.
-    Read { room: RoomId, pushed: bool, frame: Frame },
-    /// The user's membership in a room was changed by the event with this seq.
-    Membership { room: RoomId, seq: Seq, frame: Frame },
-    /// The user's memberships may have changed. The frame is `rooms:changed`.
-    RoomsChanged(Frame),
-    /// The name and picture of the user's account, which may have changed.
-    Account { name: Option<String>, picture: Option<String> },
-    /// The user is blocked or was deleted.
-    Blocked,
-    /// The key of the user's oldest connection, which must close because the user has one connection too many.
-    Surplus(ConnectionKey),
-}
-
-impl UserEvent {
-    /// The room whose records the event must not overtake; `None` if the order does not matter.
-    pub fn room(&self) -> Option<&RoomId> {
-        match self {
-            Self::Membership { room, .. } => Some(room),
-            _ => None,
-        }
-    }
-
-    /// The bytes that the event holds in a queue.
-    pub fn bytes(&self) -> usize {
-        let frame = match self {
-            Self::Frame(frame)
-            | Self::RoomsChanged(frame)
-            | Self::Read { frame, .. }
-            | Self::Membership { frame, .. } => frame.len(),
-            Self::Account { name, picture } => [name, picture].into_iter().flatten().map(String::len).sum(),
-            Self::Blocked | Self::Surplus(_) => 0,
-        };
-        size_of::<Self>() + frame
-    }
-}
 
 /// Maximum number of workers of a node: a room's entry in `RoomInterest` has 64 bits, one per worker.
 pub const MAX_WORKERS: usize = 64;

@@ -23,8 +23,8 @@ use tokio::sync::Notify;
 
 use super::{
     Bus, LookupError,
-    interest::UserEvent,
     paced::{PacedQueue, time_to_empty_ms},
+    worker_queue::UserEvent,
 };
 use crate::{lock::lock, transport::Frame};
 

@@ -1,14 +1,70 @@
-//! The bounded queue from the bus to a worker, and the partitions whose records the worker may have missed.
+//! The bounded queue from the bus to a worker, its messages, and the partitions whose records the worker may have missed.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-use tidings_shared::log::keys::{Partition, PartitionSet};
+use tidings_shared::{
+    ids::{RoomId, Seq, UserId},
+    log::keys::{Partition, PartitionSet},
+};
 use tokio::sync::mpsc;
 
-use super::{hint::Hint, interest::WorkerMessage};
+use super::{connections::ConnectionKey, hint::Hint};
+use crate::transport::Frame;
+
+/// A message from the bus to workers. All clones of a message share its content.
+#[derive(Debug, Clone)]
+pub enum WorkerMessage {
+    /// The worker's records from one read of the pub/sub connection, in order. `bytes` is their size.
+    Hints { hints: Vec<Hint>, bytes: usize },
+    /// An event for the connections of a user.
+    User { user: UserId, event: Arc<UserEvent> },
+}
+
+/// An event for a user's connections on a worker. Each frame is encoded once for the whole node.
+#[derive(Debug)]
+pub enum UserEvent {
+    /// A frame for all connections of the user.
+    Frame(Frame),
+    /// The user's read mark in a room. `pushed` means that the room publishes receipts, so a connection that is live in
+    /// the room gets the mark with the receipts and not with this frame.
+    Read { room: RoomId, pushed: bool, frame: Frame },
+    /// The user's membership in a room was changed by the event with this seq.
+    Membership { room: RoomId, seq: Seq, frame: Frame },
+    /// The user's memberships may have changed. The frame is `rooms:changed`.
+    RoomsChanged(Frame),
+    /// The name and picture of the user's account, which may have changed.
+    Account { name: Option<String>, picture: Option<String> },
+    /// The user is blocked or was deleted.
+    Blocked,
+    /// The key of the user's oldest connection, which must close because the user has one connection too many.
+    Surplus(ConnectionKey),
+}
+
+impl UserEvent {
+    /// The room whose records the event must not overtake; `None` if the order does not matter.
+    pub fn room(&self) -> Option<&RoomId> {
+        match self {
+            Self::Membership { room, .. } => Some(room),
+            _ => None,
+        }
+    }
+
+    /// The bytes that the event holds in a queue.
+    pub fn bytes(&self) -> usize {
+        let frame = match self {
+            Self::Frame(frame)
+            | Self::RoomsChanged(frame)
+            | Self::Read { frame, .. }
+            | Self::Membership { frame, .. } => frame.len(),
+            Self::Account { name, picture } => [name, picture].into_iter().flatten().map(String::len).sum(),
+            Self::Blocked | Self::Surplus(_) => 0,
+        };
+        size_of::<Self>() + frame
+    }
+}
 
 /// Maximum bytes that [`WorkerQueue::queued_bytes`] counts. The batch of hints that reaches this size is still queued.
 pub(super) const MAX_QUEUED_BYTES: usize = 32 * 1024 * 1024;
