@@ -50,6 +50,12 @@ impl Partition {
         key
     }
 
+    /// The partition whose process has the channel: that of the tag `{pp}`, or [`COMMON_PARTITION`] without a tag.
+    pub fn of_channel(channel: &str) -> Self {
+        let tag = channel.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+        tag.and_then(|(digits, _)| Self::parse(digits)).unwrap_or(COMMON_PARTITION)
+    }
+
     /// All partitions, in ascending order.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..PARTITIONS).map(Self)
@@ -88,12 +94,6 @@ impl Partition {
         Self::parse(channel.strip_prefix('{')?.strip_suffix("}:stored")?)
     }
 
-    /// The partition whose process has the channel: that of the tag `{pp}`, or [`COMMON_PARTITION`] without a tag.
-    pub fn of_channel(channel: &str) -> Self {
-        let tag = channel.strip_prefix('{').and_then(|rest| rest.split_once('}'));
-        tag.and_then(|(digits, _)| Self::parse(digits)).unwrap_or(COMMON_PARTITION)
-    }
-
     /// Parses the number of a partition; returns `None` if there is no partition with this number.
     pub(super) fn parse(digits: &str) -> Option<Self> {
         digits.parse().ok().filter(|p| *p < PARTITIONS).map(Self)
@@ -113,16 +113,6 @@ impl PartitionSet {
         self.0 & Self::bit(partition) != 0
     }
 
-    /// The set with these bits. The lowest bit is that of partition 0.
-    pub fn from_bits(bits: u64) -> Self {
-        Self(bits)
-    }
-
-    /// The bits of the set, for atomics.
-    pub fn bits(self) -> u64 {
-        self.0
-    }
-
     /// Whether the set contains no partition.
     pub fn is_empty(self) -> bool {
         self.0 == 0
@@ -131,6 +121,16 @@ impl PartitionSet {
     /// The partitions of the set, in ascending order.
     pub fn iter(self) -> impl Iterator<Item = Partition> {
         Partition::all().filter(move |partition| self.contains(*partition))
+    }
+
+    /// The set with these bits. The lowest bit is that of partition 0.
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The bits of the set, for atomics.
+    pub fn bits(self) -> u64 {
+        self.0
     }
 
     fn bit(partition: Partition) -> u64 {
@@ -247,14 +247,19 @@ mod tests {
     }
 
     #[test]
+    fn partition_of_a_channel_is_that_of_its_tag() {
+        let id = RoomId::parse("general").unwrap();
+        assert_eq!(Partition::of_channel(&room(&id)), Partition::of(&id));
+        for channel in ["leases", "user:alice", "user:{07}", "{u01}:x", "{64}:x", "{07"] {
+            assert_eq!(Partition::of_channel(channel), COMMON_PARTITION, "{channel}");
+        }
+    }
+
+    #[test]
     fn channel_names_round_trip() {
         let id = RoomId::parse("general").unwrap();
         assert_eq!(room_of_channel(&room(&id)), Some("general"));
         assert_eq!(Partition::of_stored_channel(&Partition(7).stored()), Some(Partition(7)));
         assert_eq!(Partition::of_stored_channel("{64}:stored"), None);
-        assert_eq!(Partition::of_channel(&room(&id)), Partition::of(&id));
-        for channel in ["leases", "user:alice", "user:{07}", "{u01}:x", "{64}:x", "{07"] {
-            assert_eq!(Partition::of_channel(channel), COMMON_PARTITION, "{channel}");
-        }
     }
 }
