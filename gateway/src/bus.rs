@@ -13,6 +13,7 @@ mod single_flight;
 mod tampering;
 mod user_channel;
 mod users;
+mod worker_queue;
 
 use std::{
     sync::{Arc, Mutex},
@@ -26,7 +27,7 @@ use tidings_shared::{
     log::{
         Accepted, AppendBatcher, AppendError, Entry, Layout, Log, LogLimits, Record, RedisClient, RoundTrip,
         TailPart, TailRead,
-        keys::{self, Partition},
+        keys::{self, PARTITIONS, Partition, PartitionSet},
         record::TYPE_MARKS,
         stored::Watermarks,
         subscriber::{Event, Messages, Subscriber},
@@ -38,11 +39,12 @@ use tokio::sync::watch;
 
 pub use connections::ConnectionKey;
 pub use hint::Hint;
-pub use interest::{MAX_WORKERS, UserEvent, WorkerMessage, WorkerQueue};
+pub use interest::MAX_WORKERS;
 pub use presence_feed::PresenceUpdate;
 pub use published::{PublishedRecord, observe_delivery};
 pub use user_channel::PendingRegistration;
 pub use users::{LookupError, MembershipSnapshot};
+pub use worker_queue::{UserEvent, WorkerMessage, WorkerQueue};
 
 use crate::{
     lock::lock,
@@ -52,7 +54,7 @@ use connections::ConnectionRegistry;
 use interest::RoomInterest;
 use recheck::RecheckQueue;
 
-/// A join or a read of a room fails as `unavailable` after waiting this long for the pub/sub connection.
+/// A join or a read of a room fails as `unavailable` after waiting this long for pub/sub of the room's partition.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// After an interruption of pub/sub or a refill that took longer than this, the node assumes that membership marks have
 /// expired unread. Redis keeps a mark for two hours.
@@ -67,7 +69,7 @@ pub struct Bus {
     loads: users::MembershipLoads,
 }
 
-/// State shared by the task of the pub/sub connection and the workers.
+/// State shared by the tasks of the pub/sub connections and the workers.
 struct SharedState {
     interest: Mutex<RoomInterest>,
     connections: Mutex<ConnectionRegistry>,
@@ -77,37 +79,56 @@ struct SharedState {
     /// connects. Locked after `connections`.
     layout: Mutex<Option<Layout>>,
     recheck: RecheckQueue,
-    /// When the pub/sub connection was lost; `None` while the connection is up, and before the first connection.
-    offline: Mutex<Option<Instant>>,
-    /// The `run_id` of the Redis process that has confirmed all wanted channels; `None` while not all wanted channels
-    /// are confirmed.
-    process: watch::Sender<Option<Arc<str>>>,
+    /// When each partition went offline; `None` while it is online, and before it was online for the first time.
+    offline: Mutex<[Option<Instant>; PARTITIONS as usize]>,
+    /// For each partition the `run_id` of the Redis process that has confirmed all its wanted channels; `None` while
+    /// not all are confirmed.
+    processes: watch::Sender<[Option<Arc<str>>; PARTITIONS as usize]>,
     metrics: Metrics,
 }
 
 impl SharedState {
-    /// Called when Redis has confirmed all wanted channels. Messages may have been lost before that, so this refills
-    /// all rooms, and compares every connected user's membership and account versions with Redis.
-    fn handle_online(&self, run_id: Arc<str>) {
-        let lost_at = lock(&self.offline).take();
-        self.presence_feed.mark_connected(&run_id);
-        self.process.send_replace(Some(run_id));
+    /// Called when Redis has confirmed all wanted channels of these partitions. Messages may have been lost before
+    /// that, so this refills their rooms, and compares the membership and account versions of their users with Redis.
+    fn handle_online(&self, run_id: &Arc<str>, partitions: PartitionSet) {
+        let marks_expired: PartitionSet = {
+            let mut offline = lock(&self.offline);
+            let mut was_offline_long = |partition: &Partition| {
+                let lost_at = offline[usize::from(partition.0)].take();
+                lost_at.is_some_and(|lost_at| lost_at.elapsed() > MARKS_TRUST_PERIOD)
+            };
+            partitions.iter().filter(|partition| was_offline_long(partition)).collect()
+        };
+        self.presence_feed.mark_connected(run_id, partitions);
+        self.set_process(partitions, Some(run_id));
         self.metrics.resubscribed.inc();
-        lock(&self.interest)
-            .refill_all(lost_at.is_some_and(|lost_at| lost_at.elapsed() > MARKS_TRUST_PERIOD));
-        self.recheck.schedule_check_of_all();
+        lock(&self.interest).refill(partitions, marks_expired);
+        self.recheck.schedule_check_of(partitions);
     }
 
-    fn handle_offline(&self) {
-        lock(&self.offline).get_or_insert_with(Instant::now);
+    fn handle_offline(&self, partitions: PartitionSet) {
+        {
+            let mut offline = lock(&self.offline);
+            for partition in partitions.iter() {
+                offline[usize::from(partition.0)].get_or_insert_with(Instant::now);
+            }
+        }
         // `disconnected` must be set before the channels are subscribed again, because hints of the first channels
         // arrive before the last channels are confirmed.
-        lock(&self.interest).mark_disconnected();
-        self.presence_feed.mark_disconnected();
-        self.process.send_replace(None);
+        lock(&self.interest).mark_disconnected(partitions);
+        self.presence_feed.mark_disconnected(partitions);
+        self.set_process(partitions, None);
     }
 
-    /// Dispatches the messages of one read of the pub/sub connection. Consecutive records go to the workers together,
+    fn set_process(&self, partitions: PartitionSet, run_id: Option<&Arc<str>>) {
+        self.processes.send_modify(|processes| {
+            for partition in partitions.iter() {
+                processes[usize::from(partition.0)] = run_id.cloned();
+            }
+        });
+    }
+
+    /// Dispatches the messages of one read of a pub/sub connection. Consecutive records go to the workers together,
     /// before any later notice, so that a worker gets records and notices in the order in which Redis sent them.
     fn handle_messages(&self, messages: Messages<'_>, watermarks: &Arc<Watermarks>) {
         let mut hints = Vec::new();
@@ -167,7 +188,7 @@ impl SharedState {
 }
 
 impl Bus {
-    /// Starts the room log and the pub/sub connection on the current Tokio runtime.
+    /// Starts the room log and the pub/sub connections on the current Tokio runtime.
     pub fn start(
         client: RedisClient,
         persistence: Arc<InternalClient>,
@@ -185,15 +206,15 @@ impl Bus {
             presence_feed: presence_feed::PresenceFeed::default(),
             layout: Mutex::default(),
             recheck: RecheckQueue::default(),
-            offline: Mutex::default(),
-            process: watch::Sender::new(None),
+            offline: Mutex::new([None; PARTITIONS as usize]),
+            processes: watch::Sender::new(std::array::from_fn(|_| None)),
             metrics,
         });
         let (handler, watermarks) = (shared.clone(), log.watermarks().clone());
-        let subscriber = Subscriber::start(client, move |event| match event {
+        let subscriber = Subscriber::start(log.map_watch().clone(), client, move |event| match event {
             Event::Messages(messages) => handler.handle_messages(messages, &watermarks),
-            Event::Online { run_id } => handler.handle_online(run_id),
-            Event::Offline => handler.handle_offline(),
+            Event::Online { run_id, partitions } => handler.handle_online(&run_id, partitions),
+            Event::Offline { partitions } => handler.handle_offline(partitions),
         });
         for partition in Partition::all() {
             // The watermark channels are requested before the channels of rooms and users, while the request queue has
@@ -262,8 +283,8 @@ impl Bus {
     }
 
     /// Reads a room's head, the given part of its tail and the membership marks of `users`, from the Redis process to
-    /// which this node is subscribed. Fails like [`Log::read`], and as [`AppendError::Unavailable`] while pub/sub is
-    /// down.
+    /// which this node is subscribed for the room's partition. Fails like [`Log::read`], and as
+    /// [`AppendError::Unavailable`] while the partition is offline.
     pub async fn read_room(
         &self,
         room: &RoomId,
@@ -271,9 +292,12 @@ impl Bus {
         not_before: Epoch,
         users: &[UserId],
     ) -> Result<TailRead, AppendError> {
-        let mut process = self.shared.process.subscribe();
-        let process = match tokio::time::timeout(RECONNECT_TIMEOUT, process.wait_for(Option::is_some)).await {
-            Ok(Ok(process)) => process.clone(),
+        let partition = Partition::of(room);
+        let index = usize::from(partition.0);
+        let mut processes = self.shared.processes.subscribe();
+        let online = processes.wait_for(|processes| processes[index].is_some());
+        let process = match tokio::time::timeout(RECONNECT_TIMEOUT, online).await {
+            Ok(Ok(processes)) => processes[index].clone(),
             _ => None,
         };
         let Some(process) = process else {
@@ -287,18 +311,20 @@ impl Bus {
         if matches!(read, Err(AppendError::OtherProcess)) {
             // Commands and pub/sub are connected to different Redis processes, so one connection is outdated. The log
             // has already dropped the connection for commands, and this call renews the connection for pub/sub.
-            self.subscriber.reconnect();
+            self.subscriber.reconnect(partition);
         }
         read
     }
 
-    /// Returns the reasons why the node cannot serve; empty if it can serve.
+    /// Returns the reasons why the node cannot serve; empty if it can serve. A node serves while one shard is
+    /// reachable, because the failure of another shard would otherwise make all nodes unready.
     pub async fn unready_reasons(&self) -> Vec<String> {
         let mut missing = Vec::new();
-        if self.shared.process.borrow().is_none() {
+        if self.shared.processes.borrow().iter().all(Option::is_none) {
             missing.push("pub/sub connection".to_owned());
         }
-        if let Err(error) = self.log.sessions().await {
+        let has_session = Partition::all().any(|partition| self.log.current_session(partition).is_some());
+        if !has_session && let Err(error) = self.log.sessions().await {
             missing.push(error.to_string());
         }
         missing

@@ -17,6 +17,7 @@
 
 mod dispatch;
 mod outcome;
+mod partitions;
 mod role;
 mod room;
 #[cfg(test)]
@@ -225,11 +226,6 @@ impl<P: Peer> Hub<P> {
         if let Some(room) = self.rooms.get_mut(room) {
             room.expire_marks();
         }
-    }
-
-    /// Calls [`Hub::expire_marks`] for each room.
-    pub fn expire_all_marks(&mut self) {
-        self.rooms.values_mut().for_each(Room::expire_marks);
     }
 
     /// Brings live subscriptions up to the head of a read of the room. May end subscriptions.

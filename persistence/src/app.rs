@@ -319,7 +319,7 @@ pub fn subscribe_watermarks(redis: &RedisClient, log: &Arc<Log>) -> Subscriber {
 /// Passes watermarks to waiting requests, and wakes the lease task when another replica has released partitions.
 fn subscribe_notices(redis: &RedisClient, log: &Arc<Log>, wake_lease: &Arc<Notify>) -> Subscriber {
     let (watermarks, wake_lease) = (log.watermarks().clone(), wake_lease.clone());
-    let subscriber = Subscriber::start(redis.clone(), move |event| {
+    let subscriber = Subscriber::start(log.map_watch().clone(), redis.clone(), move |event| {
         let Event::Messages(messages) = event else { return };
         for (channel, payload) in messages {
             if keys::is_leases_channel(channel) {

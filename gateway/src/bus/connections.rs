@@ -8,6 +8,7 @@ use std::mem;
 use rustc_hash::FxHashMap;
 use tidings_shared::{
     ids::{Epoch, UserId},
+    log::keys::{Partition, PartitionSet},
     membership::Versions,
 };
 
@@ -51,9 +52,11 @@ const EARLIER_VERSION: u32 = u32::MAX - 1;
 #[derive(Debug, Default)]
 struct UserEntry {
     keys: OneOrMany<ConnectionKey>,
-    /// The low half of the version of the memberships that all connections have, in [`ConnectionRegistry::epoch`].
+    /// The latest epoch of the user's partition in which versions were read or sent.
+    epoch: Epoch,
+    /// The low half of the version of the memberships that all connections have, in `epoch`.
     rooms: u32,
-    /// The low half of the version of the account that all connections have, in the same epoch.
+    /// The low half of the version of the account that all connections have, in `epoch`.
     account: u32,
     /// Number of connections that are being admitted.
     pending: u16,
@@ -69,6 +72,18 @@ struct UserEntry {
 impl UserEntry {
     fn is_empty(&self) -> bool {
         self.pending == 0 && self.keys.is_empty()
+    }
+
+    /// Makes `epoch` the entry's epoch, if it is later than the entry's epoch.
+    fn enter_epoch(&mut self, epoch: Epoch) {
+        if epoch > self.epoch {
+            // The versions belong to an earlier epoch, so they cannot be compared with new versions.
+            self.epoch = epoch;
+            if self.rooms != UNKNOWN_VERSION {
+                self.rooms = EARLIER_VERSION;
+            }
+            self.account = UNKNOWN_VERSION;
+        }
     }
 }
 
@@ -99,7 +114,6 @@ pub(super) struct VersionDiff {
 #[derive(Debug)]
 pub(super) struct ConnectionRegistry {
     users: FxHashMap<UserId, UserEntry>,
-    epoch: Epoch,
     /// Maximum number of connections of one user; polls do not count. One more connection evicts the oldest.
     max_per_user: usize,
     /// The generation of the newest entry.
@@ -108,11 +122,18 @@ pub(super) struct ConnectionRegistry {
 
 impl ConnectionRegistry {
     pub fn new(max_per_user: usize) -> Self {
-        Self { users: FxHashMap::default(), epoch: Epoch::default(), max_per_user, generation: 0 }
+        Self { users: FxHashMap::default(), max_per_user, generation: 0 }
     }
 
     pub fn users(&self) -> impl Iterator<Item = &UserId> {
         self.users.keys()
+    }
+
+    /// The users of these partitions.
+    pub fn users_of(&self, partitions: PartitionSet) -> impl Iterator<Item = &UserId> {
+        self.users().filter(move |user| {
+            partitions == PartitionSet::ALL || partitions.contains(Partition::of_user(user))
+        })
     }
 
     pub fn user_count(&self) -> usize {
@@ -178,10 +199,10 @@ impl ConnectionRegistry {
         notice_count: u16,
         (epoch, versions): (Epoch, Versions),
     ) -> RegistrationResult {
-        self.enter_epoch(epoch);
         let Some(entry) = self.users.get_mut(user) else { return RegistrationResult::default() };
+        entry.enter_epoch(epoch);
         entry.pending = entry.pending.saturating_sub(1);
-        let (same_epoch, first) = (epoch == self.epoch, entry.keys.is_empty());
+        let (same_epoch, first) = (epoch == entry.epoch, entry.keys.is_empty());
         // The user's other connections may have older versions. A version is kept only if all connections have it.
         let known_by_all = |current: u32, version: u64| {
             let known = first || current == low_half(version);
@@ -259,8 +280,8 @@ impl ConnectionRegistry {
     pub fn diff(&self, user: &UserId, epoch: Epoch, versions: Versions) -> VersionDiff {
         let Some(entry) = self.users.get(user) else { return VersionDiff::default() };
         VersionDiff {
-            rooms: epoch != self.epoch || entry.rooms != low_half(versions.rooms),
-            account: epoch != self.epoch || entry.account != low_half(versions.account),
+            rooms: epoch != entry.epoch || entry.rooms != low_half(versions.rooms),
+            account: epoch != entry.epoch || entry.account != low_half(versions.account),
         }
     }
 
@@ -270,7 +291,7 @@ impl ConnectionRegistry {
         self.users.get(user).is_some_and(|entry| match entry.rooms {
             UNKNOWN_VERSION => false,
             EARLIER_VERSION => true,
-            _ => epoch > self.epoch,
+            _ => epoch > entry.epoch,
         })
     }
 
@@ -289,20 +310,6 @@ impl ConnectionRegistry {
         }
     }
 
-    /// Makes `epoch` the current epoch, if it is later than the current one.
-    fn enter_epoch(&mut self, epoch: Epoch) {
-        if epoch > self.epoch {
-            // The versions of all entries belong to an earlier epoch, so they cannot be compared with new versions.
-            self.epoch = epoch;
-            for entry in self.users.values_mut() {
-                if entry.rooms != UNKNOWN_VERSION {
-                    entry.rooms = EARLIER_VERSION;
-                }
-                entry.account = UNKNOWN_VERSION;
-            }
-        }
-    }
-
     /// Enters `epoch`, and returns the user's entry. `None` if the user's notice count is not `notice_count`, or if
     /// `epoch` has ended.
     fn entry_without_later_notice(
@@ -311,9 +318,9 @@ impl ConnectionRegistry {
         notice_count: u16,
         epoch: Epoch,
     ) -> Option<&mut UserEntry> {
-        self.enter_epoch(epoch);
-        let same_epoch = epoch == self.epoch;
-        self.users.get_mut(user).filter(|entry| same_epoch && entry.notice_count == notice_count)
+        let entry = self.users.get_mut(user)?;
+        entry.enter_epoch(epoch);
+        (epoch == entry.epoch && entry.notice_count == notice_count).then_some(entry)
     }
 }
 

@@ -1,132 +1,12 @@
-//! Which workers have subscriptions in which room, and the bounded queues from the bus to the workers with their
-//! messages.
-
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
-};
+//! Which workers have subscriptions in which room, and the queue of each worker.
 
 use rustc_hash::FxHashMap;
-use tidings_shared::ids::{RoomId, Seq, UserId};
-use tokio::sync::mpsc;
+use tidings_shared::{ids::RoomId, log::keys::PartitionSet};
 
-use super::{connections::ConnectionKey, hint::Hint};
-use crate::transport::Frame;
-
-/// A message from the bus to workers. All clones of a message share its content.
-#[derive(Debug, Clone)]
-pub enum WorkerMessage {
-    /// The worker's records from one read of the pub/sub connection, in order. `bytes` is their size.
-    Hints { hints: Vec<Hint>, bytes: usize },
-    /// An event for the connections of a user.
-    User { user: UserId, event: Arc<UserEvent> },
-}
-
-/// An event for a user's connections on a worker. Each frame is encoded once for the whole node.
-#[derive(Debug)]
-pub enum UserEvent {
-    /// A frame for all connections of the user.
-    Frame(Frame),
-    /// The user's read mark in a room. `pushed` means that the room publishes receipts, so a connection that is live in
-    /// the room gets the mark with the receipts and not with this frame.
-    Read { room: RoomId, pushed: bool, frame: Frame },
-    /// The user's membership in a room was changed by the event with this seq.
-    Membership { room: RoomId, seq: Seq, frame: Frame },
-    /// The user's memberships may have changed. The frame is `rooms:changed`.
-    RoomsChanged(Frame),
-    /// The name and picture of the user's account, which may have changed.
-    Account { name: Option<String>, picture: Option<String> },
-    /// The user is blocked or was deleted.
-    Blocked,
-    /// The key of the user's oldest connection, which must close because the user has one connection too many.
-    Surplus(ConnectionKey),
-}
-
-impl UserEvent {
-    /// The room whose records the event must not overtake; `None` if the order does not matter.
-    pub fn room(&self) -> Option<&RoomId> {
-        match self {
-            Self::Membership { room, .. } => Some(room),
-            _ => None,
-        }
-    }
-
-    /// The bytes that the event holds in a queue.
-    pub fn bytes(&self) -> usize {
-        let frame = match self {
-            Self::Frame(frame)
-            | Self::RoomsChanged(frame)
-            | Self::Read { frame, .. }
-            | Self::Membership { frame, .. } => frame.len(),
-            Self::Account { name, picture } => [name, picture].into_iter().flatten().map(String::len).sum(),
-            Self::Blocked | Self::Surplus(_) => 0,
-        };
-        size_of::<Self>() + frame
-    }
-}
-
-/// Maximum bytes that [`WorkerQueue::queued_bytes`] counts. The batch of hints that reaches this size is still queued.
-const MAX_QUEUED_BYTES: usize = 32 * 1024 * 1024;
-
-/// The bus's end of a worker's queue. When the queue is full, messages are dropped. After dropped hints, `refill` is
-/// set, so that the worker refills its rooms from Redis. A dropped user event does not set `refill`: if the event
-/// reports a lasting change, the bus compares the user's versions with Redis.
-#[derive(Debug, Clone)]
-pub struct WorkerQueue {
-    sender: mpsc::Sender<WorkerMessage>,
-    /// Bytes of the hints that the worker has not delivered yet, and of the user events that must not overtake these
-    /// hints.
-    queued_bytes: Arc<AtomicUsize>,
-    /// Set when all rooms of the worker must be refilled.
-    pub refill: Arc<AtomicBool>,
-    /// Set after an interruption of pub/sub during which membership marks may have expired.
-    pub marks_expired: Arc<AtomicBool>,
-    /// Set while the pub/sub connection is down. Hints may then be missed, and no refill is requested for them yet.
-    pub disconnected: Arc<AtomicBool>,
-    /// Wakes the worker when a flag is set while its queue is empty.
-    pub wake: Arc<tokio::sync::Notify>,
-}
-
-impl WorkerQueue {
-    pub fn new(sender: mpsc::Sender<WorkerMessage>) -> Self {
-        let (refill, marks_expired, disconnected) = (Arc::default(), Arc::default(), Arc::default());
-        let (queued_bytes, wake) = (Arc::default(), Arc::default());
-        Self { sender, queued_bytes, refill, marks_expired, disconnected, wake }
-    }
-
-    /// Whether the worker may have missed hints for which it has not begun a refill. A missed hint may be a removal.
-    pub fn may_have_missed_hints(&self) -> bool {
-        // `disconnected` must be loaded first, because `refill` is set before `disconnected` is cleared.
-        self.disconnected.load(Ordering::Acquire) || self.refill.load(Ordering::Acquire)
-    }
-
-    /// Queues hints. Returns false, and drops them, if the queue is full.
-    fn send_hints(&self, hints: Vec<Hint>) -> bool {
-        let bytes = hints.iter().map(Hint::bytes).sum();
-        let queued = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let sent =
-            queued < MAX_QUEUED_BYTES && self.sender.try_send(WorkerMessage::Hints { hints, bytes }).is_ok();
-        if !sent {
-            self.subtract_bytes(bytes);
-        }
-        sent
-    }
-
-    /// Adds the bytes of user events that must wait until hints are delivered.
-    pub fn add_bytes(&self, bytes: usize) {
-        self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Subtracts the bytes of hints and user events that were delivered or dropped.
-    pub fn subtract_bytes(&self, bytes: usize) {
-        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    fn request_refill(&self) {
-        self.refill.store(true, Ordering::Release);
-        self.wake.notify_one();
-    }
-}
+use super::{
+    hint::Hint,
+    worker_queue::{WorkerMessage, WorkerQueue},
+};
 
 /// Maximum number of workers of a node: a room's entry in `RoomInterest` has 64 bits, one per worker.
 pub const MAX_WORKERS: usize = 64;
@@ -177,7 +57,7 @@ impl RoomInterest {
         for (queue, hints) in self.queues.iter().zip(hints_by_worker) {
             let count = hints.len() as u64;
             if count > 0 && !queue.send_hints(hints) {
-                queue.request_refill();
+                queue.request_refill(PartitionSet::ALL);
                 dropped += count;
             }
         }
@@ -196,24 +76,20 @@ impl RoomInterest {
     pub fn send_to_workers(&self, workers: u64, message: &WorkerMessage) -> bool {
         let mut all_sent = true;
         for queue in worker_indexes(workers).filter_map(|worker| self.queues.get(worker)) {
-            all_sent &= queue.sender.try_send(message.clone()).is_ok();
+            all_sent &= queue.send(message.clone());
         }
         all_sent
     }
 
-    /// Records that the pub/sub connection is down, so that hints may be missing until [`RoomInterest::refill_all`].
-    pub fn mark_disconnected(&self) {
-        self.queues.iter().for_each(|queue| queue.disconnected.store(true, Ordering::Release));
+    /// Records that these partitions are offline, so that hints may be missing until [`RoomInterest::refill`].
+    pub fn mark_disconnected(&self, partitions: PartitionSet) {
+        self.queues.iter().for_each(|queue| queue.mark_disconnected(partitions));
     }
 
-    /// Requests a refill of all rooms, because hints of any room may have been missed. `marks_expired` is true if
-    /// membership marks may have expired during the interruption.
-    pub fn refill_all(&self, marks_expired: bool) {
-        for queue in &self.queues {
-            queue.marks_expired.fetch_or(marks_expired, Ordering::AcqRel);
-            queue.request_refill();
-            queue.disconnected.store(false, Ordering::Release);
-        }
+    /// Requests a refill of the rooms of partitions that are online again, because their hints may have been missed.
+    /// `marks_expired` has the partitions whose membership marks may have expired during the interruption.
+    pub fn refill(&self, partitions: PartitionSet, marks_expired: PartitionSet) {
+        self.queues.iter().for_each(|queue| queue.mark_connected(partitions, marks_expired));
     }
 }
 
@@ -229,10 +105,11 @@ fn worker_indexes(mut bits: u64) -> impl Iterator<Item = usize> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use tidings_shared::log::Record;
+    use tidings_shared::log::{Record, keys::Partition};
+    use tokio::sync::mpsc;
 
     use super::*;
-    use crate::metrics::Metrics;
+    use crate::{bus::worker_queue::MAX_QUEUED_BYTES, metrics::Metrics};
 
     fn hint(seq: u64, json: &str) -> Hint {
         let line = format!("1\x1f1\x1f{seq}\x1f0\x1fr\x1fk\x1f\x1f\x1f\x1f\x1f\x1f\n{json}");
@@ -267,8 +144,8 @@ mod tests {
         interest.add_worker(1, &room);
         assert_eq!(publish(&interest, &[("r", 1), ("r", 2)]), 0);
         assert_eq!(publish(&interest, &[("r", 3), ("r", 4), ("other", 1)]), 2);
-        assert!(small.refill.load(Ordering::Acquire));
-        assert!(!large.refill.load(Ordering::Acquire));
+        assert_eq!(small.take_missed(), (PartitionSet::ALL, PartitionSet::default()));
+        assert!(large.take_missed().0.is_empty());
         assert!(!interest.remove_worker(0, &room));
         assert!(interest.remove_worker(1, &room));
         assert_eq!(publish(&interest, &[("r", 5)]), 0);
@@ -296,7 +173,7 @@ mod tests {
         let publish = || interest.dispatch_hints(std::iter::once(("r", large.clone())));
         let taken = (0..100).take_while(|_| publish() == 0).count();
         assert_eq!(taken, MAX_QUEUED_BYTES / (2 * 1024 * 1024), "a record and its frame count");
-        assert!(bounded.refill.load(Ordering::Acquire));
+        assert_eq!(bounded.take_missed().0, PartitionSet::ALL);
         let Ok(WorkerMessage::Hints { bytes, .. }) = receiver.try_recv() else { panic!("no hint") };
         bounded.subtract_bytes(bytes);
         assert_eq!((publish(), publish()), (0, 1));
@@ -304,14 +181,30 @@ mod tests {
 
     #[test]
     fn hints_may_be_missing_from_disconnect_until_refill() {
-        let (sender, _receiver) = mpsc::channel(1);
-        let queue = WorkerQueue::new(sender);
+        let (queue, _receiver) = queue(1);
         let interest = RoomInterest::new(vec![queue.clone()]);
-        assert!(!queue.may_have_missed_hints());
-        interest.mark_disconnected();
-        assert!(queue.may_have_missed_hints(), "the pub/sub connection is down");
-        interest.refill_all(false);
-        assert!(queue.may_have_missed_hints(), "the worker has not seen the flag yet");
-        assert!(queue.refill.swap(false, Ordering::AcqRel) && !queue.may_have_missed_hints());
+        assert!(!queue.may_have_missed_hints("a"));
+        interest.mark_disconnected(PartitionSet::ALL);
+        assert!(queue.may_have_missed_hints("a"), "the pub/sub connection is down");
+        interest.refill(PartitionSet::ALL, PartitionSet::default());
+        assert!(queue.may_have_missed_hints("a"), "the worker has not seen the flag yet");
+        assert_eq!(queue.take_missed(), (PartitionSet::ALL, PartitionSet::default()));
+        assert!(!queue.may_have_missed_hints("a"));
+    }
+
+    #[test]
+    fn lost_partition_refills_its_rooms_only() {
+        let (queue, _receiver) = queue(1);
+        let interest = RoomInterest::new(vec![queue.clone()]);
+        // The rooms `a` and `general` are in partitions 12 and 11.
+        let (lost, other) = (PartitionSet::from(Partition(12)), PartitionSet::from(Partition(11)));
+        interest.mark_disconnected(lost);
+        assert!(queue.may_have_missed_hints("a") && !queue.may_have_missed_hints("general"));
+        interest.mark_disconnected(other);
+        interest.refill(lost, lost);
+        assert_eq!(queue.take_missed(), (lost, lost));
+        assert!(!queue.may_have_missed_hints("a") && queue.may_have_missed_hints("general"));
+        interest.refill(other, PartitionSet::default());
+        assert_eq!(queue.take_missed(), (other, PartitionSet::default()));
     }
 }

@@ -59,8 +59,9 @@ impl<T> PacedQueue<T> {
         self.wake.notify_one();
     }
 
-    pub fn clear(&self) {
-        lock(&self.queue).entries.clear();
+    /// Removes the entries for which `keep` returns false.
+    pub fn retain(&self, keep: impl FnMut(&T) -> bool) {
+        lock(&self.queue).entries.retain(keep);
     }
 
     /// Passes the entries to `handle`, batch by batch, until `handle` returns false.

@@ -1,6 +1,6 @@
-//! Passes presence changes from Redis to the workers, in order for each user. After the pub/sub connection was down,
-//! the changes published meanwhile are read from a stream before later changes are sent. Redis keeps this stream for a
-//! minute.
+//! Passes presence changes from Redis to the workers, in order for each user. Each presence partition belongs to a
+//! partition of the log. After that partition was offline, the changes published meanwhile are read from a stream
+//! before later changes are sent. Redis keeps this stream for a minute.
 
 use std::{
     sync::{Arc, Mutex, Weak},
@@ -8,7 +8,10 @@ use std::{
 };
 
 use tidings_shared::{
-    log::{IngestId, RoundTrip},
+    log::{
+        IngestId, RoundTrip, Session,
+        keys::{Partition, PartitionSet},
+    },
     presence::{self, PARTITIONS, PresenceChange, PresencePartition},
     protocol::server::ServerFrame,
 };
@@ -22,13 +25,10 @@ const UPDATE_QUEUE_CAPACITY: usize = 4096;
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Limit of stream reads in one catch-up, and the pause between two reads. Redis stores every change that it publishes,
-/// so one or two reads find all missed changes. If another Redis process has replaced the stream, no read can find them;
-/// after the limit, some 2 s, they count as lost.
+/// so one or two reads find all missed changes. If another Redis process has replaced the stream, no read can find
+/// them; after the limit, some 2 s, they count as lost.
 const MAX_CATCH_UP_READS: usize = 100;
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(20);
-
-/// For each presence partition, a position in the stream of presence changes.
-type StreamPositions = [IngestId; PARTITIONS as usize];
 
 /// A presence change with its frame, which is encoded once for all receivers.
 #[derive(Debug)]
@@ -58,18 +58,22 @@ pub(super) struct PresenceFeed {
     wake: Notify,
 }
 
+/// The progress of each presence partition.
 #[derive(Default)]
-struct FeedProgress {
-    /// The stream position of the last sent change of each partition.
-    last: StreamPositions,
+struct FeedProgress([PartitionProgress; PARTITIONS as usize]);
+
+#[derive(Default)]
+struct PartitionProgress {
+    /// The stream position of the last sent change.
+    last: IngestId,
     connected: bool,
-    /// Number of times that the pub/sub connection went up or down. A read during which this number grew may lack
+    /// Number of times that the partition went online or offline. A read during which this number grew may lack
     /// changes.
     connection_changes: u32,
     /// Whether changes may have been missed. While true, published changes are not sent but read from the stream.
     behind: bool,
-    /// Per partition, the stream position of the newest published change that was not sent because of `behind`.
-    newest_published: StreamPositions,
+    /// The stream position of the newest published change that was not sent because of `behind`.
+    newest_published: IngestId,
     /// The `run_id` of the Redis process that assigned these positions. Each process assigns its own positions.
     process: Option<Arc<str>>,
 }
@@ -82,60 +86,77 @@ impl Default for PresenceFeed {
 }
 
 impl PresenceFeed {
-    pub fn mark_disconnected(&self) {
-        let mut progress = lock(&self.progress);
-        (progress.behind, progress.connected) = (true, false);
-        progress.connection_changes = progress.connection_changes.wrapping_add(1);
+    pub fn mark_disconnected(&self, partitions: PartitionSet) {
+        lock(&self.progress).of(partitions).for_each(|progress| {
+            (progress.behind, progress.connected) = (true, false);
+            progress.connection_changes = progress.connection_changes.wrapping_add(1);
+        });
     }
 
-    /// Records that the pub/sub connection to this Redis process is up. Wakes [`run_catch_ups`] if changes may be
+    /// Records that these partitions are online at this Redis process. Wakes [`run_catch_ups`] if changes may be
     /// missing.
-    pub fn mark_connected(&self, process: &Arc<str>) {
-        let mut progress = lock(&self.progress);
-        progress.connected = true;
-        progress.connection_changes = progress.connection_changes.wrapping_add(1);
-        if progress.process.as_ref() != Some(process) {
-            // A node without an earlier process has just started, so it has missed nothing.
-            progress.behind = progress.process.is_some();
-            progress.last = StreamPositions::default();
-            progress.newest_published = StreamPositions::default();
-            progress.process = Some(process.clone());
-        }
-        if progress.behind {
-            self.wake.notify_one();
+    pub fn mark_connected(&self, process: &Arc<str>, partitions: PartitionSet) {
+        for progress in lock(&self.progress).of(partitions) {
+            progress.connected = true;
+            progress.connection_changes = progress.connection_changes.wrapping_add(1);
+            if progress.process.as_ref() != Some(process) {
+                // A node without an earlier process has just started, so it has missed nothing.
+                progress.behind = progress.process.is_some();
+                (progress.last, progress.newest_published) = (IngestId::default(), IngestId::default());
+                progress.process = Some(process.clone());
+            }
+            if progress.behind {
+                self.wake.notify_one();
+            }
         }
     }
 }
 
 impl FeedProgress {
+    /// The presence partitions that belong to these partitions of the log.
+    fn of(&mut self, partitions: PartitionSet) -> impl Iterator<Item = &mut PartitionProgress> {
+        let of_all = PresencePartition::all().zip(&mut self.0);
+        of_all
+            .filter(move |(partition, _)| partitions.contains(partition.partition()))
+            .map(|(_, progress)| progress)
+    }
+
+    /// The connected partitions whose changes must be read from the stream.
+    fn partitions_behind(&self) -> Vec<PresencePartition> {
+        let partitions = PresencePartition::all().zip(&self.0);
+        let behind = partitions.filter(|(_, progress)| progress.behind && progress.connected);
+        behind.map(|(partition, _)| partition).collect()
+    }
+
     /// Returns true if a published change must be sent at once. While `behind`, stores the change's position and
     /// returns false.
     fn accept_published(&mut self, change: &PresenceChange) -> bool {
-        if self.behind {
-            let newest_published = &mut self.newest_published[change.partition().index()];
-            *newest_published = change.id.max(*newest_published);
+        let progress = &mut self.0[change.partition().index()];
+        if progress.behind {
+            progress.newest_published = change.id.max(progress.newest_published);
+            return false;
         }
-        !self.behind && self.advance(change)
+        progress.advance(change.id)
     }
 
     /// Moves the position of the change's partition to the change. Returns false if the change was sent before.
     fn advance(&mut self, change: &PresenceChange) -> bool {
-        let last = &mut self.last[change.partition().index()];
-        let is_new = change.id > *last;
-        *last = change.id.max(*last);
+        self.0[change.partition().index()].advance(change.id)
+    }
+}
+
+impl PartitionProgress {
+    fn advance(&mut self, id: IngestId) -> bool {
+        let is_new = id > self.last;
+        self.last = id.max(self.last);
         is_new
     }
 
-    /// Ends a read that began when `connection_changes` had this value. Returns false if another read is needed,
-    /// because changes were published or may have been missed since the read began.
-    fn finish_read(&mut self, connection_changes: u32) -> bool {
-        let more = self
-            .newest_published
-            .iter()
-            .zip(&self.last)
-            .any(|(newest_published, last)| newest_published > last);
-        self.behind = more || !self.connected || self.connection_changes != connection_changes;
-        !self.behind
+    /// Ends a read that began when `connection_changes` had this value. Another read is needed if changes were
+    /// published or may have been missed since the read began.
+    fn finish_read(&mut self, connection_changes: u32) {
+        let has_newer = self.newest_published > self.last;
+        self.behind = has_newer || !self.connected || self.connection_changes != connection_changes;
     }
 }
 
@@ -168,42 +189,82 @@ impl Bus {
         self.shared.presence_feed.updates.subscribe()
     }
 
-    /// Reads the missed changes from the stream and sends them, until no change is missing or the maximum number of
-    /// reads is reached.
+    /// Reads the missed changes from the streams and sends them, until no change is missing or the maximum number of
+    /// reads is reached. A partition without a session does not delay the others.
     async fn catch_up(&self) -> Result<(), LookupError> {
-        for _ in 0..MAX_CATCH_UP_READS {
-            let (after, connection_changes) = {
-                let progress = lock(&self.shared.presence_feed.progress);
-                (progress.last, progress.connection_changes)
-            };
-            let partitions: Vec<PresencePartition> = PresencePartition::all().collect();
-            for (session, partitions) in self.log.by_session(partitions, |of| of.partition()).await? {
-                let mut redis = session.connection();
-                let missed = presence::changes_after(&mut redis, &partitions, &after);
-                let missed = self.timed_query(RoundTrip::Presence, &session, missed).await?;
-                for change in missed {
-                    let is_new = lock(&self.shared.presence_feed.progress).advance(&change);
-                    if is_new {
-                        self.shared.send_update(change);
-                    }
-                }
-            }
-            if lock(&self.shared.presence_feed.progress).finish_read(connection_changes) {
+        let behind = || lock(&self.shared.presence_feed.progress).partitions_behind();
+        for read in 0..MAX_CATCH_UP_READS {
+            let partitions = behind();
+            if partitions.is_empty() {
                 return Ok(());
             }
-            tokio::time::sleep(CATCH_UP_PAUSE).await;
+            if read > 0 {
+                tokio::time::sleep(CATCH_UP_PAUSE).await;
+            }
+            let has_no_session =
+                |partition: &PresencePartition| self.log.current_session(partition.partition()).is_none();
+            let without_session: Vec<PresencePartition> =
+                partitions.iter().copied().filter(has_no_session).collect();
+            let mut failed = None;
+            for (session, partitions) in self.log.by_current_session(partitions, log_partition) {
+                failed = self.read_missed(&session, &partitions).await.err().or(failed);
+            }
+            // The next read uses the sessions that this opens.
+            self.log.by_session(without_session, log_partition).await?;
+            if let Some(error) = failed {
+                return Err(error);
+            }
+        }
+        if behind().is_empty() {
+            return Ok(());
         }
         tracing::warn!(
             "presence changes published during the interruption are no longer in Redis and are lost"
         );
-        // If the connection is down, changes that are published meanwhile are read after the reconnect.
-        let mut progress = lock(&self.shared.presence_feed.progress);
-        progress.behind = !progress.connected;
+        // If a partition is offline, changes that are published meanwhile are read when it is online again.
+        for progress in lock(&self.shared.presence_feed.progress).of(PartitionSet::ALL) {
+            progress.behind = !progress.connected;
+        }
+        Ok(())
+    }
+
+    /// Reads the missed changes of partitions of one session, and sends them.
+    async fn read_missed(
+        &self,
+        session: &Arc<Session>,
+        partitions: &[PresencePartition],
+    ) -> Result<(), LookupError> {
+        let progress = &self.shared.presence_feed.progress;
+        let (after, connection_changes) = {
+            let progress = lock(progress);
+            (
+                progress.0.each_ref().map(|progress| progress.last),
+                progress.0.each_ref().map(|progress| progress.connection_changes),
+            )
+        };
+        let mut redis = session.connection();
+        let missed = presence::changes_after(&mut redis, partitions, &after);
+        let missed = self.timed_query(RoundTrip::Presence, session, missed).await?;
+        for change in missed {
+            let is_new = lock(progress).advance(&change);
+            if is_new {
+                self.shared.send_update(change);
+            }
+        }
+        let mut progress = lock(progress);
+        for index in partitions.iter().map(|partition| partition.index()) {
+            progress.0[index].finish_read(connection_changes[index]);
+        }
         Ok(())
     }
 }
 
-/// Reads missed changes each time that the pub/sub connection is up again. Ends at the first wake-up after the bus is
+/// The partition of the log whose session serves a presence partition.
+fn log_partition(partition: &PresencePartition) -> Partition {
+    partition.partition()
+}
+
+/// Reads missed changes each time that a partition is online again. Ends at the first wake-up after the bus is
 /// dropped.
 pub(super) async fn run_catch_ups(bus: Weak<Bus>) {
     loop {
@@ -223,77 +284,4 @@ pub(super) async fn run_catch_ups(bus: Weak<Bus>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn change(ms: u64) -> PresenceChange {
-        PresenceChange::parse(format!("{ms}-0 1 a o 0 r").as_bytes()).unwrap()
-    }
-
-    fn finish_read(presence_feed: &PresenceFeed) -> bool {
-        let connection_changes = lock(&presence_feed.progress).connection_changes;
-        lock(&presence_feed.progress).finish_read(connection_changes)
-    }
-
-    #[test]
-    fn missed_changes_come_before_published_ones_and_only_once() {
-        let presence_feed = PresenceFeed::default();
-        presence_feed.mark_connected(&"process".into());
-        assert!(
-            lock(&presence_feed.progress).accept_published(&change(1)),
-            "the node missed nothing at the start"
-        );
-        presence_feed.mark_disconnected();
-        assert!(
-            !lock(&presence_feed.progress).accept_published(&change(3)),
-            "the change is read from the stream later"
-        );
-        presence_feed.mark_connected(&"process".into());
-        assert!(!lock(&presence_feed.progress).accept_published(&change(4)));
-        assert!(
-            [1, 2, 3].map(|ms| lock(&presence_feed.progress).advance(&change(ms))) == [false, true, true]
-        );
-        assert!(!finish_read(&presence_feed), "change 4 was not read");
-        assert!(lock(&presence_feed.progress).advance(&change(4)));
-        assert!(finish_read(&presence_feed));
-        assert!(
-            !lock(&presence_feed.progress).accept_published(&change(4))
-                && lock(&presence_feed.progress).accept_published(&change(5))
-        );
-    }
-
-    #[test]
-    fn new_redis_process_is_read_from_its_beginning() {
-        let presence_feed = PresenceFeed::default();
-        presence_feed.mark_connected(&"one".into());
-        assert!(lock(&presence_feed.progress).accept_published(&change(9)));
-        presence_feed.mark_disconnected();
-        presence_feed.mark_connected(&"other".into());
-        assert!(
-            !lock(&presence_feed.progress).accept_published(&change(5)),
-            "earlier changes of the process are read first"
-        );
-        assert!(lock(&presence_feed.progress).advance(&change(5)) && finish_read(&presence_feed));
-    }
-
-    #[test]
-    fn read_across_reconnect_does_not_end_catch_up() {
-        let presence_feed = PresenceFeed::default();
-        presence_feed.mark_connected(&"one".into());
-        presence_feed.mark_disconnected();
-        presence_feed.mark_connected(&"one".into());
-        let connection_changes = lock(&presence_feed.progress).connection_changes;
-        presence_feed.mark_disconnected();
-        assert!(!lock(&presence_feed.progress).finish_read(connection_changes), "the connection is down");
-        presence_feed.mark_connected(&"one".into());
-        assert!(
-            !lock(&presence_feed.progress).finish_read(connection_changes),
-            "changes during the interruption were not read"
-        );
-        assert!(
-            !lock(&presence_feed.progress).accept_published(&change(7)),
-            "sending a published change would hide the missed ones"
-        );
-        assert!(lock(&presence_feed.progress).advance(&change(7)) && finish_read(&presence_feed));
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! Compares the versions of memberships and accounts in Redis with the versions that the connections of users have, and
-//! notifies the connections whose versions differ. All users are checked after a reconnect of pub/sub. One user is
-//! checked after a notice about the account, and when the user may have missed a notice. One command reads the versions
-//! of many users.
+//! notifies the connections whose versions differ. The users of a partition are checked when its pub/sub is online
+//! again. One user is checked after a notice about the account, and when the user may have missed a notice. One command
+//! reads the versions of many users of one session.
 
 use std::{
     mem,
@@ -12,7 +12,10 @@ use std::{
 use rustc_hash::FxHashSet;
 use tidings_shared::{
     ids::{Epoch, UserId},
-    log::{RoundTrip, Session, keys::Partition},
+    log::{
+        RoundTrip, Session,
+        keys::{Partition, PartitionSet},
+    },
     membership::{self, Account, Versions},
     protocol::server::ServerFrame,
 };
@@ -20,8 +23,8 @@ use tokio::sync::Notify;
 
 use super::{
     Bus, LookupError,
-    interest::UserEvent,
     paced::{PacedQueue, time_to_empty_ms},
+    worker_queue::UserEvent,
 };
 use crate::{lock::lock, transport::Frame};
 
@@ -44,7 +47,8 @@ pub(super) struct RecheckQueue {
 
 #[derive(Debug, Default)]
 struct DueUsers {
-    all: bool,
+    /// The partitions whose users are all due.
+    partitions: PartitionSet,
     users: FxHashSet<UserId>,
 }
 
@@ -61,10 +65,17 @@ impl RecheckQueue {
         lock(&self.due).users.insert(user.clone());
     }
 
-    /// Schedules a check of all users in the connection registry, and wakes [`run_checks`].
-    pub fn schedule_check_of_all(&self) {
-        lock(&self.due).all = true;
+    /// Schedules a check of all users of these partitions in the connection registry, and wakes [`run_checks`].
+    pub fn schedule_check_of(&self, partitions: PartitionSet) {
+        self.add(DueUsers { partitions, users: FxHashSet::default() });
         self.wake.notify_one();
+    }
+
+    /// Adds users to check, without waking [`run_checks`].
+    fn add(&self, more: DueUsers) {
+        let mut due = lock(&self.due);
+        due.partitions = due.partitions | more.partitions;
+        due.users.extend(more.users);
     }
 }
 
@@ -83,29 +94,31 @@ pub(super) async fn run_checks(bus: Weak<Bus>) {
         shared.recheck.wake.notified().await;
         let Some(bus) = bus.upgrade() else { return };
         let due = mem::take(&mut *lock(&shared.recheck.due));
-        if due.all {
-            shared.recheck.epoch_changed.clear();
+        let paced = !due.partitions.is_empty();
+        let is_of_partitions = |user: &UserId| due.partitions.contains(Partition::of_user(user));
+        let mut users: Vec<UserId> = due.users.into_iter().filter(|user| !is_of_partitions(user)).collect();
+        if paced {
+            shared.recheck.epoch_changed.retain(|(_, outdated)| !is_of_partitions(&outdated.user));
+            users.extend(lock(&shared.connections).users_of(due.partitions).cloned());
         }
-        let mut users: Vec<UserId> = if due.all {
-            lock(&shared.connections).users().cloned().collect()
-        } else {
-            due.users.into_iter().collect()
-        };
         let mut accounts = Vec::new();
-        while !users.is_empty() {
-            let batch = users.split_off(users.len().saturating_sub(MAX_USERS_PER_CHECK));
-            match bus.check_versions(&batch, due.all).await {
-                Ok(differing) => accounts.extend(differing),
-                Err(error) => {
-                    users.extend(batch);
-                    tracing::debug!(%error, users = users.len(), "users cannot be checked now; retrying");
-                    let mut next_due = lock(&shared.recheck.due);
-                    next_due.all |= due.all;
-                    next_due.users.extend(users);
-                    break;
+        for (session, mut unchecked) in bus.log.by_current_session(users.clone(), Partition::of_user) {
+            users.retain(|user| !session.partitions.contains(Partition::of_user(user)));
+            while !unchecked.is_empty() {
+                let batch = unchecked.split_off(unchecked.len().saturating_sub(MAX_USERS_PER_CHECK));
+                match bus.check_versions(&session, &batch, paced).await {
+                    Ok(differing) => accounts.push((session.epoch, differing)),
+                    Err(error) => {
+                        unchecked.extend(batch);
+                        tracing::debug!(%error, users = unchecked.len(), "users cannot be checked now; retrying");
+                        let partitions = due.partitions & session.partitions;
+                        shared.recheck.add(DueUsers { partitions, users: unchecked.into_iter().collect() });
+                        break;
+                    }
                 }
             }
         }
+        bus.check_after_open(DueUsers { partitions: due.partitions, users: users.into_iter().collect() });
         // Accounts are read last, because `rooms:changed` must not wait for persistence.
         for (epoch, outdated) in accounts {
             let users: Vec<UserId> = outdated.iter().map(|outdated| outdated.user.clone()).collect();
@@ -149,24 +162,30 @@ impl Bus {
         (age < SPREAD_PERIOD_AFTER_EPOCH).then(|| time_to_empty_ms(users))
     }
 
-    /// Sends `rooms:changed` to users whose connections have an old version of the memberships. With `paced`, users for
-    /// whom only the epoch has changed get the frame later, in batches, so that their clients do not all read their
-    /// rooms at once. Returns for each session its epoch, and the users whose connections have an old version of the
-    /// account.
-    async fn check_versions(
-        &self,
-        users: &[UserId],
-        paced: bool,
-    ) -> Result<Vec<(Epoch, Vec<OutdatedUser>)>, LookupError> {
-        let mut accounts = Vec::new();
-        for (session, users) in self.log.by_session(users.to_vec(), Partition::of_user).await? {
-            accounts.push((session.epoch, self.check_versions_in(&session, &users, paced).await?));
+    /// Opens the sessions of users without a session, and then schedules their check again. Runs as a task of its own,
+    /// because a shard that cannot be reached must not delay the checks of other users.
+    fn check_after_open(&self, due: DueUsers) {
+        if due.users.is_empty() {
+            return;
         }
-        Ok(accounts)
+        let (log, shared) = (self.log.clone(), self.shared.clone());
+        tokio::spawn(async move {
+            let users: Vec<UserId> = due.users.iter().cloned().collect();
+            let partitions: PartitionSet = users.iter().map(Partition::of_user).collect();
+            if let Err(error) = log.by_session(users, Partition::of_user).await {
+                tracing::debug!(%error, users = due.users.len(), "users cannot be checked now; retrying");
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+            shared.recheck.add(DueUsers { partitions: due.partitions & partitions, ..due });
+            shared.recheck.wake.notify_one();
+        });
     }
 
-    /// [`Bus::check_versions`] for users of one session.
-    async fn check_versions_in(
+    /// Sends `rooms:changed` to users whose connections have an old version of the memberships. The session is that of
+    /// the users' partitions. With `paced`, users for whom only the epoch has changed get the frame later, in batches,
+    /// so that their clients do not all read their rooms at once. Returns the users whose connections have an old
+    /// version of the account.
+    async fn check_versions(
         &self,
         session: &Arc<Session>,
         users: &[UserId],

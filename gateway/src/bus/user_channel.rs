@@ -22,7 +22,7 @@ use tidings_shared::{
 use super::{
     Bus, LookupError, SharedState,
     connections::ConnectionKey,
-    interest::{UserEvent, WorkerMessage},
+    worker_queue::{UserEvent, WorkerMessage},
 };
 use crate::{lock::lock, transport::Frame};
 

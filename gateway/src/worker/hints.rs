@@ -3,9 +3,11 @@
 //! queues by room, which are served in turn, so a busy room does not delay other rooms. A record that comes alone to a
 //! large room is sent in slices, one in each turn.
 
+mod delayed;
+
 use std::{
     rc::Rc,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -20,6 +22,7 @@ use crate::{
     bus::{Hint, PublishedRecord, UserEvent, WorkerMessage, WorkerQueue},
     transport::Frame,
 };
+use delayed::DelayedEvents;
 
 /// Maximum number of messages that one receive takes from the worker's queue. A message may have many records.
 const MAX_MESSAGES_PER_RECEIVE: usize = 16;
@@ -80,6 +83,7 @@ struct DeliveryTask {
     queue: WorkerQueue,
     backlog: FairQueue<BacklogItem>,
     slices: Slices,
+    delayed: DelayedEvents,
     turn: Turn,
 }
 
@@ -87,12 +91,22 @@ struct DeliveryTask {
 pub(super) async fn deliver_messages(worker: Rc<Worker>, mut inbox: Inbox) {
     let mut messages = Vec::with_capacity(MAX_MESSAGES_PER_RECEIVE);
     let (backlog, slices, turn) = (FairQueue::default(), Slices::default(), Turn::default());
-    let mut task = DeliveryTask { worker, queue: inbox.queue, backlog, slices, turn };
+    let delayed = DelayedEvents::default();
+    let mut task = DeliveryTask { worker, queue: inbox.queue, backlog, slices, delayed, turn };
     loop {
         if task.backlog.is_empty() && task.slices.current().is_none() {
+            let has_delayed = !task.delayed.is_empty();
+            // Without delayed events no timer is made, because this is the common case.
+            let check_delayed = async {
+                match has_delayed {
+                    true => tokio::time::sleep(delayed::CHECK_INTERVAL).await,
+                    false => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 count = inbox.receiver.recv_many(&mut messages, MAX_MESSAGES_PER_RECEIVE) => if count == 0 { return },
                 () = task.queue.wake.notified() => {}
+                () = check_delayed => {}
             }
         } else {
             // New messages join a backlog that is not empty, because a record must not overtake earlier records of its
@@ -114,6 +128,7 @@ pub(super) async fn deliver_messages(worker: Rc<Worker>, mut inbox: Inbox) {
         }
         task.send_slice();
         task.refill_if_missed();
+        task.send_delayed();
         if !task.backlog.is_empty() || task.slices.current().is_some() || task.turn.is_over() {
             task.turn = Turn::default();
             tokio::task::yield_now().await;
@@ -148,13 +163,13 @@ impl DeliveryTask {
                         self.queue.add_bytes(item.bytes());
                         self.push_to_backlog(index, item);
                     }
-                    None => self.send_event(&user, &event),
+                    None => self.send_event(user, event),
                 }
             }
         }
     }
 
-    fn send_event(&mut self, user: &UserId, event: &UserEvent) {
+    fn send_now(&mut self, user: &UserId, event: &UserEvent) {
         if let Some(room) = event.room() {
             self.finish_slices(room.as_str());
         }
@@ -176,7 +191,7 @@ impl DeliveryTask {
         for item in items {
             match item {
                 BacklogItem::Hint(_) => self.worker.node.metrics.hints_dropped.inc(),
-                BacklogItem::User(user, event) => self.send_event(&user, &event),
+                BacklogItem::User(user, event) => self.send_now(&user, &event),
             }
         }
     }
@@ -187,7 +202,7 @@ impl DeliveryTask {
             match item {
                 BacklogItem::User(user, event) => {
                     self.queue.subtract_bytes(bytes);
-                    self.send_event(&user, &event);
+                    self.send_event(user, event);
                 }
                 BacklogItem::Hint(hint) => self.deliver_from_backlog(index, hint, bytes),
             }
@@ -245,7 +260,7 @@ impl DeliveryTask {
             return;
         }
         // A live-only record cannot reveal a missed removal of one of its receivers, so it is dropped.
-        if record.is_live_only() && self.queue.may_have_missed_hints() {
+        if record.is_live_only() && self.queue.may_have_missed_hints(record.room()) {
             return;
         }
         let frame = if immediate { frame.to_immediate() } else { frame };
@@ -282,18 +297,19 @@ impl DeliveryTask {
         self.slices.record_dispatch(room, receivers, Instant::now);
     }
 
-    /// Refills all rooms if the bus has dropped records, or was disconnected from pub/sub.
+    /// Refills the rooms of partitions whose records the bus may have missed or has dropped.
     fn refill_if_missed(&self) {
-        if self.queue.refill.swap(false, Ordering::AcqRel) {
-            self.worker.hub.borrow_mut().invalidate_reads();
-            if self.queue.marks_expired.swap(false, Ordering::AcqRel) {
-                self.worker.hub.borrow_mut().expire_all_marks();
-            }
-            let rooms: Vec<RoomId> = self.worker.hub.borrow().live_rooms().cloned().collect();
-            for room in rooms {
-                self.worker.request_refill(&room);
-            }
+        let (missed, marks_expired) = self.queue.take_missed();
+        if missed.is_empty() {
+            return;
         }
+        let rooms: Vec<RoomId> = {
+            let mut hub = self.worker.hub.borrow_mut();
+            hub.invalidate_reads();
+            hub.expire_marks_of(marks_expired);
+            hub.live_rooms_of(missed).cloned().collect()
+        };
+        rooms.iter().for_each(|room| self.worker.request_refill(room));
     }
 }
 

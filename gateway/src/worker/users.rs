@@ -90,6 +90,18 @@ impl Worker {
         }
     }
 
+    /// Whether an event reports a membership change whose record has not been sent to the room, although a connection
+    /// of the user has joined the room.
+    pub(super) fn is_early(&self, user: &UserId, event: &UserEvent) -> bool {
+        let UserEvent::Membership { room, seq, .. } = event else { return false };
+        let position = self.hub.borrow().room(room).live_position();
+        let users = self.users.borrow();
+        position.is_some_and(|position| position.seq < *seq)
+            && users.get(user).is_some_and(|clients| {
+                clients.as_slice().iter().any(|client| client.subscription(room).is_some())
+            })
+    }
+
     /// Whether a connection gets the live-only records of a room, among them receipts.
     fn receives_live_only(&self, client: &Client, room: &RoomId) -> bool {
         client

@@ -13,6 +13,7 @@ mod membership_concurrency;
 mod membership_limits;
 mod membership_live;
 mod membership_telling;
+mod notice_order;
 mod notify_level;
 mod people;
 mod presence;

@@ -45,14 +45,14 @@ impl MarksSetup {
         let room = RoomLog::new(&stack, 10_000).await?;
         let bob = UserId::parse("bob")?;
         let (publish, messages) = mpsc::unbounded_channel();
-        let subscriber =
-            Subscriber::start(tidings_shared::log::client(&stack.redis().url())?, move |event| {
-                if let Event::Messages(messages) = event {
-                    for (channel, payload) in messages {
-                        let _ = publish.send((channel.to_owned(), payload.to_vec()));
-                    }
+        let redis = tidings_shared::log::client(&stack.redis().url())?;
+        let subscriber = Subscriber::start(room.log.map_watch().clone(), redis, move |event| {
+            if let Event::Messages(messages) = event {
+                for (channel, payload) in messages {
+                    let _ = publish.send((channel.to_owned(), payload.to_vec()));
                 }
-            });
+            }
+        });
         for channel in [keys::room(&room.room), people::channel(&bob)] {
             subscriber.subscribe(channel).context("the queue is full")?.await?;
         }
@@ -327,7 +327,8 @@ async fn user_id_with_json_characters_is_published_unchanged() -> Result<()> {
     let accepted = room.log.append(&message).await?;
     let mark = ReadMark { user: UserId::parse(odd)?, seq: Seq(1), delivered: false };
     let (publish, mut published) = mpsc::unbounded_channel();
-    let subscriber = Subscriber::start(tidings_shared::log::client(&stack.redis().url())?, move |event| {
+    let redis = tidings_shared::log::client(&stack.redis().url())?;
+    let subscriber = Subscriber::start(room.log.map_watch().clone(), redis, move |event| {
         if let Event::Messages(messages) = event {
             messages.for_each(|(_, payload)| drop(publish.send(payload.to_vec())));
         }

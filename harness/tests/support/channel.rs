@@ -7,7 +7,10 @@ use serde_json::Value;
 use tidings_harness::Stack;
 use tidings_shared::{
     ids::UserId,
-    log::subscriber::{Event, Subscriber},
+    log::{
+        MapWatch,
+        subscriber::{Event, Subscriber},
+    },
     people::{self, UserNotice},
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -24,7 +27,7 @@ impl UserChannel {
     pub async fn subscribe(stack: &Stack, user: &str) -> Result<Self> {
         let (sender, notices) = unbounded_channel();
         let redis = tidings_shared::log::client(&stack.redis().url())?;
-        let subscriber = Subscriber::start(redis, move |event| {
+        let subscriber = Subscriber::start(MapWatch::start(redis.clone()), redis, move |event| {
             if let Event::Messages(messages) = event {
                 for (_, payload) in messages {
                     let _ = sender.send(UserNotice::parse(&payload.to_vec().into()));

@@ -50,7 +50,7 @@ impl RoomLog {
             LogLimits { max_backlog_records, max_backlog_bytes: LogLimits::DEFAULT_BACKLOG_BYTES },
         );
         let watermarks = log.watermarks().clone();
-        let subscriber = Subscriber::start(redis.clone(), move |event| {
+        let subscriber = Subscriber::start(log.map_watch().clone(), redis.clone(), move |event| {
             if let Event::Messages(messages) = event {
                 for (channel, payload) in messages {
                     watermarks.apply_notice(channel, payload);

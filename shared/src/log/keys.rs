@@ -1,6 +1,9 @@
 //! Names of the keys and channels of the room log, and the partition of a room or user.
 
-use std::sync::LazyLock;
+use std::{
+    ops::{BitAnd, BitOr, Sub},
+    sync::LazyLock,
+};
 
 use super::layout::Layout;
 use crate::ids::{RoomId, UserId};
@@ -31,7 +34,8 @@ impl Partition {
         Self::of_id(user.as_str())
     }
 
-    fn of_id(id: &str) -> Self {
+    /// Returns the partition of a room or user with this id.
+    pub fn of_id(id: &str) -> Self {
         Self(u16::try_from(fnv1a(id) % u64::from(PARTITIONS)).expect("a remainder of 64 fits"))
     }
 
@@ -44,6 +48,12 @@ impl Partition {
         key.push_str("}:");
         rest.iter().for_each(|part| key.push_str(part));
         key
+    }
+
+    /// The partition whose process has the channel: that of the tag `{pp}`, or [`COMMON_PARTITION`] without a tag.
+    pub fn of_channel(channel: &str) -> Self {
+        let tag = channel.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+        tag.and_then(|(digits, _)| Self::parse(digits)).unwrap_or(COMMON_PARTITION)
     }
 
     /// All partitions, in ascending order.
@@ -128,8 +138,47 @@ impl PartitionSet {
         Partition::all().filter(move |partition| self.contains(*partition))
     }
 
+    /// The set with these bits. The lowest bit is that of partition 0.
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The bits of the set, for atomics.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
     fn bit(partition: Partition) -> u64 {
         1_u64 << partition.0
+    }
+}
+
+impl BitAnd for PartitionSet {
+    type Output = Self;
+    fn bitand(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+}
+
+impl BitOr for PartitionSet {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// The partitions of the first set that are not in the second.
+impl Sub for PartitionSet {
+    type Output = Self;
+    #[allow(clippy::suspicious_arithmetic_impl, reason = "the difference of two sets of bits")]
+    fn sub(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}
+
+impl From<Partition> for PartitionSet {
+    fn from(partition: Partition) -> Self {
+        Self(Self::bit(partition))
     }
 }
 
@@ -224,7 +273,20 @@ mod tests {
         assert!(set.iter().eq(partitions));
         assert!(set.contains(Partition(63)) && !set.contains(Partition(62)));
         assert!(PartitionSet::ALL.iter().eq(Partition::all()));
-        assert_eq!(PartitionSet::default().iter().count(), 0);
+        assert!(PartitionSet::default().is_empty() && PartitionSet::default().iter().count() == 0);
+        let (first, last) = (PartitionSet::from(Partition(0)), PartitionSet::from(Partition(63)));
+        assert_eq!((set - first - last).iter().collect::<Vec<_>>(), [Partition(31)]);
+        assert_eq!(((first | last) & set, first & last), (first | last, PartitionSet::default()));
+        assert_eq!(PartitionSet::from_bits(set.bits()), set);
+    }
+
+    #[test]
+    fn partition_of_a_channel_is_that_of_its_tag() {
+        let id = RoomId::parse("general").unwrap();
+        assert_eq!(Partition::of_channel(&room(&id)), Partition::of(&id));
+        for channel in ["leases", "user:alice", "user:{07}", "{u01}:x", "{64}:x", "{07"] {
+            assert_eq!(Partition::of_channel(channel), COMMON_PARTITION, "{channel}");
+        }
     }
 
     #[test]

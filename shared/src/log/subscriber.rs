@@ -1,220 +1,173 @@
-//! The one pub/sub connection of a node. A task keeps the set of wanted channels, subscribes to all of them after every
-//! connect, and checks the connection by PING every 2 s. It calls an event handler with published messages, and when
-//! the connection is lost or Redis has confirmed all wanted channels. A subscription that Redis refuses or ends without
-//! a request also ends the connection. The connection does not use the Redis client: see `connection`.
+//! The pub/sub connections of a node: one for each shard, so a single Redis has one connection. A task follows the map
+//! of the shards, and starts a task for each connection. Each channel belongs to a partition, and is subscribed at the
+//! shard of the partition. An event handler gets the published messages, and learns which partitions are online, which
+//! means that all their wanted channels are confirmed. The connections do not use the Redis client: see `connection`.
 
+mod channels;
 mod connection;
 mod protocol;
 mod resp;
+mod shard_task;
 mod stream;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::RedisClient;
-use connection::{PubSubConnection, PubSubError};
+use super::{
+    RedisClient,
+    keys::{Partition, PartitionSet},
+    layout::Layout,
+    map_watch::MapWatch,
+    shard_map::{NodeAddress, ShardMap},
+};
+use channels::{Channels, TaskWake};
+use shard_task::ShardTask;
 pub use stream::Messages;
-use stream::Socket;
 
-const PING_EVERY: Duration = Duration::from_secs(2);
+/// Pause before a lost connection or a lost subscription is tried again, and before the unknown map is asked for again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
-/// Maximum number of channels in one SUBSCRIBE, and of requests that are taken from the queue at once.
-const MAX_BATCH: usize = 1000;
-/// Maximum number of requests that wait in the queue; further requests are refused.
-const QUEUE_CAPACITY: usize = 65_536;
 
-/// An event of the pub/sub connection.
+/// An event of the pub/sub connections. The events of a partition are passed one after another.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// Messages were published on wanted channels.
     Messages(Messages<'a>),
-    /// After a connect, Redis has confirmed every wanted channel. `run_id` is the id of the Redis process. Messages
-    /// that were published before this event may be lost.
-    Online { run_id: Arc<str> },
-    /// The connection is lost.
-    Offline,
+    /// Redis has confirmed every wanted channel of these partitions. `run_id` is the id of their Redis process.
+    /// Messages that were published before this event may be lost.
+    Online { run_id: Arc<str>, partitions: PartitionSet },
+    /// Subscriptions of these partitions are lost.
+    Offline { partitions: PartitionSet },
 }
 
-type Connection = PubSubConnection<Box<dyn Socket>>;
-
-/// Called with each event, on the task of the connection. It must not block.
+/// Called with each event, on the task of a connection or of the map. It must not block.
 type EventHandler = Arc<dyn Fn(Event<'_>) + Send + Sync>;
 
-/// A request of a caller to the task.
-enum SubscriptionRequest {
-    Subscribe(String, oneshot::Sender<()>),
-    Unsubscribe(String),
-    Reconnect,
-}
+/// Asks for the map again. Called when a connection or a subscription is lost.
+type RefreshMap = Arc<dyn Fn() + Send + Sync>;
 
-/// Handle of the task that keeps the pub/sub connection.
+/// Handle of the tasks that keep the pub/sub connections. The tasks end when all handles are dropped.
 #[derive(Clone)]
 pub struct Subscriber {
-    requests: mpsc::Sender<SubscriptionRequest>,
+    channels: Arc<Channels>,
+    _running: mpsc::Sender<()>,
 }
 
 impl Subscriber {
-    /// Starts the task of the connection. The task calls `handler` with each event; `handler` must not block.
-    pub fn start(client: RedisClient, handler: impl Fn(Event<'_>) + Send + Sync + 'static) -> Self {
-        let (requests, queue) = mpsc::channel(QUEUE_CAPACITY);
-        let task = ConnectionTask {
-            client,
-            handler: Arc::new(handler),
-            wanted_channels: HashSet::new(),
-            confirmations: Vec::new(),
-        };
-        tokio::spawn(task.run(queue));
-        Self { requests }
+    /// Starts the tasks. They connect to the addresses of the map with the settings of `client`, and call `handler`
+    /// with each event; `handler` must not block.
+    pub fn start(
+        map_watch: Arc<MapWatch>,
+        client: RedisClient,
+        handler: impl Fn(Event<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        let map = map_watch.subscribe();
+        Self::follow(map, Arc::new(move || map_watch.refresh()), client, handler)
+    }
+
+    fn follow(
+        map: watch::Receiver<Option<Arc<ShardMap>>>,
+        refresh_map: RefreshMap,
+        client: RedisClient,
+        handler: impl Fn(Event<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        let channels = Arc::new(Channels::new(Arc::new(handler)));
+        let (running, handles) = mpsc::channel(1);
+        let router = Router { client, channels: channels.clone(), refresh_map, shards: Vec::new() };
+        tokio::spawn(router.run(map, handles));
+        Self { channels, _running: running }
     }
 
     /// Adds a wanted channel. The returned receiver resolves when Redis has confirmed the channel, without a time
     /// limit. Returns `None`, and changes nothing, if too many requests are waiting.
     #[must_use]
     pub fn subscribe(&self, channel: String) -> Option<oneshot::Receiver<()>> {
-        let (confirmed, confirmation) = oneshot::channel();
-        self.requests.try_send(SubscriptionRequest::Subscribe(channel, confirmed)).ok().map(|()| confirmation)
+        self.channels.subscribe(channel)
     }
 
     /// Removes a wanted channel. Returns false, and changes nothing, if too many requests are waiting.
     #[must_use]
     pub fn unsubscribe(&self, channel: String) -> bool {
-        self.requests.try_send(SubscriptionRequest::Unsubscribe(channel)).is_ok()
+        self.channels.unsubscribe(&channel)
     }
 
-    /// Replaces the connection by a new one. Used when the address may lead to another Redis process than before.
-    pub fn reconnect(&self) {
-        // If the queue is full, the request is dropped. A caller that still needs a new connection calls this again.
-        let _ = self.requests.try_send(SubscriptionRequest::Reconnect);
+    /// Replaces the connection of the partition's shard by a new one. Used when the address may lead to another Redis
+    /// process than before.
+    pub fn reconnect(&self, partition: Partition) {
+        self.channels.request_reconnect(partition);
     }
 }
 
-/// The state of the task that keeps the pub/sub connection.
-struct ConnectionTask {
+/// A shard that owns partitions, and its task.
+struct RunningShard {
+    layout: Layout,
+    address: NodeAddress,
+    wake: TaskWake,
+}
+
+/// The state of the task that follows the map.
+struct Router {
     client: RedisClient,
-    handler: EventHandler,
-    wanted_channels: HashSet<String>,
-    /// Senders to the callers of [`Subscriber::subscribe`] whose channels Redis has not confirmed yet.
-    confirmations: Vec<oneshot::Sender<()>>,
+    channels: Arc<Channels>,
+    refresh_map: RefreshMap,
+    shards: Vec<RunningShard>,
 }
 
-impl ConnectionTask {
-    async fn run(mut self, mut requests: mpsc::Receiver<SubscriptionRequest>) {
+impl Router {
+    async fn run(mut self, mut map: watch::Receiver<Option<Arc<ShardMap>>>, mut handles: mpsc::Receiver<()>) {
         loop {
-            match self.connect().await {
-                Ok((mut connection, run_id)) => {
-                    self.send_confirmations();
-                    (self.handler)(Event::Online { run_id });
-                    let ended = self.serve_requests(&mut connection, &mut requests).await;
-                    (self.handler)(Event::Offline);
-                    if ended {
-                        return;
-                    }
-                }
-                Err(error) => tracing::warn!(%error, "pub/sub connection failed"),
+            let current = map.borrow_and_update().clone();
+            match &current {
+                Some(map) => self.apply(map),
+                None => (self.refresh_map)(),
             }
-            // Requests during the pause change the set of channels to which the next attempt subscribes.
-            let pause = tokio::time::sleep(RECONNECT_PAUSE);
-            tokio::pin!(pause);
-            loop {
-                tokio::select! {
-                    () = &mut pause => break,
-                    request = requests.recv() => match request {
-                        Some(request) => drop(self.update_wanted(request)),
-                        None => return,
-                    },
-                }
+            tokio::select! {
+                changed = map.changed() => if changed.is_err() { break },
+                // Nothing is ever sent, so this ends when all handles are dropped.
+                _ = handles.recv() => break,
+                () = tokio::time::sleep(RECONNECT_PAUSE), if current.is_none() => {}
             }
         }
+        // Tasks without partitions end.
+        self.channels.set_owners(Partition::all().map(|_| None).collect());
     }
 
-    /// Connects, and subscribes to all wanted channels. Returns the connection and the `run_id` of the process.
-    async fn connect(&self) -> Result<(Connection, Arc<str>), PubSubError> {
-        let (mut connection, run_id) = PubSubConnection::open(&self.client, self.handler.clone()).await?;
-        let wanted: Vec<&str> = self.wanted_channels.iter().map(String::as_str).collect();
-        for channels in wanted.chunks(MAX_BATCH) {
-            connection.change(channels, &[]).await?;
-        }
-        Ok((connection, run_id))
-    }
-
-    /// Serves requests until the connection is lost or must be replaced (returns false), or until all handles are
-    /// dropped (returns true).
-    async fn serve_requests(
-        &mut self,
-        connection: &mut Connection,
-        requests: &mut mpsc::Receiver<SubscriptionRequest>,
-    ) -> bool {
-        let mut ping = tokio::time::interval(PING_EVERY);
-        ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut batch = Vec::new();
-        loop {
-            let outcome = tokio::select! {
-                error = connection.until_lost() => Err(error),
-                _ = ping.tick() => connection.ping().await,
-                count = requests.recv_many(&mut batch, MAX_BATCH) => {
-                    if count == 0 {
-                        return true;
-                    }
-                    let reconnect = batch.iter().any(|request| matches!(request, SubscriptionRequest::Reconnect));
-                    let applied = self.apply_requests(connection, &mut batch).await;
-                    if reconnect {
-                        return false;
-                    }
-                    applied
-                }
+    /// Gives each partition to the task of its shard. Starts the tasks of new shards. The tasks of other shards end,
+    /// because they own no partition any more.
+    fn apply(&mut self, map: &ShardMap) {
+        let layout = map.layout();
+        let mut shards: Vec<RunningShard> = Vec::new();
+        let mut started = Vec::new();
+        let owners = Partition::all().map(|partition| {
+            let address = map.master(partition)?;
+            if let Some(shard) = shards.iter().find(|shard| shard.address == *address) {
+                return Some(shard.wake.clone());
+            }
+            let running =
+                self.shards.iter().find(|shard| shard.layout == layout && shard.address == *address);
+            let wake = running.map_or_else(
+                || {
+                    let wake = TaskWake::default();
+                    started.push((address.clone(), wake.clone()));
+                    wake
+                },
+                |running| running.wake.clone(),
+            );
+            shards.push(RunningShard { layout, address: address.clone(), wake: wake.clone() });
+            Some(wake)
+        });
+        let owners = owners.collect();
+        self.channels.set_owners(owners);
+        self.shards = shards;
+        for (address, wake) in started {
+            let task = ShardTask {
+                client: self.client.at(&address),
+                layout,
+                channels: self.channels.clone(),
+                refresh_map: self.refresh_map.clone(),
+                wake,
             };
-            if let Err(error) = outcome {
-                tracing::warn!(%error, "pub/sub connection lost");
-                return false;
-            }
-        }
-    }
-
-    /// Applies a request to the set of wanted channels, and returns the channel of the request, if it has one.
-    fn update_wanted(&mut self, request: SubscriptionRequest) -> Option<String> {
-        match request {
-            SubscriptionRequest::Subscribe(channel, confirmed) => {
-                self.wanted_channels.insert(channel.clone());
-                // Senders whose callers were cancelled are removed, so that `confirmations` stays bounded.
-                if self.confirmations.len() >= QUEUE_CAPACITY {
-                    self.confirmations.retain(|confirmed| !confirmed.is_closed());
-                }
-                self.confirmations.push(confirmed);
-                Some(channel)
-            }
-            SubscriptionRequest::Unsubscribe(channel) => {
-                self.wanted_channels.remove(&channel);
-                Some(channel)
-            }
-            SubscriptionRequest::Reconnect => None,
-        }
-    }
-
-    /// Applies a batch of requests to Redis: subscribes to channels and unsubscribes from others. If several requests
-    /// name a channel, the last one decides.
-    async fn apply_requests(
-        &mut self,
-        connection: &mut Connection,
-        batch: &mut Vec<SubscriptionRequest>,
-    ) -> Result<(), PubSubError> {
-        let changed: HashSet<String> =
-            batch.drain(..).filter_map(|request| self.update_wanted(request)).collect();
-        let changed = changed.iter().map(String::as_str);
-        let (added, removed): (Vec<&str>, Vec<&str>) =
-            changed.partition(|channel| self.wanted_channels.contains(*channel));
-        if !added.is_empty() || !removed.is_empty() {
-            connection.change(&added, &removed).await?;
-        }
-        self.send_confirmations();
-        Ok(())
-    }
-
-    /// Tells all waiting callers that Redis has confirmed their channels.
-    fn send_confirmations(&mut self) {
-        for confirmed in self.confirmations.drain(..) {
-            // Sending fails if the caller was cancelled.
-            let _ = confirmed.send(());
+            tokio::spawn(task.run());
         }
     }
 }

@@ -161,3 +161,20 @@ fn versions_of_earlier_epoch_do_not_count() {
     registry.mark_rooms_sent(&ann, 0, CURRENT_EPOCH, 3);
     assert_eq!(diff_in(&registry, Epoch(8), &ann), all, "sent for the epoch before");
 }
+
+#[test]
+fn new_epoch_of_partition_outdates_its_users_only() {
+    let mut registry = ConnectionRegistry::new(9);
+    let (ann, bob) = (user("ann"), user("bob"));
+    let partitions = [&ann, &bob].map(Partition::of_user);
+    assert_ne!(partitions[0], partitions[1]);
+    register(&mut registry, "ann", ConnectionKey::new(0, 1), versions(3, 1));
+    registry.begin_registration(&bob);
+    registry.register(&bob, ConnectionKey::new(0, 2), 0, (Epoch(8), versions(3, 1)));
+    assert_eq!(diff(&registry, "ann", versions(3, 1)), (false, false));
+    assert_eq!(diff(&registry, "bob", versions(3, 1)), (true, true), "an answer of the epoch before");
+    assert!(registry.differs_by_epoch_only(&ann, Epoch(8)));
+    let users = |set| registry.users_of(set).collect::<Vec<_>>();
+    assert_eq!(users(PartitionSet::from(partitions[0])), [&ann]);
+    assert_eq!(users(PartitionSet::ALL).len(), 2);
+}

@@ -1,5 +1,7 @@
 //! Tests memberships and roles that change while records are delivered, refilled or replayed.
 
+use tidings_shared::log::keys::{Partition, PartitionSet};
+
 use super::*;
 
 const REMOVED: &str = "removed";
@@ -189,7 +191,7 @@ fn lost_events_in_new_epoch_make_refill_ask_for_roles() {
 fn expired_marks_behind_a_gap_make_refill_ask_for_stored_roles() {
     let mut hub = Hub::default();
     let (bob, _) = subscribe_live(&mut hub, "bob", 5);
-    hub.expire_all_marks();
+    hub.expire_marks_of(PartitionSet::ALL);
     hub.begin_refill(&room());
     let tail = tail_of(1, vec![record(1, 7, "")], "1:0", vec![None]);
     assert_eq!(refill_with(&mut hub, &tail, &[user("bob")], None), RefillOutcome::RolesUnknown);
@@ -206,7 +208,7 @@ fn read_before_expiry_does_not_renew_trust_in_marks() {
     set_initial_role(&mut hub, replaying, at(1, 4));
     let before = hub.generation();
     hub.invalidate_reads();
-    hub.expire_all_marks();
+    hub.expire_marks_of(PartitionSet::ALL);
     assert!(hub.set_initial_role(&room(), joined, "member", (at(1, 5), before)));
     let mark = mark("member", 5);
     let read = MarkRead { head: at(1, 5), mark: mark.as_ref(), generation: before };
@@ -214,6 +216,23 @@ fn read_before_expiry_does_not_renew_trust_in_marks() {
     for subscription in [joined, replaying] {
         assert_eq!(refresh_role(&mut hub, subscription, (at(1, 6), None), None), RoleRefresh::RoleUnknown);
     }
+}
+
+#[test]
+fn lost_partition_expires_marks_of_its_rooms_only() {
+    let mut hub = Hub::default();
+    let (_, live) = subscribe_live(&mut hub, "ann", 5);
+    let (_, replaying) = subscribe_joining(&mut hub, "bob");
+    set_initial_role(&mut hub, replaying, at(1, 5));
+    let own = PartitionSet::from(Partition::of(&room()));
+    let others = PartitionSet::ALL - own;
+    assert!(hub.live_rooms_of(own).eq([&room()]) && hub.live_rooms_of(others).next().is_none());
+    hub.expire_marks_of(others);
+    assert_eq!(refresh_role(&mut hub, replaying, (at(1, 6), None), None), RoleRefresh::UpToDate);
+    hub.expire_marks_of(own);
+    assert_eq!(refresh_role(&mut hub, replaying, (at(1, 7), None), None), RoleRefresh::RoleUnknown);
+    hub.unsubscribe(&room(), live);
+    assert_eq!(hub.live_rooms_of(PartitionSet::ALL).count(), 0);
 }
 
 #[test]

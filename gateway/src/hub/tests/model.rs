@@ -10,6 +10,7 @@
 mod world;
 
 use proptest::prelude::*;
+use tidings_shared::log::keys::PartitionSet;
 
 use super::*;
 use world::{Log, ROLES, USERS, World, role_at};
@@ -155,7 +156,7 @@ impl Model {
                 if let Refilling::Wanted(roles) | Refilling::Read { roles, .. } = &mut self.refilling {
                     *roles = None;
                 }
-                self.hub.expire_all_marks();
+                self.hub.expire_marks_of(PartitionSet::ALL);
                 self.miss_hints();
             }
             // A connection gets little or unlimited space.

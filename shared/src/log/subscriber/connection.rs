@@ -11,10 +11,10 @@ use tokio::{
 
 use super::{
     EventHandler,
-    protocol::{self, Batch, ChannelKind, Reply},
+    protocol::{self, Batch, Reply},
     stream::{self, HintStream, Socket},
 };
-use crate::log::{RedisClient, session::CONNECT_TIMEOUT};
+use crate::log::{RedisClient, keys::PartitionSet, layout::Layout, session::CONNECT_TIMEOUT};
 
 /// After this time without the answer to a batch the connection fails.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
@@ -37,15 +37,20 @@ pub enum PubSubError {
 
 pub struct PubSubConnection<S> {
     stream: HintStream<S>,
+    layout: Layout,
     /// The token of the last PING.
     token: u64,
 }
 
 impl PubSubConnection<Box<dyn Socket>> {
     /// Connects to the address of the client. Returns the connection and the `run_id` of the process.
-    pub async fn open(client: &RedisClient, handler: EventHandler) -> Result<(Self, Arc<str>), PubSubError> {
+    pub async fn open(
+        client: &RedisClient,
+        layout: Layout,
+        handler: EventHandler,
+    ) -> Result<(Self, Arc<str>), PubSubError> {
         let opening = async {
-            let mut connection = Self::new(stream::open(client).await?, handler);
+            let mut connection = Self::new(stream::open(client).await?, layout, handler);
             let settings = client.get_connection_info().redis_settings();
             let run_id = connection.introduce(settings.username(), settings.password()).await?;
             Ok::<_, PubSubError>((connection, run_id))
@@ -55,8 +60,8 @@ impl PubSubConnection<Box<dyn Socket>> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> PubSubConnection<S> {
-    fn new(socket: S, handler: EventHandler) -> Self {
-        Self { stream: HintStream::new(socket, handler), token: 0 }
+    fn new(socket: S, layout: Layout, handler: EventHandler) -> Self {
+        Self { stream: HintStream::new(socket, handler), layout, token: 0 }
     }
 
     /// Authenticates, and asks Redis for the id of its process.
@@ -83,27 +88,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PubSubConnection<S> {
         run_id.ok_or(PubSubError::NoRunId)
     }
 
-    /// Begins and ends subscriptions. No channel may be in both lists. Succeeds when Redis has confirmed all added
-    /// channels, and no other subscription was lost.
-    pub async fn change(&mut self, added: &[&str], removed: &[&str]) -> Result<(), PubSubError> {
+    /// Begins and ends subscriptions. No channel may be in both lists. In a cluster, returns the partitions with a
+    /// channel that Redis has refused or ended without a request. With a single Redis such a channel is an error.
+    pub async fn change(&mut self, added: &[&str], removed: &[&str]) -> Result<PartitionSet, PubSubError> {
         let mut batch = Batch::new(added, removed);
-        ChannelKind::Plain.encode_changes(added, removed, &mut self.stream.output);
+        protocol::encode_changes(self.layout, added, removed, &mut self.stream.output);
         let answered = self.exchange(|reply| {
             batch.apply(reply);
             Ok(())
         });
         timeout(ANSWER_TIMEOUT, answered).await.map_err(io::Error::from)??;
+        let lost = batch.lost_partitions();
+        if self.layout == Layout::Cluster {
+            if let Some(error) = &batch.error {
+                tracing::debug!(error, "a shard refused subscriptions");
+            }
+            return Ok(lost);
+        }
         if let Some(error) = batch.error {
             return Err(PubSubError::Refused(error));
         }
         if let Some(channel) = batch.unconfirmed.into_iter().next() {
             return Err(PubSubError::Unconfirmed(channel.to_owned()));
         }
-        batch.lost.pop().map_or(Ok(()), |channel| Err(PubSubError::Lost(channel)))
+        batch.lost.pop().map_or(Ok(lost), |channel| Err(PubSubError::Lost(channel)))
     }
 
-    /// Fails if Redis does not answer.
-    pub async fn ping(&mut self) -> Result<(), PubSubError> {
+    /// Fails if Redis does not answer. Returns lost partitions like [`PubSubConnection::change`].
+    pub async fn ping(&mut self) -> Result<PartitionSet, PubSubError> {
         self.change(&[], &[]).await
     }
 

@@ -6,6 +6,11 @@ use std::collections::{BTreeMap, HashSet};
 
 use bytes::BytesMut;
 
+use crate::log::{
+    keys::{Partition, PartitionSet},
+    layout::Layout,
+};
+
 /// A value from Redis that is no published message. Values that the connection does not need are left out, such as the
 /// answer to HELLO.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,34 +24,28 @@ pub enum Reply {
     Error(String),
 }
 
-/// The commands that subscribe to a channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChannelKind {
-    Plain,
-    #[allow(dead_code, reason = "for a Redis Cluster; the channels of a single Redis are plain")]
-    Sharded,
+/// Appends the commands that end subscriptions and begin others: SSUBSCRIBE in a cluster, else SUBSCRIBE.
+pub fn encode_changes(layout: Layout, added: &[&str], removed: &[&str], output: &mut BytesMut) {
+    let (unsubscribe, subscribe) = match layout {
+        Layout::Single => ("UNSUBSCRIBE", "SUBSCRIBE"),
+        Layout::Cluster => ("SUNSUBSCRIBE", "SSUBSCRIBE"),
+    };
+    encode_channels(layout, unsubscribe, removed, output);
+    encode_channels(layout, subscribe, added, output);
 }
 
-impl ChannelKind {
-    /// Appends the commands that end subscriptions and begin others.
-    pub fn encode_changes(self, added: &[&str], removed: &[&str], output: &mut BytesMut) {
-        self.encode("UNSUBSCRIBE", "SUNSUBSCRIBE", removed, output);
-        self.encode("SUBSCRIBE", "SSUBSCRIBE", added, output);
-    }
-
-    /// Appends nothing without channels, because an UNSUBSCRIBE without channels would end all subscriptions.
-    fn encode(self, plain: &str, sharded: &str, channels: &[&str], output: &mut BytesMut) {
-        match self {
-            Self::Plain if channels.is_empty() => {}
-            Self::Plain => encode_command(&[&[plain][..], channels].concat(), output),
-            Self::Sharded => {
-                // Redis refuses a command with channels of two slots. Channels with the same tag are in one slot.
-                let mut commands: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-                for &channel in channels {
-                    commands.entry(hash_tag(channel)).or_insert_with(|| vec![sharded]).push(channel);
-                }
-                commands.values().for_each(|words| encode_command(words, output));
+/// Appends nothing without channels, because an UNSUBSCRIBE without channels would end all subscriptions.
+fn encode_channels(layout: Layout, command: &str, channels: &[&str], output: &mut BytesMut) {
+    match layout {
+        Layout::Single if channels.is_empty() => {}
+        Layout::Single => encode_command(&[&[command][..], channels].concat(), output),
+        Layout::Cluster => {
+            // Redis refuses a command with channels of two slots. Channels with the same tag are in one slot.
+            let mut commands: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+            for &channel in channels {
+                commands.entry(hash_tag(channel)).or_insert_with(|| vec![command]).push(channel);
             }
+            commands.values().for_each(|words| encode_command(words, output));
         }
     }
 }
@@ -115,6 +114,12 @@ impl<'a> Batch<'a> {
             Reply::Text(_) => {}
         }
     }
+
+    /// The partitions with a channel that Redis has refused or ended.
+    pub fn lost_partitions(&self) -> PartitionSet {
+        let lost = self.lost.iter().map(String::as_str).chain(self.unconfirmed.iter().copied());
+        lost.map(Partition::of_channel).collect()
+    }
 }
 
 #[cfg(test)]
@@ -127,8 +132,8 @@ mod tests {
         String::from_utf8(output.to_vec()).unwrap()
     }
 
-    fn encoded_changes(kind: ChannelKind, added: &[&str], removed: &[&str]) -> String {
-        encoded(|output| kind.encode_changes(added, removed, output))
+    fn encoded_changes(layout: Layout, added: &[&str], removed: &[&str]) -> String {
+        encoded(|output| encode_changes(layout, added, removed, output))
     }
 
     /// A batch that adds two channels of one slot and one of another, after these replies.
@@ -149,7 +154,7 @@ mod tests {
     #[test]
     fn plain_channels_share_a_command() {
         assert_eq!(
-            encoded_changes(ChannelKind::Plain, &["room", "\u{e9}"], &["old"]),
+            encoded_changes(Layout::Single, &["room", "\u{e9}"], &["old"]),
             "*2\r\n$11\r\nUNSUBSCRIBE\r\n$3\r\nold\r\n\
              *3\r\n$9\r\nSUBSCRIBE\r\n$4\r\nroom\r\n$2\r\n\u{e9}\r\n"
         );
@@ -158,7 +163,7 @@ mod tests {
     #[test]
     fn sharded_channels_of_one_slot_share_a_command() {
         assert_eq!(
-            encoded_changes(ChannelKind::Sharded, &["{02}:c", "{01}:a", "{02}:d"], &["{01}:e"]),
+            encoded_changes(Layout::Cluster, &["{02}:c", "{01}:a", "{02}:d"], &["{01}:e"]),
             "*2\r\n$12\r\nSUNSUBSCRIBE\r\n$6\r\n{01}:e\r\n\
              *2\r\n$10\r\nSSUBSCRIBE\r\n$6\r\n{01}:a\r\n\
              *3\r\n$10\r\nSSUBSCRIBE\r\n$6\r\n{02}:c\r\n$6\r\n{02}:d\r\n"
@@ -170,8 +175,8 @@ mod tests {
 
     #[test]
     fn changes_without_channels_need_no_command() {
-        for kind in [ChannelKind::Plain, ChannelKind::Sharded] {
-            assert_eq!(encoded_changes(kind, &[], &[]), "");
+        for layout in [Layout::Single, Layout::Cluster] {
+            assert_eq!(encoded_changes(layout, &[], &[]), "");
         }
     }
 
@@ -224,6 +229,7 @@ mod tests {
             let batch = after(replies);
             assert_eq!(batch.unconfirmed, HashSet::from(["{01}:a", "{01}:b"]));
             assert_eq!((batch.error.as_deref(), batch.lost.len()), (Some(moved), 0));
+            assert_eq!(batch.lost_partitions(), PartitionSet::from(Partition(1)));
         }
     }
 
@@ -232,5 +238,6 @@ mod tests {
         let batch = after([unsubscribed("{01}:a"), subscribed("{01}:a"), unsubscribed("{09}:other")]);
         assert_eq!(batch.lost, ["{01}:a", "{09}:other"]);
         assert_eq!(batch.unconfirmed, HashSet::from(["{01}:b", "{02}:c"]));
+        assert_eq!(batch.lost_partitions(), [1, 2, 9].into_iter().map(Partition).collect::<PartitionSet>());
     }
 }

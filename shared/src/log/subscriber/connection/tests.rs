@@ -4,12 +4,16 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 use super::*;
-use crate::log::subscriber::Event;
+use crate::log::{keys::Partition, subscriber::Event};
 
 /// Returns a connection, and the other end of its socket.
 fn connection() -> (PubSubConnection<DuplexStream>, DuplexStream) {
+    connection_to(Layout::Single)
+}
+
+fn connection_to(layout: Layout) -> (PubSubConnection<DuplexStream>, DuplexStream) {
     let (socket, server) = tokio::io::duplex(64 * 1024);
-    (PubSubConnection::new(socket, Arc::new(|_: Event<'_>| ())), server)
+    (PubSubConnection::new(socket, layout, Arc::new(|_: Event<'_>| ())), server)
 }
 
 /// A confirmation, or the report that a subscription has ended.
@@ -103,4 +107,20 @@ async fn subscription_ended_between_batches_is_lost() {
     server.write_all(push("unsubscribe", "a").as_bytes()).await.unwrap();
     let lost = connection.until_lost().await;
     assert!(matches!(&lost, PubSubError::Lost(channel) if channel == "a"), "{lost:?}");
+}
+
+#[tokio::test]
+async fn shard_that_refuses_a_slot_keeps_the_connection() {
+    let (mut connection, mut server) = connection_to(Layout::Cluster);
+    let answers = [
+        "-MOVED 1 127.0.0.1:1\r\n".to_owned(),
+        push("ssubscribe", "{02}:b"),
+        push("sunsubscribe", "{03}:c"),
+        text("1"),
+    ];
+    server.write_all(answers.concat().as_bytes()).await.unwrap();
+    let lost = connection.change(&["{01}:a", "{02}:b"], &[]).await.unwrap();
+    assert_eq!(lost, [1, 3].into_iter().map(Partition).collect::<PartitionSet>());
+    server.write_all([push("ssubscribe", "{01}:a"), text("2")].concat().as_bytes()).await.unwrap();
+    assert!(connection.change(&["{01}:a"], &[]).await.unwrap().is_empty());
 }
