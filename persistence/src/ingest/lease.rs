@@ -83,8 +83,10 @@ async fn renew_and_balance(ingest: &Ingest) -> Result<(), DbErr> {
 pub(super) async fn publish_free_partitions(ingest: &Ingest) {
     let Some(session) = ingest.log.current_session(COMMON_PARTITION) else { return };
     let mut connection = session.connection();
-    let published =
-        redis::cmd("PUBLISH").arg(keys::LEASES_CHANNEL).arg("").query_async::<i64>(&mut connection).await;
+    let layout = session.layout();
+    let mut publish = redis::cmd(layout.publish_command());
+    publish.arg(keys::leases_channel(layout)).arg("");
+    let published = publish.query_async::<i64>(&mut connection).await;
     if let Err(error) = published {
         ingest.log.discard_if_unusable(&session, &error);
         tracing::debug!(cause = redacted_cause(&error), "the notice of free partitions cannot be sent");
