@@ -41,7 +41,7 @@ const USED_BY_ONE_SERVICE: [(&str, &str, &[&str]); 32] = [
     ("persistence", "log/purge.rs block_appends", &[".block_appends("]),
     ("persistence", "log/purge.rs last_ingest_id", &[".last_ingest_id("]),
     ("persistence", "log/purge.rs first_tail_seq", &[".first_tail_seq("]),
-    ("persistence", "log/owner.rs publish_stored", &[".publish_stored("]),
+    ("persistence", "log/owner.rs stored_command", &[".publish_stored("]),
     ("persistence", "log/owner.rs write_seed", &[".write_seed("]),
     ("persistence", "log/seed.lua", &[".write_seed("]),
     ("persistence", "log/stored.lua", &[".publish_stored("]),
