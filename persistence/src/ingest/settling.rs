@@ -8,7 +8,11 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use tidings_shared::{
     ids::Epoch,
-    log::{BySession, IngestId, Session, keys::Partition, stored::parse_watermark},
+    log::{
+        BySession, IngestId, Session,
+        keys::{Partition, PartitionSet},
+        stored::parse_watermark,
+    },
     sabotage,
 };
 
@@ -122,9 +126,11 @@ async fn read_positions(
     if partitions.is_empty() {
         return Ok(Vec::new());
     }
-    let positions = if rows.iter().any(|(_, epoch)| *epoch > session.epoch) {
+    let later = rows.iter().filter(|(_, epoch)| *epoch > session.epoch);
+    let ended: PartitionSet = later.map(|(lease, _)| lease.partition).collect();
+    let positions = if !ended.is_empty() {
         // Other replicas use a Redis process with a later epoch, so this session has ended.
-        ingest.log.discard(session);
+        ingest.log.end_partitions(session, ended);
         Err("the session's epoch has ended".to_owned())
     } else {
         let positions = ingest.answer_of(session, session_watermarks(ingest, session, &partitions)).await;

@@ -137,8 +137,11 @@ impl ShardReader {
     /// Reads once from all settled streams of the shard. None if there is no stream to read.
     async fn read_once(&mut self) -> Result<Option<Vec<PartitionRead>>, String> {
         self.follow_map();
-        let sessions = self.ingest.log.by_current_session(self.partitions.clone(), |partition| *partition);
+        let mut sessions =
+            self.ingest.log.by_current_session(self.partitions.clone(), |partition| *partition);
         self.open_missing_sessions(&sessions);
+        // While a slot moves, the session of its partition may still be at another shard.
+        sessions.retain(|(session, _)| *session.address() == self.address);
         if sessions.is_empty() {
             return Ok(None);
         }
@@ -196,12 +199,13 @@ impl ShardReader {
             self.partitions.iter().copied().filter(|partition| !has_session(partition)).collect();
         let ingest = self.ingest.clone();
         self.opening = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut is_opened = false;
             for partition in missing {
-                if let Err(error) = ingest.log.session(partition).await {
-                    tracing::debug!(%error, partition = partition.0, "no Redis session");
-                }
+                is_opened |= ingest.log.session(partition).await.is_ok();
             }
-            ingest.wake_readers.send_replace(());
+            if is_opened {
+                ingest.wake_readers.send_replace(());
+            }
         })));
     }
 

@@ -66,7 +66,7 @@ impl Watermarks {
                 // never be stored, so the session must end.
                 let later = epochs.into_iter().filter(|(_, epoch)| *epoch > session.epoch);
                 let ended: PartitionSet = later.map(|(partition, _)| partition).collect();
-                if ended != PartitionSet::default() {
+                if !ended.is_empty() {
                     self.sessions.end_partitions(&session, ended);
                 }
             }
