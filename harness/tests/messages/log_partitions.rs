@@ -168,8 +168,8 @@ async fn command_for<T: redis::FromRedisValue>(
     Ok(command.query_async(&mut session.connection()).await?)
 }
 
-/// With one Redis, the script refuses only the groups of the partition. In a Redis Cluster, each partition has a call of
-/// its own in the pipeline.
+/// With one Redis, the script refuses only the groups of the partition. In a Redis Cluster, each partition has a call
+/// of its own in the pipeline.
 #[tokio::test]
 async fn failed_partition_refuses_only_its_groups() -> Result<()> {
     let fixture = LogFixture::new(1000).await?;

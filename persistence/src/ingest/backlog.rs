@@ -26,8 +26,8 @@ pub(super) async fn measure_backlog(ingest: Arc<Ingest>, done: CancellationToken
     }
 }
 
-/// Returns the number of records, their bytes and the age of the oldest one, of all owned partitions together. Leaves out
-/// the partitions of a shard that does not answer. Fails if no shard answers.
+/// Returns the number of records, their bytes and the age of the oldest one, of all owned partitions together. Leaves
+/// out the partitions of a shard that does not answer. Fails if no shard answers.
 async fn read_backlog(ingest: &Ingest, denied: &mut FirstDenial) -> Result<(i64, i64, Duration), String> {
     let positions: Vec<(Partition, IngestId)> = ingest.owned().committed_positions();
     let mut failure = (!positions.is_empty()).then(|| "no Redis session".to_owned());

@@ -24,8 +24,8 @@ use shard_reader::ShardReader;
 
 /// Maximum number of records in one batch and in one read.
 pub(super) const MAX_BATCH_RECORDS: usize = 1000;
-/// Maximum number of chunks of one reader that wait for the writer. A reader reads the next chunk while the writer writes
-/// one. Each reader has its own limit, so that no shard takes the space of another one.
+/// Maximum number of chunks of one reader that wait for the writer. A reader reads the next chunk while the writer
+/// writes one. Each reader has its own limit, so that no shard takes the space of another one.
 const MAX_CHUNKS_OF_READER: usize = 2;
 /// Capacity of the channel between the readers and the writer. It is never full, because there are at most as many
 /// shards as partitions.
@@ -61,8 +61,8 @@ impl Chunk {
     }
 }
 
-/// Runs a reader for each shard of the map. The readers send chunks to the writer until `stop` is cancelled or the writer
-/// has ended.
+/// Runs a reader for each shard of the map. The readers send chunks to the writer until `stop` is cancelled or the
+/// writer has ended.
 pub(super) async fn read_streams(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk>, stop: CancellationToken) {
     let stop_all = stop.child_token();
     let _stop_at_end = stop_all.clone().drop_guard();

@@ -36,9 +36,10 @@ struct Unsettled {
     without_answer: Vec<Partition>,
 }
 
-/// Settles the partitions that are due and have a session. The reader of their shard opens the sessions that are missing.
-/// A partition whose row stays locked is due again after a pause of `locked_backoff`, and delays no other partition. A
-/// partition whose shard does not answer is due again after `RETRY_PAUSE`. After any other failure all partitions are.
+/// Settles the partitions that are due and have a session. The reader of their shard opens the sessions that are
+/// missing. A partition whose row stays locked is due again after a pause of `locked_backoff`, and delays no other
+/// partition. A partition whose shard does not answer is due again after `RETRY_PAUSE`. After any other failure all
+/// partitions are.
 pub(super) async fn settle(ingest: &Ingest, locked_backoff: &mut PartitionBackoff) {
     let due = ingest.owned().due_for_settling(Instant::now());
     let by_session = ingest.log.by_current_session(due, |lease| lease.partition);

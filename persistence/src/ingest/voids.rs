@@ -56,8 +56,8 @@ pub(super) async fn announce_voids(ingest: Arc<Ingest>, done: CancellationToken)
                     }
                     let partition = Partition::of(&void.room);
                     let Some(session) = ingest.log.current_session(partition) else { continue };
-                    // After an error the remaining voids of the session wait for the next scan, because each attempt may
-                    // wait for an unresponsive Redis.
+                    // After an error the remaining voids of the session wait for the next scan, because each attempt
+                    // may wait for an unresponsive Redis.
                     let may_append = failed.iter().all(|partitions| !partitions.contains(partition));
                     if may_append && append_void_event(&ingest, void).await.is_err() {
                         failed.push(session.partitions);

@@ -71,8 +71,8 @@ enum PieceFailure {
     Stuck(String),
 }
 
-/// Gathers chunks into batches and writes them, until the readers have ended. After `stop` is cancelled, gives up a batch
-/// instead of waiting for a retry.
+/// Gathers chunks into batches and writes them, until the readers have ended. After `stop` is cancelled, gives up a
+/// batch instead of waiting for a retry.
 pub(super) async fn write_batches(
     ingest: Arc<Ingest>,
     mut chunks: mpsc::Receiver<Chunk>,

@@ -1,5 +1,5 @@
-//! Moves the rows of partitions to the epochs of their sessions, under their locks. The caller reads the watermarks in Redis between
-//! [`Settling::lock`] and [`Settling::finish`], when no batch of an earlier owner can commit any more.
+//! Moves the rows of partitions to the epochs of their sessions, under their locks. The caller reads the watermarks in
+//! Redis between [`Settling::lock`] and [`Settling::finish`], when no batch of an earlier owner can commit any more.
 //! Changes no partition whose fencing token has changed.
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};

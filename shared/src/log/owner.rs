@@ -68,8 +68,8 @@ impl Log {
         answers.into_iter().flat_map(|answer| parse_stored(answer, 1)).collect()
     }
 
-    /// Stops using a session for partitions that PostgreSQL has in a later epoch. The next command for one of them opens
-    /// another session.
+    /// Stops using a session for partitions that PostgreSQL has in a later epoch. The next command for one of them
+    /// opens another session.
     pub fn end_partitions(&self, session: &Arc<Session>, partitions: PartitionSet) {
         self.calls.sessions.end_partitions(session, partitions);
     }

@@ -112,8 +112,8 @@ impl Log {
         Err(head_keeps_changing())
     }
 
-    /// Reads the heads of rooms from Redis; `None` for a room that is not seeded in the present epoch, or whose shard has
-    /// no session or does not answer. Fails if no shard answers.
+    /// Reads the heads of rooms from Redis; `None` for a room that is not seeded in the present epoch, or whose shard
+    /// has no session or does not answer. Fails if no shard answers.
     pub async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Option<(Epoch, Seq)>>, AppendError> {
         let numbered: Vec<(usize, &RoomId)> = rooms.iter().enumerate().collect();
         let mut by_session = self.by_current_session(numbered.clone(), |(_, room)| Partition::of(room));

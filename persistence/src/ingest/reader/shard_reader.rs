@@ -242,8 +242,8 @@ impl ShardReader {
         owned.read_positions(epoch_of)
     }
 
-    /// Reads up to `count` records of each stream. With `block`, one Redis waits a short time for a record. A stream of a
-    /// cluster that cannot be read, for example because its slot moves, stops no other stream.
+    /// Reads up to `count` records of each stream. With `block`, one Redis waits a short time for a record. A stream of
+    /// a cluster that cannot be read, for example because its slot moves, stops no other stream.
     async fn read(
         &mut self,
         sessions: &BySession<Partition>,

@@ -1,5 +1,5 @@
-//! Reads ingest streams with XREAD. One Redis reads all streams in one command, and waits for records. In a Redis Cluster
-//! each stream is in another slot, so a pipeline has one command for each stream, and none of them waits.
+//! Reads ingest streams with XREAD. One Redis reads all streams in one command, and waits for records. In a Redis
+//! Cluster each stream is in another slot, so a pipeline has one command for each stream, and none of them waits.
 
 use bytes::Bytes;
 use redis::{RedisError, RedisResult, aio::MultiplexedConnection};

@@ -1,5 +1,5 @@
-//! Reads the stored watermarks of partitions from Redis, because a notice may be lost. The shards of a Redis Cluster are
-//! read concurrently, and no shard waits for another one.
+//! Reads the stored watermarks of partitions from Redis, because a notice may be lost. The shards of a Redis Cluster
+//! are read concurrently, and no shard waits for another one.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -49,8 +49,8 @@ impl Watermarks {
         served.chain(without.into_iter().map(|partition| (None, vec![partition]))).collect()
     }
 
-    /// Reads the watermarks of partitions of a session. Without a session, opens the one of the only partition. Ends the
-    /// session if its connection fails, or for the partitions whose epoch has ended.
+    /// Reads the watermarks of partitions of a session. Without a session, opens the one of the only partition. Ends
+    /// the session if its connection fails, or for the partitions whose epoch has ended.
     async fn poll_in_session(&self, session: Option<Arc<Session>>, partitions: &[Partition]) {
         let session = match (session, partitions.first()) {
             (Some(session), _) => session,
@@ -84,8 +84,8 @@ impl Watermarks {
     }
 
     /// Reads the watermarks of partitions, and then the exceptions (records that were not stored as sent) among the
-    /// awaited events up to these watermarks. Answers the waiters of these events. Returns the epochs of the watermarks.
-    /// An error in one partition concerns no other one.
+    /// awaited events up to these watermarks. Answers the waiters of these events. Returns the epochs of the
+    /// watermarks. An error in one partition concerns no other one.
     async fn read_watermarks(
         &self,
         session: &Arc<Session>,
