@@ -81,12 +81,13 @@ pub(super) async fn read_streams(ingest: Arc<Ingest>, chunks: mpsc::Sender<Chunk
             is_master
         });
         for address in addresses {
-            if !running.contains_key(&address) {
-                let stop = stop_all.child_token();
-                running.insert(address.clone(), stop.clone());
-                let reader = ShardReader::new(ingest.clone(), address);
-                readers.spawn(reader.run(chunks.clone(), buffered_bytes.clone(), stop));
+            if running.contains_key(&address) {
+                continue;
             }
+            let stop = stop_all.child_token();
+            running.insert(address.clone(), stop.clone());
+            let reader = ShardReader::new(ingest.clone(), address);
+            readers.spawn(reader.run(chunks.clone(), buffered_bytes.clone(), stop));
         }
         tokio::select! {
             () = stop_all.cancelled() => break,
