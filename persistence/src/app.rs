@@ -294,7 +294,8 @@ fn serve_operators(
             if !database::is_available(&db).await {
                 missing.push("the database does not answer".to_owned());
             }
-            if Partition::all().any(|partition| log.current_session(partition).is_none()) {
+            // While one shard of a cluster is away, the rooms of the others are served.
+            if Partition::all().all(|partition| log.current_session(partition).is_none()) {
                 missing.push("no Redis session".to_owned());
             }
             missing.extend(keys_missing);

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use redis::RedisError;
 use sea_orm::DatabaseConnection;
-use tidings_shared::log::{Log, RedisClient};
-use tokio::sync::{Notify, mpsc};
+use tidings_shared::log::{Layout, Log, RedisClient, Session};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -27,9 +27,8 @@ use crate::metrics::Metrics;
 use crate::writer::{failure, leases, limit::within};
 use owned_partitions::OwnedPartitions;
 
-/// Maximum number of chunks that wait between reader and writer. The reader reads the next chunk while the writer
-/// writes one.
-const CHUNK_CHANNEL_CAPACITY: usize = 2;
+/// How long ingestion waits for an answer of one shard of a Redis Cluster, because the other shards wait too.
+const SHARD_DEADLINE: Duration = Duration::from_secs(1);
 
 /// The state that the tasks of ingestion share.
 pub struct Ingest {
@@ -45,8 +44,8 @@ pub struct Ingest {
     pub changed_rooms: Arc<ChangedRooms>,
     /// Notified when other replicas have released partitions.
     pub wake_lease: Arc<Notify>,
-    /// Notified when reading positions may have changed.
-    wake_reader: Notify,
+    /// Changed when reading positions may have changed. Each reader has a receiver.
+    wake_readers: watch::Sender<()>,
     /// Notified when a partition may need settling.
     wake_settler: Notify,
     /// Notified when there may be a void to announce.
@@ -74,7 +73,7 @@ impl Ingest {
             owned: Mutex::default(),
             changed_rooms: Arc::default(),
             wake_lease: Arc::default(),
-            wake_reader: Notify::new(),
+            wake_readers: watch::Sender::new(()),
             wake_settler: Notify::new(),
             wake_announcer: Notify::new(),
         })
@@ -82,7 +81,7 @@ impl Ingest {
 
     /// Reads and writes records until `stop` is cancelled, then writes what was read and releases the leases.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let (chunks, read) = mpsc::channel(CHUNK_CHANNEL_CAPACITY);
+        let (chunks, read) = mpsc::channel(reader::CHUNK_CHANNEL_CAPACITY);
         let done = CancellationToken::new();
         let mut side_tasks = JoinSet::new();
         side_tasks.spawn(lease::keep_leases(self.clone(), done.clone()));
@@ -111,6 +110,20 @@ impl Ingest {
                 tracing::warn!(cause, "leases not released: they expire by themselves");
             }
         }
+    }
+
+    /// Waits for an answer of a session's shard. In a Redis Cluster, waits at most [`SHARD_DEADLINE`]. Then discards
+    /// the session and returns None, so that a shard without answers delays the records of the other shards only once.
+    async fn answer_of<T>(&self, session: &Arc<Session>, answer: impl Future<Output = T>) -> Option<T> {
+        if session.layout() == Layout::Single {
+            return Some(answer.await);
+        }
+        let answer = tokio::time::timeout(SHARD_DEADLINE, answer).await.ok();
+        if answer.is_none() {
+            tracing::info!(epoch = %session.epoch, "a shard does not answer in time");
+            self.log.discard(session);
+        }
+        answer
     }
 
     fn owned(&self) -> MutexGuard<'_, OwnedPartitions> {

@@ -157,3 +157,63 @@ async fn keys_of_a_wrong_type_and_erasures_stop_only_their_own_rooms() -> Result
     ensure!(matches!(answers, (Ok(4), Err(AppendError::Unavailable(_)))), "a room: {answers:?}");
     Ok(())
 }
+
+/// Runs a command at the Redis of a room.
+async fn command_for<T: redis::FromRedisValue>(
+    fixture: &LogFixture,
+    room: &RoomId,
+    command: &redis::Cmd,
+) -> Result<T> {
+    let session = fixture.log.session_of(room).await?;
+    Ok(command.query_async(&mut session.connection()).await?)
+}
+
+/// With one Redis, the script refuses only the groups of the partition. In a Redis Cluster, each partition has a call
+/// of its own in the pipeline.
+#[tokio::test]
+async fn failed_partition_refuses_only_its_groups() -> Result<()> {
+    let fixture = LogFixture::new(1000).await?;
+    let other = other_room(&fixture);
+    fixture.append("0").await?;
+    fixture.log.append(&Entry { room: &other, ..fixture.entry("0") }).await?;
+    let ingest = keys::Partition::of(&other).ingest();
+    command_for::<()>(&fixture, &other, redis::cmd("SET").arg(ingest).arg("x")).await?;
+    let batcher = fixture.log.new_batcher();
+    let here = ["a", "b"].map(|client_id| first_attempt(&fixture, client_id));
+    let there = ["a", "b"].map(|client_id| Entry { room: &other, ..first_attempt(&fixture, client_id) });
+    let (mut accepted, mut refused) = (Vec::new(), Vec::new());
+    tokio::join!(
+        fixture.log.append_messages(&batcher, &here, |answer| accepted.push(answer.map(|at| at.seq.0))),
+        fixture.log.append_messages(&batcher, &there, |answer| refused.push(answer)),
+    );
+    ensure!(accepted == [Ok(2), Ok(3)], "{accepted:?}");
+    ensure!(refused.len() == 2 && refused.iter().all(Result::is_err), "{refused:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn unreadable_watermark_delays_no_other_partition() -> Result<()> {
+    let fixture = LogFixture::new(1000).await?;
+    let other = other_room(&fixture);
+    let here = fixture.append("a").await?;
+    let there = fixture.log.append(&Entry { room: &other, ..fixture.entry("a") }).await?;
+    let (watermarks, queue) = (fixture.log.watermarks(), Arc::<StoredQueue>::default());
+    watermarks.enqueue(&fixture.room, &here, &queue, 0);
+    watermarks.enqueue(&other, &there, &queue, 1);
+    // Nobody subscribes to notices, so the watermarks are read together, in the order of their partitions.
+    let mut rooms = [(0, &fixture.room, &here), (1, &other, &there)];
+    rooms.sort_by_key(|(_, room, _)| keys::Partition::of(room));
+    let [(_, unreadable, _), (ticket, readable, accepted)] = rooms;
+    let key = keys::Partition::of(unreadable).stored();
+    command_for::<()>(&fixture, unreadable, redis::cmd("RPUSH").arg(key).arg("x")).await?;
+    let session = fixture.log.session_of(readable).await?;
+    let stored = WatermarkUpdate {
+        partition: keys::Partition::of(readable),
+        watermark: accepted.ingest.context("just appended")?,
+        exceptions: Vec::new(),
+    };
+    ensure!(fixture.log.publish_stored(&session, &[stored]).await == [Ok(true)]);
+    let results = tokio::time::timeout(Duration::from_secs(20), queue.take_all()).await?;
+    ensure!(results == [(ticket, Stored::AsAccepted)], "{results:?}");
+    Ok(())
+}

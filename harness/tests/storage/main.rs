@@ -11,6 +11,7 @@ mod explain;
 mod ingest_faults;
 mod ingest_leases;
 mod ingest_once;
+mod ingest_shards;
 mod ingest_silence;
 mod ingest_statement;
 mod locked_partition;

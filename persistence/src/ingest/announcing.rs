@@ -2,8 +2,10 @@
 //! before the watermark moves: after a crash between the two steps the records are read and announced again.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tidings_shared::{
     ids::{Cursor, Seq, UserId},
     log::{Session, keys::Partition},
@@ -16,26 +18,43 @@ use super::{Ingest, redacted_cause};
 use crate::batch::MembershipChangeKind;
 use crate::writer::outcome::StoredMembership;
 
-/// Announces the changes in order. If this fails, returns the partitions of all changes.
+/// Announces the changes, those of a user in order. Returns the partitions with a change that is not announced, because
+/// the shard of its user has no session or does not answer.
 pub(super) async fn announce_memberships(
     ingest: &Ingest,
     memberships: &[StoredMembership],
 ) -> BTreeSet<Partition> {
-    let all = || memberships.iter().map(|membership| membership.change.partition).collect();
-    let by_user = |membership: &&StoredMembership| Partition::of_user(&membership.change.user);
-    let by_session = ingest.log.by_session(memberships.iter().collect(), by_user).await;
-    let Ok(by_session) = by_session else { return all() };
-    for (session, memberships) in by_session {
-        if let Err(error) = announce_in_session(&session, &memberships).await {
-            ingest.log.discard_if_unusable(&session, &error);
-            tracing::info!(cause = redacted_cause(&error), "membership changes cannot be announced yet");
-            return all();
+    let of_user = |membership: &&StoredMembership| Partition::of_user(&membership.change.user);
+    let by_session = ingest.log.by_current_session(memberships.iter().collect(), of_user);
+    let announcing: Vec<_> = by_session
+        .iter()
+        .map(|(session, memberships)| announce_by_deadline(ingest, session, memberships))
+        .collect();
+    let mut announced = BTreeSet::new();
+    for ((_, memberships), is_announced) in by_session.iter().zip(join_all(announcing).await) {
+        if is_announced {
+            announced.extend(memberships.iter().map(of_user));
         }
     }
-    BTreeSet::new()
+    let is_missing = |membership: &&StoredMembership| !announced.contains(&of_user(membership));
+    memberships.iter().filter(is_missing).map(|membership| membership.change.partition).collect()
 }
 
-/// Announces the changes of users of one session.
+/// Announces the changes of users of one session. Returns whether they are announced.
+async fn announce_by_deadline(
+    ingest: &Ingest,
+    session: &Arc<Session>,
+    memberships: &[&StoredMembership],
+) -> bool {
+    let announced = ingest.answer_of(session, announce_in_session(session, memberships)).await;
+    if let Some(Err(error)) = &announced {
+        ingest.log.discard_if_unusable(session, error);
+        tracing::info!(cause = redacted_cause(error), "membership changes cannot be announced yet");
+    }
+    matches!(announced, Some(Ok(())))
+}
+
+/// [`announce_by_deadline`] without a deadline.
 async fn announce_in_session(session: &Session, memberships: &[&StoredMembership]) -> redis::RedisResult<()> {
     let users: BTreeSet<&UserId> = memberships.iter().map(|membership| &membership.change.user).collect();
     let notices: Vec<(&UserId, UserNotice)> = memberships

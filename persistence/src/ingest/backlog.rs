@@ -26,20 +26,25 @@ pub(super) async fn measure_backlog(ingest: Arc<Ingest>, done: CancellationToken
     }
 }
 
-/// Returns the number of records, their bytes and the age of the oldest one, of all owned partitions together.
+/// Returns the number of records, their bytes and the age of the oldest one, of all owned partitions together. Leaves
+/// out the partitions of a shard that does not answer. Fails if no shard answers.
 async fn read_backlog(ingest: &Ingest, denied: &mut FirstDenial) -> Result<(i64, i64, Duration), String> {
     let positions: Vec<(Partition, IngestId)> = ingest.owned().committed_positions();
-    let count = positions.len();
-    let by_session = ingest.log.by_current_session(positions, |(partition, _)| *partition);
-    if by_session.iter().map(|(_, positions)| positions.len()).sum::<usize>() < count {
-        return Err("no Redis session".to_owned());
+    let mut failure = (!positions.is_empty()).then(|| "no Redis session".to_owned());
+    let (mut records, mut bytes, mut age, mut answered) = (0, 0, Duration::ZERO, false);
+    for (session, positions) in ingest.log.by_current_session(positions, |(partition, _)| *partition) {
+        match read_backlog_in_session(&session, &positions, denied).await {
+            Ok(read) => {
+                (records, bytes, age) = (records + read.0, bytes + read.1, age.max(read.2));
+                answered = true;
+            }
+            Err(cause) => failure = Some(cause),
+        }
     }
-    let (mut records, mut bytes, mut age) = (0, 0, Duration::ZERO);
-    for (session, positions) in by_session {
-        let read = read_backlog_in_session(&session, &positions, denied).await?;
-        (records, bytes, age) = (records + read.0, bytes + read.1, age.max(read.2));
+    match failure {
+        Some(cause) if !answered => Err(cause),
+        _ => Ok((records, bytes, age)),
     }
-    Ok((records, bytes, age))
 }
 
 /// [`read_backlog`] for partitions of one session.

@@ -101,10 +101,16 @@ impl OwnedPartitions {
         }
     }
 
-    /// Unsettles partitions that were settled in an earlier epoch than `current`. Returns whether it unsettled any.
-    pub fn unsettle_earlier_epochs(&mut self, current: Epoch, now: Instant) -> bool {
+    /// Unsettles partitions that were settled in an earlier epoch than the one of their session. Partitions for which
+    /// `current` returns None do not change. Returns whether it unsettled any.
+    pub fn unsettle_earlier_epochs(
+        &mut self,
+        current: impl Fn(Partition) -> Option<Epoch>,
+        now: Instant,
+    ) -> bool {
         let mut any = false;
-        for holding in self.held.values_mut() {
+        for (partition, holding) in &mut self.held {
+            let Some(current) = current(*partition) else { continue };
             if matches!(holding.state, SettlingState::Settled { epoch, .. } if epoch < current) {
                 holding.state = SettlingState::Unsettled { not_before: now };
                 any = true;
@@ -123,14 +129,15 @@ impl OwnedPartitions {
         self.held.iter().filter_map(due).collect()
     }
 
-    /// When the next partition is due for settling; None if all are settled.
+    /// When the next partition is due for settling, among the partitions that can be settled; None if all of these are
+    /// settled.
     #[must_use]
-    pub fn next_settling_at(&self) -> Option<Instant> {
-        let at = |holding: &OwnedPartition| match holding.state {
-            SettlingState::Unsettled { not_before } => Some(not_before),
-            SettlingState::Settled { .. } => None,
+    pub fn next_settling_at(&self, can_be_settled: impl Fn(Partition) -> bool) -> Option<Instant> {
+        let at = |(partition, holding): (&Partition, &OwnedPartition)| match holding.state {
+            SettlingState::Unsettled { not_before } if can_be_settled(*partition) => Some(not_before),
+            _ => None,
         };
-        self.held.values().filter_map(at).min()
+        self.held.iter().filter_map(at).min()
     }
 
     /// Makes the partition settled in `epoch`: all records up to `committed` are stored, and reading starts there.
@@ -142,11 +149,11 @@ impl OwnedPartitions {
         }
     }
 
-    /// The reading positions of the partitions that are settled in the epoch `current`.
+    /// The reading positions of the partitions that are settled in the epoch that `current` returns for them.
     #[must_use]
-    pub fn read_positions(&self, current: Epoch) -> Vec<ReadPosition> {
+    pub fn read_positions(&self, current: impl Fn(Partition) -> Option<Epoch>) -> Vec<ReadPosition> {
         let position = |(partition, holding): (&Partition, &OwnedPartition)| match holding.state {
-            SettlingState::Settled { epoch, pass, read, .. } if epoch == current => {
+            SettlingState::Settled { epoch, pass, read, .. } if current(*partition) == Some(epoch) => {
                 Some(ReadPosition { partition: *partition, pass, after: read })
             }
             _ => None,
@@ -215,119 +222,4 @@ impl OwnedPartitions {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PARTITION: Partition = Partition(3);
-    const LEASE: Lease = Lease { partition: PARTITION, token: 7 };
-
-    fn id(ms: u64) -> IngestId {
-        IngestId { ms, n: 0 }
-    }
-
-    fn settled() -> OwnedPartitions {
-        let mut owned = OwnedPartitions::default();
-        owned.add(LEASE, Instant::now());
-        owned.mark_settled(LEASE, Epoch(2), id(5));
-        owned
-    }
-
-    #[test]
-    fn gained_partition_is_read_only_after_settling() {
-        let (mut owned, now) = (OwnedPartitions::default(), Instant::now());
-        owned.add(LEASE, now);
-        assert_eq!(owned.read_positions(Epoch(2)), []);
-        assert_eq!(owned.due_for_settling(now), [LEASE]);
-        owned.mark_settled(LEASE, Epoch(2), id(5));
-        assert_eq!(owned.read_positions(Epoch(2))[0].after, id(5));
-        assert_eq!(owned.read_positions(Epoch(3)), [], "the streams of another epoch");
-        assert_eq!(owned.due_for_settling(now), []);
-    }
-
-    #[test]
-    fn records_of_an_earlier_pass_are_not_written() {
-        let (mut owned, now) = (settled(), Instant::now());
-        let old = owned.read_positions(Epoch(2))[0].pass;
-        assert!(owned.advance_read(PARTITION, old, id(9)));
-        assert!(owned.claim(PARTITION, old, id(5), now).is_some());
-        owned.unsettle(PARTITION, now, Duration::ZERO);
-        assert_eq!(owned.claim(PARTITION, old, id(5), now), None);
-        owned.mark_settled(LEASE, Epoch(2), id(6));
-        assert!(!owned.advance_read(PARTITION, old, id(9)));
-        assert_eq!(owned.claim(PARTITION, old, id(6), now), None);
-        let new = owned.read_positions(Epoch(2))[0];
-        let committed = owned.claim(PARTITION, new.pass, id(6), now).unwrap().committed;
-        assert_eq!((new.after, committed), (id(6), id(6)));
-    }
-
-    #[test]
-    fn gap_after_the_committed_position_ends_the_pass() {
-        let (mut owned, now) = (settled(), Instant::now());
-        let pass = owned.read_positions(Epoch(2))[0].pass;
-        // A batch up to 7 was given up; the following one must not be written.
-        assert!(owned.advance_read(PARTITION, pass, id(7)) && owned.advance_read(PARTITION, pass, id(9)));
-        assert_eq!(owned.claim(PARTITION, pass, id(7), now), None);
-        assert_eq!(owned.due_for_settling(now), [LEASE], "read again from the watermark");
-        assert_eq!(owned.claim(PARTITION, pass, id(5), now), None, "nothing of this pass may be written");
-    }
-
-    #[test]
-    fn batch_after_the_last_written_one_is_accepted() {
-        let (mut owned, now) = (settled(), Instant::now());
-        let pass = owned.read_positions(Epoch(2))[0].pass;
-        owned.advance_committed(PARTITION, pass, id(7));
-        assert_eq!(owned.claim(PARTITION, pass, id(7), now).unwrap().committed, id(7));
-    }
-
-    #[test]
-    fn settling_with_an_old_token_is_ignored() {
-        let mut owned = OwnedPartitions::default();
-        owned.add(Lease { partition: PARTITION, token: 8 }, Instant::now());
-        owned.mark_settled(LEASE, Epoch(2), id(5));
-        assert_eq!(owned.read_positions(Epoch(2)), []);
-    }
-
-    #[test]
-    fn renewal_finds_lost_gained_and_switched_partitions() {
-        let (mut owned, now) = (settled(), Instant::now());
-        assert_eq!(owned.apply_renewal(&[(LEASE, Epoch(2))], now), 0);
-        assert_eq!(owned.due_for_settling(now), []);
-        assert_eq!(owned.apply_renewal(&[(LEASE, Epoch(3))], now), 0);
-        assert_eq!(owned.due_for_settling(now), [LEASE]);
-        let unknown = Lease { partition: Partition(4), token: 1 };
-        assert_eq!(owned.apply_renewal(&[(unknown, Epoch(3))], now), 1);
-        assert_eq!(owned.due_for_settling(now), [unknown], "gained, though its answer was lost");
-        let again = Lease { token: 9, ..unknown };
-        assert_eq!(owned.apply_renewal(&[(again, Epoch(3))], now), 1);
-        assert_eq!(owned.due_for_settling(now), [again], "lost, and taken anew");
-    }
-
-    #[test]
-    fn lost_partitions_do_not_count_towards_the_share() {
-        let (mut owned, now) = (OwnedPartitions::default(), Instant::now());
-        let lease = |partition| Lease { partition: Partition(partition), token: 1 };
-        (0..6).for_each(|partition| owned.add(lease(partition), now));
-        let renewed: Vec<(Lease, Epoch)> = (1..5).map(|partition| (lease(partition), Epoch(1))).collect();
-        assert_eq!(owned.apply_renewal(&renewed, now), 2);
-        assert_eq!(owned.remove_surplus(3), [Partition(4)]);
-        assert_eq!(owned.partitions(), [1, 2, 3].map(Partition));
-        assert_eq!(owned.remove_surplus(3), []);
-    }
-
-    #[test]
-    fn later_session_epoch_unsettles_earlier_partitions() {
-        let (mut owned, now) = (settled(), Instant::now());
-        assert!(!owned.unsettle_earlier_epochs(Epoch(2), now));
-        assert!(owned.unsettle_earlier_epochs(Epoch(3), now));
-        assert_eq!(owned.due_for_settling(now), [LEASE]);
-    }
-
-    #[test]
-    fn pause_delays_settling() {
-        let (mut owned, now) = (settled(), Instant::now());
-        owned.unsettle(PARTITION, now, Duration::from_secs(1));
-        assert_eq!(owned.due_for_settling(now), []);
-        assert_eq!(owned.next_settling_at(), Some(now + Duration::from_secs(1)));
-        assert_eq!(owned.due_for_settling(now + Duration::from_secs(1)), [LEASE]);
-    }
-}
+mod tests;

@@ -5,9 +5,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tidings_shared::{
     ids::Epoch,
-    log::{IngestId, Session, keys::Partition, stored::parse_watermark},
+    log::{
+        BySession, IngestId, Session,
+        keys::{Partition, PartitionSet},
+        stored::parse_watermark,
+    },
     sabotage,
 };
 
@@ -22,27 +27,45 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// the time limit for locks.
 pub(super) const LOCKED_BACKOFF: [Duration; 2] = [RETRY_PAUSE, Duration::from_secs(5)];
 
-/// Settles the partitions that are due. A partition whose row stays locked is due again after a pause of
-/// `locked_backoff`, and delays no other partition. After any other failure all partitions are due again after
-/// `RETRY_PAUSE`.
+/// The partitions that an attempt did not settle.
+#[derive(Default)]
+struct Unsettled {
+    /// Partitions whose rows another transaction has locked.
+    locked: Vec<Partition>,
+    /// Partitions whose session has ended, or whose shard does not answer.
+    without_answer: Vec<Partition>,
+}
+
+/// Settles the partitions that are due and have a session. The reader of their shard opens the sessions that are
+/// missing. A partition whose row stays locked is due again after a pause of `locked_backoff`, and delays no other
+/// partition. A partition whose shard does not answer is due again after `RETRY_PAUSE`. After any other failure all
+/// partitions are.
 pub(super) async fn settle(ingest: &Ingest, locked_backoff: &mut PartitionBackoff) {
     let due = ingest.owned().due_for_settling(Instant::now());
-    if due.is_empty() {
+    let by_session = ingest.log.by_current_session(due, |lease| lease.partition);
+    if by_session.is_empty() {
         return;
     }
-    let settled = tokio::time::timeout(limit::ANSWER_DEADLINE, try_settle(ingest, &due)).await;
+    let partitions: Vec<Partition> =
+        by_session.iter().flat_map(|(_, due)| due).map(|lease| lease.partition).collect();
+    let settled = tokio::time::timeout(limit::ANSWER_DEADLINE, try_settle(ingest, &by_session)).await;
     match settled.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
-        Ok(locked) => {
-            let free = due.iter().map(|lease| lease.partition).filter(|free| !locked.contains(free));
-            free.for_each(|partition| locked_backoff.reset(partition));
+        Ok(Unsettled { locked, without_answer }) => {
+            let free = partitions.iter().filter(|free| !locked.contains(free));
+            free.for_each(|partition| locked_backoff.reset(*partition));
             pause_locked_partitions(ingest, locked_backoff, &locked);
+            retry_later(ingest, &without_answer);
         }
         Err(cause) => {
-            tracing::warn!(cause, partitions = due.len(), "partitions cannot be settled yet");
-            let (now, mut owned) = (Instant::now(), ingest.owned());
-            due.iter().for_each(|lease| owned.unsettle(lease.partition, now, RETRY_PAUSE));
+            tracing::warn!(cause, partitions = partitions.len(), "partitions cannot be settled yet");
+            retry_later(ingest, &partitions);
         }
     }
+}
+
+fn retry_later(ingest: &Ingest, partitions: &[Partition]) {
+    let (now, mut owned) = (Instant::now(), ingest.owned());
+    partitions.iter().for_each(|partition| owned.unsettle(*partition, now, RETRY_PAUSE));
 }
 
 /// Pauses partitions whose rows another transaction has locked. They are settled again after the pause.
@@ -55,49 +78,76 @@ pub(super) fn pause_locked_partitions(ingest: &Ingest, backoff: &mut PartitionBa
     }
 }
 
-/// Settles partitions, and returns those whose rows stay locked.
-async fn try_settle(ingest: &Ingest, due: &[Lease]) -> Result<Vec<Partition>, String> {
-    let by_session = ingest.log.by_session(due.to_vec(), |lease| lease.partition).await;
-    let mut locked = Vec::new();
-    for (session, due) in by_session.map_err(|error| error.to_string())? {
-        locked.extend(settle_in_session(ingest, &session, &due).await?);
-    }
-    Ok(locked)
-}
-
-/// [`try_settle`] for partitions of one session.
-async fn settle_in_session(
-    ingest: &Ingest,
-    session: &Arc<Session>,
-    due: &[Lease],
-) -> Result<Vec<Partition>, String> {
+/// Settles partitions, and returns those that are not settled. One transaction locks the rows of all of them, while the
+/// watermarks are read from all shards concurrently.
+async fn try_settle(ingest: &Ingest, by_session: &BySession<Lease>) -> Result<Unsettled, String> {
     let database_error = |error| failure::redacted_cause(&error);
-    let mut settling = Settling::lock(&ingest.db, due).await.map_err(database_error)?;
+    let due: Vec<Lease> = by_session.iter().flat_map(|(_, due)| due).copied().collect();
+    let mut settling = Settling::lock(&ingest.db, &due).await.map_err(database_error)?;
     for lease in &settling.lost {
         tracing::info!(partition = lease.partition.0, "lease lost");
         ingest.owned().remove(lease.partition);
     }
-    if settling.rows.iter().any(|(_, epoch)| *epoch > session.epoch) {
-        // Other replicas use a Redis process with a later epoch, so this session has ended.
-        ingest.log.discard(session);
-        return Err("the session's epoch has ended".to_owned());
-    }
     let locked = std::mem::take(&mut settling.locked);
-    if settling.rows.is_empty() {
-        return Ok(locked);
+    let mut unsettled = Unsettled { locked, ..Unsettled::default() };
+    let reads = by_session.iter().map(|(session, due)| {
+        let rows = settling.rows.iter().filter(|(lease, _)| due.contains(lease)).copied().collect();
+        read_positions(ingest, session, rows)
+    });
+    let mut settled: Vec<(Lease, Epoch, IngestId)> = Vec::new();
+    for read in join_all(reads).await {
+        match read {
+            Ok(positions) => settled.extend(positions),
+            Err(partitions) => unsettled.without_answer.extend(partitions),
+        }
     }
-    let leases: Vec<Lease> = settling.rows.iter().map(|(lease, _)| *lease).collect();
-    let partitions: Vec<Partition> = leases.iter().map(|lease| lease.partition).collect();
-    let positions = session_watermarks(ingest, session, &partitions).await?;
-    settling.finish(session.epoch).await.map_err(database_error)?;
+    if settled.is_empty() {
+        return Ok(unsettled);
+    }
+    let epochs: Vec<_> = settled.iter().map(|(lease, epoch, _)| (lease.partition, *epoch)).collect();
+    settling.finish(&epochs).await.map_err(database_error)?;
     let mut owned = ingest.owned();
-    for (lease, position) in leases.iter().zip(positions) {
-        owned.mark_settled(*lease, session.epoch, position);
+    for (lease, epoch, position) in &settled {
+        owned.mark_settled(*lease, *epoch, *position);
     }
     drop(owned);
-    ingest.metrics.settlings.inc_by(leases.len() as u64);
-    ingest.wake_reader.notify_one();
-    Ok(locked)
+    ingest.metrics.settlings.inc_by(settled.len() as u64);
+    ingest.wake_readers.send_replace(());
+    Ok(unsettled)
+}
+
+/// Reads the positions at which partitions of a session are settled in the session's epoch. `rows` are their leases,
+/// each with the epoch of its row. Returns the partitions if the session has ended, or its shard does not answer.
+async fn read_positions(
+    ingest: &Ingest,
+    session: &Arc<Session>,
+    rows: Vec<(Lease, Epoch)>,
+) -> Result<Vec<(Lease, Epoch, IngestId)>, Vec<Partition>> {
+    let partitions: Vec<Partition> = rows.iter().map(|(lease, _)| lease.partition).collect();
+    if partitions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let later = rows.iter().filter(|(_, epoch)| *epoch > session.epoch);
+    let ended: PartitionSet = later.map(|(lease, _)| lease.partition).collect();
+    let positions = if !ended.is_empty() {
+        // Other replicas use a Redis process with a later epoch, so this session has ended.
+        ingest.log.end_partitions(session, ended);
+        Err("the session's epoch has ended".to_owned())
+    } else {
+        let positions = ingest.answer_of(session, session_watermarks(ingest, session, &partitions)).await;
+        positions.unwrap_or_else(|| Err("the shard does not answer in time".to_owned()))
+    };
+    match positions {
+        Ok(positions) => Ok(rows
+            .into_iter()
+            .zip(positions)
+            .map(|((lease, _), position)| (lease, session.epoch, position))
+            .collect()),
+        Err(cause) => {
+            tracing::warn!(cause, partitions = partitions.len(), "partitions cannot be settled yet");
+            Err(partitions)
+        }
+    }
 }
 
 /// The watermark of each partition that Redis holds for the session's epoch; 0-0 for a partition without one.

@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use tidings_shared::{
     ids::ClientId,
-    log::{AppendError, Entry, record::Visibility},
+    log::{
+        AppendError, Entry,
+        keys::{Partition, PartitionSet},
+        record::Visibility,
+    },
     message::events::VoidBody,
     sabotage,
 };
@@ -34,7 +38,10 @@ pub(super) async fn announce_voids(ingest: Arc<Ingest>, done: CancellationToken)
             () = ingest.wake_announcer.notified() => tokio::time::sleep(AFTER_BATCH_DELAY).await,
             () = tokio::time::sleep(SCAN_INTERVAL), if !sabotage::is_removed("voids are announced from their rows") => {}
         }
-        let partitions = ingest.owned().partitions();
+        // Reads only the voids that can be announced, because the others would use up the limit of the scan.
+        let has_session = |partition: &Partition| ingest.log.current_session(*partition).is_some();
+        let mut partitions = ingest.owned().partitions();
+        partitions.retain(has_session);
         if partitions.is_empty() {
             continue;
         }
@@ -42,11 +49,18 @@ pub(super) async fn announce_voids(ingest: Arc<Ingest>, done: CancellationToken)
             .await
         {
             Ok(voids) => {
+                let mut failed: Vec<PartitionSet> = Vec::new();
                 for void in &voids {
-                    // After an error the remaining voids wait for the next scan, because each attempt may wait for an
-                    // unresponsive Redis.
-                    if done.is_cancelled() || append_void_event(&ingest, void).await.is_err() {
+                    if done.is_cancelled() {
                         break;
+                    }
+                    let partition = Partition::of(&void.room);
+                    let Some(session) = ingest.log.current_session(partition) else { continue };
+                    // After an error the remaining voids of the session wait for the next scan, because each attempt
+                    // may wait for an unresponsive Redis.
+                    let may_append = failed.iter().all(|partitions| !partitions.contains(partition));
+                    if may_append && append_void_event(&ingest, void).await.is_err() {
+                        failed.push(session.partitions);
                     }
                 }
             }

@@ -71,8 +71,8 @@ enum PieceFailure {
     Stuck(String),
 }
 
-/// Gathers chunks into batches and writes them, until the reader has ended. After `stop` is cancelled, gives up a batch
-/// instead of waiting for a retry.
+/// Gathers chunks into batches and writes them, until the readers have ended. After `stop` is cancelled, gives up a
+/// batch instead of waiting for a retry.
 pub(super) async fn write_batches(
     ingest: Arc<Ingest>,
     mut chunks: mpsc::Receiver<Chunk>,
@@ -99,7 +99,8 @@ pub(super) async fn write_batches(
         let first = match waiting.take() {
             Some(chunk) => chunk,
             None => {
-                let settling = ingest.owned().next_settling_at();
+                let has_session = |partition| ingest.log.current_session(partition).is_some();
+                let settling = ingest.owned().next_settling_at(has_session);
                 let pause = settling.map_or(MAX_BACKOFF, |at| at.saturating_duration_since(Instant::now()));
                 // The pause is limited, because the kept connection must return to the pool in time.
                 let pause = pause.min(MAX_BACKOFF);
@@ -116,14 +117,15 @@ pub(super) async fn write_batches(
         let begun = Instant::now();
         let mut batch = Batch::default();
         let mut records = first.record_count();
-        let mut reader_permit = batch.add(first);
+        // Each reader waits until a batch with its chunk is written.
+        let mut reader_permits = Vec::from_iter(batch.add(first));
         while let Ok(chunk) = chunks.try_recv() {
             if records + chunk.record_count() > MAX_BATCH_RECORDS {
                 waiting = Some(chunk);
                 break;
             }
             records += chunk.record_count();
-            reader_permit = batch.add(chunk).or(reader_permit);
+            reader_permits.extend(batch.add(chunk));
         }
         writer.write_all(batch).await;
         pacer.count(records, begun);
@@ -132,7 +134,7 @@ pub(super) async fn write_batches(
             let pause = pacer.gather_pause(records, begun.elapsed());
             let _ = stop.run_until_cancelled(tokio::time::sleep(pause)).await;
         }
-        drop(reader_permit);
+        drop(reader_permits);
     }
 }
 

@@ -1,12 +1,12 @@
-//! Moves the rows of partitions to an epoch, under their locks. The caller reads the watermarks in Redis between
-//! [`Settling::lock`] and [`Settling::finish`], when no batch of an earlier owner can commit any more.
+//! Moves the rows of partitions to the epochs of their sessions, under their locks. The caller reads the watermarks in
+//! Redis between [`Settling::lock`] and [`Settling::finish`], when no batch of an earlier owner can commit any more.
 //! Changes no partition whose fencing token has changed.
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
 use tidings_shared::{ids::Epoch, log::keys::Partition};
 
 use crate::batch::Lease;
-use crate::sql::{bigint, epoch_column, partition_column, smallint, statement};
+use crate::sql::{bigint, column, epoch_column, partition_column, smallint, statement};
 use crate::writer::{failure, seeds};
 
 /// A transaction that has locked the rows of partitions of this replica.
@@ -56,11 +56,16 @@ impl Settling {
         Ok(Self { transaction, rows: found, lost, locked })
     }
 
-    /// Moves the partitions in `rows` to the epoch, and commits.
-    pub async fn finish(self, epoch: Epoch) -> Result<(), DbErr> {
-        let numbers: Vec<i16> = self.rows.iter().map(|(lease, _)| smallint(lease.partition)).collect();
-        let sql = "UPDATE partitions SET epoch = $1 WHERE partition = ANY ($2) AND epoch <> $1";
-        self.transaction.execute_raw(statement(sql, [bigint(epoch.0).into(), numbers.into()])).await?;
+    /// Moves each of these partitions, which are some of those in `rows`, to its epoch, and commits.
+    pub async fn finish(self, epochs: &[(Partition, Epoch)]) -> Result<(), DbErr> {
+        let sql = "UPDATE partitions p SET epoch = v.epoch \
+                   FROM unnest($1::smallint[], $2::bigint[]) AS v (partition, epoch) \
+                   WHERE p.partition = v.partition AND p.epoch <> v.epoch";
+        let values = [
+            column(epochs, |(partition, _)| smallint(*partition)),
+            column(epochs, |(_, epoch)| bigint(epoch.0)),
+        ];
+        self.transaction.execute_raw(statement(sql, values)).await?;
         self.transaction.commit().await
     }
 }

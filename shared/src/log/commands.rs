@@ -228,7 +228,7 @@ impl Log {
     /// Seeds a room for the epoch of the session. If the epoch has ended, discards the session and returns Ok, because
     /// the caller then repeats its command in another session.
     pub(super) async fn seed(&self, session: &Arc<Session>, room: &RoomId) -> Result<(), AppendError> {
-        match self.seed_queue.seed(session.epoch, room.clone()).await {
+        match self.seed_queue.seed(session, room.clone()).await {
             Ok(SeedOutcome::Seeded) => Ok(()),
             Ok(SeedOutcome::NoSuchRoom) => Err(AppendError::NoSuchRoom),
             Ok(SeedOutcome::Later) => {

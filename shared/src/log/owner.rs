@@ -10,7 +10,7 @@ use super::{
     arguments::arguments,
     calls::unavailable,
     commands::Log,
-    keys::{self, Partition},
+    keys::{self, Partition, PartitionSet},
     layout::Layout,
     record::IngestId,
     scripts::Scripts,
@@ -67,6 +67,12 @@ impl Log {
         let commands = calls.map(|watermark| stored_command(&session.scripts, watermark)).collect();
         let answers = self.calls.call_each(session, commands).await;
         answers.into_iter().flat_map(|answer| parse_stored(answer, 1)).collect()
+    }
+
+    /// Stops using a session for partitions that PostgreSQL has in a later epoch. The next command for one of them
+    /// opens another session.
+    pub fn end_partitions(&self, session: &Arc<Session>, partitions: PartitionSet) {
+        self.calls.sessions.end_partitions(session, partitions);
     }
 
     /// Writes a room's head for the present epoch, if the room's hash still has the epoch and seq that the caller has

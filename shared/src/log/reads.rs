@@ -1,11 +1,16 @@
 //! Reads heads, tails and membership marks of rooms from Redis.
 
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
 use super::{
     append::AppendError,
     calls::{no_session, unavailable},
     commands::{Log, MAX_ATTEMPTS, head_keeps_changing},
     keys::{self, Partition},
     moving::MoveRetry,
+    session::Session,
     tail::{self, TailPart, TailRead},
     timing::RoundTrip,
 };
@@ -107,32 +112,45 @@ impl Log {
     }
 
     /// Reads the heads of rooms from Redis; `None` for a room that is not seeded in the present epoch, or whose shard
-    /// of a cluster does not answer.
+    /// has no session or does not answer. Fails if no shard answers.
     pub async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Option<(Epoch, Seq)>>, AppendError> {
-        let (is_cluster, indexed) = (self.calls.sessions.is_cluster(), rooms.iter().enumerate().collect());
-        let by_session = if is_cluster {
-            self.by_current_session(indexed, |(_, room)| Partition::of(room))
-        } else {
-            self.by_session(indexed, |(_, room)| Partition::of(room)).await.map_err(unavailable)?
-        };
-        let mut heads = vec![None; rooms.len()];
-        for (session, rooms) in by_session {
-            let mut pipe = redis::pipe();
-            for (_, room) in &rooms {
-                pipe.cmd("HMGET").arg(keys::room(room)).arg("epoch").arg("seq");
-            }
-            let found: Vec<(Option<u64>, Option<u64>)> =
-                match self.timed(RoundTrip::Heads, self.calls.read(&session, &pipe)).await {
-                    Ok(found) => found,
-                    Err(_) if is_cluster => continue,
-                    Err(error) => return Err(error),
-                };
-            let head = |(epoch, seq): (Option<u64>, Option<u64>)| Some((Epoch(epoch?), Seq(seq?)));
-            let is_current = |(epoch, _): &(Epoch, Seq)| *epoch == session.epoch;
-            for ((index, _), found) in rooms.into_iter().zip(found) {
-                heads[index] = head(found).filter(is_current);
+        let numbered: Vec<(usize, &RoomId)> = rooms.iter().enumerate().collect();
+        let mut by_session = self.by_current_session(numbered.clone(), |(_, room)| Partition::of(room));
+        if by_session.is_empty() {
+            let opened = self.by_session(numbered, |(_, room)| Partition::of(room)).await;
+            by_session = opened.map_err(no_session)?;
+        }
+        let reads = by_session.iter().map(|(session, rooms)| self.heads_in_session(session, rooms));
+        let (mut heads, mut answered, mut failure) = (vec![None; rooms.len()], false, None);
+        for ((_, rooms), read) in by_session.iter().zip(join_all(reads).await) {
+            match read {
+                Ok(read) => {
+                    answered = true;
+                    rooms.iter().zip(read).for_each(|((index, _), head)| heads[*index] = head);
+                }
+                Err(error) => failure = Some(error),
             }
         }
-        Ok(heads)
+        match failure {
+            Some(error) if !answered => Err(error),
+            _ => Ok(heads),
+        }
+    }
+
+    /// [`Log::heads`] for rooms of one session.
+    async fn heads_in_session(
+        &self,
+        session: &Arc<Session>,
+        rooms: &[(usize, &RoomId)],
+    ) -> Result<Vec<Option<(Epoch, Seq)>>, AppendError> {
+        let mut pipe = redis::pipe();
+        for (_, room) in rooms {
+            pipe.cmd("HMGET").arg(keys::room(room)).arg("epoch").arg("seq");
+        }
+        let found: Vec<(Option<u64>, Option<u64>)> =
+            self.timed(RoundTrip::Heads, self.calls.read(session, &pipe)).await?;
+        let head = |(epoch, seq): (Option<u64>, Option<u64>)| Some((Epoch(epoch?), Seq(seq?)));
+        let is_current = |(epoch, _): &(Epoch, Seq)| *epoch == session.epoch;
+        Ok(found.into_iter().map(|found| head(found).filter(is_current)).collect())
     }
 }

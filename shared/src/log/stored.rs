@@ -3,24 +3,23 @@
 //! Redis every second. An awaited event at or below the watermark is stored, unless it is an exception: a record that
 //! was not stored as sent.
 
+mod polling;
 mod progress;
 mod results;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use redis::RedisError;
 use tokio::sync::oneshot;
 
 use super::{
     append::Accepted,
     keys::{PARTITIONS, Partition},
-    layout::Layout,
     record::IngestId,
-    session::{Session, SessionEffect, SessionHolder},
+    session::SessionHolder,
 };
 use crate::{
     ids::{Epoch, RoomId},
@@ -91,7 +90,7 @@ impl Watermarks {
             loop {
                 tokio::time::sleep(POLL_EVERY).await;
                 let Some(watermarks) = weak.upgrade() else { return };
-                watermarks.poll_awaited_partitions().await;
+                watermarks.poll_awaited_partitions();
             }
         });
         let weak = Arc::downgrade(&watermarks);
@@ -200,99 +199,6 @@ impl Watermarks {
             progress.advance_watermark(notice.epoch, notice.watermark, &notice.exceptions, is_known);
         }
         applies
-    }
-
-    /// Reads the watermarks of the partitions with awaited events.
-    async fn poll_awaited_partitions(self: &Arc<Self>) {
-        let awaited: Vec<_> = Partition::all().filter(|p| !self.progress(*p).waiters.is_empty()).collect();
-        if !awaited.is_empty() {
-            self.poll_partitions(&awaited).await;
-        }
-    }
-
-    /// Reads the watermarks of partitions. Shards of a cluster are read at the same time, and a partition without a
-    /// session is left out, so that a shard which does not answer delays no other.
-    async fn poll_partitions(self: &Arc<Self>, partitions: &[Partition]) {
-        let partition_of = |partition: &Partition| *partition;
-        if self.sessions.is_cluster() {
-            for (session, partitions) in self.sessions.by_current_session(partitions.to_vec(), partition_of) {
-                let watermarks = self.clone();
-                tokio::spawn(async move { watermarks.poll_in_session(&session, &partitions).await });
-            }
-            return;
-        }
-        let by_session = self.sessions.by_session(partitions.to_vec(), partition_of).await;
-        for (session, partitions) in by_session.unwrap_or_default() {
-            self.poll_in_session(&session, &partitions).await;
-        }
-    }
-
-    /// Reads the watermarks of partitions of a session. Discards the session if its connection fails or its epoch has
-    /// ended.
-    async fn poll_in_session(&self, session: &Arc<Session>, partitions: &[Partition]) {
-        for partition in partitions {
-            match self.poll_partition(session, *partition).await {
-                Ok(Some(epoch)) if epoch > session.epoch => {
-                    // Another epoch was opened after the session's. Events that are appended in the session's epoch
-                    // would never be stored, so the session must end.
-                    self.sessions.end_partitions(session, [*partition].into_iter().collect());
-                    if session.layout() == Layout::Single {
-                        return;
-                    }
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::debug!(%error, "reading the stored watermark failed");
-                    match SessionEffect::of(&error) {
-                        SessionEffect::Ended => self.sessions.discard(session),
-                        SessionEffect::PartitionsEnded(ended) => {
-                            self.sessions.end_partitions(session, ended);
-                            continue;
-                        }
-                        SessionEffect::SlotMoves => continue,
-                        SessionEffect::None => {}
-                    }
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Reads a partition's watermark, and then the exceptions (records that were not stored as sent) among the awaited
-    /// events up to this watermark. Answers the waiters of these events. Returns the epoch of the watermark.
-    async fn poll_partition(
-        &self,
-        session: &Session,
-        partition: Partition,
-    ) -> Result<Option<Epoch>, RedisError> {
-        let mut connection = session.connection();
-        let value: Option<String> =
-            redis::cmd("GET").arg(partition.stored()).query_async(&mut connection).await?;
-        let Some((opened, watermark)) = value.as_deref().and_then(parse_watermark) else { return Ok(None) };
-        let epoch = comparable_epoch(opened);
-        let event_keys: Vec<String> = {
-            let mut progress = self.progress(partition);
-            progress.advance_watermark(epoch, watermark, &HashMap::new(), |_, _| false);
-            let covered = progress.waiters.range(..=watermark).flat_map(|(_, waiters)| waiters);
-            covered.filter(|waiter| waiter.epoch == epoch).map(|waiter| waiter.event_key.clone()).collect()
-        };
-        if event_keys.is_empty() {
-            return Ok(Some(opened));
-        }
-        // One script writes exceptions and watermark together, and the exceptions are read after the watermark, so no
-        // exception up to the watermark is missing. MULTI is not used, because Redis refuses MULTI when memory is full.
-        let key = partition.exceptions();
-        let mut pipe = redis::pipe();
-        pipe.cmd("HMGET").arg(&key).arg(&event_keys).cmd("HMGET").arg(format!("{key}:old")).arg(&event_keys);
-        let (recent, old): (Vec<Option<String>>, Vec<Option<String>>) =
-            pipe.query_async(&mut connection).await?;
-        let outcomes = event_keys.iter().cloned().zip(recent.into_iter().zip(old));
-        let exceptions = outcomes.filter_map(|(at, (recent, old))| Some((at, recent.or(old)?))).collect();
-        let event_keys: HashSet<String> = event_keys.into_iter().collect();
-        self.progress(partition).advance_watermark(epoch, watermark, &exceptions, |_, waiter| {
-            event_keys.contains(&waiter.event_key)
-        });
-        Ok(Some(opened))
     }
 }
 

@@ -1,17 +1,20 @@
 //! Reports the records of a committed batch as stored: announces membership changes, then writes the watermarks.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
-use tidings_shared::log::{WatermarkUpdate, keys::Partition};
+use futures_util::future::join_all;
+use tidings_shared::log::{AppendError, Session, WatermarkUpdate, keys::Partition};
 use tidings_shared::sabotage;
 
 use crate::batch::PartitionAdvance;
 use crate::ingest::{Ingest, announcing, partition_backoff::PartitionBackoff};
 use crate::writer::outcome::{Exception, WrittenBatch};
 
-/// Announces membership changes, then writes each partition's watermark to Redis. A partition whose watermark Redis
-/// refused is settled again; then the records above its watermark are read and reported again.
+/// Announces membership changes, then writes each partition's watermark to Redis. A partition whose watermark was not
+/// written is settled again; then the records above its watermark are read and reported again. The shards of a Redis
+/// Cluster are asked concurrently, each with a deadline.
 pub(super) async fn publish_stored(
     ingest: &Ingest,
     backoff: &mut PartitionBackoff,
@@ -25,13 +28,9 @@ pub(super) async fn publish_stored(
         ingest.wake_announcer.notify_one();
     }
     let partition_of = |claim: &&PartitionAdvance| claim.expected.lease.partition;
-    let by_session = ingest.log.by_session(claims.iter().collect(), partition_of).await;
+    let by_session = ingest.log.by_current_session(claims.iter().collect(), partition_of);
     let unannounced = announcing::announce_memberships(ingest, &written.memberships).await;
-    let mut results: Vec<(Partition, Result<bool, _>)> = Vec::with_capacity(claims.len());
-    if by_session.is_err() {
-        results.extend(claims.iter().map(|claim| (partition_of(&claim), Ok(false))));
-    }
-    for (session, claims) in by_session.unwrap_or_default() {
+    let publishing = by_session.into_iter().map(|(session, claims)| {
         let mut updates = Vec::with_capacity(claims.len());
         for claim in claims {
             let (partition, watermark) = (partition_of(&claim), claim.upto);
@@ -40,15 +39,15 @@ pub(super) async fn publish_stored(
             if session.epoch == claim.expected.epoch && !must_wait {
                 let exceptions = by_partition.remove(&partition).unwrap_or_default();
                 updates.push(WatermarkUpdate { partition, watermark, exceptions });
-            } else {
-                results.push((partition, Ok(false)));
             }
         }
-        let answers = ingest.log.publish_stored(&session, &updates).await;
-        results.extend(updates.iter().map(|update| update.partition).zip(answers));
-    }
-    for (partition, result) in results {
-        if matches!(result, Ok(true)) || sabotage::is_removed("unwritten watermark settles again") {
+        publish_in_session(ingest, session, updates)
+    });
+    let publishing: Vec<_> = publishing.collect();
+    let results: BTreeMap<Partition, _> = join_all(publishing).await.into_iter().flatten().collect();
+    for partition in claims.iter().map(|claim| claim.expected.lease.partition) {
+        let result = results.get(&partition);
+        if matches!(result, Some(Ok(true))) || sabotage::is_removed("unwritten watermark settles again") {
             backoff.reset(partition);
         } else {
             tracing::info!(
@@ -60,4 +59,14 @@ pub(super) async fn publish_stored(
             ingest.owned().unsettle(partition, Instant::now(), pause);
         }
     }
+}
+
+/// Writes the watermarks of partitions of one session. A partition without a result got no answer in time.
+async fn publish_in_session(
+    ingest: &Ingest,
+    session: Arc<Session>,
+    updates: Vec<WatermarkUpdate>,
+) -> Vec<(Partition, Result<bool, AppendError>)> {
+    let answers = ingest.answer_of(&session, ingest.log.publish_stored(&session, &updates)).await;
+    updates.iter().map(|update| update.partition).zip(answers.unwrap_or_default()).collect()
 }

@@ -28,9 +28,26 @@ pub(super) struct PartitionProgress {
     pub epoch: Epoch,
     pub watermark: IngestId,
     pub waiters: BTreeMap<IngestId, Vec<Waiter>>,
+    /// Whether the regular read of the watermark from Redis is running.
+    pub is_polled: bool,
 }
 
 impl PartitionProgress {
+    /// Marks the partition as polled, and returns true, if events are awaited and no regular read is running.
+    pub fn begin_poll(&mut self) -> bool {
+        let begins = !self.waiters.is_empty() && !self.is_polled;
+        self.is_polled |= begins;
+        begins
+    }
+
+    /// Moves the watermark forward without answering waiters. Returns the keys of the awaited events that the watermark
+    /// covers, whose exceptions must be read.
+    pub fn advance_without_exceptions(&mut self, epoch: Epoch, watermark: IngestId) -> Vec<String> {
+        self.advance_watermark(epoch, watermark, &HashMap::new(), |_, _| false);
+        let covered = self.waiters.range(..=watermark).flat_map(|(_, waiters)| waiters);
+        covered.filter(|waiter| waiter.epoch == epoch).map(|waiter| waiter.event_key.clone()).collect()
+    }
+
     /// Moves the watermark forward, and answers the waiters at or below `watermark` for whom `is_known` is true: for
     /// them `exceptions` says whether their event is an exception. The others are answered after the exceptions are
     /// read.
