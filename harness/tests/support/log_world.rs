@@ -1,4 +1,5 @@
-//! A room log on a real Redis with a scripted authority in place of PostgreSQL, so that a test chooses each answer.
+//! A room log on a real Redis or cluster, with a scripted authority in place of PostgreSQL, so that a test chooses each
+//! answer.
 
 use std::{
     collections::HashMap,
@@ -9,8 +10,9 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
-use tidings_harness::redis::Redis;
+use anyhow::{Context, Result};
+use tidings_harness::folder::Folder;
+use tidings_harness::redis::{RedisCluster, RedisLayout, Shards};
 use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     log::{
@@ -26,7 +28,11 @@ use tidings_shared::{
 #[derive(Default)]
 pub struct ScriptedAuthority {
     log: OnceLock<Weak<Log>>,
+    redis: OnceLock<Weak<Shards>>,
+    /// The processes for which epochs were opened. Epoch 1 is the first.
     pub run_ids: Mutex<Vec<String>>,
+    /// The epoch of each partition for which one was opened.
+    epochs: Mutex<HashMap<Partition, Epoch>>,
     /// The answers to look-ups, by client id.
     pub known: Mutex<HashMap<String, KnownClientId>>,
     pub look_ups: Mutex<usize>,
@@ -53,12 +59,23 @@ impl Authority for ScriptedAuthority {
         if self.unavailable.load(Ordering::Relaxed) {
             return Err(AuthorityError::Unavailable("unavailable".to_owned()));
         }
-        let mut run_ids = self.run_ids.lock().unwrap();
-        if run_ids.last().is_none_or(|last| last != run_id) {
-            run_ids.push(run_id.to_owned());
+        let opened: Vec<(Partition, OpenedEpoch)> = {
+            let (mut run_ids, mut epochs) = (self.run_ids.lock().unwrap(), self.epochs.lock().unwrap());
+            let is_of_process =
+                |epoch: &Epoch| run_ids.get(epoch.0 as usize - 1).is_some_and(|id| id == run_id);
+            if !partitions.iter().all(|partition| epochs.get(partition).is_some_and(is_of_process)) {
+                run_ids.push(run_id.to_owned());
+                epochs.extend(partitions.iter().map(|partition| (*partition, Epoch(run_ids.len() as u64))));
+            }
+            let opened = |epoch| OpenedEpoch { epoch, age: Duration::ZERO };
+            partitions.iter().map(|partition| (*partition, opened(epochs[partition]))).collect()
+        };
+        let redis = self.redis.get().and_then(Weak::upgrade).expect("set before use");
+        if let Some(cluster) = redis.cluster() {
+            let marked = write_epoch_marks(cluster, run_id, &opened).await;
+            marked.map_err(|error| AuthorityError::Unavailable(error.to_string()))?;
         }
-        let opened = OpenedEpoch { epoch: Epoch(run_ids.len() as u64), age: Duration::ZERO };
-        Ok(partitions.iter().map(|partition| (*partition, opened)).collect())
+        Ok(opened)
     }
 
     async fn seed(&self, epoch: Epoch, rooms: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError> {
@@ -112,12 +129,35 @@ impl Authority for ScriptedAuthority {
     }
 }
 
+/// Writes the epochs to the process for which they were opened, as persistence does in a cluster.
+async fn write_epoch_marks(
+    cluster: &RedisCluster,
+    run_id: &str,
+    opened: &[(Partition, OpenedEpoch)],
+) -> Result<()> {
+    for node in cluster.nodes() {
+        let server: Result<redis::InfoDict> = node.command(redis::cmd("INFO").arg("server")).await;
+        // Another node may be down.
+        let Ok(server) = server else { continue };
+        if server.get::<String>("run_id").as_deref() == Some(run_id) {
+            for (partition, opened) in opened {
+                let mut mark = redis::cmd("SET");
+                mark.arg(partition.epoch_mark()).arg(opened.epoch.0);
+                node.command::<()>(&mark).await?;
+            }
+            return Ok(());
+        }
+    }
+    anyhow::bail!("no node has the run_id {run_id}")
+}
+
 pub struct LogFixture {
-    pub redis: Redis,
+    pub redis: Arc<Shards>,
     pub authority: Arc<ScriptedAuthority>,
     pub log: Arc<Log>,
     pub room: RoomId,
     pub alice: UserId,
+    _folder: Folder,
 }
 
 impl LogFixture {
@@ -130,12 +170,25 @@ impl LogFixture {
     }
 
     pub async fn with_limits(limits: LogLimits) -> Result<Self> {
-        let redis = Redis::start().await?;
+        Self::start(limits, RedisLayout::from_environment()?).await
+    }
+
+    /// A log on one Redis, also if the environment asks for a cluster.
+    pub async fn single() -> Result<Self> {
+        let limits = LogLimits { max_backlog_records: 1000, ..LogLimits::default() };
+        Self::start(limits, RedisLayout::Single).await
+    }
+
+    async fn start(limits: LogLimits, layout: RedisLayout) -> Result<Self> {
+        let folder = Folder::new()?;
+        let redis = Arc::new(Shards::start_in(folder.path(), layout).await?);
         let authority = Arc::new(ScriptedAuthority::default());
+        authority.redis.set(Arc::downgrade(&redis)).ok().context("set once")?;
         let client = tidings_shared::log::client(&redis.url())?;
         let log = Log::start(client, authority.clone(), limits);
         authority.log.set(Arc::downgrade(&log)).expect("set once");
-        Ok(Self { redis, authority, log, room: RoomId::parse("r")?, alice: UserId::parse("alice")? })
+        let (room, alice) = (RoomId::parse("r")?, UserId::parse("alice")?);
+        Ok(Self { redis, authority, log, room, alice, _folder: folder })
     }
 
     pub fn entry(&self, client_id: &str) -> Entry<'_> {
