@@ -27,6 +27,7 @@ pub use cluster::RedisCluster;
 pub(crate) use cluster::add_arguments as add_cluster_arguments;
 pub use image::RedisImage;
 pub use sentinel::Sentinel;
+pub(crate) use shards::cluster_url;
 pub use shards::{RedisLayout, Shards};
 
 const READY_TIMEOUT: Duration = Duration::from_secs(10);

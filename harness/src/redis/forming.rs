@@ -110,6 +110,15 @@ pub(super) async fn until(
     }
 }
 
+/// Waits until all of these nodes that answer know the node with this id as the owner of the slot.
+///
+/// # Errors
+/// When it takes too long.
+pub async fn until_owner(urls: &[String], slot: u16, id: &str) -> Result<()> {
+    let is_owner = |view: &Vec<ClusterNode>| view.iter().any(|node| node.owns(slot) && node.id == id);
+    until("the slot has moved", || urls.to_vec(), |views| views.iter().all(is_owner)).await
+}
+
 /// What each of these nodes knows. Leaves out nodes that do not answer.
 pub(super) async fn views(urls: Vec<String>) -> Vec<Vec<ClusterNode>> {
     let asking = urls.into_iter().map(|url| async move { known_nodes(&url).await.ok() });

@@ -175,7 +175,8 @@ impl LogFixture {
 
     /// A log on one Redis, also if the environment asks for a cluster.
     pub async fn single() -> Result<Self> {
-        let limits = LogLimits { max_backlog_records: 1000, ..LogLimits::default() };
+        let max_backlog_bytes = LogLimits::DEFAULT_BACKLOG_BYTES;
+        let limits = LogLimits { max_backlog_records: 1000, max_backlog_bytes };
         Self::start(limits, RedisLayout::Single).await
     }
 
