@@ -127,6 +127,16 @@ impl Shards {
         owner.command(command).await
     }
 
+    /// Closes all pub/sub connections of all servers.
+    ///
+    /// # Errors
+    /// When a server does not answer.
+    pub async fn cut_pub_sub(&self) -> Result<()> {
+        let mut cut = redis::cmd("CLIENT");
+        cut.arg("KILL").arg("TYPE").arg("pubsub");
+        try_join_all(self.nodes().iter().map(|node| node.command::<()>(&cut))).await.map(drop)
+    }
+
     /// Kills all servers: see [`Redis::kill`].
     pub fn kill(&self) {
         self.nodes().iter().for_each(Redis::kill);
