@@ -59,21 +59,15 @@ impl Authority for ScriptedAuthority {
         if self.unavailable.load(Ordering::Relaxed) {
             return Err(AuthorityError::Unavailable("unavailable".to_owned()));
         }
-        let opened: Vec<(Partition, OpenedEpoch)> = {
-            let (mut run_ids, mut epochs) = (self.run_ids.lock().unwrap(), self.epochs.lock().unwrap());
-            let is_of_process =
-                |epoch: &Epoch| run_ids.get(epoch.0 as usize - 1).is_some_and(|id| id == run_id);
-            if !partitions.iter().all(|partition| epochs.get(partition).is_some_and(is_of_process)) {
-                run_ids.push(run_id.to_owned());
-                epochs.extend(partitions.iter().map(|partition| (*partition, Epoch(run_ids.len() as u64))));
-            }
-            let opened = |epoch| OpenedEpoch { epoch, age: Duration::ZERO };
-            partitions.iter().map(|partition| (*partition, opened(epochs[partition]))).collect()
-        };
         let redis = self.redis.get().and_then(Weak::upgrade).expect("set before use");
-        if let Some(cluster) = redis.cluster() {
-            let marked = write_epoch_marks(cluster, run_id, &opened).await;
-            marked.map_err(|error| AuthorityError::Unavailable(error.to_string()))?;
+        let unavailable = |error: anyhow::Error| AuthorityError::Unavailable(error.to_string());
+        let mut marked = match redis.cluster() {
+            Some(cluster) => Some(MarkedNode::find(cluster, run_id, partitions).await.map_err(unavailable)?),
+            None => None,
+        };
+        let opened = self.epochs_at(run_id, partitions, marked.as_ref());
+        if let Some(node) = &mut marked {
+            node.write_marks(&opened).await.map_err(unavailable)?;
         }
         Ok(opened)
     }
@@ -129,26 +123,74 @@ impl Authority for ScriptedAuthority {
     }
 }
 
-/// Writes the epochs to the process for which they were opened, as persistence does in a cluster.
-async fn write_epoch_marks(
-    cluster: &RedisCluster,
-    run_id: &str,
-    opened: &[(Partition, OpenedEpoch)],
-) -> Result<()> {
-    for node in cluster.nodes() {
-        let server: Result<redis::InfoDict> = node.command(redis::cmd("INFO").arg("server")).await;
-        // Another node may be down.
-        let Ok(server) = server else { continue };
-        if server.get::<String>("run_id").as_deref() == Some(run_id) {
-            for (partition, opened) in opened {
-                let mut mark = redis::cmd("SET");
-                mark.arg(partition.epoch_mark()).arg(opened.epoch.0);
-                node.command::<()>(&mark).await?;
-            }
-            return Ok(());
+impl ScriptedAuthority {
+    /// The epochs of the partitions that the process serves. Partitions that had another process, or whose mark is
+    /// another one, get a new epoch.
+    fn epochs_at(
+        &self,
+        run_id: &str,
+        partitions: &[Partition],
+        node: Option<&MarkedNode>,
+    ) -> Vec<(Partition, OpenedEpoch)> {
+        let (mut run_ids, mut epochs) = (self.run_ids.lock().unwrap(), self.epochs.lock().unwrap());
+        let is_served = |partition: &Partition| node.is_none_or(|node| node.marks.contains_key(partition));
+        let served: Vec<Partition> = partitions.iter().copied().filter(is_served).collect();
+        let continues = |partition: &Partition| {
+            epochs.get(partition).is_some_and(|epoch| {
+                run_ids.get(epoch.0 as usize - 1).is_some_and(|id| id == run_id)
+                    && node.is_none_or(|node| node.marks[partition] == Some(epoch.0))
+            })
+        };
+        let ended: Vec<Partition> =
+            served.iter().copied().filter(|partition| !continues(partition)).collect();
+        if !ended.is_empty() {
+            run_ids.push(run_id.to_owned());
+            epochs.extend(ended.into_iter().map(|partition| (partition, Epoch(run_ids.len() as u64))));
         }
+        let opened = |partition| OpenedEpoch { epoch: epochs[&partition], age: Duration::ZERO };
+        served.into_iter().map(|partition| (partition, opened(partition))).collect()
     }
-    anyhow::bail!("no node has the run_id {run_id}")
+}
+
+/// A node of a cluster, and the epochs in the marks of the partitions that it serves. Persistence reads and writes these
+/// marks in a cluster.
+struct MarkedNode {
+    connection: redis::aio::MultiplexedConnection,
+    marks: HashMap<Partition, Option<u64>>,
+}
+
+impl MarkedNode {
+    async fn find(cluster: &RedisCluster, run_id: &str, partitions: &[Partition]) -> Result<Self> {
+        for node in cluster.nodes() {
+            let server: Result<redis::InfoDict> = node.command(redis::cmd("INFO").arg("server")).await;
+            // Another node may be down.
+            let Ok(server) = server else { continue };
+            if server.get::<String>("run_id").as_deref() != Some(run_id) {
+                continue;
+            }
+            let client = redis::Client::open(node.url())?;
+            let (mut connection, mut marks) =
+                (client.get_multiplexed_async_connection().await?, HashMap::new());
+            for partition in partitions {
+                let mark = redis::cmd("GET").arg(partition.epoch_mark()).query_async(&mut connection).await;
+                // A node refuses keys of partitions that it does not serve.
+                if let Ok(mark) = mark {
+                    marks.insert(*partition, mark);
+                }
+            }
+            return Ok(Self { connection, marks });
+        }
+        anyhow::bail!("no node has the run_id {run_id}")
+    }
+
+    async fn write_marks(&mut self, opened: &[(Partition, OpenedEpoch)]) -> Result<()> {
+        for (partition, opened) in opened {
+            let mut write = redis::cmd("SET");
+            write.arg(partition.epoch_mark()).arg(opened.epoch.0);
+            write.exec_async(&mut self.connection).await?;
+        }
+        Ok(())
+    }
 }
 
 pub struct LogFixture {
