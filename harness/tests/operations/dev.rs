@@ -94,8 +94,9 @@ fn up_restarts_dead_processes_on_same_ports_and_down_stops_all() {
 fn redis_cluster_of_up_keeps_its_data_over_down() {
     let dev = DevSystem(Folder::new().unwrap());
     let base = free_base().to_string();
-    let up = ["up", "--detach", "--gateways", "1", "--port", &base];
-    dev.run_successfully(&[&up[..], &["--redis-cluster", "3"]].concat());
+    let (up, port) =
+        (["up", "--detach", "--redis-cluster", "3"], ["--gateways", "1", "--port", base.as_str()]);
+    dev.run_successfully(&[up, port].concat());
     let before = dev.status();
     assert_eq!((before.redis_nodes.len(), before.redis_pid), (6, None));
     assert!(before.redis_url.starts_with("redis+cluster://127.0.0.1:"), "{}", before.redis_url);
