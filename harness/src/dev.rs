@@ -5,6 +5,8 @@ mod demo;
 pub mod detached;
 pub mod down;
 pub mod hints;
+mod redis_cluster;
+pub mod redis_move;
 pub mod redis_plan;
 pub mod state;
 pub mod status;
@@ -45,6 +47,10 @@ impl Home {
 
     fn redis_folder(&self) -> PathBuf {
         self.0.join("redis")
+    }
+
+    fn redis_cluster_folder(&self) -> PathBuf {
+        self.0.join("redis-cluster")
     }
 
     fn postgres_folder(&self) -> PathBuf {

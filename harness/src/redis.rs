@@ -17,13 +17,23 @@ use crate::wall_clock::WallClock;
 
 mod cluster;
 pub mod cluster_nodes;
+pub(crate) mod forming;
 mod image;
+mod sentinel;
+mod shards;
+pub(crate) mod slot_move;
 
 pub use cluster::RedisCluster;
+pub(crate) use cluster::add_arguments as add_cluster_arguments;
 pub use image::RedisImage;
+pub use sentinel::Sentinel;
+pub(crate) use shards::cluster_url;
+pub use shards::{RedisLayout, Shards};
 
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// The file in which a node of a cluster keeps what it knows about the cluster.
+const CLUSTER_FILE: &str = "nodes.conf";
 
 /// How Redis runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +122,7 @@ impl Redis {
                 move || {
                     let mut command = under(&launcher, command(&data, port));
                     if let Some(bus_port) = bus_port {
-                        cluster::add_arguments(&mut command, bus_port);
+                        add_cluster_arguments(&mut command, bus_port);
                     }
                     clock.apply_to(&mut command);
                     command
@@ -170,11 +180,18 @@ impl Redis {
         self.start_and_wait().await
     }
 
-    /// Starts Redis again without any data on the same port. If it still runs, it is killed first.
+    /// Starts Redis again without any data on the same port. If it still runs, it is killed first. A node of a cluster
+    /// keeps what it knows about the cluster.
     pub async fn restart_empty(&self) -> Result<()> {
         self.kill();
-        std::fs::remove_dir_all(&self.data)?;
-        std::fs::create_dir_all(&self.data)?;
+        for entry in std::fs::read_dir(&self.data)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                std::fs::remove_dir_all(path)?;
+            } else if path.file_name().is_some_and(|name| name != CLUSTER_FILE) {
+                std::fs::remove_file(path)?;
+            }
+        }
         self.start_and_wait().await
     }
 

@@ -79,7 +79,7 @@ impl StackDescription {
             persistence: seen_persistence,
             direct,
             jwt_secret: stack.jwt_secret().to_owned(),
-            redis_url: stack.redis().url(),
+            redis_url: stack.shards().url(),
             database_url: stack.database().url().to_owned(),
         }
     }

@@ -47,6 +47,7 @@ pub mod record;
 mod rights;
 mod scripts;
 mod seeding;
+pub mod sentinel;
 mod session;
 mod sessions;
 pub mod shard_map;
@@ -57,7 +58,7 @@ mod target;
 mod timing;
 
 pub use crate::{message::Target, role::MinRole};
-pub use address::{RedisClient, client};
+pub use address::{MasterSource, RedisClient, Sentinels, client};
 pub use append::{Accepted, AppendError, Entry, KnownMemberships};
 pub use authority::{Authority, AuthorityError, KnownClientId, OpenedEpoch, SeedOutcome, StoredMarks};
 pub use backlog::LogLimits;

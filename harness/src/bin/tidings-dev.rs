@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use tidings_harness::Token;
+use tidings_harness::dev::redis_move::{ChosenMove, move_partitions};
 use tidings_harness::dev::state::State;
 use tidings_harness::dev::status::Status;
 use tidings_harness::dev::up::UpOptions;
@@ -39,6 +40,10 @@ enum Command {
         /// Return when all is ready, instead of staying until Ctrl-C.
         #[arg(long)]
         detach: bool,
+        /// Use a private Redis Cluster with this number of masters, and a replica of each; 0 for a single Redis. Default:
+        /// as last time, or 0.
+        #[arg(long, value_name = "MASTERS", conflicts_with = "redis_url")]
+        redis_cluster: Option<usize>,
         /// Use the Redis at this URL instead of a private one.
         #[arg(long, env = "REDIS_URL")]
         redis_url: Option<String>,
@@ -86,8 +91,11 @@ enum Command {
         #[arg(long)]
         scope: Option<String>,
     },
-    /// Look at a Redis Cluster.
+    /// Look at a Redis Cluster, and move partitions.
     Redis {
+        /// The URL of any node of the cluster. Default: the cluster of `./dev up`.
+        #[arg(long, env = "REDIS_URL", global = true)]
+        redis_url: Option<String>,
         #[command(subcommand)]
         action: RedisAction,
     },
@@ -96,10 +104,15 @@ enum Command {
 #[derive(Subcommand)]
 enum RedisAction {
     /// Print which partitions must move so that each master has an equal share.
-    Plan {
-        /// The URL of any node of the cluster.
-        #[arg(long, env = "REDIS_URL")]
-        redis_url: String,
+    Plan,
+    /// Move the partitions of the plan, or only one.
+    Move {
+        /// The partition to move, from 0 to 63.
+        #[arg(long, requires = "to")]
+        partition: Option<usize>,
+        /// The new master, as HOST:PORT.
+        #[arg(long, requires = "partition")]
+        to: Option<String>,
     },
 }
 
@@ -117,9 +130,27 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<()> {
     let home = Home::new(&arguments.folder)?;
     match arguments.command {
-        Command::Up { gateways, persistence, port, detach, redis_url, database_url, demo, demo_follows } => {
-            let options =
-                UpOptions { gateways, persistence, port, redis_url, database_url, demo, demo_follows };
+        Command::Up {
+            gateways,
+            persistence,
+            port,
+            detach,
+            redis_cluster,
+            redis_url,
+            database_url,
+            demo,
+            demo_follows,
+        } => {
+            let options = UpOptions {
+                gateways,
+                persistence,
+                port,
+                redis_cluster,
+                redis_url,
+                database_url,
+                demo,
+                demo_follows,
+            };
             start(&home, &options, detach).await
         }
         Command::Demo { program, stay } => {
@@ -150,8 +181,15 @@ async fn run(arguments: Arguments) -> Result<()> {
             say!("{}", token.sign(&state.jwt_secret));
             Ok(())
         }
-        Command::Redis { action: RedisAction::Plan { redis_url } } => {
-            redis_plan::print_plan(&redis_url).await
+        Command::Redis { redis_url, action } => {
+            let url = redis_url.map_or_else(|| State::load(&home).map(|state| state.redis_url), Ok)?;
+            match action {
+                RedisAction::Plan => redis_plan::print_plan(&url).await,
+                RedisAction::Move { partition, to } => {
+                    let chosen = partition.zip(to).map(|(partition, to)| ChosenMove { partition, to });
+                    move_partitions(&url, chosen.as_ref()).await
+                }
+            }
         }
     }
 }

@@ -56,6 +56,7 @@ async fn stop_all(home: &Home) -> Result<()> {
     // The next `up` starts the same numbers of nodes.
     state.gateways.resize_with(counts.0, Default::default);
     state.persistence.resize_with(counts.1, Default::default);
+    stop_redis(state.redis_cluster.take_running()).await;
     // SIGINT is PostgreSQL's fast shutdown: it closes connections instead of waiting for them.
     for (name, server, signal) in
         [("redis", &mut state.redis, Signal::SIGTERM), ("postgres", &mut state.postgres, Signal::SIGINT)]
@@ -80,6 +81,12 @@ pub(super) async fn stop_nodes(state: &mut State, gateways: usize, persistence: 
         let running: Vec<_> = surplus.filter_map(|node| Some((name, node.running?))).collect();
         stop_processes(&running, Signal::SIGTERM, NODE_TIMEOUT).await;
     }
+}
+
+/// Stops these Redis servers, all at the same time. They write their data first.
+pub(super) async fn stop_redis(servers: Vec<Detached>) {
+    let servers: Vec<_> = servers.into_iter().map(|running| ("redis", running)).collect();
+    stop_processes(&servers, Signal::SIGTERM, SERVER_TIMEOUT).await;
 }
 
 async fn stop_processes(running: &[(&str, Detached)], signal: Signal, time_limit: Duration) {

@@ -8,28 +8,82 @@ use anyhow::{Context, Result};
 use crate::redis::cluster_nodes::{known_nodes, partition_slots};
 use crate::say;
 
-/// A partition to move. Masters are numbered in the order of the caller.
+/// A partition to move. Masters are numbered in the order of [`MovePlan::masters`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Move {
-    partition: usize,
-    from: usize,
-    to: usize,
+pub(super) struct Move {
+    pub(super) partition: usize,
+    pub(super) from: usize,
+    pub(super) to: usize,
 }
 
-/// Prints the share of each master of the cluster to which the Redis with this URL belongs, and the moves.
+/// The masters of a cluster, and the moves after which they have equal shares.
+pub(super) struct MovePlan {
+    pub(super) masters: Vec<ClusterNode>,
+    /// The slot of each partition.
+    pub(super) slots: Vec<u16>,
+    /// The master of each partition.
+    pub(super) owners: Vec<usize>,
+    pub(super) moves: Vec<Move>,
+}
+
+/// The URL of a cluster, which may name several nodes: `redis://` or `redis+cluster://`.
+pub(super) struct ClusterAddress {
+    /// Everything before the first host: scheme, user and password.
+    prefix: String,
+    hosts: Vec<String>,
+}
+
+impl ClusterAddress {
+    pub(super) fn parse(url: &str) -> Result<ClusterAddress> {
+        let (scheme, rest) = url.split_once("://").context("not a URL: redis://HOST:PORT")?;
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let hosts_at = authority.rfind('@').map_or(0, |at| at + 1);
+        let (user, hosts) = authority.split_at(hosts_at);
+        let scheme = scheme.strip_suffix("+cluster").unwrap_or(scheme);
+        let hosts = hosts.split(',').map(str::to_owned).collect();
+        Ok(ClusterAddress { prefix: format!("{scheme}://{user}"), hosts })
+    }
+
+    /// The URL of the node with this host and port.
+    pub(super) fn url_of(&self, address: &str) -> String {
+        format!("{}{address}", self.prefix)
+    }
+}
+
+impl MovePlan {
+    /// Asks the first node of the URL that answers.
+    ///
+    /// # Errors
+    /// When no node answers, a node is not in cluster mode, or a partition has no owner.
+    pub(super) async fn read(address: &ClusterAddress) -> Result<MovePlan> {
+        let mut answer = Err(anyhow::anyhow!("the URL names no host"));
+        for host in &address.hosts {
+            let url = address.url_of(host);
+            answer = known_nodes(&url).await.map(|nodes| (url, nodes));
+            if answer.is_ok() {
+                break;
+            }
+        }
+        let (url, mut masters) = answer?;
+        let slots = partition_slots(&url).await?;
+        masters.retain(|node| node.master.is_none() && (node.is_reachable || !node.slots.is_empty()));
+        masters.sort_by(|one, other| one.address.cmp(&other.address));
+        let mut owners = Vec::new();
+        for (partition, slot) in slots.iter().enumerate() {
+            let owner = masters.iter().position(|node| node.owns(*slot));
+            owners.push(owner.with_context(|| format!("nobody owns partition {partition:02}, slot {slot}"))?);
+        }
+        let moves = plan(&owners, masters.len());
+        Ok(MovePlan { masters, slots, owners, moves })
+    }
+}
+
+/// Prints the share of each master of the cluster with this URL, and the moves.
 ///
 /// # Errors
 /// When Redis does not answer, is not a node of a cluster, or does not know an owner of each partition.
 pub async fn print_plan(url: &str) -> Result<()> {
-    let (mut masters, slots) = (known_nodes(url).await?, partition_slots(url).await?);
-    masters.retain(|node| node.master.is_none() && (node.is_reachable || !node.slots.is_empty()));
-    masters.sort_by(|one, other| one.address.cmp(&other.address));
-    let mut owners = Vec::new();
-    for (partition, slot) in slots.iter().enumerate() {
-        let owner = masters.iter().position(|node| node.owns(*slot));
-        owners.push(owner.with_context(|| format!("nobody owns partition {partition:02}, slot {slot}"))?);
-    }
-    let moves = plan(&owners, masters.len());
+    let MovePlan { masters, slots, owners, moves } = MovePlan::read(&ClusterAddress::parse(url)?).await?;
     for (number, node) in masters.iter().enumerate() {
         let now = owners.iter().filter(|owner| **owner == number).count();
         let after = now + count(&moves, |step| step.to == number) - count(&moves, |step| step.from == number);
@@ -81,6 +135,15 @@ mod tests {
         }
         let count = |master| owners.iter().filter(|owner| **owner == master).count();
         (moves.len(), (0..masters).map(count).collect())
+    }
+
+    #[test]
+    fn cluster_address_keeps_user_and_password_of_all_nodes() {
+        let address = ClusterAddress::parse("rediss+cluster://u:a,b@h1:1,h2:2/0").unwrap();
+        assert_eq!(address.hosts, ["h1:1", "h2:2"]);
+        assert_eq!(address.url_of("h3:3"), "rediss://u:a,b@h3:3");
+        assert_eq!(ClusterAddress::parse("redis://h:1").unwrap().url_of("h:1"), "redis://h:1");
+        assert!(ClusterAddress::parse("h:1").is_err());
     }
 
     #[test]

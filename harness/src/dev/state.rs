@@ -20,6 +20,32 @@ pub struct Server {
     pub running: Option<Detached>,
 }
 
+/// A node of the private cluster. Its ports never change, because the other nodes know them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterServer {
+    pub server: Server,
+    /// The port for the other nodes.
+    pub bus_port: u16,
+}
+
+/// The private Redis Cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DevCluster {
+    /// Number of masters. 0 means that the system uses a single Redis; the nodes keep their data meanwhile.
+    pub masters: usize,
+    /// First the masters of the start, then their replicas.
+    pub nodes: Vec<ClusterServer>,
+    /// Whether the nodes form a cluster.
+    pub is_formed: bool,
+}
+
+impl DevCluster {
+    /// Takes all processes that were started, to stop them.
+    pub fn take_running(&mut self) -> Vec<Detached> {
+        self.nodes.iter_mut().filter_map(|node| node.server.running.take()).collect()
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DevNode {
     /// The process; `None` if it was not started or was stopped since.
@@ -35,6 +61,9 @@ pub struct State {
     pub first_port: u16,
     /// The private Redis.
     pub redis: Server,
+    /// The private Redis Cluster, which is used in place of the private Redis.
+    #[serde(default)]
+    pub redis_cluster: DevCluster,
     /// The private PostgreSQL.
     pub postgres: Server,
     /// The URL of Redis, private or not.
@@ -62,6 +91,7 @@ impl State {
             return Ok(State {
                 first_port: FIRST_PORT,
                 redis: Server::default(),
+                redis_cluster: DevCluster::default(),
                 postgres: Server::default(),
                 redis_url: String::new(),
                 database_url: String::new(),

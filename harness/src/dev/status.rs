@@ -17,8 +17,11 @@ pub struct Status {
     pub redis_url: String,
     /// The database, private or not.
     pub database_url: String,
-    /// `null` if the server is not private or does not run.
+    /// `null` if the server is not private or does not run, or if Redis is a cluster.
     pub redis_pid: Option<u32>,
+    /// The nodes of the private Redis Cluster, if the system uses it.
+    #[serde(default)]
+    pub redis_nodes: Vec<RedisNodeStatus>,
     /// `null` if the server is not private or does not run.
     pub postgres_pid: Option<u32>,
     /// The nodes in the order of their numbers.
@@ -29,6 +32,15 @@ pub struct Status {
     pub demo: Option<String>,
     /// The secret that signs tokens (HS256).
     pub jwt_secret: String,
+}
+
+/// A node of the private Redis Cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedisNodeStatus {
+    /// Host and port.
+    pub address: String,
+    /// `null` if the node does not run.
+    pub pid: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,10 +102,19 @@ impl Status {
                 pid: pid(&node.running),
             });
         }
+        let mut redis_nodes = Vec::new();
+        if state.redis_cluster.masters > 0 {
+            for node in &state.redis_cluster.nodes {
+                let port = node.server.port.context("a node without a port")?;
+                let address = format!("127.0.0.1:{port}");
+                redis_nodes.push(RedisNodeStatus { address, pid: pid(&node.server.running) });
+            }
+        }
         Ok(Status {
             redis_url: state.redis_url.clone(),
             database_url: state.database_url.clone(),
             redis_pid: pid(&state.redis.running),
+            redis_nodes,
             postgres_pid: pid(&state.postgres.running),
             gateways,
             persistence,
@@ -114,7 +135,12 @@ impl Status {
         if let Some(demo) = &self.demo {
             say!("demo         {demo}");
         }
-        say!("redis        {}  {}", self.redis_url, state(self.redis_pid));
+        for node in &self.redis_nodes {
+            say!("redis        {}  {}", node.address, state(node.pid));
+        }
+        if self.redis_nodes.is_empty() {
+            say!("redis        {}  {}", self.redis_url, state(self.redis_pid));
+        }
         say!("postgres     {}  {}", self.database_url, state(self.postgres_pid));
     }
 }

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use super::detached::Detached;
 use super::state::{DevNode, Server, State};
-use super::{Home, demo, down, ports_of};
+use super::{Home, demo, down, ports_of, redis_cluster};
 use crate::node::{self, Ports, Service};
 use crate::say;
 use crate::{ports, postgres, redis, stack};
@@ -28,6 +28,8 @@ pub struct UpOptions {
     pub persistence: Option<usize>,
     /// The first gateway's port.
     pub port: Option<u16>,
+    /// Number of masters of a private Redis Cluster; 0 means a single private Redis.
+    pub redis_cluster: Option<usize>,
     /// An existing Redis.
     pub redis_url: Option<String>,
     /// An existing database.
@@ -64,7 +66,7 @@ pub async fn up(home: &Home, options: &UpOptions) -> Result<State> {
 
     state.redis_url = match &options.redis_url {
         Some(url) => url.clone(),
-        None => start_redis(home, &mut state).await.context("redis-server")?,
+        None => start_redis(home, &mut state, options.redis_cluster).await.context("redis-server")?,
     };
     state.save(home)?;
     state.database_url = match &options.database_url {
@@ -98,7 +100,15 @@ pub async fn add_demo(home: &Home, program: Option<&Path>) -> Result<()> {
     demo::start_or_stop(home, &mut state, program).await
 }
 
-async fn start_redis(home: &Home, state: &mut State) -> Result<String> {
+/// Starts the private Redis, or the private cluster if it has `masters`. The other one is stopped and keeps its data.
+async fn start_redis(home: &Home, state: &mut State, masters: Option<usize>) -> Result<String> {
+    let masters = masters.unwrap_or(state.redis_cluster.masters);
+    if masters > 0 {
+        down::stop_redis(state.redis.running.take().into_iter().collect()).await;
+        return redis_cluster::start(home, state, masters).await;
+    }
+    down::stop_redis(state.redis_cluster.take_running()).await;
+    state.redis_cluster.masters = 0;
     let (data, log) = (home.redis_folder(), home.log_file("redis"));
     std::fs::create_dir_all(&data)?;
     let port = start_server(&mut state.redis, &log, |port| redis::command(&data, port))?;

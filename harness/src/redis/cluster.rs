@@ -1,15 +1,14 @@
 //! A private Redis Cluster on 127.0.0.1. Each node is a [`Redis`] with its own ports, folder and append-only file. At the
 //! start the masters own equal shares of the partitions, and together all slots. All nodes end when the value is dropped.
 
-use std::ops::RangeInclusive;
+use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use futures_util::future::join_all;
-use tokio::time::sleep;
+use anyhow::{Context, Result, bail};
+use futures_util::future::try_join_all;
 
-use super::cluster_nodes::{ClusterNode, PARTITIONS, known_nodes, partition_slots};
+use super::cluster_nodes::{ClusterNode, partition_slots};
+use super::forming::{NodePorts, agree, form_cluster, until, until_serving, views};
 use super::{Mode, Redis};
 use crate::folder::Folder;
 
@@ -17,9 +16,6 @@ mod moves;
 
 /// After this time without an answer, the masters vote on a replica to replace a master.
 const NODE_TIMEOUT_MS: u16 = 1000;
-const LAST_SLOT: u16 = 16_383;
-/// How long the nodes may need to agree after a change.
-const AGREE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running cluster. Nodes are numbered from 0: first the masters of the start, then their replicas.
 pub struct RedisCluster {
@@ -27,7 +23,7 @@ pub struct RedisCluster {
     nodes: Vec<Redis>,
     /// The slot of each partition.
     slots: Vec<u16>,
-    _folder: Folder,
+    _folder: Option<Folder>,
 }
 
 impl RedisCluster {
@@ -37,44 +33,43 @@ impl RedisCluster {
     /// # Errors
     /// When a node does not start, or the nodes do not agree in time.
     pub async fn start(masters: usize, replicas: usize) -> Result<RedisCluster> {
-        ensure!((1..=usize::from(PARTITIONS)).contains(&masters), "{masters} masters");
-        let (folder, mut nodes) = (Folder::new()?, Vec::new());
-        for number in 0..masters * (1 + replicas) {
-            let path = folder.path().join(format!("node-{number}"));
-            nodes.push(Redis::launch(path, None, Mode::ClusterNode, &[]).await?);
-        }
-        let slots = partition_slots(&nodes[0].url()).await?;
-        let cluster = RedisCluster { nodes, slots, _folder: folder };
-        for (number, range) in equal_ranges(&cluster.slots, masters).into_iter().enumerate() {
-            // Masters with equal epochs would change them later.
-            cluster.run(number, redis::cmd("CLUSTER").arg("SET-CONFIG-EPOCH").arg(number + 1)).await?;
-            let mut add = redis::cmd("CLUSTER");
-            add.arg("ADDSLOTSRANGE").arg(*range.start()).arg(*range.end());
-            cluster.run(number, &add).await?;
-        }
-        for node in &cluster.nodes[1..] {
-            let mut meet = redis::cmd("CLUSTER");
-            meet.arg("MEET").arg("127.0.0.1").arg(node.port()).arg(node.bus_port);
-            cluster.run(0, &meet).await?;
-        }
-        cluster.until("the nodes know each other", |views| cluster.is_complete(views, 0)).await?;
-        for replica in masters..cluster.nodes.len() {
-            let master = cluster.id((replica - masters) % masters).await?;
-            cluster.run(replica, redis::cmd("CLUSTER").arg("REPLICATE").arg(master)).await?;
-        }
-        let replicas = cluster.nodes.len() - masters;
-        cluster.until("the nodes agree", |views| cluster.is_complete(views, replicas)).await?;
-        for (number, node) in cluster.nodes.iter().enumerate() {
-            node.daemon.until_ready(AGREE_TIMEOUT, || serves_slots(node)).await?;
-            if number >= masters {
-                node.daemon.until_ready(AGREE_TIMEOUT, || node.is_in_sync()).await?;
-            }
-        }
-        Ok(cluster)
+        let folder = Folder::new()?;
+        let cluster = Self::start_in(folder.path(), masters, replicas).await?;
+        Ok(RedisCluster { _folder: Some(folder), ..cluster })
     }
 
-    /// A node, to kill, pause, restart or ask it. [`Redis::restart_empty`] also deletes what the node knows about the
-    /// cluster, so the node does not return to the cluster.
+    /// Like [`RedisCluster::start`], with data and logs of the nodes in `folder`.
+    ///
+    /// # Errors
+    /// When a node does not start, or the nodes do not agree in time.
+    pub async fn start_in(folder: &Path, masters: usize, replicas: usize) -> Result<RedisCluster> {
+        let numbers = 0..masters * (1 + replicas);
+        let launching = numbers.map(|number| {
+            let path = folder.join(format!("node-{number}"));
+            Redis::launch(path, None, Mode::ClusterNode, &[])
+        });
+        let nodes = try_join_all(launching).await?;
+        let ports: Option<Vec<NodePorts>> =
+            nodes.iter().map(|node| Some(NodePorts { clients: node.port(), bus: node.bus_port? })).collect();
+        form_cluster(&ports.context("a node without a bus port")?, masters).await?;
+        let slots = partition_slots(&nodes[0].url()).await?;
+        Ok(RedisCluster { nodes, slots, _folder: None })
+    }
+
+    /// All nodes, in the order of their numbers.
+    pub fn nodes(&self) -> &[Redis] {
+        &self.nodes
+    }
+
+    /// Waits until all nodes serve slots, for example after they were restarted.
+    ///
+    /// # Errors
+    /// When it takes too long.
+    pub async fn until_serving(&self) -> Result<()> {
+        until_serving(&self.running()).await
+    }
+
+    /// A node, to kill, pause, restart or ask it.
     pub fn node(&self, number: usize) -> &Redis {
         &self.nodes[number]
     }
@@ -138,53 +133,25 @@ impl RedisCluster {
         answer.with_context(|| format!("node {number}"))
     }
 
+    /// The URLs of the nodes that run.
+    fn running(&self) -> Vec<String> {
+        self.nodes.iter().filter(|node| node.pid().is_some()).map(Redis::url).collect()
+    }
+
     /// What each node knows. Leaves out nodes that do not answer.
     async fn views(&self) -> Vec<Vec<ClusterNode>> {
-        let asking = self
-            .nodes
-            .iter()
-            .filter(|node| node.pid().is_some())
-            .map(|node| async move { known_nodes(&node.url()).await.ok() });
-        join_all(asking).await.into_iter().flatten().collect()
+        views(self.running()).await
     }
 
     /// Waits until what the nodes know fulfils the condition.
     async fn until(&self, what: &str, is_done: impl Fn(&[Vec<ClusterNode>]) -> bool) -> Result<()> {
-        let begun = Instant::now();
-        loop {
-            let views = self.views().await;
-            if !views.is_empty() && is_done(&views) {
-                return Ok(());
-            }
-            ensure!(begun.elapsed() < AGREE_TIMEOUT, "{what}: not within {AGREE_TIMEOUT:?}: {views:#?}");
-            sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// Whether every node knows every node, this many of them as replicas, and the same owners.
-    fn is_complete(&self, views: &[Vec<ClusterNode>], replicas: usize) -> bool {
-        let is_complete = |view: &Vec<ClusterNode>| {
-            view.len() == self.nodes.len()
-                && view.iter().all(|node| node.is_reachable)
-                && view.iter().filter(|node| node.master.is_some()).count() == replicas
-        };
-        views.len() == self.nodes.len() && views.iter().all(is_complete) && self.agree(views)
+        until(what, || self.running(), is_done).await
     }
 
     /// Whether all nodes that answered know the same owner of each partition.
     fn agree(&self, views: &[Vec<ClusterNode>]) -> bool {
-        self.slots.iter().all(|slot| {
-            let mut owners = views.iter().map(|view| view.iter().find(|node| node.owns(*slot)));
-            let first = owners.next().flatten().map(|node| &node.id);
-            first.is_some() && owners.all(|owner| owner.map(|node| &node.id) == first)
-        })
+        agree(views, &self.slots)
     }
-}
-
-/// Whether a node knows enough others to answer commands. A started master waits two seconds before it does.
-async fn serves_slots(node: &Redis) -> bool {
-    let info: Result<String> = node.command(redis::cmd("CLUSTER").arg("INFO")).await;
-    info.is_ok_and(|info| info.contains("cluster_state:ok"))
 }
 
 /// The owner of a slot in the newest configuration.
@@ -192,17 +159,8 @@ fn newest_owner(views: &[Vec<ClusterNode>], slot: u16) -> Option<&ClusterNode> {
     views.iter().flatten().filter(|node| node.owns(slot)).max_by_key(|node| node.config_epoch)
 }
 
-/// Divides all slots into ranges, one for each master. Each range contains an equal share of `slots`.
-fn equal_ranges(slots: &[u16], masters: usize) -> Vec<RangeInclusive<u16>> {
-    let mut sorted = slots.to_vec();
-    sorted.sort_unstable();
-    let first = |number: usize| if number == 0 { 0 } else { sorted[number * sorted.len() / masters] };
-    let last = |number: usize| if number + 1 == masters { LAST_SLOT } else { first(number + 1) - 1 };
-    (0..masters).map(|number| first(number)..=last(number)).collect()
-}
-
 /// Adds the arguments that make a Redis a node of a cluster.
-pub(super) fn add_arguments(command: &mut Command, bus_port: u16) {
+pub(crate) fn add_arguments(command: &mut Command, bus_port: u16) {
     command
         .args(["--cluster-enabled", "yes", "--cluster-port", &bus_port.to_string()])
         .args(["--cluster-node-timeout", &NODE_TIMEOUT_MS.to_string()])
@@ -212,19 +170,4 @@ pub(super) fn add_arguments(command: &mut Command, bus_port: u16) {
         // A master whose last slot moves stays a master.
         .args(["--cluster-allow-replica-migration", "no"])
         .args(["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"]);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn equal_ranges_divide_all_slots_and_partitions() {
-        let slots: Vec<u16> = (0..64).map(|number| number * number * 4).collect();
-        let ranges = equal_ranges(&slots, 3);
-        let share = |range: &RangeInclusive<u16>| slots.iter().filter(|slot| range.contains(*slot)).count();
-        assert_eq!(ranges.iter().map(share).collect::<Vec<_>>(), [21, 21, 22]);
-        assert_eq!((*ranges[0].start(), *ranges[2].end()), (0, LAST_SLOT));
-        assert!(ranges.windows(2).all(|pair| pair[0].end() + 1 == *pair[1].start()));
-    }
 }

@@ -18,7 +18,7 @@ pub(super) async fn execute(stack: &Stack, order: Order) -> Result<Map<String, V
         Order::Resume { of, number } => resume(stack, of, number)?,
         Order::Drain { of, number } => drain(stack, of, number).await?,
         Order::Start { of, number } => start(stack, of, number).await?,
-        Order::EmptyRedis => stack.redis().restart_empty().await?,
+        Order::EmptyRedis => stack.shards().restart_empty().await?,
         Order::Link { to, number, weather, delay_ms } => {
             set_link_fault(stack, to, number, weather, Duration::from_millis(delay_ms))?;
         }
@@ -26,7 +26,7 @@ pub(super) async fn execute(stack: &Stack, order: Order) -> Result<Map<String, V
         Order::Redis { command } => {
             let (name, arguments) = command.split_first().context("an empty command")?;
             let command = redis::cmd(name).arg(arguments).clone();
-            return Ok(one_field("value", values::to_json(stack.redis().command(&command).await?)));
+            return Ok(one_field("value", values::to_json(stack.shards().command(&command).await?)));
         }
         Order::Metrics { of, number } => {
             return Ok(one_field("text", json!(find_node(stack, of, number)?.metrics().await?)));
@@ -54,7 +54,7 @@ fn kill(stack: &Stack, of: StackPart, number: usize) -> Result<()> {
     match of {
         StackPart::Gateway => find_node(stack, NodeKind::Gateway, number)?.kill(),
         StackPart::Persistence => find_node(stack, NodeKind::Persistence, number)?.kill(),
-        StackPart::Redis => stack.redis().kill(),
+        StackPart::Redis => stack.shards().kill(),
         StackPart::Postgres => stack.database().server().kill(),
     }
     Ok(())
@@ -64,7 +64,7 @@ fn pause(stack: &Stack, of: StackPart, number: usize) -> Result<()> {
     match of {
         StackPart::Gateway => find_node(stack, NodeKind::Gateway, number)?.pause(),
         StackPart::Persistence => find_node(stack, NodeKind::Persistence, number)?.pause(),
-        StackPart::Redis => stack.redis().pause(),
+        StackPart::Redis => stack.shards().pause(),
         StackPart::Postgres => stack.database().server().pause(),
     }
 }
@@ -73,7 +73,7 @@ fn resume(stack: &Stack, of: StackPart, number: usize) -> Result<()> {
     match of {
         StackPart::Gateway => find_node(stack, NodeKind::Gateway, number)?.resume(),
         StackPart::Persistence => find_node(stack, NodeKind::Persistence, number)?.resume(),
-        StackPart::Redis => stack.redis().resume(),
+        StackPart::Redis => stack.shards().resume(),
         StackPart::Postgres => stack.database().server().resume(),
     }
 }
@@ -82,7 +82,7 @@ async fn drain(stack: &Stack, of: StackPart, number: usize) -> Result<()> {
     match of {
         StackPart::Gateway => find_node(stack, NodeKind::Gateway, number)?.stop().await,
         StackPart::Persistence => find_node(stack, NodeKind::Persistence, number)?.stop().await,
-        StackPart::Redis => stack.redis().stop().await,
+        StackPart::Redis => stack.shards().stop().await,
         StackPart::Postgres => stack.database().server().stop().await,
     }
 }
@@ -91,7 +91,7 @@ async fn start(stack: &Stack, of: StackPart, number: usize) -> Result<()> {
     match of {
         StackPart::Gateway => find_node(stack, NodeKind::Gateway, number)?.restart().await,
         StackPart::Persistence => find_node(stack, NodeKind::Persistence, number)?.restart().await,
-        StackPart::Redis => stack.redis().restart().await,
+        StackPart::Redis => stack.shards().restart().await,
         StackPart::Postgres => stack.database().server().restart().await,
     }
 }

@@ -97,7 +97,7 @@ async fn removal_committed_during_redis_swap_holds_in_new_epoch() -> Result<()> 
     append_membership(&room, &bob, "removed").await?;
     stack.database().until_blocked().await?;
     // The writer is in its transaction. The new Redis has no mark of the removal.
-    stack.redis().restart_empty().await?;
+    stack.shards().restart_empty().await?;
     let begun = tokio::time::Instant::now();
     loop {
         let answer = match stack.connect("bob").await {
@@ -139,7 +139,7 @@ async fn member_lost_with_redis_receives_and_sends_nothing() -> Result<()> {
         (joined.role.as_str(), joined.read_seq) == ("guest", 0),
         "not joined by the mark alone: {joined:?}"
     );
-    stack.redis().restart_empty().await?;
+    stack.shards().restart_empty().await?;
     stack.persistence(0).restart().await?;
     let sent = until_stored(&alice, id).await?;
     ensure!(sent == 2, "the lost addition still has a seq: {sent}");
@@ -215,14 +215,7 @@ async fn run_cut_round(stack: &Stack, number: usize) -> Result<()> {
     let cutting = async {
         for pause in [60 + random / 200 % 60, 40, 40] {
             tokio::time::sleep(Duration::from_millis(pause)).await;
-            let redis = redis::Client::open(stack.redis().url())?;
-            let mut connection = redis.get_multiplexed_async_connection().await?;
-            redis::cmd("CLIENT")
-                .arg("KILL")
-                .arg("TYPE")
-                .arg("pubsub")
-                .query_async::<()>(&mut connection)
-                .await?;
+            stack.shards().cut_pub_sub().await?;
         }
         anyhow::Ok(())
     };

@@ -14,6 +14,7 @@ use serde_json::json;
 use tidings_harness::play::run::{PlayOptions, Progress, Speed, play};
 use tidings_harness::play::transcript;
 use tidings_harness::{Client, Node, Nodes, Service, Token, http::Http, node, token};
+use tidings_shared::log::address::{self, SentinelAccess};
 
 const OWNER_ROLE: &str = "tidings_owner";
 const SERVICE_ROLE: &str = "tidings_service";
@@ -175,8 +176,8 @@ async fn wrong_certificate_password_or_role_is_refused() -> Result<()> {
     run_job(&secured, &list)?;
     let open = |url: &str, authority: Option<&Path>| {
         let pem = authority.map(std::fs::read).transpose()?;
-        let client =
-            tidings_shared::log::address::client_with(url, Some(secured.redis_password()), pem.as_deref());
+        let password = Some(secured.redis_password());
+        let client = address::client_with(url, password, pem.as_deref(), SentinelAccess::default());
         client.map_err(|unfit| anyhow::anyhow!("{unfit:?}"))
     };
     let plain = format!("redis://{GATEWAY_USER}@{HOST}:{}", secured.redis_port());

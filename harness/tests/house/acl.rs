@@ -115,6 +115,8 @@ fn redis_users_may_run_exactly_their_services_commands() {
             .cloned()
             .chain(sources_of_service(&format!("{service}/src/")).iter().flat_map(commands_in))
             .map(|(_, command)| command)
+            // Sentinels have users of their own.
+            .filter(|command| command != "sentinel")
             .collect();
         assert!(used.len() > 20, "the commands were not found: {used:?}");
         let others = OTHER_COMMANDS.iter().filter(|(services, _)| services.contains(&service));

@@ -86,7 +86,7 @@ async fn export_holds_all_own_data_and_nothing_of_others() -> Result<()> {
     stack.database().query("UPDATE messages SET at = at - interval '9 days'").await?;
     let mut job = tokio::process::Command::new(node::program("tidings-persistence")?);
     job.args(["retain", "--older-than", "1d", "--archive", "--database-url", stack.database().url()]);
-    ensure!(job.args(["--redis-url", &stack.redis().url()]).output().await?.status.success());
+    ensure!(job.args(["--redis-url", &stack.shards().services_url()]).output().await?.status.success());
     let archived = export(&mallory, &token(&stack)).await?;
     let archived = lines_of_type(&archived, "message");
     ensure!(

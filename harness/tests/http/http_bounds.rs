@@ -114,7 +114,7 @@ async fn waiting_erasure_requests_of_one_user_are_limited() -> Result<()> {
     let alice = stack.http("alice");
     alice.new_room(&["bob"]).await?;
     // From here on no erasure can proceed, because Redis does not answer.
-    stack.redis().pause()?;
+    stack.shards().pause()?;
     let mut asked: FuturesUnordered<_> =
         (0..20).map(|_| alice.request(Method::DELETE, "/me", None)).collect();
     for _ in 0..4 {
@@ -125,7 +125,7 @@ async fn waiting_erasure_requests_of_one_user_are_limited() -> Result<()> {
         tokio::time::timeout(Duration::from_secs(2), asked.next()).await.is_err(),
         "the other requests must wait"
     );
-    stack.redis().resume()?;
+    stack.shards().resume()?;
     let begun = Instant::now();
     while stack.http("alice").request(Method::DELETE, "/me", None).await?.status != 204 {
         ensure!(begun.elapsed() < WAIT_TIMEOUT, "the erasure never finishes");

@@ -228,7 +228,7 @@ async fn paused_redis_keeps_my_rooms_fast_and_blocks_creation() -> Result<()> {
     let stack = start_stack().await?;
     let bob = stack.http("bob");
     bob.new_room(&[]).await?;
-    stack.redis().pause()?;
+    stack.shards().pause()?;
     let ready = format!("{}/readyz", stack.persistence(0).admin());
     let begun = Instant::now();
     while !tidings_harness::http::client()
@@ -253,7 +253,7 @@ async fn paused_redis_keeps_my_rooms_fast_and_blocks_creation() -> Result<()> {
     );
     bob.create_room("private", &[]).await?.expect(503);
     assert_eq!(stack.database().value("SELECT count(*) FROM rooms").await?, "1");
-    stack.redis().resume()?;
+    stack.shards().resume()?;
     Ok(())
 }
 

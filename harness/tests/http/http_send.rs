@@ -41,7 +41,7 @@ async fn repeated_send_is_duplicate_after_redis_lost_it() -> Result<()> {
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     let first = alice.send(&room, "c", "hello").await?.expect(201).body;
-    stack.redis().restart_empty().await?;
+    stack.shards().restart_empty().await?;
     let mut again = alice.send(&room, "c", "hello").await?;
     for _ in 0..50 {
         if again.status != 503 {

@@ -72,7 +72,7 @@ async fn repeated_import_adds_only_missing_lines() -> Result<()> {
     import(&stack, &half, &[]).await?;
     let whole = write_lines(&stack, "whole.jsonl", lines(1200))?;
     // Redis becomes empty, so only PostgreSQL remembers the first half.
-    stack.redis().restart_empty().await?;
+    stack.shards().restart_empty().await?;
     let summary = import(&stack, &whole, &[]).await?;
     ensure!(
         summary.starts_with("500 messages, 0 rooms") && summary.contains("701 were there already"),
@@ -111,7 +111,7 @@ async fn killed_import_resumes_at_its_checkpoint() -> Result<()> {
     let checkpoint = checkpoint.to_str().unwrap_or_default();
     let mut command = tokio::process::Command::new(node::program("tidings-persistence")?);
     command.arg("import").arg(&path).args(["--checkpoint", checkpoint, "--rate", "2000"]);
-    command.args(["--database-url", stack.database().url(), "--redis-url", &stack.redis().url()]);
+    command.args(["--database-url", stack.database().url(), "--redis-url", &stack.shards().services_url()]);
     let mut job = command.stdout(std::process::Stdio::null()).kill_on_drop(true).spawn()?;
     let stored = "SELECT count(*) FROM messages";
     let begun = std::time::Instant::now();

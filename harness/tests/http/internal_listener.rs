@@ -298,7 +298,7 @@ async fn roles_and_accounts_keep_request_order_and_create_nobody() -> Result<()>
     ensure!(accounts[0].as_ref().and_then(|account| account.name.as_deref()) == Some("Bob"), "{accounts:?}");
     let loaded = users.iter().map(|user| client.load_account(user));
     ensure!(futures_util::future::try_join_all(loaded).await? == accounts);
-    let cached = stack.redis().command::<bool>(redis::cmd("EXISTS").arg("account:{bob}")).await?;
+    let cached = stack.shards().command::<bool>(redis::cmd("EXISTS").arg("account:{bob}")).await?;
     ensure!(cached, "the loaded account is not cached");
     ensure!(stack.database().value("SELECT count(*) FROM users WHERE id = 'nobody'").await? == "0");
 
@@ -401,7 +401,7 @@ async fn users_in_partitions_of_an_earlier_epoch_do_not_delay_others() -> Result
     ensure!(seeded == [SeedOutcome::Seeded, SeedOutcome::Seeded], "{seeded:?}");
     let number = partition(&room)?.0;
     stack.database().query(&format!("UPDATE partitions SET epoch = 0 WHERE partition = {number}")).await?;
-    stack.redis().command::<i64>(redis::cmd("DEL").arg(keys::room(&rooms[0]))).await?;
+    stack.shards().command::<i64>(redis::cmd("DEL").arg(keys::room(&rooms[0]))).await?;
     let ask = json!({"user": "alice", "epoch": 1, "more": ["bob", "nobody"]}).to_string();
     let (status, answer) = post(&stack, "/internal/v1/rooms", secret, ask).await?;
     ensure!(status == 200 && answer["is_first_missing"] == true, "{status} {answer}");

@@ -88,14 +88,14 @@ async fn unreadable_stamp_leaves_only_its_user_uncached() -> Result<()> {
     let seeded = internal_client(&stack)?.seed(Epoch(1), std::slice::from_ref(&room)).await?;
     ensure!(seeded == [SeedOutcome::Seeded], "{seeded:?}");
     // The stamp of alice cannot be parsed.
-    stack.redis().command::<()>(redis::cmd("SET").arg("rooms:{alice}:v").arg("no number")).await?;
+    stack.shards().command::<()>(redis::cmd("SET").arg("rooms:{alice}:v").arg("no number")).await?;
     let answer = ask_for_alice_and_bob(&stack).await?;
     let roles = (&answer["rooms"][room.as_str()]["role"], &answer["more"][0]["rooms"][room.as_str()]["role"]);
     ensure!(*roles.0 == "owner" && *roles.1 == "member", "{answer}");
     let mut cached = Vec::new();
     for user in ["alice", "bob"] {
         let key = format!("rooms:{{{user}}}");
-        cached.push(stack.redis().command::<bool>(redis::cmd("EXISTS").arg(key)).await?);
+        cached.push(stack.shards().command::<bool>(redis::cmd("EXISTS").arg(key)).await?);
     }
     ensure!(cached == [false, true], "{cached:?}");
     Ok(())

@@ -267,7 +267,7 @@ async fn archived_room_refuses_message_changes() -> Result<()> {
     let transports = both_transports(&stack, "alice").await?;
     stack.database().query(&format!("UPDATE rooms SET archived = true WHERE id = '{room}'")).await?;
     // After Redis was emptied, services read `archived` from PostgreSQL.
-    stack.redis().restart_empty().await?;
+    stack.shards().restart_empty().await?;
     for transport in transports {
         for (kind, fields) in CHANGES {
             let mut code = String::new();

@@ -185,7 +185,7 @@ async fn deleted_text_is_shown_only_in_versions_to_admins() -> Result<()> {
 /// The bytes of a room's tail as Redis stores them, without compression.
 async fn dump_of_tail(stack: &Stack, room: &str) -> Result<String> {
     let room = tidings_shared::ids::RoomId::parse(room)?;
-    let client = tidings_shared::log::client(&stack.redis().url())?;
+    let client = tidings_shared::log::client(&stack.shards().url())?;
     let mut connection = client.get_multiplexed_async_connection().await?;
     redis::cmd("CONFIG")
         .arg("SET")

@@ -134,7 +134,7 @@ async fn client_id_is_one_message_across_gateways_and_redis_loss() -> Result<()>
         );
     }
     // Redis has lost everything; PostgreSQL still knows the client id.
-    stack.redis().restart_empty().await?;
+    stack.shards().restart_empty().await?;
     let mut repeated = None;
     for _ in 0..60 {
         match other_gateway.send_as(&room, "the-id", "once").await {

@@ -14,7 +14,7 @@ async fn room_frames_take_effect_in_send_order() -> Result<()> {
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = stack.connect("alice").await?;
     // Join, 40 sends, leave, join: all of them wait, because the first needs Redis.
-    stack.redis().pause()?;
+    stack.shards().pause()?;
     alice.send_json(&json!({"type": "room:join", "room": room, "ref": "first"})).await?;
     for n in 0..40 {
         let frame = json!({"type": "message:send", "room": room, "client_id": n.to_string(), "content": n.to_string()});
@@ -24,7 +24,7 @@ async fn room_frames_take_effect_in_send_order() -> Result<()> {
     alice.send_json(&json!({"type": "room:join", "room": room, "ref": "second"})).await?;
     // When this ping is answered, the gateway has read all earlier frames.
     let pong = alice.ping().await;
-    stack.redis().resume()?;
+    stack.shards().resume()?;
     pong?;
     let (mut order, mut received, mut caught_up, mut acks) = (Vec::new(), Vec::new(), None, 0);
     while acks < 40 || caught_up.is_none() {

@@ -49,7 +49,7 @@ async fn empty_redis_continues_numbering_in_new_epoch() -> Result<()> {
     for n in 1..=5 {
         old_epoch = alice.send(&room, &n.to_string()).await?.epoch;
     }
-    stack.redis().restart_empty().await?;
+    stack.shards().restart_empty().await?;
     let ack = send_until_stored(&alice, &room, "6").await?;
     ensure!(ack.seq == 6 && ack.epoch != old_epoch, "{ack:?}");
     // The live connection continues without a gap, because all its messages are at or below the base.
@@ -93,7 +93,7 @@ async fn redis_restart_with_data_loses_no_message_and_no_cursor() -> Result<()> 
     for n in 1..=10 {
         send_until_stored(&alice, &room, &n.to_string()).await?;
         if n % 3 == 0 {
-            stack.redis().restart().await?;
+            stack.shards().restart().await?;
         }
     }
     let mut received = Vec::new();
@@ -125,7 +125,7 @@ async fn accepted_message_lost_with_redis_is_gap_and_resent_once() -> Result<()>
             matches!(bob.next_of_log(WAIT_TIMEOUT).await?, ServerFrame::Message(message) if message.seq == seq)
         );
     }
-    stack.redis().restart_empty().await?;
+    stack.shards().restart_empty().await?;
     stack.persistence(0).restart().await?;
     let again = send_until_stored(&alice, &room, "lost").await?;
     ensure!(again.seq == 2 && !again.duplicate, "{again:?}");
@@ -143,15 +143,12 @@ async fn cut_pub_sub_heals_before_later_messages() -> Result<()> {
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let (alice, bob) = (stack.connect_at(0, "alice").await?, stack.connect_at(1, "bob").await?);
     bob.join_and_catch_up(&room).await?;
-    let client = redis::Client::open(stack.redis().url())?;
-    let mut admin = client.get_multiplexed_async_connection().await?;
     let mut expected = Vec::new();
     for n in 1..=30 {
         send_until_stored(&alice, &room, &n.to_string()).await?;
         expected.push(n);
         if n % 7 == 0 {
-            let _: redis::Value =
-                redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").query_async(&mut admin).await?;
+            stack.shards().cut_pub_sub().await?;
         }
     }
     let mut received = Vec::new();
@@ -173,10 +170,10 @@ async fn redis_hang_refuses_sends_and_loses_or_doubles_nothing() -> Result<()> {
     let (alice, bob) = (stack.connect_at(0, "alice").await?, stack.connect_at(1, "bob").await?);
     bob.join_and_catch_up(&room).await?;
     send_until_stored(&alice, &room, "before").await?;
-    stack.redis().pause()?;
+    stack.shards().pause()?;
     let refused = alice.send_as(&room, "during", "during").await.err();
     alice.ping().await?;
-    stack.redis().resume()?;
+    stack.shards().resume()?;
     ensure!(refused.as_ref().is_some_and(|error| error.code() == "unavailable"), "{refused:?}");
     for text in ["during", "after"] {
         send_until_stored(&alice, &room, text).await?;
@@ -202,7 +199,8 @@ async fn stored_membership_overrides_older_redis_state() -> Result<()> {
     http.put_member(&room, "bob", "vip").await?.expect(200);
     http.remove_member(&room, "carol").await?.expect(200);
     let id = RoomId::parse(&room)?;
-    let mut redis = redis::Client::open(stack.redis().url())?.get_multiplexed_async_connection().await?;
+    let client = redis::Client::open(stack.redis_of(&room).await?.url())?;
+    let mut redis = client.get_multiplexed_async_connection().await?;
     let before: Vec<String> = redis::cmd("HGETALL").arg(keys::room(&id)).query_async(&mut redis).await?;
     http.remove_member(&room, "bob").await?.expect(200);
     http.put_member(&room, "carol", "member").await?.expect(200);
@@ -217,7 +215,7 @@ async fn stored_membership_overrides_older_redis_state() -> Result<()> {
         .ignore()
         .del(keys::tail(&id));
     let _: () = restore.query_async(&mut redis).await?;
-    stack.redis().restart().await?;
+    stack.shards().restart().await?;
     let connect = async |user| {
         for _ in 0..100 {
             if let Ok(client) = stack.connect(user).await {

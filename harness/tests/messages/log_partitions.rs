@@ -54,7 +54,7 @@ async fn partition_without_space_stops_no_other_partition() -> Result<()> {
 
 #[tokio::test]
 async fn one_notice_tells_of_the_watermarks_of_all_partitions() -> Result<()> {
-    let fixture = LogFixture::new(1000).await?;
+    let fixture = LogFixture::single().await?;
     let other = other_room(&fixture);
     let in_other = |client_id| Entry { room: &other, ..fixture.entry(client_id) };
     let session = fixture.log.session_of(&fixture.room).await?;
@@ -95,7 +95,7 @@ async fn one_notice_tells_of_the_watermarks_of_all_partitions() -> Result<()> {
 
 #[tokio::test]
 async fn watermark_key_of_a_wrong_type_stops_no_other_partition() -> Result<()> {
-    let fixture = LogFixture::new(1000).await?;
+    let fixture = LogFixture::single().await?;
     let other = other_room(&fixture);
     let here = fixture.append("a").await?;
     let there = fixture.log.append(&Entry { room: &other, ..fixture.entry("a") }).await?;

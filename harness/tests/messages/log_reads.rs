@@ -25,9 +25,9 @@ async fn fill_tail(fixture: &LogFixture) -> Result<Seq> {
 
 #[tokio::test]
 async fn appends_do_not_wait_behind_tails_and_slow_reads_fail_alone() -> Result<()> {
-    let fixture = LogFixture::new(1000).await?;
+    let fixture = LogFixture::single().await?;
     fill_tail(&fixture).await?;
-    let link = Proxy::start(fixture.redis.port()).await?;
+    let link = Proxy::start(fixture.redis.of_id(fixture.room.as_str()).await?.port()).await?;
     let client = tidings_shared::log::client(&format!("redis://127.0.0.1:{}", link.port()))?;
     let log = Log::start(
         client,

@@ -178,7 +178,7 @@ async fn huge_message_does_not_block_indexing_of_room() -> Result<()> {
              FROM generate_series(1, 100000) n; UPDATE rooms SET head_seq = 1 WHERE id = '{room}'"
         ))
         .await?;
-    stack.redis().restart_empty().await?;
+    stack.shards().restart_empty().await?;
     let begun = Instant::now();
     while alice.send(&room, "after", "needle").await?.status == 503 {
         ensure!(begun.elapsed() < WAIT_TIMEOUT, "Redis did not recover");

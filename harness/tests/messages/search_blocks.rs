@@ -106,7 +106,7 @@ async fn search_finds_the_same_as_a_scan_of_all_texts() -> Result<()> {
             .await?;
     }
     // Edits and deletes need the heads in Redis. After Redis was emptied, services read the heads from PostgreSQL.
-    stack.redis().restart_empty().await?;
+    stack.shards().restart_empty().await?;
     ensure_search_equals_scan(&alice, &model, &mut random).await?;
     index_all(&stack).await?;
     ensure_search_equals_scan(&alice, &model, &mut random).await?;

@@ -90,6 +90,45 @@ fn up_restarts_dead_processes_on_same_ports_and_down_stops_all() {
     assert_eq!(dev.status().gateways.len(), 2, "the number of gateways is remembered");
 }
 
+#[test]
+fn redis_cluster_of_up_keeps_its_data_over_down() {
+    let dev = DevSystem(Folder::new().unwrap());
+    let base = free_base().to_string();
+    let (up, port) =
+        (["up", "--detach", "--redis-cluster", "3"], ["--gateways", "1", "--port", base.as_str()]);
+    dev.run_successfully(&[up, port].concat());
+    let before = dev.status();
+    assert_eq!((before.redis_nodes.len(), before.redis_pid), (6, None));
+    assert!(before.redis_url.starts_with("redis+cluster://127.0.0.1:"), "{}", before.redis_url);
+    let plan = dev.run_successfully(&["redis", "plan"]);
+    assert_eq!(plan.lines().count(), 3, "three masters and no moves: {plan}");
+    dev.run_successfully(&["redis", "move"]);
+    let run_at_owner = |command: &[&str]| {
+        let port = before.redis_nodes[0].address.rsplit_once(':').unwrap().1;
+        let output = Command::new("redis-cli").args(["-c", "-p", port]).args(command).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(run_at_owner(&["SET", "{07}:kept", "yes"]), "OK");
+
+    dev.run_successfully(&["down"]);
+    for node in &before.redis_nodes {
+        assert!(!is_alive(node.pid.unwrap()));
+    }
+    dev.run_successfully(&["up", "--detach"]);
+    assert_eq!(run_at_owner(&["GET", "{07}:kept"]), "yes");
+    let after = dev.status();
+    let addresses = |status: &Status| -> Vec<String> {
+        status.redis_nodes.iter().map(|node| node.address.clone()).collect()
+    };
+    assert_eq!(addresses(&after), addresses(&before));
+
+    // The single Redis takes over, and the cluster is stopped.
+    dev.run_successfully(&["up", "--detach", "--redis-cluster", "0"]);
+    let single = dev.status();
+    assert!(single.redis_nodes.is_empty() && single.redis_pid.is_some());
+    assert!(after.redis_nodes.iter().all(|node| !is_alive(node.pid.unwrap())));
+}
+
 /// A stand-in for the demo's server: it is healthy, and returns its environment.
 const DEMO_SERVER: &str = r#"import http from "node:http";
 const port = Number(process.argv[process.argv.indexOf("--port") + 1]);

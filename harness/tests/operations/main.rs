@@ -16,6 +16,7 @@ mod play;
 mod proxy;
 mod readme;
 mod redis_cluster;
+mod redis_sentinel;
 mod release;
 mod servers;
 mod telemetry;

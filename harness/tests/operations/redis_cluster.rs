@@ -1,11 +1,11 @@
 //! The Redis Cluster of tests: slots move, masters are replaced, and the parser of the services agrees with the cluster.
-//! `./dev redis plan` plans moves for it.
+//! `./dev redis plan` plans moves for it, and `./dev redis move` moves partitions.
 
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use tidings_harness::folder::Folder;
-use tidings_harness::redis::RedisCluster;
+use tidings_harness::redis::{RedisCluster, RedisLayout, Shards};
 use tidings_shared::log::{
     keys::Partition,
     shard_map::{ShardMap, slot_of},
@@ -40,15 +40,21 @@ async fn map(cluster: &RedisCluster, node: usize) -> Result<ShardMap> {
     Ok(ShardMap::parse(&answer, "127.0.0.1")?)
 }
 
-/// The moves that `./dev redis plan` prints, as partitions and numbers of new masters.
-fn planned_moves(cluster: &RedisCluster, folder: &Folder) -> Result<Vec<(u16, usize)>> {
+/// Calls `./dev redis` for a cluster, and returns the output.
+fn dev_redis(cluster: &RedisCluster, folder: &Folder, arguments: &[&str]) -> Result<String> {
     let output = Command::new(env!("CARGO_BIN_EXE_tidings-dev"))
         .arg("--folder")
         .arg(folder.path())
-        .args(["redis", "plan", "--redis-url", &cluster.node(0).url()])
+        .args(["redis", "--redis-url", &cluster.node(0).url()])
+        .args(arguments)
         .output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout)?;
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// The moves that `./dev redis plan` prints, as partitions and numbers of new masters.
+fn planned_moves(cluster: &RedisCluster, folder: &Folder) -> Result<Vec<(u16, usize)>> {
+    let text = dev_redis(cluster, folder, &["plan"])?;
     let moves = text.lines().filter_map(|line| line.split_once(" -> "));
     let parse = |(step, to): (&str, &str)| -> Result<(u16, usize)> {
         let partition: u16 = step.split_ascii_whitespace().nth(1).context("a partition")?.parse()?;
@@ -161,14 +167,37 @@ async fn planned_moves_give_each_master_an_equal_share() -> Result<()> {
             owned.push(partition.0);
         }
     }
-    for partition in owned.into_iter().take(2) {
-        cluster.move_slot(partition, (from + 1) % 3).await?;
-    }
+    set(&cluster, from, 1).await?;
+    let to = (from + 1) % 3;
+    let address = format!("127.0.0.1:{}", cluster.node(to).port());
+    let number = PARTITION.to_string();
+    dev_redis(&cluster, &folder, &["move", "--partition", &number, "--to", &address])?;
+    ensure!(cluster.master_of(PARTITION).await? == to && get(&cluster, to).await? == Some(1));
+    let other = owned.into_iter().find(|partition| *partition != PARTITION).context("a second partition")?;
+    cluster.move_slot(other, to).await?;
     let moves = planned_moves(&cluster, &folder)?;
     ensure!((1..=2).contains(&moves.len()), "{moves:?}");
+    dev_redis(&cluster, &folder, &["move"])?;
     for (partition, to) in moves {
-        cluster.move_slot(partition, to).await?;
+        ensure!(cluster.master_of(partition).await? == to);
     }
     ensure!(planned_moves(&cluster, &folder)?.is_empty(), "the shares are equal again");
+    Ok(())
+}
+
+#[tokio::test]
+async fn emptied_cluster_keeps_its_slots_and_loses_its_keys() -> Result<()> {
+    let folder = Folder::new()?;
+    let layout = RedisLayout::Cluster { masters: 3, replicas_per_master: 0 };
+    let shards = Shards::start_in(folder.path(), layout).await?;
+    let owner = shards.of_partition(PARTITION).await?.port();
+    let (mut write, mut read) = (redis::cmd("SET"), redis::cmd("GET"));
+    shards.command::<()>(write.arg(key(0)).arg(1)).await?;
+    read.arg(key(0));
+    shards.restart().await?;
+    ensure!(shards.command::<Option<usize>>(&read).await? == Some(1), "a restart keeps the data");
+    shards.restart_empty().await?;
+    ensure!(shards.command::<Option<usize>>(&read).await?.is_none());
+    ensure!(shards.of_partition(PARTITION).await?.port() == owner);
     Ok(())
 }

@@ -116,7 +116,7 @@ async fn delete_room(stack: &Stack, room: &str) -> Result<()> {
     stack.database().query(&delete).await?;
     let mut forget = redis::cmd("DEL");
     forget.arg(keys::room(&RoomId::parse(room)?)).arg(keys::tail(&RoomId::parse(room)?));
-    stack.redis().command::<()>(&forget).await
+    stack.shards().command::<()>(&forget).await
 }
 
 /// Waits until the only subscription of the gateway was ended because its room does not exist.
@@ -161,7 +161,7 @@ async fn live_subscription_of_missing_room_ends() -> Result<()> {
     let hint = format!("1\x1f1\x1f1000\x1f0\x1f{room}\x1fmessage:new\x1falice\x1f\x1f\x1f\x1f\x1f\n{{}}");
     let mut publish = redis::cmd("PUBLISH");
     publish.arg(keys::room(&RoomId::parse(&room)?)).arg(hint);
-    stack.redis().command::<()>(&publish).await?;
+    stack.shards().command::<()>(&publish).await?;
     ensure_subscription_ended(&stack, &bob, &room).await?;
     bob.ping().await?;
     Ok(())

@@ -115,7 +115,7 @@ async fn conditional_append_is_refused_after_relevant_change() -> Result<()> {
     ensure!(change("bob", "guest", KnownMemberships::User(Seq(2))).await == Ok(Seq(4)));
     // If the marks are lost with the room's hash, a change must be decided on everything up to the base.
     log.until_head(&stack, 4).await?;
-    stack.redis().restart_empty().await?;
+    stack.shards().restart_empty().await?;
     let begun = std::time::Instant::now();
     while let Err(error) = log.append("m5").await {
         ensure!(begun.elapsed() < WAIT_TIMEOUT, "{error:?}");

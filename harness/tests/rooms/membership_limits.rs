@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tidings_harness::Stack;
+use tidings_harness::{Stack, redis::RedisLayout};
 
 #[tokio::test]
 async fn full_room_refuses_joins_until_member_leaves() -> Result<()> {
@@ -160,7 +160,8 @@ async fn hset_calls(stack: &Stack) -> Result<u64> {
 
 #[tokio::test]
 async fn join_of_mine_beyond_200_rooms_does_not_write_cache() -> Result<()> {
-    let stack = Stack::builder().gateway_env("TIDINGS_JOINS_PER_SECOND", 1000).start().await?;
+    let one_redis = Stack::builder().redis(RedisLayout::Single);
+    let stack = one_redis.gateway_env("TIDINGS_JOINS_PER_SECOND", 1000).start().await?;
     for _ in 0..220 {
         stack.http("alice").new_room(&[]).await?;
     }
@@ -173,13 +174,13 @@ async fn join_of_mine_beyond_200_rooms_does_not_write_cache() -> Result<()> {
     // The first join seeds the rooms and fills the cache.
     join().await?;
     let cached = redis::cmd("HLEN").arg("rooms:{alice}").to_owned();
-    ensure!(stack.redis().command::<u64>(&cached).await? == 221);
+    ensure!(stack.shards().command::<u64>(&cached).await? == 221);
     // Other tasks, such as the renewal of the node lease, may also write.
     let written = join().await?;
     ensure!(written < 50, "{written} HSET calls although the memberships are cached");
-    stack.redis().command::<()>(redis::cmd("DEL").arg("rooms:{alice}")).await?;
+    stack.shards().command::<()>(redis::cmd("DEL").arg("rooms:{alice}")).await?;
     let written = join().await?;
     ensure!(written < 50, "{written} HSET calls to fill the cache");
-    ensure!(stack.redis().command::<u64>(&cached).await? == 221);
+    ensure!(stack.shards().command::<u64>(&cached).await? == 221);
     Ok(())
 }

@@ -126,7 +126,7 @@ async fn committed_change_is_announced_by_next_writer_after_crash() -> Result<()
     let (alice, id) = (stack.http("alice"), room.room.clone());
     let adding = tokio::spawn(async move { alice.put_member(id.as_str(), "carol", "member").await });
     stack.database().until_blocked().await?;
-    stack.redis().pause()?;
+    stack.shards().pause()?;
     held.await?;
     let is_there =
         format!("SELECT count(*) FROM members WHERE room_id = '{}' AND user_id = 'carol'", room.room);
@@ -134,7 +134,7 @@ async fn committed_change_is_announced_by_next_writer_after_crash() -> Result<()
     // The writer crashes now.
     stack.persistence(0).kill();
     ensure!(!adding.await?.is_ok_and(|answer| answer.status == 200), "answered before the announcement");
-    stack.redis().resume()?;
+    stack.shards().resume()?;
     ensure!(channel.is_silent(), "announced before the crash");
     stack.persistence(0).restart().await?;
     let added = channel.next_frame().await?;

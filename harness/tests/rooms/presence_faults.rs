@@ -127,7 +127,7 @@ async fn empty_redis_restores_online_users_and_last_seen() -> Result<()> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 
-    stack.redis().restart_empty().await?;
+    stack.shards().restart_empty().await?;
     let timeout = Duration::from_secs(30);
     let deadline = Instant::now() + timeout;
     while get_presence(&alice, "bob").await.is_err() {
@@ -159,11 +159,11 @@ async fn status_set_during_redis_hang_is_published_after_it() -> Result<()> {
     let alice = connect_watcher(&stack, 0, &room).await?;
     let bob = stack.connect_at(1, "bob").await?;
     expect_update(&alice, "bob", "online", UPDATE_TIMEOUT).await?;
-    stack.redis().pause()?;
+    stack.shards().pause()?;
     // The gateway answers the command at once, and publishes the status when Redis is back.
     set_status(&bob, "away").await?;
     tokio::time::sleep(Duration::from_secs(6)).await;
-    stack.redis().resume()?;
+    stack.shards().resume()?;
     wait_for_status(&alice, "bob", "away", Duration::from_secs(20)).await?;
     Ok(())
 }
@@ -175,13 +175,11 @@ async fn presence_missed_during_pub_sub_cut_is_delivered_after_it() -> Result<()
     let alice = connect_watcher(&stack, 0, &room).await?;
     let bob = stack.connect_at(1, "bob").await?;
     expect_update(&alice, "bob", "online", UPDATE_TIMEOUT).await?;
-    let client = redis::Client::open(stack.redis().url())?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
     // No pub/sub message arrives for two seconds: each pub/sub connection is cut as soon as it exists.
     let cut_until = Instant::now() + Duration::from_secs(2);
     let mut sent = false;
     while Instant::now() < cut_until {
-        redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").exec_async(&mut connection).await?;
+        stack.shards().cut_pub_sub().await?;
         if !sent && cut_until - Instant::now() < Duration::from_millis(1500) {
             set_status(&bob, "away").await?;
             sent = true;

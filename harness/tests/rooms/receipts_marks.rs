@@ -45,7 +45,7 @@ impl MarksSetup {
         let room = RoomLog::new(&stack, 10_000).await?;
         let bob = UserId::parse("bob")?;
         let (publish, messages) = mpsc::unbounded_channel();
-        let redis = tidings_shared::log::client(&stack.redis().url())?;
+        let redis = tidings_shared::log::client(&stack.shards().url())?;
         let subscriber = Subscriber::start(room.log.map_watch().clone(), redis, move |event| {
             if let Event::Messages(messages) = event {
                 for (channel, payload) in messages {
@@ -279,7 +279,7 @@ async fn marks_of_lost_epoch_block_no_later_marks() -> Result<()> {
     setup.set_marks(&[("read", "bob", 3)]).await?;
     let kept: Vec<String> =
         setup.room.redis(redis::cmd("HGETALL").arg(keys::marks(&setup.room.room))).await?;
-    setup.stack.redis().restart_empty().await?;
+    setup.stack.shards().restart_empty().await?;
     setup.room.send("4").await?;
     // Simulates a failover to a replica that still has these marks, although their records are lost.
     setup.stack.database().query("UPDATE members SET read_seq = 1").await?;
@@ -327,7 +327,7 @@ async fn user_id_with_json_characters_is_published_unchanged() -> Result<()> {
     let accepted = room.log.append(&message).await?;
     let mark = ReadMark { user: UserId::parse(odd)?, seq: Seq(1), delivered: false };
     let (publish, mut published) = mpsc::unbounded_channel();
-    let redis = tidings_shared::log::client(&stack.redis().url())?;
+    let redis = tidings_shared::log::client(&stack.shards().url())?;
     let subscriber = Subscriber::start(room.log.map_watch().clone(), redis, move |event| {
         if let Event::Messages(messages) = event {
             messages.for_each(|(_, payload)| drop(publish.send(payload.to_vec())));

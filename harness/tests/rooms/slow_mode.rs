@@ -176,7 +176,7 @@ async fn ensure_slow_mode_survives(restart: impl AsyncFn(&Stack, &str) -> Result
 
 #[tokio::test]
 async fn slow_mode_holds_after_redis_lost_everything() -> Result<()> {
-    ensure_slow_mode_survives(async |stack, _| stack.redis().restart_empty().await).await
+    ensure_slow_mode_survives(async |stack, _| stack.shards().restart_empty().await).await
 }
 
 #[tokio::test]
@@ -184,8 +184,8 @@ async fn seed_repairs_slow_mode_that_previous_version_overwrote() -> Result<()> 
     ensure_slow_mode_survives(async |stack, room| {
         let mut archived = redis::cmd("HSET");
         archived.arg(keys::room(&RoomId::parse(room)?)).arg("archived").arg("0");
-        stack.redis().command::<usize>(&archived).await?;
-        stack.redis().restart().await
+        stack.shards().command::<usize>(&archived).await?;
+        stack.shards().restart().await
     })
     .await
 }

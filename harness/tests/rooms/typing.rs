@@ -177,7 +177,7 @@ async fn typing_in_rooms_of_locked_partitions_delays_no_others() -> Result<()> {
     let hold = hold(&stack, &rows, 9.0).await?;
     // Rooms without their hashes in Redis must be seeded again.
     for room in locked.values() {
-        stack.redis().command::<()>(redis::cmd("DEL").arg(keys::room(&RoomId::parse(room)?))).await?;
+        stack.shards().command::<()>(redis::cmd("DEL").arg(keys::room(&RoomId::parse(room)?))).await?;
     }
     for room in locked.values() {
         bob.send_json(&typing_frame(room, true)).await?;

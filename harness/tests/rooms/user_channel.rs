@@ -25,11 +25,6 @@ async fn connect_redis(stack: &Stack) -> Result<RedisConnection> {
     Ok(RedisConnection::new(connection, Layout::Single))
 }
 
-async fn cut_pub_sub(stack: &Stack) -> Result<()> {
-    let mut redis = connect_redis(stack).await?;
-    Ok(redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").query_async(&mut redis).await?)
-}
-
 async fn subscriber_count(stack: &Stack, user: &str) -> Result<u64> {
     let mut redis = connect_redis(stack).await?;
     let channel = format!("user:{user}");
@@ -132,7 +127,7 @@ async fn missed_rooms_change_is_sent_after_resubscription() -> Result<()> {
     // Simulates a lost notice: only the version shows the change.
     let users = [UserId::parse("bob")?];
     tidings_shared::membership::invalidate(&mut connect_redis(&stack).await?, &users).await?;
-    cut_pub_sub(&stack).await?;
+    stack.shards().cut_pub_sub().await?;
     let version = stack.http("bob").my_rooms("").await?.expect(200).body["rooms_version"].clone();
     for bob in &bobs {
         let changed = next_frame(bob, "rooms:changed").await?;
@@ -143,7 +138,7 @@ async fn missed_rooms_change_is_sent_after_resubscription() -> Result<()> {
     }
     expect_no_frame(&carol, "rooms:changed").await?;
     // The change is sent once: a later cut sends nothing.
-    cut_pub_sub(&stack).await?;
+    stack.shards().cut_pub_sub().await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     expect_no_frame(&bobs[0], "rooms:changed").await
 }
@@ -179,7 +174,7 @@ async fn missed_block_takes_effect_after_resubscription() -> Result<()> {
     stack.database().query("UPDATE users SET blocked = true WHERE id = 'mallory'").await?;
     let mallory = UserId::parse("mallory")?;
     tidings_shared::membership::invalidate_account(&mut connect_redis(&stack).await?, &mallory).await?;
-    cut_pub_sub(&stack).await?;
+    stack.shards().cut_pub_sub().await?;
     for device in &devices {
         let closed = tokio::time::timeout(BLOCK_DEADLINE, device.until_closed()).await??;
         ensure!(closed.code == Some(4403), "{closed:?}");
@@ -196,7 +191,7 @@ async fn block_during_repeated_pub_sub_cuts_takes_effect() -> Result<()> {
         let device = stack.connect(&user).await?;
         let (blocked, cut) = tokio::join!(
             async { admin_http(&stack).put_user(&user, json!({"blocked": true})).await },
-            cut_pub_sub(&stack)
+            stack.shards().cut_pub_sub()
         );
         blocked?.expect(200);
         cut?;
@@ -301,7 +296,7 @@ async fn connect_during_pub_sub_cut_succeeds_and_misses_nothing() -> Result<()> 
     let mut redis = connect_redis(&stack).await?;
     for round in 0..10 {
         let user = format!("bob-{round}");
-        let (connected, cut) = tokio::join!(stack.connect(&user), cut_pub_sub(&stack));
+        let (connected, cut) = tokio::join!(stack.connect(&user), stack.shards().cut_pub_sub());
         let (device, ()) = (connected?, cut?);
         stack.http("alice").put_member(&room, &user, "member").await?.expect(200);
         // The user gets one of these two frames, no matter at which moment the cut comes.
@@ -327,7 +322,7 @@ async fn new_epoch_is_announced_to_many_users_over_time() -> Result<()> {
     for n in 0..USERS {
         clients.push(stack.connect(&format!("user-{n}")).await?);
     }
-    stack.redis().restart().await?;
+    stack.shards().restart().await?;
     let announced = clients.iter().map(async |client| {
         let changed = next_frame(client, "rooms:changed").await?;
         ensure!(changed["rooms_version"] != json!(client.connected().rooms_version), "{changed}");

@@ -26,7 +26,7 @@ pub struct UserChannel {
 impl UserChannel {
     pub async fn subscribe(stack: &Stack, user: &str) -> Result<Self> {
         let (sender, notices) = unbounded_channel();
-        let redis = tidings_shared::log::client(&stack.redis().url())?;
+        let redis = tidings_shared::log::client(&stack.shards().url())?;
         let subscriber = Subscriber::start(MapWatch::start(redis.clone()), redis, move |event| {
             if let Event::Messages(messages) = event {
                 for (_, payload) in messages {

@@ -83,8 +83,7 @@ pub async fn new_room_with(stack: &Stack, owner: &str, members: &[(&str, &str)])
 
 /// Archives a room in Redis, as the append script does.
 pub async fn archive(stack: &Stack, room: &str) -> Result<()> {
-    let client = redis::Client::open(stack.redis().url())?;
     let key = tidings_shared::log::keys::room(&tidings_shared::ids::RoomId::parse(room)?);
-    let mut connection = client.get_multiplexed_async_connection().await?;
-    Ok(redis::cmd("HSET").arg(key).arg("archived").arg("1").query_async(&mut connection).await?)
+    let mut command = redis::cmd("HSET");
+    stack.shards().command(command.arg(key).arg("archived").arg("1")).await
 }

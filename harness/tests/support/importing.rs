@@ -29,7 +29,7 @@ pub fn write_lines(stack: &Stack, name: &str, lines: impl IntoIterator<Item = Va
 pub async fn run_import(stack: &Stack, path: &PathBuf, arguments: &[&str]) -> Result<Output> {
     let mut command = tokio::process::Command::new(node::program("tidings-persistence")?);
     command.arg("import").arg(path).args(arguments);
-    command.args(["--database-url", stack.database().url(), "--redis-url", &stack.redis().url()]);
+    command.args(["--database-url", stack.database().url(), "--redis-url", &stack.shards().services_url()]);
     Ok(command.output().await?)
 }
 

@@ -19,7 +19,7 @@ pub async fn allow_tea(stack: &Stack) -> Result<()> {
 pub async fn run_dead_letter_command(stack: &Stack, arguments: &[&str]) -> Result<Output> {
     let mut command = tokio::process::Command::new(node::program("tidings-persistence")?);
     command.arg("dead-letter").args(arguments);
-    command.args(["--database-url", stack.database().url(), "--redis-url", &stack.redis().url()]);
+    command.args(["--database-url", stack.database().url(), "--redis-url", &stack.shards().services_url()]);
     Ok(command.output().await?)
 }
 

@@ -1,4 +1,5 @@
-//! A room log on a real Redis with a scripted authority in place of PostgreSQL, so that a test chooses each answer.
+//! A room log on a real Redis or cluster, with a scripted authority in place of PostgreSQL, so that a test chooses each
+//! answer.
 
 use std::{
     collections::HashMap,
@@ -9,8 +10,9 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
-use tidings_harness::redis::Redis;
+use anyhow::{Context, Result};
+use tidings_harness::folder::Folder;
+use tidings_harness::redis::{RedisCluster, RedisLayout, Shards};
 use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     log::{
@@ -26,7 +28,11 @@ use tidings_shared::{
 #[derive(Default)]
 pub struct ScriptedAuthority {
     log: OnceLock<Weak<Log>>,
+    redis: OnceLock<Weak<Shards>>,
+    /// The processes for which epochs were opened. Epoch 1 is the first.
     pub run_ids: Mutex<Vec<String>>,
+    /// The epoch of each partition for which one was opened.
+    epochs: Mutex<HashMap<Partition, Epoch>>,
     /// The answers to look-ups, by client id.
     pub known: Mutex<HashMap<String, KnownClientId>>,
     pub look_ups: Mutex<usize>,
@@ -53,12 +59,17 @@ impl Authority for ScriptedAuthority {
         if self.unavailable.load(Ordering::Relaxed) {
             return Err(AuthorityError::Unavailable("unavailable".to_owned()));
         }
-        let mut run_ids = self.run_ids.lock().unwrap();
-        if run_ids.last().is_none_or(|last| last != run_id) {
-            run_ids.push(run_id.to_owned());
+        let redis = self.redis.get().and_then(Weak::upgrade).expect("set before use");
+        let unavailable = |error: anyhow::Error| AuthorityError::Unavailable(error.to_string());
+        let mut marked = match redis.cluster() {
+            Some(cluster) => Some(MarkedNode::find(cluster, run_id, partitions).await.map_err(unavailable)?),
+            None => None,
+        };
+        let opened = self.epochs_at(run_id, partitions, marked.as_ref());
+        if let Some(node) = &mut marked {
+            node.write_marks(&opened).await.map_err(unavailable)?;
         }
-        let opened = OpenedEpoch { epoch: Epoch(run_ids.len() as u64), age: Duration::ZERO };
-        Ok(partitions.iter().map(|partition| (*partition, opened)).collect())
+        Ok(opened)
     }
 
     async fn seed(&self, epoch: Epoch, rooms: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError> {
@@ -112,12 +123,83 @@ impl Authority for ScriptedAuthority {
     }
 }
 
+impl ScriptedAuthority {
+    /// The epochs of the partitions that the process serves. Partitions that had another process, or whose mark is
+    /// another one, get a new epoch.
+    fn epochs_at(
+        &self,
+        run_id: &str,
+        partitions: &[Partition],
+        node: Option<&MarkedNode>,
+    ) -> Vec<(Partition, OpenedEpoch)> {
+        let (mut run_ids, mut epochs) = (self.run_ids.lock().unwrap(), self.epochs.lock().unwrap());
+        let is_served = |partition: &Partition| node.is_none_or(|node| node.marks.contains_key(partition));
+        let served: Vec<Partition> = partitions.iter().copied().filter(is_served).collect();
+        let continues = |partition: &Partition| {
+            epochs.get(partition).is_some_and(|epoch| {
+                run_ids.get(epoch.0 as usize - 1).is_some_and(|id| id == run_id)
+                    && node.is_none_or(|node| node.marks[partition] == Some(epoch.0))
+            })
+        };
+        let ended: Vec<Partition> =
+            served.iter().copied().filter(|partition| !continues(partition)).collect();
+        if !ended.is_empty() {
+            run_ids.push(run_id.to_owned());
+            epochs.extend(ended.into_iter().map(|partition| (partition, Epoch(run_ids.len() as u64))));
+        }
+        let opened = |partition| OpenedEpoch { epoch: epochs[&partition], age: Duration::ZERO };
+        served.into_iter().map(|partition| (partition, opened(partition))).collect()
+    }
+}
+
+/// A node of a cluster, and the epochs in the marks of the partitions that it serves. Persistence reads and writes these
+/// marks in a cluster.
+struct MarkedNode {
+    connection: redis::aio::MultiplexedConnection,
+    marks: HashMap<Partition, Option<u64>>,
+}
+
+impl MarkedNode {
+    async fn find(cluster: &RedisCluster, run_id: &str, partitions: &[Partition]) -> Result<Self> {
+        for node in cluster.nodes() {
+            let server: Result<redis::InfoDict> = node.command(redis::cmd("INFO").arg("server")).await;
+            // Another node may be down.
+            let Ok(server) = server else { continue };
+            if server.get::<String>("run_id").as_deref() != Some(run_id) {
+                continue;
+            }
+            let client = redis::Client::open(node.url())?;
+            let (mut connection, mut marks) =
+                (client.get_multiplexed_async_connection().await?, HashMap::new());
+            for partition in partitions {
+                let mark = redis::cmd("GET").arg(partition.epoch_mark()).query_async(&mut connection).await;
+                // A node refuses keys of partitions that it does not serve.
+                if let Ok(mark) = mark {
+                    marks.insert(*partition, mark);
+                }
+            }
+            return Ok(Self { connection, marks });
+        }
+        anyhow::bail!("no node has the run_id {run_id}")
+    }
+
+    async fn write_marks(&mut self, opened: &[(Partition, OpenedEpoch)]) -> Result<()> {
+        for (partition, opened) in opened {
+            let mut write = redis::cmd("SET");
+            write.arg(partition.epoch_mark()).arg(opened.epoch.0);
+            write.exec_async(&mut self.connection).await?;
+        }
+        Ok(())
+    }
+}
+
 pub struct LogFixture {
-    pub redis: Redis,
+    pub redis: Arc<Shards>,
     pub authority: Arc<ScriptedAuthority>,
     pub log: Arc<Log>,
     pub room: RoomId,
     pub alice: UserId,
+    _folder: Folder,
 }
 
 impl LogFixture {
@@ -130,12 +212,26 @@ impl LogFixture {
     }
 
     pub async fn with_limits(limits: LogLimits) -> Result<Self> {
-        let redis = Redis::start().await?;
+        Self::start(limits, RedisLayout::from_environment()?).await
+    }
+
+    /// A log on one Redis, also if the environment asks for a cluster.
+    pub async fn single() -> Result<Self> {
+        let max_backlog_bytes = LogLimits::DEFAULT_BACKLOG_BYTES;
+        let limits = LogLimits { max_backlog_records: 1000, max_backlog_bytes };
+        Self::start(limits, RedisLayout::Single).await
+    }
+
+    async fn start(limits: LogLimits, layout: RedisLayout) -> Result<Self> {
+        let folder = Folder::new()?;
+        let redis = Arc::new(Shards::start_in(folder.path(), layout).await?);
         let authority = Arc::new(ScriptedAuthority::default());
+        authority.redis.set(Arc::downgrade(&redis)).ok().context("set once")?;
         let client = tidings_shared::log::client(&redis.url())?;
         let log = Log::start(client, authority.clone(), limits);
         authority.log.set(Arc::downgrade(&log)).expect("set once");
-        Ok(Self { redis, authority, log, room: RoomId::parse("r")?, alice: UserId::parse("alice")? })
+        let (room, alice) = (RoomId::parse("r")?, UserId::parse("alice")?);
+        Ok(Self { redis, authority, log, room, alice, _folder: folder })
     }
 
     pub fn entry(&self, client_id: &str) -> Entry<'_> {

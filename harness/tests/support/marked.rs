@@ -87,7 +87,7 @@ pub async fn create_data(stack: &Stack) -> Result<Vec<String>> {
         .await?;
     let mut job = tokio::process::Command::new(node::program("tidings-persistence")?);
     job.args(["retain", "--older-than", "1d", "--archive", "--database-url", stack.database().url()]);
-    ensure!(job.args(["--redis-url", &stack.redis().url()]).output().await?.status.success());
+    ensure!(job.args(["--redis-url", &stack.shards().services_url()]).output().await?.status.success());
     // In each of three rooms, one of mallory's messages becomes a dead letter: a room with other data of mallory, a
     // room without, and a room that she has left.
     let (refused, gone) = (alice.new_room(&["mallory"]).await?, alice.new_room(&["mallory"]).await?);

@@ -43,7 +43,7 @@ impl RoomLog {
         let urls: Vec<String> = stack.persistence_nodes().iter().map(|node| node.internal()).collect();
         let secret = SecretString::from(stack.internal_secret().to_owned());
         let authority = Arc::new(InternalClient::new(&urls, secret)?);
-        let redis = tidings_shared::log::client(&stack.redis().url())?;
+        let redis = tidings_shared::log::client(&stack.shards().url())?;
         let log = Log::start(
             redis.clone(),
             authority,

@@ -32,13 +32,15 @@ async fn table_rows(stack: &Stack) -> Result<Vec<(String, String)>> {
 }
 
 async fn key_values(stack: &Stack) -> Result<Vec<(String, String)>> {
-    let client = redis::Client::open(stack.redis().url())?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
-    let names: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query_async(&mut connection).await?;
     let mut held = Vec::new();
-    for name in names {
-        let text = value_text(&mut connection, &name).await?;
-        held.push((format!("redis {}", String::from_utf8_lossy(&name)), text));
+    for node in stack.shards().nodes() {
+        let client = redis::Client::open(node.url())?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        let names: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query_async(&mut connection).await?;
+        for name in names {
+            let text = value_text(&mut connection, &name).await?;
+            held.push((format!("redis {}", String::from_utf8_lossy(&name)), text));
+        }
     }
     Ok(held)
 }

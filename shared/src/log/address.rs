@@ -1,10 +1,17 @@
-//! Creates a Redis client for a URL, without connecting. The URL may ask for TLS and contain a user and a password. The
-//! client sets TCP_NODELAY, so that the network does not delay pipelined commands.
+//! Creates a Redis client for a URL, without connecting. The URL may ask for TLS, contain a user and a password, and name
+//! several nodes of a cluster, or Sentinels. The client sets TCP_NODELAY, so that the network does not delay pipelined
+//! commands.
 
-use std::{ops::Deref, sync::Arc};
+mod split_url;
+
+use std::{
+    ops::Deref,
+    sync::{Arc, atomic::AtomicUsize},
+};
 
 use redis::{
-    ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, TlsCertificates, io::tcp::TcpSettings,
+    ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, RedisError, TlsCertificates,
+    io::tcp::TcpSettings,
 };
 use rustls::{
     ClientConfig, RootCertStore,
@@ -13,6 +20,11 @@ use rustls::{
 
 use super::shard_map::NodeAddress;
 use crate::{problem::Problem, tls};
+use split_url::{FORMS, HostKind, SplitUrl};
+
+/// The host of a client whose master only Sentinels know. The name never has an address (RFC 2606), so a connection
+/// without the address of the master fails, and no Sentinel gets the password of Redis.
+const UNKNOWN_MASTER: &str = "master-of-sentinels.invalid";
 
 /// A Redis client with its TLS settings. The pub/sub connection is opened without the Redis crate, so it needs the
 /// settings, and the crate does not expose its own.
@@ -20,6 +32,36 @@ use crate::{problem::Problem, tls};
 pub struct RedisClient {
     redis: redis::Client,
     tls: Option<Arc<ClientConfig>>,
+    source: MasterSource,
+}
+
+/// Where the addresses of the masters come from.
+#[derive(Debug, Clone)]
+pub enum MasterSource {
+    /// The client's own address, of a single Redis or of a node of a cluster.
+    OwnAddress,
+    /// These nodes, which must belong to one cluster. The first one is the client's own address.
+    Cluster(Arc<[NodeAddress]>),
+    /// Sentinels. The client's own address leads nowhere.
+    Sentinels(Arc<Sentinels>),
+}
+
+/// Sentinels, and the name of the master whose address they know.
+#[derive(Debug)]
+pub struct Sentinels {
+    /// At least one.
+    pub clients: Vec<RedisClient>,
+    pub master_name: String,
+    /// The index of the Sentinel that answered last, which is asked first.
+    pub(super) last_answered: AtomicUsize,
+}
+
+/// User, password and certificate authorities (PEM) for Sentinels.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SentinelAccess<'a> {
+    pub user: Option<&'a str>,
+    pub password: Option<&'a str>,
+    pub authorities: Option<&'a [u8]>,
 }
 
 impl RedisClient {
@@ -29,7 +71,7 @@ impl RedisClient {
             tls::install_provider();
             ClientConfig::builder().with_root_certificates(roots()).with_no_client_auth().into()
         });
-        Self { redis, tls }
+        Self { redis, tls, source: MasterSource::OwnAddress }
     }
 
     /// The address to which the client connects. A Unix socket has its path as host, and port 0.
@@ -59,12 +101,18 @@ impl RedisClient {
         }
         // Fails only for a text that is not a URL, and this is not a text.
         let redis = redis::Client::open(info.set_addr(addr)).unwrap_or_else(|_| self.redis.clone());
-        Self { redis, tls: self.tls.clone() }
+        Self { redis, tls: self.tls.clone(), source: MasterSource::OwnAddress }
     }
 
     /// The settings of a TLS connection to the client's address, or `None` if the address does not use TLS.
     pub(super) fn tls(&self) -> Option<&Arc<ClientConfig>> {
         self.tls.as_ref()
+    }
+
+    /// Where the addresses of the masters come from.
+    #[must_use]
+    pub fn source(&self) -> &MasterSource {
+        &self.source
     }
 }
 
@@ -80,8 +128,8 @@ fn public_roots() -> RootCertStore {
     RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
 }
 
-/// Creates a client for a Redis URL. With TLS the client trusts the public certificate authorities. Fails if the URL is
-/// malformed.
+/// Creates a client for a Redis URL with one host. With TLS the client trusts the public certificate authorities. Fails
+/// if the URL is malformed.
 pub fn client(url: &str) -> Result<RedisClient, RedisError> {
     let redis = redis::Client::open(with_client_options(url.into_connection_info()?))?;
     Ok(RedisClient::new(redis, public_roots))
@@ -93,18 +141,19 @@ pub fn client_with(
     url: &str,
     password: Option<&str>,
     authorities: Option<&[u8]>,
+    sentinel: SentinelAccess<'_>,
 ) -> Result<RedisClient, Problem> {
-    const URL: &str = "is not a URL that Redis clients take: redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]";
     let invalid_url = |why| Problem::new("redis-url", why);
-    let invalid_authorities = |why| Err(Problem::new("redis-ca-file", why));
-    let mut address = url.into_connection_info().map_err(|_| invalid_url(URL))?;
-    let uses_tls = match address.addr() {
-        ConnectionAddr::TcpTls { insecure: true, .. } => {
+    let SplitUrl { kind, urls } = SplitUrl::parse(url).map_err(invalid_url)?;
+    let mut addresses = Vec::with_capacity(urls.len());
+    for url in &urls {
+        let address = url.as_str().into_connection_info().map_err(|_| invalid_url(FORMS))?;
+        if matches!(address.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
             return Err(invalid_url("ends with #insecure: TLS does not protect if the name is not verified"));
         }
-        ConnectionAddr::TcpTls { .. } => true,
-        _ => false,
-    };
+        addresses.push(address);
+    }
+    let mut address = addresses.first().ok_or_else(|| invalid_url(FORMS))?.clone();
     if let Some(password) = password {
         let settings = address.redis_settings().clone();
         if settings.password().is_some() {
@@ -112,10 +161,103 @@ pub fn client_with(
         }
         address = address.set_redis_settings(settings.set_password(password));
     }
+    let source = match kind {
+        HostKind::Any => MasterSource::OwnAddress,
+        HostKind::ClusterNode if address.redis_settings().db() != 0 => {
+            return Err(invalid_url("names a database, but a cluster has only database 0"));
+        }
+        HostKind::ClusterNode => {
+            let nodes: Option<Arc<[_]>> = addresses.iter().map(node_address).collect();
+            MasterSource::Cluster(nodes.ok_or_else(|| invalid_url(FORMS))?)
+        }
+        HostKind::Sentinel { master } => {
+            let clients = addresses.iter().map(|address| sentinel_client(address, sentinel));
+            let clients = clients.collect::<Result<Vec<_>, _>>()?;
+            let unknown = with_host(address.addr(), UNKNOWN_MASTER);
+            address = address.set_addr(unknown);
+            MasterSource::Sentinels(Arc::new(Sentinels {
+                clients,
+                master_name: master,
+                last_answered: AtomicUsize::new(0),
+            }))
+        }
+    };
+    if !matches!(source, MasterSource::Sentinels(_)) {
+        sentinel.refuse()?;
+    }
+    Ok(RedisClient { source, ..open(address, authorities, "redis-ca-file")? })
+}
+
+/// Creates the client of one Sentinel. The connection uses TLS if the connections to Redis do, or if there are
+/// authorities for Sentinels.
+fn sentinel_client(address: &ConnectionInfo, access: SentinelAccess<'_>) -> Result<RedisClient, Problem> {
+    let mut settings = RedisConnectionInfo::default();
+    if let Some(user) = access.user {
+        settings = settings.set_username(user);
+    }
+    if let Some(password) = access.password {
+        settings = settings.set_password(password);
+    }
+    let addr = match address.addr() {
+        ConnectionAddr::Tcp(host, port) if access.authorities.is_some() => {
+            ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None }
+        }
+        addr => addr.clone(),
+    };
+    let address = address.clone().set_addr(addr).set_redis_settings(settings);
+    open(address, access.authorities, "redis-sentinel-ca-file")
+}
+
+impl SentinelAccess<'_> {
+    /// Fails if there is any access, because the URL names no Sentinels.
+    fn refuse(self) -> Result<(), Problem> {
+        let given = [
+            ("redis-sentinel-user", self.user.is_some()),
+            ("redis-sentinel-password", self.password.is_some()),
+            ("redis-sentinel-ca-file", self.authorities.is_some()),
+        ];
+        match given.into_iter().find(|(_, is_given)| *is_given) {
+            Some((setting, _)) => {
+                Err(Problem::new(setting, "is given, but the URL does not begin with redis+sentinel://"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Host and port of an address. `None` if it is the path of a socket.
+fn node_address(address: &ConnectionInfo) -> Option<NodeAddress> {
+    match address.addr() {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+            Some(NodeAddress { host: host.as_str().into(), port: *port })
+        }
+        _ => None,
+    }
+}
+
+/// The same address with another host.
+fn with_host(addr: &ConnectionAddr, host: &str) -> ConnectionAddr {
+    match addr.clone() {
+        ConnectionAddr::Tcp(_, port) => ConnectionAddr::Tcp(host.to_owned(), port),
+        ConnectionAddr::TcpTls { port, insecure, tls_params, .. } => {
+            ConnectionAddr::TcpTls { host: host.to_owned(), port, insecure, tls_params }
+        }
+        other => other,
+    }
+}
+
+/// Creates the client of one address. `authorities` come from the setting `authorities_setting`.
+fn open(
+    address: ConnectionInfo,
+    authorities: Option<&[u8]>,
+    authorities_setting: &str,
+) -> Result<RedisClient, Problem> {
+    let invalid_authorities = |why| Err(Problem::new(authorities_setting, why));
+    let uses_tls = matches!(address.addr(), ConnectionAddr::TcpTls { .. });
     let address = with_client_options(address);
     match authorities {
         None => {
-            let redis = redis::Client::open(address).map_err(|_| invalid_url(URL))?;
+            let redis = redis::Client::open(address).map_err(|_| Problem::new("redis-url", FORMS))?;
             Ok(RedisClient::new(redis, public_roots))
         }
         Some(_) if !uses_tls => invalid_authorities("is given, but the URL does not begin with rediss://"),
@@ -154,44 +296,4 @@ fn with_client_options(address: ConnectionInfo) -> ConnectionInfo {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn problem(url: &str, password: Option<&str>, authorities: Option<&[u8]>) -> Problem {
-        client_with(url, password, authorities).unwrap_err()
-    }
-
-    #[test]
-    fn invalid_settings_are_reported_without_the_password() {
-        for url in ["nonsense", "http://:hunter2@x", "redis://:hunter2@x:port", "redis://:hunter2@x/db"] {
-            let problem = problem(url, None, None);
-            assert_eq!(problem.setting, "redis-url", "{url}");
-            assert!(!problem.why.contains("hunter2"));
-        }
-        assert_eq!(problem("rediss://x#insecure", None, None).setting, "redis-url");
-        assert_eq!(problem("redis://:a@x", Some("b"), None).setting, "redis-password");
-        assert_eq!(problem("redis://x", None, Some(CERTIFICATE_BEGIN)).setting, "redis-ca-file");
-        assert_eq!(problem("rediss://x", None, Some(b"hello")).setting, "redis-ca-file");
-        assert_eq!(problem("rediss://x", None, Some(CERTIFICATE_BEGIN)).setting, "redis-ca-file");
-    }
-
-    #[test]
-    fn client_of_another_node_keeps_the_settings() {
-        let client = client_with("rediss://tidings@x:1", Some("secret"), None).unwrap();
-        let other = NodeAddress { host: "y".into(), port: 2 };
-        let of_node = client.at(&other);
-        assert_eq!((client.address().to_string(), of_node.address()), ("x:1".to_owned(), other));
-        let settings = of_node.get_connection_info().redis_settings();
-        assert_eq!((settings.username(), settings.password()), (Some("tidings"), Some("secret")));
-        assert!(matches!(of_node.get_connection_info().addr(), ConnectionAddr::TcpTls { .. }));
-        assert!(of_node.tls().is_some());
-    }
-
-    #[test]
-    fn separate_password_is_used_with_the_user_of_the_url() {
-        let client = client_with("rediss://tidings@x:1/2", Some("p@ss:/word"), None).unwrap();
-        let settings = client.get_connection_info().redis_settings();
-        assert_eq!((settings.username(), settings.password()), (Some("tidings"), Some("p@ss:/word")));
-        assert!(matches!(client.get_connection_info().addr(), ConnectionAddr::TcpTls { port: 1, .. }));
-    }
-}
+mod tests;

@@ -5,13 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use tokio::time::sleep;
 
-use super::{AGREE_TIMEOUT, RedisCluster, newest_owner};
+use super::{RedisCluster, newest_owner};
 use crate::redis::Redis;
 use crate::redis::cluster_nodes::ClusterNode;
-
-/// Number of keys in one MIGRATE.
-const KEYS_PER_CALL: usize = 100;
-const MIGRATE_TIMEOUT_MS: usize = 5000;
+use crate::redis::forming::AGREE_TIMEOUT;
+use crate::redis::slot_move::{Master, SlotMove};
 
 impl RedisCluster {
     /// Moves the slot of a partition with its keys to another master.
@@ -31,8 +29,9 @@ impl RedisCluster {
     pub async fn begin_move(&self, partition: u16, to: usize) -> Result<()> {
         let from = self.master_of(partition).await?;
         ensure!(from != to, "node {to} has the slot already");
-        self.set_slot(to, partition, "IMPORTING", from).await?;
-        self.set_slot(from, partition, "MIGRATING", to).await
+        let (slot, from, to) =
+            (self.slot(partition)?, self.as_master(from).await?, self.as_master(to).await?);
+        SlotMove { slot, from: &from, to: &to }.begin().await
     }
 
     /// Moves the keys of a slot whose move has begun, and ends the move.
@@ -41,32 +40,17 @@ impl RedisCluster {
     /// When a node refuses a step, or the nodes do not agree in time.
     pub async fn finish_move(&self, partition: u16, to: usize) -> Result<()> {
         let (from, slot) = (self.master_of(partition).await?, self.slot(partition)?);
-        let mut list = redis::cmd("CLUSTER");
-        list.arg("GETKEYSINSLOT").arg(slot).arg(KEYS_PER_CALL);
-        loop {
-            let keys: Vec<Vec<u8>> = self.nodes[from].command(&list).await?;
-            if keys.is_empty() {
-                break;
-            }
-            let mut migrate = redis::cmd("MIGRATE");
-            migrate.arg("127.0.0.1").arg(self.nodes[to].port()).arg("").arg(0).arg(MIGRATE_TIMEOUT_MS);
-            self.run(from, migrate.arg("KEYS").arg(keys)).await?;
-        }
-        // The new owner first: then no node can believe that nobody owns the slot.
-        self.set_slot(to, partition, "NODE", to).await?;
-        self.set_slot(from, partition, "NODE", to).await?;
-        let port = Some(self.nodes[to].port());
+        let (from, to) = (self.as_master(from).await?, self.as_master(to).await?);
+        SlotMove { slot, from: &from, to: &to }.finish().await?;
         self.until("the slot has moved", |views| {
-            newest_owner(views, slot).is_some_and(|owner| owner.port() == port) && self.agree(views)
+            newest_owner(views, slot).is_some_and(|owner| owner.port() == Some(to.port)) && self.agree(views)
         })
         .await
     }
 
-    async fn set_slot(&self, number: usize, partition: u16, state: &str, of: usize) -> Result<()> {
-        let (slot, id) = (self.slot(partition)?, self.id(of).await?);
-        let mut command = redis::cmd("CLUSTER");
-        command.arg("SETSLOT").arg(slot).arg(state).arg(id);
-        self.run(number, &command).await
+    async fn as_master(&self, number: usize) -> Result<Master> {
+        let (node, id) = (&self.nodes[number], self.id(number).await?);
+        Ok(Master { url: node.url(), id, host: "127.0.0.1".to_owned(), port: node.port() })
     }
 
     /// Replaces a running master by its replica without loss: the master stops writes until the replica has them all.
