@@ -1,5 +1,6 @@
 //! Keeps the shard map current. The first answer decides whether the Redis is a cluster. A single Redis is not asked
-//! again. The map of a cluster is read every 10 s, and whenever a caller learns that it is out of date.
+//! again. The map of a cluster, or of a master that Sentinels know, is read every 10 s, and whenever a caller learns that
+//! it is out of date.
 
 use std::{
     net::IpAddr,
@@ -15,10 +16,11 @@ use tokio::{
 };
 
 use super::{
-    RedisClient,
+    MasterSource, RedisClient,
     keys::Partition,
     layout::Layout,
     process_id::layout_of,
+    sentinel::{NoMasterError, master_of},
     shard_map::{NodeAddress, ShardMap, ShardMapError},
 };
 
@@ -44,6 +46,12 @@ impl From<RedisError> for MapError {
 
 impl From<ShardMapError> for MapError {
     fn from(error: ShardMapError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<NoMasterError> for MapError {
+    fn from(error: NoMasterError) -> Self {
         Self(error.to_string())
     }
 }
@@ -93,11 +101,18 @@ impl MapWatch {
         receiver
     }
 
-    /// Makes the task read the map of a cluster soon. The map of a single Redis does not change.
+    /// Makes the task read the map soon, unless it cannot change.
     pub fn refresh(&self) {
-        if self.current().is_none_or(|map| map.layout() == Layout::Cluster) {
+        if self.current().is_none() || self.may_change() {
             self.wanted.notify_one();
         }
+    }
+
+    /// Whether the map may change after the first answer: it is of a cluster, or from Sentinels. A single Redis keeps its
+    /// address.
+    fn may_change(&self) -> bool {
+        matches!(self.client.source(), MasterSource::Sentinels(_))
+            || self.current().is_some_and(|map| map.layout() == Layout::Cluster)
     }
 
     /// The map as it was last read. Reads it if no node has answered yet.
@@ -134,23 +149,32 @@ impl MapWatch {
         }
     }
 
-    /// Asks the known nodes, one after the other, until one answers.
+    /// Asks the known nodes, one after the other, until one answers; or the Sentinels.
     async fn ask_nodes(&self) -> Result<ShardMap, MapError> {
+        let own = match self.client.source() {
+            MasterSource::Sentinels(sentinels) => {
+                return Ok(ShardMap::single(master_of(sentinels, &self.client).await?));
+            }
+            MasterSource::Cluster(nodes) => nodes.to_vec(),
+            MasterSource::OwnAddress => vec![self.client.address()],
+        };
+        // Two single servers behind one URL would end each other's epochs.
+        let may_be_single = matches!(self.client.source(), MasterSource::OwnAddress);
         let mut addresses = match self.current() {
             Some(map) if map.layout() == Layout::Cluster => map.addresses(),
             _ => Vec::new(),
         };
         // A node that has just answered wrongly or not at all must not always be the first.
         fastrand::shuffle(&mut addresses);
-        addresses.push(self.client.address());
+        addresses.extend(own.iter().cloned());
         let mut failed = MapError("no node of Redis is known".to_owned());
         for address in addresses {
-            let is_own = address == self.client.address();
+            let is_own = may_be_single && own.contains(&address);
             let client = self.client.at(&address);
             let asking = ask_node(&client, &address, self.current().is_none());
             match timeout(NODE_TIMEOUT, asking).await {
                 Ok(Ok(map)) if is_own || map.layout() == Layout::Cluster => return Ok(map),
-                Ok(Ok(_)) => failed = MapError(format!("{address} has left the Redis Cluster")),
+                Ok(Ok(_)) => failed = MapError(format!("{address} is not a node of a Redis Cluster")),
                 Ok(Err(error)) => failed = error,
                 Err(_) => failed = MapError(format!("Redis: no answer from {address}")),
             }
@@ -210,10 +234,9 @@ async fn keep_current(weak: Weak<MapWatch>, wanted: Arc<Notify>) {
     loop {
         let pause = {
             let Some(watch) = weak.upgrade() else { return };
-            match watch.current().map(|map| map.layout()) {
-                Some(Layout::Cluster) => Some(READ_EVERY),
-                None if watch.map.receiver_count() > 0 => Some(RETRY_EVERY),
-                Some(Layout::Single) | None => None,
+            match watch.current() {
+                Some(_) => watch.may_change().then_some(READ_EVERY),
+                None => (watch.map.receiver_count() > 0).then_some(RETRY_EVERY),
             }
         };
         let wait_for_pause = async {
