@@ -130,7 +130,7 @@ impl Bus {
         }
         // A single Redis has become a cluster. Its process has changed, so all users are checked after that.
         if let Some(earlier) = *current
-            && !names(earlier).fold(true, |removed, name| self.subscriber.unsubscribe(name) && removed)
+            && names(earlier).filter(|name| !self.subscriber.unsubscribe(name.clone())).count() > 0
         {
             tracing::warn!(
                 "channels of an earlier layout stay subscribed because too many requests are waiting"

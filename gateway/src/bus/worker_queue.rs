@@ -81,7 +81,7 @@ pub struct WorkerQueue {
     queued_bytes: Arc<AtomicUsize>,
     /// The partitions whose rooms must be refilled.
     refill: Arc<AtomicU64>,
-    /// The partitions whose pub/sub was interrupted for so long that membership marks may have expired.
+    /// The partitions whose pub/sub was interrupted for a longer time than membership marks are kept.
     marks_expired: Arc<AtomicU64>,
     /// The partitions that are offline. Hints may then be missed, and no refill is requested for them yet.
     disconnected: Arc<AtomicU64>,

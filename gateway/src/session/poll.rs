@@ -42,8 +42,8 @@ pub use workers::PollWorkers;
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Soft limit of an answer, in bytes. At this size the poll is answered, and the next poll continues the replay.
 const SOFT_ANSWER_BYTES: usize = 64 * 1024;
-/// Maximum number of polls of one worker that join rooms at the same time. The tasks of the joins wait in the same
-/// queue as the deliveries of the worker, so many joins at once would delay everybody else.
+/// Maximum number of polls of one worker that join rooms at the same time. The tasks of the joins wait in one queue with
+/// the deliveries of the worker, and would delay them.
 const MAX_JOINING_POLLS: usize = 4;
 
 /// What the polls of one worker share.

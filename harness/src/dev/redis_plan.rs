@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 
 use anyhow::{Context, Result};
 
-use crate::redis::cluster_nodes::{known_nodes, partition_slots};
+use crate::redis::cluster_nodes::{ClusterNode, known_nodes, partition_slots};
 use crate::say;
 
 /// A partition to move. Masters are numbered in the order of [`MovePlan::masters`].

@@ -153,7 +153,9 @@ async fn new_window_names_only_windows_that_are_kept() -> Result<()> {
         fixture.command::<()>(redis::cmd("LSET").arg(&key).arg(0).arg(old)).await?;
         if is_stored {
             let watermark = accepted.ingest.expect("just appended");
-            fixture.publish_stored(&fixture.log.session_of(&fixture.room).await?, watermark, Vec::new()).await?;
+            fixture
+                .publish_stored(&fixture.log.session_of(&fixture.room).await?, watermark, Vec::new())
+                .await?;
         }
         fixture.append("b").await?;
         let windows: Vec<u64> = fixture.command(&mut list).await?;

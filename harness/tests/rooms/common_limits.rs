@@ -6,13 +6,15 @@ use anyhow::{Context, Result, ensure};
 use tidings_harness::redis::Redis;
 use tidings_shared::{
     ids::UserId,
+    log::{Layout, RedisConnection},
     rate::{Rate, SpentTokens, report_spent_tokens},
 };
 
 #[tokio::test]
 async fn limit_with_long_burst_makes_its_user_wait() -> Result<()> {
     let redis = Redis::start().await?;
-    let mut connection = redis::Client::open(redis.url())?.get_multiplexed_async_connection().await?;
+    let connection = redis::Client::open(redis.url())?.get_multiplexed_async_connection().await?;
+    let mut connection = RedisConnection::new(connection, Layout::Single);
     let count = |count| NonZeroU32::new(count).unwrap();
     // An empty bucket becomes full after 200 s.
     let rate = Rate { per_second: count(1), burst: count(200) };

@@ -48,12 +48,10 @@ impl MarksSetup {
         let redis = tidings_shared::log::client(&stack.shards().url())?;
         let subscriber = Subscriber::start(room.log.map_watch().clone(), redis, move |event| {
             if let Event::Messages(messages) = event {
-                for (channel, payload) in messages {
-                    let _ = publish.send((channel.to_owned(), payload.to_vec()));
-                }
+                messages.for_each(|(to, payload)| drop(publish.send((to.to_owned(), payload.to_vec()))));
             }
         });
-        for channel in [keys::room(&room.room), people::channel(&bob)] {
+        for channel in [keys::room(&room.room), people::channel(room.log.layout().await, &bob)] {
             subscriber.subscribe(channel).context("the queue is full")?.await?;
         }
         let messages = tokio::sync::Mutex::new(messages);
@@ -89,7 +87,9 @@ impl MarksSetup {
         tokio::time::sleep(QUIET_PERIOD).await;
         self.set_marks(&[]).await?;
         let end = "the end of this list";
-        self.room.redis::<()>(redis::cmd("PUBLISH").arg(people::channel(&self.bob)).arg(end)).await?;
+        let layout = self.room.log.layout().await;
+        let of_bob = people::channel(layout, &self.bob);
+        self.room.redis::<()>(redis::cmd(layout.publish_command()).arg(&of_bob).arg(end)).await?;
         let (mut messages, mut published) = (self.messages.lock().await, Vec::new());
         loop {
             let (channel, payload) =
@@ -97,7 +97,7 @@ impl MarksSetup {
             if payload == end.as_bytes() {
                 return Ok(published);
             }
-            if channel == people::channel(&self.bob) {
+            if channel == of_bob {
                 let notice = UserNotice::parse(&payload.into()).context("a notice")?;
                 if let UserNotice::Read { room, pushed, frame } = notice {
                     ensure!(room == self.room.room);
@@ -321,8 +321,7 @@ async fn user_id_with_json_characters_is_published_unchanged() -> Result<()> {
     let room = RoomLog::new(&stack, 100).await?;
     room.send("1").await?;
     let odd = r#"o"d\d/é"#;
-    let room_id = stack.http("alice").new_room(&[odd]).await?;
-    let room_id = RoomId::parse(&room_id)?;
+    let room_id = RoomId::parse(&stack.http("alice").new_room(&[odd]).await?)?;
     let message = Entry { room: &room_id, ..room.message("x", "x") };
     let accepted = room.log.append(&message).await?;
     let mark = ReadMark { user: UserId::parse(odd)?, seq: Seq(1), delivered: false };

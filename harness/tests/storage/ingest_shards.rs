@@ -64,7 +64,8 @@ async fn create_rooms(cluster: &RedisCluster, stack: &Stack) -> Result<Vec<RoomI
     let mut rooms = vec![None; MASTERS];
     while rooms.iter().any(Option::is_none) {
         let room = RoomId::parse(&stack.http("alice").new_room(&["bob"]).await?)?;
-        rooms[cluster.master_of(Partition::of(&room).0).await?] = Some(room);
+        let master = cluster.master_of(Partition::of(&room).0).await?;
+        rooms[master] = Some(room);
     }
     Ok(rooms.into_iter().flatten().collect())
 }

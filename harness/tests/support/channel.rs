@@ -27,14 +27,15 @@ impl UserChannel {
     pub async fn subscribe(stack: &Stack, user: &str) -> Result<Self> {
         let (sender, notices) = unbounded_channel();
         let redis = tidings_shared::log::client(&stack.shards().url())?;
-        let subscriber = Subscriber::start(MapWatch::start(redis.clone()), redis, move |event| {
+        let map_watch = MapWatch::start(redis.clone());
+        let subscriber = Subscriber::start(map_watch.clone(), redis, move |event| {
             if let Event::Messages(messages) = event {
                 for (_, payload) in messages {
                     let _ = sender.send(UserNotice::parse(&payload.to_vec().into()));
                 }
             }
         });
-        let channel = people::channel(&UserId::parse(user)?);
+        let channel = people::channel(map_watch.get().await?.layout(), &UserId::parse(user)?);
         let confirmed = subscriber.subscribe(channel);
         ensure!(confirmed.is_some(), "the queue is full");
         if let Some(confirmed) = confirmed {

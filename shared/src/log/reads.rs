@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use super::{
     append::AppendError,
-    calls::{no_session, unavailable},
+    calls::no_session,
     commands::{Log, MAX_ATTEMPTS, head_keeps_changing},
     keys::{self, Partition},
     moving::MoveRetry,

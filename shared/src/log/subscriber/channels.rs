@@ -19,7 +19,7 @@ const MAX_WAITING: usize = 1024;
 
 /// A channel that became wanted or unwanted.
 #[derive(Debug)]
-pub struct Change {
+pub struct ChannelChange {
     pub channel: Arc<str>,
     /// Whether the channel is wanted after all changes that were taken together.
     pub is_wanted: bool,
@@ -37,7 +37,7 @@ struct PartitionChannels {
     owner: Option<TaskWake>,
     /// Whether the owner has taken all wanted channels, so that it needs only the changes since then.
     is_taken: bool,
-    changes: Vec<Change>,
+    changes: Vec<ChannelChange>,
     /// Senders to callers whose channels the next owner takes with all others.
     waiting: Vec<oneshot::Sender<()>>,
 }
@@ -88,7 +88,7 @@ impl Channels {
         let (confirmed, confirmation) = oneshot::channel();
         let channel: Arc<str> = channel.into();
         state.get_mut(Partition::of_channel(&channel)).wanted.insert(channel.clone());
-        state.add_change(Change { channel, is_wanted: true, confirmed: Some(confirmed) });
+        state.add_change(ChannelChange { channel, is_wanted: true, confirmed: Some(confirmed) });
         Some(confirmation)
     }
 
@@ -99,7 +99,7 @@ impl Channels {
             return false;
         }
         if let Some(channel) = state.get_mut(Partition::of_channel(channel)).wanted.take(channel) {
-            state.add_change(Change { channel, is_wanted: false, confirmed: None });
+            state.add_change(ChannelChange { channel, is_wanted: false, confirmed: None });
         }
         true
     }
@@ -158,7 +158,7 @@ impl Channels {
     }
 
     /// Returns the changes of the task's partitions since it took their channels.
-    pub fn take_changes(&self, task: &TaskWake) -> Vec<Change> {
+    pub fn take_changes(&self, task: &TaskWake) -> Vec<ChannelChange> {
         let mut state = lock(&self.state);
         let changed = state.changed & state.owned_by(task);
         let mut changes = Vec::new();
@@ -176,7 +176,7 @@ impl Channels {
 
     /// Tells the callers of these changes that their channels are confirmed. Callers of lost partitions continue to
     /// wait.
-    pub fn finish_changes(&self, changes: impl Iterator<Item = Change>, lost: PartitionSet) {
+    pub fn finish_changes(&self, changes: impl Iterator<Item = ChannelChange>, lost: PartitionSet) {
         for mut change in changes {
             if lost.contains(Partition::of_channel(&change.channel)) {
                 lock(&self.state).add_change(change);
@@ -253,7 +253,7 @@ impl State {
 
     /// Queues a change for the owner of its partition. If the owner has not taken the partition, only the caller is
     /// kept.
-    fn add_change(&mut self, change: Change) {
+    fn add_change(&mut self, change: ChannelChange) {
         let partition = Partition::of_channel(&change.channel);
         let channels = self.get_mut(partition);
         if channels.is_taken {

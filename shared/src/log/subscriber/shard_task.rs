@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use super::{
     RECONNECT_PAUSE, RefreshMap,
-    channels::{Change, Channels, TaskWake},
+    channels::{ChannelChange, Channels, TaskWake},
     connection::{PubSubConnection, PubSubError},
     stream::Socket,
 };
@@ -136,7 +136,7 @@ impl ShardTask {
 /// Subscribes to the channels of a batch that are wanted, and unsubscribes from the others.
 async fn change_subscriptions(
     connection: &mut Connection,
-    batch: &[Change],
+    batch: &[ChannelChange],
 ) -> Result<PartitionSet, PubSubError> {
     let unique: HashMap<&str, bool> =
         batch.iter().map(|change| (&*change.channel, change.is_wanted)).collect();

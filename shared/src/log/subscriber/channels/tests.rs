@@ -2,8 +2,11 @@
 
 use super::*;
 
-/// Returns the channels, and the list of their events: whether partitions are online, and which.
-fn channels() -> (Channels, Arc<Mutex<Vec<(bool, PartitionSet)>>>) {
+/// For each event whether partitions are online, and which.
+type Events = Arc<Mutex<Vec<(bool, PartitionSet)>>>;
+
+/// Returns the channels, and the list of their events.
+fn channels() -> (Channels, Events) {
     let events = Arc::new(Mutex::new(Vec::new()));
     let list = events.clone();
     let handler = move |event: Event<'_>| match event {
